@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from swiftpie.backbones.components import Components
 from swiftpie.engine.cache import (
@@ -14,15 +14,12 @@ from swiftpie.engine.cache import (
     cached_inversion,
 )
 from swiftpie.engine.transforms.offload import can_offload, offloaded
-from swiftpie.errors import OutOfMemory, SwiftPieError
+from swiftpie.errors import OutOfMemory
 from swiftpie.pipelines.draw import draw, draw_together
 from swiftpie.pipelines.drawing.denoise import OnStage, OnStep, make_room
 from swiftpie.pipelines.drawing.edit import EditResult
 from swiftpie.pipelines.drawing.request import EditRequest, RepaintRequest, Request
 from swiftpie.types import GenerationResult
-
-if TYPE_CHECKING:
-    from swiftpie.engine.session import Session
 
 logger = logging.getLogger(__name__)
 
@@ -120,27 +117,3 @@ class Runner:
         self._use(offloaded(self.components, device))
         make_room()
         return compute()
-
-
-def draw_apart(
-    session: "Session",
-    requests: Sequence[Request],
-    *,
-    failures: type[Exception] = SwiftPieError,
-    on_stage: OnStage | None = None,
-) -> list[GenerationResult | EditResult | Exception]:
-    """Draw requests together, and one by one if that fails, so that errors stay with their request.
-
-    An error of the type `failures` stands in place of the result of its request; others are raised.
-    """
-    if not requests:
-        return []
-    try:
-        return list(session.draw_together(requests, on_stage=on_stage))
-    except failures as error:
-        if len(requests) == 1:
-            return [error]
-        return [
-            draw_apart(session, [request], failures=failures, on_stage=on_stage)[0]
-            for request in requests
-        ]

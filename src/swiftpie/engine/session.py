@@ -19,6 +19,7 @@ from swiftpie.engine.encoding import (
     read_removal,
 )
 from swiftpie.engine.runner import Runner
+from swiftpie.errors import SwiftPieError
 from swiftpie.faces.face import FaceEncoder
 from swiftpie.guidance.base import Steering
 from swiftpie.imageio.images import load_image
@@ -491,3 +492,27 @@ class Session:
 
     def _shown(self, identity: Identity | str | None) -> Identity | None:
         return self.named(identity) if isinstance(identity, str) else identity
+
+
+def draw_apart(
+    session: Session,
+    requests: Sequence[Request],
+    *,
+    failures: type[Exception] = SwiftPieError,
+    on_stage: OnStage | None = None,
+) -> list[GenerationResult | EditResult | Exception]:
+    """Draw requests together, and one by one if that fails, so that errors stay with their request.
+
+    An error of the type `failures` stands in place of the result of its request; others are raised.
+    """
+    if not requests:
+        return []
+    try:
+        return list(session.draw_together(requests, on_stage=on_stage))
+    except failures as error:
+        if len(requests) == 1:
+            return [error]
+        return [
+            draw_apart(session, [request], failures=failures, on_stage=on_stage)[0]
+            for request in requests
+        ]

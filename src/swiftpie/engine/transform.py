@@ -1,4 +1,4 @@
-"""Speed-ups of loaded networks: what a transform is, and how several are applied."""
+"""Transforms of loaded networks that save time or memory, and their order."""
 
 import importlib.util
 from collections.abc import Callable, Sequence
@@ -20,11 +20,11 @@ OPENVINO = "openvino"  # the quickest on processors whose pictures hardly differ
 
 
 class Phase(IntEnum):
-    """When a transform is applied, in whichever order people name several."""
+    """When a transform is applied, whatever the order of its name."""
 
     NETWORKS = 0  # exchanges networks or their weights
-    PLACES = 1  # decides where they rest
-    CALLS = 2  # decides how they are called, so it comes when they are final
+    PLACES = 1  # decides which device holds them
+    CALLS = 2  # compiles them, so all other changes come before
 
 
 @dataclass(frozen=True)

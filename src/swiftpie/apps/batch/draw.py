@@ -14,8 +14,7 @@ from swiftpie.apps.batch.plan import Batch
 from swiftpie.apps.batch.report import DONE, FAILED, Outcome
 from swiftpie.engine.origin import origin_of_drawing, origin_of_edit
 from swiftpie.engine.plan import load_session
-from swiftpie.engine.runner import draw_apart
-from swiftpie.engine.session import Session
+from swiftpie.engine.session import Session, draw_apart
 from swiftpie.errors import InputError, SwiftPieError, short_reason
 from swiftpie.imageio.files import is_safetensors, write_file
 from swiftpie.imageio.images import Stored, encode_image, load_image

@@ -13,8 +13,7 @@ from swiftpie.apps.serve.asks import Ask
 from swiftpie.apps.serve.schemas import RequestError
 from swiftpie.apps.serve.store import Models
 from swiftpie.engine.prepare import prepare, stages_of
-from swiftpie.engine.runner import draw_apart
-from swiftpie.engine.session import Session
+from swiftpie.engine.session import Session, draw_apart
 from swiftpie.errors import SwiftPieError
 from swiftpie.library import Named
 from swiftpie.masks import Box

@@ -1,4 +1,4 @@
-"""Subjects into scenes by exported graphs: the light counterpart of a `Session`'s drawing."""
+"""Draws subjects into scenes with exported graphs and numpy."""
 
 import logging
 import time
@@ -53,16 +53,16 @@ BLOCK = 16
 
 @dataclass(frozen=True, eq=False)
 class OnnxIdentity:
-    """A subject as graphs read it; `Identity` is its counterpart in PyTorch."""
+    """An encoded subject in numpy; `Identity` is its counterpart in PyTorch."""
 
     features: Mapping[str, Array]  # by the names of the graphs' tensors
     cutouts: tuple[Cutout, ...]
-    named: Named | None = None  # by which word it was taken from the library, if it was
+    named: Named | None = None  # the word and name of a subject of the library
 
 
 @dataclass(frozen=True, eq=False)
 class OnnxResult:
-    """Finished pictures, as `GenerationResult` has them; its tensors are made when asked for."""
+    """Finished pictures with the fields of `GenerationResult`; tensors are made on first use."""
 
     images: tuple[Image.Image, ...]
     subject_masks: tuple[Image.Image, ...]
@@ -72,13 +72,13 @@ class OnnxResult:
     branches: tuple[IdentityBranch, ...]
     cutouts: tuple[tuple[Cutout, ...], ...]
     timings_ms: Mapping[str, float]
-    engine: str  # which runtime drew them
+    engine: str  # the runtime
     named: tuple[Named, ...] = ()
     tensor: None = None
 
     @property
     def origin(self) -> dict[str, str]:
-        """Names of the library alone: no recipe is this light, and the decoder is the model's."""
+        """Names of the library; there is neither a recipe nor another decoder."""
         return origin_of(self.named)
 
     @property
@@ -110,7 +110,7 @@ class OnnxModel:
 
     @property
     def preset(self) -> Preset:
-        """What was exported."""
+        """The exported preset."""
         return PRESETS.get(self.graphs.sheet.preset)
 
     @cached_property
@@ -119,12 +119,12 @@ class OnnxModel:
         return Vocabulary.stored(self.graphs.sheet.taught)
 
     def open_soon(self) -> None:
-        """Open all graphs beside what this thread does next."""
+        """Start to open all graphs in other threads."""
         for name in (IDENTITY, DRAW, TEXT):  # many pictures need no network to be cut out
             self.graphs[name].open_soon()
 
     def encode_identity(self, picture: Source, *, whole: bool = False) -> OnnxIdentity | None:
-        """Return the subject of a picture, or of `whole` of it, or None where that is in doubt."""
+        """Return the subject of a picture, all of it with `whole`, or None if that is in doubt."""
         image = load_image(picture)
         found: frame.Found | None = None
         if whole:
@@ -169,7 +169,7 @@ class OnnxModel:
 
         Raises:
             InputError: The prompt is empty or a number is out of range.
-            WeightsError: What is drawn is no numbers.
+            WeightsError: The drawn pixels are not finite.
         """
         check_prompts(prompt)
         seeds = seeds_from(seed, num_images)
@@ -220,7 +220,7 @@ def packaged(runtime: str | None = None) -> OnnxModel:
 
 
 def _inputs(scales: Scales) -> dict[str, Array]:
-    """Return what strengths are to the graph, the balance among them."""
+    """Return the graph's inputs for scales; the balance is multiplied in."""
     more = 1 + BALANCE_OF_IDENTITY * scales.balance
     factors = {"identity_scale": more, "detail_scale": more}
     factors["text_scale"] = 1 - BALANCE_OF_TEXT * scales.balance
