@@ -19,9 +19,9 @@ from pathlib import Path
 
 import torch
 
-import swiftpie
 from benchmarks._machine import peak_memory_mib, write_report
 from benchmarks._models import ADAPTER, DTYPES, PRESETS, make_elsewhere, reference
+from swiftpie.engine.plan import load_session
 
 
 def main() -> None:
@@ -79,7 +79,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, object]:
     stages: dict[str, float] = {}
     timings: dict[str, dict[str, float]] = {}
     started = time.perf_counter()
-    session = swiftpie.load(
+    session = load_session(
         PRESETS[options.family],
         device=options.device,
         dtype=options.dtype,

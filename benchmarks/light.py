@@ -27,7 +27,7 @@ from PIL import Image
 import swiftpie
 from benchmarks._machine import processor, usable_cores
 from benchmarks._timing import Round, interleaved, spread, timed, times_quicker
-from swiftpie.engine.onnx.draw import ASSETS, LightModel, packaged
+from swiftpie.engine.onnx.draw import ASSETS, OnnxModel, packaged
 from swiftpie.engine.onnx.graphs import RUNTIMES, Graph, Graphs
 from swiftpie.imageio.images import sample_pictures
 
@@ -80,7 +80,7 @@ def exports(onnx: Path, openvino: Path, *, rounds: int) -> dict[str, object]:
     picture = sample_pictures(1)[0]
     folders = {"onnx": (onnx, "onnxruntime"), "openvino": (openvino, "openvino")}
     models = {
-        name: LightModel(Graphs(folder, runtime=runtime), cutout_of(runtime))
+        name: OnnxModel(Graphs(folder, runtime=runtime), cutout_of(runtime))
         for name, (folder, runtime) in folders.items()
     }
     sessions = {

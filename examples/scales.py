@@ -3,7 +3,6 @@
 from importlib.resources import as_file, files
 
 import swiftpie
-from swiftpie.imageio.images import contact_sheet
 
 SCALES = (0.0, 0.5, 1.0, 1.5)
 PROMPT = "a photo of a sauropod in a flower meadow"
@@ -21,5 +20,5 @@ for detail_scale in SCALES:  # down
         row.append(result.images[0])
     rows.append(row)
 captions = [f"identity {scale}" for scale in SCALES]
-contact_sheet(rows, cell_px=128, captions=captions).save("scales.png")
+swiftpie.contact_sheet(rows, cell_px=128, captions=captions).save("scales.png")
 print(f"scales.png; detail grows from {SCALES[0]} at the top to {SCALES[-1]} at the bottom")

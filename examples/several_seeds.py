@@ -3,14 +3,12 @@
 from importlib.resources import as_file, files
 
 import swiftpie
-from swiftpie.imageio.decoding import load_image
-from swiftpie.imageio.images import contact_sheet
 
 NUM_SEEDS = 6
 PROMPTS = ("a robot in a forest", "a huge robot at night")
 
 with as_file(files("swiftpie") / "assets/samples/1f916.webp") as path:
-    robot = load_image(path)
+    robot = swiftpie.load_image(path)
 
 session = swiftpie.load("mini")
 identity = session.encode_identity(robot)
@@ -19,5 +17,5 @@ for prompt in PROMPTS:
     result = session.personalize(identity, prompt, seed=0, num_images=NUM_SEEDS)
     rows.append([robot, *result.images])
 captions = ("subject", *(f"seed {seed}" for seed in range(NUM_SEEDS)))
-contact_sheet(rows, cell_px=128, captions=captions).save("seeds.png")
+swiftpie.contact_sheet(rows, cell_px=128, captions=captions).save("seeds.png")
 print("seeds.png")

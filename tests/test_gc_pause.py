@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from swiftpie.gc_pause import uncollected
+from swiftpie.gc_pause import gc_paused
 
 IMPORTED = "import gc, swiftpie; swiftpie.Scales; assert gc.isenabled(), 'still off'"
 
@@ -21,19 +21,19 @@ def was_on(request):
 
 
 def test_nothing_is_searched_inside(was_on):
-    with uncollected():
+    with gc_paused():
         assert not gc.isenabled()
     assert gc.isenabled() == was_on
 
 
 def test_a_failure_inside_does_not_leave_it_off(was_on):
-    with pytest.raises(ZeroDivisionError), uncollected():
+    with pytest.raises(ZeroDivisionError), gc_paused():
         _ = 1 / 0
     assert gc.isenabled() == was_on
 
 
 def test_what_was_made_inside_counts_as_old():
-    with uncollected():
+    with gc_paused():
         made = [[] for _ in range(10)]
     ours = {id(one) for one in made}
     assert sum(id(one) in ours for one in gc.get_objects(generation=2)) == len(made)
@@ -44,7 +44,7 @@ def test_what_others_have_frozen_stays_frozen():
     frozen = [[]]
     gc.freeze()
     try:
-        with uncollected():
+        with gc_paused():
             pass
         assert gc.get_freeze_count() > 0
         assert all(one is not frozen for one in gc.get_objects())  # which lists no frozen ones

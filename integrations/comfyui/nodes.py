@@ -4,7 +4,8 @@ Nodes keep nothing. What they return lives in ComfyUI's cache of outputs, so wha
 our networks. An IMAGE is (B, H, W, C) and a MASK (B, H, W), both in [0, 1].
 """
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -20,6 +21,10 @@ from torch import Tensor
 
 import swiftpie
 from swiftpie import (
+    MAX_IMAGES,
+    MAX_SCALE,
+    MAX_SEED,
+    RECIPES,
     EditRequest,
     EditResult,
     EditSettings,
@@ -31,17 +36,15 @@ from swiftpie import (
     Scales,
     Session,
     Subject,
+    bounding_box,
+    check_box,
+    cut_out,
+    is_here,
+    load_mask,
+    save_identity,
 )
-from swiftpie.backbones.recipe import RECIPES, Use
-from swiftpie.backbones.resolve import is_here
-from swiftpie.imageio.images import mask_to_pil, plane
-from swiftpie.masks import Box, bounding_box, check_box, load_mask
-from swiftpie.models.cutout import cut_out, search_of
-from swiftpie.noise import MAX_IMAGES, MAX_SEED
-from swiftpie.pipelines.drawing.request import Request
-from swiftpie.pipelines.drawing.settings import MAX_SCALE
-from swiftpie.pipelines.identity import save_identity
-from swiftpie.pipelines.naming import tell
+
+logger = logging.getLogger(__name__)
 
 EMBEDDED = "mini"
 MAX_SIDE_PX = 4096
@@ -52,6 +55,8 @@ SubjectType = io.Custom("SWIFTPIE_SUBJECT")  # a tuple of `Subject`, so that nod
 BoxType = io.Custom("SWIFTPIE_BOX")
 ScalesType = io.Custom("SWIFTPIE_SCALES")
 
+Box = tuple[float, float, float, float]  # left, top, right and bottom in [0, 1]
+Request = EditRequest | PersonalizeRequest
 Subjects = tuple[Subject, ...]
 
 
@@ -61,7 +66,7 @@ class LoadRecipe(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Return what the node takes and gives."""
-        recipes = [name for name, one in RECIPES.all().items() if one.use is not Use.FACE]
+        recipes = [name for name, recipe in RECIPES.all().items() if recipe.use != "face"]
         return io.Schema(
             node_id="SwiftPieLoadRecipe",
             display_name="Load SwiftPie recipe",
@@ -170,7 +175,7 @@ class EncodeIdentity(io.ComfyNode):
                     "whole subject. Unlink them, or empty the name."
                 )
             identity = session.named(word)
-            tell([identity.named])
+            _log_named([identity])
             return _shown_subject(identity, name=word)
         if image is None:
             raise InputError(
@@ -422,7 +427,7 @@ class Personalize(io.ComfyNode):
                 "which is the recipe's own size."
             )
         everyone = session.with_named(prompt, subject)
-        tell(one.identity.named for one in everyone[len(subject) :])
+        _log_named(one.identity for one in everyone[len(subject) :])
         requests = [
             PersonalizeRequest(
                 subjects=everyone,
@@ -437,7 +442,7 @@ class Personalize(io.ComfyNode):
         drawn = list(draw_each(session, requests))
         return io.NodeOutput(
             image_of([one.images[0] for one in drawn]),
-            mask_of([one.subject_masks[0] for one in drawn]),
+            image_of([one.subject_masks[0] for one in drawn]),
         )
 
 
@@ -526,7 +531,8 @@ class Edit(io.ComfyNode):
         )
         if subject is None:
             request = session.with_newcomer(request)
-            tell(one.named for one in (request.identity, request.newcomer) if one is not None)
+            brought = (request.identity, request.newcomer)
+            _log_named(identity for identity in brought if identity is not None)
         places = [box] * len(photos) if mask is None else _regions(mask, photos)
         requests = [
             replace(request, image=photo, mask=place, seed=seed + number)
@@ -534,11 +540,11 @@ class Edit(io.ComfyNode):
         ]
         drawn = list(draw_each(session, requests))
         # ComfyUI's pictures may be finer than 8 bits; those of files come back as they were.
-        changes = mask_of([one.blend for one in drawn])[..., None] > 0
+        changes = image_of([one.blend for one in drawn])[..., None] > 0
         edited = image_of([one.image for one in drawn])
         return io.NodeOutput(
             torch.where(changes, edited, image[..., :3].to(edited)),
-            mask_of([one.region for one in drawn]),
+            image_of([one.region for one in drawn]),
         )
 
 
@@ -571,7 +577,7 @@ class CutOut(io.ComfyNode):
         bar = comfy.utils.ProgressBar(len(photos))
         for photo in photos:
             comfy.model_management.throw_exception_if_processing_interrupted()
-            found.append(cut_out(photo, search_of(_search(cutout, box))).mask[:, 0])
+            found.append(cut_out(photo, _search(cutout, box)).mask[:, 0])
             bar.update(1)
         mask = torch.cat(found)
         cut = torch.cat([image[..., :3].to(mask), mask[..., None]], dim=-1)
@@ -635,23 +641,27 @@ def pictures_of(image: Tensor) -> list[Image.Image]:
 
 def masks_of(mask: Tensor) -> list[Image.Image]:
     """Return a MASK as pictures, white = 1."""
-    return mask_to_pil(_some(mask)[:, None])
+    values = _some(mask).float().clamp(0, 1).mul(255).round().to(torch.uint8).cpu().numpy()
+    return [Image.fromarray(one) for one in values]
 
 
 def image_of(pictures: Sequence[Image.Image]) -> Tensor:
-    """Return RGB pictures of one size as an IMAGE."""
+    """Return RGB pictures of one size as an IMAGE (B, H, W, 3), greyscale ones as (B, H, W)."""
     values = np.stack([np.array(one, dtype=np.float32) for one in pictures])
     return torch.from_numpy(values).div(255)
-
-
-def mask_of(masks: Sequence[Image.Image]) -> Tensor:
-    """Return greyscale pictures of one size as a MASK."""
-    return torch.cat([plane(one)[0] for one in masks])
 
 
 def _shown_subject(identity: Identity, *, name: str = "") -> io.NodeOutput:
     seen = identity.pixels.float().cpu().add(1).div(2).clamp(0, 1).movedim(1, -1)
     return io.NodeOutput((Subject(identity, name=name),), seen, ui=ui.PreviewImage(seen))
+
+
+def _log_named(identities: Iterable[Identity]) -> None:
+    """Log which subjects come from the library, and which similar names it has."""
+    for named in (identity.named for identity in identities):
+        if named is not None:
+            near = f"; near: {', '.join(named.near)}" if named.near else ""
+            logger.info("%s is drawn from the library%s.", named, near)
 
 
 def _only(subjects: Subjects) -> Subject:

@@ -12,12 +12,19 @@ from swiftpie.errors import (
     SwiftPieError,
     WeightsError,
 )
-from swiftpie.gc_pause import uncollected
+from swiftpie.gc_pause import gc_paused
 
 if TYPE_CHECKING:
+    from swiftpie.backbones.recipe import RECIPES
+    from swiftpie.backbones.resolve import is_here
     from swiftpie.config import MaskRule
-    from swiftpie.engine.onnx.session import load
+    from swiftpie.engine.load import load
+    from swiftpie.engine.onnx.session import OnnxSession
     from swiftpie.engine.session import Session
+    from swiftpie.imageio.decoding import load_image
+    from swiftpie.imageio.images import contact_sheet
+    from swiftpie.masks import bounding_box, load_mask
+    from swiftpie.models.cutout import cut_out
     from swiftpie.pipelines.diffusers.edit import SwiftEditPipeline
     from swiftpie.pipelines.diffusers.personalize import SwiftPiePipeline
     from swiftpie.pipelines.drawing.edit import EditResult
@@ -28,17 +35,24 @@ if TYPE_CHECKING:
         Subject,
     )
     from swiftpie.pipelines.drawing.settings import (
+        MAX_SCALE,
         EditMode,
         EditSettings,
         MaskSource,
         Scales,
         Style,
     )
+    from swiftpie.pipelines.identity import save_identity
     from swiftpie.types import GenerationResult, Identity
+    from swiftpie.validation import MAX_IMAGES, MAX_SEED, check_box
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "MAX_IMAGES",
+    "MAX_SCALE",
+    "MAX_SEED",
+    "RECIPES",
     "CapabilityError",
     "ConfigError",
     "EditMode",
@@ -52,6 +66,7 @@ __all__ = [
     "MaskRule",
     "MaskSource",
     "MissingExtra",
+    "OnnxSession",
     "OutOfMemory",
     "PersonalizeRequest",
     "Scales",
@@ -62,15 +77,32 @@ __all__ = [
     "SwiftPieError",
     "SwiftPiePipeline",
     "WeightsError",
+    "bounding_box",
+    "check_box",
+    "contact_sheet",
+    "cut_out",
+    "is_here",
     "load",
+    "load_image",
+    "load_mask",
+    "save_identity",
 ]
 
 _HOMES = {
     name: f"swiftpie.{module}"
     for module, names in {
+        "backbones.recipe": ["RECIPES"],
+        "backbones.resolve": ["is_here"],
+        "imageio.files": ["load_image"],
+        "imageio.images": ["contact_sheet"],
+        "masks": ["bounding_box", "load_mask"],
+        "models.cutout": ["cut_out"],
+        "pipelines.identity": ["save_identity"],
+        "validation": ["MAX_IMAGES", "MAX_SEED", "check_box"],
         "config": ["MaskRule"],
         "engine.session": ["Session"],
-        "engine.onnx.session": ["load"],
+        "engine.load": ["load"],
+        "engine.onnx.session": ["OnnxSession"],
         "pipelines.drawing.edit": ["EditResult"],
         "pipelines.diffusers.edit": ["SwiftEditPipeline"],
         "pipelines.diffusers.personalize": ["SwiftPiePipeline"],
@@ -80,7 +112,14 @@ _HOMES = {
             "PersonalizeRequest",
             "Subject",
         ],
-        "pipelines.drawing.settings": ["EditMode", "EditSettings", "MaskSource", "Scales", "Style"],
+        "pipelines.drawing.settings": [
+            "EditMode",
+            "EditSettings",
+            "MAX_SCALE",
+            "MaskSource",
+            "Scales",
+            "Style",
+        ],
         "types": ["GenerationResult", "Identity"],
     }.items()
     for name in names
@@ -95,7 +134,7 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - any public object
     """
     if name not in _HOMES:
         raise AttributeError(f"module 'swiftpie' has no attribute {name!r}")
-    with uncollected():
+    with gc_paused():
         return getattr(importlib.import_module(_HOMES[name]), name)
 
 

@@ -1,4 +1,4 @@
-"""Python's search for cyclic garbage, put off while hundreds of thousands of objects are made."""
+"""A pause of Python's garbage collector while libraries are imported."""
 
 import gc
 from collections.abc import Iterator
@@ -6,12 +6,12 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def uncollected() -> Iterator[None]:
-    """Search for no garbage inside of the block.
+def gc_paused() -> Iterator[None]:
+    """Pause the garbage collector inside of the block.
 
-    Importing PyTorch and its libraries makes over 600,000 objects, all of which stay. Searching
-    them after every 700, as Python does, takes a quarter of the time to the first picture. They
-    count as old afterwards, or the next search for young garbage would go through all of them.
+    Importing PyTorch and its libraries makes over 600,000 objects, all of which stay. Python
+    collects after every 700 new objects, which takes a quarter of the time to the first picture.
+    Afterwards the objects count as old, so the next collection does not search them.
     """
     was_on = gc.isenabled()
     gc.disable()
@@ -19,7 +19,7 @@ def uncollected() -> Iterator[None]:
         yield
     finally:
         if was_on:
-            if not gc.get_freeze_count():  # what others have frozen shall stay so
+            if not gc.get_freeze_count():  # objects that others froze stay frozen
                 gc.freeze()
                 gc.unfreeze()  # into the oldest generation
             gc.enable()

@@ -1,4 +1,4 @@
-"""Identities by name: sprites for whoever says what shall be drawn and has no picture of it."""
+"""Subjects by name: the sprites in the package, their synonyms, and the search among them."""
 
 import difflib
 import io
@@ -41,9 +41,9 @@ class Entry(NamedTuple):
 
 
 class Named(NamedTuple):
-    """Who was meant by a word."""
+    """The subject that a word means."""
 
-    word: str  # as it was said
+    word: str  # as written
     name: str  # of the library
     near: tuple[str, ...]  # others that the word may mean
 
@@ -52,12 +52,12 @@ class Named(NamedTuple):
 
 
 def origin_of(named: Sequence[Named]) -> dict[str, str]:
-    """Return what a picture says of those in it who are of the library."""
+    """Return what a picture's metadata say of subjects of the library in it."""
     return {"library": "; ".join(map(str, named))} if named else {}
 
 
 class Library:
-    """Subjects by name, each with a picture. Nothing changes, so threads may share one."""
+    """Subjects by name, each with a picture. It never changes, so threads may share it."""
 
     def __init__(self, entries: Iterable[Entry], pack: Path) -> None:
         """Take `entries`, whose sprites are in the zip file `pack`."""
@@ -72,10 +72,10 @@ class Library:
         return tuple(one.name for one in self.entries)
 
     def find(self, word: str) -> Named:
-        """Return who is meant by a name, a synonym or a plural.
+        """Return the subject that a name, a synonym or a plural means.
 
         Raises:
-            NobodyNamed: Nobody; the message offers names that are near.
+            NobodyNamed: There is none; the message offers similar names.
         """
         found = self.meant_by(word)
         if found is None:
@@ -125,7 +125,7 @@ class Library:
         return tuple(dict.fromkeys([*first, *tagged, *spelled])) or self.near(query)
 
     def entry(self, name: str) -> Entry:
-        """Return what is known of a subject by its own name.
+        """Return the entry of a subject by its own name.
 
         Raises:
             NobodyNamed: There is none.
@@ -186,7 +186,7 @@ def packaged() -> Library:
 
 
 def named_by(text: str) -> Named | None:
-    """Return whom a text names that is no file, None where it looks like one.
+    """Return the subject that a text names; None if the text looks like a file name.
 
     Raises:
         NobodyNamed: It is nearly a name.

@@ -23,7 +23,7 @@ def test_servers_prepare_for_several_at_once(session):
     stages = list(prepare(fresh, size_px=(64, 64), together=(1, 2)))
     assert stages == list(stages_of(fresh, together=(1, 2)))
     assert stages[3:5] == ["2 pictures", "two subjects"]
-    assert list(fresh._shared.values()) == [{1, 2}]
+    assert list(fresh._runner._sizes.values()) == [{1, 2}]
 
 
 def test_a_model_that_can_draw_nobody_says_what_is_missing(session):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from swiftpie import EditRequest, InputError, Subject
-from swiftpie.engine.onnx.draw import MINI
+from swiftpie.engine.load import MINI
 from swiftpie.library import packaged
 from tests.engine.test_cache import photograph
 

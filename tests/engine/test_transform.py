@@ -3,7 +3,7 @@
 import pytest
 
 import swiftpie
-from swiftpie.engine.transform import TRANSFORMS, Transform, Turn, choose, transform
+from swiftpie.engine.transform import TRANSFORMS, Phase, Transform, choose, transform
 from swiftpie.errors import ConfigError
 
 
@@ -31,7 +31,7 @@ def test_an_unknown_name_is_refused_before_weights_are_read(tmp_path):
 
 
 def test_two_ways_to_call_networks_exclude_each_other():
-    callers = [name for name, one in TRANSFORMS.all().items() if one.turn is Turn.CALLS]
+    callers = [name for name, one in TRANSFORMS.all().items() if one.phase is Phase.CALLS]
     assert "compile" in callers
     if len(callers) < 2:
         pytest.skip("there is only one way")

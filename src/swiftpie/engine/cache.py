@@ -1,4 +1,4 @@
-"""What networks computed, found by content and bounded in memory, and networks that ask there."""
+"""A bounded cache of what networks computed, by content, and networks that use it."""
 
 import hashlib
 from collections import Counter, OrderedDict
@@ -24,7 +24,7 @@ Value = TypeVar("Value")
 
 
 class Key(NamedTuple):
-    """What a value was made of."""
+    """The kind of a value, and the digest of everything that it depends on."""
 
     kind: str  # of value: "identity", "prompt"; counted apart
     digest: str  # sha256 (hexadecimal) of everything that the value depends on
@@ -37,7 +37,7 @@ class _Kept(NamedTuple):
 
 @dataclass(frozen=True)
 class CacheReport:
-    """What a cache has done so far and what it holds; `str` is a line for people."""
+    """Hits, misses and contents of a cache; `str` gives one line."""
 
     hits: Mapping[str, int]  # by kind: requests answered without computing anything
     misses: Mapping[str, int]  # by kind: computations
@@ -56,8 +56,8 @@ class CacheReport:
 class Cache:
     """Values by content, the least recently used of which go first when tensors need room.
 
-    Whatever is in it belongs to everyone who asks, so nobody may write into it. Two threads that
-    ask for the same at once wait for one computation; one that fails is not remembered.
+    Callers share the values and must not write into them. Two threads that need the same value at
+    once wait for one computation; a failed one is not kept.
     """
 
     def __init__(self, limit_mib: float) -> None:

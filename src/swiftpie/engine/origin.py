@@ -1,4 +1,4 @@
-"""What a file says of the making of its picture."""
+"""Metadata of picture files: prompt, preset, seed and settings."""
 
 import json
 from collections.abc import Mapping

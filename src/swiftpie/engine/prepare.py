@@ -1,4 +1,4 @@
-"""What engines do once for all later pictures, done before anybody waits for one."""
+"""Compiles and warms up a session before its first user waits for a picture."""
 
 from collections.abc import Iterator, Sequence
 
@@ -20,7 +20,7 @@ CORNER = (0.0, 0.0, 0.2, 0.2)
 
 
 def stages_of(session: Session, *, together: Sequence[int] = ()) -> tuple[str, ...]:
-    """Return what `prepare` will do, by name and in order."""
+    """Return the names of the stages of `prepare`, in order."""
     components = session.components
     can_edit = components.inversion is not None
     is_blind = components.image_encoder is None

@@ -1,53 +1,36 @@
-"""A loaded preset: the object that users, the command line and servers talk to."""
+"""A loaded preset: the object that users, the command line and servers call."""
 
-import logging
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple, TypeVar, Unpack, overload
+from typing import Unpack, overload
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from swiftpie.backbones.acquire.download import DownloadPlan
-from swiftpie.backbones.choices import Choices, device_of, dtype_of
-from swiftpie.backbones.components import FAMILIES, Components, Family, load_components
-from swiftpie.backbones.components import download_plan as backbone_plan
-from swiftpie.backbones.machine import AUTO, NUMBERS_A_PIXEL, SPARE_BYTES, free_memory
-from swiftpie.backbones.preset import Preset
-from swiftpie.backbones.recipe import Recipe
-from swiftpie.backbones.resolve import best_recipe, resolve
-from swiftpie.engine.cache import (
-    Cache,
-    CachedAutoencoder,
-    CachedPrompts,
-    CacheReport,
-    Key,
-    cached_image_encoder,
-    cached_inversion,
-    content_key,
+from swiftpie.backbones.components import Components
+from swiftpie.engine.cache import Cache, CacheReport
+from swiftpie.engine.encoding import (
+    Face,
+    Picture,
+    encode_face,
+    encode_pictures,
+    read_place,
+    read_removal,
 )
-from swiftpie.engine.transform import TRANSFORMS, Transform, Turn, choose
-from swiftpie.engine.transforms.offload import can_offload, offloaded
-from swiftpie.errors import InputError, OutOfMemory, SwiftPieError, WeightsError
-from swiftpie.faces.choose import ChosenFace, choose_face, find_faces
+from swiftpie.engine.runner import Runner
+from swiftpie.errors import SwiftPieError
 from swiftpie.faces.face import FaceEncoder
 from swiftpie.guidance.base import Steering
-from swiftpie.imageio.decoding import BAND_PIXELS, load_image
+from swiftpie.imageio.decoding import load_image
 from swiftpie.library import Library, packaged
-from swiftpie.masks import Box, load_mask
-from swiftpie.models.cutout import Point, Search, search_of
+from swiftpie.masks import Box
+from swiftpie.models.cutout import Point, Search
 from swiftpie.noise import seeds_from
 from swiftpie.pipelines import identity as identities
 from swiftpie.pipelines.advice import advice_on, advise
-from swiftpie.pipelines.draw import draw, draw_together
-from swiftpie.pipelines.drawing.denoise import OnStage, OnStep, make_room
+from swiftpie.pipelines.drawing.denoise import OnStage, OnStep
 from swiftpie.pipelines.drawing.edit import EditResult
-from swiftpie.pipelines.drawing.face import aligned_crop, face_identity
 from swiftpie.pipelines.drawing.request import (
     EditRequest,
     FaceRequest,
@@ -64,66 +47,34 @@ from swiftpie.pipelines.drawing.settings import EditSettings, MaskSource, Scales
 from swiftpie.pipelines.naming import newcomer_of_edit, newcomers, tell
 from swiftpie.types import GenerationResult, Identity
 
-logger = logging.getLogger(__name__)
-
-Drawn = TypeVar("Drawn")
-
-TINY = "tiny-decoder"
-DECODER = "decoder"  # what results call the one that memory chose
-TOO_LITTLE = (
-    "There is too little memory on %s for what the preset's own decoder computes. TAESD decodes "
-    "instead, slightly softer, and results say so. Free some, or choose a decoder yourself by "
-    "`autoencoder=`."
-)
-
-Picture = str | Path | bytes | Image.Image
 CACHE_MIB = 256.0  # 110 to 200 subjects of `mini`, one picture each
 
 
-class _Understood(NamedTuple):
-    """What the arguments of `load` come to."""
-
-    preset: Preset
-    device: str
-    transforms: list[Transform]
-    choices: Choices
-    origin: dict[str, str]  # what results say of it
-
-
 class Session:
-    """One preset on one device, and what it has encoded lately. Threads may share a session."""
+    """One preset on one device, with a cache of recent encodings. Threads may share a session."""
 
     def __init__(self, components: Components, *, cache_mib: float = CACHE_MIB) -> None:
         """Wrap loaded `components`; `swiftpie.load` is the usual way to get a session.
 
         Args:
             components: The networks.
-            cache_mib: Bound of the identities, prompts and edited pictures that are kept for
-                later calls, the least recently used of which go first; 0 keeps none.
+            cache_mib: Limit in MiB of the identities, prompts and edited pictures kept for later
+                calls. The least recently used go first; 0 keeps none.
 
         Raises:
-            ConfigError: The bound is negative.
+            ConfigError: The limit is negative.
         """
-        self._cache = Cache(cache_mib)
-        self._shared: dict[Hashable, set[int]] = {}  # how many of a kind have shared a pass
-        self._serve(components)
+        self._runner = Runner(components, Cache(cache_mib))
 
-    def _serve(self, components: Components) -> None:
-        self.components = components
-        known = (self._cache, components.fingerprint)
-        encoder, inversion = components.image_encoder, components.inversion
-        self._cached = replace(components, text=CachedPrompts(components.text, *known))
-        self._editing = replace(  # a second edit of one picture does not start anew
-            self._cached,
-            image_encoder=None if encoder is None else cached_image_encoder(encoder, *known),
-            autoencoder=CachedAutoencoder(components.autoencoder, *known),
-            inversion=None if inversion is None else cached_inversion(inversion, *known),
-        )
+    @property
+    def components(self) -> Components:
+        """The loaded networks, offloaded ones once memory was too short for all of them."""
+        return self._runner.components
 
     @property
     def cache(self) -> CacheReport:
-        """What was found in the cache and what it holds; `print` it for one line."""
-        return self._cache.report()
+        """Hits, misses and contents of the cache; `print` shows them in one line."""
+        return self._runner.cache.report()
 
     def encode_identity(
         self,
@@ -132,73 +83,45 @@ class Session:
         masks: Picture | Sequence[Picture | None] | None = None,
         cutout: str | Search | Sequence[str | Search] = "auto",
     ) -> Identity:
-        """Encode one subject once, for any number of pictures.
+        """Return the identity of one subject, which any number of later calls can draw.
 
         Args:
             images: One or several pictures of the subject: a path, bytes or a PIL image.
-            masks: As many pictures, white where the subject is; None finds the subject.
-            cutout: How, for all or for each: "auto" by its transparency, or else by a network
-                that warns where it is not sure; "rembg" or "rembg:MODEL" by a network of that
-                library; "none" takes whole pictures. "0.2,0.1,0.8,0.95" is a box around it,
-                "0.5,0.4 not:0.1,0.9" are points on and beside it.
+            masks: One mask a picture, white where the subject is; None finds the subject.
+            cutout: How to find it, for all pictures or one entry each: "auto" uses transparency,
+                or else a network that warns of doubtful results; "rembg" or "rembg:MODEL" uses a
+                network of that library; "none" takes whole pictures. "0.2,0.1,0.8,0.95" is a box
+                around the subject, "0.5,0.4 not:0.1,0.9" are points on and beside it.
 
         Raises:
             InputError: A picture cannot be read, or the subject cannot be found in it.
         """
-        sources = _as_list(images)
-        mask_sources = [None] * len(sources) if masks is None else _as_list(masks)
-        if len(mask_sources) != len(sources):
-            raise InputError(
-                f"{len(sources)} pictures came with {len(mask_sources)} masks. Give one mask a "
-                "picture, None where it shall be found."
-            )
-        pictures = [load_image(source) for source in sources]
-        regions = [
-            None if mask is None else load_mask(mask, picture.size)
-            for picture, mask in zip(pictures, mask_sources, strict=True)
-        ]
-        searches = _searches(cutout, len(pictures))
-        return self._cache.get_or_make(
-            self._key_of("identity", pictures, regions, notes=[str(one) for one in searches]),
-            lambda: identities.encode_identity(
-                self._cached, pictures, masks=regions, searches=searches
-            ),
-        )
+        runner = self._runner
+        return encode_pictures(runner.cached, runner.cache, images, masks=masks, cutout=cutout)
 
     def encode_face(
         self,
-        face: Picture | ChosenFace | Tensor | NDArray[np.float32],
+        face: Face,
         *,
         encoder: FaceEncoder | None = None,
         number: int | None = None,
         crop: Image.Image | Sequence[Image.Image] | None = None,
     ) -> Identity:
-        """Encode the person of a face once, for any number of pictures.
+        """Return the identity of the person of a face, which any number of later calls can draw.
 
         Args:
-            face: A photograph, a face that was found in one, or vectors of a face recogniser.
-            encoder: Finds the face in a photograph; one of `swiftpie.faces`, and only then.
-            number: Which face of a photograph, from the left, from 1; None: the largest.
-            crop: The aligned faces that vectors are of; see `swiftpie.pipelines.drawing.face`.
+            face: A photograph, a face found in one, or vectors of a face recogniser.
+            encoder: One of `swiftpie.faces`; finds the face, and is needed for a photograph only.
+            number: Which face of a photograph, counted from the left from 1; None is the largest.
+            crop: The aligned faces of the vectors; see `swiftpie.pipelines.drawing.face`.
 
         Raises:
-            CapabilityError: No adapter is loaded that can read this.
-            InputError: There is no such face, or vectors and crops do not fit.
+            CapabilityError: No loaded adapter reads faces of this kind.
+            InputError: There is no such face, or vectors and crops do not match.
         """
-        if isinstance(face, str | Path | bytes | Image.Image):
-            if encoder is None:
-                raise InputError(
-                    "A photograph was given without an encoder, so no face can be found in it. "
-                    "Open one, as FACE_ENCODERS.get('opencv').open(folder), and pass `encoder=`."
-                )
-            face = choose_face(find_faces(encoder, load_image(face)), number=number)
-        if isinstance(face, ChosenFace):
-            return self.encode_face(face.face.embedding, crop=aligned_crop(face))
-        vectors = torch.as_tensor(face)
-        crops = [crop] if isinstance(crop, Image.Image) else list(crop or [])
-        return self._cache.get_or_make(
-            self._key_of("face", crops, [vectors]),
-            lambda: face_identity(self._cached, vectors, crop=crops),
+        runner = self._runner
+        return encode_face(
+            runner.cached, runner.cache, face, encoder=encoder, number=number, crop=crop
         )
 
     def save_identity(self, identity: Identity, path: str | Path, *, force: bool = False) -> None:
@@ -206,19 +129,19 @@ class Session:
         identities.save_identity(identity, path, force=force)
 
     def load_identity(self, path: str | Path) -> Identity:
-        """Read an identity that this preset's networks encoded."""
+        """Return the identity in a file that this preset's networks encoded."""
         return identities.load_identity(path, self.components)
 
     @property
     def library(self) -> Library:
-        """Subjects by name, for whom nobody has to give a picture."""
+        """The subjects that the package holds, by name."""
         return packaged()
 
     def named(self, word: str) -> Identity:
-        """Return the library's subject of this name, encoded; a synonym or plural will do.
+        """Return the identity of the library's subject that a name, synonym or plural means.
 
         Raises:
-            NobodyNamed: There is none; the message offers names that are near.
+            NobodyNamed: The library has none; the message offers similar names.
         """
         who = self.library.find(word)
         return replace(self.encode_identity(self.library.image(who.name)), named=who)
@@ -226,21 +149,21 @@ class Session:
     def with_named(
         self, prompt: str, subjects: Identity | Sequence[Subject] = ()
     ) -> tuple[Subject, ...]:
-        """Return `subjects` and, behind them, those of the library whom `prompt` names besides.
+        """Return `subjects` and then the library's subjects that `prompt` names in addition.
 
-        A subject without a name of its own is the first in the sentence that nobody else is. Models
-        that read any word take nobody from the library.
+        A subject without a name takes the first name in the prompt that is still free. Models that
+        read any word take no subject from the library.
 
         Raises:
-            NobodyNamed: There is nobody at all.
+            NobodyNamed: No subject is given or named.
         """
         given = as_subjects(subjects)
         vocabulary = self.components.text.vocabulary
-        others = newcomers(prompt, vocabulary, given=[one.name for one in given])
-        return (*given, *(Subject(self.named(one.word), name=one.word) for one in others.known))
+        others = newcomers(prompt, vocabulary, given=[subject.name for subject in given])
+        return (*given, *(Subject(self.named(who.word), name=who.word) for who in others.known))
 
     def fitted(self, identity: Identity, *, name: str) -> Identity:
-        """Return an identity from elsewhere, checked and on this device; see `identity.fitted`."""
+        """Return an identity of another process, checked and on this device."""
         return identities.fitted(identity, self.components, name=name)
 
     @overload
@@ -262,27 +185,22 @@ class Session:
     def draw(
         self, request: Request, *, on_stage: OnStage | None = None, on_step: OnStep | None = None
     ) -> GenerationResult | EditResult:
-        """Draw what is asked for; the methods below spell requests as calls.
+        """Draw a request; the methods below make requests of their arguments.
 
         Args:
             request: What to draw.
-            on_stage: Called with the name of each stage when it has ended; may raise to stop.
-            on_step: Called after each step, as `pipelines.denoise.OnStep` says; may raise to stop.
-                All pictures of the request are then drawn at once, whatever the memory.
+            on_stage: Called with the name of each stage when it ends; may raise to stop.
+            on_step: Called after each step, see `pipelines.denoise.OnStep`; may raise to stop.
+                All pictures of the request are then drawn in one pass.
 
         Raises:
-            CapabilityError: The networks cannot do this.
+            CapabilityError: The networks cannot draw this request.
             ConfigError: The guidance is for another number of steps.
-            InputError: A number is out of range, or things do not go together.
-            OutOfMemory: Memory is too little for one picture even with networks taking turns.
+            InputError: A number is out of range, or arguments exclude each other.
+            OutOfMemory: Memory is too little for one picture even with offloaded networks.
         """
         advise(self.components, request)
-
-        def compute() -> GenerationResult | EditResult:
-            with self.components.scope():
-                return draw(self._serving(request), request, on_stage=on_stage, on_step=on_step)
-
-        return self._with_room(compute)
+        return self._runner.draw(request, on_stage=on_stage, on_step=on_step)
 
     def draw_together(
         self,
@@ -291,70 +209,20 @@ class Session:
         on_stage: OnStage | None = None,
         makes_ready: bool = False,
     ) -> list[GenerationResult | EditResult]:
-        """Draw requests of several people, those of one kind and shape in one pass.
+        """Draw several requests, those of one kind and shape in one pass.
 
-        Networks of fixed sizes would make people wait for each new number of requests. Only as many
-        share a pass as did before in a call that `makes_ready`; else each has its own.
+        Networks of fixed sizes compile anew for each new number of requests. With them, a pass
+        takes only numbers that an earlier call with `makes_ready` has prepared.
 
-        `on_stage` is called with the name of each stage when it has ended, and may raise to stop
-        all. The errors are those of `draw`. Nothing is logged, as logs are not for what strangers
-        write; see `advice_on`.
+        `on_stage` is called with the name of each stage when it ends, and may raise to stop all.
+        The errors are those of `draw`. Nothing is logged, because a server's log must not hold its
+        users' prompts; see `advice_on`.
         """
-        split = self._learn if makes_ready else self._known_parts
-        kinds: dict[int, list[int]] = {}
-        for number, request in enumerate(requests):
-            kinds.setdefault(id(self._serving(request)), []).append(number)
-        results: dict[int, GenerationResult | EditResult] = {}
-        for numbers in kinds.values():
-            together = [requests[number] for number in numbers]
-
-            def compute(
-                together: Sequence[Request] = together,
-            ) -> list[GenerationResult | EditResult]:
-                with self.components.scope():
-                    serving = self._serving(together[0])
-                    return draw_together(serving, together, on_stage=on_stage, split=split)
-
-            results.update(zip(numbers, self._with_room(compute), strict=True))
-        return [results[number] for number in range(len(requests))]
-
-    def _learn(self, kind: Hashable, count: int) -> Sequence[int]:
-        self._shared.setdefault(kind, {1}).add(count)
-        return [count]
-
-    def _known_parts(self, kind: Hashable, count: int) -> Sequence[int]:
-        if not self.components.has_fixed_sizes:
-            return [count]
-        known, parts = self._shared.get(kind, {1}), []
-        while count:
-            parts.append(max(one for one in known if one <= count))
-            count -= parts[-1]
-        return parts
-
-    def _with_room(self, compute: Callable[[], Drawn]) -> Drawn:
-        """Return what `compute` returns, with networks that take turns where memory is short.
-
-        Raises:
-            OutOfMemory: It is too short even so.
-        """
-        try:
-            return compute()
-        except OutOfMemory as error:
-            device = self.components.device
-            if not can_offload(self.components):
-                raise
-            logger.warning("%s From now on networks take turns on %s.", error, device)
-        self._serve(offloaded(self.components, device))
-        make_room()
-        return compute()
+        return self._runner.draw_together(requests, on_stage=on_stage, makes_ready=makes_ready)
 
     def advice_on(self, request: Request) -> list[str]:
-        """Return what `draw` would warn of."""
+        """Return the warnings that `draw` would log."""
         return list(advice_on(self.components, request))
-
-    def _serving(self, request: Request) -> Components:
-        is_edit = isinstance(request, EditRequest | RepaintRequest)
-        return self._editing if is_edit else self._cached
 
     def personalize(
         self,
@@ -371,23 +239,22 @@ class Session:
         size_px: tuple[int, int] | None = None,
         **steering: Unpack[Steering],
     ) -> GenerationResult:
-        """Draw the subjects into the scene of `prompt`; picture i has the seed `seed + i`.
+        """Draw the subjects into the scene of `prompt`; picture i takes the seed `seed + i`.
 
         Args:
             subjects: One identity from `encode_identity`, or several subjects.
             prompt: What the picture shows; not empty.
-            seed: Of the first picture; without one it is drawn, and the result tells it.
-            num_images: How many pictures.
-            scales: Scales of the branches; the preset's defaults if not given.
-            mask: Region of a single identity (1, 1, H, W) in [0, 1], or where all regions come
-                from.
-            detail_mask: The same of the detail branch alone, which acts where both let it; by
-                default the preset's, unless `mask` is given.
-            box: Left, top, right and bottom in [0, 1] that a single identity shall fill.
-            view: Yaw and pitch in degrees from where a single identity shall be seen.
-            size_px: Height and width; the preset's size if not given.
-            **steering: `guidance`, a method of `swiftpie.guidance`; `negative_prompt`, what it
-                leads away from; `shaping` of the identity's attention maps.
+            seed: The first picture's; random by default, and the result holds it.
+            num_images: Number of pictures.
+            scales: Strengths of the branches; by default the preset's.
+            mask: Region of a single identity (1, 1, H, W) in [0, 1], or the source of all regions.
+            detail_mask: The same for the detail branch alone, which acts where both masks are
+                above 0; by default the preset's, unless `mask` is given.
+            box: Left, top, right and bottom in [0, 1] that a single identity fills.
+            view: Yaw and pitch in degrees from which a single identity is seen.
+            size_px: Height and width; by default the preset's.
+            **steering: `guidance`, a method of `swiftpie.guidance`; `negative_prompt`, what the
+                guidance leads away from; `shaping` of the identity's attention maps.
 
         Raises:
             ConfigError: The guidance is for another number of steps.
@@ -417,20 +284,20 @@ class Session:
         size_px: tuple[int, int] | None = None,
         **steering: Unpack[Steering],
     ) -> GenerationResult:
-        """Draw the scene of `prompt` with those whom it names, from the library unless given.
+        """Draw the scene of `prompt` and the subjects that it names, of the library or given.
 
-        So "a kitten on a beach" shows the library's cat, as `named` of the result tells. `subjects`
-        are as in `with_named`, all else as in `personalize`.
+        "a kitten on a beach" shows the library's cat, and `named` of the result says so. `subjects`
+        are those of `with_named`; see `personalize` for the other arguments.
 
         Raises:
             InputError: As of `personalize`.
-            NobodyNamed: The sentence names nobody of the library and no subject was given; the
-                message offers names that are near.
+            NobodyNamed: The prompt names no subject of the library and none is given; the message
+                offers similar names.
         """
-        everyone = self.with_named(prompt, subjects)
-        tell(one.identity.named for one in everyone)
+        shown = self.with_named(prompt, subjects)
+        tell(subject.identity.named for subject in shown)
         return self.personalize(
-            everyone,
+            shown,
             prompt,
             seed=seed,
             num_images=num_images,
@@ -442,7 +309,7 @@ class Session:
 
     def face(
         self,
-        face: Identity | Picture | ChosenFace | Tensor | NDArray[np.float32],
+        face: Identity | Face,
         prompt: str,
         *,
         style: Style = Style.PLAIN,
@@ -454,11 +321,11 @@ class Session:
     ) -> GenerationResult:
         """Draw the person of a face into the scene of `prompt`. From arXiv:2505.21144.
 
-        `face` is of `encode_face`, or what that takes, with an `encoder` if it is a photograph;
-        `style` is how prompt and face share the picture. All else is as in `personalize`.
+        `face` is an identity of `encode_face`, or an argument of it; a photograph needs `encoder`.
+        `style` is how prompt and face share the picture. See `personalize` for the others.
 
         Raises:
-            CapabilityError: No adapter is loaded that can read this.
+            CapabilityError: No loaded adapter reads faces of this kind.
             InputError: The prompt is empty, a number is out of range, or there is no face.
         """
         known = face if isinstance(face, Identity) else self.encode_face(face, encoder=encoder)
@@ -487,20 +354,20 @@ class Session:
     ) -> EditResult:
         """Change a picture so that it fits `prompt`.
 
-        Whom the sentence names and the picture does not show comes from the library, for models
-        that know no picture by a word. `draw` takes an `EditRequest` as it stands, without that.
+        A subject that the prompt names and the picture does not show comes from the library, for
+        models that were not taught subjects by name. `draw` leaves an `EditRequest` as it is.
 
         Args:
             image: Any shape; transparency is ignored.
-            prompt: What the picture shall show; not empty.
-            source_prompt: What it shows now; may be empty.
-            keyword: What in the picture shall change, as in "cat". The mask is then found between
-                this word and no words, instead of between the two prompts.
+            prompt: What the edited picture shows; not empty.
+            source_prompt: What the picture shows now; may be empty.
+            keyword: What in the picture changes, as in "cat". The mask is then found between this
+                word and no words, instead of between the two prompts.
             mask: Where to change it: a picture, (1, 1, H, W) in [0, 1] over the picture, or a box;
-                found if not given.
-            identity: A subject that replaces the picture itself as image condition; a word takes it
-                from the library.
-            seed: Of all that is random; without one it is drawn, and the result tells it.
+                by default it is found.
+            identity: A subject that replaces the picture itself as image condition, or its name in
+                the library.
+            seed: Random by default, and the result holds it.
             settings: Everything else.
             **steering: As in `personalize`.
 
@@ -515,20 +382,21 @@ class Session:
             seed=seeds_from(seed, 1)[0],
             source_prompt=source_prompt,
             keyword=keyword,
-            mask=None if mask is None else _place_of(mask, picture),
+            mask=None if mask is None else read_place(mask, picture),
             identity=self._shown(identity),
             settings=settings or EditSettings(),
             **steering,
         )
         request = self.with_newcomer(request)
-        tell(one.named for one in (request.identity, request.newcomer) if one is not None)
+        brought = (request.identity, request.newcomer)
+        tell(identity.named for identity in brought if identity is not None)
         return self.draw(request)
 
     def with_newcomer(self, request: EditRequest) -> EditRequest:
-        """Return an edit with the subject of the library that its sentence brings, if any.
+        """Return an edit with the subject of the library that its prompt brings, if any.
 
-        It is the identity where words say that it is not in the picture. Where they leave that
-        open it is the newcomer, who comes if the picture's own subject does not stay.
+        It is the `identity` where source prompt or keyword say that the picture does not show it.
+        Without these it is the `newcomer`, drawn only if the picture's own subject does not stay.
         """
         if request.identity is not None or request.newcomer is not None:
             return request
@@ -554,12 +422,12 @@ class Session:
 
         Args:
             photo: Any shape and size; transparency is ignored.
-            identity: Who comes, of `encode_identity`, or a name of the library.
+            identity: The subject, of `encode_identity`, or its name in the library.
             prompt: What it is, as in "a photo of a dog"; may be empty.
-            box: Left, top, right and bottom in [0, 1] that it fills, feet at the bottom; proposed
-                if not given.
-            view: Yaw and pitch in degrees from where it is seen.
-            seed: Of all that is random; without one it is drawn, and the result tells it.
+            box: Left, top, right and bottom in [0, 1] that it fills, feet at the bottom; by
+                default one is proposed.
+            view: Yaw and pitch in degrees from which it is seen.
+            seed: Random by default, and the result holds it.
 
         Raises:
             CapabilityError: No identity adapter is loaded, or the preset cannot turn subjects.
@@ -583,22 +451,22 @@ class Session:
         points: Sequence[Point] = (),
         seed: int | None = None,
     ) -> EditResult:
-        """Take something out of a photograph; all else is as in `insert` and `edit`.
+        """Remove something from a photograph.
 
         Args:
             photo: Any shape and size; transparency is ignored.
-            mask: All that goes: a picture, (1, 1, H, W) in [0, 1] over the photograph, or a box;
-                or a search for it.
-            points: Instead, shares of width and height on the thing that goes. Its outline and the
-                shadow at its foot are found, with a box only inside of it.
-            seed: Of all that is random; without one it is drawn, and the result tells it.
+            mask: All that is removed: a picture, (1, 1, H, W) in [0, 1] over the photograph, or a
+                box; or a search for it.
+            points: Instead of a mask, points on the thing, in shares of width and height. Its
+                outline and the shadow at its foot are found, inside of the box if one is given.
+            seed: Random by default, and the result holds it.
 
         Raises:
-            InputError: Nothing says what goes, or a place cannot be used.
-            NoSubject: Nothing that stands out is at the points.
+            InputError: Neither mask nor points are given, or one cannot be used.
+            NoSubject: Nothing stands out at the points.
         """
         picture = load_image(photo)
-        place = _goes_of(mask, points, picture)
+        place = read_removal(mask, points, picture)
         return self.draw(RepaintRequest(image=picture, seed=seeds_from(seed, 1)[0], mask=place))
 
     def replace(
@@ -611,34 +479,19 @@ class Session:
         points: Sequence[Point] = (),
         seed: int | None = None,
     ) -> EditResult:
-        """Put a subject in the place of what goes; see `insert` and `remove`."""
+        """Remove something and put a subject in its place; see `insert` and `remove`."""
         picture = load_image(photo)
         request = RepaintRequest(
             image=picture,
             seed=seeds_from(seed, 1)[0],
             identity=self._shown(identity),
             prompt=prompt,
-            mask=_goes_of(mask, points, picture),
+            mask=read_removal(mask, points, picture),
         )
         return self.draw(request)
 
     def _shown(self, identity: Identity | str | None) -> Identity | None:
         return self.named(identity) if isinstance(identity, str) else identity
-
-    def _key_of(
-        self,
-        kind: str,
-        pictures: Sequence[Image.Image],
-        tensors: Sequence[Tensor | None],
-        notes: Sequence[str] = (),
-    ) -> Key:
-        """Return what an identity depends on: these networks, their frame, and all numbers."""
-        preset = self.components.preset
-        parts: list[str | bytes] = [preset.name, str(preset.image_size_px), *notes]
-        for picture in pictures:
-            parts += [f"{picture.mode} {picture.size}", _digest(picture)]
-        known = ("" if one is None else one for one in tensors)
-        return content_key(kind, self.components.fingerprint, *parts, *known)
 
 
 def draw_apart(
@@ -648,9 +501,9 @@ def draw_apart(
     failures: type[Exception] = SwiftPieError,
     on_stage: OnStage | None = None,
 ) -> list[GenerationResult | EditResult | Exception]:
-    """Draw together; where that fails, draw one by one, so that nobody pays for another's.
+    """Draw requests together, and one by one if that fails, so that errors stay with their request.
 
-    `failures` stand where the result of a request that raised one would; others are raised.
+    An error of the type `failures` stands in place of the result of its request; others are raised.
     """
     if not requests:
         return []
@@ -659,160 +512,7 @@ def draw_apart(
     except failures as error:
         if len(requests) == 1:
             return [error]
-        apart = ([one] for one in requests)
-        return [draw_apart(session, one, failures=failures, on_stage=on_stage)[0] for one in apart]
-
-
-def load(
-    preset: str | None = None,
-    *,
-    recipe: str | Recipe | None = None,
-    device: str = AUTO,
-    engine: str | Sequence[str] = (),
-    cache_mib: float = CACHE_MIB,
-    **choices: Unpack[Choices],
-) -> Session:
-    """Load what `swiftpie.load` describes, by the same arguments, and draw with PyTorch."""
-    known, device, transforms, merged, origin = _understood(preset, recipe, device, engine, choices)
-    for one in transforms:
-        if one.needs is not None:
-            one.needs(FAMILIES.get(known.family), merged).fetch()
-    components = load_components(known, device=device, **merged)
-    if DECODER in origin and getattr(components.autoencoder, "is_tiny", False):
-        transforms.remove(TRANSFORMS.get(TINY))
-        del origin[DECODER]
-    elif DECODER in origin:
-        logger.warning(TOO_LITTLE, device)
-    offload = TRANSFORMS.get("offload")
-    if components.execution_device is not None and offload not in transforms:
-        logger.info("%s has too little room for all networks at once; they take turns.", device)
-        transforms = sorted([*transforms, offload], key=lambda one: one.turn)
-    for one in transforms:
-        components = one.apply(components)
-    components = replace(components, origin=origin)
-    return Session(components, cache_mib=cache_mib)
-
-
-def needs_of(
-    preset: str | None = None,
-    *,
-    recipe: str | Recipe | None = None,
-    device: str = AUTO,
-    engine: str | Sequence[str] = (),
-    **choices: Unpack[Choices],
-) -> DownloadPlan:
-    """Return what `load` would fetch for the same arguments; only small files come.
-
-    Whatever settings and headers tell is checked, so what this returns for can be loaded.
-
-    Raises:
-        ConfigError: As of `load`.
-        WeightsError: Something cannot be had, or does not fit the rest.
-        MissingExtra: A package is needed that is not installed.
-    """
-    known, device, transforms, merged, _ = _understood(preset, recipe, device, engine, choices)
-    found = backbone_plan(known, device=device, **merged)
-    for one in transforms:
-        if one.needs is not None:
-            found += one.needs(FAMILIES.get(known.family), merged)
-    return found
-
-
-def _understood(
-    preset: str | None,
-    recipe: str | Recipe | None,
-    device: str,
-    engine: str | Sequence[str],
-    choices: Choices,
-) -> _Understood:
-    """Return what is to be loaded, where, with which transforms, and all choices.
-
-    It complains before weights are read.
-    """
-    if recipe == AUTO and preset is None:
-        recipe = best_recipe()
-    known, merged = resolve(preset, recipe, choices)
-    is_large = FAMILIES.get(known.family).is_large
-    device = device_of(device, is_large=is_large)
-    transforms = choose(engine, device=device)
-    origin = {} if recipe is None else {"recipe": getattr(recipe, "name", str(recipe))}
-    if is_large:
-        merged["dtype"] = merged.get("dtype") or "auto"
-        stay = any(one.turn is Turn.CALLS for one in transforms)  # graphs need their weights there
-        merged["offloads"] = TRANSFORMS.get("offload") in transforms or (False if stay else "auto")
-        if choices.get("autoencoder") is None and not _can_decode(known, device, merged):
-            found = _tiny_decoder(FAMILIES.get(known.family), transforms, merged)
-            transforms += found
-            transforms.sort(key=lambda one: one.turn)
-            origin |= dict.fromkeys([DECODER] if found else [], "TAESD, for lack of memory")
-    return _Understood(known, device, transforms, merged, origin)
-
-
-def _can_decode(preset: Preset, device: str, choices: Choices) -> bool:
-    """Whether there is room for what the preset's own decoder computes, with nothing else there."""
-    numbers = NUMBERS_A_PIXEL * preset.image_size_px**2
-    free = free_memory(torch.device(device))
-    return numbers * dtype_of(choices, device).itemsize + SPARE_BYTES <= free
-
-
-def _tiny_decoder(
-    family: Family, transforms: Sequence[Transform], choices: Choices
-) -> list[Transform]:
-    """Return the tiny decoder for `family`; none where it was chosen already or cannot be had."""
-    tiny = TRANSFORMS.get(TINY)
-    if family.tiny_autoencoder is None or tiny in transforms or tiny.needs is None:
-        return []
-    try:
-        tiny.needs(family, choices)
-    except WeightsError as error:
-        logger.warning("There may be too little memory to decode a picture. %s", error)
-        return []
-    return [tiny]
-
-
-def _digest(picture: Image.Image) -> bytes:
-    """Return the sha256 of all pixels, which are not copied all at once."""
-    digest, rows = sha256(), max(1, BAND_PIXELS // picture.width)
-    for top in range(0, picture.height, rows):
-        bottom = min(top + rows, picture.height)
-        digest.update(picture.crop((0, top, picture.width, bottom)).tobytes())
-    return digest.digest()
-
-
-def _place_of(mask: Picture | Tensor | Box, picture: Image.Image) -> Tensor | Box:
-    return mask if isinstance(mask, Tensor | tuple) else load_mask(mask, picture.size)
-
-
-def _goes_of(
-    mask: Picture | Tensor | Box | Search | None, points: Sequence[Point], picture: Image.Image
-) -> Tensor | Box | Search:
-    if points:
-        if mask is not None and not isinstance(mask, tuple):
-            raise InputError(
-                "A mask and points came together. A mask says all that goes, and points look for "
-                "it. Leave one out."
-            )
-        return Search(box=mask, points=tuple(points))
-    if mask is None:
-        raise InputError(
-            "Nothing says what shall go. A mask, a box or points are needed. Write for example "
-            "points=[(0.4, 0.6)]."
-        )
-    return mask if isinstance(mask, Search) else _place_of(mask, picture)
-
-
-def _searches(cutout: str | Search | Sequence[str | Search], count: int) -> list[Search]:
-    given = [cutout] * count if isinstance(cutout, str | Search) else list(cutout)
-    if len(given) != count:
-        raise InputError(
-            f"{count} pictures came with {len(given)} ways to cut them out. Give one for all, or "
-            'one a picture, as in `cutout=["auto", "none"]`.'
-        )
-    return [search_of(one) for one in given]
-
-
-def _as_list(value: object) -> list[Picture]:
-    if isinstance(value, (str, Path, bytes, Image.Image)):
-        return [value]
-    assert isinstance(value, Sequence)
-    return list(value)
+        return [
+            draw_apart(session, [request], failures=failures, on_stage=on_stage)[0]
+            for request in requests
+        ]

@@ -1,4 +1,4 @@
-"""Speed-ups of loaded networks: what a transform is, and how several are applied."""
+"""Transforms of loaded networks that save time or memory, and their order."""
 
 import importlib.util
 from collections.abc import Callable, Sequence
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 OPENVINO = "openvino"  # the quickest on processors whose pictures hardly differ
 
 
-class Turn(IntEnum):
-    """When a transform is applied, in whichever order people name several."""
+class Phase(IntEnum):
+    """When a transform is applied, whatever the order of its name."""
 
     NETWORKS = 0  # exchanges networks or their weights
-    PLACES = 1  # decides where they rest
-    CALLS = 2  # decides how they are called, so it comes when they are final
+    PLACES = 1  # decides which device holds them
+    CALLS = 2  # compiles them, so all other changes come before
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Transform:
     apply: "Callable[[Components], Components]"
     extra: str | None = None  # of SwiftPie, where it needs an optional package
     packages: tuple[str, ...] = ()  # those of this extra, as they are imported
-    turn: Turn = Turn.NETWORKS
+    phase: Phase = Phase.NETWORKS
     needs: "Callable[[Family, Choices], DownloadPlan] | None" = None  # weights of its own
 
     @property
@@ -83,13 +83,13 @@ def choose(names: str | Sequence[str], *, device: str = "cpu") -> list[Transform
                 f"The transform {name!r} needs the package {missing[0]!r}, which is not "
                 f'installed. Run: pip install "swiftpie[{one.extra}]"'
             )
-    callers = [name for name, one in chosen.items() if one.turn is Turn.CALLS]
+    callers = [name for name, one in chosen.items() if one.phase is Phase.CALLS]
     if len(callers) > 1:
         raise ConfigError(
             f"The transforms {' and '.join(callers)} were asked for together, and each decides how "
             "networks are called. One of them is enough. Leave the others out."
         )
-    return sorted(chosen.values(), key=lambda one: one.turn)
+    return sorted(chosen.values(), key=lambda one: one.phase)
 
 
 def transform(components: "Components", names: str | Sequence[str]) -> "Components":

@@ -1,4 +1,4 @@
-"""Sharpen a guess of where the subject is by the colours of the picture.
+"""Finds the outline of a subject in numpy, from a guess and the colours of the picture.
 
 Two steps, on a picture of a few hundred pixels a side:
 
@@ -11,10 +11,12 @@ Arrays are float32; a picture is (h, w, 3), a field (h, w).
 """
 
 import math
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 Array = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -33,6 +35,7 @@ CENTRED = (0.85, 0.7)  # of each side, in views from the middle, beside the whol
 CLOSER = 0.25  # of the sides of a box, that is seen around it when it is looked at
 KEPT = 0.88  # of each side, in views of a photo's lower corners: things stand there
 DOUBTFUL = 0.72  # below lay 7 of 9 bad outlines of photos, and 4 of 13 good ones
+BAND_ROWS = 256
 MAX_FRAME_PX = 2048  # side of a square that is cut out of a photo; larger ones are shrunk first
 
 NUM_COLOUR_BINS = 20  # a Lab axis
@@ -83,6 +86,117 @@ def area_of(across: Span, down: Span) -> Area:
         for low, high, side in (across, down)
     )
     return left, top, max(right, left + 1), max(bottom, top + 1)
+
+
+def averaged(guesses: Array, views: Sequence[Area]) -> Array:
+    """Return the mean (n, n) of guesses (V, n, n) about views within the first."""
+    total, count = guesses[0].copy(), np.ones_like(guesses[0])
+    cells = len(total)
+    left, top, right, bottom = views[0]
+    across, down = cells / (right - left), cells / (bottom - top)
+    for guess, view in zip(guesses[1:], views[1:], strict=True):
+        columns = slice(round((view[0] - left) * across), round((view[2] - left) * across))
+        rows = slice(round((view[1] - top) * down), round((view[3] - top) * down))
+        shape = total[rows, columns].shape
+        if 0 not in shape:
+            total[rows, columns] += resized(guess, shape, areas)
+            count[rows, columns] += 1
+    return total / count
+
+
+def outlined(photo: Image.Image, logits: Array, seeds: Array | None = None) -> Array:
+    """Return the mask (H, W) that colours and edges of a photo make of a guess (n, n) about it.
+
+    `seeds` (h, w) of `sharpen` have the size `shrunk_to(WORK_SIDE_PX, photo.size)`.
+    """
+    size = shrunk_to(WORK_SIDE_PX, photo.size)
+    small = photo.resize(size, Image.Resampling.BOX)
+    guess = enlarged(logits, size[::-1])
+    coarse = sharpen(guess, np.array(small, dtype=np.float32) / np.float32(255), seeds)
+    times = math.ceil(math.sqrt(photo.width * photo.height / GUIDE_PIXELS))
+    guide = photo if times < 2 else photo.reduce(times)
+    mask = _follow_edges(coarse, plane(small.convert("L")), plane(guide.convert("L")))
+    return mask if guide is photo else enlarged(mask, (photo.height, photo.width))
+
+
+def _follow_edges(mask: Array, guide: Array, full: Array) -> Array:
+    """Enlarge `mask` along the photo's edges (fast guided filter, He and Sun, 2015)."""
+    mean_mask, mean_guide = _box_mean(mask), _box_mean(guide)
+    variance = _box_mean(guide * guide) - mean_guide**2
+    slope = (_box_mean(guide * mask) - mean_guide * mean_mask) / (variance + GUIDE_SOFTNESS)
+    lines = np.stack([_box_mean(slope), _box_mean(mean_mask - slope * mean_guide)])
+    slopes, offsets = enlarged(lines, full.shape)
+    refined = slopes * full + offsets
+    return np.asarray(np.clip((refined - 0.5) * OUTLINE_CONTRAST + 0.5, 0, 1), np.float32)
+
+
+def _box_mean(field: Array) -> Array:
+    """Return the mean of `field` (h, w) around each pixel, over the pixels that exist."""
+    return resized(field, field.shape, _windows)
+
+
+Rows = Callable[[int, int], Array]
+"""Makes the matrix (m, n) that resizes n values to m."""
+
+
+def resized(field: Array, size: tuple[int, ...], rows: Rows) -> Array:
+    """Return `field` (..., h, w) at `size` (height, width)."""
+    height, width = field.shape[-2:]
+    made = rows(size[0], height) @ field @ rows(size[1], width).T
+    return np.asarray(made, np.float32)
+
+
+def enlarged(field: Array, size: tuple[int, ...]) -> Array:
+    """Return `field` (..., h, w) at `size` (height, width), linear between neighbours."""
+    low, high, share = _neighbours(size[0], field.shape[-2])
+    tall = field[..., low, :] * (1 - share[:, None]) + field[..., high, :] * share[:, None]
+    low, high, share = _neighbours(size[1], field.shape[-1])
+    wide = np.empty((*tall.shape[:-1], size[1]), np.float32)
+    for top in range(0, size[0], BAND_ROWS):  # so that no second copy of a large picture is made
+        band = tall[..., top : top + BAND_ROWS, :]
+        wide[..., top : top + BAND_ROWS, :] = band[..., low] * (1 - share) + band[..., high] * share
+    return wide
+
+
+def _neighbours(new: int, old: int) -> tuple[Labels, Labels, Array]:
+    """Return the places below and above each of `new` ones among `old`, and the share above."""
+    places = np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)
+    low = places.astype(np.int64)
+    return low, np.minimum(low + 1, old - 1), (places - low).astype(np.float32)
+
+
+def areas(new: int, old: int) -> Array:
+    """Make means over all values that a new one touches, as PyTorch's adaptive pooling."""
+    index = np.arange(old)
+    rows = [
+        (index >= place * old // new) & (index < -(-(place + 1) * old // new))
+        for place in range(new)
+    ]
+    return _normed(np.array(rows, np.float32))
+
+
+def smooth(new: int, old: int) -> Array:
+    """Make triangles as wide as what shrinks, as Pillow's bilinear filter."""
+    scale = old / new
+    reach = max(scale, 1.0)
+    centres = (np.arange(new)[:, None] + 0.5) * scale
+    return _normed(np.maximum(0, 1 - np.abs(np.arange(old) + 0.5 - centres) / reach))
+
+
+def _windows(new: int, old: int) -> Array:
+    """Make means over a window around each value."""
+    apart = np.abs(np.arange(new)[:, None] - np.arange(old))
+    return _normed(apart <= GUIDE_RADIUS_PX)
+
+
+def _normed(rows: NDArray[np.generic]) -> Array:
+    sums: Array = (rows / rows.sum(axis=1, keepdims=True)).astype(np.float32)
+    return sums
+
+
+def plane(image: Image.Image) -> Array:
+    """Return a picture of one 8-bit channel as (H, W) in [0, 1]."""
+    return np.array(image, dtype=np.float32) / np.float32(255)
 
 
 def sharpen(logits: Array, rgb: Array, seeds: Array | None = None) -> Array:

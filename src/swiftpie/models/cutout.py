@@ -3,7 +3,6 @@
 import functools
 import importlib.resources
 import logging
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,20 +23,17 @@ from swiftpie.errors import InputError, NoSubject
 from swiftpie.imageio.cutout import (
     CUTOUT_PX,
     DOUBTFUL,
-    GUIDE_PIXELS,
-    GUIDE_RADIUS_PX,
-    GUIDE_SOFTNESS,
     KEPT,
     MAX_SHARE,
     MIN_SHARE,
-    OUTLINE_CONTRAST,
     WORK_SIDE_PX,
     Area,
     Way,
     area_of,
     around,
+    averaged,
     centred,
-    sharpen,
+    outlined,
     shrunk_to,
 )
 from swiftpie.imageio.images import alpha_of, plane, to_tensor
@@ -231,7 +227,7 @@ def subject_mask(image: Image.Image) -> Tensor:
     return cut_out(image).mask
 
 
-def cut_out(image: Image.Image, search: Search = ANYWHERE) -> CutOut:
+def cut_out(image: Image.Image, search: str | Search = ANYWHERE) -> CutOut:
     """Return where the subject of `image` is, which way that was found, and how sure it is.
 
     A warning tells that what was found may be wrong.
@@ -239,13 +235,15 @@ def cut_out(image: Image.Image, search: Search = ANYWHERE) -> CutOut:
     Args:
         image: photo, mode RGB or RGBA. One subject is looked for, large and near the middle, or
             where `search` says.
-        search: how to look for it.
+        search: how to look for it; a string is read as by `search_of`.
 
     Raises:
+        InputError: The string describes no search.
         NoSubject: Next to nothing or nearly everything is found.
         MissingExtra: rembg is asked for and not installed.
         WeightsError: rembg's model is not here.
     """
+    search = search_of(search)
     if search.way is Way.NONE:
         whole = torch.ones(1, 1, image.height, image.width)
         return CutOut(whole, Cutout(Way.NONE, None))
@@ -297,7 +295,7 @@ def _seen(network: CutoutNet, photo: Image.Image, views: Sequence[Area], search:
     # Each view squeezed to a square: what lies at its edges tells what the subject is.
     squares = [photo.resize((CUTOUT_PX,) * 2, Image.Resampling.BOX, box=view) for view in views]
     logits = network(torch.cat([to_tensor(one) for one in squares]))
-    return _outlined(photo, views[0], _averaged(logits, views), search)
+    return _outlined(photo, views[0], averaged(logits[:, 0].numpy(), views), search)
 
 
 def _by_colour(image: Image.Image, search: Search) -> Tensor:
@@ -307,7 +305,7 @@ def _by_colour(image: Image.Image, search: Search) -> Tensor:
     rows = torch.linspace(-1, 1, CUTOUT_PX).abs()
     reach = torch.maximum(rows[:, None], rows[None])  # 0 in the middle, 1 at the border
     logits = -BORDER_GUESS * (reach > BORDER).float()  # within it, colours alone tell
-    return _outlined(photo, area, logits[None, None], search)
+    return _outlined(photo, area, logits.numpy(), search)
 
 
 def _by_rembg(image: Image.Image, search: Search) -> CutOut:
@@ -322,21 +320,14 @@ def _by_rembg(image: Image.Image, search: Search) -> CutOut:
     return CutOut(mask, Cutout(f"{Way.REMBG} {search.model}", round(sure.item(), 4)))
 
 
-def _outlined(photo: Image.Image, area: Area, logits: Tensor, search: Search) -> Tensor:
+def _outlined(
+    photo: Image.Image, area: Area, logits: NDArray[np.float32], search: Search
+) -> Tensor:
     """Return the mask (1, 1, H, W) that colours and edges of `area` make of a guess about it."""
     view = photo if area == (0, 0, *photo.size) else photo.crop(area)
     size = shrunk_to(WORK_SIDE_PX, view.size)
-    small = view.resize(size, Image.Resampling.BOX)
-    guess = F.interpolate(logits, size=size[::-1], mode="bilinear")[0, 0].numpy()
-    colours = np.array(small, dtype=np.float32) / np.float32(255)
     seeds = _seeds(photo.size, area, size, search) if search.has_hints else None
-    coarse = torch.from_numpy(sharpen(guess, colours, seeds))
-    times = math.ceil(math.sqrt(view.width * view.height / GUIDE_PIXELS))
-    guide = view if times < 2 else view.reduce(times)
-    mask = _follow_edges(coarse[None, None], plane(small.convert("L")), plane(guide.convert("L")))
-    if guide is not view:
-        shape = (view.height, view.width)
-        mask = F.interpolate(mask, size=shape, mode="bilinear", align_corners=False)
+    mask = torch.from_numpy(outlined(view, logits, seeds))[None, None]
     if view is photo:
         return mask
     left, top, right, bottom = area
@@ -356,24 +347,6 @@ def _views(size: tuple[int, int], search: Search) -> list[Area]:
         left, top = (min(max(0.0, one - share / 2), 1 - share) for one in (x, y))
         views.append(area_of((left, left + share, width), (top, top + share, height)))
     return views
-
-
-def _averaged(logits: Tensor, views: Sequence[Area]) -> Tensor:
-    """Return the mean (1, 1, n, n) of guesses (V, 1, n, n) about views within the first."""
-    if len(views) == 1:
-        return logits
-    cells = logits.shape[-1]
-    total, count = logits[:1].clone(), torch.ones_like(logits[:1])
-    left, top, right, bottom = views[0]
-    scale = (cells / (right - left), cells / (bottom - top))
-    for guess, view in zip(logits[1:].split(1), views[1:], strict=True):
-        columns = slice(round((view[0] - left) * scale[0]), round((view[2] - left) * scale[0]))
-        rows = slice(round((view[1] - top) * scale[1]), round((view[3] - top) * scale[1]))
-        shape = total[..., rows, columns].shape[-2:]
-        if 0 not in shape:
-            total[..., rows, columns] += F.interpolate(guess, size=shape, mode="area")
-            count[..., rows, columns] += 1
-    return total / count
 
 
 def _seeds(
@@ -470,27 +443,6 @@ def load(folder: Path) -> CutoutNet:
     """Return the network that training exported to `folder`."""
     network: CutoutNet = CutoutNet.from_pretrained(folder, use_safetensors=True)
     return network.float().eval().requires_grad_(False)
-
-
-def _follow_edges(mask: Tensor, guide: Tensor, full: Tensor) -> Tensor:
-    """Enlarge `mask` along the photo's edges (fast guided filter, He and Sun, 2015).
-
-    `guide` is the greyscale photo at the size of `mask` (1, 1, h, w), `full` at that of the result.
-    """
-    mean_mask, mean_guide = _box_mean(mask), _box_mean(guide)
-    variance = _box_mean(guide * guide) - mean_guide**2
-    slope = (_box_mean(guide * mask) - mean_guide * mean_mask) / (variance + GUIDE_SOFTNESS)
-    offset = mean_mask - slope * mean_guide
-    lines = torch.cat([_box_mean(slope), _box_mean(offset)], dim=1)
-    lines = F.interpolate(lines, size=full.shape[-2:], mode="bilinear", align_corners=False)
-    refined = lines[:, :1] * full + lines[:, 1:]
-    return ((refined - 0.5) * OUTLINE_CONTRAST + 0.5).clamp(0, 1)
-
-
-def _box_mean(field: Tensor) -> Tensor:
-    """Return the mean of `field` (1, 1, h, w) around each pixel, over the pixels that exist."""
-    reach = GUIDE_RADIUS_PX
-    return F.avg_pool2d(field, 2 * reach + 1, stride=1, padding=reach, count_include_pad=False)
 
 
 class _Attention(nn.Module):

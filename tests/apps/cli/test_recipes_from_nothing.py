@@ -9,7 +9,7 @@ import pytest
 from swiftpie.backbones.acquire.face_files import plan_faces
 from swiftpie.backbones.recipe import RECIPES, Recipe, Use
 from swiftpie.backbones.resolve import is_here
-from swiftpie.engine.session import needs_of
+from swiftpie.engine.plan import needs_of
 from swiftpie.imageio.writing import read_metadata
 from tests.faces.tiny_faces import PHOTO
 from tests.fixtures.mock_hub import clean_machine, serving

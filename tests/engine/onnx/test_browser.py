@@ -14,9 +14,8 @@ from PIL import Image
 
 import swiftpie
 from swiftpie.engine.onnx import frame
-from swiftpie.engine.onnx.draw import packaged
+from swiftpie.engine.onnx.draw import draw_noise, packaged
 from swiftpie.engine.onnx.export import export_onnx
-from swiftpie.engine.onnx.noise import draw_noise
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import sample_pictures
 from tests.policy.project import ROOT

@@ -11,9 +11,10 @@ from PIL import Image
 
 from swiftpie.backbones.components import FAMILIES
 from swiftpie.backbones.preset import PRESETS
+from swiftpie.engine.load import model_without_torch
 from swiftpie.engine.onnx.draw import ASSETS, packaged
 from swiftpie.engine.onnx.graphs import Graphs
-from swiftpie.engine.onnx.session import LightSession, is_light
+from swiftpie.engine.onnx.session import OnnxSession
 from swiftpie.errors import InputError
 from swiftpie.imageio.images import sample_pictures
 from swiftpie.pipelines.drawing.request import Subject
@@ -115,7 +116,7 @@ class Loader:
 
 def test_what_a_light_session_cannot_do_a_full_one_does(session, model, full):
     loader = Loader(session)
-    light = LightSession(model, loader)
+    light = OnnxSession(model, loader)
     picture = sample_pictures(1)[0]
     identity = light.encode_identity(picture)
     assert light.personalize(identity, PROMPT, seed=2).engine == model.graphs.runtime
@@ -133,9 +134,9 @@ def test_what_a_light_session_cannot_do_a_full_one_does(session, model, full):
     assert loader.count == 1
 
 
-def test_only_what_the_package_holds_is_light():
-    assert is_light(None, "auto")
-    assert is_light("mini", ["auto"], device="auto", weights=None, offline=False)
+def test_only_what_the_package_holds_model_without_torch():
+    assert model_without_torch(None, "auto") is packaged()
+    assert model_without_torch("mini", ["auto"], device="auto", weights=None, offline=False)
     for preset, engine, others in (
         ("sd-turbo", "auto", {}),
         ("mini", (), {}),
@@ -144,7 +145,7 @@ def test_only_what_the_package_holds_is_light():
         ("mini", "auto", {"steps": 2}),
         (None, "auto", {"recipe": "sdxl-turbo"}),
     ):
-        assert not is_light(preset, engine, **others)
+        assert not model_without_torch(preset, engine, **others)
 
 
 def test_the_command_line_draws_without_pytorch(tmp_path, session):

@@ -8,7 +8,7 @@ import swiftpie
 from swiftpie.backbones.components import load_components
 from swiftpie.engine.onnx.draw import ASSETS
 from swiftpie.engine.onnx.export import check, export_onnx, export_openvino, parts_of
-from swiftpie.engine.onnx.sheet import SHEET, read_sheet
+from swiftpie.engine.onnx.graphs import SHEET, read_sheet
 from swiftpie.errors import CapabilityError, WeightsError
 from tests.backbones import tiny_models
 from tests.engine.onnx.renew import renew

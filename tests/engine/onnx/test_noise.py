@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from swiftpie.engine.onnx.noise import draw_noise
+from swiftpie.engine.onnx.draw import draw_noise
 from swiftpie.noise import draw_step_noise
 from swiftpie.validation import MAX_SEED
 

@@ -9,7 +9,7 @@ from diffusers import AutoencoderTiny
 import swiftpie
 from swiftpie.backbones.components import FAMILIES
 from swiftpie.backbones.recipe import PINS
-from swiftpie.engine import session as sessions
+from swiftpie.engine import plan
 from swiftpie.engine.session import Session
 from swiftpie.engine.transform import transform
 from swiftpie.errors import CapabilityError, WeightsError
@@ -137,7 +137,7 @@ def test_without_memory_for_another_it_decodes_and_results_say_so(
     tiny, pipeline, monkeypatch, caplog
 ):
     assert swiftpie.load("sd-turbo", **pipeline).components.origin == {}
-    monkeypatch.setattr(sessions, "free_memory", lambda _: 0)
+    monkeypatch.setattr(plan, "free_memory", lambda _: 0)
     loaded = swiftpie.load("sd-turbo", **pipeline).components
     assert loaded.origin == {"decoder": "TAESD, for lack of memory"}
     assert "TAESD decodes instead" in caplog.text
@@ -147,7 +147,7 @@ def test_without_memory_for_another_it_decodes_and_results_say_so(
 
 @pytest.mark.usefixtures("cache")
 def test_without_memory_and_without_it_the_presets_own_decodes(pipeline, monkeypatch, caplog):
-    monkeypatch.setattr(sessions, "free_memory", lambda _: 0)
+    monkeypatch.setattr(plan, "free_memory", lambda _: 0)
     loaded = swiftpie.load("sd-turbo", **pipeline).components
     assert loaded.origin == {}
     assert not loaded.autoencoder.is_tiny

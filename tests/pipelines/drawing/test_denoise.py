@@ -201,7 +201,7 @@ def test_an_encoder_that_knows_no_zero_has_no_tokens(session):
 def test_nobody_is_the_same_in_edits_of_a_session(session, encoder):
     network, _ = encoder
     components = replace(session.components, image_encoder=network)
-    assert torch.equal(Session(components)._editing.null_tokens, components.null_tokens)
+    assert torch.equal(Session(components)._runner.editing.null_tokens, components.null_tokens)
 
 
 @pytest.mark.parametrize("has_tokens", [True, False])

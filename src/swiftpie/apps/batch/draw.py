@@ -13,7 +13,8 @@ from swiftpie.apps.batch.jobs import Job, JobSubject, Model, is_mask_file
 from swiftpie.apps.batch.plan import Batch
 from swiftpie.apps.batch.report import DONE, FAILED, Outcome
 from swiftpie.engine.origin import origin_of_drawing, origin_of_edit
-from swiftpie.engine.session import Session, draw_apart, load
+from swiftpie.engine.plan import load_session
+from swiftpie.engine.session import Session, draw_apart
 from swiftpie.errors import InputError, SwiftPieError, short_reason
 from swiftpie.imageio.atomic import write_file
 from swiftpie.imageio.decoding import is_safetensors, load_image
@@ -43,7 +44,7 @@ class Work:
     folder: Path  # where pictures go
     suffix: str
     loading: Mapping[Model, Mapping[str, Any]]  # keywords of `load`
-    load: Callable[..., Session] = load
+    load: Callable[..., Session] = load_session
 
     def path_of(self, name: str) -> Path:
         """Return where the picture of a job goes."""

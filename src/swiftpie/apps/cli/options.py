@@ -262,20 +262,20 @@ def open_session(
     Raises:
         ConfigError: Something is missing, and nobody can be asked.
     """
-    from swiftpie.engine.session import load
+    from swiftpie.engine.plan import load_session
 
     started = time.perf_counter()
     given: LoadOptions = {"preset": preset, "recipe": recipe, "device": device, "engine": engine}
     needs = needs_of({**given, **choices})
     ask(needs, yes=yes)
     needs.fetch()
-    session = load(**as_given({**given, **choices}))
+    session = load_session(**as_given({**given, **choices}))
     return Opened(session, (time.perf_counter() - started) * 1000)
 
 
 def needs_of(loading: LoadOptions) -> "DownloadPlan":
     """Return what is to be fetched for what was chosen to be loaded."""
-    from swiftpie.engine.session import needs_of as session_needs
+    from swiftpie.engine.plan import needs_of as session_needs
 
     return session_needs(**as_given(loading))
 

@@ -23,6 +23,7 @@ from swiftpie.validation import Size, parse_box, parse_size
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from swiftpie.engine.onnx.draw import OnnxModel
     from swiftpie.engine.session import Session
     from swiftpie.library import Named
     from swiftpie.pipelines.drawing.request import View
@@ -132,8 +133,8 @@ def personalize(
     size_px = None if size is None else parse_size(size)
     asks_more = (also, views, size, detail_mask, scales.get("background_scale"))
     way = None
-    if mask == "none" and all(one is None for one in asks_more) and _is_light(loading):
-        way = _light_way(everyone, named, cutouts, places[0], scales)
+    if mask == "none" and all(one is None for one in asks_more):
+        way = _way_without_torch(loading, everyone, named, cutouts, places[0], scales)
     if way is None:
         everyone = given.with_cutouts(everyone, cutouts)
         placed = list(zip(places, parse_views(views or [], most), strict=True))
@@ -170,12 +171,12 @@ class _Way(NamedTuple):
     engine: str
 
 
-def _is_light(loading: LoadOptions) -> bool:
-    """Whether nothing was chosen but what the package draws without PyTorch."""
-    from swiftpie.engine.onnx.session import is_light
+def _model_without_torch(loading: LoadOptions) -> "OnnxModel | None":
+    """Return what draws the chosen model without PyTorch, None where PyTorch is needed."""
+    from swiftpie.engine.load import model_without_torch
 
     chosen = {name: one for name, one in loading.items() if name not in {"preset", "engine", "yes"}}
-    return is_light(loading.get("preset"), loading.get("engine") or AUTO, **chosen)
+    return model_without_torch(loading.get("preset"), loading.get("engine") or AUTO, **chosen)
 
 
 def _named_in(
@@ -193,7 +194,8 @@ def _named_in(
     return named
 
 
-def _light_way(
+def _way_without_torch(
+    loading: LoadOptions,
     everyone: list[list[given.SubjectPictures]],
     named: "ByName",
     cutouts: list[str] | None,
@@ -201,8 +203,6 @@ def _light_way(
     changes: Mapping[str, float],
 ) -> _Way | None:
     """Return how one picture's subject is drawn without PyTorch, or None where that cannot be."""
-    from swiftpie.engine.onnx.draw import packaged
-
     if any(len(everyone) + len(one) != 1 for one in named.values()):
         return None
     if cutouts and (not everyone or everyone[0][0].named):
@@ -213,7 +213,9 @@ def _light_way(
     if any(len(one) > 1 or isinstance(one[0].picture, Path) or one[0].mask for one in everyone):
         return None
     started = time.perf_counter()
-    model = packaged()
+    model = _model_without_torch(loading)
+    if model is None:
+        return None
     model.open_soon()
     load_ms = (time.perf_counter() - started) * 1000
     if not everyone:
@@ -227,7 +229,7 @@ def _light_way(
             return None
         shown = dict.fromkeys(named, identity)
 
-    def draw(words: str, **asked: Any) -> Any:  # noqa: ANN401 - as of `LightModel`
+    def draw(words: str, **asked: Any) -> Any:  # noqa: ANN401 - as of `OnnxModel`
         return model.personalize(shown[words], words, box=box, **asked)
 
     scales = replace(Scales.of(model.preset), **changes)

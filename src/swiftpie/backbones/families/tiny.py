@@ -21,7 +21,7 @@ from swiftpie.backbones.machine import AUTO
 from swiftpie.backbones.preset import Preset, read_preset
 from swiftpie.backbones.scheduling import schedule_of, with_steps, with_stored_steps
 from swiftpie.errors import CapabilityError, ConfigError, WeightsError, short_reason
-from swiftpie.gc_pause import uncollected
+from swiftpie.gc_pause import gc_paused
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.inversion import TinyInversion
 from swiftpie.models.text import Pooling, TextTower
@@ -60,7 +60,7 @@ class Tiny(Family):
 
     name = "tiny"
 
-    @uncollected()  # a search among all that was just imported would take as long as the rest
+    @gc_paused()  # a search among all that was just imported would take as long as the rest
     def load(self, preset: Preset, *, device: str, choices: Choices) -> Components:
         """Load every network of a tiny preset in float32; see `Family`.
 

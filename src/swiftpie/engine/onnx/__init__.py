@@ -1,1 +1,1 @@
-"""The model inside of the package, drawn without a tensor library by a runtime of graphs."""
+"""Exported graphs: `mini` without PyTorch, and the export of other models."""

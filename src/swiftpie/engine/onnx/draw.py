@@ -1,4 +1,4 @@
-"""Subjects into scenes by exported graphs: the light counterpart of a `Session`'s drawing."""
+"""Draws subjects into scenes with exported graphs and numpy."""
 
 import logging
 import time
@@ -14,9 +14,16 @@ from PIL import Image
 
 from swiftpie.backbones.preset import PRESETS, Preset
 from swiftpie.engine.onnx import frame
-from swiftpie.engine.onnx.graphs import Graph, Graphs
-from swiftpie.engine.onnx.noise import draw_noise
-from swiftpie.engine.onnx.sheet import DRAW, IDENTITY, PIXELS, PLACE, SUBJECT_MASK, TEXT
+from swiftpie.engine.onnx.graphs import (
+    DRAW,
+    IDENTITY,
+    PIXELS,
+    PLACE,
+    SUBJECT_MASK,
+    TEXT,
+    Graph,
+    Graphs,
+)
 from swiftpie.errors import WeightsError
 from swiftpie.imageio.cutout import Way
 from swiftpie.imageio.decoding import Source, load_image
@@ -36,21 +43,26 @@ logger = logging.getLogger(__name__)
 
 Array = NDArray[Any]
 ASSETS = Path(__file__).parents[2] / "assets"
-MINI = "mini"
+
+STATE_WORDS = 624
+SEEDING_FACTOR = 1812433253  # of the twister's authors
+WORD = 0xFFFFFFFF
+UNIFORM_BITS = 24
+BLOCK = 16
 
 
 @dataclass(frozen=True, eq=False)
-class LightIdentity:
-    """A subject as graphs read it; `Identity` is its counterpart in PyTorch."""
+class OnnxIdentity:
+    """An encoded subject in numpy; `Identity` is its counterpart in PyTorch."""
 
     features: Mapping[str, Array]  # by the names of the graphs' tensors
     cutouts: tuple[Cutout, ...]
-    named: Named | None = None  # by which word it was taken from the library, if it was
+    named: Named | None = None  # the word and name of a subject of the library
 
 
 @dataclass(frozen=True, eq=False)
-class LightResult:
-    """Finished pictures, as `GenerationResult` has them; its tensors are made when asked for."""
+class OnnxResult:
+    """Finished pictures with the fields of `GenerationResult`; tensors are made on first use."""
 
     images: tuple[Image.Image, ...]
     subject_masks: tuple[Image.Image, ...]
@@ -60,13 +72,13 @@ class LightResult:
     branches: tuple[IdentityBranch, ...]
     cutouts: tuple[tuple[Cutout, ...], ...]
     timings_ms: Mapping[str, float]
-    engine: str  # which runtime drew them
+    engine: str  # the runtime
     named: tuple[Named, ...] = ()
     tensor: None = None
 
     @property
     def origin(self) -> dict[str, str]:
-        """Names of the library alone: no recipe is this light, and the decoder is the model's."""
+        """Names of the library; there is neither a recipe nor another decoder."""
         return origin_of(self.named)
 
     @property
@@ -89,7 +101,7 @@ class LightResult:
         return (Layout(centre, scale, rotation[:, 0], flip[:, 0], pose),)
 
 
-class LightModel:
+class OnnxModel:
     """An exported model that draws; threads may share it."""
 
     def __init__(self, graphs: Graphs, cutout: Graph) -> None:
@@ -98,7 +110,7 @@ class LightModel:
 
     @property
     def preset(self) -> Preset:
-        """What was exported."""
+        """The exported preset."""
         return PRESETS.get(self.graphs.sheet.preset)
 
     @cached_property
@@ -107,12 +119,12 @@ class LightModel:
         return Vocabulary.stored(self.graphs.sheet.taught)
 
     def open_soon(self) -> None:
-        """Open all graphs beside what this thread does next."""
+        """Start to open all graphs in other threads."""
         for name in (IDENTITY, DRAW, TEXT):  # many pictures need no network to be cut out
             self.graphs[name].open_soon()
 
-    def encode_identity(self, picture: Source, *, whole: bool = False) -> LightIdentity | None:
-        """Return the subject of a picture, or of `whole` of it, or None where that is in doubt."""
+    def encode_identity(self, picture: Source, *, whole: bool = False) -> OnnxIdentity | None:
+        """Return the subject of a picture, all of it with `whole`, or None if that is in doubt."""
         image = load_image(picture)
         found: frame.Found | None = None
         if whole:
@@ -129,9 +141,9 @@ class LightModel:
         )
         frames = {"pixels": pixels, "mask": mask}
         features = {**frames, **self.graphs[IDENTITY](frames)}
-        return LightIdentity(features, (Cutout(found.way, found.confidence),))
+        return OnnxIdentity(features, (Cutout(found.way, found.confidence),))
 
-    def named(self, word: str) -> LightIdentity:
+    def named(self, word: str) -> OnnxIdentity:
         """Return a subject of the library; see `Session.named`.
 
         Raises:
@@ -145,19 +157,19 @@ class LightModel:
 
     def personalize(
         self,
-        identity: LightIdentity,
+        identity: OnnxIdentity,
         prompt: str,
         *,
         seed: int | None = None,
         num_images: int = 1,
         scales: Scales | None = None,
         box: Box | None = None,
-    ) -> LightResult:
+    ) -> OnnxResult:
         """Draw the subject into the scene of `prompt`; see `Session.personalize`.
 
         Raises:
             InputError: The prompt is empty or a number is out of range.
-            WeightsError: What is drawn is no numbers.
+            WeightsError: The drawn pixels are not finite.
         """
         check_prompts(prompt)
         seeds = seeds_from(seed, num_images)
@@ -186,7 +198,7 @@ class LightModel:
         images = tuple(_picture(row[PIXELS]) for row in rows)
         masks = tuple(_mask(row[SUBJECT_MASK]) for row in rows)
         clock.lap("decode")
-        return LightResult(
+        return OnnxResult(
             images=images,
             subject_masks=masks,
             seeds=seeds,
@@ -201,14 +213,14 @@ class LightModel:
 
 
 @cache
-def packaged(runtime: str | None = None) -> LightModel:
+def packaged(runtime: str | None = None) -> OnnxModel:
     """Return mini as the package holds it."""
-    graphs = Graphs(ASSETS / MINI, runtime=runtime)
-    return LightModel(graphs, Graph(ASSETS / "cutout" / "cutout.onnx", graphs.runtime))
+    graphs = Graphs(ASSETS / "mini", runtime=runtime)
+    return OnnxModel(graphs, Graph(ASSETS / "cutout" / "cutout.onnx", graphs.runtime))
 
 
 def _inputs(scales: Scales) -> dict[str, Array]:
-    """Return what strengths are to the graph, the balance among them."""
+    """Return the graph's inputs for scales; the balance is multiplied in."""
     more = 1 + BALANCE_OF_IDENTITY * scales.balance
     factors = {"identity_scale": more, "detail_scale": more}
     factors["text_scale"] = 1 - BALANCE_OF_TEXT * scales.balance
@@ -251,3 +263,50 @@ class _Clock:
 
     def timings(self) -> dict[str, float]:
         return {**self._laps, "total": 1000 * (self._last - self._started)}
+
+
+def draw_noise(seed: int, shape: tuple[int, ...], *, count: int = 1) -> Array:
+    """Return `count` draws (count, 1, *shape) of standard normal noise in numpy.
+
+    They are the numbers of `swiftpie.noise.draw_noise`, so a seed means the same picture. PyTorch's
+    generator on the CPU is the Mersenne Twister, seeded by the lower 32 bits of a seed. It makes 16
+    or more normal numbers from uniform ones of 24 bits, by the method of Box and Muller in blocks
+    of 16: cosines in the first half of a block, sines in the second. A draw has 16 numbers or more;
+    PyTorch makes fewer in another way.
+    """
+    generator = _twister(seed)
+    draws = [_normals(generator, int(np.prod(shape))) for _ in range(count)]
+    return np.stack(draws).reshape(count, 1, *shape)
+
+
+def _twister(seed: int) -> np.random.MT19937:
+    words = [seed & WORD]
+    for index in range(1, STATE_WORDS):
+        last = words[-1]
+        words.append((SEEDING_FACTOR * (last ^ (last >> 30)) + index) & WORD)
+    generator = np.random.MT19937()
+    key = np.array(words, dtype=np.uint32)
+    generator.state = {"bit_generator": "MT19937", "state": {"key": key, "pos": STATE_WORDS}}
+    return generator
+
+
+def _uniforms(generator: np.random.MT19937, count: int) -> Array:
+    words = generator.random_raw(count) & ((1 << UNIFORM_BITS) - 1)
+    return words.astype(np.float32) * np.float32(2.0**-UNIFORM_BITS)
+
+
+def _normals(generator: np.random.MT19937, count: int) -> Array:
+    assert count >= BLOCK, "fewer numbers are drawn in another way"
+    values = _uniforms(generator, count)
+    whole = count - count % BLOCK
+    values[:whole] = _box_muller(values[:whole])
+    if whole < count:  # the last block begins anew, and covers the end of the one before
+        values[-BLOCK:] = _box_muller(_uniforms(generator, BLOCK))
+    return values
+
+
+def _box_muller(uniforms: Array) -> Array:
+    first, second = np.split(uniforms.reshape(-1, BLOCK), 2, axis=1)
+    radius = np.sqrt(np.float32(-2) * np.log(np.float32(1) - first))
+    angle = np.float32(2 * np.pi) * second
+    return np.concatenate([radius * np.cos(angle), radius * np.sin(angle)], axis=1).ravel()

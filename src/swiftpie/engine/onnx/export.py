@@ -19,21 +19,20 @@ from torch import Tensor, nn
 
 import swiftpie
 from swiftpie.backbones.components import Components
-from swiftpie.engine.onnx.graphs import Graphs
-from swiftpie.engine.onnx.noise import draw_noise
-from swiftpie.engine.onnx.sheet import (
+from swiftpie.engine.onnx.draw import draw_noise
+from swiftpie.engine.onnx.graphs import (
     DRAW,
     IDENTITY,
     PIXELS,
     PLACE,
     SUBJECT_MASK,
     TEXT,
+    Graphs,
     GraphSheet,
     Port,
     Sheet,
 )
-from swiftpie.engine.onnx.tracing import trace
-from swiftpie.engine.onnx.weights import Place, places_in, write_weights
+from swiftpie.engine.onnx.tracing import Place, places_in, trace, write_weights
 from swiftpie.engine.openvino.runtime import load
 from swiftpie.errors import CapabilityError
 from swiftpie.geometry.layout import Layout, fitted, scale_to_fill, whole_frame

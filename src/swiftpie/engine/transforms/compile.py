@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch._dynamo.exc import FailOnRecompileLimitHit
 
 from swiftpie.backbones.components import Components
-from swiftpie.engine.transform import Transform, Turn
+from swiftpie.engine.transform import Phase, Transform
 from swiftpie.engine.wrappers import (
     DenoiserCall,
     JoinedAutoencoder,
@@ -155,5 +155,5 @@ def form_of(arguments: Any) -> Hashable:  # noqa: ANN401 - any nesting of tensor
 TRANSFORM = Transform(
     summary="Denoiser and decoder compiled by PyTorch; the first call of each size takes minutes.",
     apply=apply,
-    turn=Turn.CALLS,
+    phase=Phase.CALLS,
 )

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.load.weights import STORED, StoredWeights
 from swiftpie.backbones.machine import NUMBERS_A_PIXEL, SPARE_BYTES, free_memory
-from swiftpie.engine.transform import Transform, Turn
+from swiftpie.engine.transform import Phase, Transform
 from swiftpie.engine.wrappers import (
     JoinedAutoencoder,
     WrappedDenoiser,
@@ -276,5 +276,5 @@ def _to(argument: Any, device: torch.device) -> Any:  # noqa: ANN401 - of any ki
 TRANSFORM = Transform(
     summary="Networks rest in main memory and take turns on the graphics card.",
     apply=apply,
-    turn=Turn.PLACES,
+    phase=Phase.PLACES,
 )

@@ -3,12 +3,12 @@
 from functools import partial
 
 from swiftpie.engine.openvino.networks import to_openvino
-from swiftpie.engine.transform import Transform, Turn
+from swiftpie.engine.transform import Phase, Transform
 
 TRANSFORM = Transform(
     summary="OpenVINO on the CPU, the large networks in whole numbers of 8 bits",
     apply=partial(to_openvino, quantizes=True),
-    turn=Turn.CALLS,
+    phase=Phase.CALLS,
     extra="openvino",
     packages=("nncf", "openvino", "threadpoolctl"),
 )

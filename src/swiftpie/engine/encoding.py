@@ -1,0 +1,164 @@
+"""Encodes pictures and faces as identities, once each, and reads masks beside pictures."""
+
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from swiftpie.backbones.components import Components
+from swiftpie.engine.cache import Cache, Key, content_key
+from swiftpie.errors import InputError
+from swiftpie.faces.choose import ChosenFace, choose_face, find_faces
+from swiftpie.faces.face import FaceEncoder
+from swiftpie.imageio.decoding import BAND_PIXELS, load_image
+from swiftpie.masks import Box, load_mask
+from swiftpie.models.cutout import Point, Search, search_of
+from swiftpie.pipelines import identity as identities
+from swiftpie.pipelines.drawing.face import aligned_crop, face_identity
+from swiftpie.types import Identity
+
+Picture = str | Path | bytes | Image.Image
+Face = Picture | ChosenFace | Tensor | NDArray[np.float32]
+
+
+def encode_pictures(
+    components: Components,
+    cache: Cache,
+    images: Picture | Sequence[Picture],
+    *,
+    masks: Picture | Sequence[Picture | None] | None,
+    cutout: str | Search | Sequence[str | Search],
+) -> Identity:
+    """Return the identity of one subject in `images`; see `Session.encode_identity`.
+
+    Raises:
+        InputError: A picture cannot be read, masks or cut-outs do not match the pictures in
+            number, or no subject is found.
+    """
+    sources = _as_list(images)
+    mask_sources = [None] * len(sources) if masks is None else _as_list(masks)
+    if len(mask_sources) != len(sources):
+        raise InputError(
+            f"{len(sources)} pictures came with {len(mask_sources)} masks. Pass one mask for each "
+            "picture, and None for a picture whose subject is to be found."
+        )
+    pictures = [load_image(source) for source in sources]
+    regions = [
+        None if mask is None else load_mask(mask, picture.size)
+        for picture, mask in zip(pictures, mask_sources, strict=True)
+    ]
+    searches = _searches(cutout, len(pictures))
+    return cache.get_or_make(
+        _key_of(components, "identity", pictures, regions, notes=[str(one) for one in searches]),
+        lambda: identities.encode_identity(components, pictures, masks=regions, searches=searches),
+    )
+
+
+def encode_face(
+    components: Components,
+    cache: Cache,
+    face: Face,
+    *,
+    encoder: FaceEncoder | None,
+    number: int | None,
+    crop: Image.Image | Sequence[Image.Image] | None,
+) -> Identity:
+    """Return the identity of the person of `face`; see `Session.encode_face`.
+
+    Raises:
+        CapabilityError: No loaded adapter reads faces of this kind.
+        InputError: There is no such face, or vectors and crops do not match.
+    """
+    if isinstance(face, str | Path | bytes | Image.Image):
+        if encoder is None:
+            raise InputError(
+                "A photograph came without a face encoder, so no face can be found in it. "
+                "Open one, as FACE_ENCODERS.get('opencv').open(folder), and pass `encoder=`."
+            )
+        face = choose_face(find_faces(encoder, load_image(face)), number=number)
+    if isinstance(face, ChosenFace):
+        crop, face = aligned_crop(face), face.face.embedding
+    vectors = torch.as_tensor(face)
+    crops = [crop] if isinstance(crop, Image.Image) else list(crop or [])
+    return cache.get_or_make(
+        _key_of(components, "face", crops, [vectors]),
+        lambda: face_identity(components, vectors, crop=crops),
+    )
+
+
+def read_place(mask: Picture | Tensor | Box, picture: Image.Image) -> Tensor | Box:
+    """Return a mask of `picture` as a tensor (1, 1, H, W) in [0, 1]; a box stays a box.
+
+    Raises:
+        InputError: The mask cannot be read.
+    """
+    return mask if isinstance(mask, Tensor | tuple) else load_mask(mask, picture.size)
+
+
+def read_removal(
+    mask: Picture | Tensor | Box | Search | None, points: Sequence[Point], picture: Image.Image
+) -> Tensor | Box | Search:
+    """Return what is to be removed from `picture`: a mask, a box, or a search by points.
+
+    Raises:
+        InputError: Nothing is given, or both a mask and points are.
+    """
+    if points:
+        if mask is not None and not isinstance(mask, tuple):
+            raise InputError(
+                "A mask and points came together. A mask is all that is removed, and points are "
+                "where to search. Leave one out."
+            )
+        return Search(box=mask, points=tuple(points))
+    if mask is None:
+        raise InputError(
+            "Nothing says what to remove. Pass a mask, a box or points, as in points=[(0.4, 0.6)]."
+        )
+    return mask if isinstance(mask, Search) else read_place(mask, picture)
+
+
+def _key_of(
+    components: Components,
+    kind: str,
+    pictures: Sequence[Image.Image],
+    tensors: Sequence[Tensor | None],
+    notes: Sequence[str] = (),
+) -> Key:
+    """Return what an identity depends on: the networks, their frame, and all pixels."""
+    preset = components.preset
+    parts: list[str | bytes] = [preset.name, str(preset.image_size_px), *notes]
+    for picture in pictures:
+        parts += [f"{picture.mode} {picture.size}", _digest(picture)]
+    known = ("" if tensor is None else tensor for tensor in tensors)
+    return content_key(kind, components.fingerprint, *parts, *known)
+
+
+def _digest(picture: Image.Image) -> bytes:
+    """Return the sha256 of all pixels, read in bands so that no second copy exists."""
+    digest, rows = sha256(), max(1, BAND_PIXELS // picture.width)
+    for top in range(0, picture.height, rows):
+        bottom = min(top + rows, picture.height)
+        digest.update(picture.crop((0, top, picture.width, bottom)).tobytes())
+    return digest.digest()
+
+
+def _searches(cutout: str | Search | Sequence[str | Search], count: int) -> list[Search]:
+    given = [cutout] * count if isinstance(cutout, str | Search) else list(cutout)
+    if len(given) != count:
+        raise InputError(
+            f"{count} pictures came with {len(given)} cut-outs. Pass one for all pictures, or one "
+            'for each, as in `cutout=["auto", "none"]`.'
+        )
+    return [search_of(one) for one in given]
+
+
+def _as_list(value: object) -> list[Picture]:
+    if isinstance(value, (str, Path, bytes, Image.Image)):
+        return [value]
+    assert isinstance(value, Sequence)
+    return list(value)

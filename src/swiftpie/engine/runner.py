@@ -1,0 +1,119 @@
+"""Runs requests on loaded networks: cached, several in one pass, offloaded if memory is short."""
+
+import logging
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from swiftpie.backbones.components import Components
+from swiftpie.engine.cache import (
+    Cache,
+    CachedAutoencoder,
+    CachedPrompts,
+    cached_image_encoder,
+    cached_inversion,
+)
+from swiftpie.engine.transforms.offload import can_offload, offloaded
+from swiftpie.errors import OutOfMemory
+from swiftpie.pipelines.draw import draw, draw_together
+from swiftpie.pipelines.drawing.denoise import OnStage, OnStep, make_room
+from swiftpie.pipelines.drawing.edit import EditResult
+from swiftpie.pipelines.drawing.request import EditRequest, RepaintRequest, Request
+from swiftpie.types import GenerationResult
+
+logger = logging.getLogger(__name__)
+
+Drawn = TypeVar("Drawn")
+
+
+class Runner:
+    """Loaded networks, with the cache that they share. Threads may share a runner."""
+
+    def __init__(self, components: Components, cache: Cache) -> None:
+        self.cache = cache
+        self._sizes: dict[Hashable, set[int]] = {}  # how many requests of a kind shared a pass
+        self._use(components)
+
+    def _use(self, components: Components) -> None:
+        self.components = components
+        known = (self.cache, components.fingerprint)
+        encoder, inversion = components.image_encoder, components.inversion
+        self.cached = replace(components, text=CachedPrompts(components.text, *known))
+        self.editing = replace(  # a second edit of one picture reuses the first one's encodings
+            self.cached,
+            image_encoder=None if encoder is None else cached_image_encoder(encoder, *known),
+            autoencoder=CachedAutoencoder(components.autoencoder, *known),
+            inversion=None if inversion is None else cached_inversion(inversion, *known),
+        )
+
+    def draw(
+        self, request: Request, *, on_stage: OnStage | None, on_step: OnStep | None
+    ) -> GenerationResult | EditResult:
+        """Draw one request; see `Session.draw`."""
+
+        def compute() -> GenerationResult | EditResult:
+            with self.components.scope():
+                networks = self._networks_for(request)
+                return draw(networks, request, on_stage=on_stage, on_step=on_step)
+
+        return self._with_room(compute)
+
+    def draw_together(
+        self, requests: Sequence[Request], *, on_stage: OnStage | None, makes_ready: bool
+    ) -> list[GenerationResult | EditResult]:
+        """Draw requests of one kind and shape in one pass; see `Session.draw_together`."""
+        split = None  # networks of any size take all requests in one pass
+        if makes_ready:
+            split = self._learn_size
+        elif self.components.has_fixed_sizes:
+            split = self._known_sizes
+        kinds: dict[int, list[int]] = {}
+        for number, request in enumerate(requests):
+            kinds.setdefault(id(self._networks_for(request)), []).append(number)
+        results: dict[int, GenerationResult | EditResult] = {}
+        for numbers in kinds.values():
+            together = [requests[number] for number in numbers]
+
+            def compute(
+                together: Sequence[Request] = together,
+            ) -> list[GenerationResult | EditResult]:
+                with self.components.scope():
+                    networks = self._networks_for(together[0])
+                    return draw_together(networks, together, on_stage=on_stage, split=split)
+
+            results.update(zip(numbers, self._with_room(compute), strict=True))
+        return [results[number] for number in range(len(requests))]
+
+    def _networks_for(self, request: Request) -> Components:
+        is_edit = isinstance(request, EditRequest | RepaintRequest)
+        return self.editing if is_edit else self.cached
+
+    def _learn_size(self, kind: Hashable, count: int) -> Sequence[int]:
+        """Let `count` requests of `kind` share a pass, now and later."""
+        self._sizes.setdefault(kind, {1}).add(count)
+        return [count]
+
+    def _known_sizes(self, kind: Hashable, count: int) -> Sequence[int]:
+        """Return prepared sizes that sum to `count`, the largest first."""
+        known, parts = self._sizes.get(kind, {1}), []
+        while count:
+            parts.append(max(size for size in known if size <= count))
+            count -= parts[-1]
+        return parts
+
+    def _with_room(self, compute: Callable[[], Drawn]) -> Drawn:
+        """Return what `compute` returns; where memory is short, offload networks and try again.
+
+        Raises:
+            OutOfMemory: Memory is too little even so.
+        """
+        try:
+            return compute()
+        except OutOfMemory as error:
+            device = self.components.device
+            if not can_offload(self.components):
+                raise
+            logger.warning("%s From now on networks take turns on %s.", error, device)
+        self._use(offloaded(self.components, device))
+        make_room()
+        return compute()
