@@ -4,7 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
-import swiftpie_lab
+import swiftpie
 from swiftpie_lab.data.subjects import sample_subjects
 from swiftpie_lab.world.textures import TEXTURE_PX, load_photos, make_textures, spectral
 
@@ -81,6 +81,6 @@ def test_each_photo_is_on_one_side_of_the_split_whatever_its_name(tmp_path):
 
 
 def test_the_photograph_of_the_package_is_never_trained_on():
-    folder = Path(swiftpie_lab.__file__).parent / "assets" / "photos"
+    folder = Path(swiftpie.__file__).parent / "assets" / "photos"
     assert not load_photos(folder, "train")
     assert len(load_photos(folder, "held_out")) == 1

@@ -373,7 +373,7 @@ def open_backgrounds(folder: Path | None) -> tuple[Tensor, ...]:
     if folder is not None:
         photos = load_photos(folder, "held_out") if folder.is_dir() else []
     else:
-        inside = importlib.resources.files("swiftpie_lab") / "assets" / "photos"
+        inside = importlib.resources.files("swiftpie") / "assets" / "photos"
         with importlib.resources.as_file(inside) as own:
             photos = load_photos(own, "held_out")
     if not photos:
