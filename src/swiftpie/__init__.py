@@ -15,7 +15,7 @@ from swiftpie.errors import (
 from swiftpie.gc_pause import uncollected
 
 if TYPE_CHECKING:
-    from swiftpie.config import MaskRule
+    from swiftpie.config import MaskRule, options_of
     from swiftpie.engine.onnx.session import load
     from swiftpie.engine.session import Session
     from swiftpie.pipelines.diffusers.edit import SwiftEditPipeline
@@ -63,12 +63,13 @@ __all__ = [
     "SwiftPiePipeline",
     "WeightsError",
     "load",
+    "options_of",
 ]
 
 _HOMES = {
     name: f"swiftpie.{module}"
     for module, names in {
-        "config": ["MaskRule"],
+        "config": ["MaskRule", "options_of"],
         "engine.session": ["Session"],
         "engine.onnx.session": ["load"],
         "pipelines.drawing.edit": ["EditResult"],

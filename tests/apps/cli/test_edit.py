@@ -8,7 +8,7 @@ from PIL import Image, ImageCms
 
 from swiftpie import InputError, Session
 from swiftpie.apps.cli.console import Target
-from swiftpie.apps.cli.edit import Job, carry_out, edit_settings, tell_losses
+from swiftpie.apps.cli.edit import EditJob, carry_out, edit_settings, tell_losses
 from swiftpie.backbones.preset import PRESETS
 from swiftpie.config import MaskRule
 from swiftpie.errors import ImageError
@@ -38,11 +38,10 @@ def picture(tmp_path):
 
 @pytest.fixture
 def job(tmp_path, picture):
-    return Job(
+    return EditJob(
         picture=str(picture),
         prompt=PROMPT,
-        source_prompt="a cat",
-        keyword="",
+        words={"source_prompt": "a cat", "keyword": ""},
         subject=[],
         mask=None,
         seed=3,

@@ -22,6 +22,7 @@ OWN_WORDS = {
     *("--out", "-o/--out"),  # a picture, a pack, a folder of runs
     "--cutout",  # a way, a model
     "--batch",  # of a list, or of a server, which chooses by its device
+    "--mask",  # where a subject acts, what changes, what goes
     "--ray",  # its Data, its Serve
     *("--yes", "--dry-run"),  # to fetch, to publish
 }

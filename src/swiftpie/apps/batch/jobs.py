@@ -20,7 +20,7 @@ from swiftpie.apps.batch.report import SHEET
 from swiftpie.backbones.components import cells_of
 from swiftpie.backbones.preset import Preset
 from swiftpie.backbones.resolve import settle
-from swiftpie.config import read_fields
+from swiftpie.config import Surface, options_of, read_fields, read_options
 from swiftpie.engine.origin import check_texts
 from swiftpie.errors import (
     ConfigError,
@@ -35,7 +35,13 @@ from swiftpie.imageio.files import is_safetensors, open_image
 from swiftpie.library import named_by
 from swiftpie.models import rembg
 from swiftpie.models.cutout import parse_search
-from swiftpie.pipelines.drawing.request import MAX_SUBJECTS, Subject, check_view
+from swiftpie.pipelines.drawing.request import (
+    MAX_SUBJECTS,
+    EditRequest,
+    PersonalizeRequest,
+    Subject,
+    check_view,
+)
 from swiftpie.pipelines.drawing.settings import EditSettings, MaskSource, Scales
 from swiftpie.pipelines.identity import read_identity_header
 from swiftpie.pipelines.naming import newcomers, words_taught_to
@@ -92,7 +98,7 @@ class Job:
     mask: str = MaskSource.NONE  # one of them, or a file
     detail_mask: str | None = None
     box: Box | None = None  # where an edit changes its picture
-    texts: Mapping[str, Any] = field(default_factory=dict)  # of the request, besides the prompt
+    texts: Mapping[str, Any] = field(default_factory=dict)  # other options of the request
     scales: Mapping[str, Any] = field(default_factory=dict)  # fields of `Scales`
     settings: Mapping[str, Any] = field(default_factory=dict)  # fields of `EditSettings`
 
@@ -144,9 +150,8 @@ class Defaults:
 
 @dataclass(frozen=True, kw_only=True)
 class _Row:
-    """What a line may say besides fields of `Subject`, `Scales` and `EditSettings`."""
+    """What a line says beside the options of its request, its scales and its settings."""
 
-    prompt: str
     id: str | None = None
     seed: str | int | tuple[int, ...] | None = None
     seeds: str | int | tuple[int, ...] | None = None
@@ -155,35 +160,34 @@ class _Row:
     image: str | None = None
     subject: str | tuple[str, ...] = ()
     cutout: str | tuple[str, ...] = "auto"
-    size: str | None = None
-    mask: str = MaskSource.NONE
-    detail_mask: str | None = None
-    source_prompt: str = ""
-    keyword: str = ""
-    negative_prompt: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _SubjectRow:
-    """One of several subjects, besides fields of `Subject`."""
+    """What one of several subjects says beside the options of `Subject`."""
 
     pictures: str | tuple[str, ...]
     cutout: str | tuple[str, ...] = "auto"
 
 
-_OWN = tuple(one.name for one in fields(_Row))
-_SUBJECT = tuple(one.name for one in fields(_SubjectRow))
-_SCALES = tuple(one.name for one in fields(Scales))
-_SETTINGS = tuple(one.name for one in fields(EditSettings) if one.name != "scales")
+def row_fields(source: type) -> tuple[str, ...]:
+    """Return the names by which a line sets the options of a class; seeds are read apart."""
+    known = options_of(source, Surface.BATCH, without=_SEEDS)
+    return tuple(field.key for field in known.values())
+
+
+_SEEDS = ("seed", "seeds")
 _PLACES = ("box", "view")
-_TEXTS = ("source_prompt", "keyword", "negative_prompt")
-_SHOWN = (*_PLACES, "name", "scale")  # fields of `Subject` that are no tensors
-_OF_EDITS = ("image", "source_prompt", "keyword")
-_OF_DRAWINGS = ("size", "detail_mask", "subjects", "view")
-DRAWING_FIELDS = tuple(
-    one for one in (*_OWN, "subjects", *_PLACES, *_SCALES) if one not in _OF_EDITS
+_SUBJECT = tuple(field.name for field in fields(_SubjectRow))
+_OWN = tuple(field.name for field in fields(_Row) if field.name != "image")
+DRAWING_FIELDS = (
+    *(*row_fields(PersonalizeRequest), *_OWN, "subjects", *_PLACES),
+    *row_fields(Scales),
 )
-EDIT_FIELDS = tuple(one for one in (*_OWN, "box", *_SCALES, *_SETTINGS) if one not in _OF_DRAWINGS)
+EDIT_FIELDS = (
+    *(*row_fields(EditRequest), "image", *_OWN, "box"),
+    *(*row_fields(Scales), *row_fields(EditSettings)),
+)
 
 
 def collect(asked: Iterable[Asked], *, root: Path, defaults: Defaults) -> Jobs:
@@ -227,10 +231,12 @@ def _read(
     is_edit = "image" in row
     _check_names(row, is_edit=is_edit)
     own = _Row(**read_fields(_Row, row, is_text=is_text))
-    placed = read_fields(Subject, _part(row, _PLACES), is_text=is_text)
-    settings = _part(row, _SETTINGS) if is_edit else {}
-    prompts = read_prompts(own.prompt, folder=root)
+    read = functools.partial(read_options, surface=Surface.BATCH, is_text=is_text)
+    words = read(EditRequest if is_edit else PersonalizeRequest, row, without=_SEEDS)
+    placed = read(Subject, _part(row, _PLACES))
+    prompts = read_prompts(words.pop("prompt"), folder=root)
     seeds = _seeds_of(own, defaults)
+    size = words.pop("size_px", None)
     first = Job(
         id=own.id or "",
         place=place,
@@ -239,13 +245,13 @@ def _read(
         model=_model_of(own, defaults),
         image=own.image,
         subjects=_subjects_of(own, row, {} if is_edit else placed, root=root),
-        size_px=None if own.size is None else parse_size(own.size),
-        mask=own.mask,
-        detail_mask=own.detail_mask,
+        size_px=None if size is None else parse_size(size),
+        mask=words.pop("mask", None) or MaskSource.NONE,
+        detail_mask=words.pop("detail_mask", None),
         box=placed.get("box") if is_edit else None,
-        texts={name: text for name in _TEXTS if (text := getattr(own, name))},
-        scales=read_fields(Scales, row, is_text=is_text),
-        settings=read_fields(EditSettings, settings, is_text=is_text),
+        texts={name: one for name, one in words.items() if one not in ("", None)},
+        scales=read(Scales, row),
+        settings=read(EditSettings, row) if is_edit else {},
     )
     jobs = []
     for (number, prompt), seed in itertools.product(enumerate(prompts, start=1), seeds):
@@ -315,11 +321,11 @@ def _subjects_of(
         raise ConfigError(f"{idle[0]!r} came with 'subjects'. Give each subject its own.")
     found = []
     for one in several:
-        _check_known(one, (*_SUBJECT, *_SHOWN))
+        _check_known(one, (*_SUBJECT, *row_fields(Subject)))
         if not one.get("pictures"):
             raise ConfigError("A subject has no 'pictures'. Name one or several.")
         of_one = _SubjectRow(**read_fields(_SubjectRow, one))
-        shown = read_fields(Subject, _part(one, _SHOWN))
+        shown = read_options(Subject, one, surface=Surface.BATCH)
         found.append(_subject(of_one.pictures, of_one.cutout, shown, root))
     return tuple(found)
 
@@ -442,7 +448,7 @@ def _check(job: Job, inputs: _Inputs) -> None:
     check_seeds([job.seed])
     texts = {name: job.texts.get(name, "") for name in ("source_prompt", "keyword")}
     check_prompts(job.prompt)
-    check_text(*job.texts.values())
+    check_text(*(text for text in job.texts.values() if isinstance(text, str)))
     check_texts(prompt=job.prompt, **(texts if job.image is not None else {}))
     preset = job.model.known
     cells_of(preset, job.size_px)

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -16,6 +16,7 @@ from swiftpie.backbones.recipe import Use
 from swiftpie.config import MaskRule
 from swiftpie.engine.origin import check_texts, origin_of_edit
 from swiftpie.errors import ConfigError
+from swiftpie.pipelines.drawing.request import EditRequest
 from swiftpie.pipelines.drawing.settings import EditMode, EditSettings, Scales
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ SCALES = ("identity_scale", "background_scale", "text_scale")
 
 EditScales = Annotated[dict[str, float], given.Fields(Scales, SCALES)]
 Mode = Annotated[EditMode, given.option_of(EditSettings, "mode")]
-Variation = Annotated[float, given.option_of(EditSettings, "variation")]
 Rule = Annotated[MaskRule | None, given.option_of(EditSettings, "rule")]
 Picture = Annotated[
     str,
@@ -38,20 +38,7 @@ Picture = Annotated[
         metavar="IMAGE", help="The picture to edit; - reads standard input.", show_default=False
     ),
 ]
-SourcePrompt = Annotated[
-    str, typer.Option(help="What the picture shows now.", callback=given.check_prompt)
-]
-Keyword = Annotated[
-    str, typer.Option(metavar="WORDS", help="What in the picture shall change, as in 'cat'.")
-]
-MaskFile = Annotated[str | None, typer.Option(metavar="FILE", help=given.MASK_HELP)]
-BoxText = Annotated[str | None, typer.Option(metavar="L,T,R,B", help=given.BOX_HELP)]
-SaveRegion = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Also write where the picture may have changed.")
-]
-Strip = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Also write before, region and after in a row.")
-]
+Request = Annotated[dict[str, Any], given.Fields(EditRequest, without=("prompt", "seed"))]
 NewSubject = Annotated[
     list[str] | None,
     typer.Option(
@@ -65,13 +52,12 @@ NewSubject = Annotated[
 app = typer.Typer()
 
 
-class Job(NamedTuple):
+class EditJob(NamedTuple):
     """One edit, checked, before anything is loaded."""
 
     picture: str | bytes  # a path, or what standard input held
     prompt: str
-    source_prompt: str
-    keyword: str
+    words: Mapping[str, Any]  # of the request: `source_prompt`, `keyword` and others
     subject: list[given.SubjectPictures]  # pictures of what is drawn instead; may be none
     mask: "str | Box | None"  # a file or a box
     seed: int
@@ -97,50 +83,39 @@ def edit(
     *,
     image: Picture,
     prompt: given.Prompt,
-    output: given.Output,
-    num_images: given.NumImages = 1,
-    source_prompt: SourcePrompt = "",
-    keyword: Keyword = "",
+    output: given.Edited,
+    sampling: given.Seeds,
+    request: Request,
     subject: NewSubject = None,
     cutouts: given.Cutouts = None,
-    mask: MaskFile = None,
-    box: BoxText = None,
-    save_region: SaveRegion = None,
-    strip: Strip = None,
+    box: given.BoxText = None,
     scales: EditScales,
-    mode: Mode = EditMode.PAPER,
-    rule: Rule = None,
-    variation: Variation = 0.0,
-    seed: given.Seed = None,
+    settings: Annotated[EditSettings, given.Fields(EditSettings)],
     loading: Annotated[LoadOptions, given.Fields(LoadOptions, LOADED)],
 ) -> None:
     """Change a picture so that it fits PROMPT; a mask, a box or a keyword may say where."""
-    from swiftpie.noise import seeds_from
-
     loading, preset = given.settled(loading, use=Use.EDIT)
-    settings = edit_settings(preset, mode, rule, scales=scales, subjects=subject)
-    settings = replace(settings, variation=variation)
-    picture, place, seeds = (
-        given.read_picture(image),
-        read_place(mask, box),
-        seeds_from(seed, num_images),
-    )
+    chosen = edit_settings(preset, settings.mode, settings.rule, scales=scales, subjects=subject)
+    settings = replace(settings, scales=chosen.scales)
+    place = read_place(request.pop("mask", None), box)
+    words = {"source_prompt": "", "keyword": "", **request}
+    picture, seeds = given.read_picture(image), sampling.seeds
+    given.check_prompt(words["source_prompt"])
     prompts = given.read_prompts(prompt)
-    for words in prompts:
-        check_texts(prompt=words, source_prompt=source_prompt, keyword=keyword)
-    targets = plan_targets(output, save_region, strip, count=num_images * len(prompts))
+    for one in prompts:
+        check_texts(prompt=one, source_prompt=words["source_prompt"], keyword=words["keyword"])
+    targets = plan_targets(output, count=len(seeds) * len(prompts))
     shown = given.read_subjects(subject or [])
     (shown,) = given.with_cutouts([shown], cutouts)
     jobs = [
-        Job(
-            *(picture, words, source_prompt, keyword, shown, place, one, settings),
-            *(target, row, output.force),
+        EditJob(
+            *(picture, text, words, shown, place, seed, settings), *(target, strip, output.force)
         )
-        for words, own in console.shared_out(prompts, targets)
-        for one, (target, row) in zip(seeds, own, strict=True)
+        for text, own in console.shared_out(prompts, targets)
+        for seed, (target, strip) in zip(seeds, own, strict=True)
     ]
     session, load_ms = given.open_session(**loading)
-    _check_seeds(session, settings, num_images=num_images, is_seeded=seed is not None)
+    _check_seeds(session, settings, sampling)
     rows, timings = [], Counter[str]()
     for job in jobs:
         result = carry_out(session, job)
@@ -151,7 +126,7 @@ def edit(
         timings.update(result.timings_ms)
     tell_losses(picture, jobs[0].target)
     if output.as_json:
-        said = {"prompt": prompt, "source_prompt": source_prompt, "keyword": keyword}
+        said = {"prompt": prompt, **words}
         assert settings.scales is not None, "`edit_settings` chose some"
         asked = console.asked_of(preset.name, settings.scales, result.image, **said)
         asked["branches"] = list(result.branches)
@@ -175,14 +150,13 @@ def edit_settings(
     return EditSettings(mode=mode, rule=rule, scales=replace(own, **scales))
 
 
-def carry_out(session: "Session", job: Job) -> "EditResult":
+def carry_out(session: "Session", job: EditJob) -> "EditResult":
     """Edit the picture and write every file of `job`."""
     settings = job.settings
     result = session.edit(
         job.picture,
         job.prompt,
-        source_prompt=job.source_prompt,
-        keyword=job.keyword,
+        **job.words,
         mask=job.mask,
         identity=given.encode_subjects(session, job.subject) if job.subject else None,
         seed=job.seed,
@@ -193,8 +167,8 @@ def carry_out(session: "Session", job: Job) -> "EditResult":
         settings,
         result,
         prompt=job.prompt,
-        source_prompt=job.source_prompt,
-        keyword=job.keyword,
+        source_prompt=job.words["source_prompt"],
+        keyword=job.words["keyword"],
     )
     write_result(*(result, job.picture, job.target, job.strip), metadata=origin, force=job.force)
     return result
@@ -258,24 +232,22 @@ def read_place(mask: str | None, box: str | None) -> "str | Box | None":
     return mask if box is None else parse_box(box)
 
 
-def _check_seeds(
-    session: "Session", settings: EditSettings, *, num_images: int, is_seeded: bool
-) -> None:
+def _check_seeds(session: "Session", settings: EditSettings, sampling: given.SeedOptions) -> None:
     from swiftpie.pipelines.drawing.edit import follows_seed
 
     if follows_seed(session.components, settings):
         return
-    if num_images > 1:
+    if sampling.num_images > 1:
         raise ConfigError(
-            f"{num_images} pictures were asked for, and nothing of this edit is random, so all "
-            "would be the same. Say how much of them may differ, as in --variation 0.8."
+            f"{sampling.num_images} pictures were requested, and nothing of this edit is random: "
+            "all would be the same. Say how much of them may differ, as in --variation 0.8."
         )
-    if is_seeded:
+    if sampling.seed is not None:
         console.warn("--seed has no effect: nothing of this edit is random without --variation.")
 
 
 def plan_targets(
-    output: given.OutputOptions, save_region: Path | None, strip: Path | None, *, count: int
+    output: given.EditOutput, *, count: int
 ) -> "list[tuple[console.Target, Path | None]]":
     """Name the files of `count` pictures, each with its strip; see `console.plan_outputs`.
 
@@ -285,12 +257,13 @@ def plan_targets(
     """
     from swiftpie.imageio.images import check_image_target
 
-    targets = console.plan_outputs(output, count=count, masks=save_region, flag="--save-region")
-    rows = [None] * count if strip is None else console.numbered(strip, count)
+    region, strip = output.save_region, output.strip
+    targets = console.plan_outputs(output, count=count, masks=region, flag="--save-region")
+    strips = [None] * count if strip is None else console.numbered(strip, count)
     if strip is not None:
         out = None if output.out == given.STREAM else Path(output.out)
-        console.check_apart("--strip", strip, {"--out": out, "--save-region": save_region})
-    for row in rows:
-        if row is not None:
-            check_image_target(row, force=output.force)
-    return list(zip(targets, rows, strict=True))
+        console.check_apart("--strip", strip, {"--out": out, "--save-region": region})
+    for path in strips:
+        if path is not None:
+            check_image_target(path, force=output.force)
+    return list(zip(targets, strips, strict=True))

@@ -8,7 +8,6 @@ import typer
 
 from swiftpie.apps.cli import console
 from swiftpie.apps.cli import options as given
-from swiftpie.apps.cli.personalize import SizeText
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.engine.transform import TRANSFORMS
 from swiftpie.validation import parse_size
@@ -62,7 +61,7 @@ def engine(*, context: typer.Context, as_json: given.AsJson = False) -> None:
 def prepare(
     *,
     loading: Annotated[LoadOptions, given.Fields(LoadOptions, given.DRAWING, ("engine",))],
-    size: SizeText = None,
+    size: given.SizeText = None,
     as_json: given.AsJson = False,
 ) -> None:
     """Export, calibrate and compile now, so that no later picture or edit waits for it.

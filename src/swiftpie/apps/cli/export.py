@@ -7,7 +7,6 @@ import typer
 
 from swiftpie.apps.cli import console
 from swiftpie.apps.cli import options as given
-from swiftpie.apps.cli.personalize import SizeText
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.errors import InputError
 from swiftpie.validation import parse_size
@@ -30,7 +29,7 @@ Loading = Annotated[LoadOptions, given.Fields(LoadOptions, CHOSEN)]
     )
 )
 @given.with_fields
-def onnx(*, folder: Folder, loading: Loading, size: SizeText = None) -> None:
+def onnx(*, folder: Folder, loading: Loading, size: given.SizeText = None) -> None:
     """Write graphs of ONNX that share one file of weights, and compare a picture."""
     _export("onnxruntime", folder, loading, size)
 
@@ -42,7 +41,7 @@ def onnx(*, folder: Folder, loading: Loading, size: SizeText = None) -> None:
     )
 )
 @given.with_fields
-def openvino(*, folder: Folder, loading: Loading, size: SizeText = None) -> None:
+def openvino(*, folder: Folder, loading: Loading, size: given.SizeText = None) -> None:
     """Write graphs of OpenVINO, and compare a picture."""
     _export("openvino", folder, loading, size)
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,7 @@ from swiftpie.backbones.choices import Choices, LoadOptions
 from swiftpie.backbones.recipe import Use
 from swiftpie.engine.origin import check_texts, origin_of
 from swiftpie.faces.face import CONSENT, METADATA, FaceSettings
+from swiftpie.pipelines.drawing.request import FaceRequest
 from swiftpie.pipelines.drawing.settings import Scales, Style
 
 if TYPE_CHECKING:
@@ -54,14 +55,8 @@ FaceNumber = Annotated[
         help="Which face, counted from the left; by default the largest or most central.",
     ),
 ]
-StyleName = Annotated[
-    Style,
-    typer.Option(
-        "--style",
-        help="How prompt and face share the picture: dcg follows styles, am1 and am2 keep more "
-        "of the face.",
-    ),
-]
+Request = Annotated[dict[str, Any], given.Fields(FaceRequest, without=("prompt", "seeds"))]
+StyleName = Annotated[Style, given.option_of(FaceRequest, "style")]
 SidePx = Annotated[
     int | None,
     typer.Option(
@@ -89,11 +84,10 @@ def face(
     photo: Photo,
     prompt: given.Prompt,
     output: given.Output,
-    style: StyleName = Style.PLAIN,
+    request: Request,
     number: FaceNumber = None,
     recognisers: Recognisers,
-    seed: given.Seed = None,
-    num_images: given.NumImages = 1,
+    sampling: given.Seeds,
     scales: FaceScales,
     side: SidePx = None,
     loading: Annotated[LoadOptions, given.Fields(LoadOptions, LOADED)],
@@ -101,13 +95,12 @@ def face(
     """Draw the person of a photograph into the scene that PROMPT describes."""
     from swiftpie.faces.choose import choose_face, find_faces
     from swiftpie.imageio.files import load_image
-    from swiftpie.noise import seeds_from
 
-    first_seed = seeds_from(seed, num_images)[0]
+    seeds = sampling.seeds
     prompts = given.read_prompts(prompt)
     for words in prompts:
         check_texts(prompt=words)
-    targets = console.plan_outputs(output, count=num_images * len(prompts))
+    targets = console.plan_outputs(output, count=len(seeds) * len(prompts))
     loading, _ = given.settled(loading, use=Use.FACE)
     encoders, agreed = open_face_encoders(recognisers, loading)
     found = find_faces(encoders.encoder, load_image(given.read_picture(photo)))
@@ -120,6 +113,7 @@ def face(
     warn_of_strange_vectors(session, encoders.encoder)
     preset = session.components.preset
     strengths = replace(Scales.of(preset), **scales)
+    style = request.get("style", Style.PLAIN)
     judge = None if encoders.judge is None else encoders.judge.name
     about = {"style": style.value, "face_encoder": encoders.encoder.name, **METADATA}
     rows, timings = [], Counter[str]()
@@ -127,9 +121,9 @@ def face(
         result = session.face(
             chosen,
             words,
-            style=style,
-            seed=first_seed,
-            num_images=num_images,
+            **request,
+            seed=seeds[0],
+            num_images=len(seeds),
             scales=strengths,
             size_px=None if side is None else (side, side),
         )

@@ -1,27 +1,18 @@
 """`swiftpie insert`, `remove` and `replace`: subjects into photographs and out of them."""
 
 from collections import Counter
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 from swiftpie.apps.cli import console
 from swiftpie.apps.cli import options as given
-from swiftpie.apps.cli.edit import (
-    BoxText,
-    MaskFile,
-    plan_targets,
-    read_place,
-    tell_losses,
-    write_result,
-)
-from swiftpie.apps.cli.personalize import ViewTexts, parse_views
+from swiftpie.apps.cli.edit import plan_targets, read_place, tell_losses, write_result
+from swiftpie.apps.cli.personalize import parse_views
 from swiftpie.backbones.choices import LoadOptions
-from swiftpie.config import Option
 from swiftpie.engine.origin import check_texts, origin_of_repainting
 from swiftpie.errors import ConfigError
+from swiftpie.pipelines.drawing.request import RepaintRequest
 
 if TYPE_CHECKING:
     from swiftpie.engine.session import Session
@@ -33,26 +24,6 @@ if TYPE_CHECKING:
 LOADED = tuple(name for name in given.DRAWING if name != "steps")
 
 
-@dataclass(frozen=True)
-class Files:
-    """What is written, and how often, whatever is changed."""
-
-    num_images: Annotated[
-        int, Option("Pictures, with seeds that count up.", None, ("-n", "--num-images"), least=1)
-    ] = 1
-    seed: Annotated[
-        int | None,
-        Option("Decides everything that is random; drawn and told if not given.", least=0),
-    ] = None
-    save_region: Annotated[
-        Path | None, Option("Also write where the picture may have changed.", "FILE")
-    ] = None
-    strip: Annotated[
-        Path | None, Option("Also write before, region and after in a row.", "FILE")
-    ] = None
-
-
-Written = Annotated[Files, given.Fields(Files, ("num_images", "seed", "save_region", "strip"))]
 Loading = Annotated[LoadOptions, given.Fields(LoadOptions, LOADED)]
 Newcomer = Annotated[
     str,
@@ -69,9 +40,8 @@ Photo = Annotated[
         metavar="PHOTO", help="The photograph; - reads standard input.", show_default=False
     ),
 ]
-Words = Annotated[
-    str, typer.Option(help="What comes, as in 'a photo of a dog'.", callback=given.check_prompt)
-]
+Prompt = Annotated[str, given.option_of(RepaintRequest, "prompt")]
+MaskFile = Annotated[str | None, given.option_of(RepaintRequest, "mask")]
 PointTexts = Annotated[
     list[str] | None,
     typer.Option(
@@ -110,12 +80,12 @@ def insert(
     *,
     subject: Newcomer,
     photo: Photo,
-    output: given.Output,
-    prompt: Words = "",
+    output: given.Edited,
+    prompt: Prompt = "",
     cutouts: given.Cutouts = None,
-    box: BoxText = None,
-    views: ViewTexts = None,
-    written: Written,
+    box: given.BoxText = None,
+    views: given.ViewTexts = None,
+    sampling: given.Seeds,
     loading: Loading,
 ) -> None:
     """Put SUBJECT into PHOTO, in its light and at its size; without a box a place is proposed."""
@@ -128,7 +98,7 @@ def insert(
         box=None if box is None else parse_box(box),
         view=parse_views(views or [], 1)[0],
     )
-    _carry_out(change, output, written, loading)
+    _carry_out(change, output, sampling, loading)
 
 
 @app.command(
@@ -141,16 +111,16 @@ def insert(
 def remove(
     *,
     photo: Photo,
-    output: given.Output,
+    output: given.Edited,
     mask: MaskFile = None,
-    box: BoxText = None,
+    box: given.BoxText = None,
     points: PointTexts = None,
-    written: Written,
+    sampling: given.Seeds,
     loading: Loading,
 ) -> None:
     """Take what a mask or a box covers, or the thing at a point, out of PHOTO."""
     change = Change(given.read_picture(photo), [], gone=_what_goes(mask, box, points))
-    _carry_out(change, output, written, loading)
+    _carry_out(change, output, sampling, loading)
 
 
 @app.command(
@@ -164,13 +134,13 @@ def replace(
     *,
     subject: Newcomer,
     photo: Photo,
-    output: given.Output,
-    prompt: Words = "",
+    output: given.Edited,
+    prompt: Prompt = "",
     cutouts: given.Cutouts = None,
     mask: MaskFile = None,
-    box: BoxText = None,
+    box: given.BoxText = None,
     points: PointTexts = None,
-    written: Written,
+    sampling: given.Seeds,
     loading: Loading,
 ) -> None:
     """Put SUBJECT in the place of what a mask or a box covers, or of the thing at a point."""
@@ -180,7 +150,7 @@ def replace(
         prompt,
         gone=_what_goes(mask, box, points),
     )
-    _carry_out(change, output, written, loading)
+    _carry_out(change, output, sampling, loading)
 
 
 def _read_subject(subject: str, cutouts: list[str] | None) -> list[given.SubjectPictures]:
@@ -208,15 +178,14 @@ def _what_goes(mask: str | None, box: str | None, points: list[str] | None) -> "
 
 
 def _carry_out(
-    change: Change, output: given.OutputOptions, written: Files, loading: LoadOptions
+    change: Change, output: given.EditOutput, sampling: given.SeedOptions, loading: LoadOptions
 ) -> None:
     """Draw the change once for each seed and write every file."""
-    from swiftpie.noise import seeds_from
-
+    given.check_prompt(change.prompt)
     check_texts(prompt=change.prompt)
     loading, preset = given.settled(loading)
-    seeds = seeds_from(written.seed, written.num_images)
-    planned = plan_targets(output, written.save_region, written.strip, count=len(seeds))
+    seeds = sampling.seeds
+    planned = plan_targets(output, count=len(seeds))
     session, load_ms = given.open_session(**loading)
     rows, timings = [], Counter[str]()
     for seed, (target, strip) in zip(seeds, planned, strict=True):

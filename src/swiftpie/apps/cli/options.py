@@ -5,9 +5,18 @@ import inspect
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Unpack, get_origin, is_typeddict
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    NamedTuple,
+    Unpack,
+    get_args,
+    get_origin,
+    is_typeddict,
+)
 
 import typer
 
@@ -18,10 +27,12 @@ from swiftpie.backbones.machine import AUTO
 from swiftpie.backbones.preset import Preset
 from swiftpie.backbones.recipe import Use
 from swiftpie.backbones.resolve import best_recipe, settle
-from swiftpie.config import Option
+from swiftpie.config import Option, OptionField, Surface, options_of
 from swiftpie.errors import ConfigError
+from swiftpie.pipelines.drawing.request import SEED, EditRequest, PersonalizeRequest, Subject
 from swiftpie.pipelines.drawing.settings import Scales
 from swiftpie.pipelines.naming import tell
+from swiftpie.validation import seeds_from
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,18 +52,28 @@ class Fields(NamedTuple):
     """Which fields of a class become options of a command; see `with_fields`."""
 
     source: type
-    names: tuple[str, ...]
+    names: tuple[str, ...] = ()  # by default all that the class offers on the command line
     required: tuple[str, ...] = ()  # of them, where the class has a default
+    without: tuple[str, ...] = ()
+
+    @property
+    def options(self) -> dict[str, OptionField]:
+        """The fields by name, in the order of `names` or of their declaration."""
+        if not self.names:
+            return options_of(self.source, Surface.CLI, without=self.without)
+        known = options_of(self.source)
+        return {name: known[name] for name in self.names}
 
 
 def with_fields(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command options for the fields of the values that it takes.
 
-    Of a parameter `settings: Annotated[EditSettings, Fields(EditSettings, ("mode", "rule"))]` users
-    see `--mode` and `--rule`, and the command gets `EditSettings(mode=…, rule=…)`. What nobody
-    gave is left out, so that the class decides; of keywords also switches that are off, so that a
-    recipe may turn them on. With `Annotated[dict[str, float], …]` the command gets what was given
-    alone, for a value that is not known yet.
+    With a parameter `settings: Annotated[EditSettings, Fields(EditSettings, ("mode", "rule"))]` the
+    command has the options `--mode` and `--rule`, and receives `EditSettings(mode=…, rule=…)`.
+    Options that the user leaves out are left out of the call, so the class chooses its defaults;
+    so are switches that are off in keywords of `load`, which a recipe may turn on. With
+    `Annotated[dict[str, float], …]` the command receives only what the user gave, for a value that
+    is completed later.
     """
     parameters: list[inspect.Parameter] = []
     values: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {}
@@ -62,9 +83,10 @@ def with_fields(command: Callable[..., None]) -> Callable[..., None]:
             parameters.append(parameter)
             continue
         made = parameter.annotation.__origin__
-        values[parameter.name] = (get_origin(made) or made, fields.names)
+        values[parameter.name] = (get_origin(made) or made, tuple(fields.options))
         parameters += [
-            _parameter(fields, name, has_default=made is fields.source) for name in fields.names
+            _parameter(one, is_whole=made is fields.source, is_required=name in fields.required)
+            for name, one in fields.options.items()
         ]
 
     @functools.wraps(command)
@@ -88,38 +110,43 @@ def with_fields(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def option_of(source: type, name: str) -> Any:  # noqa: ANN401 - what Typer reads is untyped
-    """Return the option that a field of a class describes, for `Annotated`."""
-    option, _ = _described(source, name)
+    """Return the option that a field of a class declares, for `Annotated`."""
+    return _typer_option(options_of(source)[name])
+
+
+def _typer_option(field: OptionField) -> Any:  # noqa: ANN401 - what Typer reads is untyped
+    option = field.option
+    is_number = {int, float} & {field.typed, *get_args(field.typed)}
     return typer.Option(
-        *(option.flags or (f"--{name.replace('_', '-')}",)),
+        *(option.flags or (f"--{field.name.replace('_', '-')}",)),
         help=option.help,
         metavar=option.metavar,
-        min=option.least,
-        max=option.most,
+        min=option.least if is_number else None,
+        max=option.most if is_number else None,
     )
 
 
-def _parameter(fields: Fields, name: str, *, has_default: bool) -> inspect.Parameter:
-    option, kind = _described(fields.source, name)
+def repeated(source: type, name: str) -> Any:  # noqa: ANN401 - what Typer reads is untyped
+    """Return the same, of an option that is given once for each subject."""
+    option = option_of(source, name)
+    option.show_default = False
+    return option
+
+
+def _parameter(field: OptionField, *, is_whole: bool, is_required: bool) -> inspect.Parameter:
+    kind = field.typed
     default: object = False if kind is bool else None
-    if name in fields.required:
+    if is_required:
         default = REQUIRED
-    elif has_default:
-        is_value = hasattr(fields.source, "__dataclass_fields__")
-        default = getattr(fields.source, name, REQUIRED) if is_value else option.default or default
+    elif is_whole:
+        default = REQUIRED if field.default is MISSING else field.default
+        default = False if default is None and kind is bool else default
     kind = kind | None if default is None else kind
     annotate: Any = Annotated  # made here from values, which type checkers do not follow
-    annotation = annotate[kind, option_of(fields.source, name)]
+    annotation = annotate[kind, _typer_option(field)]
     return inspect.Parameter(
-        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+        field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
     )
-
-
-def _described(source: type, name: str) -> tuple[Option, Any]:
-    annotation = source.__annotations__[name]
-    (option,) = annotation.__metadata__
-    assert isinstance(option, Option)
-    return option, option.kind or annotation.__origin__
 
 
 @dataclass(frozen=True)
@@ -136,7 +163,41 @@ class OutputOptions:
     force: Annotated[bool, Option("Replace files that exist.")] = False
 
 
-Output = Annotated[OutputOptions, Fields(OutputOptions, ("out", "as_json", "force"))]
+@dataclass(frozen=True)
+class EditOutput(OutputOptions):
+    """Where edited pictures go, with what shows where they changed."""
+
+    save_region: Annotated[
+        Path | None, Option("Also write where the picture may have changed.", "FILE")
+    ] = None
+    strip: Annotated[
+        Path | None, Option("Also write before, region and after in a row.", "FILE")
+    ] = None
+
+
+@dataclass(frozen=True)
+class SeedOptions:
+    """How many pictures are drawn, and by which seeds."""
+
+    num_images: Annotated[
+        int, Option("Pictures, with seeds that count up.", flags=("-n", "--num-images"), least=1)
+    ] = 1
+    seed: Annotated[int | None, SEED] = None
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """One seed a picture.
+
+        Raises:
+            InputError: One is out of range, or there are too many.
+        """
+        return seeds_from(self.seed, self.num_images)
+
+
+Output = Annotated[OutputOptions, Fields(OutputOptions)]
+Edited = Annotated[EditOutput, Fields(EditOutput)]
+Seeds = Annotated[SeedOptions, Fields(SeedOptions)]
+Seed = Annotated[int | None, option_of(SeedOptions, "seed")]
 AsJson = Annotated[bool, option_of(OutputOptions, "as_json")]
 Force = Annotated[bool, option_of(OutputOptions, "force")]
 PictureOut = Annotated[
@@ -147,12 +208,10 @@ PictureOut = Annotated[
 CommercialOnly = Annotated[
     bool, typer.Option("--commercial-only", help="Only what everyone may use commercially.")
 ]
-DETAIL_MASK_HELP = (
-    "Where in its region the detail branch acts; a FILE is white there. By default what suits the "
-    "preset, or all of the region if there is a --mask."
-)
-MASK_HELP = "Region that may change; a FILE is white there."
-BOX_HELP = "Where subject or change goes, as fractions from 0 to 1; once for each subject."
+BoxText = Annotated[str | None, option_of(Subject, "box")]
+BoxTexts = Annotated[list[str] | None, repeated(Subject, "box")]
+ViewTexts = Annotated[list[str] | None, repeated(Subject, "view")]
+SizeText = Annotated[str | None, option_of(PersonalizeRequest, "size_px")]
 
 PresetName = Annotated[str, option_of(LoadOptions, "preset")]
 Device = Annotated[str, option_of(LoadOptions, "device")]
@@ -163,8 +222,7 @@ ENCODING = (
 DRAWING = ("recipe", "preset", "steps", *ENCODING[2:], "engine")
 Networks = Annotated[LoadOptions, Fields(LoadOptions, ENCODING)]
 
-SCALES = ("identity_scale", "detail_scale", "background_scale", "text_scale", "balance")
-ScaleChanges = Annotated[dict[str, float], Fields(Scales, SCALES)]
+ScaleChanges = Annotated[dict[str, float], Fields(Scales)]
 
 IdentityScale = Annotated[float | None, option_of(Scales, "identity_scale")]
 
@@ -211,17 +269,11 @@ Cutouts = Annotated[
 Prompt = Annotated[
     str,
     typer.Argument(
-        help="What the picture shall show; @FILE draws every line of a text file.",
+        help=f"{options_of(EditRequest)['prompt'].option.help[:-1]}; @FILE draws every line of a "
+        "text file.",
         show_default=False,
         callback=check_prompt,
     ),
-]
-Seed = Annotated[
-    int | None,
-    typer.Option(min=0, help="Decides everything that is random; drawn and told if not given."),
-]
-NumImages = Annotated[
-    int, typer.Option("-n", "--num-images", min=1, help="Pictures, with seeds that count up.")
 ]
 
 

@@ -16,6 +16,7 @@ from swiftpie.backbones.machine import AUTO
 from swiftpie.backbones.preset import Capability, Preset
 from swiftpie.engine.origin import check_texts, origin_of_drawing
 from swiftpie.errors import CapabilityError, ConfigError
+from swiftpie.pipelines.drawing.request import PersonalizeRequest
 from swiftpie.pipelines.drawing.settings import MaskSource, Scales
 from swiftpie.pipelines.naming import newcomers, tell, words_taught_to
 from swiftpie.validation import Size, parse_box, parse_size
@@ -39,33 +40,11 @@ Also = Annotated[
         show_default=False,
     ),
 ]
-MaskName = Annotated[
-    str, typer.Option(metavar="none|inline|two-pass|box|FILE", help=given.MASK_HELP)
-]
-DetailMaskName = Annotated[
-    str | None, typer.Option(metavar="none|inline|two-pass|box|FILE", help=given.DETAIL_MASK_HELP)
-]
-BoxTexts = Annotated[
-    list[str] | None,
-    typer.Option("--box", metavar="L,T,R,B", help=given.BOX_HELP, show_default=False),
-]
-ViewTexts = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--view",
-        metavar="YAW,PITCH",
-        help="Degrees by which the subject is turned to the right and seen from above; "
-        "may be repeated, one a subject.",
-        show_default=False,
-    ),
-]
-SizeText = Annotated[
-    str | None,
-    typer.Option("--size", metavar="WxH", help="Width and height in pixels; else the preset's."),
-]
+Request = Annotated[dict[str, Any], given.Fields(PersonalizeRequest, without=("prompt", "seeds"))]
 SaveSubjectMask = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Also write where the subject was drawn.")
 ]
+READ = ("size_px", "mask", "detail_mask")  # options of the request that stand for other values
 
 app = typer.Typer()
 
@@ -89,16 +68,13 @@ def personalize(
     subjects: given.Subjects = [],  # noqa: B006 - Typer makes a new list for each call
     prompt: given.Prompt,
     output: given.Output,
-    seed: given.Seed = None,
-    num_images: given.NumImages = 1,
+    sampling: given.Seeds,
     scales: given.ScaleChanges,
     also: Also = None,
     cutouts: given.Cutouts = None,
-    mask: MaskName = "none",
-    detail_mask: DetailMaskName = None,
-    boxes: BoxTexts = None,
-    views: ViewTexts = None,
-    size: SizeText = None,
+    request: Request,
+    boxes: given.BoxTexts = None,
+    views: given.ViewTexts = None,
     save_subject_mask: SaveSubjectMask = None,
     loading: Annotated[LoadOptions, given.Fields(LoadOptions, given.DRAWING)],
 ) -> None:
@@ -110,14 +86,13 @@ def personalize(
 
     Where it is wrong, say where the subject is with --cutout, or give PICTURE:MASK.
     """
-    from swiftpie.validation import seeds_from
-
     # What can be refused is, before anything is loaded.
-    first_seed = seeds_from(seed, num_images)[0]
+    seeds = sampling.seeds
+    size, mask, detail_mask = (request.pop(name, None) for name in READ)
     prompts = given.read_prompts(prompt)
     for words in prompts:
         check_texts(prompt=words)
-    count = num_images * len(prompts)
+    count = len(seeds) * len(prompts)
     targets = console.plan_outputs(
         output, count=count, masks=save_subject_mask, flag="--save-subject-mask"
     )
@@ -128,20 +103,29 @@ def personalize(
     everyone += [given.read_subjects([one]) for one in also or []]
     named = _named_in(prompts, everyone, known)
     most = len(everyone) + max(map(len, named.values()))
-    places = _parse_boxes(boxes or [], most, (mask, detail_mask))
-    size_px = None if size is None else parse_size(size)
-    asks_more = (also, views, size, detail_mask, scales.get("background_scale"))
+    masks = (mask or MaskSource.NONE.value, detail_mask)
+    places = _parse_boxes(boxes or [], most, masks)
+    asks_more = (
+        also,
+        views,
+        size,
+        mask,
+        detail_mask,
+        scales.get("background_scale"),
+        *request.values(),
+    )
     way = None
-    if mask == "none" and all(one is None for one in asks_more) and _is_light(loading):
+    if all(one is None for one in asks_more) and _is_light(loading):
         way = _light_way(everyone, named, cutouts, places[0], scales)
     if way is None:
         everyone = given.with_cutouts(everyone, cutouts)
         placed = list(zip(places, parse_views(views or [], most), strict=True))
-        way = _usual_way(loading, everyone, named, placed, scales, (mask, detail_mask), size_px)
+        request["size_px"] = None if size is None else parse_size(size)
+        way = _usual_way(loading, everyone, named, placed, scales, masks, request)
 
     rows, timings = [], Counter[str]()
     for words, own in console.shared_out(prompts, targets):
-        result = way.draw(words, seed=first_seed, num_images=num_images, scales=way.scales)
+        result = way.draw(words, seed=seeds[0], num_images=len(seeds), scales=way.scales)
         origin = origin_of_drawing(way.preset.name, way.scales, result, prompt=words)
         drawn = zip(result.images, result.subject_masks, result.seeds, own, strict=True)
         console.write_outputs(drawn, metadata=origin, force=output.force)
@@ -241,7 +225,7 @@ def _usual_way(
     placed: "list[tuple[Box | None, View | None]]",
     changes: Mapping[str, float],
     masks: tuple[str, str | None],
-    size_px: Size | None,
+    request: Mapping[str, Any],
 ) -> _Way:
     """Return how subjects are drawn by a session, where and as seen as `placed` says in order."""
     from swiftpie.pipelines.drawing.request import Subject
@@ -249,7 +233,7 @@ def _usual_way(
     session, load_ms = given.open_session(**loading)
     preset = session.components.preset
     _tell_idle_detail(session, changes)
-    drawn_px = size_px or (preset.image_size_px,) * 2
+    drawn_px = request["size_px"] or (preset.image_size_px,) * 2
     source, region = _read_mask(masks[0], drawn_px, count=len(placed))
     limited, limit = None, None
     if masks[1] is not None:
@@ -263,7 +247,7 @@ def _usual_way(
             for one, (box, view) in zip(everybody, placed, strict=False)  # others name fewer
         ]
         return session.personalize(
-            subjects, words, mask=source, detail_mask=limited, size_px=size_px, **asked
+            subjects, words, mask=source, detail_mask=limited, **request, **asked
         )
 
     scales = replace(Scales.of(preset), **changes)
