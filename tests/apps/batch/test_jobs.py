@@ -28,7 +28,7 @@ def test_a_line_and_a_row_of_a_table_make_the_same_job(collected):
     row = {**DOG, "seed": 3, "box": [0.1, 0.2, 0.8, 0.9], "identity_scale": 0.5, "size": "128x64"}
     job = only(collected(row))
     table = ",".join(row), 'dog.webp,a dog on a beach,3,"0.1,0.2,0.8,0.9",0.5,128x64'
-    assert only(collected(*table, name="jobs.csv")).asked() == job.asked()
+    assert only(collected(*table, name="jobs.csv")).spec() == job.spec()
     assert (job.seed, job.size_px, job.scales) == (3, (64, 128), {"identity_scale": 0.5})
     assert job.subjects[0].shown["box"] == (0.1, 0.2, 0.8, 0.9)
 

@@ -1,9 +1,9 @@
-"""One process's work: batches in, pictures in files and outcomes out."""
+"""Drawing batches in one process: pictures go to files, outcomes to the report."""
 
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,21 +31,22 @@ MAX_IDENTITIES = 8  # kept at hand; jobs of one subject follow each other
 
 
 class CannotWrite(SwiftPieError):  # noqa: N818 - reads as what it is
-    """The folder takes no more files, so that nothing else can be drawn either."""
+    """The folder takes no more files, so the run has to stop."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """What every process of a run has to know."""
+    """What every process of a run needs."""
 
     root: Path  # where names of files begin
     folder: Path  # where pictures go
     suffix: str
     loading: Mapping[Model, Mapping[str, Any]]  # keywords of `load`
+    missing: Mapping[Model, str] = field(default_factory=dict)  # why models cannot be loaded
     load: Callable[..., Session] = load
 
     def path_of(self, name: str) -> Path:
-        """Return where the picture of a job goes."""
+        """Return the file of a job's picture."""
         return self.folder / f"{name}{self.suffix}"
 
 
@@ -53,11 +54,11 @@ class Drawer:
     """Draws batches, one model at a time; subjects are encoded once."""
 
     def __init__(self, work: Work, *, is_wanted: Callable[[], bool] = lambda: True) -> None:
-        """Get ready; nothing is loaded before the first batch.
+        """Prepare; the first batch loads its model.
 
         Args:
             work: The run.
-            is_wanted: Whether anybody still asks for pictures; asked before each is written.
+            is_wanted: Whether the run is still active; called before each picture is written.
         """
         self._work = work
         self._is_wanted = is_wanted
@@ -65,40 +66,44 @@ class Drawer:
         self._identities: OrderedDict[object, Identity] = OrderedDict()
 
     def draw(self, batch: Batch) -> list[Outcome]:
-        """Draw a batch, and return what became of those of its jobs that are wanted.
+        """Draw a batch and return the outcomes of its wanted jobs.
 
-        A job that fails is an outcome as well. Those beside it are drawn without it.
+        A job that fails has an outcome too; the others of the batch are drawn without it.
 
         Raises:
             CannotWrite: The folder takes no more files.
             SwiftPieError: The model cannot be loaded.
         """
+        if (reason := self._work.missing.get(batch.model)) is not None:
+            failed = {"status": FAILED, "reason": reason}
+            jobs = [job for job in batch.jobs if job.id in batch.wanted]
+            return [{"id": job.id, "place": job.place, **failed} for job in jobs]
         session = self._session(batch.model)
         started = time.perf_counter()
-        made: dict[str, Any] = {job.id: _tried(self._request, session, job) for job in batch.jobs}
+        made: dict[str, Any] = {job.id: _attempt(self._request, session, job) for job in batch.jobs}
         ready = [job for job in batch.jobs if not isinstance(made[job.id], Exception)]
         requests = [made[job.id] for job in ready]
         drawn = draw_apart(session, requests, failures=Exception)
         made.update(zip([job.id for job in ready], drawn, strict=True))
         spent = (time.perf_counter() - started) * 1000 / len(batch.jobs)
-        asked = dict(zip([job.id for job in ready], requests, strict=True))
+        request_of = dict(zip([job.id for job in ready], requests, strict=True))
         outcomes: list[Outcome] = []
         for job in batch.jobs:
             if job.id not in batch.wanted or not self._is_wanted():
                 continue
-            told = made[job.id]
-            if not isinstance(told, Exception):
-                told = _tried(self._finish, session, job, asked[job.id], told)
-            if isinstance(told, CannotWrite):
-                raise told
-            if isinstance(told, Exception):
-                told = {"status": FAILED, "reason": reason_of(told)}
-            outcomes.append({"id": job.id, "place": job.place, **told, "ms": round(spent, 1)})
+            outcome = made[job.id]
+            if not isinstance(outcome, Exception):
+                outcome = _attempt(self._finish, session, job, request_of[job.id], outcome)
+            if isinstance(outcome, CannotWrite):
+                raise outcome
+            if isinstance(outcome, Exception):
+                outcome = {"status": FAILED, "reason": reason_of(outcome)}
+            outcomes.append({"id": job.id, "place": job.place, **outcome, "ms": round(spent, 1)})
         return outcomes
 
     def _session(self, model: Model) -> Session:
         if self._loaded is None or self._loaded[0] != model:
-            self._loaded = None  # before the next needs the room
+            self._loaded = None  # frees memory for the next
             self._identities.clear()
             self._loaded = (model, self._work.load(**self._work.loading[model]))
         return self._loaded[1]
@@ -181,23 +186,23 @@ class Drawer:
         request: PersonalizeRequest | EditRequest,
         drawn: GenerationResult | EditResult,
     ) -> dict[str, Any]:
-        """Write the file of a picture; return what is told of it.
+        """Write the file of a picture; return its facts for the report.
 
         Raises:
-            CannotWrite: The folder does not take it.
+            CannotWrite: The folder takes no more files.
         """
         preset = session.components.preset.name
-        warnings = [*session.advice_on(request), *_doubts(drawn)]
+        warnings = [*session.advice_on(request), *_cutout_warnings(drawn)]
         image: Image.Image | Stored
         if isinstance(drawn, EditResult):
-            assert isinstance(request, EditRequest), "edits come of edits"
+            assert isinstance(request, EditRequest), "an edit result has an edit request"
             said = {name: job.texts.get(name, "") for name in ("source_prompt", "keyword")}
             facts = origin_of_edit(preset, request.settings, drawn, prompt=job.prompt, **said)
             image = put_on(read_original(self._path(job.image or "")), drawn.edited, drawn.blend)
             if not follows_seed(session.components, request.settings):
                 warnings.append("The seed has no effect: nothing of this edit is random.")
         else:
-            assert isinstance(request, PersonalizeRequest), "drawings come of drawings"
+            assert isinstance(request, PersonalizeRequest), "a drawing has a drawing request"
             assert request.scales is not None, "`_drawing` chose some"
             facts = origin_of_drawing(preset, request.scales, drawn, prompt=job.prompt)
             facts["seed"] = str(job.seed)
@@ -207,7 +212,7 @@ class Drawer:
         try:
             write_file(path, data, force=True)
         except InputError as error:
-            raise CannotWrite(f"{error} What is drawn is kept.") from error
+            raise CannotWrite(f"{error} Finished pictures are kept.") from error
         return {
             "status": DONE,
             "file": path.name,
@@ -226,24 +231,24 @@ class Drawer:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return what a report says of a failure."""
+    """Return the reason of a failure, for the report."""
     if isinstance(error, SwiftPieError):
         return str(error)
     return f"{type(error).__name__}: {short_reason(error)}. SwiftPie did not expect this."
 
 
-def _tried(function: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN401 - what it returns
-    """Return what a function returns or raises; a job that fails is no reason to stop others."""
+def _attempt(function: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN401 - what it returns
+    """Return what a function returns or raises, so that one job cannot stop the others."""
     try:
         return function(*arguments)
-    except Exception as error:  # noqa: BLE001 - the report tells whatever it is
+    except Exception as error:  # noqa: BLE001 - the report names it
         return error
 
 
-def _doubts(drawn: GenerationResult | EditResult) -> list[str]:
+def _cutout_warnings(drawn: GenerationResult | EditResult) -> list[str]:
     return [
-        f"The subject of picture {number} may be cut out badly. Say where it is by 'cutout': a box "
-        "as 0.2,0.1,0.8,0.95, or a mask."
+        f"The cut-out of picture {number} may be wrong. Name the subject's place with 'cutout': a "
+        "box such as 0.2,0.1,0.8,0.95, or a mask."
         for pictures in drawn.cutouts
         for number, one in enumerate(pictures, start=1)
         if one.is_doubtful

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from swiftpie.apps.batch.lists import PICTURES, Asked, read_prompts, read_seeds
+from swiftpie.apps.batch.lists import PICTURES, JobRow, read_prompts, read_seeds
 from swiftpie.apps.batch.report import SHEET
 from swiftpie.backbones.components import cells_of
 from swiftpie.backbones.preset import Preset
@@ -70,7 +70,7 @@ class Model(NamedTuple):
         return _preset_of(*self)
 
 
-THE_DEFAULT = Model()
+DEFAULT_MODEL = Model()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +91,7 @@ class Job:
     place: str  # where it was written
     prompt: str
     seed: int
-    model: Model = THE_DEFAULT
+    model: Model = DEFAULT_MODEL
     image: str | None = None  # to edit; None: the subjects are drawn into a new scene
     subjects: tuple[JobSubject, ...] = ()
     size_px: tuple[int, int] | None = None  # height and width
@@ -102,9 +102,9 @@ class Job:
     scales: Mapping[str, Any] = field(default_factory=dict)  # fields of `Scales`
     settings: Mapping[str, Any] = field(default_factory=dict)  # fields of `EditSettings`
 
-    def asked(self) -> dict[str, Any]:
+    def spec(self) -> dict[str, Any]:
         """Return what decides about the picture, as JSON has it, without what is not said."""
-        told = asdict(replace(self, id="", place=""), dict_factory=_said)
+        told = asdict(replace(self, id="", place=""), dict_factory=_without_empty)
         return dict(json.loads(json.dumps(told)))
 
     @property
@@ -117,14 +117,14 @@ class Job:
         return tuple(dict.fromkeys(one for one in named if one is not None and one not in sources))
 
 
-class Refused(NamedTuple):
+class RefusedJob(NamedTuple):
     """A line that cannot be drawn."""
 
     place: str
     reason: str
 
 
-class Seen(NamedTuple):
+class InputFile(NamedTuple):
     """A file that jobs read."""
 
     digest: str  # sha256
@@ -136,16 +136,16 @@ class Jobs(NamedTuple):
 
     root: Path  # where names of files begin
     jobs: tuple[Job, ...]
-    refused: tuple[Refused, ...]
-    files: Mapping[str, Seen]  # that they read
+    refused: tuple[RefusedJob, ...]
+    files: Mapping[str, InputFile]  # that they read
 
 
 @dataclass(frozen=True, kw_only=True)
-class Defaults:
+class JobDefaults:
     """What holds for jobs that do not say it themselves."""
 
     seeds: tuple[int, ...] = (0,)
-    model: Model = THE_DEFAULT
+    model: Model = DEFAULT_MODEL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,13 +190,13 @@ EDIT_FIELDS = (
 )
 
 
-def collect(asked: Iterable[Asked], *, root: Path, defaults: Defaults) -> Jobs:
+def collect(asked: Iterable[JobRow], *, root: Path, defaults: JobDefaults) -> Jobs:
     """Return a job for every picture that is asked for, each checked, as are all its files.
 
     Raises:
         ConfigError: There are too many.
     """
-    inputs, jobs, refused = _Inputs(root), dict[str, Job](), list[Refused]()
+    inputs, jobs, refused = _Inputs(root), dict[str, Job](), list[RefusedJob]()
     for place, row, is_text in asked:
         try:
             if isinstance(row, Exception):
@@ -204,11 +204,11 @@ def collect(asked: Iterable[Asked], *, root: Path, defaults: Defaults) -> Jobs:
             for job in _read(row, place=place, is_text=is_text, root=root, defaults=defaults):
                 key = job.id.casefold()  # as some file systems tell names apart
                 if (other := jobs.get(key)) is not None:
-                    raise ConfigError(_doubled(job, other))
+                    raise ConfigError(_duplicate(job, other))
                 _check(job, inputs)
                 jobs[key] = job
         except SwiftPieError as error:
-            refused.append(Refused(place, str(error)))
+            refused.append(RefusedJob(place, str(error)))
         if len(jobs) + len(refused) > MAX_JOBS:
             raise ConfigError(
                 f"More than {MAX_JOBS} jobs were asked for. A run takes at most so many. Split "
@@ -226,7 +226,7 @@ def is_mask_file(cutout: str) -> bool:
 
 
 def _read(
-    row: Mapping[str, object], *, place: str, is_text: bool, root: Path, defaults: Defaults
+    row: Mapping[str, object], *, place: str, is_text: bool, root: Path, defaults: JobDefaults
 ) -> list[Job]:
     is_edit = "image" in row
     _check_names(row, is_edit=is_edit)
@@ -283,7 +283,7 @@ def _part(row: Mapping[str, object], names: tuple[str, ...]) -> dict[str, object
     return {name: one for name, one in row.items() if name in names}
 
 
-def _seeds_of(own: _Row, defaults: Defaults) -> tuple[int, ...]:
+def _seeds_of(own: _Row, defaults: JobDefaults) -> tuple[int, ...]:
     if own.seed is not None and own.seeds is not None:
         raise ConfigError("'seed' and 'seeds' came together. Give one of them.")
     given = own.seeds if own.seed is None else own.seed
@@ -294,7 +294,7 @@ def _seeds_of(own: _Row, defaults: Defaults) -> tuple[int, ...]:
     return read_seeds(str(given))
 
 
-def _model_of(own: _Row, defaults: Defaults) -> Model:
+def _model_of(own: _Row, defaults: JobDefaults) -> Model:
     if own.recipe is None and own.preset is None:
         return defaults.model
     return Model(own.recipe, own.preset)
@@ -368,13 +368,13 @@ def _is_there(path: Path) -> bool:
         return False  # the name cannot exist; reading it will say why
 
 
-def _said(pairs: Iterable[tuple[str, object]]) -> dict[str, object]:
+def _without_empty(pairs: Iterable[tuple[str, object]]) -> dict[str, object]:
     return {name: one for name, one in pairs if one not in (None, "", {}, ())}
 
 
 def _name_of(job: Job) -> str:
     """Return a name that people can read, and that no other job has."""
-    digest = hashlib.sha256(json.dumps(job.asked(), sort_keys=True).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps(job.spec(), sort_keys=True).encode()).hexdigest()
     told = [one.word or one.pictures[0] for one in job.subjects]
     shown = told if job.image is None else [job.image]
     parts = [*(_slug(Path(one).stem, 24) for one in shown[:2]), _slug(job.prompt, 40)]
@@ -386,8 +386,8 @@ def _slug(text: str, letters: int) -> str:
     return words[:letters].strip("-")
 
 
-def _doubled(job: Job, other: Job) -> str:
-    if job.asked() == other.asked():
+def _duplicate(job: Job, other: Job) -> str:
+    if job.spec() == other.spec():
         return (
             f"It asks for the same picture as {other.place} (seed {job.seed}). Leave it out, or "
             "give it another seed."
@@ -403,7 +403,7 @@ class _Inputs:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self.seen: dict[str, Seen] = {}
+        self.seen: dict[str, InputFile] = {}
         self._errors: dict[str, SwiftPieError] = {}
 
     def is_identity(self, name: str) -> bool:
@@ -428,7 +428,7 @@ class _Inputs:
             else:
                 size = open_image(path).size
             with path.open("rb") as file:
-                self.seen[name] = Seen(hashlib.file_digest(file, "sha256").hexdigest(), size)
+                self.seen[name] = InputFile(hashlib.file_digest(file, "sha256").hexdigest(), size)
         except SwiftPieError as error:
             self._errors[name] = error
             raise

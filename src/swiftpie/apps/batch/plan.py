@@ -1,7 +1,8 @@
-"""The plan of a run: which jobs are drawn in one pass, and what a folder was begun with.
+"""The plan of a run: the jobs of each pass, and the manifest of its folder.
 
-Pictures of one pass are what each would be alone, up to one level of 255. So passes are formed of
-all jobs, not of those that are left: a run that was interrupted draws the same bits as another.
+Pictures drawn in one pass differ from pictures drawn alone by at most one level of 255. Passes are
+therefore formed from all jobs, not from those that are left, so that an interrupted run draws the
+same bits as an undisturbed one.
 """
 
 import json
@@ -15,38 +16,38 @@ from swiftpie.errors import ConfigError
 from swiftpie.imageio.files import write_file
 
 PLAN = "plan.jsonl"  # the run in its first line, then a line a job
-TOLD = 5  # jobs that a message names
+MAX_NAMED = 5  # jobs that a message names
 
 
 class Batch(NamedTuple):
     """Jobs of one model that are drawn in one pass."""
 
     jobs: tuple[Job, ...]
-    wanted: frozenset[str]  # those whose files are written; the others keep them company
+    wanted: frozenset[str]  # ids of those whose files are written
 
     @property
     def model(self) -> Model:
-        """What draws them."""
+        """The model that draws them."""
         return self.jobs[0].model
 
 
-class Begun(NamedTuple):
-    """What a folder was begun with."""
+class RunManifest(NamedTuple):
+    """What decides about the pictures of a folder; its file is `plan.jsonl`."""
 
-    run: Mapping[str, Any]  # what all jobs have in common
-    jobs: Mapping[str, Mapping[str, Any]]  # by id, each with all that decides about its picture
+    run: Mapping[str, Any]  # options that all jobs share
+    jobs: Mapping[str, Mapping[str, Any]]  # by id: everything that decides about the picture
 
 
 def batches_of(jobs: Jobs, size: int, *, wanted: Iterable[str]) -> list[Batch]:
-    """Return batches of at most `size` jobs, of which at least one each is `wanted`.
+    """Return batches of at most `size` jobs, each with at least one that is `wanted`.
 
-    Those of one model, kind and shape go together, and those of one subject follow each other, so
-    that it is encoded once.
+    A batch has jobs of one model, kind and shape. Jobs of one subject follow each other, so that
+    the subject is encoded once.
     """
     groups: dict[object, dict[object, list[Job]]] = {}
     for job in jobs.jobs:
-        shown = groups.setdefault(_alike(job, jobs), {})
-        shown.setdefault(_shown(job), []).append(job)
+        shown = groups.setdefault(_pass_key(job, jobs), {})
+        shown.setdefault(_subject_key(job), []).append(job)
     missing = frozenset(wanted)
     found = []
     for shown in groups.values():
@@ -58,18 +59,18 @@ def batches_of(jobs: Jobs, size: int, *, wanted: Iterable[str]) -> list[Batch]:
     return found
 
 
-def begun_by(jobs: Jobs, run: Mapping[str, Any]) -> Begun:
-    """Return what a folder says that is begun with these jobs."""
+def manifest_of(jobs: Jobs, run: Mapping[str, Any]) -> RunManifest:
+    """Return the manifest of a run of these jobs."""
     digests = {name: seen.digest[:16] for name, seen in jobs.files.items()}
     described = {
-        job.id: job.asked() | {"files": {name: digests[name] for name in job.files}}
+        job.id: job.spec() | {"files": {name: digests[name] for name in job.files}}
         for job in jobs.jobs
     }
-    return Begun({"swiftpie": __version__, **run}, described)
+    return RunManifest({"swiftpie": __version__, **run}, described)
 
 
-def read_begun(folder: Path) -> Begun | None:
-    """Return what a folder was begun with; None if it was not.
+def read_manifest(folder: Path) -> RunManifest | None:
+    """Return the manifest in a folder; None if there is none.
 
     Raises:
         ConfigError: It cannot be read.
@@ -80,27 +81,27 @@ def read_begun(folder: Path) -> Begun | None:
         run, rows = json.loads(head), [json.loads(line) for line in lines]
         if not isinstance(run, dict) or not isinstance(run["threads"], int):
             raise ValueError("its first line does not describe a run")
-        return Begun(run, {row.pop("id"): row for row in rows})
+        return RunManifest(run, {row.pop("id"): row for row in rows})
     except FileNotFoundError:
         return None
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise ConfigError(
-            f"'{path}' cannot be read ({error}), so nobody knows what was drawn there. Choose "
-            "another --out, or draw all anew with --force."
+            f"'{path}' cannot be read ({error}), so what was drawn there is unknown. Choose "
+            "another --out, or draw everything again with --force."
         ) from error
 
 
-def write_begun(folder: Path, begun: Begun) -> None:
-    """Write what a folder is begun with, whole or not at all."""
-    rows = [begun.run, *({"id": name, **job} for name, job in begun.jobs.items())]
+def write_manifest(folder: Path, manifest: RunManifest) -> None:
+    """Write a manifest, whole or not at all."""
+    rows = [manifest.run, *({"id": name, **job} for name, job in manifest.jobs.items())]
     text = "".join(json.dumps(row) + "\n" for row in rows)
     write_file(folder / PLAN, text.encode(), force=True)
 
 
-def differences(before: Begun, now: Begun, *, done: Container[str]) -> list[str]:
-    """Return what differs between two beginnings, a sentence each; none for the same run.
+def differences(before: RunManifest, now: RunManifest, *, done: Container[str]) -> list[str]:
+    """Return what differs between two manifests, a sentence each; none for the same run.
 
-    A job that is not `done` may change, as when somebody mends the picture that it failed for.
+    A job that is not `done` may change, for example after its damaged picture was replaced.
     """
     told = [
         f"{name} was {before.run.get(name)!r} and is {now.run.get(name)!r}."
@@ -121,14 +122,14 @@ def differences(before: Begun, now: Begun, *, done: Container[str]) -> list[str]
     return told
 
 
-def _alike(job: Job, jobs: Jobs) -> object:
-    """Return what jobs have in common that can be drawn in one pass."""
+def _pass_key(job: Job, jobs: Jobs) -> object:
+    """Return what jobs must share to be drawn in one pass."""
     image = None if job.image is None else jobs.files[job.image].size
     counts = tuple(len(one.pictures) for one in job.subjects)
     return (job.model, image, job.size_px, counts, job.settings.get("size_px"))
 
 
-def _shown(job: Job) -> object:
+def _subject_key(job: Job) -> object:
     return (job.image, tuple((one.pictures, one.cutouts, one.word) for one in job.subjects))
 
 
@@ -138,5 +139,5 @@ def _fields(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 
 def _some(names: Sequence[str]) -> str:
-    rest = len(names) - TOLD
-    return ", ".join(names[:TOLD]) + (f" and {rest} more" if rest > 0 else "")
+    rest = len(names) - MAX_NAMED
+    return ", ".join(names[:MAX_NAMED]) + (f" and {rest} more" if rest > 0 else "")

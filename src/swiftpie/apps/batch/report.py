@@ -1,4 +1,4 @@
-"""What became of every job: one line each, in a folder that one run owns at a time."""
+"""The report of a run: one line a job, in a folder that one run has locked."""
 
 import json
 import os
@@ -14,24 +14,24 @@ from swiftpie.imageio.files import load_image, make_folder, take_lock, write_fil
 from swiftpie.imageio.images import contact_sheet, save_image
 
 REPORT = "report.jsonl"
-SHEET = "contact-sheet"  # which no job may be called
+SHEET = "contact-sheet"  # no job may have this id
 LOCK = ".swiftpie-batch.lock"
 SHEET_COLUMNS, SHEET_CELLS, CELL_PX = 8, 400, 192
 
 DONE, FAILED, REFUSED = "done", "failed", "refused"
 
 Outcome = Mapping[str, Any]
-"""A line of the report: id, place and status, then the file and what is told of it, or a reason."""
+"""A line of the report: id, place and status, then the file and its facts, or a reason."""
 
 
 @contextmanager
-def owned(folder: Path) -> Iterator[None]:
-    """Keep other runs out of a folder, which is made if it is not there.
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Lock a folder against other runs; it is made if it does not exist.
 
-    The system lets go of the lock with the process, however that ends.
+    The operating system releases the lock when the process ends.
 
     Raises:
-        ConfigError: Another run is at work there.
+        ConfigError: Another run has locked it.
         InputError: It is a file, or cannot be made or written to.
     """
     make_folder(folder)
@@ -45,7 +45,7 @@ def owned(folder: Path) -> Iterator[None]:
     try:
         if not take_lock(lock):
             raise ConfigError(
-                f"Another run is at work in '{folder}'. A folder belongs to one run at a time. "
+                f"Another run is active in '{folder}'. A folder belongs to one run at a time. "
                 "Wait until it has ended, or choose another --out."
             )
         yield
@@ -54,9 +54,9 @@ def owned(folder: Path) -> Iterator[None]:
 
 
 def read_done(folder: Path) -> dict[str, Outcome]:
-    """Return the outcomes by id of jobs whose files are there, whole.
+    """Return the outcomes, by id, of jobs whose files exist and are complete.
 
-    A line that is not whole belongs to a job that has none: whoever wrote it was killed.
+    An incomplete line is left by a process that was killed; its job has no outcome.
     """
     done: dict[str, Outcome] = {}
     try:
@@ -72,13 +72,13 @@ def read_done(folder: Path) -> dict[str, Outcome]:
 
 
 class Report:
-    """The file that grows by a line with every job, each written in one piece."""
+    """The report file; each job appends one line in a single write."""
 
     def __init__(self, folder: Path, rows: Iterable[Outcome], *, order: Sequence[str]) -> None:
-        """Begin with what is known already; `order` is that of ids when all is told.
+        """Start with known outcomes; `order` is the order of ids in the finished report.
 
         Raises:
-            InputError: There is no room for it.
+            InputError: The disk is full.
         """
         self._rows = {_key(row): row for row in rows}
         self._order = {name: number for number, name in enumerate(order)}
@@ -87,10 +87,10 @@ class Report:
         self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND)
 
     def add(self, row: Outcome) -> None:
-        """Write what became of a job.
+        """Append the outcome of a job.
 
         Raises:
-            InputError: There is no room for it.
+            InputError: The disk is full.
         """
         line = _line(row)
         try:
@@ -103,12 +103,12 @@ class Report:
 
     @property
     def rows(self) -> list[Outcome]:
-        """All lines, in the order in which jobs were asked for; what is no job comes last."""
+        """All lines in the order of the jobs; refused lines come last."""
         last = len(self._order)
         return sorted(self._rows.values(), key=lambda row: self._order.get(_key(row), last))
 
     def close(self) -> None:
-        """Put the lines of the file into order."""
+        """Rewrite the lines in order."""
         os.close(self._file)
         self._write()
 
@@ -117,7 +117,7 @@ class Report:
 
 
 def write_sheet(folder: Path, rows: Sequence[Outcome], suffix: str) -> Path | None:
-    """Write small copies of the first pictures of `rows` into one; None where there are none."""
+    """Write small copies of the first pictures of `rows` into one; return None without any."""
     small: list[Image.Image] = []
     for row in rows:
         if row["status"] == DONE and len(small) < SHEET_CELLS:
@@ -144,5 +144,5 @@ def _line(row: Outcome) -> bytes:
 def _full(path: Path, reason: str) -> str:
     return (
         f"'{path}' cannot be written ({reason}). Room on its disk is needed. Make some, and give "
-        "the same command again: it goes on where it stopped."
+        "the same command again: it continues where it stopped."
     )

@@ -19,7 +19,7 @@ from swiftpie.apps.cli import options as given
 from swiftpie.apps.cli.asking import ask
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.recipe import Recipe
-from swiftpie.errors import ConfigError
+from swiftpie.errors import ConfigError, SwiftPieError
 
 if TYPE_CHECKING:
     from threading import Event
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
 LOADED = (*given.DRAWING, "inversion")
 REPORT = "report.jsonl"
-OF_NO_PICTURE = {"yes", "offline", "allow_pickle", "recipe", "preset"}  # jobs say the last two
-MOST_TOLD = 20  # reasons on the screen; the report has all
-TOLD_EVERY_S = 10.0  # where there is no terminal to draw a bar on
-INTERRUPTED = 130
+NOT_OF_PICTURES = {"yes", "offline", "allow_pickle", "recipe", "preset"}  # jobs say the last two
+MAX_NAMED = 20  # reasons on the screen; the report has all
+REPORT_EVERY_S = 10.0  # where there is no terminal to draw a bar on
+EXIT_INTERRUPTED = 130
 
 JobFile = Annotated[
     Path | None,
@@ -142,21 +142,22 @@ def batch(
     A job that fails is told in DIR/report.jsonl, and the others go on; the exit code is 1 then.
     """
     loading, _ = given.settled(loading)
-    asked = _collected(jobs, subject_folder, prompt_file, seeds=seeds, loading=loading)
-    _tell_refused(asked, is_strict=strict)
+    found = _collect(jobs, subject_folder, prompt_file, seeds=seeds, loading=loading)
+    _warn_of_refused(found, is_strict=strict)
     if only_checks:
-        _tell_plan(asked, batch_size, as_json=as_json)
-        sys.exit(int(bool(asked.refused)))
+        _print_plan(found, batch_size, as_json=as_json)
+        sys.exit(int(bool(found.refused)))
 
     from swiftpie.apps.batch.draw import Work
     from swiftpie.apps.batch.report import write_sheet
-    from swiftpie.apps.batch.run import opened, stopping
+    from swiftpie.apps.batch.run import open_run, stopping
 
-    work = Work(asked.root.absolute(), out.absolute(), f".{file_format}", _loadings(asked, loading))
-    settings = {name: str(one) for name, one in loading.items() if name not in OF_NO_PICTURE}
+    models, missing = _loadings(found, loading, is_strict=strict)
+    work = Work(found.root.absolute(), out.absolute(), f".{file_format}", models, missing)
+    settings = {name: str(one) for name, one in loading.items() if name not in NOT_OF_PICTURES}
     started = time.monotonic()
-    whole = opened(
-        *(asked, work),
+    whole = open_run(
+        *(found, work),
         batch=batch_size,
         settings=settings,
         processes=processes,
@@ -166,25 +167,25 @@ def batch(
     with (
         whole as run,
         stopping(lambda: console.say("stopping after what is in hand; once more, at once")) as stop,
-        _progress(len(asked.jobs), run.num_done) as advance,
+        _progress(len(found.jobs), run.num_done) as advance,
     ):
         for outcome in _drawing(run, work, stop=stop, uses_ray=uses_ray):
             advance(outcome)
             if strict and outcome["status"] != "done":
                 break
     rows = run.report.rows
-    facts = _summed_up(rows, len(asked.jobs), before=run.num_done)
+    facts = _totals(rows, len(found.jobs), before=run.num_done)
     _tell(rows, facts, spent=time.monotonic() - started)
     path = write_sheet(out, rows, work.suffix) if sheet else None
     if as_json:
         named = {"report": str(out / REPORT), "sheet": None if path is None else str(path)}
         console.print_json(facts | named)
     if stop.is_set() and facts["left"]:
-        sys.exit(INTERRUPTED)
-    sys.exit(int(facts["done"] < len(asked.jobs) + len(asked.refused)))
+        sys.exit(EXIT_INTERRUPTED)
+    sys.exit(int(facts["done"] < len(found.jobs) + len(found.refused)))
 
 
-def _collected(
+def _collect(
     jobs: Path | None,
     subjects: Path | None,
     prompts: Path | None,
@@ -192,17 +193,17 @@ def _collected(
     seeds: str,
     loading: LoadOptions,
 ) -> "Jobs":
-    """Return all that was asked for, checked.
+    """Return all that was found for, checked.
 
     Raises:
         ConfigError: Jobs come from nowhere, or from two places, or there are none.
     """
-    from swiftpie.apps.batch.jobs import Defaults, Model, collect
+    from swiftpie.apps.batch.jobs import JobDefaults, Model, collect
 
     recipe = loading.get("recipe")
     name = recipe.name if isinstance(recipe, Recipe) else recipe
     model = Model(name, loading.get("preset"))
-    defaults = Defaults(seeds=read_seeds(seeds), model=model)
+    defaults = JobDefaults(seeds=read_seeds(seeds), model=model)
     has_grid = subjects is not None and prompts is not None
     if (jobs is None) != has_grid or (jobs is not None and (subjects or prompts)):
         raise ConfigError(
@@ -221,16 +222,31 @@ def _collected(
     return found
 
 
-def _loadings(asked: "Jobs", loading: LoadOptions) -> "dict[Model, dict[str, Any]]":
-    """Return how each model is loaded; what is missing is fetched now, if people say so."""
+def _loadings(
+    found: "Jobs", loading: LoadOptions, *, is_strict: bool
+) -> "tuple[dict[Model, dict[str, Any]], dict[Model, str]]":
+    """Return how each model is loaded, and why the others cannot be; fetch missing files.
+
+    Raises:
+        SwiftPieError: No model can be loaded, or one cannot and `is_strict` is set.
+    """
     models: dict[Model, dict[str, Any]] = {}
-    for model in dict.fromkeys(job.model for job in asked.jobs):
+    missing: dict[Model, str] = {}
+    for model in dict.fromkeys(job.model for job in found.jobs):
         own: LoadOptions = {**loading, "recipe": model.recipe, "preset": model.preset}
-        needs = given.needs_of(own)
-        ask(needs, yes=loading.get("yes", False))
-        needs.fetch()
+        try:
+            needs = given.needs_of(own)
+            ask(needs, yes=loading.get("yes", False))
+            needs.fetch()
+        except SwiftPieError as error:
+            if is_strict or len({job.model for job in found.jobs}) == 1:
+                raise
+            missing[model], failure = str(error), error
+            continue
         models[model] = given.as_given(own)
-    return models
+    if missing and not models:
+        raise failure
+    return models, missing
 
 
 def _drawing(run: "Run", work: "Work", *, stop: "Event", uses_ray: bool) -> "Iterator[Outcome]":
@@ -241,36 +257,36 @@ def _drawing(run: "Run", work: "Work", *, stop: "Event", uses_ray: bool) -> "Ite
     return draw(run, work, stop=stop)
 
 
-def _tell_refused(asked: "Jobs", *, is_strict: bool) -> None:
+def _warn_of_refused(found: "Jobs", *, is_strict: bool) -> None:
     """Tell which lines cannot be drawn.
 
     Raises:
         ConfigError: They are all, or none may be.
     """
-    for one in asked.refused[:MOST_TOLD]:
+    for one in found.refused[:MAX_NAMED]:
         console.warn(f"{one.place}: {one.reason}")
-    count = len(asked.refused)
-    if count > MOST_TOLD:
-        console.warn(f"and {count - MOST_TOLD} more bad jobs, which the report names")
-    if count and (is_strict or not asked.jobs):
+    count = len(found.refused)
+    if count > MAX_NAMED:
+        console.warn(f"and {count - MAX_NAMED} more bad jobs, which the report names")
+    if count and (is_strict or not found.jobs):
         raise ConfigError(
-            f"{count} of {count + len(asked.jobs)} jobs are bad, so none is drawn. Mend them"
-            + (", or draw the others without --strict." if asked.jobs else ".")
+            f"{count} of {count + len(found.jobs)} jobs are bad, so none is drawn. Mend them"
+            + (", or draw the others without --strict." if found.jobs else ".")
         )
 
 
-def _tell_plan(asked: "Jobs", size: int, *, as_json: bool) -> None:
+def _print_plan(found: "Jobs", size: int, *, as_json: bool) -> None:
     from swiftpie.apps.batch.plan import batches_of
 
-    passes = batches_of(asked, size, wanted=[job.id for job in asked.jobs])
-    models = len({job.model for job in asked.jobs})
+    passes = batches_of(found, size, wanted=[job.id for job in found.jobs])
+    models = len({job.model for job in found.jobs})
     console.say(
-        f"{len(asked.jobs)} jobs in {len(passes)} passes by {models} model{'s' * (models > 1)}, "
-        f"{len(asked.refused)} refused; nothing was drawn."
+        f"{len(found.jobs)} jobs in {len(passes)} passes by {models} model{'s' * (models > 1)}, "
+        f"{len(found.refused)} refused; nothing was drawn."
     )
     if as_json:
-        rows = [{"id": job.id, "place": job.place, **job.asked()} for job in asked.jobs]
-        refused = [one._asdict() for one in asked.refused]
+        rows = [{"id": job.id, "place": job.place, **job.spec()} for job in found.jobs]
+        refused = [one._asdict() for one in found.refused]
         console.print_json({"jobs": rows, "refused": refused})
 
 
@@ -292,7 +308,7 @@ def _progress(total: int, before: int) -> "Iterator[Callable[[Outcome], None]]":
             over, now = counts.total(), time.monotonic()
             words = _rate(over, total - before - over, now - started, counts["failed"])
             bar.update(task, completed=before + over, description=words)
-            if not screen.is_terminal and now - told >= TOLD_EVERY_S:
+            if not screen.is_terminal and now - told >= REPORT_EVERY_S:
                 console.say(f"{before + over} of {total} jobs, {words}")
                 told = now
 
@@ -308,7 +324,7 @@ def _rate(over: int, left: int, spent: float, failed: int) -> str:
     return f"{words}, {failed} failed" if failed else words
 
 
-def _summed_up(rows: "Sequence[Outcome]", total: int, *, before: int) -> dict[str, Any]:
+def _totals(rows: "Sequence[Outcome]", total: int, *, before: int) -> dict[str, Any]:
     counts = Counter(str(row["status"]) for row in rows)
     facts = {name: counts[name] for name in ("done", "failed", "refused")}
     return facts | {"left": total - facts["done"] - facts["failed"], "before": before}
@@ -316,7 +332,7 @@ def _summed_up(rows: "Sequence[Outcome]", total: int, *, before: int) -> dict[st
 
 def _tell(rows: "Sequence[Outcome]", facts: Mapping[str, Any], *, spent: float) -> None:
     failed = [row for row in rows if row["status"] == "failed"]
-    for row in failed[:MOST_TOLD]:
+    for row in failed[:MAX_NAMED]:
         console.warn(f"{row['place']}: {row['reason']}")
     warned = sum(bool(row.get("warnings")) for row in rows)
     if warned:
