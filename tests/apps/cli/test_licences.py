@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from swiftpie.apps.cli.about import COMMANDS, Chosen, terms_of
+from swiftpie.apps.cli.licences import COMMANDS, Chosen, terms_of
 from swiftpie.backbones.acquire.licences import BASES, OWN_CUTOUT, everything, recipe_terms
 from swiftpie.backbones.preset import PRESETS, SDXL_BASE
 from swiftpie.backbones.recipe import RECIPES

@@ -1,27 +1,25 @@
-"""`swiftpie recipes`, `presets`, `licenses`, `doctor`: what there is, on which terms."""
+"""`swiftpie recipes`, `presets`, `doctor` and `show`: what is here, and what made a picture."""
 
 import os
 import platform
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated
 
 import typer
 
 from swiftpie import __version__
 from swiftpie.apps.cli.console import examples, print_json, print_text, write_table
-from swiftpie.apps.cli.options import AsJson, CommercialOnly, Fields, with_fields
+from swiftpie.apps.cli.options import STREAM, AsJson, CommercialOnly
 from swiftpie.backbones.acquire import licences
-from swiftpie.backbones.acquire.licences import Terms
-from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.machine import BFLOAT16, free_main_memory, instructions
 from swiftpie.backbones.preset import PRESETS, Preset
 from swiftpie.backbones.recipe import RECIPES, Recipe, Use
-from swiftpie.backbones.resolve import is_here, settle
-from swiftpie.errors import CapabilityError, ConfigError
-from swiftpie.faces.face import FACE_ENCODERS, FaceSettings
+from swiftpie.backbones.resolve import is_here
+from swiftpie.errors import CapabilityError, InputError
 
+ORIGIN_FIRST = ("prompt", "source_prompt", "keyword", "recipe", "preset", "seed")  # as people look
 PACKAGES = ("torch", "diffusers", "transformers", "safetensors", "pillow", "numpy")
 OPTIONAL_PACKAGES = {  # what they are for, as extras of SwiftPie are called
     "openvino": "openvino",
@@ -53,40 +51,6 @@ COMMAND_OF = {
 
 ANSWERS = {True: "yes", False: "no", None: "depends"}  # on who you are; the licence says it
 
-RENDERED = tuple(f"evaluate {one}" for one in ("stickers", "pairs", "world", "ablations", "grid"))
-COMMANDS = (
-    *("personalize", "identity", "cutout", "demo", "edit"),
-    *RENDERED,
-    *("evaluate photos", "evaluate edits", "evaluate world-edits", "evaluate pie"),
-    *("evaluate fastface", "face", "train"),
-)
-"""The commands that load something."""
-CUTTING = frozenset({"personalize", "identity", "cutout", "edit", "evaluate photos"})
-"""Those of them that look for subjects in pictures."""
-NAMING = frozenset({"personalize", "identity", "edit"})
-"""Those that take subjects by name from the library, with a model that knows no other."""
-
-
-class Chosen(NamedTuple):
-    """What options would choose; None is what the command takes by itself."""
-
-    recipe: str | None = None
-    preset: str | None = None
-    adapter: str | None = None
-    encoder: str | None = None
-    judge: str | None = None
-    cutout: str | None = None
-
-
-What = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="[COMMAND or PRESET]",
-        help="A command such as face or evaluate fastface, a preset, or a face encoder; by "
-        "default all.",
-        show_default=False,
-    ),
-]
 app = typer.Typer()
 presets_app = typer.Typer(name="presets")
 app.add_typer(presets_app)
@@ -254,112 +218,42 @@ def doctor(*, as_json: AsJson = False) -> None:
     write_table(rows)
 
 
-@app.command(
-    epilog=examples(
-        "swiftpie licenses",
-        "swiftpie licenses sdxl-turbo --json",
-        "swiftpie licenses personalize --recipe sdxl-turbo",
-        "swiftpie licenses face --preset sdxl-lightning-4 --encoder insightface "
-        "--adapter ip-adapter-faceid_sdxl.bin --judge opencv",
-        "swiftpie licenses cutout --cutout rembg:birefnet-general --commercial-only",
-    )
-)
-@with_fields
-def licenses(
+@app.command(name="show", epilog=examples("swiftpie show out.png", "swiftpie show out.webp --json"))
+def show_origin(
     *,
-    what: What = None,
-    networks: Annotated[dict[str, Any], Fields(LoadOptions, ("recipe", "preset", "adapter"))],
-    recognisers: Annotated[dict[str, Any], Fields(FaceSettings, ("encoder", "judge"))],
-    cutout: Annotated[
-        str | None,
-        typer.Option(metavar="auto|rembg[:MODEL]|none", help="How subjects are to be cut out."),
-    ] = None,
-    commercial_only: CommercialOnly = False,
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE", help="A picture; - reads standard input.", show_default=False
+        ),
+    ],
     as_json: AsJson = False,
 ) -> None:
-    """Tell the licence of everything that a command would load.
-
-    Licences are given as the publishers state them; read them before you rely on them. Your
-    photographs, and the people in them, have rights of their own.
-    """
-    found = terms_of(" ".join(what or []), Chosen(**networks, **recognisers, cutout=cutout))
-    if commercial_only and cutout is not None:
-        _check_terms(licences.cutout_terms(cutout))
-    shown = [one for one in found if one.is_commercial or not commercial_only]
+    """Tell what made a picture: prompts, recipe, preset, seed and more, as its file says."""
+    stored = read_origin(file)
+    facts = {name: stored[name] for name in ORIGIN_FIRST if name in stored} | stored
     if as_json:
-        print_json([one._asdict() for one in shown])
-        return
-    rows = [(one.part, one.name, one.licence, ANSWERS[one.is_commercial]) for one in shown]
-    write_table(rows, headings=("part", "name", "licence", "commercial"))
+        print_json(facts)
+    else:
+        write_table([(name.replace("_", " "), value) for name, value in facts.items()])
 
 
-def _check_terms(chosen: list[Terms]) -> None:
-    for one in chosen:
-        if not one.is_commercial:
-            raise ConfigError(
-                f"{one.name!r} was chosen with --commercial-only, and its licence is "
-                f"{one.licence}. Choose another one of `swiftpie licenses --commercial-only`."
-            )
-
-
-def terms_of(what: str, chosen: Chosen) -> list[Terms]:
-    """Return what the command, preset or face encoder `what` would load; all there is for "".
+def read_origin(file: str) -> dict[str, str]:
+    """Return what SwiftPie wrote into a picture of its own.
 
     Raises:
-        ConfigError: There is no such thing, or something was chosen for no command.
+        ImageError: The file is missing or no picture.
+        InputError: It does not say what made it.
     """
-    if what in COMMANDS:
-        cuts = what in CUTTING or chosen.cutout is not None
-        found = _command_terms(what, chosen)
-        found += licences.cutout_terms(chosen.cutout) if cuts else []
-        names = what in NAMING and chosen.recipe is None and chosen.preset in {None, "mini"}
-        return found + ([licences.SPRITES] if names else [])
-    if options := [name for name, value in chosen._asdict().items() if value is not None]:
-        raise ConfigError(
-            f"--{options[0]} was given without a command that would take it. Name one, as in "
-            "`swiftpie licenses face`, or leave it out."
+    from swiftpie.imageio.images import read_metadata
+
+    stored = read_metadata(typer.get_binary_stream("stdin") if file == STREAM else file)
+    if not stored:
+        raise InputError(
+            f"'{file}' does not say what made it. SwiftPie writes that into its pictures, and "
+            "other programs may leave it out. Choose a picture as SwiftPie wrote it."
         )
-    if not what:
-        return licences.everything()
-    if what in PRESETS.names():
-        return licences.preset_terms(what)
-    if what in FACE_ENCODERS.names():
-        return licences.encoder_terms(what, part="face encoder")
-    raise ConfigError(
-        f"{what!r} is no command that loads something, no preset and no face encoder. Commands are "
-        f"{', '.join(COMMANDS)}. See `swiftpie presets` for presets."
-    )
-
-
-def _command_terms(command: str, chosen: Chosen) -> list[Terms]:
-    if chosen.recipe is not None and chosen.preset is not None:
-        settle(chosen.preset, chosen.recipe, {})  # says why one of them is enough
-    recipe = None if chosen.recipe is None else RECIPES.get(chosen.recipe)
-    uses_faces = command in {"face", "evaluate fastface"}
-    if recipe is not None:
-        parts = ("adapter", "image encoder") if chosen.adapter else ()
-        found = [one for one in licences.recipe_terms(recipe) if one.part not in parts]
-        found = [one for one in found if one.part != "face encoder"]
-    elif uses_faces and chosen.preset is None:
-        found = [Terms("preset", "of your choice", "give it with --recipe or --preset", None)]
-    else:
-        found = licences.preset_terms(chosen.preset or "mini")
-    if chosen.adapter is not None or (uses_faces and recipe is None):
-        found += [licences.adapter_terms(chosen.adapter), licences.IMAGE_ENCODER]
-    if uses_faces:
-        found += licences.encoder_terms(chosen.encoder or "opencv", part="face encoder")
-        found += licences.encoder_terms(chosen.judge, part="judge") if chosen.judge else []
-        found.append(licences.YOUR_PHOTOS)
-    match command:
-        case "evaluate fastface":
-            found += [licences.CLIP, licences.AESTHETIC]
-        case "evaluate pie":
-            found += [licences.CLIP, licences.DINO, licences.LPIPS, licences.PIE]
-        case "evaluate edits" | "evaluate world-edits":
-            found += [licences.OWN_JUDGES, licences.SPRITES, licences.LPIPS]
-        case "evaluate photos" | "train":
-            found += [licences.OWN_JUDGES, licences.SPRITES]
-    return found + ([licences.OWN_JUDGES, licences.SPRITES] if command in RENDERED else [])
+    return stored
 
 
 def _version(package: str) -> str | None:

@@ -14,9 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from swiftpie.apps.batch.lists import PROMPT_FILE, grid, read_lines, read_prompts, read_seeds
-from swiftpie.apps.cli import console
-from swiftpie.apps.cli import options as given
-from swiftpie.apps.cli.asking import ask
+from swiftpie.apps.cli import console, options
+from swiftpie.apps.cli.loading import ask, load_keywords, needs_of, resolved
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.recipe import Recipe
 from swiftpie.errors import ConfigError, SwiftPieError
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from swiftpie.apps.batch.report import Outcome
     from swiftpie.apps.batch.run import Run
 
-LOADED = (*given.DRAWING, "inversion")
+LOADED = (*options.DRAWING, "inversion")
 REPORT = "report.jsonl"
 NOT_OF_PICTURES = {"yes", "offline", "allow_pickle", "recipe", "preset"}  # jobs say the last two
 MAX_NAMED = 20  # reasons on the screen; the report has all
@@ -115,7 +114,7 @@ app = typer.Typer()
         "swiftpie batch jobs.jsonl --out pictures --check",
     )
 )
-@given.with_fields
+@options.with_fields
 def batch(
     *,
     jobs: JobFile = None,
@@ -130,10 +129,10 @@ def batch(
     strict: Strict = False,
     only_checks: OnlyChecks = False,
     update: Update = False,
-    force: given.Force = False,
+    force: options.Force = False,
     uses_ray: OnRay = False,
-    as_json: given.AsJson = False,
-    loading: Annotated[LoadOptions, given.Fields(LoadOptions, LOADED)],
+    as_json: options.AsJson = False,
+    loading: Annotated[LoadOptions, options.Fields(LoadOptions, LOADED)],
 ) -> None:
     """Draw many pictures, each exactly once.
 
@@ -141,7 +140,7 @@ def batch(
 
     A job that fails is told in DIR/report.jsonl, and the others go on; the exit code is 1 then.
     """
-    loading, _ = given.settled(loading)
+    loading, _ = resolved(loading)
     found = _collect(jobs, subject_folder, prompt_file, seeds=seeds, loading=loading)
     _warn_of_refused(found, is_strict=strict)
     if only_checks:
@@ -235,7 +234,7 @@ def _loadings(
     for model in dict.fromkeys(job.model for job in found.jobs):
         own: LoadOptions = {**loading, "recipe": model.recipe, "preset": model.preset}
         try:
-            needs = given.needs_of(own)
+            needs = needs_of(own)
             ask(needs, yes=loading.get("yes", False))
             needs.fetch()
         except SwiftPieError as error:
@@ -243,7 +242,7 @@ def _loadings(
                 raise
             missing[model], failure = str(error), error
             continue
-        models[model] = given.as_given(own)
+        models[model] = load_keywords(own)
     if missing and not models:
         raise failure
     return models, missing

@@ -1,51 +1,56 @@
-"""Options made from what the fields of values say of themselves, and what stands for pictures."""
+"""Options of commands, made from the fields of the values that they take."""
 
 import functools
 import inspect
-import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass
 from pathlib import Path
-from typing import (
-    TYPE_CHECKING,
-    Annotated,
-    Any,
-    NamedTuple,
-    Unpack,
-    get_args,
-    get_origin,
-    is_typeddict,
-)
+from typing import Annotated, Any, NamedTuple, get_args, get_origin, is_typeddict
 
 import typer
 
-from swiftpie.apps.batch.lists import read_prompts as read_prompts
-from swiftpie.apps.cli.asking import ask
-from swiftpie.backbones.choices import Choices, LoadOptions
-from swiftpie.backbones.machine import AUTO
-from swiftpie.backbones.preset import Preset
-from swiftpie.backbones.recipe import Use
-from swiftpie.backbones.resolve import best_recipe, settle
+from swiftpie.backbones.choices import LoadOptions
 from swiftpie.config import Option, OptionField, Surface, options_of
 from swiftpie.errors import ConfigError
 from swiftpie.pipelines.drawing.request import SEED, EditRequest, PersonalizeRequest, Subject
 from swiftpie.pipelines.drawing.settings import Scales
-from swiftpie.pipelines.naming import tell
 from swiftpie.validation import seeds_from
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from swiftpie.backbones.acquire.download import Needs
-    from swiftpie.backbones.recipe import Recipe
-    from swiftpie.engine.session import Session
-    from swiftpie.library import Named
-    from swiftpie.types import Cutout, Identity
 
 STREAM = "-"  # stands for standard input or output
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic")
 REQUIRED = inspect.Parameter.empty
+
+PANELS: Mapping[str, tuple[str, ...]] = {
+    "Picture": (
+        *("seed", "num_images", "size", "side", "size_px", "style", "also", "subject"),
+        *("keyword", "source_prompt", "prompt", "mode", "rule", "variation", "by_name"),
+    ),
+    "Place": ("cutout", "cutouts", "mask", "detail_mask", "box", "boxes", "views"),
+    "Strength": ("identity_scale", "detail_scale", "background_scale", "text_scale", "balance"),
+    "Face": ("number", "encoder", "face_models", "judge", "judge_models"),
+    "Model": (
+        *("recipe", "preset", "steps", "weights", "base", "adapter", "detail", "image_encoder"),
+        *("autoencoder", "inversion", "lora_scale", "face_version", "dtype", "allow_pickle"),
+        *("offline", "yes", "dry_run"),
+    ),
+    "Computing": ("device", "engine", "threads"),
+    "Output": (
+        *("out", "to", "file_format", "as_json", "force", "save_subject_mask", "save_region"),
+        *("strip", "sheet"),
+    ),
+    "Publishing": ("private", "licence", "with_pictures"),
+    "Cases": (
+        *("cases", "full", "places", "limit", "noun", "data", "data_path", "num_subjects"),
+        *("editor", "identities", "prompts", "results", "against", "teacher"),
+    ),
+    "Judges": ("clip", "clip_small", "dino", "lpips", "aesthetic", "judges"),
+    "Run": (
+        *("overrides", "time_limit", "resume", "processes", "batch_size", "strict", "update"),
+        *("only_checks", "uses_ray"),
+    ),
+    "Jobs": ("subject_folder", "prompt_file", "seeds"),
+}
+"""Names of options, as commands call them, by the title of their group."""
 
 
 class Fields(NamedTuple):
@@ -149,6 +154,20 @@ def _parameter(field: OptionField, *, is_whole: bool, is_required: bool) -> insp
     )
 
 
+def arrange(command: Any) -> None:  # noqa: ANN401 - Typer's own copy of Click has no public types
+    """Put the options of a command, and of those below it, into groups.
+
+    A flag has no value, so none is shown for it.
+    """
+    panel_of = {name: panel for panel, names in PANELS.items() for name in names}
+    for one in command.get_params(typer.Context(command)):  # --help among them
+        if one.param_type_name == "option":
+            one.rich_help_panel = panel_of.get(one.name)
+            one.metavar = "" if one.is_flag else one.metavar
+    for below in getattr(command, "commands", {}).values():
+        arrange(below)
+
+
 @dataclass(frozen=True)
 class OutputOptions:
     """Where the pictures of a call go."""
@@ -233,13 +252,21 @@ def check_prompt(prompt: str) -> str:
     Raises:
         ConfigError: It is a file, or ends as pictures and identity files do.
     """
-    if _is_file(prompt) or prompt.lower().strip().endswith((*PICTURE_SUFFIXES, ".spid")):
+    if is_file(prompt) or prompt.lower().strip().endswith((*PICTURE_SUFFIXES, ".spid")):
         raise ConfigError(
             f"The prompt is '{prompt}', which names a file. A sentence is needed there, after all "
             "pictures, or @FILE for a file of prompts. Write for example: swiftpie personalize "
             'front.png side.png "a dog at sea".'
         )
     return prompt
+
+
+def is_file(name: str) -> bool:
+    """Whether a name is that of a file."""
+    try:
+        return Path(name).is_file()
+    except (OSError, ValueError):
+        return False  # the name cannot exist; reading it will say why
 
 
 DataPath = Annotated[
@@ -275,225 +302,3 @@ Prompt = Annotated[
         callback=check_prompt,
     ),
 ]
-
-
-class SubjectPictures(NamedTuple):
-    """A picture that can be read and where its subject is; an identity file is a `Path`."""
-
-    picture: str | Path | bytes
-    mask: str | bytes | None
-    cutout: str = "auto"  # how the subject is found without a mask
-    named: "Named | None" = None  # whose picture it is, if it is of the library
-
-    @property
-    def is_cut(self) -> bool:
-        """Whether nobody has to look for the subject in it."""
-        return self.named is not None or isinstance(self.picture, Path)
-
-
-class Opened(NamedTuple):
-    """A loaded preset and how long loading took."""
-
-    session: "Session"
-    load_ms: float
-
-
-def open_session(
-    preset: str | None = None,
-    *,
-    recipe: "str | Recipe | None" = None,
-    device: str = AUTO,
-    engine: "str | Sequence[str]" = "",
-    yes: bool = False,
-    **choices: Unpack[Choices],
-) -> Opened:
-    """Load a preset or recipe as `swiftpie.load` does; `engine` may name several, by commas.
-
-    What is missing is told, and fetched if people say so or `yes` was given.
-
-    Raises:
-        ConfigError: Something is missing, and nobody can be asked.
-    """
-    from swiftpie.engine.session import load
-
-    started = time.perf_counter()
-    given: LoadOptions = {"preset": preset, "recipe": recipe, "device": device, "engine": engine}
-    needs = needs_of({**given, **choices})
-    ask(needs, yes=yes)
-    needs.fetch()
-    session = load(**as_given({**given, **choices}))
-    return Opened(session, (time.perf_counter() - started) * 1000)
-
-
-def needs_of(loading: LoadOptions) -> "Needs":
-    """Return what is to be fetched for what was chosen to be loaded."""
-    from swiftpie.engine.session import needs_of as session_needs
-
-    return session_needs(**as_given(loading))
-
-
-def as_given(loading: LoadOptions) -> Any:  # noqa: ANN401 - keywords of `swiftpie.load`
-    """Return what `swiftpie.load` takes of what people chose."""
-    given = {name: one for name, one in loading.items() if name != "yes"}
-    engine = given.get("engine")
-    if isinstance(engine, str):
-        given["engine"] = [name.strip() for name in engine.split(",") if name.strip()]
-    return given
-
-
-def settled(loading: LoadOptions, *, use: Use = Use.PERSONALIZE) -> tuple[LoadOptions, Preset]:
-    """Return `loading` with what `--recipe auto` is for this use, and the preset it is about.
-
-    Raises:
-        ConfigError: There is no such preset or recipe, both are given, or neither where a face
-            shall be drawn.
-        WeightsError: No recipe is on this machine whole.
-    """
-    if use is Use.FACE and loading.get("recipe") is None and loading.get("preset") is None:
-        raise ConfigError(
-            "Neither --recipe nor --preset was given, and the embedded model draws no faces. A "
-            "full-size model is needed. Write --recipe face-plus, or see `swiftpie recipes`."
-        )
-    if loading.get("recipe") == AUTO:
-        loading = {**loading, "recipe": best_recipe(use)}
-    return loading, settle(loading.get("preset"), loading.get("recipe"), {})[0]
-
-
-def split_subject(text: str) -> tuple[str, str | None]:
-    """Take PICTURE:MASK apart; a name that exists as a whole is a picture, colons and all."""
-    if text == STREAM or _is_file(text):
-        return (text, None)
-    places = [place for place, letter in enumerate(text) if letter == ":"]
-    for place in reversed(places):
-        picture, mask = text[:place], text[place + 1 :]
-        if mask and (picture == STREAM or _is_file(picture)):
-            return (picture, mask)
-    return (text, None)
-
-
-def read_subjects(texts: list[str]) -> list[SubjectPictures]:
-    """Take SUBJECT arguments apart and look at every header, so that mistakes show at once.
-
-    Raises:
-        ImageError: A picture or mask cannot be read.
-        ConfigError: An identity file or a name came with anything else.
-        NobodyNamed: It is no file, and nearly a name of the library.
-    """
-    from swiftpie.imageio.files import is_safetensors
-    from swiftpie.library import named_by, packaged
-
-    named = [who for one in texts if not _is_file(one) and (who := named_by(one))]
-    if named and len(texts) > 1:
-        raise ConfigError(
-            f"The name {named[0].word!r} came with other pictures, and already is a whole subject. "
-            "Give it alone, or one more subject with --also."
-        )
-    if named:
-        return [SubjectPictures(packaged().picture(named[0].name), None, named=named[0])]
-    paths = [split_subject(text) for text in texts]
-    if any(is_safetensors(picture) for picture, _ in paths):
-        if len(paths) > 1 or paths[0][1] is not None:
-            raise ConfigError(
-                "An identity file came with other pictures or a mask. It already is a whole "
-                "subject. Give it alone, or encode all pictures again."
-            )
-        return [SubjectPictures(Path(paths[0][0]), None)]
-    return [
-        SubjectPictures(read_picture(picture), None if mask is None else read_picture(mask))
-        for picture, mask in paths
-    ]
-
-
-def encode_subjects(session: "Session", pictures: list[SubjectPictures]) -> "Identity":
-    """Return the identity of the one subject that all `pictures` show."""
-    if pictures[0].named is not None:
-        tell([pictures[0].named])
-        return session.named(pictures[0].named.word)
-    only = pictures[0].picture
-    if isinstance(only, Path):
-        return session.load_identity(only)
-    return session.encode_identity(
-        [one.picture for one in pictures],
-        masks=[one.mask for one in pictures],
-        cutout=[one.cutout for one in pictures],
-    )
-
-
-def with_cutouts(
-    subjects: list[list[SubjectPictures]], cutouts: list[str] | None
-) -> list[list[SubjectPictures]]:
-    """Return the pictures of each subject with how they are cut out: one way for all, or one each.
-
-    Raises:
-        ConfigError: There are other numbers of both, or a way has no picture to act on.
-        InputError: A way cannot be read.
-    """
-    from swiftpie.models.cutout import parse_search
-
-    if not cutouts:
-        return subjects
-    open_ones = [one for pictures in subjects for one in pictures if not one.is_cut]
-    told = [one for one in cutouts if (search := parse_search(one)) is None or search.has_hints]
-    if len(cutouts) == 1 and len(open_ones) > 1 and told:
-        raise ConfigError(
-            f"--cutout {told[0]} came with {len(open_ones)} pictures, and one place does not fit "
-            "all. Give as many --cutout as pictures, auto for those that need none."
-        )
-    if not open_ones or len(cutouts) not in {1, len(open_ones)}:
-        raise ConfigError(
-            f"{len(cutouts)} --cutout came with {len(open_ones)} pictures to cut out; identity "
-            "files and the library are cut out already. Give one for all, or one a picture, in "
-            "their order."
-        )
-    each = iter(cutouts * len(open_ones) if len(cutouts) == 1 else cutouts)
-    changed = [
-        [one if one.is_cut else _cut_as(one, next(each)) for one in pictures]
-        for pictures in subjects
-    ]
-    if changed == subjects and set(cutouts) != {"auto"}:
-        raise ConfigError(
-            f"--cutout {cutouts[0]} has no effect, as every picture came with its mask. Leave one "
-            "of them out."
-        )
-    return changed
-
-
-def _cut_as(picture: SubjectPictures, way: str) -> SubjectPictures:
-    from swiftpie.imageio.cutout import Way
-    from swiftpie.models import rembg
-    from swiftpie.models.cutout import parse_search
-
-    if picture.mask is not None:
-        return picture  # it answers the question for its own picture
-    search = parse_search(way)
-    if search is None:
-        return picture._replace(mask=read_picture(way))
-    if search.way is Way.REMBG:
-        rembg.locate(search.model)  # a mistake shows before a model is loaded
-    return picture._replace(cutout=way)
-
-
-def told_named(named: "Sequence[Named]") -> dict[str, Any]:
-    """Return who in a picture is of the library, as JSON has it; nothing if nobody is."""
-    return {"named": [one._asdict() for one in named]} if named else {}
-
-
-def list_cutouts(cutouts: "tuple[tuple[Cutout, ...], ...]") -> list[list[dict[str, Any]]]:
-    """Return how the pictures of each subject were cut out, as JSON has it."""
-    return [[one._asdict() for one in pictures] for pictures in cutouts]
-
-
-def read_picture(name: str) -> str | bytes:
-    """Return what standard input holds for `-`, any other name itself, if it is a picture."""
-    from swiftpie.imageio.files import open_image, read_bytes
-
-    given = read_bytes(sys.stdin.buffer) if name == STREAM else name
-    open_image(given)
-    return given
-
-
-def _is_file(name: str) -> bool:
-    try:
-        return Path(name).is_file()
-    except (OSError, ValueError):
-        return False  # the name cannot exist; reading it will say why

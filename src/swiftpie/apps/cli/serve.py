@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from swiftpie.apps.cli import console
-from swiftpie.apps.cli import options as given
-from swiftpie.apps.cli.asking import ask
+from swiftpie.apps.cli import console, options
+from swiftpie.apps.cli.loading import ask, needs_of, open_session
 from swiftpie.apps.serve.limits import Fleet, Limits
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.preset import PRESETS, describe
@@ -30,7 +29,7 @@ PACKAGES = (
 )
 TOKEN_VARIABLE = "SWIFTPIE_TOKEN"
 
-LOADING = tuple(name for name in given.DRAWING if name not in {"recipe", "preset"})
+LOADING = tuple(name for name in options.DRAWING if name not in {"recipe", "preset"})
 LIMITS = (
     *("body_mib", "body_s", "deadline_s", "queue", "queue_per_key", "batch", "cache_mib"),
     "identities_mib",
@@ -92,7 +91,7 @@ UsesRay = Annotated[
         "swiftpie serve --ray --replicas 1-4",
     )
 )
-@given.with_fields
+@options.with_fields
 def serve(
     *,
     models: Models = None,
@@ -103,9 +102,9 @@ def serve(
     memory_mib: MemoryMib = None,
     identities_at: IdentitiesAt = None,
     uses_ray: UsesRay = False,
-    fleet: Annotated[Fleet, given.Fields(Fleet, FLEET)],
-    limits: Annotated[Limits, given.Fields(Limits, LIMITS)],
-    loading: Annotated[LoadOptions, given.Fields(LoadOptions, LOADING)],
+    fleet: Annotated[Fleet, options.Fields(Fleet, FLEET)],
+    limits: Annotated[Limits, options.Fields(Limits, LIMITS)],
+    loading: Annotated[LoadOptions, options.Fields(LoadOptions, LOADING)],
 ) -> None:
     """Serve a page to draw on, and OpenAI's Images API.
 
@@ -181,14 +180,14 @@ def _offer(name: str, loading: LoadOptions) -> "Offer":
     choices: LoadOptions = {**loading, "preset": None if is_recipe else name}
     if is_recipe:
         choices["recipe"] = name
-    needs = given.needs_of(choices)
+    needs = needs_of(choices)
     ask(needs, yes=choices.get("yes", False))
     needs.fetch()
     return Offer(partial(_load, choices), describe(preset))
 
 
 def _load(choices: LoadOptions) -> "Session":
-    return given.open_session(**choices).session
+    return open_session(**choices).session
 
 
 def _read_token(path: Path | None, host: str) -> str | None:

@@ -5,10 +5,19 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from swiftpie.apps.cli import console
-from swiftpie.apps.cli import options as given
-from swiftpie.apps.cli.edit import plan_targets, read_place, tell_losses, write_result
-from swiftpie.apps.cli.personalize import parse_views
+from swiftpie.apps.cli import console, options
+from swiftpie.apps.cli.drawing.edit import plan_targets, read_place, tell_losses, write_result
+from swiftpie.apps.cli.drawing.personalize import parse_views
+from swiftpie.apps.cli.drawing.subjects import (
+    SubjectPictures,
+    cutout_facts,
+    encode_subjects,
+    named_facts,
+    read_picture,
+    read_subjects,
+    with_cutouts,
+)
+from swiftpie.apps.cli.loading import open_session, resolved
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.engine.origin import check_texts, origin_of_repainting
 from swiftpie.errors import ConfigError
@@ -21,10 +30,10 @@ if TYPE_CHECKING:
     from swiftpie.pipelines.drawing.edit import EditResult
     from swiftpie.pipelines.drawing.request import View
 
-LOADED = tuple(name for name in given.DRAWING if name != "steps")
+LOADED = tuple(name for name in options.DRAWING if name != "steps")
 
 
-Loading = Annotated[LoadOptions, given.Fields(LoadOptions, LOADED)]
+Loading = Annotated[LoadOptions, options.Fields(LoadOptions, LOADED)]
 Newcomer = Annotated[
     str,
     typer.Argument(
@@ -40,8 +49,8 @@ Photo = Annotated[
         metavar="PHOTO", help="The photograph; - reads standard input.", show_default=False
     ),
 ]
-Prompt = Annotated[str, given.option_of(RepaintRequest, "prompt")]
-MaskFile = Annotated[str | None, given.option_of(RepaintRequest, "mask")]
+Prompt = Annotated[str, options.option_of(RepaintRequest, "prompt")]
+MaskFile = Annotated[str | None, options.option_of(RepaintRequest, "mask")]
 PointTexts = Annotated[
     list[str] | None,
     typer.Option(
@@ -60,7 +69,7 @@ class Change(NamedTuple):
     """What a photograph is asked for, checked, before anything is loaded."""
 
     photo: str | bytes  # a path, or what standard input held
-    subject: list[given.SubjectPictures]  # who comes; nobody if there are none
+    subject: list[SubjectPictures]  # who comes; nobody if there are none
     prompt: str = ""
     box: "Box | None" = None  # where who comes stands; None: where something goes, or proposed
     view: "View | None" = None
@@ -75,24 +84,24 @@ class Change(NamedTuple):
         'swiftpie insert mug.jpg:mask.png desk.tif -o out.tif --prompt "a photo of a mug"',
     )
 )
-@given.with_fields
+@options.with_fields
 def insert(
     *,
     subject: Newcomer,
     photo: Photo,
-    output: given.Edited,
+    output: options.Edited,
     prompt: Prompt = "",
-    cutouts: given.Cutouts = None,
-    box: given.BoxText = None,
-    views: given.ViewTexts = None,
-    sampling: given.Seeds,
+    cutouts: options.Cutouts = None,
+    box: options.BoxText = None,
+    views: options.ViewTexts = None,
+    sampling: options.Seeds,
     loading: Loading,
 ) -> None:
     """Put SUBJECT into PHOTO, in its light and at its size; without a box a place is proposed."""
     from swiftpie.masks import parse_box
 
     change = Change(
-        given.read_picture(photo),
+        read_picture(photo),
         _read_subject(subject, cutouts),
         prompt,
         box=None if box is None else parse_box(box),
@@ -107,19 +116,19 @@ def insert(
         "swiftpie remove photo.jpg --point 0.2,0.65 -o out.png --strip strip.png",
     )
 )
-@given.with_fields
+@options.with_fields
 def remove(
     *,
     photo: Photo,
-    output: given.Edited,
+    output: options.Edited,
     mask: MaskFile = None,
-    box: given.BoxText = None,
+    box: options.BoxText = None,
     points: PointTexts = None,
-    sampling: given.Seeds,
+    sampling: options.Seeds,
     loading: Loading,
 ) -> None:
     """Take what a mask or a box covers, or the thing at a point, out of PHOTO."""
-    change = Change(given.read_picture(photo), [], gone=_what_goes(mask, box, points))
+    change = Change(read_picture(photo), [], gone=_what_goes(mask, box, points))
     _carry_out(change, output, sampling, loading)
 
 
@@ -129,23 +138,23 @@ def remove(
         "swiftpie replace mug.spid desk.jpg --box 0.4,0.5,0.6,0.8 -o out.png",
     )
 )
-@given.with_fields
+@options.with_fields
 def replace(
     *,
     subject: Newcomer,
     photo: Photo,
-    output: given.Edited,
+    output: options.Edited,
     prompt: Prompt = "",
-    cutouts: given.Cutouts = None,
+    cutouts: options.Cutouts = None,
     mask: MaskFile = None,
-    box: given.BoxText = None,
+    box: options.BoxText = None,
     points: PointTexts = None,
-    sampling: given.Seeds,
+    sampling: options.Seeds,
     loading: Loading,
 ) -> None:
     """Put SUBJECT in the place of what a mask or a box covers, or of the thing at a point."""
     change = Change(
-        given.read_picture(photo),
+        read_picture(photo),
         _read_subject(subject, cutouts),
         prompt,
         gone=_what_goes(mask, box, points),
@@ -153,8 +162,8 @@ def replace(
     _carry_out(change, output, sampling, loading)
 
 
-def _read_subject(subject: str, cutouts: list[str] | None) -> list[given.SubjectPictures]:
-    (pictures,) = given.with_cutouts([given.read_subjects([subject])], cutouts)
+def _read_subject(subject: str, cutouts: list[str] | None) -> list[SubjectPictures]:
+    (pictures,) = with_cutouts([read_subjects([subject])], cutouts)
     return pictures
 
 
@@ -178,15 +187,15 @@ def _what_goes(mask: str | None, box: str | None, points: list[str] | None) -> "
 
 
 def _carry_out(
-    change: Change, output: given.EditOutput, sampling: given.SeedOptions, loading: LoadOptions
+    change: Change, output: options.EditOutput, sampling: options.SeedOptions, loading: LoadOptions
 ) -> None:
     """Draw the change once for each seed and write every file."""
-    given.check_prompt(change.prompt)
+    options.check_prompt(change.prompt)
     check_texts(prompt=change.prompt)
-    loading, preset = given.settled(loading)
+    loading, preset = resolved(loading)
     seeds = sampling.seeds
     planned = plan_targets(output, count=len(seeds))
-    session, load_ms = given.open_session(**loading)
+    session, load_ms = open_session(**loading)
     rows, timings = [], Counter[str]()
     for seed, (target, strip) in zip(seeds, planned, strict=True):
         result = draw_change(session, change, seed)
@@ -194,13 +203,13 @@ def _carry_out(
         write_result(*(result, change.photo, target, strip), metadata=origin, force=output.force)
         console.tell_written(target, seed)
         files = {"path": target.picture, "region": target.mask, "strip": strip}
-        rows.append({**files, **given.told_named(result.named), "seed": seed})
+        rows.append({**files, **named_facts(result.named), "seed": seed})
         timings.update(result.timings_ms)
     tell_losses(change.photo, planned[0][0])
     if output.as_json:
         size = {"width": result.image.width, "height": result.image.height}
         facts = {"prompt": change.prompt, "preset": preset.name, "size": size}
-        cutouts = given.list_cutouts(result.cutouts)
+        cutouts = cutout_facts(result.cutouts)
         console.print_pictures(rows, timings, load_ms=round(load_ms, 1), **facts, cutouts=cutouts)
 
 
@@ -210,7 +219,7 @@ def draw_change(session: "Session", change: Change, seed: int) -> "EditResult":
     if not change.subject:
         assert change.gone is not None, "somebody comes, or something goes"
         return session.remove(photo, mask=change.gone, seed=seed)
-    identity = given.encode_subjects(session, change.subject)
+    identity = encode_subjects(session, change.subject)
     if change.gone is not None:
         return session.replace(photo, identity, prompt=prompt, mask=change.gone, seed=seed)
     return session.insert(

@@ -9,8 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast
 
 import typer
 
-from swiftpie.apps.cli import console
-from swiftpie.apps.cli import options as given
+from swiftpie.apps.batch.lists import read_prompts
+from swiftpie.apps.cli import console, options
+from swiftpie.apps.cli.drawing.subjects import (
+    SubjectPictures,
+    cutout_facts,
+    encode_subjects,
+    named_facts,
+    read_subjects,
+    with_cutouts,
+)
+from swiftpie.apps.cli.loading import open_session, resolved
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.machine import AUTO
 from swiftpie.backbones.preset import Capability, Preset
@@ -40,7 +49,7 @@ Also = Annotated[
         show_default=False,
     ),
 ]
-Request = Annotated[dict[str, Any], given.Fields(PersonalizeRequest, without=("prompt", "seeds"))]
+Request = Annotated[dict[str, Any], options.Fields(PersonalizeRequest, without=("prompt", "seeds"))]
 SaveSubjectMask = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Also write where the subject was drawn.")
 ]
@@ -62,21 +71,21 @@ app = typer.Typer()
         'swiftpie personalize dog.jpg "a dog at sea" -o out.png --recipe sdxl-turbo',
     )
 )
-@given.with_fields
+@options.with_fields
 def personalize(
     *,
-    subjects: given.Subjects = [],  # noqa: B006 - Typer makes a new list for each call
-    prompt: given.Prompt,
-    output: given.Output,
-    sampling: given.Seeds,
-    scales: given.ScaleChanges,
+    subjects: options.Subjects = [],  # noqa: B006 - Typer makes a new list for each call
+    prompt: options.Prompt,
+    output: options.Output,
+    sampling: options.Seeds,
+    scales: options.ScaleChanges,
     also: Also = None,
-    cutouts: given.Cutouts = None,
+    cutouts: options.Cutouts = None,
     request: Request,
-    boxes: given.BoxTexts = None,
-    views: given.ViewTexts = None,
+    boxes: options.BoxTexts = None,
+    views: options.ViewTexts = None,
     save_subject_mask: SaveSubjectMask = None,
-    loading: Annotated[LoadOptions, given.Fields(LoadOptions, given.DRAWING)],
+    loading: Annotated[LoadOptions, options.Fields(LoadOptions, options.DRAWING)],
 ) -> None:
     """Draw the subject into the scene that PROMPT describes.
 
@@ -89,18 +98,18 @@ def personalize(
     # What can be refused is, before anything is loaded.
     seeds = sampling.seeds
     size, mask, detail_mask = (request.pop(name, None) for name in READ)
-    prompts = given.read_prompts(prompt)
+    prompts = read_prompts(prompt)
     for words in prompts:
         check_texts(prompt=words)
     count = len(seeds) * len(prompts)
     targets = console.plan_outputs(
         output, count=count, masks=save_subject_mask, flag="--save-subject-mask"
     )
-    loading, known = given.settled(loading)
+    loading, known = resolved(loading)
     replace(Scales.of(known), **scales)
     _check_mask(save_subject_mask, known)
-    everyone = [given.read_subjects(subjects)] if subjects else []
-    everyone += [given.read_subjects([one]) for one in also or []]
+    everyone = [read_subjects(subjects)] if subjects else []
+    everyone += [read_subjects([one]) for one in also or []]
     named = _named_in(prompts, everyone, known)
     most = len(everyone) + max(map(len, named.values()))
     masks = (mask or MaskSource.NONE.value, detail_mask)
@@ -118,7 +127,7 @@ def personalize(
     if all(one is None for one in asks_more) and _is_light(loading):
         way = _light_way(everyone, named, cutouts, places[0], scales)
     if way is None:
-        everyone = given.with_cutouts(everyone, cutouts)
+        everyone = with_cutouts(everyone, cutouts)
         placed = list(zip(places, parse_views(views or [], most), strict=True))
         request["size_px"] = None if size is None else parse_size(size)
         way = _usual_way(loading, everyone, named, placed, scales, masks, request)
@@ -132,7 +141,7 @@ def personalize(
         for target, one in zip(own, result.seeds, strict=True):
             console.tell_written(target, one)
             files = {"path": target.picture, "subject_mask": target.mask}
-            told = {"prompt": words, **given.told_named(result.named)}
+            told = {"prompt": words, **named_facts(result.named)}
             rows.append({**files, "seed": one, **told})
         timings.update(result.timings_ms)
     if output.as_json:
@@ -140,7 +149,7 @@ def personalize(
         asked["engine"] = way.engine
         asked |= result.origin
         asked["branches"] = list(result.branches)
-        asked["cutouts"] = given.list_cutouts(result.cutouts)
+        asked["cutouts"] = cutout_facts(result.cutouts)
         console.print_pictures(rows, timings, load_ms=round(way.load_ms, 1), **asked)
 
 
@@ -163,7 +172,7 @@ def _is_light(loading: LoadOptions) -> bool:
 
 
 def _named_in(
-    prompts: list[str], everyone: list[list[given.SubjectPictures]], preset: Preset
+    prompts: list[str], everyone: list[list[SubjectPictures]], preset: Preset
 ) -> "ByName":
     """Return whom each prompt names besides those who are given, and tell so.
 
@@ -178,7 +187,7 @@ def _named_in(
 
 
 def _light_way(
-    everyone: list[list[given.SubjectPictures]],
+    everyone: list[list[SubjectPictures]],
     named: "ByName",
     cutouts: list[str] | None,
     box: "Box | None",
@@ -220,7 +229,7 @@ def _light_way(
 
 def _usual_way(
     loading: LoadOptions,
-    everyone: list[list[given.SubjectPictures]],
+    everyone: list[list[SubjectPictures]],
     named: "ByName",
     placed: "list[tuple[Box | None, View | None]]",
     changes: Mapping[str, float],
@@ -230,7 +239,7 @@ def _usual_way(
     """Return how subjects are drawn by a session, where and as seen as `placed` says in order."""
     from swiftpie.pipelines.drawing.request import Subject
 
-    session, load_ms = given.open_session(**loading)
+    session, load_ms = open_session(**loading)
     preset = session.components.preset
     _tell_idle_detail(session, changes)
     drawn_px = request["size_px"] or (preset.image_size_px,) * 2
@@ -238,7 +247,7 @@ def _usual_way(
     limited, limit = None, None
     if masks[1] is not None:
         limited, limit = _read_mask(masks[1], drawn_px, count=len(placed), flag="--detail-mask")
-    shown = [given.encode_subjects(session, pictures) for pictures in everyone]
+    shown = [encode_subjects(session, pictures) for pictures in everyone]
 
     def draw(words: str, **asked: Any) -> "GenerationResult":  # noqa: ANN401 - as of `Session`
         everybody = [*shown, *(session.named(one.word) for one in named[words])]

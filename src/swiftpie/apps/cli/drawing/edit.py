@@ -8,8 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from swiftpie.apps.cli import console
-from swiftpie.apps.cli import options as given
+from swiftpie.apps.batch.lists import read_prompts
+from swiftpie.apps.cli import console, options
+from swiftpie.apps.cli.drawing.subjects import (
+    SubjectPictures,
+    cutout_facts,
+    encode_subjects,
+    named_facts,
+    read_picture,
+    read_subjects,
+    with_cutouts,
+)
+from swiftpie.apps.cli.loading import open_session, resolved
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.preset import Preset
 from swiftpie.backbones.recipe import Use
@@ -26,19 +36,19 @@ if TYPE_CHECKING:
 
 STRIP_CELL_PX = 384
 STRIP_CAPTIONS = ("before", "region", "after")
-LOADED = (*(name for name in given.DRAWING if name != "steps"), "inversion")
+LOADED = (*(name for name in options.DRAWING if name != "steps"), "inversion")
 SCALES = ("identity_scale", "background_scale", "text_scale")
 
-EditScales = Annotated[dict[str, float], given.Fields(Scales, SCALES)]
-Mode = Annotated[EditMode, given.option_of(EditSettings, "mode")]
-Rule = Annotated[MaskRule | None, given.option_of(EditSettings, "rule")]
+EditScales = Annotated[dict[str, float], options.Fields(Scales, SCALES)]
+Mode = Annotated[EditMode, options.option_of(EditSettings, "mode")]
+Rule = Annotated[MaskRule | None, options.option_of(EditSettings, "rule")]
 Picture = Annotated[
     str,
     typer.Argument(
         metavar="IMAGE", help="The picture to edit; - reads standard input.", show_default=False
     ),
 ]
-Request = Annotated[dict[str, Any], given.Fields(EditRequest, without=("prompt", "seed"))]
+Request = Annotated[dict[str, Any], options.Fields(EditRequest, without=("prompt", "seed"))]
 NewSubject = Annotated[
     list[str] | None,
     typer.Option(
@@ -58,7 +68,7 @@ class EditJob(NamedTuple):
     picture: str | bytes  # a path, or what standard input held
     prompt: str
     words: Mapping[str, Any]  # of the request: `source_prompt`, `keyword` and others
-    subject: list[given.SubjectPictures]  # pictures of what is drawn instead; may be none
+    subject: list[SubjectPictures]  # pictures of what is drawn instead; may be none
     mask: "str | Box | None"  # a file or a box
     seed: int
     settings: EditSettings
@@ -78,35 +88,35 @@ class EditJob(NamedTuple):
         "--subject mug.png",
     )
 )
-@given.with_fields
+@options.with_fields
 def edit(
     *,
     image: Picture,
-    prompt: given.Prompt,
-    output: given.Edited,
-    sampling: given.Seeds,
+    prompt: options.Prompt,
+    output: options.Edited,
+    sampling: options.Seeds,
     request: Request,
     subject: NewSubject = None,
-    cutouts: given.Cutouts = None,
-    box: given.BoxText = None,
+    cutouts: options.Cutouts = None,
+    box: options.BoxText = None,
     scales: EditScales,
-    settings: Annotated[EditSettings, given.Fields(EditSettings)],
-    loading: Annotated[LoadOptions, given.Fields(LoadOptions, LOADED)],
+    settings: Annotated[EditSettings, options.Fields(EditSettings)],
+    loading: Annotated[LoadOptions, options.Fields(LoadOptions, LOADED)],
 ) -> None:
     """Change a picture so that it fits PROMPT; a mask, a box or a keyword may say where."""
-    loading, preset = given.settled(loading, use=Use.EDIT)
+    loading, preset = resolved(loading, use=Use.EDIT)
     chosen = edit_settings(preset, settings.mode, settings.rule, scales=scales, subjects=subject)
     settings = replace(settings, scales=chosen.scales)
     place = read_place(request.pop("mask", None), box)
     words = {"source_prompt": "", "keyword": "", **request}
-    picture, seeds = given.read_picture(image), sampling.seeds
-    given.check_prompt(words["source_prompt"])
-    prompts = given.read_prompts(prompt)
+    picture, seeds = read_picture(image), sampling.seeds
+    options.check_prompt(words["source_prompt"])
+    prompts = read_prompts(prompt)
     for one in prompts:
         check_texts(prompt=one, source_prompt=words["source_prompt"], keyword=words["keyword"])
     targets = plan_targets(output, count=len(seeds) * len(prompts))
-    shown = given.read_subjects(subject or [])
-    (shown,) = given.with_cutouts([shown], cutouts)
+    shown = read_subjects(subject or [])
+    (shown,) = with_cutouts([shown], cutouts)
     jobs = [
         EditJob(
             *(picture, text, words, shown, place, seed, settings), *(target, strip, output.force)
@@ -114,14 +124,14 @@ def edit(
         for text, own in console.shared_out(prompts, targets)
         for seed, (target, strip) in zip(seeds, own, strict=True)
     ]
-    session, load_ms = given.open_session(**loading)
+    session, load_ms = open_session(**loading)
     _check_seeds(session, settings, sampling)
     rows, timings = [], Counter[str]()
     for job in jobs:
         result = carry_out(session, job)
         console.tell_written(job.target, result.seed)
         files = {"path": job.target.picture, "region": job.target.mask, "strip": job.strip}
-        told = {"prompt": job.prompt, **given.told_named(result.named)}
+        told = {"prompt": job.prompt, **named_facts(result.named)}
         rows.append({**files, "seed": result.seed, **told})
         timings.update(result.timings_ms)
     tell_losses(picture, jobs[0].target)
@@ -130,7 +140,7 @@ def edit(
         assert settings.scales is not None, "`edit_settings` chose some"
         asked = console.asked_of(preset.name, settings.scales, result.image, **said)
         asked["branches"] = list(result.branches)
-        asked["cutouts"] = given.list_cutouts(result.cutouts)
+        asked["cutouts"] = cutout_facts(result.cutouts)
         console.print_pictures(rows, timings, load_ms=round(load_ms, 1), **asked)
 
 
@@ -158,7 +168,7 @@ def carry_out(session: "Session", job: EditJob) -> "EditResult":
         job.prompt,
         **job.words,
         mask=job.mask,
-        identity=given.encode_subjects(session, job.subject) if job.subject else None,
+        identity=encode_subjects(session, job.subject) if job.subject else None,
         seed=job.seed,
         settings=settings,
     )
@@ -232,7 +242,7 @@ def read_place(mask: str | None, box: str | None) -> "str | Box | None":
     return mask if box is None else parse_box(box)
 
 
-def _check_seeds(session: "Session", settings: EditSettings, sampling: given.SeedOptions) -> None:
+def _check_seeds(session: "Session", settings: EditSettings, sampling: options.SeedOptions) -> None:
     from swiftpie.pipelines.drawing.edit import follows_seed
 
     if follows_seed(session.components, settings):
@@ -247,7 +257,7 @@ def _check_seeds(session: "Session", settings: EditSettings, sampling: given.See
 
 
 def plan_targets(
-    output: given.EditOutput, *, count: int
+    output: options.EditOutput, *, count: int
 ) -> "list[tuple[console.Target, Path | None]]":
     """Name the files of `count` pictures, each with its strip; see `console.plan_outputs`.
 
@@ -261,7 +271,7 @@ def plan_targets(
     targets = console.plan_outputs(output, count=count, masks=region, flag="--save-region")
     strips = [None] * count if strip is None else console.numbered(strip, count)
     if strip is not None:
-        out = None if output.out == given.STREAM else Path(output.out)
+        out = None if output.out == options.STREAM else Path(output.out)
         console.check_apart("--strip", strip, {"--out": out, "--save-region": region})
     for path in strips:
         if path is not None:

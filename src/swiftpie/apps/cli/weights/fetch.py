@@ -4,9 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from swiftpie.apps.cli import console
-from swiftpie.apps.cli import options as given
-from swiftpie.apps.cli.asking import ask, tell
+from swiftpie.apps.cli import console, options
+from swiftpie.apps.cli.loading import ask, needs_of, tell
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.preset import PRESETS
 from swiftpie.backbones.recipe import RECIPES
@@ -43,13 +42,13 @@ app = typer.Typer()
         "swiftpie fetch opencv",
     )
 )
-@given.with_fields
+@options.with_fields
 def fetch(
     *,
     name: Name,
-    loading: Annotated[LoadOptions, given.Fields(LoadOptions, CHOSEN)],
+    loading: Annotated[LoadOptions, options.Fields(LoadOptions, CHOSEN)],
     dry_run: DryRun = False,
-    as_json: given.AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Get all that NAME needs onto this machine, which may be offline then.
 
@@ -88,9 +87,9 @@ def _needs_of(name: str, loading: LoadOptions) -> "tuple[Needs, Needs]":
         if recipe is None:
             return faces, Needs()
     if recipe is not None:
-        return faces, given.needs_of({**loading, "recipe": recipe})
+        return faces, needs_of({**loading, "recipe": recipe})
     if name in PRESETS.names():
-        return faces, given.needs_of({**loading, "preset": name})
+        return faces, needs_of({**loading, "preset": name})
     known = [*RECIPES.names(), *PRESETS.names(), *FACE_ENCODERS.names()]
     advice = did_you_mean(name, known, otherwise="See `swiftpie recipes` and `swiftpie presets`.")
     raise ConfigError(f"{name!r} is no recipe, no preset and no face encoder. {advice}")

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from swiftpie.apps.cli import console
-from swiftpie.apps.cli import options as given
-from swiftpie.apps.cli.asking import ask
+from swiftpie.apps.batch.lists import read_prompts
+from swiftpie.apps.cli import console, options
+from swiftpie.apps.cli.drawing.subjects import read_picture
+from swiftpie.apps.cli.loading import ask, needs_of, open_session, resolved
 from swiftpie.backbones.choices import Choices, LoadOptions
 from swiftpie.backbones.recipe import Use
 from swiftpie.engine.origin import check_texts, origin_of
@@ -31,12 +32,12 @@ NO_JUDGE = (
     "only one is here. Give its files with --judge-models."
 )
 PUBLISHED_WITH = "insightface"
-LOADED = (*given.DRAWING, "lora_scale", "face_version")
+LOADED = (*options.DRAWING, "lora_scale", "face_version")
 SCALES = ("identity_scale", "text_scale", "balance")
 
-FaceScales = Annotated[dict[str, float], given.Fields(Scales, SCALES)]
+FaceScales = Annotated[dict[str, float], options.Fields(Scales, SCALES)]
 Recognisers = Annotated[
-    FaceSettings, given.Fields(FaceSettings, ("encoder", "face_models", "judge", "judge_models"))
+    FaceSettings, options.Fields(FaceSettings, ("encoder", "face_models", "judge", "judge_models"))
 ]
 Photo = Annotated[
     str,
@@ -55,8 +56,8 @@ FaceNumber = Annotated[
         help="Which face, counted from the left; by default the largest or most central.",
     ),
 ]
-Request = Annotated[dict[str, Any], given.Fields(FaceRequest, without=("prompt", "seeds"))]
-StyleName = Annotated[Style, given.option_of(FaceRequest, "style")]
+Request = Annotated[dict[str, Any], options.Fields(FaceRequest, without=("prompt", "seeds"))]
+StyleName = Annotated[Style, options.option_of(FaceRequest, "style")]
 SidePx = Annotated[
     int | None,
     typer.Option(
@@ -78,38 +79,38 @@ app = typer.Typer()
         'swiftpie face me.jpg "an oil painting" -o out.png --recipe face-plus --style dcg',
     ),
 )
-@given.with_fields
+@options.with_fields
 def face(
     *,
     photo: Photo,
-    prompt: given.Prompt,
-    output: given.Output,
+    prompt: options.Prompt,
+    output: options.Output,
     request: Request,
     number: FaceNumber = None,
     recognisers: Recognisers,
-    sampling: given.Seeds,
+    sampling: options.Seeds,
     scales: FaceScales,
     side: SidePx = None,
-    loading: Annotated[LoadOptions, given.Fields(LoadOptions, LOADED)],
+    loading: Annotated[LoadOptions, options.Fields(LoadOptions, LOADED)],
 ) -> None:
     """Draw the person of a photograph into the scene that PROMPT describes."""
     from swiftpie.faces.choose import choose_face, find_faces
     from swiftpie.imageio.files import load_image
 
     seeds = sampling.seeds
-    prompts = given.read_prompts(prompt)
+    prompts = read_prompts(prompt)
     for words in prompts:
         check_texts(prompt=words)
     targets = console.plan_outputs(output, count=len(seeds) * len(prompts))
-    loading, _ = given.settled(loading, use=Use.FACE)
+    loading, _ = resolved(loading, use=Use.FACE)
     encoders, agreed = open_face_encoders(recognisers, loading)
-    found = find_faces(encoders.encoder, load_image(given.read_picture(photo)))
+    found = find_faces(encoders.encoder, load_image(read_picture(photo)))
     chosen = choose_face(found, number=number, name=photo)
     for note in chosen.notes:
         console.say(f"{photo}: {console.in_options(note)}")
 
     agreed.fetch()
-    session = given.open_session(**loading).session
+    session = open_session(**loading).session
     warn_of_strange_vectors(session, encoders.encoder)
     preset = session.components.preset
     strengths = replace(Scales.of(preset), **scales)
@@ -172,7 +173,7 @@ def open_face_encoders(
     offline: Choices = {"offline": loading.get("offline", False)}
     faces, agreed = plan_faces(fetched(settings), offline), Needs()
     if faces.bytes_left:
-        agreed = given.needs_of(loading)
+        agreed = needs_of(loading)
         ask(faces + agreed, yes=loading.get("yes", False))
     encoders = open_encoders(with_files(settings, offline))
     if encoders.judge is None:

@@ -1,15 +1,17 @@
-"""`swiftpie engine`: what makes models quicker or smaller, and all that it does only once."""
+"""`swiftpie engine` and `swiftpie export`: other forms of a model, prepared once."""
 
 import time
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from swiftpie.apps.cli import console
-from swiftpie.apps.cli import options as given
+from swiftpie.apps.cli import console, options
+from swiftpie.apps.cli.loading import open_session, resolved
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.engine.transform import TRANSFORMS
+from swiftpie.errors import InputError
 from swiftpie.validation import parse_size
 
 if TYPE_CHECKING:
@@ -18,6 +20,14 @@ if TYPE_CHECKING:
 app = typer.Typer()
 engine_app = typer.Typer(name="engine")
 app.add_typer(engine_app)
+export_app = typer.Typer(
+    name="export", no_args_is_help=True, help="Write a model as graphs for other runtimes."
+)
+app.add_typer(export_app)
+
+CHOSEN = tuple(name for name in options.DRAWING if name not in {"dtype", "device", "engine"})
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make.", show_default=False)]
+Loading = Annotated[LoadOptions, options.Fields(LoadOptions, CHOSEN)]
 
 
 @engine_app.callback(
@@ -28,7 +38,7 @@ app.add_typer(engine_app)
         "swiftpie engine prepare --recipe sdxl-turbo --engine openvino-int8",
     ),
 )
-def engine(*, context: typer.Context, as_json: given.AsJson = False) -> None:
+def engine(*, context: typer.Context, as_json: options.AsJson = False) -> None:
     """List the transforms that make models quicker or smaller, for --engine."""
     if context.invoked_subcommand is not None:
         return
@@ -57,12 +67,12 @@ def engine(*, context: typer.Context, as_json: given.AsJson = False) -> None:
         "swiftpie engine prepare --recipe sdxl-turbo --engine openvino-int8 --size 512x512",
     )
 )
-@given.with_fields
+@options.with_fields
 def prepare(
     *,
-    loading: Annotated[LoadOptions, given.Fields(LoadOptions, given.DRAWING, ("engine",))],
-    size: given.SizeText = None,
-    as_json: given.AsJson = False,
+    loading: Annotated[LoadOptions, options.Fields(LoadOptions, options.DRAWING, ("engine",))],
+    size: options.SizeText = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Export, calibrate and compile now, so that no later picture or edit waits for it.
 
@@ -70,8 +80,8 @@ def prepare(
     here, and what is loaded and the engine are given in the same way.
     """
     size_px = None if size is None else parse_size(size)
-    loading, _ = given.settled(loading)
-    session, load_ms = given.open_session(**loading)
+    loading, _ = resolved(loading)
+    session, load_ms = open_session(**loading)
     seconds = _prepared(session, size_px)
     if as_json:
         console.print_json({"load_s": round(load_ms / 1000, 2), "seconds": seconds})
@@ -100,3 +110,52 @@ def _prepared(session: "Session", size_px: tuple[int, int] | None) -> dict[str, 
             running, started = stage, now
             bar.update(task, description=stage or "prepared")
     return seconds
+
+
+@export_app.command(
+    epilog=console.examples(
+        "swiftpie export onnx mini-onnx",
+        "swiftpie export onnx own-onnx --weights runs/mini_one_step/export",
+    )
+)
+@options.with_fields
+def onnx(*, folder: Folder, loading: Loading, size: options.SizeText = None) -> None:
+    """Write graphs of ONNX that share one file of weights, and compare a picture."""
+    _export("onnxruntime", folder, loading, size)
+
+
+@export_app.command(
+    epilog=console.examples(
+        "swiftpie export openvino mini-openvino",
+        "swiftpie export openvino small-openvino --size 64x64",
+    )
+)
+@options.with_fields
+def openvino(*, folder: Folder, loading: Loading, size: options.SizeText = None) -> None:
+    """Write graphs of OpenVINO, and compare a picture."""
+    _export("openvino", folder, loading, size)
+
+
+def _export(runtime: str, folder: Path, loading: LoadOptions, size: str | None) -> None:
+    from swiftpie.imageio.files import atomic_folder
+
+    if folder.exists():
+        raise InputError(f"'{folder}' exists. The name of a new folder is needed. Give another.")
+    size_px = None if size is None else parse_size(size)
+    loading, known = resolved(loading)
+    loading = {**loading, "device": "cpu"}
+    if known.family != "tiny":  # which computes in nothing else
+        loading["dtype"] = "float32"
+    components = open_session(**loading).session.components
+
+    from swiftpie.engine.onnx.export import check, export_onnx, export_openvino
+
+    write = {"onnxruntime": export_onnx, "openvino": export_openvino}[runtime]
+    with atomic_folder(folder) as new:
+        sheet = write(components, new, size_px=size_px)
+        alike = check(components, new, runtime=runtime)
+        size_mib = sum(one.stat().st_size for one in new.iterdir()) / 2**20
+    console.say(
+        f"wrote {folder} ({', '.join(sheet.graphs)}; {size_mib:.1f} MiB; a picture by {runtime} is "
+        f"{alike:.1f} dB alike)"
+    )

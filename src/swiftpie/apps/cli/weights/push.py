@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from swiftpie.apps.cli import options as given
-from swiftpie.apps.cli.asking import ask, tell
+from swiftpie.apps.cli import options
 from swiftpie.apps.cli.console import examples, print_json, say
-from swiftpie.apps.cli.fetch import DryRun
+from swiftpie.apps.cli.loading import ask, tell
+from swiftpie.apps.cli.weights.fetch import DryRun
 from swiftpie.backbones.preset import PRESETS, SD15_BASE, SD21_BASE, SDXL_BASE, Capability, Preset
 from swiftpie.errors import ConfigError, InputError, WeightsError, short_reason
 
@@ -92,7 +92,7 @@ def push(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Tell what would be published, and publish nothing.")
     ] = False,
-    as_json: given.AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Publish adapters and identities with a card, after telling what becomes known to whom.
 
@@ -153,8 +153,8 @@ def pull(
         bool, typer.Option("--yes", help="Fetch what is missing without asking first.")
     ] = False,
     dry_run: DryRun = False,
-    as_json: given.AsJson = False,
-    force: given.Force = False,
+    as_json: options.AsJson = False,
+    force: options.Force = False,
 ) -> None:
     """Get adapters and identities that somebody pushed, checked against published checksums.
 

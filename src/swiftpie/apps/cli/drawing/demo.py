@@ -9,7 +9,8 @@ import typer
 
 from swiftpie import __version__
 from swiftpie.apps.cli.console import asked_of, examples, print_json, say
-from swiftpie.apps.cli.options import AsJson, Force, open_session
+from swiftpie.apps.cli.loading import open_session
+from swiftpie.apps.cli.options import AsJson, Force
 from swiftpie.pipelines.drawing.settings import Scales
 
 if TYPE_CHECKING:

@@ -1,0 +1,163 @@
+"""Subjects and pictures as arguments of commands, read and checked."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from swiftpie.apps.cli.options import STREAM, is_file
+from swiftpie.errors import ConfigError
+from swiftpie.pipelines.naming import tell
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from swiftpie.engine.session import Session
+    from swiftpie.library import Named
+    from swiftpie.types import Cutout, Identity
+
+
+class SubjectPictures(NamedTuple):
+    """A picture that can be read and where its subject is; an identity file is a `Path`."""
+
+    picture: str | Path | bytes
+    mask: str | bytes | None
+    cutout: str = "auto"  # how the subject is found without a mask
+    named: "Named | None" = None  # whose picture it is, if it is of the library
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether nobody has to look for the subject in it."""
+        return self.named is not None or isinstance(self.picture, Path)
+
+
+def split_subject(text: str) -> tuple[str, str | None]:
+    """Take PICTURE:MASK apart; a name that exists as a whole is a picture, colons and all."""
+    if text == STREAM or is_file(text):
+        return (text, None)
+    places = [place for place, letter in enumerate(text) if letter == ":"]
+    for place in reversed(places):
+        picture, mask = text[:place], text[place + 1 :]
+        if mask and (picture == STREAM or is_file(picture)):
+            return (picture, mask)
+    return (text, None)
+
+
+def read_subjects(texts: list[str]) -> list[SubjectPictures]:
+    """Take SUBJECT arguments apart and look at every header, so that mistakes show at once.
+
+    Raises:
+        ImageError: A picture or mask cannot be read.
+        ConfigError: An identity file or a name came with anything else.
+        NobodyNamed: It is no file, and nearly a name of the library.
+    """
+    from swiftpie.imageio.files import is_safetensors
+    from swiftpie.library import named_by, packaged
+
+    named = [who for one in texts if not is_file(one) and (who := named_by(one))]
+    if named and len(texts) > 1:
+        raise ConfigError(
+            f"The name {named[0].word!r} came with other pictures, and already is a whole subject. "
+            "Give it alone, or one more subject with --also."
+        )
+    if named:
+        return [SubjectPictures(packaged().picture(named[0].name), None, named=named[0])]
+    paths = [split_subject(text) for text in texts]
+    if any(is_safetensors(picture) for picture, _ in paths):
+        if len(paths) > 1 or paths[0][1] is not None:
+            raise ConfigError(
+                "An identity file came with other pictures or a mask. It already is a whole "
+                "subject. Give it alone, or encode all pictures again."
+            )
+        return [SubjectPictures(Path(paths[0][0]), None)]
+    return [
+        SubjectPictures(read_picture(picture), None if mask is None else read_picture(mask))
+        for picture, mask in paths
+    ]
+
+
+def encode_subjects(session: "Session", pictures: list[SubjectPictures]) -> "Identity":
+    """Return the identity of the one subject that all `pictures` show."""
+    if pictures[0].named is not None:
+        tell([pictures[0].named])
+        return session.named(pictures[0].named.word)
+    only = pictures[0].picture
+    if isinstance(only, Path):
+        return session.load_identity(only)
+    return session.encode_identity(
+        [one.picture for one in pictures],
+        masks=[one.mask for one in pictures],
+        cutout=[one.cutout for one in pictures],
+    )
+
+
+def with_cutouts(
+    subjects: list[list[SubjectPictures]], cutouts: list[str] | None
+) -> list[list[SubjectPictures]]:
+    """Return the pictures of each subject with how they are cut out: one way for all, or one each.
+
+    Raises:
+        ConfigError: There are other numbers of both, or a way has no picture to act on.
+        InputError: A way cannot be read.
+    """
+    from swiftpie.models.cutout import parse_search
+
+    if not cutouts:
+        return subjects
+    open_ones = [one for pictures in subjects for one in pictures if not one.is_cut]
+    told = [one for one in cutouts if (search := parse_search(one)) is None or search.has_hints]
+    if len(cutouts) == 1 and len(open_ones) > 1 and told:
+        raise ConfigError(
+            f"--cutout {told[0]} came with {len(open_ones)} pictures, and one place does not fit "
+            "all. Give as many --cutout as pictures, auto for those that need none."
+        )
+    if not open_ones or len(cutouts) not in {1, len(open_ones)}:
+        raise ConfigError(
+            f"{len(cutouts)} --cutout came with {len(open_ones)} pictures to cut out; identity "
+            "files and the library are cut out already. Give one for all, or one a picture, in "
+            "their order."
+        )
+    each = iter(cutouts * len(open_ones) if len(cutouts) == 1 else cutouts)
+    changed = [
+        [one if one.is_cut else _cut_as(one, next(each)) for one in pictures]
+        for pictures in subjects
+    ]
+    if changed == subjects and set(cutouts) != {"auto"}:
+        raise ConfigError(
+            f"--cutout {cutouts[0]} has no effect, as every picture came with its mask. Leave one "
+            "of them out."
+        )
+    return changed
+
+
+def _cut_as(picture: SubjectPictures, way: str) -> SubjectPictures:
+    from swiftpie.imageio.cutout import Way
+    from swiftpie.models import rembg
+    from swiftpie.models.cutout import parse_search
+
+    if picture.mask is not None:
+        return picture  # it answers the question for its own picture
+    search = parse_search(way)
+    if search is None:
+        return picture._replace(mask=read_picture(way))
+    if search.way is Way.REMBG:
+        rembg.locate(search.model)  # a mistake shows before a model is loaded
+    return picture._replace(cutout=way)
+
+
+def named_facts(named: "Sequence[Named]") -> dict[str, Any]:
+    """Return who in a picture is of the library, as JSON has it; nothing if nobody is."""
+    return {"named": [one._asdict() for one in named]} if named else {}
+
+
+def cutout_facts(cutouts: "tuple[tuple[Cutout, ...], ...]") -> list[list[dict[str, Any]]]:
+    """Return how the pictures of each subject were cut out, as JSON has it."""
+    return [[one._asdict() for one in pictures] for pictures in cutouts]
+
+
+def read_picture(name: str) -> str | bytes:
+    """Return what standard input holds for `-`, any other name itself, if it is a picture."""
+    from swiftpie.imageio.files import open_image, read_bytes
+
+    given = read_bytes(sys.stdin.buffer) if name == STREAM else name
+    open_image(given)
+    return given
