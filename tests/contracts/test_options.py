@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from swiftpie import EditRequest, EditSettings, PersonalizeRequest, Scales, Subject, options_of
 from swiftpie.apps.batch.jobs import row_fields
 from swiftpie.apps.cli.options import Fields, with_fields
-from swiftpie.apps.serve.schemas import WithOptions, with_options
+from swiftpie.apps.serve.schemas import WithOptions, controls, with_options
 from swiftpie.config import Option, Surface, read_options
 from swiftpie.errors import ConfigError
 from tests.comfyui.interface import load_nodes
@@ -83,7 +83,7 @@ def test_a_line_of_a_job_file_has_it(source):
 
 
 @pytest.mark.parametrize("source", CLASSES)
-def test_the_http_schema_and_so_the_page_has_it(source):
+def test_the_http_schema_has_it(source):
     @with_options(source, without=("prompt", "seed", "seeds", "size_px", "negative_prompt"))
     class Body(WithOptions):
         """A body."""
@@ -92,6 +92,11 @@ def test_the_http_schema_and_so_the_page_has_it(source):
     known = {"type": "number", "minimum": 0, "maximum": 1, "default": 0.25, "description": HELP}
     assert schema == {"title": "Fog", **known}
     assert Body(fog=0.5).fog == 0.5
+
+
+@pytest.mark.parametrize("source", CLASSES)
+def test_the_settings_of_the_page_have_it(source):
+    assert controls(source)["fog"] == {"least": 0, "most": 1, "default": 0.25, "help": HELP}
 
 
 @pytest.mark.parametrize("source", CLASSES)

@@ -31,6 +31,7 @@ from swiftpie.errors import (
 )
 from swiftpie.pipelines.drawing.request import (
     MAX_SUBJECTS,
+    MAX_VIEW,
     EditRequest,
     PersonalizeRequest,
     Subject,
@@ -96,6 +97,27 @@ def with_options(
 def described(source: type, name: str) -> Any:  # noqa: ANN401 - as pydantic has it
     """Return how the schema describes an option that OpenAI's interface has too."""
     return Field(description=options_of(source)[name].option.help)
+
+
+def controls(*sources: type) -> dict[str, dict[str, Any]]:
+    """Return range, default and help of each number that a page offers as a slider."""
+    known = [one for source in sources for one in options_of(source, Surface.HTTP).values()]
+    return {
+        one.name: {
+            "least": one.range[0],
+            "most": one.range[1],
+            "default": one.default,
+            "help": one.option.help,
+        }
+        for one in known
+        if None not in one.range and one.type in (int, float)
+    }
+
+
+def page_settings() -> dict[str, Any]:
+    """Return the options and limits that the page offers."""
+    limits = {"subjects": MAX_SUBJECTS, "view": MAX_VIEW}
+    return {"options": controls(Scales, EditSettings), "limits": limits}
 
 
 def _facts(one: OptionField) -> dict[str, Any]:
