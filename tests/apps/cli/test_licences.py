@@ -92,7 +92,7 @@ def test_an_adapter_of_unknown_origin_depends_on_its_publisher():
 
 
 def test_what_does_not_exist_is_refused():
-    with pytest.raises(ConfigError, match="'walk' is no command"):
+    with pytest.raises(ConfigError, match="'walk' is not a command"):
         terms_of("walk", Chosen())
 
 

@@ -47,7 +47,7 @@ COMMAND_OF = {
     Use.FACE: 'face me.jpg "a person on a beach" -o out.png',
     Use.EDIT: 'edit cat.jpg "a dog on a sofa" -o out.png --source-prompt "a cat on a sofa"',
 }
-"""What to type, but for the recipe."""
+"""Example commands, without the recipe."""
 
 ANSWERS = {True: "yes", False: "no", None: "depends"}  # on who you are; the licence says it
 
@@ -100,7 +100,7 @@ def show(
     commercial_only: CommercialOnly = False,
     as_json: AsJson = False,
 ) -> None:
-    """Tell all about one preset."""
+    """Describe one preset."""
     assert context.parent is not None  # `swiftpie presets`, whose options count here too
     above = context.parent.params
     preset = PRESETS.get(name)
@@ -125,7 +125,7 @@ def show(
 def recipes(
     *, context: typer.Context, commercial_only: CommercialOnly = False, as_json: AsJson = False
 ) -> None:
-    """List the recipes: a preset each, with all that it needs to draw your subject."""
+    """List the recipes: each is a preset with everything it needs to draw your subject."""
     if context.invoked_subcommand is not None:
         return
     facts = {name: _recipe_facts(one) for name, one in RECIPES.all().items()}
@@ -153,7 +153,7 @@ def show_recipe(
     name: Annotated[str, typer.Argument(help="The recipe.", show_default=False)],
     as_json: AsJson = False,
 ) -> None:
-    """Tell all about one recipe: its parts, their versions and their licences."""
+    """Describe one recipe: its parts, their versions and their licences."""
     assert context.parent is not None  # `swiftpie recipes`, whose options count here too
     facts = _recipe_facts(RECIPES.get(name))
     if as_json or context.parent.params["as_json"]:
@@ -179,7 +179,7 @@ def show_recipe(
 
 @app.command(epilog=examples("swiftpie doctor", "swiftpie doctor --json"))
 def doctor(*, as_json: AsJson = False) -> None:
-    """Tell versions, processor, devices, memory and where files are, for a report of a fault."""
+    """Show versions, processor, devices, memory and folders, for bug reports."""
     import torch
 
     cuda = [f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())]
@@ -229,7 +229,7 @@ def show_origin(
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Tell what made a picture: prompts, recipe, preset, seed and more, as its file says."""
+    """Show what made a picture: prompts, recipe, preset, seed and more, from its file."""
     stored = read_origin(file)
     facts = {name: stored[name] for name in ORIGIN_FIRST if name in stored} | stored
     if as_json:
@@ -239,11 +239,11 @@ def show_origin(
 
 
 def read_origin(file: str) -> dict[str, str]:
-    """Return what SwiftPie wrote into a picture of its own.
+    """Return what SwiftPie wrote into one of its pictures.
 
     Raises:
         ImageError: The file is missing or no picture.
-        InputError: It does not say what made it.
+        InputError: It holds no such facts.
     """
     from swiftpie.imageio.images import read_metadata
 
@@ -251,7 +251,7 @@ def read_origin(file: str) -> dict[str, str]:
     if not stored:
         raise InputError(
             f"'{file}' does not say what made it. SwiftPie writes that into its pictures, and "
-            "other programs may leave it out. Choose a picture as SwiftPie wrote it."
+            "other programs may drop it. Choose a file that SwiftPie wrote."
         )
     return stored
 
@@ -273,9 +273,9 @@ def _processor() -> str:
 
 
 def is_on_disk(preset: Preset) -> bool:
-    """Whether the weights of `preset` are on this machine: in the package, or of the hub's cache.
+    """Whether the weights of `preset` and its base are here: in the package or the hub's cache.
 
-    Those of its base count too. Weights that people get by hand are wherever they put them.
+    Weights that users download by hand are not found.
     """
     if preset.repository is None:
         return preset.source.startswith("package:")
@@ -306,8 +306,8 @@ def _check_commercial(preset: Preset) -> None:
         return
     reason = "depends on who you are" if preset.is_commercial is None else "is not allowed"
     raise CapabilityError(
-        f"The licence of {preset.name!r} is {preset.licence!r}; commercial use {reason}. A licence "
-        "that allows it to everyone is needed. Choose from `swiftpie presets --commercial-only`."
+        f"The licence of {preset.name!r} is {preset.licence!r}; commercial use {reason}. Choose "
+        "a preset whose licence allows it to everyone, from `swiftpie presets --commercial-only`."
     )
 
 
@@ -322,7 +322,7 @@ def _facts(preset: Preset) -> dict[str, object]:
 
 
 def _recipe_facts(recipe: Recipe) -> dict[str, object]:
-    """Return what is known of a recipe without asking anybody."""
+    """Return the facts of a recipe that need no network."""
     preset = recipe.apply()
     terms = licences.recipe_terms(recipe)
     parts = [
@@ -355,7 +355,7 @@ def _recipe_facts(recipe: Recipe) -> dict[str, object]:
 
 
 def _together(answers: list[bool | None]) -> bool | None:
-    """Return whether a whole may be used commercially, of whose parts these are the answers."""
+    """Return whether a whole may be used commercially, from the answers of its parts."""
     if False in answers:
         return False
     return None if None in answers else True

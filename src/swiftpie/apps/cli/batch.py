@@ -1,4 +1,4 @@
-"""`swiftpie batch`: many pictures in one run, which may be interrupted at any moment."""
+"""`swiftpie batch`: draw many pictures in one run, which may be interrupted at any moment."""
 
 import sys
 import time
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 LOADED = (*options.DRAWING, "inversion")
 REPORT = "report.jsonl"
-NOT_OF_PICTURES = {"yes", "offline", "allow_pickle", "recipe", "preset"}  # jobs say the last two
-MAX_NAMED = 20  # reasons on the screen; the report has all
-REPORT_EVERY_S = 10.0  # where there is no terminal to draw a bar on
+NOT_OF_PICTURES = {"yes", "offline", "allow_pickle", "recipe", "preset"}  # jobs name the last
+MAX_NAMED = 20  # reasons on the screen; the report lists all
+REPORT_EVERY_S = 10.0  # without a terminal, which shows a bar
 EXIT_INTERRUPTED = 130
 
 JobFile = Annotated[
@@ -44,15 +44,15 @@ JobFile = Annotated[
     ),
 ]
 OutFolder = Annotated[
-    Path, typer.Option("-o", "--out", metavar="DIR", help="Where pictures and their report go.")
+    Path, typer.Option("-o", "--out", metavar="DIR", help="Folder for pictures and their report.")
 ]
 Subjects = Annotated[
     Path | None,
     typer.Option(
         "--subjects",
         metavar="DIR",
-        help="Instead of JOBS: each picture, identity file or folder of pictures in it is a "
-        "subject; or one file.",
+        help="Instead of JOBS: a folder in which each picture, identity file or folder of pictures "
+        "is a subject; or one file.",
     ),
 ]
 Prompts = Annotated[
@@ -60,40 +60,38 @@ Prompts = Annotated[
     typer.Option(
         "--prompts",
         metavar="FILE",
-        help="Every line is drawn with every subject; {name} becomes what the subject's file is "
-        "called.",
+        help="File whose lines are drawn with every subject; {name} becomes the name of the "
+        "subject's file.",
     ),
 ]
 Seeds = Annotated[
-    str, typer.Option(metavar="N|N-N[,…]", help="Seeds of jobs that name none, as in 1-8.")
+    str, typer.Option(metavar="N|N-N[,…]", help="Seeds of jobs without one, as in 1-8.")
 ]
 Processes = Annotated[
-    int, typer.Option(min=1, max=256, help="Processes that draw, each with its own networks.")
+    int, typer.Option(min=1, max=256, help="Number of processes, each with its own networks.")
 ]
 BatchSize = Annotated[
-    int, typer.Option("--batch", min=1, max=64, help="Pictures drawn together at most.")
+    int, typer.Option("--batch", min=1, max=64, help="Most pictures drawn in one pass.")
 ]
 Strict = Annotated[
     bool,
-    typer.Option(
-        "--strict", help="Draw nothing if any job is bad, and stop at the first that fails."
-    ),
+    typer.Option("--strict", help="Draw nothing if any job is bad, and stop at the first failure."),
 ]
 OnlyChecks = Annotated[bool, typer.Option("--check", help="Check all jobs, and draw none.")]
 Update = Annotated[
     bool,
     typer.Option(
-        "--update", help="Go on although jobs changed: keep what is the same, draw the rest."
+        "--update", help="Continue although jobs changed: keep what is the same, draw the rest."
     ),
 ]
 Sheet = Annotated[bool, typer.Option("--sheet", help="Also write small copies into one picture.")]
 OnRay = Annotated[
-    bool, typer.Option("--ray", help="Draw by Ray Data, on one machine or a cluster.")
+    bool, typer.Option("--ray", help="Draw with Ray Data, on one machine or a cluster.")
 ]
 
 
 class Format(StrEnum):
-    """How pictures are written."""
+    """Formats of pictures."""
 
     PNG = "png"
     JPG = "jpg"
@@ -101,7 +99,7 @@ class Format(StrEnum):
     TIF = "tif"
 
 
-FileFormat = Annotated[Format, typer.Option("--format", help="Of the pictures.")]
+FileFormat = Annotated[Format, typer.Option("--format", help="Format of the pictures.")]
 
 app = typer.Typer()
 
@@ -136,9 +134,9 @@ def batch(
 ) -> None:
     """Draw many pictures, each exactly once.
 
-    After Ctrl-C, a crash or a full disk, the same command goes on where it stopped.
+    After Ctrl-C, a crash or a full disk, the same command continues where it stopped.
 
-    A job that fails is told in DIR/report.jsonl, and the others go on; the exit code is 1 then.
+    DIR/report.jsonl names jobs that fail; the others are drawn, and the exit code is 1.
     """
     loading, _ = resolved(loading)
     found = _collect(jobs, subject_folder, prompt_file, seeds=seeds, loading=loading)
@@ -165,7 +163,9 @@ def batch(
     )
     with (
         whole as run,
-        stopping(lambda: console.say("stopping after what is in hand; once more, at once")) as stop,
+        stopping(
+            lambda: console.say("stopping after the current pictures; press again to stop at once")
+        ) as stop,
         _progress(len(found.jobs), run.num_done) as advance,
     ):
         for outcome in _drawing(run, work, stop=stop, uses_ray=uses_ray):
@@ -184,6 +184,10 @@ def batch(
     sys.exit(int(facts["done"] < len(found.jobs) + len(found.refused)))
 
 
+def _say_stopping() -> None:
+    console.say("stopping after the current pictures; press again to stop at once")
+
+
 def _collect(
     jobs: Path | None,
     subjects: Path | None,
@@ -192,10 +196,10 @@ def _collect(
     seeds: str,
     loading: LoadOptions,
 ) -> "Jobs":
-    """Return all that was found for, checked.
+    """Return all jobs, checked.
 
     Raises:
-        ConfigError: Jobs come from nowhere, or from two places, or there are none.
+        ConfigError: There are no jobs, or they come from two places.
     """
     from swiftpie.apps.batch.jobs import JobDefaults, Model, collect
 
@@ -257,10 +261,10 @@ def _drawing(run: "Run", work: "Work", *, stop: "Event", uses_ray: bool) -> "Ite
 
 
 def _warn_of_refused(found: "Jobs", *, is_strict: bool) -> None:
-    """Tell which lines cannot be drawn.
+    """Warn of lines that cannot be drawn.
 
     Raises:
-        ConfigError: They are all, or none may be.
+        ConfigError: No line can be drawn, or `is_strict` is set.
     """
     for one in found.refused[:MAX_NAMED]:
         console.warn(f"{one.place}: {one.reason}")
@@ -269,7 +273,7 @@ def _warn_of_refused(found: "Jobs", *, is_strict: bool) -> None:
         console.warn(f"and {count - MAX_NAMED} more bad jobs, which the report names")
     if count and (is_strict or not found.jobs):
         raise ConfigError(
-            f"{count} of {count + len(found.jobs)} jobs are bad, so none is drawn. Mend them"
+            f"{count} of {count + len(found.jobs)} jobs are bad, so none is drawn. Correct them"
             + (", or draw the others without --strict." if found.jobs else ".")
         )
 
@@ -291,7 +295,7 @@ def _print_plan(found: "Jobs", size: int, *, as_json: bool) -> None:
 
 @contextmanager
 def _progress(total: int, before: int) -> "Iterator[Callable[[Outcome], None]]":
-    """Yield what tells of each job that it is over: in a bar, or in a line from time to time."""
+    """Yield a function that counts outcomes: in a bar, or in a line from time to time."""
     if before:
         console.say(f"{before} of {total} jobs were done before")
     screen = Console(stderr=True)
@@ -315,7 +319,7 @@ def _progress(total: int, before: int) -> "Iterator[Callable[[Outcome], None]]":
 
 
 def _rate(over: int, left: int, spent: float, failed: int) -> str:
-    """Return how quickly jobs end, and when the last one will."""
+    """Return the speed and the time left."""
     from swiftpie.backbones.acquire.download import as_time
 
     speed = f"{over / spent:.1f} a second" if over > spent else f"{spent / over:.1f} s each"

@@ -23,15 +23,15 @@ COMMANDS = (
     *("evaluate photos", "evaluate edits", "evaluate world-edits", "evaluate pie"),
     *("evaluate fastface", "face", "train"),
 )
-"""The commands that load something."""
+"""Commands that load something."""
 CUTTING = frozenset({"personalize", "identity", "cutout", "edit", "evaluate photos"})
-"""Those of them that look for subjects in pictures."""
+"""Commands that cut subjects out of pictures."""
 NAMING = frozenset({"personalize", "identity", "edit"})
-"""Those that take subjects by name from the library, with a model that knows no other."""
+"""Commands that take subjects from the library by name."""
 
 
 class Chosen(NamedTuple):
-    """What options would choose; None is what the command takes by itself."""
+    """Choices of options; None is the default of the command."""
 
     recipe: str | None = None
     preset: str | None = None
@@ -76,9 +76,9 @@ def licenses(
     commercial_only: CommercialOnly = False,
     as_json: AsJson = False,
 ) -> None:
-    """Tell the licence of everything that a command would load.
+    """List the licence of everything that a command would load.
 
-    Licences are given as the publishers state them; read them before you rely on them. Your
+    Licences are listed as their publishers state them; read them before you rely on them. Your
     photographs, and the people in them, have rights of their own.
     """
     found = terms_of(" ".join(what or []), Chosen(**networks, **recognisers, cutout=cutout))
@@ -102,7 +102,7 @@ def _check_terms(chosen: list[Terms]) -> None:
 
 
 def terms_of(what: str, chosen: Chosen) -> list[Terms]:
-    """Return what the command, preset or face encoder `what` would load; all there is for "".
+    """Return what the command, preset or face encoder `what` would load; everything for "".
 
     Raises:
         ConfigError: There is no such thing, or something was chosen for no command.
@@ -125,7 +125,7 @@ def terms_of(what: str, chosen: Chosen) -> list[Terms]:
     if what in FACE_ENCODERS.names():
         return licences.encoder_terms(what, part="face encoder")
     raise ConfigError(
-        f"{what!r} is no command that loads something, no preset and no face encoder. Commands are "
+        f"{what!r} is not a command that loads something, a preset or a face encoder. Commands are "
         f"{', '.join(COMMANDS)}. See `swiftpie presets` for presets."
     )
 

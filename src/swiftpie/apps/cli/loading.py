@@ -30,28 +30,28 @@ SHOWN = 12  # letters of a commit
 
 
 def ask(needs: "Needs", *, yes: bool) -> None:
-    """Tell what is to be fetched, if anything, and go on if `yes` was given or people say so.
+    """Report what has to be downloaded and return if the user agrees, or if `yes` is set.
 
     Raises:
-        ConfigError: Something is missing, and nobody can be asked.
-        Abort: They said no.
+        ConfigError: Files are missing and there is no terminal to ask on.
+        Abort: The user declined.
     """
     if not needs.bytes_left:
-        return  # at most links are to be made
+        return  # at most links have to be made
     tell(needs)
     if yes:
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise ConfigError(
-            f"{len(needs.missing)} files are missing here, and nobody can be asked whether to "
-            "fetch them, as this is no terminal. Add --yes to the same command, or run `swiftpie "
-            "fetch` with the same options before."
+            f"{len(needs.missing)} files are missing here, and without a terminal nobody can "
+            "confirm their download. Add --yes to the same command, or run `swiftpie fetch` with "
+            "the same options before."
         )
     typer.confirm("Fetch them?", default=True, abort=True, err=True)
 
 
 def tell(needs: "Needs") -> None:
-    """Tell on standard error what is missing: parts, files, sizes, licences, place, memory, time.
+    """Report on standard error what is missing: parts, files, sizes, licences, folders, time.
 
     Small files are counted, not named.
     """
@@ -77,7 +77,7 @@ def tell(needs: "Needs") -> None:
         f"  {weights:>9}  of memory for all weights",
         f"  {time:>9}  at the rate of the last download",
     ]
-    with suppress(OSError):  # closed; then nobody can be told
+    with suppress(OSError):  # standard error is closed
         for line in lines:
             text = Text(printable(line))
             Console(stderr=True).print(text, soft_wrap=True, highlight=False)
@@ -109,10 +109,10 @@ def open_session(
 ) -> Opened:
     """Load a preset or recipe as `swiftpie.load` does; `engine` may name several, by commas.
 
-    What is missing is told, and fetched if people say so or `yes` was given.
+    Missing files are reported, and downloaded if the user agrees or `yes` is set.
 
     Raises:
-        ConfigError: Something is missing, and nobody can be asked.
+        ConfigError: Files are missing and there is no terminal to ask on.
     """
     from swiftpie.engine.session import load
 
@@ -126,14 +126,14 @@ def open_session(
 
 
 def needs_of(loading: LoadOptions) -> "Needs":
-    """Return what is to be fetched for what was chosen to be loaded."""
+    """Return what has to be downloaded for these choices."""
     from swiftpie.engine.session import needs_of as session_needs
 
     return session_needs(**load_keywords(loading))
 
 
 def load_keywords(loading: LoadOptions) -> Any:  # noqa: ANN401 - keywords of `swiftpie.load`
-    """Return what `swiftpie.load` takes of what people chose."""
+    """Return the keywords of `swiftpie.load` for these choices."""
     given = {name: one for name, one in loading.items() if name != "yes"}
     engine = given.get("engine")
     if isinstance(engine, str):
@@ -142,16 +142,15 @@ def load_keywords(loading: LoadOptions) -> Any:  # noqa: ANN401 - keywords of `s
 
 
 def resolved(loading: LoadOptions, *, use: Use = Use.PERSONALIZE) -> tuple[LoadOptions, Preset]:
-    """Return `loading` with what `--recipe auto` is for this use, and the preset it is about.
+    """Return `loading` with `--recipe auto` resolved for this use, and its preset.
 
     Raises:
-        ConfigError: There is no such preset or recipe, both are given, or neither where a face
-            shall be drawn.
-        WeightsError: No recipe is on this machine whole.
+        ConfigError: There is no such preset or recipe, both are given, or neither for a face.
+        WeightsError: No recipe is complete on this machine.
     """
     if use is Use.FACE and loading.get("recipe") is None and loading.get("preset") is None:
         raise ConfigError(
-            "Neither --recipe nor --preset was given, and the embedded model draws no faces. A "
+            "Neither --recipe nor --preset was given, and the packaged model draws no faces. A "
             "full-size model is needed. Write --recipe face-plus, or see `swiftpie recipes`."
         )
     if loading.get("recipe") == AUTO:

@@ -21,13 +21,13 @@ from swiftpie.apps.cli.weights import engine, fetch, push
 from swiftpie.errors import ConfigError, ImageError, InputError, MissingExtra, SwiftPieError
 
 WAITING = {"GOMP_SPINCOUNT": "3000"}
-"""How often a thread looks again before it sleeps; GNU OpenMP alone, in wheels for Linux, reads it.
+"""Spins of an idle thread before it sleeps, for GNU OpenMP in Linux wheels.
 
-Its own choice is milliseconds. A thread that spins keeps a core from whatever it waits for, so
-beside other work a picture took ten times as long. Of what `benchmarks.mini_speed` compares, this
-has the least product of the times alone and beside load.
+The default is milliseconds. A spinning thread keeps a core from the work that it waits for, so
+a picture took ten times as long under load. Of the values that `benchmarks.mini_speed` compares,
+this one has the smallest product of the times without and with load.
 """
-DECIDED = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")  # by whoever set one of these
+DECIDED = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")  # variables by which users decide themselves
 
 ENTRY_POINTS = "swiftpie.commands"
 LAB = "lab"
@@ -44,7 +44,7 @@ COLLECT_EVERY = 100_000
 
 
 class ExitCode(IntEnum):
-    """What the shell is told; an interrupted command ends with 130 by itself."""
+    """Exit codes; an interrupted command ends with 130."""
 
     OK = 0
     RUNTIME = 1
@@ -64,7 +64,7 @@ def exit_code_of(error: Exception) -> ExitCode:
 
 
 class GuardedGroup(TyperGroup):
-    """The top command; whatever goes wrong below it ends as one line on standard error."""
+    """The top command, which ends every failure with one line on standard error."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as the parent has it
         """Run a command and exit."""
@@ -80,7 +80,7 @@ class GuardedGroup(TyperGroup):
         except SwiftPieError as error:
             complain(str(error))
             failure = error
-        except Exception as error:  # noqa: BLE001 - the last line of defence
+        except Exception as error:  # noqa: BLE001 - any other failure becomes a line too
             complain(
                 f"{type(error).__name__}: {error}. SwiftPie did not expect this. "
                 "Set SWIFTPIE_DEBUG=1 to see where it happened."
@@ -92,9 +92,9 @@ class GuardedGroup(TyperGroup):
 
 
 def commands_of_others() -> Iterator[typer.Typer]:
-    """Yield the commands of every installed distribution that adds some.
+    """Yield the commands that installed distributions add.
 
-    Without the lab, its commands are listed all the same and say how to install it.
+    Without the lab, its commands are listed too, and say how to install it.
 
     Raises:
         ConfigError: A distribution offers commands that cannot be imported.
@@ -161,7 +161,7 @@ def swiftpie(
 
 
 def main() -> None:
-    """Run the command line, in a process that is its own."""
+    """Run the command line in its own process."""
     wait_briefly()
     guard_output()
     gc.set_threshold(COLLECT_EVERY)
@@ -169,9 +169,9 @@ def main() -> None:
 
 
 def wait_briefly() -> None:
-    """Bound the spinning of threads in this process and its children, if nobody decided on it.
+    """Limit the spinning of threads in this process and its children, unless the user set it.
 
-    The library reads this when it is loaded, so this has to come before PyTorch.
+    OpenMP reads the variable when it is loaded, so this has to run before PyTorch is imported.
     """
     if not any(name in os.environ for name in DECIDED):
         os.environ.update(WAITING)

@@ -50,7 +50,7 @@ PANELS: Mapping[str, tuple[str, ...]] = {
     ),
     "Jobs": ("subject_folder", "prompt_file", "seeds"),
 }
-"""Names of options, as commands call them, by the title of their group."""
+"""Groups of the help pages: the options of each, by the names of their parameters."""
 
 
 class Fields(NamedTuple):
@@ -58,7 +58,7 @@ class Fields(NamedTuple):
 
     source: type
     names: tuple[str, ...] = ()  # by default all that the class offers on the command line
-    required: tuple[str, ...] = ()  # of them, where the class has a default
+    required: tuple[str, ...] = ()  # names that the user must give although the class has a default
     without: tuple[str, ...] = ()
 
     @property
@@ -132,7 +132,7 @@ def _typer_option(field: OptionField) -> Any:  # noqa: ANN401 - what Typer reads
 
 
 def repeated(source: type, name: str) -> Any:  # noqa: ANN401 - what Typer reads is untyped
-    """Return the same, of an option that is given once for each subject."""
+    """Return the option of a field as a list, with one value for each subject."""
     option = option_of(source, name)
     option.show_default = False
     return option
@@ -155,10 +155,7 @@ def _parameter(field: OptionField, *, is_whole: bool, is_required: bool) -> insp
 
 
 def arrange(command: Any) -> None:  # noqa: ANN401 - Typer's own copy of Click has no public types
-    """Put the options of a command, and of those below it, into groups.
-
-    A flag has no value, so none is shown for it.
-    """
+    """Group the options of a command and of its subcommands; flags show no value."""
     panel_of = {name: panel for panel, names in PANELS.items() for name in names}
     for one in command.get_params(typer.Context(command)):  # --help among them
         if one.param_type_name == "option":
@@ -247,15 +244,15 @@ IdentityScale = Annotated[float | None, option_of(Scales, "identity_scale")]
 
 
 def check_prompt(prompt: str) -> str:
-    """Return `prompt`, unless a file was given in its place.
+    """Return `prompt`, unless it is the name of a file.
 
     Raises:
-        ConfigError: It is a file, or ends as pictures and identity files do.
+        ConfigError: A file of this name exists, or it ends like a picture or an identity file.
     """
     if is_file(prompt) or prompt.lower().strip().endswith((*PICTURE_SUFFIXES, ".spid")):
         raise ConfigError(
-            f"The prompt is '{prompt}', which names a file. A sentence is needed there, after all "
-            "pictures, or @FILE for a file of prompts. Write for example: swiftpie personalize "
+            f"The prompt is '{prompt}', which is a file. A sentence is needed after all pictures, "
+            "or @FILE for a file of prompts. Write for example: swiftpie personalize "
             'front.png side.png "a dog at sea".'
         )
     return prompt
@@ -277,8 +274,8 @@ Subjects = Annotated[
     list[str],
     typer.Argument(
         metavar="SUBJECT...",
-        help="Pictures of one subject, each PICTURE or PICTURE:MASK, or one identity file, or a "
-        "name of `swiftpie library`; - reads standard input.",
+        help="Pictures of one subject (PICTURE or PICTURE:MASK), an identity file, or a name from "
+        "`swiftpie library`; - reads standard input.",
         show_default=False,
     ),
 ]
@@ -287,9 +284,9 @@ Cutouts = Annotated[
     typer.Option(
         "--cutout",
         metavar="auto|rembg[:MODEL]|none|PLACE|MASK",
-        help="How the subject is told from the rest of its picture: found by SwiftPie, or by the "
-        "library rembg; not at all; within a box L,T,R,B; around points 'X,Y not:X,Y'; or by a "
-        "file, white there. Once for all pictures, or once for each.",
+        help="How the subject is cut out of its picture: auto finds it, rembg uses that library, "
+        "none takes the whole picture. PLACE is a box L,T,R,B or points 'X,Y not:X,Y'; MASK is a "
+        "file, white where the subject is. Once for all pictures, or once for each.",
         show_default=False,
     ),
 ]

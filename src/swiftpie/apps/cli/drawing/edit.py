@@ -1,4 +1,4 @@
-"""`swiftpie edit`: a picture and a sentence to the edited picture."""
+"""`swiftpie edit`: change a picture so that it fits a sentence."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -54,8 +54,8 @@ NewSubject = Annotated[
     typer.Option(
         "--subject",
         metavar="PICTURE[:MASK]",
-        help="What to draw where the picture changes; repeat for more views of it. Without one it "
-        "is whom PROMPT names, from `swiftpie library`.",
+        help="Subject to draw where the picture changes; repeat for more views of it. By default "
+        "the subject of `swiftpie library` that PROMPT names.",
     ),
 ]
 
@@ -68,7 +68,7 @@ class EditJob(NamedTuple):
     picture: str | bytes  # a path, or what standard input held
     prompt: str
     words: Mapping[str, Any]  # of the request: `source_prompt`, `keyword` and others
-    subject: list[SubjectPictures]  # pictures of what is drawn instead; may be none
+    subject: list[SubjectPictures]  # pictures of the new subject; may be empty
     mask: "str | Box | None"  # a file or a box
     seed: int
     settings: EditSettings
@@ -103,7 +103,7 @@ def edit(
     settings: Annotated[EditSettings, options.Fields(EditSettings)],
     loading: Annotated[LoadOptions, options.Fields(LoadOptions, LOADED)],
 ) -> None:
-    """Change a picture so that it fits PROMPT; a mask, a box or a keyword may say where."""
+    """Change a picture so that it fits PROMPT; a mask, a box or a keyword limits the change."""
     loading, preset = resolved(loading, use=Use.EDIT)
     chosen = edit_settings(preset, settings.mode, settings.rule, scales=scales, subjects=subject)
     settings = replace(settings, scales=chosen.scales)
@@ -129,7 +129,7 @@ def edit(
     rows, timings = [], Counter[str]()
     for job in jobs:
         result = carry_out(session, job)
-        console.tell_written(job.target, result.seed)
+        console.report_written(job.target, result.seed)
         files = {"path": job.target.picture, "region": job.target.mask, "strip": job.strip}
         told = {"prompt": job.prompt, **named_facts(result.named)}
         rows.append({**files, "seed": result.seed, **told})
@@ -138,7 +138,7 @@ def edit(
     if output.as_json:
         said = {"prompt": prompt, **words}
         assert settings.scales is not None, "`edit_settings` chose some"
-        asked = console.asked_of(preset.name, settings.scales, result.image, **said)
+        asked = console.request_facts(preset.name, settings.scales, result.image, **said)
         asked["branches"] = list(result.branches)
         asked["cutouts"] = cutout_facts(result.cutouts)
         console.print_pictures(rows, timings, load_ms=round(load_ms, 1), **asked)
@@ -152,16 +152,16 @@ def edit_settings(
     scales: Mapping[str, float],
     subjects: list[str] | None = None,
 ) -> EditSettings:
-    """Return the choices of an edit.
+    """Return the settings of an edit.
 
-    Strengths that are not given follow from mode, preset and whether new `subjects` are shown.
+    Strengths that are not given follow from mode, preset and whether there are new `subjects`.
     """
     own = Scales.for_edit(preset, mode=mode, has_reference=bool(subjects))
     return EditSettings(mode=mode, rule=rule, scales=replace(own, **scales))
 
 
 def carry_out(session: "Session", job: EditJob) -> "EditResult":
-    """Edit the picture and write every file of `job`."""
+    """Edit the picture and write the files of `job`."""
     settings = job.settings
     result = session.edit(
         job.picture,
@@ -193,7 +193,7 @@ def write_result(
     metadata: Mapping[str, str],
     force: bool,
 ) -> None:
-    """Write what came of a picture, with the bits of its file where nothing changed."""
+    """Write an edited picture; pixels outside the change keep the bits of the original file."""
     from swiftpie.imageio.images import contact_sheet, load_image, save_image
     from swiftpie.imageio.originals import put_on, read_original
 
@@ -207,7 +207,7 @@ def write_result(
 
 
 def tell_losses(picture: str | bytes, target: console.Target) -> None:
-    """Tell what of a picture its edit does not keep, and whether its pixels stay."""
+    """Report what the edited file does not keep of the original."""
     from swiftpie.imageio.images import DEEP, format_of
     from swiftpie.imageio.originals import losses_in, read_original
 
@@ -216,18 +216,18 @@ def tell_losses(picture: str | bytes, target: console.Target) -> None:
         console.say(f"The edited picture does not keep {', '.join(losses)}.")
     if format_of(suffix) not in DEEP:
         console.say(
-            f"{format_of(suffix)} stores all pixels anew, also outside of the region, where they "
-            "change a little. Give a name in .png or .tif to keep those bit for bit."
+            f"{format_of(suffix)} compresses all pixels again, so those outside the region "
+            "change a little. Give a name in .png or .tif to keep them bit for bit."
         )
 
 
 def read_place(mask: str | None, box: str | None) -> "str | Box | None":
-    """Return the file or the box that says where; None if nothing does.
+    """Return the file or the box of the change; None without one.
 
     Raises:
-        ConfigError: Both came.
+        ConfigError: Both are given.
         ImageError: The file cannot be read.
-        InputError: The box cannot.
+        InputError: The box cannot be read.
     """
     from swiftpie.imageio.files import open_image
     from swiftpie.masks import parse_box
@@ -238,7 +238,7 @@ def read_place(mask: str | None, box: str | None) -> "str | Box | None":
             "leave one out."
         )
     if mask is not None:
-        open_image(mask)  # so that a mistake shows before a model is loaded
+        open_image(mask)  # reports a mistake before a model is loaded
     return mask if box is None else parse_box(box)
 
 
@@ -250,7 +250,7 @@ def _check_seeds(session: "Session", settings: EditSettings, sampling: options.S
     if sampling.num_images > 1:
         raise ConfigError(
             f"{sampling.num_images} pictures were requested, and nothing of this edit is random: "
-            "all would be the same. Say how much of them may differ, as in --variation 0.8."
+            "all would be the same. Let them differ with --variation 0.8."
         )
     if sampling.seed is not None:
         console.warn("--seed has no effect: nothing of this edit is random without --variation.")
@@ -262,7 +262,7 @@ def plan_targets(
     """Name the files of `count` pictures, each with its strip; see `console.plan_outputs`.
 
     Raises:
-        ConfigError: One place would have to hold two things.
+        ConfigError: One file would hold two things.
         InputError: A file exists or cannot be written.
     """
     from swiftpie.imageio.images import check_image_target

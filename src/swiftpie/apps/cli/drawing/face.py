@@ -1,4 +1,4 @@
-"""`swiftpie face`: a photograph of a person and a sentence to new pictures."""
+"""`swiftpie face`: draw the person of a photograph into new scenes."""
 
 from collections import Counter
 from dataclasses import replace
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from swiftpie.faces.face import FaceEncoder, FaceEncoders
 
 NO_JUDGE = (
-    "No identity score: it takes a second face encoder, one that the generator did not use, and "
-    "only one is here. Give its files with --judge-models."
+    "No identity score: it needs a second face encoder, which the generator did not use, and only "
+    "one is installed here. Give its files with --judge-models."
 )
 PUBLISHED_WITH = "insightface"
 LOADED = (*options.DRAWING, "lora_scale", "face_version")
@@ -134,7 +134,7 @@ def face(
         console.write_outputs(drawn, metadata=origin, force=output.force)
         scores = _scores(encoders.judge, chosen, result.images)
         for target, one, identity in zip(own, result.seeds, scores, strict=True):
-            console.tell_written(target, one, more=_spell(judge, identity))
+            console.report_written(target, one, more=_spell(judge, identity))
             found_in = {"path": target.picture, "seed": one, "prompt": words}
             rows.append({**found_in, "identity": identity})
         timings.update(result.timings_ms)
@@ -149,7 +149,7 @@ def face(
             judge=judge,
             notes=list(chosen.notes),
             branches=list(result.branches),
-            **console.asked_of(
+            **console.request_facts(
                 preset.name, strengths, result.images[0], prompt=prompt, style=style.value
             ),
         )
@@ -158,13 +158,13 @@ def face(
 def open_face_encoders(
     settings: FaceSettings, loading: LoadOptions
 ) -> "tuple[FaceEncoders, Needs]":
-    """Open the encoder and the judge, fetched if they may be, and tell if there is no judge.
+    """Open the encoder and the judge, downloading them if allowed; report a missing judge.
 
-    Who is asked about their files is asked about those of all networks at once: also return what is
-    needed for these, to fetch when a face was found. It is nothing if nobody had to be asked yet.
+    One question covers the files of encoders and of the networks. The second value is what the
+    networks need, to be downloaded once a face is found; it is empty if there was no question.
 
     Raises:
-        ConfigError: Something is missing, and nobody can be asked.
+        ConfigError: Files are missing and there is no terminal to ask on.
     """
     from swiftpie.backbones.acquire.download import Needs
     from swiftpie.backbones.acquire.face_files import fetched, plan_faces, with_files
@@ -182,15 +182,15 @@ def open_face_encoders(
 
 
 def warn_of_strange_vectors(session: "Session", encoder: "FaceEncoder") -> None:
-    """Tell that an adapter may have been trained with the vectors of another encoder."""
+    """Warn that an adapter may have been trained with the vectors of another encoder."""
     from swiftpie.models.vision import FaceIdentityEncoder
 
     reads_vectors = isinstance(session.components.image_encoder, FaceIdentityEncoder)
     if reads_vectors and encoder.name != PUBLISHED_WITH:
         console.say(
-            f"This adapter reads face vectors, and understands only those of the encoder that it "
-            f"was trained with: {PUBLISHED_WITH} for the published FaceID files. Those of "
-            f"{encoder.name} show it a stranger, unless it was trained with them."
+            f"This adapter reads face vectors of the encoder that it was trained with: "
+            f"{PUBLISHED_WITH} for the published FaceID files. With vectors of {encoder.name} it "
+            "draws another person, unless it was trained with them."
         )
 
 

@@ -23,7 +23,7 @@ READABLE = {True: "yes", False: "no", None: "only the preset's networks can tell
 
 
 class CutoutForm(StrEnum):
-    """What a cut-out is written as."""
+    """Forms in which a cut-out is written."""
 
     FRAME = "frame"
     RGBA = "rgba"
@@ -78,7 +78,7 @@ def inspect(
     file: Annotated[Path, typer.Argument(help="An identity file.", show_default=False)],
     as_json: options.AsJson = False,
 ) -> None:
-    """Tell what an identity file holds and whether it can be used here."""
+    """Describe an identity file, and whether it can be used here."""
     from swiftpie.pipelines.identity import FORMAT, read_identity_header
 
     header = read_identity_header(file)
@@ -102,9 +102,9 @@ def inspect(
 
 
 def _is_readable(header: "IdentityFile") -> bool | None:
-    """Whether the networks in the package wrote a file; None where they are not in the package.
+    """Whether packaged networks wrote a file; None if its networks are not in the package.
 
-    A file may name any networks, so none are loaded or fetched for its sake.
+    A file may name any networks, so this loads and downloads none.
     """
     from swiftpie.backbones.components import FAMILIES
 
@@ -134,8 +134,8 @@ def cutout(
     to: Annotated[
         CutoutForm,
         typer.Option(
-            help="The frame that the encoders see; or, as large as the picture, the picture with "
-            "transparency around the subject, or the mask alone, white where the subject is."
+            help="frame is what the encoders see. At the size of the picture, rgba is the picture "
+            "with transparency around the subject, and mask is white where the subject is."
         ),
     ] = CutoutForm.FRAME,
     cutouts: options.Cutouts = None,
@@ -143,9 +143,9 @@ def cutout(
     as_json: options.AsJson = False,
     force: options.Force = False,
 ) -> None:
-    """Show what the encoders will see of a picture: the subject alone, centred, on grey.
+    """Show what the encoders see of a picture: the subject alone, centred, on grey.
 
-    Or cut the subject out at full size, to look at, to correct and to give back.
+    With --to rgba or mask, cut the subject out at full size, to correct it and use it again.
     """
     from swiftpie.imageio.images import (
         check_image_target,
@@ -200,14 +200,14 @@ def _check_transparency(out: Path, form: CutoutForm) -> None:
 def library(
     *,
     query: Annotated[
-        str, typer.Argument(help="A word; by default all names.", show_default=False)
+        str, typer.Argument(help="A word; by default all names are listed.", show_default=False)
     ] = "",
     as_json: options.AsJson = False,
 ) -> None:
-    """List the subjects that need no picture, or whom a word means and who is near."""
+    """List the subjects that you can draw by name, or those that a word matches."""
     known = packaged()
     if query:
-        known.find(query)  # complains, and offers what is near
+        known.find(query)  # raises, with similar names
     found = [known.entry(name) for name in known.matching(query)]
     if as_json:
         print_json([{"name": one.name, "words": one.words} for one in found])

@@ -1,4 +1,4 @@
-"""`swiftpie insert`, `remove` and `replace`: subjects into photographs and out of them."""
+"""`swiftpie insert`, `remove` and `replace`: put subjects into photographs, or take them out."""
 
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated, NamedTuple
@@ -38,7 +38,7 @@ Newcomer = Annotated[
     str,
     typer.Argument(
         metavar="SUBJECT",
-        help="A picture of the subject, PICTURE or PICTURE:MASK, or an identity file, or a name of "
+        help="A picture of the subject (PICTURE or PICTURE:MASK), an identity file, or a name from "
         "`swiftpie library`; - reads standard input.",
         show_default=False,
     ),
@@ -56,8 +56,8 @@ PointTexts = Annotated[
     typer.Option(
         "--point",
         metavar="X,Y",
-        help="A place on the thing that goes, whose outline and shadow are then found, with --box "
-        "only inside of it; repeat for more, or write not:X,Y for what stays. A --box alone goes "
+        help="A point on the thing to remove; its outline and shadow are found, inside --box if "
+        "you give one. Repeat for more points; not:X,Y marks what stays. A --box alone is removed "
         "as a whole.",
         show_default=False,
     ),
@@ -66,14 +66,14 @@ app = typer.Typer()
 
 
 class Change(NamedTuple):
-    """What a photograph is asked for, checked, before anything is loaded."""
+    """The change of a photograph, checked before anything is loaded."""
 
     photo: str | bytes  # a path, or what standard input held
-    subject: list[SubjectPictures]  # who comes; nobody if there are none
+    subject: list[SubjectPictures]  # pictures of the new subject; may be empty
     prompt: str = ""
-    box: "Box | None" = None  # where who comes stands; None: where something goes, or proposed
+    box: "Box | None" = None  # place of the new subject; None: where something goes, or proposed
     view: "View | None" = None
-    gone: "str | Box | Search | None" = None  # a file, a box, what to look for; None: nothing goes
+    gone: "str | Box | Search | None" = None  # a file, a box, or a search; None: nothing goes
 
 
 @app.command(
@@ -97,7 +97,7 @@ def insert(
     sampling: options.Seeds,
     loading: Loading,
 ) -> None:
-    """Put SUBJECT into PHOTO, in its light and at its size; without a box a place is proposed."""
+    """Put SUBJECT into PHOTO, in its light and at its size; without --box, a place is proposed."""
     from swiftpie.masks import parse_box
 
     change = Change(
@@ -127,7 +127,7 @@ def remove(
     sampling: options.Seeds,
     loading: Loading,
 ) -> None:
-    """Take what a mask or a box covers, or the thing at a point, out of PHOTO."""
+    """Remove from PHOTO what a mask or a box covers, or the thing at a point."""
     change = Change(read_picture(photo), [], gone=_what_goes(mask, box, points))
     _carry_out(change, output, sampling, loading)
 
@@ -152,7 +152,7 @@ def replace(
     sampling: options.Seeds,
     loading: Loading,
 ) -> None:
-    """Put SUBJECT in the place of what a mask or a box covers, or of the thing at a point."""
+    """Replace what a mask or a box covers, or the thing at a point, by SUBJECT."""
     change = Change(
         read_picture(photo),
         _read_subject(subject, cutouts),
@@ -174,13 +174,13 @@ def _what_goes(mask: str | None, box: str | None, points: list[str] | None) -> "
     if points:
         if mask is not None:
             raise ConfigError(
-                "--mask and --point came together. A mask says all that goes, and points look for "
-                "it. Leave one out."
+                "--mask and --point came together. A mask covers all that goes, and a point starts "
+                "a search for it. Leave one out."
             )
         return search_of(" ".join([*([] if box is None else [box]), *points]))
     if gone is None:
         raise ConfigError(
-            "Nothing says what shall go. A mask, a box or a point is needed. Write --mask FILE, "
+            "Nothing marks what to remove. A mask, a box or a point is needed. Write --mask FILE, "
             "white where it is, --box 0.1,0.5,0.3,0.8 or --point 0.2,0.65."
         )
     return gone
@@ -201,7 +201,7 @@ def _carry_out(
         result = draw_change(session, change, seed)
         origin = origin_of_repainting(preset.name, result, prompt=change.prompt)
         write_result(*(result, change.photo, target, strip), metadata=origin, force=output.force)
-        console.tell_written(target, seed)
+        console.report_written(target, seed)
         files = {"path": target.picture, "region": target.mask, "strip": strip}
         rows.append({**files, **named_facts(result.named), "seed": seed})
         timings.update(result.timings_ms)
@@ -217,7 +217,7 @@ def draw_change(session: "Session", change: Change, seed: int) -> "EditResult":
     """Return the photograph after a change."""
     photo, prompt = change.photo, change.prompt
     if not change.subject:
-        assert change.gone is not None, "somebody comes, or something goes"
+        assert change.gone is not None, "a subject comes, or something goes"
         return session.remove(photo, mask=change.gone, seed=seed)
     identity = encode_subjects(session, change.subject)
     if change.gone is not None:

@@ -1,4 +1,4 @@
-"""`swiftpie personalize`: pictures of a subject and a sentence to new pictures."""
+"""`swiftpie personalize`: draw a subject from its pictures into new scenes."""
 
 import time
 from collections import Counter
@@ -40,12 +40,12 @@ if TYPE_CHECKING:
     from swiftpie.validation import Box
 
 ByName = Mapping[str, "tuple[Named, ...]"]
-"""Those of the library whom each prompt names."""
+"""Subjects of the library that each prompt names."""
 Also = Annotated[
     list[str] | None,
     typer.Option(
         metavar="SUBJECT[:MASK]",
-        help="Another subject in the same picture; repeat for more. Each takes the next --box.",
+        help="Another subject in the same picture; may be repeated. Each takes the next --box.",
         show_default=False,
     ),
 ]
@@ -53,7 +53,7 @@ Request = Annotated[dict[str, Any], options.Fields(PersonalizeRequest, without=(
 SaveSubjectMask = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Also write where the subject was drawn.")
 ]
-READ = ("size_px", "mask", "detail_mask")  # options of the request that stand for other values
+READ = ("size_px", "mask", "detail_mask")  # options of the request that are converted first
 
 app = typer.Typer()
 
@@ -89,13 +89,13 @@ def personalize(
 ) -> None:
     """Draw the subject into the scene that PROMPT describes.
 
-    Whom PROMPT names and no picture shows comes from the library, see `swiftpie library`.
+    Subjects that PROMPT names and no picture shows come from the library; see `swiftpie library`.
 
-    The subject is found by transparency, or else by a network that warns where it is not sure.
+    Transparency, or else a network, finds the subject in its picture, with a warning in doubt.
 
-    Where it is wrong, say where the subject is with --cutout, or give PICTURE:MASK.
+    If the cut-out is wrong, mark the subject with --cutout, or give PICTURE:MASK.
     """
-    # What can be refused is, before anything is loaded.
+    # Check everything before anything is loaded.
     seeds = sampling.seeds
     size, mask, detail_mask = (request.pop(name, None) for name in READ)
     prompts = read_prompts(prompt)
@@ -139,13 +139,13 @@ def personalize(
         drawn = zip(result.images, result.subject_masks, result.seeds, own, strict=True)
         console.write_outputs(drawn, metadata=origin, force=output.force)
         for target, one in zip(own, result.seeds, strict=True):
-            console.tell_written(target, one)
+            console.report_written(target, one)
             files = {"path": target.picture, "subject_mask": target.mask}
             told = {"prompt": words, **named_facts(result.named)}
             rows.append({**files, "seed": one, **told})
         timings.update(result.timings_ms)
     if output.as_json:
-        asked = console.asked_of(way.preset.name, way.scales, result.images[0], prompt=prompt)
+        asked = console.request_facts(way.preset.name, way.scales, result.images[0], prompt=prompt)
         asked["engine"] = way.engine
         asked |= result.origin
         asked["branches"] = list(result.branches)
@@ -154,7 +154,7 @@ def personalize(
 
 
 class _Way(NamedTuple):
-    """What draws, and with which strengths."""
+    """A function that draws, with its preset and strengths."""
 
     draw: Callable[..., "GenerationResult"]  # of a prompt, with seed, num_images and scales
     preset: Preset
@@ -164,7 +164,7 @@ class _Way(NamedTuple):
 
 
 def _is_light(loading: LoadOptions) -> bool:
-    """Whether nothing was chosen but what the package draws without PyTorch."""
+    """Whether the packaged graphs can draw this without PyTorch."""
     from swiftpie.engine.onnx.session import is_light
 
     chosen = {name: one for name, one in loading.items() if name not in {"preset", "engine", "yes"}}
@@ -174,10 +174,10 @@ def _is_light(loading: LoadOptions) -> bool:
 def _named_in(
     prompts: list[str], everyone: list[list[SubjectPictures]], preset: Preset
 ) -> "ByName":
-    """Return whom each prompt names besides those who are given, and tell so.
+    """Return the subjects of the library that each prompt names besides the given ones.
 
     Raises:
-        NobodyNamed: A prompt names nobody, and nobody is given.
+        NobodyNamed: A prompt names no subject, and none is given.
     """
     taught = words_taught_to(preset)
     names = ["" if one[0].named is None else one[0].named.word for one in everyone]
@@ -193,13 +193,13 @@ def _light_way(
     box: "Box | None",
     changes: Mapping[str, float],
 ) -> _Way | None:
-    """Return how one picture's subject is drawn without PyTorch, or None where that cannot be."""
+    """Return how one subject is drawn without PyTorch, or None if it cannot be."""
     from swiftpie.engine.onnx.draw import packaged
 
     if any(len(everyone) + len(one) != 1 for one in named.values()):
         return None
     if cutouts and (not everyone or everyone[0][0].named):
-        return None  # for who is of the library is cut out
+        return None  # subjects of the library are cut out already
     cutout = ("auto", *(cutouts or []))[-1]
     if len(cutouts or []) > 1 or cutout not in {"auto", "none"}:
         return None
@@ -236,7 +236,7 @@ def _usual_way(
     masks: tuple[str, str | None],
     request: Mapping[str, Any],
 ) -> _Way:
-    """Return how subjects are drawn by a session, where and as seen as `placed` says in order."""
+    """Return how a session draws the subjects at the boxes and views of `placed`, in order."""
     from swiftpie.pipelines.drawing.request import Subject
 
     session, load_ms = open_session(**loading)
@@ -253,7 +253,7 @@ def _usual_way(
         everybody = [*shown, *(session.named(one.word) for one in named[words])]
         subjects = [
             Subject(one, box=box, view=view, mask=region, detail_mask=limit)
-            for one, (box, view) in zip(everybody, placed, strict=False)  # others name fewer
+            for one, (box, view) in zip(everybody, placed, strict=False)  # other prompts name fewer
         ]
         return session.personalize(
             subjects, words, mask=source, detail_mask=limited, **request, **asked
@@ -264,7 +264,7 @@ def _usual_way(
 
 
 def _tell_idle_detail(session: "Session", scales: Mapping[str, float]) -> None:
-    """Warn of the one strength that `advise` cannot tell from a default of Python's."""
+    """Warn of an idle --detail-scale whose value equals the default, which `advise` skips."""
     from swiftpie.pipelines.advice import UNTOUCHED, why_no_detail
 
     components, asked = session.components, scales.get("detail_scale")
@@ -276,7 +276,7 @@ def _tell_idle_detail(session: "Session", scales: Mapping[str, float]) -> None:
 def _check_mask(target: Path | None, preset: Preset) -> None:
     if target is not None and Capability.LAYOUT not in preset.capabilities:
         raise CapabilityError(
-            f"--save-subject-mask was given, and preset {preset.name!r} does not tell where it "
+            f"--save-subject-mask was given, and preset {preset.name!r} does not report where it "
             "draws a subject. Leave it out, or choose a preset that can 'layout' (see `swiftpie "
             "presets`)."
         )
@@ -285,7 +285,7 @@ def _check_mask(target: Path | None, preset: Preset) -> None:
 def _parse_boxes(boxes: list[str], count: int, masks: tuple[str, str | None]) -> "list[Box | None]":
     if "box" in masks and not boxes:
         raise ConfigError(
-            "--mask box came without --box. The box is needed as the region. "
+            "--mask box came without --box. The box is the region. "
             "Add one, as in --box 0.2,0.4,0.8,0.9."
         )
     if len(boxes) > count or ("box" in masks and len(boxes) < count):
@@ -297,11 +297,11 @@ def _parse_boxes(boxes: list[str], count: int, masks: tuple[str, str | None]) ->
 
 
 def parse_views(views: list[str], count: int) -> "list[View | None]":
-    """Return the views of so many subjects, None where none is said.
+    """Return the views of `count` subjects, None without one.
 
     Raises:
-        ConfigError: One cannot be read, or there are too many.
-        InputError: One is out of range.
+        ConfigError: A view cannot be read, or there are too many.
+        InputError: A view is out of range.
     """
     from swiftpie.pipelines.drawing.request import check_view
 
@@ -331,8 +331,8 @@ def _read_mask(
         return MaskSource(mask), None
     if count > 1:
         raise ConfigError(
-            f"{flag} {mask} came with {count} subjects, and one file cannot tell them "
-            f"apart. Give each a --box, and {flag} box or inline."
+            f"{flag} {mask} came with {count} subjects, and one file cannot separate "
+            f"them. Give each a --box, and {flag} box or inline."
         )
     height, width = size
     return MaskSource.NONE, load_mask(mask, (width, height))

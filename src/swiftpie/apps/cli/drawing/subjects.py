@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 
 
 class SubjectPictures(NamedTuple):
-    """A picture that can be read and where its subject is; an identity file is a `Path`."""
+    """A readable picture and where its subject is; an identity file is a `Path`."""
 
     picture: str | Path | bytes
     mask: str | bytes | None
     cutout: str = "auto"  # how the subject is found without a mask
-    named: "Named | None" = None  # whose picture it is, if it is of the library
+    named: "Named | None" = None  # the subject of the library that it shows, if any
 
     @property
     def is_cut(self) -> bool:
-        """Whether nobody has to look for the subject in it."""
+        """Whether the subject is cut out already."""
         return self.named is not None or isinstance(self.picture, Path)
 
 
 def split_subject(text: str) -> tuple[str, str | None]:
-    """Take PICTURE:MASK apart; a name that exists as a whole is a picture, colons and all."""
+    """Split PICTURE:MASK; the name of an existing file is a picture, colons included."""
     if text == STREAM or is_file(text):
         return (text, None)
     places = [place for place, letter in enumerate(text) if letter == ":"]
@@ -43,12 +43,12 @@ def split_subject(text: str) -> tuple[str, str | None]:
 
 
 def read_subjects(texts: list[str]) -> list[SubjectPictures]:
-    """Take SUBJECT arguments apart and look at every header, so that mistakes show at once.
+    """Split SUBJECT arguments and read every header, so that mistakes show at once.
 
     Raises:
         ImageError: A picture or mask cannot be read.
         ConfigError: An identity file or a name came with anything else.
-        NobodyNamed: It is no file, and nearly a name of the library.
+        NobodyNamed: It is not a file, and close to a name of the library.
     """
     from swiftpie.imageio.files import is_safetensors
     from swiftpie.library import named_by, packaged
@@ -56,8 +56,8 @@ def read_subjects(texts: list[str]) -> list[SubjectPictures]:
     named = [who for one in texts if not is_file(one) and (who := named_by(one))]
     if named and len(texts) > 1:
         raise ConfigError(
-            f"The name {named[0].word!r} came with other pictures, and already is a whole subject. "
-            "Give it alone, or one more subject with --also."
+            f"The name {named[0].word!r} came with other pictures, and is a whole subject. "
+            "Give it alone, and further subjects with --also."
         )
     if named:
         return [SubjectPictures(packaged().picture(named[0].name), None, named=named[0])]
@@ -93,11 +93,11 @@ def encode_subjects(session: "Session", pictures: list[SubjectPictures]) -> "Ide
 def with_cutouts(
     subjects: list[list[SubjectPictures]], cutouts: list[str] | None
 ) -> list[list[SubjectPictures]]:
-    """Return the pictures of each subject with how they are cut out: one way for all, or one each.
+    """Return the pictures of each subject with their --cutout: one for all, or one each.
 
     Raises:
-        ConfigError: There are other numbers of both, or a way has no picture to act on.
-        InputError: A way cannot be read.
+        ConfigError: The numbers differ, or there is no picture to cut out.
+        InputError: A value cannot be read.
     """
     from swiftpie.models.cutout import parse_search
 
@@ -135,27 +135,27 @@ def _cut_as(picture: SubjectPictures, way: str) -> SubjectPictures:
     from swiftpie.models.cutout import parse_search
 
     if picture.mask is not None:
-        return picture  # it answers the question for its own picture
+        return picture  # its own mask wins
     search = parse_search(way)
     if search is None:
         return picture._replace(mask=read_picture(way))
     if search.way is Way.REMBG:
-        rembg.locate(search.model)  # a mistake shows before a model is loaded
+        rembg.locate(search.model)  # reports a mistake before a model is loaded
     return picture._replace(cutout=way)
 
 
 def named_facts(named: "Sequence[Named]") -> dict[str, Any]:
-    """Return who in a picture is of the library, as JSON has it; nothing if nobody is."""
+    """Return the subjects of the library in a picture, for JSON; nothing without any."""
     return {"named": [one._asdict() for one in named]} if named else {}
 
 
 def cutout_facts(cutouts: "tuple[tuple[Cutout, ...], ...]") -> list[list[dict[str, Any]]]:
-    """Return how the pictures of each subject were cut out, as JSON has it."""
+    """Return how the pictures of each subject were cut out, for JSON."""
     return [[one._asdict() for one in pictures] for pictures in cutouts]
 
 
 def read_picture(name: str) -> str | bytes:
-    """Return what standard input holds for `-`, any other name itself, if it is a picture."""
+    """Return the content of standard input for `-`, else the name; check that it is a picture."""
     from swiftpie.imageio.files import open_image, read_bytes
 
     given = read_bytes(sys.stdin.buffer) if name == STREAM else name

@@ -26,7 +26,7 @@ export_app = typer.Typer(
 app.add_typer(export_app)
 
 CHOSEN = tuple(name for name in options.DRAWING if name not in {"dtype", "device", "engine"})
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make.", show_default=False)]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="New folder.", show_default=False)]
 Loading = Annotated[LoadOptions, options.Fields(LoadOptions, CHOSEN)]
 
 
@@ -74,10 +74,10 @@ def prepare(
     size: options.SizeText = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Export, calibrate and compile now, so that no later picture or edit waits for it.
+    """Export, calibrate and compile now, so that later pictures and edits do not wait for it.
 
-    Sizes are fixed: a later picture has the same --size, subjects and references, one of each
-    here, and what is loaded and the engine are given in the same way.
+    Sizes are fixed: later pictures need the same --size, model and engine, and one subject with
+    one reference.
     """
     size_px = None if size is None else parse_size(size)
     loading, _ = resolved(loading)
@@ -87,11 +87,11 @@ def prepare(
         console.print_json({"load_s": round(load_ms / 1000, 2), "seconds": seconds})
         return
     told = ", ".join(f"{stage} {spent:g} s" for stage, spent in seconds.items())
-    console.say(f"The engine is ready for this model: {told}. Later calls like these do not wait.")
+    console.say(f"The engine is ready for this model: {told}. Later calls like it do not wait.")
 
 
 def _prepared(session: "Session", size_px: tuple[int, int] | None) -> dict[str, float]:
-    """Return how many seconds each stage took, which a bar tells meanwhile."""
+    """Prepare with a progress bar; return the seconds of each stage."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -120,7 +120,7 @@ def _prepared(session: "Session", size_px: tuple[int, int] | None) -> dict[str, 
 )
 @options.with_fields
 def onnx(*, folder: Folder, loading: Loading, size: options.SizeText = None) -> None:
-    """Write graphs of ONNX that share one file of weights, and compare a picture."""
+    """Write ONNX graphs that share one file of weights, and compare a picture."""
     _export("onnxruntime", folder, loading, size)
 
 
@@ -132,7 +132,7 @@ def onnx(*, folder: Folder, loading: Loading, size: options.SizeText = None) -> 
 )
 @options.with_fields
 def openvino(*, folder: Folder, loading: Loading, size: options.SizeText = None) -> None:
-    """Write graphs of OpenVINO, and compare a picture."""
+    """Write OpenVINO graphs, and compare a picture."""
     _export("openvino", folder, loading, size)
 
 
@@ -140,7 +140,7 @@ def _export(runtime: str, folder: Path, loading: LoadOptions, size: str | None) 
     from swiftpie.imageio.files import atomic_folder
 
     if folder.exists():
-        raise InputError(f"'{folder}' exists. The name of a new folder is needed. Give another.")
+        raise InputError(f"'{folder}' exists already. Give the name of a new folder.")
     size_px = None if size is None else parse_size(size)
     loading, known = resolved(loading)
     loading = {**loading, "device": "cpu"}
@@ -156,6 +156,6 @@ def _export(runtime: str, folder: Path, loading: LoadOptions, size: str | None) 
         alike = check(components, new, runtime=runtime)
         size_mib = sum(one.stat().st_size for one in new.iterdir()) / 2**20
     console.say(
-        f"wrote {folder} ({', '.join(sheet.graphs)}; {size_mib:.1f} MiB; a picture by {runtime} is "
-        f"{alike:.1f} dB alike)"
+        f"wrote {folder} ({', '.join(sheet.graphs)}; {size_mib:.1f} MiB; PSNR to PyTorch's "
+        f"picture with {runtime}: {alike:.1f} dB)"
     )
