@@ -1,7 +1,7 @@
-"""Jobs: one picture each, made of lines, tables or folders that people wrote, and checked.
+"""Jobs, one picture each: read from rows of a list, and checked before anything is loaded.
 
-What a line may say are the fields of the library's own values, called as the options of the command
-line are. Nothing here is drawn, and no network is loaded.
+A row has the options that requests, scales and settings declare, by the names that they have on the
+command line.
 """
 
 import functools
@@ -55,14 +55,14 @@ DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.I)  # no names 
 
 
 class Model(NamedTuple):
-    """What draws a job."""
+    """The recipe or preset that draws a job."""
 
     recipe: str | None = None
     preset: str | None = None
 
     @property
     def known(self) -> Preset:
-        """The preset that it is about.
+        """Its preset.
 
         Raises:
             ConfigError: There is no such preset or recipe.
@@ -75,20 +75,20 @@ DEFAULT_MODEL = Model()
 
 @dataclass(frozen=True, kw_only=True)
 class JobSubject:
-    """A subject as files have it; the rest are fields of `Subject`."""
+    """A subject as files, with the other fields of its `Subject`."""
 
     pictures: tuple[str, ...] = ()  # or one identity file
-    cutouts: tuple[str, ...] = ("auto",)  # one for all or one each, a file among them is a mask
-    word: str = ""  # names who is of the library instead
+    cutouts: tuple[str, ...] = ("auto",)  # one for all, or one each; a file is a mask
+    word: str = ""  # instead, a subject of the library
     shown: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One picture. Names of files are as they were written, below the folder of all jobs."""
+    """One picture. Names of files are relative to the folder of all jobs."""
 
-    id: str  # what its file is called, without the suffix
-    place: str  # where it was written
+    id: str  # name of its file, without the suffix
+    place: str  # file and line of its row
     prompt: str
     seed: int
     model: Model = DEFAULT_MODEL
@@ -103,9 +103,9 @@ class Job:
     settings: Mapping[str, Any] = field(default_factory=dict)  # fields of `EditSettings`
 
     def spec(self) -> dict[str, Any]:
-        """Return what decides about the picture, as JSON has it, without what is not said."""
-        told = asdict(replace(self, id="", place=""), dict_factory=_without_empty)
-        return dict(json.loads(json.dumps(told)))
+        """Return what decides about the picture, as JSON, without empty values."""
+        values = asdict(replace(self, id="", place=""), dict_factory=_without_empty)
+        return dict(json.loads(json.dumps(values)))
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -118,7 +118,7 @@ class Job:
 
 
 class RefusedJob(NamedTuple):
-    """A line that cannot be drawn."""
+    """A row that cannot be drawn, and the reason."""
 
     place: str
     reason: str
@@ -132,9 +132,9 @@ class InputFile(NamedTuple):
 
 
 class Jobs(NamedTuple):
-    """All that was asked for."""
+    """All jobs of a run."""
 
-    root: Path  # where names of files begin
+    root: Path  # folder of relative names
     jobs: tuple[Job, ...]
     refused: tuple[RefusedJob, ...]
     files: Mapping[str, InputFile]  # that they read
@@ -142,7 +142,7 @@ class Jobs(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class JobDefaults:
-    """What holds for jobs that do not say it themselves."""
+    """Defaults of jobs that name no seed or no model."""
 
     seeds: tuple[int, ...] = (0,)
     model: Model = DEFAULT_MODEL
@@ -191,7 +191,7 @@ EDIT_FIELDS = (
 
 
 def collect(asked: Iterable[JobRow], *, root: Path, defaults: JobDefaults) -> Jobs:
-    """Return a job for every picture that is asked for, each checked, as are all its files.
+    """Return a checked job for every picture of the rows; all their files are checked too.
 
     Raises:
         ConfigError: There are too many.
@@ -211,14 +211,14 @@ def collect(asked: Iterable[JobRow], *, root: Path, defaults: JobDefaults) -> Jo
             refused.append(RefusedJob(place, str(error)))
         if len(jobs) + len(refused) > MAX_JOBS:
             raise ConfigError(
-                f"More than {MAX_JOBS} jobs were asked for. A run takes at most so many. Split "
-                "them among several runs, each with a folder of its own."
+                f"More than {MAX_JOBS} jobs are more than one run takes. Split "
+                "them among several runs, each with its own folder."
             )
     return Jobs(root, tuple(jobs.values()), tuple(refused), inputs.seen)
 
 
 def is_mask_file(cutout: str) -> bool:
-    """Whether what says how a subject is cut out is a file, white where the subject is."""
+    """Whether a value of `cutout` is a mask file, white where the subject is."""
     return parse_search(cutout) is None
 
 
@@ -266,10 +266,10 @@ def _check_names(row: Mapping[str, object], *, is_edit: bool) -> None:
     for name in row:
         if name in others and name not in known:
             kind = "without an image to edit" if is_edit else "that edit an image"
-            raise ConfigError(f"{name!r} has a meaning only in jobs {kind}. Leave it out.")
+            raise ConfigError(f"{name!r} applies only to jobs {kind}. Leave it out.")
     _check_known(row, known)
     if row.get("prompt") in (None, ""):
-        raise ConfigError("It has no 'prompt'. Say what the picture shows.")
+        raise ConfigError("It has no 'prompt'. Describe the picture.")
 
 
 def _check_known(row: Mapping[str, object], known: tuple[str, ...]) -> None:
@@ -310,13 +310,15 @@ def _subjects_of(
         if not own.subject:
             if placed:
                 raise ConfigError(
-                    f"{next(iter(placed))!r} came without a 'subject', and belongs to one. Give "
+                    f"{next(iter(placed))!r} belongs to a 'subject', and there is none. Give "
                     "its pictures, or leave it out."
                 )
-            return ()  # whom the prompt names
+            return ()  # the subjects that the prompt names
         return (_subject(own.subject, own.cutout, placed, root),)
     if not isinstance(several, list) or not all(isinstance(one, dict) for one in several):
-        raise ConfigError('\'subjects\' is no list of objects. Write [{"pictures": "dog.jpg"}, …].')
+        raise ConfigError(
+            '\'subjects\' is not a list of objects. Write [{"pictures": "dog.jpg"}, …].'
+        )
     if idle := [name for name in ("cutout", *_PLACES) if name in row]:
         raise ConfigError(f"{idle[0]!r} came with 'subjects'. Give each subject its own.")
     found = []
@@ -342,7 +344,7 @@ def _subject(
         if not _is_there(root / one) and (who := named_by(one)):
             if len(named) > 1 or cutouts != ("auto",):
                 raise ConfigError(
-                    f"{who.word!r} is of the library, which is a whole subject, cut out already. "
+                    f"{who.word!r} names a subject of the library, which is cut out already. "
                     "Give it alone."
                 )
             return JobSubject(word=who.word, shown={"name": who.word, **shown})
@@ -365,7 +367,7 @@ def _is_there(path: Path) -> bool:
     try:
         return path.exists()
     except (OSError, ValueError):
-        return False  # the name cannot exist; reading it will say why
+        return False  # such a name cannot exist; reading it says why
 
 
 def _without_empty(pairs: Iterable[tuple[str, object]]) -> dict[str, object]:
@@ -373,7 +375,7 @@ def _without_empty(pairs: Iterable[tuple[str, object]]) -> dict[str, object]:
 
 
 def _name_of(job: Job) -> str:
-    """Return a name that people can read, and that no other job has."""
+    """Return a readable name that no other job has."""
     digest = hashlib.sha256(json.dumps(job.spec(), sort_keys=True).encode()).hexdigest()
     told = [one.word or one.pictures[0] for one in job.subjects]
     shown = told if job.image is None else [job.image]
@@ -389,7 +391,7 @@ def _slug(text: str, letters: int) -> str:
 def _duplicate(job: Job, other: Job) -> str:
     if job.spec() == other.spec():
         return (
-            f"It asks for the same picture as {other.place} (seed {job.seed}). Leave it out, or "
+            f"It draws the same picture as {other.place} (seed {job.seed}). Leave it out, or "
             "give it another seed."
         )
     return f"Its id {job.id!r} is that of {other.place}. Each job needs its own. Choose another."
@@ -399,7 +401,7 @@ def _duplicate(job: Job, other: Job) -> str:
 
 
 class _Inputs:
-    """Looks at each file once, however many jobs read it."""
+    """Checks each file once, however many jobs read it."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -411,7 +413,7 @@ class _Inputs:
         return is_safetensors(self._root / name)
 
     def look(self, name: str) -> None:
-        """Look at a picture or an identity file.
+        """Check a picture or an identity file.
 
         Raises:
             SwiftPieError: It cannot be used.
@@ -432,7 +434,7 @@ class _Inputs:
         except SwiftPieError as error:
             self._errors[name] = error
             raise
-        except OSError as error:  # gone since
+        except OSError as error:  # deleted since
             self._errors[name] = ImageError(f"'{name}' cannot be read ({error.strerror}).")
             raise self._errors[name] from error
 
@@ -465,7 +467,7 @@ def _check(job: Job, inputs: _Inputs) -> None:
         inputs.look(name)
     if job.image is None:
         names = [one.shown.get("name", "") for one in job.subjects]
-        newcomers(job.prompt, words_taught_to(preset), given=names)  # complains if that is nobody
+        newcomers(job.prompt, words_taught_to(preset), given=names)  # raises without a subject
 
 
 def _check_id(name: str) -> None:
@@ -473,7 +475,7 @@ def _check_id(name: str) -> None:
     fits = ID.fullmatch(name) and not is_ours and len(name.encode()) <= MAX_ID_BYTES
     if not fits or DEVICES.fullmatch(name) or name.endswith((".", " ")) or ".." in name:
         raise ConfigError(
-            f"The id {short_reason(name)!r} cannot be the name of a file everywhere. Letters, "
+            f"The id {short_reason(name)!r} is not a file name on every system. Letters, "
             f"digits and any of . , - _ + = @ ( ) are needed, at most {MAX_ID_BYTES} bytes."
         )
 
@@ -502,9 +504,9 @@ def _check_subject(subject: JobSubject, inputs: _Inputs) -> None:
 def _check_masks(job: Job) -> None:
     if job.image is not None:
         if job.box is not None and job.mask != MaskSource.NONE:
-            raise ConfigError("'mask' and 'box' came together. One place is needed.")
+            raise ConfigError("'mask' and 'box' came together. Give one of them.")
         if job.mask != MaskSource.NONE and job.mask in {*MaskSource}:
-            raise ConfigError(f"The mask of an edit is a file, and {job.mask!r} is none.")
+            raise ConfigError(f"The mask of an edit is a file, and {job.mask!r} is not.")
         return
     for mask in (job.mask, job.detail_mask):
         if mask == MaskSource.BOX and any(not one.shown.get("box") for one in job.subjects):
@@ -512,7 +514,7 @@ def _check_masks(job: Job) -> None:
         if mask is not None and mask not in {*MaskSource} and len(job.subjects) > 1:
             raise ConfigError(
                 f"The mask {mask!r} came with {len(job.subjects)} subjects, and one file cannot "
-                "tell them apart. Give each a box, and the mask 'box' or 'inline'."
+                "separate them. Give each a box, and the mask 'box' or 'inline'."
             )
 
 
