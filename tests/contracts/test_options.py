@@ -9,7 +9,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from swiftpie import EditRequest, EditSettings, PersonalizeRequest, Scales, Subject, options_of
-from swiftpie.apps.batch.jobs import row_fields
+from swiftpie.apps.batch.rows import row_fields
 from swiftpie.apps.cli.options import Fields, with_fields
 from swiftpie.apps.serve.schemas import WithOptions, controls, with_options
 from swiftpie.config import Option, Surface, read_options

@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 
 from swiftpie.apps.batch.draw import Work
-from swiftpie.apps.batch.jobs import DEFAULT_MODEL, JobDefaults, collect
+from swiftpie.apps.batch.jobs import DEFAULT_MODEL
 from swiftpie.apps.batch.lists import read_lines
+from swiftpie.apps.batch.rows import JobDefaults, collect
 from swiftpie.apps.batch.run import draw, open_run
 from swiftpie.imageio.images import sample_pictures
 

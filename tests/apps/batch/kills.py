@@ -16,9 +16,10 @@ import torch
 
 import swiftpie
 from swiftpie.apps.batch.draw import Work
-from swiftpie.apps.batch.jobs import DEFAULT_MODEL, JobDefaults, collect
+from swiftpie.apps.batch.folder import REPORT
+from swiftpie.apps.batch.jobs import DEFAULT_MODEL
 from swiftpie.apps.batch.lists import grid
-from swiftpie.apps.batch.report import REPORT
+from swiftpie.apps.batch.rows import JobDefaults, collect
 from swiftpie.apps.batch.run import draw, open_run
 from swiftpie.imageio.files import TEMPORARY
 from swiftpie.imageio.images import sample_pictures

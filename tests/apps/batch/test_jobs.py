@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from swiftpie.apps.batch.jobs import DRAWING_FIELDS, EDIT_FIELDS, MAX_ID_BYTES, Model
+from swiftpie.apps.batch.jobs import MAX_ID_BYTES, Model
+from swiftpie.apps.batch.rows import DRAWING_FIELDS, EDIT_FIELDS
 from swiftpie.pipelines.drawing.settings import EditMode, Scales
 
 DOG = {"subject": "dog.webp", "prompt": "a dog on a beach"}

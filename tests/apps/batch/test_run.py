@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import swiftpie
-from swiftpie.apps.batch.report import REPORT
+from swiftpie.apps.batch.folder import REPORT
 from swiftpie.apps.batch.run import draw, open_run, stopping
 from swiftpie.errors import ConfigError
 from tests.apps.batch.conftest import SMALL

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from swiftpie.apps.batch.report import REPORT
+from swiftpie.apps.batch.folder import REPORT
 
 SIDE = "64x64"
 

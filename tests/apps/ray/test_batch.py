@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 import swiftpie
-from swiftpie.apps.batch.report import read_done
+from swiftpie.apps.batch.folder import read_done
 from swiftpie.apps.batch.run import open_run
 from swiftpie.apps.ray import batch as on_ray
 from swiftpie.errors import MissingExtra

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from swiftpie.apps.batch.jobs import Job, JobSubject, Model, is_mask_file
-from swiftpie.apps.batch.plan import Batch
-from swiftpie.apps.batch.report import DONE, FAILED, Outcome
+from swiftpie.apps.batch.folder import DONE, FAILED, Outcome
+from swiftpie.apps.batch.jobs import Batch, Job, JobSubject, Model, is_mask_file
 from swiftpie.engine.origin import origin_of_drawing, origin_of_edit
 from swiftpie.engine.session import Session, draw_apart, load
 from swiftpie.errors import InputError, SwiftPieError, short_reason

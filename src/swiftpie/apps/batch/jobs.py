@@ -1,52 +1,35 @@
-"""Jobs, one picture each: read from rows of a list, and checked before anything is loaded.
+"""Jobs, one picture each: what they hold, their checks before anything is loaded, and batches.
 
-A row has the options that requests, scales and settings declare, by the names that they have on the
-command line.
+Pictures drawn in one pass differ from pictures drawn alone by at most one level of 255. Passes are
+therefore formed from all jobs, not from those that are left, so that an interrupted run draws the
+same bits as an undisturbed one.
 """
 
 import functools
 import hashlib
-import itertools
 import json
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from swiftpie.apps.batch.lists import PICTURES, JobRow, read_prompts, read_seeds
-from swiftpie.apps.batch.report import SHEET
 from swiftpie.backbones.components import cells_of
 from swiftpie.backbones.preset import Preset
 from swiftpie.backbones.resolve import settle
-from swiftpie.config import Surface, options_of, read_fields, read_options
 from swiftpie.engine.origin import check_texts
-from swiftpie.errors import (
-    ConfigError,
-    ImageError,
-    InputError,
-    SwiftPieError,
-    did_you_mean,
-    short_reason,
-)
+from swiftpie.errors import ConfigError, ImageError, InputError, SwiftPieError, short_reason
 from swiftpie.imageio.cutout import Way
 from swiftpie.imageio.files import is_safetensors, open_image
-from swiftpie.library import named_by
 from swiftpie.models import rembg
 from swiftpie.models.cutout import parse_search
-from swiftpie.pipelines.drawing.request import (
-    MAX_SUBJECTS,
-    EditRequest,
-    PersonalizeRequest,
-    Subject,
-    check_view,
-)
+from swiftpie.pipelines.drawing.request import MAX_SUBJECTS, check_view
 from swiftpie.pipelines.drawing.settings import EditSettings, MaskSource, Scales
 from swiftpie.pipelines.identity import read_identity_header
 from swiftpie.pipelines.naming import newcomers, words_taught_to
-from swiftpie.validation import Box, check_box, check_prompts, check_seeds, check_text, parse_size
+from swiftpie.validation import Box, check_box, check_prompts, check_seeds, check_text
 
+SHEET = "contact-sheet"  # no job may have this id
 MAX_JOBS = 200_000
 MAX_ID_BYTES = 180  # a file system takes 255 for a name, with its suffix and while it is written
 MAX_PICTURES = 64  # of one subject
@@ -140,81 +123,16 @@ class Jobs(NamedTuple):
     files: Mapping[str, InputFile]  # that they read
 
 
-@dataclass(frozen=True, kw_only=True)
-class JobDefaults:
-    """Defaults of jobs that name no seed or no model."""
+class Batch(NamedTuple):
+    """Jobs of one model that are drawn in one pass."""
 
-    seeds: tuple[int, ...] = (0,)
-    model: Model = DEFAULT_MODEL
+    jobs: tuple[Job, ...]
+    wanted: frozenset[str]  # ids of those whose files are written
 
-
-@dataclass(frozen=True, kw_only=True)
-class _Row:
-    """What a line says beside the options of its request, its scales and its settings."""
-
-    id: str | None = None
-    seed: str | int | tuple[int, ...] | None = None
-    seeds: str | int | tuple[int, ...] | None = None
-    recipe: str | None = None
-    preset: str | None = None
-    image: str | None = None
-    subject: str | tuple[str, ...] = ()
-    cutout: str | tuple[str, ...] = "auto"
-
-
-@dataclass(frozen=True, kw_only=True)
-class _SubjectRow:
-    """What one of several subjects says beside the options of `Subject`."""
-
-    pictures: str | tuple[str, ...]
-    cutout: str | tuple[str, ...] = "auto"
-
-
-def row_fields(source: type) -> tuple[str, ...]:
-    """Return the names by which a line sets the options of a class; seeds are read apart."""
-    known = options_of(source, Surface.BATCH, without=_SEEDS)
-    return tuple(field.key for field in known.values())
-
-
-_SEEDS = ("seed", "seeds")
-_PLACES = ("box", "view")
-_SUBJECT = tuple(field.name for field in fields(_SubjectRow))
-_OWN = tuple(field.name for field in fields(_Row) if field.name != "image")
-DRAWING_FIELDS = (
-    *(*row_fields(PersonalizeRequest), *_OWN, "subjects", *_PLACES),
-    *row_fields(Scales),
-)
-EDIT_FIELDS = (
-    *(*row_fields(EditRequest), "image", *_OWN, "box"),
-    *(*row_fields(Scales), *row_fields(EditSettings)),
-)
-
-
-def collect(asked: Iterable[JobRow], *, root: Path, defaults: JobDefaults) -> Jobs:
-    """Return a checked job for every picture of the rows; all their files are checked too.
-
-    Raises:
-        ConfigError: There are too many.
-    """
-    inputs, jobs, refused = _Inputs(root), dict[str, Job](), list[RefusedJob]()
-    for place, row, is_text in asked:
-        try:
-            if isinstance(row, Exception):
-                raise row
-            for job in _read(row, place=place, is_text=is_text, root=root, defaults=defaults):
-                key = job.id.casefold()  # as some file systems tell names apart
-                if (other := jobs.get(key)) is not None:
-                    raise ConfigError(_duplicate(job, other))
-                _check(job, inputs)
-                jobs[key] = job
-        except SwiftPieError as error:
-            refused.append(RefusedJob(place, str(error)))
-        if len(jobs) + len(refused) > MAX_JOBS:
-            raise ConfigError(
-                f"More than {MAX_JOBS} jobs are more than one run takes. Split "
-                "them among several runs, each with its own folder."
-            )
-    return Jobs(root, tuple(jobs.values()), tuple(refused), inputs.seen)
+    @property
+    def model(self) -> Model:
+        """The model that draws them."""
+        return self.jobs[0].model
 
 
 def is_mask_file(cutout: str) -> bool:
@@ -222,185 +140,11 @@ def is_mask_file(cutout: str) -> bool:
     return parse_search(cutout) is None
 
 
-# From a line to jobs
-
-
-def _read(
-    row: Mapping[str, object], *, place: str, is_text: bool, root: Path, defaults: JobDefaults
-) -> list[Job]:
-    is_edit = "image" in row
-    _check_names(row, is_edit=is_edit)
-    own = _Row(**read_fields(_Row, row, is_text=is_text))
-    read = functools.partial(read_options, surface=Surface.BATCH, is_text=is_text)
-    words = read(EditRequest if is_edit else PersonalizeRequest, row, without=_SEEDS)
-    placed = read(Subject, _part(row, _PLACES))
-    prompts = read_prompts(words.pop("prompt"), folder=root)
-    seeds = _seeds_of(own, defaults)
-    size = words.pop("size_px", None)
-    first = Job(
-        id=own.id or "",
-        place=place,
-        prompt=prompts[0],
-        seed=seeds[0],
-        model=_model_of(own, defaults),
-        image=own.image,
-        subjects=_subjects_of(own, row, {} if is_edit else placed, root=root),
-        size_px=None if size is None else parse_size(size),
-        mask=words.pop("mask", None) or MaskSource.NONE,
-        detail_mask=words.pop("detail_mask", None),
-        box=placed.get("box") if is_edit else None,
-        texts={name: one for name, one in words.items() if one not in ("", None)},
-        scales=read(Scales, row),
-        settings=read(EditSettings, row) if is_edit else {},
-    )
-    jobs = []
-    for (number, prompt), seed in itertools.product(enumerate(prompts, start=1), seeds):
-        job = replace(first, prompt=prompt, seed=seed)
-        marks = f"-p{number}" * (len(prompts) > 1) + f"-s{seed}" * (len(seeds) > 1)
-        jobs.append(replace(job, id=own.id + marks if own.id else _name_of(job)))
-    return jobs
-
-
-def _check_names(row: Mapping[str, object], *, is_edit: bool) -> None:
-    known, others = (EDIT_FIELDS, DRAWING_FIELDS) if is_edit else (DRAWING_FIELDS, EDIT_FIELDS)
-    for name in row:
-        if name in others and name not in known:
-            kind = "without an image to edit" if is_edit else "that edit an image"
-            raise ConfigError(f"{name!r} applies only to jobs {kind}. Leave it out.")
-    _check_known(row, known)
-    if row.get("prompt") in (None, ""):
-        raise ConfigError("It has no 'prompt'. Describe the picture.")
-
-
-def _check_known(row: Mapping[str, object], known: tuple[str, ...]) -> None:
-    for name in row:
-        if name not in known:
-            advice = did_you_mean(name, known, otherwise=f"Choose from {', '.join(known)}.")
-            raise ConfigError(f"There is no {short_reason(name)!r}. {advice}")
-
-
-def _part(row: Mapping[str, object], names: tuple[str, ...]) -> dict[str, object]:
-    return {name: one for name, one in row.items() if name in names}
-
-
-def _seeds_of(own: _Row, defaults: JobDefaults) -> tuple[int, ...]:
-    if own.seed is not None and own.seeds is not None:
-        raise ConfigError("'seed' and 'seeds' came together. Give one of them.")
-    given = own.seeds if own.seed is None else own.seed
-    if given is None:
-        return defaults.seeds
-    if isinstance(given, tuple):
-        given = ",".join(map(str, given))
-    return read_seeds(str(given))
-
-
-def _model_of(own: _Row, defaults: JobDefaults) -> Model:
-    if own.recipe is None and own.preset is None:
-        return defaults.model
-    return Model(own.recipe, own.preset)
-
-
-def _subjects_of(
-    own: _Row, row: Mapping[str, object], placed: Mapping[str, object], *, root: Path
-) -> tuple[JobSubject, ...]:
-    several = row.get("subjects", [])
-    if several and own.subject:
-        raise ConfigError("'subject' and 'subjects' came together. Give one of them.")
-    if not several:
-        if not own.subject:
-            if placed:
-                raise ConfigError(
-                    f"{next(iter(placed))!r} belongs to a 'subject', and there is none. Give "
-                    "its pictures, or leave it out."
-                )
-            return ()  # the subjects that the prompt names
-        return (_subject(own.subject, own.cutout, placed, root),)
-    if not isinstance(several, list) or not all(isinstance(one, dict) for one in several):
-        raise ConfigError(
-            '\'subjects\' is not a list of objects. Write [{"pictures": "dog.jpg"}, …].'
-        )
-    if idle := [name for name in ("cutout", *_PLACES) if name in row]:
-        raise ConfigError(f"{idle[0]!r} came with 'subjects'. Give each subject its own.")
-    found = []
-    for one in several:
-        _check_known(one, (*_SUBJECT, *row_fields(Subject)))
-        if not one.get("pictures"):
-            raise ConfigError("A subject has no 'pictures'. Name one or several.")
-        of_one = _SubjectRow(**read_fields(_SubjectRow, one))
-        shown = read_options(Subject, one, surface=Surface.BATCH)
-        found.append(_subject(of_one.pictures, of_one.cutout, shown, root))
-    return tuple(found)
-
-
-def _subject(
-    pictures: str | tuple[str, ...],
-    cutout: str | tuple[str, ...],
-    shown: Mapping[str, object],
-    root: Path,
-) -> JobSubject:
-    named = [pictures] if isinstance(pictures, str) else list(pictures)
-    cutouts = (cutout,) if isinstance(cutout, str) else cutout
-    for one in named:
-        if not _is_there(root / one) and (who := named_by(one)):
-            if len(named) > 1 or cutouts != ("auto",):
-                raise ConfigError(
-                    f"{who.word!r} names a subject of the library, which is cut out already. "
-                    "Give it alone."
-                )
-            return JobSubject(word=who.word, shown={"name": who.word, **shown})
-    if len(named) == 1 and _is_there(root / named[0]) and (root / named[0]).is_dir():
-        here = sorted(one.name for one in (root / named[0]).iterdir())
-        named = [
-            (Path(named[0]) / one).as_posix()
-            for one in here
-            if one.lower().endswith(PICTURES) and not one.startswith(".")
-        ]
-    if not 1 <= len(named) <= MAX_PICTURES or len(cutouts) not in {1, len(named)}:
-        raise ConfigError(
-            f"A subject has {len(named)} pictures and {len(cutouts)} ways to cut them out. 1 to "
-            f"{MAX_PICTURES} pictures are needed, and one way for all or one each."
-        )
-    return JobSubject(pictures=tuple(named), cutouts=cutouts, shown=shown)
-
-
-def _is_there(path: Path) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError):
-        return False  # such a name cannot exist; reading it says why
-
-
 def _without_empty(pairs: Iterable[tuple[str, object]]) -> dict[str, object]:
     return {name: one for name, one in pairs if one not in (None, "", {}, ())}
 
 
-def _name_of(job: Job) -> str:
-    """Return a readable name that no other job has."""
-    digest = hashlib.sha256(json.dumps(job.spec(), sort_keys=True).encode()).hexdigest()
-    told = [one.word or one.pictures[0] for one in job.subjects]
-    shown = told if job.image is None else [job.image]
-    parts = [*(_slug(Path(one).stem, 24) for one in shown[:2]), _slug(job.prompt, 40)]
-    return "-".join([one for one in parts if one] + [f"s{job.seed}", digest[:8]])
-
-
-def _slug(text: str, letters: int) -> str:
-    words = re.sub(r"[\W_]+", "-", unicodedata.normalize("NFC", text.casefold()))
-    return words[:letters].strip("-")
-
-
-def _duplicate(job: Job, other: Job) -> str:
-    if job.spec() == other.spec():
-        return (
-            f"It draws the same picture as {other.place} (seed {job.seed}). Leave it out, or "
-            "give it another seed."
-        )
-    return f"Its id {job.id!r} is that of {other.place}. Each job needs its own. Choose another."
-
-
-# What can be known before anything is loaded
-
-
-class _Inputs:
+class Inputs:
     """Checks each file once, however many jobs read it."""
 
     def __init__(self, root: Path) -> None:
@@ -439,7 +183,7 @@ class _Inputs:
             raise self._errors[name] from error
 
 
-def _check(job: Job, inputs: _Inputs) -> None:
+def check(job: Job, inputs: Inputs) -> None:
     """Refuse a job that cannot be drawn, as far as this shows without networks.
 
     Raises:
@@ -480,7 +224,7 @@ def _check_id(name: str) -> None:
         )
 
 
-def _check_subject(subject: JobSubject, inputs: _Inputs) -> None:
+def _check_subject(subject: JobSubject, inputs: Inputs) -> None:
     if subject.shown.get("box") is not None:
         check_box(subject.shown["box"])
     if subject.shown.get("view") is not None:
@@ -521,3 +265,35 @@ def _check_masks(job: Job) -> None:
 @functools.cache
 def _preset_of(recipe: str | None, preset: str | None) -> Preset:
     return settle(preset, recipe, {})[0]
+
+
+def batches_of(jobs: Jobs, size: int, *, wanted: Iterable[str]) -> list[Batch]:
+    """Return batches of at most `size` jobs, each with at least one that is `wanted`.
+
+    A batch has jobs of one model, kind and shape. Jobs of one subject follow each other, so that
+    the subject is encoded once.
+    """
+    groups: dict[object, dict[object, list[Job]]] = {}
+    for job in jobs.jobs:
+        shown = groups.setdefault(_pass_key(job, jobs), {})
+        shown.setdefault(_subject_key(job), []).append(job)
+    missing = frozenset(wanted)
+    found = []
+    for shown in groups.values():
+        group = [job for same in shown.values() for job in same]
+        for first in range(0, len(group), size):
+            together = tuple(group[first : first + size])
+            if own := missing.intersection(job.id for job in together):
+                found.append(Batch(together, own))
+    return found
+
+
+def _pass_key(job: Job, jobs: Jobs) -> object:
+    """Return what jobs must share to be drawn in one pass."""
+    image = None if job.image is None else jobs.files[job.image].size
+    counts = tuple(len(one.pictures) for one in job.subjects)
+    return (job.model, image, job.size_px, counts, job.settings.get("size_px"))
+
+
+def _subject_key(job: Job) -> object:
+    return (job.image, tuple((one.pictures, one.cutouts, one.word) for one in job.subjects))

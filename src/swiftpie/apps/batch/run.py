@@ -15,17 +15,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from swiftpie.apps.batch.draw import Drawer, Work
-from swiftpie.apps.batch.jobs import Jobs
-from swiftpie.apps.batch.plan import (
-    Batch,
+from swiftpie.apps.batch.folder import (
+    FAILED,
+    REFUSED,
+    Outcome,
+    Report,
     RunManifest,
-    batches_of,
     differences,
+    locked_folder,
     manifest_of,
+    read_done,
     read_manifest,
     write_manifest,
 )
-from swiftpie.apps.batch.report import FAILED, REFUSED, Outcome, Report, locked_folder, read_done
+from swiftpie.apps.batch.jobs import Batch, Jobs, batches_of
 from swiftpie.errors import ConfigError, SwiftPieError
 
 if TYPE_CHECKING:

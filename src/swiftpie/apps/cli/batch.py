@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from threading import Event
 
     from swiftpie.apps.batch.draw import Work
+    from swiftpie.apps.batch.folder import Outcome
     from swiftpie.apps.batch.jobs import Jobs, Model
-    from swiftpie.apps.batch.report import Outcome
     from swiftpie.apps.batch.run import Run
 
 LOADED = (*options.DRAWING, "inversion")
@@ -146,7 +146,7 @@ def batch(
         sys.exit(int(bool(found.refused)))
 
     from swiftpie.apps.batch.draw import Work
-    from swiftpie.apps.batch.report import write_sheet
+    from swiftpie.apps.batch.folder import write_sheet
     from swiftpie.apps.batch.run import open_run, stopping
 
     models, missing = _loadings(found, loading, is_strict=strict)
@@ -201,7 +201,8 @@ def _collect(
     Raises:
         ConfigError: There are no jobs, or they come from two places.
     """
-    from swiftpie.apps.batch.jobs import JobDefaults, Model, collect
+    from swiftpie.apps.batch.jobs import Model
+    from swiftpie.apps.batch.rows import JobDefaults, collect
 
     recipe = loading.get("recipe")
     name = recipe.name if isinstance(recipe, Recipe) else recipe
@@ -279,7 +280,7 @@ def _warn_of_refused(found: "Jobs", *, is_strict: bool) -> None:
 
 
 def _print_plan(found: "Jobs", size: int, *, as_json: bool) -> None:
-    from swiftpie.apps.batch.plan import batches_of
+    from swiftpie.apps.batch.jobs import batches_of
 
     passes = batches_of(found, size, wanted=[job.id for job in found.jobs])
     models = len({job.model for job in found.jobs})

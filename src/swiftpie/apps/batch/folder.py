@@ -1,27 +1,37 @@
-"""The report of a run: one line a job, in a folder that one run has locked."""
+"""The folder of a run: its lock, its manifest, its report, and a contact sheet."""
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from PIL import Image
 
+from swiftpie import __version__
+from swiftpie.apps.batch.jobs import SHEET, Jobs
 from swiftpie.errors import ConfigError, InputError
 from swiftpie.imageio.files import load_image, make_folder, take_lock, write_file
 from swiftpie.imageio.images import contact_sheet, save_image
 
+PLAN = "plan.jsonl"  # the run in its first line, then a line a job
 REPORT = "report.jsonl"
-SHEET = "contact-sheet"  # no job may have this id
 LOCK = ".swiftpie-batch.lock"
+MAX_NAMED = 5  # jobs that a message names
 SHEET_COLUMNS, SHEET_CELLS, CELL_PX = 8, 400, 192
 
 DONE, FAILED, REFUSED = "done", "failed", "refused"
 
 Outcome = Mapping[str, Any]
 """A line of the report: id, place and status, then the file and its facts, or a reason."""
+
+
+class RunManifest(NamedTuple):
+    """What decides about the pictures of a folder; its file is `plan.jsonl`."""
+
+    run: Mapping[str, Any]  # options that all jobs share
+    jobs: Mapping[str, Mapping[str, Any]]  # by id: everything that decides about the picture
 
 
 @contextmanager
@@ -51,6 +61,69 @@ def locked_folder(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
+
+
+def manifest_of(jobs: Jobs, run: Mapping[str, Any]) -> RunManifest:
+    """Return the manifest of a run of these jobs."""
+    digests = {name: seen.digest[:16] for name, seen in jobs.files.items()}
+    described = {
+        job.id: job.spec() | {"files": {name: digests[name] for name in job.files}}
+        for job in jobs.jobs
+    }
+    return RunManifest({"swiftpie": __version__, **run}, described)
+
+
+def read_manifest(folder: Path) -> RunManifest | None:
+    """Return the manifest in a folder; None if there is none.
+
+    Raises:
+        ConfigError: It cannot be read.
+    """  # noqa: DOC501 - which is its own
+    path = folder / PLAN
+    try:
+        head, *lines = path.read_text("utf-8").splitlines()
+        run, rows = json.loads(head), [json.loads(line) for line in lines]
+        if not isinstance(run, dict) or not isinstance(run["threads"], int):
+            raise ValueError("its first line does not describe a run")
+        return RunManifest(run, {row.pop("id"): row for row in rows})
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ConfigError(
+            f"'{path}' cannot be read ({error}), so what was drawn there is unknown. Choose "
+            "another --out, or draw everything again with --force."
+        ) from error
+
+
+def write_manifest(folder: Path, manifest: RunManifest) -> None:
+    """Write a manifest, whole or not at all."""
+    rows = [manifest.run, *({"id": name, **job} for name, job in manifest.jobs.items())]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    write_file(folder / PLAN, text.encode(), force=True)
+
+
+def differences(before: RunManifest, now: RunManifest, *, done: Container[str]) -> list[str]:
+    """Return what differs between two manifests, a sentence each; none for the same run.
+
+    A job that is not `done` may change, for example after its damaged picture was replaced.
+    """
+    told = [
+        f"{name} was {before.run.get(name)!r} and is {now.run.get(name)!r}."
+        for name in dict.fromkeys([*before.run, *now.run])
+        if before.run.get(name) != now.run.get(name)
+    ]
+    kept = before.jobs.keys() & now.jobs.keys()
+    same = {name for name in kept if before.jobs[name] == now.jobs[name] or name not in done}
+    changed = [name for name in now.jobs if name in kept - same]
+    added = [name for name in now.jobs if name not in kept]
+    gone = [name for name in before.jobs if name not in kept]
+    if changed:
+        about = [f"{name} ({_fields(before.jobs[name], now.jobs[name])})" for name in changed]
+        told.append(f"{len(changed)} jobs changed: {_some(about)}.")
+    for names, what in ((added, "are new"), (gone, "are gone")):
+        if names:
+            told.append(f"{len(names)} jobs {what}: {_some(names)}.")
+    return told
 
 
 def read_done(folder: Path) -> dict[str, Outcome]:
@@ -146,3 +219,13 @@ def _full(path: Path, reason: str) -> str:
         f"'{path}' cannot be written ({reason}). Room on its disk is needed. Make some, and give "
         "the same command again: it continues where it stopped."
     )
+
+
+def _fields(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    names = dict.fromkeys([*before, *now])
+    return ", ".join(name for name in names if before.get(name) != now.get(name))
+
+
+def _some(names: Sequence[str]) -> str:
+    rest = len(names) - MAX_NAMED
+    return ", ".join(names[:MAX_NAMED]) + (f" and {rest} more" if rest > 0 else "")

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from swiftpie.apps.batch.report import REPORT, Report, locked_folder, read_done, write_sheet
+from swiftpie.apps.batch.folder import REPORT, Report, locked_folder, read_done, write_sheet
 from swiftpie.errors import ConfigError, InputError
 from swiftpie.imageio.files import load_image
 

@@ -2,14 +2,8 @@
 
 import pytest
 
-from swiftpie.apps.batch.plan import (
-    PLAN,
-    batches_of,
-    differences,
-    manifest_of,
-    read_manifest,
-    write_manifest,
-)
+from swiftpie.apps.batch.folder import PLAN, differences, manifest_of, read_manifest, write_manifest
+from swiftpie.apps.batch.jobs import batches_of
 from swiftpie.errors import ConfigError
 
 DOG = {"subject": "dog.webp", "prompt": "a dog"}
