@@ -117,7 +117,9 @@ class Drawer:
         limited, limit = None, None
         if job.detail_mask is not None:
             limited, limit = self._mask(job.detail_mask, (width, height))
-        given = [Subject(self._identity(session, one), **one.shown) for one in job.subjects]
+        given = [
+            Subject(self._identity(session, subject), **subject.shown) for subject in job.subjects
+        ]
         everyone = session.with_named(job.prompt, given)
         return PersonalizeRequest(
             subjects=tuple(replace(one, mask=region, detail_mask=limit) for one in everyone),
@@ -159,14 +161,14 @@ class Drawer:
         if known in self._identities:
             self._identities.move_to_end(known)
             return self._identities[known]
-        pictures = [self._path(one) for one in subject.pictures]
+        pictures = [self._path(picture) for picture in subject.pictures]
         if subject.word:
             identity = session.named(subject.word)
         elif is_safetensors(pictures[0]):
             identity = session.load_identity(pictures[0])
         else:
             cutouts = subject.cutouts * (len(pictures) if len(subject.cutouts) == 1 else 1)
-            are_files = [is_mask_file(one) for one in cutouts]
+            are_files = [is_mask_file(cutout) for cutout in cutouts]
             each = list(zip(cutouts, are_files, strict=True))
             identity = session.encode_identity(
                 pictures,
@@ -220,7 +222,7 @@ class Drawer:
             "seed": job.seed,
             "preset": preset,
             "branches": list(drawn.branches),
-            "cutouts": [[one._asdict() for one in pictures] for pictures in drawn.cutouts],
+            "cutouts": [[picture._asdict() for picture in pictures] for pictures in drawn.cutouts],
             **({"named": [one._asdict() for one in drawn.named]} if drawn.named else {}),
             "warnings": warnings,
         }

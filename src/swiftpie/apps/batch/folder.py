@@ -107,7 +107,7 @@ def differences(before: RunManifest, now: RunManifest, *, done: Container[str]) 
 
     A job that is not `done` may change, for example after its damaged picture was replaced.
     """
-    told = [
+    found = [
         f"{name} was {before.run.get(name)!r} and is {now.run.get(name)!r}."
         for name in dict.fromkeys([*before.run, *now.run])
         if before.run.get(name) != now.run.get(name)
@@ -119,11 +119,11 @@ def differences(before: RunManifest, now: RunManifest, *, done: Container[str]) 
     gone = [name for name in before.jobs if name not in kept]
     if changed:
         about = [f"{name} ({_fields(before.jobs[name], now.jobs[name])})" for name in changed]
-        told.append(f"{len(changed)} jobs changed: {_some(about)}.")
+        found.append(f"{len(changed)} jobs changed: {_some(about)}.")
     for names, what in ((added, "are new"), (gone, "are gone")):
         if names:
-            told.append(f"{len(names)} jobs {what}: {_some(names)}.")
-    return told
+            found.append(f"{len(names)} jobs {what}: {_some(names)}.")
+    return found
 
 
 def read_done(folder: Path) -> dict[str, Outcome]:

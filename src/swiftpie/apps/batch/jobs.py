@@ -94,8 +94,8 @@ class Job:
     def files(self) -> tuple[str, ...]:
         """All files that it reads."""
         named = [self.image, self.detail_mask, self.mask]
-        for one in self.subjects:
-            named += [*one.pictures, *filter(is_mask_file, one.cutouts)]
+        for subject in self.subjects:
+            named += [*subject.pictures, *filter(is_mask_file, subject.cutouts)]
         sources = {*MaskSource, None}
         return tuple(dict.fromkeys(one for one in named if one is not None and one not in sources))
 
@@ -204,8 +204,8 @@ def check(job: Job, inputs: Inputs) -> None:
         check_box(job.box)
     if len(job.subjects) > MAX_SUBJECTS:
         raise InputError(f"It has {len(job.subjects)} subjects; at most {MAX_SUBJECTS} fit.")
-    for one in job.subjects:
-        _check_subject(one, inputs)
+    for subject in job.subjects:
+        _check_subject(subject, inputs)
     _check_masks(job)
     for name in job.files:
         inputs.look(name)
@@ -234,8 +234,8 @@ def _check_subject(subject: JobSubject, inputs: Inputs) -> None:
         search = parse_search(cutout)
         if search is not None and search.way is Way.REMBG:
             rembg.locate(search.model)  # a mistake shows before a model is loaded
-    for one in subject.pictures[:1]:
-        inputs.look(one)
+    for picture in subject.pictures[:1]:
+        inputs.look(picture)
     if len(subject.pictures) > 1 or subject.cutouts != ("auto",):
         for one in subject.pictures:
             if inputs.is_identity(one):
@@ -253,7 +253,7 @@ def _check_masks(job: Job) -> None:
             raise ConfigError(f"The mask of an edit is a file, and {job.mask!r} is not.")
         return
     for mask in (job.mask, job.detail_mask):
-        if mask == MaskSource.BOX and any(not one.shown.get("box") for one in job.subjects):
+        if mask == MaskSource.BOX and any(not subject.shown.get("box") for subject in job.subjects):
             raise ConfigError("The mask 'box' needs a 'box' for every subject.")
         if mask is not None and mask not in {*MaskSource} and len(job.subjects) > 1:
             raise ConfigError(
@@ -291,9 +291,12 @@ def batches_of(jobs: Jobs, size: int, *, wanted: Iterable[str]) -> list[Batch]:
 def _pass_key(job: Job, jobs: Jobs) -> object:
     """Return what jobs must share to be drawn in one pass."""
     image = None if job.image is None else jobs.files[job.image].size
-    counts = tuple(len(one.pictures) for one in job.subjects)
+    counts = tuple(len(subject.pictures) for subject in job.subjects)
     return (job.model, image, job.size_px, counts, job.settings.get("size_px"))
 
 
 def _subject_key(job: Job) -> object:
-    return (job.image, tuple((one.pictures, one.cutouts, one.word) for one in job.subjects))
+    return (
+        job.image,
+        tuple((subject.pictures, subject.cutouts, subject.word) for subject in job.subjects),
+    )

@@ -214,7 +214,7 @@ def _subjects_in(folder: Path) -> list[Path]:
             f"--subjects '{folder}' cannot be read ({short_reason(error)}). A folder of pictures, "
             "or one picture, is needed. Check the path."
         ) from error
-    known = [one for one in here if one.is_dir() or one.suffix.lower() in (*PICTURES, IDENTITY)]
+    known = [path for path in here if path.is_dir() or path.suffix.lower() in (*PICTURES, IDENTITY)]
     if not known:
         raise ConfigError(
             f"--subjects '{folder}' holds no pictures. Files in {', '.join(PICTURES)} are needed, "

@@ -85,14 +85,14 @@ EDIT_FIELDS = (
 )
 
 
-def collect(asked: Iterable[JobRow], *, root: Path, defaults: JobDefaults) -> Jobs:
+def collect(rows: Iterable[JobRow], *, root: Path, defaults: JobDefaults) -> Jobs:
     """Return a checked job for every picture of the rows; all their files are checked too.
 
     Raises:
         ConfigError: There are too many.
     """
     inputs, jobs, refused = Inputs(root), dict[str, Job](), list[RefusedJob]()
-    for place, row, is_text in asked:
+    for place, row, is_text in rows:
         try:
             if isinstance(row, Exception):
                 raise row
@@ -238,9 +238,9 @@ def _subject(
     if len(named) == 1 and _is_there(root / named[0]) and (root / named[0]).is_dir():
         here = sorted(one.name for one in (root / named[0]).iterdir())
         named = [
-            (Path(named[0]) / one).as_posix()
-            for one in here
-            if one.lower().endswith(PICTURES) and not one.startswith(".")
+            (Path(named[0]) / path).as_posix()
+            for path in here
+            if path.lower().endswith(PICTURES) and not path.startswith(".")
         ]
     if not 1 <= len(named) <= MAX_PICTURES or len(cutouts) not in {1, len(named)}:
         raise ConfigError(
@@ -260,10 +260,10 @@ def _is_there(path: Path) -> bool:
 def _name_of(job: Job) -> str:
     """Return a readable name that no other job has."""
     digest = hashlib.sha256(json.dumps(job.spec(), sort_keys=True).encode()).hexdigest()
-    told = [one.word or one.pictures[0] for one in job.subjects]
-    shown = told if job.image is None else [job.image]
-    parts = [*(_slug(Path(one).stem, 24) for one in shown[:2]), _slug(job.prompt, 40)]
-    return "-".join([one for one in parts if one] + [f"s{job.seed}", digest[:8]])
+    names = [subject.word or subject.pictures[0] for subject in job.subjects]
+    shown = names if job.image is None else [job.image]
+    parts = [*(_slug(Path(name).stem, 24) for name in shown[:2]), _slug(job.prompt, 40)]
+    return "-".join([part for part in parts if part] + [f"s{job.seed}", digest[:8]])
 
 
 def _slug(text: str, letters: int) -> str:

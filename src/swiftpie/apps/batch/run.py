@@ -209,7 +209,7 @@ class _WorkerProcess:
     def take(self, others: "Sequence[_WorkerProcess]") -> None:
         """Start the next batch; with an empty queue, take half of the longest other queue."""
         if not self.queue:
-            longest = max((one.queue for one in others), key=len)
+            longest = max((other.queue for other in others), key=len)
             for _ in range((len(longest) + 1) // 2):
                 self.queue.appendleft(longest.pop())
         self.task = self.queue.popleft() if self.queue else None

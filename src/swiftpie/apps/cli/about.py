@@ -35,7 +35,7 @@ OPTIONAL_PACKAGES = {  # what they are for, as extras of SwiftPie are called
 EIGHT_BITS = ("avx512_vnni", "avx_vnni", "avx_vnni_int8", "amx_int8", "i8mm", "dot")
 CPU_INFO = Path("/proc/cpuinfo")
 OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
-FACTS = (  # of a preset, in the order that they are told
+FACTS = (  # of a preset, in the order of their table
     *("name", "summary", "licence", "is_commercial", "family", "image_size_px", "steps"),
     *("timesteps", "prediction_type", "noise_scale", "renoise", "capabilities", "defaults"),
     *("source", "repository", "file", "kind", "base", "needs_pickle"),
@@ -78,10 +78,10 @@ def presets(
         return
     rows = [
         (
-            *(one.name, one.family, str(one.image_size_px), str(len(one.timesteps))),
-            *(_spell(_capabilities(one)), f"{ANSWERS[one.is_commercial]}: {one.licence}"),
+            *(entry.name, entry.family, str(entry.image_size_px), str(len(entry.timesteps))),
+            *(_spell(_capabilities(entry)), f"{ANSWERS[entry.is_commercial]}: {entry.licence}"),
         )
-        for one in found
+        for entry in found
     ]
     write_table(rows, headings=("preset", "family", "px", "steps", "can", "commercial use"))
 
@@ -129,16 +129,21 @@ def recipes(
     if context.invoked_subcommand is not None:
         return
     facts = {name: _recipe_facts(one) for name, one in RECIPES.all().items()}
-    found = [one for one in facts.values() if one["is_commercial"] or not commercial_only]
+    found = [fact for fact in facts.values() if fact["is_commercial"] or not commercial_only]
     if as_json:
         print_json(found)
         return
     rows = [
         (
-            *(str(one["name"]), str(one["use"]), str(one["image_size_px"]), str(one["steps"])),
-            *(_spell(one["is_on_disk"]), _answer(one["is_commercial"])),
+            *(
+                str(entry["name"]),
+                str(entry["use"]),
+                str(entry["image_size_px"]),
+                str(entry["steps"]),
+            ),
+            *(_spell(entry["is_on_disk"]), _answer(entry["is_commercial"])),
         )
-        for one in found
+        for entry in found
     ]
     write_table(rows, headings=("recipe", "for", "px", "steps", "here", "commercial use"))
 
@@ -167,12 +172,15 @@ def show_recipe(
     write_table([(key.replace("_", " "), _spell(value)) for key, value in facts.items()])
     print_text("\n")
     write_table(
-        [(one["part"], one["place"], (one["revision"] or "newest")[:REVISION]) for one in parts],
+        [
+            (part["part"], part["place"], (part["revision"] or "newest")[:REVISION])
+            for part in parts
+        ],
         headings=("part", "where it is published", "version"),
     )
     print_text("\n")
     write_table(
-        [(one["part"], one["licence"], _answer(one["is_commercial"])) for one in terms],
+        [(term["part"], term["licence"], _answer(term["is_commercial"])) for term in terms],
         headings=("part", "licence", "commercial"),
     )
 
@@ -343,14 +351,16 @@ def _recipe_facts(recipe: Recipe) -> dict[str, object]:
         "preset": preset.name,
         "image_size_px": preset.image_size_px,
         "steps": recipe.steps or len(preset.timesteps),
-        "other_steps": [one for one in preset.step_counts if one != len(preset.timesteps)],
+        "other_steps": [
+            step_count for step_count in preset.step_counts if step_count != len(preset.timesteps)
+        ],
         "scales": dict(preset.defaults),
         "detail": recipe.detail or "adapter",
         "detail_mask": preset.detail_mask or "none",
         "dtype": recipe.dtype or "auto",
         "face_encoder": recipe.face_encoder,
         "parts": parts,
-        "licences": [one._asdict() for one in terms],
+        "licences": [term._asdict() for term in terms],
     }
 
 

@@ -267,8 +267,8 @@ def _warn_of_refused(found: "Jobs", *, is_strict: bool) -> None:
     Raises:
         ConfigError: No line can be drawn, or `is_strict` is set.
     """
-    for one in found.refused[:MAX_NAMED]:
-        console.warn(f"{one.place}: {one.reason}")
+    for refused in found.refused[:MAX_NAMED]:
+        console.warn(f"{refused.place}: {refused.reason}")
     count = len(found.refused)
     if count > MAX_NAMED:
         console.warn(f"and {count - MAX_NAMED} more bad jobs, which the report names")
@@ -301,20 +301,20 @@ def _progress(total: int, before: int) -> "Iterator[Callable[[Outcome], None]]":
         console.say(f"{before} of {total} jobs were done before")
     screen = Console(stderr=True)
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
-    started = told = time.monotonic()
+    started = reported = time.monotonic()
     counts = Counter[str]()
     with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
         task = bar.add_task("", total=total, completed=before)
 
         def advance(outcome: "Outcome") -> None:
-            nonlocal told
+            nonlocal reported
             counts[outcome["status"]] += 1
             over, now = counts.total(), time.monotonic()
             words = _rate(over, total - before - over, now - started, counts["failed"])
             bar.update(task, completed=before + over, description=words)
-            if not screen.is_terminal and now - told >= REPORT_EVERY_S:
+            if not screen.is_terminal and now - reported >= REPORT_EVERY_S:
                 console.say(f"{before + over} of {total} jobs, {words}")
-                told = now
+                reported = now
 
         yield advance
 

@@ -84,20 +84,20 @@ def licenses(
     found = terms_of(" ".join(what or []), Chosen(**networks, **recognisers, cutout=cutout))
     if commercial_only and cutout is not None:
         _check_terms(licences.cutout_terms(cutout))
-    shown = [one for one in found if one.is_commercial or not commercial_only]
+    shown = [entry for entry in found if entry.is_commercial or not commercial_only]
     if as_json:
         print_json([one._asdict() for one in shown])
         return
-    rows = [(one.part, one.name, one.licence, ANSWERS[one.is_commercial]) for one in shown]
+    rows = [(term.part, term.name, term.licence, ANSWERS[term.is_commercial]) for term in shown]
     write_table(rows, headings=("part", "name", "licence", "commercial"))
 
 
 def _check_terms(chosen: list[Terms]) -> None:
-    for one in chosen:
-        if not one.is_commercial:
+    for term in chosen:
+        if not term.is_commercial:
             raise ConfigError(
-                f"{one.name!r} was chosen with --commercial-only, and its licence is "
-                f"{one.licence}. Choose another one of `swiftpie licenses --commercial-only`."
+                f"{term.name!r} was chosen with --commercial-only, and its licence is "
+                f"{term.licence}. Choose another one of `swiftpie licenses --commercial-only`."
             )
 
 
@@ -138,7 +138,7 @@ def _command_terms(command: str, chosen: Chosen) -> list[Terms]:
     if recipe is not None:
         parts = ("adapter", "image encoder") if chosen.adapter else ()
         found = [one for one in licences.recipe_terms(recipe) if one.part not in parts]
-        found = [one for one in found if one.part != "face encoder"]
+        found = [entry for entry in found if entry.part != "face encoder"]
     elif uses_faces and chosen.preset is None:
         found = [Terms("preset", "of your choice", "give it with --recipe or --preset", None)]
     else:

@@ -63,7 +63,7 @@ def tell(needs: "Needs") -> None:
         whence = "" if listing is None else f"{listing.repository}@{listing.revision[:SHOWN]}"
         licence = part.licence or NO_LICENCE
         lines.append(f"{part.name.replace('_', ' ')}: {whence} (licence: {licence})")
-        large = [one for one in files if one.size >= SMALL_BYTES]
+        large = [file for file in files if file.size >= SMALL_BYTES]
         lines += [f"  {as_size(part.left(one)):>9}  {one.path}" for one in large]
         if small := [one for one in files if one.size < SMALL_BYTES]:
             size = as_size(sum(map(part.left, small)))

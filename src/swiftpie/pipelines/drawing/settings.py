@@ -1,4 +1,4 @@
-"""How pictures are drawn and edited, whatever they show; loads no tensor library."""
+"""Settings of drawings and edits; loads no tensor library."""
 
 import math
 from dataclasses import dataclass
@@ -108,12 +108,16 @@ class Scales:
         for name, value in vars(self).items():
             if name.endswith("_scale") and not 0 <= value <= MAX_SCALE:
                 raise InputError(
-                    f"`{name}={value}` was given; it must lie between 0 (off) and {MAX_SCALE}."
+                    f"`{name}={value}` is out of range; it must lie between 0 (off) and {MAX_SCALE}."
                 )
         if not -1 <= self.balance <= 1:
-            raise InputError(f"`balance={self.balance}` was given; it must lie between -1 and 1.")
+            raise InputError(
+                f"`balance={self.balance}` is out of range; it must lie between -1 and 1."
+            )
         if not self.energy_cap >= 1:
-            raise InputError(f"`energy_cap={self.energy_cap}` was given; it must be 1 or more.")
+            raise InputError(
+                f"`energy_cap={self.energy_cap}` is out of range; it must be 1 or more."
+            )
 
     @classmethod
     def of(cls, preset: Preset) -> Self:
@@ -129,10 +133,10 @@ class Scales:
         mode: EditMode = EditMode.PAPER,
         has_reference: bool = False,
     ) -> Self:
-        """Return the scales of an edit: the paper's, unless the preset has its own, or released.
+        """Return the scales of an edit: the paper's, the released code's, or the preset's own.
 
-        With the picture of a new subject as appearance, it belongs inside of the region only. A
-        model that knows places is shown what stays besides, so nothing differs for it.
+        With a reference of a new subject as appearance, the appearance acts inside the region only.
+        A model with layout also sees what stays, so its scales are the usual ones.
         """
         knows_places = preset is not None and Capability.LAYOUT in preset.capabilities
         if has_reference and not knows_places:
@@ -147,7 +151,7 @@ class Scales:
 
 @dataclass(frozen=True, kw_only=True)
 class EditSettings:
-    """How a picture is edited, whatever is asked for."""
+    """Settings of an edit, independent of its picture and prompt."""
 
     mode: Annotated[
         EditMode,
@@ -183,7 +187,7 @@ class EditSettings:
     def __post_init__(self) -> None:
         if not 0 <= self.variation <= 1:
             raise InputError(
-                f"`variation={self.variation}` was given; it must lie between 0 (off) and 1."
+                f"`variation={self.variation}` is out of range; it must lie between 0 (off) and 1."
             )
 
 

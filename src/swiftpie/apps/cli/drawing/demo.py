@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 PRESET = "mini"
 CELL_PX = 256
 SHEET_COLUMNS = ("the subject", "one step", "one step") * 2
-TOLD = ("prompt", "seed", "subject")  # of a scene, in JSON
+SCENE_FACTS = ("prompt", "seed", "subject")  # of a scene, in JSON
 
 app = typer.Typer()
 
@@ -95,8 +95,8 @@ def demo(
 
     stages = results[0].timings_ms
     medians = {
-        one: round(statistics.median(result.timings_ms[one] for result in results), 2)
-        for one in stages
+        stage: round(statistics.median(result.timings_ms[stage] for result in results), 2)
+        for stage in stages
     }
     threads = torch.get_num_threads()
     say(f"loading took {load_ms:.0f} ms; each picture then took {medians['total']:.0f} ms")
@@ -106,15 +106,15 @@ def demo(
     )
     say(f"the picture is {sheet}")
     if as_json:
-        told = [
-            {"path": str(path)} | {name: getattr(scene, name) for name in TOLD}
+        rows_of_json = [
+            {"path": str(path)} | {name: getattr(scene, name) for name in SCENE_FACTS}
             for path, scene in zip(paths, SCENES, strict=True)
         ]
         machine = {"threads": threads, "torch": torch.__version__}
         scales = Scales.of(session.components.preset)
-        asked = request_facts(PRESET, scales, pictures[0])
+        facts = request_facts(PRESET, scales, pictures[0])
         timings = {"load_ms": round(load_ms, 1), "timings_ms": medians}
-        print_json({"picture": str(sheet), "pictures": told, **asked, **timings, **machine})
+        print_json({"picture": str(sheet), "pictures": rows_of_json, **facts, **timings, **machine})
 
 
 def _draw(session: "Session", references: "Mapping[str, Image.Image]") -> "list[GenerationResult]":

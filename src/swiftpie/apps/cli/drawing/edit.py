@@ -112,8 +112,8 @@ def edit(
     picture, seeds = read_picture(image), sampling.seeds
     options.check_prompt(words["source_prompt"])
     prompts = read_prompts(prompt)
-    for one in prompts:
-        check_texts(prompt=one, source_prompt=words["source_prompt"], keyword=words["keyword"])
+    for text in prompts:
+        check_texts(prompt=text, source_prompt=words["source_prompt"], keyword=words["keyword"])
     targets = plan_targets(output, count=len(seeds) * len(prompts))
     shown = read_subjects(subject or [])
     (shown,) = with_cutouts([shown], cutouts)
@@ -131,17 +131,17 @@ def edit(
         result = carry_out(session, job)
         console.report_written(job.target, result.seed)
         files = {"path": job.target.picture, "region": job.target.mask, "strip": job.strip}
-        told = {"prompt": job.prompt, **named_facts(result.named)}
-        rows.append({**files, "seed": result.seed, **told})
+        texts = {"prompt": job.prompt, **named_facts(result.named)}
+        rows.append({**files, "seed": result.seed, **texts})
         timings.update(result.timings_ms)
     tell_losses(picture, jobs[0].target)
     if output.as_json:
         said = {"prompt": prompt, **words}
         assert settings.scales is not None, "`edit_settings` chose some"
-        asked = console.request_facts(preset.name, settings.scales, result.image, **said)
-        asked["branches"] = list(result.branches)
-        asked["cutouts"] = cutout_facts(result.cutouts)
-        console.print_pictures(rows, timings, load_ms=round(load_ms, 1), **asked)
+        facts = console.request_facts(preset.name, settings.scales, result.image, **said)
+        facts["branches"] = list(result.branches)
+        facts["cutouts"] = cutout_facts(result.cutouts)
+        console.print_pictures(rows, timings, load_ms=round(load_ms, 1), **facts)
 
 
 def edit_settings(

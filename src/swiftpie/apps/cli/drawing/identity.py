@@ -210,7 +210,7 @@ def library(
         known.find(query)  # raises, with similar names
     found = [known.entry(name) for name in known.matching(query)]
     if as_json:
-        print_json([{"name": one.name, "words": one.words} for one in found])
+        print_json([{"name": entry.name, "words": entry.words} for entry in found])
     elif query:
         write_table(
             [(one.name, ", ".join(one.words)) for one in found],

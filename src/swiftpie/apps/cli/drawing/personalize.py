@@ -109,7 +109,7 @@ def personalize(
     replace(Scales.of(known), **scales)
     _check_mask(save_subject_mask, known)
     everyone = [read_subjects(subjects)] if subjects else []
-    everyone += [read_subjects([one]) for one in also or []]
+    everyone += [read_subjects([text]) for text in also or []]
     named = _named_in(prompts, everyone, known)
     most = len(everyone) + max(map(len, named.values()))
     masks = (mask or MaskSource.NONE.value, detail_mask)
@@ -138,19 +138,19 @@ def personalize(
         origin = origin_of_drawing(way.preset.name, way.scales, result, prompt=words)
         drawn = zip(result.images, result.subject_masks, result.seeds, own, strict=True)
         console.write_outputs(drawn, metadata=origin, force=output.force)
-        for target, one in zip(own, result.seeds, strict=True):
-            console.report_written(target, one)
+        for target, seed in zip(own, result.seeds, strict=True):
+            console.report_written(target, seed)
             files = {"path": target.picture, "subject_mask": target.mask}
-            told = {"prompt": words, **named_facts(result.named)}
-            rows.append({**files, "seed": one, **told})
+            texts = {"prompt": words, **named_facts(result.named)}
+            rows.append({**files, "seed": seed, **texts})
         timings.update(result.timings_ms)
     if output.as_json:
-        asked = console.request_facts(way.preset.name, way.scales, result.images[0], prompt=prompt)
-        asked["engine"] = way.engine
-        asked |= result.origin
-        asked["branches"] = list(result.branches)
-        asked["cutouts"] = cutout_facts(result.cutouts)
-        console.print_pictures(rows, timings, load_ms=round(way.load_ms, 1), **asked)
+        facts = console.request_facts(way.preset.name, way.scales, result.images[0], prompt=prompt)
+        facts["engine"] = way.engine
+        facts |= result.origin
+        facts["branches"] = list(result.branches)
+        facts["cutouts"] = cutout_facts(result.cutouts)
+        console.print_pictures(rows, timings, load_ms=round(way.load_ms, 1), **facts)
 
 
 class _Way(NamedTuple):
@@ -220,8 +220,8 @@ def _light_way(
             return None
         shown = dict.fromkeys(named, identity)
 
-    def draw(words: str, **asked: Any) -> Any:  # noqa: ANN401 - as of `LightModel`
-        return model.personalize(shown[words], words, box=box, **asked)
+    def draw(words: str, **options: Any) -> Any:  # noqa: ANN401 - as of `LightModel`
+        return model.personalize(shown[words], words, box=box, **options)
 
     scales = replace(Scales.of(model.preset), **changes)
     return _Way(draw, model.preset, scales, load_ms, model.graphs.runtime)
@@ -249,14 +249,14 @@ def _usual_way(
         limited, limit = _read_mask(masks[1], drawn_px, count=len(placed), flag="--detail-mask")
     shown = [encode_subjects(session, pictures) for pictures in everyone]
 
-    def draw(words: str, **asked: Any) -> "GenerationResult":  # noqa: ANN401 - as of `Session`
-        everybody = [*shown, *(session.named(one.word) for one in named[words])]
+    def draw(words: str, **options: Any) -> "GenerationResult":  # noqa: ANN401 - as of `Session`
+        everybody = [*shown, *(session.named(who.word) for who in named[words])]
         subjects = [
             Subject(one, box=box, view=view, mask=region, detail_mask=limit)
             for one, (box, view) in zip(everybody, placed, strict=False)  # other prompts name fewer
         ]
         return session.personalize(
-            subjects, words, mask=source, detail_mask=limited, **request, **asked
+            subjects, words, mask=source, detail_mask=limited, **request, **options
         )
 
     scales = replace(Scales.of(preset), **changes)
@@ -267,10 +267,10 @@ def _tell_idle_detail(session: "Session", scales: Mapping[str, float]) -> None:
     """Warn of an idle --detail-scale whose value equals the default, which `advise` skips."""
     from swiftpie.pipelines.advice import UNTOUCHED, why_no_detail
 
-    components, asked = session.components, scales.get("detail_scale")
+    components, chosen = session.components, scales.get("detail_scale")
     has_detail = bool(components.denoiser.installation.detail)
-    if asked == UNTOUCHED.detail_scale and not has_detail:
-        console.warn(f"`detail_scale={asked}` has no effect: {why_no_detail(components)}")
+    if chosen == UNTOUCHED.detail_scale and not has_detail:
+        console.warn(f"`detail_scale={chosen}` has no effect: {why_no_detail(components)}")
 
 
 def _check_mask(target: Path | None, preset: Preset) -> None:

@@ -84,7 +84,7 @@ def encode_subjects(session: "Session", pictures: list[SubjectPictures]) -> "Ide
     if isinstance(only, Path):
         return session.load_identity(only)
     return session.encode_identity(
-        [one.picture for one in pictures],
+        [picture.picture for picture in pictures],
         masks=[one.mask for one in pictures],
         cutout=[one.cutout for one in pictures],
     )
@@ -103,11 +103,13 @@ def with_cutouts(
 
     if not cutouts:
         return subjects
-    open_ones = [one for pictures in subjects for one in pictures if not one.is_cut]
-    told = [one for one in cutouts if (search := parse_search(one)) is None or search.has_hints]
-    if len(cutouts) == 1 and len(open_ones) > 1 and told:
+    open_ones = [picture for pictures in subjects for picture in pictures if not picture.is_cut]
+    with_place = [
+        cutout for cutout in cutouts if (search := parse_search(cutout)) is None or search.has_hints
+    ]
+    if len(cutouts) == 1 and len(open_ones) > 1 and with_place:
         raise ConfigError(
-            f"--cutout {told[0]} came with {len(open_ones)} pictures, and one place does not fit "
+            f"--cutout {with_place[0]} came with {len(open_ones)} pictures, and one place does not fit "
             "all. Give as many --cutout as pictures, auto for those that need none."
         )
     if not open_ones or len(cutouts) not in {1, len(open_ones)}:
@@ -151,7 +153,7 @@ def named_facts(named: "Sequence[Named]") -> dict[str, Any]:
 
 def cutout_facts(cutouts: "tuple[tuple[Cutout, ...], ...]") -> list[list[dict[str, Any]]]:
     """Return how the pictures of each subject were cut out, for JSON."""
-    return [[one._asdict() for one in pictures] for pictures in cutouts]
+    return [[picture._asdict() for picture in pictures] for pictures in cutouts]
 
 
 def read_picture(name: str) -> str | bytes:

@@ -86,8 +86,8 @@ def prepare(
     if as_json:
         console.print_json({"load_s": round(load_ms / 1000, 2), "seconds": seconds})
         return
-    told = ", ".join(f"{stage} {spent:g} s" for stage, spent in seconds.items())
-    console.say(f"The engine is ready for this model: {told}. Later calls like it do not wait.")
+    stages = ", ".join(f"{stage} {spent:g} s" for stage, spent in seconds.items())
+    console.say(f"The engine is ready for this model: {stages}. Later calls like it do not wait.")
 
 
 def _prepared(session: "Session", size_px: tuple[int, int] | None) -> dict[str, float]:
@@ -154,7 +154,7 @@ def _export(runtime: str, folder: Path, loading: LoadOptions, size: str | None) 
     with atomic_folder(folder) as new:
         sheet = write(components, new, size_px=size_px)
         alike = check(components, new, runtime=runtime)
-        size_mib = sum(one.stat().st_size for one in new.iterdir()) / 2**20
+        size_mib = sum(path.stat().st_size for path in new.iterdir()) / 2**20
     console.say(
         f"wrote {folder} ({', '.join(sheet.graphs)}; {size_mib:.1f} MiB; PSNR to PyTorch's "
         f"picture with {runtime}: {alike:.1f} dB)"

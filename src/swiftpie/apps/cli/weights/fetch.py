@@ -121,7 +121,7 @@ def _facts(needs: "Needs") -> dict[str, object]:
             for part, file in needs.missing
         ],
         "bytes_left": needs.bytes_left,
-        "folders": [str(one) for one in needs.folders],
+        "folders": [str(folder) for folder in needs.folders],
         "free_bytes": needs.free_bytes,
         "memory_bytes": needs.memory_bytes,
         "seconds": needs.seconds,

@@ -94,7 +94,7 @@ def push(
     ] = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Publish adapters and identities with a card, after telling what becomes known to whom.
+    """Publish adapters and identities with a model card, after reporting what becomes public.
 
     Identity files hold the cut-out photographs of their subject, which stay out unless
     --with-pictures is given. A card that is there already is kept.
@@ -102,7 +102,7 @@ def push(
     _check_name(repository)
     uploads = [_inspect(path, with_pictures=with_pictures) for path in _files_in(source)]
     present = _present(repository)
-    files = {one.name: one.content for one in uploads}
+    files = {upload.name: upload.content for upload in uploads}
     if present is None or CARD not in present.files:
         files[CARD] = card_of(uploads, repository, licence).encode()
     facts = {
@@ -197,11 +197,11 @@ def card_of(uploads: Sequence[Upload], repository: str, licence: str) -> str:
         tags=tags,
     ).to_yaml()
     lines = ["---", head, "---", "", f"# {repository.partition('/')[2]}", ""]
-    for one in uploads:
-        rows = one.facts | {"bytes": str(one.size), "sha256": one.sha256}
-        lines += [f"## `{one.name}` ({one.kind})", "", "| | |", "|---|---|"]
+    for upload in uploads:
+        rows = upload.facts | {"bytes": str(upload.size), "sha256": upload.sha256}
+        lines += [f"## `{upload.name}` ({upload.kind})", "", "| | |", "|---|---|"]
         lines += [f"| {name} | {value} |" for name, value in rows.items()]
-        lines += ["", "```bash", *_use(one, repository), "```", ""]
+        lines += ["", "```bash", *_use(upload, repository), "```", ""]
     lines.append("Made with [SwiftPie](https://github.com/swiftpie/swiftpie).")
     return "\n".join(lines) + "\n"
 
@@ -234,7 +234,7 @@ def without_pictures(path: Path) -> bytes:
 def _files_in(source: Path) -> list[Path]:
     if not source.is_dir():
         return [source]
-    found = sorted(one for one in source.iterdir() if one.suffix in KINDS and one.is_file())
+    found = sorted(path for path in source.iterdir() if path.suffix in KINDS and path.is_file())
     if not found:
         raise InputError(
             f"There are no adapters or identities in '{source}'. A folder with files that end in "
@@ -296,14 +296,14 @@ def _identity(path: Path, *, with_pictures: bool) -> Upload:
         "tokens": str(header.num_tokens),
         "photographs": "in it" if with_pictures else "left out",
     }
-    told = (
+    note = (
         f"{path.name} holds {header.num_references} cut-out photographs of its subject."
         if with_pictures
         else f"{path.name} goes without its photographs; the outline of the subject and what the "
         "networks read of it stay, and draw it."
     )
     bases = () if preset is None or preset.repository is None else (preset.repository,)
-    return Upload(path.name, stripped, "identity", facts, bases, (told,))
+    return Upload(path.name, stripped, "identity", facts, bases, (note,))
 
 
 def _check_does_without(path: Path, preset: Preset | None) -> None:
@@ -354,9 +354,9 @@ def _tell_plan(facts: dict[str, Any]) -> None:
 
     where = "a new repository" if facts["is_new"] else "existing; its visibility stays"
     say(f"to {facts['repository']} ({where}):")
-    for one in facts["files"]:
-        note = " (replaces the one there)" if one["replaces"] else ""
-        say(f"  {as_size(one['bytes']):>9}  {one['path']}{note}")
+    for file in facts["files"]:
+        note = " (replaces the one there)" if file["replaces"] else ""
+        say(f"  {as_size(file['bytes']):>9}  {file['path']}{note}")
     if facts["writes_card"]:
         say(f"             {CARD}, a model card")
     if facts["is_new"]:
@@ -440,7 +440,7 @@ def _wanted(text: str) -> "Needs":
     root = root_of(reference, listing)
     assert root is not None, "what is listed has a place"
     licence = licence_of(reference, listing.licence)
-    files = tuple(listing.files[one] for one in names)
+    files = tuple(listing.files[name] for name in names)
     part = Part(
         "files",
         "reference",
@@ -464,9 +464,9 @@ def _names_in(listing: "Listing", reference: "Reference") -> tuple[str, ...]:
             )
         return (listing.find(reference.path).path,)
     names = tuple(
-        one
-        for one in sorted(listing.files)
-        if PurePosixPath(one).suffix in KINDS and "/" not in one
+        file
+        for file in sorted(listing.files)
+        if PurePosixPath(file).suffix in KINDS and "/" not in file
     )
     if not names:
         raise WeightsError(
