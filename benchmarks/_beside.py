@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks._timing import Round, Row, Sample, Tell, interleaved, row
 from benchmarks.against import HERE, Checkout
-from swiftpie.apps.cli.threads import DECIDED
+from swiftpie.apps.cli.main import DECIDED
 
 IDLE, LOADED = "idle", "loaded"
 WARM_UPS = 3  # rounds before those that count

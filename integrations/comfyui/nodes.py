@@ -5,10 +5,12 @@ our networks. An IMAGE is (B, H, W, C) and a MASK (B, H, W), both in [0, 1].
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, replace
+from enum import Enum
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import comfy.model_management
 import comfy.utils
@@ -22,7 +24,6 @@ from torch import Tensor
 import swiftpie
 from swiftpie import (
     MAX_IMAGES,
-    MAX_SCALE,
     MAX_SEED,
     RECIPES,
     EditRequest,
@@ -41,6 +42,7 @@ from swiftpie import (
     cut_out,
     is_here,
     load_mask,
+    options_of,
     save_identity,
 )
 
@@ -49,6 +51,12 @@ logger = logging.getLogger(__name__)
 EMBEDDED = "mini"
 MAX_SIDE_PX = 4096
 CATEGORY = "SwiftPie"
+STEP = 0.05  # of strengths
+SEED = {
+    "default": 0,
+    "max": MAX_SEED - MAX_IMAGES,  # the last picture of a batch has a seed as well
+    "control_after_generate": True,
+}
 
 SessionType = io.Custom("SWIFTPIE_SESSION")
 SubjectType = io.Custom("SWIFTPIE_SUBJECT")  # a tuple of `Subject`, so that nodes can add to it
@@ -267,12 +275,8 @@ class PlaceSubject(io.ComfyNode):
                 SubjectType.Input(
                     "others", optional=True, tooltip="Who is in the same picture besides."
                 ),
-                _box_input("What the subject shall fill."),
                 io.Mask.Input("mask", optional=True, tooltip="Where the subject may act at all."),
-                io.String.Input(
-                    "name", default="", tooltip="The words of the prompt that mean it, as 'cat'."
-                ),
-                _scale_input("scale", 1.0, "Strength of this subject beside others."),
+                *inputs_of(Subject),
             ],
             outputs=[SubjectType.Output("subjects")],
         )
@@ -341,20 +345,7 @@ class MakeScales(io.ComfyNode):
             category=CATEGORY,
             description="How strong subject and prompt are. Without it, the recipe's own strengths "
             "are used.",
-            inputs=[
-                _scale_input("identity_scale", 1.0, "What the subject is; 0 is off."),
-                _scale_input("detail_scale", 1.0, "How the subject looks in detail; 0 is off."),
-                _scale_input("background_scale", 0.0, "Both, outside of the subject's region."),
-                _scale_input("text_scale", 1.0, "The prompt, inside of the region."),
-                io.Float.Input(
-                    "balance",
-                    default=0.0,
-                    min=-1.0,
-                    max=1.0,
-                    step=0.05,
-                    tooltip="1 favours the subject, -1 the prompt.",
-                ),
-            ],
+            inputs=inputs_of(Scales),
             outputs=[ScalesType.Output("scales")],
         )
 
@@ -370,6 +361,12 @@ class Personalize(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Return what the node takes and gives."""
+        prompt, seed, *others = inputs_of(
+            PersonalizeRequest,
+            prompt={"multiline": True, "default": "a dog on a beach"},
+            seeds={"tooltip": "Of the first picture; the next has the next seed.", **SEED},
+            mask={"id": "region", "advanced": True},
+        )
         return io.Schema(
             node_id="SwiftPiePersonalize",
             display_name="Personalize",
@@ -381,18 +378,11 @@ class Personalize(io.ComfyNode):
                 SubjectType.Input(
                     "subject", optional=True, tooltip="Without it, whom the prompt names."
                 ),
-                io.String.Input("prompt", multiline=True, default="a dog on a beach"),
-                _seed_input("Of the first picture; the next has the next seed."),
+                prompt,
+                seed,
                 io.Int.Input("num_images", default=1, min=1, max=MAX_IMAGES),
                 ScalesType.Input("scales", optional=True),
-                io.Combo.Input(
-                    "region",
-                    options=[one.value for one in MaskSource],
-                    default=MaskSource.NONE.value,
-                    advanced=True,
-                    tooltip="Where subjects without a mask act: everywhere, where they are found "
-                    "in one or two passes, or in their box.",
-                ),
+                *others,
                 _side_input("width"),
                 _side_input("height"),
             ],
@@ -414,6 +404,7 @@ class Personalize(io.ComfyNode):
         region: str = MaskSource.NONE.value,
         width: int = 0,
         height: int = 0,
+        **options: Any,  # noqa: ANN401 - further ones that the request declares
     ) -> io.NodeOutput:
         """Draw the pictures one after the other, each of which is shown when it is finished.
 
@@ -436,6 +427,7 @@ class Personalize(io.ComfyNode):
                 scales=scales,
                 mask=MaskSource(region),
                 size_px=(height, width) if width else None,
+                **options,
             )
             for number in range(num_images)
         ]
@@ -452,6 +444,13 @@ class Edit(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Return what the node takes and gives."""
+        prompt, source_prompt, seed, *others = inputs_of(
+            EditRequest,
+            prompt={"multiline": True, "default": "a dog in the snow"},
+            source_prompt={"multiline": True},
+            seed={"tooltip": "Of all that is random; the next picture has the next seed.", **SEED},
+            keyword={"advanced": True},
+        )
         return io.Schema(
             node_id="SwiftPieEdit",
             display_name="Edit",
@@ -461,28 +460,11 @@ class Edit(io.ComfyNode):
             inputs=[
                 SessionType.Input("session"),
                 io.Image.Input("image"),
-                io.String.Input("prompt", multiline=True, default="a dog in the snow"),
-                io.String.Input(
-                    "source_prompt",
-                    multiline=True,
-                    default="",
-                    tooltip="What the picture shows now, as 'a dog on a beach'.",
-                ),
-                _seed_input("Of all that is random; the next picture has the next seed."),
-                io.Float.Input(
-                    "variation",
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    tooltip="How much of what changes is new by the seed; 0 is none.",
-                ),
-                io.String.Input(
-                    "keyword",
-                    default="",
-                    advanced=True,
-                    tooltip="What shall change, as 'cat'; else the two prompts tell.",
-                ),
+                prompt,
+                source_prompt,
+                seed,
+                *inputs_of(EditSettings),
+                *others,
                 io.Mask.Input("mask", optional=True, tooltip="Where to change it, 1 = change."),
                 _box_input("Where to change it, in place of a mask."),
                 SubjectType.Input(
@@ -511,6 +493,7 @@ class Edit(io.ComfyNode):
         mask: Tensor | None = None,
         box: Box | None = None,
         subject: Subjects | None = None,
+        **options: Any,  # noqa: ANN401 - further ones that the request declares
     ) -> io.NodeOutput:
         """Edit each picture of the batch.
 
@@ -528,6 +511,7 @@ class Edit(io.ComfyNode):
             keyword=keyword,
             identity=None if subject is None else _only(subject).identity,
             settings=EditSettings(variation=variation),
+            **options,
         )
         if subject is None:
             request = session.with_newcomer(request)
@@ -606,6 +590,38 @@ class SwiftPieExtension(ComfyExtension):
 async def comfy_entrypoint() -> SwiftPieExtension:
     """Return what ComfyUI asks this folder for."""
     return SwiftPieExtension()
+
+
+def inputs_of(source: type, **hints: Mapping[str, Any]) -> list[io.Input]:
+    """Return an input for each option that a class declares.
+
+    Options with a hint come first. A hint is what ComfyUI shows beside the declaration, such as
+    `multiline`, or another `id` for the input.
+    """
+    options = options_of(source, "comfyui")
+    names = dict.fromkeys([*hints, *options])
+    return [_input_of(options[name], **hints.get(name, {})) for name in names]
+
+
+def _input_of(field: Any, *, id: str = "", **hint: Any) -> io.Input:  # noqa: A002, ANN401 - as ComfyUI calls them
+    name, limits = id or field.key, dict(zip(("min", "max"), field.range, strict=True))
+    shown = {"tooltip": field.option.help} | hint
+    if field.default is not MISSING:
+        shown = {"default": field.default} | shown
+    if isinstance(field.type, type) and issubclass(field.type, Enum):
+        shown["default"] = field.default.value
+        return io.Combo.Input(name, options=[one.value for one in field.type], **shown)
+    if field.typed is bool:
+        return io.Boolean.Input(name, **shown)
+    if field.typed is int:
+        return io.Int.Input(name, **limits | shown)
+    if field.typed is float:
+        limits = {end: None if one is None else float(one) for end, one in limits.items()}
+        return io.Float.Input(name, **{"step": STEP} | limits | shown)
+    if field.typed is str:
+        return io.String.Input(name, **shown)
+    assert field.type == Box | None, f"ComfyUI has no input for {field.name}: {field.type}"
+    return _box_input(field.option.help)
 
 
 def draw_each(
@@ -721,21 +737,6 @@ def _box_input(tooltip: str) -> io.Input:
 
 def _share_input(name: str, default: float) -> io.Input:
     return io.Float.Input(name, default=default, min=0.0, max=1.0, step=0.01)
-
-
-def _scale_input(name: str, default: float, tooltip: str) -> io.Input:
-    return io.Float.Input(name, default=default, min=0.0, max=MAX_SCALE, step=0.05, tooltip=tooltip)
-
-
-def _seed_input(tooltip: str) -> io.Input:
-    return io.Int.Input(
-        "seed",
-        default=0,
-        min=0,
-        max=MAX_SEED - MAX_IMAGES,  # the last picture of a batch has a seed as well
-        control_after_generate=True,
-        tooltip=tooltip,
-    )
 
 
 def _side_input(name: str) -> io.Input:

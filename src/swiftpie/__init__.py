@@ -17,7 +17,7 @@ from swiftpie.gc_pause import gc_paused
 if TYPE_CHECKING:
     from swiftpie.backbones.recipe import RECIPES
     from swiftpie.backbones.resolve import is_here
-    from swiftpie.config import MaskRule
+    from swiftpie.config import MaskRule, options_of
     from swiftpie.engine.load import load
     from swiftpie.engine.onnx.session import OnnxSession
     from swiftpie.engine.session import Session
@@ -85,6 +85,7 @@ __all__ = [
     "load",
     "load_image",
     "load_mask",
+    "options_of",
     "save_identity",
 ]
 
@@ -93,13 +94,13 @@ _HOMES = {
     for module, names in {
         "backbones.recipe": ["RECIPES"],
         "backbones.resolve": ["is_here"],
-        "imageio.files": ["load_image"],
+        "imageio.decoding": ["load_image"],
         "imageio.images": ["contact_sheet"],
         "masks": ["bounding_box", "load_mask"],
         "models.cutout": ["cut_out"],
         "pipelines.identity": ["save_identity"],
         "validation": ["MAX_IMAGES", "MAX_SEED", "check_box"],
-        "config": ["MaskRule"],
+        "config": ["MaskRule", "options_of"],
         "engine.session": ["Session"],
         "engine.load": ["load"],
         "engine.onnx.session": ["OnnxSession"],

@@ -1,4 +1,4 @@
-"""Settings in frozen dataclasses: overrides, JSON, how they appear as options; and our folder.
+"""Settings in frozen dataclasses: options that users set, overrides, JSON, and our folder.
 
 A settings class may hold numbers, strings, `bool`, `Path`, `Literal`, `Enum`, `tuple`, unions of
 those, and further settings classes. Its annotations are read at run time, so the types they name
@@ -7,6 +7,7 @@ must be imported at run time too.
 
 import dataclasses
 import functools
+import inspect
 import json
 import math
 import os
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import (
     TYPE_CHECKING,
     Any,
+    ForwardRef,
     Literal,
     NamedTuple,
     NoReturn,
@@ -38,19 +40,56 @@ ConfigT = TypeVar("ConfigT", bound="DataclassInstance")
 BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
-class Option(NamedTuple):
-    """How a field appears on the command line, as `name: Annotated[int, Option("What it does.")]`.
+class Surface(StrEnum):
+    """A place where users give options."""
 
-    A field without one is for callers from Python alone.
+    CLI = "cli"
+    BATCH = "batch"  # a line of a job file
+    HTTP = "http"
+    COMFYUI = "comfyui"
+
+
+class Option(NamedTuple):
+    """What users read about a field: `name: Annotated[int, Option("What it does.", least=1)]`.
+
+    The command line, job files, the HTTP schema with the page behind it, and ComfyUI's nodes are
+    made from these declarations. A field without one is for callers from Python alone.
     """
 
     help: str
     metavar: str | None = None
-    flags: tuple[str, ...] = ()  # instead of the field's name with dashes
+    flags: tuple[str, ...] = ()  # of the command line, instead of the field's name with dashes
     kind: object = None  # what users type, where it is not the field's own type
     default: object = None  # of fields whose class has none
-    least: float | None = None
+    least: float | None = None  # of the number, or of each number of a tuple
     most: float | None = None
+    slider: tuple[float, float] | None = None  # range of a slider; the class checks its own limits
+    surfaces: frozenset[Surface] = frozenset(Surface)
+
+
+class OptionField(NamedTuple):
+    """A field that users set, with its declaration."""
+
+    name: str  # of the field
+    type: Any  # of the field; a string where it names a type that is not loaded
+    default: Any  # `dataclasses.MISSING` where the class has none
+    option: Option
+
+    @property
+    def key(self) -> str:
+        """What users call it: its flag on the command line, else the name of the field."""
+        flags = self.option.flags
+        return flags[-1].removeprefix("--").replace("-", "_") if flags else self.name
+
+    @property
+    def typed(self) -> Any:  # noqa: ANN401 - a type, or a union of types
+        """What users type: the field's own type unless the option names another."""
+        return self.option.kind or self.type
+
+    @property
+    def range(self) -> tuple[float | None, float | None]:
+        """The limits of a control: the option's own, or the ends of its slider."""
+        return self.option.slider or (self.option.least, self.option.most)
 
 
 class MaskRule(StrEnum):
@@ -114,6 +153,69 @@ def from_json(cls: type[ConfigT], text: str) -> ConfigT:
             "Write it with to_json()."
         ) from error
     return _decode_config(data, cls, cls.__name__)
+
+
+def options_of(
+    source: type, surface: Surface | str | None = None, *, without: Sequence[str] = ()
+) -> dict[str, OptionField]:
+    """Return the fields of a class that users set, by name, in the order of their declaration.
+
+    Args:
+        source: A dataclass or `TypedDict` with `Option` in the annotations of its fields.
+        surface: Leaves out what is not offered there.
+        without: Names to leave out.
+    """
+    annotations: dict[str, Any] = {}
+    for cls in reversed(source.__mro__):
+        annotations |= inspect.get_annotations(cls)
+    declared = getattr(source, "__dataclass_fields__", {})
+    found = {}
+    for name, annotation in annotations.items():
+        options = [
+            one for one in getattr(annotation, "__metadata__", ()) if isinstance(one, Option)
+        ]
+        if name in without or not options:
+            continue
+        (option,) = options
+        if surface is not None and surface not in option.surfaces:
+            continue
+        own = annotation.__origin__
+        kind = own.__forward_arg__ if isinstance(own, ForwardRef) else own
+        default = option.default if name not in declared else _default_of(declared[name])
+        found[name] = OptionField(name, kind, default, option)
+    return found
+
+
+def read_options(
+    source: type,
+    data: Mapping[str, object],
+    *,
+    surface: Surface | str | None = None,
+    without: Sequence[str] = (),
+    is_text: bool = False,
+) -> dict[str, Any]:
+    """Return those of `data` that are options of `source`, by field, of the types that users type.
+
+    `data` has the names that users know. An option whose default is None may be None.
+
+    With `is_text` they are given as a user types them, else as JSON has them.
+
+    Raises:
+        ConfigError: One has the wrong type.
+    """
+    found = {}
+    for name, field in options_of(source, surface, without=without).items():
+        if field.key in data:
+            item = data[field.key]
+            kind = field.typed if field.default is not None else field.typed | None
+            found[name] = _decode(_Text(item) if is_text else item, kind, field.key)
+    return found
+
+
+def _default_of(field: dataclasses.Field[Any]) -> Any:  # noqa: ANN401 - of any type
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default
 
 
 def read_fields(

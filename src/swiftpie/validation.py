@@ -1,4 +1,4 @@
-"""What people ask for in numbers and words, checked before anything heavy is loaded."""
+"""Checks of seeds, sizes, boxes and texts, before anything heavy is loaded."""
 
 import re
 import secrets
@@ -8,7 +8,7 @@ from swiftpie.errors import ConfigError, InputError, short_reason
 
 MAX_IMAGES = 64  # of one call
 MAX_SEED = 2**63 - 1
-DRAWN_SEEDS = 2**31  # those that are drawn are short enough to type again
+DRAWN_SEEDS = 2**31  # random seeds stay short enough to type
 SIZE = re.compile(r"(\d{1,9})x(\d{1,9})", re.ASCII)  # int() refuses thousands of digits
 
 Box = tuple[float, float, float, float]  # left, top, right and bottom in [0, 1]
@@ -16,7 +16,7 @@ Size = tuple[int, int]  # height and width in pixels
 
 
 def seeds_from(seed: int | None, num_images: int) -> tuple[int, ...]:
-    """Return the seeds of pictures: they count up from `seed`, or from one that is drawn.
+    """Return the seeds of pictures: they count up from `seed`, or from a random one.
 
     Raises:
         InputError: One of them is out of range, or there are too many.
@@ -29,20 +29,20 @@ def seeds_from(seed: int | None, num_images: int) -> tuple[int, ...]:
 
 
 def check_count(num_images: int) -> None:
-    """Refuse a number of pictures before anything is made of that size.
+    """Refuse a number of pictures before anything of that size is allocated.
 
     Raises:
-        InputError: There are none, or too many.
+        InputError: There is no picture, or there are too many.
     """
     if not 1 <= num_images <= MAX_IMAGES:
-        raise InputError(f"{num_images} pictures were asked for; 1 to {MAX_IMAGES} are possible.")
+        raise InputError(f"{num_images} pictures were requested; 1 to {MAX_IMAGES} are possible.")
 
 
 def check_seeds(seeds: Sequence[int]) -> None:
-    """Refuse seeds that no generator takes.
+    """Refuse seeds outside the range of generators.
 
     Raises:
-        InputError: There is one.
+        InputError: One is refused.
     """
     for seed in seeds:
         if not 0 <= seed <= MAX_SEED:
@@ -50,7 +50,7 @@ def check_seeds(seeds: Sequence[int]) -> None:
 
 
 def parse_size(text: str) -> Size:
-    """Read "WIDTHxHEIGHT" in pixels; what draws knows which sizes it can.
+    """Read "WIDTHxHEIGHT" in pixels; the preset checks whether it can draw that size.
 
     Raises:
         ConfigError: It is something else.
@@ -78,7 +78,7 @@ def parse_box(text: str) -> Box:
 
 
 def check_box(box: Box, *, name: str = "") -> Box:
-    """Return `box`, which messages call `name`.
+    """Return `box`, after a check; `name` stands for it in messages.
 
     Raises:
         InputError: It is empty, or reaches beyond the picture.
@@ -90,31 +90,31 @@ def check_box(box: Box, *, name: str = "") -> Box:
 
 
 def check_text(*texts: str) -> None:
-    """Refuse what is no text: halves of letters, as names of files in other encodings have.
+    """Refuse text with lone surrogates, as names of files in other encodings have.
 
     Raises:
-        InputError: There is one.
+        InputError: One is refused.
     """
     for text in texts:
         try:
             text.encode()
         except UnicodeEncodeError as error:
             raise InputError(
-                f"The text {short_reason(text)!r} holds half a letter, which no file and no model "
-                "can read. Text in Unicode is needed. Type it again, or save its file as UTF-8."
+                f"The text {short_reason(text)!r} holds half a letter, which files and models "
+                "cannot encode. Valid Unicode is needed. Type it again, or save its file as UTF-8."
             ) from error
 
 
 def check_prompts(*prompts: str) -> None:
-    """Refuse prompts that say nothing, or that are no text.
+    """Refuse prompts that are empty, or no valid text.
 
     Raises:
-        InputError: There is one.
+        InputError: One is refused.
     """
     check_text(*prompts)
     for prompt in prompts:
         if not prompt.strip():
-            raise InputError("A prompt is empty. Say what the picture shows: 'a dog at sunset'.")
+            raise InputError("A prompt is empty. Describe the picture: 'a dog at sunset'.")
 
 
 def _no_box(text: str) -> str:

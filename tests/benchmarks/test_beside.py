@@ -1,6 +1,6 @@
 from benchmarks._beside import SETTINGS, best_of
 from benchmarks._timing import Sample, row
-from swiftpie.apps.cli.threads import DECIDED, WAITING
+from swiftpie.apps.cli.main import DECIDED, WAITING
 
 
 def rows_of(times):

@@ -128,7 +128,7 @@ def load_nodes(folder, monkeypatch):
     package = module_from_spec(spec)
     monkeypatch.setitem(sys.modules, spec.name, package)
     spec.loader.exec_module(package)
-    monkeypatch.delitem(sys.modules, f"{spec.name}.nodes")
+    del sys.modules[f"{spec.name}.nodes"]  # so that the next call loads it anew
     return package, switches
 
 

@@ -12,6 +12,21 @@ export interface Model {
   };
 }
 
+/** A number that a slider sets, as the library declares it. */
+export interface Option {
+  least: number;
+  most: number;
+  default: number;
+  help: string;
+}
+
+/** What the server draws with, and what can be set. */
+export interface Offer {
+  data: Model[];
+  options: Record<string, Option>;
+  limits: { subjects: number; view: [yaw: number, pitch: number] };
+}
+
 export interface KnownIdentity {
   id: string;
   name: string;
@@ -193,7 +208,7 @@ export const server = {
       },
     ),
 
-  models: async () => (await read<{ data: Model[] }>("/v1/models")).data,
+  models: () => read<Offer>("/v1/models"),
 
   vocabulary: async (model: string) =>
     (await read<{ vocabulary: Words | null }>(`/v1/models/${encodeURIComponent(model)}/vocabulary`))

@@ -16,12 +16,12 @@ import type {
   Listing,
   Model,
   Named,
+  Offer,
   Origin,
 } from "./server";
 import { fileOf, remember, SAMPLES, samplesMet, type Sample } from "./samples";
 import { Vocabulary } from "./vocabulary";
 
-export const MAX_SUBJECTS = 4;
 export const NUM_SEEDS = 6;
 const SETTLED_MS = 700; // after the last change, a draft is one to come back to
 const USUAL_VARIATION = 0.5; // of an edit whose noise was all found, once somebody asks for others
@@ -74,6 +74,8 @@ class Studio {
   subjects = $state.raw<readonly Subject[]>([]);
   active = $state(0); // index into draft.placed
   models = $state.raw<readonly Model[]>([]);
+  options = $state.raw<Offer["options"]>({});
+  limits = $state.raw<Offer["limits"]>({ subjects: 1, view: [0, 0] }); // until the server says
   model = $state("");
   vocabulary = $state.raw<Vocabulary | null>(null);
   connection = $state<Connection>("connecting");
@@ -148,7 +150,10 @@ class Studio {
   /** Ask the server what it has, and draw the first picture. */
   async open(): Promise<void> {
     try {
-      this.models = await server.models();
+      const offer = await server.models();
+      this.models = offer.data;
+      this.options = offer.options;
+      this.limits = offer.limits;
       this.needsToken = false;
       while (!(await server.isReady())) {
         this.isStarting = true;
@@ -727,7 +732,8 @@ class Studio {
   /** Draw this subject beside those that are there. */
   add(key: number): void {
     const { draft } = this;
-    if (draft.placed.length >= MAX_SUBJECTS || draft.placed.some((one) => one.key === key)) return;
+    if (draft.placed.length >= this.limits.subjects || draft.placed.some((one) => one.key === key))
+      return;
     const last = this.subject(draft.placed.at(-1)?.key ?? null);
     const next = this.subject(key)!;
     let placed = [...draft.placed, { key, box: null as Box | null, yaw: null }];

@@ -169,8 +169,8 @@ def _kept_exif(image: Image.Image) -> tuple[bytes, list[str]]:
             entries = given.get_ifd(block)
             if block == EXIF_BLOCK and MAKER_NOTE in entries:
                 losses.append("the maker's notes in its EXIF data")
-            if words := {tag: one for tag, one in entries.items() if tag not in left_out}:
-                kept.get_ifd(block).update(words)
+            if kept_entries := {tag: one for tag, one in entries.items() if tag not in left_out}:
+                kept.get_ifd(block).update(kept_entries)
         has_words = len(kept) or any(map(kept.get_ifd, (EXIF_BLOCK, GPS_BLOCK)))
         data = kept.tobytes() if has_words else b""
     except DECODER_ERRORS:

@@ -8,22 +8,21 @@ from typing import TYPE_CHECKING
 import typer
 
 from swiftpie.apps.cli.console import examples, print_json, print_text, say
-from swiftpie.apps.cli.edit import EditScales, Mode, Rule, edit_settings
-from swiftpie.apps.cli.face import (
+from swiftpie.apps.cli.drawing.edit import EditScales, Mode, Rule, edit_settings
+from swiftpie.apps.cli.drawing.face import (
     Recognisers,
     SidePx,
     StyleName,
     open_face_encoders,
     warn_of_strange_vectors,
 )
+from swiftpie.apps.cli.loading import open_session, resolved
 from swiftpie.apps.cli.options import (
     AsJson,
     DataPath,
     Force,
     IdentityScale,
     PictureOut,
-    open_session,
-    settled,
     with_fields,
 )
 from swiftpie.backbones.choices import LoadOptions
@@ -388,7 +387,7 @@ def world_edits(
 def _settings_of_each(
     loading: LoadOptions, mode: EditMode, rule: MaskRule | None, scales: Mapping[str, float]
 ) -> EditSettings:
-    settings = edit_settings(settled(loading)[1], mode, rule, scales=scales)
+    settings = edit_settings(resolved(loading)[1], mode, rule, scales=scales)
     # Those of edits with a reference are others than those of edits without, unless given.
     return settings if scales else replace(settings, scales=None)
 
@@ -475,7 +474,7 @@ def pie(
 
     benchmark = read_pie(dataset, limit=cases)
     networks = given.open_networks(files, has_to_be_large=True)
-    loading, preset = settled(loading, use=Use.EDIT)
+    loading, preset = resolved(loading, use=Use.EDIT)
     settings = edit_settings(preset, mode, rule, scales={})
     if results is None:
         chosen: Editor = given.choose_editor(editor, loading, mask=mask, settings=settings)
@@ -526,7 +525,7 @@ def fastface(
     """Draw every person of a folder by every prompt of a file, and judge each aspect apart."""
     from swiftpie_lab.evaluation.benchmarks.fastface import FaceDrawer, read_faces
 
-    loading, _ = settled(loading, use=Use.FACE)
+    loading, _ = resolved(loading, use=Use.FACE)
     networks = given.open_networks(files, allow_pickle=loading.get("allow_pickle", False))
     (encoder, judge), agreed = open_face_encoders(recognisers, loading)
     benchmark = read_faces(identities, prompts, seed=seed, encoder=encoder, judge=judge)

@@ -12,7 +12,8 @@ from rich.text import Text
 
 from swiftpie import __version__
 from swiftpie.apps.cli.console import print_text, say
-from swiftpie.apps.cli.options import Fields, open_session, settled
+from swiftpie.apps.cli.loading import open_session, resolved
+from swiftpie.apps.cli.options import Fields
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.config import Option
 from swiftpie.errors import ConfigError, printable
@@ -214,7 +215,7 @@ def open_model(loading: LoadOptions) -> "Session":
 
 def side_of(loading: LoadOptions) -> int:
     """Return the side of the pictures that will be drawn."""
-    _, preset = settled(loading)
+    _, preset = resolved(loading)
     return preset.sized(loading.get("size_px")).image_size_px
 
 

@@ -115,8 +115,8 @@ def train(
 def _check_data(path: Path | None, context: "Context", run: str) -> None:
     if path is not None and not context.has_read_data:
         raise ConfigError(
-            f"--data names a pack of subjects, and {run.replace('_', '-')} reads none. Leave it out; "
-            "--set stage.data=DIR or stage.photos=DIR names photographs."
+            f"--data names a pack of subjects, and {run.replace('_', '-')} reads none. Leave it "
+            "out; --set stage.data=DIR or stage.photos=DIR names photographs."
         )
 
 

@@ -91,8 +91,8 @@ def load_subjects(path: Path) -> Subjects:
         return _read(lambda name: _read_file(path / name), path)
     if not path.is_file():
         raise ConfigError(
-            f"There is no pack of subjects at {path}. Training and evaluation need one; build it with "
-            "`swiftpie data prepare`."
+            f"There is no pack of subjects at {path}. Training and evaluation need one; build it "
+            "with `swiftpie data prepare`."
         )
     try:
         pack = zipfile.ZipFile(path)
@@ -173,6 +173,7 @@ def _tile(sprite: Image.Image) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]
 
 def _unreadable(path: Path, error: Exception) -> str:
     return (
-        f"The pack of subjects {path} cannot be read ({short_reason(error)}); it needs {INDEX_NAME} "
+        f"The pack of subjects {path} cannot be read ({short_reason(error)}); it needs "
+        f"{INDEX_NAME} "
         "and one WebP image for each subject in it. Rebuild it with `swiftpie data prepare`."
     )

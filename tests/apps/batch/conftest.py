@@ -8,9 +8,10 @@ import torch
 from PIL import Image
 
 from swiftpie.apps.batch.draw import Work
-from swiftpie.apps.batch.jobs import THE_DEFAULT, Defaults, collect
+from swiftpie.apps.batch.jobs import DEFAULT_MODEL
 from swiftpie.apps.batch.lists import read_lines
-from swiftpie.apps.batch.run import draw, opened
+from swiftpie.apps.batch.rows import JobDefaults, collect
+from swiftpie.apps.batch.run import draw, open_run
 from swiftpie.imageio.images import sample_pictures
 
 
@@ -44,7 +45,7 @@ def collected(folder):
         lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
         (folder / name).write_text("\n".join(lines), encoding="utf-8")
         found = read_lines(folder / name)
-        return collect(found, root=folder, defaults=Defaults(**defaults))
+        return collect(found, root=folder, defaults=JobDefaults(**defaults))
 
     return make
 
@@ -57,7 +58,7 @@ def working(folder, session):
     """Makes what a run has to know, with the embedded model in place of one that is loaded."""
 
     def make(name="out", suffix=".png"):
-        return Work(folder, folder / name, suffix, {THE_DEFAULT: {}}, load=lambda: session)
+        return Work(folder, folder / name, suffix, {DEFAULT_MODEL: {}}, load=lambda: session)
 
     return make
 
@@ -68,11 +69,11 @@ def run(working):
 
     def make(jobs, name="out", *, batch=3, count=None, suffix=".png", **choices):
         work = working(name, suffix)
-        with opened(jobs, work, batch=batch, settings={}, **choices) as begun:
-            drawn = draw(begun, work)
+        with open_run(jobs, work, batch=batch, settings={}, **choices) as manifest:
+            drawn = draw(manifest, work)
             for _ in itertools.islice(drawn, count):
                 pass
             drawn.close()
-        return {row["place"].rpartition(" ")[2]: row for row in begun.report.rows}
+        return {row["place"].rpartition(" ")[2]: row for row in manifest.report.rows}
 
     return make

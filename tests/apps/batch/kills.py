@@ -16,10 +16,11 @@ import torch
 
 import swiftpie
 from swiftpie.apps.batch.draw import Work
-from swiftpie.apps.batch.jobs import THE_DEFAULT, Defaults, collect
+from swiftpie.apps.batch.folder import REPORT
+from swiftpie.apps.batch.jobs import DEFAULT_MODEL
 from swiftpie.apps.batch.lists import grid
-from swiftpie.apps.batch.report import REPORT
-from swiftpie.apps.batch.run import draw, opened
+from swiftpie.apps.batch.rows import JobDefaults, collect
+from swiftpie.apps.batch.run import draw, open_run
 from swiftpie.imageio.atomic import TEMPORARY
 from swiftpie.imageio.images import sample_pictures
 from tests.kills import Moments, finishes
@@ -71,7 +72,7 @@ def jobs_of(folder, count):
         one._replace(row={**one.row, "size": f"{SIDE_PX}x{SIDE_PX}"})
         for one in grid(folder, PROMPTS)
     )
-    found = collect(asked, root=folder, defaults=Defaults(seeds=seeds))
+    found = collect(asked, root=folder, defaults=JobDefaults(seeds=seeds))
     return found._replace(jobs=found.jobs[:count])
 
 
@@ -79,9 +80,9 @@ def run(jobs, session, folder, chance=None):
     """Draw in a process of its own, which `chance` kills; tell whether it finished."""
 
     def work():
-        drawing = Work(jobs.root, folder, ".png", {THE_DEFAULT: {}}, load=lambda: session)
-        with opened(jobs, drawing, batch=BATCH, settings={}) as begun:
-            yield from draw(begun, drawing)
+        drawing = Work(jobs.root, folder, ".png", {DEFAULT_MODEL: {}}, load=lambda: session)
+        with open_run(jobs, drawing, batch=BATCH, settings={}) as manifest:
+            yield from draw(manifest, drawing)
 
     if chance is None:
         return finishes(work)

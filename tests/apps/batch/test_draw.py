@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from swiftpie.apps.batch.draw import CannotWrite, Drawer
-from swiftpie.apps.batch.plan import batches_of
+from swiftpie.apps.batch.jobs import batches_of
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.writing import read_metadata
 from tests.apps.batch.conftest import SMALL
@@ -61,7 +61,7 @@ def test_sentences_name_subjects_that_have_no_pictures(collected, run, folder):
         stored = read_metadata(folder / "out" / told[number]["file"])
         assert stored["library"] == "cat (for 'kitten')"
     assert "Near are elephant" in told["3"]["reason"]
-    assert "belongs to one" in told["4"]["reason"]
+    assert "belongs to a 'subject'" in told["4"]["reason"]
 
 
 def test_a_name_is_a_subject_unless_a_file_has_it(collected, run, folder, session):

@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from swiftpie.apps.batch.jobs import DRAWING_FIELDS, EDIT_FIELDS, MAX_ID_BYTES, Model
+from swiftpie.apps.batch.jobs import MAX_ID_BYTES, Model
+from swiftpie.apps.batch.rows import DRAWING_FIELDS, EDIT_FIELDS
 from swiftpie.pipelines.drawing.settings import EditMode, Scales
 
 DOG = {"subject": "dog.webp", "prompt": "a dog on a beach"}
@@ -28,7 +29,7 @@ def test_a_line_and_a_row_of_a_table_make_the_same_job(collected):
     row = {**DOG, "seed": 3, "box": [0.1, 0.2, 0.8, 0.9], "identity_scale": 0.5, "size": "128x64"}
     job = only(collected(row))
     table = ",".join(row), 'dog.webp,a dog on a beach,3,"0.1,0.2,0.8,0.9",0.5,128x64'
-    assert only(collected(*table, name="jobs.csv")).asked() == job.asked()
+    assert only(collected(*table, name="jobs.csv")).spec() == job.spec()
     assert (job.seed, job.size_px, job.scales) == (3, (64, 128), {"identity_scale": 0.5})
     assert job.subjects[0].shown["box"] == (0.1, 0.2, 0.8, 0.9)
 
@@ -92,8 +93,8 @@ def test_every_strength_of_the_library_can_be_said():
         ({"subject": None, "prompt": "at sea"}, "names no subject"),
         ({"subject": "absent.png"}, "does not exist"),
         ({"subject": "elefant"}, "Near are elephant"),
-        ({"subject": ["dog.webp", "kitten"]}, "whole subject"),
-        ({"subject": "kitten", "cutout": "none"}, "whole subject"),
+        ({"subject": ["dog.webp", "kitten"]}, "cut out already"),
+        ({"subject": "kitten", "cutout": "none"}, "cut out already"),
         ({"subject": "jobs.jsonl"}, "not a readable picture"),
         ({"subject": "a\0b"}, "A picture file is needed"),
         ({"subject": ["dog.webp"] * 65}, "65 pictures"),

@@ -1,5 +1,7 @@
 """Lists are read as people write them; what cannot be read is told with its line."""
 
+import os
+
 import pytest
 
 from swiftpie.apps.batch.lists import MAX_LINE_BYTES, grid, read_lines, read_prompts, read_seeds
@@ -97,3 +99,18 @@ def test_a_folder_without_subjects_is_refused(tmp_path):
     for place in (tmp_path, tmp_path / "absent"):
         with pytest.raises(ConfigError, match="--subjects"):
             list(grid(place, ["x"]))
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_what_is_no_regular_file_is_refused_before_it_is_read(tmp_path, kind):
+    path = tmp_path / "jobs.jsonl"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to("/dev/zero")
+    with pytest.raises(ConfigError, match="regular file"):
+        read_prompts(f"@{path}")
+    with pytest.raises(ConfigError, match="regular file"):
+        list(read_lines(path))

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 import swiftpie
-from swiftpie.apps.batch.report import REPORT
-from swiftpie.apps.batch.run import draw, opened, stopping
+from swiftpie.apps.batch.folder import REPORT
+from swiftpie.apps.batch.run import draw, open_run, stopping
 from swiftpie.errors import ConfigError
 from tests.apps.batch.conftest import SMALL
 from tests.policy.project import ROOT
@@ -47,26 +47,26 @@ def test_a_run_goes_on_where_it_stopped_and_draws_the_same_bits(jobs, run, folde
 
 def test_threads_stay_those_that_a_folder_was_begun_with(jobs, working):
     work = working()
-    with opened(jobs, work, batch=2, settings={}) as begun:
-        assert begun.num_threads == 1
+    with open_run(jobs, work, batch=2, settings={}) as manifest:
+        assert manifest.num_threads == 1
     torch.set_num_threads(4)
     try:
-        with opened(jobs, work, batch=2, settings={}) as begun:
-            assert begun.num_threads == 1
-        with opened(jobs, work, batch=2, settings={}, processes=2, force=True) as begun:
-            assert begun.num_threads == 2
+        with open_run(jobs, work, batch=2, settings={}) as manifest:
+            assert manifest.num_threads == 1
+        with open_run(jobs, work, batch=2, settings={}, processes=2, force=True) as manifest:
+            assert manifest.num_threads == 2
     finally:
         torch.set_num_threads(1)
 
 
 def test_what_was_asked_to_stop_ends_with_what_was_begun(jobs, working):
     work, stop = working(), threading.Event()
-    with opened(jobs, work, batch=2, settings={}) as begun:
-        for _ in draw(begun, work, stop=stop):
+    with open_run(jobs, work, batch=2, settings={}) as manifest:
+        for _ in draw(manifest, work, stop=stop):
             stop.set()
-    assert len(begun.report.rows) == 2
-    with opened(jobs, work, batch=2, settings={}) as begun:
-        assert begun.num_done == 2
+    assert len(manifest.report.rows) == 2
+    with open_run(jobs, work, batch=2, settings={}) as manifest:
+        assert manifest.num_done == 2
 
 
 def test_the_first_signal_asks_and_the_second_interrupts():
@@ -133,8 +133,8 @@ def test_killed_runs_lose_and_double_nothing(tmp_path):
 def test_several_processes_draw_the_same_and_one_that_dies_is_replaced(jobs, working, run, folder):
     run(jobs, "whole", batch=1)
     work = replace(working(), load=swiftpie.load)  # which other processes can call
-    with opened(jobs, work, batch=1, settings={}, processes=2) as begun:
-        drawn = draw(begun, work)
+    with open_run(jobs, work, batch=1, settings={}, processes=2) as manifest:
+        drawn = draw(manifest, work)
         next(drawn)
         multiprocessing.active_children()[0].kill()
         assert len([*drawn]) == 4

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from swiftpie.apps.batch.report import REPORT
+from swiftpie.apps.batch.folder import REPORT
 
 SIDE = "64x64"
 
@@ -83,3 +83,20 @@ def test_jobs_come_from_one_place_that_can_be_read(call, tmp_path, asked):
     assert result.exit_code == 2
     assert result.stderr.startswith("error: ")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_model_without_weights_here_fails_its_own_jobs_alone(call, hamster, tmp_path):
+    (tmp_path / "hamster.webp").write_bytes(hamster.read_bytes())
+    row = {"subject": "hamster.webp", "prompt": "a hamster at sea", "size": SIDE}
+    rows = [{**row, "id": "here"}, {**row, "id": "away", "preset": "sd-turbo", "size": "512x512"}]
+    (tmp_path / "jobs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    command = ("batch", tmp_path / "jobs.jsonl", "--offline", "-o")
+    result = call(*command, tmp_path / "out")
+    assert result.exit_code == 1, result.stderr
+    lines = (tmp_path / "out" / REPORT).read_text().splitlines()
+    here, away = map(json.loads, lines)
+    assert (here["status"], away["status"]) == ("done", "failed")
+    assert "stabilityai/sd-turbo" in away["reason"]
+    assert (tmp_path / "out" / "here.png").is_file()
+    strict = call(*command, tmp_path / "strict", "--strict")
+    assert (strict.exit_code, (tmp_path / "strict").exists()) == (1, False)

@@ -14,8 +14,8 @@ from typer.main import get_command
 from swiftpie import __version__
 from swiftpie.apps.cli import about
 from swiftpie.apps.cli.console import complain, print_json, print_text, write_table
+from swiftpie.apps.cli.drawing.subjects import split_subject
 from swiftpie.apps.cli.main import app
-from swiftpie.apps.cli.options import split_subject
 from swiftpie.backbones.preset import PRESETS
 from swiftpie.errors import ConfigError
 from swiftpie.imageio.decoding import load_image

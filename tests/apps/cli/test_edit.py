@@ -8,7 +8,7 @@ from PIL import Image, ImageCms
 
 from swiftpie import InputError, Session
 from swiftpie.apps.cli.console import Target
-from swiftpie.apps.cli.edit import Job, carry_out, edit_settings, tell_losses
+from swiftpie.apps.cli.drawing.edit import EditJob, carry_out, edit_settings, tell_losses
 from swiftpie.backbones.preset import PRESETS
 from swiftpie.config import MaskRule
 from swiftpie.errors import ImageError
@@ -39,11 +39,10 @@ def picture(tmp_path):
 
 @pytest.fixture
 def job(tmp_path, picture):
-    return Job(
+    return EditJob(
         picture=str(picture),
         prompt=PROMPT,
-        source_prompt="a cat",
-        keyword="",
+        words={"source_prompt": "a cat", "keyword": ""},
         subject=[],
         mask=None,
         seed=3,
@@ -110,7 +109,7 @@ def test_a_picture_keeps_what_its_file_holds_where_the_edit_changes_nothing(
     tell_losses(str(picture), Target(job.target.picture.with_suffix(".jpg"), None))
     told = " ".join(capsys.readouterr().err.split())
     assert "does not keep its 16 bits, its transparency." in told
-    assert "JPEG stores all pixels anew" in told
+    assert "JPEG compresses all pixels again" in told
 
 
 def test_a_mask_of_another_shape_is_refused(editor, job, tmp_path):
@@ -254,7 +253,7 @@ def test_what_would_be_the_same_picture_several_times_is_refused(call, picture, 
     out = tmp_path / "out.png"
     result = call("edit", picture, "a photo at night", "-o", out, "-n", 2)
     assert result.exit_code == 2
-    assert "as in --variation 0.8" in result.stderr
+    assert "--variation 0.8" in result.stderr
     assert not [*tmp_path.glob("out*")]
     result = call("edit", picture, "a photo at night", "-o", out, "--seed", 2)
     assert result.exit_code == 0

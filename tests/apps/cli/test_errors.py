@@ -190,13 +190,13 @@ def test_a_file_in_place_of_a_prompt_is_told(call, tmp_path, monkeypatch, hamste
     (tmp_path / "notes").write_text("words")
     preset = ("--preset", "sd-turbo") if command == "face" else ()
     result = call(command, hamster, prompt, "-o", "out.png", *preset)
-    assert_refused(result, ExitCode.USAGE, "names a file. A sentence is needed")
+    assert_refused(result, ExitCode.USAGE, "A sentence is needed")
     assert [path.name for path in tmp_path.iterdir()] == ["notes"]
 
 
 def test_a_file_in_place_of_what_a_picture_shows_now_is_told(call, tmp_path, hamster):
     options = ("-o", tmp_path / "out.png", "--source-prompt", hamster)
-    assert_refused(call("edit", hamster, PROMPT, *options), ExitCode.USAGE, "names a file")
+    assert_refused(call("edit", hamster, PROMPT, *options), ExitCode.USAGE, "A sentence is needed")
 
 
 def test_messages_speak_of_options_where_python_has_arguments():

@@ -43,7 +43,7 @@ def test_a_photograph_is_found_encoded_drawn_and_judged(call, world, tmp_path, a
     assert [one["seed"] for one in told["pictures"]] == [3, 4]
     assert all(-1 <= one["identity"] < 1 for one in told["pictures"])
     assert CONSENT[:40] in result.stderr
-    is_strange = "understands only those" in " ".join(result.stderr.split())
+    is_strange = "draws another person" in " ".join(result.stderr.split())
     assert is_strange == (adapter == FACE_ID_PLUS)  # it reads vectors, and those of opencv
     stored = read_metadata(tmp_path / "out-2.png")
     assert (stored["seed"], stored["style"], stored["face_encoder"]) == ("4", "plain", "opencv")

@@ -182,7 +182,7 @@ ASKED_TWICE = """
 from typer import Abort
 from swiftpie.backbones.acquire.download import DownloadPlan, ModelPart
 from swiftpie.backbones.hub import list_files, parse_reference, root_of
-from swiftpie.apps.cli.asking import ask
+from swiftpie.apps.cli.loading import ask
 place = parse_reference("madebyollin/sdxl-vae-fp16-fix")
 listing = list_files(place)
 root, files = root_of(place, listing), (listing.find("config.json"),)

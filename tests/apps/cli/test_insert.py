@@ -50,8 +50,8 @@ def test_a_photograph_is_changed_in_its_region_alone(call, hamster, photo, tmp_p
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["remove", "PHOTO"], "what shall go"),
-        (["replace", "SUBJECT", "PHOTO"], "what shall go"),
+        (["remove", "PHOTO"], "what to remove"),
+        (["replace", "SUBJECT", "PHOTO"], "what to remove"),
         (["remove", "PHOTO", "--mask", "PHOTO", "--box", BOX], "came together"),
         (["remove", "PHOTO", "--mask", "PHOTO", "--point", "0.5,0.5"], "came together"),
         (["remove", "PHOTO", "--point", "here"], "no way to cut"),

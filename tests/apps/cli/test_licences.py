@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from swiftpie.apps.cli.about import COMMANDS, Chosen, terms_of
+from swiftpie.apps.cli.licences import COMMANDS, Chosen, terms_of
 from swiftpie.backbones.acquire.licences import BASES, OWN_CUTOUT, everything, recipe_terms
 from swiftpie.backbones.preset import PRESETS, SDXL_BASE
 from swiftpie.backbones.recipe import RECIPES
@@ -92,7 +92,7 @@ def test_an_adapter_of_unknown_origin_depends_on_its_publisher():
 
 
 def test_what_does_not_exist_is_refused():
-    with pytest.raises(ConfigError, match="'walk' is no command"):
+    with pytest.raises(ConfigError, match="'walk' is not a command"):
         terms_of("walk", Chosen())
 
 

@@ -13,8 +13,7 @@ from typer.testing import CliRunner
 
 from swiftpie.apps.cli.console import logs_on_stderr
 from swiftpie.apps.cli.main import app
-from swiftpie.apps.cli.options import Fields, with_fields
-from swiftpie.apps.cli.panels import PANELS, arrange
+from swiftpie.apps.cli.options import PANELS, Fields, arrange, with_fields
 from swiftpie.config import Option
 from swiftpie_lab.cli.evaluate_options import side_by_side, tell
 
@@ -22,6 +21,7 @@ OWN_WORDS = {
     *("--out", "-o/--out"),  # a picture, a pack, a folder of runs
     "--cutout",  # a way, a model
     "--batch",  # of a list, or of a server, which chooses by its device
+    "--mask",  # where a subject acts, what changes, what goes
     "--ray",  # its Data, its Serve
     *("--yes", "--dry-run"),  # to fetch, to publish
 }

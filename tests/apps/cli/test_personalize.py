@@ -221,7 +221,7 @@ def test_several_subjects_stand_in_their_boxes(call, tmp_path, hamster, samples)
         (("--view", "1,2", "--view", "3,4", "--view", "5,6"), "3 views came with 2 subjects"),
         (("--view", "left"), "Yaw and pitch in degrees are needed"),
         (("--view", "80,0"), "The yaw is 80.0 degrees"),
-        (("--mask", "some.png"), "one file cannot tell them apart"),
+        (("--mask", "some.png"), "one file cannot separate"),
     ],
 )
 def test_places_must_fit_the_number_of_subjects(call, tmp_path, hamster, options, reason):

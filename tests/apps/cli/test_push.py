@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from swiftpie.apps.cli.push import without_pictures
+from swiftpie.apps.cli.weights.push import without_pictures
 from swiftpie.pipelines.identity import encode_identity, load_identity, save_identity
 from tests.backbones import tiny_models
 from tests.fixtures.mock_hub import Fault, Repository, clean_machine, serving
@@ -89,7 +89,7 @@ def test_the_plan_tells_who_sees_what_and_nothing_is_sent_before_a_yes(call, hub
         assert told in planned.stderr, told
     told = call("push", files / "dog.spid", REPOSITORY, "--with-pictures", "--private", "--dry-run")
     assert "holds 1 cut-out photographs" in told.stderr
-    assert "nobody but you" in told.stderr
+    assert "visible to: you and people you choose" in told.stderr
     refused = call("push", files / "dog.spid", REPOSITORY)
     assert (refused.exit_code, "Add --yes" in refused.stderr) == (2, True)
     assert hub.repositories == {}

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from swiftpie.apps.cli.threads import WAITING, wait_briefly
+from swiftpie.apps.cli.main import WAITING, wait_briefly
 
 # What `swiftpie --version` does to a process before anything loads PyTorch.
 MAIN = """

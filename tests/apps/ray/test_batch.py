@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 import swiftpie
-from swiftpie.apps.batch.report import read_done
-from swiftpie.apps.batch.run import opened
+from swiftpie.apps.batch.folder import read_done
+from swiftpie.apps.batch.run import open_run
 from swiftpie.apps.ray import batch as on_ray
 from swiftpie.errors import MissingExtra
 from tests.apps.batch.conftest import SMALL
@@ -16,8 +16,8 @@ TIMES = ("ms",)
 
 
 def draw(jobs, work):
-    with opened(jobs, work, batch=2, settings={}, processes=2) as begun:
-        return [*on_ray.draw(begun, work, stop=threading.Event())]
+    with open_run(jobs, work, batch=2, settings={}, processes=2) as manifest:
+        return [*on_ray.draw(manifest, work, stop=threading.Event())]
 
 
 @pytest.mark.thorough

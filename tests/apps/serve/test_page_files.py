@@ -6,7 +6,7 @@ import re
 from tests.policy.project import ROOT
 
 WEB = ROOT / "web"
-STATIC = ROOT / "src" / "swiftpie" / "serve" / "static"
+STATIC = ROOT / "src" / "swiftpie" / "apps" / "serve" / "static"
 SOURCES = ("index.html", "package-lock.json", "svelte.config.js", "tsconfig.json", "vite.config.ts")
 
 

@@ -1,17 +1,16 @@
-"""One process's work: batches in, pictures in files and outcomes out."""
+"""Drawing batches in one process: pictures go to files, outcomes to the report."""
 
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from swiftpie.apps.batch.jobs import Job, JobSubject, Model, is_mask_file
-from swiftpie.apps.batch.plan import Batch
-from swiftpie.apps.batch.report import DONE, FAILED, Outcome
+from swiftpie.apps.batch.folder import DONE, FAILED, Outcome
+from swiftpie.apps.batch.jobs import Batch, Job, JobSubject, Model, is_mask_file
 from swiftpie.engine.origin import origin_of_drawing, origin_of_edit
 from swiftpie.engine.plan import load_session
 from swiftpie.engine.session import Session, draw_apart
@@ -19,7 +18,7 @@ from swiftpie.errors import InputError, SwiftPieError, short_reason
 from swiftpie.imageio.atomic import write_file
 from swiftpie.imageio.decoding import is_safetensors, load_image
 from swiftpie.imageio.originals import composite, read_original
-from swiftpie.imageio.writing import PictureData, encode_image
+from swiftpie.imageio.writing import encode_image
 from swiftpie.masks import load_mask
 from swiftpie.pipelines.drawing.edit import EditResult, follows_seed
 from swiftpie.pipelines.drawing.request import EditRequest, PersonalizeRequest, Request, Subject
@@ -29,25 +28,28 @@ from swiftpie.types import GenerationResult, Identity
 if TYPE_CHECKING:
     from PIL import Image
 
+    from swiftpie.imageio.writing import PictureData
+
 MAX_IDENTITIES = 8  # kept at hand; jobs of one subject follow each other
 
 
 class CannotWrite(SwiftPieError):  # noqa: N818 - reads as what it is
-    """The folder takes no more files, so that nothing else can be drawn either."""
+    """The folder takes no more files, so the run has to stop."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """What every process of a run has to know."""
+    """What every process of a run needs."""
 
     root: Path  # where names of files begin
     folder: Path  # where pictures go
     suffix: str
     loading: Mapping[Model, Mapping[str, Any]]  # keywords of `load`
+    missing: Mapping[Model, str] = field(default_factory=dict)  # why models cannot be loaded
     load: Callable[..., Session] = load_session
 
     def path_of(self, name: str) -> Path:
-        """Return where the picture of a job goes."""
+        """Return the file of a job's picture."""
         return self.folder / f"{name}{self.suffix}"
 
 
@@ -55,11 +57,11 @@ class Drawer:
     """Draws batches, one model at a time; subjects are encoded once."""
 
     def __init__(self, work: Work, *, is_wanted: Callable[[], bool] = lambda: True) -> None:
-        """Get ready; nothing is loaded before the first batch.
+        """Prepare; the first batch loads its model.
 
         Args:
             work: The run.
-            is_wanted: Whether anybody still asks for pictures; asked before each is written.
+            is_wanted: Whether the run is still active; called before each picture is written.
         """
         self._work = work
         self._is_wanted = is_wanted
@@ -67,40 +69,44 @@ class Drawer:
         self._identities: OrderedDict[object, Identity] = OrderedDict()
 
     def draw(self, batch: Batch) -> list[Outcome]:
-        """Draw a batch, and return what became of those of its jobs that are wanted.
+        """Draw a batch and return the outcomes of its wanted jobs.
 
-        A job that fails is an outcome as well. Those beside it are drawn without it.
+        A job that fails has an outcome too; the others of the batch are drawn without it.
 
         Raises:
             CannotWrite: The folder takes no more files.
             SwiftPieError: The model cannot be loaded.
         """
+        if (reason := self._work.missing.get(batch.model)) is not None:
+            failed = {"status": FAILED, "reason": reason}
+            jobs = [job for job in batch.jobs if job.id in batch.wanted]
+            return [{"id": job.id, "place": job.place, **failed} for job in jobs]
         session = self._session(batch.model)
         started = time.perf_counter()
-        made: dict[str, Any] = {job.id: _tried(self._request, session, job) for job in batch.jobs}
+        made: dict[str, Any] = {job.id: _attempt(self._request, session, job) for job in batch.jobs}
         ready = [job for job in batch.jobs if not isinstance(made[job.id], Exception)]
         requests = [made[job.id] for job in ready]
         drawn = draw_apart(session, requests, failures=Exception)
         made.update(zip([job.id for job in ready], drawn, strict=True))
         spent = (time.perf_counter() - started) * 1000 / len(batch.jobs)
-        asked = dict(zip([job.id for job in ready], requests, strict=True))
+        request_of = dict(zip([job.id for job in ready], requests, strict=True))
         outcomes: list[Outcome] = []
         for job in batch.jobs:
             if job.id not in batch.wanted or not self._is_wanted():
                 continue
-            told = made[job.id]
-            if not isinstance(told, Exception):
-                told = _tried(self._finish, session, job, asked[job.id], told)
-            if isinstance(told, CannotWrite):
-                raise told
-            if isinstance(told, Exception):
-                told = {"status": FAILED, "reason": reason_of(told)}
-            outcomes.append({"id": job.id, "place": job.place, **told, "ms": round(spent, 1)})
+            outcome = made[job.id]
+            if not isinstance(outcome, Exception):
+                outcome = _attempt(self._finish, session, job, request_of[job.id], outcome)
+            if isinstance(outcome, CannotWrite):
+                raise outcome
+            if isinstance(outcome, Exception):
+                outcome = {"status": FAILED, "reason": reason_of(outcome)}
+            outcomes.append({"id": job.id, "place": job.place, **outcome, "ms": round(spent, 1)})
         return outcomes
 
     def _session(self, model: Model) -> Session:
         if self._loaded is None or self._loaded[0] != model:
-            self._loaded = None  # before the next needs the room
+            self._loaded = None  # frees memory for the next
             self._identities.clear()
             self._loaded = (model, self._work.load(**self._work.loading[model]))
         return self._loaded[1]
@@ -115,7 +121,9 @@ class Drawer:
         limited, limit = None, None
         if job.detail_mask is not None:
             limited, limit = self._mask(job.detail_mask, (width, height))
-        given = [Subject(self._identity(session, one), **one.shown) for one in job.subjects]
+        given = [
+            Subject(self._identity(session, subject), **subject.shown) for subject in job.subjects
+        ]
         everyone = session.with_named(job.prompt, given)
         return PersonalizeRequest(
             subjects=tuple(replace(one, mask=region, detail_mask=limit) for one in everyone),
@@ -157,14 +165,14 @@ class Drawer:
         if known in self._identities:
             self._identities.move_to_end(known)
             return self._identities[known]
-        pictures = [self._path(one) for one in subject.pictures]
+        pictures = [self._path(picture) for picture in subject.pictures]
         if subject.word:
             identity = session.named(subject.word)
         elif is_safetensors(pictures[0]):
             identity = session.load_identity(pictures[0])
         else:
             cutouts = subject.cutouts * (len(pictures) if len(subject.cutouts) == 1 else 1)
-            are_files = [is_mask_file(one) for one in cutouts]
+            are_files = [is_mask_file(cutout) for cutout in cutouts]
             each = list(zip(cutouts, are_files, strict=True))
             identity = session.encode_identity(
                 pictures,
@@ -183,23 +191,23 @@ class Drawer:
         request: PersonalizeRequest | EditRequest,
         drawn: GenerationResult | EditResult,
     ) -> dict[str, Any]:
-        """Write the file of a picture; return what is told of it.
+        """Write the file of a picture; return its facts for the report.
 
         Raises:
-            CannotWrite: The folder does not take it.
+            CannotWrite: The folder takes no more files.
         """
         preset = session.components.preset.name
-        warnings = [*session.advice_on(request), *_doubts(drawn)]
+        warnings = [*session.advice_on(request), *_cutout_warnings(drawn)]
         image: Image.Image | PictureData
         if isinstance(drawn, EditResult):
-            assert isinstance(request, EditRequest), "edits come of edits"
+            assert isinstance(request, EditRequest), "an edit result has an edit request"
             said = {name: job.texts.get(name, "") for name in ("source_prompt", "keyword")}
             facts = origin_of_edit(preset, request.settings, drawn, prompt=job.prompt, **said)
             image = composite(read_original(self._path(job.image or "")), drawn.edited, drawn.blend)
             if not follows_seed(session.components, request.settings):
                 warnings.append("The seed has no effect: nothing of this edit is random.")
         else:
-            assert isinstance(request, PersonalizeRequest), "drawings come of drawings"
+            assert isinstance(request, PersonalizeRequest), "a drawing has a drawing request"
             assert request.scales is not None, "`_drawing` chose some"
             facts = origin_of_drawing(preset, request.scales, drawn, prompt=job.prompt)
             facts["seed"] = str(job.seed)
@@ -209,7 +217,7 @@ class Drawer:
         try:
             write_file(path, data, force=True)
         except InputError as error:
-            raise CannotWrite(f"{error} What is drawn is kept.") from error
+            raise CannotWrite(f"{error} Finished pictures are kept.") from error
         return {
             "status": DONE,
             "file": path.name,
@@ -218,7 +226,7 @@ class Drawer:
             "seed": job.seed,
             "preset": preset,
             "branches": list(drawn.branches),
-            "cutouts": [[one._asdict() for one in pictures] for pictures in drawn.cutouts],
+            "cutouts": [[picture._asdict() for picture in pictures] for pictures in drawn.cutouts],
             **({"named": [one._asdict() for one in drawn.named]} if drawn.named else {}),
             "warnings": warnings,
         }
@@ -228,24 +236,24 @@ class Drawer:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return what a report says of a failure."""
+    """Return the reason of a failure, for the report."""
     if isinstance(error, SwiftPieError):
         return str(error)
     return f"{type(error).__name__}: {short_reason(error)}. SwiftPie did not expect this."
 
 
-def _tried(function: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN401 - what it returns
-    """Return what a function returns or raises; a job that fails is no reason to stop others."""
+def _attempt(function: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN401 - what it returns
+    """Return what a function returns or raises, so that one job cannot stop the others."""
     try:
         return function(*arguments)
-    except Exception as error:  # noqa: BLE001 - the report tells whatever it is
+    except Exception as error:  # noqa: BLE001 - the report names it
         return error
 
 
-def _doubts(drawn: GenerationResult | EditResult) -> list[str]:
+def _cutout_warnings(drawn: GenerationResult | EditResult) -> list[str]:
     return [
-        f"The subject of picture {number} may be cut out badly. Say where it is by 'cutout': a box "
-        "as 0.2,0.1,0.8,0.95, or a mask."
+        f"The cut-out of picture {number} may be wrong. Name the subject's place with 'cutout': a "
+        "box such as 0.2,0.1,0.8,0.95, or a mask."
         for pictures in drawn.cutouts
         for number, one in enumerate(pictures, start=1)
         if one.is_doubtful

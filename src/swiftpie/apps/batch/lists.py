@@ -1,9 +1,10 @@
-"""Lists as people write them: prompts, seeds, lines of JSON, tables, and folders of subjects."""
+"""Input lists: prompts, seeds, lines of JSON, tables, and folders of subjects."""
 
 import csv
 import itertools
 import json
 import re
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -20,18 +21,18 @@ NAME = "{name}"  # in a prompt for a folder of subjects
 RANGE = re.compile(r"\s*([0-9]{1,19})\s*(?:-\s*([0-9]{1,19})\s*)?")
 
 
-class Asked(NamedTuple):
-    """What somebody wrote in one place, or why it could not be read."""
+class JobRow(NamedTuple):
+    """One row of the input with its place, or why it could not be read."""
 
     place: str
     row: Mapping[str, object] | Exception
-    is_text: bool = False  # as tables have it
+    is_text: bool = False  # all values are text, as in a table
 
 
 def read_prompts(prompt: str, *, folder: Path = Path()) -> list[str]:
-    """Return the prompts that PROMPT stands for: itself, or the lines of a file for @FILE.
+    """Return the prompts of PROMPT: itself, or for @FILE the lines of that file.
 
-    Empty lines, and lines that begin with #, are left out. `folder` is where names begin.
+    Empty lines and lines that start with # are left out. Relative names start at `folder`.
 
     Raises:
         ConfigError: The file cannot be read, has no prompts, or too many.
@@ -39,13 +40,14 @@ def read_prompts(prompt: str, *, folder: Path = Path()) -> list[str]:
     if not prompt.startswith(PROMPT_FILE):
         return [prompt]
     name = prompt.removeprefix(PROMPT_FILE)
+    _check_regular(folder / name, name=name)
     try:
         with (folder / name).open("rb") as file:
             text = file.read(MAX_PROMPT_BYTES + 1).decode("utf-8-sig")
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"'{name}' cannot be read ({error}). A text file in UTF-8 is needed, one prompt a "
-            "line. Check the path, or leave out the @ if it begins a prompt."
+            "line. Check the path, or leave out the @ if the prompt starts with one."
         ) from error
     lines = [line.strip() for line in text.splitlines()]
     prompts = [line for line in lines if line and not line.startswith("#")]
@@ -61,7 +63,7 @@ def read_seeds(text: str) -> tuple[int, ...]:
     """Return the seeds of "7", "1-8" or "1-8,42", in that order.
 
     Raises:
-        ConfigError: It is none of these, goes backwards, repeats itself, or is too long.
+        ConfigError: It is none of these, goes backwards, repeats a seed, or is too long.
     """
     seeds: list[int] = []
     for part in text.split(","):
@@ -75,18 +77,19 @@ def read_seeds(text: str) -> tuple[int, ...]:
         seeds += range(first, last + 1)
     if len({*seeds}) < len(seeds):
         raise ConfigError(
-            f"The seeds {short_reason(text)!r} name one twice, which would be the same picture. "
+            f"The seeds {short_reason(text)!r} name one twice, and one seed draws one picture. "
             "Leave one out."
         )
     return tuple(seeds)
 
 
-def read_lines(path: Path) -> Iterator[Asked]:
+def read_lines(path: Path) -> Iterator[JobRow]:
     """Yield every line of a file of JSON objects, or every row of a table (.csv).
 
     Raises:
         ConfigError: The file cannot be read.
     """
+    _check_regular(path, name=str(path))
     try:
         if path.suffix.lower() == ".csv":
             yield from _read_table(path)
@@ -99,11 +102,11 @@ def read_lines(path: Path) -> Iterator[Asked]:
         ) from error
 
 
-def grid(subjects: Path, prompts: Iterable[str]) -> Iterator[Asked]:
-    """Yield every prompt for every subject of a folder; {name} in it is what the file is called.
+def grid(subjects: Path, prompts: Iterable[str]) -> Iterator[JobRow]:
+    """Yield every prompt for every subject of a folder; {name} becomes the name of the file.
 
-    Each picture, identity file, or folder of pictures in `subjects` is a subject. A single file is
-    one as well.
+    Each picture, identity file, or folder of pictures in `subjects` is a subject; so is a single
+    file.
 
     Raises:
         ConfigError: There is none.
@@ -112,10 +115,27 @@ def grid(subjects: Path, prompts: Iterable[str]) -> Iterator[Asked]:
     for one, (number, prompt) in itertools.product(places, enumerate(prompts, start=1)):
         words = re.sub(r"[\W_]+", " ", one.stem).strip()
         row = {"subject": one.name, "prompt": prompt.replace(NAME, words)}
-        yield Asked(f"{one.name}, prompt {number}", row)
+        yield JobRow(f"{one.name}, prompt {number}", row)
 
 
-def _read_objects(path: Path) -> Iterator[Asked]:
+def _check_regular(path: Path, *, name: str) -> None:
+    """Refuse devices, pipes and folders, of which reading may never end.
+
+    Raises:
+        ConfigError: The path exists and is no regular file.
+    """
+    try:
+        is_regular = stat.S_ISREG(path.stat().st_mode)
+    except (OSError, ValueError):
+        return  # reading it says why
+    if not is_regular:
+        raise ConfigError(
+            f"'{name}' is a folder, a device or a pipe. A regular file is needed. Write its "
+            "content into one."
+        )
+
+
+def _read_objects(path: Path) -> Iterator[JobRow]:
     with path.open("rb") as file:
         for number in itertools.count(1):
             line = file.readline(MAX_LINE_BYTES)
@@ -125,15 +145,15 @@ def _read_objects(path: Path) -> Iterator[Asked]:
             if len(line) == MAX_LINE_BYTES and not line.endswith(b"\n"):
                 while not (rest := file.readline(MAX_LINE_BYTES)).endswith(b"\n") and rest:
                     pass
-                yield Asked(place, ConfigError(f"It has more than {MAX_LINE_BYTES} bytes."))
+                yield JobRow(place, ConfigError(f"It has more than {MAX_LINE_BYTES} bytes."))
             elif line.strip():
-                yield Asked(place, _object_of(line, is_first=number == 1))
+                yield JobRow(place, _object_of(line, is_first=number == 1))
 
 
 def _object_of(line: bytes, *, is_first: bool) -> Mapping[str, object] | Exception:
     def without_doubles(pairs: list[tuple[str, object]]) -> dict[str, object]:
         if len(found := dict(pairs)) < len(pairs):
-            raise ValueError("a name stands in it twice")
+            raise ValueError("a name occurs twice")
         return found
 
     def refuse(text: str) -> object:
@@ -148,15 +168,15 @@ def _object_of(line: bytes, *, is_first: bool) -> Mapping[str, object] | Excepti
             '{"subject": "dog.jpg", "prompt": "a dog on a beach"}.'
         )
     if not isinstance(row, dict):
-        return ConfigError('It is no object. Write {"subject": …, "prompt": …} on one line.')
+        return ConfigError('It is not an object. Write {"subject": …, "prompt": …} on one line.')
     return row
 
 
-def _read_table(path: Path) -> Iterator[Asked]:
+def _read_table(path: Path) -> Iterator[JobRow]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         head = file.readline(MAX_LINE_BYTES)
         file.seek(0)
-        # What a spreadsheet writes depends on its language; no field has any of these in its name.
+        # Spreadsheets choose the delimiter by language; no field name contains any of these.
         delimiter = max(",;\t", key=head.count)
         rows = csv.reader(file, delimiter=delimiter, strict=True)
         names = [name.strip() for name in next(rows, [])]
@@ -168,12 +188,12 @@ def _read_table(path: Path) -> Iterator[Asked]:
             try:
                 cells = next(rows, None)
             except csv.Error as error:
-                yield Asked(place, ConfigError(f"It is no row of a table ({error})."))
+                yield JobRow(place, ConfigError(f"It is not a row of a table ({error})."))
                 continue
             if cells is None:
                 return
             if any(cell.strip() for cell in cells):
-                yield Asked(place, _row_of(names, cells), is_text=True)
+                yield JobRow(place, _row_of(names, cells), is_text=True)
 
 
 def _row_of(names: list[str], cells: list[str]) -> Mapping[str, object] | Exception:
@@ -194,7 +214,7 @@ def _subjects_in(folder: Path) -> list[Path]:
             f"--subjects '{folder}' cannot be read ({short_reason(error)}). A folder of pictures, "
             "or one picture, is needed. Check the path."
         ) from error
-    known = [one for one in here if one.is_dir() or one.suffix.lower() in (*PICTURES, IDENTITY)]
+    known = [path for path in here if path.is_dir() or path.suffix.lower() in (*PICTURES, IDENTITY)]
     if not known:
         raise ConfigError(
             f"--subjects '{folder}' holds no pictures. Files in {', '.join(PICTURES)} are needed, "

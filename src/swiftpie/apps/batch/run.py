@@ -1,4 +1,4 @@
-"""A run: what is left of a plan is drawn by one process or several, each job exactly once."""
+"""A run draws what is left of its plan, by one process or several, each job exactly once."""
 
 import itertools
 import multiprocessing
@@ -15,28 +15,31 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from swiftpie.apps.batch.draw import Drawer, Work
-from swiftpie.apps.batch.jobs import Jobs
-from swiftpie.apps.batch.plan import (
-    Batch,
-    Begun,
-    batches_of,
-    begun_by,
+from swiftpie.apps.batch.folder import (
+    FAILED,
+    REFUSED,
+    Outcome,
+    Report,
+    RunManifest,
     differences,
-    read_begun,
-    write_begun,
+    locked_folder,
+    manifest_of,
+    read_done,
+    read_manifest,
+    write_manifest,
 )
-from swiftpie.apps.batch.report import FAILED, REFUSED, Outcome, Report, owned, read_done
+from swiftpie.apps.batch.jobs import Batch, Jobs, batches_of
 from swiftpie.errors import ConfigError, SwiftPieError
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
 TRIES = 3  # of a batch whose process ends: twice whole, then job by job
-MOST_DEATHS = 6  # of processes, one after another, that never drew anything
+MAX_EXITS = 6  # of processes, one after another, that never drew anything
 
 
 class Run(NamedTuple):
-    """What is left to draw, and where it is told."""
+    """What is left to draw, and its report."""
 
     batches: list[Batch]
     report: Report
@@ -46,7 +49,7 @@ class Run(NamedTuple):
 
 
 @contextmanager
-def opened(
+def open_run(
     jobs: Jobs,
     work: Work,
     *,
@@ -56,71 +59,71 @@ def opened(
     update: bool = False,
     force: bool = False,
 ) -> Iterator[Run]:
-    """Yield what is left of a run in `work.folder`, which belongs to it meanwhile.
+    """Yield what is left of a run in `work.folder`, which is locked meanwhile.
 
     Args:
         jobs: All jobs.
-        work: Where they are drawn.
-        batch: How many may be drawn in one pass.
-        settings: What else decides about all pictures, as JSON has it.
+        work: The folder and how models are loaded.
+        batch: Most jobs drawn in one pass.
+        settings: Further options that change pictures, as JSON has them.
         processes: How many may draw. They share the processor's cores, of which each keeps as many
-            as it had when the folder was begun.
+            as it had when the folder was manifest.
         update: Go on although jobs differ from those that the folder was begun with.
         force: Begin anew.
 
     Raises:
-        ConfigError: Another run is at work there, or it holds another run, or files of others.
+        ConfigError: Another run is active there, or the folder holds another run or other files.
         InputError: It cannot be written to.
     """
-    with owned(work.folder):
-        before = None if force else read_begun(work.folder)
+    with locked_folder(work.folder):
+        before = None if force else read_manifest(work.folder)
         threads = max(1, torch.get_num_threads() // processes)
         if before is not None:
             threads = int(before.run.get("threads", threads))
         about = {"batch": batch, "suffix": work.suffix, "threads": threads, **settings}
-        begun = begun_by(jobs, about)
-        done = {} if before is None else _kept(before, begun, work.folder, update=update)
+        manifest = manifest_of(jobs, about)
+        done = {} if before is None else _kept(before, manifest, work.folder, update=update)
         if not force:
-            _check_others(work, begun, before)
+            _check_others(work, manifest, before)
         refused = [
             {"id": None, "place": one.place, "status": REFUSED, "reason": one.reason}
             for one in jobs.refused
         ]
         order = [job.id for job in jobs.jobs]
-        # First, so that after a kill no line is taken for one of a job that has changed.
+        # Before the manifest: after a kill, no line is then read as that of a changed job.
         report = Report(work.folder, [*done.values(), *refused], order=order)
         left = batches_of(jobs, batch, wanted=[name for name in order if name not in done])
         try:
-            write_begun(work.folder, begun)
+            write_manifest(work.folder, manifest)
             yield Run(left, report, len(done), processes, threads)
         except BaseException:
-            with suppress(SwiftPieError):  # the first failure is the one to tell
+            with suppress(SwiftPieError):  # the first failure is the one to report
                 report.close()
             raise
         report.close()
 
 
 def draw(run: Run, work: Work, *, stop: threading.Event | None = None) -> Iterator[Outcome]:
-    """Draw what is left; yield what became of each job, when the report tells it.
+    """Draw what is left; yield the outcome of each job once it is in the report.
 
-    Once `stop` is set, what was begun is finished and nothing else begun.
+    Once `stop` is set, the batch in progress is finished and no other is started.
 
     Raises:
-        InputError: There is no room for pictures or the report.
-        SwiftPieError: A model cannot be loaded, or processes cannot run here.
+        InputError: The disk is full.
+        SwiftPieError: A model cannot be loaded, or processes cannot be started.
     """
     stop = stop or threading.Event()
     is_alone = min(run.processes, len(run.batches)) <= 1
-    for outcome in (_alone if is_alone else _shared)(run, work, stop):
+    for outcome in (_draw_here if is_alone else _draw_by_processes)(run, work, stop):
         run.report.add(outcome)
         yield outcome
 
 
 @contextmanager
 def stopping(tell: Callable[[], object]) -> Iterator[threading.Event]:
-    """Yield what the first Ctrl-C, or request to end, sets; a second one interrupts at once.
+    """Yield an event that the first SIGINT or SIGTERM sets; a second one interrupts at once.
 
-    `tell` is called when it comes.
+    `tell` is called at the first.
     """
     stop = threading.Event()
 
@@ -140,28 +143,30 @@ def stopping(tell: Callable[[], object]) -> Iterator[threading.Event]:
             signal.signal(name, handler)
 
 
-def _kept(before: Begun, begun: Begun, folder: Path, *, update: bool) -> dict[str, Outcome]:
-    """Return the outcomes of jobs that need not be drawn again.
+def _kept(
+    before: RunManifest, manifest: RunManifest, folder: Path, *, update: bool
+) -> dict[str, Outcome]:
+    """Return the outcomes of jobs that are finished and unchanged.
 
     Raises:
         ConfigError: The folder holds another run.
     """
     done = read_done(folder)
-    told = differences(before, begun, done=done)
-    if told and (before.run != begun.run or not update):
+    changes = differences(before, manifest, done=done)
+    if changes and (before.run != manifest.run or not update):
         remedy = "draw all anew with --force"
-        if before.run == begun.run:
+        if before.run == manifest.run:
             remedy = f"keep what is the same and draw the rest with --update, or {remedy}"
         raise ConfigError(
-            f"'{folder}' holds another run. {' '.join(told)} Choose another --out, or {remedy}."
+            f"'{folder}' holds another run. {' '.join(changes)} Choose another --out, or {remedy}."
         )
-    same = {name for name, job in begun.jobs.items() if before.jobs.get(name) == job}
+    same = {name for name, job in manifest.jobs.items() if before.jobs.get(name) == job}
     return {name: row for name, row in done.items() if name in same}
 
 
-def _check_others(work: Work, begun: Begun, before: Begun | None) -> None:
+def _check_others(work: Work, manifest: RunManifest, before: RunManifest | None) -> None:
     ours = {} if before is None else before.jobs
-    taken = [name for name in begun.jobs if name not in ours and work.path_of(name).exists()]
+    taken = [name for name in manifest.jobs if name not in ours and work.path_of(name).exists()]
     if taken:
         raise ConfigError(
             f"'{work.path_of(taken[0])}' exists already, and no run that is known here wrote it. "
@@ -169,7 +174,7 @@ def _check_others(work: Work, begun: Begun, before: Begun | None) -> None:
         )
 
 
-def _alone(run: Run, work: Work, stop: threading.Event) -> Iterator[Outcome]:
+def _draw_here(run: Run, work: Work, stop: threading.Event) -> Iterator[Outcome]:
     drawer, before = Drawer(work), torch.get_num_threads()
     torch.set_num_threads(run.num_threads)
     try:
@@ -186,14 +191,14 @@ class _Task(NamedTuple):
     tries: int = 0
 
 
-class _Hand:
-    """A process that draws, and what it has to draw."""
+class _WorkerProcess:
+    """A process that draws, with its queue of batches."""
 
-    def __init__(self, work: Work, num_threads: int, lane: "deque[_Task]") -> None:
+    def __init__(self, work: Work, num_threads: int, queue: "deque[_Task]") -> None:
         # Not a fork of this one, as accelerators and threads of PyTorch do not survive that.
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
-        self.lane = lane
+        self.queue = queue
         self.task: _Task | None = None
         self.process: BaseProcess = context.Process(
             target=_serve, args=(theirs, work, num_threads), daemon=True
@@ -201,89 +206,91 @@ class _Hand:
         self.process.start()
         theirs.close()
 
-    def take(self, others: "Sequence[_Hand]") -> None:
-        """Begin with what comes next, or with the last half of what another has left."""
-        if not self.lane:
-            longest = max((one.lane for one in others), key=len)
+    def take(self, others: "Sequence[_WorkerProcess]") -> None:
+        """Start the next batch; with an empty queue, take half of the longest other queue."""
+        if not self.queue:
+            longest = max((other.queue for other in others), key=len)
             for _ in range((len(longest) + 1) // 2):
-                self.lane.appendleft(longest.pop())
-        self.task = self.lane.popleft() if self.lane else None
+                self.queue.appendleft(longest.pop())
+        self.task = self.queue.popleft() if self.queue else None
         if self.task is not None:
-            with suppress(BrokenPipeError):  # it has ended, which `answer` will find
+            with suppress(BrokenPipeError):  # the process has ended; `answer` finds out
                 self.connection.send(self.task.batch)
 
     def answer(self) -> Any:  # noqa: ANN401 - outcomes, an error, or None
-        """Return what it says; None if it has ended."""
+        """Return the next answer; None if the process has ended."""
         try:
             return self.connection.recv()
         except (EOFError, OSError):
             return None
 
     def end(self) -> None:
-        """Let go of the process."""
+        """Close the connection and end the process."""
         self.connection.close()
         self.process.terminate()
         self.process.join()
 
 
-def _shared(run: Run, work: Work, stop: threading.Event) -> Iterator[Outcome]:
-    """Draw with several processes, each of which begins with a stretch of its own.
+def _draw_by_processes(run: Run, work: Work, stop: threading.Event) -> Iterator[Outcome]:
+    """Draw with several processes, each of which starts with a stretch of its own.
 
     Raises:
-        SwiftPieError: One of them cannot go on, or they end without having drawn anything.
+        SwiftPieError: A process cannot continue, or processes keep ending without a picture.
     """
     batches, count = run.batches, min(run.processes, len(run.batches))
     bounds = [len(batches) * number // count for number in range(count + 1)]
-    lanes = [deque(map(_Task, batches[a:b])) for a, b in itertools.pairwise(bounds)]
-    hands = [_Hand(work, run.num_threads, lane) for lane in lanes]
-    deaths = 0
+    queues = [deque(map(_Task, batches[a:b])) for a, b in itertools.pairwise(bounds)]
+    workers = [_WorkerProcess(work, run.num_threads, queue) for queue in queues]
+    exits = 0
     try:
         while True:
-            for hand in hands:
-                if hand.task is None and not stop.is_set():
-                    hand.take(hands)
-            busy = [hand for hand in hands if hand.task is not None]
+            for worker in workers:
+                if worker.task is None and not stop.is_set():
+                    worker.take(workers)
+            busy = [worker for worker in workers if worker.task is not None]
             if not busy:
                 return
-            heard = wait([hand.connection for hand in busy])
-            for hand in [one for one in busy if one.connection in heard]:
-                answer, task, hand.task = hand.answer(), hand.task, None
+            answered = wait([worker.connection for worker in busy])
+            for worker in [one for one in busy if one.connection in answered]:
+                answer, task, worker.task = worker.answer(), worker.task, None
                 assert task is not None, "only those that draw are waited for"
                 if isinstance(answer, SwiftPieError):
                     raise answer
-                deaths = 0 if answer is not None else deaths + 1
+                exits = 0 if answer is not None else exits + 1
                 if answer is None:
-                    yield from _after_death(hand, task, deaths)
-                    hand.end()
-                    hands[hands.index(hand)] = _Hand(work, run.num_threads, hand.lane)
+                    yield from _after_exit(worker, task, exits)
+                    worker.end()
+                    workers[workers.index(worker)] = _WorkerProcess(
+                        work, run.num_threads, worker.queue
+                    )
                 else:
                     yield from answer
     finally:
-        for hand in hands:
-            hand.end()
+        for worker in workers:
+            worker.end()
 
 
-def _after_death(hand: _Hand, task: _Task, deaths: int) -> Iterator[Outcome]:
-    """Put a batch whose process ended back into its lane, or give it up.
+def _after_exit(worker: _WorkerProcess, task: _Task, exits: int) -> Iterator[Outcome]:
+    """Put the batch of an ended process back into its queue, or report its jobs as failed.
 
     Raises:
         SwiftPieError: Process after process ends.
     """
-    hand.process.join()
-    code = hand.process.exitcode
+    worker.process.join()
+    code = worker.process.exitcode
     how = f"by signal {-code}" if code is not None and code < 0 else f"with code {code}"
-    if deaths > MOST_DEATHS:
+    if exits > MAX_EXITS:
         raise SwiftPieError(
-            f"{deaths} processes ended one after another, the last {how}, and drew nothing. "
+            f"{exits} processes ended one after another, the last {how}, and drew nothing. "
             "Memory may be too little for so many. Choose fewer --processes."
         )
     batch, tries = task.batch, task.tries + 1
     if tries == TRIES - 1 and len(batch.jobs) > 1:
         wanted = [job for job in batch.jobs if job.id in batch.wanted]
         alone = [_Task(Batch((job,), frozenset({job.id})), tries) for job in wanted]
-        hand.lane.extendleft(reversed(alone))
+        worker.queue.extendleft(reversed(alone))
     elif tries < TRIES:
-        hand.lane.appendleft(_Task(batch, tries))
+        worker.queue.appendleft(_Task(batch, tries))
     else:
         reason = f"The process that drew it ended {how}, {TRIES} times. Is there enough memory?"
         for job in batch.jobs:
@@ -292,8 +299,8 @@ def _after_death(hand: _Hand, task: _Task, deaths: int) -> Iterator[Outcome]:
 
 
 def _serve(connection: Connection, work: Work, num_threads: int) -> None:
-    """Draw what comes, until nobody asks any more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever asks
+    """Draw batches until the connection closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process handles Ctrl-C
     torch.set_num_threads(num_threads)
     parent = multiprocessing.parent_process()
     assert parent is not None, "this is a process of a run"

@@ -1,27 +1,25 @@
-"""`swiftpie recipes`, `presets`, `licenses`, `doctor`: what there is, on which terms."""
+"""`swiftpie recipes`, `presets`, `doctor` and `show`: what is here, and what made a picture."""
 
 import os
 import platform
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated
 
 import typer
 
 from swiftpie import __version__
 from swiftpie.apps.cli.console import examples, print_json, print_text, write_table
-from swiftpie.apps.cli.options import AsJson, CommercialOnly, Fields, with_fields
+from swiftpie.apps.cli.options import STREAM, AsJson, CommercialOnly
 from swiftpie.backbones.acquire import licences
-from swiftpie.backbones.acquire.licences import LicenceTerms
-from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.machine import BFLOAT16, free_main_memory, instructions
 from swiftpie.backbones.preset import PRESETS, Preset
 from swiftpie.backbones.recipe import RECIPES, Recipe, Use
-from swiftpie.backbones.resolve import is_here, resolve
-from swiftpie.errors import CapabilityError, ConfigError
-from swiftpie.faces.face import FACE_ENCODERS, FaceSettings
+from swiftpie.backbones.resolve import is_here
+from swiftpie.errors import CapabilityError, InputError
 
+ORIGIN_FIRST = ("prompt", "source_prompt", "keyword", "recipe", "preset", "seed")  # as people look
 PACKAGES = ("torch", "diffusers", "transformers", "safetensors", "pillow", "numpy")
 OPTIONAL_PACKAGES = {  # what they are for, as extras of SwiftPie are called
     "openvino": "openvino",
@@ -37,7 +35,7 @@ OPTIONAL_PACKAGES = {  # what they are for, as extras of SwiftPie are called
 EIGHT_BITS = ("avx512_vnni", "avx_vnni", "avx_vnni_int8", "amx_int8", "i8mm", "dot")
 CPU_INFO = Path("/proc/cpuinfo")
 OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
-FACTS = (  # of a preset, in the order that they are told
+FACTS = (  # of a preset, in the order of their table
     *("name", "summary", "licence", "is_commercial", "family", "image_size_px", "steps"),
     *("timesteps", "prediction_type", "noise_scale", "renoise", "capabilities", "defaults"),
     *("source", "repository", "file", "kind", "base", "needs_pickle"),
@@ -49,44 +47,10 @@ COMMAND_OF = {
     Use.FACE: 'face me.jpg "a person on a beach" -o out.png',
     Use.EDIT: 'edit cat.jpg "a dog on a sofa" -o out.png --source-prompt "a cat on a sofa"',
 }
-"""What to type, but for the recipe."""
+"""Example commands, without the recipe."""
 
 ANSWERS = {True: "yes", False: "no", None: "depends"}  # on who you are; the licence says it
 
-RENDERED = tuple(f"evaluate {one}" for one in ("world", "ablations", "grid"))
-COMMANDS = (
-    *("personalize", "identity", "cutout", "demo", "edit"),
-    *RENDERED,
-    *("evaluate photos", "evaluate world-edits", "evaluate pie"),
-    *("evaluate fastface", "face", "train"),
-)
-"""The commands that load something."""
-CUTTING = frozenset({"personalize", "identity", "cutout", "edit", "evaluate photos"})
-"""Those of them that look for subjects in pictures."""
-NAMING = frozenset({"personalize", "identity", "edit"})
-"""Those that take subjects by name from the library, with a model that knows no other."""
-
-
-class Chosen(NamedTuple):
-    """What options would choose; None is what the command takes by itself."""
-
-    recipe: str | None = None
-    preset: str | None = None
-    adapter: str | None = None
-    encoder: str | None = None
-    judge: str | None = None
-    cutout: str | None = None
-
-
-What = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="[COMMAND or PRESET]",
-        help="A command such as face or evaluate fastface, a preset, or a face encoder; by "
-        "default all.",
-        show_default=False,
-    ),
-]
 app = typer.Typer()
 presets_app = typer.Typer(name="presets")
 app.add_typer(presets_app)
@@ -114,10 +78,10 @@ def presets(
         return
     rows = [
         (
-            *(one.name, one.family, str(one.image_size_px), str(len(one.timesteps))),
-            *(_spell(_capabilities(one)), f"{ANSWERS[one.is_commercial]}: {one.licence}"),
+            *(entry.name, entry.family, str(entry.image_size_px), str(len(entry.timesteps))),
+            *(_spell(_capabilities(entry)), f"{ANSWERS[entry.is_commercial]}: {entry.licence}"),
         )
-        for one in found
+        for entry in found
     ]
     write_table(rows, headings=("preset", "family", "px", "steps", "can", "commercial use"))
 
@@ -136,7 +100,7 @@ def show(
     commercial_only: CommercialOnly = False,
     as_json: AsJson = False,
 ) -> None:
-    """Tell all about one preset."""
+    """Describe one preset."""
     assert context.parent is not None  # `swiftpie presets`, whose options count here too
     above = context.parent.params
     preset = PRESETS.get(name)
@@ -161,20 +125,25 @@ def show(
 def recipes(
     *, context: typer.Context, commercial_only: CommercialOnly = False, as_json: AsJson = False
 ) -> None:
-    """List the recipes: a preset each, with all that it needs to draw your subject."""
+    """List the recipes: each is a preset with everything it needs to draw your subject."""
     if context.invoked_subcommand is not None:
         return
     facts = {name: _recipe_facts(one) for name, one in RECIPES.all().items()}
-    found = [one for one in facts.values() if one["is_commercial"] or not commercial_only]
+    found = [fact for fact in facts.values() if fact["is_commercial"] or not commercial_only]
     if as_json:
         print_json(found)
         return
     rows = [
         (
-            *(str(one["name"]), str(one["use"]), str(one["image_size_px"]), str(one["steps"])),
-            *(_spell(one["is_on_disk"]), _answer(one["is_commercial"])),
+            *(
+                str(entry["name"]),
+                str(entry["use"]),
+                str(entry["image_size_px"]),
+                str(entry["steps"]),
+            ),
+            *(_spell(entry["is_on_disk"]), _answer(entry["is_commercial"])),
         )
-        for one in found
+        for entry in found
     ]
     write_table(rows, headings=("recipe", "for", "px", "steps", "here", "commercial use"))
 
@@ -189,7 +158,7 @@ def show_recipe(
     name: Annotated[str, typer.Argument(help="The recipe.", show_default=False)],
     as_json: AsJson = False,
 ) -> None:
-    """Tell all about one recipe: its parts, their versions and their licences."""
+    """Describe one recipe: its parts, their versions and their licences."""
     assert context.parent is not None  # `swiftpie recipes`, whose options count here too
     facts = _recipe_facts(RECIPES.get(name))
     if as_json or context.parent.params["as_json"]:
@@ -203,19 +172,22 @@ def show_recipe(
     write_table([(key.replace("_", " "), _spell(value)) for key, value in facts.items()])
     print_text("\n")
     write_table(
-        [(one["part"], one["place"], (one["revision"] or "newest")[:REVISION]) for one in parts],
+        [
+            (part["part"], part["place"], (part["revision"] or "newest")[:REVISION])
+            for part in parts
+        ],
         headings=("part", "where it is published", "version"),
     )
     print_text("\n")
     write_table(
-        [(one["part"], one["licence"], _answer(one["is_commercial"])) for one in terms],
+        [(term["part"], term["licence"], _answer(term["is_commercial"])) for term in terms],
         headings=("part", "licence", "commercial"),
     )
 
 
 @app.command(epilog=examples("swiftpie doctor", "swiftpie doctor --json"))
 def doctor(*, as_json: AsJson = False) -> None:
-    """Tell versions, processor, devices, memory and where files are, for a report of a fault."""
+    """Show versions, processor, devices, memory and folders, for bug reports."""
     import torch
 
     cuda = [f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())]
@@ -254,114 +226,42 @@ def doctor(*, as_json: AsJson = False) -> None:
     write_table(rows)
 
 
-@app.command(
-    epilog=examples(
-        "swiftpie licenses",
-        "swiftpie licenses sdxl-turbo --json",
-        "swiftpie licenses personalize --recipe sdxl-turbo",
-        "swiftpie licenses face --preset sdxl-lightning-4 --encoder insightface "
-        "--adapter ip-adapter-faceid_sdxl.bin --judge opencv",
-        "swiftpie licenses cutout --cutout rembg:birefnet-general --commercial-only",
-    )
-)
-@with_fields
-def licenses(
+@app.command(name="show", epilog=examples("swiftpie show out.png", "swiftpie show out.webp --json"))
+def show_origin(
     *,
-    what: What = None,
-    networks: Annotated[dict[str, Any], Fields(LoadOptions, ("recipe", "preset", "adapter"))],
-    recognisers: Annotated[dict[str, Any], Fields(FaceSettings, ("encoder", "judge"))],
-    cutout: Annotated[
-        str | None,
-        typer.Option(metavar="auto|rembg[:MODEL]|none", help="How subjects are to be cut out."),
-    ] = None,
-    commercial_only: CommercialOnly = False,
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE", help="A picture; - reads standard input.", show_default=False
+        ),
+    ],
     as_json: AsJson = False,
 ) -> None:
-    """Tell the licence of everything that a command would load.
-
-    Licences are given as the publishers state them; read them before you rely on them. Your
-    photographs, and the people in them, have rights of their own.
-    """
-    found = terms_of(" ".join(what or []), Chosen(**networks, **recognisers, cutout=cutout))
-    if commercial_only and cutout is not None:
-        _check_terms(licences.cutout_terms(cutout))
-    shown = [one for one in found if one.is_commercial or not commercial_only]
+    """Show what made a picture: prompts, recipe, preset, seed and more, from its file."""
+    stored = read_origin(file)
+    facts = {name: stored[name] for name in ORIGIN_FIRST if name in stored} | stored
     if as_json:
-        print_json([one._asdict() for one in shown])
-        return
-    rows = [(one.part, one.name, one.licence, ANSWERS[one.is_commercial]) for one in shown]
-    write_table(rows, headings=("part", "name", "licence", "commercial"))
+        print_json(facts)
+    else:
+        write_table([(name.replace("_", " "), value) for name, value in facts.items()])
 
 
-def _check_terms(chosen: list[LicenceTerms]) -> None:
-    for one in chosen:
-        if not one.is_commercial:
-            raise ConfigError(
-                f"{one.name!r} was chosen with --commercial-only, and its licence is "
-                f"{one.licence}. Choose another one of `swiftpie licenses --commercial-only`."
-            )
-
-
-def terms_of(what: str, chosen: Chosen) -> list[LicenceTerms]:
-    """Return what the command, preset or face encoder `what` would load; all there is for "".
+def read_origin(file: str) -> dict[str, str]:
+    """Return what SwiftPie wrote into one of its pictures.
 
     Raises:
-        ConfigError: There is no such thing, or something was chosen for no command.
+        ImageError: The file is missing or no picture.
+        InputError: It holds no such facts.
     """
-    if what in COMMANDS:
-        cuts = what in CUTTING or chosen.cutout is not None
-        found = _command_terms(what, chosen)
-        found += licences.cutout_terms(chosen.cutout) if cuts else []
-        names = what in NAMING and chosen.recipe is None and chosen.preset in {None, "mini"}
-        return found + ([licences.SPRITES] if names else [])
-    if options := [name for name, value in chosen._asdict().items() if value is not None]:
-        raise ConfigError(
-            f"--{options[0]} was given without a command that would take it. Name one, as in "
-            "`swiftpie licenses face`, or leave it out."
+    from swiftpie.imageio.writing import read_metadata
+
+    stored = read_metadata(typer.get_binary_stream("stdin") if file == STREAM else file)
+    if not stored:
+        raise InputError(
+            f"'{file}' does not say what made it. SwiftPie writes that into its pictures, and "
+            "other programs may drop it. Choose a file that SwiftPie wrote."
         )
-    if not what:
-        return licences.everything()
-    if what in PRESETS.names():
-        return licences.preset_terms(what)
-    if what in FACE_ENCODERS.names():
-        return licences.encoder_terms(what, part="face encoder")
-    raise ConfigError(
-        f"{what!r} is no command that loads something, no preset and no face encoder. Commands are "
-        f"{', '.join(COMMANDS)}. See `swiftpie presets` for presets."
-    )
-
-
-def _command_terms(command: str, chosen: Chosen) -> list[LicenceTerms]:
-    if chosen.recipe is not None and chosen.preset is not None:
-        resolve(chosen.preset, chosen.recipe, {})  # says why one of them is enough
-    recipe = None if chosen.recipe is None else RECIPES.get(chosen.recipe)
-    uses_faces = command in {"face", "evaluate fastface"}
-    if recipe is not None:
-        parts = ("adapter", "image encoder") if chosen.adapter else ()
-        found = [one for one in licences.recipe_terms(recipe) if one.part not in parts]
-        found = [one for one in found if one.part != "face encoder"]
-    elif uses_faces and chosen.preset is None:
-        found = [
-            LicenceTerms("preset", "of your choice", "give it with --recipe or --preset", None)
-        ]
-    else:
-        found = licences.preset_terms(chosen.preset or "mini")
-    if chosen.adapter is not None or (uses_faces and recipe is None):
-        found += [licences.adapter_terms(chosen.adapter), licences.IMAGE_ENCODER]
-    if uses_faces:
-        found += licences.encoder_terms(chosen.encoder or "opencv", part="face encoder")
-        found += licences.encoder_terms(chosen.judge, part="judge") if chosen.judge else []
-        found.append(licences.YOUR_PHOTOS)
-    match command:
-        case "evaluate fastface":
-            found += [licences.CLIP, licences.AESTHETIC]
-        case "evaluate pie":
-            found += [licences.CLIP, licences.DINO, licences.LPIPS, licences.PIE]
-        case "evaluate world-edits":
-            found += [licences.OWN_JUDGES, licences.SPRITES, licences.LPIPS]
-        case "evaluate photos" | "train":
-            found += [licences.OWN_JUDGES, licences.SPRITES]
-    return found + ([licences.OWN_JUDGES, licences.SPRITES] if command in RENDERED else [])
+    return stored
 
 
 def _version(package: str) -> str | None:
@@ -381,9 +281,9 @@ def _processor() -> str:
 
 
 def is_on_disk(preset: Preset) -> bool:
-    """Whether the weights of `preset` are on this machine: in the package, or of the hub's cache.
+    """Whether the weights of `preset` and its base are here: in the package or the hub's cache.
 
-    Those of its base count too. Weights that people get by hand are wherever they put them.
+    Weights that users download by hand are not found.
     """
     if preset.repository is None:
         return preset.source.startswith("package:")
@@ -414,8 +314,8 @@ def _check_commercial(preset: Preset) -> None:
         return
     reason = "depends on who you are" if preset.is_commercial is None else "is not allowed"
     raise CapabilityError(
-        f"The licence of {preset.name!r} is {preset.licence!r}; commercial use {reason}. A licence "
-        "that allows it to everyone is needed. Choose from `swiftpie presets --commercial-only`."
+        f"The licence of {preset.name!r} is {preset.licence!r}; commercial use {reason}. Choose "
+        "a preset whose licence allows it to everyone, from `swiftpie presets --commercial-only`."
     )
 
 
@@ -430,7 +330,7 @@ def _facts(preset: Preset) -> dict[str, object]:
 
 
 def _recipe_facts(recipe: Recipe) -> dict[str, object]:
-    """Return what is known of a recipe without asking anybody."""
+    """Return the facts of a recipe that need no network."""
     preset = recipe.apply()
     terms = licences.recipe_terms(recipe)
     parts = [
@@ -451,19 +351,21 @@ def _recipe_facts(recipe: Recipe) -> dict[str, object]:
         "preset": preset.name,
         "image_size_px": preset.image_size_px,
         "steps": recipe.steps or len(preset.timesteps),
-        "other_steps": [one for one in preset.step_counts if one != len(preset.timesteps)],
+        "other_steps": [
+            step_count for step_count in preset.step_counts if step_count != len(preset.timesteps)
+        ],
         "scales": dict(preset.defaults),
         "detail": recipe.detail or "adapter",
         "detail_mask": preset.detail_mask or "none",
         "dtype": recipe.dtype or "auto",
         "face_encoder": recipe.face_encoder,
         "parts": parts,
-        "licences": [one._asdict() for one in terms],
+        "licences": [term._asdict() for term in terms],
     }
 
 
 def _together(answers: list[bool | None]) -> bool | None:
-    """Return whether a whole may be used commercially, of whose parts these are the answers."""
+    """Return whether a whole may be used commercially, from the answers of its parts."""
     if False in answers:
         return False
     return None if None in answers else True

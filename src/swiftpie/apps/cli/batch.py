@@ -1,4 +1,4 @@
-"""`swiftpie batch`: many pictures in one run, which may be interrupted at any moment."""
+"""`swiftpie batch`: draw many pictures in one run, which may be interrupted at any moment."""
 
 import sys
 import time
@@ -14,27 +14,26 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from swiftpie.apps.batch.lists import PROMPT_FILE, grid, read_lines, read_prompts, read_seeds
-from swiftpie.apps.cli import console
-from swiftpie.apps.cli import options as given
-from swiftpie.apps.cli.asking import ask
+from swiftpie.apps.cli import console, options
+from swiftpie.apps.cli.loading import ask, load_keywords, needs_of, resolved
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.recipe import Recipe
-from swiftpie.errors import ConfigError
+from swiftpie.errors import ConfigError, SwiftPieError
 
 if TYPE_CHECKING:
     from threading import Event
 
     from swiftpie.apps.batch.draw import Work
+    from swiftpie.apps.batch.folder import Outcome
     from swiftpie.apps.batch.jobs import Jobs, Model
-    from swiftpie.apps.batch.report import Outcome
     from swiftpie.apps.batch.run import Run
 
-LOADED = (*given.DRAWING, "inversion")
+LOADED = (*options.DRAWING, "inversion")
 REPORT = "report.jsonl"
-OF_NO_PICTURE = {"yes", "offline", "allow_pickle", "recipe", "preset"}  # jobs say the last two
-MOST_TOLD = 20  # reasons on the screen; the report has all
-TOLD_EVERY_S = 10.0  # where there is no terminal to draw a bar on
-INTERRUPTED = 130
+NOT_OF_PICTURES = {"yes", "offline", "allow_pickle", "recipe", "preset"}  # jobs name the last
+MAX_NAMED = 20  # reasons on the screen; the report lists all
+REPORT_EVERY_S = 10.0  # without a terminal, which shows a bar
+EXIT_INTERRUPTED = 130
 
 JobFile = Annotated[
     Path | None,
@@ -45,15 +44,15 @@ JobFile = Annotated[
     ),
 ]
 OutFolder = Annotated[
-    Path, typer.Option("-o", "--out", metavar="DIR", help="Where pictures and their report go.")
+    Path, typer.Option("-o", "--out", metavar="DIR", help="Folder for pictures and their report.")
 ]
 Subjects = Annotated[
     Path | None,
     typer.Option(
         "--subjects",
         metavar="DIR",
-        help="Instead of JOBS: each picture, identity file or folder of pictures in it is a "
-        "subject; or one file.",
+        help="Instead of JOBS: a folder in which each picture, identity file or folder of pictures "
+        "is a subject; or one file.",
     ),
 ]
 Prompts = Annotated[
@@ -61,40 +60,38 @@ Prompts = Annotated[
     typer.Option(
         "--prompts",
         metavar="FILE",
-        help="Every line is drawn with every subject; {name} becomes what the subject's file is "
-        "called.",
+        help="File whose lines are drawn with every subject; {name} becomes the name of the "
+        "subject's file.",
     ),
 ]
 Seeds = Annotated[
-    str, typer.Option(metavar="N|N-N[,…]", help="Seeds of jobs that name none, as in 1-8.")
+    str, typer.Option(metavar="N|N-N[,…]", help="Seeds of jobs without one, as in 1-8.")
 ]
 Processes = Annotated[
-    int, typer.Option(min=1, max=256, help="Processes that draw, each with its own networks.")
+    int, typer.Option(min=1, max=256, help="Number of processes, each with its own networks.")
 ]
 BatchSize = Annotated[
-    int, typer.Option("--batch", min=1, max=64, help="Pictures drawn together at most.")
+    int, typer.Option("--batch", min=1, max=64, help="Most pictures drawn in one pass.")
 ]
 Strict = Annotated[
     bool,
-    typer.Option(
-        "--strict", help="Draw nothing if any job is bad, and stop at the first that fails."
-    ),
+    typer.Option("--strict", help="Draw nothing if any job is bad, and stop at the first failure."),
 ]
 OnlyChecks = Annotated[bool, typer.Option("--check", help="Check all jobs, and draw none.")]
 Update = Annotated[
     bool,
     typer.Option(
-        "--update", help="Go on although jobs changed: keep what is the same, draw the rest."
+        "--update", help="Continue although jobs changed: keep what is the same, draw the rest."
     ),
 ]
 Sheet = Annotated[bool, typer.Option("--sheet", help="Also write small copies into one picture.")]
 OnRay = Annotated[
-    bool, typer.Option("--ray", help="Draw by Ray Data, on one machine or a cluster.")
+    bool, typer.Option("--ray", help="Draw with Ray Data, on one machine or a cluster.")
 ]
 
 
 class Format(StrEnum):
-    """How pictures are written."""
+    """Formats of pictures."""
 
     PNG = "png"
     JPG = "jpg"
@@ -102,7 +99,7 @@ class Format(StrEnum):
     TIF = "tif"
 
 
-FileFormat = Annotated[Format, typer.Option("--format", help="Of the pictures.")]
+FileFormat = Annotated[Format, typer.Option("--format", help="Format of the pictures.")]
 
 app = typer.Typer()
 
@@ -115,7 +112,7 @@ app = typer.Typer()
         "swiftpie batch jobs.jsonl --out pictures --check",
     )
 )
-@given.with_fields
+@options.with_fields
 def batch(
     *,
     jobs: JobFile = None,
@@ -130,33 +127,34 @@ def batch(
     strict: Strict = False,
     only_checks: OnlyChecks = False,
     update: Update = False,
-    force: given.Force = False,
+    force: options.Force = False,
     uses_ray: OnRay = False,
-    as_json: given.AsJson = False,
-    loading: Annotated[LoadOptions, given.Fields(LoadOptions, LOADED)],
+    as_json: options.AsJson = False,
+    loading: Annotated[LoadOptions, options.Fields(LoadOptions, LOADED)],
 ) -> None:
     """Draw many pictures, each exactly once.
 
-    After Ctrl-C, a crash or a full disk, the same command goes on where it stopped.
+    After Ctrl-C, a crash or a full disk, the same command continues where it stopped.
 
-    A job that fails is told in DIR/report.jsonl, and the others go on; the exit code is 1 then.
+    DIR/report.jsonl names jobs that fail; the others are drawn, and the exit code is 1.
     """
-    loading, _ = given.settled(loading)
-    asked = _collected(jobs, subject_folder, prompt_file, seeds=seeds, loading=loading)
-    _tell_refused(asked, is_strict=strict)
+    loading, _ = resolved(loading)
+    found = _collect(jobs, subject_folder, prompt_file, seeds=seeds, loading=loading)
+    _warn_of_refused(found, is_strict=strict)
     if only_checks:
-        _tell_plan(asked, batch_size, as_json=as_json)
-        sys.exit(int(bool(asked.refused)))
+        _print_plan(found, batch_size, as_json=as_json)
+        sys.exit(int(bool(found.refused)))
 
     from swiftpie.apps.batch.draw import Work
-    from swiftpie.apps.batch.report import write_sheet
-    from swiftpie.apps.batch.run import opened, stopping
+    from swiftpie.apps.batch.folder import write_sheet
+    from swiftpie.apps.batch.run import open_run, stopping
 
-    work = Work(asked.root.absolute(), out.absolute(), f".{file_format}", _loadings(asked, loading))
-    settings = {name: str(one) for name, one in loading.items() if name not in OF_NO_PICTURE}
+    models, missing = _loadings(found, loading, is_strict=strict)
+    work = Work(found.root.absolute(), out.absolute(), f".{file_format}", models, missing)
+    settings = {name: str(one) for name, one in loading.items() if name not in NOT_OF_PICTURES}
     started = time.monotonic()
-    whole = opened(
-        *(asked, work),
+    whole = open_run(
+        *(found, work),
         batch=batch_size,
         settings=settings,
         processes=processes,
@@ -165,26 +163,32 @@ def batch(
     )
     with (
         whole as run,
-        stopping(lambda: console.say("stopping after what is in hand; once more, at once")) as stop,
-        _progress(len(asked.jobs), run.num_done) as advance,
+        stopping(
+            lambda: console.say("stopping after the current pictures; press again to stop at once")
+        ) as stop,
+        _progress(len(found.jobs), run.num_done) as advance,
     ):
         for outcome in _drawing(run, work, stop=stop, uses_ray=uses_ray):
             advance(outcome)
             if strict and outcome["status"] != "done":
                 break
     rows = run.report.rows
-    facts = _summed_up(rows, len(asked.jobs), before=run.num_done)
+    facts = _totals(rows, len(found.jobs), before=run.num_done)
     _tell(rows, facts, spent=time.monotonic() - started)
     path = write_sheet(out, rows, work.suffix) if sheet else None
     if as_json:
         named = {"report": str(out / REPORT), "sheet": None if path is None else str(path)}
         console.print_json(facts | named)
     if stop.is_set() and facts["left"]:
-        sys.exit(INTERRUPTED)
-    sys.exit(int(facts["done"] < len(asked.jobs) + len(asked.refused)))
+        sys.exit(EXIT_INTERRUPTED)
+    sys.exit(int(facts["done"] < len(found.jobs) + len(found.refused)))
 
 
-def _collected(
+def _say_stopping() -> None:
+    console.say("stopping after the current pictures; press again to stop at once")
+
+
+def _collect(
     jobs: Path | None,
     subjects: Path | None,
     prompts: Path | None,
@@ -192,17 +196,18 @@ def _collected(
     seeds: str,
     loading: LoadOptions,
 ) -> "Jobs":
-    """Return all that was asked for, checked.
+    """Return all jobs, checked.
 
     Raises:
-        ConfigError: Jobs come from nowhere, or from two places, or there are none.
+        ConfigError: There are no jobs, or they come from two places.
     """
-    from swiftpie.apps.batch.jobs import Defaults, Model, collect
+    from swiftpie.apps.batch.jobs import Model
+    from swiftpie.apps.batch.rows import JobDefaults, collect
 
     recipe = loading.get("recipe")
     name = recipe.name if isinstance(recipe, Recipe) else recipe
     model = Model(name, loading.get("preset"))
-    defaults = Defaults(seeds=read_seeds(seeds), model=model)
+    defaults = JobDefaults(seeds=read_seeds(seeds), model=model)
     has_grid = subjects is not None and prompts is not None
     if (jobs is None) != has_grid or (jobs is not None and (subjects or prompts)):
         raise ConfigError(
@@ -221,16 +226,31 @@ def _collected(
     return found
 
 
-def _loadings(asked: "Jobs", loading: LoadOptions) -> "dict[Model, dict[str, Any]]":
-    """Return how each model is loaded; what is missing is fetched now, if people say so."""
+def _loadings(
+    found: "Jobs", loading: LoadOptions, *, is_strict: bool
+) -> "tuple[dict[Model, dict[str, Any]], dict[Model, str]]":
+    """Return how each model is loaded, and why the others cannot be; fetch missing files.
+
+    Raises:
+        SwiftPieError: No model can be loaded, or one cannot and `is_strict` is set.
+    """
     models: dict[Model, dict[str, Any]] = {}
-    for model in dict.fromkeys(job.model for job in asked.jobs):
+    missing: dict[Model, str] = {}
+    for model in dict.fromkeys(job.model for job in found.jobs):
         own: LoadOptions = {**loading, "recipe": model.recipe, "preset": model.preset}
-        needs = given.needs_of(own)
-        ask(needs, yes=loading.get("yes", False))
-        needs.fetch()
-        models[model] = given.as_given(own)
-    return models
+        try:
+            needs = needs_of(own)
+            ask(needs, yes=loading.get("yes", False))
+            needs.fetch()
+        except SwiftPieError as error:
+            if is_strict or len({job.model for job in found.jobs}) == 1:
+                raise
+            missing[model], failure = str(error), error
+            continue
+        models[model] = load_keywords(own)
+    if missing and not models:
+        raise failure
+    return models, missing
 
 
 def _drawing(run: "Run", work: "Work", *, stop: "Event", uses_ray: bool) -> "Iterator[Outcome]":
@@ -241,66 +261,66 @@ def _drawing(run: "Run", work: "Work", *, stop: "Event", uses_ray: bool) -> "Ite
     return draw(run, work, stop=stop)
 
 
-def _tell_refused(asked: "Jobs", *, is_strict: bool) -> None:
-    """Tell which lines cannot be drawn.
+def _warn_of_refused(found: "Jobs", *, is_strict: bool) -> None:
+    """Warn of lines that cannot be drawn.
 
     Raises:
-        ConfigError: They are all, or none may be.
+        ConfigError: No line can be drawn, or `is_strict` is set.
     """
-    for one in asked.refused[:MOST_TOLD]:
-        console.warn(f"{one.place}: {one.reason}")
-    count = len(asked.refused)
-    if count > MOST_TOLD:
-        console.warn(f"and {count - MOST_TOLD} more bad jobs, which the report names")
-    if count and (is_strict or not asked.jobs):
+    for refused in found.refused[:MAX_NAMED]:
+        console.warn(f"{refused.place}: {refused.reason}")
+    count = len(found.refused)
+    if count > MAX_NAMED:
+        console.warn(f"and {count - MAX_NAMED} more bad jobs, which the report names")
+    if count and (is_strict or not found.jobs):
         raise ConfigError(
-            f"{count} of {count + len(asked.jobs)} jobs are bad, so none is drawn. Mend them"
-            + (", or draw the others without --strict." if asked.jobs else ".")
+            f"{count} of {count + len(found.jobs)} jobs are bad, so none is drawn. Correct them"
+            + (", or draw the others without --strict." if found.jobs else ".")
         )
 
 
-def _tell_plan(asked: "Jobs", size: int, *, as_json: bool) -> None:
-    from swiftpie.apps.batch.plan import batches_of
+def _print_plan(found: "Jobs", size: int, *, as_json: bool) -> None:
+    from swiftpie.apps.batch.jobs import batches_of
 
-    passes = batches_of(asked, size, wanted=[job.id for job in asked.jobs])
-    models = len({job.model for job in asked.jobs})
+    passes = batches_of(found, size, wanted=[job.id for job in found.jobs])
+    models = len({job.model for job in found.jobs})
     console.say(
-        f"{len(asked.jobs)} jobs in {len(passes)} passes by {models} model{'s' * (models > 1)}, "
-        f"{len(asked.refused)} refused; nothing was drawn."
+        f"{len(found.jobs)} jobs in {len(passes)} passes by {models} model{'s' * (models > 1)}, "
+        f"{len(found.refused)} refused; nothing was drawn."
     )
     if as_json:
-        rows = [{"id": job.id, "place": job.place, **job.asked()} for job in asked.jobs]
-        refused = [one._asdict() for one in asked.refused]
+        rows = [{"id": job.id, "place": job.place, **job.spec()} for job in found.jobs]
+        refused = [one._asdict() for one in found.refused]
         console.print_json({"jobs": rows, "refused": refused})
 
 
 @contextmanager
 def _progress(total: int, before: int) -> "Iterator[Callable[[Outcome], None]]":
-    """Yield what tells of each job that it is over: in a bar, or in a line from time to time."""
+    """Yield a function that counts outcomes: in a bar, or in a line from time to time."""
     if before:
         console.say(f"{before} of {total} jobs were done before")
     screen = Console(stderr=True)
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
-    started = told = time.monotonic()
+    started = reported = time.monotonic()
     counts = Counter[str]()
     with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
         task = bar.add_task("", total=total, completed=before)
 
         def advance(outcome: "Outcome") -> None:
-            nonlocal told
+            nonlocal reported
             counts[outcome["status"]] += 1
             over, now = counts.total(), time.monotonic()
             words = _rate(over, total - before - over, now - started, counts["failed"])
             bar.update(task, completed=before + over, description=words)
-            if not screen.is_terminal and now - told >= TOLD_EVERY_S:
+            if not screen.is_terminal and now - reported >= REPORT_EVERY_S:
                 console.say(f"{before + over} of {total} jobs, {words}")
-                told = now
+                reported = now
 
         yield advance
 
 
 def _rate(over: int, left: int, spent: float, failed: int) -> str:
-    """Return how quickly jobs end, and when the last one will."""
+    """Return the speed and the time left."""
     from swiftpie.backbones.acquire.download import as_time
 
     speed = f"{over / spent:.1f} a second" if over > spent else f"{spent / over:.1f} s each"
@@ -308,7 +328,7 @@ def _rate(over: int, left: int, spent: float, failed: int) -> str:
     return f"{words}, {failed} failed" if failed else words
 
 
-def _summed_up(rows: "Sequence[Outcome]", total: int, *, before: int) -> dict[str, Any]:
+def _totals(rows: "Sequence[Outcome]", total: int, *, before: int) -> dict[str, Any]:
     counts = Counter(str(row["status"]) for row in rows)
     facts = {name: counts[name] for name in ("done", "failed", "refused")}
     return facts | {"left": total - facts["done"] - facts["failed"], "before": before}
@@ -316,7 +336,7 @@ def _summed_up(rows: "Sequence[Outcome]", total: int, *, before: int) -> dict[st
 
 def _tell(rows: "Sequence[Outcome]", facts: Mapping[str, Any], *, spent: float) -> None:
     failed = [row for row in rows if row["status"] == "failed"]
-    for row in failed[:MOST_TOLD]:
+    for row in failed[:MAX_NAMED]:
         console.warn(f"{row['place']}: {row['reason']}")
     warned = sum(bool(row.get("warnings")) for row in rows)
     if warned:

@@ -1,4 +1,4 @@
-"""What the command line says and writes: results on standard output or in files."""
+"""Output of commands: messages on standard error, results on standard output or in files."""
 
 import io
 import json
@@ -36,28 +36,28 @@ HIDDEN = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud8
 
 
 def say(text: str) -> None:
-    """Tell the user `text` on standard error, so that standard output stays a result."""
+    """Write `text` on standard error; standard output is for results."""
     _plain_line(text, style="")
 
 
 def complain(text: str) -> None:
-    """Write one red line that begins with `error:`."""
+    """Write a red line that starts with `error:`."""
     _plain_line(f"error: {in_options(text)}", style="red")
 
 
 def warn(text: str) -> None:
-    """Write one yellow line that begins with `warning:`."""
+    """Write a yellow line that starts with `warning:`."""
     _plain_line(f"warning: {in_options(text)}", style="yellow")
 
 
 def in_options(text: str) -> str:
-    """Return a message in which arguments of Python, as `base=`, are options, as --base."""
+    """Return a message with arguments of Python, such as `base=`, as options, such as --base."""
     return ARGUMENT.sub(_as_option, text)
 
 
 def _as_option(argument: re.Match[str]) -> str:
     name, value = argument["name"], argument["value"].strip("\"'")
-    if value.partition(".")[0].isidentifier():  # of an enum, whose names users write small
+    if value.partition(".")[0].isidentifier():  # of an enum, which users write in lower case
         value = value.rpartition(".")[2].lower()
     option = f"--{OPTION_NAMES.get(name, name).replace('_', '-')}"
     return option if value in {"", "true"} else f"{option} {value}"
@@ -70,7 +70,7 @@ def print_json(value: object) -> None:
 
 
 def print_text(text: str) -> None:
-    """Write lines on standard output, without what controls a terminal."""
+    """Write lines on standard output, without control characters."""
     typer.echo("\n".join(map(printable, text.split("\n"))), nl=False)
 
 
@@ -91,7 +91,7 @@ def examples(*commands: str) -> str:
 
 @contextmanager
 def logs_on_stderr() -> Iterator[None]:
-    """Show warnings of SwiftPie, and what takes it long, on standard error inside of the block."""
+    """Show the log of SwiftPie on standard error inside the block."""
     handler = _Echo(logging.INFO)
     loggers = [logging.getLogger(name) for name in ("swiftpie", "swiftpie_lab")]
     levels = [logger.level for logger in loggers]
@@ -107,19 +107,19 @@ def logs_on_stderr() -> Iterator[None]:
 
 
 class Output(io.FileIO):
-    """Standard output, which tells of what it cannot take in a sentence, once."""
+    """Standard output; a failed write raises one error with a remedy."""
 
     has_failed = False
 
     def write(self, data: Any, /) -> int:  # noqa: ANN401 - any buffer
-        """Write what it takes of `data`, and nothing after a failure.
+        """Write `data`, and nothing after a failure.
 
         Raises:
-            InputError: There is no room, or it is closed.
-            BrokenPipeError: The reader has seen enough, as `head` has.
+            InputError: The disk is full, or the output is closed.
+            BrokenPipeError: The reader closed the pipe, as `head` does.
         """
         if self.has_failed:
-            return len(data)  # Python tries once more at its end
+            return len(data)  # Python tries again at exit
         try:
             return super().write(data) or 0
         except BrokenPipeError:
@@ -128,15 +128,15 @@ class Output(io.FileIO):
         except OSError as error:
             self.has_failed = True
             raise InputError(
-                f"Standard output cannot be written ({error.strerror}). A place with room is "
-                "needed. Send it elsewhere, or give a file name with -o."
+                f"Standard output cannot be written ({error.strerror}). A writable place with "
+                "room is needed. Redirect it elsewhere, or give a file name with -o."
             ) from error
 
 
 def guard_output() -> None:
-    """Make `sys.stdout` an `Output`, in a process that is its own."""
+    """Replace `sys.stdout` by an `Output`; for processes of the command line only."""
     known = sys.stdout or sys.__stderr__
-    # What cannot be written to stands for an output that the shell closed.
+    # A read-only file stands in for an output that the shell closed.
     number = os.open(os.devnull, os.O_RDONLY) if sys.stdout is None else sys.stdout.fileno()
     sys.stdout = io.TextIOWrapper(
         io.BufferedWriter(Output(number, "w", closefd=False)),
@@ -147,7 +147,7 @@ def guard_output() -> None:
 
 
 class Target(NamedTuple):
-    """Where one picture goes, and what shows the place of its subject or its change."""
+    """The files of one picture: the picture itself, and the mask of its subject or change."""
 
     picture: Path | None  # None is standard output
     mask: Path | None = None  # None is nowhere
@@ -156,12 +156,12 @@ class Target(NamedTuple):
 def plan_outputs(
     options: OutputOptions, *, count: int = 1, masks: Path | None = None, flag: str = ""
 ) -> list[Target]:
-    """Name the files of `count` pictures and refuse what could not be written.
+    """Name the files of `count` pictures and check that they can be written.
 
-    The mask of each goes to `masks`, if anywhere, as the option `flag` says.
+    Masks go to `masks`, which the user set with the option `flag`.
 
     Raises:
-        ConfigError: One place would have to hold two things.
+        ConfigError: One file would hold two things.
         InputError: A file exists or cannot be written.
     """
     from swiftpie.imageio.writing import check_image_target
@@ -169,8 +169,8 @@ def plan_outputs(
     out = options.out
     if out == STREAM and (count > 1 or options.as_json):
         raise ConfigError(
-            "Standard output was asked to hold more than one thing. It holds one picture and "
-            "no JSON. Give a file name with -o."
+            "Standard output holds one picture and no JSON, and more was requested. Give a file "
+            "name with -o."
         )
     if masks is not None and out != STREAM:
         check_apart(flag, masks, {"--out": Path(out)})
@@ -183,10 +183,10 @@ def plan_outputs(
 
 
 def check_apart(flag: str, path: Path, others: Mapping[str, Path | None]) -> None:
-    """Refuse to write two things into one file, however its name is spelled.
+    """Refuse to write two things into one file, however its name is written.
 
     Raises:
-        ConfigError: `path`, which the option `flag` named, is one of the others.
+        ConfigError: `path`, set with the option `flag`, is one of the others.
     """
     from swiftpie.imageio.atomic import are_one_place
 
@@ -199,7 +199,7 @@ def check_apart(flag: str, path: Path, others: Mapping[str, Path | None]) -> Non
 
 
 def shared_out(prompts: Sequence[str], targets: Sequence[T]) -> list[tuple[str, list[T]]]:
-    """Return each prompt with its own of the targets, as many for each."""
+    """Return each prompt with an equal share of the targets."""
     count = len(targets) // len(prompts)
     return [
         (prompt, list(targets[number * count : (number + 1) * count]))
@@ -213,7 +213,7 @@ def write_outputs(
     metadata: Mapping[str, str],
     force: bool,
 ) -> None:
-    """Write pictures and masks where they belong, each with `metadata` and its own seed."""
+    """Write pictures and masks to their targets, with `metadata` and their seeds."""
     from swiftpie.imageio.writing import encode_image, save_image
 
     for image, mask, seed, target in rows:
@@ -227,26 +227,26 @@ def write_outputs(
             typer.get_binary_stream("stdout").write(data)
 
 
-def asked_of(
+def request_facts(
     preset: str, scales: "Scales", image: "Image.Image", **texts: str
 ) -> dict[str, object]:
-    """Return what was asked for, as JSON has it: words, preset, size and scales."""
-    strengths = {  # JSON knows no infinity, which is no bound
+    """Return the facts of a request for JSON: texts, preset, size and scales."""
+    strengths = {  # JSON has no infinity; None means no limit
         name: value if math.isfinite(value) else None for name, value in vars(scales).items()
     }
     size = {"width": image.width, "height": image.height}
     return {**texts, "preset": preset, "size": size, "scales": strengths}
 
 
-def tell_written(target: Target, seed: int, *, more: str = "") -> None:
-    """Tell where a picture went and by which seed it can be drawn again."""
+def report_written(target: Target, seed: int, *, more: str = "") -> None:
+    """Report the file of a picture and its seed."""
     say(f"wrote {target.picture or 'the picture to standard output'} (seed {seed}{more})")
 
 
 def print_pictures(
     pictures: Sequence[Mapping[str, object]], timings_ms: Mapping[str, float], **facts: object
 ) -> None:
-    """Write what was made, where it is and how long it took as JSON; paths become text."""
+    """Write files, facts and timings as JSON; paths become text."""
     rows = [
         {name: str(one) if isinstance(one, Path) else one for name, one in picture.items()}
         for picture in pictures
@@ -256,7 +256,7 @@ def print_pictures(
 
 
 class _Echo(logging.Handler):
-    """Writes to whatever standard error is at that moment."""
+    """Writes to the standard error of the moment, which tests replace."""
 
     def emit(self, record: logging.LogRecord) -> None:
         message = in_options(record.getMessage())
@@ -267,17 +267,17 @@ class _Echo(logging.Handler):
 
 
 def _plain_line(text: str, *, style: str) -> None:
-    """Write one line; a file name in it can neither add lines nor control the terminal."""
+    """Write one line; a file name in it cannot add lines or control the terminal."""
     line = printable(text)
-    with suppress(OSError):  # full or closed; then nobody can be told
+    with suppress(OSError):  # standard error is full or closed
         if style:
             Console(stderr=True).print(Text(line, style=style), soft_wrap=True, highlight=False)
-        else:  # a server says a line a request, and a console costs as much as all the rest of one
+        else:  # a rich console would double the time of a server's request
             sys.stderr.write(f"{line}\n")
 
 
 def numbered(path: Path, count: int) -> list[Path]:
-    """Return names for so many files: `out-1.png` and so on for `out.png`."""
+    """Return names for `count` files: `out-1.png`, `out-2.png` and so on for `out.png`."""
     if count == 1:
         return [path]
     return [path.with_name(f"{path.stem}-{i}{path.suffix}") for i in range(1, count + 1)]

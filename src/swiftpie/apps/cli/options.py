@@ -1,58 +1,84 @@
-"""Options made from what the fields of values say of themselves, and what stands for pictures."""
+"""Options of commands, made from the fields of the values that they take."""
 
 import functools
 import inspect
-import sys
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Unpack, get_origin, is_typeddict
+from typing import Annotated, Any, NamedTuple, get_args, get_origin, is_typeddict
 
 import typer
 
-from swiftpie.apps.batch.lists import read_prompts as read_prompts
-from swiftpie.apps.cli.asking import ask
-from swiftpie.backbones.choices import Choices, LoadOptions
-from swiftpie.backbones.machine import AUTO
-from swiftpie.backbones.preset import Preset
-from swiftpie.backbones.recipe import Use
-from swiftpie.backbones.resolve import best_recipe, resolve
-from swiftpie.config import Option
+from swiftpie.backbones.choices import LoadOptions
+from swiftpie.config import Option, OptionField, Surface, options_of
 from swiftpie.errors import ConfigError
+from swiftpie.pipelines.drawing.request import SEED, EditRequest, PersonalizeRequest, Subject
 from swiftpie.pipelines.drawing.settings import Scales
-from swiftpie.pipelines.naming import tell
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from swiftpie.backbones.acquire.download import DownloadPlan
-    from swiftpie.backbones.recipe import Recipe
-    from swiftpie.engine.session import Session
-    from swiftpie.library import Named
-    from swiftpie.types import Cutout, Identity
+from swiftpie.validation import seeds_from
 
 STREAM = "-"  # stands for standard input or output
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic")
 REQUIRED = inspect.Parameter.empty
+
+PANELS: Mapping[str, tuple[str, ...]] = {
+    "Picture": (
+        *("seed", "num_images", "size", "side", "size_px", "style", "also", "subject"),
+        *("keyword", "source_prompt", "prompt", "mode", "rule", "variation", "by_name"),
+    ),
+    "Place": ("cutout", "cutouts", "mask", "detail_mask", "box", "boxes", "views"),
+    "Strength": ("identity_scale", "detail_scale", "background_scale", "text_scale", "balance"),
+    "Face": ("number", "encoder", "face_models", "judge", "judge_models"),
+    "Model": (
+        *("recipe", "preset", "steps", "weights", "base", "adapter", "detail", "image_encoder"),
+        *("autoencoder", "inversion", "lora_scale", "face_version", "dtype", "allow_pickle"),
+        *("offline", "yes", "dry_run"),
+    ),
+    "Computing": ("device", "engine", "threads"),
+    "Output": (
+        *("out", "to", "file_format", "as_json", "force", "save_subject_mask", "save_region"),
+        *("strip", "sheet"),
+    ),
+    "Publishing": ("private", "licence", "with_pictures"),
+    "Cases": (
+        *("cases", "full", "places", "limit", "noun", "data", "data_path", "num_subjects"),
+        *("editor", "identities", "prompts", "results", "against", "teacher"),
+    ),
+    "Judges": ("clip", "clip_small", "dino", "lpips", "aesthetic", "judges"),
+    "Run": (
+        *("overrides", "time_limit", "resume", "processes", "batch_size", "strict", "update"),
+        *("only_checks", "uses_ray"),
+    ),
+    "Jobs": ("subject_folder", "prompt_file", "seeds"),
+}
+"""Groups of the help pages: the options of each, by the names of their parameters."""
 
 
 class Fields(NamedTuple):
     """Which fields of a class become options of a command; see `with_fields`."""
 
     source: type
-    names: tuple[str, ...]
-    required: tuple[str, ...] = ()  # of them, where the class has a default
+    names: tuple[str, ...] = ()  # by default all that the class offers on the command line
+    required: tuple[str, ...] = ()  # names that the user must give although the class has a default
+    without: tuple[str, ...] = ()
+
+    @property
+    def options(self) -> dict[str, OptionField]:
+        """The fields by name, in the order of `names` or of their declaration."""
+        if not self.names:
+            return options_of(self.source, Surface.CLI, without=self.without)
+        known = options_of(self.source)
+        return {name: known[name] for name in self.names}
 
 
 def with_fields(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command options for the fields of the values that it takes.
 
-    Of a parameter `settings: Annotated[EditSettings, Fields(EditSettings, ("mode", "rule"))]` users
-    see `--mode` and `--rule`, and the command gets `EditSettings(mode=…, rule=…)`. What nobody
-    gave is left out, so that the class decides; of keywords also switches that are off, so that a
-    recipe may turn them on. With `Annotated[dict[str, float], …]` the command gets what was given
-    alone, for a value that is not known yet.
+    With a parameter `settings: Annotated[EditSettings, Fields(EditSettings, ("mode", "rule"))]` the
+    command has the options `--mode` and `--rule`, and receives `EditSettings(mode=…, rule=…)`.
+    Options that the user leaves out are left out of the call, so the class chooses its defaults;
+    so are switches that are off in keywords of `load`, which a recipe may turn on. With
+    `Annotated[dict[str, float], …]` the command receives only what the user gave, for a value that
+    is completed later.
     """
     parameters: list[inspect.Parameter] = []
     values: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {}
@@ -62,9 +88,10 @@ def with_fields(command: Callable[..., None]) -> Callable[..., None]:
             parameters.append(parameter)
             continue
         made = parameter.annotation.__origin__
-        values[parameter.name] = (get_origin(made) or made, fields.names)
+        values[parameter.name] = (get_origin(made) or made, tuple(fields.options))
         parameters += [
-            _parameter(fields, name, has_default=made is fields.source) for name in fields.names
+            _parameter(one, is_whole=made is fields.source, is_required=name in fields.required)
+            for name, one in fields.options.items()
         ]
 
     @functools.wraps(command)
@@ -88,38 +115,54 @@ def with_fields(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def option_of(source: type, name: str) -> Any:  # noqa: ANN401 - what Typer reads is untyped
-    """Return the option that a field of a class describes, for `Annotated`."""
-    option, _ = _described(source, name)
+    """Return the option that a field of a class declares, for `Annotated`."""
+    return _typer_option(options_of(source)[name])
+
+
+def _typer_option(field: OptionField) -> Any:  # noqa: ANN401 - what Typer reads is untyped
+    option = field.option
+    is_number = {int, float} & {field.typed, *get_args(field.typed)}
     return typer.Option(
-        *(option.flags or (f"--{name.replace('_', '-')}",)),
+        *(option.flags or (f"--{field.name.replace('_', '-')}",)),
         help=option.help,
         metavar=option.metavar,
-        min=option.least,
-        max=option.most,
+        min=option.least if is_number else None,
+        max=option.most if is_number else None,
     )
 
 
-def _parameter(fields: Fields, name: str, *, has_default: bool) -> inspect.Parameter:
-    option, kind = _described(fields.source, name)
+def repeated(source: type, name: str) -> Any:  # noqa: ANN401 - what Typer reads is untyped
+    """Return the option of a field as a list, with one value for each subject."""
+    option = option_of(source, name)
+    option.show_default = False
+    return option
+
+
+def _parameter(field: OptionField, *, is_whole: bool, is_required: bool) -> inspect.Parameter:
+    kind = field.typed
     default: object = False if kind is bool else None
-    if name in fields.required:
+    if is_required:
         default = REQUIRED
-    elif has_default:
-        is_value = hasattr(fields.source, "__dataclass_fields__")
-        default = getattr(fields.source, name, REQUIRED) if is_value else option.default or default
+    elif is_whole:
+        default = REQUIRED if field.default is MISSING else field.default
+        default = False if default is None and kind is bool else default
     kind = kind | None if default is None else kind
     annotate: Any = Annotated  # made here from values, which type checkers do not follow
-    annotation = annotate[kind, option_of(fields.source, name)]
+    annotation = annotate[kind, _typer_option(field)]
     return inspect.Parameter(
-        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+        field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
     )
 
 
-def _described(source: type, name: str) -> tuple[Option, Any]:
-    annotation = source.__annotations__[name]
-    (option,) = annotation.__metadata__
-    assert isinstance(option, Option)
-    return option, option.kind or annotation.__origin__
+def arrange(command: Any) -> None:  # noqa: ANN401 - Typer's own copy of Click has no public types
+    """Group the options of a command and of its subcommands; flags show no value."""
+    panel_of = {name: panel for panel, names in PANELS.items() for name in names}
+    for one in command.get_params(typer.Context(command)):  # --help among them
+        if one.param_type_name == "option":
+            one.rich_help_panel = panel_of.get(one.name)
+            one.metavar = "" if one.is_flag else one.metavar
+    for below in getattr(command, "commands", {}).values():
+        arrange(below)
 
 
 @dataclass(frozen=True)
@@ -136,7 +179,41 @@ class OutputOptions:
     force: Annotated[bool, Option("Replace files that exist.")] = False
 
 
-Output = Annotated[OutputOptions, Fields(OutputOptions, ("out", "as_json", "force"))]
+@dataclass(frozen=True)
+class EditOutput(OutputOptions):
+    """Where edited pictures go, with what shows where they changed."""
+
+    save_region: Annotated[
+        Path | None, Option("Also write where the picture may have changed.", "FILE")
+    ] = None
+    strip: Annotated[
+        Path | None, Option("Also write before, region and after in a row.", "FILE")
+    ] = None
+
+
+@dataclass(frozen=True)
+class SeedOptions:
+    """How many pictures are drawn, and by which seeds."""
+
+    num_images: Annotated[
+        int, Option("Pictures, with seeds that count up.", flags=("-n", "--num-images"), least=1)
+    ] = 1
+    seed: Annotated[int | None, SEED] = None
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """One seed a picture.
+
+        Raises:
+            InputError: One is out of range, or there are too many.
+        """
+        return seeds_from(self.seed, self.num_images)
+
+
+Output = Annotated[OutputOptions, Fields(OutputOptions)]
+Edited = Annotated[EditOutput, Fields(EditOutput)]
+Seeds = Annotated[SeedOptions, Fields(SeedOptions)]
+Seed = Annotated[int | None, option_of(SeedOptions, "seed")]
 AsJson = Annotated[bool, option_of(OutputOptions, "as_json")]
 Force = Annotated[bool, option_of(OutputOptions, "force")]
 PictureOut = Annotated[
@@ -147,12 +224,10 @@ PictureOut = Annotated[
 CommercialOnly = Annotated[
     bool, typer.Option("--commercial-only", help="Only what everyone may use commercially.")
 ]
-DETAIL_MASK_HELP = (
-    "Where in its region the detail branch acts; a FILE is white there. By default what suits the "
-    "preset, or all of the region if there is a --mask."
-)
-MASK_HELP = "Region that may change; a FILE is white there."
-BOX_HELP = "Where subject or change goes, as fractions from 0 to 1; once for each subject."
+BoxText = Annotated[str | None, option_of(Subject, "box")]
+BoxTexts = Annotated[list[str] | None, repeated(Subject, "box")]
+ViewTexts = Annotated[list[str] | None, repeated(Subject, "view")]
+SizeText = Annotated[str | None, option_of(PersonalizeRequest, "size_px")]
 
 PresetName = Annotated[str, option_of(LoadOptions, "preset")]
 Device = Annotated[str, option_of(LoadOptions, "device")]
@@ -163,25 +238,32 @@ ENCODING = (
 DRAWING = ("recipe", "preset", "steps", *ENCODING[2:], "engine")
 Networks = Annotated[LoadOptions, Fields(LoadOptions, ENCODING)]
 
-SCALES = ("identity_scale", "detail_scale", "background_scale", "text_scale", "balance")
-ScaleChanges = Annotated[dict[str, float], Fields(Scales, SCALES)]
+ScaleChanges = Annotated[dict[str, float], Fields(Scales)]
 
 IdentityScale = Annotated[float | None, option_of(Scales, "identity_scale")]
 
 
 def check_prompt(prompt: str) -> str:
-    """Return `prompt`, unless a file was given in its place.
+    """Return `prompt`, unless it is the name of a file.
 
     Raises:
-        ConfigError: It is a file, or ends as pictures and identity files do.
+        ConfigError: A file of this name exists, or it ends like a picture or an identity file.
     """
-    if _is_file(prompt) or prompt.lower().strip().endswith((*PICTURE_SUFFIXES, ".spid")):
+    if is_file(prompt) or prompt.lower().strip().endswith((*PICTURE_SUFFIXES, ".spid")):
         raise ConfigError(
-            f"The prompt is '{prompt}', which names a file. A sentence is needed there, after all "
-            "pictures, or @FILE for a file of prompts. Write for example: swiftpie personalize "
+            f"The prompt is '{prompt}', which is a file. A sentence is needed after all pictures, "
+            "or @FILE for a file of prompts. Write for example: swiftpie personalize "
             'front.png side.png "a dog at sea".'
         )
     return prompt
+
+
+def is_file(name: str) -> bool:
+    """Whether a name is that of a file."""
+    try:
+        return Path(name).is_file()
+    except (OSError, ValueError):
+        return False  # the name cannot exist; reading it will say why
 
 
 DataPath = Annotated[
@@ -192,8 +274,8 @@ Subjects = Annotated[
     list[str],
     typer.Argument(
         metavar="SUBJECT...",
-        help="Pictures of one subject, each PICTURE or PICTURE:MASK, or one identity file, or a "
-        "name of `swiftpie library`; - reads standard input.",
+        help="Pictures of one subject (PICTURE or PICTURE:MASK), an identity file, or a name from "
+        "`swiftpie library`; - reads standard input.",
         show_default=False,
     ),
 ]
@@ -202,246 +284,18 @@ Cutouts = Annotated[
     typer.Option(
         "--cutout",
         metavar="auto|rembg[:MODEL]|none|PLACE|MASK",
-        help="How the subject is told from the rest of its picture: found by SwiftPie, or by the "
-        "library rembg; not at all; within a box L,T,R,B; around points 'X,Y not:X,Y'; or by a "
-        "file, white there. Once for all pictures, or once for each.",
+        help="How the subject is cut out of its picture: auto finds it, rembg uses that library, "
+        "none takes the whole picture. PLACE is a box L,T,R,B or points 'X,Y not:X,Y'; MASK is a "
+        "file, white where the subject is. Once for all pictures, or once for each.",
         show_default=False,
     ),
 ]
 Prompt = Annotated[
     str,
     typer.Argument(
-        help="What the picture shall show; @FILE draws every line of a text file.",
+        help=f"{options_of(EditRequest)['prompt'].option.help[:-1]}; @FILE draws every line of a "
+        "text file.",
         show_default=False,
         callback=check_prompt,
     ),
 ]
-Seed = Annotated[
-    int | None,
-    typer.Option(min=0, help="Decides everything that is random; drawn and told if not given."),
-]
-NumImages = Annotated[
-    int, typer.Option("-n", "--num-images", min=1, help="Pictures, with seeds that count up.")
-]
-
-
-class SubjectPictures(NamedTuple):
-    """A picture that can be read and where its subject is; an identity file is a `Path`."""
-
-    picture: str | Path | bytes
-    mask: str | bytes | None
-    cutout: str = "auto"  # how the subject is found without a mask
-    named: "Named | None" = None  # whose picture it is, if it is of the library
-
-    @property
-    def is_cut(self) -> bool:
-        """Whether nobody has to look for the subject in it."""
-        return self.named is not None or isinstance(self.picture, Path)
-
-
-class Opened(NamedTuple):
-    """A loaded preset and how long loading took."""
-
-    session: "Session"
-    load_ms: float
-
-
-def open_session(
-    preset: str | None = None,
-    *,
-    recipe: "str | Recipe | None" = None,
-    device: str = AUTO,
-    engine: "str | Sequence[str]" = "",
-    yes: bool = False,
-    **choices: Unpack[Choices],
-) -> Opened:
-    """Load a preset or recipe as `swiftpie.load` does; `engine` may name several, by commas.
-
-    What is missing is told, and fetched if people say so or `yes` was given.
-
-    Raises:
-        ConfigError: Something is missing, and nobody can be asked.
-    """
-    from swiftpie.engine.plan import load_session
-
-    started = time.perf_counter()
-    given: LoadOptions = {"preset": preset, "recipe": recipe, "device": device, "engine": engine}
-    needs = needs_of({**given, **choices})
-    ask(needs, yes=yes)
-    needs.fetch()
-    session = load_session(**as_given({**given, **choices}))
-    return Opened(session, (time.perf_counter() - started) * 1000)
-
-
-def needs_of(loading: LoadOptions) -> "DownloadPlan":
-    """Return what is to be fetched for what was chosen to be loaded."""
-    from swiftpie.engine.plan import needs_of as session_needs
-
-    return session_needs(**as_given(loading))
-
-
-def as_given(loading: LoadOptions) -> Any:  # noqa: ANN401 - keywords of `swiftpie.load`
-    """Return what `swiftpie.load` takes of what people chose."""
-    given = {name: one for name, one in loading.items() if name != "yes"}
-    engine = given.get("engine")
-    if isinstance(engine, str):
-        given["engine"] = [name.strip() for name in engine.split(",") if name.strip()]
-    return given
-
-
-def settled(loading: LoadOptions, *, use: Use = Use.PERSONALIZE) -> tuple[LoadOptions, Preset]:
-    """Return `loading` with what `--recipe auto` is for this use, and the preset it is about.
-
-    Raises:
-        ConfigError: There is no such preset or recipe, both are given, or neither where a face
-            shall be drawn.
-        WeightsError: No recipe is on this machine whole.
-    """
-    if use is Use.FACE and loading.get("recipe") is None and loading.get("preset") is None:
-        raise ConfigError(
-            "Neither --recipe nor --preset was given, and the embedded model draws no faces. A "
-            "full-size model is needed. Write --recipe face-plus, or see `swiftpie recipes`."
-        )
-    if loading.get("recipe") == AUTO:
-        loading = {**loading, "recipe": best_recipe(use)}
-    return loading, resolve(loading.get("preset"), loading.get("recipe"), {})[0]
-
-
-def split_subject(text: str) -> tuple[str, str | None]:
-    """Take PICTURE:MASK apart; a name that exists as a whole is a picture, colons and all."""
-    if text == STREAM or _is_file(text):
-        return (text, None)
-    places = [place for place, letter in enumerate(text) if letter == ":"]
-    for place in reversed(places):
-        picture, mask = text[:place], text[place + 1 :]
-        if mask and (picture == STREAM or _is_file(picture)):
-            return (picture, mask)
-    return (text, None)
-
-
-def read_subjects(texts: list[str]) -> list[SubjectPictures]:
-    """Take SUBJECT arguments apart and look at every header, so that mistakes show at once.
-
-    Raises:
-        ImageError: A picture or mask cannot be read.
-        ConfigError: An identity file or a name came with anything else.
-        NobodyNamed: It is no file, and nearly a name of the library.
-    """
-    from swiftpie.imageio.decoding import is_safetensors
-    from swiftpie.library import named_by, packaged
-
-    named = [who for one in texts if not _is_file(one) and (who := named_by(one))]
-    if named and len(texts) > 1:
-        raise ConfigError(
-            f"The name {named[0].word!r} came with other pictures, and already is a whole subject. "
-            "Give it alone, or one more subject with --also."
-        )
-    if named:
-        return [SubjectPictures(packaged().picture(named[0].name), None, named=named[0])]
-    paths = [split_subject(text) for text in texts]
-    if any(is_safetensors(picture) for picture, _ in paths):
-        if len(paths) > 1 or paths[0][1] is not None:
-            raise ConfigError(
-                "An identity file came with other pictures or a mask. It already is a whole "
-                "subject. Give it alone, or encode all pictures again."
-            )
-        return [SubjectPictures(Path(paths[0][0]), None)]
-    return [
-        SubjectPictures(read_picture(picture), None if mask is None else read_picture(mask))
-        for picture, mask in paths
-    ]
-
-
-def encode_subjects(session: "Session", pictures: list[SubjectPictures]) -> "Identity":
-    """Return the identity of the one subject that all `pictures` show."""
-    if pictures[0].named is not None:
-        tell([pictures[0].named])
-        return session.named(pictures[0].named.word)
-    only = pictures[0].picture
-    if isinstance(only, Path):
-        return session.load_identity(only)
-    return session.encode_identity(
-        [one.picture for one in pictures],
-        masks=[one.mask for one in pictures],
-        cutout=[one.cutout for one in pictures],
-    )
-
-
-def with_cutouts(
-    subjects: list[list[SubjectPictures]], cutouts: list[str] | None
-) -> list[list[SubjectPictures]]:
-    """Return the pictures of each subject with how they are cut out: one way for all, or one each.
-
-    Raises:
-        ConfigError: There are other numbers of both, or a way has no picture to act on.
-        InputError: A way cannot be read.
-    """
-    from swiftpie.models.cutout import parse_search
-
-    if not cutouts:
-        return subjects
-    open_ones = [one for pictures in subjects for one in pictures if not one.is_cut]
-    told = [one for one in cutouts if (search := parse_search(one)) is None or search.has_hints]
-    if len(cutouts) == 1 and len(open_ones) > 1 and told:
-        raise ConfigError(
-            f"--cutout {told[0]} came with {len(open_ones)} pictures, and one place does not fit "
-            "all. Give as many --cutout as pictures, auto for those that need none."
-        )
-    if not open_ones or len(cutouts) not in {1, len(open_ones)}:
-        raise ConfigError(
-            f"{len(cutouts)} --cutout came with {len(open_ones)} pictures to cut out; identity "
-            "files and the library are cut out already. Give one for all, or one a picture, in "
-            "their order."
-        )
-    each = iter(cutouts * len(open_ones) if len(cutouts) == 1 else cutouts)
-    changed = [
-        [one if one.is_cut else _cut_as(one, next(each)) for one in pictures]
-        for pictures in subjects
-    ]
-    if changed == subjects and set(cutouts) != {"auto"}:
-        raise ConfigError(
-            f"--cutout {cutouts[0]} has no effect, as every picture came with its mask. Leave one "
-            "of them out."
-        )
-    return changed
-
-
-def _cut_as(picture: SubjectPictures, way: str) -> SubjectPictures:
-    from swiftpie.imageio.cutout import Way
-    from swiftpie.models import rembg
-    from swiftpie.models.cutout import parse_search
-
-    if picture.mask is not None:
-        return picture  # it answers the question for its own picture
-    search = parse_search(way)
-    if search is None:
-        return picture._replace(mask=read_picture(way))
-    if search.way is Way.REMBG:
-        rembg.locate(search.model)  # a mistake shows before a model is loaded
-    return picture._replace(cutout=way)
-
-
-def told_named(named: "Sequence[Named]") -> dict[str, Any]:
-    """Return who in a picture is of the library, as JSON has it; nothing if nobody is."""
-    return {"named": [one._asdict() for one in named]} if named else {}
-
-
-def list_cutouts(cutouts: "tuple[tuple[Cutout, ...], ...]") -> list[list[dict[str, Any]]]:
-    """Return how the pictures of each subject were cut out, as JSON has it."""
-    return [[one._asdict() for one in pictures] for pictures in cutouts]
-
-
-def read_picture(name: str) -> str | bytes:
-    """Return what standard input holds for `-`, any other name itself, if it is a picture."""
-    from swiftpie.imageio.decoding import open_image, read_bytes
-
-    given = read_bytes(sys.stdin.buffer) if name == STREAM else name
-    open_image(given)
-    return given
-
-
-def _is_file(name: str) -> bool:
-    try:
-        return Path(name).is_file()
-    except (OSError, ValueError):
-        return False  # the name cannot exist; reading it will say why

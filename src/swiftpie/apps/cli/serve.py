@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from swiftpie.apps.cli import console
-from swiftpie.apps.cli import options as given
-from swiftpie.apps.cli.asking import ask
+from swiftpie.apps.cli import console, options
+from swiftpie.apps.cli.loading import ask, needs_of, open_session
 from swiftpie.apps.serve.limits import Fleet, Limits
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.preset import PRESETS, describe
@@ -30,7 +29,7 @@ PACKAGES = (
 )
 TOKEN_VARIABLE = "SWIFTPIE_TOKEN"
 
-LOADING = tuple(name for name in given.DRAWING if name not in {"recipe", "preset"})
+LOADING = tuple(name for name in options.DRAWING if name not in {"recipe", "preset"})
 LIMITS = (
     *("body_mib", "body_s", "deadline_s", "queue", "queue_per_key", "batch", "cache_mib"),
     "identities_mib",
@@ -44,8 +43,8 @@ Models = Annotated[
     typer.Option(
         "--model",
         metavar="NAME",
-        help="What to offer, by default mini: a recipe, or a preset where no recipe is called so. "
-        "The first is the default; repeat.",
+        help="Recipe or preset to offer, mini by default; may be repeated. The first one is the "
+        "default of requests.",
     ),
 ]
 HostName = Annotated[str, typer.Option(help="Address to listen on.")]
@@ -54,16 +53,16 @@ TokenFile = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help=f"Holds the token that callers must send; or set {TOKEN_VARIABLE}. Needed on any "
-        "address that others can reach.",
+        help=f"Holds the token that callers must send; or set {TOKEN_VARIABLE}. Required on "
+        "addresses that other machines can reach.",
     ),
 ]
 AllowHosts = Annotated[
     list[str] | None,
-    typer.Option("--allow-host", metavar="NAME", help="A name under which it is reached; repeat."),
+    typer.Option("--allow-host", metavar="NAME", help="Host name of the server; may be repeated."),
 ]
 MemoryMib = Annotated[
-    float | None, typer.Option(min=1, help="What loaded models may take together, in MiB.")
+    float | None, typer.Option(min=1, help="Most memory of all loaded models, in MiB.")
 ]
 
 IdentitiesAt = Annotated[
@@ -71,14 +70,16 @@ IdentitiesAt = Annotated[
     typer.Option(
         "--identities",
         metavar="ADDRESS",
-        help="Where identities are kept, for other servers too: a folder, s3://BUCKET/PATH or "
-        "another address of fsspec. In memory by default, until the server stops.",
+        help="Where identities are stored, shared with other servers: a folder, s3://BUCKET/PATH "
+        "or another fsspec address. By default in memory, until the server stops.",
     ),
 ]
 
 UsesRay = Annotated[
     bool,
-    typer.Option("--ray", help="Draw by Ray Serve, here or on the cluster that RAY_ADDRESS names."),
+    typer.Option(
+        "--ray", help="Draw with Ray Serve, here or on the cluster that RAY_ADDRESS names."
+    ),
 ]
 
 
@@ -92,7 +93,7 @@ UsesRay = Annotated[
         "swiftpie serve --ray --replicas 1-4",
     )
 )
-@given.with_fields
+@options.with_fields
 def serve(
     *,
     models: Models = None,
@@ -103,20 +104,20 @@ def serve(
     memory_mib: MemoryMib = None,
     identities_at: IdentitiesAt = None,
     uses_ray: UsesRay = False,
-    fleet: Annotated[Fleet, given.Fields(Fleet, FLEET)],
-    limits: Annotated[Limits, given.Fields(Limits, LIMITS)],
-    loading: Annotated[LoadOptions, given.Fields(LoadOptions, LOADING)],
+    fleet: Annotated[Fleet, options.Fields(Fleet, FLEET)],
+    limits: Annotated[Limits, options.Fields(Limits, LIMITS)],
+    loading: Annotated[LoadOptions, options.Fields(LoadOptions, LOADING)],
 ) -> None:
-    """Serve a page to draw on, and OpenAI's Images API.
+    """Serve a page for drawing, and OpenAI's Images API.
 
-    Pages of other sites cannot use it. Without a token only this machine can.
+    Pages of other sites cannot use it. Without a token, only this machine can.
 
     Raises:
         ConfigError: Options do not go together.
     """
     _check_packages()
     if fleet != Fleet() and not uses_ray:
-        raise ConfigError("Replicas were asked for without --ray, which starts them. Add it.")
+        raise ConfigError("Replicas were requested without --ray, which starts them. Add --ray.")
     from swiftpie.apps.ray.serving import on_ray
     from swiftpie.apps.serve.app import make_app
     from swiftpie.apps.serve.guard import loopback_names
@@ -169,10 +170,10 @@ def _shared(address: str, limits: Limits) -> "SharedIdentities":
 
 
 def _offer(name: str, loading: LoadOptions) -> "Offer":
-    """Return how a model is loaded when it is asked for; what it needs is fetched now.
+    """Return how a model is loaded on its first request; download what it needs now.
 
     Raises:
-        ConfigError: There is nothing of this name, or something is missing and nobody can be asked.
+        ConfigError: There is no such model, or files are missing and there is no terminal.
     """
     from swiftpie.apps.serve.store import Offer
 
@@ -181,14 +182,14 @@ def _offer(name: str, loading: LoadOptions) -> "Offer":
     choices: LoadOptions = {**loading, "preset": None if is_recipe else name}
     if is_recipe:
         choices["recipe"] = name
-    needs = given.needs_of(choices)
+    needs = needs_of(choices)
     ask(needs, yes=choices.get("yes", False))
     needs.fetch()
     return Offer(partial(_load, choices), describe(preset))
 
 
 def _load(choices: LoadOptions) -> "Session":
-    return given.open_session(**choices).session
+    return open_session(**choices).session
 
 
 def _read_token(path: Path | None, host: str) -> str | None:

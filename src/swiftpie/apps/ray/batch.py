@@ -11,8 +11,8 @@ from swiftpie.apps.batch.draw import Drawer, Work
 from swiftpie.errors import MissingExtra, SwiftPieError
 
 if TYPE_CHECKING:
-    from swiftpie.apps.batch.plan import Batch
-    from swiftpie.apps.batch.report import Outcome
+    from swiftpie.apps.batch.folder import Outcome
+    from swiftpie.apps.batch.jobs import Batch
     from swiftpie.apps.batch.run import Run
 
 NUMBER, OUTCOMES, FAILURE = "number", "outcomes", "failure"  # columns of the data sets

@@ -42,6 +42,7 @@ from swiftpie.apps.serve.schemas import (
     Rename,
     RequestError,
     bytes_of_url,
+    page_settings,
     problem_body,
     problem_of,
 )
@@ -558,7 +559,7 @@ def _add_models(app: FastAPI, worker: Worker) -> None:
     @app.get("/v1/models", tags=["models"])
     async def models() -> dict[str, Any]:
         """List what can be asked for, with what each can do."""
-        return {"object": "list", "data": worker.describe_models()}
+        return {"object": "list", "data": worker.describe_models(), **page_settings()}
 
     @app.get("/v1/models/{model}", tags=["models"])
     async def one_model(model: str) -> dict[str, Any]:

@@ -2,14 +2,25 @@
 
 import base64
 import binascii
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_type_hints
+from collections.abc import Callable, Sequence
+from types import UnionType
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    Self,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+)
 
 from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator, model_validator
 
 from swiftpie.apps.serve.jobs import Expired, Overloaded
 from swiftpie.backbones.components import MAX_SIDE_PX, MIN_SIDE_PX
-from swiftpie.config import Option
+from swiftpie.config import Option, OptionField, Surface, options_of
 from swiftpie.errors import (
     CapabilityError,
     ConfigError,
@@ -18,10 +29,15 @@ from swiftpie.errors import (
     NobodyNamed,
     NoSubject,
 )
-from swiftpie.noise import MAX_SEED
-from swiftpie.pipelines.drawing.request import MAX_SUBJECTS
-from swiftpie.pipelines.drawing.settings import EditSettings, MaskSource, Scales
-from swiftpie.validation import parse_size
+from swiftpie.pipelines.drawing.request import (
+    MAX_SUBJECTS,
+    MAX_VIEW,
+    EditRequest,
+    PersonalizeRequest,
+    Subject,
+)
+from swiftpie.pipelines.drawing.settings import EditSettings, Scales
+from swiftpie.validation import MAX_SEED, parse_size
 
 MAX_PROMPT = 4_000  # letters
 MAX_PICTURES = 10  # of one request
@@ -29,8 +45,9 @@ MAX_IMAGES = 16  # that one request may bring
 MAX_NAME = 200  # letters of an identity's or a model's name
 
 Prompt = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT)]
-Words = Annotated[str, Field(max_length=MAX_PROMPT)]
 Share = Annotated[float, Field(ge=0, le=1)]
+OPENAI_FIELDS = ("prompt", "seed", "seeds", "size_px", "negative_prompt")  # of `Drawing`
+Part = TypeVar("Part", bound=BaseModel)
 
 
 class Strict(BaseModel):
@@ -39,53 +56,107 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
 
-def model_of(source: type, *, without: Sequence[str] = ()) -> type[BaseModel]:
-    """Return a model with the fields of a settings class, each optional, told as its options are.
+class WithOptions(Strict):
+    """A part that has options of requests as attributes; see `with_options`."""
 
-    What is left out keeps the default of the class, which also checks what ranges do not tell.
+    if TYPE_CHECKING:  # no type checker follows the decorator
+
+        def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - of any option
+            """Return what a caller said."""
+
+
+def with_options(
+    source: type,
+    *,
+    names: Sequence[str] = (),
+    without: Sequence[str] = (),
+    are_changes: bool = False,
+) -> Callable[[type[Part]], type[Part]]:
+    """Give a model the options that a class declares.
+
+    Args:
+        source: A request, or a class of settings.
+        names: Takes these alone.
+        without: Leaves these out.
+        are_changes: Every option may be left out, and is None then: the class chooses its default.
     """
-    fields: dict[str, Any] = {}
-    for name, annotation in get_type_hints(source, include_extras=True).items():
-        if name in without:
-            continue
-        known = [one for one in getattr(annotation, "__metadata__", ()) if isinstance(one, Option)]
-        option = known[0] if known else Option("")
-        kind = annotation.__origin__ if known else annotation
-        facts: Any = {"description": option.help or None, "ge": option.least, "le": option.most}
-        fields[name] = (kind | None, Field(None, **facts))
-    return create_model(f"{source.__name__}In", __base__=Strict, **fields)
+
+    def extend(model: type[Part]) -> type[Part]:
+        fields: dict[str, Any] = {}
+        for one in options_of(source, Surface.HTTP, without=without).values():
+            if not names or one.name in names:
+                kind, default = (one.type | None, None) if are_changes else (one.type, one.default)
+                fields[one.name] = (_limited(kind, one.option), Field(default, **_facts(one)))
+        made = create_model(model.__name__, __base__=model, __module__=model.__module__, **fields)
+        made.__doc__ = model.__doc__
+        return made
+
+    return extend
 
 
-if TYPE_CHECKING:  # no type checker follows `model_of`
-
-    class ScalesIn(BaseModel):
-        """Changes of `Scales`."""
-
-    class EditSettingsIn(BaseModel):
-        """Changes of `EditSettings`."""
-
-else:
-    ScalesIn = model_of(Scales)
-    EditSettingsIn = model_of(EditSettings, without=("scales",))
+def described(source: type, name: str) -> Any:  # noqa: ANN401 - as pydantic has it
+    """Return how the schema describes an option that OpenAI's interface has too."""
+    return Field(description=options_of(source)[name].option.help)
 
 
-class SubjectIn(Strict):
+def controls(*sources: type) -> dict[str, dict[str, Any]]:
+    """Return range, default and help of each number that a page offers as a slider."""
+    known = [one for source in sources for one in options_of(source, Surface.HTTP).values()]
+    return {
+        one.name: {
+            "least": one.range[0],
+            "most": one.range[1],
+            "default": one.default,
+            "help": one.option.help,
+        }
+        for one in known
+        if None not in one.range and one.type in (int, float)
+    }
+
+
+def page_settings() -> dict[str, Any]:
+    """Return the options and limits that the page offers."""
+    limits = {"subjects": MAX_SUBJECTS, "view": MAX_VIEW}
+    return {"options": controls(Scales, EditSettings), "limits": limits}
+
+
+def _facts(one: OptionField) -> dict[str, Any]:
+    option, facts = one.option, dict[str, Any](description=one.option.help)
+    if {int, float} & {one.type, *get_args(one.type)}:
+        facts |= {"ge": option.least, "le": option.most}
+    elif one.type is str:
+        facts |= {"max_length": MAX_PROMPT}
+    return facts
+
+
+def _limited(kind: Any, option: Option) -> Any:  # noqa: ANN401 - a type
+    """Return a type in which each number of a tuple has the limits of the option."""
+    if get_origin(kind) is tuple and option.least is not None:
+        number: Any = Annotated[float, Field(ge=option.least, le=option.most)]
+        return tuple.__class_getitem__((number,) * len(get_args(kind)))
+    if get_origin(kind) in (Union, UnionType):
+        return Union[tuple(_limited(one, option) for one in get_args(kind))]  # noqa: UP007 - made here
+    return kind
+
+
+@with_options(Scales, are_changes=True)
+class ScalesIn(WithOptions):
+    """Changes of `Scales`."""
+
+
+@with_options(EditSettings, are_changes=True)
+class EditSettingsIn(WithOptions):
+    """Changes of `EditSettings`."""
+
+
+@with_options(Subject)
+class SubjectIn(WithOptions):
     """One subject of a picture."""
 
     identity_id: Annotated[str, Field(description="Of POST /v1/identities.", max_length=64)] = ""
     library: Annotated[
         str, Field(description="Instead, a name of GET /v1/library.", max_length=MAX_NAME)
     ] = ""
-    box: Annotated[
-        tuple[Share, Share, Share, Share] | None,
-        Field(None, description="Left, top, right, bottom that it shall fill, in 0 to 1."),
-    ] = None
-    view: Annotated[
-        tuple[float, float] | None,
-        Field(None, description="Yaw and pitch in degrees from where it shall be seen."),
-    ] = None
-    name: Words = ""
-    scale: Annotated[float, Field(ge=0, le=4)] = 1.0
 
     @model_validator(mode="after")
     def _is_one(self) -> Self:
@@ -99,7 +170,10 @@ class SubjectIn(Strict):
         return self
 
 
-class Own(Strict):
+@with_options(PersonalizeRequest, without=OPENAI_FIELDS)
+@with_options(EditRequest, without=OPENAI_FIELDS)
+@with_options(Subject, names=("box",))
+class Own(WithOptions):
     """What OpenAI's fields have no place for."""
 
     task: Annotated[
@@ -114,14 +188,10 @@ class Own(Strict):
     subjects: Annotated[list[SubjectIn], Field(max_length=MAX_SUBJECTS)] = []
     scales: ScalesIn = ScalesIn()
     edit: EditSettingsIn = EditSettingsIn()
-    mask: Annotated[MaskSource, Field(description="Where regions of subjects come from.")] = (
-        MaskSource.NONE
-    )
     mask_mode: Annotated[
         Literal["alpha", "white"],
         Field(description="A mask marks what changes by transparency, as OpenAI's, or in white."),
     ] = "alpha"
-    box: tuple[Share, Share, Share, Share] | None = None
     points: Annotated[
         list[tuple[Share, Share]],
         Field(
@@ -130,26 +200,28 @@ class Own(Strict):
             "its shadow are found, with `box` only inside of it; a box alone goes as a whole.",
         ),
     ] = []
-    source_prompt: Words = ""
-    keyword: Words = ""
     return_mask: bool = False
 
 
 class Drawing(BaseModel):
     """What generations and edits share. Fields of OpenAI's that change nothing here are ignored."""
 
-    prompt: Prompt
+    prompt: Annotated[Prompt, described(PersonalizeRequest, "prompt")]
     model: Annotated[str | None, Field(max_length=200)] = None
     n: Annotated[int, Field(ge=1, le=MAX_PICTURES)] = 1
-    size: str = "auto"
-    seed: Annotated[int | None, Field(ge=0, le=MAX_SEED)] = None
+    size: Annotated[str, described(PersonalizeRequest, "size_px")] = "auto"
+    seed: Annotated[
+        int | None, Field(ge=0, le=MAX_SEED), described(PersonalizeRequest, "seeds")
+    ] = None
     output_format: Literal["png", "jpeg", "webp"] = "png"
     output_compression: Annotated[int | None, Field(ge=0, le=100)] = None
     response_format: Literal["b64_json"] | None = None
     stream: bool = False
     partial_images: Annotated[int, Field(ge=0, le=3)] = 0
     user: Annotated[str, Field(max_length=200)] = ""
-    negative_prompt: Words = ""
+    negative_prompt: Annotated[
+        str, Field(max_length=MAX_PROMPT), described(PersonalizeRequest, "negative_prompt")
+    ] = ""
     swiftpie: Own = Own()
 
     @field_validator("swiftpie", mode="before")

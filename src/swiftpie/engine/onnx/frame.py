@@ -27,10 +27,10 @@ from swiftpie.imageio.cutout import (
     centred,
     enlarged,
     outlined,
+    plane,
     resized,
     smooth,
 )
-from swiftpie.imageio.images import plane
 
 Array = NDArray[np.float32]
 Guess = Callable[[Array], Array]

@@ -108,7 +108,7 @@ def _open_onnxruntime(path: Path) -> Compute:
     options.log_severity_level = 3
     # What more of it would gain a picture takes longer than the picture.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    # Threads that spin keep a core from whatever comes next; see swiftpie.apps.cli.threads.
+    # Threads that spin keep a core from whatever comes next; see swiftpie.apps.cli.main.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     names = [one.name for one in session.get_inputs()]

@@ -1,19 +1,16 @@
-"""What can be asked for: one frozen value for each operation, and the values inside of them."""
+"""Requests: one frozen value for each operation, with the options that users set.
 
-from collections.abc import Sequence
+Loads no tensor library, so that the command line reads the options without one.
+"""
+
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
 
-from PIL import Image
-from torch import Tensor
-
-from swiftpie.attention.manipulate import Shaping
+from swiftpie.config import Option, Surface
 from swiftpie.errors import InputError
-from swiftpie.guidance.base import Guidance
-from swiftpie.masks import Box, check_box, check_mask
-from swiftpie.models.cutout import Search
-from swiftpie.noise import check_count, check_seeds
 from swiftpie.pipelines.drawing.settings import (
+    MAX_SCALE,
     EditMode,
     EditSettings,
     MaskSource,
@@ -21,8 +18,19 @@ from swiftpie.pipelines.drawing.settings import (
     Style,
     steering_of,
 )
-from swiftpie.types import Identity, Prompts, TextCondition
-from swiftpie.validation import check_prompts, check_text
+from swiftpie.validation import Box, check_box, check_count, check_prompts, check_seeds, check_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from PIL import Image
+    from torch import Tensor
+    from typing_extensions import TypeIs
+
+    from swiftpie.attention.manipulate import Shaping
+    from swiftpie.guidance.base import Guidance
+    from swiftpie.models.cutout import Search
+    from swiftpie.types import Identity, Prompts, TextCondition
 
 MAX_SUBJECTS = 4
 MAX_VIEW = (60, 30)  # degrees of yaw and pitch
@@ -47,17 +55,62 @@ class Part(StrEnum):
     PLACE = "place"  # the geometric prior, and position codes in the reference frame
 
 
+# Options that more than one request has. A mask on the command line or in a job file is the name
+# of a file; over HTTP and in ComfyUI it is a picture of its own.
+SEED = Option("Seed of everything random; drawn and reported if you give none.", least=0)
+SIZE = Option(
+    "Width and height of the pictures; by default the preset's.",
+    "WxH",
+    flags=("--size",),
+    kind=str,
+    surfaces=frozenset({Surface.CLI, Surface.BATCH, Surface.HTTP}),
+)
+MASK_SOURCES = "none|inline|two-pass|box|FILE"
+TYPED = frozenset({Surface.CLI, Surface.BATCH})
+
+
 @dataclass(frozen=True)
 class Subject:
-    """One subject of a picture: who, where, and how strongly."""
+    """One subject of a picture: its identity, its place and its strength."""
 
-    identity: Identity
-    box: Box | None = None  # left, top, right, bottom in [0, 1]; None lets the model decide
-    view: View | None = None  # from where it is seen; None lets the model decide, 0, 0 with a box
-    mask: Tensor | None = None  # region for rescaling (1, 1, H, W) in [0, 1]
-    detail_mask: Tensor | None = None  # the same, of the detail branch within the region
-    name: str = ""  # the words of the prompt that name it; sharpens inline masks
-    scale: float = 1.0  # factor on the call's identity and detail scales
+    identity: "Identity"
+    box: Annotated[
+        Box | None,  # None lets the model decide
+        Option(
+            "Where the subject or the change goes: left, top, right, bottom as fractions from 0 to "
+            "1. With several subjects, one box each.",
+            "L,T,R,B",
+            least=0,
+            most=1,
+        ),
+    ] = None
+    view: Annotated[
+        View | None,  # None lets the model decide; with a box it is 0, 0
+        Option(
+            "Degrees by which the subject is turned to the right and seen from above. With several "
+            "subjects, one view each.",
+            "YAW,PITCH",
+            surfaces=frozenset({Surface.CLI, Surface.BATCH, Surface.HTTP}),
+        ),
+    ] = None
+    mask: "Tensor | None" = None  # region for rescaling (1, 1, H, W) in [0, 1]
+    detail_mask: "Tensor | None" = None  # the same, of the detail branch within the region
+    name: Annotated[
+        str,
+        Option(
+            "The words of the prompt that name this subject, as in 'cat'.",
+            surfaces=frozenset({Surface.BATCH, Surface.HTTP, Surface.COMFYUI}),
+        ),
+    ] = ""  # sharpens inline masks
+    scale: Annotated[
+        float,
+        Option(
+            "Strength of this subject beside others: a factor on its identity and detail scales.",
+            least=0,
+            most=MAX_SCALE,
+            surfaces=frozenset({Surface.BATCH, Surface.HTTP, Surface.COMFYUI}),
+        ),
+    ] = 1.0
 
     def __post_init__(self) -> None:
         if self.view is not None:
@@ -66,19 +119,26 @@ class Subject:
             check_box(self.box)
         for mask in (self.mask, self.detail_mask):
             if mask is not None:
-                check_mask(mask)
+                _check_mask(mask)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class _Steered:
-    """What any drawing may be steered by."""
+    """Guidance and attention shaping, which every drawing may use."""
 
-    guidance: Guidance | None = None  # how several predictions of a step become one
-    shaping: Shaping | None = None  # how identity maps are reshaped
-    negative_prompt: Prompts = ""  # what guidance leads away from
+    guidance: "Guidance | None" = None  # how several predictions of a step become one
+    shaping: "Shaping | None" = None  # how identity maps are reshaped
+    negative_prompt: Annotated[
+        "Prompts",
+        Option(
+            "What guidance leads away from.",
+            kind=str,
+            surfaces=frozenset({Surface.BATCH, Surface.HTTP}),
+        ),
+    ] = ""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.negative_prompt, TextCondition):
+        if not _is_encoded(self.negative_prompt):
             check_text(*_as_rows(self.negative_prompt))
 
 
@@ -87,15 +147,31 @@ class PersonalizeRequest(_Steered):
     """Subjects in a new scene, a picture a seed. From arXiv:2605.01510."""
 
     subjects: tuple[Subject, ...]
-    prompt: Prompts
-    seeds: tuple[int, ...] = ()  # one picture each, independent of the others in the batch
-    noise: Tensor | None = None  # (n, B, C, h, w) in place of what the seeds and the size give
-    size_px: tuple[int, int] | None = None  # height and width; None: the preset's
+    prompt: Annotated["Prompts", Option("What the picture shows.", kind=str)]
+    # One picture each, independent of the others in the batch.
+    seeds: Annotated[tuple[int, ...], SEED._replace(flags=("--seed",), kind=int)] = ()
+    noise: "Tensor | None" = None  # (n, B, C, h, w) in place of what the seeds and the size give
+    size_px: Annotated[tuple[int, int] | None, SIZE] = None  # height and width; None: the preset's
     scales: Scales | None = None  # None: the preset's
-    mask: MaskSource = MaskSource.NONE  # where regions of subjects without a mask come from
-    detail_mask: MaskSource | None = (
-        None  # the same of the detail branch; None: see `detail_source`
-    )
+    mask: Annotated[  # where regions of subjects without a mask come from
+        MaskSource,
+        Option(
+            "Region in which the subject acts: everywhere, found in one or two passes, its box, or "
+            "the white of a FILE.",
+            MASK_SOURCES,
+            kind=str,
+        ),
+    ] = MaskSource.NONE
+    detail_mask: Annotated[  # None: see `detail_source`
+        MaskSource | None,
+        Option(
+            "Part of that region in which the detail branch acts; a FILE is white there. By "
+            "default what suits the preset, or the whole region if you give --mask.",
+            MASK_SOURCES,
+            kind=str,
+            surfaces=TYPED,
+        ),
+    ] = None
     without: frozenset[Part] = frozenset()
     output: Output = Output.PIL
 
@@ -110,8 +186,8 @@ class PersonalizeRequest(_Steered):
         check_seeds(self.seeds)
         _check_prompts(self.prompt)
         check_text(*(subject.name for subject in self.subjects))
-        for given in (self.prompt, self.negative_prompt):
-            rows = len(given.pooled if isinstance(given, TextCondition) else _as_rows(given))
+        for prompts in (self.prompt, self.negative_prompt):
+            rows = len(prompts.pooled if _is_encoded(prompts) else _as_rows(prompts))
             if rows not in {1, count}:
                 raise InputError(
                     f"{rows} prompts came with {count} pictures. Give one for all, or one each."
@@ -122,10 +198,16 @@ class PersonalizeRequest(_Steered):
 class FaceRequest:
     """A person in a new scene, a picture a seed. From arXiv:2505.21144."""
 
-    identity: Identity  # from `swiftpie.pipelines.drawing.face.face_identity`
-    prompt: str
-    seeds: tuple[int, ...]
-    style: Style = Style.PLAIN  # how prompt and face share the picture
+    identity: "Identity"  # from `swiftpie.pipelines.drawing.face.face_identity`
+    prompt: Annotated[str, Option("What the picture shows.")]
+    seeds: Annotated[tuple[int, ...], SEED._replace(flags=("--seed",), kind=int)]
+    style: Annotated[
+        Style,
+        Option(
+            "How prompt and face share the picture: dcg follows styles, am1 and am2 keep more of "
+            "the face. By default plain."
+        ),
+    ] = Style.PLAIN
     scales: Scales | None = None  # None: the preset's
     detail_mask: MaskSource | None = None  # as of `PersonalizeRequest`
     size_px: tuple[int, int] | None = None  # height and width; None: the preset's
@@ -147,14 +229,21 @@ class FaceRequest:
 class EditRequest(_Steered):
     """A picture changed so that it fits a prompt. From arXiv:2412.04301."""
 
-    image: Image.Image  # any shape; transparency is ignored
-    prompt: str  # what the picture shall show
-    seed: int  # of all randomness: the released mode's latents, schedules with fresh noise
-    source_prompt: str = ""  # what it shows now
-    keyword: str = ""  # what in it shall change; compared with no words then
-    mask: Tensor | Box | None = None  # (1, 1, H, W) in [0, 1], or a box; None: found
-    identity: Identity | None = None  # a subject that replaces the picture as image condition
-    newcomer: Identity | None = None  # the same if the picture's own subject does not stay
+    image: "Image.Image"  # any shape; transparency is ignored
+    prompt: Annotated[str, Option("What the picture shows.")]
+    seed: Annotated[int, SEED]  # of the released mode's latents, and schedules with fresh noise
+    source_prompt: Annotated[
+        str, Option("What the picture shows now, as in 'a dog on a beach'.")
+    ] = ""
+    keyword: Annotated[  # compared with no words, in place of the two prompts
+        str, Option("What in the picture changes, as in 'cat'; else the two prompts tell.", "WORDS")
+    ] = ""
+    mask: Annotated[  # (1, 1, H, W) in [0, 1], or a box; None: found
+        "Tensor | Box | None",
+        Option("Region that may change; a FILE is white there.", "FILE", kind=str, surfaces=TYPED),
+    ] = None
+    identity: "Identity | None" = None  # a subject in place of the picture as image condition
+    newcomer: "Identity | None" = None  # the same if the picture's own subject does not stay
     settings: EditSettings = field(default_factory=EditSettings)
 
     def __post_init__(self) -> None:
@@ -162,10 +251,7 @@ class EditRequest(_Steered):
         check_seeds([self.seed])
         _check_prompts(self.prompt)
         check_text(self.source_prompt, self.keyword)
-        if isinstance(self.mask, Tensor):
-            check_mask(self.mask)
-        elif self.mask is not None:
-            check_box(self.mask)
+        _check_place(self.mask)
         is_steered = self.guidance is not None or self.shaping is not None
         if is_steered and self.settings.mode is EditMode.RELEASED:
             raise InputError(
@@ -179,14 +265,16 @@ class EditRequest(_Steered):
 class RepaintRequest(_Steered):
     """A photograph into which a subject comes, from which something goes, or both."""
 
-    image: Image.Image  # any shape; transparency is ignored
-    seed: int
-    identity: Identity | None = None  # who comes; None: nobody
-    prompt: str = ""  # what it is; may be empty
+    image: "Image.Image"  # any shape; transparency is ignored
+    seed: Annotated[int, SEED]
+    identity: "Identity | None" = None  # the subject that comes; None: none does
+    prompt: Annotated[str, Option("What comes, as in 'a photo of a dog'.")] = ""
     box: Box | None = None  # where it comes; None: where something goes, or proposed
     view: View | None = None  # yaw and pitch in degrees; None is as the reference shows it
-    # What goes: (1, 1, H, W) in [0, 1], all of a box, or a thing that is looked for; None: nothing
-    mask: Tensor | Box | Search | None = None
+    mask: Annotated[  # (1, 1, H, W) in [0, 1], a box, or a thing to look for; None: nothing goes
+        "Tensor | Box | Search | None",
+        Option("Region that goes; a FILE is white there.", "FILE", kind=str, surfaces=TYPED),
+    ] = None
     scales: Scales | None = None  # None: those of an edit with a reference
 
     def __post_init__(self) -> None:
@@ -195,14 +283,11 @@ class RepaintRequest(_Steered):
         check_text(self.prompt)
         if self.identity is None and self.mask is None:
             raise InputError(
-                "Nobody shall come into the photograph and nothing shall go. Give an identity, or "
-                "a mask of what goes."
+                "Nothing comes into the photograph and nothing goes. Give an identity, or a mask "
+                "of what goes."
             )
         for place in (self.box, self.mask):
-            if isinstance(place, Tensor):
-                check_mask(place)
-            elif place is not None and not isinstance(place, Search):
-                check_box(place)
+            _check_place(place)
         if self.view is not None:
             check_view(self.view)
 
@@ -225,10 +310,10 @@ def check_view(view: View) -> None:
 
 
 def as_subjects(
-    subjects: Identity | Sequence[Subject],
+    subjects: "Identity | Sequence[Subject]",
     *,
-    mask: Tensor | MaskSource | str = MaskSource.NONE,
-    detail_mask: Tensor | MaskSource | str | None = None,
+    mask: "Tensor | MaskSource | str" = MaskSource.NONE,
+    detail_mask: "Tensor | MaskSource | str | None" = None,
     box: Box | None = None,
     view: View | None = None,
 ) -> tuple[Subject, ...]:
@@ -238,6 +323,10 @@ def as_subjects(
         InputError: One of these comes with several subjects, the view is out of range, or what is
             given is no subject.
     """
+    from torch import Tensor
+
+    from swiftpie.types import Identity
+
     region = mask if isinstance(mask, Tensor) else None
     detail = detail_mask if isinstance(detail_mask, Tensor) else None
     if isinstance(subjects, Identity):
@@ -258,12 +347,14 @@ def as_subjects(
     return tuple(subjects)
 
 
-def source_of(mask: Tensor | MaskSource | str) -> MaskSource:
+def source_of(mask: "Tensor | MaskSource | str") -> MaskSource:
     """Return where regions come from; a mask that is given itself leaves nothing to find.
 
     Raises:
         InputError: There is no such source.
     """
+    from torch import Tensor
+
     if isinstance(mask, Tensor):
         return MaskSource.NONE
     try:
@@ -276,7 +367,7 @@ def source_of(mask: Tensor | MaskSource | str) -> MaskSource:
         ) from error
 
 
-def detail_source_of(mask: Tensor | MaskSource | str | None) -> MaskSource | None:
+def detail_source_of(mask: "Tensor | MaskSource | str | None") -> MaskSource | None:
     """Return what `source_of` does; nothing said leaves it to request and preset.
 
     Raises:
@@ -289,6 +380,30 @@ def _as_rows(prompts: str | tuple[str, ...]) -> tuple[str, ...]:
     return (prompts,) if isinstance(prompts, str) else prompts
 
 
-def _check_prompts(prompts: Prompts) -> None:
-    if not isinstance(prompts, TextCondition):
+def _is_encoded(prompts: "Prompts") -> "TypeIs[TextCondition]":
+    from swiftpie.types import TextCondition
+
+    return isinstance(prompts, TextCondition)
+
+
+def _check_prompts(prompts: "Prompts") -> None:
+    if not _is_encoded(prompts):
         check_prompts(*_as_rows(prompts))
+
+
+def _check_mask(mask: "Tensor") -> None:
+    from swiftpie.masks import check_mask
+
+    check_mask(mask)
+
+
+def _check_place(place: "Tensor | Box | Search | None") -> None:
+    """Refuse a mask or a box that cannot be used; a search has checked itself."""
+    from torch import Tensor
+
+    from swiftpie.models.cutout import Search
+
+    if isinstance(place, Tensor):
+        _check_mask(place)
+    elif place is not None and not isinstance(place, Search):
+        check_box(place)

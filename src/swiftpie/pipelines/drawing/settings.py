@@ -1,4 +1,4 @@
-"""How pictures are drawn and edited, whatever they show; loads no tensor library."""
+"""Settings of drawings and edits; loads no tensor library."""
 
 import math
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Self
 
 from swiftpie.backbones.preset import Capability, Preset
-from swiftpie.config import MaskRule, Option
+from swiftpie.config import MaskRule, Option, Surface
 from swiftpie.errors import InputError
 
 if TYPE_CHECKING:
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 BALANCE_OF_IDENTITY, BALANCE_OF_TEXT = 0.4, 0.3  # change of the scales at either end
 MAX_SCALE = 4.0  # far above what keeps pictures natural; larger values only overflow
+NOT_COMFYUI = frozenset({Surface.CLI, Surface.BATCH, Surface.HTTP})
+RARE = frozenset({Surface.BATCH, Surface.HTTP})
 
 
 class MaskSource(StrEnum):
@@ -55,48 +57,68 @@ class Scales:
     identity_scale: Annotated[  # semantic branch
         float,
         Option(
-            "Strength of what the subject is, or in an edit of the picture's own look, inside of "
-            "the region; 0 is off. By default what suits preset and mode."
+            "Strength of what the subject is, or in an edit of the picture's own look, inside the "
+            "region; 0 is off. By default what suits preset and mode.",
+            slider=(0.0, MAX_SCALE),
         ),
     ] = 1.0
     detail_scale: Annotated[  # detail branch
         float,
         Option(
             "Strength of how the subject looks in detail; 0 is off. By default what suits preset "
-            "and mode."
+            "and mode.",
+            slider=(0.0, MAX_SCALE),
         ),
     ] = 1.0
     background_scale: Annotated[  # both identity branches
         float,
         Option(
-            "Strength of subject, or the picture's own look, outside of the region. By default 0, "
-            "in an edit 1."
+            "Strength of the subject, or of the picture's own look, outside the region. By default "
+            "0, in an edit 1.",
+            slider=(0.0, MAX_SCALE),
         ),
     ] = 0.0
     text_scale: Annotated[
         float,
         Option(
-            "Strength of the prompt inside of the region. By default 1, in an edit what suits "
-            "preset and mode."
+            "Strength of the prompt inside the region. By default 1, in an edit what suits preset "
+            "and mode.",
+            slider=(0.0, MAX_SCALE),
         ),
     ] = 1.0
-    text_background_scale: float = 1.0  # text outside of the region
+    text_background_scale: Annotated[
+        float, Option("Strength of the prompt outside the region; by default 1.", surfaces=RARE)
+    ] = 1.0
     balance: Annotated[
         float,
-        Option("One slider for all scales: 1 favours the subject, -1 the prompt. By default 0."),
+        Option(
+            "One slider for all scales: 1 favours the subject, -1 the prompt. By default 0.",
+            slider=(-1.0, 1.0),
+        ),
     ] = 0.0
-    energy_cap: float = math.inf  # a layer may grow a token's size by this factor
+    energy_cap: Annotated[
+        float,
+        Option(
+            "Factor by which a layer may grow a token's size, 1 or more; no limit by default.",
+            surfaces=RARE,
+        ),
+    ] = math.inf
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if name.endswith("_scale") and not 0 <= value <= MAX_SCALE:
                 raise InputError(
-                    f"`{name}={value}` was given; it must lie between 0 (off) and {MAX_SCALE}."
+                    f"`{name}={value}` is out of range; it must lie between 0 (off) and "
+                    f"{MAX_SCALE}."
                 )
         if not -1 <= self.balance <= 1:
-            raise InputError(f"`balance={self.balance}` was given; it must lie between -1 and 1.")
+            raise InputError(
+                f"`balance={self.balance}` is out of range; it must lie between -1 and 1."
+            )
         if not self.energy_cap >= 1:
-            raise InputError(f"`energy_cap={self.energy_cap}` was given; it must be 1 or more.")
+            raise InputError(
+                f"`energy_cap={self.energy_cap}` is out of range; it must be 1 or more."
+            )
 
     @classmethod
     def of(cls, preset: Preset) -> Self:
@@ -112,10 +134,10 @@ class Scales:
         mode: EditMode = EditMode.PAPER,
         has_reference: bool = False,
     ) -> Self:
-        """Return the scales of an edit: the paper's, unless the preset has its own, or released.
+        """Return the scales of an edit: the paper's, the released code's, or the preset's own.
 
-        With the picture of a new subject as appearance, it belongs inside of the region only. A
-        model that knows places is shown what stays besides, so nothing differs for it.
+        With a reference of a new subject as appearance, the appearance acts inside the region only.
+        A model with layout also sees what stays, so its scales are the usual ones.
         """
         knows_places = preset is not None and Capability.LAYOUT in preset.capabilities
         if has_reference and not knows_places:
@@ -130,32 +152,43 @@ class Scales:
 
 @dataclass(frozen=True, kw_only=True)
 class EditSettings:
-    """How a picture is edited, whatever is asked for."""
+    """Settings of an edit, independent of its picture and prompt."""
 
     mode: Annotated[
-        EditMode, Option("Follow SwiftEdit's paper, or the code that was released with it.")
+        EditMode,
+        Option(
+            "Follow SwiftEdit's paper, or the code that was released with it.", surfaces=NOT_COMFYUI
+        ),
     ] = EditMode.PAPER
     rule: Annotated[  # None: the network's best
         MaskRule | None,
-        Option("How a region is found in the noise: hard or soft. By default the best known."),
+        Option(
+            "How a region is found in the noise: hard or soft. By default the best known.",
+            surfaces=NOT_COMFYUI,
+        ),
     ] = None
     scales: Scales | None = None  # None: what belongs to the mode
-    size_px: int | None = None  # side of a square as large as the working picture
+    size_px: Annotated[
+        int | None,
+        Option("Side in pixels of the square in which the edit is computed.", surfaces=RARE),
+    ] = None
     variation: Annotated[
         float,
         Option(
-            "How much of the noise where the picture changes is new, by --seed: 0, the default, is "
-            "none, 1 is all of it.",
+            "Share of the noise that is new by the seed where the picture changes: 0, the default, "
+            "is none, 1 is all of it.",
             least=0,
             most=1,
         ),
     ] = 0.0
-    keeps_outside: bool = True  # pixels outside the region are the given picture's own
+    keeps_outside: Annotated[
+        bool, Option("Keep the pixels of the given picture outside the region.", surfaces=RARE)
+    ] = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.variation <= 1:
             raise InputError(
-                f"`variation={self.variation}` was given; it must lie between 0 (off) and 1."
+                f"`variation={self.variation}` is out of range; it must lie between 0 (off) and 1."
             )
 
 

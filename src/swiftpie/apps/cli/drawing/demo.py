@@ -1,4 +1,4 @@
-"""`swiftpie demo`: the first pictures, from what the package brings along."""
+"""`swiftpie demo`: first pictures, from files inside the package."""
 
 import statistics
 from importlib.resources import as_file, files
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from swiftpie import __version__
-from swiftpie.apps.cli.console import asked_of, examples, print_json, say
-from swiftpie.apps.cli.options import AsJson, Force, open_session
+from swiftpie.apps.cli.console import examples, print_json, request_facts, say
+from swiftpie.apps.cli.loading import open_session
+from swiftpie.apps.cli.options import AsJson, Force
 from swiftpie.pipelines.drawing.settings import Scales
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 PRESET = "mini"
 CELL_PX = 256
 SHEET_COLUMNS = ("the subject", "one step", "one step") * 2
-TOLD = ("prompt", "seed", "subject")  # of a scene, in JSON
+SCENE_FACTS = ("prompt", "seed", "subject")  # of a scene, in JSON
 
 app = typer.Typer()
 
@@ -41,7 +42,7 @@ class Scene(NamedTuple):
 
 HAMSTER, ROBOT = "samples/1f439.webp", "samples/1f916.webp"
 DINOSAUR, DAHLIA = "samples/1f995.webp", "photos/dahlia.jpg"
-SCENES = (  # two for each subject, none of which training has shown
+SCENES = (  # two for each subject; no subject is in the training data
     Scene("hamster", HAMSTER, "a photo of a hamster on a beach at sunset", 1),
     Scene("hamster", HAMSTER, "a photo of a hamster in a library", 2),
     Scene("dahlia", DAHLIA, "a photo of an object on a wooden table", 3),
@@ -58,13 +59,13 @@ SCENES = (  # two for each subject, none of which training has shown
 )
 def demo(
     *,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the pictures go.")] = (
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the pictures.")] = (
         Path("swiftpie-demo")
     ),
     as_json: AsJson = False,
     force: Force = False,
 ) -> None:
-    """Put four subjects into eight places, with the model inside the package and no network."""
+    """Put four subjects into eight places, with the packaged model and no network."""
     import torch
 
     from swiftpie.imageio.atomic import make_folder
@@ -96,8 +97,8 @@ def demo(
 
     stages = results[0].timings_ms
     medians = {
-        one: round(statistics.median(result.timings_ms[one] for result in results), 2)
-        for one in stages
+        stage: round(statistics.median(result.timings_ms[stage] for result in results), 2)
+        for stage in stages
     }
     threads = torch.get_num_threads()
     say(f"loading took {load_ms:.0f} ms; each picture then took {medians['total']:.0f} ms")
@@ -107,15 +108,15 @@ def demo(
     )
     say(f"the picture is {sheet}")
     if as_json:
-        told = [
-            {"path": str(path)} | {name: getattr(scene, name) for name in TOLD}
+        rows_of_json = [
+            {"path": str(path)} | {name: getattr(scene, name) for name in SCENE_FACTS}
             for path, scene in zip(paths, SCENES, strict=True)
         ]
         machine = {"threads": threads, "torch": torch.__version__}
         scales = Scales.of(session.components.preset)
-        asked = asked_of(PRESET, scales, pictures[0])
+        drawn = request_facts(PRESET, scales, pictures[0])
         timings = {"load_ms": round(load_ms, 1), "timings_ms": medians}
-        print_json({"picture": str(sheet), "pictures": told, **asked, **timings, **machine})
+        print_json({"picture": str(sheet), "pictures": rows_of_json, **drawn, **timings, **machine})
 
 
 def _draw(session: "Session", references: "Mapping[str, Image.Image]") -> "list[GenerationResult]":

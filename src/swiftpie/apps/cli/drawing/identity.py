@@ -1,4 +1,4 @@
-"""`swiftpie identity` and `swiftpie cutout`: subjects as files and as the encoders see them."""
+"""`swiftpie identity`, `cutout` and `library`: subjects as files, as encoders see them, by name."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from swiftpie.apps.cli import options as given
-from swiftpie.apps.cli.console import examples, print_json, say, write_table
+from swiftpie.apps.cli import options
+from swiftpie.apps.cli.console import examples, print_json, print_text, say, write_table
+from swiftpie.apps.cli.drawing.subjects import encode_subjects, read_subjects, with_cutouts
+from swiftpie.apps.cli.loading import open_session, resolved
 from swiftpie.backbones.preset import PRESETS
 from swiftpie.engine.origin import spell_cutouts
 from swiftpie.errors import ConfigError
+from swiftpie.library import CREDIT, packaged
 
 if TYPE_CHECKING:
     from swiftpie.pipelines.identity import IdentityFile
@@ -20,7 +23,7 @@ READABLE = {True: "yes", False: "no", None: "only the preset's networks can tell
 
 
 class CutoutForm(StrEnum):
-    """What a cut-out is written as."""
+    """Forms in which a cut-out is written."""
 
     FRAME = "frame"
     RGBA = "rgba"
@@ -41,25 +44,25 @@ app.add_typer(identity_app)
         "swiftpie identity save dog.jpg -o dog.spid --recipe sdxl-turbo",
     )
 )
-@given.with_fields
+@options.with_fields
 def save(
     *,
-    subjects: given.Subjects,
+    subjects: options.Subjects,
     out: Annotated[
         Path, typer.Option("-o", "--out", metavar="FILE", help="Identity file to write (.spid).")
     ],
-    cutouts: given.Cutouts = None,
-    networks: given.Networks,
-    force: given.Force = False,
+    cutouts: options.Cutouts = None,
+    networks: options.Networks,
+    force: options.Force = False,
 ) -> None:
     """Encode pictures of one subject into a file that `personalize` takes as SUBJECT."""
     from swiftpie.imageio.atomic import check_target
 
     check_target(out, force=force)
-    (pictures,) = given.with_cutouts([given.read_subjects(subjects)], cutouts)
-    networks, preset = given.settled(networks)
-    session = given.open_session(**networks).session
-    identity = given.encode_subjects(session, pictures)
+    (pictures,) = with_cutouts([read_subjects(subjects)], cutouts)
+    networks, preset = resolved(networks)
+    session = open_session(**networks).session
+    identity = encode_subjects(session, pictures)
     session.save_identity(identity, out, force=force)
     size, how = f"{out.stat().st_size / 1024:.0f} KiB", spell_cutouts((identity.cutouts,))
     say(f"wrote {out} ({size}, preset {preset.name}; cut out by {how})")
@@ -73,9 +76,9 @@ def save(
 def inspect(
     *,
     file: Annotated[Path, typer.Argument(help="An identity file.", show_default=False)],
-    as_json: given.AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
-    """Tell what an identity file holds and whether it can be used here."""
+    """Describe an identity file, and whether it can be used here."""
     from swiftpie.pipelines.identity import FORMAT, read_identity_header
 
     header = read_identity_header(file)
@@ -99,9 +102,9 @@ def inspect(
 
 
 def _is_readable(header: "IdentityFile") -> bool | None:
-    """Whether the networks in the package wrote a file; None where they are not in the package.
+    """Whether packaged networks wrote a file; None if its networks are not in the package.
 
-    A file may name any networks, so none are loaded or fetched for its sake.
+    A file may name any networks, so this loads and downloads none.
     """
     from swiftpie.backbones.components import FAMILIES
 
@@ -127,22 +130,22 @@ def cutout(
     image: Annotated[
         str, typer.Argument(metavar="IMAGE[:MASK]", help="A picture.", show_default=False)
     ],
-    out: given.PictureOut,
+    out: options.PictureOut,
     to: Annotated[
         CutoutForm,
         typer.Option(
-            help="The frame that the encoders see; or, as large as the picture, the picture with "
-            "transparency around the subject, or the mask alone, white where the subject is."
+            help="frame is what the encoders see. At the size of the picture, rgba is the picture "
+            "with transparency around the subject, and mask is white where the subject is."
         ),
     ] = CutoutForm.FRAME,
-    cutouts: given.Cutouts = None,
-    preset: given.PresetName = "mini",
-    as_json: given.AsJson = False,
-    force: given.Force = False,
+    cutouts: options.Cutouts = None,
+    preset: options.PresetName = "mini",
+    as_json: options.AsJson = False,
+    force: options.Force = False,
 ) -> None:
-    """Show what the encoders will see of a picture: the subject alone, centred, on grey.
+    """Show what the encoders see of a picture: the subject alone, centred, on grey.
 
-    Or cut the subject out at full size, to look at, to correct and to give back.
+    With --to rgba or mask, cut the subject out at full size, to correct it and use it again.
     """
     from swiftpie.imageio.decoding import load_image
     from swiftpie.imageio.images import mask_to_pil, to_pil
@@ -154,7 +157,7 @@ def cutout(
     check_image_target(out, force=force)
     _check_transparency(out, to)
     size_px = PRESETS.get(preset).image_size_px
-    ((source,),) = given.with_cutouts([given.read_subjects([image])], cutouts)
+    ((source,),) = with_cutouts([read_subjects([image])], cutouts)
     picture = load_image(source.picture)
     mask = None if source.mask is None else load_mask(source.mask, picture.size)
     search = search_of(source.cutout)
@@ -180,3 +183,35 @@ def _check_transparency(out: Path, form: CutoutForm) -> None:
             f"'{out}' would be a JPEG, which has no transparency. --to rgba needs it. Write a .png "
             "or .webp."
         )
+
+
+@app.command(
+    epilog=examples(
+        "swiftpie library",
+        "swiftpie library kitten",
+        "swiftpie library dinosaur --json",
+        'swiftpie personalize "a kitten on a beach" -o out.png',
+    )
+)
+def library(
+    *,
+    query: Annotated[
+        str, typer.Argument(help="A word; by default all names are listed.", show_default=False)
+    ] = "",
+    as_json: options.AsJson = False,
+) -> None:
+    """List the subjects that you can draw by name, or those that a word matches."""
+    known = packaged()
+    if query:
+        known.find(query)  # raises, with similar names
+    found = [known.entry(name) for name in known.matching(query)]
+    if as_json:
+        print_json([{"name": entry.name, "words": entry.words} for entry in found])
+    elif query:
+        write_table(
+            [(one.name, ", ".join(one.words)) for one in found],
+            headings=("name", "also called, or tagged as"),
+        )
+    else:
+        print_text("".join(f"{one.name}\n" for one in found))
+    say(f"{len(found)} of {len(known)}. {CREDIT}.")

@@ -1,27 +1,27 @@
-"""`swiftpie insert`, `remove` and `replace`: subjects into photographs and out of them."""
+"""`swiftpie insert`, `remove` and `replace`: put subjects into photographs, or take them out."""
 
 from collections import Counter
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from swiftpie.apps.cli import console
-from swiftpie.apps.cli import options as given
-from swiftpie.apps.cli.edit import (
-    BoxText,
-    MaskFile,
-    plan_targets,
-    read_place,
-    tell_losses,
-    write_result,
+from swiftpie.apps.cli import console, options
+from swiftpie.apps.cli.drawing.edit import plan_targets, read_place, tell_losses, write_result
+from swiftpie.apps.cli.drawing.personalize import parse_views
+from swiftpie.apps.cli.drawing.subjects import (
+    SubjectPictures,
+    cutout_facts,
+    encode_subjects,
+    named_facts,
+    read_picture,
+    read_subjects,
+    with_cutouts,
 )
-from swiftpie.apps.cli.personalize import ViewTexts, parse_views
+from swiftpie.apps.cli.loading import open_session, resolved
 from swiftpie.backbones.choices import LoadOptions
-from swiftpie.config import Option
 from swiftpie.engine.origin import check_texts, origin_of_repainting
 from swiftpie.errors import ConfigError
+from swiftpie.pipelines.drawing.request import RepaintRequest
 
 if TYPE_CHECKING:
     from swiftpie.engine.session import Session
@@ -30,35 +30,15 @@ if TYPE_CHECKING:
     from swiftpie.pipelines.drawing.edit import EditResult
     from swiftpie.pipelines.drawing.request import View
 
-LOADED = tuple(name for name in given.DRAWING if name != "steps")
+LOADED = tuple(name for name in options.DRAWING if name != "steps")
 
 
-@dataclass(frozen=True)
-class Files:
-    """What is written, and how often, whatever is changed."""
-
-    num_images: Annotated[
-        int, Option("Pictures, with seeds that count up.", None, ("-n", "--num-images"), least=1)
-    ] = 1
-    seed: Annotated[
-        int | None,
-        Option("Decides everything that is random; drawn and told if not given.", least=0),
-    ] = None
-    save_region: Annotated[
-        Path | None, Option("Also write where the picture may have changed.", "FILE")
-    ] = None
-    strip: Annotated[
-        Path | None, Option("Also write before, region and after in a row.", "FILE")
-    ] = None
-
-
-Written = Annotated[Files, given.Fields(Files, ("num_images", "seed", "save_region", "strip"))]
-Loading = Annotated[LoadOptions, given.Fields(LoadOptions, LOADED)]
+Loading = Annotated[LoadOptions, options.Fields(LoadOptions, LOADED)]
 Newcomer = Annotated[
     str,
     typer.Argument(
         metavar="SUBJECT",
-        help="A picture of the subject, PICTURE or PICTURE:MASK, or an identity file, or a name of "
+        help="A picture of the subject (PICTURE or PICTURE:MASK), an identity file, or a name from "
         "`swiftpie library`; - reads standard input.",
         show_default=False,
     ),
@@ -69,16 +49,15 @@ Photo = Annotated[
         metavar="PHOTO", help="The photograph; - reads standard input.", show_default=False
     ),
 ]
-Words = Annotated[
-    str, typer.Option(help="What comes, as in 'a photo of a dog'.", callback=given.check_prompt)
-]
+Prompt = Annotated[str, options.option_of(RepaintRequest, "prompt")]
+MaskFile = Annotated[str | None, options.option_of(RepaintRequest, "mask")]
 PointTexts = Annotated[
     list[str] | None,
     typer.Option(
         "--point",
         metavar="X,Y",
-        help="A place on the thing that goes, whose outline and shadow are then found, with --box "
-        "only inside of it; repeat for more, or write not:X,Y for what stays. A --box alone goes "
+        help="A point on the thing to remove; its outline and shadow are found, inside --box if "
+        "you give one. Repeat for more points; not:X,Y marks what stays. A --box alone is removed "
         "as a whole.",
         show_default=False,
     ),
@@ -87,14 +66,14 @@ app = typer.Typer()
 
 
 class Change(NamedTuple):
-    """What a photograph is asked for, checked, before anything is loaded."""
+    """The change of a photograph, checked before anything is loaded."""
 
     photo: str | bytes  # a path, or what standard input held
-    subject: list[given.SubjectPictures]  # who comes; nobody if there are none
+    subject: list[SubjectPictures]  # pictures of the new subject; may be empty
     prompt: str = ""
-    box: "Box | None" = None  # where who comes stands; None: where something goes, or proposed
+    box: "Box | None" = None  # place of the new subject; None: where something goes, or proposed
     view: "View | None" = None
-    gone: "str | Box | Search | None" = None  # a file, a box, what to look for; None: nothing goes
+    gone: "str | Box | Search | None" = None  # a file, a box, or a search; None: nothing goes
 
 
 @app.command(
@@ -105,30 +84,30 @@ class Change(NamedTuple):
         'swiftpie insert mug.jpg:mask.png desk.tif -o out.tif --prompt "a photo of a mug"',
     )
 )
-@given.with_fields
+@options.with_fields
 def insert(
     *,
     subject: Newcomer,
     photo: Photo,
-    output: given.Output,
-    prompt: Words = "",
-    cutouts: given.Cutouts = None,
-    box: BoxText = None,
-    views: ViewTexts = None,
-    written: Written,
+    output: options.Edited,
+    prompt: Prompt = "",
+    cutouts: options.Cutouts = None,
+    box: options.BoxText = None,
+    views: options.ViewTexts = None,
+    sampling: options.Seeds,
     loading: Loading,
 ) -> None:
-    """Put SUBJECT into PHOTO, in its light and at its size; without a box a place is proposed."""
+    """Put SUBJECT into PHOTO, in its light and at its size; without --box, a place is proposed."""
     from swiftpie.masks import parse_box
 
     change = Change(
-        given.read_picture(photo),
+        read_picture(photo),
         _read_subject(subject, cutouts),
         prompt,
         box=None if box is None else parse_box(box),
         view=parse_views(views or [], 1)[0],
     )
-    _carry_out(change, output, written, loading)
+    _carry_out(change, output, sampling, loading)
 
 
 @app.command(
@@ -137,20 +116,20 @@ def insert(
         "swiftpie remove photo.jpg --point 0.2,0.65 -o out.png --strip strip.png",
     )
 )
-@given.with_fields
+@options.with_fields
 def remove(
     *,
     photo: Photo,
-    output: given.Output,
+    output: options.Edited,
     mask: MaskFile = None,
-    box: BoxText = None,
+    box: options.BoxText = None,
     points: PointTexts = None,
-    written: Written,
+    sampling: options.Seeds,
     loading: Loading,
 ) -> None:
-    """Take what a mask or a box covers, or the thing at a point, out of PHOTO."""
-    change = Change(given.read_picture(photo), [], gone=_what_goes(mask, box, points))
-    _carry_out(change, output, written, loading)
+    """Remove from PHOTO what a mask or a box covers, or the thing at a point."""
+    change = Change(read_picture(photo), [], gone=_what_goes(mask, box, points))
+    _carry_out(change, output, sampling, loading)
 
 
 @app.command(
@@ -159,32 +138,32 @@ def remove(
         "swiftpie replace mug.spid desk.jpg --box 0.4,0.5,0.6,0.8 -o out.png",
     )
 )
-@given.with_fields
+@options.with_fields
 def replace(
     *,
     subject: Newcomer,
     photo: Photo,
-    output: given.Output,
-    prompt: Words = "",
-    cutouts: given.Cutouts = None,
+    output: options.Edited,
+    prompt: Prompt = "",
+    cutouts: options.Cutouts = None,
     mask: MaskFile = None,
-    box: BoxText = None,
+    box: options.BoxText = None,
     points: PointTexts = None,
-    written: Written,
+    sampling: options.Seeds,
     loading: Loading,
 ) -> None:
-    """Put SUBJECT in the place of what a mask or a box covers, or of the thing at a point."""
+    """Replace what a mask or a box covers, or the thing at a point, by SUBJECT."""
     change = Change(
-        given.read_picture(photo),
+        read_picture(photo),
         _read_subject(subject, cutouts),
         prompt,
         gone=_what_goes(mask, box, points),
     )
-    _carry_out(change, output, written, loading)
+    _carry_out(change, output, sampling, loading)
 
 
-def _read_subject(subject: str, cutouts: list[str] | None) -> list[given.SubjectPictures]:
-    (pictures,) = given.with_cutouts([given.read_subjects([subject])], cutouts)
+def _read_subject(subject: str, cutouts: list[str] | None) -> list[SubjectPictures]:
+    (pictures,) = with_cutouts([read_subjects([subject])], cutouts)
     return pictures
 
 
@@ -195,43 +174,42 @@ def _what_goes(mask: str | None, box: str | None, points: list[str] | None) -> "
     if points:
         if mask is not None:
             raise ConfigError(
-                "--mask and --point came together. A mask says all that goes, and points look for "
-                "it. Leave one out."
+                "--mask and --point came together. A mask covers all that goes, and a point starts "
+                "a search for it. Leave one out."
             )
         return search_of(" ".join([*([] if box is None else [box]), *points]))
     if gone is None:
         raise ConfigError(
-            "Nothing says what shall go. A mask, a box or a point is needed. Write --mask FILE, "
+            "Nothing marks what to remove. A mask, a box or a point is needed. Write --mask FILE, "
             "white where it is, --box 0.1,0.5,0.3,0.8 or --point 0.2,0.65."
         )
     return gone
 
 
 def _carry_out(
-    change: Change, output: given.OutputOptions, written: Files, loading: LoadOptions
+    change: Change, output: options.EditOutput, sampling: options.SeedOptions, loading: LoadOptions
 ) -> None:
     """Draw the change once for each seed and write every file."""
-    from swiftpie.noise import seeds_from
-
+    options.check_prompt(change.prompt)
     check_texts(prompt=change.prompt)
-    loading, preset = given.settled(loading)
-    seeds = seeds_from(written.seed, written.num_images)
-    planned = plan_targets(output, written.save_region, written.strip, count=len(seeds))
-    session, load_ms = given.open_session(**loading)
+    loading, preset = resolved(loading)
+    seeds = sampling.seeds
+    planned = plan_targets(output, count=len(seeds))
+    session, load_ms = open_session(**loading)
     rows, timings = [], Counter[str]()
     for seed, (target, strip) in zip(seeds, planned, strict=True):
         result = draw_change(session, change, seed)
         origin = origin_of_repainting(preset.name, result, prompt=change.prompt)
         write_result(*(result, change.photo, target, strip), metadata=origin, force=output.force)
-        console.tell_written(target, seed)
+        console.report_written(target, seed)
         files = {"path": target.picture, "region": target.mask, "strip": strip}
-        rows.append({**files, **given.told_named(result.named), "seed": seed})
+        rows.append({**files, **named_facts(result.named), "seed": seed})
         timings.update(result.timings_ms)
     tell_losses(change.photo, planned[0][0])
     if output.as_json:
         size = {"width": result.image.width, "height": result.image.height}
         facts = {"prompt": change.prompt, "preset": preset.name, "size": size}
-        cutouts = given.list_cutouts(result.cutouts)
+        cutouts = cutout_facts(result.cutouts)
         console.print_pictures(rows, timings, load_ms=round(load_ms, 1), **facts, cutouts=cutouts)
 
 
@@ -239,9 +217,9 @@ def draw_change(session: "Session", change: Change, seed: int) -> "EditResult":
     """Return the photograph after a change."""
     photo, prompt = change.photo, change.prompt
     if not change.subject:
-        assert change.gone is not None, "somebody comes, or something goes"
+        assert change.gone is not None, "a subject comes, or something goes"
         return session.remove(photo, mask=change.gone, seed=seed)
-    identity = given.encode_subjects(session, change.subject)
+    identity = encode_subjects(session, change.subject)
     if change.gone is not None:
         return session.replace(photo, identity, prompt=prompt, mask=change.gone, seed=seed)
     return session.insert(

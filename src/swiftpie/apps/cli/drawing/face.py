@@ -1,18 +1,20 @@
-"""`swiftpie face`: a photograph of a person and a sentence to new pictures."""
+"""`swiftpie face`: draw the person of a photograph into new scenes."""
 
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from swiftpie.apps.cli import console
-from swiftpie.apps.cli import options as given
-from swiftpie.apps.cli.asking import ask
+from swiftpie.apps.batch.lists import read_prompts
+from swiftpie.apps.cli import console, options
+from swiftpie.apps.cli.drawing.subjects import read_picture
+from swiftpie.apps.cli.loading import ask, needs_of, open_session, resolved
 from swiftpie.backbones.choices import Choices, LoadOptions
 from swiftpie.backbones.recipe import Use
 from swiftpie.engine.origin import check_texts, origin_of
 from swiftpie.faces.face import CONSENT, METADATA, FaceSettings
+from swiftpie.pipelines.drawing.request import FaceRequest
 from swiftpie.pipelines.drawing.settings import Scales, Style
 
 if TYPE_CHECKING:
@@ -26,16 +28,16 @@ if TYPE_CHECKING:
     from swiftpie.faces.face import FaceEncoder, FaceEncoders
 
 NO_JUDGE = (
-    "No identity score: it takes a second face encoder, one that the generator did not use, and "
-    "only one is here. Give its files with --judge-models."
+    "No identity score: it needs a second face encoder, which the generator did not use, and only "
+    "one is installed here. Give its files with --judge-models."
 )
 PUBLISHED_WITH = "insightface"
-LOADED = (*given.DRAWING, "lora_scale", "face_version")
+LOADED = (*options.DRAWING, "lora_scale", "face_version")
 SCALES = ("identity_scale", "text_scale", "balance")
 
-FaceScales = Annotated[dict[str, float], given.Fields(Scales, SCALES)]
+FaceScales = Annotated[dict[str, float], options.Fields(Scales, SCALES)]
 Recognisers = Annotated[
-    FaceSettings, given.Fields(FaceSettings, ("encoder", "face_models", "judge", "judge_models"))
+    FaceSettings, options.Fields(FaceSettings, ("encoder", "face_models", "judge", "judge_models"))
 ]
 Photo = Annotated[
     str,
@@ -54,14 +56,8 @@ FaceNumber = Annotated[
         help="Which face, counted from the left; by default the largest or most central.",
     ),
 ]
-StyleName = Annotated[
-    Style,
-    typer.Option(
-        "--style",
-        help="How prompt and face share the picture: dcg follows styles, am1 and am2 keep more "
-        "of the face.",
-    ),
-]
+Request = Annotated[dict[str, Any], options.Fields(FaceRequest, without=("prompt", "seeds"))]
+StyleName = Annotated[Style, options.option_of(FaceRequest, "style")]
 SidePx = Annotated[
     int | None,
     typer.Option(
@@ -83,43 +79,42 @@ app = typer.Typer()
         'swiftpie face me.jpg "an oil painting" -o out.png --recipe face-plus --style dcg',
     ),
 )
-@given.with_fields
+@options.with_fields
 def face(
     *,
     photo: Photo,
-    prompt: given.Prompt,
-    output: given.Output,
-    style: StyleName = Style.PLAIN,
+    prompt: options.Prompt,
+    output: options.Output,
+    request: Request,
     number: FaceNumber = None,
     recognisers: Recognisers,
-    seed: given.Seed = None,
-    num_images: given.NumImages = 1,
+    sampling: options.Seeds,
     scales: FaceScales,
     side: SidePx = None,
-    loading: Annotated[LoadOptions, given.Fields(LoadOptions, LOADED)],
+    loading: Annotated[LoadOptions, options.Fields(LoadOptions, LOADED)],
 ) -> None:
     """Draw the person of a photograph into the scene that PROMPT describes."""
     from swiftpie.faces.choose import choose_face, find_faces
     from swiftpie.imageio.decoding import load_image
-    from swiftpie.noise import seeds_from
 
-    first_seed = seeds_from(seed, num_images)[0]
-    prompts = given.read_prompts(prompt)
+    seeds = sampling.seeds
+    prompts = read_prompts(prompt)
     for words in prompts:
         check_texts(prompt=words)
-    targets = console.plan_outputs(output, count=num_images * len(prompts))
-    loading, _ = given.settled(loading, use=Use.FACE)
+    targets = console.plan_outputs(output, count=len(seeds) * len(prompts))
+    loading, _ = resolved(loading, use=Use.FACE)
     encoders, agreed = open_face_encoders(recognisers, loading)
-    found = find_faces(encoders.encoder, load_image(given.read_picture(photo)))
+    found = find_faces(encoders.encoder, load_image(read_picture(photo)))
     chosen = choose_face(found, number=number, name=photo)
     for note in chosen.notes:
         console.say(f"{photo}: {console.in_options(note)}")
 
     agreed.fetch()
-    session = given.open_session(**loading).session
+    session = open_session(**loading).session
     warn_of_strange_vectors(session, encoders.encoder)
     preset = session.components.preset
     strengths = replace(Scales.of(preset), **scales)
+    style = request.get("style", Style.PLAIN)
     judge = None if encoders.judge is None else encoders.judge.name
     about = {"style": style.value, "face_encoder": encoders.encoder.name, **METADATA}
     rows, timings = [], Counter[str]()
@@ -127,9 +122,9 @@ def face(
         result = session.face(
             chosen,
             words,
-            style=style,
-            seed=first_seed,
-            num_images=num_images,
+            **request,
+            seed=seeds[0],
+            num_images=len(seeds),
             scales=strengths,
             size_px=None if side is None else (side, side),
         )
@@ -139,7 +134,7 @@ def face(
         console.write_outputs(drawn, metadata=origin, force=output.force)
         scores = _scores(encoders.judge, chosen, result.images)
         for target, one, identity in zip(own, result.seeds, scores, strict=True):
-            console.tell_written(target, one, more=_spell(judge, identity))
+            console.report_written(target, one, more=_spell(judge, identity))
             found_in = {"path": target.picture, "seed": one, "prompt": words}
             rows.append({**found_in, "identity": identity})
         timings.update(result.timings_ms)
@@ -154,7 +149,7 @@ def face(
             judge=judge,
             notes=list(chosen.notes),
             branches=list(result.branches),
-            **console.asked_of(
+            **console.request_facts(
                 preset.name, strengths, result.images[0], prompt=prompt, style=style.value
             ),
         )
@@ -163,13 +158,13 @@ def face(
 def open_face_encoders(
     settings: FaceSettings, loading: LoadOptions
 ) -> "tuple[FaceEncoders, DownloadPlan]":
-    """Open the encoder and the judge, fetched if they may be, and tell if there is no judge.
+    """Open the encoder and the judge, downloading them if allowed; report a missing judge.
 
-    Who is asked about their files is asked about those of all networks at once: also return what is
-    needed for these, to fetch when a face was found. It is nothing if nobody had to be asked yet.
+    One question covers the files of encoders and of the networks. The second value is what the
+    networks need, to be downloaded once a face is found; it is empty if there was no question.
 
     Raises:
-        ConfigError: Something is missing, and nobody can be asked.
+        ConfigError: Files are missing and there is no terminal to ask on.
     """
     from swiftpie.backbones.acquire.download import DownloadPlan
     from swiftpie.backbones.acquire.face_files import fetched, plan_faces, with_files
@@ -178,7 +173,7 @@ def open_face_encoders(
     offline: Choices = {"offline": loading.get("offline", False)}
     faces, agreed = plan_faces(fetched(settings), offline), DownloadPlan()
     if faces.bytes_left:
-        agreed = given.needs_of(loading)
+        agreed = needs_of(loading)
         ask(faces + agreed, yes=loading.get("yes", False))
     encoders = open_encoders(with_files(settings, offline))
     if encoders.judge is None:
@@ -187,15 +182,15 @@ def open_face_encoders(
 
 
 def warn_of_strange_vectors(session: "Session", encoder: "FaceEncoder") -> None:
-    """Tell that an adapter may have been trained with the vectors of another encoder."""
+    """Warn that an adapter may have been trained with the vectors of another encoder."""
     from swiftpie.models.vision import FaceIdentityEncoder
 
     reads_vectors = isinstance(session.components.image_encoder, FaceIdentityEncoder)
     if reads_vectors and encoder.name != PUBLISHED_WITH:
         console.say(
-            f"This adapter reads face vectors, and understands only those of the encoder that it "
-            f"was trained with: {PUBLISHED_WITH} for the published FaceID files. Those of "
-            f"{encoder.name} show it a stranger, unless it was trained with them."
+            f"This adapter reads face vectors of the encoder that it was trained with: "
+            f"{PUBLISHED_WITH} for the published FaceID files. With vectors of {encoder.name} it "
+            "draws another person, unless it was trained with them."
         )
 
 

@@ -2,14 +2,8 @@
 
 import pytest
 
-from swiftpie.apps.batch.plan import (
-    PLAN,
-    batches_of,
-    begun_by,
-    differences,
-    read_begun,
-    write_begun,
-)
+from swiftpie.apps.batch.folder import PLAN, differences, manifest_of, read_manifest, write_manifest
+from swiftpie.apps.batch.jobs import batches_of
 from swiftpie.errors import ConfigError
 
 DOG = {"subject": "dog.webp", "prompt": "a dog"}
@@ -37,13 +31,13 @@ def test_what_is_done_stays_in_its_pass(collected):
 
 
 def test_what_differs_from_the_beginning_is_told(collected, folder, tmp_path):
-    first = begun_by(
+    first = manifest_of(
         collected({**DOG, "id": "a"}, {**CAT, "id": "b"}, CAT), {"batch": 4, "threads": 1}
     )
-    write_begun(tmp_path, first)
-    before = read_begun(tmp_path)
+    write_manifest(tmp_path, first)
+    before = read_manifest(tmp_path)
     (folder / "cat" / "side.webp").write_bytes((folder / "dog.webp").read_bytes())
-    now = begun_by(
+    now = manifest_of(
         collected({**DOG, "id": "a", "seed": 5}, {**CAT, "id": "b"}, DOG),
         {"batch": 2, "threads": 1},
     )
@@ -58,8 +52,8 @@ def test_what_differs_from_the_beginning_is_told(collected, folder, tmp_path):
 
 
 def test_a_beginning_that_cannot_be_read_is_told(tmp_path):
-    assert read_begun(tmp_path) is None
+    assert read_manifest(tmp_path) is None
     for text in ("", "[]", "{}", '{"threads": "x"}', '{"threads": 4}\n{"seed": 1}\n', "\xff"):
         (tmp_path / PLAN).write_text(text, encoding="latin-1")
         with pytest.raises(ConfigError, match="--force"):
-            read_begun(tmp_path)
+            read_manifest(tmp_path)

@@ -1,12 +1,11 @@
-"""`swiftpie fetch`: everything that a recipe, a preset or a face encoder needs, for later."""
+"""`swiftpie fetch`: download everything that a recipe, a preset or a face encoder needs."""
 
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from swiftpie.apps.cli import console
-from swiftpie.apps.cli import options as given
-from swiftpie.apps.cli.asking import ask, tell
+from swiftpie.apps.cli import console, options
+from swiftpie.apps.cli.loading import ask, needs_of, tell
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.preset import PRESETS
 from swiftpie.backbones.recipe import RECIPES
@@ -27,7 +26,7 @@ Name = Annotated[
     ),
 ]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Tell what would be fetched, and fetch nothing large.")
+    bool, typer.Option("--dry-run", help="Report what would be downloaded, and stop.")
 ]
 
 app = typer.Typer()
@@ -43,18 +42,18 @@ app = typer.Typer()
         "swiftpie fetch opencv",
     )
 )
-@given.with_fields
+@options.with_fields
 def fetch(
     *,
     name: Name,
-    loading: Annotated[LoadOptions, given.Fields(LoadOptions, CHOSEN)],
+    loading: Annotated[LoadOptions, options.Fields(LoadOptions, CHOSEN)],
     dry_run: DryRun = False,
-    as_json: given.AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
-    """Get all that NAME needs onto this machine, which may be offline then.
+    """Download everything that NAME needs, so that this machine can be offline later.
 
-    What an interrupted download left is gone on with, and every file is compared with the checksum
-    that its publisher states. Commands that draw do the same by themselves.
+    Interrupted downloads continue, and every file is compared with the checksum of its publisher.
+    Commands that draw download missing files by themselves.
     """
     faces, networks = _needs_of(name, loading)
     needs = faces + networks
@@ -68,11 +67,11 @@ def fetch(
     if as_json:
         console.print_json(facts)
     elif not dry_run:
-        console.say(f"All that {name} needs is here; with --offline nobody is asked for anything.")
+        console.say(f"Everything that {name} needs is here; --offline now works with it.")
 
 
 def _needs_of(name: str, loading: LoadOptions) -> "tuple[DownloadPlan, DownloadPlan]":
-    """Return what faces and what networks need.
+    """Return what face encoders and networks need.
 
     Raises:
         ConfigError: There is no recipe, preset or face encoder of that name.
@@ -88,16 +87,16 @@ def _needs_of(name: str, loading: LoadOptions) -> "tuple[DownloadPlan, DownloadP
         if recipe is None:
             return faces, DownloadPlan()
     if recipe is not None:
-        return faces, given.needs_of({**loading, "recipe": recipe})
+        return faces, needs_of({**loading, "recipe": recipe})
     if name in PRESETS.names():
-        return faces, given.needs_of({**loading, "preset": name})
+        return faces, needs_of({**loading, "preset": name})
     known = [*RECIPES.names(), *PRESETS.names(), *FACE_ENCODERS.names()]
     advice = did_you_mean(name, known, otherwise="See `swiftpie recipes` and `swiftpie presets`.")
-    raise ConfigError(f"{name!r} is no recipe, no preset and no face encoder. {advice}")
+    raise ConfigError(f"{name!r} is not a recipe, a preset or a face encoder. {advice}")
 
 
 def _finish(name: str, faces: "DownloadPlan", loading: LoadOptions) -> None:
-    """Put files for faces in place, and get what only an unpacked archive could tell of."""
+    """Put files of face encoders in place, and download what only their archive names."""
     from swiftpie.backbones.acquire.face_files import fetch_faces
 
     if faces.parts:
@@ -122,7 +121,7 @@ def _facts(needs: "DownloadPlan") -> dict[str, object]:
             for part, file in needs.missing
         ],
         "bytes_left": needs.bytes_left,
-        "folders": [str(one) for one in needs.folders],
+        "folders": [str(folder) for folder in needs.folders],
         "free_bytes": needs.free_bytes,
         "memory_bytes": needs.memory_bytes,
         "seconds": needs.seconds,

@@ -1,4 +1,4 @@
-"""`swiftpie personalize`: pictures of a subject and a sentence to new pictures."""
+"""`swiftpie personalize`: draw a subject from its pictures into new scenes."""
 
 import time
 from collections import Counter
@@ -9,13 +9,23 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast
 
 import typer
 
-from swiftpie.apps.cli import console
-from swiftpie.apps.cli import options as given
+from swiftpie.apps.batch.lists import read_prompts
+from swiftpie.apps.cli import console, options
+from swiftpie.apps.cli.drawing.subjects import (
+    SubjectPictures,
+    cutout_facts,
+    encode_subjects,
+    named_facts,
+    read_subjects,
+    with_cutouts,
+)
+from swiftpie.apps.cli.loading import open_session, resolved
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.machine import AUTO
 from swiftpie.backbones.preset import Capability, Preset
 from swiftpie.engine.origin import check_texts, origin_of_drawing
 from swiftpie.errors import CapabilityError, ConfigError
+from swiftpie.pipelines.drawing.request import PersonalizeRequest
 from swiftpie.pipelines.drawing.settings import MaskSource, Scales
 from swiftpie.pipelines.naming import newcomers, tell, words_taught_to
 from swiftpie.validation import Size, parse_box, parse_size
@@ -31,42 +41,20 @@ if TYPE_CHECKING:
     from swiftpie.validation import Box
 
 ByName = Mapping[str, "tuple[Named, ...]"]
-"""Those of the library whom each prompt names."""
+"""Subjects of the library that each prompt names."""
 Also = Annotated[
     list[str] | None,
     typer.Option(
         metavar="SUBJECT[:MASK]",
-        help="Another subject in the same picture; repeat for more. Each takes the next --box.",
+        help="Another subject in the same picture; may be repeated. Each takes the next --box.",
         show_default=False,
     ),
 ]
-MaskName = Annotated[
-    str, typer.Option(metavar="none|inline|two-pass|box|FILE", help=given.MASK_HELP)
-]
-DetailMaskName = Annotated[
-    str | None, typer.Option(metavar="none|inline|two-pass|box|FILE", help=given.DETAIL_MASK_HELP)
-]
-BoxTexts = Annotated[
-    list[str] | None,
-    typer.Option("--box", metavar="L,T,R,B", help=given.BOX_HELP, show_default=False),
-]
-ViewTexts = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--view",
-        metavar="YAW,PITCH",
-        help="Degrees by which the subject is turned to the right and seen from above; "
-        "may be repeated, one a subject.",
-        show_default=False,
-    ),
-]
-SizeText = Annotated[
-    str | None,
-    typer.Option("--size", metavar="WxH", help="Width and height in pixels; else the preset's."),
-]
+Request = Annotated[dict[str, Any], options.Fields(PersonalizeRequest, without=("prompt", "seeds"))]
 SaveSubjectMask = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Also write where the subject was drawn.")
 ]
+READ = ("size_px", "mask", "detail_mask")  # options of the request that are converted first
 
 app = typer.Typer()
 
@@ -84,85 +72,90 @@ app = typer.Typer()
         'swiftpie personalize dog.jpg "a dog at sea" -o out.png --recipe sdxl-turbo',
     )
 )
-@given.with_fields
+@options.with_fields
 def personalize(
     *,
-    subjects: given.Subjects = [],  # noqa: B006 - Typer makes a new list for each call
-    prompt: given.Prompt,
-    output: given.Output,
-    seed: given.Seed = None,
-    num_images: given.NumImages = 1,
-    scales: given.ScaleChanges,
+    subjects: options.Subjects = [],  # noqa: B006 - Typer makes a new list for each call
+    prompt: options.Prompt,
+    output: options.Output,
+    sampling: options.Seeds,
+    scales: options.ScaleChanges,
     also: Also = None,
-    cutouts: given.Cutouts = None,
-    mask: MaskName = "none",
-    detail_mask: DetailMaskName = None,
-    boxes: BoxTexts = None,
-    views: ViewTexts = None,
-    size: SizeText = None,
+    cutouts: options.Cutouts = None,
+    request: Request,
+    boxes: options.BoxTexts = None,
+    views: options.ViewTexts = None,
     save_subject_mask: SaveSubjectMask = None,
-    loading: Annotated[LoadOptions, given.Fields(LoadOptions, given.DRAWING)],
+    loading: Annotated[LoadOptions, options.Fields(LoadOptions, options.DRAWING)],
 ) -> None:
     """Draw the subject into the scene that PROMPT describes.
 
-    Whom PROMPT names and no picture shows comes from the library, see `swiftpie library`.
+    Subjects that PROMPT names and no picture shows come from the library; see `swiftpie library`.
 
-    The subject is found by transparency, or else by a network that warns where it is not sure.
+    Transparency, or else a network, finds the subject in its picture, with a warning in doubt.
 
-    Where it is wrong, say where the subject is with --cutout, or give PICTURE:MASK.
+    If the cut-out is wrong, mark the subject with --cutout, or give PICTURE:MASK.
     """
-    from swiftpie.validation import seeds_from
-
-    # What can be refused is, before anything is loaded.
-    first_seed = seeds_from(seed, num_images)[0]
-    prompts = given.read_prompts(prompt)
+    # Check everything before anything is loaded.
+    seeds = sampling.seeds
+    size, mask, detail_mask = (request.pop(name, None) for name in READ)
+    prompts = read_prompts(prompt)
     for words in prompts:
         check_texts(prompt=words)
-    count = num_images * len(prompts)
+    count = len(seeds) * len(prompts)
     targets = console.plan_outputs(
         output, count=count, masks=save_subject_mask, flag="--save-subject-mask"
     )
-    loading, known = given.settled(loading)
+    loading, known = resolved(loading)
     replace(Scales.of(known), **scales)
     _check_mask(save_subject_mask, known)
-    everyone = [given.read_subjects(subjects)] if subjects else []
-    everyone += [given.read_subjects([one]) for one in also or []]
+    everyone = [read_subjects(subjects)] if subjects else []
+    everyone += [read_subjects([text]) for text in also or []]
     named = _named_in(prompts, everyone, known)
     most = len(everyone) + max(map(len, named.values()))
-    places = _parse_boxes(boxes or [], most, (mask, detail_mask))
-    size_px = None if size is None else parse_size(size)
-    asks_more = (also, views, size, detail_mask, scales.get("background_scale"))
+    masks = (mask or MaskSource.NONE.value, detail_mask)
+    places = _parse_boxes(boxes or [], most, masks)
+    asks_more = (
+        also,
+        views,
+        size,
+        mask,
+        detail_mask,
+        scales.get("background_scale"),
+        *request.values(),
+    )
     way = None
-    if mask == "none" and all(one is None for one in asks_more):
+    if all(one is None for one in asks_more):
         way = _way_without_torch(loading, everyone, named, cutouts, places[0], scales)
     if way is None:
-        everyone = given.with_cutouts(everyone, cutouts)
+        everyone = with_cutouts(everyone, cutouts)
         placed = list(zip(places, parse_views(views or [], most), strict=True))
-        way = _usual_way(loading, everyone, named, placed, scales, (mask, detail_mask), size_px)
+        request["size_px"] = None if size is None else parse_size(size)
+        way = _usual_way(loading, everyone, named, placed, scales, masks, request)
 
     rows, timings = [], Counter[str]()
     for words, own in console.shared_out(prompts, targets):
-        result = way.draw(words, seed=first_seed, num_images=num_images, scales=way.scales)
+        result = way.draw(words, seed=seeds[0], num_images=len(seeds), scales=way.scales)
         origin = origin_of_drawing(way.preset.name, way.scales, result, prompt=words)
         drawn = zip(result.images, result.subject_masks, result.seeds, own, strict=True)
         console.write_outputs(drawn, metadata=origin, force=output.force)
-        for target, one in zip(own, result.seeds, strict=True):
-            console.tell_written(target, one)
+        for target, seed in zip(own, result.seeds, strict=True):
+            console.report_written(target, seed)
             files = {"path": target.picture, "subject_mask": target.mask}
-            told = {"prompt": words, **given.told_named(result.named)}
-            rows.append({**files, "seed": one, **told})
+            texts = {"prompt": words, **named_facts(result.named)}
+            rows.append({**files, "seed": seed, **texts})
         timings.update(result.timings_ms)
     if output.as_json:
-        asked = console.asked_of(way.preset.name, way.scales, result.images[0], prompt=prompt)
-        asked["engine"] = way.engine
-        asked |= result.origin
-        asked["branches"] = list(result.branches)
-        asked["cutouts"] = given.list_cutouts(result.cutouts)
-        console.print_pictures(rows, timings, load_ms=round(way.load_ms, 1), **asked)
+        facts = console.request_facts(way.preset.name, way.scales, result.images[0], prompt=prompt)
+        facts["engine"] = way.engine
+        facts |= result.origin
+        facts["branches"] = list(result.branches)
+        facts["cutouts"] = cutout_facts(result.cutouts)
+        console.print_pictures(rows, timings, load_ms=round(way.load_ms, 1), **facts)
 
 
 class _Way(NamedTuple):
-    """What draws, and with which strengths."""
+    """A function that draws, with its preset and strengths."""
 
     draw: Callable[..., "GenerationResult"]  # of a prompt, with seed, num_images and scales
     preset: Preset
@@ -180,12 +173,12 @@ def _model_without_torch(loading: LoadOptions) -> "OnnxModel | None":
 
 
 def _named_in(
-    prompts: list[str], everyone: list[list[given.SubjectPictures]], preset: Preset
+    prompts: list[str], everyone: list[list[SubjectPictures]], preset: Preset
 ) -> "ByName":
-    """Return whom each prompt names besides those who are given, and tell so.
+    """Return the subjects of the library that each prompt names besides the given ones.
 
     Raises:
-        NobodyNamed: A prompt names nobody, and nobody is given.
+        NobodyNamed: A prompt names no subject, and none is given.
     """
     taught = words_taught_to(preset)
     names = ["" if one[0].named is None else one[0].named.word for one in everyone]
@@ -196,17 +189,17 @@ def _named_in(
 
 def _way_without_torch(
     loading: LoadOptions,
-    everyone: list[list[given.SubjectPictures]],
+    everyone: list[list[SubjectPictures]],
     named: "ByName",
     cutouts: list[str] | None,
     box: "Box | None",
     changes: Mapping[str, float],
 ) -> _Way | None:
-    """Return how one picture's subject is drawn without PyTorch, or None where that cannot be."""
+    """Return how one subject is drawn without PyTorch, or None if it cannot be."""
     if any(len(everyone) + len(one) != 1 for one in named.values()):
         return None
     if cutouts and (not everyone or everyone[0][0].named):
-        return None  # for who is of the library is cut out
+        return None  # subjects of the library are cut out already
     cutout = ("auto", *(cutouts or []))[-1]
     if len(cutouts or []) > 1 or cutout not in {"auto", "none"}:
         return None
@@ -229,8 +222,8 @@ def _way_without_torch(
             return None
         shown = dict.fromkeys(named, identity)
 
-    def draw(words: str, **asked: Any) -> Any:  # noqa: ANN401 - as of `OnnxModel`
-        return model.personalize(shown[words], words, box=box, **asked)
+    def draw(words: str, **options: Any) -> Any:  # noqa: ANN401 - as of `OnnxModel`
+        return model.personalize(shown[words], words, box=box, **options)
 
     scales = replace(Scales.of(model.preset), **changes)
     return _Way(draw, model.preset, scales, load_ms, model.graphs.runtime)
@@ -238,34 +231,34 @@ def _way_without_torch(
 
 def _usual_way(
     loading: LoadOptions,
-    everyone: list[list[given.SubjectPictures]],
+    everyone: list[list[SubjectPictures]],
     named: "ByName",
     placed: "list[tuple[Box | None, View | None]]",
     changes: Mapping[str, float],
     masks: tuple[str, str | None],
-    size_px: Size | None,
+    request: Mapping[str, Any],
 ) -> _Way:
-    """Return how subjects are drawn by a session, where and as seen as `placed` says in order."""
+    """Return how a session draws the subjects at the boxes and views of `placed`, in order."""
     from swiftpie.pipelines.drawing.request import Subject
 
-    session, load_ms = given.open_session(**loading)
+    session, load_ms = open_session(**loading)
     preset = session.components.preset
     _tell_idle_detail(session, changes)
-    drawn_px = size_px or (preset.image_size_px,) * 2
+    drawn_px = request["size_px"] or (preset.image_size_px,) * 2
     source, region = _read_mask(masks[0], drawn_px, count=len(placed))
     limited, limit = None, None
     if masks[1] is not None:
         limited, limit = _read_mask(masks[1], drawn_px, count=len(placed), flag="--detail-mask")
-    shown = [given.encode_subjects(session, pictures) for pictures in everyone]
+    shown = [encode_subjects(session, pictures) for pictures in everyone]
 
-    def draw(words: str, **asked: Any) -> "GenerationResult":  # noqa: ANN401 - as of `Session`
-        everybody = [*shown, *(session.named(one.word) for one in named[words])]
+    def draw(words: str, **options: Any) -> "GenerationResult":  # noqa: ANN401 - as of `Session`
+        everybody = [*shown, *(session.named(who.word) for who in named[words])]
         subjects = [
             Subject(one, box=box, view=view, mask=region, detail_mask=limit)
-            for one, (box, view) in zip(everybody, placed, strict=False)  # others name fewer
+            for one, (box, view) in zip(everybody, placed, strict=False)  # other prompts name fewer
         ]
         return session.personalize(
-            subjects, words, mask=source, detail_mask=limited, size_px=size_px, **asked
+            subjects, words, mask=source, detail_mask=limited, **request, **options
         )
 
     scales = replace(Scales.of(preset), **changes)
@@ -273,19 +266,19 @@ def _usual_way(
 
 
 def _tell_idle_detail(session: "Session", scales: Mapping[str, float]) -> None:
-    """Warn of the one strength that `advise` cannot tell from a default of Python's."""
+    """Warn of an idle --detail-scale whose value equals the default, which `advise` skips."""
     from swiftpie.pipelines.advice import UNTOUCHED, why_no_detail
 
-    components, asked = session.components, scales.get("detail_scale")
+    components, chosen = session.components, scales.get("detail_scale")
     has_detail = bool(components.denoiser.installation.detail)
-    if asked == UNTOUCHED.detail_scale and not has_detail:
-        console.warn(f"`detail_scale={asked}` has no effect: {why_no_detail(components)}")
+    if chosen == UNTOUCHED.detail_scale and not has_detail:
+        console.warn(f"`detail_scale={chosen}` has no effect: {why_no_detail(components)}")
 
 
 def _check_mask(target: Path | None, preset: Preset) -> None:
     if target is not None and Capability.LAYOUT not in preset.capabilities:
         raise CapabilityError(
-            f"--save-subject-mask was given, and preset {preset.name!r} does not tell where it "
+            f"--save-subject-mask was given, and preset {preset.name!r} does not report where it "
             "draws a subject. Leave it out, or choose a preset that can 'layout' (see `swiftpie "
             "presets`)."
         )
@@ -294,7 +287,7 @@ def _check_mask(target: Path | None, preset: Preset) -> None:
 def _parse_boxes(boxes: list[str], count: int, masks: tuple[str, str | None]) -> "list[Box | None]":
     if "box" in masks and not boxes:
         raise ConfigError(
-            "--mask box came without --box. The box is needed as the region. "
+            "--mask box came without --box. The box is the region. "
             "Add one, as in --box 0.2,0.4,0.8,0.9."
         )
     if len(boxes) > count or ("box" in masks and len(boxes) < count):
@@ -306,11 +299,11 @@ def _parse_boxes(boxes: list[str], count: int, masks: tuple[str, str | None]) ->
 
 
 def parse_views(views: list[str], count: int) -> "list[View | None]":
-    """Return the views of so many subjects, None where none is said.
+    """Return the views of `count` subjects, None without one.
 
     Raises:
-        ConfigError: One cannot be read, or there are too many.
-        InputError: One is out of range.
+        ConfigError: A view cannot be read, or there are too many.
+        InputError: A view is out of range.
     """
     from swiftpie.pipelines.drawing.request import check_view
 
@@ -340,8 +333,8 @@ def _read_mask(
         return MaskSource(mask), None
     if count > 1:
         raise ConfigError(
-            f"{flag} {mask} came with {count} subjects, and one file cannot tell them "
-            f"apart. Give each a --box, and {flag} box or inline."
+            f"{flag} {mask} came with {count} subjects, and one file cannot separate "
+            f"them. Give each a --box, and {flag} box or inline."
         )
     height, width = size
     return MaskSource.NONE, load_mask(mask, (width, height))

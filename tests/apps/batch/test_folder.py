@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from swiftpie.apps.batch.report import REPORT, Report, owned, read_done, write_sheet
+from swiftpie.apps.batch.folder import REPORT, Report, locked_folder, read_done, write_sheet
 from swiftpie.errors import ConfigError, InputError
 from swiftpie.imageio.decoding import load_image
 
@@ -61,25 +61,25 @@ def test_a_disk_that_is_full_keeps_what_was_told(files):
     report = Report(files, [row("a")], order="ab")
     room = (files / REPORT).stat().st_size
     for size in (room, room + 5):
-        with no_file_beyond(size), pytest.raises(InputError, match="goes on where it stopped"):
+        with no_file_beyond(size), pytest.raises(InputError, match="continues where it stopped"):
             report.add(row("b"))
         assert [*read_done(files)] == ["a"]
 
 
 def test_a_folder_belongs_to_one_run_at_a_time(tmp_path):
     with (
-        owned(tmp_path / "new"),
+        locked_folder(tmp_path / "new"),
         pytest.raises(ConfigError, match="Another run"),
-        owned(tmp_path / "new"),
+        locked_folder(tmp_path / "new"),
     ):
         pass
-    with owned(tmp_path / "new"):
+    with locked_folder(tmp_path / "new"):
         pass
 
 
 def test_a_file_is_no_folder(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="folder"), owned(tmp_path / "file"):
+    with pytest.raises(InputError, match="folder"), locked_folder(tmp_path / "file"):
         pass
 
 

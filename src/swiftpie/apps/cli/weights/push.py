@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from swiftpie.apps.cli import options as given
-from swiftpie.apps.cli.asking import ask, tell
+from swiftpie.apps.cli import options
 from swiftpie.apps.cli.console import examples, print_json, say
-from swiftpie.apps.cli.fetch import DryRun
+from swiftpie.apps.cli.loading import ask, tell
+from swiftpie.apps.cli.weights.fetch import DryRun
 from swiftpie.backbones.preset import PRESETS, SD15_BASE, SD21_BASE, SDXL_BASE, Capability, Preset
 from swiftpie.errors import ConfigError, InputError, WeightsError, short_reason
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 CARD = "README.md"
 KINDS = (".safetensors", ".spid")  # of files that are pushed and pulled
 BASES = {"sd15": SD15_BASE, "sd21": SD21_BASE, "sdxl": SDXL_BASE}
-UNKNOWN = "unknown"  # what the hub calls a licence that nobody stated
-WAY = {True: "nobody but you and those you choose", False: "everyone, for good: copies stay"}
+UNKNOWN = "unknown"  # the hub's word for a licence that is not stated
+VISIBLE_TO = {True: "you and people you choose", False: "everyone, for good: copies stay"}
 
 Repository = Annotated[
     str, typer.Argument(metavar="OWNER/REPO", help="A repository on the hub.", show_default=False)
@@ -35,8 +35,8 @@ app = typer.Typer()
 
 
 @dataclass(frozen=True)
-class Cargo:
-    """A file to publish, and what it says of itself."""
+class Upload:
+    """A file to publish, with facts from its content."""
 
     name: str  # in the repository
     content: Path | bytes
@@ -52,7 +52,7 @@ class Cargo:
 
     @property
     def sha256(self) -> str:
-        """Of all of it, hexadecimal."""
+        """Of the content, hexadecimal."""
         if isinstance(self.content, bytes):
             return hashlib.sha256(self.content).hexdigest()
         with self.content.open("rb") as file:
@@ -92,19 +92,19 @@ def push(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Tell what would be published, and publish nothing.")
     ] = False,
-    as_json: given.AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
-    """Publish adapters and identities with a card, after telling what becomes known to whom.
+    """Publish adapters and identities with a model card, after reporting what becomes public.
 
     Identity files hold the cut-out photographs of their subject, which stay out unless
     --with-pictures is given. A card that is there already is kept.
     """
     _check_name(repository)
-    cargo = [_inspect(path, with_pictures=with_pictures) for path in _files_in(source)]
+    uploads = [_inspect(path, with_pictures=with_pictures) for path in _files_in(source)]
     present = _present(repository)
-    files = {one.name: one.content for one in cargo}
+    files = {upload.name: upload.content for upload in uploads}
     if present is None or CARD not in present.files:
-        files[CARD] = card_of(cargo, repository, licence).encode()
+        files[CARD] = card_of(uploads, repository, licence).encode()
     facts = {
         "repository": repository,
         "is_new": present is None,
@@ -113,17 +113,17 @@ def push(
         "files": [
             {"path": one.name, "kind": one.kind, "bytes": one.size, "sha256": one.sha256}
             | {"replaces": present is not None and one.name in present.files}
-            for one in cargo
+            for one in uploads
         ],
         "writes_card": CARD in files,
-        "warnings": [text for one in cargo for text in one.warnings],
+        "warnings": [text for one in uploads for text in one.warnings],
     }
     _tell_plan(facts)
     if not dry_run:
         _agree(yes=yes)
         facts["commit"] = _upload(repository, files, is_new=present is None, private=private)
         say(
-            f"pushed {len(cargo)} files to {repository}; get them with `swiftpie pull {repository}`"
+            f"pushed {len(uploads)} files to {repository}; get them by `swiftpie pull {repository}`"
         )
     if as_json:
         print_json(facts)
@@ -147,19 +147,17 @@ def pull(
         ),
     ],
     out: Annotated[
-        Path, typer.Option("-o", "--out", metavar="DIR", help="Folder that the files go to.")
+        Path, typer.Option("-o", "--out", metavar="DIR", help="Folder for the files.")
     ] = Path(),
-    yes: Annotated[
-        bool, typer.Option("--yes", help="Fetch what is missing without asking first.")
-    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Download without asking first.")] = False,
     dry_run: DryRun = False,
-    as_json: given.AsJson = False,
-    force: given.Force = False,
+    as_json: options.AsJson = False,
+    force: options.Force = False,
 ) -> None:
-    """Get adapters and identities that somebody pushed, checked against published checksums.
+    """Download published adapters and identities, and compare them with published checksums.
 
-    Nothing but safetensors and identity files is taken, and each is looked at before it is put
-    in its place; pickles are refused.
+    Only safetensors and identity files are downloaded, and each is checked before it is moved to
+    its place; pickles are refused.
     """
     from swiftpie.imageio.atomic import check_target, make_folder
 
@@ -184,12 +182,12 @@ def pull(
         print_json({"files": paths, "is_fetched": not dry_run})
 
 
-def card_of(cargo: Sequence[Cargo], repository: str, licence: str) -> str:
-    """Return a model card of what the files say of themselves: front matter, facts and use."""
+def card_of(uploads: Sequence[Upload], repository: str, licence: str) -> str:
+    """Return a model card of the files: front matter, facts and commands."""
     from huggingface_hub import ModelCardData
 
-    bases = sorted({base for one in cargo for base in one.base_models})
-    kinds = sorted({one.kind for one in cargo})
+    bases = sorted({base for one in uploads for base in one.base_models})
+    kinds = sorted({one.kind for one in uploads})
     tags = ["swiftpie", *kinds, *(["ip-adapter"] if "adapter" in kinds else []), "safetensors"]
     head = ModelCardData(
         license=licence,
@@ -199,16 +197,16 @@ def card_of(cargo: Sequence[Cargo], repository: str, licence: str) -> str:
         tags=tags,
     ).to_yaml()
     lines = ["---", head, "---", "", f"# {repository.partition('/')[2]}", ""]
-    for one in cargo:
-        rows = one.facts | {"bytes": str(one.size), "sha256": one.sha256}
-        lines += [f"## `{one.name}` ({one.kind})", "", "| | |", "|---|---|"]
+    for upload in uploads:
+        rows = upload.facts | {"bytes": str(upload.size), "sha256": upload.sha256}
+        lines += [f"## `{upload.name}` ({upload.kind})", "", "| | |", "|---|---|"]
         lines += [f"| {name} | {value} |" for name, value in rows.items()]
-        lines += ["", "```bash", *_use(one, repository), "```", ""]
+        lines += ["", "```bash", *_use(upload, repository), "```", ""]
     lines.append("Made with [SwiftPie](https://github.com/swiftpie/swiftpie).")
     return "\n".join(lines) + "\n"
 
 
-def _use(one: Cargo, repository: str) -> list[str]:
+def _use(one: Upload, repository: str) -> list[str]:
     if one.kind == "identity":
         return [
             f"swiftpie pull {repository}:{one.name}",
@@ -222,7 +220,7 @@ def _use(one: Cargo, repository: str) -> list[str]:
 
 
 def without_pictures(path: Path) -> bytes:
-    """Return an identity file whose photographs are grey; outline and features stay."""
+    """Return an identity file with grey photographs; outlines and features stay."""
     import torch
     from safetensors.torch import save
 
@@ -236,7 +234,7 @@ def without_pictures(path: Path) -> bytes:
 def _files_in(source: Path) -> list[Path]:
     if not source.is_dir():
         return [source]
-    found = sorted(one for one in source.iterdir() if one.suffix in KINDS and one.is_file())
+    found = sorted(path for path in source.iterdir() if path.suffix in KINDS and path.is_file())
     if not found:
         raise InputError(
             f"There are no adapters or identities in '{source}'. A folder with files that end in "
@@ -245,8 +243,8 @@ def _files_in(source: Path) -> list[Path]:
     return found
 
 
-def _inspect(path: Path, *, with_pictures: bool) -> Cargo:
-    """Return what a file is by its content.
+def _inspect(path: Path, *, with_pictures: bool) -> Upload:
+    """Return the kind and facts of a file, from its content.
 
     Raises:
         WeightsError: It is a pickle, or damaged.
@@ -266,7 +264,7 @@ def _inspect(path: Path, *, with_pictures: bool) -> Cargo:
     return _adapter(path, header)
 
 
-def _adapter(path: Path, header: dict[str, Any]) -> Cargo:
+def _adapter(path: Path, header: dict[str, Any]) -> Upload:
     from swiftpie.backbones.adapters import peek_adapter
 
     opened, projector = peek_adapter(path, header)
@@ -280,10 +278,10 @@ def _adapter(path: Path, header: dict[str, Any]) -> Cargo:
         bases = (BASES[settings.family],) if settings.family in BASES else ()
     facts["token width"] = str(opened.plan.token_width)
     facts["image features"] = f"{projector.feature}, {projector.feature_width} wide"
-    return Cargo(path.name, path, "adapter", facts, bases)
+    return Upload(path.name, path, "adapter", facts, bases)
 
 
-def _identity(path: Path, *, with_pictures: bool) -> Cargo:
+def _identity(path: Path, *, with_pictures: bool) -> Upload:
     from swiftpie.pipelines.identity import read_identity_header
 
     header = read_identity_header(path)
@@ -298,22 +296,22 @@ def _identity(path: Path, *, with_pictures: bool) -> Cargo:
         "tokens": str(header.num_tokens),
         "photographs": "in it" if with_pictures else "left out",
     }
-    told = (
+    note = (
         f"{path.name} holds {header.num_references} cut-out photographs of its subject."
         if with_pictures
         else f"{path.name} goes without its photographs; the outline of the subject and what the "
         "networks read of it stay, and draw it."
     )
     bases = () if preset is None or preset.repository is None else (preset.repository,)
-    return Cargo(path.name, stripped, "identity", facts, bases, (told,))
+    return Upload(path.name, stripped, "identity", facts, bases, (note,))
 
 
 def _check_does_without(path: Path, preset: Preset | None) -> None:
     if preset is None or Capability.LAYOUT in preset.capabilities:
         why = "is not known here" if preset is None else "draws from the photograph itself"
         raise InputError(
-            f"'{path}' is of a preset that {why}, so it may be of no use without its photographs. "
-            "Give --with-pictures to publish them too."
+            f"'{path}' is of a preset that {why}, so it may be useless without its photographs. "
+            "Add --with-pictures to publish them too."
         )
 
 
@@ -331,8 +329,8 @@ def _present(repository: str) -> "RepoListing | None":
     """Return what the repository holds; None if it is new.
 
     Raises:
-        ConfigError: Nobody has logged in.
-        WeightsError: The hub cannot be asked.
+        ConfigError: There is no token.
+        WeightsError: The hub does not answer.
     """
     from huggingface_hub import get_token
     from huggingface_hub.errors import RepositoryNotFoundError
@@ -341,7 +339,7 @@ def _present(repository: str) -> "RepoListing | None":
 
     if get_token() is None:
         raise ConfigError(
-            "Nobody has logged in here. A token that may write is needed. Run `hf auth login`."
+            "There is no token for the hub. One with write access is needed. Run `hf auth login`."
         )
     try:
         return list_files(RepoReference(repository))
@@ -354,17 +352,17 @@ def _present(repository: str) -> "RepoListing | None":
 def _tell_plan(facts: dict[str, Any]) -> None:
     from swiftpie.backbones.acquire.download import as_size
 
-    where = "a new repository" if facts["is_new"] else "there already; who sees it stays"
+    where = "a new repository" if facts["is_new"] else "existing; its visibility stays"
     say(f"to {facts['repository']} ({where}):")
-    for one in facts["files"]:
-        note = " (replaces the one there)" if one["replaces"] else ""
-        say(f"  {as_size(one['bytes']):>9}  {one['path']}{note}")
+    for file in facts["files"]:
+        note = " (replaces the one there)" if file["replaces"] else ""
+        say(f"  {as_size(file['bytes']):>9}  {file['path']}{note}")
     if facts["writes_card"]:
-        say(f"             {CARD}, a card of what the files say")
+        say(f"             {CARD}, a model card")
     if facts["is_new"]:
-        say(f"seen by: {WAY[facts['private']]}")
+        say(f"visible to: {VISIBLE_TO[facts['private']]}")
     if facts["licence"] == UNKNOWN and facts["writes_card"]:
-        say("licence: none stated, so that nobody may use it. Say which by --licence.")
+        say("licence: none stated, so nobody may use it. State one with --licence.")
     for text in facts["warnings"]:
         say(text)
 
@@ -374,8 +372,8 @@ def _agree(*, yes: bool) -> None:
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise ConfigError(
-            "Nobody can be asked whether to publish this, as this is no terminal. Add --yes to the "
-            "same command."
+            "Without a terminal nobody can confirm that this is published. Add --yes to the same "
+            "command."
         )
     typer.confirm("Publish it?", default=False, abort=True, err=True)
 
@@ -412,11 +410,11 @@ def _upload(repository: str, files: dict[str, Path | bytes], *, is_new: bool, pr
 
 
 def _wanted(text: str) -> "DownloadPlan":
-    """Return what `pull` is to fetch.
+    """Return what `pull` has to download.
 
     Raises:
         ConfigError: `text` names no repository.
-        WeightsError: It holds nothing of ours, or cannot be asked for.
+        WeightsError: It holds no adapter or identity, or the hub does not answer.
     """
     from swiftpie.backbones.acquire.download import DownloadPlan, ModelPart
     from swiftpie.backbones.acquire.licences import licence_of
@@ -442,7 +440,7 @@ def _wanted(text: str) -> "DownloadPlan":
     root = root_of(reference, listing)
     assert root is not None, "what is listed has a place"
     licence = licence_of(reference, listing.licence)
-    files = tuple(listing.files[one] for one in names)
+    files = tuple(listing.files[name] for name in names)
     part = ModelPart(
         "files",
         "reference",
@@ -461,14 +459,14 @@ def _names_in(listing: "RepoListing", reference: "RepoReference") -> tuple[str, 
     if reference.path is not None:
         if PurePosixPath(reference.path).suffix not in KINDS:
             raise WeightsError(
-                f"'{reference}' may run code when it is read, as pickles do, or is no weights at "
-                f"all. Files that end in {' or '.join(KINDS)} are pulled. Choose one of those."
+                f"'{reference}' may run code when it is read, as pickles do, or holds no "
+                f"weights. Files that end in {' or '.join(KINDS)} are pulled. Choose one of those."
             )
         return (listing.find(reference.path).path,)
     names = tuple(
-        one
-        for one in sorted(listing.files)
-        if PurePosixPath(one).suffix in KINDS and "/" not in one
+        file
+        for file in sorted(listing.files)
+        if PurePosixPath(file).suffix in KINDS and "/" not in file
     )
     if not names:
         raise WeightsError(

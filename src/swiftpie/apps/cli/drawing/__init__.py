@@ -1,0 +1,1 @@
+"""Commands that draw pictures, and those about their subjects."""

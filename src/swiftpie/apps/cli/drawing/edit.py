@@ -1,0 +1,281 @@
+"""`swiftpie edit`: change a picture so that it fits a sentence."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from swiftpie.apps.batch.lists import read_prompts
+from swiftpie.apps.cli import console, options
+from swiftpie.apps.cli.drawing.subjects import (
+    SubjectPictures,
+    cutout_facts,
+    encode_subjects,
+    named_facts,
+    read_picture,
+    read_subjects,
+    with_cutouts,
+)
+from swiftpie.apps.cli.loading import open_session, resolved
+from swiftpie.backbones.choices import LoadOptions
+from swiftpie.backbones.preset import Preset
+from swiftpie.backbones.recipe import Use
+from swiftpie.config import MaskRule
+from swiftpie.engine.origin import check_texts, origin_of_edit
+from swiftpie.errors import ConfigError
+from swiftpie.pipelines.drawing.request import EditRequest
+from swiftpie.pipelines.drawing.settings import EditMode, EditSettings, Scales
+
+if TYPE_CHECKING:
+    from swiftpie.engine.session import Session
+    from swiftpie.masks import Box
+    from swiftpie.pipelines.drawing.edit import EditResult
+
+STRIP_CELL_PX = 384
+STRIP_CAPTIONS = ("before", "region", "after")
+LOADED = (*(name for name in options.DRAWING if name != "steps"), "inversion")
+SCALES = ("identity_scale", "background_scale", "text_scale")
+
+EditScales = Annotated[dict[str, float], options.Fields(Scales, SCALES)]
+Mode = Annotated[EditMode, options.option_of(EditSettings, "mode")]
+Rule = Annotated[MaskRule | None, options.option_of(EditSettings, "rule")]
+Picture = Annotated[
+    str,
+    typer.Argument(
+        metavar="IMAGE", help="The picture to edit; - reads standard input.", show_default=False
+    ),
+]
+Request = Annotated[dict[str, Any], options.Fields(EditRequest, without=("prompt", "seed"))]
+NewSubject = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--subject",
+        metavar="PICTURE[:MASK]",
+        help="Subject to draw where the picture changes; repeat for more views of it. By default "
+        "the subject of `swiftpie library` that PROMPT names.",
+    ),
+]
+
+app = typer.Typer()
+
+
+class EditJob(NamedTuple):
+    """One edit, checked, before anything is loaded."""
+
+    picture: str | bytes  # a path, or what standard input held
+    prompt: str
+    words: Mapping[str, Any]  # of the request: `source_prompt`, `keyword` and others
+    subject: list[SubjectPictures]  # pictures of the new subject; may be empty
+    mask: "str | Box | None"  # a file or a box
+    seed: int
+    settings: EditSettings
+    target: console.Target
+    strip: Path | None
+    force: bool
+
+
+@app.command(
+    epilog=console.examples(
+        'swiftpie edit cat.jpg "a dog on a sofa" -o dog.png --source-prompt "a cat on a sofa" '
+        "--recipe swiftedit",
+        'swiftpie edit cat.jpg "a dog" -o dog.png --keyword cat --strip strip.png',
+        'swiftpie edit cat.jpg "a dog" -o dog.png --keyword cat -n 4 --variation 0.8',
+        'swiftpie edit cat.jpg "a red hat" -o hat.png --box 0.3,0.05,0.7,0.3',
+        'swiftpie edit room.jpg "a mug on a table" -o mug.png --box 0.4,0.5,0.7,0.9 '
+        "--subject mug.png",
+    )
+)
+@options.with_fields
+def edit(
+    *,
+    image: Picture,
+    prompt: options.Prompt,
+    output: options.Edited,
+    sampling: options.Seeds,
+    request: Request,
+    subject: NewSubject = None,
+    cutouts: options.Cutouts = None,
+    box: options.BoxText = None,
+    scales: EditScales,
+    settings: Annotated[EditSettings, options.Fields(EditSettings)],
+    loading: Annotated[LoadOptions, options.Fields(LoadOptions, LOADED)],
+) -> None:
+    """Change a picture so that it fits PROMPT; a mask, a box or a keyword limits the change."""
+    loading, preset = resolved(loading, use=Use.EDIT)
+    chosen = edit_settings(preset, settings.mode, settings.rule, scales=scales, subjects=subject)
+    settings = replace(settings, scales=chosen.scales)
+    place = read_place(request.pop("mask", None), box)
+    words = {"source_prompt": "", "keyword": "", **request}
+    picture, seeds = read_picture(image), sampling.seeds
+    options.check_prompt(words["source_prompt"])
+    prompts = read_prompts(prompt)
+    for text in prompts:
+        check_texts(prompt=text, source_prompt=words["source_prompt"], keyword=words["keyword"])
+    targets = plan_targets(output, count=len(seeds) * len(prompts))
+    shown = read_subjects(subject or [])
+    (shown,) = with_cutouts([shown], cutouts)
+    jobs = [
+        EditJob(
+            *(picture, text, words, shown, place, seed, settings), *(target, strip, output.force)
+        )
+        for text, own in console.shared_out(prompts, targets)
+        for seed, (target, strip) in zip(seeds, own, strict=True)
+    ]
+    session, load_ms = open_session(**loading)
+    _check_seeds(session, settings, sampling)
+    rows, timings = [], Counter[str]()
+    for job in jobs:
+        result = carry_out(session, job)
+        console.report_written(job.target, result.seed)
+        files = {"path": job.target.picture, "region": job.target.mask, "strip": job.strip}
+        texts = {"prompt": job.prompt, **named_facts(result.named)}
+        rows.append({**files, "seed": result.seed, **texts})
+        timings.update(result.timings_ms)
+    tell_losses(picture, jobs[0].target)
+    if output.as_json:
+        said = {"prompt": prompt, **words}
+        assert settings.scales is not None, "`edit_settings` chose some"
+        facts = console.request_facts(preset.name, settings.scales, result.image, **said)
+        facts["branches"] = list(result.branches)
+        facts["cutouts"] = cutout_facts(result.cutouts)
+        console.print_pictures(rows, timings, load_ms=round(load_ms, 1), **facts)
+
+
+def edit_settings(
+    preset: Preset,
+    mode: EditMode,
+    rule: MaskRule | None,
+    *,
+    scales: Mapping[str, float],
+    subjects: list[str] | None = None,
+) -> EditSettings:
+    """Return the settings of an edit.
+
+    Strengths that are not given follow from mode, preset and whether there are new `subjects`.
+    """
+    own = Scales.for_edit(preset, mode=mode, has_reference=bool(subjects))
+    return EditSettings(mode=mode, rule=rule, scales=replace(own, **scales))
+
+
+def carry_out(session: "Session", job: EditJob) -> "EditResult":
+    """Edit the picture and write the files of `job`."""
+    settings = job.settings
+    result = session.edit(
+        job.picture,
+        job.prompt,
+        **job.words,
+        mask=job.mask,
+        identity=encode_subjects(session, job.subject) if job.subject else None,
+        seed=job.seed,
+        settings=settings,
+    )
+    origin = origin_of_edit(
+        session.components.preset.name,
+        settings,
+        result,
+        prompt=job.prompt,
+        source_prompt=job.words["source_prompt"],
+        keyword=job.words["keyword"],
+    )
+    write_result(*(result, job.picture, job.target, job.strip), metadata=origin, force=job.force)
+    return result
+
+
+def write_result(
+    result: "EditResult",
+    picture: str | bytes,
+    target: console.Target,
+    strip: Path | None,
+    *,
+    metadata: Mapping[str, str],
+    force: bool,
+) -> None:
+    """Write an edited picture; pixels outside the change keep the bits of the original file."""
+    from swiftpie.imageio.decoding import load_image
+    from swiftpie.imageio.images import contact_sheet
+    from swiftpie.imageio.originals import composite, read_original
+    from swiftpie.imageio.writing import save_image
+
+    finished = composite(read_original(picture), result.edited, result.blend)
+    drawn = [(finished, result.region, result.seed, target)]
+    console.write_outputs(drawn, metadata=metadata, force=force)
+    if strip is not None:
+        row = [load_image(picture), result.region, result.image]
+        sheet = contact_sheet([row], cell_px=STRIP_CELL_PX, captions=STRIP_CAPTIONS)
+        save_image(sheet, strip, metadata=metadata, force=force)
+
+
+def tell_losses(picture: str | bytes, target: console.Target) -> None:
+    """Report what the edited file does not keep of the original."""
+    from swiftpie.imageio.originals import losses_in, read_original
+    from swiftpie.imageio.writing import DEEP, format_of
+
+    suffix = ".png" if target.picture is None else target.picture.suffix
+    if losses := losses_in(read_original(picture), suffix):
+        console.say(f"The edited picture does not keep {', '.join(losses)}.")
+    if format_of(suffix) not in DEEP:
+        console.say(
+            f"{format_of(suffix)} compresses all pixels again, so those outside the region "
+            "change a little. Give a name in .png or .tif to keep them bit for bit."
+        )
+
+
+def read_place(mask: str | None, box: str | None) -> "str | Box | None":
+    """Return the file or the box of the change; None without one.
+
+    Raises:
+        ConfigError: Both are given.
+        ImageError: The file cannot be read.
+        InputError: The box cannot be read.
+    """
+    from swiftpie.imageio.decoding import open_image
+    from swiftpie.masks import parse_box
+
+    if mask is not None and box is not None:
+        raise ConfigError(
+            "--mask and --box came together. One place is needed. Draw the box into the mask, or "
+            "leave one out."
+        )
+    if mask is not None:
+        open_image(mask)  # reports a mistake before a model is loaded
+    return mask if box is None else parse_box(box)
+
+
+def _check_seeds(session: "Session", settings: EditSettings, sampling: options.SeedOptions) -> None:
+    from swiftpie.pipelines.drawing.edit import follows_seed
+
+    if follows_seed(session.components, settings):
+        return
+    if sampling.num_images > 1:
+        raise ConfigError(
+            f"{sampling.num_images} pictures were requested, and nothing of this edit is random: "
+            "all would be the same. Let them differ with --variation 0.8."
+        )
+    if sampling.seed is not None:
+        console.warn("--seed has no effect: nothing of this edit is random without --variation.")
+
+
+def plan_targets(
+    output: options.EditOutput, *, count: int
+) -> "list[tuple[console.Target, Path | None]]":
+    """Name the files of `count` pictures, each with its strip; see `console.plan_outputs`.
+
+    Raises:
+        ConfigError: One file would hold two things.
+        InputError: A file exists or cannot be written.
+    """
+    from swiftpie.imageio.writing import check_image_target
+
+    region, strip = output.save_region, output.strip
+    targets = console.plan_outputs(output, count=count, masks=region, flag="--save-region")
+    strips = [None] * count if strip is None else console.numbered(strip, count)
+    if strip is not None:
+        out = None if output.out == options.STREAM else Path(output.out)
+        console.check_apart("--strip", strip, {"--out": out, "--save-region": region})
+    for path in strips:
+        if path is not None:
+            check_image_target(path, force=output.force)
+    return list(zip(targets, strips, strict=True))

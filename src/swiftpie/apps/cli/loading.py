@@ -1,0 +1,159 @@
+"""Loading for commands: what has to be downloaded, the user's consent, and the session."""
+
+import sys
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from swiftpie.backbones.choices import Choices, LoadOptions
+from swiftpie.backbones.machine import AUTO
+from swiftpie.backbones.preset import Preset
+from swiftpie.backbones.recipe import Use
+from swiftpie.backbones.resolve import best_recipe, resolve
+from swiftpie.errors import ConfigError, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from swiftpie.backbones.acquire.download import DownloadPlan, ModelPart
+    from swiftpie.backbones.hub import RemoteFile
+    from swiftpie.backbones.recipe import Recipe
+    from swiftpie.engine.session import Session
+
+NO_LICENCE = "not stated, ask its publisher"
+SMALL_BYTES = 1 << 20
+SHOWN = 12  # letters of a commit
+
+
+def ask(needs: "DownloadPlan", *, yes: bool) -> None:
+    """Report what has to be downloaded and return if the user agrees, or if `yes` is set.
+
+    Raises:
+        ConfigError: Files are missing and there is no terminal to ask on.
+        Abort: The user declined.
+    """
+    if not needs.bytes_left:
+        return  # at most links have to be made
+    tell(needs)
+    if yes:
+        return
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise ConfigError(
+            f"{len(needs.missing)} files are missing here, and without a terminal nobody can "
+            "confirm their download. Add --yes to the same command, or run `swiftpie fetch` with "
+            "the same options before."
+        )
+    typer.confirm("Fetch them?", default=True, abort=True, err=True)
+
+
+def tell(needs: "DownloadPlan") -> None:
+    """Report on standard error what is missing: parts, files, sizes, licences, folders, time.
+
+    Small files are counted, not named.
+    """
+    from swiftpie.backbones.acquire.download import as_size, as_time
+
+    lines = []
+    for part, files in _by_part(needs):
+        listing = part.listing
+        whence = "" if listing is None else f"{listing.repository}@{listing.revision[:SHOWN]}"
+        licence = part.licence or NO_LICENCE
+        lines.append(f"{part.name.replace('_', ' ')}: {whence} (licence: {licence})")
+        large = [file for file in files if file.size >= SMALL_BYTES]
+        lines += [f"  {as_size(part.left(one)):>9}  {one.path}" for one in large]
+        if small := [one for one in files if one.size < SMALL_BYTES]:
+            size = as_size(sum(map(part.left, small)))
+            lines.append(f"  {size:>9}  {len(small)} small file{'s' * (len(small) > 1)}")
+    seconds, memory = needs.seconds, needs.memory_bytes
+    weights = "unknown" if memory is None else as_size(memory)
+    time = "unknown" if seconds is None else as_time(seconds)
+    lines.append(f"  {as_size(needs.bytes_left):>9}  to fetch")
+    if needs.folders:
+        folders = ", ".join(map(str, needs.folders))
+        lines.append(f"  {as_size(needs.free_bytes):>9}  free in {folders}")
+    lines.append(f"  {weights:>9}  of memory for all weights")
+    if needs.bytes_left:
+        lines.append(f"  {time:>9}  at the rate of the last download")
+    with suppress(OSError):  # standard error is closed
+        for line in lines:
+            text = Text(printable(line))
+            Console(stderr=True).print(text, soft_wrap=True, highlight=False)
+
+
+def _by_part(needs: "DownloadPlan") -> "list[tuple[ModelPart, list[RemoteFile]]]":
+    found: dict[ModelPart, list[RemoteFile]] = {}
+    for part, file in needs.missing:
+        if part.left(file):
+            found.setdefault(part, []).append(file)
+    return list(found.items())
+
+
+class Opened(NamedTuple):
+    """A loaded preset and how long loading took."""
+
+    session: "Session"
+    load_ms: float
+
+
+def open_session(
+    preset: str | None = None,
+    *,
+    recipe: "str | Recipe | None" = None,
+    device: str = AUTO,
+    engine: "str | Sequence[str]" = "",
+    yes: bool = False,
+    **choices: Unpack[Choices],
+) -> Opened:
+    """Load a preset or recipe as `swiftpie.load` does; `engine` may name several, by commas.
+
+    Missing files are reported, and downloaded if the user agrees or `yes` is set.
+
+    Raises:
+        ConfigError: Files are missing and there is no terminal to ask on.
+    """
+    from swiftpie.engine.plan import load_session
+
+    started = time.perf_counter()
+    given: LoadOptions = {"preset": preset, "recipe": recipe, "device": device, "engine": engine}
+    needs = needs_of({**given, **choices})
+    ask(needs, yes=yes)
+    needs.fetch()
+    session = load_session(**load_keywords({**given, **choices}))
+    return Opened(session, (time.perf_counter() - started) * 1000)
+
+
+def needs_of(loading: LoadOptions) -> "DownloadPlan":
+    """Return what has to be downloaded for these choices."""
+    from swiftpie.engine.plan import needs_of as session_needs
+
+    return session_needs(**load_keywords(loading))
+
+
+def load_keywords(loading: LoadOptions) -> Any:  # noqa: ANN401 - keywords of `swiftpie.load`
+    """Return the keywords of `swiftpie.load` for these choices."""
+    given = {name: one for name, one in loading.items() if name != "yes"}
+    engine = given.get("engine")
+    if isinstance(engine, str):
+        given["engine"] = [name.strip() for name in engine.split(",") if name.strip()]
+    return given
+
+
+def resolved(loading: LoadOptions, *, use: Use = Use.PERSONALIZE) -> tuple[LoadOptions, Preset]:
+    """Return `loading` with `--recipe auto` resolved for this use, and its preset.
+
+    Raises:
+        ConfigError: There is no such preset or recipe, both are given, or neither for a face.
+        WeightsError: No recipe is complete on this machine.
+    """
+    if use is Use.FACE and loading.get("recipe") is None and loading.get("preset") is None:
+        raise ConfigError(
+            "Neither --recipe nor --preset was given, and the packaged model draws no faces. A "
+            "full-size model is needed. Write --recipe face-plus, or see `swiftpie recipes`."
+        )
+    if loading.get("recipe") == AUTO:
+        loading = {**loading, "recipe": best_recipe(use)}
+    return loading, resolve(loading.get("preset"), loading.get("recipe"), {})[0]

@@ -1,0 +1,1 @@
+"""Commands that fetch, publish and convert weights."""

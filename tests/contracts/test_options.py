@@ -1,0 +1,118 @@
+"""An option that a request declares is on every surface, with its help, type, range and default."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import pytest
+import typer
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from swiftpie import EditRequest, EditSettings, PersonalizeRequest, Scales, Subject, options_of
+from swiftpie.apps.batch.rows import row_fields
+from swiftpie.apps.cli.options import Fields, with_fields
+from swiftpie.apps.serve.schemas import WithOptions, controls, with_options
+from swiftpie.config import Option, Surface, read_options
+from swiftpie.errors import ConfigError
+from tests.comfyui.interface import load_nodes
+
+HELP = "How dense the fog is."
+Fog = Annotated[float, Option(HELP, "SHARE", least=0, most=1)]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FoggyDrawing(PersonalizeRequest):
+    fog: Fog = 0.25
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FoggyEdit(EditRequest):
+    fog: Fog = 0.25
+
+
+@dataclass(frozen=True)
+class FoggySubject(Subject):
+    fog: Fog = 0.25
+
+
+@dataclass(frozen=True)
+class FoggyScales(Scales):
+    fog: Fog = 0.25
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoggySettings(EditSettings):
+    fog: Fog = 0.25
+
+
+CLASSES = [FoggyDrawing, FoggyEdit, FoggySubject, FoggyScales, FoggySettings]
+
+
+@pytest.fixture(scope="module")
+def inputs_of(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("comfyui")
+    (folder / "input").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        package, _ = load_nodes(folder, patch)
+        yield package.comfy_entrypoint.__globals__["inputs_of"]
+
+
+@pytest.mark.parametrize("source", CLASSES)
+def test_the_command_line_has_it(source):
+    received, app = {}, typer.Typer()
+
+    @app.command()
+    @with_fields
+    def draw(*, request: Annotated[dict[str, Any], Fields(source)]) -> None:
+        received.update(request)
+
+    (option,) = [one for one in get_command(app).params if one.name == "fog"]
+    assert (option.opts, option.help, option.metavar) == (["--fog"], HELP, "SHARE")
+    assert CliRunner().invoke(app, ["--fog", "0.5"]).exit_code == 0
+    assert received == {"fog": 0.5}
+    assert CliRunner().invoke(app, ["--fog", "2"]).exit_code == 2
+
+
+@pytest.mark.parametrize("source", CLASSES)
+def test_a_line_of_a_job_file_has_it(source):
+    assert "fog" in row_fields(source)
+    assert read_options(source, {"fog": 0.5}, surface=Surface.BATCH) == {"fog": 0.5}
+    assert read_options(source, {"fog": "0.5"}, is_text=True) == {"fog": 0.5}
+    with pytest.raises(ConfigError, match="fog"):
+        read_options(source, {"fog": "thick"}, surface=Surface.BATCH)
+
+
+@pytest.mark.parametrize("source", CLASSES)
+def test_the_http_schema_has_it(source):
+    @with_options(source, without=("prompt", "seed", "seeds", "size_px", "negative_prompt"))
+    class Body(WithOptions):
+        """A body."""
+
+    schema = Body.model_json_schema()["properties"]["fog"]
+    known = {"type": "number", "minimum": 0, "maximum": 1, "default": 0.25, "description": HELP}
+    assert schema == {"title": "Fog", **known}
+    assert Body(fog=0.5).fog == 0.5
+
+
+@pytest.mark.parametrize("source", CLASSES)
+def test_the_settings_of_the_page_have_it(source):
+    assert controls(source)["fog"] == {"least": 0, "most": 1, "default": 0.25, "help": HELP}
+
+
+@pytest.mark.parametrize("source", CLASSES)
+def test_a_node_of_comfyui_has_it(source, inputs_of):
+    hints = {name: {"default": 0} for name in ("seed", "seeds") if name in options_of(source)}
+    (found,) = [one for one in inputs_of(source, **hints) if one.id == "fog"]
+    assert (found.io_type, found.tooltip) == ("FLOAT", HELP)
+    assert (found.min, found.max, found.default) == (0, 1, 0.25)
+
+
+def test_an_option_may_be_left_out_of_a_surface():
+    surfaces = {one: set(options_of(EditRequest, one)) for one in Surface}
+    assert all({"source_prompt", "keyword"} <= names for names in surfaces.values())
+    assert "negative_prompt" in surfaces[Surface.HTTP] - surfaces[Surface.COMFYUI]
+
+
+@pytest.mark.parametrize("source", [PersonalizeRequest, EditRequest, Subject, Scales, EditSettings])
+def test_every_option_says_what_it_is(source):
+    assert all(len(one.option.help) > 10 for one in options_of(source).values())
