@@ -9,7 +9,7 @@ import math
 import numpy as np
 import torch
 
-from swiftpie.attention.detail import Merge
+from swiftpie.attention.processors import Merge
 from swiftpie.models.unet import UNetDenoiser
 
 

@@ -27,7 +27,7 @@ from swiftpie.attention.manipulate import (
     scale,
     soft_mask,
 )
-from swiftpie.attention.semantic import SemanticAttention
+from swiftpie.attention.processors import SemanticAttention
 from swiftpie.guidance.methods.dcg import Decoupled, GuidancePath, Renorm
 from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.drawing.denoise import Clock, denoise

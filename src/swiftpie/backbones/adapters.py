@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from swiftpie.attention.condition import Block
-from swiftpie.attention.detail import Merge
 from swiftpie.attention.install import Plan, install
+from swiftpie.attention.processors import Merge
 from swiftpie.backbones.choices import DetailForm
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.load.adapter_file import (

@@ -11,7 +11,7 @@ from typing import Any, Unpack
 import torch
 from torch import nn
 
-from swiftpie.attention.released import install_released
+from swiftpie.attention.install import install_released
 from swiftpie.backbones.acquire.download import Needs
 from swiftpie.backbones.choices import Choices, device_of
 from swiftpie.backbones.preset import Capability, Preset

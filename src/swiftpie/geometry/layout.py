@@ -120,6 +120,11 @@ def pixel_grid(height: int, width: int, *, like: Tensor) -> Tensor:
     return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
 
 
+def cell_positions(rows: int, columns: int, *, like: Tensor) -> Tensor:
+    """Return cell centres (rows * columns, 2) in [-1, 1], x first."""
+    return pixel_grid(rows, columns, like=like).flatten(0, 1)
+
+
 def to_reference(affine: Tensor, points: Tensor) -> Tensor:
     """Map picture points (..., 2) by `affine` (B, 2, 3) to reference-frame points (B, ..., 2)."""
     flat = points.reshape(-1, 2)

@@ -9,7 +9,8 @@ from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from swiftpie.attention.kernels import attend, cell_positions, merge_heads, split_heads, thin
+from swiftpie.attention.kernels import attend, merge_heads, split_heads, thin
+from swiftpie.geometry.layout import cell_positions
 from swiftpie.models.tiny import MASK_CELLS, WAVES, tiny_unet, waves
 from swiftpie.models.unet import added_conditions
 from swiftpie.noise import COUPLED_CHANNELS

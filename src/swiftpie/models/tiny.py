@@ -11,8 +11,15 @@ from torch.nn import functional as F
 
 from swiftpie.attention.condition import Notes, silent_condition
 from swiftpie.attention.install import Plan, install
-from swiftpie.attention.kernels import cell_positions, sum_of_subjects
-from swiftpie.geometry.layout import Layout, to_affine, to_reference, warp, whole_frame
+from swiftpie.attention.kernels import sum_of_subjects
+from swiftpie.geometry.layout import (
+    Layout,
+    cell_positions,
+    to_affine,
+    to_reference,
+    warp,
+    whole_frame,
+)
 from swiftpie.geometry.relief import height, turn
 from swiftpie.geometry.shading import Lighting
 from swiftpie.models.denoiser import Prediction, SubjectCondition

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from swiftpie.attention.condition import AttentionCondition
-from swiftpie.attention.detail import Merge
+from swiftpie.attention.processors import Merge
 from swiftpie.backbones.components import Components
 from swiftpie.errors import WeightsError
 from swiftpie.imageio.images import mask_to_pil, to_pil

@@ -9,9 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from swiftpie.attention.install import Plan
-from swiftpie.attention.released import install_released
-from swiftpie.attention.rescale import INLINE_MASK
+from swiftpie.attention.condition import INLINE_MASK
+from swiftpie.attention.install import Plan, install_released
 from swiftpie.engine.openvino.export import digest_of
 from swiftpie.engine.openvino.graphs import MOST_BYTES, GraphCache, GraphStore
 from swiftpie.engine.openvino.networks import OpenvinoDenoiser, openvino_inversion, to_openvino

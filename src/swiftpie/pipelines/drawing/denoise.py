@@ -11,9 +11,8 @@ from typing import Any, NamedTuple, Self, TypeVar
 import torch
 from torch import Tensor
 
-from swiftpie.attention.condition import AttentionCondition, Notes
+from swiftpie.attention.condition import INLINE_MASK, AttentionCondition, Notes
 from swiftpie.attention.manipulate import Shaping
-from swiftpie.attention.rescale import INLINE_MASK
 from swiftpie.backbones.components import Components
 from swiftpie.errors import OutOfMemory, short_reason
 from swiftpie.geometry.layout import Layout

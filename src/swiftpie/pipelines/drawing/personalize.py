@@ -7,9 +7,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from swiftpie.attention.condition import AttentionCondition, silent_condition
-from swiftpie.attention.detail import Merge
-from swiftpie.attention.rescale import INLINE_MASK
+from swiftpie.attention.condition import INLINE_MASK, AttentionCondition, silent_condition
+from swiftpie.attention.processors import Merge
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.preset import Preset
 from swiftpie.errors import CapabilityError, InputError

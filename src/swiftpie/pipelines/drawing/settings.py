@@ -29,7 +29,7 @@ class EditMode(StrEnum):
     """Which account of SwiftEdit's attention rescaling is followed."""
 
     PAPER = "paper"  # Eq. 9, one row
-    RELEASED = "released"  # the published code, two rows; see swiftpie.attention.released
+    RELEASED = "released"  # the published code, two rows; see swiftpie.attention.processors
 
 
 class Style(StrEnum):

@@ -15,9 +15,8 @@ from torch.utils.checkpoint import checkpoint
 from transformers import CLIPVisionModelWithProjection
 
 from swiftpie.attention.condition import AttentionCondition, Block, silent_condition
-from swiftpie.attention.detail import DetailAttention
 from swiftpie.attention.install import Plan
-from swiftpie.attention.semantic import SemanticAttention
+from swiftpie.attention.processors import DetailAttention, SemanticAttention
 from swiftpie.backbones.acquire.download import Needs
 from swiftpie.backbones.acquire.sources import Formats, plan_image_encoder
 from swiftpie.backbones.adapters import install_adapter, open_adapter, wrap_image_encoder
