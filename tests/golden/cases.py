@@ -19,8 +19,8 @@ from swiftpie import (
     SwiftEditPipeline,
     SwiftPiePipeline,
 )
-from swiftpie.guidance.base import METHODS
-from swiftpie.guidance.methods.dcg import Decoupled, GuidancePath, Renorm
+from swiftpie.guidance import METHODS
+from swiftpie.guidance.dcg import Decoupled, GuidancePath, Renorm
 from swiftpie.imageio.images import load_image, mask_to_pil
 from swiftpie.masks import load_mask
 from swiftpie.pipelines.drawing.face import face_identity

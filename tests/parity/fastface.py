@@ -28,7 +28,7 @@ from swiftpie.attention.manipulate import (
     soft_mask,
 )
 from swiftpie.attention.processors import SemanticAttention
-from swiftpie.guidance.methods.dcg import Decoupled, GuidancePath, Renorm
+from swiftpie.guidance.dcg import Decoupled, GuidancePath, Renorm
 from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.drawing.denoise import Clock, denoise
 from swiftpie.pipelines.drawing.personalize import prepare, read_null_text

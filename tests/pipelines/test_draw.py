@@ -9,7 +9,7 @@ from torch import nn
 
 from swiftpie import InputError, MaskSource, OutOfMemory, PersonalizeRequest, Subject, WeightsError
 from swiftpie.engine.wrappers import WrappedDenoiser
-from swiftpie.guidance.methods.cfg import ClassifierFree
+from swiftpie.guidance.cfg import ClassifierFree
 from swiftpie.imageio.images import to_pil
 from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.draw import draw

@@ -36,7 +36,7 @@ from swiftpie.engine.transforms.offload import can_offload, offloaded
 from swiftpie.errors import InputError, OutOfMemory, SwiftPieError, WeightsError
 from swiftpie.faces.choose import ChosenFace, choose_face, find_faces
 from swiftpie.faces.face import FaceEncoder
-from swiftpie.guidance.base import Steering
+from swiftpie.guidance import Steering
 from swiftpie.imageio.files import BAND_PIXELS
 from swiftpie.imageio.images import load_image
 from swiftpie.library import Library, packaged

@@ -5,8 +5,7 @@ import math
 from collections.abc import Iterator
 
 from swiftpie.backbones.components import Components
-from swiftpie.guidance.base import Branch, branches_of
-from swiftpie.guidance.methods.plain import Plain
+from swiftpie.guidance import Branch, Plain, branches_of
 from swiftpie.models.vocabulary import Vocabulary, words_in
 from swiftpie.pipelines.drawing.request import (
     EditRequest,

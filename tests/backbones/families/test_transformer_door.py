@@ -27,8 +27,8 @@ from swiftpie.backbones.components import FAMILIES, Components, Family
 from swiftpie.backbones.preset import Capability, Preset, describe, read_preset
 from swiftpie.backbones.scheduling import schedule_of, with_steps
 from swiftpie.engine.session import Session
-from swiftpie.guidance.base import METHODS
-from swiftpie.guidance.methods.cfg import ClassifierFree
+from swiftpie.guidance import METHODS
+from swiftpie.guidance.cfg import ClassifierFree
 from swiftpie.imageio.images import to_pil
 from swiftpie.models.autoencoder import LatentAutoencoder
 from swiftpie.models.denoiser import Prediction

@@ -10,10 +10,9 @@ from transformers import CLIPVisionModelWithProjection
 from swiftpie import ConfigError, MaskSource, Scales, Session, Subject
 from swiftpie.attention.manipulate import AM1, AM2, STABLE_AM2, Shaping
 from swiftpie.backbones.preset import trailing
-from swiftpie.guidance.base import METHODS
-from swiftpie.guidance.methods.cfg import ClassifierFree
-from swiftpie.guidance.methods.dcg import Decoupled
-from swiftpie.guidance.methods.plain import Plain
+from swiftpie.guidance import METHODS, Plain
+from swiftpie.guidance.cfg import ClassifierFree
+from swiftpie.guidance.dcg import Decoupled
 from swiftpie.models.projection import Feature, projector_for
 from swiftpie.models.vision import ClipIdentityEncoder, ConvImageEncoder, FaceIdentityEncoder
 from swiftpie.pipelines.drawing.denoise import Clock, without_identity

@@ -24,9 +24,9 @@ from swiftpie.backbones.preset import PRESETS
 from swiftpie.backbones.recipe import RECIPES, Recipe
 from swiftpie.backbones.resolve import settle
 from swiftpie.errors import CapabilityError, InputError
-from swiftpie.guidance.base import Guidance, Steering
-from swiftpie.guidance.methods.cfg import ClassifierFree
-from swiftpie.guidance.methods.dcg import Decoupled
+from swiftpie.guidance import Guidance, Steering
+from swiftpie.guidance.cfg import ClassifierFree
+from swiftpie.guidance.dcg import Decoupled
 from swiftpie.imageio.images import load_image
 from swiftpie.noise import MAX_SEED
 from swiftpie.pipelines.diffusers.habits import LOADING, METHODS, refuse

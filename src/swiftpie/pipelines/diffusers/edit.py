@@ -9,7 +9,7 @@ import torch
 
 from swiftpie.backbones.components import Components
 from swiftpie.errors import InputError
-from swiftpie.guidance.base import Guidance
+from swiftpie.guidance import Guidance
 from swiftpie.imageio.images import to_tensor
 from swiftpie.masks import Box, load_mask
 from swiftpie.noise import MAX_IMAGES, check_count

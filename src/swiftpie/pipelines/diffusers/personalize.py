@@ -10,7 +10,7 @@ from torch import Tensor
 
 from swiftpie.backbones.components import Components
 from swiftpie.errors import InputError
-from swiftpie.guidance.base import Guidance
+from swiftpie.guidance import Guidance
 from swiftpie.masks import Box
 from swiftpie.models.cutout import Search, search_of
 from swiftpie.noise import check_count

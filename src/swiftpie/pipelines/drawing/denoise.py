@@ -16,8 +16,7 @@ from swiftpie.attention.manipulate import Shaping
 from swiftpie.backbones.components import Components
 from swiftpie.errors import OutOfMemory, short_reason
 from swiftpie.geometry.layout import Layout
-from swiftpie.guidance.base import Branch, Guidance, branches_of
-from swiftpie.guidance.methods.plain import Plain
+from swiftpie.guidance import Branch, Guidance, Plain, branches_of
 from swiftpie.masks import resize_mask
 from swiftpie.models.denoiser import Denoiser, Prediction, SubjectCondition
 from swiftpie.types import Denoised, TextCondition

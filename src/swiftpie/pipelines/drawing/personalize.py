@@ -14,8 +14,7 @@ from swiftpie.backbones.preset import Preset
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.layout import Layout, fitted, from_box, to_affine, whole_frame
 from swiftpie.geometry.shading import Lighting, relit
-from swiftpie.guidance.base import Guidance, branches_of
-from swiftpie.guidance.methods.plain import Plain
+from swiftpie.guidance import Guidance, Plain, branches_of
 from swiftpie.masks import Box, box_mask, resize_mask, subject_extent
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.noise import draw_step_noise

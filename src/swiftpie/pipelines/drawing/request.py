@@ -9,7 +9,7 @@ from torch import Tensor
 
 from swiftpie.attention.manipulate import Shaping
 from swiftpie.errors import InputError
-from swiftpie.guidance.base import Guidance
+from swiftpie.guidance import Guidance
 from swiftpie.masks import Box, check_box, check_mask
 from swiftpie.models.cutout import Search
 from swiftpie.noise import check_count, check_seeds

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from swiftpie.errors import ConfigError
-from swiftpie.guidance.base import Branch, check_length, check_scales, needed, weighted_sum
+from swiftpie.guidance import Branch, check_length, check_scales, needed, weighted_sum
 
 RESCALE = 0.75  # share of the corrected deviation
 EDGE, IDENTITY, TEXT = 1.0, 1.5, 3.0  # scales of the first and last step, and of those between

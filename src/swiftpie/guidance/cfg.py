@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from swiftpie.guidance.base import Branch, check_length, check_scales, needed, weighted_sum
+from swiftpie.guidance import Branch, check_length, check_scales, needed, weighted_sum
 
 SCALE = 1.5  # distilled models burn out above; 1 is no guidance
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from swiftpie import ConfigError
-from swiftpie.guidance.base import Branch
-from swiftpie.guidance.methods.cfg import ClassifierFree
+from swiftpie.guidance import Branch
+from swiftpie.guidance.cfg import ClassifierFree
 
 
 def test_it_moves_from_nothing_past_text_and_identity():

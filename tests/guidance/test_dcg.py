@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from swiftpie import ConfigError
-from swiftpie.guidance.base import Branch
-from swiftpie.guidance.methods.dcg import Decoupled, GuidancePath, Renorm, for_steps
+from swiftpie.guidance import Branch
+from swiftpie.guidance.dcg import Decoupled, GuidancePath, Renorm, for_steps
 
 UNCONDITIONAL, TEXT, IDENTITY, BOTH = Branch
 
