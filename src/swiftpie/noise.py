@@ -19,6 +19,7 @@ from swiftpie.validation import seeds_from as seeds_from
 
 COUPLED_CHANNELS = 16  # latent channels that are unfolded into four fields of twice the side
 LAYOUT_FIELD = 3  # the fields before it are texture; this one only places things
+NUM_STATISTICS = 48  # 16 block means of the noise, each through erf, and sine and cosine of that
 _BLOCKS_A_SIDE = 4
 _ANCHOR_NUMBERS = [5, 7, 8]  # which layout numbers place the horizon, the sun and a planet
 _ANCHORS = [(0.42, 0.16), (0.15, 0.70), (0.10, 0.25)]  # smallest value, and what the number adds
@@ -47,6 +48,12 @@ def layout_uniforms(noise: Tensor) -> Tensor:
     """Return (B, 16) numbers in (0, 1), uniform and independent when `noise` is normal."""
     uniforms: Tensor = torch.special.ndtr(block_normals(noise))
     return uniforms
+
+
+def noise_statistics(noise: Tensor) -> Tensor:
+    """Return what the layout depends on in `noise` (B, C, h, w), as (B, 48) in [-1, 1]."""
+    uniform = torch.erf(block_normals(noise) / math.sqrt(2))
+    return torch.cat([uniform, torch.sin(math.pi * uniform), torch.cos(math.pi * uniform)], dim=1)
 
 
 def anchors(uniforms: Tensor) -> Tensor:

@@ -13,8 +13,7 @@ from swiftpie.attention.install import Plan
 from swiftpie.attention.processors import Merge
 from swiftpie.geometry.layout import Layout, to_affine
 from swiftpie.masks import attention_to_mask, resize_mask
-from swiftpie.models.denoiser import SubjectCondition
-from swiftpie.models.unet import UNetDenoiser
+from swiftpie.models.denoiser import SubjectCondition, UNetDenoiser
 from swiftpie.schedules import scaled_linear_step
 from swiftpie.types import TextCondition
 from tests.parity import dense

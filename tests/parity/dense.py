@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from swiftpie.attention.processors import Merge
-from swiftpie.models.unet import UNetDenoiser
+from swiftpie.models.denoiser import UNetDenoiser
 
 
 def dense_output(denoiser, latents, timestep, text, condition, *, self_attention=None):

@@ -38,8 +38,8 @@ from swiftpie.backbones.load.safe import METADATA, read_metadata, read_tensors, 
 from swiftpie.backbones.load.weights import align_memory
 from swiftpie.backbones.preset import Preset
 from swiftpie.errors import ConfigError, WeightsError
+from swiftpie.models.denoiser import UNetDenoiser
 from swiftpie.models.projection import FaceVersion, Feature, Projector
-from swiftpie.models.unet import UNetDenoiser
 from swiftpie.models.vision import ClipIdentityEncoder, FaceIdentityEncoder
 from swiftpie.schedules import scaled_linear_step
 

@@ -18,8 +18,8 @@ from swiftpie.backbones.preset import Capability, Preset
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.models.denoiser import Denoiser, sharing_weights
 from swiftpie.models.inversion import Inversion
+from swiftpie.models.layout_predictor import LayoutPredictor
 from swiftpie.models.text import PromptEncoder
-from swiftpie.models.tiny import LayoutPredictor
 from swiftpie.models.vision import HasNullTokens
 from swiftpie.registry import Registry
 from swiftpie.schedules import Schedule

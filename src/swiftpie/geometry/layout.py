@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 Size = tuple[int, int]  # height and width
 SQUARE: Size = (1, 1)
+POSE_NUMBERS = 4  # of `Layout.pose`
 SUBJECT_FILL = 0.9  # the rest is margin, so that soft edges and contact shadows stay inside
 
 

@@ -1,18 +1,25 @@
-"""What every denoiser takes and returns, and how it reads references for both branches."""
+"""What every denoiser takes and returns, how it reads references, and full-size U-Nets as one."""
 
 import copy
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol, TypeVar
 
+import torch
+from diffusers import UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
 
-from swiftpie.attention.condition import AttentionCondition, Notes
-from swiftpie.attention.install import Installation
+from swiftpie.attention.condition import AttentionCondition, Notes, silent_condition
+from swiftpie.attention.install import Installation, Plan, install
+from swiftpie.errors import InputError
 from swiftpie.geometry.layout import Layout
+from swiftpie.schedules import Step, add_noise
 from swiftpie.types import Autoencoder, TextCondition
 
 Network = TypeVar("Network", bound=nn.Module)
+
+REFERENCE_SEED = 0  # every reference is noised alike, so that an identity is reproducible
 
 
 class SubjectCondition(NamedTuple):
@@ -121,6 +128,156 @@ def read_notes(
     assert empty_text is not None, "references are read with it"
     encoded = denoiser.encode_reference(autoencoder, pixels, mask)
     return denoiser.read_reference(encoded, empty_text.repeat(len(pixels)))
+
+
+class UNetDenoiser(nn.Module):
+    """A Stable Diffusion 1.x, 2.x or XL U-Net with both identity branches.
+
+    Reference features come from `reference`, a frozen U-Net of the same shape that knows little
+    noise, or from this one with its identity branches silent. From arXiv:2605.01510: references
+    are noised to `reference_step` and read at the inputs of self-attention.
+    """
+
+    def __init__(
+        self,
+        unet: UNet2DConditionModel,
+        plan: Plan,
+        *,
+        reference_step: Step,
+        reference: UNet2DConditionModel | None = None,
+    ) -> None:
+        """Install the branches on `unet` (and on `reference`, which then only takes notes)."""
+        super().__init__()
+        self.unet = unet
+        self.installation = install(unet, plan)
+        self.start_from_own_weights()
+        self.reference = reference
+        self.reference_step = reference_step
+        if reference is not None:
+            install(reference, plan)
+
+    @torch.no_grad()
+    def start_from_own_weights(self) -> None:
+        """Begin new projections as copies of each layer's own keys and values."""
+        for name, cross in self.installation.semantic.items():
+            layer = self.unet.get_submodule(name)
+            if cross.to_k_ip.weight.shape == layer.to_k.weight.shape:
+                cross.to_k_ip.weight.copy_(layer.to_k.weight)
+                cross.to_v_ip.weight.copy_(layer.to_v.weight)
+        for name, own in self.installation.detail.items():
+            layer = self.unet.get_submodule(name)
+            if own.to_k_ref is not None and own.to_v_ref is not None:
+                own.to_k_ref.weight.copy_(layer.to_k.weight)
+                own.to_v_ref.weight.copy_(layer.to_v.weight)
+
+    def forward(
+        self,
+        latents: Tensor,
+        timestep: float | Tensor,
+        text: TextCondition,
+        condition: SubjectCondition,
+        notes: Notes,
+    ) -> Prediction:
+        """Return the raw output (B, C, h, w) at one timestep or (B,); there is no mask."""
+        attention = condition.attention
+        sample = _run(self.unet, latents, timestep, text=text, condition=attention, notes=notes)
+        return Prediction(sample=sample, subject_mask=latents.new_zeros(len(latents), 1, 1, 1))
+
+    def encode_reference(self, autoencoder: Autoencoder, pixels: Tensor, mask: Tensor) -> Tensor:
+        """Return slightly noised latents of references; see `Denoiser`."""
+        del mask  # the pixels are grey outside it already
+        clean = autoencoder.encode(pixels)
+        generator = torch.Generator().manual_seed(REFERENCE_SEED)
+        noise = torch.randn(clean.shape[1:], generator=generator).to(clean)
+        return add_noise(clean, noise, self.reference_step)
+
+    def read_reference(self, encoded: Tensor, text: TextCondition) -> Notes:
+        """Look at noised references; see `Denoiser`."""
+        notes: Notes = {}
+        silent = silent_condition(encoded, width=self.installation.plan.token_width)
+        unet = self.unet if self.reference is None else self.reference
+        step = self.reference_step.timestep
+        _run(unet, encoded, step, text=text, condition=silent, notes=notes)
+        return {name: notes[name] for name in self.installation.detail}
+
+    def place_subject(
+        self,
+        autoencoder: Autoencoder,
+        pixels: Tensor,
+        mask: Tensor,
+        *,
+        layout: Layout,
+        cells: tuple[int, int],
+    ) -> Tensor:
+        """Return nothing: these U-Nets take no aligned subject, (B, 0, h, w)."""
+        del autoencoder, mask, layout
+        return pixels.new_zeros(len(pixels), 0, *cells)
+
+
+def _run(
+    unet: UNet2DConditionModel,
+    latents: Tensor,
+    timestep: float | Tensor,
+    *,
+    text: TextCondition,
+    condition: AttentionCondition,
+    notes: Notes,
+) -> Tensor:
+    latents = latents.to(unet.dtype)
+    dtype = latents.dtype
+    condition = condition._replace(  # what meets weights; masks and scales stay exact
+        identity_tokens=condition.identity_tokens.to(dtype),
+        keys={name: key.to(dtype) for name, key in condition.keys.items()},
+        values={name: value.to(dtype) for name, value in condition.values.items()},
+    )
+    sample: Tensor = unet(
+        latents,
+        timestep,
+        text.hidden_states.to(dtype),
+        added_cond_kwargs=added_conditions(unet, latents, text),
+        cross_attention_kwargs={"condition": condition, "notes": notes},
+    ).sample
+    return sample
+
+
+def added_conditions(
+    unet: UNet2DConditionModel, latents: Tensor, text: TextCondition
+) -> dict[str, Tensor] | None:
+    """Return what Stable Diffusion XL reads besides text states; None for other families.
+
+    It has the type of `latents`. Its `time_ids` (B, 6) are original size, crop corner and target
+    size in pixels.
+    """
+    if unet.config.addition_embed_type != "text_time":
+        return None
+    height, width = (8 * side for side in latents.shape[-2:])  # its VAE shrinks eight times
+    row = [height, width, 0, 0, height, width]
+    time_ids = torch.tensor([row] * len(latents), device=latents.device, dtype=latents.dtype)
+    return {"text_embeds": text.pooled.to(latents.dtype), "time_ids": time_ids}
+
+
+def without_branches(unet: UNet2DConditionModel) -> UNet2DConditionModel:
+    """Return a second U-Net around the same weights, those of identity branches left out."""
+    plain = sharing_weights(unet)
+    plain.set_attn_processor(AttnProcessor())
+    return plain
+
+
+def check_bare(unet: UNet2DConditionModel) -> None:
+    """Refuse a U-Net that is more than its publisher's.
+
+    Raises:
+        InputError: Something was installed on it.
+    """
+    layers = {name for name, _ in unet.named_parameters()}
+    extra = sorted(name for name in layers if ".processor." in name or ".lora_" in name)
+    if extra or hasattr(unet, "_hf_hook") or getattr(unet, "encoder_hid_proj", None) is not None:
+        raise InputError(
+            f"Something is installed on the U-Net already ({extra[0] if extra else 'a hook'}). One "
+            "as published is needed. Call unload_ip_adapter(), fuse_lora() and "
+            "unload_lora_weights(), or remove_all_hooks() first, or share a pipeline of SwiftPie "
+            "with from_pipe()."
+        )
 
 
 def sharing_weights(network: Network) -> Network:

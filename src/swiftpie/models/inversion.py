@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from swiftpie.attention.kernels import attend, merge_heads, split_heads, thin
 from swiftpie.geometry.layout import cell_positions
+from swiftpie.models.denoiser import added_conditions
 from swiftpie.models.tiny import MASK_CELLS, WAVES, tiny_unet, waves
-from swiftpie.models.unet import added_conditions
 from swiftpie.noise import COUPLED_CHANNELS
 from swiftpie.types import TextCondition
 

@@ -1,7 +1,6 @@
-"""The small denoiser, told about noise, place and the aligned subject, and its layout predictor."""
+"""The small denoiser of 128 px pictures: what it reads besides latents, and what it returns."""
 
 import math
-from typing import NamedTuple
 
 import torch
 from diffusers import ConfigMixin, ModelMixin, UNet2DConditionModel
@@ -13,6 +12,7 @@ from swiftpie.attention.condition import Notes, silent_condition
 from swiftpie.attention.install import Plan, install
 from swiftpie.attention.kernels import sum_of_subjects
 from swiftpie.geometry.layout import (
+    POSE_NUMBERS,
     Layout,
     cell_positions,
     to_affine,
@@ -21,19 +21,21 @@ from swiftpie.geometry.layout import (
     whole_frame,
 )
 from swiftpie.geometry.relief import height, turn
-from swiftpie.geometry.shading import Lighting
 from swiftpie.models.denoiser import Prediction, SubjectCondition
-from swiftpie.models.lighting import LightReader
-from swiftpie.noise import COUPLED_CHANNELS, anchors, block_normals, layout_uniforms
+from swiftpie.noise import (
+    COUPLED_CHANNELS,
+    NUM_STATISTICS,
+    anchors,
+    layout_uniforms,
+    noise_statistics,
+)
 from swiftpie.types import Autoencoder, TextCondition
 
 CELL_PX = 8  # pixels a side of a latent cell
 MASK_CELLS = 4  # mask pixels a side of a latent cell
 WAVES = (0.25, 0.5, 1.0, 2.0, 4.0)  # frequencies of the position code, in turns a half picture
 ANCHOR_CODES = 3 * 2 * len(WAVES)
-POSE_NUMBERS = 4
 POSE_GAIN = 2.0  # radians and shares are small numbers beside the codes
-NUM_STATISTICS = 48  # 16 block means of the noise, each through erf, and sine and cosine of that
 FRAME_REACH = 1.6  # reference coordinates further out than this are all the same: far away
 
 
@@ -173,72 +175,6 @@ class TinyDenoiser(ModelMixin, ConfigMixin):
         return torch.cat(codes, dim=-1).transpose(1, 2).unflatten(2, (rows, columns))
 
 
-class LayoutScores(NamedTuple):
-    """A layout and the raw score of its flip, which a loss needs."""
-
-    layout: Layout
-    flip_logit: Tensor  # (B,)
-
-
-class LayoutPredictor(ModelMixin, ConfigMixin):
-    """A three-layer perceptron over pooled conditions, and what tells the light there."""
-
-    @register_to_config
-    def __init__(
-        self,
-        text_width: int = 160,
-        hidden: int = 256,
-        knows_pose: bool = False,  # noqa: FBT001, FBT002 - a setting, given by name
-        knows_light: bool = False,  # noqa: FBT001, FBT002
-    ) -> None:
-        """Make an untrained network.
-
-        With `knows_pose` it tells the pose too, else that is 0; with `knows_light` also the light.
-        """
-        super().__init__()
-        self.text_norm = nn.LayerNorm(text_width)
-        self.layers = nn.Sequential(
-            nn.Linear(NUM_STATISTICS + text_width + 2, hidden),
-            nn.SiLU(),
-            nn.Linear(hidden, hidden // 2),
-            nn.SiLU(),
-            nn.Linear(hidden // 2, 5 + POSE_NUMBERS * knows_pose),
-        )
-        self.light_reader = LightReader(NUM_STATISTICS + text_width) if knows_light else None
-
-    def forward(self, noise: Tensor, text: Tensor, extent: Tensor) -> LayoutScores:
-        """Return a layout a row for noise (B, C, h, w) and the pooled prompt (B, D).
-
-        `extent` (B, 2) is width and height of the subject in its frame.
-        """
-        features = torch.cat([2 * noise_statistics(noise), self.text_norm(text), 4 * extent], 1)
-        raw = self.layers(features).float()
-        flip_logit = 6 * raw[:, 4]
-        layout = Layout(
-            centre=0.5 + 0.2 * raw[:, :2],
-            scale=torch.exp(0.3 * raw[:, 2] - 0.6),
-            # Lying and upside down are far beyond the sway of what stands.
-            rotation=(math.pi / 2 if self.config.knows_pose else 0.2) * raw[:, 3],
-            flip=(flip_logit > 0).float(),
-            pose=0.3 * raw[:, 5:] if self.config.knows_pose else raw.new_zeros(len(raw), 4),
-        )
-        return LayoutScores(layout=layout, flip_logit=flip_logit)
-
-    def light(
-        self, noise: Tensor, text: Tensor, *, pixels: Tensor, mask: Tensor, given: Tensor | None
-    ) -> Lighting | None:
-        """Return the light on references and where they come to; None if it knows no light.
-
-        `noise` and `text` are those of the layout; see `LightReader` for what is seen. `given` may
-        be None for pictures of which nothing is.
-        """
-        if self.light_reader is None:
-            return None
-        told = torch.cat([noise_statistics(noise), self.text_norm(text)], dim=1)
-        lighting: Lighting = self.light_reader(told, pixels, mask, given)
-        return lighting
-
-
 def tiny_unet(
     in_channels: int,
     out_channels: int,
@@ -270,12 +206,6 @@ def tiny_unet(
         class_embed_type="projection",
         projection_class_embeddings_input_dim=class_width,
     )
-
-
-def noise_statistics(noise: Tensor) -> Tensor:
-    """Return what the layout depends on in `noise` (B, C, h, w), as (B, 48) in [-1, 1]."""
-    uniform = torch.erf(block_normals(noise) / math.sqrt(2))
-    return torch.cat([uniform, torch.sin(math.pi * uniform), torch.cos(math.pi * uniform)], dim=1)
 
 
 def merge_aligned(aligned: Tensor, scale: Tensor) -> Tensor:

@@ -14,8 +14,7 @@ from torch.nn import functional as F
 from swiftpie.geometry.layout import Layout, pixel_grid
 from swiftpie.geometry.shading import Illumination, Lighting, brightness
 from swiftpie.masks import resize_mask
-from swiftpie.models.lighting import Votes, illumination
-from swiftpie.models.tiny import LayoutScores
+from swiftpie.models.layout_predictor import LayoutScores, Votes, illumination
 from swiftpie.schedules import TRAIN_TIMESTEPS, PredictionType, Schedule, scaled_linear_step
 
 LAST_TIMESTEP = TRAIN_TIMESTEPS - 1

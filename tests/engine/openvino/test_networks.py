@@ -16,9 +16,8 @@ from swiftpie.engine.openvino.graphs import MOST_BYTES, GraphCache, GraphStore
 from swiftpie.engine.openvino.networks import OpenvinoDenoiser, openvino_inversion, to_openvino
 from swiftpie.engine.openvino.runtime import Precision
 from swiftpie.errors import CapabilityError
-from swiftpie.models.denoiser import SubjectCondition
+from swiftpie.models.denoiser import SubjectCondition, UNetDenoiser
 from swiftpie.models.inversion import Reading, UNetInversion
-from swiftpie.models.unet import UNetDenoiser
 from swiftpie.schedules import scaled_linear_step
 from swiftpie.types import TextCondition
 from tests.attention.conftest import WIDTH, tiny_unet

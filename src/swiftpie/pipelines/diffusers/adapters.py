@@ -21,8 +21,7 @@ from swiftpie.backbones.load.weights import (
 )
 from swiftpie.backbones.preset import PRESETS, describe
 from swiftpie.errors import CapabilityError, InputError
-from swiftpie.models.denoiser import sharing_weights
-from swiftpie.models.unet import UNetDenoiser
+from swiftpie.models.denoiser import UNetDenoiser, sharing_weights
 from swiftpie.pipelines.diffusers.base import ModulesPipeline
 from swiftpie.pipelines.diffusers.modules import take_apart
 

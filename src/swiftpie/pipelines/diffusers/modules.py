@@ -36,7 +36,8 @@ from swiftpie.errors import InputError, WeightsError, short_reason
 from swiftpie.imageio.files import atomic_folder
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.inversion import TinyInversion
-from swiftpie.models.tiny import LayoutPredictor, TinyDenoiser
+from swiftpie.models.layout_predictor import LayoutPredictor
+from swiftpie.models.tiny import TinyDenoiser
 from swiftpie.models.vision import ClipIdentityEncoder, ConvImageEncoder
 from swiftpie.schedules import TRAIN_TIMESTEPS, NoiseScale, Renoise
 

@@ -25,9 +25,8 @@ from swiftpie.backbones.load.weights import NetworkReader, read_image_encoder
 from swiftpie.backbones.preset import PRESETS
 from swiftpie.errors import CapabilityError
 from swiftpie.models.autoencoder import LatentAutoencoder
-from swiftpie.models.denoiser import SubjectCondition
+from swiftpie.models.denoiser import SubjectCondition, UNetDenoiser
 from swiftpie.models.projection import Feature, Projector
-from swiftpie.models.unet import UNetDenoiser
 from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.schedules import PredictionType, scaled_linear_step
 from swiftpie_lab.data.photographs import Augmentation

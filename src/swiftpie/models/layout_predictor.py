@@ -1,15 +1,19 @@
-"""The network that tells the light on a reference and the light of the place it comes to."""
+"""Predicts where a subject goes, the light on its reference, and the light of its new place."""
 
+import math
 from typing import NamedTuple
 
 import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from swiftpie.geometry.layout import pixel_grid
+from swiftpie.geometry.layout import POSE_NUMBERS, Layout, pixel_grid
 from swiftpie.geometry.relief import height, normals
 from swiftpie.geometry.shading import Illumination, Lighting
 from swiftpie.masks import resize_mask
+from swiftpie.noise import NUM_STATISTICS, noise_statistics
 
 REFERENCE_PX, SCENERY_PX = 64, 128  # sides at which pictures are read
 NUMBERS = 9  # of a light: where it comes from, and the colours of both of its parts
@@ -17,6 +21,72 @@ AMBIENT_GAIN, TINT_GAIN = 0.5, 0.3
 LEAST_AMBIENT = 0.02
 CALM = 0.05  # a light from one side as weak as this is about none, from wherever it comes
 DOUBT = 0.5  # cells that must be sure of what they say before they count as much as all else
+
+
+class LayoutScores(NamedTuple):
+    """A layout and the raw score of its flip, which a loss needs."""
+
+    layout: Layout
+    flip_logit: Tensor  # (B,)
+
+
+class LayoutPredictor(ModelMixin, ConfigMixin):
+    """A three-layer perceptron over pooled conditions, and what tells the light there."""
+
+    @register_to_config
+    def __init__(
+        self,
+        text_width: int = 160,
+        hidden: int = 256,
+        knows_pose: bool = False,  # noqa: FBT001, FBT002 - a setting, given by name
+        knows_light: bool = False,  # noqa: FBT001, FBT002
+    ) -> None:
+        """Make an untrained network.
+
+        With `knows_pose` it tells the pose too, else that is 0; with `knows_light` also the light.
+        """
+        super().__init__()
+        self.text_norm = nn.LayerNorm(text_width)
+        self.layers = nn.Sequential(
+            nn.Linear(NUM_STATISTICS + text_width + 2, hidden),
+            nn.SiLU(),
+            nn.Linear(hidden, hidden // 2),
+            nn.SiLU(),
+            nn.Linear(hidden // 2, 5 + POSE_NUMBERS * knows_pose),
+        )
+        self.light_reader = LightReader(NUM_STATISTICS + text_width) if knows_light else None
+
+    def forward(self, noise: Tensor, text: Tensor, extent: Tensor) -> LayoutScores:
+        """Return a layout a row for noise (B, C, h, w) and the pooled prompt (B, D).
+
+        `extent` (B, 2) is width and height of the subject in its frame.
+        """
+        features = torch.cat([2 * noise_statistics(noise), self.text_norm(text), 4 * extent], 1)
+        raw = self.layers(features).float()
+        flip_logit = 6 * raw[:, 4]
+        layout = Layout(
+            centre=0.5 + 0.2 * raw[:, :2],
+            scale=torch.exp(0.3 * raw[:, 2] - 0.6),
+            # Lying and upside down are far beyond the sway of what stands.
+            rotation=(math.pi / 2 if self.config.knows_pose else 0.2) * raw[:, 3],
+            flip=(flip_logit > 0).float(),
+            pose=0.3 * raw[:, 5:] if self.config.knows_pose else raw.new_zeros(len(raw), 4),
+        )
+        return LayoutScores(layout=layout, flip_logit=flip_logit)
+
+    def light(
+        self, noise: Tensor, text: Tensor, *, pixels: Tensor, mask: Tensor, given: Tensor | None
+    ) -> Lighting | None:
+        """Return the light on references and where they come to; None if it knows no light.
+
+        `noise` and `text` are those of the layout; see `LightReader` for what is seen. `given` may
+        be None for pictures of which nothing is.
+        """
+        if self.light_reader is None:
+            return None
+        told = torch.cat([noise_statistics(noise), self.text_norm(text)], dim=1)
+        lighting: Lighting = self.light_reader(told, pixels, mask, given)
+        return lighting
 
 
 class Votes(NamedTuple):
