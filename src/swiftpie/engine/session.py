@@ -45,8 +45,8 @@ from swiftpie.models.cutout import Point, Search, search_of
 from swiftpie.noise import seeds_from
 from swiftpie.pipelines import identity as identities
 from swiftpie.pipelines.advice import advice_on, advise
-from swiftpie.pipelines.draw import draw, draw_together
-from swiftpie.pipelines.drawing.denoise import OnStage, OnStep, make_room
+from swiftpie.pipelines.drawing.denoise import OnStage, OnStep
+from swiftpie.pipelines.drawing.draw import draw, draw_together, free_unused_memory
 from swiftpie.pipelines.drawing.edit import EditResult
 from swiftpie.pipelines.drawing.face import aligned_crop, face_identity
 from swiftpie.pipelines.drawing.request import (
@@ -346,7 +346,7 @@ class Session:
                 raise
             logger.warning("%s From now on networks take turns on %s.", error, device)
         self._serve(offloaded(self.components, device))
-        make_room()
+        free_unused_memory()
         return compute()
 
     def advice_on(self, request: Request) -> list[str]:

@@ -16,7 +16,7 @@ from swiftpie.guidance.dcg import Decoupled
 from swiftpie.models.projection import Feature, projector_for
 from swiftpie.models.vision import ClipIdentityEncoder, ConvImageEncoder, FaceIdentityEncoder
 from swiftpie.pipelines.drawing.denoise import Clock, without_identity
-from swiftpie.pipelines.drawing.personalize import prepare
+from swiftpie.pipelines.drawing.prepare import prepare
 from swiftpie.pipelines.drawing.request import PersonalizeRequest
 from swiftpie.schedules import PredictionType, build_schedule
 from tests.backbones.tiny_models import make_image_encoder

@@ -35,7 +35,7 @@ from swiftpie.engine.wrappers import DenoiserCall, WrappedDenoiser
 from swiftpie.errors import SwiftPieError
 from swiftpie.imageio.images import load_image, sample_pictures, to_pil, to_tensor
 from swiftpie.models.denoiser import Denoiser
-from swiftpie.pipelines.draw import draw
+from swiftpie.pipelines.drawing.draw import draw
 from swiftpie.pipelines.drawing.request import Output, PersonalizeRequest, Subject
 from swiftpie.pipelines.drawing.settings import MaskSource, Scales
 from swiftpie.pipelines.identity import encode_identity

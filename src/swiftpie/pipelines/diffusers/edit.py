@@ -31,7 +31,7 @@ from swiftpie.pipelines.diffusers.base import (
     to_picture,
 )
 from swiftpie.pipelines.diffusers.habits import EDIT_METHODS, EDITS
-from swiftpie.pipelines.draw import draw
+from swiftpie.pipelines.drawing.draw import draw
 from swiftpie.pipelines.drawing.edit import EditResult
 from swiftpie.pipelines.drawing.request import EditRequest
 from swiftpie.pipelines.drawing.settings import EditSettings

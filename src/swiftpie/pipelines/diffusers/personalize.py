@@ -32,8 +32,8 @@ from swiftpie.pipelines.diffusers.base import (
     to_picture,
 )
 from swiftpie.pipelines.diffusers.habits import ENCODING_OPTIONS, TEXT_TO_IMAGE, refuse
-from swiftpie.pipelines.draw import draw
-from swiftpie.pipelines.drawing.personalize import num_draws
+from swiftpie.pipelines.drawing.draw import draw
+from swiftpie.pipelines.drawing.prepare import num_draws
 from swiftpie.pipelines.drawing.request import (
     Output,
     PersonalizeRequest,

@@ -25,7 +25,7 @@ from swiftpie.pipelines.drawing.edit_region import (
     invert,
     touched,
 )
-from swiftpie.pipelines.drawing.personalize import light_on, read_null_text, subject_condition
+from swiftpie.pipelines.drawing.prepare import light_on, read_null_text, subject_condition
 from swiftpie.pipelines.drawing.request import EditRequest
 from swiftpie.pipelines.drawing.settings import EditMode, EditSettings, Scales
 from swiftpie.pipelines.identity import (
@@ -149,7 +149,7 @@ def follows_seed(components: Components, settings: EditSettings) -> bool:
     return settings.variation > 0 or settings.mode is EditMode.RELEASED or has_fresh
 
 
-def put_back(drawn: GenerationResult, plan: EditPlan, clock: Clock) -> EditResult:
+def finish(drawn: GenerationResult, plan: EditPlan, clock: Clock) -> EditResult:
     """Return the finished edit: the last picture drawn, joined with the original."""
     canvas, original = plan.canvas, plan.original
     *others, edited = (canvas.leave_onto(original, canvas.leave(one)) for one in drawn.images)

@@ -30,7 +30,7 @@ from swiftpie.pipelines.drawing.edit_region import (
     square_around,
     touched,
 )
-from swiftpie.pipelines.drawing.personalize import (
+from swiftpie.pipelines.drawing.prepare import (
     light_on,
     num_draws,
     read_null_text,
@@ -112,7 +112,7 @@ def prepare(components: Components, request: RepaintRequest, clock: Clock) -> Re
     )
 
 
-def put_back(drawn: GenerationResult, plan: RepaintPlan, clock: Clock) -> EditResult:
+def finish(drawn: GenerationResult, plan: RepaintPlan, clock: Clock) -> EditResult:
     """Return the photograph with what was drawn, at its own size and bit for bit outside."""
     original, canvas, request = plan.original, plan.canvas, plan.request
     after, *alone = (_in_unit(to_tensor(one)) for one in drawn.images)
