@@ -40,7 +40,7 @@ from swiftpie.models.cutout import cut_out, search_of
 from swiftpie.noise import MAX_IMAGES, MAX_SEED
 from swiftpie.pipelines.drawing.request import Request
 from swiftpie.pipelines.drawing.settings import MAX_SCALE
-from swiftpie.pipelines.identity import save_identity
+from swiftpie.pipelines.identity_file import save_identity
 from swiftpie.pipelines.naming import tell
 
 EMBEDDED = "mini"

@@ -14,7 +14,7 @@ from swiftpie.backbones.adapters import (
 from swiftpie.backbones.components import load_components
 from swiftpie.backbones.load.weights import NetworkReader, read_image_encoder
 from swiftpie.models.vision import FaceIdentityEncoder
-from swiftpie.pipelines.drawing.face import face_identity
+from swiftpie.pipelines.identity import face_identity
 from tests.backbones.tiny_models import make_image_encoder, make_pipeline
 from tests.parity import faces
 from tests.parity.faces import FACES, face_adapter, open_face, someone

@@ -23,8 +23,8 @@ from swiftpie.guidance import METHODS
 from swiftpie.guidance.dcg import Decoupled, GuidancePath, Renorm
 from swiftpie.imageio.images import load_image, mask_to_pil
 from swiftpie.masks import load_mask
-from swiftpie.pipelines.drawing.face import face_identity
 from swiftpie.pipelines.drawing.settings import Style, steering_of
+from swiftpie.pipelines.identity import face_identity
 from tests.golden.networks import SIDE_PX, mini, random_networks
 from tests.parity.faces import nobody, someone
 from tests.parity.tiny import picture

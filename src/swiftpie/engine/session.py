@@ -48,7 +48,6 @@ from swiftpie.pipelines.advice import advice_on, advise
 from swiftpie.pipelines.drawing.denoise import OnStage, OnStep
 from swiftpie.pipelines.drawing.draw import draw, draw_together, free_unused_memory
 from swiftpie.pipelines.drawing.edit import EditResult
-from swiftpie.pipelines.drawing.face import aligned_crop, face_identity
 from swiftpie.pipelines.drawing.request import (
     EditRequest,
     FaceRequest,
@@ -62,6 +61,8 @@ from swiftpie.pipelines.drawing.request import (
     source_of,
 )
 from swiftpie.pipelines.drawing.settings import EditSettings, MaskSource, Scales, Style
+from swiftpie.pipelines.identity import aligned_crop, face_identity
+from swiftpie.pipelines.identity_file import fitted, load_identity, save_identity
 from swiftpie.pipelines.naming import newcomer_of_edit, newcomers, tell
 from swiftpie.types import GenerationResult, Identity
 
@@ -180,7 +181,7 @@ class Session:
             face: A photograph, a face that was found in one, or vectors of a face recogniser.
             encoder: Finds the face in a photograph; one of `swiftpie.faces`, and only then.
             number: Which face of a photograph, from the left, from 1; None: the largest.
-            crop: The aligned faces that vectors are of; see `swiftpie.pipelines.drawing.face`.
+            crop: The aligned faces that vectors are of; see `swiftpie.pipelines.identity`.
 
         Raises:
             CapabilityError: No adapter is loaded that can read this.
@@ -204,11 +205,11 @@ class Session:
 
     def save_identity(self, identity: Identity, path: str | Path, *, force: bool = False) -> None:
         """Write `identity` to a safetensors file; an existing one only with `force`."""
-        identities.save_identity(identity, path, force=force)
+        save_identity(identity, path, force=force)
 
     def load_identity(self, path: str | Path) -> Identity:
         """Read an identity that this preset's networks encoded."""
-        return identities.load_identity(path, self.components)
+        return load_identity(path, self.components)
 
     @property
     def library(self) -> Library:
@@ -241,8 +242,8 @@ class Session:
         return (*given, *(Subject(self.named(one.word), name=one.word) for one in others.known))
 
     def fitted(self, identity: Identity, *, name: str) -> Identity:
-        """Return an identity from elsewhere, checked and on this device; see `identity.fitted`."""
-        return identities.fitted(identity, self.components, name=name)
+        """Return an identity from elsewhere, checked and on this device."""
+        return fitted(identity, self.components, name=name)
 
     @overload
     def draw(

@@ -19,7 +19,7 @@ from swiftpie.apps.cli.options import split_subject
 from swiftpie.backbones.preset import PRESETS
 from swiftpie.errors import ConfigError
 from swiftpie.imageio.images import load_image, read_metadata
-from swiftpie.pipelines.identity import FORMAT
+from swiftpie.pipelines.identity_file import FORMAT
 from swiftpie_lab.cli.train import parse_duration
 
 

@@ -37,7 +37,7 @@ from swiftpie.models import rembg
 from swiftpie.models.cutout import parse_search
 from swiftpie.pipelines.drawing.request import MAX_SUBJECTS, Subject, check_view
 from swiftpie.pipelines.drawing.settings import EditSettings, MaskSource, Scales
-from swiftpie.pipelines.identity import read_identity_header
+from swiftpie.pipelines.identity_file import read_identity_header
 from swiftpie.pipelines.naming import newcomers, words_taught_to
 from swiftpie.validation import Box, check_box, check_prompts, check_seeds, check_text, parse_size
 

@@ -13,7 +13,7 @@ from swiftpie.engine.origin import spell_cutouts
 from swiftpie.errors import ConfigError
 
 if TYPE_CHECKING:
-    from swiftpie.pipelines.identity import IdentityFile
+    from swiftpie.pipelines.identity_file import IdentityFile
 
 OPAQUE = (".jpg", ".jpeg")
 READABLE = {True: "yes", False: "no", None: "only the preset's networks can tell"}
@@ -76,7 +76,7 @@ def inspect(
     as_json: given.AsJson = False,
 ) -> None:
     """Tell what an identity file holds and whether it can be used here."""
-    from swiftpie.pipelines.identity import FORMAT, read_identity_header
+    from swiftpie.pipelines.identity_file import FORMAT, read_identity_header
 
     header = read_identity_header(file)
     facts = {

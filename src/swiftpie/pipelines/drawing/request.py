@@ -122,7 +122,7 @@ class PersonalizeRequest(_Steered):
 class FaceRequest:
     """A person in a new scene, a picture a seed. From arXiv:2505.21144."""
 
-    identity: Identity  # from `swiftpie.pipelines.drawing.face.face_identity`
+    identity: Identity  # from `swiftpie.pipelines.identity.face_identity`
     prompt: str
     seeds: tuple[int, ...]
     style: Style = Style.PLAIN  # how prompt and face share the picture
