@@ -62,10 +62,10 @@ def encode_identity(
     size_px, large = components.preset.image_size_px, None
     frames: list[Frame] = []
     for image, mask, search in zip(images, given, how, strict=True):
-        found = found_square(image, mask, search)
+        found = crop_subject(image, mask, search)
         if not frames and components.layout_predictor is not None:  # others place no pixels
             large = large_frame(found, size_px)
-        frames.append(framed(found, size_px))
+        frames.append(frame_of(found, size_px))
     pixels = torch.cat([frame.pixels for frame in frames]).to(components.device)
     mask = torch.cat([frame.mask for frame in frames]).to(components.device)
     cutouts = tuple(frame.how for frame in frames)
@@ -91,15 +91,10 @@ def identity_of_frames(components: Components, pixels: Tensor, mask: Tensor) -> 
         mask=mask,
         empty_text=components.text.encode([""]) if reads else None,
     )
-    return Identity(
-        preset=components.preset.name,
-        fingerprint=components.fingerprint,
-        tokens=features.tokens.flatten(0, 1)[None],
-        pooled=features.pooled.mean(0, keepdim=True),
+    return replace(
+        _semantic_identity(components, features.tokens, pixels, mask),
         keys={name: rows.flatten(0, 1)[None] for name, rows in features.keys.items()},
         values={name: rows.flatten(0, 1)[None] for name, rows in features.values.items()},
-        pixels=pixels,
-        mask=mask,
     )
 
 
@@ -141,19 +136,18 @@ def face_identity(
     *,
     crop: Image.Image | Sequence[Image.Image] | None = None,
 ) -> Identity:
-    """Return the identity of the one person that all faces show, as the loaded adapter reads it.
+    """Return the identity of one person, whom all faces show, as the loaded adapter reads it.
 
-    Adapters of the FaceID kind read the vectors, for the semantic branch alone; others look at
-    the crops.
+    FaceID adapters read the vectors, for the semantic branch alone. Other adapters read the crops.
+    Tokens of several faces are concatenated, as the portrait adapters were trained; a mean of the
+    vectors would be shorter than any vector that an adapter has seen.
 
-    The tokens of several faces stand beside each other, like those of several pictures of a
-    subject. So the portrait adapters were trained, a face that is given twice counts as if given
-    once, and no vector gets shorter than any that the adapter has seen, as their mean would.
-
-    `embedding` is 1 to 8 vectors (R, F) of a face recogniser, or a single one (F,); of length 1,
-    unless the adapter was published as 'unnorm'. `crop` is for each vector the square picture of
-    the aligned face; FaceID Plus needs it, and so do adapters that look at pictures. Others keep
-    it as the picture of the identity.
+    Args:
+        components: The networks that will also generate.
+        embedding: 1 to 8 vectors (R, F) of a face recogniser, or a single one (F,); of length 1,
+            unless the adapter was published as 'unnorm'.
+        crop: A square picture of the aligned face for each vector. FaceID Plus and adapters that
+            read pictures need it; others keep it as the picture of the identity.
 
     Raises:
         CapabilityError: No adapter that reads faces is loaded, and there is no crop to look at.
@@ -192,8 +186,8 @@ class Frame(NamedTuple):
     how: Cutout
 
 
-class Found(NamedTuple):
-    """A subject in the part of its picture that its frame shows."""
+class SubjectCrop(NamedTuple):
+    """The square part of a picture around its subject, before it is resized to a frame."""
 
     pixels: Tensor  # (1, 3, H, W) in [-1, 1]
     mask: Tensor  # (1, 1, H, W) in [0, 1]
@@ -201,14 +195,14 @@ class Found(NamedTuple):
     how: Cutout
 
 
-def found_square(image: Image.Image, mask: Tensor | None, search: Search = ANYWHERE) -> Found:
+def crop_subject(image: Image.Image, mask: Tensor | None, search: Search = ANYWHERE) -> SubjectCrop:
     """Find the subject at `mask` (1, 1, H, W) in [0, 1], or as `search` says if that is None."""
     found = cut_out_or_given(image, mask, search)
     fill = 1.0 if found.how.way is Way.NONE else SUBJECT_FILL
-    return Found(*crop_square(image, found.mask, fill=fill), fill, found.how)
+    return SubjectCrop(*crop_square(image, found.mask, fill=fill), fill, found.how)
 
 
-def framed(found: Found, size_px: int) -> Frame:
+def frame_of(found: SubjectCrop, size_px: int) -> Frame:
     """Cut the subject out; a whole picture fills the frame instead, without any margin."""
     pixels, mask = fit_square(found.pixels, found.mask, size_px=size_px, fill=found.fill)
     return Frame(pixels * mask, mask, found.how)
@@ -217,11 +211,11 @@ def framed(found: Found, size_px: int) -> Frame:
 def canonical_frame(
     image: Image.Image, mask: Tensor | None, size_px: int, *, search: Search = ANYWHERE
 ) -> Frame:
-    """Return the frame, `size_px` a side, of what `found_square` finds."""
-    return framed(found_square(image, mask, search), size_px)
+    """Return the frame, `size_px` a side, of what `crop_subject` finds."""
+    return frame_of(crop_subject(image, mask, search), size_px)
 
 
-def large_frame(found: Found, size_px: int) -> Tensor | None:
+def large_frame(found: SubjectCrop, size_px: int) -> Tensor | None:
     """Return the frame (1, 4, S', S') in 8 bit, premultiplied, as large as the picture shows it.
 
     None if that is no larger than `size_px`.

@@ -1,4 +1,4 @@
-"""Identities as safetensors files, read without trust in what wrote them."""
+"""Identities as safetensors files; whatever a file says is checked before it is used."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -59,9 +59,9 @@ def identity_bytes(identity: Identity) -> bytes:
 
 @dataclass(frozen=True)
 class IdentityFile:
-    """What an identity file says of itself, without any network to compare it with."""
+    """The header of an identity file; no network has checked it."""
 
-    preset: str  # printable, as all text from files
+    preset: str  # printable
     fingerprint: str
     shapes: Mapping[str, tuple[int, ...]]  # by the tensor's name
     cutouts: tuple[Cutout, ...] = ()  # of each picture, if it is known
@@ -78,7 +78,7 @@ class IdentityFile:
 
     @property
     def picture_px(self) -> int:
-        """Side of the largest picture of the subject in it: who has the file can look at that."""
+        """Side of the largest picture of the subject in the file, which anyone can look at."""
         return self.shapes.get(LARGE, self.shapes["pixels"])[-1]
 
 
@@ -101,9 +101,9 @@ def load_identity(path: str | Path, components: Components) -> Identity:
 
 
 def read_identity(data: bytes, name: str) -> Identity:
-    """Return the identity in a file's bytes, which messages call `name`.
+    """Return the identity in the bytes of a file; errors call the file `name`.
 
-    Nothing compares it with networks; whoever has them does by `fitted`.
+    Only `fitted` checks that networks can use it.
 
     Raises:
         InputError: It is no identity file, or damaged.
@@ -116,11 +116,11 @@ def read_identity(data: bytes, name: str) -> Identity:
 
 
 def fitted(identity: Identity, components: Components, *, name: str) -> Identity:
-    """Return an identity from elsewhere, which messages call `name`, where its networks are.
+    """Return an identity of `read_identity` on the device of the networks that made it.
 
     Raises:
-        InputError: It is none that they make.
-        WeightsError: Other networks made it, so its features would mean nothing here.
+        InputError: Its tensors are not what these networks make; errors call it `name`.
+        WeightsError: Other networks made it, so its features mean nothing here.
     """
     tensors = _tensors_of(identity)
     _check_weights(identity, components, name=name)
@@ -133,7 +133,7 @@ def fitted(identity: Identity, components: Components, *, name: str) -> Identity
 
 
 def read_identity_header(path: str | Path) -> IdentityFile:
-    """Return what an identity file says of itself; no tensor is read.
+    """Return the header of an identity file; no tensor is read.
 
     Raises:
         InputError: The file is missing, no identity file, or damaged.
@@ -145,10 +145,10 @@ def read_identity_header(path: str | Path) -> IdentityFile:
 
 
 def _header(read: Callable[[], dict[str, Any]], path: str | Path) -> IdentityFile:
-    """Return what is in the header that `read` returns.
+    """Check and return the header that `read` returns.
 
     Raises:
-        InputError: It is not that of an identity, or damaged.
+        InputError: It is not the header of an identity, or it is damaged.
     """
     try:
         entries = read()
@@ -156,7 +156,7 @@ def _header(read: Callable[[], dict[str, Any]], path: str | Path) -> IdentityFil
         written = str(header["format"])
         preset, fingerprint = (header[name] for name in ("preset", "fingerprint"))
         stored = header.get("cutouts", [])
-    except Exception as error:  # text that nobody checked has any type
+    except Exception as error:  # an unchecked header holds values of any type
         reason = f"no {error}" if isinstance(error, KeyError) else short_reason(error)
         raise InputError(
             f"{path} is not an identity file ({reason}). Write one with `swiftpie identity save`."
@@ -183,12 +183,12 @@ def _tensors_of(identity: Identity) -> dict[str, Tensor]:
     return tensors | {f"{VALUES}{name}": rows for name, rows in identity.values.items()}
 
 
-def _identity_of(told: IdentityFile, tensors: Mapping[str, Tensor]) -> Identity:
+def _identity_of(header: IdentityFile, tensors: Mapping[str, Tensor]) -> Identity:
     return Identity(
-        preset=told.preset,
-        fingerprint=told.fingerprint,
-        cutouts=told.cutouts,
-        named=None,  # a file is its owner's name for whoever is in it
+        preset=header.preset,
+        fingerprint=header.fingerprint,
+        cutouts=header.cutouts,
+        named=None,  # files may have any name, so no library word belongs to them
         keys=_below(tensors, KEYS),
         values=_below(tensors, VALUES),
         **{name: tensors[name] for name in PLAIN},
@@ -196,24 +196,24 @@ def _identity_of(told: IdentityFile, tensors: Mapping[str, Tensor]) -> Identity:
     )
 
 
-def _check_weights(told: IdentityFile | Identity, components: Components, *, name: str) -> None:
-    """Check that these networks wrote an identity.
+def _check_weights(made: IdentityFile | Identity, components: Components, *, name: str) -> None:
+    """Check that these networks made an identity.
 
     Raises:
-        WeightsError: Others did.
+        WeightsError: Other networks made it.
     """
-    if told.fingerprint != components.fingerprint:
+    if made.fingerprint != components.fingerprint:
         raise WeightsError(
-            f"{name} was encoded by other weights (preset {told.preset!r}) than the ones "
+            f"{name} was encoded by other weights (preset {made.preset!r}) than those "
             f"loaded (preset {components.preset.name!r}). Encode the pictures again."
         )
 
 
 def _check_form(shapes: Mapping[str, tuple[int, ...]], preset: object, fingerprint: object) -> None:
-    """Check what is alike in the identities of all networks.
+    """Check what the identities of all networks have in common.
 
     Raises:
-        ValueError: It is not so.
+        ValueError: A text or a shape is wrong.
     """
     for text in (preset, fingerprint):
         if not isinstance(text, str) or len(text) > MAX_TEXT or not text.isprintable():
@@ -252,10 +252,10 @@ def _check_form(shapes: Mapping[str, tuple[int, ...]], preset: object, fingerpri
 
 
 def _read_cutouts(stored: object, *, pictures: int) -> tuple[Cutout, ...]:
-    """Return what a file says of how its subject was cut out of each picture.
+    """Return how the subject was cut out of each picture, as the header says.
 
     Raises:
-        ValueError: It says something else.
+        ValueError: The header says it in another form, or of other pictures.
     """
     found = []
     for one in stored if isinstance(stored, list) else [None]:
@@ -268,15 +268,15 @@ def _read_cutouts(stored: object, *, pictures: int) -> tuple[Cutout, ...]:
             case _:
                 raise ValueError("how it was cut out cannot be read")
     if len(found) not in {0, pictures}:
-        raise ValueError("how it was cut out is not told of each picture")
+        raise ValueError("it has other numbers of cut-outs and pictures")
     return tuple(found)
 
 
 def _check_shapes(shapes: Mapping[str, tuple[int, ...]], components: Components) -> None:
-    """Check what these networks make of their identities.
+    """Check that shapes are those of identities that these networks make.
 
     Raises:
-        ValueError: They make something else.
+        ValueError: A shape differs.
     """
     installation, preset = components.denoiser.installation, components.preset
     pictures, side = shapes["pixels"][0], shapes["pixels"][-1]

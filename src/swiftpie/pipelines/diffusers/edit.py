@@ -15,8 +15,10 @@ from swiftpie.masks import Box, load_mask
 from swiftpie.noise import MAX_IMAGES, check_count
 from swiftpie.pipelines.advice import advise
 from swiftpie.pipelines.diffusers.adapters import AdaptedPipeline
-from swiftpie.pipelines.diffusers.base import (
-    ENCODING,
+from swiftpie.pipelines.diffusers.base import ENCODING
+from swiftpie.pipelines.diffusers.calls import (
+    EDIT_METHODS,
+    EDITS,
     Generators,
     Images,
     OnStepEnd,
@@ -30,7 +32,6 @@ from swiftpie.pipelines.diffusers.base import (
     to_output,
     to_picture,
 )
-from swiftpie.pipelines.diffusers.habits import EDIT_METHODS, EDITS
 from swiftpie.pipelines.drawing.draw import draw
 from swiftpie.pipelines.drawing.edit import EditResult
 from swiftpie.pipelines.drawing.request import EditRequest

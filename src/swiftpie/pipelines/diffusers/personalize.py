@@ -16,8 +16,10 @@ from swiftpie.models.cutout import Search, search_of
 from swiftpie.noise import check_count
 from swiftpie.pipelines.advice import advise
 from swiftpie.pipelines.diffusers.adapters import AdaptedPipeline
-from swiftpie.pipelines.diffusers.base import (
-    ENCODING,
+from swiftpie.pipelines.diffusers.base import ENCODING
+from swiftpie.pipelines.diffusers.calls import (
+    ENCODING_OPTIONS,
+    TEXT_TO_IMAGE,
     Generators,
     Images,
     OnStepEnd,
@@ -25,13 +27,13 @@ from swiftpie.pipelines.diffusers.base import (
     SwiftPiePipelineOutput,
     check_shared,
     drawn_seeds,
+    refuse,
     rows_of,
     spelled_as,
     steering_for,
     to_output,
     to_picture,
 )
-from swiftpie.pipelines.diffusers.habits import ENCODING_OPTIONS, TEXT_TO_IMAGE, refuse
 from swiftpie.pipelines.drawing.draw import draw
 from swiftpie.pipelines.drawing.prepare import num_draws
 from swiftpie.pipelines.drawing.request import (
