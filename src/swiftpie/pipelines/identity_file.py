@@ -268,7 +268,7 @@ def _read_cutouts(stored: object, *, pictures: int) -> tuple[Cutout, ...]:
             case _:
                 raise ValueError("how it was cut out cannot be read")
     if len(found) not in {0, pictures}:
-        raise ValueError("it has other numbers of cut-outs and pictures")
+        raise ValueError("how it was cut out is not given for each picture")
     return tuple(found)
 
 

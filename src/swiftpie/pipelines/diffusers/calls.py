@@ -301,8 +301,9 @@ def check_shared(
 
 
 def wanted_by_callback(call: Call) -> Sequence[str]:
+    """Return the names of the tensors that the callback of a call reads."""
     callback = call.callback_on_step_end
-    if isinstance(callback, PipelineCallback | MultiPipelineCallbacks):  # these know it themselves
+    if isinstance(callback, PipelineCallback | MultiPipelineCallbacks):  # these know their tensors
         return tuple(callback.tensor_inputs)
     return call.callback_on_step_end_tensor_inputs
 
