@@ -41,7 +41,7 @@ from swiftpie.noise import MAX_IMAGES, MAX_SEED
 from swiftpie.pipelines.drawing.request import Request
 from swiftpie.pipelines.drawing.settings import MAX_SCALE
 from swiftpie.pipelines.identity_file import save_identity
-from swiftpie.pipelines.naming import tell
+from swiftpie.pipelines.naming import log_library_subjects
 
 EMBEDDED = "mini"
 MAX_SIDE_PX = 4096
@@ -170,7 +170,7 @@ class EncodeIdentity(io.ComfyNode):
                     "whole subject. Unlink them, or empty the name."
                 )
             identity = session.named(word)
-            tell([identity.named])
+            log_library_subjects([identity.named])
             return _shown_subject(identity, name=word)
         if image is None:
             raise InputError(
@@ -422,7 +422,7 @@ class Personalize(io.ComfyNode):
                 "which is the recipe's own size."
             )
         everyone = session.with_named(prompt, subject)
-        tell(one.identity.named for one in everyone[len(subject) :])
+        log_library_subjects(one.identity.named for one in everyone[len(subject) :])
         requests = [
             PersonalizeRequest(
                 subjects=everyone,
@@ -526,7 +526,9 @@ class Edit(io.ComfyNode):
         )
         if subject is None:
             request = session.with_newcomer(request)
-            tell(one.named for one in (request.identity, request.newcomer) if one is not None)
+            log_library_subjects(
+                one.named for one in (request.identity, request.newcomer) if one is not None
+            )
         places = [box] * len(photos) if mask is None else _regions(mask, photos)
         requests = [
             replace(request, image=photo, mask=place, seed=seed + number)

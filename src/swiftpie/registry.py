@@ -13,7 +13,7 @@ from swiftpie.errors import ConfigError, did_you_mean
 T = TypeVar("T")
 
 
-class Named(Protocol):
+class HasName(Protocol):
     """What knows its own name."""
 
     @property
@@ -21,10 +21,10 @@ class Named(Protocol):
         """The name."""
 
 
-OneNamed = TypeVar("OneNamed", bound=Named)
+Item = TypeVar("Item", bound=HasName)
 
 
-def by_name(*members: OneNamed) -> dict[str, OneNamed]:
+def by_name(*members: Item) -> dict[str, Item]:
     """Return a family of objects as a module of a registry defines it."""
     return {one.name: one for one in members}
 

@@ -74,7 +74,7 @@ class Components:
         weight: torch.Tensor = next(self.denoiser.installation.network.parameters())
         return weight.device
 
-    @property
+    @cached_property
     def family(self) -> "Family":
         """What the networks have in common with those of other presets."""
         return FAMILIES.get(self.preset.family)

@@ -63,7 +63,7 @@ from swiftpie.pipelines.drawing.request import (
 from swiftpie.pipelines.drawing.settings import EditSettings, MaskSource, Scales, Style
 from swiftpie.pipelines.identity import aligned_crop, face_identity
 from swiftpie.pipelines.identity_file import fitted, load_identity, save_identity
-from swiftpie.pipelines.naming import newcomer_of_edit, newcomers, tell
+from swiftpie.pipelines.naming import log_library_subjects, new_subject_of_edit, new_subjects
 from swiftpie.types import GenerationResult, Identity
 
 logger = logging.getLogger(__name__)
@@ -238,7 +238,7 @@ class Session:
         """
         given = as_subjects(subjects)
         vocabulary = self.components.text.vocabulary
-        others = newcomers(prompt, vocabulary, given=[one.name for one in given])
+        others = new_subjects(prompt, vocabulary, given=[one.name for one in given])
         return (*given, *(Subject(self.named(one.word), name=one.word) for one in others.known))
 
     def fitted(self, identity: Identity, *, name: str) -> Identity:
@@ -430,7 +430,7 @@ class Session:
                 message offers names that are near.
         """
         everyone = self.with_named(prompt, subjects)
-        tell(one.identity.named for one in everyone)
+        log_library_subjects(one.identity.named for one in everyone)
         return self.personalize(
             everyone,
             prompt,
@@ -523,7 +523,9 @@ class Session:
             **steering,
         )
         request = self.with_newcomer(request)
-        tell(one.named for one in (request.identity, request.newcomer) if one is not None)
+        log_library_subjects(
+            one.named for one in (request.identity, request.newcomer) if one is not None
+        )
         return self.draw(request)
 
     def with_newcomer(self, request: EditRequest) -> EditRequest:
@@ -535,7 +537,7 @@ class Session:
         if request.identity is not None or request.newcomer is not None:
             return request
         texts = {"source_prompt": request.source_prompt, "keyword": request.keyword}
-        brought = newcomer_of_edit(request.prompt, self.components.text.vocabulary, **texts)
+        brought = new_subject_of_edit(request.prompt, self.components.text.vocabulary, **texts)
         if brought is None:
             return request
         who = self.named(brought.word)

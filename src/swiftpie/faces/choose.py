@@ -118,7 +118,7 @@ def on_white(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), layer).convert("RGB")
 
 
-def see_again(judge: FaceEncoder, chosen: ChosenFace) -> Face | None:
+def same_face(judge: FaceEncoder, chosen: ChosenFace) -> Face | None:
     """Return the chosen face as `judge` sees it, or None if it sees none in that place."""
     wanted = _middle(chosen.face.box)
     distances = {math.dist(_middle(face.box), wanted): face for face in judge.find(chosen.image)}

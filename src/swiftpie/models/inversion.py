@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from swiftpie.attention.kernels import attend, merge_heads, split_heads, thin
 from swiftpie.geometry.layout import cell_positions
 from swiftpie.models.denoiser import added_conditions
-from swiftpie.models.tiny import MASK_CELLS, WAVES, tiny_unet, waves
+from swiftpie.models.tiny import MASK_CELLS, WAVES, fourier_features, tiny_unet
 from swiftpie.noise import COUPLED_CHANNELS
 from swiftpie.types import TextCondition
 
@@ -33,7 +33,7 @@ class Inversion(Protocol):
         """Return noise (B, C, h, w) of about unit variance for clean `latents` (B, C, h, w)."""
 
 
-class Reading(NamedTuple):
+class InversionOutput(NamedTuple):
     """What a network that was taught about edits finds in pictures under one prompt each."""
 
     noise: Tensor  # (B, C, h, w)
@@ -42,12 +42,12 @@ class Reading(NamedTuple):
     notes: Tensor  # (B, K, h, w) for comparing prompts
     prompt: Tensor  # (B, D) the prompt itself, pooled
 
-    def row(self, index: int) -> "Reading":
+    def row(self, index: int) -> "InversionOutput":
         """Return what was found in one picture, as a batch of one."""
-        return Reading(*(value[index : index + 1] for value in self))
+        return InversionOutput(*(value[index : index + 1] for value in self))
 
 
-class Difference(NamedTuple):
+class PromptDifference(NamedTuple):
     """What a second prompt asks to be changed."""
 
     mask: Tensor  # (B, 1, 4h, 4w) logits of where
@@ -55,17 +55,17 @@ class Difference(NamedTuple):
 
 
 @runtime_checkable
-class ReadsEdits(Protocol):
+class EditInversion(Protocol):
     """An inversion network that also tells what an edit is about."""
 
-    def read(self, latents: Tensor, text: TextCondition) -> Reading:
+    def read(self, latents: Tensor, text: TextCondition) -> InversionOutput:
         """Return everything that is found in clean `latents` (B, C, h, w)."""
 
-    def compare(self, source: Reading, target: Reading) -> Difference:
+    def compare(self, source: InversionOutput, target: InversionOutput) -> PromptDifference:
         """Return what changes in a picture that `source` describes to fit `target`."""
 
 
-class ThinnedAttention:
+class DownsampledAttention:
     """Serves all layers of transformer blocks, whose attention adds nothing and normalises nothing.
 
     Token downsampling (arXiv:2402.13573): on the finest grid keys and values are those of one of
@@ -100,12 +100,12 @@ class UNetInversion(nn.Module):
     """SwiftEdit's inversion network: a U-Net that reads clean latents (arXiv:2412.04301)."""
 
     def __init__(self, unet: UNet2DConditionModel, *, stride: int | None = None) -> None:
-        """Wrap `unet`; a `stride` exchanges its attention for `ThinnedAttention`."""
+        """Wrap `unet`; a `stride` exchanges its attention for `DownsampledAttention`."""
         super().__init__()
         self.unet = unet
         self.is_thinned = stride is not None
         if stride is not None:
-            unet.set_attn_processor(ThinnedAttention(stride))
+            unet.set_attn_processor(DownsampledAttention(stride))
 
     def forward(self, latents: Tensor, text: TextCondition) -> Tensor:
         """Return the inverted noise in float32; see `Inversion`."""
@@ -170,11 +170,13 @@ class TinyInversion(ModelMixin, ConfigMixin):
         """Return the inverted noise in float32; see `Inversion`."""
         return self.read(latents, text).noise
 
-    def read(self, latents: Tensor, text: TextCondition) -> Reading:
+    def read(self, latents: Tensor, text: TextCondition) -> InversionOutput:
         """Return everything that is found in clean `latents` (B, C, h, w)."""
         count, channels, rows, columns = latents.shape
         prompt = self.text_norm(text.pooled)
-        places = waves(cell_positions(rows, columns, like=latents)).T.unflatten(1, (rows, columns))
+        places = fourier_features(cell_positions(rows, columns, like=latents)).T.unflatten(
+            1, (rows, columns)
+        )
         output: Tensor = self.unet(
             torch.cat([latents, places.expand(count, -1, -1, -1)], dim=1),
             self.config.timestep,
@@ -186,13 +188,13 @@ class TinyInversion(ModelMixin, ConfigMixin):
         free = torch.sigmoid(doubt).expand(-1, channels - COUPLED_CHANNELS, -1, -1)
         noise = torch.cat([coupled + self._means(notes, (rows, columns)), free], dim=1)
         subject = F.pixel_shuffle(self.outline(notes).float(), MASK_CELLS)
-        return Reading(noise, doubt, subject, notes, prompt)
+        return InversionOutput(noise, doubt, subject, notes, prompt)
 
-    def compare(self, source: Reading, target: Reading) -> Difference:
-        """Return what two prompts disagree about; see `ReadsEdits`."""
+    def compare(self, source: InversionOutput, target: InversionOutput) -> PromptDifference:
+        """Return what two prompts disagree about; see `EditInversion`."""
         pair = torch.cat([source.notes, target.notes - source.notes], dim=1)
         prompts = torch.cat([source.prompt, target.prompt - source.prompt], dim=1)
-        return Difference(
+        return PromptDifference(
             mask=F.pixel_shuffle(self.differ(pair).float(), MASK_CELLS),
             same_subject=self.recognise(prompts).float().squeeze(1),
         )

@@ -89,7 +89,7 @@ class LayoutPredictor(ModelMixin, ConfigMixin):
         return lighting
 
 
-class Votes(NamedTuple):
+class LightVotes(NamedTuple):
     """What each cell of a picture says about its light."""
 
     numbers: Tensor  # (B, 9, 16, 16)
@@ -142,16 +142,16 @@ class LightReader(nn.Module):
             scene = scene + self.mood(features.mean((2, 3))) + said
         return Lighting(illumination(own.float()), illumination(scene.float()))
 
-    def votes(self, given: Tensor) -> Votes:
+    def votes(self, given: Tensor) -> LightVotes:
         """Return what each cell of given pictures (B, 4, H, W) says, see `forward`."""
         return self._look(given)[1]
 
-    def _look(self, given: Tensor) -> tuple[Tensor, Votes]:
+    def _look(self, given: Tensor) -> tuple[Tensor, LightVotes]:
         places = pixel_grid(SCENERY_PX, SCENERY_PX, like=given).movedim(-1, 0)
         seen = torch.cat([_at(given, SCENERY_PX), places.expand(len(given), -1, -1, -1)], dim=1)
         features = self.scenery(F.pixel_unshuffle(seen, 2))
         numbers, confidence = self.vote(features).float().split((NUMBERS, 1), dim=1)
-        return features, Votes(numbers, confidence)
+        return features, LightVotes(numbers, confidence)
 
 
 def illumination(numbers: Tensor) -> Illumination:

@@ -105,7 +105,14 @@ class TinyDenoiser(ModelMixin, ConfigMixin):
         aligned = merge_aligned(condition.aligned, attention.detail_scale)
         output: Tensor = self.unet(
             torch.cat(
-                [latents, smoothed(latents), aligned, self._places(condition), anchored(latents)], 1
+                [
+                    latents,
+                    smoothed(latents),
+                    aligned,
+                    self._places(condition),
+                    anchor_codes(latents),
+                ],
+                1,
             ),
             timestep,
             text.hidden_states,
@@ -165,8 +172,8 @@ class TinyDenoiser(ModelMixin, ConfigMixin):
         known = attention.has_layout.gather(1, nearest).unsqueeze(-1)
         is_near = (inside.abs().amax(-1, keepdim=True) < 1).to(inside.dtype)
         codes = [
-            waves(points).expand(len(inside), -1, -1),
-            waves(inside.clamp(-FRAME_REACH, FRAME_REACH)) * known,
+            fourier_features(points).expand(len(inside), -1, -1),
+            fourier_features(inside.clamp(-FRAME_REACH, FRAME_REACH)) * known,
             is_near * known,
         ]
         if self.config.knows_pose:
@@ -221,14 +228,14 @@ def merge_aligned(aligned: Tensor, scale: Tensor) -> Tensor:
     return merged
 
 
-def waves(points: Tensor) -> Tensor:
+def fourier_features(points: Tensor) -> Tensor:
     """Return sines and cosines (..., 10 n) of places (..., n), 2 being the side of the picture."""
     turns = points.new_tensor(WAVES) * math.pi * 2
     angles = (points.unsqueeze(-1) * turns).flatten(-2)
     return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
 
-def anchored(noise: Tensor) -> Tensor:
+def anchor_codes(noise: Tensor) -> Tensor:
     """Return position codes relative to what `noise` (B, C, h, w) places, (B, 30, h, w).
 
     Whether a cell lies on the horizon or in the sun depends on a product of place and noise, which
@@ -238,7 +245,7 @@ def anchored(noise: Tensor) -> Tensor:
     points = cell_positions(rows, columns, like=noise)
     places = 2 * anchors(layout_uniforms(noise)) - 1
     axes = points[:, [1, 0, 1]]  # horizon and planet are heights, the sun is placed from the left
-    codes = waves(axes - places[:, None])
+    codes = fourier_features(axes - places[:, None])
     return codes.transpose(1, 2).unflatten(2, (rows, columns))
 
 

@@ -15,7 +15,7 @@ from swiftpie.pipelines.drawing.request import (
     Request,
 )
 from swiftpie.pipelines.drawing.settings import EditMode, MaskSource, Scales
-from swiftpie.pipelines.naming import advice_on_strangers, newcomers
+from swiftpie.pipelines.naming import new_subjects, unknown_subjects_warning
 from swiftpie.types import TextCondition
 
 logger = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ def advise(components: Components, request: Request) -> None:
 def advice_on(components: Components, request: Request) -> Iterator[str]:
     """Yield words and sizes that the model was not made for, and what has no effect with it."""
     preset, vocabulary = components.preset, components.text.vocabulary
-    if vocabulary is not None and (strange := strange_words(vocabulary, request)):
+    if vocabulary is not None and (strange := unknown_words(vocabulary, request)):
         yield vocabulary.advice_on(strange, preset=preset.name)
     if vocabulary is not None and isinstance(request, PersonalizeRequest):
         yield from _nobody(vocabulary, request)
@@ -59,7 +59,7 @@ def advice_on(components: Components, request: Request) -> Iterator[str]:
     yield from (*idle, *_idle_steering(components, request))
 
 
-def strange_words(vocabulary: Vocabulary, request: Request) -> list[str]:
+def unknown_words(vocabulary: Vocabulary, request: Request) -> list[str]:
     """Return the words of a request that mean nothing to a model of `vocabulary`.
 
     A subject of which a picture is given may be called anything. An edit that is given none draws
@@ -83,9 +83,9 @@ def _nobody(vocabulary: Vocabulary, request: PersonalizeRequest) -> Iterator[str
     prompts = () if isinstance(request.prompt, TextCondition) else request.prompt
     for prompt in (prompts,) if isinstance(prompts, str) else prompts:
         if " and " in prompt:  # else there is room for one, who is given
-            named, unknown = newcomers(prompt, vocabulary, given=given)
+            named, unknown = new_subjects(prompt, vocabulary, given=given)
             if unknown:
-                yield advice_on_strangers(unknown)
+                yield unknown_subjects_warning(unknown)
             if named:
                 told = ", ".join(repr(one.word) for one in named)
                 yield (

@@ -47,14 +47,14 @@ class Mention(NamedTuple):
         return not {*words}.isdisjoint(words_in(name))
 
 
-class Newcomers(NamedTuple):
+class NewSubjects(NamedTuple):
     """Those whom a sentence names and of whom nobody gave a picture."""
 
     known: tuple[Named, ...] = ()
     unknown: tuple[str, ...] = ()  # words that name nobody of the library
 
 
-def tell(named: Iterable[Named | None]) -> None:
+def log_library_subjects(named: Iterable[Named | None]) -> None:
     """Log who stands for which word."""
     for one in named:
         if one is not None:
@@ -63,7 +63,7 @@ def tell(named: Iterable[Named | None]) -> None:
             logger.info("%r is drawn from the library%s%s.", one.word, as_other, near)
 
 
-def advice_on_strangers(unknown: Sequence[str]) -> str:
+def unknown_subjects_warning(unknown: Sequence[str]) -> str:
     """Return what to tell of words that name nobody of the library, and of whom is no picture."""
     library = packaged()
     near = {words: library.near(words) for words in unknown}
@@ -77,7 +77,7 @@ def advice_on_strangers(unknown: Sequence[str]) -> str:
     )
 
 
-def words_taught_to(preset: Preset) -> Vocabulary | None:
+def vocabulary_of(preset: Preset) -> Vocabulary | None:
     """Return the words of a preset that is in the package; None of one that reads anything."""
     folder = preset.source.removeprefix("package:")
     return None if folder == preset.source else _taught(folder)
@@ -89,9 +89,9 @@ def _taught(folder: str) -> Vocabulary | None:
     return Vocabulary.stored(json.loads(place.read_bytes()).get("taught"))
 
 
-def newcomers(
+def new_subjects(
     prompt: str, vocabulary: Vocabulary | None, *, given: Sequence[str] = ()
-) -> Newcomers:
+) -> NewSubjects:
     """Return whom a sentence names besides subjects that are `given`.
 
     Those are told by the words that name them. Whose name the sentence does not say, or is "", is
@@ -102,7 +102,7 @@ def newcomers(
     """
     if vocabulary is None:
         if given:
-            return Newcomers()
+            return NewSubjects()
         raise NobodyNamed(
             "No picture of a subject was given, and this model draws none by a sentence alone.",
             "Give a picture, or a name of `swiftpie library` in its place.",
@@ -116,7 +116,7 @@ def newcomers(
     known = tuple(one.who for one in said if one.who is not None)
     unknown = tuple(one.words for one in said if one.who is None)
     if known or given:
-        return Newcomers(known, unknown)
+        return NewSubjects(known, unknown)
     if unknown:
         packaged().find(unknown[0])  # complains, and offers what is near
     raise NobodyNamed(
@@ -125,7 +125,7 @@ def newcomers(
     )
 
 
-def newcomer_of_edit(
+def new_subject_of_edit(
     prompt: str, vocabulary: Vocabulary | None, *, source_prompt: str, keyword: str
 ) -> Named | None:
     """Return whom the sentence of an edit names who is not in its picture, as far as words tell."""

@@ -17,7 +17,7 @@ from swiftpie.engine.openvino.networks import OpenvinoDenoiser, openvino_inversi
 from swiftpie.engine.openvino.runtime import Precision
 from swiftpie.errors import CapabilityError
 from swiftpie.models.denoiser import SubjectCondition, UNetDenoiser
-from swiftpie.models.inversion import Reading, UNetInversion
+from swiftpie.models.inversion import InversionOutput, UNetInversion
 from swiftpie.schedules import scaled_linear_step
 from swiftpie.types import TextCondition
 from tests.attention.conftest import WIDTH, tiny_unet
@@ -75,7 +75,7 @@ class SmallReader(nn.Module):
         """Everything depends on picture and prompt."""
         found = self.look(latents) * text.pooled.mean(1)[:, None, None, None]
         doubt = found[:, :1] + found[:, 1:2]
-        return Reading(found, doubt, doubt.repeat(1, 1, 4, 4), found.abs(), text.pooled)
+        return InversionOutput(found, doubt, doubt.repeat(1, 1, 4, 4), found.abs(), text.pooled)
 
     def compare(self, source, target):
         raise NotImplementedError

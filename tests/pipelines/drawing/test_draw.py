@@ -14,7 +14,7 @@ from swiftpie.imageio.images import to_pil
 from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.drawing.denoise import STEP
 from swiftpie.pipelines.drawing.draw import draw
-from swiftpie.pipelines.drawing.request import EditRequest, Output, Part
+from swiftpie.pipelines.drawing.request import ConditionPart, EditRequest, Output
 
 PROMPT, OTHER = "a photo of a subject on a beach", "a photo of a subject in the snow"
 
@@ -71,7 +71,7 @@ def test_outputs_show_one_picture(session, request_of_one):
 
 
 def test_parts_that_are_left_out_change_the_picture(session, request_of_one):
-    parts = [frozenset(), {Part.ALIGNED}, {Part.PLACE}, frozenset(Part)]
+    parts = [frozenset(), {ConditionPart.ALIGNED}, {ConditionPart.PLACE}, frozenset(ConditionPart)]
     drawn = [bytes_of(session.draw(replace(request_of_one, without=one)))[0] for one in parts]
     assert len(set(drawn)) == len(parts)
 

@@ -38,7 +38,7 @@ from swiftpie.models.cutout import parse_search
 from swiftpie.pipelines.drawing.request import MAX_SUBJECTS, Subject, check_view
 from swiftpie.pipelines.drawing.settings import EditSettings, MaskSource, Scales
 from swiftpie.pipelines.identity_file import read_identity_header
-from swiftpie.pipelines.naming import newcomers, words_taught_to
+from swiftpie.pipelines.naming import new_subjects, vocabulary_of
 from swiftpie.validation import Box, check_box, check_prompts, check_seeds, check_text, parse_size
 
 MAX_JOBS = 200_000
@@ -459,7 +459,7 @@ def _check(job: Job, inputs: _Inputs) -> None:
         inputs.look(name)
     if job.image is None:
         names = [one.shown.get("name", "") for one in job.subjects]
-        newcomers(job.prompt, words_taught_to(preset), given=names)  # complains if that is nobody
+        new_subjects(job.prompt, vocabulary_of(preset), given=names)  # complains if that is nobody
 
 
 def _check_id(name: str) -> None:

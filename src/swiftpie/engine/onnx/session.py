@@ -10,7 +10,7 @@ from swiftpie.backbones.machine import AUTO
 from swiftpie.engine.onnx.draw import MINI, LightIdentity, LightModel, LightResult, packaged
 from swiftpie.engine.onnx.graphs import installed_runtime
 from swiftpie.pipelines.drawing.settings import Scales
-from swiftpie.pipelines.naming import newcomers, tell
+from swiftpie.pipelines.naming import log_library_subjects, new_subjects
 
 if TYPE_CHECKING:
     from swiftpie.backbones.recipe import Recipe
@@ -107,11 +107,11 @@ class LightSession:
             InputError: As of `personalize`.
             NobodyNamed: Nobody is named or given.
         """
-        others = () if subjects else newcomers(prompt, self._model.vocabulary).known
+        others = () if subjects else new_subjects(prompt, self._model.vocabulary).known
         if len(others) != 1:
             given = cast("Any", self._known(subjects))
             return self.full.generate(prompt, subjects=given, **settings)
-        tell(others)
+        log_library_subjects(others)
         return self.personalize(self._model.named(others[0].word), prompt, **settings)
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - all that a `Session` has

@@ -19,7 +19,7 @@ from swiftpie.noise import draw_noise, draw_step_noise
 from swiftpie.pipelines.drawing.denoise import Clock, Prepared
 from swiftpie.pipelines.drawing.edit_region import (
     Canvas,
-    Inverted,
+    InvertedImage,
     canvas_for,
     given_mask,
     invert,
@@ -194,7 +194,7 @@ def _condition(
     request: EditRequest,
     canvas: Canvas,
     pixels: Tensor,
-    inverted: Inverted,
+    inverted: InvertedImage,
     text: TextCondition,
 ) -> tuple[EditRequest, SubjectCondition]:
     """Return the request, whose newcomer is its identity if it comes, and its condition."""
@@ -203,11 +203,11 @@ def _condition(
         changes = canvas.enter_mask(region.pixels).to(components.device)
         request, subject = _cast(components, request, pixels, changes, inverted)
         if subject is not None:
-            given = given_part(components, pixels, changes)
+            given = unchanged_frame(components, pixels, changes)
             lighting = light_on(components, subject.identity, inverted.noise, text, given=given)
             subject = subject._replace(lighting=lighting)
         names = [""] * (1 if subject is None else 2)
-        return request, repainting_condition(
+        return request, inpainting_condition(
             components,
             pixels,
             changes,
@@ -241,13 +241,13 @@ def _cast(
     request: EditRequest,
     pixels: Tensor,
     changes: Tensor,
-    inverted: Inverted,
+    inverted: InvertedImage,
 ) -> "tuple[EditRequest, PlacedSubject | None]":
     """Return who is drawn, and the request with the newcomer as its identity if that is who."""
     identity = request.identity
     if identity is None:
         prompts = (request.source_prompt, request.prompt)
-        kept = kept_subject(components, pixels, changes, inverted=inverted, prompts=prompts)
+        kept = original_subject(components, pixels, changes, inverted=inverted, prompts=prompts)
         # Around a subject that stays as it is nobody comes, unless the place was given.
         has_room = request.mask is not None or _is_drawn(inverted, changes) is not False
         if kept is not None or request.newcomer is None or not (has_room and changes.any()):
@@ -256,7 +256,7 @@ def _cast(
     return replace(request, identity=identity), new_subject(identity, changes)
 
 
-def _is_drawn(inverted: Inverted, changes: Tensor) -> bool | None:
+def _is_drawn(inverted: InvertedImage, changes: Tensor) -> bool | None:
     """Whether most of the picture's subject changes; None where it shows none."""
     mask = resize_mask(inverted.subject_mask, (changes.shape[2], changes.shape[3])).to(changes)
     subject = mask > 0.5
@@ -265,7 +265,7 @@ def _is_drawn(inverted: Inverted, changes: Tensor) -> bool | None:
     return bool(changes[subject].mean() > 0.5)
 
 
-def repainting_condition(
+def inpainting_condition(
     components: Components,
     pixels: Tensor,
     changes: Tensor,
@@ -286,7 +286,7 @@ def repainting_condition(
     region = resize_mask(changes, cells)
     has_detail = subject is not None and bool(subject.identity.keys)
     read = identity_of_frames if has_detail else appearance_of_frame
-    square, stays = given_part(components, pixels, changes).split((3, 1), dim=1)
+    square, stays = unchanged_frame(components, pixels, changes).split((3, 1), dim=1)
     shows = region.new_tensor((0.0,) if subject is None else subject.shows).view(-1, 1, 1, 1)
     subjects = [read(components, square, stays)]
     regions, layouts = [(1 - region).expand(len(shows), -1, -1, -1)], [whole_frame(shows)]
@@ -313,7 +313,7 @@ def repainting_condition(
     )
 
 
-def given_part(components: Components, pixels: Tensor, changes: Tensor) -> Tensor:
+def unchanged_frame(components: Components, pixels: Tensor, changes: Tensor) -> Tensor:
     """Return what stays of a picture as one more reference frame, (1, 4, S, S), and where.
 
     `pixels` (1, 3, H, W) in [-1, 1], which are 0 where `changes` (1, 1, H, W) says.
@@ -329,12 +329,12 @@ def new_subject(identity: Identity, changes: Tensor) -> PlacedSubject:
     return PlacedSubject(identity, _box_layout(changes))
 
 
-def kept_subject(
+def original_subject(
     components: Components,
     pixels: Tensor,
     changes: Tensor,
     *,
-    inverted: Inverted,
+    inverted: InvertedImage,
     prompts: tuple[str, str],
 ) -> PlacedSubject | None:
     """Return the picture's own subject if it has to be drawn, or shown what is drawn around it.
@@ -385,7 +385,7 @@ def _box_layout(mask: Tensor) -> Layout:
     return Layout(*(value.to(mask) for value in layout))
 
 
-def _varied(components: Components, inverted: Inverted, request: EditRequest) -> Tensor:
+def _varied(components: Components, inverted: InvertedImage, request: EditRequest) -> Tensor:
     """Return the inverted noise, with new noise of the same variance in it where that is wanted."""
     noise, share = inverted.noise, request.settings.variation * inverted.region.latent
     if request.settings.variation == 0:

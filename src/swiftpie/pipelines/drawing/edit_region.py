@@ -15,7 +15,7 @@ from swiftpie.backbones.components import MAX_SIDE_PX, MIN_SIDE_PX, Components
 from swiftpie.errors import InputError
 from swiftpie.imageio.images import extent_of, from_8_bits, in_8_bits, to_tensor
 from swiftpie.masks import Box, MaskRule, box_mask, from_noise_difference, grow, resize_mask
-from swiftpie.models.inversion import ReadsEdits
+from swiftpie.models.inversion import EditInversion
 from swiftpie.validation import Size
 
 logger = logging.getLogger(__name__)
@@ -155,7 +155,7 @@ class EditRegion(NamedTuple):
     pixels: Tensor
 
 
-class Inverted(NamedTuple):
+class InvertedImage(NamedTuple):
     """Everything that is known about a picture before it is drawn anew."""
 
     noise: Tensor  # (1, C, h, w) behind the picture
@@ -173,7 +173,7 @@ def invert(
     mask: Tensor | None,
     canvas: Canvas,
     rule: MaskRule | None,
-) -> Inverted:
+) -> InvertedImage:
     """Invert `latents` (1, C, h, w) of a picture on its canvas and compare prompts about them.
 
     `prompts` are what it shows and what it shall show; a `keyword` is compared with no words
@@ -189,7 +189,7 @@ def invert(
     if mask is None and _agree(components, compared):
         logger.warning(UNCHANGED)
         mask = torch.zeros(1, 1, *canvas.full, dtype=torch.uint8)
-    if rule is None and isinstance(inverter, ReadsEdits):
+    if rule is None and isinstance(inverter, EditInversion):
         return _read(components, inverter, latents, compared, mask=mask, canvas=canvas)
     wanted = list(dict.fromkeys([source] if mask is not None else [source, *compared]))
     behind = inverter(latents.expand(len(wanted), -1, -1, -1), components.text.encode(wanted))
@@ -200,18 +200,20 @@ def invert(
         first, second = (noise[prompt] for prompt in compared)
         latent = from_noise_difference(first, second, rule=rule or MaskRule.RELEASED)
         region = EditRegion(latent, _grown(latent, canvas, GROW_PX))
-    return Inverted(noise[source], region, torch.zeros_like(latents[:, :1]), keeps_subject=False)
+    return InvertedImage(
+        noise[source], region, torch.zeros_like(latents[:, :1]), keeps_subject=False
+    )
 
 
 def _read(
     components: Components,
-    inverter: ReadsEdits,
+    inverter: EditInversion,
     latents: Tensor,
     compared: tuple[str, str],
     *,
     mask: Tensor | None,
     canvas: Canvas,
-) -> Inverted:
+) -> InvertedImage:
     # A network that was taught about edits answers everything in one call.
     text = components.text.encode(list(compared))
     both = inverter.read(latents.expand(2, -1, -1, -1), text)
@@ -222,7 +224,7 @@ def _read(
         region = _seen_by(learned, canvas, like=latents)
     else:
         region = _seen_by(mask, canvas, like=latents)
-    return Inverted(
+    return InvertedImage(
         noise=source.noise,
         region=region,
         subject_mask=torch.sigmoid(source.subject),

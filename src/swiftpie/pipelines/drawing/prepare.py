@@ -19,7 +19,7 @@ from swiftpie.masks import Box, box_mask, resize_mask, subject_extent
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.drawing.denoise import Clock, Prepared
-from swiftpie.pipelines.drawing.request import Part, PersonalizeRequest, Subject
+from swiftpie.pipelines.drawing.request import ConditionPart, PersonalizeRequest, Subject
 from swiftpie.pipelines.drawing.settings import (
     BALANCE_OF_IDENTITY,
     BALANCE_OF_TEXT,
@@ -108,12 +108,12 @@ def prepare(components: Components, request: PersonalizeRequest, clock: Clock) -
     )
 
 
-def _without(condition: SubjectCondition, parts: frozenset[Part]) -> SubjectCondition:
-    if Part.PLACE in parts:
+def _without(condition: SubjectCondition, parts: frozenset[ConditionPart]) -> SubjectCondition:
+    if ConditionPart.PLACE in parts:
         attention = condition.attention
         nowhere = attention._replace(has_layout=torch.zeros_like(attention.has_layout))
         condition = condition._replace(attention=nowhere)
-    if Part.ALIGNED in parts:
+    if ConditionPart.ALIGNED in parts:
         condition = condition._replace(aligned=torch.zeros_like(condition.aligned))
     return condition
 

@@ -40,7 +40,7 @@ class Output(StrEnum):
     LATENTS = "latents"  # a tensor (B, C, h, w), not decoded
 
 
-class Part(StrEnum):
+class ConditionPart(StrEnum):
     """A part of the condition that can be left out, to see what it is worth."""
 
     ALIGNED = "aligned"  # the subject in its place, as input of the denoiser
@@ -96,7 +96,7 @@ class PersonalizeRequest(_Steered):
     detail_mask: MaskSource | None = (
         None  # the same of the detail branch; None: see `detail_source`
     )
-    without: frozenset[Part] = frozenset()
+    without: frozenset[ConditionPart] = frozenset()
     output: Output = Output.PIL
 
     def __post_init__(self) -> None:

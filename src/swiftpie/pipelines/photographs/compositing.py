@@ -28,10 +28,10 @@ from swiftpie.pipelines.photographs.filling import (
     SURE,
     blurred,
     brightness,
-    continued,
-    filled,
+    extrapolate,
     halved,
-    tied,
+    inpaint,
+    match_border,
 )
 
 DARKEST = 0.03  # added to both sides of a ratio of colours, so that black is no infinity
@@ -59,7 +59,7 @@ Area = tuple[float, float, float, float]
 """Left, top, right and bottom of a patch as shares of a canvas."""
 
 
-class Drawing(NamedTuple):
+class CanvasDrawing(NamedTuple):
     """A window before and after the model drew, on the canvas."""
 
     before: Tensor  # (1, 3, h, w)
@@ -69,7 +69,7 @@ class Drawing(NamedTuple):
     subject: Tensor  # (1, 1, h, w) the subject's opacity, as the model saw it
 
 
-class Reference(NamedTuple):
+class SubjectReference(NamedTuple):
     """A subject as its reference frame shows it, its place on the canvas, and the light there."""
 
     pixels: Tensor  # (1, 3, S, S) in [-1, 1], grey (0) outside of the subject
@@ -78,7 +78,7 @@ class Reference(NamedTuple):
     layout: Layout
     lighting: Lighting | None  # None where nobody knows the light
 
-    def placed(self) -> "Placed":
+    def placed(self) -> "PlacedReference":
         """Return the subject as it will be seen and lit, on the processor."""
         layout = Layout(*(one.float().cpu() for one in self.layout))
         pixels, mask = self.pixels.float().cpu(), self.mask.float().cpu()
@@ -94,12 +94,12 @@ class Reference(NamedTuple):
 
         small = shown(pixels, mask)
         if large is None:
-            return Placed(small, small, layout, lighting)
+            return PlacedReference(small, small, layout, lighting)
         colours, opacity = large[:, :3], large[:, 3:]
-        return Placed(small, shown(2 * colours - opacity, opacity), layout, lighting)
+        return PlacedReference(small, shown(2 * colours - opacity, opacity), layout, lighting)
 
 
-class Placed(NamedTuple):
+class PlacedReference(NamedTuple):
     """A subject as it will be seen; frames are premultiplied, in [0, 1]."""
 
     small: Tensor  # (1, 4, S, S) as the model reads it
@@ -108,10 +108,10 @@ class Placed(NamedTuple):
     lighting: Lighting | None
 
 
-def joined(
+def composite_patch(
     patch: Tensor,
-    drawing: Drawing,
-    reference: Reference | None,
+    drawing: CanvasDrawing,
+    reference: SubjectReference | None,
     *,
     gone: Tensor,
     place: Area,
@@ -130,24 +130,28 @@ def joined(
         if is_trusted or bool(gone.all()):
             alone = _enlarged(drawing.alone, place, size)
             cell_px = size[1] / (drawing.alone.shape[3] * (place[2] - place[0]))
-            texture = grain_like(patch, 1 - gone, num_octaves=_octaves(cell_px), seed=seed)
-            ground = tied(alone + texture, patch, gone)
+            texture = matching_grain(patch, 1 - gone, num_octaves=_octaves(cell_px), seed=seed)
+            ground = match_border(alone + texture, patch, gone)
         else:
-            ground = filled(patch, gone)
+            ground = inpaint(patch, gone)
     if reference is not None:
         placed = reference.placed()
         ground = ground * _enlarged(_shade(drawing, placed).exp(), place, size)
         subject = _subject(drawing, placed, place=place, size=size)
         if subject is not None:
             around = patch[subject.where]
-            colours = as_sharp_as(around, subject.colours, subject.alpha, num_octaves=SEEN_OCTAVES)
+            colours = match_sharpness(
+                around, subject.colours, subject.alpha, num_octaves=SEEN_OCTAVES
+            )
             known = torch.ones_like(subject.alpha)
-            colours += grain_like(around, known, num_octaves=SEEN_OCTAVES, seed=seed, is_even=True)
+            colours += matching_grain(
+                around, known, num_octaves=SEEN_OCTAVES, seed=seed, is_even=True
+            )
             ground[subject.where] = torch.lerp(ground[subject.where], colours, subject.alpha)
     return ground.clamp(0, 1)
 
 
-def grain_like(
+def matching_grain(
     patch: Tensor, known: Tensor, *, num_octaves: int, seed: int, is_even: bool = False
 ) -> Tensor:
     """Return texture (1, 1, H, W) as fine and as strong as that of `patch` where it is `known`.
@@ -169,7 +173,7 @@ def grain_like(
             spread = plain.clamp(max=MOST_NOISE)
         else:
             usual = MOST_GRAIN * float(band.abs()[known > 0.5].median())
-            spread = continued(band.clamp(-usual, usual).square(), known).clamp_min(0).sqrt()
+            spread = extrapolate(band.clamp(-usual, usual).square(), known).clamp_min(0).sqrt()
         noise, _ = _split(torch.randn(band.shape, generator=generator))
         noise = spread * noise / noise.std().clamp_min(SURE)
         texture += F.interpolate(noise, size, mode="bilinear", align_corners=False)
@@ -179,7 +183,7 @@ def grain_like(
     return texture
 
 
-def as_sharp_as(photo: Tensor, colours: Tensor, inside: Tensor, *, num_octaves: int) -> Tensor:
+def match_sharpness(photo: Tensor, colours: Tensor, inside: Tensor, *, num_octaves: int) -> Tensor:
     """Return `colours` (1, 3, H, W), of which what is `inside` counts, no sharper than `photo`.
 
     Where nothing is out of focus, octaves are about equally strong. As much as one is weaker in the
@@ -207,7 +211,7 @@ def as_sharp_as(photo: Tensor, colours: Tensor, inside: Tensor, *, num_octaves: 
     return low
 
 
-def _without_fault(drawing: Drawing) -> Drawing:
+def _without_fault(drawing: CanvasDrawing) -> CanvasDrawing:
     """Return what was drawn without what the model changes where it was shown all."""
     shown = (blurred(drawing.changes, SHADE_PX) < SURE).to(drawing.changes)
     fault = blurred(_log_ratio(drawing.alone, drawing.before, shown, FAULT_PX), FAULT_PX)
@@ -218,7 +222,7 @@ def _without_fault(drawing: Drawing) -> Drawing:
     return drawing._replace(after=mended(drawing.after), alone=mended(drawing.alone))
 
 
-def _shade(drawing: Drawing, placed: Placed) -> Tensor:
+def _shade(drawing: CanvasDrawing, placed: PlacedReference) -> Tensor:
     """Return by which logarithms the ground gets lighter for the subject's sake, (1, 1 or 3, H, W).
 
     It is what was drawn, or the shadow that the light lets expect where the drawing is not clearly
@@ -239,7 +243,7 @@ def _shade(drawing: Drawing, placed: Placed) -> Tensor:
     return expected * _finer(inner) + _finer(differs * inner)
 
 
-def _cast_shade(placed: Placed, lighting: Lighting, size: tuple[int, int]) -> Tensor:
+def _cast_shade(placed: PlacedReference, lighting: Lighting, size: tuple[int, int]) -> Tensor:
     """Return the shadow that the light casts on flat ground, in logarithms, on the canvas."""
     opacity = warp(placed.large, to_affine(placed.layout), size)[:, 3:]
     rows = (opacity > FEET).any(dim=3).flatten().nonzero()
@@ -269,7 +273,7 @@ class _Subject(NamedTuple):
 
 
 def _subject(
-    drawing: Drawing, placed: Placed, *, place: Area, size: tuple[int, int]
+    drawing: CanvasDrawing, placed: PlacedReference, *, place: Area, size: tuple[int, int]
 ) -> _Subject | None:
     """Return the subject of a patch of `size` that lies at `place`; None if it shows nothing."""
     affine = to_affine(placed.layout)
@@ -336,7 +340,7 @@ def _pixels(
 def _colours(frame: Tensor) -> Tensor:
     """Return the colours of premultiplied frames (1, 4, H, W), carried on past the rim."""
     alpha = frame[:, 3:]
-    return continued(frame[:, :3] / alpha.clamp_min(SURE), alpha)
+    return extrapolate(frame[:, :3] / alpha.clamp_min(SURE), alpha)
 
 
 def _log_ratio(first: Tensor, second: Tensor, known: Tensor, deviation_px: float) -> Tensor:
@@ -347,7 +351,7 @@ def _log_ratio(first: Tensor, second: Tensor, known: Tensor, deviation_px: float
     weight = blurred(known, deviation_px)
     sums = [blurred(one * known, deviation_px) + DARKEST * weight for one in (first, second)]
     ratio = (sums[0].clamp_min(SURE**2) / sums[1].clamp_min(SURE**2)).log()
-    return continued(ratio, (weight > WELL_KNOWN * weight.amax()).to(weight))
+    return extrapolate(ratio, (weight > WELL_KNOWN * weight.amax()).to(weight))
 
 
 def _enlarged(canvas: Tensor, place: Area, size: tuple[int, int]) -> Tensor:

@@ -49,31 +49,31 @@ class _Known(NamedTuple):
     known: Tensor  # (1, 1, h, w)
 
 
-def filled(patch: Tensor, gone: Tensor) -> Tensor:
+def inpaint(patch: Tensor, gone: Tensor) -> Tensor:
     """Return a `patch` of a photograph with something else where it is `gone`; some of it stays."""
     small = _shrunk(patch, gone, TONE_PX)
     if not bool(small.known.any()):
-        return continued(patch, 1 - gone)
+        return extrapolate(patch, 1 - gone)
     guess = (_carried_on(small) + membrane(small.pixels, small.known)) / 2
     tone = torch.where(small.known > 0, small.pixels, guess)
     inner, there = patch.clone(), _near(gone)
     texture = _texture(patch, gone, there, small, tone)
     inner[..., *there] = enlarged(tone, _size(patch), there) + texture
-    return tied(inner, patch, gone)
+    return match_border(inner, patch, gone)
 
 
-def tied(inner: Tensor, patch: Tensor, gone: Tensor) -> Tensor:
+def match_border(inner: Tensor, patch: Tensor, gone: Tensor) -> Tensor:
     """Return `patch` with `inner` where it is `gone`, so moved in tone that there is no step."""
     if extent_of(gone) is None:
         return patch
     near = (..., *_near(gone))
     inner, around, goes = inner[near], patch[near], gone[near]
     result = patch.clone()
-    result[near] = torch.where(goes > 0, inner + continued(around - inner, 1 - goes), around)
+    result[near] = torch.where(goes > 0, inner + extrapolate(around - inner, 1 - goes), around)
     return result
 
 
-def continued(values: Tensor, weight: Tensor) -> Tensor:
+def extrapolate(values: Tensor, weight: Tensor) -> Tensor:
     """Return `values` (1, C, H, W) where `weight` (1, 1, H, W) is 1, and what is near elsewhere.
 
     Each coarser level fills what the finer one does not know.
@@ -82,7 +82,7 @@ def continued(values: Tensor, weight: Tensor) -> Tensor:
     if rows == columns == 1:
         return values
     known = halved(weight)
-    coarse = continued(halved(values * weight) / known.clamp_min(SURE), (4 * known).clamp(max=1))
+    coarse = extrapolate(halved(values * weight) / known.clamp_min(SURE), (4 * known).clamp(max=1))
     return torch.lerp(resized(coarse, (rows, columns), mode="bilinear"), values, weight)
 
 
@@ -90,7 +90,7 @@ def membrane(values: Tensor, known: Tensor) -> Tensor:
     """Return `values` (1, C, H, W) where they are `known`, and a membrane stretched elsewhere."""
     rows, columns = values.shape[-2:]
     if min(rows, columns) <= 2 or not bool((known <= 0).any()):
-        return continued(values, known)
+        return extrapolate(values, known)
     weight = halved(known)
     coarse = membrane(halved(values * known) / weight.clamp_min(SURE), (weight > SURE).to(known))
     found = torch.where(known > 0, values, resized(coarse, (rows, columns), mode="bilinear"))
@@ -190,7 +190,7 @@ def _edges(small: _Known) -> tuple[Tensor, Tensor]:
     tensor = torch.stack([(a * b).sum(dim=1) for a, b in ((x, x), (x, y), (y, y))], dim=1) * told
     weight = blurred(told, DIRECTION_PX)
     tensor = blurred(tensor, DIRECTION_PX) / weight.clamp_min(SURE)
-    xx, xy, yy = continued(tensor, (weight > SURE).to(weight))[0]
+    xx, xy, yy = extrapolate(tensor, (weight > SURE).to(weight))[0]
     angle = torch.atan2(2 * xy, xx - yy) / 2
     edge = ((xx - yy).square() + 4 * xy.square()).sqrt()
     strictness = STRAIGHTNESS * (edge / (xx + yy + FLAT)).square() * edge / (edge + FLAT)
@@ -230,7 +230,7 @@ def _shifts(tone: Tensor, strength: Tensor, known: Tensor) -> tuple[Tensor, Tens
     """
     size = shrunk_to(SEARCH_PX, _size(tone))
     known = (resized(known, size) > 1 - SURE).to(known)
-    strength = continued(resized(strength, size), known)
+    strength = extrapolate(resized(strength, size), known)
     wanted = torch.cat([resized(tone, size), strength], dim=1)
     left, top, right, bottom = extent_of(1 - known) or (0, 0, size[1], size[0])
     here = (slice(None), slice(None), slice(top, bottom), slice(left, right))

@@ -15,7 +15,7 @@ from swiftpie.imageio.cutout import Way
 from swiftpie.imageio.images import extent_of, shrunk_to, to_tensor
 from swiftpie.masks import grow
 from swiftpie.models.cutout import Search, cut_out, find_with, packaged
-from swiftpie.pipelines.photographs.filling import SURE, blurred, continued, resized
+from swiftpie.pipelines.photographs.filling import SURE, blurred, extrapolate, resized
 
 LEAST_THERE = 0.2  # opacity above which a pixel is of the thing
 CLOSER = 0.1  # of a thing's width and height: room on each side for a second look
@@ -34,7 +34,7 @@ SMOOTH_PX = 2.0  # of ground: texture casts no shadow
 MOST_SHADOW = 1.5  # of the thing's area; what is larger is another ground
 
 
-def found_to_go(photograph: Image.Image, search: Search) -> Tensor:
+def removal_mask(photograph: Image.Image, search: Search) -> Tensor:
     """Return what goes with the thing that `search` points at, (1, 1, H, W) of bytes.
 
     Raises:
@@ -62,7 +62,7 @@ def found_to_go(photograph: Image.Image, search: Search) -> Tensor:
     shadow = shadow_of(resized(pixels, small), grow(seen, math.ceil(EDGE * scale * side) + 1))
     edge = grow(solid, math.ceil(ROOM * side) + 1)
     goes = torch.maximum(edge, (resized(shadow, size) > 0).float())
-    whole = closed((resized(goes, small) > 1 - SURE).float(), math.ceil(GAP * scale * side))
+    whole = close_gaps((resized(goes, small) > 1 - SURE).float(), math.ceil(GAP * scale * side))
     gone = torch.zeros_like(thing)
     gone[here] = 255 * torch.maximum(goes, (resized(whole, size) > 0.5).float()).to(torch.uint8)
     return gone
@@ -94,7 +94,7 @@ def _seen(photograph: Image.Image, search: Search) -> Tensor:
     return thing.to(torch.uint8)
 
 
-def closed(mask: Tensor, radius_px: int) -> Tensor:
+def close_gaps(mask: Tensor, radius_px: int) -> Tensor:
     """Return `mask` (1, 1, H, W) without the gaps that are narrower than twice `radius_px`."""
     wide = F.pad(mask, (2 * radius_px,) * 4, mode="replicate")
     shrunk = -grow(-grow(wide, radius_px), radius_px)
@@ -126,7 +126,7 @@ def shadow_of(pixels: Tensor, thing: Tensor) -> Tensor:
         return torch.zeros_like(thing)
     known = 1 - thing
     smooth = blurred(pixels * known, SMOOTH_PX) / blurred(known, SMOOTH_PX).clamp_min(SURE)
-    usual = blurred(continued(pixels, ground), SIDEWAYS * side / 4)
+    usual = blurred(extrapolate(pixels, ground), SIDEWAYS * side / 4)
     change = ((smooth + DARKEST) / (usual + DARKEST)).log()
     darker = -change.mean(dim=1, keepdim=True)
     is_grey = (change + darker).abs().amax(dim=1, keepdim=True) < TINT

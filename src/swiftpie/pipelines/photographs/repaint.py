@@ -20,8 +20,8 @@ from swiftpie.pipelines.drawing.edit import (
     EditResult,
     PlacedSubject,
     as_rgb,
-    given_part,
-    repainting_condition,
+    inpainting_condition,
+    unchanged_frame,
 )
 from swiftpie.pipelines.drawing.edit_region import (
     Canvas,
@@ -39,9 +39,13 @@ from swiftpie.pipelines.drawing.prepare import (
 from swiftpie.pipelines.drawing.request import RepaintRequest
 from swiftpie.pipelines.drawing.settings import Scales
 from swiftpie.pipelines.identity import whole_picture_identity
-from swiftpie.pipelines.photographs.compositing import Drawing, Reference, joined
-from swiftpie.pipelines.photographs.filling import continued, resized
-from swiftpie.pipelines.photographs.removal import found_to_go
+from swiftpie.pipelines.photographs.compositing import (
+    CanvasDrawing,
+    SubjectReference,
+    composite_patch,
+)
+from swiftpie.pipelines.photographs.filling import extrapolate, resized
+from swiftpie.pipelines.photographs.removal import removal_mask
 from swiftpie.pipelines.photographs.tiles import in_tiles, num_tiles
 from swiftpie.schedules import add_noise
 from swiftpie.types import GenerationResult, Identity
@@ -122,7 +126,7 @@ def finish(drawn: GenerationResult, plan: RepaintPlan, clock: Clock) -> EditResu
         subject = plane(drawn.subject_masks[0])
         one = request.identity
         layout = Layout(*(value[:1] for value in plan.start.layouts[0]))
-        reference = Reference(one.pixels[:1], one.mask[:1], one.large, layout, plan.lighting)
+        reference = SubjectReference(one.pixels[:1], one.mask[:1], one.large, layout, plan.lighting)
     before = _in_unit(plan.pixels).float().cpu()
     masks = [one.float().cpu() for one in (plan.changes, subject)]
     is_whole = plan.start.components.layout_predictor is None  # the region is drawn as it is
@@ -132,11 +136,11 @@ def finish(drawn: GenerationResult, plan: RepaintPlan, clock: Clock) -> EditResu
         if size != (before.shape[2], before.shape[3]):
             before, masks = resized(before, size), [resize_mask(one, size) for one in masks]
             clock.lap("tiles")
-    drawing = Drawing(before, after, alone[0] if alone else after, *masks)
+    drawing = CanvasDrawing(before, after, alone[0] if alone else after, *masks)
     goes = bool(plan.gone.any())
     patch = canvas.window if goes else _around(touched(plan.region), canvas)
     left, top, right, bottom = patch
-    finished = joined(
+    finished = composite_patch(
         _in_unit(to_tensor(original.crop(patch))),
         drawing,
         reference,
@@ -239,11 +243,11 @@ def _start(
     start = components.schedule.initial_latents(noise[0]).expand(rows, -1, -1, -1)
     placed, lighting = None, None
     if request.identity is not None and layout is not None:
-        given = given_part(components, pixels, changes)
+        given = unchanged_frame(components, pixels, changes)
         lighting = light_on(components, request.identity, start, text, given=given)
         layout = Layout(*(one.expand(2, *one.shape[1:]) for one in layout))
         placed = PlacedSubject(request.identity, layout, shows=(1.0, 0.0), lighting=lighting)
-    condition = repainting_condition(
+    condition = inpainting_condition(
         components,
         pixels,
         changes,
@@ -273,7 +277,7 @@ def _noisy(
     prompt: str,
 ) -> Prepared:
     """Return the start of a model that sees what stays only in its noise."""
-    filled = continued(pixels, (goes <= 0).to(pixels))
+    filled = extrapolate(pixels, (goes <= 0).to(pixels))
     shown = request.identity or whole_picture_identity(components, to_pil(filled)[0])
     known = components.autoencoder.encode(filled)
     region = resize_mask(changes, (known.shape[2], known.shape[3]))
@@ -304,7 +308,7 @@ def _what_goes(place: Tensor | Box | Search, original: Image.Image) -> Tensor:
         NoSubject: Nothing that stands out is where it is looked for.
     """
     if isinstance(place, Search):
-        return found_to_go(original, place)
+        return removal_mask(original, place)
     mask = given_mask(place, (original.height, original.width))
     if not mask.any():
         raise InputError("The mask is black. White is needed where something shall go.")
