@@ -5,8 +5,8 @@ import pytest
 from swiftpie.backbones.preset import PRESETS
 from swiftpie.errors import InputError
 from swiftpie.pipelines.naming import (
-    MOST_MENTIONS,
-    MOST_WORDS,
+    MAX_MENTIONS,
+    MAX_WORDS,
     mentions,
     new_subject_of_edit,
     new_subjects,
@@ -43,13 +43,13 @@ def test_words_are_those_that_the_model_knows(session):
 )
 def test_sentences_name_subjects_where_captions_do(prompt, names):
     found = mentions(prompt, TAUGHT.words)
-    assert [one.who and one.who.name for one in found] == names
+    assert [one.subject and one.subject.name for one in found] == names
 
 
 def test_of_sentences_without_end_no_more_is_read_than_can_name_somebody():
-    assert mentions("gryphon " * 2000, TAUGHT.words)[0].words.count(" ") == MOST_WORDS - 1
+    assert mentions("gryphon " * 2000, TAUGHT.words)[0].words.count(" ") == MAX_WORDS - 1
     names = [f"{chr(97 + n // 26)}{chr(97 + n % 26)}qx" for n in range(300)]
-    assert len(mentions(" and a ".join(names), TAUGHT.words)) == MOST_MENTIONS
+    assert len(mentions(" and a ".join(names), TAUGHT.words)) == MAX_MENTIONS
 
 
 @pytest.mark.parametrize(
