@@ -1,7 +1,7 @@
 """Noise: how it is drawn by seeds, and the statistics that carry layout and texture.
 
-The mini model is trained on pictures that are a deterministic function of their noise, so the
-renderer that draws them and the network that imitates it read the same numbers from here.
+Mini is trained on pictures that are a deterministic function of their noise. The renderer that
+draws them and the network that imitates it take the same numbers from this module.
 """
 
 import math
@@ -57,9 +57,9 @@ def noise_statistics(noise: Tensor) -> Tensor:
 
 
 def anchors(uniforms: Tensor) -> Tensor:
-    """Return the places (B, 3) that scenes hang on: horizon, sun from the left, planet from above.
+    """Return positions of horizon, sun and planet (B, 3) as shares of the picture's side.
 
-    All are shares of the side of the picture.
+    Horizon and planet are measured from the top, the sun from the left.
 
     Args:
         uniforms: The numbers of `layout_uniforms`, (B, 16).
@@ -69,18 +69,17 @@ def anchors(uniforms: Tensor) -> Tensor:
 
 
 def draw_noise(seeds: Sequence[int], shape: tuple[int, int, int]) -> Tensor:
-    """Return standard normal noise (B, *shape), one generator a seed, drawn on the CPU.
+    """Return standard normal noise (B, *shape), drawn on the CPU with one generator a seed.
 
-    A row depends on its own seed alone, so a picture is the same in every batch and on every
-    device.
+    A row depends on its own seed alone, so a picture is the same in every batch and on each device.
     """
     return draw_step_noise(seeds, shape, count=1)[0]
 
 
 def draw_step_noise(seeds: Sequence[int], shape: tuple[int, int, int], *, count: int) -> Tensor:
-    """Return `count` draws (count, B, *shape) for a schedule that adds fresh noise on its way.
+    """Return `count` draws (count, B, *shape) for a schedule that adds fresh noise.
 
-    The first is that of `draw_noise`.
+    The first draw is that of `draw_noise`.
     """
     generators = [torch.Generator().manual_seed(seed % 2**63) for seed in seeds]
     draws = [[torch.randn(shape, generator=one) for one in generators] for _ in range(count)]

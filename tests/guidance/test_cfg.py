@@ -21,5 +21,5 @@ def test_each_step_asks_for_what_its_scale_needs():
 
 
 def test_another_number_of_steps_is_refused():
-    with pytest.raises(ConfigError, match="4 scales and denoising takes 1 steps"):
+    with pytest.raises(ConfigError, match="4 scales, and denoising takes 1 steps"):
         ClassifierFree((1.5,) * 4).check(1)

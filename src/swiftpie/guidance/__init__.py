@@ -18,7 +18,7 @@ from swiftpie.types import Prompts
 
 
 class Branch(StrEnum):
-    """What a row of the denoiser's batch is told."""
+    """Which conditions a row of the denoiser's batch reads."""
 
     UNCONDITIONAL = "unconditional"
     TEXT = "text"
@@ -27,12 +27,12 @@ class Branch(StrEnum):
 
     @property
     def has_text(self) -> bool:
-        """Whether it reads the prompt; else the null text."""
+        """Whether the row reads the prompt; otherwise it reads the null text."""
         return self in {Branch.TEXT, Branch.BOTH}
 
     @property
     def has_identity(self) -> bool:
-        """Whether it sees the subjects; else nobody, as the adapter was trained to see nobody."""
+        """Whether the row reads the subjects; otherwise it reads the adapter's null tokens."""
         return self in {Branch.IDENTITY, Branch.BOTH}
 
 
@@ -40,14 +40,14 @@ class Guidance(Protocol):
     """How the predictions of one step become a single prediction. Stateless."""
 
     def check(self, num_steps: int) -> None:
-        """Refuse a schedule of another length.
+        """Check that the guidance fits a schedule of `num_steps`.
 
         Raises:
-            ConfigError: This guidance was made for another number of steps.
+            ConfigError: The guidance has scales for another number of steps.
         """
 
     def branches(self, step: int) -> tuple[Branch, ...]:
-        """Name the rows that `step`, counted from 0, needs; at least one, none twice."""
+        """Return the rows that `step`, counted from 0, needs; at least one, none twice."""
 
     def combine(self, predictions: Mapping[Branch, Tensor], step: int) -> Tensor:
         """Merge those rows' raw outputs, each (B, C, h, w), into one of the same shape."""
@@ -72,7 +72,7 @@ class Plain:
 
 
 class Steering(TypedDict, total=False):
-    """What a drawing may be steered by; what is left out or None changes nothing."""
+    """Options that steer a drawing; missing ones and None change nothing."""
 
     guidance: Guidance | None
     shaping: Shaping | None
@@ -86,10 +86,10 @@ METHODS: Registry[Callable[[int], Guidance]] = Registry(
 
 
 def branches_of(guidance: Guidance, num_steps: int) -> set[Branch]:
-    """Return the rows that so many steps need, all together.
+    """Return the rows that `num_steps` steps need in total.
 
     Raises:
-        ConfigError: The guidance was made for another number of steps.
+        ConfigError: The guidance has scales for another number of steps.
     """
     guidance.check(num_steps)
     return {branch for step in range(num_steps) for branch in guidance.branches(step)}
@@ -115,23 +115,23 @@ def weighted_sum(predictions: Mapping[Branch, Tensor], weights: Mapping[Branch, 
 
 
 def check_scales(name: str, scales: Sequence[float]) -> None:
-    """Refuse scales that are no numbers.
+    """Check that scales are finite numbers, and at least one.
 
     Raises:
-        ConfigError: There are none, or one is infinite or NaN.
+        ConfigError: They are not.
     """
     if not scales or not all(map(math.isfinite, scales)):
         raise ConfigError(f"{name} is {tuple(scales)}; it needs one finite number a step.")
 
 
 def check_length(name: str, scales: Sequence[float], num_steps: int) -> None:
-    """Refuse scales for another number of steps.
+    """Check that there is a scale for each step.
 
     Raises:
-        ConfigError: They are.
+        ConfigError: There are more or fewer.
     """
     if len(scales) != num_steps:
         raise ConfigError(
-            f"{name} has {len(scales)} scales and denoising takes {num_steps} steps. One a step "
-            "is needed. Give as many, or load the preset with another number of steps."
+            f"{name} has {len(scales)} scales, and denoising takes {num_steps} steps. Give one "
+            "scale a step, or load the preset with another number of steps."
         )

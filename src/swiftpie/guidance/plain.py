@@ -4,7 +4,7 @@ from swiftpie.guidance import Plain
 
 
 def for_steps(num_steps: int) -> Plain:
-    """Return it, for any number of steps."""
+    """Return no guidance, for any number of steps."""
     del num_steps
     return Plain()
 

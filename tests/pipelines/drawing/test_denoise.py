@@ -153,7 +153,7 @@ def test_threads_with_different_steering_do_not_meet(session, identity):
 
 
 def test_scales_for_another_number_of_steps_are_refused_before_any_call(session, identity):
-    with pytest.raises(ConfigError, match="4 scales and denoising takes 1 steps"):
+    with pytest.raises(ConfigError, match="4 scales, and denoising takes 1 steps"):
         drawing(session, identity, steps=1, guidance=DCG(4))
 
 

@@ -21,20 +21,20 @@ from swiftpie.types import Denoised, TextCondition
 logger = logging.getLogger(__name__)
 
 OnStep = Callable[[int, float, Tensor], Tensor]
-"""Takes the step's number, its timestep and the latents after it; returns those to go on with."""
+"""Takes a step's index, its timestep and the latents after it; returns those to go on with."""
 
 Rows = TypeVar("Rows")
 
 STEP = "step"  # of several in the stage "denoise"
 
 OnStage = Callable[[str], object]
-"""Takes the name of each stage, and of each step in it, when it has ended."""
+"""Takes the name of each stage, and of each step, when it has ended; may raise to stop."""
 
 
 class Prepared(NamedTuple):
-    """What denoising starts from."""
+    """The inputs of denoising."""
 
-    components: Components  # those that draw; an edit may have a denoiser of its own
+    components: Components  # an edit may have a denoiser of its own
     latents: Tensor  # (B, C, h, w)
     text: TextCondition  # B rows
     null_text: TextCondition | None  # B rows for guidance, if it has a row without the prompt
@@ -90,7 +90,7 @@ def denoise(
     """Return clean latents (B, C, h, w) and the subjects' masks.
 
     Args:
-        prepared: What denoising starts from.
+        prepared: The inputs.
         on_step: Called after each step.
         guidance: How several predictions of a step become one; None makes a single one.
         shaping: How identity maps are reshaped; None leaves them as they are.

@@ -90,8 +90,7 @@ def draw(
     Args:
         components: The loaded networks.
         request: What to draw.
-        on_stage: Called with the name of each stage, and of each step, when it has ended; may
-            raise to stop.
+        on_stage: Called with the name of each stage and step at its end; may raise to stop.
         on_step: Called after each step; returns the latents to go on with.
 
     Raises:
