@@ -1,4 +1,4 @@
-"""What goes from a photograph with a thing that somebody points at: thing, edge and shadow.
+"""Finds what to remove with a thing that the user points at: the thing, its edge, its shadow.
 
 Pictures are (1, 3, H, W) in [0, 1] and masks (1, 1, H, W), 0 or 1.
 """
@@ -35,10 +35,10 @@ MOST_SHADOW = 1.5  # of the thing's area; what is larger is another ground
 
 
 def removal_mask(photograph: Image.Image, search: Search) -> Tensor:
-    """Return what goes with the thing that `search` points at, (1, 1, H, W) of bytes.
+    """Return the mask of the thing that `search` finds, its edge and shadow, as bytes (1, 1, H, W).
 
     Raises:
-        NoSubject: Nothing that stands out is there.
+        NoSubject: The search finds nothing that stands out.
     """
     thing = _seen(photograph, search)
     extent = extent_of(thing)
@@ -69,11 +69,10 @@ def removal_mask(photograph: Image.Image, search: Search) -> Tensor:
 
 
 def _seen(photograph: Image.Image, search: Search) -> Tensor:
-    """Return the thing itself, (1, 1, H, W) of bytes, 0 or 1.
+    """Return the mask of the thing itself, (1, 1, H, W) of bytes, 0 or 1.
 
-    A click is looked at twice: again in the box of what was found, where it is larger. What one of
-    the looks misses, the other often sees; a little too much goes more easily unseen than the rest
-    of a thing that stays.
+    A click is searched twice, the second time in the box of the first result, where the thing is
+    larger. The union is taken: removing too much shows less than leaving a part of the thing.
     """
     found = cut_out(photograph, search)
     thing = found.mask > LEAST_THERE
@@ -95,7 +94,7 @@ def _seen(photograph: Image.Image, search: Search) -> Tensor:
 
 
 def close_gaps(mask: Tensor, radius_px: int) -> Tensor:
-    """Return `mask` (1, 1, H, W) without the gaps that are narrower than twice `radius_px`."""
+    """Return `mask` (1, 1, H, W) with gaps narrower than twice `radius_px` closed."""
     wide = F.pad(mask, (2 * radius_px,) * 4, mode="replicate")
     shrunk = -grow(-grow(wide, radius_px), radius_px)
     rows, columns = (slice(2 * radius_px, 2 * radius_px + side) for side in mask.shape[2:])
@@ -103,12 +102,11 @@ def close_gaps(mask: Tensor, radius_px: int) -> Tensor:
 
 
 def shadow_of(pixels: Tensor, thing: Tensor) -> Tensor:
-    """Return where the ground at a thing's foot is darker for its sake; nowhere if none is seen.
+    """Return the shadow of a thing on the ground at its foot; empty if there is none.
 
-    The ground beyond what a shadow may reach tells how light it is without one. A shadow is darker
-    in all colours alike, hangs together with the foot, and is no larger than such a thing casts.
-    What is darker as far as a shadow may reach to both sides is another ground. What is returned
-    goes on below the rim of the thing, so that nothing is left between them.
+    The ground beyond the reach of a shadow gives the usual brightness. A shadow is darker in all
+    colours alike, connected to the foot, and limited in size. Dark ground that extends to both
+    sides as far as a shadow may reach is another ground. The result overlaps the rim of the thing.
     """
     extent = extent_of(thing)
     if extent is None:
