@@ -111,7 +111,7 @@ def test_a_small_face_is_told_with_its_size():
         ((), None, r"No face was found in 'me.jpg' \(400x300 px\)"),
         (((0, 0, 20, 30),), None, rf"is 20x30 px; {MIN_FACE_PX} px or more"),
         (((-120, 0, 100, 200),), None, r"cut off: 5 of its 5 landmarks"),
-        (((0, 0, 90, 90),), 2, r"Face 2 of 'me.jpg' was asked for, which shows 1\."),
+        (((0, 0, 90, 90),), 2, r"Face 2 of 'me.jpg' does not exist; the picture shows 1\."),
     ],
 )
 def test_a_face_that_cannot_be_used_is_refused_with_numbers(boxes, number, message):

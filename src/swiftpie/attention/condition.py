@@ -21,8 +21,8 @@ INLINE_MASK = "inline mask"  # the note that holds it
 UNMASKED_SHARE = 0.7  # of the scales, in the layers before an inline mask is known
 SEPARATION = 0.1  # temperature of the softmax that divides a place between subjects
 
-# What the layers of one call tell each other: self-attention inputs by module path, and the
-# identity maps from which an inline mask is made. Made anew for each call and then dropped.
+# Values that layers pass on during one call: self-attention inputs by module path, and the
+# identity maps from which an inline mask is made.
 Notes = dict[str, Tensor]
 
 

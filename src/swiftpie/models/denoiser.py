@@ -1,4 +1,4 @@
-"""What every denoiser takes and returns, how it reads references, and full-size U-Nets as one."""
+"""The interface of denoisers, how they read references, and a denoiser of diffusers U-Nets."""
 
 import copy
 from collections import OrderedDict
@@ -23,7 +23,7 @@ REFERENCE_SEED = 0  # every reference is noised alike, so that an identity is re
 
 
 class SubjectCondition(NamedTuple):
-    """Everything of S subjects that reaches the denoiser in one call; tensors only."""
+    """Everything about S subjects that one call of the denoiser reads; tensors only."""
 
     attention: AttentionCondition
     pooled: Tensor  # (B, S, D) one vector a subject
@@ -32,10 +32,12 @@ class SubjectCondition(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """What the denoiser says about one noisy batch."""
+    """The output of a denoiser."""
 
     sample: Tensor  # (B, C, h, w) in the schedule's prediction type
-    subject_mask: Tensor  # (B, 1, h', w') in [0, 1]: where subjects are; all zero if it cannot tell
+    subject_mask: (
+        Tensor  # (B, 1, h', w') in [0, 1]: where subjects are; 0 if the denoiser finds none
+    )
 
 
 class Denoiser(Protocol):
@@ -54,7 +56,7 @@ class Denoiser(Protocol):
         """Predict from `latents` (B, C, h, w); layers may write into `notes`."""
 
     def encode_reference(self, autoencoder: Autoencoder, pixels: Tensor, mask: Tensor) -> Tensor:
-        """Return what `read_reference` looks at of canonical references, (R, C', h, w).
+        """Return the input of `read_reference` for canonical references, (R, C', h, w).
 
         `pixels` (R, 3, H, W) are reference frames in [-1, 1], grey (0) outside the subject, and
         `mask` (R, 1, H, W) is the subject in them.
@@ -100,10 +102,10 @@ def read_references(
     mask: Tensor,
     empty_text: TextCondition | None,
 ) -> ReferenceFeatures:
-    """Run both encoders over canonical references, see `encode_reference`; one row of empty text.
+    """Encode canonical references for both branches, with one row of empty text.
 
-    `image_encoder` maps (pixels, mask) to identity tokens (R, K, D), the first a summary; the
-    denoiser's own features serve the detail branch.
+    `image_encoder` maps (pixels, mask) to identity tokens (R, K, D), the first a summary. The
+    detail branch reads features of the denoiser itself.
     """
     tokens = image_encoder(pixels, mask)
     notes = read_notes(denoiser, autoencoder, pixels=pixels, mask=mask, empty_text=empty_text)
@@ -119,9 +121,9 @@ def read_notes(
     mask: Tensor,
     empty_text: TextCondition | None,
 ) -> Notes:
-    """Return what the detail branch projects, (R, N, D_layer) by layer; see `read_references`.
+    """Return the features that the detail branch projects, (R, N, D_layer) by layer.
 
-    Nothing is computed for denoisers without such a layer, which need no text either.
+    Empty for denoisers without such a layer, which need no text either.
     """
     if not denoiser.installation.detail:
         return {}
@@ -146,7 +148,7 @@ class UNetDenoiser(nn.Module):
         reference_step: Step,
         reference: UNet2DConditionModel | None = None,
     ) -> None:
-        """Install the branches on `unet` (and on `reference`, which then only takes notes)."""
+        """Install the branches on `unet`, and on `reference`, which only reads features."""
         super().__init__()
         self.unet = unet
         self.installation = install(unet, plan)
@@ -192,7 +194,7 @@ class UNetDenoiser(nn.Module):
         return add_noise(clean, noise, self.reference_step)
 
     def read_reference(self, encoded: Tensor, text: TextCondition) -> Notes:
-        """Look at noised references; see `Denoiser`."""
+        """Read noised references; see `Denoiser`."""
         notes: Notes = {}
         silent = silent_condition(encoded, width=self.installation.plan.token_width)
         unet = self.unet if self.reference is None else self.reference
@@ -243,10 +245,9 @@ def _run(
 def added_conditions(
     unet: UNet2DConditionModel, latents: Tensor, text: TextCondition
 ) -> dict[str, Tensor] | None:
-    """Return what Stable Diffusion XL reads besides text states; None for other families.
+    """Return the extra conditions of Stable Diffusion XL, in the dtype of `latents`; else None.
 
-    It has the type of `latents`. Its `time_ids` (B, 6) are original size, crop corner and target
-    size in pixels.
+    `time_ids` (B, 6) are original size, crop corner and target size in pixels.
     """
     if unet.config.addition_embed_type != "text_time":
         return None
@@ -257,40 +258,40 @@ def added_conditions(
 
 
 def without_branches(unet: UNet2DConditionModel) -> UNet2DConditionModel:
-    """Return a second U-Net around the same weights, those of identity branches left out."""
+    """Return a second U-Net around the same weights, without identity branches."""
     plain = sharing_weights(unet)
     plain.set_attn_processor(AttnProcessor())
     return plain
 
 
 def check_bare(unet: UNet2DConditionModel) -> None:
-    """Refuse a U-Net that is more than its publisher's.
+    """Check that nothing is installed on a U-Net.
 
     Raises:
-        InputError: Something was installed on it.
+        InputError: It has foreign processors, LoRA layers or hooks.
     """
     layers = {name for name, _ in unet.named_parameters()}
     extra = sorted(name for name in layers if ".processor." in name or ".lora_" in name)
     if extra or hasattr(unet, "_hf_hook") or getattr(unet, "encoder_hid_proj", None) is not None:
         raise InputError(
-            f"Something is installed on the U-Net already ({extra[0] if extra else 'a hook'}). One "
-            "as published is needed. Call unload_ip_adapter(), fuse_lora() and "
+            f"The U-Net is not as published ({extra[0] if extra else 'it has a hook'}). Call "
+            "unload_ip_adapter(), fuse_lora() and "
             "unload_lora_weights(), or remove_all_hooks() first, or share a pipeline of SwiftPie "
             "with from_pipe()."
         )
 
 
 def sharing_weights(network: Network) -> Network:
-    """Return a second network around the same weights, so that threads may share the first."""
+    """Return a second network around the same weights; changes of one leave the other as it is."""
     weights = [*network.parameters(), *network.buffers()]
     return copy_around(network, {id(one): one for one in weights})
 
 
 def copy_around(network: Network, shared: Mapping[int, Tensor]) -> Network:
-    """Return a deep copy of `network` with `shared` in place of tensors, which it names by `id`.
+    """Return a deep copy of `network` in which `shared` tensors, by `id`, replace copies.
 
-    A module has a dozen empty dicts, most of them for hooks. To make them is quick; to find out how
-    each is to be copied took two thirds of the time of all.
+    A module has a dozen empty dicts, most of them for hooks. Replacing them directly avoids two
+    thirds of the time of a deep copy.
     """
     empty = {
         id(one): type(one)()

@@ -31,7 +31,7 @@ class LayoutScores(NamedTuple):
 
 
 class LayoutPredictor(ModelMixin, ConfigMixin):
-    """A three-layer perceptron over pooled conditions, and what tells the light there."""
+    """A three-layer perceptron over pooled conditions, and a reader of light."""
 
     @register_to_config
     def __init__(
@@ -43,7 +43,7 @@ class LayoutPredictor(ModelMixin, ConfigMixin):
     ) -> None:
         """Make an untrained network.
 
-        With `knows_pose` it tells the pose too, else that is 0; with `knows_light` also the light.
+        With `knows_pose` it predicts the pose, else 0; with `knows_light` also the light.
         """
         super().__init__()
         self.text_norm = nn.LayerNorm(text_width)
@@ -77,39 +77,38 @@ class LayoutPredictor(ModelMixin, ConfigMixin):
     def light(
         self, noise: Tensor, text: Tensor, *, pixels: Tensor, mask: Tensor, given: Tensor | None
     ) -> Lighting | None:
-        """Return the light on references and where they come to; None if it knows no light.
+        """Return the light on references and in their new places; None without `knows_light`.
 
-        `noise` and `text` are those of the layout; see `LightReader` for what is seen. `given` may
-        be None for pictures of which nothing is.
+        `noise` and `text` are those of the layout; other arguments as in `LightReader`.
         """
         if self.light_reader is None:
             return None
-        told = torch.cat([noise_statistics(noise), self.text_norm(text)], dim=1)
-        lighting: Lighting = self.light_reader(told, pixels, mask, given)
+        known = torch.cat([noise_statistics(noise), self.text_norm(text)], dim=1)
+        lighting: Lighting = self.light_reader(known, pixels, mask, given)
         return lighting
 
 
 class LightVotes(NamedTuple):
-    """What each cell of a picture says about its light."""
+    """A prediction of the light by each cell of a picture."""
 
     numbers: Tensor  # (B, 9, 16, 16)
-    confidence: Tensor  # (B, 1, 16, 16) logits: whether something is there that shows the light
+    confidence: Tensor  # (B, 1, 16, 16) logits: whether the cell shows the light
 
 
 class LightReader(nn.Module):
-    """Reads the light of a reference from how its relief is lit, that of a place from all we know.
+    """Predicts the light on a reference from its relief, and that of a place from its conditions.
 
-    That is the prompt, the noise, which places the sun, and what is given of a picture, where cells
-    that show things vote. Untrained it finds the same even light in both.
+    The conditions are the prompt, the noise, which places the sun, and the known part of a picture,
+    whose cells vote. An untrained network predicts the same even light for both.
     """
 
-    def __init__(self, told_width: int, *, width: int = 128) -> None:
-        """Make an untrained network; `told_width` is that of noise and prompt together."""
+    def __init__(self, known_width: int, *, width: int = 128) -> None:
+        """Make an untrained network; `known_width` is that of noise and prompt together."""
         super().__init__()
         self.reference = _reference_trunk(7, (32, 48, 64, 96), width)
         self.own = nn.Linear(width, NUMBERS)
         self.told = nn.Sequential(
-            nn.Linear(told_width, width), nn.SiLU(), nn.Linear(width, NUMBERS)
+            nn.Linear(known_width, width), nn.SiLU(), nn.Linear(width, NUMBERS)
         )
         self.scenery = _scenery_trunk(24, (48, 64, 96))  # of blocks of two by two pixels
         self.mood = nn.Linear(96, NUMBERS)
@@ -121,19 +120,21 @@ class LightReader(nn.Module):
                 last.weight.mul_(0.1)
                 last.bias.zero_()
 
-    def forward(self, told: Tensor, pixels: Tensor, mask: Tensor, given: Tensor | None) -> Lighting:
+    def forward(
+        self, known: Tensor, pixels: Tensor, mask: Tensor, given: Tensor | None
+    ) -> Lighting:
         """Return the lights of B pictures.
 
         Args:
-            told: What is known of each besides pictures, (B, D).
+            known: Statistics of the noise and the pooled prompt, (B, D).
             pixels: Reference frames (B, 3, H, W) in [-1, 1], grey (0) outside of the subject.
             mask: The subject in them, (B, 1, H, W).
-            given: What is given of the pictures, (B, 4, H, W): pixels in [-1, 1], grey where they
-                are to be drawn, and 1 where they are given. None if nothing is.
+            given: The known part of the pictures, (B, 4, H, W): pixels in [-1, 1], grey elsewhere,
+                and a mask. None if nothing is known.
         """
         seen = _at(torch.cat([pixels, mask], dim=1), REFERENCE_PX)
         own = self.own(self.reference(torch.cat([seen, normals(height(mask))], dim=1)))
-        scene = self.told(told)
+        scene = self.told(known)
         if given is not None:
             features, votes = self._look(given)
             sure = torch.sigmoid(votes.confidence)
@@ -143,7 +144,7 @@ class LightReader(nn.Module):
         return Lighting(illumination(own.float()), illumination(scene.float()))
 
     def votes(self, given: Tensor) -> LightVotes:
-        """Return what each cell of given pictures (B, 4, H, W) says, see `forward`."""
+        """Return the predictions of the cells of `given` pictures (B, 4, H, W), see `forward`."""
         return self._look(given)[1]
 
     def _look(self, given: Tensor) -> tuple[Tensor, LightVotes]:
@@ -155,7 +156,7 @@ class LightReader(nn.Module):
 
 
 def illumination(numbers: Tensor) -> Illumination:
-    """Return lights that networks describe by numbers (B, 9); zeros are an even light."""
+    """Return the lights that nine numbers (B, 9) describe; zeros are an even light."""
     towards, ambient, tint = numbers.split(3, dim=1)
     strength = (towards.square().sum(dim=1, keepdim=True) + CALM**2).sqrt()
     return Illumination(
@@ -172,7 +173,7 @@ def _at(pixels: Tensor, side: int) -> Tensor:
 
 
 def _reference_trunk(channels: int, widths: tuple[int, ...], out: int) -> nn.Sequential:
-    """Return what reads pictures of 64 px a side as a whole."""
+    """Return layers that read pictures of 64 px a side as a whole."""
     layers: list[nn.Module] = []
     for width in widths:
         layers += [
@@ -187,7 +188,7 @@ def _reference_trunk(channels: int, widths: tuple[int, ...], out: int) -> nn.Seq
 
 
 def _scenery_trunk(channels: int, widths: tuple[int, ...]) -> nn.Sequential:
-    """Return what reads pictures of 64 px a side cell by cell, of which there are 16 a side."""
+    """Return layers that read pictures of 64 px a side in 16 x 16 cells."""
     layers: list[nn.Module] = []
     for number, width in enumerate(widths):
         layers += [

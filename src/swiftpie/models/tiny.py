@@ -64,17 +64,17 @@ class TinyDenoiser(ModelMixin, ConfigMixin):
             widths: Channels of each level of the U-Net, the finest first.
             heads: Attention heads of each level; 0 makes a level of convolutions alone.
             text_width: Width of text and identity tokens.
-            embedding_width: Width of what all blocks are told.
-            knows_pose: Whether it reads from where a subject is seen and how it is bent.
+            embedding_width: Width of the embedding that all blocks read.
+            knows_pose: Whether the network reads the view and the bend of a subject.
         """
         super().__init__()
         codes = 4 * len(WAVES)
         aligned = latent_channels + CELL_PX**2
         self.text_norm = nn.LayerNorm(text_width)
-        told = 4 * COUPLED_CHANNELS + aligned + 2 * codes + 1 + ANCHOR_CODES
-        told += POSE_NUMBERS * knows_pose
+        extra = 4 * COUPLED_CHANNELS + aligned + 2 * codes + 1 + ANCHOR_CODES
+        extra += POSE_NUMBERS * knows_pose
         self.unet = tiny_unet(
-            latent_channels + told,
+            latent_channels + extra,
             2 * latent_channels + MASK_CELLS**2,
             widths=widths,
             heads=heads,
@@ -132,7 +132,7 @@ class TinyDenoiser(ModelMixin, ConfigMixin):
         return align(autoencoder, pixels, mask, layout=whole_frame(pixels), cells=(side, side))
 
     def read_reference(self, encoded: Tensor, text: TextCondition) -> Notes:
-        """Look at clean references; see `Denoiser`."""
+        """Read clean references; see `Denoiser`."""
         notes: Notes = {}
         count, _, rows, columns = encoded.shape
         latents = encoded.new_zeros(count, self.config.latent_channels, rows, columns)
@@ -192,10 +192,9 @@ def tiny_unet(
     embedding_width: int,
     class_width: int,
 ) -> UNet2DConditionModel:
-    """Return a U-Net of a level for each of `widths`, whose blocks read the text where they attend.
+    """Return a U-Net with a level for each of `widths`; levels with `heads` attend to the text.
 
-    A level with 0 `heads` does not. All blocks read an embedding of the timestep and of a vector
-    of `class_width`, too.
+    All blocks also read an embedding of the timestep and of a vector of `class_width`.
     """
     attends = ["CrossAttn" if count else "" for count in heads]
     return UNet2DConditionModel(
@@ -229,17 +228,17 @@ def merge_aligned(aligned: Tensor, scale: Tensor) -> Tensor:
 
 
 def fourier_features(points: Tensor) -> Tensor:
-    """Return sines and cosines (..., 10 n) of places (..., n), 2 being the side of the picture."""
+    """Return sines and cosines (..., 10 n) of positions (..., n); the picture's side is 2."""
     turns = points.new_tensor(WAVES) * math.pi * 2
     angles = (points.unsqueeze(-1) * turns).flatten(-2)
     return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
 
 def anchor_codes(noise: Tensor) -> Tensor:
-    """Return position codes relative to what `noise` (B, C, h, w) places, (B, 30, h, w).
+    """Return position codes relative to the anchors in `noise` (B, C, h, w), (B, 30, h, w).
 
-    Whether a cell lies on the horizon or in the sun depends on a product of place and noise, which
-    layers that only add the two learn badly.
+    Whether a cell lies on the horizon or in the sun depends on a product of position and noise,
+    which layers that add the two learn badly.
     """
     rows, columns = noise.shape[-2:]
     points = cell_positions(rows, columns, like=noise)

@@ -47,14 +47,14 @@ from swiftpie.pipelines.drawing.denoise import OnStep
 
 DENOISERS = ("unet", "transformer")  # a pipeline has one of them
 
-# What the stage after this one uses of networks other than by a call, so that hooks do not see it,
-# and what encoding a picture so uses.
+# Networks that the stage after a key, or encoding, uses without calling them, so that offloading
+# hooks do not run.
 WOKEN = {"text": ("vae", *DENOISERS), "denoise": ("vae",)}
 ENCODING = ("text_encoder", "vae", *DENOISERS)
 
 
 class Interrupted(Exception):  # noqa: N818 - a request, not an error
-    """The call was asked to stop."""
+    """The caller requested an interrupt."""
 
 
 class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is not annotated
@@ -120,7 +120,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         """Load a folder that `save_pretrained` wrote; `options` are those of diffusers.
 
         Raises:
-            InputError: Other files than safetensors are asked for, or a preset or recipe is named.
+            InputError: `use_safetensors` is False, or the name is that of a preset or recipe.
             ConfigError: Another program wrote the folder.
             WeightsError: The adapter is missing, or parts do not belong together.
         """
@@ -147,7 +147,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
             adapter = find_adapter(pretrained_model_name_or_path, options)
         pipeline._loaded = family.from_folder(current, adapter)
         pipeline.image_encoder = pipeline._loaded.image_encoder
-        pipeline.to_components()  # complains now rather than at the first call
+        pipeline.to_components()  # raises now rather than at the first call
         return pipeline
 
     @classmethod
@@ -195,7 +195,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         if preset is not None:
             file = None if adapter is None else Path(adapter)
             return cls.from_components(adopt(pipeline, PRESETS.get(preset), file, modules))
-        # Not as offloaded: that is each pipeline's own affair.
+        # Offloading is not shared between pipelines.
         made = cls.from_components(pipeline._at_rest())  # noqa: SLF001 - of this very class
         for name, module in modules.items():
             setattr(made, name, module)
@@ -212,7 +212,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         What diffusers knows is written as diffusers writes it, and the identity adapter beside it.
 
         Raises:
-            InputError: Pickled weights are asked for.
+            InputError: `safe_serialization` is False.
             CapabilityError: The networks have no place in such a folder.
         """
         if not safe_serialization:
@@ -270,7 +270,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         """Refuse: such attention has no identity branches; None leaves what is not sliced.
 
         Raises:
-            CapabilityError: It is asked for.
+            CapabilityError: Always, unless it turns such attention off.
         """
         if slice_size is not None:
             self.set_use_memory_efficient_attention_xformers(valid=True)
@@ -283,7 +283,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         """Refuse: such attention has no identity branches; False leaves what is none.
 
         Raises:
-            CapabilityError: It is asked for.
+            CapabilityError: Always, unless it turns such attention off.
         """
         del attention_op
         if valid:
@@ -295,17 +295,17 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
             )
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - any attribute
-        """Say what to use in place of a method of diffusers' pipelines that is not here.
+        """Name the replacement of a method of diffusers that this pipeline does not have.
 
         Raises:
-            AttributeError: It is one, or nothing at all; so `hasattr` tells the truth.
+            AttributeError: Always for such methods and unknown names.
         """
         if name in self._instead:
             raise AttributeError(f"{type(self).__name__} has no {name}(). {self._instead[name]}")
         return super().__getattr__(name)
 
     def _at_rest(self) -> Components:
-        # The networks where they are, put together again if one was exchanged.
+        # Rebuilt if a module was replaced.
         current = self._current()
         if self._loaded is None or not is_made_of(self._loaded, current):
             self._loaded = family_of(current).from_modules(current, self._loaded)
@@ -320,13 +320,13 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
 
     @property
     def interrupt(self) -> bool:
-        """Whether the calls in progress shall end without a picture; set `_interrupt` to ask so."""
+        """Whether calls in progress end without a picture; set `_interrupt` to request it."""
         return self._interrupt
 
     def _answer(
         self, call: Call, draw: Callable[[], SwiftPiePipelineOutput]
     ) -> SwiftPiePipelineOutput | tuple[object, ...]:
-        """Return what `draw` returns in the form that the call wants; empty if interrupted."""
+        """Return the output of `draw` in the form of the call; empty if interrupted."""
         self._interrupt, output = False, SwiftPiePipelineOutput()
         try:
             with torch.no_grad():
@@ -344,7 +344,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
 
     @contextmanager
     def _steps(self, call: Call, count: int) -> Iterator[OnStep]:
-        """Yield what to do after each of `count` steps."""
+        """Yield the callback for each of `count` steps, with a progress bar."""
         callback, names = call.callback_on_step_end, wanted_by_callback(call)
 
         def on_step(index: int, timestep: float, latents: Tensor) -> Tensor:

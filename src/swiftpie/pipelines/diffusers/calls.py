@@ -43,7 +43,7 @@ NOTHING: Mapping[str, str] = MappingProxyType({})
 DISTILLED = "The steps of a preset were fixed when it was distilled. Leave it out."
 ONE_TEXT = "One prompt is read by all text encoders. Leave it out."
 NO_SIZES = (
-    "Stable Diffusion XL is told the size that is drawn, and nothing was cropped. Leave it out."
+    "Stable Diffusion XL reads the size of the picture, and nothing is cropped. Leave it out."
 )
 NO_CHECKER = "No pipeline here has one, so nothing is checked. Leave it out."
 BY_PRESET = "A preset and its dtype say which files are read. Leave it out, or pass `dtype=`."
@@ -142,11 +142,11 @@ class SwiftPiePipelineOutput(BaseOutput):  # type: ignore[misc]  # diffusers is 
 
     # A list, an array (B, H, W, 3), a tensor (B, 3, H, W), or latents (B, C, h, w).
     images: Images = field(default_factory=list)
-    # Mode L, 255 = subject or edit; None if not asked for.
+    # Mode L, 255 = subject or edit; None without `return_masks`.
     masks: list[Image.Image] | None = field(default_factory=list)
     seeds: tuple[int, ...] = ()  # empty where generators or latents were given
     timings: Mapping[str, float] = field(default_factory=dict)  # milliseconds by stage
-    branches: tuple[IdentityBranch, ...] = ()  # of subjects, those that spoke
+    branches: tuple[IdentityBranch, ...] = ()  # active identity branches
 
 
 class Call(Protocol):

@@ -1,4 +1,4 @@
-"""What can be asked for: one frozen value for each operation, and the values inside of them."""
+"""Requests: one frozen value for each operation, and the values inside of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -49,7 +49,7 @@ class ConditionPart(StrEnum):
 
 @dataclass(frozen=True)
 class Subject:
-    """One subject of a picture: who, where, and how strongly."""
+    """One subject of a picture: its identity, place and strength."""
 
     identity: Identity
     box: Box | None = None  # left, top, right, bottom in [0, 1]; None lets the model decide
@@ -169,9 +169,8 @@ class EditRequest(_Steered):
         is_steered = self.guidance is not None or self.shaping is not None
         if is_steered and self.settings.mode is EditMode.RELEASED:
             raise InputError(
-                "Guidance or shaping was given with the released mode, whose attention is its own "
-                "and tells two rows apart by their order. Use `mode=EditMode.PAPER`, or leave "
-                "it out."
+                "Guidance and shaping do not work in the released mode, whose attention reads two "
+                "rows by their order. Use `mode=EditMode.PAPER`, or leave them out."
             )
 
 
@@ -195,8 +194,8 @@ class RepaintRequest(_Steered):
         check_text(self.prompt)
         if self.identity is None and self.mask is None:
             raise InputError(
-                "Nobody shall come into the photograph and nothing shall go. Give an identity, or "
-                "a mask of what goes."
+                "Nothing is to be inserted or removed. Give an identity to insert, or a mask of "
+                "what to remove."
             )
         for place in (self.box, self.mask):
             if isinstance(place, Tensor):
