@@ -42,7 +42,7 @@ if TYPE_CHECKING:
         Scales,
         Style,
     )
-    from swiftpie.pipelines.identity import save_identity
+    from swiftpie.pipelines.identity_file import save_identity
     from swiftpie.types import GenerationResult, Identity
     from swiftpie.validation import MAX_IMAGES, MAX_SEED, check_box
 

@@ -18,7 +18,7 @@ Every message says what was given, what is needed, and what to do.
 import difflib
 from collections.abc import Iterable, Sequence
 
-REASON_LETTERS = 300  # of a message of another library that are worth reading
+REASON_LETTERS = 300  # kept of a message of another library
 
 
 class SwiftPieError(Exception):
@@ -36,8 +36,8 @@ class ImageError(InputError):
 class NoSubject(ImageError):  # noqa: N818 - reads as what it is
     """A picture or mask shows no subject.
 
-    `found` says what it shows, and `remedy` what to do in Python or on the command line; whoever
-    offers other ways, as a server, tells their own.
+    `found` describes the picture, and `remedy` says what to do in Python or on the command line. A
+    server replaces `remedy` with its own.
     """
 
     def __init__(self, found: str, remedy: str) -> None:
@@ -49,11 +49,10 @@ class NoSubject(ImageError):  # noqa: N818 - reads as what it is
 
 
 class NobodyNamed(InputError):  # noqa: N818 - reads as what it is
-    """A word or a sentence names nobody of the library, and there is no picture.
+    """A word or a prompt names no subject of the library, and there is no picture.
 
-    `found` says so, with names that are near, and `remedy` what to do in Python or on the command
-    line; whoever offers other ways, as a server, tells their own. `word` is who was asked for, ""
-    where a sentence names nobody.
+    `found` says so and lists similar names; `remedy` says what to do in Python or on the command
+    line, and a server replaces it with its own. `word` is the unknown name, "" for a prompt.
     """
 
     def __init__(
@@ -85,7 +84,7 @@ class WeightsError(SwiftPieError):
 
 
 class OutOfMemory(SwiftPieError, MemoryError):  # noqa: N818 - reads as what it is
-    """A single picture does not fit into the memory that is free."""
+    """A single picture does not fit into free memory."""
 
 
 class MissingExtra(SwiftPieError, ImportError):  # noqa: N818 - reads as what it is
@@ -93,12 +92,12 @@ class MissingExtra(SwiftPieError, ImportError):  # noqa: N818 - reads as what it
 
 
 def printable(text: str) -> str:
-    """Return `text` with spaces for what controls a terminal, hides or turns other letters."""
+    """Return `text` with spaces for control characters and other unprintable ones."""
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def short_reason(reason: object) -> str:
-    """Return another library's message on one line, no longer than is worth reading."""
+    """Return a message of another library on one line, cut to `REASON_LETTERS`."""
     text = " ".join(printable(str(reason)).split())
     if len(text) <= REASON_LETTERS:
         return text
@@ -111,6 +110,6 @@ def system_reason(error: Exception) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str], *, otherwise: str) -> str:
-    """Return advice for a name that is not `known`: those that are near it, if any."""
+    """Return advice for an unknown name: the most similar `known` names, or `otherwise`."""
     near = difflib.get_close_matches(name, list(known), n=3)
     return f"Did you mean {' or '.join(near)}?" if near else otherwise

@@ -1,7 +1,7 @@
 """Noise: how it is drawn by seeds, and the statistics that carry layout and texture.
 
-The mini model is trained on pictures that are a deterministic function of their noise, so the
-renderer that draws them and the network that imitates it read the same numbers from here.
+Mini is trained on pictures that are a deterministic function of their noise. The renderer that
+draws them and the network that imitates it take the same numbers from this module.
 """
 
 import math
@@ -19,6 +19,7 @@ from swiftpie.validation import seeds_from as seeds_from
 
 COUPLED_CHANNELS = 16  # latent channels that are unfolded into four fields of twice the side
 LAYOUT_FIELD = 3  # the fields before it are texture; this one only places things
+NUM_STATISTICS = 48  # 16 block means of the noise, each through erf, and sine and cosine of that
 _BLOCKS_A_SIDE = 4
 _ANCHOR_NUMBERS = [5, 7, 8]  # which layout numbers place the horizon, the sun and a planet
 _ANCHORS = [(0.42, 0.16), (0.15, 0.70), (0.10, 0.25)]  # smallest value, and what the number adds
@@ -49,10 +50,16 @@ def layout_uniforms(noise: Tensor) -> Tensor:
     return uniforms
 
 
-def anchors(uniforms: Tensor) -> Tensor:
-    """Return the places (B, 3) that scenes hang on: horizon, sun from the left, planet from above.
+def noise_statistics(noise: Tensor) -> Tensor:
+    """Return what the layout depends on in `noise` (B, C, h, w), as (B, 48) in [-1, 1]."""
+    uniform = torch.erf(block_normals(noise) / math.sqrt(2))
+    return torch.cat([uniform, torch.sin(math.pi * uniform), torch.cos(math.pi * uniform)], dim=1)
 
-    All are shares of the side of the picture.
+
+def anchors(uniforms: Tensor) -> Tensor:
+    """Return positions of horizon, sun and planet (B, 3) as shares of the picture's side.
+
+    Horizon and planet are measured from the top, the sun from the left.
 
     Args:
         uniforms: The numbers of `layout_uniforms`, (B, 16).
@@ -62,18 +69,17 @@ def anchors(uniforms: Tensor) -> Tensor:
 
 
 def draw_noise(seeds: Sequence[int], shape: tuple[int, int, int]) -> Tensor:
-    """Return standard normal noise (B, *shape), one generator a seed, drawn on the CPU.
+    """Return standard normal noise (B, *shape), drawn on the CPU with one generator a seed.
 
-    A row depends on its own seed alone, so a picture is the same in every batch and on every
-    device.
+    A row depends on its own seed alone, so a picture is the same in every batch and on each device.
     """
     return draw_step_noise(seeds, shape, count=1)[0]
 
 
 def draw_step_noise(seeds: Sequence[int], shape: tuple[int, int, int], *, count: int) -> Tensor:
-    """Return `count` draws (count, B, *shape) for a schedule that adds fresh noise on its way.
+    """Return `count` draws (count, B, *shape) for a schedule that adds fresh noise.
 
-    The first is that of `draw_noise`.
+    The first draw is that of `draw_noise`.
     """
     generators = [torch.Generator().manual_seed(seed % 2**63) for seed in seeds]
     draws = [[torch.randn(shape, generator=one) for one in generators] for _ in range(count)]

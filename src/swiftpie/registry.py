@@ -1,4 +1,4 @@
-"""A registry that is a folder: its modules define the objects, and nothing is listed twice."""
+"""A registry is a folder: each module in it defines an object, and no second list exists."""
 
 import importlib
 import importlib.util
@@ -13,20 +13,20 @@ from swiftpie.errors import ConfigError, did_you_mean
 T = TypeVar("T")
 
 
-class Named(Protocol):
-    """What knows its own name."""
+class HasName(Protocol):
+    """An object with a name."""
 
     @property
     def name(self) -> str:
         """The name."""
 
 
-OneNamed = TypeVar("OneNamed", bound=Named)
+Item = TypeVar("Item", bound=HasName)
 
 
-def by_name(*members: OneNamed) -> dict[str, OneNamed]:
-    """Return a family of objects as a module of a registry defines it."""
-    return {one.name: one for one in members}
+def by_name(*members: Item) -> dict[str, Item]:
+    """Return several objects by name, as a module of a registry may define them."""
+    return {member.name: member for member in members}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,9 +34,9 @@ class Registry(Generic[T]):
     """The objects in a package, one per module, and those that other distributions offer.
 
     A module `my_turbo.py` is known as `my-turbo`; modules with a leading underscore are skipped.
-    An entry point of the same name as a module is ignored. Nothing is imported before it is asked
-    for, so a registry costs nothing to create. Where modules may define families of objects, all
-    are imported to know the names, so they have to be light.
+    An entry point of the same name as a module is ignored. Modules are imported on first use, so
+    creating a registry costs nothing. If modules may define families of objects, all modules are
+    imported to know the names, so they have to be light.
     """
 
     package: str  # dotted name of the folder, such as `swiftpie.backbones.presets`

@@ -29,7 +29,7 @@ class PredictionType(StrEnum):
 
 
 class NoiseScale(StrEnum):
-    """What a denoiser wants to see first, and how its noise falls with time."""
+    """The scale of the initial latents, and how noise falls with time."""
 
     UNIT = "unit"  # plain noise
     SIGMA = "sigma"  # noise times sigma of the first step, as Euler samplers hand it over
@@ -49,7 +49,7 @@ class Renoise(StrEnum):
 class Step:
     """One denoising step of a schedule."""
 
-    timestep: float  # what the denoiser is told; whole but for flows
+    timestep: float  # the input of the denoiser; an integer except for flows
     alpha: float  # signal factor of the latents that enter the step
     sigma: float  # noise factor of the latents that enter the step
 
@@ -77,7 +77,7 @@ class Schedule:
 
     @property
     def needs_noise(self) -> bool:
-        """Whether `advance` wants fresh noise at any step; never at the last."""
+        """Whether `advance` needs fresh noise at any step; the last step never does."""
         return any(self.transition(index).fresh > 0 for index in range(len(self.steps)))
 
     def initial_latents(self, noise: Tensor) -> Tensor:
@@ -137,7 +137,7 @@ def build_schedule(
     """Return the schedule through `timesteps`, falling, with the noise of Stable Diffusion.
 
     Args:
-        timesteps: What the denoiser is told, in [0, 999]; in (0, 1000] for a flow.
+        timesteps: Inputs of the denoiser, in [0, 999]; in (0, 1000] for a flow.
         prediction_type: What the denoiser's output means.
         noise_scale: What it wants to see first; `FLOW` also takes a flow's noise.
         renoise: How one step leads to the next.

@@ -1,4 +1,4 @@
-"""Values that travel between the layers, and the protocols that networks obey.
+"""Values that pass between the layers, and the protocol of autoencoders.
 
 Shape letters used in every docstring: `B` batch, `R` reference pictures, `K` identity tokens,
 `T` text tokens, `N` image tokens of an attention layer, `D` width, `C` channels, `H W` pixels,
@@ -31,25 +31,25 @@ class TextCondition(NamedTuple):
 
     def repeat(self, batch: int) -> Self:
         """Return a single prompt as `batch` rows."""
-        return type(self)(*(one.expand(batch, *one.shape[1:]) for one in self))
+        return type(self)(*(tensor.expand(batch, *tensor.shape[1:]) for tensor in self))
 
 
 Prompts = str | tuple[str, ...] | TextCondition
-"""One prompt for all pictures, one a picture, or such rows already encoded."""
+"""One prompt for all pictures, one prompt for each picture, or encoded rows."""
 
 
 class Cutout(NamedTuple):
-    """How the subject was told from the rest of one reference picture."""
+    """How the subject of one reference picture was separated from its background."""
 
     way: str  # one of `swiftpie.imageio.cutout.Way`, with the model's name for rembg
-    confidence: float | None  # in [0, 1]; None where nobody can say
+    confidence: float | None  # in [0, 1]; None if unknown
 
     def __str__(self) -> str:
         return self.way if self.confidence is None else f"{self.way} {self.confidence:.2f}"
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether most found this way are bad; of other networks than ours nobody measured it."""
+        """Whether most such cut-outs are bad; measured for the packaged network only."""
         is_unsure = self.confidence is not None and self.confidence < DOUBTFUL
         return self.way == Way.COLOUR or (self.way == Way.NETWORK and is_unsure)
 
@@ -58,8 +58,8 @@ class Cutout(NamedTuple):
 class Identity:
     """One subject, encoded once and reusable for any number of pictures.
 
-    `keys` and `values` belong to the detail branch: for every self-attention layer, by its module
-    path, the projected features of all reference pictures, one behind the other.
+    `keys` and `values` belong to the detail branch: the projected features of all reference
+    pictures, concatenated, for each self-attention layer by its module path.
     """
 
     preset: str  # the preset whose networks encoded it
@@ -70,18 +70,18 @@ class Identity:
     values: "Mapping[str, Tensor]"  # each (1, R*N, D_layer)
     pixels: "Tensor"  # (R, 3, H, W) canonical reference frames, grey outside the subject
     mask: "Tensor"  # (R, 1, H, W) the subject in them
-    cutouts: tuple[Cutout, ...] = ()  # of each; none where they were not looked for in pictures
-    named: "Named | None" = None  # by which word it was taken from the library, if it was
-    large: "Tensor | None" = None  # (1, 4, S', S') in 8 bit, on the processor: the first frame,
-    # premultiplied over black, as large as its picture shows it; None if that is no larger than
-    # `pixels`, or the preset places no subjects
+    cutouts: tuple[Cutout, ...] = ()  # of each picture; empty if the identity has no pictures
+    named: "Named | None" = None  # the word by which it was taken from the library
+    # The first frame at the resolution of its picture, (1, 4, S', S') in 8 bit on the CPU,
+    # premultiplied over black; None if no larger than `pixels`, or the preset places no subjects.
+    large: "Tensor | None" = None
 
     def without_detail(self) -> Self:
         """Return the same subject for the semantic branch alone."""
         return replace(self, keys={}, values={})
 
     def to(self, device: "torch.device | str") -> Self:
-        """Return the same subject with the tensors that networks read on a device."""
+        """Return the same subject with its tensors, except `large`, on a device."""
         return replace(
             self,
             tokens=self.tokens.to(device),
@@ -94,7 +94,7 @@ class Identity:
 
 
 class IdentityBranch(StrEnum):
-    """A way on which a subject reaches a picture."""
+    """A path by which the subject conditions the drawing."""
 
     SEMANTIC = "semantic"  # cross-attention to identity tokens
     DETAIL = "detail"  # self-attention to features of references, as trained
@@ -103,35 +103,35 @@ class IdentityBranch(StrEnum):
 
 
 class Denoised(NamedTuple):
-    """The end of denoising."""
+    """The result of denoising."""
 
     latents: "Tensor"  # (B, C, h, w) clean
-    subject_mask: "Tensor"  # (B, 1, h', w') in [0, 1], where the denoiser sees subjects
-    region: "Tensor"  # (B, S, h, w) in [0, 1], what rescaling used in the end
+    subject_mask: "Tensor"  # (B, 1, h', w') in [0, 1], where the denoiser finds subjects
+    region: "Tensor"  # (B, S, h, w) in [0, 1], the regions that rescaling used
 
 
 @dataclass(frozen=True)
 class GenerationResult:
-    """Finished pictures and what is known about them."""
+    """Finished pictures and how they were made."""
 
-    images: tuple[Image.Image, ...]  # empty if a tensor was asked for
+    images: tuple[Image.Image, ...]  # empty if the output is a tensor
     subject_masks: tuple[Image.Image, ...]  # mode L, 255 = subject, same size as the pictures
-    regions: "Tensor"  # (B, S, h, w) in [0, 1], what rescaling used for each subject
+    regions: "Tensor"  # (B, S, h, w) in [0, 1], the region of each subject in rescaling
     seeds: tuple[int, ...]
     layouts: "tuple[Layout, ...]"  # where each subject was placed, one row a picture
-    branches: tuple[IdentityBranch, ...]  # those that spoke; a scale of another did nothing
+    branches: tuple[IdentityBranch, ...]  # active ones; scales of others had no effect
     cutouts: tuple[tuple[Cutout, ...], ...]  # of each subject's pictures
     timings_ms: Mapping[str, float]  # by stage: text, place, denoise, decode, total
-    origin: Mapping[str, str]  # a recipe, a decoder that nobody asked for, names of the library
-    tensor: "Tensor | None" = None  # pixels (B, 3, H, W) or latents (B, C, h, w), if asked for
-    named: "tuple[Named, ...]" = ()  # those subjects that are of the library
+    origin: Mapping[str, str]  # the recipe, an automatic decoder, names of the library
+    tensor: "Tensor | None" = None  # pixels (B, 3, H, W) or latents (B, C, h, w) as output
+    named: "tuple[Named, ...]" = ()  # subjects of the library
 
 
 class Posterior(NamedTuple):
-    """What an encoder says about the scaled latents of pictures, each (B, C, h, w)."""
+    """The normal distribution of the scaled latents of pictures, each (B, C, h, w)."""
 
     mean: "Tensor"
-    deviation: "Tensor"  # 0 where an encoder knows one value only
+    deviation: "Tensor"  # 0 for deterministic encoders
 
 
 class Autoencoder(Protocol):

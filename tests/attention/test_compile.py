@@ -8,8 +8,7 @@ import swiftpie
 from swiftpie.attention.condition import silent_condition
 from swiftpie.attention.install import Plan
 from swiftpie.geometry.layout import from_box, to_affine
-from swiftpie.models.denoiser import SubjectCondition
-from swiftpie.models.unet import UNetDenoiser
+from swiftpie.models.denoiser import SubjectCondition, UNetDenoiser
 from swiftpie.schedules import scaled_linear_step
 from swiftpie.types import TextCondition
 from tests.attention.conftest import WIDTH, tiny_unet

@@ -4,9 +4,8 @@ import pytest
 import torch
 from diffusers.models.attention_processor import Attention
 
-from swiftpie.attention.condition import silent_condition
-from swiftpie.attention.detail import DetailAttention, Merge
-from swiftpie.attention.rescale import INLINE_MASK, UNMASKED_SHARE
+from swiftpie.attention.condition import INLINE_MASK, UNMASKED_SHARE, silent_condition
+from swiftpie.attention.processors import DetailAttention, Merge
 from swiftpie.geometry.layout import from_box, to_affine
 
 

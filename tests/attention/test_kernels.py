@@ -6,12 +6,12 @@ import torch
 from swiftpie.attention.kernels import (
     MASKED,
     attend_near,
-    cell_positions,
     mass_on,
     merge_heads,
     split_heads,
     token_grid,
 )
+from swiftpie.geometry.layout import cell_positions
 
 
 def dense_near(query, key, value, *, positions, key_positions, sharpness, key_bias):

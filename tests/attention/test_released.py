@@ -6,7 +6,8 @@ That its numbers are those of the released code is compared in tests/parity/edit
 import pytest
 import torch
 
-from swiftpie.attention.released import ReleasedAttention, install_released
+from swiftpie.attention.install import install_released
+from swiftpie.attention.processors import ReleasedAttention
 from tests.attention.conftest import WIDTH
 
 STRENGTHS = {"identity_scale": 0.3, "identity_background_scale": 0.8, "text_scale": 1.6}

@@ -3,9 +3,8 @@
 import torch
 from diffusers.models.attention_processor import Attention, IPAdapterAttnProcessor2_0
 
-from swiftpie.attention.condition import silent_condition
-from swiftpie.attention.rescale import INLINE_MASK, MAP_PREFIX
-from swiftpie.attention.semantic import MaskRole, SemanticAttention
+from swiftpie.attention.condition import INLINE_MASK, MAP_PREFIX, silent_condition
+from swiftpie.attention.processors import MaskRole, SemanticAttention
 
 
 def build(*, mask_role=MaskRole.NONE):

@@ -15,7 +15,7 @@ from swiftpie.backbones.components import load_components
 from swiftpie.backbones.load.networks import read_image_encoder
 from swiftpie.backbones.load.weights import NetworkReader
 from swiftpie.models.vision import FaceIdentityEncoder
-from swiftpie.pipelines.drawing.face import face_identity
+from swiftpie.pipelines.identity import face_identity
 from tests.backbones.tiny_models import make_image_encoder, make_pipeline
 from tests.parity import faces
 from tests.parity.faces import FACES, face_adapter, open_face, someone

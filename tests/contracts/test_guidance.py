@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from swiftpie import ConfigError
-from swiftpie.guidance.base import METHODS, Branch
+from swiftpie.guidance import METHODS, Branch
 
 STEP_COUNTS = (1, 2, 4, 8)
 

@@ -8,7 +8,7 @@ import pytest
 from swiftpie.engine.session import Session
 from swiftpie.engine.transform import TRANSFORMS, transform
 from swiftpie.errors import CapabilityError
-from swiftpie.pipelines.identity import load_identity, save_identity
+from swiftpie.pipelines.identity_file import load_identity, save_identity
 
 PROMPT = "a subject on a beach at sunset"
 SEED = 4

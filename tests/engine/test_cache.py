@@ -20,7 +20,7 @@ from swiftpie.engine.cache import (
     tensor_bytes,
 )
 from swiftpie.errors import ConfigError, InputError
-from swiftpie.models.inversion import ReadsEdits
+from swiftpie.models.inversion import EditInversion
 from tests.parity.edit import photograph
 from tests.pipelines.tiny_editor import tiny_editor
 
@@ -364,7 +364,7 @@ def test_what_networks_can_do_more_they_still_can(components):
         autoencoder.posterior(pixels), components.autoencoder.posterior(pixels), strict=True
     ):
         assert torch.equal(mine, its)
-    assert not isinstance(cached_inversion(components.inversion, cache, ""), ReadsEdits)
+    assert not isinstance(cached_inversion(components.inversion, cache, ""), EditInversion)
 
 
 def test_a_network_that_reads_edits_is_asked_once_about_each_prompt(session):
@@ -375,7 +375,7 @@ def test_a_network_that_reads_edits_is_asked_once_about_each_prompt(session):
         network = TinyInversion().eval().requires_grad_(False)
     cache = Cache(16)
     cached = cached_inversion(network, cache, "")
-    assert isinstance(cached, ReadsEdits)
+    assert isinstance(cached, EditInversion)
     latents = torch.randn(1, 32, 16, 16, generator=torch.Generator().manual_seed(0))
     text = session.components.text.encode(["a cat", "a dog"])
     for _ in range(2):

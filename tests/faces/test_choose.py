@@ -15,7 +15,7 @@ from swiftpie.faces.choose import (
     find_faces,
     likeness,
     main_face,
-    see_again,
+    same_face,
     share_outside,
     shown_face,
 )
@@ -111,7 +111,7 @@ def test_a_small_face_is_told_with_its_size():
         ((), None, r"No face was found in 'me.jpg' \(400x300 px\)"),
         (((0, 0, 20, 30),), None, rf"is 20x30 px; {MIN_FACE_PX} px or more"),
         (((-120, 0, 100, 200),), None, r"cut off: 5 of its 5 landmarks"),
-        (((0, 0, 90, 90),), 2, r"Face 2 of 'me.jpg' was asked for, which shows 1\."),
+        (((0, 0, 90, 90),), 2, r"Face 2 of 'me.jpg' does not exist; the picture shows 1\."),
     ],
 )
 def test_a_face_that_cannot_be_used_is_refused_with_numbers(boxes, number, message):
@@ -146,14 +146,14 @@ def other_judge(tmp_path_factory):
 
 def test_the_same_face_is_wholly_alike_and_a_changed_one_less(judge, encoder, portrait):
     chosen = choose_face(find_faces(encoder, portrait))
-    reference = see_again(judge, chosen)
+    reference = same_face(judge, chosen)
     assert likeness(reference, shown_face(judge, portrait)) == pytest.approx(1, abs=1e-6)
     other = Image.eval(portrait.convert("L"), lambda value: value // 2 + 60).convert("RGB")
     assert likeness(reference, shown_face(judge, other)) < 0.999
 
 
 def test_without_a_face_there_is_no_number(judge, encoder, portrait):
-    reference = see_again(judge, choose_face(find_faces(encoder, portrait)))
+    reference = same_face(judge, choose_face(find_faces(encoder, portrait)))
     blank = Image.new("RGB", (64, 64))
     assert shown_face(judge, blank) is None
     assert likeness(reference, None) is None
@@ -167,7 +167,7 @@ def test_the_judge_looks_at_the_chosen_face_and_not_at_another(judge, encoder, p
     pair.paste(half, (128, 0))
     for number in (1, 2):
         chosen = choose_face(find_faces(encoder, pair), number=number)
-        seen = see_again(judge, chosen)
+        seen = same_face(judge, chosen)
         assert np.allclose(seen.box, chosen.face.box, atol=1e-3)
 
 
@@ -180,8 +180,8 @@ def test_a_judge_that_sees_a_face_elsewhere_has_not_seen_the_chosen_one(
     aside.paste(portrait, (70, 0))
     chosen = choose_face(find_faces(encoder, aside))
     assert len(steady.find(aside)) == 1
-    assert see_again(steady, chosen) is None
-    assert see_again(steady, choose_face(find_faces(encoder, portrait))) is not None
+    assert same_face(steady, chosen) is None
+    assert same_face(steady, choose_face(find_faces(encoder, portrait))) is not None
 
 
 def test_a_second_encoder_is_found_by_its_files(encoder, face_models, tmp_path):

@@ -19,13 +19,13 @@ from swiftpie import (
     SwiftEditPipeline,
     SwiftPiePipeline,
 )
-from swiftpie.guidance.base import METHODS
-from swiftpie.guidance.methods.dcg import Decoupled, GuidancePath, Renorm
+from swiftpie.guidance import METHODS
+from swiftpie.guidance.dcg import Decoupled, GuidancePath, Renorm
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import mask_to_pil
 from swiftpie.masks import load_mask
-from swiftpie.pipelines.drawing.face import face_identity
 from swiftpie.pipelines.drawing.settings import Style, steering_of
+from swiftpie.pipelines.identity import face_identity
 from tests.golden.networks import SIDE_PX, mini, random_networks
 from tests.parity.faces import nobody, someone
 from tests.parity.tiny import picture

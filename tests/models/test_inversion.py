@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from swiftpie.models.inversion import INVERSION_TIMESTEP, START, ReadsEdits, TinyInversion
+from swiftpie.models.inversion import INVERSION_TIMESTEP, START, EditInversion, TinyInversion
 from swiftpie.noise import COUPLED_CHANNELS
 from swiftpie.types import TextCondition
 
@@ -79,4 +79,4 @@ def test_a_stored_network_says_how_it_is_to_be_used(network, tmp_path):
 
 
 def test_it_is_one_of_those_that_read_edits(network):
-    assert isinstance(network, ReadsEdits)
+    assert isinstance(network, EditInversion)

@@ -2,7 +2,8 @@ import torch
 
 from swiftpie.geometry.layout import pixel_grid, to_affine, warp, whole_frame
 from swiftpie.geometry.relief import height, turn
-from swiftpie.models.tiny import LayoutPredictor, align
+from swiftpie.models.layout_predictor import LayoutPredictor
+from swiftpie.models.tiny import align
 
 CELLS = (16, 16)
 LATENTS = 3

@@ -8,14 +8,12 @@ import numpy as np
 import torch
 from diffusers import UNet2DConditionModel
 
-from swiftpie.attention.condition import silent_condition
-from swiftpie.attention.detail import Merge
+from swiftpie.attention.condition import INLINE_MASK, MAP_PREFIX, masks_from_maps, silent_condition
 from swiftpie.attention.install import Plan
-from swiftpie.attention.rescale import INLINE_MASK, MAP_PREFIX, masks_from_maps
+from swiftpie.attention.processors import Merge
 from swiftpie.geometry.layout import Layout, to_affine
 from swiftpie.masks import attention_to_mask, resize_mask
-from swiftpie.models.denoiser import SubjectCondition
-from swiftpie.models.unet import UNetDenoiser
+from swiftpie.models.denoiser import SubjectCondition, UNetDenoiser
 from swiftpie.schedules import scaled_linear_step
 from swiftpie.types import TextCondition
 from tests.parity import dense

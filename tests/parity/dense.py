@@ -9,8 +9,8 @@ import math
 import numpy as np
 import torch
 
-from swiftpie.attention.detail import Merge
-from swiftpie.models.unet import UNetDenoiser
+from swiftpie.attention.processors import Merge
+from swiftpie.models.denoiser import UNetDenoiser
 
 
 def dense_output(denoiser, latents, timestep, text, condition, *, self_attention=None):

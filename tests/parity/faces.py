@@ -16,7 +16,7 @@ from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 from swiftpie.backbones.components import load_components
 from swiftpie.backbones.load.safe import flatten
 from swiftpie.engine.session import Session
-from swiftpie.pipelines.drawing.face import face_identity
+from swiftpie.pipelines.identity import face_identity
 from swiftpie.types import Identity
 from tests.backbones.tiny_models import make_pipeline
 from tests.parity.ip_adapter import FACE, FILES, adapter_tensors, tiny_unet

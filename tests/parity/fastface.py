@@ -27,11 +27,11 @@ from swiftpie.attention.manipulate import (
     scale,
     soft_mask,
 )
-from swiftpie.attention.semantic import SemanticAttention
-from swiftpie.guidance.methods.dcg import Decoupled, GuidancePath, Renorm
+from swiftpie.attention.processors import SemanticAttention
+from swiftpie.guidance.dcg import Decoupled, GuidancePath, Renorm
 from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.drawing.denoise import Clock, denoise
-from swiftpie.pipelines.drawing.personalize import prepare, read_null_text
+from swiftpie.pipelines.drawing.prepare import prepare, read_null_text
 from swiftpie.pipelines.drawing.request import PersonalizeRequest, Subject
 from swiftpie.schedules import PredictionType, build_schedule
 from tests.parity.attention import build, inputs, random_condition, run

@@ -14,10 +14,10 @@ import torch
 
 from swiftpie.backbones.preset import PRESETS, trailing
 from swiftpie.backbones.scheduling import schedule_of
-from swiftpie.guidance.methods.cfg import ClassifierFree
-from swiftpie.guidance.methods.dcg import for_steps
+from swiftpie.guidance.cfg import ClassifierFree
+from swiftpie.guidance.dcg import for_steps
 from swiftpie.pipelines.drawing.denoise import Clock, denoise
-from swiftpie.pipelines.drawing.personalize import prepare, read_null_text
+from swiftpie.pipelines.drawing.prepare import prepare, read_null_text
 from swiftpie.pipelines.drawing.request import PersonalizeRequest, Subject
 from swiftpie.schedules import PredictionType
 from tests.parity.fastface import null_identity

@@ -12,9 +12,8 @@ from diffusers import UNet2DConditionModel
 
 from swiftpie import MaskSource, Scales, Subject
 from swiftpie.attention.condition import silent_condition
-from swiftpie.attention.detail import Merge
 from swiftpie.attention.install import EVERYWHERE
-from swiftpie.attention.semantic import MaskRole
+from swiftpie.attention.processors import MaskRole, Merge
 from swiftpie.backbones.load.weights import align_memory
 from swiftpie.noise import draw_noise
 from tests.backbones.tiny_models import make_public_adapter

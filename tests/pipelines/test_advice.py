@@ -65,7 +65,7 @@ def test_a_prompt_of_taught_words_and_any_name_is_drawn_without_a_word(
 def test_a_size_that_it_was_not_trained_for_is_told(session, identity, caplog):
     session.personalize(identity, "a robot on a beach", seed=0, size_px=(128, 192))
     (told,) = warnings_of(caplog)
-    assert "trained on pictures of 128x128 px and shall draw 192x128" in told
+    assert "192x128 px, and preset" in told
     caplog.clear()
     session.personalize(identity, "a robot on a beach", seed=0, size_px=(128, 128))
     assert warnings_of(caplog) == []
@@ -73,7 +73,7 @@ def test_a_size_that_it_was_not_trained_for_is_told(session, identity, caplog):
 
 def test_so_is_that_of_an_edit(session, caplog):
     session.edit(grey(), "a robot on a beach", seed=0, settings=EditSettings(size_px=192))
-    assert any("shall draw 192x192" in one for one in warnings_of(caplog))
+    assert any("The size is 192x192 px" in one for one in warnings_of(caplog))
 
 
 def test_engines_keep_the_words(session, identity, caplog):

@@ -15,7 +15,8 @@ from torch.nn import functional as F
 from swiftpie import InputError, WeightsError
 from swiftpie.imageio.decoding import is_safetensors
 from swiftpie.pipelines import identity as identities
-from swiftpie.pipelines.identity import FORMAT, LARGE_PX, encode_identity, read_identity_header
+from swiftpie.pipelines.identity import LARGE_PX, encode_identity
+from swiftpie.pipelines.identity_file import FORMAT, fitted, read_identity_header
 from tests.pipelines.tiny_editor import tiny_editor
 
 PROMPT = "a photo of a subject in the snow"
@@ -124,7 +125,7 @@ def test_large_frames_are_bytes_for_models_that_place_subjects(session, parts, t
     one = encode_identity(plain, [sprite])
     large = torch.zeros(1, 4, one.pixels.shape[-1] + 1, one.pixels.shape[-1] + 1).byte()
     with pytest.raises(InputError, match="makes no large frames"):
-        identities.fitted(replace(one, large=large), plain, name="x")
+        fitted(replace(one, large=large), plain, name="x")
 
 
 def test_files_without_a_large_frame_are_read(session, parts, identity, tmp_path):

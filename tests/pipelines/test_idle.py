@@ -4,8 +4,8 @@ import pytest
 from PIL import Image
 
 from swiftpie import Session
-from swiftpie.guidance.base import METHODS
-from swiftpie.guidance.methods.cfg import ClassifierFree
+from swiftpie.guidance import METHODS
+from swiftpie.guidance.cfg import ClassifierFree
 from swiftpie.masks import MaskRule
 from swiftpie.pipelines.drawing.request import FaceRequest
 from swiftpie.pipelines.drawing.settings import EditMode, EditSettings, MaskSource, Scales, Style

@@ -5,20 +5,20 @@ import pytest
 from swiftpie.backbones.preset import PRESETS
 from swiftpie.errors import InputError
 from swiftpie.pipelines.naming import (
-    MOST_MENTIONS,
-    MOST_WORDS,
+    MAX_MENTIONS,
+    MAX_WORDS,
     mentions,
-    newcomer_of_edit,
-    newcomers,
-    words_taught_to,
+    new_subject_of_edit,
+    new_subjects,
+    vocabulary_of,
 )
 
-TAUGHT = words_taught_to(PRESETS.get("mini"))
+TAUGHT = vocabulary_of(PRESETS.get("mini"))
 
 
 def test_words_are_those_that_the_model_knows(session):
     assert session.components.text.vocabulary == TAUGHT
-    assert words_taught_to(PRESETS.get("sd-turbo")) is None
+    assert vocabulary_of(PRESETS.get("sd-turbo")) is None
 
 
 @pytest.mark.parametrize(
@@ -43,13 +43,13 @@ def test_words_are_those_that_the_model_knows(session):
 )
 def test_sentences_name_subjects_where_captions_do(prompt, names):
     found = mentions(prompt, TAUGHT.words)
-    assert [one.who and one.who.name for one in found] == names
+    assert [one.subject and one.subject.name for one in found] == names
 
 
 def test_of_sentences_without_end_no_more_is_read_than_can_name_somebody():
-    assert mentions("gryphon " * 2000, TAUGHT.words)[0].words.count(" ") == MOST_WORDS - 1
+    assert mentions("gryphon " * 2000, TAUGHT.words)[0].words.count(" ") == MAX_WORDS - 1
     names = [f"{chr(97 + n // 26)}{chr(97 + n % 26)}qx" for n in range(300)]
-    assert len(mentions(" and a ".join(names), TAUGHT.words)) == MOST_MENTIONS
+    assert len(mentions(" and a ".join(names), TAUGHT.words)) == MAX_MENTIONS
 
 
 @pytest.mark.parametrize(
@@ -63,19 +63,19 @@ def test_of_sentences_without_end_no_more_is_read_than_can_name_somebody():
     ],
 )
 def test_subjects_that_are_given_take_their_names(given, known, unknown):
-    found = newcomers("a dog and a cat and a gryphon on a beach", TAUGHT, given=given)
+    found = new_subjects("a dog and a cat and a gryphon on a beach", TAUGHT, given=given)
     assert [one.name for one in found.known] == known
     assert list(found.unknown) == unknown
 
 
 def test_somebody_has_to_be_given_or_named():
     with pytest.raises(InputError, match=r"'elefant'.* Near are .*elephant"):
-        newcomers("an elefant on a beach", TAUGHT)
+        new_subjects("an elefant on a beach", TAUGHT)
     with pytest.raises(InputError, match="names no subject"):
-        newcomers("in the snow", TAUGHT)
+        new_subjects("in the snow", TAUGHT)
     with pytest.raises(InputError, match="Give a picture"):
-        newcomers("a cat on a beach", None)
-    assert newcomers("a cat and a dog", None, given=[""]) == ((), ())
+        new_subjects("a cat on a beach", None)
+    assert new_subjects("a cat and a dog", None, given=[""]) == ((), ())
 
 
 @pytest.mark.parametrize(
@@ -94,6 +94,6 @@ def test_somebody_has_to_be_given_or_named():
     ],
 )
 def test_an_edit_brings_whom_its_picture_does_not_show(source, keyword, prompt, name):
-    found = newcomer_of_edit(prompt, TAUGHT, source_prompt=source, keyword=keyword)
+    found = new_subject_of_edit(prompt, TAUGHT, source_prompt=source, keyword=keyword)
     assert (found and found.name) == name
-    assert newcomer_of_edit(prompt, None, source_prompt=source, keyword=keyword) is None
+    assert new_subject_of_edit(prompt, None, source_prompt=source, keyword=keyword) is None

@@ -10,9 +10,9 @@ from swiftpie.attention.install import Plan
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.preset import Capability, Preset
 from swiftpie.models.autoencoder import LatentAutoencoder
+from swiftpie.models.denoiser import UNetDenoiser
 from swiftpie.models.inversion import UNetInversion
 from swiftpie.models.text import Pooling, TextTower
-from swiftpie.models.unet import UNetDenoiser
 from swiftpie.models.vision import ConvImageEncoder
 from swiftpie.schedules import PredictionType, build_schedule, scaled_linear_step
 from tests.parity.ip_adapter import WIDTHS, tiny_unet

@@ -1,6 +1,6 @@
 """Installs the processors on a U-Net, once, and takes them off again exactly."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 from diffusers import ModelMixin, UNet2DConditionModel
@@ -8,12 +8,19 @@ from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
 from swiftpie.attention.condition import Block, Notes
-from swiftpie.attention.detail import DetailAttention, Merge, SelfAttention
-from swiftpie.attention.semantic import MaskRole, SemanticAttention
+from swiftpie.attention.processors import (
+    DetailAttention,
+    MaskRole,
+    Merge,
+    ReleasedAttention,
+    SelfAttention,
+    SemanticAttention,
+)
 
 MAX_MAPPERS_A_BLOCK = 10  # SDXL's first up block has thirty layers; its first ten say enough
 
 EVERYWHERE = frozenset(Block)
+CONTROLLED = Block.UP  # the only layers that SwiftEdit's released code rescales
 
 
 @dataclass(frozen=True)
@@ -100,6 +107,21 @@ def install(unet: UNet2DConditionModel, plan: Plan) -> Installation:
     made = Installation(unet, plan, originals, semantic=semantic, detail=detail, plain=plain)
     unet.set_attn_processor({f"{name}.processor": one for name, one in made.processors.items()})
     return made
+
+
+def install_released(installation: Installation) -> Installation:
+    """Replace the semantic branch of an installed U-Net; its weights go on serving.
+
+    While it lasts, every call needs an even number of rows and one subject.
+    """
+    unet = installation.network
+    originals = dict(unet.attn_processors)
+    released = {
+        f"{name}.processor": ReleasedAttention(semantic, is_controlled=block_of(name) is CONTROLLED)
+        for name, semantic in installation.semantic.items()
+    }
+    unet.set_attn_processor({**originals, **released})
+    return replace(installation, originals=originals)
 
 
 def block_of(name: str) -> Block:

@@ -6,8 +6,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.geometry.layout import pixel_grid
-
 MASKED = -1e4  # logit of a key that must not be seen; finite, so that half precision stays finite
 
 
@@ -172,11 +170,6 @@ def token_grid(num_tokens: int, height: int, width: int) -> tuple[int, int]:
     if rows * columns != num_tokens:
         raise ValueError(f"{num_tokens} tokens do not fit latents of {height} x {width}")
     return rows, columns
-
-
-def cell_positions(rows: int, columns: int, *, like: Tensor) -> Tensor:
-    """Return cell centres (rows * columns, 2) in [-1, 1], x first."""
-    return pixel_grid(rows, columns, like=like).flatten(0, 1)
 
 
 def _attend_as_wide(query: Tensor, key: Tensor, value: Tensor, *, scale: float) -> Tensor:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from swiftpie.attention.condition import Block
-from swiftpie.attention.detail import Merge
 from swiftpie.attention.install import Plan, install
+from swiftpie.attention.processors import Merge
 from swiftpie.backbones.choices import DetailForm
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.load.adapter_file import (
@@ -38,8 +38,8 @@ from swiftpie.backbones.load.safe import METADATA, read_metadata, read_tensors, 
 from swiftpie.backbones.load.weights import align_memory
 from swiftpie.backbones.preset import Preset
 from swiftpie.errors import ConfigError, WeightsError
+from swiftpie.models.denoiser import UNetDenoiser
 from swiftpie.models.projection import FaceVersion, Feature, Projector
-from swiftpie.models.unet import UNetDenoiser
 from swiftpie.models.vision import ClipIdentityEncoder, FaceIdentityEncoder
 from swiftpie.schedules import scaled_linear_step
 

@@ -11,15 +11,15 @@ from typing import Any, Unpack
 import torch
 from torch import nn
 
-from swiftpie.attention.released import install_released
+from swiftpie.attention.install import install_released
 from swiftpie.backbones.acquire.download import DownloadPlan
 from swiftpie.backbones.choices import Choices, device_of
 from swiftpie.backbones.preset import Capability, Preset
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.models.denoiser import Denoiser, sharing_weights
 from swiftpie.models.inversion import Inversion
+from swiftpie.models.layout_predictor import LayoutPredictor
 from swiftpie.models.text import PromptEncoder
-from swiftpie.models.tiny import LayoutPredictor
 from swiftpie.models.vision import HasNullTokens
 from swiftpie.registry import Registry
 from swiftpie.schedules import Schedule
@@ -74,7 +74,7 @@ class Components:
         weight: torch.Tensor = next(self.denoiser.installation.network.parameters())
         return weight.device
 
-    @property
+    @cached_property
     def family(self) -> "Family":
         """What the networks have in common with those of other presets."""
         return FAMILIES.get(self.preset.family)

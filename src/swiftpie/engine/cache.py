@@ -12,7 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from swiftpie.errors import ConfigError
-from swiftpie.models.inversion import Call, Difference, Inversion, Reading, ReadsEdits
+from swiftpie.models.inversion import (
+    Call,
+    EditInversion,
+    Inversion,
+    InversionOutput,
+    PromptDifference,
+)
 from swiftpie.models.text import PromptEncoder
 from swiftpie.models.vision import HasNullTokens
 from swiftpie.models.vocabulary import Vocabulary
@@ -330,17 +336,17 @@ class CachedInversion:
 class CachedReader(CachedInversion):
     """The same for a network that also tells what an edit is about."""
 
-    def read(self, latents: Tensor, text: TextCondition) -> Reading:
+    def read(self, latents: Tensor, text: TextCondition) -> InversionOutput:
         """Return everything that is found in clean `latents` (B, C, h, w)."""
         rows = self._answers("reading", latents, text, self.inversion.read)
-        return Reading(*(torch.cat(parts) for parts in zip(*rows, strict=True)))
+        return InversionOutput(*(torch.cat(parts) for parts in zip(*rows, strict=True)))
 
-    def compare(self, source: Reading, target: Reading) -> Difference:
+    def compare(self, source: InversionOutput, target: InversionOutput) -> PromptDifference:
         """Return what changes in a picture that `source` describes to fit `target`."""
         return self.inversion.compare(source, target)
 
 
 def cached_inversion(inversion: Inversion, cache: Cache, fingerprint: str) -> CachedInversion:
     """Return `inversion` so that each picture is inverted once under each prompt."""
-    kind = CachedReader if isinstance(inversion, ReadsEdits) else CachedInversion
+    kind = CachedReader if isinstance(inversion, EditInversion) else CachedInversion
     return kind(inversion, cache, fingerprint)

@@ -19,7 +19,7 @@ from swiftpie.imageio.decoding import BAND_PIXELS, load_image
 from swiftpie.masks import Box, load_mask
 from swiftpie.models.cutout import Point, Search, search_of
 from swiftpie.pipelines import identity as identities
-from swiftpie.pipelines.drawing.face import aligned_crop, face_identity
+from swiftpie.pipelines.identity import aligned_crop, face_identity
 from swiftpie.types import Identity
 
 Picture = str | Path | bytes | Image.Image

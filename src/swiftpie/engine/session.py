@@ -21,13 +21,12 @@ from swiftpie.engine.encoding import (
 from swiftpie.engine.runner import Runner
 from swiftpie.errors import SwiftPieError
 from swiftpie.faces.face import FaceEncoder
-from swiftpie.guidance.base import Steering
+from swiftpie.guidance import Steering
 from swiftpie.imageio.decoding import load_image
 from swiftpie.library import Library, packaged
 from swiftpie.masks import Box
 from swiftpie.models.cutout import Point, Search
 from swiftpie.noise import seeds_from
-from swiftpie.pipelines import identity as identities
 from swiftpie.pipelines.advice import advice_on, advise
 from swiftpie.pipelines.drawing.denoise import OnStage, OnStep
 from swiftpie.pipelines.drawing.edit import EditResult
@@ -44,7 +43,8 @@ from swiftpie.pipelines.drawing.request import (
     source_of,
 )
 from swiftpie.pipelines.drawing.settings import EditSettings, MaskSource, Scales, Style
-from swiftpie.pipelines.naming import newcomer_of_edit, newcomers, tell
+from swiftpie.pipelines.identity_file import fitted, load_identity, save_identity
+from swiftpie.pipelines.naming import log_library_subjects, new_subject_of_edit, new_subjects
 from swiftpie.types import GenerationResult, Identity
 
 CACHE_MIB = 256.0  # 110 to 200 subjects of `mini`, one picture each
@@ -126,11 +126,11 @@ class Session:
 
     def save_identity(self, identity: Identity, path: str | Path, *, force: bool = False) -> None:
         """Write `identity` to a safetensors file; an existing one only with `force`."""
-        identities.save_identity(identity, path, force=force)
+        save_identity(identity, path, force=force)
 
     def load_identity(self, path: str | Path) -> Identity:
         """Return the identity in a file that this preset's networks encoded."""
-        return identities.load_identity(path, self.components)
+        return load_identity(path, self.components)
 
     @property
     def library(self) -> Library:
@@ -159,12 +159,12 @@ class Session:
         """
         given = as_subjects(subjects)
         vocabulary = self.components.text.vocabulary
-        others = newcomers(prompt, vocabulary, given=[subject.name for subject in given])
+        others = new_subjects(prompt, vocabulary, given=[subject.name for subject in given])
         return (*given, *(Subject(self.named(who.word), name=who.word) for who in others.known))
 
     def fitted(self, identity: Identity, *, name: str) -> Identity:
         """Return an identity of another process, checked and on this device."""
-        return identities.fitted(identity, self.components, name=name)
+        return fitted(identity, self.components, name=name)
 
     @overload
     def draw(
@@ -295,7 +295,7 @@ class Session:
                 offers similar names.
         """
         shown = self.with_named(prompt, subjects)
-        tell(subject.identity.named for subject in shown)
+        log_library_subjects(subject.identity.named for subject in shown)
         return self.personalize(
             shown,
             prompt,
@@ -389,7 +389,7 @@ class Session:
         )
         request = self.with_newcomer(request)
         brought = (request.identity, request.newcomer)
-        tell(identity.named for identity in brought if identity is not None)
+        log_library_subjects(identity.named for identity in brought if identity is not None)
         return self.draw(request)
 
     def with_newcomer(self, request: EditRequest) -> EditRequest:
@@ -401,7 +401,7 @@ class Session:
         if request.identity is not None or request.newcomer is not None:
             return request
         texts = {"source_prompt": request.source_prompt, "keyword": request.keyword}
-        brought = newcomer_of_edit(request.prompt, self.components.text.vocabulary, **texts)
+        brought = new_subject_of_edit(request.prompt, self.components.text.vocabulary, **texts)
         if brought is None:
             return request
         who = self.named(brought.word)

@@ -7,8 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
-from swiftpie.attention.condition import Notes
-from swiftpie.attention.rescale import INLINE_MASK
+from swiftpie.attention.condition import INLINE_MASK, Notes
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.load.weights import bring_all
 from swiftpie.models.denoiser import Denoiser, Prediction, SubjectCondition, copy_around

@@ -1,4 +1,4 @@
-"""Which face of a picture is meant, and how alike the faces of two pictures are."""
+"""Chooses the face of a picture, and compares faces."""
 
 import math
 from collections.abc import Sequence
@@ -12,18 +12,18 @@ from swiftpie.errors import ImageError
 from swiftpie.faces.align import CROP_PX
 from swiftpie.faces.face import Face, FaceBox, FaceEncoder
 
-MIN_FACE_PX = 24  # less than a quarter of what recognisers see is a guess
-MAX_OUTSIDE = 0.05  # of the box: more than that is a face cut off
+MIN_FACE_PX = 24  # recognisers see 112 px, and less than a quarter of that gives no useful vector
+MAX_OUTSIDE = 0.05  # of the box; above, the face counts as cut off
 NEAR_LARGEST = 0.8  # of the largest area counts as just as large
 TURNS = (90, 270, 180)  # degrees, likelier ones first
-SURE = 0.9  # upright faces score more; detectors also see, and misread, faces upside down
-CLEARLY = 0.05  # how much surer a turned look has to be
+SURE = 0.9  # upright faces score more; detectors also find faces upside down, and misread them
+CLEARLY = 0.05  # by which the score of a turned picture has to be higher
 SAME_PLACE = 0.5  # of a face's width: nearer middles belong to one face
 
 
 @dataclass(frozen=True, eq=False)
 class FoundFaces:
-    """The faces of a picture in the turn that shows them upright."""
+    """The faces of a picture, turned so that they are upright."""
 
     image: Image.Image  # RGB, turned
     turn: int  # degrees that the picture was turned to the left
@@ -32,7 +32,7 @@ class FoundFaces:
 
 @dataclass(frozen=True, eq=False)
 class ChosenFace:
-    """The face that is meant."""
+    """The chosen face."""
 
     face: Face
     image: Image.Image  # RGB, turned, the picture it is in
@@ -43,9 +43,9 @@ class ChosenFace:
 
 
 def find_faces(encoder: FaceEncoder, image: Image.Image) -> FoundFaces:
-    """Return the faces of a picture; where there is no sure one, it is also looked at turned.
+    """Return the faces of a picture; without a sure one, turned copies are searched as well.
 
-    Pictures of any mode serve; transparency is laid on white.
+    Pictures may have any mode; transparency becomes white.
     """
     upright = on_white(image)
     best, best_score = _look(encoder, upright, turn=0)
@@ -62,9 +62,9 @@ def find_faces(encoder: FaceEncoder, image: Image.Image) -> FoundFaces:
 def choose_face(
     found: FoundFaces, *, number: int | None = None, name: str = "picture"
 ) -> ChosenFace:
-    """Return the face of this number, or the largest; of such as large, the most central.
+    """Return the face with this number, or the largest; of several large ones, the most central.
 
-    Numbers count from the left, from 1; `name` is what messages call the picture.
+    Numbers count from the left, from 1; errors call the picture `name`.
 
     Raises:
         ImageError: There is no such face, or it is too small or cut off.
@@ -77,8 +77,8 @@ def choose_face(
         )
     if number is not None and not 1 <= number <= len(faces):
         raise ImageError(
-            f"Face {number} of '{name}' was asked for, which shows {len(faces)}. Count from the "
-            f"left, from 1{f' to {len(faces)}' if len(faces) > 1 else ''}, as `number=`."
+            f"Face {number} of '{name}' does not exist; the picture shows {len(faces)}. Count from "
+            f"the left, from 1{f' to {len(faces)}' if len(faces) > 1 else ''}, as `number=`."
         )
     index = main_face(faces, size) if number is None else number - 1
     face = faces[index]
@@ -88,9 +88,9 @@ def choose_face(
 
 
 def main_face(faces: Sequence[Face], size: tuple[int, int]) -> int:
-    """Return the place of the largest of at least one face of a picture of (width, height).
+    """Return the index of the largest face of a picture of (width, height).
 
-    Of such as large it is the most central.
+    Of several large ones it is the most central.
     """
     largest = max(face.box.area for face in faces)
     middle = (size[0] / 2, size[1] / 2)
@@ -118,8 +118,8 @@ def on_white(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), layer).convert("RGB")
 
 
-def see_again(judge: FaceEncoder, chosen: ChosenFace) -> Face | None:
-    """Return the chosen face as `judge` sees it, or None if it sees none in that place."""
+def same_face(judge: FaceEncoder, chosen: ChosenFace) -> Face | None:
+    """Return the chosen face as `judge` finds it, or None if it finds none in that place."""
     wanted = _middle(chosen.face.box)
     distances = {math.dist(_middle(face.box), wanted): face for face in judge.find(chosen.image)}
     nearest = min(distances, default=math.inf)
@@ -133,7 +133,7 @@ def shown_face(judge: FaceEncoder, image: Image.Image) -> Face | None:
 
 
 def likeness(reference: Face | None, shown: Face | None) -> float | None:
-    """Return the cosine of two faces of one judge, -1 to 1, or None where one was not found."""
+    """Return the cosine of two faces of one judge, -1 to 1, or None if one was not found."""
     if reference is None or shown is None:
         return None
     return similarity(reference.embedding, shown.embedding)

@@ -1,4 +1,4 @@
-"""Faces and what finds and recognises them; loads no tensor library, so that options can."""
+"""Faces, and the encoders that find and recognise them; imports no tensor library."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -52,7 +52,7 @@ class Face:
 
     box: FaceBox
     landmarks: "NDArray[np.float32]"  # (5, 2) x, y in pixels: eyes, nose, mouth; left one first
-    score: float  # how sure the detector is, 0 to 1
+    score: float  # confidence of the detector, 0 to 1
     crop: "Image.Image"  # 112 x 112 RGB, turned and scaled so that all faces lie alike
     embedding: (
         "NDArray[np.float32]"  # (D,) of length 1; only vectors of the same encoder can be compared
@@ -64,7 +64,7 @@ class FaceEncoder(Protocol):
 
     @property
     def name(self) -> str:
-        """Which encoder, so whose vectors."""
+        """The name of the encoder."""
 
     @property
     def fingerprint(self) -> str:
@@ -80,10 +80,10 @@ class ModelFile:
 
     name: str
     licence: str
-    is_commercial: bool | None  # None: its publisher has to be asked
+    is_commercial: bool | None  # None: unknown, ask the publisher
     sha256: str = ""  # of the published file; empty where any file will do
     source: str = ""  # where it is published
-    repository: str = ""  # on the hub, that has it at its root; empty: the user brings it
+    repository: str = ""  # on the hub, with the file at its root; "" if users provide the file
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ FACE_ENCODERS: Registry[EncoderChoice] = Registry(
 
 @dataclass(frozen=True, kw_only=True)
 class FaceSettings:
-    """Who finds, recognises and judges faces."""
+    """The encoders that find, recognise and judge faces."""
 
     encoder: Annotated[
         str,
@@ -146,14 +146,14 @@ class FaceSettings:
 
 
 class FaceEncoders(NamedTuple):
-    """Who looks at faces."""
+    """The opened encoders."""
 
-    encoder: FaceEncoder  # what the generator reads
-    judge: FaceEncoder | None  # did not help to draw
+    encoder: FaceEncoder  # its vectors condition the drawing
+    judge: FaceEncoder | None  # independent of the drawing
 
 
 def open_encoders(settings: FaceSettings) -> FaceEncoders:
-    """Open the encoder, and a judge if one is there.
+    """Open the encoder, and a judge if one is available.
 
     Raises:
         ConfigError: There is no such encoder, or the judge makes the vectors of the encoder.
@@ -171,8 +171,8 @@ def open_judge(
 ) -> FaceEncoder | None:
     """Return an encoder whose vectors are not those of `encoder`, or None if there is none.
 
-    What the generator reads would flatter a picture that was drawn for it. Without a `name` the
-    first other one is taken whose files are in `folder`; None is where an encoder keeps its own.
+    The encoder that conditions a drawing would overrate it. Without a `name`, the judge is the
+    first other encoder whose files are in `folder`; None means the encoder's own folder.
 
     Raises:
         ConfigError: The named one makes the vectors of `encoder`.
@@ -181,8 +181,8 @@ def open_judge(
         judge = FACE_ENCODERS.get(name).open(folder)
         if judge.fingerprint == encoder.fingerprint:
             raise ConfigError(
-                f"The judge {name!r} has the same recogniser as {encoder.name!r}, which helps to "
-                "draw. A second one is needed to judge fairly. Choose another one as `judge=`."
+                f"The judge {name!r} has the same recogniser as {encoder.name!r}, which conditions "
+                "the drawing. Choose an independent encoder as `judge=`."
             )
         return judge
     for choice in FACE_ENCODERS.all().values():

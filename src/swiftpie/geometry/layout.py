@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 Size = tuple[int, int]  # height and width
 SQUARE: Size = (1, 1)
+POSE_NUMBERS = 4  # of `Layout.pose`
 SUBJECT_FILL = 0.9  # the rest is margin, so that soft edges and contact shadows stay inside
 
 
@@ -118,6 +119,11 @@ def pixel_grid(height: int, width: int, *, like: Tensor) -> Tensor:
     """Return pixel centres (height, width, 2) in [-1, 1], x first, on the device of `like`."""
     x, y = pixel_centres(width, like=like), pixel_centres(height, like=like)
     return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
+
+
+def cell_positions(rows: int, columns: int, *, like: Tensor) -> Tensor:
+    """Return cell centres (rows * columns, 2) in [-1, 1], x first."""
+    return pixel_grid(rows, columns, like=like).flatten(0, 1)
 
 
 def to_reference(affine: Tensor, points: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """The relief of a cut-out: how far each of its points stands out, so that it can be turned and lit.
 
 Coordinates are those of the reference frame, [-1, 1] in x (right) and y (down), and z towards the
-viewer. A subject is a cushion over its outline: a disc becomes a ball, and a thing that is flat in
-truth becomes a cushion, too. Who wants flatter things multiplies heights by a share.
+viewer. The relief is a cushion over the outline: a disc becomes a ball, and a flat thing becomes a
+cushion, too. Multiply heights by a factor for flatter things.
 """
 
 import math

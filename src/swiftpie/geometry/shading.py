@@ -1,7 +1,7 @@
-"""How light falls on a subject: its relief tells which of its sides face where the light is.
+"""Relights subjects by their relief, and casts their shadows.
 
-The light of a reference is taken off by the same formula by which the light of a picture is put
-on, so a subject can be lit as its new surroundings are before any network draws it.
+The light of a reference is removed by the same formula that adds the light of the picture, so a
+subject matches its new surroundings before any network draws it.
 """
 
 from typing import NamedTuple
@@ -61,7 +61,7 @@ class Shadow(NamedTuple):
 
 
 class Gains(NamedTuple):
-    """What light does to colours: they are multiplied, and what is bright moves to white."""
+    """What light does to colours: a factor, and a lift of bright parts towards white."""
 
     factor: Tensor  # (B, 3, h, w) in [0, 1]
     lift: Tensor  # (B, 3, h, w) in [0, 1], added where the subject is
@@ -123,7 +123,7 @@ def relit(pixels: Tensor, mask: Tensor, lighting: Lighting, layout: Layout) -> T
     """
     normal = soften(normals(height(mask)))
     direction = in_frame(lighting.scene.direction, layout)
-    # Whoever turns the subject under a light may as well turn the light round the subject.
+    # Turning the subject under a light equals turning the light around the subject.
     view = rotation_of(layout.pose[:, 0], layout.pose[:, 1])
     direction = (view.transpose(1, 2) @ direction[..., None])[..., 0]
     own = gains(brightness(normal, lighting.own))

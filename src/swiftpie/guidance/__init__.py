@@ -1,1 +1,137 @@
-"""How the predictions of one denoising step become one, for text and identity apart."""
+"""How the predictions of one denoising step become one; each other file here defines a method.
+
+A method `my_method.py` binds `METHOD`, which maps a number of steps to its default guidance.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol, TypedDict
+
+from torch import Tensor
+
+from swiftpie.attention.manipulate import Shaping
+from swiftpie.errors import ConfigError
+from swiftpie.registry import Registry
+from swiftpie.types import Prompts
+
+
+class Branch(StrEnum):
+    """Which conditions a row of the denoiser's batch reads."""
+
+    UNCONDITIONAL = "unconditional"
+    TEXT = "text"
+    IDENTITY = "identity"
+    BOTH = "both"
+
+    @property
+    def has_text(self) -> bool:
+        """Whether the row reads the prompt; otherwise it reads the null text."""
+        return self in {Branch.TEXT, Branch.BOTH}
+
+    @property
+    def has_identity(self) -> bool:
+        """Whether the row reads the subjects; otherwise it reads the adapter's null tokens."""
+        return self in {Branch.IDENTITY, Branch.BOTH}
+
+
+class Guidance(Protocol):
+    """How the predictions of one step become a single prediction. Stateless."""
+
+    def check(self, num_steps: int) -> None:
+        """Check that the guidance fits a schedule of `num_steps`.
+
+        Raises:
+            ConfigError: The guidance has scales for another number of steps.
+        """
+
+    def branches(self, step: int) -> tuple[Branch, ...]:
+        """Return the rows that `step`, counted from 0, needs; at least one, none twice."""
+
+    def combine(self, predictions: Mapping[Branch, Tensor], step: int) -> Tensor:
+        """Merge those rows' raw outputs, each (B, C, h, w), into one of the same shape."""
+
+
+@dataclass(frozen=True)
+class Plain:
+    """No guidance: `ε = q`, the prediction with text and identity, as distilled models expect."""
+
+    def check(self, num_steps: int) -> None:
+        """Accept any number of steps."""
+
+    def branches(self, step: int) -> tuple[Branch, ...]:
+        """Name the one row."""
+        del step
+        return (Branch.BOTH,)
+
+    def combine(self, predictions: Mapping[Branch, Tensor], step: int) -> Tensor:
+        """Return the one prediction, (B, C, h, w)."""
+        del step
+        return predictions[Branch.BOTH]
+
+
+class Steering(TypedDict, total=False):
+    """Options that steer a drawing; missing ones and None change nothing."""
+
+    guidance: Guidance | None
+    shaping: Shaping | None
+    negative_prompt: Prompts
+
+
+METHODS: Registry[Callable[[int], Guidance]] = Registry(
+    package="swiftpie.guidance", attribute="METHOD", entry_point_group="swiftpie.guidance"
+)
+"""The methods by name."""
+
+
+def branches_of(guidance: Guidance, num_steps: int) -> set[Branch]:
+    """Return the rows that `num_steps` steps need in total.
+
+    Raises:
+        ConfigError: The guidance has scales for another number of steps.
+    """
+    guidance.check(num_steps)
+    return {branch for step in range(num_steps) for branch in guidance.branches(step)}
+
+
+def needed(weights: Mapping[Branch, float]) -> tuple[Branch, ...]:
+    """Return the branches whose weight is not 0."""
+    return tuple(branch for branch, weight in weights.items() if weight)
+
+
+def weighted_sum(predictions: Mapping[Branch, Tensor], weights: Mapping[Branch, float]) -> Tensor:
+    """Return the sum of `predictions` times their weights, (B, C, h, w) in float32.
+
+    One prediction of weight 1 is returned as it is.
+    """
+    (first, *others) = predictions
+    if not others and weights[first] == 1:
+        return predictions[first]
+    total = weights[first] * predictions[first].float()
+    for branch in others:
+        total = total + weights[branch] * predictions[branch].float()
+    return total
+
+
+def check_scales(name: str, scales: Sequence[float]) -> None:
+    """Check that scales are finite numbers, and at least one.
+
+    Raises:
+        ConfigError: They are not.
+    """
+    if not scales or not all(map(math.isfinite, scales)):
+        raise ConfigError(f"{name} is {tuple(scales)}; it needs one finite number a step.")
+
+
+def check_length(name: str, scales: Sequence[float], num_steps: int) -> None:
+    """Check that there is a scale for each step.
+
+    Raises:
+        ConfigError: There are more or fewer.
+    """
+    if len(scales) != num_steps:
+        raise ConfigError(
+            f"{name} has {len(scales)} scales, and denoising takes {num_steps} steps. Give one "
+            "scale a step, or load the preset with another number of steps."
+        )

@@ -1,22 +1,29 @@
-"""What every denoiser takes and returns, and how it reads references for both branches."""
+"""The interface of denoisers, how they read references, and a denoiser of diffusers U-Nets."""
 
 import copy
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol, TypeVar
 
+import torch
+from diffusers import UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
 
-from swiftpie.attention.condition import AttentionCondition, Notes
-from swiftpie.attention.install import Installation
+from swiftpie.attention.condition import AttentionCondition, Notes, silent_condition
+from swiftpie.attention.install import Installation, Plan, install
+from swiftpie.errors import InputError
 from swiftpie.geometry.layout import Layout
+from swiftpie.schedules import Step, add_noise
 from swiftpie.types import Autoencoder, TextCondition
 
 Network = TypeVar("Network", bound=nn.Module)
 
+REFERENCE_SEED = 0  # every reference is noised alike, so that an identity is reproducible
+
 
 class SubjectCondition(NamedTuple):
-    """Everything of S subjects that reaches the denoiser in one call; tensors only."""
+    """Everything about S subjects that one call of the denoiser reads; tensors only."""
 
     attention: AttentionCondition
     pooled: Tensor  # (B, S, D) one vector a subject
@@ -25,10 +32,12 @@ class SubjectCondition(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """What the denoiser says about one noisy batch."""
+    """The output of a denoiser."""
 
     sample: Tensor  # (B, C, h, w) in the schedule's prediction type
-    subject_mask: Tensor  # (B, 1, h', w') in [0, 1]: where subjects are; all zero if it cannot tell
+    subject_mask: (
+        Tensor  # (B, 1, h', w') in [0, 1]: where subjects are; 0 if the denoiser finds none
+    )
 
 
 class Denoiser(Protocol):
@@ -47,7 +56,7 @@ class Denoiser(Protocol):
         """Predict from `latents` (B, C, h, w); layers may write into `notes`."""
 
     def encode_reference(self, autoencoder: Autoencoder, pixels: Tensor, mask: Tensor) -> Tensor:
-        """Return what `read_reference` looks at of canonical references, (R, C', h, w).
+        """Return the input of `read_reference` for canonical references, (R, C', h, w).
 
         `pixels` (R, 3, H, W) are reference frames in [-1, 1], grey (0) outside the subject, and
         `mask` (R, 1, H, W) is the subject in them.
@@ -93,10 +102,10 @@ def read_references(
     mask: Tensor,
     empty_text: TextCondition | None,
 ) -> ReferenceFeatures:
-    """Run both encoders over canonical references, see `encode_reference`; one row of empty text.
+    """Encode canonical references for both branches, with one row of empty text.
 
-    `image_encoder` maps (pixels, mask) to identity tokens (R, K, D), the first a summary; the
-    denoiser's own features serve the detail branch.
+    `image_encoder` maps (pixels, mask) to identity tokens (R, K, D), the first a summary. The
+    detail branch reads features of the denoiser itself.
     """
     tokens = image_encoder(pixels, mask)
     notes = read_notes(denoiser, autoencoder, pixels=pixels, mask=mask, empty_text=empty_text)
@@ -112,9 +121,9 @@ def read_notes(
     mask: Tensor,
     empty_text: TextCondition | None,
 ) -> Notes:
-    """Return what the detail branch projects, (R, N, D_layer) by layer; see `read_references`.
+    """Return the features that the detail branch projects, (R, N, D_layer) by layer.
 
-    Nothing is computed for denoisers without such a layer, which need no text either.
+    Empty for denoisers without such a layer, which need no text either.
     """
     if not denoiser.installation.detail:
         return {}
@@ -123,17 +132,166 @@ def read_notes(
     return denoiser.read_reference(encoded, empty_text.repeat(len(pixels)))
 
 
+class UNetDenoiser(nn.Module):
+    """A Stable Diffusion 1.x, 2.x or XL U-Net with both identity branches.
+
+    Reference features come from `reference`, a frozen U-Net of the same shape that knows little
+    noise, or from this one with its identity branches silent. From arXiv:2605.01510: references
+    are noised to `reference_step` and read at the inputs of self-attention.
+    """
+
+    def __init__(
+        self,
+        unet: UNet2DConditionModel,
+        plan: Plan,
+        *,
+        reference_step: Step,
+        reference: UNet2DConditionModel | None = None,
+    ) -> None:
+        """Install the branches on `unet`, and on `reference`, which only reads features."""
+        super().__init__()
+        self.unet = unet
+        self.installation = install(unet, plan)
+        self.start_from_own_weights()
+        self.reference = reference
+        self.reference_step = reference_step
+        if reference is not None:
+            install(reference, plan)
+
+    @torch.no_grad()
+    def start_from_own_weights(self) -> None:
+        """Begin new projections as copies of each layer's own keys and values."""
+        for name, cross in self.installation.semantic.items():
+            layer = self.unet.get_submodule(name)
+            if cross.to_k_ip.weight.shape == layer.to_k.weight.shape:
+                cross.to_k_ip.weight.copy_(layer.to_k.weight)
+                cross.to_v_ip.weight.copy_(layer.to_v.weight)
+        for name, own in self.installation.detail.items():
+            layer = self.unet.get_submodule(name)
+            if own.to_k_ref is not None and own.to_v_ref is not None:
+                own.to_k_ref.weight.copy_(layer.to_k.weight)
+                own.to_v_ref.weight.copy_(layer.to_v.weight)
+
+    def forward(
+        self,
+        latents: Tensor,
+        timestep: float | Tensor,
+        text: TextCondition,
+        condition: SubjectCondition,
+        notes: Notes,
+    ) -> Prediction:
+        """Return the raw output (B, C, h, w) at one timestep or (B,); there is no mask."""
+        attention = condition.attention
+        sample = _run(self.unet, latents, timestep, text=text, condition=attention, notes=notes)
+        return Prediction(sample=sample, subject_mask=latents.new_zeros(len(latents), 1, 1, 1))
+
+    def encode_reference(self, autoencoder: Autoencoder, pixels: Tensor, mask: Tensor) -> Tensor:
+        """Return slightly noised latents of references; see `Denoiser`."""
+        del mask  # the pixels are grey outside it already
+        clean = autoencoder.encode(pixels)
+        generator = torch.Generator().manual_seed(REFERENCE_SEED)
+        noise = torch.randn(clean.shape[1:], generator=generator).to(clean)
+        return add_noise(clean, noise, self.reference_step)
+
+    def read_reference(self, encoded: Tensor, text: TextCondition) -> Notes:
+        """Read noised references; see `Denoiser`."""
+        notes: Notes = {}
+        silent = silent_condition(encoded, width=self.installation.plan.token_width)
+        unet = self.unet if self.reference is None else self.reference
+        step = self.reference_step.timestep
+        _run(unet, encoded, step, text=text, condition=silent, notes=notes)
+        return {name: notes[name] for name in self.installation.detail}
+
+    def place_subject(
+        self,
+        autoencoder: Autoencoder,
+        pixels: Tensor,
+        mask: Tensor,
+        *,
+        layout: Layout,
+        cells: tuple[int, int],
+    ) -> Tensor:
+        """Return nothing: these U-Nets take no aligned subject, (B, 0, h, w)."""
+        del autoencoder, mask, layout
+        return pixels.new_zeros(len(pixels), 0, *cells)
+
+
+def _run(
+    unet: UNet2DConditionModel,
+    latents: Tensor,
+    timestep: float | Tensor,
+    *,
+    text: TextCondition,
+    condition: AttentionCondition,
+    notes: Notes,
+) -> Tensor:
+    latents = latents.to(unet.dtype)
+    dtype = latents.dtype
+    condition = condition._replace(  # what meets weights; masks and scales stay exact
+        identity_tokens=condition.identity_tokens.to(dtype),
+        keys={name: key.to(dtype) for name, key in condition.keys.items()},
+        values={name: value.to(dtype) for name, value in condition.values.items()},
+    )
+    sample: Tensor = unet(
+        latents,
+        timestep,
+        text.hidden_states.to(dtype),
+        added_cond_kwargs=added_conditions(unet, latents, text),
+        cross_attention_kwargs={"condition": condition, "notes": notes},
+    ).sample
+    return sample
+
+
+def added_conditions(
+    unet: UNet2DConditionModel, latents: Tensor, text: TextCondition
+) -> dict[str, Tensor] | None:
+    """Return the extra conditions of Stable Diffusion XL, in the dtype of `latents`; else None.
+
+    `time_ids` (B, 6) are original size, crop corner and target size in pixels.
+    """
+    if unet.config.addition_embed_type != "text_time":
+        return None
+    height, width = (8 * side for side in latents.shape[-2:])  # its VAE shrinks eight times
+    row = [height, width, 0, 0, height, width]
+    time_ids = torch.tensor([row] * len(latents), device=latents.device, dtype=latents.dtype)
+    return {"text_embeds": text.pooled.to(latents.dtype), "time_ids": time_ids}
+
+
+def without_branches(unet: UNet2DConditionModel) -> UNet2DConditionModel:
+    """Return a second U-Net around the same weights, without identity branches."""
+    plain = sharing_weights(unet)
+    plain.set_attn_processor(AttnProcessor())
+    return plain
+
+
+def check_bare(unet: UNet2DConditionModel) -> None:
+    """Check that nothing is installed on a U-Net.
+
+    Raises:
+        InputError: It has foreign processors, LoRA layers or hooks.
+    """
+    layers = {name for name, _ in unet.named_parameters()}
+    extra = sorted(name for name in layers if ".processor." in name or ".lora_" in name)
+    if extra or hasattr(unet, "_hf_hook") or getattr(unet, "encoder_hid_proj", None) is not None:
+        raise InputError(
+            f"The U-Net is not as published ({extra[0] if extra else 'it has a hook'}). Call "
+            "unload_ip_adapter(), fuse_lora() and "
+            "unload_lora_weights(), or remove_all_hooks() first, or share a pipeline of SwiftPie "
+            "with from_pipe()."
+        )
+
+
 def sharing_weights(network: Network) -> Network:
-    """Return a second network around the same weights, so that threads may share the first."""
+    """Return a second network around the same weights; changes of one leave the other as it is."""
     weights = [*network.parameters(), *network.buffers()]
     return copy_around(network, {id(one): one for one in weights})
 
 
 def copy_around(network: Network, shared: Mapping[int, Tensor]) -> Network:
-    """Return a deep copy of `network` with `shared` in place of tensors, which it names by `id`.
+    """Return a deep copy of `network` in which `shared` tensors, by `id`, replace copies.
 
-    A module has a dozen empty dicts, most of them for hooks. To make them is quick; to find out how
-    each is to be copied took two thirds of the time of all.
+    A module has a dozen empty dicts, most of them for hooks. Replacing them directly avoids two
+    thirds of the time of a deep copy.
     """
     empty = {
         id(one): type(one)()

@@ -9,20 +9,21 @@ from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from swiftpie.attention.kernels import attend, cell_positions, merge_heads, split_heads, thin
-from swiftpie.models.tiny import MASK_CELLS, WAVES, tiny_unet, waves
-from swiftpie.models.unet import added_conditions
+from swiftpie.attention.kernels import attend, merge_heads, split_heads, thin
+from swiftpie.geometry.layout import cell_positions
+from swiftpie.models.denoiser import added_conditions
+from swiftpie.models.tiny import MASK_CELLS, WAVES, fourier_features, tiny_unet
 from swiftpie.noise import COUPLED_CHANNELS
 from swiftpie.types import TextCondition
 
-INVERSION_TIMESTEP = 500  # what SwiftEdit's network is told, whatever the picture
-START = "noised"  # the generator starts from the picture's latents, noised by what is inverted
-NUM_NOTES = 32  # channels that a prompt's reading leaves for comparing it with another
+INVERSION_TIMESTEP = 500  # the constant timestep input of SwiftEdit's network
+START = "noised"  # the generator starts from the picture's latents plus the inverted noise
+NUM_NOTES = 32  # channels for the comparison of two prompts
 BLOCKS = 4  # a side of the lattice of noise means that place things
 HIDDEN = 128  # of the perceptron that sees the whole picture
 
 
-Call = tuple[Tensor, TextCondition]  # what an inversion network is given, as a batch of any size
+Call = tuple[Tensor, TextCondition]  # the inputs of an inversion network, a batch of any size
 
 
 class Inversion(Protocol):
@@ -32,8 +33,8 @@ class Inversion(Protocol):
         """Return noise (B, C, h, w) of about unit variance for clean `latents` (B, C, h, w)."""
 
 
-class Reading(NamedTuple):
-    """What a network that was taught about edits finds in pictures under one prompt each."""
+class InversionOutput(NamedTuple):
+    """The output of a network trained on edits, for pictures with a prompt each."""
 
     noise: Tensor  # (B, C, h, w)
     doubt: Tensor  # (B, 1, h, w) logits of disagreement between picture and prompt
@@ -41,34 +42,34 @@ class Reading(NamedTuple):
     notes: Tensor  # (B, K, h, w) for comparing prompts
     prompt: Tensor  # (B, D) the prompt itself, pooled
 
-    def row(self, index: int) -> "Reading":
-        """Return what was found in one picture, as a batch of one."""
-        return Reading(*(value[index : index + 1] for value in self))
+    def row(self, index: int) -> "InversionOutput":
+        """Return one row as a batch of one."""
+        return InversionOutput(*(value[index : index + 1] for value in self))
 
 
-class Difference(NamedTuple):
-    """What a second prompt asks to be changed."""
+class PromptDifference(NamedTuple):
+    """The change from a source prompt to a target prompt."""
 
     mask: Tensor  # (B, 1, 4h, 4w) logits of where
-    same_subject: Tensor  # (B,) logits of the second prompt still being about the same subject
+    same_subject: Tensor  # (B,) logits that the target prompt is about the same subject
 
 
 @runtime_checkable
-class ReadsEdits(Protocol):
-    """An inversion network that also tells what an edit is about."""
+class EditInversion(Protocol):
+    """An inversion network that also predicts the region and the subject of an edit."""
 
-    def read(self, latents: Tensor, text: TextCondition) -> Reading:
-        """Return everything that is found in clean `latents` (B, C, h, w)."""
+    def read(self, latents: Tensor, text: TextCondition) -> InversionOutput:
+        """Return all outputs for clean `latents` (B, C, h, w)."""
 
-    def compare(self, source: Reading, target: Reading) -> Difference:
-        """Return what changes in a picture that `source` describes to fit `target`."""
+    def compare(self, source: InversionOutput, target: InversionOutput) -> PromptDifference:
+        """Return what changes between two outputs for the same picture."""
 
 
-class ThinnedAttention:
-    """Serves all layers of transformer blocks, whose attention adds nothing and normalises nothing.
+class DownsampledAttention:
+    """Attention with token downsampling (arXiv:2402.13573).
 
-    Token downsampling (arXiv:2402.13573): on the finest grid keys and values are those of one of
-    `stride` x `stride` tokens.
+    On the finest grid, keys and values come from one of `stride` x `stride` tokens. It fits layers
+    without residual connection and without normalisation.
     """
 
     def __init__(self, stride: int) -> None:
@@ -99,12 +100,12 @@ class UNetInversion(nn.Module):
     """SwiftEdit's inversion network: a U-Net that reads clean latents (arXiv:2412.04301)."""
 
     def __init__(self, unet: UNet2DConditionModel, *, stride: int | None = None) -> None:
-        """Wrap `unet`; a `stride` exchanges its attention for `ThinnedAttention`."""
+        """Wrap `unet`; a `stride` exchanges its attention for `DownsampledAttention`."""
         super().__init__()
         self.unet = unet
         self.is_thinned = stride is not None
         if stride is not None:
-            unet.set_attn_processor(ThinnedAttention(stride))
+            unet.set_attn_processor(DownsampledAttention(stride))
 
     def forward(self, latents: Tensor, text: TextCondition) -> Tensor:
         """Return the inverted noise in float32; see `Inversion`."""
@@ -124,10 +125,9 @@ class UNetInversion(nn.Module):
 class TinyInversion(ModelMixin, ConfigMixin):
     """Inversion network of 128 px pictures.
 
-    The channels that pictures depend on hold the mean of what the noise may have been, so they
-    vanish where a picture does not show its noise. The other channels are free: all of them hold
-    how far the prompt fails to describe a cell, in [0, 1], which is what makes the difference of
-    two prompts' noise show where they disagree.
+    The channels that pictures depend on hold the expected noise, so they vanish where a picture
+    does not show its noise. All other channels hold how far the prompt fails to describe a cell, in
+    [0, 1], so that the noise of two prompts differs where they disagree.
     """
 
     @register_to_config
@@ -138,7 +138,7 @@ class TinyInversion(ModelMixin, ConfigMixin):
         heads: tuple[int, int] = (2, 2),
         text_width: int = 160,
         embedding_width: int = 160,
-        start: str = START,  # noqa: ARG002 - for whoever reads the config
+        start: str = START,  # noqa: ARG002 - read from the config
         timestep: int = INVERSION_TIMESTEP,  # noqa: ARG002
     ) -> None:
         super().__init__()
@@ -169,11 +169,13 @@ class TinyInversion(ModelMixin, ConfigMixin):
         """Return the inverted noise in float32; see `Inversion`."""
         return self.read(latents, text).noise
 
-    def read(self, latents: Tensor, text: TextCondition) -> Reading:
-        """Return everything that is found in clean `latents` (B, C, h, w)."""
+    def read(self, latents: Tensor, text: TextCondition) -> InversionOutput:
+        """Return all outputs for clean `latents` (B, C, h, w)."""
         count, channels, rows, columns = latents.shape
         prompt = self.text_norm(text.pooled)
-        places = waves(cell_positions(rows, columns, like=latents)).T.unflatten(1, (rows, columns))
+        places = fourier_features(cell_positions(rows, columns, like=latents)).T.unflatten(
+            1, (rows, columns)
+        )
         output: Tensor = self.unet(
             torch.cat([latents, places.expand(count, -1, -1, -1)], dim=1),
             self.config.timestep,
@@ -185,22 +187,22 @@ class TinyInversion(ModelMixin, ConfigMixin):
         free = torch.sigmoid(doubt).expand(-1, channels - COUPLED_CHANNELS, -1, -1)
         noise = torch.cat([coupled + self._means(notes, (rows, columns)), free], dim=1)
         subject = F.pixel_shuffle(self.outline(notes).float(), MASK_CELLS)
-        return Reading(noise, doubt, subject, notes, prompt)
+        return InversionOutput(noise, doubt, subject, notes, prompt)
 
-    def compare(self, source: Reading, target: Reading) -> Difference:
-        """Return what two prompts disagree about; see `ReadsEdits`."""
+    def compare(self, source: InversionOutput, target: InversionOutput) -> PromptDifference:
+        """Return what two prompts disagree about; see `EditInversion`."""
         pair = torch.cat([source.notes, target.notes - source.notes], dim=1)
         prompts = torch.cat([source.prompt, target.prompt - source.prompt], dim=1)
-        return Difference(
+        return PromptDifference(
             mask=F.pixel_shuffle(self.differ(pair).float(), MASK_CELLS),
             same_subject=self.recognise(prompts).float().squeeze(1),
         )
 
     def _means(self, notes: Tensor, cells: tuple[int, int]) -> Tensor:
-        """Return what the whole picture says about the means of blocks of noise, (B, 16, h, w).
+        """Return the means of blocks of noise, predicted from the whole picture, (B, 16, h, w).
 
-        Things anywhere in a picture decide about noise in fixed corners of it, which layers that
-        look around each cell learn badly.
+        Objects anywhere in a picture decide about noise at fixed places, which local layers learn
+        badly.
         """
         seen = F.adaptive_avg_pool2d(notes, BLOCKS).flatten(1)
         means = self.overview(seen).float().unflatten(1, (-1, BLOCKS, BLOCKS))

@@ -1,4 +1,4 @@
-"""Networks of the library rembg, which find subjects in photographs, for those who install it."""
+"""Networks of the optional library rembg, which find subjects in photographs."""
 
 import functools
 import importlib
@@ -20,7 +20,7 @@ class RembgModel(NamedTuple):
 
     name: str  # as rembg has it
     file: str  # of its release
-    licence: str  # as those who trained it state it
+    licence: str  # as its authors state it
     is_commercial: bool
 
 
@@ -37,7 +37,7 @@ MODELS = (
     RembgModel("u2netp", "u2netp.onnx", _U2NET, True),
     RembgModel("bria-rmbg", "bria-rmbg-2.0.onnx", "CC BY-NC 4.0 (BRIA RMBG-2.0)", False),
 )
-"""Those that compute here. The library has others that send pictures to somebody else."""
+"""Models that run locally. Other models of the library send pictures to a service."""
 
 
 def named(name: str) -> RembgModel:
@@ -65,7 +65,7 @@ def find(photo: "Image.Image", name: str = DEFAULT) -> "Image.Image":
 
 
 def locate(name: str = DEFAULT) -> Path:
-    """Return where the model's file is; nothing is fetched.
+    """Return the path of the model's file; nothing is fetched.
 
     Raises:
         ConfigError: There is no such model.

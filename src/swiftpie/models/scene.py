@@ -9,9 +9,9 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from swiftpie.attention.kernels import cell_positions
-from swiftpie.models.tiny import NUM_STATISTICS, noise_statistics, smoothed, tiny_unet, waves
-from swiftpie.noise import COUPLED_CHANNELS, grain
+from swiftpie.geometry.layout import cell_positions
+from swiftpie.models.tiny import fourier_features, smoothed, tiny_unet
+from swiftpie.noise import COUPLED_CHANNELS, NUM_STATISTICS, grain, noise_statistics
 
 CELL_PX = 8  # pixels a side of a latent cell
 GRAIN_SIDE = 32  # side of the noise fields that places are made of, at any size of the picture
@@ -110,7 +110,11 @@ class SceneNetwork(ModelMixin, ConfigMixin):
         fields = coarse_fields(noise)
         rows, columns = noise.shape[-2:]
         points = cell_positions(rows, columns, like=noise)
-        places = waves(points).T.reshape(1, POSITION_CODES, rows, columns).expand(count, -1, -1, -1)
+        places = (
+            fourier_features(points)
+            .T.reshape(1, POSITION_CODES, rows, columns)
+            .expand(count, -1, -1, -1)
+        )
         is_there = (reference != 0).flatten(1).any(dim=1).to(noise).view(-1, 1, 1, 1)
         setting = torch.cat(
             [embed(number) for embed, number in zip(self.setting, condition, strict=True)], dim=1

@@ -16,22 +16,22 @@ from swiftpie.types import TextCondition
 
 logger = logging.getLogger(__name__)
 
-TAUGHT = "taught"  # in the settings of our own tokenizers: the words of the captions behind them
+TAUGHT = "taught"  # key of the vocabulary in the settings of packaged tokenizers
 
 
 class Pooling(StrEnum):
-    """How one vector is made of a prompt's states."""
+    """How the states of a prompt are pooled to one vector."""
 
     MEAN = "mean"  # over real tokens, times the root of their number
     END = "end"  # the state of the end token, as CLIP does
 
 
 class PromptEncoder(Protocol):
-    """What pipelines need of a text tower."""
+    """The interface of text encoders."""
 
     @property
     def vocabulary(self) -> Vocabulary | None:
-        """The words that it was taught; None where these cannot be told."""
+        """The words of the training captions; None if unknown."""
 
     def encode(self, prompts: list[str]) -> TextCondition:
         """Return states (B, T, D), mask (B, T) and pooled (B, D) of `prompts`."""
@@ -68,7 +68,7 @@ class TextTower:
 
     @cached_property
     def vocabulary(self) -> Vocabulary | None:
-        """The words that it was taught, if its tokenizer tells; CLIP's cannot be told."""
+        """The words of the training captions, from the tokenizer; unknown for CLIP."""
         return Vocabulary.stored(self.tokenizer.init_kwargs.get(TAUGHT))
 
     def with_encoders(self, change: Callable[[Any], Any]) -> Self:
@@ -123,7 +123,7 @@ class TwoTextTowers:
 
     @property
     def vocabulary(self) -> Vocabulary | None:
-        """The words that both were taught; None where these cannot be told."""
+        """The words of the training captions; None if unknown."""
         return self.first.vocabulary
 
     def with_encoders(self, change: Callable[[Any], Any]) -> Self:

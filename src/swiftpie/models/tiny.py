@@ -1,7 +1,6 @@
-"""The small denoiser, told about noise, place and the aligned subject, and its layout predictor."""
+"""The small denoiser of 128 px pictures: what it reads besides latents, and what it returns."""
 
 import math
-from typing import NamedTuple
 
 import torch
 from diffusers import ConfigMixin, ModelMixin, UNet2DConditionModel
@@ -11,22 +10,32 @@ from torch.nn import functional as F
 
 from swiftpie.attention.condition import Notes, silent_condition
 from swiftpie.attention.install import Plan, install
-from swiftpie.attention.kernels import cell_positions, sum_of_subjects
-from swiftpie.geometry.layout import Layout, to_affine, to_reference, warp, whole_frame
+from swiftpie.attention.kernels import sum_of_subjects
+from swiftpie.geometry.layout import (
+    POSE_NUMBERS,
+    Layout,
+    cell_positions,
+    to_affine,
+    to_reference,
+    warp,
+    whole_frame,
+)
 from swiftpie.geometry.relief import height, turn
-from swiftpie.geometry.shading import Lighting
 from swiftpie.models.denoiser import Prediction, SubjectCondition
-from swiftpie.models.lighting import LightReader
-from swiftpie.noise import COUPLED_CHANNELS, anchors, block_normals, layout_uniforms
+from swiftpie.noise import (
+    COUPLED_CHANNELS,
+    NUM_STATISTICS,
+    anchors,
+    layout_uniforms,
+    noise_statistics,
+)
 from swiftpie.types import Autoencoder, TextCondition
 
 CELL_PX = 8  # pixels a side of a latent cell
 MASK_CELLS = 4  # mask pixels a side of a latent cell
 WAVES = (0.25, 0.5, 1.0, 2.0, 4.0)  # frequencies of the position code, in turns a half picture
 ANCHOR_CODES = 3 * 2 * len(WAVES)
-POSE_NUMBERS = 4
 POSE_GAIN = 2.0  # radians and shares are small numbers beside the codes
-NUM_STATISTICS = 48  # 16 block means of the noise, each through erf, and sine and cosine of that
 FRAME_REACH = 1.6  # reference coordinates further out than this are all the same: far away
 
 
@@ -55,17 +64,17 @@ class TinyDenoiser(ModelMixin, ConfigMixin):
             widths: Channels of each level of the U-Net, the finest first.
             heads: Attention heads of each level; 0 makes a level of convolutions alone.
             text_width: Width of text and identity tokens.
-            embedding_width: Width of what all blocks are told.
-            knows_pose: Whether it reads from where a subject is seen and how it is bent.
+            embedding_width: Width of the embedding that all blocks read.
+            knows_pose: Whether the network reads the view and the bend of a subject.
         """
         super().__init__()
         codes = 4 * len(WAVES)
         aligned = latent_channels + CELL_PX**2
         self.text_norm = nn.LayerNorm(text_width)
-        told = 4 * COUPLED_CHANNELS + aligned + 2 * codes + 1 + ANCHOR_CODES
-        told += POSE_NUMBERS * knows_pose
+        extra = 4 * COUPLED_CHANNELS + aligned + 2 * codes + 1 + ANCHOR_CODES
+        extra += POSE_NUMBERS * knows_pose
         self.unet = tiny_unet(
-            latent_channels + told,
+            latent_channels + extra,
             2 * latent_channels + MASK_CELLS**2,
             widths=widths,
             heads=heads,
@@ -96,7 +105,14 @@ class TinyDenoiser(ModelMixin, ConfigMixin):
         aligned = merge_aligned(condition.aligned, attention.detail_scale)
         output: Tensor = self.unet(
             torch.cat(
-                [latents, smoothed(latents), aligned, self._places(condition), anchored(latents)], 1
+                [
+                    latents,
+                    smoothed(latents),
+                    aligned,
+                    self._places(condition),
+                    anchor_codes(latents),
+                ],
+                1,
             ),
             timestep,
             text.hidden_states,
@@ -116,7 +132,7 @@ class TinyDenoiser(ModelMixin, ConfigMixin):
         return align(autoencoder, pixels, mask, layout=whole_frame(pixels), cells=(side, side))
 
     def read_reference(self, encoded: Tensor, text: TextCondition) -> Notes:
-        """Look at clean references; see `Denoiser`."""
+        """Read clean references; see `Denoiser`."""
         notes: Notes = {}
         count, _, rows, columns = encoded.shape
         latents = encoded.new_zeros(count, self.config.latent_channels, rows, columns)
@@ -156,80 +172,14 @@ class TinyDenoiser(ModelMixin, ConfigMixin):
         known = attention.has_layout.gather(1, nearest).unsqueeze(-1)
         is_near = (inside.abs().amax(-1, keepdim=True) < 1).to(inside.dtype)
         codes = [
-            waves(points).expand(len(inside), -1, -1),
-            waves(inside.clamp(-FRAME_REACH, FRAME_REACH)) * known,
+            fourier_features(points).expand(len(inside), -1, -1),
+            fourier_features(inside.clamp(-FRAME_REACH, FRAME_REACH)) * known,
             is_near * known,
         ]
         if self.config.knows_pose:
             rows_of = nearest[..., None].expand(-1, -1, POSE_NUMBERS)
             codes.append(POSE_GAIN * condition.pose.gather(1, rows_of) * is_near * known)
         return torch.cat(codes, dim=-1).transpose(1, 2).unflatten(2, (rows, columns))
-
-
-class LayoutScores(NamedTuple):
-    """A layout and the raw score of its flip, which a loss needs."""
-
-    layout: Layout
-    flip_logit: Tensor  # (B,)
-
-
-class LayoutPredictor(ModelMixin, ConfigMixin):
-    """A three-layer perceptron over pooled conditions, and what tells the light there."""
-
-    @register_to_config
-    def __init__(
-        self,
-        text_width: int = 160,
-        hidden: int = 256,
-        knows_pose: bool = False,  # noqa: FBT001, FBT002 - a setting, given by name
-        knows_light: bool = False,  # noqa: FBT001, FBT002
-    ) -> None:
-        """Make an untrained network.
-
-        With `knows_pose` it tells the pose too, else that is 0; with `knows_light` also the light.
-        """
-        super().__init__()
-        self.text_norm = nn.LayerNorm(text_width)
-        self.layers = nn.Sequential(
-            nn.Linear(NUM_STATISTICS + text_width + 2, hidden),
-            nn.SiLU(),
-            nn.Linear(hidden, hidden // 2),
-            nn.SiLU(),
-            nn.Linear(hidden // 2, 5 + POSE_NUMBERS * knows_pose),
-        )
-        self.light_reader = LightReader(NUM_STATISTICS + text_width) if knows_light else None
-
-    def forward(self, noise: Tensor, text: Tensor, extent: Tensor) -> LayoutScores:
-        """Return a layout a row for noise (B, C, h, w) and the pooled prompt (B, D).
-
-        `extent` (B, 2) is width and height of the subject in its frame.
-        """
-        features = torch.cat([2 * noise_statistics(noise), self.text_norm(text), 4 * extent], 1)
-        raw = self.layers(features).float()
-        flip_logit = 6 * raw[:, 4]
-        layout = Layout(
-            centre=0.5 + 0.2 * raw[:, :2],
-            scale=torch.exp(0.3 * raw[:, 2] - 0.6),
-            # Lying and upside down are far beyond the sway of what stands.
-            rotation=(math.pi / 2 if self.config.knows_pose else 0.2) * raw[:, 3],
-            flip=(flip_logit > 0).float(),
-            pose=0.3 * raw[:, 5:] if self.config.knows_pose else raw.new_zeros(len(raw), 4),
-        )
-        return LayoutScores(layout=layout, flip_logit=flip_logit)
-
-    def light(
-        self, noise: Tensor, text: Tensor, *, pixels: Tensor, mask: Tensor, given: Tensor | None
-    ) -> Lighting | None:
-        """Return the light on references and where they come to; None if it knows no light.
-
-        `noise` and `text` are those of the layout; see `LightReader` for what is seen. `given` may
-        be None for pictures of which nothing is.
-        """
-        if self.light_reader is None:
-            return None
-        told = torch.cat([noise_statistics(noise), self.text_norm(text)], dim=1)
-        lighting: Lighting = self.light_reader(told, pixels, mask, given)
-        return lighting
 
 
 def tiny_unet(
@@ -242,10 +192,9 @@ def tiny_unet(
     embedding_width: int,
     class_width: int,
 ) -> UNet2DConditionModel:
-    """Return a U-Net of a level for each of `widths`, whose blocks read the text where they attend.
+    """Return a U-Net with a level for each of `widths`; levels with `heads` attend to the text.
 
-    A level with 0 `heads` does not. All blocks read an embedding of the timestep and of a vector
-    of `class_width`, too.
+    All blocks also read an embedding of the timestep and of a vector of `class_width`.
     """
     attends = ["CrossAttn" if count else "" for count in heads]
     return UNet2DConditionModel(
@@ -265,12 +214,6 @@ def tiny_unet(
     )
 
 
-def noise_statistics(noise: Tensor) -> Tensor:
-    """Return what the layout depends on in `noise` (B, C, h, w), as (B, 48) in [-1, 1]."""
-    uniform = torch.erf(block_normals(noise) / math.sqrt(2))
-    return torch.cat([uniform, torch.sin(math.pi * uniform), torch.cos(math.pi * uniform)], dim=1)
-
-
 def merge_aligned(aligned: Tensor, scale: Tensor) -> Tensor:
     """Return all aligned subjects (B, S, C', h, w) as one (B, C', h, w), the first in front.
 
@@ -284,24 +227,24 @@ def merge_aligned(aligned: Tensor, scale: Tensor) -> Tensor:
     return merged
 
 
-def waves(points: Tensor) -> Tensor:
-    """Return sines and cosines (..., 10 n) of places (..., n), 2 being the side of the picture."""
+def fourier_features(points: Tensor) -> Tensor:
+    """Return sines and cosines (..., 10 n) of positions (..., n); the picture's side is 2."""
     turns = points.new_tensor(WAVES) * math.pi * 2
     angles = (points.unsqueeze(-1) * turns).flatten(-2)
     return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
 
-def anchored(noise: Tensor) -> Tensor:
-    """Return position codes relative to what `noise` (B, C, h, w) places, (B, 30, h, w).
+def anchor_codes(noise: Tensor) -> Tensor:
+    """Return position codes relative to the anchors in `noise` (B, C, h, w), (B, 30, h, w).
 
-    Whether a cell lies on the horizon or in the sun depends on a product of place and noise, which
-    layers that only add the two learn badly.
+    Whether a cell lies on the horizon or in the sun depends on a product of position and noise,
+    which layers that add the two learn badly.
     """
     rows, columns = noise.shape[-2:]
     points = cell_positions(rows, columns, like=noise)
     places = 2 * anchors(layout_uniforms(noise)) - 1
     axes = points[:, [1, 0, 1]]  # horizon and planet are heights, the sun is placed from the left
-    codes = waves(axes - places[:, None])
+    codes = fourier_features(axes - places[:, None])
     return codes.transpose(1, 2).unflatten(2, (rows, columns))
 
 

@@ -78,7 +78,7 @@ def _shares(size: int, side: int) -> Tensor:
 
 @runtime_checkable
 class HasNullTokens(Protocol):
-    """An image encoder that was taught what to return for nobody."""
+    """An image encoder that was trained with tokens for no subject."""
 
     def null_tokens(self) -> Tensor:
         """Return the tokens (1, K, D) that stand for no subject."""
@@ -173,7 +173,7 @@ class FaceIdentityEncoder(ClipIdentityEncoder):
         """Return identity tokens (R, K, D) of `face`, one vector for each, (R, F).
 
         Crops (R, 3, H, W) in [-1, 1] show the faces upright and in the middle; `mask` (R, 1, H, W)
-        in [0, 1] is what of them is seen, and 0 everywhere shows nobody.
+        in [0, 1] is the visible part, 0 for no face.
 
         Raises:
             CapabilityError: There are no vectors.

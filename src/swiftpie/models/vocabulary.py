@@ -1,4 +1,4 @@
-"""Which words a model was taught, and which of a prompt it cannot know."""
+"""The words of a model's training captions, and the words of a prompt that are not among them."""
 
 import difflib
 import re
@@ -22,19 +22,19 @@ LEAST_LIKENESS = 0.7  # of a suggestion; below, words share letters by chance
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The words of the captions that a model learned from, in lower case.
+    """The words of the captions that a model was trained on, in lower case.
 
-    Subjects may be called anything, because pictures show what is meant. Words that say where a
-    subject is, what it wears or how it is drawn mean nothing unless they were taught as such.
+    The name of a subject may be any word, because a picture shows the subject. Words for places,
+    accessories and styles have an effect only if the captions had them.
     """
 
-    words: frozenset[str]  # of captions that call their subject by a name that fits any
-    names: frozenset[str]  # what stood between them, of one word or several
-    looks: frozenset[str] = frozenset()  # those of the words that stand before names, as colours do
+    words: frozenset[str]  # of captions with a generic name for their subject
+    names: frozenset[str]  # names of subjects, of one word or several
+    looks: frozenset[str] = frozenset()  # those of `words` that stand before names, as colours do
 
     @classmethod
     def of(cls, captions: Sequence[str], *, generic: Collection[str]) -> Self:
-        """Return the words of `captions`, some of which give their subject a `generic` name."""
+        """Return the vocabulary of `captions`, some of which name a subject by a `generic` word."""
         rows = [words_in(caption) for caption in captions]
         words = {word for row in rows if not {*generic}.isdisjoint(row) for word in row}
         names = {" ".join(run) for row in rows for _, run in _runs(row, words)}
@@ -43,17 +43,17 @@ class Vocabulary:
 
     @classmethod
     def stored(cls, value: object) -> Self | None:
-        """Return what `to_json` returned, or None where nothing was stored."""
+        """Return the vocabulary of a `to_json` value, or None for other values."""
         if not isinstance(value, Mapping):
             return None
         return cls(*(frozenset(map(str, value.get(one, ()))) for one in FIELDS))
 
     def to_json(self) -> dict[str, list[str]]:
-        """Return the words in lists, which are in order."""
+        """Return the words as sorted lists."""
         return {one: sorted(getattr(self, one)) for one in FIELDS}
 
     def unknown_in(self, prompt: str, *, shown: Collection[str] | None = None) -> list[str]:
-        """Return the words of `prompt` that mean nothing to the model, in their order.
+        """Return the words of `prompt` that the model does not know, in their order.
 
         `shown` are names that pictures explain; None means that they explain every name.
         """
@@ -66,21 +66,20 @@ class Vocabulary:
         return list(dict.fromkeys(one for one in found if one not in self.words | known))
 
     def near(self, word: str) -> list[str]:
-        """Return taught words that are spelled like `word`, those that fit anywhere first."""
+        """Return known words that are spelled like `word`, names last."""
         groups = (sorted(self.words), sorted(self.words_of_names - {word}))
         near = [difflib.get_close_matches(word, one, NUM_NEAR, LEAST_LIKENESS) for one in groups]
         return [*near[0], *near[1]][:NUM_NEAR]
 
-    def advice_on(self, strange: Sequence[str], *, preset: str) -> str:
-        """Return what to tell those who used words that the model of `preset` does not know."""
-        told = ", ".join(self._beside_near(word) for word in strange)
+    def advice_on(self, unknown: Sequence[str], *, preset: str) -> str:
+        """Return a warning about words that the model of `preset` does not know."""
+        listed = ", ".join(self._with_near(word) for word in unknown)
         return (
-            f"Preset {preset!r} was never taught {told}. Such words change nothing, or turn "
-            "the picture into haze. Use words that it knows: see docs/quickstart.md, 'What to "
-            "write'."
+            f"Preset {preset!r} was never taught {listed}. Such words have no effect, or blur "
+            "the picture. Use words that it knows: see docs/quickstart.md, 'What to write'."
         )
 
-    def _beside_near(self, word: str) -> str:
+    def _with_near(self, word: str) -> str:
         near = self.near(word)
         return f"{word!r} (near: {', '.join(near)})" if near else repr(word)
 
@@ -90,11 +89,10 @@ class Vocabulary:
         return frozenset(word for name in self.names for word in name.split())
 
     def _names_in(self, found: Sequence[str]) -> Iterator[str]:
-        """Yield the words that name subjects, as far as the form of a prompt tells.
+        """Yield the words that name subjects, by the form of the prompt.
 
-        A name stands at the beginning, or after "of" or "and"; how it looks may come before it. It
-        ends at a word that was taught, or at a verb in -ing; one that no scene follows was itself
-        taught.
+        A name stands at the beginning, or after "of" or "and", perhaps behind adjectives. It ends
+        at a known word or at a verb in -ing. A name at the end of the prompt must be known itself.
         """
         for end, run in _runs(found, self.words):
             if self._may_name(found, end - len(run)):
@@ -118,7 +116,7 @@ class Vocabulary:
 
 
 def _runs(found: Sequence[str], words: Collection[str]) -> Iterator[tuple[int, Sequence[str]]]:
-    """Yield what stands between `words`, each with the place behind it."""
+    """Yield the runs between `words`, each with the index after it."""
     place = 0
     for is_word, group in groupby(found, key=lambda one: one in words):
         run = list(group)
@@ -128,7 +126,7 @@ def _runs(found: Sequence[str], words: Collection[str]) -> Iterator[tuple[int, S
 
 
 def _looks_in(row: Sequence[str], generic: Collection[str]) -> Sequence[str]:
-    """Return what stands between an article, or a size, and the name of a subject that fits any."""
+    """Return the words between an article or a size and the generic name of a subject."""
     end = next((place for place, word in enumerate(row) if word in generic), 0)
     starts = [place for place in range(end) if row[place] in ARTICLES_AND_SIZES]
     found = row[starts[-1] + 1 : end] if starts else ()
@@ -136,5 +134,5 @@ def _looks_in(row: Sequence[str], generic: Collection[str]) -> Sequence[str]:
 
 
 def words_in(text: str) -> list[str]:
-    """Return the words of `text` in lower case, without signs and numbers."""
+    """Return the words of `text` in lower case, without punctuation and numbers."""
     return WORD.findall(unicodedata.normalize("NFKC", text).lower())

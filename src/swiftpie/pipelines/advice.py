@@ -1,12 +1,11 @@
-"""What users ask for in vain: told as warnings where a request comes in, before it is drawn."""
+"""Warnings about a request: unknown words, unusual sizes, and options without effect."""
 
 import logging
 import math
 from collections.abc import Iterator
 
 from swiftpie.backbones.components import Components
-from swiftpie.guidance.base import Branch, branches_of
-from swiftpie.guidance.methods.plain import Plain
+from swiftpie.guidance import Branch, Plain, branches_of
 from swiftpie.models.vocabulary import Vocabulary, words_in
 from swiftpie.pipelines.drawing.request import (
     EditRequest,
@@ -16,28 +15,28 @@ from swiftpie.pipelines.drawing.request import (
     Request,
 )
 from swiftpie.pipelines.drawing.settings import EditMode, MaskSource, Scales
-from swiftpie.pipelines.naming import advice_on_strangers, newcomers
+from swiftpie.pipelines.naming import new_subjects, unknown_subjects_warning
 from swiftpie.types import TextCondition
 
 logger = logging.getLogger(__name__)
 
 UNTOUCHED = Scales()
-SAME_AREA = 1.25  # times; shapes that a model was trained on are alike up to this
+SAME_AREA = 1.25  # areas within this factor count as the size of the training pictures
 
 
 def advise(components: Components, request: Request) -> None:
-    """Warn of all that `advice_on` says. Requests of our own are drawn without it."""
+    """Log each sentence of `advice_on` as a warning."""
     for sentence in advice_on(components, request):
         logger.warning(sentence)
 
 
 def advice_on(components: Components, request: Request) -> Iterator[str]:
-    """Yield words and sizes that the model was not made for, and what has no effect with it."""
+    """Yield warnings: words and sizes that the model was not trained on, options without effect."""
     preset, vocabulary = components.preset, components.text.vocabulary
-    if vocabulary is not None and (strange := strange_words(vocabulary, request)):
-        yield vocabulary.advice_on(strange, preset=preset.name)
+    if vocabulary is not None and (unknown := unknown_words(vocabulary, request)):
+        yield vocabulary.advice_on(unknown, preset=preset.name)
     if vocabulary is not None and isinstance(request, PersonalizeRequest):
-        yield from _nobody(vocabulary, request)
+        yield from _missing_pictures(vocabulary, request)
     side = preset.image_size_px
     height, width = _size_of(request) or (side, side)
     is_other = height != width or height not in {side, *preset.more_sizes_px}
@@ -45,9 +44,9 @@ def advice_on(components: Components, request: Request) -> Iterator[str]:
         is_other = abs(math.log(max(1, height * width) / side**2)) > math.log(SAME_AREA)
     if is_other:
         yield (
-            f"Preset {preset.name!r} was trained on pictures of {side}x{side} px and shall draw "
-            f"{width}x{height}. Subject and scene may come out doubled, cut or blurred. Leave the "
-            "size out for what it was made for."
+            f"The size is {width}x{height} px, and preset {preset.name!r} was trained on pictures "
+            f"of {side}x{side} px. Subject and scene may be doubled, cut or blurred. Leave the "
+            "size out for the best pictures."
         )
     if isinstance(request, FaceRequest):
         request = request.as_personalize(len(components.schedule.steps))
@@ -60,11 +59,11 @@ def advice_on(components: Components, request: Request) -> Iterator[str]:
     yield from (*idle, *_idle_steering(components, request))
 
 
-def strange_words(vocabulary: Vocabulary, request: Request) -> list[str]:
-    """Return the words of a request that mean nothing to a model of `vocabulary`.
+def unknown_words(vocabulary: Vocabulary, request: Request) -> list[str]:
+    """Return the words of a request that are not in the model's vocabulary.
 
-    A subject of which a picture is given may be called anything. An edit that is given none draws
-    a subject of another name by that name alone.
+    The name of a subject may be any word if a picture shows the subject. An edit without a picture
+    of a new subject draws that subject by its name alone.
     """
     if isinstance(request, EditRequest):
         shown = words_in(request.source_prompt) if request.identity is None else None
@@ -78,20 +77,20 @@ def strange_words(vocabulary: Vocabulary, request: Request) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _nobody(vocabulary: Vocabulary, request: PersonalizeRequest) -> Iterator[str]:
-    """Yield whom a sentence names besides its subjects, so that nobody knows how they look."""
+def _missing_pictures(vocabulary: Vocabulary, request: PersonalizeRequest) -> Iterator[str]:
+    """Yield a warning for subjects that a prompt names without a picture."""
     given = [one.name for one in request.subjects]
     prompts = () if isinstance(request.prompt, TextCondition) else request.prompt
     for prompt in (prompts,) if isinstance(prompts, str) else prompts:
-        if " and " in prompt:  # else there is room for one, who is given
-            named, unknown = newcomers(prompt, vocabulary, given=given)
+        if " and " in prompt:  # other prompts name one subject, which has a picture
+            named, unknown = new_subjects(prompt, vocabulary, given=given)
             if unknown:
-                yield advice_on_strangers(unknown)
+                yield unknown_subjects_warning(unknown)
             if named:
-                told = ", ".join(repr(one.word) for one in named)
+                words = ", ".join(repr(subject.word) for subject in named)
                 yield (
-                    f"There is no picture of {told}, so words alone draw that, mostly as a blur. "
-                    "`session.generate` takes the library's, or give a picture."
+                    f"There is no picture of {words}. Words alone mostly draw a blur. "
+                    "`session.generate` takes the picture from the library, or give one."
                 )
 
 
@@ -113,29 +112,29 @@ def _idle_drawing(components: Components, request: PersonalizeRequest) -> Iterat
     limits = (request.detail_mask, *(one.detail_mask for one in subjects))
     is_silent = not has_detail or scales.detail_scale == 0
     if is_silent and any(one is not None for one in limits):
-        yield "`detail_mask=` has no effect, as the detail branch is silent."
+        yield "`detail_mask=` has no effect, because the detail branch is off."
     if request.mask is MaskSource.NONE and all(one.mask is None for one in subjects):
         for name in ("background_scale", "text_background_scale"):
             if (value := getattr(scales, name)) != getattr(UNTOUCHED, name):
                 yield (
-                    f"`{name}={value}` has no effect, as the region is the whole picture. Say "
-                    "where it is with `mask=`."
+                    f"`{name}={value}` has no effect, because the region is the whole picture. "
+                    "Set the region with `mask=`."
                 )
     has_box = any(one.box is not None for one in subjects)
     if has_box and not places and request.mask is not MaskSource.BOX:
         yield (
             f"`box=` has no effect: preset {preset.name!r} does not place subjects. With "
-            '`mask="box"` they act inside of it.'
+            '`mask="box"` subjects act inside of the box.'
         )
 
 
 def why_no_detail(components: Components) -> str:
-    """Return why the detail branch is silent where no subject has features for it."""
+    """Return why the detail branch is off when no subject has features for it."""
     if components.denoiser.installation.detail:
-        return "nothing is known of the subject that the detail branch could read."
+        return "the subject has no features that the detail branch could read."
     return (
-        'the adapter has no detail branch. Load it with `detail="joint"` for one that needs no '
-        "training."
+        'the adapter has no detail branch. Load the preset with `detail="joint"`, a branch that '
+        "needs no training."
     )
 
 
@@ -143,9 +142,9 @@ def _idle_edit(request: EditRequest) -> Iterator[str]:
     settings, scales = request.settings, request.settings.scales
     if request.mask is not None:
         if request.keyword:
-            yield f'`keyword="{request.keyword}"` has no effect, as the region was given.'
+            yield f'`keyword="{request.keyword}"` has no effect, because the region was given.'
         if settings.rule is not None:
-            yield f"`rule={settings.rule}` has no effect, as the region was given."
+            yield f"`rule={settings.rule}` has no effect, because the region was given."
     if scales is None:
         return
     names = ["detail_scale"]
@@ -164,11 +163,11 @@ def _idle_steering(
     used = branches_of(guidance, num_steps)
     if used == {Branch.BOTH} and not isinstance(guidance, Plain):
         yield (
-            f"Guidance has no effect in {num_steps} steps, as all of its scales are 1 there. "
+            f"Guidance has no effect in {num_steps} steps, because all of its scales are 1. "
             "Choose a preset with more `steps=`."
         )
     elif all(branch.has_text for branch in used) and not _is_empty(request.negative_prompt):
-        yield "`negative_prompt=` has no effect without guidance, which alone reads it."
+        yield "`negative_prompt=` has no effect without guidance."
 
 
 def _is_empty(prompts: object) -> bool:

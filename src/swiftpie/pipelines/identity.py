@@ -1,47 +1,32 @@
-"""Pictures of a subject to an `Identity`, and identities as files."""
+"""Pictures of a subject, or of a face, to an `Identity`."""
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
-from safetensors.torch import save
 from torch import Tensor
+from torch.nn import functional as F
 
-from swiftpie.attention.kernels import token_grid
 from swiftpie.backbones.components import Components
-from swiftpie.backbones.load.safe import (
-    METADATA,
-    check_safetensors,
-    parse_header,
-    read_tensors,
-    tensors_in,
-)
-from swiftpie.errors import InputError, WeightsError, short_reason
+from swiftpie.errors import CapabilityError, ImageError, InputError
+from swiftpie.faces.align import align
+from swiftpie.faces.choose import ChosenFace
 from swiftpie.geometry.layout import SUBJECT_FILL
-from swiftpie.imageio.atomic import write_file
 from swiftpie.imageio.cutout import Way
 from swiftpie.imageio.images import crop_square, fit_square, in_8_bits, side_px, to_tensor
 from swiftpie.masks import check_mask
 from swiftpie.models.cutout import ANYWHERE, CutOut, Search, cut_out
 from swiftpie.models.denoiser import read_references
+from swiftpie.models.vision import FaceIdentityEncoder
 from swiftpie.types import Cutout, Identity
 
-FORMAT = "swiftpie-identity/1"
-KEY = "swiftpie"  # of the facts, in the file's metadata
-KEYS, VALUES = "keys/", "values/"  # before the layers' names
-PLAIN = ("tokens", "pooled", "pixels", "mask")  # the fields that are a tensor each
-LARGE = "large"  # the one more that an identity may have
-LARGE_PX = 512  # its longest side; a megabyte, where twice the detail would take four
+LARGE_PX = 512  # longest side of a large frame; a megabyte, where twice the detail would take four
 MAX_REFERENCES = 8
-MAX_TOKENS = 1024  # of a picture; the largest public projector makes 257
-MAX_TEXT = 200  # characters of a preset's name or of a fingerprint
-
-T = TypeVar("T")
+FACE_CROP_PX = 224  # what image encoders see of an aligned face
 
 
 @torch.no_grad()
@@ -77,10 +62,10 @@ def encode_identity(
     size_px, large = components.preset.image_size_px, None
     frames: list[Frame] = []
     for image, mask, search in zip(images, given, how, strict=True):
-        found = found_square(image, mask, search)
+        found = crop_subject(image, mask, search)
         if not frames and components.layout_predictor is not None:  # others place no pixels
             large = large_frame(found, size_px)
-        frames.append(framed(found, size_px))
+        frames.append(frame_of(found, size_px))
     pixels = torch.cat([frame.pixels for frame in frames]).to(components.device)
     mask = torch.cat([frame.mask for frame in frames]).to(components.device)
     cutouts = tuple(frame.how for frame in frames)
@@ -106,15 +91,10 @@ def identity_of_frames(components: Components, pixels: Tensor, mask: Tensor) -> 
         mask=mask,
         empty_text=components.text.encode([""]) if reads else None,
     )
-    return Identity(
-        preset=components.preset.name,
-        fingerprint=components.fingerprint,
-        tokens=features.tokens.flatten(0, 1)[None],
-        pooled=features.pooled.mean(0, keepdim=True),
+    return replace(
+        _semantic_identity(components, features.tokens, pixels, mask),
         keys={name: rows.flatten(0, 1)[None] for name, rows in features.keys.items()},
         values={name: rows.flatten(0, 1)[None] for name, rows in features.values.items()},
-        pixels=pixels,
-        mask=mask,
     )
 
 
@@ -128,16 +108,7 @@ def appearance_of_frame(components: Components, pixels: Tensor, mask: Tensor) ->
         CapabilityError: No identity adapter is loaded.
     """
     tokens: Tensor = components.encoder_of_identity()(pixels, mask)
-    return Identity(
-        preset=components.preset.name,
-        fingerprint=components.fingerprint,
-        tokens=tokens,
-        pooled=tokens[:, 0],
-        keys={},
-        values={},
-        pixels=pixels,
-        mask=mask,
-    )
+    return _semantic_identity(components, tokens, pixels, mask)
 
 
 def whole_picture_identity(components: Components, image: Image.Image) -> Identity:
@@ -152,143 +123,54 @@ def whole_picture_identity(components: Components, image: Image.Image) -> Identi
     return appearance_of_frame(components, pixels, torch.ones_like(pixels[:, :1]))
 
 
-def save_identity(identity: Identity, path: str | Path, *, force: bool = False) -> None:
-    """Write `identity` as one safetensors file, atomically.
+def aligned_crop(chosen: ChosenFace) -> Image.Image:
+    """Return a face upright and centred, as large as image encoders see it."""
+    landmarks = chosen.face.landmarks.astype(np.float64)
+    return align(chosen.image, landmarks, side_px=FACE_CROP_PX)
+
+
+@torch.no_grad()
+def face_identity(
+    components: Components,
+    embedding: Tensor | NDArray[np.float32],
+    *,
+    crop: Image.Image | Sequence[Image.Image] | None = None,
+) -> Identity:
+    """Return the identity of one person, whom all faces show, as the loaded adapter reads it.
+
+    FaceID adapters read the vectors, for the semantic branch alone. Other adapters read the crops.
+    Tokens of several faces are concatenated, as the portrait adapters were trained; a mean of the
+    vectors would be shorter than any vector that an adapter has seen.
+
+    Args:
+        components: The networks that will also generate.
+        embedding: 1 to 8 vectors (R, F) of a face recogniser, or a single one (F,); of length 1,
+            unless the adapter was published as 'unnorm'.
+        crop: A square picture of the aligned face for each vector. FaceID Plus and adapters that
+            read pictures need it; others keep it as the picture of the identity.
 
     Raises:
-        InputError: The file exists (and not `force`), or its folder cannot be written.
+        CapabilityError: No adapter that reads faces is loaded, and there is no crop to look at.
+        InputError: Vectors or crops are missing, of wrong sizes, or do not belong together.
     """
-    write_file(path, identity_bytes(identity), force=force)
-
-
-def identity_bytes(identity: Identity) -> bytes:
-    """Return what `save_identity` writes."""
-    header = {
-        "format": FORMAT,
-        "preset": identity.preset,
-        "fingerprint": identity.fingerprint,
-        "cutouts": [list(one) for one in identity.cutouts],
-    }
-    whole = {name: tensor.cpu().contiguous() for name, tensor in _tensors_of(identity).items()}
-    return save(whole, metadata={KEY: json.dumps(header)})
-
-
-@dataclass(frozen=True)
-class IdentityFile:
-    """What an identity file says of itself, without any network to compare it with."""
-
-    preset: str  # printable, as all text from files
-    fingerprint: str
-    shapes: Mapping[str, tuple[int, ...]]  # by the tensor's name
-    cutouts: tuple[Cutout, ...] = ()  # of each picture, if it is known
-
-    @property
-    def num_references(self) -> int:
-        """Pictures of the subject."""
-        return self.shapes["pixels"][0]
-
-    @property
-    def num_tokens(self) -> int:
-        """Identity tokens, of all pictures together."""
-        return self.shapes["tokens"][1]
-
-    @property
-    def picture_px(self) -> int:
-        """Side of the largest picture of the subject in it: who has the file can look at that."""
-        return self.shapes.get(LARGE, self.shapes["pixels"])[-1]
-
-
-def load_identity(path: str | Path, components: Components) -> Identity:
-    """Read an identity file that the same networks wrote.
-
-    Raises:
-        InputError: The file is missing, no identity file, or damaged.
-        WeightsError: Other networks wrote it, so its features would mean nothing here.
-    """
-    header = read_identity_header(path)
-    _check_weights(header, components, name=str(path))
-    try:
-        _check_shapes(header.shapes, components)
-        tensors = read_tensors(path)
-        _check_types(tensors, components)
-    except (WeightsError, ValueError) as error:
-        raise InputError(_damaged(path, error)) from error
-    return _identity_of(header, tensors).to(components.device)
-
-
-def read_identity(data: bytes, name: str) -> Identity:
-    """Return the identity in a file's bytes, which messages call `name`.
-
-    Nothing compares it with networks; whoever has them does by `fitted`.
-
-    Raises:
-        InputError: It is no identity file, or damaged.
-    """
-    header = _header(partial(parse_header, data, Path(name), size=len(data)), name)
-    try:
-        return _identity_of(header, tensors_in(data, name))
-    except WeightsError as error:
-        raise InputError(_damaged(name, error)) from error
-
-
-def fitted(identity: Identity, components: Components, *, name: str) -> Identity:
-    """Return an identity from elsewhere, which messages call `name`, where its networks are.
-
-    Raises:
-        InputError: It is none that they make.
-        WeightsError: Other networks made it, so its features would mean nothing here.
-    """
-    tensors = _tensors_of(identity)
-    _check_weights(identity, components, name=name)
-    try:
-        _check_shapes({n: tuple(tensor.shape) for n, tensor in tensors.items()}, components)
-        _check_types(tensors, components)
-    except ValueError as error:
-        raise InputError(_damaged(name, error)) from error
-    return identity.to(components.device)
-
-
-def read_identity_header(path: str | Path) -> IdentityFile:
-    """Return what an identity file says of itself; no tensor is read.
-
-    Raises:
-        InputError: The file is missing, no identity file, or damaged.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"There is no file {path}. Write one with `identity save`.")
-    return _header(partial(check_safetensors, path), path)
-
-
-def _header(read: Callable[[], dict[str, Any]], path: str | Path) -> IdentityFile:
-    """Return what is in the header that `read` returns.
-
-    Raises:
-        InputError: It is not that of an identity, or damaged.
-    """
-    try:
-        entries = read()
-        header = json.loads(entries.pop(METADATA)[KEY])
-        written = str(header["format"])
-        preset, fingerprint = (header[name] for name in ("preset", "fingerprint"))
-        stored = header.get("cutouts", [])
-    except Exception as error:  # text that nobody checked has any type
-        reason = f"no {error}" if isinstance(error, KeyError) else short_reason(error)
-        raise InputError(
-            f"{path} is not an identity file ({reason}). Write one with `swiftpie identity save`."
-        ) from error
-    if written != FORMAT:
-        raise InputError(
-            f"{path} has format {short_reason(written)!r}; this version reads {FORMAT!r}. "
-            "Encode the pictures again."
+    encoder = components.encoder_of_identity()
+    crops = [crop] if isinstance(crop, Image.Image) else list(crop or [])
+    if not isinstance(encoder, FaceIdentityEncoder):
+        return _identity_of_crops(components, crops)
+    vectors = _checked_vectors(embedding, encoder.face_width)
+    _check_crops(crops, num_faces=len(vectors), is_needed=encoder.needs_crops)
+    device, side = components.device, components.preset.image_size_px
+    pictures = [to_tensor(one) for one in crops] or [torch.zeros(1, 3, side, side)] * len(vectors)
+    rows, frames, is_seen = [], [], float(bool(crops))
+    for vector, picture in zip(vectors, pictures, strict=True):
+        pixels = picture.to(device)
+        rows.append(
+            encoder(pixels, torch.full_like(pixels[:, :1], is_seen), vector[None].to(device))
         )
-    try:
-        shapes = {name: tuple(entry["shape"]) for name, entry in entries.items()}
-        _check_form(shapes, preset, fingerprint)
-        cutouts = _read_cutouts(stored, pictures=shapes["pixels"][0])
-    except ValueError as error:
-        raise InputError(_damaged(path, error)) from error
-    return IdentityFile(preset, fingerprint, shapes, cutouts)
+        small = F.interpolate(picture, size=(side, side), mode="bicubic", antialias=True)
+        frames.append(small.clamp(-1, 1))
+    tokens, shown = torch.cat(rows), torch.cat(frames).to(device)
+    return _semantic_identity(components, tokens, shown, torch.full_like(shown[:, :1], is_seen))
 
 
 def cut_out_or_given(image: Image.Image, mask: Tensor | None, search: Search = ANYWHERE) -> CutOut:
@@ -304,8 +186,8 @@ class Frame(NamedTuple):
     how: Cutout
 
 
-class Found(NamedTuple):
-    """A subject in the part of its picture that its frame shows."""
+class SubjectCrop(NamedTuple):
+    """The square part of a picture around its subject, before it is resized to a frame."""
 
     pixels: Tensor  # (1, 3, H, W) in [-1, 1]
     mask: Tensor  # (1, 1, H, W) in [0, 1]
@@ -313,14 +195,14 @@ class Found(NamedTuple):
     how: Cutout
 
 
-def found_square(image: Image.Image, mask: Tensor | None, search: Search = ANYWHERE) -> Found:
+def crop_subject(image: Image.Image, mask: Tensor | None, search: Search = ANYWHERE) -> SubjectCrop:
     """Find the subject at `mask` (1, 1, H, W) in [0, 1], or as `search` says if that is None."""
     found = cut_out_or_given(image, mask, search)
     fill = 1.0 if found.how.way is Way.NONE else SUBJECT_FILL
-    return Found(*crop_square(image, found.mask, fill=fill), fill, found.how)
+    return SubjectCrop(*crop_square(image, found.mask, fill=fill), fill, found.how)
 
 
-def framed(found: Found, size_px: int) -> Frame:
+def frame_of(found: SubjectCrop, size_px: int) -> Frame:
     """Cut the subject out; a whole picture fills the frame instead, without any margin."""
     pixels, mask = fit_square(found.pixels, found.mask, size_px=size_px, fill=found.fill)
     return Frame(pixels * mask, mask, found.how)
@@ -329,11 +211,11 @@ def framed(found: Found, size_px: int) -> Frame:
 def canonical_frame(
     image: Image.Image, mask: Tensor | None, size_px: int, *, search: Search = ANYWHERE
 ) -> Frame:
-    """Return the frame, `size_px` a side, of what `found_square` finds."""
-    return framed(found_square(image, mask, search), size_px)
+    """Return the frame, `size_px` a side, of what `crop_subject` finds."""
+    return frame_of(crop_subject(image, mask, search), size_px)
 
 
-def large_frame(found: Found, size_px: int) -> Tensor | None:
+def large_frame(found: SubjectCrop, size_px: int) -> Tensor | None:
     """Return the frame (1, 4, S', S') in 8 bit, premultiplied, as large as the picture shows it.
 
     None if that is no larger than `size_px`.
@@ -345,141 +227,64 @@ def large_frame(found: Found, size_px: int) -> Tensor | None:
     return in_8_bits(torch.cat(fit_square(lit, found.mask, size_px=side, fill=found.fill), dim=1))
 
 
-def _tensors_of(identity: Identity) -> dict[str, Tensor]:
-    tensors = {name: getattr(identity, name) for name in PLAIN}
-    if identity.large is not None:
-        tensors[LARGE] = identity.large
-    tensors |= {f"{KEYS}{name}": rows for name, rows in identity.keys.items()}
-    return tensors | {f"{VALUES}{name}": rows for name, rows in identity.values.items()}
-
-
-def _identity_of(told: IdentityFile, tensors: Mapping[str, Tensor]) -> Identity:
+def _semantic_identity(
+    components: Components, tokens: Tensor, pixels: Tensor, mask: Tensor
+) -> Identity:
+    """Return an identity without detail of `tokens` (R, K, D), the first of each a summary."""
     return Identity(
-        preset=told.preset,
-        fingerprint=told.fingerprint,
-        cutouts=told.cutouts,
-        named=None,  # a file is its owner's name for whoever is in it
-        keys=_below(tensors, KEYS),
-        values=_below(tensors, VALUES),
-        **{name: tensors[name] for name in PLAIN},
-        large=tensors.get(LARGE),
+        preset=components.preset.name,
+        fingerprint=components.fingerprint,
+        tokens=tokens.flatten(0, 1)[None],
+        pooled=tokens[:, 0].mean(0, keepdim=True),
+        keys={},
+        values={},
+        pixels=pixels,
+        mask=mask,
     )
 
 
-def _check_weights(told: IdentityFile | Identity, components: Components, *, name: str) -> None:
-    """Check that these networks wrote an identity.
-
-    Raises:
-        WeightsError: Others did.
-    """
-    if told.fingerprint != components.fingerprint:
-        raise WeightsError(
-            f"{name} was encoded by other weights (preset {told.preset!r}) than the ones "
-            f"loaded (preset {components.preset.name!r}). Encode the pictures again."
+def _identity_of_crops(components: Components, crops: Sequence[Image.Image]) -> Identity:
+    if not crops:
+        raise CapabilityError(
+            f"Preset {components.preset.name!r} was loaded without an adapter that reads faces. "
+            "An IP-Adapter FaceID is needed. Load it with `adapter=`, give the aligned crop, or "
+            "make the identity from pictures with encode_identity()."
         )
+    _check_crops(crops, num_faces=len(crops), is_needed=True)
+    side = components.preset.image_size_px
+    pixels = torch.cat(
+        [to_tensor(one.resize((side, side), Image.Resampling.BICUBIC)) for one in crops]
+    ).to(components.device)
+    return identity_of_frames(components, pixels, torch.ones_like(pixels[:, :1]))
 
 
-def _check_form(shapes: Mapping[str, tuple[int, ...]], preset: object, fingerprint: object) -> None:
-    """Check what is alike in the identities of all networks.
+def _checked_vectors(embedding: Tensor | NDArray[np.float32], width: int) -> Tensor:
+    given = torch.as_tensor(embedding)
+    vectors = given[None] if given.ndim == 1 else given
+    is_one_person = vectors.ndim == 2 and 1 <= len(vectors) <= MAX_REFERENCES
+    if not is_one_person or vectors.shape[1] != width:
+        raise InputError(
+            f"A face embedding of shape {tuple(given.shape)} was given. This adapter needs 1 "
+            f"to {MAX_REFERENCES} vectors of {width} numbers. Use the face recogniser that it was "
+            "trained with."
+        )
+    if not vectors.is_floating_point() or not vectors.isfinite().all():
+        raise InputError(
+            "The face embedding holds something else than finite floating-point numbers. The "
+            "vector of a face recogniser is needed. Detect the face again."
+        )
+    return vectors.float()
 
-    Raises:
-        ValueError: It is not so.
-    """
-    for text in (preset, fingerprint):
-        if not isinstance(text, str) or len(text) > MAX_TEXT or not text.isprintable():
-            raise ValueError("its preset or fingerprint is no short text")
-    if missing := [name for name in PLAIN if name not in shapes]:
-        raise ValueError(f"it has no {missing[0]}")
-    match [shapes[name] for name in PLAIN]:
-        case (
-            [1, tokens, width],
-            [1, pooled_width],
-            [pictures, 3, height, side],
-            [masks, 1, mask_height, mask_side],
-        ):
-            is_plain = (
-                width == pooled_width
-                and pictures == masks
-                and len({height, side, mask_height, mask_side}) == 1
-                and 1 <= pictures <= MAX_REFERENCES
-                and 1 <= tokens <= MAX_TOKENS * pictures
-                and tokens % pictures == 0
+
+def _check_crops(crops: Sequence[Image.Image], *, num_faces: int, is_needed: bool) -> None:
+    if len(crops) != num_faces and (crops or is_needed):
+        raise InputError(
+            f"{num_faces} face embeddings came with {len(crops)} crops. This adapter needs one "
+            f"{'' if is_needed else 'or none '}for each. Pass them as `crop=`."
+        )
+    for number, crop in enumerate(crops):
+        if crop.width != crop.height:
+            raise ImageError(
+                f"Face crop {number} has {crop.width}x{crop.height} px. A square one of the "
+                "aligned face is needed. Cut it out again."
             )
-        case _:
-            is_plain = False
-    if not is_plain:
-        raise ValueError("its tokens, pixels and mask do not belong together")
-    match shapes.get(LARGE):
-        case None:
-            pass
-        case [1, 4, height, side] if height == side and shapes["pixels"][-1] < side <= LARGE_PX:
-            pass
-        case other:
-            raise ValueError(f"its large frame has the shape {other}")
-    keys, values = _below(shapes, KEYS), _below(shapes, VALUES)
-    if keys != values or len(shapes) != len(PLAIN) + (LARGE in shapes) + 2 * len(keys):
-        raise ValueError("its keys and values do not belong together")
-
-
-def _read_cutouts(stored: object, *, pictures: int) -> tuple[Cutout, ...]:
-    """Return what a file says of how its subject was cut out of each picture.
-
-    Raises:
-        ValueError: It says something else.
-    """
-    found = []
-    for one in stored if isinstance(stored, list) else [None]:
-        match one:
-            case [str(way), (int() | float() | None) as sure]:
-                is_plain = len(way) <= MAX_TEXT and way.isprintable()
-                if not is_plain or not (sure is None or 0 <= sure <= 1):
-                    raise ValueError("how it was cut out cannot be read")
-                found.append(Cutout(way, sure))
-            case _:
-                raise ValueError("how it was cut out cannot be read")
-    if len(found) not in {0, pictures}:
-        raise ValueError("how it was cut out is not told of each picture")
-    return tuple(found)
-
-
-def _check_shapes(shapes: Mapping[str, tuple[int, ...]], components: Components) -> None:
-    """Check what these networks make of their identities.
-
-    Raises:
-        ValueError: They make something else.
-    """
-    installation, preset = components.denoiser.installation, components.preset
-    pictures, side = shapes["pixels"][0], shapes["pixels"][-1]
-    cells = side // preset.latent_cell_px
-    if side != preset.image_size_px or shapes["tokens"][2] != installation.plan.token_width:
-        raise ValueError(f"its pictures or tokens are of other sizes than {preset.name!r} makes")
-    if LARGE in shapes and components.layout_predictor is None:
-        raise ValueError(f"{preset.name!r} makes no large frames")
-    keys = _below(shapes, KEYS)
-    layers = installation.detail
-    if keys and keys.keys() != layers.keys():
-        raise ValueError("its layers are not those of the denoiser")
-    for name, shape in keys.items():
-        if len(shape) != 3 or shape[0] != 1 or shape[2] != layers[name].width:
-            raise ValueError(f"the keys of {name} have the shape {shape}")
-        num_cells, rest = divmod(shape[1], pictures)
-        if rest:
-            raise ValueError(f"the keys of {name} are not as many for each picture")
-        token_grid(num_cells, cells, cells)
-
-
-def _check_types(tensors: Mapping[str, Tensor], components: Components) -> None:
-    weight: Tensor = next(components.denoiser.installation.network.parameters())
-    usual = {torch.float32, weight.dtype}
-    if wrong := {one.dtype for name, one in tensors.items() if name != LARGE} - usual:
-        raise ValueError(f"it holds {wrong.pop()}, which these networks do not compute in")
-    if LARGE in tensors and tensors[LARGE].dtype is not torch.uint8:
-        raise ValueError(f"its large frame holds {tensors[LARGE].dtype} instead of bytes")
-
-
-def _damaged(path: str | Path, reason: object) -> str:
-    return f"{path} is damaged ({short_reason(reason)}). Encode the pictures again."
-
-
-def _below(values: Mapping[str, T], prefix: str) -> dict[str, T]:
-    return {k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix)}

@@ -1,6 +1,6 @@
-"""Whom a sentence names: subjects of the library, where nobody gave a picture.
+"""Finds the subjects that a prompt names and takes them from the library.
 
-Only models that were taught few words need that. Others know by a word how a thing looks.
+Only models with a small vocabulary need this. Other models know what a word looks like.
 """
 
 import json
@@ -18,8 +18,8 @@ from swiftpie.models.vocabulary import ARTICLES_AND_SIZES, Vocabulary, words_in
 
 logger = logging.getLogger(__name__)
 
-LONGEST = 7  # words of a name
-MOST_WORDS, MOST_MENTIONS = 12, 8  # that are looked at: a prompt of strangers may be endless
+MAX_NAME_WORDS = 7
+MAX_WORDS, MAX_MENTIONS = 12, 8  # bounds for prompts of any length
 ARTICLES = frozenset(("a", "an", "the"))
 ENDS = ARTICLES | {  # of a name that stands before them
     *("above", "across", "against", "among", "and", "at", "behind", "below", "beside", "by"),
@@ -31,54 +31,53 @@ COLOURLESS = "black and white"
 
 
 class Mention(NamedTuple):
-    """Words of a sentence that name a subject."""
+    """Words of a prompt that name a subject."""
 
     words: str
-    who: Named | None  # None: nobody of the library
+    subject: Named | None  # of the library; None if the library has no such name
 
-    def is_of(self, others: Sequence["Mention"]) -> bool:
-        """Whether one of the others means the same."""
-        alike = {one.words for one in others} | {one.who.name for one in others if one.who}
-        return self.words in alike or (self.who is not None and self.who.name in alike)
+    def is_in(self, others: Sequence["Mention"]) -> bool:
+        """Whether one of the others means the same subject."""
+        names = {one.words for one in others} | {one.subject.name for one in others if one.subject}
+        return self.words in names or (self.subject is not None and self.subject.name in names)
 
-    def is_called(self, name: str) -> bool:
-        """Whether it shares a word with the name of somebody."""
-        words = words_in(f"{self.words} {self.who.name if self.who else ''}")
+    def shares_word(self, name: str) -> bool:
+        """Whether the mention and `name` have a word in common."""
+        words = words_in(f"{self.words} {self.subject.name if self.subject else ''}")
         return not {*words}.isdisjoint(words_in(name))
 
 
-class Newcomers(NamedTuple):
-    """Those whom a sentence names and of whom nobody gave a picture."""
+class NewSubjects(NamedTuple):
+    """Subjects that a prompt names and that have no picture."""
 
     known: tuple[Named, ...] = ()
-    unknown: tuple[str, ...] = ()  # words that name nobody of the library
+    unknown: tuple[str, ...] = ()  # words without a subject in the library
 
 
-def tell(named: Iterable[Named | None]) -> None:
-    """Log who stands for which word."""
-    for one in named:
-        if one is not None:
-            near = f"; near: {', '.join(one.near)}" if one.near else ""
-            as_other = "" if one.word == one.name else f" as {one.name!r}"
-            logger.info("%r is drawn from the library%s%s.", one.word, as_other, near)
+def log_library_subjects(named: Iterable[Named | None]) -> None:
+    """Log which subject of the library stands for which word."""
+    for subject in filter(None, named):
+        near = f"; near: {', '.join(subject.near)}" if subject.near else ""
+        name = "" if subject.word == subject.name else f" as {subject.name!r}"
+        logger.info("%r is drawn from the library%s%s.", subject.word, name, near)
 
 
-def advice_on_strangers(unknown: Sequence[str]) -> str:
-    """Return what to tell of words that name nobody of the library, and of whom is no picture."""
+def unknown_subjects_warning(unknown: Sequence[str]) -> str:
+    """Return a warning of subjects that have neither a picture nor an entry in the library."""
     library = packaged()
     near = {words: library.near(words) for words in unknown}
-    told = (
-        repr(one) + (f" (near: {', '.join(names)})" if names else "") for one, names in near.items()
+    listed = (
+        repr(word) + (f" (near: {', '.join(names)})" if names else "")
+        for word, names in near.items()
     )
     return (
-        f"There is no picture of {', '.join(told)}, and nobody in the library has that name, so "
-        "words alone draw that, mostly as a blur. Choose a name of `swiftpie library`, or give a "
-        "picture."
+        f"There is no picture of {', '.join(listed)}, and the library has no such name. Words "
+        "alone mostly draw a blur. Choose a name of `swiftpie library`, or give a picture."
     )
 
 
-def words_taught_to(preset: Preset) -> Vocabulary | None:
-    """Return the words of a preset that is in the package; None of one that reads anything."""
+def vocabulary_of(preset: Preset) -> Vocabulary | None:
+    """Return the vocabulary of a packaged preset, None for models that read any word."""
     folder = preset.source.removeprefix("package:")
     return None if folder == preset.source else _taught(folder)
 
@@ -89,98 +88,103 @@ def _taught(folder: str) -> Vocabulary | None:
     return Vocabulary.stored(json.loads(place.read_bytes()).get("taught"))
 
 
-def newcomers(
+def new_subjects(
     prompt: str, vocabulary: Vocabulary | None, *, given: Sequence[str] = ()
-) -> Newcomers:
-    """Return whom a sentence names besides subjects that are `given`.
+) -> NewSubjects:
+    """Return the subjects that a prompt names besides those that are `given` with a picture.
 
-    Those are told by the words that name them. Whose name the sentence does not say, or is "", is
-    among those that it names first.
+    `given` holds their names. A given subject whose name is "" or not in the prompt stands for one
+    of the first subjects that the prompt names.
 
     Raises:
-        NobodyNamed: There is nobody at all.
+        NobodyNamed: The prompt names no subject of the library, and none is given.
     """
     if vocabulary is None:
         if given:
-            return Newcomers()
+            return NewSubjects()
         raise NobodyNamed(
-            "No picture of a subject was given, and this model draws none by a sentence alone.",
+            "This model needs a picture of a subject, and none was given.",
             "Give a picture, or a name of `swiftpie library` in its place.",
         )
-    said, num_unnamed = mentions(prompt, vocabulary.words), 0
+    found, num_unnamed = mentions(prompt, vocabulary.words), 0
     for name in given:
-        own = [one for one in said if one.is_called(name)]
+        own = [mention for mention in found if mention.shares_word(name)]
         num_unnamed += not own
-        said = [one for one in said if one not in own]
-    said = said[num_unnamed:]
-    known = tuple(one.who for one in said if one.who is not None)
-    unknown = tuple(one.words for one in said if one.who is None)
+        found = [mention for mention in found if mention not in own]
+    found = found[num_unnamed:]
+    known = tuple(mention.subject for mention in found if mention.subject is not None)
+    unknown = tuple(mention.words for mention in found if mention.subject is None)
     if known or given:
-        return Newcomers(known, unknown)
+        return NewSubjects(known, unknown)
     if unknown:
-        packaged().find(unknown[0])  # complains, and offers what is near
+        packaged().find(unknown[0])  # raises, with similar names
     raise NobodyNamed(
-        f"No picture was given, and {short_reason(prompt)!r} names no subject. A sentence begins "
-        "with one, as in 'a cat on a beach'."
+        f"No picture was given, and {short_reason(prompt)!r} names no subject. A prompt begins "
+        "with its subject, as in 'a cat on a beach'."
     )
 
 
-def newcomer_of_edit(
+def new_subject_of_edit(
     prompt: str, vocabulary: Vocabulary | None, *, source_prompt: str, keyword: str
 ) -> Named | None:
-    """Return whom the sentence of an edit names who is not in its picture, as far as words tell."""
+    """Return the subject that the prompt of an edit names and that is not in the picture yet."""
     if vocabulary is None:
         return None
     taught = vocabulary.words
     if keyword and not source_prompt and taught.issuperset(words_in(keyword)):
-        return None  # a scene or a hat shall change, and whoever is there stays
-    here = [*mentions(source_prompt, taught), *mentions(keyword, taught)]
-    new = [one.who for one in mentions(prompt, taught) if one.who and not one.is_of(here)]
+        return None  # the keyword names a scene or an accessory, so the subject stays
+    present = [*mentions(source_prompt, taught), *mentions(keyword, taught)]
+    new = [
+        one.subject for one in mentions(prompt, taught) if one.subject and not one.is_in(present)
+    ]
     if not new:
         return None
-    return new[0] if here else new[-1]  # of two the first may well be there already
+    return new[0] if present else new[-1]  # of two the first may already be in the picture
 
 
 def mentions(prompt: str, taught: Collection[str]) -> list[Mention]:
-    """Return the subjects that a sentence names, in the grammar of captions that models know.
+    """Return the subjects that a prompt names, by the grammar of the training captions.
 
-    The first stands at the beginning, or behind "a photo of"; each other one behind "and a". Words
-    that were `taught` say where subjects are; they name one only if the library is sure of it.
+    The first subject stands at the beginning, or after "a photo of"; each other one after "and a".
+    `taught` words describe scenes; they name a subject only if the library has that exact name.
     """
     words = words_in(prompt.lower().replace(COLOURLESS, " "))
     first = _first(words, taught)
     found = [] if first is None else [first]
     for place in range(1, len(words) - 1):
-        if words[place] in ENDS - LINKS or len(found) == MOST_MENTIONS:
-            break  # what follows is a place, or what somebody wears
+        if words[place] in ENDS - LINKS or len(found) == MAX_MENTIONS:
+            break  # a place or an accessory follows
         if words[place] == "and" and words[place + 1] in ARTICLES_AND_SIZES:
             other = _mention(words, place + 1, taught)
-            found += [] if other is None or other.is_of(found) else [other]
+            found += [] if other is None or other.is_in(found) else [other]
     return found
 
 
 def _first(words: Sequence[str], taught: Collection[str]) -> Mention | None:
-    begins = _mention(words, 0, taught)
-    if begins is not None and begins.who and " " in begins.words:
-        return begins  # as in "a pot of food"
-    behind, place = None, next((at for at, word in enumerate(words) if word in ENDS - ARTICLES), 0)
+    at_start = _mention(words, 0, taught)
+    if at_start is not None and at_start.subject and " " in at_start.words:
+        return at_start  # as in "a pot of food"
+    after_of, place = (
+        None,
+        next((at for at, word in enumerate(words) if word in ENDS - ARTICLES), 0),
+    )
     if words[place : place + 1] == ["of"]:
-        behind = _mention(words, place + 1, taught)
-    both = [one for one in (behind, begins) if one is not None]
-    return next((one for one in both if one.who is not None), both[0] if both else None)
+        after_of = _mention(words, place + 1, taught)
+    both = [one for one in (after_of, at_start) if one is not None]
+    return next((one for one in both if one.subject is not None), both[0] if both else None)
 
 
 def _mention(words: Sequence[str], start: int, taught: Collection[str]) -> Mention | None:
-    """Return the subject whose name begins at `start`, behind articles and sizes."""
+    """Return the subject whose name begins at `start`, after articles and sizes."""
     library, noun = packaged(), start
     while noun < len(words) and words[noun] in ARTICLES_AND_SIZES:
         noun += 1
-    for end in range(min(noun + LONGEST, len(words)), noun, -1):
+    for end in range(min(noun + MAX_NAME_WORDS, len(words)), noun, -1):
         for begin in range(start, noun + 1):  # a name may have a size, as "small airplane"
             phrase = " ".join(words[begin:end])
             if words[begin] not in ARTICLES and library.is_name(phrase):
                 return Mention(phrase, library.find(phrase))
-    run = [*islice(_run(words[noun:]), MOST_WORDS)]
+    run = [*islice(_noun_phrase(words[noun:]), MAX_WORDS)]
     parts = [
         " ".join(run[end - length : end])
         for length in range(len(run), 0, -1)
@@ -188,14 +192,14 @@ def _mention(words: Sequence[str], start: int, taught: Collection[str]) -> Menti
     ]
     for part in filter(library.is_name, parts):
         return Mention(part, library.find(part))
-    strange = [one for one in parts if not {*one.split()} <= {*taught}]
-    for part in strange:
-        if who := library.meant_by(part):
-            return Mention(part, who)
-    return Mention(strange[0], None) if strange else None
+    untaught = [part for part in parts if not {*part.split()} <= {*taught}]
+    for part in untaught:
+        if subject := library.meant_by(part):
+            return Mention(part, subject)
+    return Mention(untaught[0], None) if untaught else None
 
 
-def _run(words: Sequence[str]) -> Iterator[str]:
+def _noun_phrase(words: Sequence[str]) -> Iterator[str]:
     for number, word in enumerate(words):
         if word in ENDS or (number and word.endswith("ing")):
             return

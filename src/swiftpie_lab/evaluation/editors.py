@@ -21,7 +21,7 @@ from swiftpie.masks import Box, composite
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.pipelines.drawing.denoise import Clock, Prepared, decode, denoise
 from swiftpie.pipelines.drawing.edit_region import canvas_for
-from swiftpie.pipelines.drawing.personalize import subject_condition
+from swiftpie.pipelines.drawing.prepare import subject_condition
 from swiftpie.pipelines.drawing.request import EditRequest
 from swiftpie.pipelines.drawing.settings import EditMode, EditSettings, Scales
 from swiftpie.pipelines.identity import whole_picture_identity

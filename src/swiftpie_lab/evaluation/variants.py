@@ -18,7 +18,7 @@ from swiftpie.backbones.scheduling import schedule_of, with_steps
 from swiftpie.engine.session import Session
 from swiftpie.imageio.images import mask_to_pil, plane, to_pil, to_tensor
 from swiftpie.masks import load_mask, resize_mask
-from swiftpie.pipelines.drawing.request import Part, PersonalizeRequest, Subject
+from swiftpie.pipelines.drawing.request import ConditionPart, PersonalizeRequest, Subject
 from swiftpie.pipelines.drawing.settings import MaskSource, Scales, Style, steering_of
 from swiftpie_lab.evaluation.ablations import Study, Variant
 from swiftpie_lab.evaluation.benchmarks.world import (
@@ -229,7 +229,10 @@ class SettingDrawer:
         )
         if not setting.has_detail:
             identity = identity.without_detail()
-        parts = {Part.ALIGNED: setting.has_aligned, Part.PLACE: setting.knows_place}
+        parts = {
+            ConditionPart.ALIGNED: setting.has_aligned,
+            ConditionPart.PLACE: setting.knows_place,
+        }
         return PersonalizeRequest(
             subjects=(Subject(identity, mask=region),),
             prompt=case.prompt,

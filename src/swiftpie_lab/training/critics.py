@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from swiftpie.attention.condition import silent_condition
 from swiftpie.errors import MissingExtra
-from swiftpie.models.unet import added_conditions
+from swiftpie.models.denoiser import added_conditions
 from swiftpie.types import TextCondition
 
 ADAPTED = ("to_q", "to_v")  # the layers that are changed, as in arXiv:2312.05239

@@ -14,8 +14,7 @@ from torch.nn import functional as F
 from swiftpie.geometry.layout import Layout, pixel_grid
 from swiftpie.geometry.shading import Illumination, Lighting, brightness
 from swiftpie.masks import resize_mask
-from swiftpie.models.lighting import Votes, illumination
-from swiftpie.models.tiny import LayoutScores
+from swiftpie.models.layout_predictor import LayoutScores, LightVotes, illumination
 from swiftpie.schedules import TRAIN_TIMESTEPS, PredictionType, Schedule, scaled_linear_step
 
 LAST_TIMESTEP = TRAIN_TIMESTEPS - 1
@@ -74,7 +73,7 @@ def light_loss(found: Lighting, truth: Lighting) -> Tensor:
     return (scene - right).abs().mean() + (own - taken).abs().mean()
 
 
-def vote_loss(votes: Votes, truth: Illumination, shows: Tensor) -> Tensor:
+def vote_loss(votes: LightVotes, truth: Illumination, shows: Tensor) -> Tensor:
     """Return how wrong cells are about the light `truth` of pictures, where they can see it.
 
     `shows` (B, 1, H, W) in [0, 1] are objects in that light. Cells that cover one should be right

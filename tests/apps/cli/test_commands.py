@@ -20,7 +20,7 @@ from swiftpie.backbones.preset import PRESETS
 from swiftpie.errors import ConfigError
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.writing import read_metadata
-from swiftpie.pipelines.identity import FORMAT
+from swiftpie.pipelines.identity_file import FORMAT
 from swiftpie_lab.cli.train import parse_duration
 
 

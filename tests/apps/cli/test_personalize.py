@@ -241,7 +241,7 @@ def test_words_and_sizes_that_it_does_not_know_are_told_and_it_draws_all_the_sam
     told = " ".join(result.stderr.split())
     assert "warning: Preset 'mini' was never taught 'riding'" in told
     assert "'paris' (near: " in told
-    assert "trained on pictures of 256x256 px and shall draw 192x128" in told
+    assert "was trained on pictures of 256x256 px" in told
     assert load_image(out).size == (192, 128)
 
 

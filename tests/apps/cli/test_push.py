@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from swiftpie.apps.cli.weights.push import without_pictures
-from swiftpie.pipelines.identity import encode_identity, load_identity, save_identity
+from swiftpie.pipelines.identity import encode_identity
+from swiftpie.pipelines.identity_file import load_identity, save_identity
 from tests.backbones import tiny_models
 from tests.fixtures.mock_hub import Fault, Repository, clean_machine, serving
 from tests.pipelines.pictures import personalize

@@ -26,7 +26,7 @@ from swiftpie.apps.serve.schemas import RequestError
 from swiftpie.apps.serve.shared import ABANDONED_S, SharedIdentities
 from swiftpie.apps.serve.store import NotFound
 from swiftpie.errors import ConfigError, InputError, MissingExtra, WeightsError
-from swiftpie.pipelines.identity import identity_bytes
+from swiftpie.pipelines.identity_file import identity_bytes
 from tests.apps.serve.conftest import form, serving, to_png
 
 ANNA, BEN = "anna", "ben"

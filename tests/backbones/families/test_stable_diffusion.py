@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 
 import swiftpie
 from swiftpie import CapabilityError, ConfigError, InputError, WeightsError
-from swiftpie.attention.detail import Merge
 from swiftpie.attention.install import Plan
+from swiftpie.attention.processors import Merge
 from swiftpie.backbones.components import FAMILIES, load_components
 from swiftpie.backbones.load.weights import WHOLE_BYTES, fingerprint_files
 from swiftpie.backbones.preset import WeightsKind, trailing

@@ -19,16 +19,16 @@ from typer.testing import CliRunner
 import swiftpie
 from swiftpie import CapabilityError, ConfigError, InputError, Scales, SwiftPiePipeline
 from swiftpie.apps.cli.main import app
+from swiftpie.attention.condition import layer_masks
 from swiftpie.attention.install import Installation, Plan
 from swiftpie.attention.kernels import attend, merge_heads, split_heads
-from swiftpie.attention.rescale import layer_masks
-from swiftpie.attention.semantic import SemanticAttention
+from swiftpie.attention.processors import SemanticAttention
 from swiftpie.backbones.components import FAMILIES, Components, Family
 from swiftpie.backbones.preset import Capability, Preset, describe, read_preset
 from swiftpie.backbones.scheduling import schedule_of, with_steps
 from swiftpie.engine.session import Session
-from swiftpie.guidance.base import METHODS
-from swiftpie.guidance.methods.cfg import ClassifierFree
+from swiftpie.guidance import METHODS
+from swiftpie.guidance.cfg import ClassifierFree
 from swiftpie.imageio.images import to_pil
 from swiftpie.models.autoencoder import LatentAutoencoder
 from swiftpie.models.denoiser import Prediction

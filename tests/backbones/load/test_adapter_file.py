@@ -9,8 +9,8 @@ from safetensors.torch import load_file, save_file
 
 from swiftpie import InputError, WeightsError
 from swiftpie.attention.condition import Block
-from swiftpie.attention.detail import Merge
 from swiftpie.attention.install import Plan, install
+from swiftpie.attention.processors import Merge
 from swiftpie.backbones.load.adapter_file import (
     _fingerprint,
     load_adapter,

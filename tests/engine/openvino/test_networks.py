@@ -9,17 +9,15 @@ import pytest
 import torch
 from torch import nn
 
-from swiftpie.attention.install import Plan
-from swiftpie.attention.released import install_released
-from swiftpie.attention.rescale import INLINE_MASK
+from swiftpie.attention.condition import INLINE_MASK
+from swiftpie.attention.install import Plan, install_released
 from swiftpie.engine.openvino.export import digest_of
 from swiftpie.engine.openvino.graphs import MOST_BYTES, GraphCache, GraphStore
 from swiftpie.engine.openvino.networks import OpenvinoDenoiser, openvino_inversion, to_openvino
 from swiftpie.engine.openvino.runtime import Precision
 from swiftpie.errors import CapabilityError
-from swiftpie.models.denoiser import SubjectCondition
-from swiftpie.models.inversion import Reading, UNetInversion
-from swiftpie.models.unet import UNetDenoiser
+from swiftpie.models.denoiser import SubjectCondition, UNetDenoiser
+from swiftpie.models.inversion import InversionOutput, UNetInversion
 from swiftpie.schedules import scaled_linear_step
 from swiftpie.types import TextCondition
 from tests.attention.conftest import WIDTH, tiny_unet
@@ -77,7 +75,7 @@ class SmallReader(nn.Module):
         """Everything depends on picture and prompt."""
         found = self.look(latents) * text.pooled.mean(1)[:, None, None, None]
         doubt = found[:, :1] + found[:, 1:2]
-        return Reading(found, doubt, doubt.repeat(1, 1, 4, 4), found.abs(), text.pooled)
+        return InversionOutput(found, doubt, doubt.repeat(1, 1, 4, 4), found.abs(), text.pooled)
 
     def compare(self, source, target):
         raise NotImplementedError

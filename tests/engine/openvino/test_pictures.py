@@ -11,7 +11,7 @@ from swiftpie.engine.openvino.networks import to_openvino
 from swiftpie.engine.openvino.runtime import Precision
 from swiftpie.engine.session import Session
 from swiftpie.engine.transform import transform
-from swiftpie.models.inversion import ReadsEdits, TinyInversion
+from swiftpie.models.inversion import EditInversion, TinyInversion
 from swiftpie.pipelines.drawing.request import Subject
 from swiftpie.pipelines.drawing.settings import EditMode, EditSettings, Scales
 from tests.backbones import tiny_models
@@ -66,7 +66,7 @@ def test_edits_are_read_alike(session, folder):
     network = TinyInversion().eval().requires_grad_(False)
     components = replace(session.components, inversion=network)
     exact = to_openvino(components, precision=Precision.SINGLE, folder=folder).inverter()
-    assert isinstance(exact, ReadsEdits)
+    assert isinstance(exact, EditInversion)
     latents = torch.randn(1, 32, 16, 16)
     texts = [session.components.text.encode([prompt]) for prompt in ("a crab", "a robot")]
     readings = [exact.read(latents, text) for text in texts]

@@ -1,6 +1,6 @@
 import torch
 
-from swiftpie.models.tiny import anchored
+from swiftpie.models.tiny import anchor_codes
 from swiftpie.noise import anchors, layout_uniforms
 from swiftpie_lab.world.fields import read_fields
 
@@ -45,7 +45,7 @@ def test_anchors_stay_in_the_picture_and_move_with_the_noise():
 
 def test_the_denoiser_sees_places_relative_to_the_anchors():
     noise = draw(6)
-    codes = anchored(noise)
+    codes = anchor_codes(noise)
     assert codes.shape == (6, 30, 16, 16)
     fields = read_fields(noise, size_px=16)
     # The slowest sine of the first axis is 0 on the horizon and grows below it.

@@ -16,7 +16,7 @@ from swiftpie import (
     Scales,
     Session,
 )
-from swiftpie.guidance.methods.cfg import ClassifierFree
+from swiftpie.guidance.cfg import ClassifierFree
 from swiftpie.pipelines.diffusers.edit import SwiftEditPipeline
 from swiftpie.pipelines.diffusers.personalize import SwiftPiePipeline
 from tests.pipelines.pictures import edit

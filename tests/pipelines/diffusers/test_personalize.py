@@ -14,8 +14,8 @@ from PIL import Image
 from swiftpie import InputError, MaskSource, Session, Subject
 from swiftpie.backbones.preset import trailing
 from swiftpie.backbones.scheduling import schedule_of
-from swiftpie.guidance.methods.cfg import ClassifierFree
-from swiftpie.guidance.methods.dcg import Decoupled
+from swiftpie.guidance.cfg import ClassifierFree
+from swiftpie.guidance.dcg import Decoupled
 from swiftpie.imageio.images import to_tensor
 from swiftpie.pipelines.diffusers.personalize import SwiftPiePipeline
 from swiftpie.pipelines.drawing.settings import Style, steering_of

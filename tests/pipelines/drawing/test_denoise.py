@@ -10,14 +10,13 @@ from transformers import CLIPVisionModelWithProjection
 from swiftpie import ConfigError, MaskSource, Scales, Session, Subject
 from swiftpie.attention.manipulate import AM1, AM2, STABLE_AM2, Shaping
 from swiftpie.backbones.preset import trailing
-from swiftpie.guidance.base import METHODS
-from swiftpie.guidance.methods.cfg import ClassifierFree
-from swiftpie.guidance.methods.dcg import Decoupled
-from swiftpie.guidance.methods.plain import Plain
+from swiftpie.guidance import METHODS, Plain
+from swiftpie.guidance.cfg import ClassifierFree
+from swiftpie.guidance.dcg import Decoupled
 from swiftpie.models.projection import Feature, projector_for
 from swiftpie.models.vision import ClipIdentityEncoder, ConvImageEncoder, FaceIdentityEncoder
 from swiftpie.pipelines.drawing.denoise import Clock, without_identity
-from swiftpie.pipelines.drawing.personalize import prepare
+from swiftpie.pipelines.drawing.prepare import prepare
 from swiftpie.pipelines.drawing.request import PersonalizeRequest
 from swiftpie.schedules import PredictionType, build_schedule
 from tests.backbones.tiny_models import make_image_encoder
@@ -154,7 +153,7 @@ def test_threads_with_different_steering_do_not_meet(session, identity):
 
 
 def test_scales_for_another_number_of_steps_are_refused_before_any_call(session, identity):
-    with pytest.raises(ConfigError, match="4 scales and denoising takes 1 steps"):
+    with pytest.raises(ConfigError, match="4 scales, and denoising takes 1 steps"):
         drawing(session, identity, steps=1, guidance=DCG(4))
 
 

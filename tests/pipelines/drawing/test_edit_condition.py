@@ -9,8 +9,8 @@ from PIL import Image
 
 import swiftpie
 from swiftpie.models.inversion import TinyInversion
-from swiftpie.pipelines.drawing.edit import kept_subject, new_subject, repainting_condition
-from swiftpie.pipelines.drawing.edit_region import EditRegion, Inverted
+from swiftpie.pipelines.drawing.edit import inpainting_condition, new_subject, original_subject
+from swiftpie.pipelines.drawing.edit_region import EditRegion, InvertedImage
 from swiftpie.pipelines.drawing.settings import EditSettings, Scales
 from swiftpie_lab.data.subjects import sample_subjects
 from swiftpie_lab.world.sampler import World
@@ -42,7 +42,7 @@ def pixels():
 
 def condition(components, changes, identity=None):
     names = [""] * (1 if identity is None else 2)
-    return repainting_condition(
+    return inpainting_condition(
         components,
         pixels(),
         changes,
@@ -67,7 +67,7 @@ def test_what_stays_is_aligned_with_itself(components):
 
 def test_what_changes_is_never_shown(components):
     other = pixels() + centre() * 0.5
-    again = repainting_condition(
+    again = inpainting_condition(
         components,
         other,
         centre(),
@@ -124,7 +124,7 @@ def test_the_network_that_was_taught_finds_the_mask_unless_a_rule_is_asked_for(s
 def inverted(batch, row, *, keeps_subject):
     region = EditRegion(batch.mask[:1, :, ::8, ::8], torch.ones(1, 1, 128, 128))
     mask = batch.mask[row : row + 1]
-    return Inverted(batch.noise[row : row + 1], region, mask, keeps_subject=keeps_subject)
+    return InvertedImage(batch.noise[row : row + 1], region, mask, keeps_subject=keeps_subject)
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +135,7 @@ def batch():
 @pytest.mark.parametrize("row", range(4))
 def test_a_subject_keeps_its_place_where_only_its_surroundings_change(components, batch, row):
     around = 1 - batch.mask[row : row + 1].ceil()
-    kept = kept_subject(
+    kept = original_subject(
         components,
         batch.pixels[row : row + 1],
         around,
@@ -150,7 +150,7 @@ def test_a_subject_keeps_its_place_where_only_its_surroundings_change(components
 def test_a_subject_that_is_drawn_anew_is_shown_only_if_the_prompt_keeps_it(
     components, batch, keeps_subject
 ):
-    kept = kept_subject(
+    kept = original_subject(
         components,
         batch.pixels[:1],
         torch.ones(1, 1, 128, 128),
@@ -162,7 +162,7 @@ def test_a_subject_that_is_drawn_anew_is_shown_only_if_the_prompt_keeps_it(
 
 def test_words_move_and_resize_a_subject_that_is_drawn_anew(components, batch):
     def layout(prompt):
-        kept = kept_subject(
+        kept = original_subject(
             components,
             batch.pixels[:1],
             torch.ones(1, 1, 128, 128),

@@ -1,7 +1,7 @@
 import pytest
 
 from swiftpie.attention.manipulate import AM1, AM2, STABLE_AM2
-from swiftpie.guidance.methods.dcg import Decoupled
+from swiftpie.guidance.dcg import Decoupled
 from swiftpie.pipelines.drawing.settings import Style, steering_of
 
 NUM_STEPS = 4

@@ -8,11 +8,11 @@ from torch.nn import functional as F
 from swiftpie.geometry.layout import from_box, to_affine, warp
 from swiftpie.geometry.shading import Illumination, Lighting
 from swiftpie.pipelines.photographs.compositing import (
-    Drawing,
-    Reference,
-    as_sharp_as,
-    grain_like,
-    joined,
+    CanvasDrawing,
+    SubjectReference,
+    composite_patch,
+    match_sharpness,
+    matching_grain,
 )
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
@@ -39,12 +39,12 @@ def drawing(**parts):
     none = torch.zeros(1, 1, CELLS, CELLS)
     same = {"before": flat(0.5), "after": flat(0.5), "alone": flat(0.5)}
     masks = {"changes": box(16, 16, 48, 48), "subject": none}
-    return Drawing(**{**same, **masks, **parts})
+    return CanvasDrawing(**{**same, **masks, **parts})
 
 
 def join(photo, seen, reference=None, *, gone=None, is_trusted=False):
     nothing = torch.zeros_like(photo[:, :1])
-    return joined(
+    return composite_patch(
         photo,
         seen,
         reference,
@@ -59,7 +59,7 @@ def join(photo, seen, reference=None, *, gone=None, is_trusted=False):
 def ball():
     mask = box(3, 3, 61, 61)
     layout = from_box((0.4, 0.4, 0.6, 0.6))
-    return Reference(flat(0.6) * mask, mask, large=None, layout=layout, lighting=None)
+    return SubjectReference(flat(0.6) * mask, mask, large=None, layout=layout, lighting=None)
 
 
 @pytest.fixture
@@ -140,23 +140,23 @@ def test_a_fault_of_the_model_is_taken_off_where_something_goes(is_trusted):
 
 def test_grain_is_as_strong_as_around_and_edges_are_none():
     photo, known = texture(2, deviation=0.05), 1 - box(64, 64, 192, 192, SIDE)
-    grain = grain_like(photo, known, num_octaves=3, seed=1)
+    grain = matching_grain(photo, known, num_octaves=3, seed=1)
     inside = grain[..., 80:176, 80:176]
     high = photo - F.avg_pool2d(photo, 9, stride=1, padding=4, count_include_pad=False)
     assert 0.6 < float(inside.std() / high[:, :1].std()) < 1.4
     step = flat(0.2, SIDE)
     step[..., SIDE // 2 :] = 0.9
-    assert grain_like(step, known, num_octaves=3, seed=1).abs().max() < 1e-3
-    again = grain_like(photo, known, num_octaves=3, seed=1)
+    assert matching_grain(step, known, num_octaves=3, seed=1).abs().max() < 1e-3
+    again = matching_grain(photo, known, num_octaves=3, seed=1)
     assert torch.equal(grain, again)
 
 
 def test_a_subject_is_as_soft_as_its_photograph_and_no_softer():
     sharp, inside = texture(3), torch.ones(1, 1, SIDE, SIDE)
-    kept = as_sharp_as(texture(4), sharp, inside, num_octaves=2)
+    kept = match_sharpness(texture(4), sharp, inside, num_octaves=2)
     assert float((kept - sharp).abs().mean() / sharp.std()) < 0.1
     soft = F.avg_pool2d(texture(4), 7, stride=1, padding=3, count_include_pad=False)
-    found = as_sharp_as(soft, sharp, inside, num_octaves=2)
+    found = match_sharpness(soft, sharp, inside, num_octaves=2)
     steps = [float(one.diff(dim=-1).abs().mean()) for one in (found, sharp)]
     assert steps[0] < 0.5 * steps[1]
     assert np.isclose(float(found.mean()), float(sharp.mean()), atol=1e-2)

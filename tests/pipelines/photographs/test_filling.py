@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from swiftpie.pipelines.photographs.filling import continued, filled, membrane, tied
+from swiftpie.pipelines.photographs.filling import extrapolate, inpaint, match_border, membrane
 
 SIDE = 160
 
@@ -28,7 +28,7 @@ def hole():
     return box(50, 60, 100, 110)
 
 
-@pytest.mark.parametrize("carry_on", [continued, membrane])
+@pytest.mark.parametrize("carry_on", [extrapolate, membrane])
 def test_what_is_known_stays_and_is_carried_on_smoothly(carry_on):
     generator = torch.Generator().manual_seed(1)
     values = torch.rand(1, 2, 33, 20, generator=generator)
@@ -48,7 +48,7 @@ def test_a_membrane_over_a_slope_is_that_slope(hole):
 
 def test_what_fills_has_no_step_at_its_border(hole):
     photo = torch.linspace(0.2, 0.8, SIDE).expand(1, 3, SIDE, -1)
-    result = tied(flat(0.9), photo, hole)
+    result = match_border(flat(0.9), photo, hole)
     assert torch.equal(result * (1 - hole), photo * (1 - hole))
     assert (result - photo).abs().max() < 0.1
 
@@ -56,12 +56,12 @@ def test_what_fills_has_no_step_at_its_border(hole):
 def test_nothing_of_what_goes_stays(hole):
     for went in (0.0, 1.0):
         photo = torch.lerp(flat(0.5), flat(went), hole)
-        assert torch.allclose(filled(photo, hole), flat(0.5), atol=0.02)
+        assert torch.allclose(inpaint(photo, hole), flat(0.5), atol=0.02)
 
 
 def test_an_edge_goes_on_behind_what_went(hole):
     photo = torch.lerp(flat(0.2), flat(0.8), box(0, 0, SIDE, 85))
-    result = filled(torch.lerp(photo, flat(0.5), hole), hole)
+    result = inpaint(torch.lerp(photo, flat(0.5), hole), hole)
     across = result[0, 0, :, 75]
     assert across[60:75].min() > 0.65
     assert across[95:110].max() < 0.35
@@ -69,10 +69,10 @@ def test_an_edge_goes_on_behind_what_went(hole):
 
 def test_texture_is_borrowed_as_strong_as_it_is_around(hole):
     photo, inside = textured(0.5, 0.05), (..., slice(65, 105), slice(55, 95))
-    result = filled(torch.lerp(photo, flat(0.9), hole), hole)
+    result = inpaint(torch.lerp(photo, flat(0.9), hole), hole)
     assert torch.equal(result * (1 - hole), photo * (1 - hole))
     assert 0.6 < float(result[inside].std() / photo[inside].std()) < 1.4
-    plain = filled(torch.lerp(flat(0.5), flat(0.9), hole), hole)
+    plain = inpaint(torch.lerp(flat(0.5), flat(0.9), hole), hole)
     assert float(plain[inside].std()) < 1e-3
 
 
@@ -80,7 +80,7 @@ def test_texture_has_colours_and_reaches_every_part_of_what_went():
     hole = torch.maximum(box(20, 30, 90, 130), box(80, 80, SIDE, 120))
     generator = torch.Generator().manual_seed(1)
     photo = 0.5 + 0.05 * torch.randn(1, 3, SIDE, SIDE, generator=generator)
-    result = filled(torch.lerp(photo, flat(0.9), hole), hole)
+    result = inpaint(torch.lerp(photo, flat(0.9), hole), hole)
     for inside in ((..., slice(60, 100), slice(40, 70)), (..., slice(92, 108), slice(130, SIDE))):
         kept = result[inside].std(dim=(2, 3)) / photo[inside].std(dim=(2, 3))
         assert 0.6 < float(kept.min()) <= float(kept.max()) < 1.4
@@ -91,4 +91,4 @@ def test_texture_has_colours_and_reaches_every_part_of_what_went():
 def test_a_single_pixel_that_stays_fills_everything():
     known = box(0, 0, 1, 1)
     photo = torch.lerp(flat(0.9), flat(0.1), known)
-    assert torch.allclose(filled(photo, 1 - known), flat(0.1), atol=0.02)
+    assert torch.allclose(inpaint(photo, 1 - known), flat(0.1), atol=0.02)

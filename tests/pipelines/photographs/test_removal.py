@@ -12,7 +12,7 @@ from swiftpie.errors import NoSubject
 from swiftpie.imageio.images import extent_of
 from swiftpie.masks import grow
 from swiftpie.models.cutout import Search, cut_out, find_with, packaged
-from swiftpie.pipelines.photographs.removal import LEAST_THERE, closed, found_to_go, shadow_of
+from swiftpie.pipelines.photographs.removal import LEAST_THERE, close_gaps, removal_mask, shadow_of
 
 SIDE = 96
 
@@ -61,7 +61,7 @@ def test_what_is_dark_for_other_reasons_stays(ground, thing):
 def test_gaps_go_and_what_lies_around_stays():
     comb = torch.maximum(box(20, 20, 76, 40), box(20, 40, 30, 70))
     comb = torch.maximum(comb, box(36, 40, 46, 70))
-    found = closed(comb, 4)
+    found = close_gaps(comb, 4)
     assert torch.equal(found * comb, comb)
     assert bool(found[..., 40:68, 30:36].all()), "between the teeth"
     assert not bool((found * (1 - grow(comb, 4))).any())
@@ -79,7 +79,7 @@ def photo():
 
 @pytest.mark.parametrize("box", [None, (0.1, 0.2, 0.5, 0.9)])
 def test_the_thing_at_a_point_goes_to_its_edge_and_no_other(photo, box):
-    gone = found_to_go(photo, Search(box=box, points=((0.3, 0.52),)))[0, 0].numpy() > 0
+    gone = removal_mask(photo, Search(box=box, points=((0.3, 0.52),)))[0, 0].numpy() > 0
     red, blue = (np.asarray(photo)[..., one].astype(int) > 180 for one in (0, 2))
     assert gone[red].all()
     assert not gone[blue].any()
@@ -93,7 +93,7 @@ def test_what_a_closer_look_finds_goes_too(photo):
     box = ((left - 7) / 320, (top - 9) / 240, (right + 7) / 320, (bottom + 9) / 240)
     closer = find_with(packaged(), photo, replace(click, box=box)) > LEAST_THERE
     assert not torch.equal(closer, whole)
-    gone = found_to_go(photo, click) > 0
+    gone = removal_mask(photo, click) > 0
     assert gone[closer].all()
     assert gone[whole].all()
 

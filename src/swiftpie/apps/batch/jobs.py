@@ -25,8 +25,8 @@ from swiftpie.models import rembg
 from swiftpie.models.cutout import parse_search
 from swiftpie.pipelines.drawing.request import MAX_SUBJECTS, check_view
 from swiftpie.pipelines.drawing.settings import EditSettings, MaskSource, Scales
-from swiftpie.pipelines.identity import read_identity_header
-from swiftpie.pipelines.naming import newcomers, words_taught_to
+from swiftpie.pipelines.identity_file import read_identity_header
+from swiftpie.pipelines.naming import new_subjects, vocabulary_of
 from swiftpie.validation import Box, check_box, check_prompts, check_seeds, check_text
 
 SHEET = "contact-sheet"  # no job may have this id
@@ -211,7 +211,7 @@ def check(job: Job, inputs: Inputs) -> None:
         inputs.look(name)
     if job.image is None:
         names = [one.shown.get("name", "") for one in job.subjects]
-        newcomers(job.prompt, words_taught_to(preset), given=names)  # raises without a subject
+        new_subjects(job.prompt, vocabulary_of(preset), given=names)  # raises without a subject
 
 
 def _check_id(name: str) -> None:

@@ -34,7 +34,8 @@ from swiftpie.apps.serve.schemas import MAX_NAME, RequestError, Strict
 from swiftpie.apps.serve.store import MIB, NotFound
 from swiftpie.errors import ConfigError, InputError, MissingExtra, short_reason
 from swiftpie.imageio.atomic import write_file
-from swiftpie.pipelines.identity import MAX_REFERENCES, identity_bytes, read_identity
+from swiftpie.pipelines.identity import MAX_REFERENCES
+from swiftpie.pipelines.identity_file import identity_bytes, read_identity
 from swiftpie.types import Identity
 
 logger = logging.getLogger(__name__)

@@ -70,11 +70,16 @@ from swiftpie.backbones.preset import Preset, WeightsKind, describe, read_preset
 from swiftpie.backbones.scheduling import schedule_of, with_steps
 from swiftpie.errors import CapabilityError, ConfigError, InputError, WeightsError
 from swiftpie.models.autoencoder import LatentAutoencoder
-from swiftpie.models.denoiser import Denoiser, sharing_weights
+from swiftpie.models.denoiser import (
+    Denoiser,
+    UNetDenoiser,
+    check_bare,
+    sharing_weights,
+    without_branches,
+)
 from swiftpie.models.inversion import Inversion, UNetInversion
 from swiftpie.models.projection import Projector
 from swiftpie.models.text import Pooling, PromptEncoder, TextTower, TwoTextTowers
-from swiftpie.models.unet import UNetDenoiser, check_bare, without_branches
 from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.types import TextCondition
 

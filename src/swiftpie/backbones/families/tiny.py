@@ -24,8 +24,9 @@ from swiftpie.errors import CapabilityError, ConfigError, WeightsError, short_re
 from swiftpie.gc_pause import gc_paused
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.inversion import TinyInversion
+from swiftpie.models.layout_predictor import LayoutPredictor
 from swiftpie.models.text import Pooling, TextTower
-from swiftpie.models.tiny import LayoutPredictor, TinyDenoiser
+from swiftpie.models.tiny import TinyDenoiser
 from swiftpie.models.vision import ConvImageEncoder
 
 CHOICES = {"steps", "weights", "inversion"}

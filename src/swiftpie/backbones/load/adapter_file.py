@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from swiftpie.attention.condition import Block
-from swiftpie.attention.detail import Merge
 from swiftpie.attention.install import Installation, Plan
+from swiftpie.attention.processors import Merge
 from swiftpie.backbones.load.ip_adapter import load_into, read_ip_adapter, semantic_tensors
 from swiftpie.backbones.load.safe import (
     METADATA,

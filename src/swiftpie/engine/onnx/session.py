@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from swiftpie.engine.onnx.draw import OnnxIdentity, OnnxModel, OnnxResult
 from swiftpie.pipelines.drawing.settings import Scales
-from swiftpie.pipelines.naming import newcomers, tell
+from swiftpie.pipelines.naming import log_library_subjects, new_subjects
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -98,11 +98,11 @@ class OnnxSession:
             InputError: As of `personalize`.
             NobodyNamed: No subject is named or given.
         """
-        others = () if subjects else newcomers(prompt, self._model.vocabulary).known
+        others = () if subjects else new_subjects(prompt, self._model.vocabulary).known
         if len(others) != 1:
             given = cast("Any", self._known(subjects))
             return self.full.generate(prompt, subjects=given, **settings)
-        tell(others)
+        log_library_subjects(others)
         return self.personalize(self._model.named(others[0].word), prompt, **settings)
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - attributes of `Session`

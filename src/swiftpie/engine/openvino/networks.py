@@ -37,7 +37,13 @@ from swiftpie.engine.wrappers import (
 )
 from swiftpie.errors import CapabilityError
 from swiftpie.models.denoiser import Denoiser
-from swiftpie.models.inversion import Call, Difference, Inversion, Reading, ReadsEdits
+from swiftpie.models.inversion import (
+    Call,
+    EditInversion,
+    Inversion,
+    InversionOutput,
+    PromptDifference,
+)
 from swiftpie.models.vision import ClipIdentityEncoder, ConvImageEncoder
 from swiftpie.types import Autoencoder, Posterior, TextCondition
 
@@ -159,22 +165,22 @@ class OpenvinoInversion:
 class OpenvinoReader(OpenvinoInversion):
     """An inversion network that also reads edits, in OpenVINO but for its last small layers."""
 
-    def read(self, latents: Tensor, text: TextCondition) -> Reading:
-        """Return everything that is found; see `ReadsEdits`."""
-        return Reading(*self._graphs.call(self._inversion, latents, text))
+    def read(self, latents: Tensor, text: TextCondition) -> InversionOutput:
+        """Return everything that is found; see `EditInversion`."""
+        return InversionOutput(*self._graphs.call(self._inversion, latents, text))
 
     def call_all(self, calls: Sequence[Call]) -> list[Any]:
         """Return everything that is found for each call; see `ConcurrentInversion`."""
-        return [Reading(*found) for found in self._graphs.call_all(self._inversion, calls)]
+        return [InversionOutput(*found) for found in self._graphs.call_all(self._inversion, calls)]
 
-    def compare(self, source: Reading, target: Reading) -> Difference:
-        """Return what changes, in torch; see `ReadsEdits`."""
+    def compare(self, source: InversionOutput, target: InversionOutput) -> PromptDifference:
+        """Return what changes, in torch; see `EditInversion`."""
         return self._inner.compare(source, target)
 
 
 def openvino_inversion(inner: Inversion, graphs: GraphCache) -> OpenvinoInversion:
     """Return `inner` in OpenVINO, reading edits if it does."""
-    kind = OpenvinoReader if isinstance(inner, ReadsEdits) else OpenvinoInversion
+    kind = OpenvinoReader if isinstance(inner, EditInversion) else OpenvinoInversion
     return kind(with_openvino_layers(inner), graphs)
 
 
@@ -279,7 +285,7 @@ def _decode(autoencoder: Autoencoder, latents: Tensor) -> tuple[Tensor, ...]:
 
 
 def _invert(inversion: Inversion, latents: Tensor, text: TextCondition) -> tuple[Tensor, ...]:
-    if isinstance(inversion, ReadsEdits):
+    if isinstance(inversion, EditInversion):
         return tuple(inversion.read(latents, text))
     return (inversion(latents, text),)
 

@@ -27,10 +27,9 @@ from swiftpie.engine.wrappers import (
     with_text_encoders,
 )
 from swiftpie.errors import CapabilityError
-from swiftpie.models.denoiser import Denoiser
+from swiftpie.models.denoiser import Denoiser, UNetDenoiser
 from swiftpie.models.inversion import UNetInversion
 from swiftpie.models.text import PromptEncoder
-from swiftpie.models.unet import UNetDenoiser
 from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.models.vocabulary import Vocabulary
 from swiftpie.types import TextCondition

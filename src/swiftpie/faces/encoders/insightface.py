@@ -64,7 +64,7 @@ def _open(folder: Path | None) -> FaceEncoder:
         package: Any = importlib.import_module("insightface.app")
     except ImportError as error:
         raise MissingExtra(
-            f"The face encoder 'insightface' was asked for and is not installed. {TERMS}. If that "
+            f"The face encoder 'insightface' is not installed. {TERMS}. If that "
             "fits your use, run: pip install insightface, and get its models; else choose another "
             "`encoder=`."
         ) from error

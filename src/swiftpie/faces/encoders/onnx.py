@@ -264,7 +264,7 @@ def _runtime() -> Any:  # noqa: ANN401 - the package has no types
         return importlib.import_module("onnxruntime")
     except ImportError as error:
         raise MissingExtra(
-            "Faces were asked for, and onnxruntime, which finds them, is not installed. "
+            "Faces need onnxruntime, which is not installed. "
             'Install it: pip install "swiftpie[faces]".'
         ) from error
 

@@ -1,4 +1,4 @@
-"""IP-Adapters and LoRAs put into a pipeline, and taken out of it, by the calls of diffusers."""
+"""Loads and unloads IP-Adapters and LoRAs by the methods of diffusers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,8 +26,7 @@ from swiftpie.backbones.load.weights import (
 )
 from swiftpie.backbones.preset import PRESETS, describe
 from swiftpie.errors import CapabilityError, InputError
-from swiftpie.models.denoiser import sharing_weights
-from swiftpie.models.unet import UNetDenoiser
+from swiftpie.models.denoiser import UNetDenoiser, sharing_weights
 from swiftpie.pipelines.diffusers.base import ModulesPipeline
 from swiftpie.pipelines.diffusers.modules import take_apart
 
@@ -49,10 +48,10 @@ class Lora:
 
 
 class AdaptedPipeline(ModulesPipeline):
-    """A pipeline that takes adapters and LoRAs after it was loaded.
+    """A pipeline that loads adapters and LoRAs later.
 
-    Networks that other pipelines share stay as they are: this one gets a second U-Net around the
-    same weights, and new weights for the layers that a LoRA changes.
+    Networks shared with other pipelines do not change: this pipeline gets a second U-Net around
+    the same weights, and new weights for the layers that a LoRA changes.
     """
 
     _loras: Mapping[str, Lora] = MappingProxyType({})
@@ -81,7 +80,7 @@ class AdaptedPipeline(ModulesPipeline):
 
         Raises:
             CapabilityError: The preset's identity branches are no adapter.
-            InputError: It is not said which file, or the pipeline is offloaded.
+            InputError: The file name is missing, or the pipeline is offloaded.
             WeightsError: A file cannot be had, or is for other networks.
         """
         plain = self._changeable()
@@ -121,7 +120,8 @@ class AdaptedPipeline(ModulesPipeline):
 
         Raises:
             CapabilityError: There are no LoRAs for the preset's networks.
-            InputError: It is not said which file, the name is taken, or the pipeline is offloaded.
+            InputError: The file name is missing, the LoRA's name is taken, or the pipeline is
+                offloaded.
             MissingExtra: peft is not installed.
             WeightsError: A file cannot be had, or is for other networks.
         """
@@ -244,12 +244,12 @@ class AdaptedPipeline(ModulesPipeline):
         """Return the networks without LoRAs.
 
         Raises:
-            InputError: They are offloaded, so that hooks would be left on those that go.
+            InputError: They are offloaded, and hooks would stay on replaced networks.
         """
         if getattr(self, "_all_hooks", None):
             raise InputError(
-                "The pipeline is offloaded, and other networks would be left out of that. Load "
-                "adapters and LoRAs before enable_model_cpu_offload()."
+                "The pipeline is offloaded, and new networks would not be. Load adapters and LoRAs "
+                "before enable_model_cpu_offload()."
             )
         loaded = self._at_rest()
         if self._plain is None:
@@ -274,7 +274,7 @@ class AdaptedPipeline(ModulesPipeline):
         if active:
             assert isinstance(plain.denoiser, UNetDenoiser), "only these have LoRAs"
             loader = plain.family.lora_loader
-            assert loader is not None, "it was asked for before"
+            assert loader is not None, "checked when the LoRA was loaded"
             denoiser = sharing_weights(plain.denoiser)
             for one in active:
                 fuse_lora_file(
@@ -317,12 +317,12 @@ class AdaptedPipeline(ModulesPipeline):
 
 @dataclass(frozen=True)
 class _Source:
-    """Where somebody says that files are."""
+    """The location of files as given by the user."""
 
     place: str | Path
     subfolder: str
     revision: str | None
-    is_here: bool  # whether nobody may be asked
+    is_here: bool  # whether downloads are forbidden
 
     def fetch(self, option: str, name: str | None) -> Path:
         """Return the file `name`, or the one that the place itself is.
@@ -339,8 +339,8 @@ class _Source:
         own = Path(self.place)
         if name is None and not own.is_file():
             raise InputError(
-                f"It is not said which file of '{self.place}' to read. Pass `weight_name=`, the "
-                "name of one that ends in .safetensors."
+                f"'{self.place}' may hold several files. Pass `weight_name=`, the name of a file "
+                "that ends in .safetensors."
             )
         if PurePosixPath(name or own.name).suffix != ".safetensors":
             raise InputError(

@@ -1,20 +1,13 @@
-"""What both pipelines share: their modules, saving, loading and sharing, and how calls go."""
+"""What both pipelines share: their modules, loading, saving, sharing, and the course of a call."""
 
-import functools
-import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, ClassVar, Concatenate, ParamSpec, Protocol, Self, TypeVar, Unpack
+from typing import Any, ClassVar, Self, Unpack
 
-import numpy as np
 import torch
 from diffusers import DiffusionPipeline
-from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
-from diffusers.utils import BaseOutput
-from PIL import Image
 from torch import Tensor, nn
 
 from swiftpie.backbones.choices import Choices
@@ -24,12 +17,16 @@ from swiftpie.backbones.preset import PRESETS
 from swiftpie.backbones.recipe import RECIPES, Recipe
 from swiftpie.backbones.resolve import resolve
 from swiftpie.errors import CapabilityError, InputError
-from swiftpie.guidance.base import Guidance, Steering
-from swiftpie.guidance.methods.cfg import ClassifierFree
-from swiftpie.guidance.methods.dcg import Decoupled
-from swiftpie.imageio.decoding import load_image
-from swiftpie.noise import MAX_SEED
-from swiftpie.pipelines.diffusers.habits import LOADING, METHODS, refuse
+from swiftpie.pipelines.diffusers.calls import (
+    LOADING,
+    METHODS,
+    Call,
+    SwiftPiePipelineOutput,
+    changed_by_callback,
+    refuse,
+    spelled_as,
+    wanted_by_callback,
+)
 from swiftpie.pipelines.diffusers.modules import (
     ADAPTER,
     OPTIONAL,
@@ -47,85 +44,17 @@ from swiftpie.pipelines.diffusers.modules import (
     wake,
 )
 from swiftpie.pipelines.drawing.denoise import OnStep
-from swiftpie.pipelines.drawing.settings import Style, steering_of
-from swiftpie.types import IdentityBranch
-
-P = ParamSpec("P")
-Arguments = TypeVar("Arguments")
-Owner = TypeVar("Owner")
-Result = TypeVar("Result")
-
-Picture = Image.Image | np.ndarray[Any, Any] | Tensor | str | Path
-Generators = torch.Generator | list[torch.Generator]
-Images = list[Image.Image] | np.ndarray[Any, Any] | Tensor
-OnStepEnd = Callable[[Any, int, float, dict[str, Tensor]], dict[str, Tensor]]
 
 DENOISERS = ("unet", "transformer")  # a pipeline has one of them
 
-NOTHING: Mapping[str, str] = MappingProxyType({})
-
-# What the stage after this one uses of networks other than by a call, so that hooks do not see it,
-# and what encoding a picture so uses.
+# Networks that the stage after a key, or encoding, uses without calling them, so that offloading
+# hooks do not run.
 WOKEN = {"text": ("vae", *DENOISERS), "denoise": ("vae",)}
 ENCODING = ("text_encoder", "vae", *DENOISERS)
 
 
-@dataclass
-class SwiftPiePipelineOutput(BaseOutput):  # type: ignore[misc]  # diffusers is not annotated
-    """Pictures and what is known about them; everything is empty after an interrupt."""
-
-    # A list, an array (B, H, W, 3), a tensor (B, 3, H, W), or latents (B, C, h, w).
-    images: Images = field(default_factory=list)
-    # Mode L, 255 = subject or edit; None if not asked for.
-    masks: list[Image.Image] | None = field(default_factory=list)
-    seeds: tuple[int, ...] = ()  # empty where generators or latents were given
-    timings: Mapping[str, float] = field(default_factory=dict)  # milliseconds by stage
-    branches: tuple[IdentityBranch, ...] = ()  # of subjects, those that spoke
-
-
 class Interrupted(Exception):  # noqa: N818 - a request, not an error
-    """The call was asked to stop."""
-
-
-class _Call(Protocol):
-    """What the calls of all pipelines have."""
-
-    @property
-    def num_inference_steps(self) -> int | None: ...
-    @property
-    def output_type(self) -> str: ...
-    @property
-    def return_dict(self) -> bool: ...
-    @property
-    def callback_on_step_end(self) -> OnStepEnd | None: ...
-    @property
-    def callback_on_step_end_tensor_inputs(self) -> Sequence[str]: ...
-
-
-def spelled_as(
-    arguments: Callable[P, Arguments], *, instead: Mapping[str, str] = NOTHING
-) -> Callable[[Callable[[Owner, Arguments], Result]], Callable[Concatenate[Owner, P], Result]]:
-    """Let a method be called with the fields of the dataclass `arguments`, in their order.
-
-    diffusers reads signatures to know a pipeline's modules and options, and so do people; the
-    method itself gets one value. `instead` says what to use for arguments that it does not take.
-    """
-
-    def decorate(
-        method: Callable[[Owner, Arguments], Result],
-    ) -> Callable[Concatenate[Owner, P], Result]:
-        @functools.wraps(method)
-        def spelled(self: Owner, /, *args: P.args, **kwargs: P.kwargs) -> Result:
-            refuse(kwargs, instead)
-            return method(self, arguments(*args, **kwargs))
-
-        own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        named = inspect.signature(arguments).parameters.values()
-        spelled.__signature__ = inspect.Signature([own, *named])  # type: ignore[attr-defined]  # any function may have one
-        spelled.__annotations__ = {one.name: one.annotation for one in named}
-        return spelled
-
-    return decorate
+    """The caller requested an interrupt."""
 
 
 class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is not annotated
@@ -191,7 +120,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         """Load a folder that `save_pretrained` wrote; `options` are those of diffusers.
 
         Raises:
-            InputError: Other files than safetensors are asked for, or a preset or recipe is named.
+            InputError: `use_safetensors` is False, or the name is that of a preset or recipe.
             ConfigError: Another program wrote the folder.
             WeightsError: The adapter is missing, or parts do not belong together.
         """
@@ -218,7 +147,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
             adapter = find_adapter(pretrained_model_name_or_path, options)
         pipeline._loaded = family.from_folder(current, adapter)
         pipeline.image_encoder = pipeline._loaded.image_encoder
-        pipeline.to_components()  # complains now rather than at the first call
+        pipeline.to_components()  # raises now rather than at the first call
         return pipeline
 
     @classmethod
@@ -266,7 +195,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         if preset is not None:
             file = None if adapter is None else Path(adapter)
             return cls.from_components(adopt(pipeline, PRESETS.get(preset), file, modules))
-        # Not as offloaded: that is each pipeline's own affair.
+        # Offloading is not shared between pipelines.
         made = cls.from_components(pipeline._at_rest())  # noqa: SLF001 - of this very class
         for name, module in modules.items():
             setattr(made, name, module)
@@ -283,7 +212,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         What diffusers knows is written as diffusers writes it, and the identity adapter beside it.
 
         Raises:
-            InputError: Pickled weights are asked for.
+            InputError: `safe_serialization` is False.
             CapabilityError: The networks have no place in such a folder.
         """
         if not safe_serialization:
@@ -341,7 +270,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         """Refuse: such attention has no identity branches; None leaves what is not sliced.
 
         Raises:
-            CapabilityError: It is asked for.
+            CapabilityError: Always, unless it turns such attention off.
         """
         if slice_size is not None:
             self.set_use_memory_efficient_attention_xformers(valid=True)
@@ -354,7 +283,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         """Refuse: such attention has no identity branches; False leaves what is none.
 
         Raises:
-            CapabilityError: It is asked for.
+            CapabilityError: Always, unless it turns such attention off.
         """
         del attention_op
         if valid:
@@ -366,17 +295,17 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
             )
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - any attribute
-        """Say what to use in place of a method of diffusers' pipelines that is not here.
+        """Name the replacement of a method of diffusers that this pipeline does not have.
 
         Raises:
-            AttributeError: It is one, or nothing at all; so `hasattr` tells the truth.
+            AttributeError: Always for such methods and unknown names.
         """
         if name in self._instead:
             raise AttributeError(f"{type(self).__name__} has no {name}(). {self._instead[name]}")
         return super().__getattr__(name)
 
     def _at_rest(self) -> Components:
-        # The networks where they are, put together again if one was exchanged.
+        # Rebuilt if a module was replaced.
         current = self._current()
         if self._loaded is None or not is_made_of(self._loaded, current):
             self._loaded = family_of(current).from_modules(current, self._loaded)
@@ -391,13 +320,13 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
 
     @property
     def interrupt(self) -> bool:
-        """Whether the calls in progress shall end without a picture; set `_interrupt` to ask so."""
+        """Whether calls in progress end without a picture; set `_interrupt` to request it."""
         return self._interrupt
 
     def _answer(
-        self, call: _Call, draw: Callable[[], SwiftPiePipelineOutput]
+        self, call: Call, draw: Callable[[], SwiftPiePipelineOutput]
     ) -> SwiftPiePipelineOutput | tuple[object, ...]:
-        """Return what `draw` returns in the form that the call wants; empty if interrupted."""
+        """Return the output of `draw` in the form of the call; empty if interrupted."""
         self._interrupt, output = False, SwiftPiePipelineOutput()
         try:
             with torch.no_grad():
@@ -414,187 +343,17 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         self._wake(*WOKEN.get(stage, ()))
 
     @contextmanager
-    def _steps(self, call: _Call, count: int) -> Iterator[OnStep]:
-        """Yield what to do after each of `count` steps."""
-        callback, names = call.callback_on_step_end, _wanted_by_callback(call)
+    def _steps(self, call: Call, count: int) -> Iterator[OnStep]:
+        """Yield the callback for each of `count` steps, with a progress bar."""
+        callback, names = call.callback_on_step_end, wanted_by_callback(call)
 
         def on_step(index: int, timestep: float, latents: Tensor) -> Tensor:
             if callback is not None:
                 changed = callback(self, index, timestep, dict.fromkeys(names, latents))
-                latents = _changed_by_callback(changed, latents)
+                latents = changed_by_callback(changed, latents)
             bar.update()
             self._on_stage("step")
             return latents
 
         with self.progress_bar(total=count) as bar:
             yield on_step
-
-
-def to_picture(value: Picture) -> Image.Image:
-    """Return a picture from a PIL image, a path, an array (H, W, C) or a tensor (C, H, W).
-
-    Arrays of floats and tensors are in [0, 1], arrays of bytes in [0, 255]; (H, W) is grey.
-
-    Raises:
-        InputError: It is none of these.
-    """
-    if isinstance(value, Image.Image | str | Path):
-        return load_image(value)
-    if isinstance(value, Tensor):
-        rows = value[0] if value.ndim == 4 and len(value) == 1 else value
-        value = rows.detach().float().cpu().movedim(0, -1 if rows.ndim == 3 else 0).numpy()
-    if isinstance(value, np.ndarray) and value.ndim == 2:
-        value = value[:, :, None]
-    if not isinstance(value, np.ndarray) or value.ndim != 3 or value.shape[2] not in {1, 3, 4}:
-        shape = getattr(value, "shape", "")
-        raise InputError(
-            f"A picture was given as {type(value).__name__} {shape}. A PIL image, a path, an array "
-            "(H, W, 3) or a tensor (3, H, W) is needed."
-        )
-    if value.dtype != np.uint8:
-        if not (value.min() >= 0 and value.max() <= 1):  # nor NaN
-            raise InputError(
-                f"A picture has values from {value.min():.3g} to {value.max():.3g}; 0 to 1 are "
-                "needed. Scale it."
-            )
-        value = (value * 255).round().astype(np.uint8)
-    return Image.fromarray(value[:, :, 0] if value.shape[2] == 1 else value)
-
-
-def rows_of(pictures: Any) -> Any:  # noqa: ANN401 - one picture, or any nesting of them
-    """Return the pictures of a batch, an array or tensor of four dimensions, as a list."""
-    is_batch = isinstance(pictures, Tensor | np.ndarray) and pictures.ndim == 4
-    return list(pictures) if is_batch else pictures
-
-
-def drawn_seeds(count: int, generator: Generators | None = None) -> list[int]:
-    """Return seeds for a call without any, from a generator, or one each.
-
-    Without, they are from the one that `torch.manual_seed` makes repeatable.
-
-    Raises:
-        InputError: There are generators, and not as many.
-    """
-    if isinstance(generator, list):
-        if len(generator) != count:
-            raise InputError(
-                f"{len(generator)} generators were given for {count} pictures. Give one, or one a "
-                "picture."
-            )
-        return [seed for one in generator for seed in drawn_seeds(1, one)]
-    device = None if generator is None else generator.device
-    drawn = torch.randint(0, MAX_SEED, (count,), generator=generator, device=device)
-    seeds: list[int] = drawn.tolist()
-    return seeds
-
-
-def to_output(pixels: Tensor, output_type: str) -> Tensor | np.ndarray[Any, Any]:
-    """Return `pixels` (B, 3, H, W) in [-1, 1] as a tensor or array (B, H, W, 3) in [0, 1]."""
-    scaled = (pixels.float().clamp(-1, 1) + 1) / 2
-    if output_type == "pt":
-        return scaled
-    return torch.movedim(scaled, 1, -1).cpu().numpy()
-
-
-def check_shared(
-    call: _Call, components: Components, tensor_inputs: Sequence[str], *, outputs: Sequence[str]
-) -> None:
-    """Refuse what no pipeline can honour.
-
-    Raises:
-        InputError: The number of steps is not the preset's, or a name is unknown.
-    """
-    own = len(components.schedule.steps)
-    if call.num_inference_steps not in {None, own}:
-        raise InputError(
-            f"num_inference_steps={call.num_inference_steps} was given; preset "
-            f"{components.preset.name!r} takes {own}. Leave it out, or choose another preset "
-            "(`swiftpie presets`)."
-        )
-    if call.output_type not in outputs:
-        raise InputError(
-            f"output_type={call.output_type!r} was given; {', '.join(outputs)} are possible."
-        )
-    if unknown := sorted({*_wanted_by_callback(call)} - {*tensor_inputs}):
-        raise InputError(
-            f"The callback asks for {unknown[0]!r}; it can have {', '.join(tensor_inputs)}."
-        )
-
-
-def _wanted_by_callback(call: _Call) -> Sequence[str]:
-    callback = call.callback_on_step_end
-    if isinstance(callback, PipelineCallback | MultiPipelineCallbacks):  # these know it themselves
-        return tuple(callback.tensor_inputs)
-    return call.callback_on_step_end_tensor_inputs
-
-
-def _changed_by_callback(values: object, latents: Tensor) -> Tensor:
-    """Return the latents that go on after a callback answered with `values`.
-
-    Raises:
-        InputError: It answered with something else than diffusers' callbacks do.
-    """
-    if not isinstance(values, Mapping):
-        raise InputError(
-            f"The callback returned {type(values).__name__}; a dict is needed, empty if nothing "
-            "changed. Let it return its last argument."
-        )
-    if unread := sorted({*values} - {"latents"}):
-        raise InputError(
-            f"The callback returned {unread[0]!r}; nothing but 'latents' is read. Leave it out."
-        )
-    changed = values.get("latents", latents)
-    if not isinstance(changed, Tensor) or changed.shape != latents.shape:
-        shape = tuple(getattr(changed, "shape", ()))
-        raise InputError(
-            f"The callback returned latents as {type(changed).__name__} {shape}; a tensor "
-            f"{tuple(latents.shape)} is needed. Change the one that it was given."
-        )
-    return changed.to(latents)
-
-
-def steering_for(
-    num_steps: int,
-    *,
-    scale: float,
-    rescale: float = 0.0,
-    is_negative: bool,
-    guidance: Guidance | None = None,
-    style: Style = Style.PLAIN,
-) -> Steering:
-    """Return the guidance that a call asks for, in the words of diffusers or in ours.
-
-    A scale above 1 is classifier-free guidance, alike at every step; `rescale` says how far its
-    result gets the deviation of the prediction (arXiv:2305.08891).
-
-    Raises:
-        InputError: There are several of them, or something without guidance to serve it.
-    """
-    named = {
-        "guidance_scale": scale > 1,
-        "guidance": guidance is not None,
-        "style": style is not Style.PLAIN,
-    }
-    if len(given := [name for name, is_given in named.items() if is_given]) > 1:
-        raise InputError(
-            f"{' and '.join(given)} came together; each says how to guide. Give one of them."
-        )
-    if rescale and scale <= 1:
-        raise InputError(
-            f"guidance_rescale={rescale} was given with guidance_scale={scale}, which is no "
-            "guidance. Give a scale above 1, or leave it out."
-        )
-    steering = steering_of(style, num_steps)
-    if scale > 1:
-        scales = (scale,) * num_steps
-        steering["guidance"] = (  # with equal scales the identity has no term of its own
-            Decoupled(scales, scales, rescale=rescale) if rescale else ClassifierFree(scales)
-        )
-    elif guidance is not None:
-        steering["guidance"] = guidance
-    if is_negative and steering["guidance"] is None:
-        raise InputError(
-            "A negative prompt was given without guidance, which alone reads it. Give "
-            "guidance_scale above 1 or `guidance`, or leave it out."
-        )
-    return steering

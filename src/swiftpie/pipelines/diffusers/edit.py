@@ -1,4 +1,4 @@
-"""A picture and a sentence to the edited picture, called as a diffusers pipeline."""
+"""Edits pictures by prompts, as a diffusers pipeline."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,14 +9,16 @@ import torch
 
 from swiftpie.backbones.components import Components
 from swiftpie.errors import InputError
-from swiftpie.guidance.base import Guidance
+from swiftpie.guidance import Guidance
 from swiftpie.imageio.images import to_tensor
 from swiftpie.masks import Box, load_mask
 from swiftpie.noise import MAX_IMAGES, check_count
 from swiftpie.pipelines.advice import advise
 from swiftpie.pipelines.diffusers.adapters import AdaptedPipeline
-from swiftpie.pipelines.diffusers.base import (
-    ENCODING,
+from swiftpie.pipelines.diffusers.base import ENCODING
+from swiftpie.pipelines.diffusers.calls import (
+    EDIT_METHODS,
+    EDITS,
     Generators,
     Images,
     OnStepEnd,
@@ -30,8 +32,7 @@ from swiftpie.pipelines.diffusers.base import (
     to_output,
     to_picture,
 )
-from swiftpie.pipelines.diffusers.habits import EDIT_METHODS, EDITS
-from swiftpie.pipelines.draw import draw
+from swiftpie.pipelines.drawing.draw import draw
 from swiftpie.pipelines.drawing.edit import EditResult
 from swiftpie.pipelines.drawing.request import EditRequest
 from swiftpie.pipelines.drawing.settings import EditSettings
@@ -53,7 +54,9 @@ class EditCall:
     negative_prompt: str | list[str] | None = None  # what guidance leads away from
     num_images_per_prompt: int = 1  # alike, but where `settings.variation` asks for new noise
     generator: Generators | None = None  # of seeds: one, or one an edit
-    ip_adapter_image: Picture | list[Picture] | None = None  # who replaces the picture's own look
+    ip_adapter_image: Picture | list[Picture] | None = (
+        None  # a subject in place of the picture's own look
+    )
     ip_adapter_image_embeds: Identity | list[Identity] | None = None  # likewise, encoded
     output_type: str = "pil"
     return_dict: bool = True
@@ -63,7 +66,7 @@ class EditCall:
     source_prompt: str | list[str] = ""
     keyword: str = ""  # what shall change, in a word; finds the mask
     box: Box | None = None  # in place of a mask
-    identity: Identity | None = None  # who replaces the picture as image condition
+    identity: Identity | None = None  # a subject in place of the picture as image condition
     settings: EditSettings = field(default_factory=EditSettings)
     seeds: Sequence[int] | None = None  # one an edit; None: they are drawn
     guidance: Guidance | None = None  # a method in place of `guidance_scale`
@@ -105,7 +108,7 @@ class SwiftEditPipeline(AdaptedPipeline):
 
 
 def requests_of(call: EditCall, components: Components) -> list[EditRequest]:
-    """Return the single edits of a call, what was given once repeated.
+    """Return the single edits of a call; single values apply to all of them.
 
     Raises:
         InputError: Lists are of different lengths, or mask and box are given.
@@ -135,8 +138,8 @@ def requests_of(call: EditCall, components: Components) -> list[EditRequest]:
     for name, length in lengths.items():
         if length != count or not 1 <= count <= MAX_IMAGES:
             raise InputError(
-                f"{name} has {length} entries, and {count} edits were asked for. Give one for all, "
-                f"or one each, 1 to {MAX_IMAGES}."
+                f"{name} has {length} entries for {count} edits. Give one for all, or one each, "
+                f"1 to {MAX_IMAGES}."
             )
     check_count(count * times)
     rows = {name: one if isinstance(one, list) else [one] * count for name, one in columns.items()}
@@ -170,7 +173,7 @@ def _seeds_of(call: EditCall, count: int) -> list[int]:
 
 
 def _identity_of(call: EditCall, components: Components) -> Identity | None:
-    """Return who replaces the picture's own look, if anybody does; pictures are encoded.
+    """Return the subject that replaces the picture's own look, if given; pictures are encoded.
 
     Raises:
         InputError: Several subjects are given, or one in several ways.

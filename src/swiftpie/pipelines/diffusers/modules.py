@@ -1,4 +1,4 @@
-"""The networks of a preset as the modules of a diffusers pipeline and as its folder, and back."""
+"""Converts networks to the modules and the folder of a diffusers pipeline, and back."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -36,7 +36,8 @@ from swiftpie.errors import InputError, WeightsError, short_reason
 from swiftpie.imageio.atomic import atomic_folder
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.inversion import TinyInversion
-from swiftpie.models.tiny import LayoutPredictor, TinyDenoiser
+from swiftpie.models.layout_predictor import LayoutPredictor
+from swiftpie.models.tiny import TinyDenoiser
 from swiftpie.models.vision import ClipIdentityEncoder, ConvImageEncoder
 from swiftpie.schedules import TRAIN_TIMESTEPS, NoiseScale, Renoise
 
@@ -54,10 +55,10 @@ HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "revision", "t
 
 @dataclass(frozen=True, eq=False)
 class Modules:
-    """What a pipeline registers, under the names that diffusers uses; the last ones are settings.
+    """The modules and settings that a pipeline registers, under the names of diffusers.
 
-    The image encoder of a public adapter is CLIP's in a folder; in memory the adapter's projector
-    is around it, as the identity branches are inside of the U-Net.
+    In a folder, the image encoder of a public adapter is CLIP's. In memory, it is wrapped with the
+    adapter's projector, and the U-Net has the identity branches.
     """
 
     vae: PatchAutoencoder | AutoencoderKL | AutoencoderTiny
@@ -164,10 +165,10 @@ def scheduler_of(preset: Preset) -> SchedulerMixin:
 
 
 def check_scheduler(scheduler: SchedulerMixin, preset: Preset) -> None:
-    """Refuse a scheduler that was exchanged: one-step weights know one way only.
+    """Refuse a replaced scheduler, because weights are distilled for one schedule.
 
     Raises:
-        InputError: It takes other steps than `preset` was trained for.
+        InputError: Its type or settings differ from those of `preset`.
     """
     own = scheduler_of(preset)
     if type(scheduler) is not type(own) or _settings(scheduler) != _settings(own):
@@ -179,7 +180,7 @@ def check_scheduler(scheduler: SchedulerMixin, preset: Preset) -> None:
 
 
 def check_processors(components: Components) -> None:
-    """Refuse a denoiser whose attention was exchanged, as slicing and xFormers do.
+    """Refuse a denoiser with other attention processors, as attention slicing and xFormers set.
 
     Raises:
         InputError: Its identity branches are gone.
@@ -195,9 +196,9 @@ def check_processors(components: Components) -> None:
 
 @contextmanager
 def replaced_folder(target: Path) -> Iterator[Path]:
-    """Yield a folder to fill, and put that in the place of the pipeline in `target` at the end.
+    """Yield a folder to fill, which replaces the pipeline in `target` at the end.
 
-    Other files in `target` stay. Until everything is in place, `target` has no index.
+    Other files in `target` stay. Until everything is replaced, `target` has no index.
 
     Raises:
         InputError: `target` is a file, or cannot be written to.
@@ -249,10 +250,10 @@ def find_adapter(place: str | Path, options: Mapping[str, Any]) -> Path:
 
 
 class KeepingOffload(CpuOffload):  # type: ignore[misc]  # accelerate is not annotated
-    """Brings a network to where it runs and hands it its arguments, not copies of them.
+    """An offloading hook that does not copy the arguments of a network.
 
-    Layers write notes into a dict that they are given. accelerate's own hook copies dicts on
-    their way to the device; our arguments are made there to begin with.
+    Layers write notes into a dict argument, and accelerate's own hook copies dicts to the device.
+    Arguments of SwiftPie are on the device already.
     """
 
     def pre_forward(
@@ -268,13 +269,13 @@ class KeepingOffload(CpuOffload):  # type: ignore[misc]  # accelerate is not ann
 
 
 def keep_arguments(module: nn.Module) -> None:
-    """Exchange the hook that offloads `module` for one that does not copy arguments."""
+    """Replace the offloading hook of `module` by one that does not copy arguments."""
     hook: Any = module._hf_hook  # noqa: SLF001 - accelerate has no other name for it
     add_hook_to_module(module, KeepingOffload(hook.execution_device, hook.prev_module_hook))
 
 
 def wake(module: nn.Module | None) -> None:
-    """Bring an offloaded module to where it runs, before it is used other than by a call."""
+    """Move an offloaded module to its device, before it is used without a call."""
     hook = getattr(module, "_hf_hook", None)
     if hook is not None:
         hook.pre_forward(module)

@@ -1,4 +1,4 @@
-"""Subjects and a sentence to a picture, called as a diffusers pipeline."""
+"""Draws subjects into the scene of a prompt, as a diffusers pipeline."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
@@ -10,14 +10,16 @@ from torch import Tensor
 
 from swiftpie.backbones.components import Components
 from swiftpie.errors import InputError
-from swiftpie.guidance.base import Guidance
+from swiftpie.guidance import Guidance
 from swiftpie.masks import Box
 from swiftpie.models.cutout import Search, search_of
 from swiftpie.noise import check_count
 from swiftpie.pipelines.advice import advise
 from swiftpie.pipelines.diffusers.adapters import AdaptedPipeline
-from swiftpie.pipelines.diffusers.base import (
-    ENCODING,
+from swiftpie.pipelines.diffusers.base import ENCODING
+from swiftpie.pipelines.diffusers.calls import (
+    ENCODING_OPTIONS,
+    TEXT_TO_IMAGE,
     Generators,
     Images,
     OnStepEnd,
@@ -25,15 +27,15 @@ from swiftpie.pipelines.diffusers.base import (
     SwiftPiePipelineOutput,
     check_shared,
     drawn_seeds,
+    refuse,
     rows_of,
     spelled_as,
     steering_for,
     to_output,
     to_picture,
 )
-from swiftpie.pipelines.diffusers.habits import ENCODING_OPTIONS, TEXT_TO_IMAGE, refuse
-from swiftpie.pipelines.draw import draw
-from swiftpie.pipelines.drawing.personalize import num_draws
+from swiftpie.pipelines.drawing.draw import draw
+from swiftpie.pipelines.drawing.prepare import num_draws
 from swiftpie.pipelines.drawing.request import (
     Output,
     PersonalizeRequest,
@@ -97,7 +99,7 @@ class PersonalizeCall:
 
     @property
     def num_images(self) -> int:
-        """How many pictures are asked for."""
+        """The number of pictures."""
         prompts = [self.prompt] if isinstance(self.prompt, str) else self.prompt or []
         rows = prompts if self.prompt_embeds is None else self.prompt_embeds
         return len(rows) * self.num_images_per_prompt
@@ -199,10 +201,10 @@ class SwiftPiePipeline(AdaptedPipeline):
         )
 
     def _scaled(self, request: PersonalizeRequest) -> PersonalizeRequest:
-        """Return the request with the strengths that `set_ip_adapter_scale` was told.
+        """Return the request with the strengths of `set_ip_adapter_scale`.
 
         Raises:
-            InputError: There are as many as there are no subjects.
+            InputError: The numbers of strengths and subjects differ.
         """
         given, count = self._subject_scales, len(request.subjects)
         scales = given if isinstance(given, tuple) else (given,) * count
@@ -219,7 +221,7 @@ class SwiftPiePipeline(AdaptedPipeline):
 
 
 def request_of(call: PersonalizeCall, components: Components) -> PersonalizeRequest:
-    """Return what the call asks for; references are encoded on the way.
+    """Return the request of a call; references are encoded.
 
     Raises:
         InputError: Something is missing, or does not fit.
@@ -251,7 +253,7 @@ def request_of(call: PersonalizeCall, components: Components) -> PersonalizeRequ
 
 
 def _take_no(options: Mapping[str, object]) -> None:
-    """Refuse names that nobody knows.
+    """Refuse unknown arguments.
 
     Raises:
         TypeError: There is one.

@@ -1,51 +1,40 @@
-"""The only sampling loop, from noise to clean latents, the rows of its calls, and decoding."""
+"""The only sampling loop: from noise to clean latents, and the rows of its calls."""
 
-import gc
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self, TypeVar
 
 import torch
 from torch import Tensor
 
-from swiftpie.attention.condition import AttentionCondition, Notes
+from swiftpie.attention.condition import INLINE_MASK, Notes
 from swiftpie.attention.manipulate import Shaping
-from swiftpie.attention.rescale import INLINE_MASK
 from swiftpie.backbones.components import Components
-from swiftpie.errors import OutOfMemory, short_reason
 from swiftpie.geometry.layout import Layout
-from swiftpie.guidance.base import Branch, Guidance, branches_of
-from swiftpie.guidance.methods.plain import Plain
+from swiftpie.guidance import Branch, Guidance, Plain, branches_of
 from swiftpie.masks import resize_mask
 from swiftpie.models.denoiser import Denoiser, Prediction, SubjectCondition
 from swiftpie.types import Denoised, TextCondition
 
 logger = logging.getLogger(__name__)
 
-# What allocators say; only CUDA's raises an error of a class of its own.
-OUT_OF_MEMORY = (
-    *("out of memory", "can't allocate memory", "not enough memory", "bad allocation"),
-    "failed to allocate",  # OpenVINO
-)
-
 OnStep = Callable[[int, float, Tensor], Tensor]
-"""Takes the step's number, its timestep and the latents after it; returns those to go on with."""
+"""Takes a step's index, its timestep and the latents after it; returns those to go on with."""
 
-Part = TypeVar("Part")
+Rows = TypeVar("Rows")
 
 STEP = "step"  # of several in the stage "denoise"
 
 OnStage = Callable[[str], object]
-"""Takes the name of each stage, and of each step in it, when it has ended."""
+"""Takes the name of each stage, and of each step, when it has ended; may raise to stop."""
 
 
 class Prepared(NamedTuple):
-    """What denoising starts from."""
+    """The inputs of denoising."""
 
-    components: Components  # those that draw; an edit may have a denoiser of its own
+    components: Components  # an edit may have a denoiser of its own
     latents: Tensor  # (B, C, h, w)
     text: TextCondition  # B rows
     null_text: TextCondition | None  # B rows for guidance, if it has a row without the prompt
@@ -55,19 +44,12 @@ class Prepared(NamedTuple):
 
     def rows(self, first: int, end: int) -> Self:
         """Return the same for those rows alone."""
-        kept = slice(first, end)
-
-        def of(text: TextCondition) -> TextCondition:
-            return TextCondition(*(one[kept] for one in text))
-
-        return self._replace(
-            latents=self.latents[kept],
-            text=of(self.text),
-            null_text=None if self.null_text is None else of(self.null_text),
-            condition=_rows_of(self.condition, kept),
-            fresh=self.fresh[:, kept],
-            layouts=tuple(Layout(*(one[kept] for one in layout)) for layout in self.layouts),
+        latents, text, null_text, condition, layouts = _map_tensors(
+            lambda tensor: tensor[first:end],
+            (self.latents, self.text, self.null_text, self.condition, self.layouts),
         )
+        fresh = self.fresh[:, first:end]
+        return type(self)(self.components, latents, text, null_text, condition, fresh, layouts)
 
 
 class Clock:
@@ -87,7 +69,7 @@ class Clock:
             self._on_stage(name)
 
     def after_step(self, _number: int, _timestep: float, latents: Tensor) -> Tensor:
-        """Let whoever listens stop between two steps; an `OnStep` that changes nothing."""
+        """Report the end of a step to the listener, which may raise; an `OnStep` without effect."""
         if self._on_stage is not None:
             self._on_stage(STEP)
         return latents
@@ -108,7 +90,7 @@ def denoise(
     """Return clean latents (B, C, h, w) and the subjects' masks.
 
     Args:
-        prepared: What denoising starts from.
+        prepared: The inputs.
         on_step: Called after each step.
         guidance: How several predictions of a step become one; None makes a single one.
         shaping: How identity maps are reshaped; None leaves them as they are.
@@ -120,7 +102,7 @@ def denoise(
     schedule = components.schedule
     guidance = guidance or Plain()
     sees_all = all(row.has_identity for row in branches_of(guidance, len(schedule.steps)))
-    reader = Reader(
+    predictor = GuidedPredictor(
         guidance=guidance,
         shaping=shaping,
         text=text,
@@ -132,7 +114,7 @@ def denoise(
     notes: dict[str, Tensor] = {}
     for index, step in enumerate(schedule.steps):
         notes = {}
-        prediction = reader.predict(
+        prediction = predictor.predict(
             components.denoiser, latents, step.timestep, step=index, notes=notes
         )
         noise = fresh[index] if index < len(fresh) else None
@@ -154,87 +136,9 @@ def decode(components: Components, latents: Tensor) -> Tensor:
     return components.autoencoder.decode(latents).clamp(-1, 1)
 
 
-def in_parts(
-    compute: Callable[[int, int], Part], count: int, *, can_split: bool = True
-) -> list[Part]:
-    """Return what `compute` makes of rows from one to before another: all, or as many as fit.
-
-    Raises:
-        RuntimeError: It failed, with the memory for a single row or in another way.
-        MemoryError: The same.
-    """
-    try:
-        return [compute(0, count)]
-    except (RuntimeError, MemoryError) as error:  # whose frames hold tensors until the block ends
-        if count == 1 or not can_split or not is_out_of_memory(error):
-            raise
-    make_room()
-    half = count // 2
-    logger.warning(
-        "There is too little memory for %d pictures at once; %d are drawn at a time.",
-        count,
-        count - half,
-    )
-    earlier = in_parts(compute, half)
-    return [*earlier, *in_parts(lambda a, b: compute(half + a, half + b), count - half)]
-
-
-@contextmanager
-def telling_of_memory() -> Iterator[None]:
-    """Say what to do where an allocator fails inside of the block.
-
-    Raises:
-        OutOfMemory: It has.
-        RuntimeError: As inside of the block.
-        MemoryError: As inside of the block.
-    """
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if isinstance(error, OutOfMemory) or not is_out_of_memory(error):
-            raise
-        raise OutOfMemory(
-            f"There is too little memory to draw a picture ({short_reason(error)}). Room for what "
-            "is computed is needed beside the weights. Close other programs, draw fewer pixels, "
-            "or load with `dtype='auto'`, `engine='offload'` or `engine='tiny-decoder'`."
-        ) from error
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocator has failed, on the processor or on an accelerator."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return any(text in str(error).lower() for text in OUT_OF_MEMORY)
-
-
-def make_room() -> None:
-    """Give back what accelerators keep for later calls."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    if torch.backends.mps.is_available():
-        torch.mps.empty_cache()
-
-
-def _rows_of(condition: SubjectCondition, kept: slice) -> SubjectCondition:
-    attention = condition.attention
-    by_layer: dict[str, Any] = {
-        name: {layer: one[kept] for layer, one in getattr(attention, name).items()}
-        for name in ("keys", "values")
-    }
-    rows = {
-        name: getattr(attention, name)[kept]
-        for name in AttentionCondition._fields
-        if name not in {"keys", "values", "reshaping"}
-    }
-    return SubjectCondition(
-        attention._replace(**rows, **by_layer), *(one[kept] for one in condition[1:])
-    )
-
-
 @dataclass(frozen=True, eq=False)
-class Reader:
-    """What the rows of every branch read, and how their predictions are merged."""
+class GuidedPredictor:
+    """What the rows of each branch read, and how their predictions become one."""
 
     guidance: Guidance
     shaping: Shaping | None
@@ -252,8 +156,8 @@ class Reader:
         write into `notes`, which come empty; steps count from 0.
         """
         branches = self.guidance.branches(step)
-        text = join_text([self._text_of(branch) for branch in branches])
-        condition = join_conditions([self._condition_of(branch) for branch in branches])
+        text = join_rows([self._text_of(branch) for branch in branches])
+        condition = join_rows([self._condition_of(branch) for branch in branches])
         if self.shaping is not None:
             attention = condition.attention
             reshaping = self.shaping.at(step, like=attention.text_scale)
@@ -283,57 +187,52 @@ class Reader:
 
 def shape_of(prepared: Prepared) -> tuple[object, ...]:
     """Return what has to be equal for `join_prepared`: the networks, and all sizes but of rows."""
-    attention = prepared.condition.attention
-    rows = [*prepared.text, *(prepared.null_text or ()), *prepared.condition[1:]]
-    for one in attention:
-        rows += one.values() if isinstance(one, dict) else [one]
-    sizes = tuple(tuple(one.shape[1:]) for one in rows if isinstance(one, Tensor))
+    sizes: list[tuple[int, ...]] = []
+
+    def note(tensor: Tensor) -> Tensor:
+        sizes.append(tuple(tensor.shape[1:]))
+        return tensor
+
+    _map_tensors(note, (prepared.text, prepared.null_text, prepared.condition))
     fresh = (len(prepared.fresh), *prepared.latents.shape[1:])
-    return (id(prepared.components.denoiser), fresh, prepared.null_text is None, sizes)
+    return (id(prepared.components.denoiser), fresh, prepared.null_text is None, tuple(sizes))
 
 
 def join_prepared(parts: Sequence[Prepared]) -> Prepared:
     """Return all rows of `parts`, which have one `shape_of`; a single part as it is."""
     if len(parts) == 1:
         return parts[0]
-    nulls = [one.null_text for one in parts if one.null_text is not None]
     return parts[0]._replace(
         latents=torch.cat([one.latents for one in parts]),
-        text=join_text([one.text for one in parts]),
-        null_text=join_text(nulls) if nulls else None,
-        condition=join_conditions([one.condition for one in parts]),
+        text=join_rows([one.text for one in parts]),
+        null_text=join_rows([one.null_text for one in parts]),
+        condition=join_rows([one.condition for one in parts]),
         fresh=torch.cat([one.fresh for one in parts], dim=1),
     )
 
 
-def join_text(parts: Sequence[TextCondition]) -> TextCondition:
-    """Return all rows of `parts`, those of the first first; a single part as it is."""
+def join_rows(parts: Sequence[Rows]) -> Rows:
+    """Return the rows of all `parts`, those of the first one first; a single part as it is.
+
+    Parts are dicts and named tuples of tensors, alike in all but rows.
+    """
     if len(parts) == 1:
         return parts[0]
-    return TextCondition(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
+    joined: Rows = _map_tensors(lambda *tensors: torch.cat(tensors), *parts)
+    return joined
 
 
-def join_conditions(parts: Sequence[SubjectCondition]) -> SubjectCondition:
-    """Return all rows of `parts`, which are not reshaped; a single part as it is."""
-    if len(parts) == 1:
-        return parts[0]
-    first = parts[0].attention
-    by_layer = {"keys", "values", "reshaping"}
-    joined: dict[str, Any] = {
-        name: torch.cat([getattr(part.attention, name) for part in parts])
-        for name in AttentionCondition._fields
-        if name not in by_layer
-    }
-    return SubjectCondition(
-        attention=first._replace(
-            **joined,
-            keys={n: torch.cat([part.attention.keys[n] for part in parts]) for n in first.keys},
-            values={n: torch.cat([part.attention.values[n] for part in parts]) for n in first.keys},
-        ),
-        pooled=torch.cat([part.pooled for part in parts]),
-        aligned=torch.cat([part.aligned for part in parts]),
-        pose=torch.cat([part.pose for part in parts]),
-    )
+def _map_tensors(function: Callable[..., Tensor], *values: Any) -> Any:  # noqa: ANN401 - any structure
+    """Return a structure as each of `values` has, of what `function` makes of their tensors."""
+    first = values[0]
+    if isinstance(first, Tensor):
+        return function(*values)
+    if isinstance(first, dict):
+        return {name: _map_tensors(function, *(one[name] for one in values)) for name in first}
+    if isinstance(first, tuple):
+        parts = [_map_tensors(function, *ones) for ones in zip(*values, strict=True)]
+        return type(first)(*parts) if hasattr(first, "_fields") else tuple(parts)
+    return first
 
 
 def without_identity(condition: SubjectCondition, tokens: Tensor | None) -> SubjectCondition:

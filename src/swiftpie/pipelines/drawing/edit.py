@@ -1,4 +1,4 @@
-"""SwiftEdit: how a picture and a sentence become what denoising starts from, and back."""
+"""SwiftEdit: prepares a picture and a prompt for denoising, and finishes the edited picture."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -19,13 +19,13 @@ from swiftpie.noise import draw_noise, draw_step_noise
 from swiftpie.pipelines.drawing.denoise import Clock, Prepared
 from swiftpie.pipelines.drawing.edit_region import (
     Canvas,
-    Inverted,
+    InvertedImage,
     canvas_for,
     given_mask,
     invert,
     touched,
 )
-from swiftpie.pipelines.drawing.personalize import light_on, read_null_text, subject_condition
+from swiftpie.pipelines.drawing.prepare import light_on, read_null_text, subject_condition
 from swiftpie.pipelines.drawing.request import EditRequest
 from swiftpie.pipelines.drawing.settings import EditMode, EditSettings, Scales
 from swiftpie.pipelines.identity import (
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from swiftpie.geometry.shading import Lighting
     from swiftpie.library import Named
 
-SURROUNDINGS_SHARE = 0.5  # of the picture; an edit of more than this is not about its subject
-LEAST_SUBJECT = 0.005  # of the picture; what is smaller is a mistake of the mask
+SURROUNDINGS_SHARE = 0.5  # of the picture; an edit of more than this changes the surroundings
+MIN_SUBJECT_SHARE = 0.005  # of the picture; a smaller subject is an error of the mask
 
 
 @dataclass(frozen=True)
@@ -50,45 +50,45 @@ class EditResult:
 
     image: Image.Image
     region: Image.Image  # mode L, 255 = may change; 0 pixels are the given picture's own
-    edited: Image.Image  # before pixels outside the mask are put back
+    edited: Image.Image  # before the original pixels outside the mask are restored
     reconstruction: Image.Image | None  # the released mode's first row
     blend: Image.Image  # mode L, how much of `edited` shows in each pixel of `image`
     latent_region: Tensor  # (1, 1, h, w) in [0, 1], the same as attention used it
-    branches: tuple[IdentityBranch, ...]  # those that spoke; a scale of another did nothing
+    branches: tuple[IdentityBranch, ...]  # active ones; scales of others had no effect
     cutouts: tuple[tuple[Cutout, ...], ...]  # of the pictures of a new subject, if there is one
     seed: int
     timings_ms: Mapping[str, float]  # by stage: encode, invert, prepare, denoise, decode, join
-    origin: Mapping[str, str]  # a recipe, a decoder that nobody asked for, names of the library
-    named: "tuple[Named, ...]" = ()  # a new subject that is of the library
-    box: Box | None = None  # where in a photograph a subject was put; None: nobody came
+    origin: Mapping[str, str]  # the recipe, an automatic decoder, names of the library
+    named: "tuple[Named, ...]" = ()  # the new subject, if it is of the library
+    box: Box | None = None  # where a subject was inserted into a photograph; None without one
 
 
 class EditPlan(NamedTuple):
-    """An edit between inversion and denoising."""
+    """What remains of an edit's preparation until it is finished."""
 
     original: Image.Image
     canvas: Canvas
     region: Tensor  # (1, 1, H, W) of bytes where pixels of the original may change
     start: Prepared  # a row a prompt; the last is the edit
-    request: EditRequest  # with the newcomer as its identity where that comes
+    request: EditRequest  # its identity is the newcomer, if that is drawn
 
 
 class PlacedSubject(NamedTuple):
-    """A subject that is drawn where a picture changes."""
+    """A subject that is drawn where the picture changes."""
 
     identity: Identity
     layout: Layout  # a row for each of `shows`
-    shows: tuple[float, ...] = (1.0,)  # by row of the drawing, 1 with the subject and 0 without it
-    lighting: "Lighting | None" = None  # in as many rows; None leaves it in its own light
+    shows: tuple[float, ...] = (1.0,)  # by row of the batch, 1 with the subject and 0 without it
+    lighting: "Lighting | None" = None  # a row each; None keeps the light of the reference
 
 
 @torch.no_grad()
 def prepare(components: Components, request: EditRequest, clock: Clock) -> EditPlan:
-    """Invert the picture and find where it shall change.
+    """Invert the picture and find where it changes.
 
     Raises:
         CapabilityError: The preset has no inversion network, no image encoder or no such mode.
-        InputError: The size is not possible, or the mask is not shaped as one.
+        InputError: The size is not possible, or the mask has a wrong shape.
     """
     components.inverter()
     settings, original = request.settings, as_rgb(request.image)
@@ -96,8 +96,8 @@ def prepare(components: Components, request: EditRequest, clock: Clock) -> EditP
     is_released = settings.mode is EditMode.RELEASED
     if is_released and components.layout_predictor is not None:
         raise CapabilityError(
-            f"Preset {preset.name!r} was asked for an edit in the released mode, whose attention "
-            "cannot show it in place what stays of a picture. Use the paper's mode "
+            f"Preset {preset.name!r} cannot edit in the released mode, whose attention cannot "
+            "show it the unchanged part of a picture in place. Use the paper's mode "
             "(`mode=EditMode.PAPER`), or a Stable Diffusion preset."
         )
     side_px = settings.size_px or preset.image_size_px
@@ -105,7 +105,7 @@ def prepare(components: Components, request: EditRequest, clock: Clock) -> EditP
     unit_px = 2 * preset.latent_cell_px
     size = (original.height, original.width)
     mask = None if request.mask is None else given_mask(request.mask, size)
-    # A model that places things composes whole pictures: in a window it would draw one more.
+    # A model that places subjects composes whole pictures; in a window it would draw another one.
     composes = components.layout_predictor is not None
     changes = None if mask is None or composes else touched(mask)
     canvas = canvas_for(size, side_px=side_px, unit_px=unit_px, changes=changes)
@@ -143,14 +143,14 @@ def prepare(components: Components, request: EditRequest, clock: Clock) -> EditP
 
 
 def follows_seed(components: Components, settings: EditSettings) -> bool:
-    """Whether anything of an edit is random, so that another seed gives another picture."""
+    """Whether an edit is random, so that another seed gives another picture."""
     schedule = components.schedule
     has_fresh = schedule.needs_noise and len(schedule.steps) > 1
     return settings.variation > 0 or settings.mode is EditMode.RELEASED or has_fresh
 
 
-def put_back(drawn: GenerationResult, plan: EditPlan, clock: Clock) -> EditResult:
-    """Return the finished edit: the last picture drawn, joined with the original."""
+def finish(drawn: GenerationResult, plan: EditPlan, clock: Clock) -> EditResult:
+    """Return the finished edit: the last row, composited with the original picture."""
     canvas, original = plan.canvas, plan.original
     *others, edited = (canvas.leave_onto(original, canvas.leave(one)) for one in drawn.images)
     joined, blend = edited, Image.new("L", edited.size, 255)
@@ -175,12 +175,12 @@ def put_back(drawn: GenerationResult, plan: EditPlan, clock: Clock) -> EditResul
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
-    """Return a picture without transparency, as networks see it."""
+    """Return a picture without transparency."""
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _encode(components: Components, pixels: Tensor, request: EditRequest) -> Tensor:
-    """Return latents (1, C, h, w): the mean, or, as released, a draw from the posterior."""
+    """Return latents (1, C, h, w): the mean, or in the released mode a sample of the posterior."""
     if request.settings.mode is EditMode.PAPER:
         return components.autoencoder.encode(pixels)
     mean, deviation = components.autoencoder.posterior(pixels)
@@ -194,20 +194,20 @@ def _condition(
     request: EditRequest,
     canvas: Canvas,
     pixels: Tensor,
-    inverted: Inverted,
+    inverted: InvertedImage,
     text: TextCondition,
 ) -> tuple[EditRequest, SubjectCondition]:
-    """Return the request, whose newcomer is its identity if it comes, and its condition."""
+    """Return the request, with the newcomer as its identity if that is drawn, and the condition."""
     region, mode = inverted.region, request.settings.mode
     if components.layout_predictor is not None:
         changes = canvas.enter_mask(region.pixels).to(components.device)
-        request, subject = _cast(components, request, pixels, changes, inverted)
+        request, subject = _choose_subject(components, request, pixels, changes, inverted)
         if subject is not None:
-            given = given_part(components, pixels, changes)
+            given = unchanged_frame(components, pixels, changes)
             lighting = light_on(components, subject.identity, inverted.noise, text, given=given)
             subject = subject._replace(lighting=lighting)
         names = [""] * (1 if subject is None else 2)
-        return request, repainting_condition(
+        return request, inpainting_condition(
             components,
             pixels,
             changes,
@@ -236,36 +236,36 @@ def _scales_of(components: Components, request: EditRequest) -> Scales:
     )
 
 
-def _cast(
+def _choose_subject(
     components: Components,
     request: EditRequest,
     pixels: Tensor,
     changes: Tensor,
-    inverted: Inverted,
+    inverted: InvertedImage,
 ) -> "tuple[EditRequest, PlacedSubject | None]":
-    """Return who is drawn, and the request with the newcomer as its identity if that is who."""
+    """Return the subject to draw, and the request with the newcomer as identity if that is it."""
     identity = request.identity
     if identity is None:
         prompts = (request.source_prompt, request.prompt)
-        kept = kept_subject(components, pixels, changes, inverted=inverted, prompts=prompts)
-        # Around a subject that stays as it is nobody comes, unless the place was given.
-        has_room = request.mask is not None or _is_drawn(inverted, changes) is not False
+        kept = original_subject(components, pixels, changes, inverted=inverted, prompts=prompts)
+        # If the subject stays unchanged, a newcomer needs a mask that says where it goes.
+        has_room = request.mask is not None or _subject_changes(inverted, changes) is not False
         if kept is not None or request.newcomer is None or not (has_room and changes.any()):
             return request, kept
         identity = request.newcomer
     return replace(request, identity=identity), new_subject(identity, changes)
 
 
-def _is_drawn(inverted: Inverted, changes: Tensor) -> bool | None:
-    """Whether most of the picture's subject changes; None where it shows none."""
+def _subject_changes(inverted: InvertedImage, changes: Tensor) -> bool | None:
+    """Whether most of the picture's subject changes; None if the picture has no subject."""
     mask = resize_mask(inverted.subject_mask, (changes.shape[2], changes.shape[3])).to(changes)
     subject = mask > 0.5
-    if subject.float().mean() < LEAST_SUBJECT:
+    if subject.float().mean() < MIN_SUBJECT_SHARE:
         return None
     return bool(changes[subject].mean() > 0.5)
 
 
-def repainting_condition(
+def inpainting_condition(
     components: Components,
     pixels: Tensor,
     changes: Tensor,
@@ -274,19 +274,26 @@ def repainting_condition(
     class_tokens: Tensor,
     scales: Scales,
 ) -> SubjectCondition:
-    """Return the condition of a denoiser that knows places: it is shown what stays, in place.
+    """Return the condition of a denoiser that places subjects, with the unchanged part in place.
 
-    What stays is one more subject, in the frame of the picture itself; `background` weighs it. It
-    has detail only beside a subject that does, as its aligned latents tell nearly as much.
-    `pixels` (1, 3, H, W) in [-1, 1] are the picture on its canvas, which changes where `changes`
-    (1, 1, H, W) says, to show `subject` if any; `class_tokens` (S, T) name each, the picture last.
+    The unchanged part of the picture is one more subject, in the frame of the picture itself,
+    weighed by `background_scale`. It has detail only beside a subject with detail; its aligned
+    latents say nearly as much.
+
+    Args:
+        components: The networks.
+        pixels: The picture on its canvas, (1, 3, H, W) in [-1, 1].
+        changes: Where it changes, (1, 1, H, W) in [0, 1].
+        subject: The subject to draw there, if any.
+        class_tokens: The words that name each subject, (S, T); those of the picture are last.
+        scales: Strengths of the branches.
     """
     cell = components.preset.latent_cell_px
     cells = (pixels.shape[2] // cell, pixels.shape[3] // cell)
     region = resize_mask(changes, cells)
     has_detail = subject is not None and bool(subject.identity.keys)
     read = identity_of_frames if has_detail else appearance_of_frame
-    square, stays = given_part(components, pixels, changes).split((3, 1), dim=1)
+    square, stays = unchanged_frame(components, pixels, changes).split((3, 1), dim=1)
     shows = region.new_tensor((0.0,) if subject is None else subject.shows).view(-1, 1, 1, 1)
     subjects = [read(components, square, stays)]
     regions, layouts = [(1 - region).expand(len(shows), -1, -1, -1)], [whole_frame(shows)]
@@ -313,10 +320,10 @@ def repainting_condition(
     )
 
 
-def given_part(components: Components, pixels: Tensor, changes: Tensor) -> Tensor:
-    """Return what stays of a picture as one more reference frame, (1, 4, S, S), and where.
+def unchanged_frame(components: Components, pixels: Tensor, changes: Tensor) -> Tensor:
+    """Return the unchanged part of a picture as a reference frame, pixels and mask (1, 4, S, S).
 
-    `pixels` (1, 3, H, W) in [-1, 1], which are 0 where `changes` (1, 1, H, W) says.
+    `pixels` are (1, 3, H, W) in [-1, 1]; the frame is 0 where `changes` (1, 1, H, W) is 1.
     """
     size = (components.preset.image_size_px,) * 2
     stays = resize_mask(1 - changes, size)
@@ -325,36 +332,36 @@ def given_part(components: Components, pixels: Tensor, changes: Tensor) -> Tenso
 
 
 def new_subject(identity: Identity, changes: Tensor) -> PlacedSubject:
-    """Return a subject that fills the bounding box of what changes, (1, 1, H, W)."""
+    """Return a subject that fills the bounding box of `changes` (1, 1, H, W)."""
     return PlacedSubject(identity, _box_layout(changes))
 
 
-def kept_subject(
+def original_subject(
     components: Components,
     pixels: Tensor,
     changes: Tensor,
     *,
-    inverted: Inverted,
+    inverted: InvertedImage,
     prompts: tuple[str, str],
 ) -> PlacedSubject | None:
-    """Return the picture's own subject if it has to be drawn, or shown what is drawn around it.
+    """Return the picture's own subject if the edit has to draw it or its surroundings.
 
-    Where its surroundings change it keeps its place. Where itself changes, and the new prompt is
-    about it still, it moves as far as the words move it. `pixels` (1, 3, H, W) in [-1, 1] are the
-    picture on its canvas, which changes where `changes` (1, 1, H, W) in [0, 1] says; `prompts` are
-    what it shows and what it shall show.
+    If the surroundings change, the subject keeps its place. If the subject changes and the new
+    prompt is still about it, it moves as far as the prompts differ. `pixels` (1, 3, H, W) in
+    [-1, 1] are the picture on its canvas, `changes` (1, 1, H, W) in [0, 1] says where it changes,
+    and `prompts` are the source prompt and the target prompt.
     """
     mask = resize_mask(inverted.subject_mask, (pixels.shape[2], pixels.shape[3])).to(pixels)
-    is_drawn = _is_drawn(inverted, changes)
-    if is_drawn is None:
+    subject_changes = _subject_changes(inverted, changes)
+    if subject_changes is None:
         return None
-    if is_drawn and inverted.keeps_subject:
+    if subject_changes and inverted.keeps_subject:
         frame = _frame_of(components, pixels, mask)
         layout = _moved(
             components, _box_layout(mask), frame.mask, noise=inverted.noise, prompts=prompts
         )
         return PlacedSubject(frame, layout)
-    if not is_drawn and changes.mean() > SURROUNDINGS_SHARE:
+    if not subject_changes and changes.mean() > SURROUNDINGS_SHARE:
         return PlacedSubject(_frame_of(components, pixels, mask), _box_layout(mask))
     return None
 
@@ -369,9 +376,9 @@ def _frame_of(components: Components, pixels: Tensor, mask: Tensor) -> Identity:
 def _moved(
     components: Components, layout: Layout, cut: Tensor, *, noise: Tensor, prompts: tuple[str, str]
 ) -> Layout:
-    """Return `layout` as different as the predicted layouts of the two prompts are."""
+    """Return `layout` moved and scaled by the difference of the two prompts' predictions."""
     predict = components.layout_predictor
-    assert predict is not None, "only a model that knows places moves subjects"
+    assert predict is not None, "only a model that places subjects moves them"
     text, extent = components.text.encode(list(prompts)), subject_extent(cut)
     both: Layout = predict(noise.expand(2, -1, -1, -1), text.pooled, extent.expand(2, -1)).layout
     growth = (both.scale[1:] / both.scale[:1]).view(1, *[1] * (layout.scale.ndim - 1))
@@ -385,12 +392,12 @@ def _box_layout(mask: Tensor) -> Layout:
     return Layout(*(value.to(mask) for value in layout))
 
 
-def _varied(components: Components, inverted: Inverted, request: EditRequest) -> Tensor:
-    """Return the inverted noise, with new noise of the same variance in it where that is wanted."""
+def _varied(components: Components, inverted: InvertedImage, request: EditRequest) -> Tensor:
+    """Return the inverted noise, mixed with new noise of the same variance by `variation`."""
     noise, share = inverted.noise, request.settings.variation * inverted.region.latent
     if request.settings.variation == 0:
         return noise
-    # The draws before this one are those of the posterior and of the steps.
+    # Earlier draws belong to the posterior and the steps.
     count = len(components.schedule.steps) + 1
     _, channels, rows, columns = noise.shape
     new = draw_step_noise([request.seed], (channels, rows, columns), count=count)[-1].to(noise)
@@ -398,7 +405,7 @@ def _varied(components: Components, inverted: Inverted, request: EditRequest) ->
 
 
 def _fresh_noise(components: Components, latents: Tensor, seed: int) -> Tensor:
-    """Return noise (n, 1, C, h, w) for schedules that want it; n is 0 for others."""
+    """Return noise (n, 1, C, h, w) for the later steps; n is 0 if the schedule needs none."""
     _, channels, height, width = latents.shape
     if not components.schedule.needs_noise:
         return latents.new_zeros(0, 1, channels, height, width)

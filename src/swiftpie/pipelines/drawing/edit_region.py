@@ -1,4 +1,4 @@
-"""What a picture that is edited looks like to the networks, and where it may change."""
+"""The canvas on which networks see a picture, its inversion, and the region that may change."""
 
 import logging
 import math
@@ -15,21 +15,21 @@ from swiftpie.backbones.components import MAX_SIDE_PX, MIN_SIDE_PX, Components
 from swiftpie.errors import InputError
 from swiftpie.imageio.images import extent_of, from_8_bits, in_8_bits, to_tensor
 from swiftpie.masks import Box, MaskRule, box_mask, from_noise_difference, grow, resize_mask
-from swiftpie.models.inversion import ReadsEdits
+from swiftpie.models.inversion import EditInversion
 from swiftpie.validation import Size
 
 logger = logging.getLogger(__name__)
 
 GROW_PX = 8  # a found mask is widened by a latent cell, so that its soft edge lies around it
-LEARNED_GROW_PX = 5  # one that a network was taught is four times finer
+LEARNED_GROW_PX = 5  # a mask of a trained network is four times finer
 
-WINDOW = 2.0  # sides of what changes in the side of the part of a picture that is shown with it
+WINDOW = 2.0  # side of the window over the longer side of what changes
 
 ARTICLES = {"a", "an", "the"}
 ROUNDING = 1e-5  # of a prompt's states, whose numbers are about 1
 
 UNCHANGED = (
-    "The prompts agree everywhere about this picture, so nothing of it will change. Give another "
+    "The prompts do not differ for this picture, so nothing in it will change. Give another "
     "prompt, a keyword or a mask."
 )
 
@@ -44,8 +44,8 @@ class Canvas:
 
     full: Size  # as given
     content: Size  # of the window, scaled
-    padded: Size  # whole cells, what the networks see
-    window: PixelBox  # the part of the given picture that they are shown
+    padded: Size  # in whole latent cells, as the networks see it
+    window: PixelBox  # the part of the given picture on the canvas
 
     def enter(self, image: Image.Image) -> Tensor:
         """Return pixels (1, 3, H, W) at the padded size; the last row and column are repeated."""
@@ -102,8 +102,8 @@ def canvas_for(
 ) -> Canvas:
     """Return the canvas of a picture of `size` with about the area of a square of `side_px`.
 
-    Both padded sides are multiples of `unit_px`. Where what `changes` is small in a picture that
-    would be shrunk, only a window around it is shown, so that it is drawn as finely as can be.
+    Both padded sides are multiples of `unit_px`. If the picture would be shrunk and `changes` is
+    small in it, the canvas is a window around the changes, so that they keep their resolution.
     """
     height, width = size
     window = (0, 0, width, height)
@@ -119,10 +119,10 @@ def canvas_for(
 
 
 def square_around(extent: PixelBox, size: Size, *, least_px: int) -> PixelBox:
-    """Return the window of a picture of `size` in which `extent` takes half of a side.
+    """Return a square window of a picture of `size` in which `extent` takes half of a side.
 
-    It is a square inside of the picture, cut off only where `extent` itself is too long for one,
-    and no smaller than `least_px` where there is room.
+    The window lies inside of the picture and has at least `least_px` a side if the picture does. It
+    is cut off only if `extent` itself is longer than the shorter side of the picture.
     """
     left, top, right, bottom = extent
     longer = max(right - left, bottom - top)
@@ -142,7 +142,7 @@ def area(box: PixelBox) -> int:
 
 
 def touched(mask: Tensor) -> PixelBox:
-    """Return what is just around a mask (1, 1, H, W) above 0; the whole picture if nothing is."""
+    """Return the bounding box of a mask (1, 1, H, W) above 0; the whole picture if it is empty."""
     return extent_of(mask > 0) or (0, 0, mask.shape[3], mask.shape[2])
 
 
@@ -150,18 +150,17 @@ class EditRegion(NamedTuple):
     """Where a picture may change."""
 
     latent: Tensor  # (1, 1, h, w) for attention, on the canvas
-    # (1, 1, H, W) on the given picture, of bytes as in a file, so that a mask that was saved gives
-    # the same edit again
+    # (1, 1, H, W) on the given picture; bytes, so that a saved mask repeats the same edit
     pixels: Tensor
 
 
-class Inverted(NamedTuple):
-    """Everything that is known about a picture before it is drawn anew."""
+class InvertedImage(NamedTuple):
+    """What inversion finds in a picture."""
 
     noise: Tensor  # (1, C, h, w) behind the picture
     region: EditRegion
     subject_mask: Tensor  # (1, 1, h', w') in [0, 1], on the canvas; 0 if unknown
-    keeps_subject: bool  # whether the new prompt is about the same subject
+    keeps_subject: bool  # whether the target prompt is about the same subject
 
 
 def invert(
@@ -173,12 +172,12 @@ def invert(
     mask: Tensor | None,
     canvas: Canvas,
     rule: MaskRule | None,
-) -> Inverted:
-    """Invert `latents` (1, C, h, w) of a picture on its canvas and compare prompts about them.
+) -> InvertedImage:
+    """Invert `latents` (1, C, h, w) of a picture on its canvas, and find the region that changes.
 
-    `prompts` are what it shows and what it shall show; a `keyword` is compared with no words
-    instead. A `mask` of `given_mask` tells where it changes; else `rule` finds that in noise, and
-    None asks the network itself, if it was taught.
+    The region is `mask`, if given by `given_mask`. Otherwise it follows from the noise under the
+    source and target `prompts`, or under no words and a `keyword`, by `rule`. If `rule` is None, a
+    network that was trained on edits predicts the region itself.
 
     Raises:
         CapabilityError: The preset has no inversion network.
@@ -186,43 +185,47 @@ def invert(
     source, _ = prompts
     compared = ("", keyword) if keyword else prompts
     inverter = components.inverter()
-    if mask is None and _agree(components, compared):
+    if mask is None and _are_alike(components, compared):
         logger.warning(UNCHANGED)
         mask = torch.zeros(1, 1, *canvas.full, dtype=torch.uint8)
-    if rule is None and isinstance(inverter, ReadsEdits):
-        return _read(components, inverter, latents, compared, mask=mask, canvas=canvas)
+    if rule is None and isinstance(inverter, EditInversion):
+        return _invert_by_edit_network(
+            components, inverter, latents, compared, mask=mask, canvas=canvas
+        )
     wanted = list(dict.fromkeys([source] if mask is not None else [source, *compared]))
     behind = inverter(latents.expand(len(wanted), -1, -1, -1), components.text.encode(wanted))
     noise = dict(zip(wanted, behind.split(1), strict=True))
     if mask is not None:
-        region = _seen_by(mask, canvas, like=latents)
+        region = _edit_region(mask, canvas, like=latents)
     else:
         first, second = (noise[prompt] for prompt in compared)
         latent = from_noise_difference(first, second, rule=rule or MaskRule.RELEASED)
         region = EditRegion(latent, _grown(latent, canvas, GROW_PX))
-    return Inverted(noise[source], region, torch.zeros_like(latents[:, :1]), keeps_subject=False)
+    return InvertedImage(
+        noise[source], region, torch.zeros_like(latents[:, :1]), keeps_subject=False
+    )
 
 
-def _read(
+def _invert_by_edit_network(
     components: Components,
-    inverter: ReadsEdits,
+    inverter: EditInversion,
     latents: Tensor,
     compared: tuple[str, str],
     *,
     mask: Tensor | None,
     canvas: Canvas,
-) -> Inverted:
-    # A network that was taught about edits answers everything in one call.
+) -> InvertedImage:
+    # A network that was trained on edits returns everything in one call.
     text = components.text.encode(list(compared))
     both = inverter.read(latents.expand(2, -1, -1, -1), text)
     source, target = both.row(0), both.row(1)
     difference = inverter.compare(source, target)
     if mask is None:
         learned = _grown(torch.sigmoid(difference.mask), canvas, LEARNED_GROW_PX)
-        region = _seen_by(learned, canvas, like=latents)
+        region = _edit_region(learned, canvas, like=latents)
     else:
-        region = _seen_by(mask, canvas, like=latents)
-    return Inverted(
+        region = _edit_region(mask, canvas, like=latents)
+    return InvertedImage(
         noise=source.noise,
         region=region,
         subject_mask=torch.sigmoid(source.subject),
@@ -231,30 +234,30 @@ def _read(
 
 
 def given_mask(mask: Tensor | Box, size: Size) -> Tensor:
-    """Return the mask that a user gave for a picture of `size`, in bytes (1, 1, H, W).
+    """Return a mask or box of the user for a picture of `size`, as bytes (1, 1, H, W).
 
     Raises:
-        InputError: It is not shaped as one.
+        InputError: The mask has a wrong shape.
     """
     height, width = size
     if not isinstance(mask, Tensor):
         return in_8_bits(box_mask(mask, height=height, width=width))
     if mask.ndim != 4 or mask.shape[:2] != (1, 1):
         raise InputError(
-            f"A mask of shape {tuple(mask.shape)} was given; (1, 1, H, W) is needed. Add the "
-            "missing axes."
+            f"The mask has shape {tuple(mask.shape)}; it must be (1, 1, H, W). Add the missing "
+            "axes."
         )
     return in_8_bits(resize_mask(mask.float().cpu(), (height, width)))
 
 
-def _seen_by(pixels: Tensor, canvas: Canvas, *, like: Tensor) -> EditRegion:
-    """Return a region of the given picture, and what latents `like` (1, C, h, w) see of it."""
+def _edit_region(pixels: Tensor, canvas: Canvas, *, like: Tensor) -> EditRegion:
+    """Return a region of the given picture, also at the resolution of latents (1, C, h, w)."""
     latent = resize_mask(canvas.enter_mask(pixels), (like.shape[2], like.shape[3]))
     return EditRegion(latent.to(like), pixels)
 
 
-def _agree(components: Components, prompts: tuple[str, str]) -> bool:
-    """Whether two prompts have the same words, or are the same to the model."""
+def _are_alike(components: Components, prompts: tuple[str, str]) -> bool:
+    """Whether two prompts have the same words, or the same encoding."""
     first, second = (_words(prompt) for prompt in prompts)
     if first == second:
         return True
@@ -264,7 +267,7 @@ def _agree(components: Components, prompts: tuple[str, str]) -> bool:
 
 
 def _words(prompt: str) -> list[str]:
-    # Articles, capitals and punctuation tell nothing about a picture.
+    # Articles, capitals and punctuation do not change a picture.
     words = [word.strip(string.punctuation) for word in prompt.casefold().split()]
     return [word for word in words if word and word not in ARTICLES]
 

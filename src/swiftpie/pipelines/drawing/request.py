@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeIs
 
     from swiftpie.attention.manipulate import Shaping
-    from swiftpie.guidance.base import Guidance
+    from swiftpie.guidance import Guidance
     from swiftpie.models.cutout import Search
     from swiftpie.types import Identity, Prompts, TextCondition
 
@@ -48,7 +48,7 @@ class Output(StrEnum):
     LATENTS = "latents"  # a tensor (B, C, h, w), not decoded
 
 
-class Part(StrEnum):
+class ConditionPart(StrEnum):
     """A part of the condition that can be left out, to see what it is worth."""
 
     ALIGNED = "aligned"  # the subject in its place, as input of the denoiser
@@ -172,7 +172,7 @@ class PersonalizeRequest(_Steered):
             surfaces=TYPED,
         ),
     ] = None
-    without: frozenset[Part] = frozenset()
+    without: frozenset[ConditionPart] = frozenset()
     output: Output = Output.PIL
 
     def __post_init__(self) -> None:
@@ -255,9 +255,8 @@ class EditRequest(_Steered):
         is_steered = self.guidance is not None or self.shaping is not None
         if is_steered and self.settings.mode is EditMode.RELEASED:
             raise InputError(
-                "Guidance or shaping was given with the released mode, whose attention is its own "
-                "and tells two rows apart by their order. Use `mode=EditMode.PAPER`, or leave "
-                "it out."
+                "Guidance and shaping do not work in the released mode, whose attention reads two "
+                "rows by their order. Use `mode=EditMode.PAPER`, or leave them out."
             )
 
 

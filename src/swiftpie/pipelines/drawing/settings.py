@@ -10,7 +10,7 @@ from swiftpie.config import MaskRule, Option, Surface
 from swiftpie.errors import InputError
 
 if TYPE_CHECKING:
-    from swiftpie.guidance.base import Steering
+    from swiftpie.guidance import Steering
 
 BALANCE_OF_IDENTITY, BALANCE_OF_TEXT = 0.4, 0.3  # change of the scales at either end
 MAX_SCALE = 4.0  # far above what keeps pictures natural; larger values only overflow
@@ -31,7 +31,7 @@ class EditMode(StrEnum):
     """Which account of SwiftEdit's attention rescaling is followed."""
 
     PAPER = "paper"  # Eq. 9, one row
-    RELEASED = "released"  # the published code, two rows; see swiftpie.attention.released
+    RELEASED = "released"  # the published code, two rows; see swiftpie.attention.processors
 
 
 class Style(StrEnum):
@@ -196,7 +196,7 @@ def steering_of(style: Style, num_steps: int) -> "Steering":
     """Return guidance and reshaping of attention for so many steps."""
     # Here, because the command line names styles without loading PyTorch.
     from swiftpie.attention.manipulate import AM1, AM2, STABLE_AM2
-    from swiftpie.guidance.methods.dcg import for_steps
+    from swiftpie.guidance.dcg import for_steps
 
     shapings = {Style.AM1: AM1, Style.AM2: AM2, Style.DCG_AM1: AM1, Style.DCG_AM2: STABLE_AM2}
     has_dcg = style in {Style.DCG, Style.DCG_AM1, Style.DCG_AM2}

@@ -1,15 +1,13 @@
-"""How what a model drew small becomes part of a photograph at its own size.
+"""Composites a small drawing of a model into a photograph at full resolution.
 
-The ground keeps the photograph's pixels: it is darkened and lightened as one drawing with the
-subject differs from another without it, which shares the noise. The subject keeps the pixels of its
-reference, in the light that the drawing shows it in. A model that tells the light as a value is
-believed in that first: the drawing counts for light and shadow where it clearly differs. Where
-something went, nothing of the photograph can stay: it is filled from around, or with the drawing of
-a model that was trained on photographs, in the tone and with the grain of its surroundings.
+The ground keeps the photograph's pixels. Its shading is the difference between a drawing with the
+subject and one without it from the same noise. The subject keeps the pixels of its reference,
+relit as in the drawing. If the model predicts light as values, these take precedence, and the
+drawing counts only where it clearly differs. A removed part is filled from its surroundings, or
+with the drawing of a model trained on photographs, matched in tone and grain.
 
-All pictures here are (1, 3, H, W) in [0, 1] and masks (1, 1, H, W) in [0, 1]. A *canvas* is what
-the model is shown, a window of the photograph in its own size; a *patch* is a part of the
-photograph.
+Pictures are (1, 3, H, W) in [0, 1] and masks (1, 1, H, W) in [0, 1]. A *canvas* is the window of
+the photograph as the model sees it; a *patch* is a part of the photograph in its own pixels.
 """
 
 import math
@@ -28,17 +26,17 @@ from swiftpie.pipelines.photographs.filling import (
     SURE,
     blurred,
     brightness,
-    continued,
-    filled,
+    extrapolate,
     halved,
-    tied,
+    inpaint,
+    match_border,
 )
 
-DARKEST = 0.03  # added to both sides of a ratio of colours, so that black is no infinity
+DARKEST = 0.03  # added to both colours of a ratio, so that black gives no infinity
 MOST_DARKENING = 1.6  # of the ground, natural logarithms
 MOST_LIGHTENING = 0.1  # likewise: subjects cast shadows, and little light
-NO_SHADE = 0.1  # likewise: two drawings differ by as much without any shadow
-UNEXPECTED_SHADE, UNEXPECTED_LIGHT = 0.3, 0.3  # likewise: so far values of light are trusted first
+NO_SHADE = 0.1  # likewise: two drawings differ by this much without any shadow
+UNEXPECTED_SHADE, UNEXPECTED_LIGHT = 0.3, 0.3  # likewise: predicted light wins up to here
 FINER = 4  # pixels of a shadow in one of the canvas: where a subject stands it is narrow
 FEET = 0.5  # opacity of the lowest row of a subject
 SHARPEST = 1.5  # pixels of a frame in one of a patch; more would be skipped
@@ -59,27 +57,27 @@ Area = tuple[float, float, float, float]
 """Left, top, right and bottom of a patch as shares of a canvas."""
 
 
-class Drawing(NamedTuple):
-    """A window before and after the model drew, on the canvas."""
+class CanvasDrawing(NamedTuple):
+    """A window before and after drawing, on the canvas."""
 
     before: Tensor  # (1, 3, h, w)
     after: Tensor  # (1, 3, h, w)
     alone: Tensor  # (1, 3, h, w) the same drawn without the subject; as `after` if there is none
     changes: Tensor  # (1, 1, h, w) where it may differ
-    subject: Tensor  # (1, 1, h, w) the subject's opacity, as the model saw it
+    subject: Tensor  # (1, 1, h, w) the subject's opacity in the drawing
 
 
-class Reference(NamedTuple):
+class SubjectReference(NamedTuple):
     """A subject as its reference frame shows it, its place on the canvas, and the light there."""
 
     pixels: Tensor  # (1, 3, S, S) in [-1, 1], grey (0) outside of the subject
     mask: Tensor  # (1, 1, S, S)
     large: Tensor | None  # (1, 4, S', S') of bytes, both as large as they came; see `Identity`
     layout: Layout
-    lighting: Lighting | None  # None where nobody knows the light
+    lighting: Lighting | None  # None if unknown
 
-    def placed(self) -> "Placed":
-        """Return the subject as it will be seen and lit, on the processor."""
+    def placed(self) -> "PlacedReference":
+        """Return the subject turned and lit as in its new place, on the CPU."""
         layout = Layout(*(one.float().cpu() for one in self.layout))
         pixels, mask = self.pixels.float().cpu(), self.mask.float().cpu()
         large = None if self.large is None else self.large.float().cpu() / 255
@@ -94,67 +92,70 @@ class Reference(NamedTuple):
 
         small = shown(pixels, mask)
         if large is None:
-            return Placed(small, small, layout, lighting)
+            return PlacedReference(small, small, layout, lighting)
         colours, opacity = large[:, :3], large[:, 3:]
-        return Placed(small, shown(2 * colours - opacity, opacity), layout, lighting)
+        return PlacedReference(small, shown(2 * colours - opacity, opacity), layout, lighting)
 
 
-class Placed(NamedTuple):
-    """A subject as it will be seen; frames are premultiplied, in [0, 1]."""
+class PlacedReference(NamedTuple):
+    """A subject turned and lit for its new place; frames are premultiplied, in [0, 1]."""
 
-    small: Tensor  # (1, 4, S, S) as the model reads it
-    large: Tensor  # (1, 4, S', S') as finely as it is known
+    small: Tensor  # (1, 4, S, S) at the resolution of the model
+    large: Tensor  # (1, 4, S', S') at the best known resolution
     layout: Layout
     lighting: Lighting | None
 
 
-def joined(
+def composite_patch(
     patch: Tensor,
-    drawing: Drawing,
-    reference: Reference | None,
+    drawing: CanvasDrawing,
+    reference: SubjectReference | None,
     *,
     gone: Tensor,
     place: Area,
     seed: int,
     is_trusted: bool,
 ) -> Tensor:
-    """Return a `patch` of the photograph, which lies at `place`, with what was drawn there.
+    """Return a `patch` of the photograph, at `place` on the canvas, with the drawing in it.
 
-    Where it is `gone`, (1, 1, H, W) 0 or 1, nothing of the photograph stays. It is filled from
-    around, or shows what was drawn, if the model `is_trusted` or nothing is around.
+    The part that is `gone`, (1, 1, H, W) 0 or 1, is inpainted from its surroundings; it shows the
+    drawing if the model `is_trusted` or there are no surroundings.
     """
     size = (patch.shape[2], patch.shape[3])
-    drawing = _without_fault(drawing)
+    drawing = _without_model_error(drawing)
     ground = patch
     if bool(gone.any()):
         if is_trusted or bool(gone.all()):
             alone = _enlarged(drawing.alone, place, size)
             cell_px = size[1] / (drawing.alone.shape[3] * (place[2] - place[0]))
-            texture = grain_like(patch, 1 - gone, num_octaves=_octaves(cell_px), seed=seed)
-            ground = tied(alone + texture, patch, gone)
+            texture = matching_grain(patch, 1 - gone, num_octaves=_octaves(cell_px), seed=seed)
+            ground = match_border(alone + texture, patch, gone)
         else:
-            ground = filled(patch, gone)
+            ground = inpaint(patch, gone)
     if reference is not None:
         placed = reference.placed()
         ground = ground * _enlarged(_shade(drawing, placed).exp(), place, size)
         subject = _subject(drawing, placed, place=place, size=size)
         if subject is not None:
             around = patch[subject.where]
-            colours = as_sharp_as(around, subject.colours, subject.alpha, num_octaves=SEEN_OCTAVES)
+            colours = match_sharpness(
+                around, subject.colours, subject.alpha, num_octaves=SEEN_OCTAVES
+            )
             known = torch.ones_like(subject.alpha)
-            colours += grain_like(around, known, num_octaves=SEEN_OCTAVES, seed=seed, is_even=True)
+            colours += matching_grain(
+                around, known, num_octaves=SEEN_OCTAVES, seed=seed, is_even=True
+            )
             ground[subject.where] = torch.lerp(ground[subject.where], colours, subject.alpha)
     return ground.clamp(0, 1)
 
 
-def grain_like(
+def matching_grain(
     patch: Tensor, known: Tensor, *, num_octaves: int, seed: int, is_even: bool = False
 ) -> Tensor:
-    """Return texture (1, 1, H, W) as fine and as strong as that of `patch` where it is `known`.
+    """Return random texture (1, 1, H, W) with the spectrum of `patch` where it is `known`.
 
-    It is random by `seed`: in each octave noise with the spread found nearby, to which edges count
-    no more than what is usual. If it `is_even`, the spread is that of the plainest places: what the
-    camera adds everywhere.
+    Each octave is noise with the deviation found nearby, with edges clipped. If it `is_even`, the
+    deviation is that of the plainest blocks, which is the noise of the camera.
     """
     generator = torch.Generator().manual_seed(seed % 2**63)
     luma = brightness(patch)
@@ -162,14 +163,14 @@ def grain_like(
     for _ in range(num_octaves):
         band, luma = _split(luma)
         if not (known > 0.5).any():
-            break  # all of it is to be drawn
+            break  # nothing is known at this scale
         if is_even:
             blocks = F.avg_pool2d(band.abs(), PLAIN_PX, ceil_mode=True, count_include_pad=False)
             plain = DEVIATION * blocks.flatten().sort().values[int(PLAINEST * blocks.numel())]
             spread = plain.clamp(max=MOST_NOISE)
         else:
             usual = MOST_GRAIN * float(band.abs()[known > 0.5].median())
-            spread = continued(band.clamp(-usual, usual).square(), known).clamp_min(0).sqrt()
+            spread = extrapolate(band.clamp(-usual, usual).square(), known).clamp_min(0).sqrt()
         noise, _ = _split(torch.randn(band.shape, generator=generator))
         noise = spread * noise / noise.std().clamp_min(SURE)
         texture += F.interpolate(noise, size, mode="bilinear", align_corners=False)
@@ -179,11 +180,11 @@ def grain_like(
     return texture
 
 
-def as_sharp_as(photo: Tensor, colours: Tensor, inside: Tensor, *, num_octaves: int) -> Tensor:
-    """Return `colours` (1, 3, H, W), of which what is `inside` counts, no sharper than `photo`.
+def match_sharpness(photo: Tensor, colours: Tensor, inside: Tensor, *, num_octaves: int) -> Tensor:
+    """Return `colours` (1, 3, H, W), measured where they are `inside`, no sharper than `photo`.
 
-    Where nothing is out of focus, octaves are about equally strong. As much as one is weaker in the
-    photograph beside the next coarser one than it is in the colours, it is weakened in these.
+    In focus, octaves are about equally strong. Each octave is weakened as far as its ratio to the
+    next coarser octave is smaller in the photograph.
     """
     low, rest = colours, photo
     bands, strengths = [], []
@@ -207,39 +208,38 @@ def as_sharp_as(photo: Tensor, colours: Tensor, inside: Tensor, *, num_octaves: 
     return low
 
 
-def _without_fault(drawing: Drawing) -> Drawing:
-    """Return what was drawn without what the model changes where it was shown all."""
+def _without_model_error(drawing: CanvasDrawing) -> CanvasDrawing:
+    """Return the drawing without the colour errors that it has where nothing was to change."""
     shown = (blurred(drawing.changes, SHADE_PX) < SURE).to(drawing.changes)
-    fault = blurred(_log_ratio(drawing.alone, drawing.before, shown, FAULT_PX), FAULT_PX)
+    error = blurred(_log_ratio(drawing.alone, drawing.before, shown, FAULT_PX), FAULT_PX)
 
-    def mended(pixels: Tensor) -> Tensor:
-        return ((pixels + DARKEST) * (-fault).exp() - DARKEST).clamp(0, 1)
+    def corrected(pixels: Tensor) -> Tensor:
+        return ((pixels + DARKEST) * (-error).exp() - DARKEST).clamp(0, 1)
 
-    return drawing._replace(after=mended(drawing.after), alone=mended(drawing.alone))
+    return drawing._replace(after=corrected(drawing.after), alone=corrected(drawing.alone))
 
 
-def _shade(drawing: Drawing, placed: Placed) -> Tensor:
-    """Return by which logarithms the ground gets lighter for the subject's sake, (1, 1 or 3, H, W).
+def _shade(drawing: CanvasDrawing, placed: PlacedReference) -> Tensor:
+    """Return the log change of the ground's brightness by the subject, (1, 1 or 3, H, W).
 
-    It is what was drawn, or the shadow that the light lets expect where the drawing is not clearly
-    darker or lighter; and nothing at the edge of what may change. It covers the canvas, as finely
-    as it is known.
+    It is the shadow of the predicted light, plus the drawing where that is clearly darker or
+    lighter, and fades to nothing at the edge of what may change. It covers the canvas.
     """
     ground = (1 - 2 * blurred(drawing.subject, SHADE_PX)).clamp(0, 1)
     shade = _log_ratio(drawing.after, drawing.alone, ground, SHADE_PX)
     inner = (2 * blurred(drawing.changes, EDGE_PX) - 1).clamp(0, 1)
     grey = shade.mean(dim=1, keepdim=True)
-    told = grey.clamp(-MOST_DARKENING, MOST_LIGHTENING)
+    drawn = grey.clamp(-MOST_DARKENING, MOST_LIGHTENING)
     if placed.lighting is None:
         tint = (shade - grey).clamp(-MOST_TINT, MOST_TINT)
-        return _clear(told + tint, NO_SHADE) * inner
+        return _clear(drawn + tint, NO_SHADE) * inner
     size = (shade.shape[2], shade.shape[3])
     expected = _cast_shade(placed, placed.lighting, (FINER * size[0], FINER * size[1]))
-    differs = _clear(told - F.avg_pool2d(expected, FINER), UNEXPECTED_SHADE)
+    differs = _clear(drawn - F.avg_pool2d(expected, FINER), UNEXPECTED_SHADE)
     return expected * _finer(inner) + _finer(differs * inner)
 
 
-def _cast_shade(placed: Placed, lighting: Lighting, size: tuple[int, int]) -> Tensor:
+def _cast_shade(placed: PlacedReference, lighting: Lighting, size: tuple[int, int]) -> Tensor:
     """Return the shadow that the light casts on flat ground, in logarithms, on the canvas."""
     opacity = warp(placed.large, to_affine(placed.layout), size)[:, 3:]
     rows = (opacity > FEET).any(dim=3).flatten().nonzero()
@@ -253,15 +253,15 @@ def _finer(canvas: Tensor) -> Tensor:
 
 
 def _clear(difference: Tensor, doubt: float) -> Tensor:
-    """Return a difference of logarithms without what is no larger than `doubt`.
+    """Return a difference of logarithms with values up to `doubt` set to 0.
 
-    What is strong is kept as it is: the garrote (https://doi.org/10.1080/00401706.1995.10484371).
+    Large values stay nearly unchanged: the garrote (https://doi.org/10.1080/00401706.1995.10484371).
     """
     return difference * (1 - (doubt / difference.abs().clamp_min(doubt)).square())
 
 
 class _Subject(NamedTuple):
-    """A subject in the part of a patch that it stands in, and little around."""
+    """A subject in the part of a patch around it."""
 
     where: tuple[EllipsisType, slice, slice]  # of the patch
     alpha: Tensor  # (1, 1, h, w)
@@ -269,7 +269,7 @@ class _Subject(NamedTuple):
 
 
 def _subject(
-    drawing: Drawing, placed: Placed, *, place: Area, size: tuple[int, int]
+    drawing: CanvasDrawing, placed: PlacedReference, *, place: Area, size: tuple[int, int]
 ) -> _Subject | None:
     """Return the subject of a patch of `size` that lies at `place`; None if it shows nothing."""
     affine = to_affine(placed.layout)
@@ -279,7 +279,7 @@ def _subject(
         return None
     low, high = INSIDE
     inside = ((small[:, 3:] - low) / (high - low)).clamp(0, 1)
-    inside = inside * blurred(inside, LIGHT_PX).square()  # thin parts are drawn with the ground
+    inside = inside * blurred(inside, LIGHT_PX).square()  # thin parts are mixed with the ground
     light = _log_ratio(drawing.after, _colours(small), inside, LIGHT_PX)
     light = light.clamp(-MOST_RELIGHTING, MOST_RELIGHTING)
     if placed.lighting is not None:
@@ -300,7 +300,7 @@ def _subject(
 
 
 def _shrunk_into(frame: Tensor, affine: Tensor, *, place: Area, size: tuple[int, int]) -> Tensor:
-    """Return a frame (1, 4, S, S) in a patch, without steps where it is shown smaller."""
+    """Return a frame (1, 4, S, S) warped into a patch, without aliasing where it shrinks."""
     within = _within(affine, place)
     pixels = float(within[0, :, :2].norm(dim=0).amax()) * frame.shape[-1] / max(size)
     while pixels > SHARPEST:
@@ -336,7 +336,7 @@ def _pixels(
 def _colours(frame: Tensor) -> Tensor:
     """Return the colours of premultiplied frames (1, 4, H, W), carried on past the rim."""
     alpha = frame[:, 3:]
-    return continued(frame[:, :3] / alpha.clamp_min(SURE), alpha)
+    return extrapolate(frame[:, :3] / alpha.clamp_min(SURE), alpha)
 
 
 def _log_ratio(first: Tensor, second: Tensor, known: Tensor, deviation_px: float) -> Tensor:
@@ -347,7 +347,7 @@ def _log_ratio(first: Tensor, second: Tensor, known: Tensor, deviation_px: float
     weight = blurred(known, deviation_px)
     sums = [blurred(one * known, deviation_px) + DARKEST * weight for one in (first, second)]
     ratio = (sums[0].clamp_min(SURE**2) / sums[1].clamp_min(SURE**2)).log()
-    return continued(ratio, (weight > WELL_KNOWN * weight.amax()).to(weight))
+    return extrapolate(ratio, (weight > WELL_KNOWN * weight.amax()).to(weight))
 
 
 def _enlarged(canvas: Tensor, place: Area, size: tuple[int, int]) -> Tensor:
@@ -359,9 +359,9 @@ def _enlarged(canvas: Tensor, place: Area, size: tuple[int, int]) -> Tensor:
 
 
 def _bicubic(side: int, low: float, high: float, *, count: int) -> Tensor:
-    """Return what each of `count` pixels between two shares of a `side` is made of, (count, side).
+    """Return the bicubic weights of `count` pixels between two shares of a `side`, (count, side).
 
-    As a product of matrices this is several times as fast as sampling by a grid.
+    A product of matrices is several times as fast as sampling by a grid.
     """
     places = (low + (torch.arange(count) + 0.5) / count * (high - low)) * side - 0.5
     first = places.floor()

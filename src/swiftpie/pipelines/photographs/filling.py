@@ -1,11 +1,10 @@
-"""What comes where something went from a photograph, made of what is around it.
+"""Inpaints a removed part of a photograph from its surroundings.
 
-*Tone*, which is what is left of a picture of a hundred pixels, is the mean of two guesses that err
-in different ways: colours carried on along the edges that lead there, as in inpainting by coherence
-transport (https://doi.org/10.1007/s10851-007-0017-6), and a membrane stretched over its border.
-*Texture* is all that is finer. It is borrowed from nearby by the few shifts that fit in most
-places, as in completion by statistics of patch offsets (https://doi.org/10.1109/TPAMI.2014.2330611),
-and so it has the grain and the focus of the photograph.
+*Tone*, the content of a thumbnail, is the mean of two estimates: inpainting by coherence transport
+along edges (https://doi.org/10.1007/s10851-007-0017-6), and a membrane over the border. *Texture*
+is everything finer. It is copied from nearby by the few shifts that fit best, as in completion by
+statistics of patch offsets (https://doi.org/10.1109/TPAMI.2014.2330611), so it has the grain and
+the focus of the photograph.
 
 Pictures are (1, 3, H, W) in [0, 1] and masks (1, 1, H, W), 0 or 1.
 """
@@ -22,7 +21,7 @@ from swiftpie.imageio.images import extent_of
 from swiftpie.masks import grow
 
 LUMA = (0.299, 0.587, 0.114)
-SURE = 1e-3  # weight below which a pixel knows nothing
+SURE = 1e-3  # weight below which a pixel counts as unknown
 TONE_PX, SEARCH_PX = 128, 64  # longer side of what tones are found in, and shifts
 SAMPLED = 8  # a side, pixels in one of the tone's that tell how strong texture is
 SWEEPS = 20  # over each size of a membrane
@@ -44,54 +43,54 @@ Part = tuple[slice, slice]  # rows and columns of a picture
 
 
 class _Known(NamedTuple):
-    """A picture in little, and where all of a pixel is known."""
+    """A thumbnail, and which of its pixels are fully known."""
 
     pixels: Tensor  # (1, 3, h, w)
     known: Tensor  # (1, 1, h, w)
 
 
-def filled(patch: Tensor, gone: Tensor) -> Tensor:
-    """Return a `patch` of a photograph with something else where it is `gone`; some of it stays."""
+def inpaint(patch: Tensor, gone: Tensor) -> Tensor:
+    """Return a `patch` of a photograph with the part that is `gone` inpainted; some must remain."""
     small = _shrunk(patch, gone, TONE_PX)
     if not bool(small.known.any()):
-        return continued(patch, 1 - gone)
-    guess = (_carried_on(small) + membrane(small.pixels, small.known)) / 2
+        return extrapolate(patch, 1 - gone)
+    guess = (_coherence_transport(small) + membrane(small.pixels, small.known)) / 2
     tone = torch.where(small.known > 0, small.pixels, guess)
     inner, there = patch.clone(), _near(gone)
     texture = _texture(patch, gone, there, small, tone)
     inner[..., *there] = enlarged(tone, _size(patch), there) + texture
-    return tied(inner, patch, gone)
+    return match_border(inner, patch, gone)
 
 
-def tied(inner: Tensor, patch: Tensor, gone: Tensor) -> Tensor:
-    """Return `patch` with `inner` where it is `gone`, so moved in tone that there is no step."""
+def match_border(inner: Tensor, patch: Tensor, gone: Tensor) -> Tensor:
+    """Return `patch` with `inner` where it is `gone`, matched in tone at the border."""
     if extent_of(gone) is None:
         return patch
     near = (..., *_near(gone))
     inner, around, goes = inner[near], patch[near], gone[near]
     result = patch.clone()
-    result[near] = torch.where(goes > 0, inner + continued(around - inner, 1 - goes), around)
+    result[near] = torch.where(goes > 0, inner + extrapolate(around - inner, 1 - goes), around)
     return result
 
 
-def continued(values: Tensor, weight: Tensor) -> Tensor:
-    """Return `values` (1, C, H, W) where `weight` (1, 1, H, W) is 1, and what is near elsewhere.
+def extrapolate(values: Tensor, weight: Tensor) -> Tensor:
+    """Return `values` (1, C, H, W) extrapolated to where `weight` (1, 1, H, W) is 0.
 
-    Each coarser level fills what the finer one does not know.
+    Each coarser level of a pyramid fills the unknown part of the finer one.
     """
     rows, columns = values.shape[-2:]
     if rows == columns == 1:
         return values
     known = halved(weight)
-    coarse = continued(halved(values * weight) / known.clamp_min(SURE), (4 * known).clamp(max=1))
+    coarse = extrapolate(halved(values * weight) / known.clamp_min(SURE), (4 * known).clamp(max=1))
     return torch.lerp(resized(coarse, (rows, columns), mode="bilinear"), values, weight)
 
 
 def membrane(values: Tensor, known: Tensor) -> Tensor:
-    """Return `values` (1, C, H, W) where they are `known`, and a membrane stretched elsewhere."""
+    """Return `values` (1, C, H, W) where they are `known`, and a harmonic membrane elsewhere."""
     rows, columns = values.shape[-2:]
     if min(rows, columns) <= 2 or not bool((known <= 0).any()):
-        return continued(values, known)
+        return extrapolate(values, known)
     weight = halved(known)
     coarse = membrane(halved(values * known) / weight.clamp_min(SURE), (weight > SURE).to(known))
     found = torch.where(known > 0, values, resized(coarse, (rows, columns), mode="bilinear"))
@@ -105,7 +104,7 @@ def membrane(values: Tensor, known: Tensor) -> Tensor:
 
 
 def blurred(values: Tensor, deviation_px: float) -> Tensor:
-    """Return `values` (B, C, H, W) with a Gaussian blur; they go on as they end."""
+    """Return `values` (B, C, H, W) with a Gaussian blur; the border is repeated."""
     reach = math.ceil(3 * deviation_px)
     places = torch.arange(-reach, reach + 1, device=values.device, dtype=values.dtype)
     kernel = (-(places / deviation_px).square() / 2).exp()
@@ -116,7 +115,7 @@ def blurred(values: Tensor, deviation_px: float) -> Tensor:
 
 
 def brightness(pixels: Tensor) -> Tensor:
-    """Return how bright `pixels` (B, 3, H, W) are, (B, 1, H, W)."""
+    """Return the luma (B, 1, H, W) of `pixels` (B, 3, H, W)."""
     return (pixels * pixels.new_tensor(LUMA).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
 
 
@@ -151,10 +150,10 @@ def _shrunk(patch: Tensor, gone: Tensor, side: int) -> _Known:
     return _Known(pixels, (weight > 1 - SURE).to(weight))
 
 
-def _carried_on(small: _Known) -> Tensor:
-    """Return a picture whose unknown pixels are found from the border inwards, layer by layer.
+def _coherence_transport(small: _Known) -> Tensor:
+    """Fill unknown pixels from the border inwards, layer by layer.
 
-    Each is a mean of what is known nearby, above all along the edges that come from there.
+    Each is a mean of known pixels nearby, weighted along the edges.
     """
     found, known = small.pixels * small.known, small.known
     height, width = _size(found)
@@ -178,20 +177,20 @@ def _carried_on(small: _Known) -> Tensor:
 
 
 def _edges(small: _Known) -> tuple[Tensor, Tensor]:
-    """Return unit vectors (2, h, w) across the nearest edges, and how strictly they count (h, w).
+    """Return unit vectors (2, h, w) across the nearest edges, and their weights (h, w).
 
-    They follow from the structure tensor of what is known, carried on.
+    Both follow from the structure tensor of known pixels, extrapolated.
     """
     smooth = blurred(small.pixels * small.known, GRADIENT_PX)
     smooth = smooth / blurred(small.known, GRADIENT_PX).clamp_min(SURE)
     wide = F.pad(smooth, (1,) * 4, mode="replicate")
     x = (wide[..., 1:-1, 2:] - wide[..., 1:-1, :-2]) / 2
     y = (wide[..., 2:, 1:-1] - wide[..., :-2, 1:-1]) / 2
-    told = 1 - grow(1 - small.known, 1)
-    tensor = torch.stack([(a * b).sum(dim=1) for a, b in ((x, x), (x, y), (y, y))], dim=1) * told
-    weight = blurred(told, DIRECTION_PX)
+    valid = 1 - grow(1 - small.known, 1)
+    tensor = torch.stack([(a * b).sum(dim=1) for a, b in ((x, x), (x, y), (y, y))], dim=1) * valid
+    weight = blurred(valid, DIRECTION_PX)
     tensor = blurred(tensor, DIRECTION_PX) / weight.clamp_min(SURE)
-    xx, xy, yy = continued(tensor, (weight > SURE).to(weight))[0]
+    xx, xy, yy = extrapolate(tensor, (weight > SURE).to(weight))[0]
     angle = torch.atan2(2 * xy, xx - yy) / 2
     edge = ((xx - yy).square() + 4 * xy.square()).sqrt()
     strictness = STRAIGHTNESS * (edge / (xx + yy + FLAT)).square() * edge / (edge + FLAT)
@@ -199,7 +198,7 @@ def _edges(small: _Known) -> tuple[Tensor, Tensor]:
 
 
 def _texture(patch: Tensor, gone: Tensor, there: Part, small: _Known, tone: Tensor) -> Tensor:
-    """Return what is finer than the tone `there`, near what is `gone`, (1, 3, h, w)."""
+    """Return the texture (1, 3, h, w) of the part `there`, around what is `gone`."""
     pixels, known = small
     coarse = blurred(pixels * known, FINE_PX) / blurred(known, FINE_PX).clamp_min(SURE)
     fine = (patch - resized(coarse, _size(patch), mode="bilinear")) * (1 - gone)
@@ -211,8 +210,8 @@ def _texture(patch: Tensor, gone: Tensor, there: Part, small: _Known, tone: Tens
     strengths = [resized(part.abs(), _size(pixels)) for part in (grey, colour)]
     shown = torch.where(known > 0, coarse, tone)
     shifts, shares = _shifts(shown, strengths[0], known)
-    # Apart, as a red sign stands out of grey stones by its colour.
-    parts = _by_brightness(_borrowed(fine, gone, there, shifts, shares))
+    # Luma and colour have limits of their own: a red sign differs from grey stones in colour only.
+    parts = _by_brightness(_copied_texture(fine, gone, there, shifts, shares))
     most = [MOST_TEXTURE * strength[0, :, around].median() + SURE for strength in strengths]
     grey, colour = (limit * (part / limit).tanh() for part, limit in zip(parts, most, strict=True))
     return grey + colour
@@ -224,14 +223,13 @@ def _by_brightness(fine: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _shifts(tone: Tensor, strength: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-    """Return where texture is borrowed from: shifts (K, 2) in shares, and who counts where.
+    """Return shifts (K, 2) in shares of the sides, and masks of where each applies (1, K, h, w).
 
-    The latter is (1, K, h, w), 0 or 1. A shift costs as much as tone and strength of the texture
-    differ between a place and where it leads.
+    A shift costs the difference of tone and texture strength between a place and its source.
     """
     size = shrunk_to(SEARCH_PX, _size(tone))
     known = (resized(known, size) > 1 - SURE).to(known)
-    strength = continued(resized(strength, size), known)
+    strength = extrapolate(resized(strength, size), known)
     wanted = torch.cat([resized(tone, size), strength], dim=1)
     left, top, right, bottom = extent_of(1 - known) or (0, 0, size[1], size[0])
     here = (slice(None), slice(None), slice(top, bottom), slice(left, right))
@@ -245,18 +243,15 @@ def _shifts(tone: Tensor, strength: Tensor, known: Tensor) -> tuple[Tensor, Tens
     difference = (seen[:4] - wanted[here][0, :, None]).abs()
     costs = torch.where(seen[4] > 0, difference[:3].mean(dim=0) + difference[3], UNFIT)[None]
     costs = costs * (1 - known[here])
-    best = _that_serve(blurred(costs, FIRST_PX)[0, :, known[here][0, 0] <= 0])
+    best = _best_shifts(blurred(costs, FIRST_PX)[0, :, known[here][0, 0] <= 0])
     chosen = blurred(costs[:, best], SECOND_PX).argmin(dim=1)
     shares = tone.new_zeros(1, len(best), *size)
     shares[here] = F.one_hot(chosen, len(best)).movedim(-1, 1).to(tone)
     return every[allowed][best] / torch.tensor(size, device=tone.device), shares
 
 
-def _that_serve(costs: Tensor) -> Tensor:
-    """Return the few shifts, (K,), that leave the least of `costs` (S, pixels), each by the best.
-
-    They are found one after the other, each for what the ones before it leave.
-    """
+def _best_shifts(costs: Tensor) -> Tensor:
+    """Return the shifts (K,) that together have the least `costs` (S, pixels), found greedily."""
     left, best = costs.new_full(costs.shape[1:], UNFIT), []
     for _ in range(min(NUM_SHIFTS, len(costs))):
         best.append((left - costs).clamp_min(0).sum(dim=1).argmax())
@@ -264,8 +259,10 @@ def _that_serve(costs: Tensor) -> Tensor:
     return torch.stack(best)
 
 
-def _borrowed(fine: Tensor, gone: Tensor, there: Part, shifts: Tensor, shares: Tensor) -> Tensor:
-    """Return `fine` (1, 3, H, W) as shifts bring it to what is `gone` in the part `there`."""
+def _copied_texture(
+    fine: Tensor, gone: Tensor, there: Part, shifts: Tensor, shares: Tensor
+) -> Tensor:
+    """Return `fine` (1, 3, H, W) copied by shifts to what is `gone` in the part `there`."""
     size = _size(fine)
     top, left = (part.start for part in there)
     weights = enlarged(shares, size, there, mode="bilinear") * gone[..., *there]
@@ -282,7 +279,7 @@ def _borrowed(fine: Tensor, gone: Tensor, there: Part, shifts: Tensor, shares: T
 
 
 def _near(gone: Tensor) -> Part:
-    """Return what is looked at of a picture where something is `gone`: its extent and around it."""
+    """Return the bounding box of what is `gone`, with a margin."""
     left, top, right, bottom = extent_of(gone) or (0, 0, 0, 0)
     margin = math.ceil(NEAR * max(right - left, bottom - top))
     rows = slice(max(0, top - margin), min(gone.shape[2], bottom + margin))

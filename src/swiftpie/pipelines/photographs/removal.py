@@ -1,4 +1,4 @@
-"""What goes from a photograph with a thing that somebody points at: thing, edge and shadow.
+"""Finds what to remove with a thing that the user points at: the thing, its edge, its shadow.
 
 Pictures are (1, 3, H, W) in [0, 1] and masks (1, 1, H, W), 0 or 1.
 """
@@ -15,7 +15,7 @@ from swiftpie.imageio.cutout import Way, shrunk_to
 from swiftpie.imageio.images import extent_of, to_tensor
 from swiftpie.masks import grow
 from swiftpie.models.cutout import Search, cut_out, find_with, packaged
-from swiftpie.pipelines.photographs.filling import SURE, blurred, continued, resized
+from swiftpie.pipelines.photographs.filling import SURE, blurred, extrapolate, resized
 
 LEAST_THERE = 0.2  # opacity above which a pixel is of the thing
 CLOSER = 0.1  # of a thing's width and height: room on each side for a second look
@@ -34,11 +34,11 @@ SMOOTH_PX = 2.0  # of ground: texture casts no shadow
 MOST_SHADOW = 1.5  # of the thing's area; what is larger is another ground
 
 
-def found_to_go(photograph: Image.Image, search: Search) -> Tensor:
-    """Return what goes with the thing that `search` points at, (1, 1, H, W) of bytes.
+def removal_mask(photograph: Image.Image, search: Search) -> Tensor:
+    """Return the mask of the thing that `search` finds, its edge and shadow, as bytes (1, 1, H, W).
 
     Raises:
-        NoSubject: Nothing that stands out is there.
+        NoSubject: The search finds nothing that stands out.
     """
     thing = _seen(photograph, search)
     extent = extent_of(thing)
@@ -62,18 +62,17 @@ def found_to_go(photograph: Image.Image, search: Search) -> Tensor:
     shadow = shadow_of(resized(pixels, small), grow(seen, math.ceil(EDGE * scale * side) + 1))
     edge = grow(solid, math.ceil(ROOM * side) + 1)
     goes = torch.maximum(edge, (resized(shadow, size) > 0).float())
-    whole = closed((resized(goes, small) > 1 - SURE).float(), math.ceil(GAP * scale * side))
+    whole = close_gaps((resized(goes, small) > 1 - SURE).float(), math.ceil(GAP * scale * side))
     gone = torch.zeros_like(thing)
     gone[here] = 255 * torch.maximum(goes, (resized(whole, size) > 0.5).float()).to(torch.uint8)
     return gone
 
 
 def _seen(photograph: Image.Image, search: Search) -> Tensor:
-    """Return the thing itself, (1, 1, H, W) of bytes, 0 or 1.
+    """Return the mask of the thing itself, (1, 1, H, W) of bytes, 0 or 1.
 
-    A click is looked at twice: again in the box of what was found, where it is larger. What one of
-    the looks misses, the other often sees; a little too much goes more easily unseen than the rest
-    of a thing that stays.
+    A click is searched twice, the second time in the box of the first result, where the thing is
+    larger. The union is taken: removing too much shows less than leaving a part of the thing.
     """
     found = cut_out(photograph, search)
     thing = found.mask > LEAST_THERE
@@ -94,8 +93,8 @@ def _seen(photograph: Image.Image, search: Search) -> Tensor:
     return thing.to(torch.uint8)
 
 
-def closed(mask: Tensor, radius_px: int) -> Tensor:
-    """Return `mask` (1, 1, H, W) without the gaps that are narrower than twice `radius_px`."""
+def close_gaps(mask: Tensor, radius_px: int) -> Tensor:
+    """Return `mask` (1, 1, H, W) with gaps narrower than twice `radius_px` closed."""
     wide = F.pad(mask, (2 * radius_px,) * 4, mode="replicate")
     shrunk = -grow(-grow(wide, radius_px), radius_px)
     rows, columns = (slice(2 * radius_px, 2 * radius_px + side) for side in mask.shape[2:])
@@ -103,12 +102,11 @@ def closed(mask: Tensor, radius_px: int) -> Tensor:
 
 
 def shadow_of(pixels: Tensor, thing: Tensor) -> Tensor:
-    """Return where the ground at a thing's foot is darker for its sake; nowhere if none is seen.
+    """Return the shadow of a thing on the ground at its foot; empty if there is none.
 
-    The ground beyond what a shadow may reach tells how light it is without one. A shadow is darker
-    in all colours alike, hangs together with the foot, and is no larger than such a thing casts.
-    What is darker as far as a shadow may reach to both sides is another ground. What is returned
-    goes on below the rim of the thing, so that nothing is left between them.
+    The ground beyond the reach of a shadow gives the usual brightness. A shadow is darker in all
+    colours alike, connected to the foot, and limited in size. Dark ground that extends to both
+    sides as far as a shadow may reach is another ground. The result overlaps the rim of the thing.
     """
     extent = extent_of(thing)
     if extent is None:
@@ -126,7 +124,7 @@ def shadow_of(pixels: Tensor, thing: Tensor) -> Tensor:
         return torch.zeros_like(thing)
     known = 1 - thing
     smooth = blurred(pixels * known, SMOOTH_PX) / blurred(known, SMOOTH_PX).clamp_min(SURE)
-    usual = blurred(continued(pixels, ground), SIDEWAYS * side / 4)
+    usual = blurred(extrapolate(pixels, ground), SIDEWAYS * side / 4)
     change = ((smooth + DARKEST) / (usual + DARKEST)).log()
     darker = -change.mean(dim=1, keepdim=True)
     is_grey = (change + darker).abs().amax(dim=1, keepdim=True) < TINT

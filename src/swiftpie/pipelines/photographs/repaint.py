@@ -1,4 +1,4 @@
-"""Subjects into photographs, out of them, and in each other's place: before drawing and after."""
+"""Inserts subjects into photographs, removes things and replaces them: preparation and finish."""
 
 import math
 from typing import NamedTuple
@@ -20,8 +20,8 @@ from swiftpie.pipelines.drawing.edit import (
     EditResult,
     PlacedSubject,
     as_rgb,
-    given_part,
-    repainting_condition,
+    inpainting_condition,
+    unchanged_frame,
 )
 from swiftpie.pipelines.drawing.edit_region import (
     Canvas,
@@ -30,7 +30,7 @@ from swiftpie.pipelines.drawing.edit_region import (
     square_around,
     touched,
 )
-from swiftpie.pipelines.drawing.personalize import (
+from swiftpie.pipelines.drawing.prepare import (
     light_on,
     num_draws,
     read_null_text,
@@ -39,104 +39,109 @@ from swiftpie.pipelines.drawing.personalize import (
 from swiftpie.pipelines.drawing.request import RepaintRequest
 from swiftpie.pipelines.drawing.settings import Scales
 from swiftpie.pipelines.identity import whole_picture_identity
-from swiftpie.pipelines.photographs.compositing import Drawing, Reference, joined
-from swiftpie.pipelines.photographs.filling import continued, resized
-from swiftpie.pipelines.photographs.removal import found_to_go
+from swiftpie.pipelines.photographs.compositing import (
+    CanvasDrawing,
+    SubjectReference,
+    composite_patch,
+)
+from swiftpie.pipelines.photographs.filling import extrapolate, resized
+from swiftpie.pipelines.photographs.removal import removal_mask
 from swiftpie.pipelines.photographs.tiles import in_tiles, num_tiles
 from swiftpie.schedules import add_noise
 from swiftpie.types import GenerationResult, Identity
 from swiftpie.validation import Size
 
-ANYTHING = "a photo of a subject"  # the prompt of who says nothing; every model knows the words
-ROOM = (0.3, 0.1, 0.3, 0.25)  # left, above, right and below a subject, in its longer side: shadows
+DEFAULT_PROMPT = "a photo of a subject"  # every model knows these words
+ROOM = (0.3, 0.1, 0.3, 0.25)  # for shadows: left, above, right and below, in its longer side
 PROPOSED_SIDE = 0.4  # of the picture's shorter side
-PROPOSED_FLOOR = 0.94  # of the picture's height, where a subject stands that nobody placed
-CANDIDATES = (0.5, 0.4, 0.6, 0.3, 0.7)  # of the width, the first where none has freer ground
-CLUTTER_PX = 64  # side of the picture in which free ground is looked for
-LEAST_EXTENT = 0.05  # of a frame, so that a mask of a line has a size
-MARGIN = 0.15  # of the longer side of what changes: seen around it when it is joined
+PROPOSED_FLOOR = 0.94  # of the picture's height: where a subject without a box stands
+CANDIDATES = (0.5, 0.4, 0.6, 0.3, 0.7)  # centres over the width; the first one wins a tie
+CLUTTER_PX = 64  # side of the thumbnail in which free ground is found
+MIN_EXTENT = 0.05  # of a frame, so that a thin mask has a size
+MARGIN = 0.15  # around the change, in its longer side: context for compositing
 
 
 class RepaintPlan(NamedTuple):
-    """A repainting between its preparation and denoising."""
+    """What remains of a repainting's preparation until it is finished."""
 
     original: Image.Image
     canvas: Canvas
     region: Tensor  # (1, 1, H, W) of bytes where pixels of the original may change
-    box: Box | None  # where a subject comes
+    box: Box | None  # where a subject is inserted
     pixels: Tensor  # (1, 3, h, w) in [-1, 1], the window on the canvas
     changes: Tensor  # (1, 1, h, w) in [0, 1], the region on the canvas
-    gone: Tensor  # (1, 1, H, W) of bytes, of the region where nothing may stay
+    gone: Tensor  # (1, 1, H, W) of bytes: the part of the region that is removed
     start: Prepared
-    lighting: Lighting | None  # of the subject that comes, a row; None where nobody knows it
+    lighting: Lighting | None  # of the inserted subject, one row; None if unknown
     request: RepaintRequest
 
 
 @torch.no_grad()
 def prepare(components: Components, request: RepaintRequest, clock: Clock) -> RepaintPlan:
-    """Choose the window of the photograph that is drawn anew, and what the model is shown.
+    """Choose the window of the photograph that is redrawn, and encode what the model sees of it.
 
     Raises:
-        CapabilityError: No identity adapter is loaded, or a view is asked for that the preset
-            cannot turn subjects to.
-        InputError: The mask is not shaped as one, or is empty.
+        CapabilityError: No identity adapter is loaded, or the preset cannot turn subjects.
+        InputError: The mask has a wrong shape, or is empty.
     """
     preset, places = components.preset, components.layout_predictor is not None
     if request.view is not None and not places:
         raise CapabilityError(
-            f"Preset {preset.name!r} cannot turn subjects. Say in the prompt from where they are "
-            "seen, or give a picture from there."
+            f"Preset {preset.name!r} cannot turn subjects. Describe the view in the prompt, or "
+            "give a picture with that view."
         )
     original = as_rgb(request.image)
     size = (original.height, original.width)
     gone = torch.zeros(1, 1, *size, dtype=torch.uint8)
     if request.mask is not None:
-        gone = _what_goes(request.mask, original)
-    region, layout, box = gone.clone(), None, _where(request, gone, original)
+        gone = _removed(request.mask, original)
+    region, layout, box = gone.clone(), None, _box_of(request, gone, original)
     if box is not None:
         left, top, right, bottom = _room_for(box, size)
         region[..., top:bottom, left:right] = 255
     canvas = _square_canvas(size, touched(region), preset.image_size_px)
     pixels = canvas.enter(original).to(components.device)
-    changes, goes = (canvas.enter_mask(one).to(pixels) for one in (region, gone))
+    changes, removed = (canvas.enter_mask(one).to(pixels) for one in (region, gone))
     if request.identity is not None and box is not None and places:
         layout = _standing(request.identity, box, canvas, view=request.view or (0.0, 0.0))
         layout = Layout(*(one.to(pixels) for one in layout))
     clock.lap("window")
-    start, lighting = _start(components, request, pixels, changes=changes, goes=goes, layout=layout)
+    start, lighting = _start(
+        components, request, pixels, changes=changes, removed=removed, layout=layout
+    )
     clock.lap("prepare")
     if request.identity is not None and layout is None:
-        gone = region  # all of it is drawn
+        gone = region  # the model draws all of it
     return RepaintPlan(
         original, canvas, region, box, pixels, changes, gone, start, lighting, request
     )
 
 
-def put_back(drawn: GenerationResult, plan: RepaintPlan, clock: Clock) -> EditResult:
-    """Return the photograph with what was drawn, at its own size and bit for bit outside."""
+def finish(drawn: GenerationResult, plan: RepaintPlan, clock: Clock) -> EditResult:
+    """Return the photograph with the drawing in it; pixels outside of the region stay exact."""
     original, canvas, request = plan.original, plan.canvas, plan.request
     after, *alone = (_in_unit(to_tensor(one)) for one in drawn.images)
     subject, reference = torch.zeros_like(plan.changes), None
     if plan.start.layouts:
-        assert request.identity is not None, "who is placed is known"
+        assert request.identity is not None, "a placed subject has an identity"
         subject = plane(drawn.subject_masks[0])
         one = request.identity
         layout = Layout(*(value[:1] for value in plan.start.layouts[0]))
-        reference = Reference(one.pixels[:1], one.mask[:1], one.large, layout, plan.lighting)
+        reference = SubjectReference(one.pixels[:1], one.mask[:1], one.large, layout, plan.lighting)
     before = _in_unit(plan.pixels).float().cpu()
     masks = [one.float().cpu() for one in (plan.changes, subject)]
-    is_whole = plan.start.components.layout_predictor is None  # the region is drawn as it is
+    is_whole = plan.start.components.layout_predictor is None  # the model draws the whole region
     if is_whole:
         after = _with_detail(after, plan)
         size = (after.shape[2], after.shape[3])
         if size != (before.shape[2], before.shape[3]):
             before, masks = resized(before, size), [resize_mask(one, size) for one in masks]
             clock.lap("tiles")
-    drawing = Drawing(before, after, alone[0] if alone else after, *masks)
-    goes = bool(plan.gone.any())
-    patch = canvas.window if goes else _around(touched(plan.region), canvas)
+    drawing = CanvasDrawing(before, after, alone[0] if alone else after, *masks)
+    removes = bool(plan.gone.any())
+    patch = canvas.window if removes else _around(touched(plan.region), canvas)
     left, top, right, bottom = patch
-    finished = joined(
+    finished = composite_patch(
         _in_unit(to_tensor(original.crop(patch))),
         drawing,
         reference,
@@ -147,7 +152,7 @@ def put_back(drawn: GenerationResult, plan: RepaintPlan, clock: Clock) -> EditRe
     )
     rows, columns = drawn.regions.shape[-2:]
     edited, blend = original.copy(), blend_of(plan.region)
-    if goes:  # what fills it has no step at the border, and nothing below may shine through
+    if removes:  # the filling meets its border, and nothing of the original may show through
         blend = ImageChops.lighter(blend, mask_to_pil(plan.gone)[0])
     inner, result = to_pil(2 * finished - 1)[0], original.copy()
     edited.paste(inner, patch[:2])
@@ -171,7 +176,7 @@ def put_back(drawn: GenerationResult, plan: RepaintPlan, clock: Clock) -> EditRe
 
 
 def _with_detail(after: Tensor, plan: RepaintPlan) -> Tensor:
-    """Return what was drawn, larger and finer where the photograph shows it larger."""
+    """Return the drawing, redrawn in tiles if the photograph shows it larger than the canvas."""
     left, top, right, bottom = plan.canvas.window
     shown = max((right - left) / plan.canvas.content[1], (bottom - top) / plan.canvas.content[0])
     count = num_tiles(plan.start.components, times=shown)
@@ -184,10 +189,10 @@ def _with_detail(after: Tensor, plan: RepaintPlan) -> Tensor:
 
 
 def proposed_box(photograph: Image.Image, identity: Identity) -> Box:
-    """Return where a subject may stand that nobody placed: low, where the ground is free.
+    """Return a box for a subject without one: low in the picture, on free ground.
 
-    It takes two fifths of the shorter side and stands in the middle, or beside it where less lies
-    about. Nothing is known of depth: who stands far away has to be placed by hand.
+    The subject takes two fifths of the shorter side and stands in the middle, or beside it where
+    the picture has less detail. Depth is unknown: place a distant subject by hand.
     """
     width, height = photograph.size
     extent = _extent(identity)
@@ -197,15 +202,15 @@ def proposed_box(photograph: Image.Image, identity: Identity) -> Box:
     clutter = plane(small).diff(dim=-1).abs()[0, 0]
     rows = slice(int((PROPOSED_FLOOR - tall / 2) * CLUTTER_PX), CLUTTER_PX)
 
-    def lies_about(middle: float) -> float:
+    def clutter_at(middle: float) -> float:
         columns = slice(
             max(0, int((middle - wide / 2) * CLUTTER_PX)),
             max(1, math.ceil((middle + wide / 2) * CLUTTER_PX)),
         )
         return float(clutter[rows, columns].mean())
 
-    fitting = [one for one in CANDIDATES if wide / 2 <= one <= 1 - wide / 2]
-    middle = min(fitting or [0.5], key=lies_about)
+    fitting = [x for x in CANDIDATES if wide / 2 <= x <= 1 - wide / 2]
+    middle = min(fitting or [0.5], key=clutter_at)
     return (
         max(0.0, middle - wide / 2),
         max(0.0, PROPOSED_FLOOR - tall),
@@ -220,30 +225,31 @@ def _start(
     pixels: Tensor,
     *,
     changes: Tensor,
-    goes: Tensor,
+    removed: Tensor,
     layout: Layout | None,
 ) -> tuple[Prepared, Lighting | None]:
-    """Return what denoising starts from: noise by seed, what stays of `pixels`, and the light.
+    """Return the inputs of denoising and the light on the inserted subject.
 
-    A model that knows places is shown that as one more subject, and was trained to complete it. It
-    draws once with the subject that comes and, in the same call, once without.
+    A model that places subjects sees the unchanged part of `pixels` as one more subject, and was
+    trained to complete it. It draws once with the inserted subject and, in the same call, once
+    without.
     """
     shape = (components.preset.latent_channels, *components.cells_of(None))
     noise = draw_step_noise([request.seed], shape, count=num_draws(components)).to(pixels)
-    prompt = request.prompt or ("" if request.identity is None else ANYTHING)
+    prompt = request.prompt or ("" if request.identity is None else DEFAULT_PROMPT)
     if components.layout_predictor is None:
-        return _noisy(components, request, pixels, changes, goes, noise, prompt), None
+        return _start_from_noise(components, request, pixels, changes, removed, noise, prompt), None
     is_placed = request.identity is not None and layout is not None
     prompts = [prompt, ""] if is_placed else [prompt]
     text, rows = components.text.encode(prompts), len(prompts)
     start = components.schedule.initial_latents(noise[0]).expand(rows, -1, -1, -1)
     placed, lighting = None, None
     if request.identity is not None and layout is not None:
-        given = given_part(components, pixels, changes)
+        given = unchanged_frame(components, pixels, changes)
         lighting = light_on(components, request.identity, start, text, given=given)
         layout = Layout(*(one.expand(2, *one.shape[1:]) for one in layout))
         placed = PlacedSubject(request.identity, layout, shows=(1.0, 0.0), lighting=lighting)
-    condition = repainting_condition(
+    condition = inpainting_condition(
         components,
         pixels,
         changes,
@@ -263,17 +269,17 @@ def _start(
     return prepared, None if lighting is None else lighting.select(slice(1))
 
 
-def _noisy(
+def _start_from_noise(
     components: Components,
     request: RepaintRequest,
     pixels: Tensor,
     changes: Tensor,
-    goes: Tensor,
+    removed: Tensor,
     noise: Tensor,
     prompt: str,
 ) -> Prepared:
-    """Return the start of a model that sees what stays only in its noise."""
-    filled = continued(pixels, (goes <= 0).to(pixels))
+    """Return the inputs of a model that sees the unchanged part in its noise only."""
+    filled = extrapolate(pixels, (removed <= 0).to(pixels))
     shown = request.identity or whole_picture_identity(components, to_pil(filled)[0])
     known = components.autoencoder.encode(filled)
     region = resize_mask(changes, (known.shape[2], known.shape[3]))
@@ -296,23 +302,23 @@ def _noisy(
     )
 
 
-def _what_goes(place: Tensor | Box | Search, original: Image.Image) -> Tensor:
-    """Return what goes from a photograph, (1, 1, H, W) of bytes; soft edges go as a whole.
+def _removed(place: Tensor | Box | Search, original: Image.Image) -> Tensor:
+    """Return the mask of what is removed, (1, 1, H, W) of bytes; soft edges count fully.
 
     Raises:
-        InputError: A mask is empty.
-        NoSubject: Nothing that stands out is where it is looked for.
+        InputError: The mask is empty.
+        NoSubject: The search finds nothing that stands out.
     """
     if isinstance(place, Search):
-        return found_to_go(original, place)
+        return removal_mask(original, place)
     mask = given_mask(place, (original.height, original.width))
     if not mask.any():
-        raise InputError("The mask is black. White is needed where something shall go.")
+        raise InputError("The mask is black. Paint what is to be removed in white.")
     return 255 * (mask > 0).to(torch.uint8)
 
 
-def _where(request: RepaintRequest, gone: Tensor, original: Image.Image) -> Box | None:
-    """Return the box of the subject that comes; None if nobody does."""
+def _box_of(request: RepaintRequest, gone: Tensor, original: Image.Image) -> Box | None:
+    """Return the box of the inserted subject; None without one."""
     if request.identity is None:
         return None
     if request.box is not None:
@@ -340,7 +346,7 @@ def _room_for(box: Box, size: Size) -> PixelBox:
 
 
 def _square_canvas(size: Size, changes: PixelBox, side: int) -> Canvas:
-    """Return the canvas of the window around what changes, a square as the model knows it."""
+    """Return the square canvas of the window around `changes`."""
     window = square_around(changes, size, least_px=side)
     shown = (window[3] - window[1], window[2] - window[0])
     content = [max(1, round(one * side / max(shown))) for one in shown]
@@ -348,7 +354,7 @@ def _square_canvas(size: Size, changes: PixelBox, side: int) -> Canvas:
 
 
 def _standing(identity: Identity, box: Box, canvas: Canvas, *, view: tuple[float, float]) -> Layout:
-    """Return the layout on the canvas of a subject as large as `box` allows, with its feet down."""
+    """Return the layout on the canvas of a subject that fits into `box`, feet at the bottom."""
     height, width = canvas.full
     left, top, right, bottom = (
         one * side for one, side in zip(box, (width, height, width, height), strict=True)
@@ -362,12 +368,12 @@ def _standing(identity: Identity, box: Box, canvas: Canvas, *, view: tuple[float
 
 def _extent(identity: Identity) -> tuple[float, float]:
     """Return width and height of a subject as shares of its frame."""
-    wide, tall = subject_extent(identity.mask[:1])[0].clamp_min(LEAST_EXTENT).tolist()
+    wide, tall = subject_extent(identity.mask[:1])[0].clamp_min(MIN_EXTENT).tolist()
     return wide, tall
 
 
 def _around(changes: PixelBox, canvas: Canvas) -> PixelBox:
-    """Return the part of the window that tells what is around the change."""
+    """Return the part of the window with the change and its margin."""
     left, top, right, bottom = changes
     margin = math.ceil(MARGIN * max(right - left, bottom - top))
     first, above, last, below = canvas.window

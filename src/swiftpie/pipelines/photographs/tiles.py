@@ -1,9 +1,9 @@
-"""A drawing of a large region, made larger and drawn once more in tiles of the model's own size.
+"""Redraws a large region at a higher resolution, in tiles of the model's own size.
 
-The tiles begin with the enlarged drawing and a little noise (SDEdit, arXiv:2108.01073), so that
-each draws detail and none a subject of its own. They overlap and fade into each other, and share
-one noise where they do (as in MultiDiffusion, arXiv:2302.08113). Only models can that were trained
-to take a late step, which has little noise; the drawing of others is enlarged as it is.
+Tiles start from the enlarged drawing with a little noise (SDEdit, arXiv:2108.01073), so that they
+add detail and no new subjects. They overlap, fade into each other and share their noise, as in
+MultiDiffusion (arXiv:2302.08113). The model must be trained on a late step, which has little noise;
+drawings of other models are only enlarged.
 """
 
 import math
@@ -26,14 +26,14 @@ STRIDE = 0.75  # sides of a tile from one to the next
 
 
 def num_tiles(components: Components, *, times: float) -> int:
-    """Return how many tiles a side a drawing takes that is shown `times` as large; 1 is itself."""
+    """Return the tiles a side of a drawing that is shown `times` as large; 1 means no tiles."""
     if late_schedule(components) is None:
         return 1
     return min(MOST_TILES, max(1, math.ceil((times - 1) / STRIDE) + 1))
 
 
 def late_schedule(components: Components) -> Schedule | None:
-    """Return the last step alone of the most that the weights can take; None if that is one."""
+    """Return the last step of the longest schedule of the weights; None if they take one step."""
     preset = components.preset
     most = max(preset.step_counts)
     if most < 2:
@@ -47,15 +47,14 @@ def in_tiles(start: Prepared, drawing: Tensor, regions: Tensor, *, count: int, s
     """Return a `drawing` as large as `count` x `count` tiles, with detail.
 
     Args:
-        start: What it was drawn from, one row; the tiles are drawn from the same prompt and
-            subject.
+        start: The inputs of the drawing, one row; tiles have the same prompt and subject.
         drawing: Pixels (1, 3, h, w) in [-1, 1], of the model's own size.
-        regions: Where it counts, (1, 1, h, w) in [0, 1].
+        regions: Where tiles are needed, (1, 1, h, w) in [0, 1].
         count: Tiles a side, at least 2.
         seed: Decides their noise.
 
     Returns:
-        Pixels (1, 3, H, W) in [-1, 1], on the processor of the drawing.
+        Pixels (1, 3, H, W) in [-1, 1], on the device of the drawing.
     """
     schedule, cell_px = late_schedule(start.components), start.components.preset.latent_cell_px
     assert schedule is not None, "there is more than one tile"

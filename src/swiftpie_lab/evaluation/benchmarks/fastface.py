@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from swiftpie.engine.session import Session
 from swiftpie.errors import ImageError, InputError
-from swiftpie.faces.choose import ChosenFace, choose_face, find_faces, see_again, shown_face
+from swiftpie.faces.choose import ChosenFace, choose_face, find_faces, same_face, shown_face
 from swiftpie.faces.face import CONSENT, Face, FaceEncoder
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import to_tensor
@@ -138,7 +138,7 @@ class FaceBenchmark(Benchmark[FaceCase]):
     @cached_property
     def _references(self) -> dict[str, Face | None]:
         return {
-            name: None if self.judge is None else see_again(self.judge, person.chosen)
+            name: None if self.judge is None else same_face(self.judge, person.chosen)
             for name, person in self.people.items()
         }
 

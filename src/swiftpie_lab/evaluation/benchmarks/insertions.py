@@ -25,7 +25,7 @@ from swiftpie.imageio.images import fit_square, mask_to_pil, to_pil, to_tensor
 from swiftpie.masks import bounding_box, grow
 from swiftpie.pipelines.drawing.denoise import Clock
 from swiftpie.pipelines.drawing.request import RepaintRequest
-from swiftpie.pipelines.photographs.repaint import prepare, put_back
+from swiftpie.pipelines.photographs.repaint import finish, prepare
 from swiftpie.types import GenerationResult
 from swiftpie_lab.data.subjects import Subjects
 from swiftpie_lab.evaluation.bounds import paste
@@ -419,7 +419,7 @@ def exactly_drawn(session: Session, request: RepaintRequest, truth: Rendering) -
         timings_ms={},
         origin={},
     )
-    return put_back(drawn, plan, Clock()).image
+    return finish(drawn, plan, Clock()).image
 
 
 @torch.no_grad()

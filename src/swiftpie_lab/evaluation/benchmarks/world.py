@@ -21,7 +21,7 @@ from swiftpie.geometry.layout import Layout, from_box, seen_view
 from swiftpie.imageio.images import mask_to_pil, to_pil, to_tensor
 from swiftpie.masks import Box
 from swiftpie.noise import draw_noise
-from swiftpie.pipelines.drawing.request import Part, PersonalizeRequest, Subject
+from swiftpie.pipelines.drawing.request import ConditionPart, PersonalizeRequest, Subject
 from swiftpie.pipelines.drawing.settings import MaskSource
 from swiftpie_lab.data.subjects import Subjects
 from swiftpie_lab.evaluation.bounds import (
@@ -586,7 +586,7 @@ class WorldDrawer:
                 subjects=(Subject(identity.without_detail() if kind == "semantic" else identity),),
                 prompt=case.prompt,
                 seeds=(case.seed,),
-                without=frozenset({Part.ALIGNED}),
+                without=frozenset({ConditionPart.ALIGNED}),
             )
             yield kind, self.session.draw(request).images[0]
         if missing & {"text", "paste", "turned"}:

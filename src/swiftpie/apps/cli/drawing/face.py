@@ -197,11 +197,11 @@ def warn_of_strange_vectors(session: "Session", encoder: "FaceEncoder") -> None:
 def _scores(
     judge: "FaceEncoder | None", chosen: "ChosenFace", images: "Sequence[Image.Image]"
 ) -> list[float | None]:
-    from swiftpie.faces.choose import likenesses, see_again
+    from swiftpie.faces.choose import likenesses, same_face
 
     if judge is None:
         return [None] * len(images)
-    reference = see_again(judge, chosen)
+    reference = same_face(judge, chosen)
     if reference is None:
         console.say(f"No identity score: the judge {judge.name!r} sees no face in that place.")
     return likenesses(judge, reference, images)

@@ -16,7 +16,7 @@ from swiftpie.errors import ConfigError
 from swiftpie.library import CREDIT, packaged
 
 if TYPE_CHECKING:
-    from swiftpie.pipelines.identity import IdentityFile
+    from swiftpie.pipelines.identity_file import IdentityFile
 
 OPAQUE = (".jpg", ".jpeg")
 READABLE = {True: "yes", False: "no", None: "only the preset's networks can tell"}
@@ -79,7 +79,7 @@ def inspect(
     as_json: options.AsJson = False,
 ) -> None:
     """Describe an identity file, and whether it can be used here."""
-    from swiftpie.pipelines.identity import FORMAT, read_identity_header
+    from swiftpie.pipelines.identity_file import FORMAT, read_identity_header
 
     header = read_identity_header(file)
     facts = {

@@ -27,7 +27,7 @@ from swiftpie.engine.origin import check_texts, origin_of_drawing
 from swiftpie.errors import CapabilityError, ConfigError
 from swiftpie.pipelines.drawing.request import PersonalizeRequest
 from swiftpie.pipelines.drawing.settings import MaskSource, Scales
-from swiftpie.pipelines.naming import newcomers, tell, words_taught_to
+from swiftpie.pipelines.naming import log_library_subjects, new_subjects, vocabulary_of
 from swiftpie.validation import Size, parse_box, parse_size
 
 if TYPE_CHECKING:
@@ -180,10 +180,10 @@ def _named_in(
     Raises:
         NobodyNamed: A prompt names no subject, and none is given.
     """
-    taught = words_taught_to(preset)
+    taught = vocabulary_of(preset)
     names = ["" if one[0].named is None else one[0].named.word for one in everyone]
-    named = {words: newcomers(words, taught, given=names).known for words in prompts}
-    tell(dict.fromkeys(who for one in named.values() for who in one))
+    named = {words: new_subjects(words, taught, given=names).known for words in prompts}
+    log_library_subjects(dict.fromkeys(who for one in named.values() for who in one))
     return named
 
 
@@ -214,7 +214,7 @@ def _way_without_torch(
     if not everyone:
         shown = {words: model.named(one.word) for words, (one,) in named.items()}
     elif (only := everyone[0][0]).named is not None:
-        tell([only.named])
+        log_library_subjects([only.named])
         shown = dict.fromkeys(named, model.named(only.named.word))
     else:
         identity = model.encode_identity(cast("Any", only.picture), whole=cutout == "none")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from swiftpie.apps.cli.options import STREAM, is_file
 from swiftpie.errors import ConfigError
-from swiftpie.pipelines.naming import tell
+from swiftpie.pipelines.naming import log_library_subjects
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,7 +78,7 @@ def read_subjects(texts: list[str]) -> list[SubjectPictures]:
 def encode_subjects(session: "Session", pictures: list[SubjectPictures]) -> "Identity":
     """Return the identity of the one subject that all `pictures` show."""
     if pictures[0].named is not None:
-        tell([pictures[0].named])
+        log_library_subjects([pictures[0].named])
         return session.named(pictures[0].named.word)
     only = pictures[0].picture
     if isinstance(only, Path):

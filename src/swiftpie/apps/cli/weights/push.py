@@ -282,7 +282,7 @@ def _adapter(path: Path, header: dict[str, Any]) -> Upload:
 
 
 def _identity(path: Path, *, with_pictures: bool) -> Upload:
-    from swiftpie.pipelines.identity import read_identity_header
+    from swiftpie.pipelines.identity_file import read_identity_header
 
     header = read_identity_header(path)
     preset = PRESETS.get(header.preset) if header.preset in PRESETS.names() else None

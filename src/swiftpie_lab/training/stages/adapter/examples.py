@@ -7,8 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from swiftpie.attention.condition import silent_condition
-from swiftpie.attention.rescale import INLINE_MASK
+from swiftpie.attention.condition import INLINE_MASK, silent_condition
 from swiftpie.errors import ConfigError, ImageError
 from swiftpie.geometry.layout import SUBJECT_FILL
 from swiftpie.imageio.images import fit_square

@@ -15,9 +15,8 @@ from torch.utils.checkpoint import checkpoint
 from transformers import CLIPVisionModelWithProjection
 
 from swiftpie.attention.condition import AttentionCondition, Block, silent_condition
-from swiftpie.attention.detail import DetailAttention
 from swiftpie.attention.install import Plan
-from swiftpie.attention.semantic import SemanticAttention
+from swiftpie.attention.processors import DetailAttention, SemanticAttention
 from swiftpie.backbones.acquire.download import DownloadPlan
 from swiftpie.backbones.acquire.sources import WeightFormats, plan_image_encoder
 from swiftpie.backbones.adapters import install_adapter, open_adapter, wrap_image_encoder
@@ -27,9 +26,8 @@ from swiftpie.backbones.load.weights import NetworkReader
 from swiftpie.backbones.preset import PRESETS
 from swiftpie.errors import CapabilityError
 from swiftpie.models.autoencoder import LatentAutoencoder
-from swiftpie.models.denoiser import SubjectCondition
+from swiftpie.models.denoiser import SubjectCondition, UNetDenoiser
 from swiftpie.models.projection import Feature, Projector
-from swiftpie.models.unet import UNetDenoiser
 from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.schedules import PredictionType, scaled_linear_step
 from swiftpie_lab.data.photographs import Augmentation

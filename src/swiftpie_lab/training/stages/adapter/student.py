@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.attention.condition import AttentionCondition, Notes
-from swiftpie.attention.rescale import MAP_PREFIX
+from swiftpie.attention.condition import MAP_PREFIX, AttentionCondition, Notes
 from swiftpie.geometry.layout import warp
 from swiftpie.masks import grow, resize_mask
 from swiftpie.models.denoiser import read_notes

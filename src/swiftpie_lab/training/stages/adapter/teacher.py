@@ -14,8 +14,7 @@ from swiftpie.backbones.adapters import install_adapter, open_adapter, wrap_imag
 from swiftpie.backbones.load.networks import read_image_encoder, read_unet
 from swiftpie.backbones.load.weights import NetworkReader
 from swiftpie.errors import CapabilityError, ConfigError, WeightsError
-from swiftpie.models.denoiser import read_references
-from swiftpie.models.unet import UNetDenoiser
+from swiftpie.models.denoiser import UNetDenoiser, read_references
 from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.schedules import PredictionType
 from swiftpie.types import TextCondition

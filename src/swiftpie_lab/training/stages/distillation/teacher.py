@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.attention.rescale import MAP_PREFIX
+from swiftpie.attention.condition import MAP_PREFIX
 from swiftpie.backbones.preset import trailing
 from swiftpie.backbones.scheduling import STEPS_FILE, StoredSteps
 from swiftpie.config import to_json

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from swiftpie.backbones.load.weights import load_network
 from swiftpie.imageio.images import contact_sheet, to_pil
 from swiftpie.masks import iou, resize_mask
-from swiftpie.models.inversion import Difference, Reading, TinyInversion
+from swiftpie.models.inversion import InversionOutput, PromptDifference, TinyInversion
 from swiftpie.noise import LAYOUT_FIELD, layout_uniforms
 from swiftpie.schedules import PredictionType, add_noise, scaled_linear_step
 from swiftpie.types import TextCondition
@@ -133,8 +133,8 @@ class InvertedBatch(NamedTuple):
     changes: Changes
     latents: Tensor  # (B, C, h, w) of the pictures
     text: TextCondition  # of the first prompts
-    source: Reading  # under the first prompts
-    target: Reading  # under the second
+    source: InversionOutput  # under the first prompts
+    target: InversionOutput  # under the second
 
 
 @dataclass(frozen=True)
@@ -218,8 +218,8 @@ class MiniInversionStage:
             changes=changes,
             latents=latents,
             text=TextCondition(*(part[:count] for part in text)),
-            source=Reading(*(part[:count] for part in reading)),
-            target=Reading(*(part[count:] for part in reading)),
+            source=InversionOutput(*(part[:count] for part in reading)),
+            target=InversionOutput(*(part[count:] for part in reading)),
         )
 
     def noise_error(self, guess: Tensor, truth: Tensor) -> NoiseError:
@@ -312,7 +312,7 @@ def start_of(latents: Tensor, noise: Tensor) -> Tensor:
     return add_noise(latents, noise, scaled_linear_step(LAST_TIMESTEP))
 
 
-def _edits_term(now: InvertedBatch, difference: Difference) -> Tensor:
+def _edits_term(now: InvertedBatch, difference: PromptDifference) -> Tensor:
     mask, stays = now.changes.mask, now.changes.same_subject.to(difference.same_subject)
     doubt = torch.cat([now.source.doubt, now.target.doubt])
     within = _mask_term(doubt, torch.cat([torch.zeros_like(mask), mask]))

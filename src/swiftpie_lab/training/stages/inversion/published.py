@@ -25,9 +25,9 @@ from swiftpie.backbones.preset import PRESETS
 from swiftpie.errors import CapabilityError, ConfigError, InputError
 from swiftpie.imageio.images import contact_sheet, to_pil
 from swiftpie.models.autoencoder import LatentAutoencoder
+from swiftpie.models.denoiser import UNetDenoiser
 from swiftpie.models.inversion import INVERSION_TIMESTEP, START, UNetInversion
 from swiftpie.models.projection import image_proj_of
-from swiftpie.models.unet import UNetDenoiser
 from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.noise import draw_noise
 from swiftpie.schedules import PredictionType, Step, add_noise

@@ -18,8 +18,9 @@ from swiftpie.backbones.components import load_components
 from swiftpie.backbones.presets.mini import PRESET
 from swiftpie.errors import WeightsError, short_reason
 from swiftpie.models.autoencoder import PatchAutoencoder
+from swiftpie.models.layout_predictor import LayoutPredictor
 from swiftpie.models.text import TAUGHT, TextTower
-from swiftpie.models.tiny import LayoutPredictor, TinyDenoiser
+from swiftpie.models.tiny import TinyDenoiser
 from swiftpie.models.vision import ConvImageEncoder
 from swiftpie.models.vocabulary import Vocabulary
 from swiftpie_lab.world.nouns import EMPTY_PREFIXES, GENERIC_NAMES

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from swiftpie.attention.rescale import MAP_PREFIX
+from swiftpie.attention.condition import MAP_PREFIX
 from swiftpie.errors import ConfigError
 from swiftpie.geometry.layout import Layout, whole_frame
 from swiftpie.geometry.shading import Illumination, Lighting

@@ -16,7 +16,8 @@ from swiftpie.geometry.shading import Lighting, relit
 from swiftpie.masks import bounding_box, grow, resize_mask
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.denoiser import Prediction, ReferenceFeatures, SubjectCondition
-from swiftpie.models.tiny import CELL_PX, LayoutScores, align
+from swiftpie.models.layout_predictor import LayoutScores
+from swiftpie.models.tiny import CELL_PX, align
 from swiftpie.noise import COUPLED_CHANNELS
 from swiftpie.schedules import add_noise, scaled_linear_step
 from swiftpie_lab.world.sampler import WorldBatch

@@ -15,9 +15,9 @@ from swiftpie.engine.session import Session
 from swiftpie.faces.choose import choose_face, find_faces
 from swiftpie.faces.face import Face, FaceBox
 from swiftpie.pipelines.diffusers.personalize import SwiftPiePipeline
-from swiftpie.pipelines.drawing.face import face_identity
 from swiftpie.pipelines.drawing.request import FaceRequest, Subject
 from swiftpie.pipelines.drawing.settings import Scales, Style, steering_of
+from swiftpie.pipelines.identity import face_identity
 from tests.backbones.tiny_models import make_pipeline
 from tests.parity.faces import nobody, open_face, someone
 from tests.parity.ip_adapter import FACE, WIDTHS

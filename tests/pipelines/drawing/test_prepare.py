@@ -16,7 +16,7 @@ from swiftpie.imageio.images import to_pil
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.drawing.denoise import Clock, decode
-from swiftpie.pipelines.drawing.personalize import prepare, side_by_side
+from swiftpie.pipelines.drawing.prepare import prepare, side_by_side
 from swiftpie.pipelines.drawing.request import PersonalizeRequest
 
 SAMPLES = Path(str(importlib.resources.files("swiftpie"))) / "assets" / "samples"

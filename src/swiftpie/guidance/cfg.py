@@ -1,13 +1,13 @@
-"""Classifier-free guidance: away from what would be drawn of nothing."""
+"""Classifier-free guidance: away from the prediction without conditions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from swiftpie.guidance.base import Branch, check_length, check_scales, needed, weighted_sum
+from swiftpie.guidance import Branch, check_length, check_scales, needed, weighted_sum
 
-SCALE = 1.5  # distilled models burn out above; 1 is no guidance
+SCALE = 1.5  # distilled models saturate above; 1 is no guidance
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,11 @@ class ClassifierFree:
         check_scales("The guidance scale", self.scales)
 
     def check(self, num_steps: int) -> None:
-        """Refuse a schedule of another length."""
+        """Check the number of scales."""
         check_length("Classifier-free guidance", self.scales, num_steps)
 
     def branches(self, step: int) -> tuple[Branch, ...]:
-        """Name the rows of weight."""
+        """Return the rows with a weight."""
         return needed(self._weights(step))
 
     def combine(self, predictions: Mapping[Branch, Tensor], step: int) -> Tensor:
@@ -40,7 +40,7 @@ class ClassifierFree:
 
 
 def for_steps(num_steps: int) -> ClassifierFree:
-    """Return it at the same scale at every step; at a single step there is none."""
+    """Return the same scale for every step; a single step has no guidance."""
     return ClassifierFree((SCALE if num_steps > 1 else 1.0,) * num_steps)
 
 

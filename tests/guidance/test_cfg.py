@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from swiftpie import ConfigError
-from swiftpie.guidance.base import Branch
-from swiftpie.guidance.methods.cfg import ClassifierFree
+from swiftpie.guidance import Branch
+from swiftpie.guidance.cfg import ClassifierFree
 
 
 def test_it_moves_from_nothing_past_text_and_identity():
@@ -21,5 +21,5 @@ def test_each_step_asks_for_what_its_scale_needs():
 
 
 def test_another_number_of_steps_is_refused():
-    with pytest.raises(ConfigError, match="4 scales and denoising takes 1 steps"):
+    with pytest.raises(ConfigError, match="4 scales, and denoising takes 1 steps"):
         ClassifierFree((1.5,) * 4).check(1)

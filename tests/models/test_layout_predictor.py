@@ -4,7 +4,7 @@ import torch
 
 from swiftpie.geometry.layout import whole_frame
 from swiftpie.geometry.shading import relit
-from swiftpie.models.tiny import LayoutPredictor
+from swiftpie.models.layout_predictor import LayoutPredictor
 
 ROWS = 3
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from swiftpie.errors import ConfigError
-from swiftpie.guidance.base import Branch, check_length, check_scales, needed, weighted_sum
+from swiftpie.guidance import Branch, check_length, check_scales, needed, weighted_sum
 
 RESCALE = 0.75  # share of the corrected deviation
 EDGE, IDENTITY, TEXT = 1.0, 1.5, 3.0  # scales of the first and last step, and of those between
@@ -31,7 +31,7 @@ class Renorm(StrEnum):
     BATCH = "batch"  # measured over the whole batch, as released, so pictures influence each other
 
 
-# The rows p and q of each path; u is told nothing.
+# The rows p and q of each path; u has no conditions.
 ROWS = {
     GuidancePath.TEXT_FIRST: (Branch.TEXT, Branch.BOTH),
     GuidancePath.APART: (Branch.TEXT, Branch.IDENTITY),
@@ -67,11 +67,11 @@ class Decoupled:
             )
 
     def check(self, num_steps: int) -> None:
-        """Refuse a schedule of another length."""
+        """Check the number of scales."""
         check_length("Decoupled guidance", self.a, num_steps)
 
     def branches(self, step: int) -> tuple[Branch, ...]:
-        """Name the rows of weight, or all three where a length or deviation asks for them."""
+        """Return the rows with a weight, or all three if renormalisation needs them."""
         weights = self._weights(step)
         compares = self.renorm is not Renorm.OFF and self.b[step] != 0
         return tuple(weights) if compares or self.computes_all else needed(weights)

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from swiftpie import ConfigError
-from swiftpie.guidance.base import Branch
-from swiftpie.guidance.methods.dcg import Decoupled, GuidancePath, Renorm, for_steps
+from swiftpie.guidance import Branch
+from swiftpie.guidance.dcg import Decoupled, GuidancePath, Renorm, for_steps
 
 UNCONDITIONAL, TEXT, IDENTITY, BOTH = Branch
 
@@ -89,5 +89,5 @@ def test_batch_renorm_alone_lets_pictures_influence_each_other():
     ],
 )
 def test_scales_that_cannot_be_used_are_refused(build):
-    with pytest.raises(ConfigError, match=r"needs|needed|must lie"):
+    with pytest.raises(ConfigError, match=r"needs|one scale a step|one a step|must lie|Give one"):
         build()

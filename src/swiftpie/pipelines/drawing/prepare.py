@@ -1,4 +1,4 @@
-"""SwiftPie: how subjects and a sentence become what denoising starts from."""
+"""SwiftPie: prepares subjects and a prompt for denoising."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,21 +7,19 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from swiftpie.attention.condition import AttentionCondition, silent_condition
-from swiftpie.attention.detail import Merge
-from swiftpie.attention.rescale import INLINE_MASK
+from swiftpie.attention.condition import INLINE_MASK, AttentionCondition, silent_condition
+from swiftpie.attention.processors import Merge
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.preset import Preset
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.layout import Layout, fitted, from_box, to_affine, whole_frame
 from swiftpie.geometry.shading import Lighting, relit
-from swiftpie.guidance.base import Guidance, branches_of
-from swiftpie.guidance.methods.plain import Plain
+from swiftpie.guidance import Guidance, Plain, branches_of
 from swiftpie.masks import Box, box_mask, resize_mask, subject_extent
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.drawing.denoise import Clock, Prepared
-from swiftpie.pipelines.drawing.request import Part, PersonalizeRequest, Subject
+from swiftpie.pipelines.drawing.request import ConditionPart, PersonalizeRequest, Subject
 from swiftpie.pipelines.drawing.settings import (
     BALANCE_OF_IDENTITY,
     BALANCE_OF_TEXT,
@@ -31,14 +29,14 @@ from swiftpie.pipelines.drawing.settings import (
 from swiftpie.types import Identity, Prompts, TextCondition
 
 BOX_FEATHER = 0.06  # a box's soft edge, as a share of the picture
-SPREAD_FILL = 0.84  # of its share of the width that one of several subjects fills
-SPREAD_FLOOR = 0.9  # where several subjects stand, 0 = top of the picture
-FAR = 100.0  # frame coordinate of every cell for a subject that is in none
-FOUND = frozenset({MaskSource.INLINE, MaskSource.TWO_PASS})  # by the denoiser itself
+SPREAD_FILL = 0.84  # share of its column that one of several subjects fills
+SPREAD_FLOOR = 0.9  # where several subjects stand, in [0, 1] from the top
+FAR = 100.0  # frame coordinate of every cell for an absent subject
+FOUND = frozenset({MaskSource.INLINE, MaskSource.TWO_PASS})  # regions that the denoiser finds
 
 
 def num_draws(components: Components) -> int:
-    """Return how often noise is drawn for a picture: to start from, and for steps that add some."""
+    """Return how many draws of noise a picture needs: one, or one a step if steps add noise."""
     schedule = components.schedule
     return len(schedule.steps) if schedule.needs_noise else 1
 
@@ -48,8 +46,8 @@ def prepare(components: Components, request: PersonalizeRequest, clock: Clock) -
     """Read the prompts and place the subjects.
 
     Raises:
-        CapabilityError: A view is asked for, and the preset places no subjects.
-        InputError: Regions shall be found although some are given, or the size is not possible.
+        CapabilityError: A subject has a view, and the preset does not place subjects.
+        InputError: Regions are to be found although some are given, or the size is not possible.
     """
     subjects, source = request.subjects, request.mask
     detail_source = source_of_detail(request, components.preset)
@@ -61,8 +59,8 @@ def prepare(components: Components, request: PersonalizeRequest, clock: Clock) -
             )
     if components.layout_predictor is None and any(one.view is not None for one in subjects):
         raise CapabilityError(
-            f"Preset {components.preset.name!r} cannot turn subjects. Say in the prompt from where "
-            "they are seen, or give a picture from there."
+            f"Preset {components.preset.name!r} cannot turn subjects. Describe the view in the "
+            "prompt, or give a picture with that view."
         )
     noise = request.noise
     if noise is None:
@@ -110,27 +108,27 @@ def prepare(components: Components, request: PersonalizeRequest, clock: Clock) -
     )
 
 
-def _without(condition: SubjectCondition, parts: frozenset[Part]) -> SubjectCondition:
-    if Part.PLACE in parts:
+def _without(condition: SubjectCondition, parts: frozenset[ConditionPart]) -> SubjectCondition:
+    if ConditionPart.PLACE in parts:
         attention = condition.attention
         nowhere = attention._replace(has_layout=torch.zeros_like(attention.has_layout))
         condition = condition._replace(attention=nowhere)
-    if Part.ALIGNED in parts:
+    if ConditionPart.ALIGNED in parts:
         condition = condition._replace(aligned=torch.zeros_like(condition.aligned))
     return condition
 
 
 def source_of_detail(request: PersonalizeRequest, preset: Preset) -> MaskSource:
-    """Return where the detail branch's own masks come from.
+    """Return where the masks of the detail branch come from.
 
-    The preset finds them only where nobody says where subjects are.
+    The preset's default applies only if the request has no masks at all.
     """
     if request.detail_mask is not None:
         return request.detail_mask
-    is_said = request.mask is not MaskSource.NONE or any(
+    has_masks = request.mask is not MaskSource.NONE or any(
         one.mask is not None or one.detail_mask is not None for one in request.subjects
     )
-    return MaskSource.NONE if is_said else MaskSource(preset.detail_mask or MaskSource.NONE)
+    return MaskSource.NONE if has_masks else MaskSource(preset.detail_mask or MaskSource.NONE)
 
 
 def _found_region(
@@ -147,9 +145,9 @@ def _found_region(
 
 
 def side_by_side(subjects: Sequence[Subject]) -> Sequence[Subject]:
-    """Return several subjects without any box in boxes of their own, from left to right.
+    """Return subjects with boxes side by side, if there are several and none has a box.
 
-    Noise and prompt would place each as if it were alone.
+    The layout predictor would place each subject as if it were alone.
     """
     if len(subjects) == 1 or any(subject.box is not None for subject in subjects):
         return subjects
@@ -165,7 +163,7 @@ def side_by_side(subjects: Sequence[Subject]) -> Sequence[Subject]:
 def _place(
     components: Components, subject: Subject, noise: Tensor, *, text: TextCondition
 ) -> Layout:
-    """Return the layout that the box, or else noise, prompt and shape of the subject ask for."""
+    """Return the layout of the box or, without one, that of the layout predictor."""
     batch, cells = len(noise), (noise.shape[2], noise.shape[3])
     if subject.box is not None:
         placed = from_box(subject.box, size=cells, view=subject.view or (0.0, 0.0))
@@ -189,9 +187,10 @@ def light_on(
     *,
     given: Tensor | None = None,
 ) -> Lighting | None:
-    """Return the light on a subject and where it comes to, in B rows as `noise` (B, C, h, w) has.
+    """Return the light on a subject's reference and in its new place, a row for each of `noise`.
 
-    None where the model knows no light. `given` (1, 4, H, W) is what stays of a picture, and where.
+    None if the model does not predict light. `noise` is (B, C, h, w); `given` (1, 4, H, W) is the
+    unchanged part of a picture, pixels and mask.
     """
     if components.layout_predictor is None:
         return None
@@ -217,7 +216,7 @@ def _region(
 
 
 def read_prompts(components: Components, prompts: Prompts, *, rows: int) -> TextCondition:
-    """Return so many rows of text; equal prompts are encoded once."""
+    """Return `rows` rows of text; equal prompts are encoded once."""
     if isinstance(prompts, TextCondition):
         return prompts if len(prompts.pooled) == rows else prompts.repeat(rows)
     given = (prompts,) if isinstance(prompts, str) else prompts
@@ -232,7 +231,7 @@ def read_prompts(components: Components, prompts: Prompts, *, rows: int) -> Text
 def read_null_text(
     components: Components, negative: Prompts, *, guidance: Guidance | None, rows: int
 ) -> TextCondition | None:
-    """Return what guidance leads away from, or None where all of its rows have the prompt.
+    """Return the text of rows without the prompt; None if guidance has no such rows.
 
     Raises:
         ConfigError: The guidance is for another number of steps.
@@ -240,13 +239,13 @@ def read_null_text(
     used = branches_of(guidance or Plain(), len(components.schedule.steps))
     if all(branch.has_text for branch in used):
         return None
-    if negative == "":  # not every model was trained to read an empty prompt there
+    if negative == "":  # not every model was trained with an empty prompt as null text
         return components.family.null_text(components.text).repeat(rows)
     return read_prompts(components, negative, rows=rows)
 
 
 def find_words(components: Components, prompts: Prompts, names: Sequence[str]) -> Tensor:
-    """Mark the words that name each subject, (S, T) or (B, S, T), 1 or 0; none where encoded."""
+    """Mark the tokens that name each subject, (S, T) or (B, S, T); 0 for encoded prompts."""
     if isinstance(prompts, TextCondition):
         prompts = ""
     if isinstance(prompts, str):
@@ -268,14 +267,21 @@ def subject_condition(
     detail_is_inline: bool = False,
     lights: Sequence[Lighting | None] = (),
 ) -> SubjectCondition:
-    """Return everything the denoiser reads of S subjects, for as many rows as a layout has.
+    """Return everything that the denoiser reads of S subjects, for B rows.
 
-    Of each subject `layouts` (B rows) tell where it goes, `regions` (1, 1, h, w) its mask for
-    rescaling, `class_tokens` (S, T) or (B, S, T) the words that name it, 1 or 0, and `shares` its
-    factor on identity and detail scales. With `is_inline` attention replaces `regions`.
-    `detail_regions` (1, 1, h, w), everywhere if there are none, and `detail_is_inline` are the same
-    of the detail branch, which acts where both let it. `lights` tell how each is to be lit anew
-    before it is placed, None for those that stay as they are.
+    Args:
+        components: The networks.
+        identities: The subjects.
+        layouts: Where each subject goes, B rows each.
+        regions: The mask of each subject for rescaling, (1, 1, h, w).
+        class_tokens: The tokens that name each subject, (S, T) or (B, S, T), 1 or 0.
+        scales: Strengths of the branches.
+        shares: Factor of each subject on identity and detail scales.
+        is_inline: Whether attention finds masks that replace `regions`.
+        detail_regions: Masks of the detail branch, (1, 1, h, w); it acts where both masks do.
+            Everywhere if empty.
+        detail_is_inline: Whether attention finds masks that replace `detail_regions`.
+        lights: The light of each subject before it is placed; None keeps that of the reference.
     """
     batch, cells = len(layouts[0].scale), (regions[0].shape[-2], regions[0].shape[-1])
     own_cells, shape = components.cells_of(None), (batch, components.preset.latent_channels, *cells)
@@ -351,9 +357,9 @@ def _scaled(
 def _without_silent_keys(
     attention: AttentionCondition, components: Components
 ) -> AttentionCondition:
-    """Return `attention` without keys for a joint softmax in which they would weigh nothing.
+    """Return `attention` without reference keys if a joint softmax gives them no weight.
 
-    Decoupled, a scale of 0 is exactly nothing; in one softmax it is nothing up to rounding.
+    A scale of 0 turns the decoupled branch off exactly, but a joint softmax only up to rounding.
     """
     scales = (attention.detail_scale, attention.detail_background_scale)
     is_joint = components.denoiser.installation.plan.merge is Merge.JOINT
@@ -363,9 +369,9 @@ def _without_silent_keys(
 
 
 def _without_absent(attention: AttentionCondition, *, outside: float) -> AttentionCondition:
-    """Return `attention` in which subjects with an empty region and no scale outside are nowhere.
+    """Return `attention` in which subjects with an empty region and no scale outside are absent.
 
-    Attention does not see them anyway; this keeps them out of what a denoiser takes besides.
+    Attention ignores them anyway; this also removes them from the other inputs of the denoiser.
     """
     is_seen = (attention.region.flatten(2).amax(-1) + outside > 0).to(attention.region)
     nowhere = torch.zeros_like(attention.affine)
@@ -395,8 +401,8 @@ def _repeat_to(row: Tensor, length: int) -> Tensor:
         return row
     if length % row.shape[1]:
         raise InputError(
-            "Subjects of one picture need as many reference pictures each, or a multiple: "
-            f"{row.shape[1]} and {length} tokens do not match."
+            "The subjects of a picture have different numbers of reference pictures "
+            f"({row.shape[1]} and {length} tokens). Give as many for each, or a multiple."
         )
     return row.repeat(1, length // row.shape[1], *[1] * (row.ndim - 2))
 

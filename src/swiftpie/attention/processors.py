@@ -1,0 +1,417 @@
+"""The attention processors: plain self-attention, both identity branches, and SwiftEdit's own."""
+
+from enum import StrEnum
+from typing import NamedTuple
+
+import torch
+from diffusers.models.attention_processor import Attention
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from swiftpie.attention.condition import (
+    INLINE_MASK,
+    MAP_PREFIX,
+    AttentionCondition,
+    Notes,
+    cap_energy,
+    detail_masks,
+    layer_masks,
+    masks_from_maps,
+    region_scale,
+    unmasked_factor,
+)
+from swiftpie.attention.kernels import (
+    MASKED,
+    attend,
+    attend_jointly,
+    attend_near,
+    mass_on,
+    merge_heads,
+    split_heads,
+    sum_of_subjects,
+    thin,
+    token_grid,
+)
+from swiftpie.attention.manipulate import attend_reshaped
+from swiftpie.geometry.layout import cell_positions, to_reference
+from swiftpie.masks import resize_mask
+
+MIN_COVERAGE = 0.5  # a reference cell with less subject than this is background: never attended
+EDGE_CELLS = 1.0  # width of the soft border of the reference frame, in cells of the layer
+WIDEST, NARROWEST = -1.5, 0.7  # log sharpness of the first and last head, from wide to narrow
+
+
+class Merge(StrEnum):
+    """How reference keys meet a layer's own."""
+
+    DECOUPLED = "decoupled"  # a second softmax, added through a gate; exact and trainable
+    JOINT = "joint"  # one softmax over both; needs no training
+
+
+class MaskRole(StrEnum):
+    """A layer's part in finding the inline mask."""
+
+    NONE = "none"
+    NOTES = "notes"
+    LAST = "last"  # notes, and then makes the mask of all notes
+
+
+class SelfAttention(nn.Module):
+    """Self-attention as the network has it, for layers that the plan gives no detail branch."""
+
+    def __init__(self) -> None:
+        """Attend to every token."""
+        super().__init__()
+        self.stride = 1  # of the layer's own keys on the finest grid, along rows and columns
+
+    # diffusers reads the signature of `__call__` to decide which keywords a processor gets.
+    def __call__(
+        self,
+        attn: Attention,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        *,
+        condition: AttentionCondition,
+        notes: Notes,
+    ) -> Tensor:
+        """Return the layer's output (B, N, D) for `hidden_states` (B, N, D)."""
+        del encoder_hidden_states, attention_mask  # diffusers passes them to every processor
+        result = self.attended(attn, hidden_states, condition, notes)
+        output: Tensor = attn.to_out[0](result.to(hidden_states.dtype))
+        return output
+
+    def attended(
+        self, attn: Attention, hidden_states: Tensor, condition: AttentionCondition, notes: Notes
+    ) -> Tensor:
+        """Return the result (B, N, D) for `hidden_states` (B, N, D) before the last projection."""
+        del notes
+        return merge_heads(attend(*self.project_own(attn, hidden_states, condition)))
+
+    def project_own(
+        self, attn: Attention, hidden_states: Tensor, condition: AttentionCondition
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the layer's own queries (B, heads, N, d), keys and values (B, heads, n, d)."""
+        query = split_heads(attn.to_q(hidden_states), attn.heads)
+        rows, columns = condition.region.shape[-2:]
+        seen = thin(hidden_states, (rows, columns), self.stride)
+        return (
+            query,
+            split_heads(attn.to_k(seen), attn.heads),
+            split_heads(attn.to_v(seen), attn.heads),
+        )
+
+
+class DetailAttention(SelfAttention):
+    """Second half of dual-branch identity injection (arXiv:2605.01510).
+
+    Decoupled: `out = Attn(q, k, v) + Σ_s gate * detail_scale_s * Attn(q, k_s, v_s)`. Where the
+    place of the subject is known, the logits of reference keys fall with the squared distance
+    between the query, mapped into the reference frame, and the key; one sharpness a head.
+
+    Joint: `out = Attn(q, [k, k_s…], [v, v_s…])` with `log(detail_scale_s / R)` added to the logits
+    of subject s; one reference at scale 1 is plain reference attention. It needs no training, and
+    then no projections of its own either: the layer reads references as it reads itself.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        width: int,
+        heads: int,
+        gate: float,
+        merge: Merge = Merge.DECOUPLED,
+        own_projections: bool = True,
+    ) -> None:
+        """Build the projections, if any; `gate` is the decoupled branch's initial weight."""
+        super().__init__()
+        self.name = name
+        self.width = width
+        self.merge = merge
+        self.to_k_ref = nn.Linear(width, width, bias=False) if own_projections else None
+        self.to_v_ref = nn.Linear(width, width, bias=False) if own_projections else None
+        self.gate = nn.Parameter(torch.full((heads,), gate))
+        self.log_sharpness = nn.Parameter(torch.linspace(WIDEST, NARROWEST, heads))
+
+    def projections(self, attn: Attention) -> tuple[nn.Linear, nn.Linear]:
+        """Return what makes reference keys and values: the branch's own, or those of its layer."""
+        if self.to_k_ref is None or self.to_v_ref is None:
+            return attn.to_k, attn.to_v
+        return self.to_k_ref, self.to_v_ref
+
+    def project(self, attn: Attention, hidden_states: Tensor) -> tuple[Tensor, Tensor]:
+        """Return reference keys and values (R, N, D) of inputs (R, N, D) of its layer `attn`."""
+        to_key, to_value = self.projections(attn)
+        noted = hidden_states.to(to_key.weight.dtype)
+        return to_key(noted), to_value(noted)
+
+    def attended(
+        self, attn: Attention, hidden_states: Tensor, condition: AttentionCondition, notes: Notes
+    ) -> Tensor:
+        """Return the layer's own attention and that to references, (B, N, D); see the class."""
+        notes[self.name] = hidden_states
+        query, key, value = self.project_own(attn, hidden_states, condition)
+        if self.merge is Merge.JOINT and self.name in condition.keys:
+            return self._joint(query, key, value, condition=condition, notes=notes)
+        own = merge_heads(attend(query, key, value))
+        if self.name not in condition.keys:
+            return own
+        return cap_energy(own + self._decoupled(query, condition, notes), own, condition.energy_cap)
+
+    def _decoupled(self, query: Tensor, condition: AttentionCondition, notes: Notes) -> Tensor:
+        """Return the rescaled sum over subjects, (B, N, D)."""
+        heads, subjects = query.shape[1], condition.region.shape[1]
+        points, key_points, cells = self._places(query, condition)
+        has_layout = condition.has_layout.flatten()
+        attended = attend_near(
+            query[:, None].expand(-1, subjects, -1, -1, -1).flatten(0, 1),
+            split_heads(condition.keys[self.name].flatten(0, 1), heads),
+            split_heads(condition.values[self.name].flatten(0, 1), heads),
+            positions=points * cells,
+            key_positions=key_points * cells,
+            sharpness=has_layout[:, None] * self.log_sharpness.exp(),
+            key_bias=self._key_bias(condition).flatten(0, 1),
+        )
+        border = (1 - points.abs().amax(-1)) * cells.min() / EDGE_CELLS + 0.5
+        known = has_layout[:, None].float()
+        inside = torch.lerp(torch.ones_like(border), border.clamp(0, 1), known)
+        gated = merge_heads(attended * self.gate[:, None, None]) * inside.unsqueeze(-1).to(query)
+        strength = self._strength(query.shape[2], condition, notes)
+        return sum_of_subjects(strength * gated.unflatten(0, (-1, subjects)))
+
+    def _joint(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        *,
+        condition: AttentionCondition,
+        notes: Notes,
+    ) -> Tensor:
+        heads = query.shape[1]
+        strength = self._strength(query.shape[2], condition, notes).squeeze(-1)
+        # All references together weigh as much as one, and an own key as much as it stands for.
+        shares = condition.coverage.shape[2] * query.shape[2] / key.shape[2]
+        attended = attend_jointly(
+            query,
+            key,
+            value,
+            reference_key=condition.keys[self.name].unflatten(-1, (heads, -1)).transpose(2, 3),
+            reference_value=condition.values[self.name].unflatten(-1, (heads, -1)).transpose(2, 3),
+            offset=torch.where(strength > 0, (strength / shares).clamp_min(1e-6).log(), MASKED),
+            key_bias=self._key_bias(condition),
+        )
+        return merge_heads(attended)
+
+    def _strength(self, num_tokens: int, condition: AttentionCondition, notes: Notes) -> Tensor:
+        """Return the factor of each subject on each token, (B, S, N, 1)."""
+        masks = detail_masks(condition, num_tokens, notes)
+        scale = region_scale(condition.detail_scale, condition.detail_background_scale, masks)
+        is_sought = torch.maximum(condition.is_inline, condition.detail_is_inline)
+        return unmasked_factor(is_sought, notes)[..., None, None] * scale
+
+    def _places(
+        self, query: Tensor, condition: AttentionCondition
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries (B*S, N, 2) and keys (R*M, 2) in the frame, and half its cells."""
+        grid = token_grid(query.shape[2], *condition.region.shape[-2:])
+        rows, columns = self._key_grid(condition)
+        affine = condition.affine.flatten(0, 1).float()
+        points = to_reference(affine, cell_positions(*grid, like=affine))
+        keys = cell_positions(rows, columns, like=affine).repeat(condition.coverage.shape[2], 1)
+        return points, keys, points.new_tensor([columns / 2, rows / 2])
+
+    def _key_grid(self, condition: AttentionCondition) -> tuple[int, int]:
+        num_keys = condition.keys[self.name].shape[2] // condition.coverage.shape[2]
+        return token_grid(num_keys, *condition.coverage.shape[-2:])
+
+    def _key_bias(self, condition: AttentionCondition) -> Tensor:
+        """Return what keeps background cells of references from being seen, (B, S, R*M)."""
+        coverage = resize_mask(condition.coverage.flatten(0, 1), self._key_grid(condition))
+        # A thin subject may cover no cell by half; then the fullest ones stand for it.
+        needed = coverage.flatten(1).amax(1).clamp_max(MIN_COVERAGE)[:, None, None, None]
+        hidden = torch.where(coverage < needed, MASKED, 0.0)
+        return hidden.flatten(1).unflatten(0, condition.region.shape[:2])
+
+
+class SemanticAttention(nn.Module):
+    """First half of dual-branch identity injection (arXiv:2605.01510; arXiv:2412.04301, Eq. 4).
+
+    `out = text_scale * Attn(q, k_text, v_text) + Σ_s identity_scale_s * Attn(q, k_s, v_s)`, the
+    scales by region. Only `to_k_ip` and `to_v_ip` are new weights.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        inner_width: int,
+        token_width: int,
+        is_active: bool = True,
+        mask_role: MaskRole = MaskRole.NONE,
+    ) -> None:
+        """Build the projections of the layer at module path `name`.
+
+        The identity is injected where `is_active`: adapters carry weights for every layer, but not
+        every layer helps at one step.
+        """
+        super().__init__()
+        self.name = name
+        self.is_active = is_active
+        self.mask_role = mask_role
+        self.to_k_ip = nn.Linear(token_width, inner_width, bias=False)
+        self.to_v_ip = nn.Linear(token_width, inner_width, bias=False)
+
+    # diffusers reads the signature of `__call__` to decide which keywords a processor gets.
+    def __call__(
+        self,
+        attn: Attention,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor,
+        attention_mask: Tensor | None = None,
+        *,
+        condition: AttentionCondition,
+        notes: Notes,
+    ) -> Tensor:
+        """Return the layer's output (B, N, D) for `hidden_states` (B, N, D)."""
+        query, key, text_mask, text = _read_text(
+            attn, hidden_states, encoder_hidden_states, attention_mask
+        )
+        masks = layer_masks(condition, query.shape[2], notes)
+        covered = sum_of_subjects(masks)
+        scale = region_scale(condition.text_scale, condition.text_background_scale, covered)
+        result = scale * text
+        identity_key = self.identity_keys(condition, attn.heads)
+        if self.is_active:
+            result = result + self.identities(query, identity_key, masks, condition, notes)
+            result = cap_energy(result, text, condition.energy_cap)
+        if self.mask_role is not MaskRole.NONE:
+            mass = mass_on(
+                query,
+                identity_key,
+                key,
+                text_mask=text_mask,
+                is_ours=condition.class_tokens,
+                num_views=condition.coverage.shape[2],
+            )
+            grid = token_grid(query.shape[2], *condition.region.shape[-2:])
+            notes[MAP_PREFIX + self.name] = mass.unflatten(2, grid)
+        if self.mask_role is MaskRole.LAST:
+            # At the grid of given masks, so that both reach all later layers in the same way.
+            size = (condition.region.shape[2], condition.region.shape[3])
+            notes[INLINE_MASK] = resize_mask(masks_from_maps(notes), size)
+        output: Tensor = attn.to_out[0](result.to(hidden_states.dtype))
+        return output
+
+    def identity_keys(self, condition: AttentionCondition, heads: int) -> Tensor:
+        """Return the keys of all identity tokens, (B, S, heads, K, d)."""
+        return _fold_heads(self.to_k_ip(condition.identity_tokens), heads)
+
+    def identities(
+        self,
+        query: Tensor,  # (B, heads, N, d)
+        key: Tensor,  # (B, S, heads, K, d)
+        masks: Tensor,  # share of each subject in each token, (B, S, N)
+        condition: AttentionCondition,
+        notes: Notes,
+    ) -> Tensor:
+        """Return attention to the subjects, rescaled by region and summed, (B, N, D)."""
+        heads, subjects = query.shape[1], masks.shape[1]
+        value = _fold_heads(self.to_v_ip(condition.identity_tokens), heads)
+        reshaping = condition.reshaping.get(self.name.partition(".")[0])
+        if reshaping is None:
+            queries = query[:, None].expand(-1, subjects, -1, -1, -1).flatten(0, 1)
+            attended = attend(queries, key.flatten(0, 1), value.flatten(0, 1))
+        else:
+            views = condition.coverage.shape[2]
+            reshaped = attend_reshaped(query, key, value, reshaping, num_views=views)
+            attended = reshaped.flatten(0, 1).to(value.dtype)
+        by_subject = merge_heads(attended).unflatten(0, (-1, subjects))
+        strength = region_scale(
+            condition.identity_scale, condition.identity_background_scale, masks
+        )
+        factor = unmasked_factor(condition.is_inline, notes)[..., None, None]
+        return sum_of_subjects(factor * strength * by_subject)
+
+
+class ReleasedAttention:
+    """Cross-attention to text and image, for half of the rows to keep a picture and half to edit.
+
+    Differs from arXiv:2412.04301, Eq. 9, which `SemanticAttention` computes: because of how the
+    code masks its logits, all image tokens count alike inside of the mask; outside, the edit gets
+    the image attention of its source row; the text scale acts everywhere, and 0 leaves the text
+    as it is. Layers that are not controlled add image attention unscaled.
+    """
+
+    def __init__(self, semantic: SemanticAttention, *, is_controlled: bool) -> None:
+        """Use the projections of `semantic`; nothing of it is changed."""
+        self.semantic = semantic
+        self.is_controlled = is_controlled
+
+    # diffusers reads the signature of `__call__` to decide which keywords a processor gets.
+    def __call__(
+        self,
+        attn: Attention,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor,
+        attention_mask: Tensor | None = None,
+        *,
+        condition: AttentionCondition,
+        notes: Notes,
+    ) -> Tensor:
+        """Return the layer's output (2B, N, D) for `hidden_states` (2B, N, D)."""
+        del notes  # masks are known beforehand
+        query, _, _, text = _read_text(attn, hidden_states, encoder_hidden_states, attention_mask)
+        tokens = condition.identity_tokens[:, 0]
+        image_key = split_heads(self.semantic.to_k_ip(tokens), attn.heads)
+        image_value = self.semantic.to_v_ip(tokens)
+        image = merge_heads(attend(query, image_key, split_heads(image_value, attn.heads)))
+        if self.is_controlled:
+            text, image = _controlled(text, image, image_value, condition)
+        output: Tensor = attn.to_out[0]((text + image).to(hidden_states.dtype))
+        return output
+
+
+def _fold_heads(states: Tensor, heads: int) -> Tensor:
+    """Return (B, S, K, D) as (B, S, heads, K, D / heads)."""
+    return states.unflatten(-1, (heads, -1)).transpose(2, 3)
+
+
+class _TextAttention(NamedTuple):
+    """A layer's own attention to the text."""
+
+    query: Tensor  # (B, heads, N, d)
+    key: Tensor  # (B, heads, T, d)
+    mask: Tensor | None  # (B, heads, 1, T), added to the logits
+    output: Tensor  # (B, N, D)
+
+
+def _read_text(
+    attn: Attention, hidden_states: Tensor, text_states: Tensor, attention_mask: Tensor | None
+) -> _TextAttention:
+    query = split_heads(attn.to_q(hidden_states), attn.heads)
+    key = split_heads(attn.to_k(text_states), attn.heads)
+    value = split_heads(attn.to_v(text_states), attn.heads)
+    mask = None
+    if attention_mask is not None:
+        prepared: Tensor = attn.prepare_attention_mask(attention_mask, key.shape[2], len(query))
+        mask = torch.unflatten(prepared, 0, (len(query), attn.heads))
+    return _TextAttention(query, key, mask, merge_heads(attend(query, key, value, mask)))
+
+
+def _controlled(
+    text: Tensor, image: Tensor, image_value: Tensor, condition: AttentionCondition
+) -> tuple[Tensor, Tensor]:
+    """Return text and image attention (2B, N, D) after rescaling the second half of the rows."""
+    half = len(text) // 2
+    mask = condition.region[half:]  # to the layer without averaging, as released
+    grid = token_grid(text.shape[1], mask.shape[2], mask.shape[3])
+    mask = F.interpolate(mask, size=grid, mode="nearest").flatten(2).transpose(1, 2)
+    inside = condition.identity_scale[half:, :, None]
+    outside = condition.identity_background_scale[half:, :, None]
+    strength = condition.text_scale[half:, None, None]
+    uniform = image_value[half:].mean(dim=1, keepdim=True)
+    edited = inside * mask * uniform + outside * (1 - mask) * image[:half]
+    scaled = torch.where(strength == 0, 1.0, strength) * text[half:]
+    return torch.cat([text[:half], scaled]), torch.cat([image[:half], edited])

@@ -1,0 +1,373 @@
+"""The one path from a request to its pictures: prepare, denoise, decode."""
+
+import gc
+import logging
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any, NamedTuple, TypeVar, overload
+
+import torch
+from torch import Tensor, nn
+
+from swiftpie.attention.condition import AttentionCondition
+from swiftpie.attention.processors import Merge
+from swiftpie.backbones.components import Components
+from swiftpie.errors import OutOfMemory, WeightsError, short_reason
+from swiftpie.imageio.images import mask_to_pil, to_pil
+from swiftpie.library import origin_of
+from swiftpie.masks import resize_mask
+from swiftpie.pipelines.drawing import edit, prepare
+from swiftpie.pipelines.drawing.denoise import (
+    Clock,
+    OnStage,
+    OnStep,
+    Prepared,
+    decode,
+    denoise,
+    join_prepared,
+    shape_of,
+)
+from swiftpie.pipelines.drawing.edit import EditPlan, EditResult
+from swiftpie.pipelines.drawing.request import (
+    EditRequest,
+    FaceRequest,
+    Output,
+    PersonalizeRequest,
+    RepaintRequest,
+    Request,
+)
+from swiftpie.pipelines.drawing.settings import EditMode
+from swiftpie.pipelines.photographs import repaint
+from swiftpie.pipelines.photographs.repaint import RepaintPlan
+from swiftpie.types import Denoised, GenerationResult, Identity, IdentityBranch
+
+Drawable = PersonalizeRequest | EditRequest | RepaintRequest
+"""A request as it is drawn: a `FaceRequest` has become a `PersonalizeRequest`."""
+
+logger = logging.getLogger(__name__)
+
+# What allocators say; only CUDA's raises an error of a class of its own.
+OUT_OF_MEMORY = (
+    *("out of memory", "can't allocate memory", "not enough memory", "bad allocation"),
+    "failed to allocate",  # OpenVINO
+)
+
+Part = TypeVar("Part")
+
+BLACK = -1 + 1 / 255  # the lightest that 8 bits call black
+
+Split = Callable[[Hashable, int], Sequence[int]]
+"""Takes a batch key and the number of its requests; returns how many share each pass."""
+
+
+@overload
+def draw(
+    components: Components,
+    request: EditRequest | RepaintRequest,
+    *,
+    on_stage: OnStage | None = None,
+    on_step: OnStep | None = None,
+) -> EditResult: ...
+@overload
+def draw(
+    components: Components,
+    request: PersonalizeRequest | FaceRequest,
+    *,
+    on_stage: OnStage | None = None,
+    on_step: OnStep | None = None,
+) -> GenerationResult: ...
+@torch.no_grad()
+def draw(
+    components: Components,
+    request: Request,
+    *,
+    on_stage: OnStage | None = None,
+    on_step: OnStep | None = None,
+) -> GenerationResult | EditResult:
+    """Draw the pictures of a request.
+
+    Args:
+        components: The loaded networks.
+        request: What to draw.
+        on_stage: Called with the name of each stage and step at its end; may raise to stop.
+        on_step: Called after each step; returns the latents to go on with.
+
+    Raises:
+        CapabilityError: The networks cannot do this.
+        ConfigError: The guidance is for another number of steps.
+        InputError: A number is out of range, or things do not go together.
+        WeightsError: A drawing holds NaN or infinity, or is all black.
+        OutOfMemory: A single picture is too large.
+    """
+    return draw_together(components, [request], on_stage=on_stage, on_step=on_step)[0]
+
+
+class _PreparedRequest(NamedTuple):
+    """A request whose denoising may begin."""
+
+    request: Drawable
+    start: Prepared
+    plan: EditPlan | RepaintPlan | None = None  # how the drawing becomes part of a picture
+
+    @property
+    def batch_key(self) -> tuple[object, ...]:
+        """What requests have in common that are drawn in one pass."""
+        own = self.request
+        is_steered = own.guidance is not None or own.shaping is not None
+        # Rows of released edits read each other.
+        alone = (id(own),) if is_steered or _is_released(own) else ()
+        return (type(own), getattr(own, "output", None), *alone, *shape_of(self.start))
+
+
+@torch.no_grad()
+def draw_together(
+    components: Components,
+    requests: Sequence[Request],
+    *,
+    on_stage: OnStage | None = None,
+    on_step: OnStep | None = None,
+    split: Split | None = None,
+) -> list[GenerationResult | EditResult]:
+    """Draw several requests, those of one shape in one pass, and return a result for each.
+
+    Steered requests and released edits have passes of their own. `split` divides a pass that would
+    hold too many requests. Other arguments and errors are those of `draw`; an error of one request
+    fails all of them.
+    """
+    clock = Clock(on_stage)
+    results: dict[int, GenerationResult | EditResult] = {}
+    with explaining_out_of_memory():
+        prepared = [_prepare(components, request, clock) for request in requests]
+        by_key: dict[tuple[object, ...], list[int]] = {}
+        for index, one in enumerate(prepared):
+            by_key.setdefault(one.batch_key, []).append(index)
+        for indices in _passes(by_key, split):
+            batch = [prepared[index] for index in indices]
+            for index, drawn in zip(indices, _draw_batch(batch, clock, on_step), strict=True):
+                match prepared[index].plan:
+                    case None:
+                        results[index] = drawn
+                    case EditPlan() as plan:
+                        results[index] = edit.finish(drawn, plan, clock)
+                    case plan:
+                        results[index] = repaint.finish(drawn, plan, clock)
+    return [results[index] for index in range(len(prepared))]
+
+
+def _passes(
+    by_key: Mapping[tuple[object, ...], Sequence[int]], split: Split | None
+) -> Iterator[Sequence[int]]:
+    for key, indices in by_key.items():
+        rest = iter(indices)
+        for size in split(key, len(indices)) if split else [len(indices)]:
+            yield list(islice(rest, size))
+
+
+def _prepare(components: Components, request: Request, clock: Clock) -> _PreparedRequest:
+    if isinstance(request, FaceRequest):
+        request = request.as_personalize(len(components.schedule.steps))
+    if isinstance(request, EditRequest):
+        plan = edit.prepare(components, request, clock)
+        return _PreparedRequest(plan.request, plan.start, plan)
+    if isinstance(request, RepaintRequest):
+        repainted = repaint.prepare(components, request, clock)
+        return _PreparedRequest(request, repainted.start, repainted)
+    return _PreparedRequest(request, prepare.prepare(components, request, clock))
+
+
+def _denoised(
+    prepared: Prepared, request: Drawable, clock: Clock, on_step: OnStep | None
+) -> Denoised:
+    """Return all rows denoised, in parts where not all fit into memory and none reads others."""
+
+    def compute(first: int, end: int) -> Denoised:
+        part = prepared if end - first == count else prepared.rows(first, end)
+        listening = on_step or clock.after_step
+        return denoise(part, on_step=listening, guidance=request.guidance, shaping=request.shaping)
+
+    count = len(prepared.latents)
+    reads_all = on_step is not None or isinstance(request, EditRequest)
+    parts = in_parts(compute, count, can_split=not reads_all)
+    return parts[0] if len(parts) == 1 else Denoised(*map(torch.cat, zip(*parts, strict=True)))
+
+
+def _draw_batch(
+    batch: Sequence[_PreparedRequest], clock: Clock, on_step: OnStep | None
+) -> Iterator[GenerationResult]:
+    request, start = batch[0].request, join_prepared([one.start for one in batch])
+    components = start.components
+    denoised = _denoised(start, request, clock, on_step)
+    clock.lap("denoise")
+    output = request.output if isinstance(request, PersonalizeRequest) else Output.PIL
+    latents = denoised.latents
+    check_latents(components, latents)
+    tensor = latents
+    if output is not Output.LATENTS:
+        parts = in_parts(lambda first, end: decode(components, latents[first:end]), len(latents))
+        tensor = parts[0] if len(parts) == 1 else torch.cat(parts)
+        check_pixels(components, tensor)
+    images = to_pil(tensor) if output is Output.PIL else []
+    clock.lap("decode")
+    cell_px = components.preset.latent_cell_px
+    size = (cell_px * latents.shape[2], cell_px * latents.shape[3])
+    masks = mask_to_pil(resize_mask(denoised.subject_mask, size))
+    first = 0
+    for one in batch:
+        rows = slice(first, first := first + len(one.start.latents))
+        identities = _identities(one.request)
+        named = tuple(each.named for each in identities if each.named is not None)
+        yield GenerationResult(
+            images=tuple(images[rows]),
+            subject_masks=tuple(masks[rows]),
+            regions=denoised.region[rows],
+            seeds=one.request.seeds if isinstance(one.request, PersonalizeRequest) else (),
+            layouts=one.start.layouts,
+            branches=_branches(one),
+            cutouts=tuple(each.cutouts for each in identities),
+            timings_ms=clock.timings(),
+            origin={**components.origin, **origin_of(named)},
+            tensor=None if output is Output.PIL else tensor[rows],
+            named=named,
+        )
+
+
+def _is_released(request: Drawable) -> bool:
+    return isinstance(request, EditRequest) and request.settings.mode is EditMode.RELEASED
+
+
+def _identities(request: Drawable) -> tuple[Identity, ...]:
+    if isinstance(request, EditRequest | RepaintRequest):
+        return () if request.identity is None else (request.identity,)
+    return tuple(subject.identity for subject in request.subjects)
+
+
+def _branches(prepared: _PreparedRequest) -> tuple[IdentityBranch, ...]:
+    """Return the branches that can change anything of the picture, whatever scales were given."""
+    if _is_released(prepared.request):
+        return (IdentityBranch.SEMANTIC,)  # most layers of the released code know no scale
+    start = prepared.start
+    attention, aligned = start.condition.attention, start.condition.aligned
+    plan = start.components.denoiser.installation.plan
+    detail = IdentityBranch.JOINT_DETAIL if plan.merge is Merge.JOINT else IdentityBranch.DETAIL
+    is_active = {
+        IdentityBranch.SEMANTIC: bool(plan.semantic)
+        and _acts(attention.identity_scale, attention.identity_background_scale, attention),
+        detail: bool(attention.keys)
+        and _acts(attention.detail_scale, attention.detail_background_scale, attention),
+        IdentityBranch.ALIGNED: bool(aligned.any() and attention.detail_scale.any()),
+    }
+    return tuple(branch for branch, acts in is_active.items() if acts)
+
+
+def _acts(inside: Tensor, outside: Tensor, attention: AttentionCondition) -> bool:
+    """Whether scales (B, S) inside and outside of the subjects' regions weigh on any cell."""
+    region = attention.region.flatten(2)
+    is_inside, is_outside = region.amax(-1) > 0, region.amin(-1) < 1
+    is_open = (attention.is_inline > 0)[:, None]  # a region that is found may be anything
+    acts = (inside > 0) & (is_inside | is_open) | (outside > 0) & (is_outside | is_open)
+    return bool(acts.any())
+
+
+def check_latents(components: Components, latents: Tensor) -> None:
+    """Refuse latents that no decoder can show.
+
+    Raises:
+        WeightsError: They hold infinity or NaN.
+    """
+    if latents.isfinite().all():
+        return
+    raise WeightsError(
+        f"The latents that preset {components.preset.name!r} drew hold infinity or NaN; the "
+        f"weights are damaged, or a type overflows ({_types_of(components)}). "
+        "Load with `dtype='bfloat16'` or `dtype='float32'`; if that does not help, get the weights "
+        "again."
+    )
+
+
+def check_pixels(components: Components, pixels: Tensor) -> None:
+    """Refuse pictures of a decoder that overflowed.
+
+    Raises:
+        WeightsError: One holds NaN, which would become an even grey, or is all black.
+    """
+    is_black = (pixels <= BLACK).flatten(1).all(dim=1).any()
+    if pixels.isfinite().all() and not is_black:
+        return
+    found = "is black all over" if is_black else "holds infinity or NaN"
+    raise WeightsError(
+        f"A picture that preset {components.preset.name!r} drew {found}, although its latents are "
+        f"finite; the decoder overflows ({_types_of(components)}). Load with "
+        "`dtype='bfloat16'` or `dtype='float32'`, or with an autoencoder made for float16."
+    )
+
+
+def _types_of(components: Components) -> str:
+    network: Any = components.autoencoder
+    decoder = next(network.parameters(), None) if isinstance(network, nn.Module) else None
+    denoiser = next(components.denoiser.installation.network.parameters())
+    parts = {"the denoiser": denoiser, "the decoder": decoder}
+    types = [f"{name} is in {one.dtype}" for name, one in parts.items() if one is not None]
+    return " and ".join(types).replace("torch.", "")
+
+
+def in_parts(
+    compute: Callable[[int, int], Part], count: int, *, can_split: bool = True
+) -> list[Part]:
+    """Return what `compute(first, end)` returns for `count` rows, in halves if memory runs out.
+
+    Raises:
+        RuntimeError: A single row does not fit into memory, or `compute` failed otherwise.
+        MemoryError: The same.
+    """
+    try:
+        return [compute(0, count)]
+    except (RuntimeError, MemoryError) as error:  # whose frames hold tensors until the block ends
+        if count == 1 or not can_split or not is_out_of_memory(error):
+            raise
+    free_unused_memory()
+    half = count // 2
+    logger.warning(
+        "There is too little memory for %d pictures at once; %d are drawn at a time.",
+        count,
+        count - half,
+    )
+    earlier = in_parts(compute, half)
+    return [*earlier, *in_parts(lambda a, b: compute(half + a, half + b), count - half)]
+
+
+@contextmanager
+def explaining_out_of_memory() -> Iterator[None]:
+    """Turn the error of an allocator in the block into one that says what to do.
+
+    Raises:
+        OutOfMemory: An allocator failed.
+        RuntimeError: Something else failed in the block.
+        MemoryError: Something else failed in the block.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, OutOfMemory) or not is_out_of_memory(error):
+            raise
+        raise OutOfMemory(
+            f"There is too little memory to draw a picture ({short_reason(error)}). Room for what "
+            "is computed is needed beside the weights. Close other programs, draw fewer pixels, "
+            "or load with `dtype='auto'`, `engine='offload'` or `engine='tiny-decoder'`."
+        ) from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocator has failed, on the processor or on an accelerator."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return any(text in str(error).lower() for text in OUT_OF_MEMORY)
+
+
+def free_unused_memory() -> None:
+    """Return the memory that accelerators keep for later calls."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()
