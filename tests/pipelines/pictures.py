@@ -1,6 +1,6 @@
 """Requests spelled as calls, for tests without a session."""
 
-from swiftpie.pipelines.drawing.draw import draw
+from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.drawing.request import (
     EditRequest,
     PersonalizeRequest,

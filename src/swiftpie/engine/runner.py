@@ -15,8 +15,8 @@ from swiftpie.engine.cache import (
 )
 from swiftpie.engine.transforms.offload import can_offload, offloaded
 from swiftpie.errors import OutOfMemory
+from swiftpie.pipelines.draw import draw, draw_together, free_unused_memory
 from swiftpie.pipelines.drawing.denoise import OnStage, OnStep
-from swiftpie.pipelines.drawing.draw import draw, draw_together, free_unused_memory
 from swiftpie.pipelines.drawing.edit import EditResult
 from swiftpie.pipelines.drawing.request import EditRequest, RepaintRequest, Request
 from swiftpie.types import GenerationResult

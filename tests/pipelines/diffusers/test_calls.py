@@ -15,7 +15,7 @@ from swiftpie.backbones.components import load_components
 from swiftpie.backbones.preset import WeightsKind
 from swiftpie.guidance.cfg import ClassifierFree
 from swiftpie.masks import load_mask
-from swiftpie.pipelines.drawing.draw import draw
+from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.drawing.request import Output, PersonalizeRequest
 from swiftpie.types import TextCondition
 from tests.backbones import tiny_models

@@ -43,8 +43,8 @@ from swiftpie.masks import resize_mask, subject_extent
 from swiftpie.models.cutout import CutoutNet, packaged
 from swiftpie.models.text import TextTower, TwoTextTowers
 from swiftpie.noise import draw_step_noise
+from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.drawing.denoise import Prepared, decode, denoise
-from swiftpie.pipelines.drawing.draw import draw
 from swiftpie.pipelines.drawing.prepare import (
     light_on,
     num_draws,

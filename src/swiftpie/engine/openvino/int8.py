@@ -36,7 +36,7 @@ from swiftpie.errors import SwiftPieError
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import sample_pictures, to_pil, to_tensor
 from swiftpie.models.denoiser import Denoiser
-from swiftpie.pipelines.drawing.draw import draw
+from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.drawing.request import Output, PersonalizeRequest, Subject
 from swiftpie.pipelines.drawing.settings import MaskSource, Scales
 from swiftpie.pipelines.identity import encode_identity

@@ -32,7 +32,7 @@ from swiftpie.pipelines.diffusers.calls import (
     to_output,
     to_picture,
 )
-from swiftpie.pipelines.drawing.draw import draw
+from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.drawing.edit import EditResult
 from swiftpie.pipelines.drawing.request import EditRequest
 from swiftpie.pipelines.drawing.settings import EditSettings

@@ -34,7 +34,7 @@ from swiftpie.pipelines.diffusers.calls import (
     to_output,
     to_picture,
 )
-from swiftpie.pipelines.drawing.draw import draw
+from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.drawing.prepare import num_draws
 from swiftpie.pipelines.drawing.request import (
     Output,

@@ -12,8 +12,8 @@ from swiftpie.engine.wrappers import WrappedDenoiser
 from swiftpie.guidance.cfg import ClassifierFree
 from swiftpie.imageio.images import to_pil
 from swiftpie.noise import draw_step_noise
+from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.drawing.denoise import STEP
-from swiftpie.pipelines.drawing.draw import draw
 from swiftpie.pipelines.drawing.request import ConditionPart, EditRequest, Output
 
 PROMPT, OTHER = "a photo of a subject on a beach", "a photo of a subject in the snow"
