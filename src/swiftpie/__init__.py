@@ -98,7 +98,7 @@ _HOMES = {
         "imageio.images": ["contact_sheet"],
         "masks": ["bounding_box", "load_mask"],
         "models.cutout": ["cut_out"],
-        "pipelines.identity": ["save_identity"],
+        "pipelines.identity_file": ["save_identity"],
         "validation": ["MAX_IMAGES", "MAX_SEED", "check_box"],
         "config": ["MaskRule", "options_of"],
         "engine.session": ["Session"],

@@ -199,7 +199,7 @@ def test_a_photograph_is_searched_for_its_face(opened, found, name):
         session.face(session.encode_face(chosen), PROMPT, seed=4).images[0],
     ]
     assert len({one.tobytes() for one in pictures}) == 1
-    with pytest.raises(InputError, match="without an encoder"):
+    with pytest.raises(InputError, match="without a face encoder"):
         session.face(photo, PROMPT)
 
 

@@ -47,7 +47,7 @@ def test_an_identity_keeps_how_it_was_cut_out_and_files_may_not_know(session, sp
     assert len(keys) == 3  # and one way is not taken for another in the cache
     session.save_identity(identity, tmp_path / "x.spid")
     assert session.load_identity(tmp_path / "x.spid").cutouts == identity.cutouts
-    with pytest.raises(InputError, match="1 ways to cut them out"):
+    with pytest.raises(InputError, match="with 1 cut-outs"):
         session.encode_identity([sprite, sprite], cutout=["auto"])
     with pytest.raises(InputError, match="is no way to cut a subject out"):
         session.encode_identity(sprite, cutout="mask.png")

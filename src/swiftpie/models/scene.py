@@ -145,10 +145,10 @@ class SceneNetwork(ModelMixin, ConfigMixin):
     def _pixels(self, smooth: Tensor, fields: Tensor, reference: Tensor, setting: Tensor) -> Tensor:
         """Return what is added to the reference, (B, 3, H, W)."""
         size = (reference.shape[-2] // HEAD_SHARE, reference.shape[-1] // HEAD_SHARE)
-        known = torch.cat([smooth, fields.to(smooth)], dim=1)
         hidden = torch.cat(
             [
-                F.interpolate(known, size=size, mode="bilinear"),
+                F.interpolate(smooth, size=size, mode="bilinear"),
+                F.interpolate(fields.to(smooth), size=size, mode="bilinear"),
                 pixel_phases(*size, like=smooth).expand(len(smooth), -1, -1, -1),
                 F.pixel_unshuffle(reference, HEAD_SHARE).to(smooth),
             ],

@@ -93,7 +93,7 @@ def _build(
     epilog=examples(
         "swiftpie data preview -o sheet.png",
         "swiftpie data preview -o sheet.png --size-px 256 --seed 3",
-        "swiftpie data preview -o sheet.png --unlike",
+        "swiftpie data preview -o sheet.png --off-distribution",
     )
 )
 def preview(
@@ -101,10 +101,12 @@ def preview(
     out: PictureOut,
     data_path: DataPath = None,
     seed: Seed = None,
-    unlike: Annotated[
-        bool, typer.Option("--unlike", help="Pictures like no place, to insert into.")
+    off_distribution: Annotated[
+        bool, typer.Option("--off-distribution", help="Pictures like no place, to insert into.")
     ] = False,
-    size_px: Annotated[int, typer.Option(min=32, max=512, help="Side of one scene.")] = 128,
+    size_px: Annotated[
+        int, typer.Option(min=128, max=512, help="Side of one scene, a multiple of 128.")
+    ] = 128,
     force: Force = False,
 ) -> None:
     """Draw a sheet of random scenes: reference, picture and mask of each."""
@@ -114,12 +116,12 @@ def preview(
 
     check_image_target(out, force=force)
     (first_seed,) = seeds_from(seed, 1)
-    batch = _draw(data_path, first_seed, unlike=unlike, size_px=size_px)
+    batch = _draw(data_path, first_seed, off_distribution=off_distribution, size_px=size_px)
     save_image(contact_sheet(batch), out, metadata=None, force=force)
     say(f"wrote {out} ({NUM_SCENES} scenes, seed {first_seed})")
 
 
-def _draw(pack: Path | None, seed: int, *, unlike: bool, size_px: int) -> "WorldBatch":
+def _draw(pack: Path | None, seed: int, *, off_distribution: bool, size_px: int) -> "WorldBatch":
     """Draw pictures of held-out subjects: the sample pack of the package has hardly any others."""
     from swiftpie_lab.data.archive import default_pack
     from swiftpie_lab.data.subjects import load_subjects
@@ -127,6 +129,6 @@ def _draw(pack: Path | None, seed: int, *, unlike: bool, size_px: int) -> "World
     from swiftpie_lab.world.textures import make_textures
 
     subjects = load_subjects(pack or default_pack())
-    surfaces = make_textures(NUM_SURFACES, subjects.tiles, [], seed=seed) if unlike else None
+    surfaces = make_textures(NUM_SURFACES, subjects.tiles, [], seed=seed) if off_distribution else None
     world = World(subjects, "held_out", size_px=size_px, surfaces=surfaces)
-    return world.batch(NUM_SCENES, 1, seed=seed, off_distribution=unlike)
+    return world.batch(NUM_SCENES, 1, seed=seed, off_distribution=off_distribution)

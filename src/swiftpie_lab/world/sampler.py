@@ -131,7 +131,8 @@ class World:
             shares: How often pictures have each attribute.
 
         Raises:
-            ConfigError: The pack lacks an accessory, or the size is not a multiple of 128 px.
+            ConfigError: The pack lacks an accessory or has no subject of this half, or the size is
+                not a multiple of 128 px.
         """
         if size_px % SMALLEST_PX:
             raise ConfigError(
@@ -141,6 +142,11 @@ class World:
         self.subjects = subjects
         worn = {one.code for one in ACCESSORIES}
         self.pool = [i for i in subjects.indices(split) if subjects.codes[i] not in worn]
+        if not self.pool:
+            raise ConfigError(
+                f"The pack of {len(subjects.codes)} subjects has none for the {split} half. Build "
+                "the whole pack with `swiftpie data prepare`."
+            )
         self.size_px, self.shares = size_px, shares
         self.tiles = subjects.tiles.to(device)
         self.surfaces = None if surfaces is None else surfaces.to(device)

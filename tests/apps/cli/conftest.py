@@ -45,7 +45,7 @@ def hamster(samples):
 
 @pytest.fixture(scope="session")
 def photo():
-    with as_file(files("swiftpie_lab") / "assets" / "photos" / "dahlia.jpg") as path:
+    with as_file(files("swiftpie") / "assets" / "photos" / "dahlia.jpg") as path:
         yield path
 
 

@@ -194,7 +194,7 @@ def test_the_demo_draws_all_it_promises_and_repeats_only_by_force(call, tmp_path
 
 
 def test_a_preview_shows_scenes_by_seed(call, tmp_path, samples):
-    options = ("--data", samples, "--size-px", 32)
+    options = ("--data", samples, "--size-px", 128)
     for name, seed in {"a": 0, "b": 0, "c": 1}.items():
         out = tmp_path / f"{name}.png"
         result = call("data", "preview", "-o", out, "--seed", seed, *options)
@@ -212,18 +212,19 @@ def test_preparing_from_a_wrong_archive_is_refused(call, tmp_path):
     assert not (tmp_path / "pack.zip").exists()
 
 
-def test_training_goes_on_where_it_stopped(call, tmp_path, samples):
-    options = ("--data", samples, "--out", tmp_path, "--set", "stage.num_subjects=2")
-    first = call("train", "world-judges", *options, "--set", "loop.steps=1")
+def test_training_goes_on_where_it_stopped(call, tmp_path):
+    tiny = ("stage.size_px=128", "stage.batch_size=1", "stage.validation_pictures=1")
+    options = ("--out", tmp_path, *(one for text in tiny for one in ("--set", text)))
+    first = call("train", "world-scene", *options, "--set", "loop.steps=1")
     assert first.exit_code == 0, first.output
     assert "starting anew" in first.stderr
-    second = call("train", "world-judges", *options, "--set", "loop.steps=2")
+    second = call("train", "world-scene", *options, "--set", "loop.steps=2")
     assert second.exit_code == 0, second.output
     assert "going on from" in second.stderr
     assert "step 2 of 2 " in second.stderr
     assert "step 1 " not in second.stderr
     assert "all steps done" in second.stderr
-    assert (tmp_path / "world_judges" / "export" / "picture_reader" / "config.json").is_file()
+    assert (tmp_path / "world_scene" / "export" / "scene" / "config.json").is_file()
 
 
 @pytest.mark.parametrize(
@@ -245,7 +246,7 @@ def test_recipes_are_listed(call):
     result = call("train", "--list")
     assert result.exit_code == 0
     assert "world-autoencoder" in result.stdout
-    assert "mini-one-step" in result.stdout
+    assert "mini-world" in result.stdout
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("9m", 540), ("1.5h", 5400)])

@@ -208,7 +208,7 @@ def test_the_packaged_model_edits_a_photo_and_leaves_what_is_outside(call, pictu
         (["--strip", "{out}"], 2, "both --out and --strip"),
         (["--save-region", "{out}"], 2, "--save-region"),
         (["--strip", "strip.gif"], 2, "known suffix"),
-        (["--text-scale", "9"], 2, "--text-scale 9.0 was given"),
+        (["--text-scale", "9"], 2, "--text-scale 9.0 is out of range"),
         (["--mode", "fast"], 2, "paper"),
         (["--out", "-", "--json"], 2, "Standard output"),
         (["--source-prompt", LONG, "--keyword", LONG], 2, "Shorten them"),

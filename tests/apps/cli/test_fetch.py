@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from swiftpie.apps.cli.asking import tell
+from swiftpie.apps.cli.loading import tell
 from swiftpie.backbones.acquire.download import DownloadPlan
 from swiftpie.backbones.recipe import RECIPES
 from swiftpie.engine.plan import needs_of

@@ -274,7 +274,7 @@ def test_another_denoiser_gets_the_branches_when_it_comes_with_the_folder(opened
     assert loaded.unet is other
     assert not np.array_equal(drawn(loaded), drawn(pipe))
     assert loaded.to_components().fingerprint != pipe.to_components().fingerprint
-    with pytest.raises(InputError, match="already"):
+    with pytest.raises(InputError, match="not as published"):
         SwiftPiePipeline.from_pretrained(tmp_path, unet=pipe.unet)
 
 

@@ -181,7 +181,7 @@ def test_scales_out_of_range_are_refused(scale):
 
 @pytest.mark.parametrize("count", [0, 65])
 def test_impossible_numbers_of_pictures_are_refused(session, identity, count):
-    with pytest.raises(InputError, match="pictures were asked for"):
+    with pytest.raises(InputError, match="pictures were requested"):
         session.personalize(identity, PROMPT, num_images=count)
 
 

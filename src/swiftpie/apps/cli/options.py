@@ -40,7 +40,7 @@ PANELS: Mapping[str, tuple[str, ...]] = {
     ),
     "Publishing": ("private", "licence", "with_pictures"),
     "Cases": (
-        *("cases", "full", "places", "limit", "noun", "data", "data_path", "num_subjects"),
+        *("cases", "places", "limit", "noun", "data", "data_path", "num_subjects"),
         *("editor", "identities", "prompts", "results", "against", "teacher"),
     ),
     "Judges": ("clip", "clip_small", "dino", "lpips", "aesthetic", "judges"),

@@ -68,7 +68,7 @@ def test_folders_without_photographs_are_refused(tmp_path):
 
 @pytest.fixture(scope="module")
 def dahlia():
-    with as_file(files("swiftpie_lab") / "assets" / "photos" / "dahlia.jpg") as path:
+    with as_file(files("swiftpie") / "assets" / "photos" / "dahlia.jpg") as path:
         yield PhotoSubject("dahlia", path, None)
 
 
