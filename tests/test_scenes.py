@@ -27,8 +27,9 @@ def setting(time="day", weather="clear", season="summer"):
     [
         ("a dog on a beach", PLAIN),
         ("a dog on a beach at sunset", setting(time="sunset")),
-        ("A CAT AT NIGHT, in falling snow.", setting("night", "snowfall")),
+        ("A CAT AT NIGHT, in falling snow.", setting("night", "snowfall", "winter")),
         ("a cat in the snow", setting(season="winter")),
+        ("a cat in a snowstorm in spring", setting(weather="snowfall", season="spring")),
         ("in autumn, in the early morning fog", setting("dawn", "fog", "autumn")),
         ("a robot under a waterfall", PLAIN),  # which holds the word fall
         ("a rainbow over a nightstand", PLAIN),

@@ -40,6 +40,7 @@ SEASONS: Mapping[str, tuple[str, ...]] = {
     "winter": ("winter", "wintertime", "snow", "snowy", "wintry"),
     "spring": ("spring", "springtime"),
 }
+SNOWFALL, WINTER = tuple(WEATHERS).index("snowfall"), tuple(SEASONS).index("winter")
 # Words that say nothing about a picture by themselves.
 FILLERS = frozenset(
     (
@@ -91,7 +92,10 @@ def _read(prompt: str) -> tuple[Setting, Sequence[str]]:
             if f" {phrase} " in text:
                 text, chosen = text.replace(f" {phrase} ", " "), chosen or index
         numbers.append(chosen)
-    return Setting(*numbers), text.split()
+    time, weather, season = numbers
+    if weather == SNOWFALL and not season:
+        season = WINTER  # snow that falls lies on the ground as well
+    return Setting(time, weather, season), text.split()
 
 
 class Scenes:
