@@ -104,4 +104,5 @@ def test_scenes_are_listed_by_name(call):
     one = call("library", "castle", "--scenes", "--json")
     assert json.loads(one.stdout) == [{"name": "castle", "pictures": 4}]
     missing = call("library", "castel", "--scenes")
-    assert missing.exit_code == 2 and "castle" in missing.stderr
+    assert missing.exit_code == 2
+    assert "castle" in missing.stderr

@@ -289,5 +289,6 @@ def test_a_scene_is_a_name_or_a_photograph_and_the_file_says_which(call, tmp_pat
         assert read_metadata(out)["scene"] == origin
         assert load_image(out).size == (128, 128)
     wrong = call("personalize", "a hamster", "--scene", "castel", "-o", tmp_path / "no.png")
-    assert wrong.exit_code == 2 and "castle" in wrong.stderr
+    assert wrong.exit_code == 2
+    assert "castle" in wrong.stderr
     assert not (tmp_path / "no.png").exists()

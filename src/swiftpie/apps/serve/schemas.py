@@ -50,6 +50,9 @@ OPENAI_FIELDS = ("prompt", "seed", "seeds", "size_px", "negative_prompt")  # of 
 Part = TypeVar("Part", bound=BaseModel)
 
 
+PART = "#/components/schemas/{model}"  # of the description of all routes
+
+
 class Strict(BaseModel):
     """A part of a request in which nothing unknown may stand."""
 
