@@ -169,7 +169,7 @@ def _draw_in_scene(
     clock.lap("scene")
     places, drawn = [row.place for row in rows], []
     for index in range(len(request.subjects)):
-        insertions = scene.insertions(request, rows, index, places)
+        insertions = scene.insertions(components, request, rows, index, places)
         results = draw_together(components, insertions, on_stage=on_stage)
         drawn.append([result for result in results if isinstance(result, EditResult)])
         places = [result.image for result in drawn[-1]]

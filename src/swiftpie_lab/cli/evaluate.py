@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from inspect import cleandoc
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
@@ -84,82 +85,69 @@ def world(
     given.carry_out(benchmark, dealt, drawer, networks, out=out, as_json=as_json, force=force)
 
 
-@app.command(
-    epilog=examples(
-        "swiftpie evaluate insertions --photos my-photos",
-        "swiftpie evaluate insertions --photos my-photos --cases 24 "
-        "--weights runs/mini_world/export --out out/mine --json",
-    )
-)
-@with_fields
-def insertions(
-    *,
-    photos: given.Backgrounds = None,
-    loading: given.LoadedInSteps,
-    data: DataPath = None,
-    cases: given.NumCases = 48,
-    seed: given.Seed = 0,
-    out: given.Out = Path("out/evaluate-insertions"),
-    as_json: AsJson = False,
-    force: given.Anew = False,
-) -> None:
-    """Judge how a preset puts subjects into photographs, with exact answers.
+class PhotographTask(NamedTuple):
+    """A benchmark of subjects in photographs: its help, and the names of its classes."""
 
-    Subjects that no model was trained on are rendered into photographs that training does not use,
-    in a known light. Beside the model's picture, the truth, a naive paste and OpenCV's Poisson
-    blending are judged. An interrupted run goes on where it stopped.
-    """
-    from swiftpie_lab.evaluation.benchmarks.insertions import (
-        InsertionBenchmark,
-        InsertionDrawer,
-        open_backgrounds,
-    )
-    from swiftpie_lab.evaluation.judges import Networks
-
-    benchmark = InsertionBenchmark(given.open_pack(data), open_backgrounds(photos), seed=seed)
-    dealt = benchmark.cases(cases)
-    drawer = InsertionDrawer(open_session(**loading).session, benchmark)
-    networks = Networks(panel=benchmark.panel())
-    given.carry_out(benchmark, dealt, drawer, networks, out=out, as_json=as_json, force=force)
+    help: str
+    benchmark: str
+    drawer: str
 
 
-@app.command(
-    epilog=examples(
-        "swiftpie evaluate removals --photos my-photos",
-        "swiftpie evaluate removals --photos my-photos --cases 24 "
-        "--weights runs/mini_world/export --out out/mine --json",
-    )
-)
-@with_fields
-def removals(
-    *,
-    photos: given.Backgrounds = None,
-    loading: given.LoadedInSteps,
-    data: DataPath = None,
-    cases: given.NumCases = 48,
-    seed: given.Seed = 0,
-    out: given.Out = Path("out/evaluate-removals"),
-    as_json: AsJson = False,
-    force: given.Anew = False,
-) -> None:
-    """Judge how a preset takes subjects and their shadows out of photographs, with exact answers.
+PHOTOGRAPH_TASKS = {
+    "insertions": PhotographTask(
+        """Judge how a preset puts subjects into photographs, with exact answers.
 
-    The cases are those of `insertions`, after and before. Beside the model's picture, the truth,
-    OpenCV's inpainting and the untouched picture are judged. An interrupted run goes on where it
-    stopped.
-    """
-    from swiftpie_lab.evaluation.benchmarks.insertions import (
-        RemovalBenchmark,
-        RemovalDrawer,
-        open_backgrounds,
-    )
-    from swiftpie_lab.evaluation.judges import Networks
+        Subjects that no model was trained on are rendered into photographs that training does not
+        use, in a known light. Beside the model's picture, the truth, a naive paste and OpenCV's
+        Poisson blending are judged. An interrupted run goes on where it stopped.
+        """,
+        "InsertionBenchmark",
+        "InsertionDrawer",
+    ),
+    "removals": PhotographTask(
+        """Judge how a preset takes subjects and their shadows out of photographs.
 
-    benchmark = RemovalBenchmark(given.open_pack(data), open_backgrounds(photos), seed=seed)
-    dealt = benchmark.cases(cases)
-    drawer = RemovalDrawer(open_session(**loading).session, benchmark)
-    networks = Networks(panel=benchmark.panel())
-    given.carry_out(benchmark, dealt, drawer, networks, out=out, as_json=as_json, force=force)
+        The answers are exact. The cases are those of `insertions`, after and before. Beside the
+        model's picture, the truth, OpenCV's inpainting and the untouched picture are judged. An
+        interrupted run goes on where it stopped.
+        """,
+        "RemovalBenchmark",
+        "RemovalDrawer",
+    ),
+}
+
+
+def _add_photograph_task(name: str, task: PhotographTask) -> None:
+    example = f"swiftpie evaluate {name} --photos my-photos"
+    more = "--cases 24 --weights runs/mini_world/export --out out/mine --json"
+
+    @app.command(name, help=cleandoc(task.help), epilog=examples(example, f"{example} {more}"))
+    @with_fields
+    def judge(
+        *,
+        photos: given.Backgrounds = None,
+        loading: given.LoadedInSteps,
+        data: DataPath = None,
+        cases: given.NumCases = 48,
+        seed: given.Seed = 0,
+        out: given.Out = Path(f"out/evaluate-{name}"),
+        as_json: AsJson = False,
+        force: given.Anew = False,
+    ) -> None:
+        from swiftpie_lab.evaluation.benchmarks import insertions
+        from swiftpie_lab.evaluation.judges import Networks
+
+        backgrounds = insertions.open_backgrounds(photos)
+        make = getattr(insertions, task.benchmark)
+        benchmark = make(given.open_pack(data), backgrounds, seed=seed)
+        dealt = benchmark.cases(cases)
+        drawer = getattr(insertions, task.drawer)(open_session(**loading).session, benchmark)
+        networks = Networks(panel=benchmark.panel())
+        given.carry_out(benchmark, dealt, drawer, networks, out=out, as_json=as_json, force=force)
+
+
+for task_name, photograph_task in PHOTOGRAPH_TASKS.items():
+    _add_photograph_task(task_name, photograph_task)
 
 
 @app.command(

@@ -131,8 +131,7 @@ class World:
             shares: How often pictures have each attribute.
 
         Raises:
-            ConfigError: The pack lacks an accessory or has no subject of this half, or the size is
-                not a multiple of 128 px.
+            ConfigError: The pack lacks an accessory, or the size is not a multiple of 128 px.
         """
         if size_px % SMALLEST_PX:
             raise ConfigError(
@@ -142,11 +141,6 @@ class World:
         self.subjects = subjects
         worn = {one.code for one in ACCESSORIES}
         self.pool = [i for i in subjects.indices(split) if subjects.codes[i] not in worn]
-        if not self.pool:
-            raise ConfigError(
-                f"The pack of {len(subjects.codes)} subjects has none for the {split} half. Build "
-                "the whole pack with `swiftpie data prepare`."
-            )
         self.size_px, self.shares = size_px, shares
         self.tiles = subjects.tiles.to(device)
         self.surfaces = None if surfaces is None else surfaces.to(device)
@@ -184,8 +178,14 @@ class World:
             specs: What each picture shows; drawn if not given.
 
         Raises:
-            ConfigError: `off_distribution` needs surfaces, and this world has none.
+            ConfigError: `off_distribution` needs surfaces, and this world has none; or the pack has
+                no subject of this half.
         """
+        if not self.pool:
+            raise ConfigError(
+                f"None of the {len(self.subjects.codes)} subjects of the pack is for this half. "
+                "Build the whole pack with `swiftpie data prepare`."
+            )
         device = self.tiles.device
         random, generator = Random(seed), torch.Generator(device).manual_seed(seed)
         draw = random.sample if num_subjects <= len(self.pool) else random.choices

@@ -1,9 +1,11 @@
 """Subjects in scenes: the place as given, in the prompt's light, with the subjects in it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from swiftpie import CapabilityError, InputError, PersonalizeRequest, Subject
+from swiftpie import CapabilityError, InputError, PersonalizeRequest, Scales, Subject
 from swiftpie.pipelines.drawing.request import Output
 from swiftpie.pipelines.photographs import scene
 from tests.parity.edit import photograph
@@ -53,6 +55,15 @@ def test_a_photograph_is_a_scene_and_rain_falls_before_the_subject(session, iden
     changed = (values(dry.images[0]) != values(wet.images[0])).any(axis=-1)
     assert changed[subject].any()
     assert changed[~subject].any()
+
+
+def test_the_strengths_of_a_preset_are_the_usual_ones_and_zero_hides_the_subject(session, identity):
+    usual = Scales.of(session.components.preset)
+    pictures = [
+        session.personalize(identity, PROMPT, scene="castle", seed=4, scales=scales).images[0]
+        for scales in (None, usual, replace(usual, identity_scale=0.0))
+    ]
+    assert pictures[0].tobytes() == pictures[1].tobytes() != pictures[2].tobytes()
 
 
 def test_several_subjects_share_a_scene(session, identity):

@@ -1,6 +1,7 @@
 """Draws subjects into a given scene: the place in the prompt's light, then the subjects in it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -13,6 +14,7 @@ from swiftpie.noise import draw_noise, draw_step_noise
 from swiftpie.pipelines.drawing.edit import EditResult
 from swiftpie.pipelines.drawing.prepare import num_draws, place_subject, read_prompts, side_by_side
 from swiftpie.pipelines.drawing.request import Output, PersonalizeRequest, RepaintRequest
+from swiftpie.pipelines.drawing.settings import Scales
 from swiftpie.pipelines.photographs.relight import NOISE_SHAPE, add_weather, relight
 from swiftpie.scenes import Setting, packaged, read_setting
 from swiftpie.types import GenerationResult, TextCondition
@@ -64,7 +66,11 @@ def prepare(components: Components, request: PersonalizeRequest) -> list[SceneRo
 
 
 def insertions(
-    request: PersonalizeRequest, rows: Sequence[SceneRow], index: int, places: Sequence[Image.Image]
+    components: Components,
+    request: PersonalizeRequest,
+    rows: Sequence[SceneRow],
+    index: int,
+    places: Sequence[Image.Image],
 ) -> list[RepaintRequest]:
     """Return the requests that put one subject into the places of all pictures."""
     subject = request.subjects[index]
@@ -77,13 +83,26 @@ def insertions(
             box=subject.box,
             view=subject.view,
             layout=row.layouts[index],
-            scales=request.scales,
+            scales=_insertion_scales(components, request.scales),
             guidance=request.guidance,
             shaping=request.shaping,
             negative_prompt=request.negative_prompt,
         )
         for row, place in zip(rows, places, strict=True)
     ]
+
+
+def _insertion_scales(components: Components, scales: Scales | None) -> Scales | None:
+    """Return the scales of an insertion with the strengths of a drawing; None: the usual ones.
+
+    An insertion has one strength for both identity branches: `identity_scale` sets it.
+    """
+    if scales is None:
+        return None
+    usual = Scales.for_edit(components.preset, has_reference=True)
+    shown = "identity_scale" if components.layout_predictor is None else "background_scale"
+    strengths = {shown: scales.identity_scale, "text_scale": scales.text_scale}
+    return replace(usual, **strengths, balance=scales.balance, energy_cap=scales.energy_cap)
 
 
 def finish(
