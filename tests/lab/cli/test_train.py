@@ -68,13 +68,13 @@ def test_a_folder_of_weights_stands_for_a_run(call, tmp_path):
 
 @pytest.mark.slow
 def test_one_command_trains_several_stages_and_goes_on_with_each(
-    call, tmp_path, samples, monkeypatch
+    call, tmp_path, training_pack, monkeypatch
 ):
     # Of 600 pictures that the second stage measures, few show that it had its turn.
     monkeypatch.setattr(autoencoder, "PCA_BATCHES", 1)
     monkeypatch.setattr(autoencoder.AutoencoderStage, "export", lambda *_: None)
     small = ("--set", "stage.num_subjects=2")
-    options = ("--data", samples, "--out", tmp_path, *small)
+    options = ("--data", training_pack, "--out", tmp_path, *small)
     names = ("world-judges", "world-autoencoder")
     first = call("train", *names, *options, "--set", "loop.steps=1")
     assert first.exit_code == 0, first.output
