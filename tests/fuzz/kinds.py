@@ -406,7 +406,7 @@ def packs(seed):
 
 
 def read_pack(data, folder):
-    path = folder / "stickers.zip"
+    path = folder / "subjects.zip"
     path.write_bytes(data)
     load_subjects(path)
 

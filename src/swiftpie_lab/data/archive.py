@@ -62,7 +62,7 @@ NAMES = Package(
 
 def default_pack() -> Path:
     """Return where the pack is kept: $SWIFTPIE_HOME, or ~/.cache/swiftpie."""
-    return home_folder() / "stickers.zip"
+    return home_folder() / "subjects.zip"
 
 
 def prepare(

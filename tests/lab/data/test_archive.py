@@ -73,14 +73,14 @@ def test_archives_become_a_pack_that_can_be_read_back(tmp_path):
     done = []
     files = build_pack(sprites, names, lambda *counts: done.append(counts))
     assert done == [(1, 3), (2, 3), (3, 3)]
-    pack = tmp_path / "deep" / "stickers.zip"
+    pack = tmp_path / "deep" / "subjects.zip"
     write_pack(pack, files)
     subjects = load_subjects(pack)
     assert subjects.names == ("top hat", "crown", "man's shoe")
     assert subjects.synonyms[0] == ("hat",)
     middle = subjects.tiles[0, :, 48, 48].numpy().astype(int)
     assert np.abs(middle - np.array([250, 20, 20, 255])).max() < 12
-    assert [path.name for path in pack.parent.iterdir()] == ["stickers.zip"]
+    assert [path.name for path in pack.parent.iterdir()] == ["subjects.zip"]
 
 
 def test_equal_content_gives_an_equal_file(tmp_path):
@@ -124,4 +124,4 @@ def test_paths_that_leave_the_archive_are_ignored(tmp_path, monkeypatch):
 
 def test_default_pack_follows_the_environment(tmp_path, monkeypatch):
     monkeypatch.setenv("SWIFTPIE_HOME", str(tmp_path))
-    assert default_pack() == tmp_path / "stickers.zip"
+    assert default_pack() == tmp_path / "subjects.zip"

@@ -41,7 +41,7 @@ def test_missing_pack_says_how_to_get_one(tmp_path):
 
 @pytest.mark.parametrize("content", [b"not a zip", b""])
 def test_damaged_pack_is_refused(tmp_path, content):
-    pack = tmp_path / "stickers.zip"
+    pack = tmp_path / "subjects.zip"
     pack.write_bytes(content)
     with pytest.raises(ConfigError, match="cannot be read"):
         load_subjects(pack)

@@ -95,7 +95,7 @@ def world_sharpening() -> TrainConfig:
 def world_scene() -> TrainConfig:
     """Scene network: draws the place of a reference picture at any time, weather and season."""
     loop = LoopConfig(
-        steps=6000, learning_rate=1.5e-3, warmup_steps=40, decay_share=0.9, ema_decay=0.998
+        steps=16_000, learning_rate=1.5e-3, warmup_steps=40, decay_share=0.9, ema_decay=0.998
     )
     return TrainConfig(loop=loop, stage=SceneConfig())
 
