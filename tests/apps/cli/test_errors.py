@@ -108,7 +108,10 @@ def test_a_subject_that_cannot_be_found_gives_three(call, tmp_path, on_white):
     [
         (["", "-o", "out.png"], "prompt is empty"),
         ([PROMPT, "-o", "out.png", "--preset", "minn"], "Did you mean mini?"),
-        ([PROMPT, "-o", "out.png", "--identity-scale", "9"], "--identity-scale 9.0 is out of range"),
+        (
+            [PROMPT, "-o", "out.png", "--identity-scale", "9"],
+            "--identity-scale 9.0 is out of range",
+        ),
         (
             [PROMPT, "-o", "out.png", "--background-scale", "nan"],
             "--background-scale nan is out of range",

@@ -12,7 +12,7 @@ from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.layout import SUBJECT_FILL, Layout, from_box, whole_frame
 from swiftpie.geometry.shading import Lighting
 from swiftpie.imageio.images import mask_to_pil, plane, to_pil, to_tensor
-from swiftpie.masks import Box, blend_of, resize_mask, subject_extent
+from swiftpie.masks import Box, resize_mask, subject_extent
 from swiftpie.models.cutout import Search
 from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.drawing.denoise import Clock, Prepared
@@ -26,6 +26,7 @@ from swiftpie.pipelines.drawing.edit import (
 from swiftpie.pipelines.drawing.edit_region import (
     Canvas,
     PixelBox,
+    blend_mask,
     given_mask,
     square_around,
     touched,
@@ -151,7 +152,7 @@ def finish(drawn: GenerationResult, plan: RepaintPlan, clock: Clock) -> EditResu
         is_trusted=is_whole,
     )
     rows, columns = drawn.regions.shape[-2:]
-    edited, blend = original.copy(), blend_of(plan.region)
+    edited, blend = original.copy(), blend_mask(plan.region)
     if removes:  # the filling meets its border, and nothing of the original may show through
         blend = ImageChops.lighter(blend, mask_to_pil(plan.gone)[0])
     inner, result = to_pil(2 * finished - 1)[0], original.copy()
