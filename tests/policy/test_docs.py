@@ -15,7 +15,7 @@ from typer.main import get_command
 
 from swiftpie.apps.cli.main import app
 from swiftpie.backbones.preset import PRESETS
-from swiftpie.engine.transform import TRANSFORMS
+from swiftpie.engine.transforms import TRANSFORMS
 from swiftpie.imageio.decoding import load_image
 from swiftpie.pipelines.drawing.settings import EditMode, Scales
 from swiftpie_lab.cli.train import _configure, _recipes, parse_duration

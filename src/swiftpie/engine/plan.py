@@ -16,7 +16,7 @@ from swiftpie.backbones.preset import Preset
 from swiftpie.backbones.recipe import Recipe
 from swiftpie.backbones.resolve import best_recipe, resolve
 from swiftpie.engine.session import CACHE_MIB, Session
-from swiftpie.engine.transform import TRANSFORMS, Phase, Transform, choose
+from swiftpie.engine.transforms import TRANSFORMS, Phase, Transform, choose
 from swiftpie.errors import WeightsError
 
 logger = logging.getLogger(__name__)

@@ -24,7 +24,7 @@ class Broken:
 
 
 def added(monkeypatch, *points):
-    monkeypatch.setattr(main, "entry_points", lambda group: Points(points))
+    monkeypatch.setattr(main, "entry_points", lambda **_: Points(points))
     app = typer.Typer()
     app.command("draw")(lambda: None)
     for one in main.commands_of_others():
@@ -43,5 +43,5 @@ def test_without_the_lab_its_commands_say_how_to_install_it(monkeypatch, command
 
 
 def test_commands_that_cannot_be_imported_name_their_distribution(monkeypatch):
-    with pytest.raises(ConfigError, match="swiftpie_lab.cli.app"):
+    with pytest.raises(ConfigError, match=r"swiftpie_lab\.cli\.app"):
         added(monkeypatch, Broken())

@@ -10,7 +10,7 @@ import typer
 from swiftpie.apps.cli import console, options
 from swiftpie.apps.cli.loading import open_session, resolved
 from swiftpie.backbones.choices import LoadOptions
-from swiftpie.engine.transform import TRANSFORMS
+from swiftpie.engine.transforms import TRANSFORMS
 from swiftpie.errors import InputError
 from swiftpie.validation import parse_size
 

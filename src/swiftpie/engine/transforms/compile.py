@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch._dynamo.exc import FailOnRecompileLimitHit
 
 from swiftpie.backbones.components import Components
-from swiftpie.engine.transform import Phase, Transform
+from swiftpie.engine.transforms import Phase, Transform
 from swiftpie.engine.wrappers import (
     DenoiserCall,
     JoinedAutoencoder,

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.load.weights import STORED, StoredWeights
 from swiftpie.backbones.machine import NUMBERS_A_PIXEL, SPARE_BYTES, free_memory
-from swiftpie.engine.transform import Phase, Transform
+from swiftpie.engine.transforms import Phase, Transform
 from swiftpie.engine.wrappers import (
     JoinedAutoencoder,
     WrappedDenoiser,

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from swiftpie.backbones.components import Components
-from swiftpie.engine.transform import Transform
+from swiftpie.engine.transforms import Transform
 from swiftpie.engine.wrappers import shared_copy, with_networks, with_text_encoders
 
 MIN_WIDTH = 64  # narrower layers hold little and lose most

@@ -11,7 +11,7 @@ from swiftpie.backbones.components import FAMILIES
 from swiftpie.backbones.recipe import PINS
 from swiftpie.engine import plan
 from swiftpie.engine.session import Session
-from swiftpie.engine.transform import transform
+from swiftpie.engine.transforms import transform
 from swiftpie.errors import CapabilityError, WeightsError
 from tests.backbones.tiny_models import make_pipeline
 from tests.fixtures.mock_hub import Repository, clean_machine, serving
