@@ -21,9 +21,16 @@ from swiftpie.imageio.decoding import (
     to_straight,
     to_upright,
 )
-from swiftpie.imageio.writing import DEEP, EXIF_BLOCK, USER_COMMENT, XMP, PictureData, format_of
+from swiftpie.imageio.writing import (
+    DEEP_FORMATS,
+    EXIF_BLOCK,
+    GPS_BLOCK,
+    USER_COMMENT,
+    XMP,
+    PictureData,
+    format_of,
+)
 
-GPS_BLOCK = 0x8825
 MAKER_NOTE = 0x927C
 EXIF_SIZE = (0xA002, 0xA003)  # width and height, which upright may be exchanged
 EXIF_POINTER = 0xA005  # to another block, which is never read
@@ -114,7 +121,7 @@ def losses_in(original: OriginalPicture, suffix: str) -> tuple[str, ...]:
     (pixels, _, exif), losses = original.stored, list(original.losses)
     is_deep = not isinstance(pixels, Image.Image)
     file_format = format_of(suffix)
-    if is_deep and file_format not in DEEP:
+    if is_deep and file_format not in DEEP_FORMATS:
         losses.append("its 16 bits")
     if file_format == "JPEG" and _is_clear(pixels):
         losses.append("its transparency")

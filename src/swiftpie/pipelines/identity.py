@@ -13,8 +13,7 @@ from torch.nn import functional as F
 
 from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, ImageError, InputError
-from swiftpie.faces.align import align
-from swiftpie.faces.choose import ChosenFace
+from swiftpie.faces.choose import ChosenFace, align
 from swiftpie.geometry.layout import SUBJECT_FILL
 from swiftpie.imageio.cutout import Way
 from swiftpie.imageio.images import crop_square, fit_square, in_8_bits, side_px, to_tensor

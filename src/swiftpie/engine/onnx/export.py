@@ -32,7 +32,7 @@ from swiftpie.engine.onnx.graphs import (
     Port,
     Sheet,
 )
-from swiftpie.engine.onnx.tracing import Place, places_in, trace, write_weights
+from swiftpie.engine.onnx.tracing import TensorRange, tensor_ranges, trace, write_weights
 from swiftpie.engine.openvino.runtime import load
 from swiftpie.errors import CapabilityError
 from swiftpie.geometry.layout import Layout, fitted, scale_to_fill, whole_frame
@@ -77,7 +77,7 @@ NETWORKS_OF_MINI = ("autoencoder", "denoiser", "image_encoder", "layout_predicto
 DIFFUSERS, TRANSFORMERS = "diffusion_pytorch_model.safetensors", "model.safetensors"
 
 
-class Part(NamedTuple):
+class GraphSource(NamedTuple):
     """A graph before it is traced."""
 
     module: nn.Module
@@ -165,24 +165,26 @@ def export_packaged(components: Components, folder: Path, cutouts: Path) -> Shee
 
     They refer to the weights that are there, so they hold none.
     """
-    places: dict[str, Place] = {}
+    places: dict[str, TensorRange] = {}
     for name in NETWORKS_OF_MINI:
         file = TRANSFORMERS if name == "text_encoder" else DIFFUSERS
-        places |= places_in(folder, f"{name}/{file}", prefix=f"{name}.")
+        places |= tensor_ranges(folder, f"{name}/{file}", prefix=f"{name}.")
     sheet = _write(
         components, parts_of(components), places, folder, ("tokenizer/tokenizer.json",), None
     )
     cut = cutout_part(packaged())
     trace(
-        *cut, places=places_in(cutouts, DIFFUSERS, prefix="network."), path=cutouts / "cutout.onnx"
+        *cut,
+        places=tensor_ranges(cutouts, DIFFUSERS, prefix="network."),
+        path=cutouts / "cutout.onnx",
     )
     return sheet
 
 
 def _write(
     components: Components,
-    parts: Mapping[str, Part],
-    places: Mapping[str, Place],
+    parts: Mapping[str, GraphSource],
+    places: Mapping[str, TensorRange],
     folder: Path,
     tokenizers: tuple[str, ...],
     size_px: tuple[int, int] | None,
@@ -245,7 +247,9 @@ def networks_of(components: Components) -> dict[str, nn.Module]:
     return {name: one for name, one in found.items() if isinstance(one, nn.Module)}
 
 
-def parts_of(components: Components, *, size_px: tuple[int, int] | None = None) -> dict[str, Part]:
+def parts_of(
+    components: Components, *, size_px: tuple[int, int] | None = None
+) -> dict[str, GraphSource]:
     """Return what is to be traced.
 
     Raises:
@@ -283,11 +287,11 @@ def parts_of(components: Components, *, size_px: tuple[int, int] | None = None) 
     noise = draw_step_noise([SEED], shape, count=num_draws(components))
     drawn = (PIXELS, SUBJECT_MASK, PLACE) if components.layout_predictor else (PIXELS, SUBJECT_MASK)
     return {
-        TEXT: Part(
+        TEXT: GraphSource(
             _Text(components), dict(zip(names, text.tokenize([PROMPT]), strict=True)), STATES
         ),
-        IDENTITY: Part(_Identity(components, layers), frames, tuple(features)),
-        DRAW: Part(
+        IDENTITY: GraphSource(_Identity(components, layers), frames, tuple(features)),
+        DRAW: GraphSource(
             _Draw(components, layers),
             {"noise": noise, **states, **features, **frames, **given},
             drawn,
@@ -295,10 +299,10 @@ def parts_of(components: Components, *, size_px: tuple[int, int] | None = None) 
     }
 
 
-def cutout_part(network: CutoutNet) -> Part:
+def cutout_part(network: CutoutNet) -> GraphSource:
     """Return the network that finds subjects in one view of a photo."""
     sample = torch.zeros(1, 3, CUTOUT_PX, CUTOUT_PX)
-    return Part(_Cutout(network), {"view": sample}, ("logits",))
+    return GraphSource(_Cutout(network), {"view": sample}, ("logits",))
 
 
 class _Cutout(nn.Module):

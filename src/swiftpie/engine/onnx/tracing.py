@@ -23,8 +23,8 @@ DTYPES = {"F16": 10, "F32": FLOAT, "BF16": 16, "I64": INT64}
 WEIGHTS = "weights.safetensors"
 
 
-class Place(NamedTuple):
-    """Where the numbers of a tensor are."""
+class TensorRange(NamedTuple):
+    """Where a file holds the numbers of a tensor."""
 
     file: str  # relative to the graph
     offset: int
@@ -33,14 +33,14 @@ class Place(NamedTuple):
     shape: tuple[int, ...]
 
 
-def places_in(folder: Path, file: str, *, prefix: str = "") -> dict[str, Place]:
-    """Return the place of each tensor of a file below `folder`, by its name behind `prefix`."""
+def tensor_ranges(folder: Path, file: str, *, prefix: str = "") -> dict[str, TensorRange]:
+    """Return where a file below `folder` holds each tensor, by its name behind `prefix`."""
     with (folder / file).open("rb") as opened:
         length = int.from_bytes(opened.read(8), "little")
         header = json.loads(opened.read(length))
     start = 8 + length
     return {
-        prefix + name: Place(
+        prefix + name: TensorRange(
             file,
             start + entry["data_offsets"][0],
             entry["data_offsets"][1] - entry["data_offsets"][0],
@@ -52,7 +52,7 @@ def places_in(folder: Path, file: str, *, prefix: str = "") -> dict[str, Place]:
     }
 
 
-def write_weights(networks: Mapping[str, nn.Module], folder: Path) -> dict[str, Place]:
+def write_weights(networks: Mapping[str, nn.Module], folder: Path) -> dict[str, TensorRange]:
     """Write all weights into one file, each in half precision if that loses nothing."""
     tensors: dict[str, Tensor] = {}
     for name, network in networks.items():
@@ -62,7 +62,7 @@ def write_weights(networks: Mapping[str, nn.Module], folder: Path) -> dict[str, 
             is_exact = whole.is_floating_point() and torch.equal(half.to(whole.dtype), whole)
             tensors[f"{name}.{key}"] = (half if is_exact else whole).clone()
     save_file(tensors, folder / WEIGHTS)
-    return places_in(folder, WEIGHTS)
+    return tensor_ranges(folder, WEIGHTS)
 
 
 def trace(
@@ -70,7 +70,7 @@ def trace(
     samples: Mapping[str, Tensor],
     outputs: Sequence[str],
     *,
-    places: Mapping[str, Place],
+    places: Mapping[str, TensorRange],
     path: Path,
 ) -> None:
     """Write the graph of what `module` computes of tensors like `samples`, in their order.
@@ -135,7 +135,7 @@ def _folded(graph: bytes, path: Path) -> bytes:
     return folded
 
 
-def _attach(model: Untyped, places: Mapping[str, Place], *, kept: set[str]) -> None:
+def _attach(model: Untyped, places: Mapping[str, TensorRange], *, kept: set[str]) -> None:
     """Turn inputs that are weights into references, and give all else short names."""
     onnx, graph = _load("onnx"), model.graph
     widened, inputs = [], []

@@ -66,7 +66,8 @@ class GraphCache:
         self._core = load("openvino").Core()
         self._precision = precision or preferred_precision(self._core)
         self.threads = Threads()
-        self._open: OrderedDict[tuple[str, int], Graph] = OrderedDict()  # by key and streams
+        # By key and streams.
+        self._open: OrderedDict[tuple[str, int], CompiledGraph] = OrderedDict()
         self._keys: WeakKeyDictionary[Function, dict[Hashable, str]] = WeakKeyDictionary()
         self._lock = threading.RLock()
 
@@ -90,7 +91,7 @@ class GraphCache:
         graph = self._graph(function, forms[0], streams)
         return graph.call_all([flatten(arguments) for arguments in calls])
 
-    def _graph(self, function: Function, form: Nested, streams: int = 1) -> "Graph":
+    def _graph(self, function: Function, form: Nested, streams: int = 1) -> "CompiledGraph":
         with self._lock:
             key = self._key(function, form)
             opened = (key, streams)
@@ -108,7 +109,7 @@ class GraphCache:
                 break
             self._open.popitem(last=False)
 
-    def _ready(self, function: Function, form: Nested, key: str, streams: int) -> "Graph":
+    def _ready(self, function: Function, form: Nested, key: str, streams: int) -> "CompiledGraph":
         started = time.perf_counter()
         with self.threads.for_torch():
             graph = self._quantized(function, form, key) or self._exported(function, form, key)
@@ -117,7 +118,7 @@ class GraphCache:
             "INFERENCE_NUM_THREADS": self.threads.count,
             "NUM_STREAMS": streams,  # calls at a time that share these threads
         }
-        ready = Graph(self._core.compile_model(graph, DEVICE, hints), function.num_bytes)
+        ready = CompiledGraph(self._core.compile_model(graph, DEVICE, hints), function.num_bytes)
         spent = time.perf_counter() - started
         if spent > TELLING_S:
             logger.info("The %s is ready for OpenVINO after %.0f s.", function.name, spent)
@@ -164,7 +165,7 @@ class GraphCache:
         return known[call]
 
 
-class Graph:
+class CompiledGraph:
     """A network's computation, ready for this processor."""
 
     def __init__(self, compiled: Untyped, num_bytes: int) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from swiftpie.errors import MissingExtra, WeightsError
-from swiftpie.faces.align import align
+from swiftpie.faces.choose import align
 from swiftpie.faces.face import EncoderChoice, Face, FaceBox, FaceEncoder, ModelFile
 
 PACK = "buffalo_l"

@@ -211,12 +211,12 @@ def write_result(
 def tell_losses(picture: str | bytes, target: console.Target) -> None:
     """Report what the edited file does not keep of the original."""
     from swiftpie.imageio.originals import losses_in, read_original
-    from swiftpie.imageio.writing import DEEP, format_of
+    from swiftpie.imageio.writing import DEEP_FORMATS, format_of
 
     suffix = ".png" if target.picture is None else target.picture.suffix
     if losses := losses_in(read_original(picture), suffix):
         console.say(f"The edited picture does not keep {', '.join(losses)}.")
-    if format_of(suffix) not in DEEP:
+    if format_of(suffix) not in DEEP_FORMATS:
         console.say(
             f"{format_of(suffix)} compresses all pixels again, so those outside the region "
             "change a little. Give a name in .png or .tif to keep them bit for bit."

@@ -1,4 +1,4 @@
-"""The search for garbage pauses, and goes on as it was."""
+"""The garbage collector pauses while libraries are imported, and goes on as it was."""
 
 import gc
 import subprocess
@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from swiftpie.gc_pause import gc_paused
+from swiftpie import gc_paused
 
 IMPORTED = "import gc, swiftpie; swiftpie.Scales; assert gc.isenabled(), 'still off'"
 
