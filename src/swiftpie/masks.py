@@ -215,4 +215,4 @@ def _binomial_blur(maps: Tensor) -> Tensor:
 def subject_extent(mask: Tensor) -> Tensor:
     """Return width and height of the subject in its frame (B, 1, H, W), as (B, 2) in [0, 1]."""
     fullest = [mask[:, 0].amax(side) for side in (1, 2)]  # of each column, of each row
-    return torch.stack([(one > VISIBLE).float().mean(1) for one in fullest], dim=1)
+    return torch.stack([(coverage > VISIBLE).float().mean(1) for coverage in fullest], dim=1)

@@ -86,8 +86,8 @@ class Identity:
             self,
             tokens=self.tokens.to(device),
             pooled=self.pooled.to(device),
-            keys={name: one.to(device) for name, one in self.keys.items()},
-            values={name: one.to(device) for name, one in self.values.items()},
+            keys={name: rows.to(device) for name, rows in self.keys.items()},
+            values={name: rows.to(device) for name, rows in self.values.items()},
             pixels=self.pixels.to(device),
             mask=self.mask.to(device),
         )

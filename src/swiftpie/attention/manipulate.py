@@ -39,7 +39,7 @@ class MapTransform:
     level: float = 0.0  # where soft masks step; others ignore it
 
     def __post_init__(self) -> None:
-        if not self.strengths or not all(0 <= one < math.inf for one in self.strengths):
+        if not self.strengths or not all(0 <= strength < math.inf for strength in self.strengths):
             raise ConfigError(
                 f"The strengths of {self.kind.value!r} are {self.strengths}; one or more numbers "
                 "from 0 up are needed. Pass one a step, or one for all."
@@ -161,8 +161,8 @@ def stabilise(changed: Tensor, original: Tensor, share: Tensor) -> Tensor:
     """
     if changed.shape[-1] == 1:
         return changed
-    mean, original_mean = (one.mean(dim=-1, keepdim=True) for one in (changed, original))
-    spread, original_spread = (one.std(dim=-1, keepdim=True) for one in (changed, original))
+    mean, original_mean = (maps.mean(dim=-1, keepdim=True) for maps in (changed, original))
+    spread, original_spread = (maps.std(dim=-1, keepdim=True) for maps in (changed, original))
     moved = (changed - mean) * (original_spread / (spread + EPSILON)) + original_mean
     return share * changed + (1 - share) * moved
 

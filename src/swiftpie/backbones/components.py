@@ -37,7 +37,7 @@ def cells_of(preset: Preset, size_px: tuple[int, int] | None) -> tuple[int, int]
     side = preset.image_size_px
     height, width = size_px or (side, side)
     unit = 2 * preset.latent_cell_px  # so that the grid can be halved once
-    if any(one % unit or not MIN_SIDE_PX <= one <= MAX_SIDE_PX for one in (height, width)):
+    if any(side % unit or not MIN_SIDE_PX <= side <= MAX_SIDE_PX for side in (height, width)):
         raise InputError(
             f"The size {width}x{height} px is out of range. Sides must be multiples of {unit} px "
             f"from {MIN_SIDE_PX} to {MAX_SIDE_PX} px."

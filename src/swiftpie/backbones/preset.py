@@ -129,7 +129,7 @@ SPACINGS: Mapping[Spacing, Callable[[int], tuple[int, ...]]] = MappingProxyType(
 
 def describe(preset: Preset) -> dict[str, Any]:
     """Return `preset` in values that JSON holds."""
-    raw = {one.name: getattr(preset, one.name) for one in fields(preset)}
+    raw = {member.name: getattr(preset, member.name) for member in fields(preset)}
     return raw | {
         "capabilities": sorted(preset.capabilities),
         "timesteps": list(preset.timesteps),
@@ -158,7 +158,9 @@ def read_preset(stored: Mapping[str, Any] | None) -> Preset:
                 "timesteps": tuple(stored["timesteps"]),
                 "more_sizes_px": tuple(stored.get("more_sizes_px", ())),
                 "more_steps": tuple(stored.get("more_steps", ())),
-                "capabilities": frozenset(Capability(one) for one in stored["capabilities"]),
+                "capabilities": frozenset(
+                    Capability(capability) for capability in stored["capabilities"]
+                ),
             }
         )
     except (KeyError, TypeError, ValueError) as error:

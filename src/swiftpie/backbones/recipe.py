@@ -66,7 +66,7 @@ class Recipe:
         """Return the choices of `load_components` that this recipe makes."""
         made = {name: getattr(self, name) for name in (*PLACES, "steps", "dtype", "detail")}
         made["allow_pickle"] = self.allow_pickle or None
-        return {name: one for name, one in made.items() if one is not None}
+        return {name: value for name, value in made.items() if value is not None}
 
     def apply(self, preset: Preset | None = None) -> Preset:
         """Return the preset with the strengths of this recipe as its defaults.
@@ -85,8 +85,8 @@ class Recipe:
     def references(self) -> dict[str, RepoReference]:
         """What is published of it, by the choice that names it."""
         given = {name: getattr(self, name) for name in PLACES}
-        found = {name: parse_reference(one) for name, one in given.items() if one is not None}
-        return {name: one for name, one in found.items() if one is not None}
+        found = {name: parse_reference(place) for name, place in given.items() if place is not None}
+        return {name: reference for name, reference in found.items() if reference is not None}
 
 
 RECIPES: Registry[Recipe] = Registry(

@@ -54,7 +54,9 @@ def encode_pictures(
     ]
     searches = _searches(cutout, len(pictures))
     return cache.get_or_make(
-        _key_of(components, "identity", pictures, regions, notes=[str(one) for one in searches]),
+        _key_of(
+            components, "identity", pictures, regions, notes=[str(search) for search in searches]
+        ),
         lambda: identities.encode_identity(components, pictures, masks=regions, searches=searches),
     )
 
@@ -154,7 +156,7 @@ def _searches(cutout: str | Search | Sequence[str | Search], count: int) -> list
             f"{count} pictures came with {len(given)} cut-outs. Pass one for all pictures, or one "
             'for each, as in `cutout=["auto", "none"]`.'
         )
-    return [search_of(one) for one in given]
+    return [search_of(search) for search in given]
 
 
 def _as_list(value: object) -> list[Picture]:

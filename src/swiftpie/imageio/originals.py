@@ -41,9 +41,9 @@ MAX_KEPT_EXIF = 5_000  # bytes; beside it a JPEG has to hold how the picture was
 
 # Pillow keeps the upper bytes of colours of 16 bit; with the other byte order it keeps the lower.
 OTHER_BYTES = {
-    f"{mode};16{one}": f"{mode};16{other}"
+    f"{mode};16{order}": f"{mode};16{other}"
     for mode in ("RGB", "RGBA", "RGBX")
-    for one, other in ("BL", "LB", "NB" if sys.byteorder == "little" else "NL")
+    for order, other in ("BL", "LB", "NB" if sys.byteorder == "little" else "NL")
 }
 OTHER_COLOURS = {
     "I": "numbers of 32 bit",
@@ -154,12 +154,12 @@ def _lower_bytes(image: Image.Image) -> tuple[bool, list[Any]]:
     The places are for Pillow's decoders; there are none where it cannot be told to read them.
     """
     found: list[Any] = []
-    for one in getattr(image, "tile", []):
-        raw, *others = (one.args,) if isinstance(one.args, str) else one.args
+    for tile in getattr(image, "tile", []):
+        raw, *others = (tile.args,) if isinstance(tile.args, str) else tile.args
         if raw not in OTHER_BYTES:
             return ";16" in str(raw), []
-        args = OTHER_BYTES[raw] if isinstance(one.args, str) else (OTHER_BYTES[raw], *others)
-        found.append(one._replace(args=args))
+        args = OTHER_BYTES[raw] if isinstance(tile.args, str) else (OTHER_BYTES[raw], *others)
+        found.append(tile._replace(args=args))
     return bool(found), found
 
 
@@ -176,7 +176,9 @@ def _kept_exif(image: Image.Image) -> tuple[bytes, list[str]]:
             entries = given.get_ifd(block)
             if block == EXIF_BLOCK and MAKER_NOTE in entries:
                 losses.append("the maker's notes in its EXIF data")
-            if kept_entries := {tag: one for tag, one in entries.items() if tag not in left_out}:
+            if kept_entries := {
+                tag: entry for tag, entry in entries.items() if tag not in left_out
+            }:
                 kept.get_ifd(block).update(kept_entries)
         has_words = len(kept) or any(map(kept.get_ifd, (EXIF_BLOCK, GPS_BLOCK)))
         data = kept.tobytes() if has_words else b""

@@ -204,7 +204,7 @@ def encode_png(
     chunks = [(b"IHDR", header)]
     if icc_profile:
         chunks.append((b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc_profile)))
-    chunks += [(one[0], one[1]) for one in (pnginfo.chunks if pnginfo else ())]
+    chunks += [(chunk[0], chunk[1]) for chunk in (pnginfo.chunks if pnginfo else ())]
     if exif:
         chunks.append((b"eXIf", exif.removeprefix(b"Exif\0\0")))
     packer, above = zlib.compressobj(), np.zeros(2 * width * channels, dtype=np.uint8)

@@ -294,7 +294,7 @@ def _seen(network: CutoutNet, photo: Image.Image, views: Sequence[Area], search:
     """Return the mask (1, 1, H, W) that `network` finds by `views`, the first of which has all."""
     # Each view squeezed to a square: what lies at its edges tells what the subject is.
     squares = [photo.resize((CUTOUT_PX,) * 2, Image.Resampling.BOX, box=view) for view in views]
-    logits = network(torch.cat([to_tensor(one) for one in squares]))
+    logits = network(torch.cat([to_tensor(square) for square in squares]))
     return _outlined(photo, views[0], averaged(logits[:, 0].numpy(), views), search)
 
 
@@ -344,7 +344,7 @@ def _views(size: tuple[int, int], search: Search) -> list[Area]:
     x, y = (sum(numbers) / len(search.points) for numbers in zip(*search.points, strict=True))
     views = []
     for share in VIEW_SHARES:
-        left, top = (min(max(0.0, one - share / 2), 1 - share) for one in (x, y))
+        left, top = (min(max(0.0, centre - share / 2), 1 - share) for centre in (x, y))
         views.append(area_of((left, left + share, width), (top, top + share, height)))
     return views
 
@@ -424,9 +424,9 @@ def _agreement(network: CutoutNet, photo: Image.Image, area: Area) -> float:
     edge, cells = round(KEPT * side), round(KEPT * CUTOUT_PX)
     lower = square[..., -edge:, :]
     views = (square, square.flip(-1), lower[..., :edge], lower[..., -edge:])
-    small = [F.interpolate(one, (CUTOUT_PX, CUTOUT_PX), mode="area") for one in views]
+    small = [F.interpolate(view, (CUTOUT_PX, CUTOUT_PX), mode="area") for view in views]
     whole, mirrored, *corners = torch.sigmoid(network(torch.cat(small))).split(1)
-    left, right = (F.interpolate(one, (cells, cells), mode="bilinear") for one in corners)
+    left, right = (F.interpolate(corner, (cells, cells), mode="bilinear") for corner in corners)
     seen = whole[..., -cells:, :]
     pairs = ((mirrored.flip(-1), whole), (left, seen[..., :cells]), (right, seen[..., -cells:]))
     return min(float(torch.minimum(*pair).sum() / torch.maximum(*pair).sum()) for pair in pairs)

@@ -159,7 +159,9 @@ def face_identity(
     vectors = _checked_vectors(embedding, encoder.face_width)
     _check_crops(crops, num_faces=len(vectors), is_needed=encoder.needs_crops)
     device, side = components.device, components.preset.image_size_px
-    pictures = [to_tensor(one) for one in crops] or [torch.zeros(1, 3, side, side)] * len(vectors)
+    pictures = [to_tensor(picture) for picture in crops] or [torch.zeros(1, 3, side, side)] * len(
+        vectors
+    )
     rows, frames, is_seen = [], [], float(bool(crops))
     for vector, picture in zip(vectors, pictures, strict=True):
         pixels = picture.to(device)
@@ -252,7 +254,7 @@ def _identity_of_crops(components: Components, crops: Sequence[Image.Image]) -> 
     _check_crops(crops, num_faces=len(crops), is_needed=True)
     side = components.preset.image_size_px
     pixels = torch.cat(
-        [to_tensor(one.resize((side, side), Image.Resampling.BICUBIC)) for one in crops]
+        [to_tensor(crop.resize((side, side), Image.Resampling.BICUBIC)) for crop in crops]
     ).to(components.device)
     return identity_of_frames(components, pixels, torch.ones_like(pixels[:, :1]))
 

@@ -97,7 +97,9 @@ class Job:
         for subject in self.subjects:
             named += [*subject.pictures, *filter(is_mask_file, subject.cutouts)]
         sources = {*MaskSource, None}
-        return tuple(dict.fromkeys(one for one in named if one is not None and one not in sources))
+        return tuple(
+            dict.fromkeys(name for name in named if name is not None and name not in sources)
+        )
 
 
 class RefusedJob(NamedTuple):
@@ -141,7 +143,7 @@ def is_mask_file(cutout: str) -> bool:
 
 
 def _without_empty(pairs: Iterable[tuple[str, object]]) -> dict[str, object]:
-    return {name: one for name, one in pairs if one not in (None, "", {}, ())}
+    return {name: value for name, value in pairs if value not in (None, "", {}, ())}
 
 
 class Inputs:
@@ -210,7 +212,7 @@ def check(job: Job, inputs: Inputs) -> None:
     for name in job.files:
         inputs.look(name)
     if job.image is None:
-        names = [one.shown.get("name", "") for one in job.subjects]
+        names = [subject.shown.get("name", "") for subject in job.subjects]
         new_subjects(job.prompt, vocabulary_of(preset), given=names)  # raises without a subject
 
 
@@ -237,11 +239,10 @@ def _check_subject(subject: JobSubject, inputs: Inputs) -> None:
     for picture in subject.pictures[:1]:
         inputs.look(picture)
     if len(subject.pictures) > 1 or subject.cutouts != ("auto",):
-        for one in subject.pictures:
-            if inputs.is_identity(one):
+        for view in subject.pictures:
+            if inputs.is_identity(view):
                 raise ConfigError(
-                    f"{one!r} is an identity file, which is a whole subject, cut out already. Give "
-                    "it alone."
+                    f"{view!r} is an identity file, which holds a whole subject. Give it alone."
                 )
 
 

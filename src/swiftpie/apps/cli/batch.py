@@ -151,7 +151,7 @@ def batch(
 
     models, missing = _loadings(found, loading, is_strict=strict)
     work = Work(found.root.absolute(), out.absolute(), f".{file_format}", models, missing)
-    settings = {name: str(one) for name, one in loading.items() if name not in NOT_OF_PICTURES}
+    settings = {name: str(value) for name, value in loading.items() if name not in NOT_OF_PICTURES}
     started = time.monotonic()
     whole = open_run(
         *(found, work),
@@ -290,7 +290,7 @@ def _print_plan(found: "Jobs", size: int, *, as_json: bool) -> None:
     )
     if as_json:
         rows = [{"id": job.id, "place": job.place, **job.spec()} for job in found.jobs]
-        refused = [one._asdict() for one in found.refused]
+        refused = [row._asdict() for row in found.refused]
         console.print_json({"jobs": rows, "refused": refused})
 
 

@@ -248,7 +248,7 @@ def print_pictures(
 ) -> None:
     """Write files, facts and timings as JSON; paths become text."""
     rows = [
-        {name: str(one) if isinstance(one, Path) else one for name, one in picture.items()}
+        {name: str(value) if isinstance(value, Path) else value for name, value in picture.items()}
         for picture in pictures
     ]
     timings = {stage: round(ms, 2) for stage, ms in timings_ms.items()}

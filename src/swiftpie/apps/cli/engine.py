@@ -45,17 +45,17 @@ def engine(*, context: typer.Context, as_json: options.AsJson = False) -> None:
     facts = [
         {
             "name": name,
-            **{fact: getattr(one, fact) for fact in ("summary", "is_installed", "extra")},
+            **{fact: getattr(transform, fact) for fact in ("summary", "is_installed", "extra")},
         }
-        for name, one in TRANSFORMS.all().items()
+        for name, transform in TRANSFORMS.all().items()
     ]
     if as_json:
         console.print_json(facts)
         return
     console.write_table(
         [
-            (str(one["name"]), "yes" if one["is_installed"] else "no", str(one["summary"]))
-            for one in facts
+            (str(fact["name"]), "yes" if fact["is_installed"] else "no", str(fact["summary"]))
+            for fact in facts
         ],
         headings=("transform", "installed", "what it does"),
     )

@@ -64,8 +64,8 @@ def tell(needs: "DownloadPlan") -> None:
         licence = part.licence or NO_LICENCE
         lines.append(f"{part.name.replace('_', ' ')}: {whence} (licence: {licence})")
         large = [file for file in files if file.size >= SMALL_BYTES]
-        lines += [f"  {as_size(part.left(one)):>9}  {one.path}" for one in large]
-        if small := [one for one in files if one.size < SMALL_BYTES]:
+        lines += [f"  {as_size(part.left(file)):>9}  {file.path}" for file in large]
+        if small := [file for file in files if file.size < SMALL_BYTES]:
             size = as_size(sum(map(part.left, small)))
             lines.append(f"  {size:>9}  {len(small)} small file{'s' * (len(small) > 1)}")
     seconds, memory = needs.seconds, needs.memory_bytes
@@ -135,7 +135,7 @@ def needs_of(loading: LoadOptions) -> "DownloadPlan":
 
 def load_keywords(loading: LoadOptions) -> Any:  # noqa: ANN401 - keywords of `swiftpie.load`
     """Return the keywords of `swiftpie.load` for these choices."""
-    given = {name: one for name, one in loading.items() if name != "yes"}
+    given = {name: value for name, value in loading.items() if name != "yes"}
     engine = given.get("engine")
     if isinstance(engine, str):
         given["engine"] = [name.strip() for name in engine.split(",") if name.strip()]

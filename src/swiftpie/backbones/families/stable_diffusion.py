@@ -474,7 +474,7 @@ def _family_of(unet: Mapping[str, Any]) -> str:
     is_size_conditioned = unet["addition_embed_type"] == SIZE_CONDITIONING
     projects_linearly = bool(unet["use_linear_projection"])
     kinds = {
-        (one.is_size_conditioned, one.projects_linearly): one.name for one in FAMILIES.values()
+        (kind.is_size_conditioned, kind.projects_linearly): kind.name for kind in FAMILIES.values()
     }
     return kinds.get((is_size_conditioned, projects_linearly), "none that is known")
 

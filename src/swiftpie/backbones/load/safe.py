@@ -127,7 +127,7 @@ def read_as(
     header = _read_header(path)
     entries = {name: entry for name, entry in header.items() if name != METADATA}
     types = {TYPES[entry["dtype"]] for entry in entries.values()}
-    if maps and all(one is dtype for one in types if one.is_floating_point):
+    if maps and all(kind is dtype for kind in types if kind.is_floating_point):
         return read_tensors(path)
     read = _places(entries, dtype, as_block=as_block)
     with path.open("rb") as file:

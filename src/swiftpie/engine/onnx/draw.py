@@ -186,8 +186,8 @@ class OnnxModel:
         clock.lap("text")
         count, _, *shape = self.graphs.sheet.graphs[DRAW].inputs["noise"].shape
         rows = []
-        for one in seeds:  # each alone, so that it is the same in every batch
-            noise = draw_noise(one, tuple(shape), count=count)
+        for number in seeds:  # each alone, so that it is the same in every batch
+            noise = draw_noise(number, tuple(shape), count=count)
             rows.append(self.graphs[DRAW]({**inputs, "noise": noise}))
         clock.lap("draw")
         if not all(np.isfinite(row[PIXELS]).all() for row in rows):
@@ -224,10 +224,11 @@ def _inputs(scales: Scales) -> dict[str, Array]:
     more = 1 + BALANCE_OF_IDENTITY * scales.balance
     factors = {"identity_scale": more, "detail_scale": more}
     factors["text_scale"] = 1 - BALANCE_OF_TEXT * scales.balance
-    given = {name: one for name, one in vars(scales).items() if name != "balance"}
+    given = {name: value for name, value in vars(scales).items() if name != "balance"}
     given["energy_cap"] = min(scales.energy_cap, float(np.finfo(np.float32).max))
     return {
-        name: np.array([one * factors.get(name, 1.0)], np.float32) for name, one in given.items()
+        name: np.array([value * factors.get(name, 1.0)], np.float32)
+        for name, value in given.items()
     }
 
 

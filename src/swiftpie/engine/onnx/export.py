@@ -120,7 +120,7 @@ def export_openvino(
             openvino.save_model(read, folder / f"{name}.xml", compress_to_fp16=False)
         for name in made.tokenizers:
             shutil.copy(Path(place) / name, folder)
-    graphs = {name: replace(one, file=f"{name}.xml") for name, one in made.graphs.items()}
+    graphs = {name: replace(graph, file=f"{name}.xml") for name, graph in made.graphs.items()}
     sheet = replace(made, graphs=graphs)
     sheet.write(folder)
     return sheet
@@ -196,8 +196,8 @@ def _write(
         trace(*part, places=places, path=folder / f"{name}.onnx")
         graphs[name] = GraphSheet(
             f"{name}.onnx",
-            {one: _port(tensor) for one, tensor in part.samples.items()},
-            {one: _port(tensor) for one, tensor in zip(part.outputs, made, strict=True)},
+            {name: _port(tensor) for name, tensor in part.samples.items()},
+            {output: _port(tensor) for output, tensor in zip(part.outputs, made, strict=True)},
         )
     preset, cell = components.preset, components.preset.latent_cell_px
     rows, columns = components.cells_of(size_px)
@@ -244,7 +244,7 @@ def networks_of(components: Components) -> dict[str, nn.Module]:
         "text_encoder": _towers(components)[0],
         "text_encoder_2": next(iter(_towers(components)[1:]), None),
     }
-    return {name: one for name, one in found.items() if isinstance(one, nn.Module)}
+    return {name: network for name, network in found.items() if isinstance(network, nn.Module)}
 
 
 def parts_of(
@@ -267,7 +267,7 @@ def parts_of(
     (identity,) = (subject.identity for subject in request.subjects)
     names = TOKENS if isinstance(text, TextTower) else TOKENS_OF_TWO
     layers = sorted(identity.keys)
-    states = dict(zip(STATES, (one.float() for one in text.encode([PROMPT])), strict=True))
+    states = dict(zip(STATES, (states.float() for states in text.encode([PROMPT])), strict=True))
     features = {
         "tokens": identity.tokens,
         "pooled": identity.pooled,
@@ -391,7 +391,7 @@ class _Draw(_Networks):
         outputs = pixels, resize_mask(denoised.subject_mask, shape)
         if components.layout_predictor is None:
             return outputs
-        columns = [one.view(len(one), -1) for one in layout[1:4]]
+        columns = [column.view(len(column), -1) for column in layout[1:4]]
         return *outputs, torch.cat([layout.centre, *columns, layout.pose], dim=1)
 
     def _place(self, identity: Identity, noise: Tensor, text: TextCondition, rest: Any) -> Layout:  # noqa: ANN401 - an iterator
@@ -414,8 +414,8 @@ class _Draw(_Networks):
         is_boxed = has_box > 0
         return Layout(
             *(
-                torch.where(is_boxed.view(-1, *[1] * (one.ndim - 1)), other, one)
-                for one, other in zip(found, boxed, strict=True)
+                torch.where(is_boxed.view(-1, *[1] * (value.ndim - 1)), other, value)
+                for value, other in zip(found, boxed, strict=True)
             )
         )
 

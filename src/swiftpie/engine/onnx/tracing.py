@@ -165,13 +165,13 @@ def _attach(model: Untyped, places: Mapping[str, TensorRange], *, kept: set[str]
     for node in nodes:
         node.name = node.doc_string = ""
         for side in (node.input, node.output):
-            side[:] = [names(one) for one in side]
+            side[:] = [names(name) for name in side]
     for weight in graph.initializer:
         weight.name = names(weight.name)
     for field, content in (("node", nodes), ("input", inputs), ("value_info", [])):
         graph.ClearField(field)
         getattr(graph, field).extend(content)
-    standard = [one for one in model.opset_import if one.domain == ""]
+    standard = [opset for opset in model.opset_import if opset.domain == ""]
     model.ClearField("opset_import")
     model.opset_import.extend(standard)
     model.producer_version = graph.doc_string = ""
@@ -252,7 +252,7 @@ def _ndtr(graph: Untyped, values: Untyped) -> Untyped:
 
 
 def _hypot(graph: Untyped, a: Untyped, b: Untyped) -> Untyped:
-    squares = (graph.op("Mul", one, one) for one in (a, b))
+    squares = (graph.op("Mul", values, values) for values in (a, b))
     return graph.op("Sqrt", graph.op("Add", *squares))
 
 

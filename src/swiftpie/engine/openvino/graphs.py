@@ -104,7 +104,7 @@ class GraphCache:
     def _close_some(self, *, left: int = MAX_OPEN, coming_bytes: int = 0) -> None:
         """Close the graphs beyond `left` until all fit, beside what is coming; they open again."""
         while len(self._open) > left:
-            held = sum(one.num_bytes for one in self._open.values())
+            held = sum(graph.num_bytes for graph in self._open.values())
             if coming_bytes + held <= MOST_OPEN_BYTES:
                 break
             self._open.popitem(last=False)
@@ -199,7 +199,7 @@ class CompiledGraph:
         return request
 
     def _emptied(self, request: "_Request") -> tuple[Tensor, ...]:
-        outputs = tuple(one.clone() for one in request.outputs)
+        outputs = tuple(output.clone() for output in request.outputs)
         self._idle.append(request)
         return outputs
 
@@ -209,8 +209,12 @@ class _Request:
 
     def __init__(self, compiled: Untyped) -> None:
         self.inner = compiled.create_infer_request()
-        self.inputs = [torch.from_numpy(one.data) for one in self.inner.input_tensors]
-        self.outputs = [torch.from_numpy(one.data) for one in self.inner.output_tensors]
+        self.inputs = [
+            torch.from_numpy(input_tensor.data) for input_tensor in self.inner.input_tensors
+        ]
+        self.outputs = [
+            torch.from_numpy(output_tensor.data) for output_tensor in self.inner.output_tensors
+        ]
 
 
 def default_folder() -> Path:
@@ -262,14 +266,16 @@ class GraphStore:
             if not path.parent.match(TEMPORARY)
         ]
         newest = sorted(
-            graphs, key=lambda one: (one.name == keep, (one / GRAPH).stat().st_mtime), reverse=True
+            graphs,
+            key=lambda folder: (folder.name == keep, (folder / GRAPH).stat().st_mtime),
+            reverse=True,
         )
         total = 0
-        for place, one in enumerate(newest):
-            total += sum(file.stat().st_size for file in one.iterdir())
+        for place, folder in enumerate(newest):
+            total += sum(file.stat().st_size for file in folder.iterdir())
             if place and total > self.max_bytes:
-                logger.info("'%s' is removed; the folder is full.", one)
-                shutil.rmtree(one, ignore_errors=True)
+                logger.info("'%s' is removed; the folder is full.", folder)
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _checksums(folder: Path) -> str:

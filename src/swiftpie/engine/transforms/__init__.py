@@ -53,7 +53,7 @@ class Transform:
     @property
     def missing(self) -> list[str]:
         """The packages that it needs and that are not there."""
-        return [one for one in self.packages if importlib.util.find_spec(one) is None]
+        return [package for package in self.packages if importlib.util.find_spec(package) is None]
 
 
 TRANSFORMS: Registry[Transform] = Registry(
@@ -81,19 +81,19 @@ def choose(names: str | Sequence[str], *, device: str = "cpu") -> list[Transform
         automatic = [OPENVINO] if is_here else []
         wanted = [*automatic, *(name for name in wanted if name != AUTO)]
     chosen = {name: TRANSFORMS.get(name) for name in wanted}
-    for name, one in chosen.items():
-        if missing := one.missing:
+    for name, entry in chosen.items():
+        if missing := entry.missing:
             raise MissingExtra(
                 f"The transform {name!r} needs the package {missing[0]!r}, which is not "
-                f'installed. Run: pip install "swiftpie[{one.extra}]"'
+                f'installed. Run: pip install "swiftpie[{entry.extra}]"'
             )
-    callers = [name for name, one in chosen.items() if one.phase is Phase.CALLS]
+    callers = [name for name, entry in chosen.items() if entry.phase is Phase.CALLS]
     if len(callers) > 1:
         raise ConfigError(
             f"The transforms {' and '.join(callers)} were asked for together, and each decides how "
             "networks are called. One of them is enough. Leave the others out."
         )
-    return sorted(chosen.values(), key=lambda one: one.phase)
+    return sorted(chosen.values(), key=lambda entry: entry.phase)
 
 
 def transform(components: "Components", names: str | Sequence[str]) -> "Components":
@@ -104,6 +104,6 @@ def transform(components: "Components", names: str | Sequence[str]) -> "Componen
         CapabilityError: One of them cannot be applied to these networks.
         MissingExtra: One of them needs a package that is not installed.
     """
-    for one in choose(names):
-        components = one.apply(components)
+    for entry in choose(names):
+        components = entry.apply(components)
     return components

@@ -125,7 +125,7 @@ class CompiledDenoiser(WrappedDenoiser):
         return copy.deepcopy(self.inner, memo)
 
     def _predict(self, call: DenoiserCall) -> tuple[Tensor, ...]:
-        return tuple(one.clone() for one in self._compiled(*call))
+        return tuple(tensor.clone() for tensor in self._compiled(*call))
 
 
 class CompiledDecoder(nn.Module):

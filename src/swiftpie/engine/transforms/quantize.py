@@ -29,7 +29,7 @@ def apply(components: Components) -> Components:
         return _quantized(network, device)
 
     quantized = with_networks(components, changed, ("denoiser", "image_encoder", "inversion"))
-    text = with_text_encoders(components.text, lambda one: changed(shared_copy(one)))
+    text = with_text_encoders(components.text, lambda encoder: changed(shared_copy(encoder)))
     return replace(quantized, text=text)
 
 

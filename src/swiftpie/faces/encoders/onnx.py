@@ -76,7 +76,7 @@ class FaceNetwork:
     @property
     def outputs(self) -> Mapping[str, Sequence[int | str]]:
         """The shapes of the outputs by name."""
-        return {one.name: one.shape for one in self.session.get_outputs()}
+        return {output.name: output.shape for output in self.session.get_outputs()}
 
     def __call__(self, values: Array) -> dict[str, Array]:
         """Return all outputs by name."""
@@ -93,7 +93,7 @@ class Detections(NamedTuple):
 
     def take(self, rows: Sequence[int] | NDArray[np.intp]) -> "Detections":
         """Return some of the faces."""
-        return Detections(*(one[np.asarray(rows, dtype=np.intp)] for one in self))
+        return Detections(*(field[np.asarray(rows, dtype=np.intp)] for field in self))
 
 
 @dataclass(frozen=True, eq=False)

@@ -135,7 +135,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
                     f"{name!r} is a {method}, and no folder of that name is here. Call "
                     f"{cls.__name__}.from_{method}({name!r})."
                 )
-        if options.keys() & {one.name for one in fields(Modules)} - SETTINGS:
+        if options.keys() & {field.name for field in fields(Modules)} - SETTINGS:
             options.setdefault("fingerprint", unknown_fingerprint())
         pipeline: Self = super().from_pretrained(pretrained_model_name_or_path, **options)
         for module in pipeline.components.values():
@@ -183,7 +183,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
             WeightsError: The weights are not of the preset, or the adapter is for others.
         """
         is_own = isinstance(pipeline, ModulesPipeline)
-        names = {one.name for one in fields(Modules)} - SETTINGS
+        names = {field.name for field in fields(Modules)} - SETTINGS
         fits = (preset is None and adapter is None) if is_own else preset is not None
         if not isinstance(pipeline, DiffusionPipeline) or not fits or modules.keys() - names:
             raise InputError(

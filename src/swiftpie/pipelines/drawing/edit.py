@@ -153,7 +153,7 @@ def follows_seed(components: Components, settings: EditSettings) -> bool:
 def finish(drawn: GenerationResult, plan: EditPlan, clock: Clock) -> EditResult:
     """Return the finished edit: the last row, composited with the original picture."""
     canvas, original = plan.canvas, plan.original
-    *others, edited = (canvas.leave_onto(original, canvas.leave(one)) for one in drawn.images)
+    *others, edited = (canvas.leave_onto(original, canvas.leave(image)) for image in drawn.images)
     joined, blend = edited, Image.new("L", edited.size, 255)
     if plan.request.settings.keeps_outside:
         blend = blend_mask(plan.region)

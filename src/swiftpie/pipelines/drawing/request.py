@@ -330,12 +330,12 @@ def as_subjects(
     detail = detail_mask if isinstance(detail_mask, Tensor) else None
     if isinstance(subjects, Identity):
         return (Subject(subjects, box=box, view=view, mask=region, detail_mask=detail),)
-    if any(one is not None for one in (region, detail, box, view)):
+    if any(value is not None for value in (region, detail, box, view)):
         raise InputError(
             "`mask`, `detail_mask`, `box` and `view` belong to a single identity. With several "
             "subjects, give each its own: Subject(identity, box=…, view=…, mask=…)."
         )
-    strange = [one for one in subjects if not isinstance(one, Subject)]
+    strange = [subject for subject in subjects if not isinstance(subject, Subject)]
     if isinstance(subjects, str) or strange:
         given = "Text" if isinstance(subjects, str) else type(strange[0]).__name__
         raise InputError(

@@ -133,9 +133,9 @@ def face(
         drawn = zip(result.images, result.subject_masks, result.seeds, own, strict=True)
         console.write_outputs(drawn, metadata=origin, force=output.force)
         scores = _scores(encoders.judge, chosen, result.images)
-        for target, one, identity in zip(own, result.seeds, scores, strict=True):
-            console.report_written(target, one, more=_spell(judge, identity))
-            found_in = {"path": target.picture, "seed": one, "prompt": words}
+        for target, seed, identity in zip(own, result.seeds, scores, strict=True):
+            console.report_written(target, seed, more=_spell(judge, identity))
+            found_in = {"path": target.picture, "seed": seed, "prompt": words}
             rows.append({**found_in, "identity": identity})
         timings.update(result.timings_ms)
     console.say(CONSENT)
