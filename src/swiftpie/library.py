@@ -80,9 +80,9 @@ class Library:
         found = self.meant_by(word)
         if found is None:
             near = self.near(word)
-            told = f" Near are {', '.join(near)}." if near else ""
+            similar = f" Similar names: {', '.join(near)}." if near else ""
             raise NobodyNamed(
-                f"The library knows nobody called {short_reason(word)!r}.{told}",
+                f"The library has no subject called {short_reason(word)!r}.{similar}",
                 word=word,
                 near=near,
             )
@@ -100,7 +100,7 @@ class Library:
     def near(self, word: str, *, but: str = "") -> tuple[str, ...]:
         """Return names that share a word with `word`; never the name `but`.
 
-        Of a word that means nobody they are spelled alike, or share its last part.
+        For an unknown word, they are spelled alike or share its last part.
         """
         key = _key(word)
         found = [entry.name for other in _keys(word) for entry in self._tagged.get(other, ())]
@@ -198,8 +198,8 @@ def named_by(text: str) -> Named | None:
     found = packaged().meant_by(text)
     if found is None and (near := packaged().near(text)):
         raise NobodyNamed(
-            f"There is no file {text!r}, and nobody in the library has that name. Near are "
-            f"{', '.join(near)}.",
+            f"There is no file {text!r}, and the library has no subject of that name. Similar "
+            f"names: {', '.join(near)}.",
             word=text,
             near=near,
         )

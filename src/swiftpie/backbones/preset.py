@@ -165,6 +165,6 @@ def read_preset(stored: Mapping[str, Any] | None) -> Preset:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(
-            f"The preset in this pipeline's configuration cannot be read ({error}). One that this "
-            "version's `save_pretrained` wrote is needed. Save the pipeline again."
+            f"The preset in this pipeline's configuration cannot be read ({error}). Save "
+            "the pipeline again with `save_pretrained` of this version."
         ) from error

@@ -54,9 +54,9 @@ class CacheReport:
 
     def __str__(self) -> str:
         kinds = sorted({*self.hits, *self.misses})
-        asked = [f"{kind}: {self.hits[kind]} hits, {self.misses[kind]} misses" for kind in kinds]
+        lookups = [f"{kind}: {self.hits[kind]} hits, {self.misses[kind]} misses" for kind in kinds]
         held = f"{self.num_entries} entries, {self.held_mib:.1f} of {self.limit_mib:g} MiB"
-        return "; ".join([*asked, f"{held}, {self.evictions} evicted"])
+        return "; ".join([*lookups, f"{held}, {self.evictions} evicted"])
 
 
 class Cache:
@@ -122,7 +122,7 @@ class Cache:
         return [values[key] for key in keys]
 
     def report(self) -> CacheReport:
-        """Return what was asked for and what is held at this moment."""
+        """Return the hits, misses and contents at this moment."""
         with self._lock:
             return CacheReport(
                 hits=self._hits.copy(),

@@ -113,8 +113,8 @@ def read_removal(
     if points:
         if mask is not None and not isinstance(mask, tuple):
             raise InputError(
-                "A mask and points came together. A mask is all that is removed, and points are "
-                "where to search. Leave one out."
+                "A mask and points exclude each other: a mask covers all that is removed, and "
+                "points say where to search. Leave one out."
             )
         return Search(box=mask, points=tuple(points))
     if mask is None:

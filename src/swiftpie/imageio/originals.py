@@ -151,7 +151,7 @@ def _in_16_bits(
 def _lower_bytes(image: Image.Image) -> tuple[bool, list[Any]]:
     """Return whether a file not decoded yet has colours of 16 bit, and where their lower bytes are.
 
-    The places are for Pillow's decoders; there are none where it cannot be told to read them.
+    The places are for Pillow's decoders; there are none if Pillow cannot read them this way.
     """
     found: list[Any] = []
     for tile in getattr(image, "tile", []):

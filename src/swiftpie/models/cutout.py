@@ -129,8 +129,8 @@ class Search:
         for point in (*self.points, *self.beside):
             if not all(0 <= number <= 1 for number in point):
                 raise InputError(
-                    f"The point {point} lies beyond the picture. Needed are shares of its width "
-                    "and height from 0 to 1. Write for example 0.5,0.4."
+                    f"The point {point} lies beyond the picture. Give fractions of its width and "
+                    "height from 0 to 1, for example 0.5,0.4."
                 )
         has_points = bool(self.points or self.beside)
         if (self.way is Way.NONE and self.has_hints) or (self.way is Way.REMBG and has_points):
@@ -183,8 +183,8 @@ def parse_search(text: str) -> Search | None:
             boxes.append((numbers[0], numbers[1], numbers[2], numbers[3]))
         else:
             raise InputError(
-                f"{word!r} does not say where a subject is. Needed are one box L,T,R,B, points X,Y "
-                "on the subject, or not:X,Y beside it, in shares from 0 to 1. Write for example "
+                f"{word!r} does not say where a subject is. Give one box L,T,R,B, points X,Y on "
+                "the subject, or not:X,Y beside it, as fractions from 0 to 1, for example "
                 "'0.2,0.1,0.8,0.95' or '0.5,0.5 not:0.1,0.9'."
             )
     return Search(
@@ -240,7 +240,7 @@ def cut_out(image: Image.Image, search: str | Search = ANYWHERE) -> CutOut:
     Raises:
         InputError: The string describes no search.
         NoSubject: Next to nothing or nearly everything is found.
-        MissingExtra: rembg is asked for and not installed.
+        MissingExtra: rembg is needed and not installed.
         WeightsError: rembg's model is not here.
     """
     search = search_of(search)
@@ -382,7 +382,7 @@ def _is_usable(mask: Tensor, search: Search) -> bool:
 
 def _not_found(share: float) -> tuple[str, str]:
     return (
-        f"The subject could not be told from its background: {share:.0%} of the picture was "
+        f"The subject could not be separated from its background: {share:.0%} of the picture was "
         "found. One subject that stands out is needed.",
         "Supply a mask as IMAGE:MASK, or a box around it, as in --cutout 0.2,0.1,0.8,0.95.",
     )

@@ -106,8 +106,7 @@ def _kind(name: str) -> Any:  # noqa: ANN401 - the library has no types
     # Without onnxruntime, importing rembg ends the process.
     if any(importlib.util.find_spec(package) is None for package in ("onnxruntime", "rembg")):
         raise MissingExtra(
-            "A subject was to be cut out by rembg, which is not installed. Install it: pip install "
-            '"swiftpie[cutout]".'
+            'This cut-out needs rembg, which is not installed. Run: pip install "swiftpie[cutout]".'
         )
     kinds = importlib.import_module("rembg.sessions").sessions_class
     kind = next((kind for kind in kinds if kind.name() == name), None)

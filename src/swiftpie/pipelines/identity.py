@@ -135,7 +135,7 @@ def face_identity(
     *,
     crop: Image.Image | Sequence[Image.Image] | None = None,
 ) -> Identity:
-    """Return the identity of one person, whom all faces show, as the loaded adapter reads it.
+    """Return the identity of the one person that all faces show, as the loaded adapter reads it.
 
     FaceID adapters read the vectors, for the semantic branch alone. Other adapters read the crops.
     Tokens of several faces are concatenated, as the portrait adapters were trained; a mean of the
@@ -271,8 +271,8 @@ def _checked_vectors(embedding: Tensor | NDArray[np.float32], width: int) -> Ten
         )
     if not vectors.is_floating_point() or not vectors.isfinite().all():
         raise InputError(
-            "The face embedding holds something else than finite floating-point numbers. The "
-            "vector of a face recogniser is needed. Detect the face again."
+            "The face embedding is not a vector of finite floating-point numbers, as face "
+            "recognisers return it. Detect the face again."
         )
     return vectors.float()
 

@@ -249,7 +249,7 @@ def _check_subject(subject: JobSubject, inputs: Inputs) -> None:
 def _check_masks(job: Job) -> None:
     if job.image is not None:
         if job.box is not None and job.mask != MaskSource.NONE:
-            raise ConfigError("'mask' and 'box' came together. Give one of them.")
+            raise ConfigError("'mask' and 'box' exclude each other. Give one of them.")
         if job.mask != MaskSource.NONE and job.mask in {*MaskSource}:
             raise ConfigError(f"The mask of an edit is a file, and {job.mask!r} is not.")
         return

@@ -172,7 +172,7 @@ def _part(row: Mapping[str, object], names: tuple[str, ...]) -> dict[str, object
 
 def _seeds_of(own: _Row, defaults: JobDefaults) -> tuple[int, ...]:
     if own.seed is not None and own.seeds is not None:
-        raise ConfigError("'seed' and 'seeds' came together. Give one of them.")
+        raise ConfigError("'seed' and 'seeds' exclude each other. Give one of them.")
     given = own.seeds if own.seed is None else own.seed
     if given is None:
         return defaults.seeds
@@ -192,7 +192,7 @@ def _subjects_of(
 ) -> tuple[JobSubject, ...]:
     several = row.get("subjects", [])
     if several and own.subject:
-        raise ConfigError("'subject' and 'subjects' came together. Give one of them.")
+        raise ConfigError("'subject' and 'subjects' exclude each other. Give one of them.")
     if not several:
         if not own.subject:
             if placed:

@@ -262,8 +262,8 @@ def read_origin(file: str) -> dict[str, str]:
     stored = read_metadata(typer.get_binary_stream("stdin") if file == STREAM else file)
     if not stored:
         raise InputError(
-            f"'{file}' does not say what made it. SwiftPie writes that into its pictures, and "
-            "other programs may drop it. Choose a file that SwiftPie wrote."
+            f"'{file}' does not say what made it. SwiftPie stores that in its pictures, and "
+            "other programs may remove it. Choose a file that SwiftPie wrote."
         )
     return stored
 

@@ -347,7 +347,7 @@ def _receive(file: RemoteFile, begun: Path, *, host: Host, advance: Advance) -> 
 
 def _append(file: RemoteFile, begun: Path, have: int, *, host: Host, advance: Advance) -> None:
     with request(file.url, host=host, start=have) as response, begun.open("ab") as out:
-        if have and response.status_code != 206:  # it was asked to go on, and begins anew
+        if have and response.status_code != 206:  # the server ignored the range and starts anew
             out.truncate(0)
             advance(-have)
             have = 0

@@ -325,8 +325,8 @@ def check_finite(tensors: Mapping[str, Tensor], path: str | Path) -> None:
         # The sum says it at once, unless it is too large itself.
         if not numbers.sum().isfinite() and not numbers.isfinite().all():
             raise WeightsError(
-                f"{name!r} in '{path}' holds infinity, or what is not a number. Every weight has "
-                "to be a finite number. Get the file again."
+                f"{name!r} in '{path}' has infinite or NaN values. Weights have to be finite. Get "
+                "the file again."
             )
 
 

@@ -192,8 +192,8 @@ class OnnxModel:
         clock.lap("draw")
         if not all(np.isfinite(row[PIXELS]).all() for row in rows):
             raise WeightsError(
-                f"What preset {self.preset.name!r} drew with {self.graphs.runtime} holds infinity, "
-                "or what is not a number. Finite weights are needed. Reinstall SwiftPie."
+                f"Preset {self.preset.name!r} drew infinite or NaN values with "
+                f"{self.graphs.runtime}, so its weights are damaged. Reinstall SwiftPie."
             )
         images = tuple(_picture(row[PIXELS]) for row in rows)
         masks = tuple(_mask(row[SUBJECT_MASK]) for row in rows)

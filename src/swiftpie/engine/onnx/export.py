@@ -259,8 +259,8 @@ def parts_of(
     request = _request(components)
     if source_of_detail(request, components.preset) is MaskSource.TWO_PASS:
         raise CapabilityError(
-            f"Preset {components.preset.name!r} finds where details go by a first pass, and a "
-            "graph is one pass. Export a preset that needs no 'two-pass' mask."
+            f"Preset {components.preset.name!r} finds the regions of details by a first pass, and "
+            "a graph is one pass. Export a preset without a 'two-pass' mask."
         )
     text = components.text
     assert isinstance(text, TextTower | TwoTextTowers)

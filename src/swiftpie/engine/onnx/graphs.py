@@ -82,8 +82,8 @@ def read_sheet(folder: Path) -> Sheet:
         return Sheet(**raw)
     except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
         raise WeightsError(
-            f"'{folder / SHEET}' cannot be read ({short_reason(error)}). One that `swiftpie "
-            f"export` of this version wrote, of format {FORMAT!r}, is needed. Export again."
+            f"'{folder / SHEET}' cannot be read ({short_reason(error)}). This version "
+            f"reads format {FORMAT!r} of `swiftpie export`. Export the model again."
         ) from error
 
 
@@ -97,8 +97,8 @@ def _graph(raw: Mapping[str, Any]) -> GraphSheet:
 
 def usable_cores() -> int:
     """Return how many threads compute: what OMP_NUM_THREADS says, or all cores of the process."""
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    return int(asked) if asked.isdecimal() and int(asked) else len(os.sched_getaffinity(0))
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    return int(limit) if limit.isdecimal() and int(limit) else len(os.sched_getaffinity(0))
 
 
 def _open_onnxruntime(path: Path) -> Compute:
@@ -153,7 +153,7 @@ def installed_runtime() -> str | None:
 
 
 class Graph:
-    """One graph, opened when it is first needed or asked for; threads may share it."""
+    """One graph, opened at its first use or by `open`; threads may share it."""
 
     def __init__(self, path: Path, runtime: str) -> None:
         self._path, self._runtime = path, runtime

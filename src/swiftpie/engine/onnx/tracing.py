@@ -100,8 +100,8 @@ def trace(
             )
         except torch.onnx.errors.OnnxExporterError as error:
             raise CapabilityError(
-                f"{path.stem!r} cannot be exported: {str(error).splitlines()[0]} Only networks of "
-                "operators that ONNX knows can be. Leave out what adds it, or use another preset."
+                f"{path.stem!r} cannot be exported: {str(error).splitlines()[0]} ONNX "
+                "lacks one of its operators. Leave out what adds it, or use another preset."
             ) from error
     raw = onnx.load_from_string(buffer.getvalue())
     _narrow(raw)

@@ -34,7 +34,7 @@ from swiftpie.imageio.atomic import TEMPORARY, atomic_folder
 
 logger = logging.getLogger(__name__)
 
-TELLING_S = 1.0  # work that takes longer is told when it is done, too
+TELLING_S = 1.0  # longer work is logged at its end, too
 MAX_OPEN = 12  # graphs in memory, each with weights of its own, or more if these take
 MOST_OPEN_BYTES = 2 << 30  # together no more than so much
 MOST_BYTES = 100 << 20  # of a network's weights that may be in memory twice

@@ -211,12 +211,12 @@ def _has_weights(node: Untyped) -> bool:
 
 
 class _Recorder(WrappedDenoiser):
-    """A denoiser that remembers what it was asked, and answers where more questions follow."""
+    """A denoiser that records its inputs; its last step returns zeros instead of computing."""
 
     def __init__(self, inner: Denoiser, last: float) -> None:
         super().__init__(inner)
         self.calls: list[DenoiserCall] = []
-        self._last = last  # timestep, after which nobody looks at the answer
+        self._last = last  # timestep, whose prediction is not used
 
     def _predict(self, call: DenoiserCall) -> tuple[Tensor, ...]:
         self.calls.append(call)

@@ -73,7 +73,7 @@ def to_openvino(
         )
     if components.execution_device is not None:
         raise CapabilityError(
-            "OpenVINO and 'offload' were asked for together. Its graphs are made of weights that "
+            "OpenVINO and 'offload' cannot be combined. OpenVINO's graphs are made of weights that "
             "stay where they are. Leave one of the two out."
         )
     quantizer = Quantizer(components) if quantizes else None

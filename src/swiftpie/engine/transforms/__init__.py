@@ -68,8 +68,8 @@ TRANSFORMS: Registry[Transform] = Registry(
 def choose(names: str | Sequence[str], *, device: str = "cpu") -> list[Transform]:
     """Return the transforms of these names, each once, in the order that they are applied in.
 
-    The name auto stands for OpenVINO on processors, where it is installed. Elsewhere it stands for
-    nothing: what a compiler gains is only worth its minutes to those who draw many pictures.
+    The name "auto" means OpenVINO on processors where it is installed, and nothing elsewhere:
+    compiling takes minutes, which only pays off over many pictures.
 
     Raises:
         ConfigError: There is no such transform, or several that exclude each other.
@@ -90,14 +90,14 @@ def choose(names: str | Sequence[str], *, device: str = "cpu") -> list[Transform
     callers = [name for name, entry in chosen.items() if entry.phase is Phase.CALLS]
     if len(callers) > 1:
         raise ConfigError(
-            f"The transforms {' and '.join(callers)} were asked for together, and each decides how "
-            "networks are called. One of them is enough. Leave the others out."
+            f"The transforms {' and '.join(callers)} cannot be combined, because each decides how "
+            "networks are called. Choose one of them."
         )
     return sorted(chosen.values(), key=lambda entry: entry.phase)
 
 
 def transform(components: "Components", names: str | Sequence[str]) -> "Components":
-    """Return `components` changed by each of the transforms that `names` are of.
+    """Return `components` changed by each of the named transforms.
 
     Raises:
         ConfigError: There is no such transform, or several that exclude each other.

@@ -43,7 +43,7 @@ def apply(components: Components) -> Components:
     """
     if components.execution_device is not None:
         raise CapabilityError(
-            "'compile' and 'offload' were asked for together. Compiled graphs need weights that "
+            "'compile' and 'offload' cannot be combined. Compiled graphs need weights that "
             "stay where they are. Leave one of the two out."
         )
     is_cuda = components.device.type == "cuda"
@@ -121,7 +121,7 @@ class CompiledDenoiser(WrappedDenoiser):
         self._compiled = compiler.compile(partial(predict, self.inner))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> nn.Module:
-        """Return a copy that is not compiled: whoever copies a denoiser wants to change it."""
+        """Return a copy that is not compiled, because a copied denoiser is about to change."""
         return copy.deepcopy(self.inner, memo)
 
     def _predict(self, call: DenoiserCall) -> tuple[Tensor, ...]:

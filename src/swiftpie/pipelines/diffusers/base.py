@@ -288,9 +288,9 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         del attention_op
         if valid:
             raise CapabilityError(
-                "Attention slicing and xFormers put other processors in the place of the identity "
-                "branches, whose attention is as short of memory as PyTorch has it. For less "
-                "memory call enable_model_cpu_offload() or, where it has that, "
+                "Attention slicing and xFormers would replace the identity branches, which use "
+                "PyTorch's memory-efficient attention already. To save memory, call "
+                "enable_model_cpu_offload() or, if the autoencoder supports it, "
                 "pipe.vae.enable_tiling()."
             )
 

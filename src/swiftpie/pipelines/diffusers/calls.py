@@ -356,9 +356,7 @@ def steering_for(
         "style": style is not Style.PLAIN,
     }
     if len(given := [name for name, is_given in named.items() if is_given]) > 1:
-        raise InputError(
-            f"{' and '.join(given)} came together; each says how to guide. Give one of them."
-        )
+        raise InputError(f"{' and '.join(given)} exclude each other. Give one of them.")
     if rescale and scale <= 1:
         raise InputError(
             f"guidance_rescale={rescale} was given with guidance_scale={scale}, which is no "

@@ -236,8 +236,7 @@ def read_place(mask: str | None, box: str | None) -> "str | Box | None":
 
     if mask is not None and box is not None:
         raise ConfigError(
-            "--mask and --box came together. One place is needed. Draw the box into the mask, or "
-            "leave one out."
+            "--mask and --box exclude each other. Draw the box into the mask, or leave one out."
         )
     if mask is not None:
         open_image(mask)  # reports a mistake before a model is loaded

@@ -174,8 +174,8 @@ def _what_goes(mask: str | None, box: str | None, points: list[str] | None) -> "
     if points:
         if mask is not None:
             raise ConfigError(
-                "--mask and --point came together. A mask covers all that goes, and a point starts "
-                "a search for it. Leave one out."
+                "--mask and --point exclude each other: a mask covers all that is removed, and a "
+                "point starts a search for it. Leave one out."
             )
         return search_of(" ".join([*([] if box is None else [box]), *points]))
     if gone is None:
