@@ -1,9 +1,6 @@
 """SwiftPie: any subject into any scene, and any photo edited by text, in one denoising step."""
 
-import gc
 import importlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from swiftpie.errors import (
@@ -15,6 +12,7 @@ from swiftpie.errors import (
     SwiftPieError,
     WeightsError,
 )
+from swiftpie.gc_pause import gc_paused
 
 if TYPE_CHECKING:
     from swiftpie.backbones.recipe import RECIPES
@@ -127,26 +125,6 @@ _HOMES = {
     }.items()
     for name in names
 }
-
-
-@contextmanager
-def gc_paused() -> Iterator[None]:
-    """Pause the garbage collector inside of the block.
-
-    Importing PyTorch and its libraries makes over 600,000 objects, all of which stay. Python
-    collects after every 700 new objects, which takes a quarter of the time to the first picture.
-    Afterwards the objects count as old, so the next collection does not search them.
-    """
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            if not gc.get_freeze_count():  # objects that others froze stay frozen
-                gc.freeze()
-                gc.unfreeze()  # into the oldest generation
-            gc.enable()
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - any public object

