@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from swiftpie.errors import WeightsError
+from swiftpie.faces import ModelFile
 from swiftpie.faces.choose import align, similarity
 from swiftpie.faces.encoders.onnx import (
     MAX_OVERLAP,
@@ -25,7 +26,6 @@ from swiftpie.faces.encoders.onnx import (
     prepare,
     suppress,
 )
-from swiftpie.faces.face import ModelFile
 from tests.faces.tiny_faces import BOX, LANDMARKS, WIDTH, recogniser, steady_detector
 
 

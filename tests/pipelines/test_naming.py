@@ -2,7 +2,7 @@
 
 import pytest
 
-from swiftpie.backbones.preset import PRESETS
+from swiftpie.backbones.presets import PRESETS
 from swiftpie.errors import InputError
 from swiftpie.pipelines.naming import (
     MAX_MENTIONS,

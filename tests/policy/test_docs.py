@@ -14,7 +14,7 @@ import typer
 from typer.main import get_command
 
 from swiftpie.apps.cli.main import app
-from swiftpie.backbones.preset import PRESETS
+from swiftpie.backbones.presets import PRESETS
 from swiftpie.engine.transforms import TRANSFORMS
 from swiftpie.imageio.decoding import load_image
 from swiftpie.pipelines.drawing.settings import EditMode, Scales

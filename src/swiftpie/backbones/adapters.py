@@ -36,7 +36,7 @@ from swiftpie.backbones.load.ip_adapter import (
 )
 from swiftpie.backbones.load.safe import METADATA, read_metadata, read_tensors, shapes_of
 from swiftpie.backbones.load.weights import align_memory
-from swiftpie.backbones.preset import Preset
+from swiftpie.backbones.presets import Preset
 from swiftpie.errors import ConfigError, WeightsError
 from swiftpie.models.denoiser import UNetDenoiser
 from swiftpie.models.projection import FaceVersion, Feature, Projector

@@ -14,7 +14,7 @@ from torch import nn
 from swiftpie.attention.install import install_released
 from swiftpie.backbones.acquire.download import DownloadPlan
 from swiftpie.backbones.choices import Choices, device_of
-from swiftpie.backbones.preset import Capability, Preset
+from swiftpie.backbones.presets import Capability, Preset
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.models.denoiser import Denoiser, sharing_weights
 from swiftpie.models.inversion import Inversion
@@ -135,7 +135,7 @@ class Family(ABC):
     One object serves all presets that name the family, and holds no weights. The rest of SwiftPie
     asks it, and knows no family by name. `modules` are the parts of a diffusers pipeline by their
     names there (`unet` or `transformer`, `vae`, …), with the preset as
-    `swiftpie.backbones.preset.describe` has it.
+    `swiftpie.backbones.presets.describe` has it.
     """
 
     name: str

@@ -15,8 +15,8 @@ from swiftpie.backbones.machine import (
     best_dtype,
     free_main_memory,
 )
-from swiftpie.backbones.preset import PRESETS, Preset, WeightsKind
-from swiftpie.backbones.recipe import RECIPES, Recipe, Use
+from swiftpie.backbones.presets import PRESETS, Preset, WeightsKind
+from swiftpie.backbones.recipes import RECIPES, Recipe, Use
 from swiftpie.errors import ConfigError, WeightsError
 
 logger = logging.getLogger(__name__)

@@ -13,8 +13,8 @@ from torch import Tensor
 from swiftpie.backbones.components import Components
 from swiftpie.engine.cache import Cache, Key, content_key
 from swiftpie.errors import InputError
+from swiftpie.faces import FaceEncoder
 from swiftpie.faces.choose import ChosenFace, choose_face, find_faces
-from swiftpie.faces.face import FaceEncoder
 from swiftpie.imageio.decoding import BAND_PIXELS, load_image
 from swiftpie.masks import Box, load_mask
 from swiftpie.models.cutout import Point, Search, search_of

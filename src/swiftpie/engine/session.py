@@ -20,7 +20,7 @@ from swiftpie.engine.encoding import (
 )
 from swiftpie.engine.runner import Runner
 from swiftpie.errors import SwiftPieError
-from swiftpie.faces.face import FaceEncoder
+from swiftpie.faces import FaceEncoder
 from swiftpie.guidance import Steering
 from swiftpie.imageio.decoding import load_image
 from swiftpie.library import Library, packaged

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from swiftpie.errors import ImageError
-from swiftpie.faces.face import Face, FaceBox, FaceEncoder
+from swiftpie.faces import Face, FaceBox, FaceEncoder
 
 MIN_FACE_PX = 24  # recognisers see 112 px, and less than a quarter of that gives no useful vector
 MAX_OUTSIDE = 0.05  # of the box; above, the face counts as cut off

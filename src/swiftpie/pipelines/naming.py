@@ -11,7 +11,7 @@ from importlib.resources import files
 from itertools import islice
 from typing import NamedTuple
 
-from swiftpie.backbones.preset import Preset
+from swiftpie.backbones.presets import Preset
 from swiftpie.errors import NobodyNamed, short_reason
 from swiftpie.library import Named, packaged
 from swiftpie.models.vocabulary import ARTICLES_AND_SIZES, Vocabulary, words_in

@@ -9,7 +9,7 @@ from PIL import Image, ImageCms
 from swiftpie import InputError, Session
 from swiftpie.apps.cli.console import Target
 from swiftpie.apps.cli.drawing.edit import EditJob, carry_out, edit_settings, tell_losses
-from swiftpie.backbones.preset import PRESETS
+from swiftpie.backbones.presets import PRESETS
 from swiftpie.config import MaskRule
 from swiftpie.errors import ImageError
 from swiftpie.imageio.decoding import load_image

@@ -11,7 +11,7 @@ import pytest
 
 from swiftpie.apps.cli.loading import tell
 from swiftpie.backbones.acquire.download import DownloadPlan
-from swiftpie.backbones.recipe import RECIPES
+from swiftpie.backbones.recipes import RECIPES
 from swiftpie.engine.plan import needs_of
 from tests.fixtures.mock_hub import clean_machine, serving
 from tests.fixtures.published_world import TINY, published_world

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from swiftpie.backbones.acquire.face_files import plan_faces
-from swiftpie.backbones.recipe import RECIPES, Recipe, Use
+from swiftpie.backbones.recipes import RECIPES, Recipe, Use
 from swiftpie.backbones.resolve import is_here
 from swiftpie.engine.plan import needs_of
 from swiftpie.imageio.writing import read_metadata

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from swiftpie.backbones.components import cells_of
-from swiftpie.backbones.preset import Preset
+from swiftpie.backbones.presets import Preset
 from swiftpie.backbones.resolve import resolve
 from swiftpie.engine.origin import check_texts
 from swiftpie.errors import ConfigError, ImageError, InputError, SwiftPieError, short_reason

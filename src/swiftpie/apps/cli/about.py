@@ -14,8 +14,8 @@ from swiftpie.apps.cli.console import examples, print_json, print_text, write_ta
 from swiftpie.apps.cli.options import STREAM, AsJson, CommercialOnly
 from swiftpie.backbones.acquire import licences
 from swiftpie.backbones.machine import BFLOAT16, free_main_memory, instructions
-from swiftpie.backbones.preset import PRESETS, Preset
-from swiftpie.backbones.recipe import RECIPES, Recipe, Use
+from swiftpie.backbones.presets import PRESETS, Preset
+from swiftpie.backbones.recipes import RECIPES, Recipe, Use
 from swiftpie.backbones.resolve import is_here
 from swiftpie.errors import CapabilityError, InputError
 

@@ -17,7 +17,7 @@ from swiftpie.apps.batch.lists import PROMPT_FILE, grid, read_lines, read_prompt
 from swiftpie.apps.cli import console, options
 from swiftpie.apps.cli.loading import ask, load_keywords, needs_of, resolved
 from swiftpie.backbones.choices import LoadOptions
-from swiftpie.backbones.recipe import Recipe
+from swiftpie.backbones.recipes import Recipe
 from swiftpie.errors import ConfigError, SwiftPieError
 
 if TYPE_CHECKING:

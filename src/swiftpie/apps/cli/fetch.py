@@ -7,10 +7,10 @@ import typer
 from swiftpie.apps.cli import console, options
 from swiftpie.apps.cli.loading import ask, needs_of, tell
 from swiftpie.backbones.choices import LoadOptions
-from swiftpie.backbones.preset import PRESETS
-from swiftpie.backbones.recipe import RECIPES
+from swiftpie.backbones.presets import PRESETS
+from swiftpie.backbones.recipes import RECIPES
 from swiftpie.errors import ConfigError, did_you_mean
-from swiftpie.faces.face import FACE_ENCODERS
+from swiftpie.faces import FACE_ENCODERS
 
 if TYPE_CHECKING:
     from swiftpie.backbones.acquire.download import DownloadPlan

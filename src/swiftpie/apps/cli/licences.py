@@ -10,11 +10,11 @@ from swiftpie.apps.cli.options import AsJson, CommercialOnly, Fields, with_field
 from swiftpie.backbones.acquire import licences
 from swiftpie.backbones.acquire.licences import LicenceTerms
 from swiftpie.backbones.choices import LoadOptions
-from swiftpie.backbones.preset import PRESETS
-from swiftpie.backbones.recipe import RECIPES
+from swiftpie.backbones.presets import PRESETS
+from swiftpie.backbones.recipes import RECIPES
 from swiftpie.backbones.resolve import resolve
 from swiftpie.errors import ConfigError
-from swiftpie.faces.face import FACE_ENCODERS, FaceSettings
+from swiftpie.faces import FACE_ENCODERS, FaceSettings
 
 RENDERED = tuple(f"evaluate {name}" for name in ("world", "ablations", "grid"))
 COMMANDS = (

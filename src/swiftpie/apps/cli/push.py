@@ -15,7 +15,7 @@ from swiftpie.apps.cli import options
 from swiftpie.apps.cli.console import examples, print_json, say
 from swiftpie.apps.cli.fetch import DryRun
 from swiftpie.apps.cli.loading import ask, tell
-from swiftpie.backbones.preset import PRESETS, SD15_BASE, SD21_BASE, SDXL_BASE, Capability, Preset
+from swiftpie.backbones.presets import PRESETS, SD15_BASE, SD21_BASE, SDXL_BASE, Capability, Preset
 from swiftpie.errors import ConfigError, InputError, WeightsError, short_reason
 
 if TYPE_CHECKING:

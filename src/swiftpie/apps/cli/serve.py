@@ -15,8 +15,8 @@ from swiftpie.apps.cli import console, options
 from swiftpie.apps.cli.loading import ask, needs_of, open_session
 from swiftpie.apps.serve.limits import Fleet, Limits
 from swiftpie.backbones.choices import LoadOptions
-from swiftpie.backbones.preset import PRESETS, describe
-from swiftpie.backbones.recipe import RECIPES
+from swiftpie.backbones.presets import PRESETS, describe
+from swiftpie.backbones.recipes import RECIPES
 from swiftpie.errors import ConfigError, MissingExtra
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from swiftpie.backbones.acquire.download import DownloadPlan
 from swiftpie.backbones.acquire.sources import FileSelection, PartFinder, WeightFormats
 from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.hub import RepoReference
-from swiftpie.backbones.recipe import PINS
+from swiftpie.backbones.recipes import PINS
 from swiftpie.config import home_folder
-from swiftpie.faces.face import FACE_ENCODERS, FaceSettings, ModelFile
+from swiftpie.faces import FACE_ENCODERS, FaceSettings, ModelFile
 from swiftpie.imageio.atomic import atomic_file, make_folder
 
 

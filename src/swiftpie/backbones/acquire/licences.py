@@ -7,9 +7,9 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from swiftpie.backbones.hub import RepoReference
-from swiftpie.backbones.preset import PRESETS, SD15_BASE, SD21_BASE, SDXL_BASE
-from swiftpie.backbones.recipe import Recipe
-from swiftpie.faces.face import FACE_ENCODERS
+from swiftpie.backbones.presets import PRESETS, SD15_BASE, SD21_BASE, SDXL_BASE
+from swiftpie.backbones.recipes import Recipe
+from swiftpie.faces import FACE_ENCODERS
 from swiftpie.models import rembg
 
 

@@ -35,7 +35,7 @@ from swiftpie.backbones.load.safe import (
     parse_header,
 )
 from swiftpie.backbones.load.weights import HALF, PICKLES, STEMS, existing
-from swiftpie.backbones.preset import Preset, WeightsKind
+from swiftpie.backbones.presets import Preset, WeightsKind
 from swiftpie.errors import WeightsError
 from swiftpie.models.projection import Feature, Projector
 

@@ -66,7 +66,7 @@ from swiftpie.backbones.load.weights import (
     unknown_fingerprint,
 )
 from swiftpie.backbones.machine import AUTO, NUMBERS_A_PIXEL, free_memory
-from swiftpie.backbones.preset import Preset, WeightsKind, describe, read_preset
+from swiftpie.backbones.presets import Preset, WeightsKind, describe, read_preset
 from swiftpie.backbones.scheduling import schedule_of, with_steps
 from swiftpie.errors import CapabilityError, ConfigError, InputError, WeightsError
 from swiftpie.models.autoencoder import LatentAutoencoder

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from swiftpie.backbones.preset import PRESETS, Preset
+from swiftpie.backbones.presets import PRESETS, Preset
 from swiftpie.engine.onnx import frame
 from swiftpie.engine.onnx.graphs import (
     DRAW,

@@ -12,7 +12,7 @@ from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.components import Components, Family
 from swiftpie.backbones.hub import RepoReference
 from swiftpie.backbones.load.weights import NetworkReader
-from swiftpie.backbones.recipe import PINS
+from swiftpie.backbones.recipes import PINS
 from swiftpie.engine.transforms import Transform
 from swiftpie.engine.wrappers import JoinedAutoencoder, module_of
 from swiftpie.errors import CapabilityError, WeightsError

@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 from swiftpie.errors import MissingExtra, WeightsError
+from swiftpie.faces import EncoderChoice, Face, FaceBox, FaceEncoder, ModelFile
 from swiftpie.faces.choose import align
-from swiftpie.faces.face import EncoderChoice, Face, FaceBox, FaceEncoder, ModelFile
 
 PACK = "buffalo_l"
 TERMS = "InsightFace's models are for non-commercial research only"

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from swiftpie.errors import MissingExtra, WeightsError, short_reason
+from swiftpie.faces import EncoderChoice, Face, FaceBox, ModelFile
 from swiftpie.faces.choose import CROP_PX, align
-from swiftpie.faces.face import EncoderChoice, Face, FaceBox, ModelFile
 
 logger = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from swiftpie.backbones.load.weights import (
     fingerprint_files,
     unknown_fingerprint,
 )
-from swiftpie.backbones.preset import PRESETS, describe
+from swiftpie.backbones.presets import PRESETS, describe
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.models.denoiser import UNetDenoiser, sharing_weights
 from swiftpie.pipelines.diffusers.base import ModulesPipeline

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.components import Components, load_components
 from swiftpie.backbones.load.weights import align_memory, unknown_fingerprint
-from swiftpie.backbones.preset import PRESETS
-from swiftpie.backbones.recipe import RECIPES, Recipe
+from swiftpie.backbones.presets import PRESETS
+from swiftpie.backbones.recipes import RECIPES, Recipe
 from swiftpie.backbones.resolve import resolve
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.pipelines.diffusers.calls import (

@@ -31,7 +31,7 @@ from transformers import (
 )
 
 from swiftpie.backbones.components import FAMILIES, Components, Family
-from swiftpie.backbones.preset import Preset, describe, read_preset
+from swiftpie.backbones.presets import Preset, describe, read_preset
 from swiftpie.errors import InputError, WeightsError, short_reason
 from swiftpie.imageio.atomic import atomic_folder
 from swiftpie.models.autoencoder import PatchAutoencoder

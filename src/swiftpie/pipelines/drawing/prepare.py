@@ -10,7 +10,7 @@ from torch import Tensor
 from swiftpie.attention.condition import INLINE_MASK, AttentionCondition, silent_condition
 from swiftpie.attention.processors import Merge
 from swiftpie.backbones.components import Components
-from swiftpie.backbones.preset import Preset
+from swiftpie.backbones.presets import Preset
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.layout import Layout, fitted, from_box, to_affine, whole_frame
 from swiftpie.geometry.shading import Lighting, relit

@@ -21,8 +21,8 @@ from swiftpie.apps.cli.drawing.subjects import (
 )
 from swiftpie.apps.cli.loading import open_session, resolved
 from swiftpie.backbones.choices import LoadOptions
-from swiftpie.backbones.preset import Preset
-from swiftpie.backbones.recipe import Use
+from swiftpie.backbones.presets import Preset
+from swiftpie.backbones.recipes import Use
 from swiftpie.config import MaskRule
 from swiftpie.engine.origin import check_texts, origin_of_edit
 from swiftpie.errors import ConfigError

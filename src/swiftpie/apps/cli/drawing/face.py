@@ -11,9 +11,9 @@ from swiftpie.apps.cli import console, options
 from swiftpie.apps.cli.drawing.subjects import read_picture
 from swiftpie.apps.cli.loading import ask, needs_of, open_session, resolved
 from swiftpie.backbones.choices import Choices, LoadOptions
-from swiftpie.backbones.recipe import Use
+from swiftpie.backbones.recipes import Use
 from swiftpie.engine.origin import check_texts, origin_of
-from swiftpie.faces.face import CONSENT, METADATA, FaceSettings
+from swiftpie.faces import CONSENT, METADATA, FaceSettings
 from swiftpie.pipelines.drawing.request import FaceRequest
 from swiftpie.pipelines.drawing.settings import Scales, Style
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from swiftpie.backbones.acquire.download import DownloadPlan
     from swiftpie.engine.session import Session
+    from swiftpie.faces import FaceEncoder, FaceEncoders
     from swiftpie.faces.choose import ChosenFace
-    from swiftpie.faces.face import FaceEncoder, FaceEncoders
 
 NO_JUDGE = (
     "No identity score: it needs a second face encoder, which the generator did not use, and only "
@@ -168,7 +168,7 @@ def open_face_encoders(
     """
     from swiftpie.backbones.acquire.download import DownloadPlan
     from swiftpie.backbones.acquire.face_files import fetched, plan_faces, with_files
-    from swiftpie.faces.face import open_encoders
+    from swiftpie.faces import open_encoders
 
     offline: Choices = {"offline": loading.get("offline", False)}
     faces, agreed = plan_faces(fetched(settings), offline), DownloadPlan()

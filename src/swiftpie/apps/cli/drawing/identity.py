@@ -10,7 +10,7 @@ from swiftpie.apps.cli import options
 from swiftpie.apps.cli.console import examples, print_json, print_text, say, write_table
 from swiftpie.apps.cli.drawing.subjects import encode_subjects, read_subjects, with_cutouts
 from swiftpie.apps.cli.loading import open_session, resolved
-from swiftpie.backbones.preset import PRESETS
+from swiftpie.backbones.presets import PRESETS
 from swiftpie.engine.origin import spell_cutouts
 from swiftpie.errors import ConfigError
 from swiftpie.library import CREDIT, packaged
