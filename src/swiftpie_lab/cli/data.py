@@ -129,8 +129,6 @@ def _draw(pack: Path | None, seed: int, *, off_distribution: bool, size_px: int)
     from swiftpie_lab.world.textures import make_textures
 
     subjects = load_subjects(pack or default_pack())
-    surfaces = (
-        make_textures(NUM_SURFACES, subjects.tiles, [], seed=seed) if off_distribution else None
-    )
+    surfaces = make_textures(NUM_SURFACES, subjects.tiles, [], seed=seed) if off_distribution else None
     world = World(subjects, "held_out", size_px=size_px, surfaces=surfaces)
     return world.batch(NUM_SCENES, 1, seed=seed, off_distribution=off_distribution)
