@@ -71,7 +71,7 @@ def load_session(
     return Session(replace(components, origin=origin), cache_mib=cache_mib)
 
 
-def needs_of(
+def plan_downloads(
     preset: str | None = None,
     *,
     recipe: str | Recipe | None = None,

@@ -28,7 +28,7 @@ from swiftpie.imageio.cutout import (
     MIN_SHARE,
     WORK_SIDE_PX,
     Area,
-    Way,
+    CutoutMethod,
     area_of,
     around,
     averaged,
@@ -117,7 +117,9 @@ Point = tuple[float, float]
 class Search:
     """How to look for the subject of a picture that comes without a mask."""
 
-    way: Way | None = None  # REMBG, NONE, or None: transparency, else our network, else colour
+    way: CutoutMethod | None = (
+        None  # REMBG, NONE, or None: transparency, else our network, else colour
+    )
     model: str = rembg.DEFAULT  # of rembg
     box: Box | None = None  # left, top, right and bottom in [0, 1]: the subject is inside of it
     points: tuple[Point, ...] = ()  # on the subject
@@ -133,7 +135,9 @@ class Search:
                     "height from 0 to 1, for example 0.5,0.4."
                 )
         has_points = bool(self.points or self.beside)
-        if (self.way is Way.NONE and self.has_hints) or (self.way is Way.REMBG and has_points):
+        if (self.way is CutoutMethod.NONE and self.has_hints) or (
+            self.way is CutoutMethod.REMBG and has_points
+        ):
             raise InputError(
                 f"`cutout={self.way}` came with {'points' if has_points else 'a box'}, which it "
                 "does not read. Our own network reads both, and rembg a box. Leave one out."
@@ -145,7 +149,7 @@ class Search:
         return self.box is not None or bool(self.points or self.beside)
 
     def __str__(self) -> str:
-        way = {None: "auto", Way.REMBG: f"rembg:{self.model}"}.get(self.way, str(self.way))
+        way = {None: "auto", CutoutMethod.REMBG: f"rembg:{self.model}"}.get(self.way, str(self.way))
         places = [] if self.box is None else [self.box]
         spelled = [",".join(map(str, place)) for place in (*places, *self.points)]
         return " ".join([way, *spelled, *(f"not:{x},{y}" for x, y in self.beside)])
@@ -165,7 +169,11 @@ def parse_search(text: str) -> Search | None:
     """
     words = text.split()
     way, _, model = words[0].partition(":") if words else ("", "", "")
-    known: dict[str, Way | None] = {"auto": None, "none": Way.NONE, "rembg": Way.REMBG}
+    known: dict[str, CutoutMethod | None] = {
+        "auto": None,
+        "none": CutoutMethod.NONE,
+        "rembg": CutoutMethod.REMBG,
+    }
     if way in known and (way == "rembg" or not model):
         words = words[1:]
     elif not words or PLACE.fullmatch(words[0]) is None:
@@ -244,22 +252,22 @@ def cut_out(image: Image.Image, search: str | Search = ANYWHERE) -> CutOut:
         WeightsError: rembg's model is not here.
     """
     search = search_of(search)
-    if search.way is Way.NONE:
+    if search.way is CutoutMethod.NONE:
         whole = torch.ones(1, 1, image.height, image.width)
-        return CutOut(whole, Cutout(Way.NONE, None))
-    alpha = None if search.way is Way.REMBG or search.has_hints else alpha_of(image)
+        return CutOut(whole, Cutout(CutoutMethod.NONE, None))
+    alpha = None if search.way is CutoutMethod.REMBG or search.has_hints else alpha_of(image)
     if alpha is not None:
         if not alpha.any():
             raise NoSubject(*_not_found(0.0))
-        return CutOut(alpha, Cutout(Way.TRANSPARENCY, 1.0))
-    if search.way is Way.REMBG:
+        return CutOut(alpha, Cutout(CutoutMethod.TRANSPARENCY, 1.0))
+    if search.way is CutoutMethod.REMBG:
         found = _by_rembg(image, search)
     else:
         mask = find_with(packaged(), image, search)
         sure = confidence_with(packaged(), image, search)
-        found = CutOut(mask, Cutout(Way.NETWORK, round(sure, 4)))
+        found = CutOut(mask, Cutout(CutoutMethod.NETWORK, round(sure, 4)))
         if not _is_usable(mask, search):
-            found = CutOut(_by_colour(image, search), Cutout(Way.COLOUR, None))
+            found = CutOut(_by_colour(image, search), Cutout(CutoutMethod.COLOUR, None))
     if not _is_usable(found.mask, search):
         raise NoSubject(*_not_found(found.mask.mean().item()))
     _warn(found.how)
@@ -317,7 +325,7 @@ def _by_rembg(image: Image.Image, search: Search) -> CutOut:
         mask *= box_mask(search.box, height=image.height, width=image.width)
     solid = (mask > 0.5).float()  # what is clear-cut agrees with itself made hard
     sure = torch.minimum(mask, solid).sum() / torch.maximum(mask, solid).sum().clamp_min(1e-6)
-    return CutOut(mask, Cutout(f"{Way.REMBG} {search.model}", round(sure.item(), 4)))
+    return CutOut(mask, Cutout(f"{CutoutMethod.REMBG} {search.model}", round(sure.item(), 4)))
 
 
 def _outlined(
@@ -389,7 +397,7 @@ def _not_found(share: float) -> tuple[str, str]:
 
 
 def _warn(how: Cutout) -> None:
-    if how.way == Way.COLOUR:
+    if how.way == CutoutMethod.COLOUR:
         logger.warning(
             "The subject was cut out by colour alone, as the network saw none. Look at it with "
             "`swiftpie cutout IMAGE`. If it is wrong, say where it is, as in "

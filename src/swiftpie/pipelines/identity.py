@@ -15,7 +15,7 @@ from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, ImageError, InputError
 from swiftpie.faces.choose import ChosenFace, align
 from swiftpie.geometry.layout import SUBJECT_FILL
-from swiftpie.imageio.cutout import Way
+from swiftpie.imageio.cutout import CutoutMethod
 from swiftpie.imageio.images import crop_square, fit_square, in_8_bits, side_px, to_tensor
 from swiftpie.masks import check_mask
 from swiftpie.models.cutout import ANYWHERE, CutOut, Search, cut_out
@@ -176,7 +176,7 @@ def face_identity(
 
 def cut_out_or_given(image: Image.Image, mask: Tensor | None, search: Search = ANYWHERE) -> CutOut:
     """Return the subject at `mask` (1, 1, H, W), or where `search` finds it if that is None."""
-    return cut_out(image, search) if mask is None else CutOut(mask, Cutout(Way.MASK, 1.0))
+    return cut_out(image, search) if mask is None else CutOut(mask, Cutout(CutoutMethod.MASK, 1.0))
 
 
 class Frame(NamedTuple):
@@ -199,7 +199,7 @@ class SubjectCrop(NamedTuple):
 def crop_subject(image: Image.Image, mask: Tensor | None, search: Search = ANYWHERE) -> SubjectCrop:
     """Find the subject at `mask` (1, 1, H, W) in [0, 1], or as `search` says if that is None."""
     found = cut_out_or_given(image, mask, search)
-    fill = 1.0 if found.how.way is Way.NONE else SUBJECT_FILL
+    fill = 1.0 if found.how.way is CutoutMethod.NONE else SUBJECT_FILL
     return SubjectCrop(*crop_square(image, found.mask, fill=fill), fill, found.how)
 
 

@@ -19,7 +19,7 @@ from swiftpie.backbones.presets import Preset
 from swiftpie.backbones.resolve import resolve
 from swiftpie.engine.origin import check_texts
 from swiftpie.errors import ConfigError, ImageError, InputError, SwiftPieError, short_reason
-from swiftpie.imageio.cutout import Way
+from swiftpie.imageio.cutout import CutoutMethod
 from swiftpie.imageio.decoding import is_safetensors, open_image
 from swiftpie.models import rembg
 from swiftpie.models.cutout import parse_search
@@ -234,7 +234,7 @@ def _check_subject(subject: JobSubject, inputs: Inputs) -> None:
     check_text(subject.shown.get("name", ""))
     for cutout in subject.cutouts:
         search = parse_search(cutout)
-        if search is not None and search.way is Way.REMBG:
+        if search is not None and search.way is CutoutMethod.REMBG:
             rembg.locate(search.model)  # a mistake shows before a model is loaded
     for picture in subject.pictures[:1]:
         inputs.look(picture)

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from swiftpie.apps.batch.lists import PROMPT_FILE, grid, read_lines, read_prompts, read_seeds
 from swiftpie.apps.cli import console, options
-from swiftpie.apps.cli.loading import ask, load_keywords, needs_of, resolved
+from swiftpie.apps.cli.loading import confirm_download, load_keywords, plan_downloads, resolved
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.recipes import Recipe
 from swiftpie.errors import ConfigError, SwiftPieError
@@ -239,8 +239,8 @@ def _loadings(
     for model in dict.fromkeys(job.model for job in found.jobs):
         own: LoadOptions = {**loading, "recipe": model.recipe, "preset": model.preset}
         try:
-            needs = needs_of(own)
-            ask(needs, yes=loading.get("yes", False))
+            needs = plan_downloads(own)
+            confirm_download(needs, yes=loading.get("yes", False))
             needs.fetch()
         except SwiftPieError as error:
             if is_strict or len({job.model for job in found.jobs}) == 1:

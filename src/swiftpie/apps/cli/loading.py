@@ -29,7 +29,7 @@ SMALL_BYTES = 1 << 20
 SHOWN = 12  # letters of a commit
 
 
-def ask(needs: "DownloadPlan", *, yes: bool) -> None:
+def confirm_download(needs: "DownloadPlan", *, yes: bool) -> None:
     """Report what has to be downloaded and return if the user agrees, or if `yes` is set.
 
     Raises:
@@ -38,7 +38,7 @@ def ask(needs: "DownloadPlan", *, yes: bool) -> None:
     """
     if not needs.bytes_left:
         return  # at most links have to be made
-    tell(needs)
+    print_download(needs)
     if yes:
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
@@ -50,7 +50,7 @@ def ask(needs: "DownloadPlan", *, yes: bool) -> None:
     typer.confirm("Fetch them?", default=True, abort=True, err=True)
 
 
-def tell(needs: "DownloadPlan") -> None:
+def print_download(needs: "DownloadPlan") -> None:
     """Report on standard error what is missing: parts, files, sizes, licences, folders, time.
 
     Small files are counted, not named.
@@ -119,18 +119,18 @@ def open_session(
 
     started = time.perf_counter()
     given: LoadOptions = {"preset": preset, "recipe": recipe, "device": device, "engine": engine}
-    needs = needs_of({**given, **choices})
-    ask(needs, yes=yes)
+    needs = plan_downloads({**given, **choices})
+    confirm_download(needs, yes=yes)
     needs.fetch()
     session = load_session(**load_keywords({**given, **choices}))
     return Opened(session, (time.perf_counter() - started) * 1000)
 
 
-def needs_of(loading: LoadOptions) -> "DownloadPlan":
+def plan_downloads(loading: LoadOptions) -> "DownloadPlan":
     """Return what has to be downloaded for these choices."""
-    from swiftpie.engine.plan import needs_of as session_needs
+    from swiftpie.engine.plan import plan_downloads as plan
 
-    return session_needs(**load_keywords(loading))
+    return plan(**load_keywords(loading))
 
 
 def load_keywords(loading: LoadOptions) -> Any:  # noqa: ANN401 - keywords of `swiftpie.load`

@@ -14,7 +14,7 @@ import typer
 from swiftpie.apps.cli import options
 from swiftpie.apps.cli.console import examples, print_json, say
 from swiftpie.apps.cli.fetch import DryRun
-from swiftpie.apps.cli.loading import ask, tell
+from swiftpie.apps.cli.loading import confirm_download, print_download
 from swiftpie.backbones.presets import PRESETS, SD15_BASE, SD21_BASE, SDXL_BASE, Capability, Preset
 from swiftpie.errors import ConfigError, InputError, WeightsError, short_reason
 
@@ -173,9 +173,9 @@ def pull(
         for target in targets.values():
             check_target(target, force=force)
     if dry_run:
-        tell(needs)
+        print_download(needs)
     else:
-        ask(needs, yes=yes)
+        confirm_download(needs, yes=yes)
         needs.fetch()
         kinds = {
             target: _inspect(part.root / target, with_pictures=True).kind for target in targets

@@ -25,7 +25,7 @@ from swiftpie.engine.onnx.graphs import (
     Graphs,
 )
 from swiftpie.errors import WeightsError
-from swiftpie.imageio.cutout import Way
+from swiftpie.imageio.cutout import CutoutMethod
 from swiftpie.imageio.decoding import Source, load_image
 from swiftpie.library import Named, origin_of
 from swiftpie.library import packaged as packaged_library
@@ -126,9 +126,11 @@ class OnnxModel:
     def encode_identity(self, picture: Source, *, whole: bool = False) -> OnnxIdentity | None:
         """Return the subject of a picture, all of it with `whole`, or None if that is in doubt."""
         image = load_image(picture)
-        found: frame.Found | None = None
+        found: frame.SubjectMask | None = None
         if whole:
-            found = frame.Found(np.ones((image.height, image.width), np.float32), Way.NONE, None)
+            found = frame.SubjectMask(
+                np.ones((image.height, image.width), np.float32), CutoutMethod.NONE, None
+            )
         else:
             found = frame.find(image, lambda view: self._cutout({"view": view})["logits"])
         if found is None or not (found.mask > 0.5).any():

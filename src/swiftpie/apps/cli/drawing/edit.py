@@ -134,7 +134,7 @@ def edit(
         texts = {"prompt": job.prompt, **named_facts(result.named)}
         rows.append({**files, "seed": result.seed, **texts})
         timings.update(result.timings_ms)
-    tell_losses(picture, jobs[0].target)
+    warn_of_losses(picture, jobs[0].target)
     if output.as_json:
         said = {"prompt": prompt, **words}
         assert settings.scales is not None, "`edit_settings` chose some"
@@ -208,7 +208,7 @@ def write_result(
         save_image(sheet, strip, metadata=metadata, force=force)
 
 
-def tell_losses(picture: str | bytes, target: console.Target) -> None:
+def warn_of_losses(picture: str | bytes, target: console.Target) -> None:
     """Report what the edited file does not keep of the original."""
     from swiftpie.imageio.originals import losses_in, read_original
     from swiftpie.imageio.writing import DEEP_FORMATS, format_of

@@ -9,7 +9,7 @@ import typer
 from swiftpie.apps.batch.lists import read_prompts
 from swiftpie.apps.cli import console, options
 from swiftpie.apps.cli.drawing.subjects import read_picture
-from swiftpie.apps.cli.loading import ask, needs_of, open_session, resolved
+from swiftpie.apps.cli.loading import confirm_download, open_session, plan_downloads, resolved
 from swiftpie.backbones.choices import Choices, LoadOptions
 from swiftpie.backbones.recipes import Use
 from swiftpie.engine.origin import check_texts, origin_of
@@ -173,8 +173,8 @@ def open_face_encoders(
     offline: Choices = {"offline": loading.get("offline", False)}
     faces, agreed = plan_faces(fetched(settings), offline), DownloadPlan()
     if faces.bytes_left:
-        agreed = needs_of(loading)
-        ask(faces + agreed, yes=loading.get("yes", False))
+        agreed = plan_downloads(loading)
+        confirm_download(faces + agreed, yes=loading.get("yes", False))
     encoders = open_encoders(with_files(settings, offline))
     if encoders.judge is None:
         console.say(NO_JUDGE)

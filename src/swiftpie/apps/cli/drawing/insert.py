@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from swiftpie.apps.cli import console, options
-from swiftpie.apps.cli.drawing.edit import plan_targets, read_place, tell_losses, write_result
+from swiftpie.apps.cli.drawing.edit import plan_targets, read_place, warn_of_losses, write_result
 from swiftpie.apps.cli.drawing.personalize import parse_views
 from swiftpie.apps.cli.drawing.subjects import (
     SubjectPictures,
@@ -205,7 +205,7 @@ def _carry_out(
         files = {"path": target.picture, "region": target.mask, "strip": strip}
         rows.append({**files, **named_facts(result.named), "seed": seed})
         timings.update(result.timings_ms)
-    tell_losses(change.photo, planned[0][0])
+    warn_of_losses(change.photo, planned[0][0])
     if output.as_json:
         size = {"width": result.image.width, "height": result.image.height}
         facts = {"prompt": change.prompt, "preset": preset.name, "size": size}

@@ -132,7 +132,7 @@ def with_cutouts(
 
 
 def _cut_as(picture: SubjectPictures, way: str) -> SubjectPictures:
-    from swiftpie.imageio.cutout import Way
+    from swiftpie.imageio.cutout import CutoutMethod
     from swiftpie.models import rembg
     from swiftpie.models.cutout import parse_search
 
@@ -141,7 +141,7 @@ def _cut_as(picture: SubjectPictures, way: str) -> SubjectPictures:
     search = parse_search(way)
     if search is None:
         return picture._replace(mask=read_picture(way))
-    if search.way is Way.REMBG:
+    if search.way is CutoutMethod.REMBG:
         rembg.locate(search.model)  # reports a mistake before a model is loaded
     return picture._replace(cutout=way)
 
