@@ -30,14 +30,13 @@ import json, sys, time
 from importlib.resources import files
 import torch
 import swiftpie
-from swiftpie.imageio.images import load_image
 
 threads, engine = int(sys.argv[1]), sys.argv[2]
 torch.set_num_threads(threads)
 session = swiftpie.load("mini", engine=[] if engine == "eager" else engine.split("+"))
 samples = [files("swiftpie") / "assets" / "samples" / f"{code}.webp"
            for code in ("1f36a", "1f370", "1f3b2", "1f439", "1f916", "1f980")]
-who = [session.encode_identity(load_image(str(one))) for one in samples]
+who = [session.encode_identity(str(sample)) for sample in samples]
 scenes = ["on a beach", "in the snow", "in space", "in a city", "at sunset", "in a desert"]
 
 def personalize(number):

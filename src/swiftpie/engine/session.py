@@ -45,6 +45,7 @@ from swiftpie.pipelines.drawing.request import (
 from swiftpie.pipelines.drawing.settings import EditSettings, MaskSource, Scales, Style
 from swiftpie.pipelines.identity_file import fitted, load_identity, save_identity
 from swiftpie.pipelines.naming import log_library_subjects, new_subject_of_edit, new_subjects
+from swiftpie.scenes import read_scene
 from swiftpie.types import GenerationResult, Identity
 
 CACHE_MIB = 256.0  # 110 to 200 subjects of `mini`, one picture each
@@ -231,6 +232,7 @@ class Session:
         *,
         seed: int | None = None,
         num_images: int = 1,
+        scene: Picture = "",
         scales: Scales | None = None,
         mask: Tensor | MaskSource = MaskSource.NONE,
         detail_mask: Tensor | MaskSource | None = None,
@@ -246,6 +248,9 @@ class Session:
             prompt: What the picture shows; not empty.
             seed: The first picture's; random by default, and the result holds it.
             num_images: Number of pictures.
+            scene: The place: a picture that shows it in plain daylight, or the name of a scene of
+                the library. The prompt sets time, weather and season. By default the model draws
+                the place of the prompt.
             scales: Strengths of the branches; by default the preset's.
             mask: Region of a single identity (1, 1, H, W) in [0, 1], or the source of all regions.
             detail_mask: The same for the detail branch alone, which acts where both masks are
@@ -264,6 +269,7 @@ class Session:
             subjects=as_subjects(subjects, mask=mask, detail_mask=detail_mask, box=box, view=view),
             prompt=prompt,
             seeds=seeds_from(seed, num_images),
+            scene=read_scene(scene) if scene else "",
             scales=scales,
             mask=source_of(mask),
             detail_mask=detail_source_of(detail_mask),
@@ -279,6 +285,7 @@ class Session:
         subjects: Identity | Sequence[Subject] = (),
         seed: int | None = None,
         num_images: int = 1,
+        scene: Picture = "",
         scales: Scales | None = None,
         mask: MaskSource = MaskSource.NONE,
         size_px: tuple[int, int] | None = None,
@@ -301,6 +308,7 @@ class Session:
             prompt,
             seed=seed,
             num_images=num_images,
+            scene=scene,
             scales=scales,
             mask=mask,
             size_px=size_px,

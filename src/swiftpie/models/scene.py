@@ -1,6 +1,8 @@
 """The scene network: a place as a reference shows it, at another time, in other weather."""
 
+import importlib.resources
 import math
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -10,19 +12,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from swiftpie.geometry.layout import cell_positions
+from swiftpie.geometry.weather import coarse_fields
+from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.tiny import fourier_features, smoothed, tiny_unet
-from swiftpie.noise import COUPLED_CHANNELS, NUM_STATISTICS, grain, noise_statistics
+from swiftpie.noise import COUPLED_CHANNELS, NUM_STATISTICS, noise_statistics
 
-CELL_PX = 8  # pixels a side of a latent cell
-GRAIN_SIDE = 32  # side of the noise fields that places are made of, at any size of the picture
 NUM_FIELDS = 4
 POSITION_CODES = 20
 HEAD_SHARE = 2  # the head computes at half the side of the picture
 PHASES = (16, 32, 64)  # waves a side by which the head tells pixels of one cell apart
-WEATHER_PHASES = (8, 16, 32, 64)
-WEATHER_CELLS = (32, 16, 8)  # cells a side that rain and two sizes of flakes belong to
-# How the renderer's rain falls: leaning columns, falls a side, and the phase between neighbours.
-RAIN_COLUMNS, RAIN_LEAN, RAIN_FALLS, RAIN_SHIFT = 32, 0.16, 3, 0.37
+WEIGHTS, AUTOENCODER = "assets/scene", "assets/mini/autoencoder"
 
 
 class SceneCondition(NamedTuple):
@@ -39,8 +38,8 @@ class SceneNetwork(ModelMixin, ConfigMixin):
 
     A two-level U-Net reads noise and reference as latents. Its output is a smooth field, which a
     pixel head enlarges and combines with the noise fields, pixel positions and the reference's own
-    pixels. The picture is the reference plus what the head adds. Rain, flakes and fog are a second,
-    smaller network on the finished picture, `WeatherHead`, because they need not know the place.
+    pixels. The picture is the reference plus what the head adds. Rain, flakes and fog are not part
+    of it: `geometry.weather` draws them over the finished picture, subject and all.
     """
 
     @register_to_config
@@ -90,7 +89,6 @@ class SceneNetwork(ModelMixin, ConfigMixin):
         self.middle = nn.Conv2d(head_width, head_width, 3, padding=1)
         self.leave = nn.Conv2d(head_width, 6 * HEAD_SHARE**2, 1)
         self.finish = nn.Conv2d(9, 3, 3, padding=1)  # behind the shuffle, which leaves a checker
-        self.weather_head = WeatherHead(num_times, num_weathers)
         with torch.no_grad():
             self.finish.weight.mul_(0.3)  # branches that start small learn; zero ones stall
             self.finish.bias.zero_()  # type: ignore[union-attr]  # the layer has one
@@ -138,10 +136,6 @@ class SceneNetwork(ModelMixin, ConfigMixin):
         ).sample
         return reference + self._pixels(smooth, fields, reference, setting)
 
-    def with_weather(self, picture: Tensor, noise: Tensor, condition: SceneCondition) -> Tensor:
-        """Return `picture` (B, 3, H, W) in [-1, 1] behind rain, flakes or fog."""
-        return self.weather_head(picture, noise, condition)
-
     def _pixels(self, smooth: Tensor, fields: Tensor, reference: Tensor, setting: Tensor) -> Tensor:
         """Return what is added to the reference, (B, 3, H, W)."""
         size = (reference.shape[-2] // HEAD_SHARE, reference.shape[-1] // HEAD_SHARE)
@@ -162,51 +156,16 @@ class SceneNetwork(ModelMixin, ConfigMixin):
         return added.float()
 
 
-class WeatherHead(nn.Module):
-    """Rain, flakes and fog on a finished picture: one colour and one coverage for each pixel."""
-
-    def __init__(self, num_times: int, num_weathers: int, width: int = 64) -> None:
-        super().__init__()
-        self.time = nn.Embedding(num_times, 16)
-        self.weather = nn.Embedding(num_weathers, 16)
-        self.modulation = nn.Linear(32, 4 * width)
-        told = NUM_FIELDS * len(WEATHER_CELLS) + 4 * len(WEATHER_PHASES) + 4 + 2
-        self.enter = nn.Conv2d(told + 3 * HEAD_SHARE**2, width, 3, padding=1)
-        self.middle = nn.Conv2d(width, width, 3, padding=1)
-        self.leave = nn.Conv2d(width, 4 * HEAD_SHARE**2, 1)
-
-    def forward(self, picture: Tensor, noise: Tensor, condition: SceneCondition) -> Tensor:
-        """Return `picture` (B, 3, H, W) in [-1, 1] behind the weather."""
-        size = (picture.shape[-2] // HEAD_SHARE, picture.shape[-1] // HEAD_SHARE)
-        fields = coarse_fields(noise)
-        # A streak or a flake belongs to one cell of the noise: no blend of neighbours.
-        cells = [
-            F.interpolate(
-                F.avg_pool2d(fields, GRAIN_SIDE // side) * (GRAIN_SIDE // side), size=size
-            )
-            for side in WEATHER_CELLS
-        ]
-        codes = [pixel_phases(*size, WEATHER_PHASES, like=picture), fall_codes(*size, like=picture)]
-        seen = [*cells, *(code.expand(len(picture), -1, -1, -1) for code in codes)]
-        hidden = torch.cat([*seen, F.pixel_unshuffle(picture, HEAD_SHARE)], dim=1)
-        hidden = hidden.contiguous(memory_format=torch.channels_last)
-        told = torch.cat([self.time(condition.time), self.weather(condition.weather)], dim=1)
-        first, second = self.modulation(told)[:, :, None, None].chunk(2, dim=1)
-        for layer, factors in ((self.enter, first), (self.middle, second)):
-            scale, shift = factors.chunk(2, dim=1)
-            hidden = F.silu(layer(hidden) * (1 + scale) + shift)
-        drawn = F.pixel_shuffle(self.leave(hidden), HEAD_SHARE).float()
-        # Without rain, flakes and fog the picture stays as it is, bit for bit.
-        coverage = torch.sigmoid(drawn[:, 3:] - 2) * (condition.weather >= 2).view(-1, 1, 1, 1)
-        return torch.lerp(picture, torch.tanh(drawn[:, :3]), coverage.to(picture))
-
-
-def coarse_fields(noise: Tensor) -> Tensor:
-    """Return the four fields (B, 4, 32, 32) that places are made of, for noise of any size."""
-    field = grain(noise)
-    factor = field.shape[-1] // GRAIN_SIDE
-    # A mean of n normals has deviation 1 / sqrt(n).
-    return field if factor == 1 else F.avg_pool2d(field, factor) * factor
+@cache
+def packaged() -> tuple[SceneNetwork, PatchAutoencoder]:
+    """Return the network that ships with the package, and what encodes references for it."""
+    root = importlib.resources.files("swiftpie")
+    with importlib.resources.as_file(root / WEIGHTS) as folder:
+        network: SceneNetwork = SceneNetwork.from_pretrained(folder, use_safetensors=True)
+    with importlib.resources.as_file(root / AUTOENCODER) as folder:
+        encoder: PatchAutoencoder = PatchAutoencoder.from_pretrained(folder, use_safetensors=True)
+    frozen = (one.float().eval().requires_grad_(False) for one in (network, encoder))
+    return next(frozen), next(frozen)
 
 
 def pixel_phases(
@@ -220,20 +179,6 @@ def pixel_phases(
             angle = (2 * math.pi * count * places).expand(rows, columns)
             found += [angle.sin(), angle.cos()]
     return torch.stack(found)[None].to(like)
-
-
-def fall_codes(rows: int, columns: int, *, like: Tensor) -> Tensor:
-    """Return what rain hangs on, (1, 6, rows, columns): leaning columns, falls in them, and place.
-
-    Neighbouring columns fall in other phases. A sum of phases is what layers learn badly.
-    """
-    across, down = _centres(rows, columns, like=like)
-    column = RAIN_COLUMNS * (across + RAIN_LEAN * down)
-    fall = (RAIN_FALLS * down).expand(rows, columns) + RAIN_SHIFT * column.floor()
-    angles = [2 * math.pi * column, 2 * math.pi * fall]
-    waves = [wave for angle in angles for wave in (angle.sin(), angle.cos())]
-    places = [(2 * one - 1).expand(rows, columns) for one in (across, down)]
-    return torch.stack([*waves, *places])[None].to(like)
 
 
 def _centres(rows: int, columns: int, *, like: Tensor) -> tuple[Tensor, Tensor]:

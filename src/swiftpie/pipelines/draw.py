@@ -38,7 +38,7 @@ from swiftpie.pipelines.drawing.request import (
     Request,
 )
 from swiftpie.pipelines.drawing.settings import EditMode
-from swiftpie.pipelines.photographs import repaint
+from swiftpie.pipelines.photographs import relight, repaint, scene
 from swiftpie.pipelines.photographs.repaint import RepaintPlan
 from swiftpie.types import Denoised, GenerationResult, Identity, IdentityBranch
 
@@ -137,11 +137,17 @@ def draw_together(
     """
     clock = Clock(on_stage)
     results: dict[int, GenerationResult | EditResult] = {}
+    prepared: dict[int, _PreparedRequest] = {}
+    by_key: dict[tuple[object, ...], list[int]] = {}
     with explaining_out_of_memory():
-        prepared = [_prepare(components, request, clock) for request in requests]
-        by_key: dict[tuple[object, ...], list[int]] = {}
-        for index, item in enumerate(prepared):
-            by_key.setdefault(item.batch_key, []).append(index)
+        for index, request in enumerate(requests):
+            if isinstance(request, EditRequest) and relight.applies(components, request):
+                results[index] = relight.edit(components, request, clock)
+            elif isinstance(request, PersonalizeRequest) and request.scene:
+                results[index] = _draw_in_scene(components, request, clock, on_stage)
+            else:
+                prepared[index] = _prepare(components, request, clock)
+                by_key.setdefault(prepared[index].batch_key, []).append(index)
         for indices in _passes(by_key, split):
             batch = [prepared[index] for index in indices]
             for index, drawn in zip(indices, _draw_batch(batch, clock, on_step), strict=True):
@@ -152,7 +158,23 @@ def draw_together(
                         results[index] = edit.finish(drawn, plan, clock)
                     case plan:
                         results[index] = repaint.finish(drawn, plan, clock)
-    return [results[index] for index in range(len(prepared))]
+    return [results[index] for index in range(len(requests))]
+
+
+def _draw_in_scene(
+    components: Components, request: PersonalizeRequest, clock: Clock, on_stage: OnStage | None
+) -> GenerationResult:
+    """Draw subjects into a scene, one after the other, the pictures of all seeds together."""
+    rows = scene.prepare(components, request)
+    clock.lap("scene")
+    places, drawn = [row.place for row in rows], []
+    for index in range(len(request.subjects)):
+        insertions = scene.insertions(request, rows, index, places)
+        results = draw_together(components, insertions, on_stage=on_stage)
+        drawn.append([result for result in results if isinstance(result, EditResult)])
+        places = [result.image for result in drawn[-1]]
+        clock.lap("insert")
+    return scene.finish(request, rows, drawn, clock.timings())
 
 
 def _passes(

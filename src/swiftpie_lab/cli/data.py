@@ -70,6 +70,17 @@ def library(
     _build(build_library, out or ASSETS / PACK, archive, names_archive, force=force)
 
 
+@data_app.command(epilog=examples("swiftpie data scenes --out scenes.zip"))
+def scenes(*, out: PackOut = None, force: Force = False) -> None:
+    """Draw the library of scenes: places in plain daylight, by default where it is read."""
+    from swiftpie.scenes import ASSETS, PACK
+    from swiftpie_lab.world.scene_pack import write_scene_pack
+
+    target = out or ASSETS / PACK
+    count = write_scene_pack(target, force=force)
+    say(f"wrote {target} ({count} pictures, {target.stat().st_size / 1e6:.1f} MB)")
+
+
 def _build(
     build: "Build", target: Path, archive: Path | None, names: Path | None, *, force: bool
 ) -> None:
@@ -129,6 +140,8 @@ def _draw(pack: Path | None, seed: int, *, off_distribution: bool, size_px: int)
     from swiftpie_lab.world.textures import make_textures
 
     subjects = load_subjects(pack or default_pack())
-    surfaces = make_textures(NUM_SURFACES, subjects.tiles, [], seed=seed) if off_distribution else None
+    surfaces = (
+        make_textures(NUM_SURFACES, subjects.tiles, [], seed=seed) if off_distribution else None
+    )
     world = World(subjects, "held_out", size_px=size_px, surfaces=surfaces)
     return world.batch(NUM_SCENES, 1, seed=seed, off_distribution=off_distribution)

@@ -48,6 +48,20 @@ def test_jobs_of_every_kind_are_drawn_as_they_ask(collected, run, folder):
     assert load_image(folder / "out" / told["4"]["file"]).size == (160, 160)
 
 
+def test_scenes_are_names_or_files_of_the_jobs(collected, run, folder):
+    jobs = collected(
+        {**SMALL, "prompt": "a dog at night", "scene": "castle"},
+        {**SMALL, "prompt": "a dog at night", "scene": "cat/front.webp"},
+        {**SMALL, "prompt": "a dog", "scene": "castel"},
+        {**SMALL, "prompt": "a dog", "scene": "gone.webp"},
+    )
+    assert ["castle" in one.reason for one in jobs.refused] == [True, False]
+    told = run(jobs)
+    done = [row for row in told.values() if row["status"] == "done"]
+    scenes = [read_metadata(folder / "out" / row["file"])["scene"] for row in done]
+    assert scenes == ["castle", "a picture of your own"]
+
+
 def test_sentences_name_subjects_that_have_no_pictures(collected, run, folder):
     jobs = collected(
         {"prompt": "a kitten on a beach"},

@@ -271,3 +271,14 @@ def test_every_prompt_of_a_file_gives_an_edit(call, picture, tmp_path):
         "a photo at night",
         "a photo in the snow",
     ]
+
+
+def test_a_prompt_of_a_time_alone_relights_a_photograph_at_its_own_size(call, photo, tmp_path):
+    for seed in (1, 2):
+        out = tmp_path / f"{seed}.png"
+        result = call("edit", photo, "at night in falling snow", "-o", out, "--seed", seed)
+        assert result.exit_code == 0, result.output
+        assert "seed has no effect" not in result.stderr
+        assert read_metadata(out)["method"] == "relight"
+        assert load_image(out).size == load_image(photo).size
+    assert (tmp_path / "1.png").read_bytes() != (tmp_path / "2.png").read_bytes()

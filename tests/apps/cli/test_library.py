@@ -96,3 +96,13 @@ def test_the_library_is_listed_and_searched(call):
     unknown = call("library", "xqzw")
     assert unknown.exit_code == 2
     assert "has no subject called 'xqzw'" in unknown.stderr
+
+
+def test_scenes_are_listed_by_name(call):
+    every = call("library", "--scenes")
+    assert "castle" in every.stdout.splitlines()
+    one = call("library", "castle", "--scenes", "--json")
+    assert json.loads(one.stdout) == [{"name": "castle", "pictures": 4}]
+    missing = call("library", "castel", "--scenes")
+    assert missing.exit_code == 2
+    assert "castle" in missing.stderr

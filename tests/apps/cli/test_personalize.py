@@ -279,3 +279,16 @@ def test_a_file_without_prompts_is_refused(call, tmp_path, hamster, content, wor
     result = call("personalize", hamster, prompts, "-o", tmp_path / "out.png")
     assert result.exit_code == 2, result.output
     assert words in result.stderr
+
+
+def test_a_scene_is_a_name_or_a_photograph_and_the_file_says_which(call, tmp_path, photo):
+    for scene, origin in (("castle", "castle"), (photo, "a picture of your own")):
+        out = tmp_path / "out.png"
+        arguments = ("a hamster at night", "--scene", scene, "--size", "128x128", "--force")
+        draw(call, out, *arguments)
+        assert read_metadata(out)["scene"] == origin
+        assert load_image(out).size == (128, 128)
+    wrong = call("personalize", "a hamster", "--scene", "castel", "-o", tmp_path / "no.png")
+    assert wrong.exit_code == 2
+    assert "castle" in wrong.stderr
+    assert not (tmp_path / "no.png").exists()

@@ -38,9 +38,10 @@ import pytest
 from PIL import Image
 from starlette.exceptions import HTTPException
 
-from swiftpie.apps.serve.app import StaticFolder, make_app
+from swiftpie.apps.serve.app import make_app
 from swiftpie.apps.serve.limits import Limits
 from swiftpie.apps.serve.listening import MAX_AHEAD
+from swiftpie.apps.serve.routes.service import StaticFolder
 from swiftpie.apps.serve.store import Models, Offer
 from swiftpie.apps.serve.worker import Worker
 from swiftpie.backbones.presets import PRESETS, describe

@@ -5,6 +5,7 @@ import io
 import json
 from urllib.parse import quote
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -91,3 +92,24 @@ def test_the_library_is_listed_and_searched(server):
 @pytest.mark.parametrize("name", ["nobody at all", "..", "%2e%2e%2fsubjects.json", "cat\x00"])
 def test_no_other_file_is_sent(server, name):
     assert server.ask("GET", f"/v1/library/{quote(name)}/picture").status == 404
+
+
+def test_a_scene_is_named_and_no_file_of_the_server_is_read(server, session):
+    listed = server.ask("GET", "/v1/scenes").json
+    assert "castle" in [one["name"] for one in listed["data"]]
+    picture = server.ask("GET", "/v1/scenes/white%20backdrop/picture")
+    assert (picture.status, picture.headers["content-type"]) == (200, "image/webp")
+    assert server.ask("GET", "/v1/scenes/atlantis/picture").status == 404
+    data, _ = drawn(server, swiftpie={"scene": "castle"})
+    assert read_metadata(data)["scene"] == "castle"
+    who = session.with_named(PROMPT)
+    expected = session.personalize(who, PROMPT, seed=3, scene="castle").images[0]
+    levels = [
+        np.frombuffer(one, np.uint8).astype(int) for one in (pixels(data), expected.tobytes())
+    ]
+    assert np.abs(levels[0] - levels[1]).max() <= 2  # sums in another order
+    for scene in ("castel", "/etc/passwd", "dog.png"):
+        body = {"prompt": PROMPT, "swiftpie": {"scene": scene}}
+        answer = server.ask("POST", "/v1/images/generations", body=body)
+        assert answer.status == 400
+        assert "no scene" in answer.json["error"]["message"]

@@ -20,7 +20,7 @@ from swiftpie.imageio.decoding import is_safetensors, load_image
 from swiftpie.imageio.originals import composite, read_original
 from swiftpie.imageio.writing import encode_image
 from swiftpie.masks import load_mask
-from swiftpie.pipelines.drawing.edit import EditResult, follows_seed
+from swiftpie.pipelines.drawing.edit import EditResult, follows_seed, is_relighting
 from swiftpie.pipelines.drawing.request import EditRequest, PersonalizeRequest, Request, Subject
 from swiftpie.pipelines.drawing.settings import EditSettings, MaskSource, Scales
 from swiftpie.types import GenerationResult, Identity
@@ -125,6 +125,9 @@ class Drawer:
             Subject(self._identity(session, subject), **subject.shown) for subject in job.subjects
         ]
         everyone = session.with_named(job.prompt, given)
+        texts = dict(job.texts)
+        if job.scene_file is not None:
+            texts["scene"] = load_image(self._path(job.scene_file))
         return PersonalizeRequest(
             subjects=tuple(
                 replace(subject, mask=region, detail_mask=limit) for subject in everyone
@@ -135,7 +138,7 @@ class Drawer:
             mask=mask,
             detail_mask=limited,
             size_px=job.size_px,
-            **job.texts,
+            **texts,
         )
 
     def _edit(self, session: Session, job: Job) -> EditRequest:
@@ -206,7 +209,8 @@ class Drawer:
             said = {name: job.texts.get(name, "") for name in ("source_prompt", "keyword")}
             facts = origin_of_edit(preset, request.settings, drawn, prompt=job.prompt, **said)
             image = composite(read_original(self._path(job.image or "")), drawn.edited, drawn.blend)
-            if not follows_seed(session.components, request.settings):
+            is_relit = is_relighting(session.components, job.prompt, **said)
+            if not (is_relit or follows_seed(session.components, request.settings)):
                 warnings.append("The seed has no effect: nothing of this edit is random.")
         else:
             assert isinstance(request, PersonalizeRequest), "a drawing has a drawing request"

@@ -27,6 +27,8 @@ from swiftpie.pipelines.drawing.request import MAX_SUBJECTS, check_view
 from swiftpie.pipelines.drawing.settings import EditSettings, MaskSource, Scales
 from swiftpie.pipelines.identity_file import read_identity_header
 from swiftpie.pipelines.naming import new_subjects, vocabulary_of
+from swiftpie.scenes import NAME
+from swiftpie.scenes import packaged as packaged_scenes
 from swiftpie.validation import Box, check_box, check_prompts, check_seeds, check_text
 
 SHEET = "contact-sheet"  # no job may have this id
@@ -93,13 +95,19 @@ class Job:
     @property
     def files(self) -> tuple[str, ...]:
         """All files that it reads."""
-        named = [self.image, self.detail_mask, self.mask]
+        named = [self.image, self.detail_mask, self.mask, self.scene_file]
         for subject in self.subjects:
             named += [*subject.pictures, *filter(is_mask_file, subject.cutouts)]
         sources = {*MaskSource, None}
         return tuple(
             dict.fromkeys(name for name in named if name is not None and name not in sources)
         )
+
+    @property
+    def scene_file(self) -> str | None:
+        """The file of its scene; None where it names a scene of the library, or has none."""
+        scene: str = self.texts.get("scene", "")
+        return scene if scene and NAME.fullmatch(scene) is None else None
 
 
 class RefusedJob(NamedTuple):
@@ -209,6 +217,8 @@ def check(job: Job, inputs: Inputs) -> None:
     for subject in job.subjects:
         _check_subject(subject, inputs)
     _check_masks(job)
+    if (scene := job.texts.get("scene")) and job.scene_file is None:
+        packaged_scenes().find(scene)
     for name in job.files:
         inputs.look(name)
     if job.image is None:

@@ -23,6 +23,7 @@ from swiftpie.pipelines.drawing.request import (
     Subject,
 )
 from swiftpie.pipelines.drawing.settings import EditSettings, MaskSource, Scales
+from swiftpie.scenes import packaged as packaged_scenes
 from swiftpie.types import Identity
 
 OTHERS_VARIATION = 0.5  # of the second and further edits, which would all be one picture else
@@ -117,6 +118,7 @@ class Personalize(Draw):
     """Subjects in a new scene."""
 
     mask: MaskSource
+    scene: str  # a name of the library, or nothing
     size_px: tuple[int, int] | None
 
     def make(self, session: Session) -> Request:
@@ -127,6 +129,7 @@ class Personalize(Draw):
             seeds=(self.seed,),
             scales=replace(Scales.of(session.components.preset), **self.scales),
             mask=self.mask,
+            scene=self.scene,
             size_px=self.size_px,
             negative_prompt=self.negative_prompt,
         )
@@ -236,7 +239,9 @@ def asks_of(
         "scales": own.scales.model_dump(exclude_none=True),
     }
     if not is_edit(body, images):
+        scene = packaged_scenes().find(own.scene) if own.scene else ""
         shared |= {"mask": own.mask, "size_px": body.size_px, "references": tuple(images)}
+        shared |= {"scene": scene}
         return tuple(Personalize(seed=seed, **shared) for seed in seeds)
     image, *references = images
     shared |= {"image": image, "references": tuple(references)}

@@ -50,6 +50,9 @@ OPENAI_FIELDS = ("prompt", "seed", "seeds", "size_px", "negative_prompt")  # of 
 Part = TypeVar("Part", bound=BaseModel)
 
 
+PART = "#/components/schemas/{model}"  # of the description of all routes
+
+
 class Strict(BaseModel):
     """A part of a request in which nothing unknown may stand."""
 
@@ -85,7 +88,8 @@ def with_options(
         fields: dict[str, Any] = {}
         for one in options_of(source, Surface.HTTP, without=without).values():
             if not names or one.name in names:
-                kind, default = (one.type | None, None) if are_changes else (one.type, one.default)
+                own = one.typed if isinstance(one.type, str) else one.type  # a type that is loaded
+                kind, default = (own | None, None) if are_changes else (own, one.default)
                 fields[one.name] = (_limited(kind, one.option), Field(default, **_facts(one)))
         made = create_model(model.__name__, __base__=model, __module__=model.__module__, **fields)
         made.__doc__ = model.__doc__

@@ -34,6 +34,7 @@ from swiftpie.pipelines.identity import (
     identity_of_frames,
     whole_picture_identity,
 )
+from swiftpie.scenes import only_names_setting
 from swiftpie.schedules import add_noise
 from swiftpie.types import Cutout, GenerationResult, Identity, IdentityBranch, TextCondition
 
@@ -141,6 +142,14 @@ def prepare(components: Components, request: EditRequest, clock: Clock) -> EditP
     )
     clock.lap("prepare")
     return EditPlan(original, canvas, inverted.region.pixels, prepared, request)
+
+
+def is_relighting(
+    components: Components, prompt: str, *, source_prompt: str = "", keyword: str = ""
+) -> bool:
+    """Whether a prompt asks for another time, weather or season alone, of a model of scenes."""
+    is_scenic = components.layout_predictor is not None
+    return is_scenic and not (source_prompt or keyword) and only_names_setting(prompt)
 
 
 def follows_seed(components: Components, settings: EditSettings) -> bool:

@@ -78,7 +78,7 @@ def prepare(components: Components, request: PersonalizeRequest, clock: Clock) -
     clock.lap("text")
     if components.layout_predictor is not None:
         subjects = tuple(side_by_side(subjects))
-    layouts = [_place(components, subject, noise[0], text=text) for subject in subjects]
+    layouts = [place_subject(components, subject, noise[0], text=text) for subject in subjects]
     condition = subject_condition(
         components,
         [subject.identity for subject in subjects],
@@ -165,7 +165,7 @@ def side_by_side(subjects: Sequence[Subject]) -> Sequence[Subject]:
     ]
 
 
-def _place(
+def place_subject(
     components: Components, subject: Subject, noise: Tensor, *, text: TextCondition
 ) -> Layout:
     """Return the layout of the box or, without one, that of the layout predictor."""

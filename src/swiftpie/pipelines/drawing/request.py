@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeIs
 
     from swiftpie.attention.manipulate import Shaping
+    from swiftpie.geometry.layout import Layout
     from swiftpie.guidance import Guidance
     from swiftpie.models.cutout import Search
     from swiftpie.types import Identity, Prompts, TextCondition
@@ -152,6 +153,15 @@ class PersonalizeRequest(_Steered):
     seeds: Annotated[tuple[int, ...], SEED._replace(flags=("--seed",), kind=int)] = ()
     noise: "Tensor | None" = None  # (n, B, C, h, w) in place of what the seeds and the size give
     size_px: Annotated[tuple[int, int] | None, SIZE] = None  # height and width; None: the preset's
+    scene: Annotated[
+        "Image.Image | str",
+        Option(
+            "Place of the picture: a FILE that shows it in plain daylight, or the NAME of a scene "
+            "of the library. The prompt sets time, weather and season.",
+            "FILE|NAME",
+            kind=str,
+        ),
+    ] = ""  # the model draws the place of the prompt
     scales: Scales | None = None  # None: the preset's
     mask: Annotated[  # where regions of subjects without a mask come from
         MaskSource,
@@ -277,6 +287,7 @@ class RepaintRequest(_Steered):
         "Tensor | Box | Search | None",
         Option("Region to remove; a FILE is white there.", "FILE", kind=str, surfaces=TYPED),
     ] = None
+    layout: "Layout | None" = None  # how the subject stands, one row; None: upright in its box
     scales: Scales | None = None  # None: those of an edit with a reference
 
     def __post_init__(self) -> None:

@@ -1,6 +1,7 @@
-"""The scene network: places from references, at any time, in any weather and season."""
+"""The scene network: places from references, at any time and season, in any weather."""
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -16,15 +17,15 @@ from swiftpie.models.autoencoder import PATCH, PatchAutoencoder
 from swiftpie.models.scene import SceneCondition, SceneNetwork
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.losses import psnr_db, robust_and_squared
-from swiftpie_lab.world.air import Setting, veil
+from swiftpie_lab.world.air import Setting
 from swiftpie_lab.world.fields import read_fields
 from swiftpie_lab.world.places import PLACES, draw_places, is_held_out, settings
 
 VALIDATION_SEED = 2**31 - 1
 NOISE_CHANNELS = 32
-FIRST_VISIBLE = 2  # rain, snowfall and fog are drawn over the picture; clear and cloudy are not
-CAST, EXPOSURE = 0.12, 0.35  # largest change of one colour and of all of them, as a share
-WEATHER_SHARE = 0.5  # of the pictures on which the weather head practises, rain, flakes or fog
+CAST, EXPOSURE = 0.15, 0.35  # largest change of one colour and of all of them, as a share
+GAMMA, SATURATION = 0.3, 0.4  # largest change of the tone curve, and of colourfulness, as a share
+ZOOM, TILT = 1.8, 0.1  # closest view, and largest turn in radians
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class SceneConfig:
     same_noise_share: float = 0.3  # of the references that the noise of the picture draws, too
     unnamed_share: float = 0.5  # of the pictures with a reference whose place nothing names
     plain_share: float = 0.06  # of the pictures that ask for the reference as it is
-    cast_share: float = 0.3  # of the pictures with a colour cast and another exposure
+    cast_share: float = 0.4  # of the pictures with a colour cast and another tone curve
+    zoom_share: float = 0.3  # of the pictures whose reference and truth are a closer, turned view
     spectrum_weight: float = 0.25
     validation_pictures: int = 40
 
@@ -67,8 +69,7 @@ class SceneBatch(NamedTuple):
     noise: Tensor  # (B, 32, R / 8, R / 8)
     reference: Tensor  # (B, 3, R, R) in [-1, 1], zeros where there is none
     condition: SceneCondition
-    place: Tensor  # (B, 3, R, R) in [-1, 1], the place before rain, flakes and fog
-    pixels: Tensor  # (B, 3, R, R) in [-1, 1], the finished picture
+    place: Tensor  # (B, 3, R, R) in [-1, 1], without rain, flakes and fog
 
 
 @dataclass(frozen=True)
@@ -95,17 +96,13 @@ class SceneStage:
         return network.to(self.device, memory_format=torch.channels_last)
 
     def losses(self, network: SceneNetwork, step: int) -> dict[str, Tensor]:
-        """Return how far places are off in pixels and in patch spectra, and the weather on them."""
+        """Return how far places are off in pixels and in patch spectra."""
         batch = self.batch(self.config.batch_size, seed=step)
-        stormy = self._stormy(batch, seed=step)
         with torch.autocast(self.device.split(":")[0], torch.bfloat16):
             drawn = self._draw(network, batch)
-            weather = network.with_weather(batch.place, batch.noise, stormy.condition)
         return {
             "place": F.l1_loss(drawn.float(), batch.place),
             "spectrum": self.config.spectrum_weight * self.patch_spectrum(drawn, batch.place),
-            "weather": F.l1_loss(weather.float(), stormy.pixels),
-            "streaks": self.config.spectrum_weight * self.patch_spectrum(weather, stormy.pixels),
         }
 
     def patch_spectrum(self, drawn: Tensor, truth: Tensor) -> Tensor:
@@ -142,22 +139,12 @@ class SceneStage:
                 missing=missing,
                 is_training=False,
             )
-            drawn = torch.cat(
-                [
-                    network.with_weather(
-                        self._draw(network, part).clamp(-1, 1), part.noise, part.condition
-                    )
-                    for part in _parts(batch, self.config.batch_size)
-                ]
-            ).clamp(-1, 1)
-            figures[f"{name}_psnr_db"] = psnr_db(drawn, batch.pixels)
-            sharpness = contrast(drawn) / contrast(batch.pixels)
+            parts = _parts(batch, self.config.batch_size)
+            drawn = torch.cat([self._draw(network, part) for part in parts]).clamp(-1, 1)
+            figures[f"{name}_psnr_db"] = psnr_db(drawn, batch.place)
+            sharpness = contrast(drawn) / contrast(batch.place)
             figures[f"{name}_sharpness"] = float(sharpness.median())
-            for index, weather in ((2, "rain"), (3, "snowfall"), (4, "fog")):
-                rows = batch.condition.weather == index
-                if name != "words" and bool(rows.any()):
-                    figures[f"{name}_{weather}_psnr_db"] = psnr_db(drawn[rows], batch.pixels[rows])
-            shown += [batch.reference[:10], batch.pixels[:10], drawn[:10]]
+            shown += [batch.reference[:10], batch.place[:10], drawn[:10]]
         contact_sheet([to_pil(row) for row in shown], cell_px=128).save(path)
         return figures
 
@@ -190,7 +177,7 @@ class SceneStage:
         cells = config.size_px // 8
         shape = (count, NOISE_CHANNELS, cells, cells)
         noise, other = (torch.randn(shape, generator=generator) for _ in range(2))
-        chance = torch.rand(count, 5, generator=generator)
+        chance = torch.rand(count, 6, generator=generator)
         lacks = chance[:, 0] < config.missing_share
         if missing is not None:
             lacks = torch.full((count,), missing)
@@ -211,35 +198,16 @@ class SceneStage:
         place = draw_places(fields, wanted).pixels
         plain = draw_places(fields, [Setting(one.place) for one in wanted]).pixels
         if is_training:
-            cast = self._casts(count, generator, chance[:, 3] < config.cast_share)
-            place, plain = (place * cast).clamp(0, 1), (plain * cast).clamp(0, 1)
-        pixels = veil(place, read_fields(noise, size_px=config.size_px), wanted)
+            camera = self._cameras(count, generator, chance[:, 3] < config.cast_share)
+            place, plain = camera(place), camera(plain)
+            turns = (chance[:, 5] < config.zoom_share) & ~is_own
+            view = self._views(count, generator, turns)
+            place, plain = view(place), view(plain)
         numbers = torch.tensor([list(one) for one in wanted], device=self.device)
         is_unnamed = (chance[:, 4] < config.unnamed_share) & ~lacks
         numbers[is_unnamed.to(self.device), 0] = len(PLACES)
         reference = (2 * plain - 1) * (~lacks).to(plain).view(-1, 1, 1, 1)
-        return SceneBatch(
-            noise, reference, SceneCondition(*numbers.T), 2 * place - 1, 2 * pixels - 1
-        )
-
-    @torch.no_grad()
-    def _stormy(self, batch: SceneBatch, *, seed: int) -> SceneBatch:
-        """Return the batch with more rain, flakes and fog, which half of all settings lack."""
-        generator = torch.Generator().manual_seed(seed + 1)
-        count = len(batch.noise)
-        drawn = torch.randint(FIRST_VISIBLE, 5, (count,), generator=generator).to(self.device)
-        changes = torch.rand(count, generator=generator).to(self.device) < WEATHER_SHARE
-        weather = torch.where(changes, drawn, batch.condition.weather)
-        condition = batch.condition._replace(weather=weather)
-        settings_of_rows = [
-            Setting(0, *row)
-            for row in torch.stack(
-                [condition.time, condition.weather, condition.season], dim=1
-            ).tolist()
-        ]
-        fields = read_fields(batch.noise, size_px=self.config.size_px)
-        pixels = veil(batch.place / 2 + 0.5, fields, settings_of_rows) * 2 - 1
-        return batch._replace(condition=condition, pixels=pixels)
+        return SceneBatch(noise, reference, SceneCondition(*numbers.T), 2 * place - 1)
 
     def _settings(
         self, count: int, generator: torch.Generator, *, held_out: bool, has_rooms: bool
@@ -258,11 +226,41 @@ class SceneStage:
             found.append(those[second % len(those)])
         return found
 
-    def _casts(self, count: int, generator: torch.Generator, applies: Tensor) -> Tensor:
-        colour = 1 + CAST * (2 * torch.rand(count, 3, 1, 1, generator=generator) - 1)
-        exposure = 1 + EXPOSURE * (2 * torch.rand(count, 1, 1, 1, generator=generator) - 1)
-        cast = torch.where(applies.view(-1, 1, 1, 1), colour * exposure, 1.0)
-        return cast.to(self.device)
+    def _cameras(
+        self, count: int, generator: torch.Generator, applies: Tensor
+    ) -> Callable[[Tensor], Tensor]:
+        """Return what changes colours of pictures (B, 3, H, W) in [0, 1] as cameras differ."""
+        within = 2 * torch.rand(count, 6, generator=generator) - 1
+        within = (within * applies[:, None]).to(self.device)[..., None, None]
+        gain = (1 + CAST * within[:, :3]) * (1 + EXPOSURE * within[:, 3:4])
+        gamma, saturation = 1 + GAMMA * within[:, 4:5], 1 + SATURATION * within[:, 5:6]
+
+        def camera(pixels: Tensor) -> Tensor:
+            changed = (pixels * gain).clamp(0, 1) ** gamma
+            grey = changed.mean(dim=1, keepdim=True)
+            changed = (grey + saturation * (changed - grey)).clamp(0, 1)
+            return torch.where(applies.view(-1, 1, 1, 1).to(pixels.device), changed, pixels)
+
+        return camera
+
+    def _views(
+        self, count: int, generator: torch.Generator, applies: Tensor
+    ) -> Callable[[Tensor], Tensor]:
+        """Return what shows pictures (B, 3, H, W) from closer by and turned."""
+        dealt = torch.rand(count, 4, generator=generator)
+        scale = 1 / (1 + (ZOOM - 1) * dealt[:, 0])
+        angle = TILT * (2 * dealt[:, 1] - 1)
+        move = (2 * dealt[:, 2:] - 1) * ((1 - scale) * (1 - TILT))[:, None]
+        across = torch.stack([scale * angle.cos(), -scale * angle.sin(), move[:, 0]], dim=1)
+        down = torch.stack([scale * angle.sin(), scale * angle.cos(), move[:, 1]], dim=1)
+        corners = torch.stack([across, down], dim=1).to(self.device)
+
+        def view(pixels: Tensor) -> Tensor:
+            grid = F.affine_grid(corners, list(pixels.shape), align_corners=False)
+            closer = F.grid_sample(pixels, grid, padding_mode="reflection", align_corners=False)
+            return torch.where(applies.view(-1, 1, 1, 1).to(pixels.device), closer, pixels)
+
+        return view
 
     def _draw(self, network: SceneNetwork, batch: SceneBatch) -> Tensor:
         with torch.no_grad():
@@ -285,7 +283,6 @@ def _parts(batch: SceneBatch, size: int) -> list[SceneBatch]:
             batch.reference[rows],
             SceneCondition(*(number[rows] for number in batch.condition)),
             batch.place[rows],
-            batch.pixels[rows],
         )
         for rows in (slice(first, first + size) for first in range(0, len(batch.noise), size))
     ]

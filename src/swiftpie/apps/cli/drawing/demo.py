@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 PRESET = "mini"
 CELL_PX = 256
-SHEET_COLUMNS = ("the subject", "one step", "one step") * 2
-SCENE_FACTS = ("prompt", "seed", "subject")  # of a scene, in JSON
+SHEET_COLUMNS = ("the subject", "in a scene", "in a scene") * 2
+SCENE_FACTS = ("prompt", "seed", "subject", "scene")  # of a picture, in JSON
 
 app = typer.Typer()
 
@@ -35,22 +35,24 @@ class Scene(NamedTuple):
 
     subject: str  # names the files
     source: str  # below the package's assets
+    scene: str  # of the library
     prompt: str
     seed: int
     box: "Box | None" = None
 
 
+BOX = (0.05, 0.35, 0.6, 0.95)
 HAMSTER, ROBOT = "samples/1f439.webp", "samples/1f916.webp"
 DINOSAUR, DAHLIA = "samples/1f995.webp", "photos/dahlia.jpg"
 SCENES = (  # two for each subject; no subject is in the training data
-    Scene("hamster", HAMSTER, "a photo of a hamster on a beach at sunset", 1),
-    Scene("hamster", HAMSTER, "a photo of a hamster in a library", 2),
-    Scene("dahlia", DAHLIA, "a photo of an object on a wooden table", 3),
-    Scene("dahlia", DAHLIA, "a watercolour painting of an object in a garden", 4),
-    Scene("robot", ROBOT, "a robot in a forest in falling snow", 5),
-    Scene("robot", ROBOT, "a golden robot on a stage", 6),
-    Scene("dinosaur", DINOSAUR, "a sauropod seen from the left in a meadow in autumn", 7),
-    Scene("dinosaur", DINOSAUR, "a sauropod by a lake at night", 8, box=(0.05, 0.35, 0.6, 0.95)),
+    Scene("hamster", HAMSTER, "beach", "a hamster on a beach at sunset", 1),
+    Scene("hamster", HAMSTER, "library", "a hamster in a library", 2),
+    Scene("dahlia", DAHLIA, "wooden table", "an object on a wooden table", 3),
+    Scene("dahlia", DAHLIA, "garden", "an object in a garden in autumn", 4),
+    Scene("robot", ROBOT, "castle", "a robot at a castle in falling snow", 5),
+    Scene("robot", ROBOT, "stage", "a golden robot on a stage", 6),
+    Scene("dinosaur", DINOSAUR, "waterfall", "a sauropod at a waterfall in autumn", 7),
+    Scene("dinosaur", DINOSAUR, "village", "a sauropod in a village at night in the rain", 8, BOX),
 )
 
 
@@ -86,7 +88,7 @@ def demo(
 
     common = {"preset": PRESET, "swiftpie": __version__}
     for path, scene, result in zip(paths, SCENES, results, strict=True):
-        facts = {**common, "prompt": scene.prompt, "seed": str(scene.seed)}
+        facts = {**common, "prompt": scene.prompt, "seed": str(scene.seed), **result.origin}
         save_image(result.images[0], path, metadata=facts, force=force)
     pictures = [result.images[0] for result in results]
     pairs = zip(SCENES[::2], pictures[::2], pictures[1::2], strict=True)
@@ -103,8 +105,8 @@ def demo(
     threads = torch.get_num_threads()
     say(f"loading took {load_ms:.0f} ms; each picture then took {medians['total']:.0f} ms")
     say(
-        f"(the one denoising step {medians['denoise']:.0f} ms of it; "
-        f"medians of {len(SCENES)} pictures on {threads} CPU threads)"
+        f"(the scene {medians['scene']:.0f} ms, and the subject in it {medians['insert']:.0f} ms, "
+        f"one step each; medians of {len(SCENES)} pictures on {threads} CPU threads)"
     )
     say(f"the picture is {sheet}")
     if as_json:
@@ -123,6 +125,12 @@ def _draw(session: "Session", references: "Mapping[str, Image.Image]") -> "list[
     identities = {name: session.encode_identity(image) for name, image in references.items()}
     session.personalize(identities[SCENES[0].source], SCENES[0].prompt)  # warms up
     return [
-        session.personalize(identities[scene.source], scene.prompt, seed=scene.seed, box=scene.box)
+        session.personalize(
+            identities[scene.source],
+            scene.prompt,
+            seed=scene.seed,
+            scene=scene.scene,
+            box=scene.box,
+        )
         for scene in SCENES
     ]

@@ -81,6 +81,7 @@ class EditJob(NamedTuple):
     epilog=console.examples(
         'swiftpie edit cat.jpg "a dog on a sofa" -o dog.png --source-prompt "a cat on a sofa" '
         "--recipe swiftedit",
+        'swiftpie edit garden.jpg "at sunset in autumn" -o sunset.png',
         'swiftpie edit cat.jpg "a dog" -o dog.png --keyword cat --strip strip.png',
         'swiftpie edit cat.jpg "a dog" -o dog.png --keyword cat -n 4 --variation 0.8',
         'swiftpie edit cat.jpg "a red hat" -o hat.png --box 0.3,0.05,0.7,0.3',
@@ -125,7 +126,7 @@ def edit(
         for seed, (target, strip) in zip(seeds, own, strict=True)
     ]
     session, load_ms = open_session(**loading)
-    _check_seeds(session, settings, sampling)
+    _check_seeds(session, jobs, sampling)
     rows, timings = [], Counter[str]()
     for job in jobs:
         result = carry_out(session, job)
@@ -243,10 +244,14 @@ def read_place(mask: str | None, box: str | None) -> "str | Box | None":
     return mask if box is None else parse_box(box)
 
 
-def _check_seeds(session: "Session", settings: EditSettings, sampling: options.SeedOptions) -> None:
-    from swiftpie.pipelines.drawing.edit import follows_seed
+def _check_seeds(session: "Session", jobs: list[EditJob], sampling: options.SeedOptions) -> None:
+    from swiftpie.pipelines.drawing.edit import follows_seed, is_relighting
 
-    if follows_seed(session.components, settings):
+    components, words = session.components, jobs[0].words
+    texts = {name: words[name] for name in ("source_prompt", "keyword")}
+    if follows_seed(components, jobs[0].settings) or all(
+        is_relighting(components, job.prompt, **texts) for job in jobs
+    ):
         return
     if sampling.num_images > 1:
         raise ConfigError(

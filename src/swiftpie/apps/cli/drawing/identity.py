@@ -190,6 +190,7 @@ def _check_transparency(out: Path, form: CutoutForm) -> None:
         "swiftpie library",
         "swiftpie library kitten",
         "swiftpie library dinosaur --json",
+        "swiftpie library --scenes",
         'swiftpie personalize "a kitten on a beach" -o out.png',
     )
 )
@@ -198,9 +199,15 @@ def library(
     query: Annotated[
         str, typer.Argument(help="A word; by default all names are listed.", show_default=False)
     ] = "",
+    scenes: Annotated[
+        bool, typer.Option("--scenes", help="List the places that --scene takes by name.")
+    ] = False,
     as_json: options.AsJson = False,
 ) -> None:
     """List the subjects that you can draw by name, or those that a word matches."""
+    if scenes:
+        _list_scenes(query, as_json=as_json)
+        return
     known = packaged()
     if query:
         known.find(query)  # raises, with similar names
@@ -215,3 +222,15 @@ def library(
     else:
         print_text("".join(f"{entry.name}\n" for entry in found))
     say(f"{len(found)} of {len(known)}. {CREDIT}.")
+
+
+def _list_scenes(query: str, *, as_json: bool) -> None:
+    from swiftpie import scenes
+
+    known = scenes.packaged()
+    found = [known.find(query)] if query else [*known.names()]
+    if as_json:
+        print_json([{"name": name, "pictures": known.count(name)} for name in found])
+    else:
+        print_text("".join(f"{name}\n" for name in found))
+    say(f"{len(found)} of {len(known)}. {scenes.CREDIT}.")

@@ -28,6 +28,7 @@ from swiftpie.errors import CapabilityError, ConfigError
 from swiftpie.pipelines.drawing.request import PersonalizeRequest
 from swiftpie.pipelines.drawing.settings import MaskSource, Scales
 from swiftpie.pipelines.naming import log_library_subjects, new_subjects, vocabulary_of
+from swiftpie.scenes import read_scene
 from swiftpie.validation import Size, parse_box, parse_size
 
 if TYPE_CHECKING:
@@ -100,6 +101,8 @@ def personalize(
     # Check everything before anything is loaded.
     seeds = sampling.seeds
     size, mask, detail_mask = (request.pop(name, None) for name in READ)
+    if request.get("scene"):
+        request["scene"] = read_scene(request["scene"])
     prompts = read_prompts(prompt)
     for words in prompts:
         check_texts(prompt=words)

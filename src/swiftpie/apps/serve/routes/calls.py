@@ -1,0 +1,86 @@
+"""What routes share: who calls, until when an answer is wanted, and files that are sent."""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Any, TypeVar
+
+from fastapi import Request, Response
+from starlette.exceptions import HTTPException
+
+from swiftpie.apps.serve.guard import LEFT
+from swiftpie.apps.serve.jobs import Expired
+from swiftpie.apps.serve.schemas import Drawing, RequestError
+from swiftpie.apps.serve.worker import Caller, Worker
+
+MAX_IMAGE_BYTES = 20 << 20  # encoded
+Result = TypeVar("Result")
+
+
+def caller_of(request: Request, body: Drawing | None = None) -> Caller:
+    """Return who asks; callers who hold the token tell users apart in the body, too."""
+    key: str = request.state.key
+    if body is not None and body.user and request.state.tells_users:
+        key = f"{key} {body.user}"
+    return Caller(key, request.state.owner)
+
+
+def deadline_of(worker: Worker) -> float:
+    """Return when a request that is whole by now has taken too long, by the loop's clock."""
+    return asyncio.get_running_loop().time() + worker.limits.deadline_s
+
+
+async def while_wanted(request: Request, work: Awaitable[Result], until: float) -> Result:
+    """Return what comes of `work`, which is cancelled when whoever asked has left, or is late.
+
+    Raises:
+        HTTPException: They have left.
+        Expired: It is later than `until`.
+    """
+    task = asyncio.ensure_future(work)
+    left = asyncio.ensure_future(_until_left(request))
+    seconds = until - asyncio.get_running_loop().time()
+    try:
+        await asyncio.wait({task, left}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        if left.done():
+            raise HTTPException(499, LEFT)
+        raise Expired
+    finally:
+        left.cancel()
+        task.cancel()
+
+
+async def _until_left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def read_upload(upload: object, *, param: str) -> bytes:
+    """Return the bytes of a file in a form.
+
+    Raises:
+        RequestError: It is text, empty, or too large.
+    """
+    if isinstance(upload, str):
+        raise RequestError(
+            f"'{param}' is text. A file is needed.", param=param, code="invalid_image"
+        )
+    size = getattr(upload, "size", None) or 0
+    if size > MAX_IMAGE_BYTES:
+        raise RequestError(
+            f"'{param}' has {size} bytes; at most {MAX_IMAGE_BYTES} are read. Send a smaller one.",
+            status=413,
+            code="image_file_too_large",
+            param=param,
+        )
+    data: bytes = await upload.read()  # type: ignore[attr-defined]
+    if not data:
+        raise RequestError(f"'{param}' is empty.", code="empty_image_file", param=param)
+    return data
+
+
+def pictured(kind: str) -> dict[str, Any]:
+    """Return how a route is described that answers with a picture."""
+    told = {"content": {f"image/{kind}": {}}, "description": "The picture."}
+    return {"response_class": Response, "responses": {200: told}}

@@ -1,0 +1,175 @@
+"""Subjects that are sent once and named later, their pictures, and cut-outs."""
+
+import base64
+from typing import Annotated, Any
+
+from fastapi import APIRouter, File, Form, Request, Response, UploadFile
+from fastapi.responses import JSONResponse
+
+from swiftpie.apps.serve.identities import THUMBNAIL
+from swiftpie.apps.serve.routes.calls import (
+    caller_of,
+    deadline_of,
+    pictured,
+    read_upload,
+    while_wanted,
+)
+from swiftpie.apps.serve.schemas import MAX_IMAGES, MAX_NAME, Rename, RequestError
+from swiftpie.apps.serve.worker import Worker, describe_identity
+from swiftpie.models.cutout import search_of
+from swiftpie.types import Cutout
+
+Uploads = Annotated[list[UploadFile], File(description="Pictures of one subject.")]
+
+
+def upload_routes(worker: Worker) -> APIRouter:
+    """Return the routes that take pictures."""
+    router = APIRouter()
+
+    @router.post("/v1/identities", tags=["identities"], status_code=201)
+    async def encode(
+        request: Request,
+        image: Uploads,
+        mask: Annotated[list[UploadFile] | None, File(description="White = subject.")] = None,
+        name: Annotated[str, Form(max_length=MAX_NAME)] = "",
+        model: Annotated[str | None, Form(max_length=MAX_NAME)] = None,
+    ) -> Response:
+        """Encode a subject once; later requests name it by its id.
+
+        Raises:
+            RequestError: Pictures and masks do not fit.
+        """
+        if len(image) > MAX_IMAGES or len(mask or ()) not in {0, len(image)}:
+            raise RequestError(
+                f"{len(image)} pictures came with {len(mask or ())} masks. Send up to "
+                f"{MAX_IMAGES}, with a mask each or with none.",
+                param="image",
+            )
+        pictures = [await read_upload(one, param="image") for one in image]
+        shapes = [await read_upload(one, param="mask") for one in mask or ()]
+
+        async def added() -> dict[str, Any]:
+            return await worker.add_identity(
+                await worker.decode_all(pictures, name="image"),
+                await worker.decode_all(shapes, name="mask"),
+                name=name,
+                model=model,
+                caller=caller_of(request),
+            )
+
+        return JSONResponse(await while_wanted(request, added(), deadline_of(worker)), 201)
+
+    @router.post("/v1/pictures", tags=["live"], status_code=201)
+    async def keep_picture(image: UploadFile, request: Request) -> Response:
+        """Keep a picture for live edits; tell what made it, if it says so."""
+        data = await read_upload(image, param="image")
+        kept = worker.add_picture(data, owner=request.state.owner)
+        return JSONResponse(await while_wanted(request, kept, deadline_of(worker)), 201)
+
+    @router.post("/v1/cutouts", tags=["identities"])
+    async def cut_out(
+        request: Request,
+        image: UploadFile,
+        cutout: Annotated[
+            str,
+            Form(
+                description="Where to look: 'auto', or a box L,T,R,B around the subject, points "
+                "X,Y on it and not:X,Y beside it, apart by spaces, in shares from 0 to 1.",
+                max_length=4_000,
+            ),
+        ] = "auto",
+    ) -> dict[str, Any]:
+        """Find the subject of a picture, and keep nothing.
+
+        The mask is a PNG as large as the picture, white where the subject is, ready to be corrected
+        and sent with the picture to /v1/identities.
+
+        Raises:
+            RequestError: It shall be found by what others may not choose on this machine.
+        """
+        search = search_of(cutout)
+        if search.way is not None:
+            raise RequestError(
+                f"cutout={cutout[:40]!r} names a way to look. 'auto', a box or points are needed.",
+                param="cutout",
+            )
+        data = await read_upload(image, param="image")
+
+        async def found() -> tuple[bytes, Cutout]:
+            picture = await worker.decode(data, name="image")
+            return await worker.cut_out(picture, search, caller=caller_of(request))
+
+        mask, how = await while_wanted(request, found(), deadline_of(worker))
+        return {"mask_b64": base64.b64encode(mask).decode(), **how._asdict()}
+
+    return router
+
+
+def identity_routes(worker: Worker) -> APIRouter:
+    """Return the routes of subjects that are known."""
+    router = APIRouter()
+
+    async def source_of(identity_id: str, kind: str, number: int, request: Request) -> bytes:
+        """Return a picture of somebody's own subject, or the mask that came with it.
+
+        Raises:
+            RequestError: There is none.
+        """
+        owner = request.state.owner
+        if data := await worker.identity_file(identity_id, f"{kind}/{number}", owner=owner):
+            return data
+        count = (await worker.identities.told(identity_id, owner=owner)).num_pictures
+        if not 0 <= number < count:
+            raise RequestError(
+                f"There are {count} pictures, counted from 0, of this identity.",
+                status=404,
+                code="picture_not_found",
+            )
+        raise RequestError(
+            "No mask was sent with this picture. Send the picture to POST /v1/cutouts.",
+            status=404,
+            code="mask_not_found",
+        )
+
+    @router.get("/v1/identities", tags=["identities"])
+    async def identities(request: Request) -> dict[str, Any]:
+        """List the subjects that whoever asks has sent."""
+        known = await worker.identities.items(owner=request.state.owner)
+        return {"object": "list", "data": [describe_identity(*one) for one in known]}
+
+    @router.get("/v1/identities/{identity_id}/thumbnail", tags=["identities"], **pictured("png"))
+    async def thumbnail(identity_id: str, request: Request) -> Response:
+        """Return what the encoder saw, as a picture."""
+        data = await worker.identity_file(identity_id, THUMBNAIL, owner=request.state.owner)
+        return Response(data, media_type="image/png")
+
+    @router.get(
+        "/v1/identities/{identity_id}/pictures/{number}", tags=["identities"], **pictured("webp")
+    )
+    async def source(identity_id: str, number: int, request: Request) -> Response:
+        """Return a picture of a subject, drawn anew and no larger than is of use."""
+        data = await source_of(identity_id, "pictures", number, request)
+        return Response(data, media_type="image/webp")
+
+    @router.get(
+        "/v1/identities/{identity_id}/masks/{number}", tags=["identities"], **pictured("png")
+    )
+    async def source_mask(identity_id: str, number: int, request: Request) -> Response:
+        """Return the mask that came with a picture; POST /v1/cutouts finds one where none did."""
+        data = await source_of(identity_id, "masks", number, request)
+        return Response(data, media_type="image/png")
+
+    @router.patch("/v1/identities/{identity_id}", tags=["identities"])
+    async def rename(identity_id: str, body: Rename, request: Request) -> dict[str, Any]:
+        """Give a subject another name."""
+        owner = request.state.owner
+        told = await worker.identities.rename(identity_id, body.name, owner=owner)
+        return describe_identity(identity_id, told)
+
+    @router.delete("/v1/identities/{identity_id}", tags=["identities"])
+    async def forget(identity_id: str, request: Request) -> dict[str, Any]:
+        """Forget a subject."""
+        await worker.identities.drop(identity_id, owner=request.state.owner)
+        return {"id": identity_id, "object": "identity", "deleted": True}
+
+    return router

@@ -1,0 +1,225 @@
+"""OpenAI's Images API, and jobs: pictures that are asked for now and fetched later."""
+
+import base64
+import json
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, StreamingResponse
+from PIL import Image
+from pydantic import ValidationError
+
+from swiftpie.apps.serve.jobs import Expired, Overloaded, State
+from swiftpie.apps.serve.pictures import Drawn
+from swiftpie.apps.serve.routes.calls import caller_of, deadline_of, read_upload, while_wanted
+from swiftpie.apps.serve.schemas import (
+    MAX_IMAGES,
+    PART,
+    Drawing,
+    EditBody,
+    RequestError,
+    bytes_of_url,
+    problem_of,
+)
+from swiftpie.apps.serve.worker import Work, Worker
+from swiftpie.errors import SwiftPieError
+
+FORM_PARTS = 64
+STREAMED: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/event-stream": {}}, "description": "Pictures; with `stream` as events."}
+}
+
+
+def image_routes(worker: Worker) -> APIRouter:
+    """Return the routes that draw and edit."""
+    router = APIRouter()
+
+    @router.post("/v1/images/generations", tags=["images"], responses=STREAMED)
+    async def generations(body: Drawing, request: Request) -> Response:
+        """Draw subjects that are known as identities into the scene of a prompt."""
+        return await _answer(worker, request, body, deadline_of(worker), kind="image_generation")
+
+    @router.post(
+        "/v1/images/edits",
+        tags=["images"],
+        responses=STREAMED,
+        openapi_extra={"requestBody": _edit_body()},
+    )
+    async def edits(request: Request) -> Response:
+        """Change a picture by words, or as `swiftpie.task` says: subjects come into it, or go."""
+        body, pictures, mask = await _read_edit(request)
+        until = deadline_of(worker)
+
+        async def decoded() -> tuple[list[Image.Image], Image.Image | None]:
+            images = await worker.decode_all(pictures, name="image")
+            return images, None if mask is None else await worker.decode(mask, name="mask")
+
+        images, shape = await while_wanted(request, decoded(), until)
+        given = {"images": images, "mask": shape}
+        return await _answer(worker, request, body, until, kind="image_edit", **given)
+
+    return router
+
+
+def job_routes(worker: Worker) -> APIRouter:
+    """Return the routes of pictures that are fetched later."""
+    router = APIRouter()
+
+    @router.post("/v1/jobs", tags=["jobs"], status_code=202)
+    async def start(body: Drawing, request: Request) -> Response:
+        """Draw as /v1/images/generations does, and ask for the pictures later."""
+        caller = caller_of(request, body)
+        work = await worker.plan(body, caller=caller)
+        number = worker.start(work, body, owner=caller.owner)
+        return JSONResponse({"id": number, "status": State.QUEUED}, 202)
+
+    @router.get("/v1/jobs/{job_id}", tags=["jobs"])
+    async def look(job_id: str, request: Request) -> dict[str, Any]:
+        """Tell how far a job is; its pictures once they are there."""
+        task = worker.jobs.find(job_id, owner=request.state.owner)
+        answer: dict[str, Any] = {"id": job_id, "status": task.state}
+        if task.state is State.DONE:
+            answer["result"] = _images_body(task.body, task.drawn)
+        elif task.state is State.FAILED and task.error is not None:
+            answer |= problem_of(task.error)[1]
+        return answer
+
+    @router.delete("/v1/jobs/{job_id}", tags=["jobs"])
+    async def cancel(job_id: str, request: Request) -> dict[str, Any]:
+        """Stop a job, even while it is drawn."""
+        worker.jobs.find(job_id, owner=request.state.owner).cancel()
+        worker.jobs.drop(job_id, owner=request.state.owner)
+        return {"id": job_id, "status": State.CANCELLED}
+
+    return router
+
+
+async def _answer(
+    worker: Worker,
+    request: Request,
+    body: Drawing,
+    until: float,
+    *,
+    kind: str,
+    **given: Any,  # noqa: ANN401
+) -> Response:
+    work = await worker.plan(body, caller=caller_of(request, body), **given)
+    if body.stream:
+        worker.check_room(work.key, len(work.asks))  # while a status can still tell
+        return StreamingResponse(_events(worker, work, body, kind), media_type="text/event-stream")
+    drawn = await while_wanted(request, worker.draw(work), until)
+    headers = {"server-timing": f"draw;dur={drawn[0].milliseconds:.1f}"}
+    return JSONResponse(_images_body(body, drawn), headers=headers)
+
+
+async def _events(worker: Worker, work: Work, body: Drawing, kind: str) -> AsyncIterator[str]:
+    """Yield one event a picture as OpenAI's streams have it; a single step has nothing partial."""
+    try:
+        async for one in worker.draw_each(work):
+            event = {
+                "type": f"{kind}.completed",
+                "b64_json": base64.b64encode(one.data).decode(),
+                **_facts(body, one),
+                "usage": _usage(body),
+            }
+            yield f"event: {event['type']}\ndata: {json.dumps(event)}\n\n"
+    except (SwiftPieError, RequestError, Expired, Overloaded) as error:
+        _, told = problem_of(error)
+        yield f"event: error\ndata: {json.dumps({'type': 'error', **told})}\n\n"
+
+
+def _images_body(body: Drawing, drawn: Sequence[Drawn]) -> dict[str, Any]:
+    data = [{"b64_json": base64.b64encode(one.data).decode()} for one in drawn]
+    own: dict[str, Any] = {
+        "seeds": [one.seed for one in drawn],
+        "model": drawn[0].model,
+        "timings_ms": drawn[0].timings_ms,
+        "warnings": list(drawn[0].warnings),
+    }
+    if drawn[0].named:
+        own["named"] = [one._asdict() for one in drawn[0].named]
+    if drawn[0].box is not None:
+        own["box"] = drawn[0].box
+    if body.swiftpie.return_mask:
+        own["masks_b64"] = [base64.b64encode(one.mask).decode() for one in drawn]
+    return {**_facts(body, drawn[0]), "data": data, "usage": _usage(body), "swiftpie": own}
+
+
+def _facts(body: Drawing, one: Drawn) -> dict[str, Any]:
+    return {
+        "created": int(time.time()),
+        "created_at": int(time.time()),
+        "background": "opaque",
+        "output_format": body.output_format,
+        "quality": "auto",
+        "size": f"{one.size[0]}x{one.size[1]}",
+    }
+
+
+def _usage(body: Drawing) -> dict[str, Any]:
+    """Return what clients expect to find; nothing is charged, so words stand for tokens."""
+    text = len(body.prompt.split())
+    details = {"image_tokens": 0, "text_tokens": text}
+    return {
+        "input_tokens": text,
+        "input_tokens_details": details,
+        "output_tokens": 0,
+        "total_tokens": text,
+    }
+
+
+async def _read_edit(request: Request) -> tuple[Drawing, list[bytes], bytes | None]:
+    """Return the settings, the pictures and the mask of an edit, whichever way they were sent.
+
+    Raises:
+        RequestError: There is no picture, or it was sent in another way.
+        RequestValidationError: A setting is wrong.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "application/json":
+        try:
+            whole = EditBody.model_validate_json(await request.body())
+        except ValidationError as error:
+            raise RequestValidationError(error.errors()) from error
+        pictures = [bytes_of_url(one.image_url, param="images") for one in whole.images]
+        mask = whole.mask and bytes_of_url(whole.mask.image_url, param="mask")
+        return whole, pictures, mask or None
+    if kind != "multipart/form-data":
+        raise RequestError(
+            f"The content type is {kind!r}. multipart/form-data or application/json is needed.",
+            status=415,
+            code="unsupported_media_type",
+        )
+    async with request.form(
+        max_files=MAX_IMAGES + 1, max_fields=FORM_PARTS, max_part_size=1 << 20
+    ) as form:
+        uploads = [*form.getlist("image"), *form.getlist("image[]")]
+        pictures = [await read_upload(one, param="image") for one in uploads]
+        masks = [await read_upload(one, param="mask") for one in form.getlist("mask")]
+        texts = {name: value for name, value in form.items() if isinstance(value, str)}
+    if not pictures:
+        raise RequestError("No picture was sent. Send one as 'image'.", param="image")
+    try:
+        body = Drawing.model_validate(texts)
+    except ValidationError as error:
+        raise RequestValidationError(error.errors()) from error
+    return body, pictures, masks[0] if masks else None
+
+
+def _edit_body() -> dict[str, Any]:
+    """Return how both ways to send an edit are described; the parts are in the schema's own."""
+    form = Drawing.model_json_schema(ref_template=PART)
+    file = {"type": "string", "contentMediaType": "application/octet-stream"}
+    form["properties"] |= {
+        "swiftpie": {"type": "string", "description": "As in JSON, written as text."},
+        "image": file,
+        "image[]": {"type": "array", "items": file, "maxItems": MAX_IMAGES},
+        "mask": file,
+    }
+    form.pop("$defs")
+    whole = {"$ref": PART.format(model=EditBody.__name__)}
+    content = {"application/json": {"schema": whole}, "multipart/form-data": {"schema": form}}
+    return {"required": True, "content": content}

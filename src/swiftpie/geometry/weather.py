@@ -1,0 +1,151 @@
+"""Rain, snowfall and fog over a finished picture, in closed form.
+
+The weather follows from noise, as places do. Lengths are shares of the picture's longer side, so
+that drops and flakes keep their shape in pictures that are not square.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from swiftpie.noise import grain
+
+CELLS = 32  # a side, of the noise fields that weather is read from
+RAIN_COLUMNS, RAIN_LEAN, RAIN_FALLS, RAIN_SHIFT = 32, 0.16, 3, 0.37
+RAIN_SHARE, FLAKE_SHARE = 0.4, 0.9  # how much of the picture a streak or a flake covers
+FLAKES = ((16, 0, 0.24), (8, 2, 0.17))  # cells a side, noise field, largest radius in cells
+LEAST_FLAKE = -0.2  # cells with a smaller number hold none
+# Colours in [0, 1], a row for each time of day: day, sunset, night and dawn.
+RAIN_COLOURS = (
+    (0.7788, 0.7956, 0.7849),
+    (0.7420, 0.6264, 0.5172),
+    (0.4670, 0.4821, 0.5222),
+    (0.8058, 0.7581, 0.7438),
+)
+FLAKE_COLOURS = (
+    (0.9400, 0.9400, 0.9400),
+    (0.8492, 0.7849, 0.7518),
+    (0.6588, 0.6763, 0.7289),
+    (0.8679, 0.8484, 0.8601),
+)
+FOG_COLOURS = (
+    (0.7878, 0.8244, 0.8675),
+    (0.6934, 0.5590, 0.5638),
+    (0.2307, 0.2653, 0.3930),
+    (0.8209, 0.7661, 0.8125),
+)
+
+
+class View(NamedTuple):
+    """The pixels that are drawn: some rows of a picture."""
+
+    size: tuple[int, int]  # height and width of the whole picture
+    rows: tuple[int, int]  # the first row, and the one behind the last
+    repeat: int = 1  # how often the pattern of the noise fits into the longer side
+
+    @property
+    def cell_px(self) -> float:
+        """Pixels that one repetition of the pattern takes."""
+        return max(self.size) / self.repeat
+
+    def places(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the places of pixel centres in repetitions, (1, W) and (rows, 1)."""
+        across = torch.arange(self.size[1], device=like.device, dtype=like.dtype) + 0.5
+        down = torch.arange(*self.rows, device=like.device, dtype=like.dtype) + 0.5
+        return across[None] / self.cell_px, down[:, None] / self.cell_px
+
+
+def draw_weather(pixels: Tensor, noise: Tensor, *, name: str, time: int, view: View) -> Tensor:
+    """Return pixels behind rain, snowfall or fog; any other weather leaves them as they are.
+
+    Args:
+        pixels: The rows of one picture that `view` names, (1, 3, rows, W) in [-1, 1].
+        noise: Standard normal latents, (1, 32, h, w) with h and w multiples of 16.
+        name: "rain", "snowfall", "fog", or a weather without anything in the air.
+        time: Number of the time of day.
+        view: The pixels.
+    """
+    fields = coarse_fields(noise).to(pixels)
+    if name == "rain":
+        return _over(pixels, RAIN_COLOURS[time], RAIN_SHARE * _streaks(fields, view))
+    if name == "snowfall":
+        for count, channel, radius in FLAKES:
+            coverage = _flakes(fields, view, count=count, channel=channel, radius=radius)
+            pixels = _over(pixels, FLAKE_COLOURS[time], FLAKE_SHARE * coverage)
+        return pixels
+    return _over(pixels, FOG_COLOURS[time], _fog(fields, view)) if name == "fog" else pixels
+
+
+def coarse_fields(noise: Tensor) -> Tensor:
+    """Return the fields (B, 4, 32, 32) that pictures are drawn from, whatever their size."""
+    field = grain(noise)
+    factor = field.shape[-1] // CELLS
+    # A mean of n normals has deviation 1 / sqrt(n).
+    return field if factor == 1 else F.avg_pool2d(field, factor) * factor
+
+
+def _streaks(fields: Tensor, view: View) -> Tensor:
+    """Return the coverage by rain: streaks that fall in leaning columns."""
+    across, down = view.places(fields)
+    slant = RAIN_COLUMNS * (across + RAIN_LEAN * down)
+    phases = torch.special.ndtr(_cells(fields[0, 0], view))
+    falling = torch.frac(RAIN_FALLS * down + 0.3 * phases + RAIN_SHIFT * slant.floor())
+    from_axis = (torch.frac(slant) - 0.5).abs()
+    return _ramp(0.2, 0.05, from_axis) * _ramp(0.45, 0.9, falling)
+
+
+def _flakes(fields: Tensor, view: View, *, count: int, channel: int, radius: float) -> Tensor:
+    """Return the coverage by flakes of snow, at most one in each cell of a lattice."""
+    side = CELLS // count
+    chosen = fields[:, [channel, 1, 2]]
+    size, right, down = (F.avg_pool2d(chosen, side) * side)[0]
+    reach = (0.6 + 0.4 * torch.tanh(size - LEAST_FLAKE)) * (size > LEAST_FLAKE)
+    lattice = (reach.square(), torch.tanh(right), torch.tanh(down))
+    reach, right, down = (_cells(values, view) for values in lattice)
+    x, y = view.places(fields)
+    shift = (0.5 - radius) / radius  # a flake stays in its cell
+    from_left = (torch.frac(x * count) - 0.5) / radius - shift * right
+    from_above = (torch.frac(y * count) - 0.5) / radius - shift * down
+    sharpness = view.cell_px * radius / (2.4 * count)
+    return ((reach - from_left.square() - from_above.square()) * sharpness).clamp(0, 1)
+
+
+def _fog(fields: Tensor, view: View) -> Tensor:
+    """Return the coverage by fog: more of it far away, which is high in the picture."""
+    banks = fields[:, 1:2]
+    for _ in range(2):
+        banks = F.avg_pool2d(F.pad(banks, (4, 4, 1, 1), mode="reflect"), (3, 9), 1)
+        banks = banks * math.sqrt(3 * 9)
+    height, width = view.size
+    rows = torch.arange(*view.rows, device=fields.device, dtype=fields.dtype) + 0.5
+    points = torch.stack(
+        torch.broadcast_tensors(
+            (2 * torch.arange(width, device=fields.device) + 1) / width - 1,
+            (2 * rows / height - 1)[:, None],
+        ),
+        dim=-1,
+    ).to(banks)
+    banks = F.grid_sample(banks, points[None], padding_mode="border", align_corners=False)[0, 0]
+    away = _ramp(1.0, 0.45, (rows / height)[:, None])
+    return (0.1 + 0.3 * away + 0.03 * banks).clamp(0, 0.6)
+
+
+def _cells(lattice: Tensor, view: View) -> Tensor:
+    """Return the number of each pixel's cell, (rows, W), of a lattice (n, n) that repeats."""
+    count = len(lattice)
+    across, down = ((count * place).long() % count for place in view.places(lattice))
+    return lattice[down, across]
+
+
+def _ramp(low: float, high: float, value: Tensor) -> Tensor:
+    """Rise straight from 0 at `low` to 1 at `high`."""
+    return ((value - low) / (high - low)).clamp(0, 1)
+
+
+def _over(pixels: Tensor, colour: tuple[float, float, float], coverage: Tensor) -> Tensor:
+    """Paint a colour in [0, 1] on pixels (1, 3, h, w) in [-1, 1]."""
+    paint = 2 * pixels.new_tensor(colour).view(1, 3, 1, 1) - 1
+    return torch.lerp(pixels, paint, coverage)

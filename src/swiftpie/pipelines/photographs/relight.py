@@ -1,0 +1,181 @@
+"""Shows a place at another time, in other weather and season, at the size of its picture.
+
+The scene network draws 256 x 256 pixels. What it changes is mostly colour and light, so local
+affine maps of colour carry the change to any size, as in a guided filter (He et al., 2013) and
+in HDRNet (Gharbi et al., arXiv:1707.02880).
+"""
+
+from collections.abc import Iterator
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from swiftpie.backbones.components import Components
+from swiftpie.geometry.weather import View, draw_weather
+from swiftpie.imageio.images import mask_to_pil, to_pil, to_tensor
+from swiftpie.models.scene import SceneCondition, packaged
+from swiftpie.noise import draw_noise
+from swiftpie.pipelines.drawing.denoise import Clock
+from swiftpie.pipelines.drawing.edit import EditResult, as_rgb, is_relighting
+from swiftpie.pipelines.drawing.edit_region import blend_mask, given_mask
+from swiftpie.pipelines.drawing.request import EditRequest
+from swiftpie.scenes import PLAIN, Setting, read_setting
+from swiftpie.scenes import packaged as packaged_scenes
+
+SIDE_PX = 256  # of the pictures that the network was trained on
+NOISE_SHAPE = (32, SIDE_PX // 8, SIDE_PX // 8)
+RADIUS = 6  # pixels around one, at that size, that share an affine map
+RIDGE = 4e-3  # pulls local maps to the one of the whole picture, in units of colour squared
+BAND_PIXELS = 1_000_000  # at once, so that a large picture needs little memory
+PATTERN_PX = 384  # of a photograph that one repetition of rain or flakes fills at least
+MOST_REPEATS = 3
+
+
+@torch.no_grad()
+def relight(
+    image: Image.Image, setting: Setting, *, noise: Tensor, place: str | None = None
+) -> Image.Image:
+    """Return a picture in plain daylight as it looks in `setting`, without rain, flakes and fog.
+
+    Args:
+        image: The place, of any size; the same picture comes back if the setting is plain.
+        setting: The time, weather and season.
+        noise: Standard normal latents (1, 32, 32, 32), from which clouds follow.
+        place: Its name in the library of scenes; None if it has none.
+    """
+    if setting == PLAIN:
+        return image
+    network, autoencoder = packaged()
+    picture = as_rgb(image)
+    reference = to_tensor(
+        picture.resize((SIDE_PX, SIDE_PX), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    )
+    numbers = (packaged_scenes().number(place), *setting)
+    condition = SceneCondition(*(torch.tensor([number]) for number in numbers))
+    drawn = network(noise, reference, autoencoder.encode(reference), condition).clamp(-1, 1)
+    maps = local_affine_maps(reference, drawn)
+    rest = drawn - apply_maps(maps, reference)  # what no change of colour explains
+    changes = torch.cat([maps, rest], dim=1)
+    result = Image.new("RGB", picture.size)
+    for view in _bands(picture):
+        here = _enlarged(changes, view)
+        pixels = apply_maps(here[:, :12], _rows(picture, view)) + here[:, 12:]
+        result.paste(to_pil(pixels)[0], (0, view.rows[0]))
+    return result
+
+
+@torch.no_grad()
+def add_weather(image: Image.Image, setting: Setting, *, noise: Tensor) -> Image.Image:
+    """Return a picture behind the rain, the flakes or the fog of `setting`."""
+    name = setting.weather_name
+    if name not in {"rain", "snowfall", "fog"}:
+        return image
+    result = Image.new("RGB", image.size)
+    for view in _bands(image):
+        pixels = draw_weather(_rows(image, view), noise, name=name, time=setting.time, view=view)
+        result.paste(to_pil(pixels)[0], (0, view.rows[0]))
+    return result
+
+
+def applies(components: Components, request: EditRequest) -> bool:
+    """Whether an edit changes time, weather and season, and nothing else."""
+    texts = {"source_prompt": request.source_prompt, "keyword": request.keyword}
+    is_alone = request.identity is None and request.newcomer is None
+    return is_alone and is_relighting(components, request.prompt, **texts)
+
+
+def edit(components: Components, request: EditRequest, clock: Clock) -> EditResult:
+    """Return the photograph of a request in the setting that its prompt names."""
+    original = as_rgb(request.image)
+    size = (original.height, original.width)
+    region = torch.full((1, 1, *size), 255, dtype=torch.uint8)
+    if request.mask is not None:
+        region = (255 * given_mask(request.mask, size)).to(torch.uint8)
+    setting = read_setting(request.prompt)
+    noise = draw_noise([request.seed], NOISE_SHAPE)
+    edited = add_weather(relight(original, setting, noise=noise), setting, noise=noise)
+    clock.lap("relight")
+    blend = blend_mask(region) if request.mask is not None else Image.new("L", edited.size, 255)
+    image = edited if request.mask is None else Image.composite(edited, original, blend)
+    clock.lap("join")
+    return EditResult(
+        image=image,
+        region=mask_to_pil(region)[0],
+        edited=edited,
+        reconstruction=None,
+        blend=blend,
+        latent_region=torch.ones(1, 1, *NOISE_SHAPE[1:]),
+        branches=(),
+        cutouts=(),
+        seed=request.seed,
+        timings_ms=clock.timings(),
+        origin={**components.origin, "method": "relight"},
+    )
+
+
+def local_affine_maps(before: Tensor, after: Tensor) -> Tensor:
+    """Return the affine map of colour around each pixel that best makes `after` of `before`.
+
+    Args:
+        before: One picture, (1, 3, h, w).
+        after: The changed picture, (1, 3, h, w).
+
+    Returns:
+        (1, 12, h, w): nine factors, rows by columns, and three offsets. Where `before` is flat,
+        the map is the one of the whole picture with another offset.
+    """
+    flat, wanted = before[0].flatten(1), after[0].flatten(1)
+    whole = torch.linalg.lstsq(F.pad(flat, (0, 0, 0, 1), value=1.0).T, wanted.T).solution.T
+    rest = (wanted - whole[:, :3] @ flat - whole[:, 3:]).view_as(after[0])
+    colours = before[0]
+    mean, rest_mean = _smooth(colours), _smooth(rest)
+    spread = _smooth(_products(colours, colours)) - _products(mean, mean)
+    shared = _smooth(_products(rest, colours)) - _products(rest_mean, mean)
+    # A map A with A @ spread = shared, at each pixel; `spread` is symmetric.
+    spread = spread.unflatten(0, (3, 3)).permute(2, 3, 0, 1) + RIDGE * torch.eye(3).to(before)
+    shared = shared.unflatten(0, (3, 3)).permute(2, 3, 1, 0)
+    factors = torch.linalg.solve(spread, shared).permute(3, 2, 0, 1)  # (out, in, h, w)
+    offsets = rest_mean - (factors * mean).sum(dim=1)
+    factors = _smooth(factors.flatten(0, 1)) + whole[:, :3].reshape(9, 1, 1)
+    offsets = _smooth(offsets) + whole[:, 3:, None]
+    return torch.cat([factors, offsets])[None]
+
+
+def apply_maps(maps: Tensor, pixels: Tensor) -> Tensor:
+    """Return pixels (1, 3, h, w) with their colours changed by maps (1, 12, h, w)."""
+    factors, offsets = maps[:, :9].unflatten(1, (3, 3)), maps[:, 9:]
+    return (factors * pixels[:, None]).sum(dim=2) + offsets
+
+
+def _products(first: Tensor, second: Tensor) -> Tensor:
+    """Return all products of channels, (3 * 3, h, w)."""
+    return (first[:, None] * second[None]).flatten(0, 1)
+
+
+def _smooth(values: Tensor) -> Tensor:
+    """Return the mean around each pixel of (C, h, w)."""
+    padded = F.pad(values[None], (RADIUS,) * 4, mode="replicate")
+    return F.avg_pool2d(padded, 2 * RADIUS + 1, stride=1)[0]
+
+
+def _bands(image: Image.Image) -> Iterator[View]:
+    rows = max(1, BAND_PIXELS // image.width)
+    repeat = min(MOST_REPEATS, max(1, max(image.size) // PATTERN_PX))
+    size = (image.height, image.width)
+    for top in range(0, image.height, rows):
+        yield View(size, (top, min(top + rows, image.height)), repeat)
+
+
+def _rows(image: Image.Image, view: View) -> Tensor:
+    return to_tensor(image.crop((0, view.rows[0], image.width, view.rows[1])))
+
+
+def _enlarged(values: Tensor, view: View) -> Tensor:
+    """Return values (1, C, n, n) of a whole picture for the rows of `view`, (1, C, rows, W)."""
+    height, width = view.size
+    x = (2 * torch.arange(width) + 1) / width - 1
+    y = (2 * torch.arange(*view.rows) + 1) / height - 1
+    points = torch.stack(torch.broadcast_tensors(x, y[:, None]), dim=-1)[None]
+    return F.grid_sample(values, points, padding_mode="border", align_corners=False)

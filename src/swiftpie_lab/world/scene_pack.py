@@ -1,0 +1,54 @@
+"""Builds the library of scenes: each place of the world, in plain daylight, some times over."""
+
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from swiftpie.imageio.atomic import write_file
+from swiftpie.imageio.images import to_pil
+from swiftpie.noise import COUPLED_CHANNELS
+from swiftpie.scenes import INDEX
+from swiftpie_lab.world.air import Setting
+from swiftpie_lab.world.fields import read_fields
+from swiftpie_lab.world.places import PLACES, draw_places
+
+SIDE_PX = 512
+PICTURES = 4  # of each place
+FIRST_SEED = 4_000_000  # far from the seeds of training and of every benchmark
+QUALITY = 82
+LATENT_CHANNELS = 2 * COUPLED_CHANNELS
+
+
+def write_scene_pack(path: Path, *, force: bool) -> int:
+    """Write the pack and return how many pictures it holds.
+
+    Raises:
+        InputError: The file exists and `force` is not set, or cannot be written.
+    """
+    buffer, count = io.BytesIO(), 0
+    with zipfile.ZipFile(buffer, "w") as pack:
+        for name, data in _pictures():
+            pack.writestr(zipfile.ZipInfo(name), data)  # which holds no time of day
+            count += 1
+        rows = [
+            {"name": place.name, "phrases": place.phrases, "pictures": PICTURES} for place in PLACES
+        ]
+        pack.writestr(zipfile.ZipInfo(INDEX), json.dumps(rows, indent=1))
+    write_file(path, buffer.getvalue(), force=force)
+    return count
+
+
+def _pictures() -> Iterator[tuple[str, bytes]]:
+    for number in range(len(PLACES)):
+        generator = torch.Generator().manual_seed(FIRST_SEED + number)
+        shape = (PICTURES, LATENT_CHANNELS, SIDE_PX // 8, SIDE_PX // 8)
+        fields = read_fields(torch.randn(shape, generator=generator), size_px=SIDE_PX)
+        drawn = draw_places(fields, [Setting(number)] * PICTURES).pixels
+        for index, image in enumerate(to_pil(2 * drawn - 1)):
+            data = io.BytesIO()
+            image.save(data, "WEBP", quality=QUALITY, method=6)
+            yield f"{number}-{index}.webp", data.getvalue()

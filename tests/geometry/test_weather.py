@@ -1,0 +1,52 @@
+"""Rain, snowfall and fog over pictures of any shape."""
+
+import pytest
+import torch
+
+from swiftpie.geometry.weather import View, draw_weather
+from swiftpie.noise import draw_noise
+
+FALLING = ("rain", "snowfall", "fog")
+
+
+@pytest.fixture(scope="module")
+def noise():
+    return draw_noise([3], (32, 32, 32))
+
+
+def drawn(noise, name, *, size=(256, 256), rows=None, time=0, repeat=1):
+    first, last = rows or (0, size[0])
+    pixels = torch.full((1, 3, last - first, size[1]), -0.5)
+    view = View(size, (first, last), repeat)
+    return draw_weather(pixels, noise, name=name, time=time, view=view)
+
+
+@pytest.mark.parametrize("name", ["clear", "cloudy"])
+def test_other_weathers_leave_every_bit(noise, name):
+    assert (drawn(noise, name) == -0.5).all()
+
+
+@pytest.mark.parametrize("name", FALLING)
+def test_bands_join_to_the_whole_picture(noise, name):
+    size = (130, 211)
+    whole = drawn(noise, name, size=size, repeat=2)
+    bands = [drawn(noise, name, size=size, rows=rows, repeat=2) for rows in ((0, 47), (47, 130))]
+    torch.testing.assert_close(torch.cat(bands, dim=2), whole, atol=1e-6, rtol=0)
+    assert whole.amin() >= -0.5 - 1e-6
+    assert whole.amax() <= 1
+
+
+def test_each_weather_covers_its_own_share(noise):
+    shares = {name: float((drawn(noise, name) > -0.49).float().mean()) for name in FALLING}
+    assert 0.03 < shares["snowfall"] < shares["rain"] < 0.4
+    assert shares["fog"] > 0.95
+
+
+def test_fog_is_thicker_far_away(noise):
+    rows = drawn(noise, "fog").mean(dim=(0, 1, 3))
+    assert rows[:64].mean() > rows[-64:].mean() + 0.1
+
+
+def test_at_night_all_is_darker(noise):
+    for name in FALLING:
+        assert drawn(noise, name, time=2).mean() < drawn(noise, name).mean()

@@ -1,0 +1,60 @@
+"""The scene stage: references and truths of places, and a loss that falls."""
+
+import copy
+
+import pytest
+import torch
+
+from swiftpie_lab.training.context import Context
+from swiftpie_lab.training.stages.scene import SceneConfig
+from swiftpie_lab.world.places import PLACES
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scene")
+    config = SceneConfig(size_px=128, batch_size=2, validation_pictures=2)
+    return config.build(Context(data=folder, runs=folder, device="cpu"))
+
+
+@torch.no_grad()
+def test_a_seed_is_a_batch(stage):
+    first, again, other = (stage.batch(3, seed=seed) for seed in (5, 5, 6))
+    assert torch.equal(first.place, again.place)
+    assert torch.equal(first.reference, again.reference)
+    assert not torch.equal(first.place, other.place)
+    assert first.place.abs().amax() <= 1
+
+
+@torch.no_grad()
+def test_places_from_words_alone_have_no_reference_and_are_named(stage):
+    batch = stage.batch(8, seed=1, missing=True, is_training=False)
+    assert (batch.reference == 0).all()
+    assert (batch.condition.place < len(PLACES)).all()
+    shown = stage.batch(8, seed=1, missing=False, is_training=False)
+    assert (shown.reference != 0).flatten(1).any(dim=1).all()
+    assert (shown.condition.place == len(PLACES)).any()
+
+
+@torch.no_grad()
+def test_some_references_are_seen_by_another_camera_as_their_truth_is(stage):
+    batch = stage.batch(64, seed=2)
+    has_reference = (batch.reference != 0).flatten(1).any(dim=1)
+    plain = (torch.stack(batch.condition[1:]) == 0).all(dim=0) & has_reference
+    assert plain.any()
+    for row in plain.nonzero().flatten().tolist():
+        torch.testing.assert_close(batch.place[row], batch.reference[row], atol=1e-4, rtol=0)
+
+
+def test_a_step_downhill_lowers_the_loss(stage, tmp_path):
+    network = copy.deepcopy(stage.network())
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
+    before = sum(stage.losses(network, 5).values())
+    before.backward()
+    optimizer.step()
+    with torch.no_grad():
+        assert sum(stage.losses(network, 5).values()) < before
+    figures = stage.sample(network.eval(), tmp_path / "samples.png")
+    assert figures["held_out_psnr_db"] > 5
+    stage.export(network, tmp_path)
+    assert (tmp_path / "scene" / "config.json").is_file()

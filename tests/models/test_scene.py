@@ -1,0 +1,52 @@
+"""The scene network: a place of any size, from a reference or from words."""
+
+import pytest
+import torch
+
+from swiftpie.models.scene import SceneCondition, SceneNetwork, packaged
+from swiftpie.noise import draw_noise
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    return SceneNetwork(num_places=3, widths=(16, 32), head_width=16).eval()
+
+
+def draw(network, side_px, *, time=0, count=1, reference=None):
+    noise = draw_noise(range(count), (32, side_px // 8, side_px // 8))
+    if reference is None:
+        reference = torch.zeros(count, 3, side_px, side_px)
+    numbers = torch.tensor([[3, time, 0, 0]]).expand(count, -1)
+    with torch.no_grad():
+        return network(noise, reference, torch.zeros_like(noise), SceneCondition(*numbers.T))
+
+
+@pytest.mark.parametrize("side_px", [128, 256, 512])
+def test_pictures_are_as_large_as_their_reference(network, side_px):
+    assert draw(network, side_px).shape == (1, 3, side_px, side_px)
+
+
+def test_rows_do_not_see_each_other(network):
+    both = draw(network, 128, count=2)
+    torch.testing.assert_close(both[:1], draw(network, 128), atol=1e-4, rtol=0)
+
+
+def test_the_setting_changes_the_picture(network):
+    assert not torch.equal(draw(network, 128), draw(network, 128, time=2))
+
+
+def test_a_new_network_nearly_repeats_its_reference(network):
+    """Training begins at the place as it is: the head adds to the reference."""
+    reference = torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(1))
+    drawn = draw(network, 128, reference=reference)
+    assert (drawn - reference).abs().mean() < 0.5
+
+
+def test_the_packaged_network_knows_all_places_of_the_library():
+    from swiftpie.scenes import packaged as packaged_scenes
+
+    network, encoder = packaged()
+    assert network.config["num_places"] == len(packaged_scenes())
+    assert not any(parameter.requires_grad for parameter in network.parameters())
+    assert encoder.encode(torch.zeros(1, 3, 64, 64)).shape == (1, 32, 8, 8)

@@ -1,0 +1,120 @@
+"""Photographs at another time, in other weather and season, at their own size."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from swiftpie import EditSettings
+from swiftpie.noise import draw_noise
+from swiftpie.pipelines.photographs import relight
+from swiftpie.pipelines.photographs.relight import (
+    NOISE_SHAPE,
+    add_weather,
+    apply_maps,
+    local_affine_maps,
+)
+from swiftpie.scenes import PLAIN, packaged, read_setting
+from tests.parity.edit import photograph
+
+NIGHT = read_setting("at night")
+
+
+@pytest.fixture(scope="module")
+def noise():
+    return draw_noise([0], NOISE_SHAPE)
+
+
+def values(image):
+    return np.asarray(image.convert("RGB"), dtype=np.int16)
+
+
+def smooth_picture(seed):
+    noise = torch.randn(1, 3, 9, 9, generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.interpolate(noise, (64, 64), mode="bicubic").clamp(-1, 1)
+
+
+def test_one_map_for_the_whole_picture_is_found():
+    before = smooth_picture(1)
+    factors = torch.tensor([[0.5, 0.1, 0.0], [0.0, 0.7, 0.2], [0.1, 0.0, 0.4]])
+    offsets = torch.tensor([0.1, -0.2, 0.0])
+    after = torch.einsum("oi,bihw->bohw", factors, before) + offsets.view(1, 3, 1, 1)
+    maps = local_affine_maps(before, after)
+    torch.testing.assert_close(maps[0, :9].mean((1, 2)).view(3, 3), factors, atol=1e-3, rtol=0)
+    torch.testing.assert_close(apply_maps(maps, before), after, atol=1e-3, rtol=0)
+
+
+def test_halves_that_change_otherwise_have_maps_of_their_own():
+    before, after = smooth_picture(2), smooth_picture(2)
+    after[..., 32:] = 0.3 * before[..., 32:] - 0.4
+    found = apply_maps(local_affine_maps(before, after), before)
+    assert (found - after)[..., :16].abs().mean() < 0.02
+    assert (found - after)[..., 48:].abs().mean() < 0.02
+
+
+def test_without_a_setting_the_picture_stays_bit_for_bit(noise):
+    photo = photograph(31, 17)
+    assert relight.relight(photo, PLAIN, noise=noise) is photo
+    assert add_weather(photo, PLAIN, noise=noise) is photo
+
+
+@pytest.mark.parametrize("size", [(37, 211), (300, 200), (5, 3), (1, 1)])
+def test_the_night_is_darker_at_any_size(noise, size):
+    photo = photograph(*size)
+    dark = relight.relight(photo, NIGHT, noise=noise)
+    assert dark.size == size
+    assert values(dark).mean() < 0.75 * values(photo).mean()
+
+
+def test_bands_of_rows_make_no_difference(noise, monkeypatch):
+    photo, rain = photograph(90, 70), read_setting("at sunset in the rain")
+    whole = relight.relight(photo, rain, noise=noise)
+    wet = add_weather(whole, rain, noise=noise)
+    monkeypatch.setattr(relight, "BAND_PIXELS", 1000)
+    banded = relight.relight(photo, rain, noise=noise)
+    assert np.abs(values(banded) - values(whole)).max() <= 1
+    assert np.abs(values(add_weather(whole, rain, noise=noise)) - values(wet)).max() <= 1
+
+
+def test_details_stay_where_they_are(noise):
+    """What is relit keeps its edges: they are those of the photograph at its own size."""
+    photo = packaged().image("castle")
+    dark = relight.relight(photo, NIGHT, noise=noise, place="castle")
+    edges = [np.abs(np.diff(values(image).mean(axis=2), axis=1)).ravel() for image in (photo, dark)]
+    assert np.corrcoef(*edges)[0, 1] > 0.8
+
+
+def test_an_edit_of_the_setting_alone_relights(session):
+    photo = packaged().image("meadow")
+    first, again, other = (
+        session.edit(photo, "at night in falling snow", seed=seed) for seed in (1, 1, 2)
+    )
+    assert first.image.size == photo.size
+    assert first.origin["method"] == "relight"
+    assert first.image.tobytes() == again.image.tobytes() != other.image.tobytes()
+    assert values(first.image).mean() < 0.75 * values(photo).mean()
+    assert "method" not in session.edit(photo, "a dog at night", seed=1).origin
+
+
+def test_outside_of_a_mask_every_pixel_is_the_photographs(session):
+    photo = photograph(200, 150)
+    result = session.edit(photo, "at night", mask=(0.2, 0.2, 0.6, 0.8), seed=1)
+    stays = np.asarray(result.region) == 0
+    changed = (values(result.image) != values(photo)).any(axis=-1)
+    assert stays.any()
+    assert changed.any()
+    assert not changed[stays].any()
+
+
+def test_a_prompt_of_more_than_a_setting_is_an_edit_as_before(session):
+    photo = photograph(128, 128)
+    result = session.edit(
+        photo, "at night", source_prompt="at day", settings=EditSettings(), seed=1
+    )
+    assert "method" not in result.origin
+
+
+def test_transparent_pictures_are_read_as_rgb(session):
+    photo = photograph(64, 64).convert("RGBA")
+    assert session.edit(photo, "at night", seed=1).image.mode == "RGB"
+    assert isinstance(photo, Image.Image)

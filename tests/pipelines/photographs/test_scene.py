@@ -1,0 +1,74 @@
+"""Subjects in scenes: the place as given, in the prompt's light, with the subjects in it."""
+
+import numpy as np
+import pytest
+
+from swiftpie import CapabilityError, InputError, PersonalizeRequest, Subject
+from swiftpie.pipelines.drawing.request import Output
+from swiftpie.pipelines.photographs import scene
+from tests.parity.edit import photograph
+
+PROMPT = "a dog at sunset"
+
+
+def values(image):
+    return np.asarray(image, dtype=np.int16)
+
+
+def request_of(identity, **changes):
+    given = {"subjects": (Subject(identity),), "prompt": PROMPT, "seeds": (3,), "scene": "castle"}
+    return PersonalizeRequest(**given | changes)
+
+
+@pytest.mark.parametrize("size_px", [(128, 128), (128, 192)])
+def test_outside_of_the_subject_the_place_is_the_relit_scene(session, identity, size_px):
+    request = request_of(identity, size_px=size_px)
+    (row,) = scene.prepare(session.components, request)
+    result = session.draw(request)
+    picture = result.images[0]
+    assert picture.size == row.place.size == size_px[::-1]
+    stays = values(result.subject_masks[0]) == 0
+    changed = (values(picture) != values(row.place)).any(axis=-1)
+    assert stays.mean() > 0.1
+    assert not changed[stays].any()
+    assert changed[~stays].mean() > 0.1
+
+
+def test_seeds_choose_the_picture_of_a_scene_and_repeat_it(session, identity):
+    drawn = session.personalize(identity, PROMPT, scene="castle", seed=1, num_images=8)
+    again = session.personalize(identity, PROMPT, scene="castle", seed=1, num_images=8)
+    pictures = [image.tobytes() for image in drawn.images]
+    assert pictures == [image.tobytes() for image in again.images]
+    assert len(set(pictures)) == 8
+    assert drawn.seeds == tuple(range(1, 9))
+    assert drawn.origin["scene"] == "castle"
+
+
+def test_a_photograph_is_a_scene_and_rain_falls_before_the_subject(session, identity):
+    photo = photograph(300, 200)
+    dry = session.personalize(identity, "a dog", scene=photo, seed=1)
+    wet = session.personalize(identity, "a dog in the rain", scene=photo, seed=1)
+    assert dry.origin["scene"] == scene.OWN_PICTURE
+    subject = values(dry.subject_masks[0]) > 0
+    changed = (values(dry.images[0]) != values(wet.images[0])).any(axis=-1)
+    assert changed[subject].any()
+    assert changed[~subject].any()
+
+
+def test_several_subjects_share_a_scene(session, identity):
+    subjects = [
+        Subject(identity, box=(0.05, 0.5, 0.4, 0.9)),
+        Subject(identity, box=(0.6, 0.5, 0.95, 0.9)),
+    ]
+    one = session.personalize(subjects[:1], PROMPT, scene="beach", seed=2)
+    both = session.personalize(subjects, PROMPT, scene="beach", seed=2)
+    differs = (values(one.images[0]) != values(both.images[0])).any(axis=-1)
+    half = differs.shape[1] // 2
+    assert differs[:, half:].mean() > 5 * differs[:, :half].mean()
+
+
+def test_a_request_for_latents_or_of_an_unknown_scene_is_refused(session, identity):
+    with pytest.raises(CapabilityError, match="latents"):
+        session.draw(request_of(identity, output=Output.LATENTS))
+    with pytest.raises(InputError, match="Did you mean castle"):
+        session.draw(request_of(identity, scene="castel"))
