@@ -11,7 +11,7 @@ from torch import Tensor
 from benchmarks._timing import DIGITS, Round, Sample, Spread, Tell, spread, timed
 from swiftpie.backbones.components import Components
 from swiftpie.engine.session import Session
-from swiftpie.engine.transform import transform
+from swiftpie.engine.transforms import transform
 from swiftpie.imageio.images import mask_to_pil, to_pil, to_tensor
 from swiftpie.pipelines.drawing.request import Subject
 from swiftpie.types import Identity

@@ -54,7 +54,7 @@ from benchmarks._timing import (
     row,
 )
 from swiftpie.backbones.components import Components, load_components
-from swiftpie.backbones.preset import PRESETS
+from swiftpie.backbones.presets import PRESETS
 from swiftpie_lab.data.subjects import load_subjects, sample_subjects
 from swiftpie_lab.evaluation.benchmarks.world import WorldBenchmark, WorldKind
 

@@ -27,8 +27,8 @@ sheet = json.loads((folder / "swiftpie.json").read_text())
 def compute(name: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return all outputs of a graph by their names."""
     session = onnxruntime.InferenceSession(folder / sheet["graphs"][name]["file"])
-    names = [one.name for one in session.get_outputs()]
-    given = {one.name: inputs[one.name] for one in session.get_inputs()}
+    names = [output.name for output in session.get_outputs()]
+    given = {entry.name: inputs[entry.name] for entry in session.get_inputs()}
     return dict(zip(names, session.run(names, given), strict=True))
 
 
@@ -37,7 +37,7 @@ subject = subject.crop(subject.getchannel("A").getbbox())
 side = sheet["frame_px"]
 subject.thumbnail((round(FILL * side),) * 2)
 frame = Image.new("RGBA", (side, side))
-frame.paste(subject, tuple((side - one) // 2 for one in subject.size))
+frame.paste(subject, tuple((side - length) // 2 for length in subject.size))
 values = np.asarray(frame, dtype=np.float32).transpose(2, 0, 1)[None] / 255
 mask = values[:, 3:]
 pixels = (2 * values[:, :3] - 1) * mask  # grey outside of the subject
@@ -47,7 +47,7 @@ tokens = tokenizer.encode(PROMPT)
 text = {"input_ids": np.array([tokens.ids]), "attention_mask": np.array([tokens.attention_mask])}
 ports = sheet["graphs"]["draw"]["inputs"]
 tensors = {
-    name: np.full(ports[name][1], one, np.float32) for name, one in sheet["defaults"].items()
+    name: np.full(ports[name][1], value, np.float32) for name, value in sheet["defaults"].items()
 }
 tensors |= {name: np.ones(ports[name][1], np.float32) for name in ("region", "detail_region")}
 tensors |= {"box": np.array([[0.0, 0.0, 1.0, 1.0]], np.float32), "pixels": pixels, "mask": mask}

@@ -1,4 +1,4 @@
-"""The search for garbage pauses, and goes on as it was."""
+"""The garbage collector pauses while libraries are imported, and goes on as it was."""
 
 import gc
 import subprocess

@@ -47,7 +47,7 @@ def test_who_is_found_comes_with_others_that_are_near():
 )
 def test_who_is_not_found_is_told_with_names_that_are_near(word, near):
     assert packaged().meant_by(word) is None
-    with pytest.raises(InputError, match=rf"{word}.* Near are .*{near}"):
+    with pytest.raises(InputError, match=rf"{word}.* Similar names: .*{near}"):
         packaged().find(word)
 
 

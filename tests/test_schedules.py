@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from swiftpie.backbones.preset import trailing
+from swiftpie.backbones.presets import trailing
 from swiftpie.schedules import (
     NoiseScale,
     PredictionType,

@@ -15,7 +15,7 @@ from swiftpie.errors import (
 from swiftpie.gc_pause import gc_paused
 
 if TYPE_CHECKING:
-    from swiftpie.backbones.recipe import RECIPES
+    from swiftpie.backbones.recipes import RECIPES
     from swiftpie.backbones.resolve import is_here
     from swiftpie.config import MaskRule, options_of
     from swiftpie.engine.load import load
@@ -92,7 +92,7 @@ __all__ = [
 _HOMES = {
     name: f"swiftpie.{module}"
     for module, names in {
-        "backbones.recipe": ["RECIPES"],
+        "backbones.recipes": ["RECIPES"],
         "backbones.resolve": ["is_here"],
         "imageio.decoding": ["load_image"],
         "imageio.images": ["contact_sheet"],

@@ -172,7 +172,9 @@ def options_of(
     found = {}
     for name, annotation in annotations.items():
         options = [
-            one for one in getattr(annotation, "__metadata__", ()) if isinstance(one, Option)
+            option
+            for option in getattr(annotation, "__metadata__", ())
+            if isinstance(option, Option)
         ]
         if name in without or not options:
             continue

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 
 @contextmanager
 def gc_paused() -> Iterator[None]:
-    """Pause the garbage collector inside of the block.
+    """Pause the garbage collector inside the block.
 
-    Importing PyTorch and its libraries makes over 600,000 objects, all of which stay. Python
-    collects after every 700 new objects, which takes a quarter of the time to the first picture.
-    Afterwards the objects count as old, so the next collection does not search them.
+    Importing PyTorch and its libraries makes over 600,000 objects that all stay. Python collects
+    after every 700 new objects, which takes a quarter of the time to the first picture. After the
+    pause, the objects count as old, so the next collection does not search them.
     """
     was_on = gc.isenabled()
     gc.disable()

@@ -69,7 +69,7 @@ class Library:
 
     def names(self) -> tuple[str, ...]:
         """Return all names, sorted."""
-        return tuple(one.name for one in self.entries)
+        return tuple(entry.name for entry in self.entries)
 
     def find(self, word: str) -> Named:
         """Return the subject that a name, a synonym or a plural means.
@@ -80,9 +80,9 @@ class Library:
         found = self.meant_by(word)
         if found is None:
             near = self.near(word)
-            told = f" Near are {', '.join(near)}." if near else ""
+            similar = f" Similar names: {', '.join(near)}." if near else ""
             raise NobodyNamed(
-                f"The library knows nobody called {short_reason(word)!r}.{told}",
+                f"The library has no subject called {short_reason(word)!r}.{similar}",
                 word=word,
                 near=near,
             )
@@ -100,16 +100,16 @@ class Library:
     def near(self, word: str, *, but: str = "") -> tuple[str, ...]:
         """Return names that share a word with `word`; never the name `but`.
 
-        Of a word that means nobody they are spelled alike, or share its last part.
+        For an unknown word, they are spelled alike or share its last part.
         """
         key = _key(word)
-        found = [one.name for other in _keys(word) for one in self._tagged.get(other, ())]
+        found = [entry.name for other in _keys(word) for entry in self._tagged.get(other, ())]
         if key and not found and not but:
             for known in (self._first, self._tagged):
                 least = LEAST_LIKENESS if len(key) > SHORT else LEAST_LIKENESS_SHORT
                 alike = difflib.get_close_matches(key, known, NUM_NEAR, least)
                 found += [one.name for other in alike if (one := self._meant(other))]
-            found += [one for one in self.names() if key in _key(one)]
+            found += [name for name in self.names() if key in _key(name)]
             last = word.split()[-1]
             found = found or ([] if last == word else [*self.near(last)])
         return tuple(dict.fromkeys(name for name in found if name != but))[:NUM_NEAR]
@@ -120,8 +120,8 @@ class Library:
             return self.names()
         found, key = self.meant_by(query), _key(query)
         first = [] if found is None else [found.name]
-        tagged = [one.name for one in self._tagged.get(key, ())]
-        spelled = [one for one in self.names() if key and key in _key(one)]
+        tagged = [entry.name for entry in self._tagged.get(key, ())]
+        spelled = [name for name in self.names() if key and key in _key(name)]
         return tuple(dict.fromkeys([*first, *tagged, *spelled])) or self.near(query)
 
     def entry(self, name: str) -> Entry:
@@ -158,21 +158,23 @@ class Library:
 
     @cached_property
     def _by_name(self) -> dict[str, Entry]:
-        return {one.name: one for one in self.entries}
+        return {entry.name: entry for entry in self.entries}
 
     @cached_property
     def _first(self) -> dict[str, Entry]:
-        everyday = {_key(word): one for one in self.entries for word in one.meant}
-        return everyday | {_key(one.name): one for one in self.entries}
+        everyday = {_key(word): entry for entry in self.entries for word in entry.meant}
+        return everyday | {_key(entry.name): entry for entry in self.entries}
 
     @cached_property
     def _tagged(self) -> dict[str, Sequence[Entry]]:
         """All subjects by synonym and by the last word of a name, the likeliest first."""
         found: dict[str, list[Entry]] = {}
-        for one in self.entries:
-            for word in {*one.synonyms, one.name.split()[-1]}:
-                found.setdefault(_key(word), []).append(one)
-        return {key: sorted(group, key=lambda one: _rank(one, key)) for key, group in found.items()}
+        for entry in self.entries:
+            for word in {*entry.synonyms, entry.name.split()[-1]}:
+                found.setdefault(_key(word), []).append(entry)
+        return {
+            key: sorted(group, key=lambda entry: _rank(entry, key)) for key, group in found.items()
+        }
 
 
 @cache
@@ -196,8 +198,8 @@ def named_by(text: str) -> Named | None:
     found = packaged().meant_by(text)
     if found is None and (near := packaged().near(text)):
         raise NobodyNamed(
-            f"There is no file {text!r}, and nobody in the library has that name. Near are "
-            f"{', '.join(near)}.",
+            f"There is no file {text!r}, and the library has no subject of that name. Similar "
+            f"names: {', '.join(near)}.",
             word=text,
             near=near,
         )

@@ -1,17 +1,15 @@
-"""Masks (B, 1, H, W) in [0, 1]: where they come from and how they join pictures; 1 = subject."""
+"""Masks (B, 1, H, W) in [0, 1]: where they come from, and their edges; 1 = subject."""
 
 from itertools import pairwise
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.config import MaskRule as MaskRule
 from swiftpie.errors import ImageError, InputError
-from swiftpie.imageio.cutout import shrunk_to
 from swiftpie.imageio.decoding import Source, describe, load_image
-from swiftpie.imageio.images import alpha_of, extent_of, from_8_bits, in_8_bits, plane
+from swiftpie.imageio.images import alpha_of, extent_of, plane
 from swiftpie.validation import Box as Box
 from swiftpie.validation import check_box as check_box
 from swiftpie.validation import parse_box as parse_box
@@ -28,7 +26,6 @@ NOISE_CEILING = 3.0  # means; as SwiftEdit's released code has it
 NOISE_THRESHOLD = 0.5  # of the ceiling, likewise
 NOISE_ROUNDING = 1e-5  # mean difference up to which two noises of unit variance are the same
 FEATHER_PX = 6  # an edge fades over this width
-FEATHER_SIDE_PX = 512  # of a picture with this longer side; wider in proportion in larger ones
 
 
 def load_mask(source: Source, size: tuple[int, int]) -> Tensor:
@@ -171,30 +168,6 @@ def feather(mask: Tensor, width_px: int = FEATHER_PX) -> Tensor:
     return torch.minimum(torch.stack(shrunk).mean(dim=0), mask)
 
 
-def composite(edited: Image.Image, original: Image.Image, mask: Tensor) -> Image.Image:
-    """Return `edited` inside of `mask` and `original`, bit for bit, where it is 0.
-
-    Args:
-        edited: RGB.
-        original: RGB of the same size.
-        mask: (1, 1, H, W) in [0, 1], as large; its edges are feathered inwards.
-    """
-    assert edited.size == original.size, "the pictures differ in size"
-    assert tuple(mask.shape[2:]) == original.size[::-1], "picture and mask differ in size"
-    return Image.composite(edited, original, blend_of(mask))
-
-
-def blend_of(mask: Tensor) -> Image.Image:
-    """Return how much of a change shows in each pixel, mode L, for a `mask` (1, 1, H, W).
-
-    It is in [0, 1], or of bytes.
-    """
-    size = (mask.shape[2], mask.shape[3])
-    small = shrunk_to(FEATHER_SIDE_PX, size)
-    soft = in_8_bits(resize_mask(feather(resize_mask(from_8_bits(mask), small)), size))
-    return Image.fromarray(torch.minimum(soft, in_8_bits(mask))[0, 0].cpu().numpy())
-
-
 def _ramp(low: float, high: float, *, count: int, feather: float) -> Tensor:
     """Return how much of each of `count` cells of [0, 1] lies in [low, high], fading outside."""
     edges = torch.linspace(0, 1, count + 1, dtype=torch.float64)
@@ -242,4 +215,4 @@ def _binomial_blur(maps: Tensor) -> Tensor:
 def subject_extent(mask: Tensor) -> Tensor:
     """Return width and height of the subject in its frame (B, 1, H, W), as (B, 2) in [0, 1]."""
     fullest = [mask[:, 0].amax(side) for side in (1, 2)]  # of each column, of each row
-    return torch.stack([(one > VISIBLE).float().mean(1) for one in fullest], dim=1)
+    return torch.stack([(coverage > VISIBLE).float().mean(1) for coverage in fullest], dim=1)

@@ -82,5 +82,7 @@ def draw_step_noise(seeds: Sequence[int], shape: tuple[int, int, int], *, count:
     The first draw is that of `draw_noise`.
     """
     generators = [torch.Generator().manual_seed(seed % 2**63) for seed in seeds]
-    draws = [[torch.randn(shape, generator=one) for one in generators] for _ in range(count)]
+    draws = [
+        [torch.randn(shape, generator=generator) for generator in generators] for _ in range(count)
+    ]
     return torch.stack([torch.stack(rows) for rows in draws])

@@ -36,7 +36,7 @@ class Registry(Generic[T]):
     A module `my_turbo.py` is known as `my-turbo`; modules with a leading underscore are skipped.
     An entry point of the same name as a module is ignored. Modules are imported on first use, so
     creating a registry costs nothing. If modules may define families of objects, all modules are
-    imported to know the names, so they have to be light.
+    imported to know the names, so their imports have to be cheap.
     """
 
     package: str  # dotted name of the folder, such as `swiftpie.backbones.presets`
@@ -55,7 +55,7 @@ class Registry(Generic[T]):
             ConfigError: Nothing has this name, or the distribution that offers it is broken.
         """
         module = self._files().get(name)
-        if module is None or self._family(module) is not None:
+        if module is None or name not in (self._family(module) or {name}):
             module = self._modules().get(name)  # imports every file where there may be families
         if module is None:
             return self._load(name)

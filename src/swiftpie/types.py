@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 from PIL import Image
 
-from swiftpie.imageio.cutout import DOUBTFUL, Way
+from swiftpie.imageio.cutout import DOUBTFUL, CutoutMethod
 
 if TYPE_CHECKING:
     import torch
@@ -41,7 +41,7 @@ Prompts = str | tuple[str, ...] | TextCondition
 class Cutout(NamedTuple):
     """How the subject of one reference picture was separated from its background."""
 
-    way: str  # one of `swiftpie.imageio.cutout.Way`, with the model's name for rembg
+    way: str  # one of `swiftpie.imageio.cutout.CutoutMethod`, with the model's name for rembg
     confidence: float | None  # in [0, 1]; None if unknown
 
     def __str__(self) -> str:
@@ -51,7 +51,7 @@ class Cutout(NamedTuple):
     def is_doubtful(self) -> bool:
         """Whether most such cut-outs are bad; measured for the packaged network only."""
         is_unsure = self.confidence is not None and self.confidence < DOUBTFUL
-        return self.way == Way.COLOUR or (self.way == Way.NETWORK and is_unsure)
+        return self.way == CutoutMethod.COLOUR or (self.way == CutoutMethod.NETWORK and is_unsure)
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,8 @@ class Identity:
             self,
             tokens=self.tokens.to(device),
             pooled=self.pooled.to(device),
-            keys={name: one.to(device) for name, one in self.keys.items()},
-            values={name: one.to(device) for name, one in self.values.items()},
+            keys={name: rows.to(device) for name, rows in self.keys.items()},
+            values={name: rows.to(device) for name, rows in self.values.items()},
             pixels=self.pixels.to(device),
             mask=self.mask.to(device),
         )

@@ -90,7 +90,7 @@ def check_box(box: Box, *, name: str = "") -> Box:
 
 
 def check_text(*texts: str) -> None:
-    """Refuse text with lone surrogates, as names of files in other encodings have.
+    """Refuse text with lone surrogates, which file names in other encodings may have.
 
     Raises:
         InputError: One is refused.
@@ -100,8 +100,8 @@ def check_text(*texts: str) -> None:
             text.encode()
         except UnicodeEncodeError as error:
             raise InputError(
-                f"The text {short_reason(text)!r} holds half a letter, which files and models "
-                "cannot encode. Valid Unicode is needed. Type it again, or save its file as UTF-8."
+                f"The text {short_reason(text)!r} has half of a surrogate pair, so it is not "
+                "valid Unicode. Type it again, or save its file as UTF-8."
             ) from error
 
 
@@ -119,6 +119,6 @@ def check_prompts(*prompts: str) -> None:
 
 def _no_box(text: str) -> str:
     return (
-        f"'{text}' is not a box. Needed are left,top,right,bottom as fractions of the picture, "
-        "each from 0 to 1, left < right and top < bottom. Write for example 0.25,0.5,0.75,1."
+        f"'{text}' is not a box. Give left,top,right,bottom as fractions of the picture, each "
+        "from 0 to 1, with left < right and top < bottom, for example 0.25,0.5,0.75,1."
     )

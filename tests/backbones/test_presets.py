@@ -3,7 +3,7 @@
 import pytest
 from diffusers import DDIMScheduler, LCMScheduler, TCDScheduler
 
-from swiftpie.backbones.preset import PRESETS, Capability, WeightsKind
+from swiftpie.backbones.presets import PRESETS, Capability, WeightsKind
 from swiftpie.backbones.scheduling import with_steps
 
 FOUR = (999, 749, 499, 249)

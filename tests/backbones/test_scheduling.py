@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from swiftpie.backbones.preset import PRESETS
+from swiftpie.backbones.presets import PRESETS
 from swiftpie.backbones.scheduling import MAX_FILE_BYTES, schedule_of, with_steps, with_stored_steps
 from swiftpie.errors import ConfigError, WeightsError
 

@@ -5,7 +5,7 @@ import importlib.util
 import pytest
 
 from swiftpie.errors import MissingExtra, WeightsError
-from swiftpie.faces.face import FACE_ENCODERS
+from swiftpie.faces import FACE_ENCODERS
 
 
 @pytest.mark.parametrize("name", FACE_ENCODERS.names())

@@ -6,8 +6,8 @@ from typing import get_args
 import pytest
 
 from swiftpie import schedules
-from swiftpie.backbones import preset as vocabulary
-from swiftpie.backbones.preset import PRESETS, Capability, Preset, WeightsKind
+from swiftpie.backbones import presets as vocabulary
+from swiftpie.backbones.presets import PRESETS, Capability, Preset, WeightsKind
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 

@@ -9,9 +9,9 @@ import pytest
 from swiftpie.backbones.acquire.licences import recipe_terms
 from swiftpie.backbones.choices import Choices, Precision
 from swiftpie.backbones.hub import Host
-from swiftpie.backbones.preset import Capability, WeightsKind
-from swiftpie.backbones.recipe import PINS, RECIPES, Recipe, Use
-from swiftpie.faces.face import FACE_ENCODERS
+from swiftpie.backbones.presets import Capability, WeightsKind
+from swiftpie.backbones.recipes import PINS, RECIPES, Recipe, Use
+from swiftpie.faces import FACE_ENCODERS
 from swiftpie.pipelines.drawing.settings import Scales
 from tests.policy.project import ROOT
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from swiftpie.engine.session import Session
-from swiftpie.engine.transform import TRANSFORMS, transform
+from swiftpie.engine.transforms import TRANSFORMS, transform
 from swiftpie.errors import CapabilityError
 from swiftpie.pipelines.identity_file import load_identity, save_identity
 

@@ -193,7 +193,7 @@ def test_how_a_picture_comes_does_not_matter_but_what_it_shows(fresh, sprite, tm
 def test_a_picture_without_a_subject_is_refused_every_time(fresh):
     empty = Image.new("RGB", (64, 64), "white")
     for _ in range(2):
-        with pytest.raises(InputError, match="told from its background"):
+        with pytest.raises(InputError, match="separated from its background"):
             fresh.encode_identity(empty)
     assert (fresh.cache.hits["identity"], fresh.cache.misses["identity"]) == (0, 2)
 

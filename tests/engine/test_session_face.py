@@ -8,8 +8,8 @@ import pytest
 
 import swiftpie
 from swiftpie.engine.session import Session
+from swiftpie.faces import FACE_ENCODERS
 from swiftpie.faces.choose import choose_face, find_faces
-from swiftpie.faces.face import FACE_ENCODERS
 from swiftpie.pipelines.drawing.settings import Style
 from tests.faces.tiny_faces import photo
 from tests.faces.tiny_world import FACE_ID, make_world

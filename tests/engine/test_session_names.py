@@ -49,9 +49,9 @@ def test_a_second_subject_comes_by_name_beside_one_that_is_given(session, cat):
 
 
 def test_nobody_is_refused_with_names_that_are_near(session):
-    with pytest.raises(InputError, match=r"Near are .*elephant"):
+    with pytest.raises(InputError, match=r"Similar names: .*elephant"):
         session.generate("an elefant on a beach")
-    with pytest.raises(InputError, match=r"Near are .*elephant"):
+    with pytest.raises(InputError, match=r"Similar names: .*elephant"):
         session.insert(photograph(), "elefant")
 
 

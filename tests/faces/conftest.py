@@ -1,6 +1,6 @@
 import pytest
 
-from swiftpie.faces.face import FACE_ENCODERS
+from swiftpie.faces import FACE_ENCODERS
 from tests.faces.tiny_faces import make_models, photo
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from swiftpie.faces.align import CROP_PX, TEMPLATE, align, similarity_transform
+from swiftpie.faces.choose import CROP_PX, TEMPLATE, align, similarity_transform
 from tests.faces.tiny_faces import LANDMARKS
 
 

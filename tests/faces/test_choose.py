@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from swiftpie.errors import ConfigError, ImageError
+from swiftpie.faces import FACE_ENCODERS, Face, FaceBox, open_judge
 from swiftpie.faces.choose import (
     MIN_FACE_PX,
     FoundFaces,
@@ -19,7 +20,6 @@ from swiftpie.faces.choose import (
     share_outside,
     shown_face,
 )
-from swiftpie.faces.face import FACE_ENCODERS, Face, FaceBox, open_judge
 from swiftpie.imageio.decoding import load_image
 from tests.faces.tiny_faces import make_models, recogniser, steady_detector
 

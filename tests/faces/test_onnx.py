@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from swiftpie.errors import WeightsError
-from swiftpie.faces.align import align
-from swiftpie.faces.choose import similarity
+from swiftpie.faces import ModelFile
+from swiftpie.faces.choose import align, similarity
 from swiftpie.faces.encoders.onnx import (
     MAX_OVERLAP,
     MIN_SCORE,
@@ -17,7 +17,7 @@ from swiftpie.faces.encoders.onnx import (
     STRIDES,
     YUNET,
     Detections,
-    OnnxModel,
+    FaceNetwork,
     Recogniser,
     YuNet,
     decode,
@@ -26,7 +26,6 @@ from swiftpie.faces.encoders.onnx import (
     prepare,
     suppress,
 )
-from swiftpie.faces.face import ModelFile
 from tests.faces.tiny_faces import BOX, LANDMARKS, WIDTH, recogniser, steady_detector
 
 
@@ -231,6 +230,6 @@ def test_a_smaller_look_finds_what_is_too_large(encoder, portrait):
 
 def test_another_network_is_refused(face_models):
     recogniser = open_model(face_models, SFACE)
-    assert isinstance(recogniser, OnnxModel)
+    assert isinstance(recogniser, FaceNetwork)
     with pytest.raises(WeightsError, match=r"cls_8.*no YuNet"):
         YuNet(recogniser)

@@ -16,6 +16,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from swiftpie.apps.cli.main import app
+from swiftpie.faces import FACE_ENCODERS
 from swiftpie.faces.choose import choose_face, find_faces, similarity
 from swiftpie.faces.encoders.onnx import (
     MAX_CANDIDATES,
@@ -28,7 +29,6 @@ from swiftpie.faces.encoders.onnx import (
     YuNet,
     open_model,
 )
-from swiftpie.faces.face import FACE_ENCODERS
 from swiftpie.imageio.decoding import load_image
 from tests.faces.tiny_faces import BOX, PHOTO
 from tests.faces.tiny_world import LOOKING, make_world, options

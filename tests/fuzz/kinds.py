@@ -29,7 +29,7 @@ from swiftpie.backbones.load import adapter_file
 from swiftpie.backbones.load.ip_adapter import load_into
 from swiftpie.backbones.load.safe import flatten, read_metadata, read_tensors
 from swiftpie.backbones.load.weights import load_network
-from swiftpie.backbones.preset import PRESETS, describe, read_preset
+from swiftpie.backbones.presets import PRESETS, describe, read_preset
 from swiftpie.backbones.scheduling import StoredSteps, with_stored_steps
 from swiftpie.config import from_json, override
 from swiftpie.imageio.decoding import is_safetensors, load_image

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 import swiftpie
 from swiftpie.errors import ConfigError, InputError
-from swiftpie.imageio.cutout import Way
+from swiftpie.imageio.cutout import CutoutMethod
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import to_pil
 from swiftpie.masks import box_mask, iou
@@ -172,12 +172,12 @@ def test_a_doubtful_cutout_is_told_with_the_way_out_and_a_sure_one_is_not(caplog
 @pytest.mark.parametrize(
     ("way", "confidence", "is_doubtful"),
     [
-        (Way.NETWORK, DOUBTFUL - 0.01, True),
-        (Way.NETWORK, DOUBTFUL, False),
-        (Way.COLOUR, None, True),
-        (f"{Way.REMBG} u2netp", 0.1, False),  # on a scale of its own
-        (Way.MASK, 1.0, False),
-        (Way.NONE, None, False),
+        (CutoutMethod.NETWORK, DOUBTFUL - 0.01, True),
+        (CutoutMethod.NETWORK, DOUBTFUL, False),
+        (CutoutMethod.COLOUR, None, True),
+        (f"{CutoutMethod.REMBG} u2netp", 0.1, False),  # on a scale of its own
+        (CutoutMethod.MASK, 1.0, False),
+        (CutoutMethod.NONE, None, False),
     ],
 )
 def test_what_is_doubtful_is_the_same_for_the_library_batches_and_the_server(
@@ -199,7 +199,7 @@ def test_a_box_says_which_of_two_things_is_the_subject():
     for mask, box in ((left, (0.05, 0.2, 0.48, 0.83)), (right, (0.55, 0.27, 0.95, 0.8))):
         found = cut_out(image, Search(box=box))
         assert iou(found.mask, mask).item() > 0.9
-        assert found.how.way == Way.NETWORK
+        assert found.how.way == CutoutMethod.NETWORK
         outside = box_mask(box, height=HEIGHT, width=WIDTH) == 0
         assert found.mask[outside].max() < 0.1
 
@@ -215,17 +215,17 @@ def test_points_say_what_is_the_subject_and_what_is_not():
 
 
 def test_the_whole_picture_is_the_subject_on_request():
-    found = cut_out(photo(star()), Search(Way.NONE))
+    found = cut_out(photo(star()), Search(CutoutMethod.NONE))
     assert found.mask.min() == 1
-    assert found.how == (Way.NONE, None)
+    assert found.how == (CutoutMethod.NONE, None)
 
 
 def test_transparency_is_sure_and_hints_look_past_it():
     image = photo(star())
     image.putalpha(ellipse())
-    assert cut_out(image).how == (Way.TRANSPARENCY, 1.0)
+    assert cut_out(image).how == (CutoutMethod.TRANSPARENCY, 1.0)
     found = cut_out(image, Search(box=(0.15, 0.05, 0.85, 0.95)))
-    assert found.how.way == Way.NETWORK
+    assert found.how.way == CutoutMethod.NETWORK
     assert iou(found.mask, as_mask(star())).item() > 0.9
 
 
@@ -237,7 +237,7 @@ def test_colour_is_the_last_resort_and_is_told(caplog):
     assert find(image).max() < 0.5  # the network sees nothing
     caplog.clear()
     found = cut_out(image)
-    assert found.how == (Way.COLOUR, None)
+    assert found.how == (CutoutMethod.COLOUR, None)
     assert iou(found.mask, as_mask(truth)).item() > 0.9
     assert "by colour alone" in caplog.text
 
@@ -246,12 +246,12 @@ def test_colour_is_the_last_resort_and_is_told(caplog):
     ("text", "search"),
     [
         ("auto", Search()),
-        ("none", Search(Way.NONE)),
+        ("none", Search(CutoutMethod.NONE)),
         ("not:0.1,0.2 0.5,0.5", Search(points=((0.5, 0.5),), beside=((0.1, 0.2),))),
-        ("rembg", Search(Way.REMBG)),
-        ("rembg:u2netp", Search(Way.REMBG, model="u2netp")),
+        ("rembg", Search(CutoutMethod.REMBG)),
+        ("rembg:u2netp", Search(CutoutMethod.REMBG, model="u2netp")),
         ("0.2,0.1,0.8,0.9", Search(box=(0.2, 0.1, 0.8, 0.9))),
-        ("rembg 0.2,0.1,0.8,0.9", Search(Way.REMBG, box=(0.2, 0.1, 0.8, 0.9))),
+        ("rembg 0.2,0.1,0.8,0.9", Search(CutoutMethod.REMBG, box=(0.2, 0.1, 0.8, 0.9))),
         ("0.5,0.4 not:0.1,1", Search(points=((0.5, 0.4),), beside=((0.1, 1.0),))),
         ("auto 0,0,1,1 0.5,0.5", Search(box=(0, 0, 1, 1), points=((0.5, 0.5),))),
         ("mask.png", None),

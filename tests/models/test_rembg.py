@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from swiftpie.errors import ConfigError, MissingExtra, WeightsError
-from swiftpie.imageio.cutout import Way
+from swiftpie.imageio.cutout import CutoutMethod
 from swiftpie.masks import box_mask, iou
 from swiftpie.models import rembg
 from swiftpie.models.cutout import Search, cut_out
@@ -60,7 +60,7 @@ def red(truth):
 @pytest.mark.parametrize("name", SIDE_PX)
 def test_a_network_of_rembg_cuts_out_what_it_sees(home, name):
     write_model(home, name)
-    found = cut_out(red(star()), Search(Way.REMBG, model=name))
+    found = cut_out(red(star()), Search(CutoutMethod.REMBG, model=name))
     assert iou(found.mask, as_mask(star())).item() > 0.9
     assert found.how.way == f"rembg {name}"
     # One of the two gives odds, which rembg squeezes, so that its mask is clear-cut.
@@ -74,7 +74,7 @@ def test_a_box_shows_it_what_is_inside_of_it(home):
     both = red(left)
     both.paste((220, 30, 20), mask=right)
     box = (0.55, 0.2, 0.98, 0.85)
-    found = cut_out(both, Search(Way.REMBG, model="u2netp", box=box))
+    found = cut_out(both, Search(CutoutMethod.REMBG, model="u2netp", box=box))
     assert iou(found.mask, as_mask(right)).item() > 0.9
     assert not found.mask[box_mask(box, height=HEIGHT, width=WIDTH) == 0].any()
 
@@ -82,7 +82,7 @@ def test_a_box_shows_it_what_is_inside_of_it(home):
 @needs_rembg
 def test_nothing_is_fetched_and_a_missing_model_is_an_error_with_the_way_to_get_it(home):
     with pytest.raises(WeightsError, match="BiRefNet-general-epoch_244") as error:
-        cut_out(photo(star()), Search(Way.REMBG))
+        cut_out(photo(star()), Search(CutoutMethod.REMBG))
     for words in ("new_session('birefnet-general')", str(home), "MIT"):
         assert words in str(error.value)
     assert not list(home.rglob("*.onnx"))
@@ -108,7 +108,7 @@ def test_every_model_is_one_of_rembg_and_computes_here():
 @pytest.mark.skipif(IS_INSTALLED, reason="rembg is installed")
 def test_without_rembg_the_extra_is_named():
     with pytest.raises(MissingExtra, match=r"swiftpie\[cutout\]"):
-        cut_out(photo(star()), Search(Way.REMBG))
+        cut_out(photo(star()), Search(CutoutMethod.REMBG))
 
 
 def test_models_that_send_pictures_away_are_none():

@@ -12,7 +12,7 @@ from pathlib import Path
 import diffusers
 import torch
 
-from swiftpie.backbones.preset import PRESETS, trailing
+from swiftpie.backbones.presets import PRESETS, trailing
 from swiftpie.backbones.scheduling import schedule_of
 from swiftpie.guidance.cfg import ClassifierFree
 from swiftpie.guidance.dcg import for_steps

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from transformers import CLIPVisionModelWithProjection
 
 from swiftpie.backbones.components import load_components
-from swiftpie.backbones.preset import PRESETS
+from swiftpie.backbones.presets import PRESETS
 from swiftpie.engine.session import Session
 from swiftpie.models.vision import CLIP_MEAN, CLIP_STD
 from swiftpie.noise import draw_noise

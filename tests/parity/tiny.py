@@ -11,7 +11,7 @@ from torch import Tensor
 
 import swiftpie
 from swiftpie.backbones.components import load_components
-from swiftpie.backbones.preset import PRESETS
+from swiftpie.backbones.presets import PRESETS
 from swiftpie.engine.session import Session
 from swiftpie.types import GenerationResult
 from tests.backbones.tiny_models import make_own_adapter, make_pipeline

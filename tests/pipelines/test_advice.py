@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from swiftpie.engine.session import Session
-from swiftpie.engine.transform import transform
+from swiftpie.engine.transforms import transform
 from swiftpie.pipelines.diffusers.edit import SwiftEditPipeline
 from swiftpie.pipelines.diffusers.personalize import SwiftPiePipeline
 from swiftpie.pipelines.drawing.settings import EditSettings

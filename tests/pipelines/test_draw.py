@@ -133,19 +133,19 @@ HALF = "a \udcff dog"  # what Python makes of a byte that is no text
 
 @pytest.mark.parametrize("change", [{"prompt": HALF}, {"negative_prompt": ("", HALF)}])
 def test_half_a_letter_is_no_prompt(request_of_one, change):
-    with pytest.raises(InputError, match="half a letter"):
+    with pytest.raises(InputError, match="surrogate pair"):
         replace(request_of_one, **change)
 
 
 def test_half_a_letter_is_no_name(request_of_one):
-    with pytest.raises(InputError, match="half a letter"):
+    with pytest.raises(InputError, match="surrogate pair"):
         replace(request_of_one, subjects=(replace(request_of_one.subjects[0], name=HALF),))
 
 
 @pytest.mark.parametrize("name", ["prompt", "source_prompt", "keyword", "negative_prompt"])
 def test_half_a_letter_is_no_word_of_an_edit(sprite, name):
     texts = {"prompt": "a dog", name: HALF}
-    with pytest.raises(InputError, match="half a letter"):
+    with pytest.raises(InputError, match="surrogate pair"):
         EditRequest(image=sprite, seed=0, **texts)
 
 

@@ -9,11 +9,11 @@ import torch
 from PIL import Image, ImageChops
 
 from swiftpie import CapabilityError, InputError
-from swiftpie.backbones.preset import PRESETS
+from swiftpie.backbones.presets import PRESETS
 from swiftpie.backbones.scheduling import schedule_of, with_steps
 from swiftpie.engine.session import Session
+from swiftpie.faces import Face, FaceBox
 from swiftpie.faces.choose import choose_face, find_faces
-from swiftpie.faces.face import Face, FaceBox
 from swiftpie.pipelines.diffusers.personalize import SwiftPiePipeline
 from swiftpie.pipelines.drawing.request import FaceRequest, Subject
 from swiftpie.pipelines.drawing.settings import Scales, Style, steering_of

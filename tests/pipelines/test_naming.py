@@ -2,7 +2,7 @@
 
 import pytest
 
-from swiftpie.backbones.preset import PRESETS
+from swiftpie.backbones.presets import PRESETS
 from swiftpie.errors import InputError
 from swiftpie.pipelines.naming import (
     MAX_MENTIONS,
@@ -69,7 +69,7 @@ def test_subjects_that_are_given_take_their_names(given, known, unknown):
 
 
 def test_somebody_has_to_be_given_or_named():
-    with pytest.raises(InputError, match=r"'elefant'.* Near are .*elephant"):
+    with pytest.raises(InputError, match=r"'elefant'.* Similar names: .*elephant"):
         new_subjects("an elefant on a beach", TAUGHT)
     with pytest.raises(InputError, match="names no subject"):
         new_subjects("in the snow", TAUGHT)

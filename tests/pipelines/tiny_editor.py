@@ -8,7 +8,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
 from swiftpie.attention.install import Plan
 from swiftpie.backbones.components import Components
-from swiftpie.backbones.preset import Capability, Preset
+from swiftpie.backbones.presets import Capability, Preset
 from swiftpie.models.autoencoder import LatentAutoencoder
 from swiftpie.models.denoiser import UNetDenoiser
 from swiftpie.models.inversion import UNetInversion

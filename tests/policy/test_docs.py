@@ -14,8 +14,8 @@ import typer
 from typer.main import get_command
 
 from swiftpie.apps.cli.main import app
-from swiftpie.backbones.preset import PRESETS
-from swiftpie.engine.transform import TRANSFORMS
+from swiftpie.backbones.presets import PRESETS
+from swiftpie.engine.transforms import TRANSFORMS
 from swiftpie.imageio.decoding import load_image
 from swiftpie.pipelines.drawing.settings import EditMode, Scales
 from swiftpie_lab.cli.train import _configure, _recipes, parse_duration
@@ -177,7 +177,7 @@ def test_scales_on_the_page_about_steering_are_those_of_the_program():
 
 
 def test_scales_on_the_page_about_editing_are_those_of_the_program():
-    rows = rows_of(ROOT / "docs" / "editing.md", "## Two accounts of one method")
+    rows = rows_of(ROOT / "docs" / "editing.md", "## Two versions of one method")
     (line,) = (row for row in rows if row[0].startswith("default identity"))
     paper, mini = re.fullmatch(r"(.*) \(`mini`: (.*)\)", line[1]).groups()
     published = PRESETS.get("swiftbrush-v2")

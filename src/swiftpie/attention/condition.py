@@ -155,9 +155,11 @@ def detail_masks(condition: AttentionCondition, num_tokens: int, notes: Notes) -
 def masks_from_maps(notes: Notes) -> Tensor:
     """Return the masks (B, S, h', w') that all noted identity maps together show."""
     maps = [value for name, value in notes.items() if name.startswith(MAP_PREFIX)]
-    rows, columns = zip(*(one.shape[-2:] for one in maps), strict=True)
+    rows, columns = zip(*(values.shape[-2:] for values in maps), strict=True)
     finest = (max(rows), max(columns))
-    same = [F.interpolate(one, size=finest, mode="bilinear", align_corners=False) for one in maps]
+    same = [
+        F.interpolate(values, size=finest, mode="bilinear", align_corners=False) for values in maps
+    ]
     average = torch.stack(same).mean(dim=0)
     masks = attention_to_mask(average.flatten(0, 1).unsqueeze(1)).view_as(average)
     divided = torch.softmax(average / SEPARATION, dim=1)

@@ -105,7 +105,9 @@ def install(unet: UNet2DConditionModel, plan: Plan) -> Installation:
                 own_projections=plan.own_projections,
             ).to(unet.dtype)
     made = Installation(unet, plan, originals, semantic=semantic, detail=detail, plain=plain)
-    unet.set_attn_processor({f"{name}.processor": one for name, one in made.processors.items()})
+    unet.set_attn_processor(
+        {f"{name}.processor": processor for name, processor in made.processors.items()}
+    )
     return made
 
 

@@ -31,7 +31,7 @@ class Statistics(StrEnum):
 
 
 @dataclass(frozen=True)
-class Transform:
+class MapTransform:
     """One change of a map; the last strength also serves all later steps."""
 
     kind: Kind
@@ -39,7 +39,7 @@ class Transform:
     level: float = 0.0  # where soft masks step; others ignore it
 
     def __post_init__(self) -> None:
-        if not self.strengths or not all(0 <= one < math.inf for one in self.strengths):
+        if not self.strengths or not all(0 <= strength < math.inf for strength in self.strengths):
             raise ConfigError(
                 f"The strengths of {self.kind.value!r} are {self.strengths}; one or more numbers "
                 "from 0 up are needed. Pass one a step, or one for all."
@@ -59,31 +59,31 @@ class Transform:
         )
 
 
-def power(*exponents: float) -> Transform:
+def power(*exponents: float) -> MapTransform:
     """Return the change `map ** exponent`."""
-    return Transform(Kind.POWER, exponents)
+    return MapTransform(Kind.POWER, exponents)
 
 
-def scale(*factors: float) -> Transform:
+def scale(*factors: float) -> MapTransform:
     """Return the change `min(map * factor, 10)`."""
-    return Transform(Kind.SCALE, factors)
+    return MapTransform(Kind.SCALE, factors)
 
 
-def soft_mask(*steepness: float, level: float = 0.5) -> Transform:
+def soft_mask(*steepness: float, level: float = 0.5) -> MapTransform:
     """Return a soft step where the stretched map passes `level`."""
-    return Transform(Kind.SOFT_MASK, steepness, level)
+    return MapTransform(Kind.SOFT_MASK, steepness, level)
 
 
-def adaptive_soft_mask(*steepness: float, quantile: float = 0.65) -> Transform:
+def adaptive_soft_mask(*steepness: float, quantile: float = 0.65) -> MapTransform:
     """Return a soft step where the stretched map passes that `quantile` of the raw one."""
-    return Transform(Kind.ADAPTIVE_SOFT_MASK, steepness, quantile)
+    return MapTransform(Kind.ADAPTIVE_SOFT_MASK, steepness, quantile)
 
 
 @dataclass(frozen=True)
 class Shaping:
     """How the semantic branch's maps are reshaped during one drawing (arXiv:2505.21144)."""
 
-    parts: Mapping[Block, tuple[Transform, ...]]  # what is left out stays as it is
+    parts: Mapping[Block, tuple[MapTransform, ...]]  # what is left out stays as it is
     steps: frozenset[int] | None = None  # at which it happens; None = at all
     inverts_first: bool = False  # reshape each reference's first token upside down
     share: float = 1.0  # of the new map in the stabiliser's mix; 1 leaves the stabiliser out
@@ -161,8 +161,8 @@ def stabilise(changed: Tensor, original: Tensor, share: Tensor) -> Tensor:
     """
     if changed.shape[-1] == 1:
         return changed
-    mean, original_mean = (one.mean(dim=-1, keepdim=True) for one in (changed, original))
-    spread, original_spread = (one.std(dim=-1, keepdim=True) for one in (changed, original))
+    mean, original_mean = (maps.mean(dim=-1, keepdim=True) for maps in (changed, original))
+    spread, original_spread = (maps.std(dim=-1, keepdim=True) for maps in (changed, original))
     moved = (changed - mean) * (original_spread / (spread + EPSILON)) + original_mean
     return share * changed + (1 - share) * moved
 

@@ -36,7 +36,7 @@ from swiftpie.backbones.load.ip_adapter import (
 )
 from swiftpie.backbones.load.safe import METADATA, read_metadata, read_tensors, shapes_of
 from swiftpie.backbones.load.weights import align_memory
-from swiftpie.backbones.preset import Preset
+from swiftpie.backbones.presets import Preset
 from swiftpie.errors import ConfigError, WeightsError
 from swiftpie.models.denoiser import UNetDenoiser
 from swiftpie.models.projection import FaceVersion, Feature, Projector
@@ -135,7 +135,7 @@ def peek_adapter(
         public = _read_public(tensors, path, face_version)
         opened = OpenAdapter(path, settings=None, public=public)
     else:
-        semantic = {name: one for name, one in tensors.items() if not name.startswith(PREFIX)}
+        semantic = {name: tensor for name, tensor in tensors.items() if not name.startswith(PREFIX)}
         public = read_ip_adapter(semantic, face_version=face_version_in(header, path))
         opened = OpenAdapter(path, settings=settings_in(header, path), public=None)
     chosen = _chosen(opened, face_version=face_version, lora_scale=lora_scale)

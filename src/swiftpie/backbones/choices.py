@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
 
     from swiftpie.attention.install import Plan
-    from swiftpie.backbones.recipe import Recipe
+    from swiftpie.backbones.recipes import Recipe
     from swiftpie.models.projection import FaceVersion
 
 PLACE = "a folder or file, or OWNER/REPO[:PATH][@REVISION] of one in a repository"
@@ -49,7 +49,7 @@ class Choices(TypedDict, total=False):
     ]
     base: Annotated[  # lends the other networks
         str | Path | None,
-        Option("What lends all that the weights do not hold.", "DIR|REPO", kind=str),
+        Option("Model that provides the networks missing from the weights.", "DIR|REPO", kind=str),
     ]
     adapter: Annotated[  # or SwiftEdit's
         str | Path | None,
@@ -79,7 +79,10 @@ class Choices(TypedDict, total=False):
     face_version: Annotated[
         "FaceVersion | None",
         Option(
-            "Of a FaceID Plus adapter whose file name does not tell.", kind=int, least=1, most=2
+            "Version of a FaceID Plus adapter, if its file name does not say it.",
+            kind=int,
+            least=1,
+            most=2,
         ),
     ]
     lora_scale: Annotated[
@@ -103,21 +106,21 @@ class Choices(TypedDict, total=False):
     dtype: Annotated[  # of networks of others; the mini model is float32 always
         "torch.dtype | Precision | None",
         Option(
-            "Numbers to compute with; by default the shortest that the device is quick in.",
+            "Number type to compute with; by default the shortest that is fast on the device.",
             kind=Precision,
         ),
     ]
-    # Whether weights rest in main memory, or encoders in their files if it is the processor that
-    # computes; auto: only where there is too little room. Somebody has to bring them back then.
+    # Whether weights rest in main memory, or encoders in their files if the processor computes;
+    # auto: only if memory is short. The transform `offload` brings them back.
     offloads: bool | Literal["auto"]
     allow_pickle: Annotated[bool, Option("Read plain tensors from pickles; runs no code.")]
     offline: Annotated[bool, Option("Use only weights that are on this machine already.")]
 
 
 class LoadOptions(Choices, total=False):
-    """Keywords of `swiftpie.load`, and what commands ask besides."""
+    """Keywords of `swiftpie.load`, and the other options of commands that load a model."""
 
-    yes: Annotated[bool, Option("Fetch what is missing without asking first.")]
+    yes: Annotated[bool, Option("Download missing files without asking first.")]
 
     preset: Annotated[
         str | None, Option("One of `swiftpie presets`; by default mini.", "NAME", kind=str)
@@ -125,8 +128,8 @@ class LoadOptions(Choices, total=False):
     recipe: Annotated[
         "str | Recipe | None",
         Option(
-            "One of `swiftpie recipes`: a preset and all that goes with it; auto takes the best "
-            "that is here.",
+            "One of `swiftpie recipes`: a preset with all its parts and settings; auto takes the "
+            "best one on this machine.",
             "NAME|auto",
             kind=str,
         ),
@@ -135,7 +138,7 @@ class LoadOptions(Choices, total=False):
     engine: Annotated[
         "str | Sequence[str]",
         Option(
-            "What makes it quicker or smaller: auto, or any of `swiftpie engine`.",
+            "Transforms that save time or memory: auto, or any of `swiftpie engine`.",
             "NAME[,NAME]",
             kind=str,
         ),
@@ -171,7 +174,7 @@ def dtype_of(choices: Choices, device: str) -> "torch.dtype":
 def device_of(name: str, *, is_large: bool = True) -> str:
     """Return the device of this name, after a trial; for auto the best one for the model here.
 
-    One that is not large has drawn on the processor before an accelerator is ready.
+    A small model finishes on the processor before an accelerator is ready.
 
     Raises:
         ConfigError: There is no such device here, or it computes nothing.

@@ -14,7 +14,7 @@ from torch import nn
 from swiftpie.attention.install import install_released
 from swiftpie.backbones.acquire.download import DownloadPlan
 from swiftpie.backbones.choices import Choices, device_of
-from swiftpie.backbones.preset import Capability, Preset
+from swiftpie.backbones.presets import Capability, Preset
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.models.denoiser import Denoiser, sharing_weights
 from swiftpie.models.inversion import Inversion
@@ -37,7 +37,7 @@ def cells_of(preset: Preset, size_px: tuple[int, int] | None) -> tuple[int, int]
     side = preset.image_size_px
     height, width = size_px or (side, side)
     unit = 2 * preset.latent_cell_px  # so that the grid can be halved once
-    if any(one % unit or not MIN_SIDE_PX <= one <= MAX_SIDE_PX for one in (height, width)):
+    if any(side % unit or not MIN_SIDE_PX <= side <= MAX_SIDE_PX for side in (height, width)):
         raise InputError(
             f"The size {width}x{height} px is out of range. Sides must be multiples of {unit} px "
             f"from {MIN_SIDE_PX} to {MAX_SIDE_PX} px."
@@ -135,7 +135,7 @@ class Family(ABC):
     One object serves all presets that name the family, and holds no weights. The rest of SwiftPie
     asks it, and knows no family by name. `modules` are the parts of a diffusers pipeline by their
     names there (`unet` or `transformer`, `vae`, …), with the preset as
-    `swiftpie.backbones.preset.describe` has it.
+    `swiftpie.backbones.presets.describe` has it.
     """
 
     name: str

@@ -155,7 +155,7 @@ def root_of(reference: RepoReference, listing: RepoListing | None = None) -> Pat
     elif note.is_file():
         revision = note.read_text(encoding="utf-8").strip()
     elif reference.revision is None:
-        here = [one.name for one in store.glob("snapshots/*")]
+        here = [path.name for path in store.glob("snapshots/*")]
         revision = here[0] if len(here) == 1 else ""
     return store / "snapshots" / revision if COMMIT.fullmatch(revision) else None
 
@@ -351,11 +351,11 @@ def _refusal(error: "HfHubHTTPError") -> tuple[str, str]:
 
 def _near(path: str, names: Collection[str]) -> str:
     """Return advice for a path that is not among `names`: ones called alike, in any folder."""
-    by_name = {PurePosixPath(one).name: one for one in names}
+    by_name = {PurePosixPath(name).name: name for name in names}
     near = difflib.get_close_matches(PurePosixPath(path).name, by_name, n=3)
     if near:
-        return f"Did you mean {' or '.join(by_name[one] for one in near)}?"
-    alike = sorted(one for one in names if one.endswith(PurePosixPath(path).suffix))[:SHOWN]
+        return f"Did you mean {' or '.join(by_name[name] for name in near)}?"
+    alike = sorted(name for name in names if name.endswith(PurePosixPath(path).suffix))[:SHOWN]
     return f"It holds {', '.join(alike) or 'no such files'}. Choose one of those."
 
 
@@ -383,16 +383,16 @@ def _list_repository(
     if info.gated:
         retry_while_busy(lambda: api.auth_check(repository))
     files = {}
-    for one in info.siblings or ():
-        path = one.rfilename
-        if one.size is None or one.blob_id is None or not _is_inside(path):
+    for sibling in info.siblings or ():
+        path = sibling.rfilename
+        if sibling.size is None or sibling.blob_id is None or not _is_inside(path):
             continue
         url = hf_hub_url(repository, path, revision=commit, endpoint=endpoint)
-        sha256 = one.lfs.sha256 if one.lfs else None
-        blob = sha256 or one.blob_id
+        sha256 = sibling.lfs.sha256 if sibling.lfs else None
+        blob = sha256 or sibling.blob_id
         if re.fullmatch(r"[0-9a-f]{40}([0-9a-f]{24})?", blob):
-            git = None if sha256 else one.blob_id
-            files[path] = RemoteFile(path, one.size, url, blob, sha256, git)
+            git = None if sha256 else sibling.blob_id
+            files[path] = RemoteFile(path, sibling.size, url, blob, sha256, git)
     card = info.card_data  # of a licence of their own, publishers write the name beside
     licence = getattr(card, "license_name", None) or getattr(card, "license", None)
     return RepoListing(repository, commit, files, _one(licence), bool(info.gated))

@@ -15,8 +15,8 @@ from swiftpie.backbones.machine import (
     best_dtype,
     free_main_memory,
 )
-from swiftpie.backbones.preset import PRESETS, Preset, WeightsKind
-from swiftpie.backbones.recipe import RECIPES, Recipe, Use
+from swiftpie.backbones.presets import PRESETS, Preset, WeightsKind
+from swiftpie.backbones.recipes import RECIPES, Recipe, Use
 from swiftpie.errors import ConfigError, WeightsError
 
 logger = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ def resolve(
         recipe = best_recipe()
     elif isinstance(recipe, str):
         recipe = RECIPES.get(recipe)
-    explicit = {name: one for name, one in choices.items() if one is not None}
+    explicit = {name: choice for name, choice in choices.items() if choice is not None}
     own = recipe.choices()
     if "plan" in explicit:
         own.pop("detail", None)  # it says the same in full
@@ -71,9 +71,9 @@ def best_recipe(
     Raises:
         WeightsError: No recipe fits; the message names the command that fetches one.
     """
-    known = [one for one in RECIPES.all().values() if one.use is use]
-    here = {one.name: network_files(one) for one in known}
-    whole = [one for one in known if here[one.name]]
+    known = [recipe for recipe in RECIPES.all().values() if recipe.use is use]
+    here = {recipe.name: network_files(recipe) for recipe in known}
+    whole = [recipe for recipe in known if here[recipe.name]]
     room = free_main_memory() if free_bytes is None else free_bytes
     device = best_device() if whole else ""
     if whole and item_bytes is None:
@@ -87,12 +87,12 @@ def best_recipe(
             return sum(sizes.values())
         side = PRESETS.get(recipe.preset).image_size_px
         decoding = sizes.get("vae", 0) + NUMBERS_A_PIXEL * side**2 * (item_bytes or 0)
-        drawing = sum(sizes.get(one, 0) for one in DRAWING)
+        drawing = sum(sizes.get(name, 0) for name in DRAWING)
         return max(drawing, decoding, *sizes.values()) + SPARE_BYTES
 
-    fitting = [one for one in whole if needed(one) <= room]
+    fitting = [recipe for recipe in whole if needed(recipe) <= room]
     if not fitting:
-        names = ", ".join(one.name for one in (whole or known))
+        names = ", ".join(recipe.name for recipe in (whole or known))
         reason = "fits the memory that is free" if whole else "is on this machine whole"
         raise WeightsError(
             f"None of the recipes for {use} ({names}) {reason}, and `recipe=auto` takes no other. "
@@ -146,14 +146,15 @@ def _lent(recipe: Recipe, kind: WeightsKind) -> list[str]:
     family = PRESETS.get(recipe.preset).family
     if family != "sdxl":
         replaced.add("text_encoder_2")
-    return [one for one in NETWORKS if one not in replaced]
+    return [name for name in NETWORKS if name not in replaced]
 
 
 def _has_settings(pipeline: Path, networks: list[str], *, lends_unet: bool) -> bool:
     """Whether a pipeline has what reads prompts, and the settings of a U-Net if it lends those."""
-    folders = [pipeline / TOKENIZERS[one] for one in networks if one in TOKENIZERS]
+    folders = [pipeline / TOKENIZERS[network] for network in networks if network in TOKENIZERS]
     reads = (
-        any(all((one / n).is_file() for n in kind) for kind in VOCABULARIES) for one in folders
+        any(all((folder / n).is_file() for n in kind) for kind in VOCABULARIES)
+        for folder in folders
     )
     return all(reads) and (not lends_unet or (pipeline / "unet" / CONFIG).is_file())
 
@@ -163,10 +164,10 @@ def _weights_in(folder: Path) -> list[Path]:
 
     There are none where a piece of them or the settings of the network are lacking.
     """
-    files = sorted(one for one in folder.glob("*") if one.suffix == WEIGHTS[0])
-    files = files or [one for one in folder.glob("*") if one.suffix == WEIGHTS[1]]
-    files = [one for one in files if ".fp16" in one.name] or files
-    pieces = [match for one in files if (match := PIECE.search(one.name))]
+    files = sorted(path for path in folder.glob("*") if path.suffix == WEIGHTS[0])
+    files = files or [path for path in folder.glob("*") if path.suffix == WEIGHTS[1]]
+    files = [file for file in files if ".fp16" in file.name] or files
+    pieces = [match for file in files if (match := PIECE.search(file.name))]
     is_whole = all(int(match[1]) == len(pieces) for match in pieces)
     return files if is_whole and (folder / CONFIG).is_file() else []
 
@@ -176,4 +177,4 @@ def _bytes_of(files: list[Path], item_bytes: int) -> int:
         memory_of,  # what lists recipes needs nothing of it
     )
 
-    return sum(memory_of(one, item_bytes) for one in files)
+    return sum(memory_of(file, item_bytes) for file in files)

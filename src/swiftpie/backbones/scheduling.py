@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
-from swiftpie.backbones import preset as presets
-from swiftpie.backbones.preset import SPACINGS, Preset
+from swiftpie.backbones import presets
+from swiftpie.backbones.presets import SPACINGS, Preset
 from swiftpie.config import from_json
 from swiftpie.errors import ConfigError, WeightsError, short_reason
 from swiftpie.schedules import (

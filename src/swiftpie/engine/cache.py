@@ -54,9 +54,9 @@ class CacheReport:
 
     def __str__(self) -> str:
         kinds = sorted({*self.hits, *self.misses})
-        asked = [f"{one}: {self.hits[one]} hits, {self.misses[one]} misses" for one in kinds]
+        lookups = [f"{kind}: {self.hits[kind]} hits, {self.misses[kind]} misses" for kind in kinds]
         held = f"{self.num_entries} entries, {self.held_mib:.1f} of {self.limit_mib:g} MiB"
-        return "; ".join([*asked, f"{held}, {self.evictions} evicted"])
+        return "; ".join([*lookups, f"{held}, {self.evictions} evicted"])
 
 
 class Cache:
@@ -122,7 +122,7 @@ class Cache:
         return [values[key] for key in keys]
 
     def report(self) -> CacheReport:
-        """Return what was asked for and what is held at this moment."""
+        """Return the hits, misses and contents at this moment."""
         with self._lock:
             return CacheReport(
                 hits=self._hits.copy(),
@@ -200,11 +200,11 @@ def _tensors_in(value: object) -> Iterator[Tensor]:
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, Mapping):
-        for one in value.values():
-            yield from _tensors_in(one)
+        for part in value.values():
+            yield from _tensors_in(part)
     elif isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
-        for one in value:
-            yield from _tensors_in(one)
+        for part in value:
+            yield from _tensors_in(part)
     elif is_dataclass(value):
         for field in fields(value):
             yield from _tensors_in(getattr(value, field.name))
@@ -321,14 +321,14 @@ class CachedInversion:
     ) -> list[Any]:
         prompts = map(TextCondition, *(part.split(1) for part in text))
         rows: list[Call] = list(zip(latents.split(1), prompts, strict=True))
-        keys = [content_key(kind, self.fingerprint, one, *prompt) for one, prompt in rows]
+        keys = [content_key(kind, self.fingerprint, row, *prompt) for row, prompt in rows]
         calls = dict(zip(keys, rows, strict=True))
 
         def make(missing: Sequence[Key]) -> list[Any]:
             new, inner = [calls[key] for key in missing], self.inversion
             if isinstance(inner, ConcurrentInversion):
                 return inner.call_all(new)
-            return [ask(*one) for one in new]
+            return [ask(*group) for group in new]
 
         return self.cache.get_or_make_all(keys, make)
 

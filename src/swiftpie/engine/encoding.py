@@ -13,8 +13,8 @@ from torch import Tensor
 from swiftpie.backbones.components import Components
 from swiftpie.engine.cache import Cache, Key, content_key
 from swiftpie.errors import InputError
+from swiftpie.faces import FaceEncoder
 from swiftpie.faces.choose import ChosenFace, choose_face, find_faces
-from swiftpie.faces.face import FaceEncoder
 from swiftpie.imageio.decoding import BAND_PIXELS, load_image
 from swiftpie.masks import Box, load_mask
 from swiftpie.models.cutout import Point, Search, search_of
@@ -54,7 +54,9 @@ def encode_pictures(
     ]
     searches = _searches(cutout, len(pictures))
     return cache.get_or_make(
-        _key_of(components, "identity", pictures, regions, notes=[str(one) for one in searches]),
+        _key_of(
+            components, "identity", pictures, regions, notes=[str(search) for search in searches]
+        ),
         lambda: identities.encode_identity(components, pictures, masks=regions, searches=searches),
     )
 
@@ -111,8 +113,8 @@ def read_removal(
     if points:
         if mask is not None and not isinstance(mask, tuple):
             raise InputError(
-                "A mask and points came together. A mask is all that is removed, and points are "
-                "where to search. Leave one out."
+                "A mask and points exclude each other: a mask covers all that is removed, and "
+                "points say where to search. Leave one out."
             )
         return Search(box=mask, points=tuple(points))
     if mask is None:
@@ -154,7 +156,7 @@ def _searches(cutout: str | Search | Sequence[str | Search], count: int) -> list
             f"{count} pictures came with {len(given)} cut-outs. Pass one for all pictures, or one "
             'for each, as in `cutout=["auto", "none"]`.'
         )
-    return [search_of(one) for one in given]
+    return [search_of(search) for search in given]
 
 
 def _as_list(value: object) -> list[Picture]:

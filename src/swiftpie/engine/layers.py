@@ -86,7 +86,7 @@ class ChannelwiseNorm(nn.Module):
         centred = hidden_states - self._by_group(hidden_states)
         # The mean is taken off first: the difference of two sums of squares would be inexact.
         deviation = torch.rsqrt(self._by_group(centred * centred) + self.inner.eps)
-        scale, shift = (one[:, None, None] for one in (self.inner.weight, self.inner.bias))
+        scale, shift = (values[:, None, None] for values in (self.inner.weight, self.inner.bias))
         return centred * (deviation * scale) + shift
 
     def _by_group(self, values: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.machine import AUTO
 
 if TYPE_CHECKING:
-    from swiftpie.backbones.recipe import Recipe
+    from swiftpie.backbones.recipes import Recipe
     from swiftpie.engine.onnx.draw import OnnxModel
     from swiftpie.engine.onnx.session import OnnxSession
     from swiftpie.engine.session import Session

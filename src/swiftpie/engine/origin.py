@@ -47,8 +47,8 @@ def origin_of_drawing(
 ) -> dict[str, str]:
     """Return what the pictures of a drawing say, all but their seeds."""
     branches, cutouts = ", ".join(result.branches), spell_cutouts(result.cutouts)
-    told = {"prompt": prompt, "branches": branches, "cutouts": cutouts, **result.origin}
-    return origin_of(preset, scales, **told)
+    texts = {"prompt": prompt, "branches": branches, "cutouts": cutouts, **result.origin}
+    return origin_of(preset, scales, **texts)
 
 
 def origin_of_edit(

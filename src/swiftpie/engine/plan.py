@@ -12,11 +12,11 @@ from swiftpie.backbones.choices import Choices, device_of, dtype_of
 from swiftpie.backbones.components import FAMILIES, Family, load_components
 from swiftpie.backbones.components import download_plan as backbone_plan
 from swiftpie.backbones.machine import AUTO, NUMBERS_A_PIXEL, SPARE_BYTES, free_memory
-from swiftpie.backbones.preset import Preset
-from swiftpie.backbones.recipe import Recipe
+from swiftpie.backbones.presets import Preset
+from swiftpie.backbones.recipes import Recipe
 from swiftpie.backbones.resolve import best_recipe, resolve
 from swiftpie.engine.session import CACHE_MIB, Session
-from swiftpie.engine.transform import TRANSFORMS, Phase, Transform, choose
+from swiftpie.engine.transforms import TRANSFORMS, Phase, Transform, choose
 from swiftpie.errors import WeightsError
 
 logger = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ def load_session(
     return Session(replace(components, origin=origin), cache_mib=cache_mib)
 
 
-def needs_of(
+def plan_downloads(
     preset: str | None = None,
     *,
     recipe: str | Recipe | None = None,

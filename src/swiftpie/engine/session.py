@@ -20,7 +20,7 @@ from swiftpie.engine.encoding import (
 )
 from swiftpie.engine.runner import Runner
 from swiftpie.errors import SwiftPieError
-from swiftpie.faces.face import FaceEncoder
+from swiftpie.faces import FaceEncoder
 from swiftpie.guidance import Steering
 from swiftpie.imageio.decoding import load_image
 from swiftpie.library import Library, packaged
@@ -60,7 +60,7 @@ class Session:
         Args:
             components: The networks.
             cache_mib: Limit in MiB of the identities, prompts and edited pictures kept for later
-                calls. The least recently used go first; 0 keeps none.
+                calls. The least recently used entries are removed first; 0 keeps none.
 
         Raises:
             ConfigError: The limit is negative.
@@ -69,7 +69,7 @@ class Session:
 
     @property
     def components(self) -> Components:
-        """The loaded networks, offloaded ones once memory was too short for all of them."""
+        """The loaded networks; offloaded ones after memory was too short for all of them."""
         return self._runner.components
 
     @property
@@ -108,13 +108,13 @@ class Session:
         number: int | None = None,
         crop: Image.Image | Sequence[Image.Image] | None = None,
     ) -> Identity:
-        """Return the identity of the person of a face, which any number of later calls can draw.
+        """Return the identity of a person by the face, which any number of later calls can draw.
 
         Args:
             face: A photograph, a face found in one, or vectors of a face recogniser.
-            encoder: One of `swiftpie.faces`; finds the face, and is needed for a photograph only.
+            encoder: A face encoder, which finds the face; only a photograph needs it.
             number: Which face of a photograph, counted from the left from 1; None is the largest.
-            crop: The aligned faces of the vectors; see `swiftpie.pipelines.drawing.face`.
+            crop: The aligned face of each vector, for adapters that read pictures too.
 
         Raises:
             CapabilityError: No loaded adapter reads faces of this kind.
@@ -130,7 +130,7 @@ class Session:
         save_identity(identity, path, force=force)
 
     def load_identity(self, path: str | Path) -> Identity:
-        """Return the identity in a file that this preset's networks encoded."""
+        """Return the identity in a file; the same networks must have encoded it."""
         return load_identity(path, self.components)
 
     @property
@@ -142,7 +142,7 @@ class Session:
         """Return the identity of the library's subject that a name, synonym or plural means.
 
         Raises:
-            NobodyNamed: The library has none; the message offers similar names.
+            NobodyNamed: The library has no such subject; the message offers similar names.
         """
         who = self.library.find(word)
         return replace(self.encode_identity(self.library.image(who.name)), named=who)
@@ -164,7 +164,7 @@ class Session:
         return (*given, *(Subject(self.named(who.word), name=who.word) for who in others.known))
 
     def fitted(self, identity: Identity, *, name: str) -> Identity:
-        """Return an identity of another process, checked and on this device."""
+        """Return an identity from another process, checked and moved to this device."""
         return fitted(identity, self.components, name=name)
 
     @overload
@@ -186,13 +186,13 @@ class Session:
     def draw(
         self, request: Request, *, on_stage: OnStage | None = None, on_step: OnStep | None = None
     ) -> GenerationResult | EditResult:
-        """Draw a request; the methods below make requests of their arguments.
+        """Draw a request; the methods below turn their arguments into requests.
 
         Args:
             request: What to draw.
             on_stage: Called with the name of each stage when it ends; may raise to stop.
-            on_step: Called after each step, see `pipelines.denoise.OnStep`; may raise to stop.
-                All pictures of the request are then drawn in one pass.
+            on_step: Called after each step, see `pipelines.drawing.denoise.OnStep`; may raise to
+                stop. All pictures of the request are then drawn in one pass.
 
         Raises:
             CapabilityError: The networks cannot draw this request.
@@ -212,8 +212,8 @@ class Session:
     ) -> list[GenerationResult | EditResult]:
         """Draw several requests, those of one kind and shape in one pass.
 
-        Networks of fixed sizes compile anew for each new number of requests. With them, a pass
-        takes only numbers that an earlier call with `makes_ready` has prepared.
+        Networks with fixed sizes are compiled for each number of requests. For them, a pass only
+        uses numbers that an earlier call with `makes_ready` prepared.
 
         `on_stage` is called with the name of each stage when it ends, and may raise to stop all.
         The errors are those of `draw`. Nothing is logged, because a server's log must not hold its
@@ -291,10 +291,10 @@ class Session:
         size_px: tuple[int, int] | None = None,
         **steering: Unpack[Steering],
     ) -> GenerationResult:
-        """Draw the scene of `prompt` and the subjects that it names, of the library or given.
+        """Draw the scene of `prompt` with the subjects that it names, given or from the library.
 
-        "a kitten on a beach" shows the library's cat, and `named` of the result says so. `subjects`
-        are those of `with_named`; see `personalize` for the other arguments.
+        "a kitten on a beach" shows the library's cat, which `named` of the result records.
+        `subjects` are those of `with_named`; see `personalize` for the other arguments.
 
         Raises:
             InputError: As of `personalize`.
@@ -329,8 +329,9 @@ class Session:
     ) -> GenerationResult:
         """Draw the person of a face into the scene of `prompt`. From arXiv:2505.21144.
 
-        `face` is an identity of `encode_face`, or an argument of it; a photograph needs `encoder`.
-        `style` is how prompt and face share the picture. See `personalize` for the others.
+        `face` is an identity from `encode_face`, or an argument for it; a photograph needs
+        `encoder`. `style` says how prompt and face share the picture. See `personalize` for the
+        other arguments.
 
         Raises:
             CapabilityError: No loaded adapter reads faces of this kind.
@@ -362,21 +363,21 @@ class Session:
     ) -> EditResult:
         """Change a picture so that it fits `prompt`.
 
-        A subject that the prompt names and the picture does not show comes from the library, for
-        models that were not taught subjects by name. `draw` leaves an `EditRequest` as it is.
+        If the prompt names a subject that the picture does not show, models with a small vocabulary
+        take it from the library. `draw` does not: it draws an `EditRequest` as given.
 
         Args:
             image: Any shape; transparency is ignored.
             prompt: What the edited picture shows; not empty.
             source_prompt: What the picture shows now; may be empty.
-            keyword: What in the picture changes, as in "cat". The mask is then found between this
-                word and no words, instead of between the two prompts.
+            keyword: What in the picture changes, as in "cat". The mask then compares this word with
+                an empty prompt, instead of the two prompts.
             mask: Where to change it: a picture, (1, 1, H, W) in [0, 1] over the picture, or a box;
-                by default it is found.
-            identity: A subject that replaces the picture itself as image condition, or its name in
-                the library.
+                by default found from the prompts.
+            identity: A subject, or its name in the library, that replaces the picture as image
+                condition.
             seed: Random by default, and the result holds it.
-            settings: Everything else.
+            settings: Mode, rule, scales and others.
             **steering: As in `personalize`.
 
         Raises:
@@ -401,10 +402,11 @@ class Session:
         return self.draw(request)
 
     def with_newcomer(self, request: EditRequest) -> EditRequest:
-        """Return an edit with the subject of the library that its prompt brings, if any.
+        """Return an edit with the library's subject that its prompt adds, if any.
 
-        It is the `identity` where source prompt or keyword say that the picture does not show it.
-        Without these it is the `newcomer`, drawn only if the picture's own subject does not stay.
+        The subject becomes the `identity` if source prompt or keyword say that the picture does
+        not show it. Otherwise it becomes the `newcomer`, which is drawn only if the picture's own
+        subject does not stay.
         """
         if request.identity is not None or request.newcomer is not None:
             return request
@@ -430,10 +432,10 @@ class Session:
 
         Args:
             photo: Any shape and size; transparency is ignored.
-            identity: The subject, of `encode_identity`, or its name in the library.
-            prompt: What it is, as in "a photo of a dog"; may be empty.
-            box: Left, top, right and bottom in [0, 1] that it fills, feet at the bottom; by
-                default one is proposed.
+            identity: The subject from `encode_identity`, or its name in the library.
+            prompt: What the subject is, as in "a photo of a dog"; may be empty.
+            box: Left, top, right and bottom in [0, 1] that the subject fills, feet at the bottom;
+                by default proposed.
             view: Yaw and pitch in degrees from which it is seen.
             seed: Random by default, and the result holds it.
 
@@ -463,10 +465,10 @@ class Session:
 
         Args:
             photo: Any shape and size; transparency is ignored.
-            mask: All that is removed: a picture, (1, 1, H, W) in [0, 1] over the photograph, or a
+            mask: What to remove: a picture, (1, 1, H, W) in [0, 1] over the photograph, or a
                 box; or a search for it.
-            points: Instead of a mask, points on the thing, in shares of width and height. Its
-                outline and the shadow at its foot are found, inside of the box if one is given.
+            points: Instead of a mask, points on the thing, as fractions of width and height. Its
+                outline and the shadow at its foot are found, inside of a given box.
             seed: Random by default, and the result holds it.
 
         Raises:
@@ -509,9 +511,9 @@ def draw_apart(
     failures: type[Exception] = SwiftPieError,
     on_stage: OnStage | None = None,
 ) -> list[GenerationResult | EditResult | Exception]:
-    """Draw requests together, and one by one if that fails, so that errors stay with their request.
+    """Draw requests together; if that fails, draw them one by one to isolate the errors.
 
-    An error of the type `failures` stands in place of the result of its request; others are raised.
+    An error of the type `failures` replaces the result of its request; other errors are raised.
     """
     if not requests:
         return []

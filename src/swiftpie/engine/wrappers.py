@@ -28,10 +28,10 @@ def shared_copy(network: Network) -> Network:
     """
     bring_all(network)
     weights = {
-        id(one): nn.Parameter(one.detach(), requires_grad=one.requires_grad)
-        for one in network.parameters()
+        id(parameter): nn.Parameter(parameter.detach(), requires_grad=parameter.requires_grad)
+        for parameter in network.parameters()
     }
-    buffers = {id(one): one for one in network.buffers()}
+    buffers = {id(buffer): buffer for buffer in network.buffers()}
     return copy_around(network, {**weights, **buffers})
 
 
@@ -41,9 +41,9 @@ def with_networks(
     """Return components with what `change` makes of a shared copy of each of these networks."""
     networks = {name: getattr(components, name) for name in names}
     changed = {
-        name: change(shared_copy(one))
-        for name, one in networks.items()
-        if isinstance(one, nn.Module)
+        name: change(shared_copy(network))
+        for name, network in networks.items()
+        if isinstance(network, nn.Module)
     }
     return replace(components, **changed)
 

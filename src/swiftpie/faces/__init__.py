@@ -1,1 +1,193 @@
-"""Faces in pictures: found, brought into one place, and described by a vector."""
+"""Faces, and the settings of the encoders that find and recognise them; loads no tensor library."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple, Protocol
+
+from swiftpie.config import Option
+from swiftpie.errors import ConfigError
+from swiftpie.registry import Registry
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
+
+CONSENT = (
+    "Use only the face of a person who agreed to it, and say that the picture is generated; in "
+    "many places both are the law."
+)
+METADATA = {"face": "after a photograph of a person; to be used with that person's consent"}
+"""Stored in every picture, beside the mark that it is generated."""
+
+
+class FaceBox(NamedTuple):
+    """Edges in pixels of the picture; a face that is cut off reaches beyond it."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    @property
+    def width(self) -> float:
+        """In pixels."""
+        return self.right - self.left
+
+    @property
+    def height(self) -> float:
+        """In pixels."""
+        return self.bottom - self.top
+
+    @property
+    def area(self) -> float:
+        """In square pixels."""
+        return max(self.width, 0.0) * max(self.height, 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Face:
+    """One face of a picture."""
+
+    box: FaceBox
+    landmarks: "NDArray[np.float32]"  # (5, 2) x, y in pixels: eyes, nose, mouth; left one first
+    score: float  # confidence of the detector, 0 to 1
+    crop: "Image.Image"  # 112 x 112 RGB, turned and scaled so that all faces lie alike
+    embedding: (
+        "NDArray[np.float32]"  # (D,) of length 1; only vectors of the same encoder can be compared
+    )
+
+
+class FaceEncoder(Protocol):
+    """Finds faces and describes each by a vector."""
+
+    @property
+    def name(self) -> str:
+        """The name of the encoder."""
+
+    @property
+    def fingerprint(self) -> str:
+        """A sha256 of the network that makes the vectors; equal ones can be compared."""
+
+    def find(self, image: "Image.Image") -> list[Face]:
+        """Return the faces of an upright RGB picture, the surest first."""
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A file of a face encoder."""
+
+    name: str
+    licence: str
+    is_commercial: bool | None  # None: unknown, ask the publisher
+    sha256: str = ""  # of the published file; empty where any file will do
+    source: str = ""  # where it is published
+    repository: str = ""  # on the hub, with the file at its root; "" if users provide the file
+
+
+@dataclass(frozen=True)
+class EncoderChoice:
+    """A face encoder that can be opened, and the terms it comes with."""
+
+    name: str
+    summary: str
+    files: tuple[ModelFile, ...]  # below the folder that `open` takes
+    open: Callable[[Path | None], FaceEncoder]
+
+    @property
+    def is_published(self) -> bool:
+        """Whether all of its files can be fetched."""
+        return all(file.repository for file in self.files)
+
+    def is_in(self, folder: Path) -> bool:
+        """Whether all of its files are there."""
+        return all((folder / file.name).is_file() for file in self.files)
+
+
+FACE_ENCODERS: Registry[EncoderChoice] = Registry(
+    package="swiftpie.faces.encoders",
+    attribute="ENCODER",
+    family_attribute="ENCODERS",
+    entry_point_group="swiftpie.face_encoders",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaceSettings:
+    """The encoders that find, recognise and judge faces."""
+
+    encoder: Annotated[
+        str,
+        Option(
+            "The face encoder; it has to be the one that the adapter was trained with.",
+            "opencv|arcface|insightface",
+        ),
+    ] = "opencv"
+    face_models: Annotated[
+        Path | None,
+        Option(
+            "Folder with the face encoder's files; by default those of opencv are fetched.", "DIR"
+        ),
+    ] = None
+    judge: Annotated[
+        str | None,
+        Option(
+            "A second face encoder for the identity score; by default another one that is here.",
+            "NAME",
+        ),
+    ] = None
+    judge_models: Annotated[
+        Path | None,
+        Option(
+            "Folder with the judge's files; by default --face-models, or as for the encoder.", "DIR"
+        ),
+    ] = None
+
+
+class FaceEncoders(NamedTuple):
+    """The opened encoders."""
+
+    encoder: FaceEncoder  # its vectors condition the drawing
+    judge: FaceEncoder | None  # independent of the drawing
+
+
+def open_encoders(settings: FaceSettings) -> FaceEncoders:
+    """Open the encoder, and a judge if one is available.
+
+    Raises:
+        ConfigError: There is no such encoder, or the judge makes the vectors of the encoder.
+        WeightsError: A file is missing or damaged.
+        MissingExtra: A package is not installed.
+    """
+    folder = settings.face_models
+    encoder = FACE_ENCODERS.get(settings.encoder).open(folder)
+    judge = open_judge(encoder, settings.judge_models or folder, name=settings.judge)
+    return FaceEncoders(encoder, judge)
+
+
+def open_judge(
+    encoder: FaceEncoder, folder: Path | None, *, name: str | None = None
+) -> FaceEncoder | None:
+    """Return an encoder whose vectors are not those of `encoder`, or None if there is none.
+
+    The encoder that conditions a drawing would overrate it. Without a `name`, the judge is the
+    first other encoder whose files are in `folder`; None means the encoder's own folder.
+
+    Raises:
+        ConfigError: The named one makes the vectors of `encoder`.
+    """
+    if name is not None:
+        judge = FACE_ENCODERS.get(name).open(folder)
+        if judge.fingerprint == encoder.fingerprint:
+            raise ConfigError(
+                f"The judge {name!r} has the same recogniser as {encoder.name!r}, which conditions "
+                "the drawing. Choose an independent encoder as `judge=`."
+            )
+        return judge
+    for choice in FACE_ENCODERS.all().values():
+        if folder is not None and choice.name != encoder.name and choice.is_in(folder):
+            judge = choice.open(folder)
+            if judge.fingerprint != encoder.fingerprint:
+                return judge
+    return None

@@ -1,4 +1,4 @@
-"""Chooses the face of a picture, and compares faces."""
+"""Chooses the face of a picture, aligns it as recognisers expect, and compares faces."""
 
 import math
 from collections.abc import Sequence
@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from swiftpie.errors import ImageError
-from swiftpie.faces.align import CROP_PX
-from swiftpie.faces.face import Face, FaceBox, FaceEncoder
+from swiftpie.faces import Face, FaceBox, FaceEncoder
 
 MIN_FACE_PX = 24  # recognisers see 112 px, and less than a quarter of that gives no useful vector
 MAX_OUTSIDE = 0.05  # of the box; above, the face counts as cut off
@@ -19,6 +18,20 @@ TURNS = (90, 270, 180)  # degrees, likelier ones first
 SURE = 0.9  # upright faces score more; detectors also find faces upside down, and misread them
 CLEARLY = 0.05  # by which the score of a turned picture has to be higher
 SAME_PLACE = 0.5  # of a face's width: nearer middles belong to one face
+
+CROP_PX = 112
+TEMPLATE = np.array(
+    [
+        [38.2946, 51.6963],
+        [73.5318, 51.5014],
+        [56.0252, 71.7366],
+        [41.5493, 92.3655],
+        [70.7299, 92.2041],
+    ]
+)
+"""Where ArcFace (arXiv:1801.07698) puts eyes, nose and mouth corners in 112 x 112 pixels."""
+
+Matrix = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,6 +162,34 @@ def likenesses(
 ) -> list[float | None]:
     """Return how alike the main face of each picture and the reference are to the judge."""
     return [likeness(reference, shown_face(judge, image)) for image in images]
+
+
+def similarity_transform(points: Matrix, targets: Matrix) -> Matrix:
+    """Return rotation, one scale and shift (2, 3) that bring `points` (N, 2) nearest to `targets`.
+
+    With points as complex numbers, not all the same, the map is `a * z + b`, and least squares
+    gives `a` as a ratio of two sums over the centred points; no mirror image can come out.
+    """
+    z, w = (places[:, 0] + 1j * places[:, 1] for places in (points, targets))
+    centred = z - z.mean()
+    a = np.vdot(centred, w - w.mean()) / np.vdot(centred, centred)
+    b = w.mean() - a * z.mean()
+    return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
+
+
+def align(image: Image.Image, landmarks: Matrix, *, side_px: int = CROP_PX) -> Image.Image:
+    """Return the face as a square RGB crop of an RGB picture; what lies beyond it is black.
+
+    `landmarks` (5, 2) are in pixels, 0 being the middle of the first; the template is scaled.
+    """
+    matrix = similarity_transform(landmarks, TEMPLATE * (side_px / CROP_PX))
+    back = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))[:2]
+    # Pillow counts from the edge of the first pixel, recognisers from its middle.
+    back[:, 2] += 0.5 - 0.5 * back[:, :2].sum(axis=1)
+    coefficients = tuple(map(float, back.ravel()))
+    return image.transform(
+        (side_px, side_px), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR
+    )
 
 
 def _look(encoder: FaceEncoder, upright: Image.Image, *, turn: int) -> tuple[FoundFaces, float]:

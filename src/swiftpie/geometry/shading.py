@@ -45,11 +45,11 @@ class Lighting(NamedTuple):
 
     def select(self, rows: Tensor | slice) -> "Lighting":
         """Return the given rows, which may repeat."""
-        return Lighting(*(Illumination(*(value[rows] for value in one)) for one in self))
+        return Lighting(*(Illumination(*(value[rows] for value in light)) for light in self))
 
     def on_cpu(self) -> "Lighting":
         """Return the same on the processor."""
-        return Lighting(*(Illumination(*(value.cpu() for value in one)) for one in self))
+        return Lighting(*(Illumination(*(value.cpu() for value in light)) for light in self))
 
 
 class Shadow(NamedTuple):
@@ -130,7 +130,8 @@ def relit(pixels: Tensor, mask: Tensor, lighting: Lighting, layout: Layout) -> T
     new = gains(brightness(normal, lighting.scene._replace(direction=direction)))
     size = (pixels.shape[2], pixels.shape[3])
     taken, put = (
-        Gains(*(F.interpolate(one, size, mode="bilinear") for one in both)) for both in (own, new)
+        Gains(*(F.interpolate(values, size, mode="bilinear") for values in both))
+        for both in (own, new)
     )
     shown = (pixels + mask) / 2  # premultiplied, in [0, 1]
     plain = (shown - mask * taken.lift) / taken.factor.clamp_min(_DARKEST)
@@ -153,7 +154,7 @@ def cast_shadow(alpha: Tensor, layout: Layout, base: Tensor, cast: Shadow) -> Te
     half = alpha.shape[-1] // 2  # shadows are soft: half the size shows all of them
     centres = (torch.arange(half, device=alpha.device) + 0.5) / half
     x, y = centres.view(1, 1, 1, -1), centres.view(1, 1, -1, 1)
-    wide, darkness = (one.view(-1, 1, 1, 1) for one in (layout.scale, cast.darkness))
+    wide, darkness = (values.view(-1, 1, 1, 1) for values in (layout.scale, cast.darkness))
     across = ((x - layout.centre[:, 0].view(-1, 1, 1, 1)) / (_CONTACT_WIDTH * wide)).square()
     down = ((y - base) / (_CONTACT_HEIGHT * wide)).square()
     contact = torch.exp(-((across + down) ** 1.5))

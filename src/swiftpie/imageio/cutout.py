@@ -49,7 +49,7 @@ SMALL_HOLE = 0.05  # holes below this share of the subject are filled: they are 
 SMALL_PART = 0.1  # parts below this share of the largest part are dropped
 
 
-class Way(StrEnum):
+class CutoutMethod(StrEnum):
     """How a subject was separated from the rest of its picture."""
 
     MASK = "mask"  # given

@@ -21,9 +21,16 @@ from swiftpie.imageio.decoding import (
     to_straight,
     to_upright,
 )
-from swiftpie.imageio.writing import DEEP, EXIF_BLOCK, USER_COMMENT, XMP, PictureData, format_of
+from swiftpie.imageio.writing import (
+    DEEP_FORMATS,
+    EXIF_BLOCK,
+    GPS_BLOCK,
+    USER_COMMENT,
+    XMP,
+    PictureData,
+    format_of,
+)
 
-GPS_BLOCK = 0x8825
 MAKER_NOTE = 0x927C
 EXIF_SIZE = (0xA002, 0xA003)  # width and height, which upright may be exchanged
 EXIF_POINTER = 0xA005  # to another block, which is never read
@@ -34,9 +41,9 @@ MAX_KEPT_EXIF = 5_000  # bytes; beside it a JPEG has to hold how the picture was
 
 # Pillow keeps the upper bytes of colours of 16 bit; with the other byte order it keeps the lower.
 OTHER_BYTES = {
-    f"{mode};16{one}": f"{mode};16{other}"
+    f"{mode};16{order}": f"{mode};16{other}"
     for mode in ("RGB", "RGBA", "RGBX")
-    for one, other in ("BL", "LB", "NB" if sys.byteorder == "little" else "NL")
+    for order, other in ("BL", "LB", "NB" if sys.byteorder == "little" else "NL")
 }
 OTHER_COLOURS = {
     "I": "numbers of 32 bit",
@@ -114,7 +121,7 @@ def losses_in(original: OriginalPicture, suffix: str) -> tuple[str, ...]:
     (pixels, _, exif), losses = original.stored, list(original.losses)
     is_deep = not isinstance(pixels, Image.Image)
     file_format = format_of(suffix)
-    if is_deep and file_format not in DEEP:
+    if is_deep and file_format not in DEEP_FORMATS:
         losses.append("its 16 bits")
     if file_format == "JPEG" and _is_clear(pixels):
         losses.append("its transparency")
@@ -144,15 +151,15 @@ def _in_16_bits(
 def _lower_bytes(image: Image.Image) -> tuple[bool, list[Any]]:
     """Return whether a file not decoded yet has colours of 16 bit, and where their lower bytes are.
 
-    The places are for Pillow's decoders; there are none where it cannot be told to read them.
+    The places are for Pillow's decoders; there are none if Pillow cannot read them this way.
     """
     found: list[Any] = []
-    for one in getattr(image, "tile", []):
-        raw, *others = (one.args,) if isinstance(one.args, str) else one.args
+    for tile in getattr(image, "tile", []):
+        raw, *others = (tile.args,) if isinstance(tile.args, str) else tile.args
         if raw not in OTHER_BYTES:
             return ";16" in str(raw), []
-        args = OTHER_BYTES[raw] if isinstance(one.args, str) else (OTHER_BYTES[raw], *others)
-        found.append(one._replace(args=args))
+        args = OTHER_BYTES[raw] if isinstance(tile.args, str) else (OTHER_BYTES[raw], *others)
+        found.append(tile._replace(args=args))
     return bool(found), found
 
 
@@ -169,7 +176,9 @@ def _kept_exif(image: Image.Image) -> tuple[bytes, list[str]]:
             entries = given.get_ifd(block)
             if block == EXIF_BLOCK and MAKER_NOTE in entries:
                 losses.append("the maker's notes in its EXIF data")
-            if kept_entries := {tag: one for tag, one in entries.items() if tag not in left_out}:
+            if kept_entries := {
+                tag: entry for tag, entry in entries.items() if tag not in left_out
+            }:
                 kept.get_ifd(block).update(kept_entries)
         has_words = len(kept) or any(map(kept.get_ifd, (EXIF_BLOCK, GPS_BLOCK)))
         data = kept.tobytes() if has_words else b""

@@ -2,18 +2,19 @@
 
 import io
 import json
-from collections.abc import Callable, Mapping
+import struct
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, PngImagePlugin
+from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from swiftpie.errors import InputError
 from swiftpie.imageio.atomic import check_target, write_file
 from swiftpie.imageio.decoding import DECODER_ERRORS, Source, open_image
-from swiftpie.imageio.deep_colour import encode_png, encode_tiff
 
 FORMAT_OF_SUFFIX = {
     ".png": "PNG",
@@ -24,7 +25,7 @@ FORMAT_OF_SUFFIX = {
     ".tiff": "TIFF",
 }
 METADATA_KEY = "swiftpie"
-EXIF_BLOCK = 0x8769
+EXIF_BLOCK, GPS_BLOCK = 0x8769, 0x8825
 USER_COMMENT = 0x9286
 ASCII_COMMENT = b"ASCII\0\0\0"  # EXIF's way to say how the comment is encoded
 MAX_METADATA_BYTES = 60_000  # a JPEG's EXIF block holds 64 KiB at most
@@ -33,7 +34,12 @@ QUALITY: Mapping[str, Mapping[str, int]] = {
     "JPEG": {"quality": 95, "subsampling": 0},
     "WEBP": {"quality": 92},
 }
-DEEP: Mapping[str, Callable[..., bytes]] = {"PNG": encode_png, "TIFF": encode_tiff}  # 16 bit
+DEEP_FORMATS = ("PNG", "TIFF")  # hold 16 bits a colour; Pillow writes neither so
+PNG_START = b"\x89PNG\r\n\x1a\n"
+PNG_COLOURS = {3: 2, 4: 6}  # the type of a picture by its number of channels
+TIFF_START = b"II*\0\x08\0\0\0"  # little endian, tags at 8
+DEFLATE, GREY, COLOUR, CLEAR = 8, 1, 2, 2  # as TIFF numbers them
+XMP_TAG, PROFILE_TAG = 700, 34675
 
 XMP = (
     '<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?>'
@@ -99,8 +105,8 @@ def encode_image(
     notes = _notes(metadata, file_format, exif=exif, name=name)
     if profile:
         notes["icc_profile"] = profile
-    if isinstance(pixels, np.ndarray) and file_format in DEEP:
-        return DEEP[file_format](pixels, **notes)
+    if isinstance(pixels, np.ndarray) and file_format in DEEP_FORMATS:
+        return (encode_png if file_format == "PNG" else encode_tiff)(pixels, **notes)
     image = _in_8_bits(pixels) if isinstance(pixels, np.ndarray) else pixels
     plain = image.copy() if image.mode in {"L", "RGB", "RGBA"} else image.convert("RGB")
     plain.info = {}  # nothing of the input may travel along
@@ -183,3 +189,69 @@ def _notes(
 
 def _in_8_bits(values: NDArray[np.uint16]) -> Image.Image:
     return Image.fromarray(((values.astype(np.uint32) + 128) // 257).astype(np.uint8))
+
+
+def encode_png(
+    values: NDArray[np.uint16],
+    *,
+    pnginfo: PngImagePlugin.PngInfo | None = None,
+    icc_profile: bytes = b"",
+    exif: bytes = b"",
+) -> bytes:
+    """Return a PNG of colours (H, W, 3 or 4); all else is as Pillow takes it."""
+    height, width, channels = values.shape
+    header = struct.pack(">IIBBBBB", width, height, 16, PNG_COLOURS[channels], 0, 0, 0)
+    chunks = [(b"IHDR", header)]
+    if icc_profile:
+        chunks.append((b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc_profile)))
+    chunks += [(chunk[0], chunk[1]) for chunk in (pnginfo.chunks if pnginfo else ())]
+    if exif:
+        chunks.append((b"eXIf", exif.removeprefix(b"Exif\0\0")))
+    packer, above = zlib.compressobj(), np.zeros(2 * width * channels, dtype=np.uint8)
+    rows = []
+    for row in values:
+        line = row.astype(">u2").view(np.uint8).ravel()
+        rows.append(packer.compress(b"\2" + (line - above).tobytes()))  # the difference to above
+        above = line
+    chunks += [(b"IDAT", b"".join(rows) + packer.flush()), (b"IEND", b"")]
+    return PNG_START + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
+
+
+def encode_tiff(
+    values: NDArray[np.uint8] | NDArray[np.uint16],
+    *,
+    exif: Image.Exif | bytes = b"",
+    xmp: bytes = b"",
+    icc_profile: bytes = b"",
+) -> bytes:
+    """Return a TIFF of grey (H, W) or colours (H, W, 3 or 4) of 8 or 16 bit, packed."""
+    words = exif if isinstance(exif, Image.Exif) else Image.Exif()
+    if isinstance(exif, bytes):
+        words.load(exif)
+    channels = values.shape[2] if values.ndim == 3 else 1
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    for tag, value in words.items():
+        if tag not in (EXIF_BLOCK, GPS_BLOCK):
+            tags[tag] = value
+    for block in (EXIF_BLOCK, GPS_BLOCK):
+        if entries := words.get_ifd(block):
+            tags[block] = entries
+    packer, rows = zlib.compressobj(), values.astype(values.dtype.newbyteorder("<"), copy=False)
+    data = b"".join(packer.compress(row.tobytes()) for row in rows) + packer.flush()
+    tags[TiffImagePlugin.IMAGEWIDTH], tags[TiffImagePlugin.IMAGELENGTH] = values.shape[1::-1]
+    tags[TiffImagePlugin.BITSPERSAMPLE] = (8 * values.itemsize,) * channels
+    tags[TiffImagePlugin.COMPRESSION] = DEFLATE
+    tags[TiffImagePlugin.PHOTOMETRIC_INTERPRETATION] = GREY if channels == 1 else COLOUR
+    tags[TiffImagePlugin.SAMPLESPERPIXEL] = channels
+    if channels == 4:
+        tags[TiffImagePlugin.EXTRASAMPLES] = CLEAR
+    tags[TiffImagePlugin.ROWSPERSTRIP] = len(values)
+    tags[TiffImagePlugin.STRIPOFFSETS] = 0  # behind the tags, whose length Pillow adds
+    tags[TiffImagePlugin.STRIPBYTECOUNTS] = len(data)
+    for tag, value in ((XMP_TAG, xmp), (PROFILE_TAG, icc_profile)):
+        if value:
+            tags[tag] = value
+    return TIFF_START + tags.tobytes(len(TIFF_START)) + data

@@ -28,7 +28,7 @@ from swiftpie.imageio.cutout import (
     MIN_SHARE,
     WORK_SIDE_PX,
     Area,
-    Way,
+    CutoutMethod,
     area_of,
     around,
     averaged,
@@ -117,7 +117,9 @@ Point = tuple[float, float]
 class Search:
     """How to look for the subject of a picture that comes without a mask."""
 
-    way: Way | None = None  # REMBG, NONE, or None: transparency, else our network, else colour
+    way: CutoutMethod | None = (
+        None  # REMBG, NONE, or None: transparency, else our network, else colour
+    )
     model: str = rembg.DEFAULT  # of rembg
     box: Box | None = None  # left, top, right and bottom in [0, 1]: the subject is inside of it
     points: tuple[Point, ...] = ()  # on the subject
@@ -129,11 +131,13 @@ class Search:
         for point in (*self.points, *self.beside):
             if not all(0 <= number <= 1 for number in point):
                 raise InputError(
-                    f"The point {point} lies beyond the picture. Needed are shares of its width "
-                    "and height from 0 to 1. Write for example 0.5,0.4."
+                    f"The point {point} lies beyond the picture. Give fractions of its width and "
+                    "height from 0 to 1, for example 0.5,0.4."
                 )
         has_points = bool(self.points or self.beside)
-        if (self.way is Way.NONE and self.has_hints) or (self.way is Way.REMBG and has_points):
+        if (self.way is CutoutMethod.NONE and self.has_hints) or (
+            self.way is CutoutMethod.REMBG and has_points
+        ):
             raise InputError(
                 f"`cutout={self.way}` came with {'points' if has_points else 'a box'}, which it "
                 "does not read. Our own network reads both, and rembg a box. Leave one out."
@@ -145,7 +149,7 @@ class Search:
         return self.box is not None or bool(self.points or self.beside)
 
     def __str__(self) -> str:
-        way = {None: "auto", Way.REMBG: f"rembg:{self.model}"}.get(self.way, str(self.way))
+        way = {None: "auto", CutoutMethod.REMBG: f"rembg:{self.model}"}.get(self.way, str(self.way))
         places = [] if self.box is None else [self.box]
         spelled = [",".join(map(str, place)) for place in (*places, *self.points)]
         return " ".join([way, *spelled, *(f"not:{x},{y}" for x, y in self.beside)])
@@ -165,7 +169,11 @@ def parse_search(text: str) -> Search | None:
     """
     words = text.split()
     way, _, model = words[0].partition(":") if words else ("", "", "")
-    known: dict[str, Way | None] = {"auto": None, "none": Way.NONE, "rembg": Way.REMBG}
+    known: dict[str, CutoutMethod | None] = {
+        "auto": None,
+        "none": CutoutMethod.NONE,
+        "rembg": CutoutMethod.REMBG,
+    }
     if way in known and (way == "rembg" or not model):
         words = words[1:]
     elif not words or PLACE.fullmatch(words[0]) is None:
@@ -183,8 +191,8 @@ def parse_search(text: str) -> Search | None:
             boxes.append((numbers[0], numbers[1], numbers[2], numbers[3]))
         else:
             raise InputError(
-                f"{word!r} does not say where a subject is. Needed are one box L,T,R,B, points X,Y "
-                "on the subject, or not:X,Y beside it, in shares from 0 to 1. Write for example "
+                f"{word!r} does not say where a subject is. Give one box L,T,R,B, points X,Y on "
+                "the subject, or not:X,Y beside it, as fractions from 0 to 1, for example "
                 "'0.2,0.1,0.8,0.95' or '0.5,0.5 not:0.1,0.9'."
             )
     return Search(
@@ -240,26 +248,26 @@ def cut_out(image: Image.Image, search: str | Search = ANYWHERE) -> CutOut:
     Raises:
         InputError: The string describes no search.
         NoSubject: Next to nothing or nearly everything is found.
-        MissingExtra: rembg is asked for and not installed.
+        MissingExtra: rembg is needed and not installed.
         WeightsError: rembg's model is not here.
     """
     search = search_of(search)
-    if search.way is Way.NONE:
+    if search.way is CutoutMethod.NONE:
         whole = torch.ones(1, 1, image.height, image.width)
-        return CutOut(whole, Cutout(Way.NONE, None))
-    alpha = None if search.way is Way.REMBG or search.has_hints else alpha_of(image)
+        return CutOut(whole, Cutout(CutoutMethod.NONE, None))
+    alpha = None if search.way is CutoutMethod.REMBG or search.has_hints else alpha_of(image)
     if alpha is not None:
         if not alpha.any():
             raise NoSubject(*_not_found(0.0))
-        return CutOut(alpha, Cutout(Way.TRANSPARENCY, 1.0))
-    if search.way is Way.REMBG:
+        return CutOut(alpha, Cutout(CutoutMethod.TRANSPARENCY, 1.0))
+    if search.way is CutoutMethod.REMBG:
         found = _by_rembg(image, search)
     else:
         mask = find_with(packaged(), image, search)
         sure = confidence_with(packaged(), image, search)
-        found = CutOut(mask, Cutout(Way.NETWORK, round(sure, 4)))
+        found = CutOut(mask, Cutout(CutoutMethod.NETWORK, round(sure, 4)))
         if not _is_usable(mask, search):
-            found = CutOut(_by_colour(image, search), Cutout(Way.COLOUR, None))
+            found = CutOut(_by_colour(image, search), Cutout(CutoutMethod.COLOUR, None))
     if not _is_usable(found.mask, search):
         raise NoSubject(*_not_found(found.mask.mean().item()))
     _warn(found.how)
@@ -294,7 +302,7 @@ def _seen(network: CutoutNet, photo: Image.Image, views: Sequence[Area], search:
     """Return the mask (1, 1, H, W) that `network` finds by `views`, the first of which has all."""
     # Each view squeezed to a square: what lies at its edges tells what the subject is.
     squares = [photo.resize((CUTOUT_PX,) * 2, Image.Resampling.BOX, box=view) for view in views]
-    logits = network(torch.cat([to_tensor(one) for one in squares]))
+    logits = network(torch.cat([to_tensor(square) for square in squares]))
     return _outlined(photo, views[0], averaged(logits[:, 0].numpy(), views), search)
 
 
@@ -317,7 +325,7 @@ def _by_rembg(image: Image.Image, search: Search) -> CutOut:
         mask *= box_mask(search.box, height=image.height, width=image.width)
     solid = (mask > 0.5).float()  # what is clear-cut agrees with itself made hard
     sure = torch.minimum(mask, solid).sum() / torch.maximum(mask, solid).sum().clamp_min(1e-6)
-    return CutOut(mask, Cutout(f"{Way.REMBG} {search.model}", round(sure.item(), 4)))
+    return CutOut(mask, Cutout(f"{CutoutMethod.REMBG} {search.model}", round(sure.item(), 4)))
 
 
 def _outlined(
@@ -344,7 +352,7 @@ def _views(size: tuple[int, int], search: Search) -> list[Area]:
     x, y = (sum(numbers) / len(search.points) for numbers in zip(*search.points, strict=True))
     views = []
     for share in VIEW_SHARES:
-        left, top = (min(max(0.0, one - share / 2), 1 - share) for one in (x, y))
+        left, top = (min(max(0.0, centre - share / 2), 1 - share) for centre in (x, y))
         views.append(area_of((left, left + share, width), (top, top + share, height)))
     return views
 
@@ -382,14 +390,14 @@ def _is_usable(mask: Tensor, search: Search) -> bool:
 
 def _not_found(share: float) -> tuple[str, str]:
     return (
-        f"The subject could not be told from its background: {share:.0%} of the picture was "
+        f"The subject could not be separated from its background: {share:.0%} of the picture was "
         "found. One subject that stands out is needed.",
         "Supply a mask as IMAGE:MASK, or a box around it, as in --cutout 0.2,0.1,0.8,0.95.",
     )
 
 
 def _warn(how: Cutout) -> None:
-    if how.way == Way.COLOUR:
+    if how.way == CutoutMethod.COLOUR:
         logger.warning(
             "The subject was cut out by colour alone, as the network saw none. Look at it with "
             "`swiftpie cutout IMAGE`. If it is wrong, say where it is, as in "
@@ -424,9 +432,9 @@ def _agreement(network: CutoutNet, photo: Image.Image, area: Area) -> float:
     edge, cells = round(KEPT * side), round(KEPT * CUTOUT_PX)
     lower = square[..., -edge:, :]
     views = (square, square.flip(-1), lower[..., :edge], lower[..., -edge:])
-    small = [F.interpolate(one, (CUTOUT_PX, CUTOUT_PX), mode="area") for one in views]
+    small = [F.interpolate(view, (CUTOUT_PX, CUTOUT_PX), mode="area") for view in views]
     whole, mirrored, *corners = torch.sigmoid(network(torch.cat(small))).split(1)
-    left, right = (F.interpolate(one, (cells, cells), mode="bilinear") for one in corners)
+    left, right = (F.interpolate(corner, (cells, cells), mode="bilinear") for corner in corners)
     seen = whole[..., -cells:, :]
     pairs = ((mirrored.flip(-1), whole), (left, seen[..., :cells]), (right, seen[..., -cells:]))
     return min(float(torch.minimum(*pair).sum() / torch.maximum(*pair).sum()) for pair in pairs)

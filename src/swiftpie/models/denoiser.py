@@ -284,7 +284,7 @@ def check_bare(unet: UNet2DConditionModel) -> None:
 def sharing_weights(network: Network) -> Network:
     """Return a second network around the same weights; changes of one leave the other as it is."""
     weights = [*network.parameters(), *network.buffers()]
-    return copy_around(network, {id(one): one for one in weights})
+    return copy_around(network, {id(weight): weight for weight in weights})
 
 
 def copy_around(network: Network, shared: Mapping[int, Tensor]) -> Network:
@@ -294,9 +294,9 @@ def copy_around(network: Network, shared: Mapping[int, Tensor]) -> Network:
     thirds of the time of a deep copy.
     """
     empty = {
-        id(one): type(one)()
+        id(value): type(value)()
         for module in network.modules()
-        for one in vars(module).values()
-        if type(one) in {dict, OrderedDict} and not one
+        for value in vars(module).values()
+        if type(value) in {dict, OrderedDict} and not value
     }
     return copy.deepcopy(network, {**empty, **shared})

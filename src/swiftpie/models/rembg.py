@@ -104,13 +104,12 @@ def _kind(name: str) -> Any:  # noqa: ANN401 - the library has no types
         MissingExtra: rembg, or onnxruntime, is not installed, or too old.
     """
     # Without onnxruntime, importing rembg ends the process.
-    if any(importlib.util.find_spec(one) is None for one in ("onnxruntime", "rembg")):
+    if any(importlib.util.find_spec(package) is None for package in ("onnxruntime", "rembg")):
         raise MissingExtra(
-            "A subject was to be cut out by rembg, which is not installed. Install it: pip install "
-            '"swiftpie[cutout]".'
+            'This cut-out needs rembg, which is not installed. Run: pip install "swiftpie[cutout]".'
         )
     kinds = importlib.import_module("rembg.sessions").sessions_class
-    kind = next((one for one in kinds if one.name() == name), None)
+    kind = next((kind for kind in kinds if kind.name() == name), None)
     if kind is None or not hasattr(kind, "resolve_existing"):
         raise MissingExtra(
             f"The installed rembg does not know the model {name!r}. A newer one is needed. Install "

@@ -206,7 +206,9 @@ def tiny_unet(
         block_out_channels=tuple(widths),
         layers_per_block=1,
         cross_attention_dim=text_width,
-        attention_head_dim=tuple(max(1, one) for one in heads),  # the number of heads, in diffusers
+        attention_head_dim=tuple(
+            max(1, count) for count in heads
+        ),  # the number of heads, in diffusers
         norm_num_groups=8,
         time_embedding_dim=embedding_width,
         class_embed_type="projection",

@@ -186,7 +186,7 @@ class FaceIdentityEncoder(ClipIdentityEncoder):
         inputs = [face]
         if self.needs_crops:
             inputs.append(self.reader(pixels, mask))
-        tokens: Tensor = self.projector(*(one.to(self.dtype) for one in inputs)).float()
+        tokens: Tensor = self.projector(*(tensor.to(self.dtype) for tensor in inputs)).float()
         return tokens
 
     def _null_inputs(self) -> list[Tensor]:

@@ -46,11 +46,11 @@ class Vocabulary:
         """Return the vocabulary of a `to_json` value, or None for other values."""
         if not isinstance(value, Mapping):
             return None
-        return cls(*(frozenset(map(str, value.get(one, ()))) for one in FIELDS))
+        return cls(*(frozenset(map(str, value.get(field, ()))) for field in FIELDS))
 
     def to_json(self) -> dict[str, list[str]]:
         """Return the words as sorted lists."""
-        return {one: sorted(getattr(self, one)) for one in FIELDS}
+        return {field: sorted(getattr(self, field)) for field in FIELDS}
 
     def unknown_in(self, prompt: str, *, shown: Collection[str] | None = None) -> list[str]:
         """Return the words of `prompt` that the model does not know, in their order.
@@ -63,12 +63,14 @@ class Vocabulary:
             for word in self._names_in(found)
             if shown is None or word in self.words_of_names or word in shown
         }
-        return list(dict.fromkeys(one for one in found if one not in self.words | known))
+        return list(dict.fromkeys(word for word in found if word not in self.words | known))
 
     def near(self, word: str) -> list[str]:
         """Return known words that are spelled like `word`, names last."""
         groups = (sorted(self.words), sorted(self.words_of_names - {word}))
-        near = [difflib.get_close_matches(word, one, NUM_NEAR, LEAST_LIKENESS) for one in groups]
+        near = [
+            difflib.get_close_matches(word, group, NUM_NEAR, LEAST_LIKENESS) for group in groups
+        ]
         return [*near[0], *near[1]][:NUM_NEAR]
 
     def advice_on(self, unknown: Sequence[str], *, preset: str) -> str:
@@ -118,7 +120,7 @@ class Vocabulary:
 def _runs(found: Sequence[str], words: Collection[str]) -> Iterator[tuple[int, Sequence[str]]]:
     """Yield the runs between `words`, each with the index after it."""
     place = 0
-    for is_word, group in groupby(found, key=lambda one: one in words):
+    for is_word, group in groupby(found, key=lambda word: word in words):
         run = list(group)
         place += len(run)
         if not is_word:

@@ -79,7 +79,7 @@ def unknown_words(vocabulary: Vocabulary, request: Request) -> list[str]:
 
 def _missing_pictures(vocabulary: Vocabulary, request: PersonalizeRequest) -> Iterator[str]:
     """Yield a warning for subjects that a prompt names without a picture."""
-    given = [one.name for one in request.subjects]
+    given = [subject.name for subject in request.subjects]
     prompts = () if isinstance(request.prompt, TextCondition) else request.prompt
     for prompt in (prompts,) if isinstance(prompts, str) else prompts:
         if " and " in prompt:  # other prompts name one subject, which has a picture
@@ -106,21 +106,21 @@ def _idle_drawing(components: Components, request: PersonalizeRequest) -> Iterat
     scales = request.scales or Scales.of(preset)
     places = components.layout_predictor is not None
     chosen = scales.detail_scale not in {UNTOUCHED.detail_scale, Scales.of(preset).detail_scale}
-    has_detail = places or any(one.identity.keys for one in subjects)
+    has_detail = places or any(subject.identity.keys for subject in subjects)
     if chosen and not has_detail:
         yield f"`detail_scale={scales.detail_scale}` has no effect: {why_no_detail(components)}"
-    limits = (request.detail_mask, *(one.detail_mask for one in subjects))
+    limits = (request.detail_mask, *(subject.detail_mask for subject in subjects))
     is_silent = not has_detail or scales.detail_scale == 0
-    if is_silent and any(one is not None for one in limits):
+    if is_silent and any(limit is not None for limit in limits):
         yield "`detail_mask=` has no effect, because the detail branch is off."
-    if request.mask is MaskSource.NONE and all(one.mask is None for one in subjects):
+    if request.mask is MaskSource.NONE and all(subject.mask is None for subject in subjects):
         for name in ("background_scale", "text_background_scale"):
             if (value := getattr(scales, name)) != getattr(UNTOUCHED, name):
                 yield (
                     f"`{name}={value}` has no effect, because the region is the whole picture. "
                     "Set the region with `mask=`."
                 )
-    has_box = any(one.box is not None for one in subjects)
+    has_box = any(subject.box is not None for subject in subjects)
     if has_box and not places and request.mask is not MaskSource.BOX:
         yield (
             f"`box=` has no effect: preset {preset.name!r} does not place subjects. With "

@@ -217,7 +217,7 @@ def _denoised(
 def _draw_batch(
     batch: Sequence[_PreparedRequest], clock: Clock, on_step: OnStep | None
 ) -> Iterator[GenerationResult]:
-    request, start = batch[0].request, join_prepared([one.start for one in batch])
+    request, start = batch[0].request, join_prepared([item.start for item in batch])
     components = start.components
     denoised = _denoised(start, request, clock, on_step)
     clock.lap("denoise")
@@ -235,17 +235,17 @@ def _draw_batch(
     size = (cell_px * latents.shape[2], cell_px * latents.shape[3])
     masks = mask_to_pil(resize_mask(denoised.subject_mask, size))
     first = 0
-    for one in batch:
-        rows = slice(first, first := first + len(one.start.latents))
-        identities = _identities(one.request)
+    for item in batch:
+        rows = slice(first, first := first + len(item.start.latents))
+        identities = _identities(item.request)
         named = tuple(each.named for each in identities if each.named is not None)
         yield GenerationResult(
             images=tuple(images[rows]),
             subject_masks=tuple(masks[rows]),
             regions=denoised.region[rows],
-            seeds=one.request.seeds if isinstance(one.request, PersonalizeRequest) else (),
-            layouts=one.start.layouts,
-            branches=_branches(one),
+            seeds=item.request.seeds if isinstance(item.request, PersonalizeRequest) else (),
+            layouts=item.start.layouts,
+            branches=_branches(item),
             cutouts=tuple(each.cutouts for each in identities),
             timings_ms=clock.timings(),
             origin={**components.origin, **origin_of(named)},
@@ -329,7 +329,7 @@ def _types_of(components: Components) -> str:
     decoder = next(network.parameters(), None) if isinstance(network, nn.Module) else None
     denoiser = next(components.denoiser.installation.network.parameters())
     parts = {"the denoiser": denoiser, "the decoder": decoder}
-    types = [f"{name} is in {one.dtype}" for name, one in parts.items() if one is not None]
+    types = [f"{name} is in {part.dtype}" for name, part in parts.items() if part is not None]
     return " and ".join(types).replace("torch.", "")
 
 

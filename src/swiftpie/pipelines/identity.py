@@ -13,10 +13,9 @@ from torch.nn import functional as F
 
 from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, ImageError, InputError
-from swiftpie.faces.align import align
-from swiftpie.faces.choose import ChosenFace
+from swiftpie.faces.choose import ChosenFace, align
 from swiftpie.geometry.layout import SUBJECT_FILL
-from swiftpie.imageio.cutout import Way
+from swiftpie.imageio.cutout import CutoutMethod
 from swiftpie.imageio.images import crop_square, fit_square, in_8_bits, side_px, to_tensor
 from swiftpie.masks import check_mask
 from swiftpie.models.cutout import ANYWHERE, CutOut, Search, cut_out
@@ -136,7 +135,7 @@ def face_identity(
     *,
     crop: Image.Image | Sequence[Image.Image] | None = None,
 ) -> Identity:
-    """Return the identity of one person, whom all faces show, as the loaded adapter reads it.
+    """Return the identity of the one person that all faces show, as the loaded adapter reads it.
 
     FaceID adapters read the vectors, for the semantic branch alone. Other adapters read the crops.
     Tokens of several faces are concatenated, as the portrait adapters were trained; a mean of the
@@ -160,7 +159,9 @@ def face_identity(
     vectors = _checked_vectors(embedding, encoder.face_width)
     _check_crops(crops, num_faces=len(vectors), is_needed=encoder.needs_crops)
     device, side = components.device, components.preset.image_size_px
-    pictures = [to_tensor(one) for one in crops] or [torch.zeros(1, 3, side, side)] * len(vectors)
+    pictures = [to_tensor(picture) for picture in crops] or [torch.zeros(1, 3, side, side)] * len(
+        vectors
+    )
     rows, frames, is_seen = [], [], float(bool(crops))
     for vector, picture in zip(vectors, pictures, strict=True):
         pixels = picture.to(device)
@@ -175,7 +176,7 @@ def face_identity(
 
 def cut_out_or_given(image: Image.Image, mask: Tensor | None, search: Search = ANYWHERE) -> CutOut:
     """Return the subject at `mask` (1, 1, H, W), or where `search` finds it if that is None."""
-    return cut_out(image, search) if mask is None else CutOut(mask, Cutout(Way.MASK, 1.0))
+    return cut_out(image, search) if mask is None else CutOut(mask, Cutout(CutoutMethod.MASK, 1.0))
 
 
 class Frame(NamedTuple):
@@ -198,7 +199,7 @@ class SubjectCrop(NamedTuple):
 def crop_subject(image: Image.Image, mask: Tensor | None, search: Search = ANYWHERE) -> SubjectCrop:
     """Find the subject at `mask` (1, 1, H, W) in [0, 1], or as `search` says if that is None."""
     found = cut_out_or_given(image, mask, search)
-    fill = 1.0 if found.how.way is Way.NONE else SUBJECT_FILL
+    fill = 1.0 if found.how.way is CutoutMethod.NONE else SUBJECT_FILL
     return SubjectCrop(*crop_square(image, found.mask, fill=fill), fill, found.how)
 
 
@@ -253,7 +254,7 @@ def _identity_of_crops(components: Components, crops: Sequence[Image.Image]) -> 
     _check_crops(crops, num_faces=len(crops), is_needed=True)
     side = components.preset.image_size_px
     pixels = torch.cat(
-        [to_tensor(one.resize((side, side), Image.Resampling.BICUBIC)) for one in crops]
+        [to_tensor(crop.resize((side, side), Image.Resampling.BICUBIC)) for crop in crops]
     ).to(components.device)
     return identity_of_frames(components, pixels, torch.ones_like(pixels[:, :1]))
 
@@ -270,8 +271,8 @@ def _checked_vectors(embedding: Tensor | NDArray[np.float32], width: int) -> Ten
         )
     if not vectors.is_floating_point() or not vectors.isfinite().all():
         raise InputError(
-            "The face embedding holds something else than finite floating-point numbers. The "
-            "vector of a face recogniser is needed. Detect the face again."
+            "The face embedding is not a vector of finite floating-point numbers, as face "
+            "recognisers return it. Detect the face again."
         )
     return vectors.float()
 

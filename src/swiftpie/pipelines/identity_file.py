@@ -51,7 +51,7 @@ def identity_bytes(identity: Identity) -> bytes:
         "format": FORMAT,
         "preset": identity.preset,
         "fingerprint": identity.fingerprint,
-        "cutouts": [list(one) for one in identity.cutouts],
+        "cutouts": [list(cutout) for cutout in identity.cutouts],
     }
     whole = {name: tensor.cpu().contiguous() for name, tensor in _tensors_of(identity).items()}
     return save(whole, metadata={KEY: json.dumps(header)})
@@ -258,8 +258,8 @@ def _read_cutouts(stored: object, *, pictures: int) -> tuple[Cutout, ...]:
         ValueError: The header says it in another form, or of other pictures.
     """
     found = []
-    for one in stored if isinstance(stored, list) else [None]:
-        match one:
+    for entry in stored if isinstance(stored, list) else [None]:
+        match entry:
             case [str(way), (int() | float() | None) as sure]:
                 is_plain = len(way) <= MAX_TEXT and way.isprintable()
                 if not is_plain or not (sure is None or 0 <= sure <= 1):
@@ -301,7 +301,7 @@ def _check_shapes(shapes: Mapping[str, tuple[int, ...]], components: Components)
 def _check_types(tensors: Mapping[str, Tensor], components: Components) -> None:
     weight: Tensor = next(components.denoiser.installation.network.parameters())
     usual = {torch.float32, weight.dtype}
-    if wrong := {one.dtype for name, one in tensors.items() if name != LARGE} - usual:
+    if wrong := {tensor.dtype for name, tensor in tensors.items() if name != LARGE} - usual:
         raise ValueError(f"it holds {wrong.pop()}, which these networks do not compute in")
     if LARGE in tensors and tensors[LARGE].dtype is not torch.uint8:
         raise ValueError(f"its large frame holds {tensors[LARGE].dtype} instead of bytes")

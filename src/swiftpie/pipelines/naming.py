@@ -11,7 +11,7 @@ from importlib.resources import files
 from itertools import islice
 from typing import NamedTuple
 
-from swiftpie.backbones.preset import Preset
+from swiftpie.backbones.presets import Preset
 from swiftpie.errors import NobodyNamed, short_reason
 from swiftpie.library import Named, packaged
 from swiftpie.models.vocabulary import ARTICLES_AND_SIZES, Vocabulary, words_in
@@ -38,7 +38,9 @@ class Mention(NamedTuple):
 
     def is_in(self, others: Sequence["Mention"]) -> bool:
         """Whether one of the others means the same subject."""
-        names = {one.words for one in others} | {one.subject.name for one in others if one.subject}
+        names = {other.words for other in others} | {
+            other.subject.name for other in others if other.subject
+        }
         return self.words in names or (self.subject is not None and self.subject.name in names)
 
     def shares_word(self, name: str) -> bool:
@@ -135,7 +137,9 @@ def new_subject_of_edit(
         return None  # the keyword names a scene or an accessory, so the subject stays
     present = [*mentions(source_prompt, taught), *mentions(keyword, taught)]
     new = [
-        one.subject for one in mentions(prompt, taught) if one.subject and not one.is_in(present)
+        mention.subject
+        for mention in mentions(prompt, taught)
+        if mention.subject and not mention.is_in(present)
     ]
     if not new:
         return None
@@ -170,8 +174,10 @@ def _first(words: Sequence[str], taught: Collection[str]) -> Mention | None:
     )
     if words[place : place + 1] == ["of"]:
         after_of = _mention(words, place + 1, taught)
-    both = [one for one in (after_of, at_start) if one is not None]
-    return next((one for one in both if one.subject is not None), both[0] if both else None)
+    both = [mention for mention in (after_of, at_start) if mention is not None]
+    return next(
+        (mention for mention in both if mention.subject is not None), both[0] if both else None
+    )
 
 
 def _mention(words: Sequence[str], start: int, taught: Collection[str]) -> Mention | None:

@@ -27,9 +27,9 @@ from swiftpie.apps.cli.options import (
     with_fields,
 )
 from swiftpie.backbones.choices import LoadOptions
-from swiftpie.backbones.recipe import Use
+from swiftpie.backbones.recipes import Use
 from swiftpie.config import MaskRule
-from swiftpie.faces.face import CONSENT
+from swiftpie.faces import CONSENT
 from swiftpie.pipelines.drawing.settings import EditMode, EditSettings, Scales, Style
 from swiftpie_lab.cli import evaluate_options as given
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 from PIL import Image
 from torch import Tensor
 
-from swiftpie.faces.face import Face
+from swiftpie.faces import Face
 from swiftpie.imageio.images import to_pil
 from swiftpie.registry import Registry
 from swiftpie_lab.evaluation.judges import Networks, Reading

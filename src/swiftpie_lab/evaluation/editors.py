@@ -17,10 +17,10 @@ from swiftpie.engine.session import Session
 from swiftpie.errors import InputError
 from swiftpie.geometry.layout import whole_frame
 from swiftpie.imageio.images import plane, to_pil, to_tensor
-from swiftpie.masks import Box, composite
+from swiftpie.masks import Box
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.pipelines.drawing.denoise import Clock, Prepared, decode, denoise
-from swiftpie.pipelines.drawing.edit_region import canvas_for
+from swiftpie.pipelines.drawing.edit_region import canvas_for, composite
 from swiftpie.pipelines.drawing.prepare import subject_condition
 from swiftpie.pipelines.drawing.request import EditRequest
 from swiftpie.pipelines.drawing.settings import EditMode, EditSettings, Scales

@@ -16,7 +16,7 @@ from transformers import AutoTokenizer, CLIPModel, PreTrainedTokenizerBase, ViTM
 
 from swiftpie.backbones.load.safe import read_tensors
 from swiftpie.errors import WeightsError, short_reason
-from swiftpie.faces.face import FaceEncoder
+from swiftpie.faces import FaceEncoder
 from swiftpie.models.vision import CLIP_MEAN, CLIP_STD
 from swiftpie_lab.evaluation.posing import find_pose
 from swiftpie_lab.judges import (

@@ -16,7 +16,7 @@ from swiftpie.apps.cli import about
 from swiftpie.apps.cli.console import complain, print_json, print_text, write_table
 from swiftpie.apps.cli.drawing.subjects import split_subject
 from swiftpie.apps.cli.main import app
-from swiftpie.backbones.preset import PRESETS
+from swiftpie.backbones.presets import PRESETS
 from swiftpie.errors import ConfigError
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.writing import read_metadata

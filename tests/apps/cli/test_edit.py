@@ -8,8 +8,8 @@ from PIL import Image, ImageCms
 
 from swiftpie import InputError, Session
 from swiftpie.apps.cli.console import Target
-from swiftpie.apps.cli.drawing.edit import EditJob, carry_out, edit_settings, tell_losses
-from swiftpie.backbones.preset import PRESETS
+from swiftpie.apps.cli.drawing.edit import EditJob, carry_out, edit_settings, warn_of_losses
+from swiftpie.backbones.presets import PRESETS
 from swiftpie.config import MaskRule
 from swiftpie.errors import ImageError
 from swiftpie.imageio.decoding import load_image
@@ -104,9 +104,9 @@ def test_a_picture_keeps_what_its_file_holds_where_the_edit_changes_nothing(
     with Image.open(job.target.picture) as opened:
         assert (opened.getexif()[0x010F], 0x0112 in opened.getexif()) == ("a camera", False)
     assert read_metadata(job.target.picture)["prompt"] == PROMPT
-    tell_losses(str(picture), job.target)
+    warn_of_losses(str(picture), job.target)
     assert capsys.readouterr().err == ""
-    tell_losses(str(picture), Target(job.target.picture.with_suffix(".jpg"), None))
+    warn_of_losses(str(picture), Target(job.target.picture.with_suffix(".jpg"), None))
     told = " ".join(capsys.readouterr().err.split())
     assert "does not keep its 16 bits, its transparency." in told
     assert "JPEG compresses all pixels again" in told

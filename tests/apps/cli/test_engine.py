@@ -2,7 +2,7 @@
 
 import json
 
-from swiftpie.engine.transform import TRANSFORMS
+from swiftpie.engine.transforms import TRANSFORMS
 
 PROMPT = "a hamster on a beach"
 

@@ -7,7 +7,7 @@ import onnx
 import pytest
 from PIL import Image
 
-from swiftpie.faces.face import CONSENT
+from swiftpie.faces import CONSENT
 from swiftpie.imageio.writing import read_metadata
 from tests.faces.tiny_faces import BOX, PHOTO, make_models, recogniser
 from tests.faces.tiny_world import FACE_ID_PLUS, LOOKING, make_world, options

@@ -9,10 +9,10 @@ from contextlib import suppress
 
 import pytest
 
-from swiftpie.apps.cli.loading import tell
+from swiftpie.apps.cli.loading import print_download
 from swiftpie.backbones.acquire.download import DownloadPlan
-from swiftpie.backbones.recipe import RECIPES
-from swiftpie.engine.plan import needs_of
+from swiftpie.backbones.recipes import RECIPES
+from swiftpie.engine.plan import plan_downloads
 from tests.fixtures.mock_hub import clean_machine, serving
 from tests.fixtures.published_world import TINY, published_world
 
@@ -107,7 +107,7 @@ def test_the_files_that_a_recipe_needs_come_and_no_others_byte_for_byte(call, hu
     assert hub.sent == facts["bytes_left"]
     assert hub.files <= files  # what is the same in two folders comes once
     hub.forget()
-    assert not needs_of(recipe=name, dtype="bfloat16", offline=True).missing
+    assert not plan_downloads(recipe=name, dtype="bfloat16", offline=True).missing
     assert hub.asked == []
 
 
@@ -162,7 +162,7 @@ def test_what_a_transform_needs_is_planned_with_the_rest(call):
 
 
 def test_a_plan_with_nothing_missing_names_no_place(capsys):
-    tell(DownloadPlan(memory_bytes=2_000_000))
+    print_download(DownloadPlan(memory_bytes=2_000_000))
     text = capsys.readouterr().err
     assert "0 bytes  to fetch" in text
     assert "2.0 MB  of memory" in text
@@ -182,16 +182,16 @@ ASKED_TWICE = """
 from typer import Abort
 from swiftpie.backbones.acquire.download import DownloadPlan, ModelPart
 from swiftpie.backbones.hub import list_files, parse_reference, root_of
-from swiftpie.apps.cli.loading import ask
+from swiftpie.apps.cli.loading import confirm_download
 place = parse_reference("madebyollin/sdxl-vae-fp16-fix")
 listing = list_files(place)
 root, files = root_of(place, listing), (listing.find("config.json"),)
 part = {"listing": listing, "files": files, "licence": "mit"}
 needs = DownloadPlan((ModelPart("autoencoder", "autoencoder", place, root, root, **part),))
 try:
-    ask(needs, yes=False)
+    confirm_download(needs, yes=False)
 except Abort:
-    ask(needs, yes=False)
+    confirm_download(needs, yes=False)
     needs.fetch()
 """
 

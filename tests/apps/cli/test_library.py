@@ -70,7 +70,7 @@ def test_photographs_and_edits_take_names(call, tmp_path, drawn):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["personalize", "an elefant at sea"], "Near are elephant"),
+        (["personalize", "an elefant at sea"], "Similar names: elephant"),
         (["personalize", "in the snow"], "names no subject"),
         (["personalize", "elefant", "an elefant at sea"], "There is no file 'elefant'"),
         (["personalize", "cat", "dog", "a cat at sea"], "is a whole subject"),
@@ -95,7 +95,7 @@ def test_the_library_is_listed_and_searched(call):
     assert [line.split("  ")[0] for line in table[1:]] == ["cat", "cat face"]
     unknown = call("library", "xqzw")
     assert unknown.exit_code == 2
-    assert "knows nobody called 'xqzw'" in unknown.stderr
+    assert "has no subject called 'xqzw'" in unknown.stderr
 
 
 def test_scenes_are_listed_by_name(call):

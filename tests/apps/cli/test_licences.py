@@ -7,10 +7,10 @@ import pytest
 
 from swiftpie.apps.cli.licences import COMMANDS, Chosen, terms_of
 from swiftpie.backbones.acquire.licences import BASES, OWN_CUTOUT, everything, recipe_terms
-from swiftpie.backbones.preset import PRESETS, SDXL_BASE
-from swiftpie.backbones.recipe import RECIPES
+from swiftpie.backbones.presets import PRESETS, SDXL_BASE
+from swiftpie.backbones.recipes import RECIPES
 from swiftpie.errors import ConfigError
-from swiftpie.faces.face import FACE_ENCODERS
+from swiftpie.faces import FACE_ENCODERS
 
 FACE_ID = Path("models/ip-adapter-faceid-plusv2_sdxl.bin")
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from swiftpie.backbones.preset import PRESETS
+from swiftpie.backbones.presets import PRESETS
 
 
 @pytest.fixture

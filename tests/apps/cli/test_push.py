@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from swiftpie.apps.cli.weights.push import without_pictures
+from swiftpie.apps.cli.push import without_pictures
 from swiftpie.pipelines.identity import encode_identity
 from swiftpie.pipelines.identity_file import load_identity, save_identity
 from tests.backbones import tiny_models

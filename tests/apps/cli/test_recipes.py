@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from swiftpie.backbones.recipe import RECIPES
+from swiftpie.backbones.recipes import RECIPES
 
 
 @pytest.fixture(autouse=True)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from swiftpie.backbones.acquire.face_files import plan_faces
-from swiftpie.backbones.recipe import RECIPES, Recipe, Use
+from swiftpie.backbones.recipes import RECIPES, Recipe, Use
 from swiftpie.backbones.resolve import is_here
-from swiftpie.engine.plan import needs_of
+from swiftpie.engine.plan import plan_downloads
 from swiftpie.imageio.writing import read_metadata
 from tests.faces.tiny_faces import PHOTO
 from tests.fixtures.mock_hub import clean_machine, serving
@@ -86,7 +86,7 @@ def test_from_an_empty_cache_to_a_picture_and_again_offline(call, hub, machine, 
 def planned(recipe, **choices):
     """Return all that a recipe needs."""
     faces = [recipe.face_encoder] if recipe.face_encoder else []
-    return needs_of(recipe=recipe, **choices) + plan_faces(faces, {})
+    return plan_downloads(recipe=recipe, **choices) + plan_faces(faces, {})
 
 
 def files_of(needs):

@@ -23,7 +23,7 @@ from swiftpie.apps.ray.serving import on_ray
 from swiftpie.apps.serve.limits import Fleet
 from swiftpie.apps.serve.metrics import Metrics
 from swiftpie.apps.serve.store import Models, Offer
-from swiftpie.backbones.preset import PRESETS, describe
+from swiftpie.backbones.presets import PRESETS, describe
 from swiftpie.engine.session import Session
 from swiftpie.errors import ConfigError, MissingExtra
 from tests.apps.serve.conftest import form, serving

@@ -18,7 +18,7 @@ from swiftpie.apps.serve.limits import Limits
 from swiftpie.apps.serve.listening import Server
 from swiftpie.apps.serve.store import Models, Offer
 from swiftpie.apps.serve.worker import Worker
-from swiftpie.backbones.preset import PRESETS, describe
+from swiftpie.backbones.presets import PRESETS, describe
 
 
 @pytest.fixture(scope="session", autouse=True)

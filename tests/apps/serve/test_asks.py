@@ -9,7 +9,7 @@ from swiftpie.apps.serve.asks import Edit, Encode, Find, Personalize, Words, ask
 from swiftpie.apps.serve.drawing import Drawer
 from swiftpie.apps.serve.schemas import Drawing, RequestError, problem_of
 from swiftpie.apps.serve.store import Models, Offer
-from swiftpie.backbones.preset import PRESETS, describe
+from swiftpie.backbones.presets import PRESETS, describe
 from swiftpie.errors import ConfigError, ImageError, InputError, NobodyNamed, NoSubject
 from swiftpie.models.cutout import search_of
 from swiftpie.pipelines.drawing.request import Subject

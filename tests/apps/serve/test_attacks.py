@@ -44,7 +44,7 @@ from swiftpie.apps.serve.listening import MAX_AHEAD
 from swiftpie.apps.serve.routes.service import StaticFolder
 from swiftpie.apps.serve.store import Models, Offer
 from swiftpie.apps.serve.worker import Worker
-from swiftpie.backbones.preset import PRESETS, describe
+from swiftpie.backbones.presets import PRESETS, describe
 from tests.apps.serve.conftest import Call, form, serving, to_png
 
 PROMPT = "a dog on a beach"

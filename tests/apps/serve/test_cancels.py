@@ -32,7 +32,7 @@ from swiftpie.apps.serve.identities import Known, Told
 from swiftpie.apps.serve.limits import Limits
 from swiftpie.apps.serve.store import Models, Offer
 from swiftpie.apps.serve.worker import Worker
-from swiftpie.backbones.preset import PRESETS, describe
+from swiftpie.backbones.presets import PRESETS, describe
 from tests.apps.serve.conftest import Call, drained, form, serving
 
 PROMPT = "a dog on a beach"

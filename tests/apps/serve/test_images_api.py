@@ -224,7 +224,7 @@ def test_the_asynchronous_client_gets_the_same(server, client, own, photo):
         ({"model": "dall-e-9"}, openai.NotFoundError, "not served here"),
         ({"n": 11}, openai.BadRequestError, "n: "),
         ({"size": "9x9"}, openai.BadRequestError, "size"),
-        ({"extra_body": {}, "prompt": "an elefant on a beach"}, openai.BadRequestError, "Near are"),
+        ({"extra_body": {}, "prompt": "an elefant on a beach"}, openai.BadRequestError, "Similar"),
         (
             {"extra_body": {"swiftpie": {"subjects": [{"name": "dog"}]}}},
             openai.BadRequestError,

@@ -14,7 +14,7 @@ from swiftpie.apps.serve.limits import Limits
 from swiftpie.apps.serve.schemas import Drawing
 from swiftpie.apps.serve.store import Models, Offer
 from swiftpie.apps.serve.worker import Caller, Worker
-from swiftpie.backbones.preset import PRESETS, describe
+from swiftpie.backbones.presets import PRESETS, describe
 from swiftpie.engine.session import Session
 from swiftpie.engine.transforms.compile import form_of
 from swiftpie.engine.wrappers import JoinedAutoencoder, WrappedDenoiser

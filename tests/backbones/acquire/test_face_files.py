@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from swiftpie.backbones.acquire.face_files import face_folder, fetch_faces, plan_faces, with_files
-from swiftpie.backbones.recipe import PINS
+from swiftpie.backbones.recipes import PINS
 from swiftpie.errors import WeightsError
+from swiftpie.faces import FACE_ENCODERS, FaceSettings
 from swiftpie.faces.encoders.onnx import ARCFACE, SFACE, YUNET
-from swiftpie.faces.face import FACE_ENCODERS, FaceSettings
 from tests.fixtures.mock_hub import Repository, clean_machine, serving
 
 

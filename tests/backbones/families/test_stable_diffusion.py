@@ -17,7 +17,7 @@ from swiftpie.attention.install import Plan
 from swiftpie.attention.processors import Merge
 from swiftpie.backbones.components import FAMILIES, load_components
 from swiftpie.backbones.load.weights import WHOLE_BYTES, fingerprint_files
-from swiftpie.backbones.preset import WeightsKind, trailing
+from swiftpie.backbones.presets import WeightsKind, trailing
 from swiftpie.engine.session import Session
 from swiftpie.pipelines.drawing.request import Subject
 from swiftpie.pipelines.drawing.settings import MaskSource, Scales

@@ -24,7 +24,7 @@ from swiftpie.attention.install import Installation, Plan
 from swiftpie.attention.kernels import attend, merge_heads, split_heads
 from swiftpie.attention.processors import SemanticAttention
 from swiftpie.backbones.components import FAMILIES, Components, Family
-from swiftpie.backbones.preset import Capability, Preset, describe, read_preset
+from swiftpie.backbones.presets import Capability, Preset, describe, read_preset
 from swiftpie.backbones.scheduling import schedule_of, with_steps
 from swiftpie.engine.session import Session
 from swiftpie.guidance import METHODS

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from swiftpie.backbones.components import FAMILIES
-from swiftpie.backbones.preset import PRESETS
+from swiftpie.backbones.presets import PRESETS
 from swiftpie.engine.load import model_without_torch
 from swiftpie.engine.onnx.draw import ASSETS, packaged
 from swiftpie.engine.onnx.graphs import Graphs

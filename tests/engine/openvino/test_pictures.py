@@ -10,7 +10,7 @@ from swiftpie.backbones.components import load_components
 from swiftpie.engine.openvino.networks import to_openvino
 from swiftpie.engine.openvino.runtime import Precision
 from swiftpie.engine.session import Session
-from swiftpie.engine.transform import transform
+from swiftpie.engine.transforms import transform
 from swiftpie.models.inversion import EditInversion, TinyInversion
 from swiftpie.pipelines.drawing.request import Subject
 from swiftpie.pipelines.drawing.settings import EditMode, EditSettings, Scales

@@ -10,7 +10,7 @@ from torch._dynamo.testing import CompileCounter
 import swiftpie
 from swiftpie import MaskSource, Scales
 from swiftpie.engine.session import Session
-from swiftpie.engine.transform import transform
+from swiftpie.engine.transforms import transform
 from swiftpie.engine.transforms.compile import MAX_GRAPHS, Compiler, compiled, form_of
 from swiftpie.pipelines.drawing.settings import EditMode, EditSettings
 from tests.pipelines.tiny_editor import tiny_editor

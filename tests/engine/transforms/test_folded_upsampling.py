@@ -6,7 +6,7 @@ from torch import nn
 
 from swiftpie.engine.layers import FoldedUpsampling
 from swiftpie.engine.session import Session
-from swiftpie.engine.transform import transform
+from swiftpie.engine.transforms import transform
 from swiftpie.engine.wrappers import module_of
 from tests.pipelines.tiny_editor import tiny_editor
 

@@ -13,8 +13,7 @@ import swiftpie
 from swiftpie.backbones.families import stable_diffusion
 from swiftpie.backbones.load.weights import StoredWeights
 from swiftpie.engine.session import Session
-from swiftpie.engine.transform import transform
-from swiftpie.engine.transforms import offload
+from swiftpie.engine.transforms import offload, transform
 from swiftpie.engine.transforms.offload import DeviceSlot, offloaded
 from swiftpie.engine.wrappers import JoinedAutoencoder
 from swiftpie.errors import CapabilityError, WeightsError

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from swiftpie.engine.session import Session
-from swiftpie.engine.transform import transform
+from swiftpie.engine.transforms import transform
 from swiftpie.engine.wrappers import shared_copy
 from swiftpie.models.inversion import UNetInversion
 from tests.pipelines.tiny_editor import tiny_editor

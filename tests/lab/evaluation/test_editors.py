@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from swiftpie import Session
-from swiftpie.backbones.preset import trailing
+from swiftpie.backbones.presets import trailing
 from swiftpie.errors import CapabilityError
 from swiftpie.pipelines.drawing.denoise import Prepared, denoise
 from swiftpie.pipelines.drawing.settings import EditMode, EditSettings

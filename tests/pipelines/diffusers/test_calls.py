@@ -12,7 +12,7 @@ from PIL import Image
 
 from swiftpie import EditSettings, Subject, SwiftEditPipeline, SwiftPiePipeline
 from swiftpie.backbones.components import load_components
-from swiftpie.backbones.preset import WeightsKind
+from swiftpie.backbones.presets import WeightsKind
 from swiftpie.guidance.cfg import ClassifierFree
 from swiftpie.masks import load_mask
 from swiftpie.pipelines.draw import draw

@@ -11,7 +11,7 @@ from diffusers import AutoencoderTiny, EulerDiscreteScheduler, FlowMatchEulerDis
 
 import swiftpie
 from swiftpie import CapabilityError, ConfigError, InputError
-from swiftpie.backbones.preset import PRESETS, describe, read_preset
+from swiftpie.backbones.presets import PRESETS, describe, read_preset
 from swiftpie.backbones.scheduling import schedule_of
 from swiftpie.pipelines.diffusers.modules import KeepingOffload, scheduler_of, take_apart
 from swiftpie.pipelines.diffusers.personalize import SwiftPiePipeline

@@ -12,7 +12,7 @@ from diffusers.image_processor import IPAdapterMaskProcessor
 from PIL import Image
 
 from swiftpie import InputError, MaskSource, Session, Subject
-from swiftpie.backbones.preset import trailing
+from swiftpie.backbones.presets import trailing
 from swiftpie.backbones.scheduling import schedule_of
 from swiftpie.guidance.cfg import ClassifierFree
 from swiftpie.guidance.dcg import Decoupled

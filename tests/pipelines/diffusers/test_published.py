@@ -11,7 +11,7 @@ from transformers import CLIPVisionModelWithProjection
 
 from swiftpie import CapabilityError, EditMode, InputError, MaskSource, WeightsError
 from swiftpie.backbones.components import load_components
-from swiftpie.backbones.preset import WeightsKind
+from swiftpie.backbones.presets import WeightsKind
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.diffusers.edit import SwiftEditPipeline
 from swiftpie.pipelines.diffusers.modules import ADAPTER

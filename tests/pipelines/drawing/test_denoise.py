@@ -9,7 +9,7 @@ from transformers import CLIPVisionModelWithProjection
 
 from swiftpie import ConfigError, MaskSource, Scales, Session, Subject
 from swiftpie.attention.manipulate import AM1, AM2, STABLE_AM2, Shaping
-from swiftpie.backbones.preset import trailing
+from swiftpie.backbones.presets import trailing
 from swiftpie.guidance import METHODS, Plain
 from swiftpie.guidance.cfg import ClassifierFree
 from swiftpie.guidance.dcg import Decoupled

@@ -11,8 +11,9 @@ from PIL import Image
 
 from swiftpie import CapabilityError, InputError, Session
 from swiftpie.backbones.scheduling import schedule_of
-from swiftpie.masks import MaskRule, composite, from_noise_difference
+from swiftpie.masks import MaskRule, from_noise_difference
 from swiftpie.pipelines.drawing.edit import follows_seed
+from swiftpie.pipelines.drawing.edit_region import composite
 from swiftpie.pipelines.drawing.request import EditRequest, Subject
 from swiftpie.pipelines.drawing.settings import EditMode, EditSettings, Scales
 from swiftpie.types import Posterior

@@ -106,7 +106,7 @@ def test_points_reach_the_picture_and_refusals_are_plain(session, photo):
     assert np.asarray(result.image)[125, 95, 0] < 180
     with pytest.raises(InputError, match="points"):
         session.remove(photo)
-    with pytest.raises(InputError, match="came together"):
+    with pytest.raises(InputError, match="exclude each other"):
         session.remove(photo, mask=torch.ones(1, 1, 240, 320), points=[(0.3, 0.5)])
     with pytest.raises(NoSubject):
         session.remove(Image.new("RGB", (64, 64), "grey"), points=[(0.5, 0.5)])

@@ -129,7 +129,9 @@ class Drawer:
         if job.scene_file is not None:
             texts["scene"] = load_image(self._path(job.scene_file))
         return PersonalizeRequest(
-            subjects=tuple(replace(one, mask=region, detail_mask=limit) for one in everyone),
+            subjects=tuple(
+                replace(subject, mask=region, detail_mask=limit) for subject in everyone
+            ),
             prompt=job.prompt,
             seeds=(job.seed,),
             scales=replace(Scales.of(preset), **job.scales),
@@ -179,8 +181,8 @@ class Drawer:
             each = list(zip(cutouts, are_files, strict=True))
             identity = session.encode_identity(
                 pictures,
-                masks=[self._path(one) if is_file else None for one, is_file in each],
-                cutout=["auto" if is_file else one for one, is_file in each],
+                masks=[self._path(cutout) if is_file else None for cutout, is_file in each],
+                cutout=["auto" if is_file else cutout for cutout, is_file in each],
             )
         self._identities[known] = identity
         if len(self._identities) > MAX_IDENTITIES:
@@ -231,7 +233,7 @@ class Drawer:
             "preset": preset,
             "branches": list(drawn.branches),
             "cutouts": [[picture._asdict() for picture in pictures] for pictures in drawn.cutouts],
-            **({"named": [one._asdict() for one in drawn.named]} if drawn.named else {}),
+            **({"named": [named._asdict() for named in drawn.named]} if drawn.named else {}),
             "warnings": warnings,
         }
 
@@ -259,6 +261,6 @@ def _cutout_warnings(drawn: GenerationResult | EditResult) -> list[str]:
         f"The cut-out of picture {number} may be wrong. Name the subject's place with 'cutout': a "
         "box such as 0.2,0.1,0.8,0.95, or a mask."
         for pictures in drawn.cutouts
-        for number, one in enumerate(pictures, start=1)
-        if one.is_doubtful
+        for number, picture in enumerate(pictures, start=1)
+        if picture.is_doubtful
     ]

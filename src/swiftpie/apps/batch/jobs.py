@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from swiftpie.backbones.components import cells_of
-from swiftpie.backbones.preset import Preset
+from swiftpie.backbones.presets import Preset
 from swiftpie.backbones.resolve import resolve
 from swiftpie.engine.origin import check_texts
 from swiftpie.errors import ConfigError, ImageError, InputError, SwiftPieError, short_reason
-from swiftpie.imageio.cutout import Way
+from swiftpie.imageio.cutout import CutoutMethod
 from swiftpie.imageio.decoding import is_safetensors, open_image
 from swiftpie.models import rembg
 from swiftpie.models.cutout import parse_search
@@ -99,7 +99,9 @@ class Job:
         for subject in self.subjects:
             named += [*subject.pictures, *filter(is_mask_file, subject.cutouts)]
         sources = {*MaskSource, None}
-        return tuple(dict.fromkeys(one for one in named if one is not None and one not in sources))
+        return tuple(
+            dict.fromkeys(name for name in named if name is not None and name not in sources)
+        )
 
     @property
     def scene_file(self) -> str | None:
@@ -149,7 +151,7 @@ def is_mask_file(cutout: str) -> bool:
 
 
 def _without_empty(pairs: Iterable[tuple[str, object]]) -> dict[str, object]:
-    return {name: one for name, one in pairs if one not in (None, "", {}, ())}
+    return {name: value for name, value in pairs if value not in (None, "", {}, ())}
 
 
 class Inputs:
@@ -220,7 +222,7 @@ def check(job: Job, inputs: Inputs) -> None:
     for name in job.files:
         inputs.look(name)
     if job.image is None:
-        names = [one.shown.get("name", "") for one in job.subjects]
+        names = [subject.shown.get("name", "") for subject in job.subjects]
         new_subjects(job.prompt, vocabulary_of(preset), given=names)  # raises without a subject
 
 
@@ -242,23 +244,22 @@ def _check_subject(subject: JobSubject, inputs: Inputs) -> None:
     check_text(subject.shown.get("name", ""))
     for cutout in subject.cutouts:
         search = parse_search(cutout)
-        if search is not None and search.way is Way.REMBG:
+        if search is not None and search.way is CutoutMethod.REMBG:
             rembg.locate(search.model)  # a mistake shows before a model is loaded
     for picture in subject.pictures[:1]:
         inputs.look(picture)
     if len(subject.pictures) > 1 or subject.cutouts != ("auto",):
-        for one in subject.pictures:
-            if inputs.is_identity(one):
+        for view in subject.pictures:
+            if inputs.is_identity(view):
                 raise ConfigError(
-                    f"{one!r} is an identity file, which is a whole subject, cut out already. Give "
-                    "it alone."
+                    f"{view!r} is an identity file, which holds a whole subject. Give it alone."
                 )
 
 
 def _check_masks(job: Job) -> None:
     if job.image is not None:
         if job.box is not None and job.mask != MaskSource.NONE:
-            raise ConfigError("'mask' and 'box' came together. Give one of them.")
+            raise ConfigError("'mask' and 'box' exclude each other. Give one of them.")
         if job.mask != MaskSource.NONE and job.mask in {*MaskSource}:
             raise ConfigError(f"The mask of an edit is a file, and {job.mask!r} is not.")
         return

@@ -112,10 +112,10 @@ def grid(subjects: Path, prompts: Iterable[str]) -> Iterator[JobRow]:
         ConfigError: There is none.
     """
     places = [subjects] if subjects.is_file() else _subjects_in(subjects)
-    for one, (number, prompt) in itertools.product(places, enumerate(prompts, start=1)):
-        words = re.sub(r"[\W_]+", " ", one.stem).strip()
-        row = {"subject": one.name, "prompt": prompt.replace(NAME, words)}
-        yield JobRow(f"{one.name}, prompt {number}", row)
+    for place, (number, prompt) in itertools.product(places, enumerate(prompts, start=1)):
+        words = re.sub(r"[\W_]+", " ", place.stem).strip()
+        row = {"subject": place.name, "prompt": prompt.replace(NAME, words)}
+        yield JobRow(f"{place.name}, prompt {number}", row)
 
 
 def _check_regular(path: Path, *, name: str) -> None:
@@ -208,7 +208,7 @@ def _row_of(names: list[str], cells: list[str]) -> Mapping[str, object] | Except
 
 def _subjects_in(folder: Path) -> list[Path]:
     try:
-        here = sorted(one for one in folder.iterdir() if not one.name.startswith("."))
+        here = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
         raise ConfigError(
             f"--subjects '{folder}' cannot be read ({short_reason(error)}). A folder of pictures, "

@@ -136,7 +136,7 @@ def _read(
         mask=words.pop("mask", None) or MaskSource.NONE,
         detail_mask=words.pop("detail_mask", None),
         box=placed.get("box") if is_edit else None,
-        texts={name: one for name, one in words.items() if one not in ("", None)},
+        texts={name: text for name, text in words.items() if text not in ("", None)},
         scales=read(Scales, row),
         settings=read(EditSettings, row) if is_edit else {},
     )
@@ -167,12 +167,12 @@ def _check_known(row: Mapping[str, object], known: tuple[str, ...]) -> None:
 
 
 def _part(row: Mapping[str, object], names: tuple[str, ...]) -> dict[str, object]:
-    return {name: one for name, one in row.items() if name in names}
+    return {name: value for name, value in row.items() if name in names}
 
 
 def _seeds_of(own: _Row, defaults: JobDefaults) -> tuple[int, ...]:
     if own.seed is not None and own.seeds is not None:
-        raise ConfigError("'seed' and 'seeds' came together. Give one of them.")
+        raise ConfigError("'seed' and 'seeds' exclude each other. Give one of them.")
     given = own.seeds if own.seed is None else own.seed
     if given is None:
         return defaults.seeds
@@ -192,7 +192,7 @@ def _subjects_of(
 ) -> tuple[JobSubject, ...]:
     several = row.get("subjects", [])
     if several and own.subject:
-        raise ConfigError("'subject' and 'subjects' came together. Give one of them.")
+        raise ConfigError("'subject' and 'subjects' exclude each other. Give one of them.")
     if not several:
         if not own.subject:
             if placed:
@@ -202,19 +202,19 @@ def _subjects_of(
                 )
             return ()  # the subjects that the prompt names
         return (_subject(own.subject, own.cutout, placed, root),)
-    if not isinstance(several, list) or not all(isinstance(one, dict) for one in several):
+    if not isinstance(several, list) or not all(isinstance(entry, dict) for entry in several):
         raise ConfigError(
             '\'subjects\' is not a list of objects. Write [{"pictures": "dog.jpg"}, …].'
         )
     if idle := [name for name in ("cutout", *_PLACES) if name in row]:
         raise ConfigError(f"{idle[0]!r} came with 'subjects'. Give each subject its own.")
     found = []
-    for one in several:
-        _check_known(one, (*_SUBJECT, *row_fields(Subject)))
-        if not one.get("pictures"):
+    for entry in several:
+        _check_known(entry, (*_SUBJECT, *row_fields(Subject)))
+        if not entry.get("pictures"):
             raise ConfigError("A subject has no 'pictures'. Name one or several.")
-        of_one = _SubjectRow(**read_fields(_SubjectRow, one))
-        shown = read_options(Subject, one, surface=Surface.BATCH)
+        of_one = _SubjectRow(**read_fields(_SubjectRow, entry))
+        shown = read_options(Subject, entry, surface=Surface.BATCH)
         found.append(_subject(of_one.pictures, of_one.cutout, shown, root))
     return tuple(found)
 
@@ -227,8 +227,8 @@ def _subject(
 ) -> JobSubject:
     named = [pictures] if isinstance(pictures, str) else list(pictures)
     cutouts = (cutout,) if isinstance(cutout, str) else cutout
-    for one in named:
-        if not _is_there(root / one) and (who := named_by(one)):
+    for source in named:
+        if not _is_there(root / source) and (who := named_by(source)):
             if len(named) > 1 or cutouts != ("auto",):
                 raise ConfigError(
                     f"{who.word!r} names a subject of the library, which is cut out already. "
@@ -236,7 +236,7 @@ def _subject(
                 )
             return JobSubject(word=who.word, shown={"name": who.word, **shown})
     if len(named) == 1 and _is_there(root / named[0]) and (root / named[0]).is_dir():
-        here = sorted(one.name for one in (root / named[0]).iterdir())
+        here = sorted(path.name for path in (root / named[0]).iterdir())
         named = [
             (Path(named[0]) / path).as_posix()
             for path in here

@@ -86,8 +86,8 @@ def open_run(
         if not force:
             _check_others(work, manifest, before)
         refused = [
-            {"id": None, "place": one.place, "status": REFUSED, "reason": one.reason}
-            for one in jobs.refused
+            {"id": None, "place": row.place, "status": REFUSED, "reason": row.reason}
+            for row in jobs.refused
         ]
         order = [job.id for job in jobs.jobs]
         # Before the manifest: after a kill, no line is then read as that of a changed job.
@@ -251,7 +251,7 @@ def _draw_by_processes(run: Run, work: Work, stop: threading.Event) -> Iterator[
             if not busy:
                 return
             answered = wait([worker.connection for worker in busy])
-            for worker in [one for one in busy if one.connection in answered]:
+            for worker in [process for process in busy if process.connection in answered]:
                 answer, task, worker.task = worker.answer(), worker.task, None
                 assert task is not None, "only those that draw are waited for"
                 if isinstance(answer, SwiftPieError):

@@ -14,8 +14,8 @@ from swiftpie.apps.cli.console import examples, print_json, print_text, write_ta
 from swiftpie.apps.cli.options import STREAM, AsJson, CommercialOnly
 from swiftpie.backbones.acquire import licences
 from swiftpie.backbones.machine import BFLOAT16, free_main_memory, instructions
-from swiftpie.backbones.preset import PRESETS, Preset
-from swiftpie.backbones.recipe import RECIPES, Recipe, Use
+from swiftpie.backbones.presets import PRESETS, Preset
+from swiftpie.backbones.recipes import RECIPES, Recipe, Use
 from swiftpie.backbones.resolve import is_here
 from swiftpie.errors import CapabilityError, InputError
 
@@ -72,7 +72,9 @@ def presets(
     """List the models that can be loaded."""
     if context.invoked_subcommand is not None:
         return
-    found = [one for one in PRESETS.all().values() if one.is_commercial or not commercial_only]
+    found = [
+        preset for preset in PRESETS.all().values() if preset.is_commercial or not commercial_only
+    ]
     if as_json:
         print_json([_facts(preset) for preset in found])
         return
@@ -128,7 +130,7 @@ def recipes(
     """List the recipes: each is a preset with everything it needs to draw your subject."""
     if context.invoked_subcommand is not None:
         return
-    facts = {name: _recipe_facts(one) for name, one in RECIPES.all().items()}
+    facts = {name: _recipe_facts(recipe) for name, recipe in RECIPES.all().items()}
     found = [fact for fact in facts.values() if fact["is_commercial"] or not commercial_only]
     if as_json:
         print_json(found)
@@ -214,7 +216,9 @@ def doctor(*, as_json: AsJson = False) -> None:
     if as_json:
         print_json(facts)
         return
-    facts["weights"] = {name: _place(PRESETS.get(name), is_here=one) for name, one in here.items()}
+    facts["weights"] = {
+        name: _place(PRESETS.get(name), is_here=is_here) for name, is_here in here.items()
+    }
     facts["optional_packages"] = {
         name: version or f'not installed; pip install "swiftpie[{OPTIONAL_PACKAGES[name]}]"'
         for name, version in optional.items()
@@ -222,7 +226,7 @@ def doctor(*, as_json: AsJson = False) -> None:
     rows = []
     for name, value in facts.items():
         parts = value.items() if isinstance(value, dict) else [("", value)]
-        rows += [(f"{name} {part}".strip().replace("_", " "), _spell(one)) for part, one in parts]
+        rows += [(f"{name} {part}".strip().replace("_", " "), _spell(fact)) for part, fact in parts]
     write_table(rows)
 
 
@@ -258,8 +262,8 @@ def read_origin(file: str) -> dict[str, str]:
     stored = read_metadata(typer.get_binary_stream("stdin") if file == STREAM else file)
     if not stored:
         raise InputError(
-            f"'{file}' does not say what made it. SwiftPie writes that into its pictures, and "
-            "other programs may drop it. Choose a file that SwiftPie wrote."
+            f"'{file}' does not say what made it. SwiftPie stores that in its pictures, and "
+            "other programs may remove it. Choose a file that SwiftPie wrote."
         )
     return stored
 
@@ -336,10 +340,10 @@ def _recipe_facts(recipe: Recipe) -> dict[str, object]:
     parts = [
         {
             "part": name.replace("_", " "),
-            "place": str(replace(one, revision=None)),
-            "revision": one.revision,
+            "place": str(replace(reference, revision=None)),
+            "revision": reference.revision,
         }
-        for name, one in recipe.references.items()
+        for name, reference in recipe.references.items()
     ]
     return {
         "name": recipe.name,
@@ -347,7 +351,7 @@ def _recipe_facts(recipe: Recipe) -> dict[str, object]:
         "use": recipe.use.value,
         "command": f"swiftpie {COMMAND_OF[recipe.use]} --recipe {recipe.name}",
         "is_on_disk": is_here(recipe),
-        "is_commercial": _together([one.is_commercial for one in terms]),
+        "is_commercial": _together([term.is_commercial for term in terms]),
         "preset": preset.name,
         "image_size_px": preset.image_size_px,
         "steps": recipe.steps or len(preset.timesteps),

@@ -15,9 +15,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from swiftpie.apps.batch.lists import PROMPT_FILE, grid, read_lines, read_prompts, read_seeds
 from swiftpie.apps.cli import console, options
-from swiftpie.apps.cli.loading import ask, load_keywords, needs_of, resolved
+from swiftpie.apps.cli.loading import confirm_download, load_keywords, plan_downloads, resolved
 from swiftpie.backbones.choices import LoadOptions
-from swiftpie.backbones.recipe import Recipe
+from swiftpie.backbones.recipes import Recipe
 from swiftpie.errors import ConfigError, SwiftPieError
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def batch(
 
     models, missing = _loadings(found, loading, is_strict=strict)
     work = Work(found.root.absolute(), out.absolute(), f".{file_format}", models, missing)
-    settings = {name: str(one) for name, one in loading.items() if name not in NOT_OF_PICTURES}
+    settings = {name: str(value) for name, value in loading.items() if name not in NOT_OF_PICTURES}
     started = time.monotonic()
     whole = open_run(
         *(found, work),
@@ -239,8 +239,8 @@ def _loadings(
     for model in dict.fromkeys(job.model for job in found.jobs):
         own: LoadOptions = {**loading, "recipe": model.recipe, "preset": model.preset}
         try:
-            needs = needs_of(own)
-            ask(needs, yes=loading.get("yes", False))
+            needs = plan_downloads(own)
+            confirm_download(needs, yes=loading.get("yes", False))
             needs.fetch()
         except SwiftPieError as error:
             if is_strict or len({job.model for job in found.jobs}) == 1:
@@ -290,7 +290,7 @@ def _print_plan(found: "Jobs", size: int, *, as_json: bool) -> None:
     )
     if as_json:
         rows = [{"id": job.id, "place": job.place, **job.spec()} for job in found.jobs]
-        refused = [one._asdict() for one in found.refused]
+        refused = [row._asdict() for row in found.refused]
         console.print_json({"jobs": rows, "refused": refused})
 
 

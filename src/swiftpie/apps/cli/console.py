@@ -106,7 +106,7 @@ def logs_on_stderr() -> Iterator[None]:
             logger.setLevel(level)
 
 
-class Output(io.FileIO):
+class StandardOutput(io.FileIO):
     """Standard output; a failed write raises one error with a remedy."""
 
     has_failed = False
@@ -134,12 +134,12 @@ class Output(io.FileIO):
 
 
 def guard_output() -> None:
-    """Replace `sys.stdout` by an `Output`; for processes of the command line only."""
+    """Replace `sys.stdout` by a `StandardOutput`; for processes of the command line only."""
     known = sys.stdout or sys.__stderr__
     # A read-only file stands in for an output that the shell closed.
     number = os.open(os.devnull, os.O_RDONLY) if sys.stdout is None else sys.stdout.fileno()
     sys.stdout = io.TextIOWrapper(
-        io.BufferedWriter(Output(number, "w", closefd=False)),
+        io.BufferedWriter(StandardOutput(number, "w", closefd=False)),
         encoding=getattr(known, "encoding", None),
         errors=getattr(known, "errors", None),
         line_buffering=getattr(known, "line_buffering", False),
@@ -248,7 +248,7 @@ def print_pictures(
 ) -> None:
     """Write files, facts and timings as JSON; paths become text."""
     rows = [
-        {name: str(one) if isinstance(one, Path) else one for name, one in picture.items()}
+        {name: str(value) if isinstance(value, Path) else value for name, value in picture.items()}
         for picture in pictures
     ]
     timings = {stage: round(ms, 2) for stage, ms in timings_ms.items()}

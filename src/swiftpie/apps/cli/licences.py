@@ -10,13 +10,13 @@ from swiftpie.apps.cli.options import AsJson, CommercialOnly, Fields, with_field
 from swiftpie.backbones.acquire import licences
 from swiftpie.backbones.acquire.licences import LicenceTerms
 from swiftpie.backbones.choices import LoadOptions
-from swiftpie.backbones.preset import PRESETS
-from swiftpie.backbones.recipe import RECIPES
+from swiftpie.backbones.presets import PRESETS
+from swiftpie.backbones.recipes import RECIPES
 from swiftpie.backbones.resolve import resolve
 from swiftpie.errors import ConfigError
-from swiftpie.faces.face import FACE_ENCODERS, FaceSettings
+from swiftpie.faces import FACE_ENCODERS, FaceSettings
 
-RENDERED = tuple(f"evaluate {one}" for one in ("world", "ablations", "grid"))
+RENDERED = tuple(f"evaluate {name}" for name in ("world", "ablations", "grid"))
 COMMANDS = (
     *("personalize", "identity", "cutout", "demo", "edit"),
     *RENDERED,
@@ -86,7 +86,7 @@ def licenses(
         _check_terms(licences.cutout_terms(cutout))
     shown = [entry for entry in found if entry.is_commercial or not commercial_only]
     if as_json:
-        print_json([one._asdict() for one in shown])
+        print_json([terms._asdict() for terms in shown])
         return
     rows = [(term.part, term.name, term.licence, ANSWERS[term.is_commercial]) for term in shown]
     write_table(rows, headings=("part", "name", "licence", "commercial"))
@@ -137,7 +137,7 @@ def _command_terms(command: str, chosen: Chosen) -> list[LicenceTerms]:
     uses_faces = command in {"face", "evaluate fastface"}
     if recipe is not None:
         parts = ("adapter", "image encoder") if chosen.adapter else ()
-        found = [one for one in licences.recipe_terms(recipe) if one.part not in parts]
+        found = [term for term in licences.recipe_terms(recipe) if term.part not in parts]
         found = [entry for entry in found if entry.part != "face encoder"]
     elif uses_faces and chosen.preset is None:
         found = [

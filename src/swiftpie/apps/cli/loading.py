@@ -11,8 +11,8 @@ from rich.text import Text
 
 from swiftpie.backbones.choices import Choices, LoadOptions
 from swiftpie.backbones.machine import AUTO
-from swiftpie.backbones.preset import Preset
-from swiftpie.backbones.recipe import Use
+from swiftpie.backbones.presets import Preset
+from swiftpie.backbones.recipes import Use
 from swiftpie.backbones.resolve import best_recipe, resolve
 from swiftpie.errors import ConfigError, printable
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from swiftpie.backbones.acquire.download import DownloadPlan, ModelPart
     from swiftpie.backbones.hub import RemoteFile
-    from swiftpie.backbones.recipe import Recipe
+    from swiftpie.backbones.recipes import Recipe
     from swiftpie.engine.session import Session
 
 NO_LICENCE = "not stated, ask its publisher"
@@ -29,7 +29,7 @@ SMALL_BYTES = 1 << 20
 SHOWN = 12  # letters of a commit
 
 
-def ask(needs: "DownloadPlan", *, yes: bool) -> None:
+def confirm_download(needs: "DownloadPlan", *, yes: bool) -> None:
     """Report what has to be downloaded and return if the user agrees, or if `yes` is set.
 
     Raises:
@@ -38,7 +38,7 @@ def ask(needs: "DownloadPlan", *, yes: bool) -> None:
     """
     if not needs.bytes_left:
         return  # at most links have to be made
-    tell(needs)
+    print_download(needs)
     if yes:
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
@@ -50,7 +50,7 @@ def ask(needs: "DownloadPlan", *, yes: bool) -> None:
     typer.confirm("Fetch them?", default=True, abort=True, err=True)
 
 
-def tell(needs: "DownloadPlan") -> None:
+def print_download(needs: "DownloadPlan") -> None:
     """Report on standard error what is missing: parts, files, sizes, licences, folders, time.
 
     Small files are counted, not named.
@@ -64,8 +64,8 @@ def tell(needs: "DownloadPlan") -> None:
         licence = part.licence or NO_LICENCE
         lines.append(f"{part.name.replace('_', ' ')}: {whence} (licence: {licence})")
         large = [file for file in files if file.size >= SMALL_BYTES]
-        lines += [f"  {as_size(part.left(one)):>9}  {one.path}" for one in large]
-        if small := [one for one in files if one.size < SMALL_BYTES]:
+        lines += [f"  {as_size(part.left(file)):>9}  {file.path}" for file in large]
+        if small := [file for file in files if file.size < SMALL_BYTES]:
             size = as_size(sum(map(part.left, small)))
             lines.append(f"  {size:>9}  {len(small)} small file{'s' * (len(small) > 1)}")
     seconds, memory = needs.seconds, needs.memory_bytes
@@ -119,23 +119,23 @@ def open_session(
 
     started = time.perf_counter()
     given: LoadOptions = {"preset": preset, "recipe": recipe, "device": device, "engine": engine}
-    needs = needs_of({**given, **choices})
-    ask(needs, yes=yes)
+    needs = plan_downloads({**given, **choices})
+    confirm_download(needs, yes=yes)
     needs.fetch()
     session = load_session(**load_keywords({**given, **choices}))
     return Opened(session, (time.perf_counter() - started) * 1000)
 
 
-def needs_of(loading: LoadOptions) -> "DownloadPlan":
+def plan_downloads(loading: LoadOptions) -> "DownloadPlan":
     """Return what has to be downloaded for these choices."""
-    from swiftpie.engine.plan import needs_of as session_needs
+    from swiftpie.engine.plan import plan_downloads as plan
 
-    return session_needs(**load_keywords(loading))
+    return plan(**load_keywords(loading))
 
 
 def load_keywords(loading: LoadOptions) -> Any:  # noqa: ANN401 - keywords of `swiftpie.load`
     """Return the keywords of `swiftpie.load` for these choices."""
-    given = {name: one for name, one in loading.items() if name != "yes"}
+    given = {name: value for name, value in loading.items() if name != "yes"}
     engine = given.get("engine")
     if isinstance(engine, str):
         given["engine"] = [name.strip() for name in engine.split(",") if name.strip()]

@@ -13,11 +13,10 @@ import typer
 from typer.core import TyperGroup
 
 from swiftpie import __version__
-from swiftpie.apps.cli import about, batch, licences, serve
+from swiftpie.apps.cli import about, batch, engine, fetch, licences, push, serve
 from swiftpie.apps.cli.console import complain, guard_output, logs_on_stderr
 from swiftpie.apps.cli.drawing import demo, edit, face, identity, insert, personalize
 from swiftpie.apps.cli.options import arrange
-from swiftpie.apps.cli.weights import engine, fetch, push
 from swiftpie.errors import ConfigError, ImageError, InputError, MissingExtra, SwiftPieError
 
 WAITING = {"GOMP_SPINCOUNT": "3000"}

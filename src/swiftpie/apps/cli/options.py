@@ -90,8 +90,8 @@ def with_fields(command: Callable[..., None]) -> Callable[..., None]:
         made = parameter.annotation.__origin__
         values[parameter.name] = (get_origin(made) or made, tuple(fields.options))
         parameters += [
-            _parameter(one, is_whole=made is fields.source, is_required=name in fields.required)
-            for name, one in fields.options.items()
+            _parameter(option, is_whole=made is fields.source, is_required=name in fields.required)
+            for name, option in fields.options.items()
         ]
 
     @functools.wraps(command)
@@ -101,16 +101,16 @@ def with_fields(command: Callable[..., None]) -> Callable[..., None]:
             absent = (None, False) if is_typeddict(make) else (None,)
             given[value] = make(
                 **{
-                    name: one
-                    for name, one in options.items()
-                    if not any(one is no for no in absent)
+                    name: option
+                    for name, option in options.items()
+                    if not any(option is no for no in absent)
                 }
             )
         command(**given)
 
     signature = inspect.Signature(parameters)
     run.__dict__["__signature__"] = signature
-    run.__annotations__ = {one.name: one.annotation for one in parameters}
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run
 
 
@@ -157,10 +157,10 @@ def _parameter(field: OptionField, *, is_whole: bool, is_required: bool) -> insp
 def arrange(command: Any) -> None:  # noqa: ANN401 - Typer's own copy of Click has no public types
     """Group the options of a command and of its subcommands; flags show no value."""
     panel_of = {name: panel for panel, names in PANELS.items() for name in names}
-    for one in command.get_params(typer.Context(command)):  # --help among them
-        if one.param_type_name == "option":
-            one.rich_help_panel = panel_of.get(one.name)
-            one.metavar = "" if one.is_flag else one.metavar
+    for param in command.get_params(typer.Context(command)):  # --help among them
+        if param.param_type_name == "option":
+            param.rich_help_panel = panel_of.get(param.name)
+            param.metavar = "" if param.is_flag else param.metavar
     for below in getattr(command, "commands", {}).values():
         arrange(below)
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from swiftpie.apps.cli import console, options
-from swiftpie.apps.cli.loading import ask, needs_of, open_session
+from swiftpie.apps.cli.loading import confirm_download, open_session, plan_downloads
 from swiftpie.apps.serve.limits import Fleet, Limits
 from swiftpie.backbones.choices import LoadOptions
-from swiftpie.backbones.preset import PRESETS, describe
-from swiftpie.backbones.recipe import RECIPES
+from swiftpie.backbones.presets import PRESETS, describe
+from swiftpie.backbones.recipes import RECIPES
 from swiftpie.errors import ConfigError, MissingExtra
 
 if TYPE_CHECKING:
@@ -182,8 +182,8 @@ def _offer(name: str, loading: LoadOptions) -> "Offer":
     choices: LoadOptions = {**loading, "preset": None if is_recipe else name}
     if is_recipe:
         choices["recipe"] = name
-    needs = needs_of(choices)
-    ask(needs, yes=choices.get("yes", False))
+    needs = plan_downloads(choices)
+    confirm_download(needs, yes=choices.get("yes", False))
     needs.fetch()
     return Offer(partial(_load, choices), describe(preset))
 

@@ -87,7 +87,7 @@ class ModelPart:
         """The files that are not in their place."""
         if self.is_archive:
             return () if self.path.exists() else self.files
-        return tuple(one for one in self.files if not (self.root / one.path).exists())
+        return tuple(file for file in self.files if not (self.root / file.path).exists())
 
     def store(self, file: RemoteFile) -> Path:
         """Return where the content of `file` is kept, beside what else the repository had."""
@@ -113,7 +113,7 @@ class DownloadPlan:
     largest_bytes: int = 0  # of the largest network, as far as known
 
     def __add__(self, other: "DownloadPlan") -> "DownloadPlan":
-        known = [one for one in (self.memory_bytes, other.memory_bytes) if one is not None]
+        known = [size for size in (self.memory_bytes, other.memory_bytes) if size is not None]
         largest = max(self.largest_bytes, other.largest_bytes)
         return DownloadPlan(self.parts + other.parts, sum(known) if known else None, largest)
 
@@ -150,7 +150,7 @@ class DownloadPlan:
 
     def part(self, name: str) -> ModelPart | None:
         """Return a part by its name; None if there is none."""
-        return next((one for one in self.parts if one.name == name), None)
+        return next((part for part in self.parts if part.name == name), None)
 
     def path(self, name: str) -> Path | None:
         """Return what a loader opens of the part `name`; None if there is no such part."""
@@ -158,7 +158,7 @@ class DownloadPlan:
         return None if part is None else part.path
 
     def __getitem__(self, name: str) -> ModelPart:
-        return next(one for one in self.parts if one.name == name)
+        return next(part for part in self.parts if part.name == name)
 
     def with_memory(self, item_bytes: int) -> "DownloadPlan":
         """Return the plan with the memory of its weights at `item_bytes` per number.
@@ -347,7 +347,7 @@ def _receive(file: RemoteFile, begun: Path, *, host: Host, advance: Advance) -> 
 
 def _append(file: RemoteFile, begun: Path, have: int, *, host: Host, advance: Advance) -> None:
     with request(file.url, host=host, start=have) as response, begun.open("ab") as out:
-        if have and response.status_code != 206:  # it was asked to go on, and begins anew
+        if have and response.status_code != 206:  # the server ignored the range and starts anew
             out.truncate(0)
             advance(-have)
             have = 0
@@ -408,7 +408,7 @@ def _unpack(part: ModelPart) -> None:
     pieces = [part.store(file) for file in part.files]
     try:
         with atomic_folder(part.root) as folder, _Joined(pieces) as joined:
-            _extract(joined, folder, most=MAX_UNPACKED * sum(one.size for one in part.files))
+            _extract(joined, folder, most=MAX_UNPACKED * sum(file.size for file in part.files))
     except (OSError, EOFError, tarfile.TarError, zlib.error, ValueError) as error:
         if getattr(error, "errno", None) != errno.ENOSPC:  # then the pieces are not at fault
             shutil.rmtree(pieces[0].parent, ignore_errors=True)
@@ -527,7 +527,7 @@ def _partial(store: Path) -> Path:
 
 def _free(folder: Path) -> int:
     """Return the free bytes on the disk of `folder`, which may not exist yet."""
-    here = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+    here = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     return shutil.disk_usage(here).free
 
 

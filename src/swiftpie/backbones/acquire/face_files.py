@@ -9,9 +9,9 @@ from swiftpie.backbones.acquire.download import DownloadPlan
 from swiftpie.backbones.acquire.sources import FileSelection, PartFinder, WeightFormats
 from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.hub import RepoReference
-from swiftpie.backbones.recipe import PINS
+from swiftpie.backbones.recipes import PINS
 from swiftpie.config import home_folder
-from swiftpie.faces.face import FACE_ENCODERS, FaceSettings, ModelFile
+from swiftpie.faces import FACE_ENCODERS, FaceSettings, ModelFile
 from swiftpie.imageio.atomic import atomic_file, make_folder
 
 
@@ -58,7 +58,7 @@ def fetched(settings: FaceSettings) -> list[str]:
     chosen = [] if settings.face_models else [settings.encoder]
     if settings.judge is not None and not (settings.judge_models or settings.face_models):
         chosen.append(settings.judge)
-    return [one for one in chosen if FACE_ENCODERS.get(one).is_published]
+    return [name for name in chosen if FACE_ENCODERS.get(name).is_published]
 
 
 def with_files(settings: FaceSettings, choices: Choices | None = None) -> FaceSettings:
@@ -78,4 +78,4 @@ def with_files(settings: FaceSettings, choices: Choices | None = None) -> FaceSe
 
 def _files_of(encoders: Sequence[str]) -> list[ModelFile]:
     files = (file for name in encoders for file in FACE_ENCODERS.get(name).files)
-    return [one for one in dict.fromkeys(files) if one.repository]
+    return [file for file in dict.fromkeys(files) if file.repository]

@@ -7,9 +7,9 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from swiftpie.backbones.hub import RepoReference
-from swiftpie.backbones.preset import PRESETS, SD15_BASE, SD21_BASE, SDXL_BASE
-from swiftpie.backbones.recipe import Recipe
-from swiftpie.faces.face import FACE_ENCODERS
+from swiftpie.backbones.presets import PRESETS, SD15_BASE, SD21_BASE, SDXL_BASE
+from swiftpie.backbones.recipes import Recipe
+from swiftpie.faces import FACE_ENCODERS
 from swiftpie.models import rembg
 
 
@@ -44,8 +44,8 @@ AUTOENCODERS: Mapping[str, str] = MappingProxyType(
 )
 OWN_CUTOUT = LicenceTerms("cut-out", "SwiftPie's network, inside the package", "Apache-2.0", True)
 REMBG = tuple(
-    LicenceTerms("cut-out", f"rembg: {one.name}", one.licence, one.is_commercial)
-    for one in rembg.MODELS
+    LicenceTerms("cut-out", f"rembg: {model.name}", model.licence, model.is_commercial)
+    for model in rembg.MODELS
 )
 OWN_JUDGES = LicenceTerms("judges", "SwiftPie's, inside swiftpie-lab", "Apache-2.0", True)
 SPRITES = LicenceTerms("pictures", "Fluent Emoji sprites", "MIT", True)
@@ -118,7 +118,8 @@ def encoder_terms(name: str, *, part: str) -> list[LicenceTerms]:
     """Return the files of a face encoder."""
     files = FACE_ENCODERS.get(name).files
     return [
-        LicenceTerms(part, f"{name}: {one.name}", one.licence, one.is_commercial) for one in files
+        LicenceTerms(part, f"{name}: {file.name}", file.licence, file.is_commercial)
+        for file in files
     ]
 
 
@@ -132,7 +133,7 @@ def cutout_terms(way: str | None) -> list[LicenceTerms]:
     if name != "rembg":
         return [] if name == "none" else [OWN_CUTOUT]
     chosen = rembg.named(model or rembg.DEFAULT)
-    return [one for one in REMBG if one.name.endswith(f" {chosen.name}")]
+    return [terms for terms in REMBG if terms.name.endswith(f" {chosen.name}")]
 
 
 def adapter_terms(adapter: str | None) -> LicenceTerms:

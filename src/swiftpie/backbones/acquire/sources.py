@@ -35,7 +35,7 @@ from swiftpie.backbones.load.safe import (
     parse_header,
 )
 from swiftpie.backbones.load.weights import HALF, PICKLES, STEMS, existing
-from swiftpie.backbones.preset import Preset, WeightsKind
+from swiftpie.backbones.presets import Preset, WeightsKind
 from swiftpie.errors import WeightsError
 from swiftpie.models.projection import Feature, Projector
 
@@ -71,16 +71,16 @@ class FileSelection:
         """
         small = [INDEX] if INDEX in names and self.tokenizers else []
         settings = (_below(folder, CONFIG) for folder in (*self.configs, *self.networks))
-        small += [_first([(one,)], names)[0] for one in settings]
+        small += [_first([(setting,)], names)[0] for setting in settings]
         for folder in self.tokenizers:
-            _first([tuple(_below(folder, one) for one in kind) for kind in VOCABULARIES], names)
+            _first([tuple(_below(folder, name) for name in kind) for kind in VOCABULARIES], names)
             small += sorted(
-                one
-                for one in names
-                if one.rpartition("/")[0] == folder and one.endswith((".json", ".txt"))
+                name
+                for name in names
+                if name.rpartition("/")[0] == folder and name.endswith((".json", ".txt"))
             )
-        large = [one for folder in self.networks for one in _weights(folder, names, formats)]
-        return [*small, *large, *(_first([(one,)], names)[0] for one in self.files)]
+        large = [name for folder in self.networks for name in _weights(folder, names, formats)]
+        return [*small, *large, *(_first([(file,)], names)[0] for file in self.files)]
 
 
 def plan_networks(
@@ -216,7 +216,7 @@ class PartFinder:
         if names is None:
             assert listing is not None
             names = self._needed(reference, listing, wanted)
-            files = tuple(listing.files[one] for one in names)
+            files = tuple(listing.files[path] for path in names)
         return ModelPart(
             name,
             option,
@@ -278,7 +278,7 @@ class PartFinder:
         try:
             return wanted.select(listing.files, self.formats)
         except LookupError as error:
-            pickles = any(one.endswith(PICKLES) for one in listing.files)
+            pickles = any(file.endswith(PICKLES) for file in listing.files)
             advice = ", or allow pickles" if pickles and not self.formats.allow_pickle else ""
             raise WeightsError(
                 f"The repository {reference.repository!r} holds no {error.args[0]}. Choose a "
@@ -321,7 +321,7 @@ def is_settings(file: RemoteFile) -> bool:
 
 
 def _names_below(root: Path) -> set[str]:
-    return {one.relative_to(root).as_posix() for one in root.rglob("*") if one.is_file()}
+    return {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
 
 
 def _refuse_offline() -> NoReturn:
@@ -336,7 +336,7 @@ def _inside(reference: RepoReference, wanted: FileSelection) -> FileSelection:
         return FileSelection(files=(reference.path or "",))
     return FileSelection(
         *(
-            tuple(_below(reference.path or "", one).rstrip("/") for one in names)
+            tuple(_below(reference.path or "", name).rstrip("/") for name in names)
             for names in (wanted.networks, wanted.configs, wanted.tokenizers, wanted.files)
         )
     )
@@ -354,13 +354,13 @@ def _pieces(listing: RepoListing) -> list[str]:
     Raises:
         LookupError: It has none, or several.
     """
-    found = {one: PIECE.fullmatch(one) for one in listing.files}
+    found = {file: PIECE.fullmatch(file) for file in listing.files}
     archives = {match["archive"] for match in found.values() if match}
     if len(archives) != 1:
         raise LookupError(
             f"the release holds {len(archives)} archives of the kind .tar.gz, and one is needed"
         )
-    return sorted(one for one, match in found.items() if match)
+    return sorted(name for name, match in found.items() if match)
 
 
 def _weights(folder: str, names: Collection[str], formats: WeightFormats) -> list[str]:
@@ -369,7 +369,7 @@ def _weights(folder: str, names: Collection[str], formats: WeightFormats) -> lis
     Raises:
         LookupError: There are none that may be read.
     """
-    below = {one.rpartition("/")[2] for one in names if one.rpartition("/")[0] == folder}
+    below = {name.rpartition("/")[2] for name in names if name.rpartition("/")[0] == folder}
     for variant in (HALF, "") if formats.prefers_half else ("", HALF):
         for stem in STEMS:
             infix = f".{variant}" if variant else ""
@@ -377,10 +377,10 @@ def _weights(folder: str, names: Collection[str], formats: WeightFormats) -> lis
             if f"{stem}{infix}.safetensors" in below:
                 return [_below(folder, f"{stem}{infix}.safetensors")]
             shard = re.compile(re.escape(f"{stem}{infix}") + SHARD + r"\.safetensors")
-            shards = {one: match for one in below if (match := shard.fullmatch(one))}
+            shards = {name: match for name in below if (match := shard.fullmatch(name))}
             if index in below and shards and all(int(m[2]) == len(shards) for m in shards.values()):
-                return [_below(folder, one) for one in (index, *sorted(shards))]
-    pickles = [one for one in PICKLES if one in below] if formats.allow_pickle else []
+                return [_below(folder, name) for name in (index, *sorted(shards))]
+    pickles = [ending for ending in PICKLES if ending in below] if formats.allow_pickle else []
     if pickles:
         return [_below(folder, pickles[0])]
     raise LookupError(f"weights in '{folder or '.'}' that may be read")
@@ -394,7 +394,7 @@ def _first(kinds: Iterable[tuple[str, ...]], names: Collection[str]) -> tuple[st
     """
     tried = list(kinds)
     for kind in tried:
-        if all(one in names for one in kind):
+        if all(name in names for name in kind):
             return kind
     raise LookupError(f"'{tried[-1][0]}'")
 

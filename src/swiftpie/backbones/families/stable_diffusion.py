@@ -66,7 +66,7 @@ from swiftpie.backbones.load.weights import (
     unknown_fingerprint,
 )
 from swiftpie.backbones.machine import AUTO, NUMBERS_A_PIXEL, free_memory
-from swiftpie.backbones.preset import Preset, WeightsKind, describe, read_preset
+from swiftpie.backbones.presets import Preset, WeightsKind, describe, read_preset
 from swiftpie.backbones.scheduling import schedule_of, with_steps
 from swiftpie.errors import CapabilityError, ConfigError, InputError, WeightsError
 from swiftpie.models.autoencoder import LatentAutoencoder
@@ -474,7 +474,7 @@ def _family_of(unet: Mapping[str, Any]) -> str:
     is_size_conditioned = unet["addition_embed_type"] == SIZE_CONDITIONING
     projects_linearly = bool(unet["use_linear_projection"])
     kinds = {
-        (one.is_size_conditioned, one.projects_linearly): one.name for one in FAMILIES.values()
+        (kind.is_size_conditioned, kind.projects_linearly): kind.name for kind in FAMILIES.values()
     }
     return kinds.get((is_size_conditioned, projects_linearly), "none that is known")
 

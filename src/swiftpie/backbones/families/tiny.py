@@ -18,7 +18,7 @@ from swiftpie.backbones.load.weights import (
     unknown_fingerprint,
 )
 from swiftpie.backbones.machine import AUTO
-from swiftpie.backbones.preset import Preset, read_preset
+from swiftpie.backbones.presets import Preset, read_preset
 from swiftpie.backbones.scheduling import schedule_of, with_steps, with_stored_steps
 from swiftpie.errors import CapabilityError, ConfigError, WeightsError, short_reason
 from swiftpie.gc_pause import gc_paused

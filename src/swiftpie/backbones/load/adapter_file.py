@@ -100,7 +100,7 @@ def settings_in(header: Mapping[str, Any], path: str | Path) -> AdapterSettings:
         WeightsError: It is damaged, or of something else.
     """
     settings = _settings(_own_header(header.get(METADATA, {}), path), path)
-    shapes = [one["shape"] for name, one in header.items() if name.startswith(SEMANTIC_PREFIX)]
+    shapes = [entry["shape"] for name, entry in header.items() if name.startswith(SEMANTIC_PREFIX)]
     # The plan is installed before the weights are read, so a lie would cost its memory.
     if not shapes or any(shape[1:] != [settings.plan.token_width] for shape in shapes):
         raise WeightsError(_damaged(path))
@@ -242,8 +242,8 @@ def _detail_states(
         states.setdefault(name, {})[part] = tensor
     for name, state in states.items():
         needed, given = (
-            {part: tuple(tensor.shape) for part, tensor in one.items()}
-            for one in (installation.detail[name].state_dict(), state)
+            {part: tuple(tensor.shape) for part, tensor in tensors.items()}
+            for tensors in (installation.detail[name].state_dict(), state)
         )
         if needed != given:
             raise WeightsError(

@@ -118,8 +118,9 @@ def load_into(adapter: IpAdapter, installation: Installation) -> None:
         place = f"layer {number} ({paths.get(number, 'not a cross-attention layer here')})"
         raise WeightsError(
             f"The adapter has {theirs} layers and this U-Net has {ours} cross-attention layers; "
-            f"they first differ at {place}. An adapter for exactly this U-Net is needed; one "
-            "for the full model does not fit a pruned one. Choose another adapter or backbone."
+            f"they first differ at {place}. This U-Net needs an adapter trained for it; "
+            "an adapter for the full model does not fit a pruned one. Choose another adapter or "
+            "backbone."
         )
     copies: list[tuple[Tensor, Tensor]] = []
     for number, pair in adapter.layers.items():
@@ -128,8 +129,8 @@ def load_into(adapter: IpAdapter, installation: Installation) -> None:
             if tensor.shape != linear.weight.shape:
                 raise WeightsError(
                     f"Layer {number} of the adapter is {tuple(tensor.shape)}, and "
-                    f"{paths[number]} of this U-Net needs {tuple(linear.weight.shape)}. An "
-                    "adapter for exactly this U-Net is needed. Choose another one."
+                    f"{paths[number]} of this U-Net needs {tuple(linear.weight.shape)}. "
+                    "This U-Net needs an adapter trained for it. Choose another adapter."
                 )
             copies.append((linear.weight, tensor))
     with torch.no_grad():
@@ -249,7 +250,7 @@ def _lora_target(
     if number >= len(paths):
         raise WeightsError(
             f"The adapter's LoRA is for layer {number}, and this U-Net has {len(paths)} "
-            "attention layers. An adapter for exactly this U-Net is needed. Choose another."
+            "attention layers. This U-Net needs an adapter trained for it. Choose another adapter."
         )
     path = f"{paths[number]}.to_{name}"
     linear = unet.get_submodule(f"{path}.0" if name == "out" else path)
@@ -258,8 +259,8 @@ def _lora_target(
     needed, given = (linear.out_features, linear.in_features), (len(up), down.shape[1])
     if given != needed:
         raise WeightsError(
-            f"The adapter's LoRA of layer {number} is {given}, and {path} needs {needed}. An "
-            "adapter for exactly this U-Net is needed. Choose another."
+            f"The adapter's LoRA of layer {number} is {given}, and {path} needs {needed}. "
+            "This U-Net needs an adapter trained for it. Choose another adapter."
         )
     return linear
 

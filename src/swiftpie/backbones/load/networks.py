@@ -31,7 +31,9 @@ def read_config(folder: Path, name: str, network: type[ConfigMixin]) -> dict[str
     """
     parameters = inspect.signature(network.__init__).parameters.values()
     stored = _stored(folder, name, network.load_config)
-    defaults = {one.name: one.default for one in parameters if one.name != "self"}
+    defaults = {
+        parameter.name: parameter.default for parameter in parameters if parameter.name != "self"
+    }
     return defaults | dict(stored)
 
 

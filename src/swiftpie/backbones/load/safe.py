@@ -127,7 +127,7 @@ def read_as(
     header = _read_header(path)
     entries = {name: entry for name, entry in header.items() if name != METADATA}
     types = {TYPES[entry["dtype"]] for entry in entries.values()}
-    if maps and all(one is dtype for one in types if one.is_floating_point):
+    if maps and all(kind is dtype for kind in types if kind.is_floating_point):
         return read_tensors(path)
     read = _places(entries, dtype, as_block=as_block)
     with path.open("rb") as file:
@@ -325,8 +325,8 @@ def check_finite(tensors: Mapping[str, Tensor], path: str | Path) -> None:
         # The sum says it at once, unless it is too large itself.
         if not numbers.sum().isfinite() and not numbers.isfinite().all():
             raise WeightsError(
-                f"{name!r} in '{path}' holds infinity, or what is not a number. Every weight has "
-                "to be a finite number. Get the file again."
+                f"{name!r} in '{path}' has infinite or NaN values. Weights have to be finite. Get "
+                "the file again."
             )
 
 

@@ -126,7 +126,7 @@ class NetworkReader:
         if self.waits and kind_of_file(file) == "safetensors":
             found = shapes_of(check_safetensors(file))
             kinds = {n: self.dtype if t.is_floating_point() else t.dtype for n, t in found.items()}
-            return {name: _nothing(one.shape, kinds[name]) for name, one in found.items()}
+            return {name: _nothing(entry.shape, kinds[name]) for name, entry in found.items()}
         return read_as(
             file,
             self.dtype,
@@ -149,8 +149,8 @@ class StoredWeights:
     def of(cls, network: nn.Module, read: Callable[[], nn.Module], *, stays: bool) -> Self:
         """Return how the weights come back that `network` has."""
         tensors = network.state_dict()
-        shapes = {name: one.shape for name, one in tensors.items()}
-        return cls(read, shapes, sum(one.nbytes for one in tensors.values()), stays)
+        shapes = {name: tensor.shape for name, tensor in tensors.items()}
+        return cls(read, shapes, sum(tensor.nbytes for tensor in tensors.values()), stays)
 
     def fits(self, network: nn.Module) -> bool:
         """Whether `network` still has the weights that can be read, and has not been rebuilt."""
@@ -175,7 +175,7 @@ class StoredWeights:
             WeightsError: A file has changed since it was read first.
         """
         found = self.read().state_dict()
-        shapes = {name: one.shape for name, one in found.items()}
+        shapes = {name: entry.shape for name, entry in found.items()}
         if shapes != self.shapes:
             raise WeightsError(
                 "The files of a network have changed since it was loaded. Load the preset again."
@@ -252,8 +252,10 @@ def load_network(build: Callable[[Path], nn.Module], folder: Path) -> Any:  # no
     check_safetensors(files[0])
     try:
         tensors = {
-            name: one.to(torch.float32 if one.is_floating_point() else one.dtype, copy=True)
-            for name, one in load_file(files[0]).items()
+            name: tensor.to(
+                torch.float32 if tensor.is_floating_point() else tensor.dtype, copy=True
+            )
+            for name, tensor in load_file(files[0]).items()
         }
         network = _built(folder, build, most=len(tensors))
         network.load_state_dict(tensors, strict=True, assign=True)
@@ -420,7 +422,7 @@ def _spelled_as(tensors: Mapping[str, Tensor], names: Any) -> dict[str, Tensor]:
             TEXT_PREFIX + name,
             OLD_ATTENTION_NAME.sub(lambda m: f".{OLD_ATTENTION[m[1]]}.{m[2]}", name),
         )
-        fitted[next((one for one in spellings if one in names), name)] = tensor
+        fitted[next((spelling for spelling in spellings if spelling in names), name)] = tensor
     return fitted
 
 

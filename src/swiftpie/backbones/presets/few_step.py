@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from swiftpie.backbones.preset import (
+from swiftpie.backbones.presets import (
     SD15_BASE,
     SDXL_BASE,
     Preset,

@@ -1,6 +1,6 @@
 """Mini: the model inside the package, 256 px, one step, trained on drawn places and photographs."""
 
-from swiftpie.backbones.preset import Capability, Preset
+from swiftpie.backbones.presets import Capability, Preset
 
 PRESET = Preset(
     name="mini",

@@ -5,7 +5,7 @@ The Turbos take 1 to 4; every further step costs as much as the first.
 
 from functools import partial
 
-from swiftpie.backbones.preset import SD21_BASE, Capability, Preset, WeightsKind
+from swiftpie.backbones.presets import SD21_BASE, Capability, Preset, WeightsKind
 from swiftpie.registry import by_name
 
 _preset = partial(Preset, image_size_px=512)

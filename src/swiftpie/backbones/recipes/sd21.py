@@ -3,8 +3,8 @@
 from functools import partial
 
 from swiftpie.backbones.hub import Host, RepoReference
-from swiftpie.backbones.preset import SD21_BASE
-from swiftpie.backbones.recipe import Recipe, Use, published
+from swiftpie.backbones.presets import SD21_BASE
+from swiftpie.backbones.recipes import Recipe, Use, published
 from swiftpie.registry import by_name
 
 

@@ -2,8 +2,8 @@
 
 from functools import partial
 
-from swiftpie.backbones.preset import SDXL_BASE
-from swiftpie.backbones.recipe import Recipe, Use, published
+from swiftpie.backbones.presets import SDXL_BASE
+from swiftpie.backbones.recipes import Recipe, Use, published
 from swiftpie.registry import by_name
 
 WITH_A_PROMPT = {"identity_scale": 0.5}  # what IP-Adapter's authors advise beside a prompt

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from swiftpie.backbones.preset import PRESETS, Preset
+from swiftpie.backbones.presets import PRESETS, Preset
 from swiftpie.engine.onnx import frame
 from swiftpie.engine.onnx.graphs import (
     DRAW,
@@ -25,7 +25,7 @@ from swiftpie.engine.onnx.graphs import (
     Graphs,
 )
 from swiftpie.errors import WeightsError
-from swiftpie.imageio.cutout import Way
+from swiftpie.imageio.cutout import CutoutMethod
 from swiftpie.imageio.decoding import Source, load_image
 from swiftpie.library import Named, origin_of
 from swiftpie.library import packaged as packaged_library
@@ -126,9 +126,11 @@ class OnnxModel:
     def encode_identity(self, picture: Source, *, whole: bool = False) -> OnnxIdentity | None:
         """Return the subject of a picture, all of it with `whole`, or None if that is in doubt."""
         image = load_image(picture)
-        found: frame.Found | None = None
+        found: frame.SubjectMask | None = None
         if whole:
-            found = frame.Found(np.ones((image.height, image.width), np.float32), Way.NONE, None)
+            found = frame.SubjectMask(
+                np.ones((image.height, image.width), np.float32), CutoutMethod.NONE, None
+            )
         else:
             found = frame.find(image, lambda view: self._cutout({"view": view})["logits"])
         if found is None or not (found.mask > 0.5).any():
@@ -186,14 +188,14 @@ class OnnxModel:
         clock.lap("text")
         count, _, *shape = self.graphs.sheet.graphs[DRAW].inputs["noise"].shape
         rows = []
-        for one in seeds:  # each alone, so that it is the same in every batch
-            noise = draw_noise(one, tuple(shape), count=count)
+        for number in seeds:  # each alone, so that it is the same in every batch
+            noise = draw_noise(number, tuple(shape), count=count)
             rows.append(self.graphs[DRAW]({**inputs, "noise": noise}))
         clock.lap("draw")
         if not all(np.isfinite(row[PIXELS]).all() for row in rows):
             raise WeightsError(
-                f"What preset {self.preset.name!r} drew with {self.graphs.runtime} holds infinity, "
-                "or what is not a number. Finite weights are needed. Reinstall SwiftPie."
+                f"Preset {self.preset.name!r} drew infinite or NaN values with "
+                f"{self.graphs.runtime}, so its weights are damaged. Reinstall SwiftPie."
             )
         images = tuple(_picture(row[PIXELS]) for row in rows)
         masks = tuple(_mask(row[SUBJECT_MASK]) for row in rows)
@@ -224,10 +226,11 @@ def _inputs(scales: Scales) -> dict[str, Array]:
     more = 1 + BALANCE_OF_IDENTITY * scales.balance
     factors = {"identity_scale": more, "detail_scale": more}
     factors["text_scale"] = 1 - BALANCE_OF_TEXT * scales.balance
-    given = {name: one for name, one in vars(scales).items() if name != "balance"}
+    given = {name: value for name, value in vars(scales).items() if name != "balance"}
     given["energy_cap"] = min(scales.energy_cap, float(np.finfo(np.float32).max))
     return {
-        name: np.array([one * factors.get(name, 1.0)], np.float32) for name, one in given.items()
+        name: np.array([value * factors.get(name, 1.0)], np.float32)
+        for name, value in given.items()
     }
 
 

@@ -32,7 +32,7 @@ from swiftpie.engine.onnx.graphs import (
     Port,
     Sheet,
 )
-from swiftpie.engine.onnx.tracing import Place, places_in, trace, write_weights
+from swiftpie.engine.onnx.tracing import TensorRange, tensor_ranges, trace, write_weights
 from swiftpie.engine.openvino.runtime import load
 from swiftpie.errors import CapabilityError
 from swiftpie.geometry.layout import Layout, fitted, scale_to_fill, whole_frame
@@ -77,7 +77,7 @@ NETWORKS_OF_MINI = ("autoencoder", "denoiser", "image_encoder", "layout_predicto
 DIFFUSERS, TRANSFORMERS = "diffusion_pytorch_model.safetensors", "model.safetensors"
 
 
-class Part(NamedTuple):
+class GraphSource(NamedTuple):
     """A graph before it is traced."""
 
     module: nn.Module
@@ -120,7 +120,7 @@ def export_openvino(
             openvino.save_model(read, folder / f"{name}.xml", compress_to_fp16=False)
         for name in made.tokenizers:
             shutil.copy(Path(place) / name, folder)
-    graphs = {name: replace(one, file=f"{name}.xml") for name, one in made.graphs.items()}
+    graphs = {name: replace(graph, file=f"{name}.xml") for name, graph in made.graphs.items()}
     sheet = replace(made, graphs=graphs)
     sheet.write(folder)
     return sheet
@@ -165,24 +165,26 @@ def export_packaged(components: Components, folder: Path, cutouts: Path) -> Shee
 
     They refer to the weights that are there, so they hold none.
     """
-    places: dict[str, Place] = {}
+    places: dict[str, TensorRange] = {}
     for name in NETWORKS_OF_MINI:
         file = TRANSFORMERS if name == "text_encoder" else DIFFUSERS
-        places |= places_in(folder, f"{name}/{file}", prefix=f"{name}.")
+        places |= tensor_ranges(folder, f"{name}/{file}", prefix=f"{name}.")
     sheet = _write(
         components, parts_of(components), places, folder, ("tokenizer/tokenizer.json",), None
     )
     cut = cutout_part(packaged())
     trace(
-        *cut, places=places_in(cutouts, DIFFUSERS, prefix="network."), path=cutouts / "cutout.onnx"
+        *cut,
+        places=tensor_ranges(cutouts, DIFFUSERS, prefix="network."),
+        path=cutouts / "cutout.onnx",
     )
     return sheet
 
 
 def _write(
     components: Components,
-    parts: Mapping[str, Part],
-    places: Mapping[str, Place],
+    parts: Mapping[str, GraphSource],
+    places: Mapping[str, TensorRange],
     folder: Path,
     tokenizers: tuple[str, ...],
     size_px: tuple[int, int] | None,
@@ -194,8 +196,8 @@ def _write(
         trace(*part, places=places, path=folder / f"{name}.onnx")
         graphs[name] = GraphSheet(
             f"{name}.onnx",
-            {one: _port(tensor) for one, tensor in part.samples.items()},
-            {one: _port(tensor) for one, tensor in zip(part.outputs, made, strict=True)},
+            {name: _port(tensor) for name, tensor in part.samples.items()},
+            {output: _port(tensor) for output, tensor in zip(part.outputs, made, strict=True)},
         )
     preset, cell = components.preset, components.preset.latent_cell_px
     rows, columns = components.cells_of(size_px)
@@ -242,10 +244,12 @@ def networks_of(components: Components) -> dict[str, nn.Module]:
         "text_encoder": _towers(components)[0],
         "text_encoder_2": next(iter(_towers(components)[1:]), None),
     }
-    return {name: one for name, one in found.items() if isinstance(one, nn.Module)}
+    return {name: network for name, network in found.items() if isinstance(network, nn.Module)}
 
 
-def parts_of(components: Components, *, size_px: tuple[int, int] | None = None) -> dict[str, Part]:
+def parts_of(
+    components: Components, *, size_px: tuple[int, int] | None = None
+) -> dict[str, GraphSource]:
     """Return what is to be traced.
 
     Raises:
@@ -255,15 +259,15 @@ def parts_of(components: Components, *, size_px: tuple[int, int] | None = None) 
     request = _request(components)
     if source_of_detail(request, components.preset) is MaskSource.TWO_PASS:
         raise CapabilityError(
-            f"Preset {components.preset.name!r} finds where details go by a first pass, and a "
-            "graph is one pass. Export a preset that needs no 'two-pass' mask."
+            f"Preset {components.preset.name!r} finds the regions of details by a first pass, and "
+            "a graph is one pass. Export a preset without a 'two-pass' mask."
         )
     text = components.text
     assert isinstance(text, TextTower | TwoTextTowers)
     (identity,) = (subject.identity for subject in request.subjects)
     names = TOKENS if isinstance(text, TextTower) else TOKENS_OF_TWO
     layers = sorted(identity.keys)
-    states = dict(zip(STATES, (one.float() for one in text.encode([PROMPT])), strict=True))
+    states = dict(zip(STATES, (states.float() for states in text.encode([PROMPT])), strict=True))
     features = {
         "tokens": identity.tokens,
         "pooled": identity.pooled,
@@ -283,11 +287,11 @@ def parts_of(components: Components, *, size_px: tuple[int, int] | None = None) 
     noise = draw_step_noise([SEED], shape, count=num_draws(components))
     drawn = (PIXELS, SUBJECT_MASK, PLACE) if components.layout_predictor else (PIXELS, SUBJECT_MASK)
     return {
-        TEXT: Part(
+        TEXT: GraphSource(
             _Text(components), dict(zip(names, text.tokenize([PROMPT]), strict=True)), STATES
         ),
-        IDENTITY: Part(_Identity(components, layers), frames, tuple(features)),
-        DRAW: Part(
+        IDENTITY: GraphSource(_Identity(components, layers), frames, tuple(features)),
+        DRAW: GraphSource(
             _Draw(components, layers),
             {"noise": noise, **states, **features, **frames, **given},
             drawn,
@@ -295,10 +299,10 @@ def parts_of(components: Components, *, size_px: tuple[int, int] | None = None) 
     }
 
 
-def cutout_part(network: CutoutNet) -> Part:
+def cutout_part(network: CutoutNet) -> GraphSource:
     """Return the network that finds subjects in one view of a photo."""
     sample = torch.zeros(1, 3, CUTOUT_PX, CUTOUT_PX)
-    return Part(_Cutout(network), {"view": sample}, ("logits",))
+    return GraphSource(_Cutout(network), {"view": sample}, ("logits",))
 
 
 class _Cutout(nn.Module):
@@ -387,7 +391,7 @@ class _Draw(_Networks):
         outputs = pixels, resize_mask(denoised.subject_mask, shape)
         if components.layout_predictor is None:
             return outputs
-        columns = [one.view(len(one), -1) for one in layout[1:4]]
+        columns = [column.view(len(column), -1) for column in layout[1:4]]
         return *outputs, torch.cat([layout.centre, *columns, layout.pose], dim=1)
 
     def _place(self, identity: Identity, noise: Tensor, text: TextCondition, rest: Any) -> Layout:  # noqa: ANN401 - an iterator
@@ -410,8 +414,8 @@ class _Draw(_Networks):
         is_boxed = has_box > 0
         return Layout(
             *(
-                torch.where(is_boxed.view(-1, *[1] * (one.ndim - 1)), other, one)
-                for one, other in zip(found, boxed, strict=True)
+                torch.where(is_boxed.view(-1, *[1] * (value.ndim - 1)), other, value)
+                for value, other in zip(found, boxed, strict=True)
             )
         )
 

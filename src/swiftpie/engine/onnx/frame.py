@@ -20,7 +20,7 @@ from swiftpie.imageio.cutout import (
     MAX_SHARE,
     MIN_SHARE,
     Area,
-    Way,
+    CutoutMethod,
     areas,
     around,
     averaged,
@@ -40,27 +40,31 @@ Guess = Callable[[Array], Array]
 SUBJECT_FILL = 0.9  # as of swiftpie.geometry.layout
 
 
-class Found(NamedTuple):
+class SubjectMask(NamedTuple):
     """Where the subject of a picture is, and how it was found."""
 
     mask: Array  # (H, W) in [0, 1]
-    way: Way
+    way: CutoutMethod
     confidence: float | None
 
 
-def find(image: Image.Image, guess: Guess) -> Found | None:
+def find(image: Image.Image, guess: Guess) -> SubjectMask | None:
     """Return where the subject is, by transparency or by the network; None if that is in doubt."""
     if "A" in image.getbands():
         alpha = plane(image.getchannel("A"))
         if alpha.min() < 1:
-            return Found(alpha, Way.TRANSPARENCY, 1.0) if alpha.any() else None
+            return SubjectMask(alpha, CutoutMethod.TRANSPARENCY, 1.0) if alpha.any() else None
     photo = image if image.mode == "RGB" else image.convert("RGB")
     mask = _seen(photo, guess)
     if not _is_usable(mask):
         return None
-    sure = round(_agreement(np.stack([guess(one[None])[0, 0] for one in _views(photo)])), 4)
+    sure = round(_agreement(np.stack([guess(view[None])[0, 0] for view in _views(photo)])), 4)
     mask = _seen_closer(photo, mask, guess)
-    return Found(mask, Way.NETWORK, sure) if sure >= DOUBTFUL and _is_usable(mask) else None
+    return (
+        SubjectMask(mask, CutoutMethod.NETWORK, sure)
+        if sure >= DOUBTFUL and _is_usable(mask)
+        else None
+    )
 
 
 def fit(
@@ -101,14 +105,14 @@ def _views(photo: Image.Image) -> list[Array]:
     edge = round(KEPT * side)
     lower = square[:, -edge:]
     views = (square, square[..., ::-1], lower[..., :edge], lower[..., -edge:])
-    return [resized(one, (CUTOUT_PX, CUTOUT_PX), areas) for one in views]
+    return [resized(view, (CUTOUT_PX, CUTOUT_PX), areas) for view in views]
 
 
 def _agreement(logits: Array) -> float:
     """Return the least agreement of guesses about `_views` (4, n, n), in [0, 1]."""
     whole, mirrored, *corners = 1 / (1 + np.exp(-logits))
     cells = round(KEPT * CUTOUT_PX)
-    left, right = (enlarged(one, (cells, cells)) for one in corners)
+    left, right = (enlarged(corner, (cells, cells)) for corner in corners)
     seen = whole[-cells:]
     pairs = ((mirrored[:, ::-1], whole), (left, seen[:, :cells]), (right, seen[:, -cells:]))
     return min(float(np.minimum(a, b).sum() / np.maximum(a, b).sum()) for a, b in pairs)

@@ -78,12 +78,12 @@ def read_sheet(folder: Path) -> Sheet:
     try:
         raw = json.loads((folder / SHEET).read_text(encoding="utf-8"))
         assert raw["format"] == FORMAT, f"its format is {raw['format']!r}"
-        raw["graphs"] = {name: _graph(one) for name, one in raw["graphs"].items()}
+        raw["graphs"] = {name: _graph(sheet) for name, sheet in raw["graphs"].items()}
         return Sheet(**raw)
     except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
         raise WeightsError(
-            f"'{folder / SHEET}' cannot be read ({short_reason(error)}). One that `swiftpie "
-            f"export` of this version wrote, of format {FORMAT!r}, is needed. Export again."
+            f"'{folder / SHEET}' cannot be read ({short_reason(error)}). This version "
+            f"reads format {FORMAT!r} of `swiftpie export`. Export the model again."
         ) from error
 
 
@@ -97,8 +97,8 @@ def _graph(raw: Mapping[str, Any]) -> GraphSheet:
 
 def usable_cores() -> int:
     """Return how many threads compute: what OMP_NUM_THREADS says, or all cores of the process."""
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    return int(asked) if asked.isdecimal() and int(asked) else len(os.sched_getaffinity(0))
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    return int(limit) if limit.isdecimal() and int(limit) else len(os.sched_getaffinity(0))
 
 
 def _open_onnxruntime(path: Path) -> Compute:
@@ -111,8 +111,8 @@ def _open_onnxruntime(path: Path) -> Compute:
     # Threads that spin keep a core from whatever comes next; see swiftpie.apps.cli.main.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    names = [one.name for one in session.get_inputs()]
-    outputs = [one.name for one in session.get_outputs()]
+    names = [entry.name for entry in session.get_inputs()]
+    outputs = [output.name for output in session.get_outputs()]
 
     def compute(inputs: Mapping[str, Array]) -> dict[str, Array]:
         made = session.run(outputs, {name: inputs[name] for name in names})
@@ -128,8 +128,8 @@ def _open_openvino(path: Path) -> Compute:
     hints = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": usable_cores()}
     compiled = openvino.Core().compile_model(str(path), "CPU", hints)
     # Tensors that are the same have several names, ours among them.
-    places = [one.get_names() for one in compiled.inputs]
-    outputs = [one.get_names() for one in compiled.outputs]
+    places = [port.get_names() for port in compiled.inputs]
+    outputs = [output.get_names() for output in compiled.outputs]
 
     def compute(inputs: Mapping[str, Array]) -> dict[str, Array]:
         given = [next(inputs[name] for name in names if name in inputs) for names in places]
@@ -153,7 +153,7 @@ def installed_runtime() -> str | None:
 
 
 class Graph:
-    """One graph, opened when it is first needed or asked for; threads may share it."""
+    """One graph, opened at its first use or by `open`; threads may share it."""
 
     def __init__(self, path: Path, runtime: str) -> None:
         self._path, self._runtime = path, runtime
@@ -197,7 +197,7 @@ class Graphs:
         self.folder, self.runtime = folder, chosen
         self.sheet: Sheet = read_sheet(folder)
         self._graphs = {
-            name: Graph(folder / one.file, chosen) for name, one in self.sheet.graphs.items()
+            name: Graph(folder / graph.file, chosen) for name, graph in self.sheet.graphs.items()
         }
 
     def __getitem__(self, name: str) -> Graph:
@@ -225,10 +225,10 @@ class Graphs:
 
     def read(self, prompt: str) -> dict[str, Array]:
         """Return what `draw` takes of a prompt."""
-        encoded = [one.encode(prompt) for one in self.tokenizers]
-        if any(one.attention_mask[-1] for one in encoded):
+        encoded = [tokenizer.encode(prompt) for tokenizer in self.tokenizers]
+        if any(row.attention_mask[-1] for row in encoded):
             logger.warning(CUT, len(encoded[0].ids))
-        ids = [np.array([one.ids], np.int64) for one in encoded]
+        ids = [np.array([ids_of.ids], np.int64) for ids_of in encoded]
         names = ("input_ids", "second_input_ids")
         mask = np.array([encoded[-1].attention_mask], np.int64)
         return self["text"]({**dict(zip(names, ids, strict=False)), "attention_mask": mask})

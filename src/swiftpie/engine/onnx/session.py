@@ -23,7 +23,7 @@ def is_plain(scales: Scales | None) -> bool:
     """Whether no strength is about the background, which graphs do not draw apart."""
     plain = Scales()
     outside = ("background_scale", "text_background_scale", "energy_cap")
-    return scales is None or all(getattr(scales, one) == getattr(plain, one) for one in outside)
+    return scales is None or all(getattr(scales, name) == getattr(plain, name) for name in outside)
 
 
 class OnnxSession:
@@ -111,7 +111,7 @@ class OnnxSession:
         if not callable(found):
             return found
         return lambda *args, **kwargs: found(
-            *map(self._known, args), **{key: self._known(one) for key, one in kwargs.items()}
+            *map(self._known, args), **{key: self._known(value) for key, value in kwargs.items()}
         )
 
     def _known(self, value: object) -> object:
@@ -136,7 +136,7 @@ def _as_identity(identity: OnnxIdentity, session: "Session") -> "Identity":
 
     from swiftpie.types import Identity
 
-    tensors = {name: torch.from_numpy(one) for name, one in identity.features.items()}
+    tensors = {name: torch.from_numpy(feature) for name, feature in identity.features.items()}
 
     def below(prefix: str) -> dict[str, Any]:
         return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

@@ -23,8 +23,8 @@ DTYPES = {"F16": 10, "F32": FLOAT, "BF16": 16, "I64": INT64}
 WEIGHTS = "weights.safetensors"
 
 
-class Place(NamedTuple):
-    """Where the numbers of a tensor are."""
+class TensorRange(NamedTuple):
+    """Where a file holds the numbers of a tensor."""
 
     file: str  # relative to the graph
     offset: int
@@ -33,14 +33,14 @@ class Place(NamedTuple):
     shape: tuple[int, ...]
 
 
-def places_in(folder: Path, file: str, *, prefix: str = "") -> dict[str, Place]:
-    """Return the place of each tensor of a file below `folder`, by its name behind `prefix`."""
+def tensor_ranges(folder: Path, file: str, *, prefix: str = "") -> dict[str, TensorRange]:
+    """Return where a file below `folder` holds each tensor, by its name behind `prefix`."""
     with (folder / file).open("rb") as opened:
         length = int.from_bytes(opened.read(8), "little")
         header = json.loads(opened.read(length))
     start = 8 + length
     return {
-        prefix + name: Place(
+        prefix + name: TensorRange(
             file,
             start + entry["data_offsets"][0],
             entry["data_offsets"][1] - entry["data_offsets"][0],
@@ -52,7 +52,7 @@ def places_in(folder: Path, file: str, *, prefix: str = "") -> dict[str, Place]:
     }
 
 
-def write_weights(networks: Mapping[str, nn.Module], folder: Path) -> dict[str, Place]:
+def write_weights(networks: Mapping[str, nn.Module], folder: Path) -> dict[str, TensorRange]:
     """Write all weights into one file, each in half precision if that loses nothing."""
     tensors: dict[str, Tensor] = {}
     for name, network in networks.items():
@@ -62,7 +62,7 @@ def write_weights(networks: Mapping[str, nn.Module], folder: Path) -> dict[str, 
             is_exact = whole.is_floating_point() and torch.equal(half.to(whole.dtype), whole)
             tensors[f"{name}.{key}"] = (half if is_exact else whole).clone()
     save_file(tensors, folder / WEIGHTS)
-    return places_in(folder, WEIGHTS)
+    return tensor_ranges(folder, WEIGHTS)
 
 
 def trace(
@@ -70,7 +70,7 @@ def trace(
     samples: Mapping[str, Tensor],
     outputs: Sequence[str],
     *,
-    places: Mapping[str, Place],
+    places: Mapping[str, TensorRange],
     path: Path,
 ) -> None:
     """Write the graph of what `module` computes of tensors like `samples`, in their order.
@@ -100,8 +100,8 @@ def trace(
             )
         except torch.onnx.errors.OnnxExporterError as error:
             raise CapabilityError(
-                f"{path.stem!r} cannot be exported: {str(error).splitlines()[0]} Only networks of "
-                "operators that ONNX knows can be. Leave out what adds it, or use another preset."
+                f"{path.stem!r} cannot be exported: {str(error).splitlines()[0]} ONNX "
+                "lacks one of its operators. Leave out what adds it, or use another preset."
             ) from error
     raw = onnx.load_from_string(buffer.getvalue())
     _narrow(raw)
@@ -135,7 +135,7 @@ def _folded(graph: bytes, path: Path) -> bytes:
     return folded
 
 
-def _attach(model: Untyped, places: Mapping[str, Place], *, kept: set[str]) -> None:
+def _attach(model: Untyped, places: Mapping[str, TensorRange], *, kept: set[str]) -> None:
     """Turn inputs that are weights into references, and give all else short names."""
     onnx, graph = _load("onnx"), model.graph
     widened, inputs = [], []
@@ -165,13 +165,13 @@ def _attach(model: Untyped, places: Mapping[str, Place], *, kept: set[str]) -> N
     for node in nodes:
         node.name = node.doc_string = ""
         for side in (node.input, node.output):
-            side[:] = [names(one) for one in side]
+            side[:] = [names(name) for name in side]
     for weight in graph.initializer:
         weight.name = names(weight.name)
     for field, content in (("node", nodes), ("input", inputs), ("value_info", [])):
         graph.ClearField(field)
         getattr(graph, field).extend(content)
-    standard = [one for one in model.opset_import if one.domain == ""]
+    standard = [opset for opset in model.opset_import if opset.domain == ""]
     model.ClearField("opset_import")
     model.opset_import.extend(standard)
     model.producer_version = graph.doc_string = ""
@@ -252,7 +252,7 @@ def _ndtr(graph: Untyped, values: Untyped) -> Untyped:
 
 
 def _hypot(graph: Untyped, a: Untyped, b: Untyped) -> Untyped:
-    squares = (graph.op("Mul", one, one) for one in (a, b))
+    squares = (graph.op("Mul", values, values) for values in (a, b))
     return graph.op("Sqrt", graph.op("Add", *squares))
 
 

@@ -39,17 +39,17 @@ class Function:
 
         Only the processors of attention may be exchanged between two calls.
         """
-        return json.dumps([self._network, [_settings(one) for one in self.processors]])
+        return json.dumps([self._network, [_settings(processor) for processor in self.processors]])
 
     @property
     def processors(self) -> tuple[object, ...]:
         """What attends in the network at this moment; none of them ever changes."""
-        return tuple(one.processor for one in self._attending)
+        return tuple(layer.processor for layer in self._attending)
 
     @cached_property
     def num_bytes(self) -> int:
         """Bytes of all weights."""
-        return sum(one.nbytes for one in self.network.state_dict().values())
+        return sum(tensor.nbytes for tensor in self.network.state_dict().values())
 
     @cached_property
     def _network(self) -> str:
@@ -73,7 +73,7 @@ def outline(arguments: Nested) -> Nested:
 
     Calls with equal outlines share a graph. The text of an outline tells it from all others.
     """
-    return _mapped(lambda one: Slot(tuple(one.shape), one.dtype), arguments, Tensor)
+    return _mapped(lambda tensor: Slot(tuple(tensor.shape), tensor.dtype), arguments, Tensor)
 
 
 def flatten(arguments: Nested) -> list[Tensor]:
@@ -81,7 +81,7 @@ def flatten(arguments: Nested) -> list[Tensor]:
 
     Tensors without elements are left out: their shape says it all.
     """
-    return [one for one in _leaves(arguments, Tensor) if one.numel()]
+    return [leaf for leaf in _leaves(arguments, Tensor) if leaf.numel()]
 
 
 def rebuild(form: Nested, tensors: Iterator[Tensor]) -> Nested:
@@ -132,7 +132,7 @@ class _Flat(nn.Module):
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Return all outputs in float32 or int64."""
         arguments = rebuild(self.form, iter(tensors))
-        return tuple(plain(one) for one in self.compute(self.network, *arguments))
+        return tuple(plain(tensor) for tensor in self.compute(self.network, *arguments))
 
 
 def number_of(place: Untyped) -> int:

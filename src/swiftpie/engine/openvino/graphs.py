@@ -34,7 +34,7 @@ from swiftpie.imageio.atomic import TEMPORARY, atomic_folder
 
 logger = logging.getLogger(__name__)
 
-TELLING_S = 1.0  # work that takes longer is told when it is done, too
+TELLING_S = 1.0  # longer work is logged at its end, too
 MAX_OPEN = 12  # graphs in memory, each with weights of its own, or more if these take
 MOST_OPEN_BYTES = 2 << 30  # together no more than so much
 MOST_BYTES = 100 << 20  # of a network's weights that may be in memory twice
@@ -66,7 +66,8 @@ class GraphCache:
         self._core = load("openvino").Core()
         self._precision = precision or preferred_precision(self._core)
         self.threads = Threads()
-        self._open: OrderedDict[tuple[str, int], Graph] = OrderedDict()  # by key and streams
+        # By key and streams.
+        self._open: OrderedDict[tuple[str, int], CompiledGraph] = OrderedDict()
         self._keys: WeakKeyDictionary[Function, dict[Hashable, str]] = WeakKeyDictionary()
         self._lock = threading.RLock()
 
@@ -90,7 +91,7 @@ class GraphCache:
         graph = self._graph(function, forms[0], streams)
         return graph.call_all([flatten(arguments) for arguments in calls])
 
-    def _graph(self, function: Function, form: Nested, streams: int = 1) -> "Graph":
+    def _graph(self, function: Function, form: Nested, streams: int = 1) -> "CompiledGraph":
         with self._lock:
             key = self._key(function, form)
             opened = (key, streams)
@@ -103,12 +104,12 @@ class GraphCache:
     def _close_some(self, *, left: int = MAX_OPEN, coming_bytes: int = 0) -> None:
         """Close the graphs beyond `left` until all fit, beside what is coming; they open again."""
         while len(self._open) > left:
-            held = sum(one.num_bytes for one in self._open.values())
+            held = sum(graph.num_bytes for graph in self._open.values())
             if coming_bytes + held <= MOST_OPEN_BYTES:
                 break
             self._open.popitem(last=False)
 
-    def _ready(self, function: Function, form: Nested, key: str, streams: int) -> "Graph":
+    def _ready(self, function: Function, form: Nested, key: str, streams: int) -> "CompiledGraph":
         started = time.perf_counter()
         with self.threads.for_torch():
             graph = self._quantized(function, form, key) or self._exported(function, form, key)
@@ -117,7 +118,7 @@ class GraphCache:
             "INFERENCE_NUM_THREADS": self.threads.count,
             "NUM_STREAMS": streams,  # calls at a time that share these threads
         }
-        ready = Graph(self._core.compile_model(graph, DEVICE, hints), function.num_bytes)
+        ready = CompiledGraph(self._core.compile_model(graph, DEVICE, hints), function.num_bytes)
         spent = time.perf_counter() - started
         if spent > TELLING_S:
             logger.info("The %s is ready for OpenVINO after %.0f s.", function.name, spent)
@@ -164,7 +165,7 @@ class GraphCache:
         return known[call]
 
 
-class Graph:
+class CompiledGraph:
     """A network's computation, ready for this processor."""
 
     def __init__(self, compiled: Untyped, num_bytes: int) -> None:
@@ -198,7 +199,7 @@ class Graph:
         return request
 
     def _emptied(self, request: "_Request") -> tuple[Tensor, ...]:
-        outputs = tuple(one.clone() for one in request.outputs)
+        outputs = tuple(output.clone() for output in request.outputs)
         self._idle.append(request)
         return outputs
 
@@ -208,8 +209,12 @@ class _Request:
 
     def __init__(self, compiled: Untyped) -> None:
         self.inner = compiled.create_infer_request()
-        self.inputs = [torch.from_numpy(one.data) for one in self.inner.input_tensors]
-        self.outputs = [torch.from_numpy(one.data) for one in self.inner.output_tensors]
+        self.inputs = [
+            torch.from_numpy(input_tensor.data) for input_tensor in self.inner.input_tensors
+        ]
+        self.outputs = [
+            torch.from_numpy(output_tensor.data) for output_tensor in self.inner.output_tensors
+        ]
 
 
 def default_folder() -> Path:
@@ -261,14 +266,16 @@ class GraphStore:
             if not path.parent.match(TEMPORARY)
         ]
         newest = sorted(
-            graphs, key=lambda one: (one.name == keep, (one / GRAPH).stat().st_mtime), reverse=True
+            graphs,
+            key=lambda folder: (folder.name == keep, (folder / GRAPH).stat().st_mtime),
+            reverse=True,
         )
         total = 0
-        for place, one in enumerate(newest):
-            total += sum(file.stat().st_size for file in one.iterdir())
+        for place, folder in enumerate(newest):
+            total += sum(file.stat().st_size for file in folder.iterdir())
             if place and total > self.max_bytes:
-                logger.info("'%s' is removed; the folder is full.", one)
-                shutil.rmtree(one, ignore_errors=True)
+                logger.info("'%s' is removed; the folder is full.", folder)
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _checksums(folder: Path) -> str:

@@ -150,7 +150,7 @@ def _quietly() -> Iterator[None]:
 
 def _inputs(call: Call, graph: Untyped) -> dict[str, NDArray[Any]]:
     tensors = flatten(call)
-    return {one.get_any_name(): plain(tensors[number_of(one)]).numpy() for one in graph.inputs}
+    return {port.get_any_name(): plain(tensors[number_of(port)]).numpy() for port in graph.inputs}
 
 
 def in_single(graph: Untyped) -> Untyped:
@@ -186,7 +186,7 @@ def mirrored(graph: Untyped) -> Untyped:
         ends = [abs(rounding.input_value(place).get_node().get_data()).max() for place in (1, 2)]
         high = max(ends)
         low = -high * (LEVELS / (LEVELS - 2))
-        bounds = [np.float32(one) for one in (low, high, low, high)]
+        bounds = [np.float32(bound) for bound in (low, high, low, high)]
         made = opset.fake_quantize(rounding.input_value(0), *bounds, LEVELS)
         node.input(0).replace_source_output(made.output(0))
     graph.validate_nodes_and_infer_types()
@@ -204,17 +204,19 @@ def _kept_exact(graph: Untyped) -> list[str]:
 
 def _has_weights(node: Untyped) -> bool:
     sources = [node.input_value(place).get_node() for place in range(2)]
-    sources += [one.input_value(0).get_node() for one in sources if one.get_type_name() == WIDENED]
-    return any(one.get_type_name() == WEIGHT for one in sources)
+    sources += [
+        source.input_value(0).get_node() for source in sources if source.get_type_name() == WIDENED
+    ]
+    return any(source.get_type_name() == WEIGHT for source in sources)
 
 
 class _Recorder(WrappedDenoiser):
-    """A denoiser that remembers what it was asked, and answers where more questions follow."""
+    """A denoiser that records its inputs; its last step returns zeros instead of computing."""
 
     def __init__(self, inner: Denoiser, last: float) -> None:
         super().__init__(inner)
         self.calls: list[DenoiserCall] = []
-        self._last = last  # timestep, after which nobody looks at the answer
+        self._last = last  # timestep, whose prediction is not used
 
     def _predict(self, call: DenoiserCall) -> tuple[Tensor, ...]:
         self.calls.append(call)
@@ -239,17 +241,17 @@ def denoiser_calls(components: Components, form: Nested) -> list[DenoiserCall]:
     num_subjects, num_views = wanted.condition.attention.coverage.shape[1:3]
     num_calls = max(LEAST_CALLS, min(MOST_CALLS, NUM_CELLS // (batch * rows * columns)))
     num_shown = min(NUM_IDENTITIES, num_calls + num_subjects - 1)  # CLIP takes seconds for each
-    pictures = [load_image(one) for one in sample_pictures(num_shown)]
-    identities = [encode_identity(components, [one] * num_views) for one in pictures]
+    pictures = [load_image(sample) for sample in sample_pictures(num_shown)]
+    identities = [encode_identity(components, [picture] * num_views) for picture in pictures]
     if not wanted.condition.attention.keys:
-        identities = [one.without_detail() for one in identities]
+        identities = [identity.without_detail() for identity in identities]
     recorder = _Recorder(components.denoiser, components.schedule.steps[-1].timestep)
     cell_px = components.preset.latent_cell_px
     for number in range(num_calls):
         first = number * batch  # its first seed decides about everything else
         shown = [identities[(number + k) % len(identities)] for k in range(num_subjects)]
         request = PersonalizeRequest(
-            subjects=tuple(Subject(one) for one in shown),
+            subjects=tuple(Subject(identity) for identity in shown),
             prompt=PROMPTS[first % len(PROMPTS)],
             seeds=tuple(range(first, first + batch)),
             size_px=(cell_px * rows, cell_px * columns),
@@ -267,7 +269,7 @@ def denoiser_calls(components: Components, form: Nested) -> list[DenoiserCall]:
 def encoder_calls(_components: Components, form: Nested) -> list[Call]:
     """Return calls of an encoder with pixels of the shape in the outline `form`."""
     batch, _, height, width = form[0].shape
-    return [(one.expand(batch, -1, -1, -1),) for one in _scenes((height, width))]
+    return [(scene.expand(batch, -1, -1, -1),) for scene in _scenes((height, width))]
 
 
 @torch.no_grad()
@@ -276,8 +278,8 @@ def decoder_calls(components: Components, form: Nested) -> list[Call]:
     batch, _, rows, columns = form[0].shape
     cell_px = components.preset.latent_cell_px
     pictures = _scenes((rows * cell_px, columns * cell_px))
-    latents = [components.autoencoder.encode(one) for one in pictures]
-    return [(one.expand(batch, -1, -1, -1),) for one in latents]
+    latents = [components.autoencoder.encode(picture) for picture in pictures]
+    return [(latent.expand(batch, -1, -1, -1),) for latent in latents]
 
 
 @torch.no_grad()

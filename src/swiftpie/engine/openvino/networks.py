@@ -73,7 +73,7 @@ def to_openvino(
         )
     if components.execution_device is not None:
         raise CapabilityError(
-            "OpenVINO and 'offload' were asked for together. Its graphs are made of weights that "
+            "OpenVINO and 'offload' cannot be combined. OpenVINO's graphs are made of weights that "
             "stay where they are. Leave one of the two out."
         )
     quantizer = Quantizer(components) if quantizes else None
@@ -89,7 +89,7 @@ def to_openvino(
         quantizer.components = replace(components, image_encoder=encoder)  # sees sooner than torch
     return replace(
         components,
-        text=with_text_encoders(components.text, lambda one: OpenvinoEncoder(one, graphs)),
+        text=with_text_encoders(components.text, lambda encoder: OpenvinoEncoder(encoder, graphs)),
         autoencoder=OpenvinoAutoencoder(with_openvino_layers(components.autoencoder), graphs),
         denoiser=OpenvinoDenoiser(with_openvino_layers(components.denoiser), graphs),
         image_encoder=encoder,
@@ -239,7 +239,7 @@ class OpenvinoTower(_OpenvinoClip):
         """Return embeddings (R, D) and the last two layers' states of pictures (R, 3, H, W)."""
         assert output_hidden_states, "encoders of identity ask for them"
         outputs = self._graphs.call(self._function, pixel_values)
-        embeds, *states = (one.to(self.dtype) for one in outputs)
+        embeds, *states = (output.to(self.dtype) for output in outputs)
         return CLIPVisionModelOutput(image_embeds=embeds, hidden_states=tuple(states))
 
 

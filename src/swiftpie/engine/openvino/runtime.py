@@ -78,8 +78,8 @@ def load(package: str) -> Untyped:
             return importlib.import_module(package)
     except ImportError as error:
         raise MissingExtra(
-            f"A network shall run in OpenVINO, which needs the package {package!r}. It is not "
-            'installed. Run: pip install "swiftpie[openvino]"'
+            f"The OpenVINO engine needs the package {package!r}, which is not installed. "
+            'Run: pip install "swiftpie[openvino]"'
         ) from error
 
 

@@ -1,1 +1,109 @@
-"""One transform a file, named as the file, each with a `TRANSFORM`."""
+"""Transforms of loaded networks that save time or memory, and their order.
+
+Each other file here defines one as `TRANSFORM`, or several by name in a mapping `TRANSFORMS`.
+"""
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+from swiftpie.backbones.machine import AUTO
+from swiftpie.errors import ConfigError, MissingExtra
+from swiftpie.registry import Registry
+
+if TYPE_CHECKING:
+    from swiftpie.backbones.acquire.download import DownloadPlan
+    from swiftpie.backbones.choices import Choices
+    from swiftpie.backbones.components import Components, Family
+
+
+OPENVINO = "openvino"  # the quickest on processors whose pictures hardly differ
+
+
+class Phase(IntEnum):
+    """When a transform is applied, whatever the order of its name."""
+
+    NETWORKS = 0  # exchanges networks or their weights
+    PLACES = 1  # decides which device holds them
+    CALLS = 2  # compiles them, so all other changes come before
+
+
+@dataclass(frozen=True)
+class Transform:
+    """A way to compute the same pictures with less time or memory.
+
+    `apply` returns changed components and leaves the given ones, with all of their networks,
+    working as before. It changes neither `preset` nor `fingerprint`, so identities stay valid.
+    """
+
+    summary: str  # one line for people
+    apply: "Callable[[Components], Components]"
+    extra: str | None = None  # of SwiftPie, where it needs an optional package
+    packages: tuple[str, ...] = ()  # those of this extra, as they are imported
+    phase: Phase = Phase.NETWORKS
+    needs: "Callable[[Family, Choices], DownloadPlan] | None" = None  # weights of its own
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether all packages that it needs are there."""
+        return not self.missing
+
+    @property
+    def missing(self) -> list[str]:
+        """The packages that it needs and that are not there."""
+        return [package for package in self.packages if importlib.util.find_spec(package) is None]
+
+
+TRANSFORMS: Registry[Transform] = Registry(
+    package="swiftpie.engine.transforms",
+    attribute="TRANSFORM",
+    family_attribute="TRANSFORMS",
+    entry_point_group="swiftpie.transforms",
+)
+"""The transforms by name."""
+
+
+def choose(names: str | Sequence[str], *, device: str = "cpu") -> list[Transform]:
+    """Return the transforms of these names, each once, in the order that they are applied in.
+
+    The name "auto" means OpenVINO on processors where it is installed, and nothing elsewhere:
+    compiling takes minutes, which only pays off over many pictures.
+
+    Raises:
+        ConfigError: There is no such transform, or several that exclude each other.
+        MissingExtra: One of them needs a package that is not installed.
+    """
+    wanted = [names] if isinstance(names, str) else names
+    if AUTO in wanted:
+        is_here = device == "cpu" and TRANSFORMS.get(OPENVINO).is_installed
+        automatic = [OPENVINO] if is_here else []
+        wanted = [*automatic, *(name for name in wanted if name != AUTO)]
+    chosen = {name: TRANSFORMS.get(name) for name in wanted}
+    for name, entry in chosen.items():
+        if missing := entry.missing:
+            raise MissingExtra(
+                f"The transform {name!r} needs the package {missing[0]!r}, which is not "
+                f'installed. Run: pip install "swiftpie[{entry.extra}]"'
+            )
+    callers = [name for name, entry in chosen.items() if entry.phase is Phase.CALLS]
+    if len(callers) > 1:
+        raise ConfigError(
+            f"The transforms {' and '.join(callers)} cannot be combined, because each decides how "
+            "networks are called. Choose one of them."
+        )
+    return sorted(chosen.values(), key=lambda entry: entry.phase)
+
+
+def transform(components: "Components", names: str | Sequence[str]) -> "Components":
+    """Return `components` changed by each of the named transforms.
+
+    Raises:
+        ConfigError: There is no such transform, or several that exclude each other.
+        CapabilityError: One of them cannot be applied to these networks.
+        MissingExtra: One of them needs a package that is not installed.
+    """
+    for entry in choose(names):
+        components = entry.apply(components)
+    return components

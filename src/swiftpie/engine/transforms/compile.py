@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch._dynamo.exc import FailOnRecompileLimitHit
 
 from swiftpie.backbones.components import Components
-from swiftpie.engine.transform import Phase, Transform
+from swiftpie.engine.transforms import Phase, Transform
 from swiftpie.engine.wrappers import (
     DenoiserCall,
     JoinedAutoencoder,
@@ -43,7 +43,7 @@ def apply(components: Components) -> Components:
     """
     if components.execution_device is not None:
         raise CapabilityError(
-            "'compile' and 'offload' were asked for together. Compiled graphs need weights that "
+            "'compile' and 'offload' cannot be combined. Compiled graphs need weights that "
             "stay where they are. Leave one of the two out."
         )
     is_cuda = components.device.type == "cuda"
@@ -121,11 +121,11 @@ class CompiledDenoiser(WrappedDenoiser):
         self._compiled = compiler.compile(partial(predict, self.inner))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> nn.Module:
-        """Return a copy that is not compiled: whoever copies a denoiser wants to change it."""
+        """Return a copy that is not compiled, because a copied denoiser is about to change."""
         return copy.deepcopy(self.inner, memo)
 
     def _predict(self, call: DenoiserCall) -> tuple[Tensor, ...]:
-        return tuple(one.clone() for one in self._compiled(*call))
+        return tuple(tensor.clone() for tensor in self._compiled(*call))
 
 
 class CompiledDecoder(nn.Module):

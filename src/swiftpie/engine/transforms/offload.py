@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.load.weights import STORED, StoredWeights
 from swiftpie.backbones.machine import NUMBERS_A_PIXEL, SPARE_BYTES, free_memory
-from swiftpie.engine.transform import Phase, Transform
+from swiftpie.engine.transforms import Phase, Transform
 from swiftpie.engine.wrappers import (
     JoinedAutoencoder,
     WrappedDenoiser,
@@ -50,10 +50,10 @@ def apply(components: Components) -> Components:
     """
     if components.device.type != "cpu":
         return offloaded(components, components.device)
-    found = [one for one in _networks_of(components) if _place_of(one) is not None]
+    found = [network for network in _networks_of(components) if _place_of(network) is not None]
     if not found:
         raise CapabilityError(
-            f"'offload' was asked for on the CPU, where the networks of preset "
+            f"'offload' was requested on the CPU, where the networks of preset "
             f"{components.preset.name!r} are in main memory anyway. It needs a graphics card, or "
             "the large encoders of Stable Diffusion. Load with device='cuda', or leave it out."
         )
@@ -143,7 +143,11 @@ class DeviceSlot:
                 self._leave(self._here[0])
 
     def _bring(self, network: nn.Module) -> None:
-        for other in [one for one in self._here if one is not network and not _stays(one)]:
+        for other in [
+            candidate
+            for candidate in self._here
+            if candidate is not network and not _stays(candidate)
+        ]:
             self._leave(other)
         if network in self._here:
             self._here.remove(network)
@@ -258,8 +262,8 @@ def _hook(network: nn.Module, slot: DeviceSlot, *, before: nn.Module) -> None:
         _: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         slot.acquire(network)
-        moved = {name: _to(one, slot.device) for name, one in named.items()}
-        return tuple(_to(one, slot.device) for one in arguments), moved
+        moved = {name: _to(value, slot.device) for name, value in named.items()}
+        return tuple(_to(argument, slot.device) for argument in arguments), moved
 
     def leave(*_: object) -> None:
         slot.release()

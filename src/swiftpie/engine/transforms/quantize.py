@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from swiftpie.backbones.components import Components
-from swiftpie.engine.transform import Transform
+from swiftpie.engine.transforms import Transform
 from swiftpie.engine.wrappers import shared_copy, with_networks, with_text_encoders
 
 MIN_WIDTH = 64  # narrower layers hold little and lose most
@@ -29,7 +29,7 @@ def apply(components: Components) -> Components:
         return _quantized(network, device)
 
     quantized = with_networks(components, changed, ("denoiser", "image_encoder", "inversion"))
-    text = with_text_encoders(components.text, lambda one: changed(shared_copy(one)))
+    text = with_text_encoders(components.text, lambda encoder: changed(shared_copy(encoder)))
     return replace(quantized, text=text)
 
 

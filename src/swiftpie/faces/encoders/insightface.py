@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 from swiftpie.errors import MissingExtra, WeightsError
-from swiftpie.faces.align import align
-from swiftpie.faces.face import EncoderChoice, Face, FaceBox, FaceEncoder, ModelFile
+from swiftpie.faces import EncoderChoice, Face, FaceBox, FaceEncoder, ModelFile
+from swiftpie.faces.choose import align
 
 PACK = "buffalo_l"
 TERMS = "InsightFace's models are for non-commercial research only"
@@ -46,16 +46,16 @@ class InsightFaceEncoder:
             found = self.analysis.get(pixels)
             if found:
                 break
-        ordered = sorted(found, key=lambda one: -float(one.det_score))
+        ordered = sorted(found, key=lambda face: -float(face.det_score))
         return [
             Face(
-                box=FaceBox(*(float(edge) for edge in one.bbox)),
-                landmarks=np.asarray(one.kps, dtype=np.float32),
-                score=float(one.det_score),
-                crop=align(image, np.asarray(one.kps, dtype=np.float64)),
-                embedding=np.asarray(one.normed_embedding, dtype=np.float32),
+                box=FaceBox(*(float(edge) for edge in face.bbox)),
+                landmarks=np.asarray(face.kps, dtype=np.float32),
+                score=float(face.det_score),
+                crop=align(image, np.asarray(face.kps, dtype=np.float64)),
+                embedding=np.asarray(face.normed_embedding, dtype=np.float32),
             )
-            for one in ordered
+            for face in ordered
         ]
 
 
@@ -70,7 +70,7 @@ def _open(folder: Path | None) -> FaceEncoder:
         ) from error
     # The package itself would fetch what is missing, so look first.
     root = folder or Path.home() / ".insightface"
-    if missing := [one.name for one in FILES if not (root / one.name).is_file()]:
+    if missing := [file.name for file in FILES if not (root / file.name).is_file()]:
         raise WeightsError(
             f"'{root}' lacks {missing[0]}. {TERMS}, so they are never fetched for you. Get the "
             f"pack {PACK} from {FILES[0].source}, or choose another `encoder=`."

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from swiftpie.errors import MissingExtra, WeightsError, short_reason
-from swiftpie.faces.align import CROP_PX, align
-from swiftpie.faces.face import EncoderChoice, Face, FaceBox, ModelFile
+from swiftpie.faces import EncoderChoice, Face, FaceBox, ModelFile
+from swiftpie.faces.choose import CROP_PX, align
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
-class OnnxModel:
+class FaceNetwork:
     """A loaded model with one input."""
 
     session: Any  # onnxruntime.InferenceSession; the package has no types
@@ -76,7 +76,7 @@ class OnnxModel:
     @property
     def outputs(self) -> Mapping[str, Sequence[int | str]]:
         """The shapes of the outputs by name."""
-        return {one.name: one.shape for one in self.session.get_outputs()}
+        return {output.name: output.shape for output in self.session.get_outputs()}
 
     def __call__(self, values: Array) -> dict[str, Array]:
         """Return all outputs by name."""
@@ -93,14 +93,14 @@ class Detections(NamedTuple):
 
     def take(self, rows: Sequence[int] | NDArray[np.intp]) -> "Detections":
         """Return some of the faces."""
-        return Detections(*(one[np.asarray(rows, dtype=np.intp)] for one in self))
+        return Detections(*(field[np.asarray(rows, dtype=np.intp)] for field in self))
 
 
 @dataclass(frozen=True, eq=False)
 class YuNet:
     """The detector of OpenCV's model zoo."""
 
-    model: OnnxModel
+    model: FaceNetwork
 
     def __post_init__(self) -> None:
         if missing := [name for name in OUTPUTS if name not in self.model.outputs]:
@@ -193,7 +193,7 @@ def _decode_level(outputs: Mapping[str, Array], side: tuple[int, int], stride: i
 class Recogniser:
     """A network from 112 x 112 pixels to one vector."""
 
-    model: OnnxModel
+    model: FaceNetwork
     mean: float  # subtracted from red, green and blue of 0..255
     deviation: float  # that they are divided by
 
@@ -237,7 +237,7 @@ class OnnxFaceEncoder:
         return faces
 
 
-def open_model(folder: Path | None, file: ModelFile) -> OnnxModel:
+def open_model(folder: Path | None, file: ModelFile) -> FaceNetwork:
     """Load a model file; nothing is fetched here.
 
     Raises:
@@ -256,7 +256,7 @@ def open_model(folder: Path | None, file: ModelFile) -> OnnxModel:
     digest = hashlib.sha256(data).hexdigest()
     if file.sha256 and digest != file.sha256:
         logger.warning("'%s' is not the published file: its sha256 begins %s", path, digest[:12])
-    return OnnxModel(_session(runtime, data, path), digest, path)
+    return FaceNetwork(_session(runtime, data, path), digest, path)
 
 
 def _runtime() -> Any:  # noqa: ANN401 - the package has no types

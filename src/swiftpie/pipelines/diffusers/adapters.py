@@ -24,7 +24,7 @@ from swiftpie.backbones.load.weights import (
     fingerprint_files,
     unknown_fingerprint,
 )
-from swiftpie.backbones.preset import PRESETS, describe
+from swiftpie.backbones.presets import PRESETS, describe
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.models.denoiser import UNetDenoiser, sharing_weights
 from swiftpie.pipelines.diffusers.base import ModulesPipeline
@@ -139,7 +139,7 @@ class AdaptedPipeline(ModulesPipeline):
 
     def unload_lora_weights(self) -> None:
         """Take all LoRAs off again, but for those that fuse_lora() was called for."""
-        self._fuse({name: one for name, one in self._loras.items() if one.is_fused})
+        self._fuse({name: lora for name, lora in self._loras.items() if lora.is_fused})
 
     def set_adapters(
         self, adapter_names: str | Sequence[str], adapter_weights: float | Sequence[float] = 1.0
@@ -169,14 +169,14 @@ class AdaptedPipeline(ModulesPipeline):
         chosen = dict(zip(names, scales, strict=True))
         self._fuse(
             {
-                name: replace(one, scale=chosen.get(name, one.scale), is_on=name in chosen)
-                for name, one in self._loras.items()
+                name: replace(lora, scale=chosen.get(name, lora.scale), is_on=name in chosen)
+                for name, lora in self._loras.items()
             }
         )
 
     def get_active_adapters(self) -> list[str]:
         """Return the names of the LoRAs that are drawn with."""
-        return [name for name, one in self._loras.items() if one.is_on]
+        return [name for name, lora in self._loras.items() if lora.is_on]
 
     def get_list_adapters(self) -> dict[str, list[str]]:
         """Return the names of all LoRAs, by the network that they change."""
@@ -189,15 +189,15 @@ class AdaptedPipeline(ModulesPipeline):
             InputError: There is no such LoRA.
         """
         names = self._known(adapter_names)
-        self._fuse({name: one for name, one in self._loras.items() if name not in names})
+        self._fuse({name: lora for name, lora in self._loras.items() if name not in names})
 
     def disable_lora(self) -> None:
         """Draw without LoRAs until enable_lora() is called."""
-        self._fuse({name: replace(one, is_on=False) for name, one in self._loras.items()})
+        self._fuse({name: replace(lora, is_on=False) for name, lora in self._loras.items()})
 
     def enable_lora(self) -> None:
         """Draw with all LoRAs."""
-        self._fuse({name: replace(one, is_on=True) for name, one in self._loras.items()})
+        self._fuse({name: replace(lora, is_on=True) for name, lora in self._loras.items()})
 
     def fuse_lora(
         self,
@@ -219,21 +219,21 @@ class AdaptedPipeline(ModulesPipeline):
         names = self._known(adapter_names or self.get_active_adapters())
         self._fuse(
             {
-                name: replace(one, scale=one.scale * lora_scale, is_fused=True)
+                name: replace(lora, scale=lora.scale * lora_scale, is_fused=True)
                 if name in names
-                else one
-                for name, one in self._loras.items()
+                else lora
+                for name, lora in self._loras.items()
             }
         )
 
     def unfuse_lora(self, components: Sequence[str] = ("unet",)) -> None:
         """Let unload_lora_weights() take off what fuse_lora() kept."""
         del components  # none but the U-Net has any
-        self._loras = {name: replace(one, is_fused=False) for name, one in self._loras.items()}
+        self._loras = {name: replace(lora, is_fused=False) for name, lora in self._loras.items()}
 
     def _known(self, names: str | Sequence[str]) -> list[str]:
         given = [names] if isinstance(names, str) else list(names)
-        if unknown := [one for one in given if one not in self._loras]:
+        if unknown := [name for name in given if name not in self._loras]:
             raise InputError(
                 f"There is no LoRA {unknown[0]!r} in this pipeline; there are "
                 f"{', '.join(map(repr, self._loras)) or 'none'}. Call load_lora_weights() before."
@@ -270,22 +270,22 @@ class AdaptedPipeline(ModulesPipeline):
         if loras == self._loras:
             return
         plain = self._changeable()
-        made, active = plain, [one for one in loras.values() if one.is_on and one.scale]
+        made, active = plain, [lora for lora in loras.values() if lora.is_on and lora.scale]
         if active:
             assert isinstance(plain.denoiser, UNetDenoiser), "only these have LoRAs"
             loader = plain.family.lora_loader
             assert loader is not None, "checked when the LoRA was loaded"
             denoiser = sharing_weights(plain.denoiser)
-            for one in active:
+            for lora in active:
                 fuse_lora_file(
                     denoiser.unet,
-                    one.path,
+                    lora.path,
                     family=plain.family.name,
                     loader=loader,
-                    scale=one.scale,
+                    scale=lora.scale,
                 )
-            files = {f"lora {number}": one.path for number, one in enumerate(active)}
-            scales = " ".join(str(one.scale) for one in active)
+            files = {f"lora {number}": lora.path for number, lora in enumerate(active)}
+            scales = " ".join(str(lora.scale) for lora in active)
             fingerprint = fingerprint_files(files, settings=f"{plain.fingerprint} {scales}")
             made = replace(plain, denoiser=denoiser, fingerprint=fingerprint)
         self._take(made)

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.components import Components, load_components
 from swiftpie.backbones.load.weights import align_memory, unknown_fingerprint
-from swiftpie.backbones.preset import PRESETS
-from swiftpie.backbones.recipe import RECIPES, Recipe
+from swiftpie.backbones.presets import PRESETS
+from swiftpie.backbones.recipes import RECIPES, Recipe
 from swiftpie.backbones.resolve import resolve
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.pipelines.diffusers.calls import (
@@ -135,7 +135,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
                     f"{name!r} is a {method}, and no folder of that name is here. Call "
                     f"{cls.__name__}.from_{method}({name!r})."
                 )
-        if options.keys() & {one.name for one in fields(Modules)} - SETTINGS:
+        if options.keys() & {field.name for field in fields(Modules)} - SETTINGS:
             options.setdefault("fingerprint", unknown_fingerprint())
         pipeline: Self = super().from_pretrained(pretrained_model_name_or_path, **options)
         for module in pipeline.components.values():
@@ -183,7 +183,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
             WeightsError: The weights are not of the preset, or the adapter is for others.
         """
         is_own = isinstance(pipeline, ModulesPipeline)
-        names = {one.name for one in fields(Modules)} - SETTINGS
+        names = {field.name for field in fields(Modules)} - SETTINGS
         fits = (preset is None and adapter is None) if is_own else preset is not None
         if not isinstance(pipeline, DiffusionPipeline) or not fits or modules.keys() - names:
             raise InputError(
@@ -288,9 +288,9 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         del attention_op
         if valid:
             raise CapabilityError(
-                "Attention slicing and xFormers put other processors in the place of the identity "
-                "branches, whose attention is as short of memory as PyTorch has it. For less "
-                "memory call enable_model_cpu_offload() or, where it has that, "
+                "Attention slicing and xFormers would replace the identity branches, which use "
+                "PyTorch's memory-efficient attention already. To save memory, call "
+                "enable_model_cpu_offload() or, if the autoencoder supports it, "
                 "pipe.vae.enable_tiling()."
             )
 

@@ -193,7 +193,7 @@ def spelled_as(
         own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
         named = inspect.signature(arguments).parameters.values()
         spelled.__signature__ = inspect.Signature([own, *named])  # type: ignore[attr-defined]  # any function may have one
-        spelled.__annotations__ = {one.name: one.annotation for one in named}
+        spelled.__annotations__ = {parameter.name: parameter.annotation for parameter in named}
         return spelled
 
     return decorate
@@ -260,7 +260,7 @@ def drawn_seeds(count: int, generator: Generators | None = None) -> list[int]:
                 f"{len(generator)} generators were given for {count} pictures. Give one, or one a "
                 "picture."
             )
-        return [seed for one in generator for seed in drawn_seeds(1, one)]
+        return [seed for source in generator for seed in drawn_seeds(1, source)]
     device = None if generator is None else generator.device
     drawn = torch.randint(0, MAX_SEED, (count,), generator=generator, device=device)
     seeds: list[int] = drawn.tolist()
@@ -356,9 +356,7 @@ def steering_for(
         "style": style is not Style.PLAIN,
     }
     if len(given := [name for name, is_given in named.items() if is_given]) > 1:
-        raise InputError(
-            f"{' and '.join(given)} came together; each says how to guide. Give one of them."
-        )
+        raise InputError(f"{' and '.join(given)} exclude each other. Give one of them.")
     if rescale and scale <= 1:
         raise InputError(
             f"guidance_rescale={rescale} was given with guidance_scale={scale}, which is no "

@@ -132,7 +132,7 @@ def requests_of(call: EditCall, components: Components) -> list[EditRequest]:
         "negative_prompt": call.negative_prompt or "",
         "seeds": None if call.seeds is None or call.num_images_per_prompt > 1 else list(call.seeds),
     }
-    lengths = {name: len(one) for name, one in columns.items() if isinstance(one, list)}
+    lengths = {name: len(column) for name, column in columns.items() if isinstance(column, list)}
     count = max(lengths.values(), default=1)
     times = call.num_images_per_prompt
     for name, length in lengths.items():
@@ -142,8 +142,11 @@ def requests_of(call: EditCall, components: Components) -> list[EditRequest]:
                 f"1 to {MAX_IMAGES}."
             )
     check_count(count * times)
-    rows = {name: one if isinstance(one, list) else [one] * count for name, one in columns.items()}
-    rows = {name: [one for one in row for _ in range(times)] for name, row in rows.items()}
+    rows = {
+        name: column if isinstance(column, list) else [column] * count
+        for name, column in columns.items()
+    }
+    rows = {name: [value for value in row for _ in range(times)] for name, row in rows.items()}
     count *= times
     rows["seed"], _ = _seeds_of(call, count), rows.pop("seeds")
     requests = []
@@ -179,7 +182,7 @@ def _identity_of(call: EditCall, components: Components) -> Identity | None:
         InputError: Several subjects are given, or one in several ways.
     """
     pictures, embeds = call.ip_adapter_image, call.ip_adapter_image_embeds
-    given = [one for one in (call.identity, pictures, embeds) if one is not None]
+    given = [value for value in (call.identity, pictures, embeds) if value is not None]
     if len(given) > 1 or (isinstance(embeds, list) and len(embeds) != 1):
         raise InputError(
             "An edit takes one subject, in one way: `identity`, `ip_adapter_image` or "
@@ -188,7 +191,7 @@ def _identity_of(call: EditCall, components: Components) -> Identity | None:
     if pictures is not None:
         rows = rows_of(pictures)
         entries = rows if isinstance(rows, list) else [rows]
-        return encode_identity(components, [to_picture(one) for one in entries])
+        return encode_identity(components, [to_picture(entry) for entry in entries])
     known = embeds[0] if isinstance(embeds, list) else embeds or call.identity
     if not isinstance(known, Identity | None):
         raise InputError(
@@ -199,22 +202,22 @@ def _identity_of(call: EditCall, components: Components) -> Identity | None:
 
 
 def _as_output(results: list[EditResult], call: EditCall) -> SwiftPiePipelineOutput:
-    images: Images = [one.image for one in results]
+    images: Images = [result.image for result in results]
     if call.output_type != "pil":
-        if len({one.image.size for one in results}) > 1:
+        if len({result.image.size for result in results}) > 1:
             raise InputError(
                 f"output_type={call.output_type!r} needs pictures of one size. Use 'pil', or call "
                 "once for each."
             )
-        pixels = torch.cat([to_tensor(one.image) for one in results])
+        pixels = torch.cat([to_tensor(result.image) for result in results])
         images = to_output(pixels, call.output_type)
     timings: Counter[str] = Counter()
-    for one in results:
-        timings.update(one.timings_ms)
+    for result in results:
+        timings.update(result.timings_ms)
     return SwiftPiePipelineOutput(
         images=images,
-        masks=[one.region for one in results] if call.return_masks else None,
-        seeds=tuple(one.seed for one in results),
+        masks=[result.region for result in results] if call.return_masks else None,
+        seeds=tuple(result.seed for result in results),
         timings=dict(timings),
-        branches=tuple(dict.fromkeys(branch for one in results for branch in one.branches)),
+        branches=tuple(dict.fromkeys(branch for result in results for branch in result.branches)),
     )

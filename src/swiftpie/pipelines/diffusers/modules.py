@@ -31,7 +31,7 @@ from transformers import (
 )
 
 from swiftpie.backbones.components import FAMILIES, Components, Family
-from swiftpie.backbones.preset import Preset, describe, read_preset
+from swiftpie.backbones.presets import Preset, describe, read_preset
 from swiftpie.errors import InputError, WeightsError, short_reason
 from swiftpie.imageio.atomic import atomic_folder
 from swiftpie.models.autoencoder import PatchAutoencoder
@@ -86,7 +86,7 @@ class Modules:
 
 SETTINGS = frozenset({"preset", "fingerprint", "dtype"})
 OPTIONAL = tuple(
-    one.name for one in fields(Modules) if one.default is None and one.name not in SETTINGS
+    field.name for field in fields(Modules) if field.default is None and field.name not in SETTINGS
 )
 
 
@@ -132,7 +132,7 @@ def adopt(
         InputError: A module is missing.
         WeightsError: The parts do not belong together.
     """
-    names = {one.name for one in fields(Modules)}
+    names = {field.name for field in fields(Modules)}
     own = {name: module for name, module in pipeline.components.items() if name in names}
     modules = dict.fromkeys(names) | own | dict(changes) | {"preset": describe(preset)}
     needed = names - {*OPTIONAL} - SETTINGS | {"unet"} | ({"image_encoder"} if adapter else set())
@@ -186,8 +186,8 @@ def check_processors(components: Components) -> None:
         InputError: Its identity branches are gone.
     """
     installation = components.denoiser.installation
-    branches = {id(one) for one in installation.processors.values()}
-    if {id(one) for one in installation.network.attn_processors.values()} != branches:
+    branches = {id(processor) for processor in installation.processors.values()}
+    if {id(processor) for processor in installation.network.attn_processors.values()} != branches:
         raise InputError(
             "The attention processors of the denoiser were exchanged, and the identity branches "
             "are such processors. Load the pipeline again, without attention slicing or xFormers."
@@ -220,8 +220,8 @@ def replaced_folder(target: Path) -> Iterator[Path]:
 
 def _exchange(target: Path, new: Path) -> None:
     """Move the parts of a pipeline out of `target` and those in `new` in, the index last."""
-    known = {one.name for one in fields(Modules)} | {ADAPTER}
-    parts = sorted((known | {one.name for one in new.iterdir()}) - {INDEX})
+    known = {field.name for field in fields(Modules)} | {ADAPTER}
+    parts = sorted((known | {path.name for path in new.iterdir()}) - {INDEX})
     old = new / "old"
     old.mkdir()
     for source, goal, names in ((target, old, [INDEX, *parts]), (new, target, [*parts, INDEX])):

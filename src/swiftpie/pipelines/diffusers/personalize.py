@@ -133,14 +133,14 @@ class SwiftPiePipeline(AdaptedPipeline):
             InputError: It is something else than numbers of 0 or more.
         """
         scales = tuple(scale) if isinstance(scale, Sequence) else (scale,)
-        for one in scales:
+        for number in scales:
             if (
-                isinstance(one, bool)
-                or not isinstance(one, int | float)
-                or not 0 <= one <= MAX_SCALE
+                isinstance(number, bool)
+                or not isinstance(number, int | float)
+                or not 0 <= number <= MAX_SCALE
             ):
                 raise InputError(
-                    f"set_ip_adapter_scale() got {one!r}; a number from 0 to {MAX_SCALE} is "
+                    f"set_ip_adapter_scale() got {number!r}; a number from 0 to {MAX_SCALE} is "
                     "needed, or a list of one for each subject. Which blocks a subject reaches is "
                     "chosen when loading: from_preset(…, plan=Plan(…))."
                 )
@@ -216,7 +216,7 @@ class SwiftPiePipeline(AdaptedPipeline):
         if all(scale == 1 for scale in scales):
             return request
         pairs = zip(request.subjects, scales, strict=True)
-        subjects = tuple(replace(one, scale=one.scale * scale) for one, scale in pairs)
+        subjects = tuple(replace(subject, scale=subject.scale * scale) for subject, scale in pairs)
         return replace(request, subjects=subjects)
 
 
@@ -296,7 +296,7 @@ def _pictured_subjects(
 ) -> list[Subject]:
     # One subject an entry; a nested list is one subject's pictures. As in diffusers, a mask of n
     # layers (1, n, H, W) belongs to n pictures of one entry, which then are subjects of their own.
-    entries = [[to_picture(one) for one in entry] for entry in _entries(pictures)]
+    entries = [[to_picture(picture) for picture in entry] for entry in _entries(pictures)]
     regions = None if masks is None else _split_masks(masks)
     if regions is not None and len(regions) == len(entries):
         layers = [region.shape[1] for region in regions]
@@ -304,7 +304,7 @@ def _pictured_subjects(
         entries = [
             group
             for entry, count in zip(entries, layers, strict=True)
-            for group in ([entry] if count == 1 else [[one] for one in entry])
+            for group in ([entry] if count == 1 else [[picture] for picture in entry])
         ]
     search = search_of(cutout)
     identities = [
@@ -317,7 +317,7 @@ def _known_subjects(
     identities: Identity | Sequence[Identity], masks: Tensor | Sequence[Tensor] | None
 ) -> list[Subject]:
     given = [identities] if isinstance(identities, Identity) else list(identities)
-    if not all(isinstance(one, Identity) for one in given):
+    if not all(isinstance(identity, Identity) for identity in given):
         raise InputError(
             f"ip_adapter_image_embeds holds a {type(given[0]).__name__}; it has no detail branch. "
             "Give what `prepare_ip_adapter_image_embeds` returns."
@@ -361,7 +361,7 @@ def _entries(pictures: Pictures) -> Iterable[Sequence[Picture]]:
 
 def _subjects_of(call: PersonalizeCall, components: Components) -> tuple[Subject, ...]:
     pictures, identities = call.ip_adapter_image, call.ip_adapter_image_embeds
-    if sum(one is not None for one in (call.subjects, pictures, identities)) != 1:
+    if sum(value is not None for value in (call.subjects, pictures, identities)) != 1:
         raise InputError(
             "A picture needs its subjects in one way: `ip_adapter_image`, "
             "`ip_adapter_image_embeds` or `subjects`. Give exactly one."
@@ -405,7 +405,7 @@ def _prompts_of(
     states, pooled = embeds
     if states is not None:
         text = _text_of(states, pooled, components)
-        return TextCondition(*(one.repeat_interleave(times, dim=0) for one in text))
+        return TextCondition(*(tensor.repeat_interleave(times, dim=0) for tensor in text))
     if isinstance(prompts, str) or prompts is None:
         return prompts or ""
     return tuple(prompt for prompt in prompts for _ in range(times))

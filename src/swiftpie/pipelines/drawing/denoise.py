@@ -203,11 +203,11 @@ def join_prepared(parts: Sequence[Prepared]) -> Prepared:
     if len(parts) == 1:
         return parts[0]
     return parts[0]._replace(
-        latents=torch.cat([one.latents for one in parts]),
-        text=join_rows([one.text for one in parts]),
-        null_text=join_rows([one.null_text for one in parts]),
-        condition=join_rows([one.condition for one in parts]),
-        fresh=torch.cat([one.fresh for one in parts], dim=1),
+        latents=torch.cat([part.latents for part in parts]),
+        text=join_rows([part.text for part in parts]),
+        null_text=join_rows([part.null_text for part in parts]),
+        condition=join_rows([part.condition for part in parts]),
+        fresh=torch.cat([part.fresh for part in parts], dim=1),
     )
 
 
@@ -228,7 +228,7 @@ def _map_tensors(function: Callable[..., Tensor], *values: Any) -> Any:  # noqa:
     if isinstance(first, Tensor):
         return function(*values)
     if isinstance(first, dict):
-        return {name: _map_tensors(function, *(one[name] for one in values)) for name in first}
+        return {name: _map_tensors(function, *(value[name] for value in values)) for name in first}
     if isinstance(first, tuple):
         parts = [_map_tensors(function, *ones) for ones in zip(*values, strict=True)]
         return type(first)(*parts) if hasattr(first, "_fields") else tuple(parts)

@@ -13,13 +13,14 @@ from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError
 from swiftpie.geometry.layout import SUBJECT_FILL, Layout, from_box, whole_frame
 from swiftpie.imageio.images import fit_square, mask_to_pil
-from swiftpie.masks import Box, blend_of, bounding_box, resize_mask, subject_extent
+from swiftpie.masks import Box, bounding_box, resize_mask, subject_extent
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.noise import draw_noise, draw_step_noise
 from swiftpie.pipelines.drawing.denoise import Clock, Prepared
 from swiftpie.pipelines.drawing.edit_region import (
     Canvas,
     InvertedImage,
+    blend_mask,
     canvas_for,
     given_mask,
     invert,
@@ -161,10 +162,10 @@ def follows_seed(components: Components, settings: EditSettings) -> bool:
 def finish(drawn: GenerationResult, plan: EditPlan, clock: Clock) -> EditResult:
     """Return the finished edit: the last row, composited with the original picture."""
     canvas, original = plan.canvas, plan.original
-    *others, edited = (canvas.leave_onto(original, canvas.leave(one)) for one in drawn.images)
+    *others, edited = (canvas.leave_onto(original, canvas.leave(image)) for image in drawn.images)
     joined, blend = edited, Image.new("L", edited.size, 255)
     if plan.request.settings.keeps_outside:
-        blend = blend_of(plan.region)
+        blend = blend_mask(plan.region)
         joined = Image.composite(edited, original, blend)
     clock.lap("join")
     return EditResult(

@@ -13,8 +13,17 @@ from torch.nn import functional as F
 
 from swiftpie.backbones.components import MAX_SIDE_PX, MIN_SIDE_PX, Components
 from swiftpie.errors import InputError
+from swiftpie.imageio.cutout import shrunk_to
 from swiftpie.imageio.images import extent_of, from_8_bits, in_8_bits, to_tensor
-from swiftpie.masks import Box, MaskRule, box_mask, from_noise_difference, grow, resize_mask
+from swiftpie.masks import (
+    Box,
+    MaskRule,
+    box_mask,
+    feather,
+    from_noise_difference,
+    grow,
+    resize_mask,
+)
 from swiftpie.models.inversion import EditInversion
 from swiftpie.validation import Size
 
@@ -22,6 +31,9 @@ logger = logging.getLogger(__name__)
 
 GROW_PX = 8  # a found mask is widened by a latent cell, so that its soft edge lies around it
 LEARNED_GROW_PX = 5  # a mask of a trained network is four times finer
+FEATHER_SIDE_PX = (
+    512  # longer side of a picture whose edges fade over `FEATHER_PX`; else in proportion
+)
 
 WINDOW = 2.0  # side of the window over the longer side of what changes
 
@@ -248,6 +260,30 @@ def given_mask(mask: Tensor | Box, size: Size) -> Tensor:
             "axes."
         )
     return in_8_bits(resize_mask(mask.float().cpu(), (height, width)))
+
+
+def composite(edited: Image.Image, original: Image.Image, mask: Tensor) -> Image.Image:
+    """Return `edited` inside of `mask` and `original`, bit for bit, where it is 0.
+
+    Args:
+        edited: RGB.
+        original: RGB of the same size.
+        mask: (1, 1, H, W) in [0, 1], as large; its edges are feathered inwards.
+    """
+    assert edited.size == original.size, "the pictures differ in size"
+    assert tuple(mask.shape[2:]) == original.size[::-1], "picture and mask differ in size"
+    return Image.composite(edited, original, blend_mask(mask))
+
+
+def blend_mask(mask: Tensor) -> Image.Image:
+    """Return how much of a change shows in each pixel, mode L, for a `mask` (1, 1, H, W).
+
+    It is in [0, 1], or of bytes.
+    """
+    size = (mask.shape[2], mask.shape[3])
+    small = shrunk_to(FEATHER_SIDE_PX, size)
+    soft = in_8_bits(resize_mask(feather(resize_mask(from_8_bits(mask), small)), size))
+    return Image.fromarray(torch.minimum(soft, in_8_bits(mask))[0, 0].cpu().numpy())
 
 
 def _edit_region(pixels: Tensor, canvas: Canvas, *, like: Tensor) -> EditRegion:

@@ -10,7 +10,7 @@ from torch import Tensor
 from swiftpie.attention.condition import INLINE_MASK, AttentionCondition, silent_condition
 from swiftpie.attention.processors import Merge
 from swiftpie.backbones.components import Components
-from swiftpie.backbones.preset import Preset
+from swiftpie.backbones.presets import Preset
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.layout import Layout, fitted, from_box, to_affine, whole_frame
 from swiftpie.geometry.shading import Lighting, relit
@@ -57,7 +57,9 @@ def prepare(components: Components, request: PersonalizeRequest, clock: Clock) -
                 f"{name}={chosen.value!r} finds the regions of all subjects, but some have a mask. "
                 "Leave one of the two out."
             )
-    if components.layout_predictor is None and any(one.view is not None for one in subjects):
+    if components.layout_predictor is None and any(
+        subject.view is not None for subject in subjects
+    ):
         raise CapabilityError(
             f"Preset {components.preset.name!r} cannot turn subjects. Describe the view in the "
             "prompt, or give a picture with that view."
@@ -81,10 +83,13 @@ def prepare(components: Components, request: PersonalizeRequest, clock: Clock) -
         components,
         [subject.identity for subject in subjects],
         layouts,
-        lights=[light_on(components, one.identity, noise[0], text) for one in subjects],
-        regions=[_region(one.mask, one.box, source, cells).to(noise) for one in subjects],
+        lights=[light_on(components, subject.identity, noise[0], text) for subject in subjects],
+        regions=[
+            _region(subject.mask, subject.box, source, cells).to(noise) for subject in subjects
+        ],
         detail_regions=[
-            _region(one.detail_mask, one.box, detail_source, cells).to(noise) for one in subjects
+            _region(subject.detail_mask, subject.box, detail_source, cells).to(noise)
+            for subject in subjects
         ],
         class_tokens=find_words(components, request.prompt, [subject.name for subject in subjects]),
         scales=request.scales or Scales.of(components.preset),
@@ -126,7 +131,7 @@ def source_of_detail(request: PersonalizeRequest, preset: Preset) -> MaskSource:
     if request.detail_mask is not None:
         return request.detail_mask
     has_masks = request.mask is not MaskSource.NONE or any(
-        one.mask is not None or one.detail_mask is not None for one in request.subjects
+        subject.mask is not None or subject.detail_mask is not None for subject in request.subjects
     )
     return MaskSource.NONE if has_masks else MaskSource(preset.detail_mask or MaskSource.NONE)
 
@@ -155,8 +160,8 @@ def side_by_side(subjects: Sequence[Subject]) -> Sequence[Subject]:
     side = SPREAD_FILL * share
     centres = [(index + 0.5) * share for index in range(len(subjects))]
     return [
-        replace(one, box=(x - side / 2, SPREAD_FLOOR - side, x + side / 2, SPREAD_FLOOR))
-        for one, x in zip(subjects, centres, strict=True)
+        replace(subject, box=(x - side / 2, SPREAD_FLOOR - side, x + side / 2, SPREAD_FLOOR))
+        for subject, x in zip(subjects, centres, strict=True)
     ]
 
 
@@ -167,14 +172,14 @@ def place_subject(
     batch, cells = len(noise), (noise.shape[2], noise.shape[3])
     if subject.box is not None:
         placed = from_box(subject.box, size=cells, view=subject.view or (0.0, 0.0))
-        return Layout(*(one.expand(batch, *one.shape[1:]).to(noise) for one in placed))
+        return Layout(*(values.expand(batch, *values.shape[1:]).to(noise) for values in placed))
     if components.layout_predictor is None:
         return whole_frame(noise)
     extent = subject_extent(subject.identity.mask[:1]).expand(batch, -1)
     layout = fitted(components.layout_predictor(noise, text.pooled, extent).layout, cells)
     if subject.view is None:
         return layout
-    yaw, pitch = (torch.full_like(layout.flip, math.radians(one)) for one in subject.view)
+    yaw, pitch = (torch.full_like(layout.flip, math.radians(degrees)) for degrees in subject.view)
     view = torch.stack([yaw * (1 - 2 * layout.flip), pitch], dim=1)  # as `seen_view` reads it
     return layout._replace(pose=torch.cat([view, layout.pose[:, 2:]], dim=1))
 
@@ -195,7 +200,9 @@ def light_on(
     if components.layout_predictor is None:
         return None
     rows = len(noise)
-    pixels, mask = (one[:1].expand(rows, -1, -1, -1) for one in (identity.pixels, identity.mask))
+    pixels, mask = (
+        values[:1].expand(rows, -1, -1, -1) for values in (identity.pixels, identity.mask)
+    )
     if given is not None:
         given = given.expand(rows, -1, -1, -1)
     return components.layout_predictor.light(
@@ -224,8 +231,8 @@ def read_prompts(components: Components, prompts: Prompts, *, rows: int) -> Text
     text = components.text.encode(distinct)
     if len(distinct) == 1:
         return text.repeat(rows)
-    order = torch.tensor([distinct.index(one) for one in given], device=text.pooled.device)
-    return TextCondition(*(one[order] for one in text))
+    order = torch.tensor([distinct.index(name) for name in given], device=text.pooled.device)
+    return TextCondition(*(tensor[order] for tensor in text))
 
 
 def read_null_text(
@@ -250,7 +257,7 @@ def find_words(components: Components, prompts: Prompts, names: Sequence[str]) -
         prompts = ""
     if isinstance(prompts, str):
         return components.text.find_words(prompts, names)
-    return torch.stack([components.text.find_words(one, names) for one in prompts])
+    return torch.stack([components.text.find_words(prompt, names) for prompt in prompts])
 
 
 def subject_condition(
@@ -292,11 +299,12 @@ def subject_condition(
     )
     knows_places = float(components.layout_predictor is not None)
     attention = silent._replace(
-        identity_tokens=_stack([one.tokens for one in identities], batch),
-        keys=_stack_layers([one.keys for one in identities], batch),
-        values=_stack_layers([one.values for one in identities], batch),
+        identity_tokens=_stack([identity.tokens for identity in identities], batch),
+        keys=_stack_layers([identity.keys for identity in identities], batch),
+        values=_stack_layers([identity.values for identity in identities], batch),
         coverage=_stack(  # the subject's share of each reference cell, (1, R, h, w)
-            [resize_mask(one.mask, own_cells).transpose(0, 1) for one in identities], batch
+            [resize_mask(identity.mask, own_cells).transpose(0, 1) for identity in identities],
+            batch,
         ),
         affine=torch.stack([to_affine(layout) for layout in layouts], dim=1),
         has_layout=torch.full_like(silent.has_layout, knows_places),
@@ -306,10 +314,10 @@ def subject_condition(
         class_tokens=class_tokens.to(silent.region).expand(batch, -1, -1),
     )
     placed = []
-    for one, layout, lighting in zip(
+    for identity, layout, lighting in zip(
         identities, layouts, lights or [None] * len(layouts), strict=True
     ):
-        pixels, mask = (x[:1].expand(batch, -1, -1, -1) for x in (one.pixels, one.mask))
+        pixels, mask = (x[:1].expand(batch, -1, -1, -1) for x in (identity.pixels, identity.mask))
         if lighting is not None:
             pixels = relit(pixels, mask, lighting, layout)
         placed.append(
@@ -323,7 +331,7 @@ def subject_condition(
     scaled = _without_silent_keys(_scaled(attention, scales, shares), components)
     return SubjectCondition(
         attention=_without_absent(scaled, outside=scales.background_scale),
-        pooled=_stack([one.pooled for one in identities], batch),
+        pooled=_stack([identity.pooled for identity in identities], batch),
         aligned=torch.stack(placed, dim=1),
         pose=torch.stack([layout.pose for layout in layouts], dim=1),
     )
@@ -363,7 +371,7 @@ def _without_silent_keys(
     """
     scales = (attention.detail_scale, attention.detail_background_scale)
     is_joint = components.denoiser.installation.plan.merge is Merge.JOINT
-    if not is_joint or any(bool(one.any()) for one in scales):
+    if not is_joint or any(bool(scale.any()) for scale in scales):
         return attention
     return attention._replace(keys={}, values={})
 
@@ -390,8 +398,8 @@ def _stack(rows: list[Tensor], batch: int) -> Tensor:
     Attention is a weighted mean, so a token that appears twice counts as often as its copies;
     subjects with fewer references repeat whole references, which changes nothing.
     """
-    longest = max(one.shape[1] for one in rows)
-    same = [_repeat_to(one, longest).unsqueeze(1) for one in rows]
+    longest = max(row.shape[1] for row in rows)
+    same = [_repeat_to(row, longest).unsqueeze(1) for row in rows]
     together = same[0] if len(same) == 1 else torch.cat(same, dim=1)  # one is not copied
     return together.expand(batch, *[-1] * rows[0].ndim)
 
@@ -408,4 +416,4 @@ def _repeat_to(row: Tensor, length: int) -> Tensor:
 
 
 def _stack_layers(layers: Sequence[Mapping[str, Tensor]], batch: int) -> dict[str, Tensor]:
-    return {name: _stack([one[name] for one in layers], batch) for name in layers[0]}
+    return {name: _stack([layer[name] for layer in layers], batch) for name in layers[0]}

@@ -58,7 +58,7 @@ class ConditionPart(StrEnum):
 
 # Options that more than one request has. A mask on the command line or in a job file is the name
 # of a file; over HTTP and in ComfyUI it is a picture of its own.
-SEED = Option("Seed of everything random; drawn and reported if you give none.", least=0)
+SEED = Option("Seed of everything random; by default a random one, which is reported.", least=0)
 SIZE = Option(
     "Width and height of the pictures; by default the preset's.",
     "WxH",
@@ -206,7 +206,7 @@ class PersonalizeRequest(_Steered):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FaceRequest:
-    """A person in a new scene, a picture a seed. From arXiv:2505.21144."""
+    """A person in a new scene, one picture per seed. From arXiv:2505.21144."""
 
     identity: "Identity"  # from `swiftpie.pipelines.drawing.face.face_identity`
     prompt: Annotated[str, Option("What the picture shows.")]
@@ -246,7 +246,10 @@ class EditRequest(_Steered):
         str, Option("What the picture shows now, as in 'a dog on a beach'.")
     ] = ""
     keyword: Annotated[  # compared with no words, in place of the two prompts
-        str, Option("What in the picture changes, as in 'cat'; else the two prompts tell.", "WORDS")
+        str,
+        Option(
+            "What in the picture changes, as in 'cat'; by default found by the prompts.", "WORDS"
+        ),
     ] = ""
     mask: Annotated[  # (1, 1, H, W) in [0, 1], or a box; None: found
         "Tensor | Box | None",
@@ -272,17 +275,17 @@ class EditRequest(_Steered):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class RepaintRequest(_Steered):
-    """A photograph into which a subject comes, from which something goes, or both."""
+    """A photograph with a subject to insert, something to remove, or both."""
 
     image: "Image.Image"  # any shape; transparency is ignored
     seed: Annotated[int, SEED]
-    identity: "Identity | None" = None  # the subject that comes; None: none does
-    prompt: Annotated[str, Option("What comes, as in 'a photo of a dog'.")] = ""
-    box: Box | None = None  # where it comes; None: where something goes, or proposed
+    identity: "Identity | None" = None  # the subject to insert, if any
+    prompt: Annotated[str, Option("What the subject is, as in 'a photo of a dog'.")] = ""
+    box: Box | None = None  # its place; None: that of the removed thing, or proposed
     view: View | None = None  # yaw and pitch in degrees; None is as the reference shows it
-    mask: Annotated[  # (1, 1, H, W) in [0, 1], a box, or a thing to look for; None: nothing goes
+    mask: Annotated[  # what to remove: (1, 1, H, W) in [0, 1], a box, or a search; None: nothing
         "Tensor | Box | Search | None",
-        Option("Region that goes; a FILE is white there.", "FILE", kind=str, surfaces=TYPED),
+        Option("Region to remove; a FILE is white there.", "FILE", kind=str, surfaces=TYPED),
     ] = None
     layout: "Layout | None" = None  # how the subject stands, one row; None: upright in its box
     scales: Scales | None = None  # None: those of an edit with a reference
@@ -293,8 +296,8 @@ class RepaintRequest(_Steered):
         check_text(self.prompt)
         if self.identity is None and self.mask is None:
             raise InputError(
-                "Nothing comes into the photograph and nothing goes. Give an identity, or a mask "
-                "of what goes."
+                "There is nothing to insert or remove. Give an identity, or a mask of what to "
+                "remove."
             )
         for place in (self.box, self.mask):
             _check_place(place)
@@ -341,12 +344,12 @@ def as_subjects(
     detail = detail_mask if isinstance(detail_mask, Tensor) else None
     if isinstance(subjects, Identity):
         return (Subject(subjects, box=box, view=view, mask=region, detail_mask=detail),)
-    if any(one is not None for one in (region, detail, box, view)):
+    if any(value is not None for value in (region, detail, box, view)):
         raise InputError(
             "`mask`, `detail_mask`, `box` and `view` belong to a single identity. With several "
             "subjects, give each its own: Subject(identity, box=…, view=…, mask=…)."
         )
-    strange = [one for one in subjects if not isinstance(one, Subject)]
+    strange = [subject for subject in subjects if not isinstance(subject, Subject)]
     if isinstance(subjects, str) or strange:
         given = "Text" if isinstance(subjects, str) else type(strange[0]).__name__
         raise InputError(

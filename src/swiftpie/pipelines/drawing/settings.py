@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Self
 
-from swiftpie.backbones.preset import Capability, Preset
+from swiftpie.backbones.presets import Capability, Preset
 from swiftpie.config import MaskRule, Option, Surface
 from swiftpie.errors import InputError
 

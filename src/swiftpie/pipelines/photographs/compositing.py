@@ -78,7 +78,7 @@ class SubjectReference(NamedTuple):
 
     def placed(self) -> "PlacedReference":
         """Return the subject turned and lit as in its new place, on the CPU."""
-        layout = Layout(*(one.float().cpu() for one in self.layout))
+        layout = Layout(*(values.float().cpu() for values in self.layout))
         pixels, mask = self.pixels.float().cpu(), self.mask.float().cpu()
         large = None if self.large is None else self.large.float().cpu() / 255
         lighting = None if self.lighting is None else self.lighting.on_cpu()
@@ -329,7 +329,7 @@ def _pixels(
     span: tuple[float, float], *, within: tuple[float, float], count: int
 ) -> tuple[int, int]:
     """Return first and last of `count` pixels, which lie `within` shares of a side, in a `span`."""
-    low, high = ((one - within[0]) / (within[1] - within[0]) * count for one in span)
+    low, high = ((end - within[0]) / (within[1] - within[0]) * count for end in span)
     return max(0, math.floor(low)), min(count, math.ceil(high))
 
 
@@ -345,7 +345,7 @@ def _log_ratio(first: Tensor, second: Tensor, known: Tensor, deviation_px: float
     Elsewhere it is carried on.
     """
     weight = blurred(known, deviation_px)
-    sums = [blurred(one * known, deviation_px) + DARKEST * weight for one in (first, second)]
+    sums = [blurred(values * known, deviation_px) + DARKEST * weight for values in (first, second)]
     ratio = (sums[0].clamp_min(SURE**2) / sums[1].clamp_min(SURE**2)).log()
     return extrapolate(ratio, (weight > WELL_KNOWN * weight.amax()).to(weight))
 

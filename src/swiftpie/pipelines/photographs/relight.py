@@ -15,12 +15,11 @@ from torch.nn import functional as F
 from swiftpie.backbones.components import Components
 from swiftpie.geometry.weather import View, draw_weather
 from swiftpie.imageio.images import mask_to_pil, to_pil, to_tensor
-from swiftpie.masks import blend_of
 from swiftpie.models.scene import SceneCondition, packaged
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.drawing.denoise import Clock
 from swiftpie.pipelines.drawing.edit import EditResult, as_rgb, is_relighting
-from swiftpie.pipelines.drawing.edit_region import given_mask
+from swiftpie.pipelines.drawing.edit_region import blend_mask, given_mask
 from swiftpie.pipelines.drawing.request import EditRequest
 from swiftpie.scenes import PLAIN, Setting, read_setting
 from swiftpie.scenes import packaged as packaged_scenes
@@ -98,7 +97,7 @@ def edit(components: Components, request: EditRequest, clock: Clock) -> EditResu
     noise = draw_noise([request.seed], NOISE_SHAPE)
     edited = add_weather(relight(original, setting, noise=noise), setting, noise=noise)
     clock.lap("relight")
-    blend = blend_of(region) if request.mask is not None else Image.new("L", edited.size, 255)
+    blend = blend_mask(region) if request.mask is not None else Image.new("L", edited.size, 255)
     image = edited if request.mask is None else Image.composite(edited, original, blend)
     clock.lap("join")
     return EditResult(

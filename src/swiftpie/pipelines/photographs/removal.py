@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.imageio.cutout import Way, shrunk_to
+from swiftpie.imageio.cutout import CutoutMethod, shrunk_to
 from swiftpie.imageio.images import extent_of, to_tensor
 from swiftpie.masks import grow
 from swiftpie.models.cutout import Search, cut_out, find_with, packaged
@@ -78,7 +78,7 @@ def _seen(photograph: Image.Image, search: Search) -> Tensor:
     thing = found.mask > LEAST_THERE
     extent = extent_of(thing)
     assert extent is not None, "a subject was found"
-    if search.box is None and found.how.way is Way.NETWORK:
+    if search.box is None and found.how.way is CutoutMethod.NETWORK:
         left, top, right, bottom = (
             end / side for end, side in zip(extent, 2 * photograph.size, strict=True)
         )

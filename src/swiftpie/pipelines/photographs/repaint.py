@@ -12,7 +12,7 @@ from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.layout import SUBJECT_FILL, Layout, from_box, whole_frame
 from swiftpie.geometry.shading import Lighting
 from swiftpie.imageio.images import mask_to_pil, plane, to_pil, to_tensor
-from swiftpie.masks import Box, blend_of, resize_mask, subject_extent
+from swiftpie.masks import Box, resize_mask, subject_extent
 from swiftpie.models.cutout import Search
 from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.drawing.denoise import Clock, Prepared
@@ -26,6 +26,7 @@ from swiftpie.pipelines.drawing.edit import (
 from swiftpie.pipelines.drawing.edit_region import (
     Canvas,
     PixelBox,
+    blend_mask,
     given_mask,
     square_around,
     touched,
@@ -101,13 +102,13 @@ def prepare(components: Components, request: RepaintRequest, clock: Clock) -> Re
         region[..., top:bottom, left:right] = 255
     canvas = _square_canvas(size, touched(region), preset.image_size_px)
     pixels = canvas.enter(original).to(components.device)
-    changes, removed = (canvas.enter_mask(one).to(pixels) for one in (region, gone))
+    changes, removed = (canvas.enter_mask(mask).to(pixels) for mask in (region, gone))
     if request.identity is not None and box is not None and places:
         if request.layout is None:
             layout = _standing(request.identity, box, canvas, view=request.view or (0.0, 0.0))
         else:
             layout = _on_canvas(request.layout, canvas)
-        layout = Layout(*(one.to(pixels) for one in layout))
+        layout = Layout(*(values.to(pixels) for values in layout))
     clock.lap("window")
     start, lighting = _start(
         components, request, pixels, changes=changes, removed=removed, layout=layout
@@ -123,7 +124,7 @@ def prepare(components: Components, request: RepaintRequest, clock: Clock) -> Re
 def finish(drawn: GenerationResult, plan: RepaintPlan, clock: Clock) -> EditResult:
     """Return the photograph with the drawing in it; pixels outside of the region stay exact."""
     original, canvas, request = plan.original, plan.canvas, plan.request
-    after, *alone = (_in_unit(to_tensor(one)) for one in drawn.images)
+    after, *alone = (_in_unit(to_tensor(image)) for image in drawn.images)
     subject, reference = torch.zeros_like(plan.changes), None
     if plan.start.layouts:
         assert request.identity is not None, "a placed subject has an identity"
@@ -132,13 +133,13 @@ def finish(drawn: GenerationResult, plan: RepaintPlan, clock: Clock) -> EditResu
         layout = Layout(*(value[:1] for value in plan.start.layouts[0]))
         reference = SubjectReference(one.pixels[:1], one.mask[:1], one.large, layout, plan.lighting)
     before = _in_unit(plan.pixels).float().cpu()
-    masks = [one.float().cpu() for one in (plan.changes, subject)]
+    masks = [mask.float().cpu() for mask in (plan.changes, subject)]
     is_whole = plan.start.components.layout_predictor is None  # the model draws the whole region
     if is_whole:
         after = _with_detail(after, plan)
         size = (after.shape[2], after.shape[3])
         if size != (before.shape[2], before.shape[3]):
-            before, masks = resized(before, size), [resize_mask(one, size) for one in masks]
+            before, masks = resized(before, size), [resize_mask(mask, size) for mask in masks]
             clock.lap("tiles")
     drawing = CanvasDrawing(before, after, alone[0] if alone else after, *masks)
     removes = bool(plan.gone.any())
@@ -154,7 +155,7 @@ def finish(drawn: GenerationResult, plan: RepaintPlan, clock: Clock) -> EditResu
         is_trusted=is_whole,
     )
     rows, columns = drawn.regions.shape[-2:]
-    edited, blend = original.copy(), blend_of(plan.region)
+    edited, blend = original.copy(), blend_mask(plan.region)
     if removes:  # the filling meets its border, and nothing of the original may show through
         blend = ImageChops.lighter(blend, mask_to_pil(plan.gone)[0])
     inner, result = to_pil(2 * finished - 1)[0], original.copy()
@@ -250,7 +251,7 @@ def _start(
     if request.identity is not None and layout is not None:
         given = unchanged_frame(components, pixels, changes)
         lighting = light_on(components, request.identity, start, text, given=given)
-        layout = Layout(*(one.expand(2, *one.shape[1:]) for one in layout))
+        layout = Layout(*(values.expand(2, *values.shape[1:]) for values in layout))
         placed = PlacedSubject(request.identity, layout, shows=(1.0, 0.0), lighting=lighting)
     condition = inpainting_condition(
         components,
@@ -354,7 +355,7 @@ def _square_canvas(size: Size, changes: PixelBox, side: int) -> Canvas:
     """Return the square canvas of the window around `changes`."""
     window = square_around(changes, size, least_px=side)
     shown = (window[3] - window[1], window[2] - window[0])
-    content = [max(1, round(one * side / max(shown))) for one in shown]
+    content = [max(1, round(length * side / max(shown))) for length in shown]
     return Canvas(full=size, content=(content[0], content[1]), padded=(side, side), window=window)
 
 
@@ -362,7 +363,7 @@ def _standing(identity: Identity, box: Box, canvas: Canvas, *, view: tuple[float
     """Return the layout on the canvas of a subject that fits into `box`, feet at the bottom."""
     height, width = canvas.full
     left, top, right, bottom = (
-        one * side for one, side in zip(box, (width, height, width, height), strict=True)
+        value * side for value, side in zip(box, (width, height, width, height), strict=True)
     )
     wide, tall = _extent(identity)
     side = min((right - left) / wide, (bottom - top) / tall)  # of the frame, in pixels

@@ -9,8 +9,8 @@ from types import MappingProxyType
 
 from swiftpie.engine.session import Session
 from swiftpie.errors import ImageError, InputError
+from swiftpie.faces import CONSENT, Face, FaceEncoder
 from swiftpie.faces.choose import ChosenFace, choose_face, find_faces, same_face, shown_face
-from swiftpie.faces.face import CONSENT, Face, FaceEncoder
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import to_tensor
 from swiftpie.pipelines.drawing.settings import Scales, Style

@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from swiftpie.faces.face import Face, FaceBox
+from swiftpie.faces import Face, FaceBox
 from swiftpie.imageio.images import to_pil
 from swiftpie_lab.evaluation.case import Metric, of
 from swiftpie_lab.evaluation.judges import Aesthetic, Clip, Dino, Lpips

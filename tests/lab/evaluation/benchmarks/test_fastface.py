@@ -7,7 +7,7 @@ from PIL import Image, ImageOps
 from typer.testing import CliRunner
 
 from swiftpie.errors import ImageError, InputError
-from swiftpie.faces.face import CONSENT, FACE_ENCODERS
+from swiftpie.faces import CONSENT, FACE_ENCODERS
 from swiftpie_lab.cli.evaluate import app
 from swiftpie_lab.evaluation.benchmarks.fastface import PLAIN, STYLED, FaceCase, read_faces
 from swiftpie_lab.evaluation.case import Row

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from swiftpie.faces.face import FaceBox
+from swiftpie.faces import FaceBox
 from swiftpie_lab.evaluation.case import METRICS
 from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.metrics.perceptual import METRICS as PERCEPTUAL

@@ -92,7 +92,7 @@ def demo(
         save_image(result.images[0], path, metadata=facts, force=force)
     pictures = [result.images[0] for result in results]
     pairs = zip(SCENES[::2], pictures[::2], pictures[1::2], strict=True)
-    cells = [one for scene, *two in pairs for one in (references[scene.source], *two)]
+    cells = [cell for scene, *two in pairs for cell in (references[scene.source], *two)]
     rows = [cells[i : i + len(SHEET_COLUMNS)] for i in range(0, len(cells), len(SHEET_COLUMNS))]
     picture = contact_sheet(rows, cell_px=CELL_PX, captions=SHEET_COLUMNS)
     save_image(picture, sheet, metadata=common, force=force)

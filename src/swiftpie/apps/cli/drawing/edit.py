@@ -21,8 +21,8 @@ from swiftpie.apps.cli.drawing.subjects import (
 )
 from swiftpie.apps.cli.loading import open_session, resolved
 from swiftpie.backbones.choices import LoadOptions
-from swiftpie.backbones.preset import Preset
-from swiftpie.backbones.recipe import Use
+from swiftpie.backbones.presets import Preset
+from swiftpie.backbones.recipes import Use
 from swiftpie.config import MaskRule
 from swiftpie.engine.origin import check_texts, origin_of_edit
 from swiftpie.errors import ConfigError
@@ -135,7 +135,7 @@ def edit(
         texts = {"prompt": job.prompt, **named_facts(result.named)}
         rows.append({**files, "seed": result.seed, **texts})
         timings.update(result.timings_ms)
-    tell_losses(picture, jobs[0].target)
+    warn_of_losses(picture, jobs[0].target)
     if output.as_json:
         said = {"prompt": prompt, **words}
         assert settings.scales is not None, "`edit_settings` chose some"
@@ -209,15 +209,15 @@ def write_result(
         save_image(sheet, strip, metadata=metadata, force=force)
 
 
-def tell_losses(picture: str | bytes, target: console.Target) -> None:
+def warn_of_losses(picture: str | bytes, target: console.Target) -> None:
     """Report what the edited file does not keep of the original."""
     from swiftpie.imageio.originals import losses_in, read_original
-    from swiftpie.imageio.writing import DEEP, format_of
+    from swiftpie.imageio.writing import DEEP_FORMATS, format_of
 
     suffix = ".png" if target.picture is None else target.picture.suffix
     if losses := losses_in(read_original(picture), suffix):
         console.say(f"The edited picture does not keep {', '.join(losses)}.")
-    if format_of(suffix) not in DEEP:
+    if format_of(suffix) not in DEEP_FORMATS:
         console.say(
             f"{format_of(suffix)} compresses all pixels again, so those outside the region "
             "change a little. Give a name in .png or .tif to keep them bit for bit."
@@ -237,8 +237,7 @@ def read_place(mask: str | None, box: str | None) -> "str | Box | None":
 
     if mask is not None and box is not None:
         raise ConfigError(
-            "--mask and --box came together. One place is needed. Draw the box into the mask, or "
-            "leave one out."
+            "--mask and --box exclude each other. Draw the box into the mask, or leave one out."
         )
     if mask is not None:
         open_image(mask)  # reports a mistake before a model is loaded

@@ -9,11 +9,11 @@ import typer
 from swiftpie.apps.batch.lists import read_prompts
 from swiftpie.apps.cli import console, options
 from swiftpie.apps.cli.drawing.subjects import read_picture
-from swiftpie.apps.cli.loading import ask, needs_of, open_session, resolved
+from swiftpie.apps.cli.loading import confirm_download, open_session, plan_downloads, resolved
 from swiftpie.backbones.choices import Choices, LoadOptions
-from swiftpie.backbones.recipe import Use
+from swiftpie.backbones.recipes import Use
 from swiftpie.engine.origin import check_texts, origin_of
-from swiftpie.faces.face import CONSENT, METADATA, FaceSettings
+from swiftpie.faces import CONSENT, METADATA, FaceSettings
 from swiftpie.pipelines.drawing.request import FaceRequest
 from swiftpie.pipelines.drawing.settings import Scales, Style
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from swiftpie.backbones.acquire.download import DownloadPlan
     from swiftpie.engine.session import Session
+    from swiftpie.faces import FaceEncoder, FaceEncoders
     from swiftpie.faces.choose import ChosenFace
-    from swiftpie.faces.face import FaceEncoder, FaceEncoders
 
 NO_JUDGE = (
     "No identity score: it needs a second face encoder, which the generator did not use, and only "
@@ -133,9 +133,9 @@ def face(
         drawn = zip(result.images, result.subject_masks, result.seeds, own, strict=True)
         console.write_outputs(drawn, metadata=origin, force=output.force)
         scores = _scores(encoders.judge, chosen, result.images)
-        for target, one, identity in zip(own, result.seeds, scores, strict=True):
-            console.report_written(target, one, more=_spell(judge, identity))
-            found_in = {"path": target.picture, "seed": one, "prompt": words}
+        for target, seed, identity in zip(own, result.seeds, scores, strict=True):
+            console.report_written(target, seed, more=_spell(judge, identity))
+            found_in = {"path": target.picture, "seed": seed, "prompt": words}
             rows.append({**found_in, "identity": identity})
         timings.update(result.timings_ms)
     console.say(CONSENT)
@@ -168,13 +168,13 @@ def open_face_encoders(
     """
     from swiftpie.backbones.acquire.download import DownloadPlan
     from swiftpie.backbones.acquire.face_files import fetched, plan_faces, with_files
-    from swiftpie.faces.face import open_encoders
+    from swiftpie.faces import open_encoders
 
     offline: Choices = {"offline": loading.get("offline", False)}
     faces, agreed = plan_faces(fetched(settings), offline), DownloadPlan()
     if faces.bytes_left:
-        agreed = needs_of(loading)
-        ask(faces + agreed, yes=loading.get("yes", False))
+        agreed = plan_downloads(loading)
+        confirm_download(faces + agreed, yes=loading.get("yes", False))
     encoders = open_encoders(with_files(settings, offline))
     if encoders.judge is None:
         console.say(NO_JUDGE)

@@ -10,7 +10,7 @@ from swiftpie.apps.cli import options
 from swiftpie.apps.cli.console import examples, print_json, print_text, say, write_table
 from swiftpie.apps.cli.drawing.subjects import encode_subjects, read_subjects, with_cutouts
 from swiftpie.apps.cli.loading import open_session, resolved
-from swiftpie.backbones.preset import PRESETS
+from swiftpie.backbones.presets import PRESETS
 from swiftpie.engine.origin import spell_cutouts
 from swiftpie.errors import ConfigError
 from swiftpie.library import CREDIT, packaged
@@ -89,7 +89,7 @@ def inspect(
         "references": header.num_references,
         "tokens": header.num_tokens,
         "picture_px": header.picture_px,
-        "cutouts": [one._asdict() for one in header.cutouts],
+        "cutouts": [record._asdict() for record in header.cutouts],
         "size_kib": round(file.stat().st_size / 1024, 1),
     }
     is_readable = _is_readable(header)
@@ -216,11 +216,11 @@ def library(
         print_json([{"name": entry.name, "words": entry.words} for entry in found])
     elif query:
         write_table(
-            [(one.name, ", ".join(one.words)) for one in found],
+            [(entry.name, ", ".join(entry.words)) for entry in found],
             headings=("name", "also called, or tagged as"),
         )
     else:
-        print_text("".join(f"{one.name}\n" for one in found))
+        print_text("".join(f"{entry.name}\n" for entry in found))
     say(f"{len(found)} of {len(known)}. {CREDIT}.")
 
 

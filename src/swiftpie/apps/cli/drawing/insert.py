@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from swiftpie.apps.cli import console, options
-from swiftpie.apps.cli.drawing.edit import plan_targets, read_place, tell_losses, write_result
+from swiftpie.apps.cli.drawing.edit import plan_targets, read_place, warn_of_losses, write_result
 from swiftpie.apps.cli.drawing.personalize import parse_views
 from swiftpie.apps.cli.drawing.subjects import (
     SubjectPictures,
@@ -71,9 +71,9 @@ class Change(NamedTuple):
     photo: str | bytes  # a path, or what standard input held
     subject: list[SubjectPictures]  # pictures of the new subject; may be empty
     prompt: str = ""
-    box: "Box | None" = None  # place of the new subject; None: where something goes, or proposed
+    box: "Box | None" = None  # place of the subject; None: that of the removed thing, or proposed
     view: "View | None" = None
-    gone: "str | Box | Search | None" = None  # a file, a box, or a search; None: nothing goes
+    gone: "str | Box | Search | None" = None  # what to remove: a file, a box or a search
 
 
 @app.command(
@@ -174,8 +174,8 @@ def _what_goes(mask: str | None, box: str | None, points: list[str] | None) -> "
     if points:
         if mask is not None:
             raise ConfigError(
-                "--mask and --point came together. A mask covers all that goes, and a point starts "
-                "a search for it. Leave one out."
+                "--mask and --point exclude each other: a mask covers all that is removed, and a "
+                "point starts a search for it. Leave one out."
             )
         return search_of(" ".join([*([] if box is None else [box]), *points]))
     if gone is None:
@@ -205,7 +205,7 @@ def _carry_out(
         files = {"path": target.picture, "region": target.mask, "strip": strip}
         rows.append({**files, **named_facts(result.named), "seed": seed})
         timings.update(result.timings_ms)
-    tell_losses(change.photo, planned[0][0])
+    warn_of_losses(change.photo, planned[0][0])
     if output.as_json:
         size = {"width": result.image.width, "height": result.image.height}
         facts = {"prompt": change.prompt, "preset": preset.name, "size": size}

@@ -22,7 +22,7 @@ from swiftpie.apps.cli.drawing.subjects import (
 from swiftpie.apps.cli.loading import open_session, resolved
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.machine import AUTO
-from swiftpie.backbones.preset import Capability, Preset
+from swiftpie.backbones.presets import Capability, Preset
 from swiftpie.engine.origin import check_texts, origin_of_drawing
 from swiftpie.errors import CapabilityError, ConfigError
 from swiftpie.pipelines.drawing.request import PersonalizeRequest
@@ -93,7 +93,8 @@ def personalize(
 
     Subjects that PROMPT names and no picture shows come from the library; see `swiftpie library`.
 
-    Transparency, or else a network, finds the subject in its picture, with a warning in doubt.
+    Transparency marks the subject in its picture; without it, a network finds the subject.
+    A doubtful cut-out raises a warning.
 
     If the cut-out is wrong, mark the subject with --cutout, or give PICTURE:MASK.
     """
@@ -128,7 +129,7 @@ def personalize(
         *request.values(),
     )
     way = None
-    if all(one is None for one in asks_more):
+    if all(option is None for option in asks_more):
         way = _way_without_torch(loading, everyone, named, cutouts, places[0], scales)
     if way is None:
         everyone = with_cutouts(everyone, cutouts)
@@ -171,7 +172,9 @@ def _model_without_torch(loading: LoadOptions) -> "OnnxModel | None":
     """Return what draws the chosen model without PyTorch, None where PyTorch is needed."""
     from swiftpie.engine.load import model_without_torch
 
-    chosen = {name: one for name, one in loading.items() if name not in {"preset", "engine", "yes"}}
+    chosen = {
+        name: value for name, value in loading.items() if name not in {"preset", "engine", "yes"}
+    }
     return model_without_torch(loading.get("preset"), loading.get("engine") or AUTO, **chosen)
 
 
@@ -184,9 +187,9 @@ def _named_in(
         NobodyNamed: A prompt names no subject, and none is given.
     """
     taught = vocabulary_of(preset)
-    names = ["" if one[0].named is None else one[0].named.word for one in everyone]
+    names = ["" if pictures[0].named is None else pictures[0].named.word for pictures in everyone]
     named = {words: new_subjects(words, taught, given=names).known for words in prompts}
-    log_library_subjects(dict.fromkeys(who for one in named.values() for who in one))
+    log_library_subjects(dict.fromkeys(who for subjects in named.values() for who in subjects))
     return named
 
 
@@ -199,14 +202,17 @@ def _way_without_torch(
     changes: Mapping[str, float],
 ) -> _Way | None:
     """Return how one subject is drawn without PyTorch, or None if it cannot be."""
-    if any(len(everyone) + len(one) != 1 for one in named.values()):
+    if any(len(everyone) + len(subjects) != 1 for subjects in named.values()):
         return None
     if cutouts and (not everyone or everyone[0][0].named):
         return None  # subjects of the library are cut out already
     cutout = ("auto", *(cutouts or []))[-1]
     if len(cutouts or []) > 1 or cutout not in {"auto", "none"}:
         return None
-    if any(len(one) > 1 or isinstance(one[0].picture, Path) or one[0].mask for one in everyone):
+    if any(
+        len(pictures) > 1 or isinstance(pictures[0].picture, Path) or pictures[0].mask
+        for pictures in everyone
+    ):
         return None
     started = time.perf_counter()
     model = _model_without_torch(loading)
@@ -215,7 +221,7 @@ def _way_without_torch(
     model.open_soon()
     load_ms = (time.perf_counter() - started) * 1000
     if not everyone:
-        shown = {words: model.named(one.word) for words, (one,) in named.items()}
+        shown = {words: model.named(subject.word) for words, (subject,) in named.items()}
     elif (only := everyone[0][0]).named is not None:
         log_library_subjects([only.named])
         shown = dict.fromkeys(named, model.named(only.named.word))
@@ -257,8 +263,10 @@ def _usual_way(
     def draw(words: str, **options: Any) -> "GenerationResult":  # noqa: ANN401 - as of `Session`
         everybody = [*shown, *(session.named(who.word) for who in named[words])]
         subjects = [
-            Subject(one, box=box, view=view, mask=region, detail_mask=limit)
-            for one, (box, view) in zip(everybody, placed, strict=False)  # other prompts name fewer
+            Subject(identity, box=box, view=view, mask=region, detail_mask=limit)
+            for identity, (box, view) in zip(
+                everybody, placed, strict=False
+            )  # other prompts name fewer
         ]
         return session.personalize(
             subjects, words, mask=source, detail_mask=limited, **request, **options

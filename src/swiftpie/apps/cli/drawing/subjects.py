@@ -53,7 +53,7 @@ def read_subjects(texts: list[str]) -> list[SubjectPictures]:
     from swiftpie.imageio.decoding import is_safetensors
     from swiftpie.library import named_by, packaged
 
-    named = [who for one in texts if not is_file(one) and (who := named_by(one))]
+    named = [who for text in texts if not is_file(text) and (who := named_by(text))]
     if named and len(texts) > 1:
         raise ConfigError(
             f"The name {named[0].word!r} came with other pictures, and is a whole subject. "
@@ -85,8 +85,8 @@ def encode_subjects(session: "Session", pictures: list[SubjectPictures]) -> "Ide
         return session.load_identity(only)
     return session.encode_identity(
         [picture.picture for picture in pictures],
-        masks=[one.mask for one in pictures],
-        cutout=[one.cutout for one in pictures],
+        masks=[picture.mask for picture in pictures],
+        cutout=[picture.cutout for picture in pictures],
     )
 
 
@@ -120,7 +120,7 @@ def with_cutouts(
         )
     each = iter(cutouts * len(open_ones) if len(cutouts) == 1 else cutouts)
     changed = [
-        [one if one.is_cut else _cut_as(one, next(each)) for one in pictures]
+        [picture if picture.is_cut else _cut_as(picture, next(each)) for picture in pictures]
         for pictures in subjects
     ]
     if changed == subjects and set(cutouts) != {"auto"}:
@@ -132,7 +132,7 @@ def with_cutouts(
 
 
 def _cut_as(picture: SubjectPictures, way: str) -> SubjectPictures:
-    from swiftpie.imageio.cutout import Way
+    from swiftpie.imageio.cutout import CutoutMethod
     from swiftpie.models import rembg
     from swiftpie.models.cutout import parse_search
 
@@ -141,14 +141,14 @@ def _cut_as(picture: SubjectPictures, way: str) -> SubjectPictures:
     search = parse_search(way)
     if search is None:
         return picture._replace(mask=read_picture(way))
-    if search.way is Way.REMBG:
+    if search.way is CutoutMethod.REMBG:
         rembg.locate(search.model)  # reports a mistake before a model is loaded
     return picture._replace(cutout=way)
 
 
 def named_facts(named: "Sequence[Named]") -> dict[str, Any]:
     """Return the subjects of the library in a picture, for JSON; nothing without any."""
-    return {"named": [one._asdict() for one in named]} if named else {}
+    return {"named": [subject._asdict() for subject in named]} if named else {}
 
 
 def cutout_facts(cutouts: "tuple[tuple[Cutout, ...], ...]") -> list[list[dict[str, Any]]]:

@@ -23,7 +23,7 @@ from swiftpie.backbones.adapters import install_adapter, open_adapter, wrap_imag
 from swiftpie.backbones.components import FAMILIES, Components, load_components
 from swiftpie.backbones.load.networks import read_image_encoder
 from swiftpie.backbones.load.weights import NetworkReader
-from swiftpie.backbones.preset import PRESETS
+from swiftpie.backbones.presets import PRESETS
 from swiftpie.errors import CapabilityError
 from swiftpie.models.autoencoder import LatentAutoencoder
 from swiftpie.models.denoiser import SubjectCondition, UNetDenoiser

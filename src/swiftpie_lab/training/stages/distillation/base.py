@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
-from swiftpie.backbones.preset import trailing
+from swiftpie.backbones.presets import trailing
 from swiftpie.errors import ConfigError
 from swiftpie.models.denoiser import Prediction, SubjectCondition
 from swiftpie.models.tiny import TinyDenoiser

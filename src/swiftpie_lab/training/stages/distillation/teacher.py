@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.attention.condition import MAP_PREFIX
-from swiftpie.backbones.preset import trailing
+from swiftpie.backbones.presets import trailing
 from swiftpie.backbones.scheduling import STEPS_FILE, StoredSteps
 from swiftpie.config import to_json
 from swiftpie.imageio.images import contact_sheet, to_pil

@@ -21,7 +21,7 @@ from swiftpie.backbones.load.ip_adapter import cross_attention
 from swiftpie.backbones.load.networks import read_unet
 from swiftpie.backbones.load.safe import write_tensors
 from swiftpie.backbones.load.weights import NetworkReader
-from swiftpie.backbones.preset import PRESETS
+from swiftpie.backbones.presets import PRESETS
 from swiftpie.errors import CapabilityError, ConfigError, InputError
 from swiftpie.imageio.images import contact_sheet, to_pil
 from swiftpie.models.autoencoder import LatentAutoencoder

@@ -8,10 +8,10 @@ from diffusers import AutoencoderTiny
 
 import swiftpie
 from swiftpie.backbones.components import FAMILIES
-from swiftpie.backbones.recipe import PINS
+from swiftpie.backbones.recipes import PINS
 from swiftpie.engine import plan
 from swiftpie.engine.session import Session
-from swiftpie.engine.transform import transform
+from swiftpie.engine.transforms import transform
 from swiftpie.errors import CapabilityError, WeightsError
 from tests.backbones.tiny_models import make_pipeline
 from tests.fixtures.mock_hub import Repository, clean_machine, serving

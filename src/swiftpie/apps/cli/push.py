@@ -13,9 +13,9 @@ import typer
 
 from swiftpie.apps.cli import options
 from swiftpie.apps.cli.console import examples, print_json, say
-from swiftpie.apps.cli.loading import ask, tell
-from swiftpie.apps.cli.weights.fetch import DryRun
-from swiftpie.backbones.preset import PRESETS, SD15_BASE, SD21_BASE, SDXL_BASE, Capability, Preset
+from swiftpie.apps.cli.fetch import DryRun
+from swiftpie.apps.cli.loading import confirm_download, print_download
+from swiftpie.backbones.presets import PRESETS, SD15_BASE, SD21_BASE, SDXL_BASE, Capability, Preset
 from swiftpie.errors import ConfigError, InputError, WeightsError, short_reason
 
 if TYPE_CHECKING:
@@ -111,12 +111,17 @@ def push(
         "private": private,
         "licence": licence,
         "files": [
-            {"path": one.name, "kind": one.kind, "bytes": one.size, "sha256": one.sha256}
-            | {"replaces": present is not None and one.name in present.files}
-            for one in uploads
+            {
+                "path": upload.name,
+                "kind": upload.kind,
+                "bytes": upload.size,
+                "sha256": upload.sha256,
+            }
+            | {"replaces": present is not None and upload.name in present.files}
+            for upload in uploads
         ],
         "writes_card": CARD in files,
-        "warnings": [text for one in uploads for text in one.warnings],
+        "warnings": [text for upload in uploads for text in upload.warnings],
     }
     _tell_plan(facts)
     if not dry_run:
@@ -168,11 +173,13 @@ def pull(
         for target in targets.values():
             check_target(target, force=force)
     if dry_run:
-        tell(needs)
+        print_download(needs)
     else:
-        ask(needs, yes=yes)
+        confirm_download(needs, yes=yes)
         needs.fetch()
-        kinds = {one: _inspect(part.root / one, with_pictures=True).kind for one in targets}
+        kinds = {
+            target: _inspect(part.root / target, with_pictures=True).kind for target in targets
+        }
         make_folder(out)
         for name, target in targets.items():
             _put(part.root / name, target, force=force)
@@ -186,8 +193,8 @@ def card_of(uploads: Sequence[Upload], repository: str, licence: str) -> str:
     """Return a model card of the files: front matter, facts and commands."""
     from huggingface_hub import ModelCardData
 
-    bases = sorted({base for one in uploads for base in one.base_models})
-    kinds = sorted({one.kind for one in uploads})
+    bases = sorted({base for upload in uploads for base in upload.base_models})
+    kinds = sorted({upload.kind for upload in uploads})
     tags = ["swiftpie", *kinds, *(["ip-adapter"] if "adapter" in kinds else []), "safetensors"]
     head = ModelCardData(
         license=licence,
@@ -228,7 +235,9 @@ def without_pictures(path: Path) -> bytes:
 
     tensors = read_tensors(path)
     tensors["pixels"] = torch.zeros_like(tensors["pixels"])
-    return save({name: one.contiguous() for name, one in tensors.items()}, read_metadata(path))
+    return save(
+        {name: tensor.contiguous() for name, tensor in tensors.items()}, read_metadata(path)
+    )
 
 
 def _files_in(source: Path) -> list[Path]:

@@ -3,7 +3,7 @@
 import pytest
 
 import swiftpie
-from swiftpie.engine.transform import TRANSFORMS, Phase, Transform, choose, transform
+from swiftpie.engine.transforms import TRANSFORMS, Phase, Transform, choose, transform
 from swiftpie.errors import ConfigError
 
 

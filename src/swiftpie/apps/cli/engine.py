@@ -10,7 +10,7 @@ import typer
 from swiftpie.apps.cli import console, options
 from swiftpie.apps.cli.loading import open_session, resolved
 from swiftpie.backbones.choices import LoadOptions
-from swiftpie.engine.transform import TRANSFORMS
+from swiftpie.engine.transforms import TRANSFORMS
 from swiftpie.errors import InputError
 from swiftpie.validation import parse_size
 
@@ -45,17 +45,17 @@ def engine(*, context: typer.Context, as_json: options.AsJson = False) -> None:
     facts = [
         {
             "name": name,
-            **{fact: getattr(one, fact) for fact in ("summary", "is_installed", "extra")},
+            **{fact: getattr(transform, fact) for fact in ("summary", "is_installed", "extra")},
         }
-        for name, one in TRANSFORMS.all().items()
+        for name, transform in TRANSFORMS.all().items()
     ]
     if as_json:
         console.print_json(facts)
         return
     console.write_table(
         [
-            (str(one["name"]), "yes" if one["is_installed"] else "no", str(one["summary"]))
-            for one in facts
+            (str(fact["name"]), "yes" if fact["is_installed"] else "no", str(fact["summary"]))
+            for fact in facts
         ],
         headings=("transform", "installed", "what it does"),
     )

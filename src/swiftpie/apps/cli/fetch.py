@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from swiftpie.apps.cli import console, options
-from swiftpie.apps.cli.loading import ask, needs_of, tell
+from swiftpie.apps.cli.loading import confirm_download, plan_downloads, print_download
 from swiftpie.backbones.choices import LoadOptions
-from swiftpie.backbones.preset import PRESETS
-from swiftpie.backbones.recipe import RECIPES
+from swiftpie.backbones.presets import PRESETS
+from swiftpie.backbones.recipes import RECIPES
 from swiftpie.errors import ConfigError, did_you_mean
-from swiftpie.faces.face import FACE_ENCODERS
+from swiftpie.faces import FACE_ENCODERS
 
 if TYPE_CHECKING:
     from swiftpie.backbones.acquire.download import DownloadPlan
@@ -59,9 +59,9 @@ def fetch(
     needs = faces + networks
     facts = _facts(needs)
     if dry_run:
-        tell(needs)
+        print_download(needs)
     else:
-        ask(needs, yes=loading.get("yes", False))
+        confirm_download(needs, yes=loading.get("yes", False))
         needs.fetch()
         _finish(name, faces, loading)
     if as_json:
@@ -87,9 +87,9 @@ def _needs_of(name: str, loading: LoadOptions) -> "tuple[DownloadPlan, DownloadP
         if recipe is None:
             return faces, DownloadPlan()
     if recipe is not None:
-        return faces, needs_of({**loading, "recipe": recipe})
+        return faces, plan_downloads({**loading, "recipe": recipe})
     if name in PRESETS.names():
-        return faces, needs_of({**loading, "preset": name})
+        return faces, plan_downloads({**loading, "preset": name})
     known = [*RECIPES.names(), *PRESETS.names(), *FACE_ENCODERS.names()]
     advice = did_you_mean(name, known, otherwise="See `swiftpie recipes` and `swiftpie presets`.")
     raise ConfigError(f"{name!r} is not a recipe, a preset or a face encoder. {advice}")

@@ -1,1 +1,0 @@
-"""Commands that fetch, publish and convert weights."""
