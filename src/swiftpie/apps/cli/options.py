@@ -25,7 +25,7 @@ PANELS: Mapping[str, tuple[str, ...]] = {
         *("seed", "num_images", "size", "side", "size_px", "style", "also", "subject"),
         *("keyword", "source_prompt", "prompt", "mode", "rule", "variation", "by_name"),
     ),
-    "Place": ("cutout", "cutouts", "mask", "detail_mask", "box", "boxes", "views"),
+    "Place": ("scene", "cutout", "cutouts", "mask", "detail_mask", "box", "boxes", "views"),
     "Strength": ("identity_scale", "detail_scale", "background_scale", "text_scale", "balance"),
     "Face": ("number", "encoder", "face_models", "judge", "judge_models"),
     "Model": (
