@@ -9,7 +9,7 @@ from swiftpie.scenes import (
     SEASONS,
     TIMES,
     WEATHERS,
-    Setting,
+    SceneSetting,
     only_names_setting,
     packaged,
     read_scene,
@@ -19,7 +19,7 @@ from swiftpie.scenes import (
 
 def setting(time="day", weather="clear", season="summer"):
     names = ((TIMES, time), (WEATHERS, weather), (SEASONS, season))
-    return Setting(*(list(values).index(name) for values, name in names))
+    return SceneSetting(*(list(values).index(name) for values, name in names))
 
 
 @pytest.mark.parametrize(

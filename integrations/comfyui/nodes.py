@@ -366,6 +366,7 @@ class Personalize(io.ComfyNode):
             prompt={"multiline": True, "default": "a dog on a beach"},
             seeds={"tooltip": "Of the first picture; the next has the next seed.", **SEED},
             mask={"id": "region", "advanced": True},
+            scene={"optional": True},
         )
         return io.Schema(
             node_id="SwiftPiePersonalize",
@@ -383,6 +384,11 @@ class Personalize(io.ComfyNode):
                 io.Int.Input("num_images", default=1, min=1, max=MAX_IMAGES),
                 ScalesType.Input("scales", optional=True),
                 *others,
+                io.Image.Input(
+                    "scene_image",
+                    optional=True,
+                    tooltip="A picture of the place in plain daylight, instead of a scene by name.",
+                ),
                 _side_input("width"),
                 _side_input("height"),
             ],
@@ -402,6 +408,7 @@ class Personalize(io.ComfyNode):
         subject: Subjects = (),
         scales: Scales | None = None,
         region: str = MaskSource.NONE.value,
+        scene_image: Tensor | None = None,
         width: int = 0,
         height: int = 0,
         **options: Any,  # noqa: ANN401 - further ones that the request declares
@@ -417,6 +424,8 @@ class Personalize(io.ComfyNode):
                 f"Width {width} and height {height} were given. Both are needed, or 0 for both, "
                 "which is the recipe's own size."
             )
+        if scene_image is not None:
+            options["scene"] = pictures_of(scene_image)[0]
         everyone = session.with_named(prompt, subject)
         _log_named(one.identity for one in everyone[len(subject) :])
         requests = [

@@ -54,7 +54,7 @@ NAME = re.compile(r"[^\W_][\w '-]*")  # what may be a name, and hardly a file's
 WORD = re.compile(r"[a-z]+(?:['-][a-z]+)*")
 
 
-class Setting(NamedTuple):
+class SceneSetting(NamedTuple):
     """Time of day, weather and season, as numbers of `TIMES`, `WEATHERS` and `SEASONS`."""
 
     time: int = 0
@@ -67,11 +67,11 @@ class Setting(NamedTuple):
         return tuple(WEATHERS)[self.weather]
 
 
-PLAIN = Setting()
+PLAIN = SceneSetting()
 """A clear summer day, as references show places."""
 
 
-def read_setting(prompt: str) -> Setting:
+def read_setting(prompt: str) -> SceneSetting:
     """Return the setting that a prompt asks for; what it does not mention stays plain."""
     return _read(prompt)[0]
 
@@ -82,7 +82,7 @@ def only_names_setting(prompt: str) -> bool:
     return found != PLAIN and all(word in FILLERS for word in rest)
 
 
-def _read(prompt: str) -> tuple[Setting, Sequence[str]]:
+def _read(prompt: str) -> tuple[SceneSetting, Sequence[str]]:
     text = f" {' '.join(WORD.findall(prompt.lower()))} "
     numbers = []
     for values in (TIMES, WEATHERS, SEASONS):
@@ -95,7 +95,7 @@ def _read(prompt: str) -> tuple[Setting, Sequence[str]]:
     time, weather, season = numbers
     if weather == SNOWFALL and not season:
         season = WINTER  # snow that falls lies on the ground as well
-    return Setting(time, weather, season), text.split()
+    return SceneSetting(time, weather, season), text.split()
 
 
 class Scenes:

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from swiftpie import EditRequest, EditSettings, PersonalizeRequest, Scales, Subject, options_of
 from swiftpie.apps.batch.rows import row_fields
-from swiftpie.apps.cli.options import Fields, with_fields
+from swiftpie.apps.cli.options import FieldOptions, with_fields
 from swiftpie.apps.serve.schemas import WithOptions, controls, with_options
 from swiftpie.config import Option, Surface, read_options
 from swiftpie.errors import ConfigError
@@ -63,7 +63,7 @@ def test_the_command_line_has_it(source):
 
     @app.command()
     @with_fields
-    def draw(*, request: Annotated[dict[str, Any], Fields(source)]) -> None:
+    def draw(*, request: Annotated[dict[str, Any], FieldOptions(source)]) -> None:
         received.update(request)
 
     (option,) = [one for one in get_command(app).params if one.name == "fog"]

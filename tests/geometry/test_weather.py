@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from swiftpie.geometry.weather import View, draw_weather
+from swiftpie.geometry.weather import PixelRows, draw_weather
 from swiftpie.noise import draw_noise
 
 FALLING = ("rain", "snowfall", "fog")
@@ -17,7 +17,7 @@ def noise():
 def drawn(noise, name, *, size=(256, 256), rows=None, time=0, repeat=1):
     first, last = rows or (0, size[0])
     pixels = torch.full((1, 3, last - first, size[1]), -0.5)
-    view = View(size, (first, last), repeat)
+    view = PixelRows(size, (first, last), repeat)
     return draw_weather(pixels, noise, name=name, time=time, view=view)
 
 

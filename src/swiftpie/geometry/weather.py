@@ -39,7 +39,7 @@ FOG_COLOURS = (
 )
 
 
-class View(NamedTuple):
+class PixelRows(NamedTuple):
     """The pixels that are drawn: some rows of a picture."""
 
     size: tuple[int, int]  # height and width of the whole picture
@@ -58,7 +58,7 @@ class View(NamedTuple):
         return across[None] / self.cell_px, down[:, None] / self.cell_px
 
 
-def draw_weather(pixels: Tensor, noise: Tensor, *, name: str, time: int, view: View) -> Tensor:
+def draw_weather(pixels: Tensor, noise: Tensor, *, name: str, time: int, view: PixelRows) -> Tensor:
     """Return pixels behind rain, snowfall or fog; any other weather leaves them as they are.
 
     Args:
@@ -87,7 +87,7 @@ def coarse_fields(noise: Tensor) -> Tensor:
     return field if factor == 1 else F.avg_pool2d(field, factor) * factor
 
 
-def _streaks(fields: Tensor, view: View) -> Tensor:
+def _streaks(fields: Tensor, view: PixelRows) -> Tensor:
     """Return the coverage by rain: streaks that fall in leaning columns."""
     across, down = view.places(fields)
     slant = RAIN_COLUMNS * (across + RAIN_LEAN * down)
@@ -97,7 +97,7 @@ def _streaks(fields: Tensor, view: View) -> Tensor:
     return _ramp(0.2, 0.05, from_axis) * _ramp(0.45, 0.9, falling)
 
 
-def _flakes(fields: Tensor, view: View, *, count: int, channel: int, radius: float) -> Tensor:
+def _flakes(fields: Tensor, view: PixelRows, *, count: int, channel: int, radius: float) -> Tensor:
     """Return the coverage by flakes of snow, at most one in each cell of a lattice."""
     side = CELLS // count
     chosen = fields[:, [channel, 1, 2]]
@@ -113,7 +113,7 @@ def _flakes(fields: Tensor, view: View, *, count: int, channel: int, radius: flo
     return ((reach - from_left.square() - from_above.square()) * sharpness).clamp(0, 1)
 
 
-def _fog(fields: Tensor, view: View) -> Tensor:
+def _fog(fields: Tensor, view: PixelRows) -> Tensor:
     """Return the coverage by fog: more of it far away, which is high in the picture."""
     banks = fields[:, 1:2]
     for _ in range(2):
@@ -133,7 +133,7 @@ def _fog(fields: Tensor, view: View) -> Tensor:
     return (0.1 + 0.3 * away + 0.03 * banks).clamp(0, 0.6)
 
 
-def _cells(lattice: Tensor, view: View) -> Tensor:
+def _cells(lattice: Tensor, view: PixelRows) -> Tensor:
     """Return the number of each pixel's cell, (rows, W), of a lattice (n, n) that repeats."""
     count = len(lattice)
     across, down = ((count * place).long() % count for place in view.places(lattice))

@@ -70,7 +70,9 @@ def library(
     _build(build_library, out or ASSETS / PACK, archive, names_archive, force=force)
 
 
-@data_app.command(epilog=examples("swiftpie data scenes --out scenes.zip"))
+@data_app.command(
+    epilog=examples("swiftpie data scenes --out scenes.zip", "swiftpie data scenes --force")
+)
 def scenes(*, out: PackOut = None, force: Force = False) -> None:
     """Draw the library of scenes: places in plain daylight, by default where it is read."""
     from swiftpie.scenes import ASSETS, PACK

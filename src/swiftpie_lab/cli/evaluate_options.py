@@ -13,7 +13,7 @@ from rich.text import Text
 from swiftpie import __version__
 from swiftpie.apps.cli.console import print_text, say
 from swiftpie.apps.cli.loading import open_session, resolved
-from swiftpie.apps.cli.options import Fields
+from swiftpie.apps.cli.options import FieldOptions
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.config import Option
 from swiftpie.errors import ConfigError, printable
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from swiftpie_lab.evaluation.editors import Editor
     from swiftpie_lab.evaluation.judges import Networks
     from swiftpie_lab.evaluation.report import Table as ReportTable
-    from swiftpie_lab.evaluation.run import Benchmark, C, Drawer
+    from swiftpie_lab.evaluation.run import Benchmark, C, CaseDrawer
 
 T = TypeVar("T")
 BORDER = 3  # letters of a column of a table: a line and a space on both sides
@@ -39,16 +39,18 @@ STEPS, EDITS = (
     ("preset", "weights", "steps", "device"),
     ("preset", "weights", "inversion", "device"),
 )
-LoadedInSteps = Annotated[LoadOptions, Fields(LoadOptions, STEPS)]
-LoadedInSizes = Annotated[LoadOptions, Fields(LoadOptions, (*STEPS, "size_px"))]
-LoadedToEditInSizes = Annotated[LoadOptions, Fields(LoadOptions, (*EDITS, "size_px"))]
+LoadedInSteps = Annotated[LoadOptions, FieldOptions(LoadOptions, STEPS)]
+LoadedInSizes = Annotated[LoadOptions, FieldOptions(LoadOptions, (*STEPS, "size_px"))]
+LoadedToEditInSizes = Annotated[LoadOptions, FieldOptions(LoadOptions, (*EDITS, "size_px"))]
 PUBLISHED = (
     *("recipe", "preset", "weights", "base", "adapter", "image_encoder"),
     *("allow_pickle", "offline", "yes"),
 )
-LoadedPublished = Annotated[LoadOptions, Fields(LoadOptions, (*PUBLISHED, "inversion", "device"))]
+LoadedPublished = Annotated[
+    LoadOptions, FieldOptions(LoadOptions, (*PUBLISHED, "inversion", "device"))
+]
 FACES = (*PUBLISHED, "steps", "lora_scale", "face_version", "device")
-LoadedForFaces = Annotated[LoadOptions, Fields(LoadOptions, FACES)]
+LoadedForFaces = Annotated[LoadOptions, FieldOptions(LoadOptions, FACES)]
 
 Seed = Annotated[
     int, typer.Option("--seed", min=0, max=2**31, help="Decides cases, noise and references.")
@@ -195,9 +197,11 @@ class NetworkFiles(TypedDict, total=False):
     aesthetic: Annotated[Path, Option("LAION's aesthetic predictor.", "FILE")]
 
 
-EditNetworks = Annotated[NetworkFiles, Fields(NetworkFiles, ("lpips",))]
-PieNetworks = Annotated[NetworkFiles, Fields(NetworkFiles, ("clip", "dino", "lpips"))]
-FaceNetworks = Annotated[NetworkFiles, Fields(NetworkFiles, ("clip", "clip_small", "aesthetic"))]
+EditNetworks = Annotated[NetworkFiles, FieldOptions(NetworkFiles, ("lpips",))]
+PieNetworks = Annotated[NetworkFiles, FieldOptions(NetworkFiles, ("clip", "dino", "lpips"))]
+FaceNetworks = Annotated[
+    NetworkFiles, FieldOptions(NetworkFiles, ("clip", "clip_small", "aesthetic"))
+]
 
 
 def open_pack(data: Path | None) -> "Subjects":
@@ -228,7 +232,7 @@ def watched(steps: Iterable[T], title: str, *, total: int) -> Iterator[T]:
 def carry_out(
     benchmark: "Benchmark[C]",
     cases: "Sequence[C]",
-    drawer: "Drawer[C]",
+    drawer: "CaseDrawer[C]",
     networks: "Networks",
     *,
     out: Path,

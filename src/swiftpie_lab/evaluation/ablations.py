@@ -21,7 +21,7 @@ from swiftpie_lab.evaluation.editors import DdimEditor, EditDrawer, MaskChoice, 
 from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.page import Page, Section, Strip, picture_of
 from swiftpie_lab.evaluation.report import Interval, Table, as_json, format_interval, interval
-from swiftpie_lab.evaluation.run import Benchmark, C, Drawer, Results, draw, score
+from swiftpie_lab.evaluation.run import Benchmark, C, CaseDrawer, Results, draw, score
 
 SHOWN_CASES = 6  # the first cases, which the page shows
 PICTURE_PX = 96
@@ -52,7 +52,7 @@ class Variant(Generic[C]):
 
     group: str
     title: str
-    drawer: Drawer[C]
+    drawer: CaseDrawer[C]
 
 
 @dataclass(frozen=True)

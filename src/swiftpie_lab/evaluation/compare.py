@@ -7,15 +7,15 @@ from pathlib import Path
 from swiftpie.config import from_json
 from swiftpie.errors import InputError
 from swiftpie_lab.evaluation.case import Measure
-from swiftpie_lab.evaluation.report import Figure, Report, as_json, format_value
-from swiftpie_lab.evaluation.run import Run
+from swiftpie_lab.evaluation.report import BenchmarkReport, Figure, as_json, format_value
+from swiftpie_lab.evaluation.run import BenchmarkRun
 
 
 @dataclass(frozen=True)
 class Figures:
     """The figures of a `report.json`."""
 
-    run: Run
+    run: BenchmarkRun
     figures: tuple[Figure, ...]
 
 
@@ -63,7 +63,7 @@ class Comparison:
         return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
-def compare(student: Figures | Report, teacher: Figures | Report) -> Comparison:
+def compare(student: Figures | BenchmarkReport, teacher: Figures | BenchmarkReport) -> Comparison:
     """Return the ratio of student to teacher for every metric that both reports have.
 
     Raises:
@@ -102,7 +102,7 @@ def read_figures(path: Path) -> Figures:
         ) from error
 
 
-def _names(student: Run, teacher: Run) -> tuple[str, str]:
+def _names(student: BenchmarkRun, teacher: BenchmarkRun) -> tuple[str, str]:
     """Return the presets, with what tells two of one name apart."""
     if student.preset != teacher.preset:
         return student.preset, teacher.preset
@@ -113,7 +113,9 @@ def _names(student: Run, teacher: Run) -> tuple[str, str]:
     return f"{student.preset}, student", f"{teacher.preset}, teacher"
 
 
-def _check_same_cases(student: Figures | Report, teacher: Figures | Report) -> None:
+def _check_same_cases(
+    student: Figures | BenchmarkReport, teacher: Figures | BenchmarkReport
+) -> None:
     first, second = student.run, teacher.run
     words = ""
     if first.benchmark != second.benchmark:

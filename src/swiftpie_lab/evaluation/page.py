@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from swiftpie_lab.evaluation.case import Row
 from swiftpie_lab.evaluation.judges import Networks
-from swiftpie_lab.evaluation.report import Report, Table, summarise, table
+from swiftpie_lab.evaluation.report import BenchmarkReport, Table, summarise, table
 from swiftpie_lab.evaluation.run import Benchmark, C, Results
 
 PICTURE_PX = 128  # of the longer side
@@ -25,7 +25,7 @@ BLANK, INK = "white", "black"
 
 
 @dataclass(frozen=True)
-class Picture:
+class PagePicture:
     """A picture inside of the page."""
 
     data: str  # WebP in base64
@@ -38,7 +38,7 @@ class Picture:
 class Strip:
     """Pictures side by side with words after them."""
 
-    pictures: Sequence[Picture | None]
+    pictures: Sequence[PagePicture | None]
     words: Sequence[str]
     note: str = ""
 
@@ -72,18 +72,18 @@ def render(page: Page) -> str:
     return environment.from_string(source).render(page=page) + "\n"
 
 
-def picture_of(image: Image.Image, *, title: str = "", side_px: int = PICTURE_PX) -> Picture:
+def picture_of(image: Image.Image, *, title: str = "", side_px: int = PICTURE_PX) -> PagePicture:
     """Return a picture no larger than `side_px` as a part of a page."""
     small = image.convert("RGB")
     small.thumbnail((side_px, side_px))
     buffer = io.BytesIO()
     small.save(buffer, "WEBP", quality=WEBP_QUALITY)
-    return Picture(base64.b64encode(buffer.getvalue()).decode(), *small.size, title)
+    return PagePicture(base64.b64encode(buffer.getvalue()).decode(), *small.size, title)
 
 
 def write_report(
     benchmark: Benchmark[C], rows: Sequence[Row[C]], results: Results, networks: Networks
-) -> Report:
+) -> BenchmarkReport:
     """Write scores, report and page of at least one row into the folder, and return the report."""
     report = summarise(benchmark, rows, run=results.read_run(), networks=networks)
     lines = ({"name": row.case.name, "scores": row.scores} for row in rows)
@@ -94,7 +94,7 @@ def write_report(
 
 
 def page_of(
-    benchmark: Benchmark[C], report: Report, rows: Sequence[Row[C]], results: Results
+    benchmark: Benchmark[C], report: BenchmarkReport, rows: Sequence[Row[C]], results: Results
 ) -> Page:
     """Return the page of a benchmark: figures, the worst and best cases, and a sample of all."""
     judged, shown = next(iter(benchmark.candidates)), benchmark.shown

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from swiftpie_lab.evaluation.case import Measure, Row
 from swiftpie_lab.evaluation.judges import NEEDED, Networks
-from swiftpie_lab.evaluation.run import Benchmark, C, Run, metrics_of
+from swiftpie_lab.evaluation.run import Benchmark, BenchmarkRun, C, metrics_of
 
 CONFIDENCE = 0.95
 NUM_RESAMPLES = 2000  # the ends of the interval are then stable to a few percent of its width
@@ -62,10 +62,10 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Report:
+class BenchmarkReport:
     """Everything an evaluation tells."""
 
-    run: Run
+    run: BenchmarkRun
     num_cases: int
     facts: Mapping[str, object]  # of this benchmark alone
     figures: tuple[Figure, ...]  # to put beside another report's
@@ -86,8 +86,8 @@ class Report:
 
 
 def summarise(
-    benchmark: Benchmark[C], rows: Sequence[Row[C]], *, run: Run, networks: Networks
-) -> Report:
+    benchmark: Benchmark[C], rows: Sequence[Row[C]], *, run: BenchmarkRun, networks: Networks
+) -> BenchmarkReport:
     """Return the report on at least one row."""
     assert rows, "an evaluation has cases"
     metrics = _summaries(benchmark, rows)
@@ -101,7 +101,7 @@ def summarise(
     }
     missing = [f"Not computed: {name}; it {why}." for name, why in not_computed.items()]
     groups = benchmark.groups(rows).items()
-    return Report(
+    return BenchmarkReport(
         run=run,
         num_cases=num_cases,
         facts=facts,
@@ -177,7 +177,7 @@ def table(benchmark: Benchmark[C], metrics: Mapping[str, MetricSummary]) -> Tabl
     return ["", *titles.values()], lines
 
 
-def table_by_group(benchmark: Benchmark[C], report: Report) -> Table:
+def table_by_group(benchmark: Benchmark[C], report: BenchmarkReport) -> Table:
     """Return headings and cells: a line a group, with means of the candidate under test."""
     judged = next(iter(benchmark.candidates))
     columns = {

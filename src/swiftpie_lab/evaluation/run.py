@@ -46,7 +46,7 @@ C_contra = TypeVar("C_contra", bound=Case, contravariant=True)
 
 
 @dataclass(frozen=True)
-class Run:
+class BenchmarkRun:
     """What all pictures of a folder have in common."""
 
     benchmark: str
@@ -116,11 +116,11 @@ class Results:
         """Write one JSON object a line."""
         self.write_text(name, "".join(json.dumps(one, allow_nan=False) + "\n" for one in lines))
 
-    def read_run(self) -> Run:
+    def read_run(self) -> BenchmarkRun:
         """Return what the pictures have in common."""
-        return Run(**json.loads((self.root / "run.json").read_text(encoding="utf-8")))
+        return BenchmarkRun(**json.loads((self.root / "run.json").read_text(encoding="utf-8")))
 
-    def start(self, run: Run, *, force: bool = False) -> None:
+    def start(self, run: BenchmarkRun, *, force: bool = False) -> None:
         """Create the folder, or get ready to go on in it.
 
         Args:
@@ -157,14 +157,14 @@ class Results:
     def _is_used(self) -> bool:
         return (self.root / "run.json").is_file() or any((self.root / "images").iterdir())
 
-    def _continues(self, run: Run) -> bool:
+    def _continues(self, run: BenchmarkRun) -> bool:
         try:
             return self.read_run() == run
         except (OSError, ValueError, TypeError):
             return False
 
 
-class Shown(NamedTuple):
+class PageLimits(NamedTuple):
     """How many cases a page shows; one with all of thousands would not open."""
 
     worst: int
@@ -181,7 +181,7 @@ class Benchmark(ABC, Generic[C]):
     candidates: ClassVar[Mapping[str, str]]  # titles by kind; the one under test is the first
     bound: ClassVar[str] = ""  # the candidate that is the exact answer
     strip: ClassVar[Mapping[str, str]]  # titles of the pictures that a page shows, by kind
-    shown: ClassVar[Shown] = Shown(worst=6, best=6, sample=48)
+    shown: ClassVar[PageLimits] = PageLimits(worst=6, best=6, sample=48)
     ranked_by: ClassVar[tuple[str, ...]]  # metrics by which cases are the worst
     headline: ClassVar[tuple[str, ...]] = ()  # what a table with a line a group has room for
     seed: int
@@ -231,7 +231,7 @@ class Maker(NamedTuple):
     num_steps: int = 0  # of denoising; 0 where nothing is denoised
 
 
-class Drawer(Protocol[C_contra]):
+class CaseDrawer(Protocol[C_contra]):
     """Draws the pictures of a case; the same case gives the same pictures."""
 
     @property
@@ -258,7 +258,7 @@ def maker_of(session: Session, *choices: str) -> Maker:
 def draw(
     benchmark: Benchmark[C],
     cases: Sequence[C],
-    drawer: Drawer[C],
+    drawer: CaseDrawer[C],
     *,
     results: Results,
     force: bool = False,
@@ -276,7 +276,7 @@ def draw(
         InputError: The folder holds pictures of another run.
     """
     maker = drawer.maker
-    run = Run(
+    run = BenchmarkRun(
         benchmark=benchmark.name,
         version=__version__,
         preset=maker.name,

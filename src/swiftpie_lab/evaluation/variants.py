@@ -85,7 +85,7 @@ FOUND_REGIONS = {Region.INLINE, Region.TWO_PASS, Region.PREDICTED}
 
 
 @dataclass(frozen=True)
-class Setting:
+class DrawingSetup:
     """One way to draw the cases: which parts work, where, how strongly."""
 
     group: str
@@ -108,7 +108,7 @@ class Setting:
         return hashlib.sha256(repr(switched).encode()).hexdigest()[:16]
 
 
-class View(NamedTuple):
+class ReferencePicture(NamedTuple):
     """A picture a user would give."""
 
     image: Image.Image
@@ -120,7 +120,7 @@ class VariedScenes(WorldBenchmark):
     """Subjects in trained settings, of which the model's pictures alone are drawn and judged."""
 
     _truths: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
-    _views: dict[tuple[str, int], list[View]] = field(default_factory=dict)
+    _views: dict[tuple[str, int], list[ReferencePicture]] = field(default_factory=dict)
 
     metrics = (*WorldBenchmark.metrics, "region-iou")
     candidates = MappingProxyType({"model": "model"})
@@ -138,7 +138,7 @@ class VariedScenes(WorldBenchmark):
             self._truths[case.name] = (pixels, load_mask(mask, mask.size))
         return self._truths[case.name]
 
-    def views(self, case: WorldCase, count: int) -> list[View]:
+    def views(self, case: WorldCase, count: int) -> list[ReferencePicture]:
         """Return `count` pictures of the subject; the first is the benchmark's own.
 
         The others are turned to either side, before other walls and in other light.
@@ -148,7 +148,9 @@ class VariedScenes(WorldBenchmark):
             answer = self.answer(case)
             others = (self._other_view(case, number) for number in range(1, count))
             pairs = [(answer.reference, answer.reference_mask), *others]
-            self._views[key] = [View(to_pil(one)[0], mask_to_pil(mask)[0]) for one, mask in pairs]
+            self._views[key] = [
+                ReferencePicture(to_pil(one)[0], mask_to_pil(mask)[0]) for one, mask in pairs
+            ]
         return self._views[key]
 
     def evidence(
@@ -188,7 +190,7 @@ class SettingDrawer:
     """Draws cases in one setting."""
 
     session: Session  # with as many steps as the setting asks for
-    setting: Setting
+    setting: DrawingSetup
     benchmark: VariedScenes
 
     @property
@@ -286,7 +288,7 @@ def scene_study(
 
 def all_settings(
     base: Scales, *, step_counts: Sequence[int], against: Sequence[str] = ()
-) -> list[Setting]:
+) -> list[DrawingSetup]:
     """Return every row, from the preset's own scales.
 
     Args:
@@ -296,47 +298,49 @@ def all_settings(
     """
     rows = [
         *_branches(base),
-        *(Setting("masks", region.value, base, region=region) for region in Region),
+        *(DrawingSetup("masks", region.value, base, region=region) for region in Region),
         *_rescaling(base),
-        *(Setting("references", str(n), base, num_references=n) for n in (1, MANY_REFERENCES)),
-        *(Setting(IDENTITY_SWEEP, f"{x:g}", replace(base, identity_scale=x)) for x in SWEEP),
-        *(Setting(DETAIL_SWEEP, f"{x:g}", replace(base, detail_scale=x)) for x in SWEEP),
+        *(DrawingSetup("references", str(n), base, num_references=n) for n in (1, MANY_REFERENCES)),
+        *(DrawingSetup(IDENTITY_SWEEP, f"{x:g}", replace(base, identity_scale=x)) for x in SWEEP),
+        *(DrawingSetup(DETAIL_SWEEP, f"{x:g}", replace(base, detail_scale=x)) for x in SWEEP),
     ]
     for x in SWEEP:
         both = replace(base, identity_scale=x, detail_scale=x)
-        rows.append(Setting(BRANCH_SWEEP, f"{x:g}", both, has_aligned=False))
+        rows.append(DrawingSetup(BRANCH_SWEEP, f"{x:g}", both, has_aligned=False))
     if STYLED_STEPS in step_counts:  # FastFace's styles, with all parts and with what they reshape
-        styled = [Setting(STYLES, one, base, num_steps=STYLED_STEPS, style=one) for one in Style]
+        styled = [
+            DrawingSetup(STYLES, one, base, num_steps=STYLED_STEPS, style=one) for one in Style
+        ]
         rows += styled
         rows += [
             replace(one, group=STYLES_ALONE, has_detail=False, has_aligned=False) for one in styled
         ]
-    rows += [Setting(STEPS, str(count), base, num_steps=count) for count in step_counts]
-    return [*rows, *(Setting(WEIGHTS, name, base, weights=name) for name in against)]
+    rows += [DrawingSetup(STEPS, str(count), base, num_steps=count) for count in step_counts]
+    return [*rows, *(DrawingSetup(WEIGHTS, name, base, weights=name) for name in against)]
 
 
-def _branches(base: Scales) -> list[Setting]:
+def _branches(base: Scales) -> list[DrawingSetup]:
     plain = replace(base, identity_scale=0.0)  # without the semantic branch
     half = replace(base, identity_scale=base.identity_scale / 2, detail_scale=base.detail_scale / 2)
     half_semantic, half_detail = replace(half, detail_scale=0.0), replace(half, identity_scale=0.0)
     return [
-        Setting(BRANCHES, EVERYTHING, base),
-        Setting(BRANCHES, "text only", replace(plain, detail_scale=0.0)),
-        Setting(BRANCHES, "semantic", base, has_detail=False, has_aligned=False),
-        Setting(BRANCHES, "detail", plain, has_aligned=False),
-        Setting(BRANCHES, "skip", plain, has_detail=False),
-        Setting(BRANCHES, "semantic, detail", base, has_aligned=False),
-        Setting(BRANCHES, "semantic, skip", base, has_detail=False),
-        Setting(BRANCHES, "detail, skip", plain),
-        Setting(HALF_BRANCHES, "semantic", half_semantic, has_aligned=False),
-        Setting(HALF_BRANCHES, "detail", half_detail, has_aligned=False),
-        Setting(HALF_BRANCHES, "semantic, detail", half, has_aligned=False),
-        Setting(PLACE, "prior off", base, knows_place=False),
-        Setting(PLACE, "prior off, no skip", base, has_aligned=False, knows_place=False),
+        DrawingSetup(BRANCHES, EVERYTHING, base),
+        DrawingSetup(BRANCHES, "text only", replace(plain, detail_scale=0.0)),
+        DrawingSetup(BRANCHES, "semantic", base, has_detail=False, has_aligned=False),
+        DrawingSetup(BRANCHES, "detail", plain, has_aligned=False),
+        DrawingSetup(BRANCHES, "skip", plain, has_detail=False),
+        DrawingSetup(BRANCHES, "semantic, detail", base, has_aligned=False),
+        DrawingSetup(BRANCHES, "semantic, skip", base, has_detail=False),
+        DrawingSetup(BRANCHES, "detail, skip", plain),
+        DrawingSetup(HALF_BRANCHES, "semantic", half_semantic, has_aligned=False),
+        DrawingSetup(HALF_BRANCHES, "detail", half_detail, has_aligned=False),
+        DrawingSetup(HALF_BRANCHES, "semantic, detail", half, has_aligned=False),
+        DrawingSetup(PLACE, "prior off", base, knows_place=False),
+        DrawingSetup(PLACE, "prior off, no skip", base, has_aligned=False, knows_place=False),
     ]
 
 
-def _rescaling(base: Scales) -> list[Setting]:
+def _rescaling(base: Scales) -> list[DrawingSetup]:
     """Return rows with the true mask, so that what a mask gets wrong does not count."""
     strong = replace(
         base,
@@ -348,10 +352,12 @@ def _rescaling(base: Scales) -> list[Setting]:
         (f"text outside {WIDE_TEXT:g}", replace(base, text_background_scale=WIDE_TEXT)),
         *((f"background {x:g}", replace(base, background_scale=x)) for x in BACKGROUND_SCALES),
     ]
-    rows = [Setting(RESCALING, name, one) for name, one in scales]
-    uncut = Setting(UNCUT, "", base, has_aligned=False, is_cut_out=False)
+    rows = [DrawingSetup(RESCALING, name, one) for name, one in scales]
+    uncut = DrawingSetup(UNCUT, "", base, has_aligned=False, is_cut_out=False)
     rows += [replace(uncut, title=name, scales=one) for name, one in _off_and_on(base)]
-    rows += [Setting(STRONG, name, one, has_aligned=False) for name, one in _off_and_on(strong)]
+    rows += [
+        DrawingSetup(STRONG, name, one, has_aligned=False) for name, one in _off_and_on(strong)
+    ]
     return [replace(one, region=Region.TRUE) for one in rows]
 
 

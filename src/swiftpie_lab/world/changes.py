@@ -23,7 +23,7 @@ from swiftpie_lab.world.captions import (
     VIEWS,
     SceneSpec,
 )
-from swiftpie_lab.world.compositor import PlacedSubject, Rendering
+from swiftpie_lab.world.compositor import PlacedSprite, Rendering
 from swiftpie_lab.world.looks import COLOURS, MATERIALS
 from swiftpie_lab.world.placement import place
 from swiftpie_lab.world.places import PLACES
@@ -145,10 +145,10 @@ def redraw(
     world: World,
     noise: Tensor,
     first: Rendering,
-    subject: PlacedSubject,
+    subject: PlacedSprite,
     edits: Sequence[EditSpec],
     *,
-    others: PlacedSubject,
+    others: PlacedSprite,
 ) -> EditedPictures:
     """Draw second pictures from the `noise` of the first, one for each edit.
 
@@ -169,7 +169,7 @@ def redraw(
         return torch.tensor([kind in chosen for kind in kinds], device=noise.device)
 
     replaced, moved = which(WorldChange.SUBJECT), which(*MOVED)
-    shown = PlacedSubject(
+    shown = PlacedSprite(
         torch.where(_wide(replaced), others.frames, subject.frames),
         torch.where(_wide(replaced), others.relief, subject.relief),
         subject.layout,
@@ -208,8 +208,8 @@ def redraw(
 
 
 def stand_aside(
-    noise: Tensor, subject: PlacedSubject, newcomer: PlacedSubject, specs: Sequence[SceneSpec]
-) -> PlacedSubject:
+    noise: Tensor, subject: PlacedSprite, newcomer: PlacedSprite, specs: Sequence[SceneSpec]
+) -> PlacedSprite:
     """Return `newcomer` on that side of `subject` where there is more room, placed by `noise`."""
     sides = ["left" if x > 0.5 else "right" for x in subject.layout.centre[:, 0].tolist()]
     across = [SceneSpec(spec.setting, side=side) for spec, side in zip(specs, sides, strict=True)]
@@ -247,9 +247,9 @@ def _wide(flags: Tensor) -> Tensor:
     return flags.view(-1, 1, 1, 1)
 
 
-def _select(figure: PlacedSubject, rows: list[int]) -> PlacedSubject:
+def _select(figure: PlacedSprite, rows: list[int]) -> PlacedSprite:
     layout = Layout(*(value[rows] for value in figure.layout))
-    return PlacedSubject(figure.frames[rows], figure.relief[rows], layout)
+    return PlacedSprite(figure.frames[rows], figure.relief[rows], layout)
 
 
 def visible_change(before: Tensor, after: Tensor) -> Tensor:

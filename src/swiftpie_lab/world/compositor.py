@@ -25,7 +25,7 @@ COVER, COVER_RANGE = 0.08, 0.06  # share of the subject's height behind the fore
 _GATE, _COVER = 11, 12  # layout numbers of the foreground
 
 
-class PlacedSubject(NamedTuple):
+class PlacedSprite(NamedTuple):
     """A subject in each picture, before pose and look, and its layout."""
 
     frames: Tensor  # (B, 4, 128, 128)
@@ -55,12 +55,12 @@ class GroundTruth(NamedTuple):
 
 def render(
     noise: Tensor,
-    subject: PlacedSubject,
+    subject: PlacedSprite,
     specs: Sequence[SceneSpec],
     wardrobe: Wardrobe,
     *,
     size_px: int,
-    companion: PlacedSubject | None = None,
+    companion: PlacedSprite | None = None,
 ) -> Rendering:
     """Draw one picture a row; `companion` subjects stand behind the first, and plainly."""
     fields = read_fields(noise, size_px=size_px)
@@ -92,11 +92,11 @@ def render(
 
 def render_on(
     ground: Ground,
-    subject: PlacedSubject,
+    subject: PlacedSprite,
     specs: Sequence[SceneSpec],
     wardrobe: Wardrobe,
     *,
-    bystanders: Sequence[PlacedSubject] = (),
+    bystanders: Sequence[PlacedSprite] = (),
 ) -> Rendering:
     """Put subjects onto grounds, one a row, after the bystanders."""
     background = ground.background
@@ -125,7 +125,7 @@ class Composite(NamedTuple):
 
 def composite(
     picture: Tensor,
-    subject: PlacedSubject,
+    subject: PlacedSprite,
     specs: Sequence[SceneSpec],
     wardrobe: Wardrobe,
     background: Background,
@@ -165,7 +165,7 @@ def _index(rows: list[int], like: Tensor) -> Tensor:
 
 
 def _foreground(
-    fields: Fields, places: Sequence[Setting], subject: PlacedSubject
+    fields: Fields, places: Sequence[Setting], subject: PlacedSprite
 ) -> tuple[Tensor, Tensor]:
     layout = subject.layout
     base, scale = base_of(subject.frames, layout), layout.scale.view(-1, 1, 1, 1)

@@ -50,7 +50,7 @@ _OWN_CHROMA = 0.12  # of the old colours, so that parts of equal luminance stay 
 _NEUTRAL = {"black", "white", "grey"}  # on these the old colours would show
 
 
-class Surface(NamedTuple):
+class MadeOf(NamedTuple):
     """Subjects made of something."""
 
     frame: Tensor  # (B, 4, H, W) premultiplied RGBA
@@ -72,7 +72,7 @@ def recolour(frame: Tensor, colours: Sequence[str]) -> Tensor:
     return dyed
 
 
-def remake(frame: Tensor, normals: Tensor, materials: Sequence[str]) -> Surface:
+def remake(frame: Tensor, normals: Tensor, materials: Sequence[str]) -> MadeOf:
     """Return `frame` (B, 4, H, W), premultiplied, as if it were made of something.
 
     The textures are fixed functions of frame coordinates, so they stay on a subject that moves.
@@ -88,7 +88,7 @@ def remake(frame: Tensor, normals: Tensor, materials: Sequence[str]) -> Surface:
     for name in sorted({*materials} - {"none"}):
         rows = [row for row, material in enumerate(materials) if material == name]
         made[rows] = _MATERIALS[name].draw(_Form(frame[rows], normals[rows]))
-    return Surface(made, gloss)
+    return MadeOf(made, gloss)
 
 
 @dataclass(frozen=True)

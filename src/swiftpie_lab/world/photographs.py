@@ -13,7 +13,7 @@ from swiftpie.noise import layout_uniforms
 from swiftpie_lab.world.accessories import Wardrobe
 from swiftpie_lab.world.air import Setting
 from swiftpie_lab.world.captions import SceneSpec
-from swiftpie_lab.world.compositor import GroundTruth, PlacedSubject, base_of, composite, render_on
+from swiftpie_lab.world.compositor import GroundTruth, PlacedSprite, base_of, composite, render_on
 from swiftpie_lab.world.frames import draw_frames, lowest_point
 from swiftpie_lab.world.grounds import Ground, photographed_ground
 from swiftpie_lab.world.lighting import REFERENCE_NUMBERS, Light, opposite_numbers
@@ -75,7 +75,7 @@ def insert_subject(
     relief = subject_relief(frames, numbers)
     own = _photo_layout(noise[0], frames)
     layout = Layout(*(value.expand(len(tiles), *value.shape[1:]) for value in own))
-    everyone = PlacedSubject(frames, relief, layout)
+    everyone = PlacedSprite(frames, relief, layout)
     others = noise[1].expand(len(tiles), -1, -1, -1)
     # The first row has each of the others beside it; the other rows are not looked at.
     beside = [_first_of(figure) for figure in bystanders(everyone, others, 1, share=1.0)]
@@ -92,7 +92,7 @@ def insert_subject(
 
 def draw_scenery(
     ground: Ground,
-    subject: PlacedSubject,
+    subject: PlacedSprite,
     specs: Sequence[SceneSpec],
     wardrobe: Wardrobe,
     *,
@@ -136,8 +136,8 @@ def cut_grounds(photos: Sequence[Tensor], random: Random, *, count: int, size_px
 
 
 def bystanders(
-    subject: PlacedSubject, noise: Tensor, views: int, *, share: float = BYSTANDER_SHARE
-) -> list[PlacedSubject]:
+    subject: PlacedSprite, noise: Tensor, views: int, *, share: float = BYSTANDER_SHARE
+) -> list[PlacedSprite]:
     """Return other subjects of the batch, small and whole, one on each side of this one.
 
     Each is there in a `share` of the pictures that have room. None overlaps the subject, because
@@ -168,7 +168,7 @@ def bystanders(
         stand = torch.where(is_there, foot - BYSTANDER_BACK * back, foot + 3)
         height = stand - lowest_point(frames, layout)
         centre = torch.stack([layout.centre[:, 0], height], dim=1)
-        standing.append(PlacedSubject(frames, relief, layout._replace(centre=centre)))
+        standing.append(PlacedSprite(frames, relief, layout._replace(centre=centre)))
     return standing
 
 
@@ -184,6 +184,6 @@ def _photo_layout(noise: Tensor, frames: Tensor) -> Layout:
     return layout._replace(centre=torch.stack([x, y], dim=1))
 
 
-def _first_of(subject: PlacedSubject) -> PlacedSubject:
+def _first_of(subject: PlacedSprite) -> PlacedSprite:
     layout = Layout(*(value[:1] for value in subject.layout))
-    return PlacedSubject(subject.frames[:1], subject.relief[:1], layout)
+    return PlacedSprite(subject.frames[:1], subject.relief[:1], layout)

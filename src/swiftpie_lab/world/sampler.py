@@ -26,7 +26,7 @@ from swiftpie_lab.world.captions import (
 )
 from swiftpie_lab.world.compositor import (
     GroundTruth,
-    PlacedSubject,
+    PlacedSprite,
     Rendering,
     base_of,
     render,
@@ -209,11 +209,11 @@ class World:
             layout = place(
                 other if free_places or pairs or off_distribution else noise, shown, specs
             )
-            subject, companion = PlacedSubject(shown, heights, layout), None
+            subject, companion = PlacedSprite(shown, heights, layout), None
             if pairs:
                 layout, beside = side_by_side(layout, shown, specs, third)
                 subject = subject._replace(layout=layout)
-                companion = PlacedSubject(shown.roll(views, 0), heights.roll(views, 0), beside)
+                companion = PlacedSprite(shown.roll(views, 0), heights.roll(views, 0), beside)
             if off_distribution:
                 ground = self._ground(subject, seed)
                 others = bystanders(subject, third, views)
@@ -280,18 +280,18 @@ class World:
 
     def figures(
         self, noise: Tensor, chosen: Sequence[int], specs: Sequence[SceneSpec], *, numbers: Tensor
-    ) -> PlacedSubject:
+    ) -> PlacedSprite:
         """Return subjects as they are, where `noise` places them; see `answer`."""
         frames = subject_frames(self.tiles[list(chosen)], numbers, augment=False)
-        return PlacedSubject(frames, subject_relief(frames, numbers), place(noise, frames, specs))
+        return PlacedSprite(frames, subject_relief(frames, numbers), place(noise, frames, specs))
 
     def draw(
         self,
         noise: Tensor,
-        subject: PlacedSubject,
+        subject: PlacedSprite,
         specs: Sequence[SceneSpec],
         *,
-        companion: PlacedSubject | None = None,
+        companion: PlacedSprite | None = None,
     ) -> Rendering:
         """Draw one picture a row with the subject at its layout; see `render`."""
         with torch.no_grad(), torch.autocast(noise.device.type, enabled=False):
@@ -342,7 +342,7 @@ class World:
             chosen = random.choices(self.pool, k=count)
             frames = subject_frames(self.tiles[chosen], numbers, augment=True)
             relief = subject_relief(frames, numbers)
-            subject = PlacedSubject(frames, relief, place(noise, frames, specs))
+            subject = PlacedSprite(frames, relief, place(noise, frames, specs))
             ground = self._ground(subject, seed)
             return draw_scenery(ground, subject, specs, self.wardrobe, noise=other, numbers=numbers)
 
@@ -371,7 +371,7 @@ class World:
         half = places[: math.ceil(count / 2)]
         return [random.choice(self._by_place[place]) for place in (half * 2)[:count]]
 
-    def _ground(self, subject: PlacedSubject, seed: int) -> Ground:
+    def _ground(self, subject: PlacedSprite, seed: int) -> Ground:
         if self.surfaces is None:
             raise ConfigError(
                 "Off-distribution pictures need surfaces, and this world has none. Pass some: "

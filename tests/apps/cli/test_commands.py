@@ -185,7 +185,8 @@ def test_the_demo_draws_all_it_promises_and_repeats_only_by_force(call, tmp_path
     paths = {facts["picture"], *(picture["path"] for picture in facts["pictures"])}
     assert {str(path) for path in out.iterdir()} == paths
     assert load_image(facts["picture"]).width > 1000
-    assert facts["timings_ms"]["total"] >= facts["timings_ms"]["denoise"] > 0
+    stages = facts["timings_ms"]
+    assert stages["total"] >= stages["scene"] + stages["insert"] - 0.1 > 0
     assert facts["picture"] in result.stderr.replace("\n", "")
     assert call("demo", "--out", out).exit_code == 2
     first = {path: path.read_bytes() for path in out.iterdir()}

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from swiftpie.apps.cli.console import logs_on_stderr
 from swiftpie.apps.cli.main import app
-from swiftpie.apps.cli.options import PANELS, Fields, arrange, with_fields
+from swiftpie.apps.cli.options import PANELS, FieldOptions, arrange, with_fields
 from swiftpie.config import Option
 from swiftpie_lab.cli.evaluate_options import side_by_side, tell
 
@@ -51,8 +51,8 @@ def run(command, *arguments):
     return given if result.exit_code == 0 else (result.exit_code, result.stderr)
 
 
-WHOLE = Annotated[Cake, Fields(Cake, ("layers", "icing", "is_sweet"))]
-CHANGES = Annotated[dict[str, object], Fields(Cake, ("layers", "icing"))]
+WHOLE = Annotated[Cake, FieldOptions(Cake, ("layers", "icing", "is_sweet"))]
+CHANGES = Annotated[dict[str, object], FieldOptions(Cake, ("layers", "icing"))]
 
 
 def test_a_value_is_made_of_its_options_and_its_own_defaults():
@@ -74,7 +74,7 @@ def test_what_a_field_does_not_allow_is_refused(arguments):
 
 
 def test_a_field_with_a_default_may_be_required():
-    required = Annotated[Cake, Fields(Cake, ("layers", "icing"), required=("icing",))]
+    required = Annotated[Cake, FieldOptions(Cake, ("layers", "icing"), required=("icing",))]
     code, message = run(required, "--layers", "2")
     assert (code, "--icing" in message) == (2, True)
 

@@ -6,7 +6,7 @@ import pickle
 import pytest
 
 from swiftpie.apps.serve.asks import Edit, Encode, Find, Personalize, Words, asks_of
-from swiftpie.apps.serve.drawing import Drawer
+from swiftpie.apps.serve.drawing import DrawingThread
 from swiftpie.apps.serve.schemas import Drawing, RequestError, problem_of
 from swiftpie.apps.serve.store import Models, Offer
 from swiftpie.backbones.presets import PRESETS, describe
@@ -20,7 +20,7 @@ OWN = {"scales": {"identity_scale": 0.5}, "edit": {"variation": 0.25}, "source_p
 
 @pytest.fixture(scope="module")
 def drawer(session):
-    return Drawer(Models({"mini": Offer(lambda: session, describe(PRESETS.get("mini")))}))
+    return DrawingThread(Models({"mini": Offer(lambda: session, describe(PRESETS.get("mini")))}))
 
 
 @pytest.fixture(scope="module")

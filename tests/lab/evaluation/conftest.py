@@ -12,7 +12,7 @@ from swiftpie_lab.evaluation.benchmarks.world_edits import WorldEditBenchmark
 from swiftpie_lab.evaluation.case import Evidence, Expected
 from swiftpie_lab.evaluation.editors import EditDrawer, SourceEditor, TargetEditor
 from swiftpie_lab.evaluation.judges import Networks
-from swiftpie_lab.evaluation.run import Results, Run, draw
+from swiftpie_lab.evaluation.run import BenchmarkRun, Results, draw
 from swiftpie_lab.judges import PictureReader, SubjectEmbedder
 from swiftpie_lab.world.captions import CLOSE_QUESTIONS, WHOLE_QUESTIONS
 
@@ -99,7 +99,7 @@ def case():
 
 @pytest.fixture
 def run():
-    return Run("world", version="1", preset="mini", weights="w", data="d", seed=0)
+    return BenchmarkRun("world", version="1", preset="mini", weights="w", data="d", seed=0)
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from swiftpie_lab.evaluation.variants import (
     IDENTITY_SWEEP,
     STEPS,
     WEIGHTS,
+    DrawingSetup,
     Region,
-    Setting,
     SettingDrawer,
     VariedScenes,
     all_settings,
@@ -27,8 +27,8 @@ from tests.lab.evaluation.conftest import SIZE_PX
 
 BASE = Scales(identity_scale=0.8, detail_scale=0.6)
 ALL = all_settings(BASE, step_counts=(1, 2, 4), against=["first", "second"])
-PLAIN = Setting("", "", Scales())
-SILENT = Setting("", "", Scales(identity_scale=0.0, detail_scale=0.0))
+PLAIN = DrawingSetup("", "", Scales())
+SILENT = DrawingSetup("", "", Scales(identity_scale=0.0, detail_scale=0.0))
 
 
 def of(group):

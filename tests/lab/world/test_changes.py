@@ -17,7 +17,7 @@ from swiftpie_lab.world.changes import (
     redraw,
     stand_aside,
 )
-from swiftpie_lab.world.compositor import PlacedSubject
+from swiftpie_lab.world.compositor import PlacedSprite
 from swiftpie_lab.world.placement import place
 from swiftpie_lab.world.places import PLACES, is_held_out
 from swiftpie_lab.world.sampler import World
@@ -160,5 +160,5 @@ def test_layouts_of_newcomers_are_those_of_their_own_noise(world, subjects):
     beside = stand_aside(free, figure, figure, [WORDED])
     side = "left" if float(figure.layout.centre[0, 0]) > 0.5 else "right"
     wanted = place(free, figure.frames, [replace(WORDED, side=side)])
-    assert isinstance(beside, PlacedSubject)
+    assert isinstance(beside, PlacedSprite)
     assert all(torch.equal(a, b) for a, b in zip(beside.layout, wanted, strict=True))

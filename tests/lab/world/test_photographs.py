@@ -7,7 +7,7 @@ import torch
 
 from swiftpie import ConfigError
 from swiftpie.geometry.layout import SUBJECT_FILL, to_affine, warp
-from swiftpie_lab.world.compositor import PlacedSubject
+from swiftpie_lab.world.compositor import PlacedSprite
 from swiftpie_lab.world.photographs import bystanders
 from swiftpie_lab.world.places import PLACES
 from swiftpie_lab.world.sampler import LEAST_CHANGE, World
@@ -77,9 +77,7 @@ def test_sceneries_hide_the_place_of_the_subject_and_show_bystanders(world, subj
 
 
 def test_bystanders_stand_whole_beside_the_subject(off_distribution):
-    figure = PlacedSubject(
-        off_distribution.frames, off_distribution.relief, off_distribution.layout
-    )
+    figure = PlacedSprite(off_distribution.frames, off_distribution.relief, off_distribution.layout)
     rows = torch.arange(len(off_distribution.frames)).repeat_interleave(4)
     figure = figure._replace(
         frames=off_distribution.frames[rows], relief=off_distribution.relief[rows]

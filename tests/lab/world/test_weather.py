@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from swiftpie import scenes
-from swiftpie.geometry.weather import View, draw_weather
+from swiftpie.geometry.weather import PixelRows, draw_weather
 from swiftpie.noise import draw_noise
 from swiftpie_lab.world.air import SEASONS, TIMES, WEATHERS, Setting, veil
 from swiftpie_lab.world.fields import read_fields
@@ -19,7 +19,7 @@ def test_weather_over_a_picture_is_that_of_the_world(size_px, weather):
     for time in range(len(TIMES)):
         setting = Setting(0, time, WEATHERS.index(weather), 0)
         truth = veil(picture, read_fields(noise, size_px=size_px), [setting])
-        view = View((size_px, size_px), (0, size_px))
+        view = PixelRows((size_px, size_px), (0, size_px))
         drawn = draw_weather(2 * picture - 1, noise, name=weather, time=time, view=view)
         torch.testing.assert_close(drawn / 2 + 0.5, truth, atol=2e-3, rtol=0)
 

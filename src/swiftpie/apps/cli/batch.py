@@ -130,7 +130,7 @@ def batch(
     force: options.Force = False,
     uses_ray: OnRay = False,
     as_json: options.AsJson = False,
-    loading: Annotated[LoadOptions, options.Fields(LoadOptions, LOADED)],
+    loading: Annotated[LoadOptions, options.FieldOptions(LoadOptions, LOADED)],
 ) -> None:
     """Draw many pictures, each exactly once.
 

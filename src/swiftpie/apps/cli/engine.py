@@ -27,7 +27,7 @@ app.add_typer(export_app)
 
 CHOSEN = tuple(name for name in options.DRAWING if name not in {"dtype", "device", "engine"})
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="New folder.", show_default=False)]
-Loading = Annotated[LoadOptions, options.Fields(LoadOptions, CHOSEN)]
+Loading = Annotated[LoadOptions, options.FieldOptions(LoadOptions, CHOSEN)]
 
 
 @engine_app.callback(
@@ -70,7 +70,9 @@ def engine(*, context: typer.Context, as_json: options.AsJson = False) -> None:
 @options.with_fields
 def prepare(
     *,
-    loading: Annotated[LoadOptions, options.Fields(LoadOptions, options.DRAWING, ("engine",))],
+    loading: Annotated[
+        LoadOptions, options.FieldOptions(LoadOptions, options.DRAWING, ("engine",))
+    ],
     size: options.SizeText = None,
     as_json: options.AsJson = False,
 ) -> None:

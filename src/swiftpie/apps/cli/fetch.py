@@ -46,7 +46,7 @@ app = typer.Typer()
 def fetch(
     *,
     name: Name,
-    loading: Annotated[LoadOptions, options.Fields(LoadOptions, CHOSEN)],
+    loading: Annotated[LoadOptions, options.FieldOptions(LoadOptions, CHOSEN)],
     dry_run: DryRun = False,
     as_json: options.AsJson = False,
 ) -> None:

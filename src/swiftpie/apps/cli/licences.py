@@ -6,7 +6,7 @@ import typer
 
 from swiftpie.apps.cli.about import ANSWERS
 from swiftpie.apps.cli.console import examples, print_json, write_table
-from swiftpie.apps.cli.options import AsJson, CommercialOnly, Fields, with_fields
+from swiftpie.apps.cli.options import AsJson, CommercialOnly, FieldOptions, with_fields
 from swiftpie.backbones.acquire import licences
 from swiftpie.backbones.acquire.licences import LicenceTerms
 from swiftpie.backbones.choices import LoadOptions
@@ -67,8 +67,8 @@ app = typer.Typer()
 def licenses(
     *,
     what: What = None,
-    networks: Annotated[dict[str, Any], Fields(LoadOptions, ("recipe", "preset", "adapter"))],
-    recognisers: Annotated[dict[str, Any], Fields(FaceSettings, ("encoder", "judge"))],
+    networks: Annotated[dict[str, Any], FieldOptions(LoadOptions, ("recipe", "preset", "adapter"))],
+    recognisers: Annotated[dict[str, Any], FieldOptions(FaceSettings, ("encoder", "judge"))],
     cutout: Annotated[
         str | None,
         typer.Option(metavar="auto|rembg[:MODEL]|none", help="How subjects are to be cut out."),

@@ -53,7 +53,7 @@ PANELS: Mapping[str, tuple[str, ...]] = {
 """Groups of the help pages: the options of each, by the names of their parameters."""
 
 
-class Fields(NamedTuple):
+class FieldOptions(NamedTuple):
     """Which fields of a class become options of a command; see `with_fields`."""
 
     source: type
@@ -73,7 +73,8 @@ class Fields(NamedTuple):
 def with_fields(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command options for the fields of the values that it takes.
 
-    With a parameter `settings: Annotated[EditSettings, Fields(EditSettings, ("mode", "rule"))]` the
+    With a parameter
+    `settings: Annotated[EditSettings, FieldOptions(EditSettings, ("mode", "rule"))]` the
     command has the options `--mode` and `--rule`, and receives `EditSettings(mode=…, rule=…)`.
     Options that the user leaves out are left out of the call, so the class chooses its defaults;
     so are switches that are off in keywords of `load`, which a recipe may turn on. With
@@ -84,7 +85,7 @@ def with_fields(command: Callable[..., None]) -> Callable[..., None]:
     values: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {}
     for parameter in inspect.signature(command).parameters.values():
         fields = next(iter(getattr(parameter.annotation, "__metadata__", ())), None)
-        if not isinstance(fields, Fields):
+        if not isinstance(fields, FieldOptions):
             parameters.append(parameter)
             continue
         made = parameter.annotation.__origin__
@@ -210,9 +211,9 @@ class SeedOptions:
         return seeds_from(self.seed, self.num_images)
 
 
-Output = Annotated[OutputOptions, Fields(OutputOptions)]
-Edited = Annotated[EditOutput, Fields(EditOutput)]
-Seeds = Annotated[SeedOptions, Fields(SeedOptions)]
+Output = Annotated[OutputOptions, FieldOptions(OutputOptions)]
+Edited = Annotated[EditOutput, FieldOptions(EditOutput)]
+Seeds = Annotated[SeedOptions, FieldOptions(SeedOptions)]
 Seed = Annotated[int | None, option_of(SeedOptions, "seed")]
 AsJson = Annotated[bool, option_of(OutputOptions, "as_json")]
 Force = Annotated[bool, option_of(OutputOptions, "force")]
@@ -236,9 +237,9 @@ ENCODING = (
     *("dtype", "allow_pickle", "offline", "yes", "device"),
 )
 DRAWING = ("recipe", "preset", "steps", *ENCODING[2:], "engine")
-Networks = Annotated[LoadOptions, Fields(LoadOptions, ENCODING)]
+Networks = Annotated[LoadOptions, FieldOptions(LoadOptions, ENCODING)]
 
-ScaleChanges = Annotated[dict[str, float], Fields(Scales)]
+ScaleChanges = Annotated[dict[str, float], FieldOptions(Scales)]
 
 IdentityScale = Annotated[float | None, option_of(Scales, "identity_scale")]
 

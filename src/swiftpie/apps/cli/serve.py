@@ -104,9 +104,9 @@ def serve(
     memory_mib: MemoryMib = None,
     identities_at: IdentitiesAt = None,
     uses_ray: UsesRay = False,
-    fleet: Annotated[Fleet, options.Fields(Fleet, FLEET)],
-    limits: Annotated[Limits, options.Fields(Limits, LIMITS)],
-    loading: Annotated[LoadOptions, options.Fields(LoadOptions, LOADING)],
+    fleet: Annotated[Fleet, options.FieldOptions(Fleet, FLEET)],
+    limits: Annotated[Limits, options.FieldOptions(Limits, LIMITS)],
+    loading: Annotated[LoadOptions, options.FieldOptions(LoadOptions, LOADING)],
 ) -> None:
     """Serve a page for drawing, and OpenAI's Images API.
 

@@ -14,7 +14,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from swiftpie.apps.serve.asks import Ask, Draw, Words
-from swiftpie.apps.serve.drawing import Drawer
+from swiftpie.apps.serve.drawing import DrawingThread
 from swiftpie.apps.serve.limits import Fleet
 from swiftpie.apps.serve.schemas import RequestError
 from swiftpie.apps.serve.store import Models
@@ -87,7 +87,7 @@ class Replica:
 
     def __init__(self, models: Callable[[], Models], batch: int, lane: str) -> None:
         """Get ready; Ray Serve asks nothing of it before."""
-        self._drawer = Drawer(models())
+        self._drawer = DrawingThread(models())
         stages = self._drawer.readying(batch)
         for told in stages if lane == GENERATOR else islice(stages, 2):  # loads, encodes once
             logger.info("%s", told)

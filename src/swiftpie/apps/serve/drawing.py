@@ -76,7 +76,7 @@ class Studio(Protocol):
         """Let go of what was started."""
 
 
-class Drawer:
+class DrawingThread:
     """Draws in a thread of this process, which alone uses the models."""
 
     def __init__(self, models: Models) -> None:

@@ -47,7 +47,7 @@ class Expired(Exception):  # noqa: N818 - not a fault of anybody
 
 
 @dataclass(eq=False)
-class Job:
+class QueuedDrawing:
     """Something to draw for one caller."""
 
     work: Any
@@ -88,9 +88,11 @@ class Scheduler:
         self.max_queued, self.max_per_key, self.max_batch = max_queued, max_per_key, max_batch
         self.job_s = FIRST_GUESS_S  # a job's share of its batch, smoothed
         self.batches = 0  # that ended
-        self._queues: dict[str, deque[Job]] = {}
+        self._queues: dict[str, deque[QueuedDrawing]] = {}
         self._given: dict[str, float] = {}  # to each key of late, see `_remember`
-        self._running: dict[Job, asyncio.Future[Sequence[Any]]] = {}  # with what draws their batch
+        self._running: dict[
+            QueuedDrawing, asyncio.Future[Sequence[Any]]
+        ] = {}  # with what draws their batch
         self._giving_way: set[asyncio.Future[Sequence[Any]]] = set()
         self._busy: Counter[str] = Counter()  # batches by lane
 
@@ -121,7 +123,7 @@ class Scheduler:
 
     def submit(
         self, work: object, *, group: Hashable, key: str, deadline_s: float, lane: str = ""
-    ) -> Job:
+    ) -> QueuedDrawing:
         """Put something into the queue.
 
         Raises:
@@ -129,7 +131,7 @@ class Scheduler:
         """
         self.check_room(key)
         loop = asyncio.get_running_loop()
-        job = Job(work, group, lane, key, loop.create_future())
+        job = QueuedDrawing(work, group, lane, key, loop.create_future())
         timer = loop.call_later(deadline_s, self._expire, job)
         job.done.add_done_callback(lambda _: timer.cancel())
         self._queues.setdefault(key, deque()).append(job)
@@ -139,13 +141,13 @@ class Scheduler:
             self._make_way(job)
         return job
 
-    def cancel(self, job: Job) -> None:
+    def cancel(self, job: QueuedDrawing) -> None:
         """Forget a job: out of the queue at once, out of a drawing by its next stage."""
         if not job.done.done():
             job.done.cancel()
             self._give_up(job, State.CANCELLED)
 
-    async def result(self, job: Job) -> Any:  # noqa: ANN401 - whatever was drawn
+    async def result(self, job: QueuedDrawing) -> Any:  # noqa: ANN401 - whatever was drawn
         """Wait for a job; whoever is cancelled while waiting cancels it.
 
         Raises:
@@ -163,13 +165,13 @@ class Scheduler:
         for job in [*itertools.chain(*self._queues.values()), *self._running]:
             self.cancel(job)
 
-    def _expire(self, job: Job) -> None:
+    def _expire(self, job: QueuedDrawing) -> None:
         if not job.done.done():
             job.done.set_exception(Expired())
             job.done.exception()  # heard, whether anybody waits or not
             self._give_up(job, State.FAILED)
 
-    def _give_up(self, job: Job, state: State) -> None:
+    def _give_up(self, job: QueuedDrawing, state: State) -> None:
         job.state = state
         with suppress(KeyError, ValueError):
             self._take(job)
@@ -183,8 +185,8 @@ class Scheduler:
         while batch := self._next_batch():
             self._begin(batch)
 
-    def _next_batch(self) -> list[Job]:
-        batch: list[Job] = []
+    def _next_batch(self) -> list[QueuedDrawing]:
+        batch: list[QueuedDrawing] = []
         for job in self._in_turns():
             if job.group != batch[0].group if batch else not self._has_room(job.lane):
                 continue
@@ -209,7 +211,7 @@ class Scheduler:
             least = now - FORGOTTEN_S / FADING_S
             self._given = {one: given for one, given in self._given.items() if given > least}
 
-    def _make_way(self, newcomer: Job) -> None:
+    def _make_way(self, newcomer: QueuedDrawing) -> None:
         """Break off a batch of keys with long queues, for a key of which there is nothing else."""
         key, running = newcomer.key, list(self._running.items())
         if len(self._queues[key]) > 1 or any(job.key == key for job, _ in running):
@@ -223,20 +225,20 @@ class Scheduler:
                 drawing.cancel()
                 return
 
-    def _can_wait(self, job: Job) -> bool:
+    def _can_wait(self, job: QueuedDrawing) -> bool:
         return not job.gave_way and 2 * len(self._queues.get(job.key, ())) >= self.max_per_key
 
     def _has_room(self, lane: str) -> bool:
         return self._busy[lane] < self.lanes[lane]
 
-    def _in_turns(self) -> Iterator[Job]:
+    def _in_turns(self) -> Iterator[QueuedDrawing]:
         """Yield the first of every key, then the second, and so on."""
         keys = sorted(self._queues, key=lambda key: self._given.get(key, -math.inf))
         waiting = [list(self._queues[key]) for key in keys]
         for row in itertools.zip_longest(*waiting):
             yield from (job for job in row if job is not None)
 
-    def _take(self, job: Job) -> None:
+    def _take(self, job: QueuedDrawing) -> None:
         self._queues[job.key].remove(job)
         self._drop_empty(job.key)
 
@@ -244,7 +246,7 @@ class Scheduler:
         if not self._queues[key]:
             del self._queues[key]
 
-    def _begin(self, batch: list[Job]) -> None:
+    def _begin(self, batch: list[QueuedDrawing]) -> None:
         drawing = asyncio.ensure_future(self.draw([job.work for job in batch]))
         for job in batch:
             job.state = State.RUNNING
@@ -253,7 +255,7 @@ class Scheduler:
         drawing.add_done_callback(partial(self._finish, batch, time.monotonic()))
 
     def _finish(
-        self, batch: list[Job], started: float, drawing: asyncio.Future[Sequence[Any]]
+        self, batch: list[QueuedDrawing], started: float, drawing: asyncio.Future[Sequence[Any]]
     ) -> None:
         for job in batch:
             del self._running[job]
@@ -283,7 +285,7 @@ class Scheduler:
                 job.state = State.DONE
                 job.done.set_result(one)
 
-    def _queue_again(self, batch: list[Job]) -> None:
+    def _queue_again(self, batch: list[QueuedDrawing]) -> None:
         for job in reversed(batch):
             if not job.done.done():
                 job.state = State.QUEUED

@@ -104,7 +104,7 @@ def weights_bytes(components: Components) -> int:
 
 
 @dataclass(frozen=True)
-class Picture:
+class StoredPicture:
     """A picture that was sent once, for live edits."""
 
     image: Image.Image

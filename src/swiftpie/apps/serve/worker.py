@@ -22,14 +22,14 @@ from swiftpie.apps.serve.asks import (
     is_edit,
 )
 from swiftpie.apps.serve.decoding import Decoders
-from swiftpie.apps.serve.drawing import Drawer, Studio
+from swiftpie.apps.serve.drawing import DrawingThread, Studio
 from swiftpie.apps.serve.identities import THUMBNAIL, Identities, Known, OwnIdentities, Told
-from swiftpie.apps.serve.jobs import Job, Scheduler, State
+from swiftpie.apps.serve.jobs import QueuedDrawing, Scheduler, State
 from swiftpie.apps.serve.limits import Limits
 from swiftpie.apps.serve.metrics import Metrics
 from swiftpie.apps.serve.pictures import Drawn, as_file
 from swiftpie.apps.serve.schemas import Drawing, RequestError, SubjectIn
-from swiftpie.apps.serve.store import Models, Picture, Shelf
+from swiftpie.apps.serve.store import Models, Shelf, StoredPicture
 from swiftpie.imageio.images import mask_to_pil, to_pil
 from swiftpie.imageio.writing import encode_image
 from swiftpie.masks import load_mask
@@ -51,7 +51,7 @@ class Caller(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Work:
+class CallPlan:
     """All pictures of one call."""
 
     key: str
@@ -111,7 +111,7 @@ class Worker:
         self.limits = limits
         self._tell = tell
         self.metrics = metrics or Metrics()
-        self.studio = Drawer(models) if studio is None else studio
+        self.studio = DrawingThread(models) if studio is None else studio
         self.scheduler = Scheduler(
             self.studio.draw,
             lanes=self.studio.lanes,
@@ -122,7 +122,7 @@ class Worker:
         )
         third = limits.cache_mib / 3
         self.identities = identities or OwnIdentities(limit_mib=third)
-        self.pictures: Shelf[Picture] = Shelf(
+        self.pictures: Shelf[StoredPicture] = Shelf(
             "picture",
             prefix="pic",
             limit_mib=third,
@@ -194,7 +194,7 @@ class Worker:
         caller: Caller,
         images: Sequence[Image.Image] = (),
         mask: Image.Image | None = None,
-    ) -> Work:
+    ) -> CallPlan:
         """Return what a call asks for, with everything checked that needs no network.
 
         Raises:
@@ -214,7 +214,7 @@ class Worker:
                 f"All but the first of {body.n} edits have {OTHERS_VARIATION} of new noise, as "
                 "they would be one picture else. Set swiftpie.edit.variation.",
             )
-        return Work(caller.key, asks, group, body, warnings)
+        return CallPlan(caller.key, asks, group, body, warnings)
 
     def model_named(self, name: str | None) -> str:
         """Return the model to use.
@@ -264,11 +264,11 @@ class Worker:
 
     # What goes out
 
-    async def draw(self, work: Work) -> list[Drawn]:
+    async def draw(self, work: CallPlan) -> list[Drawn]:
         """Return all pictures of a call."""
         return [one async for one in self.draw_each(work)]
 
-    async def draw_each(self, work: Work) -> AsyncIterator[Drawn]:
+    async def draw_each(self, work: CallPlan) -> AsyncIterator[Drawn]:
         """Yield the pictures of a call as they are done."""
         started = asyncio.get_running_loop().time()
         jobs = self._submit(work)
@@ -286,16 +286,16 @@ class Worker:
                     self.metrics.cancelled.inc()
                 self.scheduler.cancel(job)
 
-    def start(self, work: Work, body: Drawing, *, owner: str) -> str:
+    def start(self, work: CallPlan, body: Drawing, *, owner: str) -> str:
         """Draw in the background; return the job's name."""
         task = Task(body, asyncio.ensure_future(self.draw(work)))
         return self.jobs.put(task, owner=owner)
 
-    def _submit(self, work: Work) -> list[Job]:
+    def _submit(self, work: CallPlan) -> list[QueuedDrawing]:
         self.check_room(work.key, len(work.asks))
         return [self._put(ask, group=work.group, key=work.key) for ask in work.asks]
 
-    def _put(self, ask: Ask, *, group: object, key: str) -> Job:
+    def _put(self, ask: Ask, *, group: object, key: str) -> QueuedDrawing:
         return self.scheduler.submit(
             ask,
             group=group,
@@ -354,7 +354,7 @@ class Worker:
     async def add_picture(self, data: bytes, *, owner: str) -> dict[str, Any]:
         """Keep a picture; return its name, its size and what made it."""
         image, origin = await self._decoders.decode(data, name="'image'")
-        number = self.pictures.put(Picture(image, origin), owner=owner)
+        number = self.pictures.put(StoredPicture(image, origin), owner=owner)
         return {"id": number, "width": image.width, "height": image.height, "origin": origin}
 
     def describe_models(self) -> list[dict[str, Any]]:

@@ -288,7 +288,7 @@ def parts_of(
     drawn = (PIXELS, SUBJECT_MASK, PLACE) if components.layout_predictor else (PIXELS, SUBJECT_MASK)
     return {
         TEXT: GraphSource(
-            _Text(components), dict(zip(names, text.tokenize([PROMPT]), strict=True)), STATES
+            _TextGraph(components), dict(zip(names, text.tokenize([PROMPT]), strict=True)), STATES
         ),
         IDENTITY: GraphSource(_Identity(components, layers), frames, tuple(features)),
         DRAW: GraphSource(
@@ -327,7 +327,7 @@ class _Networks(nn.Module):
         self.eval()  # tracing gives every part of it back in the mode of the whole
 
 
-class _Text(_Networks):
+class _TextGraph(_Networks):
     def forward(self, *tokens: Tensor) -> tuple[Tensor, ...]:
         read = cast("Any", self.components.text).read
         states, mask, pooled = read(*tokens)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.backbones.components import Components
-from swiftpie.geometry.weather import View, draw_weather
+from swiftpie.geometry.weather import PixelRows, draw_weather
 from swiftpie.imageio.images import mask_to_pil, to_pil, to_tensor
 from swiftpie.models.scene import SceneCondition, packaged
 from swiftpie.noise import draw_noise
@@ -21,7 +21,7 @@ from swiftpie.pipelines.drawing.denoise import Clock
 from swiftpie.pipelines.drawing.edit import EditResult, as_rgb, is_relighting
 from swiftpie.pipelines.drawing.edit_region import blend_mask, given_mask
 from swiftpie.pipelines.drawing.request import EditRequest
-from swiftpie.scenes import PLAIN, Setting, read_setting
+from swiftpie.scenes import PLAIN, SceneSetting, read_setting
 from swiftpie.scenes import packaged as packaged_scenes
 
 SIDE_PX = 256  # of the pictures that the network was trained on
@@ -35,7 +35,7 @@ MOST_REPEATS = 3
 
 @torch.no_grad()
 def relight(
-    image: Image.Image, setting: Setting, *, noise: Tensor, place: str | None = None
+    image: Image.Image, setting: SceneSetting, *, noise: Tensor, place: str | None = None
 ) -> Image.Image:
     """Return a picture in plain daylight as it looks in `setting`, without rain, flakes and fog.
 
@@ -67,7 +67,7 @@ def relight(
 
 
 @torch.no_grad()
-def add_weather(image: Image.Image, setting: Setting, *, noise: Tensor) -> Image.Image:
+def add_weather(image: Image.Image, setting: SceneSetting, *, noise: Tensor) -> Image.Image:
     """Return a picture behind the rain, the flakes or the fog of `setting`."""
     name = setting.weather_name
     if name not in {"rain", "snowfall", "fog"}:
@@ -160,19 +160,19 @@ def _smooth(values: Tensor) -> Tensor:
     return F.avg_pool2d(padded, 2 * RADIUS + 1, stride=1)[0]
 
 
-def _bands(image: Image.Image) -> Iterator[View]:
+def _bands(image: Image.Image) -> Iterator[PixelRows]:
     rows = max(1, BAND_PIXELS // image.width)
     repeat = min(MOST_REPEATS, max(1, max(image.size) // PATTERN_PX))
     size = (image.height, image.width)
     for top in range(0, image.height, rows):
-        yield View(size, (top, min(top + rows, image.height)), repeat)
+        yield PixelRows(size, (top, min(top + rows, image.height)), repeat)
 
 
-def _rows(image: Image.Image, view: View) -> Tensor:
+def _rows(image: Image.Image, view: PixelRows) -> Tensor:
     return to_tensor(image.crop((0, view.rows[0], image.width, view.rows[1])))
 
 
-def _enlarged(values: Tensor, view: View) -> Tensor:
+def _enlarged(values: Tensor, view: PixelRows) -> Tensor:
     """Return values (1, C, n, n) of a whole picture for the rows of `view`, (1, C, rows, W)."""
     height, width = view.size
     x = (2 * torch.arange(width) + 1) / width - 1

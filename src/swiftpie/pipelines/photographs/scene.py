@@ -16,7 +16,7 @@ from swiftpie.pipelines.drawing.prepare import num_draws, place_subject, read_pr
 from swiftpie.pipelines.drawing.request import Output, PersonalizeRequest, RepaintRequest
 from swiftpie.pipelines.drawing.settings import Scales
 from swiftpie.pipelines.photographs.relight import NOISE_SHAPE, add_weather, relight
-from swiftpie.scenes import Setting, packaged, read_setting
+from swiftpie.scenes import SceneSetting, packaged, read_setting
 from swiftpie.types import GenerationResult, TextCondition
 
 OWN_PICTURE = "a picture of your own"  # what metadata call a scene that is no name
@@ -26,7 +26,7 @@ class SceneRow(NamedTuple):
     """One picture: its empty place, and what is in the air before it."""
 
     place: Image.Image
-    setting: Setting
+    setting: SceneSetting
     noise: torch.Tensor  # (1, 32, 32, 32) that the weather follows
     prompt: str
     seed: int

@@ -16,7 +16,7 @@ from swiftpie.imageio.images import to_tensor
 from swiftpie.pipelines.drawing.settings import Scales, Style
 from swiftpie_lab.evaluation.case import Evidence, Row
 from swiftpie_lab.evaluation.judges import Networks
-from swiftpie_lab.evaluation.run import Benchmark, File, Maker, Results, Shown, maker_of
+from swiftpie_lab.evaluation.run import Benchmark, File, Maker, PageLimits, Results, maker_of
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 STYLE_END = ";"  # what stands before it in a prompt is its style
@@ -49,7 +49,7 @@ class Person:
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class PhotoWithoutFace:
     """A photograph without a face that could be used; its cases are failures."""
 
     name: str
@@ -81,7 +81,7 @@ class FaceBenchmark(Benchmark[FaceCase]):
     )
     candidates = MappingProxyType({"drawn": "drawn"})
     strip = MappingProxyType({"person": "person", "drawn": "drawn"})
-    shown = Shown(worst=96, best=0, sample=0)
+    shown = PageLimits(worst=96, best=0, sample=0)
     ranked_by = ("face-shown", "identity")
     headline = metrics
 
@@ -115,12 +115,12 @@ class FaceBenchmark(Benchmark[FaceCase]):
         return people
 
     @property
-    def left_out(self) -> list[LeftOut]:
+    def left_out(self) -> list[PhotoWithoutFace]:
         """The photographs that show nobody."""
         return self._looked[1]
 
     @cached_property
-    def _looked(self) -> tuple[dict[str, Person], list[LeftOut]]:
+    def _looked(self) -> tuple[dict[str, Person], list[PhotoWithoutFace]]:
         people, left_out = {}, []
         for number, photo in enumerate(self.photos):
             first = self.seed + number * len(self.prompts)
@@ -132,7 +132,7 @@ class FaceBenchmark(Benchmark[FaceCase]):
                 seen = find_faces(self.encoder, load_image(photo))
                 people[photo.name] = Person(choose_face(seen, name=photo.name), cases)
             except ImageError as error:
-                left_out.append(LeftOut(photo.name, str(error), len(cases)))
+                left_out.append(PhotoWithoutFace(photo.name, str(error), len(cases)))
         return people, left_out
 
     @cached_property

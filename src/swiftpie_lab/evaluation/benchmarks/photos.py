@@ -70,7 +70,7 @@ class Portrait:
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class PhotoWithoutSubject:
     """A photograph in which no subject could be found."""
 
     name: str
@@ -113,7 +113,7 @@ class PhotoReport:
     seed: int
     places: tuple[str, ...]
     subjects: tuple[str, ...]
-    left_out: tuple[LeftOut, ...]
+    left_out: tuple[PhotoWithoutSubject, ...]
     doubtful: tuple[Doubt, ...]  # drawn all the same
     likeness: Likeness
     what_it_says: str = WHAT_IT_SAYS
@@ -161,7 +161,7 @@ def draw_photos(
     places: Sequence[str],
     seed: int,
     noun: str = "",
-) -> Iterator[Portrait | LeftOut]:
+) -> Iterator[Portrait | PhotoWithoutSubject]:
     """Yield each subject when it is drawn, or why it cannot be.
 
     The first picture has `seed`, and the others count up. Prompts call every subject by `noun`, or
@@ -173,7 +173,7 @@ def draw_photos(
             reference = load_image(subject.photo)
             identity = session.encode_identity(reference, masks=subject.mask)
         except ImageError as error:
-            yield LeftOut(subject.name, str(error))
+            yield PhotoWithoutSubject(subject.name, str(error))
             continue
         first = seed + number * len(places)
         drawn = _portrait(session, embedder, subject.name, reference, identity, prompts, seed=first)
@@ -230,7 +230,7 @@ def _portrait(
 
 def summarise(
     components: Components,
-    drawn: Sequence[Portrait | LeftOut],
+    drawn: Sequence[Portrait | PhotoWithoutSubject],
     sprites: Sequence[Portrait],
     *,
     places: Sequence[str],
@@ -254,7 +254,7 @@ def summarise(
         seed=seed,
         places=tuple(places),
         subjects=tuple(one.name for one in portraits),
-        left_out=tuple(one for one in drawn if isinstance(one, LeftOut)),
+        left_out=tuple(one for one in drawn if isinstance(one, PhotoWithoutSubject)),
         doubtful=tuple(
             Doubt(one.name, round(one.confidence, 3))
             for one in portraits

@@ -19,7 +19,7 @@ from swiftpie.imageio.images import to_tensor
 from swiftpie_lab.evaluation.case import Evidence, Row
 from swiftpie_lab.evaluation.editors import Edited, EditTask, TaskBenchmark, with_edit
 from swiftpie_lab.evaluation.judges import Networks
-from swiftpie_lab.evaluation.run import File, Maker, Results, Shown
+from swiftpie_lab.evaluation.run import File, Maker, PageLimits, Results
 
 MAPPING, PICTURES = "mapping_file.json", "annotation_images"
 MAX_MAPPING_MIB = 256  # the published one has a few
@@ -78,7 +78,7 @@ class PieBenchmark(TaskBenchmark[PieCase]):
     strip = MappingProxyType(
         {"source": "before", "edit": "after", "mask": "true mask", "edit-mask": "used mask"}
     )
-    shown = Shown(worst=48, best=0, sample=48)
+    shown = PageLimits(worst=48, best=0, sample=48)
     ranked_by = ("clip-edited", "unedited-psnr")
     headline = ("structure-distance", "unedited-psnr", "clip-whole", "clip-edited")
 

@@ -31,7 +31,7 @@ class SpriteCase(NamedTuple):
     seed: int
 
 
-class Shown(NamedTuple):
+class EncodedSprite(NamedTuple):
     """What is known of a subject: its picture, and how the model has it."""
 
     reference: Image.Image
@@ -88,13 +88,15 @@ class SpritesInPlaces:
             for row, code in enumerate(self.codes[:num_subjects])
         ]
 
-    def show(self, session: Session, code: str) -> Shown:
+    def show(self, session: Session, code: str) -> EncodedSprite:
         """Return a subject before a plain wall, as a user would give it, and its identity."""
         row = self.subjects.index(code)
         numbers = torch.rand(1, 16, generator=torch.Generator().manual_seed(self.seed + row))
         pixels, mask = self.world.references([row], numbers)
         reference = to_pil(pixels)[0]
-        return Shown(reference, session.encode_identity(reference, masks=mask_to_pil(mask)[0]))
+        return EncodedSprite(
+            reference, session.encode_identity(reference, masks=mask_to_pil(mask)[0])
+        )
 
     def _case(self, code: str, place: str, *, seed: int) -> SpriteCase:
         subject = self.subjects.names[self.subjects.index(code)]

@@ -46,7 +46,7 @@ from swiftpie_lab.world.captions import (
     draw_pair_caption,
     right_answers,
 )
-from swiftpie_lab.world.compositor import GroundTruth, PlacedSubject, Rendering
+from swiftpie_lab.world.compositor import GroundTruth, PlacedSprite, Rendering
 from swiftpie_lab.world.frames import lowest_point, pose_subjects
 from swiftpie_lab.world.placement import place
 from swiftpie_lab.world.places import PLACES, is_held_out, settings
@@ -323,7 +323,7 @@ class WorldBenchmark(Benchmark[WorldCase]):
         """Draw two subjects side by side, and what belongs to them."""
         both, numbers = self._figures(case)
         left, right = (
-            PlacedSubject(both.frames[i : i + 1], both.relief[i : i + 1], from_box(box))
+            PlacedSprite(both.frames[i : i + 1], both.relief[i : i + 1], from_box(box))
             for i, box in enumerate(self._boxes_beside(case, both))
         )
         noise = self.noise(case.seed)
@@ -352,14 +352,14 @@ class WorldBenchmark(Benchmark[WorldCase]):
         generator = torch.Generator().manual_seed(case.seed + REFERENCE_SEED)
         return torch.rand(count, 16, generator=generator)
 
-    def _figures(self, case: WorldCase) -> tuple[PlacedSubject, Tensor]:
+    def _figures(self, case: WorldCase) -> tuple[PlacedSprite, Tensor]:
         """Return the subjects of a case where its noise places them, and their numbers."""
         count, numbers = len(case.codes), self._numbers(case, len(case.codes))
         rows = [self.subjects.index(code) for code in case.codes]
         noise = self.noise(case.seed).expand(count, -1, -1, -1)
         return self.world.figures(noise, rows, [case.asked] * count, numbers=numbers), numbers
 
-    def _boxes_beside(self, case: WorldCase, figures: PlacedSubject) -> tuple[Box, ...]:
+    def _boxes_beside(self, case: WorldCase, figures: PlacedSprite) -> tuple[Box, ...]:
         spot = PLACES[case.asked.setting.place]
         floor = spot.floor if spot.grounded else None
         return boxes_beside(figures.frames, Random(case.seed), floor=floor)

@@ -34,7 +34,7 @@ from swiftpie_lab.evaluation.benchmarks.world import (
 from swiftpie_lab.evaluation.case import Evidence, Expected, Kept, Row
 from swiftpie_lab.evaluation.editors import EditTask, TaskBenchmark, with_edit
 from swiftpie_lab.evaluation.judges import Networks, Panel
-from swiftpie_lab.evaluation.run import File, Results, Shown
+from swiftpie_lab.evaluation.run import File, PageLimits, Results
 from swiftpie_lab.world.air import (
     SEASON_PHRASES,
     SEASONS,
@@ -209,7 +209,7 @@ class WorldEditBenchmark(TaskBenchmark[WorldEditCase]):
             "reference": "reference",
         }
     )
-    shown = Shown(worst=48, best=0, sample=48)
+    shown = PageLimits(worst=48, best=0, sample=48)
 
     @cached_property
     def plain(self) -> WorldBenchmark:

@@ -13,11 +13,11 @@ from swiftpie_lab.evaluation.benchmarks.fastface import PLAIN, STYLED, FaceCase,
 from swiftpie_lab.evaluation.case import Row
 from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.report import summarise, table_by_group
-from swiftpie_lab.evaluation.run import Run
+from swiftpie_lab.evaluation.run import BenchmarkRun
 from tests.faces.tiny_faces import photo
 from tests.faces.tiny_world import make_world, options
 
-RUN = Run("fastface", "0", "tiny", "w", "d", 50)
+RUN = BenchmarkRun("fastface", "0", "tiny", "w", "d", 50)
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 from swiftpie.errors import ImageError, InputError
 from swiftpie.imageio.decoding import load_image
 from swiftpie_lab.evaluation.benchmarks.photos import (
-    LeftOut,
     PhotoSubject,
+    PhotoWithoutSubject,
     Portrait,
     compare,
     describe,
@@ -90,7 +90,7 @@ def test_a_photograph_without_a_subject_is_left_out_and_told(session, embedder, 
     Image.new("RGB", (64, 64), "grey").save(tmp_path / "grey.png")
     grey = PhotoSubject("grey", tmp_path / "grey.png", None)
     left_out, found = draw_photos(session, embedder, [grey, dahlia], places=["desert"], seed=0)
-    assert isinstance(left_out, LeftOut)
+    assert isinstance(left_out, PhotoWithoutSubject)
     assert "background" in left_out.reason
     assert found.name == "dahlia"
 
@@ -173,7 +173,7 @@ def test_one_subject_has_no_bound():
 
 
 def test_the_report_names_what_was_left_out(session):
-    drawn = [LeftOut("grey", "no subject"), *portraits(0.6)]
+    drawn = [PhotoWithoutSubject("grey", "no subject"), *portraits(0.6)]
     report = summarise(session.components, drawn, portraits(0.8), places=["desert"], seed=3)
     stored = json.loads(report.to_json())
     assert stored["left_out"] == [{"name": "grey", "reason": "no subject"}]

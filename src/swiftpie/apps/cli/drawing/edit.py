@@ -39,7 +39,7 @@ STRIP_CAPTIONS = ("before", "region", "after")
 LOADED = (*(name for name in options.DRAWING if name != "steps"), "inversion")
 SCALES = ("identity_scale", "background_scale", "text_scale")
 
-EditScales = Annotated[dict[str, float], options.Fields(Scales, SCALES)]
+EditScales = Annotated[dict[str, float], options.FieldOptions(Scales, SCALES)]
 Mode = Annotated[EditMode, options.option_of(EditSettings, "mode")]
 Rule = Annotated[MaskRule | None, options.option_of(EditSettings, "rule")]
 Picture = Annotated[
@@ -48,7 +48,7 @@ Picture = Annotated[
         metavar="IMAGE", help="The picture to edit; - reads standard input.", show_default=False
     ),
 ]
-Request = Annotated[dict[str, Any], options.Fields(EditRequest, without=("prompt", "seed"))]
+Request = Annotated[dict[str, Any], options.FieldOptions(EditRequest, without=("prompt", "seed"))]
 NewSubject = Annotated[
     list[str] | None,
     typer.Option(
@@ -101,8 +101,8 @@ def edit(
     cutouts: options.Cutouts = None,
     box: options.BoxText = None,
     scales: EditScales,
-    settings: Annotated[EditSettings, options.Fields(EditSettings)],
-    loading: Annotated[LoadOptions, options.Fields(LoadOptions, LOADED)],
+    settings: Annotated[EditSettings, options.FieldOptions(EditSettings)],
+    loading: Annotated[LoadOptions, options.FieldOptions(LoadOptions, LOADED)],
 ) -> None:
     """Change a picture so that it fits PROMPT; a mask, a box or a keyword limits the change."""
     loading, preset = resolved(loading, use=Use.EDIT)

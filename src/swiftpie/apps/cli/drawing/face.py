@@ -35,9 +35,10 @@ PUBLISHED_WITH = "insightface"
 LOADED = (*options.DRAWING, "lora_scale", "face_version")
 SCALES = ("identity_scale", "text_scale", "balance")
 
-FaceScales = Annotated[dict[str, float], options.Fields(Scales, SCALES)]
+FaceScales = Annotated[dict[str, float], options.FieldOptions(Scales, SCALES)]
 Recognisers = Annotated[
-    FaceSettings, options.Fields(FaceSettings, ("encoder", "face_models", "judge", "judge_models"))
+    FaceSettings,
+    options.FieldOptions(FaceSettings, ("encoder", "face_models", "judge", "judge_models")),
 ]
 Photo = Annotated[
     str,
@@ -56,7 +57,7 @@ FaceNumber = Annotated[
         help="Which face, counted from the left; by default the largest or most central.",
     ),
 ]
-Request = Annotated[dict[str, Any], options.Fields(FaceRequest, without=("prompt", "seeds"))]
+Request = Annotated[dict[str, Any], options.FieldOptions(FaceRequest, without=("prompt", "seeds"))]
 StyleName = Annotated[Style, options.option_of(FaceRequest, "style")]
 SidePx = Annotated[
     int | None,
@@ -91,7 +92,7 @@ def face(
     sampling: options.Seeds,
     scales: FaceScales,
     side: SidePx = None,
-    loading: Annotated[LoadOptions, options.Fields(LoadOptions, LOADED)],
+    loading: Annotated[LoadOptions, options.FieldOptions(LoadOptions, LOADED)],
 ) -> None:
     """Draw the person of a photograph into the scene that PROMPT describes."""
     from swiftpie.faces.choose import choose_face, find_faces

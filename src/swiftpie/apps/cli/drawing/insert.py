@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 LOADED = tuple(name for name in options.DRAWING if name != "steps")
 
 
-Loading = Annotated[LoadOptions, options.Fields(LoadOptions, LOADED)]
+Loading = Annotated[LoadOptions, options.FieldOptions(LoadOptions, LOADED)]
 Newcomer = Annotated[
     str,
     typer.Argument(

@@ -51,7 +51,9 @@ Also = Annotated[
         show_default=False,
     ),
 ]
-Request = Annotated[dict[str, Any], options.Fields(PersonalizeRequest, without=("prompt", "seeds"))]
+Request = Annotated[
+    dict[str, Any], options.FieldOptions(PersonalizeRequest, without=("prompt", "seeds"))
+]
 SaveSubjectMask = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Also write where the subject was drawn.")
 ]
@@ -87,7 +89,7 @@ def personalize(
     boxes: options.BoxTexts = None,
     views: options.ViewTexts = None,
     save_subject_mask: SaveSubjectMask = None,
-    loading: Annotated[LoadOptions, options.Fields(LoadOptions, options.DRAWING)],
+    loading: Annotated[LoadOptions, options.FieldOptions(LoadOptions, options.DRAWING)],
 ) -> None:
     """Draw the subject into the scene that PROMPT describes.
 

@@ -24,7 +24,7 @@ from swiftpie.apps.serve.schemas import (
     bytes_of_url,
     problem_of,
 )
-from swiftpie.apps.serve.worker import Work, Worker
+from swiftpie.apps.serve.worker import CallPlan, Worker
 from swiftpie.errors import SwiftPieError
 
 FORM_PARTS = 64
@@ -115,7 +115,7 @@ async def _answer(
     return JSONResponse(_images_body(body, drawn), headers=headers)
 
 
-async def _events(worker: Worker, work: Work, body: Drawing, kind: str) -> AsyncIterator[str]:
+async def _events(worker: Worker, work: CallPlan, body: Drawing, kind: str) -> AsyncIterator[str]:
     """Yield one event a picture as OpenAI's streams have it; a single step has nothing partial."""
     try:
         async for one in worker.draw_each(work):

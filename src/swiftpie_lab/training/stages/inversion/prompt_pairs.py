@@ -17,7 +17,7 @@ from swiftpie_lab.world.changes import (
     redraw,
     stand_aside,
 )
-from swiftpie_lab.world.compositor import PlacedSubject, Rendering
+from swiftpie_lab.world.compositor import PlacedSprite, Rendering
 from swiftpie_lab.world.places import PLACES
 from swiftpie_lab.world.sampler import World, WorldBatch
 
@@ -78,9 +78,9 @@ def draw_changes(world: World, batch: WorldBatch, *, seed: int) -> Changes:
     names = batch.subject.roll(-views).tolist()
     pairs = [_draw_pair(world, batch, row, other, random) for row, other in enumerate(names)]
     rows = torch.arange(len(batch.frames), device=batch.noise.device).repeat_interleave(views)
-    subject = PlacedSubject(batch.frames[rows], batch.relief[rows], batch.layout)
+    subject = PlacedSprite(batch.frames[rows], batch.relief[rows], batch.layout)
     after = rows.roll(-views)
-    others = PlacedSubject(batch.frames[after], batch.relief[after], batch.layout)
+    others = PlacedSprite(batch.frames[after], batch.relief[after], batch.layout)
     free = torch.randn(batch.noise.shape, generator=generator).to(batch.noise)
     first = Rendering(
         pixels=batch.pixels,

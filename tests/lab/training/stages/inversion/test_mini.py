@@ -21,7 +21,7 @@ from swiftpie_lab.training.stages.inversion.mini import (
 )
 from swiftpie_lab.training.stages.one_step.tasks import Drops
 from swiftpie_lab.training.state import STATE_FILE
-from swiftpie_lab.world.compositor import PlacedSubject
+from swiftpie_lab.world.compositor import PlacedSprite
 from swiftpie_lab.world.placement import place
 from swiftpie_lab.world.sampler import World
 from tests.lab.training.stages.conftest import unseen
@@ -170,7 +170,7 @@ def test_pictures_of_the_larger_world_depend_on_no_fourth_field_but_its_blocks(l
     fields[:, LAYOUT_FIELD] = block_means(fields[:, LAYOUT_FIELD])
     noise = torch.cat([pixel_unshuffle(fields, 2), torch.zeros_like(batch.noise[:, 16:])], dim=1)
     rows = torch.tensor([0, 0, 1, 1])
-    figure = PlacedSubject(
+    figure = PlacedSprite(
         batch.frames[rows], batch.relief[rows], place(noise, batch.frames[rows], batch.specs)
     )
     drawn = world.draw(noise, figure, batch.specs)
