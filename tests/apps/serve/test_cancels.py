@@ -28,7 +28,7 @@ import pytest
 
 from swiftpie.apps.serve.app import make_app
 from swiftpie.apps.serve.drawing import Stopped
-from swiftpie.apps.serve.identities import Known, Told
+from swiftpie.apps.serve.identities import IdentityInfo, Known
 from swiftpie.apps.serve.limits import Limits
 from swiftpie.apps.serve.store import Models, Offer
 from swiftpie.apps.serve.worker import Worker
@@ -143,7 +143,7 @@ def running(worker, loop, identity):
 
     def run(test, **limits):
         worker.limits = Limits(**limits)
-        known = Known(Told("", "mini", (), ()), identity, {})
+        known = Known(IdentityInfo("", "mini", (), ()), identity, {})
         who = loop.run_until_complete(worker.identities.put(known, owner=OWNER))
         app = make_app(worker, hosts=["localhost"], token=None, limits=worker.limits)
         asked = {"prompt": PROMPT, "swiftpie": {"subjects": [{"identity_id": who}]}}

@@ -139,8 +139,8 @@ def test_subjects_come_into_photographs_and_go(client, identity_id, identity, se
     [
         ("insert", {}, 2, True, "nothing goes"),
         ("remove", {"box": (0, 0, 1, 1)}, 2, False, "given 1 subjects, and takes 0"),
-        ("remove", {}, 1, False, "not told what goes"),
-        ("replace", {}, 2, False, "not told what goes"),
+        ("remove", {}, 1, False, "needs to know what to remove"),
+        ("replace", {}, 2, False, "needs to know what to remove"),
         ("remove", {"points": [(0.5, 0.5)]}, 1, True, "Send one of the two"),
     ],
 )

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import nn
 
 from swiftpie.apps.serve.drawing import batch_sizes
-from swiftpie.apps.serve.identities import Known, Told
+from swiftpie.apps.serve.identities import IdentityInfo, Known
 from swiftpie.apps.serve.limits import Limits
 from swiftpie.apps.serve.schemas import Drawing
 from swiftpie.apps.serve.store import Models, Offer
@@ -80,7 +80,7 @@ def test_once_ready_no_mix_of_requests_compiles_anything(sized, forms, identity)
         async with working(lambda: sized, told, batch=4) as worker:
             await worker.getting_ready
             ready = frozenset(forms)
-            known = Known(Told("", "mini", (), ()), identity, {})
+            known = Known(IdentityInfo("", "mini", (), ()), identity, {})
             who = await worker.identities.put(known, owner="me")
             one, two = ({"subjects": [{"identity_id": who}] * count} for count in (1, 2))
             photo = Image.effect_noise((128, 128), 60).convert("RGB")

@@ -21,7 +21,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from swiftpie.apps.cli.main import app
-from swiftpie.apps.serve.identities import Known, Told
+from swiftpie.apps.serve.identities import IdentityInfo, Known
 from swiftpie.apps.serve.schemas import RequestError
 from swiftpie.apps.serve.shared import ABANDONED_S, SharedIdentities
 from swiftpie.apps.serve.store import NotFound
@@ -45,7 +45,7 @@ def call(coroutine):
 def known(session, sprite):
     identity = session.encode_identity(sprite.resize((200, 200)))
     files = {"thumbnail": to_png(Image.new("RGB", (8, 8), "red")), "pictures/0": b"webp"}
-    return Known(Told("mug", "mini", tuple(files), ("a warning",)), identity, files)
+    return Known(IdentityInfo("mug", "mini", tuple(files), ("a warning",)), identity, files)
 
 
 @pytest.fixture(params=["memory", "folder"])
@@ -60,19 +60,19 @@ def check_two_servers(address, known):
     one, other = opened(address), opened(address)
     assert call(one.items(owner=ANNA)) == []
     number = call(one.put(known, owner=ANNA))
-    assert call(other.items(owner=ANNA)) == [(number, known.told)]
+    assert call(other.items(owner=ANNA)) == [(number, known.info)]
     for store in (one, other):
         told, identity = call(store.find(number, owner=ANNA))
-        assert told == known.told
+        assert told == known.info
         assert identity_bytes(identity) == identity_bytes(known.identity)
         assert call(store.file(number, "thumbnail", owner=ANNA)) == known.files["thumbnail"]
         assert call(store.file(number, "masks/0", owner=ANNA)) is None
         assert call(store.items(owner=BEN)) == []
-        for asked in (store.find, store.told, store.drop):
+        for asked in (store.find, store.info, store.drop):
             with pytest.raises(NotFound):
                 call(asked(number, owner=BEN))
     assert call(other.rename(number, "cup", owner=ANNA)).name == "cup"
-    assert call(one.told(number, owner=ANNA)).name == "cup"
+    assert call(one.info(number, owner=ANNA)).name == "cup"
     second = call(other.put(known, owner=ANNA))
     assert [who for who, _ in call(one.items(owner=ANNA))] == [number, second]
     call(other.drop(number, owner=ANNA))
@@ -120,7 +120,7 @@ def test_a_picture_of_one_server_is_drawn_by_another(session, server, sprite, tm
 
 def test_a_store_keeps_what_ended_servers_were_told(address, known):
     number = call(opened(address).put(known, owner=ANNA))
-    assert call(opened(address).find(number, owner=ANNA))[0] == known.told
+    assert call(opened(address).find(number, owner=ANNA))[0] == known.info
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_a_store_keeps_what_ended_servers_were_told(address, known):
 )
 def test_numbers_are_no_paths(address, number):
     store = opened(address)
-    for asked in (store.find, store.told, store.drop):
+    for asked in (store.find, store.info, store.drop):
         with pytest.raises(NotFound):
             call(asked(number, owner=ANNA))
 
@@ -207,7 +207,7 @@ def test_readers_see_all_of_a_record_or_its_predecessor(tmp_path, known):
     writing.start()
     seen = set()
     while writing.is_alive():
-        seen.add(call(store.told(number, owner=ANNA)).name)
+        seen.add(call(store.info(number, owner=ANNA)).name)
     writing.join()
     assert seen <= set(names)
 
@@ -247,7 +247,7 @@ def test_a_record_of_another_form_is_not_read(tmp_path, known, change):
     number = call(store.put(known, owner=ANNA))
     rewritten(tmp_path, change)
     assert call(store.items(owner=ANNA)) == []
-    for asked in (store.find, store.told):
+    for asked in (store.find, store.info):
         with pytest.raises(RequestError, match="Delete it") as error:
             call(asked(number, owner=ANNA))
         assert (error.value.status, error.value.code) == (404, "identity_damaged")

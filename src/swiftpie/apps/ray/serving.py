@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from swiftpie.apps.serve.asks import Ask, Draw, Words
+from swiftpie.apps.serve.commands import Ask, Draw, Words
 from swiftpie.apps.serve.drawing import DrawingThread
 from swiftpie.apps.serve.limits import Fleet
 from swiftpie.apps.serve.schemas import RequestError
@@ -89,8 +89,8 @@ class Replica:
         """Get ready; Ray Serve asks nothing of it before."""
         self._drawer = DrawingThread(models())
         stages = self._drawer.readying(batch)
-        for told in stages if lane == GENERATOR else islice(stages, 2):  # loads, encodes once
-            logger.info("%s", told)
+        for info in stages if lane == GENERATOR else islice(stages, 2):  # loads, encodes once
+            logger.info("%s", info)
 
     def facts(self) -> Facts:
         """Return what the server wants to know."""
@@ -136,10 +136,10 @@ class Replicas:
             SwiftPieError: They cannot be started.
         """
         await asyncio.to_thread(self._deploy, batch)
-        loop, told = asyncio.get_running_loop(), -math.inf
+        loop, info = asyncio.get_running_loop(), -math.inf
         while waiting := await asyncio.to_thread(_waiting):
-            if loop.time() - told > TELL_S:
-                told = loop.time()
+            if loop.time() - info > TELL_S:
+                info = loop.time()
                 tell(f"starting replicas: {waiting}")
             await asyncio.sleep(LOOK_S)
         facts: Facts = await self._handles[GENERATOR].facts.remote()
@@ -262,6 +262,6 @@ def _waiting() -> str:
         if state.status in {"DEPLOY_FAILED", "UNHEALTHY"}:
             raise SwiftPieError(f"Replicas cannot be started: {state.message}")
         if state.status != "RUNNING":
-            told = [one.message for one in state.deployments.values() if one.message]
-            waiting.append(f"{lane}: {short_reason(' '.join(told) or state.status.lower())}")
+            info = [one.message for one in state.deployments.values() if one.message]
+            waiting.append(f"{lane}: {short_reason(' '.join(info) or state.status.lower())}")
     return "; ".join(waiting)

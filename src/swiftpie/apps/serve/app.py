@@ -108,8 +108,8 @@ def _describe_errors(app: FastAPI) -> None:
         for route in routes.values():
             route["responses"].pop("422", None)
             for status, meaning in ANSWERS.items():
-                told = {"description": meaning, "content": answer}
-                route["responses"].setdefault(status, told)
+                info = {"description": meaning, "content": answer}
+                route["responses"].setdefault(status, info)
 
 
 def _add_errors(app: FastAPI) -> None:
@@ -137,7 +137,7 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(Expired)
     @app.exception_handler(Exception)
     async def failed(_: Request, error: Exception) -> Response:
-        status, told = problem_of(error)
+        status, info = problem_of(error)
         if status >= 500:
             logger.error("a request failed: %s", type(error).__name__, exc_info=error)
-        return JSONResponse(told, status)
+        return JSONResponse(info, status)

@@ -62,7 +62,7 @@ class Decoders:
                 f"{name} takes more than {MAX_SECONDS} s or {MAX_MIB} MiB to decode. A picture "
                 "that decodes in that is needed. Save it again as a plain PNG or JPEG."
             ) from error
-        except BaseException:  # whoever asked has left in the midst of it
+        except BaseException:  # the caller has left meanwhile
             await self._stop(child)
             child = None
             raise
@@ -169,8 +169,8 @@ def serve(stdin: BinaryIO, stdout: BinaryIO) -> None:
         (length,) = LENGTH.unpack(start)
         _limit_time()
         answer = answer_to(stdin.read(length))
-        told = {"error": answer.error, "mode": answer.mode, "size": answer.size}
-        head = json.dumps({**told, "origin": dict(answer.origin)})
+        info = {"error": answer.error, "mode": answer.mode, "size": answer.size}
+        head = json.dumps({**info, "origin": dict(answer.origin)})
         for part in (head.encode(), answer.pixels):
             stdout.write(LENGTH.pack(len(part)))
             stdout.write(part)
@@ -186,7 +186,7 @@ def _without_name(message: str) -> str:
 
 
 def _limit_memory() -> None:
-    with suppress(ImportError):  # systems without it have the clock of whoever asks
+    with suppress(ImportError):  # systems without it rely on the clock of the caller
         import resource
 
         limit = MAX_MIB << 20

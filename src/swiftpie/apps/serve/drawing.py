@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from PIL import Image
 
-from swiftpie.apps.serve.asks import Ask
+from swiftpie.apps.serve.commands import Ask
 from swiftpie.apps.serve.schemas import RequestError
 from swiftpie.apps.serve.store import Models
 from swiftpie.engine.prepare import prepare, stages_of
@@ -29,8 +29,8 @@ class Stopped(BaseException):
 
 
 @dataclass(frozen=True)
-class Made:
-    """A picture, with what its caller is told of it; no tensor, so any process can read it."""
+class RenderedPicture:
+    """A picture and its facts for the caller; no tensor, so any process can read it."""
 
     image: Image.Image
     mask: Image.Image  # where the subject is, or what an edit could change
@@ -104,12 +104,12 @@ class DrawingThread:
         return ""
 
     async def get_ready(self, batch: int, tell: Callable[[str], None]) -> int:
-        """Make the first model ready; what is asked for meanwhile is drawn between two stages."""
+        """Make the first model ready; requests are drawn between its stages."""
         stages = self.readying(batch)
         in_turn = asyncio.get_running_loop().run_in_executor
-        while (told := await in_turn(self._thread, lambda: next(stages, None))) is not None:
-            if told:
-                tell(told)
+        while (info := await in_turn(self._thread, lambda: next(stages, None))) is not None:
+            if info:
+                tell(info)
         return self.together
 
     def readying(self, batch: int) -> Iterator[str]:
@@ -142,7 +142,7 @@ class DrawingThread:
             try:
                 check("turn")
                 return self.answer(asks, check)
-            except (Exception, Stopped) as error:  # noqa: BLE001 - everyone who waits is told
+            except (Exception, Stopped) as error:  # noqa: BLE001 - every waiting caller gets it
                 return [error] * len(asks)
 
         running = asyncio.get_running_loop().run_in_executor(self._thread, run)
@@ -194,10 +194,10 @@ def _tried(ask: Ask, session: Session) -> Any:  # noqa: ANN401 - a request, an i
         return error
 
 
-def _made(drawn: GenerationResult | EditResult, warnings: Sequence[str]) -> Made:
+def _made(drawn: GenerationResult | EditResult, warnings: Sequence[str]) -> RenderedPicture:
     if isinstance(drawn, EditResult):
         image, mask, seed, box = drawn.image, drawn.region, drawn.seed, drawn.box
     else:
         image, mask, seed, box = drawn.images[0], drawn.subject_masks[0], drawn.seeds[0], None
-    told = (drawn.timings_ms, drawn.origin, tuple(warnings), box, drawn.named)
-    return Made(image, mask, seed, *told)
+    info = (drawn.timings_ms, drawn.origin, tuple(warnings), box, drawn.named)
+    return RenderedPicture(image, mask, seed, *info)

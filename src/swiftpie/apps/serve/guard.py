@@ -32,7 +32,7 @@ LEFT = "The client left."
 READING = ("GET", "HEAD", "OPTIONS")
 OPEN_TO_ALL = ("/health/live", "/health/ready")
 PAGE = ("/", "/static/")  # files of ours, which hold no secret
-USER_HEADER = "x-swiftpie-user"  # whom a caller asks for, so that each gets a share
+USER_HEADER = "x-swiftpie-user"  # the user of a call, so that each gets a share
 MAX_USER = 64  # letters
 MAX_HEADERS = 128  # browsers and proxies send some thirty
 COOKIE = "swiftpie_visitor"
@@ -180,7 +180,7 @@ class Guard:
 
 
 def overload_refusal(error: Overloaded) -> Refusal:
-    """Return what is said to whoever comes at a bad time."""
+    """Return the refusal for a request that comes while the server is full."""
     return Refusal(429, "rate_limit_exceeded", str(error), error.retry_after_s)
 
 

@@ -12,8 +12,8 @@ THUMBNAIL = "thumbnail"
 
 
 @dataclass(frozen=True)
-class Told:
-    """What is told of a subject to its owner."""
+class IdentityInfo:
+    """Facts of a subject for its owner."""
 
     name: str
     model: str  # that encoded it
@@ -30,7 +30,7 @@ class Told:
 class Known:
     """A subject that was encoded once."""
 
-    told: Told
+    info: IdentityInfo
     identity: Identity
     files: Mapping[str, bytes]  # PNG but for pictures, which are WebP
 
@@ -59,19 +59,19 @@ class Identities(Protocol):
     async def put(self, known: Known, *, owner: str) -> str:
         """Keep a subject; return its number."""
 
-    async def items(self, *, owner: str) -> list[tuple[str, Told]]:
+    async def items(self, *, owner: str) -> list[tuple[str, IdentityInfo]]:
         """Return all that one owner has, the oldest first."""
 
-    async def told(self, number: str, *, owner: str) -> Told:
-        """Return what is told of a subject."""
+    async def info(self, number: str, *, owner: str) -> IdentityInfo:
+        """Return the facts of a subject."""
 
-    async def find(self, number: str, *, owner: str) -> tuple[Told, Identity]:
+    async def find(self, number: str, *, owner: str) -> tuple[IdentityInfo, Identity]:
         """Return a subject."""
 
     async def file(self, number: str, name: str, *, owner: str) -> bytes | None:
         """Return one of its files, None if it has none of this name."""
 
-    async def rename(self, number: str, name: str, *, owner: str) -> Told:
+    async def rename(self, number: str, name: str, *, owner: str) -> IdentityInfo:
         """Give it another name."""
 
     async def drop(self, number: str, *, owner: str) -> None:
@@ -81,7 +81,7 @@ class Identities(Protocol):
 class OwnIdentities:
     """Those that this process keeps in its memory; see `Identities`.
 
-    Where room is needed, whoever holds most loses what they used least recently.
+    Where room is needed, the owner of the most loses the one used longest ago.
     """
 
     is_shared = False
@@ -95,29 +95,29 @@ class OwnIdentities:
         """Keep a subject; return its number."""
         return self._shelf.put(known, owner=owner)
 
-    async def items(self, *, owner: str) -> list[tuple[str, Told]]:
+    async def items(self, *, owner: str) -> list[tuple[str, IdentityInfo]]:
         """Return all that one owner has, the oldest first."""
-        return [(number, one.told) for number, one in self._shelf.items(owner=owner)]
+        return [(number, one.info) for number, one in self._shelf.items(owner=owner)]
 
-    async def told(self, number: str, *, owner: str) -> Told:
-        """Return what is told of a subject."""
-        return self._shelf.find(number, owner=owner).told
+    async def info(self, number: str, *, owner: str) -> IdentityInfo:
+        """Return the facts of a subject."""
+        return self._shelf.find(number, owner=owner).info
 
-    async def find(self, number: str, *, owner: str) -> tuple[Told, Identity]:
+    async def find(self, number: str, *, owner: str) -> tuple[IdentityInfo, Identity]:
         """Return a subject."""
         known = self._shelf.find(number, owner=owner)
-        return known.told, known.identity
+        return known.info, known.identity
 
     async def file(self, number: str, name: str, *, owner: str) -> bytes | None:
         """Return one of its files, None if it has none of this name."""
         return self._shelf.find(number, owner=owner).files.get(name)
 
-    async def rename(self, number: str, name: str, *, owner: str) -> Told:
+    async def rename(self, number: str, name: str, *, owner: str) -> IdentityInfo:
         """Give it another name."""
         known = self._shelf.find(number, owner=owner)
-        told = replace(known.told, name=name)
-        self._shelf.replace(number, replace(known, told=told), owner=owner)
-        return told
+        info = replace(known.info, name=name)
+        self._shelf.replace(number, replace(known, info=info), owner=owner)
+        return info
 
     async def drop(self, number: str, *, owner: str) -> None:
         """Forget it."""

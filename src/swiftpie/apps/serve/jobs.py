@@ -66,7 +66,7 @@ Draw = Callable[[Sequence[Any]], Awaitable[Sequence[Any]]]
 class Scheduler:
     """Those who wait to be drawn. All methods belong to one event loop.
 
-    Whoever was given least of late comes first, so that keys that ask for as much take turns. A key
+    The key with the least recent use comes first, so that equal keys take turns. A key
     with a long queue delays one that has nothing here by a stage of its drawing, which is broken
     off and begun again later, each job once at most. A batch takes jobs of the first one's group,
     of as many keys as there are.
@@ -89,7 +89,7 @@ class Scheduler:
         self.job_s = FIRST_GUESS_S  # a job's share of its batch, smoothed
         self.batches = 0  # that ended
         self._queues: dict[str, deque[QueuedDrawing]] = {}
-        self._given: dict[str, float] = {}  # to each key of late, see `_remember`
+        self._given: dict[str, float] = {}  # recent use of each key, see `_remember`
         self._running: dict[
             QueuedDrawing, asyncio.Future[Sequence[Any]]
         ] = {}  # with what draws their batch
@@ -148,10 +148,10 @@ class Scheduler:
             self._give_up(job, State.CANCELLED)
 
     async def result(self, job: QueuedDrawing) -> Any:  # noqa: ANN401 - whatever was drawn
-        """Wait for a job; whoever is cancelled while waiting cancels it.
+        """Wait for a job; a caller that is cancelled while waiting cancels it.
 
         Raises:
-            CancelledError: The job was cancelled, or whoever waits.
+            CancelledError: The job was cancelled, or its caller.
             Expired: Its deadline passed.
         """
         try:
@@ -266,7 +266,7 @@ class Scheduler:
             self._queue_again(batch)
             self._fill()
             return
-        self._fill()  # before anybody is told, so that whoever draws waits for nothing
+        self._fill()  # before callers are notified, so that the drawing thread never waits
         self.batches += 1
         seconds = time.monotonic() - started
         self.job_s += MEMORY * (seconds / len(batch) - self.job_s)

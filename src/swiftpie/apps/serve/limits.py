@@ -42,7 +42,7 @@ class Fleet:
     replicas: Annotated[
         str,
         Option(
-            "With --ray, how many processes draw: N, or from MIN to MAX as more is asked for.",
+            "With --ray, how many processes draw: N, or from MIN to MAX under load.",
             metavar="N|MIN-MAX",
         ),
     ] = "1"

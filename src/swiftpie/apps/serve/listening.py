@@ -1,4 +1,4 @@
-"""uvicorn as we run it: within bounds that hold before a request is one, and told when to stop."""
+"""uvicorn with bounds that hold before a request is complete, and a stop in two stages."""
 
 import asyncio
 import math
@@ -26,9 +26,9 @@ class Patient(HttpToolsProtocol):
     """uvicorn's protocol, which waits for the head of a request so long and no longer.
 
     uvicorn itself waits for ever, so that a few hundred connections that send a letter now and then
-    would keep everyone else out. As long it waits for whoever does not take an answer. It keeps
-    whatever is sent of a head, of what follows a body, and of requests ahead of their answers: here
-    each has an end.
+    would keep everyone else out. It waits as long for a client that does not take its answer.
+    It keeps whatever is sent of a head, of what follows a body, and of requests ahead of their
+    answers: here each has an end.
     """
 
     head_s = 30.0
@@ -157,7 +157,7 @@ class Server(uvicorn.Server):
         )
 
     def handle_exit(self, sig: int, frame: Any) -> None:  # noqa: ANN401 - as uvicorn has it
-        """Stop; what was accepted until now is still drawn, unless told a second time."""
+        """Stop; what was accepted until now is still drawn, unless it is called a second time."""
         self._guard.is_draining = True
         self.force_exit = self.should_exit
         super().handle_exit(sig, frame)

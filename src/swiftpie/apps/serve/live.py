@@ -1,7 +1,7 @@
 """Live drawing over a WebSocket: the newest request counts, and one is drawn at a time.
 
 Requests are JSON (`LiveDraw`). An answer is one binary message: four bytes with the length of a
-header, the header as JSON, and the picture as a file. What a newer request replaced is told as
+header, the header as JSON, and the picture as a file. What a newer request replaced is reported as
 `{"type": "dropped", "id": …}`, what went wrong as `{"type": "error", "id": …, "error": …}`.
 """
 
@@ -52,40 +52,40 @@ class Live:
 
     async def _take(self, text: str) -> None:
         try:
-            asked = LiveDraw.model_validate_json(text)
+            message = LiveDraw.model_validate_json(text)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
-            told = problem_body(f"{where}: {first['msg']}.", status=400, param=where)
-            await self._socket.send_json({"type": "error", "id": None, **told})
+            info = problem_body(f"{where}: {first['msg']}.", status=400, param=where)
+            await self._socket.send_json({"type": "error", "id": None, **info})
             return
         if self._newest is not None:
             await self._socket.send_json({"type": "dropped", "id": self._newest.id})
-        self._newest = asked
+        self._newest = message
         self._came.set()
 
     async def _draw_newest(self) -> None:
         while True:
             await self._came.wait()
             self._came.clear()
-            asked, self._newest = self._newest, None
-            if asked is not None:
-                await self._draw(asked)
+            message, self._newest = self._newest, None
+            if message is not None:
+                await self._draw(message)
 
-    async def _draw(self, asked: LiveDraw) -> None:
+    async def _draw(self, message: LiveDraw) -> None:
         try:
-            drawn = await self._drawn(asked)
+            drawn = await self._drawn(message)
         except (SwiftPieError, RequestError, Expired, Overloaded) as error:
-            _, told = problem_of(error)
-            await self._socket.send_json({"type": "error", "id": asked.id, **told})
+            _, info = problem_of(error)
+            await self._socket.send_json({"type": "error", "id": message.id, **info})
             return
         header = {
             "type": "picture",
-            "id": asked.id,
+            "id": message.id,
             "seed": drawn.seed,
             "width": drawn.size[0],
             "height": drawn.size[1],
-            "mime": f"image/{asked.output_format}",
+            "mime": f"image/{message.output_format}",
             "milliseconds": round(drawn.milliseconds, 1),
             "timings_ms": drawn.timings_ms,
             "warnings": drawn.warnings,
@@ -96,12 +96,14 @@ class Live:
         head = json.dumps(header).encode()
         await self._socket.send_bytes(LENGTH.pack(len(head)) + head + drawn.data)
 
-    async def _drawn(self, asked: LiveDraw) -> Drawn:
+    async def _drawn(self, message: LiveDraw) -> Drawn:
         worker, images, mask = self._worker, [], None
-        if asked.type == "edit":
-            images = [self._picture(asked.picture_id)]
-            mask = self._picture(asked.mask_id) if asked.mask_id else None
-        work = await worker.plan(asked.as_drawing(), caller=self._caller, images=images, mask=mask)
+        if message.type == "edit":
+            images = [self._picture(message.picture_id)]
+            mask = self._picture(message.mask_id) if message.mask_id else None
+        work = await worker.plan(
+            message.as_drawing(), caller=self._caller, images=images, mask=mask
+        )
         return (await worker.draw(work))[0]
 
     def _picture(self, name: str) -> Image.Image:

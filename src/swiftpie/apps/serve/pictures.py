@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from swiftpie import __version__
-from swiftpie.apps.serve.drawing import Made
+from swiftpie.apps.serve.drawing import RenderedPicture
 from swiftpie.apps.serve.schemas import Drawing
 from swiftpie.imageio.writing import encode_image
 from swiftpie.library import Named
@@ -16,7 +16,7 @@ SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 
 @dataclass(frozen=True)
 class Drawn:
-    """One picture as a file, with what is told of it."""
+    """One picture as a file, with its facts."""
 
     data: bytes
     mask: bytes  # PNG: where the subject is, or what an edit could change
@@ -30,8 +30,8 @@ class Drawn:
     named: tuple[Named, ...]  # who in it is of the library
 
 
-def as_file(made: Made, body: Drawing, *, model: str, milliseconds: float) -> Drawn:
-    """Return a picture as its caller asked for it."""
+def as_file(made: RenderedPicture, body: Drawing, *, model: str, milliseconds: float) -> Drawn:
+    """Return a picture in the format of its request."""
     facts = _origin(body, model, box=made.box) | {**made.origin, "seed": str(made.seed)}
     suffix = SUFFIXES[body.output_format]
     return Drawn(

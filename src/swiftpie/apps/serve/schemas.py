@@ -314,7 +314,7 @@ class RequestError(Exception):
 def problem_body(
     message: str, *, status: int, code: str | None = None, param: str | None = None, **more: object
 ) -> dict[str, object]:
-    """Return an error as OpenAI's clients read it, and what else is told of it."""
+    """Return an error as OpenAI's clients read it, and its further facts."""
     kinds = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
     kind = kinds.get(status, "server_error" if status >= 500 else "invalid_request_error")
     return {"error": {"message": message, "type": kind, "param": param, "code": code, **more}}

@@ -2,10 +2,10 @@
 
 An owner's subject is a small record and its files, below the hash of the owner's name:
 
-    records/OWNER/ID.json         what is told of it, and the size and sha256 of each file
+    records/OWNER/ID.json         its facts, and the size and sha256 of each file
     files/OWNER/ID/SHA256         the identity as safetensors, its thumbnail, pictures and masks
 
-Files never change. They are written before the record and removed after it, so that whoever reads a
+Files never change. They are written before the record and removed after it, so that a reader of a
 record finds all of it, or finds that it has gone. Records are read each time and files are kept in
 memory by their hash, so that every server knows at once what another one wrote.
 """
@@ -29,7 +29,15 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 from pydantic import Field, ValidationError
 
-from swiftpie.apps.serve.identities import KIND, PREFIX, REMEDY, THUMBNAIL, Known, Told, size_of
+from swiftpie.apps.serve.identities import (
+    KIND,
+    PREFIX,
+    REMEDY,
+    THUMBNAIL,
+    IdentityInfo,
+    Known,
+    size_of,
+)
 from swiftpie.apps.serve.schemas import MAX_NAME, RequestError, Strict
 from swiftpie.apps.serve.store import MIB, NotFound
 from swiftpie.errors import ConfigError, InputError, MissingExtra, short_reason
@@ -84,7 +92,7 @@ class Part(Strict):
 
     @classmethod
     def of(cls, data: bytes) -> "Part":
-        """Return what is told of a file."""
+        """Return the facts of a file."""
         return cls(size=len(data), sha256=hashlib.sha256(data).hexdigest())
 
 
@@ -105,10 +113,10 @@ class Record(Strict):
     files: Annotated[dict[FileName, Part], Field(max_length=2 * MAX_REFERENCES + 2)]
 
     @property
-    def told(self) -> Told:
-        """What is told of it."""
+    def info(self) -> IdentityInfo:
+        """Its facts."""
         files = tuple(name for name in self.files if name != IDENTITY)
-        return Told(self.name, self.model, files, self.warnings)
+        return IdentityInfo(self.name, self.model, files, self.warnings)
 
 
 def waited_for(
@@ -176,12 +184,12 @@ class SharedIdentities:
         number = f"{PREFIX}_{secrets.token_urlsafe(16)}"
         contents = {IDENTITY: identity_bytes(known.identity), **known.files}
         self._make_room(sum(map(len, contents.values())), owner)
-        told = known.told
+        info = known.info
         record = Record(
             made=time.time(),
-            name=told.name,
-            model=told.model,
-            warnings=told.warnings,
+            name=info.name,
+            model=info.model,
+            warnings=info.warnings,
             files={name: Part.of(data) for name, data in contents.items()},
         )
         folder = f"files/{_hashed(owner)}/{number}"
@@ -198,22 +206,22 @@ class SharedIdentities:
         return number
 
     @waited_for
-    def items(self, *, owner: str) -> list[tuple[str, Told]]:
+    def items(self, *, owner: str) -> list[tuple[str, IdentityInfo]]:
         """Return all that one owner has, the oldest first."""
         found = []
         for number in self._numbers(owner):
             with suppress(RequestError):  # damaged, or gone by now
                 found.append((self._record(number, owner), number))
         found.sort(key=lambda pair: (pair[0].made, pair[1]))
-        return [(number, record.told) for record, number in found]
+        return [(number, record.info) for record, number in found]
 
     @waited_for
-    def told(self, number: str, *, owner: str) -> Told:
-        """Return what is told of a subject."""
-        return self._record(number, owner).told
+    def info(self, number: str, *, owner: str) -> IdentityInfo:
+        """Return the facts of a subject."""
+        return self._record(number, owner).info
 
     @waited_for
-    def find(self, number: str, *, owner: str) -> tuple[Told, Identity]:
+    def find(self, number: str, *, owner: str) -> tuple[IdentityInfo, Identity]:
         """Return a subject.
 
         Raises:
@@ -230,7 +238,7 @@ class SharedIdentities:
             except InputError as error:
                 raise Damaged(number, error) from error
             self._cache.put(part.sha256, identity)
-        return record.told, identity
+        return record.info, identity
 
     @waited_for
     def file(self, number: str, name: str, *, owner: str) -> bytes | None:
@@ -239,11 +247,11 @@ class SharedIdentities:
         return None if part is None else self._content(number, part, owner)
 
     @waited_for
-    def rename(self, number: str, name: str, *, owner: str) -> Told:
+    def rename(self, number: str, name: str, *, owner: str) -> IdentityInfo:
         """Give it another name."""
         record = self._record(number, owner).model_copy(update={"name": name})
         self._write_record(number, record, owner)
-        return record.told
+        return record.info
 
     @waited_for
     def drop(self, number: str, *, owner: str) -> None:

@@ -21,10 +21,10 @@ Thing = TypeVar("Thing")
 
 @dataclass(frozen=True)
 class Offer:
-    """A model that can be asked for."""
+    """A model that requests can name."""
 
     load: Callable[[], Session]
-    facts: Mapping[str, Any]  # told before it is loaded, as JSON holds them
+    facts: Mapping[str, Any]  # known before it is loaded, as JSON holds them
 
 
 class Models:
@@ -41,7 +41,7 @@ class Models:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All that can be asked for, the default first."""
+        """All models that requests can name, the default first."""
         return tuple(self._offers)
 
     def facts(self, name: str) -> Mapping[str, Any]:
@@ -131,7 +131,7 @@ class NotFound(RequestError):  # noqa: N818 - reads as what it is
 class Shelf(Generic[Thing]):
     """Things by unguessable names, each for its owner alone.
 
-    Where room is needed, whoever holds most loses what they used least recently.
+    Where room is needed, the owner of the most loses the one used longest ago.
     """
 
     def __init__(

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Self
 
 from PIL import Image
 
-from swiftpie.apps.serve.asks import (
+from swiftpie.apps.serve.commands import (
     OTHERS_VARIATION,
     Ask,
     ByName,
@@ -18,12 +18,12 @@ from swiftpie.apps.serve.asks import (
     Encode,
     Find,
     Words,
-    asks_of,
+    commands_of,
     is_edit,
 )
 from swiftpie.apps.serve.decoding import Decoders
 from swiftpie.apps.serve.drawing import DrawingThread, Studio
-from swiftpie.apps.serve.identities import THUMBNAIL, Identities, Known, OwnIdentities, Told
+from swiftpie.apps.serve.identities import THUMBNAIL, Identities, IdentityInfo, Known, OwnIdentities
 from swiftpie.apps.serve.jobs import QueuedDrawing, Scheduler, State
 from swiftpie.apps.serve.limits import Limits
 from swiftpie.apps.serve.metrics import Metrics
@@ -203,7 +203,9 @@ class Worker:
         own, model = body.swiftpie, self.model_named(body.model)
         subjects = await self._known(own.subjects, model, owner=caller.owner)
         changes = is_edit(body, images)
-        asking = partial(asks_of, body, model=model, subjects=subjects, images=images, mask=mask)
+        asking = partial(
+            commands_of, body, model=model, subjects=subjects, images=images, mask=mask
+        )
         asks = asking() if mask is None else await asyncio.to_thread(asking)  # masks take a while
         size = None if changes else body.size_px
         group = (model, changes and own.task, size, len(subjects), len(images))
@@ -252,10 +254,10 @@ class Worker:
             if one.library:
                 found.append(ByName(one.library, placed | {"name": one.name or one.library}))
                 continue
-            told, identity = await self.identities.find(one.identity_id, owner=owner)
-            if told.model != model:
+            info, identity = await self.identities.find(one.identity_id, owner=owner)
+            if info.model != model:
                 raise RequestError(
-                    f"The identity {one.identity_id} was encoded by {told.model!r}, and "
+                    f"The identity {one.identity_id} was encoded by {info.model!r}, and "
                     f"{model!r} shall draw it. Encode its pictures with that model.",
                     param="identity_id",
                 )
@@ -276,9 +278,9 @@ class Worker:
             for job in jobs:
                 made = await self.scheduler.result(job)
                 spent = (asyncio.get_running_loop().time() - started) * 1000
-                told = replace(made, warnings=(*work.warnings, *made.warnings))
+                info = replace(made, warnings=(*work.warnings, *made.warnings))
                 yield await asyncio.to_thread(
-                    as_file, told, work.body, model=job.work.model, milliseconds=spent
+                    as_file, info, work.body, model=job.work.model, milliseconds=spent
                 )
         finally:
             for job in jobs:
@@ -317,16 +319,16 @@ class Worker:
         model: str | None,
         caller: Caller,
     ) -> dict[str, Any]:
-        """Encode a subject and keep it; return what is told of it."""
+        """Encode a subject and keep it; return its facts."""
         chosen = self.model_named(model)
         identity: Identity = await self._ask(
             Encode(model=chosen, images=tuple(images), masks=tuple(masks)), caller=caller
         )
         thumbnail = encode_image(to_pil(identity.pixels[:1].cpu())[0], ".png", metadata=None)
         files = {THUMBNAIL: thumbnail, **await asyncio.to_thread(_sources, images, masks)}
-        told = Told(name, chosen, tuple(files), tuple(_doubts(identity.cutouts)))
-        number = await self.identities.put(Known(told, identity, files), owner=caller.owner)
-        return describe_identity(number, told)
+        info = IdentityInfo(name, chosen, tuple(files), tuple(_doubts(identity.cutouts)))
+        number = await self.identities.put(Known(info, identity, files), owner=caller.owner)
+        return describe_identity(number, info)
 
     async def identity_file(self, number: str, name: str, *, owner: str) -> bytes | None:
         """Return a file of an identity, None if it has none of this name.
@@ -358,7 +360,7 @@ class Worker:
         return {"id": number, "width": image.width, "height": image.height, "origin": origin}
 
     def describe_models(self) -> list[dict[str, Any]]:
-        """Return what is told of every model."""
+        """Return the facts of every model."""
         loaded = self.studio.loaded
         return [
             {
@@ -389,25 +391,25 @@ def _doubts(cutouts: Sequence[Cutout]) -> Iterator[str]:
             )
 
 
-def describe_identity(number: str, told: Told) -> dict[str, Any]:
-    """Return what is told of a subject over HTTP."""
+def describe_identity(number: str, info: IdentityInfo) -> dict[str, Any]:
+    """Return the facts of a subject, as HTTP has them."""
     place = f"/v1/identities/{number}"
-    masks = (f"masks/{at}" for at in range(told.num_pictures))
+    masks = (f"masks/{at}" for at in range(info.num_pictures))
     return {
         "id": number,
         "object": "identity",
-        "name": told.name,
-        "model": told.model,
-        "num_pictures": told.num_pictures,
+        "name": info.name,
+        "model": info.model,
+        "num_pictures": info.num_pictures,
         "thumbnail": f"{place}/{THUMBNAIL}",
         "pictures": [
             {
                 "source": f"{place}/pictures/{at}",
-                "mask": f"{place}/{mask}" if mask in told.files else None,
+                "mask": f"{place}/{mask}" if mask in info.files else None,
             }
             for at, mask in enumerate(masks)
         ],
-        "warnings": list(told.warnings),
+        "warnings": list(info.warnings),
     }
 
 

@@ -82,5 +82,5 @@ async def read_upload(upload: object, *, param: str) -> bytes:
 
 def pictured(kind: str) -> dict[str, Any]:
     """Return how a route is described that answers with a picture."""
-    told = {"content": {f"image/{kind}": {}}, "description": "The picture."}
-    return {"response_class": Response, "responses": {200: told}}
+    info = {"content": {f"image/{kind}": {}}, "description": "The picture."}
+    return {"response_class": Response, "responses": {200: info}}

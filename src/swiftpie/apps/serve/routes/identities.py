@@ -118,7 +118,7 @@ def identity_routes(worker: Worker) -> APIRouter:
         owner = request.state.owner
         if data := await worker.identity_file(identity_id, f"{kind}/{number}", owner=owner):
             return data
-        count = (await worker.identities.told(identity_id, owner=owner)).num_pictures
+        count = (await worker.identities.info(identity_id, owner=owner)).num_pictures
         if not 0 <= number < count:
             raise RequestError(
                 f"There are {count} pictures, counted from 0, of this identity.",
@@ -163,8 +163,8 @@ def identity_routes(worker: Worker) -> APIRouter:
     async def rename(identity_id: str, body: Rename, request: Request) -> dict[str, Any]:
         """Give a subject another name."""
         owner = request.state.owner
-        told = await worker.identities.rename(identity_id, body.name, owner=owner)
-        return describe_identity(identity_id, told)
+        info = await worker.identities.rename(identity_id, body.name, owner=owner)
+        return describe_identity(identity_id, info)
 
     @router.delete("/v1/identities/{identity_id}", tags=["identities"])
     async def forget(identity_id: str, request: Request) -> dict[str, Any]:

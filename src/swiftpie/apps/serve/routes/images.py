@@ -127,8 +127,8 @@ async def _events(worker: Worker, work: CallPlan, body: Drawing, kind: str) -> A
             }
             yield f"event: {event['type']}\ndata: {json.dumps(event)}\n\n"
     except (SwiftPieError, RequestError, Expired, Overloaded) as error:
-        _, told = problem_of(error)
-        yield f"event: error\ndata: {json.dumps({'type': 'error', **told})}\n\n"
+        _, info = problem_of(error)
+        yield f"event: error\ndata: {json.dumps({'type': 'error', **info})}\n\n"
 
 
 def _images_body(body: Drawing, drawn: Sequence[Drawn]) -> dict[str, Any]:

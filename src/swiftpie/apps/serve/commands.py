@@ -1,4 +1,4 @@
-"""What is asked of models: values without an open end, so that any process answers them alike."""
+"""Commands to models: complete values, so that any process carries them out alike."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -37,7 +37,7 @@ class Ask(ABC):
 
     @abstractmethod
     def make(self, session: Session) -> Any:  # noqa: ANN401 - of each kind its own
-        """Return what is asked for, or the request that shall be drawn for it."""
+        """Return the result, or the request to draw for it."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -214,7 +214,7 @@ def _fitted(session: Session, subject: Subject) -> Subject:
     return replace(subject, identity=identity)
 
 
-def asks_of(
+def commands_of(
     body: Drawing,
     *,
     model: str,
@@ -296,7 +296,7 @@ def _repainting(
         gone = Search(box=region, points=tuple(points))
     if gone is None:
         raise RequestError(
-            f"The task {task!r} was not told what goes. Send a mask, swiftpie.box or "
+            f"The task {task!r} needs to know what to remove. Send a mask, swiftpie.box or "
             "swiftpie.points.",
             param="mask",
         )

@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 
-from swiftpie.apps.serve.asks import Edit, Encode, Find, Personalize, Words, asks_of
+from swiftpie.apps.serve.commands import Edit, Encode, Find, Personalize, Words, commands_of
 from swiftpie.apps.serve.drawing import DrawingThread
 from swiftpie.apps.serve.schemas import Drawing, RequestError, problem_of
 from swiftpie.apps.serve.store import Models, Offer
@@ -43,7 +43,9 @@ def moved(thing):
 def drawings(identity, photo):
     body = Drawing(prompt=PROMPT, seed=5, n=2, swiftpie=OWN)
     known = (Subject(identity, box=(0.1, 0.2, 0.7, 0.9), name="dog"),)
-    return asks_of(body, model="mini", subjects=known, images=[photo] if photo else [], mask=None)
+    return commands_of(
+        body, model="mini", subjects=known, images=[photo] if photo else [], mask=None
+    )
 
 
 @pytest.mark.parametrize("kind", [Personalize, Edit])
