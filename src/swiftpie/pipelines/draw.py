@@ -141,7 +141,7 @@ def draw_together(
     by_key: dict[tuple[object, ...], list[int]] = {}
     with explaining_out_of_memory():
         for index, request in enumerate(requests):
-            if isinstance(request, EditRequest) and relight.applies(components, request):
+            if isinstance(request, EditRequest) and edit.only_relights(components, request):
                 results[index] = relight.edit(components, request, clock)
             elif isinstance(request, PersonalizeRequest) and request.scene:
                 results[index] = _draw_in_scene(components, request, clock, on_stage)

@@ -39,9 +39,9 @@ def test_outside_of_the_subject_the_place_is_the_relit_scene(session, identity, 
 def test_seeds_choose_the_picture_of_a_scene_and_repeat_it(session, identity):
     drawn = session.personalize(identity, PROMPT, scene="castle", seed=1, num_images=8)
     again = session.personalize(identity, PROMPT, scene="castle", seed=1, num_images=8)
-    pictures = [image.tobytes() for image in drawn.images]
-    assert pictures == [image.tobytes() for image in again.images]
-    assert len(set(pictures)) == 8
+    for first, second in zip(drawn.images, again.images, strict=True):
+        assert np.abs(values(first) - values(second)).max() <= 2  # sums in another order
+    assert len({image.tobytes() for image in drawn.images}) == 8
     assert drawn.seeds == tuple(range(1, 9))
     assert drawn.origin["scene"] == "castle"
 

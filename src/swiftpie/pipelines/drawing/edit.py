@@ -152,6 +152,13 @@ def is_relighting(
     return is_scenic and not (source_prompt or keyword) and only_names_setting(prompt)
 
 
+def only_relights(components: Components, request: EditRequest) -> bool:
+    """Whether an edit changes time, weather and season, and nothing else."""
+    texts = {"source_prompt": request.source_prompt, "keyword": request.keyword}
+    is_alone = request.identity is None and request.newcomer is None
+    return is_alone and is_relighting(components, request.prompt, **texts)
+
+
 def follows_seed(components: Components, settings: EditSettings) -> bool:
     """Whether an edit is random, so that another seed gives another picture."""
     schedule = components.schedule

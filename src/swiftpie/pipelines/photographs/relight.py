@@ -18,7 +18,7 @@ from swiftpie.imageio.images import mask_to_pil, to_pil, to_tensor
 from swiftpie.models.scene import SceneCondition, packaged
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.drawing.denoise import Clock
-from swiftpie.pipelines.drawing.edit import EditResult, as_rgb, is_relighting
+from swiftpie.pipelines.drawing.edit import EditResult, as_rgb
 from swiftpie.pipelines.drawing.edit_region import blend_mask, given_mask
 from swiftpie.pipelines.drawing.request import EditRequest
 from swiftpie.scenes import PLAIN, SceneSetting, read_setting
@@ -79,13 +79,6 @@ def add_weather(image: Image.Image, setting: SceneSetting, *, noise: Tensor) -> 
     return result
 
 
-def applies(components: Components, request: EditRequest) -> bool:
-    """Whether an edit changes time, weather and season, and nothing else."""
-    texts = {"source_prompt": request.source_prompt, "keyword": request.keyword}
-    is_alone = request.identity is None and request.newcomer is None
-    return is_alone and is_relighting(components, request.prompt, **texts)
-
-
 def edit(components: Components, request: EditRequest, clock: Clock) -> EditResult:
     """Return the photograph of a request in the setting that its prompt names."""
     original = as_rgb(request.image)
@@ -127,7 +120,10 @@ def local_affine_maps(before: Tensor, after: Tensor) -> Tensor:
         the map is the one of the whole picture with another offset.
     """
     flat, wanted = before[0].flatten(1), after[0].flatten(1)
-    whole = torch.linalg.lstsq(F.pad(flat, (0, 0, 0, 1), value=1.0).T, wanted.T).solution.T
+    # In double precision, because the last bits of a sum depend on where its numbers lie in memory.
+    colours_and_one = F.pad(flat, (0, 0, 0, 1), value=1.0).double()
+    solution = torch.linalg.lstsq(colours_and_one.T, wanted.T.double()).solution
+    whole = solution.T.to(before)
     rest = (wanted - whole[:, :3] @ flat - whole[:, 3:]).view_as(after[0])
     colours = before[0]
     mean, rest_mean = _smooth(colours), _smooth(rest)
