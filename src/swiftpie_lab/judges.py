@@ -1,4 +1,4 @@
-"""Networks that judge: which subject a picture shows, and what else can be asked of it."""
+"""Networks that judge: which subject a picture shows, and further questions about it."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -48,7 +48,7 @@ class SubjectEmbedder(ModelMixin, ConfigMixin):
     def forward(self, pixels: Tensor) -> Tensor:
         """Return unit vectors (B, D)."""
         cells = self.trunk(pixels)
-        # Parts are told apart by what they are, and a little by where they are.
+        # Parts are distinguished by what they are, and a little by where they are.
         parts = [cells.mean((2, 3)), cells.amax((2, 3)), self.part(cells).flatten(1)]
         return F.normalize(self.head(torch.cat(parts, dim=1)).float(), dim=1)
 
@@ -57,7 +57,7 @@ class PictureReader(ModelMixin, ConfigMixin):
     """Answers questions about pictures of the larger world.
 
     Places and skies need the whole picture; what a subject is made of, wears or does is looked for
-    in its crop and around, beside its reference, which shows how it was before anything was asked.
+    in its crop and around, beside its reference, which shows how it was before any change.
     """
 
     @register_to_config

@@ -83,9 +83,9 @@ class SceneNetwork(ModelMixin, ConfigMixin):
             embedding_width=256,
             class_width=NUM_STATISTICS + 4 * setting_width,
         )
-        told = NUM_FIELDS + 4 * len(PHASES) + 3 * HEAD_SHARE**2
+        extra = NUM_FIELDS + 4 * len(PHASES) + 3 * HEAD_SHARE**2
         self.modulation = nn.Linear(4 * setting_width, 2 * head_width)
-        self.enter = nn.Conv2d(head_width + told, head_width, 3, padding=1)
+        self.enter = nn.Conv2d(head_width + extra, head_width, 3, padding=1)
         self.middle = nn.Conv2d(head_width, head_width, 3, padding=1)
         self.leave = nn.Conv2d(head_width, 6 * HEAD_SHARE**2, 1)
         self.finish = nn.Conv2d(9, 3, 3, padding=1)  # behind the shuffle, which leaves a checker

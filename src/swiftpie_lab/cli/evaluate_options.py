@@ -161,8 +161,8 @@ ByName = Annotated[
     bool,
     typer.Option(
         "--by-name",
-        help="Take whom a prompt names from the library, as edits of users do, whereas else words "
-        "alone tell who comes. It holds the held-out subjects, too.",
+        help="Take subjects that a prompt names from the library, as edits of users do; by "
+        "default words alone tell who comes. It holds the held-out subjects, too.",
     ),
 ]
 Dataset = Annotated[

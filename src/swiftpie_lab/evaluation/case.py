@@ -39,7 +39,7 @@ class Row(Generic[C_co]):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Expected:
-    """What judges should see in a candidate; what is empty is not asked for."""
+    """What judges should see in a candidate; empty fields are not judged."""
 
     where: Tensor  # (1, 1, H, W) around which they look for the subject
     subject: str = ""  # code of the subject there
@@ -51,7 +51,7 @@ class Expected:
 
     @property
     def has_pose(self) -> bool:
-        """Whether a view or a pose is asked for."""
+        """Whether a view or a pose is requested."""
         return self.view is not None or "pose" in self.answers
 
 

@@ -1,4 +1,4 @@
-"""Editors: whoever takes a task and returns a picture, one-step inversion, baselines and bounds."""
+"""Editors take a task and return a picture: one-step inversion, baselines and bounds."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -39,7 +39,7 @@ REDRAWN = ("reconstruction", "from-noise", "uncomposed")  # kinds of what `Edite
 
 @dataclass(frozen=True, eq=False)
 class EditTask:
-    """One edit, as an editor is asked for it."""
+    """One edit, as an editor gets it."""
 
     name: str
     source: Image.Image  # RGB
@@ -305,7 +305,7 @@ class SwiftEditor(PresetEditor):
 class NaiveEditor(PresetEditor):
     """The target prompt drawn from the case's own seed, laid on the source by the true mask.
 
-    It is told two things that no editor of a given picture knows, noise and place, so it is a
+    It knows two things that no editor of a given picture knows, noise and place, so it is a
     baseline that is hard to beat where the prompt says everything.
     """
 

@@ -103,7 +103,7 @@ class Panel:
         Args:
             pixels: The picture, in [-1, 1].
             mask: Where the subject and what it wears should be, (1, 1, H, W).
-            reference: The subject before anything was asked of it, premultiplied, (1, 4, H, W) in
+            reference: The subject before any change, premultiplied, (1, 4, H, W) in
                 [0, 1].
             finds_pose: Look for pose and view, which takes a second and needs a subject as it is.
         """

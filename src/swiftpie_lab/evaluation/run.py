@@ -199,7 +199,7 @@ class Benchmark(ABC, Generic[C]):
 
     @abstractmethod
     def words(self, case: C) -> list[str]:
-        """Return what was asked for, in lines."""
+        """Return the request, in lines."""
 
     def groups(self, rows: Sequence[Row[C]]) -> Mapping[str, Sequence[Row[C]]]:
         """Return parts of the cases, by title, that are worth figures of their own."""

@@ -221,7 +221,7 @@ class SettingDrawer:
             yield "region-mask", resize_mask(result.regions, (height, width))
 
     def request(self, case: WorldCase, *, region: Tensor | None = None) -> PersonalizeRequest:
-        """Return what is asked for, with the subject in `region` (1, 1, H, W) if that is known."""
+        """Return the request, with the subject in `region` (1, 1, H, W) if that is known."""
         setting = self.setting
         views = self.benchmark.views(case, setting.num_references)
         whole = Image.new("L", views[0].image.size, 255)

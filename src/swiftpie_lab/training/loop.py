@@ -390,10 +390,10 @@ def run_updates(
             if not math.isfinite(value):
                 bad_losses.append(f"Loss {name!r} is {value}")
         everywhere = processes.gather(({group for group, _ in updates}, bad_losses))
-        asked = set().union(*(found for found, _ in everywhere))
-        if asked == {None}:
+        wanted = set().union(*(found for found, _ in everywhere))
+        if wanted == {None}:
             return figures
-        name = _agreed(asked, groups, step=step)
+        name = _agreed(wanted, groups, step=step)
         group = groups[name]
         processes.average_gradients(group.parameters.values())
         gradients = [p.grad for p in group.parameters.values() if p.grad is not None]
@@ -423,15 +423,15 @@ def _backward(stream: Iterator[Update], *, share: float) -> tuple[str | None, di
     return group, dict(zip(terms, stacked.tolist(), strict=True))
 
 
-def _agreed(asked: set[str | None], groups: Mapping[str, OptimizerGroup], *, step: int) -> str:
-    if len(asked) > 1:
-        named = " and ".join(sorted("the end" if name is None else repr(name) for name in asked))
+def _agreed(wanted: set[str | None], groups: Mapping[str, OptimizerGroup], *, step: int) -> str:
+    if len(wanted) > 1:
+        named = " and ".join(sorted("the end" if name is None else repr(name) for name in wanted))
         raise ConfigError(
             f"At step {step} some micro-batches of the stage ask for {named} at the same time. "
             "All need the same updates in the same order: let `updates` choose them by `step`, "
             "never by `draw`."
         )
-    (name,) = asked
+    (name,) = wanted
     if name is None or name not in groups:
         raise ConfigError(
             f"The stage asks for an update of {name!r}, which is not one of its groups: "

@@ -44,7 +44,7 @@ def on_ray(
 ) -> "Iterator[Replicas]":
     """Connect to the cluster that RAY_ADDRESS names, or start Ray here for so long.
 
-    Enter before anything listens to signals, as Ray takes them from whoever had them.
+    Enter before anything listens to signals, as Ray takes them from their owner.
 
     Args:
         models: What each replica loads for itself.
@@ -117,7 +117,7 @@ class Replicas:
         self._models, self._fleet = models, fleet
         self._drain_s, self._on_retry = drain_s, on_retry
         self._handles: dict[str, DeploymentHandle] = {}
-        self.loaded: Collection[str] = set()  # by any replica, as far as was asked for
+        self.loaded: Collection[str] = set()  # by any replica, as far as it has reported
         self.vocabularies: dict[str, Any] = {}
 
     @property

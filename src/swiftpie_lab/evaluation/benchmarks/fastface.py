@@ -265,7 +265,7 @@ def read_faces(
             f"'{prompts}' cannot be read ({error}). A text file with one prompt a line is needed. "
             "Check --prompts."
         ) from error
-    asked = tuple(line.strip().lower() for line in lines if line.strip())
-    if not asked:
+    texts = tuple(line.strip().lower() for line in lines if line.strip())
+    if not texts:
         raise InputError(f"'{prompts}' is empty. One prompt a line is needed. Check --prompts.")
-    return FaceBenchmark(photos, asked, seed, encoder, judge)
+    return FaceBenchmark(photos, texts, seed, encoder, judge)

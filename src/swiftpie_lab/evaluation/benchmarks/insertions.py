@@ -320,7 +320,7 @@ class InsertionDrawer:
         return (*known, "model", "model-mask", "exact", "paste", "poisson")
 
     def draw(self, case: InsertionCase, missing: set[str]) -> Iterator[tuple[str, File]]:
-        """Yield what is missing; everyone is told the box that the subject fills in the truth."""
+        """Yield what is missing; every method knows the box that the subject fills in the truth."""
         inserted = self.benchmark.answer(case)
         yield from self.benchmark.known(inserted).items()
         answer = inserted.answer

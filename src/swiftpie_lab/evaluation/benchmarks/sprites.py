@@ -64,7 +64,7 @@ class SpritesInPlaces:
         """
         if count > len(PHRASE_OF):
             raise ConfigError(
-                f"{count} places were asked for. There are {len(PHRASE_OF)}. Ask for as many or "
+                f"{count} places were requested. There are {len(PHRASE_OF)}. Ask for as many or "
                 "fewer."
             )
         return Random(f"{self.seed}:places").sample([*PHRASE_OF], count)
@@ -77,7 +77,7 @@ class SpritesInPlaces:
         """
         if num_subjects > len(self.codes):
             raise ConfigError(
-                f"{num_subjects} held-out subjects were asked for. The pack has "
+                f"{num_subjects} held-out subjects were requested. The pack has "
                 f"{len(self.codes)}. Ask for as many or fewer, or pass a larger pack."
             )
         return [

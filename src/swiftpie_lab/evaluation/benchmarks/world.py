@@ -62,7 +62,7 @@ REFERENCE_SEED = 2**30  # what decides a reference is not what decides the pictu
 GALLERY_SEED = 2**31  # far from all cases
 WIDE_YAW = 30.0  # degrees; turns by value are no smaller, where they are to a side
 
-ASIDE = "side-reference"  # a second one, from the side that is asked for
+ASIDE = "side-reference"  # a second one, from the requested side
 BRANCHES = ("semantic", "unaligned")  # what draws trained settings with less
 
 BACKDROPS = ("white backdrop", "blue backdrop", "green backdrop", "pink backdrop")  # of the gallery
@@ -176,18 +176,18 @@ class WorldCase:
 
     @property
     def is_seen_from_aside(self) -> bool:
-        """Whether a second picture, from the side that is asked for, would tell more."""
+        """Whether a second picture, from the requested side, would show more."""
         return self.told_view is not None and abs(self.told_view[0]) >= WIDE_YAW
 
     @property
-    def asked(self) -> SceneSpec:
+    def requested(self) -> SceneSpec:
         """The same as the renderer takes it."""
         setting = setting_of(self)
         return SceneSpec(setting, **({self.wish: self.answer} if self.wish else {}))
 
     @property
     def told_view(self) -> tuple[float, float] | None:
-        """The view that models are told as a value; None leaves it to words and noise."""
+        """The view that models get as a value; None leaves it to words and noise."""
         return self.view if self.kind is WorldKind.TURN else None
 
 
@@ -301,13 +301,13 @@ class WorldBenchmark(Benchmark[WorldCase]):
         return self.world.answer(
             self.noise(case.seed),
             [self.subjects.index(case.code)],
-            [case.asked],
+            [case.requested],
             numbers=self._numbers(case, 1),
             opposed=case.kind is WorldKind.LIGHT,
         )
 
     def boxes(self, case: WorldCase) -> tuple[Box | None, ...]:
-        """Return where the model is told to draw each subject; one alone it places itself."""
+        """Return the box of each subject; a single one has none, the model places it."""
         if not case.other_code:
             return (None,)
         return self._boxes_beside(case, self._figures(case)[0])
@@ -327,12 +327,12 @@ class WorldBenchmark(Benchmark[WorldCase]):
             for i, box in enumerate(self._boxes_beside(case, both))
         )
         noise = self.noise(case.seed)
-        rendering = self.world.draw(noise, left, [case.asked], companion=right)
+        rendering = self.world.draw(noise, left, [case.requested], companion=right)
         rows = [self.subjects.index(code) for code in case.codes]
         return Pair(rendering, *self.world.references(rows, numbers))
 
     def aside(self, case: WorldCase) -> tuple[Tensor, Tensor]:
-        """Return a second reference, from the side that is asked for and in another light.
+        """Return a second reference, from the requested side and in another light.
 
         Pixels (1, 3, H, W) in [-1, 1] and a mask (1, 1, H, W).
         """
@@ -357,10 +357,10 @@ class WorldBenchmark(Benchmark[WorldCase]):
         count, numbers = len(case.codes), self._numbers(case, len(case.codes))
         rows = [self.subjects.index(code) for code in case.codes]
         noise = self.noise(case.seed).expand(count, -1, -1, -1)
-        return self.world.figures(noise, rows, [case.asked] * count, numbers=numbers), numbers
+        return self.world.figures(noise, rows, [case.requested] * count, numbers=numbers), numbers
 
     def _boxes_beside(self, case: WorldCase, figures: PlacedSprite) -> tuple[Box, ...]:
-        spot = PLACES[case.asked.setting.place]
+        spot = PLACES[case.requested.setting.place]
         floor = spot.floor if spot.grounded else None
         return boxes_beside(figures.frames, Random(case.seed), floor=floor)
 
@@ -396,14 +396,16 @@ class WorldBenchmark(Benchmark[WorldCase]):
 
     def gallery(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield pictures (V, 3, H, W) and masks (V, 1, H, W) of each held-out subject."""
-        asked = [SceneSpec(Setting(PLACE_NAMES.index(name))) for name in BACKDROPS]
-        views = len(asked)
+        requested = [SceneSpec(Setting(PLACE_NAMES.index(name))) for name in BACKDROPS]
+        views = len(requested)
         for number, row in enumerate(self.world.pool):
             seeds = [GALLERY_SEED + number * views + view for view in range(views)]
             noise = self.noise(*seeds)
             generator = torch.Generator().manual_seed(seeds[0] + REFERENCE_SEED)
             numbers = torch.rand(views, 16, generator=generator)
-            rendering = self.world.answer(noise, [row] * views, asked, numbers=numbers).rendering
+            rendering = self.world.answer(
+                noise, [row] * views, requested, numbers=numbers
+            ).rendering
             yield rendering.pixels, rendering.mask
 
     def evidence(
@@ -437,7 +439,7 @@ class WorldBenchmark(Benchmark[WorldCase]):
                 )
 
     def words(self, case: WorldCase) -> list[str]:
-        """Return the prompt, and the view where it is told as a value."""
+        """Return the prompt, and the view where it is given as a value."""
         view = case.told_view
         return [
             case.prompt,
@@ -498,7 +500,11 @@ class WorldBenchmark(Benchmark[WorldCase]):
         )
         if kind is WorldKind.PAIR:
             return self._beside_another(case, number)
-        said = replace(case.asked, view=SceneSpec.view) if kind is WorldKind.TURN else case.asked
+        said = (
+            replace(case.requested, view=SceneSpec.view)
+            if kind is WorldKind.TURN
+            else case.requested
+        )
         case = replace(case, prompt=draw_caption(FirstPhrase(), said, name=name))
         return self._viewed(case) if case.wish == "view" else case
 
@@ -508,7 +514,7 @@ class WorldBenchmark(Benchmark[WorldCase]):
         first, lap = pool.index(self.subjects.index(case.code)), number // len(pool)
         row = pool[(first + 1 + lap % (len(pool) - 1)) % len(pool)]
         code, names = self.subjects.codes[row], (case.subject, self.subjects.names[row])
-        prompt = draw_pair_caption(FirstPhrase(), case.asked, names=names)
+        prompt = draw_pair_caption(FirstPhrase(), case.requested, names=names)
         return replace(
             case, name=f"{case.name}-{code}", prompt=prompt, other_code=code, other_subject=names[1]
         )
@@ -518,7 +524,7 @@ class WorldBenchmark(Benchmark[WorldCase]):
         frames = frames_of(self.subjects, [case.code])
         is_wide = case.kind is WorldKind.TURN and case.answer in {"left", "right"}
         for seed in count(case.seed, NEXT_SEED):
-            layout = place(self.noise(seed), frames, [case.asked])
+            layout = place(self.noise(seed), frames, [case.requested])
             yaw, pitch = torch.rad2deg(seen_view(layout)[0]).tolist()
             if not is_wide or abs(yaw) >= WIDE_YAW:
                 break
@@ -619,17 +625,22 @@ def expected_of(case: WorldCase, mask: Tensor, code: str) -> Expected:
     """Return what judges should see of one subject; one hidden by its place answers nothing.
 
     Args:
-        case: What was asked for.
+        case: What was requested.
         mask: The subject in the truth, (1, 1, H, W) in [0, 1].
         code: The subject.
     """
     is_seen = float(mask.mean()) > LEAST_SEEN
-    asked = {*Setting._fields, *({case.wish} if is_seen or case.wish in WHOLE_QUESTIONS else ())}
+    requested = {
+        *Setting._fields,
+        *({case.wish} if is_seen or case.wish in WHOLE_QUESTIONS else ()),
+    }
     return Expected(
         where=mask,
         subject=code if is_seen else "",
         others=frozenset(case.codes) - {code} if is_seen else frozenset(),
-        answers={name: one for name, one in right_answers(case.asked).items() if name in asked},
+        answers={
+            name: one for name, one in right_answers(case.requested).items() if name in requested
+        },
         view=case.view if is_seen else None,
         is_lit=case.wish in {"", "view", "pose"},  # the others change colours by themselves
     )

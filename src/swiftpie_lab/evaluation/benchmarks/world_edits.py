@@ -110,7 +110,7 @@ class EditAnswer(NamedTuple):
     mask: Tensor  # (1, 1, H, W), 0 or 1: where the pictures differ, and all of moved subjects
     before: Tensor  # (1, 1, H, W) the first subject in the source
     kept: Tensor  # (1, 1, H, W) the first subject in the target; 0 where it is gone
-    asked: Tensor  # (1, 1, H, W) where the judge looks for what was asked
+    requested: Tensor  # (1, 1, H, W) where the judge looks for the change
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class WorldEditCase:
     before: str = ""  # the answer to the question that the kind asks
     after: str = ""
     other_code: str = ""  # the subject that comes; empty where none does
-    view: tuple[float, float] | None = None  # yaw and pitch in degrees that are asked for
+    view: tuple[float, float] | None = None  # requested yaw and pitch in degrees
     has_reference: bool = False  # a picture of the new subject is given
 
     @property
@@ -142,7 +142,7 @@ class WorldEditCase:
         return self.kind.value if self.kind.value in Setting._fields else ""
 
     @property
-    def asked(self) -> SceneSpec:
+    def requested(self) -> SceneSpec:
         """What the picture shows before."""
         plain = SceneSpec(setting_of(self))
         return with_answer(plain, self.question, self.before) if self.kind in ANSWERS else plain
@@ -151,11 +151,11 @@ class WorldEditCase:
     def wanted(self) -> SceneSpec:
         """What it shows afterwards."""
         if self.kind in ANSWERS:
-            return with_answer(self.asked, self.question, self.after)
+            return with_answer(self.requested, self.question, self.after)
         if not self.question:
-            return self.asked
+            return self.requested
         index = WHOLE_QUESTIONS[self.question].index(self.after)
-        return SceneSpec(self.asked.setting._replace(**{self.question: index}))
+        return SceneSpec(self.requested.setting._replace(**{self.question: index}))
 
 
 @dataclass(frozen=True, eq=False)
@@ -244,12 +244,12 @@ class WorldEditBenchmark(TaskBenchmark[WorldEditCase]):
         """Draw the case before and after."""
         world, noise = self.plain.world, self.plain.noise(case.seed)
         # Who gets something to wear makes room for it, which must not count as a change of its own.
-        placed_as = case.wanted if case.kind is WorldChange.PUT_ON else case.asked
+        placed_as = case.wanted if case.kind is WorldChange.PUT_ON else case.requested
         subject, other = (
             world.figures(noise, [row], [placed_as], numbers=_numbers(case))
             for row in (self.subjects.index(code) for code in (case.code, self._judged(case)))
         )
-        first = world.draw(noise, subject, [case.asked])
+        first = world.draw(noise, subject, [case.requested])
         aside = self.plain.noise(case.seed + OTHER_SEED)
         drawn = redraw(
             world,
@@ -257,16 +257,16 @@ class WorldEditBenchmark(TaskBenchmark[WorldEditCase]):
             first,
             subject,
             [EditSpec(case.kind, case.wanted)],
-            others=stand_aside(aside, subject, other, [case.asked]),
+            others=stand_aside(aside, subject, other, [case.requested]),
         )
-        asked = {WorldChange.REMOVAL: first.mask, WorldChange.SECOND: drawn.newcomer}
+        requested = {WorldChange.REMOVAL: first.mask, WorldChange.SECOND: drawn.newcomer}
         return EditAnswer(
             source=first.pixels,
             target=drawn.pixels,
             mask=drawn.mask,
             before=first.mask,
             kept=torch.zeros_like(first.mask) if case.kind in GONE else drawn.subject,
-            asked=asked.get(case.kind, drawn.subject),
+            requested=requested.get(case.kind, drawn.subject),
         )
 
     def task(self, case: WorldEditCase) -> EditTask:
@@ -303,7 +303,7 @@ class WorldEditBenchmark(TaskBenchmark[WorldEditCase]):
         yield "mask", answer.mask
         yield "before-mask", answer.before
         yield "kept-mask", answer.kept
-        yield "asked-mask", answer.asked
+        yield "asked-mask", answer.requested
         pixels, mask = self.reference(case)
         yield "reference", to_pil(pixels)[0]
         yield "reference-mask", mask_to_pil(mask)[0]
@@ -313,11 +313,11 @@ class WorldEditBenchmark(TaskBenchmark[WorldEditCase]):
     ) -> Iterator[tuple[str, Evidence]]:
         """Yield the edit and its bounds, as the judges read them."""
         source, target = (to_tensor(results.read(case, kind)) for kind in ("source", "target"))
-        mask, before, kept, asked = (
+        mask, before, kept, requested = (
             results.read_mask(case, kind)
             for kind in ("mask", "before-mask", "kept-mask", "asked-mask")
         )
-        expected = self.expected(case, asked=asked)
+        expected = self.expected(case, requested=requested)
         shown = shown_reference(case, results)
         known = Evidence(
             picture=source,
@@ -343,21 +343,21 @@ class WorldEditBenchmark(TaskBenchmark[WorldEditCase]):
         """Return both prompts."""
         return [case.source_prompt, f"→ {case.target_prompt}"]
 
-    def expected(self, case: WorldEditCase, *, asked: Tensor) -> Expected:
+    def expected(self, case: WorldEditCase, *, requested: Tensor) -> Expected:
         """Return what judges should see; a subject hidden by its place answers nothing."""
-        is_seen = float(asked.mean()) > LEAST_SEEN
+        is_seen = float(requested.mean()) > LEAST_SEEN
         match case.kind:
             case WorldChange.SUBJECT | WorldChange.SECOND:
-                return Expected(where=asked, subject=case.other_code if is_seen else "")
+                return Expected(where=requested, subject=case.other_code if is_seen else "")
             case WorldChange.REMOVAL:
                 gone, answers = case.code if is_seen else "", {"place": case.place}
-                return Expected(where=asked, gone=gone, answers=answers)
+                return Expected(where=requested, gone=gone, answers=answers)
             case WorldChange.VIEW:
-                return Expected(where=asked, view=case.view if is_seen else None)
+                return Expected(where=requested, view=case.view if is_seen else None)
             case _:
                 is_told = is_seen or case.question in WHOLE_QUESTIONS
                 answers = {case.question: case.after} if is_told else {}
-                return Expected(where=asked, answers=answers)
+                return Expected(where=requested, answers=answers)
 
     def groups(self, rows: Sequence[Row[WorldEditCase]]) -> dict[str, list[Row[WorldEditCase]]]:
         """Return the cases by kind; those of a new subject also by whether it has a picture."""
@@ -384,7 +384,7 @@ class WorldEditBenchmark(TaskBenchmark[WorldEditCase]):
             if kind is WorldChange.TAKE_OFF:
                 first = random.choice(alternatives(first, WorldChange.PUT_ON, known))
             ways = {_answer(kind, one): one for one in alternatives(first, kind, known)}
-            ways.pop("front", None)  # most subjects are seen so without being asked
+            ways.pop("front", None)  # most subjects are seen so anyway
             if not ways:  # what this place could be like else is all held out
                 continue
             said = min(ways, key=lambda answer: (dealt[answer], random.random()))
@@ -461,7 +461,7 @@ class WorldEditBenchmark(TaskBenchmark[WorldEditCase]):
 
 
 def _fits(kind: WorldChange, setting: Setting) -> bool:
-    """Whether something else can be asked of the place in this way."""
+    """Whether the place can change in this way."""
     spot = PLACES[setting.place]
     match kind:
         case WorldChange.TIME | WorldChange.WEATHER:
@@ -474,12 +474,12 @@ def _fits(kind: WorldChange, setting: Setting) -> bool:
             return True
 
 
-def _answer(kind: WorldChange, asked: SceneSpec) -> str:
-    """Return what is asked as judges spell it; empty where subjects come or go."""
+def _answer(kind: WorldChange, requested: SceneSpec) -> str:
+    """Return the requested answer as judges spell it; empty where subjects come or go."""
     if kind in ANSWERS:
-        return str(getattr(asked, ANSWERS[kind][0]))
+        return str(getattr(requested, ANSWERS[kind][0]))
     if kind.value in Setting._fields:
-        return WHOLE_QUESTIONS[kind.value][getattr(asked.setting, kind.value)]
+        return WHOLE_QUESTIONS[kind.value][getattr(requested.setting, kind.value)]
     return ""
 
 

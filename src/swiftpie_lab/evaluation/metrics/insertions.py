@@ -104,8 +104,8 @@ def imprint(picture: Tensor, truth: Tensor, source: Tensor, mask: Tensor) -> flo
         mask: What was to go, (1, 1, H, W) in [0, 1], not empty.
     """
     where = (mask[0, 0] > 0).expand(3, -1, -1)
-    told = torch.stack([one[0][where].double() for one in (source, truth, torch.ones_like(truth))])
-    weights = torch.linalg.lstsq(told.T, picture[0][where].double()[:, None]).solution
+    known = torch.stack([one[0][where].double() for one in (source, truth, torch.ones_like(truth))])
+    weights = torch.linalg.lstsq(known.T, picture[0][where].double()[:, None]).solution
     return abs(float(weights[0]))
 
 

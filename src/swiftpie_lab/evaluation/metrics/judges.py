@@ -44,30 +44,30 @@ def right(*questions: str) -> Callable[[Reading, Expected], float | None]:
     """Return what gives 1 if all of these that have a right answer get it, and else 0."""
 
     def all_right(reading: Reading, expected: Expected) -> float | None:
-        asked = [name for name in questions if name in expected.answers]
-        if not asked:
+        requested = [name for name in questions if name in expected.answers]
+        if not requested:
             return None
-        return float(all(reading.answers[name] == expected.answers[name] for name in asked))
+        return float(all(reading.answers[name] == expected.answers[name] for name in requested))
 
     return all_right
 
 
 def fulfilled(reading: Reading, expected: Expected) -> float | None:
-    """Return 1 if judges see all that is asked for, else 0.
+    """Return 1 if judges see everything requested, else 0.
 
-    A subject is turned as asked if no other view that words can ask for is nearer.
+    A subject is turned right if no other view that words can request is nearer.
     """
     seen = [found(reading, expected), right(*expected.answers)(reading, expected)]
     if expected.gone:
         seen.append(float(reading.subject != expected.gone))
     if expected.view is not None:
         seen.append(float(view_named(view_of(reading)) == view_named(expected.view)))
-    asked = [one for one in seen if one is not None]
-    return float(all(asked)) if asked else None
+    requested = [one for one in seen if one is not None]
+    return float(all(requested)) if requested else None
 
 
 def fulfilled_in_words(reading: Reading, expected: Expected) -> float | None:
-    """Return the same; None where a new subject is asked for.
+    """Return the same; None where a new subject is requested.
 
     Nobody knows from its name alone what a subject looks like that no model was trained on.
     """
@@ -76,7 +76,7 @@ def fulfilled_in_words(reading: Reading, expected: Expected) -> float | None:
 
 def view_of(reading: Reading) -> tuple[float, float]:
     """Return yaw and pitch in degrees of a reading that looked for them."""
-    assert reading.view is not None, "it was looked for where a view is asked for"
+    assert reading.view is not None, "a view is found wherever one is requested"
     return reading.view
 
 

@@ -41,7 +41,7 @@ def clip_score_of_edit(clip: Clip, image: Image.Image, prompt: str, mask: Tensor
 
 
 def style_of_face(clip: Clip, image: Image.Image, style: str, face: Face) -> float | None:
-    """Return the cosine of the face and the style that is asked for, if any is."""
+    """Return the cosine of the face and the requested style, if there is one."""
     return clip.similarity(crop_face(image, face.box), style) if style else None
 
 

@@ -30,7 +30,7 @@ def deadline_of(worker: Worker) -> float:
 
 
 async def while_wanted(request: Request, work: Awaitable[Result], until: float) -> Result:
-    """Return what comes of `work`, which is cancelled when whoever asked has left, or is late.
+    """Return what comes of `work`, which is cancelled when the caller has left, or it is late.
 
     Raises:
         HTTPException: They have left.

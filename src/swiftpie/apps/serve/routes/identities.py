@@ -133,7 +133,7 @@ def identity_routes(worker: Worker) -> APIRouter:
 
     @router.get("/v1/identities", tags=["identities"])
     async def identities(request: Request) -> dict[str, Any]:
-        """List the subjects that whoever asks has sent."""
+        """List the subjects of the caller."""
         known = await worker.identities.items(owner=request.state.owner)
         return {"object": "list", "data": [describe_identity(*one) for one in known]}
 

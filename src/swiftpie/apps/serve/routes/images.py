@@ -1,4 +1,4 @@
-"""OpenAI's Images API, and jobs: pictures that are asked for now and fetched later."""
+"""OpenAI's Images API, and jobs: pictures that are requested now and fetched later."""
 
 import base64
 import json

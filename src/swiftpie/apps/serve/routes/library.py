@@ -26,7 +26,7 @@ def library_routes() -> APIRouter:
         query: Annotated[str, Query(max_length=MAX_NAME)] = "",
         limit: Annotated[int, Query(ge=1, le=MAX_NAMES)] = MAX_NAMES,
     ) -> dict[str, Any]:
-        """List subjects that need no picture: all, or whom a word means and who is near."""
+        """List subjects that need no picture: all, or those that a word means or nearly means."""
         known = await asyncio.to_thread(packaged)
         found = await asyncio.to_thread(known.matching, query)
         meant = await asyncio.to_thread(known.meant_by, query)
@@ -107,7 +107,7 @@ def model_routes(worker: Worker) -> APIRouter:
 
     @router.get("/v1/models", tags=["models"])
     async def models() -> dict[str, Any]:
-        """List what can be asked for, with what each can do."""
+        """List the models, with what each can do."""
         return {"object": "list", "data": worker.describe_models(), **page_settings()}
 
     @router.get("/v1/models/{model}", tags=["models"])

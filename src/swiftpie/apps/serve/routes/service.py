@@ -36,7 +36,7 @@ def service_routes(worker: Worker, guard: Guard) -> APIRouter:
 
     @router.get("/health/ready", tags=["health"])
     async def ready() -> Response:
-        """Answer whether pictures can be asked for now."""
+        """Answer whether the server draws pictures now."""
         if guard.is_draining or not worker.is_ready:
             seconds = worker.scheduler.retry_after_s()
             return JSONResponse({"status": "not ready"}, 503, headers=retry_headers(seconds))
