@@ -107,14 +107,14 @@ def test_subjects_places_and_wishes_come_evenly(benchmark, dealt):
 
 def test_only_one_kind_has_settings_that_training_leaves_out(dealt):
     for kind, cases in dealt.items():
-        assert {is_held_out(case.asked.setting) for case in cases} == {kind is WorldKind.COMPOSED}
+        assert {is_held_out(case.requested.setting) for case in cases} == {kind is WorldKind.COMPOSED}
 
 
 def test_prompts_say_all_that_is_asked_in_the_first_words_of_each_table(dealt):
     tables = {"time": TIME_PHRASES, "weather": WEATHER_PHRASES, "season": SEASON_PHRASES}
     wished = POSE_PHRASES | ACCESSORY_PHRASES | MATERIAL_PHRASES | COLOUR_WORDS | RENDITION_PHRASES
     for case in chain.from_iterable(dealt.values()):
-        place = PLACES[case.asked.setting.place]
+        place = PLACES[case.requested.setting.place]
         said = [case.subject, place.phrases[0]]
         for name, table in tables.items():
             if place.has_seasons if name == "season" else place.outdoors:
@@ -264,7 +264,7 @@ def test_judges_are_asked_for_what_the_case_asks_and_shows(dealt):
     turned = dealt[WorldKind.TURN][0]
     views = [expected_of(turned, mask, turned.code).view for mask in (seen, hidden)]
     assert views == [turned.view, None]
-    indoors = next(c for c in dealt[WorldKind.PLAIN] if not PLACES[c.asked.setting.place].outdoors)
+    indoors = next(c for c in dealt[WorldKind.PLAIN] if not PLACES[c.requested.setting.place].outdoors)
     assert {*expected_of(indoors, seen, indoors.code).answers} == {"place"}
 
 
@@ -329,6 +329,6 @@ def test_pictures_are_of_the_size_that_is_asked_for(session, subjects, dealt):
 
 
 def test_a_case_that_wishes_for_nothing_asks_for_its_setting_alone(dealt):
-    asked = dealt[WorldKind.PLAIN][0].asked
+    asked = dealt[WorldKind.PLAIN][0].requested
     assert asked == SceneSpec(asked.setting)
     assert {asked.view, asked.colour, asked.pose} == {NONE}

@@ -86,7 +86,7 @@ def test_subjects_and_answers_come_evenly_and_only_held_out_subjects_in_known_se
     for kind, cases in dealt.items():
         every = [code for case in cases for code in (case.code, case.other_code) if code]
         assert all(map(is_subject_held_out, every))
-        assert not any(is_held_out(case.asked.setting) for case in cases)
+        assert not any(is_held_out(case.requested.setting) for case in cases)
         assert not any(is_held_out(case.wanted.setting) for case in cases)
         shares = Counter(case.code for case in cases).values()
         assert max(shares) - min(shares) <= 2
@@ -98,7 +98,7 @@ def test_subjects_and_answers_come_evenly_and_only_held_out_subjects_in_known_se
 def test_afterwards_one_thing_is_otherwise_and_both_prompts_say_so(dealt):
     for kind, cases in dealt.items():
         for case in cases:
-            first, second = case.asked, case.wanted
+            first, second = case.requested, case.wanted
             names = {name for name in vars(first) if getattr(first, name) != getattr(second, name)}
             names |= {
                 name
@@ -123,7 +123,7 @@ def test_answers_are_exact(answers, kind):
     assert float((apart * (answer.mask <= 0)).max()) <= (MIN_CHANGE_LEVELS + 1) * LEVEL
     assert apart.max() > 10 * LEVEL
     assert answer.kept.any() == (kind not in GONE), case
-    assert answer.asked.any()
+    assert answer.requested.any()
     if kind in {WorldChange.PUT_ON, WorldChange.TAKE_OFF, WorldChange.SECOND}:
         assert float(answer.mask.mean()) < 0.5
 
@@ -144,7 +144,7 @@ def test_what_no_picture_shows_is_not_asked(benchmark, dealt):
     seen, hidden = torch.ones(1, 1, 8, 8), torch.zeros(1, 1, 8, 8)
 
     def expected(kind, mask):
-        return benchmark.expected(dealt[kind][0], asked=mask)
+        return benchmark.expected(dealt[kind][0], requested=mask)
 
     made = dealt[WorldChange.MATERIAL][0]
     assert expected(WorldChange.MATERIAL, seen).answers == {"material": made.after}
@@ -173,7 +173,7 @@ def test_the_report_judges_the_exact_target_and_the_untouched_source(
     assert {"edit", "target", "source"} <= metrics["wish-success"].candidates.keys()
     assert (drawn.root / "index.html").stat().st_size > 0
     for case, row in zip(tried, rows, strict=True):
-        expected = benchmark.expected(case, asked=drawn.read_mask(case, "asked-mask"))
+        expected = benchmark.expected(case, requested=drawn.read_mask(case, "asked-mask"))
         assert ("wish-success-in-words" in row.scores) == (not expected.subject)
 
 
