@@ -10,7 +10,12 @@ from typing import TypeVar, cast
 import torch
 from torch import distributed, nn
 
+from swiftpie.backbones.components import load_components
+from swiftpie.backbones.families.tiny import NETWORKS
+from swiftpie.backbones.load.weights import load_network
+from swiftpie.backbones.presets.mini import PRESET
 from swiftpie.errors import ConfigError
+from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie_lab.data.subjects import Split, Subjects, load_subjects
 from swiftpie_lab.world.captions import AS_USUAL, SpecShares
 from swiftpie_lab.world.sampler import World
@@ -158,6 +163,21 @@ class Context:
             return None
         folder = Path(source)
         return folder if folder.is_dir() else self.export_of(source)
+
+    def autoencoder(self, source: str) -> PatchAutoencoder:
+        """Return the frozen autoencoder of the weights that `source` names.
+
+        Raises:
+            ConfigError: It names a recipe that has not been run.
+            WeightsError: There is none, or it cannot be read.
+        """
+        folder = self.weights_of(source)
+        if folder is None:
+            found = load_components(PRESET, device=self.device).autoencoder
+        else:
+            found = load_network(NETWORKS["autoencoder"], folder / "autoencoder").to(self.device)
+        assert isinstance(found, PatchAutoencoder), "the tiny family has no other"
+        return found.float().eval().requires_grad_(requires_grad=False)
 
     def lacks(self, source: str) -> bool:
         """Whether `source` names neither weights that are there nor a run that has an export."""

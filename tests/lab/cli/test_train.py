@@ -34,17 +34,16 @@ def test_by_default_a_run_goes_on(tmp_path, capsys):
     assert "going on" in capsys.readouterr().err
 
 
-CHAIN = "world-autoencoder mini-world world-inversion"
+CHAIN = "mini-world world-inversion"
 
 
 @pytest.mark.parametrize(
     ("asked", "trained", "named"),
     [
-        ("mini-world", [], "world-autoencoder mini-world"),
         ("world-inversion", [], CHAIN),
-        ("world-inversion", ["world_autoencoder"], "mini-world world-inversion"),
-        ("mini-world world-autoencoder", [], "world-autoencoder mini-world"),
-        ("world-autoencoder world-inversion world-judges", [], f"{CHAIN} world-judges"),
+        ("world-inversion mini-world", [], CHAIN),
+        ("world-inversion-pictures", ["mini_world"], "world-inversion world-inversion-pictures"),
+        ("world-sharpening world-judges", [], "mini-world world-sharpening world-judges"),
         ("mini-reflow", [], "mini-teacher mini-reflow"),
     ],
 )

@@ -8,8 +8,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.backbones.components import load_components
-from swiftpie.backbones.presets.mini import PRESET
 from swiftpie.imageio.images import contact_sheet, to_pil
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie_lab.training.context import Context
@@ -38,10 +36,7 @@ class AutoencoderConfig:
         worlds = context.world("train"), context.world("held_out")
         if not self.start:
             return AutoencoderStage(*worlds, config=self)
-        weights = context.weights_of(self.start)
-        start = load_components(PRESET, device=context.device, weights=weights).autoencoder
-        assert isinstance(start, PatchAutoencoder), "the tiny family has no other"
-        return AutoencoderStage(*worlds, config=self, start=start)
+        return AutoencoderStage(*worlds, config=self, start=context.autoencoder(self.start))
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.backbones.components import load_components
-from swiftpie.backbones.presets.mini import PRESET
 from swiftpie.imageio.images import contact_sheet, to_pil
 from swiftpie.models.autoencoder import PATCH, PatchAutoencoder
 from swiftpie.models.scene import SceneCondition, SceneNetwork
@@ -52,10 +50,7 @@ class SceneConfig:
 
     def build(self, context: Context) -> "SceneStage":
         """Return the stage for the given device."""
-        weights = context.weights_of(self.autoencoder)
-        loaded = load_components(PRESET, device=context.device, weights=weights).autoencoder
-        assert isinstance(loaded, PatchAutoencoder), "the tiny family has no other"
-        frozen = loaded.float().eval().requires_grad_(requires_grad=False)
+        frozen = context.autoencoder(self.autoencoder)
         start = None
         if self.start:
             folder = context.weights_of(self.start)

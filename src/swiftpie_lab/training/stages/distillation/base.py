@@ -53,7 +53,7 @@ def load_model(context: Context, source: str, *, scenes: SceneSettings) -> Loade
     """Load weights and build the stage around them.
 
     `source` is `mini` for the weights of the package, a run's name, or a folder with an export;
-    empty for new weights around the autoencoder of `world_autoencoder`.
+    empty for new weights around the packaged autoencoder.
 
     Raises:
         ConfigError: There is no such run.

@@ -14,7 +14,7 @@ from swiftpie.backbones.scheduling import STEPS_FILE, StoredSteps
 from swiftpie.config import to_json
 from swiftpie.imageio.images import contact_sheet, to_pil
 from swiftpie.masks import subject_extent
-from swiftpie_lab.training.context import Context
+from swiftpie_lab.training.context import PACKAGED, Context
 from swiftpie_lab.training.losses import clean_loss, layout_loss, map_loss, noised
 from swiftpie_lab.training.stages.distillation.base import (
     NOTHING_DROPPED,
@@ -27,7 +27,7 @@ from swiftpie_lab.training.stages.distillation.base import (
     sample_ddim,
 )
 from swiftpie_lab.training.stages.one_step.networks import OneStepNetworks, trainable
-from swiftpie_lab.training.stages.one_step.stage import AUTOENCODER, fast_precision, subject_figures
+from swiftpie_lab.training.stages.one_step.stage import fast_precision, subject_figures
 
 if TYPE_CHECKING:
     from swiftpie.attention.condition import Notes
@@ -50,7 +50,7 @@ class TeacherConfig:
     @property
     def sources(self) -> tuple[str, ...]:
         """The run that it goes on from, or whose autoencoder it uses."""
-        return (self.start or AUTOENCODER,)
+        return (self.start or PACKAGED,)
 
     def build(self, context: Context) -> "TeacherStage":
         """Return the stage for the given data and device."""

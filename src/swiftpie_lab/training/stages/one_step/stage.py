@@ -26,7 +26,7 @@ from swiftpie.models.denoiser import SubjectCondition, read_references
 from swiftpie.models.text import Pooling, encode_tokens
 from swiftpie.types import TextCondition
 from swiftpie_lab.data.subjects import Split
-from swiftpie_lab.training.context import Context
+from swiftpie_lab.training.context import PACKAGED, Context
 from swiftpie_lab.training.losses import (
     LAST_TIMESTEP,
     gradient_l1,
@@ -68,7 +68,6 @@ from swiftpie_lab.training.stages.one_step.tasks import (
 from swiftpie_lab.world.captions import AS_USUAL, SpecShares
 from swiftpie_lab.world.sampler import World, WorldBatch
 
-AUTOENCODER = "world_autoencoder"  # the run whose export new networks read pictures with
 VALIDATION_SEED = 2**31 - 1
 SCENERY_SEED = 2**29  # between the seeds of a step's batch and of its sceneries
 TEACHER_FORCED = 0.6  # share of samples that get the true layout, not the predicted one
@@ -83,7 +82,7 @@ HAT_WEIGHT = 6.0  # and of those that show its hat, which is small and in no ref
 class OneStepConfig:
     """Settings of the stage."""
 
-    autoencoder: str = AUTOENCODER  # the run whose export is used
+    autoencoder: str = PACKAGED  # "mini", a run or a folder: what new networks read pictures with
     start: str = ""  # go on from "mini", a run or a folder of exported weights; else from nothing
     num_subjects: int = 8
     views: int = 4  # pictures that share one reference
@@ -129,10 +128,7 @@ class OneStepConfig:
                     "teach it. Start from others, or set sceneries=0."
                 )
             return OneStepStage(*worlds, autoencoder, tokenizer, config=self, initial=networks)
-        autoencoder = PatchAutoencoder.from_pretrained(
-            context.export_of(self.autoencoder) / "autoencoder"
-        )
-        frozen = autoencoder.to(context.device).eval().requires_grad_(False)
+        frozen = context.autoencoder(self.autoencoder)
         tokenizer = train_tokenizer(worlds[0].corpus(), self.sizes)
         return OneStepStage(*worlds, frozen, tokenizer, config=self)
 

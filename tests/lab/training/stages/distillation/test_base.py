@@ -1,9 +1,11 @@
-"""What students and teachers are told, and how they are asked."""
+"""What students and teachers see, and how they predict."""
+
+import copy
 
 import pytest
 import torch
 
-from swiftpie.errors import ConfigError
+from swiftpie.errors import ConfigError, WeightsError
 from swiftpie_lab.training.losses import guide
 from swiftpie_lab.training.stages.distillation.base import (
     NOTHING_DROPPED,
@@ -16,7 +18,7 @@ from swiftpie_lab.training.stages.distillation.base import (
     sample_ddim,
 )
 from swiftpie_lab.training.stages.one_step.networks import Sizes, trainable
-from swiftpie_lab.training.stages.one_step.stage import fast_precision
+from swiftpie_lab.training.stages.one_step.stage import OneStepConfig, fast_precision
 from swiftpie_lab.training.stages.one_step.tasks import Drops
 from tests.lab.training.stages.conftest import SCENES
 
@@ -120,12 +122,20 @@ def test_models_of_different_latents_do_not_distil(context, models, tmp_path):
         load_pair(context, student="mini", teacher=str(tmp_path / "other"), scenes=SCENES)
 
 
-def test_new_weights_are_built_around_a_trained_autoencoder(context, models):
+def test_new_weights_are_built_around_the_packaged_autoencoder(context, models):
     student, _ = models
-    folder = context.runs / "world_autoencoder" / "export" / "autoencoder"
-    student.stage.autoencoder.save_pretrained(folder)
     networks, stage = load_model(context, "", scenes=SCENES)
     assert torch.equal(stage.autoencoder.shift, student.stage.autoencoder.shift)
     assert networks.tokenizer is stage.tokenizer
     assert networks.text_encoder.config.vocab_size == Sizes().vocabulary
     assert stage.samples_per_step == 2
+
+
+def test_another_autoencoder_can_be_named(context, models):
+    own = copy.deepcopy(models[0].stage.autoencoder)
+    own.shift += 1
+    own.save_pretrained(context.runs / "world_autoencoder" / "export" / "autoencoder")
+    stage = OneStepConfig(autoencoder="world_autoencoder", num_subjects=2).build(context)
+    assert torch.equal(stage.autoencoder.shift, own.shift)
+    with pytest.raises(WeightsError, match="autoencoder"):
+        OneStepConfig(autoencoder=str(context.runs)).build(context)
