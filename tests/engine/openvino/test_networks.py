@@ -136,6 +136,7 @@ def test_the_next_process_exports_nothing(torch_denoiser, denoiser, folder, capl
     assert not exports(caplog)
 
 
+@pytest.mark.thorough
 @torch.no_grad()
 def test_threads_do_not_meet(torch_denoiser, denoiser):
     calls = [call_of(torch_denoiser, number) for number in range(6)]

@@ -24,6 +24,7 @@ def evaluate(call, samples):
     return run
 
 
+@pytest.mark.thorough
 def test_json_is_all_that_standard_output_gets(evaluate, out):
     result = evaluate("world", "--size", 128, "--cases", 1, "--out", out / "one", "--json")
     assert result.exit_code == 0
@@ -33,6 +34,7 @@ def test_json_is_all_that_standard_output_gets(evaluate, out):
     assert "index.html" in result.stderr
 
 
+@pytest.mark.thorough
 def test_the_table_names_metrics_and_candidates(evaluate, out):
     result = evaluate("world", "--size", 128, "--cases", 1, "--out", out / "one")
     assert result.exit_code == 0

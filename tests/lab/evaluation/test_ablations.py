@@ -206,6 +206,7 @@ def test_every_column_is_a_metric(edited, study):
     assert set(study.columns) <= set(study.benchmark.metrics)
 
 
+@pytest.mark.thorough
 def test_edits_are_measured_once_and_told_in_json_and_tables(edited):
     some = replace(edited, variants=edited.variants[:2])
     lines = list(measure(some))

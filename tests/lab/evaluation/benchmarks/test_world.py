@@ -272,6 +272,7 @@ def test_judges_are_asked_for_what_the_case_asks_and_shows(dealt):
     assert {*expected_of(indoors, seen, indoors.code).answers} == {"place"}
 
 
+@pytest.mark.thorough
 def test_the_report_has_every_kind_and_what_judges_see(benchmark, networks, drawn, tried):
     rows = list(score(benchmark, tried, drawn, networks))
     report = write_report(benchmark, rows, drawn, networks)

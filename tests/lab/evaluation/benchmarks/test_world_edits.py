@@ -157,6 +157,7 @@ def test_what_no_picture_shows_is_not_asked(benchmark, dealt):
     assert expected(WorldChange.SECOND, hidden).subject == ""
 
 
+@pytest.mark.thorough
 def test_the_report_judges_the_exact_target_and_the_untouched_source(
     benchmark, world_judges, tried, drawn
 ):
