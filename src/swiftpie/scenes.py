@@ -41,6 +41,13 @@ SEASONS: Mapping[str, tuple[str, ...]] = {
     "spring": ("spring", "springtime"),
 }
 SNOWFALL, WINTER = tuple(WEATHERS).index("snowfall"), tuple(SEASONS).index("winter")
+_SETTING_WORDS = frozenset(
+    word
+    for values in (TIMES, WEATHERS, SEASONS)
+    for phrases in values.values()
+    for phrase in phrases
+    for word in phrase.split()
+)
 # Words that say nothing about a picture by themselves.
 FILLERS = frozenset(
     (
@@ -50,8 +57,32 @@ FILLERS = frozenset(
         *("photo", "picture", "image", "photograph", "weather", "sky", "season", "time"),
     )
 )
+WORDS_ALONE = "words"
+"""Stands for no scene: the model draws the place of the prompt from its words."""
+
 NAME = re.compile(r"[^\W_][\w '-]*")  # what may be a name, and hardly a file's
 WORD = re.compile(r"[a-z]+(?:['-][a-z]+)*")
+PREPOSITIONS = frozenset(
+    (
+        *("in", "on", "at", "by", "near", "beside", "before", "behind", "inside", "under", "above"),
+        *("among", "between", "through", "over", "below", "against", "across", "along", "around"),
+        *("of", "to", "with", "into", "onto", "outside", "within", "amid", "beneath", "underneath"),
+    )
+)
+ARTICLES = frozenset(("a", "an", "the", "some", "front", "top", "middle", "next"))
+WITH_ITS_PREPOSITION = frozenset(
+    ("water", "sea")
+)  # "by the sea" and "under the sea" are two places
+MOST_BETWEEN = 3  # words between a preposition and the place, as in "in a small quiet village"
+# How prompts say what falls or hangs in the air, and what a picture without it shows: its light.
+IN_THE_AIR = re.compile(
+    r"\b(?:while it is (?:snowing|raining)"
+    r"|(?:(?:in|under|through|during|amid)\s+)?(?:(?:a|an|the|some)\s+)?"
+    r"(?:(?:heavy|light|thick|dense|falling|pouring)\s+)*"
+    r"(?:rain|rainy weather|raining|falling snow|snowing|snowstorm|snowfall|blizzard"
+    r"|fog|foggy weather|mist))\b"
+)
+WITHOUT_IT = "under grey clouds"
 
 
 class SceneSetting(NamedTuple):
@@ -107,7 +138,11 @@ class Scenes:
         rows = json.loads(self._pack.read(INDEX))
         self._phrases = {row["name"]: tuple(row["phrases"]) for row in rows}
         self._counts = {row["name"]: int(row["pictures"]) for row in rows}
+        self._afloat = frozenset(row["name"] for row in rows if not row["is_ground"])
         self._numbers = {name: number for number, name in enumerate(self._phrases)}
+        self._heads = {
+            name: frozenset(map(_head, (name, *phrases))) for name, phrases in self._phrases.items()
+        }
 
     def __len__(self) -> int:
         return len(self._phrases)
@@ -120,6 +155,10 @@ class Scenes:
         """Return the scene network's number of a place; that of no place behind all others."""
         return len(self) if name is None else self._numbers[name]
 
+    def is_ground(self, name: str) -> bool:
+        """Whether subjects stand on the ground of a place, and cast shadows on it."""
+        return name not in self._afloat
+
     def count(self, name: str) -> int:
         """Return how many pictures a place has."""
         return self._counts[name]
@@ -130,7 +169,9 @@ class Scenes:
         Raises:
             InputError: There is none; the message offers similar names.
         """
-        found = self.place_in(word)
+        wanted = _head(word)
+        named = [name for name, heads in self._heads.items() if wanted in heads]
+        found = named[0] if named else self.place_in(word)
         if found is None:
             names = ", ".join(self.names())
             raise InputError(
@@ -141,15 +182,22 @@ class Scenes:
         return found
 
     def place_in(self, prompt: str) -> str | None:
-        """Return the place that a prompt names; the longest name wins."""
-        text = f" {' '.join(WORD.findall(prompt.lower()))} "
-        found = [
-            (len(phrase), name)
-            for name, phrases in self._phrases.items()
-            for phrase in (name, *phrases)
-            if f" {phrase.lower()} " in text
-        ]
-        return max(found)[1] if found else None
+        """Return the place that a prompt names; None if it names none.
+
+        A place stands behind a preposition, with some words between them at most: "in a quiet
+        village", not "a village cat". The longest name wins, and snow is a place only if there is
+        no other.
+        """
+        words = WORD.findall(prompt.lower())
+        found = []
+        for name, heads in self._heads.items():
+            for head in heads:
+                for start in range(len(words) - len(head) + 1):
+                    is_there = tuple(words[start : start + len(head)]) == head
+                    if is_there and (len(head) > 1 or _is_behind_preposition(words, start)):
+                        is_weather = set(head) <= _SETTING_WORDS
+                        found.append((not is_weather, len(" ".join(head)), name))
+        return max(found)[2] if found else None
 
     def picture(self, name: str, number: int = 0) -> bytes:
         """Return one picture of a place, WebP of 512 px a side."""
@@ -160,6 +208,30 @@ class Scenes:
         from swiftpie.imageio.decoding import load_image
 
         return load_image(self.picture(name, number))
+
+
+def without_air(prompt: str) -> str:
+    """Return a prompt without rain, snowfall and fog, whose light is that of grey clouds."""
+    return IN_THE_AIR.sub(WITHOUT_IT, prompt)
+
+
+def _head(phrase: str) -> tuple[str, ...]:
+    """Return the words of a phrase behind its prepositions and articles."""
+    words = tuple(WORD.findall(phrase.lower()))
+    first = next(
+        (i for i, word in enumerate(words) if word not in PREPOSITIONS | ARTICLES), len(words)
+    )
+    is_clear = len(words[first:]) > 1 or not WITH_ITS_PREPOSITION.intersection(words[first:])
+    return words[first:] if is_clear else words
+
+
+def _is_behind_preposition(words: Sequence[str], start: int) -> bool:
+    for word in reversed(words[max(0, start - MOST_BETWEEN - 1) : start]):
+        if word in PREPOSITIONS:
+            return True
+        if word == "and" or word.endswith("ing"):
+            return False
+    return False
 
 
 @cache
@@ -174,7 +246,7 @@ def is_scene_file(text: str) -> bool:
 
 
 def read_scene(scene: "str | Path | bytes | Image.Image") -> "str | Image.Image":
-    """Return the name of a scene of the library, or the picture that a file holds.
+    """Return the name of a scene of the library, `WORDS_ALONE`, or the picture that a file holds.
 
     Raises:
         ImageError: The picture cannot be read.
@@ -183,5 +255,5 @@ def read_scene(scene: "str | Path | bytes | Image.Image") -> "str | Image.Image"
     from swiftpie.imageio.decoding import load_image
 
     if isinstance(scene, str) and not is_scene_file(scene):
-        return packaged().find(scene)
+        return scene if scene in {"", WORDS_ALONE} else packaged().find(scene)
     return load_image(scene)

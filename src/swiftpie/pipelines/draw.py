@@ -40,6 +40,7 @@ from swiftpie.pipelines.drawing.request import (
 from swiftpie.pipelines.drawing.settings import EditMode
 from swiftpie.pipelines.photographs import relight, repaint, scene
 from swiftpie.pipelines.photographs.repaint import RepaintPlan
+from swiftpie.pipelines.photographs.scene import ScenePlan
 from swiftpie.types import Denoised, GenerationResult, Identity, IdentityBranch
 
 Drawable = PersonalizeRequest | EditRequest | RepaintRequest
@@ -108,7 +109,9 @@ class _PreparedRequest(NamedTuple):
 
     request: Drawable
     start: Prepared
-    plan: EditPlan | RepaintPlan | None = None  # how the drawing becomes part of a picture
+    plan: EditPlan | RepaintPlan | ScenePlan | None = (
+        None  # how the drawing becomes part of a picture
+    )
 
     @property
     def batch_key(self) -> tuple[object, ...]:
@@ -143,8 +146,8 @@ def draw_together(
         for index, request in enumerate(requests):
             if isinstance(request, EditRequest) and edit.only_relights(components, request):
                 results[index] = relight.edit(components, request, clock)
-            elif isinstance(request, PersonalizeRequest) and request.scene:
-                results[index] = _draw_in_scene(components, request, clock, on_stage)
+            elif isinstance(request, PersonalizeRequest) and scene.is_inserted(components, request):
+                results[index] = _insert_into_scene(components, request, clock, on_stage)
             else:
                 prepared[index] = _prepare(components, request, clock)
                 by_key.setdefault(prepared[index].batch_key, []).append(index)
@@ -156,16 +159,18 @@ def draw_together(
                         results[index] = drawn
                     case EditPlan() as plan:
                         results[index] = edit.finish(drawn, plan, clock)
+                    case ScenePlan() as plan:
+                        results[index] = scene.finish(drawn, plan, clock)
                     case plan:
                         results[index] = repaint.finish(drawn, plan, clock)
     return [results[index] for index in range(len(requests))]
 
 
-def _draw_in_scene(
+def _insert_into_scene(
     components: Components, request: PersonalizeRequest, clock: Clock, on_stage: OnStage | None
 ) -> GenerationResult:
-    """Draw subjects into a scene, one after the other, the pictures of all seeds together."""
-    rows = scene.prepare(components, request)
+    """Insert subjects into a scene, one after the other, the pictures of all seeds together."""
+    rows = [row for row in scene.scene_rows(components, request) if row is not None]
     clock.lap("scene")
     places, drawn = [row.place for row in rows], []
     for index in range(len(request.subjects)):
@@ -174,7 +179,7 @@ def _draw_in_scene(
         drawn.append([result for result in results if isinstance(result, EditResult)])
         places = [result.image for result in drawn[-1]]
         clock.lap("insert")
-    return scene.finish(request, rows, drawn, clock.timings())
+    return scene.finish_insertions(request, rows, drawn, clock.timings())
 
 
 def _passes(
@@ -195,6 +200,12 @@ def _prepare(components: Components, request: Request, clock: Clock) -> _Prepare
     if isinstance(request, RepaintRequest):
         repainted = repaint.prepare(components, request, clock)
         return _PreparedRequest(request, repainted.start, repainted)
+    if scene.has_scene(components, request):
+        words = scene.drawn_from_words(request)
+        start = prepare.prepare(components, words, clock)
+        staged = scene.plan(components, request, start)
+        clock.lap("scene")
+        return _PreparedRequest(words, start, staged)
     return _PreparedRequest(request, prepare.prepare(components, request, clock))
 
 

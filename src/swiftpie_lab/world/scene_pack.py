@@ -20,6 +20,30 @@ SIDE_PX = 512
 PICTURES = 4  # of each place
 FIRST_SEED = 4_000_000  # far from the seeds of training and of every benchmark
 QUALITY = 82
+# What people also write behind a preposition; the captions of the training say the rest.
+ALIASES = {
+    "above the clouds": ("clouds",),
+    "arctic ice": ("arctic", "iceberg"),
+    "beach": ("seaside", "shore", "sandy shore", "coast"),
+    "campsite": ("camp", "campfire"),
+    "city street": ("street", "town", "downtown", "busy street"),
+    "country road": ("dirt road", "path", "lane"),
+    "farm field": ("field", "barn"),
+    "forest": ("wood", "jungle"),
+    "harbour": ("harbor", "port", "marina"),
+    "lake": ("pond", "lakeside"),
+    "library": ("bookshelf", "books"),
+    "living room": ("sofa", "couch", "carpet", "room"),
+    "meadow": ("grass", "lawn", "flowers"),
+    "mountains": ("mountain", "hills", "alps"),
+    "museum": ("gallery", "art gallery"),
+    "park": ("park bench", "bench"),
+    "ruins": ("temple", "ruined temple"),
+    "savanna": ("savannah", "plains", "grassland"),
+    "stage": ("theatre", "theater", "spotlight"),
+    "underwater": ("ocean floor", "coral reef", "reef"),
+    "wooden table": ("table", "desk", "wood table"),
+}
 LATENT_CHANNELS = 2 * COUPLED_CHANNELS
 
 
@@ -35,7 +59,13 @@ def write_scene_pack(path: Path, *, force: bool) -> int:
             pack.writestr(zipfile.ZipInfo(name), data)  # which holds no time of day
             count += 1
         rows = [
-            {"name": place.name, "phrases": place.phrases, "pictures": PICTURES} for place in PLACES
+            {
+                "name": place.name,
+                "phrases": (*place.phrases, *ALIASES.get(place.name, ())),
+                "pictures": PICTURES,
+                "is_ground": place.grounded,
+            }
+            for place in PLACES
         ]
         pack.writestr(zipfile.ZipInfo(INDEX), json.dumps(rows, indent=1))
     write_file(path, buffer.getvalue(), force=force)

@@ -13,6 +13,7 @@ from swiftpie.attention.condition import INLINE_MASK, Notes
 from swiftpie.attention.manipulate import Shaping
 from swiftpie.backbones.components import Components
 from swiftpie.geometry.layout import Layout
+from swiftpie.geometry.shading import Lighting
 from swiftpie.guidance import Branch, Guidance, Plain, branches_of
 from swiftpie.masks import resize_mask
 from swiftpie.models.denoiser import Denoiser, Prediction, SubjectCondition
@@ -41,15 +42,17 @@ class Prepared(NamedTuple):
     condition: SubjectCondition  # B rows
     fresh: Tensor  # noise for the steps after the first, (n, B, C, h, w); n is 0 if none need it
     layouts: tuple[Layout, ...] = ()  # one a subject, B rows each
+    lights: tuple[Lighting | None, ...] = ()  # likewise; None where the model predicts none
 
     def rows(self, first: int, end: int) -> Self:
         """Return the same for those rows alone."""
-        latents, text, null_text, condition, layouts = _map_tensors(
+        latents, text, null_text, condition, layouts, lights = _map_tensors(
             lambda tensor: tensor[first:end],
-            (self.latents, self.text, self.null_text, self.condition, self.layouts),
+            (self.latents, self.text, self.null_text, self.condition, self.layouts, self.lights),
         )
         fresh = self.fresh[:, first:end]
-        return type(self)(self.components, latents, text, null_text, condition, fresh, layouts)
+        parts = latents, text, null_text, condition, fresh, layouts, lights
+        return type(self)(self.components, *parts)
 
 
 class Clock:
@@ -98,7 +101,7 @@ def denoise(
     Raises:
         ConfigError: The guidance is for another number of steps.
     """
-    components, latents, text, null_text, condition, fresh, _ = prepared
+    components, latents, text, null_text, condition, fresh, *_ = prepared
     schedule = components.schedule
     guidance = guidance or Plain()
     sees_all = all(row.has_identity for row in branches_of(guidance, len(schedule.steps)))

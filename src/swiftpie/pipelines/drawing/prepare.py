@@ -79,11 +79,12 @@ def prepare(components: Components, request: PersonalizeRequest, clock: Clock) -
     if components.layout_predictor is not None:
         subjects = tuple(side_by_side(subjects))
     layouts = [place_subject(components, subject, noise[0], text=text) for subject in subjects]
+    lights = tuple(light_on(components, subject.identity, noise[0], text) for subject in subjects)
     condition = subject_condition(
         components,
         [subject.identity for subject in subjects],
         layouts,
-        lights=[light_on(components, subject.identity, noise[0], text) for subject in subjects],
+        lights=lights,
         regions=[
             _region(subject.mask, subject.box, source, cells).to(noise) for subject in subjects
         ],
@@ -109,7 +110,10 @@ def prepare(components: Components, request: PersonalizeRequest, clock: Clock) -
     condition = _without(condition, request.without)
     clock.lap("place")
     return Prepared(
-        components, latents, text, null_text, condition, fresh=noise[1:], layouts=tuple(layouts)
+        *(components, latents, text, null_text, condition),
+        fresh=noise[1:],
+        layouts=tuple(layouts),
+        lights=lights,
     )
 
 

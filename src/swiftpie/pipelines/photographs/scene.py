@@ -1,4 +1,10 @@
-"""Draws subjects into a given scene: the place in the prompt's light, then the subjects in it."""
+"""Subjects in a scene: the place in the prompt's light, and the subjects before it.
+
+A model that predicts layout and light draws the whole picture from words. The subjects are cut out
+of it along the outlines of their references, and put before the scene with the shadows that the
+predicted light casts. For other models, and for large pictures, a subject is inserted into the
+scene as into a photograph.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -6,63 +12,224 @@ from typing import NamedTuple
 
 import torch
 from PIL import Image, ImageOps
+from torch import Tensor
+from torch.nn import functional as F
 
 from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, InputError
-from swiftpie.geometry.layout import Layout
+from swiftpie.geometry.layout import Layout, to_affine, warp
+from swiftpie.geometry.relief import height, turn
+from swiftpie.geometry.shading import Lighting, cast_shadow, usual_shadow
+from swiftpie.imageio.images import mask_to_pil, plane, to_pil, to_tensor
 from swiftpie.noise import draw_noise, draw_step_noise
+from swiftpie.pipelines.drawing.denoise import Clock, Prepared
 from swiftpie.pipelines.drawing.edit import EditResult
 from swiftpie.pipelines.drawing.prepare import num_draws, place_subject, read_prompts, side_by_side
-from swiftpie.pipelines.drawing.request import Output, PersonalizeRequest, RepaintRequest
+from swiftpie.pipelines.drawing.request import Output, PersonalizeRequest, RepaintRequest, Subject
 from swiftpie.pipelines.drawing.settings import Scales
+from swiftpie.pipelines.photographs.filling import extrapolate
 from swiftpie.pipelines.photographs.relight import NOISE_SHAPE, add_weather, relight
-from swiftpie.scenes import SceneSetting, packaged, read_setting
-from swiftpie.types import GenerationResult, TextCondition
+from swiftpie.scenes import WORDS_ALONE, SceneSetting, packaged, read_setting, without_air
+from swiftpie.types import GenerationResult, Identity, TextCondition
 
 OWN_PICTURE = "a picture of your own"  # what metadata call a scene that is no name
+FEET = 0.5  # opacity of the lowest row of a subject
+INSIDE = (0.6, 0.95)  # opacities between which a drawn colour comes to be the subject's alone
+RIM_PX, AROUND_PX = 1, 5  # what is left out of an outline, and how far a drawing may be off it
 
 
 class SceneRow(NamedTuple):
     """One picture: its empty place, and what is in the air before it."""
 
     place: Image.Image
+    is_ground: bool  # whether subjects stand on it, and cast shadows
     setting: SceneSetting
-    noise: torch.Tensor  # (1, 32, 32, 32) that the weather follows
+    noise: Tensor  # (1, 32, 32, 32) that the weather follows
     prompt: str
     seed: int
-    layouts: tuple[Layout | None, ...]  # of the subjects, a row each; None: proposed by the place
+
+
+class ScenePlan(NamedTuple):
+    """What remains of the preparation until the subjects are drawn."""
+
+    request: PersonalizeRequest  # as it was given
+    rows: tuple[SceneRow | None, ...]  # None: a picture without a scene
+    subjects: tuple[Identity, ...]
+    layouts: tuple[Layout, ...]  # one a subject, B rows each
+    lights: tuple[Lighting | None, ...]
+
+
+def has_scene(components: Components, request: PersonalizeRequest) -> bool:
+    """Whether a picture of the request shows a scene: one that is given, or that a prompt names.
+
+    A model that places no subjects draws all places from words unless a scene is given, and so do
+    all models from noise and encoded prompts, and for latents. Large pictures take scenes only if
+    all their prompts name one.
+    """
+    if isinstance(request.scene, str) and request.scene == WORDS_ALONE:
+        return False
+    if request.scene:
+        return True
+    is_free = request.noise is None and request.output is not Output.LATENTS
+    if components.layout_predictor is None or not is_free:
+        return False
+    named = [packaged().place_in(prompt) is not None for prompt in _prompts(request)]
+    return all(named) if _is_large(components, request) else any(named)
+
+
+def is_inserted(components: Components, request: PersonalizeRequest) -> bool:
+    """Whether subjects are inserted into a scene, and not cut out of a drawing of the size."""
+    places = components.layout_predictor is not None
+    return has_scene(components, request) and (not places or _is_large(components, request))
+
+
+def drawn_from_words(request: PersonalizeRequest) -> PersonalizeRequest:
+    """Return the request for the drawing whose subjects come before the scene.
+
+    What falls in the air is drawn later, over the whole picture.
+    """
+    if isinstance(request.prompt, str):
+        return replace(request, prompt=without_air(request.prompt), scene=WORDS_ALONE)
+    prompts = tuple(without_air(prompt) for prompt in _prompts(request))
+    return replace(request, prompt=prompts, scene=WORDS_ALONE)
 
 
 @torch.no_grad()
-def prepare(components: Components, request: PersonalizeRequest) -> list[SceneRow]:
-    """Choose the scene of each picture, show it as the prompt says, and place the subjects.
+def plan(components: Components, request: PersonalizeRequest, start: Prepared) -> ScenePlan:
+    """Choose and light the scenes of a request; `start` is of `drawn_from_words`.
 
     Raises:
-        CapabilityError: The request asks for latents, or the preset cannot turn subjects.
+        CapabilityError: The request asks for latents.
+        InputError: There is no such scene, or noise or encoded prompts came with it.
+    """
+    subjects = tuple(subject.identity for subject in request.subjects)
+    rows = tuple(scene_rows(components, request))
+    return ScenePlan(request, rows, subjects, start.layouts, start.lights)
+
+
+@torch.no_grad()
+def scene_rows(components: Components, request: PersonalizeRequest) -> list[SceneRow | None]:
+    """Return the scene of each picture as its prompt says; None where there is none.
+
+    Raises:
+        CapabilityError: The request asks for latents.
         InputError: There is no such scene, or noise or encoded prompts came with it.
     """
     if request.output is Output.LATENTS:
         raise CapabilityError("A scene is drawn in pixels and has no latents. Ask for pictures.")
-    if request.noise is not None or isinstance(request.prompt, TextCondition):
+    prompts = _prompts(request)
+    if request.noise is not None or not prompts:
         raise InputError(
             "`scene` came with noise or with an encoded prompt. A scene is chosen and lit by seed "
             "and words. Give a prompt as text, and seeds."
         )
-    height, width = (
-        cells * components.preset.latent_cell_px for cells in components.cells_of(request.size_px)
-    )
-    prompts = (request.prompt,) if isinstance(request.prompt, str) else request.prompt
-    rows = []
+    rows: list[SceneRow | None] = []
     for index, seed in enumerate(request.seeds):
         prompt = prompts[index % len(prompts)]
-        setting = read_setting(prompt)
-        noise = draw_noise_of(seed)
-        name, picture = _scene_of(request, noise)
-        fitted = ImageOps.fit(picture.convert("RGB"), (width, height), Image.Resampling.LANCZOS)
+        scene = request.scene or packaged().place_in(prompt)
+        if scene is None:
+            rows.append(None)
+            continue
+        setting, noise = read_setting(prompt), draw_noise([seed], NOISE_SHAPE)
+        name, picture = _picture_of(scene, noise)
+        size = _size_of(components, request)
+        fitted = ImageOps.fit(picture.convert("RGB"), size[::-1], Image.Resampling.LANCZOS)
         place = relight(fitted, setting, noise=noise, place=name)
-        layouts = _layouts(components, request, prompt, seed)
-        rows.append(SceneRow(place, setting, noise, prompt, seed, layouts))
+        is_ground = name is None or packaged().is_ground(name)
+        rows.append(SceneRow(place, is_ground, setting, noise, prompt, seed))
     return rows
+
+
+@torch.no_grad()
+def finish(drawn: GenerationResult, plan: ScenePlan, clock: Clock) -> GenerationResult:
+    """Return the pictures of `drawn` with their subjects before the scenes, behind the weather."""
+    is_tensor = plan.request.output is Output.PIXELS
+    images, masks, names = list(drawn.images), list(drawn.subject_masks), []
+    pixels = [] if drawn.tensor is None else list(drawn.tensor.split(1))
+    for index, row in enumerate(plan.rows):
+        if row is None:
+            continue
+        drawing = pixels[index].cpu() if is_tensor else to_tensor(images[index])
+        drawn_mask = plane(masks[index])
+        outlines = [_outline(plan, number, index, drawn_mask) for number in range(len(plan.lights))]
+        if not row.is_ground:
+            outlines = [(opacity, torch.zeros_like(shadow)) for opacity, shadow in outlines]
+        picture, mask = put_before(to_tensor(row.place), drawing, drawn_mask, outlines)
+        finished = add_weather(to_pil(picture)[0], row.setting, noise=row.noise)
+        if is_tensor:
+            pixels[index] = to_tensor(finished)
+        else:
+            images[index] = finished
+        masks[index] = mask_to_pil(mask)[0]
+        names.append(_name_of(plan.request, row))
+    clock.lap("scene")
+    return replace(
+        drawn,
+        images=tuple(images),
+        subject_masks=tuple(masks),
+        tensor=torch.cat(pixels) if is_tensor else drawn.tensor,
+        origin={**drawn.origin, "scene": ", ".join(dict.fromkeys(names))},
+        timings_ms=clock.timings(),
+    )
+
+
+def outline_of(
+    reference_mask: Tensor, layout: Layout, lighting: Lighting, drawn_mask: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return where a subject is in the picture, and the share of the ground's light that it takes.
+
+    Args:
+        reference_mask: The subject in its reference frame, (1, 1, S, S).
+        layout: Its place, one row.
+        lighting: The light there, one row.
+        drawn_mask: Where the model drew subjects, (1, 1, H, W).
+
+    Returns:
+        Two masks (1, 1, H, W) in [0, 1].
+    """
+    turned = turn(reference_mask.expand(-1, 4, -1, -1), height(reference_mask), layout.pose).frame
+    size = (drawn_mask.shape[2], drawn_mask.shape[3])
+    opacity = warp(turned[:, 3:], to_affine(layout), size)
+    opacity = opacity * _dilated(drawn_mask, AROUND_PX)  # what the model leaves out is not there
+    numbers = torch.arange(1, size[0] + 1, device=opacity.device).view(1, 1, -1)
+    rows = (opacity > FEET).to(opacity).amax(dim=3)
+    base = (rows * numbers).amax(dim=2) / size[0]
+    shadow = cast_shadow(opacity, layout, base.view(1, 1, 1, 1), usual_shadow(lighting.scene))
+    return opacity, shadow
+
+
+def put_before(
+    place: Tensor, drawing: Tensor, drawn_mask: Tensor, outlines: Sequence[tuple[Tensor, Tensor]]
+) -> tuple[Tensor, Tensor]:
+    """Return a place with the subjects of a drawing before it, and the mask of the subjects.
+
+    Args:
+        place: The empty place, (1, 3, H, W) in [-1, 1].
+        drawing: The subjects before another background, (1, 3, H, W) in [-1, 1].
+        drawn_mask: Where the model drew them, (1, 1, H, W).
+        outlines: Of each subject, as `outline_of` returns them; the last one stands in front.
+    """
+    ground, alpha = (place + 1) / 2, torch.zeros_like(drawn_mask)
+    for opacity, shadow in outlines:
+        ground = ground * (1 - shadow * (1 - alpha))
+        alpha = alpha + opacity - alpha * opacity
+    low, high = INSIDE
+    inside = ((torch.minimum(alpha, drawn_mask) - low) / (high - low)).clamp(0, 1)
+    colours = extrapolate((drawing + 1) / 2, -_dilated(-inside, RIM_PX))
+    return 2 * torch.lerp(ground, colours, alpha).clamp(0, 1) - 1, alpha
+
+
+def _dilated(mask: Tensor, px: int) -> Tensor:
+    return F.max_pool2d(mask, 2 * px + 1, stride=1, padding=px)
+
+
+def _outline(plan: ScenePlan, number: int, row: int, drawn_mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what `outline_of` does for one subject of one picture, on the processor."""
+    rows, light = slice(row, row + 1), plan.lights[number]
+    assert light is not None, "a model that places subjects predicts their light"
+    layout = Layout(*(values[rows].float().cpu() for values in plan.layouts[number]))
+    mask = plan.subjects[number].mask[:1].float().cpu()
+    return outline_of(mask, layout, light.select(rows).on_cpu(), drawn_mask)
 
 
 def insertions(
@@ -79,10 +246,10 @@ def insertions(
             image=place,
             seed=row.seed,
             identity=subject.identity,
-            prompt=row.prompt,
+            prompt=without_air(row.prompt),
             box=subject.box,
             view=subject.view,
-            layout=row.layouts[index],
+            layout=_layout(components, request, row, index),
             scales=_insertion_scales(components, request.scales),
             guidance=request.guidance,
             shaping=request.shaping,
@@ -105,7 +272,7 @@ def _insertion_scales(components: Components, scales: Scales | None) -> Scales |
     return replace(usual, **strengths, balance=scales.balance, energy_cap=scales.energy_cap)
 
 
-def finish(
+def finish_insertions(
     request: PersonalizeRequest,
     rows: Sequence[SceneRow],
     drawn: Sequence[Sequence[EditResult]],
@@ -120,7 +287,7 @@ def finish(
     named = tuple(
         subject.identity.named for subject in request.subjects if subject.identity.named is not None
     )
-    scene = request.scene if isinstance(request.scene, str) else OWN_PICTURE
+    names = ", ".join(dict.fromkeys(_name_of(request, row) for row in rows))
     origins = [result.origin for results in drawn for result in results]
     return GenerationResult(
         images=tuple(pictures),
@@ -131,41 +298,58 @@ def finish(
         branches=last[0].branches,
         cutouts=tuple(subject.identity.cutouts for subject in request.subjects),
         timings_ms=timings,
-        origin={**dict(pair for origin in origins for pair in origin.items()), "scene": scene},
+        origin={**dict(pair for origin in origins for pair in origin.items()), "scene": names},
         named=named,
     )
 
 
-def draw_noise_of(seed: int) -> torch.Tensor:
-    """Return the noise (1, 32, 32, 32) that the scene, its clouds and its weather follow."""
-    return draw_noise([seed], NOISE_SHAPE)
+def _is_large(components: Components, request: PersonalizeRequest) -> bool:
+    return min(_size_of(components, request)) >= 2 * components.preset.image_size_px
 
 
-def _scene_of(request: PersonalizeRequest, noise: torch.Tensor) -> tuple[str | None, Image.Image]:
-    """Return the name and the picture of a scene; noise chooses among those of a name."""
+def _prompts(request: PersonalizeRequest) -> tuple[str, ...]:
+    """Return the prompts as text; none if they are encoded."""
+    if isinstance(request.prompt, TextCondition):
+        return ()
+    return (request.prompt,) if isinstance(request.prompt, str) else tuple(request.prompt)
+
+
+def _size_of(components: Components, request: PersonalizeRequest) -> tuple[int, int]:
+    """Return height and width in pixels."""
+    rows, columns = components.cells_of(request.size_px)
+    cell_px = components.preset.latent_cell_px
+    return rows * cell_px, columns * cell_px
+
+
+def _name_of(request: PersonalizeRequest, row: SceneRow) -> str:
     if isinstance(request.scene, Image.Image):
-        return None, request.scene
+        return OWN_PICTURE
+    return request.scene or packaged().place_in(row.prompt) or ""
+
+
+def _picture_of(scene: Image.Image | str, noise: Tensor) -> tuple[str | None, Image.Image]:
+    """Return the name and the picture of a scene; noise chooses among those of a name."""
+    if isinstance(scene, Image.Image):
+        return None, scene
     scenes = packaged()
-    name = scenes.find(request.scene)
+    name = scenes.find(scene)
     chosen = float(torch.special.ndtr(noise[0, 0].sum() / noise[0, 0].numel() ** 0.5))
     number = min(int(2 * chosen * scenes.count(name)), 2 * scenes.count(name) - 1)
     picture = scenes.image(name, number // 2)
     return name, ImageOps.mirror(picture) if number % 2 else picture
 
 
-def _layouts(
-    components: Components, request: PersonalizeRequest, prompt: str, seed: int
-) -> tuple[Layout | None, ...]:
-    """Return where the model places the subjects of one picture.
+def _layout(
+    components: Components, request: PersonalizeRequest, row: SceneRow, index: int
+) -> Layout | None:
+    """Return where the model places a subject of one picture.
 
-    Boxes and models that place no subjects leave it to the insertion.
+    Models that place no subjects leave it to the insertion.
     """
     if components.layout_predictor is None:
-        return (None,) * len(request.subjects)
+        return None
+    subject: Subject = side_by_side(request.subjects)[index]
     shape = (components.preset.latent_channels, *components.cells_of(request.size_px))
-    noise = draw_step_noise([seed], shape, count=num_draws(components))[0].to(components.device)
-    text = read_prompts(components, prompt, rows=1)
-    return tuple(
-        place_subject(components, subject, noise, text=text)
-        for subject in side_by_side(request.subjects)
-    )
+    noise = draw_step_noise([row.seed], shape, count=num_draws(components))[0]
+    text = read_prompts(components, row.prompt, rows=1)
+    return place_subject(components, subject, noise.to(components.device), text=text)
