@@ -57,6 +57,7 @@ FILLERS = frozenset(
         *("photo", "picture", "image", "photograph", "weather", "sky", "season", "time"),
     )
 )
+OWN_PICTURE = "a picture of your own"  # what metadata call a scene that is no name
 WORDS_ALONE = "words"
 """Stands for no scene: the model draws the place of the prompt from its words."""
 
@@ -199,6 +200,21 @@ class Scenes:
                         found.append((not is_weather, len(" ".join(head)), name))
         return max(found)[2] if found else None
 
+    def dealt(self, name: str, share: float, size: tuple[int, int]) -> "Image.Image":
+        """Return one of the pictures of a place, or its mirror image, cut to width and height.
+
+        Args:
+            name: The place.
+            share: Uniform in [0, 1], which chooses.
+            size: Width and height in pixels.
+        """
+        from PIL import ImageOps
+
+        count = 2 * self.count(name)
+        number = min(int(count * share), count - 1)
+        picture = cut_to(self.image(name, number // 2), size)
+        return ImageOps.mirror(picture) if number % 2 else picture
+
     def picture(self, name: str, number: int = 0) -> bytes:
         """Return one picture of a place, WebP of 512 px a side."""
         return self._pack.read(f"{self._numbers[name]}-{number % self._counts[name]}.webp")
@@ -234,6 +250,13 @@ def _is_behind_preposition(words: Sequence[str], start: int) -> bool:
     return False
 
 
+def cut_to(picture: "Image.Image", size: tuple[int, int]) -> "Image.Image":
+    """Return the middle of a picture in width and height, RGB."""
+    from PIL import Image, ImageOps
+
+    return ImageOps.fit(picture.convert("RGB"), size, Image.Resampling.LANCZOS)
+
+
 @cache
 def packaged() -> Scenes:
     """Return the scenes that the package holds."""
@@ -246,7 +269,9 @@ def is_scene_file(text: str) -> bool:
 
 
 def read_scene(scene: "str | Path | bytes | Image.Image") -> "str | Image.Image":
-    """Return the name of a scene of the library, `WORDS_ALONE`, or the picture that a file holds.
+    """Return the name of a scene of the library, or the picture that a file holds.
+
+    Nothing and `WORDS_ALONE` stay what they are.
 
     Raises:
         ImageError: The picture cannot be read.
@@ -254,6 +279,8 @@ def read_scene(scene: "str | Path | bytes | Image.Image") -> "str | Image.Image"
     """
     from swiftpie.imageio.decoding import load_image
 
+    if isinstance(scene, str) and scene in {"", WORDS_ALONE}:
+        return scene
     if isinstance(scene, str) and not is_scene_file(scene):
-        return scene if scene in {"", WORDS_ALONE} else packaged().find(scene)
+        return packaged().find(scene)
     return load_image(scene)

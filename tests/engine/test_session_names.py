@@ -89,6 +89,6 @@ def test_the_light_session_draws_the_same_without_pytorch():
     drawn = light.generate(BEACH, seed=3)
     assert "full" not in vars(light)  # which would have loaded it
     assert [who.name for who in drawn.named] == ["cat"]
-    assert drawn.origin == {"library": "cat (for 'kitten')"}
+    assert drawn.origin == {"library": "cat (for 'kitten')", "scene": "beach"}
     expected = swiftpie.load(MINI).generate(BEACH, seed=3)
     assert (np.abs(pixels(drawn) - pixels(expected)) > 2).mean() < 1e-3

@@ -355,7 +355,7 @@ def read_settings(data, folder):
     else:
         text = given["text"]
         subject = Subject(drawn_identity(), name=text)
-        request = PersonalizeRequest(subjects=(subject,), prompt=text, seeds=(0,))
+        request = PersonalizeRequest(scene="words", subjects=(subject,), prompt=text, seeds=(0,))
         if len(text) < 100:
             session().draw(request)
         from_json(EditSettings, text)

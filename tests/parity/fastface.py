@@ -197,6 +197,7 @@ def prepared_drawing(session):
     identity = session.encode_identity(picture(0))
     text = components.text.encode([PROMPT]).repeat(len(SEEDS))
     request = PersonalizeRequest(
+        scene="words",
         subjects=(Subject(identity),),
         prompt=PROMPT,
         noise=draw_step_noise(SEEDS, (4, *CELLS), count=1),

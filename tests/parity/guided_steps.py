@@ -66,7 +66,9 @@ def compare(components, identity, preset):
     draws = torch.Generator().manual_seed(SEED)
     noise = torch.stack([torch.randn(1, 4, *CELLS, generator=draws) for _ in range(count + 1)])
     text = components.text.encode([PROMPT])
-    request = PersonalizeRequest(subjects=(Subject(identity),), prompt=PROMPT, noise=noise)
+    request = PersonalizeRequest(
+        scene="words", subjects=(Subject(identity),), prompt=PROMPT, noise=noise
+    )
     start = prepare(components, request, Clock())
     told = {
         "u": (components.text.encode([""]), null_identity(components, start.condition)),

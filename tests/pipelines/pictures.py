@@ -7,6 +7,7 @@ from swiftpie.pipelines.drawing.request import (
     as_subjects,
     source_of,
 )
+from swiftpie.scenes import WORDS_ALONE
 
 
 def personalize(components, subjects, prompt, *, mask="none", box=None, seeds=(0,), **asked):
@@ -15,7 +16,7 @@ def personalize(components, subjects, prompt, *, mask="none", box=None, seeds=(0
         prompt=prompt,
         seeds=seeds,
         mask=source_of(mask),
-        **asked,
+        **{"scene": WORDS_ALONE} | asked,
     )
     return draw(components, request)
 

@@ -21,7 +21,9 @@ PROMPT, OTHER = "a photo of a subject on a beach", "a photo of a subject in the 
 
 @pytest.fixture
 def request_of_one(identity):
-    return PersonalizeRequest(subjects=(Subject(identity),), prompt=PROMPT, seeds=(3, 4))
+    return PersonalizeRequest(
+        scene="words", subjects=(Subject(identity),), prompt=PROMPT, seeds=(3, 4)
+    )
 
 
 def bytes_of(result):
@@ -31,7 +33,10 @@ def bytes_of(result):
 def test_a_session_draws_what_its_components_draw(session, identity, request_of_one):
     drawn = bytes_of(draw(session.components, request_of_one))
     assert bytes_of(session.draw(request_of_one)) == drawn
-    assert bytes_of(session.personalize(identity, PROMPT, seed=3, num_images=2)) == drawn
+    assert (
+        bytes_of(session.personalize(identity, PROMPT, seed=3, num_images=2, scene="words"))
+        == drawn
+    )
 
 
 def test_each_picture_may_have_a_prompt_of_its_own(session, request_of_one):
@@ -234,14 +239,21 @@ def test_requests_drawn_together_give_what_each_gives_alone(session, identity, s
         calls.append(stage)
 
     other = session.encode_identity(sprite.rotate(90))
-    photo = session.personalize(identity, PROMPT, seed=9).images[0]
+    photo = session.personalize(identity, PROMPT, seed=9, scene="words").images[0]
     drawn = [
-        PersonalizeRequest(subjects=(Subject(identity),), prompt=PROMPT, seeds=(3, 4)),
+        PersonalizeRequest(
+            scene="words", subjects=(Subject(identity),), prompt=PROMPT, seeds=(3, 4)
+        ),
         EditRequest(image=photo, prompt=OTHER, source_prompt=PROMPT, seed=1),
         PersonalizeRequest(
-            subjects=(Subject(other, box=(0.1, 0.2, 0.6, 0.8)),), prompt=OTHER, seeds=(7,)
+            scene="words",
+            subjects=(Subject(other, box=(0.1, 0.2, 0.6, 0.8)),),
+            prompt=OTHER,
+            seeds=(7,),
         ),
-        PersonalizeRequest(subjects=(Subject(identity), Subject(other)), prompt=PROMPT, seeds=(5,)),
+        PersonalizeRequest(
+            scene="words", subjects=(Subject(identity), Subject(other)), prompt=PROMPT, seeds=(5,)
+        ),
         EditRequest(image=ImageOps.mirror(photo), prompt=OTHER, source_prompt=PROMPT, seed=1),
     ]
     together = session.draw_together(drawn, on_stage=counting)

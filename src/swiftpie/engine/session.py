@@ -269,7 +269,7 @@ class Session:
             subjects=as_subjects(subjects, mask=mask, detail_mask=detail_mask, box=box, view=view),
             prompt=prompt,
             seeds=seeds_from(seed, num_images),
-            scene=read_scene(scene) if scene else "",
+            scene=read_scene(scene),
             scales=scales,
             mask=source_of(mask),
             detail_mask=detail_source_of(detail_mask),

@@ -58,25 +58,27 @@ class PixelRows(NamedTuple):
         return across[None] / self.cell_px, down[:, None] / self.cell_px
 
 
-def draw_weather(pixels: Tensor, noise: Tensor, *, name: str, time: int, view: PixelRows) -> Tensor:
+def draw_weather(
+    pixels: Tensor, noise: Tensor, *, name: str, time: int | Tensor, view: PixelRows
+) -> Tensor:
     """Return pixels behind rain, snowfall or fog; any other weather leaves them as they are.
 
     Args:
         pixels: The rows of one picture that `view` names, (1, 3, rows, W) in [-1, 1].
         noise: Standard normal latents, (1, 32, h, w) with h and w multiples of 16.
         name: "rain", "snowfall", "fog", or a weather without anything in the air.
-        time: Number of the time of day.
+        time: Number of the time of day; a tensor without axes as well.
         view: The pixels.
     """
     fields = coarse_fields(noise).to(pixels)
     if name == "rain":
-        return _over(pixels, RAIN_COLOURS[time], RAIN_SHARE * _streaks(fields, view))
+        return _over(pixels, RAIN_COLOURS, time, RAIN_SHARE * _streaks(fields, view))
     if name == "snowfall":
         for count, channel, radius in FLAKES:
             coverage = _flakes(fields, view, count=count, channel=channel, radius=radius)
-            pixels = _over(pixels, FLAKE_COLOURS[time], FLAKE_SHARE * coverage)
+            pixels = _over(pixels, FLAKE_COLOURS, time, FLAKE_SHARE * coverage)
         return pixels
-    return _over(pixels, FOG_COLOURS[time], _fog(fields, view)) if name == "fog" else pixels
+    return _over(pixels, FOG_COLOURS, time, _fog(fields, view)) if name == "fog" else pixels
 
 
 def coarse_fields(noise: Tensor) -> Tensor:
@@ -92,8 +94,8 @@ def _streaks(fields: Tensor, view: PixelRows) -> Tensor:
     across, down = view.places(fields)
     slant = RAIN_COLUMNS * (across + RAIN_LEAN * down)
     phases = torch.special.ndtr(_cells(fields[0, 0], view))
-    falling = torch.frac(RAIN_FALLS * down + 0.3 * phases + RAIN_SHIFT * slant.floor())
-    from_axis = (torch.frac(slant) - 0.5).abs()
+    falling = _fraction(RAIN_FALLS * down + 0.3 * phases + RAIN_SHIFT * slant.floor())
+    from_axis = (_fraction(slant) - 0.5).abs()
     return _ramp(0.2, 0.05, from_axis) * _ramp(0.45, 0.9, falling)
 
 
@@ -107,8 +109,8 @@ def _flakes(fields: Tensor, view: PixelRows, *, count: int, channel: int, radius
     reach, right, down = (_cells(values, view) for values in lattice)
     x, y = view.places(fields)
     shift = (0.5 - radius) / radius  # a flake stays in its cell
-    from_left = (torch.frac(x * count) - 0.5) / radius - shift * right
-    from_above = (torch.frac(y * count) - 0.5) / radius - shift * down
+    from_left = (_fraction(x * count) - 0.5) / radius - shift * right
+    from_above = (_fraction(y * count) - 0.5) / radius - shift * down
     sharpness = view.cell_px * radius / (2.4 * count)
     return ((reach - from_left.square() - from_above.square()) * sharpness).clamp(0, 1)
 
@@ -121,14 +123,8 @@ def _fog(fields: Tensor, view: PixelRows) -> Tensor:
         banks = banks * math.sqrt(3 * 9)
     height, width = view.size
     rows = torch.arange(*view.rows, device=fields.device, dtype=fields.dtype) + 0.5
-    points = torch.stack(
-        torch.broadcast_tensors(
-            (2 * torch.arange(width, device=fields.device) + 1) / width - 1,
-            (2 * rows / height - 1)[:, None],
-        ),
-        dim=-1,
-    ).to(banks)
-    banks = F.grid_sample(banks, points[None], padding_mode="border", align_corners=False)[0, 0]
+    columns = torch.arange(width, device=fields.device, dtype=fields.dtype) + 0.5
+    banks = _tent(rows / height) @ banks[0, 0] @ _tent(columns / width).T
     away = _ramp(1.0, 0.45, (rows / height)[:, None])
     return (0.1 + 0.3 * away + 0.03 * banks).clamp(0, 0.6)
 
@@ -136,8 +132,19 @@ def _fog(fields: Tensor, view: PixelRows) -> Tensor:
 def _cells(lattice: Tensor, view: PixelRows) -> Tensor:
     """Return the number of each pixel's cell, (rows, W), of a lattice (n, n) that repeats."""
     count = len(lattice)
-    across, down = ((count * place).long() % count for place in view.places(lattice))
-    return lattice[down, across]
+    across, down = ((count * place).long().flatten() % count for place in view.places(lattice))
+    return lattice.index_select(0, down).index_select(1, across)
+
+
+def _tent(places: Tensor) -> Tensor:
+    """Return weights (n, 32) that are linear between the centres of cells, for places in [0, 1]."""
+    at = (CELLS * places - 0.5).clamp(0, CELLS - 1)
+    return (1 - (at[:, None] - torch.arange(CELLS, device=places.device)).abs()).clamp_min(0)
+
+
+def _fraction(values: Tensor) -> Tensor:
+    """Return what is behind the point of positive numbers, in operators that graphs know."""
+    return values - values.floor()
 
 
 def _ramp(low: float, high: float, value: Tensor) -> Tensor:
@@ -145,7 +152,12 @@ def _ramp(low: float, high: float, value: Tensor) -> Tensor:
     return ((value - low) / (high - low)).clamp(0, 1)
 
 
-def _over(pixels: Tensor, colour: tuple[float, float, float], coverage: Tensor) -> Tensor:
-    """Paint a colour in [0, 1] on pixels (1, 3, h, w) in [-1, 1]."""
-    paint = 2 * pixels.new_tensor(colour).view(1, 3, 1, 1) - 1
+def _over(
+    pixels: Tensor,
+    colours: tuple[tuple[float, float, float], ...],
+    time: int | Tensor,
+    coverage: Tensor,
+) -> Tensor:
+    """Paint the colour of a time of day, in [0, 1], on pixels (1, 3, h, w) in [-1, 1]."""
+    paint = 2 * pixels.new_tensor(colours)[time].view(1, 3, 1, 1) - 1
     return torch.lerp(pixels, paint, coverage)

@@ -20,6 +20,7 @@ from swiftpie.imageio.images import mask_to_pil, plane, to_pil, to_tensor
 from swiftpie.masks import load_mask, resize_mask
 from swiftpie.pipelines.drawing.request import ConditionPart, PersonalizeRequest, Subject
 from swiftpie.pipelines.drawing.settings import MaskSource, Scales, Style, steering_of
+from swiftpie.scenes import WORDS_ALONE
 from swiftpie_lab.evaluation.ablations import Study, Variant
 from swiftpie_lab.evaluation.benchmarks.world import (
     CASES_A_KIND,
@@ -239,6 +240,7 @@ class SettingDrawer:
             subjects=(Subject(identity, mask=region),),
             prompt=case.prompt,
             seeds=(case.seed,),
+            scene=WORDS_ALONE,
             scales=setting.scales,
             mask=SOURCES.get(setting.region, MaskSource.NONE),
             without=frozenset(part for part, is_in in parts.items() if not is_in),

@@ -7,10 +7,10 @@ from swiftpie.engine.onnx.draw import ASSETS
 from swiftpie.engine.onnx.export import export_packaged
 
 
-def renew(mini: Path, cutouts: Path):
-    """Write graphs into folders that hold the weights."""
-    export_packaged(swiftpie.load("mini").components, mini, cutouts)
+def renew(assets: Path):
+    """Write graphs into a folder that holds the weights."""
+    export_packaged(swiftpie.load("mini").components, assets)
 
 
 if __name__ == "__main__":
-    renew(ASSETS / "mini", ASSETS / "cutout")
+    renew(ASSETS)

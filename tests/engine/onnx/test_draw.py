@@ -19,10 +19,12 @@ from swiftpie.errors import InputError
 from swiftpie.imageio.images import sample_pictures
 from swiftpie.pipelines.drawing.request import Subject
 from swiftpie.pipelines.drawing.settings import MaskSource, Scales
+from swiftpie.scenes import OWN_PICTURE
 from tests.policy.project import ROOT
 
 PROMPT = "a subject on a beach"
 ALIKE_DB = 60  # a rounding of a few pixels
+SCENES_ALIKE_DB = 48  # PyTorch rounds to 8 bits between the place, the subject and the weather
 HALF_A_LEVEL = 1 / 255  # of pixels in [-1, 1]
 
 HEAVY = ["torch", "diffusers", "transformers", "accelerate"]
@@ -71,13 +73,40 @@ def test_the_shipped_graphs_are_of_the_shipped_weights(model):
     ],
 )
 def test_pictures_are_alike(session, model, light, full, asked):
-    found = model.personalize(light, PROMPT, **asked)
-    expected = session.personalize(full, PROMPT, **asked)
+    found = model.personalize(light, PROMPT, **asked, scene="words")
+    expected = session.personalize(full, PROMPT, **asked, scene="words")
     assert likeness_db(found.images[0], expected.images[0]) > ALIKE_DB
     assert likeness_db(found.subject_masks[0], expected.subject_masks[0]) > ALIKE_DB
     assert found.engine == model.graphs.runtime
     assert (found.seeds, found.cutouts) == (expected.seeds, expected.cutouts)
     assert found.branches == expected.branches
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        PROMPT,
+        "a subject at a castle at sunset in the rain",
+        "a subject in a park in winter while it is snowing",
+        "a subject in a forest at dawn in the fog",
+        "a subject in space",
+    ],
+)
+def test_scenes_are_alike(session, model, light, full, prompt):
+    found = model.personalize(light, prompt, seed=5)
+    expected = session.personalize(full, prompt, seed=5)
+    assert likeness_db(found.images[0], expected.images[0]) > SCENES_ALIKE_DB
+    assert likeness_db(found.subject_masks[0], expected.subject_masks[0]) > SCENES_ALIKE_DB
+    assert found.origin == expected.origin
+    assert found.timings_ms["scene"] > 0
+
+
+def test_a_photograph_is_a_scene_without_pytorch(session, model, light, full):
+    photo = Image.effect_noise((300, 200), 60).convert("RGB")
+    found = model.personalize(light, "a subject at night", seed=5, scene=photo)
+    expected = session.personalize(full, "a subject at night", seed=5, scene=photo)
+    assert likeness_db(found.images[0], expected.images[0]) > SCENES_ALIKE_DB
+    assert found.origin["scene"] == expected.origin["scene"] == OWN_PICTURE
     assert found.regions.equal(expected.regions)
     for one, other in zip(found.layouts[0], expected.layouts[0], strict=True):
         assert (one - other).abs().max() < 1e-4

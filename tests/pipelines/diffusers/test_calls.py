@@ -61,7 +61,7 @@ class Tools:
         """What the core draws for a request."""
         asked = {"prompt": PROMPT, "seeds": (3,)} | asked
         subjects = asked.pop("subjects", (Subject(self.identity),))
-        request = PersonalizeRequest(subjects=subjects, **asked)
+        request = PersonalizeRequest(scene="words", subjects=subjects, **asked)
         return draw(self.session.components, request)
 
     def edited(self, **asked):

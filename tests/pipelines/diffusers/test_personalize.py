@@ -43,7 +43,7 @@ def bytes_of(pictures):
 @pytest.fixture(scope="module")
 def expected(session, identity):
     """What a session draws for the seeds 3 and 4."""
-    pair = [session.personalize(identity, PROMPT, seed=seed) for seed in (3, 4)]
+    pair = [session.personalize(identity, PROMPT, seed=seed, scene="words") for seed in (3, 4)]
     return bytes_of(one.images[0] for one in pair)
 
 
@@ -61,7 +61,7 @@ def test_the_picture_is_the_one_of_a_session(pipe, identity, sprite, expected):
 
 @pytest.mark.parametrize("options", [{"box": BOX}, {"mask": MaskSource.INLINE}])
 def test_place_and_region_are_those_of_a_session(pipe, session, identity, options):
-    drawn = session.personalize(identity, PROMPT, seed=3, **options)
+    drawn = session.personalize(identity, PROMPT, seed=3, **options, scene="words")
     called = pipe(PROMPT, subjects=identity, seeds=[3], **options)
     assert bytes_of(called.images) == bytes_of(drawn.images)
     assert bytes_of(called.masks) == bytes_of(drawn.subject_masks)
@@ -215,7 +215,12 @@ def test_an_interrupt_while_text_is_read_stops_before_the_denoiser(pipe, identit
 def test_guidance_is_that_of_a_session(pipe, session, identity, expected, options, guidance):
     negative = options.get("negative_prompt", "")
     drawn = session.personalize(
-        identity, PROMPT, seed=3, guidance=guidance or options["guidance"], negative_prompt=negative
+        identity,
+        PROMPT,
+        seed=3,
+        guidance=guidance or options["guidance"],
+        negative_prompt=negative,
+        scene="words",
     )
     called = pipe(PROMPT, subjects=identity, seeds=[3], **options)
     assert bytes_of(called.images) == bytes_of(drawn.images) != expected[:1]
@@ -245,7 +250,9 @@ def test_guidance_costs_a_row_and_no_call(pipe, identity):
 def test_a_style_is_that_of_a_session(patient, sprite):
     [identity] = patient.prepare_ip_adapter_image_embeds(sprite)
     session = Session(patient.to_components())
-    drawn = session.personalize(identity, "a cat", seed=1, **steering_of(Style.DCG_AM2, 4))
+    drawn = session.personalize(
+        identity, "a cat", seed=1, **steering_of(Style.DCG_AM2, 4), scene="words"
+    )
     called = patient("a cat", subjects=identity, seeds=[1], style=Style.DCG_AM2)
     assert bytes_of(called.images) == bytes_of(drawn.images)
     plain = patient("a cat", subjects=identity, seeds=[1])
@@ -403,7 +410,7 @@ def test_a_reference_may_come_in_every_form_of_diffusers(pipe, sprite, form, exp
 def test_masks_of_diffusers_are_regions_of_subjects(pipe, session, identity, left_and_right):
     whole = [one[None] for one in left_and_right]
     subjects = [Subject(identity, mask=one) for one in whole]
-    reference = session.personalize(subjects, PROMPT, seed=3).images
+    reference = session.personalize(subjects, PROMPT, seed=3, scene="words").images
     stacked = left_and_right.reshape(1, 2, 128, 128)
     for masks in (left_and_right, whole, [stacked]):
         drawn = pipe(
@@ -425,7 +432,7 @@ def test_a_mask_of_two_layers_makes_two_subjects_of_one_entry(
         seeds=[3],
     )
     subjects = [Subject(identity, mask=one[None]) for one in left_and_right]
-    reference = session.personalize(subjects, PROMPT, seed=3)
+    reference = session.personalize(subjects, PROMPT, seed=3, scene="words")
     assert bytes_of(drawn.images) == bytes_of(reference.images)
 
 

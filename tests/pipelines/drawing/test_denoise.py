@@ -207,7 +207,9 @@ def test_nobody_is_the_same_in_edits_of_a_session(session, encoder):
 def test_nobody_is_shown_but_places_stay(session, identity, has_tokens):
     components = session.components
     noise = torch.randn(1, 1, components.preset.latent_channels, 16, 16)
-    request = PersonalizeRequest(subjects=(Subject(identity),), prompt="a cat", noise=noise)
+    request = PersonalizeRequest(
+        scene="words", subjects=(Subject(identity),), prompt="a cat", noise=noise
+    )
     condition = prepare(components, request, Clock()).condition
     tokens = torch.randn(1, 1, identity.tokens.shape[-1]) if has_tokens else None
     found = without_identity(condition, tokens)

@@ -29,22 +29,22 @@ def pixels(result, index=0):
 
 
 def test_same_seed_gives_the_same_bytes(session, identity):
-    first = session.personalize(identity, PROMPT, seed=3)
-    again = session.personalize(identity, PROMPT, seed=3)
+    first = session.personalize(identity, PROMPT, seed=3, scene="words")
+    again = session.personalize(identity, PROMPT, seed=3, scene="words")
     assert first.images[0].tobytes() == again.images[0].tobytes()
     assert first.images[0].size == (128, 128)
 
 
 def test_another_seed_gives_another_picture(session, identity):
-    pair = session.personalize(identity, PROMPT, seed=3, num_images=2)
+    pair = session.personalize(identity, PROMPT, seed=3, num_images=2, scene="words")
     assert pair.seeds == (3, 4)
     assert np.abs(pixels(pair, 0) - pixels(pair, 1)).max() > 20
 
 
 def test_a_picture_does_not_depend_on_its_batch(session, identity):
-    batch = session.personalize(identity, PROMPT, seed=5, num_images=4)
+    batch = session.personalize(identity, PROMPT, seed=5, num_images=4, scene="words")
     for index, seed in enumerate(batch.seeds):
-        alone = session.personalize(identity, PROMPT, seed=seed)
+        alone = session.personalize(identity, PROMPT, seed=seed, scene="words")
         assert np.abs(pixels(batch, index) - pixels(alone)).max() <= 1
 
 
@@ -60,7 +60,7 @@ def test_switched_off_identity_equals_the_bare_model(session, identity):
         aligned=torch.zeros(1, 1, 32 + 64, 16, 16),
         pose=torch.zeros(1, 1, 4),
     )
-    personalized = session.personalize(identity, PROMPT, seed=7, scales=OFF)
+    personalized = session.personalize(identity, PROMPT, seed=7, scales=OFF, scene="words")
     placed = nobody.attention._replace(
         affine=to_affine(personalized.layouts[0])[:, None], has_layout=torch.ones(1, 1)
     )
@@ -78,14 +78,16 @@ def test_switched_off_identity_equals_the_bare_model(session, identity):
 
 @pytest.mark.parametrize("scale", ["identity_scale", "detail_scale"])
 def test_each_branch_changes_the_picture(session, identity, scale):
-    on = session.personalize(identity, PROMPT, seed=3)
-    off = session.personalize(identity, PROMPT, seed=3, scales=Scales(**{scale: 0.0}))
+    on = session.personalize(identity, PROMPT, seed=3, scene="words")
+    off = session.personalize(
+        identity, PROMPT, seed=3, scales=Scales(**{scale: 0.0}), scene="words"
+    )
     assert np.abs(pixels(on) - pixels(off)).max() > 2
 
 
 def test_a_box_places_the_subject(session, identity):
-    left = session.personalize(identity, PROMPT, seed=3, box=(0.05, 0.3, 0.45, 0.7))
-    right = session.personalize(identity, PROMPT, seed=3, box=(0.55, 0.3, 0.95, 0.7))
+    left = session.personalize(identity, PROMPT, seed=3, box=(0.05, 0.3, 0.45, 0.7), scene="words")
+    right = session.personalize(identity, PROMPT, seed=3, box=(0.55, 0.3, 0.95, 0.7), scene="words")
     assert left.layouts[0].centre[0, 0] == pytest.approx(0.25)
     columns = [
         np.asarray(r.subject_masks[0], dtype=float).sum(0) @ np.arange(128) for r in (left, right)
@@ -98,7 +100,7 @@ def test_a_box_places_the_subject(session, identity):
 def test_subjects_keep_their_shape_in_pictures_that_are_not_square(session, identity, size_px):
     box, shapes = (0.2, 0.3, 0.8, 0.7), []
     for size in ((128, 128), size_px):
-        result = session.personalize(identity, PROMPT, seed=3, box=box, size_px=size)
+        result = session.personalize(identity, PROMPT, seed=3, box=box, size_px=size, scene="words")
         left, top, right, bottom = (
             result.subject_masks[0].point(lambda v: 255 * (v > 127)).getbbox()
         )
@@ -110,7 +112,9 @@ def test_so_do_those_of_edited_pictures(session):
     backpack = session.encode_identity(SAMPLES / "1f392.webp")
     before, after = (f"a photo of a backpack on a {one} background" for one in ("white", "green"))
     box = (0.35, 0.3, 0.7, 0.95)
-    drawn = session.personalize(backpack, before, seed=4, size_px=(128, 256), box=box).images[0]
+    drawn = session.personalize(
+        backpack, before, seed=4, size_px=(128, 256), box=box, scene="words"
+    ).images[0]
     edited = session.edit(drawn, after, source_prompt=before, seed=1).image
     shapes = []
     for picture in (drawn, edited):
@@ -125,30 +129,39 @@ def test_masks_without_input_need_one_call_and_give_a_picture(session, identity,
     calls = []
     hook = session.components.denoiser.unet.register_forward_pre_hook(lambda *_: calls.append(1))
     try:
-        session.personalize(identity, PROMPT, seed=3, mask=source)
+        session.personalize(identity, PROMPT, seed=3, mask=source, scene="words")
     finally:
         hook.remove()
     assert len(calls) == 1
 
 
 def test_a_full_mask_equals_no_mask(session, identity):
-    whole = session.personalize(identity, PROMPT, seed=3, mask=torch.ones(1, 1, 50, 70))
-    none = session.personalize(identity, PROMPT, seed=3)
+    whole = session.personalize(
+        identity, PROMPT, seed=3, mask=torch.ones(1, 1, 50, 70), scene="words"
+    )
+    none = session.personalize(identity, PROMPT, seed=3, scene="words")
     assert whole.images[0].tobytes() == none.images[0].tobytes()
 
 
 def test_an_empty_mask_keeps_both_attention_branches_out(session, identity):
-    empty = session.personalize(identity, PROMPT, seed=3, mask=torch.zeros(1, 1, 16, 16))
-    none = session.personalize(identity, PROMPT, seed=3)
+    empty = session.personalize(
+        identity, PROMPT, seed=3, mask=torch.zeros(1, 1, 16, 16), scene="words"
+    )
+    none = session.personalize(identity, PROMPT, seed=3, scene="words")
     assert empty.images[0].tobytes() != none.images[0].tobytes()
 
 
 def test_threads_share_a_session(session, identity):
     scales = [Scales(identity_scale=i / 4, detail_scale=1 - i / 4) for i in range(4)] * 2
-    alone = [session.personalize(identity, PROMPT, seed=9, scales=s) for s in scales[:4]]
+    alone = [
+        session.personalize(identity, PROMPT, seed=9, scales=s, scene="words") for s in scales[:4]
+    ]
     with ThreadPoolExecutor(4) as pool:
         together = list(
-            pool.map(lambda s: session.personalize(identity, PROMPT, seed=9, scales=s), scales)
+            pool.map(
+                lambda s: session.personalize(identity, PROMPT, seed=9, scales=s, scene="words"),
+                scales,
+            )
         )
     for index, result in enumerate(together):
         assert np.abs(pixels(result) - pixels(alone[index % 4])).max() <= 1
@@ -157,20 +170,20 @@ def test_threads_share_a_session(session, identity):
 @pytest.mark.parametrize("prompt", ["", "   ", "\n\t"])
 def test_an_empty_prompt_is_refused(session, identity, prompt):
     with pytest.raises(InputError, match="prompt is empty"):
-        session.personalize(identity, prompt)
+        session.personalize(identity, prompt, scene="words")
 
 
 def test_a_very_long_prompt_is_cut_and_said_so(session, identity, caplog):
-    result = session.personalize(identity, "a dog " * 5000)
+    result = session.personalize(identity, "a dog " * 5000, scene="words")
     assert len(result.images) == 1
     assert "cut to 48 tokens" in caplog.text
 
 
 def test_what_is_no_subject_is_named(session, identity):
     with pytest.raises(InputError, match="Text was given where subjects come first"):
-        session.personalize(PROMPT, identity)
+        session.personalize(PROMPT, identity, scene="words")
     with pytest.raises(InputError, match="Identity was given where subjects come first"):
-        session.personalize([identity, identity], PROMPT)
+        session.personalize([identity, identity], PROMPT, scene="words")
 
 
 @pytest.mark.parametrize("scale", [-0.1, 4.5, float("nan")])
@@ -182,33 +195,33 @@ def test_scales_out_of_range_are_refused(scale):
 @pytest.mark.parametrize("count", [0, 65])
 def test_impossible_numbers_of_pictures_are_refused(session, identity, count):
     with pytest.raises(InputError, match="pictures were requested"):
-        session.personalize(identity, PROMPT, num_images=count)
+        session.personalize(identity, PROMPT, num_images=count, scene="words")
 
 
 def test_box_mask_needs_a_box(session, identity):
     with pytest.raises(InputError, match="needs a box"):
-        session.personalize(identity, PROMPT, mask=MaskSource.BOX)
+        session.personalize(identity, PROMPT, mask=MaskSource.BOX, scene="words")
 
 
 def test_masks_are_named_by_plain_words_too(session, identity):
-    named = session.personalize(identity, PROMPT, seed=3, mask="inline")
-    typed = session.personalize(identity, PROMPT, seed=3, mask=MaskSource.INLINE)
+    named = session.personalize(identity, PROMPT, seed=3, mask="inline", scene="words")
+    typed = session.personalize(identity, PROMPT, seed=3, mask=MaskSource.INLINE, scene="words")
     assert named.images[0].tobytes() == typed.images[0].tobytes()
     with pytest.raises(InputError, match="'inlien' names no source"):
-        session.personalize(identity, PROMPT, mask="inlien")
+        session.personalize(identity, PROMPT, mask="inlien", scene="words")
 
 
 def test_a_given_mask_and_a_found_one_are_not_mixed(session, identity):
     subjects = [Subject(identity, mask=torch.ones(1, 1, 16, 16)), Subject(identity)]
     with pytest.raises(InputError, match="but some have a mask"):
-        session.personalize(subjects, PROMPT, mask=MaskSource.INLINE)
+        session.personalize(subjects, PROMPT, mask=MaskSource.INLINE, scene="words")
 
 
 @pytest.mark.parametrize("source", [MaskSource.INLINE, MaskSource.TWO_PASS])
 def test_detail_alone_is_kept_to_the_same_mask_as_everything_is(session, identity, source):
     def condition_of(**where):
         request = PersonalizeRequest(
-            subjects=(Subject(identity),), prompt=PROMPT, seeds=(3,), **where
+            scene="words", subjects=(Subject(identity),), prompt=PROMPT, seeds=(3,), **where
         )
         return prepare(session.components, request, Clock()).condition.attention
 
@@ -218,8 +231,13 @@ def test_detail_alone_is_kept_to_the_same_mask_as_everything_is(session, identit
     assert (both.is_inline, both.detail_is_inline) == (detail.detail_is_inline, detail.is_inline)
     if source is MaskSource.TWO_PASS:
         assert detail.detail_mask.min() < 0.1 < 0.9 < detail.detail_mask.max()
-    limited = session.personalize(identity, PROMPT, seed=3, detail_mask=source)
-    assert np.abs(pixels(limited) - pixels(session.personalize(identity, PROMPT, seed=3))).max() > 4
+    limited = session.personalize(identity, PROMPT, seed=3, detail_mask=source, scene="words")
+    assert (
+        np.abs(
+            pixels(limited) - pixels(session.personalize(identity, PROMPT, seed=3, scene="words"))
+        ).max()
+        > 4
+    )
 
 
 def test_the_result_names_the_branches_that_spoke(session, identity):
@@ -230,16 +248,20 @@ def test_the_result_names_the_branches_that_spoke(session, identity):
         OFF: [],
     }
     for scales, branches in spoken.items():
-        assert [*session.personalize(identity, PROMPT, seed=3, scales=scales).branches] == branches
+        assert [
+            *session.personalize(identity, PROMPT, seed=3, scales=scales, scene="words").branches
+        ] == branches
     nowhere = torch.zeros(1, 1, 128, 128)
-    assert session.personalize(identity, PROMPT, seed=3, mask=nowhere).branches == ()
-    semantic = session.personalize(identity.without_detail(), PROMPT, seed=3)
+    assert session.personalize(identity, PROMPT, seed=3, mask=nowhere, scene="words").branches == ()
+    semantic = session.personalize(identity.without_detail(), PROMPT, seed=3, scene="words")
     assert "detail" not in semantic.branches
 
 
 def test_several_subjects_without_boxes_stand_side_by_side(session, sprite):
     identity = session.encode_identity(sprite)
-    result = session.personalize([Subject(identity), Subject(identity)], "two dogs on a beach")
+    result = session.personalize(
+        [Subject(identity), Subject(identity)], "two dogs on a beach", scene="words"
+    )
     left, right = (layout.centre[0] for layout in result.layouts)
     assert left[0] == pytest.approx(0.25)
     assert right[0] == pytest.approx(0.75)
@@ -251,7 +273,7 @@ def test_several_subjects_without_boxes_stand_side_by_side(session, sprite):
 def test_a_view_turns_the_subject_in_its_place(session, identity):
     box = (0.2, 0.3, 0.8, 0.9)
     plain, same, turned, mirrored = (
-        session.personalize(identity, PROMPT, seed=3, box=box, view=view)
+        session.personalize(identity, PROMPT, seed=3, box=box, view=view, scene="words")
         for view in (None, (0, 0), (40, 0), (-40, 0))
     )
     assert plain.images[0].tobytes() == same.images[0].tobytes()
@@ -263,12 +285,14 @@ def test_a_view_turns_the_subject_in_its_place(session, identity):
 
 
 def test_a_view_without_a_box_keeps_the_place(session, identity):
-    plain = session.personalize(identity, PROMPT, seed=3).layouts[0]
+    plain = session.personalize(identity, PROMPT, seed=3, scene="words").layouts[0]
     for seed in range(3, 9):
-        turned = session.personalize(identity, PROMPT, seed=seed, view=(-30, 15)).layouts[0]
+        turned = session.personalize(
+            identity, PROMPT, seed=seed, view=(-30, 15), scene="words"
+        ).layouts[0]
         wanted = [math.radians(-30), math.radians(15)]
         assert seen_view(turned)[0].tolist() == pytest.approx(wanted)
-    first = session.personalize(identity, PROMPT, seed=3, view=(-30, 15)).layouts[0]
+    first = session.personalize(identity, PROMPT, seed=3, view=(-30, 15), scene="words").layouts[0]
     assert torch.equal(plain.centre, first.centre)
 
 

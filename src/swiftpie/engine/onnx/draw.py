@@ -24,6 +24,7 @@ from swiftpie.engine.onnx.graphs import (
     Graph,
     Graphs,
 )
+from swiftpie.engine.onnx.scene import SceneGraphs, scene_of
 from swiftpie.errors import WeightsError
 from swiftpie.imageio.cutout import CutoutMethod
 from swiftpie.imageio.decoding import Source, load_image
@@ -31,6 +32,7 @@ from swiftpie.library import Named, origin_of
 from swiftpie.library import packaged as packaged_library
 from swiftpie.models.vocabulary import Vocabulary
 from swiftpie.pipelines.drawing.settings import BALANCE_OF_IDENTITY, BALANCE_OF_TEXT, Scales
+from swiftpie.scenes import OWN_PICTURE, without_air
 from swiftpie.types import Cutout, IdentityBranch
 from swiftpie.validation import Box, check_box, check_prompts, seeds_from
 
@@ -74,12 +76,13 @@ class OnnxResult:
     timings_ms: Mapping[str, float]
     engine: str  # the runtime
     named: tuple[Named, ...] = ()
+    scene: str | None = None  # its name
     tensor: None = None
 
     @property
     def origin(self) -> dict[str, str]:
         """Names of the library; there is neither a recipe nor another decoder."""
-        return origin_of(self.named)
+        return origin_of(self.named) | ({} if self.scene is None else {"scene": self.scene})
 
     @property
     def regions(self) -> "Tensor":
@@ -106,7 +109,7 @@ class OnnxModel:
 
     def __init__(self, graphs: Graphs, cutout: Graph) -> None:
         self.graphs = graphs
-        self._cutout = cutout
+        self._cutout, self._scenes = cutout, SceneGraphs(ASSETS, graphs.runtime)
 
     @property
     def preset(self) -> Preset:
@@ -166,6 +169,7 @@ class OnnxModel:
         num_images: int = 1,
         scales: Scales | None = None,
         box: Box | None = None,
+        scene: "Image.Image | str" = "",
     ) -> OnnxResult:
         """Draw the subject into the scene of `prompt`; see `Session.personalize`.
 
@@ -180,18 +184,25 @@ class OnnxModel:
         if known is not None and (strange := known.unknown_in(prompt)):
             logger.warning(known.advice_on(strange, preset=self.preset.name))
         clock = _Clock()
+        place = scene_of(scene, prompt)
+        if place is not None:
+            self._scenes.open_soon(place.setting)
         inputs = {**self.graphs.defaults(), **identity.features, **_inputs(chosen)}
         if box is not None:
             inputs["box"] = np.array([check_box(box)], np.float32)
             inputs["has_box"] = np.ones(1, np.float32)
-        inputs |= self.graphs.read(prompt)
+        inputs |= self.graphs.read(prompt if place is None else without_air(prompt))
         clock.lap("text")
         count, _, *shape = self.graphs.sheet.graphs[DRAW].inputs["noise"].shape
         rows = []
         for number in seeds:  # each alone, so that it is the same in every batch
             noise = draw_noise(number, tuple(shape), count=count)
-            rows.append(self.graphs[DRAW]({**inputs, "noise": noise}))
-        clock.lap("draw")
+            row = self.graphs[DRAW]({**inputs, "noise": noise})
+            clock.lap("draw")
+            if place is not None:
+                row = self._scenes.finish(row, place, noise[0])
+                clock.lap("scene")
+            rows.append(row)
         if not all(np.isfinite(row[PIXELS]).all() for row in rows):
             raise WeightsError(
                 f"Preset {self.preset.name!r} drew infinite or NaN values with "
@@ -211,6 +222,7 @@ class OnnxModel:
             timings_ms=clock.timings(),
             engine=self.graphs.runtime,
             named=() if identity.named is None else (identity.named,),
+            scene=None if place is None else place.name or OWN_PICTURE,
         )
 
 
@@ -261,7 +273,7 @@ class _Clock:
 
     def lap(self, name: str) -> None:
         now = time.perf_counter()
-        self._laps[name] = 1000 * (now - self._last)
+        self._laps[name] = self._laps.get(name, 0.0) + 1000 * (now - self._last)
         self._last = now
 
     def timings(self) -> dict[str, float]:

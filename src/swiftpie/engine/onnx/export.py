@@ -22,9 +22,17 @@ from swiftpie.backbones.components import Components
 from swiftpie.engine.onnx.draw import draw_noise
 from swiftpie.engine.onnx.graphs import (
     DRAW,
+    FINISHED,
+    FINISHED_MASK,
     IDENTITY,
+    JOIN,
+    LIT,
+    OUTLINE,
     PIXELS,
     PLACE,
+    RELIGHT,
+    SCENE,
+    SHADOW,
     SUBJECT_MASK,
     TEXT,
     Graphs,
@@ -36,11 +44,15 @@ from swiftpie.engine.onnx.tracing import TensorRange, tensor_ranges, trace, writ
 from swiftpie.engine.openvino.runtime import load
 from swiftpie.errors import CapabilityError
 from swiftpie.geometry.layout import Layout, fitted, scale_to_fill, whole_frame
+from swiftpie.geometry.weather import PixelRows, draw_weather
 from swiftpie.imageio.cutout import CUTOUT_PX
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import sample_pictures
 from swiftpie.masks import resize_mask, subject_extent
+from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.cutout import CutoutNet, packaged
+from swiftpie.models.scene import SceneCondition, SceneNetwork
+from swiftpie.models.scene import packaged as packaged_scene
 from swiftpie.models.text import TextTower, TwoTextTowers
 from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.draw import draw
@@ -54,6 +66,10 @@ from swiftpie.pipelines.drawing.prepare import (
 from swiftpie.pipelines.drawing.request import Output, PersonalizeRequest, Subject
 from swiftpie.pipelines.drawing.settings import MaskSource, Scales
 from swiftpie.pipelines.identity import encode_identity, identity_of_frames
+from swiftpie.pipelines.photographs.relight import IN_THE_AIR
+from swiftpie.pipelines.photographs.relight import SIDE_PX as SCENE_PX
+from swiftpie.pipelines.photographs.scene import draw_noise_of, outline_of, put_before
+from swiftpie.scenes import WEATHERS, WORDS_ALONE
 from swiftpie.types import Identity, TextCondition
 
 PROMPT = "a subject on a beach"
@@ -160,25 +176,29 @@ def check(components: Components, folder: Path, *, runtime: str) -> float:
     return alike
 
 
-def export_packaged(components: Components, folder: Path, cutouts: Path) -> Sheet:
-    """Write graphs into the folder that holds mini, and its network for cut-outs into its own.
+def export_packaged(components: Components, assets: Path) -> Sheet:
+    """Write graphs beside the weights that the package holds: of mini, cut-outs and scenes.
 
     They refer to the weights that are there, so they hold none.
     """
+    mini, places = assets / "mini", _weights_of_mini(assets / "mini")
+    parts = parts_of(components)
+    sheet = _write(components, parts, places, mini, ("tokenizer/tokenizer.json",), None)
+    cutouts = tensor_ranges(assets / "cutout", DIFFUSERS, prefix="network.")
+    trace(*cutout_part(packaged()), places=cutouts, path=assets / "cutout" / "cutout.onnx")
+    places = tensor_ranges(assets, f"scene/{DIFFUSERS}", prefix="network.")
+    places |= tensor_ranges(assets, f"mini/autoencoder/{DIFFUSERS}", prefix="autoencoder.")
+    for name, part in scene_parts().items():
+        trace(*part, places=places, path=assets / f"{name}.onnx")
+    return sheet
+
+
+def _weights_of_mini(folder: Path) -> dict[str, TensorRange]:
     places: dict[str, TensorRange] = {}
     for name in NETWORKS_OF_MINI:
         file = TRANSFORMERS if name == "text_encoder" else DIFFUSERS
         places |= tensor_ranges(folder, f"{name}/{file}", prefix=f"{name}.")
-    sheet = _write(
-        components, parts_of(components), places, folder, ("tokenizer/tokenizer.json",), None
-    )
-    cut = cutout_part(packaged())
-    trace(
-        *cut,
-        places=tensor_ranges(cutouts, DIFFUSERS, prefix="network."),
-        path=cutouts / "cutout.onnx",
-    )
-    return sheet
+    return places
 
 
 def _write(
@@ -231,7 +251,9 @@ def _request(components: Components) -> PersonalizeRequest:
     """Return a drawing of a subject in the package, which is the sample of all tracing."""
     picture = load_image(sample_pictures(1)[0])
     identity = encode_identity(components, [picture])
-    return PersonalizeRequest(subjects=(Subject(identity),), prompt=PROMPT, seeds=(SEED,))
+    return PersonalizeRequest(
+        subjects=(Subject(identity),), prompt=PROMPT, seeds=(SEED,), scene=WORDS_ALONE
+    )
 
 
 def networks_of(components: Components) -> dict[str, nn.Module]:
@@ -285,7 +307,7 @@ def parts_of(
         )
     given |= {name: torch.ones(1) for name in SCALES}
     noise = draw_step_noise([SEED], shape, count=num_draws(components))
-    drawn = (PIXELS, SUBJECT_MASK, PLACE) if components.layout_predictor else (PIXELS, SUBJECT_MASK)
+    placed = () if components.layout_predictor is None else (PLACE, OUTLINE, SHADOW)
     return {
         TEXT: GraphSource(
             _TextGraph(components), dict(zip(names, text.tokenize([PROMPT]), strict=True)), STATES
@@ -294,7 +316,7 @@ def parts_of(
         DRAW: GraphSource(
             _Draw(components, layers),
             {"noise": noise, **states, **features, **frames, **given},
-            drawn,
+            (PIXELS, SUBJECT_MASK, *placed),
         ),
     }
 
@@ -303,6 +325,52 @@ def cutout_part(network: CutoutNet) -> GraphSource:
     """Return the network that finds subjects in one view of a photo."""
     sample = torch.zeros(1, 3, CUTOUT_PX, CUTOUT_PX)
     return GraphSource(_Cutout(network), {"view": sample}, ("logits",))
+
+
+def scene_parts() -> dict[str, GraphSource]:
+    """Return what shows a scene in other light, and what puts a subject before it."""
+    network, autoencoder = packaged_scene()
+    side = SCENE_PX
+    picture, mask = torch.zeros(1, 3, side, side), torch.zeros(1, 1, side, side)
+    noise = draw_noise_of(SEED)
+    number = torch.zeros(1, dtype=torch.int64)
+    condition = dict.fromkeys(SceneCondition._fields, number)
+    join = {PIXELS: picture, SUBJECT_MASK: mask, OUTLINE: mask, SHADOW: mask}
+    return {
+        RELIGHT: GraphSource(
+            _Relight(network, autoencoder), {"noise": noise, SCENE: picture, **condition}, (LIT,)
+        ),
+        JOIN: GraphSource(
+            _Join(),
+            {SCENE: picture, **join, "noise": noise, "weather": number, "time": number},
+            (FINISHED, FINISHED_MASK),
+        ),
+    }
+
+
+class _Relight(nn.Module):
+    def __init__(self, network: SceneNetwork, autoencoder: PatchAutoencoder) -> None:
+        super().__init__()
+        self.network, self.autoencoder = network, autoencoder
+        self.eval()  # tracing gives every part of it back in the mode of the whole
+
+    def forward(self, noise: Tensor, scene: Tensor, *numbers: Tensor) -> tuple[Tensor, ...]:
+        latents = self.autoencoder.encode(scene)
+        drawn = self.network(noise, scene, latents, SceneCondition(*numbers))
+        return (drawn.clamp(-1, 1),)
+
+
+class _Join(nn.Module):
+    def forward(self, scene: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
+        drawing, drawn_mask, outline, shadow, noise, weather, time = given
+        picture, mask = put_before(scene, drawing, drawn_mask, [(outline, shadow)])
+        size = (picture.shape[2], picture.shape[3])
+        view = PixelRows(size, (0, size[0]))
+        for number, name in enumerate(WEATHERS):
+            if name in IN_THE_AIR:
+                shown = draw_weather(picture, noise, name=name, time=time[0], view=view)
+                picture = torch.where((weather == number).view(1, 1, 1, 1), shown, picture)
+        return picture, mask
 
 
 class _Cutout(nn.Module):
@@ -362,12 +430,13 @@ class _Draw(_Networks):
         region, detail_region = (next(rest) for _ in REGIONS)
         is_inline, detail_is_inline = (next(rest) for _ in FOUND)
         layout = self._place(identity, noise[0], text, rest)
+        lighting = light_on(components, identity, noise[0], text)
         scales = SimpleNamespace(**{name: next(rest) for name in SCALES}, balance=0.0)
         condition = subject_condition(
             components,
             [identity],
             [layout],
-            lights=[light_on(components, identity, noise[0], text)],
+            lights=[lighting],
             regions=[region],
             detail_regions=[detail_region],
             class_tokens=torch.zeros(1, states.shape[1]),
@@ -388,11 +457,12 @@ class _Draw(_Networks):
         denoised = denoise(prepared)
         pixels = decode(components, denoised.latents)
         shape = (pixels.shape[2], pixels.shape[3])
-        outputs = pixels, resize_mask(denoised.subject_mask, shape)
+        drawn_mask = resize_mask(denoised.subject_mask, shape)
         if components.layout_predictor is None:
-            return outputs
+            return pixels, drawn_mask
         columns = [column.view(len(column), -1) for column in layout[1:4]]
-        return *outputs, torch.cat([layout.centre, *columns, layout.pose], dim=1)
+        place = torch.cat([layout.centre, *columns, layout.pose], dim=1)
+        return pixels, drawn_mask, place, *outline_of(identity.mask, layout, lighting, drawn_mask)
 
     def _place(self, identity: Identity, noise: Tensor, text: TextCondition, rest: Any) -> Layout:  # noqa: ANN401 - an iterator
         predictor = self.components.layout_predictor

@@ -25,7 +25,10 @@ logger = logging.getLogger(__name__)
 FORMAT = "swiftpie-graphs/1"
 SHEET = "swiftpie.json"
 TEXT, IDENTITY, DRAW, CUTOUT = "text", "identity", "draw", "cutout"  # the graphs, by their names
+RELIGHT, JOIN, SCENE = "relight", "join", "scene"  # two more, and the picture that both read
+LIT, FINISHED, FINISHED_MASK = "lit", "finished", "finished_mask"  # what they return
 PIXELS, SUBJECT_MASK, PLACE = "image", "subject_mask", "place"  # outputs of `draw`
+OUTLINE, SHADOW = "outline", "shadow"  # likewise, of the subject before a scene
 
 Array = NDArray[Any]
 Compute = Callable[[Mapping[str, Array]], dict[str, Array]]

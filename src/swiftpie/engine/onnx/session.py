@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 from swiftpie.engine.onnx.draw import OnnxIdentity, OnnxModel, OnnxResult
 from swiftpie.pipelines.drawing.settings import Scales
 from swiftpie.pipelines.naming import log_library_subjects, new_subjects
+from swiftpie.scenes import read_scene
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -68,6 +69,7 @@ class OnnxSession:
         num_images: int = 1,
         scales: Scales | None = None,
         box: "Box | None" = None,
+        scene: "Picture" = "",
         **others: Any,  # noqa: ANN401 - as of `Session`
     ) -> "OnnxResult | GenerationResult":
         """Draw the subjects into the scene of `prompt`; see `Session.personalize`.
@@ -75,7 +77,12 @@ class OnnxSession:
         Raises:
             InputError: The prompt is empty or a number is out of range.
         """
-        settings: dict[str, Any] = {"seed": seed, "num_images": num_images, "scales": scales}
+        settings: dict[str, Any] = {
+            "seed": seed,
+            "num_images": num_images,
+            "scales": scales,
+            "scene": read_scene(scene),
+        }
         if isinstance(subjects, OnnxIdentity) and not others and is_plain(scales):
             return self._model.personalize(subjects, prompt, box=box, **settings)
         known = cast("Any", self._known(subjects))

@@ -47,6 +47,7 @@ from swiftpie.pipelines.drawing.request import (
 )
 from swiftpie.pipelines.drawing.settings import MAX_SCALE, MaskSource, Scales, Style
 from swiftpie.pipelines.identity import encode_identity
+from swiftpie.scenes import WORDS_ALONE
 from swiftpie.types import Identity, Prompts, TextCondition
 
 Pictures = Picture | Sequence[Picture | Sequence[Picture]]
@@ -244,6 +245,7 @@ def request_of(call: PersonalizeCall, components: Components) -> PersonalizeRequ
         seeds=seeds,
         noise=noise,
         size_px=_size_of(call, components),
+        scene=WORDS_ALONE,  # latents, noise and encoded prompts stand for each other
         scales=call.scales,
         mask=source_of(call.mask),
         detail_mask=detail_source_of(call.detail_mask),

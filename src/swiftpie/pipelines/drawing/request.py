@@ -18,6 +18,7 @@ from swiftpie.pipelines.drawing.settings import (
     Style,
     steering_of,
 )
+from swiftpie.scenes import WORDS_ALONE
 from swiftpie.validation import Box, check_box, check_count, check_prompts, check_seeds, check_text
 
 if TYPE_CHECKING:
@@ -231,6 +232,7 @@ class FaceRequest:
             scales=self.scales,
             detail_mask=self.detail_mask,
             size_px=self.size_px,
+            scene=WORDS_ALONE,
             **steering_of(self.style, num_steps),
         )
 

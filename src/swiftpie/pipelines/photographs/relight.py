@@ -31,6 +31,7 @@ RIDGE = 4e-3  # pulls local maps to the one of the whole picture, in units of co
 BAND_PIXELS = 1_000_000  # at once, so that a large picture needs little memory
 PATTERN_PX = 384  # of a photograph that one repetition of rain or flakes fills at least
 MOST_REPEATS = 3
+IN_THE_AIR = frozenset(("rain", "snowfall", "fog"))  # weathers that are drawn over a picture
 
 
 @torch.no_grad()
@@ -72,7 +73,7 @@ def relight(
 def add_weather(image: Image.Image, setting: SceneSetting, *, noise: Tensor) -> Image.Image:
     """Return a picture behind the rain, the flakes or the fog of `setting`."""
     name = setting.weather_name
-    if name not in {"rain", "snowfall", "fog"}:
+    if name not in IN_THE_AIR:
         return image
     result = Image.new("RGB", image.size)
     for view in _bands(image):

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -29,10 +29,17 @@ from swiftpie.pipelines.drawing.request import Output, PersonalizeRequest, Repai
 from swiftpie.pipelines.drawing.settings import Scales
 from swiftpie.pipelines.photographs.filling import extrapolate
 from swiftpie.pipelines.photographs.relight import NOISE_SHAPE, add_weather, relight
-from swiftpie.scenes import WORDS_ALONE, SceneSetting, packaged, read_setting, without_air
+from swiftpie.scenes import (
+    OWN_PICTURE,
+    WORDS_ALONE,
+    SceneSetting,
+    cut_to,
+    packaged,
+    read_setting,
+    without_air,
+)
 from swiftpie.types import GenerationResult, Identity, TextCondition
 
-OWN_PICTURE = "a picture of your own"  # what metadata call a scene that is no name
 FEET = 0.5  # opacity of the lowest row of a subject
 INSIDE = (0.6, 0.95)  # opacities between which a drawn colour comes to be the subject's alone
 RIM_PX, AROUND_PX = 1, 5  # what is left out of an outline, and how far a drawing may be off it
@@ -130,14 +137,17 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
         if scene is None:
             rows.append(None)
             continue
-        setting, noise = read_setting(prompt), draw_noise([seed], NOISE_SHAPE)
-        name, picture = _picture_of(scene, noise)
-        size = _size_of(components, request)
-        fitted = ImageOps.fit(picture.convert("RGB"), size[::-1], Image.Resampling.LANCZOS)
-        place = relight(fitted, setting, noise=noise, place=name)
+        setting, noise = read_setting(prompt), draw_noise_of(seed)
+        name, picture = _picture_of(scene, noise, _size_of(components, request)[::-1])
+        place = relight(picture, setting, noise=noise, place=name)
         is_ground = name is None or packaged().is_ground(name)
         rows.append(SceneRow(place, is_ground, setting, noise, prompt, seed))
     return rows
+
+
+def draw_noise_of(seed: int) -> Tensor:
+    """Return the noise (1, 32, 32, 32) that the scene, its clouds and its weather follow."""
+    return draw_noise([seed], NOISE_SHAPE)
 
 
 @torch.no_grad()
@@ -174,14 +184,14 @@ def finish(drawn: GenerationResult, plan: ScenePlan, clock: Clock) -> Generation
 
 
 def outline_of(
-    reference_mask: Tensor, layout: Layout, lighting: Lighting, drawn_mask: Tensor
+    reference_mask: Tensor, layout: Layout, lighting: Lighting | None, drawn_mask: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return where a subject is in the picture, and the share of the ground's light that it takes.
 
     Args:
         reference_mask: The subject in its reference frame, (1, 1, S, S).
         layout: Its place, one row.
-        lighting: The light there, one row.
+        lighting: The light there, one row; None if the model predicts none, and no shadow then.
         drawn_mask: Where the model drew subjects, (1, 1, H, W).
 
     Returns:
@@ -191,11 +201,18 @@ def outline_of(
     size = (drawn_mask.shape[2], drawn_mask.shape[3])
     opacity = warp(turned[:, 3:], to_affine(layout), size)
     opacity = opacity * _dilated(drawn_mask, AROUND_PX)  # what the model leaves out is not there
-    numbers = torch.arange(1, size[0] + 1, device=opacity.device).view(1, 1, -1)
-    rows = (opacity > FEET).to(opacity).amax(dim=3)
-    base = (rows * numbers).amax(dim=2) / size[0]
-    shadow = cast_shadow(opacity, layout, base.view(1, 1, 1, 1), usual_shadow(lighting.scene))
-    return opacity, shadow
+    if lighting is None:
+        return opacity, torch.zeros_like(opacity)
+    side = max(size)  # shadows are cast in squares
+    square = F.pad(opacity, (0, side - size[1], 0, side - size[0]))
+    numbers = torch.arange(1, side + 1, device=opacity.device).view(1, 1, -1)
+    rows = (square > FEET).to(opacity).amax(dim=3)
+    base = (rows * numbers).amax(dim=2) / side
+    shares = layout.centre.new_tensor([size[1] / side, size[0] / side])
+    scale = (layout.scale.view(1, -1) * shares)[:, 0]
+    within = layout._replace(centre=layout.centre * shares, scale=scale)
+    shadow = cast_shadow(square, within, base.view(1, 1, 1, 1), usual_shadow(lighting.scene))
+    return opacity, shadow[..., : size[0], : size[1]]
 
 
 def put_before(
@@ -226,10 +243,9 @@ def _dilated(mask: Tensor, px: int) -> Tensor:
 def _outline(plan: ScenePlan, number: int, row: int, drawn_mask: Tensor) -> tuple[Tensor, Tensor]:
     """Return what `outline_of` does for one subject of one picture, on the processor."""
     rows, light = slice(row, row + 1), plan.lights[number]
-    assert light is not None, "a model that places subjects predicts their light"
     layout = Layout(*(values[rows].float().cpu() for values in plan.layouts[number]))
     mask = plan.subjects[number].mask[:1].float().cpu()
-    return outline_of(mask, layout, light.select(rows).on_cpu(), drawn_mask)
+    return outline_of(mask, layout, light and light.select(rows).on_cpu(), drawn_mask)
 
 
 def insertions(
@@ -327,16 +343,15 @@ def _name_of(request: PersonalizeRequest, row: SceneRow) -> str:
     return request.scene or packaged().place_in(row.prompt) or ""
 
 
-def _picture_of(scene: Image.Image | str, noise: Tensor) -> tuple[str | None, Image.Image]:
+def _picture_of(
+    scene: Image.Image | str, noise: Tensor, size: tuple[int, int]
+) -> tuple[str | None, Image.Image]:
     """Return the name and the picture of a scene; noise chooses among those of a name."""
     if isinstance(scene, Image.Image):
-        return None, scene
-    scenes = packaged()
-    name = scenes.find(scene)
-    chosen = float(torch.special.ndtr(noise[0, 0].sum() / noise[0, 0].numel() ** 0.5))
-    number = min(int(2 * chosen * scenes.count(name)), 2 * scenes.count(name) - 1)
-    picture = scenes.image(name, number // 2)
-    return name, ImageOps.mirror(picture) if number % 2 else picture
+        return None, cut_to(scene, size)
+    name = packaged().find(scene)
+    share = float(torch.special.ndtr(noise[0, 0].sum() / noise[0, 0].numel() ** 0.5))
+    return name, packaged().dealt(name, share, size)
 
 
 def _layout(

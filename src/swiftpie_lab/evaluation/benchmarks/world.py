@@ -23,6 +23,7 @@ from swiftpie.masks import Box
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.drawing.request import ConditionPart, PersonalizeRequest, Subject
 from swiftpie.pipelines.drawing.settings import MaskSource
+from swiftpie.scenes import WORDS_ALONE
 from swiftpie_lab.data.subjects import Subjects
 from swiftpie_lab.evaluation.bounds import (
     NO_SUBJECT,
@@ -592,12 +593,13 @@ class WorldDrawer:
                 subjects=(Subject(identity.without_detail() if kind == "semantic" else identity),),
                 prompt=case.prompt,
                 seeds=(case.seed,),
+                scene=WORDS_ALONE,
                 without=frozenset({ConditionPart.ALIGNED}),
             )
             yield kind, self.session.draw(request).images[0]
         if missing & {"text", "paste", "turned"}:
             plain = self.session.personalize(
-                subjects, case.prompt, seed=case.seed, scales=NO_SUBJECT
+                subjects, case.prompt, seed=case.seed, scales=NO_SUBJECT, scene=WORDS_ALONE
             ).images[0]
             yield "text", plain
             layouts = self.benchmark.layouts(case)

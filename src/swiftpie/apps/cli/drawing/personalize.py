@@ -32,6 +32,7 @@ from swiftpie.scenes import read_scene
 from swiftpie.validation import Size, parse_box, parse_size
 
 if TYPE_CHECKING:
+    from PIL import Image
     from torch import Tensor
 
     from swiftpie.engine.onnx.draw import OnnxModel
@@ -103,8 +104,7 @@ def personalize(
     # Check everything before anything is loaded.
     seeds = sampling.seeds
     size, mask, detail_mask = (request.pop(name, None) for name in READ)
-    if request.get("scene"):
-        request["scene"] = read_scene(request["scene"])
+    scene = read_scene(request.pop("scene", ""))
     prompts = read_prompts(prompt)
     for words in prompts:
         check_texts(prompt=words)
@@ -132,11 +132,11 @@ def personalize(
     )
     way = None
     if all(option is None for option in asks_more):
-        way = _way_without_torch(loading, everyone, named, cutouts, places[0], scales)
+        way = _way_without_torch(loading, everyone, named, cutouts, places[0], scales, scene)
     if way is None:
         everyone = with_cutouts(everyone, cutouts)
         placed = list(zip(places, parse_views(views or [], most), strict=True))
-        request["size_px"] = None if size is None else parse_size(size)
+        request |= {"size_px": None if size is None else parse_size(size), "scene": scene}
         way = _usual_way(loading, everyone, named, placed, scales, masks, request)
 
     rows, timings = [], Counter[str]()
@@ -202,6 +202,7 @@ def _way_without_torch(
     cutouts: list[str] | None,
     box: "Box | None",
     changes: Mapping[str, float],
+    scene: "Image.Image | str",
 ) -> _Way | None:
     """Return how one subject is drawn without PyTorch, or None if it cannot be."""
     if any(len(everyone) + len(subjects) != 1 for subjects in named.values()):
@@ -234,7 +235,7 @@ def _way_without_torch(
         shown = dict.fromkeys(named, identity)
 
     def draw(words: str, **options: Any) -> Any:  # noqa: ANN401 - as of `OnnxModel`
-        return model.personalize(shown[words], words, box=box, **options)
+        return model.personalize(shown[words], words, box=box, scene=scene, **options)
 
     scales = replace(Scales.of(model.preset), **changes)
     return _Way(draw, model.preset, scales, load_ms, model.graphs.runtime)
