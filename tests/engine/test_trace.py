@@ -21,8 +21,8 @@ logger = logging.getLogger(__name__)  # the files, with --log-cli-level=INFO
 
 SOURCE = f"{Path(swiftpie.__file__).parent}/"
 PAGE = ROOT / "docs" / "concepts.md"
-MOST_FILES = {"personalize": 29, "insert": 39, "edit": 33}
-MOST_HANDING_ON = {"personalize": 14, "insert": 20, "edit": 15}
+MOST_FILES = {"personalize": 32, "scene": 37, "insert": 39, "edit": 33}
+MOST_HANDING_ON = {"personalize": 15, "scene": 19, "insert": 20, "edit": 15}
 
 
 class Trace(NamedTuple):
@@ -62,7 +62,8 @@ def traces(session):
     identity = session.encode_identity(sample_pictures(1)[0])
     photo = session.personalize(identity, "a dog on a beach", seed=1).images[0]
     calls = {
-        "personalize": lambda: session.personalize(identity, "a dog on a beach", seed=1),
+        "personalize": lambda: session.personalize(identity, "a dog", seed=1),
+        "scene": lambda: session.personalize(identity, "a dog in rain at dusk on a beach", seed=1),
         "insert": lambda: session.insert(photo, identity, prompt="a dog", seed=1),
         "edit": lambda: session.edit(
             photo, "a dog in the snow", source_prompt="a dog on a beach", seed=1

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 PRESET = "mini"
 CELL_PX = 256
 SHEET_COLUMNS = ("the subject", "in a scene", "in a scene") * 2
-SCENE_FACTS = ("prompt", "seed", "subject", "scene")  # of a picture, in JSON
+SCENE_FACTS = ("prompt", "seed", "subject")  # of a picture, in JSON
 
 app = typer.Typer()
 
@@ -35,7 +35,6 @@ class Scene(NamedTuple):
 
     subject: str  # names the files
     source: str  # below the package's assets
-    scene: str  # of the library
     prompt: str
     seed: int
     box: "Box | None" = None
@@ -45,14 +44,14 @@ BOX = (0.05, 0.35, 0.6, 0.95)
 HAMSTER, ROBOT = "samples/1f439.webp", "samples/1f916.webp"
 DINOSAUR, DAHLIA = "samples/1f995.webp", "photos/dahlia.jpg"
 SCENES = (  # two for each subject; no subject is in the training data
-    Scene("hamster", HAMSTER, "beach", "a hamster on a beach at sunset", 1),
-    Scene("hamster", HAMSTER, "library", "a hamster in a library", 2),
-    Scene("dahlia", DAHLIA, "wooden table", "an object on a wooden table", 3),
-    Scene("dahlia", DAHLIA, "garden", "an object in a garden in autumn", 4),
-    Scene("robot", ROBOT, "castle", "a robot at a castle in falling snow", 5),
-    Scene("robot", ROBOT, "stage", "a golden robot on a stage", 6),
-    Scene("dinosaur", DINOSAUR, "waterfall", "a sauropod at a waterfall in autumn", 7),
-    Scene("dinosaur", DINOSAUR, "village", "a sauropod in a village at night in the rain", 8, BOX),
+    Scene("hamster", HAMSTER, "a hamster on a beach at sunset", 1),
+    Scene("hamster", HAMSTER, "a hamster in a library", 2),
+    Scene("dahlia", DAHLIA, "an object on a wooden table", 3),
+    Scene("dahlia", DAHLIA, "an object in a garden in autumn", 4),
+    Scene("robot", ROBOT, "a robot at a castle in falling snow", 5),
+    Scene("robot", ROBOT, "a golden robot on a stage", 6),
+    Scene("dinosaur", DINOSAUR, "a sauropod at a waterfall in autumn", 7),
+    Scene("dinosaur", DINOSAUR, "a sauropod in a village at night in the rain", 8, BOX),
 )
 
 
@@ -105,14 +104,15 @@ def demo(
     threads = torch.get_num_threads()
     say(f"loading took {load_ms:.0f} ms; each picture then took {medians['total']:.0f} ms")
     say(
-        f"(the scene {medians['scene']:.0f} ms, and the subject in it {medians['insert']:.0f} ms, "
-        f"one step each; medians of {len(SCENES)} pictures on {threads} CPU threads)"
+        f"({medians['scene']:.0f} ms of it for the place; one step each for subject and place; "
+        f"medians of {len(SCENES)} pictures on {threads} CPU threads)"
     )
     say(f"the picture is {sheet}")
     if as_json:
         rows_of_json = [
-            {"path": str(path)} | {name: getattr(scene, name) for name in SCENE_FACTS}
-            for path, scene in zip(paths, SCENES, strict=True)
+            {"path": str(path), "scene": result.origin["scene"]}
+            | {name: getattr(scene, name) for name in SCENE_FACTS}
+            for path, scene, result in zip(paths, SCENES, results, strict=True)
         ]
         machine = {"threads": threads, "torch": torch.__version__}
         scales = Scales.of(session.components.preset)
@@ -125,12 +125,6 @@ def _draw(session: "Session", references: "Mapping[str, Image.Image]") -> "list[
     identities = {name: session.encode_identity(image) for name, image in references.items()}
     session.personalize(identities[SCENES[0].source], SCENES[0].prompt)  # warms up
     return [
-        session.personalize(
-            identities[scene.source],
-            scene.prompt,
-            seed=scene.seed,
-            scene=scene.scene,
-            box=scene.box,
-        )
+        session.personalize(identities[scene.source], scene.prompt, seed=scene.seed, box=scene.box)
         for scene in SCENES
     ]
