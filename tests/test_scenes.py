@@ -10,10 +10,13 @@ from swiftpie.scenes import (
     TIMES,
     WEATHERS,
     SceneSetting,
+    is_finished_later,
     only_names_setting,
     packaged,
+    plainly,
     read_scene,
     read_setting,
+    rendition_in,
 )
 
 
@@ -72,10 +75,41 @@ def test_every_place_has_four_pictures_of_512_px():
         ("a cat in front of a castle", "castle"),
         ("a cat on a white backdrop", "white backdrop"),
         ("a cat", None),
+        ("a cat in a small quiet village", "village"),
+        ("a village cat", None),  # no preposition
+        ("a tiger in a street at night", "city street"),
+        ("a dog in the snow", "snowy slope"),
+        ("a dog in a park in the snow", "park"),  # the snow is weather then
+        ("a boat by the sea", "beach"),
+        ("a boat on the water", None),
+        ("a fish under water", "underwater"),
+        ("a dog sleeping and a castle", None),
     ],
 )
 def test_a_prompt_names_a_place(prompt, name):
     assert packaged().place_in(prompt) == name
+
+
+@pytest.mark.parametrize(
+    ("prompt", "art", "bare"),
+    [
+        ("a dog in a park", None, "a dog in a park"),
+        ("A watercolour of a dog", "watercolour", "a photo of a dog"),
+        ("an oil painting of a dog in heavy rain", "oil", "a photo of a dog under grey clouds"),
+        ("a dog while it is snowing", None, "a dog under grey clouds"),
+        ("a dog with an umbrella in THE FOG", None, "a dog with an umbrella under grey clouds"),
+        ("a watercolour box", None, "a watercolour box"),
+    ],
+)
+def test_what_is_drawn_over_a_picture_leaves_its_prompt(prompt, art, bare):
+    assert rendition_in(prompt) == art
+    assert plainly(prompt, has_place=True) == bare
+    assert is_finished_later(prompt) == (prompt != bare)
+
+
+def test_a_place_from_words_keeps_its_weather():
+    bare = plainly("a comic of a dog in the rain", has_place=False)
+    assert bare == "a photo of a dog in the rain"
 
 
 def test_a_scene_is_a_name_or_a_picture(tmp_path):

@@ -40,6 +40,29 @@ SEASONS: Mapping[str, tuple[str, ...]] = {
     "winter": ("winter", "wintertime", "snow", "snowy", "wintry"),
     "spring": ("spring", "springtime"),
 }
+# How prompts begin that ask for a drawing or a painting, by the art.
+RENDITIONS: Mapping[str, tuple[str, ...]] = {
+    "pencil": ("a pencil drawing of", "a pencil sketch of", "a graphite drawing of"),
+    "ink": ("an ink drawing of", "a black ink drawing of", "a woodcut of", "a linocut of"),
+    "watercolour": (
+        "a watercolour painting of",
+        "a watercolor painting of",
+        "a watercolour of",
+        "a watercolor of",
+    ),
+    "oil": ("an oil painting of", "a painting in oils of", "a painting in thick strokes of"),
+    "pixel art": ("pixel art of", "a pixel art picture of", "an 8-bit picture of"),
+    "mosaic": ("a mosaic of", "a tile mosaic of", "a mosaic of small tiles of"),
+    "stained glass": ("a stained glass window of", "stained glass of", "a church window of"),
+    "neon lines": ("neon lines of", "a neon sign of", "a glowing neon drawing of"),
+    "paper cut": ("a paper cut of", "a paper cut-out of", "layered paper art of"),
+    "blueprint": ("a blueprint of", "a technical drawing of", "a cyanotype plan of"),
+    "comic": ("a comic of", "a comic book picture of", "a pop art print of"),
+    "chalk": ("a chalk drawing of", "a blackboard drawing of", "a drawing in chalk of"),
+    "embroidery": ("a cross-stitch of", "an embroidery of", "a stitched picture of"),
+    "sepia": ("a sepia photo of", "an old photograph of", "a faded vintage photo of"),
+}
+PHOTO = "a photo of"
 SNOWFALL, WINTER = tuple(WEATHERS).index("snowfall"), tuple(SEASONS).index("winter")
 _SETTING_WORDS = frozenset(
     word
@@ -70,6 +93,7 @@ PREPOSITIONS = frozenset(
         *("of", "to", "with", "into", "onto", "outside", "within", "amid", "beneath", "underneath"),
     )
 )
+ADVERBS = frozenset(("underwater", "downtown"))  # need no preposition
 ARTICLES = frozenset(("a", "an", "the", "some", "front", "top", "middle", "next"))
 WITH_ITS_PREPOSITION = frozenset(
     ("water", "sea")
@@ -81,7 +105,8 @@ IN_THE_AIR = re.compile(
     r"|(?:(?:in|under|through|during|amid)\s+)?(?:(?:a|an|the|some)\s+)?"
     r"(?:(?:heavy|light|thick|dense|falling|pouring)\s+)*"
     r"(?:rain|rainy weather|raining|falling snow|snowing|snowstorm|snowfall|blizzard"
-    r"|fog|foggy weather|mist))\b"
+    r"|fog|foggy weather|mist))\b",
+    re.IGNORECASE,
 )
 WITHOUT_IT = "under grey clouds"
 
@@ -226,9 +251,34 @@ class Scenes:
         return load_image(self.picture(name, number))
 
 
-def without_air(prompt: str) -> str:
-    """Return a prompt without rain, snowfall and fog, whose light is that of grey clouds."""
-    return IN_THE_AIR.sub(WITHOUT_IT, prompt)
+def rendition_in(prompt: str) -> str | None:
+    """Return the art that a prompt asks for, one of `RENDITIONS`; None for a photograph."""
+    text = prompt.lower()
+    found = [
+        (len(phrase), name)
+        for name, phrases in RENDITIONS.items()
+        for phrase in phrases
+        if re.search(rf"\b{re.escape(phrase)}\b", text)
+    ]
+    return max(found)[1] if found else None
+
+
+def is_finished_later(prompt: str) -> bool:
+    """Whether a prompt asks for what is drawn over a finished picture: weather, or a rendition."""
+    return rendition_in(prompt) is not None or IN_THE_AIR.search(prompt) is not None
+
+
+def plainly(prompt: str, *, has_place: bool) -> str:
+    """Return a prompt for a photograph in the same light.
+
+    With a place that is given, nothing is in the air; else the model draws its own grey sky.
+    """
+    text = IN_THE_AIR.sub(WITHOUT_IT, prompt) if has_place else prompt
+    name = rendition_in(text)
+    phrases = () if name is None else sorted(RENDITIONS[name], key=len, reverse=True)
+    for phrase in phrases:
+        text = re.sub(rf"\b{re.escape(phrase)}\b", PHOTO, text, flags=re.IGNORECASE)
+    return text
 
 
 def _head(phrase: str) -> tuple[str, ...]:
@@ -242,6 +292,8 @@ def _head(phrase: str) -> tuple[str, ...]:
 
 
 def _is_behind_preposition(words: Sequence[str], start: int) -> bool:
+    if words[start] in ADVERBS:
+        return True
     for word in reversed(words[max(0, start - MOST_BETWEEN - 1) : start]):
         if word in PREPOSITIONS:
             return True

@@ -44,6 +44,7 @@ def personalized(session, subjects, prompt=PROMPT, *, seed=SEED, scales=None, **
     """The pictures, the masks that the model sees, and each subject's region."""
     if scales is not None:
         scales = replace(Scales.of(session.components.preset), **scales)
+    settings = {"scene": "words"} | settings
     drawn = session.personalize(subjects, prompt, seed=seed, scales=scales, **settings)
     return [*drawn.images, *drawn.subject_masks, *planes(drawn.regions)]
 
@@ -248,6 +249,12 @@ SUBJECTS = {
     "two seeds": {"seed": 20, "num_images": 2},
     "a mouse at night": {"name": MOUSE, "prompt": "a mouse at night"},
     "robot in space": {"name": ROBOT, "prompt": "a robot in space", "seed": 7},
+    "a scene": {"scene": ""},
+    "a scene in the rain": {
+        "prompt": "a dinosaur at a castle at dusk in rain",
+        "scene": "",
+    },
+    "a scene as a comic": {"prompt": "a comic of a dinosaur in a village in autumn", "scene": ""},
     "two references": {"views": (0, 1)},
     "three references": {"views": (0, 1, 2), "prompt": "a dinosaur in a forest"},
     "two steps": {"steps": 2},

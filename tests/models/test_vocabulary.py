@@ -5,12 +5,12 @@ import re
 import pytest
 
 from swiftpie.models.vocabulary import Vocabulary, words_in
+from swiftpie.scenes import RENDITIONS
 from swiftpie_lab.world.air import SEASON_PHRASES, TIME_PHRASES, WEATHER_PHRASES
 from swiftpie_lab.world.captions import ACCESSORY_PHRASES, POSE_PHRASES, SIDE_WORDS, VIEW_PHRASES
 from swiftpie_lab.world.looks import COLOUR_WORDS, MATERIAL_PHRASES
 from swiftpie_lab.world.nouns import EMPTY_PREFIXES
 from swiftpie_lab.world.places import PLACES
-from swiftpie_lab.world.renditions import RENDITION_PHRASES
 from swiftpie_lab.world.sampler import World
 from tests.policy.project import ROOT
 
@@ -101,7 +101,7 @@ def test_every_phrase_of_the_captions_it_learned_from_is_known(shipped):
     behind += [phrase for place in PLACES for phrase in place.phrases]
     captions = [f"a subject {phrase}" for phrase in behind]
     captions += [f"a {word} subject" for one in COLOUR_WORDS.values() for word in one]
-    captions += [f"{phrase} a subject" for one in RENDITION_PHRASES.values() for phrase in one]
+    captions += [f"{phrase} a subject" for one in RENDITIONS.values() for phrase in one]
     strange = {word for one in captions for word in shipped.unknown_in(one, shown=())}
     assert strange == set()
 

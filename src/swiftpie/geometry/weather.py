@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.noise import grain
+from swiftpie.geometry.fields import CELLS, coarse_fields
 
-CELLS = 32  # a side, of the noise fields that weather is read from
 RAIN_COLUMNS, RAIN_LEAN, RAIN_FALLS, RAIN_SHIFT = 32, 0.16, 3, 0.37
 RAIN_SHARE, FLAKE_SHARE = 0.4, 0.9  # how much of the picture a streak or a flake covers
 FLAKES = ((16, 0, 0.24), (8, 2, 0.17))  # cells a side, noise field, largest radius in cells
@@ -79,14 +78,6 @@ def draw_weather(
             pixels = _over(pixels, FLAKE_COLOURS, time, FLAKE_SHARE * coverage)
         return pixels
     return _over(pixels, FOG_COLOURS, time, _fog(fields, view)) if name == "fog" else pixels
-
-
-def coarse_fields(noise: Tensor) -> Tensor:
-    """Return the fields (B, 4, 32, 32) that pictures are drawn from, whatever their size."""
-    field = grain(noise)
-    factor = field.shape[-1] // CELLS
-    # A mean of n normals has deviation 1 / sqrt(n).
-    return field if factor == 1 else F.avg_pool2d(field, factor) * factor
 
 
 def _streaks(fields: Tensor, view: PixelRows) -> Tensor:

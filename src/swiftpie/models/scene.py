@@ -11,8 +11,8 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from swiftpie.geometry.fields import coarse_fields
 from swiftpie.geometry.layout import cell_positions
-from swiftpie.geometry.weather import coarse_fields
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.tiny import fourier_features, smoothed, tiny_unet
 from swiftpie.noise import COUPLED_CHANNELS, NUM_STATISTICS, noise_statistics

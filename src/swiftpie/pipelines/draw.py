@@ -170,9 +170,9 @@ def _insert_into_scene(
     components: Components, request: PersonalizeRequest, clock: Clock, on_stage: OnStage | None
 ) -> GenerationResult:
     """Insert subjects into a scene, one after the other, the pictures of all seeds together."""
-    rows = [row for row in scene.scene_rows(components, request) if row is not None]
+    rows = scene.scene_rows(components, request)
     clock.lap("scene")
-    places, drawn = [row.place for row in rows], []
+    places, drawn = [row.place for row in rows if row.place is not None], []
     for index in range(len(request.subjects)):
         insertions = scene.insertions(components, request, rows, index, places)
         results = draw_together(components, insertions, on_stage=on_stage)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
+from swiftpie.scenes import RENDITIONS
 from swiftpie_lab.world.accessories import ACCESSORIES
 from swiftpie_lab.world.air import (
     SEASON_PHRASES,
@@ -24,7 +25,6 @@ from swiftpie_lab.world.looks import (
 )
 from swiftpie_lab.world.nouns import EMPTY_PREFIXES, THE_SHARE, article_of, draw_noun
 from swiftpie_lab.world.places import PLACES
-from swiftpie_lab.world.renditions import RENDITION_PHRASES, RENDITIONS
 
 NONE = "none"
 SIZE_WORDS = {
@@ -164,7 +164,7 @@ def draw_spec(random: Random, setting: Setting, shares: SpecShares = AS_USUAL) -
         colour=random.choice(tuple(COLOUR_WORDS)) if look == "colour" else NONE,
         material=random.choice(tuple(MATERIAL_PHRASES)) if look == "material" else NONE,
         accessory=one_of("accessory", tuple(ACCESSORY_PHRASES)),
-        rendition=one_of("rendition", tuple(RENDITION_PHRASES)),
+        rendition=one_of("rendition", tuple(RENDITIONS)),
     )
 
 
@@ -230,7 +230,7 @@ def where_words(random: Random, setting: Setting) -> list[str]:
 def _prefix(random: Random, spec: SceneSpec) -> str:
     if spec.rendition == NONE:
         return random.choice(_PREFIXES)
-    return random.choice(RENDITION_PHRASES[spec.rendition])
+    return random.choice(RENDITIONS[spec.rendition])
 
 
 def _phrase(random: Random, phrases: Mapping[str, tuple[str, ...]], name: str) -> str:

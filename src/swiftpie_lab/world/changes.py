@@ -13,6 +13,7 @@ from torch import Tensor
 
 from swiftpie.geometry.layout import Layout
 from swiftpie.masks import grow
+from swiftpie.scenes import RENDITIONS
 from swiftpie_lab.world.air import Setting
 from swiftpie_lab.world.captions import (
     ACCESSORY_PHRASES,
@@ -27,7 +28,6 @@ from swiftpie_lab.world.compositor import PlacedSprite, Rendering
 from swiftpie_lab.world.looks import COLOURS, MATERIALS
 from swiftpie_lab.world.placement import place
 from swiftpie_lab.world.places import PLACES
-from swiftpie_lab.world.renditions import RENDITIONS
 from swiftpie_lab.world.sampler import World
 
 MIN_CHANGE_LEVELS = 4  # of 255: less is invisible, and files and autoencoders change as much

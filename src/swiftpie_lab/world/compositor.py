@@ -8,6 +8,7 @@ from torch import Tensor
 
 from swiftpie.geometry.layout import Layout
 from swiftpie.geometry.relief import normals, turn
+from swiftpie.geometry.renditions import render_as
 from swiftpie.geometry.shading import cast_shadow
 from swiftpie_lab.world.accessories import Wardrobe, wear
 from swiftpie_lab.world.air import Setting, veil
@@ -18,7 +19,6 @@ from swiftpie_lab.world.grounds import Ground
 from swiftpie_lab.world.lighting import Light, shade
 from swiftpie_lab.world.looks import recolour, remake
 from swiftpie_lab.world.places import Background, draw_foregrounds, draw_places
-from swiftpie_lab.world.renditions import render_as
 
 FOREGROUND_SHARE = 0.35  # of the pictures whose place has a foreground
 COVER, COVER_RANGE = 0.08, 0.06  # share of the subject's height behind the foreground

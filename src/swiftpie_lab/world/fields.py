@@ -7,28 +7,32 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.noise import anchors, grain, layout_uniforms
+from swiftpie.geometry.fields import (
+    CELLS,
+    Colour,
+    PictureFields,
+    coarse_fields,
+    mix,
+    over,
+    smoothstep,
+)
+from swiftpie.noise import anchors, layout_uniforms
+
+__all__ = [
+    "SIDE",
+    "Colour",
+    "Fields",
+    "grey",
+    "hsv",
+    "mix",
+    "over",
+    "paste",
+    "read_fields",
+    "smoothstep",
+]
 
 _EDGE_PX = 1.5  # half width of an anti-aliased edge
-SIDE = 32  # side of the four grain fields at 128 px: 16 latent pixels, unfolded by two
-_SOFT_CHANNEL = {3: 0, 5: 2, 7: 1}  # each blur width reads its own field, so they are independent
-Colour = tuple[int, int, int]
-
-
-def smoothstep(low: float | Tensor, high: float | Tensor, value: Tensor) -> Tensor:
-    """Rise smoothly from 0 at `low` to 1 at `high`; falls when `low` is above `high`."""
-    t = ((value - low) / (high - low)).clamp(0, 1)
-    return t * t * (3 - 2 * t)
-
-
-def mix(first: Tensor, second: Tensor, share: Tensor) -> Tensor:
-    """Return `first` where `share` is 0 and `second` where it is 1; all broadcast."""
-    return torch.lerp(first, second, share)
-
-
-def over(picture: Tensor, colour: Tensor, coverage: Tensor) -> Tensor:
-    """Paint `colour` on `picture` (B, 3, H, W) where `coverage` in [0, 1] says so."""
-    return torch.lerp(picture, colour, coverage)
+SIDE = CELLS
 
 
 def hsv(hue: Tensor, *, saturation: float | Tensor, value: float | Tensor) -> Tensor:
@@ -51,34 +55,18 @@ def paste(picture: Tensor, sprite: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class Fields:
-    """The noise and the pixels of a group of square pictures; lengths are shares of the side."""
+class Fields(PictureFields):
+    """The same with what places are laid out by."""
 
-    x: Tensor  # (1, 1, 1, R) pixel centres in [0, 1], rightwards
-    y: Tensor  # (1, 1, R, 1) pixel centres in [0, 1], downwards
-    noise: Tensor  # (B, 4, 32, 32) standard normal
     uniforms: Tensor  # (B, 16) in (0, 1)
     horizon: Tensor  # (B, 1, 1, 1) its height
     sun_x: Tensor  # (B, 1, 1, 1) where sun, moon or planet stands, from the left
     planet_y: Tensor  # (B, 1, 1, 1) how far down a planet stands
 
-    @property
-    def size_px(self) -> int:
-        """Side R of the picture."""
-        return self.x.shape[-1]
-
-    def rgb(self, red: int, green: int, blue: int) -> Tensor:
-        """Return a colour given in 0..255 as (1, 3, 1, 1) in [0, 1]."""
-        return self.x.new_tensor([red / 255, green / 255, blue / 255]).view(1, 3, 1, 1)
-
     def below(self, line: float | Tensor, soft: float | None = None) -> Tensor:
         """Return 1 below the height `line`, 0 above, with a soft edge."""
         half = _EDGE_PX / self.size_px if soft is None else soft
         return smoothstep(line - half, line + half, self.y)
-
-    def distance(self, x: float | Tensor, y: float | Tensor) -> Tensor:
-        """Return the distance of each pixel from a point, (B, 1, R, R)."""
-        return torch.hypot(self.x - x, self.y - y)
 
     def depth(self, line: float | Tensor, reach: float | Tensor) -> Tensor:
         """Return 0 at the height `line`, rising to 1 at `reach` below it."""
@@ -92,14 +80,6 @@ class Fields:
     def u(self, index: int) -> Tensor:
         """Return layout number `index` in (0, 1), (B, 1, 1, 1)."""
         return self.uniforms[:, index].view(-1, 1, 1, 1)
-
-    def soft(self, width: int) -> Tensor:
-        """Return a smooth field (B, 1, R, R) of deviation about 1; `width` is 3, 5 or 7 cells."""
-        channel = _SOFT_CHANNEL[width]
-        field = self.noise[:, channel : channel + 1]
-        padded = F.pad(field, (width - 1,) * 4, mode="reflect")
-        smooth = F.avg_pool2d(F.avg_pool2d(padded, width, 1), width, 1)
-        return self._enlarge(smooth * (1.5 * width), "bilinear")
 
     def ridge(self, width: int, which: int = 0) -> Tensor:
         """Return a smooth line over x, (B, 1, 1, R) of deviation about 1."""
@@ -115,12 +95,6 @@ class Fields:
     def rows(self, count: int) -> Tensor:
         """Return `count` standard normals (B, count) that have nothing to do with each other."""
         return self.noise[:, 0].mean(dim=2)[:, :count] * math.sqrt(SIDE)
-
-    def cells(self, count: int, channel: int) -> Tensor:
-        """Return a lattice of `count` x `count` standard normals as flat cells (B, 1, R, R)."""
-        side = SIDE // count
-        means = F.avg_pool2d(self.noise[:, channel : channel + 1], side) * side
-        return self._enlarge(means, "nearest")
 
     def dots(
         self, count: int, *, size: int, place: int, above: float, radius: float
@@ -152,9 +126,6 @@ class Fields:
     def _columns(self, which: int) -> Tensor:
         return self.noise[:, 1 + which : 2 + which].mean(dim=2) * math.sqrt(SIDE)
 
-    def _enlarge(self, field: Tensor, mode: str) -> Tensor:
-        return F.interpolate(field, size=(self.size_px, self.size_px), mode=mode)
-
 
 def read_fields(noise: Tensor, *, size_px: int) -> Fields:
     """Return what `noise` (B, 32, h, w) says, for pictures of `size_px` a side.
@@ -166,7 +137,7 @@ def read_fields(noise: Tensor, *, size_px: int) -> Fields:
     horizon, sun_x, planet_y = anchors(uniforms).T[..., None, None, None]
     centres = (torch.arange(size_px, device=noise.device, dtype=noise.dtype) + 0.5) / size_px
     return Fields(
-        noise=coarse_grain(noise),
+        noise=coarse_fields(noise),
         uniforms=uniforms,
         horizon=horizon,
         sun_x=sun_x,
@@ -174,11 +145,3 @@ def read_fields(noise: Tensor, *, size_px: int) -> Fields:
         x=centres.view(1, 1, 1, -1),
         y=centres.view(1, 1, -1, 1),
     )
-
-
-def coarse_grain(noise: Tensor) -> Tensor:
-    """Return the fields (B, 4, 32, 32) that pictures are drawn from, whatever their size."""
-    field = grain(noise)
-    factor = field.shape[-1] // SIDE
-    # A mean of n normals has deviation 1 / sqrt(n).
-    return field if factor == 1 else F.avg_pool2d(field, factor) * factor

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from swiftpie import ConfigError
+from swiftpie.scenes import RENDITIONS
 from swiftpie_lab.world.accessories import ACCESSORIES
 from swiftpie_lab.world.captions import NONE, POSE_PHRASES, SpecShares, draw_caption, draw_spec
 from swiftpie_lab.world.looks import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
 from swiftpie_lab.world.places import PLACES, Setting, is_held_out, settings
-from swiftpie_lab.world.renditions import RENDITION_PHRASES
 from swiftpie_lab.world.sampler import LEAST_CHANGE, World
 from swiftpie_lab.world.sheet import contact_sheet
 
@@ -127,7 +127,7 @@ def test_captions_say_every_attribute():
         "colour": COLOUR_WORDS,
         "accessory": {one.name: one.phrases for one in ACCESSORIES},
         "pose": POSE_PHRASES,
-        "rendition": RENDITION_PHRASES,
+        "rendition": RENDITIONS,
         "material": {
             name: (*MATERIAL_PHRASES[name], *MATERIAL_WORDS[name]) for name in MATERIAL_WORDS
         },

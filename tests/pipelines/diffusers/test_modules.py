@@ -101,7 +101,7 @@ def test_other_pipelines_and_unknown_modules_are_refused(pipe):
 
 def test_the_networks_serve_a_session_too(pipe, identity):
     session = swiftpie.Session(pipe.to_components())
-    drawn = session.personalize(identity, PROMPT, seed=3)
+    drawn = session.personalize(identity, PROMPT, seed=3, scene="words")
     assert drawn.images[0].tobytes() == picture(pipe, identity)
 
 

@@ -59,6 +59,15 @@ def test_pictures_of_one_call_have_the_scenes_of_their_own_prompts(session, iden
         assert np.abs(values(alone) - values(together.images[index])).max() <= 2
 
 
+@pytest.mark.parametrize("place", ["", " in a forest"])
+@pytest.mark.parametrize(("start", "end"), [("a comic of ", ""), ("", " in the rain")])
+def test_renditions_and_rain_cover_the_picture(session, identity, start, end, place):
+    with_it = session.personalize(identity, f"{start}a dog{place}{end}", seed=3).images[0]
+    without = session.personalize(identity, f"{start}a dog{place}{end}", seed=3, scene="words")
+    apart = np.abs(values(with_it) - values(without.images[0])).max(axis=-1) > 6
+    assert all(part.mean() > 0.05 for part in np.array_split(apart, 4))
+
+
 def test_tensors_are_the_pictures(session, identity):
     picture = session.draw(request_of(identity)).images[0]
     tensor = session.draw(request_of(identity, output=Output.PIXELS)).tensor

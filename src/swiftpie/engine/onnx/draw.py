@@ -32,7 +32,7 @@ from swiftpie.library import Named, origin_of
 from swiftpie.library import packaged as packaged_library
 from swiftpie.models.vocabulary import Vocabulary
 from swiftpie.pipelines.drawing.settings import BALANCE_OF_IDENTITY, BALANCE_OF_TEXT, Scales
-from swiftpie.scenes import OWN_PICTURE, without_air
+from swiftpie.scenes import OWN_PICTURE, plainly
 from swiftpie.types import Cutout, IdentityBranch
 from swiftpie.validation import Box, check_box, check_prompts, seeds_from
 
@@ -191,7 +191,7 @@ class OnnxModel:
         if box is not None:
             inputs["box"] = np.array([check_box(box)], np.float32)
             inputs["has_box"] = np.ones(1, np.float32)
-        inputs |= self.graphs.read(prompt if place is None else without_air(prompt))
+        inputs |= self.graphs.read(prompt if place is None else plainly(prompt, has_place=True))
         clock.lap("text")
         count, _, *shape = self.graphs.sheet.graphs[DRAW].inputs["noise"].shape
         rows = []

@@ -21,7 +21,16 @@ from swiftpie.engine.onnx.graphs import (
     SUBJECT_MASK,
     Graph,
 )
-from swiftpie.scenes import PLAIN, WORDS_ALONE, SceneSetting, cut_to, packaged, read_setting
+from swiftpie.scenes import (
+    PLAIN,
+    WORDS_ALONE,
+    SceneSetting,
+    cut_to,
+    is_finished_later,
+    packaged,
+    read_setting,
+    rendition_in,
+)
 
 Array = NDArray[Any]
 
@@ -32,6 +41,14 @@ class ChosenScene(NamedTuple):
     name: str | None  # of the library; None: a picture of the caller
     picture: Image.Image | None
     setting: SceneSetting
+
+
+def needs_torch(scene: "Image.Image | str", prompt: str) -> bool:
+    """Whether a prompt asks for what no graph draws: a rendition, or weather without a scene."""
+    if scene == WORDS_ALONE:
+        return False
+    has_place = bool(scene) or packaged().place_in(prompt) is not None
+    return rendition_in(prompt) is not None or (is_finished_later(prompt) and not has_place)
 
 
 def scene_of(scene: "Image.Image | str", prompt: str) -> ChosenScene | None:

@@ -5,6 +5,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from swiftpie.engine.onnx.draw import OnnxIdentity, OnnxModel, OnnxResult
+from swiftpie.engine.onnx.scene import needs_torch
 from swiftpie.pipelines.drawing.settings import Scales
 from swiftpie.pipelines.naming import log_library_subjects, new_subjects
 from swiftpie.scenes import read_scene
@@ -77,13 +78,15 @@ class OnnxSession:
         Raises:
             InputError: The prompt is empty or a number is out of range.
         """
+        place = read_scene(scene)
         settings: dict[str, Any] = {
             "seed": seed,
             "num_images": num_images,
             "scales": scales,
-            "scene": read_scene(scene),
+            "scene": place,
         }
-        if isinstance(subjects, OnnxIdentity) and not others and is_plain(scales):
+        is_drawable = is_plain(scales) and not needs_torch(place, prompt)
+        if isinstance(subjects, OnnxIdentity) and not others and is_drawable:
             return self._model.personalize(subjects, prompt, box=box, **settings)
         known = cast("Any", self._known(subjects))
         return self.full.personalize(known, prompt, box=box, **settings, **others)

@@ -69,6 +69,16 @@ def relight(
     return result
 
 
+def weathered(picture: Tensor, setting: SceneSetting, *, noise: Tensor) -> Tensor:
+    """Return a picture (1, 3, H, W) in [-1, 1] behind the rain, the flakes or the fog of `setting`.
+
+    Large pictures are changed row by row with less memory by `add_weather`.
+    """
+    size = (picture.shape[2], picture.shape[3])
+    view = PixelRows(size, (0, size[0]), _repeats(size))
+    return draw_weather(picture, noise, name=setting.weather_name, time=setting.time, view=view)
+
+
 @torch.no_grad()
 def add_weather(image: Image.Image, setting: SceneSetting, *, noise: Tensor) -> Image.Image:
     """Return a picture behind the rain, the flakes or the fog of `setting`."""
@@ -161,10 +171,13 @@ def _smooth(values: Tensor) -> Tensor:
 
 def _bands(image: Image.Image) -> Iterator[PixelRows]:
     rows = max(1, BAND_PIXELS // image.width)
-    repeat = min(MOST_REPEATS, max(1, max(image.size) // PATTERN_PX))
     size = (image.height, image.width)
     for top in range(0, image.height, rows):
-        yield PixelRows(size, (top, min(top + rows, image.height)), repeat)
+        yield PixelRows(size, (top, min(top + rows, image.height)), _repeats(size))
+
+
+def _repeats(size: tuple[int, int]) -> int:
+    return min(MOST_REPEATS, max(1, max(size) // PATTERN_PX))
 
 
 def _rows(image: Image.Image, view: PixelRows) -> Tensor:

@@ -19,6 +19,7 @@ from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.layout import Layout, to_affine, warp
 from swiftpie.geometry.relief import height, turn
+from swiftpie.geometry.renditions import render_picture
 from swiftpie.geometry.shading import Lighting, cast_shadow, usual_shadow
 from swiftpie.imageio.images import mask_to_pil, plane, to_pil, to_tensor
 from swiftpie.noise import draw_noise, draw_step_noise
@@ -28,15 +29,17 @@ from swiftpie.pipelines.drawing.prepare import num_draws, place_subject, read_pr
 from swiftpie.pipelines.drawing.request import Output, PersonalizeRequest, RepaintRequest, Subject
 from swiftpie.pipelines.drawing.settings import Scales
 from swiftpie.pipelines.photographs.filling import extrapolate
-from swiftpie.pipelines.photographs.relight import NOISE_SHAPE, add_weather, relight
+from swiftpie.pipelines.photographs.relight import NOISE_SHAPE, relight, weathered
 from swiftpie.scenes import (
     OWN_PICTURE,
     WORDS_ALONE,
     SceneSetting,
     cut_to,
+    is_finished_later,
     packaged,
+    plainly,
     read_setting,
-    without_air,
+    rendition_in,
 )
 from swiftpie.types import GenerationResult, Identity, TextCondition
 
@@ -46,21 +49,34 @@ RIM_PX, AROUND_PX = 1, 5  # what is left out of an outline, and how far a drawin
 
 
 class SceneRow(NamedTuple):
-    """One picture: its empty place, and what is in the air before it."""
+    """One picture: its empty place, what is in the air before it, and the art of the whole."""
 
-    place: Image.Image
+    place: Image.Image | None  # None: the one that the model draws
     is_ground: bool  # whether subjects stand on it, and cast shadows
     setting: SceneSetting
+    rendition: str | None  # one of `RENDITIONS`
     noise: Tensor  # (1, 32, 32, 32) that the weather follows
     prompt: str
     seed: int
+
+    def finished(self, picture: Tensor, *, subjects: Tensor | None = None) -> Tensor:
+        """Return a picture (1, 3, H, W) in [-1, 1] behind the weather, as the art that is asked.
+
+        The outlines of `subjects`, (1, 1, H, W) in [0, 1], are drawn.
+        """
+        is_drawn = self.place is None and self.setting.weather_name == "fog"  # by the model
+        if not is_drawn:
+            picture = weathered(picture, self.setting, noise=self.noise)
+        if self.rendition is None:
+            return picture
+        return render_picture(picture, self.noise, self.rendition, edges=subjects)
 
 
 class ScenePlan(NamedTuple):
     """What remains of the preparation until the subjects are drawn."""
 
     request: PersonalizeRequest  # as it was given
-    rows: tuple[SceneRow | None, ...]  # None: a picture without a scene
+    rows: tuple[SceneRow, ...]
     subjects: tuple[Identity, ...]
     layouts: tuple[Layout, ...]  # one a subject, B rows each
     lights: tuple[Lighting | None, ...]
@@ -69,9 +85,10 @@ class ScenePlan(NamedTuple):
 def has_scene(components: Components, request: PersonalizeRequest) -> bool:
     """Whether a picture of the request shows a scene: one that is given, or that a prompt names.
 
-    A model that places no subjects draws all places from words unless a scene is given, and so do
-    all models from noise and encoded prompts, and for latents. Large pictures take scenes only if
-    all their prompts name one.
+    Weather and renditions, which are drawn over finished pictures, count as scenes. A model that
+    places no subjects draws everything from words unless a scene is given, and so do all models
+    from noise and encoded prompts, and for latents. Large pictures take scenes only if all their
+    prompts name a place.
     """
     if isinstance(request.scene, str) and request.scene == WORDS_ALONE:
         return False
@@ -80,8 +97,11 @@ def has_scene(components: Components, request: PersonalizeRequest) -> bool:
     is_free = request.noise is None and request.output is not Output.LATENTS
     if components.layout_predictor is None or not is_free:
         return False
-    named = [packaged().place_in(prompt) is not None for prompt in _prompts(request)]
-    return all(named) if _is_large(components, request) else any(named)
+    prompts = _prompts(request)
+    named = [packaged().place_in(prompt) is not None for prompt in prompts]
+    if _is_large(components, request):
+        return bool(named) and all(named)
+    return any(named) or any(map(is_finished_later, prompts))
 
 
 def is_inserted(components: Components, request: PersonalizeRequest) -> bool:
@@ -93,12 +113,15 @@ def is_inserted(components: Components, request: PersonalizeRequest) -> bool:
 def drawn_from_words(request: PersonalizeRequest) -> PersonalizeRequest:
     """Return the request for the drawing whose subjects come before the scene.
 
-    What falls in the air is drawn later, over the whole picture.
+    What falls in the air is drawn later, over the whole picture, and so are renditions.
     """
-    if isinstance(request.prompt, str):
-        return replace(request, prompt=without_air(request.prompt), scene=WORDS_ALONE)
-    prompts = tuple(without_air(prompt) for prompt in _prompts(request))
-    return replace(request, prompt=prompts, scene=WORDS_ALONE)
+    given = bool(request.scene)
+    prompts = tuple(
+        plainly(prompt, has_place=given or packaged().place_in(prompt) is not None)
+        for prompt in _prompts(request)
+    )
+    changed = prompts[0] if isinstance(request.prompt, str) else prompts
+    return replace(request, prompt=changed, scene=WORDS_ALONE)
 
 
 @torch.no_grad()
@@ -115,8 +138,8 @@ def plan(components: Components, request: PersonalizeRequest, start: Prepared) -
 
 
 @torch.no_grad()
-def scene_rows(components: Components, request: PersonalizeRequest) -> list[SceneRow | None]:
-    """Return the scene of each picture as its prompt says; None where there is none.
+def scene_rows(components: Components, request: PersonalizeRequest) -> list[SceneRow]:
+    """Return the scene of each picture as its prompt says.
 
     Raises:
         CapabilityError: The request asks for latents.
@@ -130,18 +153,18 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
             "`scene` came with noise or with an encoded prompt. A scene is chosen and lit by seed "
             "and words. Give a prompt as text, and seeds."
         )
-    rows: list[SceneRow | None] = []
+    rows = []
     for index, seed in enumerate(request.seeds):
         prompt = prompts[index % len(prompts)]
         scene = request.scene or packaged().place_in(prompt)
-        if scene is None:
-            rows.append(None)
-            continue
         setting, noise = read_setting(prompt), draw_noise_of(seed)
-        name, picture = _picture_of(scene, noise, _size_of(components, request)[::-1])
-        place = relight(picture, setting, noise=noise, place=name)
+        name, place = None, None
+        if scene is not None:
+            name, picture = _picture_of(scene, noise, _size_of(components, request)[::-1])
+            place = relight(picture, setting, noise=noise, place=name)
         is_ground = name is None or packaged().is_ground(name)
-        rows.append(SceneRow(place, is_ground, setting, noise, prompt, seed))
+        rendition = rendition_in(prompt)
+        rows.append(SceneRow(place, is_ground, setting, rendition, noise, prompt, seed))
     return rows
 
 
@@ -157,28 +180,30 @@ def finish(drawn: GenerationResult, plan: ScenePlan, clock: Clock) -> Generation
     images, masks, names = list(drawn.images), list(drawn.subject_masks), []
     pixels = [] if drawn.tensor is None else list(drawn.tensor.split(1))
     for index, row in enumerate(plan.rows):
-        if row is None:
-            continue
         drawing = pixels[index].cpu() if is_tensor else to_tensor(images[index])
         drawn_mask = plane(masks[index])
-        outlines = [_outline(plan, number, index, drawn_mask) for number in range(len(plan.lights))]
-        if not row.is_ground:
-            outlines = [(opacity, torch.zeros_like(shadow)) for opacity, shadow in outlines]
-        picture, mask = put_before(to_tensor(row.place), drawing, drawn_mask, outlines)
-        finished = add_weather(to_pil(picture)[0], row.setting, noise=row.noise)
+        picture, mask = drawing, drawn_mask
+        if row.place is not None:
+            count = len(plan.lights)
+            outlines = [_outline(plan, number, index, drawn_mask) for number in range(count)]
+            if not row.is_ground:
+                outlines = [(opacity, torch.zeros_like(shadow)) for opacity, shadow in outlines]
+            picture, mask = put_before(to_tensor(row.place), drawing, drawn_mask, outlines)
+            masks[index] = mask_to_pil(mask)[0]
+            names.append(_name_of(plan.request, row))
+        picture = row.finished(picture, subjects=mask)
         if is_tensor:
-            pixels[index] = to_tensor(finished)
+            pixels[index] = picture
         else:
-            images[index] = finished
-        masks[index] = mask_to_pil(mask)[0]
-        names.append(_name_of(plan.request, row))
+            images[index] = to_pil(picture)[0]
     clock.lap("scene")
+    named = {"scene": ", ".join(dict.fromkeys(names))} if names else {}
     return replace(
         drawn,
         images=tuple(images),
         subject_masks=tuple(masks),
         tensor=torch.cat(pixels) if is_tensor else drawn.tensor,
-        origin={**drawn.origin, "scene": ", ".join(dict.fromkeys(names))},
+        origin={**drawn.origin, **named},
         timings_ms=clock.timings(),
     )
 
@@ -262,7 +287,7 @@ def insertions(
             image=place,
             seed=row.seed,
             identity=subject.identity,
-            prompt=without_air(row.prompt),
+            prompt=plainly(row.prompt, has_place=True),
             box=subject.box,
             view=subject.view,
             layout=_layout(components, request, row, index),
@@ -296,7 +321,7 @@ def finish_insertions(
 ) -> GenerationResult:
     """Return the pictures with rain, flakes and fog before everything; `drawn` is by subject."""
     pictures = [
-        add_weather(result.image, row.setting, noise=row.noise)
+        to_pil(row.finished(to_tensor(result.image)))[0]
         for row, result in zip(rows, drawn[-1], strict=True)
     ]
     last = drawn[-1]

@@ -12,6 +12,7 @@ from swiftpie.imageio.images import to_pil, to_tensor
 from swiftpie.masks import bounding_box
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.drawing.request import Output, PersonalizeRequest, Subject
+from swiftpie.scenes import RENDITIONS
 from swiftpie_lab.evaluation.benchmarks.world import (
     BRANCHES,
     USES,
@@ -40,7 +41,6 @@ from swiftpie_lab.world.captions import (
 )
 from swiftpie_lab.world.looks import COLOUR_WORDS, MATERIAL_PHRASES
 from swiftpie_lab.world.places import PLACES, is_held_out
-from swiftpie_lab.world.renditions import RENDITION_PHRASES
 
 MANY = 40  # of each kind, dealt and not drawn
 TRIED = (WorldKind.PLAIN, WorldKind.TURN, WorldKind.LOOK, WorldKind.PAIR)  # what the model draws
@@ -114,7 +114,7 @@ def test_only_one_kind_has_settings_that_training_leaves_out(dealt):
 
 def test_prompts_say_all_that_is_asked_in_the_first_words_of_each_table(dealt):
     tables = {"time": TIME_PHRASES, "weather": WEATHER_PHRASES, "season": SEASON_PHRASES}
-    wished = POSE_PHRASES | ACCESSORY_PHRASES | MATERIAL_PHRASES | COLOUR_WORDS | RENDITION_PHRASES
+    wished = POSE_PHRASES | ACCESSORY_PHRASES | MATERIAL_PHRASES | COLOUR_WORDS | RENDITIONS
     for case in chain.from_iterable(dealt.values()):
         place = PLACES[case.requested.setting.place]
         said = [case.subject, place.phrases[0]]

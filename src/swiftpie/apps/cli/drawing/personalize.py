@@ -205,7 +205,12 @@ def _way_without_torch(
     scene: "Image.Image | str",
 ) -> _Way | None:
     """Return how one subject is drawn without PyTorch, or None if it cannot be."""
-    if any(len(everyone) + len(subjects) != 1 for subjects in named.values()):
+    from swiftpie.engine.onnx.scene import needs_torch
+
+    if any(
+        len(everyone) + len(subjects) != 1 or needs_torch(scene, words)
+        for words, subjects in named.items()
+    ):
         return None
     if cutouts and (not everyone or everyone[0][0].named):
         return None  # subjects of the library are cut out already

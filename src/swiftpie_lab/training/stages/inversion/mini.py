@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.backbones.load.weights import load_network
+from swiftpie.geometry.fields import coarse_fields
 from swiftpie.imageio.images import contact_sheet, to_pil
 from swiftpie.masks import iou, resize_mask
 from swiftpie.models.inversion import InversionOutput, PromptDifference, TinyInversion
@@ -47,7 +48,6 @@ from swiftpie_lab.training.stages.distillation.base import (
 from swiftpie_lab.training.stages.inversion.prompt_pairs import Changes, draw_changes, mask_figures
 from swiftpie_lab.training.stages.one_step.stage import fast_precision
 from swiftpie_lab.training.stages.one_step.tasks import Drops, absent_subject
-from swiftpie_lab.world.fields import coarse_grain
 from swiftpie_lab.world.sampler import World, WorldBatch
 from swiftpie_lab.world.shapes import pool
 
@@ -376,4 +376,4 @@ def window_means(noise: Tensor) -> list[Tensor]:
 
 def _textures(noise: Tensor) -> Tensor:
     """Return the grain (B, 3, 32, 32) that textures are read from."""
-    return coarse_grain(noise)[:, :LAYOUT_FIELD]
+    return coarse_fields(noise)[:, :LAYOUT_FIELD]

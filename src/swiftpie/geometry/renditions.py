@@ -8,21 +8,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie_lab.world.fields import Colour, Fields, mix, over, smoothstep
+from swiftpie.geometry.fields import Colour, PictureFields, fields_of, mix, over, smoothstep
 
 _LINE_PX = 128  # lines are found in pictures of this side, whatever the side that is drawn
 _PANES = 10  # of stained glass, a side
 
 
 def render_as(
-    picture: Tensor, fields: Fields, names: Sequence[str], edges: Tensor | None = None
+    picture: Tensor, fields: PictureFields, names: Sequence[str], edges: Tensor | None = None
 ) -> Tensor:
     """Return `picture` (B, 3, R, R) in [0, 1] as a drawing or a painting of it.
 
     Args:
         picture: Exact pictures.
         fields: Their noise.
-        names: One of `RENDITIONS` for each row, or "none", which changes nothing.
+        names: One of `ARTS` for each row, or "none", which changes nothing.
         edges: Masks (B, 1, R, R) whose outlines are drawn besides those of the picture.
     """
     drawn = picture.clone()
@@ -30,8 +30,29 @@ def render_as(
         rows = [row for row, other in enumerate(names) if other == name]
         masks = None if edges is None else edges[rows]
         model = _Model(picture[rows], fields.select(rows), masks)
-        drawn[rows] = _RENDITIONS[name].draw(model).clamp(0, 1)
+        drawn[rows] = _DRAW[name](model).clamp(0, 1)
     return drawn
+
+
+def render_picture(
+    picture: Tensor, noise: Tensor, name: str, *, edges: Tensor | None = None
+) -> Tensor:
+    """Return one picture of any shape as a drawing or a painting of it.
+
+    Args:
+        picture: (1, 3, H, W) in [-1, 1].
+        noise: Standard normal latents (1, 32, h, w), h and w multiples of 16.
+        name: One of `ARTS`.
+        edges: A mask (1, 1, H, W) whose outline is drawn besides those of the picture.
+    """
+    height, width = picture.shape[2:]
+    side = max(height, width)
+    left, top = (side - width) // 2, (side - height) // 2
+    border = (left, side - width - left, top, side - height - top)
+    square = F.pad((picture + 1) / 2, border, mode="replicate")
+    marked = None if edges is None else F.pad(edges, border, mode="replicate")
+    drawn = render_as(square, fields_of(noise, size_px=side), [name], marked)
+    return 2 * drawn[..., top : top + height, left : left + width] - 1
 
 
 @dataclass(frozen=True)
@@ -39,7 +60,7 @@ class _Model:
     """What an artist looks at."""
 
     picture: Tensor  # (B, 3, R, R) in [0, 1]
-    fields: Fields
+    fields: PictureFields
     edges: Tensor | None  # (B, 1, R, R) in [0, 1]
 
     @cached_property
@@ -94,26 +115,16 @@ def _shrink(picture: Tensor, side: int) -> Tensor:
 Draw = Callable[[_Model], Tensor]
 
 
-@dataclass(frozen=True)
-class _Rendition:
-    phrases: tuple[str, ...]
-    draw: Draw
+_DRAW: dict[str, Draw] = {}
 
 
-_RENDITIONS: dict[str, _Rendition] = {}
+def _rendition(draw: Draw) -> Draw:
+    """Enter a function as the art that it makes and is named after."""
+    _DRAW[draw.__name__.replace("_", " ")] = draw
+    return draw
 
 
-def _rendition(*phrases: str) -> Callable[[Draw], Draw]:
-    """Return what enters a function as the art that it makes and is named after."""
-
-    def enter(draw: Draw) -> Draw:
-        _RENDITIONS[draw.__name__.replace("_", " ")] = _Rendition(phrases, draw)
-        return draw
-
-    return enter
-
-
-@_rendition("a pencil drawing of", "a pencil sketch of", "a graphite drawing of")
+@_rendition
 def pencil(m: _Model) -> Tensor:
     """Draw grey lines and hatch what is dark, twice what is darkest."""
     dark = 1 - m.luminance
@@ -126,7 +137,7 @@ def pencil(m: _Model) -> Tensor:
     return m.ramp(mark, (247, 246, 242), (58, 58, 64))
 
 
-@_rendition("an ink drawing of", "a black ink drawing of", "a woodcut of", "a linocut of")
+@_rendition
 def ink(m: _Model) -> Tensor:
     """Cut black and white with lines that swell where it is darker."""
     wave = m.stripes(24, 0.0, 1.0)
@@ -136,9 +147,7 @@ def ink(m: _Model) -> Tensor:
     return m.ramp((black - line).abs(), (250, 244, 228), (20, 18, 24))
 
 
-@_rendition(
-    "a watercolour painting of", "a watercolor painting of", "a watercolour of", "a watercolor of"
-)
+@_rendition
 def watercolour(m: _Model) -> Tensor:
     """Let pale washes run into each other, darker where they dry, on paper left white."""
     wash = m.enlarge(_shrink(m.picture, 32), "bilinear")
@@ -154,7 +163,7 @@ def watercolour(m: _Model) -> Tensor:
     return over(m.fields.rgb(252, 250, 245), colour, wet)
 
 
-@_rendition("an oil painting of", "a painting in oils of", "a painting in thick strokes of")
+@_rendition
 def oil(m: _Model) -> Tensor:
     """Lay short slanted strokes of one colour each, with bristles."""
     f = m.fields
@@ -176,14 +185,14 @@ def oil(m: _Model) -> Tensor:
     return mix(colour, m.picture, m.picture.new_tensor(0.35)) * (1 + tone) + 0.4 * tone
 
 
-@_rendition("pixel art of", "a pixel art picture of", "an 8-bit picture of")
+@_rendition
 def pixel_art(m: _Model) -> Tensor:
     """Fill large squares with few bright colours."""
     cells = m.vivid(m.cells(32), 1.35)
     return m.enlarge((cells * 5).round() / 5)
 
 
-@_rendition("a mosaic of", "a tile mosaic of", "a mosaic of small tiles of")
+@_rendition
 def mosaic(m: _Model) -> Tensor:
     """Set square tiles into pale mortar, no two of them alike."""
     count = 32
@@ -194,7 +203,7 @@ def mosaic(m: _Model) -> Tensor:
     return over(tile, m.fields.rgb(225, 218, 204), 0.7 * smoothstep(0.3, 0.2, inside))
 
 
-@_rendition("a stained glass window of", "stained glass of", "a church window of")
+@_rendition
 def stained_glass(m: _Model) -> Tensor:
     """Join pieces of bright glass by lead."""
     pane, gap = _panes(m.fields)
@@ -204,7 +213,7 @@ def stained_glass(m: _Model) -> Tensor:
     return over(painted, m.fields.rgb(20, 20, 24), lead)
 
 
-def _panes(f: Fields) -> tuple[Tensor, Tensor]:
+def _panes(f: PictureFields) -> tuple[Tensor, Tensor]:
     """Return which of the panes each pixel lies in, and how far from its border, in panes.
 
     Panes are the pixels that are nearest to a point; there is one point in each cell of a lattice.
@@ -222,7 +231,7 @@ def _panes(f: Fields) -> tuple[Tensor, Tensor]:
     return numbers.gather(0, index[:1])[0].long(), second - first
 
 
-@_rendition("neon lines of", "a neon sign of", "a glowing neon drawing of")
+@_rendition
 def neon_lines(m: _Model) -> Tensor:
     """Bend glowing tubes along the edges before the dark."""
     blurred = m.enlarge(_shrink(m.picture, 32), "bilinear")
@@ -235,7 +244,7 @@ def neon_lines(m: _Model) -> Tensor:
     return m.fields.rgb(12, 8, 28) + colour * (0.9 * line + 0.8 * glow) + 0.25 * core
 
 
-@_rendition("a paper cut of", "a paper cut-out of", "layered paper art of")
+@_rendition
 def paper_cut(m: _Model) -> Tensor:
     """Lay sheets of coloured paper over each other, each with its shadow."""
     level = 4
@@ -247,7 +256,7 @@ def paper_cut(m: _Model) -> Tensor:
     return colour * (1 - 0.35 * shadow)
 
 
-@_rendition("a blueprint of", "a technical drawing of", "a cyanotype plan of")
+@_rendition
 def blueprint(m: _Model) -> Tensor:
     """Draw thin white lines and a grid on blue paper."""
     line = smoothstep(0.35, 0.85, m.outline)
@@ -256,7 +265,7 @@ def blueprint(m: _Model) -> Tensor:
     return m.ramp(torch.maximum(0.95 * line, faint), (22, 66, 158), (235, 243, 255))
 
 
-@_rendition("a comic of", "a comic book picture of", "a pop art print of")
+@_rendition
 def comic(m: _Model) -> Tensor:
     """Print flat bright colours with dots in the shade and thick black lines."""
     bright = m.vivid(m.picture, 1.7)
@@ -268,7 +277,7 @@ def comic(m: _Model) -> Tensor:
     return over(flat * (1 - 0.3 * shade), m.fields.rgb(10, 10, 14), line)
 
 
-@_rendition("a chalk drawing of", "a blackboard drawing of", "a drawing in chalk of")
+@_rendition
 def chalk(m: _Model) -> Tensor:
     """Draw rough pale lines on a blackboard and rub in some colour."""
     grain = smoothstep(-1.2, 0.6, m.fields.cells(32, 2)) * 0.5 + 0.5
@@ -279,7 +288,7 @@ def chalk(m: _Model) -> Tensor:
     return over(m.fields.rgb(30, 54, 44), colour, torch.maximum(line, rubbed))
 
 
-@_rendition("a cross-stitch of", "an embroidery of", "a stitched picture of")
+@_rendition
 def embroidery(m: _Model) -> Tensor:
     """Stitch crosses of thread on linen."""
     thread = m.enlarge(m.vivid(m.cells(32), 1.3))
@@ -293,7 +302,7 @@ def embroidery(m: _Model) -> Tensor:
     return over(linen, thread * light, cross)
 
 
-@_rendition("a sepia photo of", "an old photograph of", "a faded vintage photo of")
+@_rendition
 def sepia(m: _Model) -> Tensor:
     """Fade to brown, darker towards the corners."""
     away = m.fields.distance(0.5, 0.5)
@@ -301,5 +310,5 @@ def sepia(m: _Model) -> Tensor:
     return m.ramp(tone.clamp(0, 1), (48, 28, 14), (250, 232, 196))
 
 
-RENDITIONS = tuple(_RENDITIONS)
-RENDITION_PHRASES = {name: one.phrases for name, one in _RENDITIONS.items()}  # precede the subject
+ARTS = tuple(_DRAW)
+"""All renditions by name; `swiftpie.scenes` has the words that ask for them."""

@@ -2,8 +2,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from swiftpie.geometry.renditions import ARTS, render_as, render_picture
+from swiftpie.scenes import RENDITIONS
 from swiftpie_lab.world.fields import read_fields
-from swiftpie_lab.world.renditions import RENDITION_PHRASES, RENDITIONS, render_as
 from swiftpie_lab.world.sampler import World
 
 
@@ -29,9 +30,24 @@ def drawn(batch, name, *, picture=None, rows=slice(None)):
 
 def test_there_are_enough_and_no_phrase_means_two_things():
     assert len(RENDITIONS) >= 10
-    phrases = [phrase for several in RENDITION_PHRASES.values() for phrase in several]
+    phrases = [phrase for several in RENDITIONS.values() for phrase in several]
     assert len({*phrases}) == len(phrases)
-    assert min(map(len, RENDITION_PHRASES.values())) >= 3
+    assert min(map(len, RENDITIONS.values())) >= 3
+
+
+def test_every_art_has_words_and_all_words_an_art():
+    assert tuple(RENDITIONS) == ARTS
+
+
+@pytest.mark.parametrize("size", [(96, 96), (64, 96), (96, 40)])
+def test_a_picture_of_any_shape_is_drawn_within_its_range(size):
+    noise = torch.randn(1, 32, 16, 16, generator=torch.Generator().manual_seed(1))
+    picture = F.interpolate(torch.tanh(noise[:, :3]), size)
+    for name in ARTS:
+        art = render_picture(picture, noise, name)
+        assert art.shape == picture.shape
+        assert art.abs().amax() <= 1
+        assert (art - picture).abs().mean() > 0.02, name
 
 
 def test_nothing_asked_for_changes_nothing(batch):
