@@ -107,7 +107,9 @@ class Scenes:
         rows = json.loads(self._pack.read(INDEX))
         self._phrases = {row["name"]: tuple(row["phrases"]) for row in rows}
         self._counts = {row["name"]: int(row["pictures"]) for row in rows}
-        self._numbers = {name: number for number, name in enumerate(self._phrases)}
+        self._places = {row["name"]: place for place, row in enumerate(rows)}
+        known = [row["name"] for row in rows if row["is_known"]]
+        self._numbers = {name: number for number, name in enumerate(known)}
 
     def __len__(self) -> int:
         return len(self._phrases)
@@ -117,8 +119,11 @@ class Scenes:
         return tuple(sorted(self._phrases))
 
     def number(self, name: str | None) -> int:
-        """Return the scene network's number of a place; that of no place behind all others."""
-        return len(self) if name is None else self._numbers[name]
+        """Return the scene network's number of a place.
+
+        The number behind all others stands for None and for places that it does not know by name.
+        """
+        return self._numbers.get(name, len(self._numbers)) if name else len(self._numbers)
 
     def count(self, name: str) -> int:
         """Return how many pictures a place has."""
@@ -153,7 +158,7 @@ class Scenes:
 
     def picture(self, name: str, number: int = 0) -> bytes:
         """Return one picture of a place, WebP of 512 px a side."""
-        return self._pack.read(f"{self._numbers[name]}-{number % self._counts[name]}.webp")
+        return self._pack.read(f"{self._places[name]}-{number % self._counts[name]}.webp")
 
     def image(self, name: str, number: int = 0) -> "Image.Image":
         """Return what `picture` does, decoded."""
