@@ -19,7 +19,7 @@ from swiftpie_lab.world.places import PLACES, SCENE_PLACES, draw_places
 SIDE_PX = 512
 PICTURES = 4  # of each place
 FIRST_SEED = 4_000_000  # far from the seeds of training and of every benchmark
-QUALITY, FINE_QUALITY = 82, 74  # of WebP; places of scenes alone have more detail
+QUALITY, FINE_QUALITY = 82, 78  # of WebP; places of scenes alone have more detail
 LATENT_CHANNELS = 2 * COUPLED_CHANNELS
 
 

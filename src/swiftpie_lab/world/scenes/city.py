@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from swiftpie_lab.world.air import Air, plain
-from swiftpie_lab.world.features import LEAF, LEAF_DARK, hazed, place
+from swiftpie_lab.world.features import LEAF, LEAF_DARK, hazed, place, tree
 from swiftpie_lab.world.fields import Fields, hsv, over
 from swiftpie_lab.world.scenes.parts import (
     View,
@@ -51,11 +51,11 @@ def canal(f: Fields, air: Air) -> Tensor:
             picture = _facades(f, air, picture, v, side, (dark, white), mirrored=mirrored)
     picture = hazed(f, air, picture, line, 0.1)
     # Ripples cut the mirror image into strips of sky.
-    _, across, away = level(v, (-1.7, 1.7), 1.0, (1.0, 40.0))
+    sheet, across, away = level(v, (-1.7, 1.7), 1.0, (1.0, 40.0))
     ripple = torch.sin(16 * away.sqrt() * 3 + 1.6 * texture(f, 2, 1, 9) + 2 * across)
     veil = 0.3 + 0.22 * ramp(0.1, 0.9, ripple) + 0.12 * texture(f, 0, 1, 7).clamp(-1, 1)
     water = blend(torch.lerp(deep, air.low, 0.35), air.zenith, 0.3 * depth(f, line, 0.5))
-    picture = over(picture, water, veil.clamp(0, 0.8) * below(f, line + 0.012))
+    picture = over(picture, water, veil.clamp(0, 0.8) * sheet)
     for bank in (-1, 1):
         wall, away, height = upright(v, 1.7 * bank, (0.72, 1.0), (1.0, 40.0))
         course = torch.maximum(
@@ -64,6 +64,10 @@ def canal(f: Fields, air: Air) -> Tensor:
         picture = over(picture, stone * (0.62 - 0.1 * course), wall)
         quay, _, away = level(v, beside(bank, 1.7, 2.6), 0.72, (1.0, 40.0))
         picture = over(picture, stone * (0.95 - 0.12 * seam(1.5 * away, 0.08)), quay)
+    for away_z in (7.0, 4.6, 3.2):
+        spots = f.x.new_tensor([0.5 - 2.2 / away_z, 0.5 + 2.2 / away_z]).view(1, 2, 1, 1)
+        foot, size = line + 0.74 / away_z, 1.15 / away_z
+        picture = tree(f, air, picture, spots, foot, size, far=0.06 * away_z - 0.15)
     arch = 1 - ((f.x - 0.5) / 0.105).square() - ((f.y - line - 0.06) / 0.062).square()
     body = line - 0.03 + 0.35 * (f.x - 0.5).square() / 0.17
     span = (
@@ -167,7 +171,7 @@ def _facades(
     frame = frame * (height > eaves + 0.05) * (height < 0.66) * ramp(9.0, 4.0, away)
     picture = over(picture, white, 0.7 * frame * cover)
     lit = air.lamps * (dither(lattice_x + 31 * cell.floor(), lattice_y + 20) > 0.35)
-    glass = blend(torch.lerp(dark, air.low, 0.25), f.rgb(255, 212, 124), lit)
+    glass = blend(torch.lerp(dark, air.low, 0.12), f.rgb(255, 212, 124), lit)
     picture = over(picture, glass, pane * cover)
     trim = ramp(0.06, 0.03, (height - top - 0.03).abs())
     return over(picture, white, 0.8 * trim * cover * ramp(20.0, 9.0, away))

@@ -219,7 +219,7 @@ def _tent(
     "at a disco",
     "on a dance floor",
     "under a disco ball",
-    "in a night club",
+    "in a dance club",
     outdoors=False,
     lamp=Lamp((1.0, 0.88, 1.0), (0.5, 0.42, 0.58), 0.6, height=1.0, shadow=0.32),
 )

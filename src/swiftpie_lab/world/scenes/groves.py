@@ -75,7 +75,7 @@ def rice_terraces(f: Fields, air: Air) -> Tensor:
         picture = over(picture, bank, below(f, crest))
         shore = crest + thick
         mirror = blend(air.low, air.zenith, depth(f, shore, 0.1))
-        shoots = dither(70 * f.x + 30 * f.y, (90 - 50 * share) * (f.y - shore)) > 0.62
+        shoots = dither(130 * f.x + 60 * f.y, (170 - 80 * share) * (f.y - shore)) > 0.6
         sheet = torch.lerp(mirror, leaf, 0.15 if step % 3 else 0.75)
         tufts = shoots.to(f.x.dtype) * ramp(0.0, 0.03, f.y - shore) * (0.35 + 0.2 * wave)
         picture = over(picture, over(sheet, leaf * 0.9, tufts.clamp(0, 1)), below(f, shore))

@@ -213,11 +213,11 @@ def train_carriage(f: Fields, air: Air) -> Tensor:
                 v,
                 fabric,
                 x=(x0, x1),
-                y=(0.0, 0.66),
+                y=(0.2, 0.66),
                 z=(depth_z, depth_z + 0.12),
                 light=air.side,
             )
-            cushion = front(v, (x0, x1), (0.0, 0.66), depth_z)
+            cushion = front(v, (x0, x1), (0.2, 0.66), depth_z)
             across = (v.right * depth_z - (x0 + x1) / 2).abs()
             check = dither(13 * v.right * depth_z + 40, 13 * v.down * depth_z)
             padded = fabric * (
@@ -232,7 +232,7 @@ def train_carriage(f: Fields, air: Air) -> Tensor:
                 picture = over(
                     picture,
                     f.rgb(246, 244, 238),
-                    front(v, (middle - 0.15, middle + 0.15), (0.0, 0.16), depth_z - 0.01),
+                    front(v, (middle - 0.15, middle + 0.15), (0.2, 0.33), depth_z - 0.01),
                 )
             near = x0 if side > 0 else x1
             picture = block(

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from swiftpie_lab.world.air import Air, plain
+from swiftpie_lab.world.air import Air, Paint, plain
 from swiftpie_lab.world.features import GRASS, GRASS_BLADES, Lamp, hazed, hills, place, treeline
 from swiftpie_lab.world.fields import Fields, hsv, over
 from swiftpie_lab.world.scenes.parts import (
@@ -37,8 +37,8 @@ from swiftpie_lab.world.shapes import (
 
 _WHITE = plain(246, 246, 242)
 _DARK = plain(52, 56, 64)
-_TURF = plain(92, 158, 68, snow=0.75)
-_TURF_DARK = plain(66, 130, 54, snow=0.7)
+_TURF = Paint((92, 158, 68), (138, 152, 72), (202, 222, 204), (110, 186, 78))
+_TURF_DARK = Paint((66, 130, 54), (106, 124, 56), (186, 209, 192), (82, 156, 60))
 _INDOORS = Lamp((1.0, 0.97, 0.9), (0.64, 0.63, 0.62), 0.42, height=0.7, shadow=0.28)
 
 
@@ -74,7 +74,7 @@ def stadium(f: Fields, air: Air) -> Tensor:
     )
     head = torch.hypot(torch.frac(seat + 64) - 0.5, torch.frac(row) - 0.5)
     people = blend(concrete * 0.6, crowd * air.tone, ramp(0.6, 0.3, head))
-    lit = 1 + 0.9 * air.lamps * air.stars
+    lit = 1 + 0.6 * air.lamps * air.stars
     tiers = people * (0.72 + 0.3 * share) * lit * (1 - 0.35 * seam(2.0 * share, 0.03))
     aisles = seam(9 * (f.x - 0.5) * (1 - 0.2 * share) + 0.5, 0.03)
     tiers = over(tiers, concrete * 1.1 * lit, aisles)
@@ -124,7 +124,7 @@ def stadium(f: Fields, air: Air) -> Tensor:
     band = torch.frac(0.8 * across + 40) > 0.5
     blades = 0.1 * (dither(110 * across, 40 * away) - 0.5) * ramp(7, 2, away) + 0.04 * texture(f, 0)
     turf = blend(dark_turf, light_turf, band.to(f.x.dtype)) * (1 + blades)
-    turf = turf * (1 + air.stars * air.lamps)
+    turf = turf * (1 + 0.6 * air.stars * air.lamps)
     picture = over(picture, turf, below(f, line))
     ground = below(f, line)
     chalk = within((away - 5.3).abs(), 0.06, 0.05) + within((away - 4.1).abs(), 0.05, 0.03) * (

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from swiftpie_lab.world.air import Air, plain
-from swiftpie_lab.world.features import GRASS, hazed, place, treeline
+from swiftpie_lab.world.features import GRASS, hazed, place, tree, treeline
 from swiftpie_lab.world.fields import Fields, hsv, over
 from swiftpie_lab.world.scenes.parts import (
     View,
@@ -50,6 +50,8 @@ def petrol_station(f: Fields, air: Air) -> Tensor:
     brand = hsv(f.u(6), saturation=0.78, value=0.82) * air.tone
     line = f.horizon + 0.03
     picture = treeline(f, air, air.sky, line + 0.006, 0.08, 0.7, 8)
+    spots = torch.cat([0.1 + 0.06 * f.u(13), 0.88 + 0.06 * f.u(6)], dim=1)
+    picture = tree(f, air, picture, spots, line + 0.01, 0.32, far=0.3)
     picture = over(picture, far, below(f, line))
     picture = hazed(f, air, picture, line)
     v = look(f, line - 0.02, 0.46)
@@ -209,6 +211,8 @@ def market(f: Fields, air: Air) -> Tensor:
     cobbles = stone * tone * (1.06 - 0.4 * ramp(0.3, 0.62, cobble) * ramp(9, 3, away))
     picture = over(picture, blend(cobbles, air.low, 0.35 * air.wet), below(f, line + 0.07))
     picture = over(picture, blend(cobbles, air.low, 0.35 * air.wet), cover)
+    spots = torch.cat([0.425 + 0.03 * f.u(13), 0.56 + 0.03 * f.u(6)], dim=1)
+    picture = tree(f, air, picture, spots, line + 0.085, 0.19, far=0.3)
     for depth_index, z in enumerate((8.6, 6.3, 4.6, 3.3)):
         for side in (-1, 1):
             picture = _stall(
@@ -248,13 +252,15 @@ def _stall(
         post = (x - 0.03, x + 0.03)
         picture = block(picture, v, wood * 0.8, x=post, y=(-0.55, 1.0), z=(z + 0.95, z + 1.0))
     back = front(v, span, (-0.4, 0.6), z + 1.0)
-    picture = over(
-        picture,
-        blend(
-            wood * 0.85 * (1 - 0.2 * seam(5 * v.down * z, 0.1)), f.rgb(255, 206, 120), 0.6 * lantern
-        ),
-        back,
-    )
+    behind = z + 1.0
+    slot_x, slot_y = 5 * v.right * behind + 40, 4 * v.down * behind + 40.6
+    bulge = torch.hypot(1.1 * (torch.frac(slot_x) - 0.5), torch.frac(slot_y) - 0.55)
+    kind = dither(slot_x, slot_y + number)
+    ware = hsv(0.02 + 0.16 * kind, saturation=0.35 + 0.4 * kind, value=0.9) * (1.1 - bulge)
+    cloth_wall = blend(white * 0.86, cloth * 0.9, 0.5 * seam(2.5 * v.right * behind, 0.3))
+    shelf = over(cloth_wall, ware * air.tone, ramp(0.46, 0.42, bulge))
+    shelf = over(shelf, wood * 0.8, ramp(0.9, 0.93, torch.frac(slot_y)))
+    picture = over(picture, blend(shelf * 0.82, f.rgb(255, 206, 120), 0.45 * lantern), back)
     picture = block(picture, v, wood, x=span, y=(0.55, 1.0), z=(z, z + 0.95), light=air.side)
     apron, away, height = upright(v, near, (0.55, 1.0), (z, z + 0.95))
     drape = blend(cloth, white, (torch.frac(6.3 * away) > 0.5).to(f.x.dtype))
