@@ -155,6 +155,14 @@ def _read(prompt: str) -> tuple[SceneSetting, Sequence[str]]:
     return SceneSetting(time, weather, season), text.split()
 
 
+class _NamedPlace(NamedTuple):
+    """A place that a prompt names, and which of its words do."""
+
+    name: str
+    start: int
+    end: int
+
+
 class Scenes:
     """Places by name, each with some pictures. It never changes, so threads may share it."""
 
@@ -165,10 +173,13 @@ class Scenes:
         self._phrases = {row["name"]: tuple(row["phrases"]) for row in rows}
         self._counts = {row["name"]: int(row["pictures"]) for row in rows}
         self._afloat = frozenset(row["name"] for row in rows if not row["is_ground"])
-        self._numbers = {name: number for number, name in enumerate(self._phrases)}
         self._heads = {
             name: frozenset(map(_head, (name, *phrases))) for name, phrases in self._phrases.items()
         }
+        self._places = {row["name"]: place for place, row in enumerate(rows)}
+        known = [row["name"] for row in rows if row["is_known"]]
+        self._stand_ins = {row["name"]: row["stand_in"] for row in rows if not row["is_known"]}
+        self._numbers = {name: number for number, name in enumerate(known)}
 
     def __len__(self) -> int:
         return len(self._phrases)
@@ -178,8 +189,11 @@ class Scenes:
         return tuple(sorted(self._phrases))
 
     def number(self, name: str | None) -> int:
-        """Return the scene network's number of a place; that of no place behind all others."""
-        return len(self) if name is None else self._numbers[name]
+        """Return the scene network's number of a place.
+
+        The number behind all others stands for None and for places that it does not know by name.
+        """
+        return self._numbers.get(name, len(self._numbers)) if name else len(self._numbers)
 
     def is_ground(self, name: str) -> bool:
         """Whether subjects stand on the ground of a place, and cast shadows on it."""
@@ -214,16 +228,36 @@ class Scenes:
         village", not "a village cat". The longest name wins, and snow is a place only if there is
         no other.
         """
+        found = self._find(WORD.findall(prompt.lower()))
+        return None if found is None else found.name
+
+    def in_known_words(self, prompt: str) -> str:
+        """Return a prompt with a place like the named one in words that captions of training have.
+
+        Only the light of the place matters for subjects before a picture of it.
+        """
         words = WORD.findall(prompt.lower())
+        found = self._find(words)
+        if found is None or found.name not in self._stand_ins:
+            return prompt
+        stand_in = self._stand_ins[found.name].split()
+        return " ".join((*words[: found.start], *stand_in, *words[found.end :]))
+
+    def _find(self, words: Sequence[str]) -> "_NamedPlace | None":
         found = []
         for name, heads in self._heads.items():
             for head in heads:
                 for start in range(len(words) - len(head) + 1):
-                    is_there = tuple(words[start : start + len(head)]) == head
-                    if is_there and (len(head) > 1 or _is_behind_preposition(words, start)):
-                        is_weather = set(head) <= _SETTING_WORDS
-                        found.append((not is_weather, len(" ".join(head)), name))
-        return max(found)[2] if found else None
+                    if tuple(words[start : start + len(head)]) != head:
+                        continue
+                    first = _preposition_before(words, start)
+                    if first is None and len(head) == 1:
+                        continue
+                    is_weather = set(head) <= _SETTING_WORDS
+                    rank = (not is_weather, len(" ".join(head)))
+                    place = _NamedPlace(name, start if first is None else first, start + len(head))
+                    found.append((rank, place))
+        return max(found)[1] if found else None
 
     def dealt(self, name: str, share: float, size: tuple[int, int]) -> "Image.Image":
         """Return one of the pictures of a place, or its mirror image, cut to width and height.
@@ -242,7 +276,7 @@ class Scenes:
 
     def picture(self, name: str, number: int = 0) -> bytes:
         """Return one picture of a place, WebP of 512 px a side."""
-        return self._pack.read(f"{self._numbers[name]}-{number % self._counts[name]}.webp")
+        return self._pack.read(f"{self._places[name]}-{number % self._counts[name]}.webp")
 
     def image(self, name: str, number: int = 0) -> "Image.Image":
         """Return what `picture` does, decoded."""
@@ -273,7 +307,7 @@ def plainly(prompt: str, *, has_place: bool) -> str:
 
     With a place that is given, nothing is in the air; else the model draws its own grey sky.
     """
-    text = IN_THE_AIR.sub(WITHOUT_IT, prompt) if has_place else prompt
+    text = packaged().in_known_words(IN_THE_AIR.sub(WITHOUT_IT, prompt)) if has_place else prompt
     name = rendition_in(text)
     phrases = () if name is None else sorted(RENDITIONS[name], key=len, reverse=True)
     for phrase in phrases:
@@ -291,15 +325,22 @@ def _head(phrase: str) -> tuple[str, ...]:
     return words[first:] if is_clear else words
 
 
-def _is_behind_preposition(words: Sequence[str], start: int) -> bool:
+def _preposition_before(words: Sequence[str], start: int) -> int | None:
+    """Return where the first of the prepositions before a place stands; None without one."""
     if words[start] in ADVERBS:
-        return True
-    for word in reversed(words[max(0, start - MOST_BETWEEN - 1) : start]):
+        return start
+    first = None
+    for place in range(start - 1, -1, -1):
+        word = words[place]
         if word in PREPOSITIONS:
-            return True
-        if word == "and" or word.endswith("ing"):
-            return False
-    return False
+            first = place
+        elif first is None and (
+            place < start - MOST_BETWEEN or word == "and" or word.endswith("ing")
+        ):
+            break
+        elif first is not None and word not in ARTICLES:
+            break
+    return first
 
 
 def cut_to(picture: "Image.Image", size: tuple[int, int]) -> "Image.Image":

@@ -250,10 +250,7 @@ SUBJECTS = {
     "a mouse at night": {"name": MOUSE, "prompt": "a mouse at night"},
     "robot in space": {"name": ROBOT, "prompt": "a robot in space", "seed": 7},
     "a scene": {"scene": ""},
-    "a scene in the rain": {
-        "prompt": "a dinosaur at a castle at dusk in rain",
-        "scene": "",
-    },
+    "a scene in the rain": {"prompt": "a dinosaur at a castle at dusk in rain", "scene": ""},
     "a scene as a comic": {"prompt": "a comic of a dinosaur in a village in autumn", "scene": ""},
     "two references": {"views": (0, 1)},
     "three references": {"views": (0, 1, 2), "prompt": "a dinosaur in a forest"},

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from swiftpie.backbones.components import Components
 from swiftpie.guidance import Branch, Plain, branches_of
@@ -16,6 +16,7 @@ from swiftpie.pipelines.drawing.request import (
 )
 from swiftpie.pipelines.drawing.settings import EditMode, MaskSource, Scales
 from swiftpie.pipelines.naming import new_subjects, unknown_subjects_warning
+from swiftpie.scenes import WORDS_ALONE, packaged
 from swiftpie.types import TextCondition
 
 logger = logging.getLogger(__name__)
@@ -72,7 +73,9 @@ def unknown_words(vocabulary: Vocabulary, request: Request) -> list[str]:
             found += vocabulary.unknown_in(text, shown=shown)
     else:
         prompts = () if isinstance(request.prompt, TextCondition) else request.prompt
-        each = (prompts,) if isinstance(prompts, str) else prompts
+        each: Iterable[str] = (prompts,) if isinstance(prompts, str) else prompts
+        if isinstance(request, PersonalizeRequest) and request.scene != WORDS_ALONE:
+            each = map(packaged().in_known_words, each)  # a scene shows the place
         found = [word for prompt in each for word in vocabulary.unknown_in(prompt)]
     return list(dict.fromkeys(found))
 

@@ -28,13 +28,20 @@ from swiftpie_lab.world.places_land import LAND
 from swiftpie_lab.world.places_room import BACKDROPS, ROOMS
 from swiftpie_lab.world.places_town import TOWN
 from swiftpie_lab.world.places_water import AFLOAT, WATER
+from swiftpie_lab.world.scenes import HELD_OUT, OPEN, ROOFED
 
 _ROWS_AT_ONCE = 8  # more do not fit in the cache of a core
 _HELD_OUT_OF = 10  # one in so many outdoor settings is kept from training
 _RAIN, _SNOWFALL = WEATHERS.index("rain"), WEATHERS.index("snowfall")
 
-# Those under the sky stand first, so that sorted rows of them lie side by side.
+# The places of the world: its captions name them, and networks know them by these numbers.
 PLACES: tuple[Place, ...] = (*LAND, *WATER, *TOWN, *AFLOAT, *ROOMS, *BACKDROPS)
+# The library of scenes holds more places, and the scene network is trained on them without a name.
+SCENE_PLACES: tuple[Place, ...] = (*PLACES, *OPEN, *ROOFED)
+# These are in neither, to measure a network on places that it has never seen.
+HELD_OUT_PLACES: tuple[Place, ...] = HELD_OUT
+# `Setting.place` counts in all of them.
+ALL_PLACES: tuple[Place, ...] = (*SCENE_PLACES, *HELD_OUT_PLACES)
 
 
 class Background(NamedTuple):
@@ -45,10 +52,13 @@ class Background(NamedTuple):
     horizon: Tensor  # (B, 1, 1, 1)
 
 
-def settings() -> tuple[Setting, ...]:
-    """Return all settings that make sense: snow falls in winter and where it is cold, rain not."""
+def settings(num_places: int = len(PLACES)) -> tuple[Setting, ...]:
+    """Return all settings of the first places that make sense.
+
+    Snow falls in winter and where it is cold, rain elsewhere.
+    """
     found = []
-    for index, place in enumerate(PLACES):
+    for index, place in enumerate(ALL_PLACES[:num_places]):
         if not place.outdoors:
             found.append(Setting(index))
             continue
@@ -62,14 +72,15 @@ def settings() -> tuple[Setting, ...]:
 
 def is_held_out(setting: Setting) -> bool:
     """Whether training leaves out a setting, to see if a network composes what it has learned."""
-    place = PLACES[setting.place]
+    place = ALL_PLACES[setting.place]
     names = (place.name, TIMES[setting.time], WEATHERS[setting.weather], SEASONS[setting.season])
     return place.outdoors and crc32("|".join(names).encode()) % _HELD_OUT_OF == 0
 
 
 def draw_places(fields: Fields, settings: Sequence[Setting]) -> Background:
     """Draw empty places; rows of one place are drawn together."""
-    order = sorted(range(len(settings)), key=lambda row: settings[row])
+    # Those under the sky stand first: they share one sky.
+    order = sorted(range(len(settings)), key=lambda row: _rank(settings[row]))
     arranged, chosen = fields.select(order), [settings[row] for row in order]
     air = _read(arranged, chosen)
     side = fields.size_px
@@ -87,7 +98,7 @@ def draw_places(fields: Fields, settings: Sequence[Setting]) -> Background:
 
 def _draw(fields: Fields, bare: Air, settings: Sequence[Setting]) -> Tensor:
     """Draw sorted `settings`, those under the sky first: one sky and one ground for all of them."""
-    places = [PLACES[setting.place] for setting in settings]
+    places = [ALL_PLACES[setting.place] for setting in settings]
     air = spread(fields, bare)
     under_sky = slice(sum(place.outdoors for place in places))
     if under_sky.stop:
@@ -95,7 +106,7 @@ def _draw(fields: Fields, bare: Air, settings: Sequence[Setting]) -> Tensor:
         air = air._replace(sky=sky)
     picture = torch.cat(
         [
-            PLACES[index].draw(fields.select(rows), air.select(rows))
+            ALL_PLACES[index].draw(fields.select(rows), air.select(rows))
             for index, rows in _groups(settings)
         ]
     )
@@ -122,7 +133,7 @@ def draw_foregrounds(
     coverage = fields.noise.new_zeros(len(settings), 1, side, side)
     air = spread(fields, _read(fields, settings))
     for index in sorted({setting.place for setting in settings}):
-        draw = PLACES[index].foreground
+        draw = ALL_PLACES[index].foreground
         if draw is None:
             continue
         rows = [row for row, setting in enumerate(settings) if setting.place == index]
@@ -132,8 +143,12 @@ def draw_foregrounds(
     return colour, coverage
 
 
+def _rank(setting: Setting) -> tuple[bool, Setting]:
+    return not ALL_PLACES[setting.place].outdoors, setting
+
+
 def _read(fields: Fields, settings: Sequence[Setting]) -> Air:
-    return read_air(fields, settings, is_cold=[PLACES[s.place].is_cold for s in settings])
+    return read_air(fields, settings, is_cold=[ALL_PLACES[s.place].is_cold for s in settings])
 
 
 def _groups(settings: Sequence[Setting]) -> Iterator[tuple[int, slice]]:
@@ -147,7 +162,7 @@ def _groups(settings: Sequence[Setting]) -> Iterator[tuple[int, slice]]:
 
 def _light(fields: Fields, air: Air, settings: Sequence[Setting]) -> Light:
     """Return the light of the air out of doors, and of the place's lamp elsewhere."""
-    places = [PLACES[setting.place] for setting in settings]
+    places = [ALL_PLACES[setting.place] for setting in settings]
     lamps = [place.lamp for place in places]
     x = fields.x
     height = x.new_tensor([[lamp.height] for lamp in lamps])

@@ -14,12 +14,11 @@ from swiftpie.noise import COUPLED_CHANNELS
 from swiftpie.scenes import INDEX
 from swiftpie_lab.world.air import Setting
 from swiftpie_lab.world.fields import read_fields
-from swiftpie_lab.world.places import PLACES, draw_places
+from swiftpie_lab.world.places import PLACES, SCENE_PLACES, draw_places
 
 SIDE_PX = 512
 PICTURES = 4  # of each place
 FIRST_SEED = 4_000_000  # far from the seeds of training and of every benchmark
-QUALITY = 82
 # What people also write behind a preposition; the captions of the training say the rest.
 ALIASES = {
     "above the clouds": ("clouds",),
@@ -29,7 +28,7 @@ ALIASES = {
     "city street": ("street", "town", "downtown", "busy street"),
     "country road": ("dirt road", "path", "lane"),
     "farm field": ("field", "barn"),
-    "forest": ("wood", "jungle"),
+    "forest": ("wood",),
     "harbour": ("harbor", "port", "marina"),
     "lake": ("pond", "lakeside"),
     "library": ("bookshelf", "books"),
@@ -44,6 +43,8 @@ ALIASES = {
     "underwater": ("ocean floor", "coral reef", "reef"),
     "wooden table": ("table", "desk", "wood table"),
 }
+STAND_INS = {True: "in a park", False: "in a living room"}  # places in such a light
+QUALITY, FINE_QUALITY = 82, 78  # of WebP; places of scenes alone have more detail
 LATENT_CHANNELS = 2 * COUPLED_CHANNELS
 
 
@@ -64,8 +65,10 @@ def write_scene_pack(path: Path, *, force: bool) -> int:
                 "phrases": (*place.phrases, *ALIASES.get(place.name, ())),
                 "pictures": PICTURES,
                 "is_ground": place.grounded,
+                "is_known": number < len(PLACES),
+                "stand_in": STAND_INS[place.outdoors],
             }
-            for place in PLACES
+            for number, place in enumerate(SCENE_PLACES)
         ]
         pack.writestr(zipfile.ZipInfo(INDEX), json.dumps(rows, indent=1))
     write_file(path, buffer.getvalue(), force=force)
@@ -73,12 +76,13 @@ def write_scene_pack(path: Path, *, force: bool) -> int:
 
 
 def _pictures() -> Iterator[tuple[str, bytes]]:
-    for number in range(len(PLACES)):
+    for number in range(len(SCENE_PLACES)):
+        quality = QUALITY if number < len(PLACES) else FINE_QUALITY
         generator = torch.Generator().manual_seed(FIRST_SEED + number)
         shape = (PICTURES, LATENT_CHANNELS, SIDE_PX // 8, SIDE_PX // 8)
         fields = read_fields(torch.randn(shape, generator=generator), size_px=SIDE_PX)
         drawn = draw_places(fields, [Setting(number)] * PICTURES).pixels
         for index, image in enumerate(to_pil(2 * drawn - 1)):
             data = io.BytesIO()
-            image.save(data, "WEBP", quality=QUALITY, method=6)
+            image.save(data, "WEBP", quality=quality, method=6)
             yield f"{number}-{index}.webp", data.getvalue()

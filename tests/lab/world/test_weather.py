@@ -29,7 +29,7 @@ def test_settings_and_places_have_the_same_numbers():
     assert tuple(scenes.WEATHERS) == tuple(WEATHERS)
     assert tuple(scenes.SEASONS) == tuple(SEASONS)
     packaged = scenes.packaged()
-    assert len(packaged) == len(PLACES)
+    assert packaged.number(None) == len(PLACES)
     assert [packaged.number(place.name) for place in PLACES] == list(range(len(PLACES)))
 
 

@@ -32,7 +32,8 @@ from swiftpie.library import Named, origin_of
 from swiftpie.library import packaged as packaged_library
 from swiftpie.models.vocabulary import Vocabulary
 from swiftpie.pipelines.drawing.settings import BALANCE_OF_IDENTITY, BALANCE_OF_TEXT, Scales
-from swiftpie.scenes import OWN_PICTURE, plainly
+from swiftpie.scenes import OWN_PICTURE, WORDS_ALONE, plainly
+from swiftpie.scenes import packaged as packaged_scenes
 from swiftpie.types import Cutout, IdentityBranch
 from swiftpie.validation import Box, check_box, check_prompts, seeds_from
 
@@ -180,8 +181,10 @@ class OnnxModel:
         check_prompts(prompt)
         seeds = seeds_from(seed, num_images)
         chosen = scales or Scales.of(self.preset)
-        known = self.vocabulary
-        if known is not None and (strange := known.unknown_in(prompt)):
+        known, shown = self.vocabulary, prompt
+        if scene != WORDS_ALONE:
+            shown = packaged_scenes().in_known_words(prompt)
+        if known is not None and (strange := known.unknown_in(shown)):
             logger.warning(known.advice_on(strange, preset=self.preset.name))
         clock = _Clock()
         place = scene_of(scene, prompt)

@@ -17,7 +17,7 @@ from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.losses import psnr_db, robust_and_squared
 from swiftpie_lab.world.air import Setting
 from swiftpie_lab.world.fields import read_fields
-from swiftpie_lab.world.places import PLACES, draw_places, is_held_out, settings
+from swiftpie_lab.world.places import PLACES, SCENE_PLACES, draw_places, is_held_out, settings
 
 VALIDATION_SEED = 2**31 - 1
 NOISE_CHANNELS = 32
@@ -166,7 +166,8 @@ class SceneStage:
             held_out: Whether settings are those that training leaves out.
             missing: Whether no picture has a reference, or each has; None: as training deals them.
             is_training: Whether some ask for the reference as it is, or have a colour cast and
-                another exposure, as photographs have; else all are places under the sky.
+                another exposure, as photographs have, and places are all that the library holds;
+                else all are named places under the sky.
         """
         config, generator = self.config, torch.Generator().manual_seed(seed)
         cells = config.size_px // 8
@@ -177,9 +178,7 @@ class SceneStage:
         if missing is not None:
             lacks = torch.full((count,), missing)
         is_own = lacks | (chance[:, 1] < config.same_noise_share)
-        wanted = self._settings(
-            count, generator, held_out=held_out, has_rooms=is_training or bool(missing)
-        )
+        wanted = self._settings(lacks, generator, held_out=held_out, is_training=is_training)
         if is_training:
             wanted = [
                 Setting(one.place) if is_plain else one
@@ -201,23 +200,31 @@ class SceneStage:
         numbers = torch.tensor([list(one) for one in wanted], device=self.device)
         is_unnamed = (chance[:, 4] < config.unnamed_share) & ~lacks
         numbers[is_unnamed.to(self.device), 0] = len(PLACES)
+        numbers[:, 0].clamp_(max=len(PLACES))  # places of scenes alone have no name
         reference = (2 * plain - 1) * (~lacks).to(plain).view(-1, 1, 1, 1)
         return SceneBatch(noise, reference, SceneCondition(*numbers.T), 2 * place - 1)
 
     def _settings(
-        self, count: int, generator: torch.Generator, *, held_out: bool, has_rooms: bool
+        self, lacks: Tensor, generator: torch.Generator, *, held_out: bool, is_training: bool
     ) -> list[Setting]:
-        """Return settings, a place as often as any other."""
+        """Return settings, a place as often as any other.
+
+        Rows without a reference, where `lacks` is true, get places with a name. Validation shows
+        them, too, so that its figures do not depend on how many others there are.
+        """
+        has_rooms = is_training or bool(lacks.all())
         by_place: dict[int, list[Setting]] = {}
-        for setting in settings():
-            is_wanted = has_rooms or PLACES[setting.place].outdoors
+        for setting in settings(len(SCENE_PLACES)):
+            is_wanted = has_rooms or SCENE_PLACES[setting.place].outdoors
             if is_wanted and is_held_out(setting) == held_out:
                 by_place.setdefault(setting.place, []).append(setting)
         places = list(by_place)
-        chosen = torch.randint(2**31, (count, 2), generator=generator).tolist()
+        named = [place for place in places if place < len(PLACES)]
+        chosen = torch.randint(2**31, (len(lacks), 2), generator=generator).tolist()
         found = []
-        for first, second in chosen:
-            those = by_place[places[first % len(places)]]
+        for (first, second), needs_name in zip(chosen, lacks.tolist(), strict=True):
+            dealt = named if needs_name or not is_training else places
+            those = by_place[dealt[first % len(dealt)]]
             found.append(those[second % len(those)])
         return found
 

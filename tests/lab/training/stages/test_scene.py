@@ -1,13 +1,14 @@
 """The scene stage: references and truths of places, and a loss that falls."""
 
 import copy
+import functools
 
 import pytest
 import torch
 
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.stages.scene import SceneConfig
-from swiftpie_lab.world.places import PLACES
+from swiftpie_lab.world.places import PLACES, SCENE_PLACES
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +35,20 @@ def test_places_from_words_alone_have_no_reference_and_are_named(stage):
     shown = stage.batch(8, seed=1, missing=False, is_training=False)
     assert (shown.reference != 0).flatten(1).any(dim=1).all()
     assert (shown.condition.place == len(PLACES)).any()
+
+
+@torch.no_grad()
+def test_training_deals_all_places_of_the_library_and_validation_the_named_ones(stage):
+    generator = torch.Generator().manual_seed(4)
+    has_reference, lacks = torch.zeros(400, dtype=torch.bool), torch.ones(400, dtype=torch.bool)
+    deal = functools.partial(stage._settings, generator=generator, held_out=False)
+    dealt = {one.place for one in deal(has_reference, is_training=True)}
+    assert max(dealt) < len(SCENE_PLACES)
+    assert len(dealt) > len(PLACES) + 30
+    for rows, is_training in ((lacks, True), (has_reference, False), (lacks, False)):
+        assert all(one.place < len(PLACES) for one in deal(rows, is_training=is_training))
+    batch = stage.batch(40, seed=3)
+    assert batch.condition.place.max() == len(PLACES)
 
 
 @torch.no_grad()
