@@ -334,11 +334,10 @@ def _preposition_before(words: Sequence[str], start: int) -> int | None:
         word = words[place]
         if word in PREPOSITIONS:
             first = place
-        elif first is None and (
-            place < start - MOST_BETWEEN or word == "and" or word.endswith("ing")
-        ):
-            break
-        elif first is not None and word not in ARTICLES:
+        elif (
+            first is None
+            and (place < start - MOST_BETWEEN or word == "and" or word.endswith("ing"))
+        ) or (first is not None and word not in ARTICLES):
             break
     return first
 

@@ -63,6 +63,7 @@ def world(
     loading: given.LoadedInSizes,
     data: DataPath = None,
     cases: given.CasesAKind = 20,
+    scenes: given.Scenes = "library",
     seed: given.Seed = 0,
     out: given.Out = Path("out/evaluate-world"),
     as_json: AsJson = False,
@@ -74,14 +75,14 @@ def world(
     accessories and poses: each picture has an exact answer, drawn from the same noise. An
     interrupted run goes on where it stopped.
     """
-    from swiftpie_lab.evaluation.benchmarks.world import WorldBenchmark, WorldDrawer
+    from swiftpie_lab.evaluation.benchmarks.world import SceneSource, WorldBenchmark, WorldDrawer
     from swiftpie_lab.evaluation.judges import Networks
 
     size_px = given.side_of(loading)
     benchmark = WorldBenchmark(given.open_pack(data), seed=seed, size_px=size_px)
     networks = Networks(panel=benchmark.panel(judges))
     dealt = benchmark.cases(cases)
-    drawer = WorldDrawer(open_session(**loading).session, benchmark)
+    drawer = WorldDrawer(open_session(**loading).session, benchmark, SceneSource(scenes))
     given.carry_out(benchmark, dealt, drawer, networks, out=out, as_json=as_json, force=force)
 
 

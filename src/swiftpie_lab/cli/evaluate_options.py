@@ -137,6 +137,14 @@ Noun = Annotated[
     ),
 ]
 BOUNDS = frozenset({"target", "source"})  # editors that draw nothing by themselves
+Scenes = Annotated[
+    Literal["library", "words", "rendering"],
+    typer.Option(
+        "--scenes",
+        help="Where places come from: the library, as for users, the model's words alone, or "
+        "pictures of the same places that neither library nor training holds.",
+    ),
+]
 EditorName = Annotated[
     Literal["swiftedit", "ddim", "naive", "target", "source"],
     typer.Option(

@@ -10,7 +10,7 @@ from itertools import count
 from pathlib import Path
 from random import Random
 from types import MappingProxyType
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from PIL import Image
@@ -48,9 +48,10 @@ from swiftpie_lab.world.captions import (
     right_answers,
 )
 from swiftpie_lab.world.compositor import GroundTruth, PlacedSprite, Rendering
+from swiftpie_lab.world.fields import read_fields
 from swiftpie_lab.world.frames import lowest_point, pose_subjects
 from swiftpie_lab.world.placement import place
-from swiftpie_lab.world.places import PLACES, is_held_out, settings
+from swiftpie_lab.world.places import PLACES, draw_places, is_held_out, settings
 from swiftpie_lab.world.references import OTHER_PITCH, OTHER_SIDE
 from swiftpie_lab.world.sampler import CELL_PX, LEAST_SEEN, NOISE_CHANNELS, World
 
@@ -58,6 +59,7 @@ SIZE_PX = 256  # by default, as mini draws
 CASES_A_KIND = 20  # by default; all of them take some minutes on a laptop
 # Distances of seeds, all below 2**32: of larger ones PyTorch's generator reads the low half alone.
 KIND_SEED = 2**24  # between two kinds
+SCENERY_SEED = 2**33  # far from the seeds of cases, training and library
 NEXT_SEED = 2**16  # to the noise that is tried next, where the first gives too small a turn
 REFERENCE_SEED = 2**30  # what decides a reference is not what decides the picture
 GALLERY_SEED = 2**31  # far from all cases
@@ -332,6 +334,12 @@ class WorldBenchmark(Benchmark[WorldCase]):
         rows = [self.subjects.index(code) for code in case.codes]
         return Pair(rendering, *self.world.references(rows, numbers))
 
+    def scenery(self, case: WorldCase) -> Image.Image:
+        """Return the place of a case in plain daylight, drawn from noise of its own."""
+        fields = read_fields(self.noise(SCENERY_SEED + case.seed), size_px=self.size_px)
+        plain = Setting(case.requested.setting.place)
+        return to_pil(2 * draw_places(fields, [plain]).pixels - 1)[0]
+
     def aside(self, case: WorldCase) -> tuple[Tensor, Tensor]:
         """Return a second reference, from the requested side and in another light.
 
@@ -532,12 +540,21 @@ class WorldBenchmark(Benchmark[WorldCase]):
         return replace(case, seed=seed, view=(yaw, pitch))
 
 
+class SceneSource(StrEnum):
+    """Where the places of the model's pictures come from."""
+
+    LIBRARY = "library"  # as users get them
+    WORDS = "words"  # from words alone
+    RENDERING = "rendering"  # from a picture that neither the library nor training holds
+
+
 @dataclass(frozen=True, eq=False)
 class WorldDrawer:
     """Draws cases with a session, and beside them what bounds its pictures."""
 
     session: Session
     benchmark: WorldBenchmark
+    scenes: SceneSource = SceneSource.LIBRARY
 
     def __post_init__(self) -> None:
         check_noise(self.session.components, side_px=self.benchmark.size_px)
@@ -545,7 +562,8 @@ class WorldDrawer:
     @property
     def maker(self) -> Maker:
         """The preset."""
-        return maker_of(self.session)
+        others = [] if self.scenes is SceneSource.LIBRARY else [f"places from {self.scenes}"]
+        return maker_of(self.session, *others)
 
     def kinds(self, case: WorldCase) -> tuple[str, ...]:
         """Return references, answer and candidates, with their masks."""
@@ -574,10 +592,11 @@ class WorldDrawer:
             )
             for kind, box in zip(REFERENCES, self.benchmark.boxes(case), strict=False)
         ]
+        shown = {"seed": case.seed, "scene": self._scene(case)}
         if missing & {"model", "model-mask"}:
             # A box keeps each of two subjects to its own place; a single one has all.
             source = MaskSource.BOX if case.other_code else MaskSource.NONE
-            result = self.session.personalize(subjects, case.prompt, seed=case.seed, mask=source)
+            result = self.session.personalize(subjects, case.prompt, mask=source, **shown)
             yield "model", result.images[0]
             yield "model-mask", result.subject_masks[0]
         if "sides" in missing:
@@ -585,8 +604,8 @@ class WorldDrawer:
             both = self.session.encode_identity(
                 [known[kind] for kind in kinds], masks=[known[f"{kind}-mask"] for kind in kinds]
             )
-            shown = [Subject(both, view=case.told_view)]
-            yield "sides", self.session.personalize(shown, case.prompt, seed=case.seed).images[0]
+            turned = [Subject(both, view=case.told_view)]
+            yield "sides", self.session.personalize(turned, case.prompt, **shown).images[0]
         for kind in missing & {*BRANCHES}:
             identity = subjects[0].identity
             request = PersonalizeRequest(
@@ -605,6 +624,14 @@ class WorldDrawer:
             layouts = self.benchmark.layouts(case)
             for kind in missing & {"paste", "turned"}:
                 yield kind, paste_all(known, layouts, scenery=plain, is_turned=kind == "turned")
+
+    def _scene(self, case: WorldCase) -> Any:  # noqa: ANN401 - as sessions take it
+        match self.scenes:
+            case SceneSource.WORDS:
+                return WORDS_ALONE
+            case SceneSource.RENDERING:
+                return self.benchmark.scenery(case)
+        return ""
 
 
 def shown_reference(case: Case, results: Results, kind: str = REFERENCES[0]) -> Tensor:
