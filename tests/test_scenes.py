@@ -9,6 +9,7 @@ from swiftpie.scenes import (
     SEASONS,
     TIMES,
     WEATHERS,
+    WORN,
     SceneSetting,
     is_finished_later,
     only_names_setting,
@@ -17,6 +18,7 @@ from swiftpie.scenes import (
     read_scene,
     read_setting,
     rendition_in,
+    worn_in,
 )
 
 
@@ -98,6 +100,9 @@ def test_a_prompt_names_a_place(prompt, name):
         ("an oil painting of a dog in heavy rain", "oil", "a photo of a dog under grey clouds"),
         ("a dog while it is snowing", None, "a dog under grey clouds"),
         ("a dog with an umbrella in THE FOG", None, "a dog with an umbrella under grey clouds"),
+        ("a cat wearing a blue  cap on a beach", None, "a cat on a beach"),
+        ("a cat with Sunglasses", None, "a cat"),
+        ("a cat with a capybara", None, "a cat with a capybara"),
         ("a watercolour box", None, "a watercolour box"),
     ],
 )
@@ -105,6 +110,13 @@ def test_what_is_drawn_over_a_picture_leaves_its_prompt(prompt, art, bare):
     assert rendition_in(prompt) == art
     assert plainly(prompt, has_place=True) == bare
     assert is_finished_later(prompt) == (prompt != bare)
+
+
+def test_every_word_for_what_is_worn_is_found():
+    for name, nouns in WORN.items():
+        for noun in nouns:
+            assert worn_in(f"a cat wearing {noun} in a park") == name
+    assert worn_in("a crown on a table") is None
 
 
 def test_a_place_from_words_keeps_its_weather():

@@ -149,6 +149,12 @@ class Library:
 
         return load_image(self.picture(name))
 
+    def sprite(self, code: str) -> "Image.Image":
+        """Return the sprite of a subject by its code, as `Entry` has it."""
+        from swiftpie.imageio.decoding import load_image
+
+        return load_image(self._opened.read(f"{code}.webp"))
+
     @cached_property
     def _opened(self) -> zipfile.ZipFile:
         return zipfile.ZipFile(io.BytesIO(self._pack.read_bytes()))  # which threads may share

@@ -63,6 +63,20 @@ RENDITIONS: Mapping[str, tuple[str, ...]] = {
     "sepia": ("a sepia photo of", "an old photograph of", "a faded vintage photo of"),
 }
 PHOTO = "a photo of"
+# What subjects wear or hold, and how prompts call it.
+WORN: Mapping[str, tuple[str, ...]] = {
+    "crown": ("a crown",),
+    "top hat": ("a top hat",),
+    "cap": ("a cap", "a blue cap"),
+    "graduation cap": ("a graduation cap",),
+    "glasses": ("glasses", "sunglasses"),
+    "scarf": ("a scarf", "a blue scarf"),
+    "bow": ("a bow", "a purple bow"),
+    "flower": ("a flower", "a pink flower"),
+    "backpack": ("a backpack", "a pink backpack"),
+    "balloon": ("a balloon", "a red balloon"),
+    "flag": ("a flag", "a green flag"),
+}
 SNOWFALL, WINTER = tuple(WEATHERS).index("snowfall"), tuple(SEASONS).index("winter")
 _SETTING_WORDS = frozenset(
     word
@@ -285,6 +299,15 @@ class Scenes:
         return load_image(self.picture(name, number))
 
 
+def worn_in(prompt: str) -> str | None:
+    """Return what the first subject of a prompt wears or holds, one of `WORN`; None for nothing."""
+    found = WORN_PHRASE.search(prompt)
+    if found is None:
+        return None
+    noun = " ".join(found["noun"].lower().split())
+    return next(name for name, nouns in WORN.items() if noun in map(_without_article, nouns))
+
+
 def rendition_in(prompt: str) -> str | None:
     """Return the art that a prompt asks for, one of `RENDITIONS`; None for a photograph."""
     text = prompt.lower()
@@ -298,21 +321,38 @@ def rendition_in(prompt: str) -> str | None:
 
 
 def is_finished_later(prompt: str) -> bool:
-    """Whether a prompt asks for what is drawn over a finished picture: weather, or a rendition."""
-    return rendition_in(prompt) is not None or IN_THE_AIR.search(prompt) is not None
+    """Whether a prompt asks for what no network draws: weather, a rendition, or what is worn."""
+    return (
+        rendition_in(prompt) is not None
+        or worn_in(prompt) is not None
+        or IN_THE_AIR.search(prompt) is not None
+    )
 
 
 def plainly(prompt: str, *, has_place: bool) -> str:
-    """Return a prompt for a photograph in the same light.
+    """Return a prompt for a photograph of the bare subject in the same light.
 
     With a place that is given, nothing is in the air; else the model draws its own grey sky.
     """
     text = packaged().in_known_words(IN_THE_AIR.sub(WITHOUT_IT, prompt)) if has_place else prompt
+    text = WORN_PHRASE.sub("", text, count=1)
     name = rendition_in(text)
     phrases = () if name is None else sorted(RENDITIONS[name], key=len, reverse=True)
     for phrase in phrases:
         text = re.sub(rf"\b{re.escape(phrase)}\b", PHOTO, text, flags=re.IGNORECASE)
     return text
+
+
+def _without_article(noun: str) -> str:
+    return noun.removeprefix("a ")
+
+
+_NOUNS = sorted({_without_article(noun) for nouns in WORN.values() for noun in nouns}, key=len)
+WORN_PHRASE = re.compile(
+    r"\s*\b(?:wearing|holding|carrying|with)\s+(?:(?:a|an|the|his|her|its|some)\s+)?"
+    rf"(?P<noun>{'|'.join(reversed(_NOUNS)).replace(' ', r'[ ]+')})\b",
+    re.IGNORECASE,
+)
 
 
 def _head(phrase: str) -> tuple[str, ...]:

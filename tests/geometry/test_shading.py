@@ -7,8 +7,8 @@ import torch
 
 from swiftpie.geometry.layout import Layout, pixel_grid, whole_frame
 from swiftpie.geometry.relief import Turned, height, normals, turn
-from swiftpie.geometry.shading import Illumination, Lighting, relit
-from swiftpie_lab.world.lighting import Light, light_of_reference, relight_reference, shade
+from swiftpie.geometry.shading import Illumination, Lighting, relit, shaded
+from swiftpie_lab.world.lighting import Light, light_of_reference, relight_reference
 
 EVEN = Illumination(torch.ones(1, 3), torch.zeros(1, 3), torch.tensor([[0.0, 0.0, 1.0]]))
 FROM_LEFT = Illumination(
@@ -73,7 +73,7 @@ def test_a_turned_subject_is_lit_from_where_the_light_of_the_picture_is():
     turned = turn(frame_of(pixels, mask), relief, pose)
     none = torch.zeros(1)
     light = Light(FROM_LEFT.direction, FROM_LEFT.colour, FROM_LEFT.ambient, none + 1, none, none)
-    right = shade(turned, light, whole_frame(pixels), none)
+    right = shaded(turned, light.illumination(), whole_frame(pixels), none)
     assert decibels(ours, right) > decibels(turned.frame, right) + 8
 
 

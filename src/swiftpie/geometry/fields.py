@@ -30,6 +30,11 @@ def over(picture: Tensor, colour: Tensor, coverage: Tensor) -> Tensor:
     return torch.lerp(picture, colour, coverage)
 
 
+def paste(picture: Tensor, sprite: Tensor) -> Tensor:
+    """Put a premultiplied RGBA `sprite` (B, 4, H, W) on `picture` (B, 3 or 4, H, W)."""
+    return picture * (1 - sprite[:, 3:]) + sprite[:, : picture.shape[1]]
+
+
 @dataclass(frozen=True, eq=False)
 class PictureFields:
     """The noise and the pixels of a group of square pictures; lengths are shares of the side."""

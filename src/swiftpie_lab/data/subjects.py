@@ -55,6 +55,14 @@ class Subjects:
         digest.update("\n".join((*self.codes, *self.names)).encode())
         return digest.hexdigest()
 
+    def sprite(self, code: str) -> Tensor:
+        """Return one sprite, premultiplied RGBA (4, 96, 96) as uint8.
+
+        Raises:
+            ConfigError: The pack lacks it.
+        """
+        return self.tiles[self.index(code)]
+
     def indices(self, split: Split) -> list[int]:
         """Return the subjects of one half of the split, in order."""
         wanted = self.held_out if split == "held_out" else ~self.held_out

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from swiftpie.scenes import RENDITIONS
-from swiftpie_lab.world.accessories import ACCESSORIES
+from swiftpie.geometry.accessories import ACCESSORIES
+from swiftpie.scenes import RENDITIONS, WORN
 from swiftpie_lab.world.air import (
     SEASON_PHRASES,
     SEASONS,
@@ -47,7 +47,14 @@ POSE_PHRASES = {
     "stretched": ("stretched", "tall and thin", "stretched tall"),
     "bent": ("bending over", "bent", "bowing"),
 }
-ACCESSORY_PHRASES = {one.name: one.phrases for one in ACCESSORIES}
+ACCESSORY_PHRASES = {  # follow the subject in a caption
+    one.name: tuple(
+        f"{verb} {noun}"
+        for noun in WORN[one.name]
+        for verb in (("holding", "with") if one.anchor == "hand" else ("wearing", "with"))
+    )
+    for one in ACCESSORIES
+}
 VIEW_PHRASES = {
     NONE: ("",),
     "front": ("seen from the front", "facing the viewer"),

@@ -6,17 +6,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from swiftpie.geometry.accessories import Wardrobe, wear
+from swiftpie.geometry.frames import draw_frames, lowest_point
 from swiftpie.geometry.layout import Layout
 from swiftpie.geometry.relief import normals, turn
 from swiftpie.geometry.renditions import render_as
-from swiftpie.geometry.shading import cast_shadow
-from swiftpie_lab.world.accessories import Wardrobe, wear
+from swiftpie.geometry.shading import cast_shadow, shaded
 from swiftpie_lab.world.air import Setting, veil
 from swiftpie_lab.world.captions import NONE, SceneSpec
 from swiftpie_lab.world.fields import Fields, over, paste, read_fields, smoothstep
-from swiftpie_lab.world.frames import draw_frames, lowest_point
 from swiftpie_lab.world.grounds import Ground
-from swiftpie_lab.world.lighting import Light, shade
+from swiftpie_lab.world.lighting import Light
 from swiftpie_lab.world.looks import recolour, remake
 from swiftpie_lab.world.places import Background, draw_foregrounds, draw_places
 
@@ -135,7 +135,9 @@ def composite(
     looked = recolour(subject.frames, [spec.colour for spec in specs])
     surface = remake(looked, normals(subject.relief), [spec.material for spec in specs])
     turned = turn(surface.frame, subject.relief, layout.pose)
-    sprite = draw_frames(shade(turned, light, layout, surface.gloss), layout, size_px=side)
+    sprite = draw_frames(
+        shaded(turned, light.illumination(), layout, surface.gloss), layout, size_px=side
+    )
     shadow = cast_shadow(sprite[:, 3:], layout, base_of(turned.frame, layout), light.cast())
     picture, whole = picture * (1 - shadow), sprite
     kinds = [None if spec.accessory == NONE else spec.accessory for spec in specs]
@@ -143,7 +145,7 @@ def composite(
     worn = []
     for piece in pieces:
         own = Light(*(value[piece.rows] for value in light))
-        lit = shade(piece.turned, own, piece.layout, torch.zeros_like(own.strength))
+        lit = shaded(piece.turned, own.illumination(), piece.layout, torch.zeros_like(own.strength))
         worn.append((piece, draw_frames(lit, piece.layout, size_px=side)))
     for piece, drawn in worn:
         if piece.is_behind:

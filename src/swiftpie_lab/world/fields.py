@@ -14,6 +14,7 @@ from swiftpie.geometry.fields import (
     coarse_fields,
     mix,
     over,
+    paste,
     smoothstep,
 )
 from swiftpie.noise import anchors, layout_uniforms
@@ -47,11 +48,6 @@ def grey(picture: Tensor) -> Tensor:
     """Return the luminance of `picture` (B, 3, H, W), repeated in three channels."""
     weights = picture.new_tensor([0.3, 0.59, 0.11]).view(1, 3, 1, 1)
     return (picture * weights).sum(dim=1, keepdim=True).expand_as(picture)
-
-
-def paste(picture: Tensor, sprite: Tensor) -> Tensor:
-    """Put a premultiplied RGBA `sprite` (B, 4, H, W) on `picture` (B, 3 or 4, H, W)."""
-    return picture * (1 - sprite[:, 3:]) + sprite[:, : picture.shape[1]]
 
 
 @dataclass(frozen=True, eq=False)

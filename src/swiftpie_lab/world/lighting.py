@@ -5,24 +5,13 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from swiftpie.geometry.layout import Layout, whole_frame
 from swiftpie.geometry.relief import Turned
-from swiftpie.geometry.shading import (
-    LEVEL,
-    WRAP,
-    Illumination,
-    Shadow,
-    brightness,
-    gains,
-    in_frame,
-    soften,
-)
+from swiftpie.geometry.shading import LEVEL, WRAP, Illumination, Shadow, in_frame, shaded
 
 REFERENCE_NUMBERS = 6  # what `relight_reference` reads for each reference
 
-_SHINE = 24  # exponent of the highlight
 _LIT_SHARE = 0.75  # of the references; the others come as they are
 _WEAK, _STRONG = 0.3, 0.8  # share of a reference's light that comes from one side
 _TINT = 0.12  # of that light: warm or cold
@@ -45,31 +34,6 @@ class Light(NamedTuple):
     def illumination(self) -> Illumination:
         """Return how subjects are lit, without their shadows."""
         return Illumination(self.ambient, self.colour * self.strength[:, None], self.direction)
-
-
-def shade(turned: Turned, light: Light, layout: Layout, gloss: Tensor) -> Tensor:
-    """Return the frames (B, 4, H, W) as the light of their pictures shows them.
-
-    A front that faces the light by half is as bright as in the frame; what turns to it is lifted
-    towards white, what turns away falls to the ambient light.
-
-    Args:
-        turned: The subjects, premultiplied RGBA in [0, 1], with their normals.
-        light: In the coordinates of the picture.
-        layout: Where the frames will stand; its rotation and flip turn the light.
-        gloss: Strength of the highlight, (B,).
-    """
-    direction = in_frame(light.direction, layout)
-    normals = soften(turned.normals)
-    shown = light.illumination()._replace(direction=direction)
-    halfway = F.normalize(direction + direction.new_tensor([0.0, 0.0, 1.0]), dim=1)
-    facing = (normals * halfway[..., None, None]).sum(dim=1, keepdim=True).clamp_min(0)
-    highlight = facing**_SHINE * gloss.view(-1, 1, 1, 1) * shown.colour[..., None, None]
-    # Both maps are smooth: a quarter of the size, enlarged at the end, shows all of them.
-    maps = torch.cat(gains(brightness(normals, shown), highlight), dim=1)
-    maps = F.interpolate(maps, size=turned.frame.shape[-2:], mode="bilinear")
-    colours, alpha = turned.frame[:, :3], turned.frame[:, 3:]
-    return torch.cat([torch.addcmul(colours * maps[:, :3], alpha, maps[:, 3:]), alpha], dim=1)
 
 
 def light_of_reference(numbers: Tensor) -> Light:
@@ -98,7 +62,7 @@ def relight_reference(turned: Turned, numbers: Tensor) -> Tensor:
         numbers: See `light_of_reference`; the last tells how glossy the subject is.
     """
     light = light_of_reference(numbers)
-    return shade(turned, light, whole_frame(turned.frame), 0.3 * numbers[:, 5])
+    return shaded(turned, light.illumination(), whole_frame(turned.frame), 0.3 * numbers[:, 5])
 
 
 def opposite_numbers(light: Light, layout: Layout) -> Tensor:

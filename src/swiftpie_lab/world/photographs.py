@@ -7,14 +7,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from swiftpie.geometry.accessories import Wardrobe
+from swiftpie.geometry.frames import draw_frames, lowest_point
 from swiftpie.geometry.layout import SUBJECT_FILL, Layout, pixel_grid
 from swiftpie.geometry.relief import Turned, normals
 from swiftpie.noise import layout_uniforms
-from swiftpie_lab.world.accessories import Wardrobe
 from swiftpie_lab.world.air import Setting
 from swiftpie_lab.world.captions import SceneSpec
 from swiftpie_lab.world.compositor import GroundTruth, PlacedSprite, base_of, composite, render_on
-from swiftpie_lab.world.frames import draw_frames, lowest_point
 from swiftpie_lab.world.grounds import Ground, photographed_ground
 from swiftpie_lab.world.lighting import REFERENCE_NUMBERS, Light, opposite_numbers
 from swiftpie_lab.world.placement import FLOOR, SCALE, X

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from swiftpie.geometry.accessories import ACCESSORIES
+from swiftpie.geometry.frames import lowest_point
 from swiftpie.geometry.layout import Layout
 from swiftpie.noise import layout_uniforms
-from swiftpie_lab.world.accessories import ACCESSORIES
 from swiftpie_lab.world.captions import NONE, POSES, VIEWS, SceneSpec
-from swiftpie_lab.world.frames import lowest_point
 from swiftpie_lab.world.places import PLACES
 
 # Smallest frame and what the noise adds, in sides of the picture.

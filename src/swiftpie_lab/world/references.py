@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from swiftpie.geometry.frames import pose_subjects
 from swiftpie.geometry.relief import Turned, height
 from swiftpie_lab.world.fields import paste
-from swiftpie_lab.world.frames import pose_subjects
 from swiftpie_lab.world.lighting import REFERENCE_NUMBERS, relight_reference
 
 SUBJECT_NUMBERS = 16  # uniform in [0, 1], for each subject

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from swiftpie.errors import ConfigError
+from swiftpie.geometry.accessories import ACCESSORIES, open_wardrobe
 from swiftpie.geometry.layout import Layout
 from swiftpie.geometry.relief import Turned, normals, turn
 from swiftpie_lab.data.subjects import Split, Subjects
-from swiftpie_lab.world.accessories import ACCESSORIES, open_wardrobe
 from swiftpie_lab.world.air import Setting
 from swiftpie_lab.world.captions import (
     AS_USUAL,
@@ -145,7 +145,7 @@ class World:
         self.tiles = subjects.tiles.to(device)
         self.surfaces = None if surfaces is None else surfaces.to(device)
         self.photos = [one.to(device) for one in photos]
-        self.wardrobe = open_wardrobe(subjects, device)
+        self.wardrobe = open_wardrobe(subjects.sprite, device)
         self.settings = [one for one in settings() if split == "held_out" or not is_held_out(one)]
         self._by_place = [
             [one for one in self.settings if one.place == index] for index in range(len(PLACES))

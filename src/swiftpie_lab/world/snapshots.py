@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from swiftpie.geometry.frames import draw_frames, lowest_point, pose_subjects
 from swiftpie.geometry.layout import SUBJECT_FILL, Layout, pixel_grid
 from swiftpie_lab.world.fields import paste, smoothstep
-from swiftpie_lab.world.frames import draw_frames, lowest_point, pose_subjects
 
 SNAPSHOT_PX = 128
 

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from swiftpie.engine.onnx.tracing import trace
+from swiftpie.geometry.frames import pose_subjects
 from swiftpie.geometry.relief import height, turn
-from swiftpie_lab.world.frames import pose_subjects
 
 POSES = [(0.6, -0.2, 0, 0), (0, 0, 0.3, 0), (0.3, 0.1, -0.2, 0.4), (0, 0, 0, -0.4), (0, 0, 0, 0)]
 

@@ -2,14 +2,15 @@ import pytest
 import torch
 
 from swiftpie.errors import ConfigError
+from swiftpie.geometry.accessories import ACCESSORIES, NAMES, open_wardrobe, wear
+from swiftpie.geometry.frames import draw_frames
 from swiftpie_lab.data.subjects import Subjects, is_held_out
-from swiftpie_lab.world.accessories import ACCESSORIES, NAMES, open_wardrobe, wear
-from swiftpie_lab.world.frames import draw_frames
+from swiftpie_lab.world.captions import ACCESSORY_PHRASES
 
 
 @pytest.fixture(scope="module")
 def wardrobe(subjects):
-    return open_wardrobe(subjects)
+    return open_wardrobe(subjects.sprite)
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def middle(piece):
 def test_accessories_are_shown_in_training():
     assert len(set(NAMES)) == len(ACCESSORIES) >= 9
     assert not any(is_held_out(one.code) for one in ACCESSORIES if one.code is not None)
-    assert all(one.phrases for one in ACCESSORIES)
+    assert all(ACCESSORY_PHRASES[one.name] for one in ACCESSORIES)
 
 
 def test_a_pack_without_a_sprite_is_refused(subjects):
@@ -49,7 +50,7 @@ def test_a_pack_without_a_sprite_is_refused(subjects):
         subjects.held_out[kept],
     )
     with pytest.raises(ConfigError, match="1f388"):
-        open_wardrobe(fewer)
+        open_wardrobe(fewer.sprite)
 
 
 def test_nothing_is_worn_without_an_accessory(frames, turned, make_layout, wardrobe):

@@ -4,22 +4,17 @@ import pytest
 import torch
 
 from swiftpie.geometry import relief
+from swiftpie.geometry.frames import draw_frames, lowest_point
 from swiftpie.geometry.relief import Turned
-from swiftpie.geometry.shading import cast_shadow
-from swiftpie_lab.world.frames import draw_frames, lowest_point
-from swiftpie_lab.world.lighting import (
-    REFERENCE_NUMBERS,
-    opposite_numbers,
-    relight_reference,
-    shade,
-)
+from swiftpie.geometry.shading import cast_shadow, shaded
+from swiftpie_lab.world.lighting import REFERENCE_NUMBERS, opposite_numbers, relight_reference
 
 LEFT, RIGHT, ABOVE = (-0.8, -0.2, 0.5), (0.8, -0.2, 0.5), (0.0, -0.8, 0.5)
 
 
 def draw(turned, light, layout, gloss=0.0):
     dull = torch.full((len(turned.frame),), gloss)
-    return shade(turned, light, layout, dull)
+    return shaded(turned, light.illumination(), layout, dull)
 
 
 def gain(turned, lit, layout, part):

@@ -3,7 +3,7 @@ import colorsys
 import pytest
 import torch
 
-from swiftpie_lab.world.frames import pose_subjects
+from swiftpie.geometry.frames import pose_subjects
 from swiftpie_lab.world.looks import (
     COLOUR_WORDS,
     COLOURS,

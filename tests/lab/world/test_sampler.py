@@ -7,9 +7,16 @@ import pytest
 import torch
 
 from swiftpie import ConfigError
+from swiftpie.geometry.accessories import ACCESSORIES
 from swiftpie.scenes import RENDITIONS
-from swiftpie_lab.world.accessories import ACCESSORIES
-from swiftpie_lab.world.captions import NONE, POSE_PHRASES, SpecShares, draw_caption, draw_spec
+from swiftpie_lab.world.captions import (
+    ACCESSORY_PHRASES,
+    NONE,
+    POSE_PHRASES,
+    SpecShares,
+    draw_caption,
+    draw_spec,
+)
 from swiftpie_lab.world.looks import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
 from swiftpie_lab.world.places import PLACES, Setting, is_held_out, settings
 from swiftpie_lab.world.sampler import LEAST_CHANGE, World
@@ -125,7 +132,7 @@ def test_captions_say_every_attribute():
     random = Random(4)
     said = {
         "colour": COLOUR_WORDS,
-        "accessory": {one.name: one.phrases for one in ACCESSORIES},
+        "accessory": ACCESSORY_PHRASES,
         "pose": POSE_PHRASES,
         "rendition": RENDITIONS,
         "material": {

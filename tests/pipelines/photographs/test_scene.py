@@ -68,6 +68,19 @@ def test_renditions_and_rain_cover_the_picture(session, identity, start, end, pl
     assert all(part.mean() > 0.05 for part in np.array_split(apart, 4))
 
 
+@pytest.mark.parametrize("place", ["", " in a forest"])
+def test_what_is_worn_belongs_to_the_subject(session, identity, place):
+    bare = session.personalize(identity, f"a dog{place}", seed=3)
+    worn = session.personalize(identity, f"a dog wearing a top hat{place}", seed=3)
+    more = values(worn.subject_masks[0]) - values(bare.subject_masks[0]) > 128
+    subject = np.argwhere(values(bare.subject_masks[0]) > 128)
+    hat = np.argwhere(more)
+    assert 0.005 < more.mean() < 0.1
+    assert hat[:, 0].mean() < subject[:, 0].mean()  # above
+    assert abs(hat[:, 1].mean() - subject[:, 1].mean()) < np.ptp(subject[:, 1])
+    assert values(worn.images[0])[more].mean() < 90  # it is black
+
+
 def test_tensors_are_the_pictures(session, identity):
     picture = session.draw(request_of(identity)).images[0]
     tensor = session.draw(request_of(identity, output=Output.PIXELS)).tensor

@@ -30,6 +30,7 @@ from swiftpie.scenes import (
     packaged,
     read_setting,
     rendition_in,
+    worn_in,
 )
 
 Array = NDArray[Any]
@@ -44,11 +45,15 @@ class ChosenScene(NamedTuple):
 
 
 def needs_torch(scene: "Image.Image | str", prompt: str) -> bool:
-    """Whether a prompt asks for what no graph draws: a rendition, or weather without a scene."""
+    """Whether a prompt asks for what no graph draws.
+
+    This is a rendition, something to wear, or weather without a scene.
+    """
     if scene == WORDS_ALONE:
         return False
     has_place = bool(scene) or packaged().place_in(prompt) is not None
-    return rendition_in(prompt) is not None or (is_finished_later(prompt) and not has_place)
+    is_beyond = rendition_in(prompt) is not None or worn_in(prompt) is not None
+    return is_beyond or (is_finished_later(prompt) and not has_place)
 
 
 def scene_of(scene: "Image.Image | str", prompt: str) -> ChosenScene | None:

@@ -8,6 +8,7 @@ scene as into a photograph.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -17,11 +18,15 @@ from torch.nn import functional as F
 
 from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, InputError
+from swiftpie.geometry.accessories import Wardrobe, open_wardrobe, wear
+from swiftpie.geometry.fields import paste
+from swiftpie.geometry.frames import FRAME_PX
 from swiftpie.geometry.layout import Layout, to_affine, warp
 from swiftpie.geometry.relief import height, turn
 from swiftpie.geometry.renditions import render_picture
-from swiftpie.geometry.shading import Lighting, cast_shadow, usual_shadow
-from swiftpie.imageio.images import mask_to_pil, plane, to_pil, to_tensor
+from swiftpie.geometry.shading import Lighting, cast_shadow, shaded, usual_shadow
+from swiftpie.imageio.images import alpha_of, mask_to_pil, plane, to_pil, to_tensor
+from swiftpie.library import packaged as packaged_library
 from swiftpie.noise import draw_noise, draw_step_noise
 from swiftpie.pipelines.drawing.denoise import Clock, Prepared
 from swiftpie.pipelines.drawing.edit import EditResult
@@ -40,9 +45,11 @@ from swiftpie.scenes import (
     plainly,
     read_setting,
     rendition_in,
+    worn_in,
 )
 from swiftpie.types import GenerationResult, Identity, TextCondition
 
+SPRITE_PX = 96  # side of accessories
 FEET = 0.5  # opacity of the lowest row of a subject
 INSIDE = (0.6, 0.95)  # opacities between which a drawn colour comes to be the subject's alone
 RIM_PX, AROUND_PX = 1, 5  # what is left out of an outline, and how far a drawing may be off it
@@ -55,6 +62,7 @@ class SceneRow(NamedTuple):
     is_ground: bool  # whether subjects stand on it, and cast shadows
     setting: SceneSetting
     rendition: str | None  # one of `RENDITIONS`
+    worn: str | None  # by the first subject, one of `WORN`
     noise: Tensor  # (1, 32, 32, 32) that the weather follows
     prompt: str
     seed: int
@@ -164,7 +172,8 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
             place = relight(picture, setting, noise=noise, place=name)
         is_ground = name is None or packaged().is_ground(name)
         rendition = rendition_in(prompt)
-        rows.append(SceneRow(place, is_ground, setting, rendition, noise, prompt, seed))
+        worn = worn_in(prompt)
+        rows.append(SceneRow(place, is_ground, setting, rendition, worn, noise, prompt, seed))
     return rows
 
 
@@ -188,9 +197,14 @@ def finish(drawn: GenerationResult, plan: ScenePlan, clock: Clock) -> Generation
             outlines = [_outline(plan, number, index, drawn_mask) for number in range(count)]
             if not row.is_ground:
                 outlines = [(opacity, torch.zeros_like(shadow)) for opacity, shadow in outlines]
-            picture, mask = put_before(to_tensor(row.place), drawing, drawn_mask, outlines)
-            masks[index] = mask_to_pil(mask)[0]
+            worn = _worn(plan, row, index, drawn_mask)
+            picture, mask = put_before(to_tensor(row.place), drawing, drawn_mask, outlines, worn)
             names.append(_name_of(plan.request, row))
+        elif row.worn is not None:
+            for piece in _worn(plan, row, index, drawn_mask):
+                mask = piece.over(mask)
+                picture = picture if piece.is_behind else piece.onto(picture)
+        masks[index] = mask_to_pil(mask)[0]
         picture = row.finished(picture, subjects=mask)
         if is_tensor:
             pixels[index] = picture
@@ -240,8 +254,27 @@ def outline_of(
     return opacity, shadow[..., : size[0], : size[1]]
 
 
+class WornPiece(NamedTuple):
+    """What a subject wears or holds, in the picture."""
+
+    sprite: Tensor  # (1, 4, H, W) premultiplied, in [0, 1]
+    is_behind: bool  # the subject
+
+    def onto(self, picture: Tensor) -> Tensor:
+        """Return a picture (1, 3, H, W) in [-1, 1] with it."""
+        return 2 * paste((picture + 1) / 2, self.sprite) - 1
+
+    def over(self, mask: Tensor) -> Tensor:
+        """Return the mask (1, 1, H, W) of subjects with it."""
+        return mask + self.sprite[:, 3:] * (1 - mask)
+
+
 def put_before(
-    place: Tensor, drawing: Tensor, drawn_mask: Tensor, outlines: Sequence[tuple[Tensor, Tensor]]
+    place: Tensor,
+    drawing: Tensor,
+    drawn_mask: Tensor,
+    outlines: Sequence[tuple[Tensor, Tensor]],
+    worn: Sequence[WornPiece] = (),
 ) -> tuple[Tensor, Tensor]:
     """Return a place with the subjects of a drawing before it, and the mask of the subjects.
 
@@ -250,6 +283,7 @@ def put_before(
         drawing: The subjects before another background, (1, 3, H, W) in [-1, 1].
         drawn_mask: Where the model drew them, (1, 1, H, W).
         outlines: Of each subject, as `outline_of` returns them; the last one stands in front.
+        worn: What the subjects wear.
     """
     ground, alpha = (place + 1) / 2, torch.zeros_like(drawn_mask)
     for opacity, shadow in outlines:
@@ -258,7 +292,49 @@ def put_before(
     low, high = INSIDE
     inside = ((torch.minimum(alpha, drawn_mask) - low) / (high - low)).clamp(0, 1)
     colours = extrapolate((drawing + 1) / 2, -_dilated(-inside, RIM_PX))
-    return 2 * torch.lerp(ground, colours, alpha).clamp(0, 1) - 1, alpha
+    ground = 2 * ground - 1
+    for piece in worn:
+        ground = piece.onto(ground) if piece.is_behind else ground
+    picture = torch.lerp(ground, (2 * colours - 1).clamp(-1, 1), alpha)
+    for piece in worn:
+        picture, alpha = picture if piece.is_behind else piece.onto(picture), piece.over(alpha)
+    return picture, alpha
+
+
+@cache
+def _wardrobe() -> Wardrobe:
+    """Return the accessories, from sprites of the library."""
+
+    def sprite(code: str) -> Tensor:
+        image = packaged_library().sprite(code).convert("RGBA").resize((SPRITE_PX, SPRITE_PX))
+        opacity = alpha_of(image)
+        assert opacity is not None, "it is RGBA"
+        colours = (to_tensor(image) + 1) / 2 * opacity
+        return (255 * torch.cat([colours, opacity], dim=1)[0]).round().to(torch.uint8)
+
+    return open_wardrobe(sprite)
+
+
+def _worn(plan: ScenePlan, row: SceneRow, index: int, drawn_mask: Tensor) -> list[WornPiece]:
+    """Return what the first subject of a picture wears, turned and lit as the subject is."""
+    if row.worn is None or not plan.subjects:
+        return []
+    rows, light, identity = slice(index, index + 1), plan.lights[0], plan.subjects[0]
+    layout = Layout(*(values[rows].float().cpu() for values in plan.layouts[0]))
+    mask = identity.mask[:1].float().cpu()
+    frames = torch.cat([(identity.pixels[:1].float().cpu() + mask) / 2, mask], dim=1)
+    frames = F.interpolate(frames, (FRAME_PX, FRAME_PX), mode="area")
+    size = (drawn_mask.shape[2], drawn_mask.shape[3])
+    pieces = wear(frames, height(mask), layout, [row.worn], _wardrobe())
+    found = []
+    for piece in pieces:
+        frame = piece.turned.frame
+        if light is not None:
+            scene = light.select(rows).on_cpu().scene
+            frame = shaded(piece.turned, scene, piece.layout, torch.zeros(1))
+        sprite = warp(frame, to_affine(piece.layout), size)
+        found.append(WornPiece(sprite, piece.is_behind))
+    return found
 
 
 def _dilated(mask: Tensor, px: int) -> Tensor:

@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from swiftpie.engine.session import Session
+from swiftpie.geometry.frames import lowest_point, pose_subjects
 from swiftpie.geometry.layout import Layout, from_box, seen_view
 from swiftpie.imageio.images import mask_to_pil, to_pil, to_tensor
 from swiftpie.masks import Box
@@ -49,7 +50,6 @@ from swiftpie_lab.world.captions import (
 )
 from swiftpie_lab.world.compositor import GroundTruth, PlacedSprite, Rendering
 from swiftpie_lab.world.fields import read_fields
-from swiftpie_lab.world.frames import lowest_point, pose_subjects
 from swiftpie_lab.world.placement import place
 from swiftpie_lab.world.places import PLACES, draw_places, is_held_out, settings
 from swiftpie_lab.world.references import OTHER_PITCH, OTHER_SIDE

@@ -1,7 +1,7 @@
 """What subjects wear and carry: where it is held, and how it turns with them."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -10,11 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.geometry import relief
+from swiftpie.geometry.fields import mix, paste, smoothstep
+from swiftpie.geometry.frames import FRAME_PX, pose_subjects
 from swiftpie.geometry.layout import Layout, pixel_grid
 from swiftpie.geometry.relief import Turned
-from swiftpie_lab.data.subjects import CROWN, TOP_HAT, Subjects
-from swiftpie_lab.world.fields import mix, paste, smoothstep
-from swiftpie_lab.world.frames import FRAME_PX, pose_subjects
 
 Anchor = Literal["head", "temple", "eyes", "neck", "back", "hand"]
 _ANCHORS: tuple[Anchor, ...] = ("head", "temple", "eyes", "neck", "back", "hand")
@@ -45,18 +44,11 @@ class Accessory:
     """One thing to wear or to hold, with its place on the subject."""
 
     name: str
-    nouns: tuple[str, ...]  # with their article
     code: str | None  # of its sprite in the pack; without one it is drawn
     anchor: Anchor
     size: float  # half its frame's side, in the measure of its anchor
     grip: tuple[float, float] = (0, 0)  # the point of its frame that comes to lie on the anchor
     hue: float = 0.0  # turns the colours of its sprite by this angle
-
-    @property
-    def phrases(self) -> tuple[str, ...]:
-        """Ways to say it that follow the subject in a caption."""
-        verbs = ("holding", "with") if self.anchor == "hand" else ("wearing", "with")
-        return tuple(f"{verb} {noun}" for noun in self.nouns for verb in verbs)
 
     @property
     def room(self) -> float:
@@ -69,17 +61,17 @@ _SCARF, _STRIPES = (0.12, 0.42, 0.86), (0.98, 0.94, 0.86)
 _PURPLE = -1.2  # the ribbon is red, as many subjects are
 
 ACCESSORIES = (
-    Accessory("crown", ("a crown",), CROWN, "head", 0.5, (0, 0.5)),
-    Accessory("top hat", ("a top hat",), TOP_HAT, "head", 0.56, (0, 0.6)),
-    Accessory("cap", ("a cap", "a blue cap"), "1f9e2", "head", 0.56, (0, 0.3)),
-    Accessory("graduation cap", ("a graduation cap",), "1f393", "head", 0.66, (0, 0.25)),
-    Accessory("glasses", ("glasses", "sunglasses"), "1f453", "eyes", 2.1),
-    Accessory("scarf", ("a scarf", "a blue scarf"), None, "neck", 1),
-    Accessory("bow", ("a bow", "a purple bow"), "1f380", "neck", 0.46, (0, -0.4), _PURPLE),
-    Accessory("flower", ("a flower", "a pink flower"), "1f33a", "temple", 0.42),
-    Accessory("backpack", ("a backpack", "a pink backpack"), "1f392", "back", 0.66),
-    Accessory("balloon", ("a balloon", "a red balloon"), "1f388", "hand", 0.95, (-0.4, 0.95)),
-    Accessory("flag", ("a flag", "a green flag"), None, "hand", 0.72, (-0.55, 0.5)),
+    Accessory("crown", "1f451", "head", 0.5, (0, 0.5)),
+    Accessory("top hat", "1f3a9", "head", 0.56, (0, 0.6)),
+    Accessory("cap", "1f9e2", "head", 0.56, (0, 0.3)),
+    Accessory("graduation cap", "1f393", "head", 0.66, (0, 0.25)),
+    Accessory("glasses", "1f453", "eyes", 2.1),
+    Accessory("scarf", None, "neck", 1),
+    Accessory("bow", "1f380", "neck", 0.46, (0, -0.4), _PURPLE),
+    Accessory("flower", "1f33a", "temple", 0.42),
+    Accessory("backpack", "1f392", "back", 0.66),
+    Accessory("balloon", "1f388", "hand", 0.95, (-0.4, 0.95)),
+    Accessory("flag", None, "hand", 0.72, (-0.55, 0.5)),
 )
 NAMES = tuple(accessory.name for accessory in ACCESSORIES)
 
@@ -109,14 +101,15 @@ class Body(NamedTuple):
     side: Tensor  # (B,) 1 where things are held on the right of the frame, -1 on its left
 
 
-def open_wardrobe(subjects: Subjects, device: str | torch.device = "cpu") -> Wardrobe:
+def open_wardrobe(sprite: Callable[[str], Tensor], device: str | torch.device = "cpu") -> Wardrobe:
     """Return the frames of all accessories.
 
-    Raises:
-        ConfigError: The pack lacks one of them.
+    Args:
+        sprite: Returns the sprite of a code: premultiplied RGBA, (4, h, w), as uint8.
+        device: Where the frames shall be.
     """
     read = [one for one in ACCESSORIES if one.code is not None]
-    tiles = subjects.tiles[[subjects.index(str(one.code)) for one in read]].to(device)
+    tiles = torch.stack([sprite(str(one.code)) for one in read]).to(device)
     still = torch.zeros(len(read), device=device)
     hue = still.new_tensor([one.hue for one in read])
     posed = pose_subjects(tiles, rotation=still, flip=still, hue=hue)
