@@ -18,6 +18,7 @@ from swiftpie.apps.serve.commands import (
     Encode,
     Find,
     Words,
+    check_pixels,
     commands_of,
     is_edit,
 )
@@ -201,6 +202,7 @@ class Worker:
             RequestError: It asks for what is not there, or for things that do not go together.
         """
         own, model = body.swiftpie, self.model_named(body.model)
+        check_pixels(body, model, side_px=self.models.facts(model)["image_size_px"])
         subjects = await self._known(own.subjects, model, owner=caller.owner)
         changes = is_edit(body, images)
         asking = partial(

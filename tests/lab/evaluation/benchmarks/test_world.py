@@ -107,7 +107,9 @@ def test_subjects_places_and_wishes_come_evenly(benchmark, dealt):
 
 def test_only_one_kind_has_settings_that_training_leaves_out(dealt):
     for kind, cases in dealt.items():
-        assert {is_held_out(case.requested.setting) for case in cases} == {kind is WorldKind.COMPOSED}
+        assert {is_held_out(case.requested.setting) for case in cases} == {
+            kind is WorldKind.COMPOSED
+        }
 
 
 def test_prompts_say_all_that_is_asked_in_the_first_words_of_each_table(dealt):
@@ -264,7 +266,9 @@ def test_judges_are_asked_for_what_the_case_asks_and_shows(dealt):
     turned = dealt[WorldKind.TURN][0]
     views = [expected_of(turned, mask, turned.code).view for mask in (seen, hidden)]
     assert views == [turned.view, None]
-    indoors = next(c for c in dealt[WorldKind.PLAIN] if not PLACES[c.requested.setting.place].outdoors)
+    indoors = next(
+        c for c in dealt[WorldKind.PLAIN] if not PLACES[c.requested.setting.place].outdoors
+    )
     assert {*expected_of(indoors, seen, indoors.code).answers} == {"place"}
 
 
