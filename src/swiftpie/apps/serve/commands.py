@@ -279,7 +279,7 @@ def check_pixels(body: Drawing, model: str, *, side_px: int) -> None:
             )
 
 
-def is_edit(body: Drawing, images: Sequence[Image.Image]) -> bool:
+def is_edit(body: Drawing, images: Sequence[object]) -> bool:
     """Whether a call changes its first picture."""
     return bool(images) and body.swiftpie.task != "personalize"
 

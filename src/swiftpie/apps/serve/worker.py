@@ -42,6 +42,7 @@ logger = logging.getLogger(__name__)
 
 MAX_JOBS = 256  # that are remembered
 SOURCE_PX = 1024  # of a kept picture's longer side; encoders see less
+KEPT_PX = 1536  # of the longer side of all pictures but those that are changed at their own size
 
 
 class Caller(NamedTuple):
@@ -161,13 +162,17 @@ class Worker:
 
     # What comes in
 
-    async def decode(self, data: bytes, *, name: str) -> Image.Image:
+    async def decode(
+        self, data: bytes, *, name: str, key: str, most_px: int | None = None
+    ) -> Image.Image:
         """Return a picture that somebody sent, decoded in a process of its own."""
-        return (await self._decoders.decode(data, name=f"'{name}'")).image
+        return (await self._decoders.decode(data, name=f"'{name}'", key=key, most_px=most_px)).image
 
-    async def decode_all(self, given: Sequence[bytes], *, name: str) -> list[Image.Image]:
-        """Return all pictures that somebody sent."""
-        return [await self.decode(data, name=name) for data in given]
+    async def decode_references(
+        self, given: Sequence[bytes], *, name: str, key: str
+    ) -> list[Image.Image]:
+        """Return pictures of subjects, or their masks, no larger than is of use."""
+        return [await self.decode(data, name=name, key=key, most_px=KEPT_PX) for data in given]
 
     def check_room(self, key: str, count: int = 1) -> None:
         """Refuse a key that must not draw as many pictures now; see `Scheduler.check_room`.
@@ -340,7 +345,7 @@ class Worker:
         data = await self.identities.file(number, name, owner=owner)
         if data is None or not self.identities.is_shared:
             return data
-        image = await self.decode(data, name=name)
+        image = await self.decode(data, name=name, key=owner)
         suffix = ".webp" if name.startswith("pictures/") else ".png"
         shown = image.convert("L") if name.startswith("masks/") else image
         return await asyncio.to_thread(encode_image, shown, suffix, metadata=None)
@@ -355,10 +360,12 @@ class Worker:
         )
         return shape, found.how
 
-    async def add_picture(self, data: bytes, *, owner: str) -> dict[str, Any]:
-        """Keep a picture; return its name, its size and what made it."""
-        image, origin = await self._decoders.decode(data, name="'image'")
-        number = self.pictures.put(StoredPicture(image, origin), owner=owner)
+    async def add_picture(self, data: bytes, *, caller: Caller) -> dict[str, Any]:
+        """Keep a picture, shrunk if it is large; return its name, its size and what made it."""
+        image, origin = await self._decoders.decode(
+            data, name="'image'", key=caller.key, most_px=KEPT_PX
+        )
+        number = self.pictures.put(StoredPicture(image.copy(), origin), owner=caller.owner)
         return {"id": number, "width": image.width, "height": image.height, "origin": origin}
 
     def describe_models(self) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from PIL import Image
 from pydantic import ValidationError
 
+from swiftpie.apps.serve.commands import is_edit
 from swiftpie.apps.serve.jobs import Expired, Overloaded, State
 from swiftpie.apps.serve.pictures import Drawn
 from swiftpie.apps.serve.routes.calls import caller_of, deadline_of, read_upload, while_wanted
@@ -54,8 +55,13 @@ def image_routes(worker: Worker) -> APIRouter:
         until = deadline_of(worker)
 
         async def decoded() -> tuple[list[Image.Image], Image.Image | None]:
-            images = await worker.decode_all(pictures, name="image")
-            return images, None if mask is None else await worker.decode(mask, name="mask")
+            key, changed = caller_of(request, body).key, pictures[: is_edit(body, pictures)]
+            rest = pictures[len(changed) :]
+            images = [await worker.decode(one, name="image", key=key) for one in changed]
+            images += await worker.decode_references(rest, name="image", key=key)
+            if mask is None:
+                return images, None
+            return images, await worker.decode(mask, name="mask", key=key)
 
         images, shape = await while_wanted(request, decoded(), until)
         given = {"images": images, "mask": shape}
