@@ -19,6 +19,9 @@ requests in one:
     `test_a_slow_head_ends`,
     `test_a_second_slow_head_ends_too`, `test_others_are_answered_meanwhile`;
     `test_slow_requests_end`, `test_bytes_are_counted_while_they_come` in `test_guard.py`
+Texts that take long to look at, floods of frames:
+    `test_what_would_take_long_to_look_at_is_refused_before`, `test_a_form_is_not_a_way_around`;
+    `test_a_flood_of_frames_ends_its_connection` in `test_live.py`
 Secrets in logs, metrics and errors:
     `test_nothing_that_is_told_holds_a_secret`
 """
@@ -453,6 +456,38 @@ def test_nothing_that_is_told_holds_a_secret(ask, caplog, picture_bytes, count):
         found = {"logs": logs, "metrics": metrics, "errors": errors}[place]
         for secret in (*kept, TOKEN, visitor, text[:40], repr(picture_bytes[:20])[2:-1]):
             assert secret not in found, (place, secret)
+
+
+MANY_KEYS = ",".join(f'"{number}": 0' for number in range(100_000))
+SOME_KEYS = MANY_KEYS[:200_000].rpartition(",")[0]  # that fit into a request
+FOREVER = [
+    ("POST", "/v1/images/generations", f'{{"prompt": "a", "swiftpie": {{{MANY_KEYS}}}}}', 413),
+    ("POST", "/v1/jobs", f'{{"prompt": "a", "size": "{"1" * (300 << 10)}"}}', 413),
+    ("PATCH", "/v1/identities/x", f"{{{MANY_KEYS}}}", 413),
+    ("POST", "/v1/jobs", f'{{"prompt": "a", "swiftpie": {{{SOME_KEYS}}}}}', 400),
+    ("POST", "/v1/jobs", f'{{"prompt": "a", "swiftpie": {"[" * 100_000}', 400),
+    ("POST", "/v1/images/edits", f'{{"prompt": "a", "swiftpie": {{{MANY_KEYS}}}}}', 400),
+    ("POST", "/v1/images/edits", f'{{"prompt": "a", "images": [{"{}," * 200_000}{{}}]}}', 400),
+    ("POST", "/v1/images/edits", f'{{"prompt": "a", "images": {"[" * 100_000}', 400),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body", "status"), FOREVER, ids=range(len(FOREVER)))
+def test_what_would_take_long_to_look_at_is_refused_before(ask, method, path, body, status):
+    send = ask(None)
+    began = time.monotonic()
+    call = send(method, path, body.encode())
+    assert call.status == status, call.content[:300]
+    assert len(call.content) < 600
+    assert time.monotonic() - began < 1  # it took many seconds where each key became an error
+
+
+def test_a_form_is_not_a_way_around(ask, picture_bytes):
+    own = f"{{{SOME_KEYS}}}"
+    body, kind = form(image=("a.png", picture_bytes), prompt="a", swiftpie=own)
+    call = ask(None)("POST", "/v1/images/edits", body, headers={"content-type": kind})
+    assert call.status == 400
+    assert b"fields; at most 64 are read" in call.content
 
 
 def test_these_files_are_where_they_are_looked_for():

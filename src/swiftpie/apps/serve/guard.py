@@ -14,6 +14,7 @@ import time
 from base64 import urlsafe_b64decode
 from binascii import Error as Base64Error
 from collections.abc import Callable, Iterable, MutableMapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -28,6 +29,8 @@ from swiftpie.apps.serve.schemas import problem_body
 logger = logging.getLogger(__name__)
 
 MIB = 1 << 20
+MAX_TEXT_BYTES = 256 << 10  # of a request without pictures
+UPLOADS = ("/v1/images/edits", "/v1/identities", "/v1/pictures", "/v1/cutouts")
 LEFT = "The client left."
 READING = ("GET", "HEAD", "OPTIONS")
 OPEN_TO_ALL = ("/health/live", "/health/ready")
@@ -103,12 +106,15 @@ class Guard:
         scope["state"]["tells_users"] = self._token is not None
         sending = _Sending(send, number, started=time.perf_counter())
         refusal = self._refusal(scope, headers)
-        if refusal is not None:
-            await self._refuse(refusal, scope, receive, sending)
-        elif scope["type"] == "websocket":
-            await self._app(scope, receive, send)
-        else:
-            await self._app(scope, _Counted(receive, self._limits), sending)
+        # The application answers and logs errors, and raises them again with what a caller wrote.
+        with suppress(Exception):
+            if refusal is not None:
+                await self._refuse(refusal, scope, receive, sending)
+            elif scope["type"] == "websocket":
+                await self._app(scope, receive, send)
+            else:
+                most = _most_bytes(scope, self._limits)
+                await self._app(scope, _Counted(receive, self._limits, most=most), sending)
         self._count(route_of(scope), sending.status)
         logger.info(
             *("%s %s %s %d %.1f ms", number, scope.get("method", "WS"), route_of(scope)),
@@ -139,8 +145,9 @@ class Guard:
             return Refusal(400, "ambiguous_length", "The request tells its length in two ways.")
         if headers.get("content-encoding", "identity").lower() != "identity":
             return Refusal(415, "unsupported_encoding", "Compressed requests are not read.")
-        if _length(headers) > self._limits.body_mib * MIB:
-            return _too_large(self._limits)
+        most = _most_bytes(scope, self._limits)
+        if _length(headers) > most:
+            return _too_large(most)
         return self._overload(scope)
 
     def _overload(self, scope: Scope) -> Refusal | None:
@@ -267,17 +274,25 @@ def _length(headers: Headers) -> int:
     return int(text) if text.isdecimal() and len(text) < 20 else 0
 
 
-def _too_large(limits: Limits) -> Refusal:
-    message = f"The request is larger than {limits.body_mib:g} MiB. Send less."
+def _most_bytes(scope: Scope, limits: Limits) -> int:
+    """Return how many bytes a request may have."""
+    most = int(limits.body_mib * MIB)
+    return most if scope["path"] in UPLOADS else min(most, MAX_TEXT_BYTES)
+
+
+def _too_large(most: int) -> Refusal:
+    size = f"{most / MIB:g} MiB" if most >= MIB else f"{most / 1024:g} KiB"
+    message = f"The request is larger than {size}. Send less."
     return Refusal(413, "request_too_large", message)
 
 
 class _Counted:
     """The receiving end of a request, which counts bytes and time."""
 
-    def __init__(self, receive: Receive, limits: Limits) -> None:
+    def __init__(self, receive: Receive, limits: Limits, *, most: int) -> None:
         self._receive = receive
         self._limits = limits
+        self._most = most
         self._bytes = 0
         self._until = asyncio.get_running_loop().time() + limits.body_s
         self._is_whole = False
@@ -295,8 +310,8 @@ class _Counted:
             raise HTTPException(499, LEFT)
         self._bytes += len(message.get("body", b""))
         self._is_whole = not message.get("more_body", False)
-        if self._bytes > self._limits.body_mib * MIB:
-            refusal = _too_large(self._limits)
+        if self._bytes > self._most:
+            refusal = _too_large(self._most)
             raise HTTPException(413, refusal.message, headers={"connection": "close"})
         return message
 

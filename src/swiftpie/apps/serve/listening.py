@@ -7,12 +7,16 @@ from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
 
-from swiftpie.apps.serve.guard import Guard
+from swiftpie.apps.serve.guard import MAX_TEXT_BYTES, Guard
 from swiftpie.apps.serve.limits import Limits
 
 KEEP_ALIVE_S = 75
-MAX_MESSAGE_BYTES = 2 << 20  # over a WebSocket
+FRAMES_A_SECOND = 100  # over a WebSocket; typing and dragging send some sixty
+FRAMES_AT_ONCE = 200
+PIECE_BYTES = 4096  # of a WebSocket that are read before frames are counted
 MAX_HEADER_BYTES = 64 << 10
 MAX_AHEAD = 16  # requests on one connection that wait for the answer to one before
 MAX_CONNECTIONS = 512
@@ -124,6 +128,66 @@ class Patient(HttpToolsProtocol):
             self.taking = None
 
 
+class Paced(WebSocketsSansIOProtocol):
+    """uvicorn's live connections, which end where more frames come than anybody sends.
+
+    Each frame costs as much as a call, even an empty one, and uvicorn reads all that came at once.
+    """
+
+    frames_left = float(FRAMES_AT_ONCE)
+    counted_s = 0.0
+
+    def data_received(self, data: bytes) -> None:
+        """Read on, a piece at a time."""
+        for start in range(0, len(data), PIECE_BYTES):
+            if self.close_sent or self.transport.is_closing():
+                return
+            super().data_received(data[start : start + PIECE_BYTES])
+
+    def handle_text(self, event: Frame) -> None:
+        """Take a message, or its beginning."""
+        if self._may_go_on():
+            super().handle_text(event)
+
+    def handle_bytes(self, event: Frame) -> None:
+        """Take a message that is no text, or its beginning."""
+        if self._may_go_on():
+            super().handle_bytes(event)
+
+    def handle_cont(self, event: Frame) -> None:
+        """Take a further part of a message."""
+        if self._may_go_on():
+            super().handle_cont(event)
+
+    def handle_ping(self) -> None:
+        """Answer a ping."""
+        if self._may_go_on():
+            super().handle_ping()
+
+    def handle_pong(self, event: Frame) -> None:
+        """Take the answer to a ping."""
+        if self._may_go_on():
+            super().handle_pong(event)
+
+    def _may_go_on(self) -> bool:
+        """Count a frame; close the connection if it is one too many."""
+        if self.close_sent:
+            return False
+        now = self.loop.time()
+        earned = (now - self.counted_s) * FRAMES_A_SECOND
+        self.frames_left = min(float(FRAMES_AT_ONCE), self.frames_left + earned) - 1
+        self.counted_s = now
+        if self.frames_left >= 0:
+            return True
+        reason = f"more than {FRAMES_A_SECOND} messages a second"
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": 1008, "reason": reason})
+        self.conn.fail(1008, reason)
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = True
+        self.transport.close()
+        return False
+
+
 class Server(uvicorn.Server):
     """Tells where it listens, and the guard that it is about to stop."""
 
@@ -146,8 +210,8 @@ class Server(uvicorn.Server):
                 server_header=False,
                 proxy_headers=False,
                 lifespan="on",
-                ws="websockets-sansio",
-                ws_max_size=MAX_MESSAGE_BYTES,
+                ws=Paced,
+                ws_max_size=MAX_TEXT_BYTES,
                 ws_per_message_deflate=False,  # pictures are compressed already
                 limit_concurrency=MAX_CONNECTIONS,
                 timeout_keep_alive=KEEP_ALIVE_S,

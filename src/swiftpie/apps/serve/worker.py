@@ -25,7 +25,7 @@ from swiftpie.apps.serve.commands import (
 from swiftpie.apps.serve.decoding import Decoders
 from swiftpie.apps.serve.drawing import DrawingThread, Studio
 from swiftpie.apps.serve.identities import THUMBNAIL, Identities, IdentityInfo, Known, OwnIdentities
-from swiftpie.apps.serve.jobs import QueuedDrawing, Scheduler, State
+from swiftpie.apps.serve.jobs import QueuedDrawing, Scheduler, State, take_error
 from swiftpie.apps.serve.limits import Limits
 from swiftpie.apps.serve.metrics import Metrics
 from swiftpie.apps.serve.pictures import Drawn, as_file
@@ -298,6 +298,7 @@ class Worker:
     def start(self, work: CallPlan, body: Drawing, *, owner: str) -> str:
         """Draw in the background; return the job's name."""
         task = Task(body, asyncio.ensure_future(self.draw(work)))
+        task.running.add_done_callback(take_error)
         return self.jobs.put(task, owner=owner)
 
     def _submit(self, work: CallPlan) -> list[QueuedDrawing]:

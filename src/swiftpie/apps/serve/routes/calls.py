@@ -8,7 +8,7 @@ from fastapi import Request, Response
 from starlette.exceptions import HTTPException
 
 from swiftpie.apps.serve.guard import LEFT
-from swiftpie.apps.serve.jobs import Expired
+from swiftpie.apps.serve.jobs import Expired, take_error
 from swiftpie.apps.serve.schemas import Drawing, RequestError
 from swiftpie.apps.serve.worker import Caller, Worker
 
@@ -37,6 +37,7 @@ async def while_wanted(request: Request, work: Awaitable[Result], until: float) 
         Expired: It is later than `until`.
     """
     task = asyncio.ensure_future(work)
+    task.add_done_callback(take_error)
     left = asyncio.ensure_future(_until_left(request))
     seconds = until - asyncio.get_running_loop().time()
     try:

@@ -13,7 +13,8 @@ from PIL import Image
 from pydantic import ValidationError
 
 from swiftpie.apps.serve.commands import is_edit
-from swiftpie.apps.serve.jobs import Expired, Overloaded, State
+from swiftpie.apps.serve.guard import MAX_TEXT_BYTES
+from swiftpie.apps.serve.jobs import Expired, State
 from swiftpie.apps.serve.pictures import Drawn
 from swiftpie.apps.serve.routes.calls import caller_of, deadline_of, read_upload, while_wanted
 from swiftpie.apps.serve.schemas import (
@@ -23,10 +24,12 @@ from swiftpie.apps.serve.schemas import (
     EditBody,
     RequestError,
     bytes_of_url,
+    check_json,
+    errors_of,
+    log_failure,
     problem_of,
 )
 from swiftpie.apps.serve.worker import CallPlan, Worker
-from swiftpie.errors import SwiftPieError
 
 FORM_PARTS = 64
 STREAMED: dict[int | str, dict[str, Any]] = {
@@ -132,8 +135,10 @@ async def _events(worker: Worker, work: CallPlan, body: Drawing, kind: str) -> A
                 "usage": _usage(body),
             }
             yield f"event: {event['type']}\ndata: {json.dumps(event)}\n\n"
-    except (SwiftPieError, RequestError, Expired, Overloaded) as error:
-        _, info = problem_of(error)
+    except Exception as error:  # noqa: BLE001 - the status is sent already
+        status, info = problem_of(error)
+        if status >= 500 and not isinstance(error, Expired):
+            log_failure(error, "a stream of pictures")
         yield f"event: error\ndata: {json.dumps({'type': 'error', **info})}\n\n"
 
 
@@ -187,9 +192,11 @@ async def _read_edit(request: Request) -> tuple[Drawing, list[bytes], bytes | No
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
         try:
-            whole = EditBody.model_validate_json(await request.body())
+            data = await request.body()
+            check_json(data)
+            whole = EditBody.model_validate_json(data)
         except ValidationError as error:
-            raise RequestValidationError(error.errors()) from error
+            raise RequestValidationError(errors_of(error)) from error
         pictures = [bytes_of_url(one.image_url, param="images") for one in whole.images]
         mask = whole.mask and bytes_of_url(whole.mask.image_url, param="mask")
         return whole, pictures, mask or None
@@ -200,7 +207,7 @@ async def _read_edit(request: Request) -> tuple[Drawing, list[bytes], bytes | No
             code="unsupported_media_type",
         )
     async with request.form(
-        max_files=MAX_IMAGES + 1, max_fields=FORM_PARTS, max_part_size=1 << 20
+        max_files=MAX_IMAGES + 1, max_fields=FORM_PARTS, max_part_size=MAX_TEXT_BYTES
     ) as form:
         uploads = [*form.getlist("image"), *form.getlist("image[]")]
         pictures = [await read_upload(one, param="image") for one in uploads]
@@ -211,7 +218,7 @@ async def _read_edit(request: Request) -> tuple[Drawing, list[bytes], bytes | No
     try:
         body = Drawing.model_validate(texts)
     except ValidationError as error:
-        raise RequestValidationError(error.errors()) from error
+        raise RequestValidationError(errors_of(error)) from error
     return body, pictures, masks[0] if masks else None
 
 
