@@ -188,6 +188,43 @@ def test_a_deleted_job_stops(running, stage):
     running(test)
 
 
+def test_a_job_that_does_not_fit_is_refused_and_every_other_one_is_drawn(running):
+    async def test(server):
+        first = await server.at("batched")
+        calls = [
+            server.call("POST", "/v1/jobs", {**server.asked, "n": 3, "seed": seed})
+            for seed in range(5)
+        ]
+        answers = [await call.answer() for call in calls]
+        assert [call.status for call in calls] == [202, 202, 429, 429, 429]
+        assert all(int(call.headers["retry-after"]) > 0 for call in calls[2:])
+        assert answers[2]["error"]["code"] == "rate_limit_exceeded"
+        server.open()
+        await first.done
+        for answer in answers[:2]:
+            place = f"/v1/jobs/{answer['id']}"
+            while (told := await server.call("GET", place).answer())["status"] != "completed":
+                assert told["status"] == "running", told
+                await asyncio.sleep(0.01)
+
+    running(test)
+
+
+def test_a_job_that_is_deleted_at_once_leaves_the_queue(running):
+    async def test(server):
+        first = await server.at("batched")
+        job = await server.call("POST", "/v1/jobs", server.asked).answer()
+        task = server.worker.jobs.find(job["id"], owner=OWNER)
+        task.cancel()
+        await asyncio.wait([task.running])
+        await asyncio.sleep(0)
+        assert not server.worker.scheduler.num_queued
+        server.open()
+        await first.done
+
+    running(test)
+
+
 def test_a_size_that_takes_minutes_is_refused(running):
     async def test(server):
         for path in ("/v1/jobs", "/v1/images/generations"):

@@ -100,10 +100,11 @@ def test_the_page_gives_a_browser_a_name_once(server):
     assert server.ask("GET", "/").headers["set-cookie"] != cookie
 
 
-def test_users_of_one_token_are_told_apart(session, picture_bytes):
+@pytest.mark.parametrize("users", [("anna", "ben"), ("x" * 64 + "a", "x" * 64 + "b")], ids=str)
+def test_users_of_one_token_are_told_apart(session, picture_bytes, users):
     with serving(session, token=TOKEN) as guarded:
         known = {"authorization": f"Bearer {TOKEN}"}
-        first, second = ({**known, "x-swiftpie-user": one} for one in ("anna", "ben"))
+        first, second = ({**known, "x-swiftpie-user": one} for one in users)
         upload(guarded, "/v1/identities", first, image=("a.png", picture_bytes))
         counts = [
             len(guarded.ask("GET", "/v1/identities", headers=one).json["data"])

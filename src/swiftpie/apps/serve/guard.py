@@ -15,6 +15,7 @@ from base64 import urlsafe_b64decode
 from binascii import Error as Base64Error
 from collections.abc import Callable, Iterable, MutableMapping
 from contextlib import suppress
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -36,7 +37,7 @@ READING = ("GET", "HEAD", "OPTIONS")
 OPEN_TO_ALL = ("/health/live", "/health/ready")
 PAGE = ("/", "/static/")  # files of ours, which hold no secret
 USER_HEADER = "x-swiftpie-user"  # the user of a call, so that each gets a share
-MAX_USER = 64  # letters
+MAX_USER = 64  # letters that are kept as they are
 MAX_HEADERS = 128  # browsers and proxies send some thirty
 COOKIE = "swiftpie_visitor"
 VISITOR = re.compile(rf"(?:^|;\s*){COOKIE}=([A-Za-z0-9_-]{{20,64}})(?:;|$)")
@@ -100,7 +101,7 @@ class Guard:
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
         number = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
-        user = headers.get(USER_HEADER, "")[:MAX_USER] if self._token is not None else ""
+        user = _user_of(headers) if self._token is not None else ""
         scope.setdefault("state", {})["key"] = f"{_address(scope)} {user}"
         scope["state"]["owner"] = f"{user} {visitor_of(headers) or ''}"
         scope["state"]["tells_users"] = self._token is not None
@@ -256,6 +257,12 @@ def new_visitor(*, is_secure: bool) -> str:
     name = secrets.token_urlsafe(VISITOR_BYTES)
     parts = [f"{COOKIE}={name}", "Path=/", f"Max-Age={VISIT_S}", "HttpOnly", "SameSite=Strict"]
     return "; ".join([*parts, *(["Secure"] if is_secure else [])])
+
+
+def _user_of(headers: Headers) -> str:
+    """Return the user of a call, a long name by its hash, so that no two users are one."""
+    user = headers.get(USER_HEADER, "")
+    return user if len(user) <= MAX_USER else f"sha256:{sha256(user.encode()).hexdigest()}"
 
 
 def _address(scope: Scope) -> str:

@@ -279,8 +279,11 @@ class Worker:
 
     async def draw_each(self, work: CallPlan) -> AsyncIterator[Drawn]:
         """Yield the pictures of a call as they are done."""
+        async for one in self._as_done(work, self._submit(work)):
+            yield one
+
+    async def _as_done(self, work: CallPlan, jobs: Sequence[QueuedDrawing]) -> AsyncIterator[Drawn]:
         started = asyncio.get_running_loop().time()
-        jobs = self._submit(work)
         try:
             for job in jobs:
                 made = await self.scheduler.result(job)
@@ -290,16 +293,29 @@ class Worker:
                     as_file, info, work.body, model=job.work.model, milliseconds=spent
                 )
         finally:
-            for job in jobs:
-                if not job.done.done():
-                    self.metrics.cancelled.inc()
-                self.scheduler.cancel(job)
+            self._give_up(jobs)
 
-    def start(self, work: CallPlan, body: Drawing, *, owner: str) -> str:
-        """Draw in the background; return the job's name."""
-        task = Task(body, asyncio.ensure_future(self.draw(work)))
-        task.running.add_done_callback(take_error)
-        return self.jobs.put(task, owner=owner)
+    def _give_up(self, jobs: Sequence[QueuedDrawing]) -> None:
+        for job in jobs:
+            if not job.done.done():
+                self.metrics.cancelled.inc()
+            self.scheduler.cancel(job)
+
+    def start(self, work: CallPlan, *, owner: str) -> str:
+        """Draw in the background; return the job's name.
+
+        Raises:
+            Overloaded: Its pictures do not fit into the queue.
+        """
+        jobs = self._submit(work)
+
+        async def drawn() -> list[Drawn]:
+            return [one async for one in self._as_done(work, jobs)]
+
+        running = asyncio.ensure_future(drawn())
+        running.add_done_callback(take_error)
+        running.add_done_callback(lambda _: self._give_up(jobs))  # if it never began
+        return self.jobs.put(Task(work.body, running), owner=owner)
 
     def _submit(self, work: CallPlan) -> list[QueuedDrawing]:
         self.check_room(work.key, len(work.asks))

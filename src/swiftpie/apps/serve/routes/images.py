@@ -82,7 +82,7 @@ def job_routes(worker: Worker) -> APIRouter:
         """Draw as /v1/images/generations does, and ask for the pictures later."""
         caller = caller_of(request, body)
         work = await worker.plan(body, caller=caller)
-        number = worker.start(work, body, owner=caller.owner)
+        number = worker.start(work, owner=caller.owner)
         return JSONResponse({"id": number, "status": State.QUEUED}, 202)
 
     @router.get("/v1/jobs/{job_id}", tags=["jobs"])
