@@ -179,8 +179,9 @@ class SharedIdentities:
         self._try_out(address)
 
     @waited_for
-    def put(self, known: Known, *, owner: str) -> str:
+    def put(self, known: Known, *, owner: str, key: str = "") -> str:
         """Keep a subject; return its number."""
+        del key  # the bound is of each owner
         number = f"{PREFIX}_{secrets.token_urlsafe(16)}"
         contents = {IDENTITY: identity_bytes(known.identity), **known.files}
         self._make_room(sum(map(len, contents.values())), owner)

@@ -315,7 +315,7 @@ class Worker:
         running = asyncio.ensure_future(drawn())
         running.add_done_callback(take_error)
         running.add_done_callback(lambda _: self._give_up(jobs))  # if it never began
-        return self.jobs.put(Task(work.body, running), owner=owner)
+        return self.jobs.put(Task(work.body, running), owner=owner, key=work.key)
 
     def _submit(self, work: CallPlan) -> list[QueuedDrawing]:
         self.check_room(work.key, len(work.asks))
@@ -351,7 +351,8 @@ class Worker:
         thumbnail = encode_image(to_pil(identity.pixels[:1].cpu())[0], ".png", metadata=None)
         files = {THUMBNAIL: thumbnail, **await asyncio.to_thread(_sources, images, masks)}
         info = IdentityInfo(name, chosen, tuple(files), tuple(_doubts(identity.cutouts)))
-        number = await self.identities.put(Known(info, identity, files), owner=caller.owner)
+        known = Known(info, identity, files)
+        number = await self.identities.put(known, owner=caller.owner, key=caller.key)
         return describe_identity(number, info)
 
     async def identity_file(self, number: str, name: str, *, owner: str) -> bytes | None:
@@ -382,7 +383,8 @@ class Worker:
         image, origin = await self._decoders.decode(
             data, name="'image'", key=caller.key, most_px=KEPT_PX
         )
-        number = self.pictures.put(StoredPicture(image.copy(), origin), owner=caller.owner)
+        kept = StoredPicture(image.copy(), origin)
+        number = self.pictures.put(kept, owner=caller.owner, key=caller.key)
         return {"id": number, "width": image.width, "height": image.height, "origin": origin}
 
     def describe_models(self) -> list[dict[str, Any]]:
