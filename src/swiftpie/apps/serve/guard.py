@@ -13,8 +13,10 @@ import secrets
 import time
 from base64 import urlsafe_b64decode
 from binascii import Error as Base64Error
+from collections import Counter
 from collections.abc import Callable, Iterable, MutableMapping
 from contextlib import suppress
+from functools import partial
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -33,6 +35,9 @@ MIB = 1 << 20
 MAX_TEXT_BYTES = 256 << 10  # of a request without pictures
 UPLOADS = ("/v1/images/edits", "/v1/identities", "/v1/pictures", "/v1/cutouts")
 LEFT = "The client left."
+BODIES_OF_KEY, BODIES = 2, 6  # largest requests that one caller, and all, send at once
+CROWDED = "The server has too many connections or uploads now. Ask again a little later."
+CROWDED_S = 5.0
 READING = ("GET", "HEAD", "OPTIONS")
 OPEN_TO_ALL = ("/health/live", "/health/ready")
 PAGE = ("/", "/static/")  # files of ours, which hold no secret
@@ -91,6 +96,7 @@ class Guard:
         self._limits = limits
         self._check_room = check_room
         self._count = count
+        self._bodies: Counter[str] = Counter()  # bytes of requests that are not answered, by key
         self.is_draining = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -114,13 +120,43 @@ class Guard:
             elif scope["type"] == "websocket":
                 await self._app(scope, receive, send)
             else:
-                most = _most_bytes(scope, self._limits)
-                await self._app(scope, _Counted(receive, self._limits, most=most), sending)
+                await self._serve(scope, receive, sending)
         self._count(route_of(scope), sending.status)
         logger.info(
             *("%s %s %s %d %.1f ms", number, scope.get("method", "WS"), route_of(scope)),
             *(sending.status, sending.spent_ms()),
         )
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        key, most = scope["state"]["key"], _most_bytes(scope, self._limits)
+        counted = _Counted(receive, self._limits, most=most, hold=partial(self._hold, key))
+        try:
+            await self._app(scope, counted, send)
+        finally:
+            self._bodies[key] -= counted.num_bytes
+            if self._bodies[key] <= 0:
+                del self._bodies[key]
+
+    def _hold(self, key: str, num_bytes: int) -> None:
+        """Count bytes of a body.
+
+        Raises:
+            HTTPException: They are too many, of one caller or of all.
+        """
+        self._bodies[key] += num_bytes
+        body = self._limits.body_mib * MIB
+        if self._bodies[key] > BODIES_OF_KEY * body or self._bodies.total() > BODIES * body:
+            raise HTTPException(503, CROWDED, {**retry_headers(CROWDED_S), "connection": "close"})
+
+    async def crowded(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer where there are more connections than are served: about health alone."""
+        if scope["path"] in OPEN_TO_ALL:
+            await self(scope, receive, send)
+            return
+        sending = _Sending(send, secrets.token_hex(8), started=time.perf_counter())
+        refusal = Refusal(503, "too_many_connections", CROWDED, CROWDED_S)
+        await self._refuse(refusal, scope, receive, sending)
+        self._count(route_of(scope), sending.status)
 
     def _refusal(self, scope: Scope, headers: Headers) -> Refusal | None:
         path = scope["path"]
@@ -296,11 +332,14 @@ def _too_large(most: int) -> Refusal:
 class _Counted:
     """The receiving end of a request, which counts bytes and time."""
 
-    def __init__(self, receive: Receive, limits: Limits, *, most: int) -> None:
+    def __init__(
+        self, receive: Receive, limits: Limits, *, most: int, hold: Callable[[int], None]
+    ) -> None:
         self._receive = receive
         self._limits = limits
         self._most = most
-        self._bytes = 0
+        self._hold = hold
+        self.num_bytes = 0
         self._until = asyncio.get_running_loop().time() + limits.body_s
         self._is_whole = False
 
@@ -315,9 +354,10 @@ class _Counted:
             raise HTTPException(408, text, headers={"connection": "close"}) from None
         if message["type"] == "http.disconnect":
             raise HTTPException(499, LEFT)
-        self._bytes += len(message.get("body", b""))
+        self.num_bytes += len(message.get("body", b""))
+        self._hold(len(message.get("body", b"")))
         self._is_whole = not message.get("more_body", False)
-        if self._bytes > self._most:
+        if self.num_bytes > self._most:
             refusal = _too_large(self._most)
             raise HTTPException(413, refusal.message, headers={"connection": "close"})
         return message
