@@ -39,6 +39,7 @@ import select
 import socket
 import statistics
 import sys
+import tempfile
 import time
 
 import pytest
@@ -338,6 +339,22 @@ def test_requests_far_ahead_of_their_answers_end(guarded):
     whole = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
     assert spoken(guarded.port, (MAX_AHEAD * whole) + b"GET").count(b"HTTP/1.1 200") == MAX_AHEAD
     assert spoken(guarded.port, 1000 * whole).count(b"HTTP/1.1 200") == 0
+
+
+@pytest.mark.parametrize("path", ["/v1/pictures", "/v1/identities", "/v1/images/edits"])
+def test_uploads_are_written_to_no_file(ask, path):
+    photo = Image.effect_noise((1500, 1500), 80)
+    body, kind = form(image=("a.png", to_png(photo)), prompt="a dog on a beach")
+    assert len(body) > 2 << 20
+    send = ask(None)
+    watched.clear()
+    call = send("POST", path, body, headers={"content-type": kind})
+    assert call.status in {200, 201, 400}, call.content
+    assert [place for event, place in watched if event == "open" and is_temporary(place)] == []
+
+
+def is_temporary(place):
+    return str(place).startswith(tempfile.gettempdir())
 
 
 def test_what_follows_a_body_is_no_header(guarded):

@@ -39,8 +39,9 @@ ANSWERS = {
     "415": "It was sent in a way that is not read.",
     "429": "Too much waits already; Retry-After says when to come back.",
     "431": "It has too many headers.",
-    "503": "The server is not ready, or about to stop.",
+    "503": "The server is not ready, has too many connections, or is about to stop.",
     "504": "The picture was not drawn within its time.",
+    "507": "The store of identities is full.",
 }
 ERROR_SCHEMA = {
     "type": "object",

@@ -8,6 +8,7 @@ from fastapi.responses import JSONResponse
 
 from swiftpie.apps.serve.identities import THUMBNAIL
 from swiftpie.apps.serve.routes.calls import (
+    FormRoute,
     caller_of,
     deadline_of,
     pictured,
@@ -24,7 +25,7 @@ Uploads = Annotated[list[UploadFile], File(description="Pictures of one subject.
 
 def upload_routes(worker: Worker) -> APIRouter:
     """Return the routes that take pictures."""
-    router = APIRouter()
+    router = APIRouter(route_class=FormRoute)
 
     @router.post("/v1/identities", tags=["identities"], status_code=201)
     async def encode(

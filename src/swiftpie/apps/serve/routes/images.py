@@ -13,10 +13,15 @@ from PIL import Image
 from pydantic import ValidationError
 
 from swiftpie.apps.serve.commands import is_edit
-from swiftpie.apps.serve.guard import MAX_TEXT_BYTES
 from swiftpie.apps.serve.jobs import Expired, State
 from swiftpie.apps.serve.pictures import Drawn
-from swiftpie.apps.serve.routes.calls import caller_of, deadline_of, read_upload, while_wanted
+from swiftpie.apps.serve.routes.calls import (
+    FormRoute,
+    caller_of,
+    deadline_of,
+    read_upload,
+    while_wanted,
+)
 from swiftpie.apps.serve.schemas import (
     MAX_IMAGES,
     PART,
@@ -31,7 +36,6 @@ from swiftpie.apps.serve.schemas import (
 )
 from swiftpie.apps.serve.worker import CallPlan, Worker
 
-FORM_PARTS = 64
 STREAMED: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/event-stream": {}}, "description": "Pictures; with `stream` as events."}
 }
@@ -39,7 +43,7 @@ STREAMED: dict[int | str, dict[str, Any]] = {
 
 def image_routes(worker: Worker) -> APIRouter:
     """Return the routes that draw and edit."""
-    router = APIRouter()
+    router = APIRouter(route_class=FormRoute)
 
     @router.post("/v1/images/generations", tags=["images"], responses=STREAMED)
     async def generations(body: Drawing, request: Request) -> Response:
@@ -206,13 +210,14 @@ async def _read_edit(request: Request) -> tuple[Drawing, list[bytes], bytes | No
             status=415,
             code="unsupported_media_type",
         )
-    async with request.form(
-        max_files=MAX_IMAGES + 1, max_fields=FORM_PARTS, max_part_size=MAX_TEXT_BYTES
-    ) as form:
+    form = await request.form()
+    try:
         uploads = [*form.getlist("image"), *form.getlist("image[]")]
         pictures = [await read_upload(one, param="image") for one in uploads]
         masks = [await read_upload(one, param="mask") for one in form.getlist("mask")]
         texts = {name: value for name, value in form.items() if isinstance(value, str)}
+    finally:
+        await form.close()
     if not pictures:
         raise RequestError("No picture was sent. Send one as 'image'.", param="image")
     try:
