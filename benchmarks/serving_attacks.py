@@ -64,6 +64,13 @@ def many_keys(port: int, *, count: int, path: str) -> None:
     asked(port, "POST", path, f'{{"prompt": "a", "swiftpie": {{{keys}}}}}'.encode())
 
 
+def base64_text(port: int) -> None:
+    """Send four pictures in base64 that are none, almost as much as a request may have."""
+    picture = {"image_url": "data:image/png;base64," + "A" * (13 << 20)}
+    body = json.dumps({"prompt": "a", "images": [picture] * 4})
+    asked(port, "POST", "/v1/images/edits", body.encode())
+
+
 def frames(port: int, first: bytes, frame: bytes, count: int) -> None:
     """Send frames over a live connection until it ends."""
     with socket.create_connection(("127.0.0.1", port), timeout=60) as raw:
@@ -109,6 +116,7 @@ ATTACKS: Mapping[str, Callable[[int], None]] = {
     "nothing": lambda _: time.sleep(1),
     "100,000 unknown keys": lambda port: many_keys(port, count=100_000, path="/v1/jobs"),
     "7 MiB of unknown keys": lambda port: many_keys(port, count=500_000, path="/v1/images/edits"),
+    "52 MiB of base64": base64_text,
     "five live messages of 1 MiB": lambda port: frames(
         port, b"", b"\x81\xff" + (1 << 20).to_bytes(8) + MASK + b"[" * (1 << 20), 5
     ),

@@ -54,6 +54,8 @@ MAX_PROMPT = 4_000  # letters
 MAX_PICTURES = 10  # of one request
 MAX_IMAGES = 16  # that one request may bring
 MAX_NAME = 200  # letters of an identity's or a model's name
+MAX_IMAGE_BYTES = 20 << 20  # of a picture's file
+MAX_IMAGE_LETTERS = 4 * MAX_IMAGE_BYTES // 3 + 100  # of it in base64, with its head
 MAX_SIZE = 20  # letters of a picture's size
 MAX_KEYS = 64  # of one object; OpenAI's largest has some twenty
 MAX_PARTS = 20_000  # commas and brackets of a request in JSON, whose pictures have none
@@ -302,7 +304,9 @@ class Rename(Strict):
 class ImageIn(Bounded):
     """A picture inside of JSON; addresses are never fetched."""
 
-    image_url: Annotated[str, Field(description="data:image/…;base64,…")]
+    image_url: Annotated[
+        str, Field(description="data:image/…;base64,…", max_length=MAX_IMAGE_LETTERS)
+    ]
 
 
 class EditBody(Drawing):

@@ -12,10 +12,9 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from swiftpie.apps.serve.guard import LEFT, MAX_TEXT_BYTES
 from swiftpie.apps.serve.jobs import Expired, take_error
-from swiftpie.apps.serve.schemas import MAX_IMAGES, Drawing, RequestError
+from swiftpie.apps.serve.schemas import MAX_IMAGE_BYTES, MAX_IMAGES, Drawing, RequestError
 from swiftpie.apps.serve.worker import Caller, Worker
 
-MAX_IMAGE_BYTES = 20 << 20  # encoded
 FORM_FILES, FORM_FIELDS = 2 * MAX_IMAGES + 1, 64
 Result = TypeVar("Result")
 

@@ -1,5 +1,6 @@
 """OpenAI's Images API, and jobs: pictures that are requested now and fetched later."""
 
+import asyncio
 import base64
 import json
 import time
@@ -195,15 +196,7 @@ async def _read_edit(request: Request) -> tuple[Drawing, list[bytes], bytes | No
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
-        try:
-            data = await request.body()
-            check_json(data)
-            whole = EditBody.model_validate_json(data)
-        except ValidationError as error:
-            raise RequestValidationError(errors_of(error)) from error
-        pictures = [bytes_of_url(one.image_url, param="images") for one in whole.images]
-        mask = whole.mask and bytes_of_url(whole.mask.image_url, param="mask")
-        return whole, pictures, mask or None
+        return await asyncio.to_thread(_edit_of, await request.body())  # pictures take a while
     if kind != "multipart/form-data":
         raise RequestError(
             f"The content type is {kind!r}. multipart/form-data or application/json is needed.",
@@ -225,6 +218,23 @@ async def _read_edit(request: Request) -> tuple[Drawing, list[bytes], bytes | No
     except ValidationError as error:
         raise RequestValidationError(errors_of(error)) from error
     return body, pictures, masks[0] if masks else None
+
+
+def _edit_of(data: bytes) -> tuple[Drawing, list[bytes], bytes | None]:
+    """Return the settings, the pictures and the mask of an edit in JSON.
+
+    Raises:
+        RequestError: It has too many parts, or a picture is none.
+        RequestValidationError: A setting is wrong.
+    """
+    check_json(data)
+    try:
+        whole = EditBody.model_validate_json(data)
+    except ValidationError as error:
+        raise RequestValidationError(errors_of(error)) from error
+    pictures = [bytes_of_url(one.image_url, param="images") for one in whole.images]
+    mask = whole.mask and bytes_of_url(whole.mask.image_url, param="mask")
+    return whole, pictures, mask or None
 
 
 def _edit_body() -> dict[str, Any]:
