@@ -9,6 +9,7 @@ from swiftpie.errors import ConfigError, InputError, short_reason
 MAX_IMAGES = 64  # of one call
 MAX_SEED = 2**63 - 1
 DRAWN_SEEDS = 2**31  # random seeds stay short enough to type
+MAX_SHOWN = 40  # letters of a size in messages
 SIZE = re.compile(r"(\d{1,9})x(\d{1,9})", re.ASCII)  # int() refuses thousands of digits
 
 Box = tuple[float, float, float, float]  # left, top, right and bottom in [0, 1]
@@ -58,8 +59,8 @@ def parse_size(text: str) -> Size:
     found = SIZE.fullmatch(text.strip().lower())
     if found is None:
         raise ConfigError(
-            f"The size is {short_reason(text)!r}. Width and height in pixels are needed. Write "
-            "them as in 512x768."
+            f"The size is {short_reason(text[:MAX_SHOWN])!r}. Width and height in pixels are "
+            "needed. Write them as in 512x768."
         )
     return int(found[2]), int(found[1])
 

@@ -13,6 +13,7 @@ from swiftpie.engine.cache import (
     cached_image_encoder,
     cached_inversion,
 )
+from swiftpie.engine.interrupt import reporting_layers
 from swiftpie.engine.transforms.offload import can_offload, offloaded
 from swiftpie.errors import OutOfMemory
 from swiftpie.pipelines.draw import draw, draw_together, free_unused_memory
@@ -52,7 +53,7 @@ class Runner:
         """Draw one request; see `Session.draw`."""
 
         def compute() -> GenerationResult | EditResult:
-            with self.components.scope():
+            with self.components.scope(), reporting_layers(self.components, on_stage):
                 networks = self._networks_for(request)
                 return draw(networks, request, on_stage=on_stage, on_step=on_step)
 
@@ -77,7 +78,7 @@ class Runner:
             def compute(
                 together: Sequence[Request] = together,
             ) -> list[GenerationResult | EditResult]:
-                with self.components.scope():
+                with self.components.scope(), reporting_layers(self.components, on_stage):
                     networks = self._networks_for(together[0])
                     return draw_together(networks, together, on_stage=on_stage, split=split)
 

@@ -190,7 +190,8 @@ class Session:
 
         Args:
             request: What to draw.
-            on_stage: Called with the name of each stage when it ends; may raise to stop.
+            on_stage: Called with the name of each stage when it ends, and with "layer" before each
+                layer of networks that run eagerly; may raise to stop.
             on_step: Called after each step, see `pipelines.drawing.denoise.OnStep`; may raise to
                 stop. All pictures of the request are then drawn in one pass.
 
@@ -215,9 +216,8 @@ class Session:
         Networks with fixed sizes are compiled for each number of requests. For them, a pass only
         uses numbers that an earlier call with `makes_ready` prepared.
 
-        `on_stage` is called with the name of each stage when it ends, and may raise to stop all.
-        The errors are those of `draw`. Nothing is logged, because a server's log must not hold its
-        users' prompts; see `advice_on`.
+        `on_stage` is as in `draw`, and may raise to stop all. The errors are those of `draw`.
+        Nothing is logged, because a server's log must not hold its users' prompts; see `advice_on`.
         """
         return self._runner.draw_together(requests, on_stage=on_stage, makes_ready=makes_ready)
 

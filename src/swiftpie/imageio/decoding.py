@@ -69,22 +69,28 @@ DECODER_ERRORS = (  # everything Pillow's decoders raise on broken bytes
 )
 
 
-def load_image(source: Source) -> Image.Image:
+def load_image(source: Source, *, most_px: int | None = None) -> Image.Image:
     """Return a picture as upright sRGB, mode RGB, or RGBA where it has transparency.
 
     Args:
         source: a path, encoded bytes, an open binary file, or a PIL image; of an animation the
             first frame is taken.
+        most_px: a longer side is shrunk to this; a JPEG is then never decoded at its full size.
 
     Raises:
         ImageError: It is missing, no picture, broken, or over one of the limits of this module.
     """
     image = open_image(source)
     with image_errors(describe(source)):
+        if most_px is not None and image is not source:
+            image.draft(None, (most_px, most_px))  # JPEG alone can do that
         image.load()
         image = to_upright(image, is_ours=image is not source)
         image = _to_srgb(to_straight(image))  # each step lets go of the one before
-        return to_plain(image)
+        image = to_plain(image)
+        if most_px is not None:
+            image.thumbnail((most_px, most_px))
+        return image
 
 
 def open_image(source: Source) -> Image.Image:

@@ -19,6 +19,12 @@ requests in one:
     `test_a_slow_head_ends`,
     `test_a_second_slow_head_ends_too`, `test_others_are_answered_meanwhile`;
     `test_slow_requests_end`, `test_bytes_are_counted_while_they_come` in `test_guard.py`
+Texts that take long to look at, floods of frames:
+    `test_what_would_take_long_to_look_at_is_refused_before`, `test_a_form_is_not_a_way_around`;
+    `test_a_flood_of_frames_ends_its_connection` in `test_live.py`
+Connections and bodies that never end, by the hundreds:
+    `test_health_is_told_while_all_connections_are_taken`,
+    `test_one_address_leaves_room_for_others`, `test_bodies_that_never_end_are_bounded_together`
 Secrets in logs, metrics and errors:
     `test_nothing_that_is_told_holds_a_secret`
 """
@@ -29,18 +35,21 @@ import itertools
 import json
 import mimetypes
 import re
+import select
 import socket
 import statistics
 import sys
+import tempfile
 import time
 
 import pytest
 from PIL import Image
 from starlette.exceptions import HTTPException
+from websockets.sync.client import connect
 
 from swiftpie.apps.serve.app import make_app
 from swiftpie.apps.serve.limits import Limits
-from swiftpie.apps.serve.listening import MAX_AHEAD
+from swiftpie.apps.serve.listening import MAX_AHEAD, MAX_EXTRA, MAX_OF_ADDRESS, Lobby
 from swiftpie.apps.serve.routes.service import StaticFolder
 from swiftpie.apps.serve.store import Models, Offer
 from swiftpie.apps.serve.worker import Worker
@@ -332,6 +341,22 @@ def test_requests_far_ahead_of_their_answers_end(guarded):
     assert spoken(guarded.port, 1000 * whole).count(b"HTTP/1.1 200") == 0
 
 
+@pytest.mark.parametrize("path", ["/v1/pictures", "/v1/identities", "/v1/images/edits"])
+def test_uploads_are_written_to_no_file(ask, path):
+    photo = Image.effect_noise((1500, 1500), 80)
+    body, kind = form(image=("a.png", to_png(photo)), prompt="a dog on a beach")
+    assert len(body) > 2 << 20
+    send = ask(None)
+    watched.clear()
+    call = send("POST", path, body, headers={"content-type": kind})
+    assert call.status in {200, 201, 400}, call.content
+    assert [place for event, place in watched if event == "open" and is_temporary(place)] == []
+
+
+def is_temporary(place):
+    return str(place).startswith(tempfile.gettempdir())
+
+
 def test_what_follows_a_body_is_no_header(guarded):
     head = "GET /v1/models HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
     answer = spoken(guarded.port, f"{head}0\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode())
@@ -380,6 +405,86 @@ def test_whoever_does_not_take_an_answer_is_hung_up_on(guarded):
                 raw.sendall(head.encode())
             time.sleep(0.001)
             assert time.monotonic() < began + 20
+
+
+def test_health_is_told_while_all_connections_are_taken(session):
+    with serving(session) as running:
+        place = ("127.0.0.1", running.port)
+        slow = [socket.create_connection(place) for _ in range(MAX_OF_ADDRESS + 3)]
+        try:
+            for one in slow:
+                one.sendall(b"GET")
+            assert running.ask("GET", "/health/live").status == 200
+            refused = running.ask("POST", "/v1/jobs", body={"prompt": "a dog"})
+            assert (refused.status, refused.json["error"]["code"]) == (503, "too_many_connections")
+            assert int(refused.headers["retry-after"]) > 0
+            live = spoken(running.port, LIVE.encode())
+            assert live.startswith(b"HTTP/1.1 503")
+        finally:
+            for one in slow:
+                one.close()
+        while running.ask("GET", "/v1/models").status == 503:  # until it has heard of all ends
+            time.sleep(0.01)
+        with connect(f"ws://127.0.0.1:{running.port}/v1/live") as other:
+            other.send("{}")
+            assert "error" in other.recv(timeout=20)
+
+
+LIVE = (
+    "GET /v1/live HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+
+
+class Connection:
+    """A transport of an address."""
+
+    def __init__(self, address):
+        self.address, self.is_aborted = address, False
+
+    def get_extra_info(self, _name):
+        return (self.address, 1)
+
+    def abort(self):
+        self.is_aborted = True
+
+
+def test_one_address_leaves_room_for_others():
+    lobby = Lobby()
+    first = [Connection("a") for _ in range(MAX_OF_ADDRESS)]
+    assert all(lobby.enter(one) for one in first)
+    extra = [Connection("a") for _ in range(MAX_EXTRA + 1)]
+    assert not any(lobby.enter(one) for one in extra)
+    assert [one.is_aborted for one in extra] == [True] + [False] * MAX_EXTRA
+    assert lobby.enter(Connection("b"))
+    lobby.leave(first[0])
+    assert lobby.enter(Connection("a"))
+    assert not lobby.enter(Connection("a"))
+
+
+def test_bodies_that_never_end_are_bounded_together(session):
+    body, kind = form(image=("a.png", b"x" * 400_000))
+    head = f"POST /v1/pictures HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n"
+    head += "Content-Length: 500000\r\n\r\n"
+    with serving(session, body_mib=0.5) as running:
+        place = ("127.0.0.1", running.port)
+        slow = [socket.create_connection(place, timeout=20) for _ in range(3)]
+        try:
+            for one in slow:
+                one.sendall(head.encode() + body[:400_000])
+            answers = [one for one in slow if select.select([one], [], [], 2)[0]]
+            assert len(answers) == 1
+            answer = answers[0].recv(1 << 16).lower()
+            assert answer.startswith(b"http/1.1 503")
+            assert b"retry-after: " in answer
+        finally:
+            for one in slow:
+                one.close()
+        while (
+            running.ask("POST", "/v1/pictures", body=body, headers={"content-type": kind}).status
+            == 503
+        ):
+            time.sleep(0.01)  # until it has heard that all have left
 
 
 @pytest.mark.thorough
@@ -453,6 +558,38 @@ def test_nothing_that_is_told_holds_a_secret(ask, caplog, picture_bytes, count):
         found = {"logs": logs, "metrics": metrics, "errors": errors}[place]
         for secret in (*kept, TOKEN, visitor, text[:40], repr(picture_bytes[:20])[2:-1]):
             assert secret not in found, (place, secret)
+
+
+MANY_KEYS = ",".join(f'"{number}": 0' for number in range(100_000))
+SOME_KEYS = MANY_KEYS[:200_000].rpartition(",")[0]  # that fit into a request
+FOREVER = [
+    ("POST", "/v1/images/generations", f'{{"prompt": "a", "swiftpie": {{{MANY_KEYS}}}}}', 413),
+    ("POST", "/v1/jobs", f'{{"prompt": "a", "size": "{"1" * (300 << 10)}"}}', 413),
+    ("PATCH", "/v1/identities/x", f"{{{MANY_KEYS}}}", 413),
+    ("POST", "/v1/jobs", f'{{"prompt": "a", "swiftpie": {{{SOME_KEYS}}}}}', 400),
+    ("POST", "/v1/jobs", f'{{"prompt": "a", "swiftpie": {"[" * 100_000}', 400),
+    ("POST", "/v1/images/edits", f'{{"prompt": "a", "swiftpie": {{{MANY_KEYS}}}}}', 400),
+    ("POST", "/v1/images/edits", f'{{"prompt": "a", "images": [{"{}," * 200_000}{{}}]}}', 400),
+    ("POST", "/v1/images/edits", f'{{"prompt": "a", "images": {"[" * 100_000}', 400),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body", "status"), FOREVER, ids=range(len(FOREVER)))
+def test_what_would_take_long_to_look_at_is_refused_before(ask, method, path, body, status):
+    send = ask(None)
+    began = time.monotonic()
+    call = send(method, path, body.encode())
+    assert call.status == status, call.content[:300]
+    assert len(call.content) < 600
+    assert time.monotonic() - began < 1  # it took many seconds where each key became an error
+
+
+def test_a_form_is_not_a_way_around(ask, picture_bytes):
+    own = f"{{{SOME_KEYS}}}"
+    body, kind = form(image=("a.png", picture_bytes), prompt="a", swiftpie=own)
+    call = ask(None)("POST", "/v1/images/edits", body, headers={"content-type": kind})
+    assert call.status == 400
+    assert b"fields; at most 64 are read" in call.content
 
 
 def test_these_files_are_where_they_are_looked_for():

@@ -6,7 +6,7 @@
 | pictures are decoded | ends | ends | | | | goes on |
 | subject is encoded | ends | ends | | | | goes on |
 | queued | ends | ends | ends | ends | goes on | goes on, a job ends |
-| batched, drawn, any step | ends | ends | ends | ends | goes on | goes on, a job ends |
+| batched, drawn, any layer of a step | ends | ends | ends | ends | goes on | goes on, a job ends |
 | made a file | ends | ends | ends | ends | goes on | goes on, a job ends |
 | answer is sent | ends | ends | | ends | goes on | goes on |
 
@@ -38,7 +38,7 @@ from tests.apps.serve.conftest import Call, drained, form, serving
 PROMPT = "a dog on a beach"
 thorough = pytest.mark.thorough
 STAGES = [  # of a drawing, after which it may stop
-    *("batched", "step", "decode"),
+    *("batched", "layer", "step", "decode"),
     *(pytest.param(one, marks=thorough) for one in ("encode", "text", "place", "denoise")),
 ]
 LATE_S = 0.3
@@ -172,7 +172,7 @@ def test_a_drawing_stops_at_its_next_stage_when_whoever_asked_leaves(running, st
     running(test)
 
 
-@pytest.mark.parametrize("stage", ["batched", "step"])
+@pytest.mark.parametrize("stage", ["batched", "layer", "step"])
 def test_a_deleted_job_stops(running, stage):
     async def test(server):
         server.gate.stage = stage
@@ -183,6 +183,88 @@ def test_a_deleted_job_stops(running, stage):
         await server.go_on()
         await reached(server.gate.stopped)
         assert server.gate.stages == []
+        assert await server.is_free()
+
+    running(test)
+
+
+def test_a_job_that_does_not_fit_is_refused_and_every_other_one_is_drawn(running):
+    async def test(server):
+        first = await server.at("batched")
+        calls = [
+            server.call("POST", "/v1/jobs", {**server.asked, "n": 3, "seed": seed})
+            for seed in range(5)
+        ]
+        answers = [await call.answer() for call in calls]
+        assert [call.status for call in calls] == [202, 202, 429, 429, 429]
+        assert all(int(call.headers["retry-after"]) > 0 for call in calls[2:])
+        assert answers[2]["error"]["code"] == "rate_limit_exceeded"
+        server.open()
+        await first.done
+        for answer in answers[:2]:
+            place = f"/v1/jobs/{answer['id']}"
+            while (told := await server.call("GET", place).answer())["status"] != "completed":
+                assert told["status"] == "running", told
+                await asyncio.sleep(0.01)
+
+    running(test)
+
+
+def test_a_job_that_is_deleted_at_once_leaves_the_queue(running):
+    async def test(server):
+        first = await server.at("batched")
+        job = await server.call("POST", "/v1/jobs", server.asked).answer()
+        task = server.worker.jobs.find(job["id"], owner=OWNER)
+        task.cancel()
+        await asyncio.wait([task.running])
+        await asyncio.sleep(0)
+        assert not server.worker.scheduler.num_queued
+        server.open()
+        await first.done
+
+    running(test)
+
+
+def test_a_size_that_takes_minutes_is_refused(running):
+    async def test(server):
+        for path in ("/v1/jobs", "/v1/images/generations"):
+            call = server.call("POST", path, {**server.asked, "size": "2048x2048"})
+            error = (await call.answer())["error"]
+            assert (call.status, error["code"]) == (400, "size_too_large")
+            assert (error["param"], "512x512" in error["message"]) == ("size", True)
+        talk = Talk(server)
+        talk.draw(1, size="2048x2048")
+        while len(talk.got) < 2:
+            await asyncio.sleep(0)
+        assert json.loads(talk.got[1]["text"])["error"]["code"] == "size_too_large"
+        talk.hang_up()
+        await talk.done
+
+    running(test)
+
+
+def test_an_edit_in_a_size_that_takes_minutes_is_refused(running, picture_bytes):
+    own = json.dumps({"edit": {"size_px": 2048}})
+    body, kind = form(image=("dog.png", picture_bytes), prompt=PROMPT, swiftpie=own)
+
+    async def test(server):
+        error = (await server.call("POST", "/v1/images/edits", body, kind).answer())["error"]
+        assert error["param"] == "swiftpie.edit.size_px"
+
+    running(test)
+
+
+@pytest.mark.parametrize("size", ["512x512", "1024x128"])
+def test_the_largest_sizes_are_drawn_and_stop_within_a_second(running, size):
+    async def test(server):
+        assert (await server.draw(1, size=size).answer())["size"] == size
+        call = await server.at("layer", size=size)
+        call.left.set()
+        await call.done
+        began = time.monotonic()
+        await server.go_on()
+        await reached(server.gate.stopped)
+        assert time.monotonic() - began < 1
         assert await server.is_free()
 
     running(test)
@@ -206,7 +288,7 @@ def test_a_job_that_waits_is_deleted_and_never_drawn(running):
     running(test)
 
 
-@pytest.mark.parametrize("stage", ["batched", "step"])
+@pytest.mark.parametrize("stage", ["batched", "layer", "step"])
 def test_a_drawing_that_is_late_stops(running, stage):
     async def test(server):
         call = await server.at(stage)
@@ -461,8 +543,8 @@ class Talk:
     def say(self, message):
         self._sent.put_nowait(message)
 
-    def draw(self, number):
-        asked = {"type": "draw", "id": number, "seed": number, **self._asked}
+    def draw(self, number, **more):
+        asked = {"type": "draw", "id": number, "seed": number, **self._asked, **more}
         self.say({"type": "websocket.receive", "text": json.dumps(asked)})
 
     def hang_up(self):

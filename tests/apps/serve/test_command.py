@@ -4,12 +4,14 @@ import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from swiftpie.apps.cli.main import app
@@ -42,6 +44,30 @@ def test_what_is_unsafe_or_wrong_is_refused(options, said):
     ended = CliRunner().invoke(app, ["serve", *options])
     assert ended.exit_code == 2
     assert said in ended.stderr
+
+
+def test_a_port_that_is_taken_is_told_before_anything_is_loaded():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ended = CliRunner().invoke(app, ["serve", "--port", str(port), "--model", "none-such"])
+    assert ended.exit_code == 2
+    assert f"--port {port} cannot be used" in ended.stderr
+    assert "Choose another --port" in ended.stderr
+
+
+def test_an_address_of_another_machine_is_told(tmp_path):
+    (tmp_path / "token.txt").write_text("secret")
+    options = ["--host", "192.0.2.1", "--token-file", str(tmp_path / "token.txt")]
+    ended = CliRunner().invoke(app, ["serve", *options])
+    assert ended.exit_code == 2
+    assert "Check --host" in ended.stderr
+
+
+def test_help_is_for_users():
+    group = typer.main.get_command(app)
+    helps = [command.help or "" for command in group.commands.values()]
+    assert len(helps) > 10
+    assert not any("Raises:" in text for text in helps)
 
 
 @pytest.mark.thorough

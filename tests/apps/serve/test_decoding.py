@@ -1,17 +1,20 @@
 """Pictures of strangers: whatever they are, the server's own process stays as it was."""
 
 import asyncio
+import gc
 import io
 import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from swiftpie.apps.serve import decoding
 from swiftpie.apps.serve.decoding import Decoders
+from swiftpie.apps.serve.jobs import Overloaded
 from swiftpie.errors import ImageError
 from swiftpie.imageio.writing import encode_image
 
@@ -99,6 +102,90 @@ def test_whoever_leaves_in_the_midst_stops_the_decoder(sprite):
             return (await decoders.decode(encoded(sprite, "PNG"))).image
 
     assert asyncio.run(run()).size == sprite.size
+
+
+def test_keys_take_turns(sprite):
+    async def run():
+        done = []
+        async with Decoders(1) as decoders:
+
+            async def one(key, number):
+                await decoders.decode(encoded(sprite, "PNG"), key=key)
+                done.append((key, number))
+
+            many = [asyncio.ensure_future(one("many", number)) for number in range(6)]
+            await asyncio.sleep(0)  # all of them wait
+            await asyncio.gather(*many, one("other", 0))
+        return done
+
+    assert asyncio.run(run()).index(("other", 0)) <= 1
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG"])
+def test_pictures_are_shrunk_where_they_are_decoded(sprite, file_format):
+    photo = sprite.convert("RGB").resize((900, 300))
+
+    async def run():
+        async with Decoders(1) as decoders:
+            data = encoded(photo, file_format)
+            whole = await decoders.decode(data)
+            return whole.image, (await decoders.decode(data, most_px=300)).image
+
+    whole, small = asyncio.run(run())
+    assert (whole.size, small.size) == ((900, 300), (300, 100))
+    assert (
+        abs(sum(small.resize((1, 1)).getpixel((0, 0))) - sum(whole.resize((1, 1)).getpixel((0, 0))))
+        < 9
+    )
+
+
+def test_what_a_caller_and_what_all_hold_is_bounded(sprite):
+    side = 6000
+    bomb = encoded(Image.new("L", (side, side)), "PNG")
+    fits = decoding.MAX_KEY_PIXELS // side**2
+
+    async def run():
+        async with Decoders(1) as decoders:
+            held = [(await decoders.decode(bomb, key="a")).image for _ in range(fits)]
+            with pytest.raises(Overloaded) as of_key:
+                await decoders.decode(bomb, key="a")
+            fine = (await decoders.decode(encoded(sprite, "PNG"), key="b")).image
+            decoders._held["c"] = decoding.MAX_HELD_PIXELS - decoders._held.total()
+            with pytest.raises(Overloaded) as of_all:
+                await decoders.decode(encoded(sprite, "PNG"), key="b")
+            del decoders._held["c"]
+            held.clear()
+            gc.collect()
+            await asyncio.sleep(0)
+            again = (await decoders.decode(bomb, key="a")).image
+            return fine.size, again.size, of_key.value.of_key, of_all.value.of_key
+
+    assert asyncio.run(run()) == (sprite.size, (side, side), True, False)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads what a process holds from /proc")
+def test_the_memory_of_bombs_goes_back():
+    bomb = encoded(Image.new("RGBA", (6300, 6300)), "PNG")
+    assert len(bomb) < 200_000
+
+    def held_mib():
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+    async def run():
+        async with Decoders(1) as decoders:
+            before = held_mib()
+            (child,) = decoders._all
+            for _ in range(4):
+                await decoders.decode(bomb)
+            gc.collect()
+            await asyncio.sleep(2 * decoding.TIDY_S)
+            pages = int(Path(f"/proc/{child._process.pid}/statm").read_text().split()[1])
+            return held_mib() - before, pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+    server, decoder = asyncio.run(run())
+    assert server < 100
+    assert decoder < 200
 
 
 def test_memory_and_time_have_bounds():

@@ -100,10 +100,11 @@ def test_the_page_gives_a_browser_a_name_once(server):
     assert server.ask("GET", "/").headers["set-cookie"] != cookie
 
 
-def test_users_of_one_token_are_told_apart(session, picture_bytes):
+@pytest.mark.parametrize("users", [("anna", "ben"), ("x" * 64 + "a", "x" * 64 + "b")], ids=str)
+def test_users_of_one_token_are_told_apart(session, picture_bytes, users):
     with serving(session, token=TOKEN) as guarded:
         known = {"authorization": f"Bearer {TOKEN}"}
-        first, second = ({**known, "x-swiftpie-user": one} for one in ("anna", "ben"))
+        first, second = ({**known, "x-swiftpie-user": one} for one in users)
         upload(guarded, "/v1/identities", first, image=("a.png", picture_bytes))
         counts = [
             len(guarded.ask("GET", "/v1/identities", headers=one).json["data"])
@@ -176,3 +177,31 @@ def test_whoever_holds_most_makes_room():
     assert len(shelf.items(owner="anna")) == len(shelf.items(owner="ben")) == 1
     alone = shelf.put("eeeeeeee", owner="dora")  # larger than the shelf, and kept alone
     assert shelf.find(alone, owner="dora")
+
+
+def test_who_invents_owners_makes_the_room():
+    shelf = Shelf("thing", prefix="t", limit_mib=15 / 2**20, size=len)
+    visitor = shelf.put("v", owner="visitor", key="here")
+    for number in range(14):
+        shelf.put("u", owner=f"owner {number}", key="there")
+    before = [shelf.put("u", owner=f"late {number}", key="there") for number in range(14)]
+    assert shelf.find(visitor, owner="visitor") == "v"
+    assert shelf.find(before[-1], owner="late 13") == "u"
+
+
+def test_of_equal_owners_the_one_that_was_away_longest_makes_room():
+    shelf = Shelf("thing", prefix="t", limit_mib=3 / 2**20, size=len)
+    first, second, _ = (shelf.put("u", owner=owner) for owner in "abc")
+    shelf.find(first, owner="a")  # still here
+    shelf.put("u", owner="d")
+    assert shelf.find(first, owner="a") == "u"
+    with pytest.raises(RequestError):
+        shelf.find(second, owner="b")
+
+
+def test_an_owner_may_use_all_that_nobody_else_needs():
+    shelf = Shelf("thing", prefix="t", limit_mib=4 / 2**20, size=len)
+    names = [shelf.put("u", owner="a") for _ in range(4)]
+    other = shelf.put("u", owner="b")
+    assert shelf.items(owner="a") == [(name, "u") for name in names[1:]]
+    assert shelf.find(other, owner="b") == "u"

@@ -224,6 +224,8 @@ def test_the_asynchronous_client_gets_the_same(server, client, own, photo):
         ({"model": "dall-e-9"}, openai.NotFoundError, "not served here"),
         ({"n": 11}, openai.BadRequestError, "n: "),
         ({"size": "9x9"}, openai.BadRequestError, "size"),
+        ({"size": "2048x2048"}, openai.BadRequestError, "Send 512x512, 1024x128 or less."),
+        ({"size": "1024x384"}, openai.BadRequestError, "size is 1024x384 px."),
         ({"extra_body": {}, "prompt": "an elefant on a beach"}, openai.BadRequestError, "Similar"),
         (
             {"extra_body": {"swiftpie": {"subjects": [{"name": "dog"}]}}},

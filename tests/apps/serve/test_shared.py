@@ -12,6 +12,7 @@ import threading
 import time
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -161,6 +162,39 @@ class Failing(MemoryFileSystem):
 
 
 register_implementation("failing", Failing, clobber=True)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no bounds of files")
+def test_a_full_store_says_so_and_holds_nothing_half_written(tmp_path, known):
+    import resource
+
+    store = opened(tmp_path)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(RequestError, match="is full") as error:
+            call(store.put(known, owner=ANNA))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (error.value.status, error.value.code) == (507, "identities_full")
+    assert call(store.items(owner=ANNA)) == []
+    assert call(store.put(known, owner=ANNA))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such permissions")
+def test_no_folder_can_be_read_by_others(tmp_path, known):
+    call(opened(tmp_path / "new" / "kept").put(known, owner=ANNA))
+    folders = [one for one in (tmp_path / "new").rglob("*") if one.is_dir()]
+    assert len(folders) >= 6
+    assert {one.stat().st_mode & 0o777 for one in [tmp_path / "new", *folders]} == {0o700}
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a folder that takes nothing")
+def test_a_folder_that_cannot_be_is_no_bucket():
+    with pytest.raises(ConfigError, match="there can be no folder of this name") as error:
+        opened("/proc/x")
+    assert "bucket is needed" in str(error.value)
+    assert "no such bucket" not in str(error.value)
 
 
 @pytest.mark.parametrize("writes", range(4))

@@ -1,7 +1,9 @@
 """`swiftpie serve`: the page and the interface for other programs."""
 
+import errno
 import importlib.util
 import os
+import socket
 import sys
 from contextlib import nullcontext
 from functools import partial
@@ -17,7 +19,7 @@ from swiftpie.apps.serve.limits import Fleet, Limits
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.presets import PRESETS, describe
 from swiftpie.backbones.recipes import RECIPES
-from swiftpie.errors import ConfigError, MissingExtra
+from swiftpie.errors import ConfigError, MissingExtra, system_reason
 
 if TYPE_CHECKING:
     from swiftpie.apps.serve.shared import SharedIdentities
@@ -111,13 +113,9 @@ def serve(
     """Serve a page for drawing, and OpenAI's Images API.
 
     Pages of other sites cannot use it. Without a token, only this machine can.
-
-    Raises:
-        ConfigError: Options do not go together.
     """
     _check_packages()
-    if fleet != Fleet() and not uses_ray:
-        raise ConfigError("Replicas were requested without --ray, which starts them. Add --ray.")
+    _check_fleet(fleet, uses_ray=uses_ray)
     from swiftpie.apps.ray.serving import on_ray
     from swiftpie.apps.serve.app import make_app
     from swiftpie.apps.serve.guard import loopback_names
@@ -127,6 +125,7 @@ def serve(
     from swiftpie.apps.serve.worker import Worker
 
     token = _read_token(token_file, host)
+    _check_address(host, port)
     offers = {name: _offer(name, loading) for name in models or ["mini"]}
     load, metrics = partial(Models, offers, bound_mib=memory_mib), Metrics()
     retried = metrics.retried.inc
@@ -160,6 +159,40 @@ def _check_packages() -> None:
                 f"`swiftpie serve` needs the package {name}, which is not installed. Install the "
                 "extra: pip install 'swiftpie[serve]'"
             )
+
+
+def _check_fleet(fleet: Fleet, *, uses_ray: bool) -> None:
+    """Refuse options that do not go together.
+
+    Raises:
+        ConfigError: Replicas shall be started by nobody.
+    """
+    if fleet != Fleet() and not uses_ray:
+        raise ConfigError("Replicas were requested without --ray, which starts them. Add --ray.")
+
+
+def _check_address(host: str, port: int) -> None:
+    """Refuse an address that cannot be listened on, before models are loaded.
+
+    Raises:
+        ConfigError: It is taken, or not of this machine.
+    """
+    kind, flags = socket.SOCK_STREAM, socket.AI_PASSIVE
+    try:
+        for family, _, _, _, address in socket.getaddrinfo(host, port, type=kind, flags=flags):
+            with socket.socket(family, kind) as probe:
+                if os.name == "posix":  # elsewhere it would hide that the port is taken
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+    except OSError as error:
+        is_taken = error.errno == errno.EADDRINUSE
+        remedy = "Choose another --port, or 0 for a free one" if is_taken else "Check --host"
+        if error.errno == errno.EACCES:
+            remedy = "Choose a --port above 1023"
+        raise ConfigError(
+            f"--host {host} --port {port} cannot be used ({system_reason(error)}). An address of "
+            f"this machine and a free port are needed. {remedy}."
+        ) from error
 
 
 def _shared(address: str, limits: Limits) -> "SharedIdentities":

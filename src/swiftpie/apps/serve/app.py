@@ -1,6 +1,5 @@
 """The server: OpenAI's Images API, identities, pictures and jobs, health and metrics."""
 
-import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -17,11 +16,17 @@ from swiftpie.apps.serve.routes.identities import identity_routes, upload_routes
 from swiftpie.apps.serve.routes.images import image_routes, job_routes
 from swiftpie.apps.serve.routes.library import library_routes, model_routes
 from swiftpie.apps.serve.routes.service import STATIC, service_routes
-from swiftpie.apps.serve.schemas import PART, EditBody, RequestError, problem_body, problem_of
+from swiftpie.apps.serve.schemas import (
+    PART,
+    EditBody,
+    RequestError,
+    log_failure,
+    problem_body,
+    problem_of,
+    problem_of_fields,
+)
 from swiftpie.apps.serve.worker import Worker
 from swiftpie.errors import SwiftPieError
-
-logger = logging.getLogger(__name__)
 
 DESCRIPTION = "The routes: OpenAI's Images API, identities, pictures and jobs, health and metrics."
 ANSWERS = {
@@ -34,8 +39,9 @@ ANSWERS = {
     "415": "It was sent in a way that is not read.",
     "429": "Too much waits already; Retry-After says when to come back.",
     "431": "It has too many headers.",
-    "503": "The server is not ready, or about to stop.",
+    "503": "The server is not ready, has too many connections, or is about to stop.",
     "504": "The picture was not drawn within its time.",
+    "507": "The store of identities is full.",
 }
 ERROR_SCHEMA = {
     "type": "object",
@@ -115,11 +121,7 @@ def _describe_errors(app: FastAPI) -> None:
 def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:
-        first = error.errors()[0]
-        where = ".".join(str(one) for one in first["loc"] if one != "body")
-        message = f"{where or 'The request'}: {first['msg']}."
-        body = problem_body(message, status=400, code="invalid_value", param=where or None)
-        return JSONResponse(body, 400)
+        return JSONResponse(problem_of_fields(error.errors()), 400)
 
     @app.exception_handler(HTTPException)
     async def refused(_: Request, error: HTTPException) -> Response:
@@ -139,5 +141,5 @@ def _add_errors(app: FastAPI) -> None:
     async def failed(_: Request, error: Exception) -> Response:
         status, info = problem_of(error)
         if status >= 500:
-            logger.error("a request failed: %s", type(error).__name__, exc_info=error)
+            log_failure(error, "a request")
         return JSONResponse(info, status)

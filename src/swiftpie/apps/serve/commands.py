@@ -27,6 +27,7 @@ from swiftpie.scenes import packaged as packaged_scenes
 from swiftpie.types import Identity
 
 OTHERS_VARIATION = 0.5  # of the second and further edits, which would all be one picture else
+MOST_TIMES_OWN = 4  # the pixels of a model's own size; time grows by the square of more
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -258,7 +259,27 @@ def commands_of(
     return tuple(Edit(seed=seed, is_first=not at, **shared) for at, seed in enumerate(seeds))
 
 
-def is_edit(body: Drawing, images: Sequence[Image.Image]) -> bool:
+def check_pixels(body: Drawing, model: str, *, side_px: int) -> None:
+    """Refuse sizes far from that of a model, a square of `side_px`, which would take minutes.
+
+    Raises:
+        RequestError: A size has too many pixels.
+    """
+    side = body.swiftpie.edit.size_px
+    sizes = {"size": body.size_px, "swiftpie.edit.size_px": side and (side, side)}
+    for name, size in sizes.items():
+        if size is not None and size[0] * size[1] > MOST_TIMES_OWN * side_px**2:
+            least, most = side_px // 2, side_px * 2
+            raise RequestError(
+                f"{name} is {size[1]}x{size[0]} px. {model!r} is made for {side_px}x{side_px} px, "
+                f"and at most {MOST_TIMES_OWN} times as many pixels are drawn here. Send "
+                f"{most}x{most}, {2 * most}x{least} or less.",
+                code="size_too_large",
+                param=name,
+            )
+
+
+def is_edit(body: Drawing, images: Sequence[object]) -> bool:
     """Whether a call changes its first picture."""
     return bool(images) and body.swiftpie.task != "personalize"
 

@@ -24,7 +24,7 @@ from swiftpie.types import GenerationResult
 TOGETHER = 4  # pictures in a pass of an accelerator
 
 
-class Stopped(BaseException):
+class Stopped(Exception):  # noqa: N818 - a state; PyTorch cleans up after an Exception alone
     """Raised inside of a drawing that nobody waits for any more; nothing else may catch it."""
 
 
@@ -69,7 +69,7 @@ class Studio(Protocol):
     def draw(self, asks: Sequence[Ask]) -> Awaitable[Sequence[Any]]:
         """Return what was made, or an error, for each of some asks of one model and lane.
 
-        Whoever cancels this stops the work at its next stage.
+        Whoever cancels this stops the work before the next layer of a network.
         """
 
     async def close(self) -> None:
@@ -142,7 +142,7 @@ class DrawingThread:
             try:
                 check("turn")
                 return self.answer(asks, check)
-            except (Exception, Stopped) as error:  # noqa: BLE001 - every waiting caller gets it
+            except Exception as error:  # noqa: BLE001 - every waiting caller gets it
                 return [error] * len(asks)
 
         running = asyncio.get_running_loop().run_in_executor(self._thread, run)

@@ -13,7 +13,11 @@ import secrets
 import time
 from base64 import urlsafe_b64decode
 from binascii import Error as Base64Error
+from collections import Counter
 from collections.abc import Callable, Iterable, MutableMapping
+from contextlib import suppress
+from functools import partial
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -28,12 +32,17 @@ from swiftpie.apps.serve.schemas import problem_body
 logger = logging.getLogger(__name__)
 
 MIB = 1 << 20
+MAX_TEXT_BYTES = 256 << 10  # of a request without pictures
+UPLOADS = ("/v1/images/edits", "/v1/identities", "/v1/pictures", "/v1/cutouts")
 LEFT = "The client left."
+BODIES_OF_KEY, BODIES = 2, 6  # largest requests that one caller, and all, send at once
+CROWDED = "The server has too many connections or uploads now. Ask again a little later."
+CROWDED_S = 5.0
 READING = ("GET", "HEAD", "OPTIONS")
 OPEN_TO_ALL = ("/health/live", "/health/ready")
 PAGE = ("/", "/static/")  # files of ours, which hold no secret
 USER_HEADER = "x-swiftpie-user"  # the user of a call, so that each gets a share
-MAX_USER = 64  # letters
+MAX_USER = 64  # letters that are kept as they are
 MAX_HEADERS = 128  # browsers and proxies send some thirty
 COOKIE = "swiftpie_visitor"
 VISITOR = re.compile(rf"(?:^|;\s*){COOKIE}=([A-Za-z0-9_-]{{20,64}})(?:;|$)")
@@ -87,6 +96,7 @@ class Guard:
         self._limits = limits
         self._check_room = check_room
         self._count = count
+        self._bodies: Counter[str] = Counter()  # bytes of requests that are not answered, by key
         self.is_draining = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -97,23 +107,56 @@ class Guard:
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
         number = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
-        user = headers.get(USER_HEADER, "")[:MAX_USER] if self._token is not None else ""
+        user = _user_of(headers) if self._token is not None else ""
         scope.setdefault("state", {})["key"] = f"{_address(scope)} {user}"
         scope["state"]["owner"] = f"{user} {visitor_of(headers) or ''}"
         scope["state"]["tells_users"] = self._token is not None
         sending = _Sending(send, number, started=time.perf_counter())
         refusal = self._refusal(scope, headers)
-        if refusal is not None:
-            await self._refuse(refusal, scope, receive, sending)
-        elif scope["type"] == "websocket":
-            await self._app(scope, receive, send)
-        else:
-            await self._app(scope, _Counted(receive, self._limits), sending)
+        # The application answers and logs errors, and raises them again with what a caller wrote.
+        with suppress(Exception):
+            if refusal is not None:
+                await self._refuse(refusal, scope, receive, sending)
+            elif scope["type"] == "websocket":
+                await self._app(scope, receive, send)
+            else:
+                await self._serve(scope, receive, sending)
         self._count(route_of(scope), sending.status)
         logger.info(
             *("%s %s %s %d %.1f ms", number, scope.get("method", "WS"), route_of(scope)),
             *(sending.status, sending.spent_ms()),
         )
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        key, most = scope["state"]["key"], _most_bytes(scope, self._limits)
+        counted = _Counted(receive, self._limits, most=most, hold=partial(self._hold, key))
+        try:
+            await self._app(scope, counted, send)
+        finally:
+            self._bodies[key] -= counted.num_bytes
+            if self._bodies[key] <= 0:
+                del self._bodies[key]
+
+    def _hold(self, key: str, num_bytes: int) -> None:
+        """Count bytes of a body.
+
+        Raises:
+            HTTPException: They are too many, of one caller or of all.
+        """
+        self._bodies[key] += num_bytes
+        body = self._limits.body_mib * MIB
+        if self._bodies[key] > BODIES_OF_KEY * body or self._bodies.total() > BODIES * body:
+            raise HTTPException(503, CROWDED, {**retry_headers(CROWDED_S), "connection": "close"})
+
+    async def crowded(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer where there are more connections than are served: about health alone."""
+        if scope["path"] in OPEN_TO_ALL:
+            await self(scope, receive, send)
+            return
+        sending = _Sending(send, secrets.token_hex(8), started=time.perf_counter())
+        refusal = Refusal(503, "too_many_connections", CROWDED, CROWDED_S)
+        await self._refuse(refusal, scope, receive, sending)
+        self._count(route_of(scope), sending.status)
 
     def _refusal(self, scope: Scope, headers: Headers) -> Refusal | None:
         path = scope["path"]
@@ -139,8 +182,9 @@ class Guard:
             return Refusal(400, "ambiguous_length", "The request tells its length in two ways.")
         if headers.get("content-encoding", "identity").lower() != "identity":
             return Refusal(415, "unsupported_encoding", "Compressed requests are not read.")
-        if _length(headers) > self._limits.body_mib * MIB:
-            return _too_large(self._limits)
+        most = _most_bytes(scope, self._limits)
+        if _length(headers) > most:
+            return _too_large(most)
         return self._overload(scope)
 
     def _overload(self, scope: Scope) -> Refusal | None:
@@ -251,6 +295,12 @@ def new_visitor(*, is_secure: bool) -> str:
     return "; ".join([*parts, *(["Secure"] if is_secure else [])])
 
 
+def _user_of(headers: Headers) -> str:
+    """Return the user of a call, a long name by its hash, so that no two users are one."""
+    user = headers.get(USER_HEADER, "")
+    return user if len(user) <= MAX_USER else f"sha256:{sha256(user.encode()).hexdigest()}"
+
+
 def _address(scope: Scope) -> str:
     client = scope.get("client")
     return client[0] if client else "local"
@@ -267,18 +317,29 @@ def _length(headers: Headers) -> int:
     return int(text) if text.isdecimal() and len(text) < 20 else 0
 
 
-def _too_large(limits: Limits) -> Refusal:
-    message = f"The request is larger than {limits.body_mib:g} MiB. Send less."
+def _most_bytes(scope: Scope, limits: Limits) -> int:
+    """Return how many bytes a request may have."""
+    most = int(limits.body_mib * MIB)
+    return most if scope["path"] in UPLOADS else min(most, MAX_TEXT_BYTES)
+
+
+def _too_large(most: int) -> Refusal:
+    size = f"{most / MIB:g} MiB" if most >= MIB else f"{most / 1024:g} KiB"
+    message = f"The request is larger than {size}. Send less."
     return Refusal(413, "request_too_large", message)
 
 
 class _Counted:
     """The receiving end of a request, which counts bytes and time."""
 
-    def __init__(self, receive: Receive, limits: Limits) -> None:
+    def __init__(
+        self, receive: Receive, limits: Limits, *, most: int, hold: Callable[[int], None]
+    ) -> None:
         self._receive = receive
         self._limits = limits
-        self._bytes = 0
+        self._most = most
+        self._hold = hold
+        self.num_bytes = 0
         self._until = asyncio.get_running_loop().time() + limits.body_s
         self._is_whole = False
 
@@ -293,10 +354,11 @@ class _Counted:
             raise HTTPException(408, text, headers={"connection": "close"}) from None
         if message["type"] == "http.disconnect":
             raise HTTPException(499, LEFT)
-        self._bytes += len(message.get("body", b""))
+        self.num_bytes += len(message.get("body", b""))
+        self._hold(len(message.get("body", b"")))
         self._is_whole = not message.get("more_body", False)
-        if self._bytes > self._limits.body_mib * MIB:
-            refusal = _too_large(self._limits)
+        if self.num_bytes > self._most:
+            refusal = _too_large(self._most)
             raise HTTPException(413, refusal.message, headers={"connection": "close"})
         return message
 

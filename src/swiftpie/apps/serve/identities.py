@@ -56,8 +56,8 @@ class Identities(Protocol):
 
     is_shared: bool  # whether others write there, so that what is read has to be checked
 
-    async def put(self, known: Known, *, owner: str) -> str:
-        """Keep a subject; return its number."""
+    async def put(self, known: Known, *, owner: str, key: str = "") -> str:
+        """Keep a subject; return its number. `key` is the caller, who may invent owners."""
 
     async def items(self, *, owner: str) -> list[tuple[str, IdentityInfo]]:
         """Return all that one owner has, the oldest first."""
@@ -79,10 +79,7 @@ class Identities(Protocol):
 
 
 class OwnIdentities:
-    """Those that this process keeps in its memory; see `Identities`.
-
-    Where room is needed, the owner of the most loses the one used longest ago.
-    """
+    """Those that this process keeps in its memory; see `Identities`. `Shelf` says who loses one."""
 
     is_shared = False
 
@@ -91,9 +88,9 @@ class OwnIdentities:
             KIND, prefix=PREFIX, limit_mib=limit_mib, size=lambda one: one.num_bytes, remedy=REMEDY
         )
 
-    async def put(self, known: Known, *, owner: str) -> str:
+    async def put(self, known: Known, *, owner: str, key: str = "") -> str:
         """Keep a subject; return its number."""
-        return self._shelf.put(known, owner=owner)
+        return self._shelf.put(known, owner=owner, key=key)
 
     async def items(self, *, owner: str) -> list[tuple[str, IdentityInfo]]:
         """Return all that one owner has, the oldest first."""

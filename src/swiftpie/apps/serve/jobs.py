@@ -295,3 +295,9 @@ class Scheduler:
 def whole_seconds(seconds: float) -> int:
     """Return what `Retry-After` can say, which knows no fractions."""
     return max(1, math.ceil(seconds))
+
+
+def take_error(future: asyncio.Future[Any]) -> None:
+    """Take the error of a future that nobody may wait for, as asyncio would log its message."""
+    if not future.cancelled():
+        future.exception()

@@ -2,24 +2,64 @@
 
 import asyncio
 import math
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
 
-from swiftpie.apps.serve.guard import Guard
+from swiftpie.apps.serve.guard import MAX_TEXT_BYTES, Guard
 from swiftpie.apps.serve.limits import Limits
 
 KEEP_ALIVE_S = 75
-MAX_MESSAGE_BYTES = 2 << 20  # over a WebSocket
+FRAMES_A_SECOND = 100  # over a WebSocket; typing and dragging send some sixty
+FRAMES_AT_ONCE = 200
+PIECE_BYTES = 4096  # of a WebSocket that are read before frames are counted
 MAX_HEADER_BYTES = 64 << 10
 MAX_AHEAD = 16  # requests on one connection that wait for the answer to one before
 MAX_CONNECTIONS = 512
+MAX_OF_ADDRESS = 256  # a proxy has one address for all
+MAX_EXTRA = 64  # more than these, which are asked about health or told to come back
+EXTRA_HEAD_S = 2.0
 
 
 class TooMuch(Exception):  # noqa: N818 - uvicorn answers that it is no request
     """More than anybody sends who means well."""
+
+
+class Lobby:
+    """All connections, and which of them are more than are served."""
+
+    def __init__(self) -> None:
+        self._addresses: dict[asyncio.BaseTransport, str] = {}
+        self._of_address: Counter[str] = Counter()
+        self._extra: dict[asyncio.Transport, None] = {}  # the oldest comes first
+
+    def enter(self, transport: asyncio.Transport) -> bool:
+        """Count a connection; return whether it is served. Too many of the others end."""
+        address = str((transport.get_extra_info("peername") or [""])[0])
+        if len(self._addresses) < MAX_CONNECTIONS and self._of_address[address] < MAX_OF_ADDRESS:
+            self._addresses[transport] = address
+            self._of_address[address] += 1
+            return True
+        self._extra[transport] = None
+        if len(self._extra) > MAX_EXTRA:
+            oldest = next(iter(self._extra))
+            del self._extra[oldest]
+            oldest.abort()
+        return False
+
+    def leave(self, transport: asyncio.BaseTransport) -> None:
+        """Count one less."""
+        self._extra.pop(transport, None)  # type: ignore[call-overload]
+        address = self._addresses.pop(transport, None)
+        if address is not None:
+            self._of_address[address] -= 1
+            if not self._of_address[address]:
+                del self._of_address[address]
 
 
 class Patient(HttpToolsProtocol):
@@ -31,7 +71,10 @@ class Patient(HttpToolsProtocol):
     answers: here each has an end.
     """
 
+    lobby: Lobby
+    guard: Guard
     head_s = 30.0
+    is_extra = False
     timer: asyncio.TimerHandle | None = None
     taking: asyncio.TimerHandle | None = None
     is_in_head = False
@@ -40,6 +83,9 @@ class Patient(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait."""
         super().connection_made(transport)
+        if not self.lobby.enter(transport):
+            self.is_extra, self.head_s = True, EXTRA_HEAD_S
+            self.app = self.guard.crowded
         self._look()
 
     def data_received(self, data: bytes) -> None:
@@ -86,6 +132,7 @@ class Patient(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""
         super().connection_lost(exc)
+        self.lobby.leave(self.transport)
         self._forget_timer()
         self._forget_taking()
 
@@ -99,6 +146,9 @@ class Patient(HttpToolsProtocol):
         """Send on."""
         super().resume_writing()
         self._forget_taking()
+
+    def _should_upgrade(self) -> bool:
+        return not self.is_extra and super()._should_upgrade()
 
     def _look(self) -> None:
         is_upgraded = self.transport.get_protocol() is not self
@@ -124,6 +174,72 @@ class Patient(HttpToolsProtocol):
             self.taking = None
 
 
+class Paced(WebSocketsSansIOProtocol):
+    """uvicorn's live connections, which end where more frames come than anybody sends.
+
+    Each frame costs as much as a call, even an empty one, and uvicorn reads all that came at once.
+    """
+
+    lobby: Lobby
+    frames_left = float(FRAMES_AT_ONCE)
+    counted_s = 0.0
+
+    def data_received(self, data: bytes) -> None:
+        """Read on, a piece at a time."""
+        for start in range(0, len(data), PIECE_BYTES):
+            if self.close_sent or self.transport.is_closing():
+                return
+            super().data_received(data[start : start + PIECE_BYTES])
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let another connection in."""
+        super().connection_lost(exc)
+        self.lobby.leave(self.transport)
+
+    def handle_text(self, event: Frame) -> None:
+        """Take a message, or its beginning."""
+        if self._may_go_on():
+            super().handle_text(event)
+
+    def handle_bytes(self, event: Frame) -> None:
+        """Take a message that is no text, or its beginning."""
+        if self._may_go_on():
+            super().handle_bytes(event)
+
+    def handle_cont(self, event: Frame) -> None:
+        """Take a further part of a message."""
+        if self._may_go_on():
+            super().handle_cont(event)
+
+    def handle_ping(self) -> None:
+        """Answer a ping."""
+        if self._may_go_on():
+            super().handle_ping()
+
+    def handle_pong(self, event: Frame) -> None:
+        """Take the answer to a ping."""
+        if self._may_go_on():
+            super().handle_pong(event)
+
+    def _may_go_on(self) -> bool:
+        """Count a frame; close the connection if it is one too many."""
+        if self.close_sent:
+            return False
+        now = self.loop.time()
+        earned = (now - self.counted_s) * FRAMES_A_SECOND
+        self.frames_left = min(float(FRAMES_AT_ONCE), self.frames_left + earned) - 1
+        self.counted_s = now
+        if self.frames_left >= 0:
+            return True
+        reason = f"more than {FRAMES_A_SECOND} messages a second"
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": 1008, "reason": reason})
+        self.conn.fail(1008, reason)
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = True
+        self.transport.close()
+        return False
+
+
 class Server(uvicorn.Server):
     """Tells where it listens, and the guard that it is about to stop."""
 
@@ -135,6 +251,11 @@ class Server(uvicorn.Server):
         class Own(Patient):
             head_s = limits.body_s
 
+        class Live(Paced):
+            pass
+
+        Own.guard, Own.lobby = guard, Lobby()
+        Live.lobby = Own.lobby
         super().__init__(
             uvicorn.Config(
                 guard,
@@ -146,10 +267,9 @@ class Server(uvicorn.Server):
                 server_header=False,
                 proxy_headers=False,
                 lifespan="on",
-                ws="websockets-sansio",
-                ws_max_size=MAX_MESSAGE_BYTES,
+                ws=Live,
+                ws_max_size=MAX_TEXT_BYTES,
                 ws_per_message_deflate=False,  # pictures are compressed already
-                limit_concurrency=MAX_CONNECTIONS,
                 timeout_keep_alive=KEEP_ALIVE_S,
                 # By then whatever was accepted has been answered, or has taken too long.
                 timeout_graceful_shutdown=math.ceil(limits.body_s + limits.deadline_s),

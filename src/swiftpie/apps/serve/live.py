@@ -2,7 +2,8 @@
 
 Requests are JSON (`LiveDraw`). An answer is one binary message: four bytes with the length of a
 header, the header as JSON, and the picture as a file. What a newer request replaced is reported as
-`{"type": "dropped", "id": …}`, what went wrong as `{"type": "error", "id": …, "error": …}`.
+`{"type": "dropped", "id": …}`, what went wrong as `{"type": "error", "id": …, "error": …}`. Every
+message gets an answer, and no error ends the connection.
 """
 
 import asyncio
@@ -15,11 +16,16 @@ from fastapi import WebSocket, WebSocketDisconnect
 from PIL import Image
 from pydantic import ValidationError
 
-from swiftpie.apps.serve.jobs import Expired, Overloaded
+from swiftpie.apps.serve.jobs import Expired
 from swiftpie.apps.serve.pictures import Drawn
-from swiftpie.apps.serve.schemas import LiveDraw, RequestError, problem_body, problem_of
+from swiftpie.apps.serve.schemas import (
+    LiveDraw,
+    errors_of,
+    log_failure,
+    problem_of,
+    problem_of_fields,
+)
 from swiftpie.apps.serve.worker import Caller, Worker
-from swiftpie.errors import SwiftPieError
 
 LENGTH = struct.Struct(">I")
 PROTOCOL = "swiftpie"
@@ -41,9 +47,10 @@ class Live:
         await self._socket.accept(PROTOCOL if PROTOCOL in offered else None)
         drawing = asyncio.ensure_future(self._draw_newest())
         try:
-            while True:
-                await self._take(await self._socket.receive_text())
-        except (WebSocketDisconnect, KeyError):  # a binary message has no text
+            while (message := await self._socket.receive())["type"] != "websocket.disconnect":
+                await self._take(message.get("text") or "")  # a binary message has none
+                await asyncio.sleep(0)  # others may have their turn
+        except WebSocketDisconnect:  # while it was answered
             pass
         finally:
             drawing.cancel()
@@ -54,9 +61,7 @@ class Live:
         try:
             message = LiveDraw.model_validate_json(text)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            info = problem_body(f"{where}: {first['msg']}.", status=400, param=where)
+            info = problem_of_fields(errors_of(error))
             await self._socket.send_json({"type": "error", "id": None, **info})
             return
         if self._newest is not None:
@@ -65,18 +70,21 @@ class Live:
         self._came.set()
 
     async def _draw_newest(self) -> None:
-        while True:
-            await self._came.wait()
-            self._came.clear()
-            message, self._newest = self._newest, None
-            if message is not None:
-                await self._draw(message)
+        with suppress(WebSocketDisconnect):
+            while True:
+                await self._came.wait()
+                self._came.clear()
+                message, self._newest = self._newest, None
+                if message is not None:
+                    await self._draw(message)
 
     async def _draw(self, message: LiveDraw) -> None:
         try:
             drawn = await self._drawn(message)
-        except (SwiftPieError, RequestError, Expired, Overloaded) as error:
-            _, info = problem_of(error)
+        except Exception as error:  # noqa: BLE001 - the next message is drawn whatever it is
+            status, info = problem_of(error)
+            if status >= 500 and not isinstance(error, Expired):
+                log_failure(error, "a live drawing")
             await self._socket.send_json({"type": "error", "id": message.id, **info})
             return
         header = {

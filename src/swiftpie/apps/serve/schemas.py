@@ -2,7 +2,9 @@
 
 import base64
 import binascii
-from collections.abc import Callable, Sequence
+import logging
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from types import UnionType
 from typing import (
     TYPE_CHECKING,
@@ -16,7 +18,16 @@ from typing import (
     get_origin,
 )
 
-from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+    field_validator,
+    model_validator,
+)
 
 from swiftpie.apps.serve.jobs import Expired, Overloaded
 from swiftpie.backbones.components import MAX_SIDE_PX, MIN_SIDE_PX
@@ -43,6 +54,11 @@ MAX_PROMPT = 4_000  # letters
 MAX_PICTURES = 10  # of one request
 MAX_IMAGES = 16  # that one request may bring
 MAX_NAME = 200  # letters of an identity's or a model's name
+MAX_IMAGE_BYTES = 20 << 20  # of a picture's file
+MAX_IMAGE_LETTERS = 4 * MAX_IMAGE_BYTES // 3 + 100  # of it in base64, with its head
+MAX_SIZE = 20  # letters of a picture's size
+MAX_KEYS = 64  # of one object; OpenAI's largest has some twenty
+MAX_PARTS = 20_000  # commas and brackets of a request in JSON, whose pictures have none
 
 Prompt = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -53,7 +69,26 @@ Part = TypeVar("Part", bound=BaseModel)
 PART = "#/components/schemas/{model}"  # of the description of all routes
 
 
-class Strict(BaseModel):
+logger = logging.getLogger(__name__)
+
+
+class Bounded(BaseModel):
+    """A part of a request whose keys are counted before they are looked at."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_few_keys(cls, value: object) -> object:
+        """Return what came.
+
+        Raises:
+            ValueError: It has too many keys, each of which would be an error of its own.
+        """
+        if isinstance(value, dict) and len(value) > MAX_KEYS:
+            raise ValueError(f"there are {len(value)} fields; at most {MAX_KEYS} are read")
+        return value
+
+
+class Strict(Bounded):
     """A part of a request in which nothing unknown may stand."""
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
@@ -207,13 +242,31 @@ class Own(WithOptions):
     return_mask: bool = False
 
 
-class Drawing(BaseModel):
+def _checked_size(value: str) -> str:
+    """Return what OpenAI's names for sizes and our bounds have in common.
+
+    Raises:
+        ValueError: It is no size, or out of our bounds.
+    """
+    if value == "auto":
+        return value
+    if not all(MIN_SIDE_PX <= side <= MAX_SIDE_PX for side in parse_size(value)):
+        raise ValueError(
+            f"'auto' or WIDTHxHEIGHT is needed, both from {MIN_SIDE_PX} to {MAX_SIDE_PX}"
+        )
+    return value
+
+
+SizeText = Annotated[str, Field(max_length=MAX_SIZE), AfterValidator(_checked_size)]
+
+
+class Drawing(Bounded):
     """What generations and edits share. Fields of OpenAI's that change nothing here are ignored."""
 
     prompt: Annotated[Prompt, described(PersonalizeRequest, "prompt")]
     model: Annotated[str | None, Field(max_length=200)] = None
     n: Annotated[int, Field(ge=1, le=MAX_PICTURES)] = 1
-    size: Annotated[str, described(PersonalizeRequest, "size_px")] = "auto"
+    size: Annotated[SizeText, described(PersonalizeRequest, "size_px")] = "auto"
     seed: Annotated[
         int | None, Field(ge=0, le=MAX_SEED), described(PersonalizeRequest, "seeds")
     ] = None
@@ -236,22 +289,6 @@ class Drawing(BaseModel):
             return Own.model_validate_json(value)
         return value
 
-    @field_validator("size")
-    @classmethod
-    def _is_size(cls, value: str) -> str:
-        """Take what OpenAI's names for sizes and our bounds have in common.
-
-        Raises:
-            ValueError: It is no size, or out of our bounds.
-        """
-        if value == "auto":
-            return value
-        if not all(MIN_SIDE_PX <= side <= MAX_SIDE_PX for side in parse_size(value)):
-            raise ValueError(
-                f"'auto' or WIDTHxHEIGHT is needed, both from {MIN_SIDE_PX} to {MAX_SIDE_PX}"
-            )
-        return value
-
     @property
     def size_px(self) -> tuple[int, int] | None:
         """Height and width, None for the model's own."""
@@ -264,10 +301,12 @@ class Rename(Strict):
     name: Annotated[str, Field(max_length=MAX_NAME)]
 
 
-class ImageIn(BaseModel):
+class ImageIn(Bounded):
     """A picture inside of JSON; addresses are never fetched."""
 
-    image_url: Annotated[str, Field(description="data:image/…;base64,…")]
+    image_url: Annotated[
+        str, Field(description="data:image/…;base64,…", max_length=MAX_IMAGE_LETTERS)
+    ]
 
 
 class EditBody(Drawing):
@@ -285,7 +324,7 @@ class LiveDraw(Strict):
     model: Annotated[str | None, Field(max_length=200)] = None
     prompt: Prompt
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] = 0
-    size: str = "auto"
+    size: SizeText = "auto"
     picture_id: Annotated[str, Field(max_length=64)] = ""
     mask_id: Annotated[str, Field(max_length=64)] = ""
     output_format: Literal["png", "jpeg", "webp"] = "jpeg"
@@ -309,6 +348,40 @@ class RequestError(Exception):
     def body(self) -> dict[str, object]:
         """Return what is sent."""
         return problem_body(str(self), status=self.status, code=self.code, param=self.param)
+
+
+def check_json(data: bytes) -> None:
+    """Refuse a text that would become very many values, before any is made.
+
+    Raises:
+        RequestError: It has too many parts.
+    """
+    found = sum(map(data.count, (b",", b"[", b"{")))
+    if found > MAX_PARTS:
+        raise RequestError(
+            f"The JSON has {found} commas and brackets. At most {MAX_PARTS} are read. Send less.",
+            code="invalid_value",
+        )
+
+
+def problem_of_fields(errors: Sequence[Mapping[str, Any]]) -> dict[str, object]:
+    """Return what is sent about the first of pydantic's errors."""
+    first = errors[0]
+    where = ".".join(str(part)[:MAX_NAME] for part in first["loc"] if part != "body")
+    reason = str(first["msg"]).removeprefix("Value error, ").removesuffix(".")
+    message = f"{where or 'The request'}: {reason}."
+    return problem_body(message, status=400, code="invalid_value", param=where or None)
+
+
+def errors_of(error: ValidationError) -> list[Any]:
+    """Return pydantic's errors without what came."""
+    return list(error.errors(include_url=False, include_context=False, include_input=False))
+
+
+def log_failure(error: BaseException, what: str) -> None:
+    """Log where something failed, and nothing that a caller wrote, as messages may hold."""
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    logger.error("%s failed: %s\n%s", what, type(error).__name__, frames)
 
 
 def problem_body(

@@ -11,6 +11,7 @@ memory by their hash, so that every server knows at once what another one wrote.
 """
 
 import asyncio
+import errno
 import functools
 import hashlib
 import logging
@@ -52,6 +53,7 @@ NUMBER = re.compile(rf"{PREFIX}_[A-Za-z0-9_-]{{22}}")  # no path is made of anyt
 IDENTITY = "identity"
 RECORD = ".json"
 S3 = ("s3", "s3a")
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 MAX_RECORD_BYTES = 64 << 10
 ABANDONED_S = 3600  # a file without a record is not being written any more
 THREADS = 8  # that wait for the store
@@ -131,14 +133,28 @@ def waited_for(
         except RequestError:
             raise
         except Exception as error:  # packages of stores raise what they like
-            logger.exception("the store of identities does not answer")
-            raise RequestError(
-                "Identities cannot be reached now. Ask again a little later.",
-                status=503,
-                code="identities_unreachable",
-            ) from error
+            raise _unreachable(error) from error
 
     return waiting
+
+
+def _unreachable(error: Exception) -> RequestError:
+    """Return what a caller is told of a store that fails."""
+    cause = error.__cause__ if isinstance(error, InputError) else error  # of a file
+    if isinstance(cause, OSError) and cause.errno in FULL:
+        logger.error("the store of identities is full")
+        return RequestError(
+            "The store of identities is full. Delete some of yours: DELETE /v1/identities/ID, or "
+            "ask who runs this server for more room.",
+            status=507,
+            code="identities_full",
+        )
+    logger.error("the store of identities does not answer", exc_info=error)
+    return RequestError(
+        "Identities cannot be reached now. Ask again a little later.",
+        status=503,
+        code="identities_unreachable",
+    )
 
 
 class _Cache:
@@ -179,8 +195,9 @@ class SharedIdentities:
         self._try_out(address)
 
     @waited_for
-    def put(self, known: Known, *, owner: str) -> str:
+    def put(self, known: Known, *, owner: str, key: str = "") -> str:
         """Keep a subject; return its number."""
+        del key  # the bound is of each owner
         number = f"{PREFIX}_{secrets.token_urlsafe(16)}"
         contents = {IDENTITY: identity_bytes(known.identity), **known.files}
         self._make_room(sum(map(len, contents.values())), owner)
@@ -351,7 +368,7 @@ class SharedIdentities:
             self._files.pipe(paths)
             return
         for path, data in paths.items():
-            Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _make_private(Path(path).parent)
             write_file(path, data, force=True)
 
     def _remove(self, path: str) -> None:
@@ -376,6 +393,9 @@ class SharedIdentities:
             self._files.ls(f"{self._root}/records", detail=False)
             self._files.rm_file(f"{self._root}/{path}")
         except FileNotFoundError as error:
+            if isinstance(self._files, LocalFileSystem):
+                reason = "there can be no folder of this name"
+                raise Unusable(address, reason, "Name another folder") from error
             raise Unusable(address, "there is no such bucket", "Create it first") from error
         except PermissionError as error:
             remedy = "Allow these credentials to read, write, list and delete there"
@@ -405,6 +425,13 @@ def _open(address: str) -> tuple[Any, str]:
     except ValueError as error:
         raise Unusable(address, short_reason(error), "Name a folder or s3://BUCKET/PATH") from error
     return files, root.rstrip("/")
+
+
+def _make_private(folder: Path) -> None:
+    """Make a folder, and those above it that are not there, which nobody else can read."""
+    if not folder.is_dir():
+        _make_private(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def _hashed(owner: str) -> str:

@@ -4,7 +4,7 @@ import secrets
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from PIL import Image
 from torch import nn
@@ -128,10 +128,18 @@ class NotFound(RequestError):  # noqa: N818 - reads as what it is
         )
 
 
+class _Kept(NamedTuple, Generic[Thing]):
+    thing: Thing
+    owner: str
+    key: str  # of the caller, who may invent owners
+    size: int
+
+
 class Shelf(Generic[Thing]):
     """Things by unguessable names, each for its owner alone.
 
-    Where room is needed, the owner of the most loses the one used longest ago.
+    Where room is needed, a key that holds at least its share makes it, of its owners one that holds
+    at least a share, and of what that one has the thing used longest ago goes.
     """
 
     def __init__(
@@ -146,19 +154,27 @@ class Shelf(Generic[Thing]):
         self._kind, self._prefix, self._remedy = kind, prefix, remedy
         self._limit = limit_mib * MIB
         self._size = size
-        self._things: OrderedDict[str, tuple[str, Thing]] = OrderedDict()  # with their owners
-        self._held: Counter[str] = Counter()  # bytes by owner
+        self._things: OrderedDict[str, _Kept[Thing]] = OrderedDict()
+        self._held = 0  # bytes
 
-    def put(self, thing: Thing, *, owner: str) -> str:
-        """Keep a thing; return its name."""
+    def put(self, thing: Thing, *, owner: str, key: str = "") -> str:
+        """Keep a thing; return its name. `key` is the caller, where one may have several owners."""
         name = f"{self._prefix}_{secrets.token_urlsafe(16)}"
-        self._keep(name, thing, owner)
-        while self._held.total() > self._limit and len(self._things) > 1:
-            (heaviest, _), *_ = self._held.most_common(1)
-            others = [one for one in self._things if one != name]
-            own = [one for one in others if self._things[one][0] == heaviest]
-            self._forget((own or others)[0])
+        self._keep(name, thing, owner, key)
+        while self._held > self._limit and len(self._things) > 1:
+            self._forget(self._next_to_go(newest=name))
         return name
+
+    def _next_to_go(self, *, newest: str) -> str:
+        names = list(self._things)
+        for group in ("key", "owner"):
+            held: Counter[str] = Counter()
+            for name in names:
+                held[getattr(self._things[name], group)] += self._things[name].size
+            share = held.total() / len(held)
+            heavy = [one for one in names if held[getattr(self._things[one], group)] >= share]
+            names = names if heavy == [newest] else heavy
+        return next(name for name in names if name != newest)
 
     def find(self, name: str, *, owner: str) -> Thing:
         """Return a thing.
@@ -166,15 +182,15 @@ class Shelf(Generic[Thing]):
         Raises:
             NotFound: There is none of this name, not any more, or it is somebody else's.
         """
-        if name not in self._things or self._things[name][0] != owner:
+        if name not in self._things or self._things[name].owner != owner:
             raise NotFound(self._kind, name, remedy=self._remedy)
         self._things.move_to_end(name)
-        return self._things[name][1]
+        return self._things[name].thing
 
     def replace(self, name: str, thing: Thing, *, owner: str) -> None:
         """Exchange a thing for another; the errors are those of `find`."""
-        self.drop(name, owner=owner)
-        self._keep(name, thing, owner)
+        self.find(name, owner=owner)
+        self._keep(name, thing, owner, self._forget(name).key)
 
     def drop(self, name: str, *, owner: str) -> None:
         """Forget a thing; the errors are those of `find`."""
@@ -183,14 +199,13 @@ class Shelf(Generic[Thing]):
 
     def items(self, *, owner: str) -> list[tuple[str, Thing]]:
         """Return all that one owner has, the least recently used first."""
-        return [(name, one) for name, (whose, one) in self._things.items() if whose == owner]
+        return [(name, one.thing) for name, one in self._things.items() if one.owner == owner]
 
-    def _keep(self, name: str, thing: Thing, owner: str) -> None:
-        self._things[name] = (owner, thing)
-        self._held[owner] += self._size(thing)
+    def _keep(self, name: str, thing: Thing, owner: str, key: str) -> None:
+        self._things[name] = _Kept(thing, owner, key, self._size(thing))
+        self._held += self._things[name].size
 
-    def _forget(self, name: str) -> None:
-        owner, thing = self._things.pop(name)
-        self._held[owner] -= self._size(thing)
-        if self._held[owner] <= 0:
-            del self._held[owner]
+    def _forget(self, name: str) -> _Kept[Thing]:
+        kept = self._things.pop(name)
+        self._held -= kept.size
+        return kept

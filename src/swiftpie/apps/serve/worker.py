@@ -18,13 +18,14 @@ from swiftpie.apps.serve.commands import (
     Encode,
     Find,
     Words,
+    check_pixels,
     commands_of,
     is_edit,
 )
 from swiftpie.apps.serve.decoding import Decoders
 from swiftpie.apps.serve.drawing import DrawingThread, Studio
 from swiftpie.apps.serve.identities import THUMBNAIL, Identities, IdentityInfo, Known, OwnIdentities
-from swiftpie.apps.serve.jobs import QueuedDrawing, Scheduler, State
+from swiftpie.apps.serve.jobs import QueuedDrawing, Scheduler, State, take_error
 from swiftpie.apps.serve.limits import Limits
 from swiftpie.apps.serve.metrics import Metrics
 from swiftpie.apps.serve.pictures import Drawn, as_file
@@ -41,6 +42,7 @@ logger = logging.getLogger(__name__)
 
 MAX_JOBS = 256  # that are remembered
 SOURCE_PX = 1024  # of a kept picture's longer side; encoders see less
+KEPT_PX = 1536  # of the longer side of all pictures but those that are changed at their own size
 
 
 class Caller(NamedTuple):
@@ -160,13 +162,17 @@ class Worker:
 
     # What comes in
 
-    async def decode(self, data: bytes, *, name: str) -> Image.Image:
+    async def decode(
+        self, data: bytes, *, name: str, key: str, most_px: int | None = None
+    ) -> Image.Image:
         """Return a picture that somebody sent, decoded in a process of its own."""
-        return (await self._decoders.decode(data, name=f"'{name}'")).image
+        return (await self._decoders.decode(data, name=f"'{name}'", key=key, most_px=most_px)).image
 
-    async def decode_all(self, given: Sequence[bytes], *, name: str) -> list[Image.Image]:
-        """Return all pictures that somebody sent."""
-        return [await self.decode(data, name=name) for data in given]
+    async def decode_references(
+        self, given: Sequence[bytes], *, name: str, key: str
+    ) -> list[Image.Image]:
+        """Return pictures of subjects, or their masks, no larger than is of use."""
+        return [await self.decode(data, name=name, key=key, most_px=KEPT_PX) for data in given]
 
     def check_room(self, key: str, count: int = 1) -> None:
         """Refuse a key that must not draw as many pictures now; see `Scheduler.check_room`.
@@ -201,6 +207,7 @@ class Worker:
             RequestError: It asks for what is not there, or for things that do not go together.
         """
         own, model = body.swiftpie, self.model_named(body.model)
+        check_pixels(body, model, side_px=self.models.facts(model)["image_size_px"])
         subjects = await self._known(own.subjects, model, owner=caller.owner)
         changes = is_edit(body, images)
         asking = partial(
@@ -272,8 +279,11 @@ class Worker:
 
     async def draw_each(self, work: CallPlan) -> AsyncIterator[Drawn]:
         """Yield the pictures of a call as they are done."""
+        async for one in self._as_done(work, self._submit(work)):
+            yield one
+
+    async def _as_done(self, work: CallPlan, jobs: Sequence[QueuedDrawing]) -> AsyncIterator[Drawn]:
         started = asyncio.get_running_loop().time()
-        jobs = self._submit(work)
         try:
             for job in jobs:
                 made = await self.scheduler.result(job)
@@ -283,15 +293,29 @@ class Worker:
                     as_file, info, work.body, model=job.work.model, milliseconds=spent
                 )
         finally:
-            for job in jobs:
-                if not job.done.done():
-                    self.metrics.cancelled.inc()
-                self.scheduler.cancel(job)
+            self._give_up(jobs)
 
-    def start(self, work: CallPlan, body: Drawing, *, owner: str) -> str:
-        """Draw in the background; return the job's name."""
-        task = Task(body, asyncio.ensure_future(self.draw(work)))
-        return self.jobs.put(task, owner=owner)
+    def _give_up(self, jobs: Sequence[QueuedDrawing]) -> None:
+        for job in jobs:
+            if not job.done.done():
+                self.metrics.cancelled.inc()
+            self.scheduler.cancel(job)
+
+    def start(self, work: CallPlan, *, owner: str) -> str:
+        """Draw in the background; return the job's name.
+
+        Raises:
+            Overloaded: Its pictures do not fit into the queue.
+        """
+        jobs = self._submit(work)
+
+        async def drawn() -> list[Drawn]:
+            return [one async for one in self._as_done(work, jobs)]
+
+        running = asyncio.ensure_future(drawn())
+        running.add_done_callback(take_error)
+        running.add_done_callback(lambda _: self._give_up(jobs))  # if it never began
+        return self.jobs.put(Task(work.body, running), owner=owner, key=work.key)
 
     def _submit(self, work: CallPlan) -> list[QueuedDrawing]:
         self.check_room(work.key, len(work.asks))
@@ -327,7 +351,8 @@ class Worker:
         thumbnail = encode_image(to_pil(identity.pixels[:1].cpu())[0], ".png", metadata=None)
         files = {THUMBNAIL: thumbnail, **await asyncio.to_thread(_sources, images, masks)}
         info = IdentityInfo(name, chosen, tuple(files), tuple(_doubts(identity.cutouts)))
-        number = await self.identities.put(Known(info, identity, files), owner=caller.owner)
+        known = Known(info, identity, files)
+        number = await self.identities.put(known, owner=caller.owner, key=caller.key)
         return describe_identity(number, info)
 
     async def identity_file(self, number: str, name: str, *, owner: str) -> bytes | None:
@@ -338,7 +363,7 @@ class Worker:
         data = await self.identities.file(number, name, owner=owner)
         if data is None or not self.identities.is_shared:
             return data
-        image = await self.decode(data, name=name)
+        image = await self.decode(data, name=name, key=owner)
         suffix = ".webp" if name.startswith("pictures/") else ".png"
         shown = image.convert("L") if name.startswith("masks/") else image
         return await asyncio.to_thread(encode_image, shown, suffix, metadata=None)
@@ -353,10 +378,13 @@ class Worker:
         )
         return shape, found.how
 
-    async def add_picture(self, data: bytes, *, owner: str) -> dict[str, Any]:
-        """Keep a picture; return its name, its size and what made it."""
-        image, origin = await self._decoders.decode(data, name="'image'")
-        number = self.pictures.put(StoredPicture(image, origin), owner=owner)
+    async def add_picture(self, data: bytes, *, caller: Caller) -> dict[str, Any]:
+        """Keep a picture, shrunk if it is large; return its name, its size and what made it."""
+        image, origin = await self._decoders.decode(
+            data, name="'image'", key=caller.key, most_px=KEPT_PX
+        )
+        kept = StoredPicture(image.copy(), origin)
+        number = self.pictures.put(kept, owner=caller.owner, key=caller.key)
         return {"id": number, "width": image.width, "height": image.height, "origin": origin}
 
     def describe_models(self) -> list[dict[str, Any]]:

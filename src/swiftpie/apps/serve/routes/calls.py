@@ -1,19 +1,63 @@
 """What routes share: who calls, until when an answer is wanted, and files that are sent."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
 
-from swiftpie.apps.serve.guard import LEFT
-from swiftpie.apps.serve.jobs import Expired
-from swiftpie.apps.serve.schemas import Drawing, RequestError
+from swiftpie.apps.serve.guard import LEFT, MAX_TEXT_BYTES
+from swiftpie.apps.serve.jobs import Expired, take_error
+from swiftpie.apps.serve.schemas import MAX_IMAGE_BYTES, MAX_IMAGES, Drawing, RequestError
 from swiftpie.apps.serve.worker import Caller, Worker
 
-MAX_IMAGE_BYTES = 20 << 20  # encoded
+FORM_FILES, FORM_FIELDS = 2 * MAX_IMAGES + 1, 64
 Result = TypeVar("Result")
+
+
+class MemoryParser(MultiPartParser):
+    """Reads files of forms without writing them to the disk."""
+
+    spool_max_size = 1 << 62
+
+
+class FormRequest(Request):
+    """A request whose form stays in memory, where the bytes of bodies are bounded."""
+
+    async def form(self, **_: Any) -> FormData:  # type: ignore[override]  # noqa: ANN401
+        """Read the form; limits are the same for all.
+
+        Raises:
+            HTTPException: It is no form, or has too many parts.
+        """
+        parser = MemoryParser(
+            self.headers,
+            self.stream(),
+            max_files=FORM_FILES,
+            max_fields=FORM_FIELDS,
+            max_part_size=MAX_TEXT_BYTES,
+        )
+        try:
+            return await parser.parse()
+        except MultiPartException as error:
+            raise HTTPException(400, error.message) from error
+
+
+class FormRoute(APIRoute):
+    """A route that reads forms by `FormRequest`."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return what answers a request."""
+        answer = super().get_route_handler()
+
+        async def handler(request: Request) -> Response:
+            return await answer(FormRequest(request.scope, request.receive))
+
+        return handler
 
 
 def caller_of(request: Request, body: Drawing | None = None) -> Caller:
@@ -37,6 +81,7 @@ async def while_wanted(request: Request, work: Awaitable[Result], until: float) 
         Expired: It is later than `until`.
     """
     task = asyncio.ensure_future(work)
+    task.add_done_callback(take_error)
     left = asyncio.ensure_future(_until_left(request))
     seconds = until - asyncio.get_running_loop().time()
     try:

@@ -8,6 +8,7 @@ from fastapi.responses import JSONResponse
 
 from swiftpie.apps.serve.identities import THUMBNAIL
 from swiftpie.apps.serve.routes.calls import (
+    FormRoute,
     caller_of,
     deadline_of,
     pictured,
@@ -24,7 +25,7 @@ Uploads = Annotated[list[UploadFile], File(description="Pictures of one subject.
 
 def upload_routes(worker: Worker) -> APIRouter:
     """Return the routes that take pictures."""
-    router = APIRouter()
+    router = APIRouter(route_class=FormRoute)
 
     @router.post("/v1/identities", tags=["identities"], status_code=201)
     async def encode(
@@ -49,21 +50,22 @@ def upload_routes(worker: Worker) -> APIRouter:
         shapes = [await read_upload(one, param="mask") for one in mask or ()]
 
         async def added() -> dict[str, Any]:
+            caller = caller_of(request)
             return await worker.add_identity(
-                await worker.decode_all(pictures, name="image"),
-                await worker.decode_all(shapes, name="mask"),
+                await worker.decode_references(pictures, name="image", key=caller.key),
+                await worker.decode_references(shapes, name="mask", key=caller.key),
                 name=name,
                 model=model,
-                caller=caller_of(request),
+                caller=caller,
             )
 
         return JSONResponse(await while_wanted(request, added(), deadline_of(worker)), 201)
 
     @router.post("/v1/pictures", tags=["live"], status_code=201)
     async def keep_picture(image: UploadFile, request: Request) -> Response:
-        """Keep a picture for live edits; tell what made it, if it says so."""
+        """Keep a picture for live edits, shrunk to 1536 px a side; tell what made it."""
         data = await read_upload(image, param="image")
-        kept = worker.add_picture(data, owner=request.state.owner)
+        kept = worker.add_picture(data, caller=caller_of(request))
         return JSONResponse(await while_wanted(request, kept, deadline_of(worker)), 201)
 
     @router.post("/v1/cutouts", tags=["identities"])
@@ -96,8 +98,9 @@ def upload_routes(worker: Worker) -> APIRouter:
         data = await read_upload(image, param="image")
 
         async def found() -> tuple[bytes, Cutout]:
-            picture = await worker.decode(data, name="image")
-            return await worker.cut_out(picture, search, caller=caller_of(request))
+            caller = caller_of(request)
+            picture = await worker.decode(data, name="image", key=caller.key)
+            return await worker.cut_out(picture, search, caller=caller)
 
         mask, how = await while_wanted(request, found(), deadline_of(worker))
         return {"mask_b64": base64.b64encode(mask).decode(), **how._asdict()}

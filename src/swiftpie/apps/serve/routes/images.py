@@ -1,5 +1,6 @@
 """OpenAI's Images API, and jobs: pictures that are requested now and fetched later."""
 
+import asyncio
 import base64
 import json
 import time
@@ -12,9 +13,16 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from PIL import Image
 from pydantic import ValidationError
 
-from swiftpie.apps.serve.jobs import Expired, Overloaded, State
+from swiftpie.apps.serve.commands import is_edit
+from swiftpie.apps.serve.jobs import Expired, State
 from swiftpie.apps.serve.pictures import Drawn
-from swiftpie.apps.serve.routes.calls import caller_of, deadline_of, read_upload, while_wanted
+from swiftpie.apps.serve.routes.calls import (
+    FormRoute,
+    caller_of,
+    deadline_of,
+    read_upload,
+    while_wanted,
+)
 from swiftpie.apps.serve.schemas import (
     MAX_IMAGES,
     PART,
@@ -22,12 +30,13 @@ from swiftpie.apps.serve.schemas import (
     EditBody,
     RequestError,
     bytes_of_url,
+    check_json,
+    errors_of,
+    log_failure,
     problem_of,
 )
 from swiftpie.apps.serve.worker import CallPlan, Worker
-from swiftpie.errors import SwiftPieError
 
-FORM_PARTS = 64
 STREAMED: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/event-stream": {}}, "description": "Pictures; with `stream` as events."}
 }
@@ -35,7 +44,7 @@ STREAMED: dict[int | str, dict[str, Any]] = {
 
 def image_routes(worker: Worker) -> APIRouter:
     """Return the routes that draw and edit."""
-    router = APIRouter()
+    router = APIRouter(route_class=FormRoute)
 
     @router.post("/v1/images/generations", tags=["images"], responses=STREAMED)
     async def generations(body: Drawing, request: Request) -> Response:
@@ -54,8 +63,13 @@ def image_routes(worker: Worker) -> APIRouter:
         until = deadline_of(worker)
 
         async def decoded() -> tuple[list[Image.Image], Image.Image | None]:
-            images = await worker.decode_all(pictures, name="image")
-            return images, None if mask is None else await worker.decode(mask, name="mask")
+            key, changed = caller_of(request, body).key, pictures[: is_edit(body, pictures)]
+            rest = pictures[len(changed) :]
+            images = [await worker.decode(one, name="image", key=key) for one in changed]
+            images += await worker.decode_references(rest, name="image", key=key)
+            if mask is None:
+                return images, None
+            return images, await worker.decode(mask, name="mask", key=key)
 
         images, shape = await while_wanted(request, decoded(), until)
         given = {"images": images, "mask": shape}
@@ -73,7 +87,7 @@ def job_routes(worker: Worker) -> APIRouter:
         """Draw as /v1/images/generations does, and ask for the pictures later."""
         caller = caller_of(request, body)
         work = await worker.plan(body, caller=caller)
-        number = worker.start(work, body, owner=caller.owner)
+        number = worker.start(work, owner=caller.owner)
         return JSONResponse({"id": number, "status": State.QUEUED}, 202)
 
     @router.get("/v1/jobs/{job_id}", tags=["jobs"])
@@ -126,8 +140,10 @@ async def _events(worker: Worker, work: CallPlan, body: Drawing, kind: str) -> A
                 "usage": _usage(body),
             }
             yield f"event: {event['type']}\ndata: {json.dumps(event)}\n\n"
-    except (SwiftPieError, RequestError, Expired, Overloaded) as error:
-        _, info = problem_of(error)
+    except Exception as error:  # noqa: BLE001 - the status is sent already
+        status, info = problem_of(error)
+        if status >= 500 and not isinstance(error, Expired):
+            log_failure(error, "a stream of pictures")
         yield f"event: error\ndata: {json.dumps({'type': 'error', **info})}\n\n"
 
 
@@ -180,33 +196,45 @@ async def _read_edit(request: Request) -> tuple[Drawing, list[bytes], bytes | No
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
-        try:
-            whole = EditBody.model_validate_json(await request.body())
-        except ValidationError as error:
-            raise RequestValidationError(error.errors()) from error
-        pictures = [bytes_of_url(one.image_url, param="images") for one in whole.images]
-        mask = whole.mask and bytes_of_url(whole.mask.image_url, param="mask")
-        return whole, pictures, mask or None
+        return await asyncio.to_thread(_edit_of, await request.body())  # pictures take a while
     if kind != "multipart/form-data":
         raise RequestError(
             f"The content type is {kind!r}. multipart/form-data or application/json is needed.",
             status=415,
             code="unsupported_media_type",
         )
-    async with request.form(
-        max_files=MAX_IMAGES + 1, max_fields=FORM_PARTS, max_part_size=1 << 20
-    ) as form:
+    form = await request.form()
+    try:
         uploads = [*form.getlist("image"), *form.getlist("image[]")]
         pictures = [await read_upload(one, param="image") for one in uploads]
         masks = [await read_upload(one, param="mask") for one in form.getlist("mask")]
         texts = {name: value for name, value in form.items() if isinstance(value, str)}
+    finally:
+        await form.close()
     if not pictures:
         raise RequestError("No picture was sent. Send one as 'image'.", param="image")
     try:
         body = Drawing.model_validate(texts)
     except ValidationError as error:
-        raise RequestValidationError(error.errors()) from error
+        raise RequestValidationError(errors_of(error)) from error
     return body, pictures, masks[0] if masks else None
+
+
+def _edit_of(data: bytes) -> tuple[Drawing, list[bytes], bytes | None]:
+    """Return the settings, the pictures and the mask of an edit in JSON.
+
+    Raises:
+        RequestError: It has too many parts, or a picture is none.
+        RequestValidationError: A setting is wrong.
+    """
+    check_json(data)
+    try:
+        whole = EditBody.model_validate_json(data)
+    except ValidationError as error:
+        raise RequestValidationError(errors_of(error)) from error
+    pictures = [bytes_of_url(one.image_url, param="images") for one in whole.images]
+    mask = whole.mask and bytes_of_url(whole.mask.image_url, param="mask")
+    return whole, pictures, mask or None
 
 
 def _edit_body() -> dict[str, Any]:
