@@ -86,6 +86,9 @@ def test_every_place_has_four_pictures_of_512_px():
         ("a boat on the water", None),
         ("a fish under water", "underwater"),
         ("a dog sleeping and a castle", None),
+        ("a photo of a playground slide in a harbour", "harbour"),
+        ("a house with a garden in a park", "park"),
+        ("a dog with mountains in the background", "mountains"),
     ],
 )
 def test_a_prompt_names_a_place(prompt, name):

@@ -107,6 +107,7 @@ PREPOSITIONS = frozenset(
         *("of", "to", "with", "into", "onto", "outside", "within", "amid", "beneath", "underneath"),
     )
 )
+OF_A_THING = frozenset(("of", "with", "to"))  # what stands behind them is part of a thing as well
 ADVERBS = frozenset(("underwater", "downtown"))  # need no preposition
 ARTICLES = frozenset(("a", "an", "the", "some", "front", "top", "middle", "next"))
 WITH_ITS_PREPOSITION = frozenset(
@@ -239,8 +240,9 @@ class Scenes:
         """Return the place that a prompt names; None if it names none.
 
         A place stands behind a preposition, with some words between them at most: "in a quiet
-        village", not "a village cat". The longest name wins, and snow is a place only if there is
-        no other.
+        village", not "a village cat". Behind "of" or "with" it may be part of a thing, so others
+        win: "a house with a garden in a park". Then the longest name wins, and snow is a place only
+        if there is no other.
         """
         found = self._find(WORD.findall(prompt.lower()))
         return None if found is None else found.name
@@ -265,10 +267,11 @@ class Scenes:
                     if tuple(words[start : start + len(head)]) != head:
                         continue
                     first = _preposition_before(words, start)
-                    if first is None and len(head) == 1:
+                    is_clear = first is not None and words[first] not in OF_A_THING
+                    if len(head) == 1 and (first is None or words[first] == "of"):
                         continue
                     is_weather = set(head) <= _SETTING_WORDS
-                    rank = (not is_weather, len(" ".join(head)))
+                    rank = (not is_weather, is_clear, len(" ".join(head)))
                     place = _NamedPlace(name, start if first is None else first, start + len(head))
                     found.append((rank, place))
         return max(found)[1] if found else None
