@@ -16,6 +16,7 @@ from swiftpie.pipelines.drawing.request import (
 )
 from swiftpie.pipelines.drawing.settings import EditMode, MaskSource, Scales
 from swiftpie.pipelines.naming import new_subjects, unknown_subjects_warning
+from swiftpie.pipelines.photographs.scene import drawn_size
 from swiftpie.scenes import WORDS_ALONE, packaged
 from swiftpie.types import TextCondition
 
@@ -39,7 +40,7 @@ def advice_on(components: Components, request: Request) -> Iterator[str]:
     if vocabulary is not None and isinstance(request, PersonalizeRequest):
         yield from _missing_pictures(vocabulary, request)
     side = preset.image_size_px
-    height, width = _size_of(request) or (side, side)
+    height, width = _size_of(components, request) or (side, side)
     is_other = height != width or height not in {side, *preset.more_sizes_px}
     if components.family.knows_shapes:
         is_other = abs(math.log(max(1, height * width) / side**2)) > math.log(SAME_AREA)
@@ -97,10 +98,12 @@ def _missing_pictures(vocabulary: Vocabulary, request: PersonalizeRequest) -> It
                 )
 
 
-def _size_of(request: Request) -> tuple[int, int] | None:
+def _size_of(components: Components, request: Request) -> tuple[int, int] | None:
     if isinstance(request, EditRequest):
         side = request.settings.size_px
         return None if side is None else (side, side)
+    if isinstance(request, PersonalizeRequest):
+        return drawn_size(components, request)
     return None if isinstance(request, RepaintRequest) else request.size_px
 
 

@@ -201,7 +201,7 @@ def _prepare(components: Components, request: Request, clock: Clock) -> _Prepare
         repainted = repaint.prepare(components, request, clock)
         return _PreparedRequest(request, repainted.start, repainted)
     if scene.has_scene(components, request):
-        words = scene.drawn_from_words(request)
+        words = scene.drawn_from_words(components, request)
         start = prepare.prepare(components, words, clock)
         staged = scene.plan(components, request, start)
         clock.lap("scene")

@@ -8,12 +8,8 @@ from PIL import Image
 from swiftpie import EditSettings
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.photographs import relight
-from swiftpie.pipelines.photographs.relight import (
-    NOISE_SHAPE,
-    add_weather,
-    apply_maps,
-    local_affine_maps,
-)
+from swiftpie.pipelines.photographs.changes import apply_maps, local_affine_maps
+from swiftpie.pipelines.photographs.relight import NOISE_SHAPE, add_weather
 from swiftpie.scenes import PLAIN, packaged, read_setting
 from tests.parity.edit import photograph
 

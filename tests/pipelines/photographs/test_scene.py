@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from swiftpie import CapabilityError, InputError, PersonalizeRequest, Scales, Subject
 from swiftpie.pipelines.drawing.request import Output
@@ -22,7 +23,7 @@ def request_of(identity, **changes):
     return PersonalizeRequest(**given | changes)
 
 
-@pytest.mark.parametrize("size_px", [(128, 128), (128, 192)])
+@pytest.mark.parametrize("size_px", [(128, 128), (128, 192), (256, 384)])
 def test_outside_of_the_subject_the_place_is_the_relit_scene(session, identity, size_px):
     request = request_of(identity, size_px=size_px)
     (row,) = scene.scene_rows(session.components, request)
@@ -116,6 +117,39 @@ def test_the_strengths_of_a_preset_are_the_usual_ones_and_zero_hides_the_subject
         for scales in (None, usual, replace(usual, identity_scale=0.0))
     ]
     assert pictures[0].tobytes() == pictures[1].tobytes() != pictures[2].tobytes()
+
+
+def striped_ball():
+    """Return a ball with stripes that are too fine for a small frame."""
+    y, x = np.mgrid[:512, :512] - 255.5
+    stripes = np.where(x // 6 % 2, 230, 120)
+    inside = 255 * (np.hypot(x, y) < 230)
+    return Image.fromarray(np.dstack([stripes, stripes, stripes, inside]).astype(np.uint8))
+
+
+def test_a_large_picture_is_the_small_one_with_the_detail_of_the_reference(session):
+    ball = session.encode_identity(striped_ball())
+    assert ball.large is not None
+    small = session.draw(request_of(ball))
+    large = session.draw(request_of(ball, size_px=(512, 512)))
+    mask = values(large.subject_masks[0])
+    assert (mask > 250).mean() > 0.02
+    shrunk = values(large.images[0].resize((128, 128), Image.Resampling.BOX))
+    apart = np.abs(shrunk - values(small.images[0])).mean(axis=-1)
+    assert apart[values(small.subject_masks[0]) > 250].mean() < 12
+    enlarged = small.images[0].resize((512, 512), Image.Resampling.BICUBIC)
+    detail, blurred = (
+        np.abs(np.diff(values(picture).mean(axis=-1), n=2, axis=1))[mask[:, 1:-1] > 250].mean()
+        for picture in (large.images[0], enlarged)
+    )
+    assert detail > 2 * blurred
+
+
+def test_a_large_picture_of_a_scene_draws_no_warning_about_its_size(session, identity):
+    large = request_of(identity, size_px=(512, 512))
+    assert not any("512" in sentence for sentence in session.advice_on(large))
+    from_words = replace(large, scene="words")
+    assert any("512" in sentence for sentence in session.advice_on(from_words))
 
 
 def test_several_subjects_share_a_scene(session, identity):

@@ -105,6 +105,12 @@ class PlacedReference(NamedTuple):
     layout: Layout
     lighting: Lighting | None
 
+    def at(self, size: tuple[int, int]) -> Tensor:
+        """Return the subject in its place in a picture of this height and width, (1, 4, H, W)."""
+        is_small = max(size) <= self.small.shape[-1]
+        frame = self.small if is_small else self.large
+        return _shrunk_into(frame, to_affine(self.layout), place=(0, 0, 1, 1), size=size)
+
 
 def composite_patch(
     patch: Tensor,
@@ -280,7 +286,7 @@ def _subject(
     low, high = INSIDE
     inside = ((small[:, 3:] - low) / (high - low)).clamp(0, 1)
     inside = inside * blurred(inside, LIGHT_PX).square()  # thin parts are mixed with the ground
-    light = _log_ratio(drawing.after, _colours(small), inside, LIGHT_PX)
+    light = _log_ratio(drawing.after, colours_of(small), inside, LIGHT_PX)
     light = light.clamp(-MOST_RELIGHTING, MOST_RELIGHTING)
     if placed.lighting is not None:
         light = _clear(light, UNEXPECTED_LIGHT)
@@ -295,7 +301,7 @@ def _subject(
     return _Subject(
         (..., slice(top, bottom), slice(left, right)),
         large[:, 3:],
-        _colours(large) * _enlarged(light.exp(), place, size),
+        colours_of(large) * _enlarged(light.exp(), place, size),
     )
 
 
@@ -333,7 +339,7 @@ def _pixels(
     return max(0, math.floor(low)), min(count, math.ceil(high))
 
 
-def _colours(frame: Tensor) -> Tensor:
+def colours_of(frame: Tensor) -> Tensor:
     """Return the colours of premultiplied frames (1, 4, H, W), carried on past the rim."""
     alpha = frame[:, 3:]
     return extrapolate(frame[:, :3] / alpha.clamp_min(SURE), alpha)

@@ -1,8 +1,6 @@
 """Shows a place at another time, in other weather and season, at the size of its picture.
 
-The scene network draws 256 x 256 pixels. What it changes is mostly colour and light, so local
-affine maps of colour carry the change to any size, as in a guided filter (He et al., 2013) and
-in HDRNet (Gharbi et al., arXiv:1707.02880).
+The scene network draws 256 x 256 pixels. Maps of colour carry the change to any size.
 """
 
 from collections.abc import Iterator
@@ -21,13 +19,12 @@ from swiftpie.pipelines.drawing.denoise import Clock
 from swiftpie.pipelines.drawing.edit import EditResult, as_rgb
 from swiftpie.pipelines.drawing.edit_region import blend_mask, given_mask
 from swiftpie.pipelines.drawing.request import EditRequest
+from swiftpie.pipelines.photographs.changes import changed, changes_between
 from swiftpie.scenes import PLAIN, SceneSetting, read_setting
 from swiftpie.scenes import packaged as packaged_scenes
 
 SIDE_PX = 256  # of the pictures that the network was trained on
 NOISE_SHAPE = (32, SIDE_PX // 8, SIDE_PX // 8)
-RADIUS = 6  # pixels around one, at that size, that share an affine map
-RIDGE = 4e-3  # pulls local maps to the one of the whole picture, in units of colour squared
 BAND_PIXELS = 1_000_000  # at once, so that a large picture needs little memory
 PATTERN_PX = 384  # of a photograph that one repetition of rain or flakes fills at least
 MOST_REPEATS = 3
@@ -58,13 +55,10 @@ def relight(
     drawn = network(noise, reference, autoencoder.encode(reference), condition).clamp(-1, 1)
     if picture.size == (SIDE_PX, SIDE_PX):
         return to_pil(drawn)[0]
-    maps = local_affine_maps(reference, drawn)
-    rest = drawn - apply_maps(maps, reference)  # what no change of colour explains
-    changes = torch.cat([maps, rest], dim=1)
+    changes = changes_between(reference, drawn)
     result = Image.new("RGB", picture.size)
     for view in _bands(picture):
-        here = _enlarged(changes, view)
-        pixels = apply_maps(here[:, :12], _rows(picture, view)) + here[:, 12:]
+        pixels = changed(_rows(picture, view), _enlarged(changes, view))
         result.paste(to_pil(pixels)[0], (0, view.rows[0]))
     return result
 
@@ -119,54 +113,6 @@ def edit(components: Components, request: EditRequest, clock: Clock) -> EditResu
         timings_ms=clock.timings(),
         origin={**components.origin, "method": "relight"},
     )
-
-
-def local_affine_maps(before: Tensor, after: Tensor) -> Tensor:
-    """Return the affine map of colour around each pixel that best makes `after` of `before`.
-
-    Args:
-        before: One picture, (1, 3, h, w).
-        after: The changed picture, (1, 3, h, w).
-
-    Returns:
-        (1, 12, h, w): nine factors, rows by columns, and three offsets. Where `before` is flat,
-        the map is the one of the whole picture with another offset.
-    """
-    flat, wanted = before[0].flatten(1), after[0].flatten(1)
-    # In double precision, because the last bits of a sum depend on where its numbers lie in memory.
-    colours_and_one = F.pad(flat, (0, 0, 0, 1), value=1.0).double()
-    solution = torch.linalg.lstsq(colours_and_one.T, wanted.T.double()).solution
-    whole = solution.T.to(before)
-    rest = (wanted - whole[:, :3] @ flat - whole[:, 3:]).view_as(after[0])
-    colours = before[0]
-    mean, rest_mean = _smooth(colours), _smooth(rest)
-    spread = _smooth(_products(colours, colours)) - _products(mean, mean)
-    shared = _smooth(_products(rest, colours)) - _products(rest_mean, mean)
-    # A map A with A @ spread = shared, at each pixel; `spread` is symmetric.
-    spread = spread.unflatten(0, (3, 3)).permute(2, 3, 0, 1) + RIDGE * torch.eye(3).to(before)
-    shared = shared.unflatten(0, (3, 3)).permute(2, 3, 1, 0)
-    factors = torch.linalg.solve(spread, shared).permute(3, 2, 0, 1)  # (out, in, h, w)
-    offsets = rest_mean - (factors * mean).sum(dim=1)
-    factors = _smooth(factors.flatten(0, 1)) + whole[:, :3].reshape(9, 1, 1)
-    offsets = _smooth(offsets) + whole[:, 3:, None]
-    return torch.cat([factors, offsets])[None]
-
-
-def apply_maps(maps: Tensor, pixels: Tensor) -> Tensor:
-    """Return pixels (1, 3, h, w) with their colours changed by maps (1, 12, h, w)."""
-    factors, offsets = maps[:, :9].unflatten(1, (3, 3)), maps[:, 9:]
-    return (factors * pixels[:, None]).sum(dim=2) + offsets
-
-
-def _products(first: Tensor, second: Tensor) -> Tensor:
-    """Return all products of channels, (3 * 3, h, w)."""
-    return (first[:, None] * second[None]).flatten(0, 1)
-
-
-def _smooth(values: Tensor) -> Tensor:
-    """Return the mean around each pixel of (C, h, w)."""
-    padded = F.pad(values[None], (RADIUS,) * 4, mode="replicate")
-    return F.avg_pool2d(padded, 2 * RADIUS + 1, stride=1)[0]
 
 
 def _bands(image: Image.Image) -> Iterator[PixelRows]:

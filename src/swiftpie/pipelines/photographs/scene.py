@@ -2,10 +2,12 @@
 
 A model that predicts layout and light draws the whole picture from words. The subjects are cut out
 of it along the outlines of their references, and put before the scene with the shadows that the
-predicted light casts. For other models, and for large pictures, a subject is inserted into the
-scene as into a photograph.
+predicted light casts. For a large picture the drawing has the model's own size, and gives its
+colours to the references at the large one. For other models a subject is inserted into the scene as
+into a photograph.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -16,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.backbones.components import Components
+from swiftpie.backbones.components import MIN_SIDE_PX, Components
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.accessories import Wardrobe, open_wardrobe, wear
 from swiftpie.geometry.fields import paste
@@ -27,12 +29,15 @@ from swiftpie.geometry.renditions import render_picture
 from swiftpie.geometry.shading import Lighting, cast_shadow, shaded, usual_shadow
 from swiftpie.imageio.images import alpha_of, mask_to_pil, plane, to_pil, to_tensor
 from swiftpie.library import packaged as packaged_library
+from swiftpie.masks import resize_mask
 from swiftpie.noise import draw_noise, draw_step_noise
 from swiftpie.pipelines.drawing.denoise import Clock, Prepared
 from swiftpie.pipelines.drawing.edit import EditResult
 from swiftpie.pipelines.drawing.prepare import num_draws, place_subject, read_prompts, side_by_side
 from swiftpie.pipelines.drawing.request import Output, PersonalizeRequest, RepaintRequest, Subject
 from swiftpie.pipelines.drawing.settings import Scales
+from swiftpie.pipelines.photographs.changes import changed, changes_between
+from swiftpie.pipelines.photographs.compositing import SubjectReference, colours_of
 from swiftpie.pipelines.photographs.filling import extrapolate
 from swiftpie.pipelines.photographs.relight import NOISE_SHAPE, relight, weathered
 from swiftpie.scenes import (
@@ -52,7 +57,9 @@ from swiftpie.types import GenerationResult, Identity, TextCondition
 SPRITE_PX = 96  # side of accessories
 FEET = 0.5  # opacity of the lowest row of a subject
 INSIDE = (0.6, 0.95)  # opacities between which a drawn colour comes to be the subject's alone
-RIM_PX, AROUND_PX = 1, 5  # what is left out of an outline, and how far a drawing may be off it
+RIM_PX = 1  # what is left out of an outline
+AROUND = 0.02  # of the longer side: how far a drawing may be off its outline
+LARGE = 1.5  # times the pixels that the model was trained on are a large picture
 
 
 class SceneRow(NamedTuple):
@@ -84,6 +91,7 @@ class ScenePlan(NamedTuple):
     """What remains of the preparation until the subjects are drawn."""
 
     request: PersonalizeRequest  # as it was given
+    size: tuple[int, int]  # height and width of its pictures
     rows: tuple[SceneRow, ...]
     subjects: tuple[Identity, ...]
     layouts: tuple[Layout, ...]  # one a subject, B rows each
@@ -113,15 +121,15 @@ def has_scene(components: Components, request: PersonalizeRequest) -> bool:
 
 
 def is_inserted(components: Components, request: PersonalizeRequest) -> bool:
-    """Whether subjects are inserted into a scene, and not cut out of a drawing of the size."""
-    places = components.layout_predictor is not None
-    return has_scene(components, request) and (not places or _is_large(components, request))
+    """Whether subjects are inserted into a scene, and not cut out of a drawing."""
+    return components.layout_predictor is None and has_scene(components, request)
 
 
-def drawn_from_words(request: PersonalizeRequest) -> PersonalizeRequest:
+def drawn_from_words(components: Components, request: PersonalizeRequest) -> PersonalizeRequest:
     """Return the request for the drawing whose subjects come before the scene.
 
-    What falls in the air is drawn later, over the whole picture, and so are renditions.
+    What falls in the air is drawn later, over the whole picture, and so are renditions. Large
+    pictures are drawn with the pixels that the model was trained on.
     """
     given = bool(request.scene)
     prompts = tuple(
@@ -129,7 +137,16 @@ def drawn_from_words(request: PersonalizeRequest) -> PersonalizeRequest:
         for prompt in _prompts(request)
     )
     changed = prompts[0] if isinstance(request.prompt, str) else prompts
-    return replace(request, prompt=changed, scene=WORDS_ALONE)
+    size_px = drawn_size(components, request)
+    return replace(request, prompt=changed, scene=WORDS_ALONE, size_px=size_px)
+
+
+def drawn_size(components: Components, request: PersonalizeRequest) -> tuple[int, int] | None:
+    """Return height and width of what the model itself draws; None: as it is asked."""
+    is_put_before = has_scene(components, request) and not is_inserted(components, request)
+    if not (is_put_before and _is_large(components, request)):
+        return request.size_px
+    return _trained_size(components, _size_of(components, request))
 
 
 @torch.no_grad()
@@ -142,7 +159,8 @@ def plan(components: Components, request: PersonalizeRequest, start: Prepared) -
     """
     subjects = tuple(subject.identity for subject in request.subjects)
     rows = tuple(scene_rows(components, request))
-    return ScenePlan(request, rows, subjects, start.layouts, start.lights)
+    size = _size_of(components, request)
+    return ScenePlan(request, size, rows, subjects, start.layouts, start.lights)
 
 
 @torch.no_grad()
@@ -191,10 +209,12 @@ def finish(drawn: GenerationResult, plan: ScenePlan, clock: Clock) -> Generation
     for index, row in enumerate(plan.rows):
         drawing = pixels[index].cpu() if is_tensor else to_tensor(images[index])
         drawn_mask = plane(masks[index])
+        if (drawing.shape[2], drawing.shape[3]) == plan.size:
+            outlines = [_outline(plan, each, index, drawn_mask) for each in range(len(plan.lights))]
+        else:
+            drawing, drawn_mask, outlines = _enlarged(plan, index, drawing, drawn_mask)
         picture, mask = drawing, drawn_mask
         if row.place is not None:
-            count = len(plan.lights)
-            outlines = [_outline(plan, number, index, drawn_mask) for number in range(count)]
             if not row.is_ground:
                 outlines = [(opacity, torch.zeros_like(shadow)) for opacity, shadow in outlines]
             worn = _worn(plan, row, index, drawn_mask)
@@ -239,10 +259,20 @@ def outline_of(
     turned = turn(reference_mask.expand(-1, 4, -1, -1), height(reference_mask), layout.pose).frame
     size = (drawn_mask.shape[2], drawn_mask.shape[3])
     opacity = warp(turned[:, 3:], to_affine(layout), size)
-    opacity = opacity * _dilated(drawn_mask, AROUND_PX)  # what the model leaves out is not there
+    return _with_shadow(opacity, layout, lighting, drawn_mask)
+
+
+def _with_shadow(
+    opacity: Tensor, layout: Layout, lighting: Lighting | None, drawn_mask: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return what `outline_of` does for a subject of this opacity."""
+    size = (drawn_mask.shape[2], drawn_mask.shape[3])
+    side = max(size)
+    # What the model leaves out is not there.
+    opacity = opacity * _dilated(drawn_mask, round(AROUND * side))
     if lighting is None:
         return opacity, torch.zeros_like(opacity)
-    side = max(size)  # shadows are cast in squares
+    # Shadows are cast in squares.
     square = F.pad(opacity, (0, side - size[1], 0, side - size[0]))
     numbers = torch.arange(1, side + 1, device=opacity.device).view(1, 1, -1)
     rows = (square > FEET).to(opacity).amax(dim=3)
@@ -289,16 +319,22 @@ def put_before(
     for opacity, shadow in outlines:
         ground = ground * (1 - shadow * (1 - alpha))
         alpha = alpha + opacity - alpha * opacity
-    low, high = INSIDE
-    inside = ((torch.minimum(alpha, drawn_mask) - low) / (high - low)).clamp(0, 1)
-    colours = extrapolate((drawing + 1) / 2, -_dilated(-inside, RIM_PX))
+    colours = _own_colours(drawing, alpha, drawn_mask)
     ground = 2 * ground - 1
     for piece in worn:
         ground = piece.onto(ground) if piece.is_behind else ground
-    picture = torch.lerp(ground, (2 * colours - 1).clamp(-1, 1), alpha)
+    picture = torch.lerp(ground, colours, alpha)
     for piece in worn:
         picture, alpha = picture if piece.is_behind else piece.onto(picture), piece.over(alpha)
     return picture, alpha
+
+
+def _own_colours(drawing: Tensor, alpha: Tensor, drawn_mask: Tensor) -> Tensor:
+    """Return the colours (1, 3, H, W) in [-1, 1] of drawn subjects, carried on past their rims."""
+    low, high = INSIDE
+    inside = ((torch.minimum(alpha, drawn_mask) - low) / (high - low)).clamp(0, 1)
+    colours = extrapolate((drawing + 1) / 2, -_dilated(-inside, RIM_PX))
+    return (2 * colours - 1).clamp(-1, 1)
 
 
 @cache
@@ -319,8 +355,7 @@ def _worn(plan: ScenePlan, row: SceneRow, index: int, drawn_mask: Tensor) -> lis
     """Return what the first subject of a picture wears, turned and lit as the subject is."""
     if row.worn is None or not plan.subjects:
         return []
-    rows, light, identity = slice(index, index + 1), plan.lights[0], plan.subjects[0]
-    layout = Layout(*(values[rows].float().cpu() for values in plan.layouts[0]))
+    (layout, light), identity = _placed_in(plan, 0, index), plan.subjects[0]
     mask = identity.mask[:1].float().cpu()
     frames = torch.cat([(identity.pixels[:1].float().cpu() + mask) / 2, mask], dim=1)
     frames = F.interpolate(frames, (FRAME_PX, FRAME_PX), mode="area")
@@ -330,23 +365,56 @@ def _worn(plan: ScenePlan, row: SceneRow, index: int, drawn_mask: Tensor) -> lis
     for piece in pieces:
         frame = piece.turned.frame
         if light is not None:
-            scene = light.select(rows).on_cpu().scene
-            frame = shaded(piece.turned, scene, piece.layout, torch.zeros(1))
+            frame = shaded(piece.turned, light.scene, piece.layout, torch.zeros(1))
         sprite = warp(frame, to_affine(piece.layout), size)
         found.append(WornPiece(sprite, piece.is_behind))
     return found
 
 
 def _dilated(mask: Tensor, px: int) -> Tensor:
-    return F.max_pool2d(mask, 2 * px + 1, stride=1, padding=px)
+    side = 2 * px + 1
+    rows = F.max_pool2d(mask, (side, 1), stride=1, padding=(px, 0))
+    return F.max_pool2d(rows, (1, side), stride=1, padding=(0, px))
+
+
+def _placed_in(plan: ScenePlan, number: int, row: int) -> tuple[Layout, Lighting | None]:
+    """Return place and light of one subject of one picture, on the processor."""
+    rows, light = slice(row, row + 1), plan.lights[number]
+    layout = Layout(*(values[rows].float().cpu() for values in plan.layouts[number]))
+    return layout, light and light.select(rows).on_cpu()
 
 
 def _outline(plan: ScenePlan, number: int, row: int, drawn_mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what `outline_of` does for one subject of one picture, on the processor."""
-    rows, light = slice(row, row + 1), plan.lights[number]
-    layout = Layout(*(values[rows].float().cpu() for values in plan.layouts[number]))
+    """Return what `outline_of` does for one subject of one picture."""
     mask = plan.subjects[number].mask[:1].float().cpu()
-    return outline_of(mask, layout, light and light.select(rows).on_cpu(), drawn_mask)
+    return outline_of(mask, *_placed_in(plan, number, row), drawn_mask)
+
+
+def _enlarged(
+    plan: ScenePlan, row: int, drawing: Tensor, drawn_mask: Tensor
+) -> tuple[Tensor, Tensor, list[tuple[Tensor, Tensor]]]:
+    """Return one drawing, where subjects are in it, and their outlines, at the size of the picture.
+
+    The references have the detail, and the drawing (1, 3, h, w) has light and colours.
+    """
+    small = drawing.new_zeros(1, 4, *drawing.shape[2:])  # all subjects, premultiplied
+    large = drawing.new_zeros(1, 4, *plan.size)
+    large_mask = resize_mask(drawn_mask, plan.size)
+    outlines = []
+    for number, subject in enumerate(plan.subjects):
+        layout, light = _placed_in(plan, number, row)
+        reference = SubjectReference(
+            subject.pixels[:1], subject.mask[:1], subject.large, layout, light
+        )
+        placed = reference.placed()
+        one, detailed = placed.at((drawing.shape[2], drawing.shape[3])), placed.at(plan.size)
+        small = one + (1 - one[:, 3:]) * small
+        large = detailed + (1 - detailed[:, 3:]) * large
+        outlines.append(_with_shadow(detailed[:, 3:], layout, light, large_mask))
+    drawn = _own_colours(drawing, small[:, 3:], drawn_mask)
+    changes = changes_between(2 * colours_of(small) - 1, drawn)
+    changes = F.interpolate(changes, plan.size, mode="bilinear", align_corners=False)
+    return changed(2 * colours_of(large) - 1, changes).clamp(-1, 1), large_mask, outlines
 
 
 def insertions(
@@ -421,7 +489,15 @@ def finish_insertions(
 
 
 def _is_large(components: Components, request: PersonalizeRequest) -> bool:
-    return min(_size_of(components, request)) >= 2 * components.preset.image_size_px
+    return math.prod(_size_of(components, request)) > LARGE * components.preset.image_size_px**2
+
+
+def _trained_size(components: Components, size: tuple[int, int]) -> tuple[int, int]:
+    """Return height and width of a picture with the pixels of the training, and the same shape."""
+    unit = 2 * components.preset.latent_cell_px
+    factor = components.preset.image_size_px / math.prod(size) ** 0.5
+    height, width = (max(MIN_SIDE_PX, round(side * factor / unit) * unit) for side in size)
+    return height, width
 
 
 def _prompts(request: PersonalizeRequest) -> tuple[str, ...]:

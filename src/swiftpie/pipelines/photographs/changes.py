@@ -1,0 +1,76 @@
+"""Changes of a small picture that carry over to a large one of the same thing.
+
+What a drawing changes is mostly colour and light. Local affine maps of colour say it, as in a
+guided filter (He et al., 2013) and in HDRNet (Gharbi et al., arXiv:1707.02880).
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+RADIUS = 6  # pixels around one, of about 256 a side, that share an affine map
+RIDGE = 4e-3  # pulls local maps to the one of the whole picture, in units of colour squared
+
+
+def local_affine_maps(before: Tensor, after: Tensor) -> Tensor:
+    """Return the affine map of colour around each pixel that best makes `after` of `before`.
+
+    Args:
+        before: One picture, (1, 3, h, w).
+        after: The changed picture, (1, 3, h, w).
+
+    Returns:
+        (1, 12, h, w): nine factors, rows by columns, and three offsets. Where `before` is flat,
+        the map is the one of the whole picture with another offset.
+    """
+    flat, wanted = before[0].flatten(1), after[0].flatten(1)
+    # In double precision, because the last bits of a sum depend on where its numbers lie in memory.
+    colours_and_one = F.pad(flat, (0, 0, 0, 1), value=1.0).double()
+    solution = torch.linalg.lstsq(colours_and_one.T, wanted.T.double()).solution
+    whole = solution.T.to(before)
+    rest = (wanted - whole[:, :3] @ flat - whole[:, 3:]).view_as(after[0])
+    colours = before[0]
+    mean, rest_mean = _smooth(colours), _smooth(rest)
+    spread = _smooth(_products(colours, colours)) - _products(mean, mean)
+    shared = _smooth(_products(rest, colours)) - _products(rest_mean, mean)
+    # A map A with A @ spread = shared, at each pixel; `spread` is symmetric.
+    spread = spread.unflatten(0, (3, 3)).permute(2, 3, 0, 1) + RIDGE * torch.eye(3).to(before)
+    shared = shared.unflatten(0, (3, 3)).permute(2, 3, 1, 0)
+    factors = torch.linalg.solve(spread, shared).permute(3, 2, 0, 1)  # (out, in, h, w)
+    offsets = rest_mean - (factors * mean).sum(dim=1)
+    factors = _smooth(factors.flatten(0, 1)) + whole[:, :3].reshape(9, 1, 1)
+    offsets = _smooth(offsets) + whole[:, 3:, None]
+    return torch.cat([factors, offsets])[None]
+
+
+def changes_between(before: Tensor, after: Tensor) -> Tensor:
+    """Return how `after` follows from `before`, both (1, 3, h, w), smooth enough to be enlarged.
+
+    Returns:
+        (1, 15, h, w): local affine maps of colour, and the rest that no change of colour explains.
+    """
+    maps = local_affine_maps(before, after)
+    return torch.cat([maps, after - apply_maps(maps, before)], dim=1)
+
+
+def changed(pixels: Tensor, changes: Tensor) -> Tensor:
+    """Return pixels (1, 3, H, W) after changes (1, 15, H, W) as `changes_between` returns them."""
+    return apply_maps(changes[:, :12], pixels) + changes[:, 12:]
+
+
+def apply_maps(maps: Tensor, pixels: Tensor) -> Tensor:
+    """Return pixels (1, 3, h, w) with their colours changed by maps (1, 12, h, w)."""
+    factors, offsets = maps[:, :9].unflatten(1, (3, 3)), maps[:, 9:]
+    return (factors * pixels[:, None]).sum(dim=2) + offsets
+
+
+def _products(first: Tensor, second: Tensor) -> Tensor:
+    """Return all products of channels, (3 * 3, h, w)."""
+    return (first[:, None] * second[None]).flatten(0, 1)
+
+
+def _smooth(values: Tensor) -> Tensor:
+    """Return the mean around each pixel of (C, h, w)."""
+    padded = F.pad(values[None], (RADIUS,) * 4, mode="replicate")
+    side = 2 * RADIUS + 1  # rows first and columns then take a seventh of the time
+    return F.avg_pool2d(F.avg_pool2d(padded, (side, 1), stride=1), (1, side), stride=1)[0]
