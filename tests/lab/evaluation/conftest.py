@@ -3,6 +3,7 @@ import torch
 
 from swiftpie_lab.data.subjects import sample_subjects
 from swiftpie_lab.evaluation.benchmarks.world import (
+    SceneSource,
     WorldBenchmark,
     WorldCase,
     WorldDrawer,
@@ -37,9 +38,10 @@ def dealt(benchmark):
 
 @pytest.fixture(scope="package")
 def drawn(session, benchmark, dealt, tmp_path_factory):
-    """A folder with all pictures of these; do not change it."""
+    """A folder with all pictures of these, from words alone; do not change it."""
     results = Results(tmp_path_factory.mktemp("evaluation"))
-    list(draw(benchmark, dealt, WorldDrawer(session, benchmark), results=results))
+    drawer = WorldDrawer(session, benchmark, SceneSource.WORDS)
+    list(draw(benchmark, dealt, drawer, results=results))
     return results
 
 

@@ -8,6 +8,7 @@ import torch
 from swiftpie.errors import CapabilityError
 from swiftpie.imageio.images import to_tensor
 from swiftpie.pipelines.drawing.settings import Scales
+from swiftpie.scenes import WORDS_ALONE
 from swiftpie_lab.data.subjects import sample_subjects
 from swiftpie_lab.evaluation.variants import (
     BRANCHES,
@@ -108,8 +109,8 @@ def picture(session, varied, shown):
 def test_everything_is_what_the_session_draws(session, picture, varied, shown):
     known = varied.known(shown)
     subject = session.encode_identity(known["reference"], masks=known["reference-mask"])
-    expected = session.personalize(subject, shown.prompt, seed=shown.seed).images[0]
-    assert np.array_equal(picture(PLAIN), np.asarray(expected))
+    expected = session.personalize(subject, shown.prompt, seed=shown.seed, scene=WORDS_ALONE)
+    assert np.array_equal(picture(PLAIN), np.asarray(expected.images[0]))
 
 
 def test_without_all_parts_nothing_of_the_subject_is_left(picture):
