@@ -5,13 +5,13 @@ from PIL import Image
 
 from swiftpie import InputError
 from swiftpie.scenes import (
+    BACKDROPS,
     PLAIN,
     SEASONS,
     TIMES,
     WEATHERS,
     WORN,
     SceneSetting,
-    is_finished_later,
     only_names_setting,
     packaged,
     plainly,
@@ -107,12 +107,15 @@ def test_a_prompt_names_a_place(prompt, name):
         ("a cat with Sunglasses", None, "a cat"),
         ("a cat with a capybara", None, "a cat with a capybara"),
         ("a watercolour box", None, "a watercolour box"),
+        ("a dog in a park, oil painting", "oil", "a dog in a park"),
+        ("a dog in a park in the style of a comic.", "comic", "a dog in a park"),
+        ("a cat on a mosaic", None, "a cat on a mosaic"),
+        ("a ship at sea during a storm", None, "a ship in a harbour under grey clouds"),
     ],
 )
 def test_what_is_drawn_over_a_picture_leaves_its_prompt(prompt, art, bare):
     assert rendition_in(prompt) == art
-    assert plainly(prompt, has_place=True) == bare
-    assert is_finished_later(prompt) == (prompt != bare)
+    assert plainly(prompt) == bare
 
 
 def test_every_word_for_what_is_worn_is_found():
@@ -122,9 +125,26 @@ def test_every_word_for_what_is_worn_is_found():
     assert worn_in("a crown on a table") is None
 
 
-def test_a_place_from_words_keeps_its_weather():
-    bare = plainly("a comic of a dog in the rain", has_place=False)
-    assert bare == "a photo of a dog in the rain"
+@pytest.mark.parametrize(
+    ("prompt", "shown"),
+    [
+        ("a lion watching TV", "a lion watching TV on a grey background"),
+        ("a dog at night", "a dog at night in a meadow"),
+        ("a dog on a beach", "a dog on a beach"),
+    ],
+)
+def test_a_prompt_without_a_place_gets_a_usual_one(prompt, shown):
+    assert packaged().with_place(prompt) == shown
+    places = {packaged().place_for(prompt, number / 100) for number in range(100)}
+    assert packaged().place_in(shown) in places
+    assert len(places) == (len(BACKDROPS) if "background" in shown else 1)
+
+
+def test_words_that_no_caption_has_give_way_to_some_that_they_have():
+    known = packaged().in_known_words
+    assert known("a frog in a small pond at night") == "a frog by a lake at night"
+    assert known("a cat in a Bakery") == "a cat in a living room"
+    assert known("A cat in a small quiet village") == "A cat in a small quiet village"
 
 
 def test_a_scene_is_a_name_or_a_picture(tmp_path):

@@ -30,7 +30,7 @@ TIMES: Mapping[str, tuple[str, ...]] = {
 WEATHERS: Mapping[str, tuple[str, ...]] = {
     "clear": ("clear weather", "clear sky", "sunny", "sunshine"),
     "cloudy": ("cloudy", "overcast", "grey clouds", "gray clouds", "clouds"),
-    "rain": ("rain", "rainy", "raining"),
+    "rain": ("rain", "rainy", "raining", "storm", "stormy", "thunderstorm", "drizzle"),
     "snowfall": ("falling snow", "snowing", "snowstorm", "snowfall", "blizzard"),
     "fog": ("fog", "foggy", "mist", "misty"),
 }
@@ -108,10 +108,12 @@ PREPOSITIONS = frozenset(
     )
 )
 OF_A_THING = frozenset(("of", "with", "to"))  # what stands behind them is part of a thing as well
+OUTDOORS = "meadow"  # where things are whose prompts name no place
+BACKDROPS = ("grey", "blue", "turquoise", "green", "yellow", "pink", "white")  # or before which
 ADVERBS = frozenset(("underwater", "downtown"))  # need no preposition
 ARTICLES = frozenset(("a", "an", "the", "some", "front", "top", "middle", "next"))
 WITH_ITS_PREPOSITION = frozenset(
-    ("water", "sea")
+    ("water", "sea", "ocean")
 )  # "by the sea" and "under the sea" are two places
 MOST_BETWEEN = 3  # words between a preposition and the place, as in "in a small quiet village"
 # How prompts say what falls or hangs in the air, and what a picture without it shows: its light.
@@ -119,8 +121,8 @@ IN_THE_AIR = re.compile(
     r"\b(?:while it is (?:snowing|raining)"
     r"|(?:(?:in|under|through|during|amid)\s+)?(?:(?:a|an|the|some)\s+)?"
     r"(?:(?:heavy|light|thick|dense|falling|pouring)\s+)*"
-    r"(?:rain|rainy weather|raining|falling snow|snowing|snowstorm|snowfall|blizzard"
-    r"|fog|foggy weather|mist))\b",
+    r"(?:rain|rainy weather|raining|storm|stormy weather|thunderstorm|drizzle"
+    r"|falling snow|snowing|snowstorm|snowfall|blizzard|fog|foggy weather|mist))\b",
     re.IGNORECASE,
 )
 WITHOUT_IT = "under grey clouds"
@@ -176,6 +178,7 @@ class _NamedPlace(NamedTuple):
     name: str
     start: int
     end: int
+    head: tuple[str, ...]  # without preposition and article
 
 
 class Scenes:
@@ -189,11 +192,15 @@ class Scenes:
         self._counts = {row["name"]: int(row["pictures"]) for row in rows}
         self._afloat = frozenset(row["name"] for row in rows if not row["is_ground"])
         self._heads = {
-            name: frozenset(map(_head, (name, *phrases))) for name, phrases in self._phrases.items()
+            row["name"]: frozenset(map(_head, (row["name"], *row["phrases"], *row["aliases"])))
+            for row in rows
         }
         self._places = {row["name"]: place for place, row in enumerate(rows)}
         known = [row["name"] for row in rows if row["is_known"]]
-        self._stand_ins = {row["name"]: row["stand_in"] for row in rows if not row["is_known"]}
+        self._stand_ins = {row["name"]: row["stand_in"].split() for row in rows}
+        self._taught = frozenset(
+            _head(words) for row in rows if row["is_known"] for words in row["phrases"]
+        )
         self._numbers = {name: number for number, name in enumerate(known)}
 
     def __len__(self) -> int:
@@ -247,6 +254,28 @@ class Scenes:
         found = self._find(WORD.findall(prompt.lower()))
         return None if found is None else found.name
 
+    def place_for(self, prompt: str, share: float) -> str:
+        """Return the place that a prompt names, or else one where anything may be.
+
+        That is a meadow if the prompt asks for a time, weather or season, else a plain backdrop.
+
+        Args:
+            prompt: What the picture shows.
+            share: Uniform in [0, 1), which chooses the colour of the backdrop.
+        """
+        return self.place_in(prompt) or self._usual(prompt, share)
+
+    def with_place(self, prompt: str) -> str:
+        """Return a prompt that names a place: itself, or with the words for a usual one."""
+        if self.place_in(prompt) is not None:
+            return prompt
+        return f"{prompt} {self._phrases[self._usual(prompt, 0.0)][0]}"
+
+    def _usual(self, prompt: str, share: float) -> str:
+        if read_setting(prompt) != PLAIN:
+            return OUTDOORS
+        return f"{BACKDROPS[int(1000 * share) % len(BACKDROPS)]} backdrop"
+
     def in_known_words(self, prompt: str) -> str:
         """Return a prompt with a place like the named one in words that captions of training have.
 
@@ -254,9 +283,9 @@ class Scenes:
         """
         words = WORD.findall(prompt.lower())
         found = self._find(words)
-        if found is None or found.name not in self._stand_ins:
+        if found is None or found.head in self._taught:
             return prompt
-        stand_in = self._stand_ins[found.name].split()
+        stand_in = self._stand_ins[found.name]
         return " ".join((*words[: found.start], *stand_in, *words[found.end :]))
 
     def _find(self, words: Sequence[str]) -> "_NamedPlace | None":
@@ -272,7 +301,8 @@ class Scenes:
                         continue
                     is_weather = set(head) <= _SETTING_WORDS
                     rank = (not is_weather, is_clear, len(" ".join(head)))
-                    place = _NamedPlace(name, start if first is None else first, start + len(head))
+                    before = start if first is None else first
+                    place = _NamedPlace(name, before, start + len(head), head)
                     found.append((rank, place))
         return max(found)[1] if found else None
 
@@ -312,44 +342,53 @@ def worn_in(prompt: str) -> str | None:
 
 
 def rendition_in(prompt: str) -> str | None:
-    """Return the art that a prompt asks for, one of `RENDITIONS`; None for a photograph."""
-    text = prompt.lower()
+    """Return the art that a prompt asks for, one of `RENDITIONS`; None for a photograph.
+
+    It stands before the subject, as in "an oil painting of", or at the end: ", oil painting".
+    """
     found = [
         (len(phrase), name)
         for name, phrases in RENDITIONS.items()
         for phrase in phrases
-        if re.search(rf"\b{re.escape(phrase)}\b", text)
+        if re.search(rf"\b{re.escape(phrase)}\b", prompt, re.IGNORECASE)
     ]
-    return max(found)[1] if found else None
+    if found:
+        return max(found)[1]
+    end = ART_AT_END.search(prompt)
+    return None if end is None else _ARTS[end["art"].lower()]
 
 
-def is_finished_later(prompt: str) -> bool:
-    """Whether a prompt asks for what no network draws: weather, a rendition, or what is worn."""
-    return (
-        rendition_in(prompt) is not None
-        or worn_in(prompt) is not None
-        or IN_THE_AIR.search(prompt) is not None
-    )
-
-
-def plainly(prompt: str, *, has_place: bool) -> str:
+def plainly(prompt: str) -> str:
     """Return a prompt for a photograph of the bare subject in the same light.
 
-    With a place that is given, nothing is in the air; else the model draws its own grey sky.
+    Nothing is in the air of it: that is drawn over the finished picture.
     """
-    text = packaged().in_known_words(IN_THE_AIR.sub(WITHOUT_IT, prompt)) if has_place else prompt
-    text = WORN_PHRASE.sub("", text, count=1)
-    name = rendition_in(text)
+    name = rendition_in(prompt)
     phrases = () if name is None else sorted(RENDITIONS[name], key=len, reverse=True)
+    text = prompt
     for phrase in phrases:
         text = re.sub(rf"\b{re.escape(phrase)}\b", PHOTO, text, flags=re.IGNORECASE)
-    return text
+    text = ART_AT_END.sub("", text) if text == prompt and name is not None else text
+    text = WORN_PHRASE.sub("", text, count=1)
+    return packaged().in_known_words(IN_THE_AIR.sub(WITHOUT_IT, text))
 
 
 def _without_article(noun: str) -> str:
     return noun.removeprefix("a ")
 
 
+_ARTS = {
+    re.sub(r"^an? | of$", "", phrase): name
+    for name, phrases in RENDITIONS.items()
+    for phrase in phrases
+    if phrase.startswith(("a ", "an ", "pixel", "stained"))
+}
+ART_AT_END = re.compile(
+    r"(?:[,;.]|\s+in|\s+as)\s+(?:in\s+|as\s+)?(?:the\s+style\s+of\s+)?(?:an?\s+)?"
+    rf"(?P<art>{'|'.join(sorted(map(re.escape, _ARTS), key=len, reverse=True))})"
+    r"(?:\s+style)?[\s.]*$",
+    re.IGNORECASE,
+)
 _NOUNS = sorted({_without_article(noun) for nouns in WORN.values() for noun in nouns}, key=len)
 WORN_PHRASE = re.compile(
     r"\s*\b(?:wearing|holding|carrying|with)\s+(?:(?:a|an|the|his|her|its|some)\s+)?"

@@ -172,7 +172,7 @@ def _insert_into_scene(
     """Insert subjects into a scene, one after the other, the pictures of all seeds together."""
     rows = scene.scene_rows(components, request)
     clock.lap("scene")
-    places, drawn = [row.place for row in rows if row.place is not None], []
+    places, drawn = [row.place for row in rows], []
     for index in range(len(request.subjects)):
         insertions = scene.insertions(components, request, rows, index, places)
         results = draw_together(components, insertions, on_stage=on_stage)

@@ -29,10 +29,11 @@ ALIASES = {
     "country road": ("dirt road", "path", "lane"),
     "farm field": ("field", "barn"),
     "forest": ("wood",),
-    "harbour": ("harbor", "port", "marina"),
+    "harbour": ("harbor", "port", "marina", "at sea", "on the ocean", "dock"),
     "lake": ("pond", "lakeside"),
     "library": ("bookshelf", "books"),
-    "living room": ("sofa", "couch", "carpet", "room"),
+    "living room": ("sofa", "couch", "carpet", "room", "in front of the tv"),
+    "log cabin": ("cabin", "hut", "lodge"),
     "meadow": ("grass", "lawn", "flowers"),
     "mountains": ("mountain", "hills", "alps"),
     "museum": ("gallery", "art gallery"),
@@ -40,7 +41,10 @@ ALIASES = {
     "ruins": ("temple", "ruined temple"),
     "savanna": ("savannah", "plains", "grassland"),
     "stage": ("theatre", "theater", "spotlight"),
-    "underwater": ("ocean floor", "coral reef", "reef"),
+    "underwater": (
+        *("ocean floor", "coral reef", "reef", "under the sea", "in the sea", "in the ocean"),
+        *("under the ocean", "aquarium"),
+    ),
     "wooden table": ("table", "desk", "wood table"),
 }
 STAND_INS = {True: "in a park", False: "in a living room"}  # places in such a light
@@ -62,11 +66,12 @@ def write_scene_pack(path: Path, *, force: bool) -> int:
         rows = [
             {
                 "name": place.name,
-                "phrases": (*place.phrases, *ALIASES.get(place.name, ())),
+                "phrases": place.phrases,
+                "aliases": ALIASES.get(place.name, ()),
                 "pictures": PICTURES,
                 "is_ground": place.grounded,
                 "is_known": number < len(PLACES),
-                "stand_in": STAND_INS[place.outdoors],
+                "stand_in": place.phrases[0] if number < len(PLACES) else STAND_INS[place.outdoors],
             }
             for number, place in enumerate(SCENE_PLACES)
         ]

@@ -32,7 +32,7 @@ from swiftpie.library import Named, origin_of
 from swiftpie.library import packaged as packaged_library
 from swiftpie.models.vocabulary import Vocabulary
 from swiftpie.pipelines.drawing.settings import BALANCE_OF_IDENTITY, BALANCE_OF_TEXT, Scales
-from swiftpie.scenes import OWN_PICTURE, WORDS_ALONE, plainly
+from swiftpie.scenes import OWN_PICTURE, WORDS_ALONE, plainly, read_setting
 from swiftpie.scenes import packaged as packaged_scenes
 from swiftpie.types import Cutout, IdentityBranch
 from swiftpie.validation import Box, check_box, check_prompts, seeds_from
@@ -77,7 +77,7 @@ class OnnxResult:
     timings_ms: Mapping[str, float]
     engine: str  # the runtime
     named: tuple[Named, ...] = ()
-    scene: str | None = None  # its name
+    scene: str | None = None  # the names of the scenes
     tensor: None = None
 
     @property
@@ -187,23 +187,27 @@ class OnnxModel:
         if known is not None and (strange := known.unknown_in(shown)):
             logger.warning(known.advice_on(strange, preset=self.preset.name))
         clock = _Clock()
-        place = scene_of(scene, prompt)
-        if place is not None:
-            self._scenes.open_soon(place.setting)
+        named = scene == WORDS_ALONE or scene or packaged_scenes().place_in(prompt) is not None
+        drawn = prompt if named else packaged_scenes().with_place(prompt)
         inputs = {**self.graphs.defaults(), **identity.features, **_inputs(chosen)}
         if box is not None:
             inputs["box"] = np.array([check_box(box)], np.float32)
             inputs["has_box"] = np.ones(1, np.float32)
-        inputs |= self.graphs.read(prompt if place is None else plainly(prompt, has_place=True))
+        if scene != WORDS_ALONE:
+            self._scenes.open_soon(read_setting(prompt))
+            drawn = plainly(drawn)
+        inputs |= self.graphs.read(drawn)
         clock.lap("text")
         count, _, *shape = self.graphs.sheet.graphs[DRAW].inputs["noise"].shape
-        rows = []
+        rows, names = [], []
         for number in seeds:  # each alone, so that it is the same in every batch
             noise = draw_noise(number, tuple(shape), count=count)
             row = self.graphs[DRAW]({**inputs, "noise": noise})
             clock.lap("draw")
+            place = scene_of(scene, prompt, noise[0])
             if place is not None:
                 row = self._scenes.finish(row, place, noise[0])
+                names.append(place.name or OWN_PICTURE)
                 clock.lap("scene")
             rows.append(row)
         if not all(np.isfinite(row[PIXELS]).all() for row in rows):
@@ -225,7 +229,7 @@ class OnnxModel:
             timings_ms=clock.timings(),
             engine=self.graphs.runtime,
             named=() if identity.named is None else (identity.named,),
-            scene=None if place is None else place.name or OWN_PICTURE,
+            scene=", ".join(dict.fromkeys(names)) or None,
         )
 
 

@@ -26,7 +26,6 @@ from swiftpie.scenes import (
     WORDS_ALONE,
     SceneSetting,
     cut_to,
-    is_finished_later,
     packaged,
     read_setting,
     rendition_in,
@@ -42,26 +41,26 @@ class ChosenScene(NamedTuple):
     name: str | None  # of the library; None: a picture of the caller
     picture: Image.Image | None
     setting: SceneSetting
+    share: float  # in [0, 1], which chooses among the pictures of a name
 
 
 def needs_torch(scene: "Image.Image | str", prompt: str) -> bool:
-    """Whether a prompt asks for what no graph draws.
+    """Whether a prompt asks for what no graph draws: a rendition, or something to wear."""
+    is_beyond = rendition_in(prompt) is not None or worn_in(prompt) is not None
+    return scene != WORDS_ALONE and is_beyond
 
-    This is a rendition, something to wear, or weather without a scene.
+
+def scene_of(scene: "Image.Image | str", prompt: str, noise: Array) -> ChosenScene | None:
+    """Return the scene that is given, or else the one of a prompt; None for words alone.
+
+    Noise (1, 32, h, w), standard normal, chooses where the prompt does not.
     """
     if scene == WORDS_ALONE:
-        return False
-    has_place = bool(scene) or packaged().place_in(prompt) is not None
-    is_beyond = rendition_in(prompt) is not None or worn_in(prompt) is not None
-    return is_beyond or (is_finished_later(prompt) and not has_place)
-
-
-def scene_of(scene: "Image.Image | str", prompt: str) -> ChosenScene | None:
-    """Return the scene that is given, or else the one that a prompt names; None without one."""
+        return None
+    setting, share = read_setting(prompt), _share_of(noise)
     if isinstance(scene, Image.Image):
-        return ChosenScene(None, scene, read_setting(prompt))
-    name = None if scene == WORDS_ALONE else scene or packaged().place_in(prompt)
-    return None if name is None else ChosenScene(name, None, read_setting(prompt))
+        return ChosenScene(None, scene, setting, share)
+    return ChosenScene(scene or packaged().place_for(prompt, share), None, setting, share)
 
 
 class SceneGraphs:
@@ -85,14 +84,13 @@ class SceneGraphs:
         Args:
             drawn: Of the graph `draw`.
             scene: The scene.
-            noise: Standard normal latents (1, 32, h, w), which choose the picture.
+            noise: Standard normal latents (1, 32, h, w) that the weather follows.
         """
         height, width = drawn[PIXELS].shape[-2:]
-        share = _ndtr(float(noise[0, 0].sum()) / noise[0, 0].size ** 0.5)
         if scene.picture is not None:
             picture = cut_to(scene.picture, (width, height))
         else:
-            picture = packaged().dealt(str(scene.name), share, (width, height))
+            picture = packaged().dealt(str(scene.name), scene.share, (width, height))
         place = np.asarray(picture, np.float32).transpose(2, 0, 1)[None] / 127.5 - 1
         numbers = {
             name: np.array([value])
@@ -107,6 +105,7 @@ class SceneGraphs:
         return {**drawn, PIXELS: made[FINISHED], SUBJECT_MASK: made[FINISHED_MASK]}
 
 
-def _ndtr(value: float) -> float:
-    """Return the share of a normal distribution below `value`."""
+def _share_of(noise: Array) -> float:
+    """Return the share of a normal distribution below the sum of some noise."""
+    value = float(noise[0, 0].sum()) / noise[0, 0].size ** 0.5
     return 0.5 * math.erfc(-value * 0.5**0.5)

@@ -45,7 +45,6 @@ from swiftpie.scenes import (
     WORDS_ALONE,
     SceneSetting,
     cut_to,
-    is_finished_later,
     packaged,
     plainly,
     read_setting,
@@ -65,7 +64,8 @@ LARGE = 1.5  # times the pixels that the model was trained on are a large pictur
 class SceneRow(NamedTuple):
     """One picture: its empty place, what is in the air before it, and the art of the whole."""
 
-    place: Image.Image | None  # None: the one that the model draws
+    place: Image.Image
+    name: str | None  # of the library; None: a picture of the caller
     is_ground: bool  # whether subjects stand on it, and cast shadows
     setting: SceneSetting
     rendition: str | None  # one of `RENDITIONS`
@@ -79,9 +79,7 @@ class SceneRow(NamedTuple):
 
         The outlines of `subjects`, (1, 1, H, W) in [0, 1], are drawn.
         """
-        is_drawn = self.place is None and self.setting.weather_name == "fog"  # by the model
-        if not is_drawn:
-            picture = weathered(picture, self.setting, noise=self.noise)
+        picture = weathered(picture, self.setting, noise=self.noise)
         if self.rendition is None:
             return picture
         return render_picture(picture, self.noise, self.rendition, edges=subjects)
@@ -99,25 +97,16 @@ class ScenePlan(NamedTuple):
 
 
 def has_scene(components: Components, request: PersonalizeRequest) -> bool:
-    """Whether a picture of the request shows a scene: one that is given, or that a prompt names.
+    """Whether the pictures of a request show scenes.
 
-    Weather and renditions, which are drawn over finished pictures, count as scenes. A model that
-    places no subjects draws everything from words unless a scene is given, and so do all models
-    from noise and encoded prompts, and for latents. Large pictures take scenes only if all their
-    prompts name a place.
+    By default they do if the model places subjects. From noise, from encoded prompts and for
+    latents a model draws everything from words.
     """
     if isinstance(request.scene, str) and request.scene == WORDS_ALONE:
         return False
-    if request.scene:
-        return True
     is_free = request.noise is None and request.output is not Output.LATENTS
-    if components.layout_predictor is None or not is_free:
-        return False
-    prompts = _prompts(request)
-    named = [packaged().place_in(prompt) is not None for prompt in prompts]
-    if _is_large(components, request):
-        return bool(named) and all(named)
-    return any(named) or any(map(is_finished_later, prompts))
+    places = components.layout_predictor is not None
+    return bool(request.scene) or (places and is_free and bool(_prompts(request)))
 
 
 def is_inserted(components: Components, request: PersonalizeRequest) -> bool:
@@ -131,11 +120,10 @@ def drawn_from_words(components: Components, request: PersonalizeRequest) -> Per
     What falls in the air is drawn later, over the whole picture, and so are renditions. Large
     pictures are drawn with the pixels that the model was trained on.
     """
-    given = bool(request.scene)
-    prompts = tuple(
-        plainly(prompt, has_place=given or packaged().place_in(prompt) is not None)
-        for prompt in _prompts(request)
-    )
+    prompts = _prompts(request)
+    if not request.scene:
+        prompts = tuple(map(packaged().with_place, prompts))
+    prompts = tuple(map(plainly, prompts))
     changed = prompts[0] if isinstance(request.prompt, str) else prompts
     size_px = drawn_size(components, request)
     return replace(request, prompt=changed, scene=WORDS_ALONE, size_px=size_px)
@@ -182,16 +170,20 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
     rows = []
     for index, seed in enumerate(request.seeds):
         prompt = prompts[index % len(prompts)]
-        scene = request.scene or packaged().place_in(prompt)
         setting, noise = read_setting(prompt), draw_noise_of(seed)
-        name, place = None, None
-        if scene is not None:
-            name, picture = _picture_of(scene, noise, _size_of(components, request)[::-1])
-            place = relight(picture, setting, noise=noise, place=name)
+        share = float(torch.special.ndtr(noise[0, 0].sum() / noise[0, 0].numel() ** 0.5))
+        size, name = _size_of(components, request)[::-1], None
+        if isinstance(request.scene, Image.Image):
+            picture = cut_to(request.scene, size)
+        else:
+            name = request.scene or packaged().place_for(prompt, share)
+            name = packaged().find(name)
+            picture = packaged().dealt(name, share, size)
+        place = relight(picture, setting, noise=noise, place=name)
         is_ground = name is None or packaged().is_ground(name)
         rendition = rendition_in(prompt)
         worn = worn_in(prompt)
-        rows.append(SceneRow(place, is_ground, setting, rendition, worn, noise, prompt, seed))
+        rows.append(SceneRow(place, name, is_ground, setting, rendition, worn, noise, prompt, seed))
     return rows
 
 
@@ -204,7 +196,7 @@ def draw_noise_of(seed: int) -> Tensor:
 def finish(drawn: GenerationResult, plan: ScenePlan, clock: Clock) -> GenerationResult:
     """Return the pictures of `drawn` with their subjects before the scenes, behind the weather."""
     is_tensor = plan.request.output is Output.PIXELS
-    images, masks, names = list(drawn.images), list(drawn.subject_masks), []
+    images, masks = list(drawn.images), list(drawn.subject_masks)
     pixels = [] if drawn.tensor is None else list(drawn.tensor.split(1))
     for index, row in enumerate(plan.rows):
         drawing = pixels[index].cpu() if is_tensor else to_tensor(images[index])
@@ -213,17 +205,10 @@ def finish(drawn: GenerationResult, plan: ScenePlan, clock: Clock) -> Generation
             outlines = [_outline(plan, each, index, drawn_mask) for each in range(len(plan.lights))]
         else:
             drawing, drawn_mask, outlines = _enlarged(plan, index, drawing, drawn_mask)
-        picture, mask = drawing, drawn_mask
-        if row.place is not None:
-            if not row.is_ground:
-                outlines = [(opacity, torch.zeros_like(shadow)) for opacity, shadow in outlines]
-            worn = _worn(plan, row, index, drawn_mask)
-            picture, mask = put_before(to_tensor(row.place), drawing, drawn_mask, outlines, worn)
-            names.append(_name_of(plan.request, row))
-        elif row.worn is not None:
-            for piece in _worn(plan, row, index, drawn_mask):
-                mask = piece.over(mask)
-                picture = picture if piece.is_behind else piece.onto(picture)
+        if not row.is_ground:
+            outlines = [(opacity, torch.zeros_like(shadow)) for opacity, shadow in outlines]
+        worn = _worn(plan, row, index, drawn_mask)
+        picture, mask = put_before(to_tensor(row.place), drawing, drawn_mask, outlines, worn)
         masks[index] = mask_to_pil(mask)[0]
         picture = row.finished(picture, subjects=mask)
         if is_tensor:
@@ -231,13 +216,12 @@ def finish(drawn: GenerationResult, plan: ScenePlan, clock: Clock) -> Generation
         else:
             images[index] = to_pil(picture)[0]
     clock.lap("scene")
-    named = {"scene": ", ".join(dict.fromkeys(names))} if names else {}
     return replace(
         drawn,
         images=tuple(images),
         subject_masks=tuple(masks),
         tensor=torch.cat(pixels) if is_tensor else drawn.tensor,
-        origin={**drawn.origin, **named},
+        origin={**drawn.origin, "scene": _names_of(plan.rows)},
         timings_ms=clock.timings(),
     )
 
@@ -431,7 +415,7 @@ def insertions(
             image=place,
             seed=row.seed,
             identity=subject.identity,
-            prompt=plainly(row.prompt, has_place=True),
+            prompt=plainly(row.prompt),
             box=subject.box,
             view=subject.view,
             layout=_layout(components, request, row, index),
@@ -472,8 +456,8 @@ def finish_insertions(
     named = tuple(
         subject.identity.named for subject in request.subjects if subject.identity.named is not None
     )
-    names = ", ".join(dict.fromkeys(_name_of(request, row) for row in rows))
     origins = [result.origin for results in drawn for result in results]
+    merged = dict(pair for origin in origins for pair in origin.items())
     return GenerationResult(
         images=tuple(pictures),
         subject_masks=tuple(result.region for result in last),
@@ -483,7 +467,7 @@ def finish_insertions(
         branches=last[0].branches,
         cutouts=tuple(subject.identity.cutouts for subject in request.subjects),
         timings_ms=timings,
-        origin={**dict(pair for origin in origins for pair in origin.items()), "scene": names},
+        origin={**merged, "scene": _names_of(rows)},
         named=named,
     )
 
@@ -514,21 +498,8 @@ def _size_of(components: Components, request: PersonalizeRequest) -> tuple[int, 
     return rows * cell_px, columns * cell_px
 
 
-def _name_of(request: PersonalizeRequest, row: SceneRow) -> str:
-    if isinstance(request.scene, Image.Image):
-        return OWN_PICTURE
-    return request.scene or packaged().place_in(row.prompt) or ""
-
-
-def _picture_of(
-    scene: Image.Image | str, noise: Tensor, size: tuple[int, int]
-) -> tuple[str | None, Image.Image]:
-    """Return the name and the picture of a scene; noise chooses among those of a name."""
-    if isinstance(scene, Image.Image):
-        return None, cut_to(scene, size)
-    name = packaged().find(scene)
-    share = float(torch.special.ndtr(noise[0, 0].sum() / noise[0, 0].numel() ** 0.5))
-    return name, packaged().dealt(name, share, size)
+def _names_of(rows: Sequence[SceneRow]) -> str:
+    return ", ".join(dict.fromkeys(row.name or OWN_PICTURE for row in rows))
 
 
 def _layout(
