@@ -31,6 +31,7 @@ from swiftpie_lab.world.places_water import AFLOAT, WATER
 from swiftpie_lab.world.scenes import HELD_OUT, OPEN, ROOFED
 
 _ROWS_AT_ONCE = 8  # more do not fit in the cache of a core
+_NO_RADIUS = 1e-6  # of a disc that is smaller than a pixel; places divide by it
 _HELD_OUT_OF = 10  # one in so many outdoor settings is kept from training
 _RAIN, _SNOWFALL = WEATHERS.index("rain"), WEATHERS.index("snowfall")
 
@@ -77,12 +78,19 @@ def is_held_out(setting: Setting) -> bool:
     return place.outdoors and crc32("|".join(names).encode()) % _HELD_OUT_OF == 0
 
 
-def draw_places(fields: Fields, settings: Sequence[Setting]) -> Background:
-    """Draw empty places; rows of one place are drawn together."""
+def draw_places(
+    fields: Fields, settings: Sequence[Setting], *, shows_sun: bool = True
+) -> Background:
+    """Draw empty places; rows of one place are drawn together.
+
+    Light falls as usual where the disc of sun or moon is not shown.
+    """
     # Those under the sky stand first: they share one sky.
     order = sorted(range(len(settings)), key=lambda row: _rank(settings[row]))
     arranged, chosen = fields.select(order), [settings[row] for row in order]
     air = _read(arranged, chosen)
+    if not shows_sun:
+        air = air._replace(radius=torch.full_like(air.radius, _NO_RADIUS))
     side = fields.size_px
     pictures = fields.noise.new_empty(len(order), 3, side, side)
     for first in range(0, len(order), _ROWS_AT_ONCE):

@@ -86,7 +86,8 @@ def _pictures() -> Iterator[tuple[str, bytes]]:
         generator = torch.Generator().manual_seed(FIRST_SEED + number)
         shape = (PICTURES, LATENT_CHANNELS, SIDE_PX // 8, SIDE_PX // 8)
         fields = read_fields(torch.randn(shape, generator=generator), size_px=SIDE_PX)
-        drawn = draw_places(fields, [Setting(number)] * PICTURES).pixels
+        # A sun would have to go by night and under clouds, and leave a faint disc.
+        drawn = draw_places(fields, [Setting(number)] * PICTURES, shows_sun=False).pixels
         for index, image in enumerate(to_pil(2 * drawn - 1)):
             data = io.BytesIO()
             image.save(data, "WEBP", quality=quality, method=6)
