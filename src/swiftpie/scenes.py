@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from swiftpie.errors import InputError, did_you_mean
@@ -358,11 +359,18 @@ def rendition_in(prompt: str) -> str | None:
     return None if end is None else _ARTS[end["art"].lower()]
 
 
-def plainly(prompt: str) -> str:
+def plainly(prompt: str, *, names: Mapping[str, str] = MappingProxyType({})) -> str:
     """Return a prompt for a photograph of the bare subject in the same light.
 
     Nothing is in the air of it: that is drawn over the finished picture.
+
+    Args:
+        prompt: What the picture shows.
+        names: What the library calls subjects, by the words of the prompt for them; a "golden
+            retriever" is a dog, and not of gold.
     """
+    for word, known in names.items():
+        prompt = re.sub(rf"\b{re.escape(word)}\b", known, prompt, count=1, flags=re.IGNORECASE)
     name = rendition_in(prompt)
     phrases = () if name is None else sorted(RENDITIONS[name], key=len, reverse=True)
     text = prompt

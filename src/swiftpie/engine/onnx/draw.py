@@ -187,15 +187,15 @@ class OnnxModel:
         if known is not None and (strange := known.unknown_in(shown)):
             logger.warning(known.advice_on(strange, preset=self.preset.name))
         clock = _Clock()
-        named = scene == WORDS_ALONE or scene or packaged_scenes().place_in(prompt) is not None
-        drawn = prompt if named else packaged_scenes().with_place(prompt)
+        drawn = prompt if scene else packaged_scenes().with_place(prompt)
         inputs = {**self.graphs.defaults(), **identity.features, **_inputs(chosen)}
         if box is not None:
             inputs["box"] = np.array([check_box(box)], np.float32)
             inputs["has_box"] = np.ones(1, np.float32)
         if scene != WORDS_ALONE:
             self._scenes.open_soon(read_setting(prompt))
-            drawn = plainly(drawn)
+            named = identity.named
+            drawn = plainly(drawn, names={} if named is None else {named.word: named.name})
         inputs |= self.graphs.read(drawn)
         clock.lap("text")
         count, _, *shape = self.graphs.sheet.graphs[DRAW].inputs["noise"].shape

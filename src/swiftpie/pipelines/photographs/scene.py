@@ -123,7 +123,9 @@ def drawn_from_words(components: Components, request: PersonalizeRequest) -> Per
     prompts = _prompts(request)
     if not request.scene:
         prompts = tuple(map(packaged().with_place, prompts))
-    prompts = tuple(map(plainly, prompts))
+    named = [subject.identity.named for subject in request.subjects]
+    names = {each.word: each.name for each in named if each is not None}
+    prompts = tuple(plainly(prompt, names=names) for prompt in prompts)
     changed = prompts[0] if isinstance(request.prompt, str) else prompts
     size_px = drawn_size(components, request)
     return replace(request, prompt=changed, scene=WORDS_ALONE, size_px=size_px)
