@@ -366,10 +366,12 @@ def plainly(prompt: str, *, names: Mapping[str, str] = MappingProxyType({})) -> 
 
     Args:
         prompt: What the picture shows.
-        names: What the library calls subjects, by the words of the prompt for them; a "golden
-            retriever" is a dog, and not of gold.
+        names: What the library calls subjects, by the words of the prompt for them. It stands for
+            several words: a "golden retriever" is a dog, and not of gold.
     """
     for word, known in names.items():
+        if " " not in word:
+            continue
         prompt = re.sub(rf"\b{re.escape(word)}\b", known, prompt, count=1, flags=re.IGNORECASE)
     name = rendition_in(prompt)
     phrases = () if name is None else sorted(RENDITIONS[name], key=len, reverse=True)

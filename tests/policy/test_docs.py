@@ -18,6 +18,7 @@ from swiftpie.backbones.presets import PRESETS
 from swiftpie.engine.transforms import TRANSFORMS
 from swiftpie.imageio.decoding import load_image
 from swiftpie.pipelines.drawing.settings import EditMode, Scales
+from swiftpie.scenes import packaged as packaged_scenes
 from swiftpie_lab.cli.train import _configure, _recipes, parse_duration
 from tests.policy.project import ROOT, shown
 
@@ -203,9 +204,8 @@ def test_the_embedded_model_knows_the_words_of_prompts_on_pages(session):
         for words in command_lines(page):
             if words[:2] == ["swiftpie", "personalize"] and "--preset" not in words:
                 prompt = parse(words).params["prompt"]
-                strange += (
-                    [] if prompt.startswith("@") else known.unknown_in(prompt)
-                )  # @ names a file
+                if not prompt.startswith("@"):  # it names a file
+                    strange += known.unknown_in(packaged_scenes().in_known_words(prompt))
     assert strange == []
 
 

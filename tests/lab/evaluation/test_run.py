@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from swiftpie.errors import CapabilityError, InputError
-from swiftpie_lab.evaluation.benchmarks.world import WorldDrawer
+from swiftpie_lab.evaluation.benchmarks.world import SceneSource, WorldDrawer
 from swiftpie_lab.evaluation.editors import EditDrawer, SourceEditor, TargetEditor
 from swiftpie_lab.evaluation.run import FACTS, Results, draw, score
 from tests.lab.evaluation.conftest import NUM_CASES, NUM_EDITS
@@ -106,7 +106,7 @@ def again(session, benchmark, dealt):
     """Draws the cases into a folder."""
 
     def draw_again(results, **options):
-        drawer = WorldDrawer(session, benchmark)
+        drawer = WorldDrawer(session, benchmark, SceneSource.WORDS)
         return list(draw(benchmark, dealt, drawer, results=results, **options))
 
     return draw_again
