@@ -438,7 +438,7 @@ def cut_to(picture: "Image.Image", size: tuple[int, int]) -> "Image.Image":
     """Return the middle of a picture in width and height, RGB."""
     from PIL import Image, ImageOps
 
-    return ImageOps.fit(picture.convert("RGB"), size, Image.Resampling.LANCZOS)
+    return ImageOps.fit(picture.convert("RGB"), size, Image.Resampling.BICUBIC)
 
 
 @cache
