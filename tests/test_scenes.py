@@ -36,6 +36,7 @@ def setting(time="day", weather="clear", season="summer"):
         ("a cat in the snow", setting(season="winter")),
         ("a cat in a snowstorm in spring", setting(weather="snowfall", season="spring")),
         ("in autumn, in the early morning fog", setting("dawn", "fog", "autumn")),
+        ("a cat under grey clouds in the rain", setting(weather="rain")),
         ("a robot under a waterfall", PLAIN),  # which holds the word fall
         ("a rainbow over a nightstand", PLAIN),
         ("", PLAIN),

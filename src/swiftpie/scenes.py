@@ -78,7 +78,8 @@ WORN: Mapping[str, tuple[str, ...]] = {
     "balloon": ("a balloon", "a red balloon"),
     "flag": ("a flag", "a green flag"),
 }
-SNOWFALL, WINTER = tuple(WEATHERS).index("snowfall"), tuple(SEASONS).index("winter")
+CLOUDY, SNOWFALL = tuple(WEATHERS).index("cloudy"), tuple(WEATHERS).index("snowfall")
+WINTER = tuple(SEASONS).index("winter")
 _SETTING_WORDS = frozenset(
     word
     for values in (TIMES, WEATHERS, SEASONS)
@@ -162,12 +163,16 @@ def _read(prompt: str) -> tuple[SceneSetting, Sequence[str]]:
     numbers = []
     for values in (TIMES, WEATHERS, SEASONS):
         phrases = [(phrase, index) for index, name in enumerate(values) for phrase in values[name]]
-        chosen = 0
+        found = []
         for phrase, index in sorted(phrases, key=lambda pair: -len(pair[0])):
             if f" {phrase} " in text:
-                text, chosen = text.replace(f" {phrase} ", " "), chosen or index
-        numbers.append(chosen)
-    time, weather, season = numbers
+                text = text.replace(f" {phrase} ", " ")
+                found.append(index)
+        numbers.append(found)
+    times, weathers, seasons = numbers
+    time, season = (next(filter(None, each), 0) for each in (times, seasons))
+    # Rain and snow fall from clouds, which prompts may name as well.
+    weather = next((index for index in weathers if index > CLOUDY), max(weathers, default=0))
     if weather == SNOWFALL and not season:
         season = WINTER  # snow that falls lies on the ground as well
     return SceneSetting(time, weather, season), text.split()
