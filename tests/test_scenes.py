@@ -12,7 +12,7 @@ from swiftpie.scenes import (
     WEATHERS,
     WORN,
     SceneSetting,
-    only_names_setting,
+    change_of,
     packaged,
     plainly,
     read_scene,
@@ -58,7 +58,29 @@ def test_words_of_a_prompt_set_time_weather_and_season(prompt, expected):
     ],
 )
 def test_a_prompt_of_a_setting_alone_is_told_from_others(prompt, is_alone):
-    assert only_names_setting(prompt) == is_alone
+    assert (change_of(prompt) is not None) == is_alone
+
+
+@pytest.mark.parametrize(
+    ("prompt", "source", "expected"),
+    [
+        ("an oil painting of a dog in a park", "a photo of a dog in a park", (PLAIN, "oil")),
+        ("a dog in a park, oil painting", "a dog in a park", (PLAIN, "oil")),
+        ("turn it into a pencil sketch", "", (PLAIN, "pencil")),
+        ("oil painting", "", (PLAIN, "oil")),
+        ("at night, pixel art", "", (setting("night"), "pixel art")),
+        ("a dog in a park at night", "a photo of a dog in the park", (setting("night"), None)),
+        ("a comic of a dog at night", "a photo of a dog at night", (PLAIN, "comic")),
+        ("a dog in a park by day", "a dog in a park at night", None),  # light is drawn of daylight
+        ("an oil painting of a cat in a park", "a photo of a dog in a park", None),
+        ("a photo of a dog", "an oil painting of a dog", None),
+        ("a dog in a park", "a dog in a park", None),
+        ("an oil painting of a dog", "", None),
+    ],
+)
+def test_what_changes_the_whole_picture_is_told_from_other_edits(prompt, source, expected):
+    assert change_of(prompt, source_prompt=source) == expected
+    assert change_of("at night", keyword="dog") is None
 
 
 def test_every_place_has_four_pictures_of_512_px():

@@ -93,7 +93,7 @@ FILLERS = frozenset(
         *("a", "an", "the", "this", "that", "same", "it", "is", "its", "as", "if", "very", "and"),
         *("at", "in", "on", "by", "of", "with", "under", "during", "while", "into", "to"),
         *("heavy", "light", "thick", "dense", "early", "late", "make", "turn", "place", "scene"),
-        *("photo", "picture", "image", "photograph", "weather", "sky", "season", "time"),
+        *("photo", "picture", "image", "photograph", "weather", "sky", "season", "time", "style"),
     )
 )
 OWN_PICTURE = "a picture of your own"  # what metadata call a scene that is no name
@@ -152,10 +152,52 @@ def read_setting(prompt: str) -> SceneSetting:
     return _read(prompt)[0]
 
 
-def only_names_setting(prompt: str) -> bool:
-    """Whether a prompt asks for a setting and for nothing else, as "at sunset in autumn"."""
-    found, rest = _read(prompt)
-    return found != PLAIN and all(word in FILLERS for word in rest)
+class SceneChange(NamedTuple):
+    """What is done to a whole picture."""
+
+    setting: SceneSetting  # that daylight turns into; `PLAIN` where the light stays
+    rendition: str | None  # one of `RENDITIONS`
+
+
+def change_of(prompt: str, *, source_prompt: str = "", keyword: str = "") -> SceneChange | None:
+    """Return the time, weather, season and art that an edit asks for; None if it asks for more.
+
+    Args:
+        prompt: "at sunset in autumn" or "as an oil painting"; beside a source prompt, its words
+            with others for setting and art.
+        source_prompt: What the picture shows. Another light is drawn of daylight alone.
+        keyword: Words that name a part of the picture.
+    """
+    bare, art = _without_art(prompt)
+    (setting, rest), before = _read(bare), PLAIN
+    if source_prompt:
+        source, earlier_art = _without_art(source_prompt)
+        before, rest_before = _read(source)
+        if earlier_art is not None or _told(rest) != _told(rest_before):
+            return None
+    elif keyword or _told(rest):
+        return None
+    if setting == before:
+        setting = PLAIN
+    elif before != PLAIN:
+        return None
+    return None if setting == PLAIN and art is None else SceneChange(setting, art)
+
+
+def _told(words: Sequence[str]) -> list[str]:
+    return [word for word in words if word not in FILLERS]
+
+
+def _without_art(prompt: str) -> tuple[str, str | None]:
+    """Return a prompt without its words for an art, and the art."""
+    art = rendition_in(prompt)
+    text = prompt
+    if art is not None:
+        for phrase in sorted(RENDITIONS[art], key=len, reverse=True):
+            text = re.sub(rf"\b{re.escape(phrase)}\b", "", text, flags=re.IGNORECASE)
+        return ART_AT_END.sub("", text), art
+    found = ART_AT_END.search(f", {prompt}")  # nothing but the art
+    return (prompt, None) if found is None else ("", _ARTS[found["art"].lower()])
 
 
 def _read(prompt: str) -> tuple[SceneSetting, Sequence[str]]:
@@ -399,7 +441,7 @@ _ARTS = {
     if phrase.startswith(("a ", "an ", "pixel", "stained"))
 }
 ART_AT_END = re.compile(
-    r"(?:[,;.]|\s+in|\s+as)\s+(?:in\s+|as\s+)?(?:the\s+style\s+of\s+)?(?:an?\s+)?"
+    r"(?:[,;.]|\s+in|\s+as|\s+into)\s+(?:in\s+|as\s+)?(?:the\s+style\s+of\s+)?(?:an?\s+)?"
     rf"(?P<art>{'|'.join(sorted(map(re.escape, _ARTS), key=len, reverse=True))})"
     r"(?:\s+style)?[\s.]*$",
     re.IGNORECASE,

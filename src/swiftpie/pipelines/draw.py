@@ -144,7 +144,7 @@ def draw_together(
     by_key: dict[tuple[object, ...], list[int]] = {}
     with explaining_out_of_memory():
         for index, request in enumerate(requests):
-            if isinstance(request, EditRequest) and edit.only_relights(components, request):
+            if isinstance(request, EditRequest) and edit.only_changes_all(components, request):
                 results[index] = relight.edit(components, request, clock)
             elif isinstance(request, PersonalizeRequest) and scene.is_inserted(components, request):
                 results[index] = _insert_into_scene(components, request, clock, on_stage)

@@ -114,3 +114,15 @@ def test_transparent_pictures_are_read_as_rgb(session):
     photo = photograph(64, 64).convert("RGBA")
     assert session.edit(photo, "at night", seed=1).image.mode == "RGB"
     assert isinstance(photo, Image.Image)
+
+
+@pytest.mark.parametrize("size", [(200, 150), (1400, 900)])
+def test_a_photograph_becomes_a_painting_at_its_own_size(session, size):
+    photo = photograph(*size)
+    source = "a photo of a dog"
+    painted = session.edit(photo, "an oil painting of a dog", source_prompt=source, seed=1)
+    assert painted.image.size == photo.size
+    assert painted.origin["method"] == "relight"
+    assert 8 < np.abs(values(painted.image) - values(photo)).mean() < 80
+    both = session.edit(photo, "an oil painting of a dog at night", source_prompt=source, seed=1)
+    assert values(both.image).mean() < 0.8 * values(painted.image).mean()

@@ -20,7 +20,7 @@ from swiftpie.imageio.decoding import is_safetensors, load_image
 from swiftpie.imageio.originals import composite, read_original
 from swiftpie.imageio.writing import encode_image
 from swiftpie.masks import load_mask
-from swiftpie.pipelines.drawing.edit import EditResult, follows_seed, is_relighting
+from swiftpie.pipelines.drawing.edit import EditResult, changes_all, follows_seed
 from swiftpie.pipelines.drawing.request import EditRequest, PersonalizeRequest, Request, Subject
 from swiftpie.pipelines.drawing.settings import EditSettings, MaskSource, Scales
 from swiftpie.types import GenerationResult, Identity
@@ -209,7 +209,7 @@ class Drawer:
             said = {name: job.texts.get(name, "") for name in ("source_prompt", "keyword")}
             facts = origin_of_edit(preset, request.settings, drawn, prompt=job.prompt, **said)
             image = composite(read_original(self._path(job.image or "")), drawn.edited, drawn.blend)
-            is_relit = is_relighting(session.components, job.prompt, **said)
+            is_relit = changes_all(session.components, job.prompt, **said)
             if not (is_relit or follows_seed(session.components, request.settings)):
                 warnings.append("The seed has no effect: nothing of this edit is random.")
         else:

@@ -34,7 +34,7 @@ from swiftpie.pipelines.identity import (
     identity_of_frames,
     whole_picture_identity,
 )
-from swiftpie.scenes import only_names_setting
+from swiftpie.scenes import change_of
 from swiftpie.schedules import add_noise
 from swiftpie.types import Cutout, GenerationResult, Identity, IdentityBranch, TextCondition
 
@@ -144,19 +144,19 @@ def prepare(components: Components, request: EditRequest, clock: Clock) -> EditP
     return EditPlan(original, canvas, inverted.region.pixels, prepared, request)
 
 
-def is_relighting(
+def changes_all(
     components: Components, prompt: str, *, source_prompt: str = "", keyword: str = ""
 ) -> bool:
-    """Whether a prompt asks for another time, weather or season alone, of a model of scenes."""
-    is_scenic = components.layout_predictor is not None
-    return is_scenic and not (source_prompt or keyword) and only_names_setting(prompt)
+    """Whether a prompt asks a model of scenes for time, weather, season and art alone."""
+    texts = {"source_prompt": source_prompt, "keyword": keyword}
+    return components.layout_predictor is not None and change_of(prompt, **texts) is not None
 
 
-def only_relights(components: Components, request: EditRequest) -> bool:
-    """Whether an edit changes time, weather and season, and nothing else."""
+def only_changes_all(components: Components, request: EditRequest) -> bool:
+    """Whether an edit changes time, weather, season and art, and nothing else."""
     texts = {"source_prompt": request.source_prompt, "keyword": request.keyword}
     is_alone = request.identity is None and request.newcomer is None
-    return is_alone and is_relighting(components, request.prompt, **texts)
+    return is_alone and changes_all(components, request.prompt, **texts)
 
 
 def follows_seed(components: Components, settings: EditSettings) -> bool:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.backbones.components import Components
+from swiftpie.geometry.renditions import render_picture
 from swiftpie.geometry.weather import PixelRows, draw_weather
 from swiftpie.imageio.images import mask_to_pil, to_pil, to_tensor
 from swiftpie.models.scene import SceneCondition, packaged
@@ -20,7 +21,7 @@ from swiftpie.pipelines.drawing.edit import EditResult, as_rgb
 from swiftpie.pipelines.drawing.edit_region import blend_mask, given_mask
 from swiftpie.pipelines.drawing.request import EditRequest
 from swiftpie.pipelines.photographs.changes import changed, changes_between
-from swiftpie.scenes import PLAIN, SceneSetting, read_setting
+from swiftpie.scenes import PLAIN, SceneSetting, change_of
 from swiftpie.scenes import packaged as packaged_scenes
 
 SIDE_PX = 256  # of the pictures that the network was trained on
@@ -28,6 +29,7 @@ NOISE_SHAPE = (32, SIDE_PX // 8, SIDE_PX // 8)
 BAND_PIXELS = 1_000_000  # at once, so that a large picture needs little memory
 PATTERN_PX = 384  # of a photograph that one repetition of rain or flakes fills at least
 MOST_REPEATS = 3
+MOST_ART_PX = 1024  # longer side of what is drawn as an art
 IN_THE_AIR = frozenset(("rain", "snowfall", "fog"))  # weathers that are drawn over a picture
 
 
@@ -87,15 +89,19 @@ def add_weather(image: Image.Image, setting: SceneSetting, *, noise: Tensor) -> 
 
 
 def edit(components: Components, request: EditRequest, clock: Clock) -> EditResult:
-    """Return the photograph of a request in the setting that its prompt names."""
+    """Return the photograph of a request in the setting and the art that its prompt names."""
     original = as_rgb(request.image)
     size = (original.height, original.width)
     region = torch.full((1, 1, *size), 255, dtype=torch.uint8)
     if request.mask is not None:
         region = (255 * given_mask(request.mask, size)).to(torch.uint8)
-    setting = read_setting(request.prompt)
-    noise = draw_noise([request.seed], NOISE_SHAPE)
+    texts = {"source_prompt": request.source_prompt, "keyword": request.keyword}
+    change = change_of(request.prompt, **texts)
+    assert change is not None, "other edits go elsewhere"
+    setting, noise = change.setting, draw_noise([request.seed], NOISE_SHAPE)
     edited = add_weather(relight(original, setting, noise=noise), setting, noise=noise)
+    if change.rendition is not None:
+        edited = _rendered(edited, change.rendition, noise=noise)
     clock.lap("relight")
     blend = blend_mask(region) if request.mask is not None else Image.new("L", edited.size, 255)
     image = edited if request.mask is None else Image.composite(edited, original, blend)
@@ -113,6 +119,17 @@ def edit(components: Components, request: EditRequest, clock: Clock) -> EditResu
         timings_ms=clock.timings(),
         origin={**components.origin, "method": "relight"},
     )
+
+
+def _rendered(image: Image.Image, name: str, *, noise: Tensor) -> Image.Image:
+    """Return a picture as a drawing or a painting of it; a large one is drawn small, and enlarged.
+
+    Strokes and tiles are shares of the picture, so that they have no more to show.
+    """
+    small = image.copy()
+    small.thumbnail((MOST_ART_PX, MOST_ART_PX), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    drawn = to_pil(render_picture(to_tensor(small), noise, name).clamp(-1, 1))[0]
+    return drawn.resize(image.size, Image.Resampling.LANCZOS)
 
 
 def _bands(image: Image.Image) -> Iterator[PixelRows]:

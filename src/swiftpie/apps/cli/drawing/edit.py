@@ -245,12 +245,12 @@ def read_place(mask: str | None, box: str | None) -> "str | Box | None":
 
 
 def _check_seeds(session: "Session", jobs: list[EditJob], sampling: options.SeedOptions) -> None:
-    from swiftpie.pipelines.drawing.edit import follows_seed, is_relighting
+    from swiftpie.pipelines.drawing.edit import changes_all, follows_seed
 
     components, words = session.components, jobs[0].words
     texts = {name: words[name] for name in ("source_prompt", "keyword")}
     if follows_seed(components, jobs[0].settings) or all(
-        is_relighting(components, job.prompt, **texts) for job in jobs
+        changes_all(components, job.prompt, **texts) for job in jobs
     ):
         return
     if sampling.num_images > 1:
