@@ -209,6 +209,13 @@ def test_the_embedded_model_knows_the_words_of_prompts_on_pages(session):
     assert strange == []
 
 
+def test_the_page_about_scenes_names_every_place():
+    rows = rows_of(ROOT / "docs" / "scenes.md", "## Places")[2:]
+    named = {name.strip() for row in rows[:-1] for name in row[1].split(",")}
+    colours = rows[-1][1].removesuffix(" backdrop").replace(" or ", ", ").split(", ")
+    assert named | {f"{colour} backdrop" for colour in colours} == {*packaged_scenes().names()}
+
+
 def test_the_readme_names_every_page():
     named = {link for link in LINK.findall(README.read_text()) if link.startswith("docs/")}
     assert {shown(page) for page in PAGES[1:]} <= named
