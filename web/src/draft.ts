@@ -57,6 +57,7 @@ export interface Draft {
   mode: Mode;
   prompt: string;
   placed: readonly Placed[];
+  isOffered: boolean; // nobody chose the sample that is placed
   seed: number;
   firstSeed: number; // of the strip
   identity: number;
@@ -80,6 +81,7 @@ export const FIRST: Draft = {
   mode: "draw",
   prompt: "",
   placed: [],
+  isOffered: false,
   seed: 1,
   firstSeed: 1,
   identity: 1,

@@ -239,13 +239,16 @@ class Studio {
     this.draft = { ...this.draft, prompt: "a photo of a hamster on a beach" };
     const key = await this.meet(SAMPLES[0]!);
     if (key !== undefined) this.use(key);
+    this.draft = { ...this.draft, isOffered: true };
   }
 
   // The draft
 
   /** Change the draft, and ask for its picture. */
   set(part: Partial<Draft>): void {
-    this.draft = { ...this.draft, ...part };
+    const next = { ...this.draft, ...part };
+    // Whom the prompt names comes before a sample that nobody chose.
+    this.draft = part.prompt && this.#namesAnother(next) ? { ...next, placed: [] } : next;
     this.problems = {};
     this.nobody = null;
     this.seedsAreDue ||= Object.keys(part).some((name) => name !== "seed");
@@ -253,6 +256,12 @@ class Studio {
     this.#soon();
     clearTimeout(this.#settling);
     this.#settling = setTimeout(() => this.#settle(), SETTLED_MS);
+  }
+
+  #namesAnother({ isOffered, placed, prompt }: Draft): boolean {
+    const sample = this.subject(placed[0]?.key ?? null)?.name ?? "";
+    const isNamed = this.vocabulary?.namesSubject(prompt) ?? false;
+    return isOffered && placed.length === 1 && !names(prompt, sample) && isNamed;
   }
 
   #soon(): void {
@@ -715,7 +724,8 @@ class Studio {
     const placed = old
       ? draft.placed.map((one) => (one === old ? { ...one, key, yaw: null } : one))
       : [{ key, box: null, yaw: null }];
-    this.set({ placed, prompt: last ? renamed(draft.prompt, last, next.name) : draft.prompt });
+    const prompt = last ? renamed(draft.prompt, last, next.name) : draft.prompt;
+    this.set({ placed, prompt, isOffered: false });
   }
 
   /** Put this subject into the photo; where something goes already, in its place. */
@@ -747,7 +757,7 @@ class Studio {
     const others = draft.placed.map((one) => this.subject(one.key)?.name);
     const isSaid = names(draft.prompt, next.name) && !others.includes(next.name);
     const prompt = last && !isSaid ? joined(draft.prompt, last.name, next.name) : draft.prompt;
-    this.set({ placed, prompt });
+    this.set({ placed, prompt, isOffered: false });
   }
 
   /** Leave a subject out of the picture; it stays on the shelf. */

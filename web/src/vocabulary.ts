@@ -12,6 +12,11 @@ const BEFORE_NAMES = new Set(["of", "and", ""]);
 const ARTICLES_AND_SIZES = new Set([
   ...["a", "an", "the", "tiny", "small", "little", "huge", "big", "giant"],
 ]);
+const PLACES_FOLLOW = new Set([
+  ...["in", "on", "at", "by", "near", "beside", "before", "behind", "inside", "under", "above"],
+  ...["among", "between", "through", "over", "below", "against", "with", "wearing", "holding"],
+  ...["made", "seen", "while", "and"],
+]);
 const NUM_NEAR = 2;
 const LEAST_LIKENESS = 0.7;
 
@@ -40,6 +45,17 @@ export class Vocabulary {
       ),
     );
     return [...new Set(found.filter((one) => !this.words.has(one) && !known.has(one)))];
+  }
+
+  /** Whether a prompt begins with a subject that has a name here, as "a photo of a red cat on a beach". */
+  namesSubject(prompt: string): boolean {
+    const found = wordsIn(prompt);
+    const start = found.indexOf("of") + 1; // behind "a photo of", or at the beginning
+    const end = found.findIndex((word, place) => place > start && PLACES_FOLLOW.has(word));
+    const phrase = found.slice(start, end < 0 ? undefined : end);
+    return phrase.some((_, first) =>
+      phrase.some((_, last) => this.names.has(phrase.slice(first, last + 1).join(" "))),
+    );
   }
 
   /** Return taught words that are spelled like `word`, those that fit anywhere first. */

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -132,7 +133,8 @@ def test_killed_runs_lose_and_double_nothing(tmp_path):
 @pytest.mark.slow
 def test_several_processes_draw_the_same_and_one_that_dies_is_replaced(jobs, working, run, folder):
     run(jobs, "whole", batch=1)
-    work = replace(working(), load=swiftpie.load)  # which other processes can call
+    load = partial(swiftpie.load, size_px=128)  # which other processes can call
+    work = replace(working(), load=load)
     with open_run(jobs, work, batch=1, settings={}, processes=2) as manifest:
         drawn = draw(manifest, work)
         next(drawn)
