@@ -28,7 +28,7 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="needs `pip install
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
 SCREENSHOTS = ROOT / "out" / "page"
-STATIC = ROOT / "src" / "swiftpie" / "serve" / "static"
+STATIC = ROOT / "src" / "swiftpie" / "apps" / "serve" / "static"
 PATIENCE_MS = 30_000
 FIRST_PICTURE_MS = 1_000  # after the page has come
 DESKTOP = {"width": 1280, "height": 860}
@@ -949,6 +949,18 @@ def test_the_library_is_searched_and_who_is_found_is_drawn_or_added(visit):
 
 
 @slow
+def test_whom_the_prompt_names_comes_before_the_sample_that_nobody_chose(visit):
+    visit.first_picture()
+    visit.after(lambda: visit.prompt.fill("a photo of a hamster in the snow"))
+    assert len(visit.newest()["swiftpie"]["subjects"]) == 1  # it is the sample
+    visit.after(lambda: visit.prompt.fill("a photo of a cat on a beach"))
+    assert visit.newest()["swiftpie"]["subjects"] == []
+    visit.after(visit.subject("robot, a sample").click)
+    expect(visit.prompt).to_have_value("a photo of a robot on a beach")
+    visit.after(lambda: visit.prompt.fill("a photo of a cat in a forest"))
+    assert len(visit.newest()["swiftpie"]["subjects"]) == 1  # somebody chose the robot
+
+
 def test_whom_a_prompt_names_is_drawn_and_told_and_near_names_are_offered(visit):
     visit.first_picture()
     visit.page.get_by_role("button", name="Leave out hamster").click()
