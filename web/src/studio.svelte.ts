@@ -25,6 +25,7 @@ import { Vocabulary } from "./vocabulary";
 export const NUM_SEEDS = 6;
 const SETTLED_MS = 700; // after the last change, a draft is one to come back to
 const USUAL_VARIATION = 0.5; // of an edit whose noise was all found, once somebody asks for others
+const LARGER = 2; // a scene has more detail than the page shows while one types
 const FRAME_MS = 16; // changes sooner than this are one change
 const LIVE_MS = 300; // a picture that takes longer is asked for when whoever drags lets go
 const COPY_PX = 768; // of a photo's longer side, while it is worked on
@@ -843,12 +844,12 @@ class Studio {
   }
 
   /** Return the picture as a PNG that says what made it, at the size of the photo. */
-  async #finished(): Promise<Drawn> {
+  async #finished(more: Record<string, string> = {}): Promise<Drawn> {
     const { draft } = this;
     const request = this.request(draft);
     if (!request) throw new Refused("There is no picture yet.");
     const { type, ...rest } = request;
-    const body = { ...rest, output_format: "png" };
+    const body = { ...rest, ...more, output_format: "png" };
     const [one] = await (type === "draw"
       ? server.draw(body)
       : this.#edited(draft, draft.photo!.file, body));
@@ -856,7 +857,10 @@ class Studio {
   }
 
   async download(): Promise<void> {
-    await this.#save(this.draft.seed, (one) => one.b64);
+    const side = LARGER * (this.facts?.image_size_px ?? 0);
+    const isScene = this.draft.mode === "draw" && this.canPlace;
+    const more: Record<string, string> = isScene ? { size: `${side}x${side}` } : {};
+    await this.#save(this.draft.seed, (one) => one.b64, more);
   }
 
   /** Write what could change of the photo: white on black. */
@@ -864,10 +868,14 @@ class Studio {
     await this.#save("region", (one) => one.mask);
   }
 
-  async #save(ending: string | number, part: (drawn: Drawn) => string): Promise<void> {
+  async #save(
+    ending: string | number,
+    part: (drawn: Drawn) => string,
+    more: Record<string, string> = {},
+  ): Promise<void> {
     await this.#doing("picture", "Writing the file", async () => {
       const link = document.createElement("a");
-      link.href = URL.createObjectURL(blobOf(part(await this.#finished()), "image/png"));
+      link.href = URL.createObjectURL(blobOf(part(await this.#finished(more)), "image/png"));
       const name = this.caption(this.draft)
         .toLowerCase()
         .replaceAll(/[^\p{L}\p{N}]+/gu, "-")
