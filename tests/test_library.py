@@ -21,6 +21,7 @@ def test_it_is_small_and_brings_its_licence():
     [
         *(("cat", "cat"), ("kitten", "cat"), ("Cats", "cat"), ("car", "automobile")),
         *(("T-Rex", "t rex"), ("lightbulb", "light bulb"), ("cherry", "cherries")),
+        *(("drops", "umbrella with rain drops"), ("decoration", "pine decoration")),  # not a face
         *(("tree", "deciduous tree"), ("bike", "bicycle"), ("mans shoe", "man's shoe")),
     ],
 )
@@ -59,6 +60,7 @@ def test_words_like_nothing_are_told_with_where_to_look():
 
 def test_a_query_finds_the_meant_first_and_then_what_is_near():
     assert packaged().matching("kitten") == ("cat", "cat face")
+    assert packaged().matching("car")[:2] == ("automobile", "police car")
     assert packaged().matching("rhino") == ("rhinoceros",)
     assert packaged().matching("") == packaged().names()
     assert packaged().matching("xqzw") == packaged().matching("!") == ()

@@ -1,10 +1,11 @@
 """The light reader: what it finds before it is trained, and where it is."""
 
+import pytest
 import torch
 
 from swiftpie.geometry.layout import whole_frame
 from swiftpie.geometry.shading import relit
-from swiftpie.models.layout_predictor import LayoutPredictor
+from swiftpie.models.layout_predictor import NUMBERS, LayoutPredictor, illumination
 
 ROWS = 3
 
@@ -53,3 +54,15 @@ def test_a_predictor_that_knows_no_light_has_no_weights_for_it():
     given = {"pixels": pixels, "mask": mask, "given": None}
     assert plain.light(noise, torch.zeros(ROWS, 8), **given) is None
     assert not any("light" in name for name in plain.state_dict())
+
+
+def test_numbers_say_which_way_light_comes_from_how_bright_it_is_and_its_colour():
+    towards, ambient, tint = (0.0, 0.3, 0.4), (0.4, 0.0, -0.4), (0.5, 0.0, -0.5)
+    found = illumination(torch.tensor([[*towards, *ambient, *tint], [0.0] * NUMBERS]))
+    torch.testing.assert_close(found.direction[0], torch.tensor(towards) / 0.5, atol=1e-2, rtol=0)
+    for values, even in (found.ambient, found.colour):
+        red, green, blue = (values - even.mean()).tolist()
+        assert red - green == pytest.approx(green - blue, abs=1e-6)
+        assert red > green > blue
+    assert found.colour[0].mean() > found.colour[1].mean()
+    assert (found.colour[1] == found.colour[1, 0]).all()

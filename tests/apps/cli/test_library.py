@@ -91,6 +91,8 @@ def test_the_library_is_listed_and_searched(call):
     found = json.loads(call("library", "kitten", "--json").stdout)
     assert [one["name"] for one in found] == ["cat", "cat face"]
     assert "kitten" in found[0]["words"]
+    cars = call("library", "car").stdout.splitlines()[1:]
+    assert cars[0].startswith("automobile  ")
     table = call("library", "kitten").stdout.splitlines()
     rows = [line for line in table[1:] if not line.startswith(" ")]  # others go on
     assert [line.split("  ")[0] for line in rows] == ["cat", "cat face"]

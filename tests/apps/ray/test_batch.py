@@ -1,23 +1,22 @@
 """Ray Data draws the same files, and the report is the same."""
 
-import threading
 from dataclasses import replace
 
 import pytest
 
 import swiftpie
 from swiftpie.apps.batch.folder import read_done
-from swiftpie.apps.batch.run import open_run
-from swiftpie.apps.ray import batch as on_ray
+from swiftpie.apps.batch.run import draw, open_run
+from swiftpie.apps.ray.batch import draw_by_actors
 from swiftpie.errors import MissingExtra
 from tests.apps.batch.conftest import SMALL
 
 TIMES = ("ms",)
 
 
-def draw(jobs, work):
+def draw_on_ray(jobs, work):
     with open_run(jobs, work, batch=2, settings={}, processes=2) as manifest:
-        return [*on_ray.draw(manifest, work, stop=threading.Event())]
+        return [*draw(manifest, work, by=draw_by_actors)]
 
 
 @pytest.mark.thorough
@@ -29,7 +28,7 @@ def test_ray_draws_the_same_files_with_the_same_report(collected, working, run, 
     jobs = collected(*rows, {**SMALL, "subject": "gone.webp", "prompt": "a dog"})
     run(jobs, "whole", batch=2)
     try:
-        drawn = draw(jobs, replace(working(), load=swiftpie.load))
+        drawn = draw_on_ray(jobs, replace(working(), load=swiftpie.load))
     finally:
         ray.shutdown()
     assert {row["status"] for row in drawn} == {"done"}
@@ -52,4 +51,4 @@ def test_without_ray_the_extra_is_named(collected, working):
         pytest.skip("Ray is installed")
     jobs = collected({**SMALL, "prompt": "a dog"})
     with pytest.raises(MissingExtra, match=r"swiftpie\[ray\]"):
-        draw(jobs, working())
+        draw_on_ray(jobs, working())

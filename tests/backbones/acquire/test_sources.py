@@ -1,5 +1,7 @@
 """A preset by its public name, from the cache that hub downloads leave, without a network."""
 
+import shutil
+
 import pytest
 import torch
 from diffusers import AutoencoderKL
@@ -19,12 +21,17 @@ def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("hub")
     tiny_models.make_pipeline(root / "pipeline", "sd21", is_shallow=True)
     tiny_models.make_own_adapter(root / "own.safetensors", "sd21", is_shallow=True)
-    repository = root / "home" / "hub" / "models--stabilityai--sd-turbo"
+    (cached(root / "home") / REVISION).symlink_to(root / "pipeline")
+    return root
+
+
+def cached(home):
+    """Make the folder of snapshots of a repository in a cache of the hub."""
+    repository = home / "hub" / "models--stabilityai--sd-turbo"
     (repository / "refs").mkdir(parents=True)
     (repository / "refs" / "main").write_text(REVISION)
     (repository / "snapshots").mkdir()
-    (repository / "snapshots" / REVISION).symlink_to(root / "pipeline")
-    return root
+    return repository / "snapshots"
 
 
 def load(root, **options):
@@ -57,6 +64,15 @@ def test_another_autoencoder_takes_the_place_of_the_pipelines_own(root, tmp_path
     assert found.fingerprint != own.fingerprint
     with pytest.raises(WeightsError, match="no autoencoder"):
         load(root, offline=True, autoencoder=root / "encoder")
+
+
+def test_the_pipelines_autoencoder_is_not_needed_beside_another(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    without = cached(tmp_path) / REVISION
+    shutil.copytree(root / "pipeline", without, ignore=shutil.ignore_patterns("vae"))
+    load(root, offline=True, autoencoder=root / "pipeline" / "vae")
+    with pytest.raises(WeightsError, match="not on this machine"):
+        load(root, offline=True)
 
 
 def test_without_a_cache_the_repository_is_named(root, monkeypatch):

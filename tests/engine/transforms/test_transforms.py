@@ -21,6 +21,13 @@ def test_a_single_name_needs_no_list():
     assert choose("channels-last") == choose(["channels-last"])
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_auto_adds_to_other_names_and_takes_none_away(device):
+    beside = choose(["auto", "channels-last"], device=device)
+    assert beside == choose(["channels-last", "auto"], device=device)
+    assert {*beside} == {*choose("auto", device=device), *choose("channels-last")}
+
+
 def test_no_names_change_nothing(session):
     assert transform(session.components, ()) is session.components
 

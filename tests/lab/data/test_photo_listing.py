@@ -3,7 +3,14 @@
 import pytest
 
 from swiftpie.errors import InputError
-from swiftpie_lab.data.photo_listing import caption_of, list_folder, list_shards, words_of
+from swiftpie_lab.data.photo_listing import (
+    MAX_ENCODED_BYTES,
+    MAX_TEXT_BYTES,
+    caption_of,
+    list_folder,
+    list_shards,
+    words_of,
+)
 from swiftpie_lab.data.photographs import open_photos
 from tests.lab.data.photos import make_folder, make_tar, photo, sample_members
 
@@ -88,3 +95,15 @@ def test_a_tar_cut_off_in_the_middle_keeps_what_came_before(tmp_path):
 def test_an_empty_tar_is_a_clear_error(tmp_path):
     with pytest.raises(InputError, match="no usable photo"):
         open_photos(make_tar(tmp_path / "0.tar", []), size_px=64)
+
+
+def test_members_over_the_limits_of_size_are_left_out(tmp_path):
+    members = [*sample_members("x/1", (200, 0, 0)), *sample_members("x/2", (0, 0, 200))]
+    members += [("x/1.txt", bytes(MAX_TEXT_BYTES + 1)), ("x/2.txt", b"y" * MAX_TEXT_BYTES)]
+    members += [("x/3.png", bytes(MAX_ENCODED_BYTES + 1))]
+    listing = list_shards(make_tar(tmp_path / "0.tar", members))
+    assert listing.skipped == dict.fromkeys(("0.tar:x/1.txt", "0.tar:x/3.png"), "it is too large")
+    assert [caption_of(entry) for entry in listing.entries] == [
+        "a photo of a x",
+        "y" * MAX_TEXT_BYTES,
+    ]

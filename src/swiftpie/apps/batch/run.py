@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import torch
 
@@ -103,18 +103,25 @@ def open_run(
         report.close()
 
 
-def draw(run: Run, work: Work, *, stop: threading.Event | None = None) -> Iterator[Outcome]:
+Draw: TypeAlias = Callable[[Run, Work, threading.Event], Iterator[Outcome]]
+
+
+def draw(
+    run: Run, work: Work, *, stop: threading.Event | None = None, by: Draw | None = None
+) -> Iterator[Outcome]:
     """Draw what is left; yield the outcome of each job once it is in the report.
 
-    Once `stop` is set, the batch in progress is finished and no other is started.
+    `by` yields the outcomes, and is by default this process or several. Once `stop` is set, the
+    batch in progress is finished and no other is started.
 
     Raises:
         InputError: The disk is full.
         SwiftPieError: A model cannot be loaded, or processes cannot be started.
     """
-    stop = stop or threading.Event()
-    is_alone = min(run.processes, len(run.batches)) <= 1
-    for outcome in (_draw_here if is_alone else _draw_by_processes)(run, work, stop):
+    if by is None:
+        is_alone = min(run.processes, len(run.batches)) <= 1
+        by = _draw_here if is_alone else _draw_by_processes
+    for outcome in by(run, work, stop or threading.Event()):
         run.report.add(outcome)
         yield outcome
 

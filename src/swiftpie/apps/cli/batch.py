@@ -254,11 +254,10 @@ def _loadings(
 
 
 def _drawing(run: "Run", work: "Work", *, stop: "Event", uses_ray: bool) -> "Iterator[Outcome]":
-    from swiftpie.apps.batch import run as local
-    from swiftpie.apps.ray import batch as ray
+    from swiftpie.apps.batch.run import draw
+    from swiftpie.apps.ray.batch import draw_by_actors
 
-    draw = ray.draw if uses_ray else local.draw
-    return draw(run, work, stop=stop)
+    return draw(run, work, stop=stop, by=draw_by_actors if uses_ray else None)
 
 
 def _warn_of_refused(found: "Jobs", *, is_strict: bool) -> None:

@@ -36,8 +36,8 @@ class Actor:
         return {OUTCOMES: json.dumps(drawn), FAILURE: ""}
 
 
-def draw(run: "Run", work: Work, *, stop: Event) -> "Iterator[Outcome]":
-    """Draw what is left by so many actors; else as `swiftpie.apps.batch.run.draw`.
+def draw_by_actors(run: "Run", work: Work, stop: Event) -> "Iterator[Outcome]":
+    """Draw what is left by so many actors; `swiftpie.apps.batch.run.draw` reports what they yield.
 
     Raises:
         MissingExtra: Ray is not installed.
@@ -64,8 +64,6 @@ def draw(run: "Run", work: Work, *, stop: Event) -> "Iterator[Outcome]":
     for row in drawn.iter_rows():
         if row[FAILURE]:
             raise SwiftPieError(row[FAILURE])
-        for outcome in json.loads(row[OUTCOMES]):
-            run.report.add(outcome)
-            yield outcome
+        yield from json.loads(row[OUTCOMES])
         if stop.is_set():
             return

@@ -1,7 +1,9 @@
+import math
 from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from swiftpie_lab.data.subjects import sample_subjects
 from swiftpie_lab.judges import PictureReader, SubjectEmbedder
@@ -53,6 +55,26 @@ def test_a_jump_is_told_only_where_there_is_ground_to_leave(stage):
         CLOSE_QUESTIONS["jump"].index(NONE),
         UNKNOWN,
     ]
+
+
+class NumberEmbedder(nn.Module):
+    """Embeds a picture by the number of its row alone; `views` rows share a number."""
+
+    def __init__(self, views):
+        super().__init__()
+        self.views = views
+
+    def forward(self, pixels):
+        return torch.eye(len(pixels)).repeat_interleave(self.views, dim=0)[: len(pixels)]
+
+
+def test_two_pictures_of_a_subject_are_compared_and_no_picture_with_itself(stage):
+    network = stage.network()
+    network.subject_embedder = NumberEmbedder(views=2)
+    assert stage.losses(network, 5)["subject"] < 1e-3
+    network.subject_embedder = NumberEmbedder(views=1)  # tells pictures apart, and no subject
+    chance = math.log(stage.config.num_subjects)
+    assert stage.losses(network, 5)["subject"].item() == pytest.approx(chance)
 
 
 def test_every_weight_learns_and_a_step_downhill_lowers_the_loss(stage):

@@ -108,6 +108,19 @@ def test_the_first_stage_learns_and_leaves_the_generator_alone(stage, tmp_path):
         assert_same(old, new)
 
 
+def test_the_noise_that_pictures_came_from_is_what_is_learned(config, context, tmp_path):
+    alone = InversionWeights(noise=1.0, latents=0.0, pixels=0.0, score=0.0)
+    stage = replace(config, terms=alone).build(context)
+    network = stage.network()
+    before = stage.sample(network, tmp_path / "before.png")["noise_error"]
+    optimizer = torch.optim.Adam(network.inversion.parameters(), lr=LOOP.learning_rate)
+    for draw in range(LOOP.steps):
+        optimizer.zero_grad()
+        stage.losses(network, draw)["noise"].backward()
+        optimizer.step()
+    assert stage.sample(network, tmp_path / "after.png")["noise_error"] < 0.9 * before
+
+
 def test_a_stopped_run_continues_bit_for_bit(stage, tmp_path):
     short = replace(LOOP, steps=2, save_every=1)
     quiet = unseen(stage)
