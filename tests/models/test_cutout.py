@@ -1,3 +1,4 @@
+import re
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from swiftpie.models.cutout import (
     find_with,
     packaged,
     parse_search,
+    search_at,
     subject_mask,
 )
 from swiftpie.types import Cutout
@@ -295,3 +297,21 @@ def test_hints_fit_pictures_of_any_size(size, hint):
     assert mask.shape == (1, 1, size[1], size[0])
     assert 0 <= mask.min() <= mask.max() <= 1
     assert 0 <= confidence_with(packaged(), Image.new("RGB", size), search) <= 1
+
+
+@pytest.mark.parametrize(
+    "point", ["nan,0.5", "inf,0.5", "auto", "none", "rembg", "0.5", "1.2.3,0.5", "0.1,0.2,0.3,0.4"]
+)
+def test_what_is_no_point_is_called_by_its_name(point):
+    with pytest.raises(InputError, match=rf"^'{re.escape(point)}' is not a point"):
+        search_at(["0.5,0.5", point])
+
+
+def test_points_may_lie_in_a_box():
+    found = search_at(["0.5,0.5", "not:0.1,.2"], box="0,0,1,1")
+    assert found == Search(box=(0, 0, 1, 1), points=((0.5, 0.5),), beside=((0.1, 0.2),))
+
+
+@pytest.mark.parametrize("text", ["1.2.3,0.5", "..,1", "-,0.5"])
+def test_numbers_that_are_none_spell_no_search(text):
+    assert parse_search(text) is None

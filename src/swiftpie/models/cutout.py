@@ -5,7 +5,7 @@ import importlib.resources
 import logging
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -37,14 +37,15 @@ from swiftpie.imageio.cutout import (
     shrunk_to,
 )
 from swiftpie.imageio.images import alpha_of, plane, to_tensor
-from swiftpie.masks import Box, bounding_box, box_mask, check_box
+from swiftpie.masks import Box, bounding_box, box_mask, check_box, parse_box
 from swiftpie.models import rembg
 from swiftpie.types import Cutout
 
 logger = logging.getLogger(__name__)
 
 ASSETS = "assets/cutout"
-PLACE = re.compile(r"(?P<not>not:)?(?P<numbers>-?[\d.]+(?:,-?[\d.]+)+)")  # a box or a point
+NUMBER = r"-?(?:\d+\.?\d*|\.\d+)"
+PLACE = re.compile(f"(?P<not>not:)?(?P<numbers>{NUMBER}(?:,{NUMBER})+)")  # a box or a point
 VIEW_SHARES = (1.0, 0.75, 0.5)  # of each side of a photo, in views around points
 POINT_REACH = 0.03  # of a view's smaller side, within which all is as a point says
 BORDER, BORDER_GUESS = 0.92, 8.0  # beyond this share of the way out all is background
@@ -217,6 +218,23 @@ def search_of(text: str | Search) -> Search:
             "points are needed, as in '0.2,0.1,0.8,0.95'. A mask goes into `masks=`."
         )
     return search
+
+
+def search_at(points: Sequence[str], *, box: str | None = None) -> Search:
+    """Return the search for the thing at `points`, each "x,y" on it or "not:x,y" beside it.
+
+    Raises:
+        InputError: A text is no point, or `box` is no box.
+    """
+    for point in points:
+        found = PLACE.fullmatch(point)
+        if found is None or found["numbers"].count(",") != 1:
+            raise InputError(
+                f"{point!r} is not a point. Give x,y as fractions of the picture, each from 0 to "
+                "1, for example 0.2,0.65, or not:0.4,0.9 for a point on what stays."
+            )
+    search = search_of(" ".join(points))
+    return search if box is None else replace(search, box=parse_box(box))
 
 
 class CutOut(NamedTuple):

@@ -304,6 +304,23 @@ def test_prompts_that_agree_change_nothing_and_say_so(components, photo, setting
     assert not np.any(result.region)
 
 
+@pytest.mark.parametrize("settings", [*MODES, SMOOTH], ids=["paper", "released", "smooth"])
+def test_prompts_that_agree_leave_a_mask_alone_and_say_so(components, photo, settings, caplog):
+    box = (0.2, 0.2, 0.8, 0.9)
+    asked = {"source_prompt": f" {PROMPT}\n", "mask": box, "settings": settings}
+    result = edit(components, photo, PROMPT, **asked)
+    assert caplog.text.count("nothing in the mask will change") == 1
+    assert result.image.tobytes() == photo.tobytes()
+    caplog.clear()
+    anew = edit(components, photo, PROMPT, settings=settings, mask=box)
+    varied = edit(
+        components, photo, PROMPT, **{**asked, "settings": replace(settings, variation=0.8)}
+    )
+    for other in (anew, varied):
+        assert other.image.tobytes() != photo.tobytes()
+    assert "do not differ" not in caplog.text
+
+
 def test_prompts_that_agree_leave_the_packaged_model_alone_too(session, photo, caplog):
     same = ["a dog on a beach", "A dog  on the Beach.", " the dog on a beach"]
     for rule in (None, *MaskRule):

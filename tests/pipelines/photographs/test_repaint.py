@@ -1,5 +1,7 @@
 """Subjects into photographs and out of them: what changes, what does not, and of what size."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -102,3 +104,12 @@ def test_nothing_to_do_is_refused(session, identity):
         session.remove(photo, mask=torch.zeros(1, 1, 40, 40))
     with pytest.raises(InputError, match="box"):
         session.insert(photo, identity, box=(0.5, 0.1, 0.4, 0.9))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 20), (2, 2)])
+def test_the_smallest_photographs_are_changed_without_a_warning(session, identity, size):
+    photo = photograph(*size)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert session.insert(photo, identity, seed=1).image.size == photo.size
+        assert session.remove(photo, mask=SPOT, seed=1).image.size == photo.size

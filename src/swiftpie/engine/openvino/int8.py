@@ -30,7 +30,13 @@ from swiftpie.engine.openvino.export import (
     plain,
     shapes,
 )
-from swiftpie.engine.openvino.runtime import Untyped, load, unreported, versions
+from swiftpie.engine.openvino.runtime import (
+    Untyped,
+    load,
+    unreported,
+    versions,
+    without_cuda_advice,
+)
 from swiftpie.engine.wrappers import DenoiserCall, WrappedDenoiser
 from swiftpie.errors import SwiftPieError
 from swiftpie.imageio.decoding import load_image
@@ -143,8 +149,8 @@ class Quantizer:
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """Let NNCF neither draw progress bars nor report its use inside of the block."""
-    with unreported(), contextlib.redirect_stdout(io.StringIO()):
+    """Let NNCF neither draw progress bars, report its use nor miss CUDA inside of the block."""
+    with unreported(), without_cuda_advice(), contextlib.redirect_stdout(io.StringIO()):
         yield
 
 

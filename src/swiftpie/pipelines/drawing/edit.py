@@ -25,6 +25,7 @@ from swiftpie.pipelines.drawing.edit_region import (
     given_mask,
     invert,
     touched,
+    without_change,
 )
 from swiftpie.pipelines.drawing.prepare import light_on, read_null_text, subject_condition
 from swiftpie.pipelines.drawing.request import EditRequest
@@ -115,6 +116,8 @@ def prepare(components: Components, request: EditRequest, clock: Clock) -> EditP
     latents = _encode(components, pixels, request)
     clock.lap("encode")
     prompts = (request.source_prompt, request.prompt)
+    if mask is not None and request.identity is None and settings.variation == 0:
+        mask = without_change(components, prompts, mask)
     inverted = invert(
         components,
         latents,

@@ -44,6 +44,10 @@ UNCHANGED = (
     "The prompts do not differ for this picture, so nothing in it will change. Give another "
     "prompt, a keyword or a mask."
 )
+UNCHANGED_INSIDE = (
+    "The prompts do not differ, so nothing in the mask will change. Give another prompt, the "
+    "picture of a subject or a variation, or leave the source prompt out to draw the mask anew."
+)
 
 
 PixelBox = tuple[int, int, int, int]
@@ -290,6 +294,18 @@ def _edit_region(pixels: Tensor, canvas: Canvas, *, like: Tensor) -> EditRegion:
     """Return a region of the given picture, also at the resolution of latents (1, C, h, w)."""
     latent = resize_mask(canvas.enter_mask(pixels), (like.shape[2], like.shape[3]))
     return EditRegion(latent.to(like), pixels)
+
+
+def without_change(components: Components, prompts: tuple[str, str], mask: Tensor) -> Tensor:
+    """Return `mask`, or an empty one and a warning if the two prompts say the same.
+
+    A source prompt without words says nothing about the picture, so the mask is drawn anew.
+    """
+    source, _ = prompts
+    if not source.strip() or not _are_alike(components, prompts):
+        return mask
+    logger.warning(UNCHANGED_INSIDE)
+    return torch.zeros_like(mask)
 
 
 def _are_alike(components: Components, prompts: tuple[str, str]) -> bool:

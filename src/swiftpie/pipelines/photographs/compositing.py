@@ -178,7 +178,7 @@ def matching_grain(
             usual = MOST_GRAIN * float(band.abs()[known > 0.5].median())
             spread = extrapolate(band.clamp(-usual, usual).square(), known).clamp_min(0).sqrt()
         noise, _ = _split(torch.randn(band.shape, generator=generator))
-        noise = spread * noise / noise.std().clamp_min(SURE)
+        noise = spread * noise / noise.std(correction=0).clamp_min(SURE)
         texture += F.interpolate(noise, size, mode="bilinear", align_corners=False)
         known = (halved(known) > 1 - SURE).to(known)
         if min(luma.shape[-2:]) < 2:

@@ -217,7 +217,15 @@ def decode_mask(runs: Sequence[int], *, height: int, width: int) -> Tensor:
             off, as the published decoder does.
         height: Rows of the picture.
         width: Columns of the picture.
+
+    Raises:
+        InputError: The runs are no pairs of whole numbers, 0 or more.
     """
+    if not _are_runs(runs):
+        raise InputError(
+            f"The mask has {len(runs)} numbers that are no runs. A start and a length by turns are "
+            "needed, whole numbers of 0 or more. Complete the last run, or remove it."
+        )
     count = height * width
     flat = torch.zeros(count)
     for start, length in zip(runs[::2], runs[1::2], strict=True):
@@ -261,7 +269,7 @@ def _case(root: Path, name: str, entry: object) -> PieCase:
     )
 
 
-def _are_runs(numbers: list[Any]) -> bool:
+def _are_runs(numbers: Sequence[Any]) -> bool:
     return len(numbers) % 2 == 0 and all(type(one) is int and one >= 0 for one in numbers)
 
 

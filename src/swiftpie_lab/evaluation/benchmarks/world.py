@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from swiftpie.engine.encoding import Picture
 from swiftpie.engine.session import Session
 from swiftpie.geometry.frames import lowest_point, pose_subjects
 from swiftpie.geometry.layout import Layout, from_box, seen_view
@@ -24,7 +25,8 @@ from swiftpie.masks import Box
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.drawing.request import ConditionPart, PersonalizeRequest, Subject
 from swiftpie.pipelines.drawing.settings import MaskSource
-from swiftpie.scenes import WORDS_ALONE
+from swiftpie.scenes import WORDS_ALONE, read_scene
+from swiftpie.types import GenerationResult
 from swiftpie_lab.data.subjects import Subjects
 from swiftpie_lab.evaluation.bounds import (
     NO_SUBJECT,
@@ -296,7 +298,10 @@ class WorldBenchmark(Benchmark[WorldCase]):
         for cases in rows:
             known = self.known(cases[0])
             identity = session.encode_identity(known["reference"], masks=known["reference-mask"])
-            drawn = [session.personalize(identity, case.prompt, seed=case.seed) for case in cases]
+            drawn = [
+                draw_own(session, [Subject(identity)], case.prompt, seed=case.seed)
+                for case in cases
+            ]
             yield [known["reference"], *(result.images[0] for result in drawn)]
 
     def answer(self, case: WorldCase) -> GroundTruth:
@@ -596,7 +601,7 @@ class WorldDrawer:
         if missing & {"model", "model-mask"}:
             # A box keeps each of two subjects to its own place; a single one has all.
             source = MaskSource.BOX if case.other_code else MaskSource.NONE
-            result = self.session.personalize(subjects, case.prompt, mask=source, **shown)
+            result = draw_own(self.session, subjects, case.prompt, mask=source, **shown)
             yield "model", result.images[0]
             yield "model-mask", result.subject_masks[0]
         if "sides" in missing:
@@ -605,25 +610,22 @@ class WorldDrawer:
                 [known[kind] for kind in kinds], masks=[known[f"{kind}-mask"] for kind in kinds]
             )
             turned = [Subject(both, view=case.told_view)]
-            yield "sides", self.session.personalize(turned, case.prompt, **shown).images[0]
+            yield "sides", draw_own(self.session, turned, case.prompt, **shown).images[0]
         for kind in missing & {*BRANCHES}:
             identity = subjects[0].identity
-            request = PersonalizeRequest(
-                subjects=(Subject(identity.without_detail() if kind == "semantic" else identity),),
-                prompt=case.prompt,
-                seeds=(case.seed,),
-                scene=WORDS_ALONE,
-                without=frozenset({ConditionPart.ALIGNED}),
-            )
-            yield kind, self.session.draw(request).images[0]
+            subject = Subject(identity.without_detail() if kind == "semantic" else identity)
+            without = frozenset({ConditionPart.ALIGNED})
+            words = {"seed": case.seed, "scene": WORDS_ALONE}
+            result = draw_own(self.session, [subject], case.prompt, without=without, **words)
+            yield kind, result.images[0]
         if missing & {"text", "paste", "turned"}:
-            plain = self.session.personalize(
-                subjects, case.prompt, seed=case.seed, scales=NO_SUBJECT, scene=WORDS_ALONE
-            ).images[0]
-            yield "text", plain
+            words = {"seed": case.seed, "scene": WORDS_ALONE}
+            plain = draw_own(self.session, subjects, case.prompt, scales=NO_SUBJECT, **words)
+            scenery = plain.images[0]
+            yield "text", scenery
             layouts = self.benchmark.layouts(case)
             for kind in missing & {"paste", "turned"}:
-                yield kind, paste_all(known, layouts, scenery=plain, is_turned=kind == "turned")
+                yield kind, paste_all(known, layouts, scenery=scenery, is_turned=kind == "turned")
 
     def _scene(self, case: WorldCase) -> Any:  # noqa: ANN401 - as sessions take it
         match self.scenes:
@@ -632,6 +634,24 @@ class WorldDrawer:
             case SceneSource.RENDERING:
                 return self.benchmark.scenery(case)
         return ""
+
+
+def draw_own(
+    session: Session,
+    subjects: Sequence[Subject],
+    prompt: str,
+    *,
+    seed: int,
+    scene: Picture = "",
+    **options: Any,  # noqa: ANN401 - fields of the request
+) -> GenerationResult:
+    """Draw a prompt of the benchmark's own, whose words are no mistake of a user to warn of."""
+    request = PersonalizeRequest(
+        subjects=tuple(subjects), prompt=prompt, seeds=(seed,), scene=read_scene(scene), **options
+    )
+    (result,) = session.draw_together([request])
+    assert isinstance(result, GenerationResult), "the request is no edit"
+    return result
 
 
 def shown_reference(case: Case, results: Results, kind: str = REFERENCES[0]) -> Tensor:

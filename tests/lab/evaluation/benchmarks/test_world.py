@@ -22,6 +22,7 @@ from swiftpie_lab.evaluation.benchmarks.world import (
     WorldBenchmark,
     WorldDrawer,
     WorldKind,
+    draw_own,
     expected_of,
     shown_reference,
 )
@@ -141,6 +142,19 @@ def test_every_use_of_a_subject_is_dealt_and_drawn_from_one_reference(session, b
     reference, *drawn = next(benchmark.draw_uses(session, rows))
     assert reference == benchmark.known(rows[0][0])["reference"]
     assert len({picture.tobytes() for picture in drawn}) == len(USES)
+
+
+def test_the_words_of_a_benchmark_are_no_mistake_to_warn_of(session, benchmark, caplog):
+    (row,) = benchmark.uses(1)
+    known = benchmark.known(row[0])
+    identity = session.encode_identity(known["reference"], masks=known["reference-mask"])
+    prompt = "a photo of a man in lotus position on a beach"
+    caplog.clear()
+    own = draw_own(session, [Subject(identity)], prompt, seed=1)
+    assert not caplog.records
+    typed = session.personalize(identity, prompt, seed=1)
+    assert "position" in caplog.text
+    assert own.images[0].tobytes() == typed.images[0].tobytes()
 
 
 def test_a_view_is_told_in_words_or_by_value_and_never_in_both(dealt):

@@ -168,7 +168,7 @@ def _read_subject(subject: str, cutouts: list[str] | None) -> list[SubjectPictur
 
 
 def _what_goes(mask: str | None, box: str | None, points: list[str] | None) -> "str | Box | Search":
-    from swiftpie.models.cutout import search_of
+    from swiftpie.models.cutout import search_at
 
     gone = read_place(mask, box)
     if points:
@@ -177,7 +177,7 @@ def _what_goes(mask: str | None, box: str | None, points: list[str] | None) -> "
                 "--mask and --point exclude each other: a mask covers all that is removed, and a "
                 "point starts a search for it. Leave one out."
             )
-        return search_of(" ".join([*([] if box is None else [box]), *points]))
+        return search_at(points, box=box)
     if gone is None:
         raise ConfigError(
             "Nothing marks what to remove. A mask, a box or a point is needed. Write --mask FILE, "
