@@ -17,7 +17,7 @@ from swiftpie.apps.cli.drawing.face import (
     open_face_encoders,
     warn_of_strange_vectors,
 )
-from swiftpie.apps.cli.loading import open_session, resolved
+from swiftpie.apps.cli.loading import resolved
 from swiftpie.apps.cli.options import (
     AsJson,
     DataPath,
@@ -82,7 +82,7 @@ def world(
     benchmark = WorldBenchmark(given.open_pack(data), seed=seed, size_px=size_px)
     networks = Networks(panel=benchmark.panel(judges))
     dealt = benchmark.cases(cases)
-    drawer = WorldDrawer(open_session(**loading).session, benchmark, SceneSource(scenes))
+    drawer = WorldDrawer(given.open_model(loading), benchmark, SceneSource(scenes))
     given.carry_out(benchmark, dealt, drawer, networks, out=out, as_json=as_json, force=force)
 
 
@@ -142,7 +142,7 @@ def _add_photograph_task(name: str, task: PhotographTask) -> None:
         make = getattr(insertions, task.benchmark)
         benchmark = make(given.open_pack(data), backgrounds, seed=seed)
         dealt = benchmark.cases(cases)
-        drawer = getattr(insertions, task.drawer)(open_session(**loading).session, benchmark)
+        drawer = getattr(insertions, task.drawer)(given.open_model(loading), benchmark)
         networks = Networks(panel=benchmark.panel())
         given.carry_out(benchmark, dealt, drawer, networks, out=out, as_json=as_json, force=force)
 
@@ -194,7 +194,7 @@ def ablations(
 
     size_px = given.side_of(loading)
     study = scene_study(
-        open_session(**loading).session,
+        given.open_model(loading),
         WorldBenchmark(given.open_pack(data), seed=seed, size_px=size_px),
         num_cases=cases,
         root=out,
@@ -236,7 +236,7 @@ def grid(
     check_image_target(out, force=force)
     benchmark = WorldBenchmark(given.open_pack(data), seed=seed)
     cases = benchmark.uses(num_subjects)
-    session = open_session(**loading).session
+    session = given.open_model(loading)
     rows = list(
         given.watched(benchmark.draw_uses(session, cases), "drawing subjects", total=len(cases))
     )
@@ -261,6 +261,7 @@ def grid(
     epilog=examples(
         "swiftpie evaluate photos my-photos -o sheet.png",
         "swiftpie evaluate photos my-photos -o sheet.png --places beach,desert --noun thing --json",
+        "swiftpie evaluate photos my-photos -o sheet.png --recipe sdxl-turbo",
     )
 )
 @with_fields
@@ -297,7 +298,7 @@ def photos(
     names = placed.places(NUM_PLACES)
     if places is not None:
         names = check_places([name.strip() for name in places.split(",")])
-    session, embedder = open_session(**loading).session, shipped_embedder()
+    session, embedder = given.open_model(loading), shipped_embedder()
     drawn = kept.draw_photos(
         session, embedder, subjects, places=names, seed=seed, noun=noun.strip()
     )
@@ -361,6 +362,7 @@ def world_edits(
     from swiftpie_lab.evaluation.benchmarks.world_edits import WorldEditBenchmark
 
     networks = given.open_networks(files)
+    loading, _ = resolved(loading, use=Use.EDIT)
     size_px = given.side_of(loading)
     benchmark = WorldEditBenchmark(given.open_pack(data), seed=seed, size_px=size_px)
     networks = replace(networks, panel=benchmark.panel(judges))
@@ -416,9 +418,10 @@ def edit_ablations(
     from swiftpie_lab.evaluation.ablations import edit_study
     from swiftpie_lab.evaluation.benchmarks.world_edits import WorldEditBenchmark
 
+    loading, _ = resolved(loading, use=Use.EDIT)
     size_px = given.side_of(loading)
     study = edit_study(
-        open_session(**loading).session,
+        given.open_model(loading),
         WorldEditBenchmark(given.open_pack(data), seed=seed, size_px=size_px),
         num_cases=cases,
         root=out,
@@ -448,7 +451,7 @@ def pie(
     files: given.PieNetworks,
     mode: Mode = EditMode.PAPER,
     rule: Rule = None,
-    loading: given.LoadedPublished,
+    loading: given.LoadedToEdit,
     out: given.Out = Path("out/evaluate-pie"),
     as_json: AsJson = False,
     force: given.Anew = False,
@@ -520,7 +523,7 @@ def fastface(
     benchmark = read_faces(identities, prompts, seed=seed, encoder=encoder, judge=judge)
     cases = benchmark.cases()
     agreed.fetch()
-    session = open_session(**loading).session
+    session = given.open_model(loading)
     warn_of_strange_vectors(session, encoder)
     scales = Scales.of(session.components.preset)
     if identity_scale is not None:

@@ -35,20 +35,15 @@ T = TypeVar("T")
 BORDER = 3  # letters of a column of a table: a line and a space on both sides
 FIRST_COLUMN = 24  # letters that the first one has at least, if it can fill them
 
-STEPS, EDITS = (
-    ("preset", "weights", "steps", "device"),
-    ("preset", "weights", "inversion", "device"),
-)
-LoadedInSteps = Annotated[LoadOptions, FieldOptions(LoadOptions, STEPS)]
-LoadedInSizes = Annotated[LoadOptions, FieldOptions(LoadOptions, (*STEPS, "size_px"))]
-LoadedToEditInSizes = Annotated[LoadOptions, FieldOptions(LoadOptions, (*EDITS, "size_px"))]
 PUBLISHED = (
     *("recipe", "preset", "weights", "base", "adapter", "image_encoder"),
     *("allow_pickle", "offline", "yes"),
 )
-LoadedPublished = Annotated[
-    LoadOptions, FieldOptions(LoadOptions, (*PUBLISHED, "inversion", "device"))
-]
+STEPS, EDITS = (*PUBLISHED, "steps", "device"), (*PUBLISHED, "inversion", "device")
+LoadedInSteps = Annotated[LoadOptions, FieldOptions(LoadOptions, STEPS)]
+LoadedInSizes = Annotated[LoadOptions, FieldOptions(LoadOptions, (*STEPS, "size_px"))]
+LoadedToEdit = Annotated[LoadOptions, FieldOptions(LoadOptions, EDITS)]
+LoadedToEditInSizes = Annotated[LoadOptions, FieldOptions(LoadOptions, (*EDITS, "size_px"))]
 FACES = (*PUBLISHED, "steps", "lora_scale", "face_version", "device")
 LoadedForFaces = Annotated[LoadOptions, FieldOptions(LoadOptions, FACES)]
 
@@ -221,8 +216,8 @@ def open_pack(data: Path | None) -> "Subjects":
 
 
 def open_model(loading: LoadOptions) -> "Session":
-    """Load one of several models that a command compares."""
-    return open_session(**loading).session
+    """Load a model that a command judges."""
+    return open_session(**resolved(loading)[0]).session
 
 
 def side_of(loading: LoadOptions) -> int:
@@ -418,7 +413,7 @@ def choose_editor(
         )
     if name in BOUNDS:
         return editors.TargetEditor() if name == "target" else editors.SourceEditor()
-    session = open_session(**loading).session
+    session = open_model(loading)
     if name == "naive":
         return editors.NaiveEditor(session)
     if name == "ddim":

@@ -386,5 +386,6 @@ def _check_sharing(
     if not is_own and preset is None:
         raise InputError(
             f"A {type(pipeline).__name__} does not say which preset its weights are. Add "
-            f"`preset`: {wanted.__name__}.from_pipe(pipeline, preset=…), {known_as(pipeline.name_or_path)}."
+            f"`preset`: {wanted.__name__}.from_pipe(pipeline, preset=…), "
+            f"{known_as(pipeline.name_or_path)}."
         )
