@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import typer
 
 from swiftpie.apps.cli.console import examples, print_json, print_text, say
-from swiftpie.apps.cli.drawing.edit import EditScales, Mode, Rule, edit_settings
+from swiftpie.apps.cli.drawing.edit import EditScales, edit_settings
 from swiftpie.apps.cli.drawing.face import (
     Recognisers,
     SidePx,
@@ -28,9 +28,8 @@ from swiftpie.apps.cli.options import (
 )
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.recipes import Use
-from swiftpie.config import MaskRule
 from swiftpie.faces import CONSENT
-from swiftpie.pipelines.drawing.settings import EditMode, EditSettings, Scales, Style
+from swiftpie.pipelines.drawing.settings import EditSettings, Scales, Style
 from swiftpie_lab.cli import evaluate_options as given
 
 if TYPE_CHECKING:
@@ -343,8 +342,7 @@ def world_edits(
     by_name: given.ByName = False,
     cases: given.CasesAKind = 20,
     scales: EditScales,
-    mode: Mode = EditMode.PAPER,
-    rule: Rule = None,
+    rules: given.EditRules,
     files: given.EditNetworks,
     loading: given.LoadedToEditInSizes,
     data: DataPath = None,
@@ -366,7 +364,7 @@ def world_edits(
     size_px = given.side_of(loading)
     benchmark = WorldEditBenchmark(given.open_pack(data), seed=seed, size_px=size_px)
     networks = replace(networks, panel=benchmark.panel(judges))
-    settings = _settings_of_each(loading, mode, rule, scales)
+    settings = _settings_of_each(loading, rules, scales)
     chosen = given.choose_editor(
         editor, loading, mask=mask, settings=settings, scales=scales, by_name=by_name
     )
@@ -376,9 +374,9 @@ def world_edits(
 
 
 def _settings_of_each(
-    loading: LoadOptions, mode: EditMode, rule: MaskRule | None, scales: Mapping[str, float]
+    loading: LoadOptions, rules: EditSettings, scales: Mapping[str, float]
 ) -> EditSettings:
-    settings = edit_settings(resolved(loading)[1], mode, rule, scales=scales)
+    settings = edit_settings(resolved(loading)[1], rules, scales=scales)
     # Those of edits with a reference are others than those of edits without, unless given.
     return settings if scales else replace(settings, scales=None)
 
@@ -449,8 +447,7 @@ def pie(
     mask: given.MaskName = "found",
     cases: given.FirstCases = None,
     files: given.PieNetworks,
-    mode: Mode = EditMode.PAPER,
-    rule: Rule = None,
+    rules: given.EditRules,
     loading: given.LoadedToEdit,
     out: given.Out = Path("out/evaluate-pie"),
     as_json: AsJson = False,
@@ -467,7 +464,7 @@ def pie(
     benchmark = read_pie(dataset, limit=cases)
     networks = given.open_networks(files, has_to_be_large=True)
     loading, preset = resolved(loading, use=Use.EDIT)
-    settings = edit_settings(preset, mode, rule, scales={})
+    settings = edit_settings(preset, rules, scales={})
     if results is None:
         chosen: Editor = given.choose_editor(editor, loading, mask=mask, settings=settings)
     else:

@@ -17,13 +17,12 @@ from swiftpie.apps.cli.options import FieldOptions
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.config import Option
 from swiftpie.errors import ConfigError, printable
-from swiftpie.pipelines.drawing.settings import EditMode
+from swiftpie.pipelines.drawing.settings import EditMode, EditSettings, EditStart
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from swiftpie.engine.session import Session
-    from swiftpie.pipelines.drawing.settings import EditSettings
     from swiftpie_lab.data.subjects import Subjects
     from swiftpie_lab.evaluation.ablations import Study
     from swiftpie_lab.evaluation.editors import Editor
@@ -42,6 +41,7 @@ PUBLISHED = (
 STEPS, EDITS = (*PUBLISHED, "steps", "device"), (*PUBLISHED, "inversion", "device")
 LoadedInSteps = Annotated[LoadOptions, FieldOptions(LoadOptions, STEPS)]
 LoadedInSizes = Annotated[LoadOptions, FieldOptions(LoadOptions, (*STEPS, "size_px"))]
+EditRules = Annotated[EditSettings, FieldOptions(EditSettings, ("mode", "start", "rule"))]
 LoadedToEdit = Annotated[LoadOptions, FieldOptions(LoadOptions, EDITS)]
 LoadedToEditInSizes = Annotated[LoadOptions, FieldOptions(LoadOptions, (*EDITS, "size_px"))]
 FACES = (*PUBLISHED, "steps", "lora_scale", "face_version", "device")
@@ -366,7 +366,7 @@ def open_networks(
 
 
 def check_unused(
-    editor: str, *, mask: str, settings: "EditSettings", scales: Iterable[str] = ()
+    editor: str, *, mask: str, settings: EditSettings, scales: Iterable[str] = ()
 ) -> None:
     """Refuse choices about edits where `editor` makes none of its own.
 
@@ -376,6 +376,7 @@ def check_unused(
     chosen = {
         "--mask": mask != "found",
         "--mode": settings.mode is not EditMode.PAPER,
+        "--start": settings.start is not EditStart.MIXTURE,
         "--rule": settings.rule is not None,
         **{f"--{name.replace('_', '-')}": True for name in scales},
     }
@@ -390,7 +391,7 @@ def choose_editor(
     loading: LoadOptions,
     *,
     mask: str,
-    settings: "EditSettings",
+    settings: EditSettings,
     scales: Iterable[str] = (),
     by_name: bool = False,
 ) -> "Editor":
