@@ -330,9 +330,9 @@ def _pictured_subjects(
 def _known_subjects(
     identities: Identity | Sequence[Identity], masks: Tensor | Sequence[Tensor] | None
 ) -> list[Subject]:
-    given = list(identities) if isinstance(identities, list | tuple) else [identities]
-    others = [identity for identity in given if not isinstance(identity, Identity)]
-    if others:
+    entries = identities if isinstance(identities, list | tuple) else [identities]
+    given = [identity for identity in entries if isinstance(identity, Identity)]
+    if others := [entry for entry in entries if not isinstance(entry, Identity)]:
         raise InputError(
             f"ip_adapter_image_embeds holds a {type(others[0]).__name__}, which has nothing for "
             "the detail branch. Give the Identity that prepare_ip_adapter_image_embeds() returns."
