@@ -4,7 +4,7 @@ Levels are (B, 1, 1, 1) in float64 and every conversion is done in float64, beca
 prediction grows by up to sigma / alpha, 14.6 at the last timestep, before two are subtracted.
 
 Terms without a source are ours. The full text of SwiftPie's paper (arXiv:2605.01510) is not
-public, so none of its losses is reproduced here by its formula; its abstract and a figure name them.
+public, so no loss here is its formula; its abstract and a figure name some of them.
 """
 
 from collections.abc import Callable
