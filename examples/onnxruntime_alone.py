@@ -1,11 +1,9 @@
-"""Draws a subject with onnxruntime alone: neither PyTorch nor SwiftPie is imported.
+"""Draws a subject with onnxruntime alone: neither PyTorch nor SwiftPie has to be installed.
 
-It takes the folder that `swiftpie export onnx mini-onnx` writes, or else the graphs in the
-installed package.
+It takes the folder that `swiftpie export onnx mini-onnx` writes, perhaps on another machine.
 """
 
 import json
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -13,20 +11,18 @@ import onnxruntime
 from PIL import Image
 from tokenizers import Tokenizer
 
-EXPORTED = Path("mini-onnx")
+FOLDER = Path("mini-onnx")
 SUBJECT = "dog.png"  # a picture with transparency around the subject
 PROMPT = "a dog on a beach"
 SEED = 7
 FILL = 0.9  # of the frame's side that the subject's longer side takes
 
-packaged = Path(find_spec("swiftpie").origin).parent / "assets" / "mini"
-folder = EXPORTED if EXPORTED.is_dir() else packaged
-sheet = json.loads((folder / "swiftpie.json").read_text())
+sheet = json.loads((FOLDER / "swiftpie.json").read_text())
 
 
 def compute(name: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return all outputs of a graph by their names."""
-    session = onnxruntime.InferenceSession(folder / sheet["graphs"][name]["file"])
+    session = onnxruntime.InferenceSession(FOLDER / sheet["graphs"][name]["file"])
     names = [output.name for output in session.get_outputs()]
     given = {entry.name: inputs[entry.name] for entry in session.get_inputs()}
     return dict(zip(names, session.run(names, given), strict=True))
@@ -42,7 +38,7 @@ values = np.asarray(frame, dtype=np.float32).transpose(2, 0, 1)[None] / 255
 mask = values[:, 3:]
 pixels = (2 * values[:, :3] - 1) * mask  # grey outside of the subject
 
-tokenizer = Tokenizer.from_file(str(folder / sheet["tokenizers"][0]))
+tokenizer = Tokenizer.from_file(str(FOLDER / sheet["tokenizers"][0]))
 tokens = tokenizer.encode(PROMPT)
 text = {"input_ids": np.array([tokens.ids]), "attention_mask": np.array([tokens.attention_mask])}
 ports = sheet["graphs"]["draw"]["inputs"]

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         MAX_SCALE,
         EditMode,
         EditSettings,
+        EditStart,
         MaskSource,
         Scales,
         Style,
@@ -59,6 +60,7 @@ __all__ = [
     "EditRequest",
     "EditResult",
     "EditSettings",
+    "EditStart",
     "FaceRequest",
     "GenerationResult",
     "Identity",
@@ -115,6 +117,7 @@ _HOMES = {
         ],
         "pipelines.drawing.settings": [
             "EditMode",
+            "EditStart",
             "EditSettings",
             "MAX_SCALE",
             "MaskSource",

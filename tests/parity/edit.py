@@ -14,7 +14,7 @@ from swiftpie.attention.processors import ReleasedAttention, SemanticAttention
 from swiftpie.imageio.images import to_pil, to_tensor
 from swiftpie.masks import MaskRule, from_noise_difference
 from swiftpie.noise import draw_noise
-from swiftpie.pipelines.drawing.settings import EditMode, EditSettings, Scales
+from swiftpie.pipelines.drawing.settings import EditMode, EditSettings, EditStart, Scales
 from tests.pipelines.pictures import edit
 from tests.pipelines.tiny_editor import PRESET, SIDE_PX, WIDTH, tiny_editor
 
@@ -298,11 +298,15 @@ def photograph(width=SIDE_PX, height=SIDE_PX, seed=0):
 def whole_edits():
     """Both algorithms from picture to pictures, step by step; rows in levels."""
     by_paper, [edited] = whole_edit(EditMode.PAPER, STRENGTHS["all different"])
+    from_noise, [drawn] = whole_edit(
+        EditMode.PAPER, STRENGTHS["all different"], start=EditStart.NOISE
+    )
     as_released, [kept, changed] = whole_edit(
         EditMode.RELEASED, Scales.for_edit(PRESET, mode=EditMode.RELEASED)
     )
     pairs = {
         "paper, from picture to edit": (by_paper.edited, edited),
+        "paper, from noise alone": (from_noise.edited, drawn),
         "released code, from picture to edit": (as_released.edited, changed),
         "released code, from picture to reconstruction": (as_released.reconstruction, kept),
     }
@@ -316,10 +320,10 @@ def levels(image):
     return np.asarray(image, dtype=int)
 
 
-def whole_edit(mode, scales):
+def whole_edit(mode, scales, *, start=EditStart.MIXTURE):
     """Our result, and all pictures that the steps written out give."""
     components, image = tiny_editor(), photograph()
-    settings = EditSettings(mode=mode, scales=scales)
+    settings = EditSettings(mode=mode, start=start, scales=scales)
     ours = edit(components, image, PROMPT, source_prompt=SOURCE, seed=SEED, settings=settings)
     is_released = mode is EditMode.RELEASED
     pixels = to_tensor(image)
@@ -333,14 +337,17 @@ def whole_edit(mode, scales):
     kept = np.prod(1 - np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2)
     alpha, sigma = kept**0.5, (1 - kept) ** 0.5
     texts = text if is_released else text[1:]
-    start = (alpha * clean.double() + sigma * noise[:1].double()).expand(len(texts), -1, -1, -1)
+    noisy = noise[:1].double()
+    if start is EditStart.MIXTURE:
+        noisy = alpha * clean.double() + sigma * noisy
+    noisy = noisy.expand(len(texts), -1, -1, -1)
     prediction = plain_prediction(
         components.denoiser,
-        start,
+        noisy,
         texts,
         tokens=components.image_encoder(pixels, torch.ones_like(pixels[:, :1]))[0],
         mask=torch.from_numpy(mask).float(),
         scales=scales,
     )
-    latents = ((start - sigma * prediction) / alpha).float()
+    latents = ((noisy - sigma * prediction) / alpha).float()
     return ours, to_pil(vae.decode(latents / vae.config.scaling_factor).sample)

@@ -243,6 +243,41 @@ def test_every_tensor_is_what_the_networks_make(session, parts, tmp_path, name, 
     refused(session, tmp_path / "x.spid", tensors | {whole: change(tensors[whole])}, facts)
 
 
+@pytest.mark.parametrize(
+    ("name", "change", "match"),
+    [
+        ("pixels", lambda tensor: tensor * 1e4, "its pixels range from"),
+        ("pixels", lambda tensor: tensor - 0.5, "its pixels range from"),
+        ("mask", torch.neg, "its mask range from -1 to"),
+        ("mask", lambda tensor: tensor * 2, "its mask range from 0 to 2"),
+        ("mask", torch.zeros_like, "mask of a picture is empty"),
+    ],
+)
+def test_pictures_and_masks_have_values_of_such(session, parts, tmp_path, name, change, match):
+    tensors, facts = parts
+    changed = tensors | {name: change(tensors[name])}
+    refused(session, tmp_path / "x.spid", changed, facts, match=match)
+    loaded = session.load_identity(tmp_path / "right.spid")
+    with pytest.raises(InputError, match=match):
+        session.fitted(replace(loaded, **{name: changed[name]}), name="it")
+
+
+def test_no_empty_picture_hides_among_several(session, sprite, tmp_path):
+    several = session.encode_identity([sprite] * 2)
+    one_empty = several.mask * torch.tensor([1.0, 0.0]).view(2, 1, 1, 1)
+    session.save_identity(replace(several, mask=one_empty), tmp_path / "x.spid")
+    with pytest.raises(InputError, match="mask of a picture is empty"):
+        session.load_identity(tmp_path / "x.spid")
+
+
+@pytest.mark.parametrize("value", [(0, 0, 0, 0), (200, 0, 0, 90)])
+def test_large_frames_are_premultiplied_and_not_empty(session, parts, tmp_path, value):
+    tensors, facts = parts
+    large = torch.tensor(value, dtype=torch.uint8).view(1, 4, 1, 1).expand(1, 4, 200, 200)
+    changed = tensors | {"large": large.contiguous()}
+    refused(session, tmp_path / "x.spid", changed, facts, match="its large frame is empty, or")
+
+
 @pytest.mark.parametrize("name", ["tokens", "pooled", "pixels", "mask", "keys/", "values/"])
 def test_every_tensor_is_there_and_no_other(session, parts, tmp_path, name):
     tensors, facts = parts

@@ -66,6 +66,7 @@ def workspace(tmp_path, monkeypatch):
         load_image(assets / "samples" / "1f916.webp").save("robot.png")
         load_image(assets / "photos" / "dahlia.jpg").save("photo.jpg")
         shutil.copytree(assets / "mini", tmp_path / "runs" / "mini_world" / "export")
+        (tmp_path / "mini-onnx").symlink_to(tmp_path / "runs" / "mini_world" / "export")
     return tmp_path
 
 

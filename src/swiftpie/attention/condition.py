@@ -2,8 +2,8 @@
 
 The condition holds tensors only, so one graph serves all calls. Mask-guided rescaling gives each
 branch one factor inside of the subject's mask and one outside. The idea is that of SwiftPie
-(arXiv:2605.01510), whose full text is not public: the formulas here are ours, written from its
-abstract and a figure.
+(arXiv:2605.01510), whose full text is not public: the formulas and the masks here are ours, written
+from its abstract and a figure. docs/concepts.md numbers them (E1) to (E3).
 """
 
 from enum import StrEnum

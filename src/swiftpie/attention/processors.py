@@ -103,7 +103,7 @@ class SelfAttention(nn.Module):
 
 
 class DetailAttention(SelfAttention):
-    """Second half of dual-branch identity injection (arXiv:2605.01510).
+    """Second half of dual-branch identity injection, after arXiv:2605.01510 by our formulas.
 
     Decoupled: `out = Attn(q, k, v) + Σ_s gate * detail_scale_s * Attn(q, k_s, v_s)`. Where the
     place of the subject is known, the logits of reference keys fall with the squared distance
@@ -236,7 +236,7 @@ class DetailAttention(SelfAttention):
 
 
 class SemanticAttention(nn.Module):
-    """First half of dual-branch identity injection (arXiv:2605.01510; arXiv:2412.04301, Eq. 4).
+    """First half of dual-branch identity injection: the image branch of arXiv:2412.04301.
 
     `out = text_scale * Attn(q, k_text, v_text) + Σ_s identity_scale_s * Attn(q, k_s, v_s)`, the
     scales by region. Only `to_k_ip` and `to_v_ip` are new weights.

@@ -42,6 +42,8 @@ BUSY = frozenset((408, 429, 500, 502, 503, 504))
 CHUNK_BYTES = 1 << 20
 SHOWN = 5  # names in a message
 MAX_LISTED = 50_000  # files of a repository; those of weights have some dozens
+MAX_NAME = 1000  # characters of a path; systems take some thousands, with the cache's folder
+MAX_PART_BYTES = 200  # of a file's or folder's name; systems take 255, and downloads add a suffix
 GITHUB_API = "https://api.github.com"
 
 
@@ -74,21 +76,21 @@ class RepoReference:
 
 
 def parse_reference(text: str | Path) -> RepoReference | None:
-    """Return what `text` names in a repository; None if it is a path, or can only be one.
+    """Return what `text` names in a repository; None if it is a path, or names nothing there.
 
     A path that exists on this machine wins. `a/b.safetensors` is a path, as repositories are not
     called like files; `a/b` is a repository unless there is such a folder.
     """
     name = str(text)
     found = _REFERENCE.fullmatch(name)
-    if found is None or Path(name).exists():
+    if found is None or len(name) > MAX_NAME or Path(name).exists():
         return None
     path, repository = found["path"], found["repository"]
     if path is None and PurePosixPath(repository).suffix in FILE_SUFFIXES:
         return None
     if path is not None:
         path = path.strip("/")
-        if any(part in {"", ".", ".."} for part in path.split("/")):
+        if not _is_safe(path):
             return None
     host = Host.GITHUB if found["host"] else Host.HUB
     return RepoReference(repository, path, found["revision"], host)
@@ -115,6 +117,7 @@ class RepoListing:
     licence: str | None  # as the repository's card states it
     is_gated: bool = False  # whether its licence has to be accepted by name
     host: Host = Host.HUB
+    unsafe: tuple[str, ...] = ()  # names that lead elsewhere, hide letters or no disk takes
 
     def find(self, path: str) -> RemoteFile:
         """Return the file at `path`.
@@ -168,10 +171,16 @@ def list_files(reference: RepoReference) -> RepoListing:
     Raises:
         HfHubHTTPError: The host has no such repository or revision, refuses access, or is busy.
         HTTPError: The host cannot be reached.
+        OSError: What it answers is no list of files.
     """
     list_now = _list_release if reference.host is Host.GITHUB else _list_repository
     moment = int(time.monotonic() // 600)
-    return list_now(reference.repository, reference.revision, _endpoint(reference.host), moment)
+    try:
+        return list_now(reference.repository, reference.revision, _endpoint(reference.host), moment)
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise OSError(
+            f"the server's answer is no list of files: {type(error).__name__}: {error}"
+        ) from error
 
 
 def read_start(file: RemoteFile, count: int, *, host: Host = Host.HUB) -> bytes:
@@ -382,10 +391,12 @@ def _list_repository(
         raise ValueError("the hub lists no commit, or too many files")
     if info.gated:
         retry_while_busy(lambda: api.auth_check(repository))
-    files = {}
+    files, unsafe = {}, []
     for sibling in info.siblings or ():
         path = sibling.rfilename
-        if sibling.size is None or sibling.blob_id is None or not _is_inside(path):
+        if not _is_safe(path):
+            unsafe.append(path)
+        if sibling.size is None or sibling.blob_id is None or not _is_safe(path):
             continue
         url = hf_hub_url(repository, path, revision=commit, endpoint=endpoint)
         sha256 = sibling.lfs.sha256 if sibling.lfs else None
@@ -395,7 +406,9 @@ def _list_repository(
             files[path] = RemoteFile(path, sibling.size, url, blob, sha256, git)
     card = info.card_data  # of a licence of their own, publishers write the name beside
     licence = getattr(card, "license_name", None) or getattr(card, "license", None)
-    return RepoListing(repository, commit, files, _one(licence), bool(info.gated))
+    return RepoListing(
+        *(repository, commit, files, _one(licence), bool(info.gated)), unsafe=tuple(unsafe)
+    )
 
 
 @functools.lru_cache(maxsize=64)
@@ -415,19 +428,23 @@ def _list_release(repository: str, tag: str | None, endpoint: str, _moment: int)
         path = str(asset["name"])
         digest = str(asset.get("digest") or "").removeprefix("sha256:")  # newer ones have it
         sha256 = digest if re.fullmatch(r"[0-9a-f]{64}", digest) else None
-        if _is_inside(path):
+        if _is_safe(path):
             address = str(asset["browser_download_url"])
             files[path] = RemoteFile(path, int(asset["size"]), address, path, sha256)
     return RepoListing(repository, str(found["tag_name"]), files, None, host=Host.GITHUB)
 
 
-def _is_inside(path: str) -> bool:
-    """Whether a name that a server gave stays below the folder that it is put into."""
+def _is_safe(path: str) -> bool:
+    """Whether a name that a server gave stays below its folder, is readable, and fits on disks."""
     parts = path.split("/")
-    return "\\" not in path and ":" not in path and not {"", ".", ".."} & {*parts}
+    is_inside = "\\" not in path and ":" not in path and not {"", ".", ".."} & {*parts}
+    is_short = len(path) <= MAX_NAME and all(len(part) <= MAX_PART_BYTES for part in parts)
+    if not (is_inside and is_short and path.isprintable()):  # which no half of a surrogate pair is
+        return False
+    return all(len(part.encode()) <= MAX_PART_BYTES for part in parts)
 
 
 def _one(licence: object) -> str | None:
     if isinstance(licence, list):
-        return ", ".join(map(str, licence))
-    return None if licence is None else str(licence)
+        licence = ", ".join(map(str, licence))
+    return None if licence is None else short_reason(licence)

@@ -68,6 +68,7 @@ def origin_of_edit(
         source_prompt=source_prompt,
         keyword=keyword,
         mode=settings.mode.value,
+        start=settings.start.value,
         rule="learned" if settings.rule is None else settings.rule.value,
         variation=str(settings.variation),
         branches=", ".join(result.branches),

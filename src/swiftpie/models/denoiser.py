@@ -136,8 +136,9 @@ class UNetDenoiser(nn.Module):
     """A Stable Diffusion 1.x, 2.x or XL U-Net with both identity branches.
 
     Reference features come from `reference`, a frozen U-Net of the same shape that knows little
-    noise, or from this one with its identity branches silent. From arXiv:2605.01510: references
-    are noised to `reference_step` and read at the inputs of self-attention.
+    noise, or from this one with its identity branches silent. References are noised to
+    `reference_step` and read at the inputs of self-attention: our way to the detail branch of
+    arXiv:2605.01510, whose full text is not public.
     """
 
     def __init__(

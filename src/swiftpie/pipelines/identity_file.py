@@ -22,6 +22,7 @@ from swiftpie.backbones.load.safe import (
 )
 from swiftpie.errors import InputError, WeightsError, short_reason
 from swiftpie.imageio.atomic import write_file
+from swiftpie.models.vision import FaceIdentityEncoder
 from swiftpie.pipelines.identity import LARGE_PX, MAX_REFERENCES
 from swiftpie.types import Cutout, Identity
 
@@ -31,6 +32,7 @@ KEYS, VALUES = "keys/", "values/"  # before the layers' names
 PLAIN = ("tokens", "pooled", "pixels", "mask")  # the fields that are a tensor each
 LARGE = "large"  # the optional field with the first frame as large as its picture shows it
 MAX_TOKENS = 1024  # of a picture; the largest public projector makes 257
+ROUNDING = 1e-2  # of pictures and masks in half precision, or resized
 MAX_TEXT = 200  # characters of a preset's name or of a fingerprint
 
 T = TypeVar("T")
@@ -95,6 +97,7 @@ def load_identity(path: str | Path, components: Components) -> Identity:
         _check_shapes(header.shapes, components)
         tensors = read_tensors(path)
         _check_types(tensors, components)
+        _check_ranges(tensors, components)
     except (WeightsError, ValueError) as error:
         raise InputError(_damaged(path, error)) from error
     return _identity_of(header, tensors).to(components.device)
@@ -127,6 +130,7 @@ def fitted(identity: Identity, components: Components, *, name: str) -> Identity
     try:
         _check_shapes({n: tuple(tensor.shape) for n, tensor in tensors.items()}, components)
         _check_types(tensors, components)
+        _check_ranges(tensors, components)
     except ValueError as error:
         raise InputError(_damaged(name, error)) from error
     return identity.to(components.device)
@@ -305,6 +309,27 @@ def _check_types(tensors: Mapping[str, Tensor], components: Components) -> None:
         raise ValueError(f"it holds {wrong.pop()}, which these networks do not compute in")
     if LARGE in tensors and tensors[LARGE].dtype is not torch.uint8:
         raise ValueError(f"its large frame holds {tensors[LARGE].dtype} instead of bytes")
+
+
+def _check_ranges(tensors: Mapping[str, Tensor], components: Components) -> None:
+    """Check that pictures and masks have values of pictures and masks, and show a subject.
+
+    Raises:
+        ValueError: A value is out of range, or the mask of a picture is empty.
+    """
+    for name, lowest in (("pixels", -1), ("mask", 0)):
+        low, high = tensors[name].float().aminmax()
+        if not (low >= lowest - ROUNDING and high <= 1 + ROUNDING):
+            raise ValueError(f"its {name} range from {low:.3g} to {high:.3g}, not {lowest} to 1")
+    shown = tensors["mask"].flatten(1).amax(1) > ROUNDING
+    # A face identity without a crop has grey pictures and empty masks: its encoder reads a vector.
+    is_face = isinstance(components.image_encoder, FaceIdentityEncoder)
+    if not shown.all() and (shown.any() or not is_face or tensors["pixels"].any()):
+        raise ValueError("the mask of a picture is empty")
+    if LARGE in tensors:
+        lit, alpha = tensors[LARGE].int().split((3, 1), dim=1)
+        if not alpha.any() or (lit > alpha + 1).any():  # each is rounded by itself
+            raise ValueError("its large frame is empty, or brighter than its mask allows")
 
 
 def _damaged(path: str | Path, reason: object) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import typer
 
 from swiftpie.apps.cli.console import examples, print_json, print_text, say
-from swiftpie.apps.cli.drawing.edit import EditScales, Mode, Rule, edit_settings
+from swiftpie.apps.cli.drawing.edit import EditScales, edit_settings
 from swiftpie.apps.cli.drawing.face import (
     Recognisers,
     SidePx,
@@ -17,7 +17,7 @@ from swiftpie.apps.cli.drawing.face import (
     open_face_encoders,
     warn_of_strange_vectors,
 )
-from swiftpie.apps.cli.loading import open_session, resolved
+from swiftpie.apps.cli.loading import resolved
 from swiftpie.apps.cli.options import (
     AsJson,
     DataPath,
@@ -28,9 +28,8 @@ from swiftpie.apps.cli.options import (
 )
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.recipes import Use
-from swiftpie.config import MaskRule
 from swiftpie.faces import CONSENT
-from swiftpie.pipelines.drawing.settings import EditMode, EditSettings, Scales, Style
+from swiftpie.pipelines.drawing.settings import EditSettings, Scales, Style
 from swiftpie_lab.cli import evaluate_options as given
 
 if TYPE_CHECKING:
@@ -82,7 +81,7 @@ def world(
     benchmark = WorldBenchmark(given.open_pack(data), seed=seed, size_px=size_px)
     networks = Networks(panel=benchmark.panel(judges))
     dealt = benchmark.cases(cases)
-    drawer = WorldDrawer(open_session(**loading).session, benchmark, SceneSource(scenes))
+    drawer = WorldDrawer(given.open_model(loading), benchmark, SceneSource(scenes))
     given.carry_out(benchmark, dealt, drawer, networks, out=out, as_json=as_json, force=force)
 
 
@@ -142,7 +141,7 @@ def _add_photograph_task(name: str, task: PhotographTask) -> None:
         make = getattr(insertions, task.benchmark)
         benchmark = make(given.open_pack(data), backgrounds, seed=seed)
         dealt = benchmark.cases(cases)
-        drawer = getattr(insertions, task.drawer)(open_session(**loading).session, benchmark)
+        drawer = getattr(insertions, task.drawer)(given.open_model(loading), benchmark)
         networks = Networks(panel=benchmark.panel())
         given.carry_out(benchmark, dealt, drawer, networks, out=out, as_json=as_json, force=force)
 
@@ -194,7 +193,7 @@ def ablations(
 
     size_px = given.side_of(loading)
     study = scene_study(
-        open_session(**loading).session,
+        given.open_model(loading),
         WorldBenchmark(given.open_pack(data), seed=seed, size_px=size_px),
         num_cases=cases,
         root=out,
@@ -236,7 +235,7 @@ def grid(
     check_image_target(out, force=force)
     benchmark = WorldBenchmark(given.open_pack(data), seed=seed)
     cases = benchmark.uses(num_subjects)
-    session = open_session(**loading).session
+    session = given.open_model(loading)
     rows = list(
         given.watched(benchmark.draw_uses(session, cases), "drawing subjects", total=len(cases))
     )
@@ -261,6 +260,7 @@ def grid(
     epilog=examples(
         "swiftpie evaluate photos my-photos -o sheet.png",
         "swiftpie evaluate photos my-photos -o sheet.png --places beach,desert --noun thing --json",
+        "swiftpie evaluate photos my-photos -o sheet.png --recipe sdxl-turbo",
     )
 )
 @with_fields
@@ -297,7 +297,7 @@ def photos(
     names = placed.places(NUM_PLACES)
     if places is not None:
         names = check_places([name.strip() for name in places.split(",")])
-    session, embedder = open_session(**loading).session, shipped_embedder()
+    session, embedder = given.open_model(loading), shipped_embedder()
     drawn = kept.draw_photos(
         session, embedder, subjects, places=names, seed=seed, noun=noun.strip()
     )
@@ -342,8 +342,7 @@ def world_edits(
     by_name: given.ByName = False,
     cases: given.CasesAKind = 20,
     scales: EditScales,
-    mode: Mode = EditMode.PAPER,
-    rule: Rule = None,
+    rules: given.EditRules,
     files: given.EditNetworks,
     loading: given.LoadedToEditInSizes,
     data: DataPath = None,
@@ -361,10 +360,11 @@ def world_edits(
     from swiftpie_lab.evaluation.benchmarks.world_edits import WorldEditBenchmark
 
     networks = given.open_networks(files)
+    loading, _ = resolved(loading, use=Use.EDIT)
     size_px = given.side_of(loading)
     benchmark = WorldEditBenchmark(given.open_pack(data), seed=seed, size_px=size_px)
     networks = replace(networks, panel=benchmark.panel(judges))
-    settings = _settings_of_each(loading, mode, rule, scales)
+    settings = _settings_of_each(loading, rules, scales)
     chosen = given.choose_editor(
         editor, loading, mask=mask, settings=settings, scales=scales, by_name=by_name
     )
@@ -374,9 +374,9 @@ def world_edits(
 
 
 def _settings_of_each(
-    loading: LoadOptions, mode: EditMode, rule: MaskRule | None, scales: Mapping[str, float]
+    loading: LoadOptions, rules: EditSettings, scales: Mapping[str, float]
 ) -> EditSettings:
-    settings = edit_settings(resolved(loading)[1], mode, rule, scales=scales)
+    settings = edit_settings(resolved(loading)[1], rules, scales=scales)
     # Those of edits with a reference are others than those of edits without, unless given.
     return settings if scales else replace(settings, scales=None)
 
@@ -416,9 +416,10 @@ def edit_ablations(
     from swiftpie_lab.evaluation.ablations import edit_study
     from swiftpie_lab.evaluation.benchmarks.world_edits import WorldEditBenchmark
 
+    loading, _ = resolved(loading, use=Use.EDIT)
     size_px = given.side_of(loading)
     study = edit_study(
-        open_session(**loading).session,
+        given.open_model(loading),
         WorldEditBenchmark(given.open_pack(data), seed=seed, size_px=size_px),
         num_cases=cases,
         root=out,
@@ -446,9 +447,8 @@ def pie(
     mask: given.MaskName = "found",
     cases: given.FirstCases = None,
     files: given.PieNetworks,
-    mode: Mode = EditMode.PAPER,
-    rule: Rule = None,
-    loading: given.LoadedPublished,
+    rules: given.EditRules,
+    loading: given.LoadedToEdit,
     out: given.Out = Path("out/evaluate-pie"),
     as_json: AsJson = False,
     force: given.Anew = False,
@@ -464,7 +464,7 @@ def pie(
     benchmark = read_pie(dataset, limit=cases)
     networks = given.open_networks(files, has_to_be_large=True)
     loading, preset = resolved(loading, use=Use.EDIT)
-    settings = edit_settings(preset, mode, rule, scales={})
+    settings = edit_settings(preset, rules, scales={})
     if results is None:
         chosen: Editor = given.choose_editor(editor, loading, mask=mask, settings=settings)
     else:
@@ -520,7 +520,7 @@ def fastface(
     benchmark = read_faces(identities, prompts, seed=seed, encoder=encoder, judge=judge)
     cases = benchmark.cases()
     agreed.fetch()
-    session = open_session(**loading).session
+    session = given.open_model(loading)
     warn_of_strange_vectors(session, encoder)
     scales = Scales.of(session.components.preset)
     if identity_scale is not None:

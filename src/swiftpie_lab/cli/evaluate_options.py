@@ -17,13 +17,12 @@ from swiftpie.apps.cli.options import FieldOptions
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.config import Option
 from swiftpie.errors import ConfigError, printable
-from swiftpie.pipelines.drawing.settings import EditMode
+from swiftpie.pipelines.drawing.settings import EditMode, EditSettings, EditStart
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from swiftpie.engine.session import Session
-    from swiftpie.pipelines.drawing.settings import EditSettings
     from swiftpie_lab.data.subjects import Subjects
     from swiftpie_lab.evaluation.ablations import Study
     from swiftpie_lab.evaluation.editors import Editor
@@ -35,20 +34,16 @@ T = TypeVar("T")
 BORDER = 3  # letters of a column of a table: a line and a space on both sides
 FIRST_COLUMN = 24  # letters that the first one has at least, if it can fill them
 
-STEPS, EDITS = (
-    ("preset", "weights", "steps", "device"),
-    ("preset", "weights", "inversion", "device"),
-)
-LoadedInSteps = Annotated[LoadOptions, FieldOptions(LoadOptions, STEPS)]
-LoadedInSizes = Annotated[LoadOptions, FieldOptions(LoadOptions, (*STEPS, "size_px"))]
-LoadedToEditInSizes = Annotated[LoadOptions, FieldOptions(LoadOptions, (*EDITS, "size_px"))]
 PUBLISHED = (
     *("recipe", "preset", "weights", "base", "adapter", "image_encoder"),
     *("allow_pickle", "offline", "yes"),
 )
-LoadedPublished = Annotated[
-    LoadOptions, FieldOptions(LoadOptions, (*PUBLISHED, "inversion", "device"))
-]
+STEPS, EDITS = (*PUBLISHED, "steps", "device"), (*PUBLISHED, "inversion", "device")
+LoadedInSteps = Annotated[LoadOptions, FieldOptions(LoadOptions, STEPS)]
+LoadedInSizes = Annotated[LoadOptions, FieldOptions(LoadOptions, (*STEPS, "size_px"))]
+EditRules = Annotated[EditSettings, FieldOptions(EditSettings, ("mode", "start", "rule"))]
+LoadedToEdit = Annotated[LoadOptions, FieldOptions(LoadOptions, EDITS)]
+LoadedToEditInSizes = Annotated[LoadOptions, FieldOptions(LoadOptions, (*EDITS, "size_px"))]
 FACES = (*PUBLISHED, "steps", "lora_scale", "face_version", "device")
 LoadedForFaces = Annotated[LoadOptions, FieldOptions(LoadOptions, FACES)]
 
@@ -221,8 +216,8 @@ def open_pack(data: Path | None) -> "Subjects":
 
 
 def open_model(loading: LoadOptions) -> "Session":
-    """Load one of several models that a command compares."""
-    return open_session(**loading).session
+    """Load a model that a command judges."""
+    return open_session(**resolved(loading)[0]).session
 
 
 def side_of(loading: LoadOptions) -> int:
@@ -371,7 +366,7 @@ def open_networks(
 
 
 def check_unused(
-    editor: str, *, mask: str, settings: "EditSettings", scales: Iterable[str] = ()
+    editor: str, *, mask: str, settings: EditSettings, scales: Iterable[str] = ()
 ) -> None:
     """Refuse choices about edits where `editor` makes none of its own.
 
@@ -381,6 +376,7 @@ def check_unused(
     chosen = {
         "--mask": mask != "found",
         "--mode": settings.mode is not EditMode.PAPER,
+        "--start": settings.start is not EditStart.MIXTURE,
         "--rule": settings.rule is not None,
         **{f"--{name.replace('_', '-')}": True for name in scales},
     }
@@ -395,7 +391,7 @@ def choose_editor(
     loading: LoadOptions,
     *,
     mask: str,
-    settings: "EditSettings",
+    settings: EditSettings,
     scales: Iterable[str] = (),
     by_name: bool = False,
 ) -> "Editor":
@@ -418,7 +414,7 @@ def choose_editor(
         )
     if name in BOUNDS:
         return editors.TargetEditor() if name == "target" else editors.SourceEditor()
-    session = open_session(**loading).session
+    session = open_model(loading)
     if name == "naive":
         return editors.NaiveEditor(session)
     if name == "ddim":

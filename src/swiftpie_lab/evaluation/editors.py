@@ -228,8 +228,8 @@ class SwiftEditor(PresetEditor):
         settings = self.settings
         scales = ", ".join(f"{name} {value:g}" for name, value in vars(self._scales).items())
         return (
-            f"SwiftEdit, {self.session.components.preset.name}: {settings.mode} mode, mask "
-            f"{self.mask} ({settings.rule}), {scales}"
+            f"SwiftEdit, {self.session.components.preset.name}: {settings.mode} mode, from "
+            f"{settings.start}, mask {self.mask} ({settings.rule}), {scales}"
             f"{', subjects by name from the library' if self.uses_library else ''}"
         )
 

@@ -2,6 +2,9 @@
 
 Levels are (B, 1, 1, 1) in float64 and every conversion is done in float64, because an error of a
 prediction grows by up to sigma / alpha, 14.6 at the last timestep, before two are subtracted.
+
+Terms without a source are ours. The full text of SwiftPie's paper (arXiv:2605.01510) is not
+public, so no loss here is its formula; its abstract and a figure name some of them.
 """
 
 from collections.abc import Callable
@@ -102,7 +105,8 @@ def _hemisphere(like: Tensor) -> Tensor:
 def map_loss(maps: list[Tensor], mask: Tensor) -> Tensor:
     """Return how badly identity attention maps (B, S, h, w) cover the `mask` of each subject.
 
-    From arXiv:2605.01510, localisation; it is what makes inline masks meaningful.
+    It is what makes inline masks meaningful. A stand-in for the localisation that arXiv:2605.01510
+    names; its formula is not public.
     """
     terms = []
     for one in maps:

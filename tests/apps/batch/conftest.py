@@ -67,8 +67,8 @@ def working(folder, session):
 def run(working):
     """Draws jobs, all or as many as are wanted; returns the lines of the report by place."""
 
-    def make(jobs, name="out", *, batch=3, count=None, suffix=".png", **choices):
-        work = working(name, suffix)
+    def make(jobs, name="out", *, batch=3, count=None, suffix=".png", work=None, **choices):
+        work = work or working(name, suffix)
         with open_run(jobs, work, batch=batch, settings={}, **choices) as manifest:
             drawn = draw(manifest, work)
             for _ in itertools.islice(drawn, count):

@@ -5,8 +5,9 @@ import shutil
 import numpy as np
 import pytest
 
-from swiftpie.apps.batch.draw import CannotWrite, Drawer
-from swiftpie.apps.batch.jobs import batches_of
+from swiftpie.apps.batch.draw import CannotWrite, Drawer, Work
+from swiftpie.apps.batch.jobs import DEFAULT_MODEL, Model, batches_of
+from swiftpie.errors import WeightsError
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.writing import read_metadata
 from tests.apps.batch.conftest import SMALL
@@ -140,3 +141,17 @@ def test_nothing_is_written_for_nobody(collected, working):
     (batch,) = batches_of(jobs, 1, wanted=[jobs.jobs[0].id])
     assert Drawer(work, is_wanted=lambda: False).draw(batch) == []
     assert [*work.folder.iterdir()] == []
+
+
+def test_a_model_that_fails_to_load_fails_its_own_jobs_alone(collected, folder, run):
+    rows = [{**SMALL, "prompt": "a dog"}, {"subject": "cat", "prompt": "a dog"}]
+    rows[1]["preset"] = "sd-turbo"
+    jobs = collected(*rows)
+    gone = Model(preset="sd-turbo")
+    loading = {DEFAULT_MODEL: {}, gone: {"preset": "sd-turbo", "offline": True}}
+    told = run(jobs, work=Work(folder, folder / "out", ".png", loading))
+    assert [row["status"] for row in told.values()] == ["done", "failed"]
+    assert "stabilityai/sd-turbo" in told["2"]["reason"]
+    alone = Work(folder, folder / "alone", ".png", {gone: loading[gone]})
+    with pytest.raises(WeightsError, match="stabilityai/sd-turbo"):
+        run(collected(rows[1]), work=alone)

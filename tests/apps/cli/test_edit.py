@@ -1,6 +1,7 @@
 """`swiftpie edit` writes what was asked for, and refuses what cannot work before it loads."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from swiftpie.errors import ImageError
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.originals import read_original
 from swiftpie.imageio.writing import PictureData, encode_image, read_metadata
-from swiftpie.pipelines.drawing.settings import EditMode, Scales
+from swiftpie.pipelines.drawing.settings import EditMode, EditSettings, EditStart, Scales
 from tests.backbones import tiny_models
 from tests.parity.edit import photograph
 from tests.pipelines.tiny_editor import tiny_editor
@@ -47,7 +48,9 @@ def job(tmp_path, picture):
         mask=None,
         seed=3,
         settings=edit_settings(
-            PRESETS.get("sd-turbo"), EditMode.RELEASED, MaskRule.SMOOTH, scales={"text_scale": 1.5}
+            PRESETS.get("sd-turbo"),
+            EditSettings(mode=EditMode.RELEASED, rule=MaskRule.SMOOTH),
+            scales={"text_scale": 1.5},
         ),
         target=Target(tmp_path / "out.png", tmp_path / "region.png"),
         strip=tmp_path / "strip.png",
@@ -73,6 +76,14 @@ def test_every_file_is_written_and_says_how_it_was_made(editor, job, picture):
     with pytest.raises(InputError, match="exists"):
         carry_out(editor, job)
     carry_out(editor, job._replace(force=True))
+
+
+def test_an_edit_from_noise_alone_is_another_picture_and_says_so(editor, job):
+    mixed = carry_out(editor, job)
+    alone = replace(job.settings, start=EditStart.NOISE)
+    drawn = carry_out(editor, job._replace(settings=alone, force=True))
+    assert read_metadata(job.target.picture)["start"] == "noise"
+    assert drawn.edited.tobytes() != mixed.edited.tobytes()
 
 
 def test_a_saved_mask_repeats_the_edit(editor, job, tmp_path):
@@ -121,15 +132,15 @@ def test_a_mask_of_another_shape_is_refused(editor, job, tmp_path):
 @pytest.mark.parametrize("mode", EditMode)
 def test_strengths_that_are_not_given_belong_to_the_mode(mode):
     for name in ("sd-turbo", "mini"):
-        found = edit_settings(PRESETS.get(name), mode, MaskRule.SMOOTH, scales={}).scales
+        found = edit_settings(PRESETS.get(name), EditSettings(mode=mode), scales={}).scales
         assert found == Scales.for_edit(PRESETS.get(name), mode=mode)
 
 
 def test_a_new_subject_is_shown_where_the_picture_changes_and_nowhere_else():
     options = {"scales": {"text_scale": 1.5}, "subjects": ["cat.png"]}
-    settings = edit_settings(PRESETS.get("sd-turbo"), EditMode.PAPER, None, **options)
+    settings = edit_settings(PRESETS.get("sd-turbo"), EditSettings(), **options)
     assert settings.scales == Scales(identity_scale=1.0, detail_scale=0.0, text_scale=1.5)
-    placed = edit_settings(PRESETS.get("mini"), EditMode.PAPER, None, **options).scales
+    placed = edit_settings(PRESETS.get("mini"), EditSettings(), **options).scales
     assert (placed.identity_scale, placed.background_scale) == (
         0.0,
         1.0,
@@ -137,7 +148,7 @@ def test_a_new_subject_is_shown_where_the_picture_changes_and_nowhere_else():
 
 
 def test_the_mini_model_reads_its_prompt_as_it_was_trained_to():
-    settings = edit_settings(PRESETS.get("mini"), EditMode.PAPER, None, scales={})
+    settings = edit_settings(PRESETS.get("mini"), EditSettings(), scales={})
     assert settings.scales.text_scale == 1.0
 
 

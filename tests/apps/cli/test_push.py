@@ -167,3 +167,43 @@ def test_a_file_that_was_changed_on_the_way_is_refused(call, hub, files, tmp_pat
     got = call("pull", REPOSITORY, "-o", tmp_path / "got", "--yes")
     assert (got.exit_code, "checksum differs" in got.stderr) == (1, True), got.output
     assert not (tmp_path / "got").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("nul\0.spid", r"'nul\x00.spid'"),
+        ("\x1b[31mred.spid", r"'\x1b[31mred.spid'"),
+        ("line\nbreak.spid", r"'line\nbreak.spid'"),
+        ("\u202egnp.spid", r"'\u202egnp.spid'"),
+        ("\ud800.spid", r"'\ud800.spid'"),
+        (f"{'l' * 5000}.spid", f"'{'l' * 60}'…"),
+        (f"{'ł' * 120}.spid", "'\\u0142"),
+        (".bashrc.spid", "'.bashrc.spid'"),
+        ("-o.spid", "'-o.spid'"),
+    ],
+    ids=lambda text: text[:12],
+)
+def test_names_that_mislead_are_not_pulled(call, hub, files, tmp_path, name, shown):
+    content = (files / "dog.spid").read_bytes()
+    hub.repositories[REPOSITORY] = Repository({"good.spid": content, name: content})
+    got = call("pull", REPOSITORY, "-o", tmp_path / "got", "--yes")
+    assert (got.exit_code, f"names a file {shown}" in got.stderr) == (1, True), got.stderr
+    alone = call("pull", f"{REPOSITORY}:{name}", "-o", tmp_path / "got", "--yes")
+    assert alone.exit_code != 0
+    assert "did not expect" not in alone.stderr
+    assert len(alone.stderr) < 1000
+    assert not (tmp_path / "got").exists()
+    call("pull", f"{REPOSITORY}:good.spid", "-o", tmp_path / "got", "--yes")
+    assert [path.name for path in (tmp_path / "got").iterdir()] == ["good.spid"]
+
+
+@pytest.mark.parametrize("metadata", [[], ["x"], {"swiftpie": "[]"}, {"swiftpie": "[" * 50_000}])
+def test_metadata_of_other_kinds_is_refused_with_a_sentence(call, hub, tmp_path, metadata):
+    tensor = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
+    header = json.dumps({"__metadata__": metadata, "a": tensor}).encode()
+    content = len(header).to_bytes(8, "little") + header + b"\0" * 4
+    hub.repositories[REPOSITORY] = Repository({"a.safetensors": content})
+    got = call("pull", REPOSITORY, "-o", tmp_path / "got", "--yes")
+    assert (got.exit_code, "did not expect" in got.stderr) == (1, False), got.stderr
+    assert not (tmp_path / "got").exists()

@@ -250,7 +250,24 @@ def test_what_is_not_there_is_named(hub, chosen, reason):
 
 def test_names_that_leave_their_folder_are_not_listed(hub):
     hub.repositories["an/owner"].files |= {"../config.json": b"{}", "a//config.json": b"{}"}
-    assert "../config.json" not in needed().parts[0].listing.files
+    listing = needed().parts[0].listing
+    assert listing.unsafe == ("../config.json", "a//config.json")
+    assert not {*listing.unsafe} & {*listing.files}
+
+
+@pytest.mark.parametrize("answer", ["[]", "{}", '{"id": 3, "siblings": 7}', '["a"]', "nothing"])
+@pytest.mark.parametrize("chosen", ["an/owner", "github:an/archive:weights/unet@v1"])
+def test_an_answer_that_is_no_list_is_told(hub, chosen, answer):
+    hub.faults.append(Fault("an/", status=200, body=answer.encode()))
+    with pytest.raises(WeightsError, match=r"is no list of files.*Try again"):
+        needed(chosen)
+
+
+@pytest.mark.parametrize("part", ["l" * 5000, "/".join(["x"] * 3000), "a\0b", "\x1b[31m"])
+def test_paths_that_no_disk_takes_are_told(part):
+    with pytest.raises(WeightsError, match="does not exist") as failure:
+        needed(f"an/owner:{part}.safetensors")
+    assert len(str(failure.value)) < 500
 
 
 def test_a_full_disk_is_seen_first(hub, monkeypatch):
@@ -338,6 +355,7 @@ def test_an_archive_in_pieces_is_joined_and_unpacked(hub, monkeypatch):
     [
         (packed({"../out.bin": b"x"}), "leaves its folder"),
         (packed({"/etc/out.bin": b"x"}), "leaves its folder"),
+        (packed({**NETWORK, "weights/\x1b[31m.bin": b""}), "letters that cannot be read"),
         (packed({**NETWORK, "weights/link.bin": b""}, kind=tarfile.SYMTYPE), "is a link"),
         (packed({**NETWORK, "weights/link.bin": b""}, kind=tarfile.LNKTYPE), "is a link"),
         (packed({**NETWORK, "weights/pipe.bin": b""}, kind=tarfile.FIFOTYPE), "is a link"),
@@ -346,7 +364,7 @@ def test_an_archive_in_pieces_is_joined_and_unpacked(hub, monkeypatch):
         (packed(NETWORK)[:-8] + b"checksum", "cannot be unpacked"),
         (b"no archive at all", "cannot be unpacked"),
     ],
-    ids=["up", "root", "link", "hard link", "pipe", "bomb", "short", "checksum", "other"],
+    ids=["up", "root", "escape", "link", "hard-link", "pipe", "bomb", "short", "checksum", "other"],
 )
 def test_an_archive_that_is_not_of_weights_is_refused(hub, machine, content, reason):
     release(hub, content, count=1)

@@ -2,11 +2,14 @@ import json
 import shutil
 
 import pytest
+import typer
 from PIL import Image
 
+from swiftpie.apps.cli.main import app
 from swiftpie_lab.cli.evaluate import CELL_PX
 from swiftpie_lab.evaluation import variants
 from swiftpie_lab.evaluation.benchmarks.world import USES, WorldKind
+from tests.backbones import tiny_models
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +150,47 @@ def test_photos_are_drawn_beside_sprites(call, photo, tmp_path):
     assert report["likeness"]["photos"]["same"]["num_cases"] == 1
     with Image.open(sheet) as opened:
         assert opened.width == 4 * CELL_PX
+
+
+def test_photos_are_drawn_by_published_models_too(call, photo, tmp_path):
+    tiny_models.make_pipeline(tmp_path / "pipeline", "sd21", is_shallow=True)
+    tiny_models.make_own_adapter(tmp_path / "own.safetensors", "sd21", is_shallow=True)
+    (tmp_path / "photos" / "dahlia").mkdir(parents=True)
+    shutil.copy(photo, tmp_path / "photos" / "dahlia" / "1.jpg")
+    sheet = ("evaluate", "photos", tmp_path / "photos", "-o", tmp_path / "sheet.png")
+    model = ("--preset", "sd-turbo", "--weights", tmp_path / "pipeline", "--places", "beach")
+    bare = call(*sheet, *model)
+    assert (bare.exit_code, "Load it with --adapter" in bare.stderr) == (1, True), bare.stderr
+    adapter = ("--adapter", tmp_path / "own.safetensors", "--image-encoder", tmp_path / "encoder")
+    result = call(*sheet, *model, *adapter, "--json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["preset"] == "sd-turbo"
+
+
+def test_every_benchmark_of_quality_loads_published_models():
+    group = typer.main.get_command(app).commands["evaluate"]
+    for name, command in group.commands.items():
+        options = {option for parameter in command.params for option in parameter.opts}
+        wanted = {"--recipe", "--weights", "--base", "--adapter", "--image-encoder", "--yes"}
+        assert name == "compare" or wanted <= options, name
+
+
+def test_a_recipe_is_chosen_by_the_use_of_a_benchmark(call, photo, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    (tmp_path / "dahlia").mkdir()
+    shutil.copy(photo, tmp_path / "dahlia" / "1.jpg")
+    recipe = ("--recipe", "auto", "--offline")
+    told = call("evaluate", "photos", tmp_path, "-o", tmp_path / "sheet.png", *recipe)
+    assert (told.exit_code, "--recipe auto takes no other" in told.stderr) == (1, True), told.stderr
+
+
+def test_sizes_that_a_model_cannot_draw_name_the_option(call, tmp_path):
+    tiny_models.make_pipeline(tmp_path / "pipeline", "sd21", is_shallow=True)
+    tiny_models.make_own_adapter(tmp_path / "own.safetensors", "sd21", is_shallow=True)
+    model = ("--preset", "sd-turbo", "--weights", tmp_path / "pipeline")
+    adapter = ("--adapter", tmp_path / "own.safetensors", "--image-encoder", tmp_path / "encoder")
+    result = call("evaluate", "world", "--cases", 1, "--out", tmp_path / "out", *model, *adapter)
+    assert (result.exit_code, "with --size 512" in result.stderr) == (1, True), result.stderr
 
 
 def test_photos_of_nothing_end_as_a_sentence_about_pictures(call, tmp_path):

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from diffusers import EulerDiscreteScheduler
+from diffusers import EulerDiscreteScheduler, StableDiffusionPipeline
 from diffusers.image_processor import IPAdapterMaskProcessor
 from PIL import Image
 
@@ -17,6 +17,7 @@ from swiftpie.guidance.cfg import ClassifierFree
 from swiftpie.masks import load_mask
 from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.drawing.request import Output, PersonalizeRequest
+from swiftpie.pipelines.drawing.settings import Scales
 from swiftpie.types import TextCondition
 from tests.backbones import tiny_models
 from tests.parity.pipelines import preset_of, subject
@@ -74,6 +75,13 @@ class Tools:
         if adapter:
             given |= {"adapter": self.place / adapter, "image_encoder": self.place / "encoder"}
         return quiet(kind.from_components(load_components(preset or preset_of("sd21"), **given)))
+
+    def theirs(self, name=None):
+        """The same as a pipeline of diffusers, which was loaded by a name."""
+        pipe = StableDiffusionPipeline.from_pretrained(self.place / "pipeline")
+        if name is not None:
+            pipe.register_to_config(_name_or_path=name)
+        return pipe
 
     def with_lora(self):
         """The same with a LoRA, as presets that are one load it."""
@@ -241,6 +249,16 @@ def _(tools, _folder):
         tools()
     tools.pipe.set_ip_adapter_scale(1.0)
     assert same(tools(), plain)
+    # Beside strengths of a recipe, or of a call, the number stands in place of the identity's.
+    components = tools.session.components
+    weak = replace(components.preset, defaults={"identity_scale": 0.2, "detail_scale": 0.4})
+    pipe = quiet(SwiftPiePipeline.from_components(replace(components, preset=weak)))
+    given = {"subjects": tools.identity, "seeds": [3]}
+    assert same(pipe(PROMPT, **given), tools.drawn(scales=Scales(0.2, 0.4)))
+    pipe.set_ip_adapter_scale(1.0)
+    assert same(pipe(PROMPT, **given), tools.drawn(scales=Scales(1.0, 2.0)))
+    own = pipe(PROMPT, scales=Scales(0.5, 0.25), **given)
+    assert same(own, tools.drawn(scales=Scales(1.0, 0.5)))
 
 
 @habit('`load_ip_adapter(…, weight_name="….safetensors")`')
@@ -389,6 +407,12 @@ def refused(row, *makers):
     habit(row)(lambda tools, _folder: tuple(lambda make=make: make(tools) for make in makers))
 
 
+def compile_unet(tools):
+    pipe = tools.large(adapter=OWN)
+    pipe.unet = torch.compile(pipe.unet)
+    pixels(pipe)
+
+
 def exchange_scheduler(tools):
     pipe = SwiftPiePipeline.from_pipe(tools.pipe)
     pipe.scheduler = EulerDiscreteScheduler()
@@ -415,6 +439,7 @@ refused(
     lambda t: t(denoising_end=0.8),
 )
 refused("`pipe.scheduler = …`", exchange_scheduler)
+refused("`pipe.unet = torch.compile(pipe.unet)`", compile_unet)
 refused("`clip_skip=1`", lambda t: t(clip_skip=1))
 refused(
     '`negative_prompt="…"` alone, or `guidance_rescale=…`',
@@ -481,6 +506,90 @@ refused(
     lambda t: t.pipe.save_pretrained("x", safe_serialization=False),
     lambda _: SwiftPiePipeline.from_pretrained("x", use_safetensors=False),
 )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_unet_is_compiled_in_place(tools):
+    graphs = []
+
+    def backend(module, _inputs):
+        graphs.append(module)
+        return module.forward
+
+    pipe = tools.large(adapter=OWN)
+    plain = pixels(pipe)
+    pipe.unet.compile(backend=backend)
+    assert np.abs(pixels(pipe) - plain).max() < 1e-4
+    assert graphs
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda t: SwiftPiePipeline.from_pretrained(t.place / "pipeline"),
+            r"holds a StableDiffusionPipeline of diffusers.*from_preset\(PRESET, weights='",
+        ),
+        (
+            lambda t: SwiftEditPipeline.from_pretrained(t.place),
+            r"holds no pipeline.*SwiftEditPipeline\.from_preset",
+        ),
+        (lambda _: SwiftPiePipeline.from_pretrained("./absent"), r"'\./absent' holds no pipeline"),
+        (
+            lambda t: SwiftPiePipeline.from_pipe(t.place / "pipeline", preset="sd-turbo"),
+            r"got a \w*Path, and a loaded pipeline.*from_pretrained\(FOLDER\)",
+        ),
+        (
+            lambda t: SwiftPiePipeline.from_pipe(t.theirs()),
+            r"Add `preset`.*one of `swiftpie presets`",
+        ),
+        (
+            lambda t: SwiftPiePipeline.from_pipe(t.theirs("stabilityai/sd-turbo")),
+            r"preset=…\), here 'sd-turbo'",
+        ),
+        (
+            lambda t: SwiftPiePipeline.from_pipe(t.pipe, preset="mini"),
+            r"knows its preset.*Leave `preset` and `adapter` out",
+        ),
+        (
+            lambda t: SwiftPiePipeline.from_pipe(t.pipe, torch_dtype=torch.float16),
+            r"`torch_dtype=`.*Call to\(dtype\)",
+        ),
+        (
+            lambda t: SwiftPiePipeline.from_pipe(
+                t.theirs(), preset="sd-turbo", feature_extractor=1
+            ),
+            "nothing is checked",
+        ),
+        (lambda t: SwiftPiePipeline.from_pipe(t.pipe, vea=None), r"vea=….*Leave it out, or.* vae"),
+        (
+            lambda t: SwiftPiePipeline.from_pipe(
+                t.theirs(), preset="sd-turbo", adapter=t.place / OWN
+            ),
+            r"no image_encoder.*call load_ip_adapter\(\)",
+        ),
+        (lambda t: t.pipe.encode_image(t.sprite, "cpu", 1), "prepare_ip_adapter_image_embeds"),
+        (
+            lambda t: t.pipe.prepare_ip_adapter_image_embeds(t.sprite, None, "cpu", 1, True),
+            r"`device=` was given.*Leave it out",
+        ),
+        (
+            lambda t: t.pipe.prepare_ip_adapter_image_embeds(t.sprite, [t.identity]),
+            r"`ip_adapter_image_embeds=` was given.*Leave it out",
+        ),
+        (lambda t: t.pipe.prepare_ip_adapter_image_embeds([]), "No picture was given to encode"),
+        (lambda t: t.pipe.prepare_ip_adapter_image_embeds(None), r"as NoneType\. A PIL image"),
+        (lambda t: t(subjects=None, ip_adapter_image_embeds=3), r"holds a int.* Give the Identity"),
+        (
+            lambda t: t(subjects=None, ip_adapter_image_embeds=torch.zeros(1, 4, 8)),
+            r"holds a Tensor.*that prepare_ip_adapter_image_embeds\(\) returns",
+        ),
+    ],
+)
+def test_errors_name_the_remedy(tools, call, message):
+    with pytest.raises(Exception, match=message):
+        call(tools)
 
 
 def test_what_is_not_here_is_not_said_to_be(tools):

@@ -65,6 +65,7 @@ class Drawer:
         """
         self._work = work
         self._is_wanted = is_wanted
+        self._missing = dict(work.missing)
         self._loaded: tuple[Model, Session] | None = None
         self._identities: OrderedDict[object, Identity] = OrderedDict()
 
@@ -75,13 +76,13 @@ class Drawer:
 
         Raises:
             CannotWrite: The folder takes no more files.
-            SwiftPieError: The model cannot be loaded.
+            SwiftPieError: The only model of the run cannot be loaded.
         """
-        if (reason := self._work.missing.get(batch.model)) is not None:
-            failed = {"status": FAILED, "reason": reason}
+        session = self._session(batch.model)
+        if session is None:
+            failed = {"status": FAILED, "reason": self._missing[batch.model]}
             jobs = [job for job in batch.jobs if job.id in batch.wanted]
             return [{"id": job.id, "place": job.place, **failed} for job in jobs]
-        session = self._session(batch.model)
         started = time.perf_counter()
         made: dict[str, Any] = {job.id: _attempt(self._request, session, job) for job in batch.jobs}
         ready = [job for job in batch.jobs if not isinstance(made[job.id], Exception)]
@@ -104,11 +105,24 @@ class Drawer:
             outcomes.append({"id": job.id, "place": job.place, **outcome, "ms": round(spent, 1)})
         return outcomes
 
-    def _session(self, model: Model) -> Session:
+    def _session(self, model: Model) -> Session | None:
+        """Return the session of a model; None if `_missing` says why there is none.
+
+        Raises:
+            SwiftPieError: The only model of the run cannot be loaded.
+        """
+        if model in self._missing:
+            return None
         if self._loaded is None or self._loaded[0] != model:
             self._loaded = None  # frees memory for the next
             self._identities.clear()
-            self._loaded = (model, self._work.load(**self._work.loading[model]))
+            try:
+                self._loaded = (model, self._work.load(**self._work.loading[model]))
+            except SwiftPieError as error:
+                if len(self._work.loading) == 1:
+                    raise
+                self._missing[model] = str(error)
+                return None
         return self._loaded[1]
 
     def _request(self, session: Session, job: Job) -> Request:

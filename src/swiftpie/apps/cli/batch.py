@@ -184,10 +184,6 @@ def batch(
     sys.exit(int(facts["done"] < len(found.jobs) + len(found.refused)))
 
 
-def _say_stopping() -> None:
-    console.say("stopping after the current pictures; press again to stop at once")
-
-
 def _collect(
     jobs: Path | None,
     subjects: Path | None,

@@ -23,7 +23,7 @@ REQUIRED = inspect.Parameter.empty
 PANELS: Mapping[str, tuple[str, ...]] = {
     "Picture": (
         *("seed", "num_images", "size", "side", "size_px", "style", "also", "subject"),
-        *("keyword", "source_prompt", "prompt", "mode", "rule", "variation", "by_name"),
+        *("keyword", "source_prompt", "prompt", "mode", "start", "rule", "variation", "by_name"),
     ),
     "Place": ("scene", "cutout", "cutouts", "mask", "detail_mask", "box", "boxes", "views"),
     "Strength": ("identity_scale", "detail_scale", "background_scale", "text_scale", "balance"),

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 CARD = "README.md"
 KINDS = (".safetensors", ".spid")  # of files that are pushed and pulled
 BASES = {"sd15": SD15_BASE, "sd21": SD21_BASE, "sdxl": SDXL_BASE}
+MAX_SHOWN = 60  # letters of a refused name
 UNKNOWN = "unknown"  # the hub's word for a licence that is not stated
 VISIBLE_TO = {True: "you and people you choose", False: "everyone, for good: copies stay"}
 
@@ -266,7 +267,7 @@ def _inspect(path: Path, *, with_pictures: bool) -> Upload:
     stated = header.get(METADATA, {}).get("swiftpie", "{}")
     try:
         written = str(json.loads(stated)["format"])
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         written = ""
     if written.startswith("swiftpie-identity/"):
         return _identity(path, with_pictures=with_pictures)
@@ -327,10 +328,10 @@ def _check_does_without(path: Path, preset: Preset | None) -> None:
 def _check_name(repository: str) -> None:
     from swiftpie.backbones.hub import Host, RepoReference, parse_reference
 
-    parsed = parse_reference(repository)
-    if Path(repository).exists() or parsed != RepoReference(repository, host=Host.HUB):
+    if parse_reference(repository) != RepoReference(repository, host=Host.HUB):
         raise ConfigError(
-            f"{repository!r} names no repository. OWNER/REPO on the hub is needed, as me/my-dog."
+            f"{short_reason(repository)!r} names no repository. OWNER/REPO on the hub is needed, "
+            "as me/my-dog."
         )
 
 
@@ -439,7 +440,8 @@ def _wanted(text: str) -> "DownloadPlan":
     reference = parse_reference(text)
     if reference is None or reference.host is not Host.HUB:
         raise ConfigError(
-            f"{text!r} names no repository. OWNER/REPO[:FILE][@REVISION] on the hub is needed."
+            f"{short_reason(text)!r} names no repository. OWNER/REPO[:FILE][@REVISION] on the hub "
+            "is needed."
         )
     try:
         listing = list_files(reference)
@@ -465,18 +467,31 @@ def _wanted(text: str) -> "DownloadPlan":
 
 
 def _names_in(listing: "RepoListing", reference: "RepoReference") -> tuple[str, ...]:
+    """Return the files that `reference` names.
+
+    Raises:
+        WeightsError: There are none, or one has a name that could mislead.
+    """
     if reference.path is not None:
         if PurePosixPath(reference.path).suffix not in KINDS:
             raise WeightsError(
                 f"'{reference}' may run code when it is read, as pickles do, or holds no "
                 f"weights. Files that end in {' or '.join(KINDS)} are pulled. Choose one of those."
             )
-        return (listing.find(reference.path).path,)
-    names = tuple(
-        file
-        for file in sorted(listing.files)
-        if PurePosixPath(file).suffix in KINDS and "/" not in file
-    )
+        names: tuple[str, ...] = (listing.find(reference.path).path,)
+    else:
+        names = tuple(
+            file
+            for file in sorted((*listing.files, *listing.unsafe))
+            if PurePosixPath(file).suffix in KINDS and "/" not in file
+        )
+    for name in names:
+        if name in listing.unsafe or PurePosixPath(name).name.startswith((".", "-")):
+            raise WeightsError(
+                f"The repository {reference.repository!r} names a file {_shown(name)}. Names of "
+                "readable letters are needed, which begin with neither . nor -. Name another file "
+                f"as {reference.repository}:FILE, or ask its publisher for another name."
+            )
     if not names:
         raise WeightsError(
             f"The repository {reference.repository!r} holds no adapter and no identity beside its "
@@ -484,6 +499,11 @@ def _names_in(listing: "RepoListing", reference: "RepoReference") -> tuple[str, 
             f"{reference.repository}:FILE if it is in a folder."
         )
     return names
+
+
+def _shown(name: str) -> str:
+    """Return a name with its hidden letters as escapes, cut."""
+    return ascii(name) if len(name) <= MAX_SHOWN else f"{name[:MAX_SHOWN]!a}…"
 
 
 def _put(source: Path, target: Path, *, force: bool) -> None:

@@ -434,6 +434,8 @@ def _extract(archive: IO[bytes], folder: Path, *, most: int) -> None:
                 raise ValueError("it holds more than weights take")
             if path.is_absolute() or ".." in path.parts or "\\" in member.name:
                 raise ValueError(f"{member.name!r} leaves its folder")
+            if not member.name.isprintable():
+                raise ValueError(f"{member.name!r} has letters that cannot be read")
             if not (member.isfile() or member.isdir()):
                 raise ValueError(f"{member.name!r} is a link, or no file at all")
             is_wanted = path.name.endswith(KEPT) and not path.name.startswith(".")

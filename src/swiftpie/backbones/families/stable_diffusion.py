@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers.utils.torch_utils import is_compiled_module
 from torch import nn
 from transformers import (
     CLIPTextConfig,
@@ -233,9 +234,14 @@ class StableDiffusion(Family):
             and denoiser.unet is modules["unet"]
             and denoiser.reference is modules["reference_unet"]
         ):
+            is_compiled = is_compiled_module(modules["unet"])
             raise InputError(
-                "The U-Net was replaced, and the identity branches are installed in it. Load the "
-                "preset with the other U-Net instead: from_preset(…, weights=…)."
+                "The U-Net was replaced, and the identity branches are installed in it. "
+                + (
+                    "Call pipe.unet.compile(), which compiles it in place."
+                    if is_compiled
+                    else "Load the preset with the other U-Net: from_preset(…, weights=…)."
+                )
             )
         preset = read_preset(modules["preset"])
         return self._bundle(modules, denoiser, preset=preset, fingerprint=unknown_fingerprint())

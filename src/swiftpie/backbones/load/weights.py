@@ -8,6 +8,7 @@ import re
 import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -216,9 +217,10 @@ def existing(path: str | Path, option: str) -> Path:
         WeightsError: It does not exist.
     """
     found = Path(path)
-    if not found.exists():
-        raise WeightsError(f"'{path}' does not exist. Check the path of `{option}=`.")
-    return found
+    with suppress(OSError):  # of a name that no disk takes
+        if found.exists():
+            return found
+    raise WeightsError(f"'{short_reason(path)}' does not exist. Check the path of `{option}=`.")
 
 
 def check_config(folder: Path, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Stable Diffusion 2.1 in one step: SD-Turbo, and what SwiftEdit released."""
+"""Stable Diffusion 2.1 in one step: SD-Turbo, and the weights that SwiftEdit released."""
 
 from functools import partial
 
@@ -34,7 +34,7 @@ RECIPES = by_name(
     ),
     _recipe(
         name="swiftedit",
-        summary="Edits of photographs by a sentence, 512 px in one step: SwiftEdit as released.",
+        summary="Edits of photographs by a sentence, 512 px in one step, with SwiftEdit's weights.",
         preset="swiftbrush-v2",
         use=Use.EDIT,
         weights=_released("sbv2_0.5"),

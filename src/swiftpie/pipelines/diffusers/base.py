@@ -20,6 +20,7 @@ from swiftpie.errors import CapabilityError, InputError
 from swiftpie.pipelines.diffusers.calls import (
     LOADING,
     METHODS,
+    SHARING,
     Call,
     SwiftPiePipelineOutput,
     changed_by_callback,
@@ -33,12 +34,14 @@ from swiftpie.pipelines.diffusers.modules import (
     SETTINGS,
     Modules,
     adopt,
+    check_origin,
     check_processors,
     check_scheduler,
     family_of,
     find_adapter,
     is_made_of,
     keep_arguments,
+    known_as,
     replaced_folder,
     take_apart,
     wake,
@@ -122,7 +125,8 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         Raises:
             InputError: `use_safetensors` is False, or the name is that of a preset or recipe.
             ConfigError: Another program wrote the folder.
-            WeightsError: The adapter is missing, or parts do not belong together.
+            WeightsError: There is no pipeline, the adapter is missing, or parts do not belong
+                together.
         """
         if not options.setdefault("use_safetensors", True):
             raise InputError(
@@ -135,6 +139,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
                     f"{name!r} is a {method}, and no folder of that name is here. Call "
                     f"{cls.__name__}.from_{method}({name!r})."
                 )
+        check_origin(pretrained_model_name_or_path, options, wanted=cls)
         if options.keys() & {field.name for field in fields(Modules)} - SETTINGS:
             options.setdefault("fingerprint", unknown_fingerprint())
         pipeline: Self = super().from_pretrained(pretrained_model_name_or_path, **options)
@@ -182,15 +187,13 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
             InputError: What is needed is not given, or there is no such module.
             WeightsError: The weights are not of the preset, or the adapter is for others.
         """
-        is_own = isinstance(pipeline, ModulesPipeline)
+        refuse(modules, SHARING)
+        _check_sharing(pipeline, preset=preset, adapter=adapter, wanted=cls)
         names = {field.name for field in fields(Modules)} - SETTINGS
-        fits = (preset is None and adapter is None) if is_own else preset is not None
-        if not isinstance(pipeline, DiffusionPipeline) or not fits or modules.keys() - names:
+        if unknown := sorted(modules.keys() - names):
             raise InputError(
-                f"from_pipe({type(pipeline).__name__}, {', '.join(modules)}) was called. A "
-                "pipeline of SwiftPie is needed, or one of diffusers and `preset`, the name of "
-                f"what its weights are; and any of {', '.join(sorted(names))}. Use from_preset() "
-                "to load other weights."
+                f"from_pipe(…, {unknown[0]}=…) was called, and pipelines here have no such module. "
+                f"Leave it out, or pass any of {', '.join(sorted(names))}."
             )
         if preset is not None:
             file = None if adapter is None else Path(adapter)
@@ -357,3 +360,32 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
 
         with self.progress_bar(total=count) as bar:
             yield on_step
+
+
+def _check_sharing(
+    pipeline: object, *, preset: str | None, adapter: object, wanted: type[ModulesPipeline]
+) -> None:
+    """Check that `from_pipe` knows the weights of a pipeline.
+
+    Raises:
+        InputError: It is none, its preset is not said, or is said twice.
+    """
+    if not isinstance(pipeline, DiffusionPipeline):
+        raise InputError(
+            f"from_pipe() got a {type(pipeline).__name__}, and a loaded pipeline is needed, of "
+            f"SwiftPie or of diffusers. Load a preset by {wanted.__name__}.from_preset(PRESET), a "
+            "folder by from_pretrained(FOLDER)."
+        )
+    is_own = isinstance(pipeline, ModulesPipeline)
+    if is_own and not (preset is None and adapter is None):
+        raise InputError(
+            f"from_pipe() got a {type(pipeline).__name__}, which knows its preset and has its own "
+            "adapter. Leave `preset` and `adapter` out; load_ip_adapter() changes the adapter, "
+            "from_preset() loads other weights."
+        )
+    if not is_own and preset is None:
+        raise InputError(
+            f"A {type(pipeline).__name__} does not say which preset its weights are. Add "
+            f"`preset`: {wanted.__name__}.from_pipe(pipeline, preset=…), "
+            f"{known_as(pipeline.name_or_path)}."
+        )

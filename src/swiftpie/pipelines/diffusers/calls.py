@@ -59,6 +59,7 @@ METHODS: Mapping[str, str] = {
         "swiftpie.load(…, engine=…) makes drawing quicker."
     ),
     "load_textual_inversion": "Learned words are not read. Show the subject: `ip_adapter_image=`.",
+    "encode_image": "A subject is encoded by prepare_ip_adapter_image_embeds(picture).",
     "enable_lora_hotswap": "A LoRA is part of the weights. Call load_lora_weights() again.",
     "save_lora_weights": "A LoRA is part of the weights. save_pretrained() writes all of them.",
 }
@@ -121,6 +122,19 @@ LOADING: Mapping[str, str] = {
     "device_map": "Pass `device=`, or call enable_model_cpu_offload().",
 }
 """Options of `from_preset` and `from_recipe`."""
+
+SHARING: Mapping[str, str] = {
+    **dict.fromkeys(
+        ("dtype", "torch_dtype"),
+        "Networks are shared, so both pipelines have one type. Call to(dtype) on either.",
+    ),
+    **dict.fromkeys(("safety_checker", "requires_safety_checker", "feature_extractor"), NO_CHECKER),
+    **dict.fromkeys(
+        ("custom_pipeline", "custom_revision", "trust_remote_code"),
+        "No code is downloaded. Import the class, and call its from_pipe().",
+    ),
+}
+"""Options of `from_pipe`."""
 
 ENCODING_OPTIONS: Mapping[str, str] = {
     **dict.fromkeys(("device", "num_images_per_prompt", "do_classifier_free_guidance"), REPEATED),
@@ -225,9 +239,9 @@ def to_picture(value: Picture) -> Image.Image:
     if isinstance(value, np.ndarray) and value.ndim == 2:
         value = value[:, :, None]
     if not isinstance(value, np.ndarray) or value.ndim != 3 or value.shape[2] not in {1, 3, 4}:
-        shape = getattr(value, "shape", "")
+        shape = f" of shape {tuple(value.shape)}" if hasattr(value, "shape") else ""
         raise InputError(
-            f"A picture was given as {type(value).__name__} {shape}. A PIL image, a path, an array "
+            f"A picture was given as {type(value).__name__}{shape}. A PIL image, a path, an array "
             "(H, W, 3) or a tensor (3, H, W) is needed."
         )
     if value.dtype != np.uint8:

@@ -1,5 +1,6 @@
 """Converts networks to the modules and the folder of a diffusers pipeline, and back."""
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -31,8 +32,8 @@ from transformers import (
 )
 
 from swiftpie.backbones.components import FAMILIES, Components, Family
-from swiftpie.backbones.presets import Preset, describe, read_preset
-from swiftpie.errors import InputError, WeightsError, short_reason
+from swiftpie.backbones.presets import PRESETS, Preset, describe, read_preset
+from swiftpie.errors import ConfigError, InputError, WeightsError, short_reason
 from swiftpie.imageio.atomic import atomic_folder
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.inversion import TinyInversion
@@ -139,7 +140,12 @@ def adopt(
     if lacking := sorted(name for name in needed if modules[name] is None):
         raise InputError(
             f"The {type(pipeline).__name__} has no {lacking[0]}. Pipelines of Stable Diffusion are "
-            f"needed, and with an adapter the encoder that it reads. Pass {lacking[0]}=…."
+            f"needed, and with an adapter the encoder that it reads. Pass {lacking[0]}=…"
+            + (
+                ", or leave `adapter` out and call load_ip_adapter(), which finds the encoder."
+                if lacking == ["image_encoder"]
+                else "."
+            )
         )
     family = FAMILIES.get(preset.family)
     return family.from_folder(family.sharing_weights(modules), adapter)
@@ -230,6 +236,38 @@ def _exchange(target: Path, new: Path) -> None:
                 (source / name).replace(goal / name)
 
 
+def check_origin(
+    place: str | Path, options: Mapping[str, Any], *, wanted: type[DiffusionPipeline]
+) -> None:
+    """Check that SwiftPie wrote the pipeline in a folder, or on the hub, before it is loaded.
+
+    Raises:
+        ConfigError: Another program wrote it, so it does not say what its weights are.
+        WeightsError: There is no pipeline.
+    """
+    try:
+        index = json.loads(_file_in(place, INDEX, options).read_text(encoding="utf-8"))
+        written_by = index["_class_name"]
+    except (OSError, ValueError, LookupError, TypeError, HfHubHTTPError) as error:
+        raise WeightsError(
+            f"'{place}' holds no pipeline ({short_reason(error)}). A folder that `save_pretrained` "
+            f"wrote is needed, or its name on the hub. Check the path, or load published weights: "
+            f"{wanted.__name__}.from_preset(PRESET)."
+        ) from error
+    if index.get("preset") is None and options.get("preset") is None:
+        raise ConfigError(
+            f"'{place}' holds a {written_by} of diffusers, which does not say which "
+            f"preset its weights are. Load it by {wanted.__name__}.from_preset(PRESET, "
+            f"weights='{place}'), {known_as(str(place))}."
+        )
+
+
+def known_as(place: str) -> str:
+    """Return advice on the preset of weights that come from `place`."""
+    near = [name for name in PRESETS.names() if place and PRESETS.get(name).repository == place]
+    return f"here {near[0]!r}" if near else "one of `swiftpie presets`"
+
+
 def find_adapter(place: str | Path, options: Mapping[str, Any]) -> Path:
     """Return the adapter file of a pipeline in a folder, or on the hub as OWNER/NAME.
 
@@ -237,16 +275,20 @@ def find_adapter(place: str | Path, options: Mapping[str, Any]) -> Path:
         WeightsError: There is none.
     """
     try:
-        if Path(place).is_dir():
-            return Path(place, ADAPTER).resolve(strict=True)
-        shared = {name: options[name] for name in HUB_OPTIONS if name in options}
-        return Path(hf_hub_download(str(place), ADAPTER, **shared))
+        return _file_in(place, ADAPTER, options)
     except (OSError, ValueError, HfHubHTTPError) as error:
         raise WeightsError(
             f"The pipeline in '{place}' has an image encoder but no '{ADAPTER}' to read it "
             f"({short_reason(error)}). A folder that `save_pretrained` wrote is needed. Get it "
             "again, or pass image_encoder=None to do without identities."
         ) from error
+
+
+def _file_in(place: str | Path, name: str, options: Mapping[str, Any]) -> Path:
+    if Path(place).is_dir():
+        return Path(place, name).resolve(strict=True)
+    shared = {option: options[option] for option in HUB_OPTIONS if option in options}
+    return Path(hf_hub_download(str(place), name, **shared))
 
 
 class KeepingOffload(CpuOffload):  # type: ignore[misc]  # accelerate is not annotated

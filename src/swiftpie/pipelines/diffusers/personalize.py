@@ -9,6 +9,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
 from swiftpie.backbones.components import Components
+from swiftpie.backbones.presets import Preset
 from swiftpie.errors import InputError
 from swiftpie.guidance import Guidance
 from swiftpie.masks import Box
@@ -53,6 +54,9 @@ from swiftpie.types import Identity, Prompts, TextCondition
 Pictures = Picture | Sequence[Picture | Sequence[Picture]]
 
 OUTPUTS = {"pil": Output.PIL, "np": Output.PIXELS, "pt": Output.PIXELS, "latent": Output.LATENTS}
+IMAGE_OPTIONS = (  # of `prepare_ip_adapter_image_embeds` in diffusers, in their order
+    *("ip_adapter_image_embeds", "device", "num_images_per_prompt", "do_classifier_free_guidance"),
+)
 MASKS = "ip_adapter_masks"  # the only name in `cross_attention_kwargs` that means something here
 
 
@@ -109,7 +113,7 @@ class PersonalizeCall:
 class SwiftPiePipeline(AdaptedPipeline):
     """Draws subjects into the scene of a prompt, in one denoising step (arXiv:2605.01510)."""
 
-    _subject_scales: float | tuple[float, ...] = 1.0
+    _subject_scales: float | tuple[float, ...] | None = None  # None: the preset's or recipe's own
 
     @spelled_as(PersonalizeCall, instead=TEXT_TO_IMAGE)
     def __call__(self, call: PersonalizeCall) -> SwiftPiePipelineOutput | tuple[object, ...]:
@@ -128,7 +132,9 @@ class SwiftPiePipeline(AdaptedPipeline):
     def set_ip_adapter_scale(self, scale: float | Sequence[float]) -> None:
         """Set how strong the subjects of the calls to come are: one number for all, or one each.
 
-        It is a factor on their identity and detail; 1 is the preset's own strength and 0 nothing.
+        As in diffusers, the number is the weight of the identity branch, in place of the one that
+        the preset, the recipe, the adapter or `scales=` has. The other strengths of the subject
+        follow in proportion: half of the weight halves its detail as well, and 0 is no subject.
 
         Raises:
             InputError: It is something else than numbers of 0 or more.
@@ -165,7 +171,7 @@ class SwiftPiePipeline(AdaptedPipeline):
     def prepare_ip_adapter_image_embeds(
         self,
         ip_adapter_image: Pictures,
-        *,
+        *of_diffusers: object,
         masks: Tensor | list[Tensor] | None = None,
         cutout: str | Search = "auto",
         **options: object,
@@ -176,16 +182,19 @@ class SwiftPiePipeline(AdaptedPipeline):
             InputError: A picture cannot be used, a subject cannot be found in it, or more is given,
                 as diffusers' own takes it.
         """
-        refuse(options, ENCODING_OPTIONS)
+        names = [name for name, _ in zip(IMAGE_OPTIONS, of_diffusers, strict=False)]
+        refuse([*names, *options], ENCODING_OPTIONS)
         _take_no(options)
         self._wake(*ENCODING)
         found = _pictured_subjects(self.to_components(), ip_adapter_image, masks, cutout)
+        if not found:
+            raise InputError("No picture was given to encode. Give one, or a list of some.")
         return [subject.identity for subject in found]
 
     def _draw(self, call: PersonalizeCall, components: Components) -> SwiftPiePipelineOutput:
         if call.ip_adapter_image is not None:
             self._wake(*ENCODING)
-        request = self._scaled(request_of(call, components))
+        request = self._scaled(request_of(call, components), components.preset)
         advise(components, request)
         self._wake("text_encoder")
         with self._steps(call, len(components.schedule.steps)) as on_step:
@@ -201,23 +210,26 @@ class SwiftPiePipeline(AdaptedPipeline):
             branches=drawn.branches,
         )
 
-    def _scaled(self, request: PersonalizeRequest) -> PersonalizeRequest:
+    def _scaled(self, request: PersonalizeRequest, preset: Preset) -> PersonalizeRequest:
         """Return the request with the strengths of `set_ip_adapter_scale`.
 
         Raises:
             InputError: The numbers of strengths and subjects differ.
         """
         given, count = self._subject_scales, len(request.subjects)
+        if given is None:
+            return request
         scales = given if isinstance(given, tuple) else (given,) * count
         if len(scales) != count:
             raise InputError(
                 f"set_ip_adapter_scale() got {len(scales)} numbers, and the call has {count} "
                 "subjects. Give one number for all, or one each."
             )
-        if all(scale == 1 for scale in scales):
-            return request
+        own = (request.scales or Scales.of(preset)).identity_scale or 1.0  # 0: only detail speaks
         pairs = zip(request.subjects, scales, strict=True)
-        subjects = tuple(replace(subject, scale=subject.scale * scale) for subject, scale in pairs)
+        subjects = tuple(
+            replace(subject, scale=subject.scale * scale / own) for subject, scale in pairs
+        )
         return replace(request, subjects=subjects)
 
 
@@ -318,11 +330,12 @@ def _pictured_subjects(
 def _known_subjects(
     identities: Identity | Sequence[Identity], masks: Tensor | Sequence[Tensor] | None
 ) -> list[Subject]:
-    given = [identities] if isinstance(identities, Identity) else list(identities)
-    if not all(isinstance(identity, Identity) for identity in given):
+    entries = identities if isinstance(identities, list | tuple) else [identities]
+    given = [identity for identity in entries if isinstance(identity, Identity)]
+    if others := [entry for entry in entries if not isinstance(entry, Identity)]:
         raise InputError(
-            f"ip_adapter_image_embeds holds a {type(given[0]).__name__}; it has no detail branch. "
-            "Give what `prepare_ip_adapter_image_embeds` returns."
+            f"ip_adapter_image_embeds holds a {type(others[0]).__name__}, which has nothing for "
+            "the detail branch. Give the Identity that prepare_ip_adapter_image_embeds() returns."
         )
     regions = None if masks is None else _split_masks(masks)
     if regions is not None:

@@ -29,7 +29,7 @@ from swiftpie.pipelines.drawing.edit_region import (
 )
 from swiftpie.pipelines.drawing.prepare import light_on, read_null_text, subject_condition
 from swiftpie.pipelines.drawing.request import EditRequest
-from swiftpie.pipelines.drawing.settings import EditMode, EditSettings, Scales
+from swiftpie.pipelines.drawing.settings import EditMode, EditSettings, EditStart, Scales
 from swiftpie.pipelines.identity import (
     appearance_of_frame,
     identity_of_frames,
@@ -132,7 +132,12 @@ def prepare(components: Components, request: EditRequest, clock: Clock) -> EditP
     text, rows = components.text.encode(list(drawn)), len(drawn)
     request, condition = _condition(components, request, canvas, pixels, inverted, text)
     noise = _varied(components, inverted, request)
-    start = add_noise(latents, noise, components.schedule.steps[0])
+    schedule = components.schedule
+    start = (
+        schedule.initial_latents(noise)
+        if settings.start is EditStart.NOISE
+        else add_noise(latents, noise, schedule.steps[0])
+    )
     prepared = Prepared(
         components=components.released if is_released else components,
         latents=start.expand(rows, -1, -1, -1),

@@ -146,7 +146,7 @@ class _Steered:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PersonalizeRequest(_Steered):
-    """Subjects in a new scene, a picture a seed. From arXiv:2605.01510."""
+    """Subjects in a new scene, a picture a seed; after the abstract of arXiv:2605.01510."""
 
     subjects: tuple[Subject, ...]
     prompt: Annotated["Prompts", Option("What the picture shows.", kind=str)]

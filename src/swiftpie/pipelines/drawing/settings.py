@@ -28,10 +28,20 @@ class MaskSource(StrEnum):
 
 
 class EditMode(StrEnum):
-    """Which account of SwiftEdit's attention rescaling is followed."""
+    """Which account of SwiftEdit's attention rescaling is followed; `EditStart` is another choice.
+
+    The latents of a picture are their mean in the paper's mode, a draw in the released one.
+    """
 
     PAPER = "paper"  # Eq. 9, one row
     RELEASED = "released"  # the published code, two rows; see swiftpie.attention.processors
+
+
+class EditStart(StrEnum):
+    """What an edit's denoiser starts from; the noise is what the inversion network finds."""
+
+    MIXTURE = "mixture"  # alpha * latents + sigma * noise, as SwiftEdit's released code has it
+    NOISE = "noise"  # the noise alone, as the generator of its paper takes it
 
 
 class Style(StrEnum):
@@ -157,9 +167,18 @@ class EditSettings:
     mode: Annotated[
         EditMode,
         Option(
-            "Follow SwiftEdit's paper, or the code that was released with it.", surfaces=NOT_COMFYUI
+            "Rescale attention by SwiftEdit's paper, or as the code released with it.",
+            surfaces=NOT_COMFYUI,
         ),
     ] = EditMode.PAPER
+    start: Annotated[
+        EditStart,
+        Option(
+            "What an edit is drawn from: a mixture of picture and noise, as SwiftEdit's code does, "
+            "or the noise alone, as in its paper.",
+            surfaces=NOT_COMFYUI,
+        ),
+    ] = EditStart.MIXTURE
     rule: Annotated[  # None: the network's best
         MaskRule | None,
         Option(

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -22,6 +22,7 @@ from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.run import File, Maker, PageLimits, Results
 
 MAPPING, PICTURES = "mapping_file.json", "annotation_images"
+COMPOSITE = "composite"  # candidate: the edit with pixels of the source put back around it
 MAX_MAPPING_MIB = 256  # the published one has a few
 
 TYPES: Mapping[int, str] = {
@@ -74,9 +75,21 @@ class PieBenchmark(TaskBenchmark[PieCase]):
         "clip-edited",
         "time",
     )
-    candidates = MappingProxyType({"edit": "edit", "source": "untouched source"})
+    candidates = MappingProxyType(
+        {
+            "edit": "edit",
+            COMPOSITE: "edit, source put back outside of the used mask",
+            "source": "untouched source",
+        }
+    )
     strip = MappingProxyType(
-        {"source": "before", "edit": "after", "mask": "true mask", "edit-mask": "used mask"}
+        {
+            "source": "before",
+            "uncomposed": "after, as drawn",
+            "edit": "after, as returned",
+            "mask": "true mask",
+            "edit-mask": "used mask",
+        }
     )
     shown = PageLimits(worst=48, best=0, sample=48)
     ranked_by = ("clip-edited", "unedited-psnr")
@@ -113,7 +126,11 @@ class PieBenchmark(TaskBenchmark[PieCase]):
     def evidence(
         self, case: PieCase, results: Results, networks: Networks
     ) -> Iterator[tuple[str, Evidence]]:
-        """Yield the edit and the untouched source."""
+        """Yield the edit as it was drawn, as it was returned if that differs, and the source.
+
+        Other programs are judged by what they draw, so pixels of the source that were put back
+        afterwards do not count for the edit itself.
+        """
         task = self.task(case)
         source = to_tensor(task.source)
         known = Evidence(
@@ -123,7 +140,12 @@ class PieBenchmark(TaskBenchmark[PieCase]):
             prompt=case.target_prompt,
             networks=networks,
         )
-        yield "edit", with_edit(known, case, results)
+        returned = with_edit(known, case, results)
+        if returned.uncomposed is None:
+            yield "edit", returned
+        else:
+            yield "edit", replace(returned, picture=returned.uncomposed)
+            yield COMPOSITE, returned
         yield "source", known
 
     def words(self, case: PieCase) -> list[str]:

@@ -8,14 +8,23 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+from swiftpie.engine.session import Session
 from swiftpie.errors import ConfigError, InputError
 from swiftpie.imageio.decoding import load_image
+from swiftpie.imageio.images import to_tensor
 from swiftpie_lab.cli.evaluate import app
-from swiftpie_lab.evaluation.benchmarks.pie import ResultsEditor, decode_mask, last_square, read_pie
-from swiftpie_lab.evaluation.editors import EditDrawer, SourceEditor
+from swiftpie_lab.evaluation.benchmarks.pie import (
+    COMPOSITE,
+    ResultsEditor,
+    decode_mask,
+    last_square,
+    read_pie,
+)
+from swiftpie_lab.evaluation.editors import EditDrawer, MaskChoice, SourceEditor, SwiftEditor
 from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.run import Maker, Results, draw, score
 from tests.lab.evaluation.benchmarks.pie_folder import RUNS, SIDE_PX, random_picture
+from tests.pipelines.tiny_editor import tiny_editor
 
 
 @pytest.fixture
@@ -227,6 +236,22 @@ def test_an_untouched_source_preserves_all(write, mapping, tmp_path):
         assert row.scores["unedited-mse"] == {"edit": 0.0, "source": 0.0}
         assert row.scores["unedited-ssim"]["edit"] == pytest.approx(100)
         assert "unedited-psnr" not in row.scores  # infinite
+
+
+def test_an_edit_is_judged_before_pixels_of_the_source_are_put_back(write, mapping, tmp_path):
+    pie, results = read_pie(write(mapping), limit=1), Results(tmp_path / "out")
+    (case,) = pie.cases
+    editor = SwiftEditor(Session(tiny_editor()), mask=MaskChoice.TRUE)
+    list(drawn(editor, pie, results))
+    (row,) = score(pie, pie.cases, results, Networks())
+    scores, task = row.scores["unedited-mse"], pie.task(case)
+    keep, source = 1 - task.mask[0], to_tensor(task.source)[0]
+    for candidate, kind in (("edit", "uncomposed"), (COMPOSITE, "edit")):
+        picture = to_tensor(results.read(case, kind))[0]
+        error = ((picture - source) / 2 * keep).square().mean().item()
+        assert scores[candidate] == pytest.approx(1e4 * error, rel=1e-4)
+    assert scores["edit"] > 10 * scores[COMPOSITE]
+    assert next(iter(pie.candidates)) == "edit"  # which the table and the page rank by
 
 
 def test_a_run_goes_on_where_it_stopped_and_refuses_other_editors(write, mapping, tmp_path):

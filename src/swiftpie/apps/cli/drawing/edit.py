@@ -23,11 +23,10 @@ from swiftpie.apps.cli.loading import open_session, resolved
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.presets import Preset
 from swiftpie.backbones.recipes import Use
-from swiftpie.config import MaskRule
 from swiftpie.engine.origin import check_texts, origin_of_edit
 from swiftpie.errors import ConfigError
 from swiftpie.pipelines.drawing.request import EditRequest
-from swiftpie.pipelines.drawing.settings import EditMode, EditSettings, Scales
+from swiftpie.pipelines.drawing.settings import EditSettings, Scales
 
 if TYPE_CHECKING:
     from swiftpie.engine.session import Session
@@ -40,8 +39,6 @@ LOADED = (*(name for name in options.DRAWING if name != "steps"), "inversion")
 SCALES = ("identity_scale", "background_scale", "text_scale")
 
 EditScales = Annotated[dict[str, float], options.FieldOptions(Scales, SCALES)]
-Mode = Annotated[EditMode, options.option_of(EditSettings, "mode")]
-Rule = Annotated[MaskRule | None, options.option_of(EditSettings, "rule")]
 Picture = Annotated[
     str,
     typer.Argument(
@@ -106,8 +103,7 @@ def edit(
 ) -> None:
     """Change a picture so that it fits PROMPT; a mask, a box or a keyword limits the change."""
     loading, preset = resolved(loading, use=Use.EDIT)
-    chosen = edit_settings(preset, settings.mode, settings.rule, scales=scales, subjects=subject)
-    settings = replace(settings, scales=chosen.scales)
+    settings = edit_settings(preset, settings, scales=scales, subjects=subject)
     place = read_place(request.pop("mask", None), box)
     words = {"source_prompt": "", "keyword": "", **request}
     picture, seeds = read_picture(image), sampling.seeds
@@ -147,18 +143,17 @@ def edit(
 
 def edit_settings(
     preset: Preset,
-    mode: EditMode,
-    rule: MaskRule | None,
+    settings: EditSettings,
     *,
     scales: Mapping[str, float],
     subjects: list[str] | None = None,
 ) -> EditSettings:
-    """Return the settings of an edit.
+    """Return the settings with their scales.
 
     Strengths that are not given follow from mode, preset and whether there are new `subjects`.
     """
-    own = Scales.for_edit(preset, mode=mode, has_reference=bool(subjects))
-    return EditSettings(mode=mode, rule=rule, scales=replace(own, **scales))
+    own = Scales.for_edit(preset, mode=settings.mode, has_reference=bool(subjects))
+    return replace(settings, scales=replace(own, **scales))
 
 
 def carry_out(session: "Session", job: EditJob) -> "EditResult":

@@ -59,9 +59,10 @@ LATEST_JUDGED = 600  # the discriminator sees latents noised up to this timestep
 class AdapterStage:
     """Draw the subject of a reference again; only what the adapter adds is trained.
 
-    From arXiv:2605.01510: self-reconstruction with a perceptual loss in pixels and an adversarial
-    loss in latents. `compare` may be any perceptual distance. With a teacher, the distribution of
-    pictures is matched to the teacher's as well, as in arXiv:2405.14867.
+    After arXiv:2605.01510, as far as its abstract tells: self-reconstruction with a perceptual loss
+    in pixels and an adversarial loss in latents; forms and weights of the terms are ours. `compare`
+    may be any perceptual distance. With a teacher, the distribution of pictures is matched to the
+    teacher's as well, as in arXiv:2405.14867.
     """
 
     base: AdapterBase
