@@ -104,6 +104,7 @@ def sharpened(denoiser, contrast):
 def draw(session, subjects, **settings):
     """What `Session.personalize` draws of one or several subjects."""
     settings.setdefault("seed", 0)
+    settings.setdefault("scene", "words")
     result = session.personalize(subjects, settings.pop("prompt", PROMPT), **settings)
     return Drawn(session.components.autoencoder.last.latents, result)
 

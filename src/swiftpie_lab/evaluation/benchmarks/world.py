@@ -597,7 +597,7 @@ class WorldDrawer:
             )
             for kind, box in zip(REFERENCES, self.benchmark.boxes(case), strict=False)
         ]
-        shown = {"seed": case.seed, "scene": self._scene(case)}
+        shown: dict[str, Any] = {"seed": case.seed, "scene": self._scene(case)}
         if missing & {"model", "model-mask"}:
             # A box keeps each of two subjects to its own place; a single one has all.
             source = MaskSource.BOX if case.other_code else MaskSource.NONE
@@ -615,12 +615,24 @@ class WorldDrawer:
             identity = subjects[0].identity
             subject = Subject(identity.without_detail() if kind == "semantic" else identity)
             without = frozenset({ConditionPart.ALIGNED})
-            words = {"seed": case.seed, "scene": WORDS_ALONE}
-            result = draw_own(self.session, [subject], case.prompt, without=without, **words)
+            result = draw_own(
+                self.session,
+                [subject],
+                case.prompt,
+                seed=case.seed,
+                scene=WORDS_ALONE,
+                without=without,
+            )
             yield kind, result.images[0]
         if missing & {"text", "paste", "turned"}:
-            words = {"seed": case.seed, "scene": WORDS_ALONE}
-            plain = draw_own(self.session, subjects, case.prompt, scales=NO_SUBJECT, **words)
+            plain = draw_own(
+                self.session,
+                subjects,
+                case.prompt,
+                seed=case.seed,
+                scene=WORDS_ALONE,
+                scales=NO_SUBJECT,
+            )
             scenery = plain.images[0]
             yield "text", scenery
             layouts = self.benchmark.layouts(case)
