@@ -1,5 +1,6 @@
 """The bundle of loaded networks, the family that they are of, and the one call that loads them."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -43,6 +44,13 @@ def cells_of(preset: Preset, size_px: tuple[int, int] | None) -> tuple[int, int]
             f"from {MIN_SIDE_PX} to {MAX_SIDE_PX} px."
         )
     return height // preset.latent_cell_px, width // preset.latent_cell_px
+
+
+def near_size(size_px: tuple[int, int], *, side_px: int, unit_px: int) -> tuple[int, int]:
+    """Return (height, width) of about the pixels of a square of `side_px`, shaped as `size_px`."""
+    factor = side_px / math.prod(size_px) ** 0.5
+    height, width = (max(MIN_SIDE_PX, round(side * factor / unit_px) * unit_px) for side in size_px)
+    return height, width
 
 
 @dataclass(frozen=True, eq=False)

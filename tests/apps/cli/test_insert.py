@@ -54,7 +54,7 @@ def test_a_photograph_is_changed_in_its_region_alone(call, hamster, photo, tmp_p
         (["replace", "SUBJECT", "PHOTO"], "what to remove"),
         (["remove", "PHOTO", "--mask", "PHOTO", "--box", BOX], "exclude each other"),
         (["remove", "PHOTO", "--mask", "PHOTO", "--point", "0.5,0.5"], "exclude each other"),
-        (["remove", "PHOTO", "--point", "here"], "no way to cut"),
+        (["remove", "PHOTO", "--point", "here"], "not a point"),
         (["insert", "SUBJECT", "PHOTO", "--box", "0.5,0,0.4,1"], "not a box"),
         (["insert", "SUBJECT", "PHOTO", "--view", "90,0"], "must lie between"),
         (["insert", "SUBJECT", "PHOTO", "--view", "left"], "Yaw and pitch"),

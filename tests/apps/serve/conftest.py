@@ -80,8 +80,11 @@ class Running:
 
 
 @contextmanager
-def serving(session, *, token=None, identities=None, studio=None, metrics=None, **limits):
+def serving(
+    session, *, token=None, identities=None, studio=None, metrics=None, aliases=None, **limits
+):
     given = {"identities": identities, "studio": studio, "metrics": metrics}
+    given |= {"aliases": aliases or {}}
     with Running(session, limits=Limits(**limits), token=token, **given) as running:
         yield running
 

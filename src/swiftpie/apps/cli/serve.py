@@ -5,6 +5,7 @@ import importlib.util
 import os
 import socket
 import sys
+from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
 from ipaddress import ip_address
@@ -49,6 +50,15 @@ Models = Annotated[
         "default of requests.",
     ),
 ]
+Aliases = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--alias",
+        metavar="NAME=MODEL",
+        help="Further name of a model, for clients that name another; may be repeated. Names of "
+        "OpenAI's image models mean the first --model.",
+    ),
+]
 HostName = Annotated[str, typer.Option(help="Address to listen on.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")]
 TokenFile = Annotated[
@@ -90,6 +100,7 @@ UsesRay = Annotated[
         "swiftpie serve",
         "swiftpie serve --port 9000 --engine openvino",
         "swiftpie serve --model sdxl-turbo --model mini --memory-mib 16000",
+        "swiftpie serve --alias midjourney=mini",
         "swiftpie serve --host 0.0.0.0 --token-file token.txt --allow-host pictures.example.org",
         "swiftpie serve --identities s3://pictures/identities",
         "swiftpie serve --ray --replicas 1-4",
@@ -99,6 +110,7 @@ UsesRay = Annotated[
 def serve(
     *,
     models: Models = None,
+    aliases: Aliases = None,
     host: HostName = "127.0.0.1",
     port: Port = 8000,
     token_file: TokenFile = None,
@@ -126,6 +138,7 @@ def serve(
 
     token = _read_token(token_file, host)
     _check_address(host, port)
+    others = _read_aliases(aliases or (), models or ["mini"])
     offers = {name: _offer(name, loading) for name in models or ["mini"]}
     load, metrics = partial(Models, offers, bound_mib=memory_mib), Metrics()
     retried = metrics.retried.inc
@@ -137,6 +150,7 @@ def serve(
             studio=studio,
             metrics=metrics,
             identities=None if identities_at is None else _shared(identities_at, limits),
+            aliases=others,
             tell=console.say,
         )
         names = loopback_names(host, allow_hosts or ())
@@ -193,6 +207,24 @@ def _check_address(host: str, port: int) -> None:
             f"--host {host} --port {port} cannot be used ({system_reason(error)}). An address of "
             f"this machine and a free port are needed. {remedy}."
         ) from error
+
+
+def _read_aliases(texts: Sequence[str], models: Sequence[str]) -> dict[str, str]:
+    """Return the models that further names stand for.
+
+    Raises:
+        ConfigError: One is written in another way, or its model is not offered.
+    """
+    found = {}
+    for text in texts:
+        name, _, model = text.partition("=")
+        if not name or model not in models or name in models:
+            raise ConfigError(
+                f"--alias '{text}' cannot be used. A new name and one of {', '.join(models)} are "
+                f"needed. Write it as --alias {name or 'NAME'}={models[0]}."
+            )
+        found[name] = model
+    return found
 
 
 def _shared(address: str, limits: Limits) -> "SharedIdentities":

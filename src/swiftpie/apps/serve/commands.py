@@ -1,5 +1,6 @@
 """Commands to models: complete values, so that any process carries them out alike."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,6 +10,8 @@ from PIL import Image, ImageChops
 from torch import Tensor
 
 from swiftpie.apps.serve.schemas import Drawing, RequestError
+from swiftpie.backbones.components import near_size
+from swiftpie.backbones.presets import Capability
 from swiftpie.engine.session import Session
 from swiftpie.errors import InputError, WeightsError
 from swiftpie.masks import Box, load_mask
@@ -227,7 +230,7 @@ def commands_of(
 
     Raises:
         InputError: A setting is out of range.
-        RequestError: Mask, box and size do not go together.
+        RequestError: Mask and box do not go together.
     """
     own = body.swiftpie
     seeds = seeds_from(body.seed, body.n)
@@ -259,24 +262,32 @@ def commands_of(
     return tuple(Edit(seed=seed, is_first=not at, **shared) for at, seed in enumerate(seeds))
 
 
-def check_pixels(body: Drawing, model: str, *, side_px: int) -> None:
-    """Refuse sizes far from that of a model, a square of `side_px`, which would take minutes.
+def size_for(body: Drawing, facts: Mapping[str, Any], images: Sequence[Image.Image]) -> str:
+    """Return the size of the pictures of a call, 'auto' for an edit, which keeps its picture's.
+
+    A size of too many pixels for the model, as clients of larger ones send, becomes the nearest
+    one that it draws well.
 
     Raises:
-        RequestError: A size has too many pixels.
+        RequestError: An edit at a working size would take minutes.
     """
-    side = body.swiftpie.edit.size_px
-    sizes = {"size": body.size_px, "swiftpie.edit.size_px": side and (side, side)}
-    for name, size in sizes.items():
-        if size is not None and size[0] * size[1] > MOST_TIMES_OWN * side_px**2:
-            least, most = side_px // 2, side_px * 2
-            raise RequestError(
-                f"{name} is {size[1]}x{size[0]} px. {model!r} is made for {side_px}x{side_px} px, "
-                f"and at most {MOST_TIMES_OWN} times as many pixels are drawn here. Send "
-                f"{most}x{most}, {2 * most}x{least} or less.",
-                code="size_too_large",
-                param=name,
-            )
+    side_px = facts["image_size_px"]
+    most = MOST_TIMES_OWN * side_px**2
+    edited_px = body.swiftpie.edit.size_px
+    if edited_px is not None and edited_px**2 > most:
+        raise RequestError(
+            f"swiftpie.edit.size_px is {edited_px}. The model is made for {side_px} px, and edits "
+            f"at most {2 * side_px} px at once here. Send {2 * side_px} or less.",
+            code="size_too_large",
+            param="swiftpie.edit.size_px",
+        )
+    if is_edit(body, images):
+        return "auto"
+    if body.size_px is None or math.prod(body.size_px) <= most:
+        return body.size
+    own_px = 2 * side_px if Capability.LAYOUT in facts["capabilities"] else side_px
+    height, width = near_size(body.size_px, side_px=own_px, unit_px=2 * facts["latent_cell_px"])
+    return f"{width}x{height}"
 
 
 def is_edit(body: Drawing, images: Sequence[object]) -> bool:
@@ -328,11 +339,9 @@ def _region(body: Drawing, image: Image.Image, mask: Image.Image | None) -> Tens
     """Return where an edit may change its picture, None where that shall be found.
 
     Raises:
-        RequestError: Mask, box and size do not go together.
+        RequestError: A mask and a box came.
     """
     own = body.swiftpie
-    if body.size != "auto":
-        raise RequestError("An edit is as large as its picture. Leave `size` out.", param="size")
     if mask is None:
         return own.box
     if own.box is not None:

@@ -23,6 +23,8 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
     ValidationError,
     create_model,
     field_validator,
@@ -73,19 +75,21 @@ logger = logging.getLogger(__name__)
 
 
 class Bounded(BaseModel):
-    """A part of a request whose keys are counted before they are looked at."""
+    """A part of a request whose keys are counted before they are looked at; null is absent."""
 
     @model_validator(mode="before")
     @classmethod
     def _has_few_keys(cls, value: object) -> object:
-        """Return what came.
+        """Return what came, without nulls.
 
         Raises:
             ValueError: It has too many keys, each of which would be an error of its own.
         """
-        if isinstance(value, dict) and len(value) > MAX_KEYS:
+        if not isinstance(value, dict):
+            return value
+        if len(value) > MAX_KEYS:
             raise ValueError(f"there are {len(value)} fields; at most {MAX_KEYS} are read")
-        return value
+        return {name: part for name, part in value.items() if part is not None}
 
 
 class Strict(Bounded):
@@ -261,7 +265,9 @@ SizeText = Annotated[str, Field(max_length=MAX_SIZE), AfterValidator(_checked_si
 
 
 class Drawing(Bounded):
-    """What generations and edits share. Fields of OpenAI's that change nothing here are ignored."""
+    """What generations and edits share. Other fields, as OpenAI's `quality`, have no effect."""
+
+    _without_effect: tuple[str, ...] = PrivateAttr(())
 
     prompt: Annotated[Prompt, described(PersonalizeRequest, "prompt")]
     model: Annotated[str | None, Field(max_length=200)] = None
@@ -272,7 +278,10 @@ class Drawing(Bounded):
     ] = None
     output_format: Literal["png", "jpeg", "webp"] = "png"
     output_compression: Annotated[int | None, Field(ge=0, le=100)] = None
-    response_format: Literal["b64_json"] | None = None
+    response_format: Annotated[
+        Literal["b64_json", "url"] | None,
+        Field(description="'url' is a data: URL, the default of models named dall-e, as OpenAI's."),
+    ] = None
     stream: bool = False
     partial_images: Annotated[int, Field(ge=0, le=3)] = 0
     user: Annotated[str, Field(max_length=200)] = ""
@@ -288,6 +297,27 @@ class Drawing(Bounded):
         if isinstance(value, str):
             return Own.model_validate_json(value)
         return value
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _names_the_rest(cls, value: object, read: ModelWrapValidatorHandler[Self]) -> Self:
+        """Read a request, and keep the names of fields that have no effect."""
+        one = read(value)
+        if isinstance(value, dict):
+            rest = {str(name)[:MAX_NAME] for name in value if name not in cls.model_fields}
+            one._without_effect = tuple(sorted(rest))  # noqa: SLF001 - it is one of this class
+        return one
+
+    @property
+    def without_effect(self) -> tuple[str, ...]:
+        """The names of fields that came and change nothing."""
+        return self._without_effect
+
+    @property
+    def wants_url(self) -> bool:
+        """Whether pictures shall come as data URLs."""
+        usual = "url" if (self.model or "").startswith("dall-e") else "b64_json"
+        return (self.response_format or usual) == "url"
 
     @property
     def size_px(self) -> tuple[int, int] | None:

@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple, Self
 
 from PIL import Image
@@ -18,9 +20,9 @@ from swiftpie.apps.serve.commands import (
     Encode,
     Find,
     Words,
-    check_pixels,
     commands_of,
     is_edit,
+    size_for,
 )
 from swiftpie.apps.serve.decoding import Decoders
 from swiftpie.apps.serve.drawing import DrawingThread, Studio
@@ -40,6 +42,7 @@ from swiftpie.types import Cutout, Identity
 
 logger = logging.getLogger(__name__)
 
+OPENAI_MODEL = re.compile(r"dall-e|(chat)?gpt-image")  # whose clients name nothing else
 MAX_JOBS = 256  # that are remembered
 SOURCE_PX = 1024  # of a kept picture's longer side; encoders see less
 KEPT_PX = 1536  # of the longer side of all pictures but those that are changed at their own size
@@ -107,9 +110,11 @@ class Worker:
         metrics: Metrics | None = None,
         decoders: int = 1,
         identities: Identities | None = None,  # None: this process keeps them itself
+        aliases: Mapping[str, str] = MappingProxyType({}),  # other names of models
         tell: Callable[[str], None] = logger.info,  # how far it is with getting ready
     ) -> None:
         self.models = models
+        self.aliases = {**{name: name for name in models.names}, **aliases}
         self.limits = limits
         self._tell = tell
         self.metrics = metrics or Metrics()
@@ -206,36 +211,38 @@ class Worker:
         Raises:
             RequestError: It asks for what is not there, or for things that do not go together.
         """
-        own, model = body.swiftpie, self.model_named(body.model)
-        check_pixels(body, model, side_px=self.models.facts(model)["image_size_px"])
+        model = self.model_named(body.model)
+        size = size_for(body, self.models.facts(model), images)
+        warnings = list(_substitutes(body, model, size, images))
+        body = body.model_copy(update={"size": size})
+        own = body.swiftpie
         subjects = await self._known(own.subjects, model, owner=caller.owner)
         changes = is_edit(body, images)
         asking = partial(
             commands_of, body, model=model, subjects=subjects, images=images, mask=mask
         )
         asks = asking() if mask is None else await asyncio.to_thread(asking)  # masks take a while
-        size = None if changes else body.size_px
         group = (model, changes and own.task, size, len(subjects), len(images))
-        warnings: tuple[str, ...] = ()
         repeats = changes and own.task == "edit" and body.n > 1
         if repeats and "variation" not in own.edit.model_dump(exclude_none=True):
-            warnings = (
+            warnings.append(
                 f"All but the first of {body.n} edits have {OTHERS_VARIATION} of new noise, as "
-                "they would be one picture else. Set swiftpie.edit.variation.",
+                "they would be one picture else. Set swiftpie.edit.variation."
             )
-        return CallPlan(caller.key, asks, group, body, warnings)
+        return CallPlan(caller.key, asks, group, body, tuple(warnings))
 
     def model_named(self, name: str | None) -> str:
-        """Return the model to use.
+        """Return the model to use: by its name, an alias, or any name of OpenAI's image models.
 
         Raises:
             RequestError: There is no such model.
         """
-        if not name:
+        if not name or (name not in self.aliases and OPENAI_MODEL.match(name)):
             return self.models.names[0]
-        if name not in self.models.names:
+        found = self.aliases.get(name, name)
+        if found not in self.models.names:
             raise self.no_such_model(name)
-        return name
+        return found
 
     def no_such_model(self, name: str) -> RequestError:
         """Return the error about a model that is not served."""
@@ -408,6 +415,20 @@ class Worker:
         if name in known:
             return known[name]
         return await self._ask(Words(model=name), caller=caller)
+
+
+def _substitutes(
+    body: Drawing, model: str, size: str, images: Sequence[Image.Image]
+) -> Iterator[str]:
+    """Yield what a client is told of model and size that are not those it named."""
+    if body.model and body.model != model:
+        yield f"The model {body.model!r} stands for {model!r} here."
+    if is_edit(body, images):
+        own = "{}x{}".format(*images[0].size)
+        if body.size not in {"auto", own}:
+            yield f"The size {body.size} has no effect. An edit is as large as its picture, {own}."
+    elif body.size != size:
+        yield f"The size is {size}. The model {model!r} does not draw {body.size} well."
 
 
 def _doubts(cutouts: Sequence[Cutout]) -> Iterator[str]:

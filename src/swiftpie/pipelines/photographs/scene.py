@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.backbones.components import MIN_SIDE_PX, Components
+from swiftpie.backbones.components import Components, near_size
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.accessories import Wardrobe, open_wardrobe, wear
 from swiftpie.geometry.fields import paste
@@ -480,10 +480,8 @@ def _is_large(components: Components, request: PersonalizeRequest) -> bool:
 
 def _trained_size(components: Components, size: tuple[int, int]) -> tuple[int, int]:
     """Return height and width of a picture with the pixels of the training, and the same shape."""
-    unit = 2 * components.preset.latent_cell_px
-    factor = components.preset.image_size_px / math.prod(size) ** 0.5
-    height, width = (max(MIN_SIDE_PX, round(side * factor / unit) * unit) for side in size)
-    return height, width
+    preset = components.preset
+    return near_size(size, side_px=preset.image_size_px, unit_px=2 * preset.latent_cell_px)
 
 
 def _prompts(request: PersonalizeRequest) -> tuple[str, ...]:

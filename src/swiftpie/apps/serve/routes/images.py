@@ -37,6 +37,7 @@ from swiftpie.apps.serve.schemas import (
 )
 from swiftpie.apps.serve.worker import CallPlan, Worker
 
+SIZE_HEADER = "x-swiftpie-size"  # of the pictures, where a request names a size
 STREAMED: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/event-stream": {}}, "description": "Pictures; with `stream` as events."}
 }
@@ -126,6 +127,8 @@ async def _answer(
         return StreamingResponse(_events(worker, work, body, kind), media_type="text/event-stream")
     drawn = await while_wanted(request, worker.draw(work), until)
     headers = {"server-timing": f"draw;dur={drawn[0].milliseconds:.1f}"}
+    if body.size != "auto":
+        headers[SIZE_HEADER] = "{}x{}".format(*drawn[0].size)
     return JSONResponse(_images_body(body, drawn), headers=headers)
 
 
@@ -148,13 +151,18 @@ async def _events(worker: Worker, work: CallPlan, body: Drawing, kind: str) -> A
 
 
 def _images_body(body: Drawing, drawn: Sequence[Drawn]) -> dict[str, Any]:
-    data = [{"b64_json": base64.b64encode(one.data).decode()} for one in drawn]
+    texts = [base64.b64encode(one.data).decode() for one in drawn]
+    data = [{"b64_json": text} for text in texts]
+    if body.wants_url:
+        data = [{"url": f"data:image/{body.output_format};base64,{text}"} for text in texts]
     own: dict[str, Any] = {
         "seeds": [one.seed for one in drawn],
         "model": drawn[0].model,
         "timings_ms": drawn[0].timings_ms,
         "warnings": list(drawn[0].warnings),
     }
+    if body.without_effect:
+        own["without_effect"] = list(body.without_effect)
     if drawn[0].named:
         own["named"] = [one._asdict() for one in drawn[0].named]
     if drawn[0].box is not None:

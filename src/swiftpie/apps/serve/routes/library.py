@@ -113,10 +113,8 @@ def model_routes(worker: Worker) -> APIRouter:
     @router.get("/v1/models/{model}", tags=["models"])
     async def one_model(model: str) -> dict[str, Any]:
         """Tell about one model."""
-        for known in worker.describe_models():
-            if known["id"] == model:
-                return known
-        raise worker.no_such_model(model)
+        name = worker.model_named(model)
+        return next(known for known in worker.describe_models() if known["id"] == name)
 
     @router.get("/v1/models/{model}/vocabulary", tags=["models"])
     async def vocabulary(model: str, request: Request) -> dict[str, Any]:
