@@ -73,8 +73,33 @@ def test_a_name_that_no_picture_explains_has_to_be_taught_or_shown(shipped):
     assert shipped.unknown_in("a robot on a beach", shown=()) == []
 
 
+@pytest.mark.parametrize(
+    ("prompt", "read"),
+    [
+        ("a dog on a mountain", "a dog on a mountains"),
+        ("a dog on beaches below clouded skies", "a dog on beach below clouds sky"),
+        ("A cat in a foggy, sunny city", "A cat in a fog, sun city"),
+        ("a teapot in a cat", "a teapot in a cat"),
+        ("a photo of dogs", "a photo of dogs"),
+        ("a dog that hated fog", "a dog that hated fog"),
+    ],
+)
+def test_forms_of_taught_words_are_read_as_those(shipped, prompt, read):
+    assert shipped.in_taught_forms(prompt) == read
+
+
+def test_forms_of_known_words_are_known(shipped):
+    assert shipped.unknown_in("a dog on mountains, in cities and on a mountain") == []
+    assert shipped.unknown_in("a photo of buses") == []
+    assert shipped.unknown_in("a dog in a teapot") == ["teapot"]
+
+
+def test_letters_alone_suggest_nothing(shipped):
+    assert [shipped.near(word) for word in ("portrait", "cat", "as")] == [[], [], []]
+
+
 def test_near_words_are_spelled_alike(shipped):
-    assert "beach" in shipped.near("beaches")
+    assert "beach" in shipped.near("beech")
     assert "forest" in shipped.near("forrest")
     assert shipped.near("zyzzyva") == []
 

@@ -16,6 +16,7 @@ Size = tuple[int, int]  # height and width
 SQUARE: Size = (1, 1)
 POSE_NUMBERS = 4  # of `Layout.pose`
 SUBJECT_FILL = 0.9  # the rest is margin, so that soft edges and contact shadows stay inside
+THINNEST = 0.05  # share of its frame that a subject is taken to have at least
 
 
 class Layout(NamedTuple):
@@ -49,31 +50,40 @@ def from_box(
     *,
     size: Size = SQUARE,
     view: tuple[float, float] = (0.0, 0.0),
+    extent: Tensor | None = None,
 ) -> Layout:
-    """Return the upright layout whose subject fills `box` along its longer side.
+    """Return the upright layout whose subject is as large as fits into `box`.
 
     Args:
         box: left, top, right and bottom in [0, 1].
         size: height and width of the picture, in any unit.
         view: yaw and pitch in degrees, 0 as the reference shows the subject.
+        extent: Width and height of the subject as shares of its frame, (1, 2); None: it fills
+            the box along its longer side.
     """
     left, top, right, bottom = box
     centre = torch.tensor([[(left + right) / 2, (top + bottom) / 2]])
-    scale = scale_to_fill(torch.tensor([[right - left, bottom - top]]), size)
+    scale = scale_to_fill(torch.tensor([[right - left, bottom - top]]), size, extent)
     pose = torch.tensor([[*map(math.radians, view), 0.0, 0.0]])
     return Layout(centre, scale, rotation=torch.zeros(1), flip=torch.zeros(1), pose=pose)
 
 
-def scale_to_fill(sides: Tensor, size: Size) -> Tensor:
-    """Return the scale of a `Layout` whose subject is as long as the longer side of its box.
+def scale_to_fill(sides: Tensor, size: Size, extent: Tensor | None = None) -> Tensor:
+    """Return the scale of a `Layout` whose subject fills its box; see `from_box`.
 
     Args:
         sides: width and height of boxes as shares of the picture's, (B, 2).
         size: height and width of the picture, in any unit.
+        extent: width and height of the subjects as shares of their frames, (B, 2).
     """
     height, width = size
-    scale = (sides * sides.new_tensor([width, height])).amax(dim=1) / SUBJECT_FILL / min(size)
-    return _kept_in_shape(scale, size)
+    room = sides * sides.new_tensor([width, height])
+    if extent is None:
+        longest = room.amax(dim=1)
+    else:
+        shares = extent.clamp(min=THINNEST)
+        longest = (room / shares).amin(dim=1) * shares.amax(dim=1)
+    return _kept_in_shape(longest / SUBJECT_FILL / min(size), size)
 
 
 def fitted(layout: Layout, size: Size) -> Layout:

@@ -84,7 +84,10 @@ class TextTower:
 
     def tokenize(self, prompts: list[str]) -> tuple[Tensor, ...]:
         """Return ids and mask of the tokens of `prompts`, (B, T) each."""
-        return _tokenize(self.tokenizer, prompts, self.length)
+        return _tokenize(self.tokenizer, [*map(self._readable, prompts)], self.length)
+
+    def _readable(self, prompt: str) -> str:
+        return prompt if self.vocabulary is None else self.vocabulary.in_taught_forms(prompt)
 
     def read(self, ids: Tensor, mask: Tensor) -> TextCondition:
         """Return the states of what `tokenize` returned."""
@@ -96,6 +99,7 @@ class TextTower:
         found = torch.zeros(len(names), self.length)
         if not any(names):
             return found
+        prompt = self._readable(prompt)
         cut = {"padding": "max_length", "truncation": True, "max_length": self.length}
         tokens = self.tokenizer(prompt, return_offsets_mapping=True, **cut)
         for row, name in enumerate(names):

@@ -17,7 +17,11 @@ ARTICLES_AND_SIZES = frozenset(
 )
 FIELDS = ("words", "names", "looks")
 NUM_NEAR = 2  # suggestions a word
-LEAST_LIKENESS = 0.7  # of a suggestion; below, words share letters by chance
+LEAST_LIKENESS = 0.8  # of a suggestion; below, words share letters by chance
+LEAST_LETTERS = 4  # of a word with suggestions; most shorter ones are a letter from another
+PLURALS = ("s", "es")
+ENDINGS = (*PLURALS, "y", "ing", "ed")  # of forms of one word
+LEAST_STEM = 4  # letters before an ending, and one less before that of a plural
 
 
 @dataclass(frozen=True)
@@ -53,10 +57,23 @@ class Vocabulary:
         return {field: sorted(getattr(self, field)) for field in FIELDS}
 
     def unknown_in(self, prompt: str, *, shown: Collection[str] | None = None) -> list[str]:
-        """Return the words of `prompt` that the model does not know, in their order.
+        """Return the words of `prompt` that the model knows in no form, in their order.
 
         `shown` are names that pictures explain; None means that they explain every name.
         """
+        return [word for word in self._untaught_in(prompt, shown) if not self._taught_form(word)]
+
+    def in_taught_forms(self, prompt: str) -> str:
+        """Return `prompt` with the forms of words that the model knows: "mountains" of "mountain".
+
+        Names stay as they are, because pictures explain them.
+        """
+        forms = {word: self._taught_form(word) for word in self._untaught_in(prompt, None)}
+        if not any(forms.values()):
+            return prompt
+        return WORD.sub(lambda found: forms.get(_plain(found[0])) or found[0], prompt)
+
+    def _untaught_in(self, prompt: str, shown: Collection[str] | None) -> list[str]:
         found = words_in(prompt)
         known = {
             word
@@ -66,12 +83,22 @@ class Vocabulary:
         return list(dict.fromkeys(word for word in found if word not in self.words | known))
 
     def near(self, word: str) -> list[str]:
-        """Return known words that are spelled like `word`, names last."""
-        groups = (sorted(self.words), sorted(self.words_of_names - {word}))
+        """Return known words that may be meant by a misspelled `word`, names last."""
+        if len(word) < LEAST_LETTERS:
+            return []
+        groups = (self.words, self.words_of_names - {word})
         near = [
-            difflib.get_close_matches(word, group, NUM_NEAR, LEAST_LIKENESS) for group in groups
+            difflib.get_close_matches(
+                *(word, sorted(one for one in group if one[0] == word[0])),
+                *(NUM_NEAR, LEAST_LIKENESS),
+            )
+            for group in groups
         ]
         return [*near[0], *near[1]][:NUM_NEAR]
+
+    def _taught_form(self, word: str) -> str | None:
+        """Return a known word of the same stem, if there is one."""
+        return next((form for form in _forms(word) if form in self.words), None)
 
     def advice_on(self, unknown: Sequence[str], *, preset: str) -> str:
         """Return a warning about words that the model of `preset` does not know."""
@@ -99,7 +126,8 @@ class Vocabulary:
         for end, run in _runs(found, self.words):
             if self._may_name(found, end - len(run)):
                 if end == len(found):
-                    yield from (word for word in run if word in self.words_of_names)
+                    names = self.words_of_names
+                    yield from (word for word in run if not names.isdisjoint(_forms(word)))
                 elif found[end] != "of":  # as in "an oil painting of"
                     yield from run[: self._verb_in(run)]
 
@@ -137,4 +165,23 @@ def _looks_in(row: Sequence[str], generic: Collection[str]) -> Sequence[str]:
 
 def words_in(text: str) -> list[str]:
     """Return the words of `text` in lower case, without punctuation and numbers."""
-    return WORD.findall(unicodedata.normalize("NFKC", text).lower())
+    return WORD.findall(_plain(text))
+
+
+def _plain(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).lower()
+
+
+def _forms(word: str) -> Iterator[str]:
+    """Yield a word and its forms: singular and plural, and the nouns of "sunny" and "clouded"."""
+    stems = [word]
+    if word.endswith("ies"):
+        stems.append(f"{word[:-3]}y")
+    else:
+        for ending in ENDINGS:
+            stem = word.removesuffix(ending)
+            if stem != word and len(stem) >= LEAST_STEM - (ending in PLURALS):
+                stems += [stem, stem[:-1]] if stem[-1] == stem[-2] else [stem]
+    if word.endswith("y"):
+        stems.append(f"{word[:-1]}ie")
+    yield from (form for stem in stems for form in (stem, f"{stem}s", f"{stem}es"))

@@ -15,7 +15,12 @@ from swiftpie.pipelines.drawing.request import (
     Request,
 )
 from swiftpie.pipelines.drawing.settings import EditMode, MaskSource, Scales
-from swiftpie.pipelines.naming import new_subjects, unknown_subjects_warning
+from swiftpie.pipelines.naming import (
+    names_people,
+    new_subjects,
+    people_warning,
+    unknown_subjects_warning,
+)
 from swiftpie.pipelines.photographs.scene import drawn_size
 from swiftpie.scenes import WORDS_ALONE, packaged
 from swiftpie.types import TextCondition
@@ -39,6 +44,9 @@ def advice_on(components: Components, request: Request) -> Iterator[str]:
         yield vocabulary.advice_on(unknown, preset=preset.name)
     if vocabulary is not None and isinstance(request, PersonalizeRequest):
         yield from _missing_pictures(vocabulary, request)
+        named = [subject.identity.named for subject in request.subjects]
+        if any(one is not None and names_people(one.name) for one in named):
+            yield people_warning(preset.name)
     side = preset.image_size_px
     height, width = _size_of(components, request) or (side, side)
     is_other = height != width or height not in {side, *preset.more_sizes_px}

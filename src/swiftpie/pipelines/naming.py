@@ -28,6 +28,15 @@ ENDS = ARTICLES | {  # of a name that stands before them
 }
 LINKS = ARTICLES | {"and", "of"}  # between subjects, or before one
 COLOURLESS = "black and white"
+PEOPLE = frozenset(
+    (
+        *("adult", "baby", "boy", "child", "children", "couple", "dad", "daughter", "doctor"),
+        *("face", "family", "father", "friend", "friends", "girl", "grandfather", "grandmother"),
+        *("guy", "human", "kid", "kids", "lady", "man", "men", "model", "mom", "mother", "mum"),
+        *("people", "person", "portrait", "selfie", "sister", "son", "teacher", "toddler"),
+        *("woman", "women", "brother", "husband", "wife", "nurse", "bride", "groom", "me"),
+    )
+)
 
 
 class Mention(NamedTuple):
@@ -47,6 +56,19 @@ class Mention(NamedTuple):
         """Whether the mention and `name` have a word in common."""
         words = words_in(f"{self.words} {self.subject.name if self.subject else ''}")
         return not {*words}.isdisjoint(words_in(name))
+
+
+def people_warning(preset: str) -> str:
+    """Return what a model that knows no people says of a prompt about them."""
+    return (
+        f"Preset {preset!r} draws animals, plants and things. Its people are small figures of the "
+        "library. For a person, give a photograph that shows the whole of them."
+    )
+
+
+def names_people(text: str) -> bool:
+    """Whether a text is about a person."""
+    return not PEOPLE.isdisjoint(words_in(text))
 
 
 class NewSubjects(NamedTuple):
@@ -118,6 +140,12 @@ def new_subjects(
     unknown = tuple(mention.words for mention in found if mention.subject is None)
     if known or given:
         return NewSubjects(known, unknown)
+    if names_people(prompt):
+        raise NobodyNamed(
+            f"No picture was given, and {short_reason(prompt)!r} is about people. The library has "
+            "animals, plants and things.",
+            "Give a photograph of the person.",
+        )
     if unknown:
         packaged().find(unknown[0])  # raises, with similar names
     raise NobodyNamed(
@@ -200,7 +228,7 @@ def _mention(words: Sequence[str], start: int, taught: Collection[str]) -> Menti
         return Mention(part, library.find(part))
     untaught = [part for part in parts if not {*part.split()} <= {*taught}]
     for part in untaught:
-        if subject := library.meant_by(part):
+        if not names_people(part) and (subject := library.meant_by(part)):
             return Mention(part, subject)
     return Mention(untaught[0], None) if untaught else None
 

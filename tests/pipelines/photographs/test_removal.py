@@ -58,6 +58,13 @@ def test_what_is_dark_for_other_reasons_stays(ground, thing):
     assert torch.equal(shadow_of(edge_of_a_table, thing), none)
 
 
+def test_dark_ground_to_one_side_ends_beside_the_thing(ground, thing):
+    lake = box(56, 52, SIDE, 62)
+    found = shadow_of(torch.lerp(ground, 0.5 * ground, lake), thing)
+    assert bool(found[..., 54:60, 56:58].all())
+    assert not bool(found[..., 66:].any())
+
+
 def test_gaps_go_and_what_lies_around_stays():
     comb = torch.maximum(box(20, 20, 76, 40), box(20, 40, 30, 70))
     comb = torch.maximum(comb, box(36, 40, 46, 70))

@@ -32,6 +32,7 @@ from swiftpie.library import Named, origin_of
 from swiftpie.library import packaged as packaged_library
 from swiftpie.models.vocabulary import Vocabulary
 from swiftpie.pipelines.drawing.settings import BALANCE_OF_IDENTITY, BALANCE_OF_TEXT, Scales
+from swiftpie.pipelines.naming import names_people, people_warning
 from swiftpie.scenes import OWN_PICTURE, WORDS_ALONE, plainly, read_setting
 from swiftpie.scenes import packaged as packaged_scenes
 from swiftpie.types import Cutout, IdentityBranch
@@ -186,6 +187,8 @@ class OnnxModel:
             shown = packaged_scenes().in_known_words(prompt)
         if known is not None and (strange := known.unknown_in(shown)):
             logger.warning(known.advice_on(strange, preset=self.preset.name))
+        if identity.named is not None and names_people(identity.named.name):
+            logger.warning(people_warning(self.preset.name))
         clock = _Clock()
         drawn = prompt if scene else packaged_scenes().with_place(prompt)
         inputs = {**self.graphs.defaults(), **identity.features, **_inputs(chosen)}
@@ -196,7 +199,7 @@ class OnnxModel:
             self._scenes.open_soon(read_setting(prompt))
             named = identity.named
             drawn = plainly(drawn, names={} if named is None else {named.word: named.name})
-        inputs |= self.graphs.read(drawn)
+        inputs |= self.graphs.read(drawn if known is None else known.in_taught_forms(drawn))
         clock.lap("text")
         count, _, *shape = self.graphs.sheet.graphs[DRAW].inputs["noise"].shape
         rows, names = [], []

@@ -476,7 +476,7 @@ class _Draw(_Networks):
             found = found._replace(pose=torch.zeros(1, 4))
         boxed = Layout(
             centre=(box[:, :2] + box[:, 2:]) / 2,
-            scale=scale_to_fill(box[:, 2:] - box[:, :2], size),
+            scale=scale_to_fill(box[:, 2:] - box[:, :2], size, extent),
             rotation=torch.zeros(1),
             flip=torch.zeros(1),
             pose=torch.zeros(1, 4),

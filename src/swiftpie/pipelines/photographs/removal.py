@@ -25,13 +25,14 @@ GAP = 0.06  # likewise: half of the width of gaps in what goes that go, too
 LOOK_PX = 128  # longer side of what shadows are looked for in
 AROUND = 1.0  # of the thing's longer side: ground on each side that is looked at
 SIDEWAYS, BELOW = 0.7, 0.25  # likewise: so far from the thing a shadow may reach
+BESIDE = 0.12  # likewise, where the ground that is darker goes on
 FOOT = 0.5  # of the thing's height: shadows lie beside the lower part
 DARKER = (0.12, 2.5)  # least and most that a shadow darkens its ground, natural logarithms
 TINT = 0.35  # likewise, of a colour beside the others; another surface differs more
 DARKEST = 0.05  # of [0, 1], added to both sides of the ratio: noise in the dark is no colour
 RIM_PX = 2  # by which a shadow is taken to be larger
 SMOOTH_PX = 2.0  # of ground: texture casts no shadow
-MOST_SHADOW = 1.5  # of the thing's area; what is larger is another ground
+MOST_SHADOW = 1.0  # of the thing's area; what is larger is another ground
 
 
 def removal_mask(photograph: Image.Image, search: Search) -> Tensor:
@@ -106,7 +107,8 @@ def shadow_of(pixels: Tensor, thing: Tensor) -> Tensor:
 
     The ground beyond the reach of a shadow gives the usual brightness. A shadow is darker in all
     colours alike, connected to the foot, and limited in size. Dark ground that extends to both
-    sides as far as a shadow may reach is another ground. The result overlaps the rim of the thing.
+    sides as far as a shadow may reach is another ground. Where it extends so to one side, the
+    shadow ends beside the thing. The result overlaps the rim of the thing.
     """
     extent = extent_of(thing)
     if extent is None:
@@ -135,7 +137,16 @@ def shadow_of(pixels: Tensor, thing: Tensor) -> Tensor:
         count = float(reached.sum())
         reached = torch.maximum(reached, grow(reached, 1) * may_be)
     shadow = reached * known
-    goes_on = all(bool(shadow[..., column].any()) for column in (first, last))
-    if goes_on or not 0 < float(shadow.sum()) <= MOST_SHADOW * float(thing.sum()):
+    near = math.ceil(BESIDE * side)
+    beyond = (
+        (shadow[..., first], (..., slice(0, max(0, left - near)))),
+        (shadow[..., last], (..., slice(right + near, None))),
+        (shadow[..., rows.stop - 1 :, :], (..., slice(bottom + near, None), slice(None))),
+    )
+    ends = [bool(end.any()) for end, _ in beyond]
+    for goes_on, (_, rest) in zip(ends, beyond, strict=True):
+        if goes_on:
+            shadow[rest] = 0
+    if all(ends[:2]) or not 0 < float(shadow.sum()) <= MOST_SHADOW * float(thing.sum()):
         return torch.zeros_like(thing)
     return grow(shadow, RIM_PX)
