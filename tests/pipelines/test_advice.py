@@ -11,7 +11,7 @@ from swiftpie.pipelines.diffusers.edit import SwiftEditPipeline
 from swiftpie.pipelines.diffusers.personalize import SwiftPiePipeline
 from swiftpie.pipelines.drawing.settings import EditSettings
 
-STRANGE = "a dog riding a bicycle in Paris"
+STRANGE = "a dog riding a bicycle by a castel"
 
 
 def personalize(session, identity, prompt, **settings):
@@ -43,7 +43,7 @@ def test_words_that_mean_nothing_are_named_with_near_ones(session, identity, cal
     call(session, identity, STRANGE)
     told = [one for one in warnings_of(caplog) if "never taught" in one]
     assert len(told) == 1
-    assert all(word in told[0] for word in ("'riding'", "'bicycle'", "'paris' (near: ", "'mini'"))
+    assert all(word in told[0] for word in ("'riding'", "'bicycle'", "'castel' (near: castle", "'mini'"))
 
 
 def test_an_edit_is_told_of_a_new_subject_that_nothing_shows(session, caplog):

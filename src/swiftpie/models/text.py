@@ -87,7 +87,7 @@ class TextTower:
         return _tokenize(self.tokenizer, [*map(self._readable, prompts)], self.length)
 
     def _readable(self, prompt: str) -> str:
-        return prompt if self.vocabulary is None else self.vocabulary.in_taught_forms(prompt)
+        return prompt if self.vocabulary is None else self.vocabulary.as_taught(prompt)
 
     def read(self, ids: Tensor, mask: Tensor) -> TextCondition:
         """Return the states of what `tokenize` returned."""

@@ -16,6 +16,9 @@ ARTICLES_AND_SIZES = frozenset(
     ("a", "an", "the", "tiny", "small", "little", "huge", "big", "giant")
 )
 FIELDS = ("words", "names", "looks")
+WEARS = re.compile(r"(\b(?:wearing|holding|carrying|with)\b)", re.IGNORECASE)
+WORN = re.compile(r"\b(?:(?:top|billed) hat|billed cap|cap|hat|backpack)\b", re.IGNORECASE)
+GENERIC = "thing"  # a subject, in training captions
 NUM_NEAR = 2  # suggestions a word
 LEAST_LIKENESS = 0.8  # of a suggestion; below, words share letters by chance
 LEAST_LETTERS = 4  # of a word with suggestions; most shorter ones are a letter from another
@@ -63,11 +66,14 @@ class Vocabulary:
         """
         return [word for word in self._untaught_in(prompt, shown) if not self._taught_form(word)]
 
-    def in_taught_forms(self, prompt: str) -> str:
-        """Return `prompt` with the forms of words that the model knows: "mountains" of "mountain".
+    def as_taught(self, prompt: str) -> str:
+        """Return `prompt` in words that the model knows, as "mountains" for "mountain".
 
-        Names stay as they are, because pictures explain them.
+        Names stay as they are, because pictures explain them. Only names of things that subjects
+        wear are replaced: the model draws those on the subject.
         """
+        named, *rest = WEARS.split(prompt, maxsplit=1)
+        prompt = "".join((WORN.sub(GENERIC, named), *rest))
         forms = {word: self._taught_form(word) for word in self._untaught_in(prompt, None)}
         if not any(forms.values()):
             return prompt

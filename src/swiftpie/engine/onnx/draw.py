@@ -199,7 +199,7 @@ class OnnxModel:
             self._scenes.open_soon(read_setting(prompt))
             named = identity.named
             drawn = plainly(drawn, names={} if named is None else {named.word: named.name})
-        inputs |= self.graphs.read(drawn if known is None else known.in_taught_forms(drawn))
+        inputs |= self.graphs.read(drawn if known is None else known.as_taught(drawn))
         clock.lap("text")
         count, _, *shape = self.graphs.sheet.graphs[DRAW].inputs["noise"].shape
         rows, names = [], []
