@@ -52,7 +52,7 @@ def from_box(
     view: tuple[float, float] = (0.0, 0.0),
     extent: Tensor | None = None,
 ) -> Layout:
-    """Return the upright layout whose subject is as large as fits into `box`.
+    """Return the upright layout whose subject stands in `box`, as large as fits.
 
     Args:
         box: left, top, right and bottom in [0, 1].
@@ -61,29 +61,26 @@ def from_box(
         extent: Width and height of the subject as shares of its frame, (1, 2); None: it fills
             the box along its longer side.
     """
-    left, top, right, bottom = box
-    centre = torch.tensor([[(left + right) / 2, (top + bottom) / 2]])
-    scale = scale_to_fill(torch.tensor([[right - left, bottom - top]]), size, extent)
+    centre, scale = fit_to_boxes(torch.tensor([box]), size, extent)
     pose = torch.tensor([[*map(math.radians, view), 0.0, 0.0]])
     return Layout(centre, scale, rotation=torch.zeros(1), flip=torch.zeros(1), pose=pose)
 
 
-def scale_to_fill(sides: Tensor, size: Size, extent: Tensor | None = None) -> Tensor:
-    """Return the scale of a `Layout` whose subject fills its box; see `from_box`.
-
-    Args:
-        sides: width and height of boxes as shares of the picture's, (B, 2).
-        size: height and width of the picture, in any unit.
-        extent: width and height of the subjects as shares of their frames, (B, 2).
-    """
+def fit_to_boxes(boxes: Tensor, size: Size, extent: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return centre and scale of the subjects of boxes (B, 4); see `from_box`."""
     height, width = size
+    sides = boxes[:, 2:] - boxes[:, :2]
     room = sides * sides.new_tensor([width, height])
+    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
     if extent is None:
         longest = room.amax(dim=1)
     else:
         shares = extent.clamp(min=THINNEST)
-        longest = (room / shares).amin(dim=1) * shares.amax(dim=1)
-    return _kept_in_shape(longest / SUBJECT_FILL / min(size), size)
+        shares = shares / shares.amax(dim=1, keepdim=True)
+        longest = (room / shares).amin(dim=1)
+        empty = (sides[:, 1] - longest * shares[:, 1] / height) / 2  # above and below
+        centre = centre + torch.stack([torch.zeros_like(empty), empty], dim=1)
+    return centre, _kept_in_shape(longest / SUBJECT_FILL / min(size), size)
 
 
 def fitted(layout: Layout, size: Size) -> Layout:

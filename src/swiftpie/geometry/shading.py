@@ -190,6 +190,17 @@ def cast_shadow(alpha: Tensor, layout: Layout, base: Tensor, cast: Shadow) -> Te
     return F.interpolate(lost, size=alpha.shape[-2:], mode="bilinear")
 
 
+def contact_of(alpha: Tensor, layout: Layout, base: Tensor) -> Tensor:
+    """Return where the ground is close to the subject on it, (B, 1, R, R) in [0, 1].
+
+    The arguments are those of `cast_shadow`.
+    """
+    half = alpha.shape[-1] // 2
+    y = ((torch.arange(half, device=alpha.device) + 0.5) / half).view(1, 1, -1, 1)
+    near = _touching(alpha, base, layout.scale.view(-1, 1, 1, 1), y)
+    return F.interpolate(near, size=alpha.shape[-2:], mode="bilinear")
+
+
 def _touching(alpha: Tensor, base: Tensor, wide: Tensor, y: Tensor) -> Tensor:
     """Return where the ground is close to what stands on it, (B, 1, h, h) in [0, 1]."""
     sharp = F.avg_pool2d(alpha, 2)

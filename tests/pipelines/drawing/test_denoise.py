@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from PIL import ImageOps
 from transformers import CLIPVisionModelWithProjection
 
 from swiftpie import ConfigError, MaskSource, Scales, Session, Subject
@@ -133,7 +134,7 @@ def test_masks_are_those_of_the_row_with_text_and_identity(session, identity):
 
 
 def test_without_an_identity_row_nobody_is_shown(session, identity, sprite):
-    other = session.encode_identity(sprite.rotate(90))
+    other = session.encode_identity(ImageOps.mirror(sprite))
     guidance = Decoupled((0.0,), (0.0,))
     box = (0.2, 0.2, 0.8, 0.8)
     first, _, _ = drawing(session, identity, steps=1, guidance=guidance, box=box)

@@ -265,7 +265,7 @@ def test_several_subjects_without_boxes_stand_side_by_side(session, sprite):
     left, right = (layout.centre[0] for layout in result.layouts)
     assert left[0] == pytest.approx(0.25)
     assert right[0] == pytest.approx(0.75)
-    assert left[1] == right[1]
+    assert left[1] == pytest.approx(right[1])
     boxed = [Subject(identity, box=(0.1, 0.1, 0.6, 0.6)), Subject(identity)]
     assert side_by_side(boxed) is boxed
 

@@ -40,6 +40,12 @@ def test_a_subject_changes_only_its_region_at_any_size(session, identity, size):
     assert changed(result, photo)[region].any()
 
 
+def test_a_region_is_what_an_insertion_changes(session, identity):
+    photo = photograph(300, 200)
+    result = session.insert(photo, identity, box=SPOT, seed=1)
+    assert changed(result, photo).mean() > 0.7 * (values(result.region) > 0).mean()
+
+
 def test_what_goes_is_covered_as_a_whole_and_nothing_else_changes(session):
     photo = photograph(200, 150)
     mask = torch.zeros(1, 1, 150, 200)

@@ -43,7 +43,7 @@ from swiftpie.engine.onnx.graphs import (
 from swiftpie.engine.onnx.tracing import TensorRange, tensor_ranges, trace, write_weights
 from swiftpie.engine.openvino.runtime import load
 from swiftpie.errors import CapabilityError
-from swiftpie.geometry.layout import Layout, fitted, scale_to_fill, whole_frame
+from swiftpie.geometry.layout import Layout, fit_to_boxes, fitted, whole_frame
 from swiftpie.geometry.weather import PixelRows, draw_weather
 from swiftpie.imageio.cutout import CUTOUT_PX
 from swiftpie.imageio.decoding import load_image
@@ -474,9 +474,10 @@ class _Draw(_Networks):
         found = fitted(predictor(noise, text.pooled, extent).layout, size)
         if not predictor.config.knows_pose:  # nothing is turned, so no graph need know how
             found = found._replace(pose=torch.zeros(1, 4))
+        centre, scale = fit_to_boxes(box, size, extent)
         boxed = Layout(
-            centre=(box[:, :2] + box[:, 2:]) / 2,
-            scale=scale_to_fill(box[:, 2:] - box[:, :2], size, extent),
+            centre=centre,
+            scale=scale,
             rotation=torch.zeros(1),
             flip=torch.zeros(1),
             pose=torch.zeros(1, 4),

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from swiftpie.geometry.layout import Layout, to_affine, warp
 from swiftpie.geometry.relief import height, turn
-from swiftpie.geometry.shading import Lighting, cast_shadow, relit, usual_shadow
+from swiftpie.geometry.shading import Lighting, cast_shadow, contact_of, relit, usual_shadow
 from swiftpie.imageio.images import extent_of
 from swiftpie.pipelines.photographs.filling import (
     SURE,
@@ -35,6 +35,7 @@ from swiftpie.pipelines.photographs.filling import (
 DARKEST = 0.03  # added to both colours of a ratio, so that black gives no infinity
 MOST_DARKENING = 1.6  # of the ground, natural logarithms
 MOST_LIGHTENING = 0.1  # likewise: subjects cast shadows, and little light
+DARKER_CONTACT = 0.5  # of the ground's light, where a subject touches ground as rough as grass
 NO_SHADE = 0.1  # likewise: two drawings differ by this much without any shadow
 UNEXPECTED_SHADE, UNEXPECTED_LIGHT = 0.3, 0.3  # likewise: predicted light wins up to here
 FINER = 4  # pixels of a shadow in one of the canvas: where a subject stands it is narrow
@@ -250,8 +251,10 @@ def _cast_shade(placed: PlacedReference, lighting: Lighting, size: tuple[int, in
     opacity = warp(placed.large, to_affine(placed.layout), size)[:, 3:]
     rows = (opacity > FEET).any(dim=3).flatten().nonzero()
     base = (rows.amax() + 1) / size[0] if len(rows) else torch.ones(())
-    shadow = usual_shadow(lighting.scene)
-    return (1 - cast_shadow(opacity, placed.layout, base.view(1, 1, 1, 1), shadow)).log()
+    foot = base.view(1, 1, 1, 1)
+    shadow = cast_shadow(opacity, placed.layout, foot, usual_shadow(lighting.scene))
+    close = contact_of(opacity, placed.layout, foot)
+    return (1 - shadow).log() + (1 - DARKER_CONTACT * close).log()
 
 
 def _finer(canvas: Tensor) -> Tensor:

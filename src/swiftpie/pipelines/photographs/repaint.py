@@ -4,7 +4,7 @@ import math
 from typing import NamedTuple
 
 import torch
-from PIL import Image, ImageChops
+from PIL import Image, ImageChops, ImageFilter
 from torch import Tensor
 
 from swiftpie.backbones.components import Components
@@ -53,6 +53,7 @@ from swiftpie.types import GenerationResult, Identity
 from swiftpie.validation import Size
 
 DEFAULT_PROMPT = "a photo of a subject"  # every model knows these words
+NEAR_CHANGES_PX = 5  # side of the square around a changed pixel that is taken to change
 ROOM = (0.3, 0.1, 0.3, 0.25)  # for shadows: left, above, right and below, in its longer side
 PROPOSED_SIDE = 0.4  # of the picture's shorter side
 PROPOSED_FLOOR = 0.94  # of the picture's height: where a subject without a box stands
@@ -161,13 +162,14 @@ def finish(drawn: GenerationResult, plan: RepaintPlan, clock: Clock) -> EditResu
     inner, result = to_pil(2 * finished - 1)[0], original.copy()
     edited.paste(inner, patch[:2])
     result.paste(inner, patch[:2], blend.crop(patch))
+    region = _changed_in(result, plan)
     clock.lap("join")
     return EditResult(
         image=result,
-        region=mask_to_pil(plan.region)[0],
+        region=region,
         edited=edited,
         reconstruction=None,
-        blend=blend,
+        blend=ImageChops.darker(blend, region),
         latent_region=resize_mask(plan.changes, (rows, columns)),
         branches=drawn.branches,
         cutouts=drawn.cutouts,
@@ -177,6 +179,16 @@ def finish(drawn: GenerationResult, plan: RepaintPlan, clock: Clock) -> EditResu
         origin=drawn.origin,
         box=plan.box,
     )
+
+
+def _changed_in(result: Image.Image, plan: RepaintPlan) -> Image.Image:
+    """Return the part of the region that a result changes, and all that goes, white in mode L."""
+    apart = ImageChops.difference(result, plan.original.convert("RGB"))
+    changed = ImageChops.lighter(*apart.split()[:2])
+    changed = ImageChops.lighter(changed, apart.split()[2]).point(lambda value: 255 * (value > 0))
+    near = changed.filter(ImageFilter.MaxFilter(NEAR_CHANGES_PX))  # no pinholes where both are alike
+    gone = mask_to_pil(plan.gone)[0]
+    return ImageChops.lighter(ImageChops.darker(near, mask_to_pil(plan.region)[0]), gone)
 
 
 def _with_detail(after: Tensor, plan: RepaintPlan) -> Tensor:
