@@ -15,7 +15,7 @@ ifneq ($(filter-out cpu,$(TORCH)),)
 $(error TORCH=$(TORCH) is no build of PyTorch that make knows. Choose TORCH=cpu, or leave it out for the one of PyPI)
 endif
 
-.PHONY: demo setup test test-thorough test-all test-comfyui golden light parity page check-page test-page check fix clean
+.PHONY: demo setup test test-thorough test-all test-comfyui golden light parity page check-page test-page mutation check fix clean
 
 demo: .venv/.runtime  ## make a picture with the embedded model
 	$(BIN)/swiftpie demo --force
@@ -26,7 +26,7 @@ test: .venv/.dev  ## run what runs on any laptop, offline
 	$(PYTEST) -m "$(FAST)"
 
 test-thorough: .venv/.dev  ## run what takes some seconds each and `test` leaves out
-	$(PYTEST) -m thorough
+	$(PYTEST) -m "thorough and not slow and not gpu and not weights"
 
 test-all: .venv/.dev  ## run every test, also those that need a GPU or large weights
 	$(BIN)/python -m pytest -q
@@ -50,9 +50,12 @@ page: check-page  ## build the page of `swiftpie serve` from web/; needs npm, wh
 check-page: web/node_modules/.package-lock.json  ## look for faults in the page's sources, edit nothing
 	cd web && npm run check
 
-test-page: check-page .venv/.page  ## drive the page in Chromium, as `apt install chromium` brings it
+test-page: .venv/.page  ## drive the page in Chromium, as `apt install chromium` brings it
 	@command -v chromium || command -v google-chrome || { echo "no Chromium found"; exit 1; }
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/apps/serve/test_page.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) tests/apps/serve/test_page.py
+
+mutation: .venv/.mutation  ## change single places of the code, and tell which no test notices
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.mutation
 
 check: .venv/.dev  ## look for faults, edit nothing
 	$(BIN)/ruff format --check .
@@ -105,6 +108,10 @@ endef
 	$(install-torch)
 	@$(PIP) install -e ".[dev]" -e ./lab
 	@touch .venv/.runtime $@
+
+.venv/.mutation: .venv/.dev
+	@$(PIP) install "cosmic-ray>=8.4,<9"
+	@touch $@
 
 .venv/.page: .venv/.dev
 	@$(PIP) install "playwright>=1.50"

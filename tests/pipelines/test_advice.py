@@ -43,7 +43,9 @@ def test_words_that_mean_nothing_are_named_with_near_ones(session, identity, cal
     call(session, identity, STRANGE)
     told = [one for one in warnings_of(caplog) if "never taught" in one]
     assert len(told) == 1
-    assert all(word in told[0] for word in ("'riding'", "'bicycle'", "'castel' (near: castle", "'mini'"))
+    assert all(
+        word in told[0] for word in ("'riding'", "'bicycle'", "'castel' (near: castle", "'mini'")
+    )
 
 
 def test_an_edit_is_told_of_a_new_subject_that_nothing_shows(session, caplog):

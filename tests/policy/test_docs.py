@@ -11,7 +11,9 @@ from importlib.resources import as_file, files
 
 import pytest
 import typer
+from PIL import Image
 from typer.main import get_command
+from typer.testing import CliRunner
 
 from swiftpie.apps.cli.main import app
 from swiftpie.backbones.presets import PRESETS
@@ -28,6 +30,12 @@ PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 SERVING = ROOT / "docs" / "serving.md"  # whose programs need a server: tests/apps/serve runs them
 MAX_EXAMPLE_LINES = 60
 FIRST_SCREEN_LINES = 30
+
+QUICK = {  # commands that need neither a network nor weights of others
+    *("cutout", "doctor", "edit", "identity", "insert", "library", "personalize", "presets"),
+    *("recipes", "remove", "replace", "show"),
+}
+ELSEWHERE = {"--recipe", "--adapter", "--weights", "--engine", "--preset"}  # of other models
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -112,6 +120,45 @@ def test_command_lines_on_a_page_parse(page):
             for recipe in context.params["names"]:
                 _configure(_recipes(), recipe, context.params["overrides"] or [])
             assert parse_duration(context.params["time_limit"] or "1s") > 0
+
+
+def quick_lines(page):
+    """The page's command lines that the embedded model carries out in seconds, offline."""
+    return [
+        words[1:]
+        for words in command_lines(page)
+        if words[0] == "swiftpie" and words[1] in QUICK and ELSEWHERE.isdisjoint(words)
+    ]
+
+
+@pytest.fixture
+def shown_files(workspace):
+    """The files that the pages' command lines name, all pictures of one size."""
+    size = (256, 256)
+    with as_file(files("swiftpie") / "assets") as assets:
+        dog = load_image(assets / "samples" / "1f439.webp").resize(size)
+        photo = load_image(assets / "photos" / "dahlia.jpg").resize(size)
+    mask = Image.new("L", size)
+    mask.paste(255, (60, 60, 200, 220))
+    for name in ("dog", "cat", "front", "side"):
+        dog.save(f"{name}.png")
+        photo.convert("RGB").save(f"{name}.jpg")
+    for name in ("photo", "garden", "beach", "two"):
+        photo.save(f"{name}.png")
+        photo.convert("RGB").save(f"{name}.jpg")
+    for name in ("mask", "what", "where", "region", "side-mask"):
+        mask.save(f"{name}.png")
+    (workspace / "prompts.txt").write_text("a dog in the snow\na dog in a city\n")
+
+
+@pytest.mark.thorough
+@pytest.mark.usefixtures("shown_files")
+@pytest.mark.parametrize("page", [one for one in PAGES if quick_lines(one)], ids=shown)
+def test_command_lines_that_take_seconds_work(page):
+    for words in quick_lines(page):
+        forced = [] if "-o" not in words or "--force" in words else ["--force"]
+        done = CliRunner().invoke(app, [*words, *forced])
+        assert done.exit_code == 0, (shlex.join(words), done.output)
 
 
 def test_the_readme_shows_every_command():

@@ -81,13 +81,15 @@ class WrappedDenoiser(nn.Module):
     def forward(
         self,
         latents: Tensor,
-        timestep: float,
+        timestep: float | Tensor,
         text: TextCondition,
         condition: SubjectCondition,
         notes: Notes,
     ) -> Prediction:
         """Predict; of the notes only the inline mask is written. See `Denoiser`."""
-        number = torch.tensor(timestep, device=latents.device)  # a graph would hold a plain number
+        number = torch.as_tensor(
+            timestep, device=latents.device
+        )  # a graph would hold a plain number
         sample, mask, *inline = self._predict(DenoiserCall(latents, number, text, condition))
         if inline:
             notes[INLINE_MASK] = inline[0]

@@ -48,12 +48,15 @@ class Denoiser(Protocol):
     def __call__(
         self,
         latents: Tensor,
-        timestep: float,
+        timestep: float | Tensor,
         text: TextCondition,
         condition: SubjectCondition,
         notes: Notes,
     ) -> Prediction:
-        """Predict from `latents` (B, C, h, w); layers may write into `notes`."""
+        """Predict from `latents` (B, C, h, w); layers may write into `notes`.
+
+        Families that know all times take one of each row, (B,), too.
+        """
 
     def encode_reference(self, autoencoder: Autoencoder, pixels: Tensor, mask: Tensor) -> Tensor:
         """Return the input of `read_reference` for canonical references, (R, C', h, w).

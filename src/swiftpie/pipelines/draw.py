@@ -5,24 +5,26 @@ import logging
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any, NamedTuple, TypeVar, overload
+from typing import NamedTuple, TypeVar, overload
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from swiftpie.attention.condition import AttentionCondition
 from swiftpie.attention.processors import Merge
 from swiftpie.backbones.components import Components
-from swiftpie.errors import OutOfMemory, WeightsError, short_reason
+from swiftpie.errors import OutOfMemory, short_reason
 from swiftpie.imageio.images import mask_to_pil, to_pil
 from swiftpie.library import origin_of
 from swiftpie.masks import resize_mask
-from swiftpie.pipelines.drawing import edit, prepare
+from swiftpie.pipelines.drawing import chord, edit, prepare
 from swiftpie.pipelines.drawing.denoise import (
     Clock,
     OnStage,
     OnStep,
     Prepared,
+    check_latents,
+    check_pixels,
     decode,
     denoise,
     join_prepared,
@@ -55,8 +57,6 @@ OUT_OF_MEMORY = (
 )
 
 Part = TypeVar("Part")
-
-BLACK = -1 + 1 / 255  # the lightest that 8 bits call black
 
 Split = Callable[[Hashable, int], Sequence[int]]
 """Takes a batch key and the number of its requests; returns how many share each pass."""
@@ -146,6 +146,8 @@ def draw_together(
         for index, request in enumerate(requests):
             if isinstance(request, EditRequest) and edit.only_changes_all(components, request):
                 results[index] = relight.edit(components, request, clock)
+            elif isinstance(request, EditRequest) and edit.is_by_chord(components, request):
+                results[index] = chord.edit(components, request, clock)
             elif isinstance(request, PersonalizeRequest) and scene.is_inserted(components, request):
                 results[index] = _insert_into_scene(components, request, clock, on_stage)
             else:
@@ -300,48 +302,6 @@ def _acts(inside: Tensor, outside: Tensor, attention: AttentionCondition) -> boo
     is_open = (attention.is_inline > 0)[:, None]  # a region that is found may be anything
     acts = (inside > 0) & (is_inside | is_open) | (outside > 0) & (is_outside | is_open)
     return bool(acts.any())
-
-
-def check_latents(components: Components, latents: Tensor) -> None:
-    """Refuse latents that no decoder can show.
-
-    Raises:
-        WeightsError: They hold infinity or NaN.
-    """
-    if latents.isfinite().all():
-        return
-    raise WeightsError(
-        f"The latents that preset {components.preset.name!r} drew hold infinity or NaN; the "
-        f"weights are damaged, or a type overflows ({_types_of(components)}). "
-        "Load with `dtype='bfloat16'` or `dtype='float32'`; if that does not help, get the weights "
-        "again."
-    )
-
-
-def check_pixels(components: Components, pixels: Tensor) -> None:
-    """Refuse pictures of a decoder that overflowed.
-
-    Raises:
-        WeightsError: One holds NaN, which would become an even grey, or is all black.
-    """
-    is_black = (pixels <= BLACK).flatten(1).all(dim=1).any()
-    if pixels.isfinite().all() and not is_black:
-        return
-    found = "is black all over" if is_black else "holds infinity or NaN"
-    raise WeightsError(
-        f"A picture that preset {components.preset.name!r} drew {found}, although its latents are "
-        f"finite; the decoder overflows ({_types_of(components)}). Load with "
-        "`dtype='bfloat16'` or `dtype='float32'`, or with an autoencoder made for float16."
-    )
-
-
-def _types_of(components: Components) -> str:
-    network: Any = components.autoencoder
-    decoder = next(network.parameters(), None) if isinstance(network, nn.Module) else None
-    denoiser = next(components.denoiser.installation.network.parameters())
-    parts = {"the denoiser": denoiser, "the decoder": decoder}
-    types = [f"{name} is in {part.dtype}" for name, part in parts.items() if part is not None]
-    return " and ".join(types).replace("torch.", "")
 
 
 def in_parts(

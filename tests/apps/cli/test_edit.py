@@ -191,12 +191,27 @@ def test_weights_without_inversion_say_so_and_end_with_1(call, weights_folder, p
     result = call(
         *("edit", picture, PROMPT, "-o", tmp_path / "out.png", "--json", "--offline"),
         *("--preset", "sd-turbo", "--weights", weights_folder / "pipeline"),
+        *("--method", "inversion"),
     )
     assert result.exit_code == 1
     assert result.stdout == ""
     assert result.stderr.startswith("error: Preset 'sd-turbo' has no inversion network")
     assert len(result.stderr.splitlines()) == 1
     assert not (tmp_path / "out.png").exists()
+
+
+def test_weights_without_inversion_edit_by_chord(call, weights_folder, picture, tmp_path):
+    out = tmp_path / "out.png"
+    result = call(
+        *("edit", picture, PROMPT, "-o", out, "--source-prompt", "a dog", "--json", "--offline"),
+        *("--preset", "sd-turbo", "--weights", weights_folder / "pipeline", "--seed", 1),
+        *("--box", "0.2,0.2,0.8,0.8", "--delta", "0.2", "--without-refinement"),
+    )
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert {"encode", "drift", "decode", "join"} <= {*told["timings_ms"]}
+    assert "refine" not in told["timings_ms"]
+    assert load_image(out).size == load_image(picture).size
 
 
 def test_the_packaged_model_edits_a_photo_and_leaves_what_is_outside(call, picture, tmp_path):

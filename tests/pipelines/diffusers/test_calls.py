@@ -157,7 +157,7 @@ def test_a_habit_is_met_as_the_page_says(tools, tmp_path, row):
         told.append(str(caught.value))
         assert "unexpected keyword" not in told[-1]
     for use in re.findall(r"`([^`]+)`", ROWS[row]["how"]):
-        assert any(use in one for one in told), use
+        assert any(use in one for one in told), (use, told)
 
 
 @habit('`pipe(["…", "…"], generator=[…])`')

@@ -15,7 +15,7 @@ from swiftpie.masks import MaskRule, from_noise_difference
 from swiftpie.pipelines.drawing.edit import follows_seed
 from swiftpie.pipelines.drawing.edit_region import composite
 from swiftpie.pipelines.drawing.request import EditRequest, Subject
-from swiftpie.pipelines.drawing.settings import EditMode, EditSettings, Scales
+from swiftpie.pipelines.drawing.settings import EditMethod, EditMode, EditSettings, Scales
 from swiftpie.types import Posterior
 from tests.parity.edit import photograph, rows
 from tests.pipelines.pictures import edit
@@ -372,7 +372,8 @@ def test_the_smooth_rule_is_soft_and_judges_each_picture_alone():
 
 def test_impossible_requests_are_refused(components, photo):
     with pytest.raises(CapabilityError, match="no inversion network"):
-        edit(replace(components, inversion=None), photo, PROMPT)
+        by_inversion = EditSettings(method=EditMethod.INVERSION)
+        edit(replace(components, inversion=None), photo, PROMPT, settings=by_inversion)
     with pytest.raises(InputError, match="prompt is empty"):
         edit(components, photo, "  ")
     with pytest.raises(InputError, match=r"`text_scale=4\.5`"):

@@ -43,9 +43,10 @@ from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import sample_pictures, to_pil, to_tensor
 from swiftpie.models.denoiser import Denoiser
 from swiftpie.pipelines.draw import draw
-from swiftpie.pipelines.drawing.request import Output, PersonalizeRequest, Subject
-from swiftpie.pipelines.drawing.settings import MaskSource, Scales
+from swiftpie.pipelines.drawing.request import EditRequest, Output, PersonalizeRequest, Subject
+from swiftpie.pipelines.drawing.settings import EditMethod, EditSettings, MaskSource, Scales
 from swiftpie.pipelines.identity import encode_identity
+from swiftpie.types import Identity
 
 logger = logging.getLogger(__name__)
 
@@ -226,7 +227,7 @@ class _Recorder(WrappedDenoiser):
 
     def _predict(self, call: DenoiserCall) -> tuple[Tensor, ...]:
         self.calls.append(call)
-        if float(call.timestep) == self._last:
+        if call.timestep.ndim == 0 and float(call.timestep) == self._last:
             return torch.zeros_like(call.latents), call.latents.new_zeros(
                 len(call.latents), 1, 1, 1
             )
@@ -237,16 +238,15 @@ class _Recorder(WrappedDenoiser):
 def denoiser_calls(components: Components, form: Nested) -> list[DenoiserCall]:
     """Return calls whose shapes are those of the outline `form`, always the same ones.
 
-    Empty where calls of this kind come about in another way than by `personalize`.
-
-    Raises:
-        SwiftPieError: These networks cannot encode the pictures in the package.
+    Empty where calls of this kind come about neither by `personalize` nor by ChordEdit.
     """
     wanted = DenoiserCall(*form)
     batch, _, rows, columns = wanted.latents.shape
     num_subjects, num_views = wanted.condition.attention.coverage.shape[1:3]
     num_calls = max(LEAST_CALLS, min(MOST_CALLS, NUM_CELLS // (batch * rows * columns)))
     num_shown = min(NUM_IDENTITIES, num_calls + num_subjects - 1)  # CLIP takes seconds for each
+    if components.image_encoder is None:  # it cannot encode subjects, but it can edit
+        num_calls = num_shown = 0
     pictures = [load_image(sample) for sample in sample_pictures(num_shown)]
     identities = [encode_identity(components, [picture] * num_views) for picture in pictures]
     if not wanted.condition.attention.keys:
@@ -269,7 +269,39 @@ def denoiser_calls(components: Components, form: Nested) -> list[DenoiserCall]:
             output=Output.LATENTS,
         )
         draw(replace(components, denoiser=recorder), request)
+    if components.family.knows_all_times and not _matching(recorder, wanted):
+        _record_edits(components, recorder, wanted, identities=identities)
+    return _matching(recorder, wanted)
+
+
+def _matching(recorder: _Recorder, wanted: DenoiserCall) -> list[DenoiserCall]:
     return [call for call in recorder.calls if shapes(outline(call)) == shapes(wanted)]
+
+
+def _record_edits(
+    components: Components,
+    recorder: _Recorder,
+    wanted: DenoiserCall,
+    *,
+    identities: Sequence[Identity],
+) -> None:
+    """Record calls of edits without an inversion network, with a new subject and without one."""
+    cell_px = components.preset.latent_cell_px
+    rows, columns = wanted.latents.shape[2:]
+    edited = replace(components, denoiser=recorder)
+    for number, scene in enumerate(_scenes((cell_px * rows, cell_px * columns))):
+        for identity in (None, *identities[number : number + 1]):
+            request = EditRequest(
+                image=to_pil(scene)[0],
+                prompt=PROMPTS[number % len(PROMPTS)],
+                source_prompt=PROMPTS[(number + 1) % len(PROMPTS)],
+                seed=number,
+                identity=identity,
+                settings=EditSettings(
+                    method=EditMethod.CHORD, size_px=cell_px * rows if rows == columns else None
+                ),
+            )
+            draw(edited, request)
 
 
 def encoder_calls(_components: Components, form: Nested) -> list[Call]:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Self, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from swiftpie.attention.condition import INLINE_MASK, Notes
 from swiftpie.attention.manipulate import Shaping
 from swiftpie.backbones.components import Components
+from swiftpie.errors import WeightsError
 from swiftpie.geometry.layout import Layout
 from swiftpie.geometry.shading import Lighting
 from swiftpie.guidance import Branch, Guidance, Plain, branches_of
@@ -26,6 +27,7 @@ OnStep = Callable[[int, float, Tensor], Tensor]
 
 Rows = TypeVar("Rows")
 
+BLACK = -1 + 1 / 255  # the lightest that 8 bits call black
 STEP = "step"  # of several in the stage "denoise"
 
 OnStage = Callable[[str], object]
@@ -137,6 +139,48 @@ def denoise(
 def decode(components: Components, latents: Tensor) -> Tensor:
     """Return pixels (B, 3, H, W) in [-1, 1] of clean `latents` (B, C, h, w)."""
     return components.autoencoder.decode(latents).clamp(-1, 1)
+
+
+def check_latents(components: Components, latents: Tensor) -> None:
+    """Refuse latents that no decoder can show.
+
+    Raises:
+        WeightsError: They hold infinity or NaN.
+    """
+    if latents.isfinite().all():
+        return
+    raise WeightsError(
+        f"The latents that preset {components.preset.name!r} drew hold infinity or NaN; the "
+        f"weights are damaged, or a type overflows ({_types_of(components)}). "
+        "Load with `dtype='bfloat16'` or `dtype='float32'`; if that does not help, get the weights "
+        "again."
+    )
+
+
+def check_pixels(components: Components, pixels: Tensor) -> None:
+    """Refuse pictures of a decoder that overflowed.
+
+    Raises:
+        WeightsError: One holds NaN, which would become an even grey, or is all black.
+    """
+    is_black = (pixels <= BLACK).flatten(1).all(dim=1).any()
+    if pixels.isfinite().all() and not is_black:
+        return
+    found = "is black all over" if is_black else "holds infinity or NaN"
+    raise WeightsError(
+        f"A picture that preset {components.preset.name!r} drew {found}, although its latents are "
+        f"finite; the decoder overflows ({_types_of(components)}). Load with "
+        "`dtype='bfloat16'` or `dtype='float32'`, or with an autoencoder made for float16."
+    )
+
+
+def _types_of(components: Components) -> str:
+    network: Any = components.autoencoder
+    decoder = next(network.parameters(), None) if isinstance(network, nn.Module) else None
+    denoiser = next(components.denoiser.installation.network.parameters())
+    parts = {"the denoiser": denoiser, "the decoder": decoder}
+    types = [f"{name} is in {part.dtype}" for name, part in parts.items() if part is not None]
+    return " and ".join(types).replace("torch.", "")
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,7 +29,13 @@ from swiftpie.pipelines.drawing.edit_region import (
 )
 from swiftpie.pipelines.drawing.prepare import light_on, read_null_text, subject_condition
 from swiftpie.pipelines.drawing.request import EditRequest
-from swiftpie.pipelines.drawing.settings import EditMode, EditSettings, EditStart, Scales
+from swiftpie.pipelines.drawing.settings import (
+    EditMethod,
+    EditMode,
+    EditSettings,
+    EditStart,
+    Scales,
+)
 from swiftpie.pipelines.identity import (
     appearance_of_frame,
     identity_of_frames,
@@ -152,6 +158,14 @@ def prepare(components: Components, request: EditRequest, clock: Clock) -> EditP
     return EditPlan(original, canvas, inverted.region.pixels, prepared, request)
 
 
+def is_by_chord(components: Components, request: EditRequest) -> bool:
+    """Whether an edit follows ChordEdit: as asked, or as the model has no inversion network."""
+    method = request.settings.method
+    if method is not None:
+        return method is EditMethod.CHORD
+    return components.inversion is None and components.family.knows_all_times
+
+
 def changes_all(
     components: Components, prompt: str, *, source_prompt: str = "", keyword: str = ""
 ) -> bool:
@@ -170,6 +184,8 @@ def only_changes_all(components: Components, request: EditRequest) -> bool:
 def follows_seed(components: Components, settings: EditSettings) -> bool:
     """Whether an edit is random, so that another seed gives another picture."""
     schedule = components.schedule
+    if settings.method is EditMethod.CHORD or components.inversion is None:
+        return True
     has_fresh = schedule.needs_noise and len(schedule.steps) > 1
     return settings.variation > 0 or settings.mode is EditMode.RELEASED or has_fresh
 

@@ -201,8 +201,7 @@ def invert(
     source, _ = prompts
     compared = ("", keyword) if keyword else prompts
     inverter = components.inverter()
-    if mask is None and _are_alike(components, compared):
-        logger.warning(UNCHANGED)
+    if mask is None and says_the_same(components, compared):
         mask = torch.zeros(1, 1, *canvas.full, dtype=torch.uint8)
     if rule is None and isinstance(inverter, EditInversion):
         return _invert_by_edit_network(
@@ -212,11 +211,11 @@ def invert(
     behind = inverter(latents.expand(len(wanted), -1, -1, -1), components.text.encode(wanted))
     noise = dict(zip(wanted, behind.split(1), strict=True))
     if mask is not None:
-        region = _edit_region(mask, canvas, like=latents)
+        region = region_of(mask, canvas, like=latents)
     else:
         first, second = (noise[prompt] for prompt in compared)
         latent = from_noise_difference(first, second, rule=rule or MaskRule.RELEASED)
-        region = EditRegion(latent, _grown(latent, canvas, GROW_PX))
+        region = EditRegion(latent, found_region(latent, canvas))
     return InvertedImage(
         noise[source], region, torch.zeros_like(latents[:, :1]), keeps_subject=False
     )
@@ -238,9 +237,9 @@ def _invert_by_edit_network(
     difference = inverter.compare(source, target)
     if mask is None:
         learned = _grown(torch.sigmoid(difference.mask), canvas, LEARNED_GROW_PX)
-        region = _edit_region(learned, canvas, like=latents)
+        region = region_of(learned, canvas, like=latents)
     else:
-        region = _edit_region(mask, canvas, like=latents)
+        region = region_of(mask, canvas, like=latents)
     return InvertedImage(
         noise=source.noise,
         region=region,
@@ -290,7 +289,23 @@ def blend_mask(mask: Tensor) -> Image.Image:
     return Image.fromarray(torch.minimum(soft, in_8_bits(mask))[0, 0].cpu().numpy())
 
 
-def _edit_region(pixels: Tensor, canvas: Canvas, *, like: Tensor) -> EditRegion:
+def says_the_same(components: Components, prompts: tuple[str, str]) -> bool:
+    """Whether two prompts say the same, so that no region can be found; a warning says so."""
+    is_same = _are_alike(components, prompts)
+    if is_same:
+        logger.warning(UNCHANGED)
+    return is_same
+
+
+def found_region(latent: Tensor, canvas: Canvas) -> Tensor:
+    """Return a region that was found in latents (1, 1, h, w) on the given picture, as bytes.
+
+    It is widened by a cell, so that its soft edge lies around it.
+    """
+    return _grown(latent, canvas, GROW_PX)
+
+
+def region_of(pixels: Tensor, canvas: Canvas, *, like: Tensor) -> EditRegion:
     """Return a region of the given picture, also at the resolution of latents (1, C, h, w)."""
     latent = resize_mask(canvas.enter_mask(pixels), (like.shape[2], like.shape[3]))
     return EditRegion(latent.to(like), pixels)

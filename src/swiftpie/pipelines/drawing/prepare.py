@@ -175,9 +175,12 @@ def place_subject(
     """Return the layout of the box or, without one, that of the layout predictor."""
     batch, cells = len(noise), (noise.shape[2], noise.shape[3])
     if subject.box is not None:
-        extent = subject_extent(subject.identity.mask[:1])
-        view = subject.view or (0.0, 0.0)
-        placed = from_box(subject.box, size=cells, view=view, extent=extent)
+        placed = from_box(
+            subject.box,
+            size=cells,
+            view=subject.view or (0.0, 0.0),
+            extent=subject_extent(subject.identity.mask[:1]),
+        )
         return Layout(*(values.expand(batch, *values.shape[1:]).to(noise) for values in placed))
     if components.layout_predictor is None:
         return whole_frame(noise)

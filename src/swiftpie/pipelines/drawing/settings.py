@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from swiftpie.guidance import Steering
 
 BALANCE_OF_IDENTITY, BALANCE_OF_TEXT = 0.4, 0.3  # change of the scales at either end
+MAX_REPEATS = 50  # steps and draws of ChordEdit
 MAX_SCALE = 4.0  # far above what keeps pictures natural; larger values only overflow
 NOT_COMFYUI = frozenset({Surface.CLI, Surface.BATCH, Surface.HTTP})
 RARE = frozenset({Surface.BATCH, Surface.HTTP})
@@ -42,6 +43,13 @@ class EditStart(StrEnum):
 
     MIXTURE = "mixture"  # alpha * latents + sigma * noise, as SwiftEdit's released code has it
     NOISE = "noise"  # the noise alone, as the generator of its paper takes it
+
+
+class EditMethod(StrEnum):
+    """How an edit finds its way from the picture to what the prompt says."""
+
+    INVERSION = "inversion"  # SwiftEdit: a network finds the noise behind the picture
+    CHORD = "chord"  # ChordEdit (arXiv:2602.19083): the model alone, by two prompts
 
 
 class Style(StrEnum):
@@ -162,8 +170,19 @@ class Scales:
 
 @dataclass(frozen=True, kw_only=True)
 class EditSettings:
-    """Settings of an edit, independent of its picture and prompt."""
+    """Settings of an edit, independent of its picture and prompt.
 
+    `t_start` and those below it are ChordEdit's, by the names and with the values of its paper.
+    """
+
+    method: Annotated[  # None: by inversion where the model has a network for it
+        EditMethod | None,
+        Option(
+            "Edit by an inversion network, or by ChordEdit, which needs no weights of its own. By "
+            "default by inversion if the model has a network for it.",
+            surfaces=NOT_COMFYUI,
+        ),
+    ] = None
     mode: Annotated[
         EditMode,
         Option(
@@ -203,8 +222,85 @@ class EditSettings:
     keeps_outside: Annotated[
         bool, Option("Keep the pixels of the given picture outside the region.", surfaces=RARE)
     ] = True
+    t_start: Annotated[
+        float,
+        Option(
+            "ChordEdit: time at which prompts are compared first, 1 is noise.",
+            least=0.0,
+            most=1.0,
+            surfaces=NOT_COMFYUI,
+        ),
+    ] = 0.90
+    delta: Annotated[
+        float,
+        Option(
+            "ChordEdit: how much earlier they are compared again; 0 is not at all.",
+            least=0.0,
+            most=1.0,
+            surfaces=NOT_COMFYUI,
+        ),
+    ] = 0.15
+    t_end: Annotated[
+        float,
+        Option(
+            "ChordEdit: time of the last step, and of the refinement.",
+            least=0.0,
+            most=1.0,
+            surfaces=NOT_COMFYUI,
+        ),
+    ] = 0.30
+    step_scale: Annotated[
+        float,
+        Option(
+            "ChordEdit: how far an edit goes; 1 is all of the way.",
+            least=0.0,
+            most=MAX_SCALE,
+            surfaces=NOT_COMFYUI,
+        ),
+    ] = 1.0
+    noise_samples: Annotated[
+        int,
+        Option(
+            "ChordEdit: draws of noise whose mean is followed.",
+            least=1,
+            most=MAX_REPEATS,
+            surfaces=NOT_COMFYUI,
+        ),
+    ] = 1
+    chord_steps: Annotated[
+        int,
+        Option(
+            "ChordEdit: steps from its first to its last time.",
+            least=1,
+            most=MAX_REPEATS,
+            surfaces=NOT_COMFYUI,
+        ),
+    ] = 1
+    without_refinement: Annotated[
+        bool,
+        Option(
+            "ChordEdit: leave out the last call, which shows more of the prompt and keeps less.",
+            surfaces=NOT_COMFYUI,
+        ),
+    ] = False
 
     def __post_init__(self) -> None:
+        last = self.t_end if self.chord_steps > 1 else self.t_start
+        if not 0 <= self.delta <= min(self.t_start, last) or not 0 < self.t_start <= 1:
+            raise InputError(
+                f"`t_start={self.t_start}`, `t_end={self.t_end}` and `delta={self.delta}` do not "
+                "go together: every time minus `delta` must lie between 0 and 1."
+            )
+        if not (0 <= self.t_end <= 1 and 0 <= self.step_scale <= MAX_SCALE):
+            raise InputError(
+                f"`t_end={self.t_end}` must lie between 0 and 1, and `step_scale="
+                f"{self.step_scale}` between 0 and {MAX_SCALE}."
+            )
+        if not all(1 <= one <= MAX_REPEATS for one in (self.noise_samples, self.chord_steps)):
+            raise InputError(
+                f"`noise_samples={self.noise_samples}` and `chord_steps={self.chord_steps}` must "
+                f"lie between 1 and {MAX_REPEATS}."
+            )
         if not 0 <= self.variation <= 1:
             raise InputError(
                 f"`variation={self.variation}` is out of range; it must lie between 0 (off) and 1."

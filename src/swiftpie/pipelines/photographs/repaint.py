@@ -186,7 +186,7 @@ def _changed_in(result: Image.Image, plan: RepaintPlan) -> Image.Image:
     apart = ImageChops.difference(result, plan.original.convert("RGB"))
     changed = ImageChops.lighter(*apart.split()[:2])
     changed = ImageChops.lighter(changed, apart.split()[2]).point(lambda value: 255 * (value > 0))
-    near = changed.filter(ImageFilter.MaxFilter(NEAR_CHANGES_PX))  # no pinholes where both are alike
+    near = changed.filter(ImageFilter.MaxFilter(NEAR_CHANGES_PX))
     gone = mask_to_pil(plan.gone)[0]
     return ImageChops.lighter(ImageChops.darker(near, mask_to_pil(plan.region)[0]), gone)
 

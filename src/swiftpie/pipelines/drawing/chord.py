@@ -1,0 +1,287 @@
+"""ChordEdit: edits by a one-step model alone, without training or inversion (arXiv:2602.19083).
+
+The model predicts clean latents from the noised picture under the source prompt and under the
+target prompt. With the same noise in both, the difference of the predictions is the way from the
+picture to the edit. Two such differences, at times that lie `delta` apart, make a smoother way than
+one. The mask of the change is ours: it is where the difference is large.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from swiftpie.attention.condition import silent_condition
+from swiftpie.backbones.components import Components
+from swiftpie.errors import CapabilityError, InputError
+from swiftpie.geometry.layout import whole_frame
+from swiftpie.imageio.images import mask_to_pil, to_pil
+from swiftpie.masks import MaskRule, from_noise_difference
+from swiftpie.models.denoiser import SubjectCondition
+from swiftpie.noise import draw_step_noise
+from swiftpie.pipelines.drawing.denoise import Clock, check_latents, check_pixels, decode
+from swiftpie.pipelines.drawing.edit import EditResult, as_rgb
+from swiftpie.pipelines.drawing.edit_region import (
+    Canvas,
+    EditRegion,
+    blend_mask,
+    canvas_for,
+    found_region,
+    given_mask,
+    region_of,
+    says_the_same,
+    touched,
+    without_change,
+)
+from swiftpie.pipelines.drawing.prepare import subject_condition
+from swiftpie.pipelines.drawing.request import EditRequest
+from swiftpie.pipelines.drawing.settings import EditSettings, Scales
+from swiftpie.schedules import (
+    TRAIN_TIMESTEPS,
+    NoiseScale,
+    Step,
+    add_noise,
+    flow_step,
+    predict_clean,
+    scaled_linear_step,
+)
+from swiftpie.types import IdentityBranch, TextCondition
+
+
+class Drift(NamedTuple):
+    """How far two prompts lie apart, for one picture at one time; each (1, C, h, w)."""
+
+    source: Tensor  # clean latents under the source prompt
+    target: Tensor  # and under the target prompt
+
+    @property
+    def difference(self) -> Tensor:
+        """The way from the source to the target."""
+        return self.target - self.source
+
+
+@torch.no_grad()
+def edit(components: Components, request: EditRequest, clock: Clock) -> EditResult:
+    """Return the edited photograph of a request; outside of the mask it is as it was.
+
+    Raises:
+        CapabilityError: The model knows only the times of its own steps.
+        InputError: Guidance, shaping or a variation came with it, or the mask has a wrong shape.
+        WeightsError: What is drawn holds NaN or infinity, or is all black.
+    """
+    _check(components, request)
+    settings, original = request.settings, as_rgb(request.image)
+    preset, size = components.preset, (original.height, original.width)
+    side_px = settings.size_px or preset.image_size_px
+    components.cells_of((side_px, side_px))
+    mask = None if request.mask is None else given_mask(request.mask, size)
+    changes = None if mask is None else touched(mask)
+    unit_px = 2 * preset.latent_cell_px
+    canvas = canvas_for(size, side_px=side_px, unit_px=unit_px, changes=changes)
+    latents = components.autoencoder.encode(canvas.enter(original).to(components.device)).float()
+    clock.lap("encode")
+    shape = (latents.shape[1], latents.shape[2], latents.shape[3])
+    noise = draw_step_noise([request.seed], shape, count=settings.noise_samples).to(latents)
+    predictor = _Predictor(components, request, noise)
+    region = _given_region(components, request, mask, canvas, latents)
+    moved = latents
+    for time in _times(settings):
+        times = (time, time - settings.delta) if settings.delta else (time,)
+        first, *later = predictor.drifts(moved, times)
+        if region is None:
+            region = _found(predictor, latents, first, canvas)
+        way = first.difference
+        if later:  # the mean of both, where the quieter one weighs more
+            share = settings.delta / (time + settings.delta)
+            way = torch.lerp(later[0].difference, way, share)
+        moved = moved + settings.step_scale * region.latent * way
+    clock.lap("drift")
+    assert region is not None, "there is at least one step"
+    if not settings.without_refinement:
+        moved = torch.lerp(moved, predictor.refined(moved, settings.t_end), region.latent)
+        clock.lap("refine")
+    check_latents(components, moved)
+    pixels = decode(components, moved)
+    check_pixels(components, pixels)
+    clock.lap("decode")
+    edited = canvas.leave_onto(original, canvas.leave(to_pil(pixels)[0]))
+    image, blend = edited, Image.new("L", edited.size, 255)
+    if settings.keeps_outside:
+        blend = blend_mask(region.pixels)
+        image = Image.composite(edited, original, blend)
+    clock.lap("join")
+    shown = request.identity
+    return EditResult(
+        image=image,
+        region=mask_to_pil(region.pixels)[0],
+        edited=edited,
+        reconstruction=None,
+        blend=blend,
+        latent_region=region.latent,
+        branches=() if shown is None else (IdentityBranch.SEMANTIC,),
+        cutouts=() if shown is None else (shown.cutouts,),
+        named=() if shown is None or shown.named is None else (shown.named,),
+        seed=request.seed,
+        timings_ms=clock.timings(),
+        origin={**components.origin, "method": "chord"},
+    )
+
+
+def step_at(components: Components, time: float) -> Step:
+    """Return signal and noise at a share of the model's times: 0 is the picture, 1 is noise."""
+    if components.schedule.noise_scale is NoiseScale.FLOW:
+        return flow_step(TRAIN_TIMESTEPS * time)
+    return scaled_linear_step(round((TRAIN_TIMESTEPS - 1) * time))
+
+
+class _Predictor:
+    """Predicts clean latents of noised ones, for both prompts of a request."""
+
+    def __init__(self, components: Components, request: EditRequest, noise: Tensor) -> None:
+        self.components, self.request = components, request
+        self.noise = noise  # (K, 1, C, h, w), the same for all prompts and times
+        self.prompts = (request.source_prompt, request.prompt)
+
+    def drifts(self, latents: Tensor, times: Sequence[float]) -> list[Drift]:
+        """Return what both prompts make of `latents` (1, C, h, w) at each time, over all noise."""
+        return self._drifts(latents, times, self.prompts, shows=(0.0, 1.0))
+
+    def drift_of_keyword(self, latents: Tensor, time: float) -> Drift:
+        """Return the same for no words and the keyword, by which a mask may be found."""
+        return self._drifts(latents, [time], ("", self.request.keyword), shows=(0.0, 0.0))[0]
+
+    def refined(self, latents: Tensor, time: float) -> Tensor:
+        """Return what the target prompt makes of `latents` at a time."""
+        return self._clean(latents, self.noise[0], [time], self.prompts[1:], shows=(1.0,))
+
+    def _drifts(
+        self,
+        latents: Tensor,
+        times: Sequence[float],
+        prompts: Sequence[str],
+        *,
+        shows: Sequence[float],
+    ) -> list[Drift]:
+        rows = [self._clean(latents, one, times, prompts, shows=shows) for one in self.noise]
+        mean = torch.stack(rows).mean(dim=0)
+        return [Drift(*pair.split(1)) for pair in mean.split(len(prompts))]
+
+    def _clean(
+        self,
+        latents: Tensor,
+        noise: Tensor,
+        times: Sequence[float],
+        prompts: Sequence[str],
+        *,
+        shows: Sequence[float],
+    ) -> Tensor:
+        """Return clean latents by one call, for each time a row a prompt.
+
+        A subject is shown in rows of prompts whose share is 1.
+        """
+        components, count = self.components, len(prompts)
+        steps = [step_at(components, time) for time in times]
+        noisy = torch.cat(
+            [add_noise(latents, noise, step).expand(count, -1, -1, -1) for step in steps]
+        )
+        known = components.text.encode(list(prompts))
+        text = TextCondition(*(part.repeat(len(times), *[1] * (part.ndim - 1)) for part in known))
+        condition = self._condition(noisy, text, [*shows] * len(times))
+        at = noisy.new_tensor([step.timestep for step in steps]).repeat_interleave(count)
+        timestep = at if len(times) > 1 else steps[0].timestep
+        predicted = components.denoiser(noisy, timestep, text, condition, {}).sample
+        kind = components.schedule.prediction_type
+        parts = zip(noisy.split(count), predicted.split(count), steps, strict=True)
+        return torch.cat([predict_clean(*part, kind) for part in parts])
+
+    def _condition(
+        self, noisy: Tensor, text: TextCondition, shows: Sequence[float]
+    ) -> SubjectCondition:
+        components, shown = self.components, self.request.identity
+        if shown is None:
+            width = components.denoiser.installation.plan.token_width
+            length = text.attention_mask.shape[1]
+            attention = silent_condition(noisy, width=width, text_length=length)
+            return SubjectCondition(
+                attention=attention,
+                pooled=noisy.new_zeros(len(noisy), 1, width),
+                aligned=noisy.new_zeros(len(noisy), 1, 0, *noisy.shape[2:]),
+                pose=noisy.new_zeros(len(noisy), 1, 4),
+            )
+        region = noisy.new_tensor(shows).view(-1, 1, 1, 1).expand(-1, 1, *noisy.shape[2:])
+        scales = self.request.settings.scales or Scales.for_edit(
+            components.preset, has_reference=True
+        )
+        return subject_condition(
+            components,
+            [shown.without_detail()],
+            [whole_frame(region)],
+            regions=[region],
+            class_tokens=components.text.find_words(self.request.prompt, [""]),
+            scales=scales,
+            shares=[1.0],
+        )
+
+
+def _times(settings: EditSettings) -> list[float]:
+    """Return the time of each step, from `t_start` towards `t_end`."""
+    count = settings.chord_steps
+    fall = (settings.t_start - settings.t_end) / max(1, count - 1)
+    return [settings.t_start - index * fall for index in range(count)]
+
+
+def _given_region(
+    components: Components,
+    request: EditRequest,
+    mask: Tensor | None,
+    canvas: Canvas,
+    latents: Tensor,
+) -> EditRegion | None:
+    """Return the region that is known before anything is drawn; None if it has to be found."""
+    prompts = (request.source_prompt, request.prompt)
+    if mask is not None:
+        if request.identity is None:
+            mask = without_change(components, prompts, mask)
+        return region_of(mask, canvas, like=latents)
+    compared = ("", request.keyword) if request.keyword else prompts
+    if says_the_same(components, compared):
+        return region_of(torch.zeros(1, 1, *canvas.full, dtype=torch.uint8), canvas, like=latents)
+    return None
+
+
+def _found(predictor: _Predictor, latents: Tensor, drift: Drift, canvas: Canvas) -> EditRegion:
+    """Return where the prompts differ, by the difference that is followed, or the keyword's."""
+    settings = predictor.request.settings
+    if predictor.request.keyword:
+        drift = predictor.drift_of_keyword(latents, settings.t_start)
+    rule = settings.rule or MaskRule.RELEASED
+    found = from_noise_difference(drift.source, drift.target, rule=rule)
+    return region_of(found_region(found, canvas), canvas, like=latents)
+
+
+def _check(components: Components, request: EditRequest) -> None:
+    """Refuse what a model or the method cannot do.
+
+    Raises:
+        CapabilityError: The model knows only the times of its own steps.
+        InputError: Guidance, shaping or a variation came with it.
+    """
+    if not components.family.knows_all_times:
+        raise CapabilityError(
+            f"Preset {components.preset.name!r} draws at the times of its own steps alone, and "
+            "ChordEdit compares prompts at other times. Edit with `method=inversion`, or by a "
+            "full-size model: `--recipe sd-turbo`."
+        )
+    settings = request.settings
+    if request.guidance is not None or request.shaping is not None or request.negative_prompt:
+        raise InputError(
+            "ChordEdit compares two prompts without guidance. Leave guidance, shaping and the "
+            "negative prompt out, or edit with `method=inversion`."
+        )
+    if settings.variation:
+        raise InputError(
+            f"`variation={settings.variation}` belongs to edits by inversion. With ChordEdit "
+            "another seed gives another edit: set `seed=`."
+        )

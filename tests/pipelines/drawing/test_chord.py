@@ -1,0 +1,233 @@
+"""ChordEdit against its equations, written out plainly in float64, and what surrounds it."""
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+from PIL import Image
+
+import swiftpie
+from swiftpie import CapabilityError, EditSettings, InputError
+from swiftpie.backbones.components import load_components
+from swiftpie.backbones.presets import PRESETS
+from swiftpie.engine.session import Session
+from swiftpie.imageio.images import to_tensor
+from swiftpie.models.denoiser import added_conditions
+from swiftpie.noise import draw_step_noise
+from swiftpie.pipelines.drawing.settings import EditMethod
+from tests.backbones.tiny_models import make_own_adapter, make_pipeline
+from tests.parity.edit import photograph
+from tests.parity.tiny import Recorder, difference
+
+SOURCE, TARGET, SEED, SIDE_PX = "a dog on a sofa", "a cat on a sofa", 3, 128
+BOUND = 1e-5
+PRESETS_OF = {"sd21": "sd-turbo", "sdxl": "sdxl-turbo", "sd15": "instaflow"}
+VARIANTS = {
+    "as published": {},
+    "delta 0": {"delta": 0.0},
+    "three draws": {"noise_samples": 3},
+    "two steps": {"chord_steps": 2, "step_scale": 0.7},
+    "not refined": {"without_refinement": True},
+}
+
+
+@pytest.fixture(scope="module", params=PRESETS_OF)
+def model(request, tmp_path_factory):
+    """A tiny model with an adapter of ours, and its U-Net as diffusers has it, in float64."""
+    family = request.param
+    folder = tmp_path_factory.mktemp(family)
+    preset = replace(PRESETS.get(PRESETS_OF[family]), family=family, image_size_px=SIDE_PX)
+    components = load_components(
+        preset,
+        weights=make_pipeline(folder / "pipeline", family, is_shallow=True),
+        adapter=make_own_adapter(folder / "adapter.safetensors", family, is_shallow=True),
+        image_encoder=folder / "encoder",
+    )
+    components = replace(components, autoencoder=Recorder(components.autoencoder))
+    unet = UNet2DConditionModel.from_pretrained(folder / "pipeline" / "unet")
+    return Session(components), unet.double()
+
+
+@pytest.fixture(scope="module")
+def photo():
+    return photograph(SIDE_PX, SIDE_PX)
+
+
+def whole():
+    return torch.ones(1, 1, SIDE_PX, SIDE_PX)
+
+
+@torch.no_grad()
+def by_hand(session, unet, photo, *, t_start=0.9, delta=0.15, t_end=0.3, **given):
+    """The edited latents of the whole picture, one prediction after the other."""
+    settings = {"step_scale": 1.0, "noise_samples": 1, "chord_steps": 1, **given}
+    components = session.components
+    is_flow = components.preset.noise_scale == "flow"
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64).square()
+    kept = torch.cumprod(1 - betas, 0)
+
+    def at(time):
+        if is_flow:
+            return 1000 * time, 1 - time, time
+        index = round(999 * time)
+        return index, kept[index].sqrt(), (1 - kept[index]).sqrt()
+
+    def clean(latents, noise, time, prompt):
+        timestep, alpha, sigma = at(time)
+        noisy = alpha * latents + sigma * noise
+        text = components.text.encode([prompt])
+        text = text._replace(hidden_states=text.hidden_states.double(), pooled=text.pooled.double())
+        added = added_conditions(unet, noisy, text)
+        predicted = unet(noisy, timestep, text.hidden_states, added_cond_kwargs=added).sample
+        return noisy + sigma * predicted if is_flow else (noisy - sigma * predicted) / alpha
+
+    def drift(latents, time):
+        both = [
+            clean(latents, one, time, TARGET) - clean(latents, one, time, SOURCE) for one in noise
+        ]
+        return sum(both) / len(both)
+
+    latents = components.autoencoder.encode(to_tensor(photo)).double()
+    count, steps = settings["noise_samples"], settings["chord_steps"]
+    noise = draw_step_noise([SEED], tuple(latents.shape[1:]), count=count).double()
+    for time in np.linspace(t_start, t_end, steps) if steps > 1 else [t_start]:
+        later = drift(latents, time - delta)
+        control = (delta * drift(latents, time) + time * later) / (time + delta)
+        latents = latents + settings["step_scale"] * control
+    return (
+        clean(latents, noise[0], t_end, TARGET)
+        if not settings.get("without_refinement")
+        else latents
+    )
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_an_edit_is_what_the_equations_say(model, photo, variant):
+    session, unet = model
+    settings = EditSettings(method=EditMethod.CHORD, **VARIANTS[variant])
+    session.edit(photo, TARGET, source_prompt=SOURCE, seed=SEED, settings=settings, mask=whole())
+    found = session.components.autoencoder.last.latents
+    expected = by_hand(session, unet, photo, **VARIANTS[variant])
+    assert difference(found, expected) < BOUND
+
+
+def test_defaults_are_the_published_ones():
+    published = {"t_start": 0.90, "delta": 0.15, "t_end": 0.30, "step_scale": 1.0}
+    published |= {"noise_samples": 1, "chord_steps": 1, "without_refinement": False}
+    own = EditSettings()
+    assert {name: getattr(own, name) for name in published} == published
+
+
+def test_a_model_without_an_inversion_network_edits_by_chord(model, photo):
+    session, _ = model
+    asked = {"source_prompt": SOURCE, "seed": SEED}
+    plain = session.edit(photo, TARGET, **asked)
+    named = session.edit(photo, TARGET, **asked, settings=EditSettings(method=EditMethod.CHORD))
+    assert plain.image.tobytes() == named.image.tobytes()
+    assert plain.origin["method"] == "chord"
+    with pytest.raises(CapabilityError, match="inversion"):
+        session.edit(photo, TARGET, **asked, settings=EditSettings(method=EditMethod.INVERSION))
+
+
+def test_another_seed_is_another_edit(model, photo):
+    session, _ = model
+    first, second, again = (
+        session.edit(photo, TARGET, source_prompt=SOURCE, seed=seed, mask=whole()).image.tobytes()
+        for seed in (1, 2, 1)
+    )
+    assert first == again != second
+
+
+@pytest.mark.parametrize("size", [(37, 211), (300, 200), (64, 64), (5, 3)])
+def test_what_lies_outside_stays_at_any_size(model, size):
+    session, _ = model
+    photo = photograph(*size)
+    for mask in (None, (0.2, 0.3, 0.7, 0.8)):
+        result = session.edit(photo, TARGET, source_prompt=SOURCE, seed=SEED, mask=mask)
+        changed = (np.asarray(result.image) != np.asarray(photo)).any(axis=2)
+        region = np.asarray(result.region) > 0
+        assert result.image.size == result.region.size == size
+        assert not changed[~region].any()
+    assert changed.any()
+
+
+def test_the_mask_is_where_the_prompts_differ(model, photo):
+    session, _ = model
+    inner = session.components.denoiser
+
+    class Differing:
+        """A denoiser whose prompts differ in the left half alone."""
+
+        installation = inner.installation
+
+        def __call__(self, latents, timestep, text, condition, notes):
+            drawn = inner(latents, timestep, text, condition, notes)
+            sample = drawn.sample.clone()
+            half = sample.shape[3] // 2
+            sample[..., half:] = sample[:1, :, :, half:]
+            return drawn._replace(sample=sample)
+
+    other = Session(replace(session.components, denoiser=Differing()))
+    result = other.edit(photo, TARGET, source_prompt=SOURCE, seed=SEED)
+    region = np.asarray(result.region) > 0
+    assert region[:, : SIDE_PX // 2 - 16].any()
+    assert not region[:, SIDE_PX // 2 + 16 :].any()
+    assert result.latent_region.shape[2:] == (16, 16)
+
+
+def test_equal_prompts_change_nothing(model, photo, caplog):
+    session, _ = model
+    for mask in (None, (0.2, 0.2, 0.8, 0.8)):
+        caplog.clear()
+        result = session.edit(photo, SOURCE, source_prompt=SOURCE, seed=SEED, mask=mask)
+        assert result.image.tobytes() == photo.tobytes()
+        assert "do not differ" in caplog.text
+
+
+def test_a_subject_enters_the_target_alone(model, photo):
+    session, _ = model
+    identity = session.encode_identity(photograph(64, 64))
+    asked = {"source_prompt": SOURCE, "seed": SEED, "mask": whole()}
+    plain, shown = (session.edit(photo, TARGET, identity=one, **asked) for one in (None, identity))
+    assert plain.image.tobytes() != shown.image.tobytes()
+    assert [*shown.branches] == ["semantic"]
+    silent = copy.copy(EditSettings(scales=swiftpie.Scales(identity_scale=0.0, detail_scale=0.0)))
+    off = session.edit(photo, TARGET, identity=identity, settings=silent, **asked)
+    apart = np.abs(np.asarray(off.image, int) - np.asarray(plain.image, int))
+    assert apart.max() <= 1
+
+
+def test_a_keyword_finds_the_mask(model, photo):
+    session, _ = model
+    found = [
+        session.edit(photo, TARGET, source_prompt=SOURCE, keyword=word, seed=SEED).region.tobytes()
+        for word in ("", "sofa")
+    ]
+    assert found[0] != found[1]
+
+
+def test_what_the_method_cannot_do_is_told(model, photo, session):
+    large, _ = model
+    asked = {"source_prompt": SOURCE, "seed": SEED}
+    with pytest.raises(CapabilityError, match="times of its own steps"):
+        session.edit(photo, TARGET, **asked, settings=EditSettings(method=EditMethod.CHORD))
+    with pytest.raises(InputError, match="without guidance"):
+        large.edit(photo, TARGET, **asked, negative_prompt="a bird")
+    with pytest.raises(InputError, match="`variation="):
+        large.edit(photo, TARGET, **asked, settings=EditSettings(variation=0.5))
+    with pytest.raises(InputError, match="`delta="):
+        EditSettings(t_start=0.4, delta=0.5)
+    with pytest.raises(InputError, match="chord_steps=0"):
+        EditSettings(chord_steps=0)
+
+
+def test_a_photograph_keeps_its_size_and_its_rest(model):
+    session, _ = model
+    photo = Image.effect_noise((640, 480), 40).convert("RGB")
+    result = session.edit(photo, TARGET, source_prompt=SOURCE, seed=SEED, mask=(0, 0, 0.1, 0.1))
+    assert (
+        result.image.crop((80, 60, 640, 480)).tobytes() == photo.crop((80, 60, 640, 480)).tobytes()
+    )
