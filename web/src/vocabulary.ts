@@ -17,8 +17,6 @@ const PLACES_FOLLOW = new Set([
   ...["among", "between", "through", "over", "below", "against", "with", "wearing", "holding"],
   ...["made", "seen", "while", "and"],
 ]);
-const NUM_NEAR = 2;
-const LEAST_LIKENESS = 0.7;
 
 export class Vocabulary {
   readonly words: ReadonlySet<string>;
@@ -56,12 +54,6 @@ export class Vocabulary {
     return phrase.some((_, first) =>
       phrase.some((_, last) => this.names.has(phrase.slice(first, last + 1).join(" "))),
     );
-  }
-
-  /** Return taught words that are spelled like `word`, those that fit anywhere first. */
-  near(word: string): string[] {
-    const names = [...this.wordsOfNames].filter((one) => one !== word);
-    return [...closeMatches(word, this.words), ...closeMatches(word, names)].slice(0, NUM_NEAR);
   }
 
   *#namesIn(found: readonly string[]): Generator<string> {
@@ -113,40 +105,4 @@ export function pieces(text: string): { text: string; word: string | null }[] {
   }
   if (end < text.length) found.push({ text: text.slice(end), word: null });
   return found;
-}
-
-/** As `difflib.get_close_matches` of Python, whose ties go to the word that sorts last. */
-function closeMatches(word: string, words: Iterable<string>): string[] {
-  return [...words]
-    .map((one) => ({ one, likeness: likeness(one, word) }))
-    .filter(({ likeness }) => likeness >= LEAST_LIKENESS)
-    .sort((a, b) => b.likeness - a.likeness || (a.one < b.one ? 1 : -1))
-    .slice(0, NUM_NEAR)
-    .map(({ one }) => one);
-}
-
-function likeness(a: string, b: string): number {
-  const [one, other] = [[...a], [...b]];
-  const most = (2 * Math.min(one.length, other.length)) / (one.length + other.length);
-  if (most < LEAST_LIKENESS) return most; // far too long or short, whatever its letters
-  return (2 * matching(one, other)) / (one.length + other.length);
-}
-
-/** Letters that two words share, by their longest common part and what lies to its sides. */
-function matching(a: readonly string[], b: readonly string[]): number {
-  let [start, from, size] = [0, 0, 0];
-  let lengths: number[] = [];
-  for (const [i, letter] of a.entries()) {
-    const next: number[] = [];
-    for (const [j, other] of b.entries()) {
-      if (letter !== other) continue;
-      const length = (lengths[j - 1] ?? 0) + 1;
-      next[j] = length;
-      if (length > size) [start, from, size] = [i - length + 1, j - length + 1, length];
-    }
-    lengths = next;
-  }
-  if (!size) return 0;
-  const left = matching(a.slice(0, start), b.slice(0, from));
-  return size + left + matching(a.slice(start + size), b.slice(from + size));
 }

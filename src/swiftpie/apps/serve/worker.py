@@ -29,7 +29,7 @@ from swiftpie.apps.serve.jobs import QueuedDrawing, Scheduler, State, take_error
 from swiftpie.apps.serve.limits import Limits
 from swiftpie.apps.serve.metrics import Metrics
 from swiftpie.apps.serve.pictures import Drawn, as_file
-from swiftpie.apps.serve.schemas import Drawing, RequestError, SubjectIn
+from swiftpie.apps.serve.schemas import KEPT_PX, Drawing, RequestError, SubjectIn
 from swiftpie.apps.serve.store import Models, Shelf, StoredPicture
 from swiftpie.imageio.images import mask_to_pil, to_pil
 from swiftpie.imageio.writing import encode_image
@@ -40,9 +40,9 @@ from swiftpie.types import Cutout, Identity
 
 logger = logging.getLogger(__name__)
 
+KEPT = "pic_"  # begins the names of pictures that were sent for later
 MAX_JOBS = 256  # that are remembered
 SOURCE_PX = 1024  # of a kept picture's longer side; encoders see less
-KEPT_PX = 1536  # of the longer side of all pictures but those that are changed at their own size
 
 
 class Caller(NamedTuple):
@@ -126,7 +126,7 @@ class Worker:
         self.identities = identities or OwnIdentities(limit_mib=third)
         self.pictures: Shelf[StoredPicture] = Shelf(
             "picture",
-            prefix="pic",
+            prefix=KEPT.rstrip("_"),
             limit_mib=third,
             size=lambda one: one.num_bytes,
             remedy=" Send it to POST /v1/pictures again.",
@@ -210,9 +210,11 @@ class Worker:
         check_pixels(body, model, side_px=self.models.facts(model)["image_size_px"])
         subjects = await self._known(own.subjects, model, owner=caller.owner)
         changes = is_edit(body, images)
-        asking = partial(
-            commands_of, body, model=model, subjects=subjects, images=images, mask=mask
-        )
+        place = None
+        if own.scene.startswith(KEPT):
+            place = self.pictures.find(own.scene, owner=caller.owner).image
+        shown = {"images": images, "mask": mask, "place": place}
+        asking = partial(commands_of, body, model=model, subjects=subjects, **shown)
         asks = asking() if mask is None else await asyncio.to_thread(asking)  # masks take a while
         size = None if changes else body.size_px
         group = (model, changes and own.task, size, len(subjects), len(images))
