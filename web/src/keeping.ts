@@ -67,4 +67,6 @@ export async function kept<T>(): Promise<T | undefined> {
 
 export const forget = (): Promise<void> => clear(store);
 
-export const inMB = (bytes: number): string => `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;
+/** Return a size for people, never less than 0.1 MB. */
+export const inMB = (bytes: number): string =>
+  `${Math.max(0.1, bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;

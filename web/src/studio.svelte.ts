@@ -103,6 +103,7 @@ class Studio {
   isStarting = $state(false); // the server, whose model is not ready yet
   retryInS = $state(0);
   latencyMs = $state<number | null>(null);
+  outageS = $state<number | null>(null); // for which the picture had to wait
   isDrawing = $state(false);
   isBusy = $state<string | null>(null); // what is being done with a picture that was given
   waitsS = $state<number | null>(null); // with pictures that the server has no room for
@@ -134,6 +135,9 @@ class Studio {
   #isDue = false; // a picture was not asked for because of that
   #frameMs = 0; // that the last picture took
   #changedAt = 0;
+  #lostAt = 0; // when the server went away
+  #backAt = 0;
+  #awayS = 0;
   #sentAt = 0;
   #later: ReturnType<typeof setTimeout> | undefined;
   #settling: ReturnType<typeof setTimeout> | undefined;
@@ -142,7 +146,8 @@ class Studio {
   #stripShown = "";
   #lastKey = 0;
   #isReviving = false;
-  #isResumed = false; // what was kept is here
+  #isResumed = false; // what was kept was looked for
+  #isBack = false; // and found
   #isAtWork = false; // and the server was told
   #keeping: ReturnType<typeof setTimeout> | undefined;
   #keeps = true;
@@ -199,7 +204,7 @@ class Studio {
       if (this.#isAtWork) return; // a token was asked for meanwhile
       await (isBack ? this.#goOn() : this.#begin());
       this.#isAtWork = true;
-      this.#keepFromNow();
+      if (!isBack) this.#keepFromNow();
     } catch (error) {
       this.isStarting = false;
       if (error instanceof Refused && error.status === 401) this.#askForToken();
@@ -217,7 +222,7 @@ class Studio {
 
   /** Return to the last visit, whether the server is there or not; false if this is the first. */
   async #resume(): Promise<boolean> {
-    if (this.#isResumed) return this.model !== "";
+    if (this.#isResumed) return this.#isBack;
     this.#isResumed = true;
     patience.tell = (seconds) => this.#waits(seconds);
     let visit: Visit | undefined;
@@ -239,6 +244,8 @@ class Studio {
     this.at = visit.at;
     this.draft = visit.draft ?? moment!.draft;
     this.shown = moment?.shown ?? null;
+    this.#isBack = true;
+    this.#keepFromNow();
     return true;
   }
 
@@ -455,7 +462,9 @@ class Studio {
     const isNewest = header.id === this.#asked;
     if (isNewest) {
       this.isDrawing = false;
-      this.latencyMs = Math.round(performance.now() - this.#changedAt);
+      const hasWaited = this.#backAt > this.#changedAt;
+      this.outageS = hasWaited ? this.#awayS : null;
+      this.latencyMs = hasWaited ? null : Math.round(performance.now() - this.#changedAt);
     }
     const mask = header.mask_b64 && urlOf(blobOf(header.mask_b64, "image/png"));
     const photo = mask ? (this.draft.photo?.id ?? null) : null;
@@ -1045,10 +1054,17 @@ class Studio {
     return one!;
   }
 
+  /** Width and height of what is saved. */
+  get savedPx(): [number, number] {
+    const { mode, photo } = this.draft;
+    if (mode === "edit" && photo) return [photo.width, photo.height];
+    const side = (this.canPlace ? LARGER : 1) * (this.facts?.image_size_px ?? 0);
+    return [side, side];
+  }
+
   async download(): Promise<void> {
-    const side = LARGER * (this.facts?.image_size_px ?? 0);
     const isScene = this.draft.mode === "draw" && this.canPlace;
-    const more: Record<string, string> = isScene ? { size: `${side}x${side}` } : {};
+    const more: Record<string, string> = isScene ? { size: this.savedPx.join("x") } : {};
     await this.#save(this.draft.seed, (one) => one.b64, more);
   }
 
@@ -1082,6 +1098,12 @@ class Studio {
     const was = this.connection;
     this.connection = state;
     this.retryInS = Math.max(1, Math.round(retryInS));
+    const now = performance.now();
+    if (state === "lost" && was === "open") this.#lostAt = now;
+    if (state === "open" && this.#lostAt > this.#backAt) {
+      this.#awayS = (now - this.#lostAt) / 1000;
+      this.#backAt = now;
+    }
     if (state === "lost" && was === "open") this.said = "The connection is lost. Trying again.";
     if (state === "lost") void this.#checkToken();
     if (state === "open" && was !== "open" && this.draft.placed.length) this.#soon();

@@ -440,7 +440,20 @@ def test_the_cut_out_may_be_painted_with_keys(visit, photo):
         visit.page.keyboard.press(key)
     expect(seen).not_to_have_attribute("src", before)
     dialog.get_by_role("button", name="Undo the last stroke").click()
+    for _ in range(2):  # a question that is left is asked again
+        visit.page.keyboard.press("Escape")
+        expect(dialog.get_by_role("alert")).to_have_text("Leave without what you painted?")
+        visit.screenshot("cut-out-asks")
+        expect(dialog.get_by_role("button", name="Stay")).to_be_focused()
+        visit.page.keyboard.press("Escape")
+        expect(dialog.get_by_role("alert")).to_have_count(0)
+        expect(dialog).to_be_visible()
     visit.page.keyboard.press("Escape")
+    dialog.get_by_role("button", name="Discard it").click()
+    expect(dialog).to_be_hidden()
+    visit.page.get_by_role("button", name="Cut-out and pictures of object").click()
+    expect(dialog.get_by_role("application")).to_be_visible()
+    visit.page.keyboard.press("Escape")  # nothing was painted
     expect(dialog).to_be_hidden()
 
 
@@ -974,6 +987,9 @@ def test_a_download_says_what_made_it_and_may_be_used_again(visit):
     visit.page.get_by_role("button", name="Place hamster by a box").click()
     visit.page.get_by_label("Balance", exact=True).fill("0.3")
     visit.kept()
+    expect(visit.page.get_by_role("button", name="Download")).to_have_text(
+        "Download 512 \N{MULTIPLICATION SIGN} 512"
+    )
     with visit.page.expect_download() as download:
         visit.page.keyboard.press("Control+s")
     assert download.value.suggested_filename == "a-photo-of-a-hamster-on-a-beach-1.png"
@@ -1055,7 +1071,7 @@ def test_a_subject_is_put_into_a_photograph_where_somebody_drags_it(visit, large
     visit.page.get_by_role("button", name="Mask", exact=True).click()
     region, name = visit.saved("Save region")
     assert name == "a-robot-in-the-photograph-region.png"
-    data, name = visit.saved("Download")
+    data, name = visit.saved("Download 1280 \N{MULTIPLICATION SIGN} 960")
     assert name == "a-robot-in-the-photograph-2.png"
     before, after = (np.asarray(Image.open(io.BytesIO(one))) for one in (large[2], data))
     kept = np.asarray(Image.open(io.BytesIO(region))) == 0
@@ -1109,6 +1125,36 @@ def test_what_is_painted_goes_and_a_subject_may_come_in_its_place(visit, photo):
     expect(visit.page.get_by_label("Remove", exact=True)).to_be_checked()
     data, _ = visit.saved("Download")
     assert read_metadata(data)["task"] == "remove"
+
+
+@slow
+def test_removing_shows_the_photograph_as_large_as_the_stage(visit, photo):
+    visit.first_picture()
+    visit.photograph(photo, "Insert")
+    stage = visit.page.locator(".picture").bounding_box()
+    visit.page.get_by_label("Remove", exact=True).check(force=True)
+    sheet = visit.page.get_by_role("application").bounding_box()
+    assert sheet["width"] >= stage["width"] - 2
+    assert sheet["height"] >= stage["height"] - 2
+
+
+@slow
+def test_an_edit_by_words_has_its_strength_and_its_area_before_it_is_drawn(visit, photo):
+    visit.first_picture()
+    visit.photograph(photo, "Words")
+    visit.page.get_by_label("Strength", exact=True).fill("1.5")
+    visit.page.get_by_role("button", name="Paint the mask").click()
+    visit.drag(visit.page.get_by_role("application"), (0.3, 0.3), (0.7, 0.7))
+    visit.page.get_by_role("button", name="Done").click()
+    expect(visit.page.locator(".mask")).to_be_visible()
+    expect(visit.page.get_by_text("Only what you painted will change.")).to_be_visible()
+    expect(visit.picture).to_have_count(0)
+    visit.screenshot("edit-before")
+    visit.page.get_by_label(CHANGE).fill("a ball on a beach")
+    expect(visit.picture).to_be_visible()
+    expect(visit.page.locator(".mask")).to_have_css("opacity", "0")  # it was shown for a moment
+    assert visit.newest()["swiftpie"]["scales"]["text_scale"] == pytest.approx(1.5)
+    assert visit.newest()["mask_id"].startswith("pic_")
 
 
 @slow
@@ -1313,13 +1359,42 @@ def test_a_lost_connection_is_told_and_mended(browser, session):
         expect(visit.page.locator(".state")).to_have_text("no connection")
         expect(visit.page.get_by_text("The server does not answer. Trying again")).to_be_visible()
         visit.screenshot("no-connection")
+        visit.prompt.fill("a hamster in the snow")
+        visit.page.wait_for_timeout(3_000)
         second = Running(session, limits=Limits(), token=None)
         second.server.config.port = first.port
         with second:
-            expect(visit.page.locator(".state")).not_to_have_text("no connection")
+            expect(visit.page.locator(".state")).to_have_text("ready")  # and no time of a picture
+            away = visit.page.get_by_text(re.compile(r"The server was away for [3-9] s\."))
+            expect(away).to_be_visible()
+            visit.screenshot("back-again")
             # A server that was started anew knows nobody; the page tells it again.
             visit.after(lambda: visit.prompt.fill("a hamster in space"))
+            expect(away).to_have_count(0)
             expect(visit.page.get_by_role("alert")).to_have_count(0)
+
+
+@slow
+def test_a_reload_without_a_server_shows_the_page_with_what_is_kept(browser, session):
+    with visiting(browser, "") as visit:
+        with serving(session) as first:
+            visit.url = first.url
+            visit.open().first_picture()
+            visit.after(lambda: visit.prompt.fill("a hamster in the snow"))
+            visit.kept()
+            visit.stored()
+            ready = "navigator.serviceWorker.ready.then(() => caches.match('/')).then(Boolean)"
+            visit.page.wait_for_function(ready)
+        visit.page.reload()
+        expect(visit.prompt).to_have_value("a hamster in the snow")
+        expect(visit.picture).to_be_visible()
+        expect(visit.page.get_by_text("The server does not answer. Trying again")).to_be_visible()
+        visit.screenshot("offline")
+        second = Running(session, limits=Limits(), token=None)
+        second.server.config.port = first.port
+        with second:
+            visit.after(lambda: visit.prompt.fill("a hamster in space"))
+            expect(visit.page.get_by_text("The server does not answer")).to_have_count(0)
 
 
 @slow
@@ -1399,6 +1474,45 @@ def test_a_phone_shows_everything_without_scrolling_sideways(browser, server):
         expect(visit.page.get_by_role("button", name="Paint the mask")).to_be_enabled()
         assert visit.page.evaluate(wide) == PHONE["width"]
         visit.screenshot("phone-edit", full_page=True)
+        visit.check_quiet()
+
+
+SMALL = """
+() => [...document.querySelectorAll("button, input, select, textarea, summary, label")]
+  .filter((one) => one.checkVisibility() && getComputedStyle(one).opacity > 0)
+  .filter((one) => one.localName !== "label" || one.querySelector("input"))
+  .map((one) => [one, one.getBoundingClientRect()])
+  .filter(([, { width, height }]) => width > 1 && (width < 43.9 || height < 43.9))
+  .map(([one, { width, height }]) => `${one.outerHTML.slice(0, 120)} ${width} x ${height}`)
+"""
+
+
+@slow
+def test_on_a_phone_fingers_find_targets_of_44_px_and_long_words_wrap(browser, server, photo):
+    with visiting(browser, server.url, viewport=PHONE, has_touch=True, is_mobile=True) as visit:
+        visit.open().first_picture()
+        long = "donaudampfschifffahrtsgesellschaftskapitaen"
+        visit.prompt.fill(f"a {long} beside a hamster on a {long}")
+        visit.page.get_by_role("button", name="Place hamster by a box").tap()
+        visit.kept()
+        visit.strip_drawn()
+        assert visit.page.evaluate(SMALL) == []
+        visit.screenshot("phone-targets", full_page=True)
+        wide = "document.documentElement.scrollWidth"
+        assert visit.page.evaluate(wide) == PHONE["width"]
+        visit.give("drop", photo)
+        visit.page.get_by_role("button", name="Cut-out and pictures of object").tap()
+        dialog = visit.page.get_by_role("dialog")
+        expect(dialog.get_by_role("application")).to_be_visible()
+        assert visit.page.evaluate(SMALL) == []
+        dialog.get_by_label("Name").fill(long)
+        dialog.get_by_role("button", name="Use this").tap()
+        expect(visit.subject(long)).to_be_visible()
+        assert visit.page.evaluate(wide) == PHONE["width"]
+        visit.photograph(photo, "Remove")
+        expect(visit.page.get_by_role("application")).to_be_visible()
+        assert visit.page.evaluate(SMALL) == []
+        assert visit.page.evaluate(wide) == PHONE["width"]
         visit.check_quiet()
 
 

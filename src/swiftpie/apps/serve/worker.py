@@ -213,8 +213,9 @@ class Worker:
         place = None
         if own.scene.startswith(KEPT):
             place = self.pictures.find(own.scene, owner=caller.owner).image
-        shown = {"images": images, "mask": mask, "place": place}
-        asking = partial(commands_of, body, model=model, subjects=subjects, **shown)
+        asking = partial(
+            commands_of, body, model=model, subjects=subjects, images=images, mask=mask, place=place
+        )
         asks = asking() if mask is None else await asyncio.to_thread(asking)  # masks take a while
         size = None if changes else body.size_px
         group = (model, changes and own.task, size, len(subjects), len(images))
