@@ -18,6 +18,7 @@ function licences(): Plugin {
     closeBundle() {
       mkdirSync(folder);
       copyFileSync("node_modules/svelte/LICENSE.md", `${folder}/svelte.txt`);
+      copyFileSync("node_modules/idb-keyval/LICENCE", `${folder}/idb-keyval.txt`);
       copyFileSync(`${SAMPLES}/LICENSE.txt`, `${folder}/samples.txt`);
     },
   };

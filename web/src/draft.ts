@@ -41,11 +41,15 @@ export interface Photo {
   height: number;
 }
 
-export interface PaintedMask {
+/** A picture that goes with a draft: a mask, or the place of a scene. */
+export interface SentPicture {
   id: string;
   file: Blob;
   url: string;
 }
+
+/** Where a picture is: "" as its words say, "words" drawn from them alone, a name, or a picture. */
+export type Scene = string | SentPicture;
 
 export type Mode = "draw" | "edit";
 
@@ -57,6 +61,7 @@ export interface Draft {
   mode: Mode;
   prompt: string;
   placed: readonly Placed[];
+  scene: Scene;
   isOffered: boolean; // nobody chose the sample that is placed
   seed: number;
   firstSeed: number; // of the strip
@@ -66,7 +71,7 @@ export interface Draft {
   photo: Photo | null;
   change: string; // the prompt of an edit
   source: string; // what the photo shows now
-  mask: PaintedMask | null;
+  mask: SentPicture | null;
   task: Task;
   newcomer: number | null; // key of a subject that is put into the photo
   box: Box | null; // where it is put; null: a place is proposed
@@ -81,6 +86,7 @@ export const FIRST: Draft = {
   mode: "draw",
   prompt: "",
   placed: [],
+  scene: "",
   isOffered: false,
   seed: 1,
   firstSeed: 1,
@@ -138,7 +144,7 @@ export function requestOf(draft: Draft, known: Known): Record<string, unknown> |
     });
     if (!(placed.length || known.drawsNamed) || !draft.prompt.trim()) return null;
     const has = placed.some(({ one }) => one.box);
-    const { identity, detail, balance } = draft;
+    const { identity, detail, balance, scene } = draft;
     return {
       ...common,
       type: "draw",
@@ -151,6 +157,7 @@ export function requestOf(draft: Draft, known: Known): Record<string, unknown> |
           ...(one.yaw !== null && { view: [one.yaw, 0] }),
         })),
         scales: { identity_scale: identity, detail_scale: detail, balance },
+        ...(scene && { scene: typeof scene === "string" ? scene : scene.id }),
         ...(has && placed.every(({ one }) => one.box) && !canPlace(facts) && { mask: "box" }),
       },
     };

@@ -124,17 +124,6 @@ export function sizeWithin(most: number, width: number, height: number): [number
   return [Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale))];
 }
 
-/** Return a picture at another size, turned as its file says. */
-export async function smaller(file: Blob, [width, height]: [number, number]): Promise<Blob> {
-  const image = await createImageBitmap(file);
-  const sheet = new OffscreenCanvas(width, height);
-  const paper = sheet.getContext("2d")!;
-  paper.imageSmoothingQuality = "high";
-  paper.drawImage(image, 0, 0, width, height);
-  image.close();
-  return sheet.convertToBlob({ type: "image/jpeg", quality: 0.95 });
-}
-
 export type Point = readonly [x: number, y: number];
 
 async function readPicture(url: string, width: number, height: number): Promise<ImageData> {

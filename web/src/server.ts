@@ -22,9 +22,14 @@ export interface Option {
 
 /** What the server draws with, and what can be set. */
 export interface Offer {
-  data: Model[];
+  data: readonly Model[];
   options: Record<string, Option>;
-  limits: { subjects: number; view: [yaw: number, pitch: number] };
+  limits: {
+    subjects: number;
+    view: [yaw: number, pitch: number];
+    /** What is read of a picture's file, and the longer side beyond which nothing is used of it. */
+    picture: { types: string[]; bytes: number; pixels: number; side_px: number; kept_px: number };
+  };
 }
 
 export interface KnownIdentity {
@@ -49,6 +54,9 @@ export interface Entry {
   words: string[]; // that find it as well
   picture: string; // its address
 }
+
+/** A place of the library. */
+export type SceneEntry = Pick<Entry, "name" | "picture">;
 
 /** Whom of the library a query finds. */
 export interface Listing {
@@ -147,7 +155,9 @@ async function answerTo(path: string, init: RequestInit = {}): Promise<Response>
   }
   if (answer.ok) return answer;
   const body: { error?: ProblemBody } = await answer.json().catch(() => ({}));
-  const retry = Number(answer.headers.get("retry-after-ms")) / 1000;
+  const retry =
+    Number(answer.headers.get("retry-after-ms")) / 1000 ||
+    Number(answer.headers.get("retry-after"));
   const { message, param, code, word, near }: ProblemBody = body.error ?? {
     message: `The server answered with status ${answer.status}.`,
     param: null,
@@ -158,6 +168,25 @@ async function answerTo(path: string, init: RequestInit = {}): Promise<Response>
 
 async function read<T>(path: string, init?: RequestInit): Promise<T> {
   return (await answerTo(path, init)).json() as Promise<T>;
+}
+
+/** Told for how many seconds pictures wait that the server has no room for; null: no more. */
+export const patience = { tell: (_: number | null): void => undefined };
+
+/** Send pictures again and again until the server has room, so that none is lost. */
+async function upload<T>(path: string, init: RequestInit): Promise<T> {
+  for (;;) {
+    try {
+      const answer = await read<T>(path, init);
+      patience.tell(null);
+      return answer;
+    } catch (error) {
+      const waitS = error instanceof Refused ? error.retryAfterS : null;
+      patience.tell(waitS);
+      if (waitS === null) throw error;
+      await new Promise((resolve) => setTimeout(resolve, waitS * 1000));
+    }
+  }
 }
 
 type Field = string | Blob | readonly Blob[] | null;
@@ -220,7 +249,7 @@ export const server = {
   picture: async (path: string) => (await answerTo(path)).blob(),
 
   encode: (pictures: Blob[], masks: Blob[], name: string, model: string) =>
-    read<KnownIdentity>("/v1/identities", form({ image: pictures, mask: masks, name, model })),
+    upload<KnownIdentity>("/v1/identities", form({ image: pictures, mask: masks, name, model })),
 
   rename: (id: string, name: string) =>
     read<KnownIdentity>(`/v1/identities/${id}`, { ...json({ name }), method: "PATCH" }),
@@ -230,12 +259,14 @@ export const server = {
   library: (query: string, limit: number, signal?: AbortSignal) =>
     read<Listing>(`/v1/library?${new URLSearchParams({ query, limit: `${limit}` })}`, { signal }),
 
-  keep: (picture: Blob) => read<KeptPicture>("/v1/pictures", form({ image: picture })),
+  scenes: async () => (await read<{ data: SceneEntry[] }>("/v1/scenes")).data,
+
+  keep: (picture: Blob) => upload<KeptPicture>("/v1/pictures", form({ image: picture })),
 
   /** Return a mask, white where a picture's subject is; `cutout` is "auto", a box or points. */
   cutOut: async (picture: Blob, cutout = "auto") => {
     const sent = form({ image: picture, cutout });
-    return blobOf((await read<{ mask_b64: string }>("/v1/cutouts", sent)).mask_b64, "image/png");
+    return blobOf((await upload<{ mask_b64: string }>("/v1/cutouts", sent)).mask_b64, "image/png");
   },
 
   draw: async (body: object, signal?: AbortSignal) =>
@@ -269,6 +300,7 @@ export interface LiveHandlers {
   problem(id: number | null, problem: Refused): void;
 }
 
+const BUSY_S = 1; // until a queue that was full is asked again
 const FIRST_WAIT_MS = 250;
 const LONGEST_WAIT_MS = 8_000;
 
@@ -346,7 +378,8 @@ export class Live {
       if (told.id !== null && told.id !== this.#number) return;
       const { message, param, code, word, near } = told.error;
       this.#newest = null;
-      this.handlers.problem(told.id, new Refused(message, 0, param, code, null, word, near));
+      const retryS = code === "rate_limit_exceeded" ? BUSY_S : null;
+      this.handlers.problem(told.id, new Refused(message, 0, param, code, retryS, word, near));
       return;
     }
     const length = new DataView(data).getUint32(0);

@@ -1,25 +1,27 @@
 /** What the page is about: one draft, its picture, its history, and the subjects to choose from. */
 
+import { flushSync } from "svelte";
 import { described } from "./box";
 import { canPlace, FIRST, followsSeed, placesIn, requestOf } from "./draft";
 import type { Draft, Photo, Placed, Source, Subject, Task } from "./draft";
 import { article, joined, nameOf, names, renamed, without } from "./naming";
-import { sizeWithin, smaller } from "./painting";
-import { blobOf, hasToken, Live, Refused, server, setToken } from "./server";
+import { forget, inMB, keep, kept, letGo, urlOf } from "./keeping";
+import { blobOf, hasToken, Live, patience, Refused, server, setToken } from "./server";
 import type {
   Box,
   Connection,
   Drawn,
   Entry,
   Header,
-  KeptPicture,
   Listing,
   Model,
   Named,
   Offer,
   Origin,
+  SceneEntry,
 } from "./server";
 import { fileOf, remember, SAMPLES, samplesMet, type Sample } from "./samples";
+import { fitted, isPicture, saysWhatMadeIt, sizeOf, smaller } from "./upload";
 import { Vocabulary } from "./vocabulary";
 
 export const NUM_SEEDS = 6;
@@ -30,6 +32,7 @@ const FRAME_MS = 16; // changes sooner than this are one change
 const LIVE_MS = 300; // a picture that takes longer is asked for when whoever drags lets go
 const COPY_PX = 768; // of a photo's longer side, while it is worked on
 const MAX_HISTORY = 60;
+const KEEP_MS = 100; // after the last change, a visit is kept
 const ABOUT_WORDS = /was never taught/;
 const NOTHING_YET = { mask: null, box: null, yaw: null, pitch: null } as const; // in a new photo
 const LEFT: Box = [0.04, 0.4, 0.48, 0.84]; // square, as what the encoder sees
@@ -53,7 +56,17 @@ export interface Moment {
   shown: Shown;
 }
 
-export type Place = "subject" | "prompt" | "picture" | "settings" | "seeds" | "mask";
+/** What a reload returns to. */
+interface Visit {
+  offer: Offer;
+  model: string;
+  draft: Draft | null; // null: as the step of the history says
+  subjects: readonly Subject[];
+  history: readonly Moment[];
+  at: number;
+}
+
+export type Place = "subject" | "scene" | "prompt" | "picture" | "settings" | "seeds" | "mask";
 
 /** A picture that was dropped and says what made it. */
 export interface Found {
@@ -69,6 +82,13 @@ export interface Correcting {
   sources: readonly Source[];
 }
 
+const ANY = { types: ["image/*"], bytes: Infinity, pixels: Infinity, side_px: Infinity };
+const UNKNOWN: Offer["limits"] = {
+  subjects: 1,
+  view: [0, 0],
+  picture: { ...ANY, kept_px: Infinity },
+};
+
 class Studio {
   draft = $state.raw<Draft>(FIRST);
   shown = $state.raw<Shown | null>(null);
@@ -76,15 +96,19 @@ class Studio {
   active = $state(0); // index into draft.placed
   models = $state.raw<readonly Model[]>([]);
   options = $state.raw<Offer["options"]>({});
-  limits = $state.raw<Offer["limits"]>({ subjects: 1, view: [0, 0] }); // until the server says
+  limits = $state.raw<Offer["limits"]>(UNKNOWN); // until the server says
   model = $state("");
   vocabulary = $state.raw<Vocabulary | null>(null);
   connection = $state<Connection>("connecting");
   isStarting = $state(false); // the server, whose model is not ready yet
   retryInS = $state(0);
   latencyMs = $state<number | null>(null);
+  outageS = $state<number | null>(null); // for which the picture had to wait
   isDrawing = $state(false);
   isBusy = $state<string | null>(null); // what is being done with a picture that was given
+  waitsS = $state<number | null>(null); // with pictures that the server has no room for
+  keptBytes = $state(0); // in this browser
+  keepProblem = $state("");
   needsToken = $state(false);
   tokenProblem = $state("");
   problems = $state<Partial<Record<Place, string>>>({});
@@ -98,6 +122,7 @@ class Studio {
   correcting = $state.raw<Correcting | null>(null);
   doubtful = $state.raw<Correcting | null>(null); // whose cut-out failed, or may be bad
   visit = $state(0); // counts returns to a moment of the history; what was asked before is void
+  note = $state(""); // on how a picture was sent
   said = $state(""); // to whoever listens instead of looking
 
   #live = new Live({
@@ -110,6 +135,9 @@ class Studio {
   #isDue = false; // a picture was not asked for because of that
   #frameMs = 0; // that the last picture took
   #changedAt = 0;
+  #lostAt = 0; // when the server went away
+  #backAt = 0;
+  #awayS = 0;
   #sentAt = 0;
   #later: ReturnType<typeof setTimeout> | undefined;
   #settling: ReturnType<typeof setTimeout> | undefined;
@@ -118,10 +146,23 @@ class Studio {
   #stripShown = "";
   #lastKey = 0;
   #isReviving = false;
+  #isResumed = false; // what was kept was looked for
+  #isBack = false; // and found
+  #isAtWork = false; // and the server was told
+  #keeping: ReturnType<typeof setTimeout> | undefined;
+  #keeps = true;
+  #visit: Visit | null = null; // that is not kept yet
+  #kept = Promise.resolve(); // settled when nothing is being written
+  #places: ReadonlySet<string> = new Set(); // names of scenes
   #sprites = new Map<string, Promise<string>>(); // URLs of pictures of the library
 
   get facts(): Model["swiftpie"] | null {
     return this.models.find((one) => one.id === this.model)?.swiftpie ?? null;
+  }
+
+  /** Say that pictures wait. */
+  get waiting(): string {
+    return `The server has no room now. Your picture is sent again in ${Math.ceil(this.waitsS ?? 0)} s …`;
   }
 
   get canPlace(): boolean {
@@ -148,13 +189,11 @@ class Studio {
 
   // Coming and going
 
-  /** Ask the server what it has, and draw the first picture. */
+  /** Return to what was kept, ask the server what it has, and draw the first picture. */
   async open(): Promise<void> {
+    const isBack = await this.#resume();
     try {
-      const offer = await server.models();
-      this.models = offer.data;
-      this.options = offer.options;
-      this.limits = offer.limits;
+      this.#learnOffer(await server.models());
       this.needsToken = false;
       while (!(await server.isReady())) {
         this.isStarting = true;
@@ -162,10 +201,10 @@ class Studio {
       }
       this.isStarting = false;
       this.#live.connect();
-      if (this.draft.prompt) return; // a token was asked for while somebody was at work
-      await this.#choose(this.models[0]!.id);
-      await this.#list();
-      await this.#begin();
+      if (this.#isAtWork) return; // a token was asked for meanwhile
+      await (isBack ? this.#goOn() : this.#begin());
+      this.#isAtWork = true;
+      if (!isBack) this.#keepFromNow();
     } catch (error) {
       this.isStarting = false;
       if (error instanceof Refused && error.status === 401) this.#askForToken();
@@ -175,6 +214,109 @@ class Studio {
         setTimeout(() => void this.open(), 2_000);
       } else this.#tell("picture", error);
     }
+  }
+
+  #learnOffer({ data, options, limits }: Offer): void {
+    [this.models, this.options, this.limits] = [data, options, limits];
+  }
+
+  /** Return to the last visit, whether the server is there or not; false if this is the first. */
+  async #resume(): Promise<boolean> {
+    if (this.#isResumed) return this.#isBack;
+    this.#isResumed = true;
+    patience.tell = (seconds) => this.#waits(seconds);
+    let visit: Visit | undefined;
+    try {
+      visit = await kept<Visit>();
+    } catch (error) {
+      this.keepProblem = `This browser keeps nothing: ${(error as Error).message}`;
+    }
+    if (!visit) return false;
+    this.#learnOffer(visit.offer);
+    this.subjects = visit.subjects.map((one) => ({
+      ...one,
+      sample: SAMPLES.find(({ name }) => name === one.sample?.name) ?? null,
+    }));
+    this.#lastKey = Math.max(0, ...this.subjects.map(({ key }) => key));
+    const moment = visit.history[visit.at];
+    this.model = visit.model;
+    this.history = visit.history;
+    this.at = visit.at;
+    this.draft = visit.draft ?? moment!.draft;
+    this.shown = moment?.shown ?? null;
+    this.#isBack = true;
+    this.#keepFromNow();
+    return true;
+  }
+
+  /** Tell the server what the last visit left, as far as it is needed. */
+  async #goOn(): Promise<void> {
+    const isOffered = this.models.some(({ id }) => id === this.model);
+    if (isOffered) await this.#learnWords();
+    else await this.#choose(this.models[0]!.id);
+    await this.#list();
+    if (!isOffered) await this.#encodeAgain(this.subjects);
+    if (this.history[this.at]?.draft === this.draft) await this.#drawSeeds();
+    else this.set({});
+  }
+
+  /** Keep whatever changes, a moment after it did, and at once where the page is left. */
+  #keepFromNow(): void {
+    $effect.root(() => {
+      $effect(() => {
+        const { models: data, options, limits, model, draft, subjects, history, at } = this;
+        const isStep = history[at]?.draft === draft;
+        const offer = { data, options, limits };
+        this.#visit = { offer, model, draft: isStep ? null : draft, subjects, history, at };
+        clearTimeout(this.#keeping);
+        this.#keeping = setTimeout(() => this.#write(), KEEP_MS);
+      });
+    });
+    addEventListener("pagehide", () => void this.#written());
+  }
+
+  #write(): void {
+    clearTimeout(this.#keeping);
+    const visit = this.#visit;
+    this.#visit = null;
+    if (visit) this.#kept = this.#kept.then(() => this.#keepVisit(visit));
+  }
+
+  /** Wait until the browser keeps everything as it is now. */
+  async #written(): Promise<void> {
+    flushSync();
+    this.#write();
+    await this.#kept;
+  }
+
+  async #keepVisit(visit: Visit): Promise<void> {
+    if (!this.#keeps) return;
+    try {
+      this.keptBytes = await keep(visit);
+      this.keepProblem = "";
+    } catch (error) {
+      this.keepProblem = `This browser could not keep the last change: ${(error as Error).message}`;
+    }
+  }
+
+  /** Delete what this browser keeps, and what the server has of it; the page begins anew. */
+  async forgetAll(): Promise<void> {
+    this.#keeps = false;
+    await this.#kept;
+    await forget();
+    const mine = this.subjects.filter(({ isNamed }) => !isNamed);
+    await Promise.allSettled(mine.map(({ id }) => server.forget(id)));
+    location.reload();
+  }
+
+  /** Let pictures that wait go before variations, which fill the queue. */
+  #waits(seconds: number | null): void {
+    const isOver = this.waitsS !== null && seconds === null;
+    this.waitsS = seconds;
+    if (seconds !== null) {
+      this.#strip?.abort();
+      this.#stripOf = "";
+    } else if (isOver) void this.#drawSeeds();
   }
 
   #askForToken(): void {
@@ -204,6 +346,11 @@ class Studio {
       textScale: defaults["edit_text_scale"] ?? FIRST.textScale,
       ...(!this.canEdit && this.draft.task === "edit" && { task: "insert" }),
     };
+    await this.#learnWords();
+  }
+
+  async #learnWords(): Promise<void> {
+    const { model } = this;
     const words = await server.vocabulary(model);
     if (model === this.model && words) this.vocabulary = new Vocabulary(words);
   }
@@ -217,16 +364,20 @@ class Studio {
     });
   }
 
+  /** Put on the shelf what only the server knows of this visitor. */
   async #list(): Promise<void> {
-    const known = (await server.identities()).filter((one) => one.model === this.model);
+    const here = new Set(this.subjects.map(({ id }) => id));
+    const found = (await server.identities()).filter(
+      ({ id, model }) => model === this.model && !here.has(id),
+    );
     const samples = samplesMet();
-    this.subjects = await Promise.all(
-      known.map(async (one) => ({
+    const more = await Promise.all(
+      found.map(async (one) => ({
         key: ++this.#lastKey,
         id: one.id,
         isNamed: false,
         name: one.name,
-        thumbnail: URL.createObjectURL(await server.picture(one.thumbnail)),
+        thumbnail: urlOf(await server.picture(one.thumbnail)),
         numPictures: one.num_pictures,
         warnings: one.warnings,
         sources: [],
@@ -234,9 +385,12 @@ class Studio {
         sample: samples[one.id] ?? null,
       })),
     );
+    this.subjects = [...this.subjects, ...more];
   }
 
   async #begin(): Promise<void> {
+    await this.#choose(this.models[0]!.id);
+    await this.#list();
     this.draft = { ...this.draft, prompt: "a photo of a hamster on a beach" };
     const key = await this.meet(SAMPLES[0]!);
     if (key !== undefined) this.use(key);
@@ -296,21 +450,23 @@ class Studio {
 
   async #took(header: Header, file: Blob): Promise<void> {
     const visit = this.visit;
-    const url = URL.createObjectURL(file);
+    const url = urlOf(file);
     const image = new Image();
     image.src = url;
     await image.decode(); // so that one picture follows the other without a gap
     if (visit !== this.visit) {
-      URL.revokeObjectURL(url);
+      letGo(url);
       return;
     }
     this.#frameMs = header.milliseconds;
     const isNewest = header.id === this.#asked;
     if (isNewest) {
       this.isDrawing = false;
-      this.latencyMs = Math.round(performance.now() - this.#changedAt);
+      const hasWaited = this.#backAt > this.#changedAt;
+      this.outageS = hasWaited ? this.#awayS : null;
+      this.latencyMs = hasWaited ? null : Math.round(performance.now() - this.#changedAt);
     }
-    const mask = header.mask_b64 && URL.createObjectURL(blobOf(header.mask_b64, "image/png"));
+    const mask = header.mask_b64 && urlOf(blobOf(header.mask_b64, "image/png"));
     const photo = mask ? (this.draft.photo?.id ?? null) : null;
     // What it says of words is marked where they are typed.
     const warnings = header.warnings.filter((one) => !this.vocabulary || !ABOUT_WORDS.test(one));
@@ -420,7 +576,7 @@ class Studio {
   async #drawSeeds(): Promise<void> {
     const { draft } = this;
     const request = this.request({ ...draft, variation: draft.variation || USUAL_VARIATION });
-    if (!request) return;
+    if (!request || this.waitsS !== null) return;
     const { type, seed, ...rest } = request;
     const what = JSON.stringify([type, rest, draft.firstSeed]);
     this.seedsAreDue = what !== this.#stripShown;
@@ -434,10 +590,10 @@ class Studio {
       const drawn = await (type === "draw"
         ? server.draw(body, signal)
         : this.#edited(draft, draft.photo!.copy, body, signal));
-      for (const one of this.seeds) URL.revokeObjectURL(one.url);
+      for (const one of this.seeds) letGo(one.url);
       this.seeds = drawn.map((one) => ({
         seed: one.seed,
-        url: URL.createObjectURL(blobOf(one.b64, "image/jpeg")),
+        url: urlOf(blobOf(one.b64, "image/jpeg")),
       }));
       this.#stripShown = what;
       this.seedsAreDue = false;
@@ -472,7 +628,7 @@ class Studio {
 
   /** Take pictures that were dropped, pasted, chosen or photographed. */
   async take(files: readonly File[], isSubject = this.draft.mode === "draw"): Promise<void> {
-    const pictures = files.filter((one) => one.type.startsWith("image/"));
+    const pictures = files.filter(isPicture);
     if (!pictures.length) {
       if (files.length) {
         const kind = files[0]!.type || "of an unknown kind";
@@ -485,23 +641,32 @@ class Studio {
     else await this.#lookAt(pictures[0]!);
   }
 
-  async #lookAt(file: File): Promise<void> {
+  async #lookAt(given: File): Promise<void> {
     await this.#doing("subject", "Looking at the picture", async () => {
+      const file = await this.fitted(given);
       const { origin } = await server.keep(file);
-      if (origin["prompt"]) this.found = { file, url: URL.createObjectURL(file), origin };
-      else await this.#addSubject([file], nameOf(file.name));
+      if (origin["prompt"]) this.found = { file, url: urlOf(file), origin };
+      else await this.#addSubject([file], nameOf(given.name));
     });
+  }
+
+  /** Return a picture of a subject as it is sent, and say so where that is another one. */
+  async fitted(file: Blob): Promise<Blob> {
+    const { picture } = this.limits;
+    const sent = await fitted(file, picture, picture.kept_px);
+    if (sent !== file) this.note = `Sent as ${inMB(sent.size)} in place of ${inMB(file.size)}.`;
+    return sent;
   }
 
   /** Say what made a picture, or that it does not tell. */
   async lookUp(file: File): Promise<void> {
     await this.#doing("picture", "Looking at the picture", async () => {
-      const { origin } = await server.keep(file);
+      const origin: Origin = (await saysWhatMadeIt(file)) ? (await server.keep(file)).origin : {};
       if (!origin["prompt"]) {
         this.#fail("picture", "This picture does not say what made it.");
         return;
       }
-      this.found = { file, url: URL.createObjectURL(file), origin };
+      this.found = { file, url: urlOf(file), origin };
     });
   }
 
@@ -533,7 +698,7 @@ class Studio {
   }
 
   closeFound(): void {
-    if (this.found) URL.revokeObjectURL(this.found.url);
+    if (this.found) letGo(this.found.url);
     this.found = null;
   }
 
@@ -545,9 +710,12 @@ class Studio {
     const { draft } = this;
     const seed = Math.max(0, Math.round(number("seed", draft.seed)));
     const boxes = placesIn(origin["subjects"]);
+    const { prompt = draft.prompt, scene = "" } = origin;
+    const isChosen = this.#places.has(scene) && !names(prompt, scene); // else the words say it
     this.set({
       mode: "draw",
-      prompt: origin["prompt"] ?? draft.prompt,
+      prompt,
+      scene: isChosen ? scene : "",
       seed,
       firstSeed: seed,
       identity: number("identity_scale", draft.identity),
@@ -562,7 +730,8 @@ class Studio {
   }
 
   async #addSubject(files: readonly Blob[], name: string): Promise<void> {
-    const sources = files.map((file) => ({ file, mask: null }));
+    const sent = await Promise.all(files.map((file) => this.fitted(file)));
+    const sources = sent.map((file) => ({ file, mask: null }));
     try {
       await this.addCut(sources, name);
     } catch (error) {
@@ -602,7 +771,7 @@ class Studio {
       id: known.id,
       isNamed: false,
       name,
-      thumbnail: URL.createObjectURL(await server.picture(known.thumbnail)),
+      thumbnail: urlOf(await server.picture(known.thumbnail)),
       numPictures: known.num_pictures,
       warnings: known.warnings,
       sources,
@@ -633,7 +802,7 @@ class Studio {
   /** Call a subject otherwise, in the prompt too. */
   async rename(key: number, name: string): Promise<void> {
     const old = this.subject(key)!;
-    await server.rename(old.id, name);
+    await server.rename(old.id, name).catch(ignoreGone); // it is encoded under this name then
     this.#put({ ...old, name });
     this.set({ prompt: renamed(this.draft.prompt, old.name, name) });
   }
@@ -643,9 +812,10 @@ class Studio {
     const old = this.subject(key);
     if (!old) return;
     this.#put(await this.#encode(key, sources, name, null));
-    URL.revokeObjectURL(old.thumbnail);
+    letGo(old.thumbnail);
     const { prompt } = this.draft;
     this.set({ prompt: name === old.name ? prompt : renamed(prompt, old.name, name) });
+    await this.#written(); // else a reload would look for what is gone
     await server.forget(old.id).catch(() => undefined); // it may have fallen off the shelf
   }
 
@@ -681,10 +851,10 @@ class Studio {
   }
 
   /** Return the picture of an entry of the library, fetched once. */
-  sprite({ picture }: Entry): Promise<string> {
+  sprite({ picture }: Pick<Entry, "picture">): Promise<string> {
     const known = this.#sprites.get(picture);
     if (known) return known;
-    const url = server.picture(picture).then((blob) => URL.createObjectURL(blob));
+    const url = server.picture(picture).then((blob) => urlOf(blob));
     this.#sprites.set(picture, url);
     url.catch(() => this.#sprites.delete(picture)); // it may come next time
     return url;
@@ -783,30 +953,58 @@ class Studio {
     if (index >= 0) this.leaveOut(index);
     if (this.draft.newcomer === key) this.set({ newcomer: null });
     this.subjects = this.subjects.filter((one) => one.key !== key);
+    await this.#written();
     try {
-      await server.forget(subject.id);
+      await server.forget(subject.id).catch(ignoreGone);
       this.said = `${subject.name} was deleted.`;
     } catch (error) {
-      if (!(error instanceof Refused && error.status === 404)) this.#tell("subject", error);
+      this.#tell("subject", error);
     }
+  }
+
+  // Scenes
+
+  /** Return the places of the library, to be chosen from. */
+  async scenes(): Promise<readonly SceneEntry[]> {
+    try {
+      const known = await server.scenes();
+      this.#places = new Set(known.map(({ name }) => name));
+      return known;
+    } catch (error) {
+      this.#tell("scene", error);
+      return [];
+    }
+  }
+
+  /** Draw in a place that somebody photographed. */
+  async useScene(given: Blob): Promise<void> {
+    await this.#doing("scene", "Looking at the place", async () => {
+      const file = await this.fitted(given);
+      const { id } = await server.keep(file);
+      this.set({ scene: { id, file, url: urlOf(file) } });
+    });
   }
 
   // Editing
 
   async openPhoto(file: Blob): Promise<void> {
     await this.#doing("picture", "Opening the picture", async () => {
-      const kept = await server.keep(file);
-      const { prompt = "", task } = kept.origin;
+      const { photo, origin } = await this.#workOn(file);
+      const { prompt = "", task } = origin;
       const source = task ? "" : prompt; // of the subject alone that was put into a photo
-      this.set({ photo: await this.#workOn(file, kept), ...NOTHING_YET, source, change: source });
+      this.set({ photo, ...NOTHING_YET, source, change: source });
     });
   }
 
-  async #workOn(file: Blob, { id, width, height }: KeptPicture): Promise<Photo> {
-    const size = sizeWithin(COPY_PX, width, height);
-    const copy = size[0] === width ? file : await smaller(file, size);
-    const name = copy === file ? id : (await server.keep(copy)).id;
-    return { id: name, file, copy, url: URL.createObjectURL(copy), width, height };
+  /** Return a picture to edit, of which only a copy is sent until somebody saves it. */
+  async #workOn(given: Blob): Promise<{ photo: Photo; origin: Origin }> {
+    const file = await fitted(given, this.limits.picture, Infinity);
+    const [width, height] = await sizeOf(file);
+    const copy = Math.max(width, height) > COPY_PX ? await smaller(file, COPY_PX) : file;
+    const kept = await server.keep(copy);
+    const isLost = copy !== file && (await saysWhatMadeIt(file));
+    const { origin } = isLost ? await server.keep(file) : kept;
+    return { photo: { id: kept.id, file, copy, url: urlOf(copy), width, height }, origin };
   }
 
   /** Edit what was drawn. */
@@ -814,7 +1012,7 @@ class Studio {
     const { draft } = this;
     await this.#doing("picture", "Opening the picture", async () => {
       const file = blobOf((await this.#finished()).b64, "image/png");
-      const photo = await this.#workOn(file, await server.keep(file));
+      const { photo } = await this.#workOn(file);
       const { mode, task, prompt, change } = draft;
       const source = mode === "draw" ? prompt : task === "edit" ? change : draft.source;
       this.set({ mode: "edit", photo, ...NOTHING_YET, newcomer: null, source, change: source });
@@ -828,7 +1026,7 @@ class Studio {
     }
     await this.#doing("mask", "", async () => {
       const { id } = await server.keep(mask);
-      this.set({ mask: { id, file: mask, url: URL.createObjectURL(mask) } });
+      this.set({ mask: { id, file: mask, url: urlOf(mask) } });
     });
   }
 
@@ -836,9 +1034,9 @@ class Studio {
   async mark(cutout: string, show: (url: string) => Promise<void>): Promise<void> {
     await this.#doing("mask", "Looking for it", async () => {
       const mask = await server.cutOut(this.draft.photo!.copy, cutout);
-      const url = URL.createObjectURL(mask);
+      const url = urlOf(mask);
       await show(url);
-      URL.revokeObjectURL(url);
+      letGo(url);
       await this.paint(mask);
     });
   }
@@ -856,10 +1054,17 @@ class Studio {
     return one!;
   }
 
+  /** Width and height of what is saved. */
+  get savedPx(): [number, number] {
+    const { mode, photo } = this.draft;
+    if (mode === "edit" && photo) return [photo.width, photo.height];
+    const side = (this.canPlace ? LARGER : 1) * (this.facts?.image_size_px ?? 0);
+    return [side, side];
+  }
+
   async download(): Promise<void> {
-    const side = LARGER * (this.facts?.image_size_px ?? 0);
     const isScene = this.draft.mode === "draw" && this.canPlace;
-    const more: Record<string, string> = isScene ? { size: `${side}x${side}` } : {};
+    const more: Record<string, string> = isScene ? { size: this.savedPx.join("x") } : {};
     await this.#save(this.draft.seed, (one) => one.b64, more);
   }
 
@@ -875,14 +1080,14 @@ class Studio {
   ): Promise<void> {
     await this.#doing("picture", "Writing the file", async () => {
       const link = document.createElement("a");
-      link.href = URL.createObjectURL(blobOf(part(await this.#finished(more)), "image/png"));
+      link.href = urlOf(blobOf(part(await this.#finished(more)), "image/png"));
       const name = this.caption(this.draft)
         .toLowerCase()
         .replaceAll(/[^\p{L}\p{N}]+/gu, "-")
         .slice(0, 60);
       link.download = `${name.replaceAll(/^-|-$/g, "") || "picture"}-${ending}.png`;
       link.click();
-      setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+      setTimeout(() => letGo(link.href), 10_000);
       this.said = `${link.download} was saved.`;
     });
   }
@@ -893,6 +1098,12 @@ class Studio {
     const was = this.connection;
     this.connection = state;
     this.retryInS = Math.max(1, Math.round(retryInS));
+    const now = performance.now();
+    if (state === "lost" && was === "open") this.#lostAt = now;
+    if (state === "open" && this.#lostAt > this.#backAt) {
+      this.#awayS = (now - this.#lostAt) / 1000;
+      this.#backAt = now;
+    }
     if (state === "lost" && was === "open") this.said = "The connection is lost. Trying again.";
     if (state === "lost") void this.#checkToken();
     if (state === "open" && was !== "open" && this.draft.placed.length) this.#soon();
@@ -913,13 +1124,17 @@ class Studio {
     else this.#fail(placeOf(problem), problem.message);
   }
 
-  /** Encode again what a server that was started anew does not know any more. */
+  /** Encode again what the picture needs and a server that was started anew does not know. */
   async #revive(): Promise<void> {
     if (this.#isReviving) return; // picture and strip may both have found out
     this.#isReviving = true;
     await this.#doing("subject", "Looking at the subjects again", async () => {
       const known = new Set((await server.identities()).map((one) => one.id));
-      await this.#encodeAgain(this.subjects.filter((one) => !known.has(one.id)));
+      const { placed, newcomer } = this.draft;
+      const needed = new Set([...placed.map(({ key }) => key), newcomer]);
+      await this.#encodeAgain(
+        this.subjects.filter(({ id, key }) => needed.has(key) && !known.has(id)),
+      );
       this.#ask();
     });
     this.#isReviving = false;
@@ -941,7 +1156,11 @@ class Studio {
 
   async #keepAgain(): Promise<void> {
     await this.#doing("picture", "Opening the picture again", async () => {
-      const { photo, mask } = this.draft;
+      const { photo, mask, mode, scene } = this.draft;
+      if (mode === "draw" && typeof scene !== "string") {
+        this.set({ scene: { ...scene, id: (await server.keep(scene.file)).id } });
+        return;
+      }
       if (!photo) return;
       const again = { ...photo, id: (await server.keep(photo.copy)).id };
       this.set({ photo: again, mask: mask && { ...mask, id: (await server.keep(mask.file)).id } });
@@ -951,6 +1170,7 @@ class Studio {
   async #doing(place: Place, what: string, work: () => Promise<unknown>): Promise<void> {
     this.isBusy = what;
     this.doubtful = null;
+    this.note = "";
     this.problems = { ...this.problems, [place]: undefined };
     try {
       await work();
@@ -979,9 +1199,13 @@ class Studio {
 
 export const studio = new Studio();
 
+function ignoreGone(error: unknown): void {
+  if (!(error instanceof Refused && error.status === 404)) throw error;
+}
+
 function release(shown: Shown): void {
-  URL.revokeObjectURL(shown.url);
-  if (shown.mask) URL.revokeObjectURL(shown.mask);
+  letGo(shown.url);
+  if (shown.mask) letGo(shown.mask);
 }
 
 function placeOf({ param, code }: Refused): Place {

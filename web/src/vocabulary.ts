@@ -17,8 +17,17 @@ const PLACES_FOLLOW = new Set([
   ...["among", "between", "through", "over", "below", "against", "with", "wearing", "holding"],
   ...["made", "seen", "while", "and"],
 ]);
-const NUM_NEAR = 2;
-const LEAST_LIKENESS = 0.7;
+
+/** Endings of forms of one word, with how many letters stand before each at least. */
+const ENDINGS: readonly [string, number][] = [
+  ...([
+    ["s", 3],
+    ["es", 3],
+    ["y", 4],
+    ["ing", 4],
+    ["ed", 4],
+  ] as [string, number][]),
+];
 
 export class Vocabulary {
   readonly words: ReadonlySet<string>;
@@ -44,7 +53,8 @@ export class Vocabulary {
         (word) => shown === null || this.wordsOfNames.has(word) || shown.includes(word),
       ),
     );
-    return [...new Set(found.filter((one) => !this.words.has(one) && !known.has(one)))];
+    const isTaught = (one: string) => forms(one).some((form) => this.words.has(form));
+    return [...new Set(found.filter((one) => !isTaught(one) && !known.has(one)))];
   }
 
   /** Whether a prompt begins with a subject that has a name here, as "a photo of a red cat on a beach". */
@@ -58,18 +68,16 @@ export class Vocabulary {
     );
   }
 
-  /** Return taught words that are spelled like `word`, those that fit anywhere first. */
-  near(word: string): string[] {
-    const names = [...this.wordsOfNames].filter((one) => one !== word);
-    return [...closeMatches(word, this.words), ...closeMatches(word, names)].slice(0, NUM_NEAR);
-  }
-
   *#namesIn(found: readonly string[]): Generator<string> {
     for (const { end, run } of runsBetween(found, this.words)) {
       if (!this.#mayName(found, end - run.length)) continue;
-      if (end === found.length) yield* run.filter((word) => this.wordsOfNames.has(word));
+      if (end === found.length) yield* run.filter((word) => this.#isOfName(word));
       else if (found[end] !== "of") yield* run.slice(0, this.#verbIn(run));
     }
+  }
+
+  #isOfName(word: string): boolean {
+    return forms(word).some((form) => this.wordsOfNames.has(form));
   }
 
   #mayName(found: readonly string[], start: number): boolean {
@@ -84,6 +92,20 @@ export class Vocabulary {
     const verb = run.findIndex((word, place) => place > 0 && word.endsWith("ing"));
     return verb < 0 ? run.length : verb;
   }
+}
+
+/** A word and its forms: singular and plural, and the nouns of "sunny" and "clouded". */
+function forms(word: string): string[] {
+  const stems = [word];
+  if (word.endsWith("ies")) stems.push(`${word.slice(0, -3)}y`);
+  else
+    for (const [ending, least] of ENDINGS) {
+      const stem = word.slice(0, -ending.length);
+      if (!word.endsWith(ending) || stem.length < least) continue;
+      stems.push(stem, ...(stem.at(-1) === stem.at(-2) ? [stem.slice(0, -1)] : []));
+    }
+  if (word.endsWith("y")) stems.push(`${word.slice(0, -1)}ie`);
+  return stems.flatMap((stem) => [stem, `${stem}s`, `${stem}es`]);
 }
 
 function* runsBetween(found: readonly string[], words: ReadonlySet<string>) {
@@ -113,40 +135,4 @@ export function pieces(text: string): { text: string; word: string | null }[] {
   }
   if (end < text.length) found.push({ text: text.slice(end), word: null });
   return found;
-}
-
-/** As `difflib.get_close_matches` of Python, whose ties go to the word that sorts last. */
-function closeMatches(word: string, words: Iterable<string>): string[] {
-  return [...words]
-    .map((one) => ({ one, likeness: likeness(one, word) }))
-    .filter(({ likeness }) => likeness >= LEAST_LIKENESS)
-    .sort((a, b) => b.likeness - a.likeness || (a.one < b.one ? 1 : -1))
-    .slice(0, NUM_NEAR)
-    .map(({ one }) => one);
-}
-
-function likeness(a: string, b: string): number {
-  const [one, other] = [[...a], [...b]];
-  const most = (2 * Math.min(one.length, other.length)) / (one.length + other.length);
-  if (most < LEAST_LIKENESS) return most; // far too long or short, whatever its letters
-  return (2 * matching(one, other)) / (one.length + other.length);
-}
-
-/** Letters that two words share, by their longest common part and what lies to its sides. */
-function matching(a: readonly string[], b: readonly string[]): number {
-  let [start, from, size] = [0, 0, 0];
-  let lengths: number[] = [];
-  for (const [i, letter] of a.entries()) {
-    const next: number[] = [];
-    for (const [j, other] of b.entries()) {
-      if (letter !== other) continue;
-      const length = (lengths[j - 1] ?? 0) + 1;
-      next[j] = length;
-      if (length > size) [start, from, size] = [i - length + 1, j - length + 1, length];
-    }
-    lengths = next;
-  }
-  if (!size) return 0;
-  const left = matching(a.slice(0, start), b.slice(0, from));
-  return size + left + matching(a.slice(start + size), b.slice(from + size));
 }

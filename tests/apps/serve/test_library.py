@@ -11,6 +11,7 @@ from PIL import Image
 
 from swiftpie.imageio.writing import read_metadata
 from swiftpie.library import CREDIT, packaged
+from swiftpie.scenes import OWN_PICTURE
 from tests.apps.serve.conftest import form, to_png
 
 PROMPT = "a kitten on a beach"
@@ -92,6 +93,21 @@ def test_the_library_is_listed_and_searched(server):
 @pytest.mark.parametrize("name", ["nobody at all", "..", "%2e%2e%2fsubjects.json", "cat\x00"])
 def test_no_other_file_is_sent(server, name):
     assert server.ask("GET", f"/v1/library/{quote(name)}/picture").status == 404
+
+
+def test_a_scene_may_be_words_alone_or_a_picture_that_was_sent(server, session):
+    who = session.with_named(PROMPT)
+    body, kind = form(
+        image=("lake.png", to_png(session.personalize(who, PROMPT, seed=3).images[0]))
+    )
+    kept = server.ask("POST", "/v1/pictures", body=body, headers={"content-type": kind})
+    words, _ = drawn(server, swiftpie={"scene": "words"})
+    assert "scene" not in read_metadata(words)
+    own, _ = drawn(server, swiftpie={"scene": kept.json["id"]})
+    assert read_metadata(own)["scene"] == OWN_PICTURE
+    body = {"prompt": PROMPT, "swiftpie": {"scene": "pic_gone"}}
+    answer = server.ask("POST", "/v1/images/generations", body=body)
+    assert (answer.status, answer.json["error"]["param"]) == (404, "picture_id")
 
 
 def test_a_scene_is_named_and_no_file_of_the_server_is_read(server, session):

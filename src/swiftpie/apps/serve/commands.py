@@ -26,6 +26,7 @@ from swiftpie.pipelines.drawing.request import (
     Subject,
 )
 from swiftpie.pipelines.drawing.settings import EditSettings, MaskSource, Scales
+from swiftpie.scenes import WORDS_ALONE
 from swiftpie.scenes import packaged as packaged_scenes
 from swiftpie.types import Identity
 
@@ -122,7 +123,7 @@ class Personalize(Draw):
     """Subjects in a new scene."""
 
     mask: MaskSource
-    scene: str  # a name of the library, or nothing
+    scene: str | Image.Image  # a name of the library, words alone, a picture, or nothing
     size_px: tuple[int, int] | None
 
     def make(self, session: Session) -> Request:
@@ -225,8 +226,9 @@ def commands_of(
     subjects: tuple[Subject | ByName, ...],
     images: Sequence[Image.Image],
     mask: Image.Image | None,
+    place: Image.Image | None = None,
 ) -> tuple[Draw, ...]:
-    """Return what a call asks for, a picture each.
+    """Return what a call asks for, a picture each; `place` is shown by the scene, if it is kept.
 
     Raises:
         InputError: A setting is out of range.
@@ -243,9 +245,8 @@ def commands_of(
         "scales": own.scales.model_dump(exclude_none=True),
     }
     if not is_edit(body, images):
-        scene = packaged_scenes().find(own.scene) if own.scene else ""
         shared |= {"mask": own.mask, "size_px": body.size_px, "references": tuple(images)}
-        shared |= {"scene": scene}
+        shared |= {"scene": place or _scene_named(own.scene)}
         return tuple(Personalize(seed=seed, **shared) for seed in seeds)
     image, *references = images
     shared |= {"image": image, "references": tuple(references)}
@@ -260,6 +261,15 @@ def commands_of(
         "settings": EditSettings(**own.edit.model_dump(exclude_none=True)),
     }
     return tuple(Edit(seed=seed, is_first=not at, **shared) for at, seed in enumerate(seeds))
+
+
+def _scene_named(scene: str) -> str:
+    """Return the scene of the library with a name; a file of the server is never read.
+
+    Raises:
+        InputError: There is none.
+    """
+    return scene if scene in {"", WORDS_ALONE} else packaged_scenes().find(scene)
 
 
 def size_for(body: Drawing, facts: Mapping[str, Any], images: Sequence[Image.Image]) -> str:

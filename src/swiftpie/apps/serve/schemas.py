@@ -42,6 +42,8 @@ from swiftpie.errors import (
     NobodyNamed,
     NoSubject,
 )
+from swiftpie.imageio.decoding import FORMATS, MAX_PIXELS
+from swiftpie.imageio.decoding import MAX_SIDE_PX as LONGEST_PX
 from swiftpie.pipelines.drawing.request import (
     MAX_SUBJECTS,
     MAX_VIEW,
@@ -57,6 +59,7 @@ MAX_PICTURES = 10  # of one request
 MAX_IMAGES = 16  # that one request may bring
 MAX_NAME = 200  # letters of an identity's or a model's name
 MAX_IMAGE_BYTES = 20 << 20  # of a picture's file
+KEPT_PX = 1536  # of the longer side of all pictures but those that are changed at their own size
 MAX_IMAGE_LETTERS = 4 * MAX_IMAGE_BYTES // 3 + 100  # of it in base64, with its head
 MAX_SIZE = 20  # letters of a picture's size
 MAX_KEYS = 64  # of one object; OpenAI's largest has some twenty
@@ -159,7 +162,14 @@ def controls(*sources: type) -> dict[str, dict[str, Any]]:
 
 def page_settings() -> dict[str, Any]:
     """Return the options and limits that the page offers."""
-    limits = {"subjects": MAX_SUBJECTS, "view": MAX_VIEW}
+    picture = {
+        "types": [f"image/{name.lower()}" for name in FORMATS],
+        "bytes": MAX_IMAGE_BYTES,
+        "pixels": MAX_PIXELS,
+        "side_px": LONGEST_PX,
+        "kept_px": KEPT_PX,
+    }
+    limits = {"subjects": MAX_SUBJECTS, "view": MAX_VIEW, "picture": picture}
     return {"options": controls(Scales, EditSettings), "limits": limits}
 
 

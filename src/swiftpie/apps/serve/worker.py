@@ -31,7 +31,7 @@ from swiftpie.apps.serve.jobs import QueuedDrawing, Scheduler, State, take_error
 from swiftpie.apps.serve.limits import Limits
 from swiftpie.apps.serve.metrics import Metrics
 from swiftpie.apps.serve.pictures import Drawn, as_file
-from swiftpie.apps.serve.schemas import Drawing, RequestError, SubjectIn
+from swiftpie.apps.serve.schemas import KEPT_PX, Drawing, RequestError, SubjectIn
 from swiftpie.apps.serve.store import Models, Shelf, StoredPicture
 from swiftpie.imageio.images import mask_to_pil, to_pil
 from swiftpie.imageio.writing import encode_image
@@ -43,9 +43,9 @@ from swiftpie.types import Cutout, Identity
 logger = logging.getLogger(__name__)
 
 OPENAI_MODEL = re.compile(r"dall-e|(chat)?gpt-image")  # whose clients name nothing else
+KEPT = "pic_"  # begins the names of pictures that were sent for later
 MAX_JOBS = 256  # that are remembered
 SOURCE_PX = 1024  # of a kept picture's longer side; encoders see less
-KEPT_PX = 1536  # of the longer side of all pictures but those that are changed at their own size
 
 
 class Caller(NamedTuple):
@@ -131,7 +131,7 @@ class Worker:
         self.identities = identities or OwnIdentities(limit_mib=third)
         self.pictures: Shelf[StoredPicture] = Shelf(
             "picture",
-            prefix="pic",
+            prefix=KEPT.rstrip("_"),
             limit_mib=third,
             size=lambda one: one.num_bytes,
             remedy=" Send it to POST /v1/pictures again.",
@@ -218,8 +218,11 @@ class Worker:
         own = body.swiftpie
         subjects = await self._known(own.subjects, model, owner=caller.owner)
         changes = is_edit(body, images)
+        place = None
+        if own.scene.startswith(KEPT):
+            place = self.pictures.find(own.scene, owner=caller.owner).image
         asking = partial(
-            commands_of, body, model=model, subjects=subjects, images=images, mask=mask
+            commands_of, body, model=model, subjects=subjects, images=images, mask=mask, place=place
         )
         asks = asking() if mask is None else await asyncio.to_thread(asking)  # masks take a while
         group = (model, changes and own.task, size, len(subjects), len(images))

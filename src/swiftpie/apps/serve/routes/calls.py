@@ -114,7 +114,8 @@ async def read_upload(upload: object, *, param: str) -> bytes:
     size = getattr(upload, "size", None) or 0
     if size > MAX_IMAGE_BYTES:
         raise RequestError(
-            f"'{param}' has {size} bytes; at most {MAX_IMAGE_BYTES} are read. Send a smaller one.",
+            f"'{param}' has {size / 1e6:.1f} MB; at most {MAX_IMAGE_BYTES / 1e6:.1f} MB are read. "
+            "Send a smaller one.",
             status=413,
             code="image_file_too_large",
             param=param,

@@ -19,6 +19,8 @@ class StaticFolder(StaticFiles):
         """Return a file, or that nothing has changed."""
         answer = await super().get_response(path, scope)
         answer.headers["cache-control"] = "no-cache"
+        if path == "service-worker.js":
+            answer.headers["service-worker-allowed"] = "/"  # it answers for the page, too
         return answer
 
 

@@ -1,0 +1,27 @@
+/** Answers with the page's files as they were last, so that a reload shows it while the server is away. */
+
+const STORE = "swiftpie page"; // which src/main.ts fills
+
+addEventListener("install", () => skipWaiting());
+addEventListener("activate", (event) => event.waitUntil(clients.claim()));
+addEventListener("fetch", (event) => {
+  const { method, url } = event.request;
+  const { origin, pathname } = new URL(url);
+  const isPage = pathname === "/" || pathname.startsWith("/static/");
+  if (method === "GET" && origin === location.origin && isPage) {
+    event.respondWith(newest(event.request));
+  }
+});
+
+async function newest(request) {
+  const store = await caches.open(STORE);
+  try {
+    const answer = await fetch(request);
+    if (answer.ok) await store.put(request, answer.clone());
+    return answer;
+  } catch (error) {
+    const last = await store.match(request);
+    if (last) return last;
+    throw error;
+  }
+}
