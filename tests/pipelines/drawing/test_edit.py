@@ -371,8 +371,8 @@ def test_the_smooth_rule_is_soft_and_judges_each_picture_alone():
 
 
 def test_impossible_requests_are_refused(components, photo):
+    by_inversion = EditSettings(method=EditMethod.INVERSION)
     with pytest.raises(CapabilityError, match="no inversion network"):
-        by_inversion = EditSettings(method=EditMethod.INVERSION)
         edit(replace(components, inversion=None), photo, PROMPT, settings=by_inversion)
     with pytest.raises(InputError, match="prompt is empty"):
         edit(components, photo, "  ")
