@@ -125,3 +125,18 @@ def test_attention_without_structure_means_everywhere(level):
 def test_a_mask_survives_as_a_picture():
     mask = as_mask(ellipse())
     assert mask_to_pil(mask)[0].tobytes() == ellipse().tobytes()
+
+
+def test_an_empty_mask_is_bounded_by_the_whole_picture():
+    assert masks.bounding_box(torch.zeros(1, 1, 6, 9)) == (0.0, 0.0, 1.0, 1.0)
+    one = torch.zeros(1, 1, 6, 9)
+    one[..., 2:4, 3:9] = 0.6
+    assert masks.bounding_box(one) == pytest.approx((3 / 9, 2 / 6, 1.0, 4 / 6))
+
+
+def test_the_extent_of_a_subject_counts_rows_and_columns_that_it_touches():
+    mask = torch.zeros(2, 1, 10, 20)
+    mask[0, :, 2:7, 4:8] = 1
+    mask[1, :, 0, 0] = masks.VISIBLE  # hardly there
+    mask[1, :, 9, 5:10] = masks.VISIBLE + 0.01
+    assert torch.allclose(masks.subject_extent(mask), torch.tensor([[0.2, 0.5], [0.25, 0.1]]))

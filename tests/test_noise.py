@@ -1,6 +1,6 @@
 import torch
 
-from swiftpie.noise import block_normals, grain
+from swiftpie.noise import NUM_STATISTICS, anchors, block_normals, grain, noise_statistics
 
 
 def draw(count):
@@ -28,3 +28,22 @@ def test_second_half_of_the_channels_decides_nothing():
     changed = noise.clone()
     changed[:, 16:] += 1
     assert torch.equal(grain(noise), grain(changed))
+
+
+def test_the_places_that_noise_decides_are_those_of_the_training_pictures():
+    lowest, highest = torch.zeros(1, 16), torch.ones(1, 16)
+    assert torch.allclose(anchors(lowest), torch.tensor([[0.42, 0.15, 0.10]]))
+    assert torch.allclose(anchors(highest), torch.tensor([[0.58, 0.85, 0.35]]))
+    for place, number in enumerate((5, 7, 8)):
+        one = lowest.clone()
+        one[0, number] = 1
+        assert (anchors(one) != anchors(lowest)).nonzero()[:, 1].tolist() == [place]
+
+
+def test_statistics_are_those_that_networks_were_trained_with():
+    noise = draw(4)
+    found, uniform = noise_statistics(noise), torch.erf(block_normals(noise) / 2**0.5)
+    assert found.shape == (4, NUM_STATISTICS) == (4, 48)
+    assert torch.allclose(found[:, :16], uniform)
+    assert torch.allclose(found[:, 16:32], torch.sin(torch.pi * uniform))
+    assert torch.allclose(found[:, 32:], torch.cos(torch.pi * uniform))

@@ -1,5 +1,6 @@
 """A write happens fully or not at all."""
 
+import errno
 import multiprocessing
 import os
 import stat
@@ -181,3 +182,24 @@ def test_names_of_one_place_are_known_as_that(tmp_path):
     assert are_one_place(tmp_path / "a" / ".." / "o.png", tmp_path / "o.png")
     assert are_one_place(tmp_path / "link", tmp_path / "file")
     assert not are_one_place(tmp_path / "o.png", tmp_path / "p.png")
+
+
+def write_both(temporary, path):
+    """Write a file, and let another process be quicker with its name."""
+    temporary.write_bytes(b"late")
+    path.write_bytes(b"of another process")
+
+
+def test_without_hard_links_a_file_is_still_never_replaced(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EPERM, "no hard links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    path = tmp_path / "one.txt"
+    write_file(path, b"first")
+    assert path.read_bytes() == b"first"
+    other = tmp_path / "other.txt"
+    with pytest.raises(FileExistsError), atomic_file(other, force=False) as temporary:
+        write_both(temporary, other)
+    assert other.read_bytes() == b"of another process"
+    assert {*tmp_path.iterdir()} == {path, other}

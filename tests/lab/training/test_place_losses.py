@@ -1,0 +1,124 @@
+"""Losses of places, lights and masks: what they are for known errors, and that signs are alike."""
+
+import math
+
+import pytest
+import torch
+
+from swiftpie.geometry.layout import Layout
+from swiftpie.geometry.shading import Illumination, Lighting
+from swiftpie.models.layout_predictor import LayoutScores, LightVotes, illumination
+from swiftpie_lab.training.losses import (
+    COVERED,
+    LEAST_BRIGHTNESS,
+    gradient_l1,
+    layout_loss,
+    light_loss,
+    map_loss,
+    robust_and_squared,
+    vote_loss,
+)
+
+FLIP = 0.2 * math.log(2)  # what an undecided flip costs
+
+
+def layout(*, centre=(0.5, 0.5), scale=1.0, rotation=0.0, pose=(0.0, 0.0, 0.0, 0.0)):
+    return Layout(
+        centre=torch.tensor([centre]),
+        scale=torch.tensor([scale]),
+        rotation=torch.tensor([rotation]),
+        flip=torch.zeros(1),
+        pose=torch.tensor([pose]),
+    )
+
+
+def loss_of(guess, truth):
+    return float(layout_loss(LayoutScores(guess, torch.zeros(1)), truth))
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda s: {"centre": (0.5 + 0.2 * s, 0.5)}, 25 * 0.04 / 2 + 2 * 0.1),
+        (lambda s: {"scale": math.exp(0.3 * s)}, 5 * 0.09 + 0.5 * 0.3),
+        (lambda s: {"rotation": 0.4 * s}, 5 * 0.16 + 0.5 * 0.4),
+        (lambda s: {"rotation": 2 * math.pi * s}, 0.0),
+        (lambda s: {"pose": (0.1 * s, 0.0, 0.0, 0.2 * s)}, 5 * 0.05 + 0.5 * 0.3),
+    ],
+)
+def test_each_part_of_a_layout_costs_what_its_weights_say(change, expected, sign):
+    assert loss_of(layout(**change(sign)), layout()) == pytest.approx(expected + FLIP, abs=1e-5)
+    assert loss_of(layout(), layout(**change(sign))) == pytest.approx(expected + FLIP, abs=1e-5)
+
+
+def light(ambient=0.6, colour=0.3, direction=(0.0, -1.0, 0.0)):
+    return Illumination(
+        torch.full((1, 3), ambient), torch.full((1, 3), colour), torch.tensor([direction])
+    )
+
+
+def test_lights_cost_their_difference_on_surfaces():
+    same = Lighting(light(), light())
+    assert float(light_loss(same, same)) == 0
+    brighter = Lighting(light(), light(ambient=0.8))
+    assert float(light_loss(brighter, same)) == pytest.approx(0.2, abs=1e-5)
+    own = Lighting(light(ambient=1.2, colour=0.0), light())
+    half = Lighting(light(ambient=0.6, colour=0.0), light())
+    assert float(light_loss(own, half)) == pytest.approx(math.log(2), abs=1e-5)
+    dark = Lighting(light(ambient=0.001, colour=0.0), light())
+    floor = Lighting(light(ambient=LEAST_BRIGHTNESS, colour=0.0), light())
+    assert float(light_loss(dark, floor)) == pytest.approx(0, abs=1e-5)
+
+
+def test_a_light_from_the_other_side_costs_as_much_as_from_this():
+    truth = Lighting(light(), light(direction=(0.0, -1.0, 0.0)))
+    left, right = (
+        Lighting(light(), light(direction=(sign * 0.6, -0.8, 0.0))) for sign in (1.0, -1.0)
+    )
+    assert float(light_loss(left, truth)) > 0
+    assert float(light_loss(left, truth)) == pytest.approx(
+        float(light_loss(right, truth)), abs=1e-5
+    )
+
+
+def test_cells_that_show_the_light_are_judged_and_others_doubt():
+    numbers, shows = torch.randn(1, 9, 16, 16), torch.zeros(1, 1, 16, 16)
+    shows[..., :4] = 1
+    sure = torch.where(shows > COVERED, 20.0, -20.0)
+    truth = illumination(numbers[0, :, 0, 0][None])
+    same = numbers[:, :, :1, :1].expand(-1, -1, 16, 16)
+    assert float(vote_loss(LightVotes(same, sure), truth, shows)) == pytest.approx(0, abs=1e-4)
+    assert float(vote_loss(LightVotes(same, -sure), truth, shows)) > 10
+    elsewhere = torch.where(shows > COVERED, same, same + 5)
+    assert float(vote_loss(LightVotes(elsewhere, sure), truth, shows)) == pytest.approx(0, abs=1e-4)
+    wrong = torch.where(shows > COVERED, same + 5, same)
+    assert float(vote_loss(LightVotes(wrong, sure), truth, shows)) > 0.01
+    nothing = vote_loss(LightVotes(same, -20 * torch.ones_like(sure)), truth, 0 * shows)
+    assert float(nothing) == pytest.approx(0, abs=1e-4)
+
+
+def test_errors_of_pixels_cost_what_their_formulas_say():
+    target, weight = torch.zeros(1, 1, 2, 2), torch.ones(1, 1, 2, 2)
+    square = (0.25 + 1e-3) ** 0.5 + 0.25
+    for sign in (1, -1):
+        found = robust_and_squared(target + 0.5 * sign, target, weight)
+        assert float(found) == pytest.approx(0.5 * square, abs=1e-6)
+        assert float(robust_and_squared(target + 0.5 * sign, target, 3 * weight)) == pytest.approx(
+            1.5 * square, abs=1e-6
+        )
+    ramp = torch.tensor([[[[0.0, 1.0], [3.0, 4.0]]]])
+    assert float(gradient_l1(ramp, target)) == 4
+    assert float(gradient_l1(ramp + 7, target)) == float(gradient_l1(-ramp, target)) == 4
+
+
+def test_maps_that_cover_their_subject_cost_least():
+    mask = torch.zeros(1, 1, 8, 8)
+    mask[..., :4] = 1
+    small = mask[..., ::2, ::2]
+    right, inverse = (float(map_loss([one], mask)) for one in (small, 1 - small))
+    assert right == pytest.approx(-math.log(1 - 1e-4), abs=1e-5)
+    assert inverse == pytest.approx(-math.log(1e-4), abs=1e-3)
+    assert float(map_loss([small, 1 - small], mask)) == pytest.approx(
+        (right + inverse) / 2, rel=1e-5
+    )
