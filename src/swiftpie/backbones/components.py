@@ -152,7 +152,7 @@ class Family(ABC):
     lora_loader: str | None = None  # class of diffusers that reads LoRAs for it, if there are any
     takes_adapters: bool = False  # whether identity branches come as an adapter, from a file
     is_large: bool = False  # whether accelerators, short numbers and offloading are worth while
-    knows_all_times: bool = True  # whether its denoiser takes times between those of its steps
+    knows_all_times: bool = False  # whether its denoiser takes times between those of its steps
     knows_shapes: bool = False  # whether it was trained on other shapes than squares of one size
 
     @abstractmethod

@@ -28,6 +28,7 @@ from swiftpie.masks import Box
 from swiftpie.models.cutout import Point, Search
 from swiftpie.noise import seeds_from
 from swiftpie.pipelines.advice import advice_on, advise
+from swiftpie.pipelines.draw import find_region
 from swiftpie.pipelines.drawing.denoise import OnStage, OnStep
 from swiftpie.pipelines.drawing.edit import EditResult
 from swiftpie.pipelines.drawing.request import (
@@ -400,6 +401,34 @@ class Session:
         brought = (request.identity, request.newcomer)
         log_library_subjects(identity.named for identity in brought if identity is not None)
         return self.draw(request)
+
+    def find_region(
+        self,
+        image: Picture,
+        prompt: str,
+        *,
+        source_prompt: str = "",
+        keyword: str = "",
+        mask: Picture | Tensor | Box | None = None,
+        seed: int = 0,
+        settings: EditSettings | None = None,
+    ) -> Image.Image:
+        """Return what `edit` with the same arguments may change, before anything is drawn.
+
+        The picture is in mode L, as large as the given one and white where it may change. It is a
+        `mask` for `edit`. The errors are those of `edit`.
+        """
+        picture = load_image(image)
+        request = EditRequest(
+            image=picture,
+            prompt=prompt,
+            seed=seed,
+            source_prompt=source_prompt,
+            keyword=keyword,
+            mask=None if mask is None else read_place(mask, picture),
+            settings=settings or EditSettings(),
+        )
+        return find_region(self.components, request)
 
     def with_newcomer(self, request: EditRequest) -> EditRequest:
         """Return an edit with the library's subject that its prompt adds, if any.

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import NamedTuple, TypeVar, overload
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from swiftpie.attention.condition import AttentionCondition
@@ -102,6 +103,20 @@ def draw(
         OutOfMemory: A single picture is too large.
     """
     return draw_together(components, [request], on_stage=on_stage, on_step=on_step)[0]
+
+
+@torch.no_grad()
+def find_region(components: Components, request: EditRequest) -> Image.Image:
+    """Return where an edit may change its picture, white in mode L, before anything is drawn.
+
+    The errors are those of `draw`.
+    """
+    with explaining_out_of_memory():
+        if edit.only_changes_all(components, request):
+            return relight.find_region(request)
+        by_chord = edit.is_by_chord(components, request)
+        found = (chord if by_chord else edit).find_region(components, request)
+    return mask_to_pil(found)[0]
 
 
 class _PreparedRequest(NamedTuple):

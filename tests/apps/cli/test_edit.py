@@ -214,6 +214,17 @@ def test_weights_without_inversion_edit_by_chord(call, weights_folder, picture, 
     assert load_image(out).size == load_image(picture).size
 
 
+@pytest.mark.parametrize("words", [("a dog in the snow", "a dog on a beach"), ("at night", "")])
+def test_a_preview_is_the_region_of_the_edit(call, picture, tmp_path, words):
+    prompt, source = words
+    where, out, region = (tmp_path / f"{name}.png" for name in ("where", "out", "region"))
+    asked = ("edit", picture, prompt, "--source-prompt", source)
+    result = call(*asked, "-o", where, "--preview-mask")
+    assert result.exit_code == 0, result.output
+    assert call(*asked, "-o", out, "--save-region", region).exit_code == 0
+    assert load_image(where).tobytes() == load_image(region).tobytes()
+
+
 def test_the_packaged_model_edits_a_photo_and_leaves_what_is_outside(call, picture, tmp_path):
     out, mask = tmp_path / "out.png", tmp_path / "mask.png"
     result = call("edit", picture, "a photo at night", "-o", out, "--save-region", mask, "--json")

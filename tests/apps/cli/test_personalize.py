@@ -235,12 +235,12 @@ def test_places_must_fit_the_number_of_subjects(call, tmp_path, hamster, options
 def test_words_and_sizes_that_it_does_not_know_are_told_and_it_draws_all_the_same(
     call, tmp_path, hamster
 ):
-    out, prompt = tmp_path / "out.png", "a hamster riding a bicycle in Paris"
+    out, prompt = tmp_path / "out.png", "a hamster riding a bicycle by a castel"
     result = call("personalize", hamster, prompt, "-o", out, "--size", "192x128")
     assert result.exit_code == 0, result.output
     told = " ".join(result.stderr.split())
     assert "warning: Preset 'mini' was never taught 'riding'" in told
-    assert "'paris' (near: " in told
+    assert "'castel' (near: castle" in told
     assert "was trained on pictures of 256x256 px" in told
     assert load_image(out).size == (192, 128)
 

@@ -200,6 +200,17 @@ def test_a_subject_enters_the_target_alone(model, photo):
     assert apart.max() <= 1
 
 
+@pytest.mark.parametrize("keyword", ["", "sofa"])
+@pytest.mark.parametrize("mask", [None, (0.2, 0.3, 0.7, 0.8)])
+def test_the_region_is_found_before_anything_is_drawn(model, keyword, mask):
+    session, _ = model
+    photo = photograph(200, 150)
+    asked = {"source_prompt": SOURCE, "keyword": keyword, "mask": mask, "seed": SEED}
+    found = session.find_region(photo, TARGET, **asked)
+    assert found.size == photo.size
+    assert found.tobytes() == session.edit(photo, TARGET, **asked).region.tobytes()
+
+
 def test_a_keyword_finds_the_mask(model, photo):
     session, _ = model
     found = [

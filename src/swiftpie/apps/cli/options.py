@@ -23,10 +23,15 @@ REQUIRED = inspect.Parameter.empty
 PANELS: Mapping[str, tuple[str, ...]] = {
     "Picture": (
         *("seed", "num_images", "size", "side", "size_px", "style", "also", "subject"),
-        *("keyword", "source_prompt", "prompt", "mode", "start", "rule", "variation", "by_name"),
+        *("keyword", "source_prompt", "prompt", "method", "mode", "start", "rule"),
+        *("variation", "by_name"),
     ),
     "Place": ("scene", "cutout", "cutouts", "mask", "detail_mask", "box", "boxes", "views"),
     "Strength": ("identity_scale", "detail_scale", "background_scale", "text_scale", "balance"),
+    "ChordEdit": (
+        *("t_start", "delta", "t_end", "step_scale", "noise_samples", "chord_steps"),
+        "without_refinement",
+    ),
     "Face": ("number", "encoder", "face_models", "judge", "judge_models"),
     "Model": (
         *("recipe", "preset", "steps", "weights", "base", "adapter", "detail", "image_encoder"),
@@ -36,7 +41,7 @@ PANELS: Mapping[str, tuple[str, ...]] = {
     "Computing": ("device", "engine", "threads"),
     "Output": (
         *("out", "to", "file_format", "as_json", "force", "save_subject_mask", "save_region"),
-        *("strip", "sheet"),
+        *("strip", "sheet", "preview_mask"),
     ),
     "Publishing": ("private", "licence", "with_pictures"),
     "Cases": (
@@ -78,8 +83,8 @@ def with_fields(command: Callable[..., None]) -> Callable[..., None]:
     command has the options `--mode` and `--rule`, and receives `EditSettings(mode=…, rule=…)`.
     Options that the user leaves out are left out of the call, so the class chooses its defaults;
     so are switches that are off in keywords of `load`, which a recipe may turn on. With
-    `Annotated[dict[str, float], …]` the command receives only what the user gave, for a value that
-    is completed later.
+    `Annotated[dict[str, float], …]` the command receives only what the user gave, switches that
+    are on among it, for a value that is completed later.
     """
     parameters: list[inspect.Parameter] = []
     values: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {}
@@ -99,7 +104,7 @@ def with_fields(command: Callable[..., None]) -> Callable[..., None]:
     def run(**given: Any) -> None:  # noqa: ANN401 - whatever users may give
         for value, (make, names) in values.items():
             options = {name: given.pop(name) for name in names}
-            absent = (None, False) if is_typeddict(make) else (None,)
+            absent = (None, False) if make is dict or is_typeddict(make) else (None,)
             given[value] = make(
                 **{
                     name: option

@@ -97,6 +97,7 @@ class StableDiffusion(Family):
 
     tiny_autoencoder = "madebyollin/taesd"
     takes_adapters = True
+    knows_all_times = True
     is_large = True
     towers: tuple[Tower, ...] = (("text_encoder", "tokenizer", CLIPTextModel),)
     lora_loader: str = "StableDiffusionPipeline"

@@ -60,7 +60,6 @@ class Tiny(Family):
     """A U-Net of two levels with both branches inside, trained together with all the others."""
 
     name = "tiny"
-    knows_all_times = False  # it was trained at those of its steps
 
     @gc_paused()  # a search among all that was just imported would take as long as the rest
     def load(self, preset: Preset, *, device: str, choices: Choices) -> Components:

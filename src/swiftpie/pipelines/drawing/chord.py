@@ -71,22 +71,9 @@ def edit(components: Components, request: EditRequest, clock: Clock) -> EditResu
         InputError: Guidance, shaping or a variation came with it, or the mask has a wrong shape.
         WeightsError: What is drawn holds NaN or infinity, or is all black.
     """
-    _check(components, request)
-    settings, original = request.settings, as_rgb(request.image)
-    preset, size = components.preset, (original.height, original.width)
-    side_px = settings.size_px or preset.image_size_px
-    components.cells_of((side_px, side_px))
-    mask = None if request.mask is None else given_mask(request.mask, size)
-    changes = None if mask is None else touched(mask)
-    unit_px = 2 * preset.latent_cell_px
-    canvas = canvas_for(size, side_px=side_px, unit_px=unit_px, changes=changes)
-    latents = components.autoencoder.encode(canvas.enter(original).to(components.device)).float()
+    canvas, latents, region, predictor = _begin(components, request)
     clock.lap("encode")
-    shape = (latents.shape[1], latents.shape[2], latents.shape[3])
-    noise = draw_step_noise([request.seed], shape, count=settings.noise_samples).to(latents)
-    predictor = _Predictor(components, request, noise)
-    region = _given_region(components, request, mask, canvas, latents)
-    moved = latents
+    settings, original, moved = request.settings, as_rgb(request.image), latents
     for time in _times(settings):
         times = (time, time - settings.delta) if settings.delta else (time,)
         first, *later = predictor.drifts(moved, times)
@@ -127,6 +114,19 @@ def edit(components: Components, request: EditRequest, clock: Clock) -> EditResu
         timings_ms=clock.timings(),
         origin={**components.origin, "method": "chord"},
     )
+
+
+@torch.no_grad()
+def find_region(components: Components, request: EditRequest) -> Tensor:
+    """Return where an edit may change its picture, bytes (1, 1, H, W), by one call of the model.
+
+    The errors are those of `edit`.
+    """
+    canvas, latents, region, predictor = _begin(components, request)
+    if region is None:
+        (first,) = predictor.drifts(latents, [request.settings.t_start])
+        region = _found(predictor, latents, first, canvas)
+    return region.pixels
 
 
 def step_at(components: Components, time: float) -> Step:
@@ -223,6 +223,32 @@ class _Predictor:
             scales=scales,
             shares=[1.0],
         )
+
+
+class _Start(NamedTuple):
+    """What an edit begins with."""
+
+    canvas: Canvas
+    latents: Tensor  # (1, C, h, w) of the picture
+    region: EditRegion | None  # None where it has to be found
+    predictor: _Predictor
+
+
+def _begin(components: Components, request: EditRequest) -> _Start:
+    _check(components, request)
+    settings, original = request.settings, as_rgb(request.image)
+    preset, size = components.preset, (original.height, original.width)
+    side_px = settings.size_px or preset.image_size_px
+    components.cells_of((side_px, side_px))
+    mask = None if request.mask is None else given_mask(request.mask, size)
+    changes = None if mask is None else touched(mask)
+    unit_px = 2 * preset.latent_cell_px
+    canvas = canvas_for(size, side_px=side_px, unit_px=unit_px, changes=changes)
+    latents = components.autoencoder.encode(canvas.enter(original).to(components.device)).float()
+    shape = (latents.shape[1], latents.shape[2], latents.shape[3])
+    noise = draw_step_noise([request.seed], shape, count=settings.noise_samples).to(latents)
+    region = _given_region(components, request, mask, canvas, latents)
+    return _Start(canvas, latents, region, _Predictor(components, request, noise))
 
 
 def _times(settings: EditSettings) -> list[float]:

@@ -91,6 +91,25 @@ class PlacedSubject(NamedTuple):
     lighting: "Lighting | None" = None  # a row each; None keeps the light of the reference
 
 
+class _Inverted(NamedTuple):
+    """A picture on its canvas, and what inversion finds in it."""
+
+    original: Image.Image
+    canvas: Canvas
+    pixels: Tensor  # (1, 3, H, W) in [-1, 1]
+    latents: Tensor  # (1, C, h, w)
+    found: InvertedImage
+
+
+@torch.no_grad()
+def find_region(components: Components, request: EditRequest) -> Tensor:
+    """Return where an edit by inversion may change its picture, bytes (1, 1, H, W).
+
+    The errors are those of `prepare`.
+    """
+    return _invert(components, request, Clock(None)).found.region.pixels
+
+
 @torch.no_grad()
 def prepare(components: Components, request: EditRequest, clock: Clock) -> EditPlan:
     """Invert the picture and find where it changes.
@@ -99,6 +118,34 @@ def prepare(components: Components, request: EditRequest, clock: Clock) -> EditP
         CapabilityError: The preset has no inversion network, no image encoder or no such mode.
         InputError: The size is not possible, or the mask has a wrong shape.
     """
+    original, canvas, pixels, latents, inverted = _invert(components, request, clock)
+    is_released = request.settings.mode is EditMode.RELEASED
+    prompts = (request.source_prompt, request.prompt)
+    drawn = prompts if is_released else prompts[1:]
+    text, rows = components.text.encode(list(drawn)), len(drawn)
+    request, condition = _condition(components, request, canvas, pixels, inverted, text)
+    noise = _varied(components, inverted, request)
+    schedule = components.schedule
+    start = (
+        schedule.initial_latents(noise)
+        if request.settings.start is EditStart.NOISE
+        else add_noise(latents, noise, schedule.steps[0])
+    )
+    prepared = Prepared(
+        components=components.released if is_released else components,
+        latents=start.expand(rows, -1, -1, -1),
+        text=text,
+        null_text=read_null_text(
+            components, request.negative_prompt, guidance=request.guidance, rows=rows
+        ),
+        condition=condition,
+        fresh=_fresh_noise(components, start, request.seed).expand(-1, rows, -1, -1, -1),
+    )
+    clock.lap("prepare")
+    return EditPlan(original, canvas, inverted.region.pixels, prepared, request)
+
+
+def _invert(components: Components, request: EditRequest, clock: Clock) -> _Inverted:
     components.inverter()
     settings, original = request.settings, as_rgb(request.image)
     preset = components.preset
@@ -134,28 +181,7 @@ def prepare(components: Components, request: EditRequest, clock: Clock) -> EditP
         rule=settings.rule,
     )
     clock.lap("invert")
-    drawn = prompts if is_released else prompts[1:]
-    text, rows = components.text.encode(list(drawn)), len(drawn)
-    request, condition = _condition(components, request, canvas, pixels, inverted, text)
-    noise = _varied(components, inverted, request)
-    schedule = components.schedule
-    start = (
-        schedule.initial_latents(noise)
-        if settings.start is EditStart.NOISE
-        else add_noise(latents, noise, schedule.steps[0])
-    )
-    prepared = Prepared(
-        components=components.released if is_released else components,
-        latents=start.expand(rows, -1, -1, -1),
-        text=text,
-        null_text=read_null_text(
-            components, request.negative_prompt, guidance=request.guidance, rows=rows
-        ),
-        condition=condition,
-        fresh=_fresh_noise(components, start, request.seed).expand(-1, rows, -1, -1, -1),
-    )
-    clock.lap("prepare")
-    return EditPlan(original, canvas, inverted.region.pixels, prepared, request)
+    return _Inverted(original, canvas, pixels, latents, inverted)
 
 
 def is_by_chord(components: Components, request: EditRequest) -> bool:

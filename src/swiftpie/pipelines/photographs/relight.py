@@ -90,11 +90,7 @@ def add_weather(image: Image.Image, setting: SceneSetting, *, noise: Tensor) -> 
 
 def edit(components: Components, request: EditRequest, clock: Clock) -> EditResult:
     """Return the photograph of a request in the setting and the art that its prompt names."""
-    original = as_rgb(request.image)
-    size = (original.height, original.width)
-    region = torch.full((1, 1, *size), 255, dtype=torch.uint8)
-    if request.mask is not None:
-        region = (255 * given_mask(request.mask, size)).to(torch.uint8)
+    original, region = as_rgb(request.image), _region(request)
     texts = {"source_prompt": request.source_prompt, "keyword": request.keyword}
     change = change_of(request.prompt, **texts)
     assert change is not None, "other edits go elsewhere"
@@ -119,6 +115,18 @@ def edit(components: Components, request: EditRequest, clock: Clock) -> EditResu
         timings_ms=clock.timings(),
         origin={**components.origin, "method": "relight"},
     )
+
+
+def find_region(request: EditRequest) -> Image.Image:
+    """Return where an edit changes its picture, white in mode L: all of it, or its mask."""
+    return mask_to_pil(_region(request))[0]
+
+
+def _region(request: EditRequest) -> Tensor:
+    size = (request.image.height, request.image.width)
+    if request.mask is None:
+        return torch.full((1, 1, *size), 255, dtype=torch.uint8)
+    return given_mask(request.mask, size)
 
 
 def _rendered(image: Image.Image, name: str, *, noise: Tensor) -> Image.Image:

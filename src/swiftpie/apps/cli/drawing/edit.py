@@ -56,6 +56,15 @@ NewSubject = Annotated[
     ),
 ]
 
+PreviewMask = Annotated[
+    bool,
+    typer.Option(
+        "--preview-mask",
+        help="Write what the edit may change, in white, in place of the edit. It is a FILE for "
+        "--mask.",
+    ),
+]
+
 app = typer.Typer()
 
 
@@ -79,6 +88,7 @@ class EditJob(NamedTuple):
         'swiftpie edit cat.jpg "a dog on a sofa" -o dog.png --source-prompt "a cat on a sofa" '
         "--recipe swiftedit",
         'swiftpie edit garden.jpg "at sunset in autumn" -o sunset.png',
+        'swiftpie edit cat.jpg "a dog" -o where.png --keyword cat --preview-mask',
         'swiftpie edit cat.jpg "a dog" -o dog.png --keyword cat --strip strip.png',
         'swiftpie edit cat.jpg "a dog" -o dog.png --keyword cat -n 4 --variation 0.8',
         'swiftpie edit cat.jpg "a red hat" -o hat.png --box 0.3,0.05,0.7,0.3',
@@ -95,6 +105,7 @@ def edit(
     sampling: options.Seeds,
     request: Request,
     subject: NewSubject = None,
+    preview_mask: PreviewMask = False,
     cutouts: options.Cutouts = None,
     box: options.BoxText = None,
     scales: EditScales,
@@ -122,6 +133,10 @@ def edit(
         for seed, (target, strip) in zip(seeds, own, strict=True)
     ]
     session, load_ms = open_session(**loading)
+    if preview_mask:
+        for job in jobs:
+            preview(session, job)
+        return
     _check_seeds(session, jobs, sampling)
     rows, timings = [], Counter[str]()
     for job in jobs:
@@ -178,6 +193,16 @@ def carry_out(session: "Session", job: EditJob) -> "EditResult":
     )
     write_result(*(result, job.picture, job.target, job.strip), metadata=origin, force=job.force)
     return result
+
+
+def preview(session: "Session", job: EditJob) -> None:
+    """Write the region that the edit of `job` may change, and nothing else."""
+    region = session.find_region(
+        job.picture, job.prompt, **job.words, mask=job.mask, seed=job.seed, settings=job.settings
+    )
+    target = job.target._replace(mask=None)
+    console.write_outputs([(region, region, job.seed, target)], metadata={}, force=job.force)
+    console.report_written(target, job.seed)
 
 
 def write_result(
