@@ -1,12 +1,15 @@
 """What a benchmark ran on, how much memory it took, and how it reports."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import platform
 import resource
+import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import as_file, files
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]  # has no types; accelerate brings it
@@ -15,6 +18,7 @@ import torch
 import swiftpie
 
 PACKAGES = ("torch", "diffusers", "transformers", "openvino", "nncf")
+MARK_DIGITS = 12
 STATUS = Path("/proc/self/status")
 CPU_INFO = Path("/proc/cpuinfo")
 
@@ -29,11 +33,33 @@ def machine(device: torch.device) -> dict[str, object]:
         "load_before": round(os.getloadavg()[0], 2),
         "python": platform.python_version(),
         "versions": versions(),
+        "weights": weights_mark(),
+        "commit": commit(),
         "device": str(device),
     }
     if device.type == "cuda":
         facts["graphics_card"] = torch.cuda.get_device_name(device)
     return facts
+
+
+def weights_mark() -> str:
+    """Return the first digits of a hash over the packaged model and its scene network.
+
+    Pages with figures name it, so that a test notices when they are of other weights.
+    """
+    assets, found = files("swiftpie") / "assets", hashlib.sha256()
+    with as_file(assets) as folder:
+        for name in ("mini", "scene"):
+            for path in sorted((folder / name).rglob("*.safetensors")):
+                found.update(path.read_bytes())
+    return found.hexdigest()[:MARK_DIGITS]
+
+
+def commit() -> str:
+    """Return the commit of this checkout, empty outside of one."""
+    asked = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
 
 
 def processor() -> str:

@@ -15,6 +15,7 @@ from PIL import Image
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from benchmarks._machine import weights_mark
 from swiftpie.apps.cli.main import app
 from swiftpie.backbones.presets import PRESETS
 from swiftpie.engine.transforms import TRANSFORMS
@@ -255,6 +256,12 @@ def test_the_embedded_model_knows_the_words_of_prompts_on_pages(session):
                 if not prompt.startswith("@"):  # it names a file
                     strange += known.unknown_in(packaged_scenes().in_known_words(prompt))
     assert strange == []
+
+
+@pytest.mark.parametrize("page", ["performance.md", "export.md"])
+def test_pages_of_figures_name_the_weights_that_they_were_measured_with(page):
+    named = re.findall(r"weights `([0-9a-f]{12})`", (ROOT / "docs" / page).read_text())
+    assert named == [weights_mark()], "measure again, and name these weights and the commit"
 
 
 def test_the_page_about_scenes_names_every_place():

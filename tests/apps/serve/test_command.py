@@ -33,6 +33,7 @@ def run(*options, **variables):
         (["--host", "0.0.0.0"], "no token was given"),
         (["--host", "192.0.2.1"], "no token was given"),
         (["--token-file", "missing.txt"], "'missing.txt' cannot be read"),
+        (["--token-file", "/dev/zero"], "longer than 4096 letters"),
         (["--model", "none-such"], "none-such"),
         (["--queue", "0"], "--queue"),
         (["--replicas", "4-1", "--ray"], "--replicas"),

@@ -31,6 +31,7 @@ PACKAGES = (
     *("fastapi", "uvicorn", "httptools", "websockets", "multipart", "prometheus_client", "fsspec"),
 )
 TOKEN_VARIABLE = "SWIFTPIE_TOKEN"
+MAX_TOKEN = 4_096  # letters; the headers that carry it are bounded, too
 
 LOADING = tuple(name for name in options.DRAWING if name not in {"recipe", "preset"})
 LIMITS = (
@@ -266,12 +267,18 @@ def _read_token(path: Path | None, host: str) -> str | None:
     token = os.environ.get(TOKEN_VARIABLE, "")
     if path is not None:
         try:
-            token = path.read_text("utf-8")
+            with path.open(encoding="utf-8") as file:
+                token = file.read(MAX_TOKEN + 1)
         except (OSError, ValueError) as error:
             raise ConfigError(
                 f"--token-file '{path}' cannot be read ({error}). A text file with the token is "
                 "needed. Check the path."
             ) from error
+    if len(token) > MAX_TOKEN:
+        raise ConfigError(
+            f"The token of --token-file or {TOKEN_VARIABLE} is longer than {MAX_TOKEN} letters. A "
+            "line of random letters is needed. Check the file."
+        )
     token = token.strip()
     if path is not None and not token:
         raise ConfigError(f"--token-file '{path}' is empty. A token is needed. Write one into it.")
