@@ -140,3 +140,23 @@ def test_the_extent_of_a_subject_counts_rows_and_columns_that_it_touches():
     mask[1, :, 0, 0] = masks.VISIBLE  # hardly there
     mask[1, :, 9, 5:10] = masks.VISIBLE + 0.01
     assert torch.allclose(masks.subject_extent(mask), torch.tensor([[0.2, 0.5], [0.25, 0.1]]))
+
+
+@pytest.mark.parametrize("rule", masks.MaskRule)
+def test_a_region_is_where_the_noise_of_two_prompts_differs(rule):
+    source = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    edited = source.clone()
+    edited[..., :4] += 1
+    found = masks.from_noise_difference(source, edited, rule=rule)
+    assert found[..., :3].min() > 0.5 > found[..., 6:].max()
+
+
+def test_edges_fade_inwards_and_nothing_lies_outside():
+    mask = torch.zeros(1, 1, 40, 40)
+    mask[..., 10:30, 10:30] = 1
+    soft = masks.feather(mask)
+    assert not bool((soft > mask).any())
+    assert float(soft[0, 0, 20, 20]) == 1
+    row = soft[0, 0, 20, 10:20]
+    assert 0 < float(row[0]) < 0.5
+    assert bool((row.diff() >= 0).all())

@@ -12,6 +12,7 @@ from swiftpie.geometry.layout import (
     to_affine,
     warp,
 )
+from swiftpie.masks import bounding_box
 
 SIZES = [(96, 96), (96, 192), (192, 96)]  # height and width
 BOX = (0.3, 0.4, 0.6, 0.8)
@@ -25,6 +26,25 @@ def disc(side=256):
 def sides_px(picture):
     solid = picture[0, 0] > 0.5
     return int(solid.any(dim=0).sum()), int(solid.any(dim=1).sum())
+
+
+@pytest.mark.parametrize("size", [(64, 64), (96, 64), (64, 96)])
+@pytest.mark.parametrize("extent", [(0.9, 0.3), (0.3, 0.9), (0.9, 0.9)])
+def test_a_subject_fits_into_its_box_and_stands_on_its_lower_side(size, extent):
+    box = (0.25, 0.1, 0.75, 0.9)
+    frame = torch.zeros(1, 1, 128, 128)
+    wide, tall = (round(64 * share) for share in extent)
+    frame[..., 64 - tall : 64 + tall, 64 - wide : 64 + wide] = 1
+    layout = from_box(box, size=size, extent=torch.tensor([extent]))
+    drawn = warp(frame, to_affine(layout), (4 * size[0], 4 * size[1]))
+    left, top, right, bottom = bounding_box(drawn)
+    assert bottom == pytest.approx(0.9, abs=0.02)
+    assert (left + right) / 2 == pytest.approx(0.5, abs=0.02)
+    assert left > 0.25 - 0.02
+    assert right < 0.75 + 0.02
+    assert top > 0.1 - 0.02
+    fills = [(right - left) / 0.5, (bottom - top) / 0.8]
+    assert max(fills) == pytest.approx(1, abs=0.04)
 
 
 @pytest.mark.parametrize("size", SIZES)

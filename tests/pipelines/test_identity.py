@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from swiftpie import InputError, WeightsError
 from swiftpie.imageio.decoding import is_safetensors
 from swiftpie.pipelines import identity as identities
-from swiftpie.pipelines.identity import LARGE_PX, encode_identity
+from swiftpie.pipelines.identity import LARGE_PX, MAX_REFERENCES, encode_identity
 from swiftpie.pipelines.identity_file import FORMAT, fitted, read_identity_header
 from tests.pipelines.tiny_editor import tiny_editor
 
@@ -241,6 +241,16 @@ def test_every_tensor_is_what_the_networks_make(session, parts, tmp_path, name, 
     tensors, facts = parts
     whole = next(one for one in tensors if one.startswith(name))
     refused(session, tmp_path / "x.spid", tensors | {whole: change(tensors[whole])}, facts)
+
+
+@pytest.mark.parametrize(("pictures", "tokens"), [(MAX_REFERENCES + 1, 9), (2, 3)])
+def test_tokens_are_of_as_many_pictures_as_a_subject_may_have(
+    session, parts, tmp_path, pictures, tokens
+):
+    tensors, facts = parts
+    more = {name: tensors[name][:1].repeat(pictures, 1, 1, 1) for name in ("pixels", "mask")}
+    more["tokens"] = tensors["tokens"][:, :1].repeat(1, tokens, 1)
+    refused(session, tmp_path / "x.spid", tensors | more, facts)
 
 
 @pytest.mark.parametrize(

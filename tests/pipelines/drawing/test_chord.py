@@ -20,7 +20,7 @@ from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.drawing.settings import EditMethod
 from tests.backbones.tiny_models import make_own_adapter, make_pipeline
 from tests.parity.edit import photograph
-from tests.parity.tiny import Recorder, difference
+from tests.parity.tiny import Recorder, Spy, difference
 
 SOURCE, TARGET, SEED, SIDE_PX = "a dog on a sofa", "a cat on a sofa", 3, 128
 BOUND = 1e-5
@@ -178,6 +178,19 @@ def test_the_mask_is_where_the_prompts_differ(model, photo):
     assert result.latent_region.shape[2:] == (16, 16)
 
 
+def test_latents_outside_of_the_region_stay(model, photo):
+    session, _ = model
+    components = session.components
+    session.edit(photo, TARGET, source_prompt=SOURCE, seed=SEED, mask=(0, 0, 0.5, 1))
+    moved, still = (
+        components.autoencoder.last.latents,
+        components.autoencoder.encode(to_tensor(photo)),
+    )
+    half = moved.shape[3] // 2
+    assert torch.allclose(moved[..., half:], still[..., half:], atol=1e-5)
+    assert not torch.allclose(moved[..., :half], still[..., :half], atol=1e-2)
+
+
 def test_equal_prompts_change_nothing(model, photo, caplog):
     session, _ = model
     for mask in (None, (0.2, 0.2, 0.8, 0.8)):
@@ -194,6 +207,12 @@ def test_a_subject_enters_the_target_alone(model, photo):
     plain, shown = (session.edit(photo, TARGET, identity=one, **asked) for one in (None, identity))
     assert plain.image.tobytes() != shown.image.tobytes()
     assert [*shown.branches] == ["semantic"]
+    spy = Spy(session.components.denoiser)
+    Session(replace(session.components, denoiser=spy)).edit(
+        photo, TARGET, identity=identity, **asked
+    )
+    shows = [call[3].attention.region.amax(dim=(1, 2, 3)).tolist() for call in spy.calls]
+    assert shows == [[0, 1, 0, 1], [1]]
     silent = copy.copy(EditSettings(scales=swiftpie.Scales(identity_scale=0.0, detail_scale=0.0)))
     off = session.edit(photo, TARGET, identity=identity, settings=silent, **asked)
     apart = np.abs(np.asarray(off.image, int) - np.asarray(plain.image, int))

@@ -83,6 +83,17 @@ def test_the_ground_keeps_its_texture_and_takes_the_shadow(ball):
     assert torch.allclose(lit[..., 164:172, 164:172], photo[..., 164:172, 164:172], atol=1e-3)
 
 
+def test_the_ground_is_dark_where_a_subject_touches_it(ball):
+    even = Illumination(torch.ones(1, 3), torch.zeros(1, 3), torch.tensor([[0.0, 0.0, 1.0]]))
+    photo = flat(0.5, side=256)
+    lit = ball._replace(lighting=Lighting(even, even))
+    result = join(photo, drawing(subject=box(24, 24, 40, 40)), lit)
+    below = (result / photo)[0, 0, :, 124:132].mean(dim=1)
+    foot = int((result[0, 0, :, 128] > 0.55).nonzero().max()) + 1
+    assert below[foot + 1 : foot + 4].mean() < 0.82
+    assert below[foot + 30 :].mean() > 0.95
+
+
 def test_a_subject_takes_the_light_of_the_drawing(ball):
     inside = box(26, 26, 38, 38)
     light = torch.linspace(0.5, 1.0, CELLS).view(1, 1, 1, -1)
