@@ -97,3 +97,14 @@ def test_an_edit_brings_whom_its_picture_does_not_show(source, keyword, prompt, 
     found = new_subject_of_edit(prompt, TAUGHT, source_prompt=source, keyword=keyword)
     assert (found and found.name) == name
     assert new_subject_of_edit(prompt, None, source_prompt=source, keyword=keyword) is None
+
+
+@pytest.mark.parametrize("prompt", ["my mother in a garden", "a portrait of people", "a friend"])
+def test_a_prompt_about_people_takes_nothing_that_is_merely_near(prompt):
+    assert not any(one.subject for one in mentions(prompt, TAUGHT.words))
+    with pytest.raises(InputError, match="about people"):
+        new_subjects(prompt, TAUGHT)
+
+
+def test_people_that_the_library_has_are_named():
+    assert [one.subject.name for one in mentions("a woman on a beach", TAUGHT.words)] == ["woman"]
