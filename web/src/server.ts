@@ -269,6 +269,12 @@ export const server = {
     return blobOf((await upload<{ mask_b64: string }>("/v1/cutouts", sent)).mask_b64, "image/png");
   },
 
+  /** Return what an edit by words may change, white in a picture. */
+  region: async (picture: Blob, request: Record<string, unknown>) => {
+    const sent = form({ ...fieldsOf(request), image: picture });
+    return (await answerTo("/v1/images/edits/region", sent)).blob();
+  },
+
   draw: async (body: object, signal?: AbortSignal) =>
     drawnIn(await read<Images>("/v1/images/generations", json(body, signal))),
 
@@ -279,13 +285,17 @@ export const server = {
     request: Record<string, unknown>,
     signal?: AbortSignal,
   ) => {
-    const { type: _, picture_id: __, mask_id: ___, swiftpie, ...rest } = request;
-    const texts = Object.entries(rest).map(([name, value]) => [name, String(value)]);
-    const fields = { ...Object.fromEntries(texts), swiftpie: JSON.stringify(swiftpie) };
-    const sent = { ...form({ ...fields, image: picture, mask }), signal };
+    const sent = { ...form({ ...fieldsOf(request), image: picture, mask }), signal };
     return drawnIn(await read<Images>("/v1/images/edits", sent));
   },
 };
+
+/** The fields of a form for a live request, whose pictures are sent along. */
+function fieldsOf(request: Record<string, unknown>): Record<string, string> {
+  const { type: _, picture_id: __, mask_id: ___, swiftpie, ...rest } = request;
+  const texts = Object.entries(rest).map(([name, value]) => [name, String(value)]);
+  return { ...Object.fromEntries(texts), swiftpie: JSON.stringify(swiftpie) };
+}
 
 export function blobOf(b64: string, type: string): Blob {
   const text = atob(b64);

@@ -1041,6 +1041,15 @@ class Studio {
     });
   }
 
+  /** Let what the words may change be the mask, which can be painted before anything is drawn. */
+  async findArea(): Promise<void> {
+    await this.#doing("mask", "Looking for it", async () => {
+      const request = this.request(this.draft);
+      if (!request) throw new Refused("Say what the picture shall show first.");
+      await this.paint(await server.region(this.draft.photo!.copy, request));
+    });
+  }
+
   /** Return the picture as a PNG that says what made it, at the size of the photo. */
   async #finished(more: Record<string, string> = {}): Promise<Drawn> {
     const { draft } = this;

@@ -134,6 +134,24 @@ def test_subjects_come_into_photographs_and_go(client, identity_id, identity, se
     assert asked("insert", photo, box=box) != photo.tobytes()  # of a picture, not of an identity
 
 
+def test_what_an_edit_may_change_is_shown_before_it_is_drawn(server, photo):
+    own = json.dumps({"source_prompt": PROMPT, "return_mask": True})
+    texts = {"prompt": "a dog in the snow", "seed": "5", "swiftpie": own}
+    body, kind = form(**texts, image=("photo.png", to_png(photo)))
+    asked = {"body": body, "headers": {"content-type": kind}}
+    found = server.ask("POST", "/v1/images/edits/region", **asked)
+    assert found.status == 200, found.json
+    region = Image.open(io.BytesIO(found.content))
+    edited = server.ask("POST", "/v1/images/edits", **asked).json
+    mask = base64.b64decode(edited["swiftpie"]["masks_b64"][0])
+    assert region.tobytes() == Image.open(io.BytesIO(mask)).tobytes()
+    own = json.dumps({"task": "remove", "box": [0, 0, 0.5, 0.5]})
+    body, kind = form(prompt="a dog", swiftpie=own, image=("photo.png", to_png(photo)))
+    headers = {"content-type": kind}
+    refused = server.ask("POST", "/v1/images/edits/region", body=body, headers=headers)
+    assert (refused.status, refused.json["error"]["param"]) == (400, "swiftpie.task")
+
+
 @pytest.mark.parametrize(
     ("task", "own", "num_pictures", "has_mask", "said"),
     [

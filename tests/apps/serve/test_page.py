@@ -922,6 +922,10 @@ def test_a_picture_is_edited_within_a_mask_that_may_be_painted(visit):
     assert np.abs(visit.pixels()[below].astype(int) - drawn[below]).mean() < 6
     visit.after(visit.page.get_by_role("button", name="Find it again").click)
     assert "mask_id" not in visit.newest()
+    visit.after(visit.page.get_by_role("button", name="Find the area").click)
+    assert visit.newest()["mask_id"].startswith("pic_")
+    expect(visit.page.get_by_role("button", name="Find it again")).to_be_visible()
+    visit.after(visit.page.get_by_role("button", name="Find it again").click)
 
 
 @slow

@@ -17,6 +17,7 @@ from swiftpie.errors import InputError, WeightsError
 from swiftpie.masks import Box, load_mask
 from swiftpie.models.cutout import CutOut, Search, cut_out
 from swiftpie.noise import seeds_from
+from swiftpie.pipelines.draw import find_region
 from swiftpie.pipelines.drawing.edit import follows_seed
 from swiftpie.pipelines.drawing.request import (
     EditRequest,
@@ -175,6 +176,19 @@ class Edit(Draw):
             negative_prompt=self.negative_prompt,
         )
         return session.with_newcomer(request)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FindRegion(Ask):
+    """What an edit may change."""
+
+    edit: Edit
+
+    def make(self, session: Session) -> Image.Image:
+        """Return it, white in mode L."""
+        request = self.edit.make(session)
+        assert isinstance(request, EditRequest), "edits by words are such"
+        return find_region(session.components, request)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

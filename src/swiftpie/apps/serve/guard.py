@@ -33,7 +33,13 @@ logger = logging.getLogger(__name__)
 
 MIB = 1 << 20
 MAX_TEXT_BYTES = 256 << 10  # of a request without pictures
-UPLOADS = ("/v1/images/edits", "/v1/identities", "/v1/pictures", "/v1/cutouts")
+UPLOADS = (
+    "/v1/images/edits",
+    "/v1/images/edits/region",
+    "/v1/identities",
+    "/v1/pictures",
+    "/v1/cutouts",
+)
 LEFT = "The client left."
 BODIES_OF_KEY, BODIES = 2, 6  # largest requests that one caller, and all, send at once
 CROWDED = "The server has too many connections or uploads now. Ask again a little later."

@@ -17,8 +17,10 @@ from swiftpie.apps.serve.commands import (
     Ask,
     ByName,
     Draw,
+    Edit,
     Encode,
     Find,
+    FindRegion,
     Words,
     commands_of,
     is_edit,
@@ -387,6 +389,25 @@ class Worker:
             lambda: encode_image(mask_to_pil(found.mask)[0], ".png", metadata=None)
         )
         return shape, found.how
+
+    async def find_region(self, work: CallPlan) -> bytes:
+        """Return what an edit may change as a PNG, as large as its picture and white there.
+
+        Raises:
+            RequestError: The call is no edit by words.
+        """
+        edit = work.asks[0]
+        if not isinstance(edit, Edit):
+            raise RequestError(
+                "A region is found for edits by words. Leave swiftpie.task out, or let it be "
+                "'edit'.",
+                param="swiftpie.task",
+            )
+        ask = FindRegion(model=edit.model, edit=edit)
+        found: Image.Image = await self.scheduler.result(
+            self._put(ask, group=object(), key=work.key)
+        )
+        return await asyncio.to_thread(encode_image, found, ".png", metadata=None)
 
     async def add_picture(self, data: bytes, *, caller: Caller) -> dict[str, Any]:
         """Keep a picture, shrunk if it is large; return its name, its size and what made it."""

@@ -20,6 +20,7 @@ from swiftpie.apps.serve.routes.calls import (
     FormRoute,
     caller_of,
     deadline_of,
+    pictured,
     read_upload,
     while_wanted,
 )
@@ -60,23 +61,44 @@ def image_routes(worker: Worker) -> APIRouter:
     )
     async def edits(request: Request) -> Response:
         """Change a picture by words, or as `swiftpie.task` says: subjects come into it, or go."""
-        body, pictures, mask = await _read_edit(request)
         until = deadline_of(worker)
-
-        async def decoded() -> tuple[list[Image.Image], Image.Image | None]:
-            key, changed = caller_of(request, body).key, pictures[: is_edit(body, pictures)]
-            rest = pictures[len(changed) :]
-            images = [await worker.decode(one, name="image", key=key) for one in changed]
-            images += await worker.decode_references(rest, name="image", key=key)
-            if mask is None:
-                return images, None
-            return images, await worker.decode(mask, name="mask", key=key)
-
-        images, shape = await while_wanted(request, decoded(), until)
-        given = {"images": images, "mask": shape}
+        body, given = await _received(worker, request, until)
         return await _answer(worker, request, body, until, kind="image_edit", **given)
 
+    @router.post(
+        "/v1/images/edits/region",
+        tags=["images"],
+        openapi_extra={"requestBody": _edit_body()},
+        **pictured("png"),
+    )
+    async def region(request: Request) -> Response:
+        """Return what an edit by words may change, white in a PNG, and draw nothing."""
+        until = deadline_of(worker)
+        body, given = await _received(worker, request, until)
+        work = await worker.plan(body, caller=caller_of(request, body), **given)
+        data = await while_wanted(request, worker.find_region(work), until)
+        return Response(data, media_type="image/png")
+
     return router
+
+
+async def _received(
+    worker: Worker, request: Request, until: float
+) -> tuple[Drawing, dict[str, Any]]:
+    """Return the settings of an edit, and its pictures and mask, decoded."""
+    body, pictures, mask = await _read_edit(request)
+
+    async def decoded() -> tuple[list[Image.Image], Image.Image | None]:
+        key, changed = caller_of(request, body).key, pictures[: is_edit(body, pictures)]
+        rest = pictures[len(changed) :]
+        images = [await worker.decode(one, name="image", key=key) for one in changed]
+        images += await worker.decode_references(rest, name="image", key=key)
+        if mask is None:
+            return images, None
+        return images, await worker.decode(mask, name="mask", key=key)
+
+    images, shape = await while_wanted(request, decoded(), until)
+    return body, {"images": images, "mask": shape}
 
 
 def job_routes(worker: Worker) -> APIRouter:
