@@ -184,12 +184,12 @@ def test_a_recipe_is_chosen_by_the_use_of_a_benchmark(call, photo, tmp_path, mon
     assert (told.exit_code, "--recipe auto takes no other" in told.stderr) == (1, True), told.stderr
 
 
-def test_sizes_that_a_model_cannot_draw_name_the_option(call, tmp_path):
+def test_sizes_that_a_model_cannot_draw_name_the_option(evaluate, tmp_path):
     tiny_models.make_pipeline(tmp_path / "pipeline", "sd21", is_shallow=True)
     tiny_models.make_own_adapter(tmp_path / "own.safetensors", "sd21", is_shallow=True)
     model = ("--preset", "sd-turbo", "--weights", tmp_path / "pipeline")
     adapter = ("--adapter", tmp_path / "own.safetensors", "--image-encoder", tmp_path / "encoder")
-    result = call("evaluate", "world", "--cases", 1, "--out", tmp_path / "out", *model, *adapter)
+    result = evaluate("world", "--cases", 1, "--out", tmp_path / "out", *model, *adapter)
     assert (result.exit_code, "with --size 512" in result.stderr) == (1, True), result.stderr
 
 
