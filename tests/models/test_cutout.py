@@ -148,6 +148,7 @@ def test_transparency_wins_over_colours():
         subject_mask(image)
 
 
+@pytest.mark.slow
 def test_confidence_tells_bad_cutouts_from_good_ones(snapshots):
     drawn = [snapshots(seed=seed) for seed in (777, 778)]
     photos = to_pil(torch.cat([one.pixels for one in drawn]))

@@ -46,7 +46,7 @@ def test_a_new_network_nearly_repeats_its_reference(network):
 def test_the_packaged_network_numbers_places_as_the_library_does():
     from swiftpie.scenes import packaged as packaged_scenes
 
-    network, encoder = packaged()
-    assert network.config["num_places"] == packaged_scenes().number(None)
-    assert not any(parameter.requires_grad for parameter in network.parameters())
-    assert encoder.encode(torch.zeros(1, 3, 64, 64)).shape == (1, 32, 8, 8)
+    relighter = packaged()
+    assert relighter.network.config["num_places"] == packaged_scenes().number(None)
+    assert not any(parameter.requires_grad for parameter in relighter.parameters())
+    assert relighter.autoencoder.encode(torch.zeros(1, 3, 64, 64)).shape == (1, 32, 8, 8)

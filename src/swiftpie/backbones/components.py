@@ -71,6 +71,8 @@ class Components:
     execution_device: torch.device | None = field(default=None, kw_only=True)  # of offloaded ones
     # Whether the first picture of another size or batch costs extra work, such as an export.
     has_fixed_sizes: bool = field(default=False, kw_only=True)
+    # Shows scenes in other light; None is the packaged `Relighter`, loaded when it is needed.
+    relighter: Callable[..., torch.Tensor] | None = field(default=None, kw_only=True)
     # Stored with pictures: the recipe, a decoder that was chosen automatically.
     origin: Mapping[str, str] = field(default_factory=dict, kw_only=True)
 

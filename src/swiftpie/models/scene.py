@@ -156,16 +156,36 @@ class SceneNetwork(ModelMixin, ConfigMixin):
         return added.float()
 
 
+class Relighter(nn.Module):
+    """Shows references in another setting: the scene network, and what encodes for it."""
+
+    def __init__(self, network: SceneNetwork, autoencoder: PatchAutoencoder) -> None:
+        super().__init__()
+        self.network, self.autoencoder = network, autoencoder
+        self.eval()  # tracing gives every part of it back in the mode of the whole
+
+    def forward(self, noise: Tensor, reference: Tensor, *numbers: Tensor) -> Tensor:
+        """Return references (B, 3, H, W) as `SceneNetwork` draws them, in [-1, 1].
+
+        Args:
+            noise: Standard normal latents, (B, C, H/8, W/8).
+            reference: Pictures of the places, (B, 3, H, W) in [-1, 1].
+            numbers: The fields of a `SceneCondition`, (B,) each.
+        """
+        latents = self.autoencoder.encode(reference)
+        drawn: Tensor = self.network(noise, reference, latents, SceneCondition(*numbers))
+        return drawn.clamp(-1, 1)
+
+
 @cache
-def packaged() -> tuple[SceneNetwork, PatchAutoencoder]:
-    """Return the network that ships with the package, and what encodes references for it."""
+def packaged() -> Relighter:
+    """Return the networks that ship with the package."""
     root = importlib.resources.files("swiftpie")
     with importlib.resources.as_file(root / WEIGHTS) as folder:
         network: SceneNetwork = SceneNetwork.from_pretrained(folder, use_safetensors=True)
     with importlib.resources.as_file(root / AUTOENCODER) as folder:
         encoder: PatchAutoencoder = PatchAutoencoder.from_pretrained(folder, use_safetensors=True)
-    frozen = (one.float().eval().requires_grad_(False) for one in (network, encoder))
-    return next(frozen), next(frozen)
+    return Relighter(network, encoder).float().requires_grad_(False)
 
 
 def pixel_phases(

@@ -125,7 +125,7 @@ def test_every_format_keeps_its_bits_outside(session, identity, tmp_path, name):
     assert_kept(session, identity, tmp_path / name)
 
 
-CHUNKS, IN_A_CHUNK = 10, 50
+CHUNKS, IN_A_CHUNK = 50, 10
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,7 @@ with _quietly():
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="nothing is missed where there is a card")
 @pytest.mark.skipif(torch.version.cuda is None, reason="this PyTorch looks for no compiler")
+@pytest.mark.slow
 def test_the_first_use_of_nncf_misses_no_card(tmp_path):
     environment = {**os.environ, "CUDA_HOME": str(tmp_path)}
     done = subprocess.run(

@@ -18,6 +18,7 @@ from swiftpie.engine.openvino.runtime import Precision
 from swiftpie.errors import CapabilityError
 from swiftpie.models.denoiser import SubjectCondition, UNetDenoiser
 from swiftpie.models.inversion import InversionOutput, UNetInversion
+from swiftpie.models.scene import packaged
 from swiftpie.schedules import scaled_linear_step
 from swiftpie.types import TextCondition
 from tests.attention.conftest import WIDTH, tiny_unet
@@ -187,6 +188,14 @@ def test_the_decoder_decodes_alike(session, exact):
     latents = draw(1, 32, 4, 4)
     found = exact.autoencoder.decode(latents)
     assert (found - session.components.autoencoder.decode(latents)).abs().max() < TOLERANCE
+
+
+@torch.no_grad()
+def test_scenes_are_lit_alike(exact):
+    noise, reference = draw(1, 32, 32, 32), draw(1, 3, 256, 256, seed=1).clamp(-1, 1)
+    numbers = [torch.tensor([number]) for number in (3, 2, 1, 0)]
+    found, expected = (one(noise, reference, *numbers) for one in (exact.relighter, packaged()))
+    assert (found - expected).abs().max() < 10 * TOLERANCE  # of the head's 400,000 values
 
 
 @torch.no_grad()

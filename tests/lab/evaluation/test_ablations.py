@@ -83,6 +83,7 @@ def line_of(ablations, group, title):
     return next(one for one in ablations.lines if (one.group, one.title) == (group, title))
 
 
+@pytest.mark.slow
 def test_everything_is_scored_as_the_benchmark_does(ablations, study, drawn, benchmark, networks):
     rows = list(score(benchmark, study.cases, drawn, networks))
     for name, figure in ablations.lines[0].figures.items():
@@ -206,7 +207,7 @@ def test_every_column_is_a_metric(edited, study):
     assert set(study.columns) <= set(study.benchmark.metrics)
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_edits_are_measured_once_and_told_in_json_and_tables(edited):
     some = replace(edited, variants=edited.variants[:2])
     lines = list(measure(some))

@@ -57,6 +57,7 @@ def test_words_from_outside_are_escaped(benchmark, rows, drawn, networks):
     assert "&lt;script&gt;alert(&#34;x&#34;)" in text
 
 
+@pytest.mark.slow
 def test_the_worst_edits_come_first_and_the_page_needs_no_other_file(edits, drawn_edits, networks):
     rows = list(score(edits, edits.cases(1)[:NUM_EDITS], drawn_edits, networks))
     worst = rows[3].case.name

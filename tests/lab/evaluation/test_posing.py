@@ -34,7 +34,15 @@ def found(world, spec, *, seed):
     return find_pose(pixels, mask, reference), layout
 
 
-@pytest.mark.parametrize("view", ["front", "left", "right", "above", "below"])
+def few(names, *, fast):
+    """Return parameters of which all but the fast ones take too long for every run."""
+    return [one if one in fast else pytest.param(one, marks=pytest.mark.slow) for one in names]
+
+
+VIEWS = ("front", "left", "right", "above", "below")
+
+
+@pytest.mark.parametrize("view", few(VIEWS, fast=("left", "above")))
 def test_a_view_is_found_to_some_degrees(world, view):
     seen, layout = found(world, SceneSpec(Setting(LAWN), view=view), seed=5)
     yaw, pitch = torch.rad2deg(seen_view(layout)[0]).tolist()
@@ -42,7 +50,9 @@ def test_a_view_is_found_to_some_degrees(world, view):
     assert seen.name == "none"
 
 
-@pytest.mark.parametrize("pose", [one for one in POSES if one != "jumping"])
+@pytest.mark.parametrize(
+    "pose", few([one for one in POSES if one != "jumping"], fast=("lying", "bent"))
+)
 def test_a_pose_is_found_by_name(world, pose):
     seen, layout = found(world, SceneSpec(Setting(LAWN), pose=pose), seed=6)
     assert seen.name == pose
@@ -51,6 +61,7 @@ def test_a_pose_is_found_by_name(world, pose):
     assert seen.stretch == pytest.approx(float(layout.pose[0, 2]), abs=0.1)
 
 
+@pytest.mark.slow
 def test_nothing_is_read_of_a_mask_but_its_box(world):
     spec = SceneSpec(Setting(LAWN), view="left")
     pixels, mask, reference, _ = drawn(world, spec, seed=5)

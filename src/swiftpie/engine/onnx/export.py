@@ -49,9 +49,8 @@ from swiftpie.imageio.cutout import CUTOUT_PX
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import sample_pictures
 from swiftpie.masks import resize_mask, subject_extent
-from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.cutout import CutoutNet, packaged
-from swiftpie.models.scene import SceneCondition, SceneNetwork
+from swiftpie.models.scene import Relighter, SceneCondition
 from swiftpie.models.scene import packaged as packaged_scene
 from swiftpie.models.text import TextTower, TwoTextTowers
 from swiftpie.noise import draw_step_noise
@@ -329,7 +328,6 @@ def cutout_part(network: CutoutNet) -> GraphSource:
 
 def scene_parts() -> dict[str, GraphSource]:
     """Return what shows a scene in other light, and what puts a subject before it."""
-    network, autoencoder = packaged_scene()
     side = SCENE_PX
     picture, mask = torch.zeros(1, 3, side, side), torch.zeros(1, 1, side, side)
     noise = draw_noise_of(SEED)
@@ -338,7 +336,7 @@ def scene_parts() -> dict[str, GraphSource]:
     join = {PIXELS: picture, SUBJECT_MASK: mask, OUTLINE: mask, SHADOW: mask}
     return {
         RELIGHT: GraphSource(
-            _Relight(network, autoencoder), {"noise": noise, SCENE: picture, **condition}, (LIT,)
+            _Relight(packaged_scene()), {"noise": noise, SCENE: picture, **condition}, (LIT,)
         ),
         JOIN: GraphSource(
             _Join(),
@@ -349,15 +347,13 @@ def scene_parts() -> dict[str, GraphSource]:
 
 
 class _Relight(nn.Module):
-    def __init__(self, network: SceneNetwork, autoencoder: PatchAutoencoder) -> None:
+    def __init__(self, relighter: Relighter) -> None:
         super().__init__()
-        self.network, self.autoencoder = network, autoencoder
+        self.relighter = relighter
         self.eval()  # tracing gives every part of it back in the mode of the whole
 
     def forward(self, noise: Tensor, scene: Tensor, *numbers: Tensor) -> tuple[Tensor, ...]:
-        latents = self.autoencoder.encode(scene)
-        drawn = self.network(noise, scene, latents, SceneCondition(*numbers))
-        return (drawn.clamp(-1, 1),)
+        return (self.relighter(noise, scene, *numbers),)
 
 
 class _Join(nn.Module):

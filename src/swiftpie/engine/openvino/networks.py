@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -44,6 +45,7 @@ from swiftpie.models.inversion import (
     InversionOutput,
     PromptDifference,
 )
+from swiftpie.models.scene import packaged as packaged_scene
 from swiftpie.models.vision import ClipIdentityEncoder, ConvImageEncoder
 from swiftpie.types import Autoencoder, Posterior, TextCondition
 
@@ -94,6 +96,7 @@ def to_openvino(
         denoiser=OpenvinoDenoiser(with_openvino_layers(components.denoiser), graphs),
         image_encoder=encoder,
         inversion=None if inversion is None else openvino_inversion(inversion, graphs),
+        relighter=OpenvinoRelighter(graphs),
         scope=graphs.threads.for_openvino,
         has_fixed_sizes=True,
     )
@@ -260,6 +263,22 @@ class OpenvinoConvEncoder(nn.Module):
         return torch.cat([self._graphs.call(self._function, *pair)[0] for pair in pairs])
 
 
+class OpenvinoRelighter:
+    """Shows scenes in other light in OpenVINO; its networks are loaded at the first call."""
+
+    def __init__(self, graphs: GraphCache) -> None:
+        self._graphs = graphs
+
+    def __call__(self, *tensors: Tensor) -> Tensor:
+        """Return pixels; see `Relighter`."""
+        return self._graphs.call(self._function, *tensors)[0]
+
+    @cached_property
+    def _function(self) -> Function:
+        network = with_openvino_layers(packaged_scene())
+        return Function("scene", network, compute=_relight, weights=digest_of(network))
+
+
 def openvino_image_encoder(inner: nn.Module, graphs: GraphCache) -> nn.Module:
     """Return `inner`, or its CLIP tower, in OpenVINO; encoders of another kind stay in torch."""
     if type(inner) is ConvImageEncoder:
@@ -288,6 +307,10 @@ def _invert(inversion: Inversion, latents: Tensor, text: TextCondition) -> tuple
     if isinstance(inversion, EditInversion):
         return tuple(inversion.read(latents, text))
     return (inversion(latents, text),)
+
+
+def _relight(relighter: nn.Module, *tensors: Tensor) -> tuple[Tensor, ...]:
+    return (relighter(*tensors),)
 
 
 def _last(

@@ -3,7 +3,7 @@
 The scene network draws 256 x 256 pixels. Maps of colour carry the change to any size.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from PIL import Image
@@ -14,7 +14,7 @@ from swiftpie.backbones.components import Components
 from swiftpie.geometry.renditions import render_picture
 from swiftpie.geometry.weather import PixelRows, draw_weather
 from swiftpie.imageio.images import mask_to_pil, to_pil, to_tensor
-from swiftpie.models.scene import SceneCondition, packaged
+from swiftpie.models.scene import packaged
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.drawing.denoise import Clock
 from swiftpie.pipelines.drawing.edit import EditResult, as_rgb
@@ -35,7 +35,12 @@ IN_THE_AIR = frozenset(("rain", "snowfall", "fog"))  # weathers that are drawn o
 
 @torch.no_grad()
 def relight(
-    image: Image.Image, setting: SceneSetting, *, noise: Tensor, place: str | None = None
+    image: Image.Image,
+    setting: SceneSetting,
+    *,
+    noise: Tensor,
+    place: str | None = None,
+    relighter: Callable[..., Tensor] | None = None,
 ) -> Image.Image:
     """Return a picture in plain daylight as it looks in `setting`, without rain, flakes and fog.
 
@@ -44,17 +49,17 @@ def relight(
         setting: The time, weather and season.
         noise: Standard normal latents (1, 32, 32, 32), from which clouds follow.
         place: Its name in the library of scenes; None if it has none.
+        relighter: What draws, called as `Relighter`; the packaged one if None.
     """
     if setting == PLAIN:
         return image
-    network, autoencoder = packaged()
+    relighter = relighter or packaged()
     picture = as_rgb(image)
     reference = to_tensor(
         picture.resize((SIDE_PX, SIDE_PX), Image.Resampling.LANCZOS, reducing_gap=3.0)
     )
     numbers = (packaged_scenes().number(place), *setting)
-    condition = SceneCondition(*(torch.tensor([number]) for number in numbers))
-    drawn = network(noise, reference, autoencoder.encode(reference), condition).clamp(-1, 1)
+    drawn = relighter(noise, reference, *(torch.tensor([number]) for number in numbers))
     if picture.size == (SIDE_PX, SIDE_PX):
         return to_pil(drawn)[0]
     changes = changes_between(reference, drawn)
@@ -95,7 +100,8 @@ def edit(components: Components, request: EditRequest, clock: Clock) -> EditResu
     change = change_of(request.prompt, **texts)
     assert change is not None, "other edits go elsewhere"
     setting, noise = change.setting, draw_noise([request.seed], NOISE_SHAPE)
-    edited = add_weather(relight(original, setting, noise=noise), setting, noise=noise)
+    edited = relight(original, setting, noise=noise, relighter=components.relighter)
+    edited = add_weather(edited, setting, noise=noise)
     if change.rendition is not None:
         edited = _rendered(edited, change.rendition, noise=noise)
     clock.lap("relight")

@@ -181,7 +181,7 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
             name = request.scene or packaged().place_for(prompt, share)
             name = packaged().find(name)
             picture = packaged().dealt(name, share, size)
-        place = relight(picture, setting, noise=noise, place=name)
+        place = relight(picture, setting, noise=noise, place=name, relighter=components.relighter)
         is_ground = name is None or packaged().is_ground(name)
         rendition = rendition_in(prompt)
         worn = worn_in(prompt)

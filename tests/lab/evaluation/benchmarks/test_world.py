@@ -225,6 +225,7 @@ def test_a_folder_is_complete_and_views_have_a_turned_paste(benchmark, session, 
         assert len({drawn.read(case, kind).tobytes() for kind in kinds}) == 3
 
 
+@pytest.mark.slow
 def test_a_second_reference_shows_the_side_that_is_asked_for(benchmark, dealt, drawn, tried):
     cases = [case for case in dealt[WorldKind.TURN] if case.is_seen_from_aside]
     assert {case.answer for case in cases} == {"left", "right"}

@@ -185,7 +185,7 @@ def test_a_pack_with_one_held_out_subject_is_refused(benchmark):
         few.cases(3)
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_a_bound_is_judged_without_a_model(world_judges, tmp_path):
     samples = importlib.resources.files("swiftpie") / "assets" / "samples"
     options = ["--data", str(samples), "--judges", str(world_judges), "--cases", "1", "--json"]

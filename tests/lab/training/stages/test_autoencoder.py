@@ -27,6 +27,7 @@ def network(start):
     return copy.deepcopy(start)
 
 
+@pytest.mark.slow
 def test_the_start_is_a_good_one_and_a_step_downhill_lowers_the_loss(stage, network, tmp_path):
     assert stage.sample(network, tmp_path / "samples.png")["psnr_db"] > 22
     assert (tmp_path / "samples.png").is_file()

@@ -293,6 +293,7 @@ def test_teacher_and_student_agree_where_the_fake_score_is_the_teacher(build_mat
     assert gradient.abs().max() == 0
 
 
+@pytest.mark.slow
 def test_the_fake_score_learns_the_students_pictures_and_the_teacher_stays(
     build_matching, tmp_path
 ):

@@ -51,6 +51,7 @@ def test_what_enters_is_not_the_noise_that_decides_the_picture(stage, network):
     assert float(likeness[:, 2].abs().max()) < 0.1  # the renderer's noise
 
 
+@pytest.mark.slow
 def test_a_trained_teacher_is_saved_and_loads_as_a_preset_of_as_many_steps(stage, train, sprite):
     events, folder = train(stage)
     assert {"latents", "subject_psnr_db", "sharpness"} <= events[-1].losses.keys()

@@ -78,6 +78,7 @@ def test_each_term_beyond_the_noise_teaches_the_noise(with_teacher, name):
     assert network.unet.conv_out.weight.grad.abs().max() > 0
 
 
+@pytest.mark.slow
 def test_noise_and_masks_get_better(quick):
     network = quick.network()
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)

@@ -153,6 +153,7 @@ def test_lights_are_learned_from_what_is_shown(larger):
     assert found[-1] < 0.7 * found[0]
 
 
+@pytest.mark.slow
 def test_lights_are_learned_from_sceneries(larger):
     found = trained_reader(replace(larger, config=replace(larger.config, sceneries=4)), "votes")
     assert found[-1] < 0.7 * found[0]
