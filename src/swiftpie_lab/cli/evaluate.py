@@ -33,8 +33,9 @@ from swiftpie.pipelines.drawing.settings import EditSettings, Scales, Style
 from swiftpie_lab.cli import evaluate_options as given
 
 if TYPE_CHECKING:
+    from swiftpie_lab.evaluation.benchmarks.dreambench import DreamCase
     from swiftpie_lab.evaluation.editors import EditDrawer, Editor, TaskBenchmark
-    from swiftpie_lab.evaluation.run import C
+    from swiftpie_lab.evaluation.run import C, CaseDrawer
 
 CELL_PX = 192  # of sheets
 NUM_PLACES = 4  # of photographs, by default
@@ -474,6 +475,56 @@ def pie(
     given.carry_out(
         benchmark, benchmark.cases, drawer, networks, out=out, as_json=as_json, force=force
     )
+
+
+@app.command(
+    epilog=examples(
+        "swiftpie evaluate dreambench dreambooth/dataset",
+        "swiftpie evaluate dreambench dreambooth/dataset --recipe ip-adapter-plus_sd15 "
+        "--dino-small dino-vits16 --clip-small clip-vit-base-patch32",
+        "swiftpie evaluate dreambench dreambooth/dataset --results other-method --out out/other",
+        "swiftpie evaluate dreambench photos --subjects 4 --prompts 5 --seeds 1 --json",
+    )
+)
+@with_fields
+def dreambench(
+    *,
+    dataset: given.DreamFolder,
+    subjects: given.FirstSubjects = None,
+    prompts: given.NumPrompts = None,
+    seeds: given.NumSeeds = 4,
+    all_references: given.UsesAll = False,
+    results: given.FinishedPictures = None,
+    files: given.DreamNetworks,
+    loading: given.LoadedInSteps,
+    seed: given.FirstSeed = 0,
+    out: given.Out = Path("out/evaluate-dreambench"),
+    as_json: AsJson = False,
+    force: given.Anew = False,
+) -> None:
+    """Draw photographed subjects by DreamBench's prompts; bring the dataset yourself.
+
+    DINO, CLIP-I and CLIP-T are computed as DreamBooth defines them, of whole pictures and of
+    subjects cut out on white. They take weights that you give, and are otherwise reported as not
+    computed. The package's own judge of sprites compares colours and shapes without any. An
+    interrupted run goes on where it stopped.
+    """
+    from swiftpie_lab.evaluation.benchmarks import dreambench as dreams
+    from swiftpie_lab.evaluation.judges import SubjectJudge, shipped_embedder
+
+    benchmark = dreams.read_dreambench(
+        dataset, limit=subjects, num_prompts=prompts, num_seeds=seeds, seed=seed
+    )
+    networks = replace(given.open_networks(files), subjects=SubjectJudge(shipped_embedder()))
+    if results is None:
+        session = given.open_model(loading)
+        drawer: CaseDrawer[DreamCase] = dreams.DreamDrawer(
+            session, benchmark, uses_all=all_references
+        )
+    else:
+        drawer = dreams.DreamResults(results, benchmark)
+    dealt = benchmark.cases()
+    given.carry_out(benchmark, dealt, drawer, networks, out=out, as_json=as_json, force=force)
 
 
 @app.command(

@@ -125,6 +125,9 @@ PlaceNames = Annotated[
     ),
 ]
 Limit = Annotated[int, typer.Option(min=1, metavar="N", help="Use at most so many subjects.")]
+FirstSubjects = Annotated[
+    int | None, typer.Option("--subjects", min=1, metavar="N", help="Only the first N by name.")
+]
 Noun = Annotated[
     str,
     typer.Option(
@@ -183,6 +186,36 @@ OtherResults = Annotated[
         "annotation_images.",
     ),
 ]
+DreamFolder = Annotated[
+    Path,
+    typer.Argument(
+        metavar="DIR",
+        help="DreamBench's folder: one of photographs for each subject, and "
+        "prompts_and_classes.txt. NAME.mask.png beside NAME.jpg is its mask.",
+    ),
+]
+NumPrompts = Annotated[
+    int | None, typer.Option("--prompts", min=1, metavar="N", help="Only the first N of each.")
+]
+NumSeeds = Annotated[
+    int, typer.Option("--seeds", min=1, max=64, metavar="N", help="Pictures of each prompt.")
+]
+UsesAll = Annotated[
+    bool,
+    typer.Option(
+        "--all-references",
+        help="Show the model every photograph of a subject; by default the first one.",
+    ),
+]
+FinishedPictures = Annotated[
+    Path | None,
+    typer.Option(
+        "--results",
+        metavar="DIR",
+        help="Judge pictures that another program has drawn instead: SUBJECT-PROMPT-SEED.png, "
+        "such as dog-07-2.png for its eighth prompt and seed 2.",
+    ),
+]
 Identities = Annotated[Path, typer.Option(metavar="DIR", help="Photographs, one a person.")]
 Prompts = Annotated[
     Path,
@@ -196,12 +229,16 @@ class NetworkFiles(TypedDict, total=False):
     clip: Annotated[Path, Option("CLIP ViT-L/14, for the figures that need it.", "DIR")]
     clip_small: Annotated[Path, Option("CLIP ViT-B/32, likewise.", "DIR")]
     dino: Annotated[Path, Option("DINO ViT-B/8, for the structure distance.", "DIR")]
+    dino_small: Annotated[Path, Option("DINO ViT-S/16, for the likeness of subjects.", "DIR")]
     lpips: Annotated[Path, Option("Weights of LPIPS with SqueezeNet, as safetensors.", "FILE")]
     aesthetic: Annotated[Path, Option("LAION's aesthetic predictor.", "FILE")]
 
 
 EditNetworks = Annotated[NetworkFiles, FieldOptions(NetworkFiles, ("lpips",))]
 PieNetworks = Annotated[NetworkFiles, FieldOptions(NetworkFiles, ("clip", "dino", "lpips"))]
+DreamNetworks = Annotated[
+    NetworkFiles, FieldOptions(NetworkFiles, ("clip", "clip_small", "dino_small", "lpips"))
+]
 FaceNetworks = Annotated[
     NetworkFiles, FieldOptions(NetworkFiles, ("clip", "clip_small", "aesthetic"))
 ]
@@ -360,6 +397,9 @@ def open_networks(
         clip=clip,
         clip_small=judges.load_clip(files["clip_small"]) if "clip_small" in files else None,
         dino=judges.load_dino(files["dino"]) if "dino" in files else None,
+        dino_small=(
+            judges.load_dino(files["dino_small"], is_small=True) if "dino_small" in files else None
+        ),
         lpips=judges.load_lpips(files["lpips"]) if "lpips" in files else None,
         aesthetic=aesthetic,
     )

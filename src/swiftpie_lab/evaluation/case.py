@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
+from functools import cached_property
 from operator import attrgetter
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -9,11 +10,13 @@ from PIL import Image
 from torch import Tensor
 
 from swiftpie.faces import Face
-from swiftpie.imageio.images import to_pil
+from swiftpie.imageio.images import mask_to_pil, to_pil
 from swiftpie.registry import Registry
 from swiftpie_lab.evaluation.judges import Networks, Reading
 
 MIN_SHARE = 0.01  # of the pixels: less is too little to compare
+HALF = 127  # of 255
+MARGIN = 0.1  # around a subject on white, of its longer side
 
 
 class Case(Protocol):
@@ -64,6 +67,50 @@ class Kept:
     after: Tensor  # and in the truth; 0 where it is gone
 
 
+class SeesPictures(Protocol):
+    """A network that has a vector for a picture."""
+
+    def picture(self, image: Image.Image) -> Tensor:
+        """Return a unit vector (1, D)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """A photograph of a subject; what networks say of it is asked for once."""
+
+    image: Image.Image  # RGB
+    mask: Image.Image | None  # L, of its size; None where the subject was not found
+    _seen: dict[tuple[SeesPictures, bool], Tensor] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def cutout(self) -> Image.Image | None:
+        """The subject on white, as `on_white` has it."""
+        return None if self.mask is None else on_white(self.image, self.mask)
+
+    def seen_by(self, network: SeesPictures, *, is_masked: bool) -> Tensor | None:
+        """Return the vector (1, D) of the photograph, or of the subject alone if there is one."""
+        image = self.cutout if is_masked else self.image
+        if image is not None and (network, is_masked) not in self._seen:
+            self._seen[network, is_masked] = network.picture(image)
+        return self._seen.get((network, is_masked))
+
+
+def on_white(image: Image.Image, mask: Image.Image) -> Image.Image | None:
+    """Return the square around what `mask` shows, white elsewhere; None if it shows nothing."""
+    box = mask.point(lambda value: 255 if value > HALF else 0).getbbox()
+    if box is None:
+        return None
+    left, top, right, bottom = box
+    half = max(right - left, bottom - top) * (0.5 + MARGIN)
+    across, down = (left + right) / 2, (top + bottom) / 2
+    white = Image.new("RGB", image.size, "white")
+    white.paste(image, mask=mask)
+    square = [round(value) for value in (across - half, down - half, across + half, down + half)]
+    result = Image.new("RGB", (square[2] - square[0], square[3] - square[1]), "white")
+    result.paste(white, (-square[0], -square[1]))
+    return result
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Evidence:
     """A candidate beside all that its case knows; what a benchmark does not know is None.
@@ -89,7 +136,16 @@ class Evidence:
     face: Face | None = None  # the main one that the candidate shows
     person: Face | None = None  # whose face it should be, as the judge of faces sees it
     time_ms: float | None = None
+    references: tuple[Reference, ...] = ()  # photographs of the subject
+    twins: tuple[Tensor, ...] = ()  # the same request with earlier seeds
     networks: Networks = field(default_factory=Networks)
+
+    @cached_property
+    def cutout(self) -> Image.Image | None:
+        """The subject on white where the candidate's maker says that it is."""
+        if self.claimed is None:
+            return None
+        return on_white(self.image, mask_to_pil(self.claimed)[0])
 
     @property
     def image(self) -> Image.Image:

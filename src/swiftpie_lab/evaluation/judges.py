@@ -34,7 +34,8 @@ from swiftpie_lab.world.captions import CLOSE_QUESTIONS, NONE, QUESTIONS, WHOLE_
 logger = logging.getLogger(__name__)
 
 DINO_SIDE_PX, DINO_MAX_PX = 224, 480  # of the shorter and the longer side
-DINO_PATCH_PX, DINO_WIDTH = 8, 768  # ViT-B/8
+DINO_RESIZED_PX = 256  # of the shorter side, of which the middle is seen as a whole
+DINO_LARGE, DINO_SMALL = (8, 768), (16, 384)  # patch and width of ViT-B/8 and ViT-S/16
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLIP_PATCH_PX, CLIP_WIDTH = 14, 1024  # ViT-L/14
 TINY = 1e-8
@@ -65,6 +66,7 @@ NEEDED: Mapping[str, str] = {  # by field of `Networks`; ImageReward is none yet
     "clip": "needs CLIP ViT-L/14; give its folder with --clip DIR",
     "clip_small": "needs CLIP ViT-B/32; give its folder with --clip-small DIR",
     "dino": "needs DINO ViT-B/8; give its folder with --dino DIR",
+    "dino_small": "needs DINO ViT-S/16; give its folder with --dino-small DIR",
     "aesthetic": "needs the LAION predictor (--aesthetic FILE) and CLIP ViT-L/14 (--clip DIR)",
     "face_judge": "needs a second face encoder; give its files with --judge-models DIR",
     "image_reward": "needs ImageReward-v1.0, whose network this version does not have",
@@ -177,7 +179,7 @@ class Clip:
     def picture(self, image: Image.Image) -> Tensor:
         """Return the vector (1, D) of the middle square of a picture."""
         side = self.model.config.to_dict()["vision_config"]["image_size"]
-        pixels = _middle_square(image, side_px=side)
+        pixels = _normalise(_middle_square(image, side_px=side), CLIP_MEAN, CLIP_STD)
         hidden = self.model.vision_model(pixel_values=pixels).pooler_output
         return F.normalize(self.model.visual_projection(hidden), dim=-1)
 
@@ -197,6 +199,18 @@ class Clip:
 
 
 @dataclass(frozen=True, eq=False)
+class SubjectJudge:
+    """The package's judge of subjects, as a network that looks at square pictures."""
+
+    embedder: SubjectEmbedder
+
+    @torch.no_grad()
+    def picture(self, image: Image.Image) -> Tensor:
+        """Return the vector (1, D) of a whole picture, shrunk to 64 px a side."""
+        return self.embedder(shrink(_planes(image.convert("RGB")) / 127.5 - 1))
+
+
+@dataclass(frozen=True, eq=False)
 class Aesthetic:
     """How much people would like a picture, about 1 to 10, from CLIP's vector of it."""
 
@@ -212,9 +226,19 @@ class Aesthetic:
 
 @dataclass(frozen=True, eq=False)
 class Dino:
-    """Distance of two pictures' structure: how their parts resemble each other."""
+    """Pictures as vectors, and the distance of their structure: how parts resemble each other."""
 
     model: ViTModel
+
+    @torch.no_grad()
+    def picture(self, image: Image.Image) -> Tensor:
+        """Return the unit vector (1, D) of the class token, as DreamBooth's score reads it.
+
+        The shorter side becomes 256 px, of which the middle 224 are seen.
+        """
+        pixels = _middle_square(image, side_px=DINO_SIDE_PX, resized_px=DINO_RESIZED_PX)
+        values = _normalise(pixels, IMAGENET_MEAN, IMAGENET_STD)
+        return F.normalize(self.model(pixel_values=values).last_hidden_state[:, 0], dim=-1)
 
     def distance(self, first: Image.Image, second: Image.Image) -> float:
         """Return the mean squared difference of their self-similarities."""
@@ -298,6 +322,8 @@ class Networks:
     clip: Clip | None = None
     clip_small: Clip | None = None
     dino: Dino | None = None
+    dino_small: Dino | None = None
+    subjects: SubjectJudge | None = None  # of rendered sprites
     aesthetic: Aesthetic | None = None
     face_judge: FaceEncoder | None = None  # did not help to draw
 
@@ -322,16 +348,22 @@ def load_clip(folder: Path, *, has_to_be_large: bool = False) -> Clip:
     return Clip(model.float().eval().requires_grad_(False), tokenizer)
 
 
-def load_dino(folder: Path) -> Dino:
+def load_dino(folder: Path, *, is_small: bool = False) -> Dino:
     """Read a DINO vision transformer as transformers saves it.
+
+    Args:
+        folder: Holds it.
+        is_small: Expect ViT-S/16, which compares subjects, and not ViT-B/8, which does structure.
 
     Raises:
         WeightsError: There is none in `folder`.
     """
-    with _readable(folder, "DINO ViT-B/8"):
+    name = "DINO ViT-S/16" if is_small else "DINO ViT-B/8"
+    with _readable(folder, name):
         model = ViTModel.from_pretrained(folder, add_pooling_layer=False, local_files_only=True)
-    if (model.config.patch_size, model.config.hidden_size) != (DINO_PATCH_PX, DINO_WIDTH):
-        logger.warning("'%s' is not DINO ViT-B/8; its figures cannot be compared.", folder)
+    expected = DINO_SMALL if is_small else DINO_LARGE
+    if (model.config.patch_size, model.config.hidden_size) != expected:
+        logger.warning("'%s' is not %s; its figures cannot be compared.", folder, name)
     return Dino(model.float().eval().requires_grad_(False))
 
 
@@ -415,13 +447,15 @@ def _readable(folder: Path, what: str) -> Iterator[None]:
         ) from error
 
 
-def _middle_square(image: Image.Image, *, side_px: int) -> Tensor:
-    scale = side_px / min(image.size)
-    size = (max(side_px, int(image.width * scale)), max(side_px, int(image.height * scale)))
+def _middle_square(image: Image.Image, *, side_px: int, resized_px: int | None = None) -> Tensor:
+    """Return the middle (1, 3, S, S) in [0, 1] once the shorter side has `resized_px`."""
+    least = resized_px or side_px
+    scale = least / min(image.size)
+    size = (max(least, int(image.width * scale)), max(least, int(image.height * scale)))
     left, top = (size[0] - side_px) // 2, (size[1] - side_px) // 2
     middle = image.convert("RGB").resize(size, Image.Resampling.BICUBIC)
     middle = middle.crop((left, top, left + side_px, top + side_px))
-    return _normalise(_planes(middle) / 255, CLIP_MEAN, CLIP_STD)
+    return _planes(middle) / 255
 
 
 def _for_dino(image: Image.Image) -> Tensor:
