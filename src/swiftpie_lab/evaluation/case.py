@@ -16,6 +16,7 @@ from swiftpie_lab.evaluation.judges import Networks, Reading
 
 MIN_SHARE = 0.01  # of the pixels: less is too little to compare
 HALF = 127  # of 255
+WHITE = (255, 255, 255, 0)
 MARGIN = 0.1  # around a subject on white, of its longer side
 
 
@@ -96,7 +97,10 @@ class Reference:
 
 
 def on_white(image: Image.Image, mask: Image.Image) -> Image.Image | None:
-    """Return the square around what `mask` shows, white elsewhere; None if it shows nothing."""
+    """Return the square around what `mask` shows, RGBA, white elsewhere; None if that is nothing.
+
+    The mask is kept as opacity, which has no part in the colours.
+    """
     box = mask.point(lambda value: 255 if value > HALF else 0).getbbox()
     if box is None:
         return None
@@ -105,8 +109,9 @@ def on_white(image: Image.Image, mask: Image.Image) -> Image.Image | None:
     across, down = (left + right) / 2, (top + bottom) / 2
     white = Image.new("RGB", image.size, "white")
     white.paste(image, mask=mask)
+    white.putalpha(mask)
     square = [round(value) for value in (across - half, down - half, across + half, down + half)]
-    result = Image.new("RGB", (square[2] - square[0], square[3] - square[1]), "white")
+    result = Image.new("RGBA", (square[2] - square[0], square[3] - square[1]), WHITE)
     result.paste(white, (-square[0], -square[1]))
     return result
 

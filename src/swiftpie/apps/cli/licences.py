@@ -20,11 +20,13 @@ RENDERED = tuple(f"evaluate {name}" for name in ("world", "ablations", "grid"))
 COMMANDS = (
     *("personalize", "identity", "cutout", "demo", "edit"),
     *RENDERED,
-    *("evaluate photos", "evaluate world-edits", "evaluate pie"),
+    *("evaluate photos", "evaluate dreambench", "evaluate world-edits", "evaluate pie"),
     *("evaluate fastface", "face", "train"),
 )
 """Commands that load something."""
-CUTTING = frozenset({"personalize", "identity", "cutout", "edit", "evaluate photos"})
+CUTTING = frozenset(
+    {"personalize", "identity", "cutout", "edit", "evaluate photos", "evaluate dreambench"}
+)
 """Commands that cut subjects out of pictures."""
 NAMING = frozenset({"personalize", "identity", "edit"})
 """Commands that take subjects from the library by name."""

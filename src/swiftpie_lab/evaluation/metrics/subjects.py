@@ -15,13 +15,14 @@ from torch.nn import functional as F
 from swiftpie_lab.evaluation.case import Evidence, Metric, Reference, SeesPictures, of
 from swiftpie_lab.evaluation.judges import Lpips
 
-COPY_PX = 64  # side at which subjects are compared pixel by pixel
-FARTHEST_PX = 10  # shift that is looked at
-TURNS_DEG = range(-20, 21, 5)
-SIZES = (0.88, 0.94, 1.0, 1.06, 1.13)
-BLUR_PX = 9  # what is smoother says nothing about details
-COPIED_AT = 0.6  # correlation of details from which a subject counts as pasted
-TINY = 1e-8
+COPY_PX = 96  # side at which subjects are compared pixel by pixel
+FARTHEST_PX = 15  # shift that is looked at
+TURNS_DEG, SIZES = range(-20, 21, 5), (0.82, 0.88, 0.94, 1.0, 1.06, 1.13, 1.2)
+FINE_TURNS_DEG, FINE_SIZES = (-2.5, -1.5, -0.75, 0, 0.75, 1.5, 2.5), (0.97, 0.985, 1, 1.015, 1.03)
+BLUR_PX = 7  # what is smoother says nothing about details
+EDGE_PX = 4  # of the outline, which is alike in many views
+COPIED_AT = 0.89  # correlation of details from which a subject counts as pasted
+TINY = 1e-4
 
 
 def likeness(
@@ -41,27 +42,41 @@ def likeness(
 
 
 def copied(cutout: Image.Image, references: tuple[Reference, ...]) -> float | None:
-    """Return 1 if the subject is a picture of one of the references, moved or turned; else 0."""
-    others = [one.cutout for one in references if one.cutout is not None]
-    if not others:
-        return None
-    return float(max(alignment(other, cutout) for other in others) > COPIED_AT)
+    """Return 1 if the subject is the first reference, moved or turned in the plane; else 0."""
+    first = references[0].cutout if references else None
+    return None if first is None else float(alignment(first, cutout) > COPIED_AT)
 
 
 def alignment(reference: Image.Image, cutout: Image.Image) -> float:
-    """Return how well details of both subjects on white fall on each other, -1 to 1.
+    """Return how well details of both subjects (RGBA) fall on each other, -1 to 1.
 
     The reference is turned in the picture's plane, mirrored, resized and shifted until their
     correlation is highest. A view from elsewhere moves details against each other, so that no such
     change makes them meet; a paste has all of them in their places, in whatever light.
     """
-    mine, views = _details(_grey(cutout)), _details(_variants(_grey(reference)))
-    spectrum = torch.fft.rfft2(mine, s=(2 * COPY_PX, 2 * COPY_PX)).conj()
-    found = torch.fft.irfft2(torch.fft.rfft2(views, s=(2 * COPY_PX, 2 * COPY_PX)) * spectrum)
-    near = torch.cat([found[..., -FARTHEST_PX:], found[..., : FARTHEST_PX + 1]], dim=-1)
-    near = torch.cat([near[..., -FARTHEST_PX:, :], near[..., : FARTHEST_PX + 1, :]], dim=-2)
-    lengths = views.flatten(1).norm(dim=1) * mine.norm() + TINY
-    return float((near.flatten(1).amax(1) / lengths).max())
+    mine, planes = _details(_planes(cutout))[0], _planes(reference)
+    coarse = list(itertools.product(map(math.radians, TURNS_DEG), SIZES, (1, -1)))
+    found = _correlations(planes, mine, coarse)
+    angle, size, mirror = coarse[int(found.argmax())]
+    fine = [
+        (angle + math.radians(more), size * factor, mirror)
+        for more in FINE_TURNS_DEG
+        for factor in FINE_SIZES
+    ]
+    return float(_correlations(planes, mine, fine).max())
+
+
+Change = tuple[float, float, int]  # radians, factor, and -1 to mirror
+
+
+def _correlations(planes: Tensor, mine: Tensor, changes: list[Change]) -> Tensor:
+    """Return for each change (V,) the highest correlation over all near shifts."""
+    views, sides = _details(_changed(planes, changes)), (2 * COPY_PX, 2 * COPY_PX)
+    spectrum = torch.fft.rfft2(mine, s=sides).conj()
+    found = torch.fft.irfft2(torch.fft.rfft2(views, s=sides) * spectrum, s=sides)
+    for axis in (-1, -2):
+        found = found.roll(FARTHEST_PX, axis).narrow(axis, 0, 2 * FARTHEST_PX + 1)
+    return found.flatten(1).amax(1) / (views.flatten(1).norm(dim=1) * mine.norm() + TINY)
 
 
 def diversity(lpips: Lpips, picture: Tensor, twins: tuple[Tensor, ...]) -> float | None:
@@ -69,32 +84,32 @@ def diversity(lpips: Lpips, picture: Tensor, twins: tuple[Tensor, ...]) -> float
     return fmean(lpips.distance(picture, twin) for twin in twins) if twins else None
 
 
-def _grey(image: Image.Image) -> Tensor:
-    side = (COPY_PX, COPY_PX)
-    small = image.convert("L").resize(side, Image.Resampling.BICUBIC, reducing_gap=3.0)
-    return torch.from_numpy(np.asarray(small, dtype=np.float32) / 255)[None, None]
+def _planes(image: Image.Image) -> Tensor:
+    """Return brightness and opacity, (1, 2, S, S) in [0, 1]."""
+    small = image.resize((COPY_PX, COPY_PX), Image.Resampling.BICUBIC, reducing_gap=3.0)
+    both = [np.asarray(one, dtype=np.float32) for one in (small.convert("L"), small.getchannel(3))]
+    return torch.from_numpy(np.stack(both))[None] / 255
 
 
-def _variants(grey: Tensor) -> Tensor:
-    """Return a picture turned, resized and mirrored in all ways that are tried, (V, 1, S, S)."""
-    cases = itertools.product(TURNS_DEG, SIZES, (1, -1))
-    rows = [_turned(math.radians(degrees), size, mirror) for degrees, size, mirror in cases]
-    affine = torch.tensor(rows)
-    grid = F.affine_grid(affine, [len(rows), 1, COPY_PX, COPY_PX], align_corners=False)
-    return F.grid_sample(
-        grey.expand(len(rows), -1, -1, -1), grid, align_corners=False, padding_mode="border"
-    )
+def _changed(planes: Tensor, changes: list[Change]) -> Tensor:
+    rows = [
+        [
+            [mirror * math.cos(angle) / size, -mirror * math.sin(angle) / size, 0.0],
+            [math.sin(angle) / size, math.cos(angle) / size, 0.0],
+        ]
+        for angle, size, mirror in changes
+    ]
+    shape = [len(rows), 2, COPY_PX, COPY_PX]
+    grid = F.affine_grid(torch.tensor(rows), shape, align_corners=False)
+    return F.grid_sample(planes.expand(shape), grid, align_corners=False)
 
 
-def _turned(angle: float, size: float, mirror: int) -> list[list[float]]:
-    cosine, sine = math.cos(angle) / size, math.sin(angle) / size
-    return [[mirror * cosine, -mirror * sine, 0.0], [sine, cosine, 0.0]]
-
-
-def _details(grey: Tensor) -> Tensor:
-    """Return what differs from its surroundings, (V, S, S), each about 0."""
-    smooth = F.avg_pool2d(grey, BLUR_PX, 1, BLUR_PX // 2, count_include_pad=False)
-    return (grey - smooth)[:, 0]
+def _details(planes: Tensor) -> Tensor:
+    """Return by how much subjects differ from what is around, (V, S, S), 0 along the outline."""
+    grey, opacity = planes.split(1, dim=1)
+    inside = -F.max_pool2d(-opacity, 2 * EDGE_PX + 1, 1, EDGE_PX)
+    around = [F.avg_pool2d(one, BLUR_PX, 1, BLUR_PX // 2) for one in (grey * inside, inside)]
+    return (inside * (grey - around[0] / (around[1] + TINY)))[:, 0]
 
 
 def _compared(network: str, *, is_masked: bool) -> Callable[[Evidence], float | None]:
@@ -117,7 +132,12 @@ METRICS = {
     "clip-i-large": _likeness("CLIP-I ViT-L/14", "clip"),
     "likeness": _likeness("likeness by the judge of sprites", "subjects"),
     "likeness-masked": _likeness("likeness by the judge of sprites", "subjects", is_masked=True),
-    "copied": Metric("pasted", of(copied, "cutout", "references"), "%", higher_is_better=None),
+    "copied": Metric(
+        "details as in the photograph",
+        of(copied, "cutout", "references"),
+        "%",
+        higher_is_better=None,
+    ),
     "diversity": Metric(
         "diversity: LPIPS between seeds",
         of(diversity, "networks.lpips", "picture", "twins"),

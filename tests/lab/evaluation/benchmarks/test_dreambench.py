@@ -1,0 +1,134 @@
+"""`swiftpie evaluate dreambench` from photographs to a page."""
+
+import json
+import shutil
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from swiftpie.errors import ImageError, InputError
+from swiftpie_lab.cli.evaluate import app
+from swiftpie_lab.evaluation.benchmarks.dreambench import DreamResults, read_dreambench
+from swiftpie_lab.evaluation.case import Row
+from tests.lab.evaluation.benchmarks.dream_folder import LISTS, write_dreambench
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A dog that is seen twice and a vase, as the dataset has them."""
+    return write_dreambench(tmp_path_factory.mktemp("dreambench"))
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["dreambench", *map(str, arguments)], catch_exceptions=False)
+
+
+def test_subjects_have_the_prompts_of_their_kind(root):
+    benchmark = read_dreambench(root, num_seeds=2, seed=5)
+    assert benchmark.subjects == ("dog", "vase")  # of the others there are no photographs
+    prompts = {(case.subject, case.number): case.prompt for case in benchmark.cases()}
+    assert prompts["dog", 1] == "a dog wearing a red hat"
+    assert prompts["vase", 1] == "a vase on top of a mirror"
+    assert [case.name for case in benchmark.cases()][:3] == ["dog-00-5", "dog-00-6", "dog-01-5"]
+    few = read_dreambench(root, limit=1, num_prompts=1, num_seeds=1)
+    assert [case.name for case in few.cases()] == ["dog-00-0"]
+
+
+def test_the_published_lists_are_read_whole(tmp_path):
+    lists = "Classes\n\nsubject_name,class\ncan,can\n\nObject Prompts\n\nprompt_list = [\n"
+    line = "'a {0} {1} number %d'.format(unique_token, class_token),\n"
+    lists += "".join(line % number for number in range(25)) + "]\n\nLive Subject Prompts\n\n"
+    lists += "prompt_list = [\n" + line % 0 + "]\n"
+    (tmp_path / LISTS).write_text(lists)
+    (tmp_path / "can").mkdir()
+    Image.new("RGB", (32, 32), "red").save(tmp_path / "can" / "00.jpg")
+    benchmark = read_dreambench(tmp_path)
+    assert len(benchmark.prompts.objects) == 25
+    assert benchmark.prompts.of("can")[24] == "a can number 24"
+
+
+def test_the_fingerprint_sees_photographs_masks_and_prompts(root, tmp_path):
+    copy = shutil.copytree(root, tmp_path / "copy")
+    first = read_dreambench(root).fingerprint
+    assert read_dreambench(copy).fingerprint == first
+    (copy / "vase" / "00.mask.png").unlink()
+    assert read_dreambench(copy).fingerprint != first
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda root: (root / LISTS).unlink(), "cannot be read as DreamBench's lists"),
+        (lambda root: (root / LISTS).write_text("Classes"), "cannot be read as DreamBench's lists"),
+        (
+            lambda root: (root / LISTS).write_text(
+                (root / LISTS).read_text().replace("vase,", "../vase,")
+            ),
+            "the name '../vase'",
+        ),
+        (
+            lambda root: [shutil.rmtree(root / name) for name in ("dog", "vase")],
+            "no photographs of subjects",
+        ),
+    ],
+)
+def test_what_is_no_copy_of_the_dataset_is_refused(root, tmp_path, change, reason):
+    copy = shutil.copytree(root, tmp_path / "copy")
+    change(copy)
+    with pytest.raises(InputError, match=reason):
+        read_dreambench(copy)
+
+
+def test_a_subject_that_cannot_be_cut_out_is_left_out_and_counted(root, tmp_path):
+    copy = shutil.copytree(root, tmp_path / "copy")
+    shutil.rmtree(copy / "vase")
+    (copy / "vase").mkdir()
+    Image.new("RGB", (64, 64), "grey").save(copy / "vase" / "00.png")
+    benchmark = read_dreambench(copy, num_seeds=1)
+    assert {case.subject for case in benchmark.cases()} == {"dog"}
+    assert [(one.name, one.num_cases) for one in benchmark.left_out] == [("vase", 3)]
+    rows = [Row(case, {}) for case in benchmark.cases()]
+    assert benchmark.facts(rows)["num_failed"] == 3
+    assert "Left out vase, 3 cases" in benchmark.sentences(rows)[1]
+    shutil.rmtree(copy / "dog")
+    with pytest.raises(ImageError, match="None of 1 subjects"):
+        read_dreambench(copy).cases()
+
+
+def test_cases_are_grouped_by_subjects_and_by_what_prompts_ask_for(root):
+    benchmark = read_dreambench(root, num_seeds=1)
+    groups = benchmark.groups([Row(case, {}) for case in benchmark.cases()])
+    counts = {title: len(rows) for title, rows in groups.items()}
+    assert counts["live subjects"] == counts["objects"] == 3
+    assert counts["properties"] == 6  # the last five prompts of each kind, so all of these few
+
+
+def test_pictures_of_another_program_are_needed_for_every_case(root, tmp_path):
+    benchmark = read_dreambench(root, num_seeds=1)
+    with pytest.raises(InputError, match=r"dog-00-0\.png"):
+        _ = DreamResults(tmp_path, benchmark).maker
+
+
+@pytest.mark.thorough
+def test_a_run_and_its_repetition_give_the_same_report_and_its_pictures_can_be_judged_again(
+    root, tmp_path
+):
+    options = ["--prompts", 2, "--seeds", 2, "--json"]
+    first, second, third = tmp_path / "first", tmp_path / "second", tmp_path / "third"
+    done = run(root, *options, "--out", first)
+    assert done.exit_code == 0
+    report = json.loads(done.stdout)
+    assert report["num_cases"] == 8
+    likeness = report["metrics"]["likeness-masked"]["candidates"]["drawn"]
+    assert 0.2 < likeness["mean"] <= 1
+    assert "--dino-small" in report["not_computed"]["dino"]
+    run(root, *options, "--out", second)
+    assert (first / "report.json").read_bytes() == (second / "report.json").read_bytes()
+    rival = tmp_path / "rival"
+    rival.mkdir()
+    for path in (first / "images").glob("*.drawn.png"):
+        shutil.copy(path, rival / path.name.replace(".drawn", ""))
+    done = run(root, *options, "--results", rival, "--out", third)
+    assert done.exit_code == 0
+    assert json.loads(done.stdout)["run"]["preset"] == "pictures of rival"

@@ -1,0 +1,134 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageEnhance
+from transformers import CLIPImageProcessor, ViTConfig, ViTModel
+
+from swiftpie.imageio.images import mask_to_pil, to_pil
+from swiftpie.noise import draw_noise
+from swiftpie_lab.data.subjects import sample_subjects
+from swiftpie_lab.evaluation.case import METRICS, Reference, on_white
+from swiftpie_lab.evaluation.judges import IMAGENET_MEAN, IMAGENET_STD, Dino, Networks
+from swiftpie_lab.evaluation.metrics.subjects import COPIED_AT, alignment, likeness
+from swiftpie_lab.world.captions import SceneSpec
+from swiftpie_lab.world.places import PLACES, Setting
+from swiftpie_lab.world.sampler import World
+
+MEADOW = next(number for number, place in enumerate(PLACES) if place.name == "meadow")
+
+
+class Colour:
+    """The direction of a picture's mean colour, in place of a network; counts its looks."""
+
+    def __init__(self):
+        self.num_looks = 0
+
+    def picture(self, image):
+        self.num_looks += 1
+        mean = torch.from_numpy(np.asarray(image.convert("RGB"), dtype=np.float32)).mean((0, 1))
+        return torch.nn.functional.normalize(mean[None], dim=1)
+
+
+def ball(colour, ground):
+    image, mask = Image.new("RGB", (60, 40), ground), Image.new("L", (60, 40))
+    mask.paste(255, (20, 10, 40, 30))
+    image.paste(colour, (20, 10, 40, 30))
+    return Reference(image, mask)
+
+
+def test_a_cutout_is_square_and_white_around_the_subject():
+    cutout = ball("red", "blue").cutout
+    assert cutout.size == (24, 24)
+    assert cutout.getpixel((0, 0)) == (255, 255, 255, 0)
+    assert cutout.getpixel((12, 12)) == (255, 0, 0, 255)
+    assert on_white(Image.new("RGB", (8, 8)), Image.new("L", (8, 8))) is None
+
+
+def test_masked_likeness_does_not_see_the_ground():
+    network, references = Colour(), (ball("red", "blue"), ball("red", "green"))
+    other = ball("red", "yellow")
+    whole = likeness(network, other.image, references, is_masked=False)
+    assert whole < 0.8
+    assert likeness(network, other.cutout, references, is_masked=True) == pytest.approx(1)
+    assert likeness(network, other.cutout, (Reference(other.image, None),), is_masked=True) is None
+
+
+def test_references_are_looked_at_once():
+    network, references = Colour(), (ball("red", "blue"),)
+    for _ in range(3):
+        likeness(network, references[0].image, references, is_masked=False)
+    assert network.num_looks == 1 + 3
+
+
+def test_without_photographs_or_networks_nothing_is_said(edit_evidence):
+    networks = Networks(dino_small=Colour(), clip_small=Colour(), clip=Colour())
+    for name in ("dino", "dino-masked", "clip-i", "likeness", "copied", "diversity"):
+        alone = dataclasses.replace(edit_evidence, networks=networks)
+        assert METRICS.get(name).score(alone) is None
+
+
+def test_dino_reads_pictures_as_its_authors_do():
+    torch.manual_seed(0)
+    config = ViTConfig(
+        hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64
+    )
+    model = ViTModel(config, add_pooling_layer=False).eval()
+    processor = CLIPImageProcessor(
+        size={"shortest_edge": 256}, image_mean=IMAGENET_MEAN, image_std=IMAGENET_STD
+    )
+    image = Image.effect_noise((311, 277), 90).convert("RGB")
+    with torch.no_grad():
+        pixels = processor(image, return_tensors="pt")["pixel_values"]
+        expected = model(pixels).last_hidden_state[:, 0]
+    found = Dino(model).picture(image)
+    torch.testing.assert_close(found, expected / expected.norm(), atol=1e-4, rtol=0)
+
+
+@pytest.fixture(scope="module")
+def world():
+    return World(sample_subjects(), "held_out")
+
+
+def shown(world, number, view="none"):
+    """Return the reference and a rendering of a held-out subject, RGBA on white."""
+    numbers = torch.full((1, 16), 0.5)
+    spec = SceneSpec(Setting(MEADOW), view=view)
+    subject = world.pool[number % len(world.pool)]
+    answer = world.answer(draw_noise([number], (32, 16, 16)), [subject], [spec], numbers=numbers)
+    reference = on_white(to_pil(answer.reference)[0], mask_to_pil(answer.reference_mask)[0])
+    drawn = answer.rendering
+    return reference, on_white(to_pil(drawn.pixels)[0], mask_to_pil(drawn.mask)[0])
+
+
+def pasted(reference, number):
+    """Return the reference smaller, turned and in another light."""
+    rng = np.random.default_rng(number)
+    side = int(reference.width * rng.uniform(0.4, 1))
+    small = ImageEnhance.Brightness(reference.convert("RGB")).enhance(rng.uniform(0.6, 1.2))
+    small = ImageEnhance.Color(small).enhance(rng.uniform(0.6, 1.2))
+    small.putalpha(reference.getchannel(3))
+    small = small.resize((side, side), Image.Resampling.LANCZOS)
+    turned = small.rotate(rng.uniform(-18, 18), Image.Resampling.BICUBIC, expand=True)
+    return on_white(turned.convert("RGB"), turned.getchannel(3))
+
+
+def test_a_paste_is_told_from_a_view_from_elsewhere(world):
+    for number in range(3):
+        reference, elsewhere = shown(world, number, "left")
+        copy = alignment(reference, pasted(reference, number))
+        assert alignment(reference, elsewhere) < min(copy, COPIED_AT)
+    assert copy > COPIED_AT - 0.05
+
+
+@pytest.mark.slow
+def test_most_pastes_are_caught_and_most_other_views_pass(world):
+    caught, alarms = [], []
+    for number in range(40):
+        for view in ("left", "right"):
+            reference, elsewhere = shown(world, number, view)
+            alarms.append(alignment(reference, elsewhere) > COPIED_AT)
+        caught.append(alignment(reference, pasted(reference, number)) > COPIED_AT)
+    assert np.mean(caught) >= 0.7  # of a dozen sprites, of which two are nearly plain
+    assert np.mean(alarms) <= 0.05
