@@ -519,10 +519,10 @@ def dreambench(
     if results is None:
         session = given.open_model(loading)
         drawer: CaseDrawer[DreamCase] = dreams.DreamDrawer(
-            session, benchmark, uses_all=all_references
+            benchmark, session, uses_all=all_references
         )
     else:
-        drawer = dreams.DreamResults(results, benchmark)
+        drawer = dreams.DreamResults(benchmark, results)
     dealt = benchmark.cases()
     given.carry_out(benchmark, dealt, drawer, networks, out=out, as_json=as_json, force=force)
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,15 +11,15 @@ from types import MappingProxyType
 from typing import ClassVar, NamedTuple
 
 from PIL import Image
+from torch import Tensor
 
 from swiftpie.engine.session import Session
 from swiftpie.errors import ImageError, InputError
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import mask_to_pil, plane, to_tensor
-from swiftpie.imageio.writing import FORMAT_OF_SUFFIX
 from swiftpie.models.cutout import subject_mask
 from swiftpie.types import Identity
-from swiftpie_lab.evaluation.benchmarks.photos import MASK_SUFFIX
+from swiftpie_lab.evaluation.benchmarks.photos import mask_beside, photos_in
 from swiftpie_lab.evaluation.case import Evidence, Reference, Row
 from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.run import Benchmark, File, Maker, PageLimits, Results, maker_of
@@ -106,14 +107,6 @@ class DreamBench(Benchmark[DreamCase]):
         """Return the cases of all subjects that could be cut out."""
         return [case for name in self.references for case in self._cases_of(name)]
 
-    def photos(self, subject: str) -> list[Path]:
-        """Return the photographs of a subject, by name."""
-        return [
-            path
-            for path in sorted((self.root / subject).iterdir())
-            if path.suffix.lower() in FORMAT_OF_SUFFIX and not path.name.endswith(MASK_SUFFIX)
-        ]
-
     @property
     def references(self) -> dict[str, tuple[Reference, ...]]:
         """All photographs of each subject, the first of which shows it for certain.
@@ -139,7 +132,7 @@ class DreamBench(Benchmark[DreamCase]):
         left_out = []
         for subject in self.subjects:
             try:
-                first, *others = self.photos(subject)
+                first, *others = photos_in(self.root / subject)
                 references = [_looked_at(first)]
             except ImageError as error:
                 left_out.append(LeftOut(subject, str(error), len(self._cases_of(subject))))
@@ -221,20 +214,17 @@ class DreamBench(Benchmark[DreamCase]):
 
 
 @dataclass(frozen=True, eq=False)
-class DreamDrawer:
-    """Draws subjects with a session."""
+class _Drawer(ABC):
+    """Gives the files of a case: the reference, the picture and where the subject is in it."""
 
-    session: Session
     benchmark: DreamBench
-    uses_all: bool = False  # photographs; else the first one
 
-    @property
-    def maker(self) -> Maker:
-        """The preset, and how many photographs it sees."""
-        return maker_of(self.session, "all references" if self.uses_all else "one reference")
+    @abstractmethod
+    def picture(self, case: DreamCase) -> tuple[Image.Image, Tensor]:
+        """Return the picture and its mask (1, 1, H, W)."""
 
     def kinds(self, case: DreamCase) -> tuple[str, ...]:
-        """Return the reference, the picture and the mask of the subject."""
+        """Return all three."""
         del case
         return ("reference", "drawn", "model-mask")
 
@@ -242,24 +232,42 @@ class DreamDrawer:
         """Yield all three."""
         del missing
         yield "reference", _shown(self.benchmark.references[case.subject][0].image)
-        result = self.session.personalize(self._identity(case.subject), case.prompt, seed=case.seed)
-        yield "drawn", result.images[0]
-        yield "model-mask", plane(result.subject_masks[0])
-
-    def _identity(self, subject: str) -> Identity:
-        """Return the identity, which the session keeps for the next case."""
-        usable = [one for one in self.benchmark.references[subject] if one.mask is not None]
-        chosen = usable if self.uses_all else usable[:1]
-        masks = [one.mask for one in chosen]
-        return self.session.encode_identity([one.image for one in chosen], masks=masks)
+        picture, mask = self.picture(case)
+        yield "drawn", picture
+        yield "model-mask", mask
 
 
 @dataclass(frozen=True, eq=False)
-class DreamResults:
+class DreamDrawer(_Drawer):
+    """Draws subjects with a session."""
+
+    session: Session
+    uses_all: bool = False  # photographs; else the first one
+
+    @property
+    def maker(self) -> Maker:
+        """The preset, and how many photographs it sees."""
+        return maker_of(self.session, "all references" if self.uses_all else "one reference")
+
+    def picture(self, case: DreamCase) -> tuple[Image.Image, Tensor]:
+        """Return what the session draws."""
+        result = self.session.personalize(self._identity(case.subject), case.prompt, seed=case.seed)
+        return result.images[0], plane(result.subject_masks[0])
+
+    def _identity(self, subject: str) -> Identity:
+        """Return the identity, which the session keeps for the next case."""
+        references = self.benchmark.references[subject]
+        usable = [reference for reference in references if reference.mask is not None]
+        chosen = usable if self.uses_all else usable[:1]
+        masks = [reference.mask for reference in chosen]
+        return self.session.encode_identity([each.image for each in chosen], masks=masks)
+
+
+@dataclass(frozen=True, eq=False)
+class DreamResults(_Drawer):
     """Pictures that another program has drawn: `SUBJECT-PROMPT-SEED.png` as cases are named."""
 
     folder: Path
-    benchmark: DreamBench
 
     @property
     def maker(self) -> Maker:
@@ -269,22 +277,13 @@ class DreamResults:
             digest.update(hashlib.sha256(self._path(case).read_bytes()).digest())
         return Maker(f"pictures of {self.folder.name}", digest.hexdigest())
 
-    def kinds(self, case: DreamCase) -> tuple[str, ...]:
-        """Return the reference, the picture and the mask that is found in it."""
-        del case
-        return ("reference", "drawn", "model-mask")
-
-    def draw(self, case: DreamCase, missing: set[str]) -> Iterator[tuple[str, File]]:
-        """Yield all three; where nothing can be cut out of a picture, its mask is empty."""
-        del missing
-        yield "reference", _shown(self.benchmark.references[case.subject][0].image)
+    def picture(self, case: DreamCase) -> tuple[Image.Image, Tensor]:
+        """Return the picture; where nothing can be cut out of it, the mask is empty."""
         picture = load_image(self._path(case)).convert("RGB")
-        yield "drawn", picture
         try:
-            mask = subject_mask(picture)
+            return picture, subject_mask(picture)
         except ImageError:
-            mask = plane(Image.new("L", picture.size))
-        yield "model-mask", mask
+            return picture, plane(Image.new("L", picture.size))
 
     def _path(self, case: DreamCase) -> Path:
         path = self.folder / f"{case.name}.png"
@@ -328,10 +327,7 @@ def read_dreambench(
 
 
 def _has_photo(folder: Path) -> bool:
-    return folder.is_dir() and any(
-        path.suffix.lower() in FORMAT_OF_SUFFIX and not path.name.endswith(MASK_SUFFIX)
-        for path in folder.iterdir()
-    )
+    return folder.is_dir() and bool(photos_in(folder))
 
 
 def _read_lists(path: Path) -> Prompts:
@@ -370,11 +366,11 @@ def _looked_at(path: Path) -> Reference:
         ImageError: The subject cannot be found.
     """
     image = _opened(path)
-    given = path.with_name(path.stem + MASK_SUFFIX)
-    if given.is_file():
-        mask = load_image(given).convert("L").resize(image.size, Image.Resampling.LANCZOS)
-    else:
+    given = mask_beside(path)
+    if given is None:
         mask = mask_to_pil(subject_mask(image))[0]
+    else:
+        mask = load_image(given).convert("L").resize(image.size, Image.Resampling.LANCZOS)
     return Reference(image.convert("RGB"), mask)
 
 

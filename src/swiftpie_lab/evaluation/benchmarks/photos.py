@@ -144,13 +144,26 @@ def find_subjects(root: Path, *, limit: int) -> list[PhotoSubject]:
     return found[:limit]
 
 
+def photos_in(folder: Path) -> list[Path]:
+    """Return the pictures in a folder by name, masks left out."""
+    return [
+        path
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in FORMAT_OF_SUFFIX
+        and path.is_file()
+        and not path.name.endswith(MASK_SUFFIX)
+    ]
+
+
+def mask_beside(photo: Path) -> Path | None:
+    """Return the file with the mask of a picture, if there is one."""
+    mask = photo.with_name(photo.stem + MASK_SUFFIX)
+    return mask if mask.is_file() else None
+
+
 def _first(folder: Path) -> PhotoSubject | None:
-    for path in sorted(folder.iterdir()):
-        is_mask = path.name.endswith(MASK_SUFFIX)
-        if path.suffix.lower() in FORMAT_OF_SUFFIX and path.is_file() and not is_mask:
-            mask = path.with_name(path.stem + MASK_SUFFIX)
-            return PhotoSubject(folder.name, path, mask if mask.is_file() else None)
-    return None
+    photos = photos_in(folder)
+    return PhotoSubject(folder.name, photos[0], mask_beside(photos[0])) if photos else None
 
 
 def draw_photos(

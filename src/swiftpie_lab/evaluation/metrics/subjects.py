@@ -33,8 +33,8 @@ def likeness(
     is_masked: bool,
 ) -> float | None:
     """Return the mean cosine of a picture and all references that the network can see."""
-    seen = (one.seen_by(network, is_masked=is_masked) for one in references)
-    others = [one for one in seen if one is not None]
+    seen = (reference.seen_by(network, is_masked=is_masked) for reference in references)
+    others = [vector for vector in seen if vector is not None]
     if not others:
         return None
     mine = network.picture(picture)

@@ -107,7 +107,7 @@ def test_cases_are_grouped_by_subjects_and_by_what_prompts_ask_for(root):
 def test_pictures_of_another_program_are_needed_for_every_case(root, tmp_path):
     benchmark = read_dreambench(root, num_seeds=1)
     with pytest.raises(InputError, match=r"dog-00-0\.png"):
-        _ = DreamResults(tmp_path, benchmark).maker
+        _ = DreamResults(benchmark, tmp_path).maker
 
 
 @pytest.mark.thorough
