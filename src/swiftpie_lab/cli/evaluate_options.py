@@ -281,7 +281,7 @@ def carry_out(
 ) -> None:
     """Draw and judge `cases`, write pictures and report into `out`, and tell the report."""
     from swiftpie_lab.evaluation.page import write_report
-    from swiftpie_lab.evaluation.report import table, table_by_group
+    from swiftpie_lab.evaluation.report import table, table_by_group, tables_of_published
     from swiftpie_lab.evaluation.run import Results, draw, score
 
     results = Results(out)
@@ -297,6 +297,7 @@ def carry_out(
         tables = {"": table(benchmark, report.metrics)}
         if report.groups:
             tables[" "] = table_by_group(benchmark, report)
+        tables |= tables_of_published(report.published)
         tell(report.sentences, tables)
     say(f"The pictures are in {out}; open {out / 'index.html'}.")
 

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from swiftpie_lab.evaluation.case import Measure, Row
+from swiftpie_lab.evaluation.case import METRICS, Measure, Row
 from swiftpie_lab.evaluation.judges import NEEDED, Networks
+from swiftpie_lab.evaluation.published import PublishedTable, published_tables
 from swiftpie_lab.evaluation.run import Benchmark, BenchmarkRun, C, metrics_of
 
 CONFIDENCE = 0.95
@@ -73,13 +74,14 @@ class BenchmarkReport:
     groups: tuple[Group, ...]
     not_computed: Mapping[str, str]  # why, by metric
     sentences: tuple[str, ...]
+    published: tuple[PublishedTable, ...]  # on whole methods, by others; not measured here
 
     def to_json(self) -> str:
         """Return one JSON object; what is empty is left out."""
         stored: dict[str, Any] = asdict(self)
         del stored["sentences"]
         facts = stored.pop("facts")
-        for name in ("groups", "not_computed"):
+        for name in ("groups", "not_computed", "published"):
             if not stored[name]:
                 del stored[name]
         return as_json(stored | facts)
@@ -112,6 +114,7 @@ def summarise(
         ),
         not_computed=not_computed,
         sentences=(*benchmark.sentences(rows), *missing),
+        published=tuple(t for t in published_tables(benchmark.name) if not t.is_ablation),
     )
 
 
@@ -193,6 +196,24 @@ def table_by_group(benchmark: Benchmark[C], report: BenchmarkReport) -> Table:
             cells.append("" if mine is None else format_value(mine.mean, column.unit))
         lines.append(cells)
     return ["", *(column.label for column in columns.values())], lines
+
+
+def tables_of_published(tables: Sequence[PublishedTable]) -> dict[str, Table]:
+    """Return headings and cells by title: a line a row, a column a metric that any row has."""
+    shown = {}
+    for one in tables:
+        names = dict.fromkeys(name for row in one.rows for name in row.figures)
+        columns = {name: METRICS.get(name) for name in names}
+        lines = [
+            [row.label]
+            + [
+                format_value(row.figures[name], metric.unit) if name in row.figures else ""
+                for name, metric in columns.items()
+            ]
+            for row in one.rows
+        ]
+        shown[one.title] = (["", *(metric.label for metric in columns.values())], lines)
+    return shown
 
 
 def _ends(means: Values) -> tuple[float, float]:

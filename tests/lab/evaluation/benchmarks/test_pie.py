@@ -1,6 +1,7 @@
 """PIE-Bench, from a folder of its layout to figures."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -23,43 +24,25 @@ from swiftpie_lab.evaluation.benchmarks.pie import (
 from swiftpie_lab.evaluation.editors import EditDrawer, MaskChoice, SourceEditor, SwiftEditor
 from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.run import Maker, Results, draw, score
-from tests.lab.evaluation.benchmarks.pie_folder import RUNS, SIDE_PX, random_picture
+from tests.lab.evaluation.benchmarks.pie_folder import (
+    RUNS,
+    SIDE_PX,
+    pie_entries,
+    random_picture,
+    write_pie,
+)
 from tests.pipelines.tiny_editor import tiny_editor
 
 
 @pytest.fixture
 def mapping():
-    """Two entries, as the published mapping spells them."""
-    return {
-        f"{number:012d}": {
-            "image_path": f"1_change_object_80/{number:012d}.jpg",
-            "original_prompt": "a [cat] on a sofa",
-            "editing_prompt": "a [dog] on a sofa",
-            "editing_instruction": "Change the cat to a dog",
-            "editing_type_id": str(number + 1),
-            "blended_word": "cat dog",
-            "mask": RUNS,
-        }
-        for number in range(2)
-    }
+    return pie_entries()
 
 
 @pytest.fixture
 def write(tmp_path):
     """A function that writes a folder of PIE-Bench's layout with random pictures."""
-
-    def write_mapping(mapping, *, pictures=True):
-        root = tmp_path / "pie"
-        folder = root / "annotation_images" / "1_change_object_80"
-        folder.mkdir(parents=True, exist_ok=True)
-        for number in range(2):
-            if pictures:
-                random_picture(number).save(folder / f"{number:012d}.jpg", quality=95)
-        text = mapping if isinstance(mapping, str) else json.dumps(mapping)
-        (root / "mapping_file.json").write_text(text)
-        return root
-
-    return write_mapping
+    return partial(write_pie, tmp_path)
 
 
 def plain_mask(runs, height, width):
