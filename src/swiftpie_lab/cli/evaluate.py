@@ -33,8 +33,11 @@ from swiftpie.pipelines.drawing.settings import EditSettings, Scales, Style
 from swiftpie_lab.cli import evaluate_options as given
 
 if TYPE_CHECKING:
+    from swiftpie.engine.session import Session
     from swiftpie_lab.evaluation.benchmarks.dreambench import DreamCase
+    from swiftpie_lab.evaluation.benchmarks.pie import PieBenchmark
     from swiftpie_lab.evaluation.editors import EditDrawer, Editor, TaskBenchmark
+    from swiftpie_lab.evaluation.judges import Networks
     from swiftpie_lab.evaluation.run import C, CaseDrawer
 
 CELL_PX = 192  # of sheets
@@ -437,12 +440,17 @@ def edit_ablations(
         "swiftpie evaluate pie PIE-Bench_v1 --recipe swiftedit --clip clip-vit-large-patch14 "
         "--dino dino-vitb8",
         "swiftpie evaluate pie PIE-Bench_v1 --results other-method --out out/other-method",
+        "swiftpie evaluate pie PIE-Bench_v1 --table T1 --recipe swiftedit "
+        "--row TurboEdit=turboedit-results --out out/table-1",
+        "swiftpie evaluate pie PIE-Bench_v1 --table F9 --recipe swiftedit --cases 70",
     )
 )
 @with_fields
 def pie(
     *,
     dataset: given.Dataset,
+    table: given.PieTableName = None,
+    row: given.PieRows = None,
     editor: given.PieEditorName = "swiftedit",
     results: given.OtherResults = None,
     mask: given.MaskName = "found",
@@ -465,6 +473,15 @@ def pie(
     benchmark = read_pie(dataset, limit=cases)
     networks = given.open_networks(files, has_to_be_large=True)
     loading, preset = resolved(loading, use=Use.EDIT)
+    if table is not None:
+        parts = {"--editor": editor != "swiftedit", "--results": results is not None}
+        parts |= {"--mask": mask != "found", "--force": force}
+        given.refuse_beside("--table", parts)
+        _repeat_table(
+            table, benchmark, loading, networks, rules=rules, rows=row, out=out, as_json=as_json
+        )
+        return
+    given.refuse_beside("no --table", {"--row": bool(row)})
     settings = edit_settings(preset, rules, scales={})
     if results is None:
         chosen: Editor = given.choose_editor(editor, loading, mask=mask, settings=settings)
@@ -475,6 +492,30 @@ def pie(
     given.carry_out(
         benchmark, benchmark.cases, drawer, networks, out=out, as_json=as_json, force=force
     )
+
+
+def _repeat_table(
+    name: str,
+    benchmark: "PieBenchmark",
+    loading: LoadOptions,
+    networks: "Networks",
+    *,
+    rules: EditSettings,
+    rows: list[str] | None,
+    out: Path,
+    as_json: bool,
+) -> None:
+    from swiftpie_lab.evaluation.pie_tables import Parts, TableRequest, read_rows, table_study
+
+    def load(parts: Parts) -> "Session":
+        own = {name: value for name, value in parts._asdict().items() if value is not None}
+        kept = {**loading, "recipe": None} if parts.preset is not None else loading
+        return given.open_model({**kept, **own})  # type: ignore[typeddict-item]
+
+    folders = read_rows(rows or [])
+    request = TableRequest(benchmark, given.open_model(loading), rules, folders, load)
+    study = table_study(name, request, networks=networks, root=out)
+    given.carry_out_study(study, as_json=as_json)
 
 
 @app.command(

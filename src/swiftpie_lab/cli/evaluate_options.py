@@ -1,6 +1,7 @@
 """What the commands under `swiftpie evaluate` share: options, progress, and telling results."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypedDict, TypeVar
 
@@ -17,7 +18,7 @@ from swiftpie.apps.cli.options import FieldOptions
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.config import Option
 from swiftpie.errors import ConfigError, printable
-from swiftpie.pipelines.drawing.settings import EditMode, EditSettings, EditStart
+from swiftpie.pipelines.drawing.settings import EditMethod, EditMode, EditSettings, EditStart
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -152,8 +153,27 @@ EditorName = Annotated[
     ),
 ]
 PieEditorName = Annotated[
-    Literal["swiftedit", "source"],
-    typer.Option("--editor", help="Who edits: one-step inversion, or nobody, as a bound."),
+    Literal["swiftedit", "chord", "source"],
+    typer.Option(
+        "--editor", help="Who edits: one-step inversion, ChordEdit, or nobody, as a bound."
+    ),
+]
+PieTableName = Annotated[
+    Literal["T1", "T2", "T3", "T4", "T5", "T6", "F9", "ChordEdit"] | None,
+    typer.Option(
+        "--table",
+        help="Repeat a table of SwiftEdit's paper, the grids of its figure 9, or ChordEdit's "
+        "parts, as far as weights are given; other rows are listed with what they lack.",
+    ),
+]
+PieRows = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--row",
+        metavar="TITLE=DIR",
+        help="With --table, what a row is drawn with: an export of `swiftpie train inversion`, an "
+        "inversion network, or pictures that another program has edited; repeat for more.",
+    ),
 ]
 MaskName = Annotated[
     Literal["found", "keyword", "true", "none"],
@@ -306,6 +326,7 @@ def carry_out_study(study: "Study[C]", *, as_json: bool) -> None:
     """Measure all variants of a study, write every form of its tables, and tell them."""
     from swiftpie_lab.evaluation.ablations import describe_sweep, measure, page_of, tabulate
     from swiftpie_lab.evaluation.page import render
+    from swiftpie_lab.evaluation.report import tables_of_published
     from swiftpie_lab.evaluation.run import Results
 
     lines = list(watched(measure(study), "measuring", total=len(study.variants)))
@@ -316,7 +337,7 @@ def carry_out_study(study: "Study[C]", *, as_json: bool) -> None:
     if as_json:
         print_text(ablations.to_json())
     else:
-        tell(ablations.sentences, ablations.tables())
+        tell(ablations.sentences, ablations.tables() | tables_of_published(ablations.published))
         tell([describe_sweep(sweep) for sweep in ablations.sweeps], {})
     say(f"The pictures are in {study.root}; open {study.root / 'index.html'}.")
 
@@ -421,9 +442,18 @@ def check_unused(
         "--rule": settings.rule is not None,
         **{f"--{name.replace('_', '-')}": True for name in scales},
     }
-    if given := [option for option, is_chosen in chosen.items() if is_chosen]:
+    refuse_beside(editor, chosen)
+
+
+def refuse_beside(option: str, chosen: Mapping[str, bool]) -> None:
+    """Refuse what was chosen beside an option that does not heed it.
+
+    Raises:
+        ConfigError: One of `chosen`, whether it was by its name, is true.
+    """
+    if given := [name for name, is_chosen in chosen.items() if is_chosen]:
         raise ConfigError(
-            f"{given[0]} came with {editor}, which does not heed it. Leave one of them out."
+            f"{given[0]} came with {option}, which does not heed it. Leave one of them out."
         )
 
 
@@ -446,10 +476,13 @@ def choose_editor(
     """
     from swiftpie_lab.evaluation import editors
 
-    if name != "swiftedit":
+    if name == "chord":  # it has a mask, and no scales
+        rules = replace(settings, rule=None)
+        check_unused("--editor chord", mask="found", settings=rules)
+    elif name != "swiftedit":
         given = [*scales, *(["by_name"] if by_name else [])]
         check_unused(f"--editor {name}", mask=mask, settings=settings, scales=given)
-    elif mask in {"true", "none"} and settings.rule is not None:
+    if mask in {"true", "none"} and settings.rule is not None:
         raise ConfigError(
             f"--rule came with --mask {mask}, where no region is looked for. Leave one of them out."
         )
@@ -461,4 +494,6 @@ def choose_editor(
     if name == "ddim":
         return editors.DdimEditor(session)
     choice = editors.MaskChoice(mask)
+    if name == "chord":
+        return editors.ChordEditor(session, choice, replace(settings, method=EditMethod.CHORD))
     return editors.SwiftEditor(session, mask=choice, settings=settings, uses_library=by_name)

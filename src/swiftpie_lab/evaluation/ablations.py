@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -16,11 +16,19 @@ from swiftpie.imageio.images import to_pil
 from swiftpie.masks import MaskRule
 from swiftpie.pipelines.drawing.settings import EditMode, EditSettings, Scales
 from swiftpie_lab.evaluation.benchmarks.world_edits import WorldEditBenchmark, WorldEditCase
-from swiftpie_lab.evaluation.case import METRICS
+from swiftpie_lab.evaluation.case import METRICS, Row
 from swiftpie_lab.evaluation.editors import DdimEditor, EditDrawer, MaskChoice, SwiftEditor
 from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.page import Page, Section, Strip, picture_of
-from swiftpie_lab.evaluation.report import Interval, Table, as_json, format_interval, interval
+from swiftpie_lab.evaluation.published import PublishedTable
+from swiftpie_lab.evaluation.report import (
+    Interval,
+    Table,
+    as_json,
+    format_interval,
+    interval,
+    tables_of_published,
+)
 from swiftpie_lab.evaluation.run import Benchmark, C, CaseDrawer, Results, draw, score
 
 SHOWN_CASES = 6  # the first cases, which the page shows
@@ -43,7 +51,10 @@ EDIT_SCALES: Mapping[str, tuple[float, ...]] = {
     "text_background_scale": (0.0,),
 }
 
+HELD_OUT = "Subjects are held out from training."
+
 Scores = Mapping[str, float]
+Means = Mapping[str, Interval]  # by metric
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +73,10 @@ class Line:
     group: str
     title: str
     key: str  # of what decides about the pictures; the name of their folder
-    figures: Mapping[str, Interval]
-    change: Mapping[str, Interval]  # case by case, from the first row
+    figures: Means
+    change: Means  # case by case, from the first row
+    groups: Mapping[str, Means]  # of parts of the cases, by title
+    others: Mapping[str, Means]  # of the benchmark's other candidates, by title
 
 
 @dataclass(frozen=True)
@@ -90,6 +103,8 @@ class Ablations:
     lines: tuple[Line, ...]
     sweeps: tuple[Sweep, ...]
     sentences: tuple[str, ...]
+    not_computed: Mapping[str, str]  # rows that lack something, and what would bring them
+    published: tuple[PublishedTable, ...]  # by others; not measured here
 
     def to_json(self) -> str:
         """Return one JSON object."""
@@ -98,26 +113,41 @@ class Ablations:
     def to_markdown(self) -> str:
         """Return the tables as Markdown, a section a group."""
         parts = [*self.sentences, ""]
-        for group, (heads, lines) in self.tables().items():
-            parts += [f"## {group.capitalize()}", "", f"| {' | '.join(heads)} |"]
+        for title, (heads, lines) in (self.tables() | tables_of_published(self.published)).items():
+            parts += [f"## {title[:1].upper()}{title[1:]}", "", f"| {' | '.join(heads)} |"]
             parts.append("|---|" + "---:|" * (len(heads) - 1))
             parts += [f"| {' | '.join(cells)} |" for cells in lines]
-            parts += [f"\n{describe_sweep(one)}" for one in self.sweeps if one.group == group]
+            parts += [f"\n{describe_sweep(one)}" for one in self.sweeps if one.group == title]
             parts.append("")
         return "\n".join(parts)
 
     def tables(self) -> dict[str, Table]:
         """Return headings and cells by group."""
-        metrics = {name: METRICS.get(name) for name in self.columns}
-        heads = ["", *(metric.label for metric in metrics.values())]
         tables: dict[str, Table] = {}
         for line in self.lines:
-            cells = [
-                format_interval(line.figures.get(name), unit=metric.unit)
-                for name, metric in metrics.items()
-            ]
-            tables.setdefault(line.group, (heads, []))[1].append([line.title, *cells])
+            tables.setdefault(line.group, (self._heads, []))[1].append(
+                self._cells(line.title, line.figures)
+            )
         return tables
+
+    def tables_of_parts(self) -> dict[str, Table]:
+        """Return the same for other candidates, and then for parts of the cases, by their title."""
+        tables: dict[str, Table] = {}
+        for parts in ("others", "groups"):
+            for line in self.lines:
+                for title, means in getattr(line, parts).items():
+                    cells = self._cells(f"{line.group}: {line.title}", means)
+                    tables.setdefault(title, (self._heads, []))[1].append(cells)
+        return tables
+
+    @property
+    def _heads(self) -> list[str]:
+        return ["", *(METRICS.get(name).label for name in self.columns)]
+
+    def _cells(self, title: str, means: Means) -> list[str]:
+        units = {name: METRICS.get(name).unit for name in self.columns}
+        cells = [format_interval(means.get(name), unit=unit) for name, unit in units.items()]
+        return [title, *cells]
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,6 +163,9 @@ class Study(Generic[C]):
     columns: tuple[str, ...]
     sweeps: tuple[tuple[str, str], ...] = ()  # group and metric that a scale should raise
     remarks: tuple[str, ...] = ()
+    truth_title: str = "truth"
+    not_computed: Mapping[str, str] = field(default_factory=dict)  # rows, and what they lack
+    published: tuple[PublishedTable, ...] = ()
 
     @cached_property
     def data(self) -> str:
@@ -155,8 +188,8 @@ def measure(study: Study[C]) -> Iterator[Line]:
     Raises:
         InputError: A folder holds pictures of another run.
     """
-    judged = next(iter(study.benchmark.candidates))
-    known: dict[str, list[Scores]] = {}  # variants that come out the same are drawn once
+    judged, *others = study.benchmark.candidates
+    known: dict[str, list[Row[C]]] = {}  # variants that come out the same are drawn once
     whole: list[Scores] = []
     for variant in study.variants:
         key = study.key(variant)
@@ -164,16 +197,24 @@ def measure(study: Study[C]) -> Iterator[Line]:
             results = study.results(variant)
             for _ in draw(study.benchmark, study.cases, variant.drawer, results=results):
                 pass
-            known[key] = [
-                {name: some[judged] for name, some in row.scores.items() if judged in some}
-                for row in score(study.benchmark, study.cases, results, study.networks)
-            ]
-        whole = whole or known[key]
+            known[key] = list(score(study.benchmark, study.cases, results, study.networks))
+        scores = _scores(known[key], judged)
+        whole = whole or scores
         change = [
             {name: value - first[name] for name, value in one.items() if name in first}
-            for one, first in zip(known[key], whole, strict=True)
+            for one, first in zip(scores, whole, strict=True)
         ]
-        yield Line(variant.group, variant.title, key, _means(known[key]), _means(change))
+        groups = study.benchmark.groups(known[key]).items()
+        beside = {kind: _means(_scores(known[key], kind)) for kind in others}
+        yield Line(
+            variant.group,
+            variant.title,
+            key,
+            figures=_means(scores),
+            change=_means(change),
+            groups={title: _means(_scores(some, judged)) for title, some in groups},
+            others={study.benchmark.candidates[kind]: one for kind, one in beside.items() if one},
+        )
 
 
 def tabulate(study: Study[C], lines: Sequence[Line]) -> Ablations:
@@ -190,10 +231,13 @@ def tabulate(study: Study[C], lines: Sequence[Line]) -> Ablations:
         lines=tuple(lines),
         sweeps=tuple(_sweep(lines, group, metric) for group, metric in study.sweeps),
         sentences=(
-            f"{len(study.cases)} cases with subjects held out from training. All rows draw the "
-            "same cases. Brackets hold 95 % bootstrap intervals over cases.",
+            f"{len(study.cases)} cases. All rows draw the same cases. Brackets hold 95 % bootstrap "
+            "intervals over cases.",
             *study.remarks,
+            *(f"Not computed: {title}; {lacks}." for title, lacks in study.not_computed.items()),
         ),
+        not_computed=study.not_computed,
+        published=study.published,
     )
 
 
@@ -216,9 +260,13 @@ def page_of(study: Study[C], ablations: Ablations) -> Page:
     for group, table in ablations.tables().items():
         words = [describe_sweep(one) for one in ablations.sweeps if one.group == group]
         sections.append(Section(group, sentences=words, table=table))
+    published = tables_of_published(ablations.published)
+    sections += [Section(title, table=table) for title, table in published.items()]
+    for title, table in ablations.tables_of_parts().items():
+        sections.append(Section(title, table=table, is_folded=True))
     cases = study.cases[:SHOWN_CASES]
     judged = next(iter(study.benchmark.candidates))
-    strips = [_strip([study.truth(case) for case in cases], "truth")]
+    strips = [_strip([study.truth(case) for case in cases], study.truth_title)]
     for variant in {study.key(one): one for one in reversed(study.variants)}.values():
         results = study.results(variant)
         images = [results.read(case, judged) for case in cases]
@@ -278,12 +326,20 @@ def edit_study(
         root=root,
         truth=lambda case: to_pil(benchmark.answer(case).target)[0],
         columns=EDIT_COLUMNS,
+        remarks=(HELD_OUT,),
     )
 
 
 def _strip(images: Sequence[Image.Image], title: str, group: str = "") -> Strip:
     pictures = [picture_of(image, side_px=PICTURE_PX) for image in images]
     return Strip(pictures, words=[title], note=group)
+
+
+def _scores(rows: Sequence[Row[C]], candidate: str) -> list[Scores]:
+    return [
+        {name: some[candidate] for name, some in row.scores.items() if candidate in some}
+        for row in rows
+    ]
 
 
 def _means(rows: Sequence[Scores]) -> dict[str, Interval]:

@@ -23,7 +23,7 @@ from swiftpie.pipelines.drawing.denoise import Clock, Prepared, decode, denoise
 from swiftpie.pipelines.drawing.edit_region import canvas_for, composite
 from swiftpie.pipelines.drawing.prepare import subject_condition
 from swiftpie.pipelines.drawing.request import EditRequest
-from swiftpie.pipelines.drawing.settings import EditMode, EditSettings, Scales
+from swiftpie.pipelines.drawing.settings import EditMethod, EditMode, EditSettings, Scales
 from swiftpie.pipelines.identity import whole_picture_identity
 from swiftpie.schedules import CLEAN, predict_clean
 from swiftpie.types import TextCondition
@@ -182,6 +182,17 @@ class MaskChoice(StrEnum):
     NONE = "none"  # everywhere
 
 
+def place_of(choice: MaskChoice, task: EditTask) -> Tensor | Box | None:
+    """Return where an edit may change the picture; None if it has to find that itself."""
+    match choice:
+        case MaskChoice.TRUE:
+            return task.mask
+        case MaskChoice.NONE:
+            return EVERYWHERE
+        case MaskChoice.FOUND | MaskChoice.KEYWORD:
+            return None
+
+
 @dataclass(frozen=True, eq=False)
 class PresetEditor(ABC):
     """What an editor knows of the preset that it draws with."""
@@ -218,6 +229,8 @@ class SwiftEditor(PresetEditor):
     mask: MaskChoice = MaskChoice.FOUND
     settings: EditSettings = field(default_factory=EditSettings)
     uses_library: bool = False  # else words alone tell who comes, as the model knows them
+    reconstructs: bool = True  # draws the source once more, which takes as long as two edits
+    shows_source: bool = True  # to the generator, as it draws the source once more
 
     def __post_init__(self) -> None:
         self.session.components.inverter()  # says at once if the preset cannot edit
@@ -231,6 +244,8 @@ class SwiftEditor(PresetEditor):
             f"SwiftEdit, {self.session.components.preset.name}: {settings.mode} mode, from "
             f"{settings.start}, mask {self.mask} ({settings.rule}), {scales}"
             f"{', subjects by name from the library' if self.uses_library else ''}"
+            f"{'' if self.reconstructs else ', without reconstructions'}"
+            f"{'' if self.shows_source else ', reconstructed from noise and prompt alone'}"
         )
 
     def __call__(self, task: EditTask) -> Edited:
@@ -244,19 +259,25 @@ class SwiftEditor(PresetEditor):
             seed=FRESH_SEED,
             source_prompt=task.source_prompt,
             keyword=task.keyword if self.mask is MaskChoice.KEYWORD else "",
-            mask=self._place(task),
+            mask=place_of(self.mask, task),
             identity=identity,
             settings=settings,
         )
         result = self.session.draw(
             self.session.with_newcomer(request) if self.uses_library else request
         )
+        reconstruction = from_noise = None
+        if self.reconstructs:
+            from_noise = self._reconstruct(task, appearance=0.0)
+            reconstruction = from_noise
+        if self.reconstructs and self.shows_source:
+            reconstruction = result.reconstruction or self._reconstruct(task, appearance=1.0)
         return Edited(
             result.image,
             plane(result.region),
             result.timings_ms,
-            result.reconstruction or self._reconstruct(task, appearance=1.0),
-            self._reconstruct(task, appearance=0.0),
+            reconstruction,
+            from_noise,
             result.edited,
         )
 
@@ -264,15 +285,6 @@ class SwiftEditor(PresetEditor):
     def _scales(self) -> Scales:
         settings, preset = self.settings, self.session.components.preset
         return settings.scales or Scales.for_edit(preset, mode=settings.mode)
-
-    def _place(self, task: EditTask) -> Tensor | Box | None:
-        match self.mask:
-            case MaskChoice.TRUE:
-                return task.mask
-            case MaskChoice.NONE:
-                return EVERYWHERE
-            case MaskChoice.FOUND | MaskChoice.KEYWORD:
-                return None
 
     def _reconstruct(self, task: EditTask, *, appearance: float) -> Image.Image:
         """Return the source through inversion and generation, as an edit that changes nothing.
@@ -299,6 +311,44 @@ class SwiftEditor(PresetEditor):
                 self.settings, mode=EditMode.PAPER, rule=None, scales=outside, keeps_outside=False
             ),
         ).image
+
+
+@dataclass(frozen=True, eq=False)
+class ChordEditor(PresetEditor):
+    """ChordEdit (arXiv:2602.19083): the preset alone, without an inversion network.
+
+    The method has no mask of its own: as published it is `MaskChoice.NONE`.
+    """
+
+    mask: MaskChoice = MaskChoice.FOUND
+    settings: EditSettings = field(default_factory=lambda: EditSettings(method=EditMethod.CHORD))
+
+    @property
+    def name(self) -> str:
+        """The preset with mask and times."""
+        chosen = self.settings
+        return (
+            f"ChordEdit, {self.session.components.preset.name}: t {chosen.t_start:g}, delta "
+            f"{chosen.delta:g}, {chosen.chord_steps} steps of {chosen.step_scale:g} to "
+            f"{chosen.t_end:g}, {chosen.noise_samples} draws of noise, "
+            f"{'not ' if chosen.without_refinement else ''}refined, mask {self.mask} "
+            f"({chosen.rule})"
+        )
+
+    def __call__(self, task: EditTask) -> Edited:
+        """Edit by both prompts."""
+        result = self.session.edit(
+            task.source,
+            task.target_prompt,
+            source_prompt=task.source_prompt,
+            keyword=task.keyword if self.mask is MaskChoice.KEYWORD else "",
+            mask=place_of(self.mask, task),
+            seed=FRESH_SEED,
+            settings=self.settings,
+        )
+        return Edited(
+            result.image, plane(result.region), result.timings_ms, uncomposed=result.edited
+        )
 
 
 @dataclass(frozen=True, eq=False)

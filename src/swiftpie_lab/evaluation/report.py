@@ -96,11 +96,7 @@ def summarise(
     facts: Mapping[str, object] = {"num_cases": len(rows), **benchmark.facts(rows)}
     num_cases = facts["num_cases"]
     assert isinstance(num_cases, int)
-    not_computed = {
-        name: NEEDED[metric.needs]
-        for name, metric in metrics_of(benchmark).items()
-        if metric.needs and getattr(networks, metric.needs, None) is None
-    }
+    not_computed = lacking_networks(benchmark, networks)
     missing = [f"Not computed: {name}; it {why}." for name, why in not_computed.items()]
     groups = benchmark.groups(rows).items()
     return BenchmarkReport(
@@ -116,6 +112,15 @@ def summarise(
         sentences=(*benchmark.sentences(rows), *missing),
         published=tuple(t for t in published_tables(benchmark.name) if not t.is_ablation),
     )
+
+
+def lacking_networks(benchmark: Benchmark[C], networks: Networks) -> dict[str, str]:
+    """Return the metrics of a benchmark whose network is not given, and what each needs."""
+    return {
+        name: NEEDED[metric.needs]
+        for name, metric in metrics_of(benchmark).items()
+        if metric.needs and getattr(networks, metric.needs, None) is None
+    }
 
 
 def interval(

@@ -21,7 +21,7 @@ from swiftpie.masks import load_mask, resize_mask
 from swiftpie.pipelines.drawing.request import ConditionPart, PersonalizeRequest, Subject
 from swiftpie.pipelines.drawing.settings import MaskSource, Scales, Style, steering_of
 from swiftpie.scenes import WORDS_ALONE
-from swiftpie_lab.evaluation.ablations import Study, Variant
+from swiftpie_lab.evaluation.ablations import HELD_OUT, Study, Variant
 from swiftpie_lab.evaluation.benchmarks.world import (
     CASES_A_KIND,
     WorldBenchmark,
@@ -65,6 +65,7 @@ TURN = 0.15  # radians; about what people's second picture of an upright thing d
 VIEW_SEED = 2**28  # far from the seeds of cases; the generator reads 32 bits of a seed
 
 REMARKS = (
+    HELD_OUT,
     "merge, joint: Needs its own training: how reference keys meet a layer's own is part of the "
     "network, and these weights were trained with a second softmax. 'decoupled' is the row "
     "'everything'.",

@@ -46,7 +46,7 @@ PANELS: Mapping[str, tuple[str, ...]] = {
     "Publishing": ("private", "licence", "with_pictures"),
     "Cases": (
         *("cases", "places", "limit", "noun", "data", "data_path", "num_subjects"),
-        *("editor", "identities", "prompts", "results", "against", "teacher"),
+        *("table", "row", "editor", "identities", "prompts", "results", "against", "teacher"),
     ),
     "Judges": ("clip", "clip_small", "dino", "lpips", "aesthetic", "judges"),
     "Run": (

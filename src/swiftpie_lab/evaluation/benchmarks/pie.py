@@ -73,6 +73,10 @@ class PieBenchmark(TaskBenchmark[PieCase]):
         "unedited-ssim",
         "clip-whole",
         "clip-edited",
+        "reconstruction-psnr",
+        "reconstruction-lpips",
+        "reconstruction-mse",
+        "reconstruction-ssim",
         "time",
     )
     candidates = MappingProxyType(

@@ -57,6 +57,16 @@ def frame_ssim(first: Tensor, second: Tensor, mask: Tensor) -> float:
     return 1e2 * float(ssim_map(*_unedited(first, second, mask)).mean())
 
 
+def whole_mse(first: Tensor, second: Tensor) -> float:
+    """Return ten thousand times the mean squared error of whole pictures in [0, 1]."""
+    return frame_mse(first, second, torch.zeros_like(first[:, :1]))
+
+
+def whole_ssim(first: Tensor, second: Tensor) -> float:
+    """Return a hundred times the mean structural similarity of whole pictures."""
+    return frame_ssim(first, second, torch.zeros_like(first[:, :1]))
+
+
 def ssim_map(first: Tensor, second: Tensor) -> Tensor:
     """Return the structural similarity around each pixel, (B, C, H, W).
 
@@ -197,6 +207,15 @@ METRICS = {
     ),
     "reconstruction-psnr": Metric(
         "PSNR of the reconstruction", of(psnr, "reconstruction", "source"), "dB"
+    ),
+    "reconstruction-mse": Metric(
+        "MSE of the reconstruction",
+        of(whole_mse, "reconstruction", "source"),
+        "1e-4",
+        higher_is_better=False,
+    ),
+    "reconstruction-ssim": Metric(
+        "SSIM of the reconstruction", of(whole_ssim, "reconstruction", "source"), "1e-2"
     ),
     "noise-psnr": Metric(
         "PSNR from noise and prompt alone", of(psnr, "from_noise", "source"), "dB"
