@@ -18,6 +18,7 @@ from PIL import Image, ImageChops, ImageDraw
 from torch import Tensor
 
 from swiftpie.errors import InputError
+from swiftpie.imageio.atomic import write_file
 from swiftpie.imageio.cutout import DOUBTFUL
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import plane
@@ -108,6 +109,14 @@ def hint_of(outline: Outline, kind: str | None) -> Search:
     return Search(box=(left, top, right, bottom))
 
 
+def boxes_of_subjects() -> dict[str, list[float]]:
+    """Return the box around each subject, as `swiftpie evaluate dreambench --boxes` reads it."""
+    return {
+        Path(outline.file).parent.name: [round(edge, 4) for edge in bounding_box(outline.mask())]
+        for outline in read_outlines()
+    }
+
+
 def summary(scores: Sequence[float]) -> str:
     """Return the median and how many are good, in words."""
     good = sum(score >= GOOD_IOU for score in scores)
@@ -131,7 +140,11 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="photographs of DreamBench, a folder a subject")
     parser.add_argument("--weights", type=Path, help="an exported network, not the packaged one")
     parser.add_argument("--hint", choices=HINTS, help="say where the subject is, as users may")
+    parser.add_argument("--save-boxes", type=Path, metavar="FILE", help="and measure nothing")
     options = parser.parse_args()
+    if options.save_boxes is not None:
+        write_file(options.save_boxes, json.dumps(boxes_of_subjects(), indent=1).encode())
+        return
     network = packaged() if options.weights is None else load(options.weights)
     torch.set_num_threads(1)
     scores, confidences = {}, {}

@@ -525,12 +525,17 @@ def _repeat_table(
         "--dino-small dino-vits16 --clip-small clip-vit-base-patch32",
         "swiftpie evaluate dreambench dreambooth/dataset --results other-method --out out/other",
         "swiftpie evaluate dreambench photos --subjects 4 --prompts 5 --seeds 1 --json",
+        "swiftpie evaluate dreambench dreambooth/dataset --boxes boxes.json",
+        "swiftpie evaluate dreambench dreambench_plus/data --set dreambench++ "
+        "--siglip2 siglip2-so400m-patch16-naflex",
     )
 )
 @with_fields
 def dreambench(
     *,
     dataset: given.DreamFolder,
+    which: given.DreamSetName = "dreambench",
+    boxes: given.SubjectBoxes = None,
     subjects: given.FirstSubjects = None,
     prompts: given.NumPrompts = None,
     seeds: given.NumSeeds = 4,
@@ -543,18 +548,18 @@ def dreambench(
     as_json: AsJson = False,
     force: given.Anew = False,
 ) -> None:
-    """Draw photographed subjects by DreamBench's prompts; bring the dataset yourself.
+    """Draw photographed subjects by the prompts of DreamBench; bring the dataset yourself.
 
-    DINO, CLIP-I and CLIP-T are computed as DreamBooth defines them, of whole pictures and of
-    subjects cut out on white. They take weights that you give, and are otherwise reported as not
-    computed. The package's own judge of sprites compares colours and shapes without any. An
-    interrupted run goes on where it stopped.
+    DINO, CLIP-I and CLIP-T are computed as DreamBooth defines them and as later papers do, of whole
+    pictures and of subjects cut out on white, and MaSC with masks. They take weights that you give,
+    and are otherwise reported as not computed. The package's own judge of sprites compares colours
+    and shapes without any. An interrupted run goes on where it stopped.
     """
     from swiftpie_lab.evaluation.benchmarks import dreambench as dreams
     from swiftpie_lab.evaluation.judges import SubjectJudge, shipped_embedder
 
     benchmark = dreams.read_dreambench(
-        dataset, limit=subjects, num_prompts=prompts, num_seeds=seeds, seed=seed
+        dataset, which, limit=subjects, num_prompts=prompts, num_seeds=seeds, seed=seed, boxes=boxes
     )
     networks = replace(given.open_networks(files), subjects=SubjectJudge(shipped_embedder()))
     if results is None:

@@ -210,8 +210,21 @@ DreamFolder = Annotated[
     Path,
     typer.Argument(
         metavar="DIR",
-        help="DreamBench's folder: one of photographs for each subject, and "
-        "prompts_and_classes.txt. NAME.mask.png beside NAME.jpg is its mask.",
+        help="The dataset's folder; of DreamBench that with prompts_and_classes.txt and a folder "
+        "of photographs for each subject. NAME.mask.png beside NAME.jpg is its mask.",
+    ),
+]
+DreamSetName = Annotated[
+    Literal["dreambench", "dreambench++", "multibanana"],
+    typer.Option("--set", help="Which dataset the folder holds."),
+]
+SubjectBoxes = Annotated[
+    Path | None,
+    typer.Option(
+        "--boxes",
+        metavar="FILE",
+        help="Where subjects are in their first photographs, if there is no mask beside: a JSON "
+        'object such as {"dog": [0.1, 0.1, 0.9, 0.9]}.',
     ),
 ]
 NumPrompts = Annotated[
@@ -250,6 +263,8 @@ class NetworkFiles(TypedDict, total=False):
     clip_small: Annotated[Path, Option("CLIP ViT-B/32, likewise.", "DIR")]
     dino: Annotated[Path, Option("DINO ViT-B/8, for the structure distance.", "DIR")]
     dino_small: Annotated[Path, Option("DINO ViT-S/16, for the likeness of subjects.", "DIR")]
+    dinov2: Annotated[Path, Option("DINOv2 ViT-S/14, likewise.", "DIR")]
+    siglip2: Annotated[Path, Option("SigLIP2 SO400M NaFlex, for MaSC.", "DIR")]
     lpips: Annotated[Path, Option("Weights of LPIPS with SqueezeNet, as safetensors.", "FILE")]
     aesthetic: Annotated[Path, Option("LAION's aesthetic predictor.", "FILE")]
 
@@ -257,7 +272,8 @@ class NetworkFiles(TypedDict, total=False):
 EditNetworks = Annotated[NetworkFiles, FieldOptions(NetworkFiles, ("lpips",))]
 PieNetworks = Annotated[NetworkFiles, FieldOptions(NetworkFiles, ("clip", "dino", "lpips"))]
 DreamNetworks = Annotated[
-    NetworkFiles, FieldOptions(NetworkFiles, ("clip", "clip_small", "dino_small", "lpips"))
+    NetworkFiles,
+    FieldOptions(NetworkFiles, ("clip", "clip_small", "dino_small", "dinov2", "siglip2", "lpips")),
 ]
 FaceNetworks = Annotated[
     NetworkFiles, FieldOptions(NetworkFiles, ("clip", "clip_small", "aesthetic"))
@@ -422,6 +438,8 @@ def open_networks(
         dino_small=(
             judges.load_dino(files["dino_small"], is_small=True) if "dino_small" in files else None
         ),
+        dinov2=judges.load_dinov2(files["dinov2"]) if "dinov2" in files else None,
+        siglip2=judges.load_siglip2(files["siglip2"]) if "siglip2" in files else None,
         lpips=judges.load_lpips(files["lpips"]) if "lpips" in files else None,
         aesthetic=aesthetic,
     )

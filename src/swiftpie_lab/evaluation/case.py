@@ -69,10 +69,10 @@ class Kept:
 
 
 class SeesPictures(Protocol):
-    """A network that has a vector for a picture."""
+    """A network that reads pictures."""
 
     def picture(self, image: Image.Image) -> Tensor:
-        """Return a unit vector (1, D)."""
+        """Return a unit vector (1, D), or patches (h, w, D)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +81,7 @@ class Reference:
 
     image: Image.Image  # RGB
     mask: Image.Image | None  # L, of its size; None where the subject was not found
+    confidence: float | None = None  # of a mask that the network for cut-outs found
     _seen: dict[tuple[SeesPictures, bool], Tensor] = field(default_factory=dict, repr=False)
 
     @cached_property
@@ -89,7 +90,7 @@ class Reference:
         return None if self.mask is None else on_white(self.image, self.mask)
 
     def seen_by(self, network: SeesPictures, *, is_masked: bool) -> Tensor | None:
-        """Return the vector (1, D) of the photograph, or of the subject alone if there is one."""
+        """Return what `network` says of the photograph, or of the subject alone if there is one."""
         image = self.cutout if is_masked else self.image
         if image is not None and (network, is_masked) not in self._seen:
             self._seen[network, is_masked] = network.picture(image)
@@ -134,6 +135,7 @@ class Evidence:
     from_noise: Tensor | None = None  # the same by noise and prompt alone
     uncomposed: Tensor | None = None  # the edit before the source was put back around it
     prompt: str = ""
+    noun: str = ""  # by which the prompt calls the subject
     style: str = ""  # that the prompt asks for
     expected: Expected | None = None
     kept: Kept | None = None
@@ -142,7 +144,7 @@ class Evidence:
     person: Face | None = None  # whose face it should be, as the judge of faces sees it
     time_ms: float | None = None
     references: tuple[Reference, ...] = ()  # photographs of the subject
-    twins: tuple[Tensor, ...] = ()  # the same request with earlier seeds
+    twins: tuple[Tensor, ...] = ()  # the same request with all other seeds, at the last one
     networks: Networks = field(default_factory=Networks)
 
     @cached_property
@@ -151,6 +153,11 @@ class Evidence:
         if self.claimed is None:
             return None
         return on_white(self.image, mask_to_pil(self.claimed)[0])
+
+    @cached_property
+    def patches(self) -> Tensor | None:
+        """What SigLIP2 says of the candidate, (h, w, D)."""
+        return None if self.networks.siglip2 is None else self.networks.siglip2.picture(self.image)
 
     @property
     def image(self) -> Image.Image:

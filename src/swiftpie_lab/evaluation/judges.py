@@ -12,13 +12,24 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AutoTokenizer, CLIPModel, PreTrainedTokenizerBase, ViTModel
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoTokenizer,
+    CLIPModel,
+    Dinov2Model,
+    PreTrainedConfig,
+    PreTrainedTokenizerBase,
+    Siglip2Model,
+    ViTModel,
+)
 
 from swiftpie.backbones.load.safe import read_tensors
 from swiftpie.errors import WeightsError, short_reason
 from swiftpie.faces import FaceEncoder
 from swiftpie.models.vision import CLIP_MEAN, CLIP_STD
 from swiftpie_lab.evaluation.posing import find_pose
+from swiftpie_lab.evaluation.siglip2 import Siglip2
 from swiftpie_lab.judges import (
     WHOLE_PX,
     PictureReader,
@@ -35,7 +46,8 @@ logger = logging.getLogger(__name__)
 
 DINO_SIDE_PX, DINO_MAX_PX = 224, 480  # of the shorter and the longer side
 DINO_RESIZED_PX = 256  # of the shorter side, of which the middle is seen as a whole
-DINO_LARGE, DINO_SMALL = (8, 768), (16, 384)  # patch and width of ViT-B/8 and ViT-S/16
+DINO_LARGE, DINO_SMALL, DINOV2 = (8, 768), (16, 384), (14, 384)  # patch and width
+SIGLIP2 = (16, 1152)  # of SO400M
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLIP_PATCH_PX, CLIP_WIDTH = 14, 1024  # ViT-L/14
 TINY = 1e-8
@@ -67,6 +79,8 @@ NEEDED: Mapping[str, str] = {  # by field of `Networks`; ImageReward is none yet
     "clip_small": "needs CLIP ViT-B/32; give its folder with --clip-small DIR",
     "dino": "needs DINO ViT-B/8; give its folder with --dino DIR",
     "dino_small": "needs DINO ViT-S/16; give its folder with --dino-small DIR",
+    "dinov2": "needs DINOv2 ViT-S/14; give its folder with --dinov2 DIR",
+    "siglip2": "needs SigLIP2 SO400M NaFlex; give its folder with --siglip2 DIR",
     "aesthetic": "needs the LAION predictor (--aesthetic FILE) and CLIP ViT-L/14 (--clip DIR)",
     "face_judge": "needs a second face encoder; give its files with --judge-models DIR",
     "image_reward": "needs ImageReward-v1.0, whose network this version does not have",
@@ -228,7 +242,7 @@ class Aesthetic:
 class Dino:
     """Pictures as vectors, and the distance of their structure: how parts resemble each other."""
 
-    model: ViTModel
+    model: ViTModel | Dinov2Model
 
     @torch.no_grad()
     def picture(self, image: Image.Image) -> Tensor:
@@ -323,6 +337,8 @@ class Networks:
     clip_small: Clip | None = None
     dino: Dino | None = None
     dino_small: Dino | None = None
+    dinov2: Dino | None = None
+    siglip2: Siglip2 | None = None
     subjects: SubjectJudge | None = None  # of rendered sprites
     aesthetic: Aesthetic | None = None
     face_judge: FaceEncoder | None = None  # did not help to draw
@@ -338,7 +354,7 @@ def load_clip(folder: Path, *, has_to_be_large: bool = False) -> Clip:
     Raises:
         WeightsError: There is none in `folder`.
     """
-    with _readable(folder, "CLIP ViT-L/14" if has_to_be_large else "CLIP"):
+    with _readable(folder, "CLIP ViT-L/14" if has_to_be_large else "CLIP", kind="clip"):
         model = CLIPModel.from_pretrained(folder, local_files_only=True)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     vision = model.config.to_dict()["vision_config"]
@@ -359,12 +375,36 @@ def load_dino(folder: Path, *, is_small: bool = False) -> Dino:
         WeightsError: There is none in `folder`.
     """
     name = "DINO ViT-S/16" if is_small else "DINO ViT-B/8"
-    with _readable(folder, name):
+    with _readable(folder, name, kind="vit"):
         model = ViTModel.from_pretrained(folder, add_pooling_layer=False, local_files_only=True)
-    expected = DINO_SMALL if is_small else DINO_LARGE
-    if (model.config.patch_size, model.config.hidden_size) != expected:
-        logger.warning("'%s' is not %s; its figures cannot be compared.", folder, name)
+    _check_size(model.config, DINO_SMALL if is_small else DINO_LARGE, folder, name)
     return Dino(model.float().eval().requires_grad_(False))
+
+
+def load_dinov2(folder: Path) -> Dino:
+    """Read DINOv2 ViT-S/14 as transformers saves it; it sees what DINO's class token sees.
+
+    Raises:
+        WeightsError: There is none in `folder`.
+    """
+    with _readable(folder, "DINOv2 ViT-S/14", kind="dinov2"):
+        model = Dinov2Model.from_pretrained(folder, local_files_only=True)
+    _check_size(model.config, DINOV2, folder, "DINOv2 ViT-S/14")
+    return Dino(model.float().eval().requires_grad_(False))
+
+
+def load_siglip2(folder: Path) -> Siglip2:
+    """Read SigLIP2 NaFlex with its tokenizer and image processor as transformers saves them.
+
+    Raises:
+        WeightsError: They are not in `folder`.
+    """
+    with _readable(folder, "SigLIP2 NaFlex", kind="siglip2"):
+        model = Siglip2Model.from_pretrained(folder, local_files_only=True)
+        processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    _check_size(model.vision_model.config, SIGLIP2, folder, "SigLIP2 SO400M NaFlex")
+    return Siglip2(model.float().eval().requires_grad_(False), processor, tokenizer)
 
 
 def load_aesthetic(path: Path, *, width: int, allow_pickle: bool = False) -> Aesthetic:
@@ -432,19 +472,31 @@ def _shipped(name: str) -> Iterator[Path]:
 
 
 @contextmanager
-def _readable(folder: Path, what: str) -> Iterator[None]:
+def _readable(folder: Path, what: str, *, kind: str) -> Iterator[None]:
     """Explain what goes wrong while a network is read.
 
     Raises:
         WeightsError: `folder` does not hold it.
     """
+    cause: Exception | None = None
     try:
-        yield
+        found = AutoConfig.from_pretrained(folder, local_files_only=True).model_type
+        if found == kind:
+            yield
+            return
+        # Into another class transformers would read what fits, and leave the rest at random.
+        reason = f"it holds a network of the kind '{found}', not '{kind}'"
     except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise WeightsError(
-            f"'{folder}' cannot be read ({short_reason(error)}). A folder with {what} as "
-            "transformers saves it is needed. Check the path, or leave the option out."
-        ) from error
+        reason, cause = short_reason(error), error
+    raise WeightsError(
+        f"'{folder}' cannot be read ({reason}). A folder with {what} as transformers saves it is "
+        "needed. Check the path, or leave the option out."
+    ) from cause
+
+
+def _check_size(config: PreTrainedConfig, size: tuple[int, int], folder: Path, name: str) -> None:
+    if (config.patch_size, config.hidden_size) != size:
+        logger.warning("'%s' is not %s; its figures cannot be compared.", folder, name)
 
 
 def _middle_square(image: Image.Image, *, side_px: int, resized_px: int | None = None) -> Tensor:

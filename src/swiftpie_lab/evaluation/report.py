@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -230,18 +231,30 @@ def _ends(means: Values) -> tuple[float, float]:
 def _summaries(benchmark: Benchmark[C], rows: Sequence[Row[C]]) -> dict[str, MetricSummary]:
     summaries = {}
     for name, metric in metrics_of(benchmark).items():
-        scores = [row.scores[name] for row in rows if name in row.scores]
+        scored = [row for row in rows if name in row.scores]
         candidates = {}
         for kind in benchmark.candidates:
-            some = [one for one in scores if kind in one]
+            some = [row for row in scored if kind in row.scores[name]]
             if some:
-                wholes = [one[benchmark.bound] for one in some] if metric.is_relative else None
-                values = [one[kind] for one in some]
-                candidates[kind] = interval(values, wholes, is_median=metric.is_median)
+                values = _averages(benchmark, some, name, kind)
+                is_relative = metric.is_relative
+                wholes = _averages(benchmark, some, name, benchmark.bound) if is_relative else None
+                found = interval(values, wholes, is_median=metric.is_median)
+                candidates[kind] = replace(found, num_cases=len(some))
         if candidates:
             measure = (metric.title, metric.unit, metric.higher_is_better)
             summaries[name] = MetricSummary(*measure, candidates)
     return summaries
+
+
+def _averages(
+    benchmark: Benchmark[C], rows: Sequence[Row[C]], metric: str, candidate: str
+) -> list[float]:
+    """Return the mean of the scores of each unit of the benchmark."""
+    found: dict[str, list[float]] = {}
+    for row in rows:
+        found.setdefault(benchmark.unit(row.case), []).append(row.scores[metric][candidate])
+    return [fmean(scores) for scores in found.values()]
 
 
 def _figures(benchmark: Benchmark[C], metrics: Mapping[str, MetricSummary]) -> tuple[Figure, ...]:

@@ -201,6 +201,13 @@ class Benchmark(ABC, Generic[C]):
     def words(self, case: C) -> list[str]:
         """Return the request, in lines."""
 
+    def unit(self, case: C) -> str:
+        """Return what a case belongs to; figures are means over these, each of which counts once.
+
+        Cases of one subject are alike, so that intervals over cases would be too narrow.
+        """
+        return case.name
+
     def groups(self, rows: Sequence[Row[C]]) -> Mapping[str, Sequence[Row[C]]]:
         """Return parts of the cases, by title, that are worth figures of their own."""
         del rows

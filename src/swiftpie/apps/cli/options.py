@@ -48,7 +48,10 @@ PANELS: Mapping[str, tuple[str, ...]] = {
         *("cases", "places", "limit", "noun", "data", "data_path", "num_subjects"),
         *("table", "row", "editor", "identities", "prompts", "results", "against", "teacher"),
     ),
-    "Judges": ("clip", "clip_small", "dino", "lpips", "aesthetic", "judges"),
+    "Judges": (
+        *("clip", "clip_small", "dino", "dino_small", "dinov2", "siglip2", "lpips", "aesthetic"),
+        "judges",
+    ),
     "Run": (
         *("overrides", "time_limit", "resume", "processes", "batch_size", "strict", "update"),
         *("only_checks", "uses_ray"),

@@ -1,10 +1,9 @@
-"""Subjects of photographs by the prompts of DreamBench (arXiv:2208.12242), with masks beside."""
+"""Photographed subjects by the prompts of public datasets, with masks beside or boxes around."""
 
 import hashlib
-import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -15,24 +14,26 @@ from torch import Tensor
 
 from swiftpie.engine.session import Session
 from swiftpie.errors import ImageError, InputError
+from swiftpie.imageio.cutout import DOUBTFUL
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import mask_to_pil, plane, to_tensor
-from swiftpie.models.cutout import subject_mask
-from swiftpie.types import Identity
-from swiftpie_lab.evaluation.benchmarks.photos import mask_beside, photos_in
+from swiftpie.masks import Box
+from swiftpie.models.cutout import ANYWHERE, Search, cut_out, subject_mask
+from swiftpie.pipelines.drawing.request import MAX_SUBJECTS, Subject
+from swiftpie_lab.evaluation.benchmarks.dream_sets import DREAM_SETS, DreamSubject, read_boxes
+from swiftpie_lab.evaluation.benchmarks.photos import mask_beside
 from swiftpie_lab.evaluation.case import Evidence, Reference, Row
 from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.run import Benchmark, File, Maker, PageLimits, Results, maker_of
 
-LISTS = "prompts_and_classes.txt"  # as the dataset has it
-MAX_LISTS_BYTES = 1 << 20
 SHOWN_PX = 256  # of references on a page
 MOST_PX = 1024  # longer side of photographs
-LIVE = frozenset({"cat", "dog"})  # classes that wear things instead of lying on some
-NUM_CONTEXTS = 10  # first prompts, which both kinds of subjects share
-NUM_PROPERTIES = 5  # last ones
-
-_PROMPT = re.compile(r"^'(?P<text>[^']*\{1\}[^']*)'\.format\(", re.MULTILINE)
+ALL_METRICS = (
+    *("dino", "dino-first", "dino-masked", "dinov2", "dinov2-first"),
+    *("clip-i", "clip-i-first", "clip-i-masked", "clip-i-large", "clip-i-large-first"),
+    *("clip-small", "clip-large", "masc-cp", "masc-cp-first", "masc-pf"),
+    *("likeness", "likeness-masked", "copied", "diversity"),
+)
 
 
 @dataclass(frozen=True)
@@ -40,24 +41,11 @@ class DreamCase:
     """One picture to draw."""
 
     name: str
-    subject: str  # its folder
-    noun: str  # its class, by which prompts call it
+    subject: str  # its name
+    noun: str  # by which prompts call it
     prompt: str
     number: int  # of the prompt, from 0
     seed: int
-
-
-class Prompts(NamedTuple):
-    """What the dataset's list says."""
-
-    noun_of: MappingProxyType[str, str]  # class by subject
-    objects: tuple[str, ...]  # with {} where the class goes
-    live: tuple[str, ...]
-
-    def of(self, subject: str) -> list[str]:
-        """Return the prompts of a subject."""
-        noun = self.noun_of[subject]
-        return [text.format(noun) for text in (self.live if noun in LIVE else self.objects)]
 
 
 class LeftOut(NamedTuple):
@@ -72,44 +60,63 @@ class LeftOut(NamedTuple):
 class DreamBench(Benchmark[DreamCase]):
     """Every subject by every prompt of its kind with every seed, in the dataset's order."""
 
-    root: Path
-    prompts: Prompts
-    subjects: tuple[str, ...]
+    dataset: str  # one of `DREAM_SETS`
+    subjects: tuple[DreamSubject, ...]
     seed: int = 0
     num_seeds: int = 4
     num_prompts: int | None = None  # the first ones; None is all
+    boxes: Mapping[str, Box] = field(default_factory=dict)  # around subjects in first photographs
 
-    name: ClassVar = "dreambench"
-    title: ClassVar = "DreamBench"
-    metrics: ClassVar = (
-        *("dino", "dino-masked", "clip-i", "clip-i-masked", "clip-i-large"),
-        *("clip-small", "clip-large"),
-        *("likeness", "likeness-masked", "copied", "diversity"),
-    )
     candidates: ClassVar = MappingProxyType({"drawn": "drawn"})
     strip: ClassVar = MappingProxyType({"reference": "reference", "drawn": "drawn"})
     shown: ClassVar = PageLimits(worst=12, best=12, sample=48)
     ranked_by: ClassVar = ("likeness-masked",)
     headline: ClassVar = ("dino", "clip-i", "clip-small", "likeness-masked", "copied")
 
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """The dataset."""
+        return self.dataset
+
+    @property
+    def title(self) -> str:  # type: ignore[override]
+        """What pages call it."""
+        return DREAM_SETS[self.dataset].title
+
+    @property
+    def metrics(self) -> tuple[str, ...]:  # type: ignore[override]
+        """All metrics; of the first photograph alone where all show the same subject."""
+        has_first = DREAM_SETS[self.dataset].has_one_subject
+        return tuple(name for name in ALL_METRICS if has_first or not name.endswith("-first"))
+
+    @cached_property
+    def named(self) -> dict[str, DreamSubject]:
+        """All subjects by name."""
+        return {subject.name: subject for subject in self.subjects}
+
     @cached_property
     def fingerprint(self) -> str:
-        """Return sha256 over photographs, masks and prompts."""
-        digest = hashlib.sha256(repr(self.prompts).encode())
+        """Return sha256 over photographs, masks, boxes and prompts."""
+        digest = hashlib.sha256()
         for subject in self.subjects:
-            for path in sorted((self.root / subject).iterdir()):
-                if path.is_file():
-                    name = f"{subject}/{path.name}\0".encode()
-                    digest.update(name + hashlib.sha256(path.read_bytes()).digest())
+            words = (subject.name, subject.noun, subject.prompts, self.boxes.get(subject.name))
+            digest.update(repr(words).encode())
+            for photo in subject.photos:
+                for path in (photo, mask_beside(photo)):
+                    if path is not None:
+                        name = f"{path.name}\0".encode()
+                        digest.update(name + hashlib.sha256(path.read_bytes()).digest())
         return digest.hexdigest()
 
     def cases(self) -> list[DreamCase]:
         """Return the cases of all subjects that could be cut out."""
-        return [case for name in self.references for case in self._cases_of(name)]
+        return [case for name in self.references for case in self._cases_of(self.named[name])]
 
     @property
     def references(self) -> dict[str, tuple[Reference, ...]]:
         """All photographs of each subject, the first of which shows it for certain.
+
+        Where photographs of a case show different things, at least one of them can be cut out.
 
         Raises:
             ImageError: None of the subjects can be cut out.
@@ -126,46 +133,67 @@ class DreamBench(Benchmark[DreamCase]):
         """The subjects that are not drawn."""
         return self._looked[1]
 
+    @property
+    def doubtful(self) -> dict[str, float]:
+        """Confidence by subject whose first photograph may be cut out badly."""
+        sure = {name: some[0].confidence for name, some in self.references.items()}
+        return {name: each for name, each in sure.items() if each is not None and each < DOUBTFUL}
+
     @cached_property
     def _looked(self) -> tuple[dict[str, tuple[Reference, ...]], list[LeftOut]]:
         found: dict[str, tuple[Reference, ...]] = {}
         left_out = []
         for subject in self.subjects:
             try:
-                first, *others = photos_in(self.root / subject)
-                references = [_looked_at(first)]
+                found[subject.name] = self._look_at(subject)
             except ImageError as error:
-                left_out.append(LeftOut(subject, str(error), len(self._cases_of(subject))))
-                continue
-            for path in others:
-                try:
-                    references.append(_looked_at(path))
-                except ImageError:  # scores of whole pictures count it, those of subjects do not
-                    references.append(Reference(_opened(path).convert("RGB"), None))
-            found[subject] = tuple(references)
+                num_cases = len(self._cases_of(subject))
+                left_out.append(LeftOut(subject.name, str(error), num_cases))
         return found, left_out
 
-    def _cases_of(self, subject: str) -> list[DreamCase]:
-        prompts = self.prompts.of(subject)[: self.num_prompts]
-        noun = self.prompts.noun_of[subject]
+    def _look_at(self, subject: DreamSubject) -> tuple[Reference, ...]:
+        """Return the photographs of a subject; those it cannot be found in have no mask.
+
+        Raises:
+            ImageError: It cannot be found in the first one, or in none of them.
+        """
+        box = self.boxes.get(subject.name)
+        references: list[Reference] = []
+        missed: ImageError | None = None
+        for number, path in enumerate(subject.photos):
+            try:
+                references.append(_looked_at(path, None if number else box))
+            except ImageError as error:
+                missed = missed or error
+                if number == 0 and DREAM_SETS[self.dataset].has_one_subject:
+                    raise  # models see the first one
+                references.append(Reference(_opened(path).convert("RGB"), None))
+        if missed is not None and all(reference.mask is None for reference in references):
+            raise missed
+        return tuple(references)
+
+    def _cases_of(self, subject: DreamSubject) -> list[DreamCase]:
+        name, noun = subject.name, subject.noun
         return [
-            DreamCase(f"{subject}-{number:02d}-{seed}", subject, noun, prompt, number, seed)
-            for number, prompt in enumerate(prompts)
+            DreamCase(f"{name}-{number:02d}-{seed}", name, noun, prompt, number, seed)
+            for number, prompt in enumerate(subject.prompts[: self.num_prompts])
             for seed in range(self.seed, self.seed + self.num_seeds)
         ]
 
     def evidence(
         self, case: DreamCase, results: Results, networks: Networks
     ) -> Iterator[tuple[str, Evidence]]:
-        """Yield the picture beside all photographs of its subject and those of earlier seeds."""
-        earlier = range(self.seed, case.seed)
-        twins = [case.name.rsplit("-", 1)[0] + f"-{seed}" for seed in earlier]
+        """Yield the picture beside all photographs of its subject; at the last seed, all others."""
+        last = self.seed + self.num_seeds - 1
+        others = range(self.seed, last) if case.seed == last else ()
+        twins = [case.name.rsplit("-", 1)[0] + f"-{seed}" for seed in others]
         yield (
             "drawn",
             Evidence(
                 picture=to_tensor(results.read(case, "drawn")),
                 claimed=results.read_mask(case, "model-mask"),
                 prompt=case.prompt,
+                noun=case.noun,
                 references=self.references[case.subject],
                 twins=tuple(
                     to_tensor(results.read(replace(case, name=twin), "drawn")) for twin in twins
@@ -174,24 +202,22 @@ class DreamBench(Benchmark[DreamCase]):
             ),
         )
 
+    def unit(self, case: DreamCase) -> str:
+        """Return the subject: figures are means over subjects."""
+        return case.subject
+
     def words(self, case: DreamCase) -> list[str]:
-        """Return the prompt and the subject's folder."""
+        """Return the prompt and the subject's name."""
         return [case.prompt, f"{case.subject}, seed {case.seed}"]
 
     def groups(self, rows: Sequence[Row[DreamCase]]) -> dict[str, list[Row[DreamCase]]]:
-        """Return live subjects and objects, and what prompts ask for."""
+        """Return kinds of subjects, and what prompts ask for."""
         parts: dict[str, list[Row[DreamCase]]] = {}
         for row in rows:
-            is_live = row.case.noun in LIVE
-            parts.setdefault("live subjects" if is_live else "objects", []).append(row)
-            parts.setdefault(self._kind(row.case, is_live=is_live), []).append(row)
+            subject = self.named[row.case.subject]
+            for title in (subject.kind, *subject.asks[row.case.number : row.case.number + 1]):
+                parts.setdefault(title, []).append(row)
         return parts if len(parts) > 1 else {}
-
-    def _kind(self, case: DreamCase, *, is_live: bool) -> str:
-        texts = self.prompts.live if is_live else self.prompts.objects
-        if case.number >= len(texts) - NUM_PROPERTIES:
-            return "properties"
-        return "outfits" if is_live and case.number >= NUM_CONTEXTS else "places"
 
     def facts(self, rows: Sequence[Row[DreamCase]]) -> dict[str, object]:
         """Return how much was drawn, and who could not be."""
@@ -199,18 +225,33 @@ class DreamBench(Benchmark[DreamCase]):
             "num_subjects": len({row.case.subject for row in rows}),
             "num_drawn": len(rows),
             "num_failed": sum(one.num_cases for one in self.left_out),
+            "boxes": {name: list(box) for name, box in self.boxes.items()},
+            "doubtful": self.doubtful,
             "left_out": [one._asdict() for one in self.left_out],
         }
 
     def sentences(self, rows: Sequence[Row[DreamCase]]) -> list[str]:
         """Return what was judged and what was not."""
         facts = self.facts(rows)
-        return [
+        told = [
             f"{facts['num_drawn']} pictures of {facts['num_subjects']} subjects; "
             f"{facts['num_failed']} cases failed for want of a cut-out. Whole pictures are "
-            "compared with all photographs of a subject; masked figures compare subjects on white.",
-            *(f"Left out {one.name}, {one.num_cases} cases: {one.reason}" for one in self.left_out),
+            "compared with all photographs of a subject, or with the first one; masked figures "
+            "compare subjects on white. Figures are means over subjects, and brackets hold 95 % "
+            "bootstrap intervals over them."
         ]
+        if self.boxes:
+            told.append(f"Boxes were given around {len(self.boxes)} subjects.")
+        if doubts := [f"{name} ({sure:.2f})" for name, sure in self.doubtful.items()]:
+            told.append(f"Doubtful cut-outs, with their confidence: {', '.join(doubts)}.")
+        if not DREAM_SETS[self.dataset].has_one_subject:
+            told.append(
+                "Photographs of a case show different things. Presets get as subjects those that "
+                f"can be cut out, {MAX_SUBJECTS} at most. The dataset's own figures come from a "
+                "vision-language model, which is not run here."
+            )
+        left_out = self.left_out
+        return told + [f"Left out {x.name}, {x.num_cases} cases: {x.reason}" for x in left_out]
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,16 +292,26 @@ class DreamDrawer(_Drawer):
 
     def picture(self, case: DreamCase) -> tuple[Image.Image, Tensor]:
         """Return what the session draws."""
-        result = self.session.personalize(self._identity(case.subject), case.prompt, seed=case.seed)
+        subjects = self._subjects(case.subject)
+        result = self.session.personalize(subjects, case.prompt, seed=case.seed)
         return result.images[0], plane(result.subject_masks[0])
 
-    def _identity(self, subject: str) -> Identity:
-        """Return the identity, which the session keeps for the next case."""
-        references = self.benchmark.references[subject]
+    def _subjects(self, name: str) -> list[Subject]:
+        """Return what photographs show; the session keeps their identities for the next case."""
+        references = self.benchmark.references[name]
         usable = [reference for reference in references if reference.mask is not None]
-        chosen = usable if self.uses_all else usable[:1]
-        masks = [reference.mask for reference in chosen]
-        return self.session.encode_identity([each.image for each in chosen], masks=masks)
+        if DREAM_SETS[self.benchmark.dataset].has_one_subject:
+            parts = [usable if self.uses_all else usable[:1]]
+        else:
+            parts = [[reference] for reference in usable[:MAX_SUBJECTS]]
+        return [
+            Subject(
+                self.session.encode_identity(
+                    [each.image for each in part], masks=[each.mask for each in part]
+                )
+            )
+            for part in parts
+        ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -297,81 +348,47 @@ class DreamResults(_Drawer):
 
 def read_dreambench(
     root: Path,
+    dataset: str = "dreambench",
     *,
     limit: int | None = None,
     num_prompts: int | None = None,
     num_seeds: int = 4,
     seed: int = 0,
+    boxes: Path | None = None,
 ) -> DreamBench:
-    """Return what a copy of the dataset asks for.
+    """Return what a copy of a dataset asks for.
 
     Args:
-        root: Holds a folder for each subject and `prompts_and_classes.txt`; subjects whose folder
-            is not there are left out of the benchmark.
+        root: Its folder, see `dream_sets`.
+        dataset: One of `DREAM_SETS`.
         limit: Only the first subjects by name.
         num_prompts: Only the first prompts of each.
         num_seeds: Pictures of each prompt.
         seed: The first seed; the others count up.
+        boxes: A file with boxes around subjects in their first photographs, see `read_boxes`.
 
     Raises:
-        InputError: The list or all photographs are missing.
+        InputError: Something of the dataset is missing, or the boxes are none.
     """
-    prompts = _read_lists(root / LISTS)
-    there = [name for name in sorted(prompts.noun_of) if _has_photo(root / name)]
-    if not there:
-        raise InputError(
-            f"'{root}' holds no photographs of subjects such as {next(iter(prompts.noun_of))!r}. "
-            "DreamBench's folder 'dataset' is needed. Check the path."
-        )
-    return DreamBench(root, prompts, tuple(there[:limit]), seed, num_seeds, num_prompts)
+    subjects = DREAM_SETS[dataset].read(root)
+    found = read_boxes(boxes, {one.name: one for one in subjects}) if boxes is not None else {}
+    chosen = tuple(subjects[:limit])
+    around = {one.name: found[one.name] for one in chosen if one.name in found}
+    return DreamBench(dataset, chosen, seed, num_seeds, num_prompts, around)
 
 
-def _has_photo(folder: Path) -> bool:
-    return folder.is_dir() and bool(photos_in(folder))
-
-
-def _read_lists(path: Path) -> Prompts:
-    try:
-        with path.open("rb") as file:
-            text = file.read(MAX_LISTS_BYTES).decode("utf-8").replace("\r\n", "\n")
-        classes, rest = text.split("Object Prompts", 1)
-        objects, live = (_templates(one) for one in rest.split("Live Subject Prompts", 1))
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"'{path}' cannot be read as DreamBench's lists ({error}). The file with classes, "
-            "object prompts and live subject prompts is needed. Copy it from the dataset."
-        ) from error
-    pairs = (line.split(",") for line in classes.splitlines() if line.count(",") == 1)
-    nouns = {name.strip(): noun.strip() for name, noun in pairs if name != "subject_name"}
-    unsafe = [name for name in nouns if not re.fullmatch(r"\w[\w-]*", name)]
-    if unsafe or not (nouns and objects and live):
-        what = f"the name {unsafe[0]!r}" if unsafe else "no subjects or no prompts"
-        raise InputError(
-            f"'{path}' holds {what}. DreamBench's own lists are needed. Copy the file from the "
-            "dataset."
-        )
-    return Prompts(MappingProxyType(nouns), objects, live)
-
-
-def _templates(text: str) -> tuple[str, ...]:
-    """Return the prompts of a list, without the rare word that tuned models are called by."""
-    found = (match["text"] for match in _PROMPT.finditer(text))
-    return tuple(one.replace("{0} ", "").replace("{1}", "{}") for one in found)
-
-
-def _looked_at(path: Path) -> Reference:
-    """Return a photograph with its mask, given beside it or found.
+def _looked_at(path: Path, box: Box | None) -> Reference:
+    """Return a photograph with its mask, given beside it or found, in the box if there is one.
 
     Raises:
         ImageError: The subject cannot be found.
     """
-    image = _opened(path)
-    given = mask_beside(path)
-    if given is None:
-        mask = mask_to_pil(subject_mask(image))[0]
-    else:
+    image, given = _opened(path), mask_beside(path)
+    if given is not None:
         mask = load_image(given).convert("L").resize(image.size, Image.Resampling.LANCZOS)
-    return Reference(image.convert("RGB"), mask)
+        return Reference(image.convert("RGB"), mask)
+    found = cut_out(image, ANYWHERE if box is None else Search(box=box))
+    return Reference(image.convert("RGB"), mask_to_pil(found.mask)[0], found.how.confidence)
 
 
 def _opened(path: Path) -> Image.Image:

@@ -2,8 +2,6 @@
 
 import itertools
 import math
-from collections.abc import Callable
-from functools import partial
 from statistics import fmean
 
 import numpy as np
@@ -12,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie_lab.evaluation.case import Evidence, Metric, Reference, SeesPictures, of
+from swiftpie_lab.evaluation.case import Metric, Reference, SeesPictures, of
 from swiftpie_lab.evaluation.judges import Lpips
 
 COPY_PX = 96  # side at which subjects are compared pixel by pixel
@@ -80,8 +78,9 @@ def _correlations(planes: Tensor, mine: Tensor, changes: list[Change]) -> Tensor
 
 
 def diversity(lpips: Lpips, picture: Tensor, twins: tuple[Tensor, ...]) -> float | None:
-    """Return the mean distance to pictures of the same request with earlier seeds."""
-    return fmean(lpips.distance(picture, twin) for twin in twins) if twins else None
+    """Return the mean distance of all pairs of a picture and its `twins` of other seeds."""
+    pairs = itertools.combinations((*twins, picture), 2)
+    return fmean(lpips.distance(*pair) for pair in pairs) if twins else None
 
 
 def _planes(image: Image.Image) -> Tensor:
@@ -112,26 +111,43 @@ def _details(planes: Tensor) -> Tensor:
     return (inside * (grey - around[0] / (around[1] + TINY)))[:, 0]
 
 
-def _compared(network: str, *, is_masked: bool) -> Callable[[Evidence], float | None]:
+def _likeness(
+    title: str, network: str, *, is_masked: bool = False, to_first: bool = False
+) -> Metric:
+    def compare(
+        seeing: SeesPictures, picture: Image.Image, references: tuple[Reference, ...]
+    ) -> float | None:
+        chosen = references[:1] if to_first else references
+        return likeness(seeing, picture, chosen, is_masked=is_masked)
+
     shown = "cutout" if is_masked else "image"
-    compare = partial(likeness, is_masked=is_masked)
-    return of(compare, f"networks.{network}", shown, "references")
+    return Metric(
+        title + ", masked" * is_masked + ", first photograph" * to_first,
+        of(compare, f"networks.{network}", shown, "references"),
+        "cosine",
+        needs="" if network == "subjects" else network,
+    )
 
 
-def _likeness(title: str, network: str, *, is_masked: bool = False) -> Metric:
-    shown = f"{title}, masked" if is_masked else title
-    score = _compared(network, is_masked=is_masked)
-    return Metric(shown, score, "cosine", needs="" if network == "subjects" else network)
-
+NETWORKS = {
+    "dino": ("DINO ViT-S/16", "dino_small"),
+    "dinov2": ("DINOv2 ViT-S/14", "dinov2"),
+    "clip-i": ("CLIP-I ViT-B/32", "clip_small"),
+    "clip-i-large": ("CLIP-I ViT-L/14", "clip"),
+    "likeness": ("likeness by the judge of sprites", "subjects"),
+}
 
 METRICS = {
-    "dino": _likeness("DINO ViT-S/16", "dino_small"),
-    "dino-masked": _likeness("DINO ViT-S/16", "dino_small", is_masked=True),
-    "clip-i": _likeness("CLIP-I ViT-B/32", "clip_small"),
-    "clip-i-masked": _likeness("CLIP-I ViT-B/32", "clip_small", is_masked=True),
-    "clip-i-large": _likeness("CLIP-I ViT-L/14", "clip"),
-    "likeness": _likeness("likeness by the judge of sprites", "subjects"),
-    "likeness-masked": _likeness("likeness by the judge of sprites", "subjects", is_masked=True),
+    **{name: _likeness(*network) for name, network in NETWORKS.items()},
+    **{
+        f"{name}-first": _likeness(*network, to_first=True)
+        for name, network in NETWORKS.items()
+        if name != "likeness"
+    },
+    **{
+        f"{name}-masked": _likeness(*NETWORKS[name], is_masked=True)
+        for name in ("dino", "clip-i", "likeness")
+    },
     "copied": Metric(
         "details as in the photograph",
         of(copied, "cutout", "references"),

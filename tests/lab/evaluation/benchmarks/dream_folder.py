@@ -4,7 +4,8 @@ import importlib.resources
 
 from PIL import Image
 
-LISTS = "prompts_and_classes.txt"
+from swiftpie_lab.evaluation.benchmarks.dream_sets import LISTS
+
 NUM_PHOTOS = {"dog": 2, "vase": 1}
 TEXT = """Classes
 

@@ -9,9 +9,10 @@ from typer.testing import CliRunner
 
 from swiftpie.errors import ImageError, InputError
 from swiftpie_lab.cli.evaluate import app
+from swiftpie_lab.evaluation.benchmarks.dream_sets import LISTS
 from swiftpie_lab.evaluation.benchmarks.dreambench import DreamResults, read_dreambench
 from swiftpie_lab.evaluation.case import Row
-from tests.lab.evaluation.benchmarks.dream_folder import LISTS, write_dreambench
+from tests.lab.evaluation.benchmarks.dream_folder import write_dreambench
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def run(*arguments):
 
 def test_subjects_have_the_prompts_of_their_kind(root):
     benchmark = read_dreambench(root, num_seeds=2, seed=5)
-    assert benchmark.subjects == ("dog", "vase")  # of the others there are no photographs
+    assert [*benchmark.named] == ["dog", "vase"]  # of the others there are no photographs
     prompts = {(case.subject, case.number): case.prompt for case in benchmark.cases()}
     assert prompts["dog", 1] == "a dog wearing a red hat"
     assert prompts["vase", 1] == "a vase on top of a mirror"
@@ -44,8 +45,10 @@ def test_the_published_lists_are_read_whole(tmp_path):
     (tmp_path / "can").mkdir()
     Image.new("RGB", (32, 32), "red").save(tmp_path / "can" / "00.jpg")
     benchmark = read_dreambench(tmp_path)
-    assert len(benchmark.prompts.objects) == 25
-    assert benchmark.prompts.of("can")[24] == "a can number 24"
+    (can,) = benchmark.subjects
+    assert len(can.prompts) == 25
+    assert can.prompts[24] == "a can number 24"
+    assert (can.asks[0], can.asks[19], can.asks[20]) == ("places", "places", "properties")
 
 
 def test_the_fingerprint_sees_photographs_masks_and_prompts(root, tmp_path):

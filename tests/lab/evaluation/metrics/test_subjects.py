@@ -6,12 +6,12 @@ import torch
 from PIL import Image, ImageEnhance
 from transformers import CLIPImageProcessor, ViTConfig, ViTModel
 
-from swiftpie.imageio.images import mask_to_pil, to_pil
+from swiftpie.imageio.images import mask_to_pil, to_pil, to_tensor
 from swiftpie.noise import draw_noise
 from swiftpie_lab.data.subjects import sample_subjects
 from swiftpie_lab.evaluation.case import METRICS, Reference, on_white
 from swiftpie_lab.evaluation.judges import IMAGENET_MEAN, IMAGENET_STD, Dino, Networks
-from swiftpie_lab.evaluation.metrics.subjects import COPIED_AT, alignment, likeness
+from swiftpie_lab.evaluation.metrics.subjects import COPIED_AT, alignment, diversity, likeness
 from swiftpie_lab.world.captions import SceneSpec
 from swiftpie_lab.world.places import PLACES, Setting
 from swiftpie_lab.world.sampler import World
@@ -67,6 +67,31 @@ def test_without_photographs_or_networks_nothing_is_said(edit_evidence):
     for name in ("dino", "dino-masked", "clip-i", "likeness", "copied", "diversity"):
         alone = dataclasses.replace(edit_evidence, networks=networks)
         assert METRICS.get(name).score(alone) is None
+
+
+class Apart:
+    """The mean difference of two pictures, in place of a network."""
+
+    def distance(self, first, second):
+        return float((first - second).abs().mean())
+
+
+def test_diversity_is_the_mean_over_all_pairs():
+    pictures = [torch.full((1, 3, 2, 2), value) for value in (0.0, 0.2, 1.0)]
+    assert diversity(Apart(), pictures[2], tuple(pictures[:2])) == pytest.approx(2 / 3)
+    assert diversity(Apart(), pictures[2], ()) is None
+
+
+def test_the_first_photograph_may_count_alone(edit_evidence):
+    references = (ball("red", "blue"), ball("green", "blue"))
+    shown = dataclasses.replace(
+        edit_evidence,
+        picture=to_tensor(references[0].image),
+        references=references,
+        networks=Networks(dinov2=Colour()),
+    )
+    assert METRICS.get("dinov2-first").score(shown) == pytest.approx(1)
+    assert METRICS.get("dinov2").score(shown) < 0.99
 
 
 def test_dino_reads_pictures_as_its_authors_do():

@@ -1,0 +1,47 @@
+"""Small random networks in the folders that users give to judge with."""
+
+import torch
+from transformers import (
+    Dinov2Config,
+    Dinov2Model,
+    Siglip2Config,
+    Siglip2ImageProcessorPil,
+    Siglip2Model,
+)
+
+from tests.pipelines.tiny_editor import text_tower
+
+SMALL = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+}
+
+
+def write_siglip2(folder):
+    """Write SigLIP2 NaFlex with tokenizer and image processor, and return the folder."""
+    tokenizer = text_tower().tokenizer
+    words = {"vocab_size": len(tokenizer), "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
+    config = Siglip2Config(
+        text_config={**SMALL, **words, "max_position_embeddings": 8},
+        vision_config={**SMALL, "patch_size": 16, "num_patches": 16},
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Siglip2Model(config)
+        for weight in model.parameters():  # a fresh model sees nearly the same everywhere
+            torch.nn.init.normal_(weight, std=weight.shape[-1] ** -0.5)
+    model.save_pretrained(folder)
+    Siglip2ImageProcessorPil().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def write_dinov2(folder):
+    """Write DINOv2, and return the folder."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Dinov2Model(Dinov2Config(**SMALL, image_size=224, patch_size=14))
+    model.save_pretrained(folder)
+    return folder
