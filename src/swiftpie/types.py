@@ -75,6 +75,7 @@ class Identity:
     # The first frame at the resolution of its picture, (1, 4, S', S') in 8 bit on the CPU,
     # premultiplied over black; None if no larger than `pixels`, or the preset places no subjects.
     large: "Tensor | None" = None
+    is_face: bool = False  # of a person by the face; an edit draws it where the face is
 
     def without_detail(self) -> Self:
         """Return the same subject for the semantic branch alone."""

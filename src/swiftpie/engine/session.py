@@ -1,5 +1,7 @@
 """A loaded preset: the object that users, the command line and servers call."""
 
+import copy
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,10 +23,10 @@ from swiftpie.engine.encoding import (
 from swiftpie.engine.runner import Runner
 from swiftpie.errors import SwiftPieError
 from swiftpie.faces import FaceEncoder
-from swiftpie.guidance import Steering
+from swiftpie.faces.region import face_region
 from swiftpie.imageio.decoding import load_image
 from swiftpie.library import Library, packaged
-from swiftpie.masks import Box
+from swiftpie.masks import Box, load_mask
 from swiftpie.models.cutout import Point, Search
 from swiftpie.noise import seeds_from
 from swiftpie.pipelines.advice import advice_on, advise
@@ -43,11 +45,13 @@ from swiftpie.pipelines.drawing.request import (
     detail_source_of,
     source_of,
 )
-from swiftpie.pipelines.drawing.settings import EditSettings, MaskSource, Scales, Style
+from swiftpie.pipelines.drawing.settings import EditSettings, MaskSource, Scales, Steering, Style
 from swiftpie.pipelines.identity_file import fitted, load_identity, save_identity
 from swiftpie.pipelines.naming import log_library_subjects, new_subject_of_edit, new_subjects
 from swiftpie.scenes import read_scene
 from swiftpie.types import GenerationResult, Identity
+
+logger = logging.getLogger(__name__)
 
 CACHE_MIB = 256.0  # 110 to 200 subjects of `mini`, one picture each
 
@@ -67,6 +71,13 @@ class Session:
             ConfigError: The limit is negative.
         """
         self._runner = Runner(components, Cache(cache_mib))
+        self.face_encoder: FaceEncoder | None = None  # finds faces in photographs
+
+    def with_face_encoder(self, encoder: FaceEncoder | None) -> "Session":
+        """Return a session on the same networks and cache that finds faces by `encoder`."""
+        other = copy.copy(self)
+        other.face_encoder = encoder
+        return other
 
     @property
     def components(self) -> Components:
@@ -113,7 +124,8 @@ class Session:
 
         Args:
             face: A photograph, a face found in one, or vectors of a face recogniser.
-            encoder: A face encoder, which finds the face; only a photograph needs it.
+            encoder: A face encoder, which finds the face; only a photograph needs it. By default
+                that of the session, see `with_face_encoder`.
             number: Which face of a photograph, counted from the left from 1; None is the largest.
             crop: The aligned face of each vector, for adapters that read pictures too.
 
@@ -123,7 +135,12 @@ class Session:
         """
         runner = self._runner
         return encode_face(
-            runner.cached, runner.cache, face, encoder=encoder, number=number, crop=crop
+            runner.cached,
+            runner.cache,
+            face,
+            encoder=encoder or self.face_encoder,
+            number=number,
+            crop=crop,
         )
 
     def save_identity(self, identity: Identity, path: str | Path, *, force: bool = False) -> None:
@@ -365,7 +382,9 @@ class Session:
         """Change a picture so that it fits `prompt`.
 
         If the prompt names a subject that the picture does not show, models with a small vocabulary
-        take it from the library. `draw` does not: it draws an `EditRequest` as given.
+        take it from the library. If `identity` is a face, and neither `mask` nor `keyword` is
+        given, a session `with_face_encoder` changes the face of the picture. `draw` does neither:
+        it draws an `EditRequest` as given.
 
         Args:
             image: Any shape; transparency is ignored.
@@ -397,7 +416,7 @@ class Session:
             settings=settings or EditSettings(),
             **steering,
         )
-        request = self.with_newcomer(request)
+        request = self.with_face_region(self.with_newcomer(request))
         brought = (request.identity, request.newcomer)
         log_library_subjects(identity.named for identity in brought if identity is not None)
         return self.draw(request)
@@ -446,6 +465,24 @@ class Session:
         who = self.named(brought.word)
         is_sure = any(texts.values())
         return replace(request, identity=who) if is_sure else replace(request, newcomer=who)
+
+    def with_face_region(self, request: EditRequest) -> EditRequest:
+        """Return an edit that changes the picture's face, if it brings one and names no place.
+
+        Without a face encoder the prompts find the region, as in other edits.
+
+        Raises:
+            ImageError: The picture shows no face.
+        """
+        brings_face = request.identity is not None and request.identity.is_face
+        if not brings_face or self.face_encoder is None:
+            return request
+        if request.mask is not None or request.keyword:
+            return request
+        found = face_region(self.face_encoder, request.image)
+        for note in found.notes:
+            logger.warning("%s", note)
+        return replace(request, mask=load_mask(found.mask, request.image.size))
 
     def insert(
         self,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple, Protocol
 
-from swiftpie.config import Option
+from swiftpie.config import Option, Surface
 from swiftpie.errors import ConfigError
 from swiftpie.registry import Registry
 
@@ -18,6 +18,7 @@ CONSENT = (
     "Use only the face of a person who agreed to it, and say that the picture is generated; in "
     "many places both are the law."
 )
+DEFAULT_ENCODER = "opencv"
 METADATA = {"face": "after a photograph of a person; to be used with that person's consent"}
 """Stored in every picture, beside the mark that it is generated."""
 
@@ -114,16 +115,40 @@ FACE_ENCODERS: Registry[EncoderChoice] = Registry(
 
 
 @dataclass(frozen=True, kw_only=True)
+class FaceSource:
+    """The face of a person, in a photograph."""
+
+    face: Annotated[  # over HTTP and in ComfyUI it is a picture of its own
+        str,
+        Option(
+            "A photograph that shows the face of the person to draw.",
+            "PICTURE",
+            surfaces=frozenset({Surface.CLI, Surface.BATCH}),
+        ),
+    ] = ""
+    face_number: Annotated[
+        int | None,
+        Option(
+            "Which face of the photograph, counted from the left; by default the largest or most "
+            "central.",
+            "N",
+            least=1,
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class FaceSettings:
     """The encoders that find, recognise and judge faces."""
 
     encoder: Annotated[
-        str,
+        str | None,
         Option(
-            "The face encoder; it has to be the one that the adapter was trained with.",
+            "The face encoder; it has to be the one that the adapter was trained with. By default "
+            "the recipe's, else opencv.",
             "opencv|arcface|insightface",
         ),
-    ] = "opencv"
+    ] = None
     face_models: Annotated[
         Path | None,
         Option(
@@ -144,6 +169,15 @@ class FaceSettings:
         ),
     ] = None
 
+    @property
+    def name(self) -> str:
+        """The name of the encoder."""
+        return self.encoder or DEFAULT_ENCODER
+
+    def open(self) -> FaceEncoder:
+        """Open the encoder, without a judge; the errors are those of `open_encoders`."""
+        return FACE_ENCODERS.get(self.name).open(self.face_models)
+
 
 class FaceEncoders(NamedTuple):
     """The opened encoders."""
@@ -161,7 +195,7 @@ def open_encoders(settings: FaceSettings) -> FaceEncoders:
         MissingExtra: A package is not installed.
     """
     folder = settings.face_models
-    encoder = FACE_ENCODERS.get(settings.encoder).open(folder)
+    encoder = settings.open()
     judge = open_judge(encoder, settings.judge_models or folder, name=settings.judge)
     return FaceEncoders(encoder, judge)
 

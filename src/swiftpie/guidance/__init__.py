@@ -7,14 +7,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol, TypedDict
+from typing import Protocol
 
 from torch import Tensor
 
-from swiftpie.attention.manipulate import Shaping
 from swiftpie.errors import ConfigError
 from swiftpie.registry import Registry
-from swiftpie.types import Prompts
 
 
 class Branch(StrEnum):
@@ -69,14 +67,6 @@ class Plain:
         """Return the one prediction, (B, C, h, w)."""
         del step
         return predictions[Branch.BOTH]
-
-
-class Steering(TypedDict, total=False):
-    """Options that steer a drawing; missing ones and None change nothing."""
-
-    guidance: Guidance | None
-    shaping: Shaping | None
-    negative_prompt: Prompts
 
 
 METHODS: Registry[Callable[[int], Guidance]] = Registry(

@@ -59,7 +59,7 @@ def advice_on(components: Components, request: Request) -> Iterator[str]:
             "size out for the best pictures."
         )
     if isinstance(request, FaceRequest):
-        request = request.as_personalize(len(components.schedule.steps))
+        request = request.as_personalize()
     if isinstance(request, RepaintRequest):
         idle: Iterator[str] = iter(())
     elif isinstance(request, EditRequest):
@@ -173,7 +173,8 @@ def _idle_edit(request: EditRequest) -> Iterator[str]:
 def _idle_steering(
     components: Components, request: PersonalizeRequest | EditRequest | RepaintRequest
 ) -> Iterator[str]:
-    guidance, num_steps = request.guidance or Plain(), len(components.schedule.steps)
+    num_steps = len(components.schedule.steps)
+    guidance = request.steered(num_steps).guidance or Plain()
     used = branches_of(guidance, num_steps)
     if used == {Branch.BOTH} and not isinstance(guidance, Plain):
         yield (

@@ -40,7 +40,8 @@ from swiftpie.pipelines.drawing.request import (
     RepaintRequest,
     Request,
 )
-from swiftpie.pipelines.drawing.settings import EditMode
+from swiftpie.pipelines.drawing.settings import EditMode, Style
+from swiftpie.pipelines.identity import origin_of_faces
 from swiftpie.pipelines.photographs import relight, repaint, scene
 from swiftpie.pipelines.photographs.repaint import RepaintPlan
 from swiftpie.pipelines.photographs.scene import ScenePlan
@@ -111,6 +112,7 @@ def find_region(components: Components, request: EditRequest) -> Image.Image:
 
     The errors are those of `draw`.
     """
+    request = request.steered(len(components.schedule.steps))
     with explaining_out_of_memory():
         if edit.only_changes_all(components, request):
             return relight.find_region(request)
@@ -158,7 +160,8 @@ def draw_together(
     prepared: dict[int, _PreparedRequest] = {}
     by_key: dict[tuple[object, ...], list[int]] = {}
     with explaining_out_of_memory():
-        for index, request in enumerate(requests):
+        for index, given in enumerate(requests):
+            request = _drawable(components, given)
             if isinstance(request, EditRequest) and edit.only_changes_all(components, request):
                 results[index] = relight.edit(components, request, clock)
             elif isinstance(request, EditRequest) and edit.is_by_chord(components, request):
@@ -208,9 +211,12 @@ def _passes(
             yield list(islice(rest, size))
 
 
-def _prepare(components: Components, request: Request, clock: Clock) -> _PreparedRequest:
-    if isinstance(request, FaceRequest):
-        request = request.as_personalize(len(components.schedule.steps))
+def _drawable(components: Components, request: Request) -> Drawable:
+    drawable = request.as_personalize() if isinstance(request, FaceRequest) else request
+    return drawable.steered(len(components.schedule.steps))
+
+
+def _prepare(components: Components, request: Drawable, clock: Clock) -> _PreparedRequest:
     if isinstance(request, EditRequest):
         plan = edit.prepare(components, request, clock)
         return _PreparedRequest(plan.request, plan.start, plan)
@@ -276,7 +282,12 @@ def _draw_batch(
             branches=_branches(item),
             cutouts=tuple(each.cutouts for each in identities),
             timings_ms=clock.timings(),
-            origin={**components.origin, **origin_of(named)},
+            origin={
+                **components.origin,
+                **({} if item.request.style is Style.PLAIN else {"style": item.request.style}),
+                **origin_of(named),
+                **origin_of_faces(identities),
+            },
             tensor=None if output is Output.PIL else tensor[rows],
             named=named,
         )

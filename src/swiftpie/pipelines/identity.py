@@ -1,6 +1,6 @@
 """Pictures of a subject, or of a face, to an `Identity`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, ImageError, InputError
+from swiftpie.faces import METADATA
 from swiftpie.faces.choose import ChosenFace, align
 from swiftpie.geometry.layout import SUBJECT_FILL
 from swiftpie.imageio.cutout import CutoutMethod
@@ -155,7 +156,7 @@ def face_identity(
     encoder = components.encoder_of_identity()
     crops = [crop] if isinstance(crop, Image.Image) else list(crop or [])
     if not isinstance(encoder, FaceIdentityEncoder):
-        return _identity_of_crops(components, crops)
+        return replace(_identity_of_crops(components, crops), is_face=True)
     vectors = _checked_vectors(embedding, encoder.face_width)
     _check_crops(crops, num_faces=len(vectors), is_needed=encoder.needs_crops)
     device, side = components.device, components.preset.image_size_px
@@ -171,7 +172,13 @@ def face_identity(
         small = F.interpolate(picture, size=(side, side), mode="bicubic", antialias=True)
         frames.append(small.clamp(-1, 1))
     tokens, shown = torch.cat(rows), torch.cat(frames).to(device)
-    return _semantic_identity(components, tokens, shown, torch.full_like(shown[:, :1], is_seen))
+    mask = torch.full_like(shown[:, :1], is_seen)
+    return replace(_semantic_identity(components, tokens, shown, mask), is_face=True)
+
+
+def origin_of_faces(identities: Sequence[Identity]) -> Mapping[str, str]:
+    """Return what a picture's metadata say if a person is drawn in it by the face."""
+    return METADATA if any(identity.is_face for identity in identities) else {}
 
 
 def cut_out_or_given(image: Image.Image, mask: Tensor | None, search: Search = ANYWHERE) -> CutOut:

@@ -54,6 +54,7 @@ def identity_bytes(identity: Identity) -> bytes:
         "preset": identity.preset,
         "fingerprint": identity.fingerprint,
         "cutouts": [list(cutout) for cutout in identity.cutouts],
+        "is_face": identity.is_face,
     }
     whole = {name: tensor.cpu().contiguous() for name, tensor in _tensors_of(identity).items()}
     return save(whole, metadata={KEY: json.dumps(header)})
@@ -67,6 +68,7 @@ class IdentityFile:
     fingerprint: str
     shapes: Mapping[str, tuple[int, ...]]  # by the tensor's name
     cutouts: tuple[Cutout, ...] = ()  # of each picture, if it is known
+    is_face: bool = False  # whether it is a person by the face
 
     @property
     def num_references(self) -> int:
@@ -159,7 +161,7 @@ def _header(read: Callable[[], dict[str, Any]], path: str | Path) -> IdentityFil
         header = json.loads(entries.pop(METADATA)[KEY])
         written = str(header["format"])
         preset, fingerprint = (header[name] for name in ("preset", "fingerprint"))
-        stored = header.get("cutouts", [])
+        stored, is_face = header.get("cutouts", []), header.get("is_face", False)
     except Exception as error:  # an unchecked header holds values of any type
         reason = f"no {error}" if isinstance(error, KeyError) else short_reason(error)
         raise InputError(
@@ -172,11 +174,11 @@ def _header(read: Callable[[], dict[str, Any]], path: str | Path) -> IdentityFil
         )
     try:
         shapes = {name: tuple(entry["shape"]) for name, entry in entries.items()}
-        _check_form(shapes, preset, fingerprint)
+        _check_form(shapes, preset, fingerprint, is_face)
         cutouts = _read_cutouts(stored, pictures=shapes["pixels"][0])
     except ValueError as error:
         raise InputError(_damaged(path, error)) from error
-    return IdentityFile(preset, fingerprint, shapes, cutouts)
+    return IdentityFile(preset, fingerprint, shapes, cutouts, is_face)
 
 
 def _tensors_of(identity: Identity) -> dict[str, Tensor]:
@@ -197,6 +199,7 @@ def _identity_of(header: IdentityFile, tensors: Mapping[str, Tensor]) -> Identit
         values=_below(tensors, VALUES),
         **{name: tensors[name] for name in PLAIN},
         large=tensors.get(LARGE),
+        is_face=header.is_face,
     )
 
 
@@ -213,7 +216,9 @@ def _check_weights(made: IdentityFile | Identity, components: Components, *, nam
         )
 
 
-def _check_form(shapes: Mapping[str, tuple[int, ...]], preset: object, fingerprint: object) -> None:
+def _check_form(
+    shapes: Mapping[str, tuple[int, ...]], preset: object, fingerprint: object, is_face: object
+) -> None:
     """Check what the identities of all networks have in common.
 
     Raises:
@@ -222,6 +227,8 @@ def _check_form(shapes: Mapping[str, tuple[int, ...]], preset: object, fingerpri
     for text in (preset, fingerprint):
         if not isinstance(text, str) or len(text) > MAX_TEXT or not text.isprintable():
             raise ValueError("its preset or fingerprint is no short text")
+    if not isinstance(is_face, bool):
+        raise ValueError("whether it is a face is neither true nor false")
     if missing := [name for name in PLAIN if name not in shapes]:
         raise ValueError(f"it has no {missing[0]}")
     match [shapes[name] for name in PLAIN]:

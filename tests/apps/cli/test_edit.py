@@ -137,7 +137,7 @@ def test_strengths_that_are_not_given_belong_to_the_mode(mode):
 
 
 def test_a_new_subject_is_shown_where_the_picture_changes_and_nowhere_else():
-    options = {"scales": {"text_scale": 1.5}, "subjects": ["cat.png"]}
+    options = {"scales": {"text_scale": 1.5}, "has_newcomer": True}
     settings = edit_settings(PRESETS.get("sd-turbo"), EditSettings(), **options)
     assert settings.scales == Scales(identity_scale=1.0, detail_scale=0.0, text_scale=1.5)
     placed = edit_settings(PRESETS.get("mini"), EditSettings(), **options).scales

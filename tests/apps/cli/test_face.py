@@ -63,7 +63,7 @@ def test_with_one_encoder_there_is_no_score_and_it_is_said(call, world, tmp_path
 @pytest.mark.parametrize(
     ("more", "code", "message"),
     [
-        (["--face", "2"], 3, "shows 1"),
+        (["--face-number", "2"], 3, "shows 1"),
         (["--encoder", "insightface"], 1, "non-commercial"),
         (["--encoder", "opencvv"], 2, "Did you mean opencv"),
         (["--judge", "opencv", "--judge-models", "{faces}"], 2, "same recogniser"),
@@ -113,3 +113,44 @@ def test_every_prompt_of_a_file_shows_the_person(call, world, tmp_path):
         ("a person in space", 3),
     ]
     assert not np.array_equal(*(pixels(one["path"]) for one in told))
+
+
+def edit(call, world, out, *more, photo=PHOTO, face=PHOTO):
+    arguments = ["edit", photo, "a person at sea", "-o", out, "--seed", 3, "--face", face]
+    chosen = [
+        *("--preset", "sdxl-turbo", "--weights", world / "pipeline", "--offline"),
+        *("--adapter", world / f"{FACE_ID_PLUS}.safetensors"),
+        *("--image-encoder", world / "encoder", "--face-models", world / "faces"),
+    ]
+    return call(*arguments, *chosen, *more)
+
+
+def test_a_face_comes_into_a_photograph_where_its_face_is(call, world, tmp_path):
+    out, region = tmp_path / "out.png", tmp_path / "region.png"
+    result = edit(call, world, out, "--save-region", region, "--json")
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert (told["branches"], told["scales"]["identity_scale"]) == (["semantic"], 1.0)
+    outside = pixels(region).max(axis=-1) == 0
+    before, after = pixels(PHOTO), pixels(out)
+    assert (before[outside] == after[outside]).all()
+    assert (before[~outside] != after[~outside]).any()
+    assert CONSENT[:40] in result.stderr
+    assert "consent" in read_metadata(out)["face"]
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "message"),
+    [(["--subject", PHOTO], 2, "one newcomer"), (["--face-number", "2"], 3, "shows 1")],
+)
+def test_what_an_edit_cannot_draw_is_named(call, world, tmp_path, more, code, message):
+    result = edit(call, world, tmp_path / "out.png", *more)
+    assert (result.exit_code, message in result.stderr) == (code, True), result.output
+
+
+def test_a_photograph_without_a_face_needs_a_place(call, world, tmp_path):
+    blank = tmp_path / "blank.png"
+    Image.new("RGB", (80, 60)).save(blank)
+    result = edit(call, world, tmp_path / "out.png", "--base", "nowhere", photo=blank)
+    assert result.exit_code == 3
+    assert "by a mask or a box" in " ".join(result.stderr.split())

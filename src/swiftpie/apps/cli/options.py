@@ -32,7 +32,7 @@ PANELS: Mapping[str, tuple[str, ...]] = {
         *("t_start", "delta", "t_end", "step_scale", "noise_samples", "chord_steps"),
         "without_refinement",
     ),
-    "Face": ("number", "encoder", "face_models", "judge", "judge_models"),
+    "Face": ("face", "face_number", "encoder", "face_models", "judge", "judge_models"),
     "Model": (
         *("recipe", "preset", "steps", "weights", "base", "adapter", "detail", "image_encoder"),
         *("autoencoder", "inversion", "lora_scale", "face_version", "dtype", "allow_pickle"),

@@ -159,5 +159,6 @@ def _as_identity(identity: OnnxIdentity, session: "Session") -> "Identity":
         values=below("values/"),
         cutouts=identity.cutouts,
         named=identity.named,
+        is_face=False,
         **{name: tensors[name] for name in ("tokens", "pooled", "pixels", "mask")},
     )

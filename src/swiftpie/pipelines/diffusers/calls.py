@@ -20,12 +20,12 @@ from torch import Tensor
 
 from swiftpie.backbones.components import Components
 from swiftpie.errors import InputError
-from swiftpie.guidance import Guidance, Steering
+from swiftpie.guidance import Guidance
 from swiftpie.guidance.cfg import ClassifierFree
 from swiftpie.guidance.dcg import Decoupled
 from swiftpie.imageio.decoding import load_image
 from swiftpie.noise import MAX_SEED
-from swiftpie.pipelines.drawing.settings import Style, steering_of
+from swiftpie.pipelines.drawing.settings import Steering, Style, steering_of
 from swiftpie.types import IdentityBranch
 
 P = ParamSpec("P")

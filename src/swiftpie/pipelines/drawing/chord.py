@@ -38,6 +38,7 @@ from swiftpie.pipelines.drawing.edit_region import (
 from swiftpie.pipelines.drawing.prepare import subject_condition
 from swiftpie.pipelines.drawing.request import EditRequest
 from swiftpie.pipelines.drawing.settings import EditSettings, Scales
+from swiftpie.pipelines.identity import origin_of_faces
 from swiftpie.schedules import (
     TRAIN_TIMESTEPS,
     NoiseScale,
@@ -112,7 +113,11 @@ def edit(components: Components, request: EditRequest, clock: Clock) -> EditResu
         named=() if shown is None or shown.named is None else (shown.named,),
         seed=request.seed,
         timings_ms=clock.timings(),
-        origin={**components.origin, "method": "chord"},
+        origin={
+            **components.origin,
+            **origin_of_faces(() if shown is None else (shown,)),
+            "method": "chord",
+        },
     )
 
 
@@ -303,8 +308,8 @@ def _check(components: Components, request: EditRequest) -> None:
     settings = request.settings
     if request.guidance is not None or request.shaping is not None or request.negative_prompt:
         raise InputError(
-            "ChordEdit compares two prompts without guidance. Leave guidance, shaping and the "
-            "negative prompt out, or edit with `method=inversion`."
+            "ChordEdit compares two prompts without guidance. Leave style, guidance, shaping and "
+            "the negative prompt out, or edit with `method=inversion`."
         )
     if settings.variation:
         raise InputError(

@@ -3,9 +3,9 @@
 Loads no tensor library, so that the command line reads the options without one.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Self
 
 from swiftpie.config import Option, Surface
 from swiftpie.errors import InputError
@@ -66,6 +66,10 @@ SIZE = Option(
     flags=("--size",),
     kind=str,
     surfaces=frozenset({Surface.CLI, Surface.BATCH, Surface.HTTP}),
+)
+STYLE = Option(
+    "How prompt and identity share the picture, by the methods of FastFace: dcg follows the prompt "
+    "and its style, am1 and am2 keep more of the face or subject. By default plain."
 )
 MASK_SOURCES = "none|inline|two-pass|box|FILE"
 TYPED = frozenset({Surface.CLI, Surface.BATCH})
@@ -130,6 +134,7 @@ class _Steered:
 
     guidance: "Guidance | None" = None  # how several predictions of a step become one
     shaping: "Shaping | None" = None  # how identity maps are reshaped
+    style: Annotated[Style, STYLE] = Style.PLAIN  # chooses both
     negative_prompt: Annotated[
         "Prompts",
         Option(
@@ -142,6 +147,22 @@ class _Steered:
     def __post_init__(self) -> None:
         if not _is_encoded(self.negative_prompt):
             check_text(*_as_rows(self.negative_prompt))
+
+    def steered(self, num_steps: int) -> Self:
+        """Return the same request with the guidance and shaping of its style in so many steps.
+
+        Raises:
+            InputError: Guidance or shaping is given as well.
+        """
+        if self.style is Style.PLAIN:
+            return self
+        if self.guidance is not None or self.shaping is not None:
+            raise InputError(
+                f"`style={self.style.value}` chooses guidance and shaping, and one of these was "
+                "given as well. Leave one of them out."
+            )
+        chosen = steering_of(self.style, num_steps)
+        return replace(self, guidance=chosen["guidance"], shaping=chosen["shaping"])
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -212,19 +233,13 @@ class FaceRequest:
     identity: "Identity"  # from `swiftpie.pipelines.drawing.face.face_identity`
     prompt: Annotated[str, Option("What the picture shows.")]
     seeds: Annotated[tuple[int, ...], SEED._replace(flags=("--seed",), kind=int)]
-    style: Annotated[
-        Style,
-        Option(
-            "How prompt and face share the picture: dcg follows styles, am1 and am2 keep more of "
-            "the face. By default plain."
-        ),
-    ] = Style.PLAIN
+    style: Annotated[Style, STYLE] = Style.PLAIN
     scales: Scales | None = None  # None: the preset's
     detail_mask: MaskSource | None = None  # as of `PersonalizeRequest`
     size_px: tuple[int, int] | None = None  # height and width; None: the preset's
 
-    def as_personalize(self, num_steps: int) -> PersonalizeRequest:
-        """Return the same drawing as one of a subject, steered as its style is in so many steps."""
+    def as_personalize(self) -> PersonalizeRequest:
+        """Return the same drawing as one of a subject."""
         return PersonalizeRequest(
             subjects=(Subject(self.identity),),
             prompt=self.prompt,
@@ -233,7 +248,7 @@ class FaceRequest:
             detail_mask=self.detail_mask,
             size_px=self.size_px,
             scene=WORDS_ALONE,
-            **steering_of(self.style, num_steps),
+            style=self.style,
         )
 
 
@@ -267,11 +282,11 @@ class EditRequest(_Steered):
         _check_prompts(self.prompt)
         check_text(self.source_prompt, self.keyword)
         _check_place(self.mask)
-        is_steered = self.guidance is not None or self.shaping is not None
-        if is_steered and self.settings.mode is EditMode.RELEASED:
+        has_own = self.guidance is not None or self.shaping is not None
+        if (has_own or self.style is not Style.PLAIN) and self.settings.mode is EditMode.RELEASED:
             raise InputError(
-                "Guidance and shaping do not work in the released mode, whose attention reads two "
-                "rows by their order. Use `mode=EditMode.PAPER`, or leave them out."
+                "Style, guidance and shaping do not work in the released mode, whose attention "
+                "reads two rows by their order. Use `mode=EditMode.PAPER`, or leave them out."
             )
 
 

@@ -3,14 +3,16 @@
 import math
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Self, TypedDict
 
 from swiftpie.backbones.presets import Capability, Preset
 from swiftpie.config import MaskRule, Option, Surface
 from swiftpie.errors import InputError
 
 if TYPE_CHECKING:
-    from swiftpie.guidance import Steering
+    from swiftpie.attention.manipulate import Shaping
+    from swiftpie.guidance import Guidance
+    from swiftpie.types import Prompts
 
 BALANCE_OF_IDENTITY, BALANCE_OF_TEXT = 0.4, 0.3  # change of the scales at either end
 MAX_REPEATS = 50  # steps and draws of ChordEdit
@@ -53,14 +55,23 @@ class EditMethod(StrEnum):
 
 
 class Style(StrEnum):
-    """How prompt and face share the picture (arXiv:2505.21144)."""
+    """How prompt and identity share the picture: the methods of arXiv:2505.21144."""
 
     PLAIN = "plain"
-    DCG = "dcg"  # a scale for each of text and face: for styles
-    AM1 = "am1"  # stronger attention to the face: for realism
-    AM2 = "am2"  # attention gathered where the face is: for realism
+    DCG = "dcg"  # a scale for each of text and identity: for styles
+    AM1 = "am1"  # stronger attention to the identity: for realism
+    AM2 = "am2"  # attention gathered where the identity is: for realism
     DCG_AM1 = "dcg+am1"
     DCG_AM2 = "dcg+am2"
+
+
+class Steering(TypedDict, total=False):
+    """Options that steer a drawing; missing ones and None change nothing."""
+
+    style: Style  # chooses guidance and shaping, so it excludes them
+    guidance: "Guidance | None"
+    shaping: "Shaping | None"
+    negative_prompt: "Prompts"
 
 
 @dataclass(frozen=True)
@@ -307,7 +318,7 @@ class EditSettings:
             )
 
 
-def steering_of(style: Style, num_steps: int) -> "Steering":
+def steering_of(style: Style, num_steps: int) -> Steering:
     """Return guidance and reshaping of attention for so many steps."""
     # Here, because the command line names styles without loading PyTorch.
     from swiftpie.attention.manipulate import AM1, AM2, STABLE_AM2

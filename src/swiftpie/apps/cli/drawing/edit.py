@@ -4,12 +4,14 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from swiftpie.apps.batch.lists import read_prompts
 from swiftpie.apps.cli import console, options
+from swiftpie.apps.cli.drawing.face import choose_in, warn_of_strange_vectors, with_face_files
 from swiftpie.apps.cli.drawing.subjects import (
     SubjectPictures,
     cutout_facts,
@@ -25,17 +27,27 @@ from swiftpie.backbones.presets import Preset
 from swiftpie.backbones.recipes import Use
 from swiftpie.engine.origin import check_texts, origin_of_edit
 from swiftpie.errors import ConfigError
+from swiftpie.faces import CONSENT, FaceSettings, FaceSource
 from swiftpie.pipelines.drawing.request import EditRequest
 from swiftpie.pipelines.drawing.settings import EditSettings, Scales
 
 if TYPE_CHECKING:
+    from PIL import Image
+
+    from swiftpie.backbones.acquire.download import DownloadPlan
     from swiftpie.engine.session import Session
+    from swiftpie.faces import FaceEncoder
+    from swiftpie.faces.choose import ChosenFace
     from swiftpie.masks import Box
     from swiftpie.pipelines.drawing.edit import EditResult
+    from swiftpie.types import Identity
 
 STRIP_CELL_PX = 384
 STRIP_CAPTIONS = ("before", "region", "after")
-LOADED = (*(name for name in options.DRAWING if name != "steps"), "inversion")
+LOADED = (
+    *(name for name in options.DRAWING if name != "steps"),
+    *("inversion", "lora_scale", "face_version"),
+)
 SCALES = ("identity_scale", "background_scale", "text_scale")
 
 EditScales = Annotated[dict[str, float], options.FieldOptions(Scales, SCALES)]
@@ -56,6 +68,8 @@ NewSubject = Annotated[
     ),
 ]
 
+Source = Annotated[FaceSource, options.FieldOptions(FaceSource)]
+Recogniser = Annotated[FaceSettings, options.FieldOptions(FaceSettings, ("encoder", "face_models"))]
 PreviewMask = Annotated[
     bool,
     typer.Option(
@@ -75,12 +89,22 @@ class EditJob(NamedTuple):
     prompt: str
     words: Mapping[str, Any]  # of the request: `source_prompt`, `keyword` and others
     subject: list[SubjectPictures]  # pictures of the new subject; may be empty
-    mask: "str | Box | None"  # a file or a box
+    mask: "str | Image.Image | Box | None"  # a file, a region or a box
     seed: int
     settings: EditSettings
     target: console.Target
     strip: Path | None
     force: bool
+    steering: Mapping[str, Any] = MappingProxyType({})  # of the request: its style
+    person: "Person | None" = None
+
+
+class Person(NamedTuple):
+    """Someone whose face an edit draws."""
+
+    chosen: "ChosenFace"
+    encoder: "FaceEncoder"
+    agreed: "DownloadPlan"  # what the networks need, if the user was asked about it
 
 
 @app.command(
@@ -94,6 +118,7 @@ class EditJob(NamedTuple):
         'swiftpie edit cat.jpg "a red hat" -o hat.png --box 0.3,0.05,0.7,0.3',
         'swiftpie edit room.jpg "a mug on a table" -o mug.png --box 0.4,0.5,0.7,0.9 '
         "--subject mug.png",
+        'swiftpie edit group.jpg "a person in a garden" -o me.png --face me.jpg --recipe face-plus',
     )
 )
 @options.with_fields
@@ -105,6 +130,8 @@ def edit(
     sampling: options.Seeds,
     request: Request,
     subject: NewSubject = None,
+    source: Source,
+    recogniser: Recogniser,
     preview_mask: PreviewMask = False,
     cutouts: options.Cutouts = None,
     box: options.BoxText = None,
@@ -113,9 +140,11 @@ def edit(
     loading: Annotated[LoadOptions, options.FieldOptions(LoadOptions, LOADED)],
 ) -> None:
     """Change a picture so that it fits PROMPT; a mask, a box or a keyword limits the change."""
-    loading, preset = resolved(loading, use=Use.EDIT)
-    settings = edit_settings(preset, settings, scales=scales, subjects=subject)
-    place = read_place(request.pop("mask", None), box)
+    loading, preset = resolved(loading, use=Use.FACE if source.face else Use.EDIT)
+    has_newcomer = bool(subject or source.face)
+    settings = edit_settings(preset, settings, scales=scales, has_newcomer=has_newcomer)
+    place: str | Image.Image | Box | None = read_place(request.pop("mask", None), box)
+    steering = {name: request.pop(name) for name in ("style",) if name in request}
     words = {"source_prompt": "", "keyword": "", **request}
     picture, seeds = read_picture(image), sampling.seeds
     options.check_prompt(words["source_prompt"])
@@ -125,14 +154,22 @@ def edit(
     targets = plan_targets(output, count=len(seeds) * len(prompts))
     shown = read_subjects(subject or [])
     (shown,) = with_cutouts([shown], cutouts)
+    person = _read_person(source, recogniser, loading, subjects=subject)
+    if person is not None and place is None and not words["keyword"]:
+        place = _place_of_face(person.encoder, picture)
     jobs = [
         EditJob(
-            *(picture, text, words, shown, place, seed, settings), *(target, strip, output.force)
+            *(picture, text, words, shown, place, seed, settings),
+            *(target, strip, output.force, steering, person),
         )
         for text, own in console.shared_out(prompts, targets)
         for seed, (target, strip) in zip(seeds, own, strict=True)
     ]
+    if person is not None:
+        person.agreed.fetch()
     session, load_ms = open_session(**loading)
+    if person is not None:
+        warn_of_strange_vectors(session, person.encoder)
     if preview_mask:
         for job in jobs:
             preview(session, job)
@@ -147,6 +184,8 @@ def edit(
         rows.append({**files, "seed": result.seed, **texts})
         timings.update(result.timings_ms)
     warn_of_losses(picture, jobs[0].target)
+    if person is not None:
+        console.say(CONSENT)
     if output.as_json:
         said = {"prompt": prompt, **words}
         assert settings.scales is not None, "`edit_settings` chose some"
@@ -161,13 +200,13 @@ def edit_settings(
     settings: EditSettings,
     *,
     scales: Mapping[str, float],
-    subjects: list[str] | None = None,
+    has_newcomer: bool = False,
 ) -> EditSettings:
     """Return the settings with their scales.
 
-    Strengths that are not given follow from mode, preset and whether there are new `subjects`.
+    Strengths that are not given follow from mode, preset and whether somebody new is drawn.
     """
-    own = Scales.for_edit(preset, mode=settings.mode, has_reference=bool(subjects))
+    own = Scales.for_edit(preset, mode=settings.mode, has_reference=has_newcomer)
     return replace(settings, scales=replace(own, **scales))
 
 
@@ -178,8 +217,9 @@ def carry_out(session: "Session", job: EditJob) -> "EditResult":
         job.picture,
         job.prompt,
         **job.words,
+        **job.steering,
         mask=job.mask,
-        identity=encode_subjects(session, job.subject) if job.subject else None,
+        identity=_newcomer(session, job),
         seed=job.seed,
         settings=settings,
     )
@@ -193,6 +233,52 @@ def carry_out(session: "Session", job: EditJob) -> "EditResult":
     )
     write_result(*(result, job.picture, job.target, job.strip), metadata=origin, force=job.force)
     return result
+
+
+def _newcomer(session: "Session", job: EditJob) -> "Identity | None":
+    if job.person is not None:
+        return session.encode_face(job.person.chosen)
+    return encode_subjects(session, job.subject) if job.subject else None
+
+
+def _read_person(
+    source: FaceSource, settings: FaceSettings, loading: LoadOptions, *, subjects: list[str] | None
+) -> Person | None:
+    """Return the person of --face, found before anything is loaded; None without one.
+
+    Raises:
+        ConfigError: A subject is given as well, or --face-number without --face.
+        ImageError: There is no such face, or it is too small or cut off.
+    """
+    if not source.face:
+        if source.face_number is not None:
+            raise ConfigError(
+                f"--face-number {source.face_number} came without --face, the photograph that it "
+                "is about. Add --face, or leave it out."
+            )
+        return None
+    if subjects:
+        raise ConfigError(
+            "--face and --subject exclude each other: an edit draws one newcomer. Leave one out."
+        )
+    settings, agreed = with_face_files(settings, loading)
+    encoder = settings.open()
+    return Person(choose_in(encoder, source), encoder, agreed)
+
+
+def _place_of_face(encoder: "FaceEncoder", picture: str | bytes) -> "Image.Image":
+    """Return where the face of the picture to edit is.
+
+    Raises:
+        ImageError: It shows none.
+    """
+    from swiftpie.faces.region import face_region
+    from swiftpie.imageio.decoding import load_image
+
+    region = face_region(encoder, load_image(picture))
+    for note in region.notes:
+        console.say(note)
+    return region.mask
 
 
 def preview(session: "Session", job: EditJob) -> None:

@@ -11,9 +11,9 @@ from swiftpie.apps.cli import console, options
 from swiftpie.apps.cli.drawing.subjects import read_picture
 from swiftpie.apps.cli.loading import confirm_download, open_session, plan_downloads, resolved
 from swiftpie.backbones.choices import Choices, LoadOptions
-from swiftpie.backbones.recipes import Use
+from swiftpie.backbones.recipes import RECIPES, Recipe, Use
 from swiftpie.engine.origin import check_texts, origin_of
-from swiftpie.faces import CONSENT, METADATA, FaceSettings
+from swiftpie.faces import CONSENT, METADATA, FaceSettings, FaceSource
 from swiftpie.pipelines.drawing.request import FaceRequest
 from swiftpie.pipelines.drawing.settings import Scales, Style
 
@@ -48,15 +48,6 @@ Photo = Annotated[
         show_default=False,
     ),
 ]
-FaceNumber = Annotated[
-    int | None,
-    typer.Option(
-        "--face",
-        min=1,
-        metavar="N",
-        help="Which face, counted from the left; by default the largest or most central.",
-    ),
-]
 Request = Annotated[dict[str, Any], options.FieldOptions(FaceRequest, without=("prompt", "seeds"))]
 StyleName = Annotated[Style, options.option_of(FaceRequest, "style")]
 SidePx = Annotated[
@@ -87,7 +78,7 @@ def face(
     prompt: options.Prompt,
     output: options.Output,
     request: Request,
-    number: FaceNumber = None,
+    source: Annotated[FaceSource, options.FieldOptions(FaceSource, ("face_number",))],
     recognisers: Recognisers,
     sampling: options.Seeds,
     scales: FaceScales,
@@ -95,9 +86,6 @@ def face(
     loading: Annotated[LoadOptions, options.FieldOptions(LoadOptions, LOADED)],
 ) -> None:
     """Draw the person of a photograph into the scene that PROMPT describes."""
-    from swiftpie.faces.choose import choose_face, find_faces
-    from swiftpie.imageio.decoding import load_image
-
     seeds = sampling.seeds
     prompts = read_prompts(prompt)
     for words in prompts:
@@ -105,11 +93,7 @@ def face(
     targets = console.plan_outputs(output, count=len(seeds) * len(prompts))
     loading, _ = resolved(loading, use=Use.FACE)
     encoders, agreed = open_face_encoders(recognisers, loading)
-    found = find_faces(encoders.encoder, load_image(read_picture(photo)))
-    chosen = choose_face(found, number=number, name=photo)
-    for note in chosen.notes:
-        console.say(f"{photo}: {console.in_options(note)}")
-
+    chosen = choose_in(encoders.encoder, replace(source, face=photo))
     agreed.fetch()
     session = open_session(**loading).session
     warn_of_strange_vectors(session, encoders.encoder)
@@ -167,19 +151,57 @@ def open_face_encoders(
     Raises:
         ConfigError: Files are missing and there is no terminal to ask on.
     """
-    from swiftpie.backbones.acquire.download import DownloadPlan
-    from swiftpie.backbones.acquire.face_files import fetched, plan_faces, with_files
     from swiftpie.faces import open_encoders
 
+    settings, agreed = with_face_files(settings, loading)
+    encoders = open_encoders(settings)
+    if encoders.judge is None:
+        console.say(NO_JUDGE)
+    return encoders, agreed
+
+
+def with_face_files(
+    settings: FaceSettings, loading: LoadOptions
+) -> "tuple[FaceSettings, DownloadPlan]":
+    """Return the settings with the recipe's encoder and all files; see `open_face_encoders`.
+
+    Raises:
+        ConfigError: Files are missing and there is no terminal to ask on.
+    """
+    from swiftpie.backbones.acquire.download import DownloadPlan
+    from swiftpie.backbones.acquire.face_files import fetched, plan_faces, with_files
+
+    settings = replace(settings, encoder=settings.encoder or encoder_of(loading))
     offline: Choices = {"offline": loading.get("offline", False)}
     faces, agreed = plan_faces(fetched(settings), offline), DownloadPlan()
     if faces.bytes_left:
         agreed = plan_downloads(loading)
         confirm_download(faces + agreed, yes=loading.get("yes", False))
-    encoders = open_encoders(with_files(settings, offline))
-    if encoders.judge is None:
-        console.say(NO_JUDGE)
-    return encoders, agreed
+    return with_files(settings, offline), agreed
+
+
+def encoder_of(loading: LoadOptions) -> str | None:
+    """Return the face encoder of the chosen recipe; None if there is none."""
+    recipe = loading.get("recipe")
+    if isinstance(recipe, str):
+        recipe = RECIPES.get(recipe)
+    return recipe.face_encoder if isinstance(recipe, Recipe) else None
+
+
+def choose_in(encoder: "FaceEncoder", source: FaceSource) -> "ChosenFace":
+    """Return the face of a photograph, and report what there is to know about it.
+
+    Raises:
+        ImageError: There is no such face, or it is too small or cut off.
+    """
+    from swiftpie.faces.choose import choose_face, find_faces
+    from swiftpie.imageio.decoding import load_image
+
+    found = find_faces(encoder, load_image(read_picture(source.face)))
+    chosen = choose_face(found, number=source.face_number, name=source.face)
+    for note in chosen.notes:
+        console.say(f"{source.face}: {console.in_options(note)}")
+    return chosen
 
 
 def warn_of_strange_vectors(session: "Session", encoder: "FaceEncoder") -> None:
