@@ -61,6 +61,7 @@ def origin_of_edit(
     keyword: str,
 ) -> dict[str, str]:
     """Return what an edited picture says."""
+    assert settings.mode is not None, "a drawn edit has a mode"
     return origin_of(
         preset,
         settings.scales,

@@ -63,7 +63,7 @@ def advice_on(components: Components, request: Request) -> Iterator[str]:
     if isinstance(request, RepaintRequest):
         idle: Iterator[str] = iter(())
     elif isinstance(request, EditRequest):
-        idle = _idle_edit(request)
+        idle = _idle_edit(components, request)
     else:
         idle = _idle_drawing(components, request)
     yield from (*idle, *_idle_steering(components, request))
@@ -152,8 +152,9 @@ def why_no_detail(components: Components) -> str:
     )
 
 
-def _idle_edit(request: EditRequest) -> Iterator[str]:
+def _idle_edit(components: Components, request: EditRequest) -> Iterator[str]:
     settings, scales = request.settings, request.settings.scales
+    mode = settings.in_mode_of(components.preset).mode
     if request.mask is not None:
         if request.keyword:
             yield f'`keyword="{request.keyword}"` has no effect, because the region was given.'
@@ -162,12 +163,12 @@ def _idle_edit(request: EditRequest) -> Iterator[str]:
     if scales is None:
         return
     names = ["detail_scale"]
-    if settings.mode is EditMode.RELEASED:
+    if mode is EditMode.RELEASED:
         names += ["text_background_scale", "energy_cap"]
     for name in names:
         value = getattr(scales, name)
         if value not in {0.0, getattr(UNTOUCHED, name)}:
-            yield f"`{name}={value}` has no effect in an edit in the {settings.mode} mode."
+            yield f"`{name}={value}` has no effect in an edit in the {mode} mode."
 
 
 def _idle_steering(

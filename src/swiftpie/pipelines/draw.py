@@ -4,6 +4,7 @@ import gc
 import logging
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import islice
 from typing import NamedTuple, TypeVar, overload
 
@@ -59,6 +60,7 @@ OUT_OF_MEMORY = (
 )
 
 Part = TypeVar("Part")
+Drawn = TypeVar("Drawn", bound=Drawable)
 
 Split = Callable[[Hashable, int], Sequence[int]]
 """Takes a batch key and the number of its requests; returns how many share each pass."""
@@ -112,7 +114,7 @@ def find_region(components: Components, request: EditRequest) -> Image.Image:
 
     The errors are those of `draw`.
     """
-    request = request.steered(len(components.schedule.steps))
+    request = _in_mode(components, request).steered(len(components.schedule.steps))
     with explaining_out_of_memory():
         if edit.only_changes_all(components, request):
             return relight.find_region(request)
@@ -213,7 +215,7 @@ def _passes(
 
 def _drawable(components: Components, request: Request) -> Drawable:
     drawable = request.as_personalize() if isinstance(request, FaceRequest) else request
-    return drawable.steered(len(components.schedule.steps))
+    return _in_mode(components, drawable).steered(len(components.schedule.steps))
 
 
 def _prepare(components: Components, request: Drawable, clock: Clock) -> _PreparedRequest:
@@ -291,6 +293,13 @@ def _draw_batch(
             tensor=None if output is Output.PIL else tensor[rows],
             named=named,
         )
+
+
+def _in_mode(components: Components, request: Drawn) -> Drawn:
+    """Return a request; one of an edit without a mode gets the preset's."""
+    if not isinstance(request, EditRequest) or request.settings.mode is not None:
+        return request
+    return replace(request, settings=request.settings.in_mode_of(components.preset))
 
 
 def _is_released(request: Drawable) -> bool:

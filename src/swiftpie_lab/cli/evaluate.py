@@ -380,9 +380,10 @@ def world_edits(
 def _settings_of_each(
     loading: LoadOptions, rules: EditSettings, scales: Mapping[str, float]
 ) -> EditSettings:
+    if not scales:  # those of edits with a reference are others than those of edits without
+        return rules
     settings = edit_settings(resolved(loading)[1], rules, scales=scales)
-    # Those of edits with a reference are others than those of edits without, unless given.
-    return settings if scales else replace(settings, scales=None)
+    return replace(settings, mode=rules.mode)
 
 
 def _beside_naive(editor: "Editor", benchmark: "TaskBenchmark[C]") -> "EditDrawer[C]":
@@ -472,7 +473,7 @@ def pie(
 
     benchmark = read_pie(dataset, limit=cases)
     networks = given.open_networks(files, has_to_be_large=True)
-    loading, preset = resolved(loading, use=Use.EDIT)
+    loading, _ = resolved(loading, use=Use.EDIT)
     if table is not None:
         parts = {"--editor": editor != "swiftedit", "--results": results is not None}
         parts |= {"--mask": mask != "found", "--force": force}
@@ -482,11 +483,10 @@ def pie(
         )
         return
     given.refuse_beside("no --table", {"--row": bool(row)})
-    settings = edit_settings(preset, rules, scales={})
     if results is None:
-        chosen: Editor = given.choose_editor(editor, loading, mask=mask, settings=settings)
+        chosen: Editor = given.choose_editor(editor, loading, mask=mask, settings=rules)
     else:
-        given.check_unused("--results", mask=mask, settings=settings)
+        given.check_unused("--results", mask=mask, settings=rules)
         chosen = ResultsEditor(results, benchmark)
     drawer = EditDrawer(chosen, benchmark)
     given.carry_out(

@@ -18,7 +18,7 @@ from swiftpie.apps.cli.options import FieldOptions
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.config import Option
 from swiftpie.errors import ConfigError, printable
-from swiftpie.pipelines.drawing.settings import EditMethod, EditMode, EditSettings, EditStart
+from swiftpie.pipelines.drawing.settings import EditMethod, EditSettings, EditStart
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -455,7 +455,7 @@ def check_unused(
     """
     chosen = {
         "--mask": mask != "found",
-        "--mode": settings.mode is not EditMode.PAPER,
+        "--mode": settings.mode is not None,
         "--start": settings.start is not EditStart.MIXTURE,
         "--rule": settings.rule is not None,
         **{f"--{name.replace('_', '-')}": True for name in scales},

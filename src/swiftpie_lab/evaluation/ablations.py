@@ -14,7 +14,7 @@ from swiftpie import __version__
 from swiftpie.engine.session import Session
 from swiftpie.imageio.images import to_pil
 from swiftpie.masks import MaskRule
-from swiftpie.pipelines.drawing.settings import EditMode, EditSettings, Scales
+from swiftpie.pipelines.drawing.settings import EditSettings, Scales
 from swiftpie_lab.evaluation.benchmarks.world_edits import WorldEditBenchmark, WorldEditCase
 from swiftpie_lab.evaluation.case import METRICS, Row
 from swiftpie_lab.evaluation.editors import DdimEditor, EditDrawer, MaskChoice, SwiftEditor
@@ -295,7 +295,7 @@ def edit_study(
         inversions: The same model with other inversion networks, by title.
         teacher: A multi-step model, for DDIM inversion.
     """
-    shipped = Scales.for_edit(session.components.preset, mode=EditMode.PAPER)
+    shipped = Scales.for_edit(session.components.preset)
     editors: list[tuple[str, str, SwiftEditor | DdimEditor]] = [
         ("everything", "as shipped", SwiftEditor(session)),
         *(("inversion", title, SwiftEditor(other)) for title, other in inversions.items()),

@@ -238,10 +238,11 @@ class SwiftEditor(PresetEditor):
     @property
     def name(self) -> str:
         """The preset with mode, mask and scales."""
-        settings = self.settings
+        preset = self.session.components.preset
+        settings = self.settings.in_mode_of(preset)
         scales = ", ".join(f"{name} {value:g}" for name, value in vars(self._scales).items())
         return (
-            f"SwiftEdit, {self.session.components.preset.name}: {settings.mode} mode, from "
+            f"SwiftEdit, {preset.name}: {settings.mode} mode, from "
             f"{settings.start}, mask {self.mask} ({settings.rule}), {scales}"
             f"{', subjects by name from the library' if self.uses_library else ''}"
             f"{'' if self.reconstructs else ', without reconstructions'}"

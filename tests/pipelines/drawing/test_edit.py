@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from swiftpie import CapabilityError, InputError, Session
+from swiftpie.backbones.recipes import RECIPES
 from swiftpie.backbones.scheduling import schedule_of
 from swiftpie.masks import MaskRule, from_noise_difference
 from swiftpie.pipelines.drawing.edit import follows_seed
@@ -412,3 +413,20 @@ def test_variation_renews_the_noise_of_what_changes_and_nothing_else(components,
 def test_variation_is_a_share(variation):
     with pytest.raises(InputError, match="`variation="):
         EditSettings(variation=variation)
+
+
+def test_a_preset_names_the_mode_of_edits_that_choose_none(components, photo):
+    preset = RECIPES.get("swiftedit").apply(PRESET)
+    assert preset.edit_mode == "released"
+    released = replace(components, preset=preset)
+    default, chosen, other = (
+        edit(of, photo, PROMPT, seed=3, settings=settings)
+        for of, settings in (
+            (released, EditSettings()),
+            (components, RELEASED),
+            (released, EditSettings(mode=EditMode.PAPER)),
+        )
+    )
+    assert default.image.tobytes() == chosen.image.tobytes() != other.image.tobytes()
+    assert default.reconstruction is not None
+    assert other.reconstruction is None

@@ -159,8 +159,8 @@ class Drawer:
         assert job.image is not None, "edits have a picture"
         image = load_image(self._path(job.image))
         identity = self._identity(session, job.subjects[0]) if job.subjects else None
-        settings = EditSettings(**job.settings)
         preset = session.components.preset
+        settings = EditSettings(**job.settings).in_mode_of(preset)
         usual = Scales.for_edit(preset, mode=settings.mode, has_reference=identity is not None)
         is_file = job.mask not in {*MaskSource}
         request = EditRequest(

@@ -9,12 +9,14 @@ from typing import Any, Literal
 from swiftpie.errors import ConfigError
 from swiftpie.registry import Registry
 
-# Spelled as the enums of `swiftpie.schedules`, which cannot be named here: that imports PyTorch.
+# Spelled as the enums of `swiftpie.schedules` and of the settings, which cannot be named here: they
+# import PyTorch.
 Prediction = Literal["epsilon", "v_prediction", "sample", "flow"]
 NoiseScale = Literal["unit", "sigma", "flow"]
 Renoise = Literal["ddim", "euler_ancestral", "lcm", "tcd"]
 Spacing = Literal["trailing", "fiftieths"]
 FoundMask = Literal["none", "inline", "two-pass"]
+EditModeName = Literal["paper", "released"]
 
 # Models that provide text encoders, autoencoder and configuration for weights of a denoiser alone.
 # The first publishers of 1.5 and 2.1 took theirs down; these are mirrors of the same weights.
@@ -71,6 +73,7 @@ class Preset:
     defaults: Mapping[str, float] = field(default_factory=lambda: FULL_STRENGTH)
     # Where the detail branch acts without a mask or box; None: as the others.
     detail_mask: FoundMask | None = None
+    edit_mode: EditModeName = "paper"  # account of SwiftEdit that edits follow by default
 
     @property
     def step_counts(self) -> tuple[int, ...]:

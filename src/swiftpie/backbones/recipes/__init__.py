@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from swiftpie.backbones.hub import RepoReference, parse_reference
-from swiftpie.backbones.presets import PRESETS, FoundMask, Preset
+from swiftpie.backbones.presets import PRESETS, EditModeName, FoundMask, Preset
 from swiftpie.registry import Registry
 
 # Commits that at least two independent public sources name. Other repositories are not pinned.
@@ -61,6 +61,7 @@ class Recipe:
     scales: Mapping[str, float] = field(default_factory=dict)  # in place of the preset's defaults
     detail: str | None = None  # form of the detail branch, as `Choices` has it
     detail_mask: FoundMask | None = None  # where it acts, in place of the preset's
+    edit_mode: EditModeName | None = None  # what edits follow, in place of the preset's
 
     def choices(self) -> dict[str, Any]:
         """Return the choices of `load_components` that this recipe makes."""
@@ -79,6 +80,7 @@ class Recipe:
             preset,
             defaults={**preset.defaults, **self.scales},
             detail_mask=self.detail_mask or preset.detail_mask,
+            edit_mode=self.edit_mode or preset.edit_mode,
         )
 
     @property

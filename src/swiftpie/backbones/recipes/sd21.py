@@ -40,5 +40,6 @@ RECIPES = by_name(
         weights=_released("sbv2_0.5"),
         base=published(SD21_BASE),
         inversion=_released("inverse_ckpt-120k/unet_ema"),
+        edit_mode="released",  # as these weights were published to be used
     ),
 )

@@ -213,7 +213,8 @@ def follows_seed(components: Components, settings: EditSettings) -> bool:
     if settings.method is EditMethod.CHORD or components.inversion is None:
         return True
     has_fresh = schedule.needs_noise and len(schedule.steps) > 1
-    return settings.variation > 0 or settings.mode is EditMode.RELEASED or has_fresh
+    mode = settings.in_mode_of(components.preset).mode
+    return settings.variation > 0 or mode is EditMode.RELEASED or has_fresh
 
 
 def finish(drawn: GenerationResult, plan: EditPlan, clock: Clock) -> EditResult:

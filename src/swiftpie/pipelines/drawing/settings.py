@@ -1,7 +1,7 @@
 """Settings of drawings and edits; loads no tensor library."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Self, TypedDict
 
@@ -160,17 +160,20 @@ class Scales:
         cls,
         preset: Preset | None = None,
         *,
-        mode: EditMode = EditMode.PAPER,
+        mode: EditMode | None = None,
         has_reference: bool = False,
     ) -> Self:
         """Return the scales of an edit: the paper's, the released code's, or the preset's own.
 
+        Without a mode they are those of the preset's, or else of the paper's.
         With a reference of a new subject as appearance, the appearance acts inside the region only.
         A model with layout also sees what stays, so its scales are the usual ones.
         """
         knows_places = preset is not None and Capability.LAYOUT in preset.capabilities
         if has_reference and not knows_places:
             return cls(detail_scale=0.0)
+        if mode is None and preset is not None:
+            mode = EditMode(preset.edit_mode)
         if mode is EditMode.RELEASED:
             return cls(identity_scale=0.2, detail_scale=0.0, background_scale=1.0)
         text_scale = 2.0 if preset is None else preset.defaults.get("edit_text_scale", 2.0)
@@ -194,13 +197,14 @@ class EditSettings:
             surfaces=NOT_COMFYUI,
         ),
     ] = None
-    mode: Annotated[
-        EditMode,
+    mode: Annotated[  # None: the preset's
+        EditMode | None,
         Option(
-            "Rescale attention by SwiftEdit's paper, or as the code released with it.",
+            "Rescale attention by SwiftEdit's paper, or as the code released with it. By default "
+            "by the paper, with the recipe swiftedit as released.",
             surfaces=NOT_COMFYUI,
         ),
-    ] = EditMode.PAPER
+    ] = None
     start: Annotated[
         EditStart,
         Option(
@@ -294,6 +298,10 @@ class EditSettings:
             surfaces=NOT_COMFYUI,
         ),
     ] = False
+
+    def in_mode_of(self, preset: Preset) -> Self:
+        """Return these settings with the preset's mode if they have none."""
+        return self if self.mode is not None else replace(self, mode=EditMode(preset.edit_mode))
 
     def __post_init__(self) -> None:
         last = self.t_end if self.chord_steps > 1 else self.t_start

@@ -202,10 +202,11 @@ def edit_settings(
     scales: Mapping[str, float],
     has_newcomer: bool = False,
 ) -> EditSettings:
-    """Return the settings with their scales.
+    """Return the settings with their mode and scales.
 
     Strengths that are not given follow from mode, preset and whether somebody new is drawn.
     """
+    settings = settings.in_mode_of(preset)
     own = Scales.for_edit(preset, mode=settings.mode, has_reference=has_newcomer)
     return replace(settings, scales=replace(own, **scales))
 
