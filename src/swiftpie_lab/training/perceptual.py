@@ -198,7 +198,7 @@ def _as_map(states: Tensor) -> Tensor:
 def picture_distance(pixels: Tensor, truth: Tensor, compares: Sequence[Compare] = ()) -> Tensor:
     """Return how far `pixels` (B, 3, H, W) are from `truth`: in value, in edges and in features.
 
-    The paper takes DISTS for the last, whose weights cannot be shipped.
+    SwiftEdit's paper takes DISTS (`training.dists`), whose VGG16 is too large to ship.
     """
     plain = F.l1_loss(pixels, truth) + gradient_l1(pixels, truth)
     maps = [one.mean() for compare in compares for one in compare(pixels, truth)]

@@ -1,8 +1,9 @@
 """How adapters and inversion networks of published one-step models are trained."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from swiftpie_lab.training.loop import LoopConfig, TrainConfig
+from swiftpie_lab.training.optimizers import Adam
 from swiftpie_lab.training.stages.adapter.networks import LossWeights, Source
 from swiftpie_lab.training.stages.adapter.stage import AdapterConfig
 from swiftpie_lab.training.stages.inversion.published import InversionConfig, InversionWeights
@@ -11,6 +12,12 @@ RATES = (1e-5, 1e-4)  # of the adapter (that of SwiftEdit's) and of the discrimi
 FAKE_SCORE_RATE = 1e-3  # of a low-rank change, as in arXiv:2312.05239
 MATCHING_STEPS = 20_000  # of the fake score; one in five is the adapter's as well
 REST = 0.25  # share of their usual weight that other losses keep beside matching
+MAX_NORM = 1e9  # of gradients: none is clipped
+ON_PICTURES = InversionConfig(
+    terms=InversionWeights(noise=0.0, latents=0.0, pixels=1.0, score=1.0),
+    trains_image_branch=False,
+    batch_size=1,
+)
 
 
 def adapter() -> TrainConfig:
@@ -42,17 +49,40 @@ def _loop(*, steps: int, rates: tuple[float, ...] = RATES) -> LoopConfig:
 
 
 def inversion() -> TrainConfig:
-    """SwiftEdit's network of a published one-step model, on pictures that the model draws."""
-    loop = LoopConfig(steps=100_000, learning_rate=1e-5, uses_muon=False, decay_share=0.1)
-    return TrainConfig(loop=loop, stage=InversionConfig())
+    """SwiftEdit's network of a published one-step model, stage 1 with the paper's constants."""
+    return TrainConfig(loop=_adam_loop(100_000), stage=InversionConfig(batch_size=4))
 
 
 def inversion_pictures() -> TrainConfig:
-    """The same network trained further on photos; needs stage.photos and stage.teacher."""
-    loop = LoopConfig(steps=180_000, learning_rate=1e-5, uses_muon=False, decay_share=0.1)
-    stage = InversionConfig(
-        terms=InversionWeights(noise=0.0, latents=0.0, pixels=1.0, score=1.0),
-        trains_image_branch=False,
-        batch_size=1,
+    """The paper's stage 2 on photos; needs stage.photos, stage.teacher and stage.dists."""
+    stage = replace(ON_PICTURES, needs_dists=True, wrong_prompts=0.0)
+    return TrainConfig(loop=_adam_loop(180_000), stage=stage)
+
+
+def inversion_own() -> TrainConfig:
+    """Stage 1 with a rate that warms up and falls, by AdamW."""
+    return TrainConfig(loop=_falling_loop(100_000), stage=InversionConfig())
+
+
+def inversion_pictures_own() -> TrainConfig:
+    """Stage 2 so, without DISTS and with some prompts that do not fit, for better masks."""
+    return TrainConfig(loop=_falling_loop(180_000), stage=ON_PICTURES)
+
+
+def _adam_loop(steps: int) -> LoopConfig:
+    """Return Adam with the paper's rate and decay; it names no clipping, schedule or average."""
+    adam = Adam(betas=(0.9, 0.999), weight_decay=1e-4, is_decoupled=False)
+    return LoopConfig(
+        steps,
+        1e-5,
+        warmup_steps=1,
+        decay_share=0.0,
+        max_gradient_norm=MAX_NORM,
+        ema_decay=0.999,
+        uses_muon=False,
+        adam=adam,
     )
-    return TrainConfig(loop=loop, stage=stage)
+
+
+def _falling_loop(steps: int) -> LoopConfig:
+    return LoopConfig(steps, 1e-5, uses_muon=False, decay_share=0.1)

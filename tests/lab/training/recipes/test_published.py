@@ -1,10 +1,22 @@
 """The adapter recipes fit their stage."""
 
 import pytest
+import torch
 
 from swiftpie.attention.condition import Block
 from swiftpie.config import override
-from swiftpie_lab.training.recipes.published import adapter, adapter_matching, adapter_warmup
+from swiftpie_lab.training.loop import learning_rate_factor
+from swiftpie_lab.training.optimizers import make_groups
+from swiftpie_lab.training.recipes.published import (
+    MAX_NORM,
+    adapter,
+    adapter_matching,
+    adapter_warmup,
+    inversion,
+    inversion_own,
+    inversion_pictures,
+    inversion_pictures_own,
+)
 from swiftpie_lab.training.stages.adapter.networks import Source
 
 
@@ -34,3 +46,44 @@ def test_matching_is_on_in_its_own_recipe_only_and_prompts_fade_over_the_whole_r
     assert config.stage.loss.matching == 1
     for run in (adapter(), config):
         assert run.stage.prompt_steps == run.loop.steps
+
+
+@pytest.mark.parametrize(
+    ("recipe", "steps", "batch"), [(inversion, 100_000, 4), (inversion_pictures, 180_000, 1)]
+)
+def test_the_stages_of_swiftedit_have_the_papers_constants(recipe, steps, batch):
+    config = recipe()
+    loop, stage = config.loop, config.stage
+    assert (loop.steps, loop.learning_rate, stage.batch_size) == (steps, 1e-5, batch)
+    assert {learning_rate_factor(step, loop) for step in (0, 1, steps // 2, steps - 1)} == {1.0}
+    assert (loop.accumulate, loop.max_gradient_norm) == (1, MAX_NORM)
+    groups = make_groups(
+        torch.nn.Linear(32, 32), None, rates=[1e-5], uses_muon=loop.uses_muon, adam=loop.adam
+    )
+    (optimizer,) = groups[""].optimizers.values()
+    assert type(optimizer) is torch.optim.Adam
+    (options,) = optimizer.param_groups
+    assert (options["lr"], options["weight_decay"]) == (1e-5, 1e-4)
+    assert options["betas"] == (0.9, 0.999)
+    assert not options["decoupled_weight_decay"]
+
+
+def test_the_losses_of_swiftedits_stages_are_the_papers():
+    first, second = inversion().stage, inversion_pictures().stage
+    assert vars(first.terms) == {"noise": 1.0, "latents": 1.0, "pixels": 0.0, "score": 0.0}
+    assert vars(second.terms) == {"noise": 0.0, "latents": 0.0, "pixels": 1.0, "score": 1.0}
+    assert (first.trains_image_branch, second.trains_image_branch) == (True, False)
+    assert first.num_tokens == 4
+    assert second.needs_dists
+    assert second.wrong_prompts == 0
+
+
+def test_our_own_variants_of_the_stages_are_named_so():
+    for published, own in (
+        (inversion, inversion_own),
+        (inversion_pictures, inversion_pictures_own),
+    ):
+        assert own().stage.terms == published().stage.terms
+        assert own().loop.adam.is_decoupled
+        assert learning_rate_factor(own().loop.steps - 1, own().loop) < 0.1
+        assert not own().stage.needs_dists

@@ -30,10 +30,12 @@ from swiftpie.models.inversion import INVERSION_TIMESTEP, START, UNetInversion
 from swiftpie.models.projection import image_proj_of
 from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.noise import draw_noise
+from swiftpie.pipelines.drawing.settings import EditStart
 from swiftpie.schedules import PredictionType, Step, add_noise
 from swiftpie.types import TextCondition
 from swiftpie_lab.data.photographs import WholePhotos, open_whole_photos
 from swiftpie_lab.training.context import Context
+from swiftpie_lab.training.dists import Dists
 from swiftpie_lab.training.losses import (
     FIRST_COMPARED,
     LAST_COMPARED,
@@ -79,9 +81,12 @@ class InversionConfig:
     teacher: Path | None = None  # folder of a multi-step U-Net, for the score term
     teacher_predicts: PredictionType = PredictionType.EPSILON
     perceptual: Path | None = None  # a vision model of transformers; the autoencoder if none
+    dists: Path | None = None  # VGG16, for DISTS in place of all else that compares pixels
+    needs_dists: bool = False  # the paper's pixel term; without it ours compares them
     terms: InversionWeights = field(default_factory=InversionWeights)
     trains_image_branch: bool = True
     num_tokens: int = 4  # of a new image branch
+    start: EditStart = EditStart.MIXTURE  # what the generator draws from; NOISE is the paper's
     wrong_prompts: float = 0.1  # share of photos under another's prompt or none
     batch_size: int = 4
     size_px: int = 0  # 0 is the preset's
@@ -102,6 +107,12 @@ class InversionConfig:
                 "stage.terms.score is above 0 and there is no stage.teacher. The score term needs "
                 "a multi-step U-Net. Set its folder, or set the weight to 0."
             )
+        if self.terms.pixels and self.needs_dists and self.dists is None:
+            raise ConfigError(
+                "This recipe compares pixels by DISTS, and there is no stage.dists. It needs "
+                "torchvision's VGG16, as vgg16-397923af.pth of download.pytorch.org/models. Set "
+                "its file, or train by inversion-pictures-own."
+            )
         reader = NetworkReader(context.device, torch.float32, allow_pickle=self.allow_pickle)
         components = self._generator(context.device)
         size_px = self.size_px or components.preset.image_size_px
@@ -115,6 +126,7 @@ class InversionConfig:
             photos=None if self.photos is None else open_whole_photos(self.photos, size_px=size_px),
             teacher=_frozen_unet(self.teacher, reader, name="teacher"),
             compares=self._compares(components),
+            dists=self._dists(context.device),
             start=_frozen_unet(self.inversion, reader, name="inversion"),
         )
 
@@ -162,8 +174,13 @@ class InversionConfig:
             raise InputError(f"'{self.prompts}' is empty; a prompt a line is needed. Add some.")
         return prompts
 
+    def _dists(self, device: str) -> Dists | None:
+        if not self.terms.pixels or self.dists is None:
+            return None
+        return Dists.read(self.dists, allow_pickle=self.allow_pickle).to(device)
+
     def _compares(self, components: Components) -> list[Compare]:
-        if not self.terms.pixels:
+        if not self.terms.pixels or self.dists is not None:
             return []
         assert isinstance(components.autoencoder, LatentAutoencoder)
         return [perceptual_distance(self.perceptual, components.autoencoder, components.device)]
@@ -249,8 +266,8 @@ def denoise(
 class InversionStage:
     """Invert what the generator drew (stage 1) or photos (stage 2), and draw it again.
 
-    From arXiv:2412.04301, with what enters the generator as in the released code: the latents of
-    the picture, noised by what was inverted.
+    From arXiv:2412.04301. By default the generator draws from the latents of the picture, noised by
+    what was inverted, as the released code has it; its Eq. 4 draws from what was inverted alone.
     """
 
     components: Components  # the generator, frozen
@@ -261,6 +278,7 @@ class InversionStage:
     photos: WholePhotos | None  # invert these instead
     teacher: UNet2DConditionModel | None  # multi-step, frozen
     compares: Sequence[Compare]  # perceptual distances of the pixel term
+    dists: Dists | None  # the paper's pixel term, in place of ours
     start: UNet2DConditionModel | None  # None: the generator's own weights
 
     @property
@@ -309,14 +327,18 @@ class InversionStage:
                     found["latents"] = terms.latents * F.mse_loss(again, now.latents)
                 if terms.pixels:
                     pixels = self.components.autoencoder.decode(again)
-                    found["pixels"] = terms.pixels * picture_distance(
-                        pixels, now.pixels, self.compares
-                    )
+                    found["pixels"] = terms.pixels * self._distance(pixels, now.pixels)
         if terms.noise and now.noise is not None:
             found["noise"] = terms.noise * F.mse_loss(guess, now.noise)
         if terms.score:
             found["score"] = terms.score * self._score(now, guess, chance)
         return found
+
+    def _distance(self, pixels: Tensor, truth: Tensor) -> Tensor:
+        if self.dists is None:
+            return picture_distance(pixels, truth, self.compares)
+        distance: Tensor = self.dists(pixels, truth)
+        return distance.mean()
 
     @torch.no_grad()
     def _pictures(self, draw: int) -> InversionBatch:
@@ -346,7 +368,11 @@ class InversionStage:
             tokens = network.image.tokens(self.encoder, now.pixels)
         elif self.encoder is not None:
             tokens = self.encoder(now.pixels, torch.ones_like(now.pixels[:, :1]))
-        start = add_noise(now.latents, guess, self.step)
+        start = (
+            self.components.schedule.initial_latents(guess)
+            if self.config.start is EditStart.NOISE
+            else add_noise(now.latents, guess, self.step)
+        )
         return self._draw(start, now.text, tokens=tokens, image=network.image)
 
     def _draw(
@@ -397,7 +423,8 @@ class InversionStage:
         folder.mkdir(parents=True, exist_ok=True)
         half = copy.deepcopy(network.inversion).half()
         # How it was trained, for readers of the file; loaders skip names with an underscore.
-        half.register_to_config(_name_or_path="", _start=START, _timestep=INVERSION_TIMESTEP)
+        start = START if self.config.start is EditStart.MIXTURE else self.config.start.value
+        half.register_to_config(_name_or_path="", _start=start, _timestep=INVERSION_TIMESTEP)
         half.save_pretrained(folder / INVERSION_FOLDER)
         if network.image is None:
             return

@@ -6,14 +6,18 @@ from random import Random
 
 import pytest
 import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from PIL import Image
 from safetensors.torch import load_file
 
 import swiftpie
 from swiftpie.errors import CapabilityError, ConfigError, InputError
+from swiftpie.models.inversion import INVERSION_TIMESTEP
+from swiftpie.pipelines.drawing.settings import EditStart
 from swiftpie_lab.data.photographs import open_whole_photos
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.loop import LoopConfig, fit
+from swiftpie_lab.training.losses import FIRST_COMPARED, LAST_COMPARED, draw_levels
 from swiftpie_lab.training.stages.inversion.published import (
     ADAPTER_FILE,
     INVERSION_FOLDER,
@@ -24,6 +28,8 @@ from swiftpie_lab.training.stages.inversion.published import (
 from swiftpie_lab.training.state import STATE_FILE
 from tests.backbones.tiny_models import make_pipeline, make_unet
 from tests.lab.training.stages.conftest import unseen
+from tests.lab.training.test_dists import by_hand as dists_by_hand
+from tests.lab.training.test_dists import tiny_dists
 
 SIDE_PX = 64
 LOOP = LoopConfig(
@@ -216,6 +222,11 @@ def test_photos_are_cropped_to_squares_and_keep_their_captions(place):
     [
         ({"preset": "mini"}, CapabilityError, "for the mini model"),
         ({"terms": EVERYTHING}, ConfigError, "stage.teacher"),
+        (
+            {"terms": InversionWeights(pixels=1.0), "needs_dists": True},
+            ConfigError,
+            "no stage.dists",
+        ),
     ],
 )
 def test_what_cannot_be_trained_is_refused(config, context, changes, error, message):
@@ -231,3 +242,56 @@ def test_missing_photos_and_empty_prompts_are_refused(config, context, place, tm
     with pytest.raises(InputError, match="is empty"):
         replace(config, prompts=empty).build(context)
     assert place.is_dir()
+
+
+def alpha_sigma(timestep):
+    """Shares of signal and noise at a whole timestep of Stable Diffusion's schedule."""
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64).square()
+    kept = torch.cumprod(1 - betas, 0)[int(timestep)]
+    return kept.sqrt(), (1 - kept).sqrt()
+
+
+@pytest.mark.parametrize("start", EditStart)
+def test_the_second_stages_loss_is_the_papers_in_float64(on_photos, place, start):
+    config = replace(on_photos.config, start=start, checkpointing=False, wrong_prompts=0.0)
+    stage = replace(on_photos, config=config, dists=tiny_dists())
+    network, draw = stage.network(), 5
+    terms = stage.losses(network, draw)
+    weight = network.inversion.conv_out.weight
+    found = {
+        name: torch.autograd.grad(term, weight, retain_graph=True)[0]
+        for name, term in terms.items()
+    }
+
+    vae = AutoencoderKL.from_pretrained(place / "pipeline" / "vae").double()
+    unet, teacher = (
+        UNet2DConditionModel.from_pretrained(place / folder).double()
+        for folder in ("pipeline/unet", "teacher")
+    )
+    inversion = copy.deepcopy(network.inversion).double()
+    pixels, captions = stage.photos.batch(config.batch_size, draw)
+    states = stage.components.text.encode(captions).hidden_states.double()
+    scale = vae.config.scaling_factor
+    latents = vae.encode(pixels.double()).latent_dist.mean.detach() * scale
+    noise = inversion(latents, INVERSION_TIMESTEP, states).sample
+    alpha, sigma = alpha_sigma(999)
+    begun = noise if start is EditStart.NOISE else alpha * latents + sigma * noise
+    drawn = (begun - sigma * unet(begun, 999, states).sample) / alpha
+    distance = dists_by_hand(vae.decode(drawn / scale).sample, pixels).mean()
+    levels = draw_levels(
+        torch.Generator().manual_seed(draw), like=latents, first=FIRST_COMPARED, last=LAST_COMPARED
+    )
+    with torch.no_grad():
+        shares = [alpha_sigma(timestep) for timestep in levels.timesteps]
+        rows = zip(shares, latents, noise, strict=True)
+        noisy = torch.stack([a * clean + s * own for (a, s), clean, own in rows])
+        pull = (noise - teacher(noisy, levels.timesteps, states).sample) / noise.numel()
+
+    own = inversion.conv_out.weight
+    expected = {
+        "score": torch.autograd.grad(noise, own, grad_outputs=pull, retain_graph=True)[0],
+        "pixels": torch.autograd.grad(distance, own)[0],
+    }
+    assert terms["pixels"].item() == pytest.approx(distance.item(), rel=1e-4)
+    for name, gradient in expected.items():
+        assert (found[name] - gradient).abs().max() < 1e-3 * gradient.abs().max()
