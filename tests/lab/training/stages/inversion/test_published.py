@@ -258,10 +258,7 @@ def test_the_second_stages_loss_is_the_papers_in_float64(on_photos, place, start
     network, draw = stage.network(), 5
     terms = stage.losses(network, draw)
     weight = network.inversion.conv_out.weight
-    found = {
-        name: torch.autograd.grad(term, weight, retain_graph=True)[0]
-        for name, term in terms.items()
-    }
+    found = {name: torch.autograd.grad(terms[name], weight, retain_graph=True)[0] for name in terms}
 
     vae = AutoencoderKL.from_pretrained(place / "pipeline" / "vae").double()
     unet, teacher = (
