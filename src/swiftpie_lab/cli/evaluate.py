@@ -524,6 +524,8 @@ def _repeat_table(
         "swiftpie evaluate dreambench dreambooth/dataset --recipe ip-adapter-plus_sd15 "
         "--dino-small dino-vits16 --clip-small clip-vit-base-patch32",
         "swiftpie evaluate dreambench dreambooth/dataset --results other-method --out out/other",
+        "swiftpie evaluate dreambench dreambooth/dataset --pipeline stable-diffusion-v1-5 "
+        "--adapter ip-adapter-plus_sd15.safetensors --image-encoder image_encoder --out out/rival",
         "swiftpie evaluate dreambench photos --subjects 4 --prompts 5 --seeds 1 --json",
         "swiftpie evaluate dreambench dreambooth/dataset --boxes boxes.json",
         "swiftpie evaluate dreambench dreambench_plus/data --set dreambench++ "
@@ -542,6 +544,7 @@ def dreambench(
     all_references: given.UsesAll = False,
     results: given.FinishedPictures = None,
     files: given.DreamNetworks,
+    rivals: given.Rivals,
     loading: given.LoadedInSteps,
     seed: given.FirstSeed = 0,
     out: given.Out = Path("out/evaluate-dreambench"),
@@ -562,13 +565,15 @@ def dreambench(
         dataset, which, limit=subjects, num_prompts=prompts, num_seeds=seeds, seed=seed, boxes=boxes
     )
     networks = replace(given.open_networks(files), subjects=SubjectJudge(shipped_embedder()))
-    if results is None:
-        session = given.open_model(loading)
-        drawer: CaseDrawer[DreamCase] = dreams.DreamDrawer(
-            benchmark, session, uses_all=all_references
-        )
-    else:
+    rival = given.open_rival(rivals, loading, results=results)
+    drawer: CaseDrawer[DreamCase]
+    if results is not None:
         drawer = dreams.DreamResults(benchmark, results)
+    elif rival is not None:
+        drawer = dreams.DreamRival(benchmark, rival, uses_all=all_references)
+    else:
+        session = given.open_model(loading)
+        drawer = dreams.DreamDrawer(benchmark, session, uses_all=all_references)
     dealt = benchmark.cases()
     given.carry_out(benchmark, dealt, drawer, networks, out=out, as_json=as_json, force=force)
 

@@ -15,7 +15,8 @@ from swiftpie import __version__
 from swiftpie.apps.cli.console import print_text, say
 from swiftpie.apps.cli.loading import open_session, resolved
 from swiftpie.apps.cli.options import FieldOptions
-from swiftpie.backbones.choices import LoadOptions
+from swiftpie.backbones.choices import LoadOptions, device_of
+from swiftpie.backbones.machine import AUTO
 from swiftpie.config import Option
 from swiftpie.errors import ConfigError, printable
 from swiftpie.pipelines.drawing.settings import EditMethod, EditSettings, EditStart
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from swiftpie_lab.evaluation.editors import Editor
     from swiftpie_lab.evaluation.judges import Networks
     from swiftpie_lab.evaluation.report import Table as ReportTable
+    from swiftpie_lab.evaluation.rivals import Rival
     from swiftpie_lab.evaluation.run import Benchmark, C, CaseDrawer
 
 T = TypeVar("T")
@@ -280,6 +282,31 @@ FaceNetworks = Annotated[
 ]
 
 
+class RivalFiles(TypedDict, total=False):
+    """A pipeline of diffusers that draws in SwiftPie's place; read by `open_rival`."""
+
+    pipeline: Annotated[
+        Path,
+        Option(
+            "Draw with this pipeline as diffusers saved and runs it, instead of SwiftPie. Adapter "
+            "and image encoder go through diffusers' own loader; --steps counts.",
+            "DIR",
+        ),
+    ]
+    pipeline_guidance: Annotated[
+        float, Option("Guidance scale of its calls; by default the pipeline's own.", least=0)
+    ]
+    pipeline_adapter_scale: Annotated[
+        float, Option("Strength of its IP-Adapter; by default diffusers' own.", least=0)
+    ]
+
+
+Rivals = Annotated[RivalFiles, FieldOptions(RivalFiles)]
+RIVALS_USE = frozenset(
+    {"adapter", "image_encoder", "steps", "device", "allow_pickle", "offline", "yes"}
+)
+
+
 def open_pack(data: Path | None) -> "Subjects":
     """Return the pack of subjects at `data`, by default the one that was prepared."""
     from swiftpie_lab.data.archive import default_pack
@@ -291,6 +318,43 @@ def open_pack(data: Path | None) -> "Subjects":
 def open_model(loading: LoadOptions) -> "Session":
     """Load a model that a command judges."""
     return open_session(**resolved(loading)[0]).session
+
+
+def open_rival(
+    files: RivalFiles, loading: LoadOptions, *, results: Path | None = None
+) -> "Rival | None":
+    """Load the pipeline that a command judges instead of a preset, if there is one.
+
+    Raises:
+        ConfigError: Something was chosen that it does not heed, or finished pictures with it.
+    """
+    from swiftpie_lab.evaluation.rivals import load_rival
+
+    if files and results is not None:
+        raise ConfigError("--results came with --pipeline. Leave one of them out.")
+    if "pipeline" not in files:
+        if files:
+            option = next(iter(files)).replace("_", "-")
+            raise ConfigError(f"--{option} came without --pipeline. Give that, too.")
+        return None
+    if others := [name for name in loading if name not in RIVALS_USE]:
+        raise ConfigError(
+            f"--{others[0].replace('_', '-')} came with --pipeline, which does not heed it. Leave "
+            "one of them out."
+        )
+    adapter, encoder = loading.get("adapter"), loading.get("image_encoder")
+    return load_rival(
+        files["pipeline"],
+        adapter=None if adapter is None else Path(adapter),
+        image_encoder=None if encoder is None else Path(encoder),
+        adapter_scale=files.get("pipeline_adapter_scale"),
+        keywords={
+            "num_inference_steps": loading.get("steps"),
+            "guidance_scale": files.get("pipeline_guidance"),
+        },
+        device=device_of(loading.get("device", AUTO)),
+        allow_pickle=loading.get("allow_pickle", False),
+    )
 
 
 def side_of(loading: LoadOptions) -> int:

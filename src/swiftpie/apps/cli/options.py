@@ -48,6 +48,7 @@ PANELS: Mapping[str, tuple[str, ...]] = {
         *("cases", "places", "limit", "noun", "data", "data_path", "num_subjects"),
         *("table", "row", "editor", "identities", "prompts", "results", "against", "teacher"),
     ),
+    "Rival": ("pipeline", "pipeline_guidance", "pipeline_adapter_scale"),
     "Judges": (
         *("clip", "clip_small", "dino", "dino_small", "dinov2", "siglip2", "lpips", "aesthetic"),
         "judges",

@@ -24,6 +24,7 @@ from swiftpie_lab.evaluation.benchmarks.dream_sets import DREAM_SETS, DreamSubje
 from swiftpie_lab.evaluation.benchmarks.photos import mask_beside
 from swiftpie_lab.evaluation.case import Evidence, Reference, Row
 from swiftpie_lab.evaluation.judges import Networks
+from swiftpie_lab.evaluation.rivals import Rival
 from swiftpie_lab.evaluation.run import Benchmark, File, Maker, PageLimits, Results, maker_of
 
 SHOWN_PX = 256  # of references on a page
@@ -329,12 +330,9 @@ class DreamResults(_Drawer):
         return Maker(f"pictures of {self.folder.name}", digest.hexdigest())
 
     def picture(self, case: DreamCase) -> tuple[Image.Image, Tensor]:
-        """Return the picture; where nothing can be cut out of it, the mask is empty."""
+        """Return the picture and where its subject is found."""
         picture = load_image(self._path(case)).convert("RGB")
-        try:
-            return picture, subject_mask(picture)
-        except ImageError:
-            return picture, plane(Image.new("L", picture.size))
+        return picture, _mask_found_in(picture)
 
     def _path(self, case: DreamCase) -> Path:
         path = self.folder / f"{case.name}.png"
@@ -344,6 +342,40 @@ class DreamResults(_Drawer):
                 f"one of {case.prompt!r} with seed {case.seed}. Draw it, or choose fewer cases."
             )
         return path
+
+
+@dataclass(frozen=True, eq=False)
+class DreamRival(_Drawer):
+    """Shows whole photographs to a pipeline of diffusers."""
+
+    rival: Rival
+    uses_all: bool = False  # photographs; else the first one
+
+    @property
+    def maker(self) -> Maker:
+        """The pipeline, and how many photographs it sees."""
+        seen = "all references" if self._sees_all else "one reference"
+        return self.rival.maker._replace(name=f"{self.rival.maker.name}, {seen}")
+
+    def picture(self, case: DreamCase) -> tuple[Image.Image, Tensor]:
+        """Return the picture and where its subject is found."""
+        references = self.benchmark.references[case.subject]
+        shown = references if self._sees_all else references[:1]
+        images = [reference.image for reference in shown]
+        picture = self.rival.picture(case.prompt, images, seed=case.seed).convert("RGB")
+        return picture, _mask_found_in(picture)
+
+    @property
+    def _sees_all(self) -> bool:
+        return self.uses_all or not DREAM_SETS[self.benchmark.dataset].has_one_subject
+
+
+def _mask_found_in(picture: Image.Image) -> Tensor:
+    """Return where the subject of somebody else's picture is; empty where none is found."""
+    try:
+        return subject_mask(picture)
+    except ImageError:
+        return plane(Image.new("L", picture.size))
 
 
 def read_dreambench(
