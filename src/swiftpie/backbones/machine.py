@@ -1,5 +1,6 @@
 """The devices, dtypes and free memory of this machine."""
 
+import platform
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ SPARE_BYTES = 512 << 20  # that a network computes in besides its weights, and t
 
 GROUP = Path("/sys/fs/cgroup")  # limits of a container on Linux
 PROCESS = Path("/proc/self")
+CPU_INFO = Path("/proc/cpuinfo")
 UNIT_KIB = 1024
 
 
@@ -54,6 +56,16 @@ def instructions(names: tuple[str, ...]) -> list[str] | None:
         return None
     known = torch.cpu.get_capabilities()
     return [name for name in names if known.get(name)]
+
+
+def processor_name() -> str:
+    """Return what the maker calls the processor, else its architecture."""
+    if CPU_INFO.is_file():
+        for line in CPU_INFO.read_text(encoding="utf-8").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name":
+                return value.strip()
+    return platform.processor() or platform.machine()
 
 
 def free_memory(device: "torch.device") -> int:

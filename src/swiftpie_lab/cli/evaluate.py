@@ -62,6 +62,7 @@ def evaluate() -> None:
 @with_fields
 def world(
     *,
+    context: typer.Context,
     judges: given.WorldJudges = None,
     loading: given.LoadedInSizes,
     data: DataPath = None,
@@ -86,7 +87,9 @@ def world(
     networks = Networks(panel=benchmark.panel(judges))
     dealt = benchmark.cases(cases)
     drawer = WorldDrawer(given.open_model(loading), benchmark, SceneSource(scenes))
-    given.carry_out(benchmark, dealt, drawer, networks, out=out, as_json=as_json, force=force)
+    given.carry_out(
+        benchmark, dealt, drawer, networks, context=context, out=out, as_json=as_json, force=force
+    )
 
 
 class PhotographTask(NamedTuple):
@@ -129,6 +132,7 @@ def _add_photograph_task(name: str, task: PhotographTask) -> None:
     @with_fields
     def judge(
         *,
+        context: typer.Context,
         photos: given.Backgrounds = None,
         loading: given.LoadedInSteps,
         data: DataPath = None,
@@ -147,7 +151,16 @@ def _add_photograph_task(name: str, task: PhotographTask) -> None:
         dealt = benchmark.cases(cases)
         drawer = getattr(insertions, task.drawer)(given.open_model(loading), benchmark)
         networks = Networks(panel=benchmark.panel())
-        given.carry_out(benchmark, dealt, drawer, networks, out=out, as_json=as_json, force=force)
+        given.carry_out(
+            benchmark,
+            dealt,
+            drawer,
+            networks,
+            context=context,
+            out=out,
+            as_json=as_json,
+            force=force,
+        )
 
 
 for task_name, photograph_task in PHOTOGRAPH_TASKS.items():
@@ -340,6 +353,7 @@ def photos(
 @with_fields
 def world_edits(
     *,
+    context: typer.Context,
     judges: given.WorldJudges = None,
     editor: given.EditorName = "swiftedit",
     mask: given.MaskName = "found",
@@ -374,7 +388,9 @@ def world_edits(
     )
     drawer = _beside_naive(chosen, benchmark)
     dealt = benchmark.cases(cases)
-    given.carry_out(benchmark, dealt, drawer, networks, out=out, as_json=as_json, force=force)
+    given.carry_out(
+        benchmark, dealt, drawer, networks, context=context, out=out, as_json=as_json, force=force
+    )
 
 
 def _settings_of_each(
@@ -449,6 +465,7 @@ def edit_ablations(
 @with_fields
 def pie(
     *,
+    context: typer.Context,
     dataset: given.Dataset,
     table: given.PieTableName = None,
     row: given.PieRows = None,
@@ -490,7 +507,14 @@ def pie(
         chosen = ResultsEditor(results, benchmark)
     drawer = EditDrawer(chosen, benchmark)
     given.carry_out(
-        benchmark, benchmark.cases, drawer, networks, out=out, as_json=as_json, force=force
+        benchmark,
+        benchmark.cases,
+        drawer,
+        networks,
+        context=context,
+        out=out,
+        as_json=as_json,
+        force=force,
     )
 
 
@@ -535,6 +559,7 @@ def _repeat_table(
 @with_fields
 def dreambench(
     *,
+    context: typer.Context,
     dataset: given.DreamFolder,
     which: given.DreamSetName = "dreambench",
     boxes: given.SubjectBoxes = None,
@@ -575,7 +600,9 @@ def dreambench(
         session = given.open_model(loading)
         drawer = dreams.DreamDrawer(benchmark, session, uses_all=all_references)
     dealt = benchmark.cases()
-    given.carry_out(benchmark, dealt, drawer, networks, out=out, as_json=as_json, force=force)
+    given.carry_out(
+        benchmark, dealt, drawer, networks, context=context, out=out, as_json=as_json, force=force
+    )
 
 
 @app.command(
@@ -600,13 +627,16 @@ def dreambench(
 @with_fields
 def fastface(
     *,
+    context: typer.Context,
     identities: given.Identities,
     prompts: given.Prompts,
     style: StyleName = Style.PLAIN,
     identity_scale: IdentityScale = None,
     side: SidePx = None,
     recognisers: Recognisers,
+    results: given.FinishedFaces = None,
     files: given.FaceNetworks,
+    rivals: given.Rivals,
     seed: given.FirstSeed = RELEASED_SEED,
     loading: given.LoadedForFaces,
     out: given.Out = Path("out/evaluate-fastface"),
@@ -614,19 +644,31 @@ def fastface(
     force: given.Anew = False,
 ) -> None:
     """Draw every person of a folder by every prompt of a file, and judge each aspect apart."""
-    from swiftpie_lab.evaluation.benchmarks.fastface import FaceDrawer, read_faces
+    from swiftpie_lab.evaluation.benchmarks import fastface as faces
 
-    loading, _ = resolved(loading, use=Use.FACE)
+    rival = given.open_rival(rivals, loading, results=results)
+    if rival is not None or results is not None:
+        given.check_drawn_by_others(style=style, identity_scale=identity_scale, side=side)
+    else:
+        loading, _ = resolved(loading, use=Use.FACE)
     networks = given.open_networks(files, allow_pickle=loading.get("allow_pickle", False))
     (encoder, judge), agreed = open_face_encoders(recognisers, loading)
-    benchmark = read_faces(identities, prompts, seed=seed, encoder=encoder, judge=judge)
+    benchmark = faces.read_faces(identities, prompts, seed=seed, encoder=encoder, judge=judge)
     cases = benchmark.cases()
     agreed.fetch()
-    session = given.open_model(loading)
-    warn_of_strange_vectors(session, encoder)
-    scales = Scales.of(session.components.preset)
-    if identity_scale is not None:
-        scales = replace(scales, identity_scale=identity_scale)
-    drawer = FaceDrawer(session, benchmark, style, scales, side)
+    drawer: CaseDrawer[faces.FaceCase]
+    if results is not None:
+        drawer = faces.FaceResults(results, benchmark)
+    elif rival is not None:
+        drawer = faces.FaceRival(rival, benchmark)
+    else:
+        session = given.open_model(loading)
+        warn_of_strange_vectors(session, encoder)
+        scales = Scales.of(session.components.preset)
+        if identity_scale is not None:
+            scales = replace(scales, identity_scale=identity_scale)
+        drawer = faces.FaceDrawer(session, benchmark, style, scales, side)
     networks = replace(networks, face_judge=judge)
-    given.carry_out(benchmark, cases, drawer, networks, out=out, as_json=as_json, force=force)
+    given.carry_out(
+        benchmark, cases, drawer, networks, context=context, out=out, as_json=as_json, force=force
+    )

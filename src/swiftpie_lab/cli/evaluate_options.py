@@ -1,5 +1,7 @@
 """What the commands under `swiftpie evaluate` share: options, progress, and telling results."""
 
+import hashlib
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +21,7 @@ from swiftpie.backbones.choices import LoadOptions, device_of
 from swiftpie.backbones.machine import AUTO
 from swiftpie.config import Option
 from swiftpie.errors import ConfigError, printable
-from swiftpie.pipelines.drawing.settings import EditMethod, EditSettings, EditStart
+from swiftpie.pipelines.drawing.settings import EditMethod, EditSettings, EditStart, Style
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -251,6 +253,15 @@ FinishedPictures = Annotated[
         "such as dog-07-2.png for its eighth prompt and seed 2.",
     ),
 ]
+FinishedFaces = Annotated[
+    Path | None,
+    typer.Option(
+        "--results",
+        metavar="DIR",
+        help="Judge pictures that another program has drawn instead: PERSON-PROMPT.png, both from "
+        "0 in three digits, such as 001-004.png for the second person and the fifth prompt.",
+    ),
+]
 Identities = Annotated[Path, typer.Option(metavar="DIR", help="Photographs, one a person.")]
 Prompts = Annotated[
     Path,
@@ -302,6 +313,7 @@ class RivalFiles(TypedDict, total=False):
 
 
 Rivals = Annotated[RivalFiles, FieldOptions(RivalFiles)]
+WHERE_RESULTS_GO = frozenset({"out", "as_json", "force"})
 RIVALS_USE = frozenset(
     {"adapter", "image_encoder", "steps", "device", "allow_pickle", "offline", "yes"}
 )
@@ -357,6 +369,20 @@ def open_rival(
     )
 
 
+def check_drawn_by_others(**choices: object) -> None:
+    """Refuse choices about SwiftPie's own drawing where it draws nothing.
+
+    Raises:
+        ConfigError: One of them was made.
+    """
+    chosen = [name for name, one in choices.items() if one not in {None, Style.PLAIN}]
+    if chosen:
+        raise ConfigError(
+            f"--{chosen[0].replace('_', '-')} came with --pipeline or --results, which do not heed "
+            "it. Leave one of them out."
+        )
+
+
 def side_of(loading: LoadOptions) -> int:
     """Return the side of the pictures that will be drawn."""
     _, preset = resolved(loading)
@@ -369,12 +395,39 @@ def watched(steps: Iterable[T], title: str, *, total: int) -> Iterator[T]:
     yield from track(steps, title, total=total, console=console, disable=not console.is_terminal)
 
 
+def typed_command(context: typer.Context) -> str:
+    """Return the running command with what the user gave, as others can repeat it.
+
+    Options that say where results go are left out, and paths are named by their last part: a
+    report tells neither.
+    """
+    words = context.command_path.split()
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        source = context.get_parameter_source(name)
+        if source is None or source.name != "COMMANDLINE" or name in WHERE_RESULTS_GO:
+            continue
+        value = context.params[name]
+        is_option = parameter.param_type_name == "option"
+        flag = [max(parameter.opts, key=len)] if is_option else []
+        for one in value if isinstance(value, list | tuple) else [value]:
+            words += flag if one is True else [*flag, _without_folders(one)]
+    return shlex.join(words)
+
+
+def _without_folders(value: object) -> str:
+    text = str(getattr(value, "value", value))
+    is_path = isinstance(value, Path) or Path(text).is_absolute()
+    return Path(text).name or text if is_path else text
+
+
 def carry_out(
     benchmark: "Benchmark[C]",
     cases: "Sequence[C]",
     drawer: "CaseDrawer[C]",
     networks: "Networks",
     *,
+    context: typer.Context,
     out: Path,
     as_json: bool,
     force: bool,
@@ -390,7 +443,7 @@ def carry_out(
         pass
     judged = score(benchmark, cases, results, networks)
     rows = list(watched(judged, "judging", total=len(cases)))
-    report = write_report(benchmark, rows, results, networks)
+    report = write_report(benchmark, rows, results, networks, command=typed_command(context))
     if as_json:
         print_text(report.to_json())
     else:
@@ -506,7 +559,21 @@ def open_networks(
         siglip2=judges.load_siglip2(files["siglip2"]) if "siglip2" in files else None,
         lpips=judges.load_lpips(files["lpips"]) if "lpips" in files else None,
         aesthetic=aesthetic,
+        digests={
+            f"{name}/{path.name}": _sha256(path)
+            for name, place in files.items()
+            for path in _weights_at(Path(str(place)))
+        },
     )
+
+
+def _weights_at(place: Path) -> list[Path]:
+    return sorted(place.glob("*.safetensors")) if place.is_dir() else [place]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_unused(

@@ -4,7 +4,7 @@ import importlib.resources
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -342,6 +342,7 @@ class Networks:
     subjects: SubjectJudge | None = None  # of rendered sprites
     aesthetic: Aesthetic | None = None
     face_judge: FaceEncoder | None = None  # did not help to draw
+    digests: Mapping[str, str] = field(default_factory=dict)  # sha256 by file of what users gave
 
 
 def load_clip(folder: Path, *, has_to_be_large: bool = False) -> Clip:

@@ -88,10 +88,16 @@ def picture_of(image: Image.Image, *, title: str = "", side_px: int = PICTURE_PX
 
 
 def write_report(
-    benchmark: Benchmark[C], rows: Sequence[Row[C]], results: Results, networks: Networks
+    benchmark: Benchmark[C],
+    rows: Sequence[Row[C]],
+    results: Results,
+    networks: Networks,
+    *,
+    command: str = "",
 ) -> BenchmarkReport:
     """Write scores, report and page of at least one row into the folder, and return the report."""
-    report = summarise(benchmark, rows, run=results.read_run(), networks=networks)
+    run = results.read_run()
+    report = summarise(benchmark, rows, run=run, networks=networks, command=command)
     lines = ({"name": row.case.name, "scores": row.scores} for row in rows)
     results.write_lines("rows.jsonl", lines)
     results.write_text("report.json", report.to_json())
@@ -124,6 +130,7 @@ def page_of(
     sections += [_strips(title, benchmark, some, results) for title, some in chosen.items() if some]
     run = report.run
     footer = [f"weights {run.weights}", f"data {run.data}", f"seed {run.seed}"]
+    footer += report.provenance.lines
     return Page(f"{benchmark.title}: {run.preset}", sections, footer)
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from swiftpie_lab.evaluation.case import METRICS, Measure, Row
 from swiftpie_lab.evaluation.judges import NEEDED, Networks
+from swiftpie_lab.evaluation.provenance import Provenance, provenance_of
 from swiftpie_lab.evaluation.published import PublishedTable, published_tables
 from swiftpie_lab.evaluation.run import Benchmark, BenchmarkRun, C, metrics_of
 
@@ -76,6 +77,7 @@ class BenchmarkReport:
     not_computed: Mapping[str, str]  # why, by metric
     sentences: tuple[str, ...]
     published: tuple[PublishedTable, ...]  # on whole methods, by others; not measured here
+    provenance: Provenance
 
     def to_json(self) -> str:
         """Return one JSON object; what is empty is left out."""
@@ -89,9 +91,14 @@ class BenchmarkReport:
 
 
 def summarise(
-    benchmark: Benchmark[C], rows: Sequence[Row[C]], *, run: BenchmarkRun, networks: Networks
+    benchmark: Benchmark[C],
+    rows: Sequence[Row[C]],
+    *,
+    run: BenchmarkRun,
+    networks: Networks,
+    command: str = "",
 ) -> BenchmarkReport:
-    """Return the report on at least one row."""
+    """Return the report on at least one row, and the `command` that asked for it, if one did."""
     assert rows, "an evaluation has cases"
     metrics = _summaries(benchmark, rows)
     facts: Mapping[str, object] = {"num_cases": len(rows), **benchmark.facts(rows)}
@@ -112,6 +119,7 @@ def summarise(
         not_computed=not_computed,
         sentences=(*benchmark.sentences(rows), *missing),
         published=tuple(t for t in published_tables(benchmark.name) if not t.is_ablation),
+        provenance=provenance_of(command, networks.digests),
     )
 
 

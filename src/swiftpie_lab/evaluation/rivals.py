@@ -1,7 +1,8 @@
-"""Pipelines of diffusers on the cases of a benchmark; nothing of SwiftPie is in their path."""
+"""What is judged beside SwiftPie: pipelines of diffusers as they are, and finished pictures."""
 
+import hashlib
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from PIL import Image
 from transformers import CLIPVisionModelWithProjection
 
 from swiftpie.backbones.load.weights import fingerprint_files
-from swiftpie.errors import CapabilityError, ConfigError, WeightsError, short_reason
+from swiftpie.errors import CapabilityError, ConfigError, InputError, WeightsError, short_reason
 from swiftpie_lab.evaluation.run import Maker
 
 SAFE, PICKLES = ".safetensors", frozenset({".bin", ".ckpt", ".pt", ".pth"})
@@ -20,7 +21,7 @@ SAFE, PICKLES = ".safetensors", frozenset({".bin", ".ckpt", ".pt", ".pth"})
 
 @dataclass(frozen=True, eq=False)
 class Rival:
-    """A pipeline, and the keywords of each of its calls."""
+    """A pipeline, and the keywords of each of its calls; nothing of SwiftPie is in its path."""
 
     pipeline: DiffusionPipeline
     keywords: Mapping[str, Any]  # that the user chose; the pipeline has defaults for others
@@ -98,6 +99,23 @@ def load_rival(
     steps = chosen.get("num_inference_steps") or _default_steps(pipeline)
     name, weights = ", ".join(parts), fingerprint_files(files, settings="")
     return Rival(pipeline.to(device), chosen, adapter is not None, Maker(name, weights, steps))
+
+
+def fingerprint_of_pictures(paths: Iterable[Path]) -> str:
+    """Return sha256 over pictures that another program has drawn, one a case.
+
+    Raises:
+        InputError: One is missing.
+    """
+    digest = hashlib.sha256()
+    for path in paths:
+        if not path.is_file():
+            raise InputError(
+                f"'{path}' is missing. Each case of the benchmark needs a picture. Draw it, or "
+                "choose fewer cases."
+            )
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def _add(pipeline: Any, adapter: Path, scale: float | None) -> None:  # noqa: ANN401 - of any class

@@ -13,7 +13,7 @@ from swiftpie import __version__
 from swiftpie.apps.cli.console import examples, print_json, print_text, write_table
 from swiftpie.apps.cli.options import STREAM, AsJson, CommercialOnly
 from swiftpie.backbones.acquire import licences
-from swiftpie.backbones.machine import BFLOAT16, free_main_memory, instructions
+from swiftpie.backbones.machine import BFLOAT16, free_main_memory, instructions, processor_name
 from swiftpie.backbones.presets import PRESETS, Preset
 from swiftpie.backbones.recipes import RECIPES, Recipe, Use
 from swiftpie.backbones.resolve import is_here
@@ -33,7 +33,6 @@ OPTIONAL_PACKAGES = {  # what they are for, as extras of SwiftPie are called
     "tensorboard": "train",
 }
 EIGHT_BITS = ("avx512_vnni", "avx_vnni", "avx_vnni_int8", "amx_int8", "i8mm", "dot")
-CPU_INFO = Path("/proc/cpuinfo")
 OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 FACTS = (  # of a preset, in the order of their table
     *("name", "summary", "licence", "is_commercial", "family", "image_size_px", "steps"),
@@ -201,7 +200,7 @@ def doctor(*, as_json: AsJson = False) -> None:
         "system": platform.platform(),
         "packages": {name: metadata.version(name) for name in PACKAGES},
         "optional_packages": optional,
-        "processor": _processor(),
+        "processor": f"{processor_name()} ({os.cpu_count()} cores)",
         "instructions": {"8-bit": instructions(EIGHT_BITS), "bfloat16": instructions(BFLOAT16)},
         "threads": torch.get_num_threads(),
         "devices": ["cpu", *cuda, *(["mps"] if torch.backends.mps.is_available() else [])],
@@ -273,15 +272,6 @@ def _version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _processor() -> str:
-    if CPU_INFO.is_file():
-        for line in CPU_INFO.read_text(encoding="utf-8").splitlines():
-            name, _, value = line.partition(":")
-            if name.strip() == "model name":
-                return f"{value.strip()} ({os.cpu_count()} cores)"
-    return f"{platform.processor() or platform.machine()} ({os.cpu_count()} cores)"
 
 
 def is_on_disk(preset: Preset) -> bool:

@@ -47,6 +47,7 @@ PANELS: Mapping[str, tuple[str, ...]] = {
     "Cases": (
         *("cases", "places", "limit", "noun", "data", "data_path", "num_subjects"),
         *("table", "row", "editor", "identities", "prompts", "results", "against", "teacher"),
+        *("which", "subjects", "all_references"),
     ),
     "Rival": ("pipeline", "pipeline_guidance", "pipeline_adapter_scale"),
     "Judges": (

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from swiftpie.engine.session import Session
-from swiftpie.errors import ImageError, InputError
+from swiftpie.errors import ImageError
 from swiftpie.imageio.cutout import DOUBTFUL
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import mask_to_pil, plane, to_tensor
@@ -24,7 +24,7 @@ from swiftpie_lab.evaluation.benchmarks.dream_sets import DREAM_SETS, DreamSubje
 from swiftpie_lab.evaluation.benchmarks.photos import mask_beside
 from swiftpie_lab.evaluation.case import Evidence, Reference, Row
 from swiftpie_lab.evaluation.judges import Networks
-from swiftpie_lab.evaluation.rivals import Rival
+from swiftpie_lab.evaluation.rivals import Rival, fingerprint_of_pictures
 from swiftpie_lab.evaluation.run import Benchmark, File, Maker, PageLimits, Results, maker_of
 
 SHOWN_PX = 256  # of references on a page
@@ -324,10 +324,8 @@ class DreamResults(_Drawer):
     @property
     def maker(self) -> Maker:
         """The folder, by what its pictures are."""
-        digest = hashlib.sha256()
-        for case in self.benchmark.cases():
-            digest.update(hashlib.sha256(self._path(case).read_bytes()).digest())
-        return Maker(f"pictures of {self.folder.name}", digest.hexdigest())
+        paths = [self._path(case) for case in self.benchmark.cases()]
+        return Maker(f"pictures of {self.folder.name}", fingerprint_of_pictures(paths))
 
     def picture(self, case: DreamCase) -> tuple[Image.Image, Tensor]:
         """Return the picture and where its subject is found."""
@@ -335,13 +333,7 @@ class DreamResults(_Drawer):
         return picture, _mask_found_in(picture)
 
     def _path(self, case: DreamCase) -> Path:
-        path = self.folder / f"{case.name}.png"
-        if not path.is_file():
-            raise InputError(
-                f"'{path}' is missing. Each case of the benchmark needs a picture, for {case.name} "
-                f"one of {case.prompt!r} with seed {case.seed}. Draw it, or choose fewer cases."
-            )
-        return path
+        return self.folder / f"{case.name}.png"
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,6 +16,7 @@ from swiftpie.imageio.images import to_tensor
 from swiftpie.pipelines.drawing.settings import Scales, Style
 from swiftpie_lab.evaluation.case import Evidence, Row
 from swiftpie_lab.evaluation.judges import Networks
+from swiftpie_lab.evaluation.rivals import Rival, fingerprint_of_pictures
 from swiftpie_lab.evaluation.run import Benchmark, File, Maker, PageLimits, Results, maker_of
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
@@ -229,6 +230,59 @@ class FaceDrawer:
                 size_px=size,
             )
             yield "drawn", result.images[0]
+
+
+@dataclass(frozen=True, eq=False)
+class FaceRival:
+    """Shows aligned faces to a pipeline of diffusers."""
+
+    rival: Rival
+    benchmark: FaceBenchmark
+
+    @property
+    def maker(self) -> Maker:
+        """The pipeline."""
+        return self.rival.maker
+
+    def kinds(self, case: FaceCase) -> tuple[str, ...]:
+        """Return the person's aligned face, and the picture."""
+        del case
+        return ("person", "drawn")
+
+    def draw(self, case: FaceCase, missing: set[str]) -> Iterator[tuple[str, File]]:
+        """Yield the face, and the picture where it is missing."""
+        face = self.benchmark.people[case.person].chosen.face.crop
+        yield "person", face
+        if "drawn" in missing:
+            yield "drawn", self.rival.picture(case.prompt, [face], seed=case.seed)
+
+
+@dataclass(frozen=True, eq=False)
+class FaceResults:
+    """Pictures that another program has drawn: `PERSON-PROMPT.png`, both numbers from 0."""
+
+    folder: Path
+    benchmark: FaceBenchmark
+
+    @property
+    def maker(self) -> Maker:
+        """The folder, by what its pictures are."""
+        paths = [self._path(case) for case in self.benchmark.cases()]
+        return Maker(f"pictures of {self.folder.name}", fingerprint_of_pictures(paths))
+
+    def kinds(self, case: FaceCase) -> tuple[str, ...]:
+        """Return the person's aligned face, and the picture."""
+        del case
+        return ("person", "drawn")
+
+    def draw(self, case: FaceCase, missing: set[str]) -> Iterator[tuple[str, File]]:
+        """Yield both."""
+        del missing
+        yield "person", self.benchmark.people[case.person].chosen.face.crop
+        yield "drawn", load_image(self._path(case)).convert("RGB")
+
+    def _path(self, case: FaceCase) -> Path:
+        return self.folder / f"{case.name}.png"
 
 
 def read_faces(

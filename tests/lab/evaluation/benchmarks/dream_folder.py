@@ -34,9 +34,10 @@ prompt_list = [
 """
 
 
-def write_dreambench(root):
-    """Write the lists, photographs and masks, and return the folder."""
-    (root / LISTS).write_text(TEXT)
+def write_dreambench(root, *, evil=""):
+    """Write the lists, photographs and masks, and return the folder; `evil` is in all prompts."""
+    root.mkdir(parents=True, exist_ok=True)
+    (root / LISTS).write_text(TEXT.replace("{1}", f"{{1}} {evil}") if evil else TEXT)
     samples = sorted(
         importlib.resources.files("swiftpie").joinpath("assets/samples").glob("*.webp")
     )

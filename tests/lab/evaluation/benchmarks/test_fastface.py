@@ -6,7 +6,7 @@ import pytest
 from PIL import Image, ImageOps
 from typer.testing import CliRunner
 
-from swiftpie.errors import ImageError, InputError
+from swiftpie.errors import ConfigError, ImageError, InputError
 from swiftpie.faces import CONSENT, FACE_ENCODERS
 from swiftpie_lab.cli.evaluate import app
 from swiftpie_lab.evaluation.benchmarks.fastface import PLAIN, STYLED, FaceCase, read_faces
@@ -15,7 +15,7 @@ from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.report import summarise, table_by_group
 from swiftpie_lab.evaluation.run import BenchmarkRun
 from tests.faces.tiny_faces import photo
-from tests.faces.tiny_world import make_world, options
+from tests.faces.tiny_world import LOOKING, make_world, options
 
 RUN = BenchmarkRun("fastface", "0", "tiny", "w", "d", 50)
 
@@ -209,3 +209,33 @@ def test_people_are_drawn_once_judged_apart_and_failures_counted(world, tmp_path
     mixed = CliRunner().invoke(app, [str(one) for one in arguments])
     assert mixed.exit_code != 0
     assert "pictures of other weights" in str(mixed.exception)
+
+
+@pytest.mark.thorough
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_pipelines_of_diffusers_and_finished_pictures_are_judged_on_the_same_faces(world, tmp_path):
+    arguments = ["fastface", "--identities", world / "people", "--prompts", world / "prompts.txt"]
+    arguments += ["--face-models", world / "faces", "--judge-models", world / "judge", "--json"]
+    rival = ["--pipeline", world / "pipeline", "--adapter", world / f"{LOOKING}.safetensors"]
+    rival += ["--image-encoder", world / "encoder", "--steps", 1, "--pipeline-guidance", 0]
+
+    def judged(out, *more):
+        words = [str(one) for one in (*arguments, "--out", out, *more)]
+        done = CliRunner().invoke(app, words, catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        return json.loads(done.stdout)
+
+    first = judged(tmp_path / "rival", *rival)
+    assert first["run"]["preset"].startswith("diffusers' StableDiffusionXLPipeline of pipeline")
+    finished = tmp_path / "finished"
+    finished.mkdir()
+    for name, path in pictures(tmp_path / "rival").items():
+        (finished / name.replace(".drawn", "")).write_bytes(path.read_bytes())
+    second = judged(tmp_path / "again", "--results", finished)
+    assert second["run"]["preset"] == "pictures of finished"
+    assert second["metrics"] == first["metrics"]
+    (finished / "001-001.png").unlink()
+    with pytest.raises(InputError, match=r"001-001\.png' is missing"):
+        judged(tmp_path / "third", "--results", finished)
+    with pytest.raises(ConfigError, match="--style came with"):
+        judged(tmp_path / "fourth", "--results", finished, "--style", "dcg")
