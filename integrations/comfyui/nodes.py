@@ -23,12 +23,15 @@ from torch import Tensor
 
 import swiftpie
 from swiftpie import (
+    CONSENT,
     MAX_IMAGES,
     MAX_SEED,
     RECIPES,
     EditRequest,
     EditResult,
     EditSettings,
+    FaceSettings,
+    FaceSource,
     GenerationResult,
     Identity,
     InputError,
@@ -42,6 +45,7 @@ from swiftpie import (
     cut_out,
     is_here,
     load_mask,
+    open_face_encoder,
     options_of,
     save_identity,
 )
@@ -52,6 +56,7 @@ EMBEDDED = "mini"
 MAX_SIDE_PX = 4096
 CATEGORY = "SwiftPie"
 STEP = 0.05  # of strengths
+TEXTS = (str | None, Path | None)  # of which ComfyUI has the empty text in place of None
 SEED = {
     "default": 0,
     "max": MAX_SEED - MAX_IMAGES,  # the last picture of a batch has a seed as well
@@ -74,14 +79,13 @@ class LoadRecipe(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Return what the node takes and gives."""
-        recipes = [name for name, recipe in RECIPES.all().items() if recipe.use != "face"]
         return io.Schema(
             node_id="SwiftPieLoadRecipe",
             display_name="Load SwiftPie recipe",
             category=CATEGORY,
             description="Loads the networks of a recipe. 'mini' is inside the package: 256 px.",
             inputs=[
-                io.Combo.Input("recipe", options=[EMBEDDED, *recipes], default=EMBEDDED),
+                io.Combo.Input("recipe", options=[EMBEDDED, *RECIPES.names()], default=EMBEDDED),
                 io.Boolean.Input(
                     "download",
                     default=False,
@@ -95,12 +99,25 @@ class LoadRecipe(io.ComfyNode):
                     tooltip="What makes it quicker or smaller, as 'offload,tiny-decoder'; "
                     "'swiftpie engine' lists all.",
                 ),
+                *inputs_of(
+                    FaceSettings,
+                    encoder={"optional": True, "advanced": True},
+                    face_models={"optional": True, "advanced": True},
+                ),
             ],
             outputs=[SessionType.Output("session")],
         )
 
     @classmethod
-    def execute(cls, recipe: str, *, download: bool, engine: str = "") -> io.NodeOutput:
+    def execute(
+        cls,
+        recipe: str,
+        *,
+        download: bool,
+        engine: str = "",
+        encoder: str = "",
+        face_models: str = "",
+    ) -> io.NodeOutput:
         """Load it; ComfyUI's own models make room on an accelerator first.
 
         Raises:
@@ -122,6 +139,11 @@ class LoadRecipe(io.ComfyNode):
             engine=[name for one in engine.split(",") if (name := one.strip())],
             offline=not download,
         )
+        own = None if recipe == EMBEDDED else RECIPES.get(recipe).face_encoder
+        if encoder or face_models or own:
+            folder = Path(face_models) if face_models else None
+            faces = FaceSettings(encoder=encoder or own, face_models=folder)
+            session = session.with_face_encoder(open_face_encoder(faces, offline=not download))
         return io.NodeOutput(session)
 
 
@@ -195,6 +217,52 @@ class EncodeIdentity(io.ComfyNode):
             masks=None if mask is None else masks_of(mask),
             cutout=_search(cutout, box),
         )
+        return _shown_subject(identity)
+
+
+class EncodeFace(io.ComfyNode):
+    """A photograph of a person to a subject that can be drawn."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Return what the node takes and gives."""
+        number = options_of(FaceSource)["face_number"].option
+        return io.Schema(
+            node_id="SwiftPieEncodeFace",
+            display_name="Encode face",
+            category=CATEGORY,
+            description="Encodes a person by the face, for recipes that draw faces, and shows it "
+            f"as it is seen. In Edit the person comes where the picture has a face. {CONSENT}",
+            inputs=[
+                SessionType.Input("session"),
+                io.Image.Input("image", tooltip="A photograph that shows the person's face."),
+                io.Int.Input(
+                    "face_number", default=0, min=0, tooltip=f"{number.help} 0 is the default."
+                ),
+            ],
+            outputs=[
+                SubjectType.Output("subject"),
+                io.Image.Output("seen", tooltip="The face alone, upright."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, session: Session, image: Tensor, face_number: int = 0) -> io.NodeOutput:
+        """Encode it.
+
+        Raises:
+            InputError: Several pictures came, the session finds no faces, or there is no such face.
+        """
+        if not session.components.preset.knows_faces or session.face_encoder is None:
+            raise InputError(
+                f"This session of {session.components.preset.name!r} draws no faces. Load a recipe "
+                "for faces, as 'face-plus', or a full-size one with an `encoder`."
+            )
+        photos = pictures_of(image[..., :3])
+        if len(photos) != 1:
+            raise InputError(f"{len(photos)} pictures came where one is needed. Link one picture.")
+        identity = session.encode_face(photos[0], number=face_number or None)
+        logger.info("%s", CONSENT)
         return _shown_subject(identity)
 
 
@@ -367,6 +435,7 @@ class Personalize(io.ComfyNode):
             seeds={"tooltip": "Of the first picture; the next has the next seed.", **SEED},
             mask={"id": "region", "advanced": True},
             scene={"optional": True},
+            style={"optional": True},
         )
         return io.Schema(
             node_id="SwiftPiePersonalize",
@@ -436,7 +505,7 @@ class Personalize(io.ComfyNode):
                 scales=scales,
                 mask=MaskSource(region),
                 size_px=(height, width) if width else None,
-                **options,
+                **_typed(PersonalizeRequest, options),
             )
             for number in range(num_images)
         ]
@@ -459,6 +528,7 @@ class Edit(io.ComfyNode):
             source_prompt={"multiline": True},
             seed={"tooltip": "Of all that is random; the next picture has the next seed.", **SEED},
             keyword={"advanced": True},
+            style={"optional": True, "advanced": True},
         )
         return io.Schema(
             node_id="SwiftPieEdit",
@@ -520,7 +590,7 @@ class Edit(io.ComfyNode):
             keyword=keyword,
             identity=None if subject is None else _only(subject).identity,
             settings=EditSettings(variation=variation),
-            **options,
+            **_typed(EditRequest, options),
         )
         if subject is None:
             request = session.with_newcomer(request)
@@ -528,7 +598,7 @@ class Edit(io.ComfyNode):
             _log_named(identity for identity in brought if identity is not None)
         places = [box] * len(photos) if mask is None else _regions(mask, photos)
         requests = [
-            replace(request, image=photo, mask=place, seed=seed + number)
+            session.with_face_region(replace(request, image=photo, mask=place, seed=seed + number))
             for number, (photo, place) in enumerate(zip(photos, places, strict=True))
         ]
         drawn = list(draw_each(session, requests))
@@ -585,6 +655,7 @@ class SwiftPieExtension(ComfyExtension):
         return [
             LoadRecipe,
             EncodeIdentity,
+            EncodeFace,
             LoadIdentity,
             SaveIdentity,
             PlaceSubject,
@@ -612,12 +683,25 @@ def inputs_of(source: type, **hints: Mapping[str, Any]) -> list[io.Input]:
     return [_input_of(options[name], **hints.get(name, {})) for name in names]
 
 
+def _typed(source: type, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options as the class has them, for which ComfyUI has texts."""
+    known = options_of(source)
+    return {
+        name: known[name].type(value) if _is_choice(known[name].type) else value
+        for name, value in given.items()
+    }
+
+
+def _is_choice(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Enum)
+
+
 def _input_of(field: Any, *, id: str = "", **hint: Any) -> io.Input:  # noqa: A002, ANN401 - as ComfyUI calls them
     name, limits = id or field.key, dict(zip(("min", "max"), field.range, strict=True))
     shown = {"tooltip": field.option.help} | hint
     if field.default is not MISSING:
-        shown = {"default": field.default} | shown
-    if isinstance(field.type, type) and issubclass(field.type, Enum):
+        shown = {"default": "" if field.typed in TEXTS else field.default} | shown
+    if _is_choice(field.type):
         shown["default"] = field.default.value
         return io.Combo.Input(name, options=[one.value for one in field.type], **shown)
     if field.typed is bool:
@@ -627,7 +711,7 @@ def _input_of(field: Any, *, id: str = "", **hint: Any) -> io.Input:  # noqa: A0
     if field.typed is float:
         limits = {end: None if one is None else float(one) for end, one in limits.items()}
         return io.Float.Input(name, **{"step": STEP} | limits | shown)
-    if field.typed is str:
+    if field.typed is str or field.typed in TEXTS:
         return io.String.Input(name, **shown)
     assert field.type == Box | None, f"ComfyUI has no input for {field.name}: {field.type}"
     return _box_input(field.option.help)

@@ -15,12 +15,14 @@ from swiftpie.errors import (
 from swiftpie.gc_pause import gc_paused
 
 if TYPE_CHECKING:
+    from swiftpie.backbones.acquire.face_files import open_face_encoder
     from swiftpie.backbones.recipes import RECIPES
     from swiftpie.backbones.resolve import is_here
     from swiftpie.config import MaskRule, options_of
     from swiftpie.engine.load import load
     from swiftpie.engine.onnx.session import OnnxSession
     from swiftpie.engine.session import Session
+    from swiftpie.faces import CONSENT, FaceSettings, FaceSource
     from swiftpie.imageio.decoding import load_image
     from swiftpie.imageio.images import contact_sheet
     from swiftpie.masks import bounding_box, load_mask
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "CONSENT",
     "MAX_IMAGES",
     "MAX_SCALE",
     "MAX_SEED",
@@ -62,6 +65,8 @@ __all__ = [
     "EditSettings",
     "EditStart",
     "FaceRequest",
+    "FaceSettings",
+    "FaceSource",
     "GenerationResult",
     "Identity",
     "InputError",
@@ -87,6 +92,7 @@ __all__ = [
     "load",
     "load_image",
     "load_mask",
+    "open_face_encoder",
     "options_of",
     "save_identity",
 ]
@@ -94,8 +100,10 @@ __all__ = [
 _HOMES = {
     name: f"swiftpie.{module}"
     for module, names in {
+        "backbones.acquire.face_files": ["open_face_encoder"],
         "backbones.recipes": ["RECIPES"],
         "backbones.resolve": ["is_here"],
+        "faces": ["CONSENT", "FaceSettings", "FaceSource"],
         "imageio.decoding": ["load_image"],
         "imageio.images": ["contact_sheet"],
         "masks": ["bounding_box", "load_mask"],

@@ -13,6 +13,8 @@ from PIL import Image
 import swiftpie
 from swiftpie.models.cutout import Search, cut_out
 from tests.comfyui.interface import NODES, Cancelled, load_nodes, shape_of
+from tests.faces.tiny_faces import photo
+from tests.faces.tiny_world import make_world, small_session
 
 WORKFLOWS = sorted((NODES / "workflows").glob("*.json"))
 
@@ -56,9 +58,9 @@ def same(image, picture):
     return torch.equal(image, as_image(picture)[0])
 
 
-def test_there_are_ten_nodes_at_most_and_their_names_are_ours(nodes):
+def test_there_are_eleven_nodes_at_most_and_their_names_are_ours(nodes):
     schemas = [one.define_schema() for one in nodes.values()]
-    assert len({one.node_id for one in schemas}) == len(schemas) <= 10
+    assert len({one.node_id for one in schemas}) == len(schemas) <= 11
     assert all(one.node_id.startswith("SwiftPie") and one.description for one in schemas)
 
 
@@ -273,3 +275,29 @@ def test_a_saved_identity_comes_back_and_a_new_file_is_read_anew(loaded, session
     before = load.fingerprint_inputs(file="dog.spid")
     (folder / "input" / "dog.spid").write_bytes(b"another")
     assert load.fingerprint_inputs(file="dog.spid") != before
+
+
+def test_a_person_comes_into_pictures_and_photographs(nodes, tmp_path):
+    world = make_world(tmp_path)
+    encoder = swiftpie.open_face_encoder(swiftpie.FaceSettings(face_models=world / "faces"))
+    own = small_session(world).with_face_encoder(encoder)
+    image = as_image(photo())
+    (subject, seen) = nodes["EncodeFace"].execute(own, image).args
+    assert (subject[0].identity.is_face, seen.shape) == (True, (1, 64, 64, 3))
+    draw = nodes["Personalize"].execute
+    plain, styled = (
+        draw(own, "a person at sea", 3, 1, subject, **more).args[0]
+        for more in ({"style": "plain"}, {"style": "am1"})
+    )
+    assert not torch.equal(plain, styled)
+    edited, mask = nodes["Edit"].execute(own, image, "a person", "", 5, 0.0, subject=subject).args
+    outside = mask[0] == 0
+    assert 0.5 < outside.float().mean() < 1
+    assert torch.equal(edited[0][outside], image[0][outside])
+    with pytest.raises(swiftpie.InputError, match="shows 1"):
+        nodes["EncodeFace"].execute(own, image, 2)
+
+
+def test_a_session_that_draws_no_faces_says_so(nodes, session, sprite):
+    with pytest.raises(swiftpie.InputError, match="'mini' draws no faces"):
+        nodes["EncodeFace"].execute(session, as_image(sprite))

@@ -1,5 +1,10 @@
 """A folder with tiny models of everything that drawing and judging a face takes."""
 
+from dataclasses import replace
+
+from swiftpie.backbones.components import load_components
+from swiftpie.backbones.presets import PRESETS
+from swiftpie.engine.session import Session
 from tests.backbones import tiny_models
 from tests.faces.tiny_faces import make_models, steady_detector
 
@@ -18,6 +23,17 @@ def make_world(root):
     make_models(root / "faces")
     make_models(root / "judge", detector=steady_detector(), recognisers=[(ARCFACE, 2)])
     return root
+
+
+def small_session(root, *, adapter=FACE_ID_PLUS, side_px=64):
+    """A session of a one-step model of that world, which draws small pictures."""
+    components = load_components(
+        replace(PRESETS.get("sdxl-turbo"), image_size_px=side_px),
+        weights=root / "pipeline",
+        adapter=root / f"{adapter}.safetensors",
+        image_encoder=root / "encoder",
+    )
+    return Session(components)
 
 
 def options(root, *, adapter=FACE_ID, judge=True):

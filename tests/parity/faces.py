@@ -9,12 +9,14 @@ import warnings
 from pathlib import Path
 
 import torch
+from diffusers import DDIMScheduler, EulerDiscreteScheduler
 from PIL import Image
 from safetensors.torch import save_file
 from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
 from swiftpie.backbones.components import load_components
 from swiftpie.backbones.load.safe import flatten
+from swiftpie.backbones.presets import PRESETS
 from swiftpie.engine.session import Session
 from swiftpie.pipelines.identity import face_identity
 from swiftpie.types import Identity
@@ -31,9 +33,12 @@ from tests.parity.pipelines import (
 )
 
 FACES = {name: FILES[name] for name in FILES if "faceid" in name}
+STEPS = ("timesteps", "noise_scale", "renoise")  # what of a preset decides about its steps
 PICKLED = {"ip-adapter-faceid-plus_sd15"}  # as published; the others are read as safetensors
 CROP_PX = 32  # what the tiny image encoder takes
 SCALES = (0.4, 1.0)
+PLUS_V2 = "ip-adapter-faceid-plusv2_sdxl"
+FOUR_STEPS = {"sdxl-lightning-4": EulerDiscreteScheduler, "hyper-sdxl-4": DDIMScheduler}
 SHOWN = {0: "nobody", 1: "one face", 2: "two faces"}
 
 
@@ -49,10 +54,14 @@ def face_adapter(folder, name, *, is_shallow=False):
     return path
 
 
-def open_face(folder, name, *, is_shallow=False, **choices):
-    """A session of the family in `folder`, with the adapter called `name`."""
+def open_face(folder, name, *, is_shallow=False, like=None, **choices):
+    """A session of the family in `folder`, with the adapter called `name`.
+
+    It takes one step, or those of the preset `like`.
+    """
+    steps = {} if like is None else {one: getattr(like, one) for one in STEPS}
     components = load_components(
-        preset_of(FACES[name][0]),
+        preset_of(FACES[name][0], **steps),
         weights=folder / "pipeline",
         adapter=face_adapter(folder, name, is_shallow=is_shallow),
         image_encoder=folder / "encoder",
@@ -129,6 +138,29 @@ def pictures(folder, name, session):
     return found
 
 
+def four_steps(folder, like, *, is_shallow):
+    """Rows for FaceID-PlusV2 on XL in the steps of a preset, by the scheduler of its authors."""
+    session = open_face(folder, PLUS_V2, is_shallow=is_shallow, like=PRESETS.get(like))
+    pipeline = PIPELINES["sdxl"].from_pretrained(folder / "pipeline")
+    pipeline.set_progress_bar_config(disable=True)
+    trailing = {"timestep_spacing": "trailing", "clip_sample": False}
+    pipeline.scheduler = FOUR_STEPS[like].from_config(pipeline.scheduler.config, **trailing)
+    file = f"{PLUS_V2}.safetensors"
+    pipeline.load_ip_adapter(str(folder), subfolder="", weight_name=file, image_encoder_folder=None)
+    [projection] = pipeline.unet.encoder_hid_proj.image_projection_layers
+    vectors, crops = someone()
+    projection.shortcut, projection.clip_embeds = True, their_hidden(folder, crops)
+    pipeline.set_ip_adapter_scale(0.8)
+    theirs = their_picture(pipeline, num_steps=4, ip_adapter_image_embeds=[vectors[None]])
+    identity = face_identity(session.components, vectors, crop=crops)
+    ours = our_picture(session, identity, scale=0.8)
+    what, largest = f"{PLUS_V2}, as {like}", theirs[0].abs().max().item()
+    return [
+        (f"{what}: latents", difference(ours[0], theirs[0]) / largest, BOUND_LATENTS),
+        (f"{what}: pixels", difference(ours[1], theirs[1]), BOUND_PIXELS),
+    ]
+
+
 def compare(folder, name, *, is_shallow):
     """Rows for one adapter: one face at each scale, two, and nobody."""
     found = pictures(folder, name, open_face(folder, name, is_shallow=is_shallow))
@@ -155,4 +187,7 @@ def rows(names=tuple(FACES), *, is_shallow=False):
             make_pipeline(Path(root) / family / "pipeline", family, is_shallow=is_shallow)
         for name in names:
             found += compare(Path(root) / FACES[name][0], name, is_shallow=is_shallow)
+        if PLUS_V2 in names:
+            for like in FOUR_STEPS:
+                found += four_steps(Path(root) / "sdxl", like, is_shallow=is_shallow)
     return found

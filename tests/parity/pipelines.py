@@ -95,7 +95,7 @@ def hub_picture(pipe, identity, *, scale):
     return tuple(both)
 
 
-def their_picture(pipeline, **adapter):
+def their_picture(pipeline, *, num_steps=1, **adapter):
     """The same of theirs."""
     noise = draw_noise([SEED], (4, SIZE_PX[0] // 8, SIZE_PX[1] // 8))
     both = [
@@ -103,7 +103,7 @@ def their_picture(pipeline, **adapter):
             PROMPT,
             height=SIZE_PX[0],
             width=SIZE_PX[1],
-            num_inference_steps=1,
+            num_inference_steps=num_steps,
             guidance_scale=0.0,
             latents=noise.clone(),
             output_type=kind,

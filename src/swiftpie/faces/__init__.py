@@ -160,12 +160,15 @@ class FaceSettings:
         Option(
             "A second face encoder for the identity score; by default another one that is here.",
             "NAME",
+            surfaces=frozenset({Surface.CLI}),
         ),
     ] = None
     judge_models: Annotated[
         Path | None,
         Option(
-            "Folder with the judge's files; by default --face-models, or as for the encoder.", "DIR"
+            "Folder with the judge's files; by default --face-models, or as for the encoder.",
+            "DIR",
+            surfaces=frozenset({Surface.CLI}),
         ),
     ] = None
 

@@ -8,9 +8,12 @@ import pytest
 from swiftpie.apps.batch.draw import CannotWrite, Drawer, Work
 from swiftpie.apps.batch.jobs import DEFAULT_MODEL, Model, batches_of
 from swiftpie.errors import WeightsError
+from swiftpie.faces import FaceSettings
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.writing import read_metadata
 from tests.apps.batch.conftest import SMALL
+from tests.faces.tiny_faces import PHOTO
+from tests.faces.tiny_world import make_world, small_session
 
 
 def test_pictures_of_one_pass_are_what_each_is_alone_up_to_a_level(collected, run, folder):
@@ -47,6 +50,42 @@ def test_jobs_of_every_kind_are_drawn_as_they_ask(collected, run, folder):
     assert not any("seed" in one for one in told["6"]["warnings"])
     assert "128x128" in " ".join(told["7"]["warnings"])
     assert load_image(folder / "out" / told["4"]["file"]).size == (160, 160)
+
+
+@pytest.mark.thorough
+def test_people_are_drawn_and_come_into_photographs(collected, run, folder, tmp_path_factory):
+    world = make_world(tmp_path_factory.mktemp("world"))
+    shutil.copy(PHOTO, folder / "me.jpg")
+    model = Model(preset="sdxl-turbo")
+    row = {"face": "me.jpg", "prompt": "a person at sea", "preset": "sdxl-turbo"}
+    jobs = collected(
+        row,
+        {**row, "face_number": 2},
+        {**row, "style": "am1"},
+        {**row, "image": "me.jpg"},
+        {**row, "image": "dog.webp"},
+    )
+    work = Work(
+        *(folder, folder / "out", ".png", {model: {}}, {}),
+        faces={model: FaceSettings(face_models=world / "faces")},
+        load=lambda: small_session(world),
+    )
+    told = run(jobs, work=work)
+    assert [told[place]["status"] for place in "12345"] == [
+        "done",
+        "failed",
+        "done",
+        "done",
+        "failed",
+    ]
+    assert "shows 1" in told["2"]["reason"]
+    assert "by a mask or a box" in told["5"]["reason"]
+    stored = read_metadata(folder / "out" / told["3"]["file"])
+    assert ("consent" in stored["face"], stored["style"]) == (True, "am1")
+    plain, styled, edited = (load_image(folder / "out" / told[place]["file"]) for place in "134")
+    assert plain.tobytes() != styled.tobytes()
+    changed = np.asarray(edited) != np.asarray(load_image(PHOTO))
+    assert 0 < changed.any(axis=-1).mean() < 0.5  # where the photograph has its face
 
 
 def test_scenes_are_names_or_files_of_the_jobs(collected, run, folder):

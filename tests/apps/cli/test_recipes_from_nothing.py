@@ -10,6 +10,7 @@ from swiftpie.backbones.acquire.face_files import plan_faces
 from swiftpie.backbones.recipes import RECIPES, Recipe, Use
 from swiftpie.backbones.resolve import is_here
 from swiftpie.engine.plan import plan_downloads
+from swiftpie.faces import FACE_ENCODERS
 from swiftpie.imageio.writing import read_metadata
 from tests.faces.tiny_faces import PHOTO
 from tests.fixtures.mock_hub import clean_machine, serving
@@ -21,6 +22,11 @@ HEADERS_BYTES = 150_000  # of adapters, which are looked at before the rest, and
 
 
 QUICK = {"sdxl-turbo", "swiftedit", "face-plus"}  # a pipeline, a release, a base with faces
+SLOW = {"faceid-hyper", "faceid-lcm"}  # as `faceid-lightning`, on LoRAs that others bring too
+
+
+def _mark_of(name):
+    return pytest.mark.slow if name in SLOW else pytest.mark.thorough
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +49,7 @@ def machine(hub, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(one, marks=[] if one in QUICK else pytest.mark.thorough)
-        for one in RECIPES.names()
-    ],
+    [pytest.param(one, marks=[] if one in QUICK else _mark_of(one)) for one in RECIPES.names()],
 )
 def test_from_an_empty_cache_to_a_picture_and_again_offline(call, hub, machine, hamster, name):
     recipe = RECIPES.get(name)
@@ -61,8 +64,9 @@ def test_from_an_empty_cache_to_a_picture_and_again_offline(call, hub, machine, 
     assert hub.sent < HEADERS_BYTES
     assert not is_here(recipe)
 
-    check_page(name, files_of(planned(recipe, dtype="bfloat16")))
-    needs = planned(recipe)
+    own = [one for one in encoders_of(recipe) if one == recipe.face_encoder]
+    check_page(name, files_of(planned(recipe, faces=own, dtype="bfloat16")))
+    needs = planned(recipe, faces=encoders_of(recipe))
     wanted = files_of(needs)
 
     hub.forget()
@@ -83,9 +87,16 @@ def test_from_an_empty_cache_to_a_picture_and_again_offline(call, hub, machine, 
     assert not hub.asked
 
 
-def planned(recipe, **choices):
+def encoders_of(recipe):
+    """Return the face encoder to fetch: the recipe's, or one in place of what users bring."""
+    if recipe.face_encoder is None:
+        return []
+    is_published = FACE_ENCODERS.get(recipe.face_encoder).is_published
+    return [recipe.face_encoder if is_published else "opencv"]
+
+
+def planned(recipe, *, faces, **choices):
     """Return all that a recipe needs."""
-    faces = [recipe.face_encoder] if recipe.face_encoder else []
     return plan_downloads(recipe=recipe, **choices) + plan_faces(faces, {})
 
 
@@ -99,7 +110,8 @@ def command_for(recipe, picture):
     if recipe.use is Use.EDIT:
         return ["edit", picture, "a dog", "--source-prompt", "a cat"]
     if recipe.use is Use.FACE:
-        return ["face", PHOTO, "a person in watercolours"]
+        (encoder,) = encoders_of(recipe)
+        return ["face", PHOTO, "a person in watercolours", "--encoder", encoder]
     return ["personalize", picture, "a dog"]
 
 
@@ -112,7 +124,7 @@ def check_page(name, places):
     weights = [
         file["size"]
         for file, (_, _, path) in zip(files, listed, strict=True)
-        if path.endswith((".safetensors", ".onnx"))
+        if path.endswith((".safetensors", ".onnx", ".bin"))
     ]
     known = sum(size for size in weights if size) / 1e9
     number = float(re.search(r"[\d.]+", told)[0])

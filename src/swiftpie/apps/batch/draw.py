@@ -15,6 +15,7 @@ from swiftpie.engine.origin import origin_of_drawing, origin_of_edit
 from swiftpie.engine.plan import load_session
 from swiftpie.engine.session import Session, draw_apart
 from swiftpie.errors import InputError, SwiftPieError, short_reason
+from swiftpie.faces import FaceSettings
 from swiftpie.imageio.atomic import write_file
 from swiftpie.imageio.decoding import is_safetensors, load_image
 from swiftpie.imageio.originals import composite, read_original
@@ -46,6 +47,7 @@ class Work:
     suffix: str
     loading: Mapping[Model, Mapping[str, Any]]  # keywords of `load`
     missing: Mapping[Model, str] = field(default_factory=dict)  # why models cannot be loaded
+    faces: Mapping[Model, FaceSettings] = field(default_factory=dict)  # of models with such jobs
     load: Callable[..., Session] = load_session
 
     def path_of(self, name: str) -> Path:
@@ -117,13 +119,17 @@ class Drawer:
             self._loaded = None  # frees memory for the next
             self._identities.clear()
             try:
-                self._loaded = (model, self._work.load(**self._work.loading[model]))
+                self._loaded = (model, self._load(model))
             except SwiftPieError as error:
                 if len(self._work.loading) == 1:
                     raise
                 self._missing[model] = str(error)
                 return None
         return self._loaded[1]
+
+    def _load(self, model: Model) -> Session:
+        session, faces = self._work.load(**self._work.loading[model]), self._work.faces.get(model)
+        return session if faces is None else session.with_face_encoder(faces.open())
 
     def _request(self, session: Session, job: Job) -> Request:
         return self._edit(session, job) if job.image else self._drawing(session, job)
@@ -172,7 +178,7 @@ class Drawer:
             settings=replace(settings, scales=replace(usual, **job.scales)),
             **job.texts,
         )
-        return session.with_newcomer(request)
+        return session.with_face_region(session.with_newcomer(request))
 
     def _mask(self, mask: str, size: tuple[int, int]) -> tuple[MaskSource, Tensor | None]:
         if mask in {*MaskSource}:
@@ -180,12 +186,15 @@ class Drawer:
         return MaskSource.NONE, load_mask(self._path(mask), size)
 
     def _identity(self, session: Session, subject: JobSubject) -> Identity:
-        known = (subject.pictures, subject.cutouts, subject.word)
+        known = subject.key
         if known in self._identities:
             self._identities.move_to_end(known)
             return self._identities[known]
         pictures = [self._path(picture) for picture in subject.pictures]
-        if subject.word:
+        if subject.face:
+            photo = load_image(self._path(subject.face))
+            identity = session.encode_face(photo, number=subject.face_number)
+        elif subject.word:
             identity = session.named(subject.word)
         elif is_safetensors(pictures[0]):
             identity = session.load_identity(pictures[0])

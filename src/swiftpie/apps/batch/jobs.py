@@ -18,7 +18,14 @@ from swiftpie.backbones.components import cells_of
 from swiftpie.backbones.presets import Preset
 from swiftpie.backbones.resolve import resolve
 from swiftpie.engine.origin import check_texts
-from swiftpie.errors import ConfigError, ImageError, InputError, SwiftPieError, short_reason
+from swiftpie.errors import (
+    CapabilityError,
+    ConfigError,
+    ImageError,
+    InputError,
+    SwiftPieError,
+    short_reason,
+)
 from swiftpie.imageio.cutout import CutoutMethod
 from swiftpie.imageio.decoding import is_safetensors, open_image
 from swiftpie.models import rembg
@@ -63,9 +70,21 @@ class JobSubject:
     """A subject as files, with the other fields of its `Subject`."""
 
     pictures: tuple[str, ...] = ()  # or one identity file
+    face: str = ""  # instead, a photograph of a person
+    face_number: int | None = None  # from the left; None: the largest or most central
     cutouts: tuple[str, ...] = ("auto",)  # one for all, or one each; a file is a mask
     word: str = ""  # instead, a subject of the library
     shown: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What its identity depends on."""
+        return (self.pictures, self.cutouts, self.word, self.face, self.face_number)
+
+    @property
+    def title(self) -> str:
+        """The name that it has in names of files."""
+        return self.word or self.face or self.pictures[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,11 +116,20 @@ class Job:
         """All files that it reads."""
         named = [self.image, self.detail_mask, self.mask, self.scene_file]
         for subject in self.subjects:
-            named += [*subject.pictures, *filter(is_mask_file, subject.cutouts)]
+            named += [
+                subject.face or None,
+                *subject.pictures,
+                *filter(is_mask_file, subject.cutouts),
+            ]
         sources = {*MaskSource, None}
         return tuple(
             dict.fromkeys(name for name in named if name is not None and name not in sources)
         )
+
+    @property
+    def has_faces(self) -> bool:
+        """Whether it draws a person by the face."""
+        return any(subject.face for subject in self.subjects)
 
     @property
     def scene_file(self) -> str | None:
@@ -199,6 +227,7 @@ def check(job: Job, inputs: Inputs) -> None:
     Raises:
         InputError: It cannot.
         ConfigError: It cannot.
+        CapabilityError: Its model cannot.
     """
     _check_id(job.id)
     check_seeds([job.seed])
@@ -216,6 +245,11 @@ def check(job: Job, inputs: Inputs) -> None:
         raise InputError(f"It has {len(job.subjects)} subjects; at most {MAX_SUBJECTS} fit.")
     for subject in job.subjects:
         _check_subject(subject, inputs)
+    if job.has_faces and not preset.knows_faces:
+        raise CapabilityError(
+            f"Preset {preset.name!r} draws no faces. A full-size model with an adapter is needed, "
+            "as of the recipe 'face-plus'."
+        )
     _check_masks(job)
     if (scene := job.texts.get("scene")) and job.scene_file is None:
         packaged_scenes().find(scene)
@@ -307,7 +341,4 @@ def _pass_key(job: Job, jobs: Jobs) -> object:
 
 
 def _subject_key(job: Job) -> object:
-    return (
-        job.image,
-        tuple((subject.pictures, subject.cutouts, subject.word) for subject in job.subjects),
-    )
+    return (job.image, tuple(subject.key for subject in job.subjects))

@@ -29,6 +29,7 @@ from swiftpie.apps.batch.jobs import (
 from swiftpie.apps.batch.lists import PICTURES, JobRow, read_prompts, read_seeds
 from swiftpie.config import Surface, options_of, read_fields, read_options
 from swiftpie.errors import ConfigError, SwiftPieError, did_you_mean, short_reason
+from swiftpie.faces import FaceSource
 from swiftpie.library import named_by
 from swiftpie.pipelines.drawing.request import EditRequest, PersonalizeRequest, Subject
 from swiftpie.pipelines.drawing.settings import EditSettings, MaskSource, Scales
@@ -61,7 +62,7 @@ class _Row:
 class _SubjectRow:
     """What one of several subjects says beside the options of `Subject`."""
 
-    pictures: str | tuple[str, ...]
+    pictures: str | tuple[str, ...] = ()
     cutout: str | tuple[str, ...] = "auto"
 
 
@@ -75,12 +76,13 @@ _SEEDS = ("seed", "seeds")
 _PLACES = ("box", "view")
 _SUBJECT = tuple(field.name for field in fields(_SubjectRow))
 _OWN = tuple(field.name for field in fields(_Row) if field.name != "image")
+_FACE = row_fields(FaceSource)
 DRAWING_FIELDS = (
-    *(*row_fields(PersonalizeRequest), *_OWN, "subjects", *_PLACES),
+    *(*row_fields(PersonalizeRequest), *_OWN, "subjects", *_FACE, *_PLACES),
     *row_fields(Scales),
 )
 EDIT_FIELDS = (
-    *(*row_fields(EditRequest), "image", *_OWN, "box"),
+    *(*row_fields(EditRequest), "image", *_OWN, *_FACE, "box"),
     *(*row_fields(Scales), *row_fields(EditSettings)),
 )
 
@@ -131,7 +133,7 @@ def _read(
         seed=seeds[0],
         model=_model_of(own, defaults),
         image=own.image,
-        subjects=_subjects_of(own, row, {} if is_edit else placed, root=root),
+        subjects=_subjects_of(own, row, {} if is_edit else placed, root=root, is_text=is_text),
         size_px=None if size is None else parse_size(size),
         mask=words.pop("mask", None) or MaskSource.NONE,
         detail_mask=words.pop("detail_mask", None),
@@ -188,11 +190,14 @@ def _model_of(own: _Row, defaults: JobDefaults) -> Model:
 
 
 def _subjects_of(
-    own: _Row, row: Mapping[str, object], placed: Mapping[str, object], *, root: Path
+    own: _Row, row: Mapping[str, object], placed: Mapping[str, object], *, root: Path, is_text: bool
 ) -> tuple[JobSubject, ...]:
-    several = row.get("subjects", [])
-    if several and own.subject:
-        raise ConfigError("'subject' and 'subjects' exclude each other. Give one of them.")
+    several, face = row.get("subjects", []), _face(_part(row, _FACE), is_text=is_text)
+    given = [("subject", own.subject), ("subjects", several), ("face", face.face)]
+    if len(names := [name for name, value in given if value]) > 1:
+        raise ConfigError(f"{names[0]!r} and {names[1]!r} exclude each other. Give one of them.")
+    if face.face:
+        return (_person(face, placed),)
     if not several:
         if not own.subject:
             if placed:
@@ -208,15 +213,35 @@ def _subjects_of(
         )
     if idle := [name for name in ("cutout", *_PLACES) if name in row]:
         raise ConfigError(f"{idle[0]!r} came with 'subjects'. Give each subject its own.")
-    found = []
-    for entry in several:
-        _check_known(entry, (*_SUBJECT, *row_fields(Subject)))
-        if not entry.get("pictures"):
-            raise ConfigError("A subject has no 'pictures'. Name one or several.")
-        of_one = _SubjectRow(**read_fields(_SubjectRow, entry))
-        shown = read_options(Subject, entry, surface=Surface.BATCH)
-        found.append(_subject(of_one.pictures, of_one.cutout, shown, root))
-    return tuple(found)
+    return tuple(_entry(entry, root) for entry in several)
+
+
+def _entry(entry: Mapping[str, object], root: Path) -> JobSubject:
+    """Return one of several subjects.
+
+    Raises:
+        ConfigError: It says nothing of whom to draw, or too much.
+    """
+    _check_known(entry, (*_SUBJECT, *_FACE, *row_fields(Subject)))
+    face = _face(_part(entry, _FACE))
+    if bool(entry.get("pictures")) == bool(face.face):
+        raise ConfigError("A subject needs its 'pictures', or a 'face'. Name one of these.")
+    of_one = _SubjectRow(**read_fields(_SubjectRow, entry))
+    shown = read_options(Subject, entry, surface=Surface.BATCH)
+    return (
+        _person(face, shown) if face.face else _subject(of_one.pictures, of_one.cutout, shown, root)
+    )
+
+
+def _face(given: Mapping[str, object], *, is_text: bool = False) -> FaceSource:
+    source = FaceSource(**read_options(FaceSource, given, surface=Surface.BATCH, is_text=is_text))
+    if source.face_number is not None and not source.face:
+        raise ConfigError("'face_number' belongs to a 'face', and there is none. Leave it out.")
+    return source
+
+
+def _person(source: FaceSource, shown: Mapping[str, object]) -> JobSubject:
+    return JobSubject(face=source.face, face_number=source.face_number, shown=shown)
 
 
 def _subject(
@@ -260,7 +285,7 @@ def _is_there(path: Path) -> bool:
 def _name_of(job: Job) -> str:
     """Return a readable name that no other job has."""
     digest = hashlib.sha256(json.dumps(job.spec(), sort_keys=True).encode()).hexdigest()
-    names = [subject.word or subject.pictures[0] for subject in job.subjects]
+    names = [subject.title for subject in job.subjects]
     shown = names if job.image is None else [job.image]
     parts = [*(_slug(Path(name).stem, 24) for name in shown[:2]), _slug(job.prompt, 40)]
     return "-".join([part for part in parts if part] + [f"s{job.seed}", digest[:8]])

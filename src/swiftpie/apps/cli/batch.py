@@ -15,10 +15,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from swiftpie.apps.batch.lists import PROMPT_FILE, grid, read_lines, read_prompts, read_seeds
 from swiftpie.apps.cli import console, options
+from swiftpie.apps.cli.drawing.face import with_face_files
 from swiftpie.apps.cli.loading import confirm_download, load_keywords, plan_downloads, resolved
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.recipes import Recipe
 from swiftpie.errors import ConfigError, SwiftPieError
+from swiftpie.faces import CONSENT, FaceSettings
 
 if TYPE_CHECKING:
     from threading import Event
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from swiftpie.apps.batch.jobs import Jobs, Model
     from swiftpie.apps.batch.run import Run
 
-LOADED = (*options.DRAWING, "inversion")
+LOADED = (*options.DRAWING, "inversion", "lora_scale", "face_version")
 REPORT = "report.jsonl"
 NOT_OF_PICTURES = {"yes", "offline", "allow_pickle", "recipe", "preset"}  # jobs name the last
 MAX_NAMED = 20  # reasons on the screen; the report lists all
@@ -99,6 +101,7 @@ class Format(StrEnum):
     TIF = "tif"
 
 
+Recogniser = Annotated[FaceSettings, options.FieldOptions(FaceSettings, ("encoder", "face_models"))]
 FileFormat = Annotated[Format, typer.Option("--format", help="Format of the pictures.")]
 
 app = typer.Typer()
@@ -130,6 +133,7 @@ def batch(
     force: options.Force = False,
     uses_ray: OnRay = False,
     as_json: options.AsJson = False,
+    recogniser: Recogniser,
     loading: Annotated[LoadOptions, options.FieldOptions(LoadOptions, LOADED)],
 ) -> None:
     """Draw many pictures, each exactly once.
@@ -150,8 +154,11 @@ def batch(
     from swiftpie.apps.batch.run import open_run, stopping
 
     models, missing = _loadings(found, loading, is_strict=strict)
-    work = Work(found.root.absolute(), out.absolute(), f".{file_format}", models, missing)
+    faces = _face_settings(found, loading, recogniser)
+    work = Work(found.root.absolute(), out.absolute(), f".{file_format}", models, missing, faces)
     settings = {name: str(value) for name, value in loading.items() if name not in NOT_OF_PICTURES}
+    if faces:
+        settings["encoder"] = ", ".join(dict.fromkeys(one.name for one in faces.values()))
     started = time.monotonic()
     whole = open_run(
         *(found, work),
@@ -175,6 +182,8 @@ def batch(
     rows = run.report.rows
     facts = _totals(rows, len(found.jobs), before=run.num_done)
     _tell(rows, facts, spent=time.monotonic() - started)
+    if faces:
+        console.say(CONSENT)
     path = write_sheet(out, rows, work.suffix) if sheet else None
     if as_json:
         named = {"report": str(out / REPORT), "sheet": None if path is None else str(path)}
@@ -247,6 +256,20 @@ def _loadings(
     if missing and not models:
         raise failure
     return models, missing
+
+
+def _face_settings(
+    found: "Jobs", loading: LoadOptions, settings: FaceSettings
+) -> "dict[Model, FaceSettings]":
+    """Return how faces are found for each model with such jobs; fetch missing files.
+
+    Raises:
+        ConfigError: Files are missing and there is no terminal to ask on.
+    """
+    models = dict.fromkeys(job.model for job in found.jobs if job.has_faces)
+    return {
+        model: with_face_files(settings, {**loading, "recipe": model.recipe})[0] for model in models
+    }
 
 
 def _drawing(run: "Run", work: "Work", *, stop: "Event", uses_ray: bool) -> "Iterator[Outcome]":

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from swiftpie.apps.cli import console, options
+from swiftpie.apps.cli.drawing.face import encoder_of, with_face_files
 from swiftpie.apps.cli.loading import confirm_download, open_session, plan_downloads
 from swiftpie.apps.serve.limits import Fleet, Limits
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.presets import PRESETS, describe
 from swiftpie.backbones.recipes import RECIPES
 from swiftpie.errors import ConfigError, MissingExtra, system_reason
+from swiftpie.faces import FaceSettings
 
 if TYPE_CHECKING:
     from swiftpie.apps.serve.shared import SharedIdentities
@@ -33,7 +35,10 @@ PACKAGES = (
 TOKEN_VARIABLE = "SWIFTPIE_TOKEN"
 MAX_TOKEN = 4_096  # letters; the headers that carry it are bounded, too
 
-LOADING = tuple(name for name in options.DRAWING if name not in {"recipe", "preset"})
+LOADING = (
+    *(name for name in options.DRAWING if name not in {"recipe", "preset"}),
+    *("lora_scale", "face_version"),
+)
 LIMITS = (
     *("body_mib", "body_s", "deadline_s", "queue", "queue_per_key", "batch", "cache_mib"),
     "identities_mib",
@@ -102,6 +107,7 @@ UsesRay = Annotated[
         "swiftpie serve --port 9000 --engine openvino",
         "swiftpie serve --model sdxl-turbo --model mini --memory-mib 16000",
         "swiftpie serve --alias midjourney=mini",
+        "swiftpie serve --model face-plus --model mini",
         "swiftpie serve --host 0.0.0.0 --token-file token.txt --allow-host pictures.example.org",
         "swiftpie serve --identities s3://pictures/identities",
         "swiftpie serve --ray --replicas 1-4",
@@ -121,6 +127,9 @@ def serve(
     uses_ray: UsesRay = False,
     fleet: Annotated[Fleet, options.FieldOptions(Fleet, FLEET)],
     limits: Annotated[Limits, options.FieldOptions(Limits, LIMITS)],
+    recogniser: Annotated[
+        FaceSettings, options.FieldOptions(FaceSettings, ("encoder", "face_models"))
+    ],
     loading: Annotated[LoadOptions, options.FieldOptions(LoadOptions, LOADING)],
 ) -> None:
     """Serve a page for drawing, and OpenAI's Images API.
@@ -140,7 +149,7 @@ def serve(
     token = _read_token(token_file, host)
     _check_address(host, port)
     others = _read_aliases(aliases or (), models or ["mini"])
-    offers = {name: _offer(name, loading) for name in models or ["mini"]}
+    offers = {name: _offer(name, loading, recogniser) for name in models or ["mini"]}
     load, metrics = partial(Models, offers, bound_mib=memory_mib), Metrics()
     retried = metrics.retried.inc
     drawing = on_ray(load, fleet, drain_s=limits.deadline_s, on_retry=retried)
@@ -235,7 +244,7 @@ def _shared(address: str, limits: Limits) -> "SharedIdentities":
     return SharedIdentities(address, cache_mib=cache_mib, owner_mib=limits.identities_mib)
 
 
-def _offer(name: str, loading: LoadOptions) -> "Offer":
+def _offer(name: str, loading: LoadOptions, recogniser: FaceSettings) -> "Offer":
     """Return how a model is loaded on its first request; download what it needs now.
 
     Raises:
@@ -251,11 +260,17 @@ def _offer(name: str, loading: LoadOptions) -> "Offer":
     needs = plan_downloads(choices)
     confirm_download(needs, yes=choices.get("yes", False))
     needs.fetch()
-    return Offer(partial(_load, choices), describe(preset))
+    asks_for_faces = recogniser.encoder or recogniser.face_models or encoder_of(choices)
+    faces = None
+    if preset.knows_faces and asks_for_faces:
+        faces, _ = with_face_files(recogniser, choices)
+    facts = describe(preset) | {"knows_faces": faces is not None}
+    return Offer(partial(_load, choices, faces), facts)
 
 
-def _load(choices: LoadOptions) -> "Session":
-    return open_session(**choices).session
+def _load(choices: LoadOptions, faces: FaceSettings | None) -> "Session":
+    session = open_session(**choices).session
+    return session if faces is None else session.with_face_encoder(faces.open())
 
 
 def _read_token(path: Path | None, host: str) -> str | None:

@@ -4,7 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from PIL import Image, ImageChops
 from torch import Tensor
@@ -13,7 +13,8 @@ from swiftpie.apps.serve.schemas import Drawing, RequestError
 from swiftpie.backbones.components import near_size
 from swiftpie.backbones.presets import Capability
 from swiftpie.engine.session import Session
-from swiftpie.errors import InputError, WeightsError
+from swiftpie.errors import ImageError, InputError, WeightsError
+from swiftpie.faces.choose import choose_face, find_faces
 from swiftpie.masks import Box, load_mask
 from swiftpie.models.cutout import CutOut, Search, cut_out
 from swiftpie.noise import seeds_from
@@ -26,7 +27,7 @@ from swiftpie.pipelines.drawing.request import (
     Request,
     Subject,
 )
-from swiftpie.pipelines.drawing.settings import EditSettings, MaskSource, Scales
+from swiftpie.pipelines.drawing.settings import EditSettings, MaskSource, Scales, Style
 from swiftpie.scenes import WORDS_ALONE
 from swiftpie.scenes import packaged as packaged_scenes
 from swiftpie.types import Identity
@@ -56,6 +57,43 @@ class Encode(Ask):
     def make(self, session: Session) -> Identity:
         """Return the subject."""
         return session.encode_identity(list(self.images), masks=list(self.masks) or None)
+
+
+class FoundPerson(NamedTuple):
+    """A person by the face, and what the user should know about the photograph."""
+
+    identity: Identity
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class EncodeFace(Ask):
+    """A person for later pictures."""
+
+    photo: Image.Image
+    face_number: int | None  # from the left; None: the largest or most central
+
+    def make(self, session: Session) -> FoundPerson:
+        """Return the person.
+
+        Raises:
+            RequestError: There is no such face, or it cannot be used.
+        """
+        encoder = session.face_encoder
+        assert encoder is not None, "models without one are refused before"
+        try:
+            found = find_faces(encoder, self.photo)
+            chosen = choose_face(found, number=self.face_number, name="face")
+        except ImageError as error:
+            raise RequestError(
+                _in_fields(str(error)), code="face_not_found", param="face"
+            ) from error
+        notes = tuple(_in_fields(f"{note[0].upper()}{note[1:]}.") for note in chosen.notes)
+        return FoundPerson(session.encode_face(chosen), notes)
+
+
+def _in_fields(text: str) -> str:
+    return text.replace("`number=`", "'face_number'")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -99,6 +137,7 @@ class Draw(Ask):
     references: tuple[Image.Image, ...] = ()  # of one more subject, which comes first
     box: Box | None = None  # where that one shall be
     scales: Mapping[str, float] = field(default_factory=dict)  # that differ from the usual ones
+    style: Style = Style.PLAIN
     negative_prompt: str = ""
 
     @abstractmethod
@@ -137,6 +176,7 @@ class Personalize(Draw):
             mask=self.mask,
             scene=self.scene,
             size_px=self.size_px,
+            style=self.style,
             negative_prompt=self.negative_prompt,
         )
 
@@ -173,9 +213,10 @@ class Edit(Draw):
             mask=self.region,
             identity=identity,
             settings=settings,
+            style=self.style,
             negative_prompt=self.negative_prompt,
         )
-        return session.with_newcomer(request)
+        return session.with_face_region(session.with_newcomer(request))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -216,6 +257,7 @@ class Repaint(Draw):
             view=None if comes is None else comes.view,
             mask=self.gone,
             scales=replace(usual, **self.scales) if self.scales else None,
+            style=self.style,
             negative_prompt=self.negative_prompt,
         )
 
@@ -257,6 +299,7 @@ def commands_of(
         "subjects": subjects,
         "box": own.box,
         "scales": own.scales.model_dump(exclude_none=True),
+        "style": own.style,
     }
     if not is_edit(body, images):
         shared |= {"mask": own.mask, "size_px": body.size_px, "references": tuple(images)}

@@ -17,8 +17,9 @@ class IdentityInfo:
 
     name: str
     model: str  # that encoded it
-    files: tuple[str, ...]  # thumbnail, and of each picture pictures/N and, if it came, masks/N
+    files: tuple[str, ...]  # the thumbnail, and of each picture pictures/N and, if it came, masks/N
     warnings: tuple[str, ...]
+    is_face: bool = False  # of a person, of whom no picture but the aligned face is kept
 
     @property
     def num_pictures(self) -> int:

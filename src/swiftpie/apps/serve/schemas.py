@@ -160,6 +160,19 @@ def controls(*sources: type) -> dict[str, dict[str, Any]]:
     }
 
 
+def choices(source: type, *names: str) -> dict[str, dict[str, Any]]:
+    """Return values, default and help of options that a page offers as a choice."""
+    known = options_of(source, Surface.HTTP)
+    return {
+        name: {
+            "values": [value.value for value in known[name].type],
+            "default": known[name].default.value,
+            "help": known[name].option.help,
+        }
+        for name in names
+    }
+
+
 def page_settings() -> dict[str, Any]:
     """Return the options and limits that the page offers."""
     picture = {
@@ -170,7 +183,11 @@ def page_settings() -> dict[str, Any]:
         "kept_px": KEPT_PX,
     }
     limits = {"subjects": MAX_SUBJECTS, "view": MAX_VIEW, "picture": picture}
-    return {"options": controls(Scales, EditSettings), "limits": limits}
+    return {
+        "options": controls(Scales, EditSettings),
+        "choices": choices(PersonalizeRequest, "style"),
+        "limits": limits,
+    }
 
 
 def _facts(one: OptionField) -> dict[str, Any]:

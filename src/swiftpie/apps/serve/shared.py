@@ -112,13 +112,14 @@ class Record(Strict):
     name: Annotated[str, Field(max_length=MAX_NAME)]
     model: Annotated[str, Field(max_length=MAX_NAME)]
     warnings: Annotated[tuple[Line, ...], Field(max_length=MAX_REFERENCES)]
+    is_face: bool = False
     files: Annotated[dict[FileName, Part], Field(max_length=2 * MAX_REFERENCES + 2)]
 
     @property
     def info(self) -> IdentityInfo:
         """Its facts."""
         files = tuple(name for name in self.files if name != IDENTITY)
-        return IdentityInfo(self.name, self.model, files, self.warnings)
+        return IdentityInfo(self.name, self.model, files, self.warnings, self.is_face)
 
 
 def waited_for(
@@ -207,6 +208,7 @@ class SharedIdentities:
             name=info.name,
             model=info.model,
             warnings=info.warnings,
+            is_face=info.is_face,
             files={name: Part.of(data) for name, data in contents.items()},
         )
         folder = f"files/{_hashed(owner)}/{number}"

@@ -19,8 +19,10 @@ from swiftpie.apps.serve.commands import (
     Draw,
     Edit,
     Encode,
+    EncodeFace,
     Find,
     FindRegion,
+    FoundPerson,
     Words,
     commands_of,
     is_edit,
@@ -367,6 +369,31 @@ class Worker:
         number = await self.identities.put(known, owner=caller.owner, key=caller.key)
         return describe_identity(number, info)
 
+    async def add_face(
+        self, photo: bytes, *, face_number: int | None, name: str, model: str | None, caller: Caller
+    ) -> dict[str, Any]:
+        """Encode a person by the face and keep the identity, and no photograph; return its facts.
+
+        Raises:
+            RequestError: The model knows no faces.
+        """
+        chosen = self.model_named(model)
+        if not self.models.facts(chosen).get("knows_faces"):
+            raise RequestError(
+                f"The model {chosen!r} draws no faces here. A full-size model with an adapter and "
+                "a face encoder is needed; GET /v1/models says which know faces.",
+                code="faces_not_known",
+                param="face",
+            )
+        image = await self.decode(photo, name="face", key=caller.key)
+        ask = EncodeFace(model=chosen, photo=image, face_number=face_number)
+        found: FoundPerson = await self._ask(ask, caller=caller)
+        crop = encode_image(to_pil(found.identity.pixels[:1].cpu())[0], ".png", metadata=None)
+        info = IdentityInfo(name, chosen, (THUMBNAIL,), found.warnings, is_face=True)
+        known = Known(info, found.identity, {THUMBNAIL: crop})
+        number = await self.identities.put(known, owner=caller.owner, key=caller.key)
+        return describe_identity(number, info)
+
     async def identity_file(self, number: str, name: str, *, owner: str) -> bytes | None:
         """Return a file of an identity, None if it has none of this name.
 
@@ -473,6 +500,7 @@ def describe_identity(number: str, info: IdentityInfo) -> dict[str, Any]:
         "object": "identity",
         "name": info.name,
         "model": info.model,
+        "is_face": info.is_face,
         "num_pictures": info.num_pictures,
         "thumbnail": f"{place}/{THUMBNAIL}",
         "pictures": [

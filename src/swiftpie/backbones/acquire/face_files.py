@@ -11,7 +11,7 @@ from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.hub import RepoReference
 from swiftpie.backbones.recipes import PINS
 from swiftpie.config import home_folder
-from swiftpie.faces import FACE_ENCODERS, FaceSettings, ModelFile
+from swiftpie.faces import FACE_ENCODERS, FaceEncoder, FaceSettings, ModelFile
 from swiftpie.imageio.atomic import atomic_file, make_folder
 
 
@@ -74,6 +74,17 @@ def with_files(settings: FaceSettings, choices: Choices | None = None) -> FaceSe
     folder = fetch_faces(names, choices)
     own = folder if settings.name in names else settings.face_models
     return replace(settings, face_models=own, judge_models=settings.judge_models or folder)
+
+
+def open_face_encoder(settings: FaceSettings, *, offline: bool = False) -> FaceEncoder:
+    """Open a face encoder, after downloading its public files if they are missing.
+
+    Raises:
+        ConfigError: There is no such encoder.
+        WeightsError: A file is missing or damaged, or cannot be downloaded.
+        MissingExtra: A package is not installed.
+    """
+    return with_files(settings, {"offline": offline}).open()
 
 
 def _files_of(encoders: Sequence[str]) -> list[ModelFile]:

@@ -23,7 +23,9 @@ class LicenceTerms(NamedTuple):
 
 
 YOURS = "the licence of the file you bring"
-ADAPTERS, RELEASE = "h94/IP-Adapter", "Qualcomm-AI-research/SwiftEdit"  # where they are published
+# Where adapters are published.
+ADAPTERS, RELEASE = "h94/IP-Adapter", "Qualcomm-AI-research/SwiftEdit"
+FACE_ADAPTERS = "h94/IP-Adapter-FaceID"
 OPENRAIL = "creativeml-openrail-m"
 BASES: Mapping[str, str] = MappingProxyType(
     {SD15_BASE: OPENRAIL, SD21_BASE: "openrail++", SDXL_BASE: "openrail++"}
@@ -68,7 +70,8 @@ def everything() -> list[LicenceTerms]:
 
 def licence_of(reference: RepoReference, stated: str | None) -> str | None:
     """Return the licence of what a repository holds: as its card states it, or as we know it."""
-    known = {ADAPTERS: ADAPTER.licence, RELEASE: SWIFTEDIT.licence, **AUTOENCODERS, **BASES}
+    known = {ADAPTERS: ADAPTER.licence, FACE_ADAPTERS: FACE_ADAPTER.licence}
+    known |= {RELEASE: SWIFTEDIT.licence, **AUTOENCODERS, **BASES}
     for preset in PRESETS.all().values():
         known[preset.repository or ""] = preset.licence
     return stated or known.get(reference.repository)

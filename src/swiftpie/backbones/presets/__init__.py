@@ -98,6 +98,11 @@ class Preset:
         return replace(self, image_size_px=side_px, more_sizes_px=others)
 
     @property
+    def knows_faces(self) -> bool:
+        """Whether an adapter can make it draw people by their faces; small models know none."""
+        return Capability.LAYOUT not in self.capabilities
+
+    @property
     def repository(self) -> str | None:
         """The hub repository of the weights, if they are in one."""
         return self.source.removeprefix(HUB) if self.source.startswith(HUB) else None

@@ -21,6 +21,17 @@ _recipe = partial(
     detail_mask="inline",
 )
 _of_base = partial(_recipe, base=published(SDXL_BASE))
+# What FastFace draws with. Adapter and face encoder are for non-commercial research only.
+_face_id = partial(
+    _of_base,
+    use=Use.FACE,
+    adapter=published("h94/IP-Adapter-FaceID", "ip-adapter-faceid-plusv2_sdxl.bin"),
+    allow_pickle=True,
+    face_encoder="insightface",  # with whose vectors the adapter was trained
+    detail=None,  # FastFace steers the semantic branch alone
+    detail_mask=None,
+    scales=FOR_FACES,
+)
 
 RECIPES = by_name(
     _recipe(
@@ -60,5 +71,23 @@ RECIPES = by_name(
         detail=None,  # FastFace steers the semantic branch alone
         detail_mask=None,
         scales=FOR_FACES,
+    ),
+    _face_id(
+        name="faceid-lightning",
+        summary="A face by its vector, 1024 px in 4 steps; for non-commercial research only.",
+        preset="sdxl-lightning-4",
+        weights=published("ByteDance/SDXL-Lightning", "sdxl_lightning_4step_unet.safetensors"),
+    ),
+    _face_id(
+        name="faceid-hyper",
+        summary="The same with Hyper-SD's LoRA for 4 steps; needs the extra `lora`.",
+        preset="hyper-sdxl-4",
+        weights=published("ByteDance/Hyper-SD", "Hyper-SDXL-4steps-lora.safetensors"),
+    ),
+    _face_id(
+        name="faceid-lcm",
+        summary="The same with the LCM LoRA, 4 steps, or 1 to 8; needs the extra `lora`.",
+        preset="lcm-lora-sdxl",
+        weights=published("latent-consistency/lcm-lora-sdxl", "pytorch_lora_weights.safetensors"),
     ),
 )

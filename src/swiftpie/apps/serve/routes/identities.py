@@ -17,10 +17,17 @@ from swiftpie.apps.serve.routes.calls import (
 )
 from swiftpie.apps.serve.schemas import MAX_IMAGES, MAX_NAME, Rename, RequestError
 from swiftpie.apps.serve.worker import Worker, describe_identity
+from swiftpie.config import options_of
+from swiftpie.faces import CONSENT, FaceSource
 from swiftpie.models.cutout import search_of
 from swiftpie.types import Cutout
 
-Uploads = Annotated[list[UploadFile], File(description="Pictures of one subject.")]
+FACE = options_of(FaceSource)
+Uploads = Annotated[list[UploadFile] | None, File(description="Pictures of one subject.")]
+Face = Annotated[
+    UploadFile | None, File(description=f"Instead: {FACE['face'].option.help} {CONSENT}")
+]
+FaceNumber = Annotated[int | None, Form(ge=1, description=FACE["face_number"].option.help)]
 
 
 def upload_routes(worker: Worker) -> APIRouter:
@@ -30,16 +37,31 @@ def upload_routes(worker: Worker) -> APIRouter:
     @router.post("/v1/identities", tags=["identities"], status_code=201)
     async def encode(
         request: Request,
-        image: Uploads,
+        image: Uploads = None,
         mask: Annotated[list[UploadFile] | None, File(description="White = subject.")] = None,
+        face: Face = None,
+        face_number: FaceNumber = None,
         name: Annotated[str, Form(max_length=MAX_NAME)] = "",
         model: Annotated[str | None, Form(max_length=MAX_NAME)] = None,
     ) -> Response:
-        """Encode a subject once; later requests name it by its id.
+        """Encode a subject, or a person by the face, once; later requests name it by its id.
 
         Raises:
-            RequestError: Pictures and masks do not fit.
+            RequestError: Pictures, masks and face do not go together.
         """
+        if bool(image) == (face is not None) or (face is None and face_number is not None):
+            raise RequestError(
+                "Pictures of a subject as 'image', or a photograph of a person as 'face' with an "
+                "optional 'face_number', are needed. Send one of the two.",
+                param="image" if face is None else "face",
+            )
+        if face is not None:
+            photo = await read_upload(face, param="face")
+            caller = caller_of(request)
+            settings: dict[str, Any] = {"face_number": face_number, "name": name, "model": model}
+            person = worker.add_face(photo, **settings, caller=caller)
+            return JSONResponse(await while_wanted(request, person, deadline_of(worker)), 201)
+        assert image is not None, "there is one of the two"
         if len(image) > MAX_IMAGES or len(mask or ()) not in {0, len(image)}:
             raise RequestError(
                 f"{len(image)} pictures came with {len(mask or ())} masks. Send up to "
