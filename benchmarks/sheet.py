@@ -102,7 +102,7 @@ def pairs(session: swiftpie.Session, folder: Path, backgrounds: Path) -> Iterato
     outlines = {Path(one.file).parent.name: one for one in read_outlines()}
     for subject, place, box in INSERTIONS:
         photo = load_image((folder if "/" in place else backgrounds) / place)
-        identity = _identity(session, folder, outlines[subject])
+        identity = identity_of(session, folder, outlines[subject])
         result = session.insert(photo, identity, box=box, seed=1)
         pasted = _pasted(photo, folder, outlines[subject], box)
         yield Pair(f"{subject} into {place}", pasted, result.image)
@@ -112,7 +112,7 @@ def pairs(session: swiftpie.Session, folder: Path, backgrounds: Path) -> Iterato
         yield Pair(f"{subject} out", photo, result.image)
     for goes, comes in REPLACEMENTS:
         photo = open_photo(folder, outlines[goes])
-        identity = _identity(session, folder, outlines[comes])
+        identity = identity_of(session, folder, outlines[comes])
         result = session.replace(photo, identity, points=[_middle(outlines[goes])], seed=1)
         assert result.box is not None, "who comes has a place"
         yield Pair(
@@ -136,7 +136,8 @@ def sheet(found: Sequence[Pair]) -> Image.Image:
     return whole
 
 
-def _identity(session: swiftpie.Session, folder: Path, outline: Outline) -> Identity:
+def identity_of(session: swiftpie.Session, folder: Path, outline: Outline) -> Identity:
+    """Encode the subject of a photograph, cut out by its outline."""
     mask = mask_to_pil(outline.mask())[0]
     return session.encode_identity(open_photo(folder, outline), masks=mask)
 

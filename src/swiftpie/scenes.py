@@ -79,7 +79,7 @@ WORN: Mapping[str, tuple[str, ...]] = {
     "flag": ("a flag", "a green flag"),
 }
 CLOUDY, SNOWFALL = tuple(WEATHERS).index("cloudy"), tuple(WEATHERS).index("snowfall")
-WINTER = tuple(SEASONS).index("winter")
+WINTER, NIGHT = tuple(SEASONS).index("winter"), tuple(TIMES).index("night")
 _SETTING_WORDS = frozenset(
     word
     for values in (TIMES, WEATHERS, SEASONS)

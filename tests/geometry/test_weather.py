@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from swiftpie.geometry.weather import PixelRows, draw_weather
+from swiftpie.geometry.weather import FLAKES, FLAKES_IN_PHOTOS, PixelRows, draw_weather
 from swiftpie.noise import draw_noise
 
 FALLING = ("rain", "snowfall", "fog")
@@ -14,11 +14,11 @@ def noise():
     return draw_noise([3], (32, 32, 32))
 
 
-def drawn(noise, name, *, size=(256, 256), rows=None, time=0, repeat=1):
+def drawn(noise, name, *, size=(256, 256), rows=None, time=0, repeat=1, flakes=FLAKES):
     first, last = rows or (0, size[0])
     pixels = torch.full((1, 3, last - first, size[1]), -0.5)
     view = PixelRows(size, (first, last), repeat)
-    return draw_weather(pixels, noise, name=name, time=time, view=view)
+    return draw_weather(pixels, noise, name=name, time=time, view=view, flakes=flakes)
 
 
 @pytest.mark.parametrize("name", ["clear", "cloudy"])
@@ -50,3 +50,13 @@ def test_fog_is_thicker_far_away(noise):
 def test_at_night_all_is_darker(noise):
     for name in FALLING:
         assert drawn(noise, name, time=2).mean() < drawn(noise, name).mean()
+
+
+def test_flakes_in_photographs_are_small_and_soft(noise):
+    """They cover about as much of the picture, and hardly anything of it densely."""
+    usual, photo = (
+        drawn(noise, "snowfall", size=(512, 512), flakes=each) + 0.5
+        for each in (FLAKES, FLAKES_IN_PHOTOS)
+    )
+    assert (photo > 0.02).float().mean() > 0.5 * (usual > 0.02).float().mean()
+    assert (photo > 1).float().mean() < 0.4 * (usual > 1).float().mean()

@@ -5,6 +5,7 @@ that drops and flakes keep their shape in pictures that are not square.
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -14,8 +15,27 @@ from torch.nn import functional as F
 from swiftpie.geometry.fields import CELLS, coarse_fields
 
 RAIN_COLUMNS, RAIN_LEAN, RAIN_FALLS, RAIN_SHIFT = 32, 0.16, 3, 0.37
-RAIN_SHARE, FLAKE_SHARE = 0.4, 0.9  # how much of the picture a streak or a flake covers
-FLAKES = ((16, 0, 0.24), (8, 2, 0.17))  # cells a side, noise field, largest radius in cells
+RAIN_SHARE = 0.4  # how much of the picture a streak covers
+
+
+class FlakeLayer(NamedTuple):
+    """Flakes of one distance from the camera."""
+
+    per_side: int  # cells, each with a flake at most
+    channel: int  # the noise field that sizes follow
+    radius: float  # of the largest flake, in cells
+    share: float = 0.9  # how much of the picture a flake covers
+    sharpest: float = math.inf  # how steeply a flake ends; less is out of focus
+
+
+FLAKES = (FlakeLayer(16, 0, 0.24), FlakeLayer(8, 2, 0.17))  # of the places that are drawn
+# Of photographs: most flakes are far away, small and faint, and those close by are out of focus.
+FLAKES_IN_PHOTOS = (
+    FlakeLayer(32, 0, 0.16, share=0.7),
+    FlakeLayer(32, 3, 0.22, share=0.75, sharpest=2.0),
+    FlakeLayer(16, 2, 0.22, share=0.7, sharpest=1.6),
+    FlakeLayer(8, 1, 0.21, share=0.5, sharpest=1.2),
+)
 LEAST_FLAKE = -0.2  # cells with a smaller number hold none
 # Colours in [0, 1], a row for each time of day: day, sunset, night and dawn.
 RAIN_COLOURS = (
@@ -58,7 +78,13 @@ class PixelRows(NamedTuple):
 
 
 def draw_weather(
-    pixels: Tensor, noise: Tensor, *, name: str, time: int | Tensor, view: PixelRows
+    pixels: Tensor,
+    noise: Tensor,
+    *,
+    name: str,
+    time: int | Tensor,
+    view: PixelRows,
+    flakes: Sequence[FlakeLayer] = FLAKES,
 ) -> Tensor:
     """Return pixels behind rain, snowfall or fog; any other weather leaves them as they are.
 
@@ -68,14 +94,15 @@ def draw_weather(
         name: "rain", "snowfall", "fog", or a weather without anything in the air.
         time: Number of the time of day; a tensor without axes as well.
         view: The pixels.
+        flakes: What snowfall consists of, the farthest first.
     """
     fields = coarse_fields(noise).to(pixels)
     if name == "rain":
         return _over(pixels, RAIN_COLOURS, time, RAIN_SHARE * _streaks(fields, view))
     if name == "snowfall":
-        for count, channel, radius in FLAKES:
-            coverage = _flakes(fields, view, count=count, channel=channel, radius=radius)
-            pixels = _over(pixels, FLAKE_COLOURS, time, FLAKE_SHARE * coverage)
+        for layer in flakes:
+            coverage = layer.share * _flakes(fields, view, layer)
+            pixels = _over(pixels, FLAKE_COLOURS, time, coverage)
         return pixels
     return _over(pixels, FOG_COLOURS, time, _fog(fields, view)) if name == "fog" else pixels
 
@@ -90,8 +117,9 @@ def _streaks(fields: Tensor, view: PixelRows) -> Tensor:
     return _ramp(0.2, 0.05, from_axis) * _ramp(0.45, 0.9, falling)
 
 
-def _flakes(fields: Tensor, view: PixelRows, *, count: int, channel: int, radius: float) -> Tensor:
+def _flakes(fields: Tensor, view: PixelRows, layer: FlakeLayer) -> Tensor:
     """Return the coverage by flakes of snow, at most one in each cell of a lattice."""
+    count, channel, radius = layer[:3]
     side = CELLS // count
     chosen = fields[:, [channel, 1, 2]]
     size, right, down = (F.avg_pool2d(chosen, side) * side)[0]
@@ -102,7 +130,7 @@ def _flakes(fields: Tensor, view: PixelRows, *, count: int, channel: int, radius
     shift = (0.5 - radius) / radius  # a flake stays in its cell
     from_left = (_fraction(x * count) - 0.5) / radius - shift * right
     from_above = (_fraction(y * count) - 0.5) / radius - shift * down
-    sharpness = view.cell_px * radius / (2.4 * count)
+    sharpness = min(layer.sharpest, view.cell_px * radius / (2.4 * count))
     return ((reach - from_left.square() - from_above.square()) * sharpness).clamp(0, 1)
 
 

@@ -8,7 +8,7 @@ from PIL import Image
 from swiftpie import EditSettings
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.photographs import relight
-from swiftpie.pipelines.photographs.changes import apply_maps, local_affine_maps
+from swiftpie.pipelines.photographs.changes import apply_maps, local_affine_maps, without_lamps
 from swiftpie.pipelines.photographs.relight import NOISE_SHAPE, add_weather
 from swiftpie.scenes import PLAIN, packaged, read_setting
 from tests.parity.edit import photograph
@@ -46,6 +46,16 @@ def test_halves_that_change_otherwise_have_maps_of_their_own():
     found = apply_maps(local_affine_maps(before, after), before)
     assert (found - after)[..., :16].abs().mean() < 0.02
     assert (found - after)[..., 48:].abs().mean() < 0.02
+
+
+def test_what_lights_up_at_night_is_taken_back_and_nothing_else():
+    before = smooth_picture(3)
+    dark = 0.4 * before - torch.tensor([0.4, 0.35, 0.2]).view(1, 3, 1, 1)
+    torch.testing.assert_close(without_lamps(before, dark), dark, atol=1e-4, rtol=0)
+    lit = dark.clone()
+    lit[:, :, 20:28, 20:28] += torch.tensor([0.7, 0.5, -0.1]).view(1, 3, 1, 1)
+    found = without_lamps(before, lit)
+    assert (found - dark).abs().max() < 0.1 < (lit - dark).abs().max()
 
 
 def test_without_a_setting_the_picture_stays_bit_for_bit(noise):

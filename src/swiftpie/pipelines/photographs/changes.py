@@ -8,7 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from swiftpie.pipelines.photographs.filling import brightness
+
 RADIUS = 6  # pixels around one, of about 256 a side, that share an affine map
+LAMP = 0.08  # how much brighter or warmer than expected, in [-1, 1], begins to be a lamp
+HALO_PX = 4  # around a lamp, of about 256 px a side
 RIDGE = 4e-3  # pulls local maps to the one of the whole picture, in units of colour squared
 
 
@@ -23,12 +27,8 @@ def local_affine_maps(before: Tensor, after: Tensor) -> Tensor:
         (1, 12, h, w): nine factors, rows by columns, and three offsets. Where `before` is flat,
         the map is the one of the whole picture with another offset.
     """
-    flat, wanted = before[0].flatten(1), after[0].flatten(1)
-    # In double precision, because the last bits of a sum depend on where its numbers lie in memory.
-    colours_and_one = F.pad(flat, (0, 0, 0, 1), value=1.0).double()
-    solution = torch.linalg.lstsq(colours_and_one.T, wanted.T.double()).solution
-    whole = solution.T.to(before)
-    rest = (wanted - whole[:, :3] @ flat - whole[:, 3:]).view_as(after[0])
+    whole = _whole_map(before, after)
+    rest = (after - apply_maps(_everywhere(whole), before))[0]
     colours = before[0]
     mean, rest_mean = _smooth(colours), _smooth(rest)
     spread = _smooth(_products(colours, colours)) - _products(mean, mean)
@@ -41,6 +41,24 @@ def local_affine_maps(before: Tensor, after: Tensor) -> Tensor:
     factors = _smooth(factors.flatten(0, 1)) + whole[:, :3].reshape(9, 1, 1)
     offsets = _smooth(offsets) + whole[:, 3:, None]
     return torch.cat([factors, offsets])[None]
+
+
+def without_lamps(before: Tensor, after: Tensor) -> Tensor:
+    """Return `after` with what is lit up beyond the change of the whole picture taken back.
+
+    A network that lights windows at night takes bright fur, faces and flowers for windows.
+
+    Args:
+        before: One picture, (1, 3, h, w) in [-1, 1].
+        after: The same by night, (1, 3, h, w).
+    """
+    expected = apply_maps(_everywhere(_whole_map(before, after)), before)
+    excess = after - expected
+    warmer = (excess[:, :1] - excess[:, 2:]) / 2
+    lit = ((torch.maximum(brightness(excess), warmer) - LAMP) / (2 * LAMP)).clamp(0, 1)
+    lit = F.max_pool2d(lit, 2 * HALO_PX + 1, stride=1, padding=HALO_PX)
+    lit = F.avg_pool2d(F.pad(lit, (HALO_PX,) * 4, mode="replicate"), 2 * HALO_PX + 1, stride=1)
+    return torch.lerp(after, expected, lit)
 
 
 def changes_between(before: Tensor, after: Tensor) -> Tensor:
@@ -62,6 +80,19 @@ def apply_maps(maps: Tensor, pixels: Tensor) -> Tensor:
     """Return pixels (1, 3, h, w) with their colours changed by maps (1, 12, h, w)."""
     factors, offsets = maps[:, :9].unflatten(1, (3, 3)), maps[:, 9:]
     return (factors * pixels[:, None]).sum(dim=2) + offsets
+
+
+def _whole_map(before: Tensor, after: Tensor) -> Tensor:
+    """Return the affine map of colour (3, 4) that best makes `after` of `before`."""
+    flat, wanted = before[0].flatten(1), after[0].flatten(1)
+    # In double precision, because the last bits of a sum depend on where its numbers lie in memory.
+    colours_and_one = F.pad(flat, (0, 0, 0, 1), value=1.0).double()
+    return torch.linalg.lstsq(colours_and_one.T, wanted.T.double()).solution.T.to(before)
+
+
+def _everywhere(whole: Tensor) -> Tensor:
+    """Return a map (3, 4) as maps (1, 12, 1, 1)."""
+    return torch.cat([whole[:, :3].flatten(), whole[:, 3]]).view(1, 12, 1, 1)
 
 
 def _products(first: Tensor, second: Tensor) -> Tensor:

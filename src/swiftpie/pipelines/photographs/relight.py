@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from swiftpie.backbones.components import Components
 from swiftpie.geometry.renditions import render_picture
-from swiftpie.geometry.weather import PixelRows, draw_weather
+from swiftpie.geometry.weather import FLAKES, FLAKES_IN_PHOTOS, PixelRows, draw_weather
 from swiftpie.imageio.images import mask_to_pil, to_pil, to_tensor
 from swiftpie.models.scene import packaged
 from swiftpie.noise import draw_noise
@@ -20,8 +20,8 @@ from swiftpie.pipelines.drawing.denoise import Clock
 from swiftpie.pipelines.drawing.edit import EditResult, as_rgb
 from swiftpie.pipelines.drawing.edit_region import blend_mask, given_mask
 from swiftpie.pipelines.drawing.request import EditRequest
-from swiftpie.pipelines.photographs.changes import changed, changes_between
-from swiftpie.scenes import PLAIN, SceneSetting, change_of
+from swiftpie.pipelines.photographs.changes import changed, changes_between, without_lamps
+from swiftpie.scenes import NIGHT, PLAIN, SceneSetting, change_of
 from swiftpie.scenes import packaged as packaged_scenes
 
 SIDE_PX = 256  # of the pictures that the network was trained on
@@ -48,7 +48,8 @@ def relight(
         image: The place, of any size; the same picture comes back if the setting is plain.
         setting: The time, weather and season.
         noise: Standard normal latents (1, 32, 32, 32), from which clouds follow.
-        place: Its name in the library of scenes; None if it has none.
+        place: Its name in the library of scenes; None if it has none. Then nothing lights up
+            at night.
         relighter: What draws, called as `Relighter`; the packaged one if None.
     """
     if setting == PLAIN:
@@ -60,6 +61,8 @@ def relight(
     )
     numbers = (packaged_scenes().number(place), *setting)
     drawn = relighter(noise, reference, *(torch.tensor([number]) for number in numbers))
+    if place is None and setting.time == NIGHT:
+        drawn = without_lamps(reference, drawn)
     if picture.size == (SIDE_PX, SIDE_PX):
         return to_pil(drawn)[0]
     changes = changes_between(reference, drawn)
@@ -70,25 +73,29 @@ def relight(
     return result
 
 
-def weathered(picture: Tensor, setting: SceneSetting, *, noise: Tensor) -> Tensor:
+def weathered(picture: Tensor, setting: SceneSetting, *, noise: Tensor, is_photo: bool) -> Tensor:
     """Return a picture (1, 3, H, W) in [-1, 1] behind the rain, the flakes or the fog of `setting`.
 
     Large pictures are changed row by row with less memory by `add_weather`.
     """
     size = (picture.shape[2], picture.shape[3])
     view = PixelRows(size, (0, size[0]), _repeats(size))
-    return draw_weather(picture, noise, name=setting.weather_name, time=setting.time, view=view)
+    flakes = FLAKES_IN_PHOTOS if is_photo else FLAKES
+    name, time = setting.weather_name, setting.time
+    return draw_weather(picture, noise, name=name, time=time, view=view, flakes=flakes)
 
 
 @torch.no_grad()
 def add_weather(image: Image.Image, setting: SceneSetting, *, noise: Tensor) -> Image.Image:
-    """Return a picture behind the rain, the flakes or the fog of `setting`."""
-    name = setting.weather_name
+    """Return a photograph behind the rain, the flakes or the fog of `setting`."""
+    name, time = setting.weather_name, setting.time
     if name not in IN_THE_AIR:
         return image
     result = Image.new("RGB", image.size)
     for view in _bands(image):
-        pixels = draw_weather(_rows(image, view), noise, name=name, time=setting.time, view=view)
+        pixels = draw_weather(
+            _rows(image, view), noise, name=name, time=time, view=view, flakes=FLAKES_IN_PHOTOS
+        )
         result.paste(to_pil(pixels)[0], (0, view.rows[0]))
     return result
 

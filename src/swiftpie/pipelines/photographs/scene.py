@@ -79,7 +79,8 @@ class SceneRow(NamedTuple):
 
         The outlines of `subjects`, (1, 1, H, W) in [0, 1], are drawn.
         """
-        picture = weathered(picture, self.setting, noise=self.noise)
+        is_photo = self.name is None
+        picture = weathered(picture, self.setting, noise=self.noise, is_photo=is_photo)
         if self.rendition is None:
             return picture
         return render_picture(picture, self.noise, self.rendition, edges=subjects)
