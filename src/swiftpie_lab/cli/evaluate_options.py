@@ -280,6 +280,9 @@ class NetworkFiles(TypedDict, total=False):
     siglip2: Annotated[Path, Option("SigLIP2 SO400M NaFlex, for MaSC.", "DIR")]
     lpips: Annotated[Path, Option("Weights of LPIPS with SqueezeNet, as safetensors.", "FILE")]
     aesthetic: Annotated[Path, Option("LAION's aesthetic predictor.", "FILE")]
+    image_reward: Annotated[
+        Path, Option("ImageReward-v1.0 with its tokenizer, for the preference of people.", "DIR")
+    ]
 
 
 EditNetworks = Annotated[NetworkFiles, FieldOptions(NetworkFiles, ("lpips",))]
@@ -289,7 +292,7 @@ DreamNetworks = Annotated[
     FieldOptions(NetworkFiles, ("clip", "clip_small", "dino_small", "dinov2", "siglip2", "lpips")),
 ]
 FaceNetworks = Annotated[
-    NetworkFiles, FieldOptions(NetworkFiles, ("clip", "clip_small", "aesthetic"))
+    NetworkFiles, FieldOptions(NetworkFiles, ("clip", "clip_small", "aesthetic", "image_reward"))
 ]
 
 
@@ -559,6 +562,11 @@ def open_networks(
         siglip2=judges.load_siglip2(files["siglip2"]) if "siglip2" in files else None,
         lpips=judges.load_lpips(files["lpips"]) if "lpips" in files else None,
         aesthetic=aesthetic,
+        image_reward=(
+            judges.load_image_reward(files["image_reward"], allow_pickle=allow_pickle)
+            if "image_reward" in files
+            else None
+        ),
         digests={
             f"{name}/{path.name}": _sha256(path)
             for name, place in files.items()
@@ -568,7 +576,9 @@ def open_networks(
 
 
 def _weights_at(place: Path) -> list[Path]:
-    return sorted(place.glob("*.safetensors")) if place.is_dir() else [place]
+    if not place.is_dir():
+        return [place]
+    return sorted([*place.glob("*.safetensors"), *place.glob("*.pt")])
 
 
 def _sha256(path: Path) -> str:

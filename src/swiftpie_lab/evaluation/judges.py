@@ -16,6 +16,7 @@ from transformers import (
     AutoConfig,
     AutoImageProcessor,
     AutoTokenizer,
+    BertTokenizer,
     CLIPModel,
     Dinov2Model,
     PreTrainedConfig,
@@ -28,6 +29,7 @@ from swiftpie.backbones.load.safe import read_tensors
 from swiftpie.errors import WeightsError, short_reason
 from swiftpie.faces import FaceEncoder
 from swiftpie.models.vision import CLIP_MEAN, CLIP_STD
+from swiftpie_lab.evaluation.image_reward import ImageReward, image_reward_of
 from swiftpie_lab.evaluation.posing import find_pose
 from swiftpie_lab.evaluation.siglip2 import Siglip2
 from swiftpie_lab.judges import (
@@ -73,7 +75,7 @@ LPIPS_WEIGHTS = (
     "the state of LPIPS(net='squeeze') of the package lpips, saved as safetensors, is read with "
     "--lpips FILE"
 )
-NEEDED: Mapping[str, str] = {  # by field of `Networks`; ImageReward is none yet
+NEEDED: Mapping[str, str] = {  # by field of `Networks`
     "lpips": f"needs weights: {LPIPS_WEIGHTS}",
     "clip": "needs CLIP ViT-L/14; give its folder with --clip DIR",
     "clip_small": "needs CLIP ViT-B/32; give its folder with --clip-small DIR",
@@ -83,7 +85,7 @@ NEEDED: Mapping[str, str] = {  # by field of `Networks`; ImageReward is none yet
     "siglip2": "needs SigLIP2 SO400M NaFlex; give its folder with --siglip2 DIR",
     "aesthetic": "needs the LAION predictor (--aesthetic FILE) and CLIP ViT-L/14 (--clip DIR)",
     "face_judge": "needs a second face encoder; give its files with --judge-models DIR",
-    "image_reward": "needs ImageReward-v1.0, whose network this version does not have",
+    "image_reward": "needs ImageReward-v1.0; give its folder with --image-reward DIR",
 }
 
 
@@ -193,7 +195,7 @@ class Clip:
     def picture(self, image: Image.Image) -> Tensor:
         """Return the vector (1, D) of the middle square of a picture."""
         side = self.model.config.to_dict()["vision_config"]["image_size"]
-        pixels = _normalise(_middle_square(image, side_px=side), CLIP_MEAN, CLIP_STD)
+        pixels = clip_pixels(image, side_px=side)
         hidden = self.model.vision_model(pixel_values=pixels).pooler_output
         return F.normalize(self.model.visual_projection(hidden), dim=-1)
 
@@ -341,6 +343,7 @@ class Networks:
     siglip2: Siglip2 | None = None
     subjects: SubjectJudge | None = None  # of rendered sprites
     aesthetic: Aesthetic | None = None
+    image_reward: ImageReward | None = None
     face_judge: FaceEncoder | None = None  # did not help to draw
     digests: Mapping[str, str] = field(default_factory=dict)  # sha256 by file of what users gave
 
@@ -434,6 +437,33 @@ def load_aesthetic(path: Path, *, width: int, allow_pickle: bool = False) -> Aes
     return Aesthetic(layers)
 
 
+def load_image_reward(folder: Path, *, allow_pickle: bool = False) -> ImageReward:
+    """Read ImageReward-v1.0 as released, or its tensors as safetensors.
+
+    Args:
+        folder: Holds `ImageReward.pt` or `ImageReward.safetensors`, and the tokenizer of
+            bert-base-uncased.
+        allow_pickle: The release is a pickle of plain tensors.
+
+    Raises:
+        WeightsError: They are not there, or it is another network.
+    """
+    paths = [
+        path for end in ("safetensors", "pt") if (path := folder / f"ImageReward.{end}").is_file()
+    ]
+    try:
+        tokenizer = BertTokenizer.from_pretrained(folder, local_files_only=True)
+        (path, *_) = paths
+        return image_reward_of(read_tensors(path, allow_pickle=allow_pickle), tokenizer)
+    except (OSError, KeyError, RuntimeError, ValueError) as error:
+        reason = short_reason(error) if paths else "it has no ImageReward.pt"
+        raise WeightsError(
+            f"'{folder}' cannot be read ({reason}). A folder with ImageReward.pt of "
+            "THUDM/ImageReward and the tokenizer of bert-base-uncased is needed. Check the path, "
+            "or leave the option out."
+        ) from error
+
+
 def load_lpips(path: Path) -> Lpips:
     """Read the weights as the package lpips names them.
 
@@ -498,6 +528,11 @@ def _readable(folder: Path, what: str, *, kind: str) -> Iterator[None]:
 def _check_size(config: PreTrainedConfig, size: tuple[int, int], folder: Path, name: str) -> None:
     if (config.patch_size, config.hidden_size) != size:
         logger.warning("'%s' is not %s; its figures cannot be compared.", folder, name)
+
+
+def clip_pixels(image: Image.Image, *, side_px: int) -> Tensor:
+    """Return the middle square of a picture (1, 3, S, S), as networks trained like CLIP see it."""
+    return _normalise(_middle_square(image, side_px=side_px), CLIP_MEAN, CLIP_STD)
 
 
 def _middle_square(image: Image.Image, *, side_px: int, resized_px: int | None = None) -> Tensor:

@@ -112,3 +112,11 @@ def test_the_command_prints_json_and_leaves_out_what_is_not_commercial(call):
     table = call("licenses", "sdxl-turbo").stdout
     assert "Stability AI Community License" in table
     assert "depends" in table.split()
+
+
+def test_a_recipe_for_research_says_so_of_the_encoder_that_it_takes():
+    terms = terms_of("face", Chosen("faceid-hyper"))
+    encoders = [one for one in terms if one.part == "face encoder"]
+    assert encoders
+    assert all("insightface" in one.name and one.is_commercial is False for one in encoders)
+    assert any(one.part == "adapter" and one.is_commercial is False for one in terms)

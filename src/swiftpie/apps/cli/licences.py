@@ -14,7 +14,7 @@ from swiftpie.backbones.presets import PRESETS
 from swiftpie.backbones.recipes import RECIPES
 from swiftpie.backbones.resolve import resolve
 from swiftpie.errors import ConfigError
-from swiftpie.faces import FACE_ENCODERS, FaceSettings
+from swiftpie.faces import DEFAULT_ENCODER, FACE_ENCODERS, FaceSettings
 
 RENDERED = tuple(f"evaluate {name}" for name in ("world", "ablations", "grid"))
 COMMANDS = (
@@ -150,12 +150,14 @@ def _command_terms(command: str, chosen: Chosen) -> list[LicenceTerms]:
     if chosen.adapter is not None or (uses_faces and recipe is None):
         found += [licences.adapter_terms(chosen.adapter), licences.IMAGE_ENCODER]
     if uses_faces:
-        found += licences.encoder_terms(chosen.encoder or "opencv", part="face encoder")
+        own = None if recipe is None else recipe.face_encoder
+        encoder = chosen.encoder or own or DEFAULT_ENCODER
+        found += licences.encoder_terms(encoder, part="face encoder")
         found += licences.encoder_terms(chosen.judge, part="judge") if chosen.judge else []
         found.append(licences.YOUR_PHOTOS)
     match command:
         case "evaluate fastface":
-            found += [licences.CLIP, licences.AESTHETIC]
+            found += [licences.CLIP, licences.AESTHETIC, licences.IMAGE_REWARD]
         case "evaluate pie":
             found += [licences.CLIP, licences.DINO, licences.LPIPS, licences.PIE]
         case "evaluate world-edits":

@@ -52,6 +52,7 @@ PANELS: Mapping[str, tuple[str, ...]] = {
     "Rival": ("pipeline", "pipeline_guidance", "pipeline_adapter_scale"),
     "Judges": (
         *("clip", "clip_small", "dino", "dino_small", "dinov2", "siglip2", "lpips", "aesthetic"),
+        "image_reward",
         "judges",
     ),
     "Run": (

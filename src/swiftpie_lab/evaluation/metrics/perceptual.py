@@ -7,7 +7,8 @@ from torch import Tensor
 from swiftpie.faces import Face, FaceBox
 from swiftpie.imageio.images import to_pil
 from swiftpie_lab.evaluation.case import Metric, of
-from swiftpie_lab.evaluation.judges import Aesthetic, Clip, Dino, Lpips
+from swiftpie_lab.evaluation.image_reward import ImageReward
+from swiftpie_lab.evaluation.judges import Aesthetic, Clip, Dino, Lpips, clip_pixels
 
 
 def outside_lpips(lpips: Lpips, first: Tensor, second: Tensor, outside: Tensor) -> float:
@@ -53,6 +54,11 @@ def style_of_face(clip: Clip, image: Image.Image, style: str, face: Face) -> flo
 def aesthetic(predictor: Aesthetic, clip: Clip, image: Image.Image) -> float:
     """Return how much people would like the picture, about 1 to 10."""
     return predictor(clip.picture(image))
+
+
+def reward(network: ImageReward, image: Image.Image, prompt: str) -> float:
+    """Return how much people would prefer the picture for its prompt, 0 on average."""
+    return network(clip_pixels(image, side_px=network.side_px), prompt)
 
 
 def edited_part(image: Image.Image, mask: Tensor) -> Image.Image:
@@ -122,5 +128,9 @@ METRICS = {
         of(aesthetic, "networks.aesthetic", "networks.clip", "image"),
         needs="aesthetic",
     ),
-    "image-reward": Metric("image quality: ImageReward", lambda _: None, needs="image_reward"),
+    "image-reward": Metric(
+        "image quality: ImageReward",
+        of(reward, "networks.image_reward", "image", "prompt"),
+        needs="image_reward",
+    ),
 }
