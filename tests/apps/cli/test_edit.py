@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from random import Random
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.originals import read_original
 from swiftpie.imageio.writing import PictureData, encode_image, read_metadata
 from swiftpie.pipelines.drawing.settings import EditMode, EditSettings, EditStart, Scales
+from tests.apps.cli.test_insert import FORMATS
 from tests.backbones import tiny_models
 from tests.parity.edit import photograph
 from tests.pipelines.tiny_editor import tiny_editor
@@ -319,3 +321,43 @@ def test_a_prompt_of_a_time_alone_relights_a_photograph_at_its_own_size(call, ph
         assert read_metadata(out)["method"] == "relight"
         assert load_image(out).size == load_image(photo).size
     assert (tmp_path / "1.png").read_bytes() != (tmp_path / "2.png").read_bytes()
+
+
+CHUNKS, IN_A_CHUNK = 100, 5
+LARGE = 9  # of ten chunks the last one begins with a picture larger than the canvas
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        pytest.param(0, marks=pytest.mark.thorough),
+        *(pytest.param(one, marks=pytest.mark.slow) for one in range(1, CHUNKS)),
+    ],
+)
+def test_chord_keeps_the_bits_outside_at_odd_sizes_in_every_format(
+    call, weights_folder, tmp_path, chunk
+):
+    draw, changed = Random(chunk), 0
+    for number in range(IN_A_CHUNK):
+        name, least, most = draw.choice(sorted(FORMATS)), 8, 150
+        if chunk % 10 == LARGE and number == 0:
+            least, most = 600, 1100
+        path = tmp_path / f"{number}-{name}"
+        FORMATS[name](path, (draw.randint(least, most), draw.randint(least, most)))
+        left, top = (draw.uniform(0, 0.5) for _ in range(2))
+        box = (left, top, left + draw.uniform(0.1, 0.5), top + draw.uniform(0.1, 0.5))
+        out, region = (tmp_path / f"{number}-{one}" for one in ("out.png", "region.png"))
+        if draw.random() < 0.3:
+            out = out.with_suffix(".tif")
+        place = ["--box", ",".join(map(str, box))] if draw.random() < 0.8 else ["--keyword", "dog"]
+        told = call(
+            *("edit", path, PROMPT, "-o", out, "--save-region", region, "--seed", number),
+            *("--source-prompt", "a dog", "--method", "chord", "--offline", *place),
+            *("--preset", "sd-turbo", "--weights", weights_folder / "pipeline"),
+        )
+        assert told.exit_code == 0, told.output
+        before, after = (np.asarray(read_original(one).stored.pixels) for one in (path, out))
+        differs = (before != after).reshape(*before.shape[:2], -1).any(axis=-1)
+        assert not differs[np.asarray(load_image(region).convert("L")) == 0].any(), path
+        changed += differs.any()
+    assert changed > IN_A_CHUNK // 2

@@ -3,7 +3,8 @@
 The model predicts clean latents from the noised picture under the source prompt and under the
 target prompt. With the same noise in both, the difference of the predictions is the way from the
 picture to the edit. Two such differences, at times that lie `delta` apart, make a smoother way than
-one. The mask of the change is ours: it is where the difference is large.
+one. The mask of the change is ours: it is where the difference is large. So are tiles, in which a
+change that the photograph shows larger than the model draws gets its detail.
 """
 
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from swiftpie.imageio.images import mask_to_pil, to_pil
 from swiftpie.masks import MaskRule, from_noise_difference
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.noise import draw_step_noise
-from swiftpie.pipelines.drawing.denoise import Clock, check_latents, check_pixels, decode
+from swiftpie.pipelines.drawing.denoise import Clock, Prepared, check_latents, check_pixels, decode
 from swiftpie.pipelines.drawing.edit import EditResult, as_rgb
 from swiftpie.pipelines.drawing.edit_region import (
     Canvas,
@@ -38,6 +39,7 @@ from swiftpie.pipelines.drawing.edit_region import (
 from swiftpie.pipelines.drawing.prepare import subject_condition
 from swiftpie.pipelines.drawing.request import EditRequest
 from swiftpie.pipelines.drawing.settings import EditSettings, Scales
+from swiftpie.pipelines.drawing.tiles import in_tiles, num_tiles
 from swiftpie.pipelines.identity import origin_of_faces
 from swiftpie.schedules import (
     TRAIN_TIMESTEPS,
@@ -94,6 +96,11 @@ def edit(components: Components, request: EditRequest, clock: Clock) -> EditResu
     pixels = decode(components, moved)
     check_pixels(components, pixels)
     clock.lap("decode")
+    count = num_tiles(components, times=canvas.enlargement)
+    if count > 1:
+        start, seed = predictor.entering(moved), request.seed
+        pixels = in_tiles(start, pixels, region.latent.cpu(), count=count, seed=seed)
+        clock.lap("tiles")
     edited = canvas.leave_onto(original, canvas.leave(to_pil(pixels)[0]))
     image, blend = edited, Image.new("L", edited.size, 255)
     if settings.keeps_outside:
@@ -160,6 +167,13 @@ class _Predictor:
     def refined(self, latents: Tensor, time: float) -> Tensor:
         """Return what the target prompt makes of `latents` at a time."""
         return self._clean(latents, self.noise[0], [time], self.prompts[1:], shows=(1.0,))
+
+    def entering(self, latents: Tensor) -> Prepared:
+        """Return the inputs of denoising `latents` (1, C, h, w) by the target prompt."""
+        text = self.components.text.encode(list(self.prompts[1:]))
+        condition = self._condition(latents, text, [1.0])
+        fresh = latents.new_zeros(0, *latents.shape)
+        return Prepared(self.components, latents, text, None, condition, fresh)
 
     def _drifts(
         self,

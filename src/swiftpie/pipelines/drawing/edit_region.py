@@ -73,10 +73,18 @@ class Canvas:
         """Return a mask (1, 1, H, W) of the picture, in [0, 1] or of bytes, at the padded size."""
         return self._pad(resize_mask(from_8_bits(self.part_of(mask)), self.content))
 
-    def leave(self, image: Image.Image) -> Image.Image:
-        """Return a picture of the padded size at that of the window."""
+    @property
+    def enlargement(self) -> float:
+        """How many times as large as on the canvas the given picture shows the window."""
         left, top, right, bottom = self.window
-        content = image.crop((0, 0, self.content[1], self.content[0]))
+        return max((right - left) / self.content[1], (bottom - top) / self.content[0])
+
+    def leave(self, image: Image.Image) -> Image.Image:
+        """Return a picture of the padded size, or of that shape and larger, at the window's."""
+        left, top, right, bottom = self.window
+        across = round(image.width * self.content[1] / self.padded[1])
+        down = round(image.height * self.content[0] / self.padded[0])
+        content = image.crop((0, 0, across, down))
         return content.resize((right - left, bottom - top), Image.Resampling.LANCZOS)
 
     def leave_onto(self, original: Image.Image, image: Image.Image) -> Image.Image:

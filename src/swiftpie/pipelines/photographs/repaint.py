@@ -39,6 +39,7 @@ from swiftpie.pipelines.drawing.prepare import (
 )
 from swiftpie.pipelines.drawing.request import RepaintRequest
 from swiftpie.pipelines.drawing.settings import Scales
+from swiftpie.pipelines.drawing.tiles import in_tiles, num_tiles
 from swiftpie.pipelines.identity import whole_picture_identity
 from swiftpie.pipelines.photographs.compositing import (
     CanvasDrawing,
@@ -47,7 +48,6 @@ from swiftpie.pipelines.photographs.compositing import (
 )
 from swiftpie.pipelines.photographs.filling import extrapolate, resized
 from swiftpie.pipelines.photographs.removal import removal_mask
-from swiftpie.pipelines.photographs.tiles import in_tiles, num_tiles
 from swiftpie.schedules import add_noise
 from swiftpie.types import GenerationResult, Identity
 from swiftpie.validation import Size
@@ -193,9 +193,7 @@ def _changed_in(result: Image.Image, plan: RepaintPlan) -> Image.Image:
 
 def _with_detail(after: Tensor, plan: RepaintPlan) -> Tensor:
     """Return the drawing, redrawn in tiles if the photograph shows it larger than the canvas."""
-    left, top, right, bottom = plan.canvas.window
-    shown = max((right - left) / plan.canvas.content[1], (bottom - top) / plan.canvas.content[0])
-    count = num_tiles(plan.start.components, times=shown)
+    count = num_tiles(plan.start.components, times=plan.canvas.enlargement)
     if count == 1:
         return after
     seed = plan.request.seed

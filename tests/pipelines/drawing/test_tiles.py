@@ -10,9 +10,11 @@ from PIL import Image
 from swiftpie import Session
 from swiftpie.backbones.scheduling import schedule_of
 from swiftpie.pipelines.drawing.denoise import Clock
+from swiftpie.pipelines.drawing.edit_region import canvas_for
 from swiftpie.pipelines.drawing.request import RepaintRequest
+from swiftpie.pipelines.drawing.settings import EditMethod, EditSettings
+from swiftpie.pipelines.drawing.tiles import MOST_TILES, in_tiles, late_schedule, num_tiles
 from swiftpie.pipelines.photographs.repaint import prepare
-from swiftpie.pipelines.photographs.tiles import MOST_TILES, in_tiles, late_schedule, num_tiles
 from tests.pipelines.tiny_editor import SIDE_PX, tiny_editor
 
 
@@ -86,3 +88,32 @@ def test_a_large_region_of_a_photograph_is_drawn_in_tiles_and_a_small_one_is_not
     identity = tiled.encode_identity(sprite)
     result = tiled.insert(photo, identity, prompt="a dog", box=(0.1, 0.1, 0.9, 0.9), seed=1)
     assert "tiles" in result.timings_ms
+
+
+def test_a_large_edit_by_chord_is_drawn_in_tiles_where_the_model_knows_a_late_step(components):
+    photo = Image.fromarray(
+        np.random.default_rng(0).integers(0, 256, (300, 420, 3), dtype=np.uint8)
+    )
+    chord = {"source_prompt": "a cat", "seed": 1, "settings": EditSettings(method=EditMethod.CHORD)}
+    tiled, plain = Session(components), Session(tiny_editor())
+    for box, differs in ((0.02, 0.1, 0.95, 0.9), True), ((0.4, 0.4, 0.5, 0.5), False):
+        first, second = (one.edit(photo, "a dog", mask=box, **chord) for one in (tiled, plain))
+        assert ("tiles" in first.timings_ms) == differs
+        assert "tiles" not in second.timings_ms
+        assert first.image.size == first.edited.size == photo.size
+        assert (first.image.tobytes() != second.image.tobytes()) == differs
+        apart = (np.asarray(first.image) != np.asarray(photo)).any(axis=2)
+        assert apart.any()
+        assert not apart[np.asarray(first.region) == 0].any()
+
+
+@pytest.mark.parametrize("size", [(300, 420), (37, 211)])
+def test_an_enlarged_canvas_leaves_as_it_would_at_its_own_size(size):
+    canvas = canvas_for(size, side_px=128, unit_px=16)
+    small = Image.fromarray(
+        np.random.default_rng(1).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+    ).resize(canvas.padded[::-1], Image.Resampling.BICUBIC)
+    large = small.resize([round(1.75 * side) for side in small.size], Image.Resampling.BICUBIC)
+    first, second = (np.asarray(canvas.leave(one), float) for one in (small, large))
+    assert first.shape == second.shape == (*size, 3)
+    assert np.abs(first - second).max() < 8
