@@ -51,8 +51,8 @@ def load(scene: Scene) -> Components:
         device=str(scene.device),
         dtype=scene.dtype,
         weights=pipeline,
-        adapter=scene.folder / ADAPTER,
-        image_encoder=scene.folder / "image_encoder",
+        adapter=None if scene.is_plain else scene.folder / ADAPTER,
+        image_encoder=None if scene.is_plain else scene.folder / "image_encoder",
         inversion=pipeline / "unet" if scene.can_edit else None,
         offline=True,
     )
@@ -67,12 +67,12 @@ def tiny_decoder(scene: Scene) -> Any:  # noqa: ANN401 - not annotated
 def autoencoders_of(components: Components, engine: str, scene: Scene) -> dict[str, Components]:
     """Return components of one engine with the full decoder and with the tiny one.
 
-    Where pictures are edited, also with the tiny one as encoder. All share all other networks, so
+    Where pictures are read, also with the tiny one as encoder. All share all other networks, so
     that these are compiled, and held, once.
     """
     tiny = LatentAutoencoder(tiny_decoder(scene))
     kinds = {FULL: components.autoencoder, TINY: JoinedAutoencoder(components.autoencoder, tiny)}
-    if scene.can_edit:
+    if scene.can_edit or scene.is_plain:
         kinds[BOTH_TINY] = tiny
     made = {
         name: with_engine(replace(components, autoencoder=one), engine)
@@ -138,7 +138,7 @@ class Step(NamedTuple):
 
 
 def pipeline_of(scene: Scene, *, dtype: torch.dtype) -> Pipeline:
-    """Return diffusers' pipeline around the model of `scene`, its IP-Adapter loaded.
+    """Return diffusers' pipeline around the model of `scene`, with its IP-Adapter if it has one.
 
     The inversion network is a second U-Net; random weights need not be in memory twice for it.
     """
@@ -173,9 +173,10 @@ def pipeline_of(scene: Scene, *, dtype: torch.dtype) -> Pipeline:
             **parts, safety_checker=None, requires_safety_checker=False
         )
     inversion = shared_copy(parts["unet"]).to(scene.device)
-    pipeline.load_ip_adapter(
-        str(scene.folder), subfolder="", weight_name=ADAPTER, image_encoder_folder=None
-    )
+    if not scene.is_plain:
+        pipeline.load_ip_adapter(
+            str(scene.folder), subfolder="", weight_name=ADAPTER, image_encoder_folder=None
+        )
     pipeline.set_progress_bar_config(disable=True)
     return Pipeline(pipeline.to(scene.device), inversion)
 

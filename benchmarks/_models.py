@@ -78,7 +78,8 @@ class Scene:
     device: torch.device
     side_px: int
     batch: int = 1
-    can_edit: bool = True
+    can_edit: bool = True  # with a second U-Net that inverts
+    is_plain: bool = False  # without an adapter
 
     @property
     def subject(self) -> Image.Image:

@@ -5,6 +5,9 @@ else. Weights are random and go to a temporary folder, 6 GB for SD2.1; graphs go
 peer is measured beside each of ours: they take turns in one process, round by round, as long as
 both fit into memory. Pictures are noise: only figures count. Graphs are exported at the first call
 of each kind; where one of ours is loaded again beside another peer, its first call finds them.
+
+`--chord` measures edits by ChordEdit instead, without adapter and second U-Net, beside img2img and a
+plain loop of the method.
 """
 
 import argparse
@@ -18,6 +21,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks._chord import CHORD, ImageToImage, OursByChord, PlainChord
 from benchmarks._contenders import (
     BOTH_TINY,
     FULL,
@@ -64,6 +68,7 @@ ENGINES = {"cpu": f"{EAGER},openvino,openvino-int8", "cuda": f"{EAGER},compile"}
 BATCHES_CUDA = "1,4,32"
 ACTIVATIONS_GIB = 1.0  # of the networks of a pipeline together, at 512 px
 PEER_EDIT = "edit"  # what a peer does for a second edit too, as it keeps nothing
+IMAGE_TO_IMAGE, PLAIN_LOOP = "diffusers-img2img", "plain-loop"
 DIFFUSERS, OPENVINO, OURS = "diffusers-bfloat16", "peer-openvino", "swiftpie"
 
 Actions = dict[str, list[Action]]  # by contender; what each is called for in a round
@@ -95,6 +100,7 @@ WANTED = (
     Wanted("personalize", f"{OPENVINO}/full", (FULL,), 2.3),
     Wanted("edit", DIFFUSERS, (FULL, TINY, BOTH_TINY), 5.0),
     Wanted("second_edit", DIFFUSERS, (FULL, TINY, BOTH_TINY), 7.0),
+    Wanted(CHORD, PLAIN_LOOP, (FULL, TINY, BOTH_TINY), 4.0),
 )
 
 
@@ -148,6 +154,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--compile", action="store_true", help="the peer compiled by torch too")
     parser.add_argument("--no-openvino-peer", action="store_true")
     parser.add_argument("--no-edit", action="store_true", help="leave the second U-Net out")
+    parser.add_argument("--chord", action="store_true", help="edits by ChordEdit alone")
     parser.add_argument("--batches", help="pictures a call; by default 1, on CUDA several")
     parser.add_argument("--keep-free-gib", type=float, default=4.0, help="main memory for others")
     parser.add_argument("--folder", help="where the temporary folder goes")
@@ -160,6 +167,7 @@ def parse_options() -> argparse.Namespace:
 
 def scenes(folder: Path, options: argparse.Namespace) -> Iterator[Scene]:
     """Return what is asked for, by the number of pictures a call; only single ones are edited."""
+    is_sdxl = options.family == "sdxl"
     for batch in map(int, options.batches.split(",")):
         yield Scene(
             folder,
@@ -168,7 +176,8 @@ def scenes(folder: Path, options: argparse.Namespace) -> Iterator[Scene]:
             device=torch.device(options.device),
             side_px=options.side_px,
             batch=batch,
-            can_edit=batch == 1 and not options.no_edit and options.family != "sdxl",
+            can_edit=batch == 1 and not (options.no_edit or options.chord or is_sdxl),
+            is_plain=options.chord,
         )
 
 
@@ -276,12 +285,15 @@ def ratios_of(found: Mapping[str, Sequence[Round]], *, is_interleaved: bool) -> 
 
 def our_entries(components: Components, scene: Scene, engines: Sequence[str]) -> list[Entry]:
     """Return ours by engine; the plain networks are in memory already."""
-    identity = Session(components).encode_identity(scene.subject)
+    identity = None if scene.is_plain else Session(components).encode_identity(scene.subject)
 
     def opener(engine: str) -> Callable[[tuple[str, ...]], Actions]:
         def opened(operations: tuple[str, ...]) -> Actions:
             actions: Actions = {}
             for name, one in autoencoders_of(components, engine, scene).items():
+                if identity is None:
+                    actions[f"{OURS}-{engine}/{name}"] = [OursByChord(one, scene)]
+                    continue
                 ours = Ours(one, identity, scene)
                 parts: list[Action] = [] if name == BOTH_TINY else [ours.personalize]
                 if "edit" in operations:
@@ -307,7 +319,7 @@ def our_entries(components: Components, scene: Scene, engines: Sequence[str]) ->
 
 def peer_entries(scene: Scene, options: argparse.Namespace) -> list[Entry]:
     """Return the pipelines of others."""
-    parts = ("text_encoder", "vae", "unet", "image_encoder")
+    parts = ("text_encoder", "vae", "unet", *(() if scene.is_plain else ("image_encoder",)))
     weights = weights_gib(scene, parts)
 
     def entry(name: str, dtype: torch.dtype, *, compiles: bool = False) -> Entry:
@@ -321,6 +333,9 @@ def peer_entries(scene: Scene, options: argparse.Namespace) -> list[Entry]:
             ),
         )
 
+    if scene.is_plain:
+        need_gib = ACTIVATIONS_GIB + weights
+        return [Entry(PLAIN_LOOP, need_gib, (CHORD,), lambda _: chord_actions(scene))]
     made = [entry(f"diffusers-{options.dtype}", scene.dtype)]
     if options.compile:
         made.append(entry(f"diffusers-{options.dtype}-compiled", scene.dtype, compiles=True))
@@ -335,6 +350,8 @@ def peer_entries(scene: Scene, options: argparse.Namespace) -> list[Entry]:
 
 def operations_of(scene: Scene) -> tuple[str, ...]:
     """Return what is measured where a contender can do everything."""
+    if scene.is_plain:
+        return (CHORD,)
     return ("personalize", "edit") if scene.can_edit else ("personalize",)
 
 
@@ -360,6 +377,15 @@ def diffusers_actions(
     return {
         name: first,
         f"{name}/kept-features": [DiffusersPersonalizing(pipeline, scene, features)],
+    }
+
+
+def chord_actions(scene: Scene) -> Actions:
+    """Return img2img and the plain loop of ChordEdit, around the same networks."""
+    pipeline = pipeline_of(scene, dtype=scene.dtype).drawing
+    return {
+        IMAGE_TO_IMAGE: [ImageToImage.of(pipeline, scene)],
+        PLAIN_LOOP: [PlainChord(pipeline, scene)],
     }
 
 

@@ -17,7 +17,13 @@ from swiftpie.errors import ImageError
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.originals import read_original
 from swiftpie.imageio.writing import PictureData, encode_image, read_metadata
-from swiftpie.pipelines.drawing.settings import EditMode, EditSettings, EditStart, Scales
+from swiftpie.pipelines.drawing.settings import (
+    EditMethod,
+    EditMode,
+    EditSettings,
+    EditStart,
+    Scales,
+)
 from tests.apps.cli.test_insert import FORMATS
 from tests.backbones import tiny_models
 from tests.parity.edit import photograph
@@ -38,6 +44,13 @@ def picture(tmp_path):
     path = tmp_path / "before.png"
     photograph(160, 96).save(path)
     return path
+
+
+@pytest.fixture(scope="module")
+def late_editor():
+    """A session whose model knows a late step as well, for tiles."""
+    components = tiny_editor()
+    return Session(replace(components, preset=replace(components.preset, more_steps=(4,))))
 
 
 @pytest.fixture
@@ -323,8 +336,16 @@ def test_a_prompt_of_a_time_alone_relights_a_photograph_at_its_own_size(call, ph
     assert (tmp_path / "1.png").read_bytes() != (tmp_path / "2.png").read_bytes()
 
 
-CHUNKS, IN_A_CHUNK = 100, 5
-LARGE = 9  # of ten chunks the last one begins with a picture larger than the canvas
+def changed_by_chord(path, out, region):
+    """Whether an edit changed anything; outside of its region it must not."""
+    before, after = (np.asarray(read_original(one).stored.pixels) for one in (path, out))
+    assert before.shape == after.shape
+    differs = (before != after).reshape(*before.shape[:2], -1).any(axis=-1)
+    assert not differs[np.asarray(load_image(region).convert("L")) == 0].any(), path
+    return differs.any()
+
+
+CHUNKS, IN_A_CHUNK = 50, 10
 
 
 @pytest.mark.parametrize(
@@ -335,29 +356,42 @@ LARGE = 9  # of ten chunks the last one begins with a picture larger than the ca
     ],
 )
 def test_chord_keeps_the_bits_outside_at_odd_sizes_in_every_format(
-    call, weights_folder, tmp_path, chunk
+    late_editor, job, tmp_path, chunk
 ):
     draw, changed = Random(chunk), 0
+    chord = EditSettings(method=EditMethod.CHORD)
+    settings = edit_settings(PRESETS.get("sd-turbo"), chord, scales={})
     for number in range(IN_A_CHUNK):
-        name, least, most = draw.choice(sorted(FORMATS)), 8, 150
-        if chunk % 10 == LARGE and number == 0:
-            least, most = 600, 1100
-        path = tmp_path / f"{number}-{name}"
-        FORMATS[name](path, (draw.randint(least, most), draw.randint(least, most)))
+        name = draw.choice(sorted(FORMATS))
+        path, most = tmp_path / f"{number}-{name}", draw.choice((150, 150, 400))
+        FORMATS[name](path, (draw.randint(8, most), draw.randint(8, most)))
         left, top = (draw.uniform(0, 0.5) for _ in range(2))
         box = (left, top, left + draw.uniform(0.1, 0.5), top + draw.uniform(0.1, 0.5))
-        out, region = (tmp_path / f"{number}-{one}" for one in ("out.png", "region.png"))
-        if draw.random() < 0.3:
-            out = out.with_suffix(".tif")
-        place = ["--box", ",".join(map(str, box))] if draw.random() < 0.8 else ["--keyword", "dog"]
-        told = call(
-            *("edit", path, PROMPT, "-o", out, "--save-region", region, "--seed", number),
-            *("--source-prompt", "a dog", "--method", "chord", "--offline", *place),
-            *("--preset", "sd-turbo", "--weights", weights_folder / "pipeline"),
+        suffix = draw.choice((".png", ".png", ".tif"))
+        out, region = tmp_path / f"{number}-out{suffix}", tmp_path / f"{number}-region.png"
+        carry_out(
+            late_editor,
+            job._replace(
+                picture=str(path),
+                mask=box if draw.random() < 0.8 else None,
+                seed=number,
+                settings=settings,
+                target=Target(out, region),
+                strip=None,
+            ),
         )
-        assert told.exit_code == 0, told.output
-        before, after = (np.asarray(read_original(one).stored.pixels) for one in (path, out))
-        differs = (before != after).reshape(*before.shape[:2], -1).any(axis=-1)
-        assert not differs[np.asarray(load_image(region).convert("L")) == 0].any(), path
-        changed += differs.any()
+        changed += changed_by_chord(path, out, region)
     assert changed > IN_A_CHUNK // 2
+
+
+@pytest.mark.thorough
+def test_chord_keeps_the_bits_outside_by_the_whole_command(call, weights_folder, tmp_path):
+    path, out, region = (tmp_path / name for name in ("thin.png", "out.png", "region.png"))
+    FORMATS["thin.png"](path)
+    told = call(
+        *("edit", path, PROMPT, "-o", out, "--save-region", region, "--seed", 1, "--offline"),
+        *("--source-prompt", "a dog", "--method", "chord", "--box", "0.1,0.2,0.8,0.7"),
+        *("--preset", "sd-turbo", "--weights", weights_folder / "pipeline"),
+    )
+    assert told.exit_code == 0, told.output
+    assert changed_by_chord(path, out, region)
