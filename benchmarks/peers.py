@@ -6,8 +6,8 @@ peer is measured beside each of ours: they take turns in one process, round by r
 both fit into memory. Pictures are noise: only figures count. Graphs are exported at the first call
 of each kind; where one of ours is loaded again beside another peer, its first call finds them.
 
-`--chord` measures edits by ChordEdit instead, without adapter and second U-Net, beside img2img and a
-plain loop of the method.
+`--chord` measures edits by ChordEdit instead, without adapter and second U-Net, beside img2img and
+a plain loop of the method.
 """
 
 import argparse
