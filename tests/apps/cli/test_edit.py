@@ -348,7 +348,7 @@ def changed_by_chord(path, out, region):
 CHUNKS, IN_A_CHUNK = 50, 10
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     "chunk",
     [
