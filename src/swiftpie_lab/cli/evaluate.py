@@ -169,21 +169,6 @@ for task_name, photograph_task in PHOTOGRAPH_TASKS.items():
 
 @app.command(
     epilog=examples(
-        "swiftpie evaluate compare out/one-step out/teacher",
-        "swiftpie evaluate compare out/one-step/report.json out/four-steps/report.json --json",
-    )
-)
-def compare(*, student: given.Student, teacher: given.Teacher, as_json: AsJson = False) -> None:
-    """Put two reports on the same cases side by side: what a student keeps of its teacher."""
-    from swiftpie_lab.evaluation.compare import compare as compared
-    from swiftpie_lab.evaluation.compare import read_figures
-
-    comparison = compared(read_figures(student), read_figures(teacher))
-    print_text(comparison.to_json() if as_json else comparison.to_markdown())
-
-
-@app.command(
-    epilog=examples(
         "swiftpie evaluate ablations --size 128 --cases 200 --out out/ablations-200 --json",
         "swiftpie evaluate ablations --weights runs/last/export --against runs/first/export",
     )

@@ -78,8 +78,6 @@ FirstCases = Annotated[
     int | None, typer.Option("--cases", min=1, metavar="N", help="Only the first N.")
 ]
 NumSubjects = Annotated[int, typer.Option(min=1, help="Rows.")]
-Student = Annotated[Path, typer.Argument(metavar="STUDENT", help="Its report.json, or the folder.")]
-Teacher = Annotated[Path, typer.Argument(metavar="TEACHER", help="What to divide by, likewise.")]
 AgainstWeights = Annotated[
     list[Path] | None,
     typer.Option(

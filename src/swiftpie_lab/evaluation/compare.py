@@ -1,14 +1,35 @@
-"""Two reports side by side: what a student keeps of its teacher."""
+"""Two evaluations of the same cases side by side: figures with paired intervals, and pictures."""
 
 import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean
+from typing import Any
 
 from swiftpie.config import from_json
-from swiftpie.errors import InputError
-from swiftpie_lab.evaluation.case import Measure
-from swiftpie_lab.evaluation.report import BenchmarkReport, Figure, as_json, format_value
-from swiftpie_lab.evaluation.run import BenchmarkRun
+from swiftpie.errors import InputError, short_reason
+from swiftpie_lab.evaluation.case import METRICS, Measure
+from swiftpie_lab.evaluation.page import Page, PagePicture, Section, Strip, picture_of
+from swiftpie_lab.evaluation.report import (
+    Figure,
+    Interval,
+    Table,
+    as_json,
+    format_interval,
+    format_value,
+    interval,
+    paired_difference,
+)
+from swiftpie_lab.evaluation.run import KINDS, BenchmarkRun, Results
+
+MAX_BYTES = 256 << 20  # of a file of scores; a thousand cases have 3 MB
+MAX_SHOWN = 60  # cases on a page, of which each has up to five pictures
+BOUND = "truth"  # the candidate whose mean relative figures are a share of
+GIVEN = ("reference", "source", "truth", "target")  # what both have, shown before what they drew
+_NAME = re.compile(r"[\w-]{1,200}")  # of a case, which is also a part of the names of its files
 
 
 @dataclass(frozen=True)
@@ -20,117 +41,315 @@ class Figures:
 
 
 @dataclass(frozen=True)
-class Ratio(Measure):
-    """One metric of both."""
+class NamedCase:
+    """What is compared, as its pictures' files find it."""
 
     name: str
-    student: float
-    teacher: float
-    truth: float | None
-    ratio: float | None  # student over teacher; None where the teacher has 0
 
-    @classmethod
-    def of(cls, student: Figure, teacher: Figure) -> "Ratio":
-        """Return student over teacher."""
-        measure = (student.title, student.unit, student.higher_is_better)
-        ratio = student.value / teacher.value if teacher.value else None
-        return cls(*measure, student.name, student.value, teacher.value, student.truth, ratio)
+
+@dataclass(frozen=True, eq=False)
+class FinishedRun:
+    """A folder of results, as far as it can be compared."""
+
+    results: Results
+    run: BenchmarkRun
+    figures: tuple[Figure, ...]
+    judged: str  # the candidate under test
+    scores: Mapping[str, Mapping[str, Mapping[str, float]]]  # by case, metric and candidate
+    requests: Mapping[str, Mapping[str, object]]  # by case, as the manifest has it
+
+    def side_px(self) -> tuple[int, int] | None:
+        """Return width and height of the first picture; None without pictures."""
+        for name in self.scores:
+            if self.results.has(NamedCase(name), self.judged):
+                return self.results.read(NamedCase(name), self.judged).size
+        return None
+
+
+@dataclass(frozen=True)
+class Difference(Measure):
+    """One figure of both, over the cases that both have a score of."""
+
+    name: str
+    first: float
+    second: float
+    difference: Interval  # first minus second, paired by case
+    ratio: float | None  # first over second; None where the second has 0
+    truth: float | None
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the interval leaves out 0."""
+        return not self.difference.low <= 0 <= self.difference.high
 
     def cells(self) -> tuple[str, ...]:
         """Return a line of the table."""
-        shown = [format_value(value, self.unit) for value in (self.student, self.teacher)]
+        values = [format_value(value, self.unit) for value in (self.first, self.second)]
+        apart = format_interval(self.difference, unit=self.unit) + (" *" if self.is_clear else "")
         ratio = "" if self.ratio is None else f"{self.ratio:.3f}"
         truth = "" if self.truth is None else format_value(self.truth, self.unit)
-        return (self.label, *shown, ratio, truth)
+        return (self.label, *values, apart, ratio, truth)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """All metrics that both reports have."""
+    """All figures that both have, and the cases from the largest disagreement to the smallest."""
 
-    student: str  # what tells it from the other
-    teacher: str
-    ratios: tuple[Ratio, ...]
+    first: str  # what tells it from the other
+    second: str
+    num_cases: int
+    differences: tuple[Difference, ...]
+    disagreement: Mapping[str, float]  # by case; 1 is the mean of all
+
+    @property
+    def sentences(self) -> list[str]:
+        """What the table says."""
+        return [
+            f"{self.num_cases} cases. A is {self.first}, B is {self.second}. Brackets hold 95 % "
+            "bootstrap intervals of the difference, paired by case; * marks those without 0. "
+            "Arrows point to the better side."
+        ]
+
+    @property
+    def table(self) -> Table:
+        """A line a figure."""
+        heads = ["", "A", "B", "A less B", "A / B", "truth"]
+        return heads, [[*one.cells()] for one in self.differences]
 
     def to_json(self) -> str:
         """Return one JSON object."""
         return as_json(asdict(self))
 
-    def to_markdown(self) -> str:
-        """Return a table with one line a metric; arrows point to the better side."""
-        heads = ("", self.student, self.teacher, "ratio", "truth")
-        lines = [heads, ("---",) * len(heads), *(one.cells() for one in self.ratios)]
-        return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
-
-def compare(student: Figures | BenchmarkReport, teacher: Figures | BenchmarkReport) -> Comparison:
-    """Return the ratio of student to teacher for every metric that both reports have.
+def compare(first: FinishedRun, second: FinishedRun) -> Comparison:
+    """Return how far two runs are apart in every figure that both have.
 
     Raises:
-        InputError: They judged different cases, or no metric is in both.
+        InputError: They judged different cases, or no figure is in both.
     """
-    _check_same_cases(student, teacher)
-    by_name = {figure.name: figure for figure in teacher.figures}
-    ratios = tuple(
-        Ratio.of(figure, by_name[figure.name])
-        for figure in student.figures
-        if figure.name in by_name
-    )
-    if not ratios:
+    if unlike := _first_difference(first, second):
         raise InputError(
-            "The two reports have no metric in common. Both must come from the same benchmark. "
+            f"The two runs {unlike}. Only the same cases can be compared. Evaluate both models "
+            "with the same options."
+        )
+    of_second = {figure.name: figure for figure in second.figures}
+    shared = [figure for figure in first.figures if figure.name in of_second]
+    differences = tuple(one for figure in shared if (one := _difference(figure, first, second)))
+    if not differences:
+        raise InputError(
+            "The two runs have no figure in common. Both must come from the same benchmark. "
             "Evaluate both models again with this version."
         )
-    return Comparison(*_names(student.run, teacher.run), ratios)
+    names = _names(first.run, second.run)
+    disagreement = _disagreement(first, second, [one.name for one in differences])
+    return Comparison(*names, len(first.scores), differences, disagreement)
 
 
-def read_figures(path: Path) -> Figures:
-    """Read what `compare` needs from a `report.json`, or from the folder that holds it.
+def page_of(comparison: Comparison, first: FinishedRun, second: FinishedRun) -> Page:
+    """Return the page: the table, then pictures by disagreement, the largest first."""
+    cases = [NamedCase(name) for name in list(comparison.disagreement)[:MAX_SHOWN]]
+    given = [
+        kind
+        for kind in GIVEN
+        if kind != first.judged and any(first.results.has(case, kind) for case in cases)
+    ]
+    columns = [*((first, kind) for kind in given), *((one, one.judged) for one in (first, second))]
+    strips = [
+        Strip(
+            [_picture(run, case, kind) for run, kind in columns],
+            [str(first.requests[case.name].get("prompt", ""))],
+            _note(comparison, case.name, (first, second)),
+        )
+        for case in cases
+    ]
+    footer = [
+        f"{name}: {one.run.preset}, weights {one.run.weights}, version {one.run.version}"
+        for name, one in (("A", first), ("B", second))
+    ]
+    words = f"{len(cases)} of {comparison.num_cases} cases, those that differ most before others."
+    pictures = Section(
+        "Cases by disagreement", [words], heads=[*given, "A", "B", ""], strips=strips
+    )
+    sections = [Section(sentences=comparison.sentences, table=comparison.table), pictures]
+    return Page(f"{comparison.first} and {comparison.second}", sections, footer)
+
+
+def read_run(path: Path) -> FinishedRun:
+    """Read what `compare` needs from the folder of an evaluation, or from its `report.json`.
 
     Raises:
-        InputError: It is no report, or one of an older version.
+        InputError: It holds no report, or no scores of single cases.
     """
-    file = path / "report.json" if path.is_dir() else path
+    folder = path if path.is_dir() else path.parent
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        kept = {name: found[name] for name in ("run", "figures")}
-        return from_json(Figures, json.dumps(kept))  # of which every value has its type
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        return _read_run(folder, path / "report.json" if path.is_dir() else path)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
-            f"'{file}' holds no figures of an evaluation. A report.json that `swiftpie evaluate` "
-            "wrote is needed. Run the evaluation again, or check the path."
+            f"'{path}' holds no evaluation that can be compared ({short_reason(error)}). A folder "
+            "with report.json, rows.jsonl and manifest.jsonl is needed, as `swiftpie evaluate` "
+            "writes it. Run the evaluation again, or check the path."
         ) from error
 
 
-def _names(student: BenchmarkRun, teacher: BenchmarkRun) -> tuple[str, str]:
-    """Return the presets, with what tells two of one name apart."""
-    if student.preset != teacher.preset:
-        return student.preset, teacher.preset
-    if student.num_steps != teacher.num_steps:
-        both = (student.num_steps, teacher.num_steps)
-        first, second = (f"{student.preset}, {n} step{'s' if n > 1 else ''}" for n in both)
-        return first, second
-    return f"{student.preset}, student", f"{teacher.preset}, teacher"
+def _read_run(folder: Path, file: Path) -> FinishedRun:
+    found = json.loads(_text_of(file))
+    kept = {name: found[name] for name in ("run", "figures")}
+    told = from_json(Figures, json.dumps(kept))  # of which every value has its type
+    # Reports list the candidate under test before all others.
+    judged = next(iter(found["metrics"][told.figures[0].name]["candidates"]))
+    if judged not in KINDS:
+        raise ValueError(f"there are no pictures of {judged!r}")
+    scores = dict(_scores(folder / "rows.jsonl"))
+    requests = {_name_of(one): one for one in _lines(folder / "manifest.jsonl")}
+    if scores.keys() != requests.keys():
+        raise ValueError("its manifest lists other cases than those that have scores")
+    return FinishedRun(Results(folder), told.run, told.figures, judged, scores, requests)
 
 
-def _check_same_cases(
-    student: Figures | BenchmarkReport, teacher: Figures | BenchmarkReport
-) -> None:
-    first, second = student.run, teacher.run
-    words = ""
-    if first.benchmark != second.benchmark:
-        words = f"are of different benchmarks, {first.benchmark!r} and {second.benchmark!r}"
-    elif first.data != second.data:
-        words = "judged different subjects or pictures: of another pack, dataset or folder"
-    elif first.seed != second.seed:
-        words = f"drew different cases, by the seeds {first.seed} and {second.seed}"
-    counts = {figure.name: figure.num_cases for figure in teacher.figures}
-    for figure in student.figures:
-        other = counts.get(figure.name, figure.num_cases)
-        if not words and other != figure.num_cases:
-            words = f"judged {figure.title!r} on {figure.num_cases} and {other} cases"
-    if words:
-        raise InputError(
-            f"The two reports {words}. Only the same cases can be compared. Evaluate both models "
-            "with the same options."
-        )
+def _text_of(path: Path) -> str:
+    with path.open("rb") as file:
+        data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise ValueError(f"{path.name} has more than {MAX_BYTES} bytes")
+    return data.decode("utf-8")
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    for line in _text_of(path).splitlines():
+        yield dict(json.loads(line))
+
+
+def _name_of(line: Mapping[str, Any]) -> str:
+    if not _NAME.fullmatch(line["name"]):
+        raise ValueError("a case has a name that is no plain word")
+    return str(line["name"])
+
+
+def _scores(path: Path) -> Iterator[tuple[str, dict[str, dict[str, float]]]]:
+    for line in _lines(path):
+        by_metric = {
+            str(metric): {str(kind): float(value) for kind, value in some.items()}
+            for metric, some in line["scores"].items()
+        }
+        if not all(math.isfinite(x) for some in by_metric.values() for x in some.values()):
+            raise ValueError("a score is no finite number")
+        yield _name_of(line), by_metric
+
+
+def _first_difference(first: FinishedRun, second: FinishedRun) -> str:
+    """Return in words what first makes the cases of two runs unlike; empty if nothing does."""
+    one, other = first.run, second.run
+    if one.benchmark != other.benchmark:
+        return f"are of different benchmarks, {one.benchmark!r} and {other.benchmark!r}"
+    if first.judged != second.judged:
+        return f"judged different pictures, {first.judged!r} and {second.judged!r}"
+    if one.seed != other.seed:
+        return f"drew different cases, by the seeds {one.seed} and {other.seed}"
+    if len(first.scores) != len(second.scores):
+        return f"judged {len(first.scores)} and {len(second.scores)} cases"
+    for ours, theirs in zip(sorted(first.scores), sorted(second.scores), strict=True):
+        if ours != theirs:
+            return f"judged different cases, first {ours!r} and {theirs!r}"
+        if unlike := _unlike_fields(first.requests[ours], second.requests[ours]):
+            return f"asked for different things in case {ours!r}: {unlike}"
+    sides = (first.side_px(), second.side_px())
+    if None not in sides and sides[0] != sides[1]:
+        shown = [f"{side[0]} x {side[1]} px" for side in sides if side]
+        return f"judged pictures of different sizes, {shown[0]} and {shown[1]}"
+    if one.data != other.data:
+        return "judged different subjects or pictures: of another pack, dataset or folder"
+    return ""
+
+
+def _unlike_fields(one: Mapping[str, object], other: Mapping[str, object]) -> str:
+    for field in sorted({*one, *other}):
+        if one.get(field) != other.get(field):
+            return f"{field} is {one.get(field)!r} and {other.get(field)!r}"
+    return ""
+
+
+def _difference(figure: Figure, first: FinishedRun, second: FinishedRun) -> Difference | None:
+    metric = METRICS.get(figure.name) if figure.name in METRICS.names() else None
+    scores = [
+        _judged_in_both(figure.name, first, second),
+        _judged_in_both(figure.name, second, first),
+    ]
+    if not scores[0]:
+        return None
+    values = [
+        [one[run.judged] for one in some] for some, run in zip(scores, (first, second), strict=True)
+    ]
+    is_relative = metric is not None and metric.is_relative
+    wholes = [[one[BOUND] for one in some] for some in scores] if is_relative else None
+    is_median = metric is not None and metric.is_median
+    ours, theirs = (
+        interval(mine, None if wholes is None else wholes[row], is_median=is_median).mean
+        for row, mine in enumerate(values)
+    )
+    return Difference(
+        *(figure.title, figure.unit, figure.higher_is_better),
+        name=figure.name,
+        first=ours,
+        second=theirs,
+        difference=paired_difference(*values, wholes=wholes, is_median=is_median),
+        ratio=ours / theirs if theirs else None,
+        truth=figure.truth,
+    )
+
+
+def _judged_in_both(name: str, run: FinishedRun, other: FinishedRun) -> list[Mapping[str, float]]:
+    """Return the scores of `run` for all cases in which both have one, in one order for both."""
+    both = [run.scores, other.scores]
+    return [
+        run.scores[case][name]
+        for case in sorted(run.scores)
+        if all(run.judged in scores[case].get(name, {}) for scores in both)
+    ]
+
+
+def _disagreement(
+    first: FinishedRun, second: FinishedRun, names: Sequence[str]
+) -> dict[str, float]:
+    """Return by how much single cases differ, the largest first: 1 is the mean of all figures."""
+    apart: dict[str, list[float]] = {case: [] for case in first.scores}
+    for name in names:
+        found = {
+            case: abs(mine - theirs)
+            for case in first.scores
+            if (mine := _score(first, case, name)) is not None
+            and (theirs := _score(second, case, name)) is not None
+        }
+        mean = fmean(found.values())
+        for case, value in found.items():
+            apart[case].append(value / mean if mean else 0.0)
+    means = {case: fmean(values) if values else 0.0 for case, values in apart.items()}
+    return dict(sorted(means.items(), key=lambda one: (-one[1], one[0])))
+
+
+def _score(run: FinishedRun, case: str, name: str) -> float | None:
+    return run.scores[case].get(name, {}).get(run.judged)
+
+
+def _note(comparison: Comparison, case: str, runs: Sequence[FinishedRun]) -> str:
+    parts = [f"{case}, disagreement {comparison.disagreement[case]:.2f}"]
+    for figure in comparison.differences:
+        mine, theirs = (_score(run, case, figure.name) for run in runs)
+        if mine is not None and theirs is not None and mine != theirs:
+            shown = [format_value(value, figure.unit) for value in (mine, theirs)]
+            parts.append(f"{figure.title} {shown[0]} and {shown[1]}")
+    return "; ".join(parts)
+
+
+def _picture(run: FinishedRun, case: NamedCase, kind: str) -> PagePicture | None:
+    if not run.results.has(case, kind):
+        return None
+    return picture_of(run.results.read(case, kind), title=kind)
+
+
+def _names(first: BenchmarkRun, second: BenchmarkRun) -> tuple[str, str]:
+    """Return the presets, with the number of steps where that tells two of one name apart."""
+    if first.preset == second.preset and first.num_steps != second.num_steps:
+        both = (first.num_steps, second.num_steps)
+        one, other = (f"{first.preset}, {n} step{'s' if n > 1 else ''}" for n in both)
+        return one, other
+    return first.preset, second.preset

@@ -153,6 +153,34 @@ def interval(
     return Interval(float(average(found) / average(whole)), low, high, len(found))
 
 
+def paired_difference(
+    first: Sequence[float],
+    second: Sequence[float],
+    *,
+    wholes: Sequence[Sequence[float]] | None = None,
+    is_median: bool = False,
+) -> Interval:
+    """Return the mean of `first` minus that of `second`, with the interval of both redrawn alike.
+
+    Cases that are hard for both then widen it less than they would the intervals of each.
+
+    Args:
+        first: Values, at least one.
+        second: As many, of the same cases.
+        wholes: For each of the two, values whose mean its own is given as a share of.
+        is_median: Compare medians instead.
+    """
+    average = np.median if is_median else np.mean
+    values = np.asarray([first, second], dtype=np.float64)
+    divisors = np.ones_like(values) if wholes is None else np.asarray(wholes, dtype=np.float64)
+    count = values.shape[1]
+    chosen = np.random.default_rng(0).integers(count, size=(NUM_RESAMPLES, count))
+    redrawn = average(values[:, chosen], axis=2) / average(divisors[:, chosen], axis=2)
+    mine, theirs = average(values, axis=1) / average(divisors, axis=1)
+    low, high = _ends(redrawn[0] - redrawn[1])
+    return Interval(float(mine - theirs), low, high, count)
+
+
 def share(part: Values, whole: Values) -> Interval:
     """Return mean over mean of values of different things, each resampled by itself."""
     random = np.random.default_rng(0)

@@ -61,11 +61,13 @@ def test_steps_make_another_run_which_can_be_compared(evaluate, call, out):
     mixed = evaluate("world", "--size", 128, "--cases", 1, "--out", two)
     assert mixed.exit_code == 2
     assert "another" in mixed.stderr
-    result = call("evaluate", "compare", two, one, "--json")
+    result = call("compare", two, one, "--json")
     assert result.exit_code == 0
-    ratios = {ratio["name"]: ratio["ratio"] for ratio in json.loads(result.stdout)["ratios"]}
-    assert 0.3 < ratios["psnr"] < 2
-    assert "| PSNR" in call("evaluate", "compare", two, one / "report.json").stdout
+    found = {one["name"]: one for one in json.loads(result.stdout)["differences"]}
+    assert 0.3 < found["psnr"]["ratio"] < 2
+    page = out / "page.html"
+    assert "PSNR" in call("compare", two, one / "report.json", "-o", page).stdout
+    assert page.read_text().count("data:image/webp") == 4 * len(WorldKind)
 
 
 def test_steps_that_were_not_trained_are_refused(evaluate, tmp_path):
@@ -76,7 +78,7 @@ def test_steps_that_were_not_trained_are_refused(evaluate, tmp_path):
 
 
 def test_reports_that_are_none_are_refused(call, tmp_path):
-    result = call("evaluate", "compare", tmp_path, tmp_path)
+    result = call("compare", tmp_path, tmp_path)
     assert result.exit_code == 2
     assert "report.json" in result.stderr
 

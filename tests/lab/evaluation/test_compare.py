@@ -2,140 +2,122 @@ import dataclasses
 import json
 import re
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from swiftpie.errors import InputError
 from swiftpie_lab.evaluation.case import Row
-from swiftpie_lab.evaluation.compare import compare, read_figures
+from swiftpie_lab.evaluation.compare import compare, page_of, read_run
 from swiftpie_lab.evaluation.judges import Networks
-from swiftpie_lab.evaluation.report import summarise
+from swiftpie_lab.evaluation.page import render, write_report
+from swiftpie_lab.evaluation.report import interval, paired_difference
+from swiftpie_lab.evaluation.run import Results
+from tests.lab.evaluation.test_page import EVIL, tags_of
 
-STUDENT = {
-    "psnr": {"model": 18.0, "truth": 60.0},
-    "subject-recognition": {"model": 0.9, "truth": 1.0},
-    "lighting-error": {"model": 6.0, "truth": 0.0, "paste": 20.0},
-}
-TEACHER = {
-    "psnr": {"model": 20.0, "truth": 60.0},
-    "subject-recognition": {"model": 1.0, "truth": 1.0},
-    "lighting-error": {"model": 0.0, "truth": 0.0, "paste": 20.0},
-}
+SIDE_PX = 16
+GOOD = [18.0, 22.0, 20.0, 30.0]
 
 
 @pytest.fixture
-def report_of(benchmark, case, run):
-    """Reports scores of one case, or of as many equal ones."""
+def run_of(benchmark, case, run, tmp_path):
+    """Writes an evaluation with a score a case, and reads it again."""
 
-    def summarise_one(scores, *, count=1, **changes):
-        changed = dataclasses.replace(run, **changes)
-        rows = [Row(case, scores)] * count
-        return summarise(benchmark, rows, run=changed, networks=Networks())
+    def write(name, values, *, metric="psnr", side_px=SIDE_PX, said=None, **changes):
+        results = Results(tmp_path / name)
+        results.start(dataclasses.replace(run, **changes))
+        rows = []
+        for number, value in enumerate(values):
+            one = dataclasses.replace(case, name=f"case-{number}", **(said or {}))
+            scores = {metric: {"model": value, "truth": 60.0}, "mask-iou": {"model": 0.5}}
+            results.write(one, "model", Image.new("RGB", (side_px, side_px)))
+            rows.append(Row(one, scores))
+        results.write_lines("manifest.jsonl", (benchmark.as_json(row.case) for row in rows))
+        write_report(benchmark, rows, results, Networks())
+        return read_run(results.root)
 
-    return summarise_one
-
-
-@pytest.fixture
-def student(report_of):
-    return report_of(STUDENT, weights="s", num_steps=1)
-
-
-@pytest.fixture
-def teacher(report_of):
-    return report_of(TEACHER, weights="t", num_steps=8, preset="mini-teacher")
+    return write
 
 
-def test_the_ratio_is_student_over_teacher(student, teacher):
-    ratios = {row.name: row.ratio for row in compare(student, teacher).ratios}
-    assert ratios["psnr"] == pytest.approx(0.9)
-    assert ratios["subject-recognition"] == pytest.approx(0.9)
-    assert ratios["lighting-error"] is None  # nothing is a share of zero
+def test_a_constant_gain_is_certain_however_far_the_cases_lie_apart():
+    second = list(np.random.default_rng(1).normal(20, 9, 40))
+    first = [value + 1 for value in second]
+    found = paired_difference(first, second)
+    assert (found.low, found.mean, found.high) == pytest.approx((1, 1, 1))
+    assert interval(first).low < interval(second).mean  # their own intervals overlap
 
 
-def test_a_report_is_its_own_equal(student):
-    assert all(row.ratio == 1 for row in compare(student, student).ratios)
+def test_pairs_of_noise_without_a_gain_contain_zero_nineteen_times_in_twenty():
+    random = np.random.default_rng(0)
+    found = [paired_difference(*random.normal(size=(2, 30))) for _ in range(100)]
+    assert 88 <= sum(one.low <= 0 <= one.high for one in found) <= 99
 
 
-def test_metrics_of_one_report_alone_are_left_out(student, report_of):
-    fewer = report_of({"psnr": {"model": 20.0}})
-    assert [row.name for row in compare(student, fewer).ratios] == ["psnr"]
+def test_shares_and_medians_are_compared_as_reports_give_them():
+    assert paired_difference([2, 4], [1, 3], wholes=[[4, 8], [4, 4]]).mean == pytest.approx(0)
+    assert paired_difference([1, 2, 90], [1, 1, 1], is_median=True).mean == 1
 
 
-def test_the_table_has_a_line_a_metric_and_names_both(student, teacher):
-    lines = compare(student, teacher).to_markdown().splitlines()
-    assert lines[0] == "|  | mini | mini-teacher | ratio | truth |"
-    assert lines[1] == "| --- | --- | --- | --- | --- |"
-    assert "| PSNR, dB ↑ | 18.00 | 20.00 | 0.900 | 60.00 |" in lines
-    assert "| subject found, % ↑ | 90.0 | 100.0 | 0.900 | 100.0 |" in lines
-    assert "| lighting error, levels ↓ | 6.00 | 0.00 |  | 0.00 |" in lines
-    assert len(lines) == 5
+def test_figures_are_paired_by_case_and_cases_sorted_by_disagreement(run_of):
+    first, second = run_of("a", GOOD), run_of("b", [17.0, 21.0, 19.0, 20.0], num_steps=4)
+    found = compare(first, second)
+    psnr = next(one for one in found.differences if one.name == "psnr")
+    assert psnr.difference == paired_difference(GOOD, [17.0, 21.0, 19.0, 20.0])
+    assert psnr.ratio == pytest.approx(22.5 / 19.25)
+    assert next(iter(found.disagreement)) == "case-3"
+    assert (found.first, found.second) == ("mini, 1 step", "mini, 4 steps")
+    assert json.loads(found.to_json())["differences"][0]["name"] == "mask-iou"
 
 
-def test_a_comparison_is_json_too(student, teacher):
-    found = json.loads(compare(student, teacher).to_json())
-    assert (found["student"], found["teacher"]) == ("mini", "mini-teacher")
-    ratios = {one["name"]: one["ratio"] for one in found["ratios"]}
-    assert ratios["lighting-error"] is None
-
-
-def test_saved_figures_are_those_of_the_report(student, tmp_path):
-    file = tmp_path / "report.json"
-    file.write_text(student.to_json())
-    for path in (file, tmp_path):
-        saved = read_figures(path)
-        assert (saved.run, saved.figures) == (student.run, student.figures)
-    assert compare(read_figures(file), student) == compare(student, student)
-
-
-@pytest.mark.parametrize("text", ["", "[]", '{"run": {}}', '{"figures": [{"name": "psnr"}]}'])
-def test_what_is_no_report_is_an_input_error(tmp_path, text):
-    (tmp_path / "report.json").write_text(text)
-    with pytest.raises(InputError, match="no figures"):
-        read_figures(tmp_path)
-
-
-def test_a_report_whose_values_have_other_types_is_none(tmp_path, student):
-    stored = json.loads(student.to_json())
-    for name, value in (("value", "high"), ("unit", 3), ("num_cases", None), ("title", ["x"])):
-        figures = [stored["figures"][0] | {name: value}, *stored["figures"][1:]]
-        (tmp_path / "report.json").write_text(json.dumps(stored | {"figures": figures}))
-        with pytest.raises(InputError, match="no figures"):
-            read_figures(tmp_path)
-
-
-def test_a_missing_report_is_an_input_error(tmp_path):
-    with pytest.raises(InputError, match="no figures"):
-        read_figures(tmp_path / "nothing.json")
+def test_a_run_differs_in_nothing_from_itself(run_of):
+    found = compare(run_of("a", GOOD), run_of("a", GOOD))
+    assert all(one.ratio == 1 and not one.is_clear for one in found.differences)
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("values", "changes", "words"),
     [
-        ({"seed": 1}, "seeds 0 and 1"),
-        ({"data": "0123456789abcdef"}, "different subjects"),
-        ({"benchmark": "pairs"}, "different benchmarks"),
+        (GOOD, {"benchmark": "pairs"}, "different benchmarks, 'world' and 'pairs'"),
+        (GOOD, {"seed": 1}, "seeds 0 and 1"),
+        (GOOD[:3], {}, "4 and 3 cases"),
+        (GOOD, {"said": {"seed": 7}}, "in case 'case-0': seed is 0 and 7"),
+        (GOOD, {"side_px": 32}, "16 x 16 px and 32 x 32 px"),
+        (GOOD, {"data": "0123456789abcdef"}, "different subjects"),
     ],
 )
-def test_reports_on_other_cases_are_refused_in_words(report_of, student, change, words):
+def test_runs_on_other_cases_are_refused_by_their_first_difference(run_of, values, changes, words):
     with pytest.raises(InputError, match=words) as refused:
-        compare(student, report_of(TEACHER, **change))
+        compare(run_of("a", GOOD), run_of("b", values, **changes))
     assert not re.search(r"[0-9a-f]{12}", str(refused.value))  # a hash tells nobody anything
 
 
-def test_two_reports_on_one_preset_are_told_apart(student, report_of):
-    slower = report_of(TEACHER, num_steps=8)
-    found = compare(student, slower)
-    assert (found.student, found.teacher) == ("mini, 1 step", "mini, 8 steps")
-    again = compare(student, student)
-    assert (again.student, again.teacher) == ("mini, student", "mini, teacher")
+def test_the_page_escapes_all_text_and_needs_no_other_file(run_of):
+    said = {"prompt": EVIL}
+    first, second = run_of("a", GOOD, said=said), run_of("b", GOOD[::-1], said=said, preset=EVIL)
+    text = render(page_of(compare(first, second), first, second))
+    sources = [given["href"] for tag, given in tags_of(text) if tag == "image"]
+    assert len(sources) == 2 * len(GOOD)
+    assert all(one.startswith("data:image/webp;base64,") for one in sources)
+    assert "script" not in {tag for tag, _ in tags_of(text)}
 
 
-def test_reports_on_more_cases_are_not_compared(report_of, student):
-    twice = report_of(TEACHER, count=2)
-    with pytest.raises(InputError, match="on 1 and 2 cases"):
-        compare(student, twice)
-
-
-def test_reports_without_a_common_metric_are_not_compared(report_of, student):
-    other = report_of({"mask-iou": {"model": 0.9}})
-    with pytest.raises(InputError, match="in common"):
-        compare(student, other)
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("report.json", ""),
+        ("report.json", "[]"),
+        ("report.json", '{"run": {}}'),
+        ("rows.jsonl", '{"name": "../../x", "scores": {}}'),
+        ("rows.jsonl", '{"name": "case-0", "scores": {"psnr": {"model": NaN}}}'),
+        ("rows.jsonl", '{"name": "case-0", "scores": [1]}'),
+        ("manifest.jsonl", ""),
+        ("manifest.jsonl", "[" * 100_000),
+    ],
+)
+def test_a_folder_of_anything_else_is_an_input_error(run_of, name, text):
+    folder = run_of("a", GOOD).results.root
+    (folder / name).write_text(text)
+    with pytest.raises(InputError, match="no evaluation"):
+        read_run(folder)
+    with pytest.raises(InputError, match="no evaluation"):
+        read_run(folder / "nothing.json")

@@ -5,7 +5,6 @@ import pytest
 
 from swiftpie_lab.evaluation.benchmarks.world_edits import WorldEditCase
 from swiftpie_lab.evaluation.case import Row
-from swiftpie_lab.evaluation.compare import compare, read_figures
 from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.report import (
     Interval,
@@ -152,12 +151,6 @@ def test_intervals_hold_the_mean_and_figures_name_the_bound(edit_report):
     assert 10 <= figure.low < figure.value < figure.high <= 30
     assert figure.truth == 60
     assert json.loads(edit_report.to_json())["num_cases"] == 3
-
-
-def test_two_reports_compare_as_those_of_other_benchmarks(edit_report, tmp_path):
-    (tmp_path / "report.json").write_text(edit_report.to_json())
-    ratios = {one.name: one.ratio for one in compare(read_figures(tmp_path), edit_report).ratios}
-    assert ratios["inside-psnr"] == 1
 
 
 def test_what_is_not_computed_is_said(edit_report):

@@ -33,6 +33,7 @@ LAB = "lab"
 LAB_COMMANDS = {
     "train": "Train a model, in one stage or several.",
     "evaluate": "Measure how good a preset is.",
+    "compare": "Compare two evaluations case by case.",
     "data": "Prepare the pictures that training reads.",
 }
 INSTALL_LAB = "From a copy of the repository, `pip install . ./lab` installs it."
