@@ -92,6 +92,40 @@ def world(
     )
 
 
+@app.command(
+    epilog=examples(
+        "swiftpie evaluate leakage",
+        "swiftpie evaluate leakage --photos dreambooth/dataset --cases 20 --out out/leaks --json",
+    )
+)
+@with_fields
+def leakage(
+    *,
+    photos: given.SubjectPhotos = None,
+    loading: given.LoadedInSteps,
+    data: DataPath = None,
+    cases: given.CasesASlice = 8,
+    seed: given.Seed = 0,
+    out: given.Out = Path("out/evaluate-leakage"),
+    as_json: AsJson = False,
+    force: given.Anew = False,
+) -> None:
+    """Measure how much of each of two to four subjects is found in the place of another.
+
+    Held-out subjects that are light, dark, thin or textured stand side by side, and photographs
+    with --photos. The same subjects are drawn alone, too: only what drawing them together adds is
+    leakage. The report has the worst slice first.
+    """
+    from swiftpie_lab.evaluation.benchmarks import leakage as leaks
+    from swiftpie_lab.evaluation.judges import Networks
+
+    shown = {} if photos is None else leaks.read_photos(photos)
+    benchmark = leaks.LeakageBenchmark(given.open_pack(data), shown, seed=seed)
+    networks, dealt = Networks(panel=benchmark.panel()), benchmark.cases(cases)
+    drawer = leaks.LeakageDrawer(given.open_model(loading), benchmark)
+    given.carry_out(benchmark, dealt, drawer, networks, out=out, as_json=as_json, force=force)
+
+
 class PhotographTask(NamedTuple):
     """A benchmark of subjects in photographs: its help, and the names of its classes."""
 

@@ -112,6 +112,20 @@ Photos = Annotated[
         "beside NAME.jpg is its mask.",
     ),
 ]
+SubjectPhotos = Annotated[
+    Path | None,
+    typer.Option(
+        "--photos",
+        metavar="DIR",
+        help="A folder for each photographed subject, as a slice of its own; by default none.",
+    ),
+]
+CasesASlice = Annotated[
+    int,
+    typer.Option(
+        "--cases", min=1, metavar="N", help="How many of each slice and number of subjects."
+    ),
+]
 Backgrounds = Annotated[
     Path | None,
     typer.Option(
@@ -130,6 +144,9 @@ PlaceNames = Annotated[
 Limit = Annotated[int, typer.Option(min=1, metavar="N", help="Use at most so many subjects.")]
 FirstSubjects = Annotated[
     int | None, typer.Option("--subjects", min=1, metavar="N", help="Only the first N by name.")
+]
+NumSprites = Annotated[
+    int, typer.Option("--subjects", min=1, metavar="N", help="How many held-out subjects to use.")
 ]
 Noun = Annotated[
     str,

@@ -12,6 +12,7 @@ from torch import Tensor
 from swiftpie.faces import Face
 from swiftpie.imageio.images import mask_to_pil, to_pil
 from swiftpie.registry import Registry
+from swiftpie_lab.evaluation.copies import CopyVerdict, judge_copy
 from swiftpie_lab.evaluation.judges import Networks, Reading
 
 MIN_SHARE = 0.01  # of the pixels: less is too little to compare
@@ -48,6 +49,7 @@ class Expected:
     where: Tensor  # (1, 1, H, W) around which they look for the subject
     subject: str = ""  # code of the subject there
     others: frozenset[str] = frozenset()  # codes of those it must not be taken for
+    unrelated: frozenset[str] = frozenset()  # codes of those to compare with, not in the picture
     gone: str = ""  # code of the subject that must no longer be there
     answers: Mapping[str, str] = field(default_factory=dict)  # by question
     view: tuple[float, float] | None = None  # yaw and pitch in degrees
@@ -131,6 +133,7 @@ class Evidence:
     mask: Tensor | None = None  # the subject in the truth, or where an edit changes the picture
     claimed: Tensor | None = None  # the same as the candidate's maker says
     region: Tensor | None = None  # that was found for rescaling, (1, 1, h, w)
+    alone: Tensor | None = None  # what the same maker draws of the expected subject alone
     reconstruction: Tensor | None = None  # the source, inverted and generated
     from_noise: Tensor | None = None  # the same by noise and prompt alone
     uncomposed: Tensor | None = None  # the edit before the source was put back around it
@@ -158,6 +161,13 @@ class Evidence:
     def patches(self) -> Tensor | None:
         """What SigLIP2 says of the candidate, (h, w, D)."""
         return None if self.networks.siglip2 is None else self.networks.siglip2.picture(self.image)
+
+    @cached_property
+    def copy_verdict(self) -> CopyVerdict | None:
+        """Whether the subject is the first reference's; None where either is not cut out."""
+        first = self.references[0].cutout if self.references else None
+        cutout = self.cutout
+        return None if first is None or cutout is None else judge_copy(first, cutout)
 
     @property
     def image(self) -> Image.Image:

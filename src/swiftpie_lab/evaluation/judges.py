@@ -113,6 +113,12 @@ class Panel:
         return self._nearest(cut(pixels, subject_crops(mask)))
 
     @torch.no_grad()
+    def likeness(self, pixels: Tensor, mask: Tensor) -> dict[str, float]:
+        """Return by code the cosine of every subject and what `pixels` show around `mask`."""
+        vector = self.embedder(cut(pixels, subject_crops(mask)))
+        return dict(zip(self.codes, (vector @ self.gallery.T)[0].tolist(), strict=True))
+
+    @torch.no_grad()
     def read(
         self, pixels: Tensor, mask: Tensor, reference: Tensor, *, finds_pose: bool = True
     ) -> Reading:

@@ -30,6 +30,7 @@ KINDS = (  # of pictures that a folder may hold; a name that ends in "mask" is o
     *("other-reference", "other-reference-mask", "other-truth-mask"),  # of the second of a pair
     *("side-reference", "side-reference-mask", "sides"),  # a second one, and the model with both
     *("semantic", "unaligned"),  # the model with that branch alone, and with nothing aligned
+    "alone",  # subjects of one picture, each from a picture of its own
     "region-mask",  # that was found for rescaling
     *("source", "target", "mask", "before-mask", "kept-mask", "asked-mask"),
     *("edit", "edit-mask", "reconstruction", "from-noise", "uncomposed", "naive"),

@@ -33,7 +33,7 @@ ALL_METRICS = (
     *("dino", "dino-first", "dino-masked", "dinov2", "dinov2-first"),
     *("clip-i", "clip-i-first", "clip-i-masked", "clip-i-large", "clip-i-large-first"),
     *("clip-small", "clip-large", "masc-cp", "masc-cp-first", "masc-pf"),
-    *("likeness", "likeness-masked", "copied", "diversity"),
+    *("likeness", "likeness-masked", "copied", "copy-unclear", "diversity"),
 )
 
 
