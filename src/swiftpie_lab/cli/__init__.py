@@ -2,10 +2,10 @@
 
 import typer
 
-from swiftpie_lab.cli import compare, data, evaluate_judges, train
+from swiftpie_lab.cli import compare, data, evaluate_speed, train
 
 app = typer.Typer()
 app.add_typer(train.app)
 app.add_typer(data.app)
-app.add_typer(evaluate_judges.app, name="evaluate")
+app.add_typer(evaluate_speed.app, name="evaluate")
 app.add_typer(compare.app)

@@ -46,6 +46,7 @@ PUBLISHED = (
 STEPS, EDITS = (*PUBLISHED, "steps", "device"), (*PUBLISHED, "inversion", "device")
 LoadedInSteps = Annotated[LoadOptions, FieldOptions(LoadOptions, STEPS)]
 LoadedInSizes = Annotated[LoadOptions, FieldOptions(LoadOptions, (*STEPS, "size_px"))]
+LoadedInTurns = Annotated[LoadOptions, FieldOptions(LoadOptions, (*PUBLISHED, "device", "size_px"))]
 EditRules = Annotated[EditSettings, FieldOptions(EditSettings, ("mode", "start", "rule"))]
 LoadedToEdit = Annotated[LoadOptions, FieldOptions(LoadOptions, EDITS)]
 LoadedToEditInSizes = Annotated[LoadOptions, FieldOptions(LoadOptions, (*EDITS, "size_px"))]
@@ -405,6 +406,21 @@ def side_of(loading: LoadOptions) -> int:
     """Return the side of the pictures that will be drawn."""
     _, preset = resolved(loading)
     return preset.sized(loading.get("size_px")).image_size_px
+
+
+def whole_numbers(text: str, *, option: str) -> list[int]:
+    """Return the numbers above 0 that commas separate.
+
+    Raises:
+        ConfigError: Something else is among them.
+    """
+    words = [word.strip() for word in text.split(",")]
+    if not all(word.isascii() and word.isdigit() and int(word) > 0 for word in words):
+        raise ConfigError(
+            f"{option} {text!r} was given. Whole numbers above 0 with commas between them are "
+            "needed, as in 1,2,4."
+        )
+    return [int(word) for word in words]
 
 
 def watched(steps: Iterable[T], title: str, *, total: int) -> Iterator[T]:

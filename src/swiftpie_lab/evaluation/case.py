@@ -146,6 +146,7 @@ class Evidence:
     face: Face | None = None  # the main one that the candidate shows
     person: Face | None = None  # whose face it should be, as the judge of faces sees it
     time_ms: float | None = None
+    processor_ms: float | None = None  # of all threads together
     references: tuple[Reference, ...] = ()  # photographs of the subject
     twins: tuple[Tensor, ...] = ()  # the same request with all other seeds, at the last one
     networks: Networks = field(default_factory=Networks)

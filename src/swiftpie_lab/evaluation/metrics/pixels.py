@@ -230,4 +230,7 @@ METRICS = {
     "unedited-ssim": Metric("SSIM, unedited part", of(frame_ssim, *UNEDITED), "1e-2"),
     # On whatever machine the editor ran.
     "time": Metric("time", of(float, "time_ms"), "ms", higher_is_better=False),
+    "processor-time": Metric(
+        "processor time", of(float, "processor_ms"), "ms", higher_is_better=False
+    ),
 }
