@@ -101,6 +101,7 @@ def world(
 @with_fields
 def leakage(
     *,
+    context: typer.Context,
     photos: given.SubjectPhotos = None,
     loading: given.LoadedInSteps,
     data: DataPath = None,
@@ -123,7 +124,9 @@ def leakage(
     benchmark = leaks.LeakageBenchmark(given.open_pack(data), shown, seed=seed)
     networks, dealt = Networks(panel=benchmark.panel()), benchmark.cases(cases)
     drawer = leaks.LeakageDrawer(given.open_model(loading), benchmark)
-    given.carry_out(benchmark, dealt, drawer, networks, out=out, as_json=as_json, force=force)
+    given.carry_out(
+        benchmark, dealt, drawer, networks, context=context, out=out, as_json=as_json, force=force
+    )
 
 
 class PhotographTask(NamedTuple):

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import typer
+
 from swiftpie.apps.cli.console import examples
 from swiftpie.apps.cli.options import AsJson, DataPath
 from swiftpie_lab.cli import evaluate_options as given
@@ -15,6 +17,7 @@ from swiftpie_lab.cli.evaluate import app
 )
 def copies(
     *,
+    context: typer.Context,
     data: DataPath = None,
     subjects: given.NumSprites = 70,
     seed: given.Seed = 0,
@@ -32,7 +35,10 @@ def copies(
 
     benchmark = CopyBenchmark(given.open_pack(data), seed=seed)
     dealt, drawer = benchmark.cases(subjects), CopyDrawer(benchmark)
-    given.carry_out(benchmark, dealt, drawer, Networks(), out=out, as_json=as_json, force=force)
+    networks = Networks()
+    given.carry_out(
+        benchmark, dealt, drawer, networks, context=context, out=out, as_json=as_json, force=force
+    )
 
 
 @app.command(
@@ -42,6 +48,7 @@ def copies(
 )
 def graded(
     *,
+    context: typer.Context,
     data: DataPath = None,
     subjects: given.NumSprites = 25,
     seed: given.Seed = 0,
@@ -61,4 +68,6 @@ def graded(
     benchmark = GradedBenchmark(given.open_pack(data), seed=seed)
     dealt, drawer = benchmark.cases(subjects), GradedDrawer(benchmark)
     networks = Networks(subjects=SubjectJudge(shipped_embedder()))
-    given.carry_out(benchmark, dealt, drawer, networks, out=out, as_json=as_json, force=force)
+    given.carry_out(
+        benchmark, dealt, drawer, networks, context=context, out=out, as_json=as_json, force=force
+    )

@@ -45,6 +45,7 @@ FIGURES = "subject-recognition,setting-accuracy,subject-psnr"
 @with_fields
 def turns(
     *,
+    context: typer.Context,
     loading: given.LoadedInTurns,
     engines: Engines = "plain,openvino,openvino-int8",
     step_counts: StepCounts = "1,2,4",
@@ -80,8 +81,9 @@ def turns(
     dealt, networks = benchmark.cases(cases), Networks(panel=benchmark.panel())
     for _ in given.watched(timed.take_turns(drawers, dealt, folders), "drawing", total=cases):
         pass
+    command = given.typed_command(context)
     for drawer in given.watched(drawers, "judging", total=len(drawers)):
-        timed.judge(drawer, dealt, folders[drawer.folder], networks)
+        timed.judge(drawer, dealt, folders[drawer.folder], networks, command=command)
     runs = [read_run(results.root) for results in folders.values()]
     if as_json:
         print_text(timed.as_one_json(runs))

@@ -109,13 +109,18 @@ def take_turns(
 
 
 def judge(
-    drawer: TimedDrawer, cases: Sequence[WorldCase], results: Results, networks: Networks
+    drawer: TimedDrawer,
+    cases: Sequence[WorldCase],
+    results: Results,
+    networks: Networks,
+    *,
+    command: str = "",
 ) -> None:
     """Write scores, report and page of a drawer whose pictures are all there."""
     for _ in draw(drawer.benchmark, cases, drawer, results=results):  # lists all cases
         pass
     rows = list(score(drawer.benchmark, cases, results, networks))
-    write_report(drawer.benchmark, rows, results, networks)
+    write_report(drawer.benchmark, rows, results, networks, command=command)
 
 
 def table_of(runs: Sequence[FinishedRun]) -> Table:

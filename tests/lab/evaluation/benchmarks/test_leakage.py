@@ -1,0 +1,90 @@
+import dataclasses
+from itertools import pairwise
+
+import pytest
+import torch
+from PIL import Image
+
+from swiftpie.errors import InputError
+from swiftpie.imageio.images import to_tensor
+from swiftpie_lab.data.subjects import sample_subjects
+from swiftpie_lab.evaluation.benchmarks.leakage import (
+    COUNTS,
+    LeakageBenchmark,
+    Slice,
+    boxes,
+    joined,
+    prompt_of,
+    read_photos,
+)
+from swiftpie_lab.evaluation.case import METRICS, Evidence, Expected
+
+
+@pytest.fixture(scope="module")
+def leaks():
+    return LeakageBenchmark(sample_subjects())
+
+
+def test_boxes_lie_side_by_side_inside_of_the_picture():
+    for count in COUNTS:
+        found = boxes(count)
+        assert all(0 <= left < right <= 1 for left, _, right, _ in found)
+        assert all(one[2] < other[0] for one, other in pairwise(found))
+
+
+def test_the_prompt_names_all_subjects_in_plain_english():
+    assert prompt_of(["ox"], "beach").startswith("a photo of an ox ")
+    assert prompt_of(["ox", "cat"], "beach").startswith("a photo of an ox and a cat ")
+    assert prompt_of(["ox", "cat", "hat"], "beach").startswith("a photo of an ox, a cat and a hat ")
+
+
+def test_cases_hold_different_subjects_of_one_slice(leaks):
+    for case in leaks.cases(2):
+        assert len({*case.codes}) == len(case.codes)
+        assert {*case.codes} < {*leaks.slices[case.slice]}
+    assert Slice.PHOTOS not in leaks.slices
+
+
+def test_each_column_comes_from_its_own_picture():
+    columns = [Image.new("L", (9, 3), shade) for shade in (10, 20, 30)]
+    assert [joined(columns).getpixel((x, 1)) for x in (0, 2, 3, 5, 6, 8)] == [
+        10,
+        10,
+        20,
+        20,
+        30,
+        30,
+    ]
+
+
+def test_what_seeps_from_one_subject_into_another_counts_and_nothing_else(leaks, networks):
+    case = leaks.cases(1)[0]
+    size_px = leaks.world.size_px
+    places = leaks.places(case)
+    shown = torch.zeros(1, 3, size_px, size_px)
+    panel = networks.panel
+    crops = [code for code in panel.codes if code not in case.codes]
+    expected = Expected(
+        where=places[0],
+        subject=case.codes[0],
+        others=frozenset(case.codes[1:]),
+        unrelated=frozenset(crops),
+    )
+    leak = METRICS.get("leakage")
+    evidence = Evidence(picture=shown, alone=shown, expected=expected, networks=networks)
+    assert leak.score(evidence) == 0
+    given = leaks.given(case.codes[1])
+    left, top, right, bottom = (round(size_px * edge) for edge in boxes(len(case.codes))[0])
+    other = torch.nn.functional.interpolate(
+        to_tensor(given.image), size=(bottom - top, right - left), mode="area"
+    )
+    seeped = shown.clone()
+    seeped[..., top:bottom, left:right] = other
+    assert leak.score(dataclasses.replace(evidence, picture=seeped)) > 0.1
+
+
+def test_too_few_photographs_are_refused(tmp_path):
+    (tmp_path / "dog").mkdir()
+    Image.effect_noise((32, 32), 90).convert("RGB").save(tmp_path / "dog" / "a.png")
+    with pytest.raises(InputError, match="At least 5"):
+        read_photos(tmp_path)
