@@ -2,10 +2,12 @@
 
 import typer
 
-from swiftpie_lab.cli import compare, data, evaluate_speed, train
+from swiftpie_lab.cli import compare, data, evaluate, evaluate_judges, evaluate_speed, train
 
 app = typer.Typer()
 app.add_typer(train.app)
 app.add_typer(data.app)
-app.add_typer(evaluate_speed.app, name="evaluate")
+for more in (evaluate_judges, evaluate_speed):
+    evaluate.app.add_typer(more.app)
+app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(compare.app)

@@ -7,7 +7,8 @@ import typer
 from swiftpie.apps.cli.console import examples
 from swiftpie.apps.cli.options import AsJson, DataPath
 from swiftpie_lab.cli import evaluate_options as given
-from swiftpie_lab.cli.evaluate import app
+
+app = typer.Typer()
 
 
 @app.command(

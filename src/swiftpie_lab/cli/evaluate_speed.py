@@ -9,7 +9,6 @@ import typer
 from swiftpie.apps.cli.console import examples, print_text, say
 from swiftpie.apps.cli.options import AsJson, DataPath, Force, with_fields
 from swiftpie_lab.cli import evaluate_options as given
-from swiftpie_lab.cli.evaluate_judges import app
 
 if TYPE_CHECKING:
     from swiftpie.backbones.choices import LoadOptions
@@ -34,6 +33,8 @@ ChartFigures = Annotated[
     str, typer.Option("--figures", metavar="A,B", help="What stands upright, a panel each.")
 ]
 FIGURES = "subject-recognition,setting-accuracy,subject-psnr"
+
+app = typer.Typer()
 
 
 @app.command(

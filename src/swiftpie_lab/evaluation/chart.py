@@ -63,8 +63,8 @@ def _draw_panel(panel: "Axes", runs: Sequence[FinishedRun], *, time: str, name: 
             panel.hlines(y.value, x.low, x.high, color=line.get_color(), linewidth=0.8)
             panel.vlines(x.value, y.low, y.high, color=line.get_color(), linewidth=0.8)
             place = (x.value, y.value)
-            offset = {"xytext": (4, 4), "textcoords": "offset points", "fontsize": 7}
-            panel.annotate(str(run.run.num_steps), place, **offset)
+            steps = str(run.run.num_steps)
+            panel.annotate(steps, place, (4, 4), textcoords="offset points", fontsize=7)
     panel.set_xscale("log")
     panel.set_xlabel(_plain(across.label))
     panel.set_title(_plain(up.label), fontsize=10)
