@@ -57,6 +57,7 @@ def evaluate() -> None:
         "swiftpie evaluate world",
         "swiftpie evaluate world --cases 4 --weights runs/mini_world/export --out out/mine --json",
         "swiftpie evaluate world --size 128 --out out/small",
+        "swiftpie evaluate world --kinds look,accessory --cases 60 --out out/wishes",
     )
 )
 @with_fields
@@ -67,6 +68,7 @@ def world(
     loading: given.LoadedInSizes,
     data: DataPath = None,
     cases: given.CasesAKind = 20,
+    kinds: given.KindNames = None,
     scenes: given.Scenes = "library",
     seed: given.Seed = 0,
     out: given.Out = Path("out/evaluate-world"),
@@ -79,14 +81,15 @@ def world(
     accessories and poses: each picture has an exact answer, drawn from the same noise. An
     interrupted run goes on where it stopped.
     """
-    from swiftpie_lab.evaluation.benchmarks.world import SceneSource, WorldBenchmark, WorldDrawer
+    from swiftpie_lab.evaluation.benchmarks import world as benchmarks
     from swiftpie_lab.evaluation.judges import Networks
 
-    size_px = given.side_of(loading)
-    benchmark = WorldBenchmark(given.open_pack(data), seed=seed, size_px=size_px)
+    chosen, size_px = benchmarks.read_kinds(kinds), given.side_of(loading)
+    benchmark = benchmarks.WorldBenchmark(given.open_pack(data), seed=seed, size_px=size_px)
     networks = Networks(panel=benchmark.panel(judges))
-    dealt = benchmark.cases(cases)
-    drawer = WorldDrawer(given.open_model(loading), benchmark, SceneSource(scenes))
+    dealt = [case for kind in chosen for case in benchmark.deal(kind, cases)]
+    source = benchmarks.SceneSource(scenes)
+    drawer = benchmarks.WorldDrawer(given.open_model(loading), benchmark, source)
     given.carry_out(
         benchmark, dealt, drawer, networks, context=context, out=out, as_json=as_json, force=force
     )

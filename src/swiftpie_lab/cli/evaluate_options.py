@@ -164,6 +164,15 @@ Scenes = Annotated[
         "pictures of the same places that neither library nor training holds.",
     ),
 ]
+KindNames = Annotated[
+    str | None,
+    typer.Option(
+        "--kinds",
+        metavar="A,B",
+        help="Only cases of these kinds, named as in the report, such as look,pose; by default "
+        "all.",
+    ),
+]
 EditorName = Annotated[
     Literal["swiftedit", "ddim", "naive", "target", "source"],
     typer.Option(

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from swiftpie import scenes
+from swiftpie.imageio.images import to_tensor
 from swiftpie_lab.world.air import Setting, veil
 from swiftpie_lab.world.fields import read_fields
 from swiftpie_lab.world.places import (
@@ -134,3 +135,21 @@ def test_the_name_and_each_phrase_of_a_place_find_its_scene(index):
         assert scenes.packaged().place_in(f"a dog {phrase}, at sunset") == place.name
         if index >= len(PLACES):
             assert scenes.read_setting(f"a dog {phrase}") == scenes.PLAIN
+
+
+def test_places_of_the_library_are_as_sharp_as_if_drawn_at_their_size():
+    chosen = [number for number, place in enumerate(PLACES) if "backdrop" not in place.name][::5]
+    noise = torch.randn(len(chosen), 32, 32, 32, generator=torch.Generator().manual_seed(1))
+    fields = read_fields(noise, size_px=256)
+    drawn = draw_places(fields, [Setting(number) for number in chosen], shows_sun=False).pixels
+    dealt = [
+        scenes.packaged().dealt(name_of(number), share, (256, 256))
+        for number in chosen
+        for share in (0.1, 0.6)
+    ]
+    assert 0.9 < steps(torch.cat([*map(to_tensor, dealt)])) / steps(2 * drawn - 1) < 1.04
+
+
+def steps(pictures):
+    """Return the mean difference of pixels beside each other."""
+    return float(pictures.diff(dim=-1).abs().mean() + pictures.diff(dim=-2).abs().mean())

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from swiftpie.engine.encoding import Picture
 from swiftpie.engine.session import Session
+from swiftpie.errors import ConfigError
 from swiftpie.geometry.frames import lowest_point, pose_subjects
 from swiftpie.geometry.layout import Layout, from_box, seen_view
 from swiftpie.imageio.images import mask_to_pil, to_pil, to_tensor
@@ -95,6 +96,23 @@ class WorldKind(StrEnum):
     WORN = "accessory"
     POSE = "pose"
     PAIR = "two subjects"
+
+
+def read_kinds(names: str | None) -> list[WorldKind]:
+    """Return the kinds with these `names`, separated by commas; all of them without any.
+
+    Raises:
+        ConfigError: There is no kind of a name.
+    """
+    known = {kind.value: kind for kind in WorldKind}
+    chosen = [*known] if names is None else [name.strip() for name in names.split(",")]
+    for name in chosen:
+        if name not in known:
+            raise ConfigError(
+                f"There are no cases of the kind {name!r}. Known are {', '.join(known)}. Choose "
+                "among those, with commas between them."
+            )
+    return [kind for name, kind in known.items() if name in chosen]
 
 
 WISHES: Mapping[WorldKind, Sequence[tuple[str, str]]] = MappingProxyType(
@@ -270,12 +288,14 @@ class WorldBenchmark(Benchmark[WorldCase]):
         cells = self.size_px // CELL_PX
         return draw_noise(seeds, (NOISE_CHANNELS, cells, cells))
 
-    def cases(self, count: int = CASES_A_KIND) -> list[WorldCase]:
-        """Deal `count` cases of each kind; subjects, places and wishes come evenly.
+    def cases(
+        self, count: int = CASES_A_KIND, kinds: Sequence[WorldKind] = tuple(WorldKind)
+    ) -> list[WorldCase]:
+        """Deal `count` cases of each of `kinds`; subjects, places and wishes come evenly.
 
         Of each kind a longer list starts with the shorter one.
         """
-        return [case for kind in WorldKind for case in self.deal(kind, count)]
+        return [case for kind in kinds for case in self.deal(kind, count)]
 
     def uses(self, count: int) -> list[list[WorldCase]]:
         """Deal `count` subjects, each one case of every use in `USES`."""

@@ -7,7 +7,7 @@ from itertools import chain
 import pytest
 import torch
 
-from swiftpie import CapabilityError, WeightsError
+from swiftpie import CapabilityError, ConfigError, WeightsError
 from swiftpie.imageio.images import to_pil, to_tensor
 from swiftpie.masks import bounding_box
 from swiftpie.noise import draw_noise
@@ -24,6 +24,7 @@ from swiftpie_lab.evaluation.benchmarks.world import (
     WorldKind,
     draw_own,
     expected_of,
+    read_kinds,
     shown_reference,
 )
 from swiftpie_lab.evaluation.bounds import paste
@@ -86,6 +87,15 @@ def test_a_longer_list_of_a_kind_starts_with_the_shorter_one(benchmark, dealt):
     every = [case for cases in dealt.values() for case in cases]
     assert len({case.name for case in every}) == len({case.seed for case in every}) == len(every)
     assert replace(benchmark, seed=1).cases(3) != few
+
+
+def test_kinds_are_chosen_by_their_names(benchmark, dealt):
+    chosen = read_kinds("pose, trained setting")
+    assert chosen == [WorldKind.PLAIN, WorldKind.POSE]
+    assert benchmark.cases(MANY, chosen) == [*dealt[WorldKind.PLAIN], *dealt[WorldKind.POSE]]
+    assert read_kinds(None) == list(WorldKind)
+    with pytest.raises(ConfigError, match="'poses'.*trained setting"):
+        read_kinds("poses")
 
 
 def test_no_two_cases_have_the_same_noise(dealt):

@@ -2,7 +2,7 @@
 
 import copy
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
 from swiftpie.backbones.components import load_components
 from swiftpie.backbones.presets.mini import PRESET
-from swiftpie.errors import WeightsError, short_reason
+from swiftpie.errors import ConfigError, WeightsError, short_reason
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.layout_predictor import LayoutPredictor
 from swiftpie.models.text import TAUGHT, TextTower
@@ -147,9 +147,23 @@ def check_vocabulary(tokenizer: PreTrainedTokenizerFast, encoder: CLIPTextModel)
         )
 
 
-def trainable(networks: OneStepNetworks) -> OneStepNetworks:
-    """Return a copy whose every weight is trained."""
-    copied = copy.deepcopy(networks).train().requires_grad_(requires_grad=True)
+def trainable(networks: OneStepNetworks, parts: Sequence[str] = ()) -> OneStepNetworks:
+    """Return a copy whose weights are trained: all, or those with one of `parts` in their names.
+
+    Raises:
+        ConfigError: One of `parts` is in no name.
+    """
+    copied = copy.deepcopy(networks).train()
+    names = [name for name, _ in copied.named_parameters()]
+    for part in parts:
+        if not any(part in name for name in names):
+            raise ConfigError(
+                f"stage.trained has {part!r}, which no weight has in its name. Weights are named "
+                f"like {names[0]!r} and {names[-1]!r}. Give a part of such names, or leave it out "
+                "to train all."
+            )
+    for name, parameter in copied.named_parameters():
+        parameter.requires_grad_(not parts or any(part in name for part in parts))
     copied.denoiser.to(memory_format=torch.channels_last)
     return copied
 

@@ -22,7 +22,7 @@ from swiftpie.geometry.shading import Illumination, Lighting
 from swiftpie.imageio.images import contact_sheet, to_pil
 from swiftpie.masks import iou, resize_mask, subject_extent
 from swiftpie.models.autoencoder import PatchAutoencoder
-from swiftpie.models.denoiser import SubjectCondition, read_references
+from swiftpie.models.denoiser import ReferenceFeatures, SubjectCondition, read_references
 from swiftpie.models.text import Pooling, encode_tokens
 from swiftpie.types import TextCondition
 from swiftpie_lab.data.subjects import Split
@@ -46,6 +46,7 @@ from swiftpie_lab.training.stages.one_step.networks import (
     trainable,
 )
 from swiftpie_lab.training.stages.one_step.tasks import (
+    SEMANTIC_ALONE,
     Attempt,
     DenoiserInput,
     Drops,
@@ -72,7 +73,6 @@ VALIDATION_SEED = 2**31 - 1
 SCENERY_SEED = 2**29  # between the seeds of a step's batch and of its sceneries
 TEACHER_FORCED = 0.6  # share of samples that get the true layout, not the predicted one
 KNOWN_SUBJECTS = 0.5  # share of repainting batches that are given their subject's reference
-SUBJECT_WEIGHT = 2.0  # extra weight of latent cells that show the subject
 TURNED = math.radians(20)  # yaw or pitch beyond which the reference shows another side
 LIGHT_WEIGHT = 0.3
 HAT_WEIGHT = 6.0  # and of those that show its hat, which is small and in no reference
@@ -84,10 +84,12 @@ class OneStepConfig:
 
     autoencoder: str = PACKAGED  # "mini", a run or a folder: what new networks read pictures with
     start: str = ""  # go on from "mini", a run or a folder of exported weights; else from nothing
+    trained: tuple[str, ...] = ()  # parts of names of weights that go on training; () is all
     num_subjects: int = 8
     views: int = 4  # pictures that share one reference
     pixel_weight: float = 0.0  # weight of the loss in pixels; costs a decoder pass
     pixel_samples: int = 6
+    subject_weight: float = 2.0  # extra weight of latent cells that show the subject
     validation_pictures: int = 36  # of held-out subjects, for figures and the picture of progress
     drops: Drops = field(default_factory=Drops)
     tasks: Tasks = field(default_factory=Tasks)
@@ -163,7 +165,7 @@ class OneStepStage:
     def network(self) -> OneStepNetworks:
         """Return the networks to start from; new ones have a fixed initialisation."""
         if self.initial is not None:
-            return trainable(self.initial)
+            return trainable(self.initial, self.config.trained)
         torch.manual_seed(1)
         networks = OneStepNetworks(self.tokenizer, self.config.sizes).to(self.world.tiles.device)
         networks.denoiser.to(memory_format=torch.channels_last)
@@ -193,7 +195,7 @@ class OneStepStage:
         answer, target, outcome = attempt
         sample = outcome.prediction.sample.float()
         mask, cells = answer.masks.amax(dim=1, keepdim=True), cells_of(target)
-        weight = 1 + SUBJECT_WEIGHT * resize_mask(mask, cells)
+        weight = 1 + self.config.subject_weight * resize_mask(mask, cells)
         weight = weight + HAT_WEIGHT * resize_mask(answer.hats, cells)
         weight = weight / weight.mean() * self.autoencoder.channel_weights()
         shape = F.interpolate(mask, size=outcome.prediction.subject_mask.shape[-2:], mode="area")
@@ -242,11 +244,15 @@ class OneStepStage:
         start, state = None, generator.get_state()
         if task is TrainingTask.REFINE:
             with torch.no_grad():
-                draft = self.forward(network, batch, generator, forced=1.0).prediction.sample
+                draft = self.forward(
+                    network, batch, generator, drops=self.config.drops, forced=1.0
+                ).prediction.sample
             start = refined_input(batch.noise, draft, chance=step % 3)
             generator.set_state(state)  # the same conditions again
-        forced = 1.0 if is_free or start is not None else TEACHER_FORCED
-        outcome = self.forward(network, batch, generator, forced=forced, start=start)
+        is_alone = task is TrainingTask.SEMANTIC
+        forced = 1.0 if is_free or is_alone or start is not None else TEACHER_FORCED
+        drops = SEMANTIC_ALONE if is_alone else self.config.drops
+        outcome = self.forward(network, batch, generator, drops=drops, forced=forced, start=start)
         masks = torch.cat([batch.mask, batch.companion_mask], dim=1) if is_pair else batch.mask
         # Where noise does not place the subject, there is nothing to predict.
         layout = None if is_free else batch.layout
@@ -308,10 +314,11 @@ class OneStepStage:
         batch: WorldBatch,
         generator: torch.Generator,
         *,
+        drops: Drops,
         forced: float = 0.0,
         start: DenoiserInput | None = None,
     ) -> Outcome:
-        """Predict `batch`, with conditions dropped by `generator`.
+        """Predict `batch`, with conditions dropped by `generator` as often as `drops` says.
 
         `forced` is the share of samples that get the true layout instead of the predicted one;
         `start` is what enters the denoiser, if not the noise of the first step.
@@ -320,13 +327,13 @@ class OneStepStage:
         text = self.encode_text(network, batch.captions)
         extent = subject_extent(batch.reference_mask).repeat_interleave(self.config.views, dim=0)
         scores = network.layout_predictor(batch.noise, text.pooled, extent)
-        if float(torch.rand((), generator=generator)) < self.config.drops.everything:
+        if float(torch.rand((), generator=generator)) < drops.everything:
             condition = absent_subject(batch.noise, width=text.pooled.shape[1])
             return Outcome(network.denoiser(*start, text, condition, {}), scores, [], None)
         known = torch.rand(len(extent), generator=generator) < forced
         guess = (one.detach() for one in scores.layout)
         layout = Layout(*rows_where(known.to(extent.device), batch.layout, guess))
-        views, drops = self.config.views, self.config.drops
+        views = self.config.views
         chance = float(torch.rand((), generator=generator))
         shown = [
             self.subject_input(
@@ -386,7 +393,8 @@ class OneStepStage:
         references are; `other` is a second reference of each subject.
         """
         mask = perturbed_mask(batch.reference_mask, mask_chance)
-        read = self._read(network, batch.reference * mask, mask)
+        detail = drops.detail < 1
+        read = self._read(network, batch.reference * mask, mask, reads_detail=detail)
         if other is not None:
             read = read.beside(other)
         views = len(batch.noise) // len(mask)
@@ -415,7 +423,17 @@ class OneStepStage:
         pixels, mask = self.world.other_sides(batch, seed=int(seed * 2**31))
         return self._read(network, pixels * mask, mask)
 
-    def _read(self, network: OneStepNetworks, pixels: Tensor, mask: Tensor) -> References:
+    def _read(
+        self,
+        network: OneStepNetworks,
+        pixels: Tensor,
+        mask: Tensor,
+        *,
+        reads_detail: bool = True,
+    ) -> References:
+        if not reads_detail:  # it takes as long as a picture
+            tokens = network.image_encoder(pixels, mask)
+            return References(pixels, mask, ReferenceFeatures(tokens, tokens[:, 0], {}, {}))
         parts = network.denoiser, network.image_encoder, self.autoencoder
         empty = self.encode_text(network, [""])
         features = read_references(*parts, pixels=pixels, mask=mask, empty_text=empty)
@@ -436,10 +454,10 @@ class OneStepStage:
         """Save reference, one-step picture and truth of held-out subjects; return figures."""
         count = self.config.validation_pictures
         batch = self.held_out.batch(count, 1, seed=VALIDATION_SEED, augment=False)
-        everything = replace(self.config, drops=Drops(0, 0, 0, 0), views=1, other_sides=0.0)
-        always = replace(self, config=everything)
+        always = replace(self, config=replace(self.config, views=1, other_sides=0.0))
         with torch.autocast(batch.pixels.device.type, torch.bfloat16):
-            outcome = always.forward(network, batch, torch.Generator().manual_seed(3))
+            generator = torch.Generator().manual_seed(3)
+            outcome = always.forward(network, batch, generator, drops=Drops(0, 0, 0, 0))
         pixels = self.autoencoder.decode(outcome.prediction.sample.float()).clamp(-1, 1)
         shown = (batch.reference, pixels, batch.pixels)
         rows = [to_pil(x[i : i + 12]) for i in range(0, count, 12) for x in shown]

@@ -50,6 +50,7 @@ class TrainingTask(StrEnum):
     REPAINT = "repaint"  # a part of the picture is given, as in editing
     REFINE = "refine"  # a later step of several, on the model's own draft
     INSERT = "insert"  # into an off-distribution picture, or out of it, as with photographs
+    SEMANTIC = "semantic"  # the semantic branch alone shows the subject
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class Tasks:
     repaint: float = 0.15
     refine: float = 0.10
     insert: float = 0.0
+    semantic: float = 0.0
 
     def choose(self, chance: float) -> TrainingTask:
         """Return the task that belongs to a number in [0, 1)."""
@@ -120,6 +122,9 @@ class Drops:
     semantic: float = 0.10
     detail: float = 0.25
     aligned: float = 0.40
+
+
+SEMANTIC_ALONE = Drops(everything=0.0, semantic=0.0, detail=1.0, aligned=1.0)
 
 
 class References(NamedTuple):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from swiftpie.errors import WeightsError
+from swiftpie.errors import ConfigError, WeightsError
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie_lab.training.context import SINGLE_PROCESS
 from swiftpie_lab.training.loop import LoopConfig, TrainingRun
@@ -18,6 +18,7 @@ from swiftpie_lab.training.stages.one_step.networks import (
     load_trained,
     to_text,
     train_tokenizer,
+    trainable,
 )
 from swiftpie_lab.training.stages.one_step.stage import OneStepConfig, OneStepStage
 from swiftpie_lab.training.state import read_state
@@ -132,3 +133,12 @@ def test_a_kept_tokenizer_gives_the_same_ids(tokenizer):
 def test_a_damaged_one_is_refused(text):
     with pytest.raises(WeightsError, match="stored tokenizer cannot be read"):
         from_text(text, length=FIRST.text_length)
+
+
+def test_only_named_parts_go_on_training(make_stage, tokenizer):
+    networks = make_stage(tokenizer).network()
+    trained = trainable(networks, ["image_encoder", "to_k_ip"])
+    for name, weight in trained.named_parameters():
+        assert weight.requires_grad == ("image_encoder" in name or "to_k_ip" in name)
+    with pytest.raises(ConfigError, match="to_k_pi"):
+        trainable(networks, ["to_k_pi"])

@@ -132,6 +132,19 @@ def test_every_task_is_learned_in_the_larger_world(larger, task):
     assert network.denoiser.unet.conv_in.weight.grad.abs().sum() > 0
 
 
+def test_the_semantic_branch_learns_where_nothing_else_shows_the_subject(larger):
+    shares = dict.fromkeys(vars(Tasks()), 0.0) | {"semantic": 1.0}
+    only = replace(larger, config=replace(larger.config, tasks=Tasks(**shares)))
+    network = larger.network()
+    sum(only.losses(network, 1).values()).backward()
+    read = {
+        name: float(weight.grad.abs().sum()) if weight.grad is not None else 0.0
+        for name, weight in network.denoiser.named_parameters()
+    }
+    assert all(size > 0 for name, size in read.items() if "to_v_ip" in name)
+    assert not any(size for name, size in read.items() if "_ref" in name)
+
+
 def trained_reader(stage, term):
     """Return how a term of the first step's loss goes as the light reader learns it."""
     network, found = stage.network(), []
