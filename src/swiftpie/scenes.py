@@ -483,10 +483,7 @@ def _preposition_before(words: Sequence[str], start: int) -> int | None:
 
 
 def cut_to(
-    picture: "Image.Image",
-    size: tuple[int, int],
-    *,
-    shrinks_by: "Image.Resampling | None" = None,
+    picture: "Image.Image", size: tuple[int, int], *, shrinks_by: "Image.Resampling | None" = None
 ) -> "Image.Image":
     """Return the middle of a picture in width and height, RGB, resampled by bicubic by default."""
     from PIL import Image, ImageOps

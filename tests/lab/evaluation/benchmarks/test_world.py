@@ -94,7 +94,7 @@ def test_kinds_are_chosen_by_their_names(benchmark, dealt):
     assert chosen == [WorldKind.PLAIN, WorldKind.POSE]
     assert benchmark.cases(MANY, chosen) == [*dealt[WorldKind.PLAIN], *dealt[WorldKind.POSE]]
     assert read_kinds(None) == list(WorldKind)
-    with pytest.raises(ConfigError, match="'poses'.*trained setting"):
+    with pytest.raises(ConfigError, match="'poses'"):
         read_kinds("poses")
 
 

@@ -37,6 +37,7 @@ from swiftpie_lab.training.losses import (
     robust_and_squared,
     vote_loss,
 )
+from swiftpie_lab.training.stages.one_step.lookup import lookup_loss, noted_queries
 from swiftpie_lab.training.stages.one_step.networks import (
     FIRST,
     OneStepNetworks,
@@ -90,6 +91,7 @@ class OneStepConfig:
     pixel_weight: float = 0.0  # weight of the loss in pixels; costs a decoder pass
     pixel_samples: int = 6
     subject_weight: float = 2.0  # extra weight of latent cells that show the subject
+    lookup_weight: float = 0.0  # weight of the loss that tells the semantic branch where to look
     validation_pictures: int = 36  # of held-out subjects, for figures and the picture of progress
     drops: Drops = field(default_factory=Drops)
     tasks: Tasks = field(default_factory=Tasks)
@@ -210,6 +212,8 @@ class OneStepStage:
             terms["maps"] = 0.03 * map_loss(outcome.maps, answer.masks)
         if outcome.lighting is not None and answer.lighting is not None:
             terms["light"] = LIGHT_WEIGHT * light_loss(outcome.lighting, answer.lighting)
+        if outcome.lookup is not None:
+            terms["lookup"] = self.config.lookup_weight * outcome.lookup
         if self.config.sceneries:
             terms["votes"] = LIGHT_WEIGHT * self._votes(network, step)
         if self.config.pixel_weight:
@@ -368,9 +372,24 @@ class OneStepStage:
             )
         condition = self._condition_of(shown, batch.noise)
         notes: dict[str, Tensor] = {}
-        prediction = network.denoiser(*start, text, condition, notes)
+        with noted_queries(network.denoiser) as queries:
+            prediction = network.denoiser(*start, text, condition, notes)
         maps = [value for name, value in notes.items() if name.startswith(MAP_PREFIX)]
-        return Outcome(prediction, scores, maps, shown[0].lighting)
+        looked = self._lookup(network, queries, condition, batch)
+        return Outcome(prediction, scores, maps, shown[0].lighting, looked)
+
+    def _lookup(
+        self,
+        network: OneStepNetworks,
+        queries: dict[str, Tensor],
+        condition: SubjectCondition,
+        batch: WorldBatch,
+    ) -> Tensor | None:
+        if not self.config.lookup_weight:
+            return None
+        grid = int(network.image_encoder.config.grid)  # type: ignore[attr-defined]
+        attention = condition.attention
+        return lookup_loss(network.denoiser, queries, attention, batch.mask, grid=grid)
 
     def subject_input(
         self,
@@ -424,12 +443,7 @@ class OneStepStage:
         return self._read(network, pixels * mask, mask)
 
     def _read(
-        self,
-        network: OneStepNetworks,
-        pixels: Tensor,
-        mask: Tensor,
-        *,
-        reads_detail: bool = True,
+        self, network: OneStepNetworks, pixels: Tensor, mask: Tensor, *, reads_detail: bool = True
     ) -> References:
         if not reads_detail:  # it takes as long as a picture
             tokens = network.image_encoder(pixels, mask)
@@ -468,6 +482,13 @@ class OneStepStage:
             "mask_iou": float(iou(mask, batch.mask).mean()),
             **subject_figures(pixels, batch),
         }
+        if self.config.tasks.semantic:
+            with torch.autocast(batch.pixels.device.type, torch.bfloat16):
+                alone = always.forward(
+                    network, batch, generator, drops=SEMANTIC_ALONE, forced=1.0
+                ).prediction.sample
+            seen = self.autoencoder.decode(alone.float()).clamp(-1, 1)
+            figures["semantic_psnr_db"] = subject_figures(seen, batch)["subject_psnr_db"]
         if self.grown is not None:
             grown = self.grown.sample(network, path.with_stem(f"{path.stem}_grown"))
             figures |= {f"grown_{name}": value for name, value in grown.items()}

@@ -98,6 +98,7 @@ class Outcome(NamedTuple):
     scores: LayoutScores | None
     maps: list[Tensor]  # identity attention maps (B, S, h, w); none without a reference
     lighting: Lighting | None  # of the first subject; None without a reference
+    lookup: Tensor | None = None  # how little the semantic branch looks where it should; or unknown
 
 
 class Attempt(NamedTuple):

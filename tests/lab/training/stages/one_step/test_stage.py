@@ -145,6 +145,23 @@ def test_the_semantic_branch_learns_where_nothing_else_shows_the_subject(larger)
     assert not any(size for name, size in read.items() if "_ref" in name)
 
 
+def test_the_semantic_branch_is_taught_where_to_look(larger):
+    shares = dict.fromkeys(vars(Tasks()), 0.0) | {"semantic": 1.0}
+    config = replace(larger.config, tasks=Tasks(**shares), lookup_weight=1.0)
+    stage = replace(larger, config=config)
+    network, found = stage.network(), []
+    optimizer = torch.optim.Adam(network.denoiser.parameters(), lr=6e-3)
+    for _ in range(5):
+        loss = stage.losses(network, 1)["lookup"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        found.append(float(loss.detach()))
+    assert found[-1] < 0.95 * found[0]
+    hooks = [hook for one in network.modules() for hook in one._forward_hooks]
+    assert hooks == []
+
+
 def trained_reader(stage, term):
     """Return how a term of the first step's loss goes as the light reader learns it."""
     network, found = stage.network(), []
