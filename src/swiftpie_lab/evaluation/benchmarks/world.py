@@ -288,14 +288,12 @@ class WorldBenchmark(Benchmark[WorldCase]):
         cells = self.size_px // CELL_PX
         return draw_noise(seeds, (NOISE_CHANNELS, cells, cells))
 
-    def cases(
-        self, count: int = CASES_A_KIND, kinds: Sequence[WorldKind] = tuple(WorldKind)
-    ) -> list[WorldCase]:
-        """Deal `count` cases of each of `kinds`; subjects, places and wishes come evenly.
+    def cases(self, count: int = CASES_A_KIND) -> list[WorldCase]:
+        """Deal `count` cases of each kind; subjects, places and wishes come evenly.
 
         Of each kind a longer list starts with the shorter one.
         """
-        return [case for kind in kinds for case in self.deal(kind, count)]
+        return [case for kind in WorldKind for case in self.deal(kind, count)]
 
     def uses(self, count: int) -> list[list[WorldCase]]:
         """Deal `count` subjects, each one case of every use in `USES`."""

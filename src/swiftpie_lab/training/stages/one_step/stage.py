@@ -387,7 +387,7 @@ class OneStepStage:
     ) -> Tensor | None:
         if not self.config.lookup_weight:
             return None
-        grid = int(network.image_encoder.config.grid)  # type: ignore[attr-defined]
+        grid = int(network.image_encoder.config.grid)
         attention = condition.attention
         return lookup_loss(network.denoiser, queries, attention, batch.mask, grid=grid)
 
