@@ -15,6 +15,7 @@ export interface Subject {
   key: number;
   id: string; // of an identity, or a name of the library
   isNamed: boolean; // it is of the library
+  isFace?: boolean; // it is a person, by the face
   name: string;
   thumbnail: string;
   numPictures: number;
@@ -68,6 +69,7 @@ export interface Draft {
   identity: number;
   detail: number;
   balance: number;
+  style: string; // how prompt and identity share the picture
   photo: Photo | null;
   change: string; // the prompt of an edit
   source: string; // what the photo shows now
@@ -93,6 +95,7 @@ export const FIRST: Draft = {
   identity: 1,
   detail: 1,
   balance: 0,
+  style: "plain",
   photo: null,
   change: "",
   source: "",
@@ -114,6 +117,9 @@ interface Known {
   subjects: readonly Subject[];
   drawsNamed: boolean; // whom a prompt names, though nobody was chosen
 }
+
+/** Return the style of a draft, nothing where it is the usual one. */
+const styled = ({ style = FIRST.style }: Draft) => style !== FIRST.style && { style };
 
 /** Return how the server is told of a subject. */
 const pointer = ({ id, isNamed }: Subject) => (isNamed ? { library: id } : { identity_id: id });
@@ -157,6 +163,7 @@ export function requestOf(draft: Draft, known: Known): Record<string, unknown> |
           ...(one.yaw !== null && { view: [one.yaw, 0] }),
         })),
         scales: { identity_scale: identity, detail_scale: detail, balance },
+        ...styled(draft),
         ...(scene && { scene: typeof scene === "string" ? scene : scene.id }),
         ...(has && placed.every(({ one }) => one.box) && !canPlace(facts) && { mask: "box" }),
       },
@@ -188,6 +195,7 @@ function edit(draft: Draft, newcomer: Subject | null, facts: Known["facts"]): Pa
       return_mask: true,
       edit: { variation: draft.variation },
       scales,
+      ...styled(draft),
       subjects: newcomer ? [pointer(newcomer)] : [],
     },
   };

@@ -8,6 +8,7 @@ export interface Model {
     capabilities: string[];
     image_size_px: number;
     defaults: Record<string, number>;
+    knows_faces?: boolean; // whether people can be drawn by their faces
     summary?: string;
   };
 }
@@ -20,10 +21,18 @@ export interface Option {
   help: string;
 }
 
+/** A value of several, as the library declares it. */
+export interface Choice {
+  values: string[];
+  default: string;
+  help: string;
+}
+
 /** What the server draws with, and what can be set. */
 export interface Offer {
   data: readonly Model[];
   options: Record<string, Option>;
+  choices: Record<string, Choice>;
   limits: {
     subjects: number;
     view: [yaw: number, pitch: number];
@@ -36,6 +45,7 @@ export interface KnownIdentity {
   id: string;
   name: string;
   model: string;
+  is_face: boolean;
   num_pictures: number;
   thumbnail: string;
   warnings: string[];
@@ -250,6 +260,10 @@ export const server = {
 
   encode: (pictures: Blob[], masks: Blob[], name: string, model: string) =>
     upload<KnownIdentity>("/v1/identities", form({ image: pictures, mask: masks, name, model })),
+
+  /** Send a photograph of a person, of which the server keeps the face alone. */
+  encodeFace: (face: Blob, name: string, model: string) =>
+    upload<KnownIdentity>("/v1/identities", form({ face, name, model })),
 
   rename: (id: string, name: string) =>
     read<KnownIdentity>(`/v1/identities/${id}`, { ...json({ name }), method: "PATCH" }),

@@ -25,6 +25,7 @@ import { fitted, isPicture, saysWhatMadeIt, sizeOf, smaller } from "./upload";
 import { Vocabulary } from "./vocabulary";
 
 export const NUM_SEEDS = 6;
+const PERSON = "person"; // how a prompt calls somebody until they are renamed
 const SETTLED_MS = 700; // after the last change, a draft is one to come back to
 const USUAL_VARIATION = 0.5; // of an edit whose noise was all found, once somebody asks for others
 const LARGER = 2; // a scene has more detail than the page shows while one types
@@ -96,6 +97,7 @@ class Studio {
   active = $state(0); // index into draft.placed
   models = $state.raw<readonly Model[]>([]);
   options = $state.raw<Offer["options"]>({});
+  choices = $state.raw<Offer["choices"]>({});
   limits = $state.raw<Offer["limits"]>(UNKNOWN); // until the server says
   model = $state("");
   vocabulary = $state.raw<Vocabulary | null>(null);
@@ -216,8 +218,8 @@ class Studio {
     }
   }
 
-  #learnOffer({ data, options, limits }: Offer): void {
-    [this.models, this.options, this.limits] = [data, options, limits];
+  #learnOffer({ data, options, choices = {}, limits }: Offer): void {
+    [this.models, this.options, this.choices, this.limits] = [data, options, choices, limits];
   }
 
   /** Return to the last visit, whether the server is there or not; false if this is the first. */
@@ -264,9 +266,10 @@ class Studio {
   #keepFromNow(): void {
     $effect.root(() => {
       $effect(() => {
-        const { models: data, options, limits, model, draft, subjects, history, at } = this;
+        const { models: data, options, choices, limits, model } = this;
+        const { draft, subjects, history, at } = this;
         const isStep = history[at]?.draft === draft;
-        const offer = { data, options, limits };
+        const offer = { data, options, choices, limits };
         this.#visit = { offer, model, draft: isStep ? null : draft, subjects, history, at };
         clearTimeout(this.#keeping);
         this.#keeping = setTimeout(() => this.#write(), KEEP_MS);
@@ -376,6 +379,7 @@ class Studio {
         key: ++this.#lastKey,
         id: one.id,
         isNamed: false,
+        isFace: one.is_face,
         name: one.name,
         thumbnail: urlOf(await server.picture(one.thumbnail)),
         numPictures: one.num_pictures,
@@ -746,6 +750,33 @@ class Studio {
     this.subjects = [...this.subjects, subject];
     this.use(subject.key);
     if (subject.warnings.length) this.doubtful = subject;
+  }
+
+  /** Add a person by the face to the shelf, and to the picture. */
+  async addFace(file: File): Promise<void> {
+    await this.#doing("subject", "Looking at the face", async () => {
+      const subject = await this.#encodeFace(++this.#lastKey, await this.fitted(file), PERSON);
+      this.subjects = [...this.subjects, subject];
+      this.use(subject.key);
+      this.note = subject.warnings.join(" ") || this.note;
+    });
+  }
+
+  async #encodeFace(key: number, file: Blob, name: string): Promise<Subject> {
+    const known = await server.encodeFace(file, name, this.model);
+    return {
+      key,
+      id: known.id,
+      isNamed: false,
+      isFace: true,
+      name,
+      thumbnail: urlOf(await server.picture(known.thumbnail)),
+      numPictures: 0,
+      warnings: known.warnings,
+      sources: [{ file, mask: null }],
+      kept: [],
+      sample: null,
+    };
   }
 
   /** Open the cut-out for correction. */
@@ -1152,6 +1183,10 @@ class Studio {
   async #encodeAgain(subjects: readonly Subject[]): Promise<void> {
     for (const old of subjects) {
       if (old.isNamed) continue; // the server looks at it itself
+      if (old.isFace) {
+        await this.#encodeFaceAgain(old);
+        continue;
+      }
       try {
         const sources = await this.sourcesOf(old.key);
         this.#put(await this.#encode(old.key, sources, old.name, old.sample));
@@ -1161,6 +1196,18 @@ class Studio {
         this.#fail("subject", `The server has forgotten “${old.name}”. Add its pictures again.`);
       }
     }
+  }
+
+  /** Show a person to another model, or leave out whom it cannot draw. */
+  async #encodeFaceAgain(old: Subject): Promise<void> {
+    const photo = old.sources[0]?.file;
+    if (this.facts?.knows_faces && photo) {
+      this.#put(await this.#encodeFace(old.key, photo, old.name));
+      return;
+    }
+    this.subjects = this.subjects.filter((one) => one.key !== old.key);
+    const why = photo ? `${this.model} draws no faces.` : "Its photograph is not here any more.";
+    this.#fail("subject", `“${old.name}” was left out. ${why}`);
   }
 
   async #keepAgain(): Promise<void> {

@@ -19,10 +19,13 @@ from PIL import Image
 
 import swiftpie
 from swiftpie.apps.serve.limits import Limits
+from swiftpie.faces import FACE_ENCODERS
 from swiftpie.imageio.decoding import FORMATS
 from swiftpie.imageio.writing import read_metadata
 from swiftpie.models.vocabulary import Vocabulary
 from tests.apps.serve.conftest import Running, serving, to_png
+from tests.faces.tiny_faces import PHOTO
+from tests.faces.tiny_world import LOOKING, make_world, small_session
 from tests.policy.project import ROOT
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs `pip install playwright`")
@@ -378,6 +381,37 @@ def test_without_a_camera_a_picture_may_be_chosen(browser, server, robot):
         )
         expect(visit.subject("robot")).to_be_visible()
         visit.check_quiet()
+
+
+@slow
+def test_a_person_is_added_by_the_face_and_steered_where_the_model_knows_faces(browser, tmp_path):
+    world = make_world(tmp_path)
+    encoder = FACE_ENCODERS.get("opencv").open(world / "faces")
+    session = small_session(world, adapter=LOOKING).with_face_encoder(encoder)
+    with (
+        serving(session, facts={"knows_faces": True}) as running,
+        visiting(browser, running.url) as visit,
+    ):
+        visit.open().first_picture()
+        person = visit.page.get_by_label("A photograph of a person")
+        visit.after(lambda: person.set_input_files(PHOTO))
+        expect(visit.subject("person")).to_have_attribute("aria-pressed", "true")
+        (known,) = [one for one in visit.library() if one["is_face"]]
+        assert (known["name"], known["pictures"]) == ("person", [])
+        plain = visit.pixels()
+        visit.after(lambda: visit.page.get_by_label("Steering").select_option("am1"))
+        assert visit.sent[-1]["swiftpie"]["style"] == "am1"
+        assert differs(plain, visit.pixels())
+        visit.screenshot("person")
+        visit.page.get_by_role("button", name="Delete person").click()
+        expect(visit.subject("person")).to_have_count(0)
+        assert not any(one["is_face"] for one in visit.library())
+        visit.check_quiet()
+
+
+@slow
+def test_a_model_that_draws_no_faces_says_so(visit):
+    expect(visit.page.get_by_text("mini draws no people by their faces.")).to_be_visible()
 
 
 @slow
