@@ -80,13 +80,13 @@ RECIPES = by_name(
     ),
     _face_id(
         name="faceid-hyper",
-        summary="The same with Hyper-SD's LoRA for 4 steps; needs the extra `lora`.",
+        summary="A face by its vector, 4 steps by Hyper-SD's LoRA (extra `lora`); for research.",
         preset="hyper-sdxl-4",
         weights=published("ByteDance/Hyper-SD", "Hyper-SDXL-4steps-lora.safetensors"),
     ),
     _face_id(
         name="faceid-lcm",
-        summary="The same with the LCM LoRA, 4 steps, or 1 to 8; needs the extra `lora`.",
+        summary="A face by its vector, 4 steps by the LCM LoRA (extra `lora`); for research.",
         preset="lcm-lora-sdxl",
         weights=published("latent-consistency/lcm-lora-sdxl", "pytorch_lora_weights.safetensors"),
     ),
