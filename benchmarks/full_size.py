@@ -77,6 +77,7 @@ def measure_elsewhere(folder: Path) -> dict[str, object]:
 def measure(folder: Path, options: argparse.Namespace) -> dict[str, object]:
     """Load, encode, personalize and edit once, or only edit; return what it took."""
     can_edit, has_adapter = not (options.no_edit or options.chord), not options.chord
+    detail = "none" if options.no_detail else "joint"
     stages: dict[str, float] = {}
     timings: dict[str, dict[str, float]] = {}
     started = time.perf_counter()
@@ -89,7 +90,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, object]:
         adapter=folder / ADAPTER if has_adapter else None,
         image_encoder=folder / "image_encoder" if has_adapter else None,
         inversion=folder / "pipeline" / "unet" if can_edit else None,
-        detail="none" if options.no_detail or options.chord else "joint",
+        detail=detail if has_adapter else None,
         offline=True,
     )
     stages["load"] = time.perf_counter() - started
