@@ -119,7 +119,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, object]:
         "stored": options.stored,
         "engine": options.engine,
         "limit_gib": options.limit_gib,
-        "detail": not options.no_detail,
+        "detail": has_adapter and not options.no_detail,
         "device": options.device,
         "threads": torch.get_num_threads(),
         "side_px": options.side_px,
