@@ -16,12 +16,16 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from benchmarks._machine import peak_memory_mib, write_report
 from benchmarks._models import ADAPTER, DTYPES, PRESETS, make_elsewhere, reference
 from swiftpie.engine.plan import load_session
+
+if TYPE_CHECKING:
+    from swiftpie.backbones.choices import DetailForm
 
 
 def main() -> None:
@@ -77,7 +81,7 @@ def measure_elsewhere(folder: Path) -> dict[str, object]:
 def measure(folder: Path, options: argparse.Namespace) -> dict[str, object]:
     """Load, encode, personalize and edit once, or only edit; return what it took."""
     can_edit, has_adapter = not (options.no_edit or options.chord), not options.chord
-    detail = "none" if options.no_detail else "joint"
+    detail: DetailForm = "none" if options.no_detail else "joint"
     stages: dict[str, float] = {}
     timings: dict[str, dict[str, float]] = {}
     started = time.perf_counter()
