@@ -188,6 +188,26 @@ def _told(words: Sequence[str]) -> list[str]:
     return [word for word in words if word not in FILLERS]
 
 
+class SceneWords(NamedTuple):
+    """What a prompt says of a whole picture, and its other words in their order."""
+
+    setting: SceneSetting
+    place: str | None  # of the library
+    rendition: str | None  # one of `RENDITIONS`
+    worn: str | None  # by the first subject, one of `WORN`
+    others: tuple[str, ...]  # the subjects and how they look
+
+
+def read_scene_words(prompt: str) -> SceneWords:
+    """Return what a prompt says, part by part."""
+    bare, art = _without_art(prompt)
+    worn = worn_in(bare)
+    words = WORD.findall(WORN_PHRASE.sub(" ", bare, count=1).lower())
+    place, rest = packaged().part(words)
+    setting, others = _read(" ".join(rest))
+    return SceneWords(setting, place, art, worn, tuple(others))
+
+
 def _without_art(prompt: str) -> tuple[str, str | None]:
     """Return a prompt without its words for an art, and the art."""
     art = rendition_in(prompt)
@@ -336,6 +356,13 @@ class Scenes:
         stand_in = self._stand_ins[found.name]
         return " ".join((*words[: found.start], *stand_in, *words[found.end :]))
 
+    def part(self, words: Sequence[str]) -> tuple[str | None, list[str]]:
+        """Return the place that the words of a prompt name, or None, and all other words."""
+        found = self._find(words)
+        if found is None:
+            return None, list(words)
+        return found.name, [*words[: found.start], *words[found.end :]]
+
     def _find(self, words: Sequence[str]) -> "_NamedPlace | None":
         found = []
         for name, heads in self._heads.items():
@@ -467,7 +494,7 @@ def _head(phrase: str) -> tuple[str, ...]:
 
 def _preposition_before(words: Sequence[str], start: int) -> int | None:
     """Return where the first of the prepositions before a place stands; None without one."""
-    if words[start] in ADVERBS:
+    if words[start] in ADVERBS | PREPOSITIONS:
         return start
     first = None
     for place in range(start - 1, -1, -1):

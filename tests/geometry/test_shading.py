@@ -7,7 +7,7 @@ import torch
 
 from swiftpie.geometry.layout import Layout, pixel_grid, whole_frame
 from swiftpie.geometry.relief import Turned, height, normals, turn
-from swiftpie.geometry.shading import Illumination, Lighting, relit, shaded
+from swiftpie.geometry.shading import Illumination, Lighting, relit, shaded, unlit
 from swiftpie_lab.world.lighting import Light, light_of_reference, relight_reference
 
 EVEN = Illumination(torch.ones(1, 3), torch.zeros(1, 3), torch.tensor([[0.0, 0.0, 1.0]]))
@@ -41,6 +41,15 @@ def test_the_same_light_changes_nothing():
     pixels, mask = ball()
     same = relit(pixels, mask, Lighting(FROM_LEFT, FROM_LEFT), whole_frame(pixels))
     assert decibels(same, pixels) > 30
+
+
+def test_a_light_that_is_taken_off_can_be_put_on_again():
+    pixels, mask = ball()
+    frame, relief = frame_of(pixels, mask), height(mask)
+    plain = unlit(frame, relief, FROM_LEFT)
+    layout = whole_frame(pixels)
+    again = shaded(Turned(plain, relief, normals(relief)), FROM_LEFT, layout, torch.zeros(1))
+    assert decibels(pixels_of(again), pixels) > 30 > decibels(pixels_of(plain), pixels)
 
 
 def test_a_light_comes_from_its_side():

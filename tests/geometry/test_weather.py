@@ -3,7 +3,13 @@
 import pytest
 import torch
 
-from swiftpie.geometry.weather import FLAKES, FLAKES_IN_PHOTOS, PixelRows, draw_weather
+from swiftpie.geometry.weather import (
+    FLAKES,
+    FLAKES_IN_PHOTOS,
+    PixelRows,
+    draw_weather,
+    lift_weather,
+)
 from swiftpie.noise import draw_noise
 
 FALLING = ("rain", "snowfall", "fog")
@@ -60,3 +66,11 @@ def test_flakes_in_photographs_are_small_and_soft(noise):
     )
     assert (photo > 0.02).float().mean() > 0.5 * (usual > 0.02).float().mean()
     assert (photo > 1).float().mean() < 0.4 * (usual > 1).float().mean()
+
+
+@pytest.mark.parametrize("name", FALLING)
+def test_what_is_in_the_air_can_be_lifted(noise, name):
+    veiled = drawn(noise, name)
+    view = PixelRows((256, 256), (0, 256))
+    clear = lift_weather(veiled, name=name, time=0, view=view)
+    assert (clear + 0.5).abs().mean() < 0.4 * (veiled + 0.5).abs().mean()

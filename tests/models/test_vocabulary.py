@@ -2,11 +2,11 @@
 
 import pytest
 
+from swiftpie.geometry.looks import COLOUR_WORDS, MATERIAL_PHRASES
 from swiftpie.models.vocabulary import Vocabulary, words_in
 from swiftpie.scenes import RENDITIONS
 from swiftpie_lab.world.air import SEASON_PHRASES, TIME_PHRASES, WEATHER_PHRASES
 from swiftpie_lab.world.captions import ACCESSORY_PHRASES, POSE_PHRASES, SIDE_WORDS, VIEW_PHRASES
-from swiftpie_lab.world.looks import COLOUR_WORDS, MATERIAL_PHRASES
 from swiftpie_lab.world.nouns import EMPTY_PREFIXES
 from swiftpie_lab.world.places import PLACES
 from swiftpie_lab.world.sampler import World

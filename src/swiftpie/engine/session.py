@@ -46,6 +46,7 @@ from swiftpie.pipelines.drawing.request import (
     source_of,
 )
 from swiftpie.pipelines.drawing.settings import EditSettings, MaskSource, Scales, Steering, Style
+from swiftpie.pipelines.edit_reading import keeps_cast
 from swiftpie.pipelines.identity_file import fitted, load_identity, save_identity
 from swiftpie.pipelines.naming import log_library_subjects, new_subject_of_edit, new_subjects
 from swiftpie.scenes import read_scene
@@ -458,8 +459,11 @@ class Session:
         """
         if request.identity is not None or request.newcomer is not None:
             return request
+        vocabulary = self.components.text.vocabulary
         texts = {"source_prompt": request.source_prompt, "keyword": request.keyword}
-        brought = new_subject_of_edit(request.prompt, self.components.text.vocabulary, **texts)
+        if keeps_cast(request.prompt, vocabulary, source_prompt=request.source_prompt):
+            return request
+        brought = new_subject_of_edit(request.prompt, vocabulary, **texts)
         if brought is None:
             return request
         who = self.named(brought.word)

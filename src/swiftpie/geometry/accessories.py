@@ -182,8 +182,8 @@ def _hold(
     cos, sin, flip = torch.cos(wearer.rotation), torch.sin(wearer.rotation), 1 - 2 * wearer.flip
     offset = torch.stack([cos * flip * x - sin * y, sin * flip * x + cos * y], dim=1)
     place = wearer._replace(
-        centre=wearer.centre + wearer.scale[:, None] / 2 * offset,
-        scale=wearer.scale * half,
+        centre=wearer.centre + wearer.scale.view(len(at), -1) / 2 * offset,
+        scale=(wearer.scale.view(len(at), -1) * half[:, None]).view_as(wearer.scale),
         rotation=wearer.rotation + flip * tilt,
         pose=torch.zeros_like(pose),
     )

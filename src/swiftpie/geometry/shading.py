@@ -152,17 +152,34 @@ def relit(pixels: Tensor, mask: Tensor, lighting: Lighting, layout: Layout) -> T
     # Turning the subject under a light equals turning the light around the subject.
     view = rotation_of(layout.pose[:, 0], layout.pose[:, 1])
     direction = (view.transpose(1, 2) @ direction[..., None])[..., 0]
-    own = gains(brightness(normal, lighting.own))
     new = gains(brightness(normal, lighting.scene._replace(direction=direction)))
-    size = (pixels.shape[2], pixels.shape[3])
-    taken, put = (
-        Gains(*(F.interpolate(values, size, mode="bilinear") for values in both))
-        for both in (own, new)
-    )
-    shown = (pixels + mask) / 2  # premultiplied, in [0, 1]
-    plain = (shown - mask * taken.lift) / taken.factor.clamp_min(_DARKEST)
-    plain = torch.minimum(plain.clamp_min(0), mask)
+    put = _enlarged(new, pixels)
+    plain = _unlit((pixels + mask) / 2, mask, normal, lighting.own)
     return 2 * (plain * put.factor + mask * put.lift) - mask
+
+
+def unlit(frame: Tensor, relief: Tensor, own: Illumination) -> Tensor:
+    """Return frames without the light that they were photographed in; `shaded` adds another one.
+
+    Args:
+        frame: Premultiplied RGBA in [0, 1], (B, 4, H, W).
+        relief: Its relief, (B, 1, h, w).
+        own: The light, in the coordinates of the frame.
+    """
+    plain = _unlit(frame[:, :3], frame[:, 3:], soften(normals(relief)), own)
+    return torch.cat([plain, frame[:, 3:]], dim=1)
+
+
+def _unlit(shown: Tensor, mask: Tensor, normal: Tensor, own: Illumination) -> Tensor:
+    """Return premultiplied colours (B, 3, H, W) in [0, 1] without their light."""
+    taken = _enlarged(gains(brightness(normal, own)), shown)
+    plain = (shown - mask * taken.lift) / taken.factor.clamp_min(_DARKEST)
+    return torch.minimum(plain.clamp_min(0), mask)
+
+
+def _enlarged(light: Gains, like: Tensor) -> Gains:
+    size = (like.shape[2], like.shape[3])
+    return Gains(*(F.interpolate(values, size, mode="bilinear") for values in light))
 
 
 def cast_shadow(alpha: Tensor, layout: Layout, base: Tensor, cast: Shadow) -> Tensor:

@@ -91,7 +91,7 @@ def fit_square(pixels: Tensor, mask: Tensor, *, size_px: int, fill: float) -> tu
         NoSubject: The mask is empty.
     """
     assert pixels.shape[-2:] == mask.shape[-2:], "photo and mask differ in size"
-    left, top, right, bottom = _square_around(mask, fill)
+    left, top, right, bottom = subject_square(mask, fill)
     height, width = mask.shape[-2:]
     pad = (-left, right - width, -top, bottom - height)
     frame = F.pad(torch.cat([pixels, mask], dim=1), pad)  # negative padding crops
@@ -107,7 +107,7 @@ def side_px(mask: Tensor, fill: float) -> int:
     Raises:
         NoSubject: The mask is empty.
     """
-    left, _, right, _ = _square_around(mask, fill)
+    left, _, right, _ = subject_square(mask, fill)
     return right - left
 
 
@@ -120,7 +120,7 @@ def crop_square(photo: Image.Image, mask: Tensor, *, fill: float) -> tuple[Tenso
         NoSubject: The mask is empty.
     """
     assert (photo.height, photo.width) == mask.shape[-2:], "photo and mask differ in size"
-    left, top, right, bottom = _square_around(mask, fill)
+    left, top, right, bottom = subject_square(mask, fill)
     times = math.ceil((right - left) / MAX_FRAME_PX)
     left, top = max(0, left), max(0, top)
     right, bottom = min(photo.width, right), min(photo.height, bottom)
@@ -157,8 +157,10 @@ def contact_sheet(
     return sheet
 
 
-def _square_around(mask: Tensor, fill: float) -> tuple[int, int, int, int]:
-    """Return left, top, right and bottom in pixels, which may lie beyond the photo.
+def subject_square(mask: Tensor, fill: float) -> tuple[int, int, int, int]:
+    """Return the square around the subject of `mask` (1, 1, H, W), as `fit_square` cuts it.
+
+    Its left, top, right and bottom in pixels may lie beyond the photo.
 
     Raises:
         NoSubject: The mask is empty.

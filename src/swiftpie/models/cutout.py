@@ -316,12 +316,31 @@ def find_with(network: CutoutNet, image: Image.Image, search: Search = ANYWHERE)
     return _seen(network, photo, [around(bounding_box(mask), photo.size)], search)
 
 
+@torch.no_grad()
+def find_as_guessed(network: CutoutNet, image: Image.Image, guess: Tensor) -> Tensor:
+    """Return the mask (1, 1, H, W) of the subject that `network` and another guess agree upon.
+
+    The `guess`, log-odds (1, 1, h, w) over the picture, counts as much as the network's own.
+    """
+    photo = image if image.mode == "RGB" else image.convert("RGB")
+    whole = (0, 0, *photo.size)
+    views = [whole, *centred(photo.size)]
+    logits = averaged(_logits(network, photo, views), views)
+    other = F.interpolate(guess.float().cpu(), logits.shape, mode="bilinear", antialias=True)
+    return _outlined(photo, whole, logits + other[0, 0].numpy(), ANYWHERE)
+
+
 def _seen(network: CutoutNet, photo: Image.Image, views: Sequence[Area], search: Search) -> Tensor:
     """Return the mask (1, 1, H, W) that `network` finds by `views`, the first of which has all."""
+    return _outlined(photo, views[0], averaged(_logits(network, photo, views), views), search)
+
+
+def _logits(network: CutoutNet, photo: Image.Image, views: Sequence[Area]) -> NDArray[np.float32]:
+    """Return the log-odds (V, n, n) of the subject in each view."""
     # Each view squeezed to a square: what lies at its edges tells what the subject is.
     squares = [photo.resize((CUTOUT_PX,) * 2, Image.Resampling.BOX, box=view) for view in views]
-    logits = network(torch.cat([to_tensor(square) for square in squares]))
-    return _outlined(photo, views[0], averaged(logits[:, 0].numpy(), views), search)
+    logits: NDArray[np.float32] = network(torch.cat([*map(to_tensor, squares)]))[:, 0].numpy()
+    return logits
 
 
 def _by_colour(image: Image.Image, search: Search) -> Tensor:

@@ -43,8 +43,9 @@ from swiftpie.pipelines.drawing.request import (
 )
 from swiftpie.pipelines.drawing.settings import EditMode, Style
 from swiftpie.pipelines.identity import origin_of_faces
-from swiftpie.pipelines.photographs import relight, repaint, scene
+from swiftpie.pipelines.photographs import relight, repaint, restage, scene
 from swiftpie.pipelines.photographs.repaint import RepaintPlan
+from swiftpie.pipelines.photographs.restage import Staging
 from swiftpie.pipelines.photographs.scene import ScenePlan
 from swiftpie.types import Denoised, GenerationResult, Identity, IdentityBranch
 
@@ -118,6 +119,9 @@ def find_region(components: Components, request: EditRequest) -> Image.Image:
     with explaining_out_of_memory():
         if edit.only_changes_all(components, request):
             return relight.find_region(request)
+        staging = _staging(components, request, Clock(None))
+        if staging is not None:
+            return restage.finish(staging, Clock(None)).region
         by_chord = edit.is_by_chord(components, request)
         found = (chord if by_chord else edit).find_region(components, request)
     return mask_to_pil(found)[0]
@@ -164,10 +168,9 @@ def draw_together(
     with explaining_out_of_memory():
         for index, given in enumerate(requests):
             request = _drawable(components, given)
-            if isinstance(request, EditRequest) and edit.only_changes_all(components, request):
-                results[index] = relight.edit(components, request, clock)
-            elif isinstance(request, EditRequest) and edit.is_by_chord(components, request):
-                results[index] = chord.edit(components, request, clock)
+            whole = _edited_at_once(components, request, clock)
+            if whole is not None:
+                results[index] = whole
             elif isinstance(request, PersonalizeRequest) and scene.is_inserted(components, request):
                 results[index] = _insert_into_scene(components, request, clock, on_stage)
             else:
@@ -186,6 +189,24 @@ def draw_together(
                     case plan:
                         results[index] = repaint.finish(drawn, plan, clock)
     return [results[index] for index in range(len(requests))]
+
+
+def _edited_at_once(components: Components, request: Request, clock: Clock) -> EditResult | None:
+    """Return the result of an edit that shares no pass with others; None for other requests."""
+    if not isinstance(request, EditRequest):
+        return None
+    if edit.only_changes_all(components, request):
+        return relight.edit(components, request, clock)
+    if edit.is_by_chord(components, request):
+        return chord.edit(components, request, clock)
+    staging = _staging(components, request, clock)
+    return None if staging is None else restage.finish(staging, clock)
+
+
+def _staging(components: Components, request: EditRequest, clock: Clock) -> Staging | None:
+    """Return the staging of an edit whose words are understood; None for others."""
+    reading = restage.reading_of(components, request)
+    return None if reading is None else restage.prepare(components, request, reading, clock)
 
 
 def _insert_into_scene(

@@ -183,13 +183,21 @@ def mentions(prompt: str, taught: Collection[str]) -> list[Mention]:
     words = words_in(prompt.lower().replace(COLOURLESS, " "))
     first = _first(words, taught)
     found = [] if first is None else [first]
-    for place in range(1, len(words) - 1):
+    for place in range(_end_of(first, words), len(words) - 1):
         if words[place] in ENDS - LINKS or len(found) == MAX_MENTIONS:
             break  # a place or an accessory follows
         if words[place] == "and" and words[place + 1] in ARTICLES_AND_SIZES:
             other = _mention(words, place + 1, taught)
             found += [] if other is None or other.is_in(found) else [other]
     return found
+
+
+def _end_of(mention: Mention | None, words: Sequence[str]) -> int:
+    """Return where words follow a name, which may be "house with garden"; 1 without one."""
+    name = [] if mention is None else mention.words.split()
+    starts = range(len(words) - len(name) + 1)
+    at = next((start for start in starts if [*words[start : start + len(name)]] == name), 0)
+    return max(1, at + len(name))
 
 
 def _first(words: Sequence[str], taught: Collection[str]) -> Mention | None:

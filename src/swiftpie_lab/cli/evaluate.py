@@ -372,6 +372,7 @@ def photos(
         "swiftpie evaluate world-edits",
         "swiftpie evaluate world-edits --weights runs/mini_world/export "
         "--inversion runs/world_inversion/export/inversion --out out/mine",
+        "swiftpie evaluate world-edits --kinds pose,put_on --cases 6 --by-name --out out/poses",
         "swiftpie evaluate world-edits --editor source --cases 4 --out out/bounds --json",
     )
 )
@@ -384,6 +385,7 @@ def world_edits(
     mask: given.MaskName = "found",
     by_name: given.ByName = False,
     cases: given.CasesAKind = 20,
+    kinds: given.EditKinds = None,
     scales: EditScales,
     rules: given.EditRules,
     files: given.EditNetworks,
@@ -412,7 +414,7 @@ def world_edits(
         editor, loading, mask=mask, settings=settings, scales=scales, by_name=by_name
     )
     drawer = _beside_naive(chosen, benchmark)
-    dealt = benchmark.cases(cases)
+    dealt = benchmark.cases(cases, kinds=() if kinds is None else kinds.split(","))
     given.carry_out(
         benchmark, dealt, drawer, networks, context=context, out=out, as_json=as_json, force=force
     )

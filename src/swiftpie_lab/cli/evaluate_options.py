@@ -67,6 +67,14 @@ NumCases = Annotated[int, typer.Option("--cases", min=1, metavar="N", help="How 
 CasesAKind = Annotated[
     int, typer.Option("--cases", min=1, metavar="N", help="How many of each kind to judge.")
 ]
+EditKinds = Annotated[
+    str | None,
+    typer.Option(
+        "--kinds",
+        metavar="NAMES",
+        help="Only edits of these kinds, such as pose,colour; by default of all.",
+    ),
+]
 WorldJudges = Annotated[
     Path | None,
     typer.Option(

@@ -6,6 +6,13 @@ from dataclasses import dataclass
 from random import Random
 
 from swiftpie.geometry.accessories import ACCESSORIES
+from swiftpie.geometry.looks import (
+    COLOUR_WORDS,
+    COLOURS,
+    MATERIAL_PHRASES,
+    MATERIAL_WORDS,
+    MATERIALS,
+)
 from swiftpie.scenes import RENDITIONS, WORN
 from swiftpie_lab.world.air import (
     SEASON_PHRASES,
@@ -15,13 +22,6 @@ from swiftpie_lab.world.air import (
     WEATHER_PHRASES,
     WEATHERS,
     Setting,
-)
-from swiftpie_lab.world.looks import (
-    COLOUR_WORDS,
-    COLOURS,
-    MATERIAL_PHRASES,
-    MATERIAL_WORDS,
-    MATERIALS,
 )
 from swiftpie_lab.world.nouns import EMPTY_PREFIXES, THE_SHARE, article_of, draw_noun
 from swiftpie_lab.world.places import PLACES

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from swiftpie.geometry.layout import Layout
+from swiftpie.geometry.looks import COLOURS, MATERIALS
 from swiftpie.masks import grow
 from swiftpie.scenes import RENDITIONS
 from swiftpie_lab.world.air import Setting
@@ -25,7 +26,6 @@ from swiftpie_lab.world.captions import (
     SceneSpec,
 )
 from swiftpie_lab.world.compositor import PlacedSprite, Rendering
-from swiftpie_lab.world.looks import COLOURS, MATERIALS
 from swiftpie_lab.world.placement import place
 from swiftpie_lab.world.places import PLACES
 from swiftpie_lab.world.sampler import World

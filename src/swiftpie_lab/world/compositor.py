@@ -9,6 +9,7 @@ from torch import Tensor
 from swiftpie.geometry.accessories import Wardrobe, wear
 from swiftpie.geometry.frames import draw_frames, lowest_point
 from swiftpie.geometry.layout import Layout
+from swiftpie.geometry.looks import recolour, remake
 from swiftpie.geometry.relief import normals, turn
 from swiftpie.geometry.renditions import render_as
 from swiftpie.geometry.shading import cast_shadow, shaded
@@ -17,7 +18,6 @@ from swiftpie_lab.world.captions import NONE, SceneSpec
 from swiftpie_lab.world.fields import Fields, over, paste, read_fields, smoothstep
 from swiftpie_lab.world.grounds import Ground
 from swiftpie_lab.world.lighting import Light
-from swiftpie_lab.world.looks import recolour, remake
 from swiftpie_lab.world.places import Background, draw_foregrounds, draw_places
 
 FOREGROUND_SHARE = 0.35  # of the pictures whose place has a foreground

@@ -8,6 +8,7 @@ import torch
 
 from swiftpie import ConfigError
 from swiftpie.geometry.accessories import ACCESSORIES
+from swiftpie.geometry.looks import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
 from swiftpie.scenes import RENDITIONS
 from swiftpie_lab.world.captions import (
     ACCESSORY_PHRASES,
@@ -17,7 +18,6 @@ from swiftpie_lab.world.captions import (
     draw_caption,
     draw_spec,
 )
-from swiftpie_lab.world.looks import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
 from swiftpie_lab.world.places import PLACES, Setting, is_held_out, settings
 from swiftpie_lab.world.sampler import LEAST_CHANGE, World
 from swiftpie_lab.world.sheet import contact_sheet

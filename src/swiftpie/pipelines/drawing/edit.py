@@ -91,7 +91,7 @@ class PlacedSubject(NamedTuple):
     lighting: "Lighting | None" = None  # a row each; None keeps the light of the reference
 
 
-class _Inverted(NamedTuple):
+class InvertedPicture(NamedTuple):
     """A picture on its canvas, and what inversion finds in it."""
 
     original: Image.Image
@@ -107,7 +107,7 @@ def find_region(components: Components, request: EditRequest) -> Tensor:
 
     The errors are those of `prepare`.
     """
-    return _invert(components, request, Clock(None)).found.region.pixels
+    return invert_picture(components, request, Clock(None)).found.region.pixels
 
 
 @torch.no_grad()
@@ -118,7 +118,7 @@ def prepare(components: Components, request: EditRequest, clock: Clock) -> EditP
         CapabilityError: The preset has no inversion network, no image encoder or no such mode.
         InputError: The size is not possible, or the mask has a wrong shape.
     """
-    original, canvas, pixels, latents, inverted = _invert(components, request, clock)
+    original, canvas, pixels, latents, inverted = invert_picture(components, request, clock)
     is_released = request.settings.mode is EditMode.RELEASED
     prompts = (request.source_prompt, request.prompt)
     drawn = prompts if is_released else prompts[1:]
@@ -145,7 +145,13 @@ def prepare(components: Components, request: EditRequest, clock: Clock) -> EditP
     return EditPlan(original, canvas, inverted.region.pixels, prepared, request)
 
 
-def _invert(components: Components, request: EditRequest, clock: Clock) -> _Inverted:
+def invert_picture(components: Components, request: EditRequest, clock: Clock) -> InvertedPicture:
+    """Return a picture as the inversion network reads it.
+
+    Raises:
+        CapabilityError: The preset has no inversion network or no such mode.
+        InputError: The size is not possible, or the mask has a wrong shape.
+    """
     components.inverter()
     settings, original = request.settings, as_rgb(request.image)
     preset = components.preset
@@ -181,7 +187,7 @@ def _invert(components: Components, request: EditRequest, clock: Clock) -> _Inve
         rule=settings.rule,
     )
     clock.lap("invert")
-    return _Inverted(original, canvas, pixels, latents, inverted)
+    return InvertedPicture(original, canvas, pixels, latents, inverted)
 
 
 def is_by_chord(components: Components, request: EditRequest) -> bool:

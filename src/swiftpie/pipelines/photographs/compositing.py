@@ -110,7 +110,7 @@ class PlacedReference(NamedTuple):
         """Return the subject in its place in a picture of this height and width, (1, 4, H, W)."""
         is_small = max(size) <= self.small.shape[-1]
         frame = self.small if is_small else self.large
-        return _shrunk_into(frame, to_affine(self.layout), place=(0, 0, 1, 1), size=size)
+        return shrunk_into(frame, to_affine(self.layout), place=(0, 0, 1, 1), size=size)
 
 
 def composite_patch(
@@ -133,7 +133,7 @@ def composite_patch(
     ground = patch
     if bool(gone.any()):
         if is_trusted or bool(gone.all()):
-            alone = _enlarged(drawing.alone, place, size)
+            alone = enlarged_part(drawing.alone, place, size)
             cell_px = size[1] / (drawing.alone.shape[3] * (place[2] - place[0]))
             texture = matching_grain(patch, 1 - gone, num_octaves=_octaves(cell_px), seed=seed)
             ground = match_border(alone + texture, patch, gone)
@@ -141,7 +141,7 @@ def composite_patch(
             ground = inpaint(patch, gone)
     if reference is not None:
         placed = reference.placed()
-        ground = ground * _enlarged(_shade(drawing, placed).exp(), place, size)
+        ground = ground * enlarged_part(_shade(drawing, placed).exp(), place, size)
         subject = _subject(drawing, placed, place=place, size=size)
         if subject is not None:
             around = patch[subject.where]
@@ -300,15 +300,15 @@ def _subject(
         *(place[0] + right * wide, place[1] + bottom * tall),
     )
     size = (bottom - top, right - left)
-    large = _shrunk_into(placed.large, affine, place=place, size=size)
+    large = shrunk_into(placed.large, affine, place=place, size=size)
     return _Subject(
         (..., slice(top, bottom), slice(left, right)),
         large[:, 3:],
-        colours_of(large) * _enlarged(light.exp(), place, size),
+        colours_of(large) * enlarged_part(light.exp(), place, size),
     )
 
 
-def _shrunk_into(frame: Tensor, affine: Tensor, *, place: Area, size: tuple[int, int]) -> Tensor:
+def shrunk_into(frame: Tensor, affine: Tensor, *, place: Area, size: tuple[int, int]) -> Tensor:
     """Return a frame (1, 4, S, S) warped into a patch, without aliasing where it shrinks."""
     within = _within(affine, place)
     pixels = float(within[0, :, :2].norm(dim=0).amax()) * frame.shape[-1] / max(size)
@@ -359,7 +359,7 @@ def _log_ratio(first: Tensor, second: Tensor, known: Tensor, deviation_px: float
     return extrapolate(ratio, (weight > WELL_KNOWN * weight.amax()).to(weight))
 
 
-def _enlarged(canvas: Tensor, place: Area, size: tuple[int, int]) -> Tensor:
+def enlarged_part(canvas: Tensor, place: Area, size: tuple[int, int]) -> Tensor:
     """Return the part of a canvas at `place`, smooth, in `size`."""
     left, top, right, bottom = place
     rows = _bicubic(canvas.shape[2], top, bottom, count=size[0]).to(canvas)

@@ -12,7 +12,13 @@ from torch.nn import functional as F
 
 from swiftpie.backbones.components import Components
 from swiftpie.geometry.renditions import render_picture
-from swiftpie.geometry.weather import FLAKES, FLAKES_IN_PHOTOS, PixelRows, draw_weather
+from swiftpie.geometry.weather import (
+    FLAKES,
+    FLAKES_IN_PHOTOS,
+    PixelRows,
+    draw_weather,
+    lift_weather,
+)
 from swiftpie.imageio.images import mask_to_pil, to_pil, to_tensor
 from swiftpie.models.scene import packaged
 from swiftpie.noise import draw_noise
@@ -54,18 +60,67 @@ def relight(
     """
     if setting == PLAIN:
         return image
-    relighter = relighter or packaged()
     picture = as_rgb(image)
-    reference = to_tensor(
-        picture.resize((SIDE_PX, SIDE_PX), Image.Resampling.LANCZOS, reducing_gap=3.0)
-    )
-    numbers = (packaged_scenes().number(place), *setting)
-    drawn = relighter(noise, reference, *(torch.tensor([number]) for number in numbers))
-    if place is None and setting.time == NIGHT:
-        drawn = without_lamps(reference, drawn)
+    reference = _reference(picture)
+    drawn = _drawn(reference, setting, noise=noise, place=place, relighter=relighter)
     if picture.size == (SIDE_PX, SIDE_PX):
         return to_pil(drawn)[0]
-    changes = changes_between(reference, drawn)
+    return _carried_over(picture, changes_between(reference, drawn))
+
+
+@torch.no_grad()
+def relight_between(
+    image: Image.Image,
+    before: SceneSetting,
+    after: SceneSetting,
+    *,
+    noise: Tensor,
+    place: str | None = None,
+    relighter: Callable[..., Tensor] | None = None,
+) -> Image.Image:
+    """Return a picture that shows a place in the setting `before` as it looks in the one `after`.
+
+    The network knows pictures in plain daylight. Others are changed as much as two drawings of the
+    same picture in both settings differ. The other arguments are those of `relight`.
+    """
+    if before == after:
+        return image
+    if before == PLAIN:
+        return relight(image, after, noise=noise, place=place, relighter=relighter)
+    picture = as_rgb(image)
+    reference = _reference(picture)
+    first, second = (
+        _drawn(reference, setting, noise=noise, place=place, relighter=relighter)
+        for setting in (before, after)
+    )
+    return _carried_over(picture, changes_between(first, second))
+
+
+def _reference(picture: Image.Image) -> Tensor:
+    size = (SIDE_PX, SIDE_PX)
+    return to_tensor(picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0))
+
+
+def _drawn(
+    reference: Tensor,
+    setting: SceneSetting,
+    *,
+    noise: Tensor,
+    place: str | None,
+    relighter: Callable[..., Tensor] | None,
+) -> Tensor:
+    """Return a picture (1, 3, 256, 256) in a setting, as the network draws it of the reference."""
+    if setting == PLAIN:
+        return reference
+    numbers = (packaged_scenes().number(place), *setting)
+    draw = relighter or packaged()
+    drawn = draw(noise, reference, *(torch.tensor([number]) for number in numbers))
+    is_photo = place is None and setting.time == NIGHT
+    return without_lamps(reference, drawn) if is_photo else drawn
+
+
+def _carried_over(picture: Image.Image, changes: Tensor) -> Image.Image:
+    """Return a picture of any size with the changes that a small one of it shows."""
     result = Image.new("RGB", picture.size)
     for view in _bands(picture):
         pixels = changed(_rows(picture, view), _enlarged(changes, view))
@@ -100,6 +155,18 @@ def add_weather(image: Image.Image, setting: SceneSetting, *, noise: Tensor) -> 
     return result
 
 
+@torch.no_grad()
+def without_weather(image: Image.Image, setting: SceneSetting) -> Image.Image:
+    """Return a picture without the rain, the flakes or the fog of `setting`."""
+    name = setting.weather_name
+    if name not in IN_THE_AIR:
+        return image
+    size = (image.height, image.width)
+    view = PixelRows(size, (0, size[0]))
+    pixels = lift_weather(to_tensor(image), name=name, time=setting.time, view=view)
+    return to_pil(pixels)[0]
+
+
 def edit(components: Components, request: EditRequest, clock: Clock) -> EditResult:
     """Return the photograph of a request in the setting and the art that its prompt names."""
     original, region = as_rgb(request.image), _region(request)
@@ -110,7 +177,7 @@ def edit(components: Components, request: EditRequest, clock: Clock) -> EditResu
     edited = relight(original, setting, noise=noise, relighter=components.relighter)
     edited = add_weather(edited, setting, noise=noise)
     if change.rendition is not None:
-        edited = _rendered(edited, change.rendition, noise=noise)
+        edited = rendered(edited, change.rendition, noise=noise)
     clock.lap("relight")
     blend = blend_mask(region) if request.mask is not None else Image.new("L", edited.size, 255)
     image = edited if request.mask is None else Image.composite(edited, original, blend)
@@ -142,7 +209,7 @@ def _region(request: EditRequest) -> Tensor:
     return given_mask(request.mask, size)
 
 
-def _rendered(image: Image.Image, name: str, *, noise: Tensor) -> Image.Image:
+def rendered(image: Image.Image, name: str, *, noise: Tensor) -> Image.Image:
     """Return a picture as a drawing or a painting of it; a large one is drawn small, and enlarged.
 
     Strokes and tiles are shares of the picture, so that they have no more to show.

@@ -41,17 +41,27 @@ def removal_mask(photograph: Image.Image, search: Search) -> Tensor:
     Raises:
         NoSubject: The search finds nothing that stands out.
     """
-    thing = _seen(photograph, search)
+    return with_surroundings(photograph, _seen(photograph, search))
+
+
+def with_surroundings(
+    photograph: Image.Image, thing: Tensor, *, room: float = ROOM, gap: float = GAP
+) -> Tensor:
+    """Return what goes with a thing (1, 1, H, W) of bytes, 0 or 1: its edge and shadow, 0 or 255.
+
+    Some of the photograph has to be the thing. `room` around it and half of the width of each
+    `gap` in it go as well, in shares of its longer side.
+    """
     extent = extent_of(thing)
     assert extent is not None, "a subject was found"
     left, top, right, bottom = extent
     side = max(right - left, bottom - top)
-    room = math.ceil(AROUND * side)
+    beyond = math.ceil(AROUND * side)
     crop = (
-        max(0, left - room),
-        max(0, top - room),
-        min(photograph.width, right + room),
-        min(photograph.height, bottom + room),
+        max(0, left - beyond),
+        max(0, top - beyond),
+        min(photograph.width, right + beyond),
+        min(photograph.height, bottom + beyond),
     )
     here = (..., slice(crop[1], crop[3]), slice(crop[0], crop[2]))
     solid = thing[here].float()
@@ -61,9 +71,9 @@ def removal_mask(photograph: Image.Image, search: Search) -> Tensor:
     pixels = (to_tensor(photograph.crop(crop).convert("RGB")) + 1) / 2
     seen = (resized(solid, small) > 0).float()
     shadow = shadow_of(resized(pixels, small), grow(seen, math.ceil(EDGE * scale * side) + 1))
-    edge = grow(solid, math.ceil(ROOM * side) + 1)
+    edge = grow(solid, math.ceil(room * side) + 1)
     goes = torch.maximum(edge, (resized(shadow, size) > 0).float())
-    whole = close_gaps((resized(goes, small) > 1 - SURE).float(), math.ceil(GAP * scale * side))
+    whole = close_gaps((resized(goes, small) > 1 - SURE).float(), math.ceil(gap * scale * side))
     gone = torch.zeros_like(thing)
     gone[here] = 255 * torch.maximum(goes, (resized(whole, size) > 0.5).float()).to(torch.uint8)
     return gone

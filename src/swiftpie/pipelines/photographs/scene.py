@@ -26,7 +26,7 @@ from swiftpie.geometry.frames import FRAME_PX
 from swiftpie.geometry.layout import Layout, to_affine, warp
 from swiftpie.geometry.relief import height, turn
 from swiftpie.geometry.renditions import render_picture
-from swiftpie.geometry.shading import Lighting, cast_shadow, shaded, usual_shadow
+from swiftpie.geometry.shading import Lighting, Shadow, cast_shadow, shaded, usual_shadow
 from swiftpie.imageio.images import alpha_of, mask_to_pil, plane, to_pil, to_tensor
 from swiftpie.library import packaged as packaged_library
 from swiftpie.masks import resize_mask
@@ -174,7 +174,7 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
     for index, seed in enumerate(request.seeds):
         prompt = prompts[index % len(prompts)]
         setting, noise = read_setting(prompt), draw_noise_of(seed)
-        share = float(torch.special.ndtr(noise[0, 0].sum() / noise[0, 0].numel() ** 0.5))
+        share = share_of(noise)
         size, name = _size_of(components, request)[::-1], None
         if isinstance(request.scene, Image.Image):
             picture = cut_to(request.scene, size)
@@ -193,6 +193,11 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
 def draw_noise_of(seed: int) -> Tensor:
     """Return the noise (1, 32, 32, 32) that the scene, its clouds and its weather follow."""
     return draw_noise([seed], NOISE_SHAPE)
+
+
+def share_of(noise: Tensor) -> float:
+    """Return the uniform number in [0, 1] of `noise` (1, C, h, w) that chooses a picture."""
+    return float(torch.special.ndtr(noise[0, 0].sum() / noise[0, 0].numel() ** 0.5))
 
 
 @torch.no_grad()
@@ -259,16 +264,34 @@ def _with_shadow(
     opacity = opacity * _dilated(drawn_mask, round(AROUND * side))
     if lighting is None:
         return opacity, torch.zeros_like(opacity)
+    return opacity, cast_on_ground(opacity, layout, usual_shadow(lighting.scene))
+
+
+def cast_on_ground(
+    opacity: Tensor, layout: Layout, cast: Shadow, *, floor: float | None = None
+) -> Tensor:
+    """Return the share of the ground's light that a subject takes, (1, 1, H, W).
+
+    Args:
+        opacity: Where the subject is, (1, 1, H, W).
+        layout: Its place, one row.
+        cast: How the shadow looks.
+        floor: Height of the ground under it, in [0, 1]; None is its lowest point.
+    """
     # Shadows are cast in squares.
+    size = (opacity.shape[2], opacity.shape[3])
+    side = max(size)
     square = F.pad(opacity, (0, side - size[1], 0, side - size[0]))
-    numbers = torch.arange(1, side + 1, device=opacity.device).view(1, 1, -1)
-    rows = (square > FEET).to(opacity).amax(dim=3)
-    base = (rows * numbers).amax(dim=2) / side
+    if floor is None:
+        numbers = torch.arange(1, side + 1, device=opacity.device).view(1, 1, -1)
+        base = ((square > FEET).to(opacity).amax(dim=3) * numbers).amax(dim=2) / side
+    else:
+        base = opacity.new_tensor(floor * size[0] / side)
     shares = layout.centre.new_tensor([size[1] / side, size[0] / side])
     scale = (layout.scale.view(1, -1) * shares)[:, 0]
     within = layout._replace(centre=layout.centre * shares, scale=scale)
-    shadow = cast_shadow(square, within, base.view(1, 1, 1, 1), usual_shadow(lighting.scene))
-    return opacity, shadow[..., : size[0], : size[1]]
+    shadow = cast_shadow(square, within, base.view(1, 1, 1, 1), cast)
+    return shadow[..., : size[0], : size[1]]
 
 
 class WornPiece(NamedTuple):
@@ -325,7 +348,7 @@ def _own_colours(drawing: Tensor, alpha: Tensor, drawn_mask: Tensor) -> Tensor:
 
 
 @cache
-def _wardrobe() -> Wardrobe:
+def wardrobe() -> Wardrobe:
     """Return the accessories, from sprites of the library."""
 
     def sprite(code: str) -> Tensor:
@@ -347,7 +370,7 @@ def _worn(plan: ScenePlan, row: SceneRow, index: int, drawn_mask: Tensor) -> lis
     frames = torch.cat([(identity.pixels[:1].float().cpu() + mask) / 2, mask], dim=1)
     frames = F.interpolate(frames, (FRAME_PX, FRAME_PX), mode="area")
     size = (drawn_mask.shape[2], drawn_mask.shape[3])
-    pieces = wear(frames, height(mask), layout, [row.worn], _wardrobe())
+    pieces = wear(frames, height(mask), layout, [row.worn], wardrobe())
     found = []
     for piece in pieces:
         frame = piece.turned.frame

@@ -1,7 +1,7 @@
 """Rendered edits of the larger world: restyle, relight, turn, recolour, add, remove, replace."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count, islice
@@ -225,20 +225,32 @@ class WorldEditBenchmark(TaskBenchmark[WorldEditCase]):
         """Read judges, by default the package's; see `WorldBenchmark.panel`."""
         return self.plain.panel(folder)
 
-    def cases(self, count: int = CASES_A_KIND) -> list[WorldEditCase]:
+    def cases(
+        self, count: int = CASES_A_KIND, *, kinds: Collection[str] = ()
+    ) -> list[WorldEditCase]:
         """Deal `count` cases of each kind; subjects, places and answers come evenly.
 
         Of each kind a longer list starts with the shorter one. Settings are such as training knows.
 
+        Args:
+            count: How many of each kind.
+            kinds: Names of the kinds; all if empty.
+
         Raises:
-            ConfigError: The pack holds out fewer than two subjects.
+            ConfigError: The pack holds out fewer than two subjects, or a kind is unknown.
         """
+        known = [kind.value for kind in TITLES]
+        if strange := [kind for kind in kinds if kind not in known]:
+            raise ConfigError(
+                f"{strange[0]!r} is no kind of edits. Choose from {', '.join(known)}."
+            )
         if len(self.plain.world.pool) < 2:  # a subject and the one that replaces it
             raise ConfigError(
                 f"The pack has {len(self.plain.world.pool)} held-out subjects; an edit takes two. "
                 "Use the full pack of `swiftpie data prepare`."
             )
-        return [case for kind in TITLES for case in islice(self._deal(kind), count)]
+        chosen = [kind for kind in TITLES if not kinds or kind.value in kinds]
+        return [case for kind in chosen for case in islice(self._deal(kind), count)]
 
     def answer(self, case: WorldEditCase) -> EditAnswer:
         """Draw the case before and after."""

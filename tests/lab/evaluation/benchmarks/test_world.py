@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from swiftpie import CapabilityError, ConfigError, WeightsError
+from swiftpie.geometry.looks import COLOUR_WORDS, MATERIAL_PHRASES
 from swiftpie.imageio.images import to_pil, to_tensor
 from swiftpie.masks import bounding_box
 from swiftpie.noise import draw_noise
@@ -42,7 +43,6 @@ from swiftpie_lab.world.captions import (
     WHOLE_QUESTIONS,
     SceneSpec,
 )
-from swiftpie_lab.world.looks import COLOUR_WORDS, MATERIAL_PHRASES
 from swiftpie_lab.world.places import PLACES, is_held_out
 
 MANY = 40  # of each kind, dealt and not drawn

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie_lab.world.fields import Colour, mix, over, smoothstep
+from swiftpie.geometry.fields import Colour, mix, over, smoothstep
 
 Ramp = tuple[Colour, Colour, Colour]  # in shadow, of the body, in light
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from swiftpie.geometry.frames import pose_subjects
-from swiftpie_lab.world.looks import (
+from swiftpie.geometry.looks import (
     COLOUR_WORDS,
     COLOURS,
     MATERIAL_PHRASES,

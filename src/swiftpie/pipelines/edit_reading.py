@@ -1,0 +1,222 @@
+"""Reads from the prompts of an edit what it changes: the place, its light, or the subject."""
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from swiftpie.geometry.looks import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
+from swiftpie.models.vocabulary import Vocabulary
+from swiftpie.pipelines.naming import Mention, mentions
+from swiftpie.scenes import FILLERS, PLAIN, SEASONS, SceneWords, read_scene_words
+
+NOBODY = frozenset(("nothing", "nobody", "empty", "none", "no-one"))
+SEASON_NAMES = tuple(SEASONS)
+LINKS = frozenset(("another", "beside", "next"))  # between two subjects
+# Words for poses, views, sizes and sides, as captions of training have them.
+POSES = frozenset(
+    (
+        *("lying", "down", "side", "upside", "standing", "head", "turned", "leaning", "one"),
+        *("tilted", "jumping", "mid", "air", "up", "squashed", "flattened", "flat", "stretched"),
+        *("tall", "thin", "bending", "bent", "over", "bowing", "seen", "viewed", "from", "facing"),
+        *("viewer", "left", "right", "above", "below", "front"),
+        *("tiny", "small", "little", "huge", "big", "giant"),
+    )
+)
+
+
+class Cast(StrEnum):
+    """What an edit does to the subject of a picture."""
+
+    STAYS = "stays"
+    GOES = "goes"
+    IS_REPLACED = "is replaced"
+    IS_JOINED = "is joined"  # by another subject
+
+
+class Look(NamedTuple):
+    """A colour or a material of a subject, and the words for it."""
+
+    colour: str | None  # one of `COLOURS`
+    material: str | None  # one of `MATERIALS`
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class EditReading:
+    """What changes between two descriptions of a picture."""
+
+    before: SceneWords
+    after: SceneWords
+    cast: Cast = Cast.STAYS
+    look: Look | None = None  # that the subject takes on
+    is_posed: bool = False  # whether its pose, view, size or side changes
+
+    @property
+    def changes_place(self) -> bool:
+        """Whether the subject comes to another place."""
+        return self.after.place is not None and self.after.place != self.before.place
+
+    @property
+    def changes_light(self) -> bool:
+        """Whether time, weather or season change."""
+        return self.after.setting != self.before.setting
+
+    @property
+    def changes_season_alone(self) -> bool:
+        """Whether plants and ground change, and the light on a subject stays."""
+        before, after = self.before.setting, self.after.setting
+        return self.changes_light and before._replace(season=after.season) == after
+
+    @property
+    def uncovers_ground(self) -> bool:
+        """Whether leaves or grass come back, whose colour is unknown from the picture."""
+        is_bare = SEASON_NAMES[self.before.setting.season] in {"autumn", "winter"}
+        is_here = self.changes_light and not self.changes_place
+        return is_bare and is_here and self.before.setting.season != self.after.setting.season
+
+    @property
+    def clears(self) -> bool:
+        """Whether what was in the air is gone, or something else is in it."""
+        return self.before.setting.weather != self.after.setting.weather
+
+    @property
+    def puts_on(self) -> str | None:
+        """What the subject wears or holds from now on, one of `WORN`."""
+        return None if self.after.worn == self.before.worn else self.after.worn
+
+    @property
+    def takes_off(self) -> str | None:
+        """What the subject wears or holds no more."""
+        return None if self.after.worn == self.before.worn else self.before.worn
+
+    @property
+    def rendition(self) -> str | None:
+        """The art that the whole picture becomes."""
+        return None if self.after.rendition == self.before.rendition else self.after.rendition
+
+    @property
+    def changes_subject(self) -> bool:
+        """Whether the subject itself has to be found."""
+        return bool(
+            self.cast is not Cast.STAYS
+            or self.look
+            or self.is_posed
+            or self.puts_on
+            or self.takes_off
+            or self.changes_place
+        )
+
+
+def read_edit(
+    prompt: str, vocabulary: Vocabulary | None, *, source_prompt: str = ""
+) -> EditReading | None:
+    """Return what an edit changes; None if a word of it is not understood, or nothing changes.
+
+    Without a source prompt the prompt has to name changes alone, as "wearing a crown" or "on a
+    beach". What it does not mention stays.
+    """
+    if vocabulary is None:
+        return None
+    after = read_scene_words(prompt)
+    before = read_scene_words(source_prompt)
+    if source_prompt.strip():
+        found = mentions(" ".join(after.others), vocabulary.words)
+        present = mentions(" ".join(before.others), vocabulary.words)
+        reading = _compared(before, after, present, found)
+    else:
+        reading = _alone(after)
+    if reading is None or (before.rendition and before.rendition != after.rendition):
+        return None  # how a drawn picture looked before is unknown
+    changes = (reading.changes_subject, reading.changes_light, reading.rendition)
+    return reading if any(changes) else None
+
+
+def keeps_cast(prompt: str, vocabulary: Vocabulary | None, *, source_prompt: str = "") -> bool:
+    """Whether an edit is understood and brings no subject: "an orange car" is no orange."""
+    reading = read_edit(prompt, vocabulary, source_prompt=source_prompt)
+    return reading is not None and reading.cast in {Cast.STAYS, Cast.GOES}
+
+
+def _compared(
+    before: SceneWords, after: SceneWords, present: Sequence[Mention], found: Sequence[Mention]
+) -> EditReading | None:
+    """Return the difference of two descriptions of a picture with one subject."""
+    new, old = _without(after.others, before.others), _without(before.others, after.others)
+    if len(present) > 1:
+        return None
+    if not found and NOBODY.intersection(after.others):
+        return EditReading(before, after, Cast.GOES)
+    if not present:  # a place alone, or "a toy": words that may be of any subject
+        return None if found else _changed(before, after, new, old)
+    names = present[0].words.split()
+    others = [one for one in found if not one.is_in(present)]
+    if _without(names, after.others):  # the subject is not mentioned
+        is_plain = len(others) == 1 and not _without(new, others[0].words.split())
+        return EditReading(before, after, Cast.IS_REPLACED) if is_plain else None
+    joined = [one for one in found[1:] if not one.is_in(present)]
+    if joined:
+        rest = _without(new, [*joined[0].words.split()])
+        is_plain = len(joined) == 1 and not old and LINKS.issuperset(rest)
+        return EditReading(before, after, Cast.IS_JOINED) if is_plain else None
+    return _changed(before, after, new, old)
+
+
+def _changed(
+    before: SceneWords, after: SceneWords, new: list[str], old: list[str]
+) -> EditReading | None:
+    """Return the reading of words about the same subject that came and went."""
+    look, faded = _look_in(new), _look_in(old)
+    if faded is not None and look is None:
+        return None  # how the subject looks without its colour is unknown
+    poses = [word for one, words in ((look, new), (faded, old)) for word in _beside(one, words)]
+    if not POSES.issuperset(poses):
+        return None
+    return EditReading(before, after, look=look, is_posed=bool(poses))
+
+
+def _alone(after: SceneWords) -> EditReading | None:
+    """Return the reading of a prompt that names nothing but a change."""
+    before = SceneWords(PLAIN, None, None, None, ())
+    words = _without(after.others, ())
+    if NOBODY.issuperset(words) and words:
+        return EditReading(before, after, Cast.GOES)
+    return _changed(before, after, words, [])
+
+
+def _look_in(words: Sequence[str]) -> Look | None:
+    """Return the colour or the material that words name, that with the most words."""
+    text = f" {' '.join(words)} "
+    found = [
+        (len(phrase), kind, name, phrase)
+        for kind, phrases in (
+            ("colour", COLOUR_WORDS),
+            ("material", MATERIAL_WORDS),
+            ("material", MATERIAL_PHRASES),
+        )
+        for name, options in phrases.items()
+        for phrase in (" ".join(_without(option.split(), ())) for option in options)
+        if f" {phrase} " in text
+    ]
+    if not found:
+        return None
+    _, kind, name, phrase = max(found)
+    is_colour = kind == "colour"
+    words_of = tuple(phrase.split())
+    return Look(name if is_colour else None, None if is_colour else name, words_of)
+
+
+def _beside(look: Look | None, words: Sequence[str]) -> list[str]:
+    return _without(words, () if look is None else look.words)
+
+
+def _without(words: Sequence[str], others: Collection[str]) -> list[str]:
+    """Return words that say something, without as many of each as the others have."""
+    left, kept = Counter(others), []
+    for word in words:
+        if left[word] > 0:
+            left[word] -= 1
+        elif word not in FILLERS:
+            kept.append(word)
+    return kept

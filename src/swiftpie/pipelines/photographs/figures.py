@@ -1,0 +1,161 @@
+"""Subjects put before a picture from their own pixels: dyed, turned, lit, with what they wear.
+
+Pictures are (1, 3, H, W) in [0, 1], frames (1, 4, S, S) premultiplied in [0, 1].
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from swiftpie.geometry.accessories import wear
+from swiftpie.geometry.fields import paste
+from swiftpie.geometry.frames import FRAME_PX
+from swiftpie.geometry.layout import Layout, to_affine
+from swiftpie.geometry.looks import recolour, remake
+from swiftpie.geometry.relief import height, normals, turn
+from swiftpie.geometry.shading import Illumination, shaded, unlit, usual_shadow
+from swiftpie.imageio.cutout import shrunk_to
+from swiftpie.imageio.images import extent_of, to_pil, to_tensor
+from swiftpie.pipelines.photographs.compositing import Area, enlarged_part, shrunk_into
+from swiftpie.pipelines.photographs.scene import cast_on_ground, wardrobe
+from swiftpie.validation import Size
+
+LOOK_PX = 512  # longer side of the picture in which places and shadows are found
+THERE = 0.004  # opacity from which a pixel is touched
+WHOLE: Area = (0.0, 0.0, 1.0, 1.0)
+
+
+class Figure(NamedTuple):
+    """A subject with its place, its looks and its light."""
+
+    frame: Tensor
+    layout: Layout
+    own: Illumination | None = None  # in the frame, which is taken off; None if unknown
+    scene: Illumination | None = None  # of the picture, which is put on
+    colour: str | None = None  # one of `COLOURS`
+    material: str | None = None  # one of `MATERIALS`
+    worn: str | None = None  # one of `WORN`
+    is_there: bool = False  # whether the picture shows it already, so that only the rest is put
+    before: Tensor | None = None  # (1, 1, H, W) what hides the figure, or parts behind its body
+    casts: bool = False  # whether its shadow falls on the ground
+    floor: float | None = None  # height of the ground in [0, 1]; None: its feet
+    shade: Tensor | None = None  # (1, 1, h, w) of the ground's light that is lost already
+
+
+class _Layer(NamedTuple):
+    """A finished frame in its place."""
+
+    frame: Tensor
+    layout: Layout
+    is_behind: bool = False  # the body of its figure
+
+    def at(self, size: Size, place: Area) -> Tensor:
+        """Return it in a part of a picture, (1, 4, h, w)."""
+        return shrunk_into(self.frame, to_affine(self.layout), place=place, size=size)
+
+
+def put(picture: Image.Image, figures: Sequence[Figure]) -> Image.Image:
+    """Return a picture with figures before it, the last one in front; other pixels stay."""
+    for figure in figures:
+        picture = _with(picture, figure)
+    return picture
+
+
+def opacity_of(figure: Figure, size: Size) -> Tensor:
+    """Return where a figure is in a picture of `size`, without what it wears, (1, 1, H, W)."""
+    relief = height(figure.frame[:, 3:])
+    shown = turn(figure.frame, relief, figure.layout.pose).frame
+    return _Layer(shown, figure.layout).at(size, WHOLE)[:, 3:]
+
+
+def shadow_of(figure: Figure, size: Size) -> Tensor:
+    """Return the share of the ground's light that a figure takes, (1, 1, h, w), by its light."""
+    opacity = opacity_of(figure, size)
+    if figure.scene is None:
+        return torch.zeros_like(opacity)
+    return cast_on_ground(opacity, figure.layout, usual_shadow(figure.scene), floor=figure.floor)
+
+
+def _with(picture: Image.Image, figure: Figure) -> Image.Image:
+    layers = _layers(figure)
+    small = shrunk_to(LOOK_PX, (picture.height, picture.width))
+    there = [layer.at(small, WHOLE)[:, 3:] for layer in layers]
+    shade = None
+    if figure.casts:
+        lost = 0.0 if figure.shade is None else figure.shade
+        shade = ((1 - shadow_of(figure, small)) / (1 - lost)).clamp(max=1)
+        there.append(1 - shade)
+    touched = torch.cat([torch.zeros(1, 1, *small), *there], dim=1).amax(dim=1, keepdim=True)
+    window = _window((touched > THERE).float(), picture)
+    if window is None:
+        return picture
+    left, top, right, bottom = window
+    size = (bottom - top, right - left)
+    across, down = (left / picture.width, right / picture.width), (top, bottom)
+    place = (across[0], down[0] / picture.height, across[1], down[1] / picture.height)
+    patch = to_tensor(picture.crop(window)) / 2 + 0.5
+    if shade is not None:
+        patch = patch * enlarged_part(shade, place, size).clamp(0, 1)
+    hidden = None if figure.before is None else figure.before[..., top:bottom, left:right]
+    for layer in layers:
+        shown = layer.at(size, place)
+        is_hidden = hidden is not None and (layer.is_behind or not figure.is_there)
+        patch = paste(patch, shown * (1 - hidden) if is_hidden and hidden is not None else shown)
+    result = picture.copy()
+    result.paste(to_pil(2 * patch.clamp(0, 1) - 1)[0], (left, top))
+    return result
+
+
+def _layers(figure: Figure) -> list[_Layer]:
+    """Return all that is put into the picture for a figure, from the back."""
+    relief = height(figure.frame[:, 3:])
+    body = [] if figure.is_there else [_Layer(_shown(figure, relief), figure.layout)]
+    if figure.worn is None:
+        return body
+    small = F.interpolate(figure.frame, (FRAME_PX, FRAME_PX), mode="area")
+    behind: list[_Layer] = []
+    for piece in wear(small, relief, figure.layout, [figure.worn], wardrobe()):
+        frame = piece.turned.frame
+        if figure.scene is not None:
+            frame = shaded(piece.turned, figure.scene, piece.layout, torch.zeros(1))
+        layer = _Layer(frame, piece.layout, piece.is_behind)
+        (behind if piece.is_behind else body).append(layer)
+    return [*behind, *body]
+
+
+def _shown(figure: Figure, relief: Tensor) -> Tensor:
+    """Return the frame of a subject with its look, in its pose and its light."""
+    is_lit_anew = figure.own is not figure.scene
+    if not (figure.colour or figure.material or is_lit_anew or figure.layout.pose.any()):
+        return figure.frame
+    plain, gloss = figure.frame, torch.zeros(1)
+    if figure.own is not None:
+        plain = unlit(plain, relief, figure.own)
+    if figure.colour is not None:
+        plain = recolour(plain, [figure.colour])
+    if figure.material is not None:
+        plain, gloss = remake(plain, normals(relief), [figure.material])
+    turned = turn(plain, relief, figure.layout.pose)
+    if figure.scene is None:
+        return turned.frame
+    return shaded(turned, figure.scene, figure.layout, gloss)
+
+
+def _window(touched: Tensor, picture: Image.Image) -> tuple[int, int, int, int] | None:
+    """Return the pixels of a picture that a small map of it (1, 1, h, w) touches."""
+    extent = extent_of(touched)
+    if extent is None:
+        return None
+    rows, columns = touched.shape[2:]
+    across, down = picture.width / columns, picture.height / rows
+    left, top, right, bottom = extent
+    return (
+        max(0, int((left - 1) * across)),
+        max(0, int((top - 1) * down)),
+        min(picture.width, int((right + 1) * across) + 1),
+        min(picture.height, int((bottom + 1) * down) + 1),
+    )

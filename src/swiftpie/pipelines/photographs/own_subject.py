@@ -1,0 +1,126 @@
+"""The subject that a picture shows: cut out, and placed, posed and lit anew.
+
+Pictures are (1, 3, H, W) in [0, 1] and masks (1, 1, H, W) in [0, 1], unless said otherwise.
+"""
+
+from typing import NamedTuple
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from swiftpie.backbones.components import Components
+from swiftpie.geometry.layout import SUBJECT_FILL, Layout, seen_view
+from swiftpie.geometry.shading import Lighting
+from swiftpie.imageio.images import extent_of, fit_square, subject_square, to_tensor
+from swiftpie.masks import subject_extent
+from swiftpie.models.cutout import find_as_guessed, packaged
+from swiftpie.pipelines.drawing.edit_region import Canvas, InvertedImage
+from swiftpie.pipelines.photographs.filling import extrapolate
+
+MIN_SHARE = 0.005  # of the picture; a smaller subject is an error of the mask
+SURE = 1e-3  # of an opacity, so that its log-odds are finite
+SOLID = 0.95  # opacity from which a colour is the subject's alone
+LARGE_PX = 1024  # side of a frame; a larger one is shrunk
+
+
+class OwnSubject(NamedTuple):
+    """A subject cut out of its picture."""
+
+    opacity: Tensor  # (1, 1, H, W) in [0, 1]
+    frame: Tensor  # (1, 4, S, S) premultiplied, in [0, 1]
+    layout: Layout  # of the frame in the picture, seen as it is there
+
+
+def find_subject(picture: Image.Image, canvas: Canvas, found: InvertedImage) -> OwnSubject | None:
+    """Return the subject of a picture; None if it has none.
+
+    The inversion network, which reads the prompt, and the network for cut-outs guess together.
+    """
+    share = canvas.leave_mask(found.subject_mask.float().cpu())
+    guess = torch.logit(share.clamp(SURE, 1 - SURE))
+    opacity = find_as_guessed(packaged(), picture, guess)
+    if (opacity > 0.5).float().mean() < MIN_SHARE:
+        return None
+    return cut(to_tensor(picture) / 2 + 0.5, opacity)
+
+
+def cut(picture: Tensor, opacity: Tensor) -> OwnSubject:
+    """Return what a picture shows where `opacity` says; its colours are carried on to the rim."""
+    left, top, right, bottom = subject_square(opacity, SUBJECT_FILL)
+    side, (height, width) = right - left, opacity.shape[2:]
+    frame, cover = fit_square(picture, opacity, size_px=min(side, LARGE_PX), fill=SUBJECT_FILL)
+    solid = -F.max_pool2d(-(cover > SOLID).float(), 3, stride=1, padding=1)
+    if bool(solid.any()):
+        frame = torch.lerp(extrapolate(frame, solid), frame, (cover > SOLID).float())
+    centre = torch.tensor([[(left + right) / 2 / width, (top + bottom) / 2 / height]])
+    shares = [side / width] if height == width else [[side / width, side / height]]
+    scale = torch.tensor(shares)
+    nothing = torch.zeros(1)
+    layout = Layout(centre, scale, rotation=nothing, flip=nothing, pose=torch.zeros(1, 4))
+    return OwnSubject(opacity, torch.cat([frame * cover, cover], dim=1), layout)
+
+
+def moved(
+    components: Components, subject: OwnSubject, noise: Tensor, prompts: tuple[str, str]
+) -> Layout:
+    """Return the layout that the subject takes on as the prompt differs from the source prompt.
+
+    The difference of what the layout predictor says about the two is added to the present layout.
+    """
+    predict = components.layout_predictor
+    assert predict is not None, "only a model that places subjects moves them"
+    text = components.text.encode(list(prompts))
+    extent = subject_extent(subject.frame[:, 3:]).to(noise).expand(2, -1)
+    both: Layout = predict(noise.expand(2, -1, -1, -1), text.pooled, extent).layout
+    both = Layout(*(values.float().cpu() for values in both))
+    turned, tipped = (seen_view(both)[1:] - seen_view(both)[:1]).split(1, dim=1)
+    deformed = both.pose[1:, 2:] - both.pose[:1, 2:]
+    mirror = (1 - 2 * both.flip[:1, None]).to(deformed)
+    bent = torch.cat([deformed[:, :1], mirror * deformed[:, 1:]], dim=1)
+    now = subject.layout
+    growth = (both.scale[1:] / both.scale[:1]).view(1, *[1] * (now.scale.ndim - 1))
+    return now._replace(
+        centre=now.centre + both.centre[1:] - both.centre[:1],
+        scale=now.scale * growth,
+        rotation=now.rotation + both.rotation[1:] - both.rotation[:1],
+        pose=torch.cat([turned, tipped, bent], dim=1),
+    )
+
+
+def light_by_words(
+    components: Components,
+    frame: Tensor,
+    noise: Tensor,
+    prompt: str,
+    *,
+    given: Tensor | None = None,
+) -> Lighting | None:
+    """Return the light on a frame, and that of its place by a prompt; None if unknown.
+
+    Args:
+        components: The networks.
+        frame: Premultiplied RGBA in [0, 1], (1, 4, S, S).
+        noise: Of the picture, (1, C, h, w).
+        prompt: What the picture shows.
+        given: The part of the picture that stays, pixels in [-1, 1] and mask, (1, 4, S, S).
+    """
+    predictor = components.layout_predictor
+    assert predictor is not None, "only a model that places subjects knows light"
+    side = components.preset.image_size_px
+    small = F.interpolate(frame, (side, side), mode="bilinear", antialias=True).to(noise)
+    found = predictor.light(
+        noise,
+        components.text.encode([prompt]).pooled,
+        pixels=2 * small[:, :3] - small[:, 3:],
+        mask=small[:, 3:],
+        given=None if given is None else given.to(noise),
+    )
+    return None if found is None else found.on_cpu()
+
+
+def foot_of(opacity: Tensor) -> float:
+    """Return the height of the lowest point of (1, 1, H, W), in [0, 1] from the top."""
+    extent = extent_of(opacity)
+    return 1.0 if extent is None else extent[3] / opacity.shape[2]

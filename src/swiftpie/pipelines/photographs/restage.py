@@ -1,0 +1,354 @@
+"""Edits whose words are understood: of a place, of its light, and of the picture's own subject.
+
+The subject is cut out, and what was behind it is filled. It is dyed, turned, moved and lit from its
+own pixels, and put back in its place or into a new one. The place keeps its pixels, or shows them
+in another light. The region is what changes visibly.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from PIL import Image, ImageChops, ImageFilter
+from torch import Tensor
+
+from swiftpie.backbones.components import Components
+from swiftpie.geometry.layout import from_box
+from swiftpie.geometry.shading import Illumination
+from swiftpie.imageio.cutout import shrunk_to
+from swiftpie.imageio.images import extent_of, mask_to_pil, plane, to_pil, to_tensor
+from swiftpie.library import origin_of
+from swiftpie.masks import Box, bounding_box, grow, resize_mask, subject_extent
+from swiftpie.noise import draw_noise
+from swiftpie.pipelines.drawing.denoise import Clock
+from swiftpie.pipelines.drawing.edit import EditResult, InvertedPicture, invert_picture
+from swiftpie.pipelines.drawing.edit_region import square_around
+from swiftpie.pipelines.drawing.request import EditRequest
+from swiftpie.pipelines.drawing.settings import EditMethod, EditMode
+from swiftpie.pipelines.edit_reading import Cast, EditReading, read_edit
+from swiftpie.pipelines.photographs.figures import LOOK_PX, Figure, opacity_of, put, shadow_of
+from swiftpie.pipelines.photographs.filling import inpaint
+from swiftpie.pipelines.photographs.own_subject import (
+    OwnSubject,
+    cut,
+    find_subject,
+    foot_of,
+    light_by_words,
+    moved,
+)
+from swiftpie.pipelines.photographs.relight import (
+    NOISE_SHAPE,
+    add_weather,
+    relight,
+    relight_between,
+    rendered,
+    without_weather,
+)
+from swiftpie.pipelines.photographs.removal import EDGE, LEAST_THERE, with_surroundings
+from swiftpie.pipelines.photographs.scene import share_of
+from swiftpie.scenes import packaged
+from swiftpie.types import Identity
+
+VISIBLE_LEVELS = 4  # of 255: a smaller change is not seen
+SEEN_PX = 2  # what is around a visible change is taken to change
+SEE_THROUGH = frozenset(("glass", "ice"))
+JUMP = 0.05  # of the picture's height: feet that rise by more leave the ground
+BESIDE = 0.02  # of the picture's width: between its edge and a second subject
+LEAST_BESIDE, MOST_BESIDE = 0.35, 0.5  # of either side: a second subject
+THINNEST = 0.05  # of a frame, so that a thin subject has a size
+
+
+@dataclass(frozen=True, eq=False)
+class Staging:
+    """What is known of an edit before anything is drawn."""
+
+    components: Components
+    request: EditRequest
+    reading: EditReading
+    inverted: InvertedPicture
+    subject: OwnSubject | None  # of the picture; None if it has none
+    gone: Tensor | None  # (1, 1, H, W) of bytes: what is filled
+
+    @property
+    def original(self) -> Image.Image:
+        """The picture."""
+        return self.inverted.original
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Its height and width."""
+        return self.original.height, self.original.width
+
+    @property
+    def noise(self) -> Tensor:
+        """The noise behind the picture, (1, C, h, w)."""
+        return self.inverted.found.noise
+
+    @property
+    def is_on_ground(self) -> bool:
+        """Whether subjects stand on the ground of the place."""
+        place = self.reading.after.place or self.reading.before.place
+        return place is None or packaged().is_ground(place)
+
+    def around(self) -> Tensor:
+        """Return the picture without its subject, pixels in [-1, 1] and mask, (1, 4, S, S)."""
+        side = self.components.preset.image_size_px
+        small = to_tensor(self.original.resize((side, side), Image.Resampling.BOX))
+        stays = torch.ones_like(small[:, :1])
+        if self.subject is not None:
+            stays = 1 - resize_mask(self.subject.opacity, (side, side))
+        return torch.cat([small * stays, stays], dim=1)
+
+
+def reading_of(components: Components, request: EditRequest) -> EditReading | None:
+    """Return what an edit changes, if the picture need not be drawn anew for it.
+
+    None leaves it to the inversion network, which finds a region, and to the denoiser.
+    """
+    settings = request.settings
+    is_usual = settings.method is not EditMethod.CHORD and settings.mode is EditMode.PAPER
+    is_open = request.mask is None and not request.keyword and settings.rule is None
+    is_free = settings.scales is None and settings.variation == 0 and settings.keeps_outside
+    if components.layout_predictor is None or not (is_usual and is_open and is_free):
+        return None
+    vocabulary = components.text.vocabulary
+    reading = read_edit(request.prompt, vocabulary, source_prompt=request.source_prompt)
+    if reading is None or reading.takes_off or reading.uncovers_ground:
+        return None
+    brings = reading.cast in {Cast.IS_REPLACED, Cast.IS_JOINED}
+    return reading if brings == (request.identity is not None) else None
+
+
+@torch.no_grad()
+def prepare(
+    components: Components, request: EditRequest, reading: EditReading, clock: Clock
+) -> Staging | None:
+    """Find the subject of a picture and what goes with it; None if it has none to change."""
+    inverted = invert_picture(components, request, clock)
+    subject, gone = None, None
+    if reading.changes_subject or reading.changes_light:
+        subject = find_subject(inverted.original, inverted.canvas, inverted.found)
+        if subject is not None and (reading.clears or reading.changes_place):
+            clear = without_weather(inverted.original, reading.before.setting)
+            subject = cut(to_tensor(clear) / 2 + 0.5, subject.opacity)
+        clock.lap("find")
+    if subject is None and reading.changes_subject:
+        return None
+    if subject is not None:
+        gone = _hole(reading, inverted.original, subject)
+    return Staging(components, request, reading, inverted, subject, gone)
+
+
+@torch.no_grad()
+def finish(staging: Staging, clock: Clock) -> EditResult:
+    """Return the edited picture; all that does not change visibly is the given one's own."""
+    request, reading, original = staging.request, staging.reading, staging.original
+    noise = draw_noise([request.seed], NOISE_SHAPE)
+    edited = _place(staging, noise)
+    if staging.gone is not None:
+        edited = _filled(edited, staging.gone)
+    clock.lap("place")
+    figures = _figures(staging)
+    edited = put(edited, figures)
+    if reading.changes_place or reading.clears:
+        edited = add_weather(edited, reading.after.setting, noise=noise)
+    art = reading.after.rendition if reading.changes_place else reading.rendition
+    if art is not None:
+        edited = rendered(edited, art, noise=noise)
+    clock.lap("subject")
+    region = _region(staging, edited, figures)
+    image = Image.composite(edited, original, region)
+    clock.lap("join")
+    identity, components = request.identity, staging.components
+    named = () if identity is None or identity.named is None else (identity.named,)
+    cells = (staging.noise.shape[2], staging.noise.shape[3])
+    return EditResult(
+        image=image,
+        region=region,
+        edited=edited,
+        reconstruction=None,
+        blend=region,
+        latent_region=resize_mask(plane(region), cells),
+        branches=(),
+        cutouts=() if identity is None else (identity.cutouts,),
+        named=named,
+        seed=request.seed,
+        timings_ms=clock.timings(),
+        origin={**components.origin, **origin_of(named), "method": "restage"},
+    )
+
+
+def visible_change(before: Image.Image, after: Image.Image) -> Image.Image:
+    """Return where two pictures of one size differ visibly, with some room: white in mode L."""
+    red, green, blue = ImageChops.difference(before, after).split()
+    most = ImageChops.lighter(ImageChops.lighter(red, green), blue)
+    seen = most.point(lambda level: 255 * (level > VISIBLE_LEVELS))
+    return seen.filter(ImageFilter.MaxFilter(2 * SEEN_PX + 1))
+
+
+def _region(staging: Staging, edited: Image.Image, figures: Sequence[Figure]) -> Image.Image:
+    """Return what changes visibly, and all of a subject that goes, comes or moves."""
+    region = visible_change(staging.original, edited)
+    reading, subject = staging.reading, staging.subject
+    if reading.cast is Cast.STAYS and not reading.is_posed:
+        return region
+    whole = [opacity_of(figure, staging.size) for figure in figures if not figure.is_there]
+    if subject is not None and staging.gone is not None:
+        whole.append(subject.opacity)
+    for opacity in whole:
+        region = ImageChops.lighter(region, mask_to_pil(grow((opacity > 0.5).float(), SEEN_PX))[0])
+    return region
+
+
+def _hole(reading: EditReading, picture: Image.Image, subject: OwnSubject) -> Tensor | None:
+    """Return what shows what was behind the subject, (1, 1, H, W) of bytes; None if nothing does.
+
+    The shadow of a subject that only takes on another pose stays.
+    """
+    is_clear = reading.look is not None and reading.look.material in SEE_THROUGH
+    leaves = reading.cast in {Cast.GOES, Cast.IS_REPLACED}
+    if reading.changes_place or not (leaves or reading.is_posed or is_clear):
+        return None
+    thing = (subject.opacity > LEAST_THERE).to(torch.uint8)
+    if leaves:
+        return with_surroundings(picture, thing, room=EDGE, gap=EDGE)
+    side = float(subject.layout.scale.max()) * picture.width
+    return 255 * grow(thing.float(), math.ceil(EDGE * side)).to(torch.uint8)
+
+
+def _place(staging: Staging, noise: Tensor) -> Image.Image:
+    """Return the place of the edit, as large as the picture; the old subject may be in it."""
+    reading, original = staging.reading, staging.original
+    before, after, relighter = reading.before, reading.after, staging.components.relighter
+    if reading.changes_place:
+        assert after.place is not None, "a new place has a name"
+        scene = packaged().dealt(after.place, share_of(noise), original.size)
+        return relight(scene, after.setting, noise=noise, place=after.place, relighter=relighter)
+    if reading.clears:
+        original = without_weather(original, before.setting)
+    settings = (before.setting, after.setting)
+    return relight_between(
+        original, *settings, noise=noise, place=before.place, relighter=relighter
+    )
+
+
+def _filled(picture: Image.Image, gone: Tensor) -> Image.Image:
+    """Return a picture with the part that is `gone` inpainted from what is around it."""
+    extent = extent_of((gone > 0).float())
+    if extent is None:
+        return picture
+    size = (picture.height, picture.width)
+    window = square_around(extent, size, least_px=min(size))
+    left, top, right, bottom = window
+    goes = (gone[..., top:bottom, left:right] > 0).float()
+    patch = to_tensor(picture.crop(window)) / 2 + 0.5
+    filled = picture.copy()
+    filled.paste(to_pil(2 * inpaint(patch, goes).clamp(0, 1) - 1)[0], (left, top))
+    return filled
+
+
+def _figures(staging: Staging) -> list[Figure]:
+    """Return what stands before the place, from the back to the front."""
+    identity, own = staging.request.identity, _own(staging)
+    newcomers = [] if identity is None else [_newcomer(staging, identity)]
+    return newcomers if own is None else [*newcomers, own]
+
+
+def _own(staging: Staging) -> Figure | None:
+    """Return the picture's own subject; None if it is gone, or as it was."""
+    reading, subject, request = staging.reading, staging.subject, staging.request
+    if subject is None or reading.cast in {Cast.GOES, Cast.IS_REPLACED}:
+        return None
+    is_relit = reading.changes_place or reading.changes_light
+    if not (reading.look or reading.is_posed or reading.puts_on or is_relit):
+        return None
+    own, scene = _lights(staging, subject.frame)
+    look = reading.look
+    figure = Figure(
+        subject.frame,
+        subject.layout,
+        own=own,
+        scene=scene,
+        colour=None if look is None else look.colour,
+        material=None if look is None else look.material,
+        worn=reading.puts_on,
+        is_there=not (look or reading.is_posed or is_relit),
+        casts=(reading.is_posed or reading.changes_place) and staging.is_on_ground,
+    )
+    if figure.is_there:
+        return figure._replace(before=subject.opacity)
+    if not reading.is_posed:
+        return figure
+    prompts = (request.source_prompt, request.prompt)
+    layout = moved(staging.components, subject, staging.noise, prompts)
+    return _standing(figure._replace(layout=layout), subject, staging)
+
+
+def _lights(staging: Staging, frame: Tensor) -> tuple[Illumination | None, Illumination | None]:
+    """Return the light on the picture's own subject, and that of the edited picture."""
+    request, reading = staging.request, staging.reading
+    before, after = request.source_prompt, request.prompt
+    light = partial(light_by_words, staging.components, frame, staging.noise)
+    seen = light(before or after, given=staging.around())
+    if seen is None:
+        return None, None
+    if not (reading.changes_place or reading.changes_light) or reading.changes_season_alone:
+        return seen.scene, seen.scene
+    known = light(after)
+    assert known is not None, "a model that knows light always does"
+    return (seen.scene if before else seen.own), known.scene
+
+
+def _standing(figure: Figure, subject: OwnSubject, staging: Staging) -> Figure:
+    """Return a figure that stands where the subject stood, unless it clearly leaves the ground."""
+    small = shrunk_to(LOOK_PX, staging.size)
+    floor, shown = foot_of(subject.opacity), opacity_of(figure, small)
+    rise = floor - foot_of(shown)
+    shade = shadow_of(figure._replace(layout=subject.layout), small)
+    figure = figure._replace(floor=floor, shade=shade)
+    if rise > JUMP or not staging.is_on_ground:
+        return figure
+    centre = figure.layout.centre + torch.tensor([[0.0, rise]])
+    return figure._replace(layout=figure.layout._replace(centre=centre))
+
+
+def _newcomer(staging: Staging, identity: Identity) -> Figure:
+    """Return a new subject in place of the picture's own, or beside it."""
+    subject = staging.subject
+    assert subject is not None, "a picture without a subject is left to the inversion network"
+    mask = identity.mask[:1].float().cpu()
+    if identity.large is None:
+        pixels = identity.pixels[:1].float().cpu()
+        frame = torch.cat([(pixels + mask) / 2, mask], dim=1)
+    else:
+        frame = identity.large.float().cpu() / 255
+    extent, box = subject_extent(mask), bounding_box((subject.opacity > LEAST_THERE).float())
+    if staging.reading.cast is Cast.IS_JOINED:
+        box = _beside(box, extent, staging.size)
+    light = light_by_words(
+        staging.components, frame, staging.noise, staging.request.prompt, given=staging.around()
+    )
+    return Figure(
+        frame,
+        from_box(box, size=staging.size, extent=extent),
+        own=None if light is None else light.own,
+        scene=None if light is None else light.scene,
+        before=subject.opacity if staging.reading.cast is Cast.IS_JOINED else None,
+        casts=staging.is_on_ground,
+    )
+
+
+def _beside(box: Box, extent: Tensor, size: tuple[int, int]) -> Box:
+    """Return the place of a second subject: about as large as the first, where is more room."""
+    left, top, right, bottom = box
+    wide, tall = extent[0].clamp_min(THINNEST).tolist()
+    aspect = size[0] / size[1]
+    longest = max((right - left) / aspect, bottom - top)  # in heights of the picture
+    longest = min(max(longest, LEAST_BESIDE), MOST_BESIDE, MOST_BESIDE / aspect)
+    width, height = longest * aspect * wide / max(wide, tall), longest * tall / max(wide, tall)
+    is_left = left > 1 - right
+    near_edge = max((left if is_left else 1 - right) - width, 2 * BESIDE) / 2
+    start = near_edge if is_left else 1 - near_edge - width
+    return start, bottom - height, start + width, bottom

@@ -1,0 +1,79 @@
+"""Edits of a picture's own subject: what changes, what stays, and what was announced."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from swiftpie.geometry.accessories import wear
+from swiftpie.geometry.layout import Layout
+from swiftpie.pipelines.photographs import restage
+from swiftpie.pipelines.photographs.scene import wardrobe
+
+SIZE = (192, 128)  # width and height; not square
+
+
+@pytest.fixture(scope="module")
+def picture(session, identity):
+    drawn = session.personalize(identity, "a dog on a green background", seed=3, size_px=(128, 192))
+    return drawn.images[0], drawn.subject_masks[0]
+
+
+def values(image):
+    return np.asarray(image, dtype=np.int16)
+
+
+@pytest.mark.parametrize("prompt", ["made of gold", "wearing a top hat", "upside down", "nothing"])
+def test_only_the_subject_changes_and_only_where_it_was_announced(session, picture, prompt):
+    before, mask = picture
+    result = session.edit(before, prompt, seed=1)
+    announced = session.find_region(before, prompt)
+    region, subject = values(announced) > 0, values(mask) > 128
+    apart = np.abs(values(result.image) - values(before)).max(axis=-1)
+    assert result.origin["method"] == "restage"
+    assert result.region.tobytes() == announced.tobytes()
+    assert not apart[~region].any()
+    assert 0.01 < region.mean() < 0.6
+    if prompt == "wearing a top hat":
+        assert not (apart > 4)[-32:].any()  # the feet stay bare
+    else:
+        assert (apart > 4)[subject].mean() > 0.5
+
+
+def test_another_place_keeps_the_subject(session, picture):
+    before, mask = picture
+    result = session.edit(before, "in front of a castle", seed=1)
+    inner = values(mask) > 250
+    apart = np.abs(values(result.image) - values(before)).mean(axis=-1)
+    assert apart[inner].mean() < apart[values(mask) == 0].mean()
+
+
+def test_what_is_hardly_seen_is_no_change():
+    first = Image.new("RGB", (9, 9), (100, 100, 100))
+    second = first.copy()
+    second.putpixel((1, 1), (104, 100, 100))
+    second.putpixel((6, 6), (105, 100, 100))
+    seen = values(restage.visible_change(first, second)) > 0
+    expected = np.zeros((9, 9), bool)
+    expected[4:, 4:] = True
+    assert (seen == expected).all()
+
+
+def test_accessories_keep_their_shape_in_wide_pictures(identity):
+    import torch
+    from torch.nn import functional as F
+
+    from swiftpie.geometry.relief import height
+
+    mask = identity.mask[:1]
+    frame = torch.cat([(identity.pixels[:1] + mask) / 2, mask], dim=1)
+    frame = F.interpolate(frame, (128, 128), mode="area")
+    zero = torch.zeros(1)
+    wide = Layout(
+        torch.tensor([[0.5, 0.5]]), torch.tensor([[0.3, 0.6]]), zero, zero, torch.zeros(1, 4)
+    )
+    square = wide._replace(scale=torch.tensor([0.6]))
+    (one,), (other,) = (
+        wear(frame, height(mask), layout, ["crown"], wardrobe()) for layout in (wide, square)
+    )
+    torch.testing.assert_close(one.layout.scale, other.layout.scale * torch.tensor([[0.5, 1.0]]))
+    assert one.layout.centre[0, 1] == other.layout.centre[0, 1]

@@ -1,0 +1,75 @@
+"""What the two prompts of an edit say together."""
+
+import pytest
+
+from swiftpie.pipelines.edit_reading import Cast, keeps_cast, read_edit
+
+
+@pytest.fixture(scope="module")
+def taught(session):
+    return session.components.text.vocabulary
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ("a dog on a beach", "nothing on a beach", {"cast": Cast.GOES}),
+        ("a dog on a beach", "a cat on a beach", {"cast": Cast.IS_REPLACED}),
+        ("a dog in a park", "a dog and a cat in a park", {"cast": Cast.IS_JOINED}),
+        ("a dog on a beach", "a dog in a castle", {"changes_place": True}),
+        ("a dog on a beach in the rain", "a dog on a beach in the fog", {"changes_light": True}),
+        ("a dog", "a dog wearing sunglasses", {"puts_on": "glasses"}),
+        ("a dog holding a flag", "a dog", {"takes_off": "flag"}),
+        ("a photo of a dog", "a watercolour of a dog", {"rendition": "watercolour"}),
+        ("a dog in a park", "a dog upside down in a park", {"is_posed": True}),
+        ("", "seen from the left", {"is_posed": True}),
+        ("", "in front of a castle", {"changes_place": True}),
+        ("", "wearing a top hat at night", {"puts_on": "top hat", "changes_light": True}),
+    ],
+)
+def test_an_edit_is_what_two_prompts_do_not_share(taught, before, after, expected):
+    reading = read_edit(after, taught, source_prompt=before)
+    usual = dict.fromkeys(
+        ("changes_place", "changes_light", "is_posed", "puts_on", "takes_off", "rendition", "look")
+    )
+    for name, value in {"cast": Cast.STAYS, **usual, **expected}.items():
+        assert getattr(reading, name) == value or not (getattr(reading, name) or value), name
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "look"),
+    [
+        ("an orange heart", "a green orange heart", ("green", None)),
+        ("a car in a park", "an orange car in a park", ("orange", None)),  # no fruit
+        ("a toy", "a toy made of gold", (None, "gold")),
+        ("a red car", "a wooden car", (None, "wood")),
+    ],
+)
+def test_a_look_is_a_colour_or_a_material(taught, before, after, look):
+    reading = read_edit(after, taught, source_prompt=before)
+    assert (reading.look.colour, reading.look.material) == look
+    assert keeps_cast(after, taught, source_prompt=before)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("a dog on a beach", "the dog on a beach"),  # nothing changes
+        ("a dog sitting on grass", "a dog lying on grass"),  # "sitting" was never taught
+        ("a red car", "a car"),  # nobody knows its own colour
+        ("an oil painting of a dog", "a photo of a dog"),
+        ("a dog and a cat", "a dog"),
+        ("", "a dog on a beach"),  # the picture may show a dog, or a beach, or neither
+    ],
+)
+def test_other_words_are_left_to_the_network(taught, before, after):
+    assert read_edit(after, taught, source_prompt=before) is None
+
+
+def test_autumn_and_winter_hide_the_ground(taught):
+    def uncovers(before, after):
+        reading = read_edit(f"a dog in {after}", taught, source_prompt=f"a dog in {before}")
+        return reading.uncovers_ground
+
+    assert uncovers("winter", "summer")
+    assert not uncovers("summer", "winter")
