@@ -45,6 +45,8 @@ def draw_chart(runs: Sequence[FinishedRun], *, time: str, figures: Sequence[str]
 
 
 def _draw_panel(panel: "Axes", runs: Sequence[FinishedRun], *, time: str, name: str) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+
     series: dict[str, list[FinishedRun]] = {}
     for run in runs:
         series.setdefault(run.run.preset, []).append(run)
@@ -66,6 +68,9 @@ def _draw_panel(panel: "Axes", runs: Sequence[FinishedRun], *, time: str, name: 
             steps = str(run.run.num_steps)
             panel.annotate(steps, place, (4, 4), textcoords="offset points", fontsize=7)
     panel.set_xscale("log")
+    panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
+    panel.xaxis.set_major_formatter(ScalarFormatter())
+    panel.xaxis.set_minor_formatter(NullFormatter())
     panel.set_xlabel(_plain(across.label))
     panel.set_title(_plain(up.label), fontsize=10)
     panel.grid(visible=True, which="both", linewidth=0.3)
