@@ -293,11 +293,11 @@ class DreamDrawer(_Drawer):
 
     def picture(self, case: DreamCase) -> tuple[Image.Image, Tensor]:
         """Return what the session draws."""
-        subjects = self._subjects(case.subject)
+        subjects = self.subjects(case.subject)
         result = self.session.personalize(subjects, case.prompt, seed=case.seed)
         return result.images[0], plane(result.subject_masks[0])
 
-    def _subjects(self, name: str) -> list[Subject]:
+    def subjects(self, name: str) -> list[Subject]:
         """Return what photographs show; the session keeps their identities for the next case."""
         references = self.benchmark.references[name]
         usable = [reference for reference in references if reference.mask is not None]

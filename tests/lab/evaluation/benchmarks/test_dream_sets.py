@@ -5,10 +5,13 @@ import shutil
 
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 from swiftpie.errors import InputError
+from swiftpie_lab.cli.evaluate import app
+from swiftpie_lab.cli.evaluate_options import open_model
 from swiftpie_lab.evaluation.benchmarks.dream_sets import DREAM_SETS, read_boxes
-from swiftpie_lab.evaluation.benchmarks.dreambench import read_dreambench
+from swiftpie_lab.evaluation.benchmarks.dreambench import DreamDrawer, read_dreambench
 from tests.lab.evaluation.benchmarks.dream_folder import write_dreambench
 
 
@@ -140,3 +143,27 @@ def test_a_box_tells_where_the_subject_is_and_counts_as_another_run(tmp_path):
     assert found.references["dog"][0].mask.getbbox()[2] > 0.65 * first.mask.width
     assert found.fingerprint != boxed.fingerprint
     assert boxed.facts([])["boxes"] == {"dog": [0, 0, 0.6, 1]}
+
+
+@pytest.mark.thorough
+def test_a_task_is_drawn_with_each_of_its_references(tmp_path):
+    root = write_dreambench(tmp_path / "photos")
+    folder = tmp_path / "data" / "2_objects"
+    folder.mkdir(parents=True)
+    for number, name in enumerate(("dog", "vase")):
+        for ending in (".jpg", ".mask.png"):
+            shutil.copy(root / name / f"00{ending}", folder / f"006_{number}{ending}")
+    photo(folder / "006_2.jpg", "grey")  # nothing to cut out
+    write(folder / "006_prompt.txt", "A dog and a vase on the beach")
+    options = ["--set", "multibanana", "--seeds", "1", "--out", str(tmp_path / "out"), "--json"]
+    done = CliRunner().invoke(app, ["dreambench", str(tmp_path), *options], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    report = json.loads(done.stdout)
+    assert report["run"]["benchmark"] == "multibanana"
+    assert report["num_cases"] == 1
+    assert not [name for name in report["metrics"] if name.endswith("-first")]
+    assert "published" not in report
+    benchmark = read_dreambench(tmp_path, "multibanana", num_seeds=1)
+    assert [one.mask is None for one in benchmark.references["2_objects-006"]] == [0, 0, 1]
+    drawer = DreamDrawer(benchmark, open_model({}))
+    assert len(drawer.subjects("2_objects-006")) == 2

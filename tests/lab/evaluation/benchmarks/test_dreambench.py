@@ -127,7 +127,8 @@ def test_a_run_and_its_repetition_give_the_same_report_and_its_pictures_can_be_j
     assert 0.2 < likeness["mean"] <= 1
     assert "--dino-small" in report["not_computed"]["dino"]
     run(root, *options, "--out", second)
-    assert (first / "report.json").read_bytes() == (second / "report.json").read_bytes()
+    for name in ("report.json", "index.html"):
+        assert (first / name).read_bytes() == (second / name).read_bytes()
     rival = tmp_path / "rival"
     rival.mkdir()
     for path in (first / "images").glob("*.drawn.png"):
