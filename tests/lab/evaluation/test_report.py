@@ -74,6 +74,7 @@ def test_the_json_has_all_metrics_and_counts(case, report_on):
         "num_subjects",
         "num_places",
         "gallery_size",
+        "provenance",
         "figures",
         "metrics",
         "groups",
@@ -94,7 +95,8 @@ def test_figures_are_the_models_numbers_beside_the_truths_own(case, report_on):
 def test_a_relative_metric_is_a_ratio_of_means_and_not_a_mean_of_ratios(case, report_on):
     pairs = [(1.0, 1.0), (1.0, 3.0)]  # mean of the ratios: 2 / 3
     scores = [{"sharpness": {"model": a, "truth": b}} for a, b in pairs]
-    sharpness = report_on([Row(case, one) for one in scores]).metrics["sharpness"].candidates
+    rows = [Row(dataclasses.replace(case, name=str(n)), one) for n, one in enumerate(scores)]
+    sharpness = report_on(rows).metrics["sharpness"].candidates
     assert sharpness["model"].mean == pytest.approx(0.5)
     assert (sharpness["model"].low, sharpness["model"].high) == pytest.approx((1 / 3, 1))
     assert (sharpness["truth"].low, sharpness["truth"].high) == (1, 1)
