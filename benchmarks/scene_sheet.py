@@ -6,17 +6,14 @@ DreamBench's photographs, BACKGROUNDS those of free packages. Beside each pictur
 photograph, or that of the subject.
 """
 
-import argparse
 import random
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from rich.progress import track
-
 import swiftpie
 from benchmarks.cutout import Outline, open_photo, read_outlines
-from benchmarks.sheet import Pair, identity_of, sheet
+from benchmarks.sheet import Pair, identity_of, parser_of, save
 from swiftpie.errors import SwiftPieError
 from swiftpie.imageio.decoding import load_image
 
@@ -77,22 +74,12 @@ def _name(outline: Outline) -> str:
 
 
 def main() -> None:
-    """Draw the sheet, and each picture at its full size beside it on request."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, help="DreamBench's photographs")
-    parser.add_argument("backgrounds", type=Path, help="photographs of free packages")
-    parser.add_argument("-o", "--out", type=Path, required=True, help="the sheet, a PNG")
+    """Draw all pictures."""
+    parser = parser_of(__doc__)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--each", type=Path, help="a folder for all pictures at their full size")
     given = parser.parse_args()
-    session, found = swiftpie.load("mini"), []
-    drawn = pairs(session, given.folder, given.backgrounds, seed=given.seed)
-    for pair in track(drawn, total=NUM_PHOTOS * SETTINGS_EACH, description="scenes"):
-        found.append(pair)
-        if given.each is not None:
-            given.each.mkdir(parents=True, exist_ok=True)
-            pair.ours.save(given.each / f"{len(found):02d}.png")
-    sheet(found).save(given.out)
+    drawn = pairs(swiftpie.load("mini"), given.folder, given.backgrounds, seed=given.seed)
+    save(drawn, given, total=NUM_PHOTOS * SETTINGS_EACH)
 
 
 if __name__ == "__main__":

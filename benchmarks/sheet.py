@@ -9,7 +9,7 @@ insertion and replacement stands the naive paste, beside each removal the photog
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -164,26 +164,36 @@ def _pasted(photo: Image.Image, folder: Path, outline: Outline, box: Box) -> Ima
     return pasted
 
 
-def main() -> None:
-    """Draw the sheet, and each pair at its full size beside it if asked to."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def parser_of(description: str | None) -> argparse.ArgumentParser:
+    """Return what reads the folders of photographs and the places of the pictures."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("folder", type=Path, help="DreamBench's photographs")
     parser.add_argument("backgrounds", type=Path, help="photographs of free packages")
     parser.add_argument("-o", "--out", type=Path, required=True, help="the sheet, a PNG")
-    parser.add_argument("--preset", default="mini")
-    parser.add_argument("--weights", type=Path, help="an export, in place of the preset's own")
     parser.add_argument("--each", type=Path, help="a folder for all pictures at their full size")
-    given = parser.parse_args()
-    total, found = len(INSERTIONS) + len(REMOVALS) + len(REPLACEMENTS), []
-    session = swiftpie.load(given.preset, weights=given.weights)
-    for pair in track(
-        pairs(session, given.folder, given.backgrounds), total=total, description="pairs"
-    ):
+    return parser
+
+
+def save(drawn: Iterable[Pair], given: argparse.Namespace, *, total: int) -> None:
+    """Draw the sheet, and each picture at its full size beside it on request."""
+    found = []
+    for pair in track(drawn, total=total, description="pictures"):
         found.append(pair)
         if given.each is not None:
             given.each.mkdir(parents=True, exist_ok=True)
             pair.ours.save(given.each / f"{len(found):02d}.png")
     sheet(found).save(given.out)
+
+
+def main() -> None:
+    """Draw all pairs."""
+    parser = parser_of(__doc__)
+    parser.add_argument("--preset", default="mini")
+    parser.add_argument("--weights", type=Path, help="an export, in place of the preset's own")
+    given = parser.parse_args()
+    session = swiftpie.load(given.preset, weights=given.weights)
+    total = len(INSERTIONS) + len(REMOVALS) + len(REPLACEMENTS)
+    save(pairs(session, given.folder, given.backgrounds), given, total=total)
 
 
 if __name__ == "__main__":
