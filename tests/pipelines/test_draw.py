@@ -8,6 +8,7 @@ from PIL import ImageChops, ImageOps
 from torch import nn
 
 from swiftpie import (
+    EditSettings,
     GenerationResult,
     InputError,
     MaskSource,
@@ -16,6 +17,7 @@ from swiftpie import (
     Subject,
     WeightsError,
 )
+from swiftpie.config import MaskRule
 from swiftpie.engine.wrappers import WrappedDenoiser
 from swiftpie.guidance.cfg import ClassifierFree
 from swiftpie.imageio.images import to_pil
@@ -252,11 +254,12 @@ def test_requests_drawn_together_give_what_each_gives_alone(session, identity, s
 
     other = session.encode_identity(sprite.rotate(90))
     photo = session.personalize(identity, PROMPT, seed=9, scene="words").images[0]
+    redrawn = EditSettings(rule=MaskRule.SMOOTH)
     drawn = [
         PersonalizeRequest(
             scene="words", subjects=(Subject(identity),), prompt=PROMPT, seeds=(3, 4)
         ),
-        EditRequest(image=photo, prompt=OTHER, source_prompt=PROMPT, seed=1),
+        EditRequest(image=photo, prompt=OTHER, source_prompt=PROMPT, seed=1, settings=redrawn),
         PersonalizeRequest(
             scene="words",
             subjects=(Subject(other, box=(0.1, 0.2, 0.6, 0.8)),),
@@ -266,7 +269,14 @@ def test_requests_drawn_together_give_what_each_gives_alone(session, identity, s
         PersonalizeRequest(
             scene="words", subjects=(Subject(identity), Subject(other)), prompt=PROMPT, seeds=(5,)
         ),
-        EditRequest(image=ImageOps.mirror(photo), prompt=OTHER, source_prompt=PROMPT, seed=1),
+        EditRequest(
+            image=ImageOps.mirror(photo),
+            prompt=OTHER,
+            source_prompt=PROMPT,
+            seed=1,
+            settings=redrawn,
+        ),
+        EditRequest(image=photo, prompt=OTHER, source_prompt=PROMPT, seed=1),  # by its own pixels
     ]
     together = session.draw_together(drawn, on_stage=counting)
     assert calls.count("denoise") == 3  # one subject, two subjects, edits

@@ -16,6 +16,7 @@ from swiftpie.attention.condition import AttentionCondition
 from swiftpie.attention.processors import Merge
 from swiftpie.backbones.components import Components
 from swiftpie.errors import OutOfMemory, short_reason
+from swiftpie.faces import METADATA
 from swiftpie.imageio.images import mask_to_pil, to_pil
 from swiftpie.library import origin_of
 from swiftpie.masks import resize_mask
@@ -42,7 +43,6 @@ from swiftpie.pipelines.drawing.request import (
     Request,
 )
 from swiftpie.pipelines.drawing.settings import EditMode, Style
-from swiftpie.pipelines.identity import origin_of_faces
 from swiftpie.pipelines.photographs import relight, repaint, restage, scene
 from swiftpie.pipelines.photographs.repaint import RepaintPlan
 from swiftpie.pipelines.photographs.restage import Staging
@@ -309,7 +309,7 @@ def _draw_batch(
                 **components.origin,
                 **({} if item.request.style is Style.PLAIN else {"style": item.request.style}),
                 **origin_of(named),
-                **origin_of_faces(identities),
+                **(METADATA if any(identity.is_face for identity in identities) else {}),
             },
             tensor=None if output is Output.PIL else tensor[rows],
             named=named,

@@ -1,6 +1,6 @@
 """Pictures of a subject, or of a face, to an `Identity`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -13,7 +13,6 @@ from torch.nn import functional as F
 
 from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, ImageError, InputError
-from swiftpie.faces import METADATA
 from swiftpie.faces.choose import ChosenFace, align
 from swiftpie.geometry.layout import SUBJECT_FILL
 from swiftpie.imageio.cutout import CutoutMethod
@@ -174,11 +173,6 @@ def face_identity(
     tokens, shown = torch.cat(rows), torch.cat(frames).to(device)
     mask = torch.full_like(shown[:, :1], is_seen)
     return replace(_semantic_identity(components, tokens, shown, mask), is_face=True)
-
-
-def origin_of_faces(identities: Sequence[Identity]) -> Mapping[str, str]:
-    """Return what a picture's metadata say if a person is drawn in it by the face."""
-    return METADATA if any(identity.is_face for identity in identities) else {}
 
 
 def cut_out_or_given(image: Image.Image, mask: Tensor | None, search: Search = ANYWHERE) -> CutOut:

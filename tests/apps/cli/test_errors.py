@@ -209,7 +209,7 @@ def test_messages_speak_of_options_where_python_has_arguments():
         'Use `device="cpu"`.': "Use --device cpu.",
         "Use (`mode=EditMode.PAPER`).": "Use (--mode paper).",
         "`text_scale=9.5` was given": "--text-scale 9.5 was given",
-        "from 1 as `number=`": "from 1 as --face",
+        "from 1 as `number=`": "from 1 as --face-number",
         "a `plain` word": "a `plain` word",
     }
     assert {text: in_options(text) for text in said} == said

@@ -17,6 +17,7 @@ from torch import Tensor
 from swiftpie.attention.condition import silent_condition
 from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, InputError
+from swiftpie.faces import METADATA
 from swiftpie.geometry.layout import whole_frame
 from swiftpie.imageio.images import mask_to_pil, to_pil
 from swiftpie.masks import MaskRule, from_noise_difference
@@ -40,7 +41,6 @@ from swiftpie.pipelines.drawing.prepare import subject_condition
 from swiftpie.pipelines.drawing.request import EditRequest
 from swiftpie.pipelines.drawing.settings import EditSettings, Scales
 from swiftpie.pipelines.drawing.tiles import in_tiles, num_tiles
-from swiftpie.pipelines.identity import origin_of_faces
 from swiftpie.schedules import (
     TRAIN_TIMESTEPS,
     NoiseScale,
@@ -122,7 +122,7 @@ def edit(components: Components, request: EditRequest, clock: Clock) -> EditResu
         timings_ms=clock.timings(),
         origin={
             **components.origin,
-            **origin_of_faces(() if shown is None else (shown,)),
+            **(METADATA if shown is not None and shown.is_face else {}),
             "method": "chord",
         },
     )
