@@ -18,7 +18,7 @@ from swiftpie.apps.serve.limits import Limits
 from swiftpie.apps.serve.listening import Server
 from swiftpie.apps.serve.store import Models, Offer
 from swiftpie.apps.serve.worker import Worker
-from swiftpie.backbones.presets import describe
+from swiftpie.backbones.presets import PRESETS, describe
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -34,9 +34,10 @@ def loopback():
 class Running:
     """A server in a thread of this process."""
 
-    def __init__(self, session, *, limits, token, facts, **more):
-        facts = describe(session.components.preset) | facts
-        models = Models({session.components.preset.name: Offer(lambda: session, facts)})
+    def __init__(self, session, *, limits, token, facts=None, **more):
+        name = session.components.preset.name
+        facts = describe(PRESETS.get(name)) | (facts or {})
+        models = Models({name: Offer(lambda: session, facts)})
         self.worker = Worker(models, limits=limits, **more)
         self.guard = make_app(
             self.worker, hosts=tuple(loopback_names("127.0.0.1")), token=token, limits=limits
@@ -93,7 +94,7 @@ def serving(
     **limits,
 ):
     given = {"identities": identities, "studio": studio, "metrics": metrics}
-    given |= {"aliases": aliases or {}, "facts": facts or {}}
+    given |= {"aliases": aliases or {}, "facts": facts}
     with Running(session, limits=Limits(**limits), token=token, **given) as running:
         yield running
 
