@@ -24,7 +24,12 @@ def test_openvino_has_graphs_of_its_own(tmp_path):
 
 @pytest.mark.thorough
 @pytest.mark.parametrize(
-    ("family", "adapter"), [("sd15", "public"), ("sd21", "own"), ("sdxl", "own")]
+    ("family", "adapter"),
+    [
+        ("sd15", "public"),
+        ("sd21", "own"),
+        pytest.param("sdxl", "own", marks=pytest.mark.slow),  # as sd21, but for its size
+    ],
 )
 def test_models_of_stable_diffusion_are_exported_with_their_adapters(tmp_path, family, adapter):
     pipeline = tiny_models.make_pipeline(tmp_path / "pipeline", family, is_shallow=True)

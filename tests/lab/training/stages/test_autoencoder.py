@@ -48,7 +48,7 @@ def test_a_step_always_has_one_loss_and_steps_see_different_pictures(stage, netw
     assert max(edges) > 1.05 * min(edges)  # noise alone makes less
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 @torch.no_grad()
 def test_an_exported_autoencoder_has_latents_of_unit_size(stage, network, tmp_path):
     network.linear_encoder.weight *= 3
