@@ -14,7 +14,7 @@ from PIL import Image
 from swiftpie.imageio.images import mask_to_pil, to_pil, to_tensor
 from swiftpie_lab.data.subjects import Subjects
 from swiftpie_lab.evaluation.benchmarks.world import WorldBenchmark, WorldCase, WorldKind
-from swiftpie_lab.evaluation.case import Evidence, Reference, Row
+from swiftpie_lab.evaluation.case import Evidence, Row
 from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.report import format_interval, interval
 from swiftpie_lab.evaluation.run import Benchmark, File, Maker, Results
@@ -98,16 +98,7 @@ class CopyBenchmark(Benchmark[CopyCase]):
         self, case: CopyCase, results: Results, networks: Networks
     ) -> Iterator[tuple[str, Evidence]]:
         """Yield the picture with its true mask."""
-        reference = results.read(case, "reference"), results.read(case, "reference-mask")
-        yield (
-            "drawn",
-            Evidence(
-                picture=to_tensor(results.read(case, "drawn")),
-                claimed=results.read_mask(case, "model-mask"),
-                references=(Reference(*reference),),
-                networks=networks,
-            ),
-        )
+        yield "drawn", results.beside_reference(case, networks)
 
     def words(self, case: CopyCase) -> list[str]:
         """Return how the picture came about."""

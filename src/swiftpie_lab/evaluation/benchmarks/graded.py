@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from swiftpie.geometry.frames import pose_subjects
-from swiftpie.imageio.images import mask_to_pil, to_pil, to_tensor
+from swiftpie.imageio.images import mask_to_pil, to_pil
 from swiftpie_lab.data.subjects import Subjects
 from swiftpie_lab.evaluation.benchmarks.world import WorldBenchmark, WorldCase, WorldKind
-from swiftpie_lab.evaluation.case import Evidence, Reference, Row
+from swiftpie_lab.evaluation.case import Evidence, Row
 from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.report import format_interval, interval, paired_difference
 from swiftpie_lab.evaluation.run import Benchmark, File, Maker, Results
@@ -128,16 +128,7 @@ class GradedBenchmark(Benchmark[GradedCase]):
         self, case: GradedCase, results: Results, networks: Networks
     ) -> Iterator[tuple[str, Evidence]]:
         """Yield the rendering with its true mask, beside the reference of the true subject."""
-        reference = results.read(case, "reference"), results.read(case, "reference-mask")
-        yield (
-            "drawn",
-            Evidence(
-                picture=to_tensor(results.read(case, "drawn")),
-                claimed=results.read_mask(case, "model-mask"),
-                references=(Reference(*reference),),
-                networks=networks,
-            ),
-        )
+        yield "drawn", results.beside_reference(case, networks)
 
     def words(self, case: GradedCase) -> list[str]:
         """Return what the rendering shows."""
