@@ -4,15 +4,8 @@ import pytest
 import torch
 
 from swiftpie.geometry.frames import pose_subjects
-from swiftpie.geometry.looks import (
-    COLOUR_WORDS,
-    COLOURS,
-    MATERIAL_PHRASES,
-    MATERIAL_WORDS,
-    MATERIALS,
-    recolour,
-    remake,
-)
+from swiftpie.geometry.look_words import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
+from swiftpie.geometry.looks import COLOURS, MATERIALS, recolour, remake
 
 CHROMATIC = [name for name in COLOURS if name not in {"black", "white", "grey"}]
 SEE_THROUGH = {"glass", "ice"}

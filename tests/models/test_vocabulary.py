@@ -2,7 +2,7 @@
 
 import pytest
 
-from swiftpie.geometry.looks import COLOUR_WORDS, MATERIAL_PHRASES
+from swiftpie.geometry.look_words import COLOUR_WORDS, MATERIAL_PHRASES
 from swiftpie.models.vocabulary import Vocabulary, words_in
 from swiftpie.scenes import RENDITIONS
 from swiftpie_lab.world.air import SEASON_PHRASES, TIME_PHRASES, WEATHER_PHRASES

@@ -10,6 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.geometry.fields import Colour, mix, over, smoothstep
+from swiftpie.geometry.layout import Layout
+from swiftpie.geometry.relief import normals as normals_of
+from swiftpie.geometry.relief import turn
+from swiftpie.geometry.shading import Illumination, shaded, unlit
 
 Ramp = tuple[Colour, Colour, Colour]  # in shadow, of the body, in light
 
@@ -26,20 +30,6 @@ COLOURS: dict[str, Colour] = {
     "black": (38, 38, 42),
     "white": (242, 242, 240),
     "grey": (135, 137, 140),
-}
-COLOUR_WORDS: dict[str, tuple[str, ...]] = {  # stand before the noun
-    "red": ("red", "scarlet", "crimson"),
-    "orange": ("orange", "orange coloured", "bright orange"),
-    "yellow": ("yellow", "bright yellow", "lemon yellow"),
-    "green": ("green", "emerald green", "grass green"),
-    "turquoise": ("turquoise", "aqua", "cyan"),
-    "blue": ("blue", "cobalt blue", "royal blue"),
-    "purple": ("purple", "violet", "deep purple"),
-    "pink": ("pink", "rose pink", "bright pink"),
-    "brown": ("brown", "chestnut brown", "hazel brown"),
-    "black": ("black", "jet black", "pitch black"),
-    "white": ("white", "snow white", "pure white"),
-    "grey": ("grey", "gray", "ash grey"),
 }
 
 _LUMINANCE = (0.3, 0.59, 0.11)
@@ -89,6 +79,40 @@ def remake(frame: Tensor, normals: Tensor, materials: Sequence[str]) -> MadeOf:
         rows = [row for row, material in enumerate(materials) if material == name]
         made[rows] = _MATERIALS[name].draw(_Form(frame[rows], normals[rows]))
     return MadeOf(made, gloss)
+
+
+def appearance(
+    frame: Tensor,
+    relief: Tensor,
+    layout: Layout,
+    *,
+    own: Illumination | None,
+    scene: Illumination | None,
+    colour: str | None = None,
+    material: str | None = None,
+) -> Tensor:
+    """Return a frame (1, 4, S, S) with another look, in the pose of its place and in its light.
+
+    Args:
+        frame: Premultiplied RGBA in [0, 1].
+        relief: Of the frame, (1, 1, h, w).
+        layout: Its place, one row.
+        own: The light in the frame, which is taken off; None if unknown.
+        scene: The light of the picture, which is put on; None for none.
+        colour: One of `COLOURS`, or None to keep them.
+        material: One of `MATERIALS`, or None to keep it.
+    """
+    plain, gloss = frame, torch.zeros(1)
+    if own is not None:
+        plain = unlit(plain, relief, own)
+    if colour is not None:
+        plain = recolour(plain, [colour])
+    if material is not None:
+        plain, gloss = remake(plain, normals_of(relief), [material])
+    turned = turn(plain, relief, layout.pose)
+    if scene is None:
+        return turned.frame
+    return shaded(turned, scene, layout, gloss)
 
 
 @dataclass(frozen=True)
@@ -243,8 +267,6 @@ Material = Callable[[_Form], Tensor]
 
 @dataclass(frozen=True)
 class _Material:
-    phrases: tuple[str, ...]
-    words: tuple[str, ...]
     gloss: float
     draw: Material
 
@@ -252,13 +274,11 @@ class _Material:
 _MATERIALS: dict[str, _Material] = {}
 
 
-def _material(
-    phrases: tuple[str, ...], words: tuple[str, ...], *, gloss: float
-) -> Callable[[Material], Material]:
+def _material(*, gloss: float) -> Callable[[Material], Material]:
     """Return what enters a function as the material that it draws and is named after."""
 
     def enter(draw: Material) -> Material:
-        _MATERIALS[draw.__name__.replace("_", " ")] = _Material(phrases, words, gloss, draw)
+        _MATERIALS[draw.__name__.replace("_", " ")] = _Material(gloss, draw)
         return draw
 
     return enter
@@ -282,27 +302,19 @@ def _metal(form: _Form, ramp: Ramp) -> Tensor:
     return _solid(form, mirrored + 0.4 * form.tone + 0.9 * form.carving, ramp)
 
 
-@_material(
-    ("made of gold", "made of polished gold", "cast in gold"), ("golden", "solid gold"), gloss=0.9
-)
+@_material(gloss=0.9)
 def gold(form: _Form) -> Tensor:
     """Polish yellow metal."""
     return _metal(form, ((104, 54, 4), (232, 174, 34), (255, 250, 196)))
 
 
-@_material(
-    ("made of silver", "made of polished silver", "cast in silver"),
-    ("silver", "chrome-plated"),
-    gloss=0.9,
-)
+@_material(gloss=0.9)
 def silver(form: _Form) -> Tensor:
     """Polish white metal."""
     return _metal(form, ((50, 54, 66), (176, 182, 192), (255, 255, 255)))
 
 
-@_material(
-    ("made of wood", "carved from wood", "made of timber"), ("wooden", "carved wooden"), gloss=0.15
-)
+@_material(gloss=0.15)
 def wood(form: _Form) -> Tensor:
     """Draw long fibres that bend about a knot."""
     away = torch.hypot(form.x - 0.6, (form.y - 0.38) * 2.4)
@@ -319,9 +331,7 @@ def wood(form: _Form) -> Tensor:
     )
 
 
-@_material(
-    ("made of stone", "carved from stone", "made of granite"), ("stone", "granite"), gloss=0.05
-)
+@_material(gloss=0.05)
 def stone(form: _Form) -> Tensor:
     """Draw rough grey speckle with pits."""
     rough = form.lattice(64, 64, 4) - 0.5
@@ -336,11 +346,7 @@ def stone(form: _Form) -> Tensor:
     )
 
 
-@_material(
-    ("made of marble", "carved from marble", "made of white marble"),
-    ("marble", "veined marble"),
-    gloss=0.5,
-)
+@_material(gloss=0.5)
 def marble(form: _Form) -> Tensor:
     """Draw grey veins in white stone."""
     slant = form.x + 0.6 * form.y
@@ -353,11 +359,7 @@ def marble(form: _Form) -> Tensor:
     return _solid(form, tone, ((88, 92, 102), (214, 214, 216), (255, 254, 250)))
 
 
-@_material(
-    ("made of glass", "blown from glass", "made of clear glass"),
-    ("glass", "transparent glass"),
-    gloss=1.0,
-)
+@_material(gloss=1.0)
 def glass(form: _Form) -> Tensor:
     """Let the background through, except at the rim, in highlights and along features."""
     rim = smoothstep(0.9, 0.3, form.normals[:, 2:])
@@ -376,7 +378,7 @@ def glass(form: _Form) -> Tensor:
     return torch.cat([torch.lerp(clear[:, :3], own, 0.22).minimum(cover), cover], dim=1)
 
 
-@_material(("made of ice", "carved from ice", "made of frozen water"), ("icy", "frozen"), gloss=0.8)
+@_material(gloss=0.8)
 def ice(form: _Form) -> Tensor:
     """Draw pale blue blocks with white cracks, somewhat see-through."""
     crack = form.cracks(8, 10)
@@ -388,11 +390,7 @@ def ice(form: _Form) -> Tensor:
     return _solid(form, tone, ((38, 110, 175), (138, 200, 238), (244, 252, 255)), cover)
 
 
-@_material(
-    ("made of chocolate", "cast in chocolate", "made of dark chocolate"),
-    ("chocolate", "dark chocolate"),
-    gloss=0.7,
-)
+@_material(gloss=0.7)
 def chocolate(form: _Form) -> Tensor:
     """Draw smooth brown with soft highlights."""
     soft = 0.9 * form.facing(-0.4, -0.6, 0.6) - 0.75
@@ -405,11 +403,7 @@ def chocolate(form: _Form) -> Tensor:
     )
 
 
-@_material(
-    ("made of wool", "knitted from wool", "made of yarn"),
-    ("woollen", "knitted", "crocheted"),
-    gloss=0.0,
-)
+@_material(gloss=0.0)
 def wool(form: _Form) -> Tensor:
     """Knit the subject in its own colours: one colour a stitch, each a V of two strands."""
     columns, rows = 14, 18
@@ -425,11 +419,7 @@ def wool(form: _Form) -> Tensor:
     return torch.cat([shaded.clamp(0, 1) * form.alpha, form.alpha], dim=1)
 
 
-@_material(
-    ("made of toy bricks", "built from toy bricks", "made of plastic bricks"),
-    ("brick-built", "toy brick"),
-    gloss=0.6,
-)
+@_material(gloss=0.6)
 def toy_bricks(form: _Form) -> Tensor:
     """Build the subject of plastic bricks in its own colours, a round stud on each."""
     count = 12
@@ -446,5 +436,3 @@ def toy_bricks(form: _Form) -> Tensor:
 
 
 MATERIALS = tuple(_MATERIALS)
-MATERIAL_PHRASES = {name: one.phrases for name, one in _MATERIALS.items()}  # follow the noun
-MATERIAL_WORDS = {name: one.words for name, one in _MATERIALS.items()}  # stand before the noun

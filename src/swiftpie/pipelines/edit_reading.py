@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from swiftpie.geometry.looks import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
+from swiftpie.geometry.look_words import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
 from swiftpie.models.vocabulary import Vocabulary
 from swiftpie.pipelines.naming import Mention, mentions
 from swiftpie.scenes import FILLERS, PLAIN, SEASONS, SceneWords, read_scene_words

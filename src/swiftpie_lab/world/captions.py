@@ -6,13 +6,8 @@ from dataclasses import dataclass
 from random import Random
 
 from swiftpie.geometry.accessories import ACCESSORIES
-from swiftpie.geometry.looks import (
-    COLOUR_WORDS,
-    COLOURS,
-    MATERIAL_PHRASES,
-    MATERIAL_WORDS,
-    MATERIALS,
-)
+from swiftpie.geometry.look_words import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
+from swiftpie.geometry.looks import COLOURS, MATERIALS
 from swiftpie.scenes import RENDITIONS, WORN
 from swiftpie_lab.world.air import (
     SEASON_PHRASES,

@@ -8,7 +8,7 @@ import torch
 
 from swiftpie import ConfigError
 from swiftpie.geometry.accessories import ACCESSORIES
-from swiftpie.geometry.looks import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
+from swiftpie.geometry.look_words import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
 from swiftpie.scenes import RENDITIONS
 from swiftpie_lab.world.captions import (
     ACCESSORY_PHRASES,

@@ -21,6 +21,7 @@ from swiftpie.engine.onnx.graphs import (
     SUBJECT_MASK,
     Graph,
 )
+from swiftpie.geometry.look_words import texture_in
 from swiftpie.scenes import (
     PLAIN,
     WORDS_ALONE,
@@ -45,9 +46,9 @@ class ChosenScene(NamedTuple):
 
 
 def needs_torch(scene: "Image.Image | str", prompt: str) -> bool:
-    """Whether a prompt asks for what no graph draws: a rendition, or something to wear."""
-    is_beyond = rendition_in(prompt) is not None or worn_in(prompt) is not None
-    return scene != WORDS_ALONE and is_beyond
+    """Whether a prompt asks for what no graph draws: a rendition, a texture, something to wear."""
+    beyond = (rendition_in(prompt), texture_in(prompt), worn_in(prompt))
+    return scene != WORDS_ALONE and any(beyond)
 
 
 def scene_of(scene: "Image.Image | str", prompt: str, noise: Array) -> ChosenScene | None:

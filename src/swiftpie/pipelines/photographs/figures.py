@@ -15,9 +15,9 @@ from swiftpie.geometry.accessories import wear
 from swiftpie.geometry.fields import paste
 from swiftpie.geometry.frames import FRAME_PX
 from swiftpie.geometry.layout import Layout, to_affine
-from swiftpie.geometry.looks import recolour, remake
-from swiftpie.geometry.relief import height, normals, turn
-from swiftpie.geometry.shading import Illumination, shaded, unlit, usual_shadow
+from swiftpie.geometry.looks import appearance
+from swiftpie.geometry.relief import height, turn
+from swiftpie.geometry.shading import Illumination, shaded, usual_shadow
 from swiftpie.imageio.cutout import shrunk_to
 from swiftpie.imageio.images import extent_of, to_pil, to_tensor
 from swiftpie.pipelines.photographs.compositing import Area, enlarged_part, shrunk_into
@@ -132,17 +132,15 @@ def _shown(figure: Figure, relief: Tensor) -> Tensor:
     is_lit_anew = figure.own is not figure.scene
     if not (figure.colour or figure.material or is_lit_anew or figure.layout.pose.any()):
         return figure.frame
-    plain, gloss = figure.frame, torch.zeros(1)
-    if figure.own is not None:
-        plain = unlit(plain, relief, figure.own)
-    if figure.colour is not None:
-        plain = recolour(plain, [figure.colour])
-    if figure.material is not None:
-        plain, gloss = remake(plain, normals(relief), [figure.material])
-    turned = turn(plain, relief, figure.layout.pose)
-    if figure.scene is None:
-        return turned.frame
-    return shaded(turned, figure.scene, figure.layout, gloss)
+    return appearance(
+        figure.frame,
+        relief,
+        figure.layout,
+        own=figure.own,
+        scene=figure.scene,
+        colour=figure.colour,
+        material=figure.material,
+    )
 
 
 def _window(touched: Tensor, picture: Image.Image) -> tuple[int, int, int, int] | None:

@@ -24,6 +24,8 @@ from swiftpie.geometry.accessories import Wardrobe, open_wardrobe, wear
 from swiftpie.geometry.fields import paste
 from swiftpie.geometry.frames import FRAME_PX
 from swiftpie.geometry.layout import Layout, to_affine, warp
+from swiftpie.geometry.look_words import texture_in
+from swiftpie.geometry.looks import appearance
 from swiftpie.geometry.relief import height, turn
 from swiftpie.geometry.renditions import render_picture
 from swiftpie.geometry.shading import Lighting, Shadow, cast_shadow, shaded, usual_shadow
@@ -37,7 +39,7 @@ from swiftpie.pipelines.drawing.prepare import num_draws, place_subject, read_pr
 from swiftpie.pipelines.drawing.request import Output, PersonalizeRequest, RepaintRequest, Subject
 from swiftpie.pipelines.drawing.settings import Scales
 from swiftpie.pipelines.photographs.changes import changed, changes_between
-from swiftpie.pipelines.photographs.compositing import SubjectReference, colours_of
+from swiftpie.pipelines.photographs.compositing import SubjectReference, colours_of, shrunk_into
 from swiftpie.pipelines.photographs.filling import extrapolate
 from swiftpie.pipelines.photographs.relight import NOISE_SHAPE, relight, weathered
 from swiftpie.scenes import (
@@ -70,6 +72,7 @@ class SceneRow(NamedTuple):
     setting: SceneSetting
     rendition: str | None  # one of `RENDITIONS`
     worn: str | None  # by the first subject, one of `WORN`
+    texture: str | None  # of a single subject, one of `TEXTURED`
     noise: Tensor  # (1, 32, 32, 32) that the weather follows
     prompt: str
     seed: int
@@ -186,7 +189,11 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
         is_ground = name is None or packaged().is_ground(name)
         rendition = rendition_in(prompt)
         worn = worn_in(prompt)
-        rows.append(SceneRow(place, name, is_ground, setting, rendition, worn, noise, prompt, seed))
+        texture = texture_in(prompt) if len(request.subjects) == 1 else None
+        row = SceneRow(
+            place, name, is_ground, setting, rendition, worn, texture, noise, prompt, seed
+        )
+        rows.append(row)
     return rows
 
 
@@ -216,6 +223,7 @@ def finish(drawn: GenerationResult, plan: ScenePlan, clock: Clock) -> Generation
         if not row.is_ground:
             outlines = [(opacity, torch.zeros_like(shadow)) for opacity, shadow in outlines]
         worn = _worn(plan, row, index, drawn_mask)
+        drawing = _textured(plan, row, index, drawing)
         picture, mask = put_before(to_tensor(row.place), drawing, drawn_mask, outlines, worn)
         masks[index] = mask_to_pil(mask)[0]
         picture = row.finished(picture, subjects=mask)
@@ -379,6 +387,26 @@ def _worn(plan: ScenePlan, row: SceneRow, index: int, drawn_mask: Tensor) -> lis
         sprite = warp(frame, to_affine(piece.layout), size)
         found.append(WornPiece(sprite, piece.is_behind))
     return found
+
+
+def _textured(plan: ScenePlan, row: SceneRow, index: int, drawing: Tensor) -> Tensor:
+    """Return a drawing (1, 3, H, W) in [-1, 1] whose subject is made of what is finer than cells.
+
+    Its place and its light are the model's; the stitches or bricks are laid on its reference.
+    """
+    if row.texture is None:
+        return drawing
+    (layout, light), identity = _placed_in(plan, 0, index), plan.subjects[0]
+    mask = identity.mask[:1].float().cpu()
+    if identity.large is None:
+        frame = torch.cat([(identity.pixels[:1].float().cpu() + mask) / 2, mask], dim=1)
+    else:
+        frame = identity.large.float().cpu() / 255
+    own, scene = (None, None) if light is None else light
+    look = appearance(frame, height(mask), layout, own=own, scene=scene, material=row.texture)
+    size = (drawing.shape[2], drawing.shape[3])
+    sprite = shrunk_into(look, to_affine(layout), place=(0, 0, 1, 1), size=size)
+    return 2 * paste((drawing + 1) / 2, sprite) - 1
 
 
 def _dilated(mask: Tensor, px: int) -> Tensor:

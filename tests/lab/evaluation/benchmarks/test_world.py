@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from swiftpie import CapabilityError, ConfigError, WeightsError
-from swiftpie.geometry.looks import COLOUR_WORDS, MATERIAL_PHRASES
+from swiftpie.geometry.look_words import COLOUR_WORDS, MATERIAL_PHRASES
 from swiftpie.imageio.images import to_pil, to_tensor
 from swiftpie.masks import bounding_box
 from swiftpie.noise import draw_noise
