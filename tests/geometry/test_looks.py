@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from swiftpie.geometry.frames import pose_subjects
-from swiftpie.geometry.look_words import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
+from swiftpie.geometry.look_words import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS, texture_in
 from swiftpie.geometry.looks import COLOURS, MATERIALS, recolour, remake
 
 CHROMATIC = [name for name in COLOURS if name not in {"black", "white", "grey"}]
@@ -49,6 +49,22 @@ def test_every_colour_and_material_has_words():
     assert MATERIAL_PHRASES.keys() == MATERIAL_WORDS.keys() == {*MATERIALS}
     assert len(COLOURS) >= 12
     assert len(MATERIALS) >= 9
+
+
+@pytest.mark.parametrize(
+    ("prompt", "texture"),
+    [
+        ("a photo of a Knitted dog in a forest", "wool"),
+        ("a cat made of wool on a beach", "wool"),
+        ("a car built from toy bricks", "toy bricks"),
+        ("a dog in a knitted sweater", None),
+        ("a dog with a cat made of wool", None),
+        ("a wooden dog", None),
+        ("a brick-builtish dog", None),
+    ],
+)
+def test_a_texture_is_that_of_the_first_subject(prompt, texture):
+    assert texture_in(prompt) == texture
 
 
 def test_nothing_asked_for_changes_nothing(frames):

@@ -82,6 +82,29 @@ def test_what_is_worn_belongs_to_the_subject(session, identity, place):
     assert values(worn.images[0])[more].mean() < 90  # it is black
 
 
+@pytest.mark.parametrize(
+    ("words", "counts"), [("a knitted dog", (14, 18)), ("a dog made of toy bricks", (12, 12))]
+)
+def test_stitches_and_bricks_stand_in_the_place_of_the_subject(session, identity, words, counts):
+    plain, made = (
+        session.personalize(identity, f"{one} at a castle", seed=3, size_px=(256, 256))
+        for one in ("a dog", words)
+    )
+    changed = np.abs(values(made.images[0]) - values(plain.images[0])).max(axis=-1)
+    mask = values(made.subject_masks[0])
+    assert (changed[mask > 200] > 16).mean() > 0.5
+    assert min(counts) <= edges_across(values(made.images[0]), mask)
+    assert edges_across(values(plain.images[0]), mask) < min(counts)
+
+
+def edges_across(picture, mask):
+    """How often light and dark alternate on the subject, in the row that does so most."""
+    grey = picture.mean(axis=-1)
+    step = np.diff(grey, axis=1) * (mask[:, 1:] > 200)
+    signs = np.where(np.abs(step) > 6, np.sign(step), 0)
+    return max(np.count_nonzero(np.diff(row[row != 0])) for row in signs)
+
+
 def test_tensors_are_the_pictures(session, identity):
     picture = session.draw(request_of(identity)).images[0]
     tensor = session.draw(request_of(identity, output=Output.PIXELS)).tensor
