@@ -434,7 +434,9 @@ def rendition_in(prompt: str) -> str | None:
     return None if end is None else _ARTS[end["art"].lower()]
 
 
-def plainly(prompt: str, *, names: Mapping[str, str] = MappingProxyType({})) -> str:
+def plainly(
+    prompt: str, *, names: Mapping[str, str] = MappingProxyType({}), keeps_worn: bool = False
+) -> str:
     """Return a prompt for a photograph of the bare subject in the same light.
 
     Nothing is in the air of it: that is drawn over the finished picture.
@@ -443,6 +445,7 @@ def plainly(prompt: str, *, names: Mapping[str, str] = MappingProxyType({})) -> 
         prompt: What the picture shows.
         names: What the library calls subjects, by the words of the prompt for them. It stands for
             several words: a "golden retriever" is a dog, and not of gold.
+        keeps_worn: Leave what the subject wears, which it needs room for.
     """
     for word, known in names.items():
         if " " not in word:
@@ -454,7 +457,7 @@ def plainly(prompt: str, *, names: Mapping[str, str] = MappingProxyType({})) -> 
     for phrase in phrases:
         text = re.sub(rf"\b{re.escape(phrase)}\b", PHOTO, text, flags=re.IGNORECASE)
     text = ART_AT_END.sub("", text) if text == prompt and name is not None else text
-    text = WORN_PHRASE.sub("", text, count=1)
+    text = text if keeps_worn else WORN_PHRASE.sub("", text, count=1)
     return packaged().in_known_words(IN_THE_AIR.sub(WITHOUT_IT, text))
 
 

@@ -248,7 +248,8 @@ def _prepare(components: Components, request: Drawable, clock: Clock) -> _Prepar
         return _PreparedRequest(request, repainted.start, repainted)
     if scene.has_scene(components, request):
         words = scene.drawn_from_words(components, request)
-        start = prepare.prepare(components, words, clock)
+        placed_by = scene.placing_prompts(request)
+        start = prepare.prepare(components, words, clock, placed_by=placed_by)
         staged = scene.plan(components, request, start)
         clock.lap("scene")
         return _PreparedRequest(words, start, staged)

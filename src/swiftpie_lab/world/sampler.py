@@ -105,6 +105,17 @@ class WorldBatch:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class PlacedSubjects:
+    """G subjects in V places each, of which nothing is drawn; rows as of `WorldBatch`."""
+
+    noise: Tensor  # (B, 32, 16, 16)
+    frames: Tensor  # (G, 4, 128, 128)
+    layout: Layout
+    captions: list[str]
+    specs: tuple[SceneSpec, ...]
+
+
 class World:
     """Draws batches of one half of the subjects on one device."""
 
@@ -251,6 +262,27 @@ class World:
             companion_layout=None if companion is None else companion.layout,
             is_off_distribution=off_distribution,
         )
+
+    def placed(self, num_subjects: int, views: int, *, seed: int) -> PlacedSubjects:
+        """Place subjects as `batch` does, and draw no picture."""
+        random, device = Random(seed), self.tiles.device
+        generator = torch.Generator(device).manual_seed(seed)
+        chosen, count = random.choices(self.pool, k=num_subjects), num_subjects * views
+        specs = [draw_spec(random, one, self.shares) for one in self._settings(random, count)]
+        noise = torch.randn(count, NOISE_CHANNELS, *NOISE_CELLS, generator=generator, device=device)
+        numbers = torch.rand(num_subjects, SUBJECT_NUMBERS, generator=generator, device=device)
+        frames = subject_frames(self.tiles[chosen], numbers, augment=True)
+        layout = place(noise, frames.repeat_interleave(views, dim=0), specs)
+        captions = [
+            draw_caption(
+                random,
+                spec,
+                name=self.subjects.names[chosen[row // views]],
+                synonyms=self.subjects.synonyms[chosen[row // views]],
+            )
+            for row, spec in enumerate(specs)
+        ]
+        return PlacedSubjects(noise, frames, layout, captions, tuple(specs))
 
     def answer(
         self,

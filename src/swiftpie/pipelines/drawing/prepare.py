@@ -42,8 +42,14 @@ def num_draws(components: Components) -> int:
 
 
 @torch.no_grad()
-def prepare(components: Components, request: PersonalizeRequest, clock: Clock) -> Prepared:
-    """Read the prompts and place the subjects.
+def prepare(
+    components: Components,
+    request: PersonalizeRequest,
+    clock: Clock,
+    *,
+    placed_by: Prompts | None = None,
+) -> Prepared:
+    """Read the prompts and place the subjects, by the prompts `placed_by` if such are given.
 
     Raises:
         CapabilityError: A subject has a view, and the preset does not place subjects.
@@ -78,7 +84,8 @@ def prepare(components: Components, request: PersonalizeRequest, clock: Clock) -
     clock.lap("text")
     if components.layout_predictor is not None:
         subjects = tuple(side_by_side(subjects))
-    layouts = [place_subject(components, subject, noise[0], text=text) for subject in subjects]
+    told = text if placed_by is None else read_prompts(components, placed_by, rows=rows)
+    layouts = [place_subject(components, subject, noise[0], text=told) for subject in subjects]
     lights = tuple(light_on(components, subject.identity, noise[0], text) for subject in subjects)
     condition = subject_condition(
         components,

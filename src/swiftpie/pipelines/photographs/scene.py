@@ -124,15 +124,30 @@ def drawn_from_words(components: Components, request: PersonalizeRequest) -> Per
     What falls in the air is drawn later, over the whole picture, and so are renditions. Large
     pictures are drawn with the pixels that the model was trained on.
     """
+    changed = _plain_prompts(request)
+    size_px = drawn_size(components, request)
+    return replace(request, prompt=changed, scene=WORDS_ALONE, size_px=size_px)
+
+
+def placing_prompts(request: PersonalizeRequest) -> str | tuple[str, ...] | None:
+    """Return the prompts by which subjects are placed, if others than `drawn_from_words` has.
+
+    They say what a subject wears, which is not drawn from words and needs room.
+    """
+    is_worn = any(worn_in(prompt) is not None for prompt in _prompts(request))
+    return _plain_prompts(request, keeps_worn=True) if is_worn else None
+
+
+def _plain_prompts(
+    request: PersonalizeRequest, *, keeps_worn: bool = False
+) -> str | tuple[str, ...]:
     prompts = _prompts(request)
     if not request.scene:
         prompts = tuple(map(packaged().with_place, prompts))
     named = [subject.identity.named for subject in request.subjects]
     names = {each.word: each.name for each in named if each is not None}
-    prompts = tuple(plainly(prompt, names=names) for prompt in prompts)
-    changed = prompts[0] if isinstance(request.prompt, str) else prompts
-    size_px = drawn_size(components, request)
-    return replace(request, prompt=changed, scene=WORDS_ALONE, size_px=size_px)
+    prompts = tuple(plainly(prompt, names=names, keeps_worn=keeps_worn) for prompt in prompts)
+    return prompts[0] if isinstance(request.prompt, str) else prompts
 
 
 def drawn_size(components: Components, request: PersonalizeRequest) -> tuple[int, int] | None:

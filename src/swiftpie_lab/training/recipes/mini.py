@@ -11,6 +11,7 @@ from swiftpie_lab.training.stages.distillation.reflow import ReflowConfig
 from swiftpie_lab.training.stages.distillation.teacher import TeacherConfig
 from swiftpie_lab.training.stages.inversion.mini import MiniInversionConfig
 from swiftpie_lab.training.stages.judges import WorldJudgesConfig
+from swiftpie_lab.training.stages.layout import LayoutConfig
 from swiftpie_lab.training.stages.light import LightConfig
 from swiftpie_lab.training.stages.one_step.networks import Sizes
 from swiftpie_lab.training.stages.one_step.stage import OneStepConfig
@@ -127,6 +128,22 @@ def world_light() -> TrainConfig:
     """
     loop = LoopConfig(steps=600, learning_rate=1.5e-3, warmup_steps=20, decay_share=0.7)
     return TrainConfig(loop=loop, stage=LightConfig())
+
+
+def world_layout() -> TrainConfig:
+    """The layout predictor of the packaged model, trained further by itself.
+
+    Rare words, as "bending over", come often enough where no picture has to be drawn.
+    """
+    loop = LoopConfig(
+        steps=1200,
+        learning_rate=3e-3,
+        decay_share=0.6,
+        ema_decay=0.99,
+        uses_muon=False,
+        sample_every=200,
+    )
+    return TrainConfig(loop=loop, stage=LayoutConfig())
 
 
 def world_inversion() -> TrainConfig:
