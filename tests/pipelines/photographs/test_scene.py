@@ -7,6 +7,8 @@ import pytest
 from PIL import Image
 
 from swiftpie import CapabilityError, InputError, PersonalizeRequest, Scales, Subject
+from swiftpie.pipelines.drawing.denoise import Clock
+from swiftpie.pipelines.drawing.prepare import prepare
 from swiftpie.pipelines.drawing.request import Output
 from swiftpie.pipelines.photographs import scene
 from tests.parity.edit import photograph
@@ -80,6 +82,18 @@ def test_what_is_worn_belongs_to_the_subject(session, identity, place):
     assert hat[:, 0].mean() < subject[:, 0].mean()  # above
     assert abs(hat[:, 1].mean() - subject[:, 1].mean()) < np.ptp(subject[:, 1])
     assert values(worn.images[0])[more].mean() < 90  # it is black
+
+
+def test_a_subject_leaves_room_for_what_it_holds(session, identity):
+    components = session.components
+    request = request_of(identity, prompt="a dog holding a balloon at a castle")
+    words = scene.drawn_from_words(components, request)
+    placed_by = scene.placing_prompts(request)
+    free, placed = (
+        prepare(components, words, Clock(None), placed_by=by).layouts[0] for by in (None, placed_by)
+    )
+    assert 0.65 < float(placed.scale / free.scale) < 0.9
+    assert scene.placing_prompts(request_of(identity)) is None
 
 
 @pytest.mark.parametrize(
