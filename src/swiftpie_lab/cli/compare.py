@@ -7,7 +7,7 @@ import typer
 
 from swiftpie.apps.cli.console import examples, print_text, say
 from swiftpie.apps.cli.options import AsJson, Force
-from swiftpie_lab.cli.evaluate_options import tell
+from swiftpie_lab.cli.evaluate_output import tell
 
 First = Annotated[
     Path, typer.Argument(metavar="A", help="A folder that `swiftpie evaluate` wrote.")

@@ -7,6 +7,8 @@ import typer
 from swiftpie.apps.cli.console import examples
 from swiftpie.apps.cli.options import AsJson, DataPath
 from swiftpie_lab.cli import evaluate_options as given
+from swiftpie_lab.cli import evaluate_output as output
+from swiftpie_lab.cli import evaluate_parts as parts
 
 app = typer.Typer()
 
@@ -34,10 +36,10 @@ def copies(
     from swiftpie_lab.evaluation.benchmarks.copies import CopyBenchmark, CopyDrawer
     from swiftpie_lab.evaluation.judges import Networks
 
-    benchmark = CopyBenchmark(given.open_pack(data), seed=seed)
+    benchmark = CopyBenchmark(parts.open_pack(data), seed=seed)
     dealt, drawer = benchmark.cases(subjects), CopyDrawer(benchmark)
     networks = Networks()
-    given.carry_out(
+    output.carry_out(
         benchmark, dealt, drawer, networks, context=context, out=out, as_json=as_json, force=force
     )
 
@@ -66,9 +68,9 @@ def graded(
     from swiftpie_lab.evaluation.benchmarks.graded import GradedBenchmark, GradedDrawer
     from swiftpie_lab.evaluation.judges import Networks, SubjectJudge, shipped_embedder
 
-    benchmark = GradedBenchmark(given.open_pack(data), seed=seed)
+    benchmark = GradedBenchmark(parts.open_pack(data), seed=seed)
     dealt, drawer = benchmark.cases(subjects), GradedDrawer(benchmark)
     networks = Networks(subjects=SubjectJudge(shipped_embedder()))
-    given.carry_out(
+    output.carry_out(
         benchmark, dealt, drawer, networks, context=context, out=out, as_json=as_json, force=force
     )

@@ -9,6 +9,8 @@ import typer
 from swiftpie.apps.cli.console import examples, print_text, say
 from swiftpie.apps.cli.options import AsJson, DataPath, Force, with_fields
 from swiftpie_lab.cli import evaluate_options as given
+from swiftpie_lab.cli import evaluate_output as output
+from swiftpie_lab.cli import evaluate_parts as parts
 
 if TYPE_CHECKING:
     from swiftpie.backbones.choices import LoadOptions
@@ -67,29 +69,29 @@ def turns(
     from swiftpie_lab.evaluation.judges import Networks
     from swiftpie_lab.evaluation.run import Results
 
-    counts = given.whole_numbers(step_counts, option="--step-counts")
-    pack, size_px = given.open_pack(data), given.side_of(loading)
+    counts = parts.whole_numbers(step_counts, option="--step-counts")
+    pack, size_px = parts.open_pack(data), parts.side_of(loading)
     benchmark = timed.TimedScenes(pack, seed=seed, size_px=size_px)
     drawers = []
     for engine, steps in itertools.product((name.strip() for name in engines.split(",")), counts):
         chosen: LoadOptions = {**loading, "steps": steps}
         if engine != timed.NO_ENGINE:
             chosen["engine"] = engine
-        session = given.open_model(chosen)
+        session = parts.open_model(chosen)
         places = (SceneSource.LIBRARY, SceneSource.WORDS)
         drawers += [timed.TimedDrawer(session, benchmark, engine, one) for one in places]
     folders = {drawer.folder: Results(out / drawer.folder) for drawer in drawers}
     dealt, networks = benchmark.cases(cases), Networks(panel=benchmark.panel())
-    for _ in given.watched(timed.take_turns(drawers, dealt, folders), "drawing", total=cases):
+    for _ in output.watched(timed.take_turns(drawers, dealt, folders), "drawing", total=cases):
         pass
-    command = given.typed_command(context)
-    for drawer in given.watched(drawers, "judging", total=len(drawers)):
+    command = output.typed_command(context)
+    for drawer in output.watched(drawers, "judging", total=len(drawers)):
         timed.judge(drawer, dealt, folders[drawer.folder], networks, command=command)
     runs = [read_run(results.root) for results in folders.values()]
     if as_json:
         print_text(timed.as_one_json(runs))
     else:
-        given.tell([timed.SENTENCE.format(len(dealt))], {"": timed.table_of(runs)})
+        output.tell([timed.SENTENCE.format(len(dealt))], {"": timed.table_of(runs)})
     say(f"The results are in {out}, a folder each; `swiftpie evaluate chart` draws them.")
 
 

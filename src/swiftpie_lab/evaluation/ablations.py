@@ -20,6 +20,7 @@ from swiftpie_lab.evaluation.case import METRICS, Row
 from swiftpie_lab.evaluation.editors import DdimEditor, EditDrawer, MaskChoice, SwiftEditor
 from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.page import Page, Section, Strip, picture_of
+from swiftpie_lab.evaluation.provenance import Provenance, provenance_of
 from swiftpie_lab.evaluation.published import PublishedTable
 from swiftpie_lab.evaluation.report import (
     Interval,
@@ -73,6 +74,7 @@ class Line:
     group: str
     title: str
     key: str  # of what decides about the pictures; the name of their folder
+    weights: str  # sha256
     figures: Means
     change: Means  # case by case, from the first row
     groups: Mapping[str, Means]  # of parts of the cases, by title
@@ -97,6 +99,7 @@ class Ablations:
     preset: str
     weights: str
     version: str
+    data: str  # sha256 of what the cases are made of
     seed: int
     num_cases: int
     columns: tuple[str, ...]  # metrics that tables have room for
@@ -105,6 +108,7 @@ class Ablations:
     sentences: tuple[str, ...]
     not_computed: Mapping[str, str]  # rows that lack something, and what would bring them
     published: tuple[PublishedTable, ...]  # by others; not measured here
+    provenance: Provenance
 
     def to_json(self) -> str:
         """Return one JSON object."""
@@ -210,6 +214,7 @@ def measure(study: Study[C]) -> Iterator[Line]:
             variant.group,
             variant.title,
             key,
+            variant.drawer.maker.fingerprint,
             figures=_means(scores),
             change=_means(change),
             groups={title: _means(_scores(some, judged)) for title, some in groups},
@@ -217,14 +222,15 @@ def measure(study: Study[C]) -> Iterator[Line]:
         )
 
 
-def tabulate(study: Study[C], lines: Sequence[Line]) -> Ablations:
-    """Return the tables of a study from all its `lines`."""
+def tabulate(study: Study[C], lines: Sequence[Line], *, command: str = "") -> Ablations:
+    """Return the tables of a study from all its `lines`, and the `command` that asked for it."""
     first = study.variants[0].drawer.maker
     metrics = {name for line in lines for name in line.figures}
     return Ablations(
         preset=first.name,
         weights=first.fingerprint,
         version=__version__,
+        data=study.data,
         seed=study.benchmark.seed,
         num_cases=len(study.cases),
         columns=tuple(name for name in study.columns if name in metrics),
@@ -238,6 +244,7 @@ def tabulate(study: Study[C], lines: Sequence[Line]) -> Ablations:
         ),
         not_computed=study.not_computed,
         published=study.published,
+        provenance=provenance_of(command, study.networks.digests),
     )
 
 
@@ -272,7 +279,8 @@ def page_of(study: Study[C], ablations: Ablations) -> Page:
         images = [results.read(case, judged) for case in cases]
         strips.insert(1, _strip(images, variant.title, variant.group))
     sections.append(Section("The first cases", strips=strips))
-    footer = [f"weights {ablations.weights}", f"seed {ablations.seed}"]
+    footer = [f"weights {ablations.weights}", f"data {ablations.data}", f"seed {ablations.seed}"]
+    footer += ablations.provenance.lines
     return Page(f"Ablations: {ablations.preset}", sections, footer)
 
 

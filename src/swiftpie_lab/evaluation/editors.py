@@ -16,7 +16,7 @@ from swiftpie.backbones.components import Components
 from swiftpie.engine.session import Session
 from swiftpie.errors import InputError
 from swiftpie.geometry.layout import whole_frame
-from swiftpie.imageio.images import plane, to_pil, to_tensor
+from swiftpie.imageio.images import mask_to_pil, plane, to_pil, to_tensor
 from swiftpie.masks import Box
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.pipelines.drawing.denoise import Clock, Prepared, decode, denoise
@@ -28,7 +28,8 @@ from swiftpie.pipelines.identity import whole_picture_identity
 from swiftpie.schedules import CLEAN, predict_clean
 from swiftpie.types import TextCondition
 from swiftpie_lab.evaluation.case import Case, Evidence
-from swiftpie_lab.evaluation.run import FACTS, Benchmark, C, File, Maker, Results
+from swiftpie_lab.evaluation.contest import Ability, OpenBenchmark, RivalTask
+from swiftpie_lab.evaluation.run import FACTS, C, File, Maker, Results
 
 NO_SUBJECT = Scales(identity_scale=0.0, detail_scale=0.0)
 EVERYWHERE: Box = (0.0, 0.0, 1.0, 1.0)
@@ -51,6 +52,7 @@ class EditTask:
     reference: Image.Image | None = None  # of the subject that shall come
     reference_mask: Image.Image | None = None
     target: Image.Image | None = None  # the exact answer, where there is one
+    instruction: str = ""  # the same as the target prompt, as a command
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,8 +101,11 @@ class TargetEditor:
         return Edited(task.target, task.mask)
 
 
-class TaskBenchmark(Benchmark[C]):
+class TaskBenchmark(OpenBenchmark[C]):
     """A benchmark whose cases are edits."""
+
+    needs = Ability.CHANGE
+    shows_subject = False
 
     @abstractmethod
     def task(self, case: C) -> EditTask:
@@ -109,6 +114,19 @@ class TaskBenchmark(Benchmark[C]):
     @abstractmethod
     def known(self, case: C, task: EditTask) -> Iterator[tuple[str, File]]:
         """Yield what is known about it without an editor, by kind of picture."""
+
+    def rival_task(self, case: C) -> RivalTask:
+        """Return both of what was before and what is wanted; only inpainting takes the mask."""
+        task = self.task(case)
+        return RivalTask(
+            prompt=task.target_prompt,
+            seed=FRESH_SEED,
+            source=task.source,
+            mask=mask_to_pil(task.mask)[0],
+            instruction=task.instruction,
+            size=task.source.size,
+            files=dict(self.known(case, task)),
+        )
 
 
 def with_edit(known: Evidence, case: Case, results: Results) -> Evidence:

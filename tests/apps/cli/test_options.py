@@ -15,7 +15,7 @@ from swiftpie.apps.cli.console import logs_on_stderr
 from swiftpie.apps.cli.main import app
 from swiftpie.apps.cli.options import PANELS, FieldOptions, arrange, with_fields
 from swiftpie.config import Option
-from swiftpie_lab.cli.evaluate_options import side_by_side, tell
+from swiftpie_lab.cli.evaluate_output import side_by_side, tell
 
 OWN_WORDS = {
     *("--out", "-o/--out"),  # a picture, a pack, a folder of runs

@@ -56,7 +56,7 @@ def test_a_report_of_hostile_names_is_text_alone_and_tells_its_command(tmp_path)
     assert "&lt;script&gt;alert(&#34;x&#34;)" in page
     provenance = json.loads(done.stdout)["provenance"]
     assert provenance["command"].endswith(
-        "--prompts 1 --seeds 1 --results pictures --dinov2 'dino'\"'\"'s network'"
+        "--prompts 1 --seeds 1 --dinov2 'dino'\"'\"'s network' --results pictures"
     )
     assert str(tmp_path) not in done.stdout + page
     assert "--out" not in provenance["command"]

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from swiftpie.errors import ConfigError, WeightsError
 from swiftpie_lab.cli.evaluate import app
+from swiftpie_lab.evaluation.contest import RivalTask
 from swiftpie_lab.evaluation.rivals import load_rival
 from tests.backbones.tiny_models import make_pipeline, make_public_adapter
 from tests.lab.evaluation.benchmarks.dream_folder import write_dreambench
@@ -55,12 +56,16 @@ def load(place, **changes):
     return load_rival(place / "pipeline", **{**parts, **changes})
 
 
+def asked(*images):
+    return RivalTask("a dog", 1, references=images)
+
+
 def test_a_benchmarks_pictures_are_those_of_diffusers_alone(place, tmp_path):
     root = write_dreambench(tmp_path)
     out = tmp_path / "out"
     options = ["--prompts", 1, "--seeds", 1, "--subjects", 1, "--seed", 5, "--out", out, "--json"]
     options += ["--pipeline", place / "pipeline", "--adapter", place / "adapter.safetensors"]
-    options += ["--image-encoder", place / "encoder", "--steps", 2, "--device", "cpu"]
+    options += ["--image-encoder", place / "encoder", "--pipeline-steps", 2, "--device", "cpu"]
     options += ["--pipeline-guidance", 3, "--pipeline-adapter-scale", 0.6]
     done = CliRunner().invoke(app, ["dreambench", str(root), *map(str, options)])
     assert done.exit_code == 0, done.output
@@ -79,11 +84,11 @@ def test_a_benchmarks_pictures_are_those_of_diffusers_alone(place, tmp_path):
 def test_the_adapter_its_scale_and_each_picture_count(place):
     first, second = (Image.new("RGB", (64, 64), colour) for colour in ("red", "blue"))
     rival, words = load(place), load(place, adapter=None, image_encoder=None, adapter_scale=None)
-    drawn = [np.array(rival.picture("a dog", [image], seed=1)) for image in (first, second)]
+    drawn = [np.array(rival.picture(asked(image))) for image in (first, second)]
     assert not np.array_equal(*drawn)
-    assert np.array_equal(drawn[0], np.array(rival.picture("a dog", [first], seed=1)))
-    assert not np.array_equal(drawn[0], np.array(rival.picture("a dog", [first, second], seed=1)))
-    assert np.array_equal(*(np.array(words.picture("a dog", [x], seed=1)) for x in (first, second)))
+    assert np.array_equal(drawn[0], np.array(rival.picture(asked(first))))
+    assert not np.array_equal(drawn[0], np.array(rival.picture(asked(first, second))))
+    assert np.array_equal(*(np.array(words.picture(asked(x))) for x in (first, second)))
     assert words.maker.name.startswith(
         "diffusers' StableDiffusionPipeline of pipeline, words alone"
     )
@@ -111,7 +116,8 @@ def test_what_a_rival_cannot_use_is_refused(place, tmp_path):
     [
         (["--pipeline", "x", "--preset", "mini"], "--preset came with --pipeline"),
         (["--pipeline-guidance", "3"], "came without --pipeline"),
-        (["--pipeline", "x", "--results", "y"], "--results came with --pipeline"),
+        (["--pipeline", "x", "--results", "y"], "--pipeline came with --results"),
+        (["--pipeline", "x", "--steps", "2"], "--steps came with --pipeline"),
     ],
 )
 def test_options_that_contradict_a_rival_are_refused(tmp_path, options, reason):

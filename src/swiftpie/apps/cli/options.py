@@ -46,10 +46,13 @@ PANELS: Mapping[str, tuple[str, ...]] = {
     "Publishing": ("private", "licence", "with_pictures"),
     "Cases": (
         *("cases", "places", "limit", "noun", "data", "data_path", "num_subjects"),
-        *("table", "row", "editor", "identities", "prompts", "results", "against", "teacher"),
+        *("table", "row", "editor", "identities", "prompts", "against", "teacher"),
         *("which", "subjects", "all_references"),
     ),
-    "Rival": ("pipeline", "pipeline_guidance", "pipeline_adapter_scale"),
+    "Rival": (
+        *("results", "pipeline", "pipeline_steps", "pipeline_guidance", "pipeline_strength"),
+        "pipeline_adapter_scale",
+    ),
     "Judges": (
         *("clip", "clip_small", "dino", "dino_small", "dinov2", "siglip2", "lpips", "aesthetic"),
         "image_reward",

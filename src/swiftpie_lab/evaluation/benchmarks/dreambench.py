@@ -1,7 +1,6 @@
 """Photographed subjects by the prompts of public datasets, with masks beside or boxes around."""
 
 import hashlib
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -10,7 +9,6 @@ from types import MappingProxyType
 from typing import ClassVar, NamedTuple
 
 from PIL import Image
-from torch import Tensor
 
 from swiftpie.engine.session import Session
 from swiftpie.errors import ImageError
@@ -18,14 +16,14 @@ from swiftpie.imageio.cutout import DOUBTFUL
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import mask_to_pil, plane, to_tensor
 from swiftpie.masks import Box
-from swiftpie.models.cutout import ANYWHERE, Search, cut_out, subject_mask
+from swiftpie.models.cutout import ANYWHERE, Search, cut_out
 from swiftpie.pipelines.drawing.request import MAX_SUBJECTS, Subject
 from swiftpie_lab.evaluation.benchmarks.dream_sets import DREAM_SETS, DreamSubject, read_boxes
 from swiftpie_lab.evaluation.benchmarks.photos import mask_beside
 from swiftpie_lab.evaluation.case import Evidence, Reference, Row
+from swiftpie_lab.evaluation.contest import OpenBenchmark, RivalTask
 from swiftpie_lab.evaluation.judges import Networks
-from swiftpie_lab.evaluation.rivals import Rival, fingerprint_of_pictures
-from swiftpie_lab.evaluation.run import Benchmark, File, Maker, PageLimits, Results, maker_of
+from swiftpie_lab.evaluation.run import File, Maker, PageLimits, Results, maker_of
 
 SHOWN_PX = 256  # of references on a page
 MOST_PX = 1024  # longer side of photographs
@@ -58,7 +56,7 @@ class LeftOut(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class DreamBench(Benchmark[DreamCase]):
+class DreamBench(OpenBenchmark[DreamCase]):
     """Every subject by every prompt of its kind with every seed, in the dataset's order."""
 
     dataset: str  # one of `DREAM_SETS`
@@ -67,7 +65,9 @@ class DreamBench(Benchmark[DreamCase]):
     num_seeds: int = 4
     num_prompts: int | None = None  # the first ones; None is all
     boxes: Mapping[str, Box] = field(default_factory=dict)  # around subjects in first photographs
+    uses_all: bool = False  # photographs are shown; else the first one
 
+    finds_subject: ClassVar = True
     candidates: ClassVar = MappingProxyType({"drawn": "drawn"})
     strip: ClassVar = MappingProxyType({"reference": "reference", "drawn": "drawn"})
     shown: ClassVar = PageLimits(worst=12, best=12, sample=48)
@@ -108,6 +108,26 @@ class DreamBench(Benchmark[DreamCase]):
                         name = f"{path.name}\0".encode()
                         digest.update(name + hashlib.sha256(path.read_bytes()).digest())
         return digest.hexdigest()
+
+    def rival_task(self, case: DreamCase) -> RivalTask:
+        """Return the prompt and whole photographs."""
+        references = self.references[case.subject]
+        seen = references if self._sees_all else references[:1]
+        return RivalTask(
+            prompt=case.prompt,
+            seed=case.seed,
+            references=tuple(reference.image for reference in seen),
+            files={"reference": _shown(references[0].image)},
+        )
+
+    @property
+    def rival_choices(self) -> tuple[str, ...]:
+        """How many photographs are seen."""
+        return ("all references" if self._sees_all else "one reference",)
+
+    @property
+    def _sees_all(self) -> bool:
+        return self.uses_all or not DREAM_SETS[self.dataset].has_one_subject
 
     def cases(self) -> list[DreamCase]:
         """Return the cases of all subjects that could be cut out."""
@@ -256,14 +276,16 @@ class DreamBench(Benchmark[DreamCase]):
 
 
 @dataclass(frozen=True, eq=False)
-class _Drawer(ABC):
-    """Gives the files of a case: the reference, the picture and where the subject is in it."""
+class DreamDrawer:
+    """Draws subjects with a session: the reference, the picture and where the subject is in it."""
 
     benchmark: DreamBench
+    session: Session
 
-    @abstractmethod
-    def picture(self, case: DreamCase) -> tuple[Image.Image, Tensor]:
-        """Return the picture and its mask (1, 1, H, W)."""
+    @property
+    def maker(self) -> Maker:
+        """The preset, and how many photographs it sees."""
+        return maker_of(self.session, *self.benchmark.rival_choices)
 
     def kinds(self, case: DreamCase) -> tuple[str, ...]:
         """Return all three."""
@@ -273,36 +295,18 @@ class _Drawer(ABC):
     def draw(self, case: DreamCase, missing: set[str]) -> Iterator[tuple[str, File]]:
         """Yield all three."""
         del missing
-        yield "reference", _shown(self.benchmark.references[case.subject][0].image)
-        picture, mask = self.picture(case)
-        yield "drawn", picture
-        yield "model-mask", mask
-
-
-@dataclass(frozen=True, eq=False)
-class DreamDrawer(_Drawer):
-    """Draws subjects with a session."""
-
-    session: Session
-    uses_all: bool = False  # photographs; else the first one
-
-    @property
-    def maker(self) -> Maker:
-        """The preset, and how many photographs it sees."""
-        return maker_of(self.session, "all references" if self.uses_all else "one reference")
-
-    def picture(self, case: DreamCase) -> tuple[Image.Image, Tensor]:
-        """Return what the session draws."""
+        yield from self.benchmark.rival_task(case).files.items()
         subjects = self.subjects(case.subject)
         result = self.session.personalize(subjects, case.prompt, seed=case.seed)
-        return result.images[0], plane(result.subject_masks[0])
+        yield "drawn", result.images[0]
+        yield "model-mask", plane(result.subject_masks[0])
 
     def subjects(self, name: str) -> list[Subject]:
         """Return what photographs show; the session keeps their identities for the next case."""
         references = self.benchmark.references[name]
         usable = [reference for reference in references if reference.mask is not None]
         if DREAM_SETS[self.benchmark.dataset].has_one_subject:
-            parts = [usable if self.uses_all else usable[:1]]
+            parts = [usable if self.benchmark.uses_all else usable[:1]]
         else:
             parts = [[reference] for reference in usable[:MAX_SUBJECTS]]
         return [
@@ -315,61 +319,6 @@ class DreamDrawer(_Drawer):
         ]
 
 
-@dataclass(frozen=True, eq=False)
-class DreamResults(_Drawer):
-    """Pictures that another program has drawn: `SUBJECT-PROMPT-SEED.png` as cases are named."""
-
-    folder: Path
-
-    @property
-    def maker(self) -> Maker:
-        """The folder, by what its pictures are."""
-        paths = [self._path(case) for case in self.benchmark.cases()]
-        return Maker(f"pictures of {self.folder.name}", fingerprint_of_pictures(paths))
-
-    def picture(self, case: DreamCase) -> tuple[Image.Image, Tensor]:
-        """Return the picture and where its subject is found."""
-        picture = load_image(self._path(case)).convert("RGB")
-        return picture, _mask_found_in(picture)
-
-    def _path(self, case: DreamCase) -> Path:
-        return self.folder / f"{case.name}.png"
-
-
-@dataclass(frozen=True, eq=False)
-class DreamRival(_Drawer):
-    """Shows whole photographs to a pipeline of diffusers."""
-
-    rival: Rival
-    uses_all: bool = False  # photographs; else the first one
-
-    @property
-    def maker(self) -> Maker:
-        """The pipeline, and how many photographs it sees."""
-        seen = "all references" if self._sees_all else "one reference"
-        return self.rival.maker._replace(name=f"{self.rival.maker.name}, {seen}")
-
-    def picture(self, case: DreamCase) -> tuple[Image.Image, Tensor]:
-        """Return the picture and where its subject is found."""
-        references = self.benchmark.references[case.subject]
-        shown = references if self._sees_all else references[:1]
-        images = [reference.image for reference in shown]
-        picture = self.rival.picture(case.prompt, images, seed=case.seed).convert("RGB")
-        return picture, _mask_found_in(picture)
-
-    @property
-    def _sees_all(self) -> bool:
-        return self.uses_all or not DREAM_SETS[self.benchmark.dataset].has_one_subject
-
-
-def _mask_found_in(picture: Image.Image) -> Tensor:
-    """Return where the subject of somebody else's picture is; empty where none is found."""
-    try:
-        return subject_mask(picture)
-    except ImageError:
-        return plane(Image.new("L", picture.size))
-
-
 def read_dreambench(
     root: Path,
     dataset: str = "dreambench",
@@ -379,6 +328,7 @@ def read_dreambench(
     num_seeds: int = 4,
     seed: int = 0,
     boxes: Path | None = None,
+    uses_all: bool = False,
 ) -> DreamBench:
     """Return what a copy of a dataset asks for.
 
@@ -390,6 +340,7 @@ def read_dreambench(
         num_seeds: Pictures of each prompt.
         seed: The first seed; the others count up.
         boxes: A file with boxes around subjects in their first photographs, see `read_boxes`.
+        uses_all: Show every photograph of a subject, instead of the first one.
 
     Raises:
         InputError: Something of the dataset is missing, or the boxes are none.
@@ -398,7 +349,7 @@ def read_dreambench(
     found = read_boxes(boxes, {one.name: one for one in subjects}) if boxes is not None else {}
     chosen = tuple(subjects[:limit])
     around = {one.name: found[one.name] for one in chosen if one.name in found}
-    return DreamBench(dataset, chosen, seed, num_seeds, num_prompts, around)
+    return DreamBench(dataset, chosen, seed, num_seeds, num_prompts, around, uses_all)
 
 
 def _looked_at(path: Path, box: Box | None) -> Reference:

@@ -15,9 +15,9 @@ from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import to_tensor
 from swiftpie.pipelines.drawing.settings import Scales, Style
 from swiftpie_lab.evaluation.case import Evidence, Row
+from swiftpie_lab.evaluation.contest import OpenBenchmark, RivalTask
 from swiftpie_lab.evaluation.judges import Networks
-from swiftpie_lab.evaluation.rivals import Rival, fingerprint_of_pictures
-from swiftpie_lab.evaluation.run import Benchmark, File, Maker, PageLimits, Results, maker_of
+from swiftpie_lab.evaluation.run import File, Maker, PageLimits, Results, maker_of
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 STYLE_END = ";"  # what stands before it in a prompt is its style
@@ -59,7 +59,7 @@ class PhotoWithoutFace:
 
 
 @dataclass(frozen=True, eq=False)
-class FaceBenchmark(Benchmark[FaceCase]):
+class FaceBenchmark(OpenBenchmark[FaceCase]):
     """Every person with every prompt, in one order whatever the disk says."""
 
     photos: tuple[Path, ...]
@@ -95,6 +95,11 @@ class FaceBenchmark(Benchmark[FaceCase]):
         for prompt in self.prompts:
             digest.update(f"{prompt}\n".encode())
         return digest.hexdigest()
+
+    def rival_task(self, case: FaceCase) -> RivalTask:
+        """Return the prompt and the aligned face."""
+        face = self.people[case.person].chosen.face.crop
+        return RivalTask(case.prompt, case.seed, references=(face,), files={"person": face})
 
     def cases(self) -> list[FaceCase]:
         """Return the cases of all people; a case's seed does not depend on who was found."""
@@ -230,59 +235,6 @@ class FaceDrawer:
                 size_px=size,
             )
             yield "drawn", result.images[0]
-
-
-@dataclass(frozen=True, eq=False)
-class FaceRival:
-    """Shows aligned faces to a pipeline of diffusers."""
-
-    rival: Rival
-    benchmark: FaceBenchmark
-
-    @property
-    def maker(self) -> Maker:
-        """The pipeline."""
-        return self.rival.maker
-
-    def kinds(self, case: FaceCase) -> tuple[str, ...]:
-        """Return the person's aligned face, and the picture."""
-        del case
-        return ("person", "drawn")
-
-    def draw(self, case: FaceCase, missing: set[str]) -> Iterator[tuple[str, File]]:
-        """Yield the face, and the picture where it is missing."""
-        face = self.benchmark.people[case.person].chosen.face.crop
-        yield "person", face
-        if "drawn" in missing:
-            yield "drawn", self.rival.picture(case.prompt, [face], seed=case.seed)
-
-
-@dataclass(frozen=True, eq=False)
-class FaceResults:
-    """Pictures that another program has drawn: `PERSON-PROMPT.png`, both numbers from 0."""
-
-    folder: Path
-    benchmark: FaceBenchmark
-
-    @property
-    def maker(self) -> Maker:
-        """The folder, by what its pictures are."""
-        paths = [self._path(case) for case in self.benchmark.cases()]
-        return Maker(f"pictures of {self.folder.name}", fingerprint_of_pictures(paths))
-
-    def kinds(self, case: FaceCase) -> tuple[str, ...]:
-        """Return the person's aligned face, and the picture."""
-        del case
-        return ("person", "drawn")
-
-    def draw(self, case: FaceCase, missing: set[str]) -> Iterator[tuple[str, File]]:
-        """Yield both."""
-        del missing
-        yield "person", self.benchmark.people[case.person].chosen.face.crop
-        yield "drawn", load_image(self._path(case)).convert("RGB")
-
-    def _path(self, case: FaceCase) -> Path:
-        return self.folder / f"{case.name}.png"
 
 
 def read_faces(

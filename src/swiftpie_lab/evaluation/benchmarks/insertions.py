@@ -1,28 +1,25 @@
 """Subjects put into photographs and taken out again, with exact answers."""
 
 import hashlib
-import importlib
 import importlib.resources
-import importlib.util
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from random import Random
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.engine.session import Session
-from swiftpie.errors import ConfigError, MissingExtra
-from swiftpie.geometry.layout import SUBJECT_FILL, Layout, from_box, to_affine, warp
-from swiftpie.imageio.images import fit_square, mask_to_pil, to_pil, to_tensor
-from swiftpie.masks import bounding_box, grow
+from swiftpie.errors import ConfigError
+from swiftpie.geometry.layout import from_box
+from swiftpie.imageio.images import mask_to_pil, to_pil, to_tensor
+from swiftpie.masks import bounding_box, box_mask, grow
 from swiftpie.pipelines.drawing.denoise import Clock
 from swiftpie.pipelines.drawing.request import RepaintRequest
 from swiftpie.pipelines.photographs.repaint import finish, prepare
@@ -30,11 +27,14 @@ from swiftpie.types import GenerationResult
 from swiftpie_lab.data.subjects import Subjects
 from swiftpie_lab.evaluation.bounds import paste
 from swiftpie_lab.evaluation.case import METRICS, Evidence, Expected, Row
+from swiftpie_lab.evaluation.contest import Ability, OpenBenchmark, RivalTask
 from swiftpie_lab.evaluation.judges import Networks, Panel, load_panel
 from swiftpie_lab.evaluation.metrics.insertions import changed
+from swiftpie_lab.evaluation.opencv import ROOM_PX, inpainted, opencv, poisson_blended
 from swiftpie_lab.evaluation.report import Interval, format_interval, interval
-from swiftpie_lab.evaluation.run import Benchmark, File, Maker, Results, maker_of
+from swiftpie_lab.evaluation.run import File, Maker, Results, maker_of
 from swiftpie_lab.world.compositor import Rendering
+from swiftpie_lab.world.nouns import article_of
 from swiftpie_lab.world.photographs import Insertion
 from swiftpie_lab.world.sampler import World
 from swiftpie_lab.world.textures import load_photos
@@ -44,8 +44,6 @@ PHOTO_PX = 256  # twice what `mini` draws: what comes back has to be as sharp as
 SMALLEST_CUT = 0.6  # of a photo's shorter side
 GALLERY_SEED, NUM_LIGHTS = 2**31, 6  # in which judges know each subject
 NUM_BESIDE = 2  # subjects that stand in the photograph already
-ROOM_PX = 3  # that blending and inpainting get around an outline, so that they see what is beside
-INPAINT_PX = 5  # radius of OpenCV's inpainting; its examples have 3 to 5
 
 
 @dataclass(frozen=True)
@@ -62,13 +60,14 @@ class InsertionCase:
 
 
 @dataclass(frozen=True, eq=False)
-class InsertionBenchmark(Benchmark[InsertionCase]):
+class InsertionBenchmark(OpenBenchmark[InsertionCase]):
     """Held-out subjects to put into photographs that training does not use."""
 
     subjects: Subjects
     photos: tuple[Tensor, ...]  # (3, H, W) in 8 bit
     seed: int = 0  # decides all cases
 
+    needs = Ability.FILL
     name = "insertions"
     title = "Insertions into photographs"
     metrics: ClassVar[tuple[str, ...]] = (
@@ -151,6 +150,24 @@ class InsertionBenchmark(Benchmark[InsertionCase]):
             "truth-mask": answer.rendering.mask,
             "unlit": to_pil(2 * unlit - 1)[0],
         }
+
+    def rival_task(self, case: InsertionCase) -> RivalTask:
+        """Return the photograph, the box that the subject fills, and the reference with a name."""
+        inserted = self.answer(case)
+        known, box = self.known(inserted), bounding_box(inserted.answer.rendering.mask)
+        photo, reference = (
+            to_pil(one)[0]
+            for one in (inserted.answer.rendering.background, inserted.answer.reference)
+        )
+        return RivalTask(
+            prompt=f"a photo of {article_of(case.subject)} {case.subject}",
+            seed=case.seed,
+            references=(reference,),
+            source=photo,
+            mask=mask_to_pil(box_mask(box, height=photo.height, width=photo.width))[0],
+            size=photo.size,
+            files=known | dict(baselines(inserted)),
+        )
 
     def panel(self) -> Panel:
         """Return the judges, who have seen every held-out subject in several lights."""
@@ -244,8 +261,10 @@ class InsertionBenchmark(Benchmark[InsertionCase]):
         self, case: InsertionCase, known: Evidence, results: Results
     ) -> Iterator[tuple[str, Evidence]]:
         for candidate in self.candidates:
+            if not results.has(case, candidate):  # programs of others draw no exact one
+                continue
             one = replace(known, picture=to_tensor(results.read(case, candidate)))
-            if candidate in {"model", "exact"}:
+            if candidate in {"model", "exact"} and results.has(case, "model-mask"):
                 one = replace(one, claimed=results.read_mask(case, "model-mask"))
             yield candidate, one
 
@@ -254,6 +273,7 @@ class InsertionBenchmark(Benchmark[InsertionCase]):
 class RemovalBenchmark(InsertionBenchmark):
     """The same the other way round: subjects to take out of photographs, with their shadows."""
 
+    shows_subject = False
     name = "removals"
     title = "Removals from photographs"
     metrics = ("ghost", "imprint", "inside-psnr", "seam", "sharpness-inside", "subject-remains")
@@ -292,6 +312,19 @@ class RemovalBenchmark(InsertionBenchmark):
             networks=networks,
         )
         yield from self._each(case, known, results)
+
+    def rival_task(self, case: InsertionCase) -> RivalTask:
+        """Return the photograph and what is to go; no words say what is behind it."""
+        inserted = self.answer(case)
+        photo, mask = to_pil(inserted.answer.rendering.pixels)[0], touched(inserted)
+        return RivalTask(
+            prompt="",
+            seed=case.seed,
+            source=photo,
+            mask=mask_to_pil(mask)[0],
+            size=photo.size,
+            files=self.known(inserted) | {"inpainted": inpainted(photo, mask)},
+        )
 
     def words(self, case: InsertionCase) -> list[str]:
         """Return what goes."""
@@ -336,10 +369,7 @@ class InsertionDrawer:
             yield "model-mask", result.region
             yield "exact", exactly_drawn(self.session, request, answer.rendering)
         if missing & {"paste", "poisson"}:
-            layout, scenery = from_box(box), to_tensor(photo)
-            pasted = paste(reference, cover, scenery=scenery, layout=layout)
-            yield "paste", to_pil(pasted)[0]
-            yield "poisson", poisson_blended(photo, reference, cover, layout=layout)
+            yield from baselines(inserted)
 
 
 @dataclass(frozen=True, eq=False)
@@ -384,6 +414,19 @@ def open_backgrounds(folder: Path | None) -> tuple[Tensor, ...]:
     return tuple(photos)
 
 
+def baselines(inserted: Insertion) -> Iterator[tuple[str, Image.Image]]:
+    """Yield the naive paste of the reference, and its blending, where the truth has the subject."""
+    answer = inserted.answer
+    photo, layout = (
+        to_pil(answer.rendering.background)[0],
+        from_box(bounding_box(answer.rendering.mask)),
+    )
+    reference, cover = answer.reference, answer.reference_mask
+    pasted = paste(reference, cover, scenery=to_tensor(photo), layout=layout)
+    yield "paste", to_pil(pasted)[0]
+    yield "poisson", poisson_blended(photo, reference, cover, layout=layout)
+
+
 def touched(inserted: Insertion) -> Tensor:
     """Return subject and shadow with some room, (1, 1, H, W) 0 or 1: the mask of a removal."""
     shown = inserted.answer.rendering
@@ -420,63 +463,3 @@ def exactly_drawn(session: Session, request: RepaintRequest, truth: Rendering) -
         origin={},
     )
     return finish(drawn, plan, Clock()).image
-
-
-@torch.no_grad()
-def poisson_blended(
-    photo: Image.Image, reference: Tensor, cover: Tensor, *, layout: Layout
-) -> Image.Image:
-    """Blend a subject into a photograph by its gradients, with OpenCV's `seamlessClone`.
-
-    Args:
-        photo: RGB.
-        reference: Pixels (1, 3, H, W) in [-1, 1], with what was behind the subject.
-        cover: The subject in it, (1, 1, H, W).
-        layout: Where it goes.
-
-    Raises:
-        MissingExtra: OpenCV is not installed.
-    """
-    size = (photo.height, photo.width)
-    both = torch.cat(fit_square(reference, cover, size_px=size[0], fill=SUBJECT_FILL), dim=1)
-    drawn = warp(both, to_affine(layout), size)
-    where = grow((drawn[:, 3:] > 0.5).float(), ROOM_PX)
-    where[..., [0, -1], :] = where[..., [0, -1]] = 0  # it does not blend at the picture's edge
-    left, top, right, bottom = bounding_box(where)
-    middle = (
-        round(left * size[1]) + round((right - left) * size[1]) // 2,
-        round(top * size[0]) + round((bottom - top) * size[0]) // 2,
-    )
-    cv2 = opencv()
-    blended = cv2.seamlessClone(
-        np.array(to_pil(drawn[:, :3])[0]),
-        np.array(photo),
-        np.array(mask_to_pil(where)[0]),
-        middle,
-        cv2.NORMAL_CLONE,
-    )
-    return Image.fromarray(blended)
-
-
-def inpainted(photo: Image.Image, mask: Tensor) -> Image.Image:
-    """Fill `mask` (1, 1, H, W) from around it, with OpenCV's inpainting of Telea.
-
-    Raises:
-        MissingExtra: OpenCV is not installed.
-    """
-    cv2, where = opencv(), np.array(mask_to_pil((mask > 0).float())[0])
-    return Image.fromarray(cv2.inpaint(np.array(photo), where, INPAINT_PX, cv2.INPAINT_TELEA))
-
-
-def opencv() -> Any:  # noqa: ANN401 - the library has no types
-    """Return OpenCV.
-
-    Raises:
-        MissingExtra: It is not installed.
-    """
-    if importlib.util.find_spec("cv2") is None:
-        raise MissingExtra(
-            "Insertions are judged beside OpenCV's blending and inpainting, and OpenCV is not "
-            'installed. Install it: pip install "swiftpie[evaluate]".'
-        )
-    return importlib.import_module("cv2")

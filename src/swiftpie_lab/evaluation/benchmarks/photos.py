@@ -1,25 +1,26 @@
 """Real photographs as subjects, and how much of their identity is kept beside that of sprites."""
 
+import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from swiftpie.backbones.components import Components
-from swiftpie.engine.session import Session
 from swiftpie.errors import ImageError, InputError
 from swiftpie.imageio.cutout import DOUBTFUL
 from swiftpie.imageio.decoding import load_image
-from swiftpie.imageio.images import alpha_of, plane, to_pil, to_tensor
+from swiftpie.imageio.images import alpha_of, to_pil, to_tensor
 from swiftpie.imageio.writing import FORMAT_OF_SUFFIX
 from swiftpie.models.cutout import confidence_with, packaged
-from swiftpie.types import Identity
 from swiftpie_lab.evaluation.benchmarks.sprites import SpritesInPlaces, prompt_of
+from swiftpie_lab.evaluation.portraits import Portraitist, Sitting
+from swiftpie_lab.evaluation.provenance import Provenance, provenance_of
 from swiftpie_lab.evaluation.report import (
     Interval,
     Values,
@@ -28,6 +29,7 @@ from swiftpie_lab.evaluation.report import (
     interval,
     share,
 )
+from swiftpie_lab.evaluation.run import Maker
 from swiftpie_lab.judges import SubjectEmbedder, cut, subject_crops
 
 MASK_SUFFIX = ".mask.png"  # NAME.mask.png is the mask of NAME.jpg
@@ -110,12 +112,14 @@ class PhotoReport:
     preset: str
     weights: str
     num_steps: int
+    data: str  # sha256 of photographs, masks and sprites
     seed: int
     places: tuple[str, ...]
     subjects: tuple[str, ...]
     left_out: tuple[PhotoWithoutSubject, ...]
     doubtful: tuple[Doubt, ...]  # drawn all the same
     likeness: Likeness
+    provenance: Provenance
     what_it_says: str = WHAT_IT_SAYS
 
     def to_json(self) -> str:
@@ -155,6 +159,17 @@ def photos_in(folder: Path) -> list[Path]:
     ]
 
 
+def fingerprint_of(subjects: Sequence[PhotoSubject], placed: SpritesInPlaces) -> str:
+    """Return sha256 over photographs, their masks and the pack of sprites."""
+    digest = hashlib.sha256(placed.subjects.fingerprint.encode())
+    for subject in subjects:
+        for path in (subject.photo, subject.mask):
+            if path is not None:
+                digest.update(f"{subject.name}\0{path.name}\0".encode())
+                digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
 def mask_beside(photo: Path) -> Path | None:
     """Return the file with the mask of a picture, if there is one."""
     mask = photo.with_name(photo.stem + MASK_SUFFIX)
@@ -166,8 +181,24 @@ def _first(folder: Path) -> PhotoSubject | None:
     return PhotoSubject(folder.name, photos[0], mask_beside(photos[0])) if photos else None
 
 
+def finished_names(
+    subjects: Sequence[PhotoSubject], placed: SpritesInPlaces, count: int, places: Sequence[str]
+) -> tuple[str, ...]:
+    """Return what finished pictures of all subjects and `count` sprites are called."""
+    names = [subject.name for subject in subjects] + [*map(_sprite, placed.codes[:count])]
+    return tuple(_finished_name(name, place) for name in names for place in places)
+
+
+def _sprite(code: str) -> str:
+    return f"sprite-{code}"
+
+
+def _finished_name(name: str, place: str) -> str:
+    return f"{name}-{place.replace(' ', '-')}.png"
+
+
 def draw_photos(
-    session: Session,
+    portraitist: Portraitist,
     embedder: SubjectEmbedder,
     subjects: Sequence[PhotoSubject],
     *,
@@ -181,22 +212,28 @@ def draw_photos(
     by the name of its folder.
     """
     for number, subject in enumerate(subjects):
-        prompts = [prompt_of(noun or subject.words, place) for place in places]
         try:
             reference = load_image(subject.photo)
-            identity = session.encode_identity(reference, masks=subject.mask)
+            sitting = portraitist.look_at(reference, subject.mask)
         except ImageError as error:
             yield PhotoWithoutSubject(subject.name, str(error))
             continue
-        first = seed + number * len(places)
-        drawn = _portrait(session, embedder, subject.name, reference, identity, prompts, seed=first)
+        requests = [
+            _Request(
+                prompt_of(noun or subject.words, place),
+                seed + number * len(places) + column,
+                _finished_name(subject.name, place),
+            )
+            for column, place in enumerate(places)
+        ]
+        drawn = _portrait(embedder, subject.name, reference, sitting, requests)
         is_found = subject.mask is None and alpha_of(reference) is None
         sure = confidence_with(packaged(), reference) if is_found else None
         yield replace(drawn, confidence=sure)
 
 
 def draw_sprites(
-    session: Session,
+    portraitist: Portraitist,
     embedder: SubjectEmbedder,
     placed: SpritesInPlaces,
     *,
@@ -205,51 +242,54 @@ def draw_sprites(
 ) -> Iterator[Portrait]:
     """Yield held-out sprites in the same places, as far as there are so many."""
     for cases in placed.rows(min(num_subjects, len(placed.codes)), places):
-        shown, prompts = placed.show(session, cases[0].code), [case.prompt for case in cases]
-        name, seed = cases[0].subject, cases[0].seed
-        yield _portrait(session, embedder, name, *shown, prompts, seed=seed)
+        reference, mask = placed.show(cases[0].code)
+        requests = [
+            _Request(case.prompt, case.seed, _finished_name(_sprite(case.code), case.place))
+            for case in cases
+        ]
+        sitting = portraitist.look_at(reference, mask)
+        yield _portrait(embedder, cases[0].subject, reference, sitting, requests)
+
+
+class _Request(NamedTuple):
+    prompt: str
+    seed: int
+    finished_name: str
 
 
 @torch.no_grad()
 def _portrait(
-    session: Session,
     embedder: SubjectEmbedder,
     name: str,
     reference: Image.Image,
-    identity: Identity,
-    prompts: Sequence[str],
-    *,
-    seed: int,
+    sitting: Sitting,
+    requests: Sequence[_Request],
 ) -> Portrait:
-    results = [
-        session.personalize(identity, prompt, seed=seed + number)
-        for number, prompt in enumerate(prompts)
-    ]
-    mask = identity.mask[:1].cpu()
-    cutout = identity.pixels[:1].cpu() + 1 - mask  # the frame is 0 outside of the subject
-    seen = [
-        embedder(cut(to_tensor(one.images[0]), subject_crops(plane(one.subject_masks[0]))))
-        for one in results
-    ]
+    results = [sitting.draw(*request) for request in requests]
+    seen = [embedder(cut(to_tensor(one.image), subject_crops(one.mask))) for one in results]
     return Portrait(
         name=name,
         reference=reference,
-        cutout=to_pil(cutout)[0],
-        pictures=tuple(one.images[0] for one in results),
-        wanted=embedder(cut(cutout, subject_crops(mask))),
+        cutout=to_pil(sitting.pixels)[0],
+        pictures=tuple(one.image for one in results),
+        wanted=embedder(cut(sitting.pixels, subject_crops(sitting.mask))),
         seen=torch.cat(seen),
     )
 
 
 def summarise(
-    components: Components,
+    maker: Maker,
     drawn: Sequence[Portrait | PhotoWithoutSubject],
     sprites: Sequence[Portrait],
     *,
     places: Sequence[str],
     seed: int,
+    data: str = "",
+    command: str = "",
 ) -> PhotoReport:
     """Return the report on photographs that were `drawn` and held-out `sprites` beside them.
+
+    `data` is sha256 over both, and `command` what asked for the report.
 
     Raises:
         ImageError: No subject was found in any photograph.
@@ -261,9 +301,10 @@ def summarise(
             "or masks beside the photographs, are needed. Add NAME.mask.png for each NAME.jpg."
         )
     return PhotoReport(
-        preset=components.preset.name,
-        weights=components.fingerprint,
-        num_steps=len(components.schedule.steps),
+        preset=maker.name,
+        weights=maker.fingerprint,
+        num_steps=maker.num_steps,
+        data=data,
         seed=seed,
         places=tuple(places),
         subjects=tuple(one.name for one in portraits),
@@ -274,6 +315,7 @@ def summarise(
             if one.confidence is not None and one.confidence < DOUBTFUL
         ),
         likeness=compare(portraits, sprites),
+        provenance=provenance_of(command, {}),
     )
 
 

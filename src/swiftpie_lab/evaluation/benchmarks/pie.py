@@ -17,6 +17,7 @@ from swiftpie.errors import InputError
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import to_tensor
 from swiftpie_lab.evaluation.case import Evidence, Row
+from swiftpie_lab.evaluation.contest import RivalTask
 from swiftpie_lab.evaluation.editors import Edited, EditTask, TaskBenchmark, with_edit
 from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.run import File, Maker, PageLimits, Results
@@ -52,6 +53,7 @@ class PieCase:
     target_prompt: str
     keyword: str  # the first of the blended words; may be empty
     runs: tuple[int, ...]  # start and length by turns, over the rows of the picture
+    instruction: str = ""  # the edit as a command; may be empty
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +121,18 @@ class PieBenchmark(TaskBenchmark[PieCase]):
             keyword=case.keyword,
             mask=decode_mask(case.runs, height=source.height, width=source.width),
             seed=0,
+            instruction=case.instruction,
         )
+
+    def finished_name(self, case: PieCase) -> str:
+        """Return the dataset's own name of the picture."""
+        base = (self.root / PICTURES).resolve()
+        return f"{PICTURES}/{case.picture.relative_to(base).as_posix()}"
+
+    def as_drawn(self, picture: Image.Image, task: RivalTask) -> Image.Image:
+        """Return the last square of a strip."""
+        assert task.source is not None, "edits have a source"
+        return last_square(picture, size=task.source.size)
 
     def known(self, case: PieCase, task: EditTask) -> Iterator[tuple[str, File]]:
         """Yield the picture before and its mask."""
@@ -171,7 +184,7 @@ class PieBenchmark(TaskBenchmark[PieCase]):
 
 @dataclass(frozen=True)
 class ResultsEditor:
-    """Pictures that another program has edited, named as the pictures of the dataset."""
+    """A row of pictures that another program has edited, named as those of the dataset."""
 
     root: Path  # the folder that holds `annotation_images` of the results
     pie: PieBenchmark
@@ -183,9 +196,8 @@ class ResultsEditor:
 
     def __call__(self, task: EditTask) -> Edited:
         """Read the picture; of strips, the last square counts."""
-        base = (self.pie.root / PICTURES).resolve()
         case = next(case for case in self.pie.cases if case.name == task.name)
-        image = load_image(self.root / PICTURES / case.picture.relative_to(base)).convert("RGB")
+        image = load_image(self.root / self.pie.finished_name(case)).convert("RGB")
         return Edited(last_square(image, size=task.source.size))
 
 
@@ -281,6 +293,7 @@ def _case(root: Path, name: str, entry: object) -> PieCase:
         for key in ("original_prompt", "editing_prompt")
     )
     blended, runs = entry.get("blended_word", ""), entry.get("mask")
+    instruction = entry.get("editing_instruction")
     if not isinstance(runs, list) or not _are_runs(runs):
         raise _wrong(name, "has a broken mask", "a list of start and length by turns, 0 or more")
     words = blended.split() if isinstance(blended, str) else []
@@ -292,6 +305,7 @@ def _case(root: Path, name: str, entry: object) -> PieCase:
         target_prompt=target,
         keyword=words[0] if words else "",
         runs=tuple(runs),
+        instruction=instruction if isinstance(instruction, str) else "",
     )
 
 

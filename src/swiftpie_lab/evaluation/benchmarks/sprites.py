@@ -9,10 +9,8 @@ from typing import NamedTuple
 import torch
 from PIL import Image
 
-from swiftpie.engine.session import Session
 from swiftpie.errors import ConfigError
 from swiftpie.imageio.images import mask_to_pil, to_pil
-from swiftpie.types import Identity
 from swiftpie_lab.data.subjects import Subjects
 from swiftpie_lab.world.nouns import article_of
 from swiftpie_lab.world.places import PLACES
@@ -31,11 +29,11 @@ class SpriteCase(NamedTuple):
     seed: int
 
 
-class EncodedSprite(NamedTuple):
-    """What is known of a subject: its picture, and how the model has it."""
+class ShownSprite(NamedTuple):
+    """A subject as a user would give it."""
 
     reference: Image.Image
-    identity: Identity
+    mask: Image.Image
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,15 +86,12 @@ class SpritesInPlaces:
             for row, code in enumerate(self.codes[:num_subjects])
         ]
 
-    def show(self, session: Session, code: str) -> EncodedSprite:
-        """Return a subject before a plain wall, as a user would give it, and its identity."""
+    def show(self, code: str) -> ShownSprite:
+        """Return a subject before a plain wall."""
         row = self.subjects.index(code)
         numbers = torch.rand(1, 16, generator=torch.Generator().manual_seed(self.seed + row))
         pixels, mask = self.world.references([row], numbers)
-        reference = to_pil(pixels)[0]
-        return EncodedSprite(
-            reference, session.encode_identity(reference, masks=mask_to_pil(mask)[0])
-        )
+        return ShownSprite(to_pil(pixels)[0], mask_to_pil(mask)[0])
 
     def _case(self, code: str, place: str, *, seed: int) -> SpriteCase:
         subject = self.subjects.names[self.subjects.index(code)]

@@ -10,7 +10,7 @@ from itertools import count
 from pathlib import Path
 from random import Random
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 import torch
 from PIL import Image
@@ -262,8 +262,8 @@ class WorldBenchmark(Benchmark[WorldCase]):
     )
     bound = "truth"
     strip = MappingProxyType({"reference": "reference", **candidates})
-    ranked_by = ("subject-psnr",)
-    headline = (
+    ranked_by: ClassVar[tuple[str, ...]] = ("subject-psnr",)
+    headline: ClassVar[tuple[str, ...]] = (
         "subject-recognition",
         "setting-accuracy",
         "wish-accuracy",

@@ -217,7 +217,7 @@ def test_pipelines_of_diffusers_and_finished_pictures_are_judged_on_the_same_fac
     arguments = ["fastface", "--identities", world / "people", "--prompts", world / "prompts.txt"]
     arguments += ["--face-models", world / "faces", "--judge-models", world / "judge", "--json"]
     rival = ["--pipeline", world / "pipeline", "--adapter", world / f"{LOOKING}.safetensors"]
-    rival += ["--image-encoder", world / "encoder", "--steps", 1, "--pipeline-guidance", 0]
+    rival += ["--image-encoder", world / "encoder", "--pipeline-steps", 1, "--pipeline-guidance", 0]
 
     def judged(out, *more):
         words = [str(one) for one in (*arguments, "--out", out, *more)]

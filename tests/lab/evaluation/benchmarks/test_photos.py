@@ -21,6 +21,8 @@ from swiftpie_lab.evaluation.benchmarks.photos import (
     summarise,
 )
 from swiftpie_lab.evaluation.benchmarks.sprites import SpritesInPlaces
+from swiftpie_lab.evaluation.portraits import SessionPortraitist
+from swiftpie_lab.evaluation.run import maker_of
 
 PICTURE = Image.new("RGB", (4, 4))
 PLACES_DRAWN = ["beach", "desert"]
@@ -78,7 +80,9 @@ def embedder(networks):
 
 
 def test_a_photograph_gives_a_picture_a_place_that_looks_like_it(session, embedder, dahlia):
-    portrait = next(draw_photos(session, embedder, [dahlia], places=PLACES_DRAWN, seed=0))
+    portrait = next(
+        draw_photos(SessionPortraitist(session), embedder, [dahlia], places=PLACES_DRAWN, seed=0)
+    )
     assert len(portrait.pictures) == len(portrait.seen) == 2
     assert portrait.pictures[0] != portrait.pictures[1]
     assert float((portrait.seen @ portrait.wanted.T).mean()) > 0.4
@@ -89,7 +93,9 @@ def test_a_photograph_gives_a_picture_a_place_that_looks_like_it(session, embedd
 def test_a_photograph_without_a_subject_is_left_out_and_told(session, embedder, tmp_path, dahlia):
     Image.new("RGB", (64, 64), "grey").save(tmp_path / "grey.png")
     grey = PhotoSubject("grey", tmp_path / "grey.png", None)
-    left_out, found = draw_photos(session, embedder, [grey, dahlia], places=["desert"], seed=0)
+    left_out, found = draw_photos(
+        SessionPortraitist(session), embedder, [grey, dahlia], places=["desert"], seed=0
+    )
     assert isinstance(left_out, PhotoWithoutSubject)
     assert "background" in left_out.reason
     assert found.name == "dahlia"
@@ -101,7 +107,7 @@ def test_doubtful_cutouts_are_named_with_their_confidence(session):
         for one, confidence in zip(portraits(0.6), (0.97, 0.41, None), strict=True)
     )
     report = summarise(
-        session.components, [sure, doubtful, masked], portraits(0.8), places=PLACES_DRAWN, seed=0
+        maker_of(session), [sure, doubtful, masked], portraits(0.8), places=PLACES_DRAWN, seed=0
     )
     assert [(one.name, one.confidence) for one in report.doubtful] == [(doubtful.name, 0.41)]
     assert json.loads(report.to_json())["doubtful"] == [{"name": doubtful.name, "confidence": 0.41}]
@@ -111,14 +117,20 @@ def test_the_confidence_is_that_of_cutouts_that_were_made_here(session, embedder
     mask = tmp_path / "mask.png"
     Image.new("L", load_image(dahlia.photo).size, 255).save(mask)
     given = replace(dahlia, mask=mask)
-    found, known = draw_photos(session, embedder, [dahlia, given], places=["desert"], seed=0)
+    found, known = draw_photos(
+        SessionPortraitist(session), embedder, [dahlia, given], places=["desert"], seed=0
+    )
     assert found.confidence > 0.9
     assert known.confidence is None
 
 
 def test_sprites_are_held_out_and_as_many_as_there_are(session, embedder, subjects):
     placed = SpritesInPlaces(subjects)
-    portraits = list(draw_sprites(session, embedder, placed, num_subjects=2, places=["desert"]))
+    portraits = list(
+        draw_sprites(
+            SessionPortraitist(session), embedder, placed, num_subjects=2, places=["desert"]
+        )
+    )
     rows = placed.rows(2, ["desert"])
     assert [one.name for one in portraits] == [row[0].subject for row in rows]
     for one in portraits:
@@ -174,10 +186,10 @@ def test_one_subject_has_no_bound():
 
 def test_the_report_names_what_was_left_out(session):
     drawn = [PhotoWithoutSubject("grey", "no subject"), *portraits(0.6)]
-    report = summarise(session.components, drawn, portraits(0.8), places=["desert"], seed=3)
+    report = summarise(maker_of(session), drawn, portraits(0.8), places=["desert"], seed=3)
     stored = json.loads(report.to_json())
     assert stored["left_out"] == [{"name": "grey", "reason": "no subject"}]
     assert stored["subjects"] == ["0", "1", "2"]
     assert stored["num_steps"] == 1
     with pytest.raises(ImageError, match="any of 1 photographs"):
-        summarise(session.components, drawn[:1], portraits(0.8), places=["desert"], seed=3)
+        summarise(maker_of(session), drawn[:1], portraits(0.8), places=["desert"], seed=3)
