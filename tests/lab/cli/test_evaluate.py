@@ -11,6 +11,8 @@ from swiftpie_lab.evaluation import variants
 from swiftpie_lab.evaluation.benchmarks.world import USES, WorldKind
 from tests.backbones import tiny_models
 
+PARTS = ("ablations", "edit-ablations", "grid", "leakage", "turns")  # show parts of SwiftPie
+
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory):
@@ -176,6 +178,38 @@ def test_every_benchmark_of_quality_loads_published_models():
         options = {option for parameter in commands[name].params for option in parameter.opts}
         wanted = {"--recipe", "--weights", "--base", "--adapter", "--image-encoder", "--yes"}
         assert wanted <= options, name
+        shows_parts_of_swiftpie = name in {*PARTS}
+        assert ({"--pipeline", "--results"} <= options) is not shows_parts_of_swiftpie, name
+
+
+@pytest.mark.thorough
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_photos_are_drawn_by_a_pipeline_and_read_from_a_folder(call, photo, tmp_path):
+    tiny_models.make_pipeline(tmp_path / "pipeline", "sd21", is_shallow=True)
+    for name in ("photos/dahlia", "finished"):
+        (tmp_path / name).mkdir(parents=True)
+    shutil.copy(photo, tmp_path / "photos" / "dahlia" / "1.jpg")
+    command = ("evaluate", "photos", tmp_path / "photos", "--places", "city street", "--json")
+    drawn = call(
+        *(*command, "-o", tmp_path / "a.png", "--pipeline", tmp_path / "pipeline"),
+        *("--pipeline-steps", 1),
+    )
+    assert drawn.exit_code == 0, drawn.stderr
+    report = json.loads(drawn.stdout)
+    assert "StableDiffusionPipeline of pipeline, words alone" in report["preset"]
+    assert report["num_steps"] == 1
+    assert report["provenance"]["command"].startswith("swiftpie evaluate photos photos --places")
+    finished = (*command, "-o", tmp_path / "b.png", "--results", tmp_path / "finished")
+    missing = call(*finished)
+    assert "dahlia-city-street.png' is missing" in missing.stderr
+    Image.open(photo).convert("RGB").save(tmp_path / "finished" / "dahlia-city-street.png")
+    lacking = call(*finished).stderr
+    sprite = lacking.split("finished/")[1].split("'")[0]
+    assert sprite.startswith("sprite-")
+    Image.new("RGB", (64, 64)).save(tmp_path / "finished" / sprite)
+    judged = call(*finished)
+    assert judged.exit_code == 0, judged.stderr
+    assert json.loads(judged.stdout)["likeness"]["photos"]["same"]["mean"] > 0.8
 
 
 def test_a_recipe_is_chosen_by_the_use_of_a_benchmark(call, photo, tmp_path, monkeypatch):
