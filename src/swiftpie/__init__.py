@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         Style,
     )
     from swiftpie.pipelines.identity_file import save_identity
+    from swiftpie.tuning import TuneSettings
     from swiftpie.types import GenerationResult, Identity
     from swiftpie.validation import MAX_IMAGES, MAX_SEED, check_box
 
@@ -83,6 +84,7 @@ __all__ = [
     "SwiftEditPipeline",
     "SwiftPieError",
     "SwiftPiePipeline",
+    "TuneSettings",
     "WeightsError",
     "bounding_box",
     "check_box",
@@ -132,6 +134,7 @@ _HOMES = {
             "Scales",
             "Style",
         ],
+        "tuning": ["TuneSettings"],
         "types": ["GenerationResult", "Identity"],
     }.items()
     for name in names

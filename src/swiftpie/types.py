@@ -76,6 +76,7 @@ class Identity:
     # premultiplied over black; None if no larger than `pixels`, or the preset places no subjects.
     large: "Tensor | None" = None
     is_face: bool = False  # of a person by the face; an edit draws it where the face is
+    tuned: str = ""  # how it was tuned; empty if it is as the encoder reads its pictures
 
     def without_detail(self) -> Self:
         """Return the same subject for the semantic branch alone."""

@@ -94,7 +94,7 @@ def test_an_example_is_short_runs_and_leaves_pictures(example, workspace, capsys
 
 def test_there_are_examples_and_pages():
     assert len(EXAMPLES) >= 4
-    assert 12 <= len(PAGES) <= 24
+    assert 12 <= len(PAGES) <= 26
 
 
 @pytest.mark.usefixtures("workspace")

@@ -50,6 +50,8 @@ from swiftpie.pipelines.edit_reading import keeps_cast
 from swiftpie.pipelines.identity_file import fitted, load_identity, save_identity
 from swiftpie.pipelines.naming import log_library_subjects, new_subject_of_edit, new_subjects
 from swiftpie.scenes import read_scene
+from swiftpie.tuning import TuneSettings
+from swiftpie.tuning.fit import OnTune, tune
 from swiftpie.types import GenerationResult, Identity
 
 logger = logging.getLogger(__name__)
@@ -143,6 +145,38 @@ class Session:
             number=number,
             crop=crop,
         )
+
+    def tune(
+        self,
+        identity: Identity,
+        settings: TuneSettings | None = None,
+        *,
+        state: str | Path | None = None,
+        on_event: OnTune | None = None,
+    ) -> Identity:
+        """Return the same subject, trained so that pictures show more of its own pictures.
+
+        It takes a minute on one core. The result is an identity like any other, for the same
+        weights alone; those stay as they are, so pictures of other subjects do not change.
+
+        Args:
+            identity: The subject from `encode_identity`.
+            settings: What is trained, and for how many steps.
+            state: A file from which a stopped tuning goes on; removed at the end.
+            on_event: Called after each step; returns True to end early, or raises to stop.
+
+        Raises:
+            CapabilityError: The preset does not place subjects, or its engine cannot train.
+            ConfigError: There is no such method.
+            InputError: The state cannot be written.
+            MissingExtra: The method needs a package that is not installed.
+        """
+        components = self.components
+        where = None if state is None else Path(state)
+        with components.scope():
+            return tune(
+                components, identity, settings or TuneSettings(), state=where, on_event=on_event
+            )
 
     def save_identity(self, identity: Identity, path: str | Path, *, force: bool = False) -> None:
         """Write `identity` to a safetensors file; an existing one only with `force`."""

@@ -55,6 +55,7 @@ def identity_bytes(identity: Identity) -> bytes:
         "fingerprint": identity.fingerprint,
         "cutouts": [list(cutout) for cutout in identity.cutouts],
         "is_face": identity.is_face,
+        "tuned": identity.tuned,
     }
     whole = {name: tensor.cpu().contiguous() for name, tensor in _tensors_of(identity).items()}
     return save(whole, metadata={KEY: json.dumps(header)})
@@ -69,6 +70,7 @@ class IdentityFile:
     shapes: Mapping[str, tuple[int, ...]]  # by the tensor's name
     cutouts: tuple[Cutout, ...] = ()  # of each picture, if it is known
     is_face: bool = False  # whether it is a person by the face
+    tuned: str = ""  # how it was tuned, printable; empty if it was not
 
     @property
     def num_references(self) -> int:
@@ -162,6 +164,7 @@ def _header(read: Callable[[], dict[str, Any]], path: str | Path) -> IdentityFil
         written = str(header["format"])
         preset, fingerprint = (header[name] for name in ("preset", "fingerprint"))
         stored, is_face = header.get("cutouts", []), header.get("is_face", False)
+        tuned = header.get("tuned", "")
     except Exception as error:  # an unchecked header holds values of any type
         reason = f"no {error}" if isinstance(error, KeyError) else short_reason(error)
         raise InputError(
@@ -174,11 +177,12 @@ def _header(read: Callable[[], dict[str, Any]], path: str | Path) -> IdentityFil
         )
     try:
         shapes = {name: tuple(entry["shape"]) for name, entry in entries.items()}
-        _check_form(shapes, preset, fingerprint, is_face)
+        _check_texts(preset, fingerprint, tuned)
+        _check_form(shapes, is_face)
         cutouts = _read_cutouts(stored, pictures=shapes["pixels"][0])
     except ValueError as error:
         raise InputError(_damaged(path, error)) from error
-    return IdentityFile(preset, fingerprint, shapes, cutouts, is_face)
+    return IdentityFile(preset, fingerprint, shapes, cutouts, is_face, tuned)
 
 
 def _tensors_of(identity: Identity) -> dict[str, Tensor]:
@@ -200,6 +204,7 @@ def _identity_of(header: IdentityFile, tensors: Mapping[str, Tensor]) -> Identit
         **{name: tensors[name] for name in PLAIN},
         large=tensors.get(LARGE),
         is_face=header.is_face,
+        tuned=header.tuned,
     )
 
 
@@ -216,17 +221,23 @@ def _check_weights(made: IdentityFile | Identity, components: Components, *, nam
         )
 
 
-def _check_form(
-    shapes: Mapping[str, tuple[int, ...]], preset: object, fingerprint: object, is_face: object
-) -> None:
+def _check_texts(*texts: object) -> None:
+    """Check preset, fingerprint and how an identity was tuned.
+
+    Raises:
+        ValueError: One is no short text.
+    """
+    for text in texts:
+        if not isinstance(text, str) or len(text) > MAX_TEXT or not text.isprintable():
+            raise ValueError("its preset, fingerprint or tuning is no short text")
+
+
+def _check_form(shapes: Mapping[str, tuple[int, ...]], is_face: object) -> None:
     """Check what the identities of all networks have in common.
 
     Raises:
-        ValueError: A text or a shape is wrong.
+        ValueError: A shape is wrong.
     """
-    for text in (preset, fingerprint):
-        if not isinstance(text, str) or len(text) > MAX_TEXT or not text.isprintable():
-            raise ValueError("its preset or fingerprint is no short text")
     if not isinstance(is_face, bool):
         raise ValueError("whether it is a face is neither true nor false")
     if missing := [name for name in PLAIN if name not in shapes]:

@@ -62,6 +62,7 @@ PANELS: Mapping[str, tuple[str, ...]] = {
         *("overrides", "time_limit", "resume", "processes", "batch_size", "strict", "update"),
         *("only_checks", "uses_ray"),
     ),
+    "Training": ("rank", "learning_rate", "num_scenes"),
     "Jobs": ("subject_folder", "prompt_file", "seeds"),
 }
 """Groups of the help pages: the options of each, by the names of their parameters."""

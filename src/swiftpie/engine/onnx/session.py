@@ -160,5 +160,6 @@ def _as_identity(identity: OnnxIdentity, session: "Session") -> "Identity":
         cutouts=identity.cutouts,
         named=identity.named,
         is_face=False,
+        tuned="",
         **{name: tensors[name] for name in ("tokens", "pooled", "pixels", "mask")},
     )

@@ -89,6 +89,7 @@ def inspect(
         "references": header.num_references,
         "tokens": header.num_tokens,
         "picture_px": header.picture_px,
+        "tuned": header.tuned,
         "cutouts": [record._asdict() for record in header.cutouts],
         "size_kib": round(file.stat().st_size / 1024, 1),
     }

@@ -1,0 +1,119 @@
+"""A tuned subject is nearer to its pictures, and nothing else changes."""
+
+import logging
+from dataclasses import replace
+
+import pytest
+import torch
+
+from swiftpie.errors import CapabilityError, WeightsError
+from swiftpie.imageio.images import to_tensor
+from swiftpie.pipelines.identity_file import load_identity, read_identity_header, save_identity
+from swiftpie.tuning import TuneSettings
+from swiftpie.tuning.examples import draw_examples
+
+SHORT = TuneSettings(steps=3, num_scenes=1)
+PROMPT = "a toy on a beach"
+
+
+class StoppedError(Exception):
+    """What an event raises here."""
+
+
+@pytest.fixture(scope="module")
+def events():
+    return []
+
+
+@pytest.fixture(scope="module")
+def tuned(session, identity, events):
+    return session.tune(identity, SHORT, on_event=events.append)
+
+
+def weights_of(components):
+    networks = (components.denoiser, components.image_encoder, components.autoencoder)
+    return [weight for network in networks for weight in network.parameters()]
+
+
+def test_the_subject_comes_nearer_and_the_weights_stay(session, identity, tuned, events):
+    assert [event.step for event in events] == [0, 1, 2, 3, 3]
+    assert events[-1].is_done
+    assert events[-1].best_psnr > events[-1].first_psnr + 0.05
+    assert tuned.tuned == "tokens, 3 steps"
+    assert not torch.equal(tuned.tokens, identity.tokens)
+    assert torch.equal(tuned.pixels, identity.pixels)
+    assert all(weight.grad is None for weight in weights_of(session.components))
+
+
+def test_other_subjects_are_drawn_as_before_bit_for_bit(session, identity, tuned):
+    """Before and after the tuned one, and beside it in one batch."""
+    before = session.personalize(identity, PROMPT, seed=5).images[0]
+    one = session.personalize(tuned, PROMPT, seed=5).images[0]
+    after = session.personalize(identity, PROMPT, seed=5).images[0]
+    assert torch.equal(to_tensor(before), to_tensor(after))
+    assert not torch.equal(to_tensor(before), to_tensor(one))
+
+
+def test_the_file_is_an_identity_like_any_other(session, tuned, tmp_path):
+    path = tmp_path / "one.spid"
+    save_identity(tuned, path)
+    assert read_identity_header(path).tuned == "tokens, 3 steps"
+    read = load_identity(path, session.components)
+    assert read.tuned == tuned.tuned
+    assert all(torch.equal(rows, tuned.keys[name]) for name, rows in read.keys.items())
+    others = replace(session.components, fingerprint="0" * 64)
+    with pytest.raises(WeightsError, match="other weights"):
+        load_identity(path, others)
+
+
+def test_examples_keep_the_scene_and_show_the_subject(session, identity):
+    (example,) = draw_examples(session.components, identity, [0], count=1, seed=2)
+    drawn = session.components.autoencoder.decode(example.untuned).clamp(-1, 1)
+    difference = (drawn - example.wanted).abs()
+    assert float((difference * (example.mask == 0)).max()) < 1e-5
+    assert float((difference * example.mask).max()) > 0.05
+    assert 0 < float(example.around.mean()) < 1
+
+
+def test_presets_that_place_no_subjects_are_refused(session, identity):
+    other = type(session)(replace(session.components, layout_predictor=None))
+    with pytest.raises(CapabilityError, match="does not place"):
+        other.tune(identity, SHORT)
+
+
+@pytest.mark.thorough
+def test_a_stopped_run_ends_as_if_nothing_had_happened(session, identity, tmp_path, caplog):
+    state = tmp_path / "one.tuning"
+    whole = session.tune(identity, TuneSettings(steps=2, num_scenes=1))
+
+    def stop(event):
+        if event.is_done:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        session.tune(identity, TuneSettings(steps=1, num_scenes=1), state=state, on_event=stop)
+    assert state.is_file()
+    seen = []
+    again = session.tune(
+        identity, TuneSettings(steps=2, num_scenes=1), state=state, on_event=seen.append
+    )
+    assert seen[0].step == 1
+    assert not state.exists()
+    assert torch.equal(again.tokens, whole.tokens)
+    assert all(torch.equal(rows, whole.values[name]) for name, rows in again.values.items())
+
+    state.write_bytes(b"no state")
+    with caplog.at_level(logging.WARNING):
+        session.tune(
+            identity, TuneSettings(steps=1, num_scenes=1), state=state, on_event=lambda _: True
+        )
+    assert "starts anew" in caplog.text
+
+
+@pytest.mark.thorough
+def test_of_three_pictures_the_last_is_only_looked_at(session, sprite):
+    turned = [sprite, sprite.rotate(10), sprite.rotate(-10)]
+    identity = session.encode_identity(turned)
+    tuned = session.tune(identity, SHORT)
+    assert tuned.tuned.startswith("tokens")
+    assert tuned.keys.keys() == identity.keys.keys()
