@@ -185,8 +185,10 @@ def export_packaged(components: Components, assets: Path) -> Sheet:
     sheet = _write(components, parts, places, mini, ("tokenizer/tokenizer.json",), None)
     cutouts = tensor_ranges(assets / "cutout", DIFFUSERS, prefix="network.")
     trace(*cutout_part(packaged()), places=cutouts, path=assets / "cutout" / "cutout.onnx")
-    places = tensor_ranges(assets, f"scene/{DIFFUSERS}", prefix="network.")
-    places |= tensor_ranges(assets, f"mini/autoencoder/{DIFFUSERS}", prefix="autoencoder.")
+    places = tensor_ranges(assets, f"scene/{DIFFUSERS}", prefix="relighter.network.")
+    places |= tensor_ranges(
+        assets, f"mini/autoencoder/{DIFFUSERS}", prefix="relighter.autoencoder."
+    )
     for name, part in scene_parts().items():
         trace(*part, places=places, path=assets / f"{name}.onnx")
     return sheet
