@@ -29,6 +29,7 @@ README = ROOT / "README.md"
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 SERVING = ROOT / "docs" / "serving.md"  # whose programs need a server: tests/apps/serve runs them
+ASSISTANTS = ROOT / "docs" / "mcp.md"  # whose program starts one: tests/apps/mcp runs it
 MAX_EXAMPLE_LINES = 60
 FIRST_SCREEN_LINES = 30
 
@@ -94,11 +95,13 @@ def test_an_example_is_short_runs_and_leaves_pictures(example, workspace, capsys
 
 def test_there_are_examples_and_pages():
     assert len(EXAMPLES) >= 4
-    assert 12 <= len(PAGES) <= 26
+    assert 12 <= len(PAGES) <= 32
 
 
 @pytest.mark.usefixtures("workspace")
-@pytest.mark.parametrize("page", [page for page in PAGES if page != SERVING], ids=shown)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page not in {SERVING, ASSISTANTS}], ids=shown
+)
 def test_python_on_a_page_runs_from_top_to_bottom(page):
     names = {}
     for body in blocks(page, "python"):

@@ -147,7 +147,7 @@ def serve(
     from swiftpie.apps.serve.worker import Worker
 
     token = _read_token(token_file, host)
-    _check_address(host, port)
+    check_address(host, port)
     others = _read_aliases(aliases or (), models or ["mini"])
     offers = {name: _offer(name, loading, recogniser) for name in models or ["mini"]}
     load, metrics = partial(Models, offers, bound_mib=memory_mib), Metrics()
@@ -195,7 +195,7 @@ def _check_fleet(fleet: Fleet, *, uses_ray: bool) -> None:
         raise ConfigError("Replicas were requested without --ray, which starts them. Add --ray.")
 
 
-def _check_address(host: str, port: int) -> None:
+def check_address(host: str, port: int) -> None:
     """Refuse an address that cannot be listened on, before models are loaded.
 
     Raises:

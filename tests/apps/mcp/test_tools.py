@@ -1,0 +1,173 @@
+"""Tools as the official client calls them: limits of HTTP, folders, progress, plain errors."""
+
+import asyncio
+import base64
+import io
+import json
+from contextlib import asynccontextmanager
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+pytest.importorskip("mcp", reason="needs swiftpie[mcp]")
+
+from mcp import Client
+
+from swiftpie.apps.cli.main import app
+from swiftpie.apps.mcp.files import Folders
+from swiftpie.apps.mcp.server import Toolbox, make_server
+from swiftpie.apps.mcp.tools import TOOLS
+from swiftpie.apps.serve.limits import Limits
+from swiftpie.apps.serve.schemas import MAX_IMAGES, MAX_PICTURES, MAX_PROMPT
+from swiftpie.apps.serve.store import Models, Offer
+from swiftpie.apps.serve.worker import Worker
+from swiftpie.backbones.presets import PRESETS, describe
+from swiftpie.imageio.decoding import load_image
+from swiftpie.imageio.writing import read_metadata
+from tests.policy.test_docs import ASSISTANTS, blocks, rows_of
+
+
+@asynccontextmanager
+async def connected(session, folder):
+    models = Models({"mini": Offer(lambda: session, describe(PRESETS.get("mini")))})
+    worker = Worker(models, limits=Limits())
+    toolbox = Toolbox(worker, Folders([folder], out=folder / "drawn"))
+    async with worker, Client(make_server(toolbox)) as client:
+        yield client
+
+
+def called(session, folder, *calls):
+    """Return what came of some calls of one client, and the progress of all."""
+
+    async def run():
+        steps = []
+
+        async def seen(done, total, message):
+            steps.append((done, total, message))
+
+        async with connected(session, folder) as client:
+            results = [
+                await client.call_tool(name, arguments, progress_callback=seen)
+                for name, arguments in calls
+            ]
+        return results, steps
+
+    return asyncio.run(run())
+
+
+def said(result):
+    return result.content[-1].text
+
+
+def pictures_of(result):
+    return [
+        Image.open(io.BytesIO(base64.b64decode(one.data)))
+        for one in result.content
+        if one.type == "image"
+    ]
+
+
+@pytest.fixture
+def folder(tmp_path, sprite):
+    allowed = tmp_path / "allowed"
+    allowed.mkdir()
+    sprite.save(allowed / "dog.png")
+    sprite.save(tmp_path / "secret.png")
+    (allowed / "link.png").symlink_to(tmp_path / "secret.png")
+    return allowed
+
+
+def test_a_picture_is_drawn_with_progress_and_changed_by_its_path(session, folder):
+    dog = {"pictures": [{"path": "dog.png"}], "box": [0.1, 0.2, 0.7, 0.9]}
+    asked = {"prompt": "a dog on a beach", "subjects": [dog], "seed": 3}
+    gone = {"picture": {"path": "drawn/draw-0001.png"}, "box": [0.1, 0.2, 0.7, 0.9], "seed": 3}
+    (drawn, removed), steps = called(session, folder, ("draw", asked), ("remove", gone))
+    assert not drawn.is_error, said(drawn)
+    assert not removed.is_error, said(removed)
+    facts = json.loads(said(drawn))
+    assert facts == drawn.structured_content
+    assert facts["seeds"] == [3]
+    (picture,), (after,) = pictures_of(drawn), pictures_of(removed)
+    assert picture.tobytes() == load_image(folder / "drawn" / "draw-0001.png").tobytes()
+    assert read_metadata(facts["files"][0])["prompt"] == "a dog on a beach"
+    assert after.size == picture.size
+    assert after.tobytes() != picture.tobytes()
+    first = steps[: steps.index((3, 3, "drew 1")) + 1]
+    assert [done for done, *_ in first] == sorted(done for done, *_ in first)
+    assert first[1] == (1, 3, "encoding subjects")
+
+
+LONG = "a" * (MAX_PROMPT + 1)
+DOG = {"path": "dog.png"}
+
+
+WRONG = [
+    ("draw", {"prompt": "a dog", "n": MAX_PICTURES + 1}, "n: "),
+    ("draw", {"prompt": LONG}, f"prompt: String should have at most {MAX_PROMPT}"),
+    ("draw", {"prompt": "a dog", "size": "9000x9000"}, "size: 'auto' or WIDTHxHEIGHT"),
+    ("draw", {"prompt": "a dog", "colour": "red"}, "colour: "),
+    ("edit", {"prompt": "a dog", "picture": {"path": "../secret.png"}}, "is no file in a fold"),
+    ("edit", {"prompt": "a dog", "picture": {"path": "link.png"}}, "Give a picture"),
+    ("edit", {"prompt": "a dog", "picture": {"path": "/dev/zero"}}, "is no file in a folder"),
+    ("edit", {"prompt": "a dog", "picture": {"path": "none.png"}}, "cannot be read"),
+    ("edit", {"prompt": "a dog", "picture": {"data": "no base64"}}, "'picture' is no base64"),
+    ("edit", {"prompt": "a dog", "picture": {"data": "aGVsbG8="}}, "picture"),
+    ("edit", {"prompt": "a dog", "picture": {"path": "dog.png", "data": "aa"}}, "one of"),
+    ("insert", {"prompt": "a dog", "picture": DOG, "subject": {"library": "qux"}}, "Choose"),
+    ("remove", {"picture": DOG}, "Send a mask, box or points."),
+    ("remove", {"picture": DOG, "box": [0, 0, 2, 1]}, "box"),
+    ("paint", {}, "There is no tool 'paint'. Choose from draw, edit, insert, remove."),
+]
+
+
+def test_what_is_wrong_is_a_sentence(session, folder):
+    results, _ = called(session, folder, *(case[:2] for case in WRONG))
+    for (tool, arguments, told), result in zip(WRONG, results, strict=True):
+        assert result.is_error, (tool, arguments)
+        assert told in said(result)
+        foreign = ("POST", "GET", "swiftpie.", "Traceback")
+        assert not any(word in said(result) for word in foreign), said(result)
+
+
+def test_tools_tell_their_limits_and_options():
+    schemas = {tool.name: tool.arguments.model_json_schema() for tool in TOOLS}
+    assert set(schemas) == {"draw", "edit", "insert", "remove"}
+    assert schemas["draw"]["properties"]["n"]["maximum"] == MAX_PICTURES
+    assert schemas["draw"]["properties"]["prompt"]["maxLength"] == MAX_PROMPT
+    assert schemas["edit"]["properties"]["keyword"]["description"]
+    subject = schemas["draw"]["$defs"]["ShownSubject"]["properties"]
+    assert subject["pictures"]["maxItems"] == MAX_IMAGES
+    assert {"box", "view", "name", "scale"} <= set(subject)
+    assert "identity_id" not in subject
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--http", "--host", "0.0.0.0"], "can be reached by others"),
+        (["--folder", "none-such"], "'none-such' is no folder"),
+    ],
+    ids=str,
+)
+def test_what_is_unsafe_or_wrong_is_refused(options, said):
+    ended = CliRunner().invoke(app, ["mcp", *options])
+    assert ended.exit_code == 2
+    assert said in ended.stderr
+
+
+@pytest.mark.thorough
+def test_the_program_on_the_page_starts_the_command_and_draws(capfd):
+    (program,) = blocks(ASSISTANTS, "python")
+    names = {}
+    exec(compile(program, "mcp.md", "exec"), names)
+    assert capfd.readouterr().out == "[3]\n"
+    (picture,) = pictures_of(names["answer"])
+    assert picture.size == (256, 256)
+
+
+def test_the_page_names_every_tool():
+    rows = rows_of(ASSISTANTS, "## Tools")[2:]
+    required = {tool.name: tool.arguments.model_json_schema()["required"] for tool in TOOLS}
+    assert [row[0] for row in rows] == [tool.name for tool in TOOLS]
+    assert all(f"`{name}`" in f"`{row[2]}`" for row in rows for name in required[row[0]])
