@@ -29,9 +29,11 @@ README = ROOT / "README.md"
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 SERVING = ROOT / "docs" / "serving.md"  # whose programs need a server: tests/apps/serve runs them
+COMMANDS = ROOT / "docs" / "commands.md"
 ASSISTANTS = ROOT / "docs" / "mcp.md"  # whose program starts one: tests/apps/mcp runs it
 MAX_EXAMPLE_LINES = 60
 FIRST_SCREEN_LINES = 30
+MAX_README_LINES = 150
 
 QUICK = {  # commands that need neither a network nor weights of others
     *("cutout", "doctor", "edit", "identity", "insert", "library", "personalize", "presets"),
@@ -165,8 +167,8 @@ def test_command_lines_that_take_seconds_work(page):
         assert done.exit_code == 0, (shlex.join(words), done.output)
 
 
-def test_the_readme_shows_every_command():
-    lines = [words for words in command_lines(README) if words[0] == "swiftpie"]
+def test_the_page_of_commands_shows_every_command():
+    lines = [words for words in command_lines(COMMANDS) if words[0] == "swiftpie"]
     shown_commands = {words[1] for words in lines}
     assert set(get_command(app).commands) - {"demo"} <= shown_commands
 
@@ -184,6 +186,10 @@ def test_the_readme_shows_every_command():
 def test_a_wrong_command_line_does_not_parse(line):
     with pytest.raises(Exception, match=r"no command|Missing|No such|be a valid|not a valid"):
         parse(shlex.split(line))
+
+
+def test_the_readme_is_short():
+    assert len(README.read_text().splitlines()) <= MAX_README_LINES
 
 
 def test_the_first_screen_needs_two_commands_that_make_knows():
@@ -252,7 +258,7 @@ def test_engines_on_the_page_about_performance_are_those_of_the_program():
 def test_the_embedded_model_knows_the_words_of_prompts_on_pages(session):
     known = session.components.text.vocabulary
     strange = []
-    for page in (README, ROOT / "docs" / "quickstart.md", ROOT / "docs" / "steering.md"):
+    for page in (README, COMMANDS, ROOT / "docs" / "quickstart.md", ROOT / "docs" / "steering.md"):
         for words in command_lines(page):
             if words[:2] == ["swiftpie", "personalize"] and "--preset" not in words:
                 prompt = parse(words).params["prompt"]
