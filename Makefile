@@ -15,7 +15,8 @@ ifneq ($(filter-out cpu,$(TORCH)),)
 $(error TORCH=$(TORCH) is no build of PyTorch that make knows. Choose TORCH=cpu, or leave it out for the one of PyPI)
 endif
 
-.PHONY: demo setup test test-thorough test-all test-comfyui golden light parity page check-page test-page mutation check fix clean
+.PHONY: demo setup test test-thorough test-all test-comfyui golden light parity page check-page test-page docs mutation \
+  release-check check fix clean
 
 demo: .venv/.runtime  ## make a picture with the embedded model
 	$(BIN)/swiftpie demo --force
@@ -54,8 +55,14 @@ test-page: .venv/.page  ## drive the page in Chromium, as `apt install chromium`
 	@command -v chromium || command -v google-chrome || { echo "no Chromium found"; exit 1; }
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) tests/apps/serve/test_page.py
 
+docs: .venv/.docs  ## build the site into build/site/html, without the network; a broken link is an error
+	$(BIN)/python docs/site/build.py
+
 mutation: .venv/.mutation  ## change single places of the code, and tell which no test notices
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.mutation
+
+release-check: .venv/.release  ## do what a release needs checked: versions, wheels, licences; a line each
+	$(BIN)/python -m tests.release
 
 check: .venv/.dev  ## look for faults, edit nothing
 	$(BIN)/ruff format --check .
@@ -111,6 +118,14 @@ endef
 
 .venv/.mutation: .venv/.dev
 	@$(PIP) install "cosmic-ray>=8.4,<9"
+	@touch $@
+
+.venv/.docs: .venv/.dev
+	@$(PIP) install "mkdocstrings[python]>=1.0" "zensical>=0.0.73"
+	@touch $@
+
+.venv/.release: .venv/.dev
+	@$(PIP) install "build>=1.2" "cyclonedx-bom>=7" "twine>=6.1"
 	@touch $@
 
 .venv/.page: .venv/.dev
