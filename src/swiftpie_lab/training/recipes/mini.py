@@ -113,6 +113,28 @@ def world_semantic() -> TrainConfig:
     return TrainConfig(loop=loop, stage=model)
 
 
+def world_semantic_sharpening() -> TrainConfig:
+    """The model of world-semantic beside a critic and with all tasks, as the package holds it."""
+    tasks = Tasks(
+        placed_freely=0.10, pair=0.08, repaint=0.12, refine=0.04, insert=0.12, semantic=0.25
+    )
+    model = replace(
+        WORLD_MODEL,
+        autoencoder="",
+        start="world_semantic",
+        trained=("image_encoder", "denoiser"),
+        subject_weight=4.0,
+        lookup_weight=0.3,
+        tasks=tasks,
+        sceneries=0,
+        grown_share=0.45,
+    )
+    loop = LoopConfig(
+        steps=530, learning_rate=6e-4, learning_rates=(6e-4, 1e-3), decay_share=0.5, ema_decay=0.99
+    )
+    return TrainConfig(loop=loop, stage=SharpeningConfig(model))
+
+
 def world_scene() -> TrainConfig:
     """Scene network: draws the place of a reference picture at any time, weather and season."""
     loop = LoopConfig(
