@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from swiftpie import __version__
-from swiftpie.apps.cli import about, batch, engine, fetch, licences, mcp, push, serve
+from swiftpie.apps.cli import about, batch, engine, fetch, licences, mcp, push, serve, sign
 from swiftpie.apps.cli.console import complain, guard_output, logs_on_stderr
 from swiftpie.apps.cli.drawing import demo, edit, face, identity, insert, personalize, tune
 from swiftpie.apps.cli.options import arrange
@@ -134,7 +134,7 @@ app = typer.Typer(
 )
 for module in (
     *(demo, personalize, edit, insert, batch, face, fetch, identity, tune, push, serve),
-    *(about, licences, engine, mcp),
+    *(about, licences, sign, engine, mcp),
 ):
     app.add_typer(module.app)
 for added in commands_of_others():
