@@ -21,12 +21,12 @@ TURNS_DEG, SIZES = range(-20, 21, 5), (0.82, 0.88, 0.94, 1.0, 1.06, 1.13, 1.2)
 FINE_TURNS_DEG, FINE_SIZES = (-2.5, -1.5, -0.75, 0, 0.75, 1.5, 2.5), (0.97, 0.985, 1, 1.015, 1.03)
 BLUR_PX = 7  # what is smoother says nothing about details
 EDGE_PX = 4  # of the outline, which is alike in many views
-COPIED_AT = 0.89  # correlation of details from which a subject may be a copy
+COPIED_AT = 0.78  # correlation of details from which a subject may be a copy
 YAWS_DEG, PITCHES_DEG = (-18, -9, 0, 9, 18), (-20, -14, -7, 0, 7, 14, 20)
 NEAR_DEG = 10  # a turn that small moves no more than a cut-out's faults do
 TURNED_SIZES = (0.97, 1.0, 1.04)  # a turned subject fills its frame otherwise
 ROUNDNESS = 0.8  # of the relief; outlines do not tell it, 0.6 to 1 occur
-CLEARLY = 0.015  # by which correlations have to differ
+CLEARLY = 0.01  # by which correlations have to differ
 OPAQUE = 0.02
 TINY = 1e-4
 
@@ -34,7 +34,7 @@ TINY = 1e-4
 class CopyVerdict(StrEnum):
     """How a subject relates to its reference."""
 
-    COPIED = "copied"  # its details are in the same places, and in no turned view's
+    COPIED = "copied"  # details and outline are in the same places, and in no turned view's
     DIFFERENT = "different"
     UNCLEAR = "unclear"  # a turned view fits as well: a turn moves too little to tell
 
@@ -50,18 +50,18 @@ class Change(NamedTuple):
 def judge_copy(reference: Image.Image, cutout: Image.Image) -> CopyVerdict:
     """Return whether the subject of `cutout` is that of `reference`, moved or turned in the plane.
 
-    Both are RGBA. A view from elsewhere moves details against each other. Where the reference,
-    turned by its relief, fits better than as it is, the subject is no copy; where both fit alike,
-    nobody can tell.
+    Both are RGBA. A view from elsewhere moves details against each other, and changes the outline.
+    Where details and outline of the reference, turned by its relief, fit better than as it is, the
+    subject is no copy; where both fit alike, nobody can tell.
     """
-    mine, planes = _details(_planes(cutout))[0], _planes(reference)
-    flat, change = _best_in_plane(planes, mine)
+    planes, mine = _planes(reference), _planes(cutout)
+    flat, change = _best_in_plane(planes, _details(mine)[0])
     if flat <= COPIED_AT:
         return CopyVerdict.DIFFERENT
-    turned = _best_turned(planes, mine, change)
-    if abs(flat - turned) < CLEARLY:
+    gain = _best_turned(planes, mine, change) - _best_flat(planes, mine, change)
+    if abs(gain) < CLEARLY:
         return CopyVerdict.UNCLEAR
-    return CopyVerdict.COPIED if flat > turned else CopyVerdict.DIFFERENT
+    return CopyVerdict.COPIED if gain < 0 else CopyVerdict.DIFFERENT
 
 
 def alignment(reference: Image.Image, cutout: Image.Image) -> float:
@@ -77,27 +77,44 @@ def _best_in_plane(planes: Tensor, mine: Tensor) -> tuple[float, Change]:
     angles = map(math.radians, TURNS_DEG)
     coarse = [Change(*values) for values in itertools.product(angles, SIZES, (1, -1))]
     _, near = _best_of(planes, mine, coarse)
-    fine = [
+    return _best_of(planes, mine, _around(near))
+
+
+def _around(near: Change) -> list[Change]:
+    return [
         Change(near.angle + math.radians(more), near.size * factor, near.mirror)
         for more in FINE_TURNS_DEG
         for factor in FINE_SIZES
     ]
-    return _best_of(planes, mine, fine)
 
 
 def _best_of(planes: Tensor, mine: Tensor, changes: list[Change]) -> tuple[float, Change]:
-    found = _correlations(_changed(planes, changes), mine)
+    found = _correlations(_details(_changed(planes, changes)), mine).flatten(1).amax(1)
     best = int(found.argmax())
     return float(found[best]), changes[best]
 
 
+def _best_flat(planes: Tensor, mine: Tensor, change: Change) -> float:
+    """Return how well the reference fits, laid about as `change`; see `_fit`."""
+    return _fit(_changed(planes, _around(change)), mine)
+
+
 def _best_turned(planes: Tensor, mine: Tensor, change: Change) -> float:
-    """Return the correlation of the reference seen from clearly elsewhere, and laid as `change`."""
+    """Return how well the reference seen from clearly elsewhere fits, laid as `change`."""
     views = _seen_from_elsewhere(planes)
     changes = [change._replace(size=change.size * factor) for factor in TURNED_SIZES]
-    return max(
-        float(_correlations(_changed(views, [each] * len(views)), mine).max()) for each in changes
-    )
+    return max(_fit(_changed(views, [each] * len(views)), mine) for each in changes)
+
+
+def _fit(planes: Tensor, mine: Tensor) -> float:
+    """Return the highest mean correlation of details and of outlines at the same shift.
+
+    Args:
+        planes: Brightness and opacity of views, (V, 2, S, S).
+        mine: The same of the subject, (1, 2, S, S).
+    """
+    both = [_correlations(of(planes), of(mine)[0]) for of in (_details, _outline)]
+    return float(((both[0] + both[1]) / 2).max())
 
 
 def _seen_from_elsewhere(planes: Tensor) -> Tensor:
@@ -119,14 +136,14 @@ def _seen_from_elsewhere(planes: Tensor) -> Tensor:
     return torch.cat([light, cover], dim=1)
 
 
-def _correlations(planes: Tensor, mine: Tensor) -> Tensor:
-    """Return for each of `planes` (V, 2, S, S) the highest correlation over all near shifts."""
-    views, sides = _details(planes), (PADDED_PX, PADDED_PX)
+def _correlations(views: Tensor, mine: Tensor) -> Tensor:
+    """Return the correlation of each of `views` (V, S, S) with `mine` (S, S) at all near shifts."""
+    sides = (PADDED_PX, PADDED_PX)
     spectrum = torch.fft.rfft2(mine, s=sides).conj()
     found = torch.fft.irfft2(torch.fft.rfft2(views, s=sides) * spectrum, s=sides)
     for axis in (-1, -2):
         found = found.roll(FARTHEST_PX, axis).narrow(axis, 0, 2 * FARTHEST_PX + 1)
-    return found.flatten(1).amax(1) / (views.flatten(1).norm(dim=1) * mine.norm() + TINY)
+    return found / (views.flatten(1).norm(dim=1) * mine.norm() + TINY)[:, None, None]
 
 
 def _planes(image: Image.Image) -> Tensor:
@@ -156,3 +173,9 @@ def _details(planes: Tensor) -> Tensor:
     inside = -F.max_pool2d(-opacity, 2 * EDGE_PX + 1, 1, EDGE_PX)
     around = [F.avg_pool2d(one, BLUR_PX, 1, BLUR_PX // 2) for one in (grey * inside, inside)]
     return (inside * (grey - around[0] / (around[1] + TINY)))[:, 0]
+
+
+def _outline(planes: Tensor) -> Tensor:
+    """Return opacity beside its mean, (V, S, S)."""
+    opacity = planes[:, 1]
+    return opacity - opacity.mean((1, 2), keepdim=True)
