@@ -33,7 +33,7 @@ from swiftpie.pipelines.drawing.denoise import (
     join_prepared,
     shape_of,
 )
-from swiftpie.pipelines.drawing.edit import EditPlan, EditResult
+from swiftpie.pipelines.drawing.edit import EditPlan, EditResult, InvertedPicture
 from swiftpie.pipelines.drawing.request import (
     EditRequest,
     FaceRequest,
@@ -119,12 +119,13 @@ def find_region(components: Components, request: EditRequest) -> Image.Image:
     with explaining_out_of_memory():
         if edit.only_changes_all(components, request):
             return relight.find_region(request)
-        staging = _staging(components, request, Clock(None))
+        if edit.is_by_chord(components, request):
+            return mask_to_pil(chord.find_region(components, request))[0]
+        inverted = edit.invert_picture(components, request, Clock(None))
+        staging = _staging(components, request, inverted, Clock(None))
         if staging is not None:
             return restage.finish(staging, Clock(None)).region
-        by_chord = edit.is_by_chord(components, request)
-        found = (chord if by_chord else edit).find_region(components, request)
-    return mask_to_pil(found)[0]
+    return mask_to_pil(inverted.found.region.pixels)[0]
 
 
 class _PreparedRequest(NamedTuple):
@@ -167,15 +168,12 @@ def draw_together(
     by_key: dict[tuple[object, ...], list[int]] = {}
     with explaining_out_of_memory():
         for index, given in enumerate(requests):
-            request = _drawable(components, given)
-            whole = _edited_at_once(components, request, clock)
-            if whole is not None:
-                results[index] = whole
-            elif isinstance(request, PersonalizeRequest) and scene.is_inserted(components, request):
-                results[index] = _insert_into_scene(components, request, clock, on_stage)
+            begun = _begin(components, _drawable(components, given), clock, on_stage)
+            if isinstance(begun, _PreparedRequest):
+                prepared[index] = begun
+                by_key.setdefault(begun.batch_key, []).append(index)
             else:
-                prepared[index] = _prepare(components, request, clock)
-                by_key.setdefault(prepared[index].batch_key, []).append(index)
+                results[index] = begun
         for indices in _passes(by_key, split):
             batch = [prepared[index] for index in indices]
             for index, drawn in zip(indices, _draw_batch(batch, clock, on_step), strict=True):
@@ -191,22 +189,41 @@ def draw_together(
     return [results[index] for index in range(len(requests))]
 
 
-def _edited_at_once(components: Components, request: Request, clock: Clock) -> EditResult | None:
-    """Return the result of an edit that shares no pass with others; None for other requests."""
-    if not isinstance(request, EditRequest):
-        return None
+def _begin(
+    components: Components, request: Drawable, clock: Clock, on_stage: OnStage | None
+) -> GenerationResult | EditResult | _PreparedRequest:
+    """Return the result of a request that shares no pass with others, or what others may join."""
+    if isinstance(request, EditRequest):
+        return _begin_edit(components, request, clock)
+    if isinstance(request, PersonalizeRequest) and scene.is_inserted(components, request):
+        return _insert_into_scene(components, request, clock, on_stage)
+    return _prepare(components, request, clock)
+
+
+def _begin_edit(
+    components: Components, request: EditRequest, clock: Clock
+) -> EditResult | _PreparedRequest:
+    """Return an edit that needs no denoiser, or prepare one for it."""
     if edit.only_changes_all(components, request):
         return relight.edit(components, request, clock)
     if edit.is_by_chord(components, request):
         return chord.edit(components, request, clock)
-    staging = _staging(components, request, clock)
-    return None if staging is None else restage.finish(staging, clock)
+    inverted = edit.invert_picture(components, request, clock)
+    staging = _staging(components, request, inverted, clock)
+    if staging is not None:
+        return restage.finish(staging, clock)
+    plan = edit.prepare(components, request, inverted, clock)
+    return _PreparedRequest(plan.request, plan.start, plan)
 
 
-def _staging(components: Components, request: EditRequest, clock: Clock) -> Staging | None:
+def _staging(
+    components: Components, request: EditRequest, inverted: InvertedPicture, clock: Clock
+) -> Staging | None:
     """Return the staging of an edit whose words are understood; None for others."""
     reading = restage.reading_of(components, request)
-    return None if reading is None else restage.prepare(components, request, reading, clock)
+    if reading is None:
+        return None
+    return restage.prepare(components, request, reading, inverted, clock)
 
 
 def _insert_into_scene(
@@ -239,10 +256,9 @@ def _drawable(components: Components, request: Request) -> Drawable:
     return _in_mode(components, drawable).steered(len(components.schedule.steps))
 
 
-def _prepare(components: Components, request: Drawable, clock: Clock) -> _PreparedRequest:
-    if isinstance(request, EditRequest):
-        plan = edit.prepare(components, request, clock)
-        return _PreparedRequest(plan.request, plan.start, plan)
+def _prepare(
+    components: Components, request: PersonalizeRequest | RepaintRequest, clock: Clock
+) -> _PreparedRequest:
     if isinstance(request, RepaintRequest):
         repainted = repaint.prepare(components, request, clock)
         return _PreparedRequest(request, repainted.start, repainted)

@@ -6,8 +6,13 @@ from PIL import Image
 
 from swiftpie.geometry.accessories import wear
 from swiftpie.geometry.layout import Layout
+from swiftpie.imageio.images import plane, to_tensor
+from swiftpie.masks import iou
 from swiftpie.pipelines.photographs import restage
+from swiftpie.pipelines.photographs.figures import WHOLE, Figure, put, worn_layers
+from swiftpie.pipelines.photographs.own_subject import cut
 from swiftpie.pipelines.photographs.scene import wardrobe
+from swiftpie.pipelines.photographs.worn import find_worn
 
 SIZE = (192, 128)  # width and height; not square
 
@@ -45,6 +50,34 @@ def test_another_place_keeps_the_subject(session, picture):
     inner = values(mask) > 250
     apart = np.abs(values(result.image) - values(before)).mean(axis=-1)
     assert apart[inner].mean() < apart[values(mask) == 0].mean()
+
+
+def test_what_was_put_on_is_taken_off_and_nothing_else_changes(session, picture):
+    before, _ = picture
+    dressed = session.edit(before, "wearing a top hat", seed=1)
+    bare = session.edit(
+        dressed.image,
+        "a dog on a green background",
+        source_prompt="a dog wearing a top hat on a green background",
+        seed=1,
+    )
+    assert bare.origin["method"] == "restage"
+    hat, found = values(dressed.region) > 0, values(bare.region) > 0
+    assert (hat & found).sum() > 0.7 * (hat | found).sum()
+    apart = np.abs(values(bare.image) - values(dressed.image)).max(axis=-1)
+    assert not apart[~found].any()
+
+
+def test_what_is_not_worn_is_not_found(picture):
+    before, mask = picture
+    subject = cut(to_tensor(before) / 2 + 0.5, plane(mask))
+    figure = Figure(subject.frame, subject.layout, worn="top hat")
+    assert find_worn(before, figure) is None
+    dressed = put(before, [figure._replace(is_there=True)])
+    found = find_worn(dressed, figure)
+    assert found is not None
+    hat = worn_layers(figure)[0].at(SIZE[::-1], WHOLE)[:, 3:]
+    assert iou(found, hat) > 0.8
 
 
 def test_what_is_hardly_seen_is_no_change():

@@ -102,23 +102,15 @@ class InvertedPicture(NamedTuple):
 
 
 @torch.no_grad()
-def find_region(components: Components, request: EditRequest) -> Tensor:
-    """Return where an edit by inversion may change its picture, bytes (1, 1, H, W).
-
-    The errors are those of `prepare`.
-    """
-    return invert_picture(components, request, Clock(None)).found.region.pixels
-
-
-@torch.no_grad()
-def prepare(components: Components, request: EditRequest, clock: Clock) -> EditPlan:
-    """Invert the picture and find where it changes.
+def prepare(
+    components: Components, request: EditRequest, picture: InvertedPicture, clock: Clock
+) -> EditPlan:
+    """Find what is drawn where an inverted picture changes.
 
     Raises:
-        CapabilityError: The preset has no inversion network, no image encoder or no such mode.
-        InputError: The size is not possible, or the mask has a wrong shape.
+        CapabilityError: The preset has no image encoder.
     """
-    original, canvas, pixels, latents, inverted = invert_picture(components, request, clock)
+    original, canvas, pixels, latents, inverted = picture
     is_released = request.settings.mode is EditMode.RELEASED
     prompts = (request.source_prompt, request.prompt)
     drawn = prompts if is_released else prompts[1:]
@@ -145,6 +137,7 @@ def prepare(components: Components, request: EditRequest, clock: Clock) -> EditP
     return EditPlan(original, canvas, inverted.region.pixels, prepared, request)
 
 
+@torch.no_grad()
 def invert_picture(components: Components, request: EditRequest, clock: Clock) -> InvertedPicture:
     """Return a picture as the inversion network reads it.
 

@@ -46,8 +46,8 @@ class Figure(NamedTuple):
     shade: Tensor | None = None  # (1, 1, h, w) of the ground's light that is lost already
 
 
-class _Layer(NamedTuple):
-    """A finished frame in its place."""
+class Layer(NamedTuple):
+    """A finished frame in its place, premultiplied RGBA."""
 
     frame: Tensor
     layout: Layout
@@ -69,7 +69,21 @@ def opacity_of(figure: Figure, size: Size) -> Tensor:
     """Return where a figure is in a picture of `size`, without what it wears, (1, 1, H, W)."""
     relief = height(figure.frame[:, 3:])
     shown = turn(figure.frame, relief, figure.layout.pose).frame
-    return _Layer(shown, figure.layout).at(size, WHOLE)[:, 3:]
+    return Layer(shown, figure.layout).at(size, WHOLE)[:, 3:]
+
+
+def worn_layers(figure: Figure) -> list[Layer]:
+    """Return what a figure wears or holds, in the light of its picture."""
+    assert figure.worn is not None, "the figure wears something"
+    relief = height(figure.frame[:, 3:])
+    small = F.interpolate(figure.frame, (FRAME_PX, FRAME_PX), mode="area")
+    layers = []
+    for piece in wear(small, relief, figure.layout, [figure.worn], wardrobe()):
+        frame = piece.turned.frame
+        if figure.scene is not None:
+            frame = shaded(piece.turned, figure.scene, piece.layout, torch.zeros(1))
+        layers.append(Layer(frame, piece.layout, piece.is_behind))
+    return layers
 
 
 def shadow_of(figure: Figure, size: Size) -> Tensor:
@@ -110,21 +124,15 @@ def _with(picture: Image.Image, figure: Figure) -> Image.Image:
     return result
 
 
-def _layers(figure: Figure) -> list[_Layer]:
+def _layers(figure: Figure) -> list[Layer]:
     """Return all that is put into the picture for a figure, from the back."""
     relief = height(figure.frame[:, 3:])
-    body = [] if figure.is_there else [_Layer(_shown(figure, relief), figure.layout)]
+    body = [] if figure.is_there else [Layer(_shown(figure, relief), figure.layout)]
     if figure.worn is None:
         return body
-    small = F.interpolate(figure.frame, (FRAME_PX, FRAME_PX), mode="area")
-    behind: list[_Layer] = []
-    for piece in wear(small, relief, figure.layout, [figure.worn], wardrobe()):
-        frame = piece.turned.frame
-        if figure.scene is not None:
-            frame = shaded(piece.turned, figure.scene, piece.layout, torch.zeros(1))
-        layer = _Layer(frame, piece.layout, piece.is_behind)
-        (behind if piece.is_behind else body).append(layer)
-    return [*behind, *body]
+    worn = worn_layers(figure)
+    behind = [layer for layer in worn if layer.is_behind]
+    return [*behind, *body, *(layer for layer in worn if not layer.is_behind)]
 
 
 def _shown(figure: Figure, relief: Tensor) -> Tensor:

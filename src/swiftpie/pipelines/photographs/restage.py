@@ -7,7 +7,7 @@ in another light. The region is what changes visibly.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -23,7 +23,7 @@ from swiftpie.library import origin_of
 from swiftpie.masks import Box, bounding_box, grow, resize_mask, subject_extent
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.drawing.denoise import Clock
-from swiftpie.pipelines.drawing.edit import EditResult, InvertedPicture, invert_picture
+from swiftpie.pipelines.drawing.edit import EditResult, InvertedPicture
 from swiftpie.pipelines.drawing.edit_region import square_around
 from swiftpie.pipelines.drawing.request import EditRequest
 from swiftpie.pipelines.drawing.settings import EditMethod, EditMode
@@ -48,11 +48,13 @@ from swiftpie.pipelines.photographs.relight import (
 )
 from swiftpie.pipelines.photographs.removal import EDGE, LEAST_THERE, with_surroundings
 from swiftpie.pipelines.photographs.scene import share_of
+from swiftpie.pipelines.photographs.worn import find_worn
 from swiftpie.scenes import packaged
 from swiftpie.types import Identity
 
 VISIBLE_LEVELS = 4  # of 255: a smaller change is not seen
 SEEN_PX = 2  # what is around a visible change is taken to change
+LEAST_WORN = 0.3  # opacity above which a pixel shows what is worn
 SEE_THROUGH = frozenset(("glass", "ice"))
 JUMP = 0.05  # of the picture's height: feet that rise by more leave the ground
 BESIDE = 0.02  # of the picture's width: between its edge and a second subject
@@ -115,7 +117,8 @@ def reading_of(components: Components, request: EditRequest) -> EditReading | No
         return None
     vocabulary = components.text.vocabulary
     reading = read_edit(request.prompt, vocabulary, source_prompt=request.source_prompt)
-    if reading is None or reading.takes_off or reading.uncovers_ground:
+    is_known = reading is not None and (not reading.takes_off or reading.only_takes_off)
+    if reading is None or not is_known or reading.uncovers_ground:
         return None
     brings = reading.cast in {Cast.IS_REPLACED, Cast.IS_JOINED}
     return reading if brings == (request.identity is not None) else None
@@ -123,11 +126,14 @@ def reading_of(components: Components, request: EditRequest) -> EditReading | No
 
 @torch.no_grad()
 def prepare(
-    components: Components, request: EditRequest, reading: EditReading, clock: Clock
+    components: Components,
+    request: EditRequest,
+    reading: EditReading,
+    inverted: InvertedPicture,
+    clock: Clock,
 ) -> Staging | None:
     """Find the subject of a picture and what goes with it; None if it has none to change."""
-    inverted = invert_picture(components, request, clock)
-    subject, gone = None, None
+    subject = None
     if reading.changes_subject or reading.changes_light:
         subject = find_subject(inverted.original, inverted.canvas, inverted.found)
         if subject is not None and (reading.clears or reading.changes_place):
@@ -136,9 +142,11 @@ def prepare(
         clock.lap("find")
     if subject is None and reading.changes_subject:
         return None
-    if subject is not None:
-        gone = _hole(reading, inverted.original, subject)
-    return Staging(components, request, reading, inverted, subject, gone)
+    staging = Staging(components, request, reading, inverted, subject, None)
+    if subject is None:
+        return staging
+    gone = _worn(staging, subject) if reading.takes_off else _hole(staging, subject)
+    return None if gone is None and reading.takes_off else replace(staging, gone=gone)
 
 
 @torch.no_grad()
@@ -192,6 +200,9 @@ def _region(staging: Staging, edited: Image.Image, figures: Sequence[Figure]) ->
     """Return what changes visibly, and all of a subject that goes, comes or moves."""
     region = visible_change(staging.original, edited)
     reading, subject = staging.reading, staging.subject
+    if reading.takes_off:
+        assert staging.gone is not None, "what goes was found"
+        return mask_to_pil(staging.gone)[0]
     if reading.cast is Cast.STAYS and not reading.is_posed:
         return region
     whole = [opacity_of(figure, staging.size) for figure in figures if not figure.is_there]
@@ -202,11 +213,24 @@ def _region(staging: Staging, edited: Image.Image, figures: Sequence[Figure]) ->
     return region
 
 
-def _hole(reading: EditReading, picture: Image.Image, subject: OwnSubject) -> Tensor | None:
+def _worn(staging: Staging, subject: OwnSubject) -> Tensor | None:
+    """Return what the subject wears and shall lose, (1, 1, H, W) of bytes; None if not found."""
+    reading = staging.reading
+    _, light = _lights(staging, subject.frame)
+    figure = Figure(subject.frame, subject.layout, scene=light, worn=reading.takes_off)
+    clear = without_weather(staging.original, reading.before.setting)
+    opacity = find_worn(clear, figure)
+    if opacity is None:
+        return None
+    return 255 * grow((opacity > LEAST_WORN).float(), SEEN_PX).to(torch.uint8)
+
+
+def _hole(staging: Staging, subject: OwnSubject) -> Tensor | None:
     """Return what shows what was behind the subject, (1, 1, H, W) of bytes; None if nothing does.
 
     The shadow of a subject that only takes on another pose stays.
     """
+    reading, picture = staging.reading, staging.original
     is_clear = reading.look is not None and reading.look.material in SEE_THROUGH
     leaves = reading.cast in {Cast.GOES, Cast.IS_REPLACED}
     if reading.changes_place or not (leaves or reading.is_posed or is_clear):
