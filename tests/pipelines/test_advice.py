@@ -54,6 +54,12 @@ def test_an_edit_is_told_of_a_new_subject_that_nothing_shows(session, caplog):
     caplog.clear()
     session.edit(grey(), "a tiny gnu on a beach", source_prompt="a gnu on a beach", seed=0)
     assert not any("taught" in one for one in warnings_of(caplog))
+    texts = ("a face with sweat by a pool of mud", "a face with sweat in a castle")
+    session.edit(grey(), texts[1], source_prompt=texts[0], seed=0)
+    assert any("'pool'" in one for one in warnings_of(caplog))
+    caplog.clear()
+    session.edit(grey(), texts[1], source_prompt="a face with sweat on a beach", seed=0)
+    assert not any("taught" in one for one in warnings_of(caplog))  # that word stays as it is
 
 
 @pytest.mark.parametrize("prompt", ["a gnu on a beach", "a photo of an axolotl in the snow"])

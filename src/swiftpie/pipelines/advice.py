@@ -21,6 +21,7 @@ from swiftpie.pipelines.naming import (
     people_warning,
     unknown_subjects_warning,
 )
+from swiftpie.pipelines.photographs.restage import reading_of
 from swiftpie.pipelines.photographs.scene import drawn_size
 from swiftpie.scenes import WORDS_ALONE, packaged
 from swiftpie.types import TextCondition
@@ -40,7 +41,9 @@ def advise(components: Components, request: Request) -> None:
 def advice_on(components: Components, request: Request) -> Iterator[str]:
     """Yield warnings: words and sizes that the model was not trained on, options without effect."""
     preset, vocabulary = components.preset, components.text.vocabulary
-    if vocabulary is not None and (unknown := unknown_words(vocabulary, request)):
+    is_read = isinstance(request, EditRequest) and reading_of(components, request) is not None
+    unknown = [] if vocabulary is None or is_read else unknown_words(vocabulary, request)
+    if vocabulary is not None and unknown:
         yield vocabulary.advice_on(unknown, preset=preset.name)
     if vocabulary is not None and isinstance(request, PersonalizeRequest):
         yield from _missing_pictures(vocabulary, request)

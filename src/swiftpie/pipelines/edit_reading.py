@@ -99,6 +99,13 @@ class EditReading:
         return self.takes_off is not None and stays and is_same == self.before
 
     @property
+    def stays_in_outline(self) -> bool:
+        """Whether the subject takes on a look, goes or is replaced, and nothing else changes."""
+        is_same = self.after._replace(others=self.before.others) == self.before
+        leaves = self.cast in {Cast.GOES, Cast.IS_REPLACED}
+        return is_same and not self.is_posed and (leaves or self.look is not None)
+
+    @property
     def rendition(self) -> str | None:
         """The art that the whole picture becomes."""
         return None if self.after.rendition == self.before.rendition else self.after.rendition

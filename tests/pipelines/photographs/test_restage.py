@@ -52,6 +52,18 @@ def test_another_place_keeps_the_subject(session, picture):
     assert apart[inner].mean() < apart[values(mask) == 0].mean()
 
 
+@pytest.mark.parametrize("prompt", ["made of gold", "nothing"])
+def test_a_given_mask_is_the_outline_of_the_subject(session, picture, prompt):
+    before, mask = picture
+    left = mask.copy()
+    left.paste(0, (SIZE[0] // 2, 0, *SIZE))
+    result = session.edit(before, prompt, mask=left, seed=1)
+    apart = np.abs(values(result.image) - values(before)).max(axis=-1)
+    assert result.origin["method"] == "restage"
+    assert not apart[values(left) == 0].any()
+    assert (apart[values(left) > 250] > 4).mean() > 0.5
+
+
 def test_what_was_put_on_is_taken_off_and_nothing_else_changes(session, picture):
     before, _ = picture
     dressed = session.edit(before, "wearing a top hat", seed=1)

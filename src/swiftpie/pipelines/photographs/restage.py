@@ -24,13 +24,14 @@ from swiftpie.masks import Box, bounding_box, grow, resize_mask, subject_extent
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.drawing.denoise import Clock
 from swiftpie.pipelines.drawing.edit import EditResult, InvertedPicture
-from swiftpie.pipelines.drawing.edit_region import square_around
+from swiftpie.pipelines.drawing.edit_region import given_mask, square_around
 from swiftpie.pipelines.drawing.request import EditRequest
 from swiftpie.pipelines.drawing.settings import EditMethod, EditMode
 from swiftpie.pipelines.edit_reading import Cast, EditReading, read_edit
 from swiftpie.pipelines.photographs.figures import LOOK_PX, Figure, opacity_of, put, shadow_of
 from swiftpie.pipelines.photographs.filling import inpaint
 from swiftpie.pipelines.photographs.own_subject import (
+    MIN_SHARE,
     OwnSubject,
     cut,
     find_subject,
@@ -59,6 +60,7 @@ SEE_THROUGH = frozenset(("glass", "ice"))
 JUMP = 0.05  # of the picture's height: feet that rise by more leave the ground
 BESIDE = 0.02  # of the picture's width: between its edge and a second subject
 LEAST_BESIDE, MOST_BESIDE = 0.35, 0.5  # of either side: a second subject
+MAX_SHARE = 0.9  # of the picture; a given mask of more is no outline of a subject
 THINNEST = 0.05  # of a frame, so that a thin subject has a size
 
 
@@ -109,9 +111,9 @@ def reading_of(components: Components, request: EditRequest) -> EditReading | No
 
     None leaves it to the inversion network, which finds a region, and to the denoiser.
     """
-    settings = request.settings
+    settings = request.settings.in_mode_of(components.preset)
     is_usual = settings.method is not EditMethod.CHORD and settings.mode is EditMode.PAPER
-    is_open = request.mask is None and not request.keyword and settings.rule is None
+    is_open = not request.keyword and settings.rule is None
     is_free = settings.scales is None and settings.variation == 0 and settings.keeps_outside
     if components.layout_predictor is None or not (is_usual and is_open and is_free):
         return None
@@ -119,6 +121,8 @@ def reading_of(components: Components, request: EditRequest) -> EditReading | No
     reading = read_edit(request.prompt, vocabulary, source_prompt=request.source_prompt)
     is_known = reading is not None and (not reading.takes_off or reading.only_takes_off)
     if reading is None or not is_known or reading.uncovers_ground:
+        return None
+    if request.mask is not None and not reading.stays_in_outline:
         return None
     brings = reading.cast in {Cast.IS_REPLACED, Cast.IS_JOINED}
     return reading if brings == (request.identity is not None) else None
@@ -135,7 +139,7 @@ def prepare(
     """Find the subject of a picture and what goes with it; None if it has none to change."""
     subject = None
     if reading.changes_subject or reading.changes_light:
-        subject = find_subject(inverted.original, inverted.canvas, inverted.found)
+        subject = _subject(request, inverted)
         if subject is not None and (reading.clears or reading.changes_place):
             clear = without_weather(inverted.original, reading.before.setting)
             subject = cut(to_tensor(clear) / 2 + 0.5, subject.opacity)
@@ -167,6 +171,8 @@ def finish(staging: Staging, clock: Clock) -> EditResult:
         edited = rendered(edited, art, noise=noise)
     clock.lap("subject")
     region = _region(staging, edited, figures)
+    if request.mask is not None:
+        region = ImageChops.darker(region, mask_to_pil(given_mask(request.mask, staging.size))[0])
     image = Image.composite(edited, original, region)
     clock.lap("join")
     identity, components = request.identity, staging.components
@@ -213,6 +219,17 @@ def _region(staging: Staging, edited: Image.Image, figures: Sequence[Figure]) ->
     return region
 
 
+def _subject(request: EditRequest, inverted: InvertedPicture) -> OwnSubject | None:
+    """Return the subject of a picture: what a given mask shows, or else what is found."""
+    picture = inverted.original
+    if request.mask is None:
+        return find_subject(picture, inverted.canvas, inverted.found)
+    opacity = given_mask(request.mask, (picture.height, picture.width)).float() / 255
+    if not MIN_SHARE < float((opacity > 0.5).float().mean()) < MAX_SHARE:
+        return None
+    return cut(to_tensor(picture) / 2 + 0.5, opacity)
+
+
 def _worn(staging: Staging, subject: OwnSubject) -> Tensor | None:
     """Return what the subject wears and shall lose, (1, 1, H, W) of bytes; None if not found."""
     reading = staging.reading
@@ -235,6 +252,8 @@ def _hole(staging: Staging, subject: OwnSubject) -> Tensor | None:
     leaves = reading.cast in {Cast.GOES, Cast.IS_REPLACED}
     if reading.changes_place or not (leaves or reading.is_posed or is_clear):
         return None
+    if staging.request.mask is not None:
+        return given_mask(staging.request.mask, staging.size)
     thing = (subject.opacity > LEAST_THERE).to(torch.uint8)
     if leaves:
         return with_surroundings(picture, thing, room=EDGE, gap=EDGE)

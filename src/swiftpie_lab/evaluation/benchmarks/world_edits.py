@@ -331,11 +331,12 @@ class WorldEditBenchmark(TaskBenchmark[WorldEditCase]):
         )
         expected = self.expected(case, requested=requested)
         shown = shown_reference(case, results)
+        is_free = case.kind is WorldChange.SECOND  # words do not tell where it goes
         known = Evidence(
             picture=source,
             truth=target,
             source=source,
-            mask=mask,
+            mask=None if is_free else mask,
             prompt=case.target_prompt,
             expected=expected,
             kept=Kept(code=case.code, before=before, after=kept),
@@ -348,8 +349,11 @@ class WorldEditBenchmark(TaskBenchmark[WorldEditCase]):
                 one = replace(known, picture=to_tensor(results.read(case, candidate)))
             else:
                 continue
-            reading = read_by(networks.panel, one.picture, expected, reference=shown)
-            yield candidate, replace(one, reading=reading)
+            looked_for = expected
+            if is_free and one.claimed is not None and bool(one.claimed.any()):
+                looked_for = replace(expected, where=one.claimed)
+            reading = read_by(networks.panel, one.picture, looked_for, reference=shown)
+            yield candidate, replace(one, expected=looked_for, reading=reading)
 
     def words(self, case: WorldEditCase) -> list[str]:
         """Return both prompts."""
