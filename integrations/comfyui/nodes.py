@@ -647,6 +647,42 @@ class CutOut(io.ComfyNode):
         return io.NodeOutput(cut, mask, ui=ui.PreviewImage(cut, cls=cls))
 
 
+class FindSubject(io.ComfyNode):
+    """Where a subject is in each picture."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Return what the node takes and gives."""
+        return io.Schema(
+            node_id="SwiftPieFindSubject",
+            display_name="Find subject",
+            category=CATEGORY,
+            description="Finds a known subject in each picture, whatever else that shows. The mask "
+            "goes into Edit.",
+            inputs=[
+                SessionType.Input("session"),
+                SubjectType.Input("subject"),
+                io.Image.Input("image"),
+            ],
+            outputs=[io.Mask.Output("mask", tooltip="1 is the subject.")],
+        )
+
+    @classmethod
+    def execute(cls, session: Session, subject: Subjects, image: Tensor) -> io.NodeOutput:
+        """Find it in one picture after the other.
+
+        Raises:
+            InputError: There are several subjects, or a picture does not show it.
+        """
+        identity, photos, found = _only(subject).identity, pictures_of(image), []
+        bar = comfy.utils.ProgressBar(len(photos))
+        for photo in photos:
+            comfy.model_management.throw_exception_if_processing_interrupted()
+            found.append(session.find(photo, identity).mask[:, 0])
+            bar.update(1)
+        return io.NodeOutput(torch.cat(found))
+
+
 class SwiftPieExtension(ComfyExtension):
     """All nodes of this folder."""
 
@@ -664,6 +700,7 @@ class SwiftPieExtension(ComfyExtension):
             Personalize,
             Edit,
             CutOut,
+            FindSubject,
         ]
 
 

@@ -47,6 +47,7 @@ from swiftpie.pipelines.drawing.request import (
 )
 from swiftpie.pipelines.drawing.settings import EditSettings, MaskSource, Scales, Steering, Style
 from swiftpie.pipelines.edit_reading import keeps_cast
+from swiftpie.pipelines.finding import Found, find_identity, with_place_found
 from swiftpie.pipelines.identity_file import fitted, load_identity, save_identity
 from swiftpie.pipelines.naming import log_library_subjects, new_subject_of_edit, new_subjects
 from swiftpie.scenes import read_scene
@@ -254,6 +255,7 @@ class Session:
             InputError: A number is out of range, or arguments exclude each other.
             OutOfMemory: Memory is too little for one picture even with offloaded networks.
         """
+        request = _placed(request)
         advise(self.components, request)
         return self._runner.draw(request, on_stage=on_stage, on_step=on_step)
 
@@ -272,7 +274,8 @@ class Session:
         `on_stage` is as in `draw`, and may raise to stop all. The errors are those of `draw`.
         Nothing is logged, because a server's log must not hold its users' prompts; see `advice_on`.
         """
-        return self._runner.draw_together(requests, on_stage=on_stage, makes_ready=makes_ready)
+        placed = [_placed(request) for request in requests]
+        return self._runner.draw_together(placed, on_stage=on_stage, makes_ready=makes_ready)
 
     def advice_on(self, request: Request) -> list[str]:
         """Return the warnings that `draw` would log."""
@@ -409,6 +412,7 @@ class Session:
         source_prompt: str = "",
         keyword: str = "",
         mask: Picture | Tensor | Box | None = None,
+        where: Identity | str | None = None,
         identity: Identity | str | None = None,
         seed: int | None = None,
         settings: EditSettings | None = None,
@@ -429,6 +433,8 @@ class Session:
                 an empty prompt, instead of the two prompts.
             mask: Where to change it: a picture, (1, 1, H, W) in [0, 1] over the picture, or a box;
                 by default found from the prompts.
+            where: Instead of a mask, a subject that the picture shows, or its name in the library:
+                what changes is where `find` finds it.
             identity: A subject, or its name in the library, that replaces the picture as image
                 condition.
             seed: Random by default, and the result holds it.
@@ -438,6 +444,7 @@ class Session:
         Raises:
             CapabilityError: The preset has no inversion network, no image encoder or no such mode.
             InputError: The prompt is empty, or picture, mask or seed cannot be used.
+            NoSubject: The picture does not show the subject of `where`.
         """
         picture = load_image(image)
         request = EditRequest(
@@ -447,6 +454,7 @@ class Session:
             source_prompt=source_prompt,
             keyword=keyword,
             mask=None if mask is None else read_place(mask, picture),
+            where=self._shown(where),
             identity=self._shown(identity),
             settings=settings or EditSettings(),
             **steering,
@@ -464,6 +472,7 @@ class Session:
         source_prompt: str = "",
         keyword: str = "",
         mask: Picture | Tensor | Box | None = None,
+        where: Identity | str | None = None,
         seed: int = 0,
         settings: EditSettings | None = None,
     ) -> Image.Image:
@@ -480,9 +489,25 @@ class Session:
             source_prompt=source_prompt,
             keyword=keyword,
             mask=None if mask is None else read_place(mask, picture),
+            where=self._shown(where),
             settings=settings or EditSettings(),
         )
-        return find_region(self.components, request)
+        return find_region(self.components, with_place_found(request))
+
+    def find(self, image: Picture, identity: Identity | str) -> Found:
+        """Return where a subject is in another picture: a mask (1, 1, H, W), and its likeness.
+
+        Args:
+            image: Any shape and size; transparency is ignored. It may show more than the subject.
+            identity: The subject from `encode_identity`, or its name in the library.
+
+        Raises:
+            InputError: The picture cannot be read, or the identity was made without one.
+            NoSubject: Nothing in the picture looks like the subject.
+        """
+        shown = self._shown(identity)
+        assert shown is not None, "an identity or a name was given"
+        return find_identity(shown, load_image(image))
 
     def with_newcomer(self, request: EditRequest) -> EditRequest:
         """Return an edit with the library's subject that its prompt adds, if any.
@@ -515,7 +540,7 @@ class Session:
         brings_face = request.identity is not None and request.identity.is_face
         if not brings_face or self.face_encoder is None:
             return request
-        if request.mask is not None or request.keyword:
+        if request.mask is not None or request.where is not None or request.keyword:
             return request
         found = face_region(self.face_encoder, request.image)
         for note in found.notes:
@@ -563,6 +588,7 @@ class Session:
         *,
         mask: Picture | Tensor | Box | Search | None = None,
         points: Sequence[Point] = (),
+        where: Identity | str | None = None,
         seed: int | None = None,
     ) -> EditResult:
         """Remove something from a photograph.
@@ -573,15 +599,17 @@ class Session:
                 box; or a search for it.
             points: Instead of a mask, points on the thing, as fractions of width and height. Its
                 outline and the shadow at its foot are found, inside of a given box.
+            where: Instead of both, the subject that goes, or its name in the library, see `find`.
             seed: Random by default, and the result holds it.
 
         Raises:
-            InputError: Neither mask nor points are given, or one cannot be used.
-            NoSubject: Nothing stands out at the points.
+            InputError: None of mask, points and `where` is given, or one cannot be used.
+            NoSubject: Nothing stands out at the points, or the subject is not in the picture.
         """
-        picture = load_image(photo)
-        place = read_removal(mask, points, picture)
-        return self.draw(RepaintRequest(image=picture, seed=seeds_from(seed, 1)[0], mask=place))
+        picture, seeds = load_image(photo), seeds_from(seed, 1)
+        place = None if _is_alone(where, mask, points) else read_removal(mask, points, picture)
+        gone = self._shown(where)
+        return self.draw(RepaintRequest(image=picture, seed=seeds[0], mask=place, where=gone))
 
     def replace(
         self,
@@ -591,6 +619,7 @@ class Session:
         prompt: str = "",
         mask: Picture | Tensor | Box | Search | None = None,
         points: Sequence[Point] = (),
+        where: Identity | str | None = None,
         seed: int | None = None,
     ) -> EditResult:
         """Remove something and put a subject in its place; see `insert` and `remove`."""
@@ -600,12 +629,29 @@ class Session:
             seed=seeds_from(seed, 1)[0],
             identity=self._shown(identity),
             prompt=prompt,
-            mask=read_removal(mask, points, picture),
+            mask=None if _is_alone(where, mask, points) else read_removal(mask, points, picture),
+            where=self._shown(where),
         )
         return self.draw(request)
 
     def _shown(self, identity: Identity | str | None) -> Identity | None:
         return self.named(identity) if isinstance(identity, str) else identity
+
+
+def _is_alone(where: object, mask: object, points: Sequence[Point]) -> bool:
+    """Whether a subject to look for is all that says what changes."""
+    return where is not None and mask is None and not points
+
+
+def _placed(request: Request) -> Request:
+    """Return a request whose place is found where it names a subject in its picture."""
+    match request:
+        case EditRequest():
+            return with_place_found(request)
+        case RepaintRequest():
+            return with_place_found(request)
+        case _:
+            return request
 
 
 def draw_apart(

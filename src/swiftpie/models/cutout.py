@@ -95,14 +95,17 @@ class CutoutNet(ModelMixin, ConfigMixin):
             nn.PixelShuffle(2),
         )
 
+    def levels(self, pixels: Tensor) -> list[Tensor]:
+        """Return the features of each level, (B, C, h, w), the finest first."""
+        hidden, levels = self.stem(pixels), []
+        for encode, down in zip(self.encoders, self.downs, strict=True):
+            levels.append(encode(hidden))
+            hidden = down(levels[-1])
+        return [*levels, self.middle(hidden)]
+
     def forward(self, pixels: Tensor) -> Tensor:
         """Return logits (B, 1, 128, 128)."""
-        hidden = self.stem(pixels)
-        skips = []
-        for encode, down in zip(self.encoders, self.downs, strict=True):
-            skips.append(encode(hidden))
-            hidden = down(skips[-1])
-        hidden = self.middle(hidden)
+        *skips, hidden = self.levels(pixels)
         for up, decode in zip(self.ups, self.decoders, strict=True):
             enlarged = F.interpolate(up(hidden), scale_factor=2, mode="nearest")
             hidden = decode(enlarged + skips.pop())
@@ -325,22 +328,39 @@ def find_as_guessed(network: CutoutNet, image: Image.Image, guess: Tensor) -> Te
     photo = image if image.mode == "RGB" else image.convert("RGB")
     whole = (0, 0, *photo.size)
     views = [whole, *centred(photo.size)]
-    logits = averaged(_logits(network, photo, views), views)
+    logits = averaged(guesses(network, photo, views), views)
     other = F.interpolate(guess.float().cpu(), logits.shape, mode="bilinear", antialias=True)
     return _outlined(photo, whole, logits + other[0, 0].numpy(), ANYWHERE)
 
 
-def _seen(network: CutoutNet, photo: Image.Image, views: Sequence[Area], search: Search) -> Tensor:
-    """Return the mask (1, 1, H, W) that `network` finds by `views`, the first of which has all."""
-    return _outlined(photo, views[0], averaged(_logits(network, photo, views), views), search)
+@torch.no_grad()
+def find_around(network: CutoutNet, image: Image.Image, guess: Tensor, box: Box) -> Tensor:
+    """Return the mask (1, 1, H, W) of the thing at `box`, as `find_as_guessed` has it.
+
+    What is around the box is looked at, too. The `guess`, log-odds (1, 1, h, w), is about the whole
+    picture.
+    """
+    photo = image if image.mode == "RGB" else image.convert("RGB")
+    area = around(box, photo.size)
+    whole = Image.fromarray(guess[0, 0].float().cpu().numpy())
+    across, down = whole.width / photo.width, whole.height / photo.height
+    part = (area[0] * across, area[1] * down, area[2] * across, area[3] * down)
+    other = np.asarray(whole.resize((CUTOUT_PX,) * 2, Image.Resampling.BILINEAR, box=part))
+    return _outlined(photo, area, guesses(network, photo, [area])[0] + other, ANYWHERE)
 
 
-def _logits(network: CutoutNet, photo: Image.Image, views: Sequence[Area]) -> NDArray[np.float32]:
+@torch.no_grad()
+def guesses(network: CutoutNet, photo: Image.Image, views: Sequence[Area]) -> NDArray[np.float32]:
     """Return the log-odds (V, n, n) of the subject in each view."""
     # Each view squeezed to a square: what lies at its edges tells what the subject is.
     squares = [photo.resize((CUTOUT_PX,) * 2, Image.Resampling.BOX, box=view) for view in views]
     logits: NDArray[np.float32] = network(torch.cat([*map(to_tensor, squares)]))[:, 0].numpy()
     return logits
+
+
+def _seen(network: CutoutNet, photo: Image.Image, views: Sequence[Area], search: Search) -> Tensor:
+    """Return the mask (1, 1, H, W) that `network` finds by `views`, the first of which has all."""
+    return _outlined(photo, views[0], averaged(guesses(network, photo, views), views), search)
 
 
 def _by_colour(image: Image.Image, search: Search) -> Tensor:

@@ -117,6 +117,42 @@ def leakage(
     )
 
 
+@app.command(
+    epilog=examples(
+        "swiftpie evaluate finding",
+        "swiftpie evaluate finding --photos dreambooth/dataset --cases 24 --out out/finding --json",
+    )
+)
+@with_fields
+def finding(
+    *,
+    context: typer.Context,
+    photos: given.SubjectPhotos = None,
+    loading: given.LoadedInSteps,
+    data: DataPath = None,
+    cases: given.CasesAKind = 24,
+    seed: given.Seed = 0,
+    out: given.Out = Path("out/evaluate-finding"),
+    as_json: AsJson = False,
+    force: given.Anew = False,
+) -> None:
+    """Measure how well one reference finds its subject in other pictures.
+
+    Held-out subjects are rendered side by side with exact masks. With --photos they are cut-outs
+    side by side and whole photographs, too. Pictures without the subject tell how often it is
+    found where it is not. The plain cut-out, which knows no subject, is judged beside it.
+    """
+    from swiftpie_lab.evaluation.benchmarks.finding import FindingBenchmark, FindingDrawer
+    from swiftpie_lab.evaluation.judges import Networks
+
+    benchmark = FindingBenchmark(given.open_pack(data), photos, seed=seed)
+    dealt = benchmark.cases(cases)
+    drawer = FindingDrawer(given.open_model(loading), benchmark)
+    given.carry_out(
+        benchmark, dealt, drawer, Networks(), context=context, out=out, as_json=as_json, force=force
+    )
+
+
 class PhotographTask(NamedTuple):
     """A benchmark of subjects in photographs: its help, and the names of its classes."""
 

@@ -35,6 +35,7 @@ KINDS = (  # of pictures that a folder may hold; a name that ends in "mask" is o
     *("source", "target", "mask", "before-mask", "kept-mask", "asked-mask"),
     *("edit", "edit-mask", "reconstruction", "from-noise", "uncomposed", "naive"),
     *("person", "drawn"),
+    *("alike-mask", "plain-mask"),  # of a search for a subject
     *("unlit", "exact", "poisson", "inpainted"),  # of subjects in photographs
 )
 FACTS = "facts"  # what pictures cannot tell; written last where a case has it

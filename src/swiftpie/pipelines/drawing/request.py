@@ -71,6 +71,13 @@ STYLE = Option(
     "How prompt and identity share the picture, by the methods of FastFace: dcg follows the prompt "
     "and its style, am1 and am2 keep more of the face or subject. By default plain."
 )
+WHERE = Option(
+    "A subject that the picture shows: it is found there, and its place is what changes. A picture "
+    "of it (PICTURE or PICTURE:MASK), an identity file, or a name of the library.",
+    "SUBJECT",
+    kind=str,
+    surfaces=frozenset({Surface.CLI}),
+)
 MASK_SOURCES = "none|inline|two-pass|box|FILE"
 TYPED = frozenset({Surface.CLI, Surface.BATCH})
 
@@ -272,6 +279,7 @@ class EditRequest(_Steered):
         "Tensor | Box | None",
         Option("Region that may change; a FILE is white there.", "FILE", kind=str, surfaces=TYPED),
     ] = None
+    where: Annotated["Identity | None", WHERE] = None  # instead of a mask
     identity: "Identity | None" = None  # a subject in place of the picture as image condition
     newcomer: "Identity | None" = None  # the same if the picture's own subject does not stay
     settings: EditSettings = field(default_factory=EditSettings)
@@ -282,6 +290,7 @@ class EditRequest(_Steered):
         _check_prompts(self.prompt)
         check_text(self.source_prompt, self.keyword)
         _check_place(self.mask)
+        _check_where(self.mask, self.where)
         has_own = self.guidance is not None or self.shaping is not None
         if (has_own or self.style is not Style.PLAIN) and self.settings.mode is EditMode.RELEASED:
             raise InputError(
@@ -304,6 +313,7 @@ class RepaintRequest(_Steered):
         "Tensor | Box | Search | None",
         Option("Region to remove; a FILE is white there.", "FILE", kind=str, surfaces=TYPED),
     ] = None
+    where: Annotated["Identity | None", WHERE] = None  # instead of a mask: what to remove
     layout: "Layout | None" = None  # how the subject stands, one row; None: upright in its box
     scales: Scales | None = None  # None: those of an edit with a reference
 
@@ -311,7 +321,8 @@ class RepaintRequest(_Steered):
         super().__post_init__()
         check_seeds([self.seed])
         check_text(self.prompt)
-        if self.identity is None and self.mask is None:
+        _check_where(self.mask, self.where)
+        if self.identity is None and self.mask is None and self.where is None:
             raise InputError(
                 "There is nothing to insert or remove. Give an identity, or a mask of what to "
                 "remove."
@@ -425,6 +436,14 @@ def _check_mask(mask: "Tensor") -> None:
     from swiftpie.masks import check_mask
 
     check_mask(mask)
+
+
+def _check_where(mask: object, where: "Identity | None") -> None:
+    if mask is not None and where is not None:
+        raise InputError(
+            "A mask, box or search came with `where`, a subject to look for. Both say what "
+            "changes. Leave one out."
+        )
 
 
 def _check_place(place: "Tensor | Box | Search | None") -> None:

@@ -90,6 +90,7 @@ class EditJob(NamedTuple):
     words: Mapping[str, Any]  # of the request: `source_prompt`, `keyword` and others
     subject: list[SubjectPictures]  # pictures of the new subject; may be empty
     mask: "str | Image.Image | Box | None"  # a file, a region or a box
+    where: list[SubjectPictures]  # instead, pictures of what is found and changes; may be empty
     seed: int
     settings: EditSettings
     target: console.Target
@@ -115,6 +116,7 @@ class Person(NamedTuple):
         'swiftpie edit cat.jpg "a dog" -o where.png --keyword cat --preview-mask',
         'swiftpie edit cat.jpg "a dog" -o dog.png --keyword cat --strip strip.png',
         'swiftpie edit cat.jpg "a dog" -o dog.png --keyword cat -n 4 --variation 0.8',
+        'swiftpie edit two-dogs.jpg "a statue of a dog" -o out.png --where dog.spid',
         'swiftpie edit cat.jpg "a red hat" -o hat.png --box 0.3,0.05,0.7,0.3',
         'swiftpie edit room.jpg "a mug on a table" -o mug.png --box 0.4,0.5,0.7,0.9 '
         "--subject mug.png",
@@ -143,6 +145,7 @@ def edit(
     loading, preset = resolved(loading, use=Use.FACE if source.face else Use.EDIT)
     has_newcomer = bool(subject or source.face)
     settings = edit_settings(preset, settings, scales=scales, has_newcomer=has_newcomer)
+    where = read_where(request.pop("where", None), mask=request.get("mask"), box=box)
     place: str | Image.Image | Box | None = read_place(request.pop("mask", None), box)
     steering = {name: request.pop(name) for name in ("style",) if name in request}
     words = {"source_prompt": "", "keyword": "", **request}
@@ -155,11 +158,11 @@ def edit(
     shown = read_subjects(subject or [])
     (shown,) = with_cutouts([shown], cutouts)
     person = _read_person(source, recogniser, loading, subjects=subject)
-    if person is not None and place is None and not words["keyword"]:
+    if person is not None and place is None and not (words["keyword"] or where):
         place = _place_of_face(person.encoder, picture)
     jobs = [
         EditJob(
-            *(picture, text, words, shown, place, seed, settings),
+            *(picture, text, words, shown, place, where, seed, settings),
             *(target, strip, output.force, steering, person),
         )
         for text, own in console.shared_out(prompts, targets)
@@ -220,6 +223,7 @@ def carry_out(session: "Session", job: EditJob) -> "EditResult":
         **job.words,
         **job.steering,
         mask=job.mask,
+        where=encode_subjects(session, job.where) if job.where else None,
         identity=_newcomer(session, job),
         seed=job.seed,
         settings=settings,
@@ -285,7 +289,13 @@ def _place_of_face(encoder: "FaceEncoder", picture: str | bytes) -> "Image.Image
 def preview(session: "Session", job: EditJob) -> None:
     """Write the region that the edit of `job` may change, and nothing else."""
     region = session.find_region(
-        job.picture, job.prompt, **job.words, mask=job.mask, seed=job.seed, settings=job.settings
+        job.picture,
+        job.prompt,
+        **job.words,
+        mask=job.mask,
+        where=encode_subjects(session, job.where) if job.where else None,
+        seed=job.seed,
+        settings=job.settings,
     )
     target = job.target._replace(mask=None)
     console.write_outputs([(region, region, job.seed, target)], metadata={}, force=job.force)
@@ -329,6 +339,22 @@ def warn_of_losses(picture: str | bytes, target: console.Target) -> None:
             f"{format_of(suffix)} compresses all pixels again, so those outside the region "
             "change a little. Give a name in .png or .tif to keep them bit for bit."
         )
+
+
+def read_where(subject: str | None, *, mask: str | None, box: str | None) -> list[SubjectPictures]:
+    """Return the pictures of a subject that is looked for; none without one.
+
+    Raises:
+        ConfigError: A mask or a box is given as well.
+    """
+    if subject is None:
+        return []
+    if mask is not None or box is not None:
+        raise ConfigError(
+            f"--where and {'--mask' if box is None else '--box'} exclude each other: both say what "
+            "changes. Leave one out."
+        )
+    return read_subjects([subject])
 
 
 def read_place(mask: str | None, box: str | None) -> "str | Box | None":

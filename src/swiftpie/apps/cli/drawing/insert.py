@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from swiftpie.apps.cli import console, options
-from swiftpie.apps.cli.drawing.edit import plan_targets, read_place, warn_of_losses, write_result
+from swiftpie.apps.cli.drawing.edit import (
+    plan_targets,
+    read_place,
+    read_where,
+    warn_of_losses,
+    write_result,
+)
 from swiftpie.apps.cli.drawing.personalize import parse_views
 from swiftpie.apps.cli.drawing.subjects import (
     SubjectPictures,
@@ -51,6 +57,7 @@ Photo = Annotated[
 ]
 Prompt = Annotated[str, options.option_of(RepaintRequest, "prompt")]
 MaskFile = Annotated[str | None, options.option_of(RepaintRequest, "mask")]
+Where = Annotated[str | None, options.option_of(RepaintRequest, "where")]
 PointTexts = Annotated[
     list[str] | None,
     typer.Option(
@@ -74,6 +81,7 @@ class Change(NamedTuple):
     box: "Box | None" = None  # place of the subject; None: that of the removed thing, or proposed
     view: "View | None" = None
     gone: "str | Box | Search | None" = None  # what to remove: a file, a box or a search
+    where: tuple[SubjectPictures, ...] = ()  # instead, pictures of what is found and removed
 
 
 @app.command(
@@ -114,6 +122,7 @@ def insert(
     epilog=console.examples(
         "swiftpie remove photo.jpg --mask what.png -o out.png",
         "swiftpie remove photo.jpg --point 0.2,0.65 -o out.png --strip strip.png",
+        "swiftpie remove photo.jpg --where dog.spid -o out.png",
     )
 )
 @options.with_fields
@@ -124,11 +133,13 @@ def remove(
     mask: MaskFile = None,
     box: options.BoxText = None,
     points: PointTexts = None,
+    where: Where = None,
     sampling: options.Seeds,
     loading: Loading,
 ) -> None:
-    """Remove from PHOTO what a mask or a box covers, or the thing at a point."""
-    change = Change(read_picture(photo), [], gone=_what_goes(mask, box, points))
+    """Remove from PHOTO what a mask or a box covers, the thing at a point, or a subject."""
+    gone, found = _what_goes(mask, box, points, where)
+    change = Change(read_picture(photo), [], gone=gone, where=found)
     _carry_out(change, output, sampling, loading)
 
 
@@ -136,6 +147,7 @@ def remove(
     epilog=console.examples(
         "swiftpie replace dog.jpg photo.jpg --mask cat.png -o out.png",
         "swiftpie replace mug.spid desk.jpg --box 0.4,0.5,0.6,0.8 -o out.png",
+        "swiftpie replace cat photo.jpg --where dog.spid -o out.png",
     )
 )
 @options.with_fields
@@ -149,15 +161,14 @@ def replace(
     mask: MaskFile = None,
     box: options.BoxText = None,
     points: PointTexts = None,
+    where: Where = None,
     sampling: options.Seeds,
     loading: Loading,
 ) -> None:
-    """Replace what a mask or a box covers, or the thing at a point, by SUBJECT."""
+    """Replace what a mask or a box covers, the thing at a point, or a subject, by SUBJECT."""
+    gone, found = _what_goes(mask, box, points, where)
     change = Change(
-        read_picture(photo),
-        _read_subject(subject, cutouts),
-        prompt,
-        gone=_what_goes(mask, box, points),
+        read_picture(photo), _read_subject(subject, cutouts), prompt, gone=gone, where=found
     )
     _carry_out(change, output, sampling, loading)
 
@@ -167,9 +178,23 @@ def _read_subject(subject: str, cutouts: list[str] | None) -> list[SubjectPictur
     return pictures
 
 
-def _what_goes(mask: str | None, box: str | None, points: list[str] | None) -> "str | Box | Search":
+def _what_goes(
+    mask: str | None, box: str | None, points: list[str] | None, where: str | None
+) -> "tuple[str | Box | Search | None, tuple[SubjectPictures, ...]]":
+    """Return what to remove: a file, a box or a search, or else pictures of it.
+
+    Raises:
+        ConfigError: Nothing says what to remove, or two things do.
+    """
     from swiftpie.models.cutout import search_at
 
+    if found := read_where(where, mask=mask, box=box):
+        if points:
+            raise ConfigError(
+                "--where and --point exclude each other: both start a search for what goes. "
+                "Leave one out."
+            )
+        return None, tuple(found)
     gone = read_place(mask, box)
     if points:
         if mask is not None:
@@ -177,13 +202,14 @@ def _what_goes(mask: str | None, box: str | None, points: list[str] | None) -> "
                 "--mask and --point exclude each other: a mask covers all that is removed, and a "
                 "point starts a search for it. Leave one out."
             )
-        return search_at(points, box=box)
+        return search_at(points, box=box), ()
     if gone is None:
         raise ConfigError(
-            "Nothing marks what to remove. A mask, a box or a point is needed. Write --mask FILE, "
-            "white where it is, --box 0.1,0.5,0.3,0.8 or --point 0.2,0.65."
+            "Nothing marks what to remove. A mask, a box, a point or a subject is needed. Write "
+            "--mask FILE, white where it is, --box 0.1,0.5,0.3,0.8, --point 0.2,0.65 or --where "
+            "SUBJECT."
         )
-    return gone
+    return gone, ()
 
 
 def _carry_out(
@@ -216,12 +242,14 @@ def _carry_out(
 def draw_change(session: "Session", change: Change, seed: int) -> "EditResult":
     """Return the photograph after a change."""
     photo, prompt = change.photo, change.prompt
+    where = encode_subjects(session, [*change.where]) if change.where else None
     if not change.subject:
-        assert change.gone is not None, "a subject comes, or something goes"
-        return session.remove(photo, mask=change.gone, seed=seed)
+        return session.remove(photo, mask=change.gone, where=where, seed=seed)
     identity = encode_subjects(session, change.subject)
-    if change.gone is not None:
-        return session.replace(photo, identity, prompt=prompt, mask=change.gone, seed=seed)
+    if change.gone is not None or where is not None:
+        return session.replace(
+            photo, identity, prompt=prompt, mask=change.gone, where=where, seed=seed
+        )
     return session.insert(
         photo, identity, prompt=prompt, box=change.box, view=change.view, seed=seed
     )

@@ -1,0 +1,196 @@
+"""Finds the subject of an identity in another picture, whatever else that picture shows.
+
+The question is that of PerSAM (arXiv:2305.03048): one picture of a subject and its mask, and no
+training. There, features like the subject's become points that prompt a segmentation network. The
+network for cut-outs takes no prompts and sees one subject at a time, so it proposes: it looks at
+the picture and at overlapping parts of it, and each connected thing that it sees is a candidate.
+The candidate that looks most like the reference wins, and its outline is found at full size.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import product
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from swiftpie.errors import InputError, NoSubject
+from swiftpie.imageio.cutout import (
+    CENTRED,
+    CUTOUT_PX,
+    Area,
+    Flags,
+    area_of,
+    around,
+    centred,
+    connected_parts,
+    shrunk_to,
+)
+from swiftpie.masks import bounding_box, resize_mask
+from swiftpie.models.cutout import find_around, guesses, packaged
+from swiftpie.pipelines.drawing.request import EditRequest, RepaintRequest
+from swiftpie.pipelines.identity import canonical_frame
+from swiftpie.pipelines.likeness import describe
+from swiftpie.pipelines.photographs.removal import LEAST_THERE, with_surroundings
+from swiftpie.types import Identity
+
+LOOK_PX, CELLS = 512, 96  # longer side of the picture that is looked at, and of candidates
+PARTS = ((0.7, 2), (0.5, 3))  # share of a side that a part shows, and parts along it
+MOST_THINGS = 3  # of one view
+LEAST_SHARE = 0.008  # of the picture: smaller things cannot be compared
+TWINS = 0.8  # intersection over union from which two candidates are one
+NUM_CLOSER = 4  # best candidates that are looked at closely
+WHOLE_WITHIN = 0.05  # of the best likeness: a candidate that contains the best one is preferred
+CONTAINS = 0.8  # of the best one
+GUESS = 2.0  # log-odds of the winner, beside the network's when the outline is found
+LEAST_ALIKE = 0.6  # below, the subject is taken to be absent; docs/photographs.md has the rates
+
+
+Changing = TypeVar("Changing", EditRequest, RepaintRequest)
+
+
+class Found(NamedTuple):
+    """A subject in another picture."""
+
+    mask: Tensor  # (1, 1, H, W) in [0, 1]
+    likeness: float  # to the reference that is most alike, at most 1
+
+
+def find_identity(identity: Identity, image: Image.Image) -> Found:
+    """Return where the subject of `identity` is in `image`, of any size; transparency is ignored.
+
+    Raises:
+        InputError: The identity was made without a picture.
+        NoSubject: Nothing in the picture looks like the subject.
+    """
+    found = most_alike(identity, image)
+    if found is None or found.likeness < LEAST_ALIKE:
+        alike = "nothing stands out" if found is None else f"the likeness is {found.likeness:.2f}"
+        raise NoSubject(
+            f"The subject is not found in the picture: {alike}, and {LEAST_ALIKE:.2f} is needed.",
+            "Give a reference that shows it as the picture does, or say where it is by a mask, a "
+            "box or a point.",
+        )
+    return found
+
+
+def with_place_found(request: Changing) -> Changing:
+    """Return the change of a picture with the mask of the subject that it names as `where`.
+
+    What is removed goes with its edge and its shadow.
+
+    Raises:
+        InputError: The identity was made without a picture.
+        NoSubject: Nothing in the picture looks like the subject.
+    """
+    if request.where is None:
+        return request
+    mask = find_identity(request.where, request.image).mask
+    if isinstance(request, RepaintRequest):
+        thing = (mask > LEAST_THERE).to(torch.uint8)
+        mask = with_surroundings(request.image, thing).float() / 255
+    return replace(request, mask=mask, where=None)
+
+
+@torch.no_grad()
+def most_alike(identity: Identity, image: Image.Image) -> Found | None:
+    """Return what looks most like the subject, however little; None if nothing stands out.
+
+    Raises:
+        InputError: The identity was made without a picture.
+    """
+    if not bool(identity.mask.flatten(1).amax(1).gt(0).all()):
+        raise InputError(
+            "The identity holds no picture of its subject, only the vector of a face, so it cannot "
+            "be looked for. Encode pictures of the subject."
+        )
+    photo = image.convert("RGB")
+    small = photo.resize(shrunk_to(LOOK_PX, photo.size), Image.Resampling.BOX)
+    wanted = describe(identity.pixels, identity.mask)
+    things = _distinct(_things(small, _views(small.size)))
+    if not things:
+        return None
+    alike = _likeness(small, things, wanted)
+    best = [things[number] for number in alike.argsort(descending=True)[:NUM_CLOSER]]
+    closer = _distinct(
+        _things(small, [around(bounding_box(_mask(one)), small.size) for one in best])
+    )
+    if closer:
+        things, alike = things + closer, torch.cat([alike, _likeness(small, closer, wanted)])
+    thing = _whole(things, alike)
+    guess = GUESS * (2 * _mask(things[thing]) - 1)
+    mask = find_around(packaged(), photo, guess, bounding_box(_mask(things[thing])))
+    return Found(mask, round(float(alike.max()), 4))
+
+
+def _views(size: tuple[int, int]) -> list[Area]:
+    """Return the views of a picture of (width, height): all of it, and overlapping parts."""
+    views = [(0, 0, *size), *centred(size)[CENTRED.index(0.7) :]]
+    for share, count in PARTS:
+        starts = [(1 - share) * number / (count - 1) for number in range(count)]
+        for top, left in product(starts, starts):
+            across, down = (left, left + share, size[0]), (top, top + share, size[1])
+            views.append(area_of(across, down))
+    return views
+
+
+def _things(photo: Image.Image, views: Sequence[Area]) -> Iterator[Flags]:
+    """Yield each connected thing (h, w) that the network sees in a view, the largest ones first."""
+    width, height = shrunk_to(CELLS, photo.size)
+    scales = (width / photo.width, height / photo.height) * 2
+    for view, logits in zip(views, guesses(packaged(), photo, views), strict=True):
+        left, top, right, bottom = (
+            round(end * scale) for end, scale in zip(view, scales, strict=True)
+        )
+        solid = np.zeros((height, width), np.bool_)
+        size = (max(1, bottom - top), max(1, right - left))
+        seen = F.interpolate(torch.from_numpy(logits)[None, None], size, mode="area")[0, 0]
+        here = (slice(top, top + size[0]), slice(left, left + size[1]))
+        solid[here] = seen.numpy()[: height - top, : width - left] > 0
+        labels = connected_parts(solid)
+        numbers, counts = np.unique(labels[solid], return_counts=True)
+        for number in numbers[np.argsort(-counts)][:MOST_THINGS]:
+            thing: Flags = labels == number
+            if thing.mean() > LEAST_SHARE:
+                yield thing
+
+
+def _distinct(things: Iterator[Flags]) -> list[Flags]:
+    """Return things without twins, the largest of them each."""
+    kept: list[Flags] = []
+    for thing in sorted(things, key=np.sum, reverse=True):
+        if all((thing & one).sum() < TWINS * (thing | one).sum() for one in kept):
+            kept.append(thing)
+    return kept
+
+
+def _likeness(photo: Image.Image, things: Sequence[Flags], wanted: Tensor) -> Tensor:
+    """Return how much each thing (h, w) looks like the best of the references (R, D), (T,)."""
+    size = (photo.height, photo.width)
+    frames = [
+        canonical_frame(photo, resize_mask(_mask(thing), size), CUTOUT_PX) for thing in things
+    ]
+    pixels = torch.cat([frame.pixels for frame in frames])
+    mask = torch.cat([frame.mask for frame in frames])
+    return (describe(pixels, mask) @ wanted.T).amax(dim=1)
+
+
+def _whole(things: Sequence[Flags], alike: Tensor) -> int:
+    """Return the number of the thing that is most alike, or of a whole that it is a part of."""
+    best = things[int(alike.argmax())]
+    near = [
+        number
+        for number, thing in enumerate(things)
+        if alike[number] >= alike.max() - WHOLE_WITHIN
+        and (thing & best).sum() >= CONTAINS * best.sum()
+    ]
+    return max(near, key=lambda number: int(things[number].sum()))
+
+
+def _mask(thing: Flags) -> Tensor:
+    """Return a thing (h, w) as a mask (1, 1, h, w)."""
+    return torch.from_numpy(thing)[None, None].float()

@@ -1,0 +1,75 @@
+"""One reference finds its subject in another picture, beside others; strangers are not found."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from PIL import Image
+
+from swiftpie import EditRequest, InputError, scenes
+from swiftpie.errors import NoSubject
+from swiftpie.imageio.images import plane
+from swiftpie.library import packaged
+from swiftpie.masks import iou
+from swiftpie.pipelines.drawing.request import RepaintRequest
+from swiftpie.pipelines.finding import find_identity, with_place_found
+
+SIDE = 256
+
+
+@pytest.fixture(scope="module")
+def names():
+    return ("dog face", "teapot")
+
+
+@pytest.fixture(scope="module")
+def together(names):
+    """Two subjects of the library in a scene, and where each is."""
+    picture, masks = scenes.packaged().image("beach").resize((SIDE, SIDE)), []
+    for name, left in zip(names, (16, 144), strict=True):
+        sprite = packaged().image(name).resize((100, 100), Image.Resampling.LANCZOS)
+        sprite = sprite.rotate(15, Image.Resampling.BICUBIC)
+        picture.paste(sprite, (left, 130), sprite)
+        mask = Image.new("L", picture.size)
+        mask.paste(sprite.getchannel("A"), (left, 130))
+        masks.append(plane(mask))
+    return picture, masks
+
+
+def test_each_of_two_subjects_is_found_by_its_reference(session, names, together):
+    picture, masks = together
+    for number, name in enumerate(names):
+        found = find_identity(session.named(name), picture)
+        assert float(iou(found.mask, masks[number])) > 0.8
+        assert float(iou(found.mask, masks[1 - number])) < 0.05
+
+
+@pytest.mark.thorough
+def test_a_subject_that_is_not_there_is_not_found(session, together):
+    with pytest.raises(NoSubject, match="likeness is 0"):
+        find_identity(session.named("penguin"), together[0])
+
+
+@pytest.mark.thorough
+def test_a_removal_takes_the_subject_that_is_named_and_leaves_the_other(session, names, together):
+    picture, masks = together
+    result = session.remove(picture, where=names[1], seed=0)
+    gone = plane(result.region)
+    assert float((gone * masks[1]).sum() / masks[1].sum()) > 0.95
+    assert not bool((gone * masks[0]).any())
+
+
+def test_a_place_is_said_in_one_way(identity):
+    picture, mask = Image.new("RGB", (64, 64)), torch.ones(1, 1, 64, 64)
+    with pytest.raises(InputError, match="where"):
+        EditRequest(image=picture, prompt="a cat", seed=0, mask=mask, where=identity)
+    with pytest.raises(InputError, match="where"):
+        RepaintRequest(image=picture, seed=0, mask=mask, where=identity)
+    same = EditRequest(image=picture, prompt="a cat", seed=0, mask=mask)
+    assert with_place_found(same) is same
+
+
+def test_a_face_without_a_picture_cannot_be_looked_for(identity):
+    blank = replace(identity, mask=torch.zeros_like(identity.mask))
+    with pytest.raises(InputError, match="only the vector"):
+        find_identity(blank, Image.new("RGB", (64, 64)))
