@@ -145,10 +145,10 @@ def finding(
     from swiftpie_lab.evaluation.benchmarks.finding import FindingBenchmark, FindingDrawer
     from swiftpie_lab.evaluation.judges import Networks
 
-    benchmark = FindingBenchmark(given.open_pack(data), photos, seed=seed)
+    benchmark = FindingBenchmark(parts.open_pack(data), photos, seed=seed)
     dealt = benchmark.cases(cases)
-    drawer = FindingDrawer(given.open_model(loading), benchmark)
-    given.carry_out(
+    drawer = FindingDrawer(parts.open_model(loading), benchmark)
+    output.carry_out(
         benchmark, dealt, drawer, Networks(), context=context, out=out, as_json=as_json, force=force
     )
 
