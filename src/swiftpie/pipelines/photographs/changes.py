@@ -8,14 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.geometry.fields import smoothstep
 from swiftpie.pipelines.photographs.filling import brightness
 
 RADIUS = 6  # pixels around one, of about 256 a side, that share an affine map
 LAMP = 0.08  # how much brighter or warmer than expected, in [-1, 1], begins to be a lamp
 HALO_PX = 4  # around a lamp, of about 256 px a side
-FAINT = (6 / 127.5, 11 / 127.5)  # mean change that is an error, and that is meant, in [-1, 1]
-FAINT_PX = 2  # around a pixel, over which a change is averaged
 RIDGE = 4e-3  # pulls local maps to the one of the whole picture, in units of colour squared
 
 
@@ -62,17 +59,6 @@ def without_lamps(before: Tensor, after: Tensor) -> Tensor:
     lit = F.max_pool2d(lit, 2 * HALO_PX + 1, stride=1, padding=HALO_PX)
     lit = F.avg_pool2d(F.pad(lit, (HALO_PX,) * 4, mode="replicate"), 2 * HALO_PX + 1, stride=1)
     return torch.lerp(after, expected, lit)
-
-
-def without_faint(before: Tensor, after: Tensor) -> Tensor:
-    """Return `after` with what hardly differs from `before` taken back, (1, 3, h, w) in [-1, 1].
-
-    Seasons change plants and ground. That the air and walls come out a little different is an
-    error of the network that drew both.
-    """
-    change = (after - before).abs().amax(dim=1, keepdim=True)
-    near = F.avg_pool2d(change, 2 * FAINT_PX + 1, 1, FAINT_PX, count_include_pad=False)
-    return torch.lerp(before, after, smoothstep(*FAINT, near))
 
 
 def changes_between(before: Tensor, after: Tensor) -> Tensor:
