@@ -133,13 +133,14 @@ def spread(values: Sequence[float]) -> Spread:
 def row(contender: str, operation: str, rounds: Sequence[Round], *, first: Round) -> Row:
     """Return what `rounds` say about one operation."""
     samples = [one[operation] for one in rounds]
-    stages = samples[0].stages_ms
+    # Not every round needs every stage: one that it leaves out took no time.
+    stages = dict.fromkeys(name for one in samples for name in one.stages_ms)
     return Row(
         contender,
         operation,
         ms=spread([one.ms for one in samples]),
         stages_ms={
-            name: round(statistics.median(one.stages_ms[name] for one in samples), DIGITS)
+            name: round(statistics.median(one.stages_ms.get(name, 0.0) for one in samples), DIGITS)
             for name in stages
         },
         first_call_ms=round(first[operation].ms, DIGITS),
