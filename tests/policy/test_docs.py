@@ -39,7 +39,8 @@ QUICK = {  # commands that need neither a network nor weights of others
     *("cutout", "doctor", "edit", "identity", "insert", "library", "personalize", "presets"),
     *("recipes", "remove", "replace", "show"),
 }
-ELSEWHERE = {"--recipe", "--adapter", "--weights", "--engine", "--preset"}  # of other models
+# Of other models, and of pictures that the workspace does not hold: a signed one, one with the dog.
+ELSEWHERE = {"--recipe", "--adapter", "--weights", "--engine", "--preset", "signed.png", "--where"}
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
