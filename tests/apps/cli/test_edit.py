@@ -61,6 +61,7 @@ def job(tmp_path, picture):
         words={"source_prompt": "a cat", "keyword": ""},
         subject=[],
         mask=None,
+        where=[],
         seed=3,
         settings=edit_settings(
             PRESETS.get("sd-turbo"),

@@ -24,6 +24,8 @@ OWN_WORDS = {
     "--mask",  # where a subject acts, what changes, what goes
     "--ray",  # its Data, its Serve
     *("--yes", "--dry-run"),  # to fetch, to publish
+    *("--host", "--port"),  # of a server, of tools for assistants
+    *("--steps", "--seed", "--method"),  # of a picture or an edit, of tuning
 }
 
 

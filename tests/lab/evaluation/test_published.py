@@ -13,7 +13,8 @@ from swiftpie_lab.evaluation.published import HEADING, Read, published_tables
 from tests.lab.evaluation.benchmarks.pie_folder import write_pie
 
 FOLDER = files("swiftpie_lab") / "assets" / "published"
-BENCHMARKS = sorted(path.name.removesuffix(".toml") for path in FOLDER.iterdir())
+NAMES = [path.name for path in FOLDER.iterdir()]
+BENCHMARKS = sorted(name.removesuffix(".toml") for name in NAMES if name.endswith(".toml"))
 
 
 @pytest.mark.parametrize("benchmark", BENCHMARKS)

@@ -26,7 +26,17 @@ PANELS: Mapping[str, tuple[str, ...]] = {
         *("keyword", "source_prompt", "prompt", "method", "mode", "start", "rule"),
         *("variation", "by_name"),
     ),
-    "Place": ("scene", "cutout", "cutouts", "mask", "detail_mask", "box", "boxes", "views"),
+    "Place": (
+        "scene",
+        "cutout",
+        "cutouts",
+        "mask",
+        "where",
+        "detail_mask",
+        "box",
+        "boxes",
+        "views",
+    ),
     "Strength": ("identity_scale", "detail_scale", "background_scale", "text_scale", "balance"),
     "ChordEdit": (
         *("t_start", "delta", "t_end", "step_scale", "noise_samples", "chord_steps"),
