@@ -156,7 +156,7 @@ def test_what_is_unsafe_or_wrong_is_refused(options, said):
     assert said in ended.stderr
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_the_program_on_the_page_starts_the_command_and_draws(capfd):
     (program,) = blocks(ASSISTANTS, "python")
     names = {}
