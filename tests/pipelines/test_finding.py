@@ -36,6 +36,7 @@ def together(names):
     return picture, masks
 
 
+@pytest.mark.thorough
 def test_each_of_two_subjects_is_found_by_its_reference(session, names, together):
     picture, masks = together
     for number, name in enumerate(names):

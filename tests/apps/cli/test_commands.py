@@ -176,6 +176,7 @@ def test_nothing_that_a_file_says_controls_the_terminal(capsys):
     assert not set(written.out + written.err) & set("\x1b\x9b\x07\u202e\ud800\x7f")
 
 
+@pytest.mark.slow  # .ci/run draws it by the wheel
 def test_the_demo_draws_all_it_promises_and_repeats_only_by_force(call, tmp_path):
     out = tmp_path / "demo"
     result = call("demo", "--out", out, "--json")

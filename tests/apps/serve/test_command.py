@@ -97,7 +97,7 @@ def test_a_terminated_server_still_draws_what_it_accepted(picture_bytes):
     server.stderr.close()
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_a_server_that_is_told_twice_ends_at_once(picture_bytes):
     server = run("--port", "0", "--queue-per-key", "64")
     port = int(server.stderr.readline().rpartition(":")[2])

@@ -29,8 +29,9 @@ def test_openvino_has_graphs_of_its_own(tmp_path):
     ("family", "adapter"),
     [
         ("sd15", "public"),
-        ("sd21", "own"),
-        pytest.param("sdxl", "own", marks=pytest.mark.slow),  # as sd21, but for its size
+        # As sd15, but for their sizes and the adapter.
+        pytest.param("sd21", "own", marks=pytest.mark.slow),
+        pytest.param("sdxl", "own", marks=pytest.mark.slow),
     ],
 )
 def test_models_of_stable_diffusion_are_exported_with_their_adapters(tmp_path, family, adapter):

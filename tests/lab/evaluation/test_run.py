@@ -236,7 +236,7 @@ def test_true_pictures_are_recognised(rows):
     assert sum(recognised) == NUM_CASES
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_the_target_is_the_best_edit_and_the_source_preserves_all(drawn_edits, edits, networks):
     rows = list(score(edits, edits.cases(1)[:NUM_EDITS], drawn_edits, networks))
     assert len(rows) == NUM_EDITS
