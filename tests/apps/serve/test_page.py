@@ -403,7 +403,8 @@ def test_a_person_is_added_by_the_face_and_steered_where_the_model_knows_faces(b
         assert visit.sent[-1]["swiftpie"]["style"] == "am1"
         assert differs(plain, visit.pixels())
         visit.screenshot("person")
-        visit.page.get_by_role("button", name="Delete person").click()
+        with visit.page.expect_response(lambda answer: answer.request.method == "DELETE"):
+            visit.page.get_by_role("button", name="Delete person").click()
         expect(visit.subject("person")).to_have_count(0)
         assert not any(one["is_face"] for one in visit.library())
         visit.check_quiet()
