@@ -233,13 +233,10 @@ class World:
                 rendering = self.draw(noise, subject, specs, companion=companion)
             reference, reference_mask = self._references(frames, relief, numbers)
         names = [self.subjects.names[i] for i in chosen]
-        synonyms = [self.subjects.synonyms[i] for i in chosen]
         captions = [
             draw_pair_caption(random, spec, names=(names[g], names[(g - 1) % num_subjects]))
             if pairs
-            else draw_caption(
-                random, spec, name=names[g], synonyms=synonyms[g], says_where=not off_distribution
-            )
+            else self._caption(random, spec, chosen[g], says_where=not off_distribution)
             for g, spec in zip(rows.tolist(), specs, strict=True)
         ]
         return WorldBatch(
@@ -274,15 +271,15 @@ class World:
         frames = subject_frames(self.tiles[chosen], numbers, augment=True)
         layout = place(noise, frames.repeat_interleave(views, dim=0), specs)
         captions = [
-            draw_caption(
-                random,
-                spec,
-                name=self.subjects.names[chosen[row // views]],
-                synonyms=self.subjects.synonyms[chosen[row // views]],
-            )
-            for row, spec in enumerate(specs)
+            self._caption(random, spec, chosen[row // views]) for row, spec in enumerate(specs)
         ]
         return PlacedSubjects(noise, frames, layout, captions, tuple(specs))
+
+    def _caption(
+        self, random: Random, spec: SceneSpec, index: int, *, says_where: bool = True
+    ) -> str:
+        name, synonyms = self.subjects.names[index], self.subjects.synonyms[index]
+        return draw_caption(random, spec, name=name, synonyms=synonyms, says_where=says_where)
 
     def answer(
         self,

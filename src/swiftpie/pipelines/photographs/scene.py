@@ -388,12 +388,10 @@ def _worn(plan: ScenePlan, row: SceneRow, index: int, drawn_mask: Tensor) -> lis
     """Return what the first subject of a picture wears, turned and lit as the subject is."""
     if row.worn is None or not plan.subjects:
         return []
-    (layout, light), identity = _placed_in(plan, 0, index), plan.subjects[0]
-    mask = identity.mask[:1].float().cpu()
-    frames = torch.cat([(identity.pixels[:1].float().cpu() + mask) / 2, mask], dim=1)
-    frames = F.interpolate(frames, (FRAME_PX, FRAME_PX), mode="area")
+    (layout, light), frame = _placed_in(plan, 0, index), _frame_of(plan.subjects[0])
+    frames = F.interpolate(frame, (FRAME_PX, FRAME_PX), mode="area")
     size = (drawn_mask.shape[2], drawn_mask.shape[3])
-    pieces = wear(frames, height(mask), layout, [row.worn], wardrobe())
+    pieces = wear(frames, height(frame[:, 3:]), layout, [row.worn], wardrobe())
     found = []
     for piece in pieces:
         frame = piece.turned.frame
@@ -412,16 +410,19 @@ def _textured(plan: ScenePlan, row: SceneRow, index: int, drawing: Tensor) -> Te
     if row.texture is None:
         return drawing
     (layout, light), identity = _placed_in(plan, 0, index), plan.subjects[0]
-    mask = identity.mask[:1].float().cpu()
-    if identity.large is None:
-        frame = torch.cat([(identity.pixels[:1].float().cpu() + mask) / 2, mask], dim=1)
-    else:
-        frame = identity.large.float().cpu() / 255
-    own, scene = (None, None) if light is None else light
-    look = appearance(frame, height(mask), layout, own=own, scene=scene, material=row.texture)
+    small = _frame_of(identity)
+    frame = small if identity.large is None else identity.large.float().cpu() / 255
+    relief, (own, scene) = height(small[:, 3:]), light or (None, None)
+    look = appearance(frame, relief, layout, own=own, scene=scene, material=row.texture)
     size = (drawing.shape[2], drawing.shape[3])
     sprite = shrunk_into(look, to_affine(layout), place=(0, 0, 1, 1), size=size)
     return 2 * paste((drawing + 1) / 2, sprite) - 1
+
+
+def _frame_of(identity: Identity) -> Tensor:
+    """Return the first reference as a frame (1, 4, S, S), premultiplied, on the processor."""
+    mask = identity.mask[:1].float().cpu()
+    return torch.cat([(identity.pixels[:1].float().cpu() + mask) / 2, mask], dim=1)
 
 
 def _dilated(mask: Tensor, px: int) -> Tensor:

@@ -51,6 +51,13 @@ WORLD_MODEL = OneStepConfig(
     other_sides=0.2,
     sceneries=16,
 )
+SEMANTIC_MODEL = replace(  # of the stages after which the semantic branch alone shows a subject
+    WORLD_MODEL,
+    autoencoder="",
+    trained=("image_encoder", "denoiser"),
+    lookup_weight=0.3,
+    sceneries=0,
+)
 
 
 def mini_teacher() -> TrainConfig:
@@ -99,15 +106,7 @@ def world_semantic() -> TrainConfig:
     kept = {name: share * value for name, value in asdict(WORLD_MODEL.tasks).items()}
     tasks = Tasks(**kept | {"insert": 0.0, "semantic": 1 - share})
     model = replace(
-        WORLD_MODEL,
-        autoencoder="",
-        start="mini",
-        trained=("image_encoder", "denoiser"),
-        pixel_weight=0.0,
-        subject_weight=20.0,
-        lookup_weight=0.3,
-        tasks=tasks,
-        sceneries=0,
+        SEMANTIC_MODEL, start="mini", pixel_weight=0.0, subject_weight=20.0, tasks=tasks
     )
     loop = LoopConfig(steps=1300, learning_rate=2e-3, decay_share=0.5, ema_decay=0.985)
     return TrainConfig(loop=loop, stage=model)
@@ -119,15 +118,7 @@ def world_semantic_sharpening() -> TrainConfig:
         placed_freely=0.10, pair=0.08, repaint=0.12, refine=0.04, insert=0.12, semantic=0.25
     )
     model = replace(
-        WORLD_MODEL,
-        autoencoder="",
-        start="world_semantic",
-        trained=("image_encoder", "denoiser"),
-        subject_weight=4.0,
-        lookup_weight=0.3,
-        tasks=tasks,
-        sceneries=0,
-        grown_share=0.45,
+        SEMANTIC_MODEL, start="world_semantic", subject_weight=4.0, tasks=tasks, grown_share=0.45
     )
     loop = LoopConfig(
         steps=530, learning_rate=6e-4, learning_rates=(6e-4, 1e-3), decay_share=0.5, ema_decay=0.99

@@ -96,10 +96,7 @@ class LayoutStage:
 
     def export(self, network: LayoutPredictor, folder: Path) -> None:
         """Write the whole model with this predictor, as `OneStepStage` does."""
-        assert self.model.initial is not None, "it starts from weights"
-        networks = copy.deepcopy(self.model.initial)
-        networks.layout_predictor = network
-        self.model.export(networks, folder)
+        self.model.export_with(network, folder)
 
     def _predicted(self, network: LayoutPredictor, placed: PlacedSubjects) -> LayoutScores:
         assert self.model.initial is not None, "it starts from weights"

@@ -148,10 +148,7 @@ class LightStage:
 
     def export(self, network: LayoutPredictor, folder: Path) -> None:
         """Write the whole model with this reader, as `OneStepStage` does."""
-        assert self.model.initial is not None, "it starts from weights"
-        networks = copy.deepcopy(self.model.initial)
-        networks.layout_predictor = network
-        self.model.export(networks, folder)
+        self.model.export_with(network, folder)
 
     def shown(self, count: int, *, seed: int, split: Split = "train") -> LightSample:
         """Draw references, and off-distribution pictures that are independent of them."""

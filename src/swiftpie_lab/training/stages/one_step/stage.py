@@ -23,6 +23,7 @@ from swiftpie.imageio.images import contact_sheet, to_pil
 from swiftpie.masks import iou, resize_mask, subject_extent
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.denoiser import ReferenceFeatures, SubjectCondition, read_references
+from swiftpie.models.layout_predictor import LayoutPredictor
 from swiftpie.models.text import Pooling, encode_tokens
 from swiftpie.types import TextCondition
 from swiftpie_lab.data.subjects import Split
@@ -506,6 +507,13 @@ class OneStepStage:
             assert isinstance(part, (PreTrainedModel, ModelMixin))
             part.save_pretrained(folder / name)
         network.tokenizer.save_pretrained(folder / "tokenizer")
+
+    def export_with(self, predictor: LayoutPredictor, folder: Path) -> None:
+        """Write the networks that it starts from with another layout predictor."""
+        assert self.initial is not None, "it starts from weights"
+        networks = copy.deepcopy(self.initial)
+        networks.layout_predictor = predictor
+        self.export(networks, folder)
 
 
 def true_lighting(batch: WorldBatch) -> Lighting:
