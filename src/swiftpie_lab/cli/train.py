@@ -103,7 +103,7 @@ def train(
         left_s = ends - time.monotonic()
         events = fit(stage, config.loop, out / run, time_limit_s=left_s, processes=processes)
         if processes.is_main:
-            events = _shown(events, config.loop.steps)
+            events = shown(events, config.loop.steps)
         (last,) = deque(events, maxlen=1)
         if processes.is_main:
             say(f"saved in {out / run}; the same command goes on from there")
@@ -244,7 +244,8 @@ def _announce(folder: Path, *, resumes: bool) -> None:
     say(f"going on from {folder}" if found else f"starting anew in {folder}")
 
 
-def _shown(events: "Iterable[Event]", steps: int) -> "Iterator[Event]":
+def shown(events: "Iterable[Event]", steps: int) -> "Iterator[Event]":
+    """Write the figures of each event, with a bar where there is a terminal."""
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}"))
     console = Console(stderr=True)
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:

@@ -3,7 +3,7 @@
 import pytest
 
 from swiftpie.errors import ConfigError
-from swiftpie_lab.cli.train import _announce, _check_data, _shown, spell_duration
+from swiftpie_lab.cli.train import _announce, _check_data, shown, spell_duration
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.loop import Event
 from swiftpie_lab.training.stages import autoencoder
@@ -97,7 +97,7 @@ def test_a_sticker_pack_that_is_not_read_is_refused(tmp_path, samples):
 
 
 def test_every_line_tells_the_total_and_the_time_left(capsys):
-    list(_shown([Event(3, {"l1": 0.25}, samples_per_s=8.0, seconds_left=540)], steps=9))
+    list(shown([Event(3, {"l1": 0.25}, samples_per_s=8.0, seconds_left=540)], steps=9))
     assert capsys.readouterr().err.strip() == "step 3 of 9  l1 0.25  8.0 samples/s  9 min left"
 
 
