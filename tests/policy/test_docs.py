@@ -9,6 +9,7 @@ import shutil
 from dataclasses import fields
 from functools import cache
 from importlib.resources import as_file, files
+from itertools import pairwise
 
 import pytest
 import typer
@@ -153,12 +154,22 @@ def form(words):
 
 @cache
 def lines_to_run():
-    """The first command line of each form, by page."""
-    first = {}
+    """By page, the first command line of each form, and those that write what such a line reads."""
+    seen, chosen = set(), {}
     for page in PAGES:
-        for words in quick_lines(page):
-            first.setdefault(form(words), (page, words))
-    return {page: [words for of, words in first.values() if of == page] for page in PAGES}
+        chosen[page] = []
+        for words in reversed(quick_lines(page)):
+            read = {word for run in chosen[page] for word in read_by(run)}
+            is_first = form(words) not in seen
+            if is_first or not read.isdisjoint({*words} - {*read_by(words)}):
+                chosen[page].insert(0, words)
+        seen |= {form(words) for words in chosen[page]}
+    return chosen
+
+
+def read_by(words):
+    """The words of a command line but the file that it writes."""
+    return [word for before, word in pairwise(words) if before != "-o"]
 
 
 @pytest.fixture
