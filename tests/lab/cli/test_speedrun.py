@@ -104,7 +104,7 @@ def test_the_board_names_the_packaged_weights_and_the_hours_of_the_chain():
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_a_rehearsal_of_the_whole_chain_ends_in_weights_that_are_judged(
     call, training_pack, tmp_path, monkeypatch
 ):
