@@ -12,7 +12,7 @@ import typer
 
 from swiftpie.apps.cli.console import examples, print_text, say, write_table
 from swiftpie.apps.cli.options import DataPath
-from swiftpie_lab.cli.train import parse_duration, shown
+from swiftpie_lab.cli.train import parse_duration, shown, spell_duration
 
 if TYPE_CHECKING:
     from swiftpie_lab.evaluation.report import BenchmarkReport
@@ -101,7 +101,7 @@ def _train(context: "Context", ledger: "Ledger", *, ends: float) -> "Ledger":
         steps = ledger.configured(run).loop.steps
         deque(shown(train_run(run, context, ledger, ends=ends), steps), maxlen=0)
         ledger = ledger.read_again()
-        say(f"{run.name} has taken {ledger.of(run.name).core_s / 3600:.2f} core hours")
+        say(f"{run.name} has taken {spell_duration(ledger.of(run.name).core_s)} of cores")
     return ledger
 
 
