@@ -72,4 +72,6 @@ def test_autumn_and_winter_hide_the_ground(taught):
         return reading.uncovers_ground
 
     assert uncovers("winter", "summer")
+    assert uncovers("autumn", "spring")
     assert not uncovers("summer", "winter")
+    assert not uncovers("autumn", "winter")

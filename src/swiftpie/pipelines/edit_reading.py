@@ -72,9 +72,9 @@ class EditReading:
     @property
     def uncovers_ground(self) -> bool:
         """Whether leaves or grass come back, whose colour is unknown from the picture."""
-        is_bare = SEASON_NAMES[self.before.setting.season] in {"autumn", "winter"}
-        is_here = self.changes_light and not self.changes_place
-        return is_bare and is_here and self.before.setting.season != self.after.setting.season
+        seasons = [SEASON_NAMES[words.setting.season] for words in (self.before, self.after)]
+        is_bare = seasons[0] in {"autumn", "winter"} and seasons[1] != "winter"
+        return is_bare and seasons[0] != seasons[1] and not self.changes_place
 
     @property
     def clears(self) -> bool:

@@ -26,7 +26,7 @@ YAWS_DEG, PITCHES_DEG = (-18, -9, 0, 9, 18), (-20, -14, -7, 0, 7, 14, 20)
 NEAR_DEG = 10  # a turn that small moves no more than a cut-out's faults do
 TURNED_SIZES = (0.97, 1.0, 1.04)  # a turned subject fills its frame otherwise
 ROUNDNESS = 0.8  # of the relief; outlines do not tell it, 0.6 to 1 occur
-CLEARLY = 0.01  # by which correlations have to differ
+CLEARLY = 0.005  # by which correlations have to differ
 OPAQUE = 0.02
 TINY = 1e-4
 

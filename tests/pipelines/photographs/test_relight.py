@@ -8,7 +8,12 @@ from PIL import Image
 from swiftpie import EditSettings
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.photographs import relight
-from swiftpie.pipelines.photographs.changes import apply_maps, local_affine_maps, without_lamps
+from swiftpie.pipelines.photographs.changes import (
+    apply_maps,
+    local_affine_maps,
+    without_faint,
+    without_lamps,
+)
 from swiftpie.pipelines.photographs.relight import NOISE_SHAPE, add_weather
 from swiftpie.scenes import PLAIN, packaged, read_setting
 from tests.parity.edit import photograph
@@ -56,6 +61,14 @@ def test_what_lights_up_at_night_is_taken_back_and_nothing_else():
     lit[:, :, 20:28, 20:28] += torch.tensor([0.7, 0.5, -0.1]).view(1, 3, 1, 1)
     found = without_lamps(before, lit)
     assert (found - dark).abs().max() < 0.1 < (lit - dark).abs().max()
+
+
+@pytest.mark.parametrize(("level", "is_meant"), [(0.6, False), (-0.85, True)])
+def test_what_hardly_changes_by_day_is_seen_at_night(level, is_meant):
+    before = torch.full((1, 3, 16, 16), level)
+    after = before + 0.04
+    found = without_faint(before, after)
+    torch.testing.assert_close(found, after if is_meant else before)
 
 
 def test_without_a_setting_the_picture_stays_bit_for_bit(noise):

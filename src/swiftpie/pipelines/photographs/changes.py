@@ -8,11 +8,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from swiftpie.geometry.fields import smoothstep
 from swiftpie.pipelines.photographs.filling import brightness
 
 RADIUS = 6  # pixels around one, of about 256 a side, that share an affine map
 LAMP = 0.08  # how much brighter or warmer than expected, in [-1, 1], begins to be a lamp
 HALO_PX = 4  # around a lamp, of about 256 px a side
+FAINT = (0.13, 0.18)  # change over brightness that is an error, and that is meant
+DARK = 0.1  # brightness of 1 that is added, since a share of nothing says nothing
+FAINT_PX = 2  # around a pixel, over which both are averaged
 RIDGE = 4e-3  # pulls local maps to the one of the whole picture, in units of colour squared
 
 
@@ -59,6 +63,21 @@ def without_lamps(before: Tensor, after: Tensor) -> Tensor:
     lit = F.max_pool2d(lit, 2 * HALO_PX + 1, stride=1, padding=HALO_PX)
     lit = F.avg_pool2d(F.pad(lit, (HALO_PX,) * 4, mode="replicate"), 2 * HALO_PX + 1, stride=1)
     return torch.lerp(after, expected, lit)
+
+
+def without_faint(before: Tensor, after: Tensor) -> Tensor:
+    """Return `after` with what hardly differs from `before` taken back, (1, 3, h, w) in [-1, 1].
+
+    Seasons change plants and ground. That the air and walls come out a little different is an
+    error of the network that drew both. The eye sees shares: by night, a faint change is meant.
+    """
+    side = 2 * FAINT_PX + 1
+    change = (after - before).abs().amax(dim=1, keepdim=True)
+    light = torch.maximum(before, after).amax(dim=1, keepdim=True) / 2 + 0.5
+    change, light = (
+        F.avg_pool2d(plane, side, 1, FAINT_PX, count_include_pad=False) for plane in (change, light)
+    )
+    return torch.lerp(before, after, smoothstep(*FAINT, change / (light + DARK)))
 
 
 def changes_between(before: Tensor, after: Tensor) -> Tensor:

@@ -26,7 +26,12 @@ from swiftpie.pipelines.drawing.denoise import Clock
 from swiftpie.pipelines.drawing.edit import EditResult, as_rgb
 from swiftpie.pipelines.drawing.edit_region import blend_mask, given_mask
 from swiftpie.pipelines.drawing.request import EditRequest
-from swiftpie.pipelines.photographs.changes import changed, changes_between, without_lamps
+from swiftpie.pipelines.photographs.changes import (
+    changed,
+    changes_between,
+    without_faint,
+    without_lamps,
+)
 from swiftpie.scenes import NIGHT, PLAIN, SceneSetting, change_of
 from swiftpie.scenes import packaged as packaged_scenes
 
@@ -93,6 +98,8 @@ def relight_between(
         _drawn(reference, setting, noise=noise, place=place, relighter=relighter)
         for setting in (before, after)
     )
+    if before._replace(season=after.season) == after:
+        second = without_faint(first, second)
     return _carried_over(picture, changes_between(first, second))
 
 
