@@ -14,9 +14,9 @@ from swiftpie.pipelines.photographs.filling import brightness
 RADIUS = 6  # pixels around one, of about 256 a side, that share an affine map
 LAMP = 0.08  # how much brighter or warmer than expected, in [-1, 1], begins to be a lamp
 HALO_PX = 4  # around a lamp, of about 256 px a side
-FAINT = (0.13, 0.18)  # change over brightness that is an error, and that is meant
-DARK = 0.1  # brightness of 1 that is added, since a share of nothing says nothing
-FAINT_PX = 2  # around a pixel, over which both are averaged
+FAINT = (0.12, 0.18)  # change over brightness that is an error, and that is meant
+DARK = 0.05  # brightness of 1 that is added, since a share of nothing says nothing
+FAINT_PX = 2  # around a pixel, of about 256 px a side, over which both are averaged
 RIDGE = 4e-3  # pulls local maps to the one of the whole picture, in units of colour squared
 
 
@@ -65,11 +65,14 @@ def without_lamps(before: Tensor, after: Tensor) -> Tensor:
     return torch.lerp(after, expected, lit)
 
 
-def without_faint(before: Tensor, after: Tensor) -> Tensor:
-    """Return `after` with what hardly differs from `before` taken back, (1, 3, h, w) in [-1, 1].
+def meant_change(before: Tensor, after: Tensor) -> Tensor:
+    """Return where `after` is no slip of `before`, both (1, 3, h, w) in [-1, 1]: (1, 1, h, w).
 
     Seasons change plants and ground. That the air and walls come out a little different is an
     error of the network that drew both. The eye sees shares: by night, a faint change is meant.
+
+    Returns:
+        0 where hardly anything differs, 1 where much does.
     """
     side = 2 * FAINT_PX + 1
     change = (after - before).abs().amax(dim=1, keepdim=True)
@@ -77,7 +80,7 @@ def without_faint(before: Tensor, after: Tensor) -> Tensor:
     change, light = (
         F.avg_pool2d(plane, side, 1, FAINT_PX, count_include_pad=False) for plane in (change, light)
     )
-    return torch.lerp(before, after, smoothstep(*FAINT, change / (light + DARK)))
+    return smoothstep(*FAINT, change / (light + DARK))
 
 
 def changes_between(before: Tensor, after: Tensor) -> Tensor:

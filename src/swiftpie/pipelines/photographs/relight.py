@@ -29,7 +29,7 @@ from swiftpie.pipelines.drawing.request import EditRequest
 from swiftpie.pipelines.photographs.changes import (
     changed,
     changes_between,
-    without_faint,
+    meant_change,
     without_lamps,
 )
 from swiftpie.scenes import NIGHT, PLAIN, SceneSetting, change_of
@@ -98,9 +98,11 @@ def relight_between(
         _drawn(reference, setting, noise=noise, place=place, relighter=relighter)
         for setting in (before, after)
     )
-    if before._replace(season=after.season) == after:
-        second = without_faint(first, second)
-    return _carried_over(picture, changes_between(first, second))
+    changed_picture = _carried_over(picture, changes_between(first, second))
+    if before._replace(season=after.season) != after:
+        return changed_picture
+    meant = meant_change(reference, _reference(changed_picture))
+    return Image.composite(changed_picture, picture, mask_to_pil(meant)[0].resize(picture.size))
 
 
 def _reference(picture: Image.Image) -> Tensor:
