@@ -1,207 +1,274 @@
-"""What tuning of a subject gains over the encoder alone, by method.
+"""What tuning of a subject gains over the encoder alone, by method and seconds.
 
-Run `python -m benchmarks.tuning`, with `--photos DIR` for photographs in a folder a subject, and
-with `--methods` and `--seconds` for others. Each row is written to `--out` when it is measured, and
-the same command goes on after an interruption.
+Run `python -m benchmarks.tuning`, with `--photos DIR` for photographs in a folder a subject. Each
+row is written to the folder `--out` when it is measured, beside the tuned identity, and the same
+command goes on after an interruption. `--pairs N` then draws two of the tuned subjects in one
+picture.
 
-Seconds are those of the processor in this process, with one thread. *Subject* is the PSNR over the
+Seconds are those of the processor in this process, with one thread. *Own* is the PSNR over the
 subject, in scenes that tuning has not seen, to the subject's own picture, placed and lit as the
 model places and lights it, with the model's own coarse shading: it needs no right answer, so it
-serves photographs, too. *Truth* is the PSNR to the renderer's picture of held-out subjects, each
-placed as in the truth. *Around* is the PSNR of all else to the picture of the encoder alone.
+serves photographs, too. *Truth* is the PSNR to the renderer's picture of a held-out subject, drawn
+where the model places it. *Around* is the PSNR of all else to the picture of the encoder alone.
 Pictures of other subjects do not change at all, which tests show.
 """
 
 import argparse
 import json
+import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from torch import Tensor
 
 import swiftpie
-from swiftpie.engine.encoding import Picture
+from benchmarks._machine import peak_memory_mib
+from benchmarks._tuning import NOUN, Case, Judge, Kind, photographed
 from swiftpie.engine.session import Session
 from swiftpie.errors import SwiftPieError
-from swiftpie.pipelines.drawing import denoise, prepare
-from swiftpie.pipelines.drawing.request import PersonalizeRequest, Subject
-from swiftpie.pipelines.identity_file import identity_bytes
-from swiftpie.scenes import WORDS_ALONE
+from swiftpie.pipelines.drawing.settings import MaskSource
+from swiftpie.pipelines.identity_file import load_identity, save_identity
 from swiftpie.tuning import METHODS, TuneSettings
-from swiftpie.tuning.change import features_of
-from swiftpie.tuning.examples import Example, clean_latents, draw_examples, subject_psnr
-from swiftpie.tuning.fit import TuneEvent
+from swiftpie.tuning.fit import CHECK_EVERY, TuneEvent
 from swiftpie.types import Identity
 from swiftpie_lab.data.archive import default_pack
 from swiftpie_lab.data.subjects import load_subjects
 from swiftpie_lab.evaluation.benchmarks.world import WorldBenchmark, WorldCase, WorldKind
 from swiftpie_lab.evaluation.report import format_interval, interval
 
-TEST_SEED, NUM_SCENES = 2**26, 3  # of the scenes that are judged
-MOST_STEPS = 2000
+MOST_STEPS = 5000
 ENCODER = "encoder alone"
 MIB = 2**20
+Row = dict[str, Any]
 
 
-class Case(NamedTuple):
-    """One subject."""
+class Rows:
+    """What was measured, a line a row."""
 
-    name: str
-    pictures: list[Picture]
-    masks: list[Picture | None] | None
-    world: WorldCase | None = None
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self._path = folder, folder / "rows.jsonl"
+        lines = self._path.read_text().splitlines() if self._path.is_file() else []
+        self.all: list[Row] = [json.loads(line) for line in lines]
 
+    def add(self, row: Row) -> None:
+        """Keep a row at once."""
+        self.all.append(row)
+        with self._path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
 
-class Judge(NamedTuple):
-    """What a subject is measured against."""
-
-    session: Session
-    scenes: list[Example]
-    benchmark: WorldBenchmark
-
-    @torch.no_grad()
-    def figures(self, case: Case, identity: Identity) -> dict[str, float]:
-        """Return the figures of one identity."""
-        components, subject, around = self.session.components, [], []
-        features = features_of(identity)
-        for scene in self.scenes:
-            latents = clean_latents(components, scene, features)
-            pixels = components.autoencoder.decode(latents).clamp(-1, 1)
-            subject.append(subject_psnr(pixels, scene))
-            before = components.autoencoder.decode(scene.untuned).clamp(-1, 1)
-            around.append(_psnr(pixels, before, 1 - scene.mask))
-        found = {"subject": fmean(subject), "around": fmean(around)}
-        if case.world is not None:
-            found["truth"] = self._truth(case.world, identity)
-        return found
-
-    def _truth(self, case: WorldCase, identity: Identity) -> float:
-        rendering = self.benchmark.answer(case).rendering
-        request = PersonalizeRequest(
-            subjects=(Subject(identity),), prompt=case.prompt, seeds=(case.seed,), scene=WORDS_ALONE
-        )
-        drawing = prepare.prepare(self.session.components, request, denoise.Clock())
-        latents = denoise.denoise(drawing).latents
-        pixels = denoise.decode(self.session.components, latents)
-        return _psnr(pixels, rendering.pixels, rendering.mask)
+    def has(self, **facts: object) -> bool:
+        """Whether there is a row with these."""
+        return any(all(row.get(name) == value for name, value in facts.items()) for row in self.all)
 
 
-def _psnr(pixels: Tensor, wanted: Tensor, mask: Tensor) -> float:
-    error = ((pixels - wanted).square() * mask).sum() / (3 * mask.sum()).clamp_min(1) / 4
-    return min(60.0, float(-10 * error.clamp_min(1e-12).log10()))
+def tuned_at(
+    session: Session, identity: Identity, settings: TuneSettings, marks: Sequence[float], at: Path
+) -> Iterator[tuple[float, float, int, Identity]]:
+    """Yield mark, seconds, steps and identity at the first look after each of the `marks`.
 
+    The state of one run is kept at each mark, and tuning goes on from there.
+    """
+    state, kept, spent, steps = at / "one.tuning", at / "kept.tuning", 0.0, 0
+    for mark in marks:
+        began = time.process_time()
+        is_new = spent == 0.0
 
-def held_out(benchmark: WorldBenchmark, count: int) -> Iterator[Case]:
-    """Yield held-out subjects in trained settings."""
-    for case in benchmark.deal(WorldKind.PLAIN, count):
-        known = benchmark.known(case)
-        yield Case(case.subject, [known["reference"]], [known["reference-mask"]], case)
+        def is_late(event: TuneEvent, mark: float = mark) -> bool:
+            nonlocal began, is_new, spent, steps
+            now = time.process_time()
+            # What a later part prepares again was counted in the first.
+            spent, began = spent + (now - began if is_new or event.step > steps else 0.0), now
+            is_new, steps = False, event.step
+            if event.is_done or event.step % CHECK_EVERY or not event.step or spent < mark:
+                return False
+            shutil.copyfile(state, kept)
+            return True
 
-
-def photographed(folder: Path, names: list[str], pictures: int) -> Iterator[Case]:
-    """Yield the subjects of a folder with a folder of photographs for each."""
-    for name in names or sorted(path.name for path in folder.iterdir() if path.is_dir()):
-        yield Case(name, list(sorted((folder / name).iterdir())[:pictures]), None)
-
-
-def tuned(
-    session: Session, identity: Identity, method: str, seconds: float
-) -> tuple[Identity, int]:
-    """Return the identity after so many seconds of the processor, and how many steps they were."""
-    began, steps = time.process_time(), [0]
-
-    def is_late(event: TuneEvent) -> bool:
-        steps[0] = event.step
-        return time.process_time() - began > seconds
-
-    settings = TuneSettings(method=method, steps=MOST_STEPS)
-    return session.tune(identity, settings, on_event=is_late), steps[0]
+        identity_at = session.tune(identity, settings, state=state, on_event=is_late)
+        yield mark, spent, steps, identity_at
+        if not kept.is_file():  # tuning has ended by itself
+            for later in [one for one in marks if one > mark]:
+                yield later, spent, steps, identity_at
+            return
+        kept.replace(state)
+    state.unlink(missing_ok=True)
 
 
 def measure(
-    session: Session, benchmark: WorldBenchmark, case: Case, method: str, seconds: float
-) -> dict[str, float | str]:
-    """Return one row."""
-    plain = session.encode_identity(case.pictures, masks=case.masks)
-    scenes = draw_examples(session.components, plain, [0], count=NUM_SCENES, seed=TEST_SEED)
-    judge = Judge(session, scenes, benchmark)
-    identity, steps = plain, 0
-    if method != ENCODER:
-        identity, steps = tuned(session, plain, method, seconds)
-    row: dict[str, float | str] = {"case": case.name, "method": method, "seconds": seconds}
-    row |= {"pictures": len(case.pictures), "steps": steps}
-    return row | judge.figures(case, identity) | {"mib": len(identity_bytes(identity)) / MIB}
+    judge: Judge, rows: Rows, case: Case, runs: Sequence[str], marks: Sequence[float], *, seed: int
+) -> None:
+    """Add all rows of one subject that are missing."""
+    about: Row = {"kind": case.kind, "case": case.name, "pictures": len(case.pictures)}
+    if case.answers:
+        about["code"] = case.answers[0].code
+    missing = [method for method in runs if not rows.has(**about, method=method, mark=max(marks))]
+    if not missing:
+        return
+    plain = judge.encode(case)
+    scenes = judge.scenes(plain)
+
+    def add(identity: Identity, method: str, **facts: float) -> None:
+        path = rows.folder / f"{'-'.join(map(str, about.values()))}-{method}-{facts['mark']}.spid"
+        save_identity(identity, path, force=True)
+        row = about | {"method": method, "file": path.name, "mib": path.stat().st_size / MIB}
+        rows.add(row | facts | judge.figures(case, identity, scenes))
+
+    if not rows.has(**about, method=ENCODER):
+        add(plain, ENCODER, mark=0.0, seconds=0.0, steps=0)
+    for method in missing:
+        settings = TuneSettings(method=method, steps=MOST_STEPS, seed=seed)
+        for mark, seconds, steps, found in tuned_at(
+            judge.session, plain, settings, marks, rows.folder
+        ):
+            memory = peak_memory_mib()
+            if not rows.has(**about, method=method, mark=mark):
+                add(found, method, mark=mark, seconds=seconds, steps=steps, memory=memory)
 
 
-def show(rows: list[dict[str, Any]]) -> None:
-    """Print the mean of each figure by method and seconds, and of the gain over the encoder."""
-    before = {(row["case"], row["pictures"]): row for row in rows if row["method"] == ENCODER}
-    titles = ("method", "s", "subjects", "steps", "subject, dB", "gain, dB", "truth, dB")
-    table = Table(*titles, "around, dB", "file, MiB")
-    for method, seconds in dict.fromkeys((row["method"], row["seconds"]) for row in rows):
-        own = [row for row in rows if (row["method"], row["seconds"]) == (method, seconds)]
-        gains = [
-            row["subject"] - before[row["case"], row["pictures"]]["subject"]
-            for row in own
-            if (row["case"], row["pictures"]) in before
-        ]
-        truths = [row["truth"] for row in own if "truth" in row]
+def worst_of(judge: Judge, rows: Rows, every: list[list[WorldCase]]) -> list[list[WorldCase]]:
+    """Return all held-out subjects, those first that the encoder draws worst in their first scene.
+
+    The ranking is kept beside the rows.
+    """
+    path = rows.folder / "ranking.json"
+    if not path.is_file():
+        found = {}
+        for cases in track(every, "ranking subjects"):
+            plain = judge.encode(judge.subject_of(Kind.WORST, cases, 1))
+            found[cases[0].code] = judge.answered(cases[0], plain)["truth"]
+        path.write_text(json.dumps(found))
+    truth = json.loads(path.read_text())
+    return sorted(every, key=lambda cases: truth[cases[0].code])
+
+
+def cases_of(options: argparse.Namespace, judge: Judge, rows: Rows) -> Iterator[Case]:
+    """Yield all subjects, with so many pictures each."""
+    every = judge.held_out()
+    for pictures in _numbers(options.references):
+        for kind in [Kind(name) for name in options.kinds.split(",")]:
+            if kind is Kind.PHOTO:
+                yield from photographed(options.photos, options.cases, int(pictures))
+                continue
+            chosen = every if kind is Kind.ANY else worst_of(judge, rows, every)
+            for cases in chosen[: options.cases]:
+                yield judge.subject_of(kind, cases, int(pictures))
+
+
+def draw_pairs(judge: Judge, rows: Rows, number: int) -> Table:
+    """Return how many of two tuned subjects in one picture are found in their places."""
+    table = Table("method", "s", "subjects act", "pairs", "found, %")
+    tuned = [row for row in rows.all if "code" in row and row["pictures"] == 1]
+    for method, mark in dict.fromkeys((row["method"], row["mark"]) for row in tuned):
+        files = {
+            row["code"]: row["file"]
+            for row in tuned
+            if (row["method"], row["mark"]) == (method, mark)
+        }
+        for source in (MaskSource.BOX, MaskSource.NONE):
+            scores = []
+            dealt = judge.benchmark.deal(WorldKind.PAIR, number)
+            for codes, case in zip(combinations(files, 2), dealt, strict=False):
+                prompt = case.prompt.replace(case.subject, NOUN).replace(case.other_subject, NOUN)
+                both = replace(case, code=codes[0], other_code=codes[1], prompt=prompt)
+                pair = [
+                    load_identity(rows.folder / files[code], judge.session.components)
+                    for code in codes
+                ]
+                scores.append(judge.found_in_pair(both, pair, source))
+            if scores:
+                where = "in their boxes" if source is MaskSource.BOX else "everywhere, added"
+                told = format_interval(interval(scores), unit="%")
+                table.add_row(method, f"{mark:g}", where, str(len(scores)), told)
+    return table
+
+
+COLUMNS = {
+    "own": ("own, dB", "dB"),
+    "truth": ("truth, dB", "dB"),
+    "found": ("found, %", "%"),
+    "setting": ("scene right, %", "%"),
+}
+
+
+def show(rows: Rows) -> Table:
+    """Return means by kind, pictures, method and seconds; of PSNR the gain over the encoder."""
+    before = {
+        (row["kind"], row["case"], row["pictures"]): row
+        for row in rows.all
+        if row["method"] == ENCODER
+    }
+    titles = ("subjects", "refs", "method", "s", "number", "steps")
+    heads = [title for title, _ in COLUMNS.values()]
+    table = Table(*titles, *heads, "around, dB", "MiB", "memory, MiB")
+    keys = ("kind", "pictures", "method", "mark")
+    for key in dict.fromkeys(tuple(row[name] for name in keys) for row in rows.all):
+        own = [row for row in rows.all if tuple(row[name] for name in keys) == key]
+        cells = []
+        for name, (_, unit) in COLUMNS.items():
+            values = [row[name] for row in own if name in row]
+            if unit == "dB" and key[2] != ENCODER:
+                values = [
+                    row[name] - before[row["kind"], row["case"], row["pictures"]][name]
+                    for row in own
+                    if name in row
+                ]
+            told = format_interval(interval(values), unit=unit) if values else ""
+            cells.append(f"+ {told}" if told and unit == "dB" and key[2] != ENCODER else told)
         table.add_row(
-            *(method, f"{seconds:g}", str(len(own)), f"{fmean(row['steps'] for row in own):.0f}"),
-            format_interval(interval([row["subject"] for row in own]), unit="dB"),
-            format_interval(interval(gains), unit="dB") if gains else "",
-            format_interval(interval(truths), unit="dB") if truths else "",
-            f"{fmean(row['around'] for row in own):.1f}",
+            *(str(key[0]), str(key[1]), key[2], f"{fmean(row['seconds'] for row in own):.0f}"),
+            *(str(len(own)), f"{fmean(row['steps'] for row in own):.0f}", *cells),
+            f"{fmean(row['around'] for row in own):.1f}" if key[2] != ENCODER else "",
             f"{fmean(row['mib'] for row in own):.1f}",
+            f"{max(row.get('memory', 0) for row in own):.0f}",
         )
-    Console().print(table)
+    return table
+
+
+def _numbers(text: str) -> list[float]:
+    return [float(word) for word in text.split(",")]
 
 
 def main() -> None:
-    """Measure what is missing, and print the table."""
+    """Measure what is missing, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--subjects", type=int, default=2, help="held-out ones of the world")
+    parser.add_argument("--cases", type=int, default=2, help="subjects of each kind")
+    parser.add_argument("--kinds", default="worst", help="any, worst, photo, with commas between")
     parser.add_argument("--photos", type=Path, help="a folder with a folder for each subject")
-    parser.add_argument("--names", default="", help="folders among those, with commas between")
-    parser.add_argument("--pictures", type=int, default=1, help="of each photographed subject")
+    parser.add_argument("--references", default="1", help="pictures of each, as in 1,3,5")
     parser.add_argument("--methods", default="tokens,lora", help="with commas between, or all")
-    parser.add_argument("--seconds", default="30", help="of the processor, with commas between")
+    parser.add_argument("--seconds", default="10,30,60", help="of the processor")
+    parser.add_argument("--pairs", type=int, default=0, help="pictures with two tuned subjects")
     parser.add_argument("--size", type=int, default=256, help="side of the pictures: 128 or 256")
     parser.add_argument("--data", type=Path, help="the pack of subjects, if it is elsewhere")
-    parser.add_argument("--out", type=Path, default=Path("tuning.jsonl"), help="the rows")
+    parser.add_argument("--out", type=Path, default=Path("out/tuning"), help="a folder")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    methods = METHODS.names() if options.methods == "all" else options.methods.split(",")
-    runs = [(one, float(s)) for one in methods for s in options.seconds.split(",")]
-    lines = options.out.read_text().splitlines() if options.out.is_file() else []
-    rows = [json.loads(line) for line in lines]
-    known = {(row["case"], row["method"], row["seconds"], row["pictures"]) for row in rows}
+    names = METHODS.names() if options.methods == "all" else options.methods.split(",")
+    methods, marks = [name for name in names if name], sorted(_numbers(options.seconds))
     try:
         session = swiftpie.load("mini", size_px=options.size)
         subjects = load_subjects(options.data or default_pack())
         benchmark = WorldBenchmark(subjects, size_px=options.size)
-        cases = list(held_out(benchmark, options.subjects))
-        if options.photos is not None:
-            names = [name for name in options.names.split(",") if name]
-            cases += photographed(options.photos, names, options.pictures)
-        wanted = [(case, *run) for case in cases for run in [(ENCODER, 0.0), *runs]]
-        for case, method, seconds in track(wanted, "measuring"):
-            if (case.name, method, seconds, len(case.pictures)) in known:
-                continue
-            rows.append(measure(session, benchmark, case, method, seconds))
-            with options.out.open("a") as file:
-                file.write(json.dumps(rows[-1]) + "\n")
+        judge, rows = Judge(session, benchmark, benchmark.panel()), Rows(options.out)
+        cases = list(cases_of(options, judge, rows))
+        for number, case in enumerate(track(cases, "measuring")):
+            measure(judge, rows, case, methods, marks, seed=number)
+        console = Console()
+        console.print(show(rows))
+        if options.pairs:
+            console.print(draw_pairs(judge, rows, options.pairs))
     except SwiftPieError as error:
         sys.exit(str(error))
-    show(rows)
 
 
 if __name__ == "__main__":

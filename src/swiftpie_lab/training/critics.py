@@ -22,23 +22,28 @@ GROUPS = 8
 R1 = 1e-5  # weight of the squared gradient at photos
 
 
-def add_low_rank(unet: UNet2DConditionModel, *, rank: int, alpha: int) -> None:
-    """Add a trainable change of zero to queries and values of `unet`, and freeze the rest.
+def add_low_rank(
+    unet: UNet2DConditionModel, *, rank: int, alpha: int, layers: Sequence[str] | str = ADAPTED
+) -> None:
+    """Add a trainable change of zero to `layers` of `unet`, and freeze the rest.
+
+    These are the ends of their names, or a pattern of whole names.
 
     Raises:
         MissingExtra: peft is not installed.
     """
     if importlib.util.find_spec("peft") is None:
         raise MissingExtra(
-            "Score distillation adds a LoRA to the teacher with the package 'peft'. "
+            "This recipe adds a LoRA to a U-Net with the package 'peft'. "
             'It is not installed. Run: pip install "swiftpie[lora]"'
         )
     from peft import LoraConfig
 
     unet.requires_grad_(requires_grad=False)
+    targets = layers if isinstance(layers, str) else list(layers)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(LOW_RANK_SEED)
-        unet.add_adapter(LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(ADAPTED)))
+        unet.add_adapter(LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets))
 
 
 @contextmanager

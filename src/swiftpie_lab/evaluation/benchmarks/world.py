@@ -55,7 +55,7 @@ from swiftpie_lab.world.compositor import GroundTruth, PlacedSprite, Rendering
 from swiftpie_lab.world.fields import read_fields
 from swiftpie_lab.world.placement import place
 from swiftpie_lab.world.places import PLACES, draw_places, is_held_out, settings
-from swiftpie_lab.world.references import OTHER_PITCH, OTHER_SIDE
+from swiftpie_lab.world.references import OTHER_PITCH, OTHER_SIDE, other_side
 from swiftpie_lab.world.sampler import CELL_PX, LEAST_SEEN, NOISE_CHANNELS, World
 
 SIZE_PX = 256  # by default, as mini draws
@@ -362,6 +362,22 @@ class WorldBenchmark(Benchmark[WorldCase]):
         fields = read_fields(self.noise(SCENERY_SEED + case.seed), size_px=self.size_px)
         plain = Setting(case.requested.setting.place)
         return to_pil(2 * draw_places(fields, [plain]).pixels - 1)[0]
+
+    def standing(self, case: WorldCase, layout: Layout) -> Rendering:
+        """Draw the answer with its subject where `layout` has it, as a model may place it."""
+        subject = self._figures(case)[0]._replace(layout=layout)
+        return self.world.draw(self.noise(case.seed), subject, [case.requested])
+
+    def sides(self, case: WorldCase, number: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the reference of a case, and others from both sides, each in its own light.
+
+        Pixels (1, 3, H, W) in [-1, 1] and a mask (1, 1, H, W).
+        """
+        numbers = self._numbers(case, number)
+        yield self.world.references([self.subjects.index(case.code)], numbers[:1])
+        for row in range(1, number):
+            own = numbers[row : row + 1]
+            yield self.seen_from(case, other_side(own), own)
 
     def aside(self, case: WorldCase) -> tuple[Tensor, Tensor]:
         """Return a second reference, from the requested side and in another light.

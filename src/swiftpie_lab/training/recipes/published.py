@@ -7,6 +7,7 @@ from swiftpie_lab.training.optimizers import Adam
 from swiftpie_lab.training.stages.adapter.networks import LossWeights, Source
 from swiftpie_lab.training.stages.adapter.stage import AdapterConfig
 from swiftpie_lab.training.stages.inversion.published import InversionConfig, InversionWeights
+from swiftpie_lab.training.stages.subject.stage import SubjectConfig
 
 RATES = (1e-5, 1e-4)  # of the adapter (that of SwiftEdit's) and of the discriminator
 FAKE_SCORE_RATE = 1e-3  # of a low-rank change, as in arXiv:2312.05239
@@ -42,6 +43,19 @@ def adapter_matching() -> TrainConfig:
     stage = AdapterConfig(loss=loss, prompt_steps=MATCHING_STEPS)
     loop = _loop(steps=MATCHING_STEPS, rates=(*RATES, FAKE_SCORE_RATE))
     return TrainConfig(loop=loop, stage=stage)
+
+
+def subject_lora() -> TrainConfig:
+    """A LoRA of one subject for a multi-step model; set stage.data, stage.noun and stage.unet."""
+    loop = LoopConfig(800, 1e-4, uses_muon=False)
+    return TrainConfig(loop=loop, stage=SubjectConfig(distils=False))
+
+
+def echo_distill() -> TrainConfig:
+    """LoRAs of one subject for a multi-step teacher and its one-step student, by EchoDistill."""
+    rates = (1e-5, 1e-5, 1e-4)  # of teacher, student and discriminator
+    loop = LoopConfig(1000, 1e-5, rates, uses_muon=False, decay_share=0.1)
+    return TrainConfig(loop=loop, stage=SubjectConfig())
 
 
 def _loop(*, steps: int, rates: tuple[float, ...] = RATES) -> LoopConfig:

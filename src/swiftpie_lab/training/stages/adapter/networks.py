@@ -282,10 +282,10 @@ class AdapterNetworks(nn.Module):
         installation = base.denoiser.installation
         active = {name: one for name, one in installation.semantic.items() if one.is_active}
         self.projector = copy.deepcopy(base.projector.module).to(base.device).train()
-        self.semantic = _copies(active)
-        self.detail = _copies(installation.detail)
+        self.semantic = copied_layers(active)
+        self.detail = copied_layers(installation.detail)
         if low_rank is not None:
-            self.critic = _copies(low_rank)
+            self.critic = copied_layers(low_rank)
         self.requires_grad_(requires_grad=True)
         for layer in self.detail_layers().values():
             layer.log_sharpness.requires_grad_(False)  # places are not known here
@@ -294,15 +294,15 @@ class AdapterNetworks(nn.Module):
 
     def semantic_layers(self) -> dict[str, SemanticAttention]:
         """Return trained cross-attention by module path."""
-        return _by_path(self.semantic, SemanticAttention)
+        return layers_by_path(self.semantic, SemanticAttention)
 
     def detail_layers(self) -> dict[str, DetailAttention]:
         """Return trained self-attention by module path."""
-        return _by_path(self.detail, DetailAttention)
+        return layers_by_path(self.detail, DetailAttention)
 
     def critic_parts(self) -> dict[str, nn.Linear]:
         """Return the trained factors of the fake score by module path."""
-        return _by_path(self.critic, nn.Linear)
+        return layers_by_path(self.critic, nn.Linear)
 
 
 def use_trained_layers(
@@ -325,10 +325,11 @@ def use_trained_layers(
     denoiser.reference_step = scaled_linear_step(reference_timestep)
 
 
-def _copies(layers: Mapping[str, nn.Module]) -> nn.ModuleDict:
+def copied_layers(layers: Mapping[str, nn.Module]) -> nn.ModuleDict:
     """Return copies under names that a module may have, which hold no dots."""
     return nn.ModuleDict({n.replace(".", "/"): copy.deepcopy(one) for n, one in layers.items()})
 
 
-def _by_path(layers: nn.ModuleDict, kind: type[ModuleT]) -> dict[str, ModuleT]:
+def layers_by_path(layers: nn.ModuleDict, kind: type[ModuleT]) -> dict[str, ModuleT]:
+    """Return the layers that `copied_layers` took, by their module paths."""
     return {n.replace("/", "."): one for n, one in layers.items() if isinstance(one, kind)}

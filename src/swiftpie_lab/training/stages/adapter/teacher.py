@@ -123,7 +123,7 @@ def load_teacher(settings: AdapterStageSettings, base: AdapterBase) -> AdapterTe
     unet_folder, adapter_file = parts_of(settings.teacher)
     reader = NetworkReader(device=str(base.device), dtype=torch.float32, allow_pickle=False)
     unet = read_unet(unet_folder, reader, name="teacher")
-    _check_family(unet, base.denoiser.unet, folder=unet_folder)
+    check_family(unet, base.denoiser.unet, folder=unet_folder, setting="teacher.unet")
     family = base.components.preset.family
     denoiser, projector = install_adapter(unet, open_adapter(adapter_file), family=family)
     assert projector is not None, "there is an adapter"
@@ -162,15 +162,20 @@ def parts_of(teacher: TeacherSettings) -> tuple[Path, Path]:
     return teacher.unet, teacher.adapter
 
 
-def _check_family(
-    unet: UNet2DConditionModel, student: UNet2DConditionModel, *, folder: Path
+def check_family(
+    unet: UNet2DConditionModel, student: UNet2DConditionModel, *, folder: Path, setting: str
 ) -> None:
+    """Check that a teacher reads the text and the latents of its student.
+
+    Raises:
+        WeightsError: It does not.
+    """
     for what in SHARED:
         found, needed = unet.config[what], student.config[what]
         if found != needed:
             raise WeightsError(
                 f"The teacher in '{folder}' has {what} {found}, and the student has {needed}. One "
-                "of the same family is needed. Choose another folder for stage.teacher.unet."
+                f"of the same family is needed. Choose another folder for stage.{setting}."
             )
 
 
