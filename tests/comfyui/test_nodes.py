@@ -4,6 +4,7 @@ import asyncio
 import gc
 import json
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -264,14 +265,18 @@ def test_a_cut_out_is_the_librarys(nodes, drawn):
 
 def test_a_saved_identity_comes_back_and_a_new_file_is_read_anew(loaded, session, subject):
     nodes, _, folder = loaded
-    told = nodes["SaveIdentity"].execute(subject[0], "swiftpie/dog").ui
+    tuned = replace(subject[0][0].identity, tuned="tokens, 20 steps")
+    told = (
+        nodes["SaveIdentity"].execute((replace(subject[0][0], identity=tuned),), "swiftpie/dog").ui
+    )
     written = folder / "output" / "swiftpie" / "dog_00001_.spid"
     assert str(written) == told
     written.rename(folder / "input" / "dog.spid")
     load = nodes["LoadIdentity"]
     assert load.define_schema().inputs[1].options == ["dog.spid"]
     ((again,), _) = load.execute(session, "dog.spid").args
-    assert torch.equal(again.identity.tokens, subject[0][0].identity.tokens)
+    assert torch.equal(again.identity.tokens, tuned.tokens)
+    assert again.identity.tuned == "tokens, 20 steps"
     before = load.fingerprint_inputs(file="dog.spid")
     (folder / "input" / "dog.spid").write_bytes(b"another")
     assert load.fingerprint_inputs(file="dog.spid") != before

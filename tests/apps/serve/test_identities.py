@@ -2,12 +2,14 @@
 
 import io
 import threading
+from dataclasses import replace
 
 import pytest
 from PIL import Image, ImageDraw
 
 from swiftpie.apps.serve.schemas import RequestError
 from swiftpie.apps.serve.store import Shelf
+from swiftpie.pipelines.identity_file import identity_bytes
 from tests.apps.serve.conftest import form, serving, to_png
 
 PROMPT = "a dog on a beach"
@@ -64,6 +66,22 @@ def test_pictures_and_masks_come_back_to_be_cut_out_again(server, sprite):
     assert opened(server.ask("GET", only["source"])).mode == "RGBA"
     for path in (only["source"].replace("pictures", "masks"), source[:-1] + "1", source + "x"):
         assert server.ask("GET", path).status in {400, 404}
+
+
+def test_a_tuned_identity_file_is_a_subject_and_one_of_other_weights_is_refused(server, identity):
+    tuned = replace(identity, tokens=identity.tokens + 0.1, tuned="tokens, 20 steps")
+    made = upload(server, "/v1/identities", identity=("mug.spid", identity_bytes(tuned)))
+    assert made.status == 201, made.json
+    assert made.json["pictures"] == []
+    asked = {"prompt": PROMPT, "swiftpie": {"subjects": [{"identity_id": made.json["id"]}]}}
+    assert server.ask("POST", "/v1/images/generations", body=asked).status == 200
+    others = replace(tuned, fingerprint="0" * 64)
+    for data, code in ((identity_bytes(others), "identity_of_others"), (b"no file", None)):
+        refused = upload(server, "/v1/identities", identity=("mug.spid", data))
+        assert refused.status == 400
+        assert code in {None, refused.json["error"]["code"]}
+    both = {"identity": ("a.spid", b"1"), "face": ("a.png", b"1")}
+    assert upload(server, "/v1/identities", **both).status == 400
 
 
 @pytest.mark.parametrize("headers", [BEN, {}, {"cookie": "swiftpie_visitor=short"}], ids=str)

@@ -59,6 +59,21 @@ class Encode(Ask):
         return session.encode_identity(list(self.images), masks=list(self.masks) or None)
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Keep(Ask):
+    """A subject of an identity file, for later pictures."""
+
+    identity: Identity
+
+    def make(self, session: Session) -> Identity:
+        """Return the subject where the networks are.
+
+        Raises:
+            RequestError: The networks cannot use it.
+        """
+        return _fitted(session, self.identity, param="identity")
+
+
 class FoundPerson(NamedTuple):
     """A person by the face, and what the user should know about the photograph."""
 
@@ -149,7 +164,7 @@ class Draw(Ask):
         known = [
             Subject(session.named(one.word), **one.placed)
             if isinstance(one, ByName)
-            else _fitted(session, one)
+            else replace(one, identity=_fitted(session, one.identity, param="identity_id"))
             for one in self.subjects
         ]
         if not self.references:
@@ -262,17 +277,16 @@ class Repaint(Draw):
         )
 
 
-def _fitted(session: Session, subject: Subject) -> Subject:
-    """Return a subject whose identity comes from wherever it was kept.
+def _fitted(session: Session, identity: Identity, *, param: str) -> Identity:
+    """Return an identity that comes from wherever it was kept.
 
     Raises:
         RequestError: The networks cannot use it.
     """
     try:
-        identity = session.fitted(subject.identity, name="The identity")
+        return session.fitted(identity, name="The identity")
     except (InputError, WeightsError) as error:
-        raise RequestError(str(error), code="identity_of_others", param="identity_id") from error
-    return replace(subject, identity=identity)
+        raise RequestError(str(error), code="identity_of_others", param=param) from error
 
 
 def commands_of(

@@ -23,6 +23,7 @@ from swiftpie.apps.serve.commands import (
     Find,
     FindRegion,
     FoundPerson,
+    Keep,
     Words,
     commands_of,
     is_edit,
@@ -42,6 +43,7 @@ from swiftpie.imageio.writing import encode_image
 from swiftpie.masks import load_mask
 from swiftpie.models.cutout import CutOut, Search
 from swiftpie.pipelines.drawing.request import Subject
+from swiftpie.pipelines.identity_file import read_identity
 from swiftpie.types import Cutout, Identity
 
 logger = logging.getLogger(__name__)
@@ -369,6 +371,28 @@ class Worker:
         number = await self.identities.put(known, owner=caller.owner, key=caller.key)
         return describe_identity(number, info)
 
+    async def add_file(
+        self, data: bytes, *, name: str, model: str | None, caller: Caller
+    ) -> dict[str, Any]:
+        """Keep the subject of an identity file, tuned or not; return its facts.
+
+        Raises:
+            InputError: It is no identity file, or damaged.
+            RequestError: It was made for other networks, or is of a person and no faces are known.
+        """
+        chosen = self.model_named(model)
+        identity = await asyncio.to_thread(read_identity, data, "identity")
+        if identity.is_face:
+            self._check_knows_faces(chosen, param="identity")
+        kept: Identity = await self._ask(Keep(model=chosen, identity=identity), caller=caller)
+        thumbnail = encode_image(to_pil(kept.pixels[:1].cpu())[0], ".png", metadata=None)
+        info = IdentityInfo(
+            name, chosen, (THUMBNAIL,), tuple(_doubts(kept.cutouts)), is_face=kept.is_face
+        )
+        known = Known(info, kept, {THUMBNAIL: thumbnail})
+        number = await self.identities.put(known, owner=caller.owner, key=caller.key)
+        return describe_identity(number, info)
+
     async def add_face(
         self, photo: bytes, *, face_number: int | None, name: str, model: str | None, caller: Caller
     ) -> dict[str, Any]:
@@ -378,13 +402,7 @@ class Worker:
             RequestError: The model knows no faces.
         """
         chosen = self.model_named(model)
-        if not self.models.facts(chosen).get("knows_faces"):
-            raise RequestError(
-                f"The model {chosen!r} draws no faces here. A full-size model with an adapter and "
-                "a face encoder is needed; GET /v1/models says which know faces.",
-                code="faces_not_known",
-                param="face",
-            )
+        self._check_knows_faces(chosen, param="face")
         image = await self.decode(photo, name="face", key=caller.key)
         ask = EncodeFace(model=chosen, photo=image, face_number=face_number)
         found: FoundPerson = await self._ask(ask, caller=caller)
@@ -393,6 +411,15 @@ class Worker:
         known = Known(info, found.identity, {THUMBNAIL: crop})
         number = await self.identities.put(known, owner=caller.owner, key=caller.key)
         return describe_identity(number, info)
+
+    def _check_knows_faces(self, model: str, *, param: str) -> None:
+        if not self.models.facts(model).get("knows_faces"):
+            raise RequestError(
+                f"The model {model!r} draws no faces here. A full-size model with an adapter and "
+                "a face encoder is needed; GET /v1/models says which know faces.",
+                code="faces_not_known",
+                param=param,
+            )
 
     async def identity_file(self, number: str, name: str, *, owner: str) -> bytes | None:
         """Return a file of an identity, None if it has none of this name.

@@ -27,6 +27,10 @@ Uploads = Annotated[list[UploadFile] | None, File(description="Pictures of one s
 Face = Annotated[
     UploadFile | None, File(description=f"Instead: {FACE['face'].option.help} {CONSENT}")
 ]
+IdentityFile = Annotated[
+    UploadFile | None,
+    File(description="Instead: a file of `swiftpie identity save` or `swiftpie tune`."),
+]
 FaceNumber = Annotated[int | None, Form(ge=1, description=FACE["face_number"].option.help)]
 
 
@@ -41,27 +45,28 @@ def upload_routes(worker: Worker) -> APIRouter:
         mask: Annotated[list[UploadFile] | None, File(description="White = subject.")] = None,
         face: Face = None,
         face_number: FaceNumber = None,
+        identity: IdentityFile = None,
         name: Annotated[str, Form(max_length=MAX_NAME)] = "",
         model: Annotated[str | None, Form(max_length=MAX_NAME)] = None,
     ) -> Response:
         """Encode a subject, or a person by the face, once; later requests name it by its id.
 
+        An identity file holds one that is encoded already, and maybe tuned.
+
         Raises:
-            RequestError: Pictures, masks and face do not go together.
+            RequestError: Pictures, masks, face and file do not go together.
         """
-        if bool(image) == (face is not None) or (face is None and face_number is not None):
-            raise RequestError(
-                "Pictures of a subject as 'image', or a photograph of a person as 'face' with an "
-                "optional 'face_number', are needed. Send one of the two.",
-                param="image" if face is None else "face",
-            )
+        _check_one_kind(image, face, face_number, identity)
+        caller = caller_of(request)
+        about: dict[str, Any] = {"name": name, "model": model, "caller": caller}
+        if identity is not None:
+            kept = worker.add_file(await read_upload(identity, param="identity"), **about)
+            return JSONResponse(await while_wanted(request, kept, deadline_of(worker)), 201)
         if face is not None:
             photo = await read_upload(face, param="face")
-            caller = caller_of(request)
-            settings: dict[str, Any] = {"face_number": face_number, "name": name, "model": model}
-            person = worker.add_face(photo, **settings, caller=caller)
+            person = worker.add_face(photo, face_number=face_number, **about)
             return JSONResponse(await while_wanted(request, person, deadline_of(worker)), 201)
-        assert image is not None, "there is one of the two"
+        assert image is not None, "there is one of the three"
         if len(image) > MAX_IMAGES or len(mask or ()) not in {0, len(image)}:
             raise RequestError(
                 f"{len(image)} pictures came with {len(mask or ())} masks. Send up to "
@@ -72,13 +77,10 @@ def upload_routes(worker: Worker) -> APIRouter:
         shapes = [await read_upload(one, param="mask") for one in mask or ()]
 
         async def added() -> dict[str, Any]:
-            caller = caller_of(request)
             return await worker.add_identity(
                 await worker.decode_references(pictures, name="image", key=caller.key),
                 await worker.decode_references(shapes, name="mask", key=caller.key),
-                name=name,
-                model=model,
-                caller=caller,
+                **about,
             )
 
         return JSONResponse(await while_wanted(request, added(), deadline_of(worker)), 201)
@@ -128,6 +130,21 @@ def upload_routes(worker: Worker) -> APIRouter:
         return {"mask_b64": base64.b64encode(mask).decode(), **how._asdict()}
 
     return router
+
+
+def _check_one_kind(
+    image: list[UploadFile] | None,
+    face: UploadFile | None,
+    face_number: int | None,
+    identity: UploadFile | None,
+) -> None:
+    given = [bool(image), face is not None, identity is not None]
+    if sum(given) != 1 or (face is None and face_number is not None):
+        raise RequestError(
+            "Pictures of a subject as 'image', a photograph of a person as 'face' with an optional "
+            "'face_number', or a file as 'identity' are needed. Send one of the three.",
+            param="image" if face is None else "face",
+        )
 
 
 def identity_routes(worker: Worker) -> APIRouter:

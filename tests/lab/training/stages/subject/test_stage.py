@@ -11,8 +11,8 @@ from swiftpie.errors import CapabilityError, ConfigError
 from swiftpie.models.denoiser import added_conditions
 from swiftpie.schedules import PredictionType
 from swiftpie_lab.training.context import Context
-from swiftpie_lab.training.losses import levels_at
 from swiftpie_lab.training.loop import LoopConfig, fit
+from swiftpie_lab.training.losses import levels_at
 from swiftpie_lab.training.recipes.published import echo_distill, subject_lora
 from swiftpie_lab.training.stages.subject.networks import EchoSettings, predict, use_trained
 from swiftpie_lab.training.stages.subject.stage import (
