@@ -12,14 +12,21 @@ import torch
 from PIL import Image
 
 from swiftpie.engine.session import Session
-from swiftpie.geometry.layout import Layout
 from swiftpie.imageio.images import mask_to_pil, to_pil, to_tensor
 from swiftpie.masks import load_mask
-from swiftpie.pipelines.drawing.request import Subject
+from swiftpie.pipelines.drawing import denoise, prepare
+from swiftpie.pipelines.drawing.request import PersonalizeRequest, Subject
 from swiftpie.pipelines.drawing.settings import MaskSource
 from swiftpie.scenes import WORDS_ALONE
 from swiftpie.tuning.change import features_of
-from swiftpie.tuning.examples import Example, clean_latents, draw_examples, subject_psnr
+from swiftpie.tuning.examples import (
+    Example,
+    clean_latents,
+    draw_examples,
+    in_place,
+    subject_psnr,
+    with_own_shading,
+)
 from swiftpie.types import Identity
 from swiftpie_lab.evaluation.benchmarks.photos import photos_in
 from swiftpie_lab.evaluation.benchmarks.world import (
@@ -120,18 +127,31 @@ class Judge:
         return {name: fmean(values) for name, values in told.items()}
 
     def answered(self, case: WorldCase, identity: Identity) -> dict[str, float]:
-        """Return how near a picture is to the rendered answer, with the subject where it stands."""
-        result = draw_own(
-            self.session, [Subject(identity)], prompt_of(case), seed=case.seed, scene=WORDS_ALONE
+        """Return how near a picture is to the rendered answer, with the subject where it stands.
+
+        *Reach* is how near the picture is that tuning trains towards.
+        """
+        components = self.session.components
+        request = PersonalizeRequest(
+            subjects=(Subject(identity),),
+            prompt=prompt_of(case),
+            seeds=(case.seed,),
+            scene=WORDS_ALONE,
         )
-        pixels = to_tensor(result.images[0])
-        (layout,) = result.layouts
-        truth = self.benchmark.standing(case, Layout(*(values.cpu() for values in layout)))
+        drawing = prepare.prepare(components, request, denoise.Clock())
+        pixels = denoise.decode(components, denoise.denoise(drawing).latents)
+        (layout,), (light,) = drawing.layouts, drawing.lights
+        truth = self.benchmark.standing(case, layout)
         mask = truth.mask
-        told = {"truth": psnr(pixels, truth.pixels, mask)} if bool(mask.any()) else {}
+        if not bool(mask.any()):
+            return {}
+        placed, cover = in_place(identity, layout, light, like=pixels)
+        wanted = with_own_shading(placed + pixels * (1 - cover), pixels, cover)
+        told = {"truth": psnr(pixels, truth.pixels, mask)}
+        told["reach"] = psnr(wanted, truth.pixels, mask)
         expected = expected_of(case, mask, case.code)
-        shown = torch.cat([identity.pixels[:1], identity.mask[:1]], dim=1).cpu()
-        shown = torch.cat([(shown[:, :3] / 2 + 0.5) * shown[:, 3:], shown[:, 3:]], dim=1)
+        shown = identity.mask[:1] * (identity.pixels[:1] / 2 + 0.5)
+        shown = torch.cat([shown, identity.mask[:1]], dim=1)
         reading = self.panel.read(pixels, mask, shown, finds_pose=False)
         scored = {"found": found(reading, expected), "setting": all_right(reading, expected)}
         return told | {name: value for name, value in scored.items() if value is not None}
