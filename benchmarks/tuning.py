@@ -9,9 +9,9 @@ Seconds are those of the processor in this process, with one thread. *Own* is th
 subject, in scenes that tuning has not seen, to the subject's own picture, placed and lit as the
 model places and lights it, with the model's own coarse shading: it needs no right answer, so it
 serves photographs, too. *Truth* is the PSNR to the renderer's picture of a held-out subject, drawn
-where the model places it; *reach* is that of the wanted picture, which bounds it. Of tuned subjects
-these are gains over the encoder alone. *Around* is the PSNR of all else to the picture of the
-encoder alone. Pictures of other subjects do not change at all, which tests show.
+where the model places it; *reach* is that of the picture that tuning trains towards. Of tuned
+subjects these are gains over the encoder alone. *Around* is the PSNR of all else to the picture of
+the encoder alone. Pictures of other subjects do not change at all, which tests show.
 """
 
 import argparse
@@ -27,9 +27,7 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 import swiftpie
 from benchmarks._machine import peak_memory_mib
@@ -41,9 +39,11 @@ from swiftpie.pipelines.identity_file import load_identity, save_identity
 from swiftpie.tuning import METHODS, TuneSettings
 from swiftpie.tuning.fit import CHECK_EVERY, TuneEvent
 from swiftpie.types import Identity
+from swiftpie_lab.cli.evaluate_output import tell
 from swiftpie_lab.data.archive import default_pack
 from swiftpie_lab.data.subjects import load_subjects
 from swiftpie_lab.evaluation.benchmarks.world import WorldBenchmark, WorldCase, WorldKind
+from swiftpie_lab.evaluation.report import Table as ReportTable
 from swiftpie_lab.evaluation.report import format_interval, interval
 
 MOST_STEPS = 5000
@@ -165,32 +165,41 @@ def cases_of(options: argparse.Namespace, judge: Judge, rows: Rows) -> Iterator[
                 yield judge.subject_of(kind, cases, int(pictures))
 
 
-def draw_pairs(judge: Judge, rows: Rows, number: int) -> Table:
+def draw_pairs(judge: Judge, rows: Rows, number: int) -> ReportTable:
     """Return how many of two tuned subjects in one picture are found in their places."""
-    table = Table("method", "s", "subjects act", "pairs", "found, %")
+    heads, lines = ["method", "s", "subjects act", "pairs", "found, %"], []
     tuned = [row for row in rows.all if "code" in row and row["pictures"] == 1]
     for method, mark in dict.fromkeys((row["method"], row["mark"]) for row in tuned):
-        files = {
-            row["code"]: row["file"]
-            for row in tuned
-            if (row["method"], row["mark"]) == (method, mark)
-        }
+        own = [row for row in tuned if (row["method"], row["mark"]) == (method, mark)]
+        files = {row["code"]: rows.folder / row["file"] for row in own}
         for source in (MaskSource.BOX, MaskSource.NONE):
-            scores = []
-            dealt = judge.benchmark.deal(WorldKind.PAIR, number)
-            for codes, case in zip(combinations(files, 2), dealt, strict=False):
-                prompt = case.prompt.replace(case.subject, NOUN).replace(case.other_subject, NOUN)
-                both = replace(case, code=codes[0], other_code=codes[1], prompt=prompt)
-                pair = [
-                    load_identity(rows.folder / files[code], judge.session.components)
-                    for code in codes
-                ]
-                scores.append(judge.found_in_pair(both, pair, source))
+            scores = [
+                judge.found_in_pair(
+                    case, [read(judge.session, files[one]) for one in codes], source
+                )
+                for codes, case in pairs_of(judge.benchmark, list(files), number)
+            ]
             if scores:
                 where = "in their boxes" if source is MaskSource.BOX else "everywhere, added"
                 told = format_interval(interval(scores), unit="%")
-                table.add_row(method, f"{mark:g}", where, str(len(scores)), told)
-    return table
+                lines.append([method, f"{mark:g}", where, str(len(scores)), told])
+    return heads, lines
+
+
+def read(session: Session, path: Path) -> Identity:
+    """Return a tuned subject."""
+    return load_identity(path, session.components)
+
+
+def pairs_of(
+    benchmark: WorldBenchmark, codes: Sequence[str], number: int
+) -> Iterator[tuple[tuple[str, str], WorldCase]]:
+    """Yield `number` pairs of subjects at most, each in a case of its own."""
+    for pair, case in zip(
+        combinations(codes, 2), benchmark.deal(WorldKind.PAIR, number), strict=False
+    ):
+        prompt = case.prompt.replace(case.subject, NOUN).replace(case.other_subject, NOUN)
+        yield pair, replace(case, code=pair[0], other_code=pair[1], prompt=prompt)
 
 
 COLUMNS = {
@@ -202,37 +211,38 @@ COLUMNS = {
 }
 
 
-def show(rows: Rows) -> Table:
+def show(rows: Rows) -> ReportTable:
     """Return means by kind, pictures, method and seconds; of PSNR the gain over the encoder."""
-    before = {
-        (row["kind"], row["case"], row["pictures"]): row
-        for row in rows.all
-        if row["method"] == ENCODER
-    }
-    titles = ("subjects", "refs", "method", "s", "number", "steps")
-    heads = [title for title, _ in COLUMNS.values()]
-    table = Table(*titles, *heads, "around, dB", "MiB", "memory, MiB")
+    heads = ["subjects, pictures, method, seconds", "number", "steps"]
+    heads += [*(title for title, _ in COLUMNS.values()), "around, dB", "MiB", "memory, MiB"]
     keys = ("kind", "pictures", "method", "mark")
+    lines = []
     for key in dict.fromkeys(tuple(row[name] for name in keys) for row in rows.all):
         own = [row for row in rows.all if tuple(row[name] for name in keys) == key]
-        cells = []
+        is_tuned = key[2] != ENCODER
+        seconds = f"{fmean(row['seconds'] for row in own):.0f}"
+        line = [", ".join([str(key[0]), str(key[1]), str(key[2]), seconds]), str(len(own))]
+        line.append(f"{fmean(row['steps'] for row in own):.0f}")
         for name, (_, unit) in COLUMNS.items():
-            values = [row[name] for row in own if name in row]
-            if unit == "dB" and key[2] != ENCODER:
-                values = [
-                    row[name] - before[row["kind"], row["case"], row["pictures"]][name]
-                    for row in own
-                    if name in row and name != "reach"
-                ]
-            cells.append(format_interval(interval(values), unit=unit) if values else "")
-        table.add_row(
-            *(str(key[0]), str(key[1]), key[2], f"{fmean(row['seconds'] for row in own):.0f}"),
-            *(str(len(own)), f"{fmean(row['steps'] for row in own):.0f}", *cells),
-            f"{fmean(row['around'] for row in own):.1f}" if key[2] != ENCODER else "",
-            f"{fmean(row['mib'] for row in own):.1f}",
-            f"{max(row.get('memory', 0) for row in own):.0f}",
-        )
-    return table
+            values = _gains(rows, own, name) if is_tuned and unit == "dB" else _values(own, name)
+            line.append(format_interval(interval(values), unit=unit) if values else "")
+        line.append(f"{fmean(row['around'] for row in own):.1f}" if is_tuned else "")
+        line.append(f"{fmean(row['mib'] for row in own):.1f}")
+        line.append(f"{max(row.get('memory', 0) for row in own):.0f}" if is_tuned else "")
+        lines.append(line)
+    return heads, lines
+
+
+def _values(own: Sequence[Row], name: str) -> list[float]:
+    return [row[name] for row in own if name in row]
+
+
+def _gains(rows: Rows, own: Sequence[Row], name: str) -> list[float]:
+    """Return what each tuned subject has more than without; what bounds it stays as it was."""
+    keys = ("kind", "case", "pictures")
+    before = {tuple(row[key] for key in keys): row for row in rows.all if row["method"] == ENCODER}
+    pairs = [(row, before[tuple(row[key] for key in keys)]) for row in own if name in row]
+    return [] if name == "reach" else [row[name] - first[name] for row, first in pairs]
 
 
 def _numbers(text: str) -> list[float]:
@@ -266,10 +276,9 @@ def main() -> None:
         cases = list(cases_of(options, judge, rows))
         for number, case in enumerate(track(cases, "measuring")):
             measure(judge, rows, case, methods, marks, seed=number)
-        console = Console()
-        console.print(show(rows))
+        tell([], {"": show(rows)})
         if options.pairs:
-            console.print(draw_pairs(judge, rows, options.pairs))
+            tell([], {"": draw_pairs(judge, rows, options.pairs)})
     except SwiftPieError as error:
         sys.exit(str(error))
 

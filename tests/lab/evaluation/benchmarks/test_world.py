@@ -196,6 +196,21 @@ def test_an_answer_repeats_exactly_and_shows_its_wish(benchmark, dealt):
         assert torch.equal(answer.reference, without.reference)
 
 
+def test_an_answer_can_stand_elsewhere_and_be_shown_from_several_sides(benchmark, dealt):
+    case = dealt[WorldKind.PLAIN][0]
+    answer, (layout,) = benchmark.answer(case), benchmark.layouts(case)
+    assert torch.equal(benchmark.standing(case, layout).pixels, answer.rendering.pixels)
+    aside = layout._replace(centre=layout.centre - 0.1)
+    moved = benchmark.standing(case, aside)
+    assert not torch.equal(moved.mask, answer.rendering.mask)
+    assert torch.equal(moved.background, answer.rendering.background)
+    shown = list(benchmark.sides(case, 3))
+    assert torch.equal(shown[0][0], answer.reference)
+    masks = [mask for _, mask in shown]
+    assert not torch.equal(masks[0], masks[1])
+    assert not torch.equal(masks[1], masks[2])
+
+
 def test_where_light_is_tried_the_reference_alone_is_lit_otherwise(benchmark, dealt):
     for case in dealt[WorldKind.LIGHT][:3]:
         lit, plain = (benchmark.answer(replace(case, kind=kind)) for kind in (case.kind, "plain"))
