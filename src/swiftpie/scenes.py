@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from swiftpie.errors import InputError, did_you_mean
 
@@ -278,6 +278,23 @@ class Scenes:
         """Return all names, sorted."""
         return tuple(sorted(self._phrases))
 
+    def to_json(self) -> dict[str, Any]:
+        """Return what finds places in prompts, as lists, for readers that are not Python."""
+        places = [
+            {
+                "name": name,
+                "phrase": phrases[0],
+                "heads": sorted(map(list, self._heads[name])),
+                "weathers": sorted(list(head) for head in self._heads[name] if _is_weather(head)),
+                "standIn": self._stand_ins[name],
+                "pictures": self._counts[name],
+                "isGround": self.is_ground(name),
+                "number": self.number(name),
+            }
+            for name, phrases in self._phrases.items()
+        ]
+        return {"places": places, "taught": sorted(map(list, self._taught))}
+
     def number(self, name: str | None) -> int:
         """Return the scene network's number of a place.
 
@@ -374,8 +391,7 @@ class Scenes:
                     is_clear = first is not None and words[first] not in OF_A_THING
                     if len(head) == 1 and (first is None or words[first] == "of"):
                         continue
-                    is_weather = set(head) <= _SETTING_WORDS
-                    rank = (not is_weather, is_clear, len(" ".join(head)))
+                    rank = (not _is_weather(head), is_clear, len(" ".join(head)))
                     before = start if first is None else first
                     place = _NamedPlace(name, before, start + len(head), head)
                     found.append((rank, place))
@@ -477,12 +493,20 @@ ART_AT_END = re.compile(
     r"(?:\s+style)?[\s.]*$",
     re.IGNORECASE,
 )
-_NOUNS = sorted({_without_article(noun) for nouns in WORN.values() for noun in nouns}, key=len)
+_NOUNS = sorted(
+    {_without_article(noun) for nouns in WORN.values() for noun in nouns},
+    key=lambda noun: (len(noun), noun),
+)
 WORN_PHRASE = re.compile(
     r"\s*\b(?:wearing|holding|carrying|with)\s+(?:(?:a|an|the|his|her|its|some)\s+)?"
     rf"(?P<noun>{'|'.join(reversed(_NOUNS)).replace(' ', r'[ ]+')})\b",
     re.IGNORECASE,
 )
+
+
+def _is_weather(head: tuple[str, ...]) -> bool:
+    """Whether the words of a place are those of a setting as well."""
+    return set(head) <= _SETTING_WORDS
 
 
 def _head(phrase: str) -> tuple[str, ...]:

@@ -29,6 +29,10 @@ const ENDINGS: readonly [string, number][] = [
   ] as [string, number][]),
 ];
 
+const WEARS = /(\b(?:wearing|holding|carrying|with)\b)/iu;
+const WORN = /\b(?:(?:top|billed) hat|billed cap|cap|hat|backpack)\b/giu;
+const GENERIC = "thing";
+
 export class Vocabulary {
   readonly words: ReadonlySet<string>;
   readonly names: ReadonlySet<string>;
@@ -47,14 +51,31 @@ export class Vocabulary {
    * that pictures explain; null means that they explain every name.
    */
   unknownIn(prompt: string, shown: readonly string[] | null = null): string[] {
+    return this.#untaughtIn(prompt, shown).filter((word) => !this.#taughtForm(word));
+  }
+
+  /** Return `prompt` in words that the model knows, as "mountains" for "mountain". */
+  asTaught(prompt: string): string {
+    const [named, ...rest] = prompt.split(WEARS);
+    const plain = [named!.replace(WORN, GENERIC), ...rest].join("");
+    const taught = new Map(
+      this.#untaughtIn(plain, null).map((word) => [word, this.#taughtForm(word)]),
+    );
+    return plain.replace(WORD, (word) => taught.get(wordsIn(word)[0] ?? word) ?? word);
+  }
+
+  #untaughtIn(prompt: string, shown: readonly string[] | null): string[] {
     const found = wordsIn(prompt);
     const known = new Set(
       [...this.#namesIn(found)].filter(
         (word) => shown === null || this.wordsOfNames.has(word) || shown.includes(word),
       ),
     );
-    const isTaught = (one: string) => forms(one).some((form) => this.words.has(form));
-    return [...new Set(found.filter((one) => !isTaught(one) && !known.has(one)))];
+    return [...new Set(found.filter((word) => !this.words.has(word) && !known.has(word)))];
+  }
+
+  #taughtForm(word: string): string | undefined {
+    return forms(word).find((form) => this.words.has(form));
   }
 
   /** Whether a prompt begins with a subject that has a name here, as "a photo of a red cat on a beach". */

@@ -52,6 +52,7 @@ class Host(StrEnum):
 
     HUB = "hub"  # of Hugging Face, or HF_ENDPOINT
     GITHUB = "github"  # the files of a release
+    NPM = "npm"  # the archives of packages for browsers
 
 
 @dataclass(frozen=True)

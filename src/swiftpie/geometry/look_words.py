@@ -44,7 +44,7 @@ MATERIAL_WORDS: Mapping[str, tuple[str, ...]] = {  # stand before the noun
 TEXTURED = ("wool", "toy bricks")
 """Their stitches and studs are too small for the cells of latents."""
 
-_ELSEWHERE = re.compile(
+ELSEWHERE = re.compile(
     r"\b(?:in|on|at|by|near|beside|before|behind|inside|under|with|wearing|holding|and)\b|,",
     re.IGNORECASE,
 )
@@ -52,7 +52,7 @@ _ELSEWHERE = re.compile(
 
 def texture_in(prompt: str) -> str | None:
     """Return what the first subject of a prompt is made of, one of `TEXTURED`; None otherwise."""
-    subject = f" {_ELSEWHERE.split(prompt, maxsplit=1)[0].lower()} "
+    subject = f" {ELSEWHERE.split(prompt, maxsplit=1)[0].lower()} "
     for name in TEXTURED:
         for phrase in (*MATERIAL_PHRASES[name], *MATERIAL_WORDS[name]):
             if f" {phrase} " in subject:

@@ -4,10 +4,11 @@ import asyncio
 import base64
 import io
 import json
+import socket
 from contextlib import asynccontextmanager
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageChops
 from typer.testing import CliRunner
 
 pytest.importorskip("mcp", reason="needs swiftpie[mcp]")
@@ -16,7 +17,7 @@ from mcp import Client
 
 from swiftpie.apps.cli.main import app
 from swiftpie.apps.mcp.files import Folders
-from swiftpie.apps.mcp.server import Toolbox, make_server
+from swiftpie.apps.mcp.server import Toolbox, make_server, serve_http
 from swiftpie.apps.mcp.tools import TOOLS
 from swiftpie.apps.serve.limits import Limits
 from swiftpie.apps.serve.schemas import MAX_IMAGES, MAX_PICTURES, MAX_PROMPT
@@ -98,6 +99,60 @@ def test_a_picture_is_drawn_with_progress_and_changed_by_its_path(session, folde
     assert first[1] == (1, 3, "encoding subjects")
 
 
+@pytest.mark.thorough
+def test_a_subject_is_found_and_another_takes_its_place(session, folder, sprite):
+    scene = Image.new("RGB", (256, 256), (70, 130, 180))
+    scene.paste(sprite.resize((96, 96)), (140, 120), sprite.resize((96, 96)))
+    scene.save(folder / "scene.png")
+    dog = {"pictures": [{"path": "dog.png"}]}
+    there = {"path": "scene.png"}
+    (found,), _ = called(session, folder, ("find", {"picture": there, "subject": dog}))
+    assert not found.is_error, said(found)
+    left, top, right, bottom = found.structured_content["box"]
+    assert 0.5 < left < right < 0.95
+    assert 0.4 < top < bottom < 0.9
+    assert found.structured_content["likeness"] > 0.5
+    (mask,) = pictures_of(found)
+    assert mask.size == scene.size
+    mask = {"path": found.structured_content["files"][0]}
+    asked = {"prompt": "a crab", "picture": there, "mask": mask, "subject": {"library": "crab"}}
+    (replaced,), _ = called(session, folder, ("replace", {**asked, "seed": 3}))
+    assert not replaced.is_error, said(replaced)
+    (picture,) = pictures_of(replaced)
+    changed = ImageChops.difference(picture.convert("RGB"), scene).getbbox()
+    assert changed is not None
+    assert changed[0] > 64, "what is far from the mask stays"
+
+
+@pytest.mark.thorough
+def test_the_official_client_calls_tools_over_http(session, folder):
+    listening = socket.create_server(("127.0.0.1", 0))
+    address = f"http://127.0.0.1:{listening.getsockname()[1]}/mcp"
+    models = Models({"mini": Offer(lambda: session, describe(PRESETS.get("mini")))})
+    toolbox = Toolbox(Worker(models, limits=Limits()), Folders([folder], out=None))
+
+    async def run():
+        began = asyncio.Event()
+        serving = asyncio.create_task(serve_http(toolbox, listening, tell=lambda _: began.set()))
+        await began.wait()
+        async with Client(address) as client:
+            listed = await client.list_tools()
+            drawn = await client.call_tool("draw", {"prompt": "a kitten on a beach", "seed": 3})
+            wrong = await client.call_tool("draw", {"prompt": "a dog", "size": "9000x9000"})
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+        return listed, drawn, wrong
+
+    with listening:
+        listed, drawn, wrong = asyncio.run(run())
+    assert [tool.name for tool in listed.tools] == [tool.name for tool in TOOLS]
+    assert drawn.structured_content["seeds"] == [3]
+    (picture,) = pictures_of(drawn)
+    assert "{}x{}".format(*picture.size) == drawn.structured_content["size"]
+    assert wrong.is_error
+    assert "size: 'auto' or WIDTHxHEIGHT" in said(wrong)
+
+
 LONG = "a" * (MAX_PROMPT + 1)
 DOG = {"path": "dog.png"}
 
@@ -117,7 +172,11 @@ WRONG = [
     ("insert", {"prompt": "a dog", "picture": DOG, "subject": {"library": "qux"}}, "Choose"),
     ("remove", {"picture": DOG}, "Send a mask, box or points."),
     ("remove", {"picture": DOG, "box": [0, 0, 2, 1]}, "box"),
-    ("paint", {}, "There is no tool 'paint'. Choose from draw, edit, insert, remove."),
+    (
+        "paint",
+        {},
+        "There is no tool 'paint'. Choose from draw, edit, insert, remove, replace, find.",
+    ),
 ]
 
 
@@ -132,7 +191,7 @@ def test_what_is_wrong_is_a_sentence(session, folder):
 
 def test_tools_tell_their_limits_and_options():
     schemas = {tool.name: tool.arguments.model_json_schema() for tool in TOOLS}
-    assert set(schemas) == {"draw", "edit", "insert", "remove"}
+    assert set(schemas) == {"draw", "edit", "insert", "remove", "replace", "find"}
     assert schemas["draw"]["properties"]["n"]["maximum"] == MAX_PICTURES
     assert schemas["draw"]["properties"]["prompt"]["maxLength"] == MAX_PROMPT
     assert schemas["edit"]["properties"]["keyword"]["description"]

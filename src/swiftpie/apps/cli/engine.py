@@ -21,7 +21,9 @@ app = typer.Typer()
 engine_app = typer.Typer(name="engine")
 app.add_typer(engine_app)
 export_app = typer.Typer(
-    name="export", no_args_is_help=True, help="Write a model as graphs for other runtimes."
+    name="export",
+    no_args_is_help=True,
+    help="Write a model as graphs for other runtimes, or as a page.",
 )
 app.add_typer(export_app)
 
@@ -138,11 +140,53 @@ def openvino(*, folder: Folder, loading: Loading, size: options.SizeText = None)
     _export("openvino", folder, loading, size)
 
 
+@export_app.command(
+    epilog=console.examples(
+        "swiftpie export page -o site/",
+        "npm pack onnxruntime-web@1.25.1",
+        "swiftpie export page -o site/ --runtime onnxruntime-web-1.25.1.tgz",
+    )
+)
+def page(
+    *,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DIR", help="New folder.", show_default=False)
+    ],
+    runtime: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="ONNX Runtime Web, as npm packs it, instead of a download of 30 MB.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Write a page that draws with mini in the browser itself, for any host of files."""
+    from swiftpie.apps.page.compact import load_tools
+    from swiftpie.apps.page.runtime import ARCHIVE, read_runtime
+    from swiftpie.apps.page.site import write_page
+    from swiftpie.backbones.acquire.download import as_size, transfer_bar
+    from swiftpie.imageio.atomic import atomic_folder
+
+    _refuse_existing(out)
+    load_tools()  # before anything is fetched
+    with transfer_bar(ARCHIVE.size if runtime is None else 0) as advance:
+        files = read_runtime(runtime, advance=advance)
+    console.say("preparing the graphs of mini, about 20 s")
+    with atomic_folder(out) as new:
+        size = write_page(new, files)
+    console.say(f"wrote {out} ({as_size(size)}). Try it: python -m http.server -d {out} 8000")
+
+
+def _refuse_existing(folder: Path) -> None:
+    if folder.exists():
+        raise InputError(f"'{folder}' exists already. Give the name of a new folder.")
+
+
 def _export(runtime: str, folder: Path, loading: LoadOptions, size: str | None) -> None:
     from swiftpie.imageio.atomic import atomic_folder
 
-    if folder.exists():
-        raise InputError(f"'{folder}' exists already. Give the name of a new folder.")
+    _refuse_existing(folder)
     size_px = None if size is None else parse_size(size)
     loading, known = resolved(loading)
     loading = {**loading, "device": "cpu"}

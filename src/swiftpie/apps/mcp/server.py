@@ -25,13 +25,14 @@ from pydantic import BaseModel, ValidationError
 
 from swiftpie import __version__
 from swiftpie.apps.mcp.files import Folders
-from swiftpie.apps.mcp.tools import TOOLS, Picture, ShownSubject, Tool, subjects_of
+from swiftpie.apps.mcp.tools import FIND, TOOLS, Picture, ShownSubject, Tool, subjects_of
 from swiftpie.apps.serve.jobs import Expired, Overloaded
 from swiftpie.apps.serve.pictures import SUFFIXES, Drawn
 from swiftpie.apps.serve.schemas import (
     KEPT_PX,
     MAX_IMAGES,
     RequestError,
+    SubjectIn,
     errors_of,
     log_failure,
     problem_of,
@@ -39,6 +40,7 @@ from swiftpie.apps.serve.schemas import (
 )
 from swiftpie.apps.serve.worker import Caller, Worker
 from swiftpie.errors import InputError, NobodyNamed, NoSubject, SwiftPieError
+from swiftpie.imageio.writing import encode_image
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 CALLER = Caller("mcp", "mcp")  # one user, of whom everything is
 Report = Callable[[int, int, str], Awaitable[None]]
 """Takes how many steps are done, of how many, and what the next one is."""
+WHITE = [0] * 128 + [255] * 128  # from which value on a mask counts
 KNOWN = (SwiftPieError, RequestError, Overloaded, Expired, ValidationError)
 
 
@@ -62,13 +65,15 @@ class Toolbox:
     async def call(self, name: str, arguments: dict[str, Any], report: Report) -> CallToolResult:
         """Return the pictures of a tool and their facts, or what is wrong in plain words."""
         try:
-            drawn = await self._draw(_tool_named(name), arguments, report)
+            tool = _tool_named(name)
+            carry_out = self._find if tool.task == FIND else self._draw
+            answer = await carry_out(tool, arguments, report)
         except KNOWN as error:
             return _failed(words_of(error))
         except Exception as error:  # noqa: BLE001 - an assistant gets every failure as a sentence
             log_failure(error, f"the tool {name[:64]!r}")
             return _failed("The picture could not be drawn. The server's log says why.")
-        return drawn
+        return answer
 
     async def _draw(self, tool: Tool, arguments: dict[str, Any], report: Report) -> CallToolResult:
         given = tool.arguments.model_validate(arguments)
@@ -92,7 +97,26 @@ class Toolbox:
         facts = _facts(results)
         if files[0] is not None:
             facts["files"] = list(map(str, files))
-        return _answered(results, facts, kind=body.output_format)
+        return _answered([one.data for one in results], facts, kind=body.output_format)
+
+    async def _find(self, tool: Tool, arguments: dict[str, Any], report: Report) -> CallToolResult:
+        given = tool.arguments.model_validate(arguments)
+        subjects = subjects_of(given)
+        _check_count(given, subjects)
+        await report(0, 3, "loading the model" if not self.worker.is_ready else "reading")
+        await asyncio.shield(self.worker.getting_ready)
+        (image,), _ = await self._pictures_of(given)
+        await report(1, 3, "encoding subjects")
+        async with self._encoded(subjects) as known:
+            await report(2, 3, "looking")
+            subject = SubjectIn.model_validate(known[0])
+            mask, likeness = await self.worker.find_subject(image, subject, caller=CALLER)
+        data = await asyncio.to_thread(encode_image, mask, ".png", metadata=None)
+        file = self.folders.write(data, name=tool.name, suffix=".png")
+        facts = {"likeness": round(likeness, 3), "box": _box_of(mask)}
+        facts |= {} if file is None else {"files": [str(file)]}
+        await report(3, 3, "found")
+        return _answered([data], facts, kind="png")
 
     async def _pictures_of(
         self, given: BaseModel
@@ -179,10 +203,18 @@ def _failed(text: str) -> CallToolResult:
     return CallToolResult(content=[TextContent(text=text)], is_error=True)
 
 
-def _answered(drawn: Sequence[Drawn], facts: dict[str, Any], *, kind: str) -> CallToolResult:
+def _box_of(mask: "Image.Image") -> list[float]:
+    """Return the box around what is white in a mask, in shares of its sides."""
+    left, top, right, bottom = mask.point(WHITE).getbbox() or (0, 0, *mask.size)
+    width, height = mask.size
+    sides = (left / width, top / height, right / width, bottom / height)
+    return [round(side, 4) for side in sides]
+
+
+def _answered(files: Sequence[bytes], facts: dict[str, Any], *, kind: str) -> CallToolResult:
     pictures = [
-        ImageContent(data=base64.b64encode(one.data).decode(), mime_type=f"image/{kind}")
-        for one in drawn
+        ImageContent(data=base64.b64encode(data).decode(), mime_type=f"image/{kind}")
+        for data in files
     ]
     text = TextContent(text=json.dumps(facts, ensure_ascii=False))
     return CallToolResult(content=[*pictures, text], structured_content=facts)

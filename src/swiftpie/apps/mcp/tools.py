@@ -20,6 +20,7 @@ from swiftpie.apps.serve.schemas import (
 from swiftpie.pipelines.drawing.request import MAX_SUBJECTS, Subject
 
 MAX_PATH = 4_096  # letters
+FIND = "find"  # the task that draws nothing
 
 
 class Picture(Strict):
@@ -96,7 +97,7 @@ class Tool:
     name: str
     description: str
     arguments: type[BaseModel]
-    task: str  # as HTTP calls it
+    task: str  # as HTTP calls it, or `FIND`
     prompt: str = ""  # of tools that take none
 
     def drawing(self, given: BaseModel, subjects: Sequence[dict[str, Any]]) -> Drawing:
@@ -207,5 +208,32 @@ TOOLS = (
         ),
         task="remove",
         prompt="nothing",
+    ),
+    Tool(
+        "replace",
+        "Put a subject into a photograph in place of what a mask or a box covers, or of the thing "
+        "at given points.",
+        _arguments(
+            "Replace",
+            shared=SHARED,
+            own=("box", "points", "style", "scales"),
+            picture=(Annotated[Picture, CHANGED], ...),
+            subject=(Annotated[ShownSubject, ONE_SUBJECT], ...),
+            mask=(Annotated[Picture | None, MASK], None),
+        ),
+        task="replace",
+    ),
+    Tool(
+        "find",
+        "Find a subject in another picture, whatever else that shows. The answer is its mask, "
+        "which other tools take, with its box and a likeness up to 1.",
+        _arguments(
+            "Find",
+            shared=(),
+            own=(),
+            picture=(Annotated[Picture, Field(description="The picture to look in.")], ...),
+            subject=(Annotated[ShownSubject, ONE_SUBJECT], ...),
+        ),
+        task=FIND,
     ),
 )

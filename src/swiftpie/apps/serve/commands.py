@@ -28,6 +28,7 @@ from swiftpie.pipelines.drawing.request import (
     Subject,
 )
 from swiftpie.pipelines.drawing.settings import EditSettings, MaskSource, Scales, Style
+from swiftpie.pipelines.finding import Found
 from swiftpie.scenes import WORDS_ALONE
 from swiftpie.scenes import packaged as packaged_scenes
 from swiftpie.types import Identity
@@ -140,6 +141,23 @@ class ByName:
 
     word: str
     placed: Mapping[str, Any]  # the other fields of its `Subject`
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FindSubject(Ask):
+    """Where a subject is in another picture."""
+
+    image: Image.Image
+    subject: Subject | ByName
+
+    def make(self, session: Session) -> Found:
+        """Return its mask, and how alike they look.
+
+        Raises:
+            NoSubject: Nothing in the picture looks like the subject.
+        """
+        shown = self.subject.word if isinstance(self.subject, ByName) else self.subject.identity
+        return session.find(self.image, shown)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from PIL import Image
 
@@ -22,6 +22,7 @@ from swiftpie.apps.serve.commands import (
     EncodeFace,
     Find,
     FindRegion,
+    FindSubject,
     FoundPerson,
     Keep,
     Words,
@@ -45,6 +46,9 @@ from swiftpie.models.cutout import CutOut, Search
 from swiftpie.pipelines.drawing.request import Subject
 from swiftpie.pipelines.identity_file import read_identity
 from swiftpie.types import Cutout, Identity
+
+if TYPE_CHECKING:
+    from swiftpie.pipelines.finding import Found
 
 logger = logging.getLogger(__name__)
 
@@ -443,6 +447,16 @@ class Worker:
             lambda: encode_image(mask_to_pil(found.mask)[0], ".png", metadata=None)
         )
         return shape, found.how
+
+    async def find_subject(
+        self, image: Image.Image, subject: SubjectIn, *, caller: Caller
+    ) -> tuple[Image.Image, float]:
+        """Return where a subject is in a picture, white in mode L, and how alike they look."""
+        model = self.model_named(None)
+        (known,) = await self._known([subject], model, owner=caller.owner)
+        ask = FindSubject(model=model, image=image, subject=known)
+        found: Found = await self._ask(ask, caller=caller)
+        return mask_to_pil(found.mask)[0], found.likeness
 
     async def find_region(self, work: CallPlan) -> bytes:
         """Return what an edit may change as a PNG, as large as its picture and white there.

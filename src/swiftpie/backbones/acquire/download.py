@@ -231,7 +231,7 @@ class DownloadPlan:
 
     def _take(self, missing: Sequence[tuple[ModelPart, RemoteFile]], total: int) -> None:
         begun = time.monotonic()
-        with _progress(total) as advance:
+        with transfer_bar(total) as advance:
             for part, file in missing:
                 _fetch_one(part, file, advance)
         _note_rate(total, time.monotonic() - begun)
@@ -477,7 +477,7 @@ class _Joined:
             self.current = piece.open("rb")
 
 
-class _progress:  # noqa: N801 - reads as the function that it stands for
+class transfer_bar:  # noqa: N801 - reads as the function that it stands for
     """One progress bar for all files, on standard error if that is a terminal."""
 
     def __init__(self, total: int) -> None:

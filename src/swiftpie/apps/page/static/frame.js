@@ -1,0 +1,200 @@
+// Where the subject of a picture is, and the frame that mini reads of it. The rules and numbers are
+// those of swiftpie/engine/onnx/frame.py; a picture is { data, width, height } of bytes, RGBA.
+import { areas, boxes, channels, extent, linear, part, plane, resized, smooth, windows } from "./fields.js";
+import { sharpen } from "./outline.js";
+
+const [VIEW, WORK, FILL] = [128, 160, 0.9];
+const [LEAST, MOST, DOUBTFUL] = [0.02, 0.95, 0.72];
+const [CENTRED, CLOSER, KEPT] = [[0.85, 0.7], 0.25, 0.88];
+const [RADIUS, SOFTNESS, CONTRAST] = [2, 1e-3, 1.7];
+
+/**
+ * Return { mask, method, confidence } of a picture's subject, or null where nothing was found.
+ * `guess` returns a promise of log-odds of a view, whose channels are in [-1, 1].
+ */
+export async function find(picture, guess) {
+  const opacity = plane(picture.width, picture.height);
+  for (let i = 0; i < opacity.data.length; i++) opacity.data[i] = picture.data[4 * i + 3] / 255;
+  if (opacity.data.some((value) => value < 1)) {
+    const isSeen = opacity.data.some((value) => value > 0.5);
+    return isSeen ? { mask: opacity, method: "transparency", confidence: 1 } : null;
+  }
+  const photo = channels(picture);
+  const first = await seen(photo, guess);
+  if (!isUsable(first)) return null;
+  const confidence = await agreement(photo, guess);
+  const mask = await seenCloser(photo, first, guess);
+  return isUsable(mask) ? { mask, method: "network", confidence, isDoubtful: confidence < DOUBTFUL } : null;
+}
+
+/** Return pixels in [-1, 1], grey outside of the subject, and the mask, each of `side` pixels. */
+export function fit(picture, mask, side) {
+  const [left, top, right, bottom] = extent(mask);
+  const square = Math.max(1, Math.round(Math.max(bottom - top, right - left) / FILL));
+  const [x, y] = [Math.floor((left + right - square) / 2), Math.floor((top + bottom - square) / 2)];
+  const framed = (field, change) => {
+    const frame = plane(square, square);
+    for (let row = Math.max(0, y); row < Math.min(field.height, y + square); row++) {
+      for (let column = Math.max(0, x); column < Math.min(field.width, x + square); column++) {
+        frame.data[(row - y) * square + column - x] = change(field.data[row * field.width + column]);
+      }
+    }
+    return resized(frame, side, side, smooth).data;
+  };
+  const cover = framed(mask, (value) => value);
+  const pixels = new Float32Array(3 * side * side);
+  channels(picture).forEach((channel, number) => {
+    const values = framed(channel, (value) => value / 127.5 - 1);
+    pixels.set(values.map((value, i) => value * cover[i]), number * side * side);
+  });
+  return { pixels, mask: cover };
+}
+
+const isUsable = ({ data }) => {
+  const mean = data.reduce((a, b) => a + b, 0) / data.length;
+  return mean > LEAST && mean <= MOST;
+};
+
+const whole = ([{ width, height }]) => [0, 0, width, height];
+
+function areaOf([left, right], [top, bottom], [{ width, height }]) {
+  const low = (value, side) => Math.min(side - 1, Math.max(0, Math.floor(value * side)));
+  const [x, y] = [low(left, width), low(top, height)];
+  const high = (value, side, least) => Math.max(Math.min(side, Math.ceil(value * side)), least + 1);
+  return [x, y, high(right, width, x), high(bottom, height, y)];
+}
+
+/** Return the mask that a photo and smaller views from its middle give together. */
+async function seen(photo, guess) {
+  const middle = CENTRED.map((share) => [(1 - share) / 2, (1 + share) / 2]);
+  const views = [whole(photo), ...middle.map((span) => areaOf(span, span, photo))];
+  const guesses = [];
+  for (const view of views) guesses.push(await guessed(photo, view, guess));
+  return outlined(photo, averaged(guesses, views));
+}
+
+/** Return the mask that a closer look at what was found gives. */
+async function seenCloser(photo, mask, guess) {
+  const { width, height } = mask;
+  const [left, top, right, bottom] = extent(mask);
+  const [across, down] = [(CLOSER * (right - left)) / width, (CLOSER * (bottom - top)) / height];
+  const area = areaOf(
+    [left / width - across, right / width + across],
+    [top / height - down, bottom / height + down],
+    photo,
+  );
+  const crop = photo.map((channel) => part(channel, area));
+  const closer = outlined(crop, await guessed(photo, area, guess));
+  const made = plane(width, height);
+  for (let row = 0; row < closer.height; row++) {
+    const values = closer.data.subarray(row * closer.width, (row + 1) * closer.width);
+    made.data.set(values, (area[1] + row) * width + area[0]);
+  }
+  return made;
+}
+
+function shrunk(photo, width, height, [left, top, right, bottom] = whole(photo)) {
+  return photo.map((channel) => {
+    const small = resized(channel, width, height, boxes(left, right), boxes(top, bottom));
+    return plane(width, height, small.data.map(Math.round));
+  });
+}
+
+async function guessed(photo, area, guess) {
+  const view = shrunk(photo, VIEW, VIEW, area).map(({ data }) => data.map((value) => value / 127.5 - 1));
+  return plane(VIEW, VIEW, await guess(view));
+}
+
+/** Return the mean of guesses about views within the first of them. */
+function averaged(guesses, views) {
+  const [total, count] = [guesses[0].data.slice(), new Float32Array(VIEW * VIEW).fill(1)];
+  const [left, top, right, bottom] = views[0];
+  const [across, down] = [VIEW / (right - left), VIEW / (bottom - top)];
+  guesses.slice(1).forEach((field, number) => {
+    const view = views[number + 1];
+    const [x, end] = [view[0], view[2]].map((value) => Math.round((value - left) * across));
+    const [y, last] = [view[1], view[3]].map((value) => Math.round((value - top) * down));
+    if (end <= x || last <= y) return;
+    const small = resized(field, end - x, last - y, areas);
+    small.data.forEach((value, i) => {
+      const place = (y + Math.floor(i / small.width)) * VIEW + x + (i % small.width);
+      total[place] += value;
+      count[place]++;
+    });
+  });
+  return plane(VIEW, VIEW, total.map((value, i) => value / count[i]));
+}
+
+/** Return the mask that colours and edges of a photo make of a guess about it. */
+function outlined(photo, logits) {
+  const [{ width, height }] = photo;
+  const scale = Math.min(1, WORK / Math.max(width, height));
+  const size = [width, height].map((side) => Math.max(1, Math.round(scale * side)));
+  const small = shrunk(photo, ...size);
+  const coarse = sharpen(resized(logits, ...size, linear), small);
+  return followEdges(coarse, grey(small), grey(photo));
+}
+
+/** Return a photo's brightness in [0, 1], as Pillow counts it. */
+function grey([red, green, blue]) {
+  const made = plane(red.width, red.height);
+  for (let i = 0; i < made.data.length; i++) {
+    const sum = 19595 * red.data[i] + 38470 * green.data[i] + 7471 * blue.data[i] + 0x8000;
+    made.data[i] = Math.floor(sum / 0x10000) / 255;
+  }
+  return made;
+}
+
+/** Enlarge a mask along a photo's edges (fast guided filter, He and Sun, 2015). */
+function followEdges(mask, guide, full) {
+  const { width, height } = mask;
+  const mean = (values) => resized(plane(width, height, values), width, height, windows(RADIUS)).data;
+  const product = (a, b) => mean(a.map((value, i) => value * b[i]));
+  const [means, guides] = [mean(mask.data), mean(guide.data)];
+  const [both, squares] = [product(guide.data, mask.data), product(guide.data, guide.data)];
+  const slope = both.map((value, i) => (value - guides[i] * means[i]) / (squares[i] - guides[i] ** 2 + SOFTNESS));
+  const offset = means.map((value, i) => value - slope[i] * guides[i]);
+  const [slopes, offsets] = [slope, offset].map((values) =>
+    resized(plane(width, height, mean(values)), full.width, full.height, linear),
+  );
+  const refined = full.data.map((value, i) => {
+    const share = slopes.data[i] * value + offsets.data[i];
+    return Math.min(1, Math.max(0, (share - 0.5) * CONTRAST + 0.5));
+  });
+  return plane(full.width, full.height, refined);
+}
+
+/** Return how alike guesses about a photo, its mirror image and its lower corners are, in [0, 1]. */
+async function agreement(photo, guess) {
+  const side = 2 * VIEW;
+  const [edge, cells] = [KEPT * side, KEPT * VIEW].map(Math.round);
+  const square = shrunk(photo, side, side).map(({ data }) => plane(side, side, data.map((v) => v / 127.5 - 1)));
+  const look = async (change) => {
+    const odds = await guess(square.map((channel) => resized(change(channel), VIEW, VIEW, areas).data));
+    return plane(VIEW, VIEW, odds.map((value) => 1 / (1 + Math.exp(-value))));
+  };
+  const corner = (left) => (channel) => part(channel, [left, side - edge, left + edge, side]);
+  const [all, mirrored] = [await look((channel) => channel), mirror(await look(mirror))];
+  const [left, right] = [await look(corner(0)), await look(corner(side - edge))];
+  const large = (field) => resized(field, cells, cells, linear);
+  const below = (first) => part(all, [first, VIEW - cells, first + cells, VIEW]);
+  const pairs = [
+    [mirrored, all],
+    [large(left), below(0)],
+    [large(right), below(VIEW - cells)],
+  ];
+  return Math.min(...pairs.map(([a, b]) => overlap(a.data, b.data)));
+}
+
+function mirror({ data, width, height }) {
+  return plane(width, height, data.map((_, i) => data[i - (i % width) + width - 1 - (i % width)]));
+}
+
+function overlap(a, b) {
+  let [least, most] = [0, 0];
+  a.forEach((value, i) => {
+    least += Math.min(value, b[i]);
+    most += Math.max(value, b[i]);
+  });
+  return least / most;
+}

@@ -1,0 +1,345 @@
+// The page: what is pressed, typed, dropped and drawn on it. A worker computes; see engine.js.
+import { withTexts } from "./pictures.js";
+
+const found = (id) => document.getElementById(id);
+const PLACES = ["on a beach", "in a forest", "in the mountains", "in a city street", "in the desert", "under water"];
+const MOODS = ["", "at sunset", "at night", "at dawn", "in the rain", "in the fog", "in autumn", "in winter"];
+const SPOTS = {
+  anywhere: null,
+  left: [0.04, 0.3, 0.5, 0.92],
+  middle: [0.25, 0.3, 0.75, 0.92],
+  right: [0.5, 0.3, 0.96, 0.92],
+  small: [0.36, 0.58, 0.64, 0.9],
+  large: [0.06, 0.08, 0.94, 0.96],
+};
+const [LEAST_BOX, MOST_KEPT, LARGEST_SEED] = [0.08, 24, 2 ** 32];
+const state = { key: null, name: "", box: null, isBusy: false, isWanted: false, drawn: null, place: "", mood: "" };
+
+/** Reload once under the service worker, whose headers give WebAssembly threads. */
+async function underItsWorker() {
+  if (!("serviceWorker" in navigator)) return;
+  await navigator.serviceWorker.register("service-worker.js");
+  await navigator.serviceWorker.ready;
+  if (self.crossOriginIsolated || sessionStorage.getItem("reloaded")) return;
+  sessionStorage.setItem("reloaded", "yes");
+  location.reload();
+  await new Promise(() => {}); // nothing is loaded twice
+}
+
+const worker = { calls: new Map(), last: 0 };
+
+function start() {
+  worker.thread = new Worker("engine.js", { type: "module" });
+  worker.thread.onerror = ({ message }) => advise(`The page cannot compute: ${message}. Reload it.`);
+  worker.thread.onmessage = ({ data: { id, answer, error } }) => {
+    const { resolve, reject } = worker.calls.get(id);
+    worker.calls.delete(id);
+    if (error === undefined) resolve(answer);
+    else reject(new Error(error));
+  };
+}
+
+function call(name, request, transfer = []) {
+  const id = ++worker.last;
+  worker.thread.postMessage({ id, call: name, request }, transfer);
+  return new Promise((resolve, reject) => worker.calls.set(id, { resolve, reject }));
+}
+
+function advise(text) {
+  found("advice").hidden = !text;
+  found("advice").textContent = text;
+}
+
+function veil(text) {
+  found("veil").toggleAttribute("data-idle", !text);
+  if (text) found("veil-text").textContent = text;
+}
+
+function paint(canvas, image) {
+  [canvas.width, canvas.height] = [image.width, image.height];
+  canvas.getContext("2d").putImageData(image, 0, 0);
+}
+
+/** Let one thing be done after another; a picture that is wanted meanwhile is drawn at the end. */
+async function busy(text, work) {
+  if (state.isBusy) return;
+  state.isBusy = true;
+  veil(text);
+  advise("");
+  try {
+    await work();
+  } catch (error) {
+    advise(error.message);
+  } finally {
+    state.isBusy = false;
+    veil("");
+  }
+  if (state.isWanted) await draw();
+}
+
+async function draw() {
+  state.isWanted = state.isBusy;
+  if (state.isBusy || state.key === null || !found("form").reportValidity()) return;
+  await busy("Drawing", async () => {
+    const [prompt, seed, { key, box }] = [found("prompt").value.trim(), Number(found("seed").value), state];
+    if (!prompt) throw new Error("Say what the picture shows, as “a crab on a beach”.");
+    const answer = await call("draw", { key, prompt, seed, box });
+    show({ ...answer, prompt, seed });
+  });
+}
+
+function show(drawn) {
+  const canvas = found("picture");
+  paint(canvas, drawn.picture);
+  canvas.setAttribute("aria-label", `Drawn: ${drawn.prompt}`);
+  found("status").textContent = `Drawn in ${Math.round(drawn.ms)} ms. Seed ${drawn.seed}, scene: ${drawn.scene}.`;
+  if (drawn.unknown.length) {
+    advise(`mini was never taught ${drawn.unknown.join(", ")}. Such words have no effect, or blur the picture.`);
+  }
+  state.drawn = drawn;
+  found("save").disabled = false;
+  keep(canvas, drawn);
+}
+
+/** Put a picture on the shelf of earlier ones. */
+function keep(canvas, drawn) {
+  canvas.toBlob((blob) => {
+    const shelf = found("history");
+    const button = thumbnail(URL.createObjectURL(blob), drawn.prompt, () => {
+      paint(found("picture"), drawn.picture);
+      found("picture").setAttribute("aria-label", `Drawn: ${drawn.prompt}`);
+      found("status").textContent = `${drawn.prompt}. Seed ${drawn.seed}, scene: ${drawn.scene}.`;
+      state.drawn = drawn;
+    });
+    shelf.prepend(button);
+    if (shelf.children.length > MOST_KEPT) {
+      URL.revokeObjectURL(shelf.lastChild.querySelector("img").src);
+      shelf.lastChild.remove();
+    }
+  });
+}
+
+function thumbnail(source, name, onclick) {
+  const [button, image] = [document.createElement("button"), document.createElement("img")];
+  Object.assign(image, { src: source, alt: name, loading: "lazy", width: 64, height: 64 });
+  Object.assign(button, { type: "button", title: name, onclick });
+  button.append(image);
+  return button;
+}
+
+function pressed(group, chosen) {
+  for (const button of group.children) button.setAttribute("aria-pressed", String(button === chosen));
+}
+
+/** Read another subject, and draw it. */
+async function choose({ name, file, source }) {
+  await busy("Reading the subject", async () => {
+    const bytes = source ? await (await fetch(source)).arrayBuffer() : undefined;
+    const key = source ?? `photograph ${worker.last}`;
+    const read = await call("read", { key, file, bytes }, bytes ? [bytes] : []);
+    paint(found("cutout"), read.cutout);
+    found("cutout").setAttribute("aria-label", `Cut-out of the ${name || "subject"}`);
+    found("save-cutout").disabled = false;
+    const sure = read.method === "network" ? `Cut out in ${Math.round(read.ms)} ms.` : "";
+    found("subject-note").textContent = read.isDoubtful
+      ? "The outline is in doubt: a photograph with the whole thing before a calm ground works best."
+      : sure || "Drop a photograph here, paste one, or choose another below.";
+    rename(name);
+    [state.key, state.isWanted] = [key, true];
+  });
+}
+
+/** Let the prompt speak of the new subject, if it spoke of the one before. */
+function rename(name) {
+  const prompt = found("prompt");
+  const article = /^[aeiou]/.test(name) ? "an" : "a";
+  const before = state.name && new RegExp(`\\b(an?) ${state.name}\\b`, "i");
+  const now = name || "thing";
+  if (before) prompt.value = prompt.value.replace(before, `${name ? article : "a"} ${now}`);
+  state.name = now;
+}
+
+/** Change the place or the mood of the prompt, both of which stand at its end. */
+function reword(part, words) {
+  const prompt = found("prompt");
+  const old = [state.place, state.mood].filter(Boolean).join(" ");
+  const rest = old && prompt.value.endsWith(old) ? prompt.value.slice(0, -old.length) : `${subjectOf(prompt.value)} `;
+  state[part] = words;
+  prompt.value = [rest.trim(), state.place, state.mood].filter(Boolean).join(" ");
+  draw();
+}
+
+const subjectOf = (prompt) => prompt.split(/\s(?:on|in|at|under|before|near|by)\s/)[0];
+
+function chips(group, choices, onclick) {
+  for (const [label, value] of choices) {
+    const button = document.createElement("button");
+    Object.assign(button, { type: "button", textContent: label });
+    button.onclick = () => {
+      pressed(group, button);
+      onclick(value);
+    };
+    group.append(button);
+  }
+}
+
+function place(box) {
+  state.box = box;
+  found("clear-box").hidden = found("box").hidden = box === null;
+  if (box === null) return;
+  const [left, top, right, bottom] = box.map((value) => 100 * value);
+  Object.assign(found("box").style, {
+    left: `${left}%`,
+    top: `${top}%`,
+    width: `${right - left}%`,
+    height: `${bottom - top}%`,
+  });
+}
+
+/** Let a box be drawn on the picture. */
+function listenForBoxes() {
+  const frame = found("frame");
+  let from = null;
+  const at = ({ clientX, clientY }) => {
+    const { left, top, width, height } = frame.getBoundingClientRect();
+    return [(clientX - left) / width, (clientY - top) / height].map((value) => Math.min(1, Math.max(0, value)));
+  };
+  const spanned = (to) => [0, 1].flatMap((i) => [[from[0], to[0]], [from[1], to[1]]].map((ends) => Math[i ? "max" : "min"](...ends)));
+  frame.onpointerdown = (event) => {
+    from = at(event);
+    frame.setPointerCapture(event.pointerId);
+  };
+  frame.onpointermove = (event) => {
+    if (from === null) return;
+    const box = spanned(at(event));
+    if (Math.min(box[2] - box[0], box[3] - box[1]) >= LEAST_BOX) place(box);
+  };
+  frame.onpointerup = frame.onpointercancel = (event) => {
+    const box = from && spanned(at(event));
+    from = null;
+    if (box && Math.min(box[2] - box[0], box[3] - box[1]) >= LEAST_BOX) {
+      pressed(found("spots"), null);
+      draw();
+    }
+  };
+}
+
+async function save(canvas, name, texts) {
+  const png = await new Promise((resolve) => canvas.toBlob(resolve));
+  const link = document.createElement("a");
+  Object.assign(link, { href: URL.createObjectURL(texts ? await withTexts(png, texts) : png), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}
+
+function listen(sheet) {
+  found("form").onsubmit = (event) => {
+    event.preventDefault();
+    draw();
+  };
+  found("prompt").onkeydown = (event) => {
+    if (event.key !== "Enter" || event.shiftKey) return;
+    event.preventDefault();
+    draw();
+  };
+  found("another").onclick = () => {
+    found("seed").value = Math.floor(Math.random() * LARGEST_SEED);
+    draw();
+  };
+  found("clear-box").onclick = () => {
+    place(null);
+    pressed(found("spots"), found("spots").firstChild);
+    draw();
+  };
+  found("save").onclick = () => {
+    const { prompt, seed, scene } = state.drawn;
+    const origin = { operation: "personalize", preset: sheet.preset, engine: "onnxruntime-web", prompt, seed: String(seed), scene };
+    const texts = { swiftpie: JSON.stringify(origin), "XML:com.adobe.xmp": sheet.mark };
+    save(found("picture"), `swiftpie-${seed}.png`, texts);
+  };
+  found("save-cutout").onclick = () => save(found("cutout"), "cut-out.png");
+  found("card").onchange = ({ target }) => {
+    localStorage.setItem("card", target.checked ? "yes" : "no");
+    location.reload();
+  };
+  found("file").onchange = ({ target }) => take(target.files[0]);
+  document.onpaste = ({ clipboardData }) => take(clipboardData.files[0]);
+  document.ondragover = (event) => {
+    event.preventDefault();
+    document.body.classList.add("dropping");
+  };
+  document.ondragleave = () => document.body.classList.remove("dropping");
+  document.ondrop = (event) => {
+    event.preventDefault();
+    document.body.classList.remove("dropping");
+    take(event.dataTransfer.files[0]);
+  };
+  listenForBoxes();
+}
+
+function take(file) {
+  if (!file?.type.startsWith("image/")) return;
+  pressed(found("subjects"), null);
+  choose({ name: "", file });
+}
+
+/** Ask for every file once, which the service worker keeps. */
+async function keepAll() {
+  const note = found("offline");
+  if (!navigator.serviceWorker?.controller) {
+    note.textContent = "This browser keeps nothing here, so the page needs its server at each visit.";
+    return;
+  }
+  const { files } = await (await fetch("files.json")).json();
+  const left = files.slice();
+  const take = async () => {
+    for (let name = left.pop(); name; name = left.pop()) {
+      await (await fetch(name)).arrayBuffer();
+      note.textContent = `Keeping the page for use without a network: ${left.length} files left.`;
+    }
+  };
+  await Promise.all(Array.from({ length: 4 }, take));
+  note.textContent = "The page is kept by this browser and works without a network.";
+}
+
+async function main() {
+  await underItsWorker();
+  const begun = performance.now();
+  const usesCard = localStorage.getItem("card") !== "no";
+  found("card").checked = usesCard;
+  start();
+  const opening = call("open", { usesCard });
+  const sheet = await (await fetch("model/sheet.json")).json();
+  chips(found("places"), PLACES.map((words) => [words, words]), (words) => reword("place", words));
+  chips(found("moods"), MOODS.map((words) => [words || "by day", words]), (words) => reword("mood", words));
+  chips(found("spots"), Object.entries(SPOTS), (box) => {
+    place(box);
+    draw();
+  });
+  state.place = "on a beach";
+  pressed(found("places"), found("places").firstChild);
+  pressed(found("moods"), found("moods").firstChild);
+  pressed(found("spots"), found("spots").firstChild);
+  for (const { name, file } of sheet.subjects) {
+    const button = thumbnail(file, name, () => {
+      pressed(found("subjects"), button);
+      choose({ name, source: file });
+    });
+    found("subjects").append(button);
+  }
+  const { numThreads, isOnCard } = await opening;
+  const runs = isOnCard ? "the graphics card (WebGPU)" : `the processor (WebAssembly, ${numThreads} threads)`;
+  found("facts").textContent = `Drawing on ${runs}; mini was ready after ${Math.round(performance.now() - begun)} ms.`;
+  listen(sheet);
+  found("draw").disabled = false;
+  state.name = sheet.subjects[0].name;
+  pressed(found("subjects"), found("subjects").firstChild);
+  await choose({ name: state.name, source: sheet.subjects[0].file });
+  document.body.dataset.firstMs = String(Math.round(performance.now()));
+  await keepAll();
+}
+
+main().catch((error) => {
+  veil("");
+  advise(`The page cannot start: ${error.message}`);
+});

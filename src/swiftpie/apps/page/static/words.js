@@ -1,0 +1,107 @@
+// What a prompt says of time, weather, season and place, and how mini is to read it. The rules are
+// those of swiftpie/scenes.py, and the words and patterns come from there.
+const WORD = /[a-z]+(?:['-][a-z]+)*/g;
+const wordsIn = (text) => text.toLowerCase().match(WORD) ?? [];
+const escaped = (phrase) => phrase.replace(/[\\^$.*+?()[\]{}|-]/g, "\\$&");
+
+/** Return the functions that read prompts by `known`, which `swiftpie export page` wrote. */
+export function reader(known) {
+  const [prepositions, ofAThing] = [new Set(known.prepositions), new Set(known.ofAThing)];
+  const [articles, firsts] = [new Set(known.articles), new Set([...known.adverbs, ...known.prepositions])];
+  const patterns = Object.fromEntries(
+    Object.entries(known.patterns).map(([name, source]) => [name, new RegExp(source, "i")]),
+  );
+  const air = new RegExp(known.patterns.inTheAir, "gi");
+  const placeOf = new Map(known.places.map((place) => [place.name, place]));
+  const taught = new Set(known.taught.map((head) => head.join(" ")));
+  const heads = known.places.flatMap(({ name, heads, weathers }) => {
+    const isWeather = new Set(weathers.map((head) => head.join(" ")));
+    return heads.map((head) => ({ name, head, text: head.join(" "), isWeather: isWeather.has(head.join(" ")) }));
+  });
+
+  /** Return { time, weather, season } as numbers; what a prompt does not mention stays 0. */
+  function setting(prompt) {
+    let text = ` ${wordsIn(prompt).join(" ")} `;
+    const [times, weathers, seasons] = known.settings.map((values) => {
+      const phrases = values.flatMap((names, index) => names.map((phrase) => ({ phrase, index })));
+      const found = [];
+      for (const { phrase, index } of phrases.sort((a, b) => b.phrase.length - a.phrase.length)) {
+        if (!text.includes(` ${phrase} `)) continue;
+        text = text.replaceAll(` ${phrase} `, " ");
+        found.push(index);
+      }
+      return found;
+    });
+    const weather = weathers.find((index) => index > known.cloudy) ?? Math.max(0, ...weathers);
+    const snows = weather === known.snowfall ? known.winter : 0;
+    return { time: times.find(Boolean) ?? 0, weather, season: seasons.find(Boolean) ?? snows };
+  }
+
+  function prepositionBefore(words, start) {
+    if (firsts.has(words[start])) return start;
+    let first = null;
+    for (let place = start - 1; place >= 0; place--) {
+      const word = words[place];
+      if (prepositions.has(word)) first = place;
+      else if (first === null) {
+        if (place < start - known.mostBetween || word === "and" || word.endsWith("ing")) break;
+      } else if (!articles.has(word)) break;
+    }
+    return first;
+  }
+
+  /** Return the place that words name as { name, start, end, text }, or null. */
+  function find(words) {
+    const found = [];
+    for (const { name, head, text, isWeather } of heads) {
+      for (let start = 0; start + head.length <= words.length; start++) {
+        if (head.some((word, i) => words[start + i] !== word)) continue;
+        const first = prepositionBefore(words, start);
+        if (head.length === 1 && (first === null || words[first] === "of")) continue;
+        const isClear = first !== null && !ofAThing.has(words[first]);
+        const place = { name, start: first ?? start, end: start + head.length, text };
+        found.push([!isWeather, isClear, text.length, name, place.start, place.end, place]);
+      }
+    }
+    const better = (a, b) => a.slice(0, 6).map((value, i) => (value > b[i]) - (value < b[i])).find(Boolean) > 0;
+    return found.reduce((best, one) => (best === null || better(one, best) ? one : best), null)?.at(-1) ?? null;
+  }
+
+  const isPlain = ({ time, weather, season }) => !time && !weather && !season;
+
+  function usual(prompt, share) {
+    if (!isPlain(setting(prompt))) return known.outdoors;
+    return `${known.backdrops[Math.floor(1000 * share) % known.backdrops.length]} backdrop`;
+  }
+
+  function inKnownWords(prompt) {
+    const words = wordsIn(prompt);
+    const found = find(words);
+    if (found === null || taught.has(found.text)) return prompt;
+    return [...words.slice(0, found.start), ...placeOf.get(found.name).standIn, ...words.slice(found.end)].join(" ");
+  }
+
+  /** Return what of a prompt no graph of the page draws, or null. */
+  function beyond(prompt) {
+    const art = known.renditions.find((phrase) => new RegExp(`\\b${escaped(phrase)}\\b`, "i").test(prompt));
+    if (art !== undefined) return art;
+    const end = patterns.artAtEnd.exec(prompt) ?? patterns.worn.exec(prompt);
+    if (end !== null) return end[0].replace(/^[\s,;.]+/, "");
+    const subject = ` ${prompt.split(patterns.looksEnd)[0].toLowerCase()} `;
+    return known.textures.find((phrase) => subject.includes(` ${phrase} `)) ?? null;
+  }
+
+  return {
+    setting,
+    isPlain,
+    beyond,
+    inKnownWords,
+    place: (prompt, share) => placeOf.get(find(wordsIn(prompt))?.name ?? usual(prompt, share)),
+    /** Return a prompt for a photograph of the bare subject in the same light. */
+    plainly(prompt) {
+      const isNamed = find(wordsIn(prompt)) !== null;
+      const placed = isNamed ? prompt : `${prompt} ${placeOf.get(usual(prompt, 0)).phrase}`;
+      return inKnownWords(placed.replace(air, known.withoutIt));
+    },
+  };
+}
