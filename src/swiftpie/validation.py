@@ -15,6 +15,15 @@ SIZE = re.compile(r"(\d{1,9})x(\d{1,9})", re.ASCII)  # int() refuses thousands o
 Box = tuple[float, float, float, float]  # left, top, right and bottom in [0, 1]
 Size = tuple[int, int]  # height and width in pixels
 
+DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # of Windows
+FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')  # in names on Windows, some elsewhere too
+
+
+def is_portable_name(name: str) -> bool:
+    """Whether a file may be called so on Linux, macOS and Windows."""
+    is_whole = bool(name) and not name.endswith((".", " "))
+    return is_whole and not DEVICES.fullmatch(name) and not FORBIDDEN.search(name)
+
 
 def seeds_from(seed: int | None, num_images: int) -> tuple[int, ...]:
     """Return the seeds of pictures: they count up from `seed`, or from a random one.

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from swiftpie.config import home_folder
 from swiftpie.errors import ConfigError, WeightsError, short_reason
+from swiftpie.validation import is_portable_name
 
 if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError
@@ -438,7 +439,7 @@ def _list_release(repository: str, tag: str | None, endpoint: str, _moment: int)
 def _is_safe(path: str) -> bool:
     """Whether a name that a server gave stays below its folder, is readable, and fits on disks."""
     parts = path.split("/")
-    is_inside = "\\" not in path and ":" not in path and not {"", ".", ".."} & {*parts}
+    is_inside = all(map(is_portable_name, parts))  # so none is "..", either
     is_short = len(path) <= MAX_NAME and all(len(part) <= MAX_PART_BYTES for part in parts)
     if not (is_inside and is_short and path.isprintable()):  # which no half of a surrogate pair is
         return False

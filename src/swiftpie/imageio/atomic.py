@@ -47,9 +47,9 @@ def atomic_file(path: Path, *, force: bool = True) -> Iterator[Path]:
     with _workplace(path) as (folder, mode):
         temporary = folder / path.name
         yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
         temporary.chmod(mode)  # some libraries write for the owner alone
+        with temporary.open("r+b") as written:  # Windows puts nothing on the disk that is only read
+            os.fsync(written.fileno())
         if force:
             temporary.replace(path)
         else:
@@ -158,8 +158,11 @@ def _workplace(path: Path) -> Iterator[_Workplace]:
     try:
         yield _Workplace(folder, os.fstat(lock).st_mode & 0o777)
     finally:
+        if fcntl is None:
+            os.close(lock)  # Windows removes no open file
         shutil.rmtree(folder, ignore_errors=True)
-        os.close(lock)
+        if fcntl is not None:
+            os.close(lock)
 
 
 def _new_locked_folder(path: Path) -> tuple[Path, int]:

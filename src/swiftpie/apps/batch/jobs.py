@@ -36,14 +36,20 @@ from swiftpie.pipelines.identity_file import read_identity_header
 from swiftpie.pipelines.naming import new_subjects, vocabulary_of
 from swiftpie.scenes import NAME
 from swiftpie.scenes import packaged as packaged_scenes
-from swiftpie.validation import Box, check_box, check_prompts, check_seeds, check_text
+from swiftpie.validation import (
+    Box,
+    check_box,
+    check_prompts,
+    check_seeds,
+    check_text,
+    is_portable_name,
+)
 
 SHEET = "contact-sheet"  # no job may have this id
 MAX_JOBS = 200_000
 MAX_ID_BYTES = 180  # a file system takes 255 for a name, with its suffix and while it is written
 MAX_PICTURES = 64  # of one subject
 ID = re.compile(r"\w[\w .,+=@()-]*")
-DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.I)  # no names of files on Windows
 
 
 class Model(NamedTuple):
@@ -263,7 +269,7 @@ def check(job: Job, inputs: Inputs) -> None:
 def _check_id(name: str) -> None:
     is_ours = name.casefold() == SHEET
     fits = ID.fullmatch(name) and not is_ours and len(name.encode()) <= MAX_ID_BYTES
-    if not fits or DEVICES.fullmatch(name) or name.endswith((".", " ")) or ".." in name:
+    if not fits or not is_portable_name(name) or ".." in name:
         raise ConfigError(
             f"The id {short_reason(name)!r} is not a file name on every system. Letters, "
             f"digits and any of . , - _ + = @ ( ) are needed, at most {MAX_ID_BYTES} bytes."

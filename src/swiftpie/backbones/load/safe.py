@@ -6,6 +6,7 @@ import math
 import os
 import pickletools
 import re
+import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -417,13 +418,22 @@ def _check_entries(entries: dict[str, Any]) -> int:
     return end
 
 
+def _give_name(path: Path, name: Path) -> None:
+    """Give a file another name: a link, or a copy where links need a right, as on Windows."""
+    try:
+        name.symlink_to(path)
+    except (OSError, NotImplementedError):
+        shutil.copyfile(path, name)
+
+
 def _read_pickle(path: Path, *, is_zip: bool) -> dict[str, Tensor]:
     try:
         check = _check_records if is_zip else _check_parts
         check(path)
-        with tempfile.TemporaryDirectory() as folder:
+        # A mapped file stays where the system lets nobody remove it, as Windows.
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             plain_name = Path(folder) / "weights"  # of other names torch heeds the suffix
-            plain_name.symlink_to(path.resolve())
+            _give_name(path.resolve(), plain_name)
             # Mapped, a storage ends with its file; copied, it is as long as the pickle says.
             content = torch.load(plain_name, map_location="cpu", weights_only=True, mmap=is_zip)
     except Exception as error:  # broken bytes make the reader raise anything

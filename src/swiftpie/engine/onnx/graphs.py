@@ -101,7 +101,10 @@ def _graph(raw: Mapping[str, Any]) -> GraphSheet:
 def usable_cores() -> int:
     """Return how many threads compute: what OMP_NUM_THREADS says, or all cores of the process."""
     limit = os.environ.get("OMP_NUM_THREADS", "")
-    return int(limit) if limit.isdecimal() and int(limit) else len(os.sched_getaffinity(0))
+    if limit.isdecimal() and int(limit):
+        return int(limit)
+    # Linux alone says which cores a process may use.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _open_onnxruntime(path: Path) -> Compute:
