@@ -18,6 +18,7 @@ from pathlib import Path
 import swiftpie
 from tests.policy.project import ROOT
 
+KNOWN_LICENCES = ROOT / "tests" / "licences.toml"
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 LICENCE_FILES = re.compile(r"licen[cs]e|credits|readme|model_card", re.I)
 TOOLS = Path(sys.executable).parent
@@ -79,7 +80,10 @@ def versions() -> str:
     """Compare the version of the package with that of the citation."""
     cited = re.search(r"^version: (\S+)$", (ROOT / "CITATION.cff").read_text(), re.M)
     if cited is None or cited[1] != swiftpie.__version__:
-        raise Failure(f"CITATION.cff has {cited and cited[1]}, the package {swiftpie.__version__}")
+        raise Failure(
+            f"CITATION.cff has {cited and cited[1]}, the package {swiftpie.__version__}; write the "
+            "latter into CITATION.cff"
+        )
     return swiftpie.__version__
 
 
@@ -92,7 +96,7 @@ def changelog() -> str:
         raise Failure(f"entries are unreleased; move them below ## [{swiftpie.__version__}] - DATE")
     dates = dict(heads)
     if not dates.get(swiftpie.__version__):
-        raise Failure(f"no heading ## [{swiftpie.__version__}] - DATE")
+        raise Failure(f"write a heading ## [{swiftpie.__version__}] - DATE into CHANGELOG.md")
     return f"{swiftpie.__version__} of {dates[swiftpie.__version__]}"
 
 
@@ -100,7 +104,9 @@ def tree() -> str:
     """Ask git for changes that are not committed."""
     changed = done("git", "-C", str(ROOT), "status", "--porcelain").splitlines()
     if changed:
-        raise Failure(f"{len(changed)} files are changed or unknown, as {changed[0][3:]}")
+        raise Failure(
+            f"{len(changed)} files are changed or unknown, as {changed[0][3:]}; commit them"
+        )
     return done("git", "-C", str(ROOT), "log", "-1", "--format=%h").strip()
 
 
@@ -128,7 +134,7 @@ def assets() -> str:
         and f"assets/{folder.name}" not in notice
     ]
     if silent:
-        raise Failure(f"no text in assets/{', '.join(silent)} and none in NOTICE")
+        raise Failure(f"say where assets/{', '.join(silent)} come from, there or in NOTICE")
     return f"{len(folders)} folders"
 
 
@@ -192,7 +198,7 @@ def find_python(version: str) -> str:
     for candidate in candidates:
         if candidate and version in done_or_empty(candidate, "--version"):
             return candidate
-    raise Skipped(f"no Python {version} was found")
+    raise Skipped(f"no Python {version} was found; install one, as by `pyenv install {version}`")
 
 
 def materials_file(out: Path) -> Path:
@@ -212,7 +218,10 @@ def materials(out: Path) -> str:
     }
     names = {one["name"].lower().replace("_", "-") for one in components(out)}
     if missing := needed - names:
-        raise Failure(f"{', '.join(sorted(missing))} are not in it")
+        raise Failure(
+            f"{', '.join(sorted(missing))} are not in it; see whether pyproject.toml names them as "
+            "they are installed"
+        )
     return f"{materials_file(out).name}, {len(names)} components"
 
 
@@ -229,18 +238,28 @@ def components(out: Path) -> list[dict[str, object]]:
 
 
 def licences(out: Path) -> str:
-    """Write the licence of each component into a file beside the bill."""
+    """Write the licence of each component into a file beside the bill.
+
+    Raises:
+        Failure: A component states none, and `KNOWN_LICENCES` has none for it.
+    """
+    known = tomllib.loads(KNOWN_LICENCES.read_text(encoding="utf-8"))
     lines, silent = [], []
     for one in sorted(components(out), key=lambda part: str(part["name"]).lower()):
         terms = [term.get("expression") or term["license"] for term in one.get("licenses", [])]
         names = [
             term if isinstance(term, str) else term.get("id") or term.get("name") for term in terms
         ]
+        if not names and (text := known.get(str(one["name"]).lower().replace("_", "-"))):
+            names = [f"{text['licence']} ({text['source']})"]
         lines.append(f"{one['name']} {one['version']}: {'; '.join(map(str, names)) or '?'}")
         silent += [] if names else [str(one["name"])]
     (out / "licences.txt").write_text("\n".join(lines) + "\n")
     if silent:
-        raise Failure(f"no licence is stated by {', '.join(silent)}")
+        raise Failure(
+            f"no licence is stated by {', '.join(silent)}; read what they carry, and add it with "
+            f"its place to {KNOWN_LICENCES.relative_to(ROOT)}"
+        )
     return f"{len(lines)} components, in licences.txt"
 
 
