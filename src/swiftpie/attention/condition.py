@@ -84,6 +84,7 @@ class AttentionCondition(NamedTuple):
     text_scale: Tensor  # (B,) text inside the union of all regions
     text_background_scale: Tensor  # (B,) text outside
     energy_cap: Tensor  # (B,) a layer may grow a token's size by this factor; inf = no cap
+    layer_scales: dict[str, Tensor]  # factor of the semantic branch by module path, each (B, S)
     reshaping: dict[str, Reshaping]  # of identity maps, by part of the U-Net; empty changes nothing
 
 
@@ -118,6 +119,7 @@ def silent_condition(
         text_scale=ones,
         text_background_scale=ones,
         energy_cap=torch.full_like(ones, torch.inf),
+        layer_scales={},
         reshaping={},
     )
 

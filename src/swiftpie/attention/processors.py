@@ -331,6 +331,8 @@ class SemanticAttention(nn.Module):
         strength = region_scale(
             condition.identity_scale, condition.identity_background_scale, masks
         )
+        if self.name in condition.layer_scales:
+            strength = strength * condition.layer_scales[self.name][..., None, None]
         factor = unmasked_factor(condition.is_inline, notes)[..., None, None]
         return sum_of_subjects(factor * strength * by_subject)
 

@@ -261,6 +261,20 @@ def _(tools, _folder):
     assert same(own, tools.drawn(scales=Scales(1.0, 0.5)))
 
 
+@habit('`set_ip_adapter_scale({"up": …})`')
+def _(tools, _folder):
+    plain = tools.drawn()
+    tools.pipe.set_ip_adapter_scale({"down": 1.0, "mid": 1.0, "up": 1.0})
+    assert same(tools(), plain)
+    tools.pipe.set_ip_adapter_scale({"up": 0.5})
+    weaker = Subject(tools.identity, layers={"up": 0.5})
+    assert same(tools(), tools.drawn(subjects=(weaker,)))
+    assert not same(tools(), plain)
+    with pytest.raises(ValueError, match="block_7"):
+        tools.pipe.set_ip_adapter_scale({"up": {"block_7": 1.0}})
+    tools.pipe.set_ip_adapter_scale(1.0)
+
+
 @habit('`load_ip_adapter(…, weight_name="….safetensors")`')
 def _(tools, _folder):
     expected = pixels(tools.large(adapter=PUBLIC))
@@ -450,7 +464,6 @@ refused('`prompt_2="…"`', lambda t: t(prompt_2="x"))
 refused(
     '`cross_attention_kwargs={"scale": 0.5}`', lambda t: t(cross_attention_kwargs={"scale": 0.5})
 )
-refused('`set_ip_adapter_scale({"up": …})`', lambda t: t.pipe.set_ip_adapter_scale({"up": 1.0}))
 refused(
     '`load_ip_adapter(…, weight_name="….bin")`',
     lambda t: t.large().load_ip_adapter("h94/IP-Adapter", "models", "ip-adapter_sd15.bin"),

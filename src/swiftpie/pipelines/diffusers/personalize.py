@@ -8,6 +8,7 @@ import torch
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
+from swiftpie.attention.layer_scales import LayerScales, divided, scales_of
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.presets import Preset
 from swiftpie.errors import InputError
@@ -110,10 +111,15 @@ class PersonalizeCall:
         return len(rows) * self.num_images_per_prompt
 
 
+Strength = float | LayerScales
+
+
 class SwiftPiePipeline(AdaptedPipeline):
     """Draws subjects into the scene of a prompt, in one denoising step (arXiv:2605.01510)."""
 
-    _subject_scales: float | tuple[float, ...] | None = None  # None: the preset's or recipe's own
+    _subject_scales: Strength | tuple[Strength, ...] | None = (
+        None  # None: the preset's or recipe's own
+    )
 
     @spelled_as(PersonalizeCall, instead=TEXT_TO_IMAGE)
     def __call__(self, call: PersonalizeCall) -> SwiftPiePipelineOutput | tuple[object, ...]:
@@ -129,27 +135,32 @@ class SwiftPiePipeline(AdaptedPipeline):
         _check(call, components, self._callback_tensor_inputs)
         return self._answer(call, lambda: self._draw(call, components))
 
-    def set_ip_adapter_scale(self, scale: float | Sequence[float]) -> None:
-        """Set how strong the subjects of the calls to come are: one number for all, or one each.
+    def set_ip_adapter_scale(self, scale: Strength | Sequence[Strength]) -> None:
+        """Set how strong the subjects of the calls to come are: one strength for all, or one each.
 
         As in diffusers, the number is the weight of the identity branch, in place of the one that
         the preset, the recipe, the adapter or `scales=` has. The other strengths of the subject
         follow in proportion: half of the weight halves its detail as well, and 0 is no subject.
 
+        A dictionary has the weights by layer, as in `{"down": {"block_2": [0.0, 1.0]}}`; layers that
+        it leaves out get 0. The detail branch stays as it is.
+
         Raises:
-            InputError: It is something else than numbers of 0 or more.
+            InputError: It is something else than numbers of 0 or more, or a dictionary names what
+                the U-Net lacks.
         """
         scales = tuple(scale) if isinstance(scale, Sequence) else (scale,)
         for number in scales:
-            if (
+            if isinstance(number, Mapping):
+                scales_of(number, self.to_components().denoiser.installation.semantic)
+            elif (
                 isinstance(number, bool)
                 or not isinstance(number, int | float)
                 or not 0 <= number <= MAX_SCALE
             ):
                 raise InputError(
                     f"set_ip_adapter_scale() got {number!r}; a number from 0 to {MAX_SCALE} is "
-                    "needed, or a list of one for each subject. Which blocks a subject reaches is "
-                    "chosen when loading: from_preset(…, plan=Plan(…))."
+                    "needed, a dictionary of them by layer, or a list of one for each subject."
                 )
         self._subject_scales = scales if isinstance(scale, Sequence) else scale
 
@@ -227,10 +238,15 @@ class SwiftPiePipeline(AdaptedPipeline):
             )
         own = (request.scales or Scales.of(preset)).identity_scale or 1.0  # 0: only detail speaks
         pairs = zip(request.subjects, scales, strict=True)
-        subjects = tuple(
-            replace(subject, scale=subject.scale * scale / own) for subject, scale in pairs
-        )
+        subjects = tuple(_strengthened(subject, scale, own) for subject, scale in pairs)
         return replace(request, subjects=subjects)
+
+
+def _strengthened(subject: Subject, scale: Strength, own: float) -> Subject:
+    """Return a subject of strength `own` with another one, or with one by layer."""
+    if not isinstance(scale, Mapping):
+        return replace(subject, scale=subject.scale * scale / own)
+    return replace(subject, layers=divided(scale, own))
 
 
 def request_of(call: PersonalizeCall, components: Components) -> PersonalizeRequest:

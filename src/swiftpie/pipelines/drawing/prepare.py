@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from swiftpie.attention.condition import INLINE_MASK, AttentionCondition, silent_condition
+from swiftpie.attention.layer_scales import scales_of
 from swiftpie.attention.processors import Merge
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.presets import Preset
@@ -105,6 +106,7 @@ def prepare(
         is_inline=source is MaskSource.INLINE,
         detail_is_inline=detail_source is MaskSource.INLINE,
     )
+    condition = _by_layer(condition, components, subjects)
     if MaskSource.TWO_PASS in {source, detail_source}:
         found = _found_region(components, noise, text, condition)
         attention = condition.attention
@@ -351,6 +353,26 @@ def subject_condition(
         aligned=torch.stack(placed, dim=1),
         pose=torch.stack([layout.pose for layout in layouts], dim=1),
     )
+
+
+def _by_layer(
+    condition: SubjectCondition, components: Components, subjects: Sequence[Subject]
+) -> SubjectCondition:
+    """Return a condition with the strengths of `Subject.layers`; without any, it as it is.
+
+    Raises:
+        InputError: A subject names layers that the network lacks.
+    """
+    if all(subject.layers is None for subject in subjects):
+        return condition
+    names, attention = components.denoiser.installation.semantic, condition.attention
+    rows = [
+        dict.fromkeys(names, 1.0) if subject.layers is None else scales_of(subject.layers, names)
+        for subject in subjects
+    ]
+    ones = torch.ones_like(attention.identity_scale)
+    factors = {name: ones * ones.new_tensor([row[name] for row in rows]) for name in names}
+    return condition._replace(attention=attention._replace(layer_scales=factors))
 
 
 def _scaled(

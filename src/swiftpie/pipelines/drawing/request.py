@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from typing_extensions import TypeIs
 
+    from swiftpie.attention.layer_scales import LayerScales
     from swiftpie.attention.manipulate import Shaping
     from swiftpie.geometry.layout import Layout
     from swiftpie.guidance import Guidance
@@ -124,6 +125,9 @@ class Subject:
             surfaces=frozenset({Surface.BATCH, Surface.HTTP, Surface.COMFYUI}),
         ),
     ] = 1.0
+
+    # Factor of the semantic branch by layer of the U-Net, as diffusers spells it; None is 1 in all.
+    layers: "LayerScales | None" = None
 
     def __post_init__(self) -> None:
         if self.view is not None:
