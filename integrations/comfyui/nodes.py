@@ -355,6 +355,7 @@ class PlaceSubject(io.ComfyNode):
         subject: Subjects,
         name: str,
         scale: float,
+        layers: str = "",
         others: Subjects = (),
         box: Box | None = None,
         mask: Tensor | None = None,
@@ -362,7 +363,9 @@ class PlaceSubject(io.ComfyNode):
         """Add it to the others."""
         region = None if mask is None else _some(mask)[:1, None].float().cpu()
         one = _only(subject)
-        placed = replace(one, box=box, mask=region, name=name or one.name, scale=scale)
+        placed = replace(
+            one, box=box, mask=region, name=name or one.name, scale=scale, layers=layers
+        )
         return io.NodeOutput((*(others or ()), placed))
 
 

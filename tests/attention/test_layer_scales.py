@@ -5,7 +5,7 @@ import torch
 
 from swiftpie.attention.condition import silent_condition
 from swiftpie.attention.install import Plan, install
-from swiftpie.attention.layer_scales import LAYOUT, STYLE, scales_of
+from swiftpie.attention.layer_scales import LAYOUT, STYLE, read_form, scales_of
 from swiftpie.backbones.adapters import load_into, read_ip_adapter
 from swiftpie.errors import InputError
 from tests.parity.ip_adapter import adapter_tensors, features_for, theirs, tiny_unet, unet_inputs
@@ -19,6 +19,11 @@ def as_lists(form):
     if hasattr(form, "items"):
         return {name: as_lists(value) for name, value in form.items()}
     return list(form) if isinstance(form, tuple) else form
+
+
+def test_a_written_form_is_the_same_as_a_mapping():
+    assert read_form('{"up": {"block_0": [0, 1.0, 0]}}') == as_lists(STYLE)
+    assert read_form("layout") is LAYOUT
 
 
 def doubled(value):
@@ -43,7 +48,7 @@ def test_a_network_with_strengths_by_layer_answers_as_in_diffusers(name):
     load_into(adapter, installation)
     unet.double()
     call, extra = unet_inputs(unet)
-    call, extra = ({key: doubled(one) for key, one in some.items()} for some in (call, extra))
+    call, extra = ({key: doubled(part) for key, part in some.items()} for some in (call, extra))
     silent = silent_condition(call["sample"], width=tokens.shape[-1])
     ones = torch.ones_like(silent.identity_scale)
     whole = silent._replace(
@@ -75,6 +80,12 @@ def test_a_network_with_strengths_by_layer_answers_as_in_diffusers(name):
         ({"up": {"block_0": [1.0, 0.5, 0.5, 1.0]}}, "4 strengths"),
         ({"up": -1.0}, "numbers from 0"),
         ({"up": "all"}, "numbers from 0"),
+        ({"up": float("nan")}, "numbers from 0"),
+        ({"up": {"block_0": []}}, "numbers from 0"),
+        ("style", "Stable Diffusion XL"),
+        ("faces", "'style', 'layout' or numbers"),
+        ("[" * 999, "'style', 'layout' or numbers"),
+        (" " * 1001, "1000 are the most"),
     ],
 )
 def test_what_the_network_lacks_is_named(form, message):

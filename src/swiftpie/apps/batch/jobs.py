@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from swiftpie.attention.layer_scales import read_form
 from swiftpie.backbones.components import cells_of
 from swiftpie.backbones.presets import Preset
 from swiftpie.backbones.resolve import resolve
@@ -281,6 +282,8 @@ def _check_subject(subject: JobSubject, inputs: Inputs) -> None:
         check_box(subject.shown["box"])
     if subject.shown.get("view") is not None:
         check_view(subject.shown["view"])
+    if subject.shown.get("layers"):
+        read_form(subject.shown["layers"])
     check_text(subject.shown.get("name", ""))
     for cutout in subject.cutouts:
         search = parse_search(cutout)

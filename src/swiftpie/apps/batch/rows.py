@@ -73,7 +73,7 @@ def row_fields(source: type) -> tuple[str, ...]:
 
 
 _SEEDS = ("seed", "seeds")
-_PLACES = ("box", "view")
+_PLACES = ("box", "view", "layers")
 _SUBJECT = tuple(field.name for field in fields(_SubjectRow))
 _OWN = tuple(field.name for field in fields(_Row) if field.name != "image")
 _FACE = row_fields(FaceSource)

@@ -37,7 +37,14 @@ PANELS: Mapping[str, tuple[str, ...]] = {
         "boxes",
         "views",
     ),
-    "Strength": ("identity_scale", "detail_scale", "background_scale", "text_scale", "balance"),
+    "Strength": (
+        "identity_scale",
+        "detail_scale",
+        "background_scale",
+        "text_scale",
+        "balance",
+        "layers",
+    ),
     "ChordEdit": (
         *("t_start", "delta", "t_end", "step_scale", "noise_samples", "chord_steps"),
         "without_refinement",
@@ -253,6 +260,7 @@ CommercialOnly = Annotated[
 BoxText = Annotated[str | None, option_of(Subject, "box")]
 BoxTexts = Annotated[list[str] | None, repeated(Subject, "box")]
 ViewTexts = Annotated[list[str] | None, repeated(Subject, "view")]
+LayerTexts = Annotated[list[str] | None, repeated(Subject, "layers")]
 SizeText = Annotated[str | None, option_of(PersonalizeRequest, "size_px")]
 
 PresetName = Annotated[str, option_of(LoadOptions, "preset")]

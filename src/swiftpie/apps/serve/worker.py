@@ -277,7 +277,9 @@ class Worker:
         """
         found: list[Subject | ByName] = []
         for one in subjects:
-            placed: dict[str, Any] = one.model_dump(include={"box", "view", "name", "scale"})
+            placed: dict[str, Any] = one.model_dump(
+                include={"box", "view", "name", "scale", "layers"}
+            )
             if one.library:
                 found.append(ByName(one.library, placed | {"name": one.name or one.library}))
                 continue

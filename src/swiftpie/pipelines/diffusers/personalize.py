@@ -117,9 +117,8 @@ Strength = float | LayerScales
 class SwiftPiePipeline(AdaptedPipeline):
     """Draws subjects into the scene of a prompt, in one denoising step (arXiv:2605.01510)."""
 
-    _subject_scales: Strength | tuple[Strength, ...] | None = (
-        None  # None: the preset's or recipe's own
-    )
+    # None: the preset's or recipe's own.
+    _subject_scales: Strength | tuple[Strength, ...] | None = None
 
     @spelled_as(PersonalizeCall, instead=TEXT_TO_IMAGE)
     def __call__(self, call: PersonalizeCall) -> SwiftPiePipelineOutput | tuple[object, ...]:
@@ -142,8 +141,8 @@ class SwiftPiePipeline(AdaptedPipeline):
         the preset, the recipe, the adapter or `scales=` has. The other strengths of the subject
         follow in proportion: half of the weight halves its detail as well, and 0 is no subject.
 
-        A dictionary has the weights by layer, as in `{"down": {"block_2": [0.0, 1.0]}}`; layers that
-        it leaves out get 0. The detail branch stays as it is.
+        A dictionary has the weights by layer, as in `{"down": {"block_2": [0.0, 1.0]}}`; layers
+        that it leaves out get 0. The detail branch stays as it is.
 
         Raises:
             InputError: It is something else than numbers of 0 or more, or a dictionary names what

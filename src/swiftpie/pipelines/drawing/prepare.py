@@ -363,11 +363,11 @@ def _by_layer(
     Raises:
         InputError: A subject names layers that the network lacks.
     """
-    if all(subject.layers is None for subject in subjects):
+    if not any(subject.layers for subject in subjects):
         return condition
     names, attention = components.denoiser.installation.semantic, condition.attention
     rows = [
-        dict.fromkeys(names, 1.0) if subject.layers is None else scales_of(subject.layers, names)
+        scales_of(subject.layers, names) if subject.layers else dict.fromkeys(names, 1.0)
         for subject in subjects
     ]
     ones = torch.ones_like(attention.identity_scale)

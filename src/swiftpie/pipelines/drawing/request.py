@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Self
 
+from swiftpie.attention.layer_scales import LayerScales, read_form
 from swiftpie.config import Option, Surface
 from swiftpie.errors import InputError
 from swiftpie.pipelines.drawing.settings import (
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from torch import Tensor
     from typing_extensions import TypeIs
 
-    from swiftpie.attention.layer_scales import LayerScales
     from swiftpie.attention.manipulate import Shaping
     from swiftpie.geometry.layout import Layout
     from swiftpie.guidance import Guidance
@@ -126,10 +126,21 @@ class Subject:
         ),
     ] = 1.0
 
-    # Factor of the semantic branch by layer of the U-Net, as diffusers spells it; None is 1 in all.
-    layers: "LayerScales | None" = None
+    layers: Annotated[
+        LayerScales | str,  # "" is 1 in all
+        Option(
+            "Which layers of a U-Net read this subject, as factors on its identity scale: style or "
+            "layout of Stable Diffusion XL, or numbers as diffusers writes them, 0 where left out: "
+            '{"down": {"block_2": [0, 1]}, "up": 0.5}. By default all, alike. With several '
+            "subjects, once for each.",
+            "style|layout|FORM",
+            kind=str,
+        ),
+    ] = ""
 
     def __post_init__(self) -> None:
+        if self.layers:
+            read_form(self.layers)
         if self.view is not None:
             check_view(self.view)
         if self.box is not None:

@@ -20,6 +20,7 @@ from swiftpie.apps.cli.drawing.subjects import (
     with_cutouts,
 )
 from swiftpie.apps.cli.loading import open_session, resolved
+from swiftpie.attention.layer_scales import read_form
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.machine import AUTO
 from swiftpie.backbones.presets import Capability, Preset
@@ -89,6 +90,7 @@ def personalize(
     request: Request,
     boxes: options.BoxTexts = None,
     views: options.ViewTexts = None,
+    layers: options.LayerTexts = None,
     save_subject_mask: SaveSubjectMask = None,
     loading: Annotated[LoadOptions, options.FieldOptions(LoadOptions, options.DRAWING)],
 ) -> None:
@@ -121,9 +123,11 @@ def personalize(
     most = len(everyone) + max(map(len, named.values()))
     masks = (mask or MaskSource.NONE.value, detail_mask)
     places = _parse_boxes(boxes or [], most, masks)
+    read_by = _layers_of(layers or [], most)
     asks_more = (
         also,
         views,
+        layers,
         size,
         mask,
         detail_mask,
@@ -135,7 +139,7 @@ def personalize(
         way = _way_without_torch(loading, everyone, named, cutouts, places[0], scales, scene)
     if way is None:
         everyone = with_cutouts(everyone, cutouts)
-        placed = list(zip(places, parse_views(views or [], most), strict=True))
+        placed = list(zip(places, parse_views(views or [], most), read_by, strict=True))
         request |= {"size_px": None if size is None else parse_size(size), "scene": scene}
         way = _usual_way(loading, everyone, named, placed, scales, masks, request)
 
@@ -250,12 +254,12 @@ def _usual_way(
     loading: LoadOptions,
     everyone: list[list[SubjectPictures]],
     named: "ByName",
-    placed: "list[tuple[Box | None, View | None]]",
+    placed: "list[tuple[Box | None, View | None, str]]",
     changes: Mapping[str, float],
     masks: tuple[str, str | None],
     request: Mapping[str, Any],
 ) -> _Way:
-    """Return how a session draws the subjects at the boxes and views of `placed`, in order."""
+    """Return how a session draws the subjects, each as `placed` says in order."""
     from swiftpie.pipelines.drawing.request import Subject
 
     session, load_ms = open_session(**loading)
@@ -271,8 +275,8 @@ def _usual_way(
     def draw(words: str, **options: Any) -> "GenerationResult":  # noqa: ANN401 - as of `Session`
         everybody = [*shown, *(session.named(who.word) for who in named[words])]
         subjects = [
-            Subject(identity, box=box, view=view, mask=region, detail_mask=limit)
-            for identity, (box, view) in zip(
+            Subject(identity, box, view, mask=region, detail_mask=limit, layers=layers)
+            for identity, (box, view, layers) in zip(
                 everybody, placed, strict=False
             )  # other prompts name fewer
         ]
@@ -341,6 +345,16 @@ def parse_views(views: list[str], count: int) -> "list[View | None]":
     for view in found:
         check_view(view)
     return [*found, *[None] * (count - len(found))]
+
+
+def _layers_of(layers: list[str], count: int) -> list[str]:
+    if len(layers) > count:
+        raise ConfigError(
+            f"{len(layers)} --layers came with {count} subjects. Each takes one at most."
+        )
+    for form in layers:
+        read_form(form)
+    return [*layers, *[""] * (count - len(layers))]
 
 
 def _read_mask(
