@@ -344,7 +344,7 @@ class PlaceSubject(io.ComfyNode):
                     "others", optional=True, tooltip="Who is in the same picture besides."
                 ),
                 io.Mask.Input("mask", optional=True, tooltip="Where the subject may act at all."),
-                *inputs_of(Subject),
+                *inputs_of(Subject, name={}, scale={}, layers={"optional": True, "advanced": True}),
             ],
             outputs=[SubjectType.Output("subjects")],
         )
