@@ -439,6 +439,7 @@ class Personalize(io.ComfyNode):
             mask={"id": "region", "advanced": True},
             scene={"optional": True},
             style={"optional": True},
+            style_scale={"optional": True, "advanced": True},
         )
         return io.Schema(
             node_id="SwiftPiePersonalize",
@@ -461,6 +462,9 @@ class Personalize(io.ComfyNode):
                     optional=True,
                     tooltip="A picture of the place in plain daylight, instead of a scene by name.",
                 ),
+                io.Image.Input(
+                    "style_image", optional=True, tooltip="A picture in whose style all is drawn."
+                ),
                 _side_input("width"),
                 _side_input("height"),
             ],
@@ -481,6 +485,7 @@ class Personalize(io.ComfyNode):
         scales: Scales | None = None,
         region: str = MaskSource.NONE.value,
         scene_image: Tensor | None = None,
+        style_image: Tensor | None = None,
         width: int = 0,
         height: int = 0,
         **options: Any,  # noqa: ANN401 - further ones that the request declares
@@ -498,6 +503,8 @@ class Personalize(io.ComfyNode):
             )
         if scene_image is not None:
             options["scene"] = pictures_of(scene_image)[0]
+        if style_image is not None:
+            options["style_reference"] = pictures_of(style_image)[0]
         everyone = session.with_named(prompt, subject)
         _log_named(one.identity for one in everyone[len(subject) :])
         requests = [

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.attention.kernels import sum_of_subjects, token_grid
+from swiftpie.attention.style import SharedFeatures, StyleTokens
 from swiftpie.masks import attention_to_mask, resize_mask
 
 MAP_PREFIX = "identity map "  # notes with this prefix are averaged into the inline mask
@@ -86,6 +87,8 @@ class AttentionCondition(NamedTuple):
     energy_cap: Tensor  # (B,) a layer may grow a token's size by this factor; inf = no cap
     layer_scales: dict[str, Tensor]  # factor of the semantic branch by module path, each (B, S)
     reshaping: dict[str, Reshaping]  # of identity maps, by part of the U-Net; empty changes nothing
+    style: dict[str, StyleTokens]  # of a style picture, by module path of attention to text
+    shared: dict[str, SharedFeatures]  # of a style picture, by module path of self-attention
 
 
 def silent_condition(
@@ -121,6 +124,8 @@ def silent_condition(
         energy_cap=torch.full_like(ones, torch.inf),
         layer_scales={},
         reshaping={},
+        style={},
+        shared={},
     )
 
 

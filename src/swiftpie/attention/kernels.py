@@ -92,12 +92,13 @@ def attend_jointly(
     reference_value: Tensor,
     offset: Tensor,
     key_bias: Tensor,
+    own_bias: Tensor | None = None,
 ) -> Tensor:
     """Return one softmax over own keys and the keys of S subjects, (B, heads, N, d).
 
     The logit of a query on any key of subject s gets `offset` of that query and subject, and
-    `key_bias` of the key. Both are sums of S + 1 rank-one terms, so they travel as feature
-    columns and no dense (N, N + S*M) bias is built.
+    `key_bias` of the key, and that on an own key gets `own_bias`, (B, n). They are sums of S + 1
+    rank-one terms, so they travel as feature columns and no dense (N, N + S*M) bias is built.
 
     Shapes: query, key and value (B, heads, N, d), those of references (B, S, heads, M, d); offset
     (B, S, N), key_bias (B, S, M).
@@ -109,7 +110,10 @@ def attend_jointly(
         [belongs[None, :, None].expand(batch, subjects, count, subjects), key_bias.unsqueeze(-1)],
         dim=-1,
     ).flatten(1, 2)
-    rows = torch.cat([rows.new_zeros(batch, key.shape[2], subjects + 1), rows], dim=1)
+    own = rows.new_zeros(batch, key.shape[2], subjects + 1)
+    if own_bias is not None:
+        own[..., -1] = own_bias
+    rows = torch.cat([own, rows], dim=1)
     padding = -(subjects + 1) % 8  # fused kernels want widths that are multiples of eight
     # Half of the smallest: an infinite column times a row of zeros would give NaN in float16.
     columns = (columns * width**0.5).clamp_min(torch.finfo(query.dtype).min / 2)

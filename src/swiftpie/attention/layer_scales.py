@@ -32,7 +32,8 @@ GROUPS_OF_XL = frozenset(
     | {("up_blocks", block, group) for block in (0, 1) for group in (0, 1, 2)}
 )
 
-_Group = tuple[str, int, int]
+Group = tuple[str, int, int]
+"""Part of a U-Net, number of the block in it, and of the group of attention layers in that."""
 
 
 def read_form(given: LayerScales | str) -> LayerScales:
@@ -64,13 +65,13 @@ def scales_of(given: LayerScales | str, layers: Collection[str]) -> dict[str, fl
         InputError: The form names a part, a block or a number of groups that the network lacks, or
             something in it is no strength.
     """
-    groups = {name: _group_of(name) for name in layers}
+    groups = groups_of(layers)
     if isinstance(given, str) and given in NAMED and set(groups.values()) != GROUPS_OF_XL:
         raise InputError(
             f"'{given}' names blocks of Stable Diffusion XL, where the authors of InstantStyle "
             f"found it, and this U-Net has others. Give the strengths themselves, {EXAMPLE}."
         )
-    strengths: dict[_Group, float] = {}
+    strengths: dict[Group, float] = {}
     for part, value in read_form(given).items():
         own = sorted({group for group in groups.values() if group[0] == PARTS[part]})
         blocks = {f"block_{block}": block for _, block, _ in own}
@@ -85,6 +86,11 @@ def scales_of(given: LayerScales | str, layers: Collection[str]) -> dict[str, fl
             each = _one_each(numbers, count=len(places), where=f"{part}.{name}")
             strengths |= zip(places, each, strict=True)
     return {name: strengths.get(group, 0.0) for name, group in groups.items()}
+
+
+def groups_of(layers: Collection[str]) -> dict[str, Group]:
+    """Return the group of each of `layers`, module paths of attention to text, by its name."""
+    return {name: _group_of(name) for name in layers}
 
 
 def divided(form: LayerScales, by: float) -> LayerScales:
@@ -119,7 +125,7 @@ def _short(given: object) -> str:
     return text if len(text) <= 60 else f"{text[:56]} …"
 
 
-def _group_of(name: str) -> _Group:
+def _group_of(name: str) -> Group:
     """Return part, block and group of a layer such as up_blocks.1.attentions.0.….attn2."""
     part, *rest = name.split(".")
     numbers = [int(word) for word in rest if re.fullmatch(r"[0-9]+", word)]

@@ -235,6 +235,10 @@ def _run(
         identity_tokens=condition.identity_tokens.to(dtype),
         keys={name: key.to(dtype) for name, key in condition.keys.items()},
         values={name: value.to(dtype) for name, value in condition.values.items()},
+        style={
+            name: part._replace(tokens=part.tokens.to(dtype))
+            for name, part in condition.style.items()
+        },
     )
     sample: Tensor = unet(
         latents,

@@ -153,6 +153,42 @@ def finding(
     )
 
 
+@app.command(
+    epilog=examples(
+        "swiftpie evaluate styles", "swiftpie evaluate styles --cases 56 --out out/styles --json"
+    )
+)
+@with_fields
+def styles(
+    *,
+    context: typer.Context,
+    judges: given.WorldJudges = None,
+    loading: given.LoadedInSizes,
+    data: DataPath = None,
+    cases: given.CasesAKind = 28,
+    seed: given.Seed = 0,
+    out: given.Out = Path("out/evaluate-styles"),
+    as_json: AsJson = False,
+    force: given.Anew = False,
+) -> None:
+    """Judge how a style picture is followed, with exact answers.
+
+    Subjects that no model was trained on are drawn in the rendition of a picture that the renderer
+    drew of something else. Beside it are the same drawing with the rendition in words, the drawing
+    without any, and the truth.
+    """
+    from swiftpie_lab.evaluation.benchmarks.styles import StyleBenchmark, StyleDrawer
+    from swiftpie_lab.evaluation.judges import Networks
+
+    benchmark = StyleBenchmark(parts.open_pack(data), seed=seed, size_px=parts.side_of(loading))
+    dealt = benchmark.cases(cases)
+    drawer = StyleDrawer(parts.open_model(loading), benchmark)
+    networks = Networks(panel=benchmark.panel(judges))
+    output.carry_out(
+        benchmark, dealt, drawer, networks, context=context, out=out, as_json=as_json, force=force
+    )
+
+
 class PhotographTask(NamedTuple):
     """A benchmark of subjects in photographs: its help, and the names of its classes."""
 

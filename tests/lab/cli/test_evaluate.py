@@ -11,7 +11,7 @@ from swiftpie_lab.evaluation import variants
 from swiftpie_lab.evaluation.benchmarks.world import USES, WorldKind
 from tests.backbones import tiny_models
 
-PARTS = ("ablations", "edit-ablations", "finding", "grid", "leakage", "turns")  # of SwiftPie
+PARTS = ("ablations", "edit-ablations", "finding", "grid", "leakage", "styles", "turns")
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from swiftpie import InputError, MaskSource, Scales, Subject
+from swiftpie import CapabilityError, InputError, MaskSource, Scales, Subject
 from swiftpie.attention.condition import silent_condition
 from swiftpie.geometry.layout import seen_view, to_affine
 from swiftpie.imageio.images import to_pil
@@ -18,6 +18,7 @@ from swiftpie.noise import draw_noise
 from swiftpie.pipelines.drawing.denoise import Clock, decode
 from swiftpie.pipelines.drawing.prepare import prepare, side_by_side
 from swiftpie.pipelines.drawing.request import PersonalizeRequest
+from swiftpie.pipelines.drawing.settings import StyleBy
 
 SAMPLES = Path(str(importlib.resources.files("swiftpie"))) / "assets" / "samples"
 PROMPT = "a photo of a subject on a beach"
@@ -33,6 +34,28 @@ def test_same_seed_gives_the_same_bytes(session, identity):
     again = session.personalize(identity, PROMPT, seed=3, scene="words")
     assert first.images[0].tobytes() == again.images[0].tobytes()
     assert first.images[0].size == (128, 128)
+
+
+def test_a_style_picture_gives_the_rendition_that_words_ask_for(session, identity):
+    asked = "a blueprint of a subject on a beach"
+    shown = session.personalize(identity, asked, seed=5).images[0]
+    style = session.personalize(identity, "a blueprint of a subject in a forest", seed=8).images[0]
+    plain = session.personalize(identity, PROMPT.replace("a photo of ", ""), seed=5)
+    for strength, expected in ((1.0, shown), (0.0, plain.images[0])):
+        drawn = session.personalize(
+            identity,
+            PROMPT.replace("a photo of ", ""),
+            seed=5,
+            style_reference=style,
+            style_scale=strength,
+        )
+        assert drawn.images[0].tobytes() == expected.tobytes()
+    with pytest.raises(CapabilityError, match="from words alone"):
+        session.personalize(identity, PROMPT, seed=5, scene="words", style_reference=style)
+    with pytest.raises(CapabilityError, match="can do 'rendition'"):
+        session.personalize(
+            identity, PROMPT, seed=5, style_reference=style, style_by=StyleBy.BLOCKS
+        )
 
 
 def test_another_seed_gives_another_picture(session, identity):

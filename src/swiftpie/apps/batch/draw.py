@@ -148,6 +148,8 @@ class Drawer:
         texts = dict(job.texts)
         if job.scene_file is not None:
             texts["scene"] = load_image(self._path(job.scene_file))
+        if job.style_file is not None:
+            texts["style_reference"] = load_image(self._path(job.style_file))
         return PersonalizeRequest(
             subjects=tuple(
                 replace(subject, mask=region, detail_mask=limit) for subject in everyone

@@ -121,7 +121,7 @@ class Job:
     @property
     def files(self) -> tuple[str, ...]:
         """All files that it reads."""
-        named = [self.image, self.detail_mask, self.mask, self.scene_file]
+        named = [self.image, self.detail_mask, self.mask, self.scene_file, self.style_file]
         for subject in self.subjects:
             named += [
                 subject.face or None,
@@ -143,6 +143,11 @@ class Job:
         """The file of its scene; None where it names a scene of the library, or has none."""
         scene: str = self.texts.get("scene", "")
         return scene if scene and NAME.fullmatch(scene) is None else None
+
+    @property
+    def style_file(self) -> str | None:
+        """The file of its style picture, if it has one."""
+        return self.texts.get("style_reference")
 
 
 class RefusedJob(NamedTuple):

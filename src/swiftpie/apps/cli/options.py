@@ -22,7 +22,19 @@ REQUIRED = inspect.Parameter.empty
 
 PANELS: Mapping[str, tuple[str, ...]] = {
     "Picture": (
-        *("seed", "num_images", "size", "side", "size_px", "style", "also", "subject"),
+        *(
+            "seed",
+            "num_images",
+            "size",
+            "side",
+            "size_px",
+            "style",
+            "style_reference",
+            "style_by",
+            "style_scale",
+            "also",
+            "subject",
+        ),
         *("keyword", "source_prompt", "prompt", "method", "mode", "start", "rule"),
         *("variation", "by_name"),
     ),

@@ -197,6 +197,8 @@ class Personalize(Draw):
 
     mask: MaskSource
     scene: str | Image.Image  # a name of the library, words alone, a picture, or nothing
+    style_reference: Image.Image | None
+    style_scale: float
     size_px: tuple[int, int] | None
 
     def make(self, session: Session) -> Request:
@@ -208,6 +210,8 @@ class Personalize(Draw):
             scales=replace(Scales.of(session.components.preset), **self.scales),
             mask=self.mask,
             scene=self.scene,
+            style_reference=self.style_reference,
+            style_scale=self.style_scale,
             size_px=self.size_px,
             style=self.style,
             negative_prompt=self.negative_prompt,
@@ -315,8 +319,11 @@ def commands_of(
     images: Sequence[Image.Image],
     mask: Image.Image | None,
     place: Image.Image | None = None,
+    style: Image.Image | None = None,
 ) -> tuple[Draw, ...]:
     """Return what a call asks for, a picture each; `place` is shown by the scene, if it is kept.
+
+    `style` is the picture of its style.
 
     Raises:
         InputError: A setting is out of range.
@@ -336,7 +343,14 @@ def commands_of(
     if not is_edit(body, images):
         shared |= {"mask": own.mask, "size_px": body.size_px, "references": tuple(images)}
         shared |= {"scene": place or _scene_named(own.scene)}
+        shared |= {"style_reference": style, "style_scale": own.style_scale}
         return tuple(Personalize(seed=seed, **shared) for seed in seeds)
+    if style is not None:
+        raise RequestError(
+            "'style_reference' came with a picture that is changed. Styles are for new pictures. "
+            "Leave it out.",
+            param="swiftpie",
+        )
     image, *references = images
     shared |= {"image": image, "references": tuple(references)}
     region = _region(body, image, mask)

@@ -231,8 +231,17 @@ class Worker:
         place = None
         if own.scene.startswith(KEPT):
             place = self.pictures.find(own.scene, owner=caller.owner).image
+        style = None
+        if own.style_reference:
+            style = self.pictures.find(own.style_reference, owner=caller.owner).image
         asking = partial(
-            commands_of, body, model=model, subjects=subjects, images=images, mask=mask, place=place
+            *(commands_of, body),
+            model=model,
+            subjects=subjects,
+            images=images,
+            mask=mask,
+            place=place,
+            style=style,
         )
         asks = asking() if mask is None else await asyncio.to_thread(asking)  # masks take a while
         group = (model, changes and own.task, size, len(subjects), len(images))

@@ -27,6 +27,7 @@ from swiftpie.pipelines.drawing.settings import (
     MaskSource,
     Scales,
 )
+from swiftpie.pipelines.drawing.style import with_style
 from swiftpie.types import Identity, Prompts, TextCondition
 
 BOX_FEATHER = 0.06  # a box's soft edge, as a share of the picture
@@ -106,7 +107,7 @@ def prepare(
         is_inline=source is MaskSource.INLINE,
         detail_is_inline=detail_source is MaskSource.INLINE,
     )
-    condition = _by_layer(condition, components, subjects)
+    condition = with_style(_by_layer(condition, components, subjects), components, request)
     if MaskSource.TWO_PASS in {source, detail_source}:
         found = _found_region(components, noise, text, condition)
         attention = condition.attention

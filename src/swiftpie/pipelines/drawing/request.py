@@ -12,11 +12,13 @@ from swiftpie.config import Option, Surface
 from swiftpie.errors import InputError
 from swiftpie.pipelines.drawing.settings import (
     MAX_SCALE,
+    NOT_COMFYUI,
     EditMode,
     EditSettings,
     MaskSource,
     Scales,
     Style,
+    StyleBy,
     steering_of,
 )
 from swiftpie.scenes import WORDS_ALONE
@@ -206,6 +208,33 @@ class PersonalizeRequest(_Steered):
             kind=str,
         ),
     ] = ""  # the model draws the place of the prompt
+    style_reference: Annotated[
+        "Image.Image | None",
+        Option(
+            "A picture in whose style all is drawn; what it shows has no part in it. Over HTTP the "
+            "id of a kept picture.",
+            "PICTURE",
+            kind=str,
+            surfaces=NOT_COMFYUI,
+        ),
+    ] = None
+    style_by: Annotated[
+        StyleBy | None,  # None: what the networks can do best
+        Option(
+            "How that picture acts: rendition chooses among those that mini draws, blocks lets the "
+            "layers of Stable Diffusion XL that carry style read its tokens, attention lets "
+            "self-attention read its features. By default what the preset can do.",
+            surfaces=TYPED,
+        ),
+    ] = None
+    style_scale: Annotated[
+        float,
+        Option(
+            "Strength of that picture's style; 0 is off. A rendition has no strengths between.",
+            least=0,
+            most=MAX_SCALE,
+        ),
+    ] = 1.0
     scales: Scales | None = None  # None: the preset's
     mask: Annotated[  # where regions of subjects without a mask come from
         MaskSource,
@@ -240,6 +269,15 @@ class PersonalizeRequest(_Steered):
         check_seeds(self.seeds)
         _check_prompts(self.prompt)
         check_text(*(subject.name for subject in self.subjects))
+        if not 0 <= self.style_scale <= MAX_SCALE:
+            raise InputError(
+                f"The strength of the style is {self.style_scale}; it must lie between 0 and "
+                f"{MAX_SCALE}."
+            )
+        if self.style_by is not None and self.style_reference is None:
+            raise InputError(
+                f"style_by={self.style_by.value!r} came without a style picture. Give one."
+            )
         for prompts in (self.prompt, self.negative_prompt):
             rows = len(prompts.pooled if _is_encoded(prompts) else _as_rows(prompts))
             if rows not in {1, count}:

@@ -10,6 +10,8 @@ from swiftpie.config import MaskRule, Option, Surface
 from swiftpie.errors import InputError
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from swiftpie.attention.manipulate import Shaping
     from swiftpie.guidance import Guidance
     from swiftpie.types import Prompts
@@ -65,8 +67,20 @@ class Style(StrEnum):
     DCG_AM2 = "dcg+am2"
 
 
+class StyleBy(StrEnum):
+    """How a style picture acts."""
+
+    RENDITION = "rendition"  # the whole picture is rendered as the picture looks to be
+    BLOCKS = "blocks"  # the layers that carry style read its tokens (arXiv:2404.02733)
+    ATTENTION = "attention"  # self-attention reads its features, as StyleAligned (arXiv:2312.02133)
+
+
 class Steering(TypedDict, total=False):
     """Options that steer a drawing; missing ones and None change nothing."""
+
+    style_reference: "Image.Image | None"
+    style_by: StyleBy | None
+    style_scale: float
 
     style: Style  # chooses guidance and shaping, so it excludes them
     guidance: "Guidance | None"

@@ -37,11 +37,13 @@ from swiftpie.pipelines.drawing.denoise import Clock, Prepared
 from swiftpie.pipelines.drawing.edit import EditResult
 from swiftpie.pipelines.drawing.prepare import num_draws, place_subject, read_prompts, side_by_side
 from swiftpie.pipelines.drawing.request import Output, PersonalizeRequest, RepaintRequest, Subject
-from swiftpie.pipelines.drawing.settings import Scales
+from swiftpie.pipelines.drawing.settings import Scales, StyleBy
+from swiftpie.pipelines.drawing.style import style_by
 from swiftpie.pipelines.photographs.changes import changed, changes_between
 from swiftpie.pipelines.photographs.compositing import SubjectReference, colours_of, shrunk_into
 from swiftpie.pipelines.photographs.filling import extrapolate
 from swiftpie.pipelines.photographs.relight import NOISE_SHAPE, relight, weathered
+from swiftpie.pipelines.photographs.style import rendition_like
 from swiftpie.scenes import (
     OWN_PICTURE,
     WORDS_ALONE,
@@ -126,7 +128,10 @@ def drawn_from_words(components: Components, request: PersonalizeRequest) -> Per
     """
     changed = _plain_prompts(request)
     size_px = drawn_size(components, request)
-    return replace(request, prompt=changed, scene=WORDS_ALONE, size_px=size_px)
+    words = replace(request, prompt=changed, scene=WORDS_ALONE, size_px=size_px)
+    if style_by(components, request) is not StyleBy.RENDITION:
+        return words
+    return replace(words, style_reference=None, style_by=None)
 
 
 def placing_prompts(request: PersonalizeRequest) -> str | tuple[str, ...] | None:
@@ -188,6 +193,7 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
             "`scene` came with noise or with an encoded prompt. A scene is chosen and lit by seed "
             "and words. Give a prompt as text, and seeds."
         )
+    styled = _style_of(components, request)
     rows = []
     for index, seed in enumerate(request.seeds):
         prompt = prompts[index % len(prompts)]
@@ -202,7 +208,7 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
             picture = packaged().dealt(name, share, size)
         place = relight(picture, setting, noise=noise, place=name, relighter=components.relighter)
         is_ground = name is None or packaged().is_ground(name)
-        rendition = rendition_in(prompt)
+        rendition = rendition_in(prompt) or styled
         worn = worn_in(prompt)
         texture = texture_in(prompt) if len(request.subjects) == 1 else None
         row = SceneRow(
@@ -210,6 +216,24 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
         )
         rows.append(row)
     return rows
+
+
+def _style_of(components: Components, request: PersonalizeRequest) -> str | None:
+    """Return the rendition of the style picture, if that chooses one.
+
+    Raises:
+        CapabilityError: The subjects are inserted into a scene, which takes no style.
+    """
+    way = style_by(components, request)
+    if way is not None and is_inserted(components, request):
+        raise CapabilityError(
+            f"A style picture came with a scene, and preset {components.preset.name!r} inserts "
+            "subjects into scenes as into photographs, whose style stays. Leave one of them out."
+        )
+    if way is not StyleBy.RENDITION:
+        return None
+    assert request.style_reference is not None, "it acts"
+    return rendition_like(request.style_reference)
 
 
 def draw_noise_of(seed: int) -> Tensor:

@@ -16,6 +16,7 @@ from swiftpie.apps.cli.drawing.subjects import (
     cutout_facts,
     encode_subjects,
     named_facts,
+    read_picture,
     read_subjects,
     with_cutouts,
 )
@@ -75,6 +76,7 @@ app = typer.Typer()
         'swiftpie personalize dog.jpg --also cat.jpg "a dog and a cat on a beach" -o out.png '
         "--box 0.05,0.4,0.45,0.9 --box 0.55,0.4,0.95,0.9",
         'swiftpie personalize dog.jpg "a dog at sea" -o out.png --recipe sdxl-turbo',
+        'swiftpie personalize dog.jpg "a dog at sea" -o out.png --style-reference painting.png',
     )
 )
 @options.with_fields
@@ -107,6 +109,7 @@ def personalize(
     seeds = sampling.seeds
     size, mask, detail_mask = (request.pop(name, None) for name in READ)
     scene = read_scene(request.pop("scene", ""))
+    request |= _opened(request.get("style_reference"))
     prompts = read_prompts(prompt)
     for words in prompts:
         check_texts(prompt=words)
@@ -345,6 +348,13 @@ def parse_views(views: list[str], count: int) -> "list[View | None]":
     for view in found:
         check_view(view)
     return [*found, *[None] * (count - len(found))]
+
+
+def _opened(style: str | None) -> "dict[str, Image.Image]":
+    """Return the picture of a style, if there is one, as the request takes it."""
+    from swiftpie.imageio.decoding import load_image
+
+    return {} if style is None else {"style_reference": load_image(read_picture(style))}
 
 
 def _layers_of(layers: list[str], count: int) -> list[str]:
