@@ -11,6 +11,7 @@ from PIL import Image, ImageChops, ImageDraw
 
 from swiftpie.apps.serve.jobs import State
 from swiftpie.apps.serve.schemas import Drawing
+from swiftpie.imageio.images import mask_to_pil
 from swiftpie.imageio.writing import read_metadata
 from tests.apps.serve.conftest import form, serving, to_png
 from tests.policy.test_docs import SERVING, blocks
@@ -134,6 +135,25 @@ def test_subjects_come_into_photographs_and_go(client, identity_id, identity, se
     assert asked("insert", photo, box=box) != photo.tobytes()  # of a picture, not of an identity
 
 
+def test_a_subject_is_found_and_goes_from_where_it_is(
+    server, client, identity_id, identity, session, photo
+):
+    found = session.find(photo, identity)
+    body, kind = form(where=identity_id, image=("photo.png", to_png(photo)))
+    answer = server.ask("POST", "/v1/find", body=body, headers={"content-type": kind})
+    assert answer.status == 200, answer.json
+    shape = Image.open(io.BytesIO(base64.b64decode(answer.json["mask_b64"])))
+    assert shape.tobytes() == mask_to_pil(found.mask)[0].tobytes()
+    assert answer.json["likeness"] == found.likeness
+    own = json.dumps({"task": "remove", "where": identity_id})
+    picture = ("photo.png", to_png(photo))
+    answer = client.images.edit(
+        image=picture, prompt="a dog", extra_body={"seed": 5, "swiftpie": own}
+    )
+    gone = session.remove(photo, where=identity, seed=5)
+    assert picture_of(answer.data[0]).tobytes() == gone.image.tobytes()
+
+
 def test_what_an_edit_may_change_is_shown_before_it_is_drawn(server, photo):
     own = json.dumps({"source_prompt": PROMPT, "return_mask": True})
     texts = {"prompt": "a dog in the snow", "seed": "5", "swiftpie": own}
@@ -160,6 +180,8 @@ def test_what_an_edit_may_change_is_shown_before_it_is_drawn(server, photo):
         ("remove", {}, 1, False, "needs to know what to remove"),
         ("replace", {}, 2, False, "needs to know what to remove"),
         ("remove", {"points": [(0.5, 0.5)]}, 1, True, "Send one of the two"),
+        ("remove", {"where": "dog", "box": (0, 0, 1, 1)}, 1, False, "each says what changes"),
+        ("insert", {"where": "dog"}, 2, False, "changes nothing that is there"),
     ],
 )
 def test_what_a_task_lacks_is_told(client, photo, task, own, num_pictures, has_mask, said):

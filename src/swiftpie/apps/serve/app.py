@@ -12,7 +12,7 @@ from swiftpie import __version__
 from swiftpie.apps.serve.guard import Guard, overload_refusal, retry_headers
 from swiftpie.apps.serve.jobs import Expired, Overloaded
 from swiftpie.apps.serve.limits import Limits
-from swiftpie.apps.serve.routes.identities import identity_routes, upload_routes
+from swiftpie.apps.serve.routes.identities import identity_routes, looking_routes, upload_routes
 from swiftpie.apps.serve.routes.images import image_routes, job_routes
 from swiftpie.apps.serve.routes.library import library_routes, model_routes
 from swiftpie.apps.serve.routes.service import STATIC, service_routes
@@ -90,7 +90,8 @@ def make_app(worker: Worker, *, hosts: Sequence[str], token: str | None, limits:
     )
     _add_errors(app)
     routers = (
-        *(image_routes(worker), upload_routes(worker), identity_routes(worker), library_routes()),
+        *(image_routes(worker), upload_routes(worker), looking_routes(worker)),
+        *(identity_routes(worker), library_routes()),
         *(job_routes(worker), model_routes(worker), service_routes(worker, guard)),
     )
     for router in routers:

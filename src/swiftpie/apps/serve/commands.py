@@ -28,7 +28,7 @@ from swiftpie.pipelines.drawing.request import (
     Subject,
 )
 from swiftpie.pipelines.drawing.settings import EditSettings, MaskSource, Scales, Style
-from swiftpie.pipelines.finding import Found
+from swiftpie.pipelines.finding import Found, with_place_found
 from swiftpie.scenes import WORDS_ALONE
 from swiftpie.scenes import packaged as packaged_scenes
 from swiftpie.types import Identity
@@ -143,6 +143,18 @@ class ByName:
     placed: Mapping[str, Any]  # the other fields of its `Subject`
 
 
+def shown_by(session: Session, subject: Subject | ByName) -> Subject:
+    """Return a subject where the networks are.
+
+    Raises:
+        RequestError: Other weights encoded it.
+    """
+    if isinstance(subject, ByName):
+        return Subject(session.named(subject.word), **subject.placed)
+    identity = _fitted(session, subject.identity, param="identity_id")
+    return replace(subject, identity=identity)
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FindSubject(Ask):
     """Where a subject is in another picture."""
@@ -156,8 +168,7 @@ class FindSubject(Ask):
         Raises:
             NoSubject: Nothing in the picture looks like the subject.
         """
-        shown = self.subject.word if isinstance(self.subject, ByName) else self.subject.identity
-        return session.find(self.image, shown)
+        return session.find(self.image, shown_by(session, self.subject).identity)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -179,12 +190,7 @@ class Draw(Ask):
 
     def all_subjects(self, session: Session) -> tuple[Subject, ...]:
         """Return the subjects where the networks are, with that of the references, encoded."""
-        known = [
-            Subject(session.named(one.word), **one.placed)
-            if isinstance(one, ByName)
-            else replace(one, identity=_fitted(session, one.identity, param="identity_id"))
-            for one in self.subjects
-        ]
+        known = [shown_by(session, subject) for subject in self.subjects]
         if not self.references:
             return tuple(known)
         pictured = session.encode_identity(list(self.references))
@@ -224,6 +230,7 @@ class Edit(Draw):
 
     image: Image.Image
     region: Tensor | Box | None  # that may change; None: found
+    where: Subject | ByName | None  # instead: what changes is found where that is
     source_prompt: str
     keyword: str
     settings: EditSettings
@@ -248,6 +255,7 @@ class Edit(Draw):
             source_prompt=self.source_prompt,
             keyword=self.keyword,
             mask=self.region,
+            where=None if self.where is None else shown_by(session, self.where).identity,
             identity=identity,
             settings=settings,
             style=self.style,
@@ -266,7 +274,7 @@ class FindRegion(Ask):
         """Return it, white in mode L."""
         request = self.edit.make(session)
         assert isinstance(request, EditRequest), "edits by words are such"
-        return find_region(session.components, request)
+        return find_region(session.components, with_place_found(request))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -276,6 +284,7 @@ class Repaint(Draw):
     image: Image.Image
     gone: Tensor | Box | Search | None
     brings: bool  # a subject
+    where: Subject | ByName | None  # instead of `gone`: what goes is found where that is
 
     def make(self, session: Session) -> Request:
         """Return what is to be drawn."""
@@ -293,6 +302,7 @@ class Repaint(Draw):
             box=None if comes is None else comes.box,
             view=None if comes is None else comes.view,
             mask=self.gone,
+            where=None if self.where is None else shown_by(session, self.where).identity,
             scales=replace(usual, **self.scales) if self.scales else None,
             style=self.style,
             negative_prompt=self.negative_prompt,
@@ -320,14 +330,15 @@ def commands_of(
     mask: Image.Image | None,
     place: Image.Image | None = None,
     style: Image.Image | None = None,
+    where: Subject | ByName | None = None,
 ) -> tuple[Draw, ...]:
     """Return what a call asks for, a picture each; `place` is shown by the scene, if it is kept.
 
-    `style` is the picture of its style.
+    `style` is the picture of its style, and `where` what changes.
 
     Raises:
         InputError: A setting is out of range.
-        RequestError: Mask and box do not go together.
+        RequestError: Mask, box and `where` do not go together, or not with the task.
     """
     own = body.swiftpie
     seeds = seeds_from(body.seed, body.n)
@@ -344,6 +355,7 @@ def commands_of(
         shared |= {"mask": own.mask, "size_px": body.size_px, "references": tuple(images)}
         shared |= {"scene": place or _scene_named(own.scene)}
         shared |= {"style_reference": style, "style_scale": own.style_scale}
+        _check_where(where, others=(), task="personalize")
         return tuple(Personalize(seed=seed, **shared) for seed in seeds)
     if style is not None:
         raise RequestError(
@@ -354,6 +366,8 @@ def commands_of(
     image, *references = images
     shared |= {"image": image, "references": tuple(references)}
     region = _region(body, image, mask)
+    _check_where(where, others=(mask, own.box, own.points or None), task=own.task)
+    shared["where"] = where
     if own.task != "edit":
         shared |= _repainting(body, region, num_newcomers=len(subjects) + bool(references))
         return tuple(Repaint(seed=seed, **shared) for seed in seeds)
@@ -364,6 +378,22 @@ def commands_of(
         "settings": EditSettings(**own.edit.model_dump(exclude_none=True)),
     }
     return tuple(Edit(seed=seed, is_first=not at, **shared) for at, seed in enumerate(seeds))
+
+
+def _check_where(where: Subject | ByName | None, *, others: tuple[object, ...], task: str) -> None:
+    if where is None:
+        return
+    if task in {"insert", "personalize"}:
+        raise RequestError(
+            f"'where' came with the task {task!r}, which changes nothing that is there. Leave it "
+            "out.",
+            param="swiftpie.where",
+        )
+    if any(other is not None for other in others):
+        raise RequestError(
+            "'where' came with a mask, a box or points, and each says what changes. Send one.",
+            param="swiftpie.where",
+        )
 
 
 def _scene_named(scene: str) -> str:
@@ -439,10 +469,10 @@ def _repainting(
                 "A mask and swiftpie.points were given. Send one of the two.", param="mask"
             )
         gone = Search(box=region, points=tuple(points))
-    if gone is None:
+    if gone is None and not body.swiftpie.where:
         raise RequestError(
-            f"The task {task!r} needs to know what to remove. Send a mask, swiftpie.box or "
-            "swiftpie.points.",
+            f"The task {task!r} needs to know what to remove. Send a mask, swiftpie.box, "
+            "swiftpie.points or swiftpie.where.",
             param="mask",
         )
     return {"gone": gone, "box": None, "brings": bool(wanted)}

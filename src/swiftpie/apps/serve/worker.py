@@ -41,6 +41,7 @@ from swiftpie.apps.serve.schemas import KEPT_PX, Drawing, RequestError, SubjectI
 from swiftpie.apps.serve.store import Models, Shelf, StoredPicture
 from swiftpie.imageio.images import mask_to_pil, to_pil
 from swiftpie.imageio.writing import encode_image
+from swiftpie.library import packaged as packaged_library
 from swiftpie.masks import load_mask
 from swiftpie.models.cutout import CutOut, Search
 from swiftpie.pipelines.drawing.request import Subject
@@ -242,6 +243,7 @@ class Worker:
             mask=mask,
             place=place,
             style=style,
+            where=await self.sought(own.where, model, owner=caller.owner) if own.where else None,
         )
         asks = asking() if mask is None else await asyncio.to_thread(asking)  # masks take a while
         group = (model, changes and own.task, size, len(subjects), len(images))
@@ -301,6 +303,15 @@ class Worker:
                 )
             found.append(Subject(identity, **placed))
         return tuple(found)
+
+    async def sought(self, where: str, model: str, *, owner: str) -> Subject | ByName:
+        """Return the subject of an identity, or of the library, by whose picture one looks.
+
+        Raises:
+            RequestError: It is not known, or another model encoded it.
+        """
+        (found,) = await self._known([subject_of(where)], model, owner=owner)
+        return found
 
     # What goes out
 
@@ -460,12 +471,12 @@ class Worker:
         return shape, found.how
 
     async def find_subject(
-        self, image: Image.Image, subject: SubjectIn, *, caller: Caller
+        self, image: Image.Image, subject: SubjectIn, *, caller: Caller, model: str | None = None
     ) -> tuple[Image.Image, float]:
         """Return where a subject is in a picture, white in mode L, and how alike they look."""
-        model = self.model_named(None)
-        (known,) = await self._known([subject], model, owner=caller.owner)
-        ask = FindSubject(model=model, image=image, subject=known)
+        chosen = self.model_named(model)
+        (known,) = await self._known([subject], chosen, owner=caller.owner)
+        ask = FindSubject(model=chosen, image=image, subject=known)
         found: Found = await self._ask(ask, caller=caller)
         return mask_to_pil(found.mask)[0], found.likeness
 
@@ -532,6 +543,12 @@ def _substitutes(
             yield f"The size {body.size} has no effect. An edit is as large as its picture, {own}."
     elif body.size != size:
         yield f"The size is {size}. The model {model!r} does not draw {body.size} well."
+
+
+def subject_of(where: str) -> SubjectIn:
+    """Return the subject that a name of the library or the number of an identity means."""
+    is_named = packaged_library().meant_by(where) is not None
+    return SubjectIn(library=where) if is_named else SubjectIn(identity_id=where)
 
 
 def _doubts(cutouts: Sequence[Cutout]) -> Iterator[str]:

@@ -76,10 +76,11 @@ STYLE = Option(
 )
 WHERE = Option(
     "A subject that the picture shows: it is found there, and its place is what changes. A picture "
-    "of it (PICTURE or PICTURE:MASK), an identity file, or a name of the library.",
+    "of it (PICTURE or PICTURE:MASK), an identity file, or a name of the library; over HTTP the id "
+    "of an identity, or a name.",
     "SUBJECT",
     kind=str,
-    surfaces=frozenset({Surface.CLI}),
+    surfaces=frozenset({Surface.CLI, Surface.HTTP}),
 )
 MASK_SOURCES = "none|inline|two-pass|box|FILE"
 TYPED = frozenset({Surface.CLI, Surface.BATCH})

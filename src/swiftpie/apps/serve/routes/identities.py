@@ -1,5 +1,6 @@
 """Subjects that are sent once and named later, their pictures, and cut-outs."""
 
+import asyncio
 import base64
 from typing import Annotated, Any
 
@@ -16,10 +17,12 @@ from swiftpie.apps.serve.routes.calls import (
     while_wanted,
 )
 from swiftpie.apps.serve.schemas import MAX_IMAGES, MAX_NAME, Rename, RequestError
-from swiftpie.apps.serve.worker import Worker, describe_identity
+from swiftpie.apps.serve.worker import Worker, describe_identity, subject_of
 from swiftpie.config import options_of
 from swiftpie.faces import CONSENT, FaceSource
+from swiftpie.imageio.writing import encode_image
 from swiftpie.models.cutout import search_of
+from swiftpie.pipelines.drawing.request import WHERE
 from swiftpie.types import Cutout
 
 FACE = options_of(FaceSource)
@@ -92,6 +95,13 @@ def upload_routes(worker: Worker) -> APIRouter:
         kept = worker.add_picture(data, caller=caller_of(request))
         return JSONResponse(await while_wanted(request, kept, deadline_of(worker)), 201)
 
+    return router
+
+
+def looking_routes(worker: Worker) -> APIRouter:
+    """Return the routes that find a subject in a picture, and keep nothing."""
+    router = APIRouter(route_class=FormRoute)
+
     @router.post("/v1/cutouts", tags=["identities"])
     async def cut_out(
         request: Request,
@@ -128,6 +138,31 @@ def upload_routes(worker: Worker) -> APIRouter:
 
         mask, how = await while_wanted(request, found(), deadline_of(worker))
         return {"mask_b64": base64.b64encode(mask).decode(), **how._asdict()}
+
+    @router.post("/v1/find", tags=["identities"])
+    async def find(
+        request: Request,
+        image: UploadFile,
+        where: Annotated[str, Form(description=WHERE.help, min_length=1, max_length=MAX_NAME)],
+        model: Annotated[str | None, Form(max_length=MAX_NAME)] = None,
+    ) -> dict[str, Any]:
+        """Find a known subject in a picture, whatever else that shows, and keep nothing.
+
+        The mask is a PNG as large as the picture, white where the subject is; a likeness is at
+        most 1.
+        """
+        data = await read_upload(image, param="image")
+
+        async def found() -> tuple[bytes, float]:
+            caller = caller_of(request)
+            picture = await worker.decode(data, name="image", key=caller.key)
+            sought = subject_of(where)
+            mask, alike = await worker.find_subject(picture, sought, caller=caller, model=model)
+            shape = await asyncio.to_thread(encode_image, mask, ".png", metadata=None)
+            return shape, alike
+
+        mask, likeness = await while_wanted(request, found(), deadline_of(worker))
+        return {"mask_b64": base64.b64encode(mask).decode(), "likeness": likeness}
 
     return router
 
