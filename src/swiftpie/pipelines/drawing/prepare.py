@@ -107,7 +107,9 @@ def prepare(
         is_inline=source is MaskSource.INLINE,
         detail_is_inline=detail_source is MaskSource.INLINE,
     )
-    condition = with_style(_by_layer(condition, components, subjects), components, request)
+    condition = _by_layer(condition, components, subjects)
+    if request.style_reference is not None:
+        condition = with_style(condition, components, request)
     if MaskSource.TWO_PASS in {source, detail_source}:
         found = _found_region(components, noise, text, condition)
         attention = condition.attention

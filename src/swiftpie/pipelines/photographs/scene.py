@@ -129,7 +129,7 @@ def drawn_from_words(components: Components, request: PersonalizeRequest) -> Per
     changed = _plain_prompts(request)
     size_px = drawn_size(components, request)
     words = replace(request, prompt=changed, scene=WORDS_ALONE, size_px=size_px)
-    if style_by(components, request) is not StyleBy.RENDITION:
+    if request.style_reference is None or style_by(components, request) is not StyleBy.RENDITION:
         return words
     return replace(words, style_reference=None, style_by=None)
 
@@ -224,16 +224,15 @@ def _style_of(components: Components, request: PersonalizeRequest) -> str | None
     Raises:
         CapabilityError: The subjects are inserted into a scene, which takes no style.
     """
+    if request.style_reference is None:
+        return None
     way = style_by(components, request)
     if way is not None and is_inserted(components, request):
         raise CapabilityError(
             f"A style picture came with a scene, and preset {components.preset.name!r} inserts "
             "subjects into scenes as into photographs, whose style stays. Leave one of them out."
         )
-    if way is not StyleBy.RENDITION:
-        return None
-    assert request.style_reference is not None, "it acts"
-    return rendition_like(request.style_reference)
+    return rendition_like(request.style_reference) if way is StyleBy.RENDITION else None
 
 
 def draw_noise_of(seed: int) -> Tensor:
