@@ -192,7 +192,7 @@ class DetailAttention(SelfAttention):
         heads = query.shape[1]
         strength = self._strength(query.shape[2], condition, notes).squeeze(-1)
         # All references together weigh as much as one, and an own key as much as it stands for.
-        shares = condition.coverage.shape[2] * query.shape[2] / own.count
+        shares = condition.coverage.shape[2] * query.shape[2] / own.num_own
         attended = attend_jointly(
             query,
             own.key,
@@ -241,7 +241,7 @@ class _Keys(NamedTuple):
 
     key: Tensor  # (B, heads, n, d)
     value: Tensor  # (B, heads, n, d)
-    count: int  # of its own
+    num_own: int
     bias: Tensor | None  # (B, n) of the logits
 
 

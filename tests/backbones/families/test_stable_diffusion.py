@@ -20,7 +20,7 @@ from swiftpie.backbones.load.weights import WHOLE_BYTES, fingerprint_files
 from swiftpie.backbones.presets import WeightsKind, trailing
 from swiftpie.engine.session import Session
 from swiftpie.pipelines.drawing.request import Subject
-from swiftpie.pipelines.drawing.settings import MaskSource, Scales
+from swiftpie.pipelines.drawing.settings import MaskSource, Scales, StyleBy
 from swiftpie.types import IdentityBranch
 from tests.backbones import tiny_models
 from tests.parity import pipelines
@@ -75,6 +75,31 @@ def test_every_family_draws_two_subjects_in_a_wide_picture(opened, family):
         result, _ = drawn(session, both, mask=source, size_px=size)
         assert result.images[0].size == (size[1], size[0])
         assert result.regions.shape == (1, 2, size[0] // 8, size[1] // 8)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(("family", "way"), [("sd21", "attention"), ("sdxl", "blocks")])
+def test_a_style_picture_acts_beside_a_subject_of_another_picture(opened, family, way, tmp_path):
+    if family == "sdxl":  # groups of layers are counted as in the whole network
+        tiny_models.make_pipeline(tmp_path / "pipeline", family)
+        tiny_models.make_public_adapter(tmp_path / "public.safetensors", family)
+        weights = {"weights": tmp_path / "pipeline", "adapter": tmp_path / "public.safetensors"}
+        session = opened(family, None, **weights, image_encoder=tmp_path / "encoder")
+    else:
+        session = opened(family, "public", detail="joint")
+    identity, style = session.encode_identity(subject()), subject().rotate(90).convert("RGB")
+    plain = drawn(session, identity)[1]
+    asked = {"style_reference": style, "style_by": StyleBy(way)}
+    assert torch.equal(drawn(session, identity, **asked, style_scale=0.0)[1], plain)
+    styled = drawn(session, identity, **asked)[1]
+    assert torch.equal(drawn(session, identity, style_reference=style)[1], styled)
+    assert (styled - plain).abs().max() > 1e-3
+    blue = Image.new("RGB", style.size, "blue")
+    assert (drawn(session, identity, style_reference=blue)[1] - styled).abs().max() > 1e-5
+    with pytest.raises(CapabilityError, match=f"can do '{way}'"):
+        drawn(session, identity, **{**asked, "style_by": StyleBy.RENDITION})
+    with pytest.raises(CapabilityError, match="whose style stays"):
+        drawn(session, identity, style_reference=style, scene="forest")
 
 
 @pytest.mark.parametrize("renoise", ["ddim", "lcm", "euler_ancestral", "tcd"])
