@@ -45,7 +45,14 @@ from swiftpie.pipelines.drawing.request import (
     detail_source_of,
     source_of,
 )
-from swiftpie.pipelines.drawing.settings import EditSettings, MaskSource, Scales, Steering, Style
+from swiftpie.pipelines.drawing.settings import (
+    DrawingSteering,
+    EditSettings,
+    MaskSource,
+    Scales,
+    Steering,
+    Style,
+)
 from swiftpie.pipelines.edit_reading import keeps_cast
 from swiftpie.pipelines.finding import Found, find_identity, with_place_found
 from swiftpie.pipelines.identity_file import fitted, load_identity, save_identity
@@ -295,7 +302,7 @@ class Session:
         box: Box | None = None,
         view: View | None = None,
         size_px: tuple[int, int] | None = None,
-        **steering: Unpack[Steering],
+        **steering: Unpack[DrawingSteering],
     ) -> GenerationResult:
         """Draw the subjects into the scene of `prompt`; picture i takes the seed `seed + i`.
 
@@ -315,7 +322,9 @@ class Session:
             view: Yaw and pitch in degrees from which a single identity is seen.
             size_px: Height and width; by default the preset's.
             **steering: `guidance`, a method of `swiftpie.guidance`; `negative_prompt`, what the
-                guidance leads away from; `shaping` of the identity's attention maps.
+                guidance leads away from; `shaping` of the identity's attention maps;
+                `style_reference`, a picture in whose style all is drawn, with `style_by` and
+                `style_scale`.
 
         Raises:
             ConfigError: The guidance is for another number of steps.
@@ -345,7 +354,7 @@ class Session:
         scales: Scales | None = None,
         mask: MaskSource = MaskSource.NONE,
         size_px: tuple[int, int] | None = None,
-        **steering: Unpack[Steering],
+        **steering: Unpack[DrawingSteering],
     ) -> GenerationResult:
         """Draw the scene of `prompt` with the subjects that it names, given or from the library.
 

@@ -84,7 +84,8 @@ def test_a_style_picture_acts_beside_a_subject_of_another_picture(opened, family
         tiny_models.make_pipeline(tmp_path / "pipeline", family)
         tiny_models.make_public_adapter(tmp_path / "public.safetensors", family)
         weights = {"weights": tmp_path / "pipeline", "adapter": tmp_path / "public.safetensors"}
-        session = opened(family, None, **weights, image_encoder=tmp_path / "encoder")
+        weights["image_encoder"] = tmp_path / "encoder"
+        session = Session(load_components(preset_of(family), **weights))
     else:
         session = opened(family, "public", detail="joint")
     identity, style = session.encode_identity(subject()), subject().rotate(90).convert("RGB")

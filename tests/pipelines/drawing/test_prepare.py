@@ -37,19 +37,14 @@ def test_same_seed_gives_the_same_bytes(session, identity):
 
 
 def test_a_style_picture_gives_the_rendition_that_words_ask_for(session, identity):
-    asked = "a blueprint of a subject on a beach"
-    shown = session.personalize(identity, asked, seed=5).images[0]
+    asked = session.personalize(identity, "a blueprint of a subject on a beach", seed=5)
     style = session.personalize(identity, "a blueprint of a subject in a forest", seed=8).images[0]
-    plain = session.personalize(identity, PROMPT.replace("a photo of ", ""), seed=5)
-    for strength, expected in ((1.0, shown), (0.0, plain.images[0])):
-        drawn = session.personalize(
-            identity,
-            PROMPT.replace("a photo of ", ""),
-            seed=5,
-            style_reference=style,
-            style_scale=strength,
-        )
-        assert drawn.images[0].tobytes() == expected.tobytes()
+    plain = session.personalize(identity, PROMPT, seed=5)
+    shown = session.personalize(identity, PROMPT, seed=5, style_reference=style)
+    assert np.abs(pixels(shown) - pixels(asked)).mean() < 5  # the subject's light is of other words
+    assert np.abs(pixels(shown) - pixels(plain)).mean() > 40
+    off = session.personalize(identity, PROMPT, seed=5, style_reference=style, style_scale=0.0)
+    assert off.images[0].tobytes() == plain.images[0].tobytes()
     with pytest.raises(CapabilityError, match="from words alone"):
         session.personalize(identity, PROMPT, seed=5, scene="words", style_reference=style)
     with pytest.raises(CapabilityError, match="can do 'rendition'"):

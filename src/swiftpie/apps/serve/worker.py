@@ -236,7 +236,8 @@ class Worker:
         if own.style_reference:
             style = self.pictures.find(own.style_reference, owner=caller.owner).image
         asking = partial(
-            *(commands_of, body),
+            commands_of,
+            body,
             model=model,
             subjects=subjects,
             images=images,

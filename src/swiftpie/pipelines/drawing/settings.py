@@ -78,14 +78,18 @@ class StyleBy(StrEnum):
 class Steering(TypedDict, total=False):
     """Options that steer a drawing; missing ones and None change nothing."""
 
-    style_reference: "Image.Image | None"
-    style_by: StyleBy | None
-    style_scale: float
-
     style: Style  # chooses guidance and shaping, so it excludes them
     guidance: "Guidance | None"
     shaping: "Shaping | None"
     negative_prompt: "Prompts"
+
+
+class DrawingSteering(Steering, total=False):
+    """The same of a picture that is drawn anew, which may have a style."""
+
+    style_reference: "Image.Image | None"
+    style_by: StyleBy | None
+    style_scale: float
 
 
 @dataclass(frozen=True)

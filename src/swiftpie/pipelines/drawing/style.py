@@ -70,9 +70,10 @@ def with_style(
     pixels = _square(components, request.style_reference)
     scale = torch.full_like(attention.text_scale, request.style_scale)
     if way is StyleBy.ATTENTION:
+        rows = (len(scale), -1, -1)
         features = {
             name: SharedFeatures(
-                *(rows.expand(len(scale), -1, -1) for rows in read[:3]), scale=scale
+                read.query.expand(rows), read.key.expand(rows), read.value.expand(rows), scale
             )
             for name, read in _read(components, pixels).items()
         }
@@ -80,12 +81,12 @@ def with_style(
     tokens = components.encoder_of_identity()(pixels, torch.ones_like(pixels[:, :1]))
     names = components.denoiser.installation.semantic
     styled = [name for name, strength in scales_of(STYLE, names).items() if strength]
-    rows = StyleTokens(tokens.expand(len(scale), -1, -1), scale)
+    read = StyleTokens(tokens.expand(len(scale), -1, -1), scale)
     # The subject leaves these layers to the style, unless the caller says otherwise.
     silent = dict.fromkeys(styled, torch.zeros_like(attention.identity_scale))
     return condition._replace(
         attention=attention._replace(
-            style=dict.fromkeys(styled, rows), layer_scales={**silent, **attention.layer_scales}
+            style=dict.fromkeys(styled, read), layer_scales={**silent, **attention.layer_scales}
         )
     )
 
