@@ -36,6 +36,7 @@ KINDS = (  # of pictures that a folder may hold; a name that ends in "mask" is o
     *("edit", "edit-mask", "reconstruction", "from-noise", "uncomposed", "naive"),
     *("person", "drawn"),
     *("alike-mask", "plain-mask"),  # of a search for a subject
+    *("style", "words", "plain"),  # of a style picture
     *("unlit", "exact", "poisson", "inpainted"),  # of subjects in photographs
 )
 FACTS = "facts"  # what pictures cannot tell; written last where a case has it
