@@ -61,6 +61,7 @@ class Engine {
       Promise.all(texts),
     ]);
     const numThreads = self.crossOriginIsolated ? navigator.hardwareConcurrency : 1;
+    ort.env.logLevel = "error"; // it warns of each graph that a card computes in parts
     Object.assign(ort.env.wasm, {
       numThreads,
       wasmBinary: wasmBinary.buffer,

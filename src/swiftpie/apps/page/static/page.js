@@ -305,7 +305,7 @@ async function keepAll() {
 async function main() {
   await underItsWorker();
   const begun = performance.now();
-  const usesCard = localStorage.getItem("card") !== "no";
+  const usesCard = localStorage.getItem("card") === "yes";
   found("card").checked = usesCard;
   start();
   const opening = call("open", { usesCard });
