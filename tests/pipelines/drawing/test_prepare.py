@@ -36,6 +36,7 @@ def test_same_seed_gives_the_same_bytes(session, identity):
     assert first.images[0].size == (128, 128)
 
 
+@pytest.mark.thorough
 def test_a_style_picture_gives_the_rendition_that_words_ask_for(session, identity):
     asked = session.personalize(identity, "a blueprint of a subject on a beach", seed=5)
     style = session.personalize(identity, "a blueprint of a subject in a forest", seed=8).images[0]
