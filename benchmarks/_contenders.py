@@ -26,7 +26,15 @@ from transformers import (
 
 import swiftpie
 from benchmarks._mini import with_engine
-from benchmarks._models import ADAPTER, PRESETS, REHEARSAL, TINY_DECODER, Scene, prompt
+from benchmarks._models import (
+    ADAPTER,
+    PRESETS,
+    REHEARSAL,
+    TINY_DECODER,
+    WITHOUT_ADAPTER,
+    Scene,
+    prompt,
+)
 from benchmarks._timing import Round, timed
 from swiftpie.backbones.components import Components
 from swiftpie.engine.openvino.export import Function
@@ -34,12 +42,13 @@ from swiftpie.engine.openvino.graphs import GraphCache, GraphStore
 from swiftpie.engine.session import Session
 from swiftpie.engine.wrappers import JoinedAutoencoder, shared_copy
 from swiftpie.models.autoencoder import LatentAutoencoder
-from swiftpie.pipelines.drawing.settings import EditSettings
+from swiftpie.pipelines.drawing.settings import EditSettings, Scales
 from swiftpie.types import Identity
 
 FULL, TINY, BOTH_TINY = "full", "tiny", "tiny-both"  # decoders; the last one encodes too
 INVERSION_TIMESTEP = 500  # as SwiftEdit's inversion network is told
 FIRST_TIMESTEP = 999
+WITHOUT_SUBJECT = Scales(identity_scale=0.0, detail_scale=0.0)
 MASK_THRESHOLD = 0.5  # of the difference of two noises; what it finds costs the same
 
 
@@ -51,8 +60,8 @@ def load(scene: Scene) -> Components:
         device=str(scene.device),
         dtype=scene.dtype,
         weights=pipeline,
-        adapter=None if scene.is_plain else scene.folder / ADAPTER,
-        image_encoder=None if scene.is_plain else scene.folder / "image_encoder",
+        adapter=scene.folder / ADAPTER if scene.has_adapter else None,
+        image_encoder=scene.folder / "image_encoder" if scene.has_adapter else None,
         inversion=pipeline / "unet" if scene.can_edit else None,
         offline=True,
     )
@@ -68,8 +77,10 @@ def autoencoders_of(components: Components, engine: str, scene: Scene) -> dict[s
     """Return components of one engine with the full decoder and with the tiny one.
 
     Where pictures are read, also with the tiny one as encoder. All share all other networks, so
-    that these are compiled, and held, once.
+    that these are compiled, and held, once. Some have no other than the tiny one.
     """
+    if components.family.tiny_autoencoder is None:
+        return {TINY: with_engine(components, engine)}
     tiny = LatentAutoencoder(tiny_decoder(scene))
     kinds = {FULL: components.autoencoder, TINY: JoinedAutoencoder(components.autoencoder, tiny)}
     if scene.can_edit or scene.is_plain:
@@ -104,6 +115,22 @@ class Ours:
             self.scene.device,
         )
         return {"personalize": sample}
+
+    def generate(self, number: int) -> Round:
+        """Draw from text alone, with a prompt that was not encoded before."""
+        session = Session(self.components)
+        sample, _ = timed(
+            lambda: session.personalize(
+                self.identity,
+                prompt(number),
+                seed=number,
+                num_images=self.scene.batch,
+                size_px=(self.scene.side_px, self.scene.side_px),
+                scales=WITHOUT_SUBJECT,
+            ),
+            self.scene.device,
+        )
+        return {"generate": sample}
 
     def edit(self, number: int) -> Round:
         """Edit a picture that was never seen, and the same once more with another prompt."""
@@ -144,12 +171,13 @@ def pipeline_of(scene: Scene, *, dtype: torch.dtype) -> Pipeline:
     """
     folder = scene.folder / "pipeline"
     is_sdxl = scene.family == "sdxl"
+    autoencoder = AutoencoderTiny if scene.family in WITHOUT_ADAPTER else AutoencoderKL
     parts = {
-        "vae": read(AutoencoderKL, scene, "pipeline/vae", dtype),
+        "vae": read(autoencoder, scene, "pipeline/vae", dtype),
         "unet": read(UNet2DConditionModel, scene, "pipeline/unet", dtype),
         "text_encoder": read(CLIPTextModel, scene, "pipeline/text_encoder", dtype),
         "tokenizer": CLIPTokenizer.from_pretrained(folder / "tokenizer"),
-        "image_encoder": read(CLIPVisionModelWithProjection, scene, "image_encoder", dtype),
+        "feature_extractor": None,
         "scheduler": EulerDiscreteScheduler(
             beta_start=0.00085,
             beta_end=0.012,
@@ -158,10 +186,13 @@ def pipeline_of(scene: Scene, *, dtype: torch.dtype) -> Pipeline:
             steps_offset=1,
         ),
     }
-    side = parts["image_encoder"].config.image_size
-    parts["feature_extractor"] = CLIPImageProcessor(
-        size={"shortest_edge": side}, crop_size={"height": side, "width": side}
-    )
+    if scene.family not in WITHOUT_ADAPTER:
+        tower = read(CLIPVisionModelWithProjection, scene, "image_encoder", dtype)
+        side = tower.config.image_size
+        parts["image_encoder"] = tower
+        parts["feature_extractor"] = CLIPImageProcessor(
+            size={"shortest_edge": side}, crop_size={"height": side, "width": side}
+        )
     if is_sdxl:
         parts["text_encoder_2"] = read(
             CLIPTextModelWithProjection, scene, "pipeline/text_encoder_2", dtype
@@ -173,7 +204,7 @@ def pipeline_of(scene: Scene, *, dtype: torch.dtype) -> Pipeline:
             **parts, safety_checker=None, requires_safety_checker=False
         )
     inversion = shared_copy(parts["unet"]).to(scene.device)
-    if not scene.is_plain:
+    if scene.has_adapter:
         pipeline.load_ip_adapter(
             str(scene.folder), subfolder="", weight_name=ADAPTER, image_encoder_folder=None
         )
@@ -202,7 +233,7 @@ class DiffusersPersonalizing:
         """Draw the subject once."""
         adapter: dict[str, Any] = {"ip_adapter_image_embeds": self.features}
         if self.features is None:
-            adapter = {"ip_adapter_image": self.scene.on_white}
+            adapter = {"ip_adapter_image": self.scene.on_white} if self.scene.has_adapter else {}
         sample, _ = timed(
             lambda: self.pipeline(
                 prompt(number),
@@ -216,7 +247,7 @@ class DiffusersPersonalizing:
             ),
             self.scene.device,
         )
-        return {"personalize": sample}
+        return {self.scene.drawing: sample}
 
 
 @torch.no_grad()
@@ -283,24 +314,27 @@ class Networks:
     pipeline: Any
     graphs: GraphCache
     text: Function
-    image: Function
+    image: Function | None
     denoiser: Function
     decoders: dict[str, Function]
 
 
-def networks_of(scene: Scene, tiny: Any, folder: Path) -> Networks:  # noqa: ANN401 - not annotated
+def networks_of(scene: Scene, folder: Path) -> Networks:
     """Return the model of `scene`, to be exported into the `folder` at its first call."""
     pipeline = pipeline_of(scene, dtype=scene.dtype).drawing
+    decoders = {TINY: pipeline.vae}  # where it is the only one
+    if scene.has_adapter:
+        decoders = {FULL: pipeline.vae, TINY: tiny_decoder(scene)}
     made = partial(Function, weights=str(scene))  # the folder holds graphs of this model alone
     return Networks(
         pipeline,
         GraphCache(GraphStore(folder), settings="peer"),
         text=made("text", pipeline.text_encoder, compute=_text),
-        image=made("image", pipeline.image_encoder, compute=_image),
+        image=made("image", pipeline.image_encoder, compute=_image) if scene.has_adapter else None,
         denoiser=made("unet", pipeline.unet, compute=_predict),
         decoders={
-            "full": made("vae", pipeline.vae, compute=_decode),
-            "tiny": made(TINY_DECODER, tiny, compute=_decode),
+            name: made(f"{name}_decoder", network, compute=_decode)
+            for name, network in decoders.items()
         },
     )
 
@@ -308,7 +342,8 @@ def networks_of(scene: Scene, tiny: Any, folder: Path) -> Networks:  # noqa: ANN
 def without_weights(networks: Networks) -> None:
     """Forget the weights in torch, which only exporting needs; all graphs have to be there."""
     for one in (networks.text, networks.image, networks.denoiser, *networks.decoders.values()):
-        one.network.to("meta")
+        if one is not None:
+            one.network.to("meta")
 
 
 @dataclass(frozen=True, eq=False)
@@ -322,7 +357,7 @@ class OpenvinoPersonalizing:
     def __call__(self, number: int) -> Round:
         """Draw the subject once."""
         sample, _ = timed(lambda: self.draw(number), self.scene.device)
-        return {"personalize": sample}
+        return {self.scene.drawing: sample}
 
     @torch.no_grad()
     def draw(self, number: int) -> list[Image.Image]:
@@ -332,13 +367,15 @@ class OpenvinoPersonalizing:
             prompt(number), padding="max_length", truncation=True, return_tensors="pt"
         ).input_ids
         (text,) = call(nets.text, tokens)
-        pixels = pipe.feature_extractor(self.scene.on_white, return_tensors="pt").pixel_values
-        (features,) = call(nets.image, pixels)
+        features: tuple[Tensor, ...] = ()
+        if nets.image is not None:
+            seen = pipe.feature_extractor(self.scene.on_white, return_tensors="pt")
+            features = call(nets.image, seen.pixel_values)
         side = self.scene.side_px // pipe.vae_scale_factor
         noise = torch.randn(1, 4, side, side, generator=torch.Generator().manual_seed(number))
         step = first_step(pipe.scheduler)
         told = torch.tensor(FIRST_TIMESTEP)
-        (predicted,) = call(nets.denoiser, noise, told, text, features)
+        (predicted,) = call(nets.denoiser, noise, told, text, *features)
         clean = (noise - step.sigma * predicted) / step.alpha
         (decoded,) = call(nets.decoders[self.decoder], clean)
         pictures: list[Image.Image] = pipe.image_processor.postprocess(decoded)
@@ -358,10 +395,10 @@ def _predict(
     latents: Tensor,
     timestep: Tensor,
     text: Tensor,
-    features: Tensor,
+    *features: Tensor,
 ) -> tuple[Tensor, ...]:
     dtype = unet.dtype
-    added = {"image_embeds": [features.to(dtype)]}
+    added = {"image_embeds": [one.to(dtype) for one in features]}
     return (unet(latents.to(dtype), timestep, text.to(dtype), added_cond_kwargs=added).sample,)
 
 

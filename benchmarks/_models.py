@@ -33,7 +33,8 @@ from tests.backbones.tiny_models import (
 )
 
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
-PRESETS = {"sd21": "sd-turbo", "sdxl": "sdxl-turbo"}
+PRESETS = {"sd21": "sd-turbo", "sdxl": "sdxl-turbo", "sdxs": "sdxs-512"}
+WITHOUT_ADAPTER = frozenset({"sdxs"})  # their denoiser reads references by itself
 TOKEN_WIDTHS = {"sd21": 1024, "sdxl": 2048}
 NUM_TOKENS, FEATURES = 4, 1024  # of a plain IP-Adapter on CLIP ViT-H
 ADAPTER, TINY_DECODER = "adapter.safetensors", "tiny_decoder"
@@ -61,6 +62,18 @@ SDXL_UNET = {
     "addition_time_embed_dim": 256,
     "projection_class_embeddings_input_dim": 2816,
 }
+SDXS_UNET = {
+    "sample_size": 64,
+    "block_out_channels": (320, 640, 1280),
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+    "mid_block_type": None,
+    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+    "layers_per_block": 1,
+    "attention_head_dim": 8,
+    "cross_attention_dim": 768,
+}
+UNETS = {"sd21": SD21_UNET, "sdxl": SDXL_UNET, "sdxs": SDXS_UNET}
+TEXTS = {"sd21": "open-clip-h", "sdxl": "clip-l", "sdxs": "clip-l"}
 TEXT_SIZES = {  # width, layers, heads, width of the projection
     "clip-l": (768, 12, 12, 768),
     "open-clip-h": (1024, 23, 16, 1024),
@@ -79,7 +92,17 @@ class Scene:
     side_px: int
     batch: int = 1
     can_edit: bool = True  # with a second U-Net that inverts
-    is_plain: bool = False  # without an adapter
+    is_plain: bool = False  # without references, for edits by ChordEdit
+
+    @property
+    def has_adapter(self) -> bool:
+        """Whether an adapter and an image encoder are loaded."""
+        return not self.is_plain and self.family not in WITHOUT_ADAPTER
+
+    @property
+    def drawing(self) -> str:
+        """What a pipeline of diffusers does: without an adapter it draws from text alone."""
+        return "personalize" if self.has_adapter else "generate"
 
     @property
     def subject(self) -> Image.Image:
@@ -138,11 +161,12 @@ def make_rehearsal(folder: Path) -> None:
 def make_model(folder: Path, *, family: str, dtype: torch.dtype) -> None:
     """Write a pipeline, an image encoder and an adapter in the layouts of the hub."""
     torch.set_num_threads(1)
-    pipeline = folder / "pipeline"
-    sizes = SDXL_UNET if family == "sdxl" else SD21_UNET
-    unet = write_network(pipeline / "unet", lambda: UNet2DConditionModel(**sizes), dtype)
-    write_network(pipeline / "vae", autoencoder, dtype)
-    write_text(pipeline, "", CLIPTextModel, dtype, "clip-l" if family == "sdxl" else "open-clip-h")
+    pipeline, has_adapter = folder / "pipeline", family not in WITHOUT_ADAPTER
+    unet = write_network(pipeline / "unet", lambda: UNet2DConditionModel(**UNETS[family]), dtype)
+    write_network(pipeline / "vae", autoencoder if has_adapter else tiny_decoder, dtype)
+    write_text(pipeline, "", CLIPTextModel, dtype, TEXTS[family])
+    if not has_adapter:
+        return
     if family == "sdxl":
         write_text(pipeline, "_2", CLIPTextModelWithProjection, dtype, "open-clip-g")
     write_network(folder / "image_encoder", vision_tower, dtype)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from benchmarks._machine import peak_memory_mib, write_report
-from benchmarks._models import ADAPTER, DTYPES, PRESETS, make_elsewhere, reference
+from benchmarks._models import ADAPTER, DTYPES, PRESETS, WITHOUT_ADAPTER, make_elsewhere, reference
 from swiftpie.engine.plan import load_session
 
 if TYPE_CHECKING:
@@ -80,7 +80,10 @@ def measure_elsewhere(folder: Path) -> dict[str, object]:
 
 def measure(folder: Path, options: argparse.Namespace) -> dict[str, object]:
     """Load, encode, personalize and edit once, or only edit; return what it took."""
-    can_edit, has_adapter = not (options.no_edit or options.chord), not options.chord
+    reads_itself = options.family in WITHOUT_ADAPTER
+    can_edit = not (options.no_edit or options.chord or reads_itself)
+    has_adapter = not (options.chord or reads_itself)
+    has_subject = has_adapter or reads_itself
     detail: DetailForm = "none" if options.no_detail else "joint"
     stages: dict[str, float] = {}
     timings: dict[str, dict[str, float]] = {}
@@ -94,14 +97,14 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, object]:
         adapter=folder / ADAPTER if has_adapter else None,
         image_encoder=folder / "image_encoder" if has_adapter else None,
         inversion=folder / "pipeline" / "unet" if can_edit else None,
-        detail=detail if has_adapter else None,
+        detail=detail if has_subject else None,
         offline=True,
     )
     stages["load"] = time.perf_counter() - started
     loaded_mib = peak_memory_mib()
     size = (options.side_px, options.side_px)
     picture = reference(options.side_px).convert("RGB")
-    if has_adapter:
+    if has_subject:
         started = time.perf_counter()
         identity = session.encode_identity(reference(options.side_px))
         stages["encode_identity"] = time.perf_counter() - started
@@ -123,7 +126,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, object]:
         "stored": options.stored,
         "engine": options.engine,
         "limit_gib": options.limit_gib,
-        "detail": has_adapter and not options.no_detail,
+        "detail": has_subject and not options.no_detail,
         "device": options.device,
         "threads": torch.get_num_threads(),
         "side_px": options.side_px,

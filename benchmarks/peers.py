@@ -35,7 +35,6 @@ from benchmarks._contenders import (
     load,
     networks_of,
     pipeline_of,
-    tiny_decoder,
     without_weights,
 )
 from benchmarks._machine import (
@@ -48,7 +47,7 @@ from benchmarks._machine import (
     write_report,
 )
 from benchmarks._mini import EAGER
-from benchmarks._models import DTYPES, PRESETS, REHEARSAL, Scene, make_elsewhere
+from benchmarks._models import DTYPES, PRESETS, REHEARSAL, WITHOUT_ADAPTER, Scene, make_elsewhere
 from benchmarks._timing import (
     DIGITS,
     Action,
@@ -98,6 +97,7 @@ WANTED = (
     Wanted("personalize", DIFFUSERS, (FULL, TINY), 8.0),
     Wanted("personalize", f"{OPENVINO}/tiny", (TINY,), 2.5),
     Wanted("personalize", f"{OPENVINO}/full", (FULL,), 2.3),
+    Wanted("generate", f"{OPENVINO}/tiny", (TINY,), 2.5),
     Wanted("edit", DIFFUSERS, (FULL, TINY, BOTH_TINY), 5.0),
     Wanted("second_edit", DIFFUSERS, (FULL, TINY, BOTH_TINY), 7.0),
     Wanted(CHORD, PLAIN_LOOP, (FULL, TINY, BOTH_TINY), 4.0),
@@ -167,7 +167,7 @@ def parse_options() -> argparse.Namespace:
 
 def scenes(folder: Path, options: argparse.Namespace) -> Iterator[Scene]:
     """Return what is asked for, by the number of pictures a call; only single ones are edited."""
-    is_sdxl = options.family == "sdxl"
+    can_edit = options.family not in {"sdxl", *WITHOUT_ADAPTER}
     for batch in map(int, options.batches.split(",")):
         yield Scene(
             folder,
@@ -176,7 +176,7 @@ def scenes(folder: Path, options: argparse.Namespace) -> Iterator[Scene]:
             device=torch.device(options.device),
             side_px=options.side_px,
             batch=batch,
-            can_edit=batch == 1 and not (options.no_edit or options.chord or is_sdxl),
+            can_edit=batch == 1 and can_edit and not (options.no_edit or options.chord),
             is_plain=options.chord,
         )
 
@@ -296,6 +296,8 @@ def our_entries(components: Components, scene: Scene, engines: Sequence[str]) ->
                     continue
                 ours = Ours(one, identity, scene)
                 parts: list[Action] = [] if name == BOTH_TINY else [ours.personalize]
+                if not scene.has_adapter:
+                    parts.append(ours.generate)
                 if "edit" in operations:
                     parts.append(ours.edit)
                 if parts:
@@ -319,7 +321,7 @@ def our_entries(components: Components, scene: Scene, engines: Sequence[str]) ->
 
 def peer_entries(scene: Scene, options: argparse.Namespace) -> list[Entry]:
     """Return the pipelines of others."""
-    parts = ("text_encoder", "vae", "unet", *(() if scene.is_plain else ("image_encoder",)))
+    parts = ("text_encoder", "vae", "unet", *(("image_encoder",) if scene.has_adapter else ()))
     weights = weights_gib(scene, parts)
 
     def entry(name: str, dtype: torch.dtype, *, compiles: bool = False) -> Entry:
@@ -344,7 +346,7 @@ def peer_entries(scene: Scene, options: argparse.Namespace) -> list[Entry]:
     can_export = scene.device.type == "cpu" and scene.batch == 1 and scene.family != "sdxl"
     if can_export and not options.no_openvino_peer:
         need_gib = ACTIVATIONS_GIB + weights
-        made.append(Entry(OPENVINO, need_gib, ("personalize",), lambda _: openvino_actions(scene)))
+        made.append(Entry(OPENVINO, need_gib, (scene.drawing,), lambda _: openvino_actions(scene)))
     return made
 
 
@@ -352,7 +354,7 @@ def operations_of(scene: Scene) -> tuple[str, ...]:
     """Return what is measured where a contender can do everything."""
     if scene.is_plain:
         return (CHORD,)
-    return ("personalize", "edit") if scene.can_edit else ("personalize",)
+    return (scene.drawing, "edit") if scene.can_edit else (scene.drawing,)
 
 
 def diffusers_actions(
@@ -373,6 +375,8 @@ def diffusers_actions(
     first: list[Action] = [DiffusersPersonalizing(pipeline, scene)]
     if "edit" in operations:
         first.append(DiffusersEditing(networks, scene))
+    if not scene.has_adapter:
+        return {name: first}
     features = features_of(pipeline, scene)
     return {
         name: first,
@@ -391,7 +395,7 @@ def chord_actions(scene: Scene) -> Actions:
 
 def openvino_actions(scene: Scene) -> Actions:
     """Return the same modules in OpenVINO with either decoder, exported already."""
-    networks = networks_of(scene, tiny_decoder(scene), scene.folder / "peer")
+    networks = networks_of(scene, scene.folder / "peer")
     drawing = {
         decoder: OpenvinoPersonalizing(networks, scene, decoder) for decoder in networks.decoders
     }

@@ -5,7 +5,7 @@ import pytest
 import swiftpie
 from swiftpie.backbones import resolve as settling
 from swiftpie.backbones.hub import root_of
-from swiftpie.backbones.presets import PRESETS
+from swiftpie.backbones.presets import PRESETS, SDXL_NETWORKS
 from swiftpie.backbones.recipes import RECIPES, Recipe, Use
 from swiftpie.backbones.resolve import best_recipe, is_here, network_files, resolve
 from swiftpie.errors import ConfigError, WeightsError
@@ -17,6 +17,7 @@ FACTS = {
     "hyper-sdxl-1": ("hyper-sdxl-1-lora", "personalize", 1, 0.5, 1024),
     "lcm-sdxl": ("lcm-lora-sdxl", "personalize", 4, 0.5, 1024),
     "sd-turbo": ("sd-turbo", "personalize", 1, 0.5, 512),
+    "sdxs": ("sdxs-512", "personalize", 1, 1.0, 512),
     "face-plus": ("sdxl-lightning-4", "face", 4, 0.8, 1024),
     "faceid-lightning": ("sdxl-lightning-4", "face", 4, 0.8, 1024),
     "faceid-hyper": ("hyper-sdxl-4", "face", 4, 0.8, 1024),
@@ -112,20 +113,20 @@ def put(recipe, *, but=(), size=10):
         root = root_of(place)
         path = root / (place.path or "")
         is_pipeline = place.path is None and name != "autoencoder"
-        networks = settling.NETWORKS if is_pipeline else ("",)
+        networks = SDXL_NETWORKS if is_pipeline else ("",)
         files = [path] if place.is_file else [path / one / "model.safetensors" for one in networks]
         for file in files:
             if name not in but:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(b"0" * size)
-                put_settings(file.parent, is_text=file.parent.name in settling.TOKENIZERS)
+                put_settings(file.parent, is_text=file.parent.name.startswith("text"))
 
 
 def put_settings(folder, *, is_text):
     """Write what a network has besides its weights."""
     (folder / "config.json").write_text("{}")
     if is_text:
-        tokenizer = folder.with_name(settling.TOKENIZERS[folder.name])
+        tokenizer = folder.with_name(settling.tokenizer_of(folder.name))
         tokenizer.mkdir(exist_ok=True)
         (tokenizer / "tokenizer.json").write_text("{}")
 

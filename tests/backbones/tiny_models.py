@@ -3,7 +3,7 @@
 import json
 
 import torch
-from diffusers import AutoencoderKL, EulerDiscreteScheduler
+from diffusers import AutoencoderKL, AutoencoderTiny, DEISMultistepScheduler, EulerDiscreteScheduler
 from safetensors.torch import save_file
 from transformers import (
     CLIPTextConfig,
@@ -31,14 +31,15 @@ ADAPTERS = {  # names of public files, see tests.parity.ip_adapter
 UP_AND_MIDDLE = frozenset({Block.MIDDLE, Block.UP})
 POOLED = 12  # width of SDXL's text vector, as `tiny_unet` expects it
 PIPELINES = {"sd15": "StableDiffusionPipeline", "sd21": "StableDiffusionPipeline"}
-PIPELINES["sdxl"] = "StableDiffusionXLPipeline"
+PIPELINES |= {"sdxl": "StableDiffusionXLPipeline", "sdxs": PIPELINES["sd15"]}
 TOKENS = ["<|startoftext|>", "<|endoftext|>"]
 
 
 def make_pipeline(folder, family, *, variant=None, is_shallow=False):
     """Write a whole pipeline into `folder`, an image encoder beside it, and return it."""
     torch.manual_seed(1)
-    networks = {"unet": tiny_unet(family, is_shallow=is_shallow), "vae": tiny_autoencoder()}
+    vae = tiny_twin() if family == "sdxs" else tiny_autoencoder()
+    networks = {"unet": tiny_unet(family, is_shallow=is_shallow), "vae": vae}
     first = WIDTHS[family] if family != "sdxl" else 16
     networks["text_encoder"] = text_tower(CLIPTextModel, first)
     if family == "sdxl":
@@ -47,25 +48,28 @@ def make_pipeline(folder, family, *, variant=None, is_shallow=False):
         network.save_pretrained(folder / name, variant=variant)
         if name.startswith("text_encoder"):
             tiny_tokenizer().save_pretrained(folder / name.replace("text_encoder", "tokenizer"))
-    EulerDiscreteScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        timestep_spacing="trailing",
-        steps_offset=1,
-    ).save_pretrained(folder / "scheduler")
+    scheduler = scheduler_of(family)
+    scheduler.save_pretrained(folder / "scheduler")
     make_image_encoder(folder.parent / "encoder")
     kinds = {name: ["diffusers", type(network).__name__] for name, network in networks.items()}
     for name in [name for name in networks if name.startswith("text")]:
         kinds[name][0] = "transformers"
         kinds[name.replace("text_encoder", "tokenizer")] = ["transformers", "CLIPTokenizer"]
-    kinds["scheduler"] = ["diffusers", "EulerDiscreteScheduler"]
+    kinds["scheduler"] = ["diffusers", type(scheduler).__name__]
     empty = ("feature_extractor", "image_encoder")
     for name in empty if family == "sdxl" else (*empty, "safety_checker"):
         kinds[name] = [None, None]
     index = {"_class_name": PIPELINES[family], "_diffusers_version": "0.40.0", **kinds}
     (folder / "model_index.json").write_text(json.dumps(index))
     return folder
+
+
+def scheduler_of(family):
+    """The scheduler that comes with published weights of one step."""
+    betas = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+    if family == "sdxs":
+        return DEISMultistepScheduler(**betas, steps_offset=1)
+    return EulerDiscreteScheduler(**betas, timestep_spacing="trailing", steps_offset=1)
 
 
 def make_image_encoder(folder, *, features=EMBEDS):
@@ -147,6 +151,21 @@ def tiny_autoencoder():
         latent_channels=4,
         scaling_factor=0.18215,
     ).eval()
+
+
+def tiny_twin():
+    """An autoencoder of the tiny kind, smaller still, whose pictures are neither dark nor flat."""
+    network = AutoencoderTiny(
+        encoder_block_out_channels=(8, 8, 8, 8),
+        decoder_block_out_channels=(8, 8, 8, 8),
+        num_encoder_blocks=(1, 1, 1, 1),
+        num_decoder_blocks=(1, 1, 1, 1),
+    ).eval()
+    last = network.decoder.layers[-1]
+    with torch.no_grad():
+        last.weight.mul_(8)
+        last.bias.fill_(0.5)
+    return network
 
 
 def text_tower(kind, width):

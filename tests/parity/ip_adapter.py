@@ -9,7 +9,7 @@ from swiftpie.backbones.load.ip_adapter import fuse_lora, load_into, read_ip_ada
 from swiftpie.models.projection import Feature
 
 BOUND = 1e-5
-WIDTHS = {"sd15": 24, "sd21": 32, "sdxl": 40}  # of a token; in full size 768, 1024 and 2048
+WIDTHS = {"sd15": 24, "sd21": 32, "sdxl": 40, "sdxs": 24}  # of a token; in full size 768 to 2048
 SCALES = (0.3, 1.0)
 HIDDEN, EMBEDS, FACE = 48, 20, 16  # of features; in full size 1280, 1024 or 1280, and 512
 INNER = 128  # of a resampler: two heads of 64
@@ -52,6 +52,14 @@ def tiny_unet(backbone, *, is_shallow=False):
     }
     if backbone == "sd21":
         settings |= {"attention_head_dim": (2, 4, 4, 4), "use_linear_projection": True}
+    if backbone == "sdxs":
+        settings |= {
+            "block_out_channels": (16, 32, 32),
+            "down_block_types": (plain, cross, cross),
+            "mid_block_type": None,
+            "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+            "layers_per_block": 1,
+        }
     if backbone == "sdxl":
         settings |= {
             "block_out_channels": (16, 32, 32),

@@ -91,6 +91,7 @@ def install(unet: UNet2DConditionModel, plan: Plan) -> Installation:
                 inner_width=layer.inner_dim,
                 token_width=plan.token_width,
                 is_active=block_of(name) in plan.semantic,
+                is_trained=bool(plan.semantic),
                 mask_role=roles.get(name, MaskRole.NONE),
             ).to(unet.dtype)  # at once, as all of them would take twice their memory meanwhile
         elif block_of(name) not in plan.detail:

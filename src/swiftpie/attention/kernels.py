@@ -131,7 +131,7 @@ def attend_jointly(
 
 def mass_on(
     query: Tensor,
-    key: Tensor,
+    key: Tensor | None,
     text_key: Tensor,
     *,
     text_mask: Tensor | None,
@@ -141,20 +141,23 @@ def mass_on(
     """Return how much of one joint softmax over identity and text falls on a subject, (B, S, N).
 
     Averaged over heads, values in [0, 1]. The K keys come from `num_views` references, which
-    together weigh as much as one; `text_mask` is added to the logits of the text.
+    together weigh as much as one; without any, None, the text alone tells. `text_mask` is added to
+    the logits of the text.
 
     Shapes: query (B, heads, N, d), key (B, S, heads, K, d), text_key (B, heads, T, d), text_mask
     (B, heads, 1, T), is_ours (B, S, T), 1 for text tokens that name the subject.
     """
     scale = query.shape[-1] ** -0.5
-    ours = (query[:, None] @ key.transpose(-1, -2)).float() * scale  # (B, S, heads, N, K)
-    ours = ours - math.log(num_views)
     text = (query @ text_key.transpose(-1, -2)).float() * scale
     if text_mask is not None:
         text = text + text_mask
     named = torch.where(is_ours[:, :, None, None] > 0, 0.0, MASKED)
     others = torch.where(is_ours[:, :, None, None] > 0, MASKED, 0.0)
-    on_subject = torch.cat([ours, text[:, None] + named], dim=-1).logsumexp(-1)
+    ours = text[:, None] + named
+    if key is not None:
+        shown = (query[:, None] @ key.transpose(-1, -2)).float() * scale  # (B, S, heads, N, K)
+        ours = torch.cat([shown - math.log(num_views), ours], dim=-1)
+    on_subject = ours.logsumexp(-1)
     elsewhere = (text[:, None] + others).logsumexp(-1)
     return torch.sigmoid(on_subject - elsewhere).mean(dim=2)
 

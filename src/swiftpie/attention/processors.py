@@ -259,16 +259,19 @@ class SemanticAttention(nn.Module):
         inner_width: int,
         token_width: int,
         is_active: bool = True,
+        is_trained: bool = True,
         mask_role: MaskRole = MaskRole.NONE,
     ) -> None:
         """Build the projections of the layer at module path `name`.
 
         The identity is injected where `is_active`: adapters carry weights for every layer, but not
-        every layer helps at one step.
+        every layer helps at one step. Without weights, not `is_trained`, it finds masks by the
+        text alone.
         """
         super().__init__()
         self.name = name
         self.is_active = is_active
+        self.is_trained = is_trained
         self.mask_role = mask_role
         self.to_k_ip = nn.Linear(token_width, inner_width, bias=False)
         self.to_v_ip = nn.Linear(token_width, inner_width, bias=False)
@@ -292,8 +295,8 @@ class SemanticAttention(nn.Module):
         covered = sum_of_subjects(masks)
         scale = region_scale(condition.text_scale, condition.text_background_scale, covered)
         result = scale * text
-        identity_key = self.identity_keys(condition, attn.heads)
-        if self.is_active:
+        identity_key = self.identity_keys(condition, attn.heads) if self.is_trained else None
+        if self.is_active and identity_key is not None:
             result = result + self.identities(query, identity_key, masks, condition, notes)
             result = cap_energy(result, text, condition.energy_cap)
         if self.name in condition.style:

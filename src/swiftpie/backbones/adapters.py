@@ -193,12 +193,26 @@ def plan_of(adapter: OpenAdapter, detail: DetailForm | None) -> Plan:
         case "joint" if own.detail:
             return own  # what was trained goes before what was not
         case "joint":
-            ups = frozenset({Block.UP})
-            return replace(own, detail=ups, merge=Merge.JOINT, own_projections=False)
+            return _joined(own)
     raise ConfigError(
         f"`detail={detail!r}` does not exist. Choose one of {', '.join(get_args(DetailForm))}, or "
         "leave it out for the branch that the adapter was trained with."
     )
+
+
+def plan_alone(preset: Preset, *, width: int) -> Plan | None:
+    """Return the branches of a U-Net without an adapter, which only the joint form can be.
+
+    None where `preset` has no branch then; identity tokens would have `width`.
+    """
+    if preset.detail is None:
+        return None
+    return _joined(Plan(token_width=width, semantic=frozenset()))
+
+
+def _joined(plan: Plan) -> Plan:
+    ups = frozenset({Block.UP})
+    return replace(plan, detail=ups, merge=Merge.JOINT, own_projections=False)
 
 
 def check_family(adapter: OpenAdapter, *, family: str, width: int) -> None:

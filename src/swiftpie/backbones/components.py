@@ -125,6 +125,24 @@ class Components:
             )
         return self.inversion
 
+    @property
+    def knows_subjects(self) -> bool:
+        """Whether anything reads reference pictures: an image encoder, or the denoiser itself."""
+        return self.image_encoder is not None or bool(self.denoiser.installation.detail)
+
+    def check_knows_subjects(self) -> None:
+        """Check that references are read.
+
+        Raises:
+            CapabilityError: No identity adapter is loaded, and the denoiser reads none either.
+        """
+        if not self.knows_subjects:
+            raise CapabilityError(
+                f"Preset {self.preset.name!r} was loaded without an identity adapter, so it cannot "
+                f'{Capability.PERSONALIZE}. Load it with `adapter=`, or with `detail="joint"`, '
+                "which needs no training."
+            )
+
     def encoder_of_identity(self) -> nn.Module:
         """Return the image encoder.
 
@@ -133,8 +151,8 @@ class Components:
         """
         if self.image_encoder is None:
             raise CapabilityError(
-                f"Preset {self.preset.name!r} was loaded without an identity adapter, so it cannot "
-                f"{Capability.PERSONALIZE}. Load it with `adapter=`."
+                f"Preset {self.preset.name!r} was loaded without an identity adapter, which makes "
+                "tokens of pictures. Load it with `adapter=`."
             )
         return self.image_encoder
 

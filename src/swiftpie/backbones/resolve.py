@@ -22,9 +22,9 @@ from swiftpie.errors import ConfigError, WeightsError
 logger = logging.getLogger(__name__)
 
 WEIGHTS = (".safetensors", ".bin")
-NETWORKS = ("unet", "vae", "text_encoder", "text_encoder_2")  # of a pipeline, by their folders
-TOKENIZERS = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"}
-DRAWING = ("unet", "adapter", "lora", "vae")  # what is in memory at once while the U-Net draws
+TEXT, TOKENIZER = "text_encoder", "tokenizer"  # how the folders of a pipeline are called
+DENOISER = "denoiser"  # what a denoiser is called here, whatever its folder
+DRAWING = (DENOISER, "adapter", "lora", "vae")  # what is in memory at once while it draws
 PIECE = re.compile(r"-\d{5}-of-(\d{5})\.")  # of a network in several files
 
 
@@ -113,8 +113,10 @@ def network_files(recipe: Recipe) -> dict[str, list[Path]]:
 
     There are none unless all of it is on this machine: settings and tokenizers too.
     """
-    kind = PRESETS.get(recipe.preset).kind
-    called = {"weights": "lora" if kind is WeightsKind.LORA else "unet", "autoencoder": "vae"}
+    preset = PRESETS.get(recipe.preset)
+    kind = preset.kind
+    called = {"weights": "lora" if kind is WeightsKind.LORA else DENOISER, "autoencoder": "vae"}
+    called[preset.networks[0]] = DENOISER
     found: dict[str, list[Path]] = {}
     for option, place in recipe.references.items():
         root = root_of(place)
@@ -124,10 +126,12 @@ def network_files(recipe: Recipe) -> dict[str, list[Path]]:
         lends = option == "base" or (option == "weights" and kind is WeightsKind.PIPELINE)
         own = recipe.references.get("weights")
         lends_unet = kind is WeightsKind.UNET and own is not None and own.is_file
-        if lends and not _has_settings(path, _lent(recipe, kind), lends_unet=lends_unet):
+        lent = _lent(recipe, preset) if lends else []
+        settings = [preset.networks[0]] if lends_unet else []
+        if lends and not _has_settings(path, lent, settings):
             return {}
-        for folder in _lent(recipe, kind) if lends else [""]:
-            name = folder or called.get(option, option)
+        for folder in lent or [""]:
+            name = called.get(folder or option, folder or option)
             found[name] = [path] if path.is_file() else _weights_in(path / folder)
     return found if all(found.values()) else {}
 
@@ -138,25 +142,27 @@ def _rank(recipe: Recipe) -> tuple[int, int, bool]:
     return preset.image_size_px, steps, preset.kind is not WeightsKind.LORA
 
 
-def _lent(recipe: Recipe, kind: WeightsKind) -> list[str]:
+def _lent(recipe: Recipe, preset: Preset) -> list[str]:
     """Return the folders of a pipeline that a recipe takes networks from."""
-    replaced = {"unet"} if kind is WeightsKind.UNET else set()
+    replaced = {preset.networks[0]} if preset.kind is WeightsKind.UNET else set()
     if recipe.autoencoder is not None:
         replaced.add("vae")
-    family = PRESETS.get(recipe.preset).family
-    if family != "sdxl":
-        replaced.add("text_encoder_2")
-    return [name for name in NETWORKS if name not in replaced]
+    return [name for name in preset.networks if name not in replaced]
 
 
-def _has_settings(pipeline: Path, networks: list[str], *, lends_unet: bool) -> bool:
-    """Whether a pipeline has what reads prompts, and the settings of a U-Net if it lends those."""
-    folders = [pipeline / TOKENIZERS[network] for network in networks if network in TOKENIZERS]
+def _has_settings(pipeline: Path, networks: list[str], settings: list[str]) -> bool:
+    """Whether a pipeline has what reads prompts, and the `settings` of networks without weights."""
+    folders = [pipeline / tokenizer_of(name) for name in networks if name.startswith(TEXT)]
     reads = (
         any(all((folder / n).is_file() for n in kind) for kind in VOCABULARIES)
         for folder in folders
     )
-    return all(reads) and (not lends_unet or (pipeline / "unet" / CONFIG).is_file())
+    return all(reads) and all((pipeline / name / CONFIG).is_file() for name in settings)
+
+
+def tokenizer_of(text_encoder: str) -> str:
+    """Return the folder of the tokenizer that belongs to a text encoder's."""
+    return text_encoder.replace(TEXT, TOKENIZER)
 
 
 def _weights_in(folder: Path) -> list[Path]:

@@ -23,7 +23,7 @@ def stages_of(session: Session, *, together: Sequence[int] = ()) -> tuple[str, .
     """Return the names of the stages of `prepare`, in order."""
     components = session.components
     can_edit = components.inversion is not None
-    is_blind = components.image_encoder is None
+    is_blind = not components.knows_subjects
     names = [] if is_blind else ["subject", "picture"]
     names += ["edit"] if can_edit else []
     if together and not is_blind:
@@ -49,7 +49,7 @@ def prepare(
     """
     stages = stages_of(session, together=together)
     if not stages:
-        session.components.encoder_of_identity()  # which says what is missing
+        session.components.check_knows_subjects()  # which says what is missing
     picture = load_image(sample_pictures(1)[0])
     side = session.components.preset.image_size_px
     height, width = size_px or (side, side)

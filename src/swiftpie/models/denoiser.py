@@ -98,7 +98,7 @@ class ReferenceFeatures(NamedTuple):
 
 def read_references(
     denoiser: Denoiser,
-    image_encoder: nn.Module,
+    image_encoder: nn.Module | None,
     autoencoder: Autoencoder,
     *,
     pixels: Tensor,
@@ -107,10 +107,13 @@ def read_references(
 ) -> ReferenceFeatures:
     """Encode canonical references for both branches, with one row of empty text.
 
-    `image_encoder` maps (pixels, mask) to identity tokens (R, K, D), the first a summary. The
-    detail branch reads features of the denoiser itself.
+    `image_encoder` maps (pixels, mask) to identity tokens (R, K, D), the first a summary; without
+    it they are zeros, which nothing reads. The detail branch reads features of the denoiser itself.
     """
-    tokens = image_encoder(pixels, mask)
+    if image_encoder is None:
+        tokens = pixels.new_zeros(len(pixels), 1, denoiser.installation.plan.token_width)
+    else:
+        tokens = image_encoder(pixels, mask)
     notes = read_notes(denoiser, autoencoder, pixels=pixels, mask=mask, empty_text=empty_text)
     keys, values = denoiser.installation.project(notes)
     return ReferenceFeatures(tokens=tokens, pooled=tokens[:, 0], keys=keys, values=values)

@@ -79,12 +79,13 @@ def identity_of_frames(components: Components, pixels: Tensor, mask: Tensor) -> 
     (R, 1, S, S) in [0, 1] shows.
 
     Raises:
-        CapabilityError: No identity adapter is loaded.
+        CapabilityError: Nothing reads references: no identity adapter is loaded.
     """
+    components.check_knows_subjects()
     reads = bool(components.denoiser.installation.detail)  # else text would be encoded for nothing
     features = read_references(
         components.denoiser,
-        components.encoder_of_identity(),
+        components.image_encoder,
         components.autoencoder,
         pixels=pixels,
         mask=mask,

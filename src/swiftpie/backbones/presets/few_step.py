@@ -5,6 +5,7 @@ from functools import partial
 from swiftpie.backbones.presets import (
     SD15_BASE,
     SDXL_BASE,
+    SDXL_NETWORKS,
     Preset,
     Renoise,
     WeightsKind,
@@ -17,7 +18,12 @@ _for_15 = partial(
     Preset, family="sd15", base=SD15_BASE, image_size_px=512, prediction_type="epsilon"
 )
 _for_xl = partial(
-    Preset, family="sdxl", base=SDXL_BASE, image_size_px=1024, prediction_type="epsilon"
+    Preset,
+    family="sdxl",
+    base=SDXL_BASE,
+    networks=SDXL_NETWORKS,
+    image_size_px=1024,
+    prediction_type="epsilon",
 )
 
 

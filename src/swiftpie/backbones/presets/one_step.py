@@ -1,11 +1,11 @@
-"""SwiftBrush, SD-Turbo, SDXL-Turbo and InstaFlow: Stable Diffusion in one step, at 512 px.
+"""SwiftBrush, the Turbos, InstaFlow and SDXS: Stable Diffusion in one step, at 512 px.
 
 The Turbos take 1 to 4; every further step costs as much as the first.
 """
 
 from functools import partial
 
-from swiftpie.backbones.presets import SD21_BASE, Capability, Preset, WeightsKind
+from swiftpie.backbones.presets import SD21_BASE, SDXL_NETWORKS, Capability, Preset, WeightsKind
 from swiftpie.registry import by_name
 
 _preset = partial(Preset, image_size_px=512)
@@ -52,6 +52,7 @@ PRESETS = by_name(
         summary="1 to 4 steps, distilled from Stable Diffusion XL with a discriminator.",
         source="hub:stabilityai/sdxl-turbo",
         family="sdxl",
+        networks=SDXL_NETWORKS,
         renoise="euler_ancestral",
     ),
     _preset(
@@ -64,5 +65,19 @@ PRESETS = by_name(
         timesteps=(1000,),
         prediction_type="flow",
         noise_scale="flow",
+    ),
+    # Its scheduler stops at the noise of timestep 0; so does this one, without fresh noise.
+    _preset(
+        name="sdxs-512",
+        summary="One step, a third of Stable Diffusion 1.5, with a tiny autoencoder: for CPUs.",
+        source="hub:IDKiro/sdxs-512-dreamshaper",
+        licence="openrail++",
+        is_commercial=True,  # openrail++ allows it, with limits on what for
+        family="sdxs",
+        timesteps=(999,),
+        prediction_type="epsilon",
+        renoise="tcd",
+        detail="joint",  # no adapter is published for its layers
+        detail_mask="inline",
     ),
 )

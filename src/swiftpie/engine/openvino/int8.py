@@ -245,7 +245,7 @@ def denoiser_calls(components: Components, form: Nested) -> list[DenoiserCall]:
     num_subjects, num_views = wanted.condition.attention.coverage.shape[1:3]
     num_calls = max(LEAST_CALLS, min(MOST_CALLS, NUM_CELLS // (batch * rows * columns)))
     num_shown = min(NUM_IDENTITIES, num_calls + num_subjects - 1)  # CLIP takes seconds for each
-    if components.image_encoder is None:  # it cannot encode subjects, but it can edit
+    if not components.knows_subjects:  # it cannot encode subjects, but it can edit
         num_calls = num_shown = 0
     pictures = [load_image(sample) for sample in sample_pictures(num_shown)]
     identities = [encode_identity(components, [picture] * num_views) for picture in pictures]
