@@ -82,6 +82,15 @@ def test_mass_equals_the_share_of_one_joint_softmax():
         assert torch.allclose(got[:, subject].double(), expected, atol=1e-6)
 
 
+def test_mass_without_identity_is_that_of_the_words_that_name_the_subject():
+    generator = torch.Generator().manual_seed(0)
+    query, text = (torch.randn(1, 2, count, 4, generator=generator) for count in (5, 3))
+    named = torch.tensor([[[0.0, 1.0, 0.0], [1.0, 0.0, 1.0]]])
+    shares = (query @ text.transpose(-1, -2) / 2).softmax(-1).mean(1)  # (1, N, T)
+    got = mass_on(query, None, text, text_mask=None, is_ours=named)
+    torch.testing.assert_close(got, named @ shares.transpose(1, 2))
+
+
 def test_heads_split_and_merge_back():
     states = torch.randn(2, 5, 12)
     assert torch.equal(merge_heads(split_heads(states, 3)), states)

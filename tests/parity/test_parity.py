@@ -7,7 +7,7 @@ from tests.parity import attention, fastface, guided_steps, invariants, report
 # Euler schedulers of diffusers hand tensors to NumPy in a way that it is going to refuse.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
-FAST = {"edit", "schedules"}  # seconds; the others compare in a minute or more
+FAST = {"edit", "schedules", "sdxs"}  # seconds; the others compare in a minute or more
 
 
 def failures(rows):
@@ -17,7 +17,7 @@ def failures(rows):
 
 
 def test_every_file_of_this_folder_is_in_the_report():
-    known = {"attention", "edit", "invariants", "ip_adapter", "pipelines", "schedules"}
+    known = {"attention", "edit", "invariants", "ip_adapter", "pipelines", "schedules", "sdxs"}
     assert known | {"fastface", "guided_steps"} <= set(report.modules())
 
 

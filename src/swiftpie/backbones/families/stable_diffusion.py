@@ -111,12 +111,12 @@ class StableDiffusion(Family):
 
     def load(self, preset: Preset, *, device: str, choices: Choices) -> Components:
         """Load the networks, and what was chosen besides; see `Family`."""
-        preset = _with_detail(with_steps(preset, choices.get("steps")), choices)
+        preset = with_steps(preset, choices.get("steps"))
         needs = self.download_plan(preset, device=device, choices=choices)
         while needs.missing:  # the contents of an archive are known after its download
             needs.fetch()
             needs = self.download_plan(preset, device=device, choices=choices)
-        dtype = dtype_of(choices, device)
+        preset, dtype = _with_detail(preset, choices), dtype_of(choices, device)
         offloads = choices.get("offloads", False)
         if offloads == AUTO:
             offloads = not _fits(needs, preset, device=device, dtype=dtype)
@@ -553,9 +553,9 @@ def _check_choices(preset: Preset, choices: Choices) -> None:
             "`image_encoder=` needs the adapter that reads it, because the adapter decides which "
             "encoder fits. Pass `adapter=` too."
         )
-    needless = {"detail"} if choices.get("detail") == "joint" or preset.detail else set()
-    for name in sorted({"face_version", "lora_scale", "detail"} - needless):
-        if choices.get(name) is not None:
+    acts_alone = choices.get("detail") in {"joint", preset.detail and "none"}
+    for name in ("face_version", "lora_scale", "detail"):
+        if choices.get(name) is not None and not (name == "detail" and acts_alone):
             raise ConfigError(f"`{name}=` has no effect without an adapter. Pass `adapter=` too.")
 
 
