@@ -7,7 +7,7 @@ in that count is DDIM here, so there is one name for both.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -79,6 +79,10 @@ class Schedule:
     def needs_noise(self) -> bool:
         """Whether `advance` needs fresh noise at any step; the last step never does."""
         return any(self.transition(index).fresh > 0 for index in range(len(self.steps)))
+
+    def through(self, steps: Sequence[Step]) -> "Schedule":
+        """Return the same schedule with other steps."""
+        return replace(self, steps=tuple(steps))
 
     def initial_latents(self, noise: Tensor) -> Tensor:
         """Return what enters the first step, from standard normal `noise` (B, C, h, w)."""

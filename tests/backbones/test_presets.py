@@ -4,6 +4,7 @@ import pytest
 from diffusers import DDIMScheduler, LCMScheduler, TCDScheduler
 
 from swiftpie.backbones.presets import PRESETS, Capability, WeightsKind
+from swiftpie.backbones.presets.flux2 import flow_times
 from swiftpie.backbones.scheduling import with_steps
 
 FOUR = (999, 749, 499, 249)
@@ -33,6 +34,7 @@ FACTS = {
     "dmd2-sdxl-1": ("sdxl", "epsilon", (399,), "unit", "lcm", 1024),
     "dmd2-sdxl-4": ("sdxl", "epsilon", FOUR, "unit", "lcm", 1024),
     "dmd2-sdxl-4-lora": ("sdxl", "epsilon", FOUR, "unit", "lcm", 1024),
+    "flux2-klein-4b": ("flux2", "flow", flow_times(4, 4096), "flow", "ddim", 1024),
     "sdxs-512": ("sdxs", "epsilon", (999,), "unit", "tcd", 512),
     "instaflow": ("sd15", "flow", (1000,), "flow", "ddim", 512),
     "lcm-lora-sd15": ("sd15", "epsilon", LCM, "unit", "lcm", 512),
@@ -127,13 +129,13 @@ def test_the_removed_repository_is_replaced_by_its_mirror():
     assert "stabilityai/stable-diffusion-2-1-base" not in named
 
 
-def test_only_the_embedded_model_places_subjects_and_only_it_and_swiftedits_edit():
+def test_only_the_embedded_model_places_subjects_and_few_were_made_to_edit():
     able = {
         capability: {name for name, one in PRESETS.all().items() if capability in one.capabilities}
         for capability in Capability
     }
     assert able[Capability.LAYOUT] == {"mini"}
-    assert able[Capability.EDIT] == {"mini", "swiftbrush-v2"}
+    assert able[Capability.EDIT] == {"mini", "swiftbrush-v2", "flux2-klein-4b"}
     assert able[Capability.PERSONALIZE] == {*PRESETS.names()}
 
 

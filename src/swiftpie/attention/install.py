@@ -1,11 +1,12 @@
 """Installs the processors on a U-Net, once, and takes them off again exactly."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Self
 
 from diffusers import ModelMixin, UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
-from torch import Tensor, nn
+from torch import Tensor
 
 from swiftpie.attention.condition import Block, Notes
 from swiftpie.attention.processors import (
@@ -44,12 +45,20 @@ class Installation:
     originals: dict[str, object]
     semantic: dict[str, SemanticAttention]  # by module path, every layer that reads the text
     detail: dict[str, DetailAttention]  # by module path, self-attention as the plan chooses it
-    plain: dict[str, SelfAttention] = field(default_factory=dict)  # all other self-attention
+    plain: Mapping[str, object] = field(default_factory=dict)  # all that attends besides
 
     @property
-    def processors(self) -> dict[str, nn.Module]:
-        """What attends in the network, by module path."""
-        return {**self.semantic, **self.detail, **self.plain}
+    def processors(self) -> dict[str, object]:
+        """What attends in the network, by module path; references may enter elsewhere."""
+        branches = {**self.semantic, **self.detail, **self.plain}
+        return {
+            name: one for name, one in branches.items() if f"{name}.processor" in self.originals
+        }
+
+    @property
+    def finds_regions(self) -> bool:
+        """Whether a layer finds where subjects are, for masks that nobody gives."""
+        return any(one.mask_role is MaskRole.LAST for one in self.semantic.values())
 
     def project(self, notes: Notes) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return reference keys and values, each (R, N, D_layer), of noted inputs of the layers."""

@@ -143,6 +143,11 @@ class Components:
                 "which needs no training."
             )
 
+    def sized(self, cells: tuple[int, int]) -> "Components":
+        """Return the same networks with the schedule for pictures of so many latent cells."""
+        schedule = self.family.schedule_at(self, cells)
+        return self if schedule is self.schedule else replace(self, schedule=schedule)
+
     def encoder_of_identity(self) -> nn.Module:
         """Return the image encoder.
 
@@ -173,6 +178,7 @@ class Family(ABC):
     takes_adapters: bool = False  # whether identity branches come as an adapter, from a file
     is_large: bool = False  # whether accelerators, short numbers and offloading are worth while
     knows_all_times: bool = False  # whether its denoiser takes times between those of its steps
+    edits_by_reference: bool = False  # whether it was made to edit a picture among its references
     knows_shapes: bool = False  # whether it was trained on other shapes than squares of one size
 
     @abstractmethod
@@ -207,6 +213,15 @@ class Family(ABC):
     def null_text(self, text: PromptEncoder) -> TextCondition:
         """Return what the denoiser reads in one row where guidance wants no prompt."""
         return text.encode([""])
+
+    def schedule_at(self, components: Components, cells: tuple[int, int]) -> Schedule:
+        """Return the schedule for pictures of (rows, columns) latent cells; most know one."""
+        del cells
+        return components.schedule
+
+    def reference_text(self, components: Components) -> TextCondition:
+        """Return what the denoiser reads beside reference pictures, in one row."""
+        return components.text.encode([""])
 
     def check_dtype(self, preset: Preset, dtype: torch.dtype) -> None:  # noqa: B027 - most compute in any
         """Refuse a type in which the networks cannot compute.

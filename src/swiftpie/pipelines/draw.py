@@ -20,7 +20,7 @@ from swiftpie.faces import METADATA
 from swiftpie.imageio.images import mask_to_pil, to_pil
 from swiftpie.library import origin_of
 from swiftpie.masks import resize_mask
-from swiftpie.pipelines.drawing import chord, edit, prepare
+from swiftpie.pipelines.drawing import chord, edit, in_context, prepare
 from swiftpie.pipelines.drawing.denoise import (
     Clock,
     OnStage,
@@ -119,6 +119,8 @@ def find_region(components: Components, request: EditRequest) -> Image.Image:
     with explaining_out_of_memory():
         if edit.only_changes_all(components, request):
             return relight.find_region(request)
+        if in_context.is_asked(components, request):
+            return mask_to_pil(in_context.prepare(components, request, Clock(None)).region)[0]
         if edit.is_by_chord(components, request):
             return mask_to_pil(chord.find_region(components, request))[0]
         inverted = edit.invert_picture(components, request, Clock(None))
@@ -206,6 +208,9 @@ def _begin_edit(
     """Return an edit that needs no denoiser, or prepare one for it."""
     if edit.only_changes_all(components, request):
         return relight.edit(components, request, clock)
+    if in_context.is_asked(components, request):
+        shown = in_context.prepare(components, request, clock)
+        return _PreparedRequest(request, shown.start, shown)
     if edit.is_by_chord(components, request):
         return chord.edit(components, request, clock)
     inverted = edit.invert_picture(components, request, clock)

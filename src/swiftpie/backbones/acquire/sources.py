@@ -77,7 +77,7 @@ class FileSelection:
             small += sorted(
                 name
                 for name in names
-                if name.rpartition("/")[0] == folder and name.endswith((".json", ".txt"))
+                if name.rpartition("/")[0] == folder and name.endswith((".json", ".txt", ".jinja"))
             )
         large = [name for folder in self.networks for name in _weights(folder, names, formats)]
         return [*small, *large, *(_first([(file,)], names)[0] for file in self.files)]

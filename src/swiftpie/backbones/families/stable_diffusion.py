@@ -67,8 +67,8 @@ from swiftpie.backbones.load.weights import (
     fingerprint_files,
     unknown_fingerprint,
 )
-from swiftpie.backbones.machine import AUTO, NUMBERS_A_PIXEL, free_memory
 from swiftpie.backbones.presets import Preset, WeightsKind, describe, read_preset
+from swiftpie.backbones.readers import readers_for
 from swiftpie.backbones.scheduling import schedule_of, with_steps
 from swiftpie.errors import CapabilityError, ConfigError, InputError, WeightsError
 from swiftpie.models.autoencoder import LatentAutoencoder
@@ -116,17 +116,10 @@ class StableDiffusion(Family):
         while needs.missing:  # the contents of an archive are known after its download
             needs.fetch()
             needs = self.download_plan(preset, device=device, choices=choices)
-        preset, dtype = _with_detail(preset, choices), dtype_of(choices, device)
-        offloads = choices.get("offloads", False)
-        if offloads == AUTO:
-            offloads = not _fits(needs, preset, device=device, dtype=dtype)
-        reader = NetworkReader(
-            device="cpu" if offloads else device,
-            dtype=dtype,
-            allow_pickle=choices.get("allow_pickle", False),
-            lets_go=offloads and device == "cpu",
+        preset = _with_detail(preset, choices)
+        reader, waiting, execution_device = readers_for(
+            needs, preset, device=device, choices=choices
         )
-        waiting = replace(reader, waits=reader.lets_go)
         pipeline = needs["pipeline"].path
         text = self._read_text(pipeline, waiting)
         tower = None
@@ -175,7 +168,7 @@ class StableDiffusion(Family):
             fingerprint=fingerprint_files(
                 reader.files, settings=f"{reader.dtype} {branches.merge.value} {detail}{variant}"
             ),
-            execution_device=torch.device(device) if offloads else None,
+            execution_device=execution_device,
         )
 
     def download_plan(self, preset: Preset, *, device: str, choices: Choices) -> DownloadPlan:
@@ -621,14 +614,6 @@ def _find_encoder(
     if choices.get("image_encoder") is None and folder.is_dir():
         return ModelPart("image_encoder", "image_encoder", None, root=folder, path=folder)
     return plan_image_encoder(projector, choices, formats)
-
-
-def _fits(needs: DownloadPlan, preset: Preset, *, device: str, dtype: torch.dtype) -> bool:
-    """Whether there is room for all weights at once, and for what is computed of them."""
-    if needs.memory_bytes is None:
-        return True  # drawing will tell
-    working = NUMBERS_A_PIXEL * preset.image_size_px**2 * dtype.itemsize
-    return needs.memory_bytes + working <= free_memory(torch.device(device))
 
 
 def _build_tower(tower: Callable[[CLIPTextConfig], nn.Module], folder: Path) -> nn.Module:

@@ -37,6 +37,7 @@ PICKLES = ("diffusion_pytorch_model.bin", "pytorch_model.bin")
 HALF = "fp16"  # what both call their variant in half precision
 HALVES = (torch.float16, torch.bfloat16)
 TEXT_PREFIX = "text_model."  # transformers 5 dropped it from the names in text towers
+HEADED_PREFIX = "model."  # of what a head stands on, such as one that predicts words
 POSITION_IDS = "position_ids"  # a count from 0 that older files store
 
 # Attention in autoencoders was spelled so when Stable Diffusion was published.
@@ -421,6 +422,7 @@ def _spelled_as(tensors: Mapping[str, Tensor], names: Any) -> dict[str, Tensor]:
         spellings = (
             name,
             name.removeprefix(TEXT_PREFIX),
+            name.removeprefix(HEADED_PREFIX),
             TEXT_PREFIX + name,
             OLD_ATTENTION_NAME.sub(lambda m: f".{OLD_ATTENTION[m[1]]}.{m[2]}", name),
         )

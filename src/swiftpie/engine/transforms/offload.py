@@ -11,7 +11,7 @@ from threading import RLock
 from typing import Any, Self
 
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, AutoencoderKLFlux2
 from torch import Tensor, nn
 
 from swiftpie.backbones.components import Components
@@ -27,7 +27,7 @@ from swiftpie.engine.wrappers import (
     with_text_encoders,
 )
 from swiftpie.errors import CapabilityError
-from swiftpie.models.denoiser import Denoiser, UNetDenoiser
+from swiftpie.models.denoiser import Denoiser
 from swiftpie.models.inversion import UNetInversion
 from swiftpie.models.text import PromptEncoder
 from swiftpie.models.vision import ClipIdentityEncoder
@@ -66,7 +66,7 @@ def apply(components: Components) -> Components:
     denoiser: Any = components.denoiser
     _hook_projections(denoiser, slot, network=getattr(denoiser, "unet", denoiser))
     for part in module_of(components.autoencoder).modules():
-        if isinstance(part, AutoencoderKL):
+        if isinstance(part, AutoencoderKL | AutoencoderKLFlux2):
             _hook_room(part, slot)
     return components
 
@@ -217,9 +217,9 @@ def _networks_of(components: Components) -> list[nn.Module]:
     with_text_encoders(components.text, noted)
     if isinstance(components.image_encoder, ClipIdentityEncoder):
         found.append(components.image_encoder.tower)
-    if isinstance(components.denoiser, UNetDenoiser):
-        second = components.denoiser.reference
-        found += [components.denoiser.unet, *([] if second is None else [second])]
+    denoiser: Any = components.denoiser
+    others = (denoiser.installation.network, getattr(denoiser, "reference", None))
+    found += [network for network in others if network is not None]
     if isinstance(components.inversion, UNetInversion):
         found.append(components.inversion.unet)
     return found
@@ -233,7 +233,7 @@ def _hook_projections(denoiser: Denoiser, slot: DeviceSlot, *, network: nn.Modul
             _hook(network, slot, before=projection)
 
 
-def _hook_room(autoencoder: AutoencoderKL, slot: DeviceSlot) -> None:
+def _hook_room(autoencoder: AutoencoderKL | AutoencoderKLFlux2, slot: DeviceSlot) -> None:
     """Make room for what is computed in an autoencoder, which is much more than its weights."""
     shrinks = 2 ** (len(autoencoder.config.block_out_channels) - 1)
     for part, side in ((autoencoder.encoder, 1), (autoencoder.decoder, shrinks)):

@@ -75,7 +75,8 @@ def _tiny_autoencoder(components: Components, *, transform: str) -> LatentAutoen
     if repository is None or getattr(autoencoder, "is_tiny", False):
         raise CapabilityError(
             f"Preset {preset.name!r} was loaded with {transform!r}, and its own autoencoder is a "
-            "tiny one already. A preset with Stable Diffusion's is needed. Leave it out."
+            "tiny one already, or there is none for its latents. A preset with Stable Diffusion's "
+            "is needed. Leave it out."
         )
     weight = next(autoencoder.parameters())
     reader = NetworkReader(device=str(weight.device), dtype=weight.dtype, allow_pickle=False)

@@ -136,11 +136,13 @@ def adopt(
     names = {field.name for field in fields(Modules)}
     own = {name: module for name, module in pipeline.components.items() if name in names}
     modules = dict.fromkeys(names) | own | dict(changes) | {"preset": describe(preset)}
-    needed = names - {*OPTIONAL} - SETTINGS | {"unet"} | ({"image_encoder"} if adapter else set())
+    denoiser = preset.networks[0]
+    needed = names - {*OPTIONAL} - SETTINGS | {denoiser} | ({"image_encoder"} if adapter else set())
     if lacking := sorted(name for name in needed if modules[name] is None):
         raise InputError(
-            f"The {type(pipeline).__name__} has no {lacking[0]}. Pipelines of Stable Diffusion are "
-            f"needed, and with an adapter the encoder that it reads. Pass {lacking[0]}=…"
+            f"The {type(pipeline).__name__} has no {lacking[0]}. A pipeline of preset "
+            f"{preset.name!r} is needed, and with an adapter the encoder that it reads. Pass "
+            f"{lacking[0]}=…"
             + (
                 ", or leave `adapter` out and call load_ip_adapter(), which finds the encoder."
                 if lacking == ["image_encoder"]

@@ -188,7 +188,8 @@ def is_by_chord(components: Components, request: EditRequest) -> bool:
     method = request.settings.method
     if method is not None:
         return method is EditMethod.CHORD
-    return components.inversion is None and components.family.knows_all_times
+    family = components.family
+    return components.inversion is None and family.knows_all_times and not family.edits_by_reference
 
 
 def changes_all(
@@ -209,7 +210,7 @@ def only_changes_all(components: Components, request: EditRequest) -> bool:
 def follows_seed(components: Components, settings: EditSettings) -> bool:
     """Whether an edit is random, so that another seed gives another picture."""
     schedule = components.schedule
-    if settings.method is EditMethod.CHORD or components.inversion is None:
+    if settings.method not in {None, EditMethod.INVERSION} or components.inversion is None:
         return True
     has_fresh = schedule.needs_noise and len(schedule.steps) > 1
     mode = settings.in_mode_of(components.preset).mode

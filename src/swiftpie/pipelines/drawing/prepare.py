@@ -65,6 +65,11 @@ def prepare(
                 f"{name}={chosen.value!r} finds the regions of all subjects, but some have a mask. "
                 "Leave one of the two out."
             )
+        if chosen in FOUND and not components.denoiser.installation.finds_regions:
+            raise CapabilityError(
+                f"{name}={chosen.value!r} needs layers that find where a subject is, and preset "
+                f"{components.preset.name!r} has none. Give a box or a mask, or leave it out."
+            )
     if components.layout_predictor is None and any(
         subject.view is not None for subject in subjects
     ):
@@ -78,6 +83,7 @@ def prepare(
         noise = draw_step_noise(request.seeds, shape, count=num_draws(components))
     noise = noise.to(components.device)
     cells = (noise.shape[3], noise.shape[4])
+    components = components.sized(cells)
     rows = noise.shape[1]
     text = read_prompts(components, request.prompt, rows=rows)
     null_text = read_null_text(
@@ -312,7 +318,10 @@ def subject_condition(
         lights: The light of each subject before it is placed; None keeps that of the reference.
     """
     batch, cells = len(layouts[0].scale), (regions[0].shape[-2], regions[0].shape[-1])
-    own_cells, shape = components.cells_of(None), (batch, components.preset.latent_channels, *cells)
+    cell_px, shape = (
+        components.preset.latent_cell_px,
+        (*(batch, components.preset.latent_channels), *cells),
+    )
     silent = silent_condition(
         regions[0].new_empty(shape),
         width=identities[0].tokens.shape[-1],
@@ -324,8 +333,7 @@ def subject_condition(
         keys=_stack_layers([identity.keys for identity in identities], batch),
         values=_stack_layers([identity.values for identity in identities], batch),
         coverage=_stack(  # the subject's share of each reference cell, (1, R, h, w)
-            [resize_mask(identity.mask, own_cells).transpose(0, 1) for identity in identities],
-            batch,
+            [_cells_covered(identity, cell_px) for identity in identities], batch
         ),
         affine=torch.stack([to_affine(layout) for layout in layouts], dim=1),
         has_layout=torch.full_like(silent.has_layout, knows_places),
@@ -376,6 +384,11 @@ def _by_layer(
     ones = torch.ones_like(attention.identity_scale)
     factors = {name: ones * ones.new_tensor([row[name] for row in rows]) for name in names}
     return condition._replace(attention=attention._replace(layer_scales=factors))
+
+
+def _cells_covered(identity: Identity, cell_px: int) -> Tensor:
+    rows, columns = (side // cell_px for side in identity.mask.shape[-2:])
+    return resize_mask(identity.mask, (rows, columns)).transpose(0, 1)
 
 
 def _scaled(

@@ -53,6 +53,7 @@ class EditMethod(StrEnum):
     """How an edit finds its way from the picture to what the prompt says."""
 
     INVERSION = "inversion"  # SwiftEdit: a network finds the noise behind the picture
+    REFERENCE = "reference"  # the model reads the picture beside the prompt, and draws it anew
     CHORD = "chord"  # ChordEdit (arXiv:2602.19083): the model alone, by two prompts
 
 
@@ -210,8 +211,9 @@ class EditSettings:
     method: Annotated[  # None: by inversion where the model has a network for it
         EditMethod | None,
         Option(
-            "Edit by an inversion network, or by ChordEdit, which needs no weights of its own. By "
-            "default by inversion if the model has a network for it.",
+            "Edit by an inversion network; by reference, with a model that reads pictures beside "
+            "the prompt; or by ChordEdit, which needs no weights of its own. By default the first "
+            "of them that the model can.",
             surfaces=NOT_COMFYUI,
         ),
     ] = None

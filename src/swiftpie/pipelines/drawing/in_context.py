@@ -1,0 +1,91 @@
+"""Edits by a model that reads the picture itself, as reference tokens beside the prompt."""
+
+import torch
+
+from swiftpie.backbones.components import Components
+from swiftpie.errors import CapabilityError, InputError
+from swiftpie.geometry.layout import whole_frame
+from swiftpie.noise import draw_noise
+from swiftpie.pipelines.drawing.denoise import Clock, Prepared
+from swiftpie.pipelines.drawing.edit import EditPlan, as_rgb
+from swiftpie.pipelines.drawing.edit_region import Canvas, canvas_for, given_mask, touched
+from swiftpie.pipelines.drawing.prepare import read_null_text, subject_condition
+from swiftpie.pipelines.drawing.request import EditRequest
+from swiftpie.pipelines.drawing.settings import EditMethod, Scales
+from swiftpie.pipelines.identity import identity_of_frames
+
+
+def is_asked(components: Components, request: EditRequest) -> bool:
+    """Whether an edit shows the model its picture: as asked, or as the model was made for it."""
+    method = request.settings.method
+    return method is EditMethod.REFERENCE or (
+        method is None and components.inversion is None and components.family.edits_by_reference
+    )
+
+
+@torch.no_grad()
+def prepare(components: Components, request: EditRequest, clock: Clock) -> EditPlan:
+    """Encode the picture as a reference of its own size; noise and prompt draw it anew.
+
+    Without a mask all of it may change, as such models have it.
+
+    Raises:
+        CapabilityError: The model does not read pictures so.
+        InputError: A further subject or a keyword came with it, or the mask has a wrong shape.
+    """
+    _check(components, request)
+    original, preset = as_rgb(request.image), components.preset
+    size = (original.height, original.width)
+    side_px = request.settings.size_px or preset.image_size_px
+    components.cells_of((side_px, side_px))
+    whole = torch.full((1, 1, *size), 255, dtype=torch.uint8)
+    region = whole if request.mask is None else given_mask(request.mask, size)
+    changes = None if request.mask is None else touched(region)
+    unit_px = 2 * preset.latent_cell_px
+    canvas = canvas_for(size, side_px=side_px, unit_px=unit_px, changes=changes)
+    start = _start(components, request, canvas)
+    clock.lap("prepare")
+    return EditPlan(original, canvas, region, start, request)
+
+
+def _start(components: Components, request: EditRequest, canvas: Canvas) -> Prepared:
+    pixels = canvas.enter(as_rgb(request.image)).to(components.device)
+    shown = identity_of_frames(components, pixels, torch.ones_like(pixels[:, :1]))
+    rows, columns = (side // components.preset.latent_cell_px for side in canvas.padded)
+    components = components.sized((rows, columns))
+    shape = (components.preset.latent_channels, rows, columns)
+    noise = draw_noise([request.seed], shape).to(pixels)
+    text = components.text.encode([request.prompt])
+    condition = subject_condition(
+        components,
+        [shown],
+        [whole_frame(noise)],
+        regions=[torch.ones_like(noise[:, :1])],
+        class_tokens=components.text.find_words(request.prompt, [""]),
+        scales=request.settings.scales or Scales(),
+        shares=[1.0],
+    )
+    return Prepared(
+        components=components,
+        latents=components.schedule.initial_latents(noise),
+        text=text,
+        null_text=read_null_text(
+            components, request.negative_prompt, guidance=request.guidance, rows=1
+        ),
+        condition=condition,
+        fresh=noise.new_zeros(0, *noise.shape),
+    )
+
+
+def _check(components: Components, request: EditRequest) -> None:
+    if not components.family.edits_by_reference:
+        raise CapabilityError(
+            f"Preset {components.preset.name!r} was not made to edit a picture that it reads as a "
+            "reference. Leave `method=` out, or load one that was: `--recipe klein`."
+        )
+    if request.identity is not None or request.keyword:
+        given = "a further subject" if request.identity is not None else "a keyword"
+        raise InputError(
+            f"{given.capitalize()} came with an edit by reference, which reads its picture and the "
+            "prompt alone. Say what changes in the prompt, and give a mask for where."
+        )
