@@ -13,7 +13,8 @@ OPEN_TASK = re.compile(r"\b(?:TODO|FIXME|XXX)\b(?!\(#\d+\): \S)")
 BANNED_WORDS = re.compile(
     "|".join(
         [
-            r"\bimg(?!-src\b)\d*",  # a directive of content policies is called so
+            # A directive of content policies is called so, and an argument of diffusers.
+            r"\bimg(?!-src\b|_ids=)\d*",
             r"\bip_(?:tokens|scale|image)",
             r"\b(?:x0_hat|pred_x0|model_pred|inverted_code)\b",
             r"\b(?:src_p|edit_p)\b",
