@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import swiftpie
-from swiftpie.backbones.families import stable_diffusion
+from swiftpie.backbones import readers
 from swiftpie.backbones.load.weights import StoredWeights
 from swiftpie.engine.session import Session
 from swiftpie.engine.transforms import offload, transform
@@ -217,7 +217,7 @@ def test_openvino_is_no_engine_for_networks_that_take_turns(stored):
 
 
 def test_without_room_encoders_rest_by_themselves(stored, monkeypatch):
-    monkeypatch.setattr(stable_diffusion, "NUMBERS_A_PIXEL", 1 << 40)  # of a picture without end
+    monkeypatch.setattr(readers, "NUMBERS_A_PIXEL", 1 << 40)  # of a picture without end
     assert stored().components.execution_device == CPU
     monkeypatch.undo()
     assert stored().components.execution_device is None
