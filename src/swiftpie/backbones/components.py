@@ -127,8 +127,10 @@ class Components:
 
     @property
     def knows_subjects(self) -> bool:
-        """Whether anything reads reference pictures: an image encoder, or the denoiser itself."""
-        return self.image_encoder is not None or bool(self.denoiser.installation.detail)
+        """Whether an image encoder reads reference pictures, or the denoiser without its tokens."""
+        branches = self.denoiser.installation
+        reads_alone = bool(branches.detail) and not branches.plan.semantic
+        return self.image_encoder is not None or reads_alone
 
     def check_knows_subjects(self) -> None:
         """Check that references are read.
