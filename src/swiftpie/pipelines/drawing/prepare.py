@@ -59,17 +59,7 @@ def prepare(
     """
     subjects, source = request.subjects, request.mask
     detail_source = source_of_detail(request, components.preset)
-    for name, chosen in (("mask", source), ("detail_mask", detail_source)):
-        if chosen in FOUND and any(getattr(subject, name) is not None for subject in subjects):
-            raise InputError(
-                f"{name}={chosen.value!r} finds the regions of all subjects, but some have a mask. "
-                "Leave one of the two out."
-            )
-        if chosen in FOUND and not components.denoiser.installation.finds_regions:
-            raise CapabilityError(
-                f"{name}={chosen.value!r} needs layers that find where a subject is, and preset "
-                f"{components.preset.name!r} has none. Give a box or a mask, or leave it out."
-            )
+    _check_sources(components, subjects, {"mask": source, "detail_mask": detail_source})
     if components.layout_predictor is None and any(
         subject.view is not None for subject in subjects
     ):
@@ -133,6 +123,28 @@ def prepare(
         layouts=tuple(layouts),
         lights=lights,
     )
+
+
+def _check_sources(
+    components: Components, subjects: Sequence[Subject], sources: Mapping[str, MaskSource]
+) -> None:
+    """Refuse regions that are to be found where some are given, or where no layer finds any.
+
+    Raises:
+        InputError: A subject has such a mask.
+        CapabilityError: The network has no layer that finds regions.
+    """
+    for name, chosen in sources.items():
+        if chosen in FOUND and any(getattr(subject, name) is not None for subject in subjects):
+            raise InputError(
+                f"{name}={chosen.value!r} finds the regions of all subjects, but some have a mask. "
+                "Leave one of the two out."
+            )
+        if chosen in FOUND and not components.denoiser.installation.finds_regions:
+            raise CapabilityError(
+                f"{name}={chosen.value!r} needs layers that find where a subject is, and preset "
+                f"{components.preset.name!r} has none. Give a box or a mask, or leave it out."
+            )
 
 
 def _without(condition: SubjectCondition, parts: frozenset[ConditionPart]) -> SubjectCondition:
