@@ -221,9 +221,13 @@ class Family(ABC):
         del cells
         return components.schedule
 
-    def reference_text(self, components: Components) -> TextCondition:
-        """Return what the denoiser reads beside reference pictures, in one row."""
-        return components.text.encode([""])
+    def reference_text(self, components: Components) -> TextCondition | None:
+        """Return what the denoiser reads beside reference pictures, in one row.
+
+        None: an empty prompt.
+        """
+        del components
+        return None
 
     def check_dtype(self, preset: Preset, dtype: torch.dtype) -> None:  # noqa: B027 - most compute in any
         """Refuse a type in which the networks cannot compute.

@@ -119,7 +119,7 @@ def find_region(components: Components, request: EditRequest) -> Image.Image:
     with explaining_out_of_memory():
         if edit.only_changes_all(components, request):
             return relight.find_region(request)
-        if in_context.is_asked(components, request):
+        if edit.is_by_reference(components, request):
             return mask_to_pil(in_context.prepare(components, request, Clock(None)).region)[0]
         if edit.is_by_chord(components, request):
             return mask_to_pil(chord.find_region(components, request))[0]
@@ -208,7 +208,7 @@ def _begin_edit(
     """Return an edit that needs no denoiser, or prepare one for it."""
     if edit.only_changes_all(components, request):
         return relight.edit(components, request, clock)
-    if in_context.is_asked(components, request):
+    if edit.is_by_reference(components, request):
         shown = in_context.prepare(components, request, clock)
         return _PreparedRequest(request, shown.start, shown)
     if edit.is_by_chord(components, request):

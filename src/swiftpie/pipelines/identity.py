@@ -82,14 +82,17 @@ def identity_of_frames(components: Components, pixels: Tensor, mask: Tensor) -> 
         CapabilityError: Nothing reads references: no identity adapter is loaded.
     """
     components.check_knows_subjects()
-    reads = bool(components.denoiser.installation.detail)  # else text would be encoded for nothing
+    text = None
+    if components.denoiser.installation.detail:  # else text would be encoded for nothing
+        text = components.family.reference_text(components)
+        text = components.text.encode([""]) if text is None else text
     features = read_references(
         components.denoiser,
         components.image_encoder,
         components.autoencoder,
         pixels=pixels,
         mask=mask,
-        empty_text=components.family.reference_text(components) if reads else None,
+        empty_text=text,
     )
     return replace(
         _semantic_identity(components, features.tokens, pixels, mask),

@@ -192,6 +192,14 @@ def is_by_chord(components: Components, request: EditRequest) -> bool:
     return components.inversion is None and family.knows_all_times and not family.edits_by_reference
 
 
+def is_by_reference(components: Components, request: EditRequest) -> bool:
+    """Whether an edit shows the model its picture: as asked, or as the model was made for it."""
+    method = request.settings.method
+    return method is EditMethod.REFERENCE or (
+        method is None and components.inversion is None and components.family.edits_by_reference
+    )
+
+
 def changes_all(
     components: Components, prompt: str, *, source_prompt: str = "", keyword: str = ""
 ) -> bool:

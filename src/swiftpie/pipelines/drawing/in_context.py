@@ -11,16 +11,8 @@ from swiftpie.pipelines.drawing.edit import EditPlan, as_rgb
 from swiftpie.pipelines.drawing.edit_region import Canvas, canvas_for, given_mask, touched
 from swiftpie.pipelines.drawing.prepare import read_null_text, subject_condition
 from swiftpie.pipelines.drawing.request import EditRequest
-from swiftpie.pipelines.drawing.settings import EditMethod, Scales
+from swiftpie.pipelines.drawing.settings import Scales
 from swiftpie.pipelines.identity import identity_of_frames
-
-
-def is_asked(components: Components, request: EditRequest) -> bool:
-    """Whether an edit shows the model its picture: as asked, or as the model was made for it."""
-    method = request.settings.method
-    return method is EditMethod.REFERENCE or (
-        method is None and components.inversion is None and components.family.edits_by_reference
-    )
 
 
 @torch.no_grad()
