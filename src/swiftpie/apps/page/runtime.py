@@ -15,7 +15,7 @@ from swiftpie.backbones.hub import Host, RemoteFile, transport_error
 from swiftpie.config import home_folder
 from swiftpie.errors import InputError, WeightsError, short_reason
 
-VERSION = "1.25.1"  # of those with WebGPU, the one whose files are smallest
+VERSION = "1.25.1"
 FOLDER = "package/dist"  # inside of the archive
 ARCHIVE = RemoteFile(
     path=f"onnxruntime-web-{VERSION}.tgz",
@@ -33,16 +33,9 @@ FILES: Mapping[str, str] = MappingProxyType(
         "ort-wasm-simd-threaded.wasm": (
             "3cbf90f74a919ff82acd1c0171ff40d1170d928e9634a430e9f3fa6f35674464"
         ),
-        "ort.jspi.min.mjs": "5911a9ec9ae7d2a2a2d60c8994b484e2fc8a6e3ca864e5e80a17fcbd4110fd4a",
-        "ort-wasm-simd-threaded.jspi.mjs": (
-            "1d605f546ff01182e1b86f8ef65fe8a575b3e1eb0335747e9f206d99cdbfd1ac"
-        ),
-        "ort-wasm-simd-threaded.jspi.wasm": (
-            "15031eeb63f4d3916e189ffc127d8f2a2998102bab3a70c913e1d3a80c7efb9c"
-        ),
     }
 )
-"""The files that the page needs, with their SHA-256: for processors, and for graphics cards."""
+"""The files that the page needs, with their SHA-256."""
 
 
 def read_runtime(archive: Path | None = None, *, advance: Advance) -> dict[str, bytes]:

@@ -9,8 +9,7 @@ import { reader } from "./words.js";
 
 const LONGEST = 1024; // side of a photograph that is looked at
 const EAGER = ["identity", "text", "draw", "join"]; // the others are opened when they are needed
-const ON_CARD = new Set(["identity", "draw", "relight"]);
-const URLS = { jspi: "./runtime/ort.jspi.min.mjs", wasm: "./runtime/ort.wasm.min.mjs" };
+const RUNTIME = "ort-wasm-simd-threaded";
 
 const fetched = async (name) => {
   const answer = await fetch(name);
@@ -22,13 +21,6 @@ const unpacked = async (name) => {
   const stream = (await fetched(name)).body.pipeThrough(new DecompressionStream("gzip"));
   return new Uint8Array(await new Response(stream).arrayBuffer());
 };
-
-/** Return a graphics card that the runtime can use, or null. */
-async function cardOf(isWanted) {
-  if (!isWanted || !navigator.gpu || !("Suspending" in WebAssembly)) return null;
-  const card = await navigator.gpu.requestAdapter().catch(() => null);
-  return card && !(card.info?.isFallbackAdapter ?? card.isFallbackAdapter) ? card : null;
-}
 
 /** Return the numbers of all weights, of their bytes with exponents and with fractions. */
 async function weights() {
@@ -49,29 +41,25 @@ class Engine {
   #opened = {};
   #subjects = new Map();
 
-  static async open({ usesCard }) {
+  static async open() {
     const engine = new Engine();
-    const card = await cardOf(usesCard);
-    const kind = card ? "jspi" : "wasm";
-    const file = `ort-wasm-simd-threaded${card ? ".jspi" : ""}`;
-    const loaded = [import(URLS[kind]), unpacked(`runtime/${file}.wasm.bin`), weights()];
+    const loaded = [import("./runtime/ort.wasm.min.mjs"), unpacked(`runtime/${RUNTIME}.wasm.bin`), weights()];
     const texts = [json("model/sheet.json"), json("model/words.json"), unpacked("model/tokenizer.bin")];
     const [[ort, wasmBinary, data], [sheet, words, tokens]] = await Promise.all([
       Promise.all(loaded),
       Promise.all(texts),
     ]);
     const numThreads = self.crossOriginIsolated ? navigator.hardwareConcurrency : 1;
-    ort.env.logLevel = "error"; // it warns of each graph that a card computes in parts
     Object.assign(ort.env.wasm, {
       numThreads,
       wasmBinary: wasmBinary.buffer,
-      wasmPaths: { mjs: new URL(`./runtime/${file}.mjs`, import.meta.url).href },
+      wasmPaths: { mjs: new URL(`./runtime/${RUNTIME}.mjs`, import.meta.url).href },
     });
-    Object.assign(engine, { ort, data, sheet, card, words: reader(words) });
+    Object.assign(engine, { ort, data, sheet, words: reader(words) });
     engine.tokenize = tokenizer(JSON.parse(new TextDecoder().decode(tokens)));
     engine.vocabulary = new Vocabulary(sheet.taught);
     for (const name of EAGER) await engine.#graph(name);
-    return { engine, numThreads, isOnCard: card !== null };
+    return { engine, numThreads };
   }
 
   #graph(name) {
@@ -81,7 +69,7 @@ class Engine {
   async #open(name) {
     return this.ort.InferenceSession.create(await unpacked(`model/${name}.graph`), {
       externalData: [{ path: "weights", data: this.data }],
-      executionProviders: this.card && ON_CARD.has(name) ? ["webgpu", "wasm"] : ["wasm"],
+      executionProviders: ["wasm"],
       graphOptimizationLevel: "disabled", // they were folded when the page was exported
       extra: { session: { intra_op: { allow_spinning: "0" } } }, // threads that wait leave their core
     });
@@ -215,8 +203,8 @@ function shareOf(numbers) {
 
 let opened = null;
 const calls = {
-  open: async (options) => {
-    const { engine, ...facts } = await Engine.open(options);
+  open: async () => {
+    const { engine, ...facts } = await Engine.open();
     opened = engine;
     return facts;
   },

@@ -258,10 +258,6 @@ function listen(sheet) {
     save(found("picture"), `swiftpie-${seed}.png`, texts);
   };
   found("save-cutout").onclick = () => save(found("cutout"), "cut-out.png");
-  found("card").onchange = ({ target }) => {
-    localStorage.setItem("card", target.checked ? "yes" : "no");
-    location.reload();
-  };
   found("file").onchange = ({ target }) => take(target.files[0]);
   document.onpaste = ({ clipboardData }) => take(clipboardData.files[0]);
   document.ondragover = (event) => {
@@ -305,10 +301,8 @@ async function keepAll() {
 async function main() {
   await underItsWorker();
   const begun = performance.now();
-  const usesCard = localStorage.getItem("card") === "yes";
-  found("card").checked = usesCard;
   start();
-  const opening = call("open", { usesCard });
+  const opening = call("open", {});
   const sheet = await (await fetch("model/sheet.json")).json();
   chips(found("places"), PLACES.map((words) => [words, words]), (words) => reword("place", words));
   chips(found("moods"), MOODS.map((words) => [words || "by day", words]), (words) => reword("mood", words));
@@ -327,9 +321,9 @@ async function main() {
     });
     found("subjects").append(button);
   }
-  const { numThreads, isOnCard } = await opening;
-  const runs = isOnCard ? "the graphics card (WebGPU)" : `the processor (WebAssembly, ${numThreads} threads)`;
-  found("facts").textContent = `Drawing on ${runs}; mini was ready after ${Math.round(performance.now() - begun)} ms.`;
+  const { numThreads } = await opening;
+  const runs = `by WebAssembly, ${numThreads} threads`;
+  found("facts").textContent = `Drawing ${runs}; mini was ready after ${Math.round(performance.now() - begun)} ms.`;
   listen(sheet);
   found("draw").disabled = false;
   state.name = sheet.subjects[0].name;
