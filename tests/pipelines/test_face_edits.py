@@ -16,7 +16,7 @@ from tests.parity.faces import open_face, someone
 from tests.parity.ip_adapter import tiny_unet
 
 PROMPT = "a chef"
-WAYS = {method: EditSettings(method=method) for method in EditMethod}
+WAYS = {method: EditSettings(method=method) for method in (EditMethod.INVERSION, EditMethod.CHORD)}
 
 
 @pytest.fixture(scope="module")

@@ -49,7 +49,7 @@ def test_tables_keep_names_whole_on_80_columns(call):
 def test_only_recipes_for_everyones_trade_are_listed_on_request(call):
     listed = json.loads(call("recipes", "--commercial-only", "--json").stdout)
     names = {one["name"] for one in listed}
-    assert names == {"sdxl-lightning-4", "hyper-sdxl-1", "lcm-sdxl", "face-plus"}
+    assert names == {"sdxl-lightning-4", "hyper-sdxl-1", "lcm-sdxl", "face-plus", "sdxs", "klein"}
 
 
 @pytest.mark.parametrize(

@@ -78,8 +78,8 @@ def test_a_person_comes_into_a_photograph_where_its_face_is(studio, person):
     [
         ({"face": FACE, "face_number": "2"}, "face_not_found", "shows 1"),
         ({"face": ("a.png", to_png(Image.new("RGB", (80, 60))))}, "face_not_found", "No face"),
-        ({"face": FACE, "image": FACE}, None, "one of the two"),
-        ({"image": FACE, "face_number": "1"}, None, "one of the two"),
+        ({"face": FACE, "image": FACE}, None, "one of the three"),
+        ({"image": FACE, "face_number": "1"}, None, "one of the three"),
     ],
 )
 def test_a_face_that_cannot_be_used_is_named(studio, fields, code, words):

@@ -471,8 +471,8 @@ def _repainting(
         gone = Search(box=region, points=tuple(points))
     if gone is None and not body.swiftpie.where:
         raise RequestError(
-            f"The task {task!r} needs to know what to remove. Send a mask, swiftpie.box, "
-            "swiftpie.points or swiftpie.where.",
+            f"The task {task!r} needs to know what to remove. Send a mask, swiftpie.box "
+            "or swiftpie.points.",
             param="mask",
         )
     return {"gone": gone, "box": None, "brings": bool(wanted)}
