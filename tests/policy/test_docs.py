@@ -184,7 +184,7 @@ def shown_files(workspace):
     for name in ("dog", "cat", "front", "side"):
         dog.save(f"{name}.png")
         photo.convert("RGB").save(f"{name}.jpg")
-    for name in ("photo", "garden", "beach", "two"):
+    for name in ("photo", "garden", "beach", "two", "blackboard"):
         photo.save(f"{name}.png")
         photo.convert("RGB").save(f"{name}.jpg")
     for name in ("mask", "what", "where", "region", "side-mask"):
