@@ -2,33 +2,32 @@
 
 import math
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from diffusers import AutoencoderKLFlux2, Flux2Transformer2DModel
 from torch import nn
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, Qwen3Config, Qwen3Model
+from transformers import PreTrainedTokenizerBase, Qwen3Config, Qwen3Model
 from transformers.models.qwen3.modeling_qwen3 import Qwen3RotaryEmbedding
 
 from swiftpie.backbones.acquire.download import DownloadPlan
 from swiftpie.backbones.acquire.sources import WeightFormats, is_settings, plan_networks
 from swiftpie.backbones.choices import Choices, dtype_of
 from swiftpie.backbones.components import Components, Family
-from swiftpie.backbones.load.networks import check_tokenizer, read_clip_config, read_config
-from swiftpie.backbones.load.weights import (
-    HALVES,
-    NetworkReader,
-    fingerprint_files,
-    unknown_fingerprint,
+from swiftpie.backbones.load.networks import read_clip_config, read_config
+from swiftpie.backbones.load.parts import (
+    check_choices,
+    check_facts,
+    read_language_tokenizer,
+    read_network,
 )
-from swiftpie.backbones.machine import AUTO
+from swiftpie.backbones.load.weights import HALVES, fingerprint_files, unknown_fingerprint
 from swiftpie.backbones.presets import Preset, read_preset
 from swiftpie.backbones.presets.flux2 import flow_times
 from swiftpie.backbones.readers import readers_for
 from swiftpie.backbones.scheduling import schedule_of, with_steps
-from swiftpie.errors import ConfigError, WeightsError
+from swiftpie.errors import WeightsError
 from swiftpie.models.autoencoder import NormalisedAutoencoder
 from swiftpie.models.chat_text import ChatText
 from swiftpie.models.flux2 import Flux2Denoiser
@@ -38,8 +37,7 @@ from swiftpie.types import TextCondition
 TRANSFORMER, TEXT, TOKENIZER, VAE = "transformer", "text_encoder", "tokenizer", "vae"
 READ_LAYERS = (9, 18, 27)  # of Qwen3, whose states the transformer was trained on
 TEXT_LENGTH = 512
-CHOICES = {"steps", "weights", "autoencoder", "detail", "dtype", "offloads"}
-IDLE_CHOICES = {"allow_pickle", "offline"}
+READS_AS_IT_IS = "its transformer reads reference pictures as they are"
 
 
 class Flux2(Family):
@@ -62,11 +60,11 @@ class Flux2(Family):
         pipeline = needs["pipeline"].path
         text = ChatText(
             _read_tokenizer(pipeline / TOKENIZER),
-            _read(waiting, TEXT, pipeline / TEXT, _build_text, stays=False),
+            read_network(waiting, TEXT, pipeline / TEXT, _build_text, stays=False),
             READ_LAYERS,
             TEXT_LENGTH,
         )
-        transformer = _read(
+        transformer = read_network(
             waiting, TRANSFORMER, pipeline / TRANSFORMER, _build_transformer, stays=True
         )
         autoencoder = prompt.read(VAE, needs.path("autoencoder") or pipeline / VAE, _build_vae)
@@ -86,7 +84,7 @@ class Flux2(Family):
 
     def download_plan(self, preset: Preset, *, device: str, choices: Choices) -> DownloadPlan:
         """Plan the downloads, and refuse parts that do not belong together; see `Family`."""
-        _check_choices(preset, choices)
+        check_choices(preset, choices, reason=READS_AS_IT_IS)
         dtype = dtype_of(choices, device)
         needs = DownloadPlan(
             tuple(
@@ -164,21 +162,6 @@ class Flux2(Family):
 FAMILY = Flux2()
 
 
-def _read(
-    reader: NetworkReader,
-    name: str,
-    folder: Path,
-    build: Any,  # noqa: ANN401 - a network's builder
-    *,
-    stays: bool,
-) -> Any:  # noqa: ANN401 - what `build` makes
-    """Return a network that may let go of its weights while it does not run."""
-    read = partial(NetworkReader.read, name=name, folder=folder, build=build)
-    network = read(reader)
-    reader.rest(network, read, stays=stays)
-    return network
-
-
 def _build_text(folder: Path) -> nn.Module:
     config = Qwen3Config.from_pretrained(folder)
     network = Qwen3Model(config)
@@ -203,33 +186,13 @@ def _read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     Raises:
         WeightsError: It is missing, damaged, or has no form for a chat.
     """
-    check_tokenizer(folder)
-    try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            folder, trust_remote_code=False, local_files_only=True
-        )
-    except Exception as error:  # the library raises nothing more precise
-        raise WeightsError(f"The tokenizer in '{folder}' is damaged. Get it again.") from error
+    tokenizer = read_language_tokenizer(folder)
     if tokenizer.chat_template is None:
         raise WeightsError(
             f"The tokenizer in '{folder}' has no chat template, so it does not know how prompts "
             "are worded for its language model. Get the folder again, chat_template.jinja too."
         )
     return tokenizer
-
-
-def _check_choices(preset: Preset, choices: Choices) -> None:
-    made = {name for name, value in choices.items() if value not in (None, AUTO, False)}
-    if refused := sorted(made - CHOICES - IDLE_CHOICES):
-        raise ConfigError(
-            f"Preset {preset.name!r} takes no `{refused[0]}=`, because its transformer reads "
-            "reference pictures as they are. Leave it out."
-        )
-    if choices.get("detail") not in {None, "joint", "none"}:
-        raise ConfigError(
-            f"`detail={choices.get('detail')!r}` does not exist for preset {preset.name!r}, for "
-            "which there are no adapters. Choose joint or none."
-        )
 
 
 def _check_parts(
@@ -248,9 +211,4 @@ def _check_parts(
         "latent channels": (4 * vae.get("latent_channels", 0), preset.latent_channels),
         "channels of the transformer": (transformer.get("in_channels"), preset.latent_channels),
     }
-    for what, (given, needed) in facts.items():
-        if given != needed:
-            raise WeightsError(
-                f"These networks do not belong to preset {preset.name!r}: {what} is {given}, and "
-                f"{needed} is needed. Pass weights of the family {Flux2.name!r}."
-            )
+    check_facts(preset, facts)
