@@ -450,7 +450,7 @@ class Personalize(io.ComfyNode):
             inputs=[
                 SessionType.Input("session"),
                 SubjectType.Input(
-                    "subject", optional=True, tooltip="Without it, whom the prompt names."
+                    "subject", optional=True, tooltip="Without it, what the prompt says."
                 ),
                 prompt,
                 seed,

@@ -59,6 +59,14 @@ def test_a_drawing_says_what_has_no_effect(published, whole, caplog, asked, said
         )
 
 
+def test_strengths_of_subjects_have_no_effect_without_one(published, caplog):
+    plain = published.generate("a cat", seed=1)
+    asked = published.generate("a cat", seed=1, scales=Scales(identity_scale=0.2))
+    assert "`identity_scale=0.2` has no effect, because no subject is shown" in caplog.text
+    assert len(caplog.records) == 1
+    assert asked.images[0].tobytes() == plain.images[0].tobytes()
+
+
 def test_a_model_with_a_detail_branch_and_places_heeds_both(session, identity, published, caplog):
     session.personalize(identity, "a dog", seed=1, scales=Scales(detail_scale=0.5), box=BOX)
     encoded = published.encode_identity(photograph(), masks=Image.new("L", (128, 128), 255))

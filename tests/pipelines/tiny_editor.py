@@ -35,7 +35,7 @@ PRESET = Preset(
     latent_cell_px=8,
     timesteps=(999,),
     prediction_type="epsilon",
-    capabilities=frozenset({Capability.PERSONALIZE, Capability.EDIT}),
+    capabilities=frozenset({Capability.TEXT, Capability.PERSONALIZE, Capability.EDIT}),
 )
 
 

@@ -15,7 +15,7 @@ from torch import nn
 from swiftpie.attention.install import install_released
 from swiftpie.backbones.acquire.download import DownloadPlan
 from swiftpie.backbones.choices import Choices, device_of
-from swiftpie.backbones.presets import Capability, Preset
+from swiftpie.backbones.presets import Capability, Preset, check_personalizes
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.models.denoiser import Denoiser, sharing_weights
 from swiftpie.models.inversion import Inversion
@@ -138,6 +138,7 @@ class Components:
         Raises:
             CapabilityError: No identity adapter is loaded, and the denoiser reads none either.
         """
+        check_personalizes(self.preset)
         if not self.knows_subjects:
             raise CapabilityError(
                 f"Preset {self.preset.name!r} was loaded without an identity adapter, so it cannot "

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from PIL import Image
 
+from swiftpie.backbones.presets import Capability
 from swiftpie.engine.session import Session
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import sample_pictures
@@ -24,7 +25,9 @@ def stages_of(session: Session, *, together: Sequence[int] = ()) -> tuple[str, .
     components = session.components
     can_edit = components.inversion is not None
     is_blind = not components.knows_subjects
-    names = [] if is_blind else ["subject", "picture"]
+    from_words = Capability.TEXT in components.preset.capabilities
+    names = ["subject"] if not is_blind else []
+    names += ["picture"] if from_words or not is_blind else []
     names += ["edit"] if can_edit else []
     if together and not is_blind:
         names += [*(f"{count} pictures" for count in together if count > 1), "two subjects"]
@@ -54,11 +57,13 @@ def prepare(
     side = session.components.preset.image_size_px
     height, width = size_px or (side, side)
     scene = picture.convert("RGB").resize((width, height))
+    shown: Identity | tuple[()] = ()
     if "subject" in stages:
         yield "subject"
-        identity = _encoded(session, picture)
+        shown = identity = _encoded(session, picture)
+    if "picture" in stages:
         yield "picture"
-        session.personalize(identity, PROMPT, seed=SEED, size_px=size_px)
+        session.personalize(shown, PROMPT, seed=SEED, size_px=size_px)
     if "edit" in stages:
         yield "edit"
         session.edit(scene, PROMPT, source_prompt=SOURCE_PROMPT, seed=SEED)

@@ -214,10 +214,10 @@ class Session:
         """Return `subjects` and then the library's subjects that `prompt` names in addition.
 
         A subject without a name takes the first name in the prompt that is still free. Models that
-        read any word take no subject from the library.
+        read any word take no subject from the library, and need none.
 
         Raises:
-            NobodyNamed: No subject is given or named.
+            NobodyNamed: No subject is given or named, and the model needs one.
         """
         given = as_subjects(subjects)
         vocabulary = self.components.text.vocabulary

@@ -121,6 +121,11 @@ def _size_of(components: Components, request: Request) -> tuple[int, int] | None
 def _idle_drawing(components: Components, request: PersonalizeRequest) -> Iterator[str]:
     subjects, preset = request.subjects, components.preset
     scales = request.scales or Scales.of(preset)
+    if not subjects:
+        for name in ("identity_scale", "detail_scale"):
+            if (value := getattr(scales, name)) != getattr(Scales.of(preset), name):
+                yield f"`{name}={value}` has no effect, because no subject is shown."
+        return
     places = components.layout_predictor is not None
     chosen = scales.detail_scale not in {UNTOUCHED.detail_scale, Scales.of(preset).detail_scale}
     has_detail = places or any(subject.identity.keys for subject in subjects)

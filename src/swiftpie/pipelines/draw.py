@@ -267,6 +267,7 @@ def _prepare(
     if isinstance(request, RepaintRequest):
         repainted = repaint.prepare(components, request, clock)
         return _PreparedRequest(request, repainted.start, repainted)
+    prepare.check_subjects(components, request)
     if scene.has_scene(components, request):
         words = scene.drawn_from_words(components, request)
         placed_by = scene.placing_prompts(request)

@@ -118,18 +118,13 @@ def new_subjects(
     """Return the subjects that a prompt names besides those that are `given` with a picture.
 
     `given` holds their names. A given subject whose name is "" or not in the prompt stands for one
-    of the first subjects that the prompt names.
+    of the first subjects that the prompt names. A model without a vocabulary knows all words.
 
     Raises:
         NobodyNamed: The prompt names no subject of the library, and none is given.
     """
     if vocabulary is None:
-        if given:
-            return NewSubjects()
-        raise NobodyNamed(
-            "This model needs a picture of a subject, and none was given.",
-            "Give a picture, or a name of `swiftpie library` in its place.",
-        )
+        return NewSubjects()
     found, num_unnamed = mentions(prompt, vocabulary.words), 0
     for name in given:
         own = [mention for mention in found if mention.shares_word(name)]

@@ -75,7 +75,6 @@ def test_photographs_and_edits_take_names(call, tmp_path, drawn):
         (["personalize", "elefant", "an elefant at sea"], "There is no file 'elefant'"),
         (["personalize", "cat", "dog", "a cat at sea"], "is a whole subject"),
         (["personalize", "cat", "a cat at sea", "--cutout", "none"], "0 pictures to cut out"),
-        (["personalize", "a cat at sea", "--preset", "sd-turbo"], "needs a picture of a subject"),
     ],
 )
 def test_what_cannot_be_drawn_is_told_before_anything_is_loaded(call, tmp_path, arguments, said):

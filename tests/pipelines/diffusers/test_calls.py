@@ -443,7 +443,7 @@ def halve(tools):
 refused("`edit(…, strength=0.6)`", lambda t: t.edit(PROMPT, t.photo, strength=0.6))
 refused("`edit(…, height=512)`", lambda t: t.edit(PROMPT, t.photo, height=512))
 refused("`pipe(…, image=…)`", lambda t: t(image=t.photo), lambda t: t(mask_image=t.photo))
-refused("`pipe(prompt)` without a subject", lambda t: t.pipe(PROMPT))
+refused("`pipe(prompt)` without a subject, with `mini`", lambda t: t.pipe(PROMPT))
 refused("`num_inference_steps=30`", lambda t: t(num_inference_steps=30))
 refused(
     "`timesteps=…`, `sigmas=…`, `eta=…`, `denoising_end=…`",

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from swiftpie import CapabilityError, InputError, MaskSource, Scales, Subject
+from swiftpie import CapabilityError, InputError, MaskSource, Scales, Session, Subject
 from swiftpie.attention.condition import silent_condition
 from swiftpie.geometry.layout import seen_view, to_affine
+from swiftpie.guidance.dcg import Decoupled
 from swiftpie.imageio.images import to_pil
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.noise import draw_noise
@@ -19,6 +21,8 @@ from swiftpie.pipelines.drawing.denoise import Clock, decode
 from swiftpie.pipelines.drawing.prepare import prepare, side_by_side
 from swiftpie.pipelines.drawing.request import PersonalizeRequest
 from swiftpie.pipelines.drawing.settings import StyleBy
+from tests.parity.edit import photograph
+from tests.pipelines.tiny_editor import tiny_editor
 
 SAMPLES = Path(str(importlib.resources.files("swiftpie"))) / "assets" / "samples"
 PROMPT = "a photo of a subject on a beach"
@@ -93,6 +97,34 @@ def test_switched_off_identity_equals_the_bare_model(session, identity):
         denoiser.unet.set_attn_processor(installed)
     image = to_pil(decode(components, prediction.sample))[0]
     assert image.tobytes() == personalized.images[0].tobytes()
+
+
+def test_words_alone_draw_what_a_silent_subject_leaves():
+    published = Session(tiny_editor())
+    subject = published.encode_identity(photograph(), masks=Image.new("L", (128, 128), 255))
+    asked = {"seed": 3, "num_images": 2}
+    silent = published.personalize(subject.without_detail(), PROMPT, scales=OFF, **asked)
+    words = published.generate(PROMPT, **asked)
+    assert words.branches == ()
+    assert [one.tobytes() for one in words.images] == [one.tobytes() for one in silent.images]
+    quiet = published.generate(PROMPT, scales=Scales(text_scale=0.5), **asked)
+    assert np.abs(pixels(quiet) - pixels(words)).max() > 2
+    guided = published.generate(PROMPT, guidance=Decoupled((3.0,), (2.0,)), **asked)
+    assert np.abs(pixels(guided) - pixels(words)).max() > 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "said"),
+    [
+        ({}, CapabilityError, "No subject was given, and preset 'mini'"),
+        ({"scene": "words"}, CapabilityError, "No subject was given, and preset 'mini'"),
+        ({"mask": "inline"}, InputError, "`mask=` came without a subject"),
+        ({"scene": "castle"}, InputError, "`scene=` came without a subject"),
+    ],
+)
+def test_what_needs_a_subject_is_refused_without_one(session, changes, error, said):
+    with pytest.raises(error, match=said):
+        session.personalize((), PROMPT, **changes)
 
 
 @pytest.mark.parametrize("scale", ["identity_scale", "detail_scale"])

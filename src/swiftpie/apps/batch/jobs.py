@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from swiftpie.attention.layer_scales import read_form
 from swiftpie.backbones.components import cells_of
-from swiftpie.backbones.presets import Preset
+from swiftpie.backbones.presets import Preset, check_personalizes
 from swiftpie.backbones.resolve import resolve
 from swiftpie.engine.origin import check_texts
 from swiftpie.errors import (
@@ -255,6 +255,8 @@ def check(job: Job, inputs: Inputs) -> None:
         check_box(job.box)
     if len(job.subjects) > MAX_SUBJECTS:
         raise InputError(f"It has {len(job.subjects)} subjects; at most {MAX_SUBJECTS} fit.")
+    if job.subjects:
+        check_personalizes(preset)
     for subject in job.subjects:
         _check_subject(subject, inputs)
     if job.has_faces and not preset.knows_faces:

@@ -13,7 +13,7 @@ from swiftpie.apps.serve.schemas import Drawing, RequestError
 from swiftpie.backbones.components import near_size
 from swiftpie.backbones.presets import Capability
 from swiftpie.engine.session import Session
-from swiftpie.errors import ImageError, InputError, WeightsError
+from swiftpie.errors import ImageError, InputError, NobodyNamed, WeightsError
 from swiftpie.faces.choose import choose_face, find_faces
 from swiftpie.masks import Box, load_mask
 from swiftpie.models.cutout import CutOut, Search, cut_out
@@ -287,11 +287,17 @@ class Repaint(Draw):
     where: Subject | ByName | None  # instead of `gone`: what goes is found where that is
 
     def make(self, session: Session) -> Request:
-        """Return what is to be drawn."""
+        """Return what is to be drawn.
+
+        Raises:
+            NobodyNamed: A subject shall come, and none is given or named.
+        """
         newcomers = self.all_subjects(session)
         if self.brings and not newcomers:
-            (named, *_) = session.with_named(self.prompt)
-            newcomers = (replace(named, box=self.box),)
+            named = session.with_named(self.prompt)
+            if not named:
+                raise NobodyNamed("No picture of a subject to insert was given.")
+            newcomers = (replace(named[0], box=self.box),)
         comes = newcomers[0] if newcomers else None
         usual = Scales.for_edit(session.components.preset, has_reference=True)
         return RepaintRequest(

@@ -6,7 +6,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Literal
 
-from swiftpie.errors import ConfigError
+from swiftpie.errors import CapabilityError, ConfigError
 from swiftpie.registry import Registry
 
 # Spelled as the enums of `swiftpie.schedules` and of the settings, which cannot be named here: they
@@ -35,6 +35,7 @@ HUB = "hub:"
 class Capability(StrEnum):
     """An operation that a preset's weights were made for."""
 
+    TEXT = "text"  # a scene from words alone, without a picture of a subject
     PERSONALIZE = "personalize"  # the weights of others: with an image adapter of their family
     LAYOUT = "layout"  # the place of the subject is predicted, or given by a box
     EDIT = "edit"
@@ -63,7 +64,7 @@ class Preset:
     prediction_type: Prediction
     latent_channels: int = 4  # Stable Diffusion's
     latent_cell_px: int = 8  # side of what a latent cell shows
-    capabilities: frozenset[Capability] = frozenset({Capability.PERSONALIZE})
+    capabilities: frozenset[Capability] = frozenset({Capability.TEXT, Capability.PERSONALIZE})
     kind: WeightsKind = WeightsKind.PIPELINE
     file: str | None = None  # the weights inside the source; None for the layout of diffusers
     base: str | None = None  # hub repository of the other networks; None if all are in the source
@@ -124,6 +125,20 @@ PRESETS: Registry[Preset] = Registry(
 """One preset a file, named as the file, or a family a file, by name in a mapping `PRESETS`."""
 
 
+def check_personalizes(preset: Preset) -> None:
+    """Refuse pictures of subjects where nothing reads them.
+
+    Raises:
+        CapabilityError: The preset cannot personalize.
+    """
+    if Capability.PERSONALIZE not in preset.capabilities:
+        raise CapabilityError(
+            f"Preset {preset.name!r} reads no pictures of subjects, so it cannot "
+            f"{Capability.PERSONALIZE}. Leave the picture out to draw from words alone, or load a "
+            "model that reads pictures, as by `--recipe klein`."
+        )
+
+
 def trailing(num_steps: int) -> tuple[int, ...]:
     """Return evenly spaced timesteps of 1000 from the last one down, such as 999, 749, 499, 249."""
     return tuple(round(1000 - 1000 * index / num_steps) - 1 for index in range(num_steps))
@@ -137,7 +152,7 @@ def fiftieths(num_steps: int) -> tuple[int, ...]:
     return tuple(999 - 20 * (50 * index // num_steps) for index in range(num_steps))
 
 
-SPACINGS: Mapping[Spacing, Callable[[int], tuple[int, ...]]] = MappingProxyType(
+SPACINGS: Mapping[Spacing, Callable[[int], tuple[float, ...]]] = MappingProxyType(
     {"trailing": trailing, "fiftieths": fiftieths}
 )
 

@@ -37,7 +37,7 @@ PRESETS = by_name(
         noise_scale="flow",
         latent_channels=128,
         latent_cell_px=CELL_PX,
-        capabilities=frozenset({Capability.PERSONALIZE, Capability.EDIT}),
+        capabilities=frozenset({Capability.TEXT, Capability.PERSONALIZE, Capability.EDIT}),
         detail="joint",
     )
 )

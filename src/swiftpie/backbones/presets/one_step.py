@@ -37,7 +37,7 @@ PRESETS = by_name(
         # The code is BSD-3-Clause; the weights derive from SD-Turbo's.
         licence="as SD-Turbo",
         is_commercial=None,
-        capabilities=frozenset({Capability.PERSONALIZE, Capability.EDIT}),
+        capabilities=frozenset({Capability.TEXT, Capability.PERSONALIZE, Capability.EDIT}),
         kind=WeightsKind.UNET,
         base=SD21_BASE,
     ),

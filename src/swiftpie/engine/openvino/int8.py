@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from swiftpie.backbones.components import Components
+from swiftpie.backbones.presets import Capability
 from swiftpie.engine.openvino.export import (
     DECODER,
     DENOISER,
@@ -242,20 +243,23 @@ def denoiser_calls(components: Components, form: Nested) -> list[DenoiserCall]:
     """
     wanted = DenoiserCall(*form)
     batch, _, rows, columns = wanted.latents.shape
-    num_subjects, num_views = wanted.condition.attention.coverage.shape[1:3]
+    attention = wanted.condition.attention
+    num_subjects, num_views = attention.coverage.shape[1:3]
     num_calls = max(LEAST_CALLS, min(MOST_CALLS, NUM_CELLS // (batch * rows * columns)))
     num_shown = min(NUM_IDENTITIES, num_calls + num_subjects - 1)  # CLIP takes seconds for each
-    if not components.knows_subjects:  # it cannot encode subjects, but it can edit
-        num_calls = num_shown = 0
+    is_shown = bool(attention.keys) or attention.identity_tokens.shape[2] > 1
+    if not (is_shown and components.knows_subjects):  # words alone, or edits
+        num_calls *= Capability.TEXT in components.preset.capabilities
+        num_shown = 0
     pictures = [load_image(sample) for sample in sample_pictures(num_shown)]
     identities = [encode_identity(components, [picture] * num_views) for picture in pictures]
-    if not wanted.condition.attention.keys:
+    if not attention.keys:
         identities = [identity.without_detail() for identity in identities]
     recorder = _Recorder(components.denoiser, components.schedule.steps[-1].timestep)
     cell_px = components.preset.latent_cell_px
     for number in range(num_calls):
         first = number * batch  # its first seed decides about everything else
-        shown = [identities[(number + k) % len(identities)] for k in range(num_subjects)]
+        shown = [identities[(number + k) % num_shown] for k in range(num_subjects) if num_shown]
         request = PersonalizeRequest(
             subjects=tuple(Subject(identity) for identity in shown),
             prompt=PROMPTS[first % len(PROMPTS)],
@@ -265,7 +269,7 @@ def denoiser_calls(components: Components, form: Nested) -> list[DenoiserCall]:
                 identity_scale=SCALES[first % len(SCALES)],
                 detail_scale=SCALES[first // 2 % len(SCALES)],
             ),
-            mask=MASK_SOURCES[first % len(MASK_SOURCES)],
+            mask=MASK_SOURCES[first % len(MASK_SOURCES)] if shown else MaskSource.NONE,
             output=Output.LATENTS,
         )
         draw(replace(components, denoiser=recorder), request)

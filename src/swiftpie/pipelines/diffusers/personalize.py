@@ -10,7 +10,7 @@ from torch import Tensor
 
 from swiftpie.attention.layer_scales import LayerScales, divided, scales_of
 from swiftpie.backbones.components import Components
-from swiftpie.backbones.presets import Preset
+from swiftpie.backbones.presets import Capability, Preset
 from swiftpie.errors import InputError
 from swiftpie.guidance import Guidance
 from swiftpie.masks import Box
@@ -125,7 +125,7 @@ class SwiftPiePipeline(AdaptedPipeline):
         """Draw `num_images_per_prompt` pictures a prompt; see `PersonalizeCall` for the arguments.
 
         Subjects are given in one way of three: `subjects`, `ip_adapter_image` or
-        `ip_adapter_image_embeds`.
+        `ip_adapter_image_embeds`. Presets that can draw `text` need none.
 
         Raises:
             InputError: Something is missing, does not fit, or cannot be honoured.
@@ -391,12 +391,14 @@ def _entries(pictures: Pictures) -> Iterable[Sequence[Picture]]:
 
 def _subjects_of(call: PersonalizeCall, components: Components) -> tuple[Subject, ...]:
     pictures, identities = call.ip_adapter_image, call.ip_adapter_image_embeds
-    if sum(value is not None for value in (call.subjects, pictures, identities)) != 1:
+    count = sum(value is not None for value in (call.subjects, pictures, identities))
+    masks = (call.cross_attention_kwargs or {}).get(MASKS)
+    is_text = Capability.TEXT in components.preset.capabilities and masks is None
+    if count != 1 and not (count == 0 and is_text):
         raise InputError(
             "A picture needs its subjects in one way: `ip_adapter_image`, "
             "`ip_adapter_image_embeds` or `subjects`. Give exactly one."
         )
-    masks = (call.cross_attention_kwargs or {}).get(MASKS)
     if masks is not None and (call.subjects is not None or isinstance(call.mask, Tensor)):
         raise InputError(
             f"{MASKS} came with `mask` or `subjects`, which also say where the subjects act. "
@@ -405,8 +407,8 @@ def _subjects_of(call: PersonalizeCall, components: Components) -> tuple[Subject
     places: dict[str, Any] = {
         name: getattr(call, name) for name in ("mask", "detail_mask", "box", "view")
     }
-    if call.subjects is not None:
-        return as_subjects(call.subjects, **places)
+    if call.subjects is not None or count == 0:
+        return as_subjects(call.subjects or (), **places)
     if pictures is not None:
         found = _pictured_subjects(components, pictures, masks, call.cutout)
     else:

@@ -14,7 +14,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from swiftpie.attention.condition import silent_condition
 from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.faces import METADATA
@@ -37,7 +36,7 @@ from swiftpie.pipelines.drawing.edit_region import (
     touched,
     without_change,
 )
-from swiftpie.pipelines.drawing.prepare import subject_condition
+from swiftpie.pipelines.drawing.prepare import subject_condition, text_condition
 from swiftpie.pipelines.drawing.request import EditRequest
 from swiftpie.pipelines.drawing.settings import EditSettings, Scales
 from swiftpie.pipelines.drawing.tiles import in_tiles, num_tiles
@@ -220,15 +219,7 @@ class _Predictor:
     ) -> SubjectCondition:
         components, shown = self.components, self.request.identity
         if shown is None:
-            width = components.denoiser.installation.plan.token_width
-            length = text.attention_mask.shape[1]
-            attention = silent_condition(noisy, width=width, text_length=length)
-            return SubjectCondition(
-                attention=attention,
-                pooled=noisy.new_zeros(len(noisy), 1, width),
-                aligned=noisy.new_zeros(len(noisy), 1, 0, *noisy.shape[2:]),
-                pose=noisy.new_zeros(len(noisy), 1, 4),
-            )
+            return text_condition(components, noisy, text)
         region = noisy.new_tensor(shows).view(-1, 1, 1, 1).expand(-1, 1, *noisy.shape[2:])
         scales = self.request.settings.scales or Scales.for_edit(
             components.preset, has_reference=True

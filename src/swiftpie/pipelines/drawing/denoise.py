@@ -290,7 +290,7 @@ def without_identity(condition: SubjectCondition, tokens: Tensor | None) -> Subj
     attention = condition.attention
     off = torch.zeros_like(attention.detail_scale)
     silent = attention._replace(detail_scale=off, detail_background_scale=off)
-    if tokens is None:
+    if tokens is None or tokens.shape[1] > attention.identity_tokens.shape[2]:  # of no subject
         silent = silent._replace(identity_scale=off, identity_background_scale=off)
     else:
         times = attention.identity_tokens.shape[2] // tokens.shape[1]

@@ -11,7 +11,7 @@ from swiftpie.attention.condition import INLINE_MASK, AttentionCondition, silent
 from swiftpie.attention.layer_scales import scales_of
 from swiftpie.attention.processors import Merge
 from swiftpie.backbones.components import Components
-from swiftpie.backbones.presets import Preset
+from swiftpie.backbones.presets import Capability, Preset
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.layout import Layout, fitted, from_box, to_affine, whole_frame
 from swiftpie.geometry.shading import Lighting, relit
@@ -85,24 +85,30 @@ def prepare(
     told = text if placed_by is None else read_prompts(components, placed_by, rows=rows)
     layouts = [place_subject(components, subject, noise[0], text=told) for subject in subjects]
     lights = tuple(light_on(components, subject.identity, noise[0], text) for subject in subjects)
-    condition = subject_condition(
-        components,
-        [subject.identity for subject in subjects],
-        layouts,
-        lights=lights,
-        regions=[
-            _region(subject.mask, subject.box, source, cells).to(noise) for subject in subjects
-        ],
-        detail_regions=[
-            _region(subject.detail_mask, subject.box, detail_source, cells).to(noise)
-            for subject in subjects
-        ],
-        class_tokens=find_words(components, request.prompt, [subject.name for subject in subjects]),
-        scales=request.scales or Scales.of(components.preset),
-        shares=[subject.scale for subject in subjects],
-        is_inline=source is MaskSource.INLINE,
-        detail_is_inline=detail_source is MaskSource.INLINE,
-    )
+    scales = request.scales or Scales.of(components.preset)
+    if not subjects:
+        condition = text_condition(components, noise[0], text, scales=scales)
+    else:
+        condition = subject_condition(
+            components,
+            [subject.identity for subject in subjects],
+            layouts,
+            lights=lights,
+            regions=[
+                _region(subject.mask, subject.box, source, cells).to(noise) for subject in subjects
+            ],
+            detail_regions=[
+                _region(subject.detail_mask, subject.box, detail_source, cells).to(noise)
+                for subject in subjects
+            ],
+            class_tokens=find_words(
+                components, request.prompt, [subject.name for subject in subjects]
+            ),
+            scales=scales,
+            shares=[subject.scale for subject in subjects],
+            is_inline=source is MaskSource.INLINE,
+            detail_is_inline=detail_source is MaskSource.INLINE,
+        )
     condition = _by_layer(condition, components, subjects)
     if request.style_reference is not None:
         condition = with_style(condition, components, request)
@@ -123,6 +129,20 @@ def prepare(
         layouts=tuple(layouts),
         lights=lights,
     )
+
+
+def check_subjects(components: Components, request: PersonalizeRequest) -> None:
+    """Refuse a request without a subject where the prompt alone draws none.
+
+    Raises:
+        CapabilityError: The preset draws subjects that it is shown.
+    """
+    if not request.subjects and Capability.TEXT not in components.preset.capabilities:
+        raise CapabilityError(
+            f"No subject was given, and preset {components.preset.name!r} draws those that it is "
+            "shown. Give a picture of one, or load a model that draws from words alone, as by "
+            "`--recipe sdxs`."
+        )
 
 
 def _check_sources(
@@ -396,6 +416,24 @@ def _by_layer(
     ones = torch.ones_like(attention.identity_scale)
     factors = {name: ones * ones.new_tensor([row[name] for row in rows]) for name in names}
     return condition._replace(attention=attention._replace(layer_scales=factors))
+
+
+def text_condition(
+    components: Components, noisy: Tensor, text: TextCondition, *, scales: Scales | None = None
+) -> SubjectCondition:
+    """Return everything that the denoiser reads of no subject, a row for each of `noisy`.
+
+    `noisy` is (B, C, h, w). There is one subject of strength 0, as graphs expect one. `scales`
+    are those of the text; None leaves it as it is.
+    """
+    batch, width = len(noisy), components.denoiser.installation.plan.token_width
+    attention = silent_condition(noisy, width=width, text_length=text.attention_mask.shape[1])
+    return SubjectCondition(
+        attention=attention if scales is None else _scaled(attention, scales, [0.0]),
+        pooled=noisy.new_zeros(batch, 1, width),
+        aligned=noisy.new_zeros(batch, 1, 0, *noisy.shape[2:]),
+        pose=noisy.new_zeros(batch, 1, 4),
+    )
 
 
 def _cells_covered(identity: Identity, cell_px: int) -> Tensor:

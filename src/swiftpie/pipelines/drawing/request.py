@@ -194,7 +194,7 @@ class _Steered:
 class PersonalizeRequest(_Steered):
     """Subjects in a new scene, a picture a seed; after the abstract of arXiv:2605.01510."""
 
-    subjects: tuple[Subject, ...]
+    subjects: tuple[Subject, ...]  # none: the prompt alone, for presets with `Capability.TEXT`
     prompt: Annotated["Prompts", Option("What the picture shows.", kind=str)]
     # One picture each, independent of the others in the batch.
     seeds: Annotated[tuple[int, ...], SEED._replace(flags=("--seed",), kind=int)] = ()
@@ -263,10 +263,13 @@ class PersonalizeRequest(_Steered):
         super().__post_init__()
         count = len(self.seeds) if self.noise is None else self.noise.shape[1]
         check_count(count)
-        if not 1 <= len(self.subjects) <= MAX_SUBJECTS:
+        if len(self.subjects) > MAX_SUBJECTS:
             raise InputError(
-                f"{len(self.subjects)} subjects were given; a picture can hold 1 to {MAX_SUBJECTS}."
+                f"{len(self.subjects)} subjects were given; a picture can hold {MAX_SUBJECTS}. "
+                "Leave some out."
             )
+        if not self.subjects:
+            self._check_no_place()
         check_seeds(self.seeds)
         _check_prompts(self.prompt)
         check_text(*(subject.name for subject in self.subjects))
@@ -285,6 +288,21 @@ class PersonalizeRequest(_Steered):
                 raise InputError(
                     f"{rows} prompts came with {count} pictures. Give one for all, or one each."
                 )
+
+    def _check_no_place(self) -> None:
+        """Refuse what says where subjects go if there is none.
+
+        Raises:
+            InputError: A scene came, or a source of regions.
+        """
+        sources = {"mask": self.mask, "detail_mask": self.detail_mask or MaskSource.NONE}
+        idle = [name for name, source in sources.items() if source is not MaskSource.NONE]
+        idle += ["scene"] if self.scene not in ("", WORDS_ALONE) else []
+        if idle:
+            raise InputError(
+                f"`{idle[0]}=` came without a subject, and says where subjects go. Leave it out, "
+                "or give a subject."
+            )
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -24,7 +24,7 @@ from swiftpie.apps.cli.loading import open_session, resolved
 from swiftpie.attention.layer_scales import read_form
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.machine import AUTO
-from swiftpie.backbones.presets import Capability, Preset
+from swiftpie.backbones.presets import Capability, Preset, check_personalizes
 from swiftpie.engine.origin import check_texts, origin_of_drawing
 from swiftpie.errors import CapabilityError, ConfigError
 from swiftpie.pipelines.drawing.request import PersonalizeRequest
@@ -76,6 +76,7 @@ app = typer.Typer()
         'swiftpie personalize dog.jpg --also cat.jpg "a dog and a cat on a beach" -o out.png '
         "--box 0.05,0.4,0.45,0.9 --box 0.55,0.4,0.95,0.9",
         'swiftpie personalize dog.jpg "a dog at sea" -o out.png --recipe sdxl-turbo',
+        'swiftpie personalize "a lighthouse at night" -o out.png --recipe sana-sprint',
         'swiftpie personalize dog.jpg "a dog at sea" -o out.png --style-reference painting.png',
     )
 )
@@ -122,6 +123,8 @@ def personalize(
     _check_mask(save_subject_mask, known)
     everyone = [read_subjects(subjects)] if subjects else []
     everyone += [read_subjects([text]) for text in also or []]
+    if everyone:
+        check_personalizes(known)
     named = _named_in(prompts, everyone, known)
     most = len(everyone) + max(map(len, named.values()))
     masks = (mask or MaskSource.NONE.value, detail_mask)
@@ -139,7 +142,8 @@ def personalize(
     )
     way = None
     if all(option is None for option in asks_more):
-        way = _way_without_torch(loading, everyone, named, cutouts, places[0], scales, scene)
+        place = next(iter(places), None)
+        way = _way_without_torch(loading, everyone, named, cutouts, place, scales, scene)
     if way is None:
         everyone = with_cutouts(everyone, cutouts)
         placed = list(zip(places, parse_views(views or [], most), read_by, strict=True))
@@ -193,7 +197,7 @@ def _named_in(
     """Return the subjects of the library that each prompt names besides the given ones.
 
     Raises:
-        NobodyNamed: A prompt names no subject, and none is given.
+        NobodyNamed: A prompt names no subject, none is given, and the model needs one.
     """
     taught = vocabulary_of(preset)
     names = ["" if pictures[0].named is None else pictures[0].named.word for pictures in everyone]
