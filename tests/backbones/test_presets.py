@@ -3,7 +3,7 @@
 import pytest
 from diffusers import DDIMScheduler, LCMScheduler, TCDScheduler
 
-from swiftpie.backbones.presets import PRESETS, Capability, WeightsKind
+from swiftpie.backbones.presets import PRESETS, Capability, WeightsKind, trigflow
 from swiftpie.backbones.presets.flux2 import flow_times
 from swiftpie.backbones.scheduling import with_steps
 
@@ -35,6 +35,8 @@ FACTS = {
     "dmd2-sdxl-4": ("sdxl", "epsilon", FOUR, "unit", "lcm", 1024),
     "dmd2-sdxl-4-lora": ("sdxl", "epsilon", FOUR, "unit", "lcm", 1024),
     "flux2-klein-4b": ("flux2", "flow", flow_times(4, 4096), "flow", "ddim", 1024),
+    "sana-sprint-0.6b": ("sana", "flow", trigflow(2), "flow", "lcm", 1024),
+    "sana-sprint-1.6b": ("sana", "flow", trigflow(2), "flow", "lcm", 1024),
     "sdxs-512": ("sdxs", "epsilon", (999,), "unit", "tcd", 512),
     "instaflow": ("sd15", "flow", (1000,), "flow", "ddim", 512),
     "lcm-lora-sd15": ("sd15", "epsilon", LCM, "unit", "lcm", 512),
@@ -136,14 +138,17 @@ def test_only_the_embedded_model_places_subjects_and_few_were_made_to_edit():
     }
     assert able[Capability.LAYOUT] == {"mini"}
     assert able[Capability.EDIT] == {"mini", "swiftbrush-v2", "flux2-klein-4b"}
-    assert able[Capability.PERSONALIZE] == {*PRESETS.names()}
+    words_alone = {"sana-sprint-0.6b", "sana-sprint-1.6b"}
+    assert able[Capability.PERSONALIZE] == {*PRESETS.names()} - words_alone
+    assert able[Capability.TEXT] == {*PRESETS.names()} - {"mini"}
 
 
 def test_non_commercial_licences_are_known_as_such():
     closed = {name for name, one in PRESETS.all().items() if one.is_commercial is False}
     conditional = {name for name, one in PRESETS.all().items() if one.is_commercial is None}
     dmd2 = {"dmd2-sdxl-1", "dmd2-sdxl-4", "dmd2-sdxl-4-lora"}
-    assert closed == dmd2 | {"instaflow", "swiftbrush-v1"}
+    sana = {"sana-sprint-0.6b", "sana-sprint-1.6b"}
+    assert closed == dmd2 | sana | {"instaflow", "swiftbrush-v1"}
     assert conditional == {"sd-turbo", "sdxl-turbo", "swiftbrush-v2"}
 
 

@@ -32,7 +32,7 @@ def test_presets_spell_choices_as_schedules_do(spelled, enum):
 def test_it_is_known_by_its_own_name(preset):
     assert isinstance(preset, Preset)
     assert PRESETS.get(preset.name) is preset
-    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", preset.name)
+    assert re.fullmatch(r"[a-z0-9]+([-.][a-z0-9]+)*", preset.name)
 
 
 def test_its_words_are_ones_that_schedules_know(preset):

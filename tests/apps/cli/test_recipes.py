@@ -58,6 +58,7 @@ def test_only_recipes_for_everyones_trade_are_listed_on_request(call):
         (["--recipe", "sdxl-turbo", "--preset", "mini"], 2, "--preset mini and --recipe sdxl-tu"),
         (["--recipe", "sdxl-turb"], 2, "Did you mean sdxl-turbo"),
         (["--recipe", "auto"], 1, "swiftpie fetch"),
+        (["--recipe", "sana-sprint"], 1, "reads no pictures of subjects"),
         (["--recipe", "sd-turbo", "--save-subject-mask", "m.png"], 1, "preset 'sd-turbo' does not"),
     ],
 )

@@ -112,7 +112,8 @@ def command_for(recipe, picture):
     if recipe.use is Use.FACE:
         (encoder,) = encoders_of(recipe)
         return ["face", PHOTO, "a person in watercolours", "--encoder", encoder]
-    return ["personalize", picture, "a dog"]
+    shown = [] if recipe.use is Use.TEXT else [picture]
+    return ["personalize", *shown, "a dog"]
 
 
 def check_page(name, places):

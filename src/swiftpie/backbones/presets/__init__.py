@@ -1,5 +1,6 @@
 """Presets: what is known about a model before loading it. Each other file here defines some."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
@@ -14,7 +15,7 @@ from swiftpie.registry import Registry
 Prediction = Literal["epsilon", "v_prediction", "sample", "flow"]
 NoiseScale = Literal["unit", "sigma", "flow"]
 Renoise = Literal["ddim", "euler_ancestral", "lcm", "tcd"]
-Spacing = Literal["trailing", "fiftieths"]
+Spacing = Literal["trailing", "fiftieths", "trigflow"]
 FoundMask = Literal["none", "inline", "two-pass"]
 UntrainedDetail = Literal["joint"]
 EditModeName = Literal["paper", "released"]
@@ -30,6 +31,7 @@ SDXL_NETWORKS = (*SD_NETWORKS, "text_encoder_2")
 
 FULL_STRENGTH = MappingProxyType({"identity_scale": 1.0, "detail_scale": 1.0})  # not tuned
 HUB = "hub:"
+SECOND_ANGLE = 1.3  # in radians, of the second of two steps of SANA-Sprint
 
 
 class Capability(StrEnum):
@@ -144,6 +146,18 @@ def trailing(num_steps: int) -> tuple[int, ...]:
     return tuple(round(1000 - 1000 * index / num_steps) - 1 for index in range(num_steps))
 
 
+def trigflow(num_steps: int) -> tuple[float, ...]:
+    """Return times of a flow at evenly spaced angles between noise and data, such as 1000, 500.
+
+    At an angle latents are `cos * clean + sin * noise` (arXiv:2410.11081). Divided by `cos + sin`
+    they are those of a flow at the time `sin / (cos + sin)`. Two steps have an angle of their own.
+    """
+    angles = [0.5 * math.pi * (1 - index / num_steps) for index in range(num_steps)]
+    if num_steps == 2:
+        angles[1] = SECOND_ANGLE
+    return tuple(1000 / (1 + 1 / math.tan(angle)) for angle in angles)
+
+
 def fiftieths(num_steps: int) -> tuple[int, ...]:
     """Return some of the 50 timesteps 999, 979, … 19, such as 999, 759, 499, 259.
 
@@ -153,7 +167,7 @@ def fiftieths(num_steps: int) -> tuple[int, ...]:
 
 
 SPACINGS: Mapping[Spacing, Callable[[int], tuple[float, ...]]] = MappingProxyType(
-    {"trailing": trailing, "fiftieths": fiftieths}
+    {"trailing": trailing, "fiftieths": fiftieths, "trigflow": trigflow}
 )
 
 

@@ -15,6 +15,9 @@ PINS: Mapping[str, str] = MappingProxyType(
     {
         "ByteDance/Hyper-SD": "bc08d970a87c74c71209491d64e3525845698863",
         "ByteDance/SDXL-Lightning": "c9a24f48e1c025556787b0c58dd67a091ece2e44",
+        "Efficient-Large-Model/Sana_Sprint_0.6B_1024px_diffusers": (
+            "a7d9fc31dd5c3f5e22dbfd78360777ceed56ae97"
+        ),
         "IDKiro/sdxs-512-dreamshaper": "76f720262bb051da75666b22c902a78c8e16c763",
         "black-forest-labs/FLUX.2-klein-4B": "e7b7dc27f91deacad38e78976d1f2b499d76a294",
         "h94/IP-Adapter": "018e402774aeeddd60609b4ecdb7e298259dc729",
@@ -38,6 +41,7 @@ class Use(StrEnum):
     """The operation that a recipe is for."""
 
     PERSONALIZE = "personalize"
+    TEXT = "text"  # from words alone
     FACE = "face"
     EDIT = "edit"
 

@@ -18,6 +18,7 @@ from diffusers import (
     FlowMatchEulerDiscreteScheduler,
     LCMScheduler,
     SchedulerMixin,
+    SCMScheduler,
     TCDScheduler,
     UNet2DConditionModel,
 )
@@ -157,7 +158,9 @@ def scheduler_of(preset: Preset) -> SchedulerMixin:
     """Return the diffusers scheduler that takes the steps of `preset`."""
     noise_scale = NoiseScale(preset.noise_scale)
     if noise_scale is NoiseScale.FLOW:
-        return FlowMatchEulerDiscreteScheduler(num_train_timesteps=TRAIN_TIMESTEPS)
+        is_fresh = Renoise(preset.renoise) is Renoise.LCM
+        kind = SCMScheduler if is_fresh else FlowMatchEulerDiscreteScheduler
+        return kind(num_train_timesteps=TRAIN_TIMESTEPS)
     shared = {**SCALED_LINEAR, "prediction_type": preset.prediction_type}
     match Renoise(preset.renoise):
         case Renoise.LCM:
