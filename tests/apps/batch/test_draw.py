@@ -53,6 +53,20 @@ def test_jobs_of_every_kind_are_drawn_as_they_ask(collected, run, folder):
 
 
 @pytest.mark.thorough
+def test_an_edit_changes_what_it_finds_by_a_subject(collected, run, folder):
+    row = {"image": "dog.webp", "prompt": "a golden dog", "source_prompt": "a dog"}
+    told = run(collected({**row, "where": "dog.webp:mask.png"}, {**row, "where": "teapot"}))
+    assert [row["status"] for row in told.values()] == ["done", "failed"]
+    assert "not found in the picture" in told["2"]["reason"]
+    before = np.asarray(load_image(folder / "dog.webp").convert("RGB")).astype(int)
+    after = np.asarray(load_image(folder / "out" / told["1"]["file"])).astype(int)
+    subject = np.asarray(load_image(folder / "mask.png").convert("L")) > 127
+    changed = abs(before - after).max(axis=-1) > 8
+    assert changed[subject].mean() > 0.5
+    assert changed[~subject].mean() < 0.1
+
+
+@pytest.mark.thorough
 def test_people_are_drawn_and_come_into_photographs(collected, run, folder, tmp_path_factory):
     world = make_world(tmp_path_factory.mktemp("world"))
     shutil.copy(PHOTO, folder / "me.jpg")

@@ -68,6 +68,21 @@ def test_an_edit_has_its_own_fields(collected):
     assert job.files == ("dog.webp", "mask.png")
 
 
+def test_an_edit_may_say_whom_it_changes(collected):
+    shown = [
+        only(collected({**EDIT, "where": where})).where
+        for where in ("cat/front.webp", "cat/front.webp:mask.png", "cat", "kitten")
+    ]
+    assert [(one.pictures, one.cutouts, one.word) for one in shown] == [
+        (("cat/front.webp",), ("auto",), ""),
+        (("cat/front.webp",), ("mask.png",), ""),
+        (("cat/front.webp", "cat/side.webp"), ("auto",), ""),
+        ((), ("auto",), "kitten"),
+    ]
+    files = only(collected({**EDIT, "where": "cat/front.webp:mask.png"})).files
+    assert files == ("dog.webp", "cat/front.webp", "mask.png")
+
+
 def test_a_folder_is_one_subject_and_several_share_a_picture(collected):
     assert only(collected({**DOG, "subject": "cat"})).subjects[0].pictures == (
         *("cat/front.webp", "cat/side.webp"),
@@ -101,6 +116,7 @@ def test_every_strength_of_the_library_can_be_said():
         ({"subjects": [{"pictures": "dog.webp"}]}, "exclude"),
         ({"promt": "x"}, "Did you mean prompt"),
         ({"keyword": "x"}, "edit an image"),
+        ({"where": "cat"}, "edit an image"),
         ({"seed": -1}, "seeds"),
         ({"seed": 2**63}, "seed"),
         ({"seed": 1, "seeds": 2}, "exclude"),
@@ -138,6 +154,9 @@ def test_a_job_that_cannot_be_drawn_is_told_with_its_line(collected, change, wor
     [
         ({"mask": "inline"}, "is a file"),
         ({"mask": "mask.png", "box": [0, 0, 1, 1]}, "exclude"),
+        ({"mask": "mask.png", "where": "cat"}, "'mask' and 'where' exclude"),
+        ({"box": [0, 0, 1, 1], "where": "cat"}, "'box' and 'where' exclude"),
+        ({"where": "absent.png"}, "does not exist"),
         ({"size": "64x64"}, "without an image"),
         ({"variation": 2}, "variation"),
         ({"mode": "own"}, "mode"),

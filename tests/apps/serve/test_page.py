@@ -1174,6 +1174,30 @@ def test_what_is_painted_goes_and_a_subject_may_come_in_its_place(visit, photo):
 
 
 @slow
+def test_what_goes_may_be_found_by_a_subject_of_the_shelf(visit, photo):
+    visit.first_picture()
+    visit.photograph(photo, "Remove")
+    where = visit.page.get_by_label("Where", exact=True)
+    expect(where).to_have_value("")
+    where.select_option(label="where hamster is found")
+    expect(visit.picture).to_have_attribute("alt", "the photograph without it")
+    visit.settled()
+    (known,) = [one["id"] for one in visit.library() if one["name"] == "hamster"]
+    asked = visit.newest()
+    assert asked["swiftpie"]["where"] == known
+    assert "mask_id" not in asked
+    visit.page.get_by_role("button", name="Mask", exact=True).click()
+    expect(visit.page.locator(".mask")).to_be_visible()
+    visit.screenshot("remove-where")
+    visit.page.get_by_role("button", name="Paint the mask").click()
+    sheet = visit.page.get_by_role("application")
+    visit.after(lambda: visit.drag(sheet, (0.1, 0.1), (0.3, 0.2)))
+    assert visit.newest()["mask_id"].startswith("pic_")
+    assert "where" not in visit.newest()["swiftpie"]
+    expect(where).to_have_value("")
+
+
+@slow
 def test_removing_shows_the_photograph_as_large_as_the_stage(visit, photo):
     visit.first_picture()
     visit.photograph(photo, "Insert")

@@ -176,6 +176,7 @@ class Drawer:
             prompt=job.prompt,
             seed=job.seed,
             mask=load_mask(self._path(job.mask), image.size) if is_file else job.box,
+            where=None if job.where is None else self._identity(session, job.where),
             identity=identity,
             settings=replace(settings, scales=replace(usual, **job.scales)),
             **job.texts,

@@ -109,6 +109,7 @@ class Job:
     mask: str = MaskSource.NONE  # one of them, or a file
     detail_mask: str | None = None
     box: Box | None = None  # where an edit changes its picture
+    where: JobSubject | None = None  # instead, what an edit finds in its picture and changes
     texts: Mapping[str, Any] = field(default_factory=dict)  # other options of the request
     scales: Mapping[str, Any] = field(default_factory=dict)  # fields of `Scales`
     settings: Mapping[str, Any] = field(default_factory=dict)  # fields of `EditSettings`
@@ -122,7 +123,7 @@ class Job:
     def files(self) -> tuple[str, ...]:
         """All files that it reads."""
         named = [self.image, self.detail_mask, self.mask, self.scene_file, self.style_file]
-        for subject in self.subjects:
+        for subject in filter(None, (*self.subjects, self.where)):
             named += [
                 subject.face or None,
                 *subject.pictures,
@@ -257,7 +258,7 @@ def check(job: Job, inputs: Inputs) -> None:
         raise InputError(f"It has {len(job.subjects)} subjects; at most {MAX_SUBJECTS} fit.")
     if job.subjects:
         check_personalizes(preset)
-    for subject in job.subjects:
+    for subject in filter(None, (*job.subjects, job.where)):
         _check_subject(subject, inputs)
     if job.has_faces and not preset.knows_faces:
         raise CapabilityError(
@@ -308,8 +309,9 @@ def _check_subject(subject: JobSubject, inputs: Inputs) -> None:
 
 def _check_masks(job: Job) -> None:
     if job.image is not None:
-        if job.box is not None and job.mask != MaskSource.NONE:
-            raise ConfigError("'mask' and 'box' exclude each other. Give one of them.")
+        places = {"mask": job.mask != MaskSource.NONE, "box": job.box, "where": job.where}
+        if len(named := [repr(name) for name, place in places.items() if place]) > 1:
+            raise ConfigError(f"{' and '.join(named)} exclude each other. Give one of them.")
         if job.mask != MaskSource.NONE and job.mask in {*MaskSource}:
             raise ConfigError(f"The mask of an edit is a file, and {job.mask!r} is not.")
         return

@@ -138,6 +138,7 @@ def _read(
         mask=words.pop("mask", None) or MaskSource.NONE,
         detail_mask=words.pop("detail_mask", None),
         box=placed.get("box") if is_edit else None,
+        where=None if (where := words.pop("where", None)) is None else _sought(where, root),
         texts={name: text for name, text in words.items() if text not in ("", None)},
         scales=read(Scales, row),
         settings=read(EditSettings, row) if is_edit else {},
@@ -273,6 +274,14 @@ def _subject(
             f"{MAX_PICTURES} pictures are needed, and one way for all or one each."
         )
     return JobSubject(pictures=tuple(named), cutouts=cutouts, shown=shown)
+
+
+def _sought(where: str, root: Path) -> JobSubject:
+    """Return the subject of PICTURE, PICTURE:MASK, an identity file or a name."""
+    picture, _, mask = where.rpartition(":")
+    if picture and not _is_there(root / where) and _is_there(root / picture):
+        return _subject(picture, mask, {}, root)
+    return _subject(where, "auto", {}, root)
 
 
 def _is_there(path: Path) -> bool:

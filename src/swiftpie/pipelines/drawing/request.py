@@ -80,7 +80,7 @@ WHERE = Option(
     "of an identity, or a name.",
     "SUBJECT",
     kind=str,
-    surfaces=frozenset({Surface.CLI, Surface.HTTP}),
+    surfaces=NOT_COMFYUI,
 )
 MASK_SOURCES = "none|inline|two-pass|box|FILE"
 TYPED = frozenset({Surface.CLI, Surface.BATCH})
