@@ -42,7 +42,7 @@ export interface Photo {
   height: number;
 }
 
-/** A picture that goes with a draft: a mask, or the place of a scene. */
+/** A picture that goes with a draft: a mask, the place of a scene, or one whose style is taken. */
 export interface SentPicture {
   id: string;
   file: Blob;
@@ -70,6 +70,7 @@ export interface Draft {
   detail: number;
   balance: number;
   style: string; // how prompt and identity share the picture
+  styleReference: SentPicture | null; // in whose style all is drawn
   photo: Photo | null;
   change: string; // the prompt of an edit
   source: string; // what the photo shows now
@@ -97,6 +98,7 @@ export const FIRST: Draft = {
   detail: 1,
   balance: 0,
   style: "plain",
+  styleReference: null,
   photo: null,
   change: "",
   source: "",
@@ -152,7 +154,7 @@ export function requestOf(draft: Draft, known: Known): Record<string, unknown> |
     });
     if (!(placed.length || known.drawsNamed) || !draft.prompt.trim()) return null;
     const has = placed.some(({ one }) => one.box);
-    const { identity, detail, balance, scene } = draft;
+    const { identity, detail, balance, scene, styleReference } = draft;
     return {
       ...common,
       type: "draw",
@@ -167,6 +169,7 @@ export function requestOf(draft: Draft, known: Known): Record<string, unknown> |
         scales: { identity_scale: identity, detail_scale: detail, balance },
         ...styled(draft),
         ...(scene && { scene: typeof scene === "string" ? scene : scene.id }),
+        ...(styleReference && { style_reference: styleReference.id }),
         ...(has && placed.every(({ one }) => one.box) && !canPlace(facts) && { mask: "box" }),
       },
     };

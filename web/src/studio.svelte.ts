@@ -3,7 +3,7 @@
 import { flushSync } from "svelte";
 import { described } from "./box";
 import { canPlace, FIRST, followsSeed, placesIn, requestOf } from "./draft";
-import type { Draft, Photo, Placed, Source, Subject, Task } from "./draft";
+import type { Draft, Photo, Placed, SentPicture, Source, Subject, Task } from "./draft";
 import { article, joined, nameOf, names, renamed, without } from "./naming";
 import { forget, inMB, keep, kept, letGo, urlOf } from "./keeping";
 import { blobOf, hasToken, Live, patience, Refused, server, setToken } from "./server";
@@ -1011,10 +1011,21 @@ class Studio {
   /** Draw in a place that somebody photographed. */
   async useScene(given: Blob): Promise<void> {
     await this.#doing("scene", "Looking at the place", async () => {
-      const file = await this.fitted(given);
-      const { id } = await server.keep(file);
-      this.set({ scene: { id, file, url: urlOf(file) } });
+      this.set({ scene: await this.#sent(await this.fitted(given)) });
     });
+  }
+
+  /** Draw in the style of a picture. */
+  async useStyle(given: Blob): Promise<void> {
+    await this.#doing("settings", "Looking at the style", async () => {
+      this.set({ styleReference: await this.#sent(await this.fitted(given)) });
+    });
+  }
+
+  /** Return a picture that goes with the draft, which the server keeps. */
+  async #sent(file: Blob): Promise<SentPicture> {
+    const { id } = await server.keep(file);
+    return { id, file, url: urlOf(file) };
   }
 
   // Editing
@@ -1057,8 +1068,7 @@ class Studio {
       return;
     }
     await this.#doing("mask", "", async () => {
-      const { id } = await server.keep(mask);
-      this.set({ mask: { id, file: mask, url: urlOf(mask) }, where: null });
+      this.set({ mask: await this.#sent(mask), where: null });
     });
   }
 
@@ -1213,15 +1223,22 @@ class Studio {
 
   async #keepAgain(): Promise<void> {
     await this.#doing("picture", "Opening the picture again", async () => {
-      const { photo, mask, mode, scene } = this.draft;
-      if (mode === "draw" && typeof scene !== "string") {
-        this.set({ scene: { ...scene, id: (await server.keep(scene.file)).id } });
-        return;
+      const { photo, mask, mode, scene, styleReference } = this.draft;
+      if (mode === "draw") {
+        this.set({
+          scene: typeof scene === "string" ? scene : await this.#keptAnew(scene),
+          styleReference: styleReference && (await this.#keptAnew(styleReference)),
+        });
+      } else if (photo) {
+        const again = { ...photo, id: (await server.keep(photo.copy)).id };
+        this.set({ photo: again, mask: mask && (await this.#keptAnew(mask)) });
       }
-      if (!photo) return;
-      const again = { ...photo, id: (await server.keep(photo.copy)).id };
-      this.set({ photo: again, mask: mask && { ...mask, id: (await server.keep(mask.file)).id } });
     });
+  }
+
+  /** Return a picture that the server has forgotten, under another name. */
+  async #keptAnew(one: SentPicture): Promise<SentPicture> {
+    return { ...one, id: (await server.keep(one.file)).id };
   }
 
   async #doing(place: Place, what: string, work: () => Promise<unknown>): Promise<void> {

@@ -88,6 +88,7 @@ class AttentionCondition(NamedTuple):
     layer_scales: dict[str, Tensor]  # factor of the semantic branch by module path, each (B, S)
     reshaping: dict[str, Reshaping]  # of identity maps, by part of the U-Net; empty changes nothing
     style: dict[str, StyleTokens]  # of a style picture, by module path of attention to text
+    aggregated: dict[str, StyleTokens]  # likewise, read together with the text
     shared: dict[str, SharedFeatures]  # of a style picture, by module path of self-attention
 
 
@@ -125,6 +126,7 @@ def silent_condition(
         layer_scales={},
         reshaping={},
         style={},
+        aggregated={},
         shared={},
     )
 

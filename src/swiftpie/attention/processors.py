@@ -8,6 +8,7 @@ from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from swiftpie.attention.aggregation import aggregate
 from swiftpie.attention.condition import (
     INLINE_MASK,
     MAP_PREFIX,
@@ -288,9 +289,15 @@ class SemanticAttention(nn.Module):
         notes: Notes,
     ) -> Tensor:
         """Return the layer's output (B, N, D) for `hidden_states` (B, N, D)."""
-        query, key, text_mask, text = _read_text(
+        query, key, value, text_mask, text = _read_text(
             attn, hidden_states, encoder_hidden_states, attention_mask
         )
+        if self.name in condition.aggregated:
+            tokens, strength = condition.aggregated[self.name]
+            read = (self.to_k_ip(tokens), self.to_v_ip(tokens))
+            text = aggregate(
+                query, key, value, text=text, text_mask=text_mask, style=read, scale=strength
+            )
         masks = layer_masks(condition, query.shape[2], notes)
         covered = sum_of_subjects(masks)
         scale = region_scale(condition.text_scale, condition.text_background_scale, covered)
@@ -381,7 +388,7 @@ class ReleasedAttention:
     ) -> Tensor:
         """Return the layer's output (2B, N, D) for `hidden_states` (2B, N, D)."""
         del notes  # masks are known beforehand
-        query, _, _, text = _read_text(attn, hidden_states, encoder_hidden_states, attention_mask)
+        query, *_, text = _read_text(attn, hidden_states, encoder_hidden_states, attention_mask)
         tokens = condition.identity_tokens[:, 0]
         image_key = split_heads(self.semantic.to_k_ip(tokens), attn.heads)
         image_value = self.semantic.to_v_ip(tokens)
@@ -402,6 +409,7 @@ class _TextAttention(NamedTuple):
 
     query: Tensor  # (B, heads, N, d)
     key: Tensor  # (B, heads, T, d)
+    value: Tensor  # (B, heads, T, d)
     mask: Tensor | None  # (B, heads, 1, T), added to the logits
     output: Tensor  # (B, N, D)
 
@@ -416,7 +424,7 @@ def _read_text(
     if attention_mask is not None:
         prepared: Tensor = attn.prepare_attention_mask(attention_mask, key.shape[2], len(query))
         mask = torch.unflatten(prepared, 0, (len(query), attn.heads))
-    return _TextAttention(query, key, mask, merge_heads(attend(query, key, value, mask)))
+    return _TextAttention(query, key, value, mask, merge_heads(attend(query, key, value, mask)))
 
 
 def _controlled(

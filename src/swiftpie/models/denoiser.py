@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from swiftpie.attention.condition import AttentionCondition, Notes, silent_condition
 from swiftpie.attention.install import Installation, Plan, install
+from swiftpie.attention.style import StyleTokens
 from swiftpie.errors import InputError
 from swiftpie.geometry.layout import Layout
 from swiftpie.schedules import Step, add_noise
@@ -238,10 +239,8 @@ def _run(
         identity_tokens=condition.identity_tokens.to(dtype),
         keys={name: key.to(dtype) for name, key in condition.keys.items()},
         values={name: value.to(dtype) for name, value in condition.values.items()},
-        style={
-            name: part._replace(tokens=part.tokens.to(dtype))
-            for name, part in condition.style.items()
-        },
+        style=_in_type(condition.style, dtype),
+        aggregated=_in_type(condition.aggregated, dtype),
     )
     sample: Tensor = unet(
         latents,
@@ -251,6 +250,10 @@ def _run(
         cross_attention_kwargs={"condition": condition, "notes": notes},
     ).sample
     return sample
+
+
+def _in_type(read: dict[str, StyleTokens], dtype: torch.dtype) -> dict[str, StyleTokens]:
+    return {name: part._replace(tokens=part.tokens.to(dtype)) for name, part in read.items()}
 
 
 def added_conditions(

@@ -1176,7 +1176,10 @@ def test_what_is_painted_goes_and_a_subject_may_come_in_its_place(visit, photo):
 @slow
 def test_what_goes_may_be_found_by_a_subject_of_the_shelf(visit, photo):
     visit.first_picture()
-    visit.photograph(photo, "Remove")
+    ground = Image.new("RGB", (320, 240), (70, 140, 90))
+    with Image.open(io.BytesIO(sample("1f439"))) as hamster:
+        ground.paste(hamster.convert("RGBA"), (90, 40), hamster.convert("RGBA"))
+    visit.photograph(("shelf.png", "image/png", to_png(ground)), "Remove")
     where = visit.page.get_by_label("Where", exact=True)
     expect(where).to_have_value("")
     where.select_option(label="where hamster is found")
@@ -1195,6 +1198,22 @@ def test_what_goes_may_be_found_by_a_subject_of_the_shelf(visit, photo):
     assert visit.newest()["mask_id"].startswith("pic_")
     assert "where" not in visit.newest()["swiftpie"]
     expect(where).to_have_value("")
+    visit.photograph(photo, "Remove")
+    where.select_option(label="where hamster is found")
+    expect(visit.page.get_by_role("alert")).to_contain_text("not found in the picture")
+
+
+@slow
+def test_a_picture_gives_its_style_to_what_is_drawn(visit, photo):
+    plain = visit.first_picture().pixels()
+    chooser = visit.page.get_by_label("A picture whose style is taken")
+    given = {"name": photo[0], "mimeType": photo[1], "buffer": photo[2]}
+    styled = visit.after(lambda: chooser.set_input_files(given))
+    assert visit.newest()["swiftpie"]["style_reference"].startswith("pic_")
+    assert differs(plain, styled)
+    visit.screenshot("style")
+    visit.after(visit.page.get_by_role("button", name="Leave out the style picture").click)
+    assert "style_reference" not in visit.newest()["swiftpie"]
 
 
 @slow

@@ -78,7 +78,9 @@ def test_every_family_draws_two_subjects_in_a_wide_picture(opened, family):
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize(("family", "way"), [("sd21", "attention"), ("sdxl", "blocks")])
+@pytest.mark.parametrize(
+    ("family", "way"), [("sd21", "attention"), ("sd15", "aggregation"), ("sdxl", "blocks")]
+)
 def test_a_style_picture_acts_beside_a_subject_of_another_picture(opened, family, way, tmp_path):
     if family == "sdxl":  # groups of layers are counted as in the whole network
         tiny_models.make_pipeline(tmp_path / "pipeline", family)
@@ -87,7 +89,7 @@ def test_a_style_picture_acts_beside_a_subject_of_another_picture(opened, family
         weights["image_encoder"] = tmp_path / "encoder"
         session = Session(load_components(preset_of(family), **weights))
     else:
-        session = opened(family, "public", detail="joint")
+        session = opened(family, "public", detail="joint" if way == "attention" else None)
     identity, style = session.encode_identity(subject()), subject().rotate(90).convert("RGB")
     plain = drawn(session, identity)[1]
     asked = {"style_reference": style, "style_by": StyleBy(way)}

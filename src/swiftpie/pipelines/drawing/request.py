@@ -224,7 +224,8 @@ class PersonalizeRequest(_Steered):
         Option(
             "How that picture acts: rendition chooses among those that mini draws, blocks lets the "
             "layers of Stable Diffusion XL that carry style read its tokens, attention lets "
-            "self-attention read its features. By default what the preset can do.",
+            "self-attention read its features, aggregation lets all layers that read the prompt "
+            "read its tokens too. By default what the preset can do.",
             surfaces=TYPED,
         ),
     ] = None

@@ -32,8 +32,9 @@ def style_by(components: Components, request: PersonalizeRequest) -> StyleBy | N
     raise CapabilityError(
         f"{asked} came with preset {components.preset.name!r}, which can do "
         f"{', '.join(repr(way.value) for way in able) or 'none of it'}. 'blocks' needs a U-Net of "
-        "Stable Diffusion XL with an adapter that reads pictures, 'attention' a detail branch "
-        "(load with `detail='joint'`), 'rendition' a model that places subjects, such as 'mini'."
+        "Stable Diffusion XL with an adapter that reads pictures, 'aggregation' such an adapter, "
+        "'attention' a detail branch (load with `detail='joint'`), 'rendition' a model that places "
+        "subjects, such as 'mini'."
     )
 
 
@@ -44,7 +45,11 @@ def _able(components: Components) -> list[StyleBy]:
     installation = components.denoiser.installation
     is_xl = set(groups_of(installation.semantic).values()) == GROUPS_OF_XL
     reads_pictures = components.image_encoder is not None
-    ways = {StyleBy.BLOCKS: is_xl and reads_pictures, StyleBy.ATTENTION: bool(installation.detail)}
+    ways = {
+        StyleBy.BLOCKS: is_xl and reads_pictures,
+        StyleBy.ATTENTION: bool(installation.detail),
+        StyleBy.AGGREGATION: reads_pictures,
+    }
     return [way for way, is_possible in ways.items() if is_possible]
 
 
@@ -80,8 +85,12 @@ def with_style(
         return condition._replace(attention=attention._replace(shared=features))
     tokens = components.encoder_of_identity()(pixels, torch.ones_like(pixels[:, :1]))
     names = components.denoiser.installation.semantic
-    styled = [name for name, strength in scales_of(STYLE, names).items() if strength]
     read = StyleTokens(tokens.expand(len(scale), -1, -1), scale)
+    if way is StyleBy.AGGREGATION:
+        heard = [name for name, layer in names.items() if layer.is_active and layer.is_trained]
+        aggregated = dict.fromkeys(heard, read)
+        return condition._replace(attention=attention._replace(aggregated=aggregated))
+    styled = [name for name, strength in scales_of(STYLE, names).items() if strength]
     # The subject leaves these layers to the style, unless the caller says otherwise.
     silent = dict.fromkeys(styled, torch.zeros_like(attention.identity_scale))
     return condition._replace(
