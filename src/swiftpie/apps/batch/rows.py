@@ -138,7 +138,7 @@ def _read(
         mask=words.pop("mask", None) or MaskSource.NONE,
         detail_mask=words.pop("detail_mask", None),
         box=placed.get("box") if is_edit else None,
-        where=None if (where := words.pop("where", None)) is None else _sought(where, root),
+        where=_sought(where, root) if (where := words.pop("where", None)) else None,
         texts={name: text for name, text in words.items() if text not in ("", None)},
         scales=read(Scales, row),
         settings=read(EditSettings, row) if is_edit else {},
