@@ -271,7 +271,7 @@ def test_a_known_subject_is_found_as_the_library_finds_it(loaded, session, subje
     alone = session.find(sprite.convert("RGB"), subject[0][0].identity)
     assert mask.shape == (2, *photo.shape[1:3])
     assert torch.equal(mask, alone.mask[:, 0].expand(2, -1, -1))
-    assert switches.bars[-1].done == 2
+    assert switches.bars[-1].current == 2
     with pytest.raises(swiftpie.InputError, match="not found in the picture"):
         find(session, subject[0], torch.full((1, 96, 96, 3), 0.5))
     with pytest.raises(swiftpie.InputError, match="2 subjects"):

@@ -55,7 +55,7 @@ def test_jobs_of_every_kind_are_drawn_as_they_ask(collected, run, folder):
 @pytest.mark.thorough
 def test_an_edit_changes_what_it_finds_by_a_subject(collected, run, folder):
     row = {"image": "dog.webp", "prompt": "a golden dog", "source_prompt": "a dog"}
-    told = run(collected({**row, "where": "dog.webp:mask.png"}, {**row, "where": "teapot"}))
+    told = run(collected({**row, "where": "dog.webp:mask.png"}, {**row, "where": "bicycle"}))
     assert [row["status"] for row in told.values()] == ["done", "failed"]
     assert "not found in the picture" in told["2"]["reason"]
     before = np.asarray(load_image(folder / "dog.webp").convert("RGB")).astype(int)
