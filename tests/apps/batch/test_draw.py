@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from swiftpie.apps.batch.draw import CannotWrite, Drawer, Work
 from swiftpie.apps.batch.jobs import DEFAULT_MODEL, Model, batches_of
@@ -54,12 +55,18 @@ def test_jobs_of_every_kind_are_drawn_as_they_ask(collected, run, folder):
 
 @pytest.mark.thorough
 def test_an_edit_changes_what_it_finds_by_a_subject(collected, run, folder):
-    row = {"image": "dog.webp", "prompt": "a golden dog", "source_prompt": "a dog"}
+    shown = load_image(folder / "dog.webp").convert("RGBA")
+    photo = Image.new("RGB", shown.size, "teal")
+    photo.paste(shown, mask=shown)
+    photo.save(folder / "photo.png")
+    row = {"image": "photo.png", "prompt": "a golden dog", "source_prompt": "a dog"}
     told = run(collected({**row, "where": "dog.webp:mask.png"}, {**row, "where": "bicycle"}))
     assert [row["status"] for row in told.values()] == ["done", "failed"]
     assert "not found in the picture" in told["2"]["reason"]
-    before = np.asarray(load_image(folder / "dog.webp").convert("RGB")).astype(int)
-    after = np.asarray(load_image(folder / "out" / told["1"]["file"])).astype(int)
+    before, after = (
+        np.asarray(load_image(path)).astype(int)
+        for path in (folder / "photo.png", folder / "out" / told["1"]["file"])
+    )
     subject = np.asarray(load_image(folder / "mask.png").convert("L")) > 127
     changed = abs(before - after).max(axis=-1) > 8
     assert changed[subject].mean() > 0.5
