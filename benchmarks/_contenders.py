@@ -62,7 +62,7 @@ def load(scene: Scene) -> Components:
         weights=pipeline,
         adapter=scene.folder / ADAPTER if scene.has_adapter else None,
         image_encoder=scene.folder / "image_encoder" if scene.has_adapter else None,
-        inversion=pipeline / "unet" if scene.can_edit else None,
+        inversion=pipeline / "unet" if scene.inverts else None,
         offline=True,
     )
     return session.components

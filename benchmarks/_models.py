@@ -33,8 +33,14 @@ from tests.backbones.tiny_models import (
 )
 
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
-PRESETS = {"sd21": "sd-turbo", "sdxl": "sdxl-turbo", "sdxs": "sdxs-512"}
-WITHOUT_ADAPTER = frozenset({"sdxs"})  # their denoiser reads references by itself
+DREAMLITE = "dreamlite"
+PRESETS = {
+    "sd21": "sd-turbo",
+    "sdxl": "sdxl-turbo",
+    "sdxs": "sdxs-512",
+    DREAMLITE: "dreamlite-mobile",
+}
+WITHOUT_ADAPTER = frozenset({"sdxs", DREAMLITE})  # their denoiser reads references by itself
 TOKEN_WIDTHS = {"sd21": 1024, "sdxl": 2048}
 NUM_TOKENS, FEATURES = 4, 1024  # of a plain IP-Adapter on CLIP ViT-H
 ADAPTER, TINY_DECODER = "adapter.safetensors", "tiny_decoder"
@@ -91,13 +97,18 @@ class Scene:
     device: torch.device
     side_px: int
     batch: int = 1
-    can_edit: bool = True  # with a second U-Net that inverts
+    can_edit: bool = True
     is_plain: bool = False  # without references, for edits by ChordEdit
 
     @property
     def has_adapter(self) -> bool:
         """Whether an adapter and an image encoder are loaded."""
         return not self.is_plain and self.family not in WITHOUT_ADAPTER
+
+    @property
+    def inverts(self) -> bool:
+        """Whether edits take a second U-Net that inverts."""
+        return self.can_edit and self.family not in WITHOUT_ADAPTER
 
     @property
     def drawing(self) -> str:
@@ -161,6 +172,11 @@ def make_rehearsal(folder: Path) -> None:
 def make_model(folder: Path, *, family: str, dtype: torch.dtype) -> None:
     """Write a pipeline, an image encoder and an adapter in the layouts of the hub."""
     torch.set_num_threads(1)
+    if family == DREAMLITE:
+        from benchmarks._dreamlite import make_dreamlite  # which uses this module
+
+        make_dreamlite(folder / "pipeline", dtype)
+        return
     pipeline, has_adapter = folder / "pipeline", family not in WITHOUT_ADAPTER
     unet = write_network(pipeline / "unet", lambda: UNet2DConditionModel(**UNETS[family]), dtype)
     write_network(pipeline / "vae", autoencoder if has_adapter else tiny_decoder, dtype)
@@ -176,8 +192,13 @@ def make_model(folder: Path, *, family: str, dtype: torch.dtype) -> None:
     write_network(folder / TINY_DECODER, tiny_decoder, dtype)
 
 
-def write_network(folder: Path, build: Callable[[], Any], dtype: torch.dtype) -> Any:  # noqa: ANN401 - what `build` returns
-    """Write config and random weights of a network that itself never has any; return it."""
+def write_network(
+    folder: Path, build: Callable[[], Any], dtype: torch.dtype, *, without: str = ""
+) -> Any:  # noqa: ANN401 - what `build` returns
+    """Write config and random weights of a network that itself never has any; return it.
+
+    `without` is the name of a weight that is tied to another one.
+    """
     with torch.device("meta"):
         network: Any = build()
     folder.mkdir(parents=True)
@@ -187,7 +208,8 @@ def write_network(folder: Path, build: Callable[[], Any], dtype: torch.dtype) ->
     else:
         network.config.save_pretrained(folder)
         name = "model"
-    tensors = {key: random_tensor(t.shape, dtype) for key, t in network.state_dict().items()}
+    found = {key: t.shape for key, t in network.state_dict().items() if key != without}
+    tensors = {key: random_tensor(shape, dtype) for key, shape in found.items()}
     variant = "" if dtype is torch.float32 else ".fp16"
     save_file(tensors, folder / f"{name}{variant}.safetensors")
     return network

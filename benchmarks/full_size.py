@@ -21,7 +21,15 @@ from typing import TYPE_CHECKING
 import torch
 
 from benchmarks._machine import peak_memory_mib, write_report
-from benchmarks._models import ADAPTER, DTYPES, PRESETS, WITHOUT_ADAPTER, make_elsewhere, reference
+from benchmarks._models import (
+    ADAPTER,
+    DREAMLITE,
+    DTYPES,
+    PRESETS,
+    WITHOUT_ADAPTER,
+    make_elsewhere,
+    reference,
+)
 from swiftpie.engine.plan import load_session
 
 if TYPE_CHECKING:
@@ -114,7 +122,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, object]:
         timings["personalize"] = dict(result.timings_ms)
         stages["first_picture"] = sum(stages.values())
         picture = result.images[0]
-    if can_edit or options.chord:
+    if can_edit or options.chord or (options.family == DREAMLITE and not options.no_edit):
         started = time.perf_counter()
         edited = session.edit(picture, "a blue cone", source_prompt="a red cube", seed=0)
         stages["edit"] = time.perf_counter() - started

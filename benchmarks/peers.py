@@ -21,11 +21,10 @@ from pathlib import Path
 
 import torch
 
+from benchmarks._bars import OPENVINO, PLAIN_LOOP, bars
 from benchmarks._chord import CHORD, ImageToImage, OursByChord, PlainChord
 from benchmarks._contenders import (
     BOTH_TINY,
-    FULL,
-    TINY,
     DiffusersEditing,
     DiffusersPersonalizing,
     OpenvinoPersonalizing,
@@ -35,8 +34,10 @@ from benchmarks._contenders import (
     load,
     networks_of,
     pipeline_of,
+    read,
     without_weights,
 )
+from benchmarks._dreamlite import DreamLiteDrawing, open_pipeline
 from benchmarks._machine import (
     free_memory_gib,
     held_memory_mib,
@@ -47,19 +48,16 @@ from benchmarks._machine import (
     write_report,
 )
 from benchmarks._mini import EAGER
-from benchmarks._models import DTYPES, PRESETS, REHEARSAL, WITHOUT_ADAPTER, Scene, make_elsewhere
-from benchmarks._timing import (
-    DIGITS,
-    Action,
-    Bar,
-    Ratio,
-    Round,
-    Row,
-    at_least,
-    interleaved,
-    ratio,
-    row,
+from benchmarks._models import (
+    DREAMLITE,
+    DTYPES,
+    PRESETS,
+    REHEARSAL,
+    WITHOUT_ADAPTER,
+    Scene,
+    make_elsewhere,
 )
+from benchmarks._timing import DIGITS, Action, Ratio, Round, Row, interleaved, ratio, row
 from swiftpie.backbones.components import Components
 from swiftpie.engine.session import Session
 
@@ -67,8 +65,8 @@ ENGINES = {"cpu": f"{EAGER},openvino,openvino-int8", "cuda": f"{EAGER},compile"}
 BATCHES_CUDA = "1,4,32"
 ACTIVATIONS_GIB = 1.0  # of the networks of a pipeline together, at 512 px
 PEER_EDIT = "edit"  # what a peer does for a second edit too, as it keeps nothing
-IMAGE_TO_IMAGE, PLAIN_LOOP = "diffusers-img2img", "plain-loop"
-DIFFUSERS, OPENVINO, OURS = "diffusers-bfloat16", "peer-openvino", "swiftpie"
+IMAGE_TO_IMAGE = "diffusers-img2img"
+OURS = "swiftpie"
 
 Actions = dict[str, list[Action]]  # by contender; what each is called for in a round
 
@@ -81,27 +79,6 @@ class Entry:
     need_gib: float
     operations: tuple[str, ...]  # that it can do
     open: Callable[[tuple[str, ...]], Actions]  # takes the operations that are measured
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """A comparison with a bar."""
-
-    operation: str
-    peer: str
-    decoders: tuple[str, ...]
-    needed_times: float
-
-
-WANTED = (
-    Wanted("personalize", DIFFUSERS, (FULL, TINY), 8.0),
-    Wanted("personalize", f"{OPENVINO}/tiny", (TINY,), 2.5),
-    Wanted("personalize", f"{OPENVINO}/full", (FULL,), 2.3),
-    Wanted("generate", f"{OPENVINO}/tiny", (TINY,), 2.5),
-    Wanted("edit", DIFFUSERS, (FULL, TINY, BOTH_TINY), 5.0),
-    Wanted("second_edit", DIFFUSERS, (FULL, TINY, BOTH_TINY), 7.0),
-    Wanted(CHORD, PLAIN_LOOP, (FULL, TINY, BOTH_TINY), 4.0),
-)
 
 
 @dataclass(frozen=True)
@@ -134,7 +111,8 @@ def main() -> None:
         tell("writing random weights")
         make_elsewhere(Path(folder), family=options.family, dtype=options.dtype)
         facts["batches"] = [
-            report(measure(scene, options)) for scene in scenes(Path(folder), options)
+            report(measure(scene, options), options.family)
+            for scene in scenes(Path(folder), options)
         ]
     facts["peak_memory_mib"] = round(peak_memory_mib(), 1)
     write_report(facts)
@@ -167,7 +145,7 @@ def parse_options() -> argparse.Namespace:
 
 def scenes(folder: Path, options: argparse.Namespace) -> Iterator[Scene]:
     """Return what is asked for, by the number of pictures a call; only single ones are edited."""
-    can_edit = options.family not in {"sdxl", *WITHOUT_ADAPTER}
+    can_edit = options.family == DREAMLITE or options.family not in {"sdxl", *WITHOUT_ADAPTER}
     for batch in map(int, options.batches.split(",")):
         yield Scene(
             folder,
@@ -306,8 +284,9 @@ def our_entries(components: Components, scene: Scene, engines: Sequence[str]) ->
 
         return opened
 
-    unets = ("unet", "unet") if scene.can_edit else ("unet",)
-    parts = ("text_encoder", "vae", *unets)
+    unets = ("unet", "unet") if scene.inverts else ("unet",)
+    parts = ("vae", *unets)  # language models stay in torch
+    parts = parts if scene.family == DREAMLITE else ("text_encoder", *parts)
     return [
         Entry(
             f"{OURS}-{engine}",
@@ -343,7 +322,8 @@ def peer_entries(scene: Scene, options: argparse.Namespace) -> list[Entry]:
         made.append(entry(f"diffusers-{options.dtype}-compiled", scene.dtype, compiles=True))
     if options.fp32:
         made.append(entry("diffusers-float32", torch.float32))
-    can_export = scene.device.type == "cpu" and scene.batch == 1 and scene.family != "sdxl"
+    can_export = scene.device.type == "cpu" and scene.batch == 1
+    can_export = can_export and scene.family not in {"sdxl", DREAMLITE}
     if can_export and not options.no_openvino_peer:
         need_gib = ACTIVATIONS_GIB + weights
         made.append(Entry(OPENVINO, need_gib, (scene.drawing,), lambda _: openvino_actions(scene)))
@@ -366,6 +346,12 @@ def diffusers_actions(
     compiles: bool = False,
 ) -> Actions:
     """Return the pipeline as it is documented, and with the reference encoded beforehand."""
+    if scene.family == DREAMLITE:
+        drawing = DreamLiteDrawing(open_pipeline(scene, read, dtype), scene)
+        if compiles:
+            drawing.pipeline.unet.compile()
+            drawing.pipeline.vae.decode = torch.compile(drawing.pipeline.vae.decode)
+        return {name: drawing.actions(operations)}
     networks = pipeline_of(scene, dtype=dtype)
     pipeline = networks.drawing
     if compiles:
@@ -412,31 +398,14 @@ def weights_gib(scene: Scene, parts: Sequence[str]) -> float:
     return sum(f.stat().st_size for one in places for f in one.glob("*.safetensors")) / 2**30
 
 
-def report(measured: Measured) -> dict[str, object]:
+def report(measured: Measured, family: str) -> dict[str, object]:
     """Return what was measured beside what shall be reached."""
     return {
         "pictures_a_call": measured.batch,
         "rows": measured.rows,
         "ratios": measured.ratios,
-        "bars": bars(measured.ratios),
+        "bars": bars(measured.ratios, family),
     }
-
-
-def bars(ratios: Sequence[Ratio]) -> list[Bar]:
-    """Return the comparisons that have a bar."""
-    return [
-        at_least(
-            f"{one.operation} against {one.peer}, {' or '.join(one.decoders)} decoder",
-            one.needed_times,
-            [
-                found
-                for found in ratios
-                if (found.operation, found.slower) == (one.operation, one.peer)
-                and found.quicker.endswith(one.decoders)
-            ],
-        )
-        for one in WANTED
-    ]
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ Shape letters used in every docstring: `B` batch, `R` reference pictures, `K` id
 `h w` latent cells. Pixels are in [-1, 1], masks in [0, 1] with 1 = subject.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
@@ -32,6 +32,24 @@ class TextCondition(NamedTuple):
     def repeat(self, batch: int) -> Self:
         """Return a single prompt as `batch` rows."""
         return type(self)(*(tensor.expand(batch, *tensor.shape[1:]) for tensor in self))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """Return the rows of all `parts`, shorter ones padded with what no layer attends to."""
+        if len(parts) == 1:
+            return parts[0]
+        import torch
+
+        longest = max(part.hidden_states.shape[1] for part in parts)
+        rows = [_padded(part, longest - part.hidden_states.shape[1]) for part in parts]
+        return cls(*(torch.cat(tensors) for tensors in zip(*rows, strict=True)))
+
+
+def _padded(text: TextCondition, room: int) -> TextCondition:
+    from torch.nn import functional as F
+
+    states, mask = F.pad(text.hidden_states, (0, 0, 0, room)), F.pad(text.attention_mask, (0, room))
+    return text._replace(hidden_states=states, attention_mask=mask) if room else text
 
 
 Prompts = str | tuple[str, ...] | TextCondition

@@ -3,12 +3,13 @@
 import pytest
 from diffusers import DDIMScheduler, LCMScheduler, TCDScheduler
 
-from swiftpie.backbones.presets import PRESETS, Capability, WeightsKind, trigflow
+from swiftpie.backbones.presets import PRESETS, Capability, WeightsKind, dreamlite, trigflow
 from swiftpie.backbones.presets.flux2 import flow_times
 from swiftpie.backbones.scheduling import with_steps
 
 FOUR = (999, 749, 499, 249)
 LCM = (999, 759, 499, 259)
+DREAMLITE = dreamlite.flow_times(4, 128**2)
 EIGHT = (999, 874, 749, 624, 499, 374, 249, 124)
 
 # name: family, prediction, timesteps, first noise, between steps, side in pixels
@@ -37,6 +38,7 @@ FACTS = {
     "flux2-klein-4b": ("flux2", "flow", flow_times(4, 4096), "flow", "ddim", 1024),
     "sana-sprint-0.6b": ("sana", "flow", trigflow(2), "flow", "lcm", 1024),
     "sana-sprint-1.6b": ("sana", "flow", trigflow(2), "flow", "lcm", 1024),
+    "dreamlite-mobile": ("dreamlite", "flow", DREAMLITE, "flow", "ddim", 1024),
     "sdxs-512": ("sdxs", "epsilon", (999,), "unit", "tcd", 512),
     "instaflow": ("sd15", "flow", (1000,), "flow", "ddim", 512),
     "lcm-lora-sd15": ("sd15", "epsilon", LCM, "unit", "lcm", 512),
@@ -137,7 +139,7 @@ def test_only_the_embedded_model_places_subjects_and_few_were_made_to_edit():
         for capability in Capability
     }
     assert able[Capability.LAYOUT] == {"mini"}
-    assert able[Capability.EDIT] == {"mini", "swiftbrush-v2", "flux2-klein-4b"}
+    assert able[Capability.EDIT] == {"mini", "swiftbrush-v2", "flux2-klein-4b", "dreamlite-mobile"}
     words_alone = {"sana-sprint-0.6b", "sana-sprint-1.6b"}
     assert able[Capability.PERSONALIZE] == {*PRESETS.names()} - words_alone
     assert able[Capability.TEXT] == {*PRESETS.names()} - {"mini"}
@@ -148,7 +150,7 @@ def test_non_commercial_licences_are_known_as_such():
     conditional = {name for name, one in PRESETS.all().items() if one.is_commercial is None}
     dmd2 = {"dmd2-sdxl-1", "dmd2-sdxl-4", "dmd2-sdxl-4-lora"}
     sana = {"sana-sprint-0.6b", "sana-sprint-1.6b"}
-    assert closed == dmd2 | sana | {"instaflow", "swiftbrush-v1"}
+    assert closed == dmd2 | sana | {"dreamlite-mobile", "instaflow", "swiftbrush-v1"}
     assert conditional == {"sd-turbo", "sdxl-turbo", "swiftbrush-v2"}
 
 

@@ -19,6 +19,7 @@ FACTS = {
     "sd-turbo": ("sd-turbo", "personalize", 1, 0.5, 512),
     "klein": ("flux2-klein-4b", "personalize", 4, 1.0, 1024),
     "sana-sprint": ("sana-sprint-0.6b", "text", 2, 1.0, 1024),
+    "dreamlite": ("dreamlite-mobile", "personalize", 4, 1.0, 1024),
     "sdxs": ("sdxs-512", "personalize", 1, 1.0, 512),
     "face-plus": ("sdxl-lightning-4", "face", 4, 0.8, 1024),
     "faceid-lightning": ("sdxl-lightning-4", "face", 4, 0.8, 1024),
@@ -26,6 +27,7 @@ FACTS = {
     "faceid-lcm": ("lcm-lora-sdxl", "face", 4, 0.8, 1024),
     "swiftedit": ("swiftbrush-v2", "edit", 1, 1.0, 512),
 }
+FIND_NOTHING = {"klein", "dreamlite"}  # layers that see no regions
 
 
 def test_the_facts_are_about_every_recipe():
@@ -61,7 +63,7 @@ def test_recipes_that_personalize_are_dual_with_any_public_adapter():
     for recipe in RECIPES.all().values():
         is_dual = recipe.use is Use.PERSONALIZE
         assert recipe.choices().get("detail") == ("joint" if is_dual else None), recipe.name
-        finds_masks = is_dual and recipe.name != "klein"  # whose layers find none
+        finds_masks = is_dual and recipe.name not in FIND_NOTHING
         assert recipe.apply().detail_mask == ("inline" if finds_masks else None), recipe.name
     recipe = RECIPES.get("sdxl-turbo")
     assert resolve(None, recipe, {"dtype": "float16"})[1]["detail"] == "joint"

@@ -7,7 +7,7 @@ from tests.parity import attention, fastface, guided_steps, invariants, report
 # Euler schedulers of diffusers hand tensors to NumPy in a way that it is going to refuse.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
-FAST = {"edit", "schedules", "sdxs"}  # seconds; the others compare in a minute or more
+FAST = {"dreamlite", "edit", "schedules", "sdxs"}  # seconds; the others compare in a minute or more
 
 
 def failures(rows):
@@ -18,7 +18,9 @@ def failures(rows):
 
 def test_every_file_of_this_folder_is_in_the_report():
     known = {"attention", "edit", "invariants", "ip_adapter", "pipelines", "schedules", "sdxs"}
-    assert known | {"fastface", "flux2", "guided_steps", "sana"} <= set(report.modules())
+    assert known | {"dreamlite", "fastface", "flux2", "guided_steps", "sana"} <= set(
+        report.modules()
+    )
 
 
 @pytest.mark.parametrize("name", sorted(FAST))

@@ -66,7 +66,7 @@ def best_recipe(
     numbers of `item_bytes`, by default those that the best device here is quick in. On processors
     networks take turns, so that is for the largest and what it computes; accelerators get theirs
     from main memory, where all of them rest. Of several the one with the largest pictures is best,
-    then with more steps, then with a whole denoiser in place of a LoRA.
+    then with more steps, then with a whole denoiser in place of a LoRA, then one for any trade.
 
     Raises:
         WeightsError: No recipe fits; the message names the command that fetches one.
@@ -136,10 +136,11 @@ def network_files(recipe: Recipe) -> dict[str, list[Path]]:
     return found if all(found.values()) else {}
 
 
-def _rank(recipe: Recipe) -> tuple[int, int, bool]:
+def _rank(recipe: Recipe) -> tuple[int, int, bool, bool]:
     preset = PRESETS.get(recipe.preset)
     steps = recipe.steps or len(preset.timesteps)
-    return preset.image_size_px, steps, preset.kind is not WeightsKind.LORA
+    is_whole, is_open = preset.kind is not WeightsKind.LORA, preset.is_commercial is True
+    return preset.image_size_px, steps, is_whole, is_open
 
 
 def _lent(recipe: Recipe, preset: Preset) -> list[str]:

@@ -19,7 +19,7 @@ from swiftpie.models.inversion import (
     InversionOutput,
     PromptDifference,
 )
-from swiftpie.models.text import PromptEncoder
+from swiftpie.models.text import PromptEncoder, SeesPictures
 from swiftpie.models.vision import HasNullTokens
 from swiftpie.models.vocabulary import Vocabulary
 from swiftpie.types import Autoencoder, Posterior, TextCondition
@@ -214,7 +214,7 @@ def _tensors_in(value: object) -> Iterator[Tensor]:
 class CachedPrompts:
     """Encodes each prompt alone and once, so that a row never depends on its neighbours."""
 
-    encoder: PromptEncoder  # pads all prompts to one length
+    encoder: PromptEncoder
     cache: Cache
     fingerprint: str  # sha256 of the networks, `encoder` among them
 
@@ -226,10 +226,7 @@ class CachedPrompts:
     @torch.no_grad()
     def encode(self, prompts: list[str]) -> TextCondition:
         """Return states (B, T, D), mask (B, T) and pooled (B, D) of `prompts`; see `Cache`."""
-        rows = [self._encode_one(prompt) for prompt in prompts]
-        if len(rows) == 1:
-            return rows[0]
-        return TextCondition(*(torch.cat(parts) for parts in zip(*rows, strict=True)))
+        return TextCondition.joined([self._encode_one(prompt) for prompt in prompts])
 
     def find_words(self, prompt: str, names: Sequence[str]) -> Tensor:
         """Mark the tokens of `prompt` that say each of `names`, (S, T), 1 or 0."""
@@ -238,6 +235,28 @@ class CachedPrompts:
     def _encode_one(self, prompt: str) -> TextCondition:
         key = content_key("prompt", self.fingerprint, prompt)
         return self.cache.get_or_make(key, lambda: self.encoder.encode([prompt]))
+
+
+class CachedSight(CachedPrompts):
+    """The same for an encoder that reads prompts about a picture, too."""
+
+    @torch.no_grad()
+    def encode_beside(self, prompts: list[str], pixels: Tensor) -> TextCondition:
+        """Return what `encode` does, of `prompts` about a picture (1, 3, H, W) in [-1, 1]."""
+        encoder = self.encoder
+        assert isinstance(encoder, SeesPictures), "as `cached_prompts` chose"
+
+        def read(prompt: str) -> TextCondition:
+            key = content_key("prompt", self.fingerprint, prompt, pixels)
+            return self.cache.get_or_make(key, lambda: encoder.encode_beside([prompt], pixels))
+
+        return TextCondition.joined([read(prompt) for prompt in prompts])
+
+
+def cached_prompts(encoder: PromptEncoder, cache: Cache, fingerprint: str) -> CachedPrompts:
+    """Return `encoder` so that each prompt is encoded once."""
+    kind = CachedSight if isinstance(encoder, SeesPictures) else CachedPrompts
+    return kind(encoder, cache, fingerprint)
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,8 @@ def stages_of(session: Session, *, together: Sequence[int] = ()) -> tuple[str, .
     names += ["picture"] if from_words or not is_blind else []
     names += ["edit"] if can_edit else []
     if together and not is_blind:
-        names += [*(f"{count} pictures" for count in together if count > 1), "two subjects"]
+        names += [f"{count} pictures" for count in together if count > 1]
+        names += ["two subjects"] if components.denoiser.installation.most_pictures != 1 else []
         knows_places = components.layout_predictor is not None
         names += KINDS_OF_EDITS if can_edit and knows_places else []
     return tuple(names)
@@ -67,14 +68,13 @@ def prepare(
     if "edit" in stages:
         yield "edit"
         session.edit(scene, PROMPT, source_prompt=SOURCE_PROMPT, seed=SEED)
-    if "two subjects" not in stages:
-        return
     for count in together:
-        if count > 1:
+        if count > 1 and "subject" in stages:
             yield f"{count} pictures"
             session.draw_together(_drawings(identity, count, size_px=size_px), makes_ready=True)
-    yield "two subjects"
-    session.draw_together(_drawings(identity, 1, size_px=size_px, num_subjects=2))
+    if "two subjects" in stages:
+        yield "two subjects"
+        session.draw_together(_drawings(identity, 1, size_px=size_px, num_subjects=2))
     if KINDS_OF_EDITS[0] in stages:
         yield from _kinds_of_edits(session, identity, scene)
 

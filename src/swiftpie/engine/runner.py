@@ -9,9 +9,9 @@ from swiftpie.backbones.components import Components
 from swiftpie.engine.cache import (
     Cache,
     CachedAutoencoder,
-    CachedPrompts,
     cached_image_encoder,
     cached_inversion,
+    cached_prompts,
 )
 from swiftpie.engine.interrupt import reporting_layers
 from swiftpie.engine.transforms.offload import can_offload, offloaded
@@ -39,7 +39,7 @@ class Runner:
         self.components = components
         known = (self.cache, components.fingerprint)
         encoder, inversion = components.image_encoder, components.inversion
-        self.cached = replace(components, text=CachedPrompts(components.text, *known))
+        self.cached = replace(components, text=cached_prompts(components.text, *known))
         self.editing = replace(  # a second edit of one picture reuses the first one's encodings
             self.cached,
             image_encoder=None if encoder is None else cached_image_encoder(encoder, *known),

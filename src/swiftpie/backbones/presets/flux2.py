@@ -1,8 +1,6 @@
 """FLUX.2 [klein] 4B: a transformer of 4 billion numbers in four steps, at 1024 px."""
 
-import math
-
-from swiftpie.backbones.presets import Capability, Preset
+from swiftpie.backbones.presets import Capability, Preset, shifted
 from swiftpie.registry import by_name
 
 CELL_PX = 16
@@ -11,15 +9,11 @@ CELL_PX = 16
 def flow_times(num_steps: int, num_cells: int) -> tuple[float, ...]:
     """Return times in (0, 1000], falling, for a picture of so many cells.
 
-    Larger pictures stay noisy for longer: evenly spaced shares `s` become
-    `m / (m + 1 / s - 1)`, where `log m` was fitted by the authors to cells and steps.
+    Larger pictures stay noisy for longer: the shift was fitted by the authors to cells and steps.
     """
     few, many = 8.73809524e-05 * num_cells + 1.89833333, 0.00016927 * num_cells + 0.45666666
     slope = (many - few) / 190  # between 10 and 200 steps
-    shift = many if num_cells > 4300 else slope * num_steps + many - 200 * slope
-    push = math.exp(shift)
-    shares = (1 - index / num_steps for index in range(num_steps))
-    return tuple(1000 * push / (push + 1 / share - 1) for share in shares)
+    return shifted(num_steps, many if num_cells > 4300 else slope * num_steps + many - 200 * slope)
 
 
 PRESETS = by_name(

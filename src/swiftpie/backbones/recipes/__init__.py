@@ -20,6 +20,7 @@ PINS: Mapping[str, str] = MappingProxyType(
         ),
         "IDKiro/sdxs-512-dreamshaper": "76f720262bb051da75666b22c902a78c8e16c763",
         "black-forest-labs/FLUX.2-klein-4B": "e7b7dc27f91deacad38e78976d1f2b499d76a294",
+        "carlofkl/DreamLite-mobile": "6695c3f4be230f0493fa5dbf78be3bc4d3bb2ab4",
         "h94/IP-Adapter": "018e402774aeeddd60609b4ecdb7e298259dc729",
         "h94/IP-Adapter-FaceID": "43907e6f44d079bf1a9102d9a6e56aef7a219bae",
         "latent-consistency/lcm-lora-sdxl": "a18548dd4956b174ec5b0d78d340c8dae0a129cd",

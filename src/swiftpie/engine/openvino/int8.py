@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -239,7 +240,7 @@ class _Recorder(WrappedDenoiser):
 def denoiser_calls(components: Components, form: Nested) -> list[DenoiserCall]:
     """Return calls whose shapes are those of the outline `form`, always the same ones.
 
-    Empty where calls of this kind come about neither by `personalize` nor by ChordEdit.
+    Empty where calls of this kind come about neither by `personalize` nor by edits.
     """
     wanted = DenoiserCall(*form)
     batch, _, rows, columns = wanted.latents.shape
@@ -257,7 +258,12 @@ def denoiser_calls(components: Components, form: Nested) -> list[DenoiserCall]:
         identities = [identity.without_detail() for identity in identities]
     recorder = _Recorder(components.denoiser, components.schedule.steps[-1].timestep)
     cell_px = components.preset.latent_cell_px
-    for number in range(num_calls):
+    installed = components.denoiser.installation
+    sources = MASK_SOURCES if installed.finds_regions else (MaskSource.NONE,)
+    # What is drawn beside a picture reads other prompts than what is drawn from words.
+    for strength, number in product((1.0, 0.0)[: 1 + installed.most_pictures], range(num_calls)):
+        if strength == 0 and _matching(recorder, wanted):
+            break
         first = number * batch  # its first seed decides about everything else
         shown = [identities[(number + k) % num_shown] for k in range(num_subjects) if num_shown]
         request = PersonalizeRequest(
@@ -267,9 +273,9 @@ def denoiser_calls(components: Components, form: Nested) -> list[DenoiserCall]:
             size_px=(cell_px * rows, cell_px * columns),
             scales=Scales(
                 identity_scale=SCALES[first % len(SCALES)],
-                detail_scale=SCALES[first // 2 % len(SCALES)],
+                detail_scale=strength * SCALES[first // 2 % len(SCALES)],
             ),
-            mask=MASK_SOURCES[first % len(MASK_SOURCES)] if shown else MaskSource.NONE,
+            mask=sources[first % len(sources)] if shown else MaskSource.NONE,
             output=Output.LATENTS,
         )
         draw(replace(components, denoiser=recorder), request)
@@ -293,8 +299,10 @@ def _record_edits(
     cell_px = components.preset.latent_cell_px
     rows, columns = wanted.latents.shape[2:]
     edited = replace(components, denoiser=recorder)
+    is_shown = components.family.edits_by_reference
+    method = EditMethod.REFERENCE if is_shown else EditMethod.CHORD
     for number, scene in enumerate(_scenes((cell_px * rows, cell_px * columns))):
-        for identity in (None, *identities[number : number + 1]):
+        for identity in (None, *(() if is_shown else identities[number : number + 1])):
             request = EditRequest(
                 image=to_pil(scene)[0],
                 prompt=PROMPTS[number % len(PROMPTS)],
@@ -302,7 +310,7 @@ def _record_edits(
                 seed=number,
                 identity=identity,
                 settings=EditSettings(
-                    method=EditMethod.CHORD, size_px=cell_px * rows if rows == columns else None
+                    method=method, size_px=cell_px * rows if rows == columns else None
                 ),
             )
             draw(edited, request)

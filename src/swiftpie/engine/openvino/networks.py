@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from transformers import CLIPTextModel, CLIPTextModelWithProjection
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.clip.modeling_clip import CLIPTextModelOutput, CLIPVisionModelOutput
 
@@ -60,9 +61,10 @@ def to_openvino(
     """Return components whose networks compute in OpenVINO; the given ones are not changed.
 
     A network is exported at its first call and kept on disk, in `folder`, so this returns at once.
-    The layout predictor of `mini` stays with torch. If it `quantizes`, denoiser, inversion network
-    and autoencoder compute in whole numbers of 8 bits, and text encoders hold their weights in
-    them; all else is computed in `precision`, by default the processor's best.
+    The layout predictor of `mini` and language models stay with torch. If it `quantizes`, denoiser,
+    inversion network and autoencoder compute in whole numbers of 8 bits, and text encoders of CLIP
+    hold their weights in them; all else is computed in `precision`, by default the processor's
+    best.
 
     Raises:
         CapabilityError: The networks are elsewhere, offloaded, or quantised already.
@@ -91,7 +93,7 @@ def to_openvino(
         quantizer.components = replace(components, image_encoder=encoder)  # sees sooner than torch
     return replace(
         components,
-        text=with_text_encoders(components.text, lambda encoder: OpenvinoEncoder(encoder, graphs)),
+        text=with_text_encoders(components.text, lambda one: openvino_text_encoder(one, graphs)),
         autoencoder=OpenvinoAutoencoder(with_openvino_layers(components.autoencoder), graphs),
         denoiser=OpenvinoDenoiser(with_openvino_layers(components.denoiser), graphs),
         image_encoder=encoder,
@@ -224,6 +226,15 @@ class OpenvinoEncoder(_OpenvinoClip):
             return BaseModelOutputWithPooling(last_hidden_state=last, pooler_output=pooled)
         first, *states = self._graphs.call(self._all, input_ids)
         return CLIPTextModelOutput(text_embeds=first, hidden_states=tuple(states))
+
+
+def openvino_text_encoder(inner: nn.Module, graphs: GraphCache) -> nn.Module:
+    """Return a text encoder of CLIP in OpenVINO; language models stay in torch.
+
+    They are billions of numbers, read once for a prompt, and their graphs as many again.
+    """
+    is_clip = isinstance(inner, CLIPTextModel | CLIPTextModelWithProjection)
+    return OpenvinoEncoder(inner, graphs) if is_clip else inner
 
 
 class OpenvinoTower(_OpenvinoClip):

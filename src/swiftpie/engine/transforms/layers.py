@@ -10,6 +10,7 @@ from swiftpie.backbones.components import Components
 from swiftpie.engine.layers import FoldedUpsampling, can_fold
 from swiftpie.engine.transforms import Transform
 from swiftpie.engine.wrappers import module_of, shared_copy, with_networks
+from swiftpie.errors import CapabilityError
 
 TOKEN_STRIDE = 2  # quarters the keys; coarser grids have few tokens and stay whole
 
@@ -38,10 +39,20 @@ def with_token_downsampling(components: Components) -> Components:
     say nearly the same, so queries stay and keys and values are thinned. References keep all of
     theirs, because the same done to them costs the subject; so does the inversion network of
     `mini`, which is small. Weights are shared with the given components.
+
+    Raises:
+        CapabilityError: The denoiser keeps its own attention, which cannot be thinned.
     """
     denoiser = shared_copy(module_of(components.denoiser))
     installed = denoiser.installation
-    for attention in (*installed.detail.values(), *installed.plain.values()):
+    layers = (*installed.detail.values(), *installed.plain.values())
+    if not all(hasattr(attention, "stride") for attention in layers):
+        raise CapabilityError(
+            f"'token-downsampling' was requested, and the denoiser of preset "
+            f"{components.preset.name!r} keeps the attention that it was published with. Leave it "
+            "out."
+        )
+    for attention in layers:
         attention.stride = TOKEN_STRIDE
     inversion = components.inversion
     if inversion is not None:

@@ -29,7 +29,7 @@ from swiftpie.engine.wrappers import (
 from swiftpie.errors import CapabilityError
 from swiftpie.models.denoiser import Denoiser
 from swiftpie.models.inversion import UNetInversion
-from swiftpie.models.text import PromptEncoder
+from swiftpie.models.text import PromptEncoder, SeesPictures
 from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.models.vocabulary import Vocabulary
 from swiftpie.types import TextCondition
@@ -89,7 +89,8 @@ def offloaded(components: Components, device: torch.device) -> Components:
         encoders.append(shared_copy(encoder).to(OFFLOAD_DEVICE))
         return encoders[-1]
 
-    text = OffloadedText(with_text_encoders(components.text, collected), encoders, slot)
+    kind = OffloadedSight if isinstance(components.text, SeesPictures) else OffloadedText
+    text = kind(with_text_encoders(components.text, collected), encoders, slot)
     made = with_networks(components, lambda network: _offloaded(network, slot))
     _hook_projections(made.denoiser, slot, network=module_of(made.denoiser))
     return replace(made, text=text, execution_device=device)
@@ -193,6 +194,16 @@ class OffloadedText:
     def find_words(self, prompt: str, names: Sequence[str]) -> Tensor:
         """Mark the tokens of `prompt` that say each of `names`, (S, T), 1 or 0."""
         return self.inner.find_words(prompt, names)
+
+
+class OffloadedSight(OffloadedText):
+    """The same for an encoder that reads prompts about a picture, too."""
+
+    def encode_beside(self, prompts: list[str], pixels: Tensor) -> TextCondition:
+        """Return what `encode` does, of `prompts` about a picture (1, 3, H, W) in [-1, 1]."""
+        assert isinstance(self.inner, SeesPictures), "as `offloaded` chose"
+        with self.slot.hold(self.networks):
+            return self.inner.encode_beside(prompts, pixels)
 
 
 def _place_of(network: nn.Module) -> StoredWeights | None:

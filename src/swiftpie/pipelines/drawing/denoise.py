@@ -45,16 +45,15 @@ class Prepared(NamedTuple):
     fresh: Tensor  # noise for the steps after the first, (n, B, C, h, w); n is 0 if none need it
     layouts: tuple[Layout, ...] = ()  # one a subject, B rows each
     lights: tuple[Lighting | None, ...] = ()  # likewise; None where the model predicts none
+    # B rows for predictions outside of the regions, where a picture of a subject reaches all cells.
+    outside: TextCondition | None = None
 
     def rows(self, first: int, end: int) -> Self:
         """Return the same for those rows alone."""
-        latents, text, null_text, condition, layouts, lights = _map_tensors(
-            lambda tensor: tensor[first:end],
-            (self.latents, self.text, self.null_text, self.condition, self.layouts, self.lights),
-        )
-        fresh = self.fresh[:, first:end]
-        parts = latents, text, null_text, condition, fresh, layouts, lights
-        return type(self)(self.components, *parts)
+        fields = ("latents", "text", "null_text", "condition", "layouts", "lights", "outside")
+        parts = {name: getattr(self, name) for name in fields}
+        cut = _map_tensors(lambda tensor: tensor[first:end], parts)
+        return self._replace(fresh=self.fresh[:, first:end], **cut)
 
 
 class Clock:
@@ -103,7 +102,7 @@ def denoise(
     Raises:
         ConfigError: The guidance is for another number of steps.
     """
-    components, latents, text, null_text, condition, fresh, *_ = prepared
+    components, latents, text, null_text, condition, fresh = prepared[:6]
     schedule = components.schedule
     guidance = guidance or Plain()
     sees_all = all(row.has_identity for row in branches_of(guidance, len(schedule.steps)))
@@ -114,6 +113,7 @@ def denoise(
         condition=condition,
         null_text=null_text,
         null_tokens=None if sees_all else components.null_tokens,
+        outside=prepared.outside,
     )
     mask = latents.new_zeros(len(latents), 1, 1, 1)
     notes: dict[str, Tensor] = {}
@@ -193,6 +193,7 @@ class GuidedPredictor:
     condition: SubjectCondition  # B rows
     null_text: TextCondition | None  # B rows; None if no branch does without text
     null_tokens: Tensor | None  # (1, K, D), or None to silence the semantic branch
+    outside: TextCondition | None = None  # B rows; as `Prepared` has it
 
     def predict(
         self, denoiser: Denoiser, latents: Tensor, timestep: float, *, step: int, notes: Notes
@@ -203,7 +204,7 @@ class GuidedPredictor:
         write into `notes`, which come empty; steps count from 0.
         """
         branches = self.guidance.branches(step)
-        text = join_rows([self._text_of(branch) for branch in branches])
+        text = TextCondition.joined([self._text_of(branch) for branch in branches])
         condition = join_rows([self._condition_of(branch) for branch in branches])
         if self.shaping is not None:
             attention = condition.attention
@@ -215,10 +216,13 @@ class GuidedPredictor:
         if INLINE_MASK in notes:
             notes[INLINE_MASK] = notes[INLINE_MASK].chunk(len(branches))[shown]
         samples = dict(zip(branches, found.sample.chunk(len(branches)), strict=True))
-        return Prediction(
-            sample=self.guidance.combine(samples, step),
-            subject_mask=found.subject_mask.chunk(len(branches))[shown],
-        )
+        sample = self.guidance.combine(samples, step)
+        if self.outside is not None:
+            alone, attention = without_identity(self.condition, None), self.condition.attention
+            plain = denoiser(latents, timestep, self.outside, alone, {}).sample
+            region = (attention.region * attention.detail_mask).amax(1, keepdim=True)
+            sample = torch.lerp(plain, sample, region.to(plain))
+        return Prediction(sample, subject_mask=found.subject_mask.chunk(len(branches))[shown])
 
     def _text_of(self, branch: Branch) -> TextCondition:
         if branch.has_text:
@@ -240,9 +244,10 @@ def shape_of(prepared: Prepared) -> tuple[object, ...]:
         sizes.append(tuple(tensor.shape[1:]))
         return tensor
 
-    _map_tensors(note, (prepared.text, prepared.null_text, prepared.condition))
+    _map_tensors(note, (prepared.text, prepared.null_text, prepared.outside, prepared.condition))
     fresh = (len(prepared.fresh), *prepared.latents.shape[1:])
-    return (id(prepared.components.denoiser), fresh, prepared.null_text is None, tuple(sizes))
+    lacks = prepared.null_text is None, prepared.outside is None
+    return (id(prepared.components.denoiser), fresh, *lacks, tuple(sizes))
 
 
 def join_prepared(parts: Sequence[Prepared]) -> Prepared:
@@ -253,6 +258,7 @@ def join_prepared(parts: Sequence[Prepared]) -> Prepared:
         latents=torch.cat([part.latents for part in parts]),
         text=join_rows([part.text for part in parts]),
         null_text=join_rows([part.null_text for part in parts]),
+        outside=join_rows([part.outside for part in parts]),
         condition=join_rows([part.condition for part in parts]),
         fresh=torch.cat([part.fresh for part in parts], dim=1),
     )

@@ -1,10 +1,11 @@
-"""Edits by a model that reads the picture itself, as reference tokens beside the prompt."""
+"""Edits by a model that reads the picture itself, as reference tokens or beside its own."""
 
 import torch
 
 from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.layout import whole_frame
+from swiftpie.models.text import encode_beside
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.drawing.denoise import Clock, Prepared
 from swiftpie.pipelines.drawing.edit import EditPlan, as_rgb
@@ -47,7 +48,7 @@ def _start(components: Components, request: EditRequest, canvas: Canvas) -> Prep
     components = components.sized((rows, columns))
     shape = (components.preset.latent_channels, rows, columns)
     noise = draw_noise([request.seed], shape).to(pixels)
-    text = components.text.encode([request.prompt])
+    text = encode_beside(components.text, [request.prompt], pixels)
     condition = subject_condition(
         components,
         [shown],
@@ -73,7 +74,8 @@ def _check(components: Components, request: EditRequest) -> None:
     if not components.family.edits_by_reference:
         raise CapabilityError(
             f"Preset {components.preset.name!r} was not made to edit a picture that it reads as a "
-            "reference. Leave `method=` out, or load one that was: `--recipe klein`."
+            "reference. Leave `method=` out, or load one that was, as by `--recipe klein` or "
+            "`--recipe dreamlite`."
         )
     if request.identity is not None or request.keyword:
         given = "a further subject" if request.identity is not None else "a keyword"

@@ -18,6 +18,7 @@ from swiftpie.geometry.shading import Lighting, relit
 from swiftpie.guidance import Guidance, Plain, branches_of
 from swiftpie.masks import Box, box_mask, resize_mask, subject_extent
 from swiftpie.models.denoiser import SubjectCondition
+from swiftpie.models.text import encode_beside
 from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.drawing.denoise import Clock, Prepared
 from swiftpie.pipelines.drawing.request import ConditionPart, PersonalizeRequest, Subject
@@ -75,7 +76,8 @@ def prepare(
     cells = (noise.shape[3], noise.shape[4])
     components = components.sized(cells)
     rows = noise.shape[1]
-    text = read_prompts(components, request.prompt, rows=rows)
+    shown = picture_beside(components, subjects, request.scales)
+    text = read_prompts(components, request.prompt, rows=rows, shown=shown)
     null_text = read_null_text(
         components, request.negative_prompt, guidance=request.guidance, rows=rows
     )
@@ -121,6 +123,9 @@ def prepare(
             attention = attention._replace(detail_mask=found)
         condition = condition._replace(attention=attention)
     latents = components.schedule.initial_latents(noise[0])
+    outside = None
+    if shown is not None and _is_partial(condition.attention):
+        outside = read_prompts(components, request.prompt, rows=rows)
     condition = _without(condition, request.without)
     clock.lap("place")
     return Prepared(
@@ -128,7 +133,14 @@ def prepare(
         fresh=noise[1:],
         layouts=tuple(layouts),
         lights=lights,
+        outside=outside,
     )
+
+
+def _is_partial(attention: AttentionCondition) -> bool:
+    """Whether subjects act in regions that leave cells out, and nowhere else."""
+    leaves_out = bool((attention.region * attention.detail_mask < 1).any())
+    return leaves_out and not attention.detail_background_scale.any()
 
 
 def check_subjects(components: Components, request: PersonalizeRequest) -> None:
@@ -281,13 +293,44 @@ def _region(
     return torch.ones(1, 1, *cells)
 
 
-def read_prompts(components: Components, prompts: Prompts, *, rows: int) -> TextCondition:
-    """Return `rows` rows of text; equal prompts are encoded once."""
+def picture_beside(
+    components: Components, subjects: Sequence[Subject], scales: Scales | None
+) -> Tensor | None:
+    """Return the picture (1, 3, H, W) that the denoiser takes, for prompts that are about it.
+
+    None if it takes none, or all subjects are silent.
+
+    Raises:
+        InputError: There are more pictures than it takes.
+    """
+    most = components.denoiser.installation.most_pictures
+    pictures = [picture for subject in subjects for picture in subject.identity.pixels.split(1)]
+    if most and len(pictures) > most:
+        raise InputError(
+            f"{len(pictures)} pictures of subjects were given, and preset "
+            f"{components.preset.name!r} draws beside {most}. Give one subject with one picture."
+        )
+    scales = scales or Scales.of(components.preset)
+    inside, outside = scales.detail_scale > 0, scales.background_scale > 0
+    acts = [
+        one.scale > 0 and (outside or (inside and (one.mask is None or bool(one.mask.any()))))
+        for one in subjects
+    ]
+    return pictures[0] if most and any(acts) else None
+
+
+def read_prompts(
+    components: Components, prompts: Prompts, *, rows: int, shown: Tensor | None = None
+) -> TextCondition:
+    """Return `rows` rows of text; equal prompts are encoded once.
+
+    They are about a picture (1, 3, H, W) if one is `shown` and the encoder sees.
+    """
     if isinstance(prompts, TextCondition):
         return prompts if len(prompts.pooled) == rows else prompts.repeat(rows)
     given = (prompts,) if isinstance(prompts, str) else prompts
     distinct = list(dict.fromkeys(given))
-    text = components.text.encode(distinct)
+    text = encode_beside(components.text, distinct, shown)
     if len(distinct) == 1:
         return text.repeat(rows)
     order = torch.tensor([distinct.index(name) for name in given], device=text.pooled.device)

@@ -292,7 +292,17 @@ def _start_from_noise(
     noise: Tensor,
     prompt: str,
 ) -> Prepared:
-    """Return the inputs of a model that sees the unchanged part in its noise only."""
+    """Return the inputs of a model that sees the unchanged part in its noise only.
+
+    Raises:
+        CapabilityError: No adapter can show it a subject there.
+    """
+    if not components.family.takes_adapters:
+        raise CapabilityError(
+            f"Preset {components.preset.name!r} has no adapters, which would show it a subject in "
+            "a photograph. Say in the prompt of an edit what is to be there, and give the place as "
+            "its mask: `edit(photo, prompt, mask=…)`."
+        )
     filled = extrapolate(pixels, (removed <= 0).to(pixels))
     shown = request.identity or whole_picture_identity(components, to_pil(filled)[0])
     known = components.autoencoder.encode(filled)

@@ -300,7 +300,7 @@ def _tell_idle_detail(session: "Session", scales: Mapping[str, float]) -> None:
     from swiftpie.pipelines.advice import UNTOUCHED, why_no_detail
 
     components, chosen = session.components, scales.get("detail_scale")
-    has_detail = bool(components.denoiser.installation.detail)
+    has_detail = components.denoiser.installation.reads_detail
     if chosen == UNTOUCHED.detail_scale and not has_detail:
         console.warn(f"`detail_scale={chosen}` has no effect: {why_no_detail(components)}")
 
