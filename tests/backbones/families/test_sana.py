@@ -16,6 +16,7 @@ from swiftpie.backbones.scheduling import schedule_of, with_steps
 from swiftpie.engine.session import Session
 from swiftpie.engine.transforms import offload
 from swiftpie.noise import draw_noise
+from swiftpie.pipelines.drawing.edit_region import canvas_for, found_region
 from swiftpie.pipelines.drawing.prepare import text_condition
 from swiftpie.pipelines.drawing.settings import EditSettings
 from swiftpie.schedules import PredictionType, flow_step, predict_clean
@@ -96,6 +97,15 @@ def test_an_edit_by_two_prompts_leaves_every_pixel_outside_of_its_mask(session):
     assert edited.origin["method"] == "chord"
     assert moved[~inside].max() == 0
     assert moved[inside].mean() > 5
+
+
+def test_a_region_that_is_found_is_widened_by_a_cell(session):
+    canvas = canvas_for(SQUARE, side_px=SIDE_PX, unit_px=64)
+    found = torch.zeros(1, 1, 4, 4)
+    found[..., 1, 1] = 1
+    region = found_region(found, canvas)[0, 0] > 0
+    sides = region.any(0).sum(), region.any(1).sum()
+    assert sides == (3 * session.components.preset.latent_cell_px,) * 2
 
 
 def test_an_edit_that_says_the_same_changes_nothing(session):

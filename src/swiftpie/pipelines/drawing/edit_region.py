@@ -29,8 +29,7 @@ from swiftpie.validation import Size
 
 logger = logging.getLogger(__name__)
 
-GROW_PX = 8  # a found mask is widened by a latent cell, so that its soft edge lies around it
-LEARNED_GROW_PX = 5  # a mask of a trained network is four times finer
+LEARNED_GROW_PX = 5  # by which a trained network's mask is widened; it is four times finer
 FEATHER_SIDE_PX = (
     512  # longer side of a picture whose edges fade over `FEATHER_PX`; else in proportion
 )
@@ -310,7 +309,7 @@ def found_region(latent: Tensor, canvas: Canvas) -> Tensor:
 
     It is widened by a cell, so that its soft edge lies around it.
     """
-    return _grown(latent, canvas, GROW_PX)
+    return _grown(latent, canvas, canvas.padded[0] // latent.shape[2])
 
 
 def region_of(pixels: Tensor, canvas: Canvas, *, like: Tensor) -> EditRegion:
