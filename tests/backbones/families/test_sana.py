@@ -13,6 +13,7 @@ from swiftpie import CapabilityError, ConfigError, SwiftPiePipeline, WeightsErro
 from swiftpie.backbones.components import load_components
 from swiftpie.backbones.presets import trigflow
 from swiftpie.backbones.scheduling import schedule_of, with_steps
+from swiftpie.engine.onnx.export import export_onnx
 from swiftpie.engine.session import Session
 from swiftpie.engine.transforms import offload
 from swiftpie.noise import draw_noise
@@ -118,6 +119,11 @@ def test_an_edit_that_says_the_same_changes_nothing(session):
 def test_a_picture_of_a_subject_is_refused(session):
     with pytest.raises(CapabilityError, match="Leave the picture out"):
         session.encode_identity(Image.new("RGB", SQUARE), cutout="none")
+
+
+def test_graphs_without_pytorch_are_refused(session, tmp_path):
+    with pytest.raises(CapabilityError, match="read by InstructedText, which cannot be exported"):
+        export_onnx(session.components, tmp_path)
 
 
 @pytest.mark.thorough

@@ -279,6 +279,7 @@ def parts_of(
         CapabilityError: The prompts are read by a network of another kind, or the preset finds
             regions by a first pass.
     """
+    _towers(components)  # refuses others, before anything is encoded
     request = _request(components)
     if source_of_detail(request, components.preset) is MaskSource.TWO_PASS:
         raise CapabilityError(
@@ -497,7 +498,8 @@ def _towers(components: Components) -> list[nn.Module]:
             return [towers.first.encoder, towers.second]
     raise CapabilityError(
         f"The prompts of preset {components.preset.name!r} are read by "
-        f"{type(components.text).__name__}, which cannot be exported. CLIP's towers can."
+        f"{type(components.text).__name__}, which cannot be exported. CLIP's towers can: export "
+        "mini, or a preset of Stable Diffusion."
     )
 
 
