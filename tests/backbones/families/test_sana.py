@@ -2,6 +2,7 @@
 
 import math
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,10 @@ from swiftpie.backbones.components import load_components
 from swiftpie.backbones.presets import trigflow
 from swiftpie.backbones.scheduling import schedule_of, with_steps
 from swiftpie.engine.onnx.export import export_onnx
+from swiftpie.engine.openvino.export import outline
+from swiftpie.engine.openvino.int8 import denoiser_calls
+from swiftpie.engine.openvino.networks import to_openvino
+from swiftpie.engine.openvino.runtime import Precision
 from swiftpie.engine.session import Session
 from swiftpie.engine.transforms import offload
 from swiftpie.noise import draw_noise
@@ -21,6 +26,7 @@ from swiftpie.pipelines.drawing.edit_region import canvas_for, found_region
 from swiftpie.pipelines.drawing.prepare import text_condition
 from swiftpie.pipelines.drawing.settings import EditSettings
 from swiftpie.schedules import PredictionType, flow_step, predict_clean
+from tests.backbones.families.test_dreamlite import Recording
 from tests.backbones.tiny_sana import make_pipeline
 from tests.parity.sana import PRESET, PROMPT, SEED, SIDE_PX, levels, opened, ours, theirs
 
@@ -119,6 +125,28 @@ def test_an_edit_that_says_the_same_changes_nothing(session):
 def test_a_picture_of_a_subject_is_refused(session):
     with pytest.raises(CapabilityError, match="Leave the picture out"):
         session.encode_identity(Image.new("RGB", SQUARE), cutout="none")
+
+
+@pytest.mark.slow
+def test_openvino_draws_and_edits_the_same(session, tmp_path):
+    exact = Session(
+        to_openvino(session.components, precision=Precision.SINGLE, folder=tmp_path / "single")
+    )
+    drawn = ours(session, SQUARE, 1)
+    assert levels(ours(exact, SQUARE, 1), drawn) <= 1
+    asked = {"source_prompt": "a cat", "mask": torch.ones(1, 1, *SQUARE), "seed": 1}
+    edits = [one.edit(drawn[0], "a dog", **asked).edited for one in (exact, session)]
+    assert levels(edits[:1], edits[1:]) <= 2
+    rounded = to_openvino(session.components, quantizes=True, folder=tmp_path / "rounded")
+    found = ours(Session(rounded), SQUARE, 1)
+    assert np.abs(np.int16(found[0]) - np.int16(drawn[0])).mean() < 8
+
+
+@pytest.mark.thorough
+def test_what_calibrates_8_bits_draws_from_words(session):
+    recorder = Recording(session.components.denoiser)
+    ours(Session(replace(session.components, denoiser=recorder)), SQUARE, 1)
+    assert denoiser_calls(session.components, outline(recorder.calls[0]))
 
 
 def test_graphs_without_pytorch_are_refused(session, tmp_path):
