@@ -67,6 +67,7 @@ ACTIVATIONS_GIB = 1.0  # of the networks of a pipeline together, at 512 px
 PEER_EDIT = "edit"  # what a peer does for a second edit too, as it keeps nothing
 IMAGE_TO_IMAGE = "diffusers-img2img"
 OURS = "swiftpie"
+FLOAT32 = "float32"
 
 Actions = dict[str, list[Action]]  # by contender; what each is called for in a round
 
@@ -315,13 +316,13 @@ def peer_entries(scene: Scene, options: argparse.Namespace) -> list[Entry]:
         )
 
     if scene.is_plain:
-        need_gib = ACTIVATIONS_GIB + weights
-        return [Entry(PLAIN_LOOP, need_gib, (CHORD,), lambda _: chord_actions(scene))]
+        dtypes = [scene.dtype, *([torch.float32] if options.fp32 else [])]
+        return [chord_entry(scene, dtype, weights) for dtype in dtypes]
     made = [entry(f"diffusers-{options.dtype}", scene.dtype)]
     if options.compile:
         made.append(entry(f"diffusers-{options.dtype}-compiled", scene.dtype, compiles=True))
     if options.fp32:
-        made.append(entry("diffusers-float32", torch.float32))
+        made.append(entry(f"diffusers-{FLOAT32}", torch.float32))
     can_export = scene.device.type == "cpu" and scene.batch == 1
     can_export = can_export and scene.family not in {"sdxl", DREAMLITE}
     if can_export and not options.no_openvino_peer:
@@ -370,13 +371,18 @@ def diffusers_actions(
     }
 
 
-def chord_actions(scene: Scene) -> Actions:
+def chord_entry(scene: Scene, dtype: torch.dtype, weights_gib: float) -> Entry:
     """Return img2img and the plain loop of ChordEdit, around the same networks."""
-    pipeline = pipeline_of(scene, dtype=scene.dtype).drawing
-    return {
-        IMAGE_TO_IMAGE: [ImageToImage.of(pipeline, scene)],
-        PLAIN_LOOP: [PlainChord(pipeline, scene)],
-    }
+    is_wider = dtype != scene.dtype
+    names = [f"{name}-{FLOAT32}" if is_wider else name for name in (IMAGE_TO_IMAGE, PLAIN_LOOP)]
+
+    def opened(_: tuple[str, ...]) -> Actions:
+        pipeline = pipeline_of(scene, dtype=dtype).drawing
+        kinds: list[Action] = [ImageToImage.of(pipeline, scene), PlainChord(pipeline, scene)]
+        return {name: [kind] for name, kind in zip(names, kinds, strict=True)}
+
+    growth = dtype.itemsize / scene.dtype.itemsize
+    return Entry(names[1], ACTIVATIONS_GIB + growth * weights_gib, (CHORD,), opened)
 
 
 def openvino_actions(scene: Scene) -> Actions:

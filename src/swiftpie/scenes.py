@@ -6,13 +6,14 @@ It loads no tensor library.
 import json
 import re
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from swiftpie.errors import InputError, did_you_mean
+from swiftpie.geometry.look_words import COLOUR_WORDS
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -77,6 +78,15 @@ WORN: Mapping[str, tuple[str, ...]] = {
     "backpack": ("a backpack", "a pink backpack"),
     "balloon": ("a balloon", "a red balloon"),
     "flag": ("a flag", "a green flag"),
+}
+# Other words for it, which models were not taught.
+WORN_AS_WELL: Mapping[str, tuple[str, ...]] = {
+    "crown": ("golden crown", "tiara"),
+    "top hat": ("hat", "black hat", "black top hat", "bowler hat"),
+    "cap": ("baseball cap",),
+    "glasses": ("eyeglasses", "spectacles"),
+    "bow": ("bow tie", "ribbon"),
+    "backpack": ("rucksack",),
 }
 CLOUDY, SNOWFALL = tuple(WEATHERS).index("cloudy"), tuple(WEATHERS).index("snowfall")
 WINTER, NIGHT = tuple(SEASONS).index("winter"), tuple(TIMES).index("night")
@@ -188,13 +198,20 @@ def _told(words: Sequence[str]) -> list[str]:
     return [word for word in words if word not in FILLERS]
 
 
+class Worn(NamedTuple):
+    """What a subject wears or holds."""
+
+    name: str  # one of `WORN`
+    colour: str | None = None  # one of `COLOUR_WORDS`; None: as it comes
+
+
 class SceneWords(NamedTuple):
     """What a prompt says of a whole picture, and its other words in their order."""
 
     setting: SceneSetting
     place: str | None  # of the library
     rendition: str | None  # one of `RENDITIONS`
-    worn: str | None  # by the first subject, one of `WORN`
+    worn: Worn | None  # by the first subject
     others: tuple[str, ...]  # the subjects and how they look
 
 
@@ -424,13 +441,14 @@ class Scenes:
         return load_image(self.picture(name, number))
 
 
-def worn_in(prompt: str) -> str | None:
-    """Return what the first subject of a prompt wears or holds, one of `WORN`; None for nothing."""
+def worn_in(prompt: str) -> Worn | None:
+    """Return what the first subject of a prompt wears or holds; None for nothing."""
     found = WORN_PHRASE.search(prompt)
     if found is None:
         return None
-    noun = " ".join(found["noun"].lower().split())
-    return next(name for name, nouns in WORN.items() if noun in map(_without_article, nouns))
+    noun, word = (" ".join((found[part] or "").lower().split()) for part in ("noun", "colour"))
+    colour = next((name for name, words in COLOUR_WORDS.items() if word in words), None)
+    return Worn(_WORN_BY_NOUN[noun], colour)
 
 
 def rendition_in(prompt: str) -> str | None:
@@ -477,10 +495,6 @@ def plainly(
     return packaged().in_known_words(IN_THE_AIR.sub(WITHOUT_IT, text))
 
 
-def _without_article(noun: str) -> str:
-    return noun.removeprefix("a ")
-
-
 _ARTS = {
     re.sub(r"^an? | of$", "", phrase): name
     for name, phrases in RENDITIONS.items()
@@ -493,13 +507,26 @@ ART_AT_END = re.compile(
     r"(?:\s+style)?[\s.]*$",
     re.IGNORECASE,
 )
-_NOUNS = sorted(
-    {_without_article(noun) for nouns in WORN.values() for noun in nouns},
-    key=lambda noun: (len(noun), noun),
-)
+_WORN_BY_NOUN = {
+    noun.removeprefix("a "): name
+    for known in (WORN, WORN_AS_WELL)
+    for name, nouns in known.items()
+    for noun in nouns
+}
+
+
+def _one_of(phrases: Iterable[str]) -> str:
+    """Return a pattern for any of the phrases, the longest first."""
+    longest = sorted(phrases, key=lambda phrase: (-len(phrase), phrase))
+    return "|".join(longest).replace(" ", r"[ ]+")
+
+
 WORN_PHRASE = re.compile(
     r"\s*\b(?:wearing|holding|carrying|with)\s+(?:(?:a|an|the|his|her|its|some)\s+)?"
-    rf"(?P<noun>{'|'.join(reversed(_NOUNS)).replace(' ', r'[ ]+')})\b",
+    r"(?:(?:small|little|tiny|big|large|old|new|nice|pretty|funny|pair[ ]+of)\s+)*"
+    rf"(?:(?!(?:{_one_of(_WORN_BY_NOUN)})\b)"
+    rf"(?P<colour>{_one_of(word for words in COLOUR_WORDS.values() for word in words)})\s+)?"
+    rf"(?P<noun>{_one_of(_WORN_BY_NOUN)})\b",
     re.IGNORECASE,
 )
 

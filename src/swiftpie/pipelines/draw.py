@@ -126,7 +126,7 @@ def find_region(components: Components, request: EditRequest) -> Image.Image:
         inverted = edit.invert_picture(components, request, Clock(None))
         staging = _staging(components, request, inverted, Clock(None))
         if staging is not None:
-            return restage.finish(staging, Clock(None)).region
+            return restage.find_region(staging)
     return mask_to_pil(inverted.found.region.pixels)[0]
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from swiftpie.geometry.look_words import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
 from swiftpie.models.vocabulary import Vocabulary
 from swiftpie.pipelines.naming import Mention, mentions
-from swiftpie.scenes import FILLERS, PLAIN, SEASONS, SceneWords, read_scene_words
+from swiftpie.scenes import FILLERS, PLAIN, SEASONS, SceneWords, Worn, read_scene_words
 
 NOBODY = frozenset(("nothing", "nobody", "empty", "none", "no-one"))
 SEASON_NAMES = tuple(SEASONS)
@@ -82,12 +82,12 @@ class EditReading:
         return self.before.setting.weather != self.after.setting.weather
 
     @property
-    def puts_on(self) -> str | None:
-        """What the subject wears or holds from now on, one of `WORN`."""
+    def puts_on(self) -> Worn | None:
+        """What the subject wears or holds from now on."""
         return None if self.after.worn == self.before.worn else self.after.worn
 
     @property
-    def takes_off(self) -> str | None:
+    def takes_off(self) -> Worn | None:
         """What the subject wears or holds no more."""
         return None if self.after.worn == self.before.worn else self.before.worn
 

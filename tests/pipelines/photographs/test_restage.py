@@ -9,10 +9,11 @@ from swiftpie.geometry.layout import Layout
 from swiftpie.imageio.images import plane, to_tensor
 from swiftpie.masks import iou
 from swiftpie.pipelines.photographs import restage
+from swiftpie.pipelines.photographs.dressing import wardrobe
 from swiftpie.pipelines.photographs.figures import WHOLE, Figure, put, worn_layers
 from swiftpie.pipelines.photographs.own_subject import cut
-from swiftpie.pipelines.photographs.scene import wardrobe
 from swiftpie.pipelines.photographs.worn import find_worn
+from swiftpie.scenes import Worn
 
 SIZE = (192, 128)  # width and height; not square
 
@@ -83,7 +84,7 @@ def test_what_was_put_on_is_taken_off_and_nothing_else_changes(session, picture)
 def test_what_is_not_worn_is_not_found(picture):
     before, mask = picture
     subject = cut(to_tensor(before) / 2 + 0.5, plane(mask))
-    figure = Figure(subject.frame, subject.layout, worn="top hat")
+    figure = Figure(subject.frame, subject.layout, worn=Worn("top hat"))
     assert find_worn(before, figure) is None
     dressed = put(before, [figure._replace(is_there=True)])
     found = find_worn(dressed, figure)

@@ -9,19 +9,18 @@ from typing import NamedTuple
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 
-from swiftpie.geometry.accessories import wear
 from swiftpie.geometry.fields import paste
-from swiftpie.geometry.frames import FRAME_PX
 from swiftpie.geometry.layout import Layout, to_affine
 from swiftpie.geometry.looks import appearance
 from swiftpie.geometry.relief import height, turn
-from swiftpie.geometry.shading import Illumination, shaded, usual_shadow
+from swiftpie.geometry.shading import Illumination, usual_shadow
 from swiftpie.imageio.cutout import shrunk_to
 from swiftpie.imageio.images import extent_of, to_pil, to_tensor
 from swiftpie.pipelines.photographs.compositing import Area, enlarged_part, shrunk_into
-from swiftpie.pipelines.photographs.scene import cast_on_ground, wardrobe
+from swiftpie.pipelines.photographs.dressing import dressed
+from swiftpie.pipelines.photographs.scene import cast_on_ground
+from swiftpie.scenes import Worn
 from swiftpie.validation import Size
 
 LOOK_PX = 512  # longer side of the picture in which places and shadows are found
@@ -38,12 +37,13 @@ class Figure(NamedTuple):
     scene: Illumination | None = None  # of the picture, which is put on
     colour: str | None = None  # one of `COLOURS`
     material: str | None = None  # one of `MATERIALS`
-    worn: str | None = None  # one of `WORN`
+    worn: Worn | None = None
     is_there: bool = False  # whether the picture shows it already, so that only the rest is put
     before: Tensor | None = None  # (1, 1, H, W) what hides the figure, or parts behind its body
     casts: bool = False  # whether its shadow falls on the ground
     floor: float | None = None  # height of the ground in [0, 1]; None: its feet
     shade: Tensor | None = None  # (1, 1, h, w) of the ground's light that is lost already
+    posed: Tensor | None = None  # the frame in its pose, where that was computed; see `in_pose`
 
 
 class Layer(NamedTuple):
@@ -65,25 +65,24 @@ def put(picture: Image.Image, figures: Sequence[Figure]) -> Image.Image:
     return picture
 
 
+def in_pose(figure: Figure) -> Figure:
+    """Return a figure that is not turned to its pose again for each question about its outline."""
+    relief = height(figure.frame[:, 3:])
+    return figure._replace(posed=turn(figure.frame, relief, figure.layout.pose).frame)
+
+
 def opacity_of(figure: Figure, size: Size) -> Tensor:
     """Return where a figure is in a picture of `size`, without what it wears, (1, 1, H, W)."""
-    relief = height(figure.frame[:, 3:])
-    shown = turn(figure.frame, relief, figure.layout.pose).frame
-    return Layer(shown, figure.layout).at(size, WHOLE)[:, 3:]
+    posed = in_pose(figure).posed if figure.posed is None else figure.posed
+    assert posed is not None, "it was computed"
+    return Layer(posed, figure.layout).at(size, WHOLE)[:, 3:]
 
 
 def worn_layers(figure: Figure) -> list[Layer]:
     """Return what a figure wears or holds, in the light of its picture."""
     assert figure.worn is not None, "the figure wears something"
-    relief = height(figure.frame[:, 3:])
-    small = F.interpolate(figure.frame, (FRAME_PX, FRAME_PX), mode="area")
-    layers = []
-    for piece in wear(small, relief, figure.layout, [figure.worn], wardrobe()):
-        frame = piece.turned.frame
-        if figure.scene is not None:
-            frame = shaded(piece.turned, figure.scene, piece.layout, torch.zeros(1))
-        layers.append(Layer(frame, piece.layout, piece.is_behind))
-    return layers
+    pieces = dressed(figure.frame, figure.layout, figure.scene, figure.worn)
+    return [Layer(*piece) for piece in pieces]
 
 
 def shadow_of(figure: Figure, size: Size) -> Tensor:

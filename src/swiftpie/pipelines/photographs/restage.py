@@ -28,7 +28,14 @@ from swiftpie.pipelines.drawing.edit_region import given_mask, square_around
 from swiftpie.pipelines.drawing.request import EditRequest
 from swiftpie.pipelines.drawing.settings import EditMethod, EditMode
 from swiftpie.pipelines.edit_reading import Cast, EditReading, read_edit
-from swiftpie.pipelines.photographs.figures import LOOK_PX, Figure, opacity_of, put, shadow_of
+from swiftpie.pipelines.photographs.figures import (
+    LOOK_PX,
+    Figure,
+    in_pose,
+    opacity_of,
+    put,
+    shadow_of,
+)
 from swiftpie.pipelines.photographs.filling import inpaint
 from swiftpie.pipelines.photographs.own_subject import (
     MIN_SHARE,
@@ -154,25 +161,24 @@ def prepare(
 
 
 @torch.no_grad()
+def find_region(staging: Staging) -> Image.Image:
+    """Return what `finish` changes, white in mode L.
+
+    What goes is all part of it, so it need not be filled, unless that shows elsewhere.
+    """
+    reading, figures = staging.reading, _figures(staging)
+    stays_in_place = reading.cast is Cast.STAYS and not reading.is_posed
+    shows_elsewhere = reading.clears or reading.rendition is not None
+    fills = stays_in_place or shows_elsewhere
+    return _region(staging, _drawn(staging, figures, Clock(None), fills=fills), figures)
+
+
+@torch.no_grad()
 def finish(staging: Staging, clock: Clock) -> EditResult:
     """Return the edited picture; all that does not change visibly is the given one's own."""
-    request, reading, original = staging.request, staging.reading, staging.original
-    noise = draw_noise([request.seed], NOISE_SHAPE)
-    edited = _place(staging, noise)
-    if staging.gone is not None:
-        edited = _filled(edited, staging.gone)
-    clock.lap("place")
-    figures = _figures(staging)
-    edited = put(edited, figures)
-    if reading.changes_place or reading.clears:
-        edited = add_weather(edited, reading.after.setting, noise=noise)
-    art = reading.after.rendition if reading.changes_place else reading.rendition
-    if art is not None:
-        edited = rendered(edited, art, noise=noise)
-    clock.lap("subject")
+    request, original, figures = staging.request, staging.original, _figures(staging)
+    edited = _drawn(staging, figures, clock, fills=True)
     region = _region(staging, edited, figures)
-    if request.mask is not None:
-        region = ImageChops.darker(region, mask_to_pil(given_mask(request.mask, staging.size))[0])
     image = Image.composite(edited, original, region)
     clock.lap("join")
     identity, components = request.identity, staging.components
@@ -202,7 +208,34 @@ def visible_change(before: Image.Image, after: Image.Image) -> Image.Image:
     return seen.filter(ImageFilter.MaxFilter(2 * SEEN_PX + 1))
 
 
+def _drawn(
+    staging: Staging, figures: Sequence[Figure], clock: Clock, *, fills: bool
+) -> Image.Image:
+    """Return the whole picture drawn anew; where nothing `fills`, what goes is still in it."""
+    reading, noise = staging.reading, draw_noise([staging.request.seed], NOISE_SHAPE)
+    edited = _place(staging, noise)
+    if staging.gone is not None and fills:
+        edited = _filled(edited, staging.gone)
+    clock.lap("place")
+    edited = put(edited, figures)
+    if reading.changes_place or reading.clears:
+        edited = add_weather(edited, reading.after.setting, noise=noise)
+    art = reading.after.rendition if reading.changes_place else reading.rendition
+    if art is not None:
+        edited = rendered(edited, art, noise=noise)
+    clock.lap("subject")
+    return edited
+
+
 def _region(staging: Staging, edited: Image.Image, figures: Sequence[Figure]) -> Image.Image:
+    """Return what changes within a given mask, white in mode L."""
+    region, mask = _changed(staging, edited, figures), staging.request.mask
+    if mask is None:
+        return region
+    return ImageChops.darker(region, mask_to_pil(given_mask(mask, staging.size))[0])
+
+
+def _changed(staging: Staging, edited: Image.Image, figures: Sequence[Figure]) -> Image.Image:
     """Return what changes visibly, and all of a subject that goes, comes or moves."""
     region = visible_change(staging.original, edited)
     reading, subject = staging.reading, staging.subject
@@ -214,8 +247,11 @@ def _region(staging: Staging, edited: Image.Image, figures: Sequence[Figure]) ->
     whole = [opacity_of(figure, staging.size) for figure in figures if not figure.is_there]
     if subject is not None and staging.gone is not None:
         whole.append(subject.opacity)
-    for opacity in whole:
-        region = ImageChops.lighter(region, mask_to_pil(grow((opacity > 0.5).float(), SEEN_PX))[0])
+    changed = [(opacity > 0.5).float() for opacity in whole]
+    if staging.gone is not None:
+        changed.append((staging.gone > 0).float())  # is filled
+    for part in changed:
+        region = ImageChops.lighter(region, mask_to_pil(grow(part, SEEN_PX))[0])
     return region
 
 
@@ -326,7 +362,7 @@ def _own(staging: Staging) -> Figure | None:
         return figure
     prompts = (request.source_prompt, request.prompt)
     layout = moved(staging.components, subject, staging.noise, prompts)
-    return _standing(figure._replace(layout=layout), subject, staging)
+    return _standing(in_pose(figure._replace(layout=layout)), subject, staging)
 
 
 def _lights(staging: Staging, frame: Tensor) -> tuple[Illumination | None, Illumination | None]:
@@ -349,7 +385,7 @@ def _standing(figure: Figure, subject: OwnSubject, staging: Staging) -> Figure:
     small = shrunk_to(LOOK_PX, staging.size)
     floor, shown = foot_of(subject.opacity), opacity_of(figure, small)
     rise = floor - foot_of(shown)
-    shade = shadow_of(figure._replace(layout=subject.layout), small)
+    shade = shadow_of(figure._replace(layout=subject.layout, posed=None), small)
     figure = figure._replace(floor=floor, shade=shade)
     if rise > JUMP or not staging.is_on_ground:
         return figure

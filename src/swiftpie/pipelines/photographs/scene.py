@@ -10,7 +10,6 @@ into a photograph.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -20,17 +19,14 @@ from torch.nn import functional as F
 
 from swiftpie.backbones.components import Components, near_size
 from swiftpie.errors import CapabilityError, InputError
-from swiftpie.geometry.accessories import Wardrobe, open_wardrobe, wear
 from swiftpie.geometry.fields import paste
-from swiftpie.geometry.frames import FRAME_PX
 from swiftpie.geometry.layout import Layout, to_affine, warp
 from swiftpie.geometry.look_words import texture_in
 from swiftpie.geometry.looks import appearance
 from swiftpie.geometry.relief import height, turn
 from swiftpie.geometry.renditions import render_picture
-from swiftpie.geometry.shading import Lighting, Shadow, cast_shadow, shaded, usual_shadow
-from swiftpie.imageio.images import alpha_of, mask_to_pil, plane, to_pil, to_tensor
-from swiftpie.library import packaged as packaged_library
+from swiftpie.geometry.shading import Lighting, Shadow, cast_shadow, usual_shadow
+from swiftpie.imageio.images import mask_to_pil, plane, to_pil, to_tensor
 from swiftpie.masks import resize_mask
 from swiftpie.noise import draw_noise, draw_step_noise
 from swiftpie.pipelines.drawing.denoise import Clock, Prepared
@@ -41,6 +37,7 @@ from swiftpie.pipelines.drawing.settings import Scales, StyleBy
 from swiftpie.pipelines.drawing.style import style_by
 from swiftpie.pipelines.photographs.changes import changed, changes_between
 from swiftpie.pipelines.photographs.compositing import SubjectReference, colours_of, shrunk_into
+from swiftpie.pipelines.photographs.dressing import dressed
 from swiftpie.pipelines.photographs.filling import extrapolate
 from swiftpie.pipelines.photographs.relight import NOISE_SHAPE, relight, weathered
 from swiftpie.pipelines.photographs.style import rendition_like
@@ -48,6 +45,7 @@ from swiftpie.scenes import (
     OWN_PICTURE,
     WORDS_ALONE,
     SceneSetting,
+    Worn,
     cut_to,
     packaged,
     plainly,
@@ -57,7 +55,6 @@ from swiftpie.scenes import (
 )
 from swiftpie.types import GenerationResult, Identity, TextCondition
 
-SPRITE_PX = 96  # side of accessories
 FEET = 0.5  # opacity of the lowest row of a subject
 INSIDE = (0.6, 0.95)  # opacities between which a drawn colour comes to be the subject's alone
 RIM_PX = 1  # what is left out of an outline
@@ -73,7 +70,7 @@ class SceneRow(NamedTuple):
     is_ground: bool  # whether subjects stand on it, and cast shadows
     setting: SceneSetting
     rendition: str | None  # one of `RENDITIONS`
-    worn: str | None  # by the first subject, one of `WORN`
+    worn: Worn | None  # by the first subject
     texture: str | None  # of a single subject, one of `TEXTURED`
     noise: Tensor  # (1, 32, 32, 32) that the weather follows
     prompt: str
@@ -393,36 +390,15 @@ def _own_colours(drawing: Tensor, alpha: Tensor, drawn_mask: Tensor) -> Tensor:
     return (2 * colours - 1).clamp(-1, 1)
 
 
-@cache
-def wardrobe() -> Wardrobe:
-    """Return the accessories, from sprites of the library."""
-
-    def sprite(code: str) -> Tensor:
-        image = packaged_library().sprite(code).convert("RGBA").resize((SPRITE_PX, SPRITE_PX))
-        opacity = alpha_of(image)
-        assert opacity is not None, "it is RGBA"
-        colours = (to_tensor(image) + 1) / 2 * opacity
-        return (255 * torch.cat([colours, opacity], dim=1)[0]).round().to(torch.uint8)
-
-    return open_wardrobe(sprite)
-
-
 def _worn(plan: ScenePlan, row: SceneRow, index: int, drawn_mask: Tensor) -> list[WornPiece]:
     """Return what the first subject of a picture wears, turned and lit as the subject is."""
     if row.worn is None or not plan.subjects:
         return []
-    (layout, light), frame = _placed_in(plan, 0, index), _frame_of(plan.subjects[0])
-    frames = F.interpolate(frame, (FRAME_PX, FRAME_PX), mode="area")
-    size = (drawn_mask.shape[2], drawn_mask.shape[3])
-    pieces = wear(frames, height(frame[:, 3:]), layout, [row.worn], wardrobe())
-    found = []
-    for piece in pieces:
-        frame = piece.turned.frame
-        if light is not None:
-            frame = shaded(piece.turned, light.scene, piece.layout, torch.zeros(1))
-        sprite = warp(frame, to_affine(piece.layout), size)
-        found.append(WornPiece(sprite, piece.is_behind))
-    return found
+    (layout, light), size = _placed_in(plan, 0, index), (drawn_mask.shape[2], drawn_mask.shape[3])
+    pieces = dressed(_frame_of(plan.subjects[0]), layout, light and light.scene, row.worn)
+    return [
+        WornPiece(warp(each.frame, to_affine(each.layout), size), each.is_behind) for each in pieces
+    ]
 
 
 def _textured(plan: ScenePlan, row: SceneRow, index: int, drawing: Tensor) -> Tensor:
