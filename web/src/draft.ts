@@ -132,6 +132,16 @@ export function canPlace(facts: Model["swiftpie"] | null): boolean {
   return facts?.capabilities.includes("layout") ?? false;
 }
 
+/** Whether a prompt alone is drawn. */
+export function drawsWords(facts: Model["swiftpie"] | null): boolean {
+  return facts?.capabilities.includes("text") ?? false;
+}
+
+/** Whether pictures of subjects are read. */
+export function readsPictures(facts: Model["swiftpie"] | null): boolean {
+  return facts?.capabilities.includes("personalize") ?? false;
+}
+
 /** Whether something goes from the photo, which somebody has to mark. */
 export const takesOut = ({ task }: Draft): boolean => task === "remove" || task === "replace";
 
@@ -152,7 +162,8 @@ export function requestOf(draft: Draft, known: Known): Record<string, unknown> |
       const subject = subjectOf(one.key);
       return subject ? [{ one, subject }] : [];
     });
-    if (!(placed.length || known.drawsNamed) || !draft.prompt.trim()) return null;
+    const hasSubject = placed.length > 0 || known.drawsNamed;
+    if (!(hasSubject || drawsWords(facts)) || !draft.prompt.trim()) return null;
     const has = placed.some(({ one }) => one.box);
     const { identity, detail, balance, scene, styleReference } = draft;
     return {

@@ -2,7 +2,7 @@
 
 import { flushSync } from "svelte";
 import { described } from "./box";
-import { canPlace, FIRST, followsSeed, placesIn, requestOf } from "./draft";
+import { canPlace, FIRST, followsSeed, placesIn, readsPictures, requestOf } from "./draft";
 import type { Draft, Photo, Placed, SentPicture, Source, Subject, Task } from "./draft";
 import { article, joined, nameOf, names, renamed, without } from "./naming";
 import { forget, inMB, keep, kept, letGo, urlOf } from "./keeping";
@@ -395,7 +395,9 @@ class Studio {
   async #begin(): Promise<void> {
     await this.#choose(this.models[0]!.id);
     await this.#list();
-    this.draft = { ...this.draft, prompt: "a photo of a hamster on a beach" };
+    const prompt = "a photo of a hamster on a beach";
+    if (!readsPictures(this.facts)) return this.set({ prompt });
+    this.draft = { ...this.draft, prompt };
     const key = await this.meet(SAMPLES[0]!);
     if (key !== undefined) this.use(key);
     this.draft = { ...this.draft, isOffered: true };
