@@ -10,9 +10,11 @@ from swiftpie.apps.serve.drawing import DrawingThread
 from swiftpie.apps.serve.schemas import Drawing, RequestError, problem_of
 from swiftpie.apps.serve.store import Models, Offer
 from swiftpie.backbones.presets import PRESETS, describe
+from swiftpie.engine.session import Session
 from swiftpie.errors import ConfigError, ImageError, InputError, NobodyNamed, NoSubject
 from swiftpie.models.cutout import search_of
 from swiftpie.pipelines.drawing.request import Subject
+from tests.pipelines.tiny_editor import tiny_editor
 
 PROMPT = "a dog on a beach"
 OWN = {"scales": {"identity_scale": 0.5}, "edit": {"variation": 0.25}, "source_prompt": PROMPT}
@@ -58,6 +60,21 @@ def test_a_moved_ask_draws_the_same_picture(drawer, identity, photo, kind):
             assert a.image.tobytes() == b.image.tobytes()
             assert a.mask.tobytes() == b.mask.tobytes()
             assert (a.seed, a.origin, a.warnings) == (b.seed, b.origin, b.warnings)
+
+
+def test_a_model_that_knows_all_words_draws_a_prompt_alone_and_inserts_nobody(photo):
+    published = Session(tiny_editor())
+    offer = Offer(lambda: published, describe(published.components.preset))
+    drawer = DrawingThread(Models({"published": offer}))
+
+    def asks(images, **own):
+        body = Drawing(prompt=PROMPT, seed=5, swiftpie=own)
+        return commands_of(body, model="published", subjects=(), images=images, mask=None)
+
+    (drawn,) = answers(drawer, *asks([]))
+    assert drawn.image.tobytes() == published.generate(PROMPT, seed=5).images[0].tobytes()
+    (refused,) = answers(drawer, *asks([photo], task="insert", box=(0.2, 0.2, 0.8, 0.8)))
+    assert isinstance(refused, NobodyNamed), refused
 
 
 def test_a_moved_ask_encodes_the_same_subject_and_finds_the_same_mask(drawer, identity, sprite):
