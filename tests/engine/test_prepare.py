@@ -7,6 +7,7 @@ import pytest
 from swiftpie.engine.prepare import prepare, stages_of
 from swiftpie.engine.session import Session
 from swiftpie.errors import CapabilityError
+from tests.pipelines.tiny_editor import tiny_editor
 
 
 def test_everything_that_a_model_can_is_done_once(session):
@@ -24,6 +25,14 @@ def test_servers_prepare_for_several_at_once(session):
     assert stages == list(stages_of(fresh, together=(1, 2)))
     assert stages[3:5] == ["2 pictures", "two subjects"]
     assert list(fresh._runner._sizes.values()) == [{1, 2}]
+
+
+def test_a_model_that_knows_all_words_is_prepared_to_draw_them():
+    tiny = replace(tiny_editor(), image_encoder=None, inversion=None, has_fixed_sizes=True)
+    plain = Session(tiny)
+    stages = list(prepare(plain, together=(1, 2)))
+    assert stages == list(stages_of(plain, together=(1, 2))) == ["picture", "2 pictures"]
+    assert list(plain._runner._sizes.values()) == [{1, 2}]
 
 
 def test_a_model_that_can_draw_nobody_says_what_is_missing(session):

@@ -56,8 +56,11 @@ def rows():
         pipeline = opened(place)
         for steps in STEPS:
             session = Session(load_components(PRESET, weights=place, steps=steps))
-            for size, batch in product(SIZES_PX, BATCHES):
-                drawn = ours(session, size, batch), theirs(pipeline, size, batch, steps)
+            for seed, (size, batch) in enumerate(product(SIZES_PX, BATCHES), start=SEED):
+                drawn = (
+                    ours(session, size, batch, seed=seed),
+                    theirs(pipeline, size, batch, steps, seed=seed),
+                )
                 what = f"sana, {steps} steps, {size[1]} x {size[0]} px, {batch} at a time: levels"
                 found.append((what, levels(*drawn), BOUND_LEVELS))
     return found

@@ -26,11 +26,12 @@ def stages_of(session: Session, *, together: Sequence[int] = ()) -> tuple[str, .
     can_edit = components.inversion is not None
     is_blind = not components.knows_subjects
     from_words = Capability.TEXT in components.preset.capabilities
-    names = ["subject"] if not is_blind else []
-    names += ["picture"] if from_words or not is_blind else []
+    can_draw = from_words or not is_blind
+    names = [] if is_blind else ["subject"]
+    names += ["picture"] if can_draw else []
     names += ["edit"] if can_edit else []
+    names += [f"{count} pictures" for count in together if count > 1 and can_draw]
     if together and not is_blind:
-        names += [f"{count} pictures" for count in together if count > 1]
         names += ["two subjects"] if components.denoiser.installation.most_pictures != 1 else []
         knows_places = components.layout_predictor is not None
         names += KINDS_OF_EDITS if can_edit and knows_places else []
@@ -58,10 +59,10 @@ def prepare(
     side = session.components.preset.image_size_px
     height, width = size_px or (side, side)
     scene = picture.convert("RGB").resize((width, height))
-    shown: Identity | tuple[()] = ()
+    shown: tuple[Subject, ...] = ()
     if "subject" in stages:
         yield "subject"
-        shown = identity = _encoded(session, picture)
+        shown = (Subject(_encoded(session, picture)),)
     if "picture" in stages:
         yield "picture"
         session.personalize(shown, PROMPT, seed=SEED, size_px=size_px)
@@ -69,20 +70,19 @@ def prepare(
         yield "edit"
         session.edit(scene, PROMPT, source_prompt=SOURCE_PROMPT, seed=SEED)
     for count in together:
-        if count > 1 and "subject" in stages:
+        if count > 1 and "picture" in stages:
             yield f"{count} pictures"
-            session.draw_together(_drawings(identity, count, size_px=size_px), makes_ready=True)
+            session.draw_together(_drawings(shown, count, size_px=size_px), makes_ready=True)
     if "two subjects" in stages:
         yield "two subjects"
-        session.draw_together(_drawings(identity, 1, size_px=size_px, num_subjects=2))
+        session.draw_together(_drawings(2 * shown, 1, size_px=size_px))
     if KINDS_OF_EDITS[0] in stages:
-        yield from _kinds_of_edits(session, identity, scene)
+        yield from _kinds_of_edits(session, shown[0].identity, scene)
 
 
 def _drawings(
-    identity: Identity, count: int, *, size_px: tuple[int, int] | None, num_subjects: int = 1
+    subjects: tuple[Subject, ...], count: int, *, size_px: tuple[int, int] | None
 ) -> list[PersonalizeRequest]:
-    subjects = (Subject(identity),) * num_subjects
     return [
         PersonalizeRequest(subjects=subjects, prompt=PROMPT, seeds=(seed,), size_px=size_px)
         for seed in range(SEED, SEED + count)
