@@ -2,7 +2,7 @@
 
 import { article } from "./naming";
 import type { Sample } from "./samples";
-import type { Box, KeptSource, Model } from "./server";
+import type { Box, KeptSource, Model, Sent } from "./server";
 
 /** One picture of a subject as it was given, with the cut-out that somebody corrected. */
 export interface Source {
@@ -15,7 +15,7 @@ export interface Subject {
   key: number;
   id: string; // of an identity, or a name of the library
   isNamed: boolean; // it is of the library
-  isFace?: boolean; // it is a person, by the face
+  sent?: Sent; // in place of pictures
   name: string;
   thumbnail: string;
   numPictures: number;

@@ -2,6 +2,9 @@
 
 export type Box = readonly [left: number, top: number, right: number, bottom: number];
 
+/** What the server is sent of a subject as a whole: a person's face, or the file of an identity. */
+export type Sent = "face" | "identity";
+
 export interface Model {
   id: string;
   swiftpie: {
@@ -261,9 +264,9 @@ export const server = {
   encode: (pictures: Blob[], masks: Blob[], name: string, model: string) =>
     upload<KnownIdentity>("/v1/identities", form({ image: pictures, mask: masks, name, model })),
 
-  /** Send a photograph of a person, of which the server keeps the face alone. */
-  encodeFace: (face: Blob, name: string, model: string) =>
-    upload<KnownIdentity>("/v1/identities", form({ face, name, model })),
+  /** Send a photograph of a person, whose face alone is kept, or the file of an identity. */
+  encodeWhole: (what: Sent, file: Blob, name: string, model: string) =>
+    upload<KnownIdentity>("/v1/identities", form({ [what]: file, name, model })),
 
   rename: (id: string, name: string) =>
     read<KnownIdentity>(`/v1/identities/${id}`, { ...json({ name }), method: "PATCH" }),

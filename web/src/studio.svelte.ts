@@ -13,15 +13,17 @@ import type {
   Drawn,
   Entry,
   Header,
+  KnownIdentity,
   Listing,
   Model,
   Named,
   Offer,
   Origin,
   SceneEntry,
+  Sent,
 } from "./server";
 import { fileOf, remember, SAMPLES, samplesMet, type Sample } from "./samples";
-import { fitted, isPicture, saysWhatMadeIt, sizeOf, smaller } from "./upload";
+import { fitted, isIdentity, isPicture, saysWhatMadeIt, sizeOf, smaller } from "./upload";
 import { Vocabulary } from "./vocabulary";
 
 export const NUM_SEEDS = 6;
@@ -89,6 +91,12 @@ const UNKNOWN: Offer["limits"] = {
   view: [0, 0],
   picture: { ...ANY, kept_px: Infinity },
 };
+
+/** Return what the server was sent in place of pictures, by what it keeps. */
+function sentOf({ is_face, pictures }: KnownIdentity): Sent | undefined {
+  if (is_face) return "face";
+  return pictures.length ? undefined : "identity";
+}
 
 class Studio {
   draft = $state.raw<Draft>(FIRST);
@@ -379,7 +387,7 @@ class Studio {
         key: ++this.#lastKey,
         id: one.id,
         isNamed: false,
-        isFace: one.is_face,
+        sent: sentOf(one),
         name: one.name,
         thumbnail: urlOf(await server.picture(one.thumbnail)),
         numPictures: one.num_pictures,
@@ -632,11 +640,12 @@ class Studio {
 
   // Subjects
 
-  /** Take pictures that were dropped, pasted, chosen or photographed. */
+  /** Take pictures and identities that were dropped, pasted, chosen or photographed. */
   async take(files: readonly File[], isSubject = this.draft.mode === "draw"): Promise<void> {
-    const pictures = files.filter(isPicture);
+    const [pictures, identities] = [files.filter(isPicture), files.filter(isIdentity)];
+    for (const file of identities) await this.addWhole("identity", file);
     if (!pictures.length) {
-      if (files.length) {
+      if (files.length > identities.length) {
         const kind = files[0]!.type || "of an unknown kind";
         this.#fail("subject", `“${files[0]!.name}” is ${kind}. A picture is needed.`);
       }
@@ -754,23 +763,30 @@ class Studio {
     if (subject.warnings.length) this.doubtful = subject;
   }
 
-  /** Add a person by the face to the shelf, and to the picture. */
-  async addFace(file: File): Promise<void> {
-    await this.#doing("subject", "Looking at the face", async () => {
-      const subject = await this.#encodeFace(++this.#lastKey, await this.fitted(file), PERSON);
-      this.subjects = [...this.subjects, subject];
-      this.use(subject.key);
-      this.note = subject.warnings.join(" ") || this.note;
-    });
+  /** Add a person by the face, or the subject of a file, to the shelf and to the picture. */
+  async addWhole(what: Sent, file: File): Promise<void> {
+    const isFace = what === "face";
+    await this.#doing(
+      "subject",
+      isFace ? "Looking at the face" : "Opening the subject",
+      async () => {
+        const sent = isFace ? await this.fitted(file) : file;
+        const name = isFace ? PERSON : nameOf(file.name);
+        const subject = await this.#encodeWhole(what, ++this.#lastKey, sent, name);
+        this.subjects = [...this.subjects, subject];
+        this.use(subject.key);
+        this.note = subject.warnings.join(" ") || this.note;
+      },
+    );
   }
 
-  async #encodeFace(key: number, file: Blob, name: string): Promise<Subject> {
-    const known = await server.encodeFace(file, name, this.model);
+  async #encodeWhole(sent: Sent, key: number, file: Blob, name: string): Promise<Subject> {
+    const known = await server.encodeWhole(sent, file, name, this.model);
     return {
       key,
       id: known.id,
       isNamed: false,
-      isFace: true,
+      sent,
       name,
       thumbnail: urlOf(await server.picture(known.thumbnail)),
       numPictures: 0,
@@ -1196,8 +1212,8 @@ class Studio {
   async #encodeAgain(subjects: readonly Subject[]): Promise<void> {
     for (const old of subjects) {
       if (old.isNamed) continue; // the server looks at it itself
-      if (old.isFace) {
-        await this.#encodeFaceAgain(old);
+      if (old.sent) {
+        await this.#encodeWholeAgain(old, old.sent);
         continue;
       }
       try {
@@ -1211,15 +1227,21 @@ class Studio {
     }
   }
 
-  /** Show a person to another model, or leave out whom it cannot draw. */
-  async #encodeFaceAgain(old: Subject): Promise<void> {
-    const photo = old.sources[0]?.file;
-    if (this.facts?.knows_faces && photo) {
-      this.#put(await this.#encodeFace(old.key, photo, old.name));
-      return;
+  /** Send a person or a file to another model, or leave out whom it cannot draw. */
+  async #encodeWholeAgain(old: Subject, sent: Sent): Promise<void> {
+    const file = old.sources[0]?.file;
+    let why = "What was sent of it is not here any more.";
+    if (sent === "face" && !this.facts?.knows_faces) why = `${this.model} draws no faces.`;
+    else if (file) {
+      try {
+        this.#put(await this.#encodeWhole(sent, old.key, file, old.name));
+        return;
+      } catch (error) {
+        if (!(error instanceof Refused && error.code === "identity_of_others")) throw error;
+        why = error.message;
+      }
     }
     this.subjects = this.subjects.filter((one) => one.key !== old.key);
-    const why = photo ? `${this.model} draws no faces.` : "Its photograph is not here any more.";
     this.#fail("subject", `“${old.name}” was left out. ${why}`);
   }
 

@@ -13,8 +13,15 @@ const CLEAR = ["image/png", "image/webp", "image/gif", "image/avif", "image/tiff
 const QUALITY = 0.95;
 const HEAD_BYTES = 1 << 16; // of a file, where its metadata stands
 
+const IDENTITY = ".spid"; // of `swiftpie tune` and `swiftpie identity save`
+
 /** Return what a file picker offers. */
 export const accepted = ({ types }: Bounds): string => [...types, ...READ_BY_BROWSERS].join();
+
+/** Return what a file picker offers where an identity will do, too. */
+export const acceptedOfSubjects = (bounds: Bounds): string => `${accepted(bounds)},${IDENTITY}`;
+
+export const isIdentity = ({ name }: File): boolean => name.toLowerCase().endsWith(IDENTITY);
 
 export const isPicture = ({ type, name }: File): boolean =>
   type.startsWith("image/") || ENDING.test(name);

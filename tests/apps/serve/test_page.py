@@ -385,6 +385,26 @@ def test_without_a_camera_a_picture_may_be_chosen(browser, server, robot):
 
 
 @slow
+def test_the_file_of_a_subject_is_added_and_one_that_is_none_is_refused(
+    browser, server, session, identity, tmp_path
+):
+    session.save_identity(identity, tmp_path / "rex.spid")
+    (tmp_path / "none.spid").write_bytes(b"no identity")
+    with visiting(browser, server.url) as visit:
+        visit.open().first_picture()
+        chooser = visit.page.get_by_label("Pictures of a subject")
+        visit.after(lambda: chooser.set_input_files(tmp_path / "rex.spid"))
+        expect(visit.subject("rex")).to_have_attribute("aria-pressed", "true")
+        (known,) = [one for one in visit.library() if one["name"] == "rex"]
+        assert known["pictures"] == []
+        chooser.set_input_files(tmp_path / "none.spid")
+        expect(visit.page.get_by_role("alert")).to_contain_text("is not an identity file")
+        with visit.page.expect_response(lambda answer: answer.request.method == "DELETE"):
+            visit.page.get_by_role("button", name="Delete rex").click()
+        expect(visit.subject("rex")).to_have_count(0)
+
+
+@slow
 def test_a_person_is_added_by_the_face_and_steered_where_the_model_knows_faces(browser, tmp_path):
     world = make_world(tmp_path)
     encoder = FACE_ENCODERS.get("opencv").open(world / "faces")
