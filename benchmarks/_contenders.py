@@ -119,14 +119,15 @@ class Ours:
     def generate(self, number: int) -> Round:
         """Draw from text alone, with a prompt that was not encoded before."""
         session = Session(self.components)
+        is_kept = bool(self.identity.keys)  # else a silent subject would be encoded each time
         sample, _ = timed(
             lambda: session.personalize(
-                self.identity,
+                self.identity if is_kept else (),
                 prompt(number),
                 seed=number,
                 num_images=self.scene.batch,
                 size_px=(self.scene.side_px, self.scene.side_px),
-                scales=WITHOUT_SUBJECT,
+                scales=WITHOUT_SUBJECT if is_kept else None,
             ),
             self.scene.device,
         )
