@@ -165,6 +165,8 @@ def test_more_pictures_than_it_stands_beside_are_refused(session, shown):
             session.personalize(subjects, PROMPT, seed=SEED)
     with pytest.raises(CapabilityError, match="Give a box or a mask"):
         session.personalize(shown, PROMPT, mask="inline")
+    with pytest.raises(CapabilityError, match="Say in the prompt of an edit"):
+        session.insert(reference(), shown)
 
 
 def test_long_prompts_are_cut_with_a_log(session, caplog):
