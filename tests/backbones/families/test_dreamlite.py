@@ -257,6 +257,13 @@ def test_what_calibrates_8_bits_meets_each_kind_of_call(session, shown):
         assert denoiser_calls(components, outline(recorder.calls[0]))
 
 
+@pytest.mark.thorough
+@pytest.mark.parametrize("name", ["channels-last", "folded-upsampling"])
+def test_layers_that_compute_less_draw_the_same(session, shown, name):
+    drawn = ours(Session(transform(session.components, name)), shown, SQUARE, [SEED])
+    assert levels(drawn, ours(session, shown, SQUARE, [SEED])) <= 1
+
+
 @pytest.mark.slow
 def test_openvino_draws_and_edits_the_same(session, shown, tmp_path):
     exact = to_openvino(session.components, precision=Precision.SINGLE, folder=tmp_path)
