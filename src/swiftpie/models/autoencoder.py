@@ -128,6 +128,15 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
         return (size / size.mean()).view(1, -1, 1, 1)
 
 
+def _laid_out(values: Tensor) -> Tensor:
+    """Return `values` (B, C, H, W) laid out as convolutions compute them fastest.
+
+    With channels last, processors decode in bfloat16 in half the time; layers keep the layout.
+    """
+    is_quicker = values.device.type == "cpu" and values.dtype == torch.bfloat16
+    return values.contiguous(memory_format=torch.channels_last) if is_quicker else values
+
+
 class LatentAutoencoder(nn.Module):
     """An `AutoencoderKL` or `AutoencoderTiny` whose latents are already scaled."""
 
@@ -154,7 +163,7 @@ class LatentAutoencoder(nn.Module):
 
         The deviation of a tiny one is 0.
         """
-        encoded = self.network.encode(pixels.to(self.network.dtype))
+        encoded = self.network.encode(_laid_out(pixels.to(self.network.dtype)))
         scale, shift = self._scale()
         if self.is_tiny:
             latents = (encoded.latents * scale).float()
@@ -168,7 +177,7 @@ class LatentAutoencoder(nn.Module):
         scale, shift = self._scale()
         raw = latents.to(self.network.dtype) / scale
         raw = raw + shift if shift else raw
-        decoded: Tensor = self.network.decode(raw).sample
+        decoded: Tensor = self.network.decode(_laid_out(raw)).sample
         return decoded.float()
 
     def _scale(self) -> tuple[float, float]:
