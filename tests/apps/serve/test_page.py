@@ -19,13 +19,17 @@ from PIL import Image
 
 import swiftpie
 from swiftpie.apps.serve.limits import Limits
+from swiftpie.backbones.components import load_components
+from swiftpie.engine.session import Session
 from swiftpie.faces import FACE_ENCODERS
 from swiftpie.imageio.decoding import FORMATS
 from swiftpie.imageio.writing import read_metadata
 from swiftpie.models.vocabulary import Vocabulary
 from tests.apps.serve.conftest import Running, serving, to_png
+from tests.backbones import tiny_sana
 from tests.faces.tiny_faces import PHOTO
 from tests.faces.tiny_world import LOOKING, make_world, small_session
+from tests.parity.sana import PRESET as SANA
 from tests.policy.project import ROOT
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs `pip install playwright`")
@@ -381,6 +385,19 @@ def test_without_a_camera_a_picture_may_be_chosen(browser, server, robot):
             {"name": "robot.webp", "mimeType": robot[1], "buffer": robot[2]}
         )
         expect(visit.subject("robot")).to_be_visible()
+        visit.check_quiet()
+
+
+@slow
+def test_a_model_that_reads_no_subjects_draws_what_is_typed(browser, tmp_path):
+    place = tiny_sana.make_pipeline(tmp_path / "pipeline")
+    session = Session(load_components(SANA, weights=place))
+    with serving(session) as running, visiting(browser, running.url) as visit:
+        visit.open().first_picture()
+        before = visit.pixels()
+        after = visit.after(lambda: visit.prompt.fill("a lighthouse at night"))
+        assert differs(before, after)
+        assert visit.sent[-1]["swiftpie"].get("subjects", []) == []
         visit.check_quiet()
 
 
