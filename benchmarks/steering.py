@@ -7,6 +7,7 @@ turns. The subject is encoded before; prompts and style pictures are not.
 
 import argparse
 import contextlib
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -15,14 +16,14 @@ from typing import Any
 
 import torch
 from PIL import Image
-from rich.console import Console
-from rich.table import Table
 from torch import nn
 
 import swiftpie
 from benchmarks._machine import machine, write_report
 from benchmarks._models import ADAPTER, PRESETS, REHEARSAL, make_elsewhere, prompt, reference
 from benchmarks._timing import Round, interleaved, spread, timed
+from benchmarks.tables import spread as spread_of
+from benchmarks.tables import table
 from swiftpie.backbones.components import Components
 from swiftpie.engine.session import Session
 from swiftpie.pipelines.drawing.settings import MaskSource, Scales, Style, StyleBy
@@ -50,14 +51,12 @@ def main() -> None:
     if options.json:
         write_report({**machine(session.components.device), **vars(options), "rows": rows})
         return
-    names = [*dict.fromkeys(name for row in rows for name in row["calls"])]
-    table = Table("way", *(f"calls of {name}" for name in names), "ms [quartiles]", "times plain")
-    for row in rows:
-        ms = row["ms"]
-        told = f"{ms['median']:.1f} [{ms['lower_quartile']:.1f}, {ms['upper_quartile']:.1f}]"
-        counts = [str(row["calls"].get(name, 0)) for name in names]
-        table.add_row(row["way"], *counts, told, f"{row['times_plain']:.2f}")
-    Console().print(table)
+    lines = [
+        [row["way"], *row["calls"].values(), spread_of(row["ms"]), f"{row['times_plain']:.2f}"]
+        for row in rows
+    ]
+    heads = ["Way", *(f"Calls of the {name}" for name in rows[0]["calls"])]
+    sys.stdout.write(table([*heads, "ms [quartiles]", "Times plain"], lines) + "\n")
 
 
 def parse_options() -> argparse.Namespace:
@@ -135,7 +134,7 @@ def measure(session: Session, *, side: int, rounds: int) -> list[dict[str, Any]]
     for name, given in ways.items():
         with counted(components) as counts:
             draw(0, given)  # which also warms up
-        calls[name] = dict(counts)
+        calls[name] = dict(counts)  # as all ways have them, in one order
     contenders = {
         name: lambda number, given=given: draw(number, given) for name, given in ways.items()
     }
@@ -160,7 +159,7 @@ def counted(components: Components) -> Iterator[Counter[str]]:
         "denoiser": components.denoiser.installation.network,
         "image encoder": components.image_encoder,
     }
-    counts: Counter[str] = Counter()
+    counts = Counter(dict.fromkeys(networks, 0))
     hooks = [
         network.register_forward_hook(lambda *_, name=name: counts.update([name]))
         for name, network in networks.items()
