@@ -10,7 +10,8 @@ from dataclasses import MISSING, replace
 from enum import Enum
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, get_args
 
 import comfy.model_management
 import comfy.utils
@@ -56,6 +57,7 @@ EMBEDDED = "mini"
 MAX_SIDE_PX = 4096
 CATEGORY = "SwiftPie"
 STEP = 0.05  # of strengths
+AUTO = "auto"  # of choices that are left to the model
 TEXTS = (str | None, Path | None)  # of which ComfyUI has the empty text in place of None
 SEED = {
     "default": 0,
@@ -439,6 +441,7 @@ class Personalize(io.ComfyNode):
             mask={"id": "region", "advanced": True},
             scene={"optional": True},
             style={"optional": True},
+            style_by={"optional": True, "advanced": True},
             style_scale={"optional": True, "advanced": True},
         )
         return io.Schema(
@@ -733,14 +736,19 @@ def inputs_of(source: type, **hints: Mapping[str, Any]) -> list[io.Input]:
 def _typed(source: type, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return options as the class has them, for which ComfyUI has texts."""
     known = options_of(source)
-    return {
-        name: known[name].type(value) if _is_choice(known[name].type) else value
-        for name, value in given.items()
-    }
+    found = {}
+    for name, value in given.items():
+        choice = _choice_of(known[name].type)
+        found[name] = value if choice is None else None if value == AUTO else choice(value)
+    return found
 
 
-def _is_choice(kind: object) -> bool:
-    return isinstance(kind, type) and issubclass(kind, Enum)
+def _choice_of(kind: object) -> type[Enum] | None:
+    """Return the class of an option with a few values, which may be left to the class."""
+    kinds = [one for one in get_args(kind) or (kind,) if one is not NoneType]
+    (only, *others) = kinds
+    is_choice = isinstance(only, type) and issubclass(only, Enum)
+    return only if is_choice and not others else None
 
 
 def _input_of(field: Any, *, id: str = "", **hint: Any) -> io.Input:  # noqa: A002, ANN401 - as ComfyUI calls them
@@ -748,9 +756,13 @@ def _input_of(field: Any, *, id: str = "", **hint: Any) -> io.Input:  # noqa: A0
     shown = {"tooltip": field.option.help} | hint
     if field.default is not MISSING:
         shown = {"default": "" if field.typed in TEXTS else field.default} | shown
-    if _is_choice(field.type):
+    choice = _choice_of(field.type)
+    if choice is not None:
+        values = [one.value for one in choice]
+        if field.default is None:
+            return io.Combo.Input(name, options=[AUTO, *values], **shown | {"default": AUTO})
         shown["default"] = field.default.value
-        return io.Combo.Input(name, options=[one.value for one in field.type], **shown)
+        return io.Combo.Input(name, options=values, **shown)
     if field.typed is bool:
         return io.Boolean.Input(name, **shown)
     if field.typed is int:

@@ -270,6 +270,11 @@ def test_the_asynchronous_client_gets_the_same(server, client, own, photo):
             openai.BadRequestError,
             "one of 'identity_id' and 'library'",
         ),
+        (
+            {"extra_body": {"swiftpie": {"style_by": "rendition"}}, "prompt": "a dog"},
+            openai.BadRequestError,
+            "style_by='rendition' came without a style picture",
+        ),
         ({"extra_body": {"seed": -1}}, openai.BadRequestError, "seed"),
         ({"extra_body": {"swiftpie": {"nonsense": 1}}}, openai.BadRequestError, "nonsense"),
         (

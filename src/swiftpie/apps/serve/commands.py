@@ -27,7 +27,7 @@ from swiftpie.pipelines.drawing.request import (
     Request,
     Subject,
 )
-from swiftpie.pipelines.drawing.settings import EditSettings, MaskSource, Scales, Style
+from swiftpie.pipelines.drawing.settings import EditSettings, MaskSource, Scales, Style, StyleBy
 from swiftpie.pipelines.finding import Found, with_place_found
 from swiftpie.scenes import WORDS_ALONE
 from swiftpie.scenes import packaged as packaged_scenes
@@ -204,6 +204,7 @@ class Personalize(Draw):
     mask: MaskSource
     scene: str | Image.Image  # a name of the library, words alone, a picture, or nothing
     style_reference: Image.Image | None
+    style_by: StyleBy | None
     style_scale: float
     size_px: tuple[int, int] | None
 
@@ -217,6 +218,7 @@ class Personalize(Draw):
             mask=self.mask,
             scene=self.scene,
             style_reference=self.style_reference,
+            style_by=self.style_by,
             style_scale=self.style_scale,
             size_px=self.size_px,
             style=self.style,
@@ -360,7 +362,8 @@ def commands_of(
     if not is_edit(body, images):
         shared |= {"mask": own.mask, "size_px": body.size_px, "references": tuple(images)}
         shared |= {"scene": place or _scene_named(own.scene)}
-        shared |= {"style_reference": style, "style_scale": own.style_scale}
+        shared |= {"style_reference": style, "style_by": own.style_by}
+        shared |= {"style_scale": own.style_scale}
         _check_where(where, others=(), task="personalize")
         return tuple(Personalize(seed=seed, **shared) for seed in seeds)
     if style is not None:

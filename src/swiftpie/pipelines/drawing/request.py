@@ -225,8 +225,7 @@ class PersonalizeRequest(_Steered):
             "How that picture acts: rendition chooses among those that mini draws, blocks lets the "
             "layers of Stable Diffusion XL that carry style read its tokens, attention lets "
             "self-attention read its features, aggregation lets all layers that read the prompt "
-            "read its tokens too. By default what the preset can do.",
-            surfaces=TYPED,
+            "read its tokens too. By default what the preset can do."
         ),
     ] = None
     style_scale: Annotated[

@@ -9,6 +9,7 @@ from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError
 from swiftpie.imageio.images import to_tensor
 from swiftpie.models.denoiser import SubjectCondition, read_notes
+from swiftpie.models.vision import FaceIdentityEncoder
 from swiftpie.pipelines.drawing.request import PersonalizeRequest
 from swiftpie.pipelines.drawing.settings import StyleBy
 
@@ -44,7 +45,8 @@ def _able(components: Components) -> list[StyleBy]:
         return [StyleBy.RENDITION]  # its attention to references of any style draws a grey haze
     installation = components.denoiser.installation
     is_xl = set(groups_of(installation.semantic).values()) == GROUPS_OF_XL
-    reads_pictures = components.image_encoder is not None
+    encoder = components.image_encoder
+    reads_pictures = encoder is not None and not isinstance(encoder, FaceIdentityEncoder)
     ways = {
         StyleBy.BLOCKS: is_xl and reads_pictures,
         StyleBy.ATTENTION: bool(installation.detail),
