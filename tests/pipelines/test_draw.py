@@ -117,7 +117,6 @@ def test_stages_are_told_in_their_order_and_may_stop_the_drawing(session, reques
     [
         ({"seeds": ()}, "0 pictures"),
         ({"seeds": (-1,)}, "seed is -1"),
-        ({"subjects": ()}, "0 subjects"),
         ({"prompt": " "}, "prompt is empty"),
         ({"prompt": (PROMPT,) * 3}, "3 prompts came with 2 pictures"),
         ({"negative_prompt": (PROMPT,) * 3}, "3 prompts came with 2 pictures"),

@@ -3,6 +3,7 @@
 import pytest
 
 from swiftpie.pipelines.edit_reading import Cast, keeps_cast, read_edit
+from swiftpie.scenes import Worn
 
 
 @pytest.fixture(scope="module")
@@ -18,13 +19,13 @@ def taught(session):
         ("a dog in a park", "a dog and a cat in a park", {"cast": Cast.IS_JOINED}),
         ("a dog on a beach", "a dog in a castle", {"changes_place": True}),
         ("a dog on a beach in the rain", "a dog on a beach in the fog", {"changes_light": True}),
-        ("a dog", "a dog wearing sunglasses", {"puts_on": "glasses"}),
-        ("a dog holding a flag", "a dog", {"takes_off": "flag"}),
+        ("a dog", "a dog wearing sunglasses", {"puts_on": Worn("glasses")}),
+        ("a dog holding a flag", "a dog", {"takes_off": Worn("flag")}),
         ("a photo of a dog", "a watercolour of a dog", {"rendition": "watercolour"}),
         ("a dog in a park", "a dog upside down in a park", {"is_posed": True}),
         ("", "seen from the left", {"is_posed": True}),
         ("", "in front of a castle", {"changes_place": True}),
-        ("", "wearing a top hat at night", {"puts_on": "top hat", "changes_light": True}),
+        ("", "wearing a top hat at night", {"puts_on": Worn("top hat"), "changes_light": True}),
     ],
 )
 def test_an_edit_is_what_two_prompts_do_not_share(taught, before, after, expected):

@@ -56,13 +56,6 @@ class SeesPictures(Protocol):
         """Return what `encode` does, of `prompts` about a picture (1, 3, H, W) in [-1, 1]."""
 
 
-def encode_beside(text: PromptEncoder, prompts: list[str], pixels: Tensor | None) -> TextCondition:
-    """Return `prompts` about a picture if there is one and `text` sees; else as it reads them."""
-    if pixels is None or not isinstance(text, SeesPictures):
-        return text.encode(prompts)
-    return text.encode_beside(prompts, pixels)
-
-
 @dataclass(frozen=True)
 class TextTower:
     """One tokenizer and one CLIP text tower."""

@@ -32,7 +32,7 @@ def test_the_facts_are_those_of_the_preset(call):
     assert facts["steps"] == 4
     assert facts["timesteps"] == [999, 749, 499, 249]
     assert facts["image_size_px"] == 1024
-    assert facts["capabilities"] == ["personalize"]
+    assert facts["capabilities"] == ["personalize", "text"]
     mini = json.loads(call("presets", "show", "mini", "--json").stdout)
     assert mini["capabilities"] == ["edit", "layout", "personalize"]
 

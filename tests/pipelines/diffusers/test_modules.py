@@ -7,7 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderTiny, EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler
+from diffusers import (
+    AutoencoderTiny,
+    EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    SCMScheduler,
+)
 
 import swiftpie
 from swiftpie import CapabilityError, ConfigError, InputError
@@ -167,7 +172,7 @@ def test_a_preset_survives_json(name):
 def test_the_scheduler_describes_the_preset(name):
     preset = PRESETS.get(name)
     scheduler = scheduler_of(preset)
-    if isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
+    if isinstance(scheduler, FlowMatchEulerDiscreteScheduler | SCMScheduler):
         assert preset.prediction_type == "flow"
         return
     assert scheduler.config.prediction_type == preset.prediction_type

@@ -367,7 +367,6 @@ def test_the_arguments_are_those_of_diffusers_in_their_order():
         ({"guidance_scale": 2.0, "style": Style.DCG}, "guidance_scale and style"),
         ({"guidance_scale": 2.0, "negative_prompt": ["ugly"] * 3}, "3 prompts"),
         ({"subjects": None}, "exactly one"),
-        ({"subjects": []}, "0 subjects"),
         ({"ip_adapter_image": "a.png"}, "exactly one"),
         ({"subjects": None, "ip_adapter_image": 3}, "given as int"),
         ({"subjects": None, "ip_adapter_image": torch.full((3, 8, 8), -1.0)}, "Scale it"),

@@ -5,12 +5,11 @@ import torch
 from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.layout import whole_frame
-from swiftpie.models.text import encode_beside
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.drawing.denoise import Clock, Prepared
 from swiftpie.pipelines.drawing.edit import EditPlan, as_rgb
 from swiftpie.pipelines.drawing.edit_region import Canvas, canvas_for, given_mask, touched
-from swiftpie.pipelines.drawing.prepare import read_null_text, subject_condition
+from swiftpie.pipelines.drawing.prepare import read_null_text, read_prompts, subject_condition
 from swiftpie.pipelines.drawing.request import EditRequest
 from swiftpie.pipelines.drawing.settings import Scales
 from swiftpie.pipelines.identity import identity_of_frames
@@ -48,7 +47,7 @@ def _start(components: Components, request: EditRequest, canvas: Canvas) -> Prep
     components = components.sized((rows, columns))
     shape = (components.preset.latent_channels, rows, columns)
     noise = draw_noise([request.seed], shape).to(pixels)
-    text = encode_beside(components.text, [request.prompt], pixels)
+    text = read_prompts(components, request.prompt, rows=1, shown=pixels)
     condition = subject_condition(
         components,
         [shown],

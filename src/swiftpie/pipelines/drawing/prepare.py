@@ -18,7 +18,7 @@ from swiftpie.geometry.shading import Lighting, relit
 from swiftpie.guidance import Guidance, Plain, branches_of
 from swiftpie.masks import Box, box_mask, resize_mask, subject_extent
 from swiftpie.models.denoiser import SubjectCondition
-from swiftpie.models.text import encode_beside
+from swiftpie.models.text import SeesPictures
 from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.drawing.denoise import Clock, Prepared
 from swiftpie.pipelines.drawing.request import ConditionPart, PersonalizeRequest, Subject
@@ -330,7 +330,11 @@ def read_prompts(
         return prompts if len(prompts.pooled) == rows else prompts.repeat(rows)
     given = (prompts,) if isinstance(prompts, str) else prompts
     distinct = list(dict.fromkeys(given))
-    text = encode_beside(components.text, distinct, shown)
+    encoder = components.text
+    if shown is not None and isinstance(encoder, SeesPictures):
+        text = encoder.encode_beside(distinct, shown)
+    else:
+        text = encoder.encode(distinct)
     if len(distinct) == 1:
         return text.repeat(rows)
     order = torch.tensor([distinct.index(name) for name in given], device=text.pooled.device)
