@@ -745,7 +745,7 @@ def _typed(source: type, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _choice_of(kind: object) -> type[Enum] | None:
     """Return the class of an option with a few values, which may be left to the class."""
-    kinds = [one for one in get_args(kind) or (kind,) if one is not NoneType]
+    kinds = [each for each in get_args(kind) or (kind,) if each is not NoneType]
     (only, *others) = kinds
     is_choice = isinstance(only, type) and issubclass(only, Enum)
     return only if is_choice and not others else None
@@ -758,7 +758,7 @@ def _input_of(field: Any, *, id: str = "", **hint: Any) -> io.Input:  # noqa: A0
         shown = {"default": "" if field.typed in TEXTS else field.default} | shown
     choice = _choice_of(field.type)
     if choice is not None:
-        values = [one.value for one in choice]
+        values = [member.value for member in choice]
         if field.default is None:
             return io.Combo.Input(name, options=[AUTO, *values], **shown | {"default": AUTO})
         shown["default"] = field.default.value

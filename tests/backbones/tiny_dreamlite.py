@@ -3,10 +3,11 @@
 import json
 
 import torch
-from diffusers import AutoencoderTiny, DreamLiteUNetModel, FlowMatchEulerDiscreteScheduler
+from diffusers import DreamLiteUNetModel, FlowMatchEulerDiscreteScheduler
 from tokenizers.pre_tokenizers import ByteLevel
-from torch import nn
 from transformers import Qwen2Tokenizer, Qwen3VLConfig, Qwen3VLForConditionalGeneration
+
+from tests.backbones.tiny_models import outspoken, tiny_twin
 
 HIDDEN = 16  # of the language model; in full size 2048
 SPECIAL = (
@@ -28,7 +29,7 @@ def make_pipeline(folder):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(4)
         unet().save_pretrained(folder / "unet")
-        autoencoder().save_pretrained(folder / "vae")
+        tiny_twin().save_pretrained(folder / "vae")
         language_model().save_pretrained(folder / "text_encoder")
     tokenizer().save_pretrained(folder / "tokenizer")
     scheduler().save_pretrained(folder / "scheduler")
@@ -57,25 +58,7 @@ def unet():
         projection_class_embeddings_input_dim=16,
         ff_mult=3,
     ).eval()
-    for weight in network.parameters():  # fresh ones hardly say anything
-        if weight.ndim == 2:
-            nn.init.normal_(weight, std=1.5 * weight.shape[1] ** -0.5)
-    return network
-
-
-def autoencoder():
-    """An autoencoder whose pictures are neither dark nor flat."""
-    network = AutoencoderTiny(
-        encoder_block_out_channels=(8, 8, 8, 8),
-        decoder_block_out_channels=(8, 8, 8, 8),
-        num_encoder_blocks=(1, 1, 1, 1),
-        num_decoder_blocks=(1, 1, 1, 1),
-    ).eval()
-    last = network.decoder.layers[-1]
-    with torch.no_grad():
-        last.weight.mul_(8)
-        last.bias.fill_(0.5)
-    return network
+    return outspoken(network)
 
 
 def language_model():

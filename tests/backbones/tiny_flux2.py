@@ -1,7 +1,5 @@
 """A tiny random FLUX.2 [klein] in the folder layout of the hub."""
 
-import json
-
 import torch
 from diffusers import (
     AutoencoderKLFlux2,
@@ -12,6 +10,8 @@ from diffusers import (
 from tokenizers.pre_tokenizers import ByteLevel
 from torch import nn
 from transformers import Qwen2Tokenizer, Qwen3Config, Qwen3ForCausalLM
+
+from tests.backbones.tiny_models import outspoken, save_whole
 
 HIDDEN = 16  # of the language model; in full size 2560
 TEMPLATE = (
@@ -34,17 +34,7 @@ def make_pipeline(folder, *, pieces=False):
             transformer=_transformer(),
             is_distilled=True,
         )
-        pipeline.save_pretrained(folder)
-        if pieces:
-            (folder / "text_encoder" / "model.safetensors").unlink()
-            size = sum(weight.nbytes for weight in pipeline.text_encoder.parameters())
-            pipeline.text_encoder.save_pretrained(
-                folder / "text_encoder", max_shard_size=size // 2 + 4096
-            )
-    index = json.loads((folder / "model_index.json").read_text())
-    index["tokenizer"] = ["transformers", "Qwen2Tokenizer"]
-    (folder / "model_index.json").write_text(json.dumps(index))
-    return folder
+    return save_whole(pipeline, folder, tokenizer="Qwen2Tokenizer", pieces=pieces)
 
 
 def _transformer():
@@ -59,10 +49,7 @@ def _transformer():
         axes_dims_rope=(4, 4, 4, 4),
         guidance_embeds=False,
     ).eval()
-    for weight in network.parameters():  # fresh ones hardly say anything
-        if weight.ndim == 2:
-            nn.init.normal_(weight, std=1.5 * weight.shape[1] ** -0.5)
-    return network
+    return outspoken(network)
 
 
 def _autoencoder():

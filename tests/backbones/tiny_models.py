@@ -5,6 +5,7 @@ import json
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, DEISMultistepScheduler, EulerDiscreteScheduler
 from safetensors.torch import save_file
+from torch import nn
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
@@ -138,6 +139,32 @@ def make_lora(path, family, *, rank=2, is_shallow=False):
             tensors[f"{key}.alpha"] = torch.tensor(float(rank))
     save_file(tensors, path)
     return path
+
+
+def save_whole(pipeline, folder, *, tokenizer, pieces=False):
+    """Write a pipeline as the hub has it, with the class of its `tokenizer`; return the folder.
+
+    Its text encoder is written in two `pieces`, if they are asked for.
+    """
+    pipeline.save_pretrained(folder)
+    if pieces:
+        (folder / "text_encoder" / "model.safetensors").unlink()
+        size = sum(weight.nbytes for weight in pipeline.text_encoder.parameters())
+        pipeline.text_encoder.save_pretrained(
+            folder / "text_encoder", max_shard_size=size // 2 + 4096
+        )
+    index = json.loads((folder / "model_index.json").read_text())
+    index["tokenizer"] = ["transformers", tokenizer]
+    (folder / "model_index.json").write_text(json.dumps(index))
+    return folder
+
+
+def outspoken(network):
+    """Return a network whose fresh matrices, which hardly say anything, are drawn anew."""
+    for weight in network.parameters():
+        if weight.ndim == 2:
+            nn.init.normal_(weight, std=1.5 * weight.shape[1] ** -0.5)
+    return network
 
 
 def tiny_autoencoder():

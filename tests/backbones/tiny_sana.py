@@ -1,12 +1,12 @@
 """A tiny random SANA-Sprint in the folder layout of the hub."""
 
-import json
 import string
 
 import torch
 from diffusers import AutoencoderDC, SanaSprintPipeline, SanaTransformer2DModel, SCMScheduler
-from torch import nn
 from transformers import Gemma2Config, Gemma2Model, GemmaTokenizer
+
+from tests.backbones.tiny_models import outspoken, save_whole
 
 HIDDEN = 16  # of the language model; in full size 2304
 SPECIAL = ("<pad>", "<eos>", "<bos>", "<unk>", "<mask>")
@@ -25,17 +25,7 @@ def make_pipeline(folder, *, pieces=False):
             transformer=_transformer(),
             scheduler=SCMScheduler(),
         )
-        pipeline.save_pretrained(folder)
-        if pieces:
-            (folder / "text_encoder" / "model.safetensors").unlink()
-            size = sum(weight.nbytes for weight in pipeline.text_encoder.parameters())
-            pipeline.text_encoder.save_pretrained(
-                folder / "text_encoder", max_shard_size=size // 2 + 4096
-            )
-    index = json.loads((folder / "model_index.json").read_text())
-    index["tokenizer"] = ["transformers", "GemmaTokenizer"]
-    (folder / "model_index.json").write_text(json.dumps(index))
-    return folder
+    return save_whole(pipeline, folder, tokenizer="GemmaTokenizer", pieces=pieces)
 
 
 def _transformer():
@@ -53,10 +43,7 @@ def _transformer():
         qk_norm="rms_norm_across_heads",
         sample_size=32,
     ).eval()
-    for weight in network.parameters():  # fresh ones hardly say anything
-        if weight.ndim == 2:
-            nn.init.normal_(weight, std=1.5 * weight.shape[1] ** -0.5)
-    return network
+    return outspoken(network)
 
 
 def _autoencoder():

@@ -1227,7 +1227,7 @@ class Studio {
     }
   }
 
-  /** Send a person or a file to another model, or leave out whom it cannot draw. */
+  /** Send a person or a file to another model; a subject that it cannot draw is left out. */
   async #encodeWholeAgain(old: Subject, sent: Sent): Promise<void> {
     const file = old.sources[0]?.file;
     let why = "What was sent of it is not here any more.";

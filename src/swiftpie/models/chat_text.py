@@ -1,14 +1,14 @@
 """Prompts to token states by the hidden layers of a language model that chats."""
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Self
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from swiftpie.models.language_text import LanguageText
 from swiftpie.models.vocabulary import CUT
 from swiftpie.types import TextCondition
 
@@ -16,11 +16,9 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class ChatText:
+class ChatText(LanguageText):
     """A chat tokenizer and a language model, whose states of several layers lie side by side."""
 
-    tokenizer: PreTrainedTokenizerBase
-    encoder: PreTrainedModel
     layers: tuple[int, ...]  # whose states are read; 0 is what enters the first one
     length: int  # tokens that prompts are padded to, and cut at
 
@@ -28,15 +26,6 @@ class ChatText:
     def width(self) -> int:
         """Of a token's state."""
         return len(self.layers) * int(self.encoder.config.hidden_size)
-
-    @property
-    def vocabulary(self) -> None:
-        """Unknown: it was trained on all words."""
-        return
-
-    def with_encoders(self, change: Callable[[Any], Any]) -> Self:
-        """Return the same with its network changed."""
-        return replace(self, encoder=change(self.encoder))
 
     def encode(self, prompts: list[str]) -> TextCondition:
         """Return the states of `prompts`; longer ones than fit are cut, with a log.

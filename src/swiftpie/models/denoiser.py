@@ -3,7 +3,7 @@
 import copy
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from swiftpie.attention.condition import AttentionCondition, Notes, silent_condition
 from swiftpie.attention.install import Installation, Plan, install
+from swiftpie.attention.processors import DetailAttention, Merge
 from swiftpie.attention.style import StyleTokens
 from swiftpie.errors import InputError
 from swiftpie.geometry.layout import Layout
@@ -139,7 +140,77 @@ def read_notes(
     return denoiser.read_reference(encoded, empty_text.repeat(len(pixels)))
 
 
-class UNetDenoiser(nn.Module):
+class PlacesNobody:
+    """Denoisers that take no subject as input."""
+
+    def place_subject(
+        self,
+        autoencoder: Autoencoder,
+        pixels: Tensor,
+        mask: Tensor,
+        *,
+        layout: Layout,
+        cells: tuple[int, int],
+    ) -> Tensor:
+        """Return nothing: they take no aligned subject, (B, 0, h, w)."""
+        del autoencoder, mask, layout
+        return pixels.new_zeros(len(pixels), 0, *cells)
+
+
+class WholeDenoiser(PlacesNobody, nn.Module):
+    """A network of diffusers that is used as it was published, behind the protocol of denoisers.
+
+    Unless a subclass reads references in a way of its own, nothing of them is kept.
+    """
+
+    def __init__(
+        self,
+        network: Any,  # noqa: ANN401 - a network with attention processors
+        *,
+        detail: dict[str, DetailAttention] | None = None,
+        plain: Mapping[str, object] | None = None,
+        most_pictures: int = 0,
+    ) -> None:
+        """Wrap `network`; nothing is installed in it.
+
+        Args:
+            network: A U-Net or transformer with attention processors.
+            detail: What reads references, by module path.
+            plain: The processors that attend; by default the network's own.
+            most_pictures: See `Installation`.
+        """
+        super().__init__()
+        self.network = network
+        own = dict(network.attn_processors)
+        plan = Plan(
+            token_width=1,  # nothing reads identity tokens
+            merge=Merge.JOINT,
+            own_projections=False,
+            semantic=frozenset(),
+            detail=frozenset(),
+        )
+        self.installation = Installation(
+            network,
+            plan,
+            originals=own,
+            semantic={},
+            detail=detail or {},
+            plain={name.removesuffix(".processor"): one for name, one in (plain or own).items()},
+            most_pictures=most_pictures,
+        )
+
+    def encode_reference(self, autoencoder: Autoencoder, pixels: Tensor, mask: Tensor) -> Tensor:
+        """Return the latents of references; see `Denoiser`."""
+        del mask
+        return autoencoder.encode(pixels)
+
+    def read_reference(self, encoded: Tensor, text: TextCondition) -> Notes:
+        """Return nothing: no layer keeps anything of a reference; see `Denoiser`."""
+        del encoded, text
+        return {}
+
+
+class UNetDenoiser(PlacesNobody, nn.Module):
     """A Stable Diffusion 1.x, 2.x or XL U-Net with both identity branches.
 
     Reference features come from `reference`, a frozen U-Net of the same shape that knows little
@@ -209,19 +280,6 @@ class UNetDenoiser(nn.Module):
         step = self.reference_step.timestep
         _run(unet, encoded, step, text=text, condition=silent, notes=notes)
         return {name: notes[name] for name in self.installation.detail}
-
-    def place_subject(
-        self,
-        autoencoder: Autoencoder,
-        pixels: Tensor,
-        mask: Tensor,
-        *,
-        layout: Layout,
-        cells: tuple[int, int],
-    ) -> Tensor:
-        """Return nothing: these U-Nets take no aligned subject, (B, 0, h, w)."""
-        del autoencoder, mask, layout
-        return pixels.new_zeros(len(pixels), 0, *cells)
 
 
 def _run(

@@ -4,16 +4,14 @@ import torch
 from diffusers import DreamLiteUNetModel
 from diffusers.models.attention_processor import Attention
 from diffusers.models.unets.unet_dreamlite import DreamLiteAttnProcessor2_0
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.attention.condition import AttentionCondition, Notes, region_scale
-from swiftpie.attention.install import Installation, Plan
 from swiftpie.attention.kernels import MASKED, attend, merge_heads
-from swiftpie.attention.processors import Merge
 from swiftpie.geometry.layout import Layout, fitted, to_affine, warp
 from swiftpie.masks import resize_mask
-from swiftpie.models.denoiser import Prediction, SubjectCondition
+from swiftpie.models.denoiser import Prediction, SubjectCondition, WholeDenoiser
 from swiftpie.types import Autoencoder, TextCondition
 
 CELL_PX = 8
@@ -58,7 +56,7 @@ class HalvesAttention(DreamLiteAttnProcessor2_0):
         return output
 
 
-class DreamLiteDenoiser(nn.Module):
+class DreamLiteDenoiser(WholeDenoiser):
     """The U-Net on latents of twice the width: the picture to draw, and to its right a reference.
 
     Without a subject that half is 0, as the network was trained to draw from text. The latents of
@@ -67,26 +65,8 @@ class DreamLiteDenoiser(nn.Module):
 
     def __init__(self, unet: DreamLiteUNetModel, *, reads_references: bool) -> None:
         """Install attention on `unet` that computes the same and takes a bias."""
-        super().__init__()
-        self.unet = unet
-        originals = dict(unet.attn_processors)
-        plan = Plan(
-            token_width=1,  # nothing reads identity tokens
-            merge=Merge.JOINT,
-            own_projections=False,
-            semantic=frozenset(),
-            detail=frozenset(),
-        )
-        processors = {name: HalvesAttention() for name in originals}
-        self.installation = Installation(
-            unet,
-            plan,
-            originals=originals,
-            semantic={},
-            detail={},
-            plain={name.removesuffix(".processor"): one for name, one in processors.items()},
-            most_pictures=int(reads_references),
-        )
+        processors = {name: HalvesAttention() for name in unet.attn_processors}
+        super().__init__(unet, plain=processors, most_pictures=int(reads_references))
         unet.set_attn_processor(dict(processors))
 
     def forward(
@@ -100,7 +80,7 @@ class DreamLiteDenoiser(nn.Module):
         """Return clean latents minus noise (B, C, h, w) at one timestep or (B,); see `Denoiser`."""
         del notes  # its layers find nothing
         batch, _, rows, columns = latents.shape
-        attention, network = condition.attention, self.unet
+        attention, network = condition.attention, self.network
         strongest = attention.detail_scale + attention.detail_background_scale
         is_shown = (strongest.amax(1) > 0).to(latents)[:, None, None, None]
         shown = condition.aligned[:, 0].to(latents)
@@ -119,16 +99,6 @@ class DreamLiteDenoiser(nn.Module):
         )[0]
         sample = -velocity[..., :columns]
         return Prediction(sample, subject_mask=latents.new_zeros(batch, 1, 1, 1))
-
-    def encode_reference(self, autoencoder: Autoencoder, pixels: Tensor, mask: Tensor) -> Tensor:
-        """Return the latents of references; see `Denoiser`."""
-        del mask
-        return autoencoder.encode(pixels)
-
-    def read_reference(self, encoded: Tensor, text: TextCondition) -> Notes:
-        """Return nothing: no layer keeps anything of a reference; see `Denoiser`."""
-        del encoded, text
-        return {}
 
     def place_subject(
         self,
@@ -160,7 +130,7 @@ class DreamLiteDenoiser(nn.Module):
         reference's cell comes `log(detail_scale)`, E3 of docs/concepts.md.
         """
         rows, columns = attention.region.shape[-2:]
-        shrinks = 2 ** (len(self.unet.down_blocks) - 1)
+        shrinks = 2 ** (len(self.network.down_blocks) - 1)
         down, across = (-(-side // shrinks) for side in (rows, 2 * columns))
         num_own = (columns + shrinks // 2) // shrinks  # one in the middle is not the reference's
         is_shown = torch.arange(across, device=attention.region.device) >= num_own

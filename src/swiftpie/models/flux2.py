@@ -2,45 +2,28 @@
 
 import torch
 from diffusers import Flux2Transformer2DModel
-from torch import Tensor, nn
+from torch import Tensor
 
 from swiftpie.attention.condition import Notes
-from swiftpie.attention.install import Installation, Plan
-from swiftpie.attention.processors import Merge
 from swiftpie.attention.reference_tokens import ReferenceTokens
-from swiftpie.geometry.layout import Layout
-from swiftpie.models.denoiser import Prediction, SubjectCondition
+from swiftpie.models.denoiser import Prediction, SubjectCondition, WholeDenoiser
 from swiftpie.schedules import TRAIN_TIMESTEPS
-from swiftpie.types import Autoencoder, TextCondition
+from swiftpie.types import TextCondition
 
 ENTRANCE = "x_embedder"  # the layer through which cells and references enter
 APART = 10  # of the first position of a reference's cells from those of the one before
 
 
-class Flux2Denoiser(nn.Module):
-    """The transformer as it is: its own attention serves, as references are further tokens."""
+class Flux2Denoiser(WholeDenoiser):
+    """The transformer as it is: its own attention serves, as references are further tokens.
+
+    Cells outside of a reference's mask are hidden from attention.
+    """
 
     def __init__(self, transformer: Flux2Transformer2DModel, *, reads_references: bool) -> None:
         """Wrap `transformer`; nothing is installed in it."""
-        super().__init__()
-        self.transformer = transformer
         references = ReferenceTokens(ENTRANCE, width=transformer.config.in_channels)
-        own = dict(transformer.attn_processors)
-        plan = Plan(
-            token_width=1,  # nothing reads identity tokens
-            merge=Merge.JOINT,
-            own_projections=False,
-            semantic=frozenset(),
-            detail=frozenset(),
-        )
-        self.installation = Installation(
-            transformer,
-            plan,
-            originals=own,
-            semantic={},
-            detail={ENTRANCE: references} if reads_references else {},
-            plain={name.removesuffix(".processor"): one for name, one in own.items()},
-        )
+        super().__init__(transformer, detail={ENTRANCE: references} if reads_references else {})
 
     def forward(
         self,
@@ -52,7 +35,7 @@ class Flux2Denoiser(nn.Module):
     ) -> Prediction:
         """Return clean latents minus noise (B, C, h, w) at one timestep or (B,); see `Denoiser`."""
         del notes  # its layers find nothing
-        attention, network = condition.attention, self.transformer
+        attention, network = condition.attention, self.network
         rows, columns = latents.shape[-2:]
         tokens, places = _packed(latents), [_positions(rows, columns, at=0, like=latents)]
         shown, words = attention.keys.get(ENTRANCE), text.hidden_states.to(network.dtype)
@@ -82,28 +65,10 @@ class Flux2Denoiser(nn.Module):
         sample = -cells_of.unflatten(2, (rows, columns))
         return Prediction(sample, subject_mask=latents.new_zeros(len(latents), 1, 1, 1))
 
-    def encode_reference(self, autoencoder: Autoencoder, pixels: Tensor, mask: Tensor) -> Tensor:
-        """Return the latents of references; see `Denoiser`."""
-        del mask  # cells outside of it are hidden from attention
-        return autoencoder.encode(pixels)
-
     def read_reference(self, encoded: Tensor, text: TextCondition) -> Notes:
         """Return the tokens of references, (R, N, C); see `Denoiser`."""
         del text
         return {ENTRANCE: _packed(encoded)}
-
-    def place_subject(
-        self,
-        autoencoder: Autoencoder,
-        pixels: Tensor,
-        mask: Tensor,
-        *,
-        layout: Layout,
-        cells: tuple[int, int],
-    ) -> Tensor:
-        """Return nothing: it takes no aligned subject, (B, 0, h, w)."""
-        del autoencoder, mask, layout
-        return pixels.new_zeros(len(pixels), 0, *cells)
 
 
 def _packed(latents: Tensor) -> Tensor:

@@ -1,14 +1,14 @@
 """Prompts to token states by a language model that reads each behind an instruction."""
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Self
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from swiftpie.models.language_text import LanguageText
 from swiftpie.models.vocabulary import CUT
 from swiftpie.types import TextCondition
 
@@ -16,11 +16,9 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class InstructedText:
+class InstructedText(LanguageText):
     """A tokenizer and a language model whose last states are read, those of the prompt alone."""
 
-    tokenizer: PreTrainedTokenizerBase
-    encoder: PreTrainedModel
     instruction: str  # what stands before each prompt, and asks the model to imagine more of it
     length: int  # tokens whose states are read: the first one of all, and those of the prompt
 
@@ -28,15 +26,6 @@ class InstructedText:
     def width(self) -> int:
         """Of a token's state."""
         return int(self.encoder.config.hidden_size)
-
-    @property
-    def vocabulary(self) -> None:
-        """Unknown: it was trained on all words."""
-        return
-
-    def with_encoders(self, change: Callable[[Any], Any]) -> Self:
-        """Return the same with its network changed."""
-        return replace(self, encoder=change(self.encoder))
 
     def encode(self, prompts: list[str]) -> TextCondition:
         """Return the states of `prompts` in small letters; longer ones are cut, with a log.

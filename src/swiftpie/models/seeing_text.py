@@ -1,19 +1,20 @@
 """Prompts, alone or beside a picture, to token states of a language model that sees."""
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, Qwen2VLImageProcessorPil
+from transformers import Qwen2VLImageProcessorPil
 
 from swiftpie.errors import InputError
 from swiftpie.imageio.images import to_pil
+from swiftpie.models.language_text import LanguageText
 from swiftpie.models.vocabulary import CUT
 from swiftpie.types import TextCondition
 
@@ -33,11 +34,9 @@ class Wording(NamedTuple):
 
 
 @dataclass(frozen=True)
-class SeeingText:
+class SeeingText(LanguageText):
     """A tokenizer and a language model, whose last states are read without those of its orders."""
 
-    tokenizer: PreTrainedTokenizerBase
-    encoder: PreTrainedModel
     alone: Wording
     beside: Wording
     seen_px: int  # side of the square that a picture is stretched to
@@ -46,15 +45,6 @@ class SeeingText:
     def width(self) -> int:
         """Of a token's state."""
         return int(self.encoder.config.text_config.hidden_size)
-
-    @property
-    def vocabulary(self) -> None:
-        """Unknown: it was trained on all words."""
-        return
-
-    def with_encoders(self, change: Callable[[Any], Any]) -> Self:
-        """Return the same with its network changed."""
-        return replace(self, encoder=change(self.encoder))
 
     def encode(self, prompts: list[str]) -> TextCondition:
         """Return the states of `prompts`; longer ones than fit are cut, with a log.

@@ -65,17 +65,16 @@ def put(picture: Image.Image, figures: Sequence[Figure]) -> Image.Image:
     return picture
 
 
-def in_pose(figure: Figure) -> Figure:
-    """Return a figure that is not turned to its pose again for each question about its outline."""
-    relief = height(figure.frame[:, 3:])
-    return figure._replace(posed=turn(figure.frame, relief, figure.layout.pose).frame)
+def in_pose(figure: Figure) -> Tensor:
+    """Return the frame of a figure in its pose, which is not turned again where it is `posed`."""
+    if figure.posed is not None:
+        return figure.posed
+    return turn(figure.frame, height(figure.frame[:, 3:]), figure.layout.pose).frame
 
 
 def opacity_of(figure: Figure, size: Size) -> Tensor:
     """Return where a figure is in a picture of `size`, without what it wears, (1, 1, H, W)."""
-    posed = in_pose(figure).posed if figure.posed is None else figure.posed
-    assert posed is not None, "it was computed"
-    return Layer(posed, figure.layout).at(size, WHOLE)[:, 3:]
+    return Layer(in_pose(figure), figure.layout).at(size, WHOLE)[:, 3:]
 
 
 def worn_layers(figure: Figure) -> list[Layer]:

@@ -166,18 +166,18 @@ def find_region(staging: Staging) -> Image.Image:
 
     What goes is all part of it, so it need not be filled, unless that shows elsewhere.
     """
-    reading, figures = staging.reading, _figures(staging)
+    reading = staging.reading
     stays_in_place = reading.cast is Cast.STAYS and not reading.is_posed
     shows_elsewhere = reading.clears or reading.rendition is not None
-    fills = stays_in_place or shows_elsewhere
-    return _region(staging, _drawn(staging, figures, Clock(None), fills=fills), figures)
+    fills = not reading.takes_off and (stays_in_place or shows_elsewhere)
+    return _region(staging, *_drawn(staging, Clock(None), fills=fills))
 
 
 @torch.no_grad()
 def finish(staging: Staging, clock: Clock) -> EditResult:
     """Return the edited picture; all that does not change visibly is the given one's own."""
-    request, original, figures = staging.request, staging.original, _figures(staging)
-    edited = _drawn(staging, figures, clock, fills=True)
+    request, original = staging.request, staging.original
+    edited, figures = _drawn(staging, clock, fills=True)
     region = _region(staging, edited, figures)
     image = Image.composite(edited, original, region)
     clock.lap("join")
@@ -208,15 +208,14 @@ def visible_change(before: Image.Image, after: Image.Image) -> Image.Image:
     return seen.filter(ImageFilter.MaxFilter(2 * SEEN_PX + 1))
 
 
-def _drawn(
-    staging: Staging, figures: Sequence[Figure], clock: Clock, *, fills: bool
-) -> Image.Image:
-    """Return the whole picture drawn anew; where nothing `fills`, what goes is still in it."""
+def _drawn(staging: Staging, clock: Clock, *, fills: bool) -> tuple[Image.Image, list[Figure]]:
+    """Return the picture drawn anew, with its figures; unless it `fills`, what goes is in it."""
     reading, noise = staging.reading, draw_noise([staging.request.seed], NOISE_SHAPE)
     edited = _place(staging, noise)
     if staging.gone is not None and fills:
         edited = _filled(edited, staging.gone)
     clock.lap("place")
+    figures = _figures(staging)
     edited = put(edited, figures)
     if reading.changes_place or reading.clears:
         edited = add_weather(edited, reading.after.setting, noise=noise)
@@ -224,7 +223,7 @@ def _drawn(
     if art is not None:
         edited = rendered(edited, art, noise=noise)
     clock.lap("subject")
-    return edited
+    return edited, figures
 
 
 def _region(staging: Staging, edited: Image.Image, figures: Sequence[Figure]) -> Image.Image:
@@ -237,11 +236,11 @@ def _region(staging: Staging, edited: Image.Image, figures: Sequence[Figure]) ->
 
 def _changed(staging: Staging, edited: Image.Image, figures: Sequence[Figure]) -> Image.Image:
     """Return what changes visibly, and all of a subject that goes, comes or moves."""
-    region = visible_change(staging.original, edited)
     reading, subject = staging.reading, staging.subject
     if reading.takes_off:
         assert staging.gone is not None, "what goes was found"
         return mask_to_pil(staging.gone)[0]
+    region = visible_change(staging.original, edited)
     if reading.cast is Cast.STAYS and not reading.is_posed:
         return region
     whole = [opacity_of(figure, staging.size) for figure in figures if not figure.is_there]
@@ -362,7 +361,8 @@ def _own(staging: Staging) -> Figure | None:
         return figure
     prompts = (request.source_prompt, request.prompt)
     layout = moved(staging.components, subject, staging.noise, prompts)
-    return _standing(in_pose(figure._replace(layout=layout)), subject, staging)
+    figure = figure._replace(layout=layout)
+    return _standing(figure._replace(posed=in_pose(figure)), subject, staging)
 
 
 def _lights(staging: Staging, frame: Tensor) -> tuple[Illumination | None, Illumination | None]:

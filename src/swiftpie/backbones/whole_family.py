@@ -1,0 +1,292 @@
+"""Families of networks that are used as they were published: a language model and no adapters."""
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from swiftpie.backbones.acquire.download import DownloadPlan
+from swiftpie.backbones.acquire.sources import WeightFormats, is_settings, plan_networks
+from swiftpie.backbones.choices import Choices, dtype_of
+from swiftpie.backbones.components import Components, Family
+from swiftpie.backbones.load.networks import check_tokenizer, read_clip_config, read_config
+from swiftpie.backbones.load.weights import (
+    HALVES,
+    NetworkReader,
+    fingerprint_files,
+    unknown_fingerprint,
+)
+from swiftpie.backbones.machine import AUTO
+from swiftpie.backbones.presets import Preset, read_preset
+from swiftpie.backbones.readers import readers_for
+from swiftpie.backbones.scheduling import schedule_of, with_steps
+from swiftpie.errors import ConfigError, WeightsError
+from swiftpie.models.denoiser import WholeDenoiser
+from swiftpie.models.language_text import LanguageText
+from swiftpie.schedules import Schedule, flow_step
+
+TEXT, TOKENIZER, VAE = "text_encoder", "tokenizer", "vae"
+CHOICES = frozenset({"steps", "weights", "autoencoder", "detail", "dtype", "offloads"})
+IDLE_CHOICES = frozenset({"allow_pickle", "offline"})
+
+
+class WholeFamily(Family):
+    """A denoiser, a language model and an autoencoder, each put behind its protocol and no more.
+
+    A subclass says of which classes they are, and which facts in their settings must agree.
+    """
+
+    is_large = True
+    knows_all_times = True
+    knows_shapes = True
+    choices: Collection[str] = CHOICES  # that have an effect
+    why_no_others: str  # the end of a sentence
+    denoiser_name = "transformer"  # its folder, and what a pipeline calls it
+    denoiser_class: Any  # of diffusers
+    autoencoder_class: Any  # of diffusers
+    text_config: Any  # of transformers
+    autoencoder: Any  # class of ours around one of `autoencoder_class`
+
+    @abstractmethod
+    def build_text(self, folder: Path) -> nn.Module:
+        """Return the language model of the settings in `folder`, whose weights come later."""
+
+    @abstractmethod
+    def text_of(self, tokenizer: PreTrainedTokenizerBase, encoder: PreTrainedModel) -> LanguageText:
+        """Return what reads prompts."""
+
+    @abstractmethod
+    def denoiser_of(self, network: Any, *, reads_references: bool) -> WholeDenoiser:  # noqa: ANN401 - of `denoiser_class`
+        """Return the denoiser around its network."""
+
+    @abstractmethod
+    def facts(
+        self,
+        preset: Preset,
+        denoiser: Mapping[str, Any],
+        vae: Mapping[str, Any],
+        text: Any,  # noqa: ANN401 - of `text_config`
+    ) -> Mapping[str, tuple[object, object]]:
+        """Return what the settings of the parts say and what is needed, by the name of the fact."""
+
+    def times(self, num_steps: int, num_cells: int) -> tuple[float, ...] | None:
+        """Return the times of a flow for a picture of so many cells; None: those of the preset."""
+        del num_steps, num_cells
+        return None
+
+    def typed(self, preset: Preset, device: str, choices: Choices) -> Choices:
+        """Return `choices` with a type of numbers in which the networks compute.
+
+        Raises:
+            CapabilityError: Another was chosen.
+        """
+        del preset, device
+        return choices
+
+    def read_tokenizer(self, folder: Path) -> PreTrainedTokenizerBase:
+        """Return the tokenizer in `folder`.
+
+        Raises:
+            WeightsError: It is missing or damaged.
+        """
+        check_tokenizer(folder)
+        try:
+            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+                folder, trust_remote_code=False, local_files_only=True
+            )
+        except Exception as error:  # the library raises nothing more precise
+            raise WeightsError(f"The tokenizer in '{folder}' is damaged. Get it again.") from error
+        return tokenizer
+
+    def load(self, preset: Preset, *, device: str, choices: Choices) -> Components:
+        """Load the networks; see `Family`."""
+        preset = with_steps(preset, choices.get("steps"))
+        choices = self.typed(preset, device, choices)
+        needs = self.download_plan(preset, device=device, choices=choices)
+        needs.fetch()
+        prompt, waiting, execution_device = readers_for(
+            needs, preset, device=device, choices=choices
+        )
+        pipeline, name = needs["pipeline"].path, self.denoiser_name
+        text = self.text_of(
+            self.read_tokenizer(pipeline / TOKENIZER),
+            _read(waiting, TEXT, pipeline / TEXT, self.build_text, stays=False),
+        )
+        build_denoiser = partial(_built, self.denoiser_class)
+        network = _read(waiting, name, pipeline / name, build_denoiser, stays=True)
+        build_vae = partial(_built, self.autoencoder_class)
+        vae = prompt.read(VAE, needs.path("autoencoder") or pipeline / VAE, build_vae)
+        reads = choices.get("detail") != "none"
+        return self._components(
+            preset,
+            text,
+            vae,
+            self.denoiser_of(network, reads_references=reads).eval(),
+            fingerprint=fingerprint_files(prompt.files, settings=str(prompt.dtype)),
+            execution_device=execution_device,
+        )
+
+    def download_plan(self, preset: Preset, *, device: str, choices: Choices) -> DownloadPlan:
+        """Plan the downloads, and refuse parts that do not belong together; see `Family`."""
+        self._check_choices(preset, choices)
+        choices = self.typed(preset, device, choices)
+        dtype = dtype_of(choices, device)
+        parts = plan_networks(
+            preset,
+            choices,
+            texts={TEXT: TOKENIZER},
+            formats=WeightFormats(dtype in HALVES, allow_pickle=False),
+            denoiser=self.denoiser_name,
+            autoencoder=VAE,
+        )
+        needs = DownloadPlan(tuple(parts))
+        needs.fetch_only(is_settings)
+        pipeline, name = needs["pipeline"].path, self.denoiser_name
+        self._check_parts(
+            preset,
+            read_config(pipeline / name, name, self.denoiser_class),
+            read_config(needs.path("autoencoder") or pipeline / VAE, VAE, self.autoencoder_class),
+            read_clip_config(pipeline / TEXT, TEXT, self.text_config),
+        )
+        needs = needs.with_memory(dtype.itemsize)
+        needs.check_space()
+        return needs
+
+    def schedule_at(self, components: Components, cells: tuple[int, int]) -> Schedule:
+        """Return times that are shifted towards noise as far as the size wants; see `Family`."""
+        known = components.schedule
+        times = self.times(len(known.steps), math.prod(cells))
+        if times is None or times == tuple(step.timestep for step in known.steps):
+            return known
+        return known.through([flow_step(time) for time in times])
+
+    def to_modules(self, components: Components) -> dict[str, Any]:
+        """Return the networks as they are; see `Family`."""
+        text, denoiser, vae = components.text, components.denoiser, components.autoencoder
+        assert isinstance(text, LanguageText), "this family reads prompts by one language model"
+        return {
+            self.denoiser_name: (
+                denoiser.network if isinstance(denoiser, WholeDenoiser) else denoiser
+            ),
+            VAE: vae.network if isinstance(vae, self.autoencoder) else vae,
+            TEXT: text.encoder,
+            TOKENIZER: text.tokenizer,
+        }
+
+    def from_modules(self, modules: Mapping[str, Any], loaded: Components | None) -> Components:
+        """Return the networks, any of them exchanged: no adapter is in one; see `Family`.
+
+        Raises:
+            WeightsError: The parts do not belong together.
+        """
+        preset = read_preset(modules["preset"])
+        network, vae, encoder = (modules[name] for name in (self.denoiser_name, VAE, TEXT))
+        self._check_parts(preset, network.config, vae.config, encoder.config)
+        is_stored = loaded is None and modules.get("fingerprint")
+        return self._components(
+            preset,
+            self.text_of(modules[TOKENIZER], encoder),
+            vae,
+            self.denoiser_of(network, reads_references=True),
+            fingerprint=modules["fingerprint"] if is_stored else unknown_fingerprint(),
+        )
+
+    def _components(
+        self,
+        preset: Preset,
+        text: LanguageText,
+        vae: nn.Module,
+        denoiser: WholeDenoiser,
+        *,
+        fingerprint: str,
+        execution_device: torch.device | None = None,
+    ) -> Components:
+        return Components(
+            preset=preset,
+            schedule=schedule_of(preset),
+            text=text,
+            image_encoder=None,
+            autoencoder=self.autoencoder(vae),
+            denoiser=denoiser,
+            layout_predictor=None,
+            inversion=None,
+            fingerprint=fingerprint,
+            execution_device=execution_device,
+        )
+
+    def _check_choices(self, preset: Preset, choices: Choices) -> None:
+        """Refuse choices about adapters, of which there are none.
+
+        Raises:
+            ConfigError: A choice has no meaning for the preset.
+        """
+        made = {name for name, value in choices.items() if value not in (None, AUTO, False)}
+        if refused := sorted(made - {*self.choices} - IDLE_CHOICES):
+            raise ConfigError(
+                f"Preset {preset.name!r} takes no `{refused[0]}=`, because {self.why_no_others}. "
+                "Leave it out."
+            )
+        if choices.get("detail") not in {None, "joint", "none"}:
+            raise ConfigError(
+                f"`detail={choices.get('detail')!r}` does not exist for preset {preset.name!r}, "
+                "for which there are no adapters. Choose joint or none."
+            )
+
+    def _check_parts(
+        self,
+        preset: Preset,
+        denoiser: Mapping[str, Any],
+        vae: Mapping[str, Any],
+        text: Any,  # noqa: ANN401 - of `text_config`
+    ) -> None:
+        """Refuse networks that do not belong together.
+
+        Raises:
+            WeightsError: A fact about them is another one than needed.
+        """
+        name = "U-Net" if self.denoiser_name == "unet" else self.denoiser_name
+        parts = {
+            name: (denoiser, self.denoiser_class),
+            "autoencoder": (vae, self.autoencoder_class),
+        }
+        facts = {
+            f"class of the {part}": (settings.get("_class_name"), kind.__name__)
+            for part, (settings, kind) in parts.items()
+        }
+        for what, (given, needed) in {**facts, **self.facts(preset, denoiser, vae, text)}.items():
+            if given != needed:
+                raise WeightsError(
+                    f"These networks do not belong to preset {preset.name!r}: {what} is {given}, "
+                    f"and {needed} is needed. Pass weights of the family {self.name!r}."
+                )
+
+
+def _read(
+    reader: NetworkReader,
+    name: str,
+    folder: Path,
+    build: Callable[[Path], nn.Module],
+    *,
+    stays: bool,
+) -> Any:  # noqa: ANN401 - what `build` makes
+    """Return a network that may let go of its weights while it does not run.
+
+    Raises:
+        WeightsError: A file is missing or unreadable, or does not fit the network exactly.
+    """
+    read = partial(NetworkReader.read, name=name, folder=folder, build=build)
+    network = read(reader)
+    reader.rest(network, read, stays=stays)
+    return network
+
+
+def _built(kind: Any, folder: Path) -> nn.Module:  # noqa: ANN401 - a class of diffusers
+    """Return a network of the settings in `folder`."""
+    network: nn.Module = kind.from_config(kind.load_config(folder))
+    return network
