@@ -33,14 +33,16 @@ from tests.backbones.tiny_models import (
 )
 
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
-DREAMLITE = "dreamlite"
+DREAMLITE, KLEIN = "dreamlite", "klein"
 PRESETS = {
     "sd21": "sd-turbo",
     "sdxl": "sdxl-turbo",
     "sdxs": "sdxs-512",
     DREAMLITE: "dreamlite-mobile",
+    KLEIN: "flux2-klein-4b",
 }
-WITHOUT_ADAPTER = frozenset({"sdxs", DREAMLITE})  # their denoiser reads references by itself
+EDITS_BY_REFERENCE = frozenset({DREAMLITE, KLEIN})
+WITHOUT_ADAPTER = EDITS_BY_REFERENCE | {"sdxs"}  # their denoiser reads references by itself
 TOKEN_WIDTHS = {"sd21": 1024, "sdxl": 2048}
 NUM_TOKENS, FEATURES = 4, 1024  # of a plain IP-Adapter on CLIP ViT-H
 ADAPTER, TINY_DECODER = "adapter.safetensors", "tiny_decoder"
@@ -176,6 +178,11 @@ def make_model(folder: Path, *, family: str, dtype: torch.dtype) -> None:
         from benchmarks._dreamlite import make_dreamlite  # which uses this module
 
         make_dreamlite(folder / "pipeline", dtype)
+        return
+    if family == KLEIN:
+        from benchmarks._klein import make_klein
+
+        make_klein(folder / "pipeline", dtype)
         return
     pipeline, has_adapter = folder / "pipeline", family not in WITHOUT_ADAPTER
     unet = write_network(pipeline / "unet", lambda: UNet2DConditionModel(**UNETS[family]), dtype)

@@ -30,7 +30,7 @@ def make_pipeline(folder, *, pieces=False):
             scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
             vae=_autoencoder(),
             text_encoder=_language_model(),
-            tokenizer=_tokenizer(),
+            tokenizer=tokenizer(),
             transformer=_transformer(),
             is_distilled=True,
         )
@@ -79,7 +79,7 @@ def _language_model():
     return Qwen3ForCausalLM(config).eval()
 
 
-def _tokenizer():
+def tokenizer():
     return Qwen2Tokenizer(
         vocab=vocabulary(),
         merges=[],

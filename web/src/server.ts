@@ -27,7 +27,7 @@ export interface Option {
 /** A value of several, as the library declares it. */
 export interface Choice {
   values: string[];
-  default: string;
+  default: string | null; // null: what the model can
   help: string;
 }
 

@@ -441,6 +441,11 @@ def test_a_person_is_added_by_the_face_and_steered_where_the_model_knows_faces(b
         assert visit.sent[-1]["swiftpie"]["style"] == "am1"
         assert differs(plain, visit.pixels())
         visit.screenshot("person")
+        chooser = visit.page.get_by_label("A picture whose style is taken")
+        visit.after(lambda: chooser.set_input_files(PHOTO))
+        way = visit.page.get_by_label("Its style comes by")
+        way.select_option("rendition")
+        expect(visit.page.get_by_role("alert")).to_contain_text("'rendition'")
         with visit.page.expect_response(lambda answer: answer.request.method == "DELETE"):
             visit.page.get_by_role("button", name="Delete person").click()
         expect(visit.subject("person")).to_have_count(0)

@@ -161,15 +161,15 @@ def controls(*sources: type) -> dict[str, dict[str, Any]]:
 
 
 def choices(source: type, *names: str) -> dict[str, dict[str, Any]]:
-    """Return values, default and help of options that a page offers as a choice."""
-    known = options_of(source, Surface.HTTP)
+    """Return values, default (None: what the model can) and help of what a page lets choose."""
+    known = [options_of(source, Surface.HTTP)[name] for name in names]
     return {
-        name: {
-            "values": [value.value for value in known[name].type],
-            "default": known[name].default.value,
-            "help": known[name].option.help,
+        one.name: {
+            "values": [value.value for value in next(iter(get_args(one.type)), one.type)],
+            "default": one.default and one.default.value,
+            "help": one.option.help,
         }
-        for name in names
+        for one in known
     }
 
 
@@ -185,7 +185,7 @@ def page_settings() -> dict[str, Any]:
     limits = {"subjects": MAX_SUBJECTS, "view": MAX_VIEW, "picture": picture}
     return {
         "options": controls(Scales, EditSettings),
-        "choices": choices(PersonalizeRequest, "style"),
+        "choices": choices(PersonalizeRequest, "style", "style_by"),
         "limits": limits,
     }
 
