@@ -33,6 +33,10 @@ class TextCondition(NamedTuple):
         """Return a single prompt as `batch` rows."""
         return type(self)(*(tensor.expand(batch, *tensor.shape[1:]) for tensor in self))
 
+    def row(self, index: int) -> Self:
+        """Return one row as a batch of one."""
+        return type(self)(*(tensor[index : index + 1] for tensor in self))
+
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
         """Return the rows of all `parts`, shorter ones padded with what no layer attends to."""

@@ -26,6 +26,7 @@ from swiftpie.pipelines.drawing.denoise import Clock, Prepared, check_latents, c
 from swiftpie.pipelines.drawing.edit import EditResult, as_rgb
 from swiftpie.pipelines.drawing.edit_region import (
     Canvas,
+    Compared,
     EditRegion,
     blend_mask,
     canvas_for,
@@ -279,10 +280,10 @@ def _given_region(
     prompts = (request.source_prompt, request.prompt)
     if mask is not None:
         if request.identity is None:
-            mask = without_change(components, prompts, mask)
+            mask = without_change(Compared(components.text, prompts), mask)
         return region_of(mask, canvas, like=latents)
     compared = ("", request.keyword) if request.keyword else prompts
-    if says_the_same(components, compared):
+    if says_the_same(Compared(components.text, compared)):
         return region_of(torch.zeros(1, 1, *canvas.full, dtype=torch.uint8), canvas, like=latents)
     return None
 

@@ -19,6 +19,7 @@ from swiftpie.noise import draw_noise, draw_step_noise
 from swiftpie.pipelines.drawing.denoise import Clock, Prepared
 from swiftpie.pipelines.drawing.edit_region import (
     Canvas,
+    Compared,
     InvertedImage,
     blend_mask,
     canvas_for,
@@ -98,6 +99,7 @@ class InvertedPicture(NamedTuple):
     canvas: Canvas
     pixels: Tensor  # (1, 3, H, W) in [-1, 1]
     latents: Tensor  # (1, C, h, w)
+    prompts: Compared
     found: InvertedImage
 
 
@@ -110,11 +112,10 @@ def prepare(
     Raises:
         CapabilityError: The preset has no image encoder.
     """
-    original, canvas, pixels, latents, inverted = picture
+    original, canvas, pixels, latents, prompts, inverted = picture
     is_released = request.settings.mode is EditMode.RELEASED
-    prompts = (request.source_prompt, request.prompt)
-    drawn = prompts if is_released else prompts[1:]
-    text, rows = components.text.encode(list(drawn)), len(drawn)
+    text = prompts.text if is_released else components.text.encode([request.prompt])
+    rows = len(text.pooled)
     request, condition = _condition(components, request, canvas, pixels, inverted, text)
     noise = _varied(components, inverted, request)
     schedule = components.schedule
@@ -167,9 +168,9 @@ def invert_picture(components: Components, request: EditRequest, clock: Clock) -
     pixels = canvas.enter(original).to(components.device)
     latents = _encode(components, pixels, request)
     clock.lap("encode")
-    prompts = (request.source_prompt, request.prompt)
+    prompts = Compared(components.text, (request.source_prompt, request.prompt))
     if mask is not None and request.identity is None and settings.variation == 0:
-        mask = without_change(components, prompts, mask)
+        mask = without_change(prompts, mask)
     inverted = invert(
         components,
         latents,
@@ -180,7 +181,7 @@ def invert_picture(components: Components, request: EditRequest, clock: Clock) -
         rule=settings.rule,
     )
     clock.lap("invert")
-    return InvertedPicture(original, canvas, pixels, latents, inverted)
+    return InvertedPicture(original, canvas, pixels, latents, prompts, inverted)
 
 
 def is_by_chord(components: Components, request: EditRequest) -> bool:

@@ -4,6 +4,7 @@ import logging
 import math
 import string
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -25,6 +26,8 @@ from swiftpie.masks import (
     resize_mask,
 )
 from swiftpie.models.inversion import EditInversion
+from swiftpie.models.text import PromptEncoder
+from swiftpie.types import TextCondition
 from swiftpie.validation import Size
 
 logger = logging.getLogger(__name__)
@@ -177,6 +180,29 @@ class EditRegion(NamedTuple):
     pixels: Tensor
 
 
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """Two prompts about one picture, which are encoded once, where that is needed first."""
+
+    encoder: PromptEncoder
+    prompts: tuple[str, str]  # what the picture shows, and what it shall show
+
+    @cached_property
+    def text(self) -> TextCondition:
+        """Both prompts, a row each."""
+        return self.encoder.encode(list(self.prompts))
+
+    @cached_property
+    def are_alike(self) -> bool:
+        """Whether they have the same words, or the same encoding."""
+        first, second = (_words(prompt) for prompt in self.prompts)
+        if first == second:
+            return True
+        text = self.text
+        states = text.hidden_states * text.attention_mask.to(text.hidden_states)[..., None]
+        return torch.allclose(states[0], states[1], atol=ROUNDING)
+
+
 class InvertedImage(NamedTuple):
     """What inversion finds in a picture."""
 
@@ -189,7 +215,7 @@ class InvertedImage(NamedTuple):
 def invert(
     components: Components,
     latents: Tensor,
-    prompts: tuple[str, str],
+    prompts: Compared,
     *,
     keyword: str,
     mask: Tensor | None,
@@ -205,22 +231,21 @@ def invert(
     Raises:
         CapabilityError: The preset has no inversion network.
     """
-    source, _ = prompts
-    compared = ("", keyword) if keyword else prompts
+    compared = Compared(components.text, ("", keyword)) if keyword else prompts
     inverter = components.inverter()
-    if mask is None and says_the_same(components, compared):
+    if mask is None and says_the_same(compared):
         mask = torch.zeros(1, 1, *canvas.full, dtype=torch.uint8)
     if rule is None and isinstance(inverter, EditInversion):
-        return _invert_by_edit_network(
-            components, inverter, latents, compared, mask=mask, canvas=canvas
-        )
-    wanted = list(dict.fromkeys([source] if mask is not None else [source, *compared]))
-    behind = inverter(latents.expand(len(wanted), -1, -1, -1), components.text.encode(wanted))
+        return _invert_by_edit_network(inverter, latents, compared, mask=mask, canvas=canvas)
+    source, pair = prompts.prompts[0], compared.prompts
+    wanted = tuple(dict.fromkeys([source] if mask is not None else [source, *pair]))
+    text = compared.text if wanted == pair else components.text.encode(list(wanted))
+    behind = inverter(latents.expand(len(wanted), -1, -1, -1), text)
     noise = dict(zip(wanted, behind.split(1), strict=True))
     if mask is not None:
         region = region_of(mask, canvas, like=latents)
     else:
-        first, second = (noise[prompt] for prompt in compared)
+        first, second = (noise[prompt] for prompt in pair)
         latent = from_noise_difference(first, second, rule=rule or MaskRule.RELEASED)
         region = EditRegion(latent, found_region(latent, canvas))
     return InvertedImage(
@@ -229,17 +254,15 @@ def invert(
 
 
 def _invert_by_edit_network(
-    components: Components,
     inverter: EditInversion,
     latents: Tensor,
-    compared: tuple[str, str],
+    compared: Compared,
     *,
     mask: Tensor | None,
     canvas: Canvas,
 ) -> InvertedImage:
     # A network that was trained on edits returns everything in one call.
-    text = components.text.encode(list(compared))
-    both = inverter.read(latents.expand(2, -1, -1, -1), text)
+    both = inverter.read(latents.expand(2, -1, -1, -1), compared.text)
     source, target = both.row(0), both.row(1)
     difference = inverter.compare(source, target)
     if mask is None:
@@ -296,12 +319,11 @@ def blend_mask(mask: Tensor) -> Image.Image:
     return Image.fromarray(torch.minimum(soft, in_8_bits(mask))[0, 0].cpu().numpy())
 
 
-def says_the_same(components: Components, prompts: tuple[str, str]) -> bool:
+def says_the_same(compared: Compared) -> bool:
     """Whether two prompts say the same, so that no region can be found; a warning says so."""
-    is_same = _are_alike(components, prompts)
-    if is_same:
+    if compared.are_alike:
         logger.warning(UNCHANGED)
-    return is_same
+    return compared.are_alike
 
 
 def found_region(latent: Tensor, canvas: Canvas) -> Tensor:
@@ -318,26 +340,15 @@ def region_of(pixels: Tensor, canvas: Canvas, *, like: Tensor) -> EditRegion:
     return EditRegion(latent.to(like), pixels)
 
 
-def without_change(components: Components, prompts: tuple[str, str], mask: Tensor) -> Tensor:
+def without_change(compared: Compared, mask: Tensor) -> Tensor:
     """Return `mask`, or an empty one and a warning if the two prompts say the same.
 
     A source prompt without words says nothing about the picture, so the mask is drawn anew.
     """
-    source, _ = prompts
-    if not source.strip() or not _are_alike(components, prompts):
+    if not compared.prompts[0].strip() or not compared.are_alike:
         return mask
     logger.warning(UNCHANGED_INSIDE)
     return torch.zeros_like(mask)
-
-
-def _are_alike(components: Components, prompts: tuple[str, str]) -> bool:
-    """Whether two prompts have the same words, or the same encoding."""
-    first, second = (_words(prompt) for prompt in prompts)
-    if first == second:
-        return True
-    text = components.text.encode(list(prompts))
-    states = text.hidden_states * text.attention_mask.to(text.hidden_states)[..., None]
-    return torch.allclose(states[0], states[1], atol=ROUNDING)
 
 
 def _words(prompt: str) -> list[str]:

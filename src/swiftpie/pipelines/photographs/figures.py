@@ -43,7 +43,8 @@ class Figure(NamedTuple):
     casts: bool = False  # whether its shadow falls on the ground
     floor: float | None = None  # height of the ground in [0, 1]; None: its feet
     shade: Tensor | None = None  # (1, 1, h, w) of the ground's light that is lost already
-    posed: Tensor | None = None  # the frame in its pose, where that was computed; see `in_pose`
+    shown: Tensor | None = None  # the frame with its look, in its pose and light; see `finished`
+    outline: Tensor | None = None  # (1, 1, S, S) its opacity in that pose, likewise
 
 
 class Layer(NamedTuple):
@@ -57,24 +58,33 @@ class Layer(NamedTuple):
         """Return it in a part of a picture, (1, 4, h, w)."""
         return shrunk_into(self.frame, to_affine(self.layout), place=place, size=size)
 
+    def opacity(self, size: Size) -> Tensor:
+        """Return where it is in a picture of `size`, (1, 1, H, W)."""
+        return self._replace(frame=self.frame[:, 3:]).at(size, WHOLE)
+
 
 def put(picture: Image.Image, figures: Sequence[Figure]) -> Image.Image:
     """Return a picture with figures before it, the last one in front; other pixels stay."""
     for figure in figures:
-        picture = _with(picture, figure)
+        picture = _with(picture, finished(figure))
     return picture
 
 
-def in_pose(figure: Figure) -> Tensor:
-    """Return the frame of a figure in its pose, which is not turned again where it is `posed`."""
-    if figure.posed is not None:
-        return figure.posed
-    return turn(figure.frame, height(figure.frame[:, 3:]), figure.layout.pose).frame
+def finished(figure: Figure) -> Figure:
+    """Return a figure as it is put, which need not be drawn again at another place."""
+    if figure.is_there or figure.shown is not None:
+        return figure
+    relief = height(figure.frame[:, 3:])
+    shown = outlined = _shown(figure, relief)
+    if figure.material is not None:  # glass can be seen through, and is there nevertheless
+        outlined = turn(figure.frame, relief, figure.layout.pose).frame
+    return figure._replace(shown=shown, outline=outlined[:, 3:])
 
 
 def opacity_of(figure: Figure, size: Size) -> Tensor:
-    """Return where a figure is in a picture of `size`, without what it wears, (1, 1, H, W)."""
-    return Layer(in_pose(figure), figure.layout).at(size, WHOLE)[:, 3:]
+    """Return where a finished figure is, without what it wears, in a `size`, (1, 1, H, W)."""
+    assert figure.outline is not None, "the figure is finished"
+    return Layer(figure.outline, figure.layout).at(size, WHOLE)
 
 
 def worn_layers(figure: Figure) -> list[Layer]:
@@ -85,7 +95,7 @@ def worn_layers(figure: Figure) -> list[Layer]:
 
 
 def shadow_of(figure: Figure, size: Size) -> Tensor:
-    """Return the share of the ground's light that a figure takes, (1, 1, h, w), by its light."""
+    """Return the share of the ground's light that a finished figure takes, (1, 1, h, w)."""
     opacity = opacity_of(figure, size)
     if figure.scene is None:
         return torch.zeros_like(opacity)
@@ -93,9 +103,10 @@ def shadow_of(figure: Figure, size: Size) -> Tensor:
 
 
 def _with(picture: Image.Image, figure: Figure) -> Image.Image:
+    """Return a picture with a finished figure before it."""
     layers = _layers(figure)
     small = shrunk_to(LOOK_PX, (picture.height, picture.width))
-    there = [layer.at(small, WHOLE)[:, 3:] for layer in layers]
+    there = [layer.opacity(small) for layer in layers]
     shade = None
     if figure.casts:
         lost = 0.0 if figure.shade is None else figure.shade
@@ -124,8 +135,7 @@ def _with(picture: Image.Image, figure: Figure) -> Image.Image:
 
 def _layers(figure: Figure) -> list[Layer]:
     """Return all that is put into the picture for a figure, from the back."""
-    relief = height(figure.frame[:, 3:])
-    body = [] if figure.is_there else [Layer(_shown(figure, relief), figure.layout)]
+    body = [] if figure.shown is None else [Layer(figure.shown, figure.layout)]
     if figure.worn is None:
         return body
     worn = worn_layers(figure)

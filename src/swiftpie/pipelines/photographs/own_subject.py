@@ -18,6 +18,7 @@ from swiftpie.masks import subject_extent
 from swiftpie.models.cutout import find_as_guessed, packaged
 from swiftpie.pipelines.drawing.edit_region import Canvas, InvertedImage
 from swiftpie.pipelines.photographs.filling import extrapolate
+from swiftpie.types import TextCondition
 
 MIN_SHARE = 0.005  # of the picture; a smaller subject is an error of the mask
 SURE = 1e-3  # of an opacity, so that its log-odds are finite
@@ -63,17 +64,17 @@ def cut(picture: Tensor, opacity: Tensor) -> OwnSubject:
 
 
 def moved(
-    components: Components, subject: OwnSubject, noise: Tensor, prompts: tuple[str, str]
+    components: Components, subject: OwnSubject, noise: Tensor, prompts: TextCondition
 ) -> Layout:
     """Return the layout that the subject takes on as the prompt differs from the source prompt.
 
-    The difference of what the layout predictor says about the two is added to the present layout.
+    The difference of what the layout predictor says about the two `prompts`, in two rows, is added
+    to the present layout.
     """
     predict = components.layout_predictor
     assert predict is not None, "only a model that places subjects moves them"
-    text = components.text.encode(list(prompts))
     extent = subject_extent(subject.frame[:, 3:]).to(noise).expand(2, -1)
-    both: Layout = predict(noise.expand(2, -1, -1, -1), text.pooled, extent).layout
+    both: Layout = predict(noise.expand(2, -1, -1, -1), prompts.pooled, extent).layout
     both = Layout(*(values.float().cpu() for values in both))
     turned, tipped = (seen_view(both)[1:] - seen_view(both)[:1]).split(1, dim=1)
     deformed = both.pose[1:, 2:] - both.pose[:1, 2:]
@@ -93,7 +94,7 @@ def light_by_words(
     components: Components,
     frame: Tensor,
     noise: Tensor,
-    prompt: str,
+    prompt: TextCondition,
     *,
     given: Tensor | None = None,
 ) -> Lighting | None:
@@ -103,7 +104,7 @@ def light_by_words(
         components: The networks.
         frame: Premultiplied RGBA in [0, 1], (1, 4, S, S).
         noise: Of the picture, (1, C, h, w).
-        prompt: What the picture shows.
+        prompt: What the picture shows, one row.
         given: The part of the picture that stays, pixels in [-1, 1] and mask, (1, 4, S, S).
     """
     predictor = components.layout_predictor
@@ -112,7 +113,7 @@ def light_by_words(
     small = F.interpolate(frame, (side, side), mode="bilinear", antialias=True).to(noise)
     found = predictor.light(
         noise,
-        components.text.encode([prompt]).pooled,
+        prompt.pooled,
         pixels=2 * small[:, :3] - small[:, 3:],
         mask=small[:, 3:],
         given=None if given is None else given.to(noise),

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+import numpy as np
 import torch
-from PIL import Image, ImageChops, ImageFilter
+from PIL import Image, ImageChops
 from torch import Tensor
 
 from swiftpie.backbones.components import Components
@@ -31,7 +32,7 @@ from swiftpie.pipelines.edit_reading import Cast, EditReading, read_edit
 from swiftpie.pipelines.photographs.figures import (
     LOOK_PX,
     Figure,
-    in_pose,
+    finished,
     opacity_of,
     put,
     shadow_of,
@@ -58,7 +59,7 @@ from swiftpie.pipelines.photographs.removal import EDGE, LEAST_THERE, with_surro
 from swiftpie.pipelines.photographs.scene import share_of
 from swiftpie.pipelines.photographs.worn import find_worn
 from swiftpie.scenes import packaged
-from swiftpie.types import Identity
+from swiftpie.types import Identity, TextCondition
 
 VISIBLE_LEVELS = 4  # of 255: a smaller change is not seen
 SEEN_PX = 2  # what is around a visible change is taken to change
@@ -96,6 +97,16 @@ class Staging:
     def noise(self) -> Tensor:
         """The noise behind the picture, (1, C, h, w)."""
         return self.inverted.found.noise
+
+    @property
+    def before(self) -> TextCondition:
+        """What the source prompt says of the picture; without one, what the prompt does."""
+        return self.inverted.prompts.text.row(0 if self.request.source_prompt else 1)
+
+    @property
+    def after(self) -> TextCondition:
+        """What the prompt says."""
+        return self.inverted.prompts.text.row(1)
 
     @property
     def is_on_ground(self) -> bool:
@@ -200,12 +211,11 @@ def finish(staging: Staging, clock: Clock) -> EditResult:
     )
 
 
-def visible_change(before: Image.Image, after: Image.Image) -> Image.Image:
-    """Return where two pictures of one size differ visibly, with some room: white in mode L."""
+def visible_change(before: Image.Image, after: Image.Image) -> Tensor:
+    """Return where two pictures of one size differ visibly, (1, 1, H, W), 0 or 1."""
     red, green, blue = ImageChops.difference(before, after).split()
     most = ImageChops.lighter(ImageChops.lighter(red, green), blue)
-    seen = most.point(lambda level: 255 * (level > VISIBLE_LEVELS))
-    return seen.filter(ImageFilter.MaxFilter(2 * SEEN_PX + 1))
+    return (torch.from_numpy(np.array(most))[None, None] > VISIBLE_LEVELS).float()
 
 
 def _drawn(staging: Staging, clock: Clock, *, fills: bool) -> tuple[Image.Image, list[Figure]]:
@@ -235,23 +245,21 @@ def _region(staging: Staging, edited: Image.Image, figures: Sequence[Figure]) ->
 
 
 def _changed(staging: Staging, edited: Image.Image, figures: Sequence[Figure]) -> Image.Image:
-    """Return what changes visibly, and all of a subject that goes, comes or moves."""
+    """Return what changes visibly and all of a subject that goes, comes or moves, with room."""
     reading, subject = staging.reading, staging.subject
     if reading.takes_off:
         assert staging.gone is not None, "what goes was found"
         return mask_to_pil(staging.gone)[0]
-    region = visible_change(staging.original, edited)
-    if reading.cast is Cast.STAYS and not reading.is_posed:
-        return region
-    whole = [opacity_of(figure, staging.size) for figure in figures if not figure.is_there]
-    if subject is not None and staging.gone is not None:
-        whole.append(subject.opacity)
-    changed = [(opacity > 0.5).float() for opacity in whole]
-    if staging.gone is not None:
-        changed.append((staging.gone > 0).float())  # is filled
-    for part in changed:
-        region = ImageChops.lighter(region, mask_to_pil(grow(part, SEEN_PX))[0])
-    return region
+    changed = visible_change(staging.original, edited)
+    if reading.cast is not Cast.STAYS or reading.is_posed:
+        whole = [opacity_of(figure, staging.size) for figure in figures if not figure.is_there]
+        if subject is not None and staging.gone is not None:
+            whole.append(subject.opacity)
+        for opacity in whole:
+            changed = torch.maximum(changed, (opacity > 0.5).float())
+        if staging.gone is not None:
+            changed = torch.maximum(changed, (staging.gone > 0).float())  # is filled
+    return mask_to_pil(grow(changed, SEEN_PX))[0]
 
 
 def _subject(request: EditRequest, inverted: InvertedPicture) -> OwnSubject | None:
@@ -328,15 +336,15 @@ def _filled(picture: Image.Image, gone: Tensor) -> Image.Image:
 
 
 def _figures(staging: Staging) -> list[Figure]:
-    """Return what stands before the place, from the back to the front."""
+    """Return what stands before the place, from the back to the front, finished."""
     identity, own = staging.request.identity, _own(staging)
     newcomers = [] if identity is None else [_newcomer(staging, identity)]
-    return newcomers if own is None else [*newcomers, own]
+    return [*map(finished, newcomers if own is None else [*newcomers, own])]
 
 
 def _own(staging: Staging) -> Figure | None:
     """Return the picture's own subject; None if it is gone, or as it was."""
-    reading, subject, request = staging.reading, staging.subject, staging.request
+    reading, subject = staging.reading, staging.subject
     if subject is None or reading.cast in {Cast.GOES, Cast.IS_REPLACED}:
         return None
     is_relit = reading.changes_place or reading.changes_light
@@ -359,33 +367,31 @@ def _own(staging: Staging) -> Figure | None:
         return figure._replace(before=subject.opacity)
     if not reading.is_posed:
         return figure
-    prompts = (request.source_prompt, request.prompt)
-    layout = moved(staging.components, subject, staging.noise, prompts)
-    figure = figure._replace(layout=layout)
-    return _standing(figure._replace(posed=in_pose(figure)), subject, staging)
+    layout = moved(staging.components, subject, staging.noise, staging.inverted.prompts.text)
+    return _standing(finished(figure._replace(layout=layout)), subject, staging)
 
 
 def _lights(staging: Staging, frame: Tensor) -> tuple[Illumination | None, Illumination | None]:
     """Return the light on the picture's own subject, and that of the edited picture."""
-    request, reading = staging.request, staging.reading
-    before, after = request.source_prompt, request.prompt
+    reading = staging.reading
     light = partial(light_by_words, staging.components, frame, staging.noise)
-    seen = light(before or after, given=staging.around())
+    seen = light(staging.before, given=staging.around())
     if seen is None:
         return None, None
     if not (reading.changes_place or reading.changes_light) or reading.changes_season_alone:
         return seen.scene, seen.scene
-    known = light(after)
+    known = light(staging.after)
     assert known is not None, "a model that knows light always does"
-    return (seen.scene if before else seen.own), known.scene
+    return (seen.scene if staging.request.source_prompt else seen.own), known.scene
 
 
 def _standing(figure: Figure, subject: OwnSubject, staging: Staging) -> Figure:
-    """Return a figure that stands where the subject stood, unless it clearly leaves the ground."""
+    """Return a finished figure where the subject stood, unless it clearly leaves the ground."""
     small = shrunk_to(LOOK_PX, staging.size)
     floor, shown = foot_of(subject.opacity), opacity_of(figure, small)
     rise = floor - foot_of(shown)
-    shade = shadow_of(figure._replace(layout=subject.layout, posed=None), small)
+    before = figure._replace(layout=subject.layout, outline=subject.frame[:, 3:])
+    shade = shadow_of(before, small)
     figure = figure._replace(floor=floor, shade=shade)
     if rise > JUMP or not staging.is_on_ground:
         return figure
@@ -407,7 +413,7 @@ def _newcomer(staging: Staging, identity: Identity) -> Figure:
     if staging.reading.cast is Cast.IS_JOINED:
         box = _beside(box, extent, staging.size)
     light = light_by_words(
-        staging.components, frame, staging.noise, staging.request.prompt, given=staging.around()
+        staging.components, frame, staging.noise, staging.after, given=staging.around()
     )
     return Figure(
         frame,
