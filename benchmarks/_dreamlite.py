@@ -91,9 +91,9 @@ def language_model() -> Qwen3VLForConditionalGeneration:
     return Qwen3VLForConditionalGeneration(config)
 
 
-def word_tokenizer() -> PreTrainedTokenizerFast:
-    """Return a tokenizer of whole words, about as many as the published one makes of prompts."""
-    said = " ".join([ALONE.template, BESIDE.template, SUBJECT, *PLACES])
+def word_tokenizer(*more: str) -> PreTrainedTokenizerFast:
+    """Return a tokenizer of whole words, about as many as published ones make of prompts."""
+    said = " ".join([ALONE.template, BESIDE.template, SUBJECT, *PLACES, *more])
     words = sorted(set(re.findall(r"\w+|[^\w\s]+", said)))
     vocabulary = {token: number for number, token in enumerate([*SPECIAL, "<unk>", *words])}
     made = Tokenizer(WordLevel(vocabulary, unk_token="<unk>"))

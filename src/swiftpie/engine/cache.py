@@ -19,6 +19,7 @@ from swiftpie.models.inversion import (
     InversionOutput,
     PromptDifference,
 )
+from swiftpie.models.language_text import Reading
 from swiftpie.models.text import PromptEncoder, SeesPictures
 from swiftpie.models.vision import HasNullTokens
 from swiftpie.models.vocabulary import Vocabulary
@@ -241,14 +242,22 @@ class CachedSight(CachedPrompts):
     """The same for an encoder that reads prompts about a picture, too."""
 
     @torch.no_grad()
-    def encode_beside(self, prompts: list[str], pixels: Tensor) -> TextCondition:
-        """Return what `encode` does, of `prompts` about a picture (1, 3, H, W) in [-1, 1]."""
+    def look(self, pixels: Tensor) -> Reading:
+        """Return what it keeps of a picture (1, 3, H, W) in [-1, 1]."""
+        encoder = self.encoder
+        assert isinstance(encoder, SeesPictures), "as `cached_prompts` chose"
+        key = content_key("sight", self.fingerprint, pixels)
+        return self.cache.get_or_make(key, lambda: encoder.look(pixels))
+
+    @torch.no_grad()
+    def encode_beside(self, prompts: list[str], seen: Reading) -> TextCondition:
+        """Return what `encode` does, of `prompts` about what was `seen`."""
         encoder = self.encoder
         assert isinstance(encoder, SeesPictures), "as `cached_prompts` chose"
 
         def read(prompt: str) -> TextCondition:
-            key = content_key("prompt", self.fingerprint, prompt, pixels)
-            return self.cache.get_or_make(key, lambda: encoder.encode_beside([prompt], pixels))
+            key = content_key("prompt", self.fingerprint, prompt, seen.states)
+            return self.cache.get_or_make(key, lambda: encoder.encode_beside([prompt], seen))
 
         return TextCondition.joined([read(prompt) for prompt in prompts])
 

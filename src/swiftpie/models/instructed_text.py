@@ -3,10 +3,10 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from swiftpie.models.language_text import LanguageText
 from swiftpie.models.vocabulary import CUT
@@ -30,34 +30,32 @@ class InstructedText(LanguageText):
     def encode(self, prompts: list[str]) -> TextCondition:
         """Return the states of `prompts` in small letters; longer ones are cut, with a log.
 
-        Shapes: states (B, T, D), mask (B, T), 0 where padding is hidden; nothing is pooled, (B, 1).
+        Shapes: states (B, T, D), mask (B, T), 0 where padding is hidden, which is not read; nothing
+        is pooled, (B, 1). Each prompt is read by itself, and the instruction once for all.
         """
-        return self.read(*self.tokenize(prompts))
+        return TextCondition.joined([self._read(prompt) for prompt in prompts])
 
-    def tokenize(self, prompts: list[str]) -> tuple[Tensor, Tensor]:
-        """Return ids and mask of the tokens of instruction and prompt, (B, I + T) each."""
-        whole = len(self.tokenizer.encode(self.instruction)) + self.length - 2
-        tokens = self.tokenizer(
-            [self.instruction + prompt.lower().strip() for prompt in prompts],
-            padding="max_length",
-            padding_side="right",
-            truncation=True,
-            max_length=whole,
+    def _read(self, prompt: str) -> TextCondition:
+        instruction = self.tokenizer.encode(self.instruction)
+        longest = len(instruction) + self.length - 2
+        tokens = self.tokenizer.encode(
+            self.instruction + prompt.lower().strip(), truncation=True, max_length=longest
         )
-        if any(row[-1] for row in tokens["attention_mask"]):
+        if len(tokens) == longest:
             logger.warning(CUT, self.length)
-        return torch.tensor(tokens["input_ids"]), torch.tensor(tokens["attention_mask"])
-
-    def read(self, ids: Tensor, mask: Tensor) -> TextCondition:
-        """Return the states of what `tokenize` returned."""
-        network: Any = self.encoder.base_model
-        device = network.device
-        output = network(input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False)
-        states, seen = (
-            torch.cat([rows[:, :1], rows[:, 1 - self.length :]], dim=1)
-            for rows in (output.last_hidden_state, mask.to(device))
+        known = len(instruction) - 1  # the states of what follows are read
+        if tokens[:known] == instruction[:known]:
+            before = self.opening(tokens[:known])
+            first, rest = before.states[:, :1], self.follow(tokens[known:], before).states
+        else:  # where the tokenizer joins both
+            states = self.follow(tokens).states
+            first, rest = states[:, :1], states[:, known:]
+        states = torch.cat([first, rest], dim=1)
+        room = self.length - states.shape[1]
+        mask = torch.ones(states.shape[:2], dtype=torch.int64, device=states.device)
+        return TextCondition(
+            F.pad(states, (0, 0, 0, room)), F.pad(mask, (0, room)), states.new_zeros(1, 1)
         )
-        return TextCondition(states, seen, states.new_zeros(len(states), 1))
 
     def find_words(self, prompt: str, names: Sequence[str]) -> Tensor:
         """Mark nothing, (S, T): no layer that reads these states finds regions by words."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, PreTrainedTokenizerBase
 
+from swiftpie.models.language_text import Reading
 from swiftpie.models.vocabulary import CUT, Vocabulary
 from swiftpie.types import TextCondition
 
@@ -50,10 +51,13 @@ class HasEncoders(Protocol):
 
 @runtime_checkable
 class SeesPictures(Protocol):
-    """A prompt encoder that reads prompts about a picture, too."""
+    """A prompt encoder that reads prompts about a picture, too, which it looks at once."""
 
-    def encode_beside(self, prompts: list[str], pixels: Tensor) -> TextCondition:
-        """Return what `encode` does, of `prompts` about a picture (1, 3, H, W) in [-1, 1]."""
+    def look(self, pixels: Tensor) -> Reading:
+        """Return what it keeps of a picture (1, 3, H, W) in [-1, 1]."""
+
+    def encode_beside(self, prompts: list[str], seen: Reading) -> TextCondition:
+        """Return what `encode` does, of `prompts` about what was `seen`."""
 
 
 @dataclass(frozen=True)

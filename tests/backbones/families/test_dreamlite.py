@@ -1,5 +1,6 @@
 """DreamLite, tiny and random: the picture beside its own, regions, edits, folders, engines."""
 
+import re
 import shutil
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from PIL import Image
 
 from swiftpie import CapabilityError, ConfigError, InputError, SwiftPiePipeline, WeightsError
 from swiftpie.backbones.components import load_components
+from swiftpie.engine.cache import tensor_bytes
 from swiftpie.engine.openvino.export import outline
 from swiftpie.engine.openvino.int8 import denoiser_calls
 from swiftpie.engine.openvino.networks import to_openvino
@@ -20,6 +22,7 @@ from swiftpie.engine.transforms import offload, transform
 from swiftpie.engine.wrappers import WrappedDenoiser
 from swiftpie.geometry.layout import whole_frame
 from swiftpie.guidance.cfg import ClassifierFree
+from swiftpie.imageio.images import to_tensor
 from swiftpie.models.dreamlite import HalvesAttention
 from swiftpie.pipelines.drawing.request import Subject
 from swiftpie.pipelines.drawing.settings import EditMethod, EditSettings
@@ -135,6 +138,45 @@ def test_pictures_of_any_shape_show_the_frame_unstretched(session, shown):
     assert seen[1][..., :32].abs().max() == 0
     small = torch.nn.functional.avg_pool2d(shown.pixels, 2)
     assert (seen[2] - small).abs().mean() < 0.05
+
+
+@torch.no_grad()
+def test_prompts_are_read_as_diffusers_reads_them(session, place):
+    """The order, the picture and the prompt one after the other, as if at once."""
+    pipeline, text = open_theirs(place), session.components.text
+    seen = text.look(to_tensor(reference()))
+    for mode, found, wording in (
+        ("generate", text.encode([PROMPT]), text.alone),
+        ("edit", text.encode_beside([PROMPT], seen), text.beside),
+    ):
+        said = re.search(rf"(\[{mode.title()}\].*){{}}", wording.template)[1] + PROMPT
+        expected, mask = pipeline.encode_prompt(
+            mode, [said], torch.device("cpu"), torch.float32, image=reference()
+        )
+        length = expected.shape[1]
+        assert torch.equal(found.attention_mask[:, :length], mask)
+        assert torch.allclose(found.hidden_states[:, :length], expected, atol=1e-5)
+    assert tensor_bytes(seen) > tensor_bytes(seen.attended) > 0
+
+
+@torch.no_grad()
+def test_a_picture_is_looked_at_once(place):
+    session = Session(load_components(PRESET, weights=place))
+    lengths, looks, text = [], [], session.components.text
+    text.network.visual.register_forward_hook(lambda *_: looks.append(1))
+    text.network.language_model.norm.register_forward_hook(
+        lambda _, __, states: lengths.append(states.shape[1])
+    )
+    for prompt in ("a cat", "a dog"):
+        session.edit(reference(), prompt, seed=SEED)
+    order, picture, first, second = lengths
+    assert looks == [1]
+    assert order == text.beside.dropped
+    assert picture > (text.seen_px // 32) ** 2
+    assert first == second
+    session.edit(reference(shift=9), "a cat", seed=SEED)
+    assert looks == [1, 1]
+    assert lengths[4:] == [picture, first]
 
 
 def test_guidance_joins_prompts_of_other_lengths(session, shown):

@@ -19,7 +19,7 @@ from swiftpie.backbones.whole_family import WholeFamily
 from swiftpie.models.autoencoder import LatentAutoencoder
 from swiftpie.models.denoiser import sharing_weights
 from swiftpie.models.dreamlite import DreamLiteDenoiser
-from swiftpie.models.seeing_text import PICTURE, SeeingText, Wording
+from swiftpie.models.seeing_text import PICTURE, PatchProjection, SeeingText, Wording
 
 # The words that its weights were trained with, a prompt in their middle. The states of the first
 # tokens, of the order to the language model, are not read.
@@ -64,6 +64,13 @@ class DreamLite(WholeFamily):
         """Return Qwen3-VL; see `WholeFamily`."""
         config: Any = Qwen3VLConfig.from_pretrained(folder)  # of two parts, declared as any
         network = Qwen3VLModel(config)
+        patches = network.visual.patch_embed
+        patches.proj = PatchProjection(
+            patches.in_channels,
+            patches.embed_dim,
+            patches.proj.kernel_size,
+            stride=patches.proj.stride,
+        )
         with torch.device("cpu"):  # what turns positions comes from the settings, not from the file
             network.language_model.rotary_emb = Qwen3VLTextRotaryEmbedding(config.text_config)
             network.visual.rotary_pos_emb = Qwen3VLVisionRotaryEmbedding(config.vision_config)

@@ -29,6 +29,7 @@ from swiftpie.engine.wrappers import (
 from swiftpie.errors import CapabilityError
 from swiftpie.models.denoiser import Denoiser
 from swiftpie.models.inversion import UNetInversion
+from swiftpie.models.language_text import Reading
 from swiftpie.models.text import PromptEncoder, SeesPictures
 from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.models.vocabulary import Vocabulary
@@ -199,11 +200,17 @@ class OffloadedText:
 class OffloadedSight(OffloadedText):
     """The same for an encoder that reads prompts about a picture, too."""
 
-    def encode_beside(self, prompts: list[str], pixels: Tensor) -> TextCondition:
-        """Return what `encode` does, of `prompts` about a picture (1, 3, H, W) in [-1, 1]."""
+    def look(self, pixels: Tensor) -> Reading:
+        """Return what it keeps of a picture (1, 3, H, W) in [-1, 1]."""
         assert isinstance(self.inner, SeesPictures), "as `offloaded` chose"
         with self.slot.hold(self.networks):
-            return self.inner.encode_beside(prompts, pixels)
+            return self.inner.look(pixels)
+
+    def encode_beside(self, prompts: list[str], seen: Reading) -> TextCondition:
+        """Return what `encode` does, of `prompts` about what was `seen`."""
+        assert isinstance(self.inner, SeesPictures), "as `offloaded` chose"
+        with self.slot.hold(self.networks):
+            return self.inner.encode_beside(prompts, seen)
 
 
 def _place_of(network: nn.Module) -> StoredWeights | None:

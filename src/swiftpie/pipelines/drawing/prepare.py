@@ -332,7 +332,7 @@ def read_prompts(
     distinct = list(dict.fromkeys(given))
     encoder = components.text
     if shown is not None and isinstance(encoder, SeesPictures):
-        text = encoder.encode_beside(distinct, shown)
+        text = encoder.encode_beside(distinct, encoder.look(shown))
     else:
         text = encoder.encode(distinct)
     if len(distinct) == 1:
