@@ -48,7 +48,8 @@ class ReferenceTokens(DetailAttention):
         strength = region_scale(*scales, masks).squeeze(-1)  # (B, S, N)
         seen = torch.where(strength > LEAST, strength.clamp_min(LEAST).log(), MASKED)
         hidden = self._key_bias(condition) + _repeated(condition.keys[self.name], condition)
-        if not seen.any() and not hidden.any():
+        # A graph serves all values, so it adds a bias even where this one is 0.
+        if not torch.compiler.is_compiling() and not seen.any() and not hidden.any():
             return None
         batch, subjects, keys = hidden.shape
         by_row = torch.cat([seen.amin(-1, keepdim=True).expand(-1, -1, text_length), seen], dim=-1)

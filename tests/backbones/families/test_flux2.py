@@ -8,11 +8,13 @@ import pytest
 import torch
 from diffusers import Flux2KleinPipeline
 from PIL import Image
+from torch._dynamo.testing import CompileCounter
 
 from swiftpie import CapabilityError, ConfigError, InputError, SwiftPiePipeline, WeightsError
 from swiftpie.backbones.components import load_components
 from swiftpie.engine.session import Session
 from swiftpie.engine.transforms import offload
+from swiftpie.engine.transforms.compile import Compiler, compiled
 from swiftpie.pipelines.drawing.request import Subject
 from swiftpie.pipelines.drawing.settings import EditMethod, EditSettings, Scales
 from swiftpie.types import IdentityBranch
@@ -198,3 +200,16 @@ def test_a_folder_without_a_chat_template_or_with_other_parts_is_refused(place, 
 
 def _with_tokens(identity, tokens):
     return replace(identity, keys={ENTRANCE: tokens}, values={ENTRANCE: tokens})
+
+
+@pytest.mark.thorough
+def test_compiled_graphs_draw_with_references_the_same(session, shown):
+    torch._dynamo.reset()
+    counter = CompileCounter()
+    made = Session(compiled(session.components, Compiler(backend=counter)))
+    for changes in ({}, {"scales": Scales(detail_scale=0.5)}):
+        found = ours(made, [Subject(shown)], SQUARE, 1, **changes)
+        plain = ours(session, [Subject(shown)], SQUARE, 1, **changes)
+        assert levels(found, plain) <= 1
+    assert counter.frame_count == 2  # denoiser and decoder
+    torch._dynamo.reset()
