@@ -19,6 +19,7 @@ from swiftpie.scenes import (
     read_scene,
     read_setting,
     rendition_in,
+    uncovers,
     worn_in,
 )
 
@@ -56,6 +57,8 @@ def test_words_of_a_prompt_set_time_weather_and_season(prompt, expected):
         ("a dog at sunset", False),
         ("a photo of the same place", False),
         ("day", False),
+        ("make it summer", True),  # which it is taken to be
+        ("make it", False),
     ],
 )
 def test_a_prompt_of_a_setting_alone_is_told_from_others(prompt, is_alone):
@@ -82,6 +85,20 @@ def test_a_prompt_of_a_setting_alone_is_told_from_others(prompt, is_alone):
 def test_what_changes_the_whole_picture_is_told_from_other_edits(prompt, source, expected):
     assert change_of(prompt, source_prompt=source) == expected
     assert change_of("at night", keyword="dog") is None
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ("in winter", "in summer", True),
+        ("in autumn at night", "in spring at night", True),
+        ("in summer", "in winter", False),
+        ("in autumn", "in winter", False),
+        ("in winter", "in winter at night", False),
+    ],
+)
+def test_autumn_and_winter_hide_the_ground(before, after, expected):
+    assert uncovers(read_setting(before), read_setting(after)) == expected
 
 
 def test_every_place_has_four_pictures_of_512_px():

@@ -168,9 +168,16 @@ class SceneChange(NamedTuple):
     setting: SceneSetting  # that daylight turns into; `PLAIN` where the light stays
     rendition: str | None  # one of `RENDITIONS`
 
+    @property
+    def is_none(self) -> bool:
+        """Whether the picture shows this already, as it is taken to show plain daylight."""
+        return self.setting == PLAIN and self.rendition is None
+
 
 def change_of(prompt: str, *, source_prompt: str = "", keyword: str = "") -> SceneChange | None:
     """Return the time, weather, season and art that an edit asks for; None if it asks for more.
+
+    Without a source prompt, "make it summer" asks for what the picture is taken to show.
 
     Args:
         prompt: "at sunset in autumn" or "as an oil painting"; beside a source prompt, its words
@@ -180,6 +187,7 @@ def change_of(prompt: str, *, source_prompt: str = "", keyword: str = "") -> Sce
     """
     bare, art = _without_art(prompt)
     (setting, rest), before = _read(bare), PLAIN
+    is_told = len(rest) < len(WORD.findall(bare.lower()))
     if source_prompt:
         source, earlier_art = _without_art(source_prompt)
         before, rest_before = _read(source)
@@ -191,7 +199,14 @@ def change_of(prompt: str, *, source_prompt: str = "", keyword: str = "") -> Sce
         setting = PLAIN
     elif before != PLAIN:
         return None
-    return None if setting == PLAIN and art is None else SceneChange(setting, art)
+    change = SceneChange(setting, art)
+    return None if change.is_none and (source_prompt or not is_told) else change
+
+
+def uncovers(before: SceneSetting, after: SceneSetting) -> bool:
+    """Whether leaves or grass come back, whose colour a picture does not show."""
+    old, new = (tuple(SEASONS)[setting.season] for setting in (before, after))
+    return old in {"autumn", "winter"} and new not in {old, "winter"}
 
 
 def _told(words: Sequence[str]) -> list[str]:

@@ -65,14 +65,3 @@ def test_a_look_is_a_colour_or_a_material(taught, before, after, look):
 )
 def test_other_words_are_left_to_the_network(taught, before, after):
     assert read_edit(after, taught, source_prompt=before) is None
-
-
-def test_autumn_and_winter_hide_the_ground(taught):
-    def uncovers(before, after):
-        reading = read_edit(f"a dog in {after}", taught, source_prompt=f"a dog in {before}")
-        return reading.uncovers_ground
-
-    assert uncovers("winter", "summer")
-    assert uncovers("autumn", "spring")
-    assert not uncovers("summer", "winter")
-    assert not uncovers("autumn", "winter")

@@ -9,10 +9,9 @@ from typing import NamedTuple
 from swiftpie.geometry.look_words import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
 from swiftpie.models.vocabulary import Vocabulary
 from swiftpie.pipelines.naming import Mention, mentions
-from swiftpie.scenes import FILLERS, PLAIN, SEASONS, SceneWords, Worn, read_scene_words
+from swiftpie.scenes import FILLERS, PLAIN, SceneWords, Worn, read_scene_words
 
 NOBODY = frozenset(("nothing", "nobody", "empty", "none", "no-one"))
-SEASON_NAMES = tuple(SEASONS)
 LINKS = frozenset(("another", "beside", "next"))  # between two subjects
 # Words for poses, views, sizes and sides, as captions of training have them.
 POSES = frozenset(
@@ -68,13 +67,6 @@ class EditReading:
         """Whether plants and ground change, and the light on a subject stays."""
         before, after = self.before.setting, self.after.setting
         return self.changes_light and before._replace(season=after.season) == after
-
-    @property
-    def uncovers_ground(self) -> bool:
-        """Whether leaves or grass come back, whose colour is unknown from the picture."""
-        seasons = [SEASON_NAMES[words.setting.season] for words in (self.before, self.after)]
-        is_bare = seasons[0] in {"autumn", "winter"} and seasons[1] != "winter"
-        return is_bare and seasons[0] != seasons[1] and not self.changes_place
 
     @property
     def clears(self) -> bool:

@@ -102,6 +102,34 @@ def test_details_stay_where_they_are(noise):
     assert np.corrcoef(*edges)[0, 1] > 0.8
 
 
+@pytest.mark.parametrize(("season", "gain"), [("winter", 0.6), ("autumn", 0.8)])
+def test_leaves_and_grass_come_back_without_haze(noise, season, gain):
+    meadow, covering = packaged().image("meadow"), read_setting(f"in {season}")
+    covered = relight.relight(meadow, covering, noise=noise, place="meadow")
+    shown = relight.relight_between(covered, covering, PLAIN, noise=noise, place="meadow")
+    was, now = (np.abs(values(one) - values(meadow)).mean() for one in (covered, shown))
+    assert now < gain * was
+    edges = [np.abs(np.diff(values(image).mean(axis=2), axis=1)) for image in (covered, shown)]
+    assert edges[1].mean() > 0.8 * edges[0].mean()
+
+
+def test_a_season_goes_before_the_light_changes(noise):
+    meadow, winter = packaged().image("meadow"), read_setting("in winter")
+    told = {"noise": noise, "place": "meadow"}
+    at_once = relight.relight_between(meadow, winter, NIGHT, **told)
+    bare = relight.relight_between(meadow, winter, PLAIN, **told)
+    assert at_once.tobytes() == relight.relight_between(bare, PLAIN, NIGHT, **told).tobytes()
+
+
+def test_what_a_picture_is_taken_to_show_changes_nothing(session, caplog):
+    photo = photograph(90, 70)
+    result = session.edit(photo, "make it summer", seed=1)
+    assert result.image.tobytes() == photo.tobytes()
+    assert not values(result.region).any()
+    assert result.region.tobytes() == session.find_region(photo, "make it summer").tobytes()
+    assert "source prompt" in caplog.text
+
+
 def test_an_edit_of_the_setting_alone_relights(session):
     photo = packaged().image("meadow")
     first, again, other = (

@@ -3,7 +3,9 @@
 The scene network draws 256 x 256 pixels. Maps of colour carry the change to any size.
 """
 
+import logging
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from PIL import Image
@@ -32,8 +34,11 @@ from swiftpie.pipelines.photographs.changes import (
     meant_change,
     without_lamps,
 )
-from swiftpie.scenes import NIGHT, PLAIN, SceneSetting, change_of
+from swiftpie.pipelines.photographs.filling import brightness
+from swiftpie.scenes import NIGHT, PLAIN, WINTER, SceneChange, SceneSetting, change_of, uncovers
 from swiftpie.scenes import packaged as packaged_scenes
+
+logger = logging.getLogger(__name__)
 
 SIDE_PX = 256  # of the pictures that the network was trained on
 NOISE_SHAPE = (32, SIDE_PX // 8, SIDE_PX // 8)
@@ -41,7 +46,14 @@ BAND_PIXELS = 1_000_000  # at once, so that a large picture needs little memory
 PATTERN_PX = 384  # of a photograph that one repetition of rain or flakes fills at least
 MOST_REPEATS = 3
 MOST_ART_PX = 1024  # longer side of what is drawn as an art
+GRASS = (0.77, 1.21, 0.51)  # colour of a brightness of about 1
+GRASS_IN_SNOW, GRASS_IN_AUTUMN = 0.545, 0.872  # brightness over that of what hides it
+UNCOVERING_STEPS = 3  # more would show errors of the network, too
 IN_THE_AIR = frozenset(("rain", "snowfall", "fog"))  # weathers that are drawn over a picture
+UNCHANGED = (
+    "A picture without a source prompt is taken to show a clear summer day, so nothing in it will "
+    "change. Say what it shows, as in --source-prompt 'in winter' or source_prompt='in winter'."
+)
 
 
 @torch.no_grad()
@@ -86,20 +98,27 @@ def relight_between(
     """Return a picture that shows a place in the setting `before` as it looks in the one `after`.
 
     The network knows pictures in plain daylight. Others are changed as much as two drawings of the
-    same picture in both settings differ. The other arguments are those of `relight`.
+    same picture in both settings differ. Where leaves or grass come back, this is done first and in
+    plain light, from what the picture hides. The other arguments are those of `relight`.
     """
     if before == after:
         return image
     if before == PLAIN:
         return relight(image, after, noise=noise, place=place, relighter=relighter)
+    between = before._replace(season=after.season)
+    if uncovers(before, after) and between != after:
+        change = partial(relight_between, noise=noise, place=place, relighter=relighter)
+        return change(change(image, before, between), between, after)
     picture = as_rgb(image)
     reference = _reference(picture)
-    first, second = (
-        _drawn(reference, setting, noise=noise, place=place, relighter=relighter)
-        for setting in (before, after)
-    )
+    draw = partial(_drawn, noise=noise, place=place, relighter=relighter)
+    if uncovers(before, after):
+        old, new = (PLAIN._replace(season=one.season) for one in (before, after))
+        first, second = reference, draw(_uncovered(reference, old, draw), new)
+    else:
+        first, second = draw(reference, before), draw(reference, after)
     changed_picture = _carried_over(picture, changes_between(first, second))
-    if before._replace(season=after.season) != after:
+    if between != after:
         return changed_picture
     meant = meant_change(reference, _reference(changed_picture))
     return Image.composite(changed_picture, picture, mask_to_pil(meant)[0].resize(picture.size))
@@ -126,6 +145,19 @@ def _drawn(
     drawn = draw(noise, reference, *(torch.tensor([number]) for number in numbers))
     is_photo = place is None and setting.time == NIGHT
     return without_lamps(reference, drawn) if is_photo else drawn
+
+
+def _uncovered(reference: Tensor, before: SceneSetting, draw: Callable[..., Tensor]) -> Tensor:
+    """Return the picture in plain daylight that `draw` shows in `before` about as the reference.
+
+    A season hides what is below, so that all is taken for grass at first. What the network does
+    not show as the reference has it comes back by itself, as the sky.
+    """
+    bright = GRASS_IN_SNOW if before.season == WINTER else GRASS_IN_AUTUMN
+    found = (brightness(reference) + 1) * bright * reference.new_tensor(GRASS).view(1, 3, 1, 1) - 1
+    for _ in range(UNCOVERING_STEPS):
+        found = (found + reference - draw(found, before)).clamp(-1, 1)
+    return found
 
 
 def _carried_over(picture: Image.Image, changes: Tensor) -> Image.Image:
@@ -178,18 +210,18 @@ def without_weather(image: Image.Image, setting: SceneSetting) -> Image.Image:
 
 def edit(components: Components, request: EditRequest, clock: Clock) -> EditResult:
     """Return the photograph of a request in the setting and the art that its prompt names."""
-    original, region = as_rgb(request.image), _region(request)
-    texts = {"source_prompt": request.source_prompt, "keyword": request.keyword}
-    change = change_of(request.prompt, **texts)
-    assert change is not None, "other edits go elsewhere"
+    original, region, change = as_rgb(request.image), _region(request), _change(request)
+    if change.is_none:
+        logger.warning(UNCHANGED)
     setting, noise = change.setting, draw_noise([request.seed], NOISE_SHAPE)
     edited = relight(original, setting, noise=noise, relighter=components.relighter)
     edited = add_weather(edited, setting, noise=noise)
     if change.rendition is not None:
         edited = rendered(edited, change.rendition, noise=noise)
     clock.lap("relight")
-    blend = blend_mask(region) if request.mask is not None else Image.new("L", edited.size, 255)
-    image = edited if request.mask is None else Image.composite(edited, original, blend)
+    is_whole = request.mask is None and not change.is_none
+    blend = Image.new("L", edited.size, 255) if is_whole else blend_mask(region)
+    image = edited if is_whole else Image.composite(edited, original, blend)
     clock.lap("join")
     return EditResult(
         image=image,
@@ -207,12 +239,21 @@ def edit(components: Components, request: EditRequest, clock: Clock) -> EditResu
 
 
 def find_region(request: EditRequest) -> Image.Image:
-    """Return where an edit changes its picture, white in mode L: all of it, or its mask."""
+    """Return where an edit changes its picture, white in mode L: all, its mask, or nothing."""
     return mask_to_pil(_region(request))[0]
+
+
+def _change(request: EditRequest) -> SceneChange:
+    texts = {"source_prompt": request.source_prompt, "keyword": request.keyword}
+    change = change_of(request.prompt, **texts)
+    assert change is not None, "other edits go elsewhere"
+    return change
 
 
 def _region(request: EditRequest) -> Tensor:
     size = (request.image.height, request.image.width)
+    if _change(request).is_none:
+        return torch.zeros(1, 1, *size, dtype=torch.uint8)
     if request.mask is None:
         return torch.full((1, 1, *size), 255, dtype=torch.uint8)
     return given_mask(request.mask, size)

@@ -138,7 +138,7 @@ def reading_of(components: Components, request: EditRequest) -> EditReading | No
     vocabulary = components.text.vocabulary
     reading = read_edit(request.prompt, vocabulary, source_prompt=request.source_prompt)
     is_known = reading is not None and (not reading.takes_off or reading.only_takes_off)
-    if reading is None or not is_known or reading.uncovers_ground:
+    if reading is None or not is_known:
         return None
     if request.mask is not None and not reading.stays_in_outline:
         return None
