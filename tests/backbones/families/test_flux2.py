@@ -12,6 +12,8 @@ from torch._dynamo.testing import CompileCounter
 
 from swiftpie import CapabilityError, ConfigError, InputError, SwiftPiePipeline, WeightsError
 from swiftpie.backbones.components import load_components
+from swiftpie.engine.openvino.networks import to_openvino
+from swiftpie.engine.openvino.runtime import Precision
 from swiftpie.engine.session import Session
 from swiftpie.engine.transforms import offload
 from swiftpie.engine.transforms.compile import Compiler, compiled
@@ -213,3 +215,10 @@ def test_compiled_graphs_draw_with_references_the_same(session, shown):
         assert levels(found, plain) <= 1
     assert counter.frame_count == 2  # denoiser and decoder
     torch._dynamo.reset()
+
+
+@pytest.mark.slow
+def test_openvino_draws_with_references_the_same(session, shown, tmp_path):
+    exact = to_openvino(session.components, precision=Precision.SINGLE, folder=tmp_path)
+    drawn = ours(Session(exact), [Subject(shown)], SQUARE, 1)
+    assert levels(drawn, ours(session, [Subject(shown)], SQUARE, 1)) <= 1
