@@ -30,8 +30,10 @@ import torch
 from rich.progress import track
 
 import swiftpie
+from benchmarks._echo import Mark, echoed_at
 from benchmarks._machine import peak_memory_mib
 from benchmarks._tuning import NOUN, Case, Judge, Kind, photographed
+from swiftpie.backbones.components import Components
 from swiftpie.engine.session import Session
 from swiftpie.errors import SwiftPieError
 from swiftpie.pipelines.drawing.settings import MaskSource
@@ -45,6 +47,7 @@ from swiftpie_lab.data.subjects import load_subjects
 from swiftpie_lab.evaluation.benchmarks.world import WorldBenchmark, WorldCase, WorldKind
 from swiftpie_lab.evaluation.report import Table as ReportTable
 from swiftpie_lab.evaluation.report import format_interval, interval
+from swiftpie_lab.training.stages.subject.placed import TUNED, load_pair
 
 MOST_STEPS = 5000
 ENCODER = "encoder alone"
@@ -74,8 +77,8 @@ class Rows:
 
 def tuned_at(
     session: Session, identity: Identity, settings: TuneSettings, marks: Sequence[float], at: Path
-) -> Iterator[tuple[float, float, int, Identity]]:
-    """Yield mark, seconds, steps and identity at the first look after each of the `marks`.
+) -> Iterator[Mark]:
+    """Yield what there is at the first look after each of the `marks`.
 
     The state of one run is kept at each mark, and tuning goes on from there.
     """
@@ -96,17 +99,24 @@ def tuned_at(
             return True
 
         identity_at = session.tune(identity, settings, state=state, on_event=is_late)
-        yield mark, spent, steps, identity_at
+        yield Mark(mark, spent, steps, identity_at)
         if not kept.is_file():  # tuning has ended by itself
             for later in [one for one in marks if one > mark]:
-                yield later, spent, steps, identity_at
+                yield Mark(later, spent, steps, identity_at)
             return
         kept.replace(state)
     state.unlink(missing_ok=True)
 
 
 def measure(
-    judge: Judge, rows: Rows, case: Case, runs: Sequence[str], marks: Sequence[float], *, seed: int
+    judge: Judge,
+    rows: Rows,
+    case: Case,
+    runs: Sequence[str],
+    marks: Sequence[float],
+    *,
+    seed: int,
+    teacher: Components | None = None,
 ) -> None:
     """Add all rows of one subject that are missing."""
     about: Row = {"kind": case.kind, "case": case.name, "pictures": len(case.pictures)}
@@ -127,10 +137,13 @@ def measure(
     if not rows.has(**about, method=ENCODER):
         add(plain, ENCODER, mark=0.0, seconds=0.0, steps=0)
     for method in missing:
-        settings = TuneSettings(method=method, steps=MOST_STEPS, seed=seed)
-        for mark, seconds, steps, found in tuned_at(
-            judge.session, plain, settings, marks, rows.folder
-        ):
+        if method == TUNED:
+            assert teacher is not None, "main() refuses the method without"
+            run = echoed_at(judge.session.components, teacher, plain, marks, rows.folder, seed=seed)
+        else:
+            settings = TuneSettings(method=method, steps=MOST_STEPS, seed=seed)
+            run = tuned_at(judge.session, plain, settings, marks, rows.folder)
+        for mark, seconds, steps, found in run:
             memory = peak_memory_mib()
             if not rows.has(**about, method=method, mark=mark):
                 add(found, method, mark=mark, seconds=seconds, steps=steps, memory=memory)
@@ -264,18 +277,27 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=256, help="side of the pictures: 128 or 256")
     parser.add_argument("--data", type=Path, help="the pack of subjects, if it is elsewhere")
     parser.add_argument("--out", type=Path, default=Path("out/tuning"), help="a folder")
+    parser.add_argument("--teacher", type=Path, help=f"an export of mini-teacher, for {TUNED}")
     options = parser.parse_args()
     torch.set_num_threads(1)
     names = METHODS.names() if options.methods == "all" else options.methods.split(",")
     methods, marks = [name for name in names if name != "none"], sorted(_numbers(options.seconds))
+    if TUNED in methods and options.teacher is None:
+        parser.error(f"{TUNED} needs --teacher, a folder that mini-teacher exported")
     try:
         session = swiftpie.load("mini", size_px=options.size)
+        teacher = None
+        if options.teacher is not None:
+            student, teacher = load_pair(
+                "mini", None, options.teacher, size_px=options.size, device="cpu"
+            )
+            session = Session(student)
         subjects = load_subjects(options.data or default_pack())
         benchmark = WorldBenchmark(subjects, size_px=options.size)
         judge, rows = Judge(session, benchmark, benchmark.panel()), Rows(options.out)
         cases = list(cases_of(options, judge, rows))
         for number, case in enumerate(track(cases, "measuring")):
-            measure(judge, rows, case, methods, marks, seed=number)
+            measure(judge, rows, case, methods, marks, seed=number, teacher=teacher)
         tell([], {"": show(rows)})
         if options.pairs:
             tell([], {"": draw_pairs(judge, rows, options.pairs)})

@@ -14,7 +14,7 @@ from swiftpie.geometry.layout import Layout, to_affine, warp
 from swiftpie.geometry.relief import height, turn
 from swiftpie.geometry.shading import Lighting, relit
 from swiftpie.masks import resize_mask
-from swiftpie.models.denoiser import read_notes
+from swiftpie.models.denoiser import SubjectCondition, read_notes
 from swiftpie.pipelines.drawing.denoise import Clock, Prepared, decode, denoise
 from swiftpie.pipelines.drawing.prepare import prepare
 from swiftpie.pipelines.drawing.request import PersonalizeRequest, Subject
@@ -147,16 +147,21 @@ def with_own_shading(composite: Tensor, picture: Tensor, mask: Tensor) -> Tensor
     return (composite + shading * mask).clamp(-1, 1)
 
 
-def clean_latents(components: Components, example: Example, features: Features) -> Tensor:
-    """Return latents (1, C, h, w) after the first step with these `features`, with gradients."""
-    drawing, schedule = example.drawing, components.schedule
-    attention = drawing.condition.attention._replace(
+def conditioned(example: Example, features: Features) -> SubjectCondition:
+    """Return what the denoiser reads of the subject in `example`, with these `features`."""
+    condition = example.drawing.condition
+    attention = condition.attention._replace(
         identity_tokens=features.tokens[:, None],
         keys={name: rows[:, None] for name, rows in features.keys.items()},
         values={name: rows[:, None] for name, rows in features.values.items()},
     )
-    condition = drawing.condition._replace(attention=attention, pooled=features.pooled[:, None])
-    step = schedule.steps[0]
+    return condition._replace(attention=attention, pooled=features.pooled[:, None])
+
+
+def clean_latents(components: Components, example: Example, features: Features) -> Tensor:
+    """Return latents (1, C, h, w) after the first step with these `features`, with gradients."""
+    drawing, schedule = example.drawing, components.schedule
+    condition, step = conditioned(example, features), schedule.steps[0]
     found = components.denoiser(drawing.latents, step.timestep, drawing.text, condition, {})
     return predict_clean(drawing.latents, found.sample, step, schedule.prediction_type)
 

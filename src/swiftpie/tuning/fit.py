@@ -83,8 +83,7 @@ def tune(
     start = start_of(components, identity)
     change = method.make(start, settings).to(components.device)
     rate = settings.learning_rate or method.learning_rate
-    every = list(range(len(identity.pixels)))
-    trained, checked = (every[:-1], every[-1:]) if len(every) >= MANY else (every, every)
+    trained, checked = trained_and_checked(identity)
     seed = settings.seed
     examples = draw_examples(components, identity, trained, count=settings.num_scenes, seed=seed)
     checks = draw_examples(components, identity, checked, count=NUM_CHECKS, seed=seed + CHECK_SEED)
@@ -101,6 +100,12 @@ def tune(
         values=made.values,
         tuned=f"{settings.method}, {run.best_step} steps",
     )
+
+
+def trained_and_checked(identity: Identity) -> tuple[list[int], list[int]]:
+    """Return which pictures of a subject are trained on, and which show how well."""
+    every = list(range(len(identity.pixels)))
+    return (every[:-1], every[-1:]) if len(every) >= MANY else (every, every)
 
 
 class _Run:

@@ -152,9 +152,33 @@ class Discriminator(nn.Module):
 
 
 def widths_of(unet: UNet2DConditionModel) -> list[int]:
-    """Return the channels of what `features_of` returns."""
+    """Return the channels of what `features_of` and `coarse_features` return."""
     channels = list(unet.config.block_out_channels)
-    return [*channels, channels[-1]][-NUM_SCALES:]
+    return [*channels, channels[-1]][: len(_blocks(unet))][-NUM_SCALES:]
+
+
+def _blocks(unet: UNet2DConditionModel) -> list[nn.Module]:
+    """Return what `unet` has on the way down, and its middle where it has one."""
+    middle = [] if unet.mid_block is None else [unet.mid_block]
+    return [*unet.down_blocks, *middle]
+
+
+@contextmanager
+def coarse_features(unet: UNet2DConditionModel) -> Iterator[list[Tensor]]:
+    """Collect what `unet` sees at its coarsest scales, fine to coarse, inside the `with` block."""
+    seen: list[Tensor] = []
+
+    def keep(
+        _module: nn.Module, _inputs: object, output: Tensor | tuple[Tensor, tuple[Tensor, ...]]
+    ) -> None:
+        seen.append(output.float() if isinstance(output, Tensor) else output[0].float())
+
+    handles = [block.register_forward_hook(keep) for block in _blocks(unet)[-NUM_SCALES:]]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def features_of(

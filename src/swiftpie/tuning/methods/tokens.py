@@ -9,9 +9,8 @@ from swiftpie.tuning.change import Change, Features, Method, Start, features_of
 class Tokens(Change):
     """Every number of the features is a parameter."""
 
-    def __init__(self, start: Start) -> None:
+    def __init__(self, known: Features) -> None:
         super().__init__()
-        known = features_of(start.identity)
         self._layers = list(known.keys)
         rows = [known.tokens, known.pooled]
         rows += [table[name] for name in self._layers for table in (known.keys, known.values)]
@@ -30,7 +29,7 @@ class Tokens(Change):
 
 def _make(start: Start, settings: TuneSettings) -> Change:
     del settings
-    return Tokens(start)
+    return Tokens(features_of(start.identity))
 
 
 METHOD = Method(learning_rate=0.01, make=_make)

@@ -3,6 +3,7 @@
 from dataclasses import asdict, replace
 
 from swiftpie_lab.training.loop import LoopConfig, TrainConfig
+from swiftpie_lab.training.optimizers import Adam
 from swiftpie_lab.training.stages.autoencoder import AutoencoderConfig
 from swiftpie_lab.training.stages.cutout import CutoutConfig
 from swiftpie_lab.training.stages.distillation.base import SceneSettings
@@ -18,6 +19,8 @@ from swiftpie_lab.training.stages.one_step.stage import OneStepConfig
 from swiftpie_lab.training.stages.one_step.tasks import Drops, Tasks
 from swiftpie_lab.training.stages.scene import SceneConfig
 from swiftpie_lab.training.stages.sharpening import SharpeningConfig
+from swiftpie_lab.training.stages.subject.echo import EchoSettings
+from swiftpie_lab.training.stages.subject.placed import PlacedSubjectConfig
 
 SCENES = SceneSettings(num_subjects=6)
 ON_PICTURES = MiniInversionConfig(  # the second stage of inversion
@@ -62,9 +65,9 @@ SEMANTIC_MODEL = replace(  # of the stages after which the semantic branch alone
 
 def mini_teacher() -> TrainConfig:
     """Multi-step diffusion teacher of the world, from the packaged weights on."""
-    return TrainConfig(
-        loop=LoopConfig(steps=3000, learning_rate=1e-3), stage=TeacherConfig(scenes=SCENES)
-    )
+    # Encoders and layouts stay those of the package: a student reads the same tokens.
+    stage = TeacherConfig(trained=("denoiser",), scenes=SCENES)
+    return TrainConfig(loop=LoopConfig(steps=3000, learning_rate=1e-3), stage=stage)
 
 
 def mini_reflow() -> TrainConfig:
@@ -78,6 +81,26 @@ def mini_dmd2() -> TrainConfig:
     """One-step student by distribution matching with a discriminator, needs mini-teacher."""
     loop = LoopConfig(steps=5000, learning_rate=1e-5, max_gradient_norm=10.0, uses_muon=False)
     return TrainConfig(loop=loop, stage=Dmd2Config(scenes=SCENES))
+
+
+def mini_echo_distill() -> TrainConfig:
+    """One subject for mini beside its teacher, by EchoDistill; set stage.data, needs mini-teacher.
+
+    The result is an identity file.
+    """
+    loop = LoopConfig(
+        steps=200,
+        learning_rate=0.01,
+        learning_rates=(0.01, 0.01, 1e-3),  # of teacher, student and discriminator
+        warmup_steps=10,
+        ema_decay=0.9,
+        sample_every=100,
+        save_every=50,
+        uses_muon=False,
+        adam=Adam(betas=(0.9, 0.999), weight_decay=0.0),
+    )
+    echo = EchoSettings(first_step=100, echo_every=50, num_pictures=16)
+    return TrainConfig(loop=loop, stage=PlacedSubjectConfig(echo=echo))
 
 
 def world_autoencoder() -> TrainConfig:

@@ -41,6 +41,7 @@ class TeacherConfig:
     """Settings of the stage."""
 
     start: str = "mini"  # see `load_model`; empty for new weights
+    trained: tuple[str, ...] = ()  # parts of names of weights that are trained; () is all
     scenes: SceneSettings = field(default_factory=SceneSettings)
     text_drop: float = 0.1  # share of pictures that lose their prompt, for guidance
     sampling_steps: int = 32
@@ -71,7 +72,7 @@ class TeacherStage:
 
     def network(self) -> OneStepNetworks:
         """Return the networks to start from."""
-        return trainable(self.model.networks)
+        return trainable(self.model.networks, self.config.trained)
 
     def losses(self, network: OneStepNetworks, draw: int) -> dict[str, Tensor]:
         """Return latent, mask, layout and map terms.

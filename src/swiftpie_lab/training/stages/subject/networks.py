@@ -1,7 +1,6 @@
 """The networks of a subject's tuning: a frozen student and teacher, and all that is trained."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +22,6 @@ from swiftpie.schedules import PredictionType, predict_clean
 from swiftpie.types import TextCondition
 from swiftpie_lab.data.photographs import Augmentation, PhotoViews, open_photos
 from swiftpie_lab.training.critics import (
-    NUM_SCALES,
     Discriminator,
     add_low_rank,
     low_rank_parts,
@@ -37,6 +35,7 @@ from swiftpie_lab.training.stages.adapter.networks import (
     read_tower,
 )
 from swiftpie_lab.training.stages.adapter.teacher import check_family
+from swiftpie_lab.training.stages.subject.echo import DistillSettings, EchoNetworks
 from swiftpie_lab.training.stages.subject.word import Word, towers_of
 
 if TYPE_CHECKING:
@@ -46,29 +45,7 @@ KEYS_AND_VALUES = r".*attn2\.to_[kv]"  # cross-attention, as Custom Diffusion tr
 
 
 @dataclass(frozen=True)
-class SubjectWeights:
-    """Factors of the loss terms."""
-
-    prior: float = 1.0  # noise of pictures of the class
-    background: float = 0.1  # of photos outside of the subject, beside 1 on it
-    identity: float = 1.0  # one minus the cosine of image-encoder vectors
-    latents: float = 1.0  # squared difference of the student's and the teacher's latents
-    look: float = 1.0  # perceptual distance of the two
-    adversarial: float = 0.1  # of the discriminator
-
-
-@dataclass(frozen=True)
-class EchoSettings:
-    """Pictures of the subject that the student draws, as further data of both networks."""
-
-    first_step: int = 500
-    echo_every: int = 250  # steps after which they are drawn anew
-    num_pictures: int = 64
-    share: float = 0.5  # of a batch
-
-
-@dataclass(frozen=True)
-class SubjectSettings:
+class SubjectSettings(DistillSettings):
     """What is tuned to what."""
 
     data: Path = Path("photos")  # of one subject
@@ -85,9 +62,6 @@ class SubjectSettings:
     rank: int = 8
     size_px: int = 0  # of pictures; 0 is the preset's
     batch_size: int = 2  # photos, and as many pictures of the class
-    adversarial_steps: int = 100  # over which its weight rises
-    loss: SubjectWeights = field(default_factory=SubjectWeights)
-    echo: EchoSettings = field(default_factory=EchoSettings)
     augmentation: Augmentation = field(default_factory=Augmentation)
     cache_mib: int = 1024
     autocast: bool = True
@@ -169,28 +143,19 @@ def _judge(settings: SubjectSettings, reader: NetworkReader) -> ClipIdentityEnco
     return ClipIdentityEncoder(tower, nn.Identity(), Feature.EMBEDS).eval()
 
 
-class SubjectNetworks(nn.Module):
+class SubjectNetworks(EchoNetworks):
     """Every trained weight, and the pictures that the student has drawn as data."""
-
-    echoes: Tensor
-    echo_places: Tensor
-    num_echoes: Tensor
 
     def __init__(self, base: SubjectBase, settings: SubjectSettings) -> None:
         super().__init__()
         device = base.components.device
         self.word = Word(base.components.text, settings.word).to(device)
         self.teacher = copied_layers(low_rank_parts(base.teacher))
-        if base.judge is None:
-            self.requires_grad_(requires_grad=True)
-            return
-        self.student = copied_layers(low_rank_parts(base.student))
-        width = int(base.judge.tower.config.projection_dim or CLIP_WIDTH)
-        self.discriminator = Discriminator(widths_of(base.teacher), subject=width).to(device)
-        count = settings.echo.num_pictures
-        self.register_buffer("echoes", torch.zeros(count, *base.latent_shape, device=device))
-        self.register_buffer("echo_places", torch.zeros(count, dtype=torch.long, device=device))
-        self.register_buffer("num_echoes", torch.zeros((), dtype=torch.long, device=device))
+        if base.judge is not None:
+            self.student = copied_layers(low_rank_parts(base.student))
+            width = int(base.judge.tower.config.projection_dim or CLIP_WIDTH)
+            self.discriminator = Discriminator(widths_of(base.teacher), subject=width).to(device)
+            self.add_echoes(settings.echo.num_pictures, base.latent_shape, device)
         self.requires_grad_(requires_grad=True)
 
 
@@ -220,25 +185,6 @@ def draw_once(base: SubjectBase, noise: Tensor, text: TextCondition) -> Tensor:
     latents, step = schedule.initial_latents(noise), schedule.steps[0]
     raw = predict(base.student, latents, step.timestep, text)
     return predict_clean(latents, raw, step, schedule.prediction_type)
-
-
-@contextmanager
-def coarse_features(unet: UNet2DConditionModel) -> Iterator[list[Tensor]]:
-    """Collect what `unet` sees at its coarsest scales, fine to coarse, inside the `with` block."""
-    seen: list[Tensor] = []
-
-    def keep(
-        _module: nn.Module, _inputs: object, output: Tensor | tuple[Tensor, tuple[Tensor, ...]]
-    ) -> None:
-        seen.append(output.float() if isinstance(output, Tensor) else output[0].float())
-
-    blocks = [*unet.down_blocks, unet.mid_block][-NUM_SCALES:]
-    handles = [block.register_forward_hook(keep) for block in blocks]
-    try:
-        yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def adapter_tensors(parts: Mapping[str, nn.Linear]) -> dict[str, Tensor]:

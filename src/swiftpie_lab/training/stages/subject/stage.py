@@ -1,14 +1,11 @@
-"""The subject stage: a teacher learns a subject, and a one-step student learns it from the teacher.
+"""The subject stage of published backbones: a teacher of Stable Diffusion, and a one-step student.
 
-EchoDistill (arXiv:2510.20512), from its abstract: both networks learn at the same time around one
-word, and the student's own pictures return as data to both.
+Both learn around one new word, by low-rank changes of keys and values.
 """
 
-from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,19 +16,27 @@ from swiftpie.imageio.images import contact_sheet, to_pil
 from swiftpie.masks import resize_mask
 from swiftpie.noise import draw_noise
 from swiftpie.schedules import PredictionType, add_noise, scaled_linear_step
-from swiftpie.types import TextCondition
 from swiftpie_lab.training.context import Context
-from swiftpie_lab.training.critics import discriminator_terms, low_rank_parts, without_low_rank
-from swiftpie_lab.training.loop import Update
-from swiftpie_lab.training.losses import Levels, add_noise_at, clean_of, draw_levels
-from swiftpie_lab.training.perceptual import Compare, masked_mean, perceptual_distance
+from swiftpie_lab.training.critics import coarse_features, low_rank_parts, without_low_rank
+from swiftpie_lab.training.losses import add_noise_at, draw_levels
+from swiftpie_lab.training.perceptual import Compare, perceptual_distance
 from swiftpie_lab.training.stages.adapter.examples import PLACES, ROW_STRIDE
+from swiftpie_lab.training.stages.subject.echo import (
+    ECHO_SEED,
+    LATEST_JUDGED,
+    NOISE_SEED,
+    PRIOR_SEED,
+    STUDENT_SEED,
+    Echo,
+    EchoStage,
+    SubjectBatch,
+    noise_loss,
+)
 from swiftpie_lab.training.stages.subject.networks import (
     SubjectBase,
     SubjectNetworks,
     SubjectSettings,
     adapter_tensors,
-    coarse_features,
     draw_once,
     load_subject_base,
     predict,
@@ -41,49 +46,12 @@ from swiftpie_lab.training.stages.subject.word import encode_with
 
 ADAPTER_FILE, WORD_FILE = "pytorch_lora_weights.safetensors", "word.safetensors"
 TOWER_KEYS = ("clip_l", "clip_g")  # of the word, where there are two
-FIRST_ALIGNED, LAST_ALIGNED = 300, 800  # earlier the student is its own answer, later all is noise
-LATEST_JUDGED = 600  # the discriminator sees latents noised up to this timestep
-PRIOR_SEED, STUDENT_SEED, ECHO_SEED, NOISE_SEED = (number * 2**40 for number in range(1, 5))
 SHOWN, SHOWN_DRAW = 4, 2**31 - 1
 REAL = 8  # references that pictures of the student are compared with
 
 
-class SubjectBatch(NamedTuple):
-    """Pictures of the subject: photos, or what the student drew."""
-
-    latents: Tensor  # (B, C, h, w)
-    mask: Tensor  # (B, 1, h, w) the subject; 1 where all was drawn
-    prompts: list[str]
-    reference: Tensor  # (B, 3, S, S)
-    reference_mask: Tensor  # (B, 1, S, S)
-
-
-def noise_loss(
-    raw: Tensor,
-    clean: Tensor,
-    noise: Tensor,
-    *,
-    levels: Levels,
-    kind: PredictionType,
-    weight: Tensor,
-) -> Tensor:
-    """Return the weighted mean squared error of what a diffusion model predicts, in float64.
-
-    The target of the raw output (B, C, h, w) is the noise, or v (arXiv:2202.00512), or the clean
-    latents. `weight` is (B, 1, h, w).
-    """
-    clean, noise = clean.double(), noise.double()
-    target = {
-        PredictionType.EPSILON: noise,
-        PredictionType.V: levels.alpha * noise - levels.sigma * clean,
-        PredictionType.SAMPLE: clean,
-    }[kind]
-    weight = weight.double().expand_as(target)
-    return ((raw.double() - target).square() * weight).sum() / weight.sum()
-
-
 @dataclass(frozen=True, eq=False)
-class SubjectStage:
+class SubjectStage(EchoStage[SubjectNetworks, list[str]]):
     """Tune a teacher to a subject, and with `distils` a one-step student, by K and V alone.
 
     Differs from the paper, as far as its abstract tells: changes are low-rank, so that each is a
@@ -96,12 +64,19 @@ class SubjectStage:
     compare: Compare
 
     @property
-    def groups(self) -> Mapping[str, tuple[str, ...]]:
-        """The teacher with the word, the student and its discriminator."""
-        groups = {"teacher": ("teacher", "word")}
-        if not self.settings.distils:
-            return groups
-        return groups | {"student": ("student",), "discriminator": ("discriminator",)}
+    def distils(self) -> bool:
+        """As the settings say."""
+        return self.settings.distils
+
+    @property
+    def of_teacher(self) -> tuple[str, ...]:
+        """Its changes, and the word that both read."""
+        return ("teacher", "word")
+
+    @property
+    def predicts(self) -> PredictionType:
+        """As the settings say."""
+        return self.settings.predicts
 
     @property
     def samples_per_step(self) -> int:
@@ -112,54 +87,29 @@ class SubjectStage:
         """Return new networks, which change nothing yet."""
         return SubjectNetworks(self.base, self.settings)
 
-    def updates(self, network: SubjectNetworks, step: int, draw: int) -> Iterator[Update]:
-        """Yield what the teacher learns, then its student, then the student's discriminator."""
+    def begin(self, network: SubjectNetworks) -> None:
+        """Put the changes of `network` into both U-Nets."""
         use_trained(self.base, network)
-        echo = self.settings.echo
-        since = step - echo.first_step
-        if self.settings.distils and since >= 0 and since % echo.echo_every == 0:
-            self.draw_echoes(network, step)
-        batch = self.batch(network, draw)
-        yield Update("teacher", self.teacher_terms(network, batch, draw))
-        if not self.settings.distils:
-            return
-        with self._autocast():
-            drawn, text = self._draw(network, batch, draw)
-        terms = self.student_terms(drawn, text, batch, draw)
-        fake = self._features(drawn, draw)
-        subject = self._embed(batch.reference, batch.reference_mask)
-        warm = min(1.0, (step + 1) / self.settings.adversarial_steps)
-        score = network.discriminator(fake, subject)
-        terms["adversarial"] = -self.settings.loss.adversarial * warm * score.mean()
-        yield Update("student", terms)
-        with torch.no_grad():
-            real = self._features(batch.latents, draw)
-        yield Update(
-            "discriminator", discriminator_terms(network.discriminator, real, fake, subject=subject)
-        )
 
     @torch.no_grad()
-    def batch(self, network: SubjectNetworks, draw: int) -> SubjectBatch:
-        """Return photos by number; a share of them are pictures of the student, once it has any."""
-        size, settings = self.settings.batch_size, self.settings
+    def batch(self, network: SubjectNetworks, draw: int) -> SubjectBatch[list[str]]:
+        """Return photos by number, or echoes, and what prompts say of them."""
+        size = self.settings.batch_size
         photos = self.base.views.batch(size, draw)
         device = self.base.components.device
         pixels, mask, reference, seen = (one.to(device) for one in photos[:4])
         latents = self.base.autoencoder.encode(pixels).float()
         mask = resize_mask(mask, (latents.shape[2], latents.shape[3]))
         prompts = [self._prompt("")] * size
-        count = int(network.num_echoes) if settings.distils else 0
-        generator = torch.Generator().manual_seed((NOISE_SEED - draw) % 2**63)
-        chance, chosen = torch.rand(2, size, generator=generator)
-        for row in range(size if count else 0):
-            if float(chance[row]) < settings.echo.share:
-                number = int(chosen[row] * count)
-                latents[row], mask[row] = network.echoes[number], 1.0
+        for row, number in enumerate(self.echo_of_rows(network, size, draw)):
+            if number is not None:
+                latents[row], mask[row] = network.echoes[number], 1.0  # all of it was drawn
                 prompts[row] = self._prompt(PLACES[int(network.echo_places[number])])
-        return SubjectBatch(latents, mask, prompts, reference, seen)
+        everywhere = torch.ones_like(mask)  # where the student draws the subject is not known
+        return SubjectBatch(latents, mask, prompts, everywhere, reference, seen)
 
     def teacher_terms(
-        self, network: SubjectNetworks, batch: SubjectBatch, draw: int
+        self, network: SubjectNetworks, batch: SubjectBatch[list[str]], draw: int
     ) -> dict[str, Tensor]:
         """Return the errors of the teacher's noise in pictures of subject and class."""
         weights = self.settings.loss
@@ -168,12 +118,12 @@ class SubjectStage:
         share = weights.background + (1 - weights.background) * batch.mask
         terms = {}
         for name, latents, said, weight in (
-            ("subject", batch.latents, batch.prompts, share),
+            ("subject", batch.latents, batch.told, share),
             ("prior", known, prompts, torch.ones_like(share)),
         ):
             noise = torch.randn(latents.shape, generator=generator).to(latents)
             levels = draw_levels(generator, like=latents)
-            with self._autocast():
+            with self.precision():
                 text = encode_with(self.base.components.text, network.word, said)
                 noisy = add_noise_at(latents, noise, levels)
                 raw = predict(self.base.teacher, noisy, levels.timesteps, text)
@@ -192,77 +142,83 @@ class SubjectStage:
             for row in range(size)
         ]
         noise = self._noise(PRIOR_SEED, draw, size)
-        with self._autocast(), without_low_rank(self.base.student):
+        with self.precision(), without_low_rank(self.base.student):
             text = self.base.components.text.encode(prompts)
             return draw_once(self.base, noise, text).float(), prompts
 
-    def student_terms(
-        self, drawn: Tensor, text: TextCondition, batch: SubjectBatch, draw: int
-    ) -> dict[str, Tensor]:
-        """Return how far the student's latents are from teacher and references."""
-        weights, decode = self.settings.loss, self.base.autoencoder.decode
-        wanted = self.taught(drawn, text, draw)
-        terms = {"latents": weights.latents * F.mse_loss(drawn.double(), wanted).float()}
-        with self._autocast():
-            pixels = decode(drawn)
-            with torch.no_grad():
-                shown = decode(wanted.float()).clamp(-1, 1)
-            everywhere = torch.ones_like(pixels[:, :1])
-            terms["look"] = weights.look * masked_mean(self.compare(pixels, shown), everywhere)
-            known = self._embed(batch.reference, batch.reference_mask)
-            seen = self._embed(pixels, everywhere)
-        cosine = F.cosine_similarity(seen.float(), known.float(), dim=1)
-        return terms | {"identity": weights.identity * (1 - cosine).mean()}
+    def draw(self, network: SubjectNetworks, batch: SubjectBatch[list[str]], draw: int) -> Tensor:
+        """Return what the student draws of the prompts, in one step from noise."""
+        with torch.no_grad():  # the word is the teacher's to learn
+            text = encode_with(self.base.components.text, network.word, batch.told)
+        return draw_once(self.base, self._noise(STUDENT_SEED, draw, len(batch.latents)), text)
 
-    @torch.no_grad()
-    def taught(self, drawn: Tensor, text: TextCondition, draw: int) -> Tensor:
-        """Return the clean latents that the teacher finds in noised ones (B, C, h, w), float64."""
-        generator = torch.Generator().manual_seed((STUDENT_SEED + draw) % 2**63)
-        noise = torch.randn(drawn.shape, generator=generator).to(drawn)
-        levels = draw_levels(generator, like=drawn, first=FIRST_ALIGNED, last=LAST_ALIGNED)
-        noisy = add_noise_at(drawn.detach(), noise, levels)
-        with self._autocast():
-            raw = predict(self.base.teacher, noisy, levels.timesteps, text)
-        return clean_of(noisy, raw, levels, self.settings.predicts)
+    def teach(
+        self,
+        network: SubjectNetworks,
+        noisy: Tensor,
+        timesteps: Tensor,
+        batch: SubjectBatch[list[str]],
+    ) -> Tensor:
+        """Return the teacher's output for the same prompts."""
+        text = encode_with(self.base.components.text, network.word, batch.told)
+        return predict(self.base.teacher, noisy, timesteps, text)
 
-    @torch.no_grad()
-    def draw_echoes(self, network: SubjectNetworks, step: int) -> None:
-        """Let the student draw the subject in many places; keep what is like its references.
+    def features(self, latents: Tensor, draw: int) -> list[Tensor]:
+        """Return coarse features of the teacher as it was before, told the class alone."""
+        generator = torch.Generator().manual_seed((PRIOR_SEED + draw) % 2**63)
+        timestep = int(torch.randint(LATEST_JUDGED + 1, (), generator=generator))
+        noise = torch.randn(latents.shape, generator=generator).to(latents)
+        noisy = add_noise(latents.float(), noise, scaled_linear_step(timestep))
+        teacher = self.base.teacher
+        with torch.no_grad():
+            text = self.base.components.text.encode([f"a photo of a {self.settings.noun}"])
+        with self.precision(), without_low_rank(teacher), coarse_features(teacher) as seen:
+            predict(teacher, noisy, timestep, text.repeat(len(latents)))
+        return seen
 
-        A picture is kept if it is as like them as they are like each other, in the median.
-        """
+    def decode(self, latents: Tensor) -> Tensor:
+        """Return pixels."""
+        return self.base.autoencoder.decode(latents)
+
+    def known(self, batch: SubjectBatch[list[str]]) -> Tensor:
+        """Return vectors of the references."""
+        return self._embed(batch.reference, batch.reference_mask)
+
+    def seen(self, pixels: Tensor, batch: SubjectBatch[list[str]]) -> Tensor:
+        """Return vectors of whole pictures."""
+        del batch
+        return self._embed(pixels, torch.ones_like(pixels[:, :1]))
+
+    def real_vectors(self) -> Tensor:
+        """Return vectors of some references."""
         views = self.base.views.batch(REAL, SHOWN_DRAW)
         device = self.base.components.device
-        known = self._embed(views.reference.to(device), views.reference_mask.to(device))
-        known = F.normalize(known.float(), dim=1)
-        apart = torch.triu(torch.ones(REAL, REAL, device=device), diagonal=1).bool()
-        least, kept = (known @ known.T)[apart].median(), 0
-        for number in range(self.settings.echo.num_pictures):
-            place = number % len(PLACES)
-            noise = self._noise(ECHO_SEED + step * ROW_STRIDE, number, 1)
-            with self._autocast():
-                prompts = [self._prompt(PLACES[place])]
-                text = encode_with(self.base.components.text, network.word, prompts)
-                latents = draw_once(self.base, noise, text)
-                pixels = self.base.autoencoder.decode(latents).clamp(-1, 1)
-                seen = self._embed(pixels, torch.ones_like(pixels[:, :1]))
-            if float((F.normalize(seen.float(), dim=1) @ known.T).mean()) >= float(least):
-                network.echoes[kept], network.echo_places[kept] = latents[0], place
-                kept += 1
-        network.num_echoes.fill_(kept)
+        return self._embed(views.reference.to(device), views.reference_mask.to(device))
+
+    def echo(self, network: SubjectNetworks, number: int, step: int) -> Echo:
+        """Return the subject in one of the places that prompts know."""
+        place = number % len(PLACES)
+        noise = self._noise(ECHO_SEED + step * ROW_STRIDE, number, 1)
+        with self.precision():
+            text = encode_with(
+                self.base.components.text, network.word, [self._prompt(PLACES[place])]
+            )
+            latents = draw_once(self.base, noise, text)
+            pixels = self.base.autoencoder.decode(latents).clamp(-1, 1)
+            vector = self._embed(pixels, torch.ones_like(pixels[:, :1]))
+        return Echo(latents, place, vector)
 
     @torch.no_grad()
     def sample(self, network: SubjectNetworks, path: Path) -> dict[str, float]:
         """Save references and what the student draws; return how alike an encoder finds them."""
-        use_trained(self.base, network)
+        self.begin(network)
         batch = self.batch(network, SHOWN_DRAW)
-        if not self.settings.distils:
+        if not self.distils:
             return {}
-        with self._autocast():
-            drawn, _ = self._draw(network, batch, SHOWN_DRAW)
-            pixels = self.base.autoencoder.decode(drawn).float().clamp(-1, 1)
-            seen = self._embed(pixels, torch.ones_like(pixels[:, :1]))
-            known = self._embed(batch.reference, batch.reference_mask)
+        with self.precision():
+            drawn = self.draw(network, batch, SHOWN_DRAW)
+            pixels = self.decode(drawn).float().clamp(-1, 1)
+            seen, known = self.seen(pixels, batch), self.known(batch)
         rows = [to_pil(row) for row in (batch.reference, pixels)]
         contact_sheet(rows, cell_px=min(256, self.base.size_px)).save(path)
         return {"identity_cosine": float(F.cosine_similarity(seen, known, dim=1).mean())}
@@ -270,9 +226,9 @@ class SubjectStage:
     @torch.no_grad()
     def export(self, network: SubjectNetworks, folder: Path) -> None:
         """Write a LoRA for each network and the word, as diffusers loads them."""
-        use_trained(self.base, network)
+        self.begin(network)
         nets = {"teacher": self.base.teacher}
-        if self.settings.distils:
+        if self.distils:
             nets["student"] = self.base.student
         for name, unet in nets.items():
             (folder / name).mkdir(parents=True, exist_ok=True)
@@ -284,25 +240,10 @@ class SubjectStage:
             folder / WORD_FILE, dict(zip(keys, vectors, strict=True)), metadata={}, force=True
         )
 
-    def _draw(
-        self, network: SubjectNetworks, batch: SubjectBatch, draw: int
-    ) -> tuple[Tensor, TextCondition]:
-        with torch.no_grad():  # the word is the teacher's to learn
-            text = encode_with(self.base.components.text, network.word, batch.prompts)
-        noise = self._noise(STUDENT_SEED, draw, len(batch.latents))
-        return draw_once(self.base, noise, text), text
-
-    def _features(self, latents: Tensor, draw: int) -> list[Tensor]:
-        generator = torch.Generator().manual_seed((PRIOR_SEED + draw) % 2**63)
-        timestep = int(torch.randint(LATEST_JUDGED + 1, (), generator=generator))
-        noise = torch.randn(latents.shape, generator=generator).to(latents)
-        noisy = add_noise(latents.float(), noise, scaled_linear_step(timestep))
-        teacher = self.base.teacher
-        with torch.no_grad():
-            text = self.base.components.text.encode([f"a photo of a {self.settings.noun}"])
-        with self._autocast(), without_low_rank(teacher), coarse_features(teacher) as seen:
-            predict(teacher, noisy, timestep, text.repeat(len(latents)))
-        return seen
+    def precision(self) -> AbstractContextManager[object]:
+        """Return half precision, if the settings want it."""
+        kind = self.base.components.device.type
+        return torch.autocast(kind, torch.bfloat16, enabled=self.settings.autocast)
 
     def _embed(self, pixels: Tensor, mask: Tensor) -> Tensor:
         assert self.base.judge is not None, "there is a student"
@@ -315,10 +256,6 @@ class SubjectStage:
     def _noise(self, seed: int, draw: int, size: int) -> Tensor:
         seeds = [seed + draw * size + row for row in range(size)]
         return draw_noise(seeds, self.base.latent_shape).to(self.base.components.device)
-
-    def _autocast(self) -> AbstractContextManager[object]:
-        kind = self.base.components.device.type
-        return torch.autocast(kind, torch.bfloat16, enabled=self.settings.autocast)
 
 
 @dataclass(frozen=True)

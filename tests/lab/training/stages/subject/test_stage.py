@@ -1,5 +1,10 @@
 """A subject's tuning: losses by the textbook, and files that diffusers reads."""
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -10,25 +15,22 @@ from swiftpie.backbones.load.ip_adapter import fuse_lora_file
 from swiftpie.errors import CapabilityError, ConfigError
 from swiftpie.models.denoiser import added_conditions
 from swiftpie.schedules import PredictionType
-from swiftpie_lab.training.context import Context
-from swiftpie_lab.training.loop import LoopConfig, fit
 from swiftpie_lab.training.losses import levels_at
 from swiftpie_lab.training.recipes.published import echo_distill, subject_lora
-from swiftpie_lab.training.stages.subject.networks import EchoSettings, predict, use_trained
-from swiftpie_lab.training.stages.subject.stage import (
-    ADAPTER_FILE,
+from swiftpie_lab.training.stages.subject.echo import (
     FIRST_ALIGNED,
     LAST_ALIGNED,
     STUDENT_SEED,
-    WORD_FILE,
-    SubjectConfig,
     noise_loss,
 )
+from swiftpie_lab.training.stages.subject.networks import predict, use_trained
+from swiftpie_lab.training.stages.subject.stage import ADAPTER_FILE, WORD_FILE
 from swiftpie_lab.training.stages.subject.word import encode_with
-from swiftpie_lab.training.state import read_state
 from tests.backbones.tiny_models import make_pipeline, make_unet
-from tests.lab.training.stages.conftest import unseen
+from tests.lab.training.stages.subject.kills import build_subject as build
 
+KILLS, LONGEST_S = 4, 120
+ROOT = Path(__file__).parents[5]
 WORD = "<subject>"
 
 
@@ -37,19 +39,7 @@ def build_subject(place):
     """Builds a stage, exact and quick unless told otherwise."""
 
     def build_stage(**changes):
-        settings = {
-            "data": place / "photos" / "red_cup",
-            "noun": "cup",
-            "weights": place / "pipeline",
-            "unet": place / "teacher",
-            "image_encoder": place / "encoder",
-            "size_px": 64,
-            "batch_size": 1,
-            "rank": 2,
-            "echo": EchoSettings(first_step=1, echo_every=1, num_pictures=3, share=1.0),
-            "autocast": False,
-        }
-        return SubjectConfig(**settings | changes).build(Context(place, place, "cpu"))
+        return build(place, **changes)
 
     return build_stage
 
@@ -84,8 +74,10 @@ def test_the_teachers_answer_is_its_clean_latents_in_float64(build_subject, plac
     network = excited(stage.network())
     use_trained(stage.base, network)
     drawn = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
-    text = encode_with(stage.base.components.text, network.word, [f"a {WORD} cup", "a cup"])
-    found = stage.taught(drawn, text, 3)
+    prompts = [f"a {WORD} cup", "a cup"]
+    text = encode_with(stage.base.components.text, network.word, prompts)
+    batch = stage.batch(network, 3)._replace(told=prompts)
+    found = stage.taught(network, drawn, batch, 3)
 
     generator = torch.Generator().manual_seed(STUDENT_SEED + 3)
     noise = torch.randn(drawn.shape, generator=generator).double()
@@ -142,19 +134,17 @@ def test_the_students_pictures_come_back_as_data(build_subject):
     echoes = stage.batch(network, 3)
     assert not torch.equal(photos.latents, echoes.latents)
     assert echoes.mask.min() == 1
-    assert echoes.prompts[0].startswith(f"a photo of a {WORD} cup ")
+    assert echoes.told[0].startswith(f"a photo of a {WORD} cup ")
 
 
 @pytest.mark.thorough
-def test_a_stopped_run_ends_with_the_same_bits(build_subject, tmp_path):
-    loop = LoopConfig(steps=3, learning_rate=1e-3, save_every=1, log_every=1, uses_muon=False)
-    list(fit(unseen(build_subject()), loop, tmp_path / "whole"))
-    for _ in range(2):
-        list(fit(unseen(build_subject()), loop, tmp_path / "parts", time_limit_s=0.0))
-    list(fit(unseen(build_subject()), loop, tmp_path / "parts"))
-    whole, parts = (read_state(tmp_path / name).tensors for name in ("whole", "parts"))
-    assert whole.keys() == parts.keys()
-    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+def test_killed_runs_end_with_the_same_bits(place, tmp_path):
+    command = [sys.executable, "-m", "tests.lab.training.stages.subject.kills"]
+    command += [str(place), str(tmp_path), str(KILLS)]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, timeout=LONGEST_S)
+    report = json.loads(done.stdout)
+    assert report["kills"] == KILLS
+    assert report["differing"] == report["broken_logs"] == []
 
 
 @pytest.mark.thorough
