@@ -16,9 +16,9 @@ from swiftpie_lab.training.recipes.mini import mini_echo_distill
 from swiftpie_lab.training.stages.subject.placed import (
     IDENTITY_FILE,
     PlacedSubjectConfig,
-    placed_base,
     placed_stage,
 )
+from swiftpie_lab.training.stages.subject.scenes import placed_base
 
 
 class Mark(NamedTuple):

@@ -47,7 +47,8 @@ from swiftpie_lab.data.subjects import load_subjects
 from swiftpie_lab.evaluation.benchmarks.world import WorldBenchmark, WorldCase, WorldKind
 from swiftpie_lab.evaluation.report import Table as ReportTable
 from swiftpie_lab.evaluation.report import format_interval, interval
-from swiftpie_lab.training.stages.subject.placed import TUNED, load_pair
+from swiftpie_lab.training.stages.subject.placed import TUNED
+from swiftpie_lab.training.stages.subject.scenes import load_pair
 
 MOST_STEPS = 5000
 ENCODER = "encoder alone"

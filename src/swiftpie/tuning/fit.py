@@ -88,7 +88,7 @@ def tune(
     examples = draw_examples(components, identity, trained, count=settings.num_scenes, seed=seed)
     checks = draw_examples(components, identity, checked, count=NUM_CHECKS, seed=seed + CHECK_SEED)
     kept = {name: value for name, value in asdict(settings).items() if name != "steps"}
-    facts = {"settings": kept, "subject": _digest(identity)}  # a run may go on for longer
+    facts = {"settings": kept, "subject": digest_of(identity)}  # a run may go on for longer
     run = _Run(components, change, rate, examples, checks)
     run.fit(settings.steps, StateFile(state, facts=facts), on_event or (lambda _: None))
     made = run.best_features()
@@ -213,7 +213,7 @@ class _Run:
         return int(progress["step"])
 
 
-def _digest(identity: Identity) -> str:
+def digest_of(identity: Identity) -> str:
     """Return sha256 over the subject's pictures and the weights that encoded it."""
     digest = sha256(identity.fingerprint.encode())
     for tensor in (identity.pixels, identity.mask, identity.tokens):

@@ -89,17 +89,17 @@ def mini_echo_distill() -> TrainConfig:
     The result is an identity file.
     """
     loop = LoopConfig(
-        steps=200,
+        steps=120,
         learning_rate=0.01,
         learning_rates=(0.01, 0.01, 1e-3),  # of teacher, student and discriminator
         warmup_steps=10,
         ema_decay=0.9,
-        sample_every=100,
-        save_every=50,
+        sample_every=60,
+        save_every=20,
         uses_muon=False,
         adam=Adam(betas=(0.9, 0.999), weight_decay=0.0),
     )
-    echo = EchoSettings(first_step=100, echo_every=50, num_pictures=16)
+    echo = EchoSettings(first_step=60, echo_every=30, num_pictures=16)
     return TrainConfig(loop=loop, stage=PlacedSubjectConfig(echo=echo))
 
 

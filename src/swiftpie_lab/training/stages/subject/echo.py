@@ -245,7 +245,7 @@ class EchoStage(ABC, Generic[N, T]):
         least, kept = (known @ known.T)[apart].median(), 0
         for number in range(self.settings.echo.num_pictures):
             latents, place, vector = self.echo(network, number, step)
-            if float((F.normalize(vector.float(), dim=1) @ known.T).mean()) >= float(least):
+            if float((F.normalize(vector.float(), dim=1) @ known.T).median()) >= float(least):
                 network.echoes[kept], network.echo_places[kept] = latents[0], place
                 kept += 1
         network.num_echoes.fill_(kept)

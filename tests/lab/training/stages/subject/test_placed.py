@@ -125,6 +125,14 @@ def test_a_stopped_run_ends_with_the_same_bits(stage, tmp_path):
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
+def test_a_state_is_of_one_subject(network):
+    state = network.state_dict()
+    network.load_state_dict(state)
+    state["_extra_state"] = state["_extra_state"] + 1
+    with pytest.raises(ValueError, match="other pictures"):
+        network.load_state_dict(state)
+
+
 def test_what_cannot_be_tuned_is_refused(subject, tmp_path):
     context = Context(subject, tmp_path, "cpu")
     with pytest.raises(ConfigError, match="mini-teacher"):

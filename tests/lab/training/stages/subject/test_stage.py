@@ -29,7 +29,7 @@ from swiftpie_lab.training.stages.subject.word import encode_with
 from tests.backbones.tiny_models import make_pipeline, make_unet
 from tests.lab.training.stages.subject.kills import build_subject as build
 
-KILLS, LONGEST_S = 4, 120
+KILLS, LONGEST_S = 3, 120
 ROOT = Path(__file__).parents[5]
 WORD = "<subject>"
 
