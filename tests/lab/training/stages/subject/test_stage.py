@@ -137,7 +137,7 @@ def test_the_students_pictures_come_back_as_data(build_subject):
     assert echoes.told[0].startswith(f"a photo of a {WORD} cup ")
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_killed_runs_end_with_the_same_bits(place, tmp_path):
     command = [sys.executable, "-m", "tests.lab.training.stages.subject.kills"]
     command += [str(place), str(tmp_path), str(KILLS)]
