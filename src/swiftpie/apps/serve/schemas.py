@@ -164,12 +164,12 @@ def choices(source: type, *names: str) -> dict[str, dict[str, Any]]:
     """Return values, default (None: what the model can) and help of what a page lets choose."""
     known = [options_of(source, Surface.HTTP)[name] for name in names]
     return {
-        one.name: {
-            "values": [value.value for value in next(iter(get_args(one.type)), one.type)],
-            "default": one.default and one.default.value,
-            "help": one.option.help,
+        field.name: {
+            "values": [value.value for value in next(iter(get_args(field.type)), field.type)],
+            "default": field.default and field.default.value,
+            "help": field.option.help,
         }
-        for one in known
+        for field in known
     }
 
 

@@ -113,7 +113,7 @@ def relight_between(
     reference = _reference(picture)
     draw = partial(_drawn, noise=noise, place=place, relighter=relighter)
     if uncovers(before, after):
-        old, new = (PLAIN._replace(season=one.season) for one in (before, after))
+        old, new = (PLAIN._replace(season=setting.season) for setting in (before, after))
         first, second = reference, draw(_uncovered(reference, old, draw), new)
     else:
         first, second = draw(reference, before), draw(reference, after)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from swiftpie.masks import resize_mask
-from swiftpie.schedules import PredictionType
+from swiftpie.schedules import PredictionType, add_noise, scaled_linear_step
 from swiftpie_lab.training.critics import Discriminator, discriminator_terms
 from swiftpie_lab.training.loop import Update
 from swiftpie_lab.training.losses import Levels, add_noise_at, clean_of, draw_levels
@@ -260,6 +260,14 @@ class EchoStage(ABC, Generic[N, T]):
             int(chosen[row] * count) if count and chance[row] < share else None
             for row in range(size)
         ]
+
+
+def noised_for_judging(latents: Tensor, draw: int) -> tuple[Tensor, int]:
+    """Return latents (B, C, h, w) with the little noise at which they are judged, and its time."""
+    generator = torch.Generator().manual_seed((PRIOR_SEED + draw) % 2**63)
+    timestep = int(torch.randint(LATEST_JUDGED + 1, (), generator=generator))
+    noise = torch.randn(latents.shape, generator=generator).to(latents)
+    return add_noise(latents.float(), noise, scaled_linear_step(timestep)), timestep
 
 
 def noise_loss(

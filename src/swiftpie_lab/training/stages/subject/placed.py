@@ -20,7 +20,7 @@ from swiftpie.imageio.images import contact_sheet, to_pil
 from swiftpie.masks import resize_mask
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.pipelines.identity_file import save_identity
-from swiftpie.schedules import PredictionType, add_noise, scaled_linear_step
+from swiftpie.schedules import PredictionType
 from swiftpie.tuning.change import Features, features_of
 from swiftpie.tuning.examples import clean_latents, conditioned, subject_psnr
 from swiftpie.tuning.fit import digest_of
@@ -31,14 +31,13 @@ from swiftpie_lab.training.critics import Discriminator, coarse_features, widths
 from swiftpie_lab.training.losses import add_noise_at, draw_levels
 from swiftpie_lab.training.perceptual import Compare, compare_in_autoencoder
 from swiftpie_lab.training.stages.subject.echo import (
-    LATEST_JUDGED,
     NOISE_SEED,
-    PRIOR_SEED,
     Echo,
     EchoNetworks,
     EchoStage,
     SubjectBatch,
     noise_loss,
+    noised_for_judging,
 )
 from swiftpie_lab.training.stages.subject.scenes import (
     PlacedBase,
@@ -190,10 +189,7 @@ class PlacedSubjectStage(EchoStage[PlacedNetworks, int]):
 
     def features(self, latents: Tensor, draw: int) -> list[Tensor]:
         """Return features of the teacher that is told the class alone, and sees no subject."""
-        generator = torch.Generator().manual_seed((PRIOR_SEED + draw) % 2**63)
-        timestep = int(torch.randint(LATEST_JUDGED + 1, (), generator=generator))
-        noise = torch.randn(latents.shape, generator=generator).to(latents)
-        noisy = add_noise(latents, noise, scaled_linear_step(timestep))
+        noisy, timestep = noised_for_judging(latents, draw)
         drawing, width = self.base.scenes[0].example.drawing, self.base.own.pooled.shape[1]
         condition = drawing.condition
         nobody = condition._replace(
@@ -239,12 +235,12 @@ class PlacedSubjectStage(EchoStage[PlacedNetworks, int]):
         features = (features_of(self.base.own), network.student_features())
         rows = [
             [
-                self.decode(clean_latents(self.base.student, one, made)).clamp(-1, 1)
-                for one in self.base.checks
+                self.decode(clean_latents(self.base.student, check, made)).clamp(-1, 1)
+                for check in self.base.checks
             ]
             for made in features
         ]
-        wanted = [one.wanted for one in self.base.checks]
+        wanted = [check.wanted for check in self.base.checks]
         sheet = [to_pil(torch.cat(row)) for row in (wanted, *rows)]
         contact_sheet(sheet, cell_px=wanted[0].shape[-1]).save(path)
         before, now = (fmean(map(subject_psnr, row, self.base.checks)) for row in rows)

@@ -80,7 +80,7 @@ def load_pair(
             f"The student has {len(student.schedule.steps)} steps. EchoDistill is for one. Choose "
             "other weights."
         )
-    told = [_told(one) for one in loaded]
+    told = [_told(components) for components in loaded]
     if not all(torch.equal(first, second) for first, second in zip(*told, strict=True)):
         raise ConfigError(
             f"The teacher in '{teacher}' reads prompts or pictures in another way than the "

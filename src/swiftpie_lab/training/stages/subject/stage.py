@@ -15,7 +15,7 @@ from swiftpie.backbones.load.safe import write_tensors
 from swiftpie.imageio.images import contact_sheet, to_pil
 from swiftpie.masks import resize_mask
 from swiftpie.noise import draw_noise
-from swiftpie.schedules import PredictionType, add_noise, scaled_linear_step
+from swiftpie.schedules import PredictionType
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.critics import coarse_features, low_rank_parts, without_low_rank
 from swiftpie_lab.training.losses import add_noise_at, draw_levels
@@ -23,7 +23,6 @@ from swiftpie_lab.training.perceptual import Compare, perceptual_distance
 from swiftpie_lab.training.stages.adapter.examples import PLACES, ROW_STRIDE
 from swiftpie_lab.training.stages.subject.echo import (
     ECHO_SEED,
-    LATEST_JUDGED,
     NOISE_SEED,
     PRIOR_SEED,
     STUDENT_SEED,
@@ -31,6 +30,7 @@ from swiftpie_lab.training.stages.subject.echo import (
     EchoStage,
     SubjectBatch,
     noise_loss,
+    noised_for_judging,
 )
 from swiftpie_lab.training.stages.subject.networks import (
     SubjectBase,
@@ -165,10 +165,7 @@ class SubjectStage(EchoStage[SubjectNetworks, list[str]]):
 
     def features(self, latents: Tensor, draw: int) -> list[Tensor]:
         """Return coarse features of the teacher as it was before, told the class alone."""
-        generator = torch.Generator().manual_seed((PRIOR_SEED + draw) % 2**63)
-        timestep = int(torch.randint(LATEST_JUDGED + 1, (), generator=generator))
-        noise = torch.randn(latents.shape, generator=generator).to(latents)
-        noisy = add_noise(latents.float(), noise, scaled_linear_step(timestep))
+        noisy, timestep = noised_for_judging(latents, draw)
         teacher = self.base.teacher
         with torch.no_grad():
             text = self.base.components.text.encode([f"a photo of a {self.settings.noun}"])
