@@ -49,12 +49,12 @@ def random_components(family, *, face, inverts):
         place = Path(root)
         own = place / "adapter.safetensors"
         if inverts:
-            choices["inversion"] = make_unet(place / "inversion", family)
+            choices["inversion"] = make_unet(place / "inversion", family, is_shallow=True)
             refill(choices["inversion"] / "diffusion_pytorch_model.safetensors")
         return load_components(
             preset_of(family, image_size_px=SIDE_PX),
             weights=folder / "pipeline",
-            adapter=face_adapter(place, face) if face else refill(make_own_adapter(own, family)),
+            adapter=face_adapter(place, face, is_shallow=True) if face else own_adapter(own, family),
             image_encoder=folder / "encoder",
             **choices,
         )
@@ -66,10 +66,15 @@ def pipeline_folder(family):
     folder = tempfile.TemporaryDirectory()
     atexit.register(folder.cleanup)
     with torch.random.fork_rng():
-        make_pipeline(Path(folder.name) / "pipeline", family)
+        make_pipeline(Path(folder.name) / "pipeline", family, is_shallow=True)
     for path in Path(folder.name).rglob("*.safetensors"):
         refill(path)
     return Path(folder.name)
+
+
+def own_adapter(path, family):
+    """Write an adapter of ours with such weights, and return its path."""
+    return refill(make_own_adapter(path, family, is_shallow=True))
 
 
 def refill(path):

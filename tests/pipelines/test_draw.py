@@ -184,18 +184,25 @@ NO_ROOM = [
 ]
 
 
-@pytest.mark.parametrize("error", NO_ROOM, ids=["accelerator", "processor", "openvino"])
-def test_what_does_not_fit_at_once_is_drawn_in_parts(session, request_of_one, caplog, error):
-    three = replace(
-        request_of_one,
+@pytest.fixture(scope="module")
+def three(session, identity):
+    """A request of three pictures, two rows each, and what is drawn where there is room."""
+    request = PersonalizeRequest(
+        scene="words",
+        subjects=(Subject(identity),),
         seeds=(3, 4, 5),
         prompt=(PROMPT, OTHER, PROMPT),
         guidance=ClassifierFree((2.0,)),
         output=Output.PIXELS,
     )
-    denoiser = Cramped(session.components.denoiser, 4, error)  # two rows a picture
-    made = draw(replace(session.components, denoiser=denoiser), three)
-    expected = draw(session.components, three)
+    return request, draw(session.components, request)
+
+
+@pytest.mark.parametrize("error", NO_ROOM, ids=["accelerator", "processor", "openvino"])
+def test_what_does_not_fit_at_once_is_drawn_in_parts(session, three, caplog, error):
+    request, expected = three
+    denoiser = Cramped(session.components.denoiser, 4, error)
+    made = draw(replace(session.components, denoiser=denoiser), request)
     assert denoiser.drawn == [2, 4]
     assert "2 are drawn at a time" in caplog.text
     assert torch.allclose(made.tensor, expected.tensor, atol=1e-4)

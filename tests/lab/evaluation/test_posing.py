@@ -42,7 +42,7 @@ def few(names, *, fast):
 VIEWS = ("front", "left", "right", "above", "below")
 
 
-@pytest.mark.parametrize("view", few(VIEWS, fast=("left", "above")))
+@pytest.mark.parametrize("view", few(VIEWS, fast=("left",)))
 def test_a_view_is_found_to_some_degrees(world, view):
     seen, layout = found(world, SceneSpec(Setting(LAWN), view=view), seed=5)
     yaw, pitch = torch.rad2deg(seen_view(layout)[0]).tolist()
@@ -51,7 +51,7 @@ def test_a_view_is_found_to_some_degrees(world, view):
 
 
 @pytest.mark.parametrize(
-    "pose", few([one for one in POSES if one != "jumping"], fast=("lying", "bent"))
+    "pose", few([one for one in POSES if one != "jumping"], fast=("lying",))
 )
 def test_a_pose_is_found_by_name(world, pose):
     seen, layout = found(world, SceneSpec(Setting(LAWN), pose=pose), seed=6)

@@ -71,11 +71,13 @@ def everything() -> list[LicenceTerms]:
 
 def licence_of(reference: RepoReference, stated: str | None) -> str | None:
     """Return the licence of what a repository holds: as its card states it, or as we know it."""
+    if stated:
+        return stated
     known = {ADAPTERS: ADAPTER.licence, FACE_ADAPTERS: FACE_ADAPTER.licence}
     known |= {RELEASE: SWIFTEDIT.licence, **AUTOENCODERS, **BASES}
     for preset in PRESETS.all().values():
         known[preset.repository or ""] = preset.licence
-    return stated or known.get(reference.repository)
+    return known.get(reference.repository)
 
 
 def preset_terms(name: str) -> list[LicenceTerms]:
