@@ -33,7 +33,7 @@ from swiftpie.pipelines.drawing.denoise import (
     join_prepared,
     shape_of,
 )
-from swiftpie.pipelines.drawing.edit import EditPlan, EditResult, InvertedPicture
+from swiftpie.pipelines.drawing.edit import EditPlan, EditResult, EncodedPicture
 from swiftpie.pipelines.drawing.request import (
     EditRequest,
     FaceRequest,
@@ -123,11 +123,12 @@ def find_region(components: Components, request: EditRequest) -> Image.Image:
             return mask_to_pil(in_context.prepare(components, request, Clock(None)).region)[0]
         if edit.is_by_chord(components, request):
             return mask_to_pil(chord.find_region(components, request))[0]
-        inverted = edit.invert_picture(components, request, Clock(None))
-        staging = _staging(components, request, inverted, Clock(None))
+        picture = edit.encode_picture(components, request, Clock(None))
+        staging = _staging(components, request, picture, Clock(None))
         if staging is not None:
             return restage.find_region(staging)
-    return mask_to_pil(inverted.found.region.pixels)[0]
+        inverted = edit.invert_picture(components, request, picture, Clock(None))
+    return mask_to_pil(inverted.region.pixels)[0]
 
 
 class _PreparedRequest(NamedTuple):
@@ -213,22 +214,23 @@ def _begin_edit(
         return _PreparedRequest(request, shown.start, shown)
     if edit.is_by_chord(components, request):
         return chord.edit(components, request, clock)
-    inverted = edit.invert_picture(components, request, clock)
-    staging = _staging(components, request, inverted, clock)
+    picture = edit.encode_picture(components, request, clock)
+    staging = _staging(components, request, picture, clock)
     if staging is not None:
         return restage.finish(staging, clock)
-    plan = edit.prepare(components, request, inverted, clock)
+    inverted = edit.invert_picture(components, request, picture, clock)
+    plan = edit.prepare(components, request, picture, inverted, clock)
     return _PreparedRequest(plan.request, plan.start, plan)
 
 
 def _staging(
-    components: Components, request: EditRequest, inverted: InvertedPicture, clock: Clock
+    components: Components, request: EditRequest, picture: EncodedPicture, clock: Clock
 ) -> Staging | None:
     """Return the staging of an edit whose words are understood; None for others."""
     reading = restage.reading_of(components, request)
     if reading is None:
         return None
-    return restage.prepare(components, request, reading, inverted, clock)
+    return restage.prepare(components, request, reading, picture, clock)
 
 
 def _insert_into_scene(

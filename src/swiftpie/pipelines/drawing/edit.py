@@ -92,27 +92,31 @@ class PlacedSubject(NamedTuple):
     lighting: "Lighting | None" = None  # a row each; None keeps the light of the reference
 
 
-class InvertedPicture(NamedTuple):
-    """A picture on its canvas, and what inversion finds in it."""
+class EncodedPicture(NamedTuple):
+    """A picture on its canvas, and what an edit says of it."""
 
     original: Image.Image
     canvas: Canvas
     pixels: Tensor  # (1, 3, H, W) in [-1, 1]
     latents: Tensor  # (1, C, h, w)
     prompts: Compared
-    found: InvertedImage
+    mask: Tensor | None  # (1, 1, H, W) of bytes, if one is given
 
 
 @torch.no_grad()
 def prepare(
-    components: Components, request: EditRequest, picture: InvertedPicture, clock: Clock
+    components: Components,
+    request: EditRequest,
+    picture: EncodedPicture,
+    inverted: InvertedImage,
+    clock: Clock,
 ) -> EditPlan:
     """Find what is drawn where an inverted picture changes.
 
     Raises:
         CapabilityError: The preset has no image encoder.
     """
-    original, canvas, pixels, latents, prompts, inverted = picture
+    original, canvas, pixels, latents, prompts, _ = picture
     is_released = request.settings.mode is EditMode.RELEASED
     text = prompts.text if is_released else components.text.encode([request.prompt])
     rows = len(text.pooled)
@@ -139,7 +143,7 @@ def prepare(
 
 
 @torch.no_grad()
-def invert_picture(components: Components, request: EditRequest, clock: Clock) -> InvertedPicture:
+def encode_picture(components: Components, request: EditRequest, clock: Clock) -> EncodedPicture:
     """Return a picture as the inversion network reads it.
 
     Raises:
@@ -169,19 +173,28 @@ def invert_picture(components: Components, request: EditRequest, clock: Clock) -
     latents = _encode(components, pixels, request)
     clock.lap("encode")
     prompts = Compared(components.text, (request.source_prompt, request.prompt))
+    return EncodedPicture(original, canvas, pixels, latents, prompts, mask)
+
+
+@torch.no_grad()
+def invert_picture(
+    components: Components, request: EditRequest, picture: EncodedPicture, clock: Clock
+) -> InvertedImage:
+    """Return what the inversion network finds in a picture by both prompts."""
+    settings, mask = request.settings, picture.mask
     if mask is not None and request.identity is None and settings.variation == 0:
-        mask = without_change(prompts, mask)
+        mask = without_change(picture.prompts, mask)
     inverted = invert(
         components,
-        latents,
-        prompts,
+        picture.latents,
+        picture.prompts,
         keyword=request.keyword,
         mask=mask,
-        canvas=canvas,
+        canvas=picture.canvas,
         rule=settings.rule,
     )
     clock.lap("invert")
-    return InvertedPicture(original, canvas, pixels, latents, prompts, inverted)
+    return inverted
 
 
 def is_by_chord(components: Components, request: EditRequest) -> bool:

@@ -203,6 +203,13 @@ class Compared:
         return torch.allclose(states[0], states[1], atol=ROUNDING)
 
 
+class SourceReading(NamedTuple):
+    """What inversion finds in a picture by its source prompt alone."""
+
+    noise: Tensor  # (1, C, h, w) behind the picture
+    subject_mask: Tensor  # (1, 1, h', w') in [0, 1], on the canvas; 0 if unknown
+
+
 class InvertedImage(NamedTuple):
     """What inversion finds in a picture."""
 
@@ -210,6 +217,19 @@ class InvertedImage(NamedTuple):
     region: EditRegion
     subject_mask: Tensor  # (1, 1, h', w') in [0, 1], on the canvas; 0 if unknown
     keeps_subject: bool  # whether the target prompt is about the same subject
+
+
+def read_source(components: Components, latents: Tensor, prompts: Compared) -> SourceReading:
+    """Read `latents` (1, C, h, w) of a picture for an edit that needs no comparison of prompts.
+
+    Raises:
+        CapabilityError: The preset has no inversion network.
+    """
+    inverter, text = components.inverter(), prompts.text.row(0)
+    if isinstance(inverter, EditInversion):
+        source = inverter.read(latents, text)
+        return SourceReading(source.noise, torch.sigmoid(source.subject))
+    return SourceReading(inverter(latents, text), torch.zeros_like(latents[:, :1]))
 
 
 def invert(

@@ -146,7 +146,9 @@ def _layers(figure: Figure) -> list[Layer]:
 def _shown(figure: Figure, relief: Tensor) -> Tensor:
     """Return the frame of a subject with its look, in its pose and its light."""
     is_lit_anew = figure.own is not figure.scene
-    if not (figure.colour or figure.material or is_lit_anew or figure.layout.pose.any()):
+    layout = figure.layout
+    is_turned = bool(layout.pose.any() or layout.rotation.any())  # under a light that stays
+    if not (figure.colour or figure.material or is_lit_anew or is_turned):
         return figure.frame
     return appearance(
         figure.frame,

@@ -14,15 +14,16 @@ from swiftpie.backbones.components import Components
 from swiftpie.geometry.layout import SUBJECT_FILL, Layout, seen_view
 from swiftpie.geometry.shading import Lighting
 from swiftpie.imageio.images import extent_of, fit_square, subject_square, to_tensor
-from swiftpie.masks import subject_extent
+from swiftpie.masks import grow, subject_extent
 from swiftpie.models.cutout import find_as_guessed, packaged
-from swiftpie.pipelines.drawing.edit_region import Canvas, InvertedImage
+from swiftpie.pipelines.drawing.edit_region import Canvas
 from swiftpie.pipelines.photographs.filling import extrapolate
 from swiftpie.types import TextCondition
 
 MIN_SHARE = 0.005  # of the picture; a smaller subject is an error of the mask
 SURE = 1e-3  # of an opacity, so that its log-odds are finite
 SOLID = 0.95  # opacity from which a colour is the subject's alone
+UNMEANT = 0.05  # radians of a turn, and a stretch: predictions for equal poses differ by less
 LARGE_PX = 1024  # side of a frame; a larger one is shrunk
 
 
@@ -34,12 +35,13 @@ class OwnSubject(NamedTuple):
     layout: Layout  # of the frame in the picture, seen as it is there
 
 
-def find_subject(picture: Image.Image, canvas: Canvas, found: InvertedImage) -> OwnSubject | None:
+def find_subject(picture: Image.Image, canvas: Canvas, subject_mask: Tensor) -> OwnSubject | None:
     """Return the subject of a picture; None if it has none.
 
     The inversion network, which reads the prompt, and the network for cut-outs guess together.
+    `subject_mask` (1, 1, h, w) in [0, 1], on the canvas, is what the first of them says.
     """
-    share = canvas.leave_mask(found.subject_mask.float().cpu())
+    share = canvas.leave_mask(subject_mask.float().cpu())
     guess = torch.logit(share.clamp(SURE, 1 - SURE))
     opacity = find_as_guessed(packaged(), picture, guess)
     if (opacity > 0.5).float().mean() < MIN_SHARE:
@@ -52,7 +54,7 @@ def cut(picture: Tensor, opacity: Tensor) -> OwnSubject:
     left, top, right, bottom = subject_square(opacity, SUBJECT_FILL)
     side, (height, width) = right - left, opacity.shape[2:]
     frame, cover = fit_square(picture, opacity, size_px=min(side, LARGE_PX), fill=SUBJECT_FILL)
-    solid = -F.max_pool2d(-(cover > SOLID).float(), 3, stride=1, padding=1)
+    solid = -grow(-(cover > SOLID).float(), 1)
     if bool(solid.any()):
         frame = torch.lerp(extrapolate(frame, solid), frame, (cover > SOLID).float())
     centre = torch.tensor([[(left + right) / 2 / width, (top + bottom) / 2 / height]])
@@ -79,15 +81,23 @@ def moved(
     turned, tipped = (seen_view(both)[1:] - seen_view(both)[:1]).split(1, dim=1)
     deformed = both.pose[1:, 2:] - both.pose[:1, 2:]
     mirror = (1 - 2 * both.flip[:1, None]).to(deformed)
-    bent = torch.cat([deformed[:, :1], mirror * deformed[:, 1:]], dim=1)
+    pose = torch.cat([turned, tipped, deformed[:, :1], mirror * deformed[:, 1:]], dim=1)
     now = subject.layout
     growth = (both.scale[1:] / both.scale[:1]).view(1, *[1] * (now.scale.ndim - 1))
     return now._replace(
         centre=now.centre + both.centre[1:] - both.centre[:1],
         scale=now.scale * growth,
-        rotation=now.rotation + both.rotation[1:] - both.rotation[:1],
-        pose=torch.cat([turned, tipped, bent], dim=1),
+        rotation=now.rotation + _meant(both.rotation[1:] - both.rotation[:1]),
+        pose=_meant(pose),
     )
+
+
+def _meant(difference: Tensor) -> Tensor:
+    """Return a difference of two predictions, 0 where it is as small as their errors.
+
+    A subject that only moves then keeps its own pixels, and is not turned by a degree.
+    """
+    return torch.where(difference.abs() < UNMEANT, 0, difference)
 
 
 def light_by_words(

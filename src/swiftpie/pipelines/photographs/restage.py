@@ -24,8 +24,13 @@ from swiftpie.library import origin_of
 from swiftpie.masks import Box, bounding_box, grow, resize_mask, subject_extent
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.drawing.denoise import Clock
-from swiftpie.pipelines.drawing.edit import EditResult, InvertedPicture
-from swiftpie.pipelines.drawing.edit_region import given_mask, square_around
+from swiftpie.pipelines.drawing.edit import EditResult, EncodedPicture
+from swiftpie.pipelines.drawing.edit_region import (
+    SourceReading,
+    given_mask,
+    read_source,
+    square_around,
+)
 from swiftpie.pipelines.drawing.request import EditRequest
 from swiftpie.pipelines.drawing.settings import EditMethod, EditMode
 from swiftpie.pipelines.edit_reading import Cast, EditReading, read_edit
@@ -79,14 +84,15 @@ class Staging:
     components: Components
     request: EditRequest
     reading: EditReading
-    inverted: InvertedPicture
+    picture: EncodedPicture
+    source: SourceReading
     subject: OwnSubject | None  # of the picture; None if it has none
     gone: Tensor | None  # (1, 1, H, W) of bytes: what is filled
 
     @property
     def original(self) -> Image.Image:
         """The picture."""
-        return self.inverted.original
+        return self.picture.original
 
     @property
     def size(self) -> tuple[int, int]:
@@ -96,17 +102,17 @@ class Staging:
     @property
     def noise(self) -> Tensor:
         """The noise behind the picture, (1, C, h, w)."""
-        return self.inverted.found.noise
+        return self.source.noise
 
     @property
     def before(self) -> TextCondition:
         """What the source prompt says of the picture; without one, what the prompt does."""
-        return self.inverted.prompts.text.row(0 if self.request.source_prompt else 1)
+        return self.picture.prompts.text.row(0 if self.request.source_prompt else 1)
 
     @property
     def after(self) -> TextCondition:
         """What the prompt says."""
-        return self.inverted.prompts.text.row(1)
+        return self.picture.prompts.text.row(1)
 
     @property
     def is_on_ground(self) -> bool:
@@ -151,20 +157,21 @@ def prepare(
     components: Components,
     request: EditRequest,
     reading: EditReading,
-    inverted: InvertedPicture,
+    picture: EncodedPicture,
     clock: Clock,
 ) -> Staging | None:
     """Find the subject of a picture and what goes with it; None if it has none to change."""
-    subject = None
+    source, subject = read_source(components, picture.latents, picture.prompts), None
+    clock.lap("invert")
     if reading.changes_subject or reading.changes_light:
-        subject = _subject(request, inverted)
+        subject = _subject(request, picture, source)
         if subject is not None and (reading.clears or reading.changes_place):
-            clear = without_weather(inverted.original, reading.before.setting)
+            clear = without_weather(picture.original, reading.before.setting)
             subject = cut(to_tensor(clear) / 2 + 0.5, subject.opacity)
         clock.lap("find")
     if subject is None and reading.changes_subject:
         return None
-    staging = Staging(components, request, reading, inverted, subject, None)
+    staging = Staging(components, request, reading, picture, source, subject, None)
     if subject is None:
         return staging
     gone = _worn(staging, subject) if reading.takes_off else _hole(staging, subject)
@@ -262,15 +269,17 @@ def _changed(staging: Staging, edited: Image.Image, figures: Sequence[Figure]) -
     return mask_to_pil(grow(changed, SEEN_PX))[0]
 
 
-def _subject(request: EditRequest, inverted: InvertedPicture) -> OwnSubject | None:
+def _subject(
+    request: EditRequest, picture: EncodedPicture, source: SourceReading
+) -> OwnSubject | None:
     """Return the subject of a picture: what a given mask shows, or else what is found."""
-    picture = inverted.original
+    original = picture.original
     if request.mask is None:
-        return find_subject(picture, inverted.canvas, inverted.found)
-    opacity = given_mask(request.mask, (picture.height, picture.width)).float() / 255
+        return find_subject(original, picture.canvas, source.subject_mask)
+    opacity = given_mask(request.mask, (original.height, original.width)).float() / 255
     if not MIN_SHARE < float((opacity > 0.5).float().mean()) < MAX_SHARE:
         return None
-    return cut(to_tensor(picture) / 2 + 0.5, opacity)
+    return cut(to_tensor(original) / 2 + 0.5, opacity)
 
 
 def _worn(staging: Staging, subject: OwnSubject) -> Tensor | None:
@@ -367,7 +376,7 @@ def _own(staging: Staging) -> Figure | None:
         return figure._replace(before=subject.opacity)
     if not reading.is_posed:
         return figure
-    layout = moved(staging.components, subject, staging.noise, staging.inverted.prompts.text)
+    layout = moved(staging.components, subject, staging.noise, staging.picture.prompts.text)
     return _standing(finished(figure._replace(layout=layout)), subject, staging)
 
 
