@@ -100,8 +100,10 @@ def changed(pixels: Tensor, changes: Tensor) -> Tensor:
 
 def apply_maps(maps: Tensor, pixels: Tensor) -> Tensor:
     """Return pixels (1, 3, h, w) with their colours changed by maps (1, 12, h, w)."""
-    factors, offsets = maps[:, :9].unflatten(1, (3, 3)), maps[:, 9:]
-    return (factors * pixels[:, None]).sum(dim=2) + offsets
+    factors, made = maps[:, :9].unflatten(1, (3, 3)), maps[:, 9:]
+    for colour, plane in enumerate(pixels.split(1, dim=1)):
+        made = torch.addcmul(made, factors[:, :, colour], plane)
+    return made
 
 
 def _whole_map(before: Tensor, after: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ def find_subject(picture: Image.Image, canvas: Canvas, subject_mask: Tensor) -> 
     opacity = find_as_guessed(packaged(), picture, guess)
     if (opacity > 0.5).float().mean() < MIN_SHARE:
         return None
-    return cut(to_tensor(picture) / 2 + 0.5, opacity)
+    return cut(to_tensor(picture).div_(2).add_(0.5), opacity)
 
 
 def cut(picture: Tensor, opacity: Tensor) -> OwnSubject:

@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 SIDE_PX = 256  # of the pictures that the network was trained on
 NOISE_SHAPE = (32, SIDE_PX // 8, SIDE_PX // 8)
-BAND_PIXELS = 1_000_000  # at once, so that a large picture needs little memory
+BAND_PIXELS = 130_000  # at once, which a cache holds with their maps
 PATTERN_PX = 384  # of a photograph that one repetition of rain or flakes fills at least
 MOST_REPEATS = 3
 MOST_ART_PX = 1024  # longer side of what is drawn as an art

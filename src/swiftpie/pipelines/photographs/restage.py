@@ -357,10 +357,10 @@ def _own(staging: Staging) -> Figure | None:
     if subject is None or reading.cast in {Cast.GOES, Cast.IS_REPLACED}:
         return None
     is_relit = reading.changes_place or reading.changes_light
-    if not (reading.look or reading.is_posed or reading.puts_on or is_relit):
+    look = reading.look
+    if not (look or reading.is_posed or reading.puts_on or is_relit):
         return None
     own, scene = _lights(staging, subject.frame)
-    look = reading.look
     figure = Figure(
         subject.frame,
         subject.layout,
@@ -383,6 +383,9 @@ def _own(staging: Staging) -> Figure | None:
 def _lights(staging: Staging, frame: Tensor) -> tuple[Illumination | None, Illumination | None]:
     """Return the light on the picture's own subject, and that of the edited picture."""
     reading = staging.reading
+    changes = (reading.look, reading.is_posed, reading.puts_on, reading.takes_off)
+    if reading.changes_season_alone and not (reading.changes_place or any(changes)):
+        return None, None  # the subject keeps its own, whatever that is
     light = partial(light_by_words, staging.components, frame, staging.noise)
     seen = light(staging.before, given=staging.around())
     if seen is None:
