@@ -53,7 +53,8 @@ def dressed(frame: Tensor, layout: Layout, light: Illumination | None, worn: Wor
     """
     small = F.interpolate(frame, (FRAME_PX, FRAME_PX), mode="area")
     found = []
-    for piece in wear(small, height(frame[:, 3:]), layout, [worn.name], wardrobe()):
+    pieces = wear(small, height(frame[:, 3:]), layout, [worn.name], wardrobe(), may_be_photos=True)
+    for piece in pieces:
         dyed = recolour(piece.turned.frame, [worn.colour or "none"])
         if light is not None:
             turned = piece.turned._replace(frame=dyed)
