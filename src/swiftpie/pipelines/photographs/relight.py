@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.backbones.components import Components
+from swiftpie.geometry.fields import smoothstep
 from swiftpie.geometry.renditions import render_picture
 from swiftpie.geometry.weather import (
     FLAKES,
@@ -48,6 +49,11 @@ MOST_REPEATS = 3
 MOST_ART_PX = 1024  # longer side of what is drawn as an art
 GRASS = (0.77, 1.21, 0.51)  # colour of a brightness of about 1
 GRASS_IN_SNOW, GRASS_IN_AUTUMN = 0.545, 0.872  # brightness over that of what hides it
+LEAST_RED = 0.46  # of the green of leaves, which are no bluer than red either
+SNOW_COLOURED = (0.35, 0.18)  # saturations of what no snow and no bare wood has, and what they have
+LEAF_COLOURED = (0.12, 0.3)  # red less blue, over the brightest: of no autumn leaf, and of leaves
+NEAR_PX = 2  # around a pixel, of 256 a side, whose mean colour counts
+DARKEST = 0.02  # of 1: what is darker has no colour
 UNCOVERING_STEPS = 3  # more would show errors of the network, too
 IN_THE_AIR = frozenset(("rain", "snowfall", "fog"))  # weathers that are drawn over a picture
 UNCHANGED = (
@@ -121,6 +127,8 @@ def relight_between(
     if between != after:
         return changed_picture
     meant = meant_change(reference, _reference(changed_picture))
+    if uncovers(before, after) and before.time == PLAIN.time:
+        meant = meant * _may_hide(reference, before)
     return Image.composite(changed_picture, picture, mask_to_pil(meant)[0].resize(picture.size))
 
 
@@ -157,7 +165,34 @@ def _uncovered(reference: Tensor, before: SceneSetting, draw: Callable[..., Tens
     found = (brightness(reference) + 1) * bright * reference.new_tensor(GRASS).view(1, 3, 1, 1) - 1
     for _ in range(UNCOVERING_STEPS):
         found = (found + reference - draw(found, before)).clamp(-1, 1)
-    return found
+    return _leafy(found)
+
+
+def _leafy(pixels: Tensor) -> Tensor:
+    """Return pixels (1, 3, h, w) in [-1, 1] with no green that leaves and grass do not have."""
+    red, green, blue = (pixels / 2 + 0.5).split(1, dim=1)
+    is_green = (green > red) & (green > blue)
+    warmer = torch.maximum(red, LEAST_RED * green)
+    leaves = 2 * torch.cat([warmer, green, torch.minimum(blue, warmer)], dim=1) - 1
+    return torch.where(is_green, leaves, pixels)
+
+
+def _may_hide(reference: Tensor, setting: SceneSetting) -> Tensor:
+    """Return where a picture in plain light has the colour of what a season lays over plants.
+
+    Args:
+        reference: The picture, (1, 3, h, w) in [-1, 1].
+        setting: What it shows: winter, with snow and bare wood, or autumn, with leaves.
+
+    Returns:
+        (1, 1, h, w) in [0, 1], 0 where walls, cloths and the sky stay.
+    """
+    side = 2 * NEAR_PX + 1
+    smooth = F.avg_pool2d(reference, side, 1, NEAR_PX, count_include_pad=False) / 2 + 0.5
+    most = smooth.amax(dim=1, keepdim=True).clamp_min(DARKEST)
+    if setting.season == WINTER:
+        return smoothstep(*SNOW_COLOURED, (most - smooth.amin(dim=1, keepdim=True)) / most)
+    return smoothstep(*LEAF_COLOURED, (smooth[:, :1] - smooth[:, 2:]) / most)
 
 
 def _carried_over(picture: Image.Image, changes: Tensor) -> Image.Image:
