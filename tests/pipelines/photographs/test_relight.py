@@ -113,12 +113,16 @@ def test_leaves_and_grass_come_back_without_haze(noise, season, gain):
     assert edges[1].mean() > 0.8 * edges[0].mean()
 
 
-def test_a_season_goes_before_the_light_changes(noise):
-    meadow, winter = packaged().image("meadow"), read_setting("in winter")
+def test_a_season_goes_before_the_light_changes_and_leaves_walls(noise):
+    meadow, winter = packaged().image("meadow").convert("RGB"), read_setting("in winter")
+    meadow.paste((20, 110, 120), (0, 0, meadow.width // 3, meadow.height))
     told = {"noise": noise, "place": "meadow"}
     at_once = relight.relight_between(meadow, winter, NIGHT, **told)
     bare = relight.relight_between(meadow, winter, PLAIN, **told)
     assert at_once.tobytes() == relight.relight_between(bare, PLAIN, NIGHT, **told).tobytes()
+    assert np.array_equal(
+        values(bare)[:, : meadow.width // 4], values(meadow)[:, : meadow.width // 4]
+    )
 
 
 def test_what_a_picture_is_taken_to_show_changes_nothing(session, caplog):

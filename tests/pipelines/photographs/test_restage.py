@@ -14,11 +14,14 @@ from swiftpie.geometry.layout import Layout
 from swiftpie.geometry.relief import height, turn
 from swiftpie.imageio.images import plane, to_tensor
 from swiftpie.masks import iou
+from swiftpie.models.inversion import EditInversion
 from swiftpie.models.text import PromptEncoder
+from swiftpie.noise import draw_noise
 from swiftpie.pipelines.photographs import restage
 from swiftpie.pipelines.photographs.dressing import wardrobe
 from swiftpie.pipelines.photographs.figures import WHOLE, Figure, finished, put, worn_layers
-from swiftpie.pipelines.photographs.own_subject import cut
+from swiftpie.pipelines.photographs.own_subject import cut, moved
+from swiftpie.pipelines.photographs.relight import NOISE_SHAPE
 from swiftpie.pipelines.photographs.worn import find_worn
 from swiftpie.scenes import Worn
 
@@ -67,14 +70,41 @@ class Counting(NamedTuple):
         return self.encoder.encode(prompts)
 
 
-def test_an_edit_of_pose_and_light_encodes_its_prompts_once(session, picture):
+class Reading(NamedTuple):
+    """The session's own inversion network, with the number of prompts of each call."""
+
+    network: EditInversion
+    rows: list[int]
+
+    def read(self, latents, text):
+        self.rows.append(len(latents))
+        return self.network.read(latents, text)
+
+    def compare(self, source, target):
+        return self.network.compare(source, target)
+
+
+def test_an_edit_of_pose_and_light_encodes_its_prompts_once_and_reads_by_one(session, picture):
     before, _ = picture
     counting = Counting(session.components.text, [])
-    counted = swiftpie.Session(replace(session.components, text=counting))
+    reading = Reading(session.components.inversion, [])
+    networks = replace(session.components, text=counting, inversion=reading)
+    counted = swiftpie.Session(networks)
     prompts = ["a dog on a green background", "a dog lying down on a green background at night"]
     region = counted.find_region(before, prompts[1], source_prompt=prompts[0])
     assert counting.given == [prompts]
+    assert reading.rows == [1]
     assert region.size == before.size
+
+
+def test_a_subject_that_shrinks_is_not_turned(session, picture):
+    before, mask = picture
+    subject, components = cut(to_tensor(before) / 2 + 0.5, plane(mask)), session.components
+    text = components.text.encode(["a dog", "a tiny dog"])
+    layout = moved(components, subject, draw_noise([0], NOISE_SHAPE), text)
+    assert (layout.scale < 0.8 * subject.layout.scale).all()
+    assert not layout.pose.any()
+    assert not layout.rotation.any()
 
 
 @pytest.mark.parametrize("material", [None, "gold", "glass"])
