@@ -25,6 +25,7 @@ from torch import Tensor
 import swiftpie
 from swiftpie import (
     CONSENT,
+    IS_THERE,
     MAX_IMAGES,
     MAX_SEED,
     RECIPES,
@@ -676,12 +677,15 @@ class FindSubject(io.ComfyNode):
                 SessionType.Input("session"),
                 SubjectType.Input("subject"),
                 io.Image.Input("image"),
+                io.Boolean.Input("is_there", default=False, tooltip=IS_THERE.help),
             ],
             outputs=[io.Mask.Output("mask", tooltip="1 is the subject.")],
         )
 
     @classmethod
-    def execute(cls, session: Session, subject: Subjects, image: Tensor) -> io.NodeOutput:
+    def execute(
+        cls, session: Session, subject: Subjects, image: Tensor, *, is_there: bool = False
+    ) -> io.NodeOutput:
         """Find it in one picture after the other.
 
         Raises:
@@ -691,7 +695,7 @@ class FindSubject(io.ComfyNode):
         bar = comfy.utils.ProgressBar(len(photos))
         for photo in photos:
             comfy.model_management.throw_exception_if_processing_interrupted()
-            found.append(session.find(photo, identity).mask[:, 0])
+            found.append(session.find(photo, identity, is_there=is_there).mask[:, 0])
             bar.update(1)
         return io.NodeOutput(torch.cat(found))
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from swiftpie.pipelines.diffusers.personalize import SwiftPiePipeline
     from swiftpie.pipelines.drawing.edit import EditResult
     from swiftpie.pipelines.drawing.request import (
+        IS_THERE,
         EditRequest,
         FaceRequest,
         PersonalizeRequest,
@@ -54,6 +55,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CONSENT",
+    "IS_THERE",
     "MAX_IMAGES",
     "MAX_SCALE",
     "MAX_SEED",
@@ -120,6 +122,7 @@ _HOMES = {
         "pipelines.diffusers.edit": ["SwiftEditPipeline"],
         "pipelines.diffusers.personalize": ["SwiftPiePipeline"],
         "pipelines.drawing.request": [
+            "IS_THERE",
             "EditRequest",
             "FaceRequest",
             "PersonalizeRequest",

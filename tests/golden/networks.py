@@ -54,7 +54,9 @@ def random_components(family, *, face, inverts):
         return load_components(
             preset_of(family, image_size_px=SIDE_PX),
             weights=folder / "pipeline",
-            adapter=face_adapter(place, face, is_shallow=True) if face else own_adapter(own, family),
+            adapter=face_adapter(place, face, is_shallow=True)
+            if face
+            else own_adapter(own, family),
             image_encoder=folder / "encoder",
             **choices,
         )

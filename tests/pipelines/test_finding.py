@@ -12,7 +12,7 @@ from swiftpie.imageio.images import plane
 from swiftpie.library import packaged
 from swiftpie.masks import iou
 from swiftpie.pipelines.drawing.request import RepaintRequest
-from swiftpie.pipelines.finding import find_identity, with_place_found
+from swiftpie.pipelines.finding import LEAST_ALIKE, find_identity, with_place_found
 
 SIDE = 256
 
@@ -47,8 +47,17 @@ def test_each_of_two_subjects_is_found_by_its_reference(session, names, together
 
 @pytest.mark.thorough
 def test_a_subject_that_is_not_there_is_not_found(session, together):
-    with pytest.raises(NoSubject, match="likeness is 0"):
-        find_identity(session.named("penguin"), together[0])
+    penguin, picture = session.named("penguin"), together[0]
+    with pytest.raises(NoSubject, match=r"likeness is 0.*with is_there"):
+        find_identity(penguin, picture)
+    guess = find_identity(penguin, picture, is_there=True)
+    assert guess.likeness < LEAST_ALIKE
+    assert float(guess.mask.amax()) > 0.5
+
+
+def test_where_nothing_stands_out_nothing_is_guessed(identity):
+    with pytest.raises(NoSubject, match="nothing stands out"):
+        find_identity(identity, Image.new("RGB", (64, 64), (127, 127, 127)), is_there=True)
 
 
 @pytest.mark.thorough

@@ -503,20 +503,22 @@ class Session:
         )
         return find_region(self.components, with_place_found(request))
 
-    def find(self, image: Picture, identity: Identity | str) -> Found:
+    def find(self, image: Picture, identity: Identity | str, *, is_there: bool = False) -> Found:
         """Return where a subject is in another picture: a mask (1, 1, H, W), and its likeness.
 
         Args:
             image: Any shape and size; transparency is ignored. It may show more than the subject.
             identity: The subject from `encode_identity`, or its name in the library.
+            is_there: The picture shows it for sure: what is most alike is taken, however little.
 
         Raises:
             InputError: The picture cannot be read, or the identity was made without one.
-            NoSubject: Nothing in the picture looks like the subject.
+            NoSubject: Nothing in the picture looks like the subject; with `is_there`, nothing
+                stands out at all.
         """
         shown = self._shown(identity)
         assert shown is not None, "an identity or a name was given"
-        return find_identity(shown, load_image(image))
+        return find_identity(shown, load_image(image), is_there=is_there)
 
     def with_newcomer(self, request: EditRequest) -> EditRequest:
         """Return an edit with the library's subject that its prompt adds, if any.

@@ -49,6 +49,10 @@ CONTAINS = 0.8  # of the best one
 GUESS = 2.0  # log-odds of the winner, beside the network's when the outline is found
 LEAST_ALIKE = 0.6  # below, the subject is taken to be absent; docs/photographs.md has the rates
 
+ELSEWISE = (
+    "Give a reference that shows it as the picture does, or say where it is by a mask, a box or a "
+    "point."
+)
 
 Changing = TypeVar("Changing", EditRequest, RepaintRequest)
 
@@ -60,20 +64,28 @@ class Found(NamedTuple):
     likeness: float  # to the reference that is most alike, at most 1
 
 
-def find_identity(identity: Identity, image: Image.Image) -> Found:
+def find_identity(identity: Identity, image: Image.Image, *, is_there: bool = False) -> Found:
     """Return where the subject of `identity` is in `image`, of any size; transparency is ignored.
+
+    Args:
+        identity: The subject, encoded from pictures.
+        image: The picture to look in.
+        is_there: The picture shows it for sure: what is most alike is taken, however little.
 
     Raises:
         InputError: The identity was made without a picture.
-        NoSubject: Nothing in the picture looks like the subject.
+        NoSubject: Nothing in the picture looks like the subject; with `is_there`, nothing stands
+            out at all.
     """
     found = most_alike(identity, image)
-    if found is None or found.likeness < LEAST_ALIKE:
-        alike = "nothing stands out" if found is None else f"the likeness is {found.likeness:.2f}"
+    if found is None:
+        raise NoSubject("The subject is not found in the picture: nothing stands out.", ELSEWISE)
+    if not is_there and found.likeness < LEAST_ALIKE:
         raise NoSubject(
-            f"The subject is not found in the picture: {alike}, and {LEAST_ALIKE:.2f} is needed.",
-            "Give a reference that shows it as the picture does, or say where it is by a mask, a "
-            "box or a point.",
+            f"The subject is not found in the picture: the likeness is {found.likeness:.2f}, and "
+            f"{LEAST_ALIKE:.2f} is needed.",
+            f"{ELSEWISE} If it is there for sure, `find` takes what looks most like it with "
+            "is_there (--is-there).",
         )
     return found
 

@@ -10,7 +10,7 @@ from swiftpie.imageio.decoding import load_image
 @pytest.mark.thorough
 def test_the_subject_of_a_picture_is_found_in_it(call, hamster, tmp_path):
     out = tmp_path / "mask.png"
-    told = call("find", hamster, hamster, "-o", out, "--json")
+    told = call("find", hamster, hamster, "-o", out, "--json", "--is-there")
     assert told.exit_code == 0, told.output
     facts = json.loads(told.stdout)
     mask = load_image(out)

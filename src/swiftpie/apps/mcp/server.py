@@ -110,7 +110,10 @@ class Toolbox:
         async with self._encoded(subjects) as known:
             await report(2, 3, "looking")
             subject = SubjectIn.model_validate(known[0])
-            mask, likeness = await self.worker.find_subject(image, subject, caller=CALLER)
+            is_there = getattr(given, "is_there", False)
+            mask, likeness = await self.worker.find_subject(
+                image, subject, caller=CALLER, is_there=is_there
+            )
         data = await asyncio.to_thread(encode_image, mask, ".png", metadata=None)
         file = self.folders.write(data, name=tool.name, suffix=".png")
         facts = {"likeness": round(likeness, 3), "box": _box_of(mask)}

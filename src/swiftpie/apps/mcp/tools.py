@@ -17,7 +17,7 @@ from swiftpie.apps.serve.schemas import (
     WithOptions,
     with_options,
 )
-from swiftpie.pipelines.drawing.request import MAX_SUBJECTS, Subject
+from swiftpie.pipelines.drawing.request import IS_THERE, MAX_SUBJECTS, Subject
 
 MAX_PATH = 4_096  # letters
 FIND = "find"  # the task that draws nothing
@@ -233,6 +233,7 @@ TOOLS = (
             own=(),
             picture=(Annotated[Picture, Field(description="The picture to look in.")], ...),
             subject=(Annotated[ShownSubject, ONE_SUBJECT], ...),
+            is_there=(Annotated[bool, Field(description=IS_THERE.help)], False),
         ),
         task=FIND,
     ),

@@ -161,6 +161,7 @@ class FindSubject(Ask):
 
     image: Image.Image
     subject: Subject | ByName
+    is_there: bool = False
 
     def make(self, session: Session) -> Found:
         """Return its mask, and how alike they look.
@@ -168,7 +169,8 @@ class FindSubject(Ask):
         Raises:
             NoSubject: Nothing in the picture looks like the subject.
         """
-        return session.find(self.image, shown_by(session, self.subject).identity)
+        sought = shown_by(session, self.subject).identity
+        return session.find(self.image, sought, is_there=self.is_there)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

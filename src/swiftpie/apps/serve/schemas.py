@@ -471,7 +471,8 @@ def _spelled(error: Exception) -> tuple[int, str, str | None, str | None]:
         case NoSubject():
             message = (
                 f"{error.found} Send a mask with the picture; POST /v1/cutouts gives one to start "
-                "from, and looks where a box or points say."
+                "from, and looks where a box or points say. POST /v1/find with is_there gives the "
+                "best guess at a known subject."
             )
             return 400, message, "subject_not_found", "image"
         case NobodyNamed():

@@ -472,12 +472,18 @@ class Worker:
         return shape, found.how
 
     async def find_subject(
-        self, image: Image.Image, subject: SubjectIn, *, caller: Caller, model: str | None = None
+        self,
+        image: Image.Image,
+        subject: SubjectIn,
+        *,
+        caller: Caller,
+        model: str | None = None,
+        is_there: bool = False,
     ) -> tuple[Image.Image, float]:
         """Return where a subject is in a picture, white in mode L, and how alike they look."""
         chosen = self.model_named(model)
         (known,) = await self._known([subject], chosen, owner=caller.owner)
-        ask = FindSubject(model=chosen, image=image, subject=known)
+        ask = FindSubject(model=chosen, image=image, subject=known, is_there=is_there)
         found: Found = await self._ask(ask, caller=caller)
         return mask_to_pil(found.mask)[0], found.likeness
 

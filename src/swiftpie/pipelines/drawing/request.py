@@ -82,6 +82,9 @@ WHERE = Option(
     kind=str,
     surfaces=NOT_COMFYUI,
 )
+IS_THERE = Option(
+    "The picture shows the subject for sure: what looks most like it is taken, however little."
+)
 MASK_SOURCES = "none|inline|two-pass|box|FILE"
 TYPED = frozenset({Surface.CLI, Surface.BATCH})
 

@@ -94,11 +94,11 @@ class FindingBenchmark(Benchmark[FindingCase]):
     title: ClassVar = "Finding a subject by one reference"
     metrics: ClassVar = ("mask-iou", "says-present")
     candidates: ClassVar = MappingProxyType(
-        {"model": "find", "alike": "most alike", "plain": "plain cut-out"}
+        {"model": "find", "alike": "find --is-there", "plain": "plain cut-out"}
     )
     strip: ClassVar = MappingProxyType(
         {"reference": "reference", "source": "picture", "mask": "truth"}
-        | {"model-mask": "find", "plain-mask": "plain cut-out"}
+        | {"model-mask": "find", "alike-mask": "find --is-there", "plain-mask": "plain cut-out"}
     )
     ranked_by: ClassVar = ("mask-iou",)
     headline: ClassVar = ("mask-iou", "says-present")
@@ -222,10 +222,18 @@ class FindingBenchmark(Benchmark[FindingCase]):
         """Return how much is found, and how often what is not there."""
         lines = super().sentences(rows)
         for kind, some in self.groups(rows).items():
-            metric = "mask-iou" if some[0].case.is_there else "says-present"
-            found = [row.scores[metric]["model"] for row in some]
-            what = "IoU" if some[0].case.is_there else "found all the same"
-            lines.append(f"{kind}: {what} {format_interval(interval(found))}, {len(some)} cases.")
+            told = format_interval(interval([row.scores["says-present"]["model"] for row in some]))
+            if not some[0].case.is_there:
+                lines.append(f"{kind}: found all the same {told}, {len(some)} cases.")
+                continue
+            sure, unsure = (
+                format_interval(interval([row.scores["mask-iou"][one] for row in some]))
+                for one in ("alike", "model")
+            )
+            lines.append(
+                f"{kind}: IoU {sure} if it is known to be there, else {unsure}; found {told}, "
+                f"{len(some)} cases."
+            )
         return lines
 
 

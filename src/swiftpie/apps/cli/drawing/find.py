@@ -13,6 +13,7 @@ from swiftpie.apps.cli.drawing.subjects import (
     with_cutouts,
 )
 from swiftpie.apps.cli.loading import open_session, resolved
+from swiftpie.pipelines.drawing.request import IS_THERE
 
 app = typer.Typer()
 
@@ -21,6 +22,7 @@ app = typer.Typer()
     epilog=examples(
         "swiftpie find dog.spid photo.jpg -o mask.png",
         "swiftpie find mug.jpg:mug-mask.png desk.jpg -o mask.png --json",
+        "swiftpie find dog.spid puppies.jpg -o mask.png --is-there",
     )
 )
 @options.with_fields
@@ -44,6 +46,7 @@ def find(
         ),
     ],
     out: options.PictureOut,
+    is_there: Annotated[bool, typer.Option("--is-there", help=IS_THERE.help)] = False,
     cutouts: options.Cutouts = None,
     networks: options.Networks,
     as_json: options.AsJson = False,
@@ -52,7 +55,7 @@ def find(
     """Find SUBJECT in PHOTO, whatever else it shows, and write its mask.
 
     The mask is white where the subject is, and a FILE for --mask. If nothing looks like the
-    subject, nothing is written.
+    subject, nothing is written, unless you say that it is there.
     """
     from swiftpie.imageio.images import mask_to_pil
     from swiftpie.imageio.writing import check_image_target, save_image
@@ -62,7 +65,7 @@ def find(
     picture = read_picture(photo)
     networks, _ = resolved(networks)
     session = open_session(**networks).session
-    found = session.find(picture, encode_subjects(session, pictures))
+    found = session.find(picture, encode_subjects(session, pictures), is_there=is_there)
     (mask,) = mask_to_pil(found.mask)
     save_image(mask, out, metadata=None, force=force)
     share = found.mask.mean().item()

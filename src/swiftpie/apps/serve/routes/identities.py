@@ -22,7 +22,7 @@ from swiftpie.config import options_of
 from swiftpie.faces import CONSENT, FaceSource
 from swiftpie.imageio.writing import encode_image
 from swiftpie.models.cutout import search_of
-from swiftpie.pipelines.drawing.request import WHERE
+from swiftpie.pipelines.drawing.request import IS_THERE, WHERE
 from swiftpie.types import Cutout
 
 FACE = options_of(FaceSource)
@@ -145,6 +145,7 @@ def looking_routes(worker: Worker) -> APIRouter:
         image: UploadFile,
         where: Annotated[str, Form(description=WHERE.help, min_length=1, max_length=MAX_NAME)],
         model: Annotated[str | None, Form(max_length=MAX_NAME)] = None,
+        is_there: Annotated[bool, Form(description=IS_THERE.help)] = False,  # noqa: FBT002 - a form
     ) -> dict[str, Any]:
         """Find a known subject in a picture, whatever else that shows, and keep nothing.
 
@@ -157,7 +158,9 @@ def looking_routes(worker: Worker) -> APIRouter:
             caller = caller_of(request)
             picture = await worker.decode(data, name="image", key=caller.key)
             sought = subject_of(where)
-            mask, alike = await worker.find_subject(picture, sought, caller=caller, model=model)
+            mask, alike = await worker.find_subject(
+                picture, sought, caller=caller, model=model, is_there=is_there
+            )
             shape = await asyncio.to_thread(encode_image, mask, ".png", metadata=None)
             return shape, alike
 
