@@ -142,10 +142,11 @@ def looking_routes(worker: Worker) -> APIRouter:
     @router.post("/v1/find", tags=["identities"])
     async def find(
         request: Request,
+        *,
         image: UploadFile,
         where: Annotated[str, Form(description=WHERE.help, min_length=1, max_length=MAX_NAME)],
         model: Annotated[str | None, Form(max_length=MAX_NAME)] = None,
-        is_there: Annotated[bool, Form(description=IS_THERE.help)] = False,  # noqa: FBT002 - a form
+        is_there: Annotated[bool, Form(description=IS_THERE.help)] = False,
     ) -> dict[str, Any]:
         """Find a known subject in a picture, whatever else that shows, and keep nothing.
 
