@@ -176,7 +176,7 @@ draws it again.
 
 ![Five held-out subjects in five uses, dealt by seed 0](grid.png)
 
-`make test-page` draws on the page as a user does, and writes these:
+`mkdir -p out/page; make test-page` draws on the page as a user does, and writes these:
 
 ![The page: two subjects in the scene of a prompt, each in its box](page.png)
 

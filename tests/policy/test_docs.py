@@ -144,26 +144,32 @@ def quick_lines(page):
     ]
 
 
-def form(words):
+def asked_by(words):
     """What a command line asks for, whatever its prompts, files and numbers are."""
-    return tuple(
+    told = [
         word if re.fullmatch(r"[a-z-]+", word) else "".join(re.findall(r"[@:]|\.spid$", word))
-        for word in words
-    )
+        for word in words[1:]
+    ]
+    plain = next((at for at, word in enumerate(told) if word.startswith("-")), len(told))
+    return {(words[0], one) for one in (plain, *told)}
 
 
 @cache
 def lines_to_run():
-    """By page, the first command line of each form, and those that write what such a line reads."""
+    """By page, the command lines that are the first to ask for something, and what they read."""
     seen, chosen = set(), {}
     for page in PAGES:
-        chosen[page] = []
-        for words in reversed(quick_lines(page)):
-            read = {word for run in chosen[page] for word in read_by(run)}
-            is_first = form(words) not in seen
-            if is_first or not read.isdisjoint({*words} - {*read_by(words)}):
-                chosen[page].insert(0, words)
-        seen |= {form(words) for words in chosen[page]}
+        lines, firsts = quick_lines(page), []
+        for words in sorted(lines, key=lambda one: -len(asked_by(one))):
+            if not asked_by(words) <= seen:
+                firsts.append(words)
+                seen |= asked_by(words)
+        read = {word for words in firsts for word in read_by(words)}
+        chosen[page] = [
+            words
+            for words in lines
+            if words in firsts or not read.isdisjoint({*words} - {*read_by(words)})
+        ]
     return chosen
 
 

@@ -25,12 +25,9 @@ from swiftpie.imageio.atomic import TEMPORARY
 from swiftpie.imageio.images import sample_pictures
 from tests.kills import Moments, finishes
 
-PROMPTS = [
-    f"a {size}animal {place}" for size in ("", "tiny ") for place in ("on a beach", "at night")
-]
+PROMPTS = [f"a {size}animal {place}" for size in ("", "tiny ") for place in ("of wood", "of gold")]
 SIDE_PX = 64  # the smallest that there is
 BATCH = 4
-MOST_JOBS = 8  # that a process finishes before it is killed
 LONGEST_S = 0.3  # after that
 AIMED = 0.5  # of the kills wait until a file is being written
 
@@ -39,14 +36,21 @@ def main(folder, num_kills=200, num_jobs=1000):
     torch.set_num_threads(1)
     session = swiftpie.load("mini")
     jobs = jobs_of(folder / "subjects", num_jobs)
-    chance = random.Random(0)
+    killed = folder / "killed"
+    moments = Moments(
+        random.Random(0),
+        num_jobs // num_kills,  # so that all kills come before the end
+        LONGEST_S,
+        AIMED,
+        lambda: is_writing(killed),
+    )
     started = time.monotonic()
     assert run(jobs, session, folder / "whole")
+    assert len(jobs.jobs) == num_jobs  # else every run would end before it is killed
     whole_s = time.monotonic() - started
     report = {"jobs": len(jobs.jobs), "kills": 0, "while_writing": 0, "runs": 0, "finished": 0}
-    killed = folder / "killed"
     while report["kills"] < num_kills:
-        is_whole = run(jobs, session, killed, chance)
+        is_whole = run(jobs, session, killed, moments)
         report["runs"] += 1
         report["finished"] += is_whole
         report["kills"] += not is_whole
@@ -64,7 +68,7 @@ def main(folder, num_kills=200, num_jobs=1000):
 def jobs_of(folder, count):
     """Return so many jobs, of a few subjects."""
     folder.mkdir(parents=True)
-    samples = sample_pictures(4)
+    samples = sample_pictures(2)
     for one in samples:
         (folder / one.name).write_bytes(one.read_bytes())
     seeds = tuple(range(-(-count // (len(samples) * len(PROMPTS)))))
@@ -76,17 +80,15 @@ def jobs_of(folder, count):
     return found._replace(jobs=found.jobs[:count])
 
 
-def run(jobs, session, folder, chance=None):
-    """Draw in a process of its own, which `chance` kills; tell whether it finished."""
+def run(jobs, session, folder, moments=None):
+    """Draw in a process of its own, which `moments` kills; tell whether it finished."""
 
     def work():
         drawing = Work(jobs.root, folder, ".png", {DEFAULT_MODEL: {}}, load=lambda: session)
         with open_run(jobs, drawing, batch=BATCH, settings={}) as manifest:
             yield from draw(manifest, drawing)
 
-    if chance is None:
-        return finishes(work)
-    return finishes(work, Moments(chance, MOST_JOBS, LONGEST_S, AIMED, lambda: is_writing(folder)))
+    return finishes(work, moments)
 
 
 def is_writing(folder):

@@ -21,7 +21,7 @@ from swiftpie.errors import ConfigError
 from tests.apps.batch.conftest import SMALL
 from tests.policy.project import ROOT
 
-KILLS, JOBS = 6, 30
+KILLS, JOBS = 6, 18
 LONGEST_S = 400
 
 

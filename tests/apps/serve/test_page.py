@@ -1,6 +1,6 @@
 """The page in a real browser: what a visitor does, by mouse, touch and keys, and what goes wrong.
 
-Screenshots are left in out/page, to be looked at.
+Where there is a folder out/page, screenshots are left in it, to be looked at.
 """
 
 import base64
@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,7 @@ AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
 SCREENSHOTS = ROOT / "out" / "page"
 STATIC = ROOT / "src" / "swiftpie" / "apps" / "serve" / "static"
 PATIENCE_MS = 30_000
+LOOK_EVERY_MS = 50  # and not at every frame, which the browser would have to paint
 FIRST_PICTURE_MS = 1_000  # after the page has come
 DESKTOP = {"width": 1280, "height": 860}
 PHONE = {"width": 360, "height": 740}
@@ -45,7 +47,8 @@ SHOWN = {"width": 1280, "height": 840}
 PROMPT = "What should the picture show?"
 CHANGE = "What should it show?"
 ON_A_TABLE = "a photo of a hamster on a wooden table"
-BLOCK = np.ones((4, 4, 1), dtype=np.uint8)
+SIDE_PX = 64
+BLOCK = np.ones((3, 3, 1), dtype=np.uint8)
 SIDES = (("x", "width"), ("y", "height"))
 
 pytestmark = pytest.mark.skipif(
@@ -91,6 +94,19 @@ GIVE = """
   }
 }
 """
+
+
+@pytest.fixture(scope="module")
+def small(session):
+    """The embedded model with the smallest pictures that there are: the page is what is tried."""
+    preset = replace(session.components.preset, image_size_px=SIDE_PX, more_sizes_px=())
+    return Session(replace(session.components, preset=preset))
+
+
+@pytest.fixture(scope="module")
+def server(small):
+    with serving(small) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +171,7 @@ class Visit:
         """Wait until the draft is a step of the history."""
         self.settled()
         # Both are asked at once: an address read before could be of a picture that is gone since.
-        self.page.wait_for_function(KEPT)
+        self.page.wait_for_function(KEPT, polling=LOOK_EVERY_MS)
 
     def kept_in_history(self):
         """Wait until a step of the history shows the draft, wherever its picture stands."""
@@ -274,8 +290,8 @@ class Visit:
         return self.sent[-1]
 
     def screenshot(self, name, *, full_page=False):
-        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-        self.page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=full_page)
+        if SCREENSHOTS.is_dir():
+            self.page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=full_page)
 
     def check_quiet(self):
         assert self.page.evaluate("window.reports ?? []") == []
@@ -301,6 +317,14 @@ def visit(browser, server):
         one.check_quiet()
 
 
+@pytest.fixture
+def finer(browser, session):
+    """The same where pictures are large enough for edits that find their region by themselves."""
+    with serving(session) as running, visiting(browser, running.url) as one:
+        yield one.open()
+        one.check_quiet()
+
+
 @pytest.fixture(scope="module")
 def robot():
     return ("robot.webp", "image/webp", sample("1f916"))
@@ -320,7 +344,7 @@ def photo():
 def large(photo):
     """The same in more pixels than are sent while somebody works on it, each block of its own."""
     drawn = np.asarray(Image.open(io.BytesIO(photo[2])))
-    grain = np.random.default_rng(1).integers(0, 12, (960, 1280, 1), dtype=np.uint8)
+    grain = np.random.default_rng(1).integers(0, 12, (720, 960, 1), dtype=np.uint8)
     return (photo[0], photo[1], to_png(Image.fromarray(np.kron(drawn, BLOCK) + grain)))
 
 
@@ -403,9 +427,9 @@ def test_a_model_that_reads_no_subjects_draws_what_is_typed(browser, tmp_path):
 
 @slow
 def test_the_file_of_a_subject_is_added_and_one_that_is_none_is_refused(
-    browser, server, session, identity, tmp_path
+    browser, server, small, sprite, tmp_path
 ):
-    session.save_identity(identity, tmp_path / "rex.spid")
+    small.save_identity(small.encode_identity(sprite), tmp_path / "rex.spid")
     (tmp_path / "none.spid").write_bytes(b"no identity")
     with visiting(browser, server.url) as visit:
         visit.open().first_picture()
@@ -472,42 +496,37 @@ def test_several_pictures_are_one_subject_or_several(visit, robot):
 
 
 @slow
-@pytest.mark.parametrize("tool", ["Brush", "Eraser", "Box", "Point on it", "Point off it"])
-def test_a_cut_out_is_corrected(visit, photo, tool):
+def test_a_cut_out_is_corrected_with_every_tool(visit, photo):
     visit.first_picture()
     visit.give("drop", photo)
     expect(visit.subject("object")).to_be_visible()
     visit.page.get_by_role("button", name="Cut-out and pictures of object").click()
     dialog = visit.page.get_by_role("dialog")
     seen = dialog.get_by_alt_text("The subject as the encoder sees it")
-    before = seen.get_attribute("src")
     sheet = dialog.get_by_role("application")
-    dialog.get_by_text(tool, exact=True).click()
-    place = sheet.bounding_box()
-
-    def point(x, y):
-        return place["x"] + x * place["width"], place["y"] + y * place["height"]
-
-    start, end = ((0.3, 0.1), (0.9, 0.9)) if tool == "Box" else ((0.45, 0.3), (0.75, 0.75))
-    if tool == "Point off it":
-        start = end = (0.1, 0.1)  # on the ground
-    visit.page.mouse.move(*point(*start))
-    visit.page.mouse.down()
-    visit.page.mouse.move(*point(*end), steps=6)
-    visit.page.mouse.up()
-    expect(seen).not_to_have_attribute("src", before)
-    visit.screenshot(f"cut-out-{tool.lower().replace(' ', '-')}")
-    known = len(visit.library())
+    strokes = {
+        "Brush": ((0.45, 0.3), (0.75, 0.75)),
+        "Eraser": ((0.5, 0.3), (0.7, 0.75)),
+        "Box": ((0.3, 0.1), (0.9, 0.9)),
+        "Point off it": ((0.1, 0.1), (0.1, 0.1)),  # on the ground
+        "Point on it": ((0.45, 0.3), (0.75, 0.75)),
+    }
+    for tool, (start, end) in strokes.items():
+        before = seen.get_attribute("src")
+        dialog.get_by_text(tool, exact=True).click()
+        visit.drag(sheet, start, end)
+        expect(seen).not_to_have_attribute("src", before)
+        visit.screenshot(f"cut-out-{tool.lower().replace(' ', '-')}")
     dialog.get_by_role("button", name="Use this").click()
     expect(dialog).to_be_hidden()
     expect(visit.subject("object")).to_have_count(1)
     visit.settled()
     # What was tried on the way is not kept.
     for _ in range(50):
-        if len(visit.library()) < known:
+        if len(visit.library()) == 2:
             break
         time.sleep(0.1)
-    assert len(visit.library()) == known - 1
+    assert sorted(one["name"] for one in visit.library()) == ["hamster", "object"]
 
 
 @slow
@@ -627,10 +646,10 @@ def test_a_reload_returns_to_a_photograph_and_what_was_painted_over_it(visit, ph
 
 @slow
 def test_subjects_of_a_server_that_was_started_anew_are_encoded_when_they_are_needed(
-    browser, session, photo
+    browser, small, photo
 ):
     with visiting(browser, "") as visit:
-        with serving(session) as first:
+        with serving(small) as first:
             visit.url = first.url
             visit.open().first_picture()
             visit.give("drop", photo)
@@ -638,7 +657,7 @@ def test_subjects_of_a_server_that_was_started_anew_are_encoded_when_they_are_ne
             visit.kept()
             visit.stored()
             visit.page.goto("about:blank")  # else it would tell the next server before
-        second = Running(session, limits=Limits(), token=None)
+        second = Running(small, limits=Limits(), token=None)
         second.server.config.port = first.port
         with second:
             visit.open()
@@ -680,9 +699,9 @@ def test_a_scene_is_chosen_by_its_picture_by_words_alone_or_from_a_photograph(vi
 
 
 @slow
-def test_a_scene_of_ones_own_outlives_a_reload_and_a_restart_of_the_server(browser, session, photo):
+def test_a_scene_of_ones_own_outlives_a_reload_and_a_restart_of_the_server(browser, small, photo):
     with visiting(browser, "") as visit:
-        with serving(session) as first:
+        with serving(small) as first:
             visit.url = first.url
             visit.open().first_picture()
             own = visit.page.get_by_label("A photograph of a place")
@@ -691,7 +710,7 @@ def test_a_scene_of_ones_own_outlives_a_reload_and_a_restart_of_the_server(brows
             visit.kept()
             visit.stored()
             visit.page.goto("about:blank")
-        second = Running(session, limits=Limits(), token=None)
+        second = Running(small, limits=Limits(), token=None)
         second.server.config.port = first.port
         with second:
             visit.open()
@@ -968,48 +987,48 @@ def test_history_is_walked_back_and_forth(visit):
 
 
 @slow
-def test_a_picture_is_edited_within_a_mask_that_may_be_painted(visit):
-    drawn = visit.first_picture().pixels()
-    visit.kept()
-    visit.page.get_by_role("button", name="Edit this").click()
-    words = visit.page.get_by_label(CHANGE)
+def test_a_picture_is_edited_within_a_mask_that_may_be_painted(finer):
+    drawn = finer.first_picture().pixels()
+    finer.kept()
+    finer.page.get_by_role("button", name="Edit this").click()
+    words = finer.page.get_by_label(CHANGE)
     expect(words).to_have_value("a photo of a hamster on a beach")
-    visit.after(lambda: words.fill("a photo of a hamster in the snow"))
-    edited = visit.pixels()
+    finer.after(lambda: words.fill("a photo of a hamster in the snow"))
+    edited = finer.pixels()
     assert differs(drawn, edited)
-    visit.page.emulate_media(color_scheme="dark")
-    visit.after(lambda: words.fill("a photo of a hamster wearing a crown on a beach"))
-    visit.page.get_by_role("button", name="Mask", exact=True).click()
-    expect(visit.page.locator(".mask")).to_be_visible()
-    visit.page.get_by_label("Before and after").fill("30")
-    expect(visit.page.locator(".line")).to_be_visible()
-    visit.kept()
-    visit.screenshot("edit")
-    visit.page.emulate_media(color_scheme="light")
-    visit.page.get_by_role("button", name="Paint the mask").click()
-    sheet = visit.page.get_by_role("application")
+    finer.page.emulate_media(color_scheme="dark")
+    finer.after(lambda: words.fill("a photo of a hamster wearing a crown on a beach"))
+    finer.page.get_by_role("button", name="Mask", exact=True).click()
+    expect(finer.page.locator(".mask")).to_be_visible()
+    finer.page.get_by_label("Before and after").fill("30")
+    expect(finer.page.locator(".line")).to_be_visible()
+    finer.kept()
+    finer.screenshot("edit")
+    finer.page.emulate_media(color_scheme="light")
+    finer.page.get_by_role("button", name="Paint the mask").click()
+    sheet = finer.page.get_by_role("application")
     place = sheet.bounding_box()
-    visit.page.get_by_role("button", name="Clear").click()
-    visit.settled()
-    visit.page.mouse.move(place["x"] + 20, place["y"] + 20)
-    visit.page.mouse.down()
-    visit.page.mouse.move(place["x"] + place["width"] / 2, place["y"] + 30, steps=6)
-    visit.page.mouse.up()
-    expect(visit.page.get_by_role("button", name="Find it again")).to_be_visible()
-    visit.kept()
-    visit.screenshot("edit-paint")
-    assert visit.newest()["mask_id"].startswith("pic_")
-    visit.page.get_by_role("button", name="Done").click()
-    visit.settled()
+    finer.page.get_by_role("button", name="Clear").click()
+    finer.settled()
+    finer.page.mouse.move(place["x"] + 20, place["y"] + 20)
+    finer.page.mouse.down()
+    finer.page.mouse.move(place["x"] + place["width"] / 2, place["y"] + 30, steps=6)
+    finer.page.mouse.up()
+    expect(finer.page.get_by_role("button", name="Find it again")).to_be_visible()
+    finer.kept()
+    finer.screenshot("edit-paint")
+    assert finer.newest()["mask_id"].startswith("pic_")
+    finer.page.get_by_role("button", name="Done").click()
+    finer.settled()
     # What was not painted is as it was, but for what JPEG makes of it.
-    below = slice(visit.pixels().shape[0] // 2, None)
-    assert np.abs(visit.pixels()[below].astype(int) - drawn[below]).mean() < 6
-    visit.after(visit.page.get_by_role("button", name="Find it again").click)
-    assert "mask_id" not in visit.newest()
-    visit.after(visit.page.get_by_role("button", name="Find the area").click)
-    assert visit.newest()["mask_id"].startswith("pic_")
-    expect(visit.page.get_by_role("button", name="Find it again")).to_be_visible()
-    visit.after(visit.page.get_by_role("button", name="Find it again").click)
+    below = slice(finer.pixels().shape[0] // 2, None)
+    assert np.abs(finer.pixels()[below].astype(int) - drawn[below]).mean() < 6
+    finer.after(finer.page.get_by_role("button", name="Find it again").click)
+    assert "mask_id" not in finer.newest()
+    finer.after(finer.page.get_by_role("button", name="Find the area").click)
+    assert finer.newest()["mask_id"].startswith("pic_")
+    expect(finer.page.get_by_role("button", name="Find it again")).to_be_visible()
+    finer.after(finer.page.get_by_role("button", name="Find it again").click)
 
 
 @slow
@@ -1040,6 +1059,7 @@ def test_an_edit_has_variations_and_is_compared_by_a_drag(visit):
 
 
 @slow
+@pytest.mark.skipif(not SCREENSHOTS.is_dir(), reason="needs a folder out/page for its pictures")
 def test_both_sides_of_the_page_as_the_documents_show_them(browser):
     with (
         serving(swiftpie.load("mini")) as server,
@@ -1159,7 +1179,7 @@ def test_a_subject_is_put_into_a_photograph_where_somebody_drags_it(visit, large
     visit.page.get_by_role("button", name="Mask", exact=True).click()
     region, name = visit.saved("Save region")
     assert name == "a-robot-in-the-photograph-region.png"
-    data, name = visit.saved("Download 1280 \N{MULTIPLICATION SIGN} 960")
+    data, name = visit.saved("Download 960 \N{MULTIPLICATION SIGN} 720")
     assert name == "a-robot-in-the-photograph-2.png"
     before, after = (np.asarray(Image.open(io.BytesIO(one))) for one in (large[2], data))
     kept = np.asarray(Image.open(io.BytesIO(region))) == 0
@@ -1496,9 +1516,9 @@ def test_deleting_a_subject_tells_the_server(visit):
 
 
 @slow
-def test_a_lost_connection_is_told_and_mended(browser, session):
+def test_a_lost_connection_is_told_and_mended(browser, small):
     with visiting(browser, "") as visit:
-        with serving(session) as first:
+        with serving(small) as first:
             visit.url = first.url
             visit.open().first_picture()
             visit.kept()
@@ -1507,7 +1527,7 @@ def test_a_lost_connection_is_told_and_mended(browser, session):
         visit.screenshot("no-connection")
         visit.prompt.fill("a hamster in the snow")
         visit.page.wait_for_timeout(3_000)
-        second = Running(session, limits=Limits(), token=None)
+        second = Running(small, limits=Limits(), token=None)
         second.server.config.port = first.port
         with second:
             expect(visit.page.locator(".state")).to_have_text("ready")  # and no time of a picture
@@ -1521,9 +1541,9 @@ def test_a_lost_connection_is_told_and_mended(browser, session):
 
 
 @slow
-def test_a_reload_without_a_server_shows_the_page_with_what_is_kept(browser, session):
+def test_a_reload_without_a_server_shows_the_page_with_what_is_kept(browser, small):
     with visiting(browser, "") as visit:
-        with serving(session) as first:
+        with serving(small) as first:
             visit.url = first.url
             visit.open().first_picture()
             visit.after(lambda: visit.prompt.fill("a hamster in the snow"))
@@ -1536,7 +1556,7 @@ def test_a_reload_without_a_server_shows_the_page_with_what_is_kept(browser, ses
         expect(visit.picture).to_be_visible()
         expect(visit.page.get_by_text("The server does not answer. Trying again")).to_be_visible()
         visit.screenshot("offline")
-        second = Running(session, limits=Limits(), token=None)
+        second = Running(small, limits=Limits(), token=None)
         second.server.config.port = first.port
         with second:
             visit.after(lambda: visit.prompt.fill("a hamster in space"))
@@ -1567,8 +1587,8 @@ def test_a_busy_server_is_asked_again(visit):
 
 
 @slow
-def test_a_token_is_asked_for_where_one_is_needed(browser, session):
-    with serving(session, token="a long word") as running, visiting(browser, running.url) as visit:
+def test_a_token_is_asked_for_where_one_is_needed(browser, small):
+    with serving(small, token="a long word") as running, visiting(browser, running.url) as visit:
         visit.open()
         field = visit.page.get_by_label("Token")
         field.fill("a wrong word")
@@ -1582,15 +1602,15 @@ def test_a_token_is_asked_for_where_one_is_needed(browser, session):
 
 
 @slow
-def test_a_token_that_changes_is_asked_for_and_work_goes_on(browser, session):
+def test_a_token_that_changes_is_asked_for_and_work_goes_on(browser, small):
     with visiting(browser, "") as visit:
-        with serving(session, token="a long word") as first:
+        with serving(small, token="a long word") as first:
             visit.url = first.url
             visit.open().page.get_by_label("Token").fill("a long word")
             visit.page.get_by_role("button", name="Continue").click()
             visit.first_picture()
             visit.after(lambda: visit.prompt.fill("a hamster in space"))
-        second = Running(session, limits=Limits(), token="another word")
+        second = Running(small, limits=Limits(), token="another word")
         second.server.config.port = first.port
         with second:
             field = visit.page.get_by_label("Token")
@@ -1674,10 +1694,11 @@ def test_keys_alone_are_enough(visit):
     visit.after(lambda: keyboard.type("a hamster in the snow", delay=20))
 
     def tab_to(locator):
+        reached = locator.element_handle()
         for _ in range(150):
-            if locator.evaluate("(one) => one === document.activeElement"):
+            if reached.evaluate("(one) => one === document.activeElement"):
                 outline = "(one) => getComputedStyle(one).outlineStyle"
-                assert locator.evaluate(outline) != "none"
+                assert reached.evaluate(outline) != "none"
                 return
             keyboard.press("Tab")
         raise AssertionError(f"{locator} is not reached")
@@ -1706,27 +1727,38 @@ def test_what_comes_is_told_to_those_who_listen(visit):
     expect(visit.picture).to_have_attribute("alt", "a photo of a hamster on a beach")
 
 
+REPAINTED = """
+async () => {
+  await new Promise(requestAnimationFrame);
+  for (let all; (all = document.getAnimations()).some(({ playState }) => playState === "running"); )
+    await Promise.allSettled(all.map(({ finished }) => finished));
+}
+"""
+COLOURS = '{ runOnly: ["color-contrast"] }'  # all that another scheme changes
+
+
 @slow
 @pytest.mark.skipif(not AXE.exists(), reason="needs axe-core: run `make page`")
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious(browser, server, scheme, photo):
-    with visiting(browser, server.url, color_scheme=scheme) as visit:
+def test_axe_finds_nothing_serious(browser, server, photo):
+    with visiting(browser, server.url, color_scheme="light", reduced_motion="reduce") as visit:
         visit.open().first_picture()
         page = visit.page
         page.get_by_role("button", name="Place hamster by a box").click()
         visit.prompt.fill("a hamster on a beech")
         visit.kept()
         page.evaluate(AXE.read_text())
-        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
 
         def check(state):
-            found = page.evaluate("async () => (await axe.run()).violations")
-            told = [(one["id"], one["nodes"][0]["html"], one["impact"]) for one in found]
-            assert not [one for one in told if one[2] in {"serious", "critical"}], state
-            (SCREENSHOTS / f"axe-{scheme}-{state}.json").write_text(json.dumps(told, indent=1))
+            for scheme, asked in (("light", "{}"), ("dark", COLOURS)):
+                page.emulate_media(color_scheme=scheme)
+                visit.settled()
+                page.evaluate(REPAINTED)
+                found = page.evaluate(f"async () => (await axe.run({asked})).violations")
+                told = [(one["id"], one["nodes"][0]["html"], one["impact"]) for one in found]
+                assert not [one for one in told if one[2] in {"serious", "critical"}], state
+                visit.screenshot(f"{state}-{scheme}")
 
         check("draw")
-        visit.screenshot(f"draw-{scheme}")
         search = page.get_by_label("Search the library")
         search.fill("kitten")
         expect(visit.subject("cat, of the library").locator("img")).to_be_visible()
@@ -1741,17 +1773,14 @@ def test_axe_finds_nothing_serious(browser, server, scheme, photo):
         page.get_by_label(CHANGE).fill("an object in the snow")
         expect(page.get_by_role("button", name="Mask", exact=True)).to_be_enabled()
         check("edit")
-        visit.screenshot(f"edit-{scheme}")
         page.get_by_label("Insert", exact=True).check(force=True)
         visit.subject("robot, a sample").click()
         expect(page.get_by_role("button", name="Move robot")).to_be_visible()
         visit.settled()
         check("insert")
-        visit.screenshot(f"insert-{scheme}")
         page.get_by_label("Remove", exact=True).check(force=True)
         expect(page.get_by_role("application")).to_be_visible()
         check("remove")
-        visit.screenshot(f"remove-{scheme}")
         visit.check_quiet()
 
 
