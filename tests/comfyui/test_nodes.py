@@ -87,6 +87,7 @@ def test_a_recipe_is_loaded_where_comfyui_computes(nodes):
     assert loaded.components.device.type == "cpu"
 
 
+@pytest.mark.thorough
 def test_nothing_holds_a_session_that_comfyui_has_let_go(nodes, session, subject):
     own = swiftpie.Session(session.components)
     nodes["Personalize"].execute(own, "a dog on a beach", 3, 1, subject[0])

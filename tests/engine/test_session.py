@@ -66,6 +66,7 @@ def run_together(session, calls):
     return [part[i] for i in range(len(calls)) for part in parts if i in part]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("num_calls", "num_different"), [(8, 4), pytest.param(200, 100, marks=pytest.mark.slow)]
 )

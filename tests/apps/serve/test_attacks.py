@@ -468,6 +468,7 @@ def test_one_address_leaves_room_for_others():
     assert not lobby.enter(Connection("a"))
 
 
+@pytest.mark.thorough
 def test_bodies_that_never_end_are_bounded_together(session):
     body, kind = form(image=("a.png", b"x" * 400_000))
     head = f"POST /v1/pictures HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n"

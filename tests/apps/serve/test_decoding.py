@@ -161,6 +161,7 @@ def test_what_a_caller_and_what_all_hold_is_bounded(sprite, monkeypatch):
     assert asyncio.run(run()) == (sprite.size, True, False)
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(sys.platform != "linux", reason="reads what a process holds from /proc")
 def test_the_memory_of_bombs_goes_back(monkeypatch):
     monkeypatch.setattr(decoding, "TIDY_S", 0.2)

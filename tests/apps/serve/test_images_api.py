@@ -112,6 +112,7 @@ def test_edits_come_as_json_too_and_several_differ(server, photo):
     assert "variation" in answer.json["swiftpie"]["warnings"][0]
 
 
+@pytest.mark.thorough
 def test_subjects_come_into_photographs_and_go(client, identity_id, identity, session, photo):
     def asked(task, *more_images, mask=None, **own):
         extra = {"seed": 5, "swiftpie": json.dumps({"task": task, "mask_mode": "white", **own})}
@@ -135,6 +136,7 @@ def test_subjects_come_into_photographs_and_go(client, identity_id, identity, se
     assert asked("insert", photo, box=box) != photo.tobytes()  # of a picture, not of an identity
 
 
+@pytest.mark.thorough
 def test_a_subject_is_found_and_goes_from_where_it_is(
     server, client, identity_id, identity, session, photo
 ):

@@ -39,6 +39,13 @@ AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
 SCREENSHOTS = ROOT / "out" / "page"
 STATIC = ROOT / "src" / "swiftpie" / "apps" / "serve" / "static"
 PATIENCE_MS = 30_000
+RESTS = """() => new Promise((resolve) => {
+  let before = scrollY;
+  const look = setInterval(() => {
+    if (scrollY === before) resolve(clearInterval(look));
+    before = scrollY;
+  }, 100);
+})"""
 LOOK_EVERY_MS = 50  # and not at every frame, which the browser would have to paint
 FIRST_PICTURE_MS = 1_000  # after the page has come
 DESKTOP = {"width": 1280, "height": 860}
@@ -51,10 +58,10 @@ SIDE_PX = 64
 BLOCK = np.ones((3, 3, 1), dtype=np.uint8)
 SIDES = (("x", "width"), ("y", "height"))
 
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="needs Chromium, as `apt install chromium`"
-)
-slow = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium, as `apt install chromium`"),
+]
 expect = sync_api.expect
 expect.set_options(timeout=PATIENCE_MS)  # beside other work, five seconds are short
 
@@ -245,6 +252,7 @@ class Visit:
         for share in (0.25, 0.5, 0.75, 1):
             send("touchMove", [a + (b - a) * share for a, b in zip(start, end, strict=True)])
         send("touchEnd")
+        self.page.evaluate(RESTS)  # a tap while the page still scrolls is taken for part of that
 
     def drag(self, sheet, start, end):
         """Draw with the mouse over an element, between points in shares of it."""
@@ -365,7 +373,6 @@ def test_a_first_visit_shows_a_picture_at_once(visit):
     visit.screenshot("first-visit")
 
 
-@slow
 def test_a_dropped_subject_is_drawn_while_somebody_types(visit, robot):
     first = visit.first_picture().pixels()
     dropped = visit.after(lambda: visit.give("drop", robot))
@@ -383,7 +390,6 @@ def test_a_dropped_subject_is_drawn_while_somebody_types(visit, robot):
     visit.screenshot("typed")
 
 
-@slow
 def test_a_subject_may_be_pasted_or_photographed(visit, robot):
     visit.first_picture()
     visit.after(lambda: visit.give("paste", robot))
@@ -398,7 +404,6 @@ def test_a_subject_may_be_pasted_or_photographed(visit, robot):
     expect(taken.first).to_be_visible()
 
 
-@slow
 def test_without_a_camera_a_picture_may_be_chosen(browser, server, robot):
     with visiting(browser, server.url, permissions=[]) as visit:
         visit.open().first_picture()
@@ -412,7 +417,6 @@ def test_without_a_camera_a_picture_may_be_chosen(browser, server, robot):
         visit.check_quiet()
 
 
-@slow
 def test_a_model_that_reads_no_subjects_draws_what_is_typed(browser, tmp_path):
     place = tiny_sana.make_pipeline(tmp_path / "pipeline")
     session = Session(load_components(SANA, weights=place))
@@ -425,7 +429,6 @@ def test_a_model_that_reads_no_subjects_draws_what_is_typed(browser, tmp_path):
         visit.check_quiet()
 
 
-@slow
 def test_the_file_of_a_subject_is_added_and_one_that_is_none_is_refused(
     browser, server, small, sprite, tmp_path
 ):
@@ -445,7 +448,6 @@ def test_the_file_of_a_subject_is_added_and_one_that_is_none_is_refused(
         expect(visit.subject("rex")).to_have_count(0)
 
 
-@slow
 def test_a_person_is_added_by_the_face_and_steered_where_the_model_knows_faces(browser, tmp_path):
     world = make_world(tmp_path)
     encoder = FACE_ENCODERS.get("opencv").open(world / "faces")
@@ -477,12 +479,10 @@ def test_a_person_is_added_by_the_face_and_steered_where_the_model_knows_faces(b
         visit.check_quiet()
 
 
-@slow
 def test_a_model_that_draws_no_faces_says_so(visit):
     expect(visit.page.get_by_text("mini draws no people by their faces.")).to_be_visible()
 
 
-@slow
 def test_several_pictures_are_one_subject_or_several(visit, robot):
     visit.first_picture()
     both = (robot, ("crab.webp", "image/webp", sample("1f980")))
@@ -495,7 +495,6 @@ def test_several_pictures_are_one_subject_or_several(visit, robot):
     assert 2 in {one["num_pictures"] for one in visit.library()}
 
 
-@slow
 def test_a_cut_out_is_corrected_with_every_tool(visit, photo):
     visit.first_picture()
     visit.give("drop", photo)
@@ -529,7 +528,6 @@ def test_a_cut_out_is_corrected_with_every_tool(visit, photo):
     assert sorted(one["name"] for one in visit.library()) == ["hamster", "object"]
 
 
-@slow
 def test_the_cut_out_may_be_painted_with_keys(visit, photo):
     visit.first_picture()
     visit.give("drop", photo)
@@ -560,7 +558,6 @@ def test_the_cut_out_may_be_painted_with_keys(visit, photo):
     expect(dialog).to_be_hidden()
 
 
-@slow
 def test_a_subject_of_an_earlier_visit_is_renamed_and_its_cut_out_opened_again(visit, photo):
     visit.first_picture()
     visit.give("drop", photo)
@@ -592,7 +589,6 @@ def test_a_subject_of_an_earlier_visit_is_renamed_and_its_cut_out_opened_again(v
     visit.screenshot("cut-out-again")
 
 
-@slow
 def test_a_server_that_loads_its_model_is_waited_for(browser, server):
     with visiting(browser, server.url) as visit:
         visit.page.route("**/health/ready", lambda route: route.fulfill(status=503, json={}))
@@ -603,7 +599,6 @@ def test_a_server_that_loads_its_model_is_waited_for(browser, server):
         visit.first_picture()
 
 
-@slow
 def test_a_reload_returns_to_prompt_subjects_history_and_pictures(visit, photo):
     visit.first_picture()
     visit.kept()
@@ -629,7 +624,6 @@ def test_a_reload_returns_to_prompt_subjects_history_and_pictures(visit, photo):
     expect(visit.prompt).to_have_value("an object in the snow")
 
 
-@slow
 def test_a_reload_returns_to_a_photograph_and_what_was_painted_over_it(visit, photo):
     visit.first_picture()
     visit.photograph(photo, "Remove")
@@ -644,7 +638,6 @@ def test_a_reload_returns_to_a_photograph_and_what_was_painted_over_it(visit, ph
     assert Image.open(io.BytesIO(data)).size == (320, 240)
 
 
-@slow
 def test_subjects_of_a_server_that_was_started_anew_are_encoded_when_they_are_needed(
     browser, small, photo
 ):
@@ -669,7 +662,6 @@ def test_subjects_of_a_server_that_was_started_anew_are_encoded_when_they_are_ne
             expect(visit.page.get_by_role("alert")).to_have_count(0)
 
 
-@slow
 def test_a_scene_is_chosen_by_its_picture_by_words_alone_or_from_a_photograph(visit, photo):
     words = visit.first_picture().pixels()
     assert "scene" not in visit.newest()["swiftpie"]
@@ -698,7 +690,6 @@ def test_a_scene_is_chosen_by_its_picture_by_words_alone_or_from_a_photograph(vi
     assert "scene" not in visit.newest()["swiftpie"]
 
 
-@slow
 def test_a_scene_of_ones_own_outlives_a_reload_and_a_restart_of_the_server(browser, small, photo):
     with visiting(browser, "") as visit:
         with serving(small) as first:
@@ -719,7 +710,6 @@ def test_a_scene_of_ones_own_outlives_a_reload_and_a_restart_of_the_server(brows
             expect(visit.page.get_by_role("alert")).to_have_count(0)
 
 
-@slow
 def test_what_is_kept_is_told_in_mb_and_cleared_by_a_button(visit, photo):
     visit.first_picture()
     visit.give("drop", photo)
@@ -735,7 +725,6 @@ def test_what_is_kept_is_told_in_mb_and_cleared_by_a_button(visit, photo):
     assert [one["name"] for one in visit.library()] == ["hamster"]
 
 
-@slow
 def test_pictures_wait_for_a_full_queue_and_go_before_variations(visit, photo):
     visit.first_picture()
     visit.kept()
@@ -767,7 +756,6 @@ def test_pictures_wait_for_a_full_queue_and_go_before_variations(visit, photo):
     assert "generations" in sent[3:]
 
 
-@slow
 def test_a_large_photograph_is_shrunk_before_it_is_sent(visit):
     visit.first_picture()
     y, x = np.mgrid[:3000, :4000]
@@ -789,7 +777,6 @@ def test_a_large_photograph_is_shrunk_before_it_is_sent(visit):
     visit.screenshot("shrunk")
 
 
-@slow
 def test_all_that_the_server_reads_may_be_chosen_and_a_foreign_kind_is_told(visit, photo):
     visit.first_picture()
     offered = visit.page.get_by_label("Pictures of a subject").get_attribute("accept")
@@ -804,7 +791,6 @@ def test_all_that_the_server_reads_may_be_chosen_and_a_foreign_kind_is_told(visi
     expect(told).to_contain_text("“IMG_1.HEIC” has 0.4 MB, and this browser cannot read it.")
 
 
-@slow
 def test_what_cannot_be_cut_out_may_be_marked_by_hand(visit):
     visit.first_picture()
     flat = to_png(Image.new("RGB", (160, 120), (90, 90, 90)))
@@ -825,7 +811,6 @@ def test_what_cannot_be_cut_out_may_be_marked_by_hand(visit):
     expect(visit.subject("wall")).to_be_visible()
 
 
-@slow
 def test_a_box_places_the_subject_by_mouse_and_by_keys(visit):
     visit.first_picture()
     place = visit.page.locator(".layer").bounding_box()
@@ -861,7 +846,6 @@ def test_a_box_places_the_subject_by_mouse_and_by_keys(visit):
     assert "box" not in visit.newest()["swiftpie"]["subjects"][0]
 
 
-@slow
 def test_a_box_is_drawn_and_moved_by_touch(browser, server):
     with visiting(browser, server.url, viewport=PHONE, has_touch=True, is_mobile=True) as visit:
         visit.open().first_picture()
@@ -882,7 +866,6 @@ def test_a_box_is_drawn_and_moved_by_touch(browser, server):
         visit.check_quiet()
 
 
-@slow
 def test_a_cut_out_is_painted_by_touch(browser, server, photo):
     with visiting(browser, server.url, viewport=PHONE, has_touch=True, is_mobile=True) as visit:
         visit.open().first_picture()
@@ -897,7 +880,6 @@ def test_a_cut_out_is_painted_by_touch(browser, server, photo):
         visit.check_quiet()
 
 
-@slow
 def test_a_sample_is_added_by_one_click(visit):
     visit.first_picture()
     visit.subject("robot, a sample").hover()
@@ -910,7 +892,6 @@ def test_a_sample_is_added_by_one_click(visit):
     expect(visit.subject("robot")).to_have_count(1)  # still a sample, not another one of them
 
 
-@slow
 def test_a_subject_that_the_prompt_names_already_is_not_named_twice(visit):
     said = "a photo of a hamster and a robot on a beach"
     visit.first_picture()
@@ -921,7 +902,6 @@ def test_a_subject_that_the_prompt_names_already_is_not_named_twice(visit):
     expect(visit.prompt).to_have_value(said)
 
 
-@slow
 def test_two_subjects_share_a_picture(visit, robot):
     one = visit.first_picture().pixels()
     visit.give("drop", robot)
@@ -945,7 +925,6 @@ def test_two_subjects_share_a_picture(visit, robot):
     assert len(visit.newest()["swiftpie"]["subjects"]) == 1
 
 
-@slow
 def test_strengths_and_seeds_change_the_picture(visit):
     visit.first_picture()
     visit.kept()
@@ -961,7 +940,6 @@ def test_strengths_and_seeds_change_the_picture(visit):
     assert visit.newest()["seed"] == 7
 
 
-@slow
 def test_history_is_walked_back_and_forth(visit):
     visit.first_picture()
     visit.kept()
@@ -986,7 +964,6 @@ def test_history_is_walked_back_and_forth(visit):
     expect(visit.page.locator("ol button")).to_have_count(2)  # nothing new
 
 
-@slow
 def test_a_picture_is_edited_within_a_mask_that_may_be_painted(finer):
     drawn = finer.first_picture().pixels()
     finer.kept()
@@ -1031,7 +1008,6 @@ def test_a_picture_is_edited_within_a_mask_that_may_be_painted(finer):
     finer.after(finer.page.get_by_role("button", name="Find it again").click)
 
 
-@slow
 def test_an_edit_has_variations_and_is_compared_by_a_drag(visit):
     visit.first_picture()
     visit.kept()
@@ -1058,7 +1034,6 @@ def test_an_edit_has_variations_and_is_compared_by_a_drag(visit):
     visit.screenshot("edit-compared")
 
 
-@slow
 @pytest.mark.skipif(not SCREENSHOTS.is_dir(), reason="needs a folder out/page for its pictures")
 def test_both_sides_of_the_page_as_the_documents_show_them(browser):
     with (
@@ -1089,7 +1064,6 @@ def test_both_sides_of_the_page_as_the_documents_show_them(browser):
         visit.check_quiet()
 
 
-@slow
 def test_a_download_says_what_made_it_and_may_be_used_again(visit):
     visit.first_picture()
     visit.page.get_by_role("button", name="Place hamster by a box").click()
@@ -1125,7 +1099,6 @@ def test_a_download_says_what_made_it_and_may_be_used_again(visit):
     assert np.abs(shown - np.asarray(reduced)).mean() < 6  # JPEG here, PNG there
 
 
-@slow
 def test_a_download_of_an_edit_keeps_what_was_not_painted(visit, photo):
     visit.first_picture()
     visit.page.get_by_text("Edit", exact=True).click()
@@ -1145,7 +1118,6 @@ def test_a_download_of_an_edit_keeps_what_was_not_painted(visit, photo):
     assert read_metadata(data)["source_prompt"] == "a ball on a blue background"
 
 
-@slow
 def test_a_subject_is_put_into_a_photograph_where_somebody_drags_it(visit, large):
     visit.first_picture()
     visit.photograph(large, "Insert")
@@ -1196,7 +1168,6 @@ def test_a_subject_is_put_into_a_photograph_where_somebody_drags_it(visit, large
     expect(body).to_have_text("robot")
 
 
-@slow
 def test_what_is_painted_goes_and_a_subject_may_come_in_its_place(visit, photo):
     visit.first_picture()
     visit.photograph(photo, "Remove")
@@ -1235,7 +1206,6 @@ def test_what_is_painted_goes_and_a_subject_may_come_in_its_place(visit, photo):
     assert read_metadata(data)["task"] == "remove"
 
 
-@slow
 def test_what_goes_may_be_found_by_a_subject_of_the_shelf(visit, photo):
     visit.first_picture()
     ground = Image.new("RGB", (320, 240), (70, 140, 90))
@@ -1267,7 +1237,6 @@ def test_what_goes_may_be_found_by_a_subject_of_the_shelf(visit, photo):
     expect(visit.page.get_by_role("alert")).to_contain_text("not found in the picture")
 
 
-@slow
 def test_a_picture_gives_its_style_to_what_is_drawn(visit, photo):
     plain = visit.first_picture().pixels()
     chooser = visit.page.get_by_label("A picture whose style is taken")
@@ -1280,7 +1249,6 @@ def test_a_picture_gives_its_style_to_what_is_drawn(visit, photo):
     assert "style_reference" not in visit.newest()["swiftpie"]
 
 
-@slow
 def test_removing_shows_the_photograph_as_large_as_the_stage(visit, photo):
     visit.first_picture()
     visit.photograph(photo, "Insert")
@@ -1291,7 +1259,6 @@ def test_removing_shows_the_photograph_as_large_as_the_stage(visit, photo):
     assert sheet["height"] >= stage["height"] - 2
 
 
-@slow
 def test_an_edit_by_words_has_its_strength_and_its_area_before_it_is_drawn(visit, photo):
     visit.first_picture()
     visit.photograph(photo, "Words")
@@ -1310,7 +1277,6 @@ def test_an_edit_by_words_has_its_strength_and_its_area_before_it_is_drawn(visit
     assert visit.newest()["mask_id"].startswith("pic_")
 
 
-@slow
 def test_a_box_in_a_photograph_is_moved_by_touch(browser, server, photo):
     with visiting(browser, server.url, viewport=PHONE, has_touch=True, is_mobile=True) as visit:
         visit.open().first_picture()
@@ -1331,7 +1297,6 @@ def test_a_box_in_a_photograph_is_moved_by_touch(browser, server, photo):
         visit.check_quiet()
 
 
-@slow
 def test_words_that_the_model_does_not_know_are_marked_and_said_on_one_folded_line(visit):
     visit.first_picture()
     visit.prompt.fill("a hamster on a beech in Zanzibar")
@@ -1352,7 +1317,6 @@ def test_words_that_the_model_does_not_know_are_marked_and_said_on_one_folded_li
     expect(visit.page.locator(".marks .unknown")).to_have_count(0)
 
 
-@slow
 def test_the_library_is_searched_and_who_is_found_is_drawn_or_added(visit):
     first = visit.first_picture().pixels()
     search = visit.page.get_by_label("Search the library")
@@ -1383,7 +1347,6 @@ def test_the_library_is_searched_and_who_is_found_is_drawn_or_added(visit):
     expect(visit.prompt).to_have_value("a photo of a cat and a teapot on a beach")
 
 
-@slow
 def test_whom_the_prompt_names_comes_before_the_sample_that_nobody_chose(visit):
     visit.first_picture()
     visit.after(lambda: visit.prompt.fill("a photo of a hamster in the snow"))
@@ -1447,7 +1410,6 @@ PARTS = (
 )
 
 
-@slow
 def test_the_page_marks_the_words_that_python_warns_of(visit, session):
     visit.first_picture()
     words = session.components.text.vocabulary
@@ -1472,7 +1434,6 @@ def test_the_page_marks_the_words_that_python_warns_of(visit, session):
     assert sum(bool(unknown) for unknown, _ in found) > 100
 
 
-@slow
 def test_errors_stand_where_they_belong(visit):
     visit.first_picture()
     subjects = visit.page.locator("section[aria-labelledby=subjects]").get_by_role("alert")
@@ -1492,7 +1453,6 @@ def test_errors_stand_where_they_belong(visit):
     expect(place).to_have_text("This picture does not say what made it.")
 
 
-@slow
 def test_a_subject_that_the_server_forgot_is_sent_again(visit):
     visit.first_picture()
     visit.forget()
@@ -1501,7 +1461,6 @@ def test_a_subject_that_the_server_forgot_is_sent_again(visit):
     expect(visit.page.get_by_role("alert")).to_have_count(0)
 
 
-@slow
 def test_deleting_a_subject_tells_the_server(visit):
     visit.first_picture()
     visit.page.get_by_role("button", name="Cut-out and pictures of hamster").click()
@@ -1515,7 +1474,6 @@ def test_deleting_a_subject_tells_the_server(visit):
     assert visit.library() == []
 
 
-@slow
 def test_a_lost_connection_is_told_and_mended(browser, small):
     with visiting(browser, "") as visit:
         with serving(small) as first:
@@ -1540,7 +1498,6 @@ def test_a_lost_connection_is_told_and_mended(browser, small):
             expect(visit.page.get_by_role("alert")).to_have_count(0)
 
 
-@slow
 def test_a_reload_without_a_server_shows_the_page_with_what_is_kept(browser, small):
     with visiting(browser, "") as visit:
         with serving(small) as first:
@@ -1563,7 +1520,6 @@ def test_a_reload_without_a_server_shows_the_page_with_what_is_kept(browser, sma
             expect(visit.page.get_by_text("The server does not answer")).to_have_count(0)
 
 
-@slow
 def test_a_busy_server_is_asked_again(visit):
     visit.first_picture()
     visit.kept()
@@ -1586,7 +1542,6 @@ def test_a_busy_server_is_asked_again(visit):
     assert len(answers) == 2
 
 
-@slow
 def test_a_token_is_asked_for_where_one_is_needed(browser, small):
     with serving(small, token="a long word") as running, visiting(browser, running.url) as visit:
         visit.open()
@@ -1601,7 +1556,6 @@ def test_a_token_is_asked_for_where_one_is_needed(browser, small):
         assert differs(visit.pixels(), visit.after(lambda: visit.prompt.fill("a hamster in space")))
 
 
-@slow
 def test_a_token_that_changes_is_asked_for_and_work_goes_on(browser, small):
     with visiting(browser, "") as visit:
         with serving(small, token="a long word") as first:
@@ -1621,7 +1575,6 @@ def test_a_token_that_changes_is_asked_for_and_work_goes_on(browser, small):
             visit.after(lambda: visit.prompt.fill("a hamster on a volcano"))
 
 
-@slow
 def test_a_phone_shows_everything_without_scrolling_sideways(browser, server):
     with visiting(browser, server.url, viewport=PHONE, has_touch=True, is_mobile=True) as visit:
         visit.open().first_picture()
@@ -1653,7 +1606,6 @@ SMALL = """
 """
 
 
-@slow
 def test_on_a_phone_fingers_find_targets_of_44_px_and_long_words_wrap(browser, server, photo):
     with visiting(browser, server.url, viewport=PHONE, has_touch=True, is_mobile=True) as visit:
         visit.open().first_picture()
@@ -1682,7 +1634,6 @@ def test_on_a_phone_fingers_find_targets_of_44_px_and_long_words_wrap(browser, s
         visit.check_quiet()
 
 
-@slow
 def test_keys_alone_are_enough(visit):
     visit.first_picture()
     keyboard = visit.page.keyboard
@@ -1718,7 +1669,6 @@ def test_keys_alone_are_enough(visit):
     expect(visit.prompt).to_have_value("a robot in the snow")
 
 
-@slow
 def test_what_comes_is_told_to_those_who_listen(visit):
     visit.first_picture()
     visit.kept()
@@ -1737,7 +1687,6 @@ async () => {
 COLOURS = '{ runOnly: ["color-contrast"] }'  # all that another scheme changes
 
 
-@slow
 @pytest.mark.skipif(not AXE.exists(), reason="needs axe-core: run `make page`")
 def test_axe_finds_nothing_serious(browser, server, photo):
     with visiting(browser, server.url, color_scheme="light", reduced_motion="reduce") as visit:
@@ -1784,7 +1733,6 @@ def test_axe_finds_nothing_serious(browser, server, photo):
         visit.check_quiet()
 
 
-@slow
 def test_reduced_motion_is_honoured(browser, server):
     with visiting(browser, server.url, reduced_motion="reduce") as visit:
         visit.open().first_picture()
@@ -1792,7 +1740,6 @@ def test_reduced_motion_is_honoured(browser, server):
         assert visit.page.get_by_role("button", name="More variations").evaluate(moving) < 0.001
 
 
-@slow
 @pytest.mark.skipif(not AXE.exists(), reason="needs what `make page` installs")
 def test_the_built_files_are_those_of_the_sources(tmp_path):
     built = tmp_path / "static"

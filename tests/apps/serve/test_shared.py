@@ -87,6 +87,7 @@ def test_two_servers_on_one_store_see_the_same(address, known):
     check_two_servers(address, known)
 
 
+@pytest.mark.thorough
 def test_a_picture_of_one_server_is_drawn_by_another(session, server, sprite, tmp_path):
     address = f"memory://{tmp_path.name}"
     with (

@@ -2,6 +2,7 @@
 
 import numpy as np
 import onnxruntime
+import pytest
 import torch
 from torch import nn
 
@@ -17,6 +18,7 @@ class Turned(nn.Module):
         return tuple(turn(frame, height(frame[:, 3:]), pose))
 
 
+@pytest.mark.thorough
 def test_a_graph_of_one_pose_turns_stretches_and_bends_all_others(subjects, tmp_path):
     still = torch.zeros(1)
     frame = pose_subjects(subjects.tiles[:1], rotation=still, flip=still, hue=still)

@@ -190,6 +190,7 @@ def test_the_decoder_decodes_alike(session, exact):
     assert (found - session.components.autoencoder.decode(latents)).abs().max() < TOLERANCE
 
 
+@pytest.mark.thorough
 @torch.no_grad()
 def test_scenes_are_lit_alike(exact):
     noise, reference = draw(1, 32, 16, 16), draw(1, 3, 128, 128, seed=1).clamp(-1, 1)

@@ -89,6 +89,7 @@ def test_encoding_identities_compiles_nothing(session, sprite, identity):
     assert counter.frame_count == 0
 
 
+@pytest.mark.thorough
 def test_an_edit_as_released_runs_without_the_graph(sprite):
     counter = CompileCounter()
     plain = tiny_editor()

@@ -128,6 +128,7 @@ def test_ablations_write_table_page_and_json(evaluate, tmp_path):
     assert "own training" in again.stdout
 
 
+@pytest.mark.thorough
 def test_a_grid_is_one_picture_that_says_what_it_shows(evaluate, tmp_path):
     options = ("--num-subjects", 1, "-o", tmp_path / "grid.png")
     result = evaluate("grid", *options, "--json")
@@ -141,6 +142,7 @@ def test_a_grid_is_one_picture_that_says_what_it_shows(evaluate, tmp_path):
     assert evaluate("grid", *options, "--force").exit_code == 0
 
 
+@pytest.mark.thorough
 def test_photos_are_drawn_beside_sprites(call, photo, tmp_path):
     (tmp_path / "dahlia").mkdir()
     shutil.copy(photo, tmp_path / "dahlia" / "1.jpg")
@@ -156,6 +158,7 @@ def test_photos_are_drawn_beside_sprites(call, photo, tmp_path):
         assert opened.width == 4 * CELL_PX
 
 
+@pytest.mark.thorough
 def test_photos_are_drawn_by_published_models_too(call, photo, tmp_path):
     tiny_models.make_pipeline(tmp_path / "pipeline", "sd21", is_shallow=True)
     tiny_models.make_own_adapter(tmp_path / "own.safetensors", "sd21", is_shallow=True)

@@ -92,6 +92,7 @@ def test_everything_is_scored_as_the_benchmark_does(ablations, study, drawn, ben
         assert figure.num_cases == len(values)
 
 
+@pytest.mark.thorough
 def test_variants_that_are_the_same_are_drawn_once(study, ablations):
     keys = {study.key(one) for one in study.variants}
     assert len(keys) < len(study.variants)

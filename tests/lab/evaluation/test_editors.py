@@ -154,6 +154,7 @@ def error(num_steps):
     return float((again - latents).square().mean().sqrt())
 
 
+@pytest.mark.thorough
 def test_finer_steps_lead_back_more_closely():
     coarse, fine = error(3), error(24)
     assert fine < 0.5 * coarse

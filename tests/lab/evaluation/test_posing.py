@@ -42,6 +42,7 @@ def few(names, *, fast):
 VIEWS = ("front", "left", "right", "above", "below")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("view", few(VIEWS, fast=("left",)))
 def test_a_view_is_found_to_some_degrees(world, view):
     seen, layout = found(world, SceneSpec(Setting(LAWN), view=view), seed=5)

@@ -5,6 +5,7 @@ import json
 import re
 from html.parser import HTMLParser
 
+import pytest
 import torch
 from typer.testing import CliRunner
 
@@ -36,6 +37,7 @@ def test_versions_and_machine_are_those_of_this_process():
     assert provenance_of("", {}).lines[0].startswith("python ")
 
 
+@pytest.mark.thorough
 def test_a_report_of_hostile_names_is_text_alone_and_tells_its_command(tmp_path):
     root = write_dreambench(tmp_path / EVIL.replace("/", "_"), evil=EVIL)
     judge = write_dinov2(tmp_path / "dino's network")

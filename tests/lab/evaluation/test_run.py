@@ -135,6 +135,7 @@ def test_only_a_missing_picture_is_drawn_again_and_comes_out_the_same(
     assert path.read_bytes() == drawn.path(dealt[1], kind).read_bytes()
 
 
+@pytest.mark.thorough
 def test_force_draws_everything_again(again, copy):
     before = stamps(copy)
     again(copy, force=True)

@@ -28,6 +28,7 @@ def off_distribution(subjects):
     )
 
 
+@pytest.mark.thorough
 def test_off_distribution_pictures_repeat_for_a_seed_and_change_where_the_subject_is(
     subjects, off_distribution
 ):

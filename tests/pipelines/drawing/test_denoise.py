@@ -142,6 +142,7 @@ def test_without_an_identity_row_nobody_is_shown(session, identity, sprite):
     assert torch.equal(first, second)
 
 
+@pytest.mark.thorough
 def test_threads_with_different_steering_do_not_meet(session, identity):
     def draw(settings):
         return drawing(session, identity, steps=2, **settings)[0]

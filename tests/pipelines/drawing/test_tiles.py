@@ -70,6 +70,7 @@ def test_each_tile_is_one_step_from_what_it_shows(plan):
     assert not torch.equal(found, in_tiles(plan.start, drawing, corner, count=2, seed=6))
 
 
+@pytest.mark.thorough
 def test_a_large_region_of_a_photograph_is_drawn_in_tiles_and_a_small_one_is_not(
     components, sprite
 ):

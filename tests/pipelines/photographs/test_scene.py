@@ -131,6 +131,7 @@ def test_tensors_are_the_pictures(session, identity):
     assert np.abs(apart).max() <= 2
 
 
+@pytest.mark.thorough
 def test_seeds_choose_the_picture_of_a_scene_and_repeat_it(session, identity):
     drawn = session.personalize(identity, PROMPT, scene="castle", seed=1, num_images=8)
     again = session.personalize(identity, PROMPT, scene="castle", seed=1, num_images=8)

@@ -167,6 +167,7 @@ def pictures(out):
     return {path.name: path for path in (out / "images").glob("*.drawn.png")}
 
 
+@pytest.mark.thorough
 def test_people_are_drawn_once_judged_apart_and_failures_counted(world, tmp_path):
     out = tmp_path / "out"
     result = run(world, out, "--json")

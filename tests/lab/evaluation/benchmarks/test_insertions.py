@@ -267,6 +267,7 @@ def test_a_session_and_its_rivals_draw_complete_cases(session, benchmark, remova
         assert torch.equal((model * kept), (source * kept))
 
 
+@pytest.mark.thorough
 def test_joining_keeps_most_of_the_light_of_an_exact_drawing(session, benchmark):
     errors = []  # 1 is as good as no light; a model that reads light errs with what it reads
     for case in benchmark.cases(6):

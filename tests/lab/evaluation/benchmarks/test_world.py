@@ -219,6 +219,7 @@ def test_where_light_is_tried_the_reference_alone_is_lit_otherwise(benchmark, de
         assert (lit.reference - plain.reference).abs().max() > 0.2
 
 
+@pytest.mark.thorough
 def test_the_model_starts_from_the_noise_of_the_answer(session, benchmark, drawn, tried):
     case = tried[1]
     identity = session.encode_identity(

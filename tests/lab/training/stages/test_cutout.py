@@ -60,6 +60,7 @@ def test_one_step_downhill_lowers_the_loss(stage):
     assert float(sum(stage.losses(network, 5).values()).detach()) < float(before.detach())
 
 
+@pytest.mark.thorough
 def test_the_sample_holds_shares_and_a_picture(stage, network, tmp_path):
     figures = stage.sample(network, tmp_path / "samples.png")
     assert set(figures) == {"median_iou", "good_share"}

@@ -86,6 +86,7 @@ def test_every_weight_learns_and_a_step_downhill_lowers_the_loss(stage):
     assert sum(stage.losses(network, 5).values()).item() < before.item()
 
 
+@pytest.mark.thorough
 def test_figures_are_told_for_every_question_and_the_export_loads(stage, tmp_path):
     network = stage.network()
     figures = stage.sample(network, tmp_path / "sheet.png")

@@ -58,6 +58,7 @@ def test_the_model_is_drawn_to_what_the_critic_takes_for_true(stage):
         torch.testing.assert_close(student.terms[name], term)
 
 
+@pytest.mark.thorough
 def test_model_and_critic_learn_side_by_side(stage, train):
     _, folder = train(unseen(stage), replace(LOOP, steps=1))
     moved = {name.split(".")[0] for name in changed_parts(folder, stage.network())}

@@ -107,6 +107,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(build, tmp_path):
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
+@pytest.mark.thorough
 def test_checkpointing_changes_memory_not_gradients(build):
     kept, twice = build(), build(checkpointing=True)
     for draw in range(2):

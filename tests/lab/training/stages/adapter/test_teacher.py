@@ -93,6 +93,7 @@ def test_without_a_weight_there_is_no_teacher(build_matching):
     assert not any(name.startswith("critic") for name in stage.network().state_dict())
 
 
+@pytest.mark.thorough
 def test_all_terms_together_go_on_bit_for_bit(build_matching, place, tmp_path):
     loop = LoopConfig(steps=2, learning_rate=1e-3, save_every=1, log_every=1, uses_muon=False)
 
@@ -140,6 +141,7 @@ def test_what_cannot_be_a_teacher_is_refused(build_matching, tmp_path):
         build_matching(teacher={"adapter": tmp_path / "face.safetensors"})
 
 
+@pytest.mark.thorough
 def test_one_command_matches_a_teacher(place, tmp_path):
     settings = {
         "stage.preset": "sd-turbo",

@@ -23,6 +23,7 @@ from swiftpie_lab.training.stages.one_step.tasks import Drops
 from tests.lab.training.stages.conftest import SCENES
 
 
+@pytest.mark.thorough
 @torch.no_grad()
 def test_one_seed_gives_and_withholds_the_same_of_student_and_teacher(models):
     student, teacher = models

@@ -92,6 +92,7 @@ def test_noise_and_masks_get_better(quick):
     assert all(history[-1][name] < 0.9 * history[0][name] for name in history[0])
 
 
+@pytest.mark.thorough
 def test_a_stopped_run_continues_bit_for_bit(quick, tmp_path):
     list(fit(unseen(quick), LOOP, tmp_path / "whole"))
     list(fit(unseen(quick), LOOP, tmp_path / "parts", time_limit_s=0.0))
@@ -101,6 +102,7 @@ def test_a_stopped_run_continues_bit_for_bit(quick, tmp_path):
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
+@pytest.mark.thorough
 def test_an_export_beside_its_generator_loads_with_it(stage, tmp_path):
     network = stage.network()
     figures = stage.sample(network, tmp_path / "samples.png")
@@ -152,6 +154,7 @@ def larger(models, subjects):
     return MiniInversionStage(models[1]._replace(stage=inner), config=config)
 
 
+@pytest.mark.thorough
 def test_generators_of_the_larger_world_are_inverted_by_the_same_stage(larger, tmp_path):
     network = larger.network()
     terms = larger.losses(network, 5)

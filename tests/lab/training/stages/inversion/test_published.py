@@ -105,6 +105,7 @@ def assert_same(first, second):
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.thorough
 def test_the_first_stage_learns_and_leaves_the_generator_alone(stage, tmp_path):
     before = weights_of(stage)
     events = list(fit(stage, LOOP, tmp_path))
@@ -114,6 +115,7 @@ def test_the_first_stage_learns_and_leaves_the_generator_alone(stage, tmp_path):
         assert_same(old, new)
 
 
+@pytest.mark.thorough
 def test_the_noise_that_pictures_came_from_is_what_is_learned(config, context, tmp_path):
     alone = InversionWeights(noise=1.0, latents=0.0, pixels=0.0, score=0.0)
     stage = replace(config, terms=alone).build(context)

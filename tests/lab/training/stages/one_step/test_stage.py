@@ -67,6 +67,7 @@ def test_without_any_reference_no_map_is_learned(stage, network):
     assert "maps" in with_reference.losses(network, 0)
 
 
+@pytest.mark.thorough
 def test_an_export_loads_as_a_preset_and_draws(stage, tmp_path, sprite):
     config = LoopConfig(steps=1, learning_rate=1e-3, sample_every=1, uses_muon=False)
     event = list(fit(stage, config, tmp_path))[-1]
@@ -176,6 +177,7 @@ def trained_reader(stage, term):
     return found
 
 
+@pytest.mark.thorough
 def test_lights_are_learned_from_what_is_shown(larger):
     always = Tasks(placed_freely=0.0, pair=0.0, repaint=0.0, refine=0.0)
     config = replace(larger.config, tasks=always, drops=Drops(everything=0.0), num_subjects=6)
@@ -244,6 +246,7 @@ def test_networks_of_the_larger_world_are_exported_with_their_pose(larger, tmp_p
     assert result.layouts[0].pose.abs().sum() > 0
 
 
+@pytest.mark.thorough
 def test_some_batches_are_of_larger_pictures(subjects, larger):
     world = World(subjects, "held_out", size_px=2 * larger.world.size_px)
     grown = replace(larger, world=world, held_out=world)
