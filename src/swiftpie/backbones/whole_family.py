@@ -57,6 +57,11 @@ class WholeFamily(Family):
     def build_text(self, folder: Path) -> nn.Module:
         """Return the language model of the settings in `folder`, whose weights come later."""
 
+    def is_unread(self, name: str) -> bool:
+        """Whether a weight of the language model is for what `build_text` leaves out."""
+        del name
+        return False
+
     @abstractmethod
     def text_of(self, tokenizer: PreTrainedTokenizerBase, encoder: PreTrainedModel) -> LanguageText:
         """Return what reads prompts."""
@@ -116,7 +121,9 @@ class WholeFamily(Family):
         pipeline, name = needs["pipeline"].path, self.denoiser_name
         text = self.text_of(
             self.read_tokenizer(pipeline / TOKENIZER),
-            _read(waiting, TEXT, pipeline / TEXT, self.build_text, stays=False),
+            _read(
+                waiting, TEXT, pipeline / TEXT, self.build_text, stays=False, skips=self.is_unread
+            ),
         )
         build_denoiser = partial(_built, self.denoiser_class)
         network = _read(waiting, name, pipeline / name, build_denoiser, stays=True)
@@ -274,13 +281,14 @@ def _read(
     build: Callable[[Path], nn.Module],
     *,
     stays: bool,
+    skips: Callable[[str], bool] = lambda _name: False,
 ) -> Any:  # noqa: ANN401 - what `build` makes
     """Return a network that may let go of its weights while it does not run.
 
     Raises:
         WeightsError: A file is missing or unreadable, or does not fit the network exactly.
     """
-    read = partial(NetworkReader.read, name=name, folder=folder, build=build)
+    read = partial(NetworkReader.read, name=name, folder=folder, build=build, skips=skips)
     network = read(reader)
     reader.rest(network, read, stays=stays)
     return network

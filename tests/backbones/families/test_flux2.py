@@ -56,6 +56,8 @@ def test_pictures_with_references_equal_those_of_diffusers_in_another_size(sessi
     pictures, size = [reference(), reference(20)], (96, 64)
     both = session.encode_identity(pictures, cutout="none")
     assert levels(ours(session, both, size, 1), theirs(pipeline, size, 1, pictures)) <= 1
+    assert len(pipeline.text_encoder.model.layers) == 29
+    assert len(session.components.text.encoder.layers) == 28
     components = session.components
     sized = components.sized((6, 4)).schedule.steps
     assert sized[1].timestep < components.schedule.steps[1].timestep - 10

@@ -1,5 +1,6 @@
 """FLUX.2 [klein]: a transformer with joint attention that reads pictures as further tokens."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from swiftpie.types import TextCondition
 
 READ_LAYERS = (9, 18, 27)  # of Qwen3, whose states the transformer was trained on
 TEXT_LENGTH = 512
+NUM_LAYERS = READ_LAYERS[-1] + 1  # what leaves the last one of a model is normalised
+LAYER_NAME = re.compile(r"(?:model\.)?layers\.(\d+)\.")
 
 
 class Flux2(WholeFamily):
@@ -36,12 +39,19 @@ class Flux2(WholeFamily):
     autoencoder = NormalisedAutoencoder
 
     def build_text(self, folder: Path) -> nn.Module:
-        """Return Qwen3; see `WholeFamily`."""
+        """Return Qwen3 as far as its states are read; see `WholeFamily`."""
         config = Qwen3Config.from_pretrained(folder)
+        config.num_hidden_layers = min(config.num_hidden_layers, NUM_LAYERS)
+        config.layer_types = (config.layer_types or [])[:NUM_LAYERS]
         network = Qwen3Model(config)
         with torch.device("cpu"):  # what turns positions comes from the settings, not from the file
             network.rotary_emb = Qwen3RotaryEmbedding(config)
         return network
+
+    def is_unread(self, name: str) -> bool:
+        """Whether a weight is of a layer behind those that are read; see `WholeFamily`."""
+        found = LAYER_NAME.match(name)
+        return found is not None and int(found[1]) >= NUM_LAYERS
 
     def read_tokenizer(self, folder: Path) -> PreTrainedTokenizerBase:
         """Return the tokenizer in `folder`; see `WholeFamily`.

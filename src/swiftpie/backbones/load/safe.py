@@ -9,7 +9,7 @@ import re
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -110,13 +110,15 @@ def read_as(
     allow_pickle: bool = False,
     maps: bool = True,
     as_block: bool = False,
+    skips: Callable[[str], bool] = lambda _name: False,
 ) -> dict[str, Tensor]:
     """Return what `read_tensors` does, every floating-point number as `dtype`.
 
     Tensors of that type stay in their file until they are used, where it `maps`; others are read
     and converted one after the other, so that nothing is in memory twice. `as_block` all of them
     share one piece of it: the system gets that back as soon as the last is gone, where pieces as
-    small as one weight would be kept for later ones of their size.
+    small as one weight would be kept for later ones of their size. Tensors that it `skips` by name
+    are left out, and not read.
 
     Raises:
         WeightsError: As of `read_tensors`.
@@ -124,12 +126,12 @@ def read_as(
     path = Path(path)
     if kind_of_file(path) != "safetensors":
         tensors = read_tensors(path, allow_pickle=allow_pickle)
-        return {name: _as(tensor, dtype) for name, tensor in tensors.items()}
+        return {name: _as(entry, dtype) for name, entry in tensors.items() if not skips(name)}
     header = _read_header(path)
-    entries = {name: entry for name, entry in header.items() if name != METADATA}
+    entries = {n: entry for n, entry in header.items() if n != METADATA and not skips(n)}
     types = {TYPES[entry["dtype"]] for entry in entries.values()}
     if maps and all(kind is dtype for kind in types if kind.is_floating_point):
-        return read_tensors(path)
+        return {name: tensor for name, tensor in read_tensors(path).items() if name in entries}
     read = _places(entries, dtype, as_block=as_block)
     with path.open("rb") as file:
         begin = 8 + int.from_bytes(file.read(8), "little")

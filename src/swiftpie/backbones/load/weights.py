@@ -74,10 +74,12 @@ class NetworkReader:
         build: Callable[[Path], nn.Module],
         *,
         weights: Path | None = None,
+        skips: Callable[[str], bool] = lambda _name: False,
     ) -> Any:  # noqa: ANN401 - any network
         """Return the network `name` whose config is in `folder`; `weights` is a file elsewhere.
 
-        It is in `dtype`, frozen, for evaluation. Nothing is drawn at random first.
+        It is in `dtype`, frozen, for evaluation. Nothing is drawn at random first. Weights that it
+        `skips` by name are not read: `build` made no place for them.
 
         Raises:
             WeightsError: A file is missing or unreadable, or does not fit the network exactly.
@@ -88,7 +90,7 @@ class NetworkReader:
             prefers_half = self.dtype in HALVES
             files = weight_files(folder, prefers_half=prefers_half, allow_pickle=self.allow_pickle)
         self.files.update({f"{name} {number}": file for number, file in enumerate(files)})
-        network = self._read(folder, build, files).to(self.device)
+        network = self._read(folder, build, files, skips).to(self.device)
         align_memory(network)
         return network
 
@@ -107,11 +109,15 @@ class NetworkReader:
                 stored.leave(network)
 
     def _read(
-        self, folder: Path, build: Callable[[Path], nn.Module], files: Sequence[Path]
+        self,
+        folder: Path,
+        build: Callable[[Path], nn.Module],
+        files: Sequence[Path],
+        skips: Callable[[str], bool],
     ) -> nn.Module:
         tensors: dict[str, Tensor] = {}
         for file in files:
-            tensors |= self._tensors_of(file)
+            tensors |= self._tensors_of(file, skips)
         try:
             network = _built(folder, build, most=len(tensors))
             fitted = _spelled_as(tensors, network.state_dict().keys())
@@ -124,9 +130,10 @@ class NetworkReader:
         _count_positions(network)
         return network.eval().requires_grad_(requires_grad=False)
 
-    def _tensors_of(self, file: Path) -> dict[str, Tensor]:
+    def _tensors_of(self, file: Path, skips: Callable[[str], bool]) -> dict[str, Tensor]:
         if self.waits and kind_of_file(file) == "safetensors":
-            found = shapes_of(check_safetensors(file))
+            shapes = shapes_of(check_safetensors(file))
+            found = {name: entry for name, entry in shapes.items() if not skips(name)}
             kinds = {n: self.dtype if t.is_floating_point() else t.dtype for n, t in found.items()}
             return {name: _nothing(entry.shape, kinds[name]) for name, entry in found.items()}
         return read_as(
@@ -135,6 +142,7 @@ class NetworkReader:
             allow_pickle=self.allow_pickle,
             maps=self.device != "cpu",  # there most would be copied; see `align_memory`
             as_block=self.lets_go,
+            skips=skips,
         )
 
 
