@@ -26,8 +26,8 @@ setup: .venv/.dev  ## install SwiftPie, the lab and the developer tools
 test: .venv/.dev  ## run what runs on any laptop, offline
 	$(PYTEST) -m "$(FAST)"
 
-test-thorough: .venv/.dev  ## run what takes some seconds each and `test` leaves out; HALF=0 or 1 of its files
-	$(PYTEST) -m "thorough and not slow and not gpu and not weights" $(if $(HALF),--half $(HALF))
+test-thorough: .venv/.dev  ## run what takes some seconds each and `test` leaves out; or PART=0 to 3
+	$(PYTEST) -m "thorough and not slow and not gpu and not weights" $(if $(PART),--part $(PART))
 
 test-all: .venv/.dev  ## run every test, also those that need a GPU or large weights
 	$(BIN)/python -m pytest -q

@@ -15,23 +15,24 @@ from swiftpie.apps.cli.main import COLLECT_EVERY
 
 gc.set_threshold(COLLECT_EVERY)  # as the command line; looking more often takes a tenth of all time
 
+PARTS = 4  # of the longer tests
 SLOW_S = 1200  # for what takes minutes on a laptop, or loads large weights
 
 
 def pytest_addoption(parser):
-    """Let CI run one half of the longer tests."""
-    parser.addoption("--half", type=int, choices=(0, 1), help="leave out every second file")
+    """Let CI run a part of the longer tests."""
+    parser.addoption("--part", type=int, choices=range(PARTS), help=f"of {PARTS}, by file")
 
 
 def pytest_collection_modifyitems(config, items):
-    """Give slow tests without a time limit of their own a longer one, and leave out a half."""
-    half = config.getoption("half")
-    if half is not None:
-        halves = [], []
+    """Give slow tests without a time limit of their own a longer one, and keep one part."""
+    part = config.getoption("part")
+    if part is not None:
+        parts = [[] for _ in range(PARTS)]
         for item in items:
-            halves[zlib.crc32(item.path.name.encode()) % 2].append(item)
-        config.hook.pytest_deselected(items=halves[1 - half])
-        items[:] = halves[half]
+            parts[zlib.crc32(item.path.name.encode()) % PARTS].append(item)
+        items[:] = parts.pop(part)
+        config.hook.pytest_deselected(items=[item for rest in parts for item in rest])
     for item in items:
         is_slow = any(item.get_closest_marker(name) for name in ("slow", "gpu", "weights"))
         if is_slow and not item.get_closest_marker("timeout"):

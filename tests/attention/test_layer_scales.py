@@ -32,6 +32,7 @@ def doubled(value):
     return value
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "name", ["ip-adapter_sdxl_vit-h", pytest.param("ip-adapter_sd15", marks=pytest.mark.thorough)]
 )

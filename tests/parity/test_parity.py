@@ -49,6 +49,7 @@ def test_guided_steps_keep_their_bounds_for_each_sampler():
     assert failures(guided_steps.rows([*names, "hyper-sd15-4"])) == []
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("family", [pytest.param("mini", marks=pytest.mark.thorough), "sd15"])
 def test_invariants_hold(family):
     assert failures(invariants.rows([family], is_shallow=True)) == []

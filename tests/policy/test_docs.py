@@ -89,6 +89,7 @@ def workspace(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("example", EXAMPLES, ids=shown)
 def test_an_example_is_short_runs_and_leaves_pictures(example, workspace, capsys):
     before = {*workspace.iterdir()}
@@ -107,6 +108,7 @@ def test_there_are_examples_and_pages():
     assert 12 <= len(PAGES) <= 32
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("workspace")
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if page not in {SERVING, ASSISTANTS}], ids=shown

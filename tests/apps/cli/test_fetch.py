@@ -139,6 +139,7 @@ def test_every_recipe_is_tried():
     assert NEEDED.keys() == {*RECIPES.names()}
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("machine")
 @pytest.mark.parametrize("name", NEEDED)
 def test_the_files_that_a_recipe_needs_come_and_no_others_byte_for_byte(call, hub, name):

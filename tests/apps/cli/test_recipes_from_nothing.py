@@ -47,6 +47,7 @@ def machine(hub, tmp_path, monkeypatch):
         yield home
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "name",
     [pytest.param(one, marks=[] if one in QUICK else _mark_of(one)) for one in RECIPES.names()],

@@ -73,6 +73,7 @@ def sized(session, forms):
     )
 
 
+@pytest.mark.thorough
 def test_once_ready_no_mix_of_requests_compiles_anything(sized, forms, identity):
     told = []
 

@@ -46,6 +46,7 @@ def exported(folder):
     export_onnx(swiftpie.load("mini").components, folder)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("make", [packaged, pytest.param(exported, marks=pytest.mark.slow)])
 def test_the_example_draws_without_swiftpie_and_pytorch(packages, tmp_path, make):
     make(tmp_path / "mini-onnx")

@@ -144,6 +144,7 @@ class Loader:
         return self.session
 
 
+@pytest.mark.thorough
 def test_what_a_light_session_cannot_do_a_full_one_does(session, model, full):
     loader = Loader(session)
     light = OnnxSession(model, loader)

@@ -233,6 +233,7 @@ def test_sizes_that_a_model_cannot_draw_name_the_option(evaluate, tmp_path):
     assert (result.exit_code, "with --size 512" in result.stderr) == (1, True), result.stderr
 
 
+@pytest.mark.thorough
 def test_photos_of_nothing_end_as_a_sentence_about_pictures(call, tmp_path):
     (tmp_path / "grey").mkdir()
     Image.new("RGB", (64, 64), "grey").save(tmp_path / "grey" / "1.png")

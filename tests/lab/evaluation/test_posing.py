@@ -51,6 +51,7 @@ def test_a_view_is_found_to_some_degrees(world, view):
     assert seen.name == "none"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("pose", few([one for one in POSES if one != "jumping"], fast=("lying",)))
 def test_a_pose_is_found_by_name(world, pose):
     seen, layout = found(world, SceneSpec(Setting(LAWN), pose=pose), seed=6)

@@ -112,6 +112,7 @@ def again(session, benchmark, dealt):
     return draw_again
 
 
+@pytest.mark.thorough
 def test_every_case_has_every_picture_and_a_line_in_the_manifest(drawn, dealt):
     assert manifest(drawn) == [dataclasses.asdict(case) for case in dealt]
     assert len(stamps(drawn)) == len(dealt) * len(KINDS)

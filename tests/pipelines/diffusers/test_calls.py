@@ -141,6 +141,7 @@ THOROUGH = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "row",
     [pytest.param(row, marks=[pytest.mark.thorough] if row in THOROUGH else []) for row in ROWS],

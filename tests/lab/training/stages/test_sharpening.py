@@ -44,6 +44,7 @@ def test_the_critic_learns_to_tell_true_from_drawn_patches(stage):
     assert (on_true > on_drawn).float().mean() > 0.9
 
 
+@pytest.mark.thorough
 def test_the_model_is_drawn_to_what_the_critic_takes_for_true(stage):
     network = stage.network()
     student = next(iter(stage.updates(network, 0, 2)))

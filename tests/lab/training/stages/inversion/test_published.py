@@ -129,6 +129,7 @@ def test_the_noise_that_pictures_came_from_is_what_is_learned(config, context, t
     assert stage.sample(network, tmp_path / "after.png")["noise_error"] < 0.9 * before
 
 
+@pytest.mark.thorough
 def test_a_stopped_run_continues_bit_for_bit(stage, tmp_path):
     short = replace(LOOP, steps=2, save_every=1)
     quiet = unseen(stage)
