@@ -4,7 +4,7 @@ from importlib.resources import as_file, files
 
 import swiftpie
 
-SCALES = (0.0, 0.6, 1.2)
+SCALES = (0.0, 0.5, 1.0, 1.5)
 PROMPT = "a photo of a sauropod in a flower meadow"
 
 session = swiftpie.load("mini")

@@ -4,7 +4,7 @@ from importlib.resources import as_file, files
 
 import swiftpie
 
-NUM_SEEDS = 4
+NUM_SEEDS = 6
 PROMPTS = ("a robot in a forest", "a huge robot at night")
 
 with as_file(files("swiftpie") / "assets/samples/1f916.webp") as path:

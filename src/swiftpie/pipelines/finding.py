@@ -49,7 +49,7 @@ CONTAINS = 0.8  # of the best one
 GUESS = 2.0  # log-odds of the winner, beside the network's when the outline is found
 LEAST_ALIKE = 0.6  # below, the subject is taken to be absent; docs/photographs.md has the rates
 
-ELSEWISE = (
+REMEDY = (
     "Give a reference that shows it as the picture does, or say where it is by a mask, a box or a "
     "point."
 )
@@ -79,12 +79,12 @@ def find_identity(identity: Identity, image: Image.Image, *, is_there: bool = Fa
     """
     found = most_alike(identity, image)
     if found is None:
-        raise NoSubject("The subject is not found in the picture: nothing stands out.", ELSEWISE)
+        raise NoSubject("The subject is not found in the picture: nothing stands out.", REMEDY)
     if not is_there and found.likeness < LEAST_ALIKE:
         raise NoSubject(
             f"The subject is not found in the picture: the likeness is {found.likeness:.2f}, and "
             f"{LEAST_ALIKE:.2f} is needed.",
-            f"{ELSEWISE} If it is there for sure, `find` takes what looks most like it with "
+            f"{REMEDY} If it is there for sure, `find` takes what looks most like it with "
             "is_there (--is-there).",
         )
     return found

@@ -19,14 +19,7 @@ from tests.fixtures.published_world import OTHER, PUBLISHED, RELEASE, published_
 PAGE = Path(__file__).parents[3] / "docs" / "full-size.md"
 SIDE_PX = 64  # else most of the time goes into pixels
 HEADERS_BYTES = 150_000  # of adapters, which are looked at before the rest, and of settings
-
-
-QUICK = {"sdxl-turbo", "swiftedit", "face-plus"}  # a pipeline, a release, a base with faces
 SLOW = {"faceid-hyper", "faceid-lcm"}  # as `faceid-lightning`, on LoRAs that others bring too
-
-
-def _mark_of(name):
-    return pytest.mark.slow if name in SLOW else pytest.mark.thorough
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +42,7 @@ def machine(hub, tmp_path, monkeypatch):
 
 @pytest.mark.thorough
 @pytest.mark.parametrize(
-    "name",
-    [pytest.param(one, marks=[] if one in QUICK else _mark_of(one)) for one in RECIPES.names()],
+    "name", [pytest.param(one, marks=[pytest.mark.slow] * (one in SLOW)) for one in RECIPES.names()]
 )
 def test_from_an_empty_cache_to_a_picture_and_again_offline(call, hub, machine, hamster, name):
     recipe = RECIPES.get(name)

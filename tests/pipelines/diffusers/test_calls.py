@@ -133,19 +133,8 @@ def test_every_row_has_a_case_and_every_case_a_row():
     assert len(ROWS) == len(re.findall(r"\| (?:works|error) \|", PAGE))
 
 
-# Seconds each; 'make test' leaves them to CI.
-THOROUGH = {
-    '`set_adapters(["a", "b"], [0.7, 0.3])`',
-    "`enable_model_cpu_offload()`",
-    "`save_pretrained(…)`, `from_pretrained(…)`",
-}
-
-
 @pytest.mark.thorough
-@pytest.mark.parametrize(
-    "row",
-    [pytest.param(row, marks=[pytest.mark.thorough] if row in THOROUGH else []) for row in ROWS],
-)
+@pytest.mark.parametrize("row", ROWS)
 def test_a_habit_is_met_as_the_page_says(tools, tmp_path, row):
     if ROWS[row]["kind"] == "works":
         CASES[row](tools, tmp_path)

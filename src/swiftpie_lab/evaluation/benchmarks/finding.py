@@ -227,8 +227,8 @@ class FindingBenchmark(Benchmark[FindingCase]):
                 lines.append(f"{kind}: found all the same {told}, {len(some)} cases.")
                 continue
             sure, unsure = (
-                format_interval(interval([row.scores["mask-iou"][one] for row in some]))
-                for one in ("alike", "model")
+                format_interval(interval([row.scores["mask-iou"][candidate] for row in some]))
+                for candidate in ("alike", "model")
             )
             lines.append(
                 f"{kind}: IoU {sure} if it is known to be there, else {unsure}; found {told}, "
