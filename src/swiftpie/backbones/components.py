@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from swiftpie.attention.install import install_released
-from swiftpie.backbones.acquire.download import DownloadPlan
+from swiftpie.backbones.acquire.download import ALL_READ, DownloadPlan, Unread
 from swiftpie.backbones.choices import Choices, device_of
 from swiftpie.backbones.presets import Capability, Preset, check_personalizes
 from swiftpie.errors import CapabilityError, InputError
@@ -183,6 +183,7 @@ class Family(ABC):
     knows_all_times: bool = False  # whether its denoiser takes times between those of its steps
     edits_by_reference: bool = False  # whether it was made to edit a picture among its references
     knows_shapes: bool = False  # whether it was trained on other shapes than squares of one size
+    unread: Unread = ALL_READ  # weights that stay in their files: nothing computes with them
 
     @abstractmethod
     def load(self, preset: Preset, *, device: str, choices: Choices) -> Components:
@@ -216,6 +217,14 @@ class Family(ABC):
     def null_text(self, text: PromptEncoder) -> TextCondition:
         """Return what the denoiser reads in one row where guidance wants no prompt."""
         return text.encode([""])
+
+    def times(self, num_steps: int, num_cells: int) -> tuple[float, ...] | None:
+        """Return the times of a flow for a picture of so many latent cells.
+
+        None: those of the preset, whatever the size.
+        """
+        del num_steps, num_cells
+        return None
 
     def schedule_at(self, components: Components, cells: tuple[int, int]) -> Schedule:
         """Return the schedule for pictures of (rows, columns) latent cells; most know one."""

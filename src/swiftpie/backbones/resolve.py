@@ -80,12 +80,11 @@ def best_recipe(
         item_bytes = best_dtype(device).itemsize
 
     def needed(recipe: Recipe) -> int:
-        sizes = {
-            name: _bytes_of(files, item_bytes or 0) for name, files in here[recipe.name].items()
-        }
+        preset = PRESETS.get(recipe.preset)
+        sizes = _sizes(here[recipe.name], preset, item_bytes or 0)
         if device != "cpu":
             return sum(sizes.values())
-        side = PRESETS.get(recipe.preset).image_size_px
+        side = preset.image_size_px
         decoding = sizes.get("vae", 0) + NUMBERS_A_PIXEL * side**2 * (item_bytes or 0)
         drawing = sum(sizes.get(name, 0) for name in DRAWING)
         return max(drawing, decoding, *sizes.values()) + SPARE_BYTES
@@ -179,9 +178,14 @@ def _weights_in(folder: Path) -> list[Path]:
     return files if is_whole and (folder / CONFIG).is_file() else []
 
 
-def _bytes_of(files: list[Path], item_bytes: int) -> int:
-    from swiftpie.backbones.acquire.download import (
-        memory_of,  # what lists recipes needs nothing of it
-    )
+def _sizes(files: dict[str, list[Path]], preset: Preset, item_bytes: int) -> dict[str, int]:
+    """Return the bytes of each network in memory, whose weights are in `files`."""
+    # What lists recipes needs nothing of these.
+    from swiftpie.backbones.acquire.download import memory_of
+    from swiftpie.backbones.components import FAMILIES
 
-    return sum(memory_of(file, item_bytes) for file in files)
+    unread = FAMILIES.get(preset.family).unread
+    return {
+        name: sum(memory_of(file, item_bytes, unread) for file in paths)
+        for name, paths in files.items()
+    }

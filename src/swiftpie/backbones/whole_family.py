@@ -57,11 +57,6 @@ class WholeFamily(Family):
     def build_text(self, folder: Path) -> nn.Module:
         """Return the language model of the settings in `folder`, whose weights come later."""
 
-    def is_unread(self, name: str) -> bool:
-        """Whether a weight of the language model is for what `build_text` leaves out."""
-        del name
-        return False
-
     @abstractmethod
     def text_of(self, tokenizer: PreTrainedTokenizerBase, encoder: PreTrainedModel) -> LanguageText:
         """Return what reads prompts."""
@@ -79,11 +74,6 @@ class WholeFamily(Family):
         text: Any,  # noqa: ANN401 - of `text_config`
     ) -> Mapping[str, tuple[object, object]]:
         """Return what the settings of the parts say and what is needed, by the name of the fact."""
-
-    def times(self, num_steps: int, num_cells: int) -> tuple[float, ...] | None:
-        """Return the times of a flow for a picture of so many cells; None: those of the preset."""
-        del num_steps, num_cells
-        return None
 
     def typed(self, preset: Preset, device: str, choices: Choices) -> Choices:
         """Return `choices` with a type of numbers in which the networks compute.
@@ -121,12 +111,10 @@ class WholeFamily(Family):
         pipeline, name = needs["pipeline"].path, self.denoiser_name
         text = self.text_of(
             self.read_tokenizer(pipeline / TOKENIZER),
-            _read(
-                waiting, TEXT, pipeline / TEXT, self.build_text, stays=False, skips=self.is_unread
-            ),
+            self._read(waiting, TEXT, pipeline / TEXT, self.build_text, stays=False),
         )
         build_denoiser = partial(_built, self.denoiser_class)
-        network = _read(waiting, name, pipeline / name, build_denoiser, stays=True)
+        network = self._read(waiting, name, pipeline / name, build_denoiser, stays=True)
         build_vae = partial(_built, self.autoencoder_class)
         vae = prompt.read(VAE, needs.path("autoencoder") or pipeline / VAE, build_vae)
         reads = choices.get("detail") != "none"
@@ -161,7 +149,7 @@ class WholeFamily(Family):
             read_config(needs.path("autoencoder") or pipeline / VAE, VAE, self.autoencoder_class),
             read_clip_config(pipeline / TEXT, TEXT, self.text_config),
         )
-        needs = needs.with_memory(dtype.itemsize)
+        needs = needs.with_memory(dtype.itemsize, self.unread)
         needs.check_space()
         return needs
 
@@ -203,6 +191,26 @@ class WholeFamily(Family):
             self.denoiser_of(network, reads_references=True),
             fingerprint=modules["fingerprint"] if is_stored else unknown_fingerprint(),
         )
+
+    def _read(
+        self,
+        reader: NetworkReader,
+        name: str,
+        folder: Path,
+        build: Callable[[Path], nn.Module],
+        *,
+        stays: bool,
+    ) -> Any:  # noqa: ANN401 - what `build` makes
+        """Return a network that may let go of its weights while it does not run.
+
+        Raises:
+            WeightsError: A file is missing or unreadable, or does not fit the network exactly.
+        """
+        skips = self.unread.get(name, lambda _name: False)
+        read = partial(NetworkReader.read, name=name, folder=folder, build=build, skips=skips)
+        network = read(reader)
+        reader.rest(network, read, stays=stays)
+        return network
 
     def _components(
         self,
@@ -272,26 +280,6 @@ class WholeFamily(Family):
                     f"These networks do not belong to preset {preset.name!r}: {what} is {given}, "
                     f"and {needed} is needed. Pass weights of the family {self.name!r}."
                 )
-
-
-def _read(
-    reader: NetworkReader,
-    name: str,
-    folder: Path,
-    build: Callable[[Path], nn.Module],
-    *,
-    stays: bool,
-    skips: Callable[[str], bool] = lambda _name: False,
-) -> Any:  # noqa: ANN401 - what `build` makes
-    """Return a network that may let go of its weights while it does not run.
-
-    Raises:
-        WeightsError: A file is missing or unreadable, or does not fit the network exactly.
-    """
-    read = partial(NetworkReader.read, name=name, folder=folder, build=build, skips=skips)
-    network = read(reader)
-    reader.rest(network, read, stays=stays)
-    return network
 
 
 def _built(kind: Any, folder: Path) -> nn.Module:  # noqa: ANN401 - a class of diffusers

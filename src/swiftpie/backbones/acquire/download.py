@@ -18,12 +18,13 @@ import tarfile
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from types import MappingProxyType
+from typing import IO, Any, NamedTuple
 
 from swiftpie.backbones.hub import (
     CHUNK_BYTES,
@@ -56,6 +57,8 @@ BITS = re.compile(rb'"dtype":\s*"B?F(\d+)')
 KEPT = ("config.json", ".safetensors", ".bin")  # members that are extracted
 
 Advance = Callable[[int], object]
+Unread = Mapping[str, Callable[[str], bool]]  # by a network's folder, whether a weight of it is
+ALL_READ: Unread = MappingProxyType({})
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,15 +163,15 @@ class DownloadPlan:
     def __getitem__(self, name: str) -> ModelPart:
         return next(part for part in self.parts if part.name == name)
 
-    def with_memory(self, item_bytes: int) -> "DownloadPlan":
+    def with_memory(self, item_bytes: int, unread: Unread = ALL_READ) -> "DownloadPlan":
         """Return the plan with the memory of its weights at `item_bytes` per number.
 
-        The memory stays unknown while an archive is missing.
+        Those that are `unread` do not count. The memory stays unknown while an archive is missing.
         """
         if any(part.is_archive and part.missing for part in self.parts):
             return self
         found = {
-            (part.root, name): _weight_bytes(part, name, item_bytes)
+            (part.root, name): _weight_bytes(part, name, item_bytes, unread)
             for part in self.parts
             for name in part.names
             if name.endswith(WEIGHTS)
@@ -492,35 +495,69 @@ class transfer_bar:  # noqa: N801 - reads as the function that it stands for
         self.bar.close()
 
 
-def _weight_bytes(part: ModelPart, name: str, item_bytes: int) -> int:
+def _weight_bytes(part: ModelPart, name: str, item_bytes: int, unread: Unread) -> int:
     """Return the memory of the weights in a file, by its size and the dtype that it stores.
 
     Raises:
-        WeightsError: The start of a remote file cannot be read.
+        WeightsError: The start of a remote file cannot be read, or is damaged.
     """
     here = part.root / name
     if here.exists():
-        return memory_of(here, item_bytes)
+        return memory_of(here, item_bytes, unread)
     assert part.listing is not None
     assert part.reference is not None
     listed = part.listing.files[name]
+    start = _Start(here, listed.size, partial(read_start, listed))
     try:
-        head = read_start(listed, HEAD_BYTES)
+        return _in_memory(start, item_bytes, unread)
     except (OSError, transport_error()) as error:
         raise WeightsError(explain(part.reference, part.option, error)) from error
-    return _in_memory(listed.size, head, item_bytes)
 
 
-def memory_of(path: Path, item_bytes: int) -> int:
-    """Return the memory of the weights in a file at `item_bytes` per number."""
-    with path.open("rb") as file:
-        head = file.read(HEAD_BYTES)
-    return _in_memory(path.stat().st_size, head, item_bytes)
+def memory_of(path: Path, item_bytes: int, unread: Unread = ALL_READ) -> int:
+    """Return the memory of the weights in a file at `item_bytes` per number.
+
+    Raises:
+        WeightsError: Some are `unread`, and the file is damaged.
+    """
+
+    def read(count: int) -> bytes:
+        with path.open("rb") as file:
+            return file.read(count)
+
+    return _in_memory(_Start(path, path.stat().st_size, read), item_bytes, unread)
 
 
-def _in_memory(size: int, head: bytes, item_bytes: int) -> int:
-    stored = BITS.search(head)  # None: a pickle
-    return size if stored is None else size * 8 * item_bytes // int(stored[1])
+class _Start(NamedTuple):
+    """What a file of weights begins with."""
+
+    path: Path  # where it is or will be
+    size: int  # of the whole file
+    read: Callable[[int], bytes]  # as many bytes
+
+
+def _in_memory(start: _Start, item_bytes: int, unread: Unread) -> int:
+    head = start.read(HEAD_BYTES)
+    stored = BITS.search(head)
+    if stored is None:  # a pickle
+        return start.size
+    read_bytes = start.size - _unread_bytes(start, head, unread.get(start.path.parent.name))
+    return read_bytes * 8 * item_bytes // int(stored[1])
+
+
+def _unread_bytes(start: _Start, head: bytes, stays: Callable[[str], bool] | None) -> int:
+    if stays is None:
+        return 0
+    from swiftpie.backbones.load.safe import (  # not for those who need sizes alone
+        METADATA,
+        header_length,
+        parse_header,
+    )
+
+    whole = start.read(8 + header_length(head, start.path))
+    header = parse_header(whole, start.path, size=start.size)
+    places = [entry["data_offsets"] for n, entry in header.items() if n != METADATA and stays(n)]
+    return sum(end - begin for begin, end in places)
 
 
 def _partial(store: Path) -> Path:

@@ -87,7 +87,7 @@ class DreamLite(WholeFamily):
         return DreamLiteDenoiser(network, reads_references=reads_references)
 
     def times(self, num_steps: int, num_cells: int) -> tuple[float, ...]:
-        """Return times that are shifted as far as the size wants; see `WholeFamily`."""
+        """Return times that are shifted as far as the size wants; see `Family`."""
         return flow_times(num_steps, num_cells)
 
     def sharing_weights(self, modules: Mapping[str, Any]) -> dict[str, Any]:

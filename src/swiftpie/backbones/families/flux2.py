@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from transformers.models.qwen3.modeling_qwen3 import Qwen3RotaryEmbedding
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.presets import Preset
 from swiftpie.backbones.presets.flux2 import flow_times
-from swiftpie.backbones.whole_family import WholeFamily
+from swiftpie.backbones.whole_family import TEXT, WholeFamily
 from swiftpie.errors import WeightsError
 from swiftpie.models.autoencoder import NormalisedAutoencoder
 from swiftpie.models.chat_text import ChatText
@@ -27,6 +28,12 @@ NUM_LAYERS = READ_LAYERS[-1] + 1  # what leaves the last one of a model is norma
 LAYER_NAME = re.compile(r"(?:model\.)?layers\.(\d+)\.")
 
 
+def _is_behind(name: str) -> bool:
+    """Whether a weight of the language model is of a layer behind those that are read."""
+    found = LAYER_NAME.match(name)
+    return found is not None and int(found[1]) >= NUM_LAYERS
+
+
 class Flux2(WholeFamily):
     """Qwen3 reads prompts, references are tokens, and larger pictures get more noise at first."""
 
@@ -37,6 +44,7 @@ class Flux2(WholeFamily):
     autoencoder_class = AutoencoderKLFlux2
     text_config = Qwen3Config
     autoencoder = NormalisedAutoencoder
+    unread = MappingProxyType({TEXT: _is_behind})
 
     def build_text(self, folder: Path) -> nn.Module:
         """Return Qwen3 as far as its states are read; see `WholeFamily`."""
@@ -47,11 +55,6 @@ class Flux2(WholeFamily):
         with torch.device("cpu"):  # what turns positions comes from the settings, not from the file
             network.rotary_emb = Qwen3RotaryEmbedding(config)
         return network
-
-    def is_unread(self, name: str) -> bool:
-        """Whether a weight is of a layer behind those that are read; see `WholeFamily`."""
-        found = LAYER_NAME.match(name)
-        return found is not None and int(found[1]) >= NUM_LAYERS
 
     def read_tokenizer(self, folder: Path) -> PreTrainedTokenizerBase:
         """Return the tokenizer in `folder`; see `WholeFamily`.
@@ -79,7 +82,7 @@ class Flux2(WholeFamily):
         return Flux2Denoiser(network, reads_references=reads_references)
 
     def times(self, num_steps: int, num_cells: int) -> tuple[float, ...]:
-        """Return times that are shifted as far as the size wants; see `WholeFamily`."""
+        """Return times that are shifted as far as the size wants; see `Family`."""
         return flow_times(num_steps, num_cells)
 
     def reference_text(self, components: Components) -> TextCondition:
@@ -96,6 +99,7 @@ class Flux2(WholeFamily):
                 len(READ_LAYERS) * text.hidden_size,
                 denoiser.get("joint_attention_dim"),
             ),
+            "layers of the text encoder": (min(text.num_hidden_layers, NUM_LAYERS), NUM_LAYERS),
             "latent channels": (4 * vae.get("latent_channels", 0), preset.latent_channels),
             "channels of the transformer": (denoiser.get("in_channels"), preset.latent_channels),
         }

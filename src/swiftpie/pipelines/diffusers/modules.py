@@ -158,9 +158,13 @@ def scheduler_of(preset: Preset) -> SchedulerMixin:
     """Return the diffusers scheduler that takes the steps of `preset`."""
     noise_scale = NoiseScale(preset.noise_scale)
     if noise_scale is NoiseScale.FLOW:
-        is_fresh = Renoise(preset.renoise) is Renoise.LCM
-        kind = SCMScheduler if is_fresh else FlowMatchEulerDiscreteScheduler
-        return kind(num_train_timesteps=TRAIN_TIMESTEPS)
+        if Renoise(preset.renoise) is Renoise.LCM:
+            return SCMScheduler(num_train_timesteps=TRAIN_TIMESTEPS)
+        num_cells = (preset.image_size_px // preset.latent_cell_px) ** 2
+        times = FAMILIES.get(preset.family).times(len(preset.timesteps), num_cells)
+        return FlowMatchEulerDiscreteScheduler(
+            num_train_timesteps=TRAIN_TIMESTEPS, use_dynamic_shifting=times is not None
+        )
     shared = {**SCALED_LINEAR, "prediction_type": preset.prediction_type}
     match Renoise(preset.renoise):
         case Renoise.LCM:
