@@ -26,7 +26,7 @@ PIPELINES = [
     (DREAMLITE, tiny_dreamlite.make_pipeline),
     (KLEIN, tiny_flux2.make_pipeline),
     (SANA, tiny_sana.make_pipeline),
-    (SDXS, partial(tiny_models.make_pipeline, family="sdxs")),
+    (SDXS, partial(tiny_models.make_pipeline, family="sdxs", is_shallow=True)),
 ]
 CALLS = (("a cat", {}), ("a red cube on the moon", {"scales": Scales(detail_scale=0.5)}))
 
