@@ -25,7 +25,7 @@ from transformers import (
 )
 
 import swiftpie
-from benchmarks._mini import with_engine
+from benchmarks._mini import TOGETHER, with_engine
 from benchmarks._models import (
     ADAPTER,
     PRESETS,
@@ -39,7 +39,9 @@ from benchmarks._timing import Round, timed
 from swiftpie.backbones.components import Components
 from swiftpie.engine.openvino.export import Function
 from swiftpie.engine.openvino.graphs import GraphCache, GraphStore
+from swiftpie.engine.openvino.networks import to_openvino
 from swiftpie.engine.session import Session
+from swiftpie.engine.transforms import OPENVINO, transform
 from swiftpie.engine.wrappers import JoinedAutoencoder, shared_copy
 from swiftpie.models.autoencoder import LatentAutoencoder
 from swiftpie.pipelines.drawing.settings import EditSettings, Scales
@@ -48,6 +50,7 @@ from swiftpie.types import Identity
 FULL, TINY, BOTH_TINY = "full", "tiny", "tiny-both"  # decoders; the last one encodes too
 INVERSION_TIMESTEP = 500  # as SwiftEdit's inversion network is told
 FIRST_TIMESTEP = 999
+QUANTIZED = "openvino-int8"
 WITHOUT_SUBJECT = Scales(identity_scale=0.0, detail_scale=0.0)
 MASK_THRESHOLD = 0.5  # of the difference of two noises; what it finds costs the same
 
@@ -80,17 +83,28 @@ def autoencoders_of(components: Components, engine: str, scene: Scene) -> dict[s
     that these are compiled, and held, once. Some have no other than the tiny one.
     """
     if components.family.tiny_autoencoder is None:
-        return {TINY: with_engine(components, engine)}
+        return {TINY: _with_engine(components, engine, scene)}
     tiny = LatentAutoencoder(tiny_decoder(scene))
     kinds = {FULL: components.autoencoder, TINY: JoinedAutoencoder(components.autoencoder, tiny)}
     if scene.can_edit or scene.is_plain:
         kinds[BOTH_TINY] = tiny
     made = {
-        name: with_engine(replace(components, autoencoder=one), engine)
+        name: _with_engine(replace(components, autoencoder=one), engine, scene)
         for name, one in kinds.items()
     }
     full = made[FULL]
     return {name: replace(full, autoencoder=one.autoencoder) for name, one in made.items()}
+
+
+def _with_engine(components: Components, engine: str, scene: Scene) -> Components:
+    """Return components of one engine, with OpenVINO computing in the precision of `scene`."""
+    names = engine.split(TOGETHER)
+    others = [name for name in names if not name.startswith(OPENVINO)]
+    if scene.precision is None or others == names:
+        return with_engine(components, engine)
+    return to_openvino(
+        transform(components, others), quantizes=QUANTIZED in names, precision=scene.precision
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -329,7 +343,7 @@ def networks_of(scene: Scene, folder: Path) -> Networks:
     made = partial(Function, weights=str(scene))  # the folder holds graphs of this model alone
     return Networks(
         pipeline,
-        GraphCache(GraphStore(folder), settings="peer"),
+        GraphCache(GraphStore(folder), settings="peer", precision=scene.precision),
         text=made("text", pipeline.text_encoder, compute=_text),
         image=made("image", pipeline.image_encoder, compute=_image) if scene.has_adapter else None,
         denoiser=made("unet", pipeline.unet, compute=_predict),

@@ -25,6 +25,7 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
+from swiftpie.engine.openvino.runtime import Precision
 from tests.backbones.tiny_models import (
     make_pipeline,
     make_public_adapter,
@@ -101,6 +102,7 @@ class Scene:
     batch: int = 1
     can_edit: bool = True
     is_plain: bool = False  # without references, for edits by ChordEdit
+    precision: Precision | None = None  # of OpenVINO, ours and the peer's; None: the best
 
     @property
     def has_adapter(self) -> bool:

@@ -59,6 +59,7 @@ from benchmarks._models import (
 )
 from benchmarks._timing import DIGITS, Action, Ratio, Round, Row, interleaved, ratio, row
 from swiftpie.backbones.components import Components
+from swiftpie.engine.openvino.runtime import Precision
 from swiftpie.engine.session import Session
 
 ENGINES = {"cpu": f"{EAGER},openvino,openvino-int8", "cuda": f"{EAGER},compile"}
@@ -130,6 +131,9 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="calls of each kind that count")
     parser.add_argument("--engines", help=f"of ours, joined by commas; {EAGER} is without any")
     parser.add_argument("--fp32", action="store_true", help="the peer in float32 too")
+    parser.add_argument(
+        "--openvino-fp32", action="store_true", help="OpenVINO computes in float32, as on laptops"
+    )
     parser.add_argument("--compile", action="store_true", help="the peer compiled by torch too")
     parser.add_argument("--no-openvino-peer", action="store_true")
     parser.add_argument("--no-edit", action="store_true", help="leave the second U-Net out")
@@ -157,6 +161,7 @@ def scenes(folder: Path, options: argparse.Namespace) -> Iterator[Scene]:
             batch=batch,
             can_edit=batch == 1 and can_edit and not (options.no_edit or options.chord),
             is_plain=options.chord,
+            precision=Precision.SINGLE if options.openvino_fp32 else None,
         )
 
 
