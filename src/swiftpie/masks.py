@@ -153,7 +153,7 @@ def from_noise_difference(source_noise: Tensor, edit_noise: Tensor, *, rule: Mas
 
 
 def grow(mask: Tensor, radius_px: int) -> Tensor:
-    """Return `mask` (B, 1, H, W) widened by `radius_px` on every side."""
+    """Return `mask` (B, 1, H, W), of floats or bytes, widened by `radius_px` on every side."""
     return _largest_around(_largest_around(mask, radius_px, dim=2), radius_px, dim=3)
 
 
@@ -186,7 +186,8 @@ def _largest_around(values: Tensor, radius_px: int, *, dim: int) -> Tensor:
     Windows double until they are wide enough, which is several times quicker than pooling.
     """
     edges = [radius_px, radius_px] if dim == 3 else [0, 0, radius_px, radius_px]
-    found, width = F.pad(values, edges, value=-torch.inf), 1
+    least = -torch.inf if values.is_floating_point() else 0
+    found, width = F.pad(values, edges, value=least), 1
     while width <= 2 * radius_px:
         step = min(width, 2 * radius_px + 1 - width)
         rest = found.shape[dim] - step

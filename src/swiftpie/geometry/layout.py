@@ -15,6 +15,7 @@ from torch.nn import functional as F
 Size = tuple[int, int]  # height and width
 SQUARE: Size = (1, 1)
 POSE_NUMBERS = 4  # of `Layout.pose`
+SHARED_PX = 2**14  # of a picture whose rows several cores sample
 SUBJECT_FILL = 0.9  # the rest is margin, so that soft edges and contact shadows stay inside
 THINNEST = 0.05  # share of its frame that a subject is taken to have at least
 
@@ -147,7 +148,24 @@ def warp(frame: Tensor, affine: Tensor, size: tuple[int, int]) -> Tensor:
     across, down, offset = affine[..., None, None].unbind(2)  # (B, 2, 1, 1) each
     # `to_reference` of all pixels, with the products taken once a row and once a column.
     grid = (x * across + y[:, None] * down + offset).movedim(1, -1)
-    return F.grid_sample(frame, grid.to(frame.dtype), align_corners=False, padding_mode="zeros")
+    return sample(frame, grid.to(frame.dtype))
+
+
+def sample(values: Tensor, grid: Tensor, *, padding: str = "zeros") -> Tensor:
+    """Return `values` (B, C, h, w) at a `grid` (B, H, W, 2) of places in [-1, 1], (B, C, H, W).
+
+    PyTorch gives each picture of a batch to one core. Rows of one large picture are such a batch.
+    """
+    (count, rows, columns), cores = grid.shape[:3], torch.get_num_threads()
+    is_traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    is_small = count > 1 or rows * columns < SHARED_PX or values.device.type != "cpu"
+    if is_traced or is_small or cores == 1:
+        return F.grid_sample(values, grid, align_corners=False, padding_mode=padding)
+    shares = F.pad(grid, (0, 0, 0, 0, 0, -rows % cores)).reshape(cores, -1, columns, 2)
+    parts = F.grid_sample(
+        values.expand(cores, -1, -1, -1), shares, align_corners=False, padding_mode=padding
+    )
+    return parts.movedim(0, 1).reshape(1, -1, cores * parts.shape[2], columns)[:, :, :rows]
 
 
 def pixel_centres(count: int, *, like: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.geometry.layout import pixel_centres, pixel_grid
+from swiftpie.geometry.layout import pixel_centres, pixel_grid, sample
 
 RELIEF_CELLS = 64  # a side of a relief
 BACK = 0.8  # depth of the side that cannot be seen, as a share of the height in front
@@ -75,7 +75,8 @@ def turn(frame: Tensor, height: Tensor, pose: Tensor) -> Turned:
     """Show subjects from elsewhere, or stretched or bent.
 
     Args:
-        frame: Premultiplied reference frames (B, 4, H, W); colours may have any range.
+        frame: Premultiplied reference frames (B, 4, H, W); colours may have any range. Or their
+            opacity alone, (B, 1, H, W).
         height: Their relief (B, 1, h, w).
         pose: Yaw, pitch, stretch and bend, (B, 4). Yaw and pitch are radians below a right angle.
             A subject that faces us faces right at a positive yaw, and is seen from above at a
@@ -245,7 +246,7 @@ def _nearer(rays: _Rays, z: Tensor, deepest: Tensor, depth: Tensor) -> Tensor:
 def _paint(
     frame: Tensor, rays: _Rays, z: Tensor, deepest: Tensor, deform: Deformation | None
 ) -> Tensor:
-    """Return the picture (B, 4, H, W) that rays see which a coarser `_search` found hits for."""
+    """Return the picture (B, C, H, W) that rays see which a coarser `_search` found hits for."""
     coarse = torch.cat([z, deepest], dim=1)
     z, deepest = F.interpolate(coarse, size=frame.shape[-2:], mode="bilinear").split(1, dim=1)
     depth, squared_peak = rays.surplus(deepest), rays.peak.square()
@@ -258,9 +259,11 @@ def _paint(
     seen = _sample(frame, place)
     # Where front and back meet, the frame fades out, but rays go on into the solid: such a ray is
     # as opaque as the frame is at its deepest point.
-    lacking = (_sample(frame[:, 3:], onto(rays.at(deepest))) - seen[:, 3:]).clamp_min(0)
-    around = _sample(_continued(frame), place, padding="border")
-    filled = seen + lacking * torch.cat([around, torch.ones_like(lacking)], dim=1)
+    lacking = (_sample(frame[:, -1:], onto(rays.at(deepest))) - seen[:, -1:]).clamp_min(0)
+    if frame.shape[1] > 1:
+        around = _sample(_continued(frame), place, padding="border")
+        lacking = lacking * torch.cat([around, torch.ones_like(lacking)], dim=1)
+    filled = seen + lacking
     pixels_inside = depth / _steepness(depth).clamp_min(1e-3 * squared_peak)
     return filled * (1 + pixels_inside).clamp(0, 1)
 
@@ -361,7 +364,7 @@ def _lowered(squared: Tensor, peak: Tensor) -> Tensor:
 
 def _sample(field: Tensor, places: Tensor, *, padding: str = "zeros") -> Tensor:
     """Return `field` (B, C, h, w) at places (B, 2, H, W), as (B, C, H, W)."""
-    return F.grid_sample(field, places.movedim(1, -1), align_corners=False, padding_mode=padding)
+    return sample(field, places.movedim(1, -1), padding=padding)
 
 
 def _steepness(field: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ Arrays are float32; a picture is (h, w, 3), a field (h, w).
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 
 import numpy as np
@@ -22,6 +22,7 @@ Array = NDArray[np.float32]
 Labels = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 Area = tuple[int, int, int, int]  # left, top, right and bottom in pixels
+Spans = tuple[Labels, Labels]  # the first of each, and one behind the last
 Span = tuple[float, float, int]  # from and to, in shares of a side, and how long that is in pixels
 
 CUTOUT_PX = 128  # side of the pictures that the network looks at
@@ -35,7 +36,7 @@ CENTRED = (0.85, 0.7)  # of each side, in views from the middle, beside the whol
 CLOSER = 0.25  # of the sides of a box, that is seen around it when it is looked at
 KEPT = 0.88  # of each side, in views of a photo's lower corners: things stand there
 DOUBTFUL = 0.72  # below lay 7 of 9 bad outlines of photos, and 4 of 13 good ones
-BAND_ROWS = 256
+BAND_ROWS = 32
 MAX_FRAME_PX = 2048  # side of a square that is cut out of a photo; larger ones are shrunk first
 
 NUM_COLOUR_BINS = 20  # a Lab axis
@@ -99,7 +100,7 @@ def averaged(guesses: Array, views: Sequence[Area]) -> Array:
         rows = slice(round((view[1] - top) * down), round((view[3] - top) * down))
         shape = total[rows, columns].shape
         if 0 not in shape:
-            total[rows, columns] += resized(guess, shape, areas)
+            total[rows, columns] += means(guess, shape)
             count[rows, columns] += 1
     return total / count
 
@@ -125,37 +126,66 @@ def _follow_edges(mask: Array, guide: Array, full: Array) -> Array:
     variance = _box_mean(guide * guide) - mean_guide**2
     slope = (_box_mean(guide * mask) - mean_guide * mean_mask) / (variance + GUIDE_SOFTNESS)
     lines = np.stack([_box_mean(slope), _box_mean(mean_mask - slope * mean_guide)])
-    slopes, offsets = enlarged(lines, full.shape)
-    refined = slopes * full + offsets
-    return np.asarray(np.clip((refined - 0.5) * OUTLINE_CONTRAST + 0.5, 0, 1), np.float32)
+    lines = OUTLINE_CONTRAST * lines
+    lines[1] += 0.5 - 0.5 * OUTLINE_CONTRAST
+    refined = enlarged(lines[0], full.shape)
+    refined *= full
+    refined += enlarged(lines[1], full.shape)
+    return np.clip(refined, 0, 1, out=refined)
 
 
 def _box_mean(field: Array) -> Array:
     """Return the mean of `field` (h, w) around each pixel, over the pixels that exist."""
-    return resized(field, field.shape, _windows)
+    spans = []
+    for count in field.shape:
+        places = np.arange(count)
+        low, high = places - GUIDE_RADIUS_PX, places + GUIDE_RADIUS_PX + 1
+        spans.append((low.clip(0), high.clip(max=count)))
+    return _span_means(field, *spans)
 
 
-Rows = Callable[[int, int], Array]
-"""Makes the matrix (m, n) that resizes n values to m."""
+def means(field: Array, size: tuple[int, ...]) -> Array:
+    """Return the means of `field` (..., h, w) over all that each of `size` (height, width) touches.
+
+    As PyTorch's adaptive pooling does.
+    """
+    spans = []
+    for new, old in zip(size, field.shape[-2:], strict=True):
+        places = np.arange(new)
+        spans.append((places * old // new, -(-(places + 1) * old // new)))
+    return _span_means(field, *spans)
 
 
-def resized(field: Array, size: tuple[int, ...], rows: Rows) -> Array:
-    """Return `field` (..., h, w) at `size` (height, width)."""
+def _span_means(field: Array, down: Spans, across: Spans) -> Array:
+    """Return the means of `field` (..., h, w) over spans of rows and of columns."""
+    # Running sums, because small products of matrices wait for cores that others use.
+    found = field.astype(np.float64)
+    for axis, (low, high) in ((-2, down), (-1, across)):
+        sums = np.insert(found.cumsum(axis), 0, 0, axis)
+        found = sums.take(high, axis) - sums.take(low, axis)
+        found /= np.expand_dims(high - low, [-1, 0][: -1 - axis])
+    return found.astype(np.float32)
+
+
+def resized(field: Array, size: tuple[int, int]) -> Array:
+    """Return `field` (..., h, w) at `size` (height, width), as Pillow's bilinear filter."""
     height, width = field.shape[-2:]
-    made = rows(size[0], height) @ field @ rows(size[1], width).T
+    made = _triangles(size[0], height) @ field @ _triangles(size[1], width).T
     return np.asarray(made, np.float32)
 
 
 def enlarged(field: Array, size: tuple[int, ...]) -> Array:
     """Return `field` (..., h, w) at `size` (height, width), linear between neighbours."""
-    low, high, share = _neighbours(size[0], field.shape[-2])
-    tall = field[..., low, :] * (1 - share[:, None]) + field[..., high, :] * share[:, None]
     low, high, share = _neighbours(size[1], field.shape[-1])
-    wide = np.empty((*tall.shape[:-1], size[1]), np.float32)
+    wide = field[..., low] * (1 - share) + field[..., high] * share
+    low, high, share = _neighbours(size[0], field.shape[-2])
+    share = share[:, None]
+    tall = np.empty((*wide.shape[:-2], *size), np.float32)
     for top in range(0, size[0], BAND_ROWS):  # so that no second copy of a large picture is made
-        band = tall[..., top : top + BAND_ROWS, :]
-        wide[..., top : top + BAND_ROWS, :] = band[..., low] * (1 - share) + band[..., high] * share
-    return wide
+        rows = slice(top, top + BAND_ROWS)
+        band = np.multiply(wide[..., low[rows], :], 1 - share[rows], out=tall[..., rows, :])
+        band += wide[..., high[rows], :] * share[rows]
+    return tall
 
 
 def _neighbours(new: int, old: int) -> tuple[Labels, Labels, Array]:
@@ -165,38 +195,20 @@ def _neighbours(new: int, old: int) -> tuple[Labels, Labels, Array]:
     return low, np.minimum(low + 1, old - 1), (places - low).astype(np.float32)
 
 
-def areas(new: int, old: int) -> Array:
-    """Make means over all values that a new one touches, as PyTorch's adaptive pooling."""
-    index = np.arange(old)
-    rows = [
-        (index >= place * old // new) & (index < -(-(place + 1) * old // new))
-        for place in range(new)
-    ]
-    return _normed(np.array(rows, np.float32))
-
-
-def smooth(new: int, old: int) -> Array:
-    """Make triangles as wide as what shrinks, as Pillow's bilinear filter."""
+def _triangles(new: int, old: int) -> Array:
+    """Make the matrix (m, n) of triangles that are as wide as what shrinks."""
     scale = old / new
     reach = max(scale, 1.0)
     centres = (np.arange(new)[:, None] + 0.5) * scale
-    return _normed(np.maximum(0, 1 - np.abs(np.arange(old) + 0.5 - centres) / reach))
-
-
-def _windows(new: int, old: int) -> Array:
-    """Make means over a window around each value."""
-    apart = np.abs(np.arange(new)[:, None] - np.arange(old))
-    return _normed(apart <= GUIDE_RADIUS_PX)
-
-
-def _normed(rows: NDArray[np.generic]) -> Array:
-    sums: Array = (rows / rows.sum(axis=1, keepdims=True)).astype(np.float32)
-    return sums
+    rows = np.maximum(0, 1 - np.abs(np.arange(old) + 0.5 - centres) / reach)
+    return np.asarray(rows / rows.sum(axis=1, keepdims=True), np.float32)
 
 
 def plane(image: Image.Image) -> Array:
     """Return a picture of one 8-bit channel as (H, W) in [0, 1]."""
-    return np.array(image, dtype=np.float32) / np.float32(255)
+    values = np.array(image, dtype=np.float32)
+    values /= 255
+    return values
 
 
 def sharpen(logits: Array, rgb: Array, seeds: Array | None = None) -> Array:
@@ -239,34 +251,32 @@ def cut(odds: Array, lab: Array) -> Array:
         odds: log-odds (h, w) of subject over background.
         lab: picture (h, w, 3) whose edges attract the outline.
     """
-    down, right = _edge_weights(lab, axis=0), _edge_weights(lab, axis=1)
-    up, left = -down, -right
-    share = (odds > 0).astype(np.float32)
-    ahead, updated = share.copy(), np.empty_like(share)
-    flow_y, flow_x = np.zeros_like(share), np.zeros_like(share)
     rate = 0.35  # below 1 / sqrt(8), the bound for convergence
+    # Rows are joined, which takes half the time: no flow passes their ends, whose weights are 0.
+    flows = []
+    for axis, apart in enumerate((odds.shape[1], 1)):
+        most = _edge_weights(lab, axis=axis).ravel() / rate
+        flows.append((apart, np.zeros_like(most), -most, most))
+    share = (odds > 0).astype(np.float32).ravel()
+    pull = rate * odds.ravel()
+    ahead, updated, step = share.copy(), np.empty_like(share), np.empty_like(share)
     for _ in range(NUM_CUT_STEPS):  # in place, since new arrays take a third longer
-        flow_y[:-1] += rate * (ahead[1:] - ahead[:-1])
-        flow_x[:, :-1] += rate * (ahead[:, 1:] - ahead[:, :-1])
-        _limit(flow_y, up, down)
-        _limit(flow_x, left, right)
-        np.add(odds, flow_y, out=updated)
-        updated += flow_x
-        updated[1:] -= flow_y[:-1]
-        updated[:, 1:] -= flow_x[:, :-1]
-        updated *= rate
+        updated.fill(0)
+        for apart, flow, least, most in flows:
+            np.subtract(ahead[apart:], ahead[:-apart], out=step[apart:])
+            flow[:-apart] += step[apart:]
+            np.maximum(flow, least, out=flow)  # both in half the time of `np.clip`
+            np.minimum(flow, most, out=flow)
+            updated += flow
+            updated[apart:] -= flow[:-apart]
+        updated *= rate**2
+        updated += pull
         updated += share
-        _limit(updated, 0, 1)
+        np.clip(updated, 0, 1, out=updated)
         np.multiply(updated, 2, out=ahead)
         ahead -= share
         share, updated = updated, share
-    return share
-
-
-def _limit(values: Array, low: Array | float, high: Array | float) -> None:
-    """Clip `values` in place, in half the time of `np.clip`."""
-    np.maximum(values, low, out=values)
-    np.minimum(values, high, out=values)
+    return share.reshape(odds.shape)
 
 
 def main_parts(share: Array, seeds: Array | None = None) -> Array:
@@ -301,22 +311,26 @@ def fill_small_holes(solid: Flags) -> Flags:
 
 def connected_parts(solid: Flags) -> Labels:
     """Number the 4-connected parts of `solid` (h, w) from 1; 0 where it is false."""
-    height, width = solid.shape
-    parent = np.arange(height * width + 1)
-    numbers = np.arange(1, height * width + 1).reshape(height, width)
-    pairs = np.concatenate(
-        [
-            np.stack([numbers[1:], numbers[:-1]], -1)[solid[1:] & solid[:-1]],
-            np.stack([numbers[:, 1:], numbers[:, :-1]], -1)[solid[:, 1:] & solid[:, :-1]],
-        ]
-    )
+    # The runs of each row are few beside its pixels. A column that is false ends them.
+    row = solid.shape[1] + 1
+    flat = np.pad(solid, [(0, 0), (0, 1)]).ravel()
+    starts, ends = np.flatnonzero(np.diff(flat, prepend=False)).reshape(-1, 2).T
+    first = np.searchsorted(ends, starts + row, side="right")  # of those below that touch a run
+    count = np.searchsorted(starts, ends + row) - first
+    above = np.repeat(np.arange(len(starts)), count)
+    below = np.arange(len(above)) + np.repeat(first - np.cumsum(count) + count, count)
+    parent = np.arange(len(starts))
     while True:
-        first, second = parent[pairs[:, 0]], parent[pairs[:, 1]]
-        if (first == second).all():
-            return np.where(solid, parent[numbers], 0)
-        np.minimum.at(parent, np.maximum(first, second), np.minimum(first, second))
+        one, other = parent[above], parent[below]
+        if (one == other).all():
+            break
+        np.minimum.at(parent, np.maximum(one, other), np.minimum(one, other))
         while (parent != parent[parent]).any():
             parent = parent[parent]
+    labels = np.zeros(solid.shape, np.int64)
+    numbers = starts - starts // row + 1  # of the first pixels
+    labels[solid] = np.repeat(numbers[parent], ends - starts)
+    return labels
 
 
 def _colour_odds(lab: Array, share: Array) -> Array:

@@ -74,6 +74,16 @@ class EditReading:
         return self.before.setting.weather != self.after.setting.weather
 
     @property
+    def moves(self) -> bool:
+        """Whether the subject goes, comes or takes on a pose."""
+        return self.cast is not Cast.STAYS or self.is_posed
+
+    @property
+    def moves_alone(self) -> bool:
+        """Whether it does, and its place stays as it is."""
+        return self.moves and not (self.changes_place or self.changes_light or self.rendition)
+
+    @property
     def puts_on(self) -> Worn | None:
         """What the subject wears or holds from now on."""
         return None if self.after.worn == self.before.worn else self.after.worn

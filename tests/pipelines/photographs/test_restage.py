@@ -12,7 +12,7 @@ import swiftpie
 from swiftpie.geometry.accessories import wear
 from swiftpie.geometry.layout import Layout
 from swiftpie.geometry.relief import height, turn
-from swiftpie.imageio.images import plane, to_tensor
+from swiftpie.imageio.images import plane
 from swiftpie.masks import iou
 from swiftpie.models.inversion import EditInversion
 from swiftpie.models.text import PromptEncoder
@@ -20,7 +20,7 @@ from swiftpie.noise import draw_noise
 from swiftpie.pipelines.photographs import restage
 from swiftpie.pipelines.photographs.dressing import wardrobe
 from swiftpie.pipelines.photographs.figures import WHOLE, Figure, finished, put, worn_layers
-from swiftpie.pipelines.photographs.own_subject import cut, moved
+from swiftpie.pipelines.photographs.own_subject import OwnSubject, moved
 from swiftpie.pipelines.photographs.relight import NOISE_SHAPE
 from swiftpie.pipelines.photographs.worn import find_worn
 from swiftpie.scenes import Worn
@@ -99,7 +99,7 @@ def test_an_edit_of_pose_and_light_encodes_its_prompts_once_and_reads_by_one(ses
 
 def test_a_subject_that_shrinks_is_not_turned(session, picture):
     before, mask = picture
-    subject, components = cut(to_tensor(before) / 2 + 0.5, plane(mask)), session.components
+    subject, components = OwnSubject(before, plane(mask)), session.components
     text = components.text.encode(["a dog", "a tiny dog"])
     layout = moved(components, subject, draw_noise([0], NOISE_SHAPE), text)
     assert (layout.scale < 0.8 * subject.layout.scale).all()
@@ -110,7 +110,7 @@ def test_a_subject_that_shrinks_is_not_turned(session, picture):
 @pytest.mark.parametrize("material", [None, "gold", "glass"])
 def test_a_finished_figure_has_the_outline_of_its_frame_in_its_pose(picture, material):
     before, mask = picture
-    subject = cut(to_tensor(before) / 2 + 0.5, plane(mask))
+    subject = OwnSubject(before, plane(mask))
     layout = subject.layout._replace(pose=torch.tensor([[0.4, 0.1, 0.0, 0.2]]))
     figure = finished(Figure(subject.frame, layout, material=material))
     expected = turn(subject.frame, height(subject.frame[:, 3:]), layout.pose).frame[:, 3:]
@@ -157,7 +157,7 @@ def test_what_was_put_on_is_taken_off_and_nothing_else_changes(session, picture)
 
 def test_what_is_not_worn_is_not_found(picture):
     before, mask = picture
-    subject = cut(to_tensor(before) / 2 + 0.5, plane(mask))
+    subject = OwnSubject(before, plane(mask))
     figure = Figure(subject.frame, subject.layout, worn=Worn("top hat"))
     assert find_worn(before, figure) is None
     dressed = put(before, [figure._replace(is_there=True)])

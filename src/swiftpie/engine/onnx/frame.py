@@ -21,15 +21,14 @@ from swiftpie.imageio.cutout import (
     MIN_SHARE,
     Area,
     CutoutMethod,
-    areas,
     around,
     averaged,
     centred,
     enlarged,
+    means,
     outlined,
     plane,
     resized,
-    smooth,
 )
 
 Array = NDArray[np.float32]
@@ -88,7 +87,7 @@ def fit(
     inside = np.concatenate([to_pixels(part), cover[None]])[:, rows, columns]
     down, across = rows.start - top, columns.start - left
     frame[:, down : down + inside.shape[1], across : across + inside.shape[2]] = inside
-    fitted = resized(frame, (size_px, size_px), smooth)
+    fitted = resized(frame, (size_px, size_px))
     return (fitted[:3] * fitted[3:])[None], fitted[3:][None]
 
 
@@ -105,7 +104,7 @@ def _views(photo: Image.Image) -> list[Array]:
     edge = round(KEPT * side)
     lower = square[:, -edge:]
     views = (square, square[..., ::-1], lower[..., :edge], lower[..., -edge:])
-    return [resized(view, (CUTOUT_PX, CUTOUT_PX), areas) for view in views]
+    return [means(view, (CUTOUT_PX, CUTOUT_PX)) for view in views]
 
 
 def _agreement(logits: Array) -> float:

@@ -40,6 +40,7 @@ NO_SHADE = 0.1  # likewise: two drawings differ by this much without any shadow
 UNEXPECTED_SHADE, UNEXPECTED_LIGHT = 0.3, 0.3  # likewise: predicted light wins up to here
 FINER = 4  # pixels of a shadow in one of the canvas: where a subject stands it is narrow
 FEET = 0.5  # opacity of the lowest row of a subject
+OFF_PX = 0.01  # by which pixels of a frame may miss those of a patch, and are taken as they are
 SHARPEST = 1.5  # pixels of a frame in one of a patch; more would be skipped
 MOST_TINT = 0.05  # likewise, of a colour beside the others
 MOST_RELIGHTING = 1.0  # of the subject, likewise
@@ -311,10 +312,31 @@ def _subject(
 def shrunk_into(frame: Tensor, affine: Tensor, *, place: Area, size: tuple[int, int]) -> Tensor:
     """Return a frame (1, 4, S, S) warped into a patch, without aliasing where it shrinks."""
     within = _within(affine, place)
+    first = _first_pixel(within, frame.shape[-1], size)
+    if first is not None:
+        left, top = first
+        right, bottom = (end - frame.shape[-1] for end in (left + size[1], top + size[0]))
+        return F.pad(frame, (-left, right, -top, bottom))
     pixels = float(within[0, :, :2].norm(dim=0).amax()) * frame.shape[-1] / max(size)
     while pixels > SHARPEST:
         frame, pixels = halved(frame), pixels / 2
     return warp(frame, within, size)
+
+
+def _first_pixel(within: Tensor, side: int, size: tuple[int, int]) -> tuple[int, int] | None:
+    """Return which pixel of a frame of so many a side a patch begins with, across and down.
+
+    None unless the patch shows each pixel of the frame as one.
+    """
+    (across, skew), (lean, down), offsets = within[0].T.tolist()
+    found = []
+    for scale, offset, count in zip((across, down), offsets, size[::-1], strict=True):
+        first = ((scale * (1 / count - 1) + offset + 1) * side - 1) / 2
+        errors = (scale * side - count, first - round(first), skew * side, lean * side)
+        if max(map(abs, errors)) > OFF_PX:
+            return None
+        found.append(round(first))
+    return found[0], found[1]
 
 
 def _sides(

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from PIL import Image
+from PIL import Image, ImageChops
 from torch import Tensor
+from torch.nn import functional as F
 
 from swiftpie.geometry.fields import paste
 from swiftpie.geometry.layout import Layout, to_affine
@@ -16,7 +17,7 @@ from swiftpie.geometry.looks import appearance
 from swiftpie.geometry.relief import height, turn
 from swiftpie.geometry.shading import Illumination, usual_shadow
 from swiftpie.imageio.cutout import shrunk_to
-from swiftpie.imageio.images import extent_of, to_pil, to_tensor
+from swiftpie.imageio.images import extent_of, plane, to_pil, to_tensor
 from swiftpie.pipelines.photographs.compositing import Area, enlarged_part, shrunk_into
 from swiftpie.pipelines.photographs.dressing import dressed
 from swiftpie.pipelines.photographs.scene import cast_on_ground
@@ -24,6 +25,7 @@ from swiftpie.scenes import Worn
 from swiftpie.validation import Size
 
 LOOK_PX = 512  # longer side of the picture in which places and shadows are found
+VISIBLE_LEVELS = 4  # of 255: a smaller change is not seen
 THERE = 0.004  # opacity from which a pixel is touched
 WHOLE: Area = (0.0, 0.0, 1.0, 1.0)
 
@@ -74,16 +76,27 @@ def finished(figure: Figure) -> Figure:
     """Return a figure as it is put, which need not be drawn again at another place."""
     if figure.is_there or figure.shown is not None:
         return figure
+    if _is_as_before(figure):
+        return figure._replace(shown=figure.frame, outline=figure.frame[:, 3:])
     relief = height(figure.frame[:, 3:])
-    shown = outlined = _shown(figure, relief)
+    shown = outline = _shown(figure, relief)
     if figure.material is not None:  # glass can be seen through, and is there nevertheless
-        outlined = turn(figure.frame, relief, figure.layout.pose).frame
-    return figure._replace(shown=shown, outline=outlined[:, 3:])
+        outline = turn(figure.frame[:, 3:], relief, figure.layout.pose).frame
+    return figure._replace(shown=shown, outline=outline[:, -1:])
+
+
+def outlined(figure: Figure) -> Figure:
+    """Return a figure with the outline of the finished one; its frame may be its opacity alone."""
+    if figure.is_there or figure.outline is not None:
+        return figure
+    cover = figure.frame[:, -1:]
+    outline = turn(cover, height(cover), figure.layout.pose).frame
+    return figure._replace(outline=outline)
 
 
 def opacity_of(figure: Figure, size: Size) -> Tensor:
-    """Return where a finished figure is, without what it wears, in a `size`, (1, 1, H, W)."""
-    assert figure.outline is not None, "the figure is finished"
+    """Return where a figure is by its outline, without what it wears, (1, 1, H, W) in a `size`."""
+    assert figure.outline is not None, "the figure has an outline"
     return Layer(figure.outline, figure.layout).at(size, WHOLE)
 
 
@@ -95,11 +108,33 @@ def worn_layers(figure: Figure) -> list[Layer]:
 
 
 def shadow_of(figure: Figure, size: Size) -> Tensor:
-    """Return the share of the ground's light that a finished figure takes, (1, 1, h, w)."""
+    """Return the share of the ground's light that an outlined figure takes, (1, 1, h, w)."""
     opacity = opacity_of(figure, size)
     if figure.scene is None:
         return torch.zeros_like(opacity)
     return cast_on_ground(opacity, figure.layout, usual_shadow(figure.scene), floor=figure.floor)
+
+
+def touched(figure: Figure, picture: Image.Image) -> Tensor:
+    """Return where a picture may change visibly by a figure with an outline, (1, 1, H, W)."""
+    size = (picture.height, picture.width)
+    layers = [] if figure.worn is None else worn_layers(figure)
+    most = opacity_of(figure, size)
+    for layer in layers:
+        most = torch.maximum(most, layer.opacity(size))
+    if figure.before is not None:
+        most = most * (1 - figure.before)
+    if figure.casts:
+        lost = 1 - _light_left(figure, shrunk_to(LOOK_PX, size))
+        lost = F.interpolate(lost, size, mode="bilinear")
+        most = torch.maximum(most, plane(brightest(picture)).mul_(lost))
+    return most > (VISIBLE_LEVELS + 0.5) / 255  # of what is rounded
+
+
+def brightest(picture: Image.Image) -> Image.Image:
+    """Return the largest colour of each pixel of an RGB picture, in mode L."""
+    red, green, blue = picture.split()
+    return ImageChops.lighter(ImageChops.lighter(red, green), blue)
 
 
 def _with(picture: Image.Image, figure: Figure) -> Image.Image:
@@ -109,8 +144,7 @@ def _with(picture: Image.Image, figure: Figure) -> Image.Image:
     there = [layer.opacity(small) for layer in layers]
     shade = None
     if figure.casts:
-        lost = 0.0 if figure.shade is None else figure.shade
-        shade = ((1 - shadow_of(figure, small)) / (1 - lost)).clamp(max=1)
+        shade = _light_left(figure, small)
         there.append(1 - shade)
     touched = torch.cat([torch.zeros(1, 1, *small), *there], dim=1).amax(dim=1, keepdim=True)
     window = _window((touched > THERE).float(), picture)
@@ -133,6 +167,12 @@ def _with(picture: Image.Image, figure: Figure) -> Image.Image:
     return result
 
 
+def _light_left(figure: Figure, size: Size) -> Tensor:
+    """Return the share of the present light of the ground that a figure leaves, (1, 1, h, w)."""
+    lost = 0.0 if figure.shade is None else figure.shade
+    return ((1 - shadow_of(figure, size)) / (1 - lost)).clamp(max=1)
+
+
 def _layers(figure: Figure) -> list[Layer]:
     """Return all that is put into the picture for a figure, from the back."""
     body = [] if figure.shown is None else [Layer(figure.shown, figure.layout)]
@@ -143,13 +183,15 @@ def _layers(figure: Figure) -> list[Layer]:
     return [*behind, *body, *(layer for layer in worn if not layer.is_behind)]
 
 
+def _is_as_before(figure: Figure) -> bool:
+    """Whether a figure keeps its look and its light, and is not turned under a light that stays."""
+    layout = figure.layout
+    is_turned = bool(layout.pose.any() or layout.rotation.any())
+    return not (figure.colour or figure.material or figure.own is not figure.scene or is_turned)
+
+
 def _shown(figure: Figure, relief: Tensor) -> Tensor:
     """Return the frame of a subject with its look, in its pose and its light."""
-    is_lit_anew = figure.own is not figure.scene
-    layout = figure.layout
-    is_turned = bool(layout.pose.any() or layout.rotation.any())  # under a light that stays
-    if not (figure.colour or figure.material or is_lit_anew or is_turned):
-        return figure.frame
     return appearance(
         figure.frame,
         relief,

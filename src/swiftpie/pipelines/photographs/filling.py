@@ -78,12 +78,16 @@ def extrapolate(values: Tensor, weight: Tensor) -> Tensor:
 
     Each coarser level of a pyramid fills the unknown part of the finer one.
     """
-    rows, columns = values.shape[-2:]
-    if rows == columns == 1:
+    if values.shape[-2:] == (1, 1):
         return values
+    return torch.lerp(carried_on(values, weight), values, weight)
+
+
+def carried_on(values: Tensor, weight: Tensor) -> Tensor:
+    """Return what `extrapolate` finds where the weight is 0, everywhere."""
     known = halved(weight)
     coarse = extrapolate(halved(values * weight) / known.clamp_min(SURE), (4 * known).clamp(max=1))
-    return torch.lerp(resized(coarse, (rows, columns), mode="bilinear"), values, weight)
+    return resized(coarse, _size(values), mode="bilinear")
 
 
 def membrane(values: Tensor, known: Tensor) -> Tensor:

@@ -3,7 +3,8 @@
 Pictures are (1, 3, H, W) in [0, 1] and masks (1, 1, H, W) in [0, 1], unless said otherwise.
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from PIL import Image
@@ -13,11 +14,11 @@ from torch.nn import functional as F
 from swiftpie.backbones.components import Components
 from swiftpie.geometry.layout import SUBJECT_FILL, Layout, seen_view
 from swiftpie.geometry.shading import Lighting
-from swiftpie.imageio.images import extent_of, fit_square, subject_square, to_tensor
+from swiftpie.imageio.images import extent_of, subject_square, to_tensor
 from swiftpie.masks import grow, subject_extent
 from swiftpie.models.cutout import find_as_guessed, packaged
 from swiftpie.pipelines.drawing.edit_region import Canvas
-from swiftpie.pipelines.photographs.filling import extrapolate
+from swiftpie.pipelines.photographs.filling import carried_on
 from swiftpie.types import TextCondition
 
 MIN_SHARE = 0.005  # of the picture; a smaller subject is an error of the mask
@@ -25,18 +26,70 @@ SURE = 1e-3  # of an opacity, so that its log-odds are finite
 SOLID = 0.95  # opacity from which a colour is the subject's alone
 UNMEANT = 0.05  # radians of a turn, and a stretch: predictions for equal poses differ by less
 LARGE_PX = 1024  # side of a frame; a larger one is shrunk
+SMALL_PX = 256  # side of the frame that networks look at
 
 
-class OwnSubject(NamedTuple):
-    """A subject cut out of its picture."""
+@dataclass(frozen=True, eq=False)
+class OwnSubject:
+    """A subject in its picture, which is cut out once something needs that."""
 
+    picture: Image.Image  # RGB
     opacity: Tensor  # (1, 1, H, W) in [0, 1]
-    frame: Tensor  # (1, 4, S, S) premultiplied, in [0, 1]
-    layout: Layout  # of the frame in the picture, seen as it is there
+
+    @cached_property
+    def frame(self) -> Tensor:
+        """The subject as large as it is there, (1, 4, S, S) premultiplied, in [0, 1]."""
+        return self._with_colours(self.cover)
+
+    @cached_property
+    def small(self) -> Tensor:
+        """The same as large as networks see it, (1, 4, 256, 256)."""
+        return self._with_colours(self._cover(SMALL_PX))
+
+    @cached_property
+    def cover(self) -> Tensor:
+        """The opacity of the frame, (1, 1, S, S)."""
+        return self._cover(min(self._side, LARGE_PX))
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Where the frame is in the picture, seen as it is there."""
+        (left, top, right, bottom), (width, height) = self._square, self.picture.size
+        side, nothing = self._side, torch.zeros(1)
+        centre = torch.tensor([[(left + right) / 2 / width, (top + bottom) / 2 / height]])
+        shares = [side / width] if height == width else [[side / width, side / height]]
+        scale, pose = torch.tensor(shares), torch.zeros(1, 4)
+        return Layout(centre, scale, rotation=nothing, flip=nothing, pose=pose)
+
+    @cached_property
+    def _square(self) -> tuple[int, int, int, int]:
+        return subject_square(self.opacity, SUBJECT_FILL)
+
+    @property
+    def _side(self) -> int:
+        return self._square[2] - self._square[0]
+
+    def _cover(self, side_px: int) -> Tensor:
+        (left, top, right, bottom), (height, width) = self._square, self.opacity.shape[2:]
+        cover = F.pad(self.opacity, (-left, right - width, -top, bottom - height))
+        if self._side == side_px:
+            return cover
+        return F.interpolate(cover, (side_px, side_px), mode="bilinear", antialias=True)
+
+    def _with_colours(self, cover: Tensor) -> Tensor:
+        """Return the frame of a `cover`; its colours are carried on to the rim."""
+        side_px, part = cover.shape[3], self.picture.crop(self._square)
+        if part.width != side_px:
+            part = part.resize((side_px, side_px), Image.Resampling.BILINEAR)
+        colours, is_solid = to_tensor(part).div_(2).add_(0.5), cover > SOLID
+        inside = 1 - grow((~is_solid).to(torch.uint8), 1)
+        if bool(inside.any()):
+            colours = torch.where(is_solid, colours, carried_on(colours, inside.to(colours)))
+        return torch.cat([colours * cover, cover], dim=1)
 
 
 def find_subject(picture: Image.Image, canvas: Canvas, subject_mask: Tensor) -> OwnSubject | None:
-    """Return the subject of a picture; None if it has none.
+    """Return the subject of an RGB picture; None if it has none.
 
     The inversion network, which reads the prompt, and the network for cut-outs guess together.
     `subject_mask` (1, 1, h, w) in [0, 1], on the canvas, is what the first of them says.
@@ -46,23 +99,7 @@ def find_subject(picture: Image.Image, canvas: Canvas, subject_mask: Tensor) -> 
     opacity = find_as_guessed(packaged(), picture, guess)
     if (opacity > 0.5).float().mean() < MIN_SHARE:
         return None
-    return cut(to_tensor(picture).div_(2).add_(0.5), opacity)
-
-
-def cut(picture: Tensor, opacity: Tensor) -> OwnSubject:
-    """Return what a picture shows where `opacity` says; its colours are carried on to the rim."""
-    left, top, right, bottom = subject_square(opacity, SUBJECT_FILL)
-    side, (height, width) = right - left, opacity.shape[2:]
-    frame, cover = fit_square(picture, opacity, size_px=min(side, LARGE_PX), fill=SUBJECT_FILL)
-    solid = -grow(-(cover > SOLID).float(), 1)
-    if bool(solid.any()):
-        frame = torch.lerp(extrapolate(frame, solid), frame, (cover > SOLID).float())
-    centre = torch.tensor([[(left + right) / 2 / width, (top + bottom) / 2 / height]])
-    shares = [side / width] if height == width else [[side / width, side / height]]
-    scale = torch.tensor(shares)
-    nothing = torch.zeros(1)
-    layout = Layout(centre, scale, rotation=nothing, flip=nothing, pose=torch.zeros(1, 4))
-    return OwnSubject(opacity, torch.cat([frame * cover, cover], dim=1), layout)
+    return OwnSubject(picture, opacity)
 
 
 def moved(
@@ -75,7 +112,7 @@ def moved(
     """
     predict = components.layout_predictor
     assert predict is not None, "only a model that places subjects moves them"
-    extent = subject_extent(subject.frame[:, 3:]).to(noise).expand(2, -1)
+    extent = subject_extent(subject.cover).to(noise).expand(2, -1)
     both: Layout = predict(noise.expand(2, -1, -1, -1), prompts.pooled, extent).layout
     both = Layout(*(values.float().cpu() for values in both))
     turned, tipped = (seen_view(both)[1:] - seen_view(both)[:1]).split(1, dim=1)

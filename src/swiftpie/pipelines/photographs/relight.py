@@ -30,7 +30,7 @@ from swiftpie.pipelines.drawing.edit import EditResult, as_rgb
 from swiftpie.pipelines.drawing.edit_region import blend_mask, given_mask
 from swiftpie.pipelines.drawing.request import EditRequest
 from swiftpie.pipelines.photographs.changes import (
-    changed,
+    apply_maps,
     changes_between,
     meant_change,
     without_lamps,
@@ -196,11 +196,16 @@ def _may_hide(reference: Tensor, setting: SceneSetting) -> Tensor:
 
 
 def _carried_over(picture: Image.Image, changes: Tensor) -> Image.Image:
-    """Return a picture of any size with the changes that a small one of it shows."""
+    """Return a picture of any size with the changes (1, 12, n, m) that a small one of it shows."""
     result = Image.new("RGB", picture.size)
+    count = changes.shape[2]
+    wide = F.interpolate(changes, (count, picture.width), mode="bilinear")
     for view in _bands(picture):
-        pixels = changed(_rows(picture, view), _enlarged(changes, view))
-        result.paste(to_pil(pixels)[0], (0, view.rows[0]))
+        places = (torch.arange(*view.rows) + 0.5) * count / picture.height - 0.5
+        low = places.clamp(0, count - 1).long()
+        share = (places - low).clamp(0, 1)[:, None]
+        maps = torch.lerp(wide[:, :, low], wide[:, :, (low + 1).clamp(max=count - 1)], share)
+        result.paste(to_pil(apply_maps(maps, _rows(picture, view)))[0], (0, view.rows[0]))
     return result
 
 
@@ -318,12 +323,3 @@ def _repeats(size: tuple[int, int]) -> int:
 
 def _rows(image: Image.Image, view: PixelRows) -> Tensor:
     return to_tensor(image.crop((0, view.rows[0], image.width, view.rows[1])))
-
-
-def _enlarged(values: Tensor, view: PixelRows) -> Tensor:
-    """Return values (1, C, n, n) of a whole picture for the rows of `view`, (1, C, rows, W)."""
-    height, width = view.size
-    x = (2 * torch.arange(width) + 1) / width - 1
-    y = (2 * torch.arange(*view.rows) + 1) / height - 1
-    points = torch.stack(torch.broadcast_tensors(x, y[:, None]), dim=-1)[None]
-    return F.grid_sample(values, points, padding_mode="border", align_corners=False)

@@ -6,7 +6,7 @@ in another light. The region is what changes visibly.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -36,17 +36,20 @@ from swiftpie.pipelines.drawing.settings import EditMethod, EditMode
 from swiftpie.pipelines.edit_reading import Cast, EditReading, read_edit
 from swiftpie.pipelines.photographs.figures import (
     LOOK_PX,
+    VISIBLE_LEVELS,
     Figure,
+    brightest,
     finished,
     opacity_of,
+    outlined,
     put,
     shadow_of,
+    touched,
 )
 from swiftpie.pipelines.photographs.filling import inpaint
 from swiftpie.pipelines.photographs.own_subject import (
     MIN_SHARE,
     OwnSubject,
-    cut,
     find_subject,
     foot_of,
     light_by_words,
@@ -66,7 +69,6 @@ from swiftpie.pipelines.photographs.worn import find_worn
 from swiftpie.scenes import packaged
 from swiftpie.types import Identity, TextCondition
 
-VISIBLE_LEVELS = 4  # of 255: a smaller change is not seen
 SEEN_PX = 2  # what is around a visible change is taken to change
 LEAST_WORN = 0.3  # opacity above which a pixel shows what is worn
 SEE_THROUGH = frozenset(("glass", "ice"))
@@ -167,7 +169,7 @@ def prepare(
         subject = _subject(request, picture, source)
         if subject is not None and (reading.clears or reading.changes_place):
             clear = without_weather(picture.original, reading.before.setting)
-            subject = cut(to_tensor(clear) / 2 + 0.5, subject.opacity)
+            subject = OwnSubject(clear, subject.opacity)
         clock.lap("find")
     if subject is None and reading.changes_subject:
         return None
@@ -182,12 +184,15 @@ def prepare(
 def find_region(staging: Staging) -> Image.Image:
     """Return what `finish` changes, white in mode L.
 
-    What goes is all part of it, so it need not be filled, unless that shows elsewhere.
+    What goes is all part of it, so it need not be filled, unless that shows elsewhere. Nor need
+    colours be drawn where a place stays and a subject moves.
     """
     reading = staging.reading
-    stays_in_place = reading.cast is Cast.STAYS and not reading.is_posed
-    shows_elsewhere = reading.clears or reading.rendition is not None
-    fills = not reading.takes_off and (stays_in_place or shows_elsewhere)
+    if reading.takes_off:
+        return _region(staging, staging.original, [])
+    if reading.moves_alone:
+        return _region(staging, staging.original, _figures(staging, outlined))
+    fills = not reading.moves or reading.clears or reading.rendition is not None
     return _region(staging, *_drawn(staging, Clock(None), fills=fills))
 
 
@@ -219,10 +224,10 @@ def finish(staging: Staging, clock: Clock) -> EditResult:
 
 
 def visible_change(before: Image.Image, after: Image.Image) -> Tensor:
-    """Return where two pictures of one size differ visibly, (1, 1, H, W), 0 or 1."""
-    red, green, blue = ImageChops.difference(before, after).split()
-    most = ImageChops.lighter(ImageChops.lighter(red, green), blue)
-    return (torch.from_numpy(np.array(most))[None, None] > VISIBLE_LEVELS).float()
+    """Return where two pictures of one size differ visibly, as bytes (1, 1, H, W), 0 or 255."""
+    most = brightest(ImageChops.difference(before, after))
+    seen = most.point([255 * (level > VISIBLE_LEVELS) for level in range(256)])
+    return torch.from_numpy(np.array(seen))[None, None]
 
 
 def _drawn(staging: Staging, clock: Clock, *, fills: bool) -> tuple[Image.Image, list[Figure]]:
@@ -232,7 +237,7 @@ def _drawn(staging: Staging, clock: Clock, *, fills: bool) -> tuple[Image.Image,
     if staging.gone is not None and fills:
         edited = _filled(edited, staging.gone)
     clock.lap("place")
-    figures = _figures(staging)
+    figures = _figures(staging, finished)
     edited = put(edited, figures)
     if reading.changes_place or reading.clears:
         edited = add_weather(edited, reading.after.setting, noise=noise)
@@ -253,19 +258,21 @@ def _region(staging: Staging, edited: Image.Image, figures: Sequence[Figure]) ->
 
 def _changed(staging: Staging, edited: Image.Image, figures: Sequence[Figure]) -> Image.Image:
     """Return what changes visibly and all of a subject that goes, comes or moves, with room."""
-    reading, subject = staging.reading, staging.subject
+    reading = staging.reading
     if reading.takes_off:
         assert staging.gone is not None, "what goes was found"
         return mask_to_pil(staging.gone)[0]
-    changed = visible_change(staging.original, edited)
-    if reading.cast is not Cast.STAYS or reading.is_posed:
-        whole = [opacity_of(figure, staging.size) for figure in figures if not figure.is_there]
-        if subject is not None and staging.gone is not None:
-            whole.append(subject.opacity)
-        for opacity in whole:
-            changed = torch.maximum(changed, (opacity > 0.5).float())
+    if reading.moves_alone:
+        changed = torch.zeros(1, 1, *staging.size, dtype=torch.uint8)
+    else:
+        changed = visible_change(staging.original, edited)
+    if reading.moves:
+        whole = [touched(each, staging.original) for each in figures if not each.is_there]
         if staging.gone is not None:
-            changed = torch.maximum(changed, (staging.gone > 0).float())  # is filled
+            assert staging.subject is not None, "a subject goes"
+            whole += [staging.subject.opacity > 0.5, staging.gone > 0]  # is filled
+        for part in whole:
+            changed = torch.maximum(changed, 255 * part.to(torch.uint8))
     return mask_to_pil(grow(changed, SEEN_PX))[0]
 
 
@@ -279,14 +286,14 @@ def _subject(
     opacity = given_mask(request.mask, (original.height, original.width)).float() / 255
     if not MIN_SHARE < float((opacity > 0.5).float().mean()) < MAX_SHARE:
         return None
-    return cut(to_tensor(original) / 2 + 0.5, opacity)
+    return OwnSubject(original, opacity)
 
 
 def _worn(staging: Staging, subject: OwnSubject) -> Tensor | None:
     """Return what the subject wears and shall lose, (1, 1, H, W) of bytes; None if not found."""
     reading = staging.reading
-    _, light = _lights(staging, subject.frame)
-    figure = Figure(subject.frame, subject.layout, scene=light, worn=reading.takes_off)
+    _, light = _lights(staging, subject)
+    figure = Figure(subject.small, subject.layout, scene=light, worn=reading.takes_off)
     clear = without_weather(staging.original, reading.before.setting)
     opacity = find_worn(clear, figure)
     if opacity is None:
@@ -344,14 +351,14 @@ def _filled(picture: Image.Image, gone: Tensor) -> Image.Image:
     return filled
 
 
-def _figures(staging: Staging) -> list[Figure]:
-    """Return what stands before the place, from the back to the front, finished."""
-    identity, own = staging.request.identity, _own(staging)
+def _figures(staging: Staging, prepared: Callable[[Figure], Figure]) -> list[Figure]:
+    """Return what stands before the place, from the back to the front, `finished` or `outlined`."""
+    identity, own = staging.request.identity, _own(staging, prepared)
     newcomers = [] if identity is None else [_newcomer(staging, identity)]
-    return [*map(finished, newcomers if own is None else [*newcomers, own])]
+    return [*map(prepared, newcomers if own is None else [*newcomers, own])]
 
 
-def _own(staging: Staging) -> Figure | None:
+def _own(staging: Staging, prepared: Callable[[Figure], Figure]) -> Figure | None:
     """Return the picture's own subject; None if it is gone, or as it was."""
     reading, subject = staging.reading, staging.subject
     if subject is None or reading.cast in {Cast.GOES, Cast.IS_REPLACED}:
@@ -360,33 +367,37 @@ def _own(staging: Staging) -> Figure | None:
     look = reading.look
     if not (look or reading.is_posed or reading.puts_on or is_relit):
         return None
-    own, scene = _lights(staging, subject.frame)
+    own, scene = _lights(staging, subject)
+    is_there = not (look or reading.is_posed or is_relit)
+    has_colours = prepared is finished or reading.puts_on is not None
     figure = Figure(
-        subject.frame,
+        subject.small if is_there else subject.frame if has_colours else subject.cover,
         subject.layout,
         own=own,
         scene=scene,
         colour=None if look is None else look.colour,
         material=None if look is None else look.material,
         worn=reading.puts_on,
-        is_there=not (look or reading.is_posed or is_relit),
+        is_there=is_there,
         casts=(reading.is_posed or reading.changes_place) and staging.is_on_ground,
     )
-    if figure.is_there:
+    if is_there:
         return figure._replace(before=subject.opacity)
     if not reading.is_posed:
         return figure
     layout = moved(staging.components, subject, staging.noise, staging.picture.prompts.text)
-    return _standing(finished(figure._replace(layout=layout)), subject, staging)
+    return _standing(prepared(figure._replace(layout=layout)), subject, staging)
 
 
-def _lights(staging: Staging, frame: Tensor) -> tuple[Illumination | None, Illumination | None]:
+def _lights(
+    staging: Staging, subject: OwnSubject
+) -> tuple[Illumination | None, Illumination | None]:
     """Return the light on the picture's own subject, and that of the edited picture."""
     reading = staging.reading
     changes = (reading.look, reading.is_posed, reading.puts_on, reading.takes_off)
     if reading.changes_season_alone and not (reading.changes_place or any(changes)):
         return None, None  # the subject keeps its own, whatever that is
-    light = partial(light_by_words, staging.components, frame, staging.noise)
+    light = partial(light_by_words, staging.components, subject.small, staging.noise)
     seen = light(staging.before, given=staging.around())
     if seen is None:
         return None, None
@@ -402,7 +413,7 @@ def _standing(figure: Figure, subject: OwnSubject, staging: Staging) -> Figure:
     small = shrunk_to(LOOK_PX, staging.size)
     floor, shown = foot_of(subject.opacity), opacity_of(figure, small)
     rise = floor - foot_of(shown)
-    before = figure._replace(layout=subject.layout, outline=subject.frame[:, 3:])
+    before = figure._replace(layout=subject.layout, outline=subject.cover)
     shade = shadow_of(before, small)
     figure = figure._replace(floor=floor, shade=shade)
     if rise > JUMP or not staging.is_on_ground:

@@ -35,7 +35,7 @@ from swiftpie.pipelines.drawing.prepare import num_draws, place_subject, read_pr
 from swiftpie.pipelines.drawing.request import Output, PersonalizeRequest, RepaintRequest, Subject
 from swiftpie.pipelines.drawing.settings import Scales, StyleBy
 from swiftpie.pipelines.drawing.style import style_by
-from swiftpie.pipelines.photographs.changes import changed, changes_between
+from swiftpie.pipelines.photographs.changes import apply_maps, changes_between
 from swiftpie.pipelines.photographs.compositing import SubjectReference, colours_of, shrunk_into
 from swiftpie.pipelines.photographs.dressing import dressed
 from swiftpie.pipelines.photographs.filling import extrapolate
@@ -467,7 +467,7 @@ def _enlarged(
     drawn = _own_colours(drawing, small[:, 3:], drawn_mask)
     changes = changes_between(2 * colours_of(small) - 1, drawn)
     changes = F.interpolate(changes, plan.size, mode="bilinear", align_corners=False)
-    return changed(2 * colours_of(large) - 1, changes).clamp(-1, 1), large_mask, outlines
+    return apply_maps(changes, 2 * colours_of(large) - 1).clamp(-1, 1), large_mask, outlines
 
 
 def insertions(
