@@ -156,11 +156,10 @@ def sample(values: Tensor, grid: Tensor, *, padding: str = "zeros") -> Tensor:
 
     PyTorch gives each picture of a batch to one core. Rows of one large picture are such a batch.
     """
-    (count, rows, columns), cores = grid.shape[:3], torch.get_num_threads()
     is_traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-    is_small = count > 1 or rows * columns < SHARED_PX or values.device.type != "cpu"
-    if is_traced or is_small or cores == 1:
+    if is_traced or len(grid) > 1 or grid[..., 0].numel() < SHARED_PX or grid.device.type != "cpu":
         return F.grid_sample(values, grid, align_corners=False, padding_mode=padding)
+    cores, (rows, columns) = torch.get_num_threads(), grid.shape[1:3]
     shares = F.pad(grid, (0, 0, 0, 0, 0, -rows % cores)).reshape(cores, -1, columns, 2)
     parts = F.grid_sample(
         values.expand(cores, -1, -1, -1), shares, align_corners=False, padding_mode=padding

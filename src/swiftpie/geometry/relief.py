@@ -259,8 +259,10 @@ def _paint(
     seen = _sample(frame, place)
     # Where front and back meet, the frame fades out, but rays go on into the solid: such a ray is
     # as opaque as the frame is at its deepest point.
-    lacking = (_sample(frame[:, -1:], onto(rays.at(deepest))) - seen[:, -1:]).clamp_min(0)
-    if frame.shape[1] > 1:
+    has_colours = _is_traced() or frame.shape[1] > 1
+    last = 3 if has_colours else 0
+    lacking = (_sample(frame[:, last:], onto(rays.at(deepest))) - seen[:, last:]).clamp_min(0)
+    if has_colours:
         around = _sample(_continued(frame), place, padding="border")
         lacking = lacking * torch.cat([around, torch.ones_like(lacking)], dim=1)
     filled = seen + lacking
