@@ -13,6 +13,7 @@ from PIL import Image
 from swiftpie import CapabilityError, ConfigError, InputError, SwiftPiePipeline, WeightsError
 from swiftpie.backbones.components import load_components
 from swiftpie.engine.cache import tensor_bytes
+from swiftpie.engine.openvino import int8
 from swiftpie.engine.openvino.export import outline
 from swiftpie.engine.openvino.int8 import denoiser_calls
 from swiftpie.engine.openvino.networks import to_openvino
@@ -286,8 +287,9 @@ def test_a_folder_with_parts_of_others_is_refused(place, tmp_path):
 
 
 @pytest.mark.thorough
-def test_what_calibrates_8_bits_meets_each_kind_of_call(session, shown):
+def test_what_calibrates_8_bits_meets_each_kind_of_call(session, shown, monkeypatch):
     """From words, beside a subject, and beside a photograph: other prompts, other frames."""
+    monkeypatch.setattr(int8, "MOST_CALLS", int8.LEAST_CALLS)
     components = session.components
     for draw in (
         lambda one: ours(one, shown, SQUARE, [SEED], scales=SILENT),
