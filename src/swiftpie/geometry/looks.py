@@ -57,6 +57,8 @@ def recolour(frame: Tensor, colours: Sequence[str]) -> Tensor:
     rows = [row for row, name in enumerate(colours) if name != "none"]
     if not rows:
         return frame
+    if len(rows) == len(frame):
+        return _recolour(frame, list(colours))
     dyed = frame.clone()
     dyed[rows] = _recolour(frame[rows], [colours[row] for row in rows])
     return dyed
@@ -175,14 +177,18 @@ def _recolour(frame: Tensor, names: list[str]) -> Tensor:
     tones = _Tones(frame)
     alpha, tone = tones.alpha, tones.tone
     ramps = frame.new_tensor([_ramp_of(name) for name in names]) / 255
-    # On black, what was darker than the body could not be seen; there it turns lighter.
     is_black = frame.new_tensor([name == "black" for name in names]).view(-1, 1, 1, 1)
-    dyed = _dye(alpha, mix(tone, tone.clamp_min(0) + 0.6 * (-tone).clamp_min(0), is_black), ramps)
+    shown = tone
+    if "black" in names:  # on it, what was darker could not be seen; there it turns lighter
+        shown = mix(tone, tone.clamp_min(0) + 0.6 * (-tone).clamp_min(0), is_black)
+    dyed = _dye(alpha, shown, ramps)
     low, high = frame[:, :3].amin(dim=1, keepdim=True), frame[:, :3].amax(dim=1, keepdim=True)
     plain = smoothstep(0.25, 0.1, (high - low) / alpha.clamp_min(1 / 255))
     feature = plain * smoothstep(0.35, 0.7, tone.abs())
     share = _mean(_sampled(feature), _sampled(alpha))
-    keep = feature * smoothstep(_KEPT_SHARE, _KEPT_SHARE / 2, share) * (1 - is_black * (tone < 0))
+    keep = feature * smoothstep(_KEPT_SHARE, _KEPT_SHARE / 2, share)
+    if "black" in names:
+        keep = keep * (1 - is_black * (tone < 0))
     own = frame[:, :3] - alpha * tones.luminance
     chroma = frame.new_tensor([_OWN_CHROMA / (1 + 3 * (name in _NEUTRAL)) for name in names])
     dyed = (dyed + chroma.view(-1, 1, 1, 1) * own).clamp_min(0)

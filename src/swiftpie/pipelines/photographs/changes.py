@@ -102,10 +102,12 @@ def apply_maps(maps: Tensor, pixels: Tensor) -> Tensor:
 
 def _whole_map(before: Tensor, after: Tensor) -> Tensor:
     """Return the affine map of colour (3, 4) that best makes `after` of `before`."""
-    flat, wanted = before[0].flatten(1), after[0].flatten(1)
     # In double precision, because the last bits of a sum depend on where its numbers lie in memory.
-    colours_and_one = F.pad(flat, (0, 0, 0, 1), value=1.0).double()
-    return torch.linalg.lstsq(colours_and_one.T, wanted.T.double()).solution.T.to(before)
+    colours = F.pad(before[0].flatten(1).double(), (0, 0, 0, 1), value=1.0)
+    wanted = after[0].flatten(1).double()
+    # Normal equations are 4 by 4; flat pictures have many solutions, of which this is the least.
+    solution = torch.linalg.pinv(colours @ colours.T, hermitian=True) @ (colours @ wanted.T)
+    return solution.T.to(before)
 
 
 def _solved(spread: Tensor, shared: Tensor) -> Tensor:
@@ -129,6 +131,12 @@ def _solved(spread: Tensor, shared: Tensor) -> Tensor:
     green = green / second - last * blue
     red = red / first - low * green - lower * blue
     return torch.stack([red, green, blue], dim=1)
+
+
+def within(maps: Tensor, share: Tensor) -> Tensor:
+    """Return maps (1, 12, h, w) of which only a `share` (1, 1, h, w) in [0, 1] is applied."""
+    nothing = F.pad(torch.eye(3).flatten(), (0, 3)).view(1, 12, 1, 1).to(maps)
+    return torch.lerp(nothing, maps, share)
 
 
 def _everywhere(whole: Tensor) -> Tensor:

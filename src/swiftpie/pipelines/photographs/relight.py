@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterator
 from functools import partial
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -33,6 +34,7 @@ from swiftpie.pipelines.photographs.changes import (
     apply_maps,
     changes_between,
     meant_change,
+    within,
     without_lamps,
 )
 from swiftpie.pipelines.photographs.filling import brightness
@@ -123,13 +125,13 @@ def relight_between(
         first, second = reference, draw(_uncovered(reference, old, draw), new)
     else:
         first, second = draw(reference, before), draw(reference, after)
-    changed_picture = _carried_over(picture, changes_between(first, second))
-    if between != after:
-        return changed_picture
-    meant = meant_change(reference, _reference(changed_picture))
-    if uncovers(before, after) and before.time == PLAIN.time:
-        meant = meant * _may_hide(reference, before)
-    return Image.composite(changed_picture, picture, mask_to_pil(meant)[0].resize(picture.size))
+    changes = changes_between(first, second)
+    if between == after:
+        meant = meant_change(reference, apply_maps(changes, reference).clamp(-1, 1))
+        if uncovers(before, after) and before.time == PLAIN.time:
+            meant = meant * _may_hide(reference, before)
+        changes = within(changes, meant)
+    return _carried_over(picture, changes)
 
 
 def _reference(picture: Image.Image) -> Tensor:
@@ -197,16 +199,29 @@ def _may_hide(reference: Tensor, setting: SceneSetting) -> Tensor:
 
 def _carried_over(picture: Image.Image, changes: Tensor) -> Image.Image:
     """Return a picture of any size with the changes (1, 12, n, m) that a small one of it shows."""
-    result = Image.new("RGB", picture.size)
-    count = changes.shape[2]
-    wide = F.interpolate(changes, (count, picture.width), mode="bilinear")
+    result, count = Image.new("RGB", picture.size), changes.shape[2]
+    maps = F.interpolate(_of_bytes(changes), (count, picture.width), mode="bilinear")
+    maps = maps[0].movedim(1, 0).flatten(1)  # (n, 12 * W)
     for view in _bands(picture):
-        places = (torch.arange(*view.rows) + 0.5) * count / picture.height - 0.5
-        low = places.clamp(0, count - 1).long()
-        share = (places - low).clamp(0, 1)[:, None]
-        maps = torch.lerp(wide[:, :, low], wide[:, :, (low + 1).clamp(max=count - 1)], share)
-        result.paste(to_pil(apply_maps(maps, _rows(picture, view)))[0], (0, view.rows[0]))
+        top, bottom = view.rows
+        places = (torch.arange(top, bottom) + 0.5) * count / picture.height - 0.5
+        places = places.clamp(0, count - 1)
+        first, last = int(places[0]), int(places[-1]) + 2
+        near = torch.arange(first, last).clamp(max=count - 1)
+        weights = (1 - (places[:, None] - torch.arange(first, last)).abs()).clamp_min(0)
+        here = (weights @ maps[near]).view(bottom - top, 12, picture.width).movedim(0, 1)[None]
+        rows = np.array(picture.crop((0, top, picture.width, bottom)))
+        pixels = torch.from_numpy(rows).permute(2, 0, 1)[None].float()
+        pixels = apply_maps(here, pixels).clamp_(0, 255).round_().to(torch.uint8)
+        planes = [Image.fromarray(plane) for plane in pixels[0].numpy()]
+        result.paste(Image.merge("RGB", planes), (0, top))
     return result
+
+
+def _of_bytes(changes: Tensor) -> Tensor:
+    """Return maps (1, 12, n, m) of colours in [-1, 1] for those in 0..255."""
+    offsets = changes[:, 9:] + 1 - changes[:, :9].unflatten(1, (3, 3)).sum(dim=2)
+    return torch.cat([changes[:, :9], 127.5 * offsets], dim=1)
 
 
 def weathered(picture: Tensor, setting: SceneSetting, *, noise: Tensor, is_photo: bool) -> Tensor:
