@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from swiftpie.attention.condition import INLINE_MASK, Notes
 from swiftpie.backbones.components import Components
-from swiftpie.backbones.load.weights import bring_all
+from swiftpie.backbones.load.weights import all_here
 from swiftpie.models.denoiser import Denoiser, Prediction, SubjectCondition, copy_around
 from swiftpie.models.text import HasEncoders, PromptEncoder
 from swiftpie.types import Posterior, TextCondition
@@ -23,16 +23,16 @@ def shared_copy(network: Network) -> Network:
     """Return a copy of `network` with parameters of its own over the same memory.
 
     A parameter of the copy may be moved, reordered or replaced; only writing into its values
-    would reach the original. Weights that wait in their files are read: what is made of them shall
-    be of numbers.
+    would reach the original. Weights that wait in their files are read for the copy alone: what is
+    made of them shall be of numbers.
     """
-    bring_all(network)
-    weights = {
-        id(parameter): nn.Parameter(parameter.detach(), requires_grad=parameter.requires_grad)
-        for parameter in network.parameters()
-    }
-    buffers = {id(buffer): buffer for buffer in network.buffers()}
-    return copy_around(network, {**weights, **buffers})
+    with all_here(network):
+        weights = {
+            id(parameter): nn.Parameter(parameter.detach(), requires_grad=parameter.requires_grad)
+            for parameter in network.parameters()
+        }
+        buffers = {id(buffer): buffer.detach() for buffer in network.buffers()}
+        return copy_around(network, {**weights, **buffers})
 
 
 def with_networks(

@@ -32,10 +32,15 @@ CALLS = (("a cat", {}), ("a red cube on the moon", {"scales": Scales(detail_scal
 
 
 @pytest.fixture(scope="module", params=PIPELINES, ids=lambda pair: pair[0].family)
-def session(request, tmp_path_factory):
+def load(request, tmp_path_factory):
     preset, make_pipeline = request.param
     place = make_pipeline(tmp_path_factory.mktemp("networks") / "pipeline")
-    return Session(load_components(preset, weights=place))
+    return partial(load_components, preset, weights=place)
+
+
+@pytest.fixture(scope="module")
+def session(load):
+    return Session(load())
 
 
 @pytest.fixture(scope="module")
@@ -59,11 +64,30 @@ def test_a_compiled_graph_serves_every_prompt_and_strength(session, subjects):
 
 
 @pytest.mark.thorough
-def test_weights_in_8_bits_draw_nearly_the_same(session, subjects, monkeypatch):
+def test_weights_in_8_bits_draw_nearly_the_same_and_are_all_that_is_kept(
+    load, session, subjects, monkeypatch
+):
     pytest.importorskip("torchao", reason="needs swiftpie[quantize]")
     monkeypatch.setattr(quantize, "MIN_WIDTH", 16)
-    made = transform(session.components, "quantize")
-    before, found = (
-        one.personalize(subjects, "a cat", seed=1).images[0] for one in (session, Session(made))
+    made, resting = (
+        transform(components, ["quantize", *others])
+        for components, others in ((session.components, []), (load(offloads=True), ["offload"]))
     )
-    assert 0 < np.abs(np.int16(before) - np.int16(found)).mean() < 8
+    before, found, rested = (
+        one.personalize(subjects, "a cat", seed=1).images
+        for one in (session, Session(made), Session(resting))
+    )
+    assert 0 < np.abs(np.int16(before[0]) - np.int16(found[0])).mean() < 8
+    assert levels(found, rested) <= 1
+    for weight in resting.denoiser.parameters():
+        if type(weight.data) is torch.Tensor:
+            assert weight.untyped_storage().nbytes() == weight.nbytes
+
+
+@pytest.mark.thorough
+def test_networks_that_an_engine_rebuilds_stay_where_others_wait(load, session, subjects):
+    made = Session(transform(load(offloads=True), ["folded-upsampling", "offload"]))
+    if subjects:
+        made.encode_identity(reference(), cutout="none")
+    drawn = [one.personalize(subjects, "a cat", seed=1).images for one in (made, session)]
+    assert levels(*drawn) <= 1

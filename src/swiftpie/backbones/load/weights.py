@@ -7,8 +7,8 @@ import math
 import re
 import threading
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -201,12 +201,18 @@ class StoredWeights:
             own[name].data = _nothing(shape, own[name].dtype)
 
 
-def bring_all(network: nn.Module) -> None:
-    """Read the weights of all parts of `network` that are away, for good."""
-    for part in network.modules():
-        place: StoredWeights | None = part.__dict__.get(STORED)
-        if place is not None and place.is_away(part):
-            place.arrive(part)
+@contextmanager
+def all_here(network: nn.Module) -> Iterator[None]:
+    """Read the weights of all parts of `network` that are away, and let go of them at the end."""
+    places = [(part, part.__dict__.get(STORED)) for part in network.modules()]
+    away = [(part, place) for part, place in places if place is not None and place.is_away(part)]
+    for part, place in away:
+        place.arrive(part)
+    try:
+        yield
+    finally:
+        for part, place in away:
+            place.leave(part)
 
 
 def _nothing(shape: torch.Size, dtype: torch.dtype) -> Tensor:

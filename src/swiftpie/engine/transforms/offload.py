@@ -59,13 +59,14 @@ def apply(components: Components) -> Components:
             "the large encoders of Stable Diffusion. Load with device='cuda', or leave it out."
         )
     slot = DeviceSlot(components.device)
+    denoiser = components.denoiser
     for network in found:
         place = _place_of(network)
         if place is not None and place.fits(network):
             _hook(network, slot, before=network)
             slot.note(network, place)
-    denoiser: Any = components.denoiser
-    _hook_projections(denoiser, slot, network=getattr(denoiser, "unet", denoiser))
+            if network is denoiser.installation.network:
+                _hook_projections(denoiser, slot, network=network)
     for part in module_of(components.autoencoder).modules():
         if isinstance(part, AutoencoderKL | AutoencoderKLFlux2):
             _hook_room(part, slot)

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from swiftpie.backbones.components import Components
 from swiftpie.engine.transforms import Transform
@@ -37,10 +37,13 @@ def _quantized(network: nn.Module, device: torch.device) -> nn.Module:
     from torchao.quantization import quantize_
 
     quantize_(network, _scheme(next(network.parameters()), device), filter_fn=_is_wide)
+    for weight in (*network.parameters(), *network.buffers()):
+        if type(weight.data) is Tensor and weight.untyped_storage().nbytes() > weight.nbytes:
+            weight.data = weight.data.clone()  # else one piece of memory with all is kept for it
     return network
 
 
-def _scheme(weight: torch.Tensor, device: torch.device) -> Any:  # noqa: ANN401 - torchao is not annotated
+def _scheme(weight: Tensor, device: torch.device) -> Any:  # noqa: ANN401 - torchao is not annotated
     """Return what torchao does to weights of the type of `weight` that compute on `device`."""
     from torchao.quantization import (
         Float8DynamicActivationFloat8WeightConfig,
