@@ -15,6 +15,7 @@ from swiftpie.backbones.components import load_components
 from swiftpie.backbones.presets import trigflow
 from swiftpie.backbones.scheduling import schedule_of, with_steps
 from swiftpie.engine.onnx.export import export_onnx
+from swiftpie.engine.openvino import int8
 from swiftpie.engine.openvino.export import outline
 from swiftpie.engine.openvino.int8 import denoiser_calls
 from swiftpie.engine.openvino.networks import to_openvino
@@ -144,7 +145,8 @@ def test_openvino_draws_and_edits_the_same(session, tmp_path):
 
 
 @pytest.mark.thorough
-def test_what_calibrates_8_bits_draws_from_words(session):
+def test_what_calibrates_8_bits_draws_from_words(session, monkeypatch):
+    monkeypatch.setattr(int8, "MOST_CALLS", int8.LEAST_CALLS)
     recorder = Recording(session.components.denoiser)
     ours(Session(replace(session.components, denoiser=recorder)), SQUARE, 1)
     assert denoiser_calls(session.components, outline(recorder.calls[0]))
