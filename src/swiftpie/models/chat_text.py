@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -55,16 +54,14 @@ class ChatText(LanguageText):
 
     def read(self, ids: Tensor, mask: Tensor) -> TextCondition:
         """Return the states of what `tokenize` returned."""
-        network: Any = (
-            self.encoder.base_model
-        )  # without a head that predicts words, if there is one
-        device = network.device
-        output = network(
-            input_ids=ids.to(device),
-            attention_mask=mask.to(device),
-            output_hidden_states=True,
-            use_cache=False,
-        )
+        device = self.network.device
+        with self.scope():
+            output = self.network(
+                input_ids=ids.to(device),
+                attention_mask=mask.to(device),
+                output_hidden_states=True,
+                use_cache=False,
+            )
         states = torch.cat([output.hidden_states[layer] for layer in self.layers], dim=-1)
         whole = torch.ones_like(mask).to(states.device)
         return TextCondition(states, whole, states.new_zeros(len(states), 1))

@@ -3,7 +3,8 @@
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple, Self
 
@@ -34,6 +35,8 @@ class LanguageText(ABC):
 
     tokenizer: PreTrainedTokenizerBase
     encoder: PreTrainedModel
+    # The context in which the language model computes.
+    scope: Callable[[], AbstractContextManager[object]] = field(default=nullcontext, kw_only=True)
 
     @property
     @abstractmethod
@@ -82,13 +85,14 @@ class LanguageText(ABC):
         if positions is None:
             positions = torch.arange(len(tokens), device=device)[None]
         cache = DynamicCache(None if before is None else before.attended, config=network.config)
-        output = network(
-            input_ids=torch.tensor([list(tokens)], device=device),
-            position_ids=start + positions,
-            use_cache=True,
-            **{_name_of_cache(network): cache},
-            **seen,
-        )
+        with self.scope():
+            output = network(
+                input_ids=torch.tensor([list(tokens)], device=device),
+                position_ids=start + positions,
+                use_cache=True,
+                **{_name_of_cache(network): cache},
+                **seen,
+            )
         layers: Any = cache.layers  # of kinds that transformers does not tell apart
         return Reading(
             tokens=(*(() if before is None else before.tokens), *tokens),

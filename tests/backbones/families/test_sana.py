@@ -129,6 +129,23 @@ def test_a_picture_of_a_subject_is_refused(session):
         session.encode_identity(Image.new("RGB", SQUARE), cutout="none")
 
 
+def test_the_language_model_has_all_threads_beside_openvino(session, tmp_path):
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    components = to_openvino(session.components, folder=tmp_path)
+    counts = []
+    hook = components.text.network.register_forward_pre_hook(
+        lambda *_: counts.append(torch.get_num_threads())
+    )
+    with components.scope():
+        components.text.encode(["a bicycle that nobody else asks for"])
+        outside = torch.get_num_threads()
+    hook.remove()
+    torch.set_num_threads(before)
+    assert set(counts) == {3}
+    assert outside == 1
+
+
 @pytest.mark.slow
 def test_openvino_draws_and_edits_the_same(session, tmp_path):
     exact = Session(

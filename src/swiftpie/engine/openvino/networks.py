@@ -46,7 +46,9 @@ from swiftpie.models.inversion import (
     InversionOutput,
     PromptDifference,
 )
+from swiftpie.models.language_text import LanguageText
 from swiftpie.models.scene import packaged as packaged_scene
+from swiftpie.models.text import PromptEncoder
 from swiftpie.models.vision import ClipIdentityEncoder, ConvImageEncoder
 from swiftpie.types import Autoencoder, Posterior, TextCondition
 
@@ -61,10 +63,10 @@ def to_openvino(
     """Return components whose networks compute in OpenVINO; the given ones are not changed.
 
     A network is exported at its first call and kept on disk, in `folder`, so this returns at once.
-    The layout predictor of `mini` and language models stay with torch. If it `quantizes`, denoiser,
-    inversion network and autoencoder compute in whole numbers of 8 bits, and text encoders of CLIP
-    hold their weights in them; all else is computed in `precision`, by default the processor's
-    best.
+    The layout predictor of `mini` and language models stay with torch, these on all threads. If it
+    `quantizes`, denoiser, inversion network and autoencoder compute in whole numbers of 8 bits, and
+    text encoders of CLIP hold their weights in them; all else is computed in `precision`, by
+    default the processor's best.
 
     Raises:
         CapabilityError: The networks are elsewhere, offloaded, or quantised already.
@@ -93,7 +95,7 @@ def to_openvino(
         quantizer.components = replace(components, image_encoder=encoder)  # sees sooner than torch
     return replace(
         components,
-        text=with_text_encoders(components.text, lambda one: openvino_text_encoder(one, graphs)),
+        text=openvino_text(components.text, graphs),
         autoencoder=OpenvinoAutoencoder(with_openvino_layers(components.autoencoder), graphs),
         denoiser=OpenvinoDenoiser(with_openvino_layers(components.denoiser), graphs),
         image_encoder=encoder,
@@ -228,13 +230,19 @@ class OpenvinoEncoder(_OpenvinoClip):
         return CLIPTextModelOutput(text_embeds=first, hidden_states=tuple(states))
 
 
-def openvino_text_encoder(inner: nn.Module, graphs: GraphCache) -> nn.Module:
-    """Return a text encoder of CLIP in OpenVINO; language models stay in torch.
+def openvino_text(text: PromptEncoder, graphs: GraphCache) -> PromptEncoder:
+    """Return `text` with encoders of CLIP in OpenVINO; language models stay in torch.
 
     They are billions of numbers, read once for a prompt, and their graphs as many again.
     """
-    is_clip = isinstance(inner, CLIPTextModel | CLIPTextModelWithProjection)
-    return OpenvinoEncoder(inner, graphs) if is_clip else inner
+    if isinstance(text, LanguageText):
+        return replace(text, scope=graphs.threads.for_torch)
+
+    def changed(encoder: nn.Module) -> nn.Module:
+        is_clip = isinstance(encoder, CLIPTextModel | CLIPTextModelWithProjection)
+        return OpenvinoEncoder(encoder, graphs) if is_clip else encoder
+
+    return with_text_encoders(text, changed)
 
 
 class OpenvinoTower(_OpenvinoClip):
