@@ -69,6 +69,11 @@ class EditReading:
         return self.changes_light and before._replace(season=after.season) == after
 
     @property
+    def only_changes_season(self) -> bool:
+        """Whether nothing else changes."""
+        return self.changes_season_alone and not (self.changes_subject or self.rendition)
+
+    @property
     def clears(self) -> bool:
         """Whether what was in the air is gone, or something else is in it."""
         return self.before.setting.weather != self.after.setting.weather

@@ -151,11 +151,21 @@ def _products(first: Tensor, second: Tensor) -> Tensor:
 
 def _smooth(values: Tensor) -> Tensor:
     """Return the mean around each pixel of (C, h, w)."""
-    side = 2 * RADIUS + 1
-    before, after = RADIUS + 1, RADIUS
-    sums = F.pad(values[None], (before, after, before, after), mode="replicate")[0]
-    # Differences of running sums take a quarter of the time of pooling.
-    for axis in (-1, -2):
-        running, count = sums.cumsum(axis), sums.shape[axis] - side
-        sums = running.narrow(axis, side, count) - running.narrow(axis, 0, count)
-    return sums / side**2
+    sums = F.pad(values[None], (RADIUS,) * 4, mode="replicate")[0]
+    return _window_sums(_window_sums(sums, -1), -2) / (2 * RADIUS + 1) ** 2
+
+
+def _window_sums(values: Tensor, axis: int) -> Tensor:
+    """Return the sums of `2 * RADIUS + 1` neighbours along an axis, which gets so much shorter."""
+    # Windows that double are added up, an eighth of the work of pooling.
+    side, done, windows = 2 * RADIUS + 1, 0, values
+    count = values.shape[axis] - side + 1
+    found = torch.zeros_like(values.narrow(axis, 0, count))
+    for bit in range(side.bit_length()):
+        if bit:
+            rest = windows.shape[axis] - 2 ** (bit - 1)
+            windows = windows.narrow(axis, 0, rest) + windows.narrow(axis, -rest, rest)
+        if side >> bit & 1:
+            found += windows.narrow(axis, done, count)
+            done += 2**bit
+    return found

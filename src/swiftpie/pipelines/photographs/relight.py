@@ -5,7 +5,8 @@ The scene network draws 256 x 256 pixels. Maps of colour carry the change to any
 
 import logging
 from collections.abc import Callable, Iterator
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -45,7 +46,7 @@ logger = logging.getLogger(__name__)
 
 SIDE_PX = 256  # of the pictures that the network was trained on
 NOISE_SHAPE = (32, SIDE_PX // 8, SIDE_PX // 8)
-BAND_PIXELS = 130_000  # at once, which a cache holds with their maps
+BAND_PIXELS = 65_000  # at once, which a cache holds with their maps
 PATTERN_PX = 384  # of a photograph that one repetition of rain or flakes fills at least
 MOST_REPEATS = 3
 MOST_ART_PX = 1024  # longer side of what is drawn as an art
@@ -62,6 +63,52 @@ UNCHANGED = (
     "A picture without a source prompt is taken to show a clear summer day, so nothing in it will "
     "change. Say what it shows, as in --source-prompt 'in winter' or source_prompt='in winter'."
 )
+
+
+@dataclass(frozen=True, eq=False)
+class Relit:
+    """A picture that shows a place in one setting, and what tells how another one looks."""
+
+    picture: Image.Image  # RGB
+    before: SceneSetting
+    after: SceneSetting
+    reference: Tensor  # (1, 3, 256, 256) in [-1, 1], the picture
+    drawings: tuple[Tensor, Tensor]  # of it in both settings, as large
+
+    @cached_property
+    def levels(self) -> Tensor:
+        """By how many of 255 levels colours change, (1, 1, 256, 256)."""
+        change = 127.5 * (self._shown - self.reference).abs().amax(dim=1, keepdim=True)
+        return change if self._meant is None else change * self._meant
+
+    def drawn(self) -> Image.Image:
+        """Return the picture in the other setting, at its own size."""
+        changes = self._changes
+        if self._meant is not None:
+            changes = within(changes, self._meant)
+        return _carried_over(self.picture, changes)
+
+    @cached_property
+    def _changes(self) -> Tensor:
+        return changes_between(*self.drawings)
+
+    @cached_property
+    def _shown(self) -> Tensor:
+        """The small picture in the other setting, as far as the network says."""
+        first, second = self.drawings
+        if first is self.reference:
+            return second
+        return apply_maps(self._changes, self.reference).clamp(-1, 1)
+
+    @cached_property
+    def _meant(self) -> Tensor | None:
+        """Where the change is meant, (1, 1, 256, 256); None: everywhere, as the light changes."""
+        if self.before._replace(season=self.after.season) != self.after:
+            return None
+        meant = meant_change(self.reference, self._shown)
+        if uncovers(self.before, self.after) and self.before.time == PLAIN.time:
+            meant = meant * _may_hide(self.reference, self.before)
+        return meant
 
 
 @torch.no_grad()
@@ -117,21 +164,30 @@ def relight_between(
     if uncovers(before, after) and between != after:
         change = partial(relight_between, noise=noise, place=place, relighter=relighter)
         return change(change(image, before, between), between, after)
+    told = {"noise": noise, "place": place, "relighter": relighter}
+    return change_between(image, before, after, **told).drawn()
+
+
+@torch.no_grad()
+def change_between(
+    image: Image.Image,
+    before: SceneSetting,
+    after: SceneSetting,
+    *,
+    noise: Tensor,
+    place: str | None = None,
+    relighter: Callable[..., Tensor] | None = None,
+) -> Relit:
+    """Return what `relight_between` draws before it is drawn; `before` is not plain daylight."""
     picture = as_rgb(image)
     reference = _reference(picture)
     draw = partial(_drawn, noise=noise, place=place, relighter=relighter)
     if uncovers(before, after):
         old, new = (PLAIN._replace(season=setting.season) for setting in (before, after))
-        first, second = reference, draw(_uncovered(reference, old, draw), new)
+        drawings = reference, draw(_uncovered(reference, old, draw), new)
     else:
-        first, second = draw(reference, before), draw(reference, after)
-    changes = changes_between(first, second)
-    if between == after:
-        meant = meant_change(reference, apply_maps(changes, reference).clamp(-1, 1))
-        if uncovers(before, after) and before.time == PLAIN.time:
-            meant = meant * _may_hide(reference, before)
-        changes = within(changes, meant)
-    return _carried_over(picture, changes)
+        drawings = draw(reference, before), draw(reference, after)
+    return Relit(picture, before, after, reference, drawings)
 
 
 def _reference(picture: Image.Image) -> Tensor:

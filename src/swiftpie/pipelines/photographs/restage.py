@@ -8,12 +8,13 @@ in another light. The region is what changes visibly.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import torch
 from PIL import Image, ImageChops
 from torch import Tensor
+from torch.nn import functional as F
 
 from swiftpie.backbones.components import Components
 from swiftpie.geometry.layout import from_box
@@ -57,7 +58,9 @@ from swiftpie.pipelines.photographs.own_subject import (
 )
 from swiftpie.pipelines.photographs.relight import (
     NOISE_SHAPE,
+    Relit,
     add_weather,
+    change_between,
     relight,
     relight_between,
     rendered,
@@ -66,7 +69,7 @@ from swiftpie.pipelines.photographs.relight import (
 from swiftpie.pipelines.photographs.removal import EDGE, LEAST_THERE, with_surroundings
 from swiftpie.pipelines.photographs.scene import share_of
 from swiftpie.pipelines.photographs.worn import find_worn
-from swiftpie.scenes import packaged
+from swiftpie.scenes import PLAIN, packaged
 from swiftpie.types import Identity, TextCondition
 
 SEEN_PX = 2  # what is around a visible change is taken to change
@@ -121,6 +124,21 @@ class Staging:
         """Whether subjects stand on the ground of the place."""
         place = self.reading.after.place or self.reading.before.place
         return place is None or packaged().is_ground(place)
+
+    @property
+    def scene_noise(self) -> Tensor:
+        """The noise that the place is drawn from, (1, 32, 32, 32)."""
+        return draw_noise([self.request.seed], NOISE_SHAPE)
+
+    @cached_property
+    def season(self) -> Relit | None:
+        """How the place changes with the season; None if it was summer, or more changes."""
+        before, after = self.reading.before, self.reading.after
+        if not self.reading.only_changes_season or before.setting == PLAIN:
+            return None
+        told = {"place": before.place, "relighter": self.components.relighter}
+        settings = (before.setting, after.setting)
+        return change_between(self.original, *settings, noise=self.scene_noise, **told)
 
     def around(self) -> Tensor:
         """Return the picture without its subject, pixels in [-1, 1] and mask, (1, 4, S, S)."""
@@ -185,10 +203,10 @@ def find_region(staging: Staging) -> Image.Image:
     """Return what `finish` changes, white in mode L.
 
     What goes is all part of it, so it need not be filled, unless that shows elsewhere. Nor need
-    colours be drawn where a place stays and a subject moves.
+    colours be drawn where a place stays and a subject moves, or where the season alone changes.
     """
     reading = staging.reading
-    if reading.takes_off:
+    if reading.takes_off or staging.season is not None:
         return _region(staging, staging.original, [])
     if reading.moves_alone:
         return _region(staging, staging.original, _figures(staging, outlined))
@@ -232,7 +250,7 @@ def visible_change(before: Image.Image, after: Image.Image) -> Tensor:
 
 def _drawn(staging: Staging, clock: Clock, *, fills: bool) -> tuple[Image.Image, list[Figure]]:
     """Return the picture drawn anew, with its figures; unless it `fills`, what goes is in it."""
-    reading, noise = staging.reading, draw_noise([staging.request.seed], NOISE_SHAPE)
+    reading, noise = staging.reading, staging.scene_noise
     edited = _place(staging, noise)
     if staging.gone is not None and fills:
         edited = _filled(edited, staging.gone)
@@ -262,7 +280,9 @@ def _changed(staging: Staging, edited: Image.Image, figures: Sequence[Figure]) -
     if reading.takes_off:
         assert staging.gone is not None, "what goes was found"
         return mask_to_pil(staging.gone)[0]
-    if reading.moves_alone:
+    if staging.season is not None:
+        changed = _seen_levels(staging, staging.season.levels)
+    elif reading.moves_alone:
         changed = torch.zeros(1, 1, *staging.size, dtype=torch.uint8)
     else:
         changed = visible_change(staging.original, edited)
@@ -274,6 +294,14 @@ def _changed(staging: Staging, edited: Image.Image, figures: Sequence[Figure]) -
         for part in whole:
             changed = torch.maximum(changed, 255 * part.to(torch.uint8))
     return mask_to_pil(grow(changed, SEEN_PX))[0]
+
+
+def _seen_levels(staging: Staging, levels: Tensor) -> Tensor:
+    """Return where a change of so many levels (1, 1, h, w) is seen behind the subject, as bytes."""
+    levels = F.interpolate(levels, staging.size, mode="bilinear")
+    if staging.subject is not None:
+        levels = levels * (1 - staging.subject.opacity)
+    return 255 * (levels > VISIBLE_LEVELS).to(torch.uint8)
 
 
 def _subject(
@@ -322,6 +350,8 @@ def _hole(staging: Staging, subject: OwnSubject) -> Tensor | None:
 
 def _place(staging: Staging, noise: Tensor) -> Image.Image:
     """Return the place of the edit, as large as the picture; the old subject may be in it."""
+    if staging.season is not None:
+        return staging.season.drawn()
     reading, original = staging.reading, staging.original
     before, after, relighter = reading.before, reading.after, staging.components.relighter
     if reading.changes_place:
