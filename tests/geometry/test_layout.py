@@ -9,6 +9,7 @@ from swiftpie.geometry.layout import (
     fitted,
     from_box,
     pixel_grid,
+    sample,
     to_affine,
     warp,
 )
@@ -79,3 +80,18 @@ def test_squares_are_placed_as_they_were():
     assert layout.scale.shape == (1,)
     for one, other in zip(layout, fitted(layout, SQUARE), strict=True):
         assert torch.equal(one, other)
+
+
+@pytest.fixture
+def three_cores():
+    usual = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(usual)
+
+
+@pytest.mark.usefixtures("three_cores")
+def test_cores_that_share_rows_sample_what_one_does():
+    values, grid = torch.rand(1, 2, 9, 9), 2.2 * torch.rand(1, 131, 128, 2) - 1.1
+    expected = torch.nn.functional.grid_sample(values, grid, align_corners=False)
+    assert torch.equal(sample(values, grid), expected)

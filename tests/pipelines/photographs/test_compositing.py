@@ -14,6 +14,7 @@ from swiftpie.pipelines.photographs.compositing import (
     composite_patch,
     match_sharpness,
     matching_grain,
+    shrunk_into,
 )
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
@@ -173,3 +174,13 @@ def test_a_subject_is_as_soft_as_its_photograph_and_no_softer():
     steps = [float(one.diff(dim=-1).abs().mean()) for one in (found, sharp)]
     assert steps[0] < 0.5 * steps[1]
     assert np.isclose(float(found.mean()), float(sharp.mean()), atol=1e-2)
+
+
+@pytest.mark.parametrize(("left", "top"), [(7, 12), (-5, 30)])
+def test_what_returns_to_its_place_keeps_its_pixels(left, top):
+    frame, height, width = torch.rand(1, 4, 40, 40), 60, 100
+    layout = from_box((left / width, top / height, (left + 40) / width, (top + 40) / height))
+    layout = layout._replace(scale=torch.tensor([[40 / width, 40 / height]]))
+    shown = shrunk_into(frame, to_affine(layout), place=WHOLE, size=(height, width))
+    picture = F.pad(frame, (left, width - left - 40, top, height - top - 40))
+    assert torch.equal(shown, picture)

@@ -55,6 +55,18 @@ def test_only_the_subject_changes_and_only_where_it_was_announced(session, pictu
         assert (apart > 4)[subject].mean() > 0.5
 
 
+def test_another_season_keeps_the_subject_to_its_rim(session, picture):
+    before, mask = picture
+    told = {"source_prompt": "a dog on a green background in autumn"}
+    after = "a dog on a green background in winter"
+    result = session.edit(before, after, seed=1, **told)
+    assert result.region.tobytes() == session.find_region(before, after, seed=1, **told).tobytes()
+    apart, subject = np.abs(values(result.image) - values(before)).max(axis=-1), values(mask)
+    assert (apart > 4)[subject == 0].mean() > 0.5
+    assert (apart > 4)[subject > 250].mean() < 0.1
+    assert not apart[values(result.region) == 0].any()
+
+
 class Counting(NamedTuple):
     """The session's own encoder of prompts, with a list of what it was given."""
 
