@@ -162,10 +162,10 @@ def relight_between(
         return relight(image, after, noise=noise, place=place, relighter=relighter)
     between = before._replace(season=after.season)
     if uncovers(before, after) and between != after:
-        change = partial(relight_between, noise=noise, place=place, relighter=relighter)
-        return change(change(image, before, between), between, after)
-    told = {"noise": noise, "place": place, "relighter": relighter}
-    return change_between(image, before, after, **told).drawn()
+        step = partial(relight_between, noise=noise, place=place, relighter=relighter)
+        return step(step(image, before, between), between, after)
+    change = change_between(image, before, after, noise=noise, place=place, relighter=relighter)
+    return change.drawn()
 
 
 @torch.no_grad()

@@ -136,9 +136,14 @@ class Staging:
         before, after = self.reading.before, self.reading.after
         if not self.reading.only_changes_season or before.setting == PLAIN:
             return None
-        told = {"place": before.place, "relighter": self.components.relighter}
-        settings = (before.setting, after.setting)
-        return change_between(self.original, *settings, noise=self.scene_noise, **told)
+        return change_between(
+            self.original,
+            before.setting,
+            after.setting,
+            noise=self.scene_noise,
+            place=before.place,
+            relighter=self.components.relighter,
+        )
 
     def around(self) -> Tensor:
         """Return the picture without its subject, pixels in [-1, 1] and mask, (1, 4, S, S)."""
