@@ -7,7 +7,7 @@ import torch
 
 from swiftpie.geometry.layout import Layout, pixel_grid, whole_frame
 from swiftpie.geometry.relief import Turned, height, normals, turn
-from swiftpie.geometry.shading import Illumination, Lighting, relit, shaded, unlit
+from swiftpie.geometry.shading import Illumination, Lighting, are_alike, relit, shaded, unlit
 from swiftpie_lab.world.lighting import Light, light_of_reference, relight_reference
 
 EVEN = Illumination(torch.ones(1, 3), torch.zeros(1, 3), torch.tensor([[0.0, 0.0, 1.0]]))
@@ -35,6 +35,14 @@ def pixels_of(frame):
 
 def decibels(one, other):
     return float(-10 * ((one - other) / 2).square().mean().log10())
+
+
+def test_lights_are_alike_up_to_errors_of_a_prediction():
+    nearly = FROM_LEFT._replace(ambient=FROM_LEFT.ambient + 0.02)
+    assert are_alike(FROM_LEFT, nearly)
+    assert not are_alike(FROM_LEFT, EVEN)
+    from_right = FROM_LEFT._replace(direction=FROM_LEFT.direction * torch.tensor([-1.0, 1.0, 1.0]))
+    assert not are_alike(FROM_LEFT, from_right)
 
 
 def test_the_same_light_changes_nothing():

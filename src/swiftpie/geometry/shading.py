@@ -27,6 +27,8 @@ _THIN = 0.2  # a shadow thrown sideways keeps this height: what casts it is not 
 _FADE = 0.6  # share of the darkness that the far end of the shadow has lost
 _FAINTEST, _DARKER = 0.12, 0.22  # shadow without light from one side, and what that adds
 _LONGEST = 1.6  # shadow, in heights of what casts it
+_SIDES = ((0.0, 0.0), (0.7, 0.0), (-0.7, 0.0), (0.0, 0.7), (0.0, -0.7))  # x and y of normals
+_UNLIKE = 0.04  # largest difference of brightness between lights that are taken for one
 _DARKEST = 0.15  # share of a subject's brightness that its own light leaves at least
 
 
@@ -76,6 +78,15 @@ def brightness(normal: Tensor, light: Illumination) -> Tensor:
     lambert = (normal * light.direction[..., None, None]).sum(dim=1, keepdim=True)
     wrapped = (lambert + WRAP).clamp_min(0) / (LEVEL + WRAP)
     return light.ambient[..., None, None] + light.colour[..., None, None] * wrapped
+
+
+def are_alike(first: Illumination, second: Illumination) -> bool:
+    """Whether two lights, one row each, differ by less than predictions of one light do."""
+    flat = first.ambient.new_tensor(_SIDES).T[None, :, None]
+    front = (1 - flat.square().sum(dim=1, keepdim=True)).sqrt()
+    normal = torch.cat([flat, front], dim=1)
+    apart = brightness(normal, first) - brightness(normal, second)
+    return bool(apart.abs().amax(dim=1).mean() < _UNLIKE)
 
 
 def gains(factor: Tensor, highlight: Tensor | float = 0.0) -> Gains:

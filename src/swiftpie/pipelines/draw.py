@@ -117,7 +117,7 @@ def find_region(components: Components, request: EditRequest) -> Image.Image:
     """
     request = _in_mode(components, request).steered(len(components.schedule.steps))
     with explaining_out_of_memory():
-        if edit.only_changes_all(components, request):
+        if _is_relit(components, request):
             return relight.find_region(request)
         if edit.is_by_reference(components, request):
             return mask_to_pil(in_context.prepare(components, request, Clock(None)).region)[0]
@@ -207,7 +207,7 @@ def _begin_edit(
     components: Components, request: EditRequest, clock: Clock
 ) -> EditResult | _PreparedRequest:
     """Return an edit that needs no denoiser, or prepare one for it."""
-    if edit.only_changes_all(components, request):
+    if _is_relit(components, request):
         return relight.edit(components, request, clock)
     if edit.is_by_reference(components, request):
         shown = in_context.prepare(components, request, clock)
@@ -221,6 +221,14 @@ def _begin_edit(
     inverted = edit.invert_picture(components, request, picture, clock)
     plan = edit.prepare(components, request, picture, inverted, clock)
     return _PreparedRequest(plan.request, plan.start, plan)
+
+
+def _is_relit(components: Components, request: EditRequest) -> bool:
+    """Whether all of a picture changes; of what a source prompt shows, a season changes a part."""
+    if not edit.only_changes_all(components, request):
+        return False
+    reading = restage.reading_of(components, request) if request.source_prompt.strip() else None
+    return reading is None or not reading.changes_season_alone
 
 
 def _staging(

@@ -13,7 +13,7 @@ from swiftpie.geometry.accessories import wear
 from swiftpie.geometry.layout import Layout
 from swiftpie.geometry.relief import height, turn
 from swiftpie.imageio.images import plane
-from swiftpie.masks import iou
+from swiftpie.masks import grow, iou
 from swiftpie.models.inversion import EditInversion
 from swiftpie.models.text import PromptEncoder
 from swiftpie.noise import draw_noise
@@ -131,12 +131,24 @@ def test_a_finished_figure_has_the_outline_of_its_frame_in_its_pose(picture, mat
     assert figure.shown.shape == subject.frame.shape
 
 
-def test_another_place_keeps_the_subject(session, picture):
+@pytest.mark.parametrize(
+    ("source_prompt", "prompt"),
+    [
+        ("a dog on a green background", "a dog on a blue background"),  # in the same light
+        ("a dog in a meadow", "a dog in a meadow in winter"),
+    ],
+)
+def test_another_place_or_season_keeps_the_pixels_of_the_subject(
+    session, picture, source_prompt, prompt
+):
     before, mask = picture
-    result = session.edit(before, "in front of a castle", seed=1)
-    inner = values(mask) > 250
-    apart = np.abs(values(result.image) - values(before)).mean(axis=-1)
-    assert apart[inner].mean() < apart[values(mask) == 0].mean()
+    result = session.edit(before, prompt, source_prompt=source_prompt, seed=1)
+    apart = np.abs(values(result.image) - values(before)).max(axis=-1)
+    inner = grow(plane(mask.point(lambda value: 255 * (value < 250))), 4)[0, 0].numpy() == 0
+    assert inner.sum() > 500
+    assert result.origin["method"] == "restage"
+    assert apart[inner].mean() < 1
+    assert apart[values(mask) == 0].mean() > 5
 
 
 @pytest.mark.parametrize("prompt", ["made of gold", "nothing"])

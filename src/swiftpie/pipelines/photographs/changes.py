@@ -14,7 +14,7 @@ from swiftpie.pipelines.photographs.filling import brightness
 RADIUS = 6  # pixels around one, of about 256 a side, that share an affine map
 LAMP = 0.08  # how much brighter or warmer than expected, in [-1, 1], begins to be a lamp
 HALO_PX = 4  # around a lamp, of about 256 px a side
-FAINT = (0.12, 0.18)  # change over brightness that is an error, and that is meant
+FAINT = (0.04, 0.08)  # change over brightness that is an error, and that is meant
 DARK = 0.05  # brightness of 1 that is added, since a share of nothing says nothing
 FAINT_PX = 2  # around a pixel, of about 256 px a side, over which both are averaged
 RIDGE = 4e-3  # pulls local maps to the one of the whole picture, in units of colour squared
@@ -66,7 +66,8 @@ def meant_change(before: Tensor, after: Tensor) -> Tensor:
     """Return where `after` is no slip of `before`, both (1, 3, h, w) in [-1, 1]: (1, 1, h, w).
 
     Seasons change plants and ground. That the air and walls come out a little different is an
-    error of the network that drew both. The eye sees shares: by night, a faint change is meant.
+    error of the network that drew both, and in other light than by day it is larger. The eye sees
+    shares: of what is dark, a faint change is meant.
 
     Returns:
         0 where hardly anything differs, 1 where much does.

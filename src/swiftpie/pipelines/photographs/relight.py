@@ -6,7 +6,7 @@ The scene network draws 256 x 256 pixels. Maps of colour carry the change to any
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 
 import numpy as np
 import torch
@@ -74,6 +74,7 @@ class Relit:
     after: SceneSetting
     reference: Tensor  # (1, 3, 256, 256) in [-1, 1], the picture
     drawings: tuple[Tensor, Tensor]  # of it in both settings, as large
+    by_day: tuple[Tensor, Tensor]  # of it in both seasons, in plain light
 
     @cached_property
     def levels(self) -> Tensor:
@@ -105,7 +106,7 @@ class Relit:
         """Where the change is meant, (1, 1, 256, 256); None: everywhere, as the light changes."""
         if self.before._replace(season=self.after.season) != self.after:
             return None
-        meant = meant_change(self.reference, self._shown)
+        meant = meant_change(*self.by_day)
         if uncovers(self.before, self.after) and self.before.time == PLAIN.time:
             meant = meant * _may_hide(self.reference, self.before)
         return meant
@@ -154,7 +155,8 @@ def relight_between(
 
     The network knows pictures in plain daylight. Others are changed as much as two drawings of the
     same picture in both settings differ. Where leaves or grass come back, this is done first and in
-    plain light, from what the picture hides. The other arguments are those of `relight`.
+    plain light, from what the picture hides. A season alone changes only what it changes visibly
+    in plain light, too. The other arguments are those of `relight`.
     """
     if before == after:
         return image
@@ -178,16 +180,17 @@ def change_between(
     place: str | None = None,
     relighter: Callable[..., Tensor] | None = None,
 ) -> Relit:
-    """Return what `relight_between` draws before it is drawn; `before` is not plain daylight."""
+    """Return what `relight_between` draws before it is drawn."""
     picture = as_rgb(image)
     reference = _reference(picture)
     draw = partial(_drawn, noise=noise, place=place, relighter=relighter)
+    seen = cache(partial(draw, reference))
+    old, new = (PLAIN._replace(season=setting.season) for setting in (before, after))
     if uncovers(before, after):
-        old, new = (PLAIN._replace(season=setting.season) for setting in (before, after))
         drawings = reference, draw(_uncovered(reference, old, draw), new)
     else:
-        drawings = draw(reference, before), draw(reference, after)
-    return Relit(picture, before, after, reference, drawings)
+        drawings = seen(before), seen(after)
+    return Relit(picture, before, after, reference, drawings, (seen(old), seen(new)))
 
 
 def _reference(picture: Image.Image) -> Tensor:

@@ -45,12 +45,18 @@ def removal_mask(photograph: Image.Image, search: Search) -> Tensor:
 
 
 def with_surroundings(
-    photograph: Image.Image, thing: Tensor, *, room: float = ROOM, gap: float = GAP
+    photograph: Image.Image,
+    thing: Tensor,
+    *,
+    room: float = ROOM,
+    gap: float = GAP,
+    most_shadow: float = MOST_SHADOW,
 ) -> Tensor:
     """Return what goes with a thing (1, 1, H, W) of bytes, 0 or 1: its edge and shadow, 0 or 255.
 
     Some of the photograph has to be the thing. `room` around it and half of the width of each
-    `gap` in it go as well, in shares of its longer side.
+    `gap` in it go as well, in shares of its longer side. A shadow of more than `most_shadow` of its
+    area is taken for another ground.
     """
     extent = extent_of(thing)
     assert extent is not None, "a subject was found"
@@ -70,7 +76,8 @@ def with_surroundings(
     scale = max(small) / max(size)
     pixels = (to_tensor(photograph.crop(crop).convert("RGB")) + 1) / 2
     seen = (resized(solid, small) > 0).float()
-    shadow = shadow_of(resized(pixels, small), grow(seen, math.ceil(EDGE * scale * side) + 1))
+    around = grow(seen, math.ceil(EDGE * scale * side) + 1)
+    shadow = shadow_of(resized(pixels, small), around, most=most_shadow)
     edge = grow(solid, math.ceil(room * side) + 1)
     goes = torch.maximum(edge, (resized(shadow, size) > 0).float())
     whole = close_gaps((resized(goes, small) > 1 - SURE).float(), math.ceil(gap * scale * side))
@@ -112,13 +119,13 @@ def close_gaps(mask: Tensor, radius_px: int) -> Tensor:
     return torch.maximum(mask, shrunk[..., rows, columns])
 
 
-def shadow_of(pixels: Tensor, thing: Tensor) -> Tensor:
+def shadow_of(pixels: Tensor, thing: Tensor, *, most: float = MOST_SHADOW) -> Tensor:
     """Return the shadow of a thing on the ground at its foot; empty if there is none.
 
     The ground beyond the reach of a shadow gives the usual brightness. A shadow is darker in all
-    colours alike, connected to the foot, and limited in size. Dark ground that extends to both
-    sides as far as a shadow may reach is another ground. Where it extends so to one side, the
-    shadow ends beside the thing. The result overlaps the rim of the thing.
+    colours alike, connected to the foot, and no larger than `most` of the thing. Dark ground that
+    extends to both sides as far as a shadow may reach is another ground. Where it extends so to one
+    side, the shadow ends beside the thing. The result overlaps the rim of the thing.
     """
     extent = extent_of(thing)
     if extent is None:
@@ -140,8 +147,8 @@ def shadow_of(pixels: Tensor, thing: Tensor) -> Tensor:
     change = ((smooth + DARKEST) / (usual + DARKEST)).log()
     darker = -change.mean(dim=1, keepdim=True)
     is_grey = (change + darker).abs().amax(dim=1, keepdim=True) < TINT
-    least, most = DARKER
-    may_be = ((darker > least) & (darker < most) & is_grey & (within > 0)).float() * known
+    least, darkest = DARKER
+    may_be = ((darker > least) & (darker < darkest) & is_grey & (within > 0)).float() * known
     reached, count = thing, -1.0
     while float(reached.sum()) > count:  # until no more hangs together
         count = float(reached.sum())
@@ -157,6 +164,6 @@ def shadow_of(pixels: Tensor, thing: Tensor) -> Tensor:
     for goes_on, (_, rest) in zip(ends, beyond, strict=True):
         if goes_on:
             shadow[rest] = 0
-    if all(ends[:2]) or not 0 < float(shadow.sum()) <= MOST_SHADOW * float(thing.sum()):
+    if all(ends[:2]) or not 0 < float(shadow.sum()) <= most * float(thing.sum()):
         return torch.zeros_like(thing)
     return grow(shadow, RIM_PX)

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from swiftpie.backbones.components import Components
 from swiftpie.geometry.layout import from_box
-from swiftpie.geometry.shading import Illumination
+from swiftpie.geometry.shading import Illumination, are_alike, usual_shadow
 from swiftpie.imageio.cutout import shrunk_to
 from swiftpie.imageio.images import extent_of, mask_to_pil, plane, to_pil, to_tensor
 from swiftpie.library import origin_of
@@ -50,6 +50,7 @@ from swiftpie.pipelines.photographs.figures import (
 from swiftpie.pipelines.photographs.filling import inpaint
 from swiftpie.pipelines.photographs.own_subject import (
     MIN_SHARE,
+    SOLID,
     OwnSubject,
     find_subject,
     foot_of,
@@ -67,13 +68,14 @@ from swiftpie.pipelines.photographs.relight import (
     without_weather,
 )
 from swiftpie.pipelines.photographs.removal import EDGE, LEAST_THERE, with_surroundings
-from swiftpie.pipelines.photographs.scene import share_of
+from swiftpie.pipelines.photographs.scene import cast_on_ground, share_of
 from swiftpie.pipelines.photographs.worn import find_worn
-from swiftpie.scenes import PLAIN, packaged
+from swiftpie.scenes import packaged
 from swiftpie.types import Identity, TextCondition
 
 SEEN_PX = 2  # what is around a visible change is taken to change
-LEAST_WORN = 0.3  # opacity above which a pixel shows what is worn
+LEAST_WORN = 0.05  # opacity above which a pixel shows what is worn
+LEAST_SHADE = VISIBLE_LEVELS / 255  # share of the ground's light that is seen to be missing
 SEE_THROUGH = frozenset(("glass", "ice"))
 JUMP = 0.05  # of the picture's height: feet that rise by more leave the ground
 BESIDE = 0.02  # of the picture's width: between its edge and a second subject
@@ -132,9 +134,9 @@ class Staging:
 
     @cached_property
     def season(self) -> Relit | None:
-        """How the place changes with the season; None if it was summer, or more changes."""
+        """How the place changes with the season; None if more changes."""
         before, after = self.reading.before, self.reading.after
-        if not self.reading.only_changes_season or before.setting == PLAIN:
+        if not self.reading.only_changes_season:
             return None
         return change_between(
             self.original,
@@ -264,11 +266,25 @@ def _drawn(staging: Staging, clock: Clock, *, fills: bool) -> tuple[Image.Image,
     edited = put(edited, figures)
     if reading.changes_place or reading.clears:
         edited = add_weather(edited, reading.after.setting, noise=noise)
+        edited = _with_own_pixels(edited, staging, figures)
     art = reading.after.rendition if reading.changes_place else reading.rendition
     if art is not None:
         edited = rendered(edited, art, noise=noise)
     clock.lap("subject")
     return edited, figures
+
+
+def _with_own_pixels(
+    edited: Image.Image, staging: Staging, figures: Sequence[Figure]
+) -> Image.Image:
+    """Return `edited` with the pixels of a subject that nothing changes, with what falls on it."""
+    reading, subject = staging.reading, staging.subject
+    is_same = len(figures) == 1 and figures[0].shown is figures[0].frame
+    is_changed = reading.changes_light or reading.is_posed or reading.puts_on is not None
+    if subject is None or not is_same or is_changed:
+        return edited
+    inner = -grow(-(subject.opacity > SOLID).float(), 1)
+    return Image.composite(staging.original, edited, mask_to_pil(inner)[0])
 
 
 def _region(staging: Staging, edited: Image.Image, figures: Sequence[Figure]) -> Image.Image:
@@ -293,12 +309,13 @@ def _changed(staging: Staging, edited: Image.Image, figures: Sequence[Figure]) -
         changed = visible_change(staging.original, edited)
     if reading.moves:
         whole = [touched(each, staging.original) for each in figures if not each.is_there]
-        if staging.gone is not None:
-            assert staging.subject is not None, "a subject goes"
-            whole += [staging.subject.opacity > 0.5, staging.gone > 0]  # is filled
         for part in whole:
             changed = torch.maximum(changed, 255 * part.to(torch.uint8))
-    return mask_to_pil(grow(changed, SEEN_PX))[0]
+    if staging.gone is None:
+        return mask_to_pil(grow(changed, SEEN_PX))[0]
+    gone = 255 * (staging.gone > 0).to(torch.uint8)  # is filled, and has room around it
+    around = torch.minimum(changed, 255 - gone)
+    return mask_to_pil(torch.maximum(grow(around, SEEN_PX), gone))[0]
 
 
 def _seen_levels(staging: Staging, levels: Tensor) -> Tensor:
@@ -337,7 +354,8 @@ def _worn(staging: Staging, subject: OwnSubject) -> Tensor | None:
 def _hole(staging: Staging, subject: OwnSubject) -> Tensor | None:
     """Return what shows what was behind the subject, (1, 1, H, W) of bytes; None if nothing does.
 
-    The shadow of a subject that only takes on another pose stays.
+    The shadow of a subject that only takes on another pose stays. Of one that leaves, what is
+    expected goes, and what is found beside it, if that is no larger.
     """
     reading, picture = staging.reading, staging.original
     is_clear = reading.look is not None and reading.look.material in SEE_THROUGH
@@ -347,10 +365,30 @@ def _hole(staging: Staging, subject: OwnSubject) -> Tensor | None:
     if staging.request.mask is not None:
         return given_mask(staging.request.mask, staging.size)
     thing = (subject.opacity > LEAST_THERE).to(torch.uint8)
-    if leaves:
-        return with_surroundings(picture, thing, room=EDGE, gap=EDGE)
     side = float(subject.layout.scale.max()) * picture.width
-    return 255 * grow(thing.float(), math.ceil(EDGE * side)).to(torch.uint8)
+    wide = grow(thing.float(), math.ceil(EDGE * side)).to(torch.uint8)
+    if not leaves:
+        return 255 * wide
+    find = partial(with_surroundings, picture, thing, room=EDGE, gap=EDGE)
+    shade = _shade(staging, subject)
+    if shade is None:
+        return find()
+    darker = (shade > LEAST_SHADE).to(torch.uint8)
+    gone = find(most_shadow=float((darker * (1 - wide)).sum() / thing.sum()))
+    return gone if reading.cast is Cast.IS_REPLACED else torch.maximum(gone, 255 * darker)
+
+
+def _shade(staging: Staging, subject: OwnSubject) -> Tensor | None:
+    """Return the share of the ground's light that a subject takes by what the source prompt says.
+
+    It is (1, 1, H, W). None if nothing says what light there is.
+    """
+    _, scene = _lights(staging, subject)
+    if scene is None or not staging.request.source_prompt:
+        return None
+    if not staging.is_on_ground:
+        return torch.zeros_like(subject.opacity)
+    return cast_on_ground(subject.opacity, subject.layout, usual_shadow(scene))
 
 
 def _place(staging: Staging, noise: Tensor) -> Image.Image:
@@ -433,6 +471,11 @@ def _lights(
     if reading.changes_season_alone and not (reading.changes_place or any(changes)):
         return None, None  # the subject keeps its own, whatever that is
     light = partial(light_by_words, staging.components, subject.small, staging.noise)
+    is_told = bool(staging.request.source_prompt)
+    if is_told and reading.changes_place and not reading.changes_light:
+        before, after = light(staging.before), light(staging.after)
+        if before is not None and after is not None and are_alike(before.scene, after.scene):
+            return after.scene, after.scene
     seen = light(staging.before, given=staging.around())
     if seen is None:
         return None, None
@@ -440,7 +483,7 @@ def _lights(
         return seen.scene, seen.scene
     known = light(staging.after)
     assert known is not None, "a model that knows light always does"
-    return (seen.scene if staging.request.source_prompt else seen.own), known.scene
+    return (seen.scene if is_told else seen.own), known.scene
 
 
 def _standing(figure: Figure, subject: OwnSubject, staging: Staging) -> Figure:
