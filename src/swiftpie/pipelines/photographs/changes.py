@@ -17,6 +17,7 @@ HALO_PX = 4  # around a lamp, of about 256 px a side
 FAINT = (0.04, 0.08)  # change over brightness that is an error, and that is meant
 DARK = 0.05  # brightness of 1 that is added, since a share of nothing says nothing
 FAINT_PX = 2  # around a pixel, of about 256 px a side, over which both are averaged
+ROUNDED = 1e-10  # of the largest: squares of colours that differ by rounding alone
 RIDGE = 4e-3  # pulls local maps to the one of the whole picture, in units of colour squared
 
 
@@ -106,8 +107,10 @@ def _whole_map(before: Tensor, after: Tensor) -> Tensor:
     # In double precision, because the last bits of a sum depend on where its numbers lie in memory.
     colours = F.pad(before[0].flatten(1).double(), (0, 0, 0, 1), value=1.0)
     wanted = after[0].flatten(1).double()
-    # Normal equations are 4 by 4; flat pictures have many solutions, of which this is the least.
-    solution = torch.linalg.pinv(colours @ colours.T, hermitian=True) @ (colours @ wanted.T)
+    # Normal equations are 4 by 4. Flat and grey pictures have many solutions, of which this is the
+    # least: rounded colours tell none of them apart.
+    inverse = torch.linalg.pinv(colours @ colours.T, rtol=ROUNDED, hermitian=True)
+    solution = inverse @ (colours @ wanted.T)
     return solution.T.to(before)
 
 
