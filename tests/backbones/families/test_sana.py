@@ -3,6 +3,7 @@
 import math
 import shutil
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -129,8 +130,8 @@ def test_a_picture_of_a_subject_is_refused(session):
         session.encode_identity(Image.new("RGB", SQUARE), cutout="none")
 
 
-def test_the_language_model_has_all_threads_beside_openvino(session, tmp_path):
-    before = torch.get_num_threads()
+def test_the_language_model_has_all_threads_beside_openvino(session, tmp_path, request):
+    request.addfinalizer(partial(torch.set_num_threads, torch.get_num_threads()))
     torch.set_num_threads(3)
     components = to_openvino(session.components, folder=tmp_path)
     counts = []
@@ -141,7 +142,6 @@ def test_the_language_model_has_all_threads_beside_openvino(session, tmp_path):
         components.text.encode(["a bicycle that nobody else asks for"])
         outside = torch.get_num_threads()
     hook.remove()
-    torch.set_num_threads(before)
     assert set(counts) == {3}
     assert outside == 1
 

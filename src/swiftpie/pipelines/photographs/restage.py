@@ -308,9 +308,10 @@ def _changed(staging: Staging, edited: Image.Image, figures: Sequence[Figure]) -
     else:
         changed = visible_change(staging.original, edited)
     if reading.moves:
-        whole = [touched(each, staging.original) for each in figures if not each.is_there]
-        for part in whole:
-            changed = torch.maximum(changed, 255 * part.to(torch.uint8))
+        for figure in figures:
+            if not figure.is_there:
+                part = touched(figure, staging.original)
+                changed = torch.maximum(changed, 255 * part.to(torch.uint8))
     if staging.gone is None:
         return mask_to_pil(grow(changed, SEEN_PX))[0]
     gone = 255 * (staging.gone > 0).to(torch.uint8)  # is filled, and has room around it
