@@ -156,8 +156,8 @@ def sample(values: Tensor, grid: Tensor, *, padding: str = "zeros") -> Tensor:
 
     PyTorch gives each picture of a batch to one core. Rows of one large picture are such a batch.
     """
-    is_graph = torch.compiler.is_compiling() or is_traced()
-    if is_graph or len(grid) > 1 or grid[..., 0].numel() < SHARED_PX or grid.device.type != "cpu":
+    is_traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    if is_traced or len(grid) > 1 or grid[..., 0].numel() < SHARED_PX or grid.device.type != "cpu":
         return F.grid_sample(values, grid, align_corners=False, padding_mode=padding)
     cores, (rows, columns) = torch.get_num_threads(), grid.shape[1:3]
     shares = F.pad(grid, (0, 0, 0, 0, 0, -rows % cores)).reshape(cores, -1, columns, 2)
@@ -165,11 +165,6 @@ def sample(values: Tensor, grid: Tensor, *, padding: str = "zeros") -> Tensor:
         values.expand(cores, -1, -1, -1), shares, align_corners=False, padding_mode=padding
     )
     return parts.movedim(0, 1).reshape(1, -1, cores * parts.shape[2], columns)[:, :, :rows]
-
-
-def is_traced() -> bool:
-    """Whether what is computed becomes a graph, for numbers that nobody knows yet."""
-    return bool(torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
 
 
 def pixel_centres(count: int, *, like: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.geometry.layout import is_traced, pixel_centres, pixel_grid, sample
+from swiftpie.geometry.layout import pixel_centres, pixel_grid, sample
 
 RELIEF_CELLS = 64  # a side of a relief
 BACK = 0.8  # depth of the side that cannot be seen, as a share of the height in front
@@ -88,7 +88,7 @@ def turn(frame: Tensor, height: Tensor, pose: Tensor) -> Turned:
             has one.
     """
     turned = Turned(frame, height, normals(height))
-    if is_traced() and bool(pose.any()):  # a graph computes all rows, and then picks
+    if _is_traced() and bool(pose.any()):  # a graph computes all rows, and then picks
         moved = _turn(frame, height.float(), pose.float())
         return Turned(*(_where_posed(pose, *both) for both in zip(moved, turned, strict=True)))
     is_moved, is_deformed = pose.any(dim=1), pose[:, 2:].any(dim=1)
@@ -147,7 +147,7 @@ def _bump(inside: Tensor) -> Tensor:
 
 def _turn(frame: Tensor, height: Tensor, pose: Tensor) -> Turned:
     """Look along a ray from each pixel for the first point of the solid."""
-    may_be_deformed = is_traced() or bool(pose[:, 2:].any())
+    may_be_deformed = _is_traced() or bool(pose[:, 2:].any())
     deform = _deformation(height, pose) if may_be_deformed else None
     squared = height.square()
     if deform is not None:
@@ -259,7 +259,7 @@ def _paint(
     seen = _sample(frame, place)
     # Where front and back meet, the frame fades out, but rays go on into the solid: such a ray is
     # as opaque as the frame is at its deepest point.
-    has_colours = is_traced() or frame.shape[1] > 1
+    has_colours = _is_traced() or frame.shape[1] > 1
     last = 3 if has_colours else 0
     lacking = (_sample(frame[:, last:], onto(rays.at(deepest))) - seen[:, last:]).clamp_min(0)
     if has_colours:
@@ -314,9 +314,13 @@ def _deformation(height: Tensor, pose: Tensor) -> Deformation:
         across, up = 1 - bow * x / zoom, bow * (feet - y) / zoom
         radius, turned = torch.hypot(across, up), torch.atan2(up, across)
         bent = torch.stack([(1 - radius) / (bow * factor), feet - factor * turned / bow], dim=1)
-        return _where_posed(pose[:, 2:], bent, places) if is_traced() else bent
+        return _where_posed(pose[:, 2:], bent, places) if _is_traced() else bent
 
     return deform
+
+
+def _is_traced() -> bool:
+    return bool(torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
 
 
 def _where_posed(pose: Tensor, moved: Tensor, still: Tensor) -> Tensor:
