@@ -25,6 +25,7 @@ from swiftpie.engine.onnx.graphs import (
     FINISHED,
     FINISHED_MASK,
     IDENTITY,
+    IS_PHOTO,
     JOIN,
     LIT,
     OUTLINE,
@@ -65,10 +66,11 @@ from swiftpie.pipelines.drawing.prepare import (
 from swiftpie.pipelines.drawing.request import Output, PersonalizeRequest, Subject
 from swiftpie.pipelines.drawing.settings import MaskSource, Scales
 from swiftpie.pipelines.identity import encode_identity, identity_of_frames
+from swiftpie.pipelines.photographs.changes import without_lamps
 from swiftpie.pipelines.photographs.relight import IN_THE_AIR
 from swiftpie.pipelines.photographs.relight import SIDE_PX as SCENE_PX
 from swiftpie.pipelines.photographs.scene import draw_noise_of, outline_of, put_before
-from swiftpie.scenes import WEATHERS, WORDS_ALONE
+from swiftpie.scenes import NIGHT, WEATHERS, WORDS_ALONE
 from swiftpie.types import Identity, TextCondition
 
 PROMPT = "a subject on a beach"
@@ -335,7 +337,7 @@ def scene_parts() -> dict[str, GraphSource]:
     picture, mask = torch.zeros(1, 3, side, side), torch.zeros(1, 1, side, side)
     noise = draw_noise_of(SEED)
     number = torch.zeros(1, dtype=torch.int64)
-    condition = dict.fromkeys(SceneCondition._fields, number)
+    condition = dict.fromkeys((*SceneCondition._fields, IS_PHOTO), number)
     join = {PIXELS: picture, SUBJECT_MASK: mask, OUTLINE: mask, SHADOW: mask}
     return {
         RELIGHT: GraphSource(
@@ -356,7 +358,10 @@ class _Relight(nn.Module):
         self.eval()  # tracing gives every part of it back in the mode of the whole
 
     def forward(self, noise: Tensor, scene: Tensor, *numbers: Tensor) -> tuple[Tensor, ...]:
-        return (self.relighter(noise, scene, *numbers),)
+        *setting, is_photo = numbers
+        drawn, time = self.relighter(noise, scene, *setting), SceneCondition(*setting).time
+        is_dark = (is_photo * (time == NIGHT) > 0).view(-1, 1, 1, 1)
+        return (torch.where(is_dark, without_lamps(scene, drawn), drawn),)
 
 
 class _Join(nn.Module):

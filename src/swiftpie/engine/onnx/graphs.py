@@ -26,6 +26,7 @@ FORMAT = "swiftpie-graphs/1"
 SHEET = "swiftpie.json"
 TEXT, IDENTITY, DRAW, CUTOUT = "text", "identity", "draw", "cutout"  # the graphs, by their names
 RELIGHT, JOIN, SCENE = "relight", "join", "scene"  # two more, and the picture that both read
+IS_PHOTO = "is_photo"  # 1: nothing lights up at night
 LIT, FINISHED, FINISHED_MASK = "lit", "finished", "finished_mask"  # what they return
 PIXELS, SUBJECT_MASK, PLACE = "image", "subject_mask", "place"  # outputs of `draw`
 OUTLINE, SHADOW = "outline", "shadow"  # likewise, of the subject before a scene

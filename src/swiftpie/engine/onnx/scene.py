@@ -12,6 +12,7 @@ from PIL import Image
 from swiftpie.engine.onnx.graphs import (
     FINISHED,
     FINISHED_MASK,
+    IS_PHOTO,
     JOIN,
     LIT,
     PIXELS,
@@ -98,8 +99,9 @@ class SceneGraphs:
             for name, value in zip(SceneSetting._fields, scene.setting, strict=True)
         }
         if scene.setting != PLAIN:
-            number = np.array([packaged().number(scene.name)])
-            place = self._relight({"noise": noise, SCENE: place, "place": number, **numbers})[LIT]
+            named = {"place": packaged().number(scene.name), IS_PHOTO: int(scene.name is None)}
+            numbers |= {name: np.array([value]) for name, value in named.items()}
+            place = self._relight({"noise": noise, SCENE: place, **numbers})[LIT]
         if scene.name is not None and not packaged().is_ground(scene.name):
             drawn = {**drawn, SHADOW: np.zeros_like(drawn[SHADOW])}
         made = self._join({**drawn, SCENE: place, "noise": noise, **numbers})

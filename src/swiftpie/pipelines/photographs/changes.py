@@ -17,7 +17,7 @@ HALO_PX = 4  # around a lamp, of about 256 px a side
 FAINT = (0.04, 0.08)  # change over brightness that is an error, and that is meant
 DARK = 0.05  # brightness of 1 that is added, since a share of nothing says nothing
 FAINT_PX = 2  # around a pixel, of about 256 px a side, over which both are averaged
-ROUNDED = 1e-10  # of the largest: squares of colours that differ by rounding alone
+ROUNDED = 1e-6  # added to squares of colours: those that differ by rounding tell nothing
 RIDGE = 4e-3  # pulls local maps to the one of the whole picture, in units of colour squared
 
 
@@ -38,7 +38,8 @@ def local_affine_maps(before: Tensor, after: Tensor) -> Tensor:
     mean, rest_mean = _smooth(colours), _smooth(rest)
     spread = _smooth(_products(colours, colours)) - _products(mean, mean)
     shared = _smooth(_products(rest, colours)) - _products(rest_mean, mean)
-    factors = _solved(spread.unflatten(0, (3, 3)), shared.unflatten(0, (3, 3)))
+    square = (3, 3)
+    factors = _solved(spread.unflatten(0, square), shared.unflatten(0, square), ridge=RIDGE)
     offsets = rest_mean - (factors * mean).sum(dim=1)
     factors = _smooth(factors.flatten(0, 1)) + whole[:, :3].reshape(9, 1, 1)
     offsets = _smooth(offsets) + whole[:, 3:, None]
@@ -105,25 +106,26 @@ def apply_maps(maps: Tensor, pixels: Tensor) -> Tensor:
 def _whole_map(before: Tensor, after: Tensor) -> Tensor:
     """Return the affine map of colour (3, 4) that best makes `after` of `before`."""
     # In double precision, because the last bits of a sum depend on where its numbers lie in memory.
-    colours = F.pad(before[0].flatten(1).double(), (0, 0, 0, 1), value=1.0)
-    wanted = after[0].flatten(1).double()
-    # Normal equations are 4 by 4. Flat and grey pictures have many solutions, of which this is the
-    # least: rounded colours tell none of them apart.
-    inverse = torch.linalg.pinv(colours @ colours.T, rtol=ROUNDED, hermitian=True)
-    solution = inverse @ (colours @ wanted.T)
-    return solution.T.to(before)
+    colours, wanted = before[0].flatten(1).double(), after[0].flatten(1).double()
+    mean, wanted_mean = (plane.mean(dim=1, keepdim=True) for plane in (colours, wanted))
+    apart = colours - mean
+    spread, shared = (apart @ apart.T, (wanted - wanted_mean) @ apart.T)
+    count = apart.shape[1]
+    factors = _solved(spread / count, shared / count, ridge=ROUNDED)
+    return torch.cat([factors, wanted_mean - factors @ mean], dim=1).to(before)
 
 
-def _solved(spread: Tensor, shared: Tensor) -> Tensor:
+def _solved(spread: Tensor, shared: Tensor, *, ridge: float) -> Tensor:
     """Return the maps A (out, in, h, w) with A @ (spread + ridge) = shared, at each pixel.
 
     By Cholesky's decomposition of all pixels together, which takes a tenth of a loop over them.
 
     Args:
-        spread: Symmetric matrices, (in, in, h, w).
-        shared: (out, in, h, w).
+        spread: Symmetric matrices, (in, in, h, w), or one (in, in).
+        shared: (out, in, h, w), or one (out, in).
+        ridge: Added to the diagonal. Of many solutions, as for greys, the least is then found.
     """
-    first, second, third = (spread[place, place] + RIDGE for place in range(3))
+    first, second, third = (spread[place, place] + ridge for place in range(3))
     low, lower = spread[1, 0] / first, spread[2, 0] / first
     second = second - low * spread[1, 0]
     rest = spread[2, 1] - lower * spread[1, 0]
