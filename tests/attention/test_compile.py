@@ -55,7 +55,7 @@ def random_call(call, *, channels, width, aligned, keys):
         return torch.rand(shape, generator=draws)
 
     latents = draw(1, channels, 16, 16)
-    silent = silent_condition(latents, width=width, num_subjects=SUBJECTS, text_length=TEXT_LENGTH)
+    silent = silent_condition(latents, width=width, num_subjects=SUBJECTS)
     left = 0.1 * call
     place = to_affine(from_box((left, 0.2, left + 0.5, 0.8))).expand(1, SUBJECTS, 2, 3)
     scales = {

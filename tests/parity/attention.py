@@ -111,7 +111,7 @@ def random_condition(denoiser, *, subjects, views):
 
     latents, _ = inputs(denoiser)
     sizes = reference_sizes(denoiser)
-    silent = silent_condition(latents, width=width, num_subjects=subjects, text_length=TEXT_LENGTH)
+    silent = silent_condition(latents, width=width, num_subjects=subjects)
     scales = (
         "identity_scale",
         "identity_background_scale",

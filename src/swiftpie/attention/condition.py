@@ -67,7 +67,7 @@ class AttentionCondition(NamedTuple):
     The scales are the factors of mask-guided rescaling. A scale of 0 turns a branch off exactly.
     """
 
-    identity_tokens: Tensor  # (B, S, K, D)
+    identity_tokens: Tensor  # (B, S, K, D); K is 0 where nobody is shown
     keys: dict[str, Tensor]  # detail branch, by module path, each (B, S, R*N, D_layer)
     values: dict[str, Tensor]  # the same shapes
     coverage: Tensor  # (B, S, R, h, w) subject share of each reference cell in [0, 1]
@@ -77,7 +77,7 @@ class AttentionCondition(NamedTuple):
     is_inline: Tensor  # (B,) 1 = replace `region` by the one found during the call, else 0
     detail_mask: Tensor  # (B, S, h, w) in [0, 1], where in its region the detail branch acts
     detail_is_inline: Tensor  # (B,) 1 = replace `detail_mask` by the region found, else 0
-    class_tokens: Tensor  # (B, S, T) 1 = text token that names the subject, else 0
+    class_tokens: Tensor  # (B, S, T) 1 = text token that names the subject, else 0; T may be 0
     identity_scale: Tensor  # (B, S) semantic branch inside the region
     identity_background_scale: Tensor  # (B, S) semantic branch outside
     detail_scale: Tensor  # (B, S) detail branch inside the region
@@ -91,21 +91,24 @@ class AttentionCondition(NamedTuple):
     aggregated: dict[str, StyleTokens]  # likewise, read together with the text
     shared: dict[str, SharedFeatures]  # of a style picture, by module path of self-attention
 
+    @property
+    def shows_somebody(self) -> bool:
+        """Whether there are tokens of subjects, or words that name them."""
+        return self.identity_tokens.shape[2] > 0 or self.class_tokens.shape[2] > 0
 
-def silent_condition(
-    latents: Tensor, *, width: int, num_subjects: int = 1, text_length: int = 1
-) -> AttentionCondition:
+
+def silent_condition(latents: Tensor, *, width: int, num_subjects: int = 1) -> AttentionCondition:
     """Return the condition that leaves every layer exactly as it is without identity.
 
     `latents` (B, C, h, w) gives batch, grid, device and dtype, `width` that of an identity token.
-    With S and T equal to those of real calls a compiled denoiser needs one graph.
+    There are no tokens of subjects, and no words that name them, so no layer looks for either.
     """
     batch, _, rows, columns = latents.shape
     ones = latents.new_ones(batch)
     off = latents.new_zeros(batch, num_subjects)
     identity = torch.eye(2, 3, dtype=latents.dtype, device=latents.device)
     return AttentionCondition(
-        identity_tokens=latents.new_zeros(batch, num_subjects, 1, width),
+        identity_tokens=latents.new_zeros(batch, num_subjects, 0, width),
         keys={},
         values={},
         coverage=latents.new_zeros(batch, num_subjects, 1, rows, columns),
@@ -115,7 +118,7 @@ def silent_condition(
         is_inline=latents.new_zeros(batch),
         detail_mask=latents.new_ones(batch, num_subjects, rows, columns),
         detail_is_inline=latents.new_zeros(batch),
-        class_tokens=latents.new_zeros(batch, num_subjects, text_length),
+        class_tokens=latents.new_zeros(batch, num_subjects, 0),
         identity_scale=off,
         identity_background_scale=off,
         detail_scale=off,

@@ -302,7 +302,7 @@ class SemanticAttention(nn.Module):
         covered = sum_of_subjects(masks)
         scale = region_scale(condition.text_scale, condition.text_background_scale, covered)
         result = scale * text
-        identity_key = self.identity_keys(condition, attn.heads) if self.is_trained else None
+        identity_key = self.identity_keys(condition, attn.heads)
         if self.is_active and identity_key is not None:
             result = result + self.identities(query, identity_key, masks, condition, notes)
             result = cap_energy(result, text, condition.energy_cap)
@@ -310,7 +310,7 @@ class SemanticAttention(nn.Module):
             tokens, strength = condition.style[self.name]
             read = (self.to_k_ip(tokens), self.to_v_ip(tokens))
             result = result + attend_to_style(query, *read, strength)
-        if self.mask_role is not MaskRole.NONE:
+        if self.mask_role is not MaskRole.NONE and condition.shows_somebody:
             mass = mass_on(
                 query,
                 identity_key,
@@ -321,15 +321,17 @@ class SemanticAttention(nn.Module):
             )
             grid = token_grid(query.shape[2], *condition.region.shape[-2:])
             notes[MAP_PREFIX + self.name] = mass.unflatten(2, grid)
-        if self.mask_role is MaskRole.LAST:
+        if self.mask_role is MaskRole.LAST and condition.shows_somebody:
             # At the grid of given masks, so that both reach all later layers in the same way.
             size = (condition.region.shape[2], condition.region.shape[3])
             notes[INLINE_MASK] = resize_mask(masks_from_maps(notes), size)
         output: Tensor = attn.to_out[0](result.to(hidden_states.dtype))
         return output
 
-    def identity_keys(self, condition: AttentionCondition, heads: int) -> Tensor:
-        """Return the keys of all identity tokens, (B, S, heads, K, d)."""
+    def identity_keys(self, condition: AttentionCondition, heads: int) -> Tensor | None:
+        """Return the keys of all identity tokens, (B, S, heads, K, d); None without any."""
+        if not self.is_trained or condition.identity_tokens.shape[2] == 0:
+            return None
         return _fold_heads(self.to_k_ip(condition.identity_tokens), heads)
 
     def identities(

@@ -87,7 +87,7 @@ def test_its_clean_latents_are_those_of_angles(session):
     time, size = sine / (sine + cosine), 1 / (sine + cosine)
     entering = at_angle * size
     text = components.text.encode([PROMPT])
-    condition = text_condition(components, entering.float(), text)
+    condition = text_condition(components, entering.float())
     with torch.no_grad():
         found = components.denoiser(entering.float(), 1000 * time, text, condition, {}).sample
     raw = -found.double()

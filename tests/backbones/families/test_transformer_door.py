@@ -87,13 +87,11 @@ class JointAttention(SemanticAttention):
         )
         count = hidden_states.shape[1]
         picture, words = merge_heads(attend(query, key, value)).tensor_split([count], dim=1)
-        picture = picture + self.identities(
-            query[:, :, :count],
-            self.identity_keys(condition, attn.heads),
-            layer_masks(condition, count, notes),
-            condition,
-            notes,
-        )
+        identity_key = self.identity_keys(condition, attn.heads)
+        if identity_key is not None:
+            masks = layer_masks(condition, count, notes)
+            added = self.identities(query[:, :, :count], identity_key, masks, condition, notes)
+            picture = picture + added
         return attn.to_out[0](picture), words if attn.context_pre_only else attn.to_add_out(words)
 
 

@@ -171,7 +171,7 @@ class _Predictor:
     def entering(self, latents: Tensor) -> Prepared:
         """Return the inputs of denoising `latents` (1, C, h, w) by the target prompt."""
         text = self.components.text.encode(list(self.prompts[1:]))
-        condition = self._condition(latents, text, [1.0])
+        condition = self._condition(latents, [1.0])
         fresh = latents.new_zeros(0, *latents.shape)
         return Prepared(self.components, latents, text, None, condition, fresh)
 
@@ -207,7 +207,7 @@ class _Predictor:
         )
         known = components.text.encode(list(prompts))
         text = TextCondition(*(part.repeat(len(times), *[1] * (part.ndim - 1)) for part in known))
-        condition = self._condition(noisy, text, [*shows] * len(times))
+        condition = self._condition(noisy, [*shows] * len(times))
         at = noisy.new_tensor([step.timestep for step in steps]).repeat_interleave(count)
         timestep = at if len(times) > 1 else steps[0].timestep
         predicted = components.denoiser(noisy, timestep, text, condition, {}).sample
@@ -215,12 +215,10 @@ class _Predictor:
         parts = zip(noisy.split(count), predicted.split(count), steps, strict=True)
         return torch.cat([predict_clean(*part, kind) for part in parts])
 
-    def _condition(
-        self, noisy: Tensor, text: TextCondition, shows: Sequence[float]
-    ) -> SubjectCondition:
+    def _condition(self, noisy: Tensor, shows: Sequence[float]) -> SubjectCondition:
         components, shown = self.components, self.request.identity
         if shown is None:
-            return text_condition(components, noisy, text)
+            return text_condition(components, noisy)
         region = noisy.new_tensor(shows).view(-1, 1, 1, 1).expand(-1, 1, *noisy.shape[2:])
         scales = self.request.settings.scales or Scales.for_edit(
             components.preset, has_reference=True

@@ -89,7 +89,7 @@ def prepare(
     lights = tuple(light_on(components, subject.identity, noise[0], text) for subject in subjects)
     scales = request.scales or Scales.of(components.preset)
     if not subjects:
-        condition = text_condition(components, noise[0], text, scales=scales)
+        condition = text_condition(components, noise[0], scales=scales)
     else:
         condition = subject_condition(
             components,
@@ -114,7 +114,7 @@ def prepare(
     condition = _by_layer(condition, components, subjects)
     if request.style_reference is not None:
         condition = with_style(condition, components, request)
-    if MaskSource.TWO_PASS in {source, detail_source}:
+    if subjects and MaskSource.TWO_PASS in {source, detail_source}:
         found = _found_region(components, noise, text, condition)
         attention = condition.attention
         if source is MaskSource.TWO_PASS:
@@ -466,15 +466,15 @@ def _by_layer(
 
 
 def text_condition(
-    components: Components, noisy: Tensor, text: TextCondition, *, scales: Scales | None = None
+    components: Components, noisy: Tensor, *, scales: Scales | None = None
 ) -> SubjectCondition:
     """Return everything that the denoiser reads of no subject, a row for each of `noisy`.
 
-    `noisy` is (B, C, h, w). There is one subject of strength 0, as graphs expect one. `scales`
-    are those of the text; None leaves it as it is.
+    `noisy` is (B, C, h, w). There is the place of one subject, and nothing in it. `scales` are
+    those of the text; None leaves it as it is.
     """
     batch, width = len(noisy), components.denoiser.installation.plan.token_width
-    attention = silent_condition(noisy, width=width, text_length=text.attention_mask.shape[1])
+    attention = silent_condition(noisy, width=width)
     return SubjectCondition(
         attention=attention if scales is None else _scaled(attention, scales, [0.0]),
         pooled=noisy.new_zeros(batch, 1, width),
