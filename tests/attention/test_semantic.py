@@ -75,3 +75,18 @@ def test_mapping_layers_note_a_map_and_later_layers_use_it():
     inline = later(layer, states, text, condition=condition, notes=notes)
     whole = later(layer, states, text, condition=condition, notes={})
     assert not torch.allclose(inline, whole)
+
+
+@torch.no_grad()
+def test_nothing_is_sought_where_nobody_is_shown():
+    layer, mapper, _ = build(mask_role=MaskRole.LAST)
+    states, text, tokens = inputs()
+    silent, notes = silent_condition(torch.zeros(2, 4, 8, 8), width=16), {}
+    found = mapper(layer, states, text, condition=silent, notes=notes)
+    assert notes == {}
+    expected = mapper(layer, states, text, condition=condition_for(tokens, 0.0), notes=notes)
+    assert INLINE_MASK in notes
+    assert found.equal(expected)
+    named = silent._replace(class_tokens=torch.eye(5)[0].expand(2, 1, 5))
+    mapper(layer, states, text, condition=named, notes=(sought := {}))
+    assert INLINE_MASK in sought  # words name somebody, so the text alone tells
