@@ -83,18 +83,19 @@ class ChannelwiseNorm(nn.Module):
         """Return (B, C, ...) for the same."""
         if hidden_states.ndim != 4 or hidden_states[0, 0].numel() < FEW_PIXELS:
             return self.inner(hidden_states)
-        centred = hidden_states - self._by_group(hidden_states)
+        centred = hidden_states - self._by_group(hidden_states.mean((2, 3)))
         # The mean is taken off first: the difference of two sums of squares would be inexact.
-        deviation = torch.rsqrt(self._by_group(centred * centred) + self.inner.eps)
+        # Squares are summed as a length, so that OpenVINO never writes them to memory.
+        length = torch.linalg.vector_norm(centred, dim=(2, 3))
+        variance = self._by_group(length.square() / hidden_states[0, 0].numel())
         scale, shift = (values[:, None, None] for values in (self.inner.weight, self.inner.bias))
-        return centred * (deviation * scale) + shift
+        return centred * (torch.rsqrt(variance + self.inner.eps) * scale) + shift
 
     def _by_group(self, values: Tensor) -> Tensor:
-        """Return the mean over a group's pixels for each of its channels, (B, C, 1, 1)."""
-        batch, channels = values.shape[:2]
-        means = values.mean((2, 3)).view(batch, self.inner.num_groups, -1).mean(2, keepdim=True)
-        width = channels // self.inner.num_groups
-        return means.expand(-1, -1, width).reshape(batch, channels, 1, 1)
+        """Return the mean of (B, C) over each group, for all of its channels: (B, C, 1, 1)."""
+        means = values.unflatten(1, (self.inner.num_groups, -1)).mean(2, keepdim=True)
+        width = values.shape[1] // self.inner.num_groups
+        return means.expand(-1, -1, width).flatten(1)[:, :, None, None]
 
 
 class BoundedUpsampling(nn.Module):
