@@ -25,8 +25,8 @@ from swiftpie.engine.onnx.graphs import (
     FINISHED,
     FINISHED_MASK,
     IDENTITY,
-    IS_PHOTO,
     JOIN,
+    LAMPS,
     LIT,
     OUTLINE,
     PIXELS,
@@ -36,6 +36,7 @@ from swiftpie.engine.onnx.graphs import (
     SHADOW,
     SUBJECT_MASK,
     TEXT,
+    UNLIT,
     Graphs,
     GraphSheet,
     Port,
@@ -70,7 +71,7 @@ from swiftpie.pipelines.photographs.changes import without_lamps
 from swiftpie.pipelines.photographs.relight import IN_THE_AIR
 from swiftpie.pipelines.photographs.relight import SIDE_PX as SCENE_PX
 from swiftpie.pipelines.photographs.scene import draw_noise_of, outline_of, put_before
-from swiftpie.scenes import NIGHT, WEATHERS, WORDS_ALONE
+from swiftpie.scenes import WEATHERS, WORDS_ALONE
 from swiftpie.types import Identity, TextCondition
 
 PROMPT = "a subject on a beach"
@@ -337,12 +338,13 @@ def scene_parts() -> dict[str, GraphSource]:
     picture, mask = torch.zeros(1, 3, side, side), torch.zeros(1, 1, side, side)
     noise = draw_noise_of(SEED)
     number = torch.zeros(1, dtype=torch.int64)
-    condition = dict.fromkeys((*SceneCondition._fields, IS_PHOTO), number)
+    condition = dict.fromkeys(SceneCondition._fields, number)
     join = {PIXELS: picture, SUBJECT_MASK: mask, OUTLINE: mask, SHADOW: mask}
     return {
         RELIGHT: GraphSource(
             _Relight(packaged_scene()), {"noise": noise, SCENE: picture, **condition}, (LIT,)
         ),
+        LAMPS: GraphSource(_Lamps(), {SCENE: picture, LIT: picture}, (UNLIT,)),
         JOIN: GraphSource(
             _Join(),
             {SCENE: picture, **join, "noise": noise, "weather": number, "time": number},
@@ -358,10 +360,12 @@ class _Relight(nn.Module):
         self.eval()  # tracing gives every part of it back in the mode of the whole
 
     def forward(self, noise: Tensor, scene: Tensor, *numbers: Tensor) -> tuple[Tensor, ...]:
-        *setting, is_photo = numbers
-        drawn, time = self.relighter(noise, scene, *setting), SceneCondition(*setting).time
-        is_dark = (is_photo * (time == NIGHT) > 0).view(-1, 1, 1, 1)
-        return (torch.where(is_dark, without_lamps(scene, drawn), drawn),)
+        return (self.relighter(noise, scene, *numbers),)
+
+
+class _Lamps(nn.Module):
+    def forward(self, scene: Tensor, drawn: Tensor) -> tuple[Tensor, ...]:
+        return (without_lamps(scene, drawn),)
 
 
 class _Join(nn.Module):

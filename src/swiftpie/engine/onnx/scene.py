@@ -12,18 +12,20 @@ from PIL import Image
 from swiftpie.engine.onnx.graphs import (
     FINISHED,
     FINISHED_MASK,
-    IS_PHOTO,
     JOIN,
+    LAMPS,
     LIT,
     PIXELS,
     RELIGHT,
     SCENE,
     SHADOW,
     SUBJECT_MASK,
+    UNLIT,
     Graph,
 )
 from swiftpie.geometry.look_words import texture_in
 from swiftpie.scenes import (
+    NIGHT,
     PLAIN,
     WORDS_ALONE,
     SceneSetting,
@@ -69,8 +71,8 @@ class SceneGraphs:
     """The graphs that show a scene in other light, and put a subject before it."""
 
     def __init__(self, folder: Path, runtime: str) -> None:
-        self._relight, self._join = (
-            Graph(folder / f"{name}.onnx", runtime) for name in (RELIGHT, JOIN)
+        self._relight, self._lamps, self._join = (
+            Graph(folder / f"{name}.onnx", runtime) for name in (RELIGHT, LAMPS, JOIN)
         )
 
     def open_soon(self, setting: SceneSetting) -> None:
@@ -99,9 +101,11 @@ class SceneGraphs:
             for name, value in zip(SceneSetting._fields, scene.setting, strict=True)
         }
         if scene.setting != PLAIN:
-            named = {"place": packaged().number(scene.name), IS_PHOTO: int(scene.name is None)}
-            numbers |= {name: np.array([value]) for name, value in named.items()}
-            place = self._relight({"noise": noise, SCENE: place, **numbers})[LIT]
+            number = np.array([packaged().number(scene.name)])
+            given = {"noise": noise, SCENE: place, "place": number, **numbers}
+            lit = self._relight(given)[LIT]
+            is_photo = scene.name is None and scene.setting.time == NIGHT
+            place = self._lamps({SCENE: place, LIT: lit})[UNLIT] if is_photo else lit
         if scene.name is not None and not packaged().is_ground(scene.name):
             drawn = {**drawn, SHADOW: np.zeros_like(drawn[SHADOW])}
         made = self._join({**drawn, SCENE: place, "noise": noise, **numbers})

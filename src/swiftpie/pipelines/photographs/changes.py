@@ -109,9 +109,8 @@ def _whole_map(before: Tensor, after: Tensor) -> Tensor:
     colours, wanted = before[0].flatten(1).double(), after[0].flatten(1).double()
     mean, wanted_mean = (plane.mean(dim=1, keepdim=True) for plane in (colours, wanted))
     apart = colours - mean
-    spread, shared = (apart @ apart.T, (wanted - wanted_mean) @ apart.T)
-    count = apart.shape[1]
-    factors = _solved(spread / count, shared / count, ridge=ROUNDED)
+    shares = apart.T / apart.shape[1]
+    factors = _solved(apart @ shares, (wanted - wanted_mean) @ shares, ridge=ROUNDED)
     return torch.cat([factors, wanted_mean - factors @ mean], dim=1).to(before)
 
 

@@ -150,8 +150,7 @@ class Engine {
     const values = Object.entries(setting).map(([name, value]) => [name, this.#number(value)]);
     const given = { noise: latents, ...Object.fromEntries(values), scene: await this.#scene(place, share, drawn.image.dims) };
     if (!this.words.isPlain(setting)) {
-      const named = { place: this.#number(place.number), is_photo: this.#number(0) };
-      given.scene = (await this.#compute("relight", { ...given, ...named })).lit;
+      given.scene = (await this.#compute("relight", { ...given, place: this.#number(place.number) })).lit;
     }
     const { shadow } = drawn;
     const cast = place.isGround ? shadow : this.#filled(0, shadow.dims);
