@@ -289,10 +289,8 @@ class SemanticAttention(nn.Module):
         notes: Notes,
     ) -> Tensor:
         """Return the layer's output (B, N, D) for `hidden_states` (B, N, D)."""
-        is_alone = not condition.shows_somebody and self.name not in condition.aggregated
-        weight = condition.text_scale if is_alone else None  # of few values, not of all tokens
         query, key, value, text_mask, text = _read_text(
-            attn, hidden_states, encoder_hidden_states, attention_mask, weight=weight
+            attn, hidden_states, encoder_hidden_states, attention_mask
         )
         if self.name in condition.aggregated:
             tokens, strength = condition.aggregated[self.name]
@@ -300,15 +298,14 @@ class SemanticAttention(nn.Module):
             text = aggregate(
                 query, key, value, text=text, text_mask=text_mask, style=read, scale=strength
             )
-        result, identity_key = text, self.identity_keys(condition, attn.heads)
-        if not is_alone:
-            masks = layer_masks(condition, query.shape[2], notes)
-            covered = sum_of_subjects(masks)
-            scale = region_scale(condition.text_scale, condition.text_background_scale, covered)
-            result = scale * text
-            if self.is_active and identity_key is not None:
-                result = result + self.identities(query, identity_key, masks, condition, notes)
-                result = cap_energy(result, text, condition.energy_cap)
+        masks = layer_masks(condition, query.shape[2], notes)
+        covered = sum_of_subjects(masks)
+        scale = region_scale(condition.text_scale, condition.text_background_scale, covered)
+        result = scale * text
+        identity_key = self.identity_keys(condition, attn.heads)
+        if self.is_active and identity_key is not None:
+            result = result + self.identities(query, identity_key, masks, condition, notes)
+            result = cap_energy(result, text, condition.energy_cap)
         if self.name in condition.style:
             tokens, strength = condition.style[self.name]
             read = (self.to_k_ip(tokens), self.to_v_ip(tokens))
@@ -324,10 +321,10 @@ class SemanticAttention(nn.Module):
             )
             grid = token_grid(query.shape[2], *condition.region.shape[-2:])
             notes[MAP_PREFIX + self.name] = mass.unflatten(2, grid)
-        if self.mask_role is MaskRole.LAST and condition.shows_somebody:
-            # At the grid of given masks, so that both reach all later layers in the same way.
-            size = (condition.region.shape[2], condition.region.shape[3])
-            notes[INLINE_MASK] = resize_mask(masks_from_maps(notes), size)
+            if self.mask_role is MaskRole.LAST:
+                # At the grid of given masks, so that both reach all later layers in the same way.
+                size = (condition.region.shape[2], condition.region.shape[3])
+                notes[INLINE_MASK] = resize_mask(masks_from_maps(notes), size)
         output: Tensor = attn.to_out[0](result.to(hidden_states.dtype))
         return output
 
@@ -420,18 +417,11 @@ class _TextAttention(NamedTuple):
 
 
 def _read_text(
-    attn: Attention,
-    hidden_states: Tensor,
-    text_states: Tensor,
-    attention_mask: Tensor | None,
-    *,
-    weight: Tensor | None = None,  # (B,) factor on what the text says
+    attn: Attention, hidden_states: Tensor, text_states: Tensor, attention_mask: Tensor | None
 ) -> _TextAttention:
     query = split_heads(attn.to_q(hidden_states), attn.heads)
     key = split_heads(attn.to_k(text_states), attn.heads)
     value = split_heads(attn.to_v(text_states), attn.heads)
-    if weight is not None:
-        value = value * weight[:, None, None, None].to(value)
     mask = None
     if attention_mask is not None:
         prepared: Tensor = attn.prepare_attention_mask(attention_mask, key.shape[2], len(query))

@@ -90,8 +90,8 @@ class JointAttention(SemanticAttention):
         identity_key = self.identity_keys(condition, attn.heads)
         if identity_key is not None:
             masks = layer_masks(condition, count, notes)
-            added = self.identities(query[:, :, :count], identity_key, masks, condition, notes)
-            picture = picture + added
+            shown = self.identities(query[:, :, :count], identity_key, masks, condition, notes)
+            picture = picture + shown
         return attn.to_out[0](picture), words if attn.context_pre_only else attn.to_add_out(words)
 
 
