@@ -15,7 +15,7 @@ ifneq ($(filter-out cpu,$(TORCH)),)
 $(error TORCH=$(TORCH) is no build of PyTorch that make knows. Choose TORCH=cpu, or leave it out for the one of PyPI)
 endif
 
-.PHONY: demo setup test test-thorough test-all test-comfyui golden light parity page check-page test-page docs mutation \
+.PHONY: demo setup test test-thorough test-all test-comfyui golden parity page check-page test-page docs mutation \
   release-check check fix clean
 
 demo: .venv/.runtime  ## make a picture with the embedded model
@@ -38,9 +38,6 @@ test-comfyui: .venv/.dev  ## run the nodes in the copy of ComfyUI that COMFYUI n
 
 golden: .venv/.dev  ## renew the thumbnails that tests compare pictures with; checks nothing
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.golden.renew
-
-light: .venv/.dev  ## renew the graphs by which mini draws without PyTorch, after its weights
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.engine.onnx.renew
 
 parity: .venv/.dev  ## compare with other implementations and print the differences
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.parity.report

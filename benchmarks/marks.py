@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from swiftpie.engine.onnx.draw import packaged
+import swiftpie
 from swiftpie.errors import MissingExtra
 from swiftpie.imageio.decoding import load_image
 
@@ -59,11 +59,11 @@ def _readable(picture: Image.Image) -> Image.Image:
 
 def pictures_of_mini() -> Iterator[Image.Image]:
     """Yield pictures of 256 px that mini draws."""
-    model = packaged()
+    session = swiftpie.load("mini")
     for seed, place in enumerate(PLACES):
         for name in DRAWN:
             prompt = f"a {name} {place}"
-            yield model.personalize(model.named(name), prompt, seed=seed).images[0]
+            yield session.personalize(session.named(name), prompt, seed=seed).images[0]
 
 
 def photographs(folder: Path) -> Iterator[Image.Image]:

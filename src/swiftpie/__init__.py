@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from swiftpie.backbones.resolve import is_here
     from swiftpie.config import MaskRule, options_of
     from swiftpie.engine.load import load
-    from swiftpie.engine.onnx.session import OnnxSession
     from swiftpie.engine.session import Session
     from swiftpie.faces import CONSENT, FaceSettings, FaceSource
     from swiftpie.imageio.decoding import load_image
@@ -76,7 +75,6 @@ __all__ = [
     "MaskRule",
     "MaskSource",
     "MissingExtra",
-    "OnnxSession",
     "OutOfMemory",
     "PersonalizeRequest",
     "Scales",
@@ -117,7 +115,6 @@ _HOMES = {
         "config": ["MaskRule", "options_of"],
         "engine.session": ["Session"],
         "engine.load": ["load"],
-        "engine.onnx.session": ["OnnxSession"],
         "pipelines.drawing.edit": ["EditResult"],
         "pipelines.diffusers.edit": ["SwiftEditPipeline"],
         "pipelines.diffusers.personalize": ["SwiftPiePipeline"],

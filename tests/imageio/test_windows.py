@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 
 from swiftpie.backbones.load.safe import read_tensors
-from swiftpie.engine.onnx.graphs import usable_cores
 from swiftpie.imageio import atomic
 from swiftpie.imageio.atomic import atomic_folder, updated_folder, write_file
 from swiftpie.imageio.decoding import load_image
@@ -83,12 +82,6 @@ def test_weights_of_pickles_are_read_without_links(tmp_path):
     torch.save({"weight": torch.arange(6.0)}, tmp_path / "old.bin")
     state = read_tensors(tmp_path / "old.bin", allow_pickle=True)
     assert torch.equal(state["weight"], torch.arange(6.0))
-
-
-@pytest.mark.usefixtures("windows")
-def test_cores_are_counted_where_the_system_tells_no_affinity(monkeypatch):
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert usable_cores() == os.cpu_count()
 
 
 @pytest.mark.parametrize(

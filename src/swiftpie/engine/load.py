@@ -1,40 +1,16 @@
-"""Loads a preset, and chooses between PyTorch and the runtime of mini that needs none."""
+"""Loads a preset; what loads it is imported at the first call."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Unpack, overload
+from typing import TYPE_CHECKING, Unpack
 
 from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.machine import AUTO
 
 if TYPE_CHECKING:
     from swiftpie.backbones.recipes import Recipe
-    from swiftpie.engine.onnx.draw import OnnxModel
-    from swiftpie.engine.onnx.session import OnnxSession
     from swiftpie.engine.session import Session
 
-MINI = "mini"
 
-
-@overload
-def load(
-    preset: str | None = None,
-    *,
-    recipe: "str | Recipe | None" = None,
-    device: str = AUTO,
-    engine: tuple[()] = (),
-    cache_mib: float | None = None,
-    **choices: Unpack[Choices],
-) -> "Session": ...
-@overload
-def load(
-    preset: str | None = None,
-    *,
-    recipe: "str | Recipe | None" = None,
-    device: str = AUTO,
-    engine: str | Sequence[str],
-    cache_mib: float | None = None,
-    **choices: Unpack[Choices],
-) -> "Session | OnnxSession": ...
 def load(
     preset: str | None = None,
     *,
@@ -43,7 +19,7 @@ def load(
     engine: str | Sequence[str] = (),
     cache_mib: float | None = None,
     **choices: Unpack[Choices],
-) -> "Session | OnnxSession":
+) -> "Session":
     """Load a preset by name, or a recipe; without either the embedded model, mini.
 
     Args:
@@ -55,10 +31,8 @@ def load(
             processor for networks as small as those of mini.
         engine: Transforms that save time or memory, any of `swiftpie engine`, or "auto". By
             default there are none, so the first picture waits for no export, and pictures are the
-            same to the last bit whatever is installed. For mini, "auto" returns an `OnnxSession`
-            where onnxruntime or OpenVINO is installed; it loads PyTorch only for calls that need
-            it. Networks that are too large for their device are offloaded in any case, which
-            changes no picture.
+            same to the last bit whatever is installed. Networks that are too large for their
+            device are offloaded in any case, which changes no picture.
         cache_mib: Limit in MiB of what is kept for later calls; see `Session`.
         **choices: What to load instead of, or beside, the networks of the preset: `weights`,
             `base`, `adapter`, `image_encoder`, `inversion`, `reference` are paths; `steps`,
@@ -72,35 +46,7 @@ def load(
         WeightsError: Weights are missing, damaged or of another model.
         MissingExtra: The preset or a transform needs a package that is not installed.
     """
+    from swiftpie.engine.plan import load_session
 
-    def load_full() -> "Session":
-        from swiftpie.engine.plan import load_session
-
-        limit = {} if cache_mib is None else {"cache_mib": cache_mib}
-        return load_session(preset, recipe=recipe, device=device, engine=engine, **limit, **choices)
-
-    others = {"recipe": recipe, "device": device, "cache_mib": cache_mib, **choices}
-    model = model_without_torch(preset, engine, **others)
-    if model is None:
-        return load_full()
-    from swiftpie.engine.onnx.session import OnnxSession
-
-    return OnnxSession(model, load_full)
-
-
-def model_without_torch(
-    preset: str | None, engine: str | Sequence[str], **choices: object
-) -> "OnnxModel | None":
-    """Return mini on a runtime of graphs, or None where a call of `load` needs PyTorch.
-
-    That is mini with the engine "auto" and no other choice, if onnxruntime or OpenVINO is
-    installed.
-    """
-    from swiftpie.engine.onnx.draw import packaged
-    from swiftpie.engine.onnx.graphs import installed_runtime
-
-    engines = [engine] if isinstance(engine, str) else list(engine)
-    is_default = all(choice in (None, False, AUTO) for choice in choices.values())
-    if preset not in {None, MINI} or engines != [AUTO] or not is_default:
-        return None
-    return packaged() if installed_runtime() else None
+    limit = {} if cache_mib is None else {"cache_mib": cache_mib}
+    return load_session(preset, recipe=recipe, device=device, engine=engine, **limit, **choices)

@@ -83,7 +83,7 @@ def speedrun(
         say("time limit reached; the same command goes on")
         return
     package = collect(context)
-    say(f"the weights are in {package}; copy its folders over those of src/, then `make light`")
+    say(f"the weights are in {package}; copy its folders over those of src/")
     print_text(_row(_judge(package, context, cases=cases, out=out), ledger) + "\n")
 
 

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import swiftpie
 from swiftpie.apps.page.runtime import ARCHIVE, read_runtime
 from swiftpie.apps.page.site import write_page
 from swiftpie.config import home_folder
-from swiftpie.engine.onnx.draw import ASSETS, packaged
 from swiftpie.imageio.writing import read_metadata
 from tests.policy.project import ROOT
 
@@ -26,7 +26,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
 SCREENSHOTS = ROOT / "out" / "page"
 RUNTIME = home_folder() / "browser" / ARCHIVE.path
-PHOTO = ASSETS / "photos" / "dahlia.jpg"
+PHOTO = ROOT / "src" / "swiftpie" / "assets" / "photos" / "dahlia.jpg"
 DESKTOP, PHONE = {"width": 1200, "height": 1000}, {"width": 390, "height": 844}
 PATIENCE_MS = 120_000
 expect = sync_api.expect
@@ -125,7 +125,7 @@ def likeness_db(picture, known):
 
 
 def test_the_page_draws_what_python_draws(visit):
-    model = packaged()
+    session = swiftpie.load("mini")
     for name, prompt, seed, box in (
         ("crab", "a crab on a beach at sunset", 7, None),
         ("robot", "a robot in a city street in heavy rain at night", 2**32 - 1, None),
@@ -137,7 +137,7 @@ def test_the_page_draws_what_python_draws(visit):
         visit.page.click(f"#subjects [title='{name}']")
         visit.idle()
         drawn = visit.draw(prompt, seed)
-        known = model.personalize(model.named(name), prompt, seed=seed, box=box).images[0]
+        known = session.personalize(session.named(name), prompt, seed=seed, box=box).images[0]
         logger.info("%s: %.1f dB", prompt, likeness_db(drawn, known))
         assert likeness_db(drawn, known) > LEAST_DB, prompt
 
@@ -146,8 +146,8 @@ def test_an_own_photograph_is_cut_out_as_python_does(visit):
     visit.page.set_input_files("#file", PHOTO)
     expect(visit.page.locator("#subject-note")).to_contain_text("Cut out in")
     visit.idle()
-    identity = packaged().encode_identity(PHOTO)
-    known = identity.features["mask"][0, 0] > 0.5
+    identity = swiftpie.load("mini").encode_identity(PHOTO)
+    known = identity.mask[0, 0].numpy() > 0.5
     found = np.asarray(visit.picture("cutout"))[..., 3] > 127
     shared = (known & found).sum() / (known | found).sum()
     logger.info("outlines share %.3f; %s", shared, visit.page.inner_text("#subject-note"))

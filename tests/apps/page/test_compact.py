@@ -5,11 +5,17 @@ import gzip
 import numpy as np
 import onnx
 import onnxruntime
+import pytest
 
 from swiftpie.apps.page.compact import HIGH, LOW, WEIGHTS, pack_graphs, rounded
-from swiftpie.engine.onnx.draw import ASSETS
+from swiftpie.engine.onnx.export import export_page_parts
 
-CUTOUT = ASSETS / "cutout" / "cutout.onnx"
+
+@pytest.fixture(scope="module")
+def graphs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("graphs")
+    export_page_parts(folder)
+    return folder
 
 
 def unpacked(folder):
@@ -40,24 +46,25 @@ def test_numbers_keep_five_bits_of_their_fraction():
     assert not np.any(rounded(halves.view(np.uint16))[~is_whole] & 0x1F)
 
 
-def test_a_packed_graph_computes_what_the_original_does(tmp_path):
-    count = pack_graphs({"first": CUTOUT, "second": CUTOUT}, tmp_path)
+def test_a_packed_graph_computes_what_the_original_does(graphs, tmp_path):
+    cutout = graphs / "cutout.onnx"
+    count = pack_graphs({"first": cutout, "second": cutout}, tmp_path)
     weights = unpacked(tmp_path)
     assert len(weights) == count
     alone = tmp_path / "alone"
     alone.mkdir()
-    assert pack_graphs({"only": CUTOUT}, alone) == count, "the second graph has the same tensors"
+    assert pack_graphs({"only": cutout}, alone) == count, "the second graph has the same tensors"
     view = {"view": np.random.default_rng(7).uniform(-1, 1, (1, 3, 128, 128)).astype(np.float32)}
     (made,) = opened(tmp_path, "second", weights).run(["logits"], view)
-    (known,) = onnxruntime.InferenceSession(CUTOUT).run(["logits"], view)
+    (known,) = onnxruntime.InferenceSession(cutout).run(["logits"], view)
     assert np.corrcoef(made.ravel(), known.ravel())[0, 1] > 0.999
     assert np.abs(made - known).max() < 0.1 * np.abs(known).max()
 
 
-def test_what_is_no_weight_stays_exact(tmp_path):
-    pack_graphs({"join": ASSETS / "join.onnx", "cutout": CUTOUT}, tmp_path)  # the first has none
+def test_what_is_no_weight_stays_exact(graphs, tmp_path):
+    pack_graphs({"join": graphs / "join.onnx", "cutout": graphs / "cutout.onnx"}, tmp_path)
     model = onnx.load_from_string(gzip.decompress((tmp_path / "join.graph").read_bytes()))
-    held = onnx.load(ASSETS / "join.onnx")
+    held = onnx.load(graphs / "join.onnx")
     numbers = [onnx.numpy_helper.to_array(tensor) for tensor in held.graph.initializer]
     large = [values.tobytes() for values in numbers if values.size > 1000]
     assert large

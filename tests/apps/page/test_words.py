@@ -10,8 +10,9 @@ import pytest
 from swiftpie import scenes
 from swiftpie.apps.page.site import SOURCES, VOCABULARY
 from swiftpie.apps.page.words import words_of_prompts
-from swiftpie.engine.onnx.draw import packaged as packaged_model
-from swiftpie.engine.onnx.scene import needs_torch
+from swiftpie.backbones.presets import PRESETS
+from swiftpie.geometry.look_words import texture_in
+from swiftpie.pipelines.naming import vocabulary_of
 
 NODE = shutil.which("node")
 SUBJECTS = (
@@ -72,8 +73,8 @@ console.log(JSON.stringify(prompts.map(read)));
 
 
 def read(prompt):
-    known, vocabulary = scenes.packaged(), packaged_model().vocabulary
-    is_beyond = needs_torch("", prompt)
+    known, vocabulary = scenes.packaged(), vocabulary_of(PRESETS.get("mini"))
+    is_beyond = any((scenes.rendition_in(prompt), texture_in(prompt), scenes.worn_in(prompt)))
     drawn = "" if is_beyond else vocabulary.as_taught(scenes.plainly(known.with_place(prompt)))
     place = known.place_for(prompt, 0.7)
     return [list(scenes.read_setting(prompt)), place, is_beyond, drawn]
@@ -92,7 +93,7 @@ def test_the_page_reads_prompts_as_python_does(tmp_path):
         for mood in MOODS
     ]
     prompts = random.Random(7).sample(prompts, 120)
-    taught = packaged_model().vocabulary.to_json()
+    taught = vocabulary_of(PRESETS.get("mini")).to_json()
     given = {"known": words_of_prompts(), "taught": taught, "prompts": prompts}
     done = subprocess.run(
         [NODE, "read.js"],

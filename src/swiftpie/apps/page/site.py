@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import json
 import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from swiftpie import library, scenes
 from swiftpie.apps import serve
 from swiftpie.apps.page.compact import pack_graphs
 from swiftpie.apps.page.words import words_of_prompts
-from swiftpie.engine.onnx.draw import ASSETS
-from swiftpie.engine.onnx.graphs import CUTOUT, DRAW, JOIN, RELIGHT, Sheet, read_sheet
+from swiftpie.engine.load import load
+from swiftpie.engine.onnx.export import export_onnx, export_page_parts
+from swiftpie.engine.onnx.graphs import CUTOUT, DRAW, JOIN, RELIGHT, Sheet
 from swiftpie.imageio.writing import XMP
 
 SOURCES = Path(__file__).with_name("static")
@@ -71,14 +73,15 @@ def _write_runtime(folder: Path, runtime: Mapping[str, bytes]) -> None:
 
 def _write_model(folder: Path) -> None:
     folder.mkdir()
-    mini = ASSETS / "mini"
-    sheet = read_sheet(mini)
-    graphs = {name: mini / graph.file for name, graph in sheet.graphs.items()}
-    others = {CUTOUT: "cutout/cutout.onnx", JOIN: "join.onnx", RELIGHT: "relight.onnx"}
-    pack_graphs(graphs | {name: ASSETS / place for name, place in others.items()}, folder)
-    (tokenizer,) = sheet.tokenizers
-    packed = gzip.compress((mini / tokenizer).read_bytes(), compresslevel=9, mtime=0)
-    (folder / "tokenizer.bin").write_bytes(packed)
+    with tempfile.TemporaryDirectory() as mini, tempfile.TemporaryDirectory() as parts:
+        sheet = export_onnx(load("mini", device="cpu").components, Path(mini))
+        export_page_parts(Path(parts))
+        graphs = {name: Path(mini) / graph.file for name, graph in sheet.graphs.items()}
+        graphs |= {name: Path(parts) / f"{name}.onnx" for name in (CUTOUT, JOIN, RELIGHT)}
+        pack_graphs(graphs, folder)
+        (tokenizer,) = sheet.tokenizers
+        packed = gzip.compress((Path(mini) / tokenizer).read_bytes(), compresslevel=9, mtime=0)
+        (folder / "tokenizer.bin").write_bytes(packed)
     _write_json(folder / "sheet.json", _facts(sheet))
     words = words_of_prompts()
     for number, place in enumerate(words["places"]):

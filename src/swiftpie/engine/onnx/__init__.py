@@ -1,1 +1,1 @@
-"""Exported graphs: `mini` without PyTorch, and the export of other models."""
+"""Models as graphs for other runtimes."""

@@ -19,14 +19,13 @@ from torch import Tensor, nn
 
 import swiftpie
 from swiftpie.backbones.components import Components
-from swiftpie.engine.onnx.draw import draw_noise
 from swiftpie.engine.onnx.graphs import (
+    CUTOUT,
     DRAW,
     FINISHED,
     FINISHED_MASK,
     IDENTITY,
     JOIN,
-    LAMPS,
     LIT,
     OUTLINE,
     PIXELS,
@@ -36,13 +35,12 @@ from swiftpie.engine.onnx.graphs import (
     SHADOW,
     SUBJECT_MASK,
     TEXT,
-    UNLIT,
     Graphs,
     GraphSheet,
     Port,
     Sheet,
 )
-from swiftpie.engine.onnx.tracing import TensorRange, tensor_ranges, trace, write_weights
+from swiftpie.engine.onnx.tracing import TensorRange, trace, write_weights
 from swiftpie.engine.openvino.runtime import load
 from swiftpie.errors import CapabilityError
 from swiftpie.geometry.layout import Layout, fit_to_boxes, fitted, whole_frame
@@ -67,7 +65,6 @@ from swiftpie.pipelines.drawing.prepare import (
 from swiftpie.pipelines.drawing.request import Output, PersonalizeRequest, Subject
 from swiftpie.pipelines.drawing.settings import MaskSource, Scales
 from swiftpie.pipelines.identity import encode_identity, identity_of_frames
-from swiftpie.pipelines.photographs.changes import without_lamps
 from swiftpie.pipelines.photographs.relight import IN_THE_AIR
 from swiftpie.pipelines.photographs.relight import SIDE_PX as SCENE_PX
 from swiftpie.pipelines.photographs.scene import draw_noise_of, outline_of, put_before
@@ -91,8 +88,6 @@ NO_CAP = float(torch.finfo(torch.float32).max)  # JSON knows no infinity
 FOUND = ("is_inline", "detail_is_inline")  # 1: attention finds the region; else it is given
 REGIONS = ("region", "detail_region")
 BOXES = ("box", "has_box")
-NETWORKS_OF_MINI = ("autoencoder", "denoiser", "image_encoder", "layout_predictor", "text_encoder")
-DIFFUSERS, TRANSFORMERS = "diffusion_pytorch_model.safetensors", "model.safetensors"
 
 
 class GraphSource(NamedTuple):
@@ -159,13 +154,13 @@ def check(components: Components, folder: Path, *, runtime: str) -> float:
     assert usual is not None
     identity = request.subjects[0].identity
     frames = {"pixels": identity.pixels.numpy(), "mask": identity.mask.numpy()}
-    count, _, *shape = graphs.sheet.graphs[DRAW].inputs["noise"].shape
+    count, _, channels, rows, columns = graphs.sheet.graphs[DRAW].inputs["noise"].shape
     inputs = {
         **graphs.defaults(),
         **frames,
         **graphs[IDENTITY](frames),
         **graphs.read(PROMPT),
-        "noise": draw_noise(SEED, tuple(shape), count=count),
+        "noise": draw_step_noise([SEED], (channels, rows, columns), count=count).numpy(),
     }
     made = torch.from_numpy(graphs[DRAW](inputs)[PIXELS])
     alike = 10 * math.log10(4 / max(float((made - usual).square().mean()), 1e-12))
@@ -178,31 +173,17 @@ def check(components: Components, folder: Path, *, runtime: str) -> float:
     return alike
 
 
-def export_packaged(components: Components, assets: Path) -> Sheet:
-    """Write graphs beside the weights that the package holds: of mini, cut-outs and scenes.
+def export_page_parts(folder: Path) -> None:
+    """Write the graphs of cut-outs and scenes, and their weights, into `folder`, which is empty.
 
-    They refer to the weights that are there, so they hold none.
+    Raises:
+        MissingExtra: A package that writes graphs is not installed.
     """
-    mini, places = assets / "mini", _weights_of_mini(assets / "mini")
-    parts = parts_of(components)
-    sheet = _write(components, parts, places, mini, ("tokenizer/tokenizer.json",), None)
-    cutouts = tensor_ranges(assets / "cutout", DIFFUSERS, prefix="network.")
-    trace(*cutout_part(packaged()), places=cutouts, path=assets / "cutout" / "cutout.onnx")
-    places = tensor_ranges(assets, f"scene/{DIFFUSERS}", prefix="relighter.network.")
-    places |= tensor_ranges(
-        assets, f"mini/autoencoder/{DIFFUSERS}", prefix="relighter.autoencoder."
-    )
-    for name, part in scene_parts().items():
-        trace(*part, places=places, path=assets / f"{name}.onnx")
-    return sheet
-
-
-def _weights_of_mini(folder: Path) -> dict[str, TensorRange]:
-    places: dict[str, TensorRange] = {}
-    for name in NETWORKS_OF_MINI:
-        file = TRANSFORMERS if name == "text_encoder" else DIFFUSERS
-        places |= tensor_ranges(folder, f"{name}/{file}", prefix=f"{name}.")
-    return places
+    cutouts, relighter = packaged(), packaged_scene()
+    places = write_weights({"network": cutouts, "relighter": relighter}, folder)
+    parts = {CUTOUT: cutout_part(cutouts), **scene_parts(relighter)}
+    for name, part in parts.items():
+        trace(*part, places=places, path=folder / f"{name}.onnx")
 
 
 def _write(
@@ -332,7 +313,7 @@ def cutout_part(network: CutoutNet) -> GraphSource:
     return GraphSource(_Cutout(network), {"view": sample}, ("logits",))
 
 
-def scene_parts() -> dict[str, GraphSource]:
+def scene_parts(relighter: Relighter) -> dict[str, GraphSource]:
     """Return what shows a scene in other light, and what puts a subject before it."""
     side = SCENE_PX
     picture, mask = torch.zeros(1, 3, side, side), torch.zeros(1, 1, side, side)
@@ -342,9 +323,8 @@ def scene_parts() -> dict[str, GraphSource]:
     join = {PIXELS: picture, SUBJECT_MASK: mask, OUTLINE: mask, SHADOW: mask}
     return {
         RELIGHT: GraphSource(
-            _Relight(packaged_scene()), {"noise": noise, SCENE: picture, **condition}, (LIT,)
+            _Relight(relighter), {"noise": noise, SCENE: picture, **condition}, (LIT,)
         ),
-        LAMPS: GraphSource(_Lamps(), {SCENE: picture, LIT: picture}, (UNLIT,)),
         JOIN: GraphSource(
             _Join(),
             {SCENE: picture, **join, "noise": noise, "weather": number, "time": number},
@@ -361,11 +341,6 @@ class _Relight(nn.Module):
 
     def forward(self, noise: Tensor, scene: Tensor, *numbers: Tensor) -> tuple[Tensor, ...]:
         return (self.relighter(noise, scene, *numbers),)
-
-
-class _Lamps(nn.Module):
-    def forward(self, scene: Tensor, drawn: Tensor) -> tuple[Tensor, ...]:
-        return (without_lamps(scene, drawn),)
 
 
 class _Join(nn.Module):

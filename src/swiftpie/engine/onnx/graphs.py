@@ -1,12 +1,9 @@
-"""Exported graphs with the sheet beside them, computed by the installed runtime."""
+"""Exported graphs with the sheet beside them, computed by a runtime."""
 
 import importlib
-import importlib.util
 import json
 import logging
-import os
 import sys
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -17,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from swiftpie.errors import MissingExtra, WeightsError, short_reason
+from swiftpie.errors import WeightsError, short_reason
 from swiftpie.models.vocabulary import CUT
 
 logger = logging.getLogger(__name__)
@@ -26,7 +23,6 @@ FORMAT = "swiftpie-graphs/1"
 SHEET = "swiftpie.json"
 TEXT, IDENTITY, DRAW, CUTOUT = "text", "identity", "draw", "cutout"  # the graphs, by their names
 RELIGHT, JOIN, SCENE = "relight", "join", "scene"  # two more, and the picture that both read
-LAMPS, UNLIT = "lamps", "unlit"  # one for photographs at night, and what it returns
 LIT, FINISHED, FINISHED_MASK = "lit", "finished", "finished_mask"  # what they return
 PIXELS, SUBJECT_MASK, PLACE = "image", "subject_mask", "place"  # outputs of `draw`
 OUTLINE, SHADOW = "outline", "shadow"  # likewise, of the subject before a scene
@@ -99,24 +95,11 @@ def _graph(raw: Mapping[str, Any]) -> GraphSheet:
     return GraphSheet(raw["file"], *ports)
 
 
-def usable_cores() -> int:
-    """Return how many threads compute: what OMP_NUM_THREADS says, or all cores of the process."""
-    limit = os.environ.get("OMP_NUM_THREADS", "")
-    if limit.isdecimal() and int(limit):
-        return int(limit)
-    # Linux alone says which cores a process may use.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _open_onnxruntime(path: Path) -> Compute:
     onnxruntime: Any = importlib.import_module("onnxruntime")
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = usable_cores()
     options.log_severity_level = 3
-    # What more of it would gain a picture takes longer than the picture.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    # Threads that spin keep a core from whatever comes next; see swiftpie.apps.cli.main.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     names = [entry.name for entry in session.get_inputs()]
     outputs = [output.name for output in session.get_outputs()]
@@ -132,7 +115,7 @@ def _open_openvino(path: Path) -> Compute:
     # The package that reports its use over the network; OpenVINO does without where it is missing.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     openvino: Any = importlib.import_module("openvino")
-    hints = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": usable_cores()}
+    hints = {"INFERENCE_PRECISION_HINT": "f32"}
     compiled = openvino.Core().compile_model(str(path), "CPU", hints)
     # Tensors that are the same have several names, ours among them.
     places = [port.get_names() for port in compiled.inputs]
@@ -151,63 +134,27 @@ def _open_openvino(path: Path) -> Compute:
 RUNTIMES: Mapping[str, Callable[[Path], Compute]] = MappingProxyType(
     {"onnxruntime": _open_onnxruntime, "openvino": _open_openvino}
 )
-"""What computes graphs, the one that starts sooner first."""
-
-
-def installed_runtime() -> str | None:
-    """Return the name of the first runtime that is installed."""
-    return next((name for name in RUNTIMES if importlib.util.find_spec(name)), None)
-
-
-class Graph:
-    """One graph, opened at its first use or by `open`; threads may share it."""
-
-    def __init__(self, path: Path, runtime: str) -> None:
-        self._path, self._runtime = path, runtime
-        self._lock = threading.Lock()
-
-    def __call__(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Return all outputs by name; inputs that the graph does not have are left alone."""
-        return self.opened(inputs)
-
-    def open_soon(self) -> None:
-        """Open it beside what this thread does next."""
-        threading.Thread(target=lambda: self.opened, daemon=True).start()
-
-    @property
-    def opened(self) -> Compute:
-        """What computes it."""
-        with self._lock:
-            return self._compute
-
-    @cached_property
-    def _compute(self) -> Compute:
-        return RUNTIMES[self._runtime](self._path)
+"""What computes graphs."""
 
 
 class Graphs:
     """All graphs of an exported model, and its sheet."""
 
-    def __init__(self, folder: Path, *, runtime: str | None = None) -> None:
-        """Read the sheet in `folder`; by default the first runtime that is installed computes.
+    def __init__(self, folder: Path, *, runtime: str) -> None:
+        """Read the sheet in `folder` and open the graphs with one of `RUNTIMES`.
 
         Raises:
-            MissingExtra: None is.
-            WeightsError: There is no sheet, or no tokenizer, that this version can read.
+            WeightsError: There is no sheet that this version can read.
         """
-        chosen = runtime or installed_runtime()
-        if chosen is None:
-            raise MissingExtra(
-                "Exported graphs are computed by onnxruntime or OpenVINO, and neither is "
-                'installed. Run: pip install "swiftpie[light]"'
-            )
-        self.folder, self.runtime = folder, chosen
+        self.folder = folder
         self.sheet: Sheet = read_sheet(folder)
         self._graphs = {
-            name: Graph(folder / graph.file, chosen) for name, graph in self.sheet.graphs.items()
+            name: RUNTIMES[runtime](folder / graph.file)
+            for name, graph in self.sheet.graphs.items()
         }
 
-    def __getitem__(self, name: str) -> Graph:
+    def __getitem__(self, name: str) -> Compute:
+        """Return what computes a graph; it leaves inputs alone that the graph does not have."""
         return self._graphs[name]
 
     @cached_property

@@ -33,15 +33,15 @@ class TensorRange(NamedTuple):
     shape: tuple[int, ...]
 
 
-def tensor_ranges(folder: Path, file: str, *, prefix: str = "") -> dict[str, TensorRange]:
-    """Return where a file below `folder` holds each tensor, by its name behind `prefix`."""
-    with (folder / file).open("rb") as opened:
+def _tensor_ranges(file: Path) -> dict[str, TensorRange]:
+    """Return where a file holds each tensor, by its name."""
+    with file.open("rb") as opened:
         length = int.from_bytes(opened.read(8), "little")
         header = json.loads(opened.read(length))
     start = 8 + length
     return {
-        prefix + name: TensorRange(
-            file,
+        name: TensorRange(
+            file.name,
             start + entry["data_offsets"][0],
             entry["data_offsets"][1] - entry["data_offsets"][0],
             entry["dtype"],
@@ -62,7 +62,7 @@ def write_weights(networks: Mapping[str, nn.Module], folder: Path) -> dict[str, 
             is_exact = whole.is_floating_point() and torch.equal(half.to(whole.dtype), whole)
             tensors[f"{name}.{key}"] = (half if is_exact else whole).clone()
     save_file(tensors, folder / WEIGHTS)
-    return tensor_ranges(folder, WEIGHTS)
+    return _tensor_ranges(folder / WEIGHTS)
 
 
 def trace(

@@ -1,11 +1,10 @@
 """`swiftpie personalize`: draw a subject from its pictures into new scenes."""
 
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -23,7 +22,6 @@ from swiftpie.apps.cli.drawing.subjects import (
 from swiftpie.apps.cli.loading import open_session, resolved
 from swiftpie.attention.layer_scales import read_form
 from swiftpie.backbones.choices import LoadOptions
-from swiftpie.backbones.machine import AUTO
 from swiftpie.backbones.presets import Capability, Preset, check_personalizes
 from swiftpie.engine.origin import check_texts, origin_of_drawing
 from swiftpie.errors import CapabilityError, ConfigError
@@ -37,7 +35,6 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-    from swiftpie.engine.onnx.draw import OnnxModel
     from swiftpie.engine.session import Session
     from swiftpie.library import Named
     from swiftpie.pipelines.drawing.request import View
@@ -130,25 +127,10 @@ def personalize(
     masks = (mask or MaskSource.NONE.value, detail_mask)
     places = _parse_boxes(boxes or [], most, masks)
     read_by = _layers_of(layers or [], most)
-    asks_more = (
-        also,
-        views,
-        layers,
-        size,
-        mask,
-        detail_mask,
-        scales.get("background_scale"),
-        *request.values(),
-    )
-    way = None
-    if all(option is None for option in asks_more):
-        place = next(iter(places), None)
-        way = _way_without_torch(loading, everyone, named, cutouts, place, scales, scene)
-    if way is None:
-        everyone = with_cutouts(everyone, cutouts)
-        placed = list(zip(places, parse_views(views or [], most), read_by, strict=True))
-        request |= {"size_px": None if size is None else parse_size(size), "scene": scene}
-        way = _usual_way(loading, everyone, named, placed, scales, masks, request)
+    everyone = with_cutouts(everyone, cutouts)
+    placed = list(zip(places, parse_views(views or [], most), read_by, strict=True))
+    request |= {"size_px": None if size is None else parse_size(size), "scene": scene}
+    way = _way_of(loading, everyone, named, placed, scales, masks, request)
 
     rows, timings = [], Counter[str]()
     for words, own in console.shared_out(prompts, targets):
@@ -181,16 +163,6 @@ class _Way(NamedTuple):
     engine: str
 
 
-def _model_without_torch(loading: LoadOptions) -> "OnnxModel | None":
-    """Return what draws the chosen model without PyTorch, None where PyTorch is needed."""
-    from swiftpie.engine.load import model_without_torch
-
-    chosen = {
-        name: value for name, value in loading.items() if name not in {"preset", "engine", "yes"}
-    }
-    return model_without_torch(loading.get("preset"), loading.get("engine") or AUTO, **chosen)
-
-
 def _named_in(
     prompts: list[str], everyone: list[list[SubjectPictures]], preset: Preset
 ) -> "ByName":
@@ -206,58 +178,7 @@ def _named_in(
     return named
 
 
-def _way_without_torch(
-    loading: LoadOptions,
-    everyone: list[list[SubjectPictures]],
-    named: "ByName",
-    cutouts: list[str] | None,
-    box: "Box | None",
-    changes: Mapping[str, float],
-    scene: "Image.Image | str",
-) -> _Way | None:
-    """Return how one subject is drawn without PyTorch, or None if it cannot be."""
-    from swiftpie.engine.onnx.scene import needs_torch
-
-    if any(
-        len(everyone) + len(subjects) != 1 or needs_torch(scene, words)
-        for words, subjects in named.items()
-    ):
-        return None
-    if cutouts and (not everyone or everyone[0][0].named):
-        return None  # subjects of the library are cut out already
-    cutout = ("auto", *(cutouts or []))[-1]
-    if len(cutouts or []) > 1 or cutout not in {"auto", "none"}:
-        return None
-    if any(
-        len(pictures) > 1 or isinstance(pictures[0].picture, Path) or pictures[0].mask
-        for pictures in everyone
-    ):
-        return None
-    started = time.perf_counter()
-    model = _model_without_torch(loading)
-    if model is None:
-        return None
-    model.open_soon()
-    load_ms = (time.perf_counter() - started) * 1000
-    if not everyone:
-        shown = {words: model.named(subject.word) for words, (subject,) in named.items()}
-    elif (only := everyone[0][0]).named is not None:
-        log_library_subjects([only.named])
-        shown = dict.fromkeys(named, model.named(only.named.word))
-    else:
-        identity = model.encode_identity(cast("Any", only.picture), whole=cutout == "none")
-        if identity is None:
-            return None
-        shown = dict.fromkeys(named, identity)
-
-    def draw(words: str, **options: Any) -> Any:  # noqa: ANN401 - as of `OnnxModel`
-        return model.personalize(shown[words], words, box=box, scene=scene, **options)
-
-    scales = replace(Scales.of(model.preset), **changes)
-    return _Way(draw, model.preset, scales, load_ms, model.graphs.runtime)
-
-
-def _usual_way(
+def _way_of(
     loading: LoadOptions,
     everyone: list[list[SubjectPictures]],
     named: "ByName",
