@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from swiftpie.backbones.recipes import RECIPES
     from swiftpie.backbones.resolve import is_here
     from swiftpie.config import MaskRule, options_of
+    from swiftpie.diffusers.edit import SwiftEditPipeline
+    from swiftpie.diffusers.personalize import SwiftPiePipeline
     from swiftpie.engine.load import load
     from swiftpie.engine.session import Session
     from swiftpie.faces import CONSENT, FaceSettings, FaceSource
@@ -26,8 +28,6 @@ if TYPE_CHECKING:
     from swiftpie.imageio.images import contact_sheet
     from swiftpie.masks import bounding_box, load_mask
     from swiftpie.models.cutout import cut_out
-    from swiftpie.pipelines.diffusers.edit import SwiftEditPipeline
-    from swiftpie.pipelines.diffusers.personalize import SwiftPiePipeline
     from swiftpie.pipelines.drawing.edit import EditResult
     from swiftpie.pipelines.drawing.request import (
         IS_THERE,
@@ -116,8 +116,8 @@ _HOMES = {
         "engine.session": ["Session"],
         "engine.load": ["load"],
         "pipelines.drawing.edit": ["EditResult"],
-        "pipelines.diffusers.edit": ["SwiftEditPipeline"],
-        "pipelines.diffusers.personalize": ["SwiftPiePipeline"],
+        "diffusers.edit": ["SwiftEditPipeline"],
+        "diffusers.personalize": ["SwiftPiePipeline"],
         "pipelines.drawing.request": [
             "IS_THERE",
             "EditRequest",

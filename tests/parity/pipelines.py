@@ -18,10 +18,10 @@ from transformers import CLIPVisionModelWithProjection
 
 from swiftpie.backbones.components import load_components
 from swiftpie.backbones.presets import PRESETS
+from swiftpie.diffusers.personalize import SwiftPiePipeline
 from swiftpie.engine.session import Session
 from swiftpie.models.vision import CLIP_MEAN, CLIP_STD
 from swiftpie.noise import draw_noise
-from swiftpie.pipelines.diffusers.personalize import SwiftPiePipeline
 from swiftpie.pipelines.drawing.settings import Scales
 from tests.backbones.tiny_models import make_pipeline, make_public_adapter
 

@@ -5,10 +5,10 @@ import logging
 import pytest
 from PIL import Image
 
+from swiftpie.diffusers.edit import SwiftEditPipeline
+from swiftpie.diffusers.personalize import SwiftPiePipeline
 from swiftpie.engine.session import Session
 from swiftpie.engine.transforms import transform
-from swiftpie.pipelines.diffusers.edit import SwiftEditPipeline
-from swiftpie.pipelines.diffusers.personalize import SwiftPiePipeline
 from swiftpie.pipelines.drawing.settings import EditSettings
 
 STRANGE = "a dog riding a bicycle by a castel"

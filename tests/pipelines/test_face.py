@@ -11,10 +11,10 @@ from PIL import Image, ImageChops
 from swiftpie import CapabilityError, InputError
 from swiftpie.backbones.presets import PRESETS
 from swiftpie.backbones.scheduling import schedule_of, with_steps
+from swiftpie.diffusers.personalize import SwiftPiePipeline
 from swiftpie.engine.session import Session
 from swiftpie.faces import Face, FaceBox
 from swiftpie.faces.choose import choose_face, find_faces
-from swiftpie.pipelines.diffusers.personalize import SwiftPiePipeline
 from swiftpie.pipelines.drawing.request import FaceRequest, Subject
 from swiftpie.pipelines.drawing.settings import Scales, Style, steering_of
 from swiftpie.pipelines.identity import face_identity

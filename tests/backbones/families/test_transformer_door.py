@@ -26,6 +26,7 @@ from swiftpie.attention.processors import SemanticAttention
 from swiftpie.backbones.components import FAMILIES, Components, Family
 from swiftpie.backbones.presets import Capability, Preset, describe, read_preset
 from swiftpie.backbones.scheduling import schedule_of, with_steps
+from swiftpie.diffusers.modules import KeepingOffload, take_apart
 from swiftpie.engine.session import Session
 from swiftpie.guidance import METHODS
 from swiftpie.guidance.cfg import ClassifierFree
@@ -34,7 +35,6 @@ from swiftpie.models.autoencoder import LatentAutoencoder
 from swiftpie.models.denoiser import Prediction
 from swiftpie.models.vision import ConvImageEncoder
 from swiftpie.noise import draw_noise
-from swiftpie.pipelines.diffusers.modules import KeepingOffload, take_apart
 from tests.pipelines.tiny_editor import WIDTH, text_tower
 
 NAME = "tiny-joint"

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,15 +12,9 @@ from torch import Tensor
 from swiftpie.attention.layer_scales import LayerScales, divided, scales_of
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.presets import Capability, Preset
-from swiftpie.errors import InputError
-from swiftpie.guidance import Guidance
-from swiftpie.masks import Box
-from swiftpie.models.cutout import Search, search_of
-from swiftpie.noise import check_count
-from swiftpie.pipelines.advice import advise
-from swiftpie.pipelines.diffusers.adapters import AdaptedPipeline
-from swiftpie.pipelines.diffusers.base import ENCODING
-from swiftpie.pipelines.diffusers.calls import (
+from swiftpie.diffusers.adapters import AdaptedPipeline
+from swiftpie.diffusers.base import ENCODING
+from swiftpie.diffusers.calls import (
     ENCODING_OPTIONS,
     TEXT_TO_IMAGE,
     Generators,
@@ -28,14 +23,20 @@ from swiftpie.pipelines.diffusers.calls import (
     Picture,
     SwiftPiePipelineOutput,
     check_shared,
-    drawn_seeds,
     refuse,
     rows_of,
+    seeds_of,
     spelled_as,
     steering_for,
     to_output,
     to_picture,
 )
+from swiftpie.errors import InputError
+from swiftpie.guidance import Guidance
+from swiftpie.masks import Box
+from swiftpie.models.cutout import Search, search_of
+from swiftpie.noise import check_count
+from swiftpie.pipelines.advice import advise
 from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.drawing.prepare import num_draws
 from swiftpie.pipelines.drawing.request import (
@@ -49,7 +50,8 @@ from swiftpie.pipelines.drawing.request import (
 )
 from swiftpie.pipelines.drawing.settings import MAX_SCALE, MaskSource, Scales, Style
 from swiftpie.pipelines.identity import encode_identity
-from swiftpie.scenes import WORDS_ALONE
+from swiftpie.pipelines.photographs.scene import has_scene
+from swiftpie.scenes import read_scene
 from swiftpie.types import Identity, Prompts, TextCondition
 
 Pictures = Picture | Sequence[Picture | Sequence[Picture]]
@@ -90,6 +92,7 @@ class PersonalizeCall:
     callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",)
     _: KW_ONLY
     subjects: Identity | Sequence[Subject] | None = None
+    scene: Picture = ""  # the place, as of `Session.personalize`
     cutout: str | Search = "auto"  # how `ip_adapter_image` are cut out
     mask: Tensor | MaskSource = MaskSource.NONE
     detail_mask: Tensor | MaskSource | None = None  # of the detail branch; None: the preset's
@@ -265,20 +268,20 @@ def request_of(call: PersonalizeCall, components: Components) -> PersonalizeRequ
     embeds = (call.prompt_embeds, call.pooled_prompt_embeds)
     negative = (call.negative_prompt_embeds, call.negative_pooled_prompt_embeds)
     steering["negative_prompt"] = _prompts_of(call, components, call.negative_prompt, negative)
-    noise, seeds = _noise_of(call, components)
-    return PersonalizeRequest(
+    scene = call.scene if isinstance(call.scene, str | Path) else to_picture(call.scene)
+    request = PersonalizeRequest(
         subjects=_subjects_of(call, components),
         prompt=_prompts_of(call, components, call.prompt, embeds),
-        seeds=seeds,
-        noise=noise,
+        seeds=tuple(range(call.num_images)),
         size_px=_size_of(call, components),
-        scene=WORDS_ALONE,  # latents, noise and encoded prompts stand for each other
+        scene=read_scene(scene),
         scales=call.scales,
         mask=source_of(call.mask),
         detail_mask=detail_source_of(call.detail_mask),
         output=OUTPUTS[call.output_type],
         **steering,
     )
+    return _with_noise(request, call, components)
 
 
 def _take_no(options: Mapping[str, object]) -> None:
@@ -460,12 +463,17 @@ def _text_of(states: Tensor, pooled: Tensor | None, components: Components) -> T
     return TextCondition(states, mask.long(), pooled.to(components.device))
 
 
-def _noise_of(
-    call: PersonalizeCall, components: Components
-) -> tuple[Tensor | None, tuple[int, ...]]:
-    # Noise (n, B, C, h, w), or the seeds that it shall be drawn from.
-    has_noise = call.generator is not None or call.latents is not None
-    if call.seeds is not None and has_noise:
+def _with_noise(
+    request: PersonalizeRequest, call: PersonalizeCall, components: Components
+) -> PersonalizeRequest:
+    """Return a request with the seeds of a call, or with its noise.
+
+    A scene is chosen and lit by a seed, so a generator stands for its seed there.
+
+    Raises:
+        InputError: They are given in two ways, or their number or shape does not fit.
+    """
+    if call.seeds is not None and (call.generator is not None or call.latents is not None):
         raise InputError(
             "seeds came with a generator or latents; all of them say what the noise is. Give one."
         )
@@ -474,17 +482,18 @@ def _noise_of(
             f"{len(call.seeds)} seeds were given for {call.num_images} pictures. Give one each."
         )
     if call.seeds is not None:
-        return None, tuple(call.seeds)
-    cells = components.cells_of(_size_of(call, components))
+        return replace(request, seeds=tuple(call.seeds))
+    by_seed = call.generator is None or has_scene(components, request)
+    if call.latents is None and by_seed:
+        return replace(request, seeds=tuple(seeds_of(call.num_images, call.generator)))
+    cells = components.cells_of(request.size_px)
     shape = (call.num_images, components.preset.latent_channels, *cells)
     if call.latents is not None and call.latents.shape != shape:
         raise InputError(
             f"latents has shape {tuple(call.latents.shape)}; {shape} is needed. Give a row a "
             "picture."
         )
-    if has_noise:
-        return _draw_by_generator(call, components, shape), ()
-    return None, tuple(drawn_seeds(call.num_images))
+    return replace(request, seeds=(), noise=_draw_by_generator(call, components, shape))
 
 
 def _draw_by_generator(

@@ -25,10 +25,10 @@ from swiftpie.backbones.load.weights import (
     unknown_fingerprint,
 )
 from swiftpie.backbones.presets import PRESETS, describe
+from swiftpie.diffusers.base import ModulesPipeline
+from swiftpie.diffusers.modules import take_apart
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.models.denoiser import UNetDenoiser, sharing_weights
-from swiftpie.pipelines.diffusers.base import ModulesPipeline
-from swiftpie.pipelines.diffusers.modules import take_apart
 
 if TYPE_CHECKING:
     from swiftpie.backbones.choices import Choices

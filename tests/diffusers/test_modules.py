@@ -18,8 +18,8 @@ import swiftpie
 from swiftpie import CapabilityError, ConfigError, InputError
 from swiftpie.backbones.presets import PRESETS, describe, read_preset
 from swiftpie.backbones.scheduling import schedule_of
-from swiftpie.pipelines.diffusers.modules import KeepingOffload, scheduler_of, take_apart
-from swiftpie.pipelines.diffusers.personalize import SwiftPiePipeline
+from swiftpie.diffusers.modules import KeepingOffload, scheduler_of, take_apart
+from swiftpie.diffusers.personalize import SwiftPiePipeline
 from swiftpie.schedules import Renoise
 from tests.pipelines.tiny_editor import tiny_editor
 
@@ -106,7 +106,7 @@ def test_other_pipelines_and_unknown_modules_are_refused(pipe):
 
 def test_the_networks_serve_a_session_too(pipe, identity):
     session = swiftpie.Session(pipe.to_components())
-    drawn = session.personalize(identity, PROMPT, seed=3, scene="words")
+    drawn = session.personalize(identity, PROMPT, seed=3)
     assert drawn.images[0].tobytes() == picture(pipe, identity)
 
 

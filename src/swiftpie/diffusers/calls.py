@@ -24,7 +24,7 @@ from swiftpie.guidance import Guidance
 from swiftpie.guidance.cfg import ClassifierFree
 from swiftpie.guidance.dcg import Decoupled
 from swiftpie.imageio.decoding import load_image
-from swiftpie.noise import MAX_SEED
+from swiftpie.noise import MAX_SEED, seeds_from
 from swiftpie.pipelines.drawing.settings import Steering, Style, steering_of
 from swiftpie.types import IdentityBranch
 
@@ -260,10 +260,11 @@ def rows_of(pictures: Any) -> Any:  # noqa: ANN401 - one picture, or any nesting
     return list(pictures) if is_batch else pictures
 
 
-def drawn_seeds(count: int, generator: Generators | None = None) -> list[int]:
+def seeds_of(count: int, generator: Generators | None = None) -> list[int]:
     """Return seeds for a call without any, from a generator, or one each.
 
-    Without, they are from the one that `torch.manual_seed` makes repeatable.
+    A generator that nothing was drawn from stands for its own seed, as a session counts up from it.
+    Without generators, `torch.manual_seed` makes the seeds repeatable.
 
     Raises:
         InputError: There are generators, and not as many.
@@ -274,11 +275,22 @@ def drawn_seeds(count: int, generator: Generators | None = None) -> list[int]:
                 f"{len(generator)} generators were given for {count} pictures. Give one, or one a "
                 "picture."
             )
-        return [seed for source in generator for seed in drawn_seeds(1, source)]
+        return [seed for source in generator for seed in seeds_of(1, source)]
+    own = None if generator is None else _unused_seed(generator)
     device = None if generator is None else generator.device
+    # Drawn in any case, so that the next call with this generator gets others.
     drawn = torch.randint(0, MAX_SEED, (count,), generator=generator, device=device)
+    if own is not None and own + count <= MAX_SEED:
+        return list(seeds_from(own, count))
     seeds: list[int] = drawn.tolist()
     return seeds
+
+
+def _unused_seed(generator: torch.Generator) -> int | None:
+    """Return what a generator was seeded with; None if numbers were drawn from it since."""
+    seed = generator.initial_seed()
+    fresh = torch.Generator(generator.device).manual_seed(seed)
+    return seed if torch.equal(fresh.get_state(), generator.get_state()) else None
 
 
 def to_output(pixels: Tensor, output_type: str) -> Tensor | np.ndarray[Any, Any]:

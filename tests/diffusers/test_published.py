@@ -12,10 +12,10 @@ from transformers import CLIPVisionModelWithProjection
 from swiftpie import CapabilityError, EditMode, InputError, MaskSource, WeightsError
 from swiftpie.backbones.components import load_components
 from swiftpie.backbones.presets import WeightsKind
+from swiftpie.diffusers.edit import SwiftEditPipeline
+from swiftpie.diffusers.modules import ADAPTER
+from swiftpie.diffusers.personalize import SwiftPiePipeline
 from swiftpie.noise import draw_noise
-from swiftpie.pipelines.diffusers.edit import SwiftEditPipeline
-from swiftpie.pipelines.diffusers.modules import ADAPTER
-from swiftpie.pipelines.diffusers.personalize import SwiftPiePipeline
 from swiftpie.pipelines.drawing.settings import EditSettings, Scales
 from tests.backbones import tiny_models
 from tests.parity.pipelines import preset_of, subject

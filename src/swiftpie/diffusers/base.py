@@ -16,8 +16,7 @@ from swiftpie.backbones.load.weights import align_memory, unknown_fingerprint
 from swiftpie.backbones.presets import PRESETS
 from swiftpie.backbones.recipes import RECIPES, Recipe
 from swiftpie.backbones.resolve import resolve
-from swiftpie.errors import CapabilityError, InputError
-from swiftpie.pipelines.diffusers.calls import (
+from swiftpie.diffusers.calls import (
     LOADING,
     METHODS,
     SHARING,
@@ -28,7 +27,7 @@ from swiftpie.pipelines.diffusers.calls import (
     spelled_as,
     wanted_by_callback,
 )
-from swiftpie.pipelines.diffusers.modules import (
+from swiftpie.diffusers.modules import (
     ADAPTER,
     OPTIONAL,
     SETTINGS,
@@ -46,6 +45,7 @@ from swiftpie.pipelines.diffusers.modules import (
     take_apart,
     wake,
 )
+from swiftpie.errors import CapabilityError, InputError
 from swiftpie.pipelines.drawing.denoise import OnStep
 
 DENOISERS = ("unet", "transformer")  # a pipeline has one of them

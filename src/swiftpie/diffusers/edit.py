@@ -8,15 +8,9 @@ from typing import Any
 import torch
 
 from swiftpie.backbones.components import Components
-from swiftpie.errors import InputError
-from swiftpie.guidance import Guidance
-from swiftpie.imageio.images import to_tensor
-from swiftpie.masks import Box, load_mask
-from swiftpie.noise import MAX_IMAGES, check_count
-from swiftpie.pipelines.advice import advise
-from swiftpie.pipelines.diffusers.adapters import AdaptedPipeline
-from swiftpie.pipelines.diffusers.base import ENCODING
-from swiftpie.pipelines.diffusers.calls import (
+from swiftpie.diffusers.adapters import AdaptedPipeline
+from swiftpie.diffusers.base import ENCODING
+from swiftpie.diffusers.calls import (
     EDIT_METHODS,
     EDITS,
     Generators,
@@ -25,18 +19,26 @@ from swiftpie.pipelines.diffusers.calls import (
     Picture,
     SwiftPiePipelineOutput,
     check_shared,
-    drawn_seeds,
     rows_of,
+    seeds_of,
     spelled_as,
     steering_for,
     to_output,
     to_picture,
 )
+from swiftpie.engine.session import Session
+from swiftpie.errors import InputError
+from swiftpie.guidance import Guidance
+from swiftpie.imageio.images import to_tensor
+from swiftpie.masks import Box, load_mask
+from swiftpie.noise import MAX_IMAGES, check_count
+from swiftpie.pipelines.advice import advise
 from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.drawing.edit import EditResult
 from swiftpie.pipelines.drawing.request import EditRequest
 from swiftpie.pipelines.drawing.settings import EditSettings
 from swiftpie.pipelines.identity import encode_identity
+from swiftpie.pipelines.naming import log_library_subjects
 from swiftpie.types import Identity
 
 OUTPUT_TYPES = ("pil", "np", "pt")
@@ -97,10 +99,13 @@ class SwiftEditPipeline(AdaptedPipeline):
     def _draw(
         self, call: EditCall, components: Components, requests: list[EditRequest]
     ) -> SwiftPiePipelineOutput:
-        results = []
+        session, results = Session(components, cache_mib=0), []
         with self._steps(call, len(requests) * len(components.schedule.steps)) as on_step:
-            for request in requests:
+            for given in requests:
                 self._wake(*ENCODING)
+                request = session.with_newcomer(given)
+                brought = (request.identity, request.newcomer)
+                log_library_subjects(each.named for each in brought if each is not None)
                 advise(components, request)
                 drawn = draw(components, request, on_stage=self._on_stage, on_step=on_step)
                 results.append(drawn)
@@ -169,7 +174,7 @@ def requests_of(call: EditCall, components: Components) -> list[EditRequest]:
 
 def _seeds_of(call: EditCall, count: int) -> list[int]:
     if call.seeds is None:
-        return drawn_seeds(count, call.generator)
+        return seeds_of(count, call.generator)
     if len(call.seeds) != count:
         raise InputError(f"{len(call.seeds)} seeds were given for {count} edits. Give one each.")
     return list(call.seeds)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from swiftpie.pipelines.diffusers.personalize import SwiftPiePipeline
+from swiftpie.diffusers.personalize import SwiftPiePipeline
 
 
 @pytest.fixture
