@@ -444,6 +444,8 @@ class Personalize(io.ComfyNode):
             style={"optional": True},
             style_by={"optional": True, "advanced": True},
             style_scale={"optional": True, "advanced": True},
+            flip={"optional": True, "advanced": True},
+            tilt={"optional": True, "advanced": True},
         )
         return io.Schema(
             node_id="SwiftPiePersonalize",

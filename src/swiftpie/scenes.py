@@ -88,6 +88,8 @@ WORN_AS_WELL: Mapping[str, tuple[str, ...]] = {
     "bow": ("bow tie", "ribbon"),
     "backpack": ("rucksack",),
 }
+TURNING = frozenset(("lying", "upside", "head", "leaning", "tilted"))
+"""Words of poses for which a subject is not upright."""
 CLOUDY, SNOWFALL = tuple(WEATHERS).index("cloudy"), tuple(WEATHERS).index("snowfall")
 WINTER, NIGHT = tuple(SEASONS).index("winter"), tuple(TIMES).index("night")
 _SETTING_WORDS = frozenset(
@@ -454,6 +456,11 @@ class Scenes:
         from swiftpie.imageio.decoding import load_image
 
         return load_image(self.picture(name, number))
+
+
+def asks_for_turn(prompt: str) -> bool:
+    """Whether a prompt says that the subject is not upright."""
+    return not TURNING.isdisjoint(WORD.findall(prompt.lower()))
 
 
 def worn_in(prompt: str) -> Worn | None:

@@ -98,6 +98,29 @@ def fitted(layout: Layout, size: Size) -> Layout:
     return layout._replace(centre=layout.centre + down, scale=_kept_in_shape(layout.scale, size))
 
 
+def upright(
+    layout: Layout, *, is_turned: Tensor | None = None, flip: bool = False, tilt: float = 0.0
+) -> Layout:
+    """Return a layout without the mirror and the lean that its noise chose.
+
+    The picture shows the subject from the same side, bent to the same side.
+
+    Args:
+        layout: B rows.
+        is_turned: Which rows keep their rotation, (B,); None: none.
+        flip: Mirror the reference left to right.
+        tilt: Degrees to add to the rotation, positive turns clockwise on screen.
+    """
+    mirror = (1 - 2 * layout.flip) * (1 - 2 * flip)
+    same = torch.ones_like(mirror)
+    turn = torch.zeros_like(mirror) if is_turned is None else layout.rotation * is_turned
+    return layout._replace(
+        rotation=turn + math.radians(tilt),
+        flip=torch.full_like(mirror, float(flip)),
+        pose=layout.pose * torch.stack([mirror, same, same, mirror], dim=1),
+    )
+
+
 def _kept_in_shape(scale: Tensor, size: Size) -> Tensor:
     height, width = size
     if height == width:

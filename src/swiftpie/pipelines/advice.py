@@ -4,7 +4,7 @@ import logging
 import math
 from collections.abc import Iterable, Iterator
 
-from swiftpie.backbones.components import Components
+from swiftpie.backbones.components import MAX_SIDE_PX, Components
 from swiftpie.guidance import Branch, Plain, branches_of
 from swiftpie.models.vocabulary import Vocabulary, words_in
 from swiftpie.pipelines.drawing.request import (
@@ -22,7 +22,7 @@ from swiftpie.pipelines.naming import (
     unknown_subjects_warning,
 )
 from swiftpie.pipelines.photographs.restage import reading_of
-from swiftpie.pipelines.photographs.scene import drawn_size
+from swiftpie.pipelines.photographs.scene import drawn_size, size_of
 from swiftpie.scenes import WORDS_ALONE, packaged
 from swiftpie.types import TextCondition
 
@@ -61,6 +61,8 @@ def advice_on(components: Components, request: Request) -> Iterator[str]:
             f"of {side}x{side} px. Subject and scene may be doubled, cut or blurred. Leave the "
             "size out for the best pictures."
         )
+    if isinstance(request, PersonalizeRequest):
+        yield from _shrunk_scene(components, request)
     if isinstance(request, FaceRequest):
         request = request.as_personalize()
     if isinstance(request, RepaintRequest):
@@ -109,12 +111,22 @@ def _missing_pictures(vocabulary: Vocabulary, request: PersonalizeRequest) -> It
                 )
 
 
+def _shrunk_scene(components: Components, request: PersonalizeRequest) -> Iterator[str]:
+    scene = request.scene
+    if not isinstance(scene, str) and request.size_px is None and max(scene.size) > MAX_SIDE_PX:
+        height, width = size_of(components, request)
+        yield (
+            f"The scene is {scene.width}x{scene.height} px, and pictures have at most "
+            f"{MAX_SIDE_PX} px a side. This one has {width}x{height} px. `insert` keeps all pixels."
+        )
+
+
 def _size_of(components: Components, request: Request) -> tuple[int, int] | None:
     if isinstance(request, EditRequest):
         side = request.settings.size_px
         return None if side is None else (side, side)
     if isinstance(request, PersonalizeRequest):
-        return drawn_size(components, request)
+        return None if request.size_px is None else drawn_size(components, request)
     return None if isinstance(request, RepaintRequest) else request.size_px
 
 

@@ -198,6 +198,8 @@ def _begin(
     """Return the result of a request that shares no pass with others, or what others may join."""
     if isinstance(request, EditRequest):
         return _begin_edit(components, request, clock)
+    if isinstance(request, PersonalizeRequest):
+        prepare.check_subjects(components, request)
     if isinstance(request, PersonalizeRequest) and scene.is_inserted(components, request):
         return _insert_into_scene(components, request, clock, on_stage)
     return _prepare(components, request, clock)
@@ -277,7 +279,6 @@ def _prepare(
     if isinstance(request, RepaintRequest):
         repainted = repaint.prepare(components, request, clock)
         return _PreparedRequest(request, repainted.start, repainted)
-    prepare.check_subjects(components, request)
     if scene.has_scene(components, request):
         words = scene.drawn_from_words(components, request)
         placed_by = scene.placing_prompts(request)

@@ -347,6 +347,47 @@ def test_a_view_without_a_box_keeps_the_place(session, identity):
     assert torch.equal(plain.centre, first.centre)
 
 
+def layouts(session, identity, prompt, **options):
+    """Layouts by eight seeds."""
+    return session.personalize(
+        identity, prompt, seed=1, num_images=8, scene="words", **options
+    ).layouts[0]
+
+
+@pytest.mark.parametrize("place", ["on a beach", "in space"])
+def test_subjects_are_upright_and_as_shown_unless_words_or_options_say_otherwise(
+    session, identity, place
+):
+    usual = layouts(session, identity, f"a dog {place}")
+    assert not usual.flip.any()
+    assert not usual.rotation.any()
+    assert len({*usual.centre[:, 0].tolist()}) == 8
+    mirrored = layouts(session, identity, f"a dog {place}", flip=True, tilt=30)
+    assert mirrored.flip.all()
+    assert mirrored.rotation.tolist() == pytest.approx([math.pi / 6] * 8)
+    assert torch.allclose(seen_view(mirrored), seen_view(usual))
+    lying = layouts(session, identity, f"a dog lying down {place}")
+    assert not lying.flip.any()
+    assert (lying.rotation.abs() > 0.5).float().mean() > 0.6
+
+
+def test_a_subject_in_a_box_leans_and_is_mirrored_where_that_is_asked(session, identity):
+    box = (0.3, 0.3, 0.8, 0.8)
+    shown, leaning = (
+        layouts(session, identity, PROMPT, box=box, **options)
+        for options in ({}, {"flip": True, "tilt": -45})
+    )
+    assert not shown.flip.any()
+    assert leaning.flip.all()
+    assert leaning.rotation.tolist() == pytest.approx([-math.pi / 4] * 8)
+
+
+@pytest.mark.parametrize("tilt", [181, -200, float("nan")])
+def test_a_lean_out_of_range_is_refused(session, identity, tilt):
+    with pytest.raises(InputError, match="tilt"):
+        session.personalize(identity, PROMPT, seed=1, tilt=tilt)
+
+
 @pytest.mark.parametrize("view", [(61, 0), (0, -31), (float("nan"), 0)])
 def test_a_view_of_what_nobody_saw_is_refused(identity, view):
     with pytest.raises(InputError, match="degrees; it must lie between"):

@@ -153,6 +153,28 @@ def test_a_photograph_is_a_scene_and_rain_falls_before_the_subject(session, iden
     assert changed[~subject].any()
 
 
+@pytest.mark.parametrize("size", [(300, 200), (97, 131), (128, 128)])
+def test_a_picture_of_a_given_scene_is_as_large_as_the_scene(session, identity, size):
+    photo = photograph(*size)
+    drawn = session.personalize(identity, "a dog", scene=photo, seed=1)
+    assert drawn.images[0].size == drawn.subject_masks[0].size == size
+    outside = values(drawn.subject_masks[0])[: size[1] // 8] == 0
+    assert np.array_equal(
+        values(drawn.images[0])[: size[1] // 8][outside], values(photo)[: size[1] // 8][outside]
+    )
+    asked = session.personalize(identity, "a dog", scene=photo, seed=1, size_px=(128, 192))
+    assert asked.images[0].size == (192, 128)
+    assert not [
+        one for one in session.advice_on(request_of(identity, scene=photo)) if "size" in one
+    ]
+
+
+def test_a_scene_larger_than_pictures_can_be_is_shrunk_and_that_is_said(session, identity):
+    request = request_of(identity, scene=photograph(64, 48).resize((4096, 3072)))
+    assert scene.size_of(session.components, request) == (1536, 2048)
+    assert any("4096x3072" in one and "2048x1536" in one for one in session.advice_on(request))
+
+
 def test_the_strengths_of_a_preset_are_the_usual_ones_and_zero_hides_the_subject(session, identity):
     usual = Scales.of(session.components.preset)
     pictures = [

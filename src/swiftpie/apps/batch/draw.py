@@ -135,8 +135,11 @@ class Drawer:
         return self._edit(session, job) if job.image else self._drawing(session, job)
 
     def _drawing(self, session: Session, job: Job) -> PersonalizeRequest:
-        preset = session.components.preset
+        preset, texts = session.components.preset, dict(job.texts)
         height, width = job.size_px or (preset.image_size_px,) * 2
+        if job.scene_file is not None:
+            scene = texts["scene"] = load_image(self._path(job.scene_file))
+            height, width = job.size_px or (scene.height, scene.width)
         mask, region = self._mask(job.mask, (width, height))
         limited, limit = None, None
         if job.detail_mask is not None:
@@ -145,9 +148,6 @@ class Drawer:
             Subject(self._identity(session, subject), **subject.shown) for subject in job.subjects
         ]
         everyone = session.with_named(job.prompt, given)
-        texts = dict(job.texts)
-        if job.scene_file is not None:
-            texts["scene"] = load_image(self._path(job.scene_file))
         if job.style_file is not None:
             texts["style_reference"] = load_image(self._path(job.style_file))
         return PersonalizeRequest(

@@ -48,6 +48,8 @@ PANELS: Mapping[str, tuple[str, ...]] = {
         "box",
         "boxes",
         "views",
+        "flip",
+        "tilt",
     ),
     "Strength": (
         "identity_scale",

@@ -208,6 +208,8 @@ class Personalize(Draw):
     style_reference: Image.Image | None
     style_by: StyleBy | None
     style_scale: float
+    flip: bool
+    tilt: float
     size_px: tuple[int, int] | None
 
     def make(self, session: Session) -> Request:
@@ -222,6 +224,8 @@ class Personalize(Draw):
             style_reference=self.style_reference,
             style_by=self.style_by,
             style_scale=self.style_scale,
+            flip=self.flip,
+            tilt=self.tilt,
             size_px=self.size_px,
             style=self.style,
             negative_prompt=self.negative_prompt,
@@ -365,7 +369,7 @@ def commands_of(
         shared |= {"mask": own.mask, "size_px": body.size_px, "references": tuple(images)}
         shared |= {"scene": place or _scene_named(own.scene)}
         shared |= {"style_reference": style, "style_by": own.style_by}
-        shared |= {"style_scale": own.style_scale}
+        shared |= {"style_scale": own.style_scale, "flip": own.flip, "tilt": own.tilt}
         _check_where(where, others=(), task="personalize")
         return tuple(Personalize(seed=seed, **shared) for seed in seeds)
     if style is not None:

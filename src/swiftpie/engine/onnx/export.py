@@ -43,7 +43,7 @@ from swiftpie.engine.onnx.graphs import (
 from swiftpie.engine.onnx.tracing import TensorRange, trace, write_weights
 from swiftpie.engine.openvino.runtime import load
 from swiftpie.errors import CapabilityError
-from swiftpie.geometry.layout import Layout, fit_to_boxes, fitted, whole_frame
+from swiftpie.geometry.layout import Layout, fit_to_boxes, fitted, upright, whole_frame
 from swiftpie.geometry.weather import PixelRows, draw_weather
 from swiftpie.imageio.cutout import CUTOUT_PX
 from swiftpie.imageio.decoding import load_image
@@ -454,7 +454,7 @@ class _Draw(_Networks):
         box, has_box = next(rest), next(rest)
         size = (noise.shape[2], noise.shape[3])
         extent = subject_extent(identity.mask[:1])
-        found = fitted(predictor(noise, text.pooled, extent).layout, size)
+        found = upright(fitted(predictor(noise, text.pooled, extent).layout, size))
         if not predictor.config.knows_pose:  # nothing is turned, so no graph need know how
             found = found._replace(pose=torch.zeros(1, 4))
         centre, scale = fit_to_boxes(box, size, extent)

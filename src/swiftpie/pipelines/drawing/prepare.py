@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from swiftpie.attention.processors import Merge
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.presets import Capability, Preset
 from swiftpie.errors import CapabilityError, InputError
-from swiftpie.geometry.layout import Layout, fitted, from_box, to_affine, whole_frame
+from swiftpie.geometry.layout import Layout, fitted, from_box, to_affine, upright, whole_frame
 from swiftpie.geometry.shading import Lighting, relit
 from swiftpie.guidance import Guidance, Plain, branches_of
 from swiftpie.masks import Box, box_mask, resize_mask, subject_extent
@@ -29,6 +30,7 @@ from swiftpie.pipelines.drawing.settings import (
     Scales,
 )
 from swiftpie.pipelines.drawing.style import with_style
+from swiftpie.scenes import asks_for_turn
 from swiftpie.types import Identity, Prompts, TextCondition
 
 BOX_FEATHER = 0.06  # a box's soft edge, as a share of the picture
@@ -61,13 +63,6 @@ def prepare(
     subjects, source = request.subjects, request.mask
     detail_source = source_of_detail(request, components.preset)
     _check_sources(components, subjects, {"mask": source, "detail_mask": detail_source})
-    if components.layout_predictor is None and any(
-        subject.view is not None for subject in subjects
-    ):
-        raise CapabilityError(
-            f"Preset {components.preset.name!r} cannot turn subjects. Describe the view in the "
-            "prompt, or give a picture with that view."
-        )
     noise = request.noise
     if noise is None:
         shape = (components.preset.latent_channels, *components.cells_of(request.size_px))
@@ -85,7 +80,11 @@ def prepare(
     if components.layout_predictor is not None:
         subjects = tuple(side_by_side(subjects))
     told = text if placed_by is None else read_prompts(components, placed_by, rows=rows)
-    layouts = [place_subject(components, subject, noise[0], text=told) for subject in subjects]
+    stance = Stance.of(request, placed_by or request.prompt)
+    layouts = [
+        place_subject(components, subject, noise[0], text=told, stance=stance)
+        for subject in subjects
+    ]
     lights = tuple(light_on(components, subject.identity, noise[0], text) for subject in subjects)
     scales = request.scales or Scales.of(components.preset)
     if not subjects:
@@ -144,11 +143,17 @@ def _is_partial(attention: AttentionCondition) -> bool:
 
 
 def check_subjects(components: Components, request: PersonalizeRequest) -> None:
-    """Refuse a request without a subject where the prompt alone draws none.
+    """Refuse a request without a subject where the prompt alone draws none, and turns of subjects.
 
     Raises:
-        CapabilityError: The preset draws subjects that it is shown.
+        CapabilityError: The preset draws subjects that it is shown, or does not place them.
     """
+    turns = (request.flip, request.tilt, *(subject.view for subject in request.subjects))
+    if components.layout_predictor is None and any(turns):
+        raise CapabilityError(
+            f"Preset {components.preset.name!r} cannot turn subjects. Describe the view in the "
+            "prompt, or give a picture with that view."
+        )
     if not request.subjects and Capability.TEXT not in components.preset.capabilities:
         raise CapabilityError(
             f"No subject was given, and preset {components.preset.name!r} draws those that it is "
@@ -231,8 +236,24 @@ def side_by_side(subjects: Sequence[Subject]) -> Sequence[Subject]:
     ]
 
 
+class Stance(NamedTuple):
+    """How the subjects of a request stand."""
+
+    flip: bool
+    tilt: float  # degrees
+    is_turned: tuple[bool, ...]  # whether each prompt asks for a turn, as "lying down"; one for all
+
+    @classmethod
+    def of(cls, request: PersonalizeRequest, prompts: Prompts) -> Self:
+        """Return how subjects stand that are placed by `prompts`; encoded ones ask for no turn."""
+        if isinstance(prompts, TextCondition):
+            return cls(request.flip, request.tilt, (False,))
+        rows = (prompts,) if isinstance(prompts, str) else prompts
+        return cls(request.flip, request.tilt, tuple(map(asks_for_turn, rows)))
+
+
 def place_subject(
-    components: Components, subject: Subject, noise: Tensor, *, text: TextCondition
+    components: Components, subject: Subject, noise: Tensor, *, text: TextCondition, stance: Stance
 ) -> Layout:
     """Return the layout of the box or, without one, that of the layout predictor."""
     batch, cells = len(noise), (noise.shape[2], noise.shape[3])
@@ -243,11 +264,14 @@ def place_subject(
             view=subject.view or (0.0, 0.0),
             extent=subject_extent(subject.identity.mask[:1]),
         )
+        placed = upright(placed, flip=stance.flip, tilt=stance.tilt)
         return Layout(*(values.expand(batch, *values.shape[1:]).to(noise) for values in placed))
     if components.layout_predictor is None:
         return whole_frame(noise)
     extent = subject_extent(subject.identity.mask[:1]).expand(batch, -1)
     layout = fitted(components.layout_predictor(noise, text.pooled, extent).layout, cells)
+    is_turned = layout.rotation.new_tensor(stance.is_turned)
+    layout = upright(layout, is_turned=is_turned, flip=stance.flip, tilt=stance.tilt)
     if subject.view is None:
         return layout
     yaw, pitch = (torch.full_like(layout.flip, math.radians(degrees)) for degrees in subject.view)

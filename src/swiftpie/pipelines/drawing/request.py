@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 MAX_SUBJECTS = 4
 MAX_VIEW = (60, 30)  # degrees of yaw and pitch
+MAX_TILT = 180
 
 View = tuple[float, float]
 """Yaw and pitch in degrees: at a positive yaw the subject faces right, at a positive pitch it is
@@ -239,6 +240,16 @@ class PersonalizeRequest(_Steered):
             most=MAX_SCALE,
         ),
     ] = 1.0
+    flip: Annotated[bool, Option("Mirror the subjects left to right.")] = False
+    tilt: Annotated[
+        float,
+        Option(
+            "Degrees by which the subjects lean, clockwise. By default 0, unless the prompt says "
+            "that they lean or lie.",
+            least=-MAX_TILT,
+            most=MAX_TILT,
+        ),
+    ] = 0.0
     scales: Scales | None = None  # None: the preset's
     mask: Annotated[  # where regions of subjects without a mask come from
         MaskSource,
@@ -281,6 +292,11 @@ class PersonalizeRequest(_Steered):
                 f"The strength of the style is {self.style_scale}; it must lie between 0 and "
                 f"{MAX_SCALE}."
             )
+        if not -MAX_TILT <= self.tilt <= MAX_TILT:
+            raise InputError(
+                f"`tilt={self.tilt}` is out of range; it must lie between {-MAX_TILT} and "
+                f"{MAX_TILT} degrees."
+            )
         if self.style_by is not None and self.style_reference is None:
             raise InputError(
                 f"style_by={self.style_by.value!r} came without a style picture. Give one."
@@ -300,6 +316,7 @@ class PersonalizeRequest(_Steered):
         """
         sources = {"mask": self.mask, "detail_mask": self.detail_mask or MaskSource.NONE}
         idle = [name for name, source in sources.items() if source is not MaskSource.NONE]
+        idle += [name for name in ("flip", "tilt") if getattr(self, name)]
         idle += ["scene"] if self.scene not in ("", WORDS_ALONE) else []
         if idle:
             raise InputError(

@@ -92,6 +92,8 @@ class DrawingSteering(Steering, total=False):
     style_reference: "Image.Image | None"
     style_by: StyleBy | None
     style_scale: float
+    flip: bool
+    tilt: float  # degrees
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.backbones.components import Components, near_size
+from swiftpie.backbones.components import MAX_SIDE_PX, Components, near_size
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.fields import paste
 from swiftpie.geometry.layout import Layout, to_affine, warp
@@ -31,7 +31,13 @@ from swiftpie.masks import resize_mask
 from swiftpie.noise import draw_noise, draw_step_noise
 from swiftpie.pipelines.drawing.denoise import Clock, Prepared
 from swiftpie.pipelines.drawing.edit import EditResult
-from swiftpie.pipelines.drawing.prepare import num_draws, place_subject, read_prompts, side_by_side
+from swiftpie.pipelines.drawing.prepare import (
+    Stance,
+    num_draws,
+    place_subject,
+    read_prompts,
+    side_by_side,
+)
 from swiftpie.pipelines.drawing.request import Output, PersonalizeRequest, RepaintRequest, Subject
 from swiftpie.pipelines.drawing.settings import Scales, StyleBy
 from swiftpie.pipelines.drawing.style import style_by
@@ -155,9 +161,10 @@ def _plain_prompts(
 def drawn_size(components: Components, request: PersonalizeRequest) -> tuple[int, int] | None:
     """Return height and width of what the model itself draws; None: as it is asked."""
     is_put_before = has_scene(components, request) and not is_inserted(components, request)
-    if not (is_put_before and _is_large(components, request)):
+    is_changed = _is_large(components, request) or _has_own_size(request)
+    if not (is_put_before and is_changed):
         return request.size_px
-    return _trained_size(components, _size_of(components, request))
+    return _trained_size(components, size_of(components, request))
 
 
 @torch.no_grad()
@@ -170,7 +177,7 @@ def plan(components: Components, request: PersonalizeRequest, start: Prepared) -
     """
     subjects = tuple(subject.identity for subject in request.subjects)
     rows = tuple(scene_rows(components, request))
-    size = _size_of(components, request)
+    size = size_of(components, request)
     return ScenePlan(request, size, rows, subjects, start.layouts, start.lights)
 
 
@@ -196,7 +203,7 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
         prompt = prompts[index % len(prompts)]
         setting, noise = read_setting(prompt), draw_noise_of(seed)
         share = share_of(noise)
-        size, name = _size_of(components, request)[::-1], None
+        size, name = size_of(components, request)[::-1], None
         if isinstance(request.scene, Image.Image):
             picture = cut_to(request.scene, size)
         else:
@@ -542,7 +549,7 @@ def finish_insertions(
 
 
 def _is_large(components: Components, request: PersonalizeRequest) -> bool:
-    return math.prod(_size_of(components, request)) > LARGE * components.preset.image_size_px**2
+    return math.prod(size_of(components, request)) > LARGE * components.preset.image_size_px**2
 
 
 def _trained_size(components: Components, size: tuple[int, int]) -> tuple[int, int]:
@@ -558,11 +565,22 @@ def _prompts(request: PersonalizeRequest) -> tuple[str, ...]:
     return (request.prompt,) if isinstance(request.prompt, str) else tuple(request.prompt)
 
 
-def _size_of(components: Components, request: PersonalizeRequest) -> tuple[int, int]:
-    """Return height and width in pixels."""
+def size_of(components: Components, request: PersonalizeRequest) -> tuple[int, int]:
+    """Return height and width in pixels: as asked, else a given scene's own, else the preset's.
+
+    A scene with sides of more than `MAX_SIDE_PX` is shrunk.
+    """
+    if _has_own_size(request):
+        assert isinstance(request.scene, Image.Image), "it has one"
+        shrunk = min(1, MAX_SIDE_PX / max(request.scene.size))
+        return round(shrunk * request.scene.height), round(shrunk * request.scene.width)
     rows, columns = components.cells_of(request.size_px)
     cell_px = components.preset.latent_cell_px
     return rows * cell_px, columns * cell_px
+
+
+def _has_own_size(request: PersonalizeRequest) -> bool:
+    return request.size_px is None and isinstance(request.scene, Image.Image)
 
 
 def _names_of(rows: Sequence[SceneRow]) -> str:
@@ -582,4 +600,6 @@ def _layout(
     shape = (components.preset.latent_channels, *components.cells_of(request.size_px))
     noise = draw_step_noise([row.seed], shape, count=num_draws(components))[0]
     text = read_prompts(components, row.prompt, rows=1)
-    return place_subject(components, subject, noise.to(components.device), text=text)
+    stance = Stance.of(request, row.prompt)
+    noise = noise.to(components.device)
+    return place_subject(components, subject, noise, text=text, stance=stance)

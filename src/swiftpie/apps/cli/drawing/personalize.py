@@ -193,7 +193,9 @@ def _way_of(
     session, load_ms = open_session(**loading)
     preset = session.components.preset
     _tell_idle_detail(session, changes)
-    drawn_px = request["size_px"] or (preset.image_size_px,) * 2
+    scene, drawn_px = request["scene"], request["size_px"] or (preset.image_size_px,) * 2
+    if request["size_px"] is None and not isinstance(scene, str):
+        drawn_px = scene.height, scene.width
     source, region = _read_mask(masks[0], drawn_px, count=len(placed))
     limited, limit = None, None
     if masks[1] is not None:
