@@ -55,7 +55,7 @@ def write_pages(pages: Path) -> None:
     pages.mkdir(parents=True)
     for page in sorted(DOCS.glob("*.md")):
         (pages / page.name).write_text(with_links(page))
-    for file in (*DOCS.glob("*.png"), HERE / "table.js", HERE / "table.css"):
+    for file in (*DOCS.glob("*.png"), *DOCS.glob("*.webp"), HERE / "table.js", HERE / "table.css"):
         shutil.copy(file, pages)
     (pages / "index.md").write_text(home())
     (pages / "models.md").write_text(models())
@@ -170,17 +170,17 @@ draws it again.
 
 `swiftpie demo`:
 
-![Sample subjects and the scenes that the embedded model put them into](demo.png)
+![Sample subjects and the scenes that the embedded model put them into](demo.webp)
 
 `swiftpie evaluate grid -o grid.png --num-subjects 5`: subjects that the training never saw.
 
-![Five held-out subjects in five uses, dealt by seed 0](grid.png)
+![Five held-out subjects in five uses, dealt by seed 0](grid.webp)
 
 `mkdir -p out/page; make test-page` draws on the page as a user does, and writes these:
 
-![The page: two subjects in the scene of a prompt, each in its box](page.png)
+![The page: two subjects in the scene of a prompt, each in its box](page.webp)
 
-![An edit, half of it as it was before, with variations](page-edit.png)
+![An edit, half of it as it was before, with variations](page-edit.webp)
 """
 
 
