@@ -2,30 +2,73 @@
 
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageChops, ImageFilter
 
 from swiftpie import masks
 from swiftpie.errors import InputError
 from swiftpie.imageio.images import mask_to_pil
-from tests.shapes import HEIGHT, WIDTH, as_mask, ellipse
+from tests.shapes import HEIGHT, WIDTH, as_mask, ellipse, photo
 
 
-def test_mask_files_are_read_by_alpha_or_brightness_at_the_photos_size():
+def clear(alpha, ground="black"):
+    image = Image.new("RGBA", alpha.size, ground)
+    image.putalpha(alpha)
+    return image
+
+
+HOLE = ImageChops.invert(ellipse())
+MASKS = {
+    "grey": ellipse(),
+    "colours": ellipse().convert("RGB"),
+    "two colours": ellipse().convert("1"),
+    "a hole": clear(HOLE),
+    "a hole in white": clear(HOLE, "white"),
+    "painted, with an alpha channel": ellipse().convert("RGBA"),
+}
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_transparency_marks_what_may_change_and_else_white(name):
     size = (WIDTH * 2, HEIGHT * 2)
-    truth = as_mask(ellipse().resize(size))
-    clear = Image.new("RGBA", (WIDTH, HEIGHT), "black")
-    clear.putalpha(ellipse())
-    for image in (ellipse(), ellipse().convert("RGB"), clear):
-        mask = masks.load_mask(image, size)
-        assert mask.shape == (1, 1, HEIGHT * 2, WIDTH * 2)
-        assert masks.iou(mask, truth).item() > 0.98
+    mask = masks.load_mask(MASKS[name], size)
+    assert mask.shape == (1, 1, HEIGHT * 2, WIDTH * 2)
+    assert masks.iou(mask, as_mask(ellipse().resize(size))).item() > 0.98
 
 
-def test_mask_files_that_cannot_fit_are_refused():
+def test_the_mask_of_a_subject_is_opaque_as_its_cut_out_is():
+    mask = masks.load_mask(clear(ellipse()), ellipse().size, of_subject=True)
+    assert masks.iou(mask, as_mask(ellipse())).item() > 0.98
+
+
+@pytest.mark.parametrize(
+    ("mask", "words"),
+    [
+        (Image.new("L", (8, 8), 120), "is black"),
+        (Image.new("RGBA", (8, 8), "black"), "opaque everywhere"),
+        (clear(Image.new("L", (8, 8), 254)), "nowhere more than half transparent"),
+        (photo(ellipse(), "gradient").resize((8, 8)), "100% of it is between"),
+    ],
+)
+def test_what_marks_nothing_or_is_no_mask_is_called_what_it_is(mask, words):
+    with pytest.raises(InputError, match=words):
+        masks.load_mask(mask, (8, 8))
+
+
+def test_a_mask_of_another_shape_is_refused():
     with pytest.raises(InputError, match=r"420x300 px and its photo 300x420"):
         masks.load_mask(ellipse(), (HEIGHT, WIDTH))
-    with pytest.raises(InputError, match="is black"):
-        masks.load_mask(Image.new("L", (8, 8), 0), (8, 8))
+
+
+def test_soft_edges_are_no_reason_to_refuse_a_mask():
+    soft = ellipse().filter(ImageFilter.GaussianBlur(20))
+    assert masks.load_mask(soft, soft.size).max() == 1
+
+
+def test_a_hole_is_transparent_and_the_ground_of_a_cut_out_is_none():
+    assert masks.iou(masks.hole_of(clear(HOLE)), as_mask(ellipse())).item() == 1
+    assert masks.hole_of(clear(ellipse())) is None
+    assert masks.hole_of(ellipse().convert("RGBA")) is None
+    assert masks.hole_of(clear(Image.new("L", (8, 8), 200))) is None
 
 
 def test_boxes_are_read_as_fractions():

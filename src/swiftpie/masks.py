@@ -3,6 +3,7 @@
 from itertools import pairwise
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -13,6 +14,10 @@ from swiftpie.imageio.images import alpha_of, extent_of, plane
 from swiftpie.validation import Box as Box
 from swiftpie.validation import check_box as check_box
 from swiftpie.validation import parse_box as parse_box
+
+HALF = 0.5  # below it, a pixel of a given mask is outside, and stays to the bit
+BLACK = 0.1  # up to it, and as far from white, noise of a JPEG is one of the two values
+MAX_BETWEEN = 1 / 3  # share of a mask between black and white; wide soft edges have up to 1 / 4
 
 VISIBLE = 0.3  # a row or column counts as touched by the subject above this coverage
 MAX_ASPECT_ERROR = 0.02  # between a mask file and its photo: more than rounding explains
@@ -28,32 +33,61 @@ NOISE_ROUNDING = 1e-5  # mean difference up to which two noises of unit variance
 FEATHER_PX = 6  # an edge fades over this width
 
 
-def load_mask(source: Source, size: tuple[int, int]) -> Tensor:
-    """Return the mask in a picture file (1, 1, H, W), white or opaque = subject.
+def load_mask(source: Source, size: tuple[int, int], *, of_subject: bool = False) -> Tensor:
+    """Return the mask in a picture file, (1, 1, H, W) in [0, 1].
+
+    Where the file has transparency, that alone decides: what is transparent may change, as in masks
+    of OpenAI and Photoshop. Else white may change.
 
     Args:
         source: a path, encoded bytes, an open binary file, or a PIL image.
         size: width and height of the photo it belongs to.
+        of_subject: The mask shows the subject of the photo, as a cut-out does: what is opaque, or
+            else white.
 
     Raises:
-        ImageError: It is no readable picture, shows nothing, or is not shaped as the photo.
+        ImageError: It is no readable picture, marks nothing, is hardly two-valued, or is not shaped
+            as the photo.
     """
     image = load_image(source)
-    name = describe(source)
+    name = f"The mask {describe(source)}".replace("The mask The picture", "The mask")
     aspect = (image.width * size[1]) / (image.height * size[0])
     if abs(aspect - 1) > MAX_ASPECT_ERROR:
         raise ImageError(
-            f"The mask {name} is {image.width}x{image.height} px and its photo {size[0]}x{size[1]} "
+            f"{name} is {image.width}x{image.height} px and its photo {size[0]}x{size[1]} "
             "px. Both need the same shape. Export the mask from that photo."
         )
     alpha = alpha_of(image)
-    mask = plane(image.convert("L")) if alpha is None else alpha
-    if mask.max() <= 0.5:
+    marked = plane(image.convert("L")) if alpha is None else alpha
+    mask = marked if alpha is None or of_subject else 1 - alpha
+    if mask.max() < HALF:
+        raise ImageError(f"{name} {_marks_nothing(image, of_subject=of_subject)}")
+    between = ((mask > BLACK) & (mask < 1 - BLACK)).float().mean().item()
+    if between > MAX_BETWEEN:
         raise ImageError(
-            f"The mask {name} is black. White (or opaque) is needed where the subject is. "
-            "Invert it or draw the subject in white."
+            f"{name} is hardly a mask: {between:.0%} of it is between black and white, or between "
+            "clear and opaque. Only soft edges may be. Check that it is no photograph."
         )
     return resize_mask(mask, (size[1], size[0]))
+
+
+def hole_of(image: Image.Image) -> Tensor | None:
+    """Return the mask (1, 1, H, W) of a hole in a picture: what is transparent; None without one.
+
+    Transparency along most of the border is no hole, but the ground of a cut-out.
+    """
+    alpha = alpha_of(image)
+    if alpha is None:
+        return None
+    sides = (alpha[..., 0, :], alpha[..., -1, :], alpha[..., 0], alpha[..., -1])
+    border = torch.cat([side.flatten() for side in sides])
+    is_hole = alpha.min() <= HALF and (border < HALF).float().mean() <= HALF
+    return 1 - alpha if is_hole else None
+
+
+def without_outside(mask: Tensor) -> Tensor:
+    """Return `mask` (B, 1, H, W) of bytes with all that is below half set to 0: it is outside."""
+    return mask.where(mask >= HALF * 255, 0)
 
 
 def check_mask(mask: Tensor) -> None:
@@ -166,6 +200,20 @@ def feather(mask: Tensor, width_px: int = FEATHER_PX) -> Tensor:
     for _ in range(width_px - 1):
         shrunk.append(-grow(-shrunk[-1], 1))
     return torch.minimum(torch.stack(shrunk).mean(dim=0), mask)
+
+
+def _marks_nothing(image: Image.Image, *, of_subject: bool) -> str:
+    """Return what is said of a mask without a pixel of half or more."""
+    where = "where the subject is" if of_subject else "where the picture may change"
+    if image.mode != "RGBA":
+        return f"is black. It has to be white {where}. Invert it, or paint that in white."
+    if alpha_of(image) is None:
+        return (
+            f"is opaque everywhere, and black, so it marks nothing. It has to be transparent or "
+            f"white {where}. Erase that part of it."
+        )
+    wanted = "opaque" if of_subject else "transparent"
+    return f"is nowhere more than half {wanted}. It has to be {wanted} {where}. Export it again."
 
 
 def _ramp(low: float, high: float, *, count: int, feather: float) -> Tensor:

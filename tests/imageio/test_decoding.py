@@ -213,6 +213,26 @@ def test_grey_with_alpha_becomes_rgba():
     assert (loaded.mode, loaded.getpixel((0, 0))) == ("RGBA", (90, 90, 90, 40))
 
 
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_colours_under_full_transparency_do_not_matter(mode):
+    read = []
+    for hidden in ("black", "fuchsia"):
+        image = gradient().quantize(64).convert("RGBA")
+        image.paste(Image.new("RGBA", (7, 5), hidden), (3, 4))
+        alpha = Image.new("L", image.size, 255)
+        alpha.paste(0, (3, 4, 10, 9))
+        image.putalpha(alpha)
+        read.append(np.asarray(load_image(encoded(image.convert(mode)))))
+        assert np.array_equal(read[-1][..., 3], np.asarray(alpha))
+    assert np.array_equal(*read)
+
+
+def test_visible_colours_are_carried_on_to_what_is_hidden():
+    image = Image.new("RGBA", (24, 16), (40, 80, 120, 255))
+    image.paste((255, 0, 255, 0), (6, 4, 18, 12))
+    assert np.abs(np.asarray(load_image(image))[..., :3] - [40, 80, 120]).max() <= 4
+
+
 @pytest.mark.parametrize("file_format", ["GIF", "PNG", "WEBP", "TIFF", "MPO"])
 def test_an_animation_gives_its_first_frame(file_format):
     first, second = Image.new("RGB", (8, 8), "red"), Image.new("RGB", (8, 8), "blue")

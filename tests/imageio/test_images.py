@@ -177,7 +177,7 @@ def test_metadata_and_mark_of_origin_survive_and_bytes_repeat(tmp_path, suffix):
 @pytest.mark.parametrize("name", ["a.png", "a.tiff"])
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 def test_png_and_tiff_keep_every_pixel_and_its_alpha(tmp_path, name, mode):
-    image = noise_image(mode=mode)
+    image = load_image(noise_image(mode=mode))
     save_image(image, tmp_path / name, metadata={})
     assert load_image(tmp_path / name).tobytes() == image.tobytes()
     save_image(image.convert("L"), tmp_path / name, metadata=None, force=True)

@@ -16,7 +16,7 @@ from swiftpie.errors import InputError
 from swiftpie.faces import FaceEncoder
 from swiftpie.faces.choose import ChosenFace, choose_face, find_faces
 from swiftpie.imageio.decoding import BAND_PIXELS, load_image
-from swiftpie.masks import Box, load_mask
+from swiftpie.masks import Box, hole_of, load_mask
 from swiftpie.models.cutout import Point, Search, search_of
 from swiftpie.pipelines import identity as identities
 from swiftpie.pipelines.identity import aligned_crop, face_identity
@@ -49,7 +49,7 @@ def encode_pictures(
         )
     pictures = [load_image(source) for source in sources]
     regions = [
-        None if mask is None else load_mask(mask, picture.size)
+        None if mask is None else load_mask(mask, picture.size, of_subject=True)
         for picture, mask in zip(pictures, mask_sources, strict=True)
     ]
     searches = _searches(cutout, len(pictures))
@@ -107,8 +107,10 @@ def read_removal(
 ) -> Tensor | Box | Search:
     """Return what is to be removed from `picture`: a mask, a box, or a search by points.
 
+    A hole in the picture is the mask where nothing is given.
+
     Raises:
-        InputError: Nothing is given, or both a mask and points are.
+        InputError: Nothing says what goes, or both a mask and points do.
     """
     if points:
         if mask is not None and not isinstance(mask, tuple):
@@ -118,8 +120,12 @@ def read_removal(
             )
         return Search(box=mask, points=tuple(points))
     if mask is None:
+        hole = hole_of(picture)
+        if hole is not None:
+            return hole
         raise InputError(
-            "Nothing says what to remove. Pass a mask, a box or points, as in points=[(0.4, 0.6)]."
+            "Nothing says what to remove, and the picture has no hole. Pass a mask, a box or "
+            "points, as in points=[(0.4, 0.6)]."
         )
     return mask if isinstance(mask, Search) else read_place(mask, picture)
 

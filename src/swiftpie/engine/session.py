@@ -330,6 +330,8 @@ class Session:
             ConfigError: The guidance is for another number of steps.
             InputError: The prompt is empty or a number is out of range.
         """
+        if (style := steering.get("style_reference")) is not None:
+            steering["style_reference"] = load_image(style)
         request = PersonalizeRequest(
             subjects=as_subjects(subjects, mask=mask, detail_mask=detail_mask, box=box, view=view),
             prompt=prompt,
@@ -435,7 +437,7 @@ class Session:
         it draws an `EditRequest` as given.
 
         Args:
-            image: Any shape; transparency is ignored.
+            image: Any shape. Without a mask, a hole is what changes; transparency stays elsewhere.
             prompt: What the edited picture shows; not empty.
             source_prompt: What the picture shows now; may be empty.
             keyword: What in the picture changes, as in "cat". The mask then compares this word with
@@ -571,7 +573,7 @@ class Session:
         """Put a subject into a photograph, in its light, at its own size.
 
         Args:
-            photo: Any shape and size; transparency is ignored.
+            photo: Any shape and size; its transparency stays, but for what is drawn.
             identity: The subject from `encode_identity`, or its name in the library.
             prompt: What the subject is, as in "a photo of a dog"; may be empty.
             box: Left, top, right and bottom in [0, 1] that the subject fills, feet at the bottom;
@@ -605,9 +607,9 @@ class Session:
         """Remove something from a photograph.
 
         Args:
-            photo: Any shape and size; transparency is ignored.
+            photo: Any shape and size; its transparency stays, but for what is drawn.
             mask: What to remove: a picture, (1, 1, H, W) in [0, 1] over the photograph, or a
-                box; or a search for it.
+                box; or a search for it. By default a hole of the photograph.
             points: Instead of a mask, points on the thing, as fractions of width and height. Its
                 outline and the shadow at its foot are found, inside of a given box.
             where: Instead of both, the subject that goes, or its name in the library, see `find`.

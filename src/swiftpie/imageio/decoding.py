@@ -385,7 +385,29 @@ def to_plain(image: Image.Image) -> Image.Image:
     plain = image.convert("RGBA" if image.has_transparency_data else "RGB")
     plain = plain.copy() if plain is image else plain
     plain.info = {}
+    if plain.mode == "RGBA":
+        _cover_hidden(plain)
     return plain
+
+
+def _cover_hidden(image: Image.Image) -> None:
+    """Carry visible colours of an RGBA picture on to where it is fully transparent, in place.
+
+    What a file hides there then acts nowhere. Each half as large picture covers the larger one.
+    """
+    alpha = image.getchannel("A")
+    seen = alpha.point(lambda value: 255 * (value > 0))
+    if seen.getextrema() == (255, 255):
+        return
+    if seen.getbbox() is None:
+        image.paste((0, 0, 0, 0), (0, 0, *image.size))
+        return
+    image.putalpha(seen)
+    small = image.reduce(2)  # the mean of the colours that are seen
+    _cover_hidden(small)
+    colours = small.convert("RGB").resize(image.size, Image.Resampling.BILINEAR)
+    image.paste(Image.composite(image.convert("RGB"), colours, seen))
+    image.putalpha(alpha)
 
 
 def _fit_transparency(image: Image.Image) -> None:

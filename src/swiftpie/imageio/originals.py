@@ -82,6 +82,9 @@ def read_original(source: str | Path | bytes | Image.Image) -> OriginalPicture:
         image = to_straight(to_upright(image, is_ours=is_ours))
         deep = _in_16_bits(image, source, tiles)
         if deep is not None:
+            if deep.shape[2] == 4:
+                hidden = deep[..., 3] == 0
+                deep[hidden, :3] = np.asarray(to_plain(image), np.uint16)[hidden, :3] * 257
             return OriginalPicture(PictureData(deep, profile, exif), tuple(losses))
         if is_deep:
             losses.append("its 16 bits")
@@ -97,10 +100,12 @@ def composite(original: OriginalPicture, edited: Image.Image, blend: Image.Image
 
     Args:
         original: Of size (W, H).
-        edited: sRGB of 8 bit, as large.
-        blend: Mode L, as large; 0 leaves the original's pixel as it is. Transparency always stays.
+        edited: sRGB of 8 bit, as large. If it has transparency, that is the result's.
+        blend: Mode L, as large; 0 leaves the original's pixel as it is.
     """
     pixels, profile, _ = original.stored
+    alpha = edited.getchannel("A") if edited.mode == "RGBA" else None
+    edited = edited.convert("RGB")
     if profile:
         srgb = ImageCms.createProfile("sRGB")
         own = ImageCms.ImageCmsProfile(io.BytesIO(profile))
@@ -108,11 +113,14 @@ def composite(original: OriginalPicture, edited: Image.Image, blend: Image.Image
         assert converted is not None  # only in-place conversion returns nothing
         edited = converted
     if not isinstance(pixels, Image.Image):
-        return original.stored._replace(pixels=_blended(pixels, edited, blend))
+        deep = _blended(pixels, edited, blend)
+        if alpha is not None:
+            deep[(np.asarray(alpha) == 255) & (deep[..., 3] < 0xFF00), 3] = 0xFFFF
+        return original.stored._replace(pixels=deep)
     before = pixels if pixels.mode == "RGB" else pixels.convert("RGB")
     joined = Image.composite(edited, before, blend)
     if pixels.mode == "RGBA":
-        joined.putalpha(pixels.getchannel("A"))
+        joined.putalpha(alpha or pixels.getchannel("A"))
     return original.stored._replace(pixels=joined)
 
 

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import NamedTuple, TypeVar, overload
 
 import torch
-from PIL import Image
+from PIL import Image, ImageChops
 from torch import Tensor
 
 from swiftpie.attention.condition import AttentionCondition
@@ -17,9 +17,9 @@ from swiftpie.attention.processors import Merge
 from swiftpie.backbones.components import Components
 from swiftpie.errors import OutOfMemory, short_reason
 from swiftpie.faces import METADATA
-from swiftpie.imageio.images import mask_to_pil, to_pil
+from swiftpie.imageio.images import alpha_of, mask_to_pil, to_pil
 from swiftpie.library import origin_of
-from swiftpie.masks import resize_mask
+from swiftpie.masks import HALF, hole_of, resize_mask
 from swiftpie.pipelines.drawing import chord, edit, in_context, prepare
 from swiftpie.pipelines.drawing.denoise import (
     Clock,
@@ -115,7 +115,8 @@ def find_region(components: Components, request: EditRequest) -> Image.Image:
 
     The errors are those of `draw`.
     """
-    request = _in_mode(components, request).steered(len(components.schedule.steps))
+    request = _in_hole(components, _in_mode(components, request))
+    request = request.steered(len(components.schedule.steps))
     with explaining_out_of_memory():
         if _is_relit(components, request):
             return relight.find_region(request)
@@ -170,8 +171,9 @@ def draw_together(
     prepared: dict[int, _PreparedRequest] = {}
     by_key: dict[tuple[object, ...], list[int]] = {}
     with explaining_out_of_memory():
-        for index, given in enumerate(requests):
-            begun = _begin(components, _drawable(components, given), clock, on_stage)
+        drawables = [_drawable(components, given) for given in requests]
+        for index, drawable in enumerate(drawables):
+            begun = _begin(components, drawable, clock, on_stage)
             if isinstance(begun, _PreparedRequest):
                 prepared[index] = begun
                 by_key.setdefault(begun.batch_key, []).append(index)
@@ -189,7 +191,7 @@ def draw_together(
                         results[index] = scene.finish(drawn, plan, clock)
                     case plan:
                         results[index] = repaint.finish(drawn, plan, clock)
-    return [results[index] for index in range(len(requests))]
+    return [_with_transparency(one, results[index]) for index, one in enumerate(drawables)]
 
 
 def _begin(
@@ -270,7 +272,8 @@ def _passes(
 
 def _drawable(components: Components, request: Request) -> Drawable:
     drawable = request.as_personalize() if isinstance(request, FaceRequest) else request
-    return _in_mode(components, drawable).steered(len(components.schedule.steps))
+    drawable = _in_hole(components, _in_mode(components, drawable))
+    return drawable.steered(len(components.schedule.steps))
 
 
 def _prepare(
@@ -355,6 +358,38 @@ def _in_mode(components: Components, request: Drawn) -> Drawn:
     if not isinstance(request, EditRequest) or request.settings.mode is not None:
         return request
     return replace(request, settings=request.settings.in_mode_of(components.preset))
+
+
+def _in_hole(components: Components, request: Drawn) -> Drawn:
+    """Return a request; the hole of its picture is what changes if nothing else says that."""
+    if isinstance(request, PersonalizeRequest) or request.mask is not None:
+        return request
+    if isinstance(request, RepaintRequest):
+        is_open = request.identity is None
+    else:
+        is_said = request.keyword or request.source_prompt.strip()
+        is_open = not (is_said or edit.only_changes_all(components, request))
+    hole = hole_of(request.image) if is_open else None
+    return request if hole is None else replace(request, mask=hole)
+
+
+def _with_transparency(
+    request: Drawable, result: GenerationResult | EditResult
+) -> GenerationResult | EditResult:
+    """Return a changed picture as transparent as it was, but for holes at a given place."""
+    if isinstance(request, PersonalizeRequest) or not isinstance(result, EditResult):
+        return result
+    if alpha_of(request.image) is None:
+        return result
+    alpha = request.image.getchannel("A")
+    if isinstance(request, RepaintRequest) or request.mask is not None:
+        drawn = result.region.point(lambda value: 255 * (value > 0))
+        hole = alpha.point(lambda value: 255 * (value <= 255 * HALF))
+        alpha = ImageChops.lighter(alpha, ImageChops.darker(hole, drawn))
+    image, edited = result.image.copy(), result.edited.copy()
+    image.putalpha(alpha)
+    edited.putalpha(alpha)
+    return replace(result, image=image, edited=edited)
 
 
 def _is_released(request: Drawable) -> bool:

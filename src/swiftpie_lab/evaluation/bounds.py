@@ -69,7 +69,7 @@ def paste_all(
     pasted = to_tensor(scenery)
     for kind, layout in zip(REFERENCES, layouts, strict=False):
         reference = known[kind]
-        mask = load_mask(known[f"{kind}-mask"], reference.size)
+        mask = load_mask(known[f"{kind}-mask"], reference.size, of_subject=True)
         pasted = paste(
             to_tensor(reference), mask, scenery=pasted, layout=layout, is_turned=is_turned
         )

@@ -86,7 +86,11 @@ class OtherPortraitist(NamedTuple):
     def look_at(self, reference: Image.Image, mask: Path | Image.Image | None) -> Sitting:
         """Return the subject as the automatic cut-out finds it, if there is no mask."""
         picture = reference.convert("RGB")
-        cover = subject_mask(reference) if mask is None else load_mask(mask, reference.size)
+        cover = (
+            subject_mask(reference)
+            if mask is None
+            else load_mask(mask, reference.size, of_subject=True)
+        )
         pixels, shown = fit_square(to_tensor(picture), cover, size_px=CUTOUT_PX, fill=SUBJECT_FILL)
 
         def draw(prompt: str, seed: int, name: str) -> Drawn:

@@ -175,6 +175,40 @@ def test_what_an_edit_may_change_is_shown_before_it_is_drawn(server, photo):
 
 
 @pytest.mark.parametrize(
+    ("mask", "said"),
+    [
+        (Image.new("RGBA", (128, 128), "white"), "opaque everywhere"),
+        (Image.new("L", (128, 128), 255), "no transparency"),
+        (Image.new("RGBA", (128, 128), (0, 0, 0, 254)), "nowhere more than half"),
+        (Image.new("RGBA", (128, 64)), "Both need the same shape"),
+    ],
+)
+def test_a_mask_that_marks_nothing_is_the_parameter_that_is_wrong(client, photo, mask, said):
+    with pytest.raises(openai.BadRequestError, match=said) as refused:
+        client.images.edit(
+            image=("photo.png", to_png(photo)), mask=("mask.png", to_png(mask)), prompt="a dog"
+        )
+    assert refused.value.param == "mask"
+
+
+def test_a_hole_is_the_mask_of_a_photograph_without_one(client, photo):
+    hole = photo.convert("RGBA")
+    hole.paste((255, 0, 255, 0), (20, 20, 60, 60))
+    for task in ("edit", "remove"):
+        answer = client.images.edit(
+            image=("photo.png", to_png(hole)),
+            prompt="a dog",
+            extra_body={"seed": 5, "swiftpie": json.dumps({"task": task})},
+        )
+        edited = picture_of(answer.data[0])
+        edited.paste(photo, (0, 0), hole.getchannel("A"))
+        assert edited.convert("RGB").tobytes() != photo.tobytes()
+        kept = picture_of(answer.data[0]).convert("RGB")
+        kept.paste(photo.crop((20, 20, 60, 60)), (20, 20))
+        assert kept.tobytes() == photo.tobytes()
+
+
+@pytest.mark.parametrize(
     ("task", "own", "num_pictures", "has_mask", "said"),
     [
         ("insert", {}, 2, True, "nothing goes"),

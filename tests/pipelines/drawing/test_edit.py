@@ -149,6 +149,16 @@ def test_a_mask_of_the_user_bounds_the_change(components, photo, settings):
     assert not where[:, 66:].any()
 
 
+def test_a_mask_below_half_is_outside_and_stays_to_the_bit(components, photo):
+    mask = torch.full((1, 1, 50, 40), 1 / 255)
+    mask[..., :5, :] = 0.45
+    mask[..., 10:30, 5:20] = 1
+    where = changed(edit(components, photo, PROMPT, mask=mask), photo)
+    assert where[30:70, 20:60].mean() > 0.9
+    assert not where[:24].any()
+    assert not where[:, 66:].any()
+
+
 @pytest.mark.parametrize("settings", MODES, ids=["paper", "released"])
 def test_attention_sees_the_mask_softly_in_the_paper_and_hard_as_released(
     components, photo, settings
@@ -156,7 +166,7 @@ def test_attention_sees_the_mask_softly_in_the_paper_and_hard_as_released(
     mask = torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(0))
     full = mask.repeat_interleave(8, dim=2).repeat_interleave(8, dim=3)
     region = edit(components, photo, PROMPT, mask=full, settings=settings).latent_region
-    expected = (mask > 0.5).float() if settings is RELEASED else mask
+    expected = (mask > 0.5).float() * (1 if settings is RELEASED else mask)
     assert torch.allclose(region, expected, atol=1 / 255)
 
 

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageColor
 
 from swiftpie import CapabilityError, InputError, Session
 from swiftpie.pipelines.drawing.request import RepaintRequest
@@ -50,13 +50,40 @@ def test_what_goes_is_covered_as_a_whole_and_nothing_else_changes(session):
     photo = photograph(200, 150)
     mask = torch.zeros(1, 1, 150, 200)
     mask[..., 40:90, 60:120] = 1
-    mask[..., 40:90, 120] = 0.1
+    mask[..., 40:90, 120] = 0.6
+    mask[mask == 0] = 0.4
     result = session.remove(photo, mask=mask, seed=1)
     region = values(result.region) > 0
-    assert np.array_equal(region, (mask[0, 0] > 0).numpy())
+    assert np.array_equal(region, (mask[0, 0] > 0.5).numpy())
     assert not changed(result, photo)[~region].any()
     assert np.array_equal(values(result.blend) > 0, values(result.blend) == 255)
     assert changed(result, photo)[region].mean() > 0.9
+
+
+@pytest.mark.parametrize("change", ["remove", "edit"])
+def test_a_hole_is_what_changes_and_its_hidden_colour_acts_nowhere(session, change):
+    whole, results = photograph(200, 150), []
+    for hidden in ("black", "fuchsia"):
+        photo = whole.convert("RGBA")
+        photo.paste((*ImageColor.getrgb(hidden), 0), (60, 40, 120, 90))
+        photo.paste((*ImageColor.getrgb(hidden), 0), (0, 140, 30, 150))
+        words = ("a dog",) if change == "edit" else ()
+        results.append(getattr(session, change)(photo, *words, seed=1))
+    first, second = results
+    assert first.image.tobytes() == second.image.tobytes()
+    assert first.image.getchannel("A").getextrema() == (255, 255)
+    hole = values(first.region) > 0
+    assert hole.sum() == 60 * 50 + 30 * 10
+    assert np.array_equal(values(first.image.convert("RGB"))[~hole], values(whole)[~hole])
+
+
+def test_transparency_stays_where_nothing_is_drawn(session, identity):
+    photo = photograph(200, 150).convert("RGBA")
+    photo.paste((0, 0, 0, 0), (0, 0, 60, 40))
+    photo.paste((0, 0, 0, 0), (100, 80, 110, 90))
+    alpha = values(session.insert(photo, identity, box=SPOT, seed=1).image.getchannel("A"))
+    assert not alpha[:40, :30].any()
+    assert alpha[80:90, 100:110].all()
 
 
 def test_a_replacement_stands_where_the_mask_is(session, identity):
@@ -106,7 +133,7 @@ def test_nothing_to_do_is_refused(session, identity):
     photo = photograph(40, 40)
     with pytest.raises(InputError, match="identity"):
         RepaintRequest(image=photo, seed=1)
-    with pytest.raises(InputError, match="black"):
+    with pytest.raises(InputError, match="nowhere white"):
         session.remove(photo, mask=torch.zeros(1, 1, 40, 40))
     with pytest.raises(InputError, match="box"):
         session.insert(photo, identity, box=(0.5, 0.1, 0.4, 0.9))
@@ -118,4 +145,5 @@ def test_the_smallest_photographs_are_changed_without_a_warning(session, identit
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert session.insert(photo, identity, seed=1).image.size == photo.size
-        assert session.remove(photo, mask=SPOT, seed=1).image.size == photo.size
+        whole = (0, 0, 1, 1)
+        assert session.remove(photo, mask=whole, seed=1).image.size == photo.size

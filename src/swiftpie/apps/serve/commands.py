@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from PIL import Image, ImageChops
+from PIL import Image
 from torch import Tensor
 
 from swiftpie.apps.serve.schemas import Drawing, RequestError
@@ -15,7 +15,8 @@ from swiftpie.backbones.presets import Capability
 from swiftpie.engine.session import Session
 from swiftpie.errors import ImageError, InputError, NobodyNamed, WeightsError
 from swiftpie.faces.choose import choose_face, find_faces
-from swiftpie.masks import Box, load_mask
+from swiftpie.imageio.images import alpha_of
+from swiftpie.masks import Box, hole_of, load_mask
 from swiftpie.models.cutout import CutOut, Search, cut_out
 from swiftpie.noise import seeds_from
 from swiftpie.pipelines.draw import find_region
@@ -384,7 +385,7 @@ def commands_of(
     _check_where(where, others=(mask, own.box, own.points or None), task=own.task)
     shared["where"] = where
     if own.task != "edit":
-        shared |= _repainting(body, region, num_newcomers=len(subjects) + bool(references))
+        shared |= _repainting(body, image, region, num_newcomers=len(subjects) + bool(references))
         return tuple(Repaint(seed=seed, **shared) for seed in seeds)
     shared |= {
         "region": region,
@@ -454,7 +455,7 @@ def is_edit(body: Drawing, images: Sequence[object]) -> bool:
 
 
 def _repainting(
-    body: Drawing, region: Tensor | Box | None, *, num_newcomers: int
+    body: Drawing, image: Image.Image, region: Tensor | Box | None, *, num_newcomers: int
 ) -> dict[str, Any]:
     """Return where of a photograph something goes, and where a subject comes.
 
@@ -485,6 +486,8 @@ def _repainting(
             )
         gone = Search(box=region, points=tuple(points))
     if gone is None and not body.swiftpie.where:
+        gone = hole_of(image)
+    if gone is None and not body.swiftpie.where:
         raise RequestError(
             f"The task {task!r} needs to know what to remove. Send a mask, swiftpie.box "
             "or swiftpie.points.",
@@ -497,28 +500,21 @@ def _region(body: Drawing, image: Image.Image, mask: Image.Image | None) -> Tens
     """Return where an edit may change its picture, None where that shall be found.
 
     Raises:
-        RequestError: A mask and a box came.
+        RequestError: A mask and a box came, or the mask marks nothing.
     """
     own = body.swiftpie
     if mask is None:
         return own.box
     if own.box is not None:
         raise RequestError("A mask and a box were given. Send one of the two.", param="mask")
-    return load_mask(_change_of(mask, mode=own.mask_mode), image.size)
-
-
-def _change_of(mask: Image.Image, *, mode: str) -> Image.Image:
-    """Return a mask, mode L, that is white where a picture shall change.
-
-    Raises:
-        RequestError: It has no transparency, by which OpenAI's masks mark what changes.
-    """
-    if mode == "white":
-        return mask.convert("RGB").convert("L")
-    if mask.mode != "RGBA":
+    if own.mask_mode == "alpha" and alpha_of(mask) is None:
+        what = "is opaque everywhere" if mask.mode == "RGBA" else "has no transparency"
         raise RequestError(
-            "The mask has no transparency, which marks what shall change. Send one that is "
-            "transparent there, or say swiftpie.mask_mode 'white'.",
+            f"The mask {what}, and transparency marks what may change. Send one that is "
+            "transparent there, or one that is white there with swiftpie.mask_mode 'white'.",
             param="mask",
         )
-    return ImageChops.invert(mask.getchannel("A"))
+    try:
+        return load_mask(mask, image.size)
+    except ImageError as error:
+        raise RequestError(str(error), code="invalid_image", param="mask") from error

@@ -260,7 +260,10 @@ class Own(WithOptions):
     edit: EditSettingsIn = EditSettingsIn()
     mask_mode: Annotated[
         Literal["alpha", "white"],
-        Field(description="A mask marks what changes by transparency, as OpenAI's, or in white."),
+        Field(
+            description="A mask is transparent where the picture may change, as OpenAI's are; as "
+            "'white', a mask without transparency is white there."
+        ),
     ] = "alpha"
     points: Annotated[
         list[tuple[Share, Share]],

@@ -598,7 +598,7 @@ def _sources(images: Sequence[Image.Image], masks: Sequence[Image.Image]) -> dic
         picture.thumbnail((SOURCE_PX, SOURCE_PX))
         files[f"pictures/{at}"] = encode_image(picture, ".webp", metadata=None)
         if masks:
-            shape = mask_to_pil(load_mask(masks[at], image.size))[0]
+            shape = mask_to_pil(load_mask(masks[at], image.size, of_subject=True))[0]
             shape.thumbnail((SOURCE_PX, SOURCE_PX))
             files[f"masks/{at}"] = encode_image(shape, ".png", metadata=None)
     return files

@@ -24,6 +24,7 @@ from swiftpie.masks import (
     from_noise_difference,
     grow,
     resize_mask,
+    without_outside,
 )
 from swiftpie.models.inversion import EditInversion
 from swiftpie.models.text import PromptEncoder
@@ -301,18 +302,22 @@ def _invert_by_edit_network(
 def given_mask(mask: Tensor | Box, size: Size) -> Tensor:
     """Return a mask or box of the user for a picture of `size`, as bytes (1, 1, H, W).
 
+    What is below half is outside, and 0; soft edges within stay as they are.
+
     Raises:
         InputError: The mask has a wrong shape.
     """
     height, width = size
     if not isinstance(mask, Tensor):
-        return in_8_bits(box_mask(mask, height=height, width=width))
-    if mask.ndim != 4 or mask.shape[:2] != (1, 1):
+        given = box_mask(mask, height=height, width=width)
+    elif mask.ndim != 4 or mask.shape[:2] != (1, 1):
         raise InputError(
             f"The mask has shape {tuple(mask.shape)}; it must be (1, 1, H, W). Add the missing "
             "axes."
         )
-    return in_8_bits(resize_mask(mask.float().cpu(), (height, width)))
+    else:
+        given = resize_mask(mask.float().cpu(), (height, width))
+    return without_outside(in_8_bits(given))
 
 
 def composite(edited: Image.Image, original: Image.Image, mask: Tensor) -> Image.Image:
@@ -381,4 +386,4 @@ def _grown(region: Tensor, canvas: Canvas, reach_px: int) -> Tensor:
     hard = (canvas.leave_mask(region.cpu()) > 0.5).float()
     if not hard.any():
         logger.warning(UNCHANGED)
-    return in_8_bits(resize_mask(grow(hard, reach_px), canvas.full))
+    return without_outside(in_8_bits(resize_mask(grow(hard, reach_px), canvas.full)))

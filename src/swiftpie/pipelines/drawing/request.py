@@ -355,7 +355,7 @@ class FaceRequest:
 class EditRequest(_Steered):
     """A picture changed so that it fits a prompt. From arXiv:2412.04301."""
 
-    image: "Image.Image"  # any shape; transparency is ignored
+    image: "Image.Image"  # any shape; a hole is what changes if nothing else says that
     prompt: Annotated[str, Option("What the picture shows.")]
     seed: Annotated[int, SEED]  # of the released mode's latents, and schedules with fresh noise
     source_prompt: Annotated[
@@ -369,7 +369,13 @@ class EditRequest(_Steered):
     ] = ""
     mask: Annotated[  # (1, 1, H, W) in [0, 1], or a box; None: found
         "Tensor | Box | None",
-        Option("Region that may change; a FILE is white there.", "FILE", kind=str, surfaces=TYPED),
+        Option(
+            "Region that may change: what is transparent in FILE, or white if nothing is. By "
+            "default a hole of the picture, or found.",
+            "FILE",
+            kind=str,
+            surfaces=TYPED,
+        ),
     ] = None
     where: Annotated["Identity | None", WHERE] = None  # instead of a mask
     identity: "Identity | None" = None  # a subject in place of the picture as image condition
@@ -395,7 +401,7 @@ class EditRequest(_Steered):
 class RepaintRequest(_Steered):
     """A photograph with a subject to insert, something to remove, or both."""
 
-    image: "Image.Image"  # any shape; transparency is ignored
+    image: "Image.Image"  # any shape; a hole goes if nothing else says what
     seed: Annotated[int, SEED]
     identity: "Identity | None" = None  # the subject to insert, if any
     prompt: Annotated[str, Option("What the subject is, as in 'a photo of a dog'.")] = ""
@@ -403,7 +409,13 @@ class RepaintRequest(_Steered):
     view: View | None = None  # yaw and pitch in degrees; None is as the reference shows it
     mask: Annotated[  # what to remove: (1, 1, H, W) in [0, 1], a box, or a search; None: nothing
         "Tensor | Box | Search | None",
-        Option("Region to remove; a FILE is white there.", "FILE", kind=str, surfaces=TYPED),
+        Option(
+            "Region to remove: what is transparent in FILE, or white if nothing is. By default a "
+            "hole of the photograph.",
+            "FILE",
+            kind=str,
+            surfaces=TYPED,
+        ),
     ] = None
     where: Annotated["Identity | None", WHERE] = None  # instead of a mask: what to remove
     layout: "Layout | None" = None  # how the subject stands, one row; None: upright in its box
@@ -415,10 +427,13 @@ class RepaintRequest(_Steered):
         check_text(self.prompt)
         _check_where(self.mask, self.where)
         if self.identity is None and self.mask is None and self.where is None:
-            raise InputError(
-                "There is nothing to insert or remove. Give an identity, or a mask of what to "
-                "remove."
-            )
+            from swiftpie.masks import hole_of
+
+            if hole_of(self.image) is None:
+                raise InputError(
+                    "There is nothing to insert or remove. Give an identity, or a mask of what to "
+                    "remove."
+                )
         for place in (self.box, self.mask):
             _check_place(place)
         if self.view is not None:

@@ -337,7 +337,7 @@ def _removed(place: Tensor | Box | Search, original: Image.Image) -> Tensor:
         return removal_mask(original, place)
     mask = given_mask(place, (original.height, original.width))
     if not mask.any():
-        raise InputError("The mask is black. Paint what is to be removed in white.")
+        raise InputError("The mask is nowhere white. Paint what is to be removed in white.")
     return 255 * (mask > 0).to(torch.uint8)
 
 

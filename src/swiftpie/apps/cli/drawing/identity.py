@@ -160,7 +160,8 @@ def cutout(
     size_px = PRESETS.get(preset).image_size_px
     ((source,),) = with_cutouts([read_subjects([image])], cutouts)
     picture = load_image(source.picture)
-    mask = None if source.mask is None else load_mask(source.mask, picture.size)
+    given = source.mask
+    mask = None if given is None else load_mask(given, picture.size, of_subject=True)
     search = search_of(source.cutout)
     if to is CutoutForm.FRAME:
         pixels, _, how = canonical_frame(picture, mask, size_px, search=search)

@@ -30,6 +30,8 @@ from swiftpie.errors import ConfigError
 from swiftpie.pipelines.drawing.request import RepaintRequest
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from swiftpie.engine.session import Session
     from swiftpie.masks import Box
     from swiftpie.models.cutout import Search
@@ -80,7 +82,7 @@ class Change(NamedTuple):
     prompt: str = ""
     box: "Box | None" = None  # place of the subject; None: that of the removed thing, or proposed
     view: "View | None" = None
-    gone: "str | Box | Search | None" = None  # what to remove: a file, a box or a search
+    gone: "str | Box | Search | Tensor | None" = None  # what to remove: a file, a box or a search
     where: tuple[SubjectPictures, ...] = ()  # instead, pictures of what is found and removed
 
 
@@ -138,8 +140,9 @@ def remove(
     loading: Loading,
 ) -> None:
     """Remove from PHOTO what a mask or a box covers, the thing at a point, or a subject."""
-    gone, found = _what_goes(mask, box, points, where)
-    change = Change(read_picture(photo), [], gone=gone, where=found)
+    picture = read_picture(photo)
+    gone, found = _what_goes(picture, mask, box, points, where)
+    change = Change(picture, [], gone=gone, where=found)
     _carry_out(change, output, sampling, loading)
 
 
@@ -166,10 +169,10 @@ def replace(
     loading: Loading,
 ) -> None:
     """Replace what a mask or a box covers, the thing at a point, or a subject, by SUBJECT."""
-    gone, found = _what_goes(mask, box, points, where)
-    change = Change(
-        read_picture(photo), _read_subject(subject, cutouts), prompt, gone=gone, where=found
-    )
+    picture = read_picture(photo)
+    gone, found = _what_goes(picture, mask, box, points, where)
+    newcomer = _read_subject(subject, cutouts)
+    change = Change(picture, newcomer, prompt, gone=gone, where=found)
     _carry_out(change, output, sampling, loading)
 
 
@@ -179,13 +182,19 @@ def _read_subject(subject: str, cutouts: list[str] | None) -> list[SubjectPictur
 
 
 def _what_goes(
-    mask: str | None, box: str | None, points: list[str] | None, where: str | None
-) -> "tuple[str | Box | Search | None, tuple[SubjectPictures, ...]]":
-    """Return what to remove: a file, a box or a search, or else pictures of it.
+    photo: str | bytes,
+    mask: str | None,
+    box: str | None,
+    points: list[str] | None,
+    where: str | None,
+) -> "tuple[str | Box | Search | Tensor | None, tuple[SubjectPictures, ...]]":
+    """Return what to remove: a file, a box, a search or a hole, or else pictures of it.
 
     Raises:
         ConfigError: Nothing says what to remove, or two things do.
     """
+    from swiftpie.imageio.decoding import load_image
+    from swiftpie.masks import hole_of
     from swiftpie.models.cutout import search_at
 
     if found := read_where(where, mask=mask, box=box):
@@ -195,7 +204,7 @@ def _what_goes(
                 "Leave one out."
             )
         return None, tuple(found)
-    gone = read_place(mask, box)
+    gone: str | Box | Tensor | None = read_place(mask, box)
     if points:
         if mask is not None:
             raise ConfigError(
@@ -204,10 +213,12 @@ def _what_goes(
             )
         return search_at(points, box=box), ()
     if gone is None:
+        gone = hole_of(load_image(photo))
+    if gone is None:
         raise ConfigError(
-            "Nothing marks what to remove. A mask, a box, a point or a subject is needed. Write "
-            "--mask FILE, white where it is, --box 0.1,0.5,0.3,0.8, --point 0.2,0.65 or --where "
-            "SUBJECT."
+            "Nothing marks what to remove, and the picture has no hole. A mask, a box, a point or "
+            "a subject is needed. Write --mask FILE, transparent or white where it is, --box "
+            "0.1,0.5,0.3,0.8, --point 0.2,0.65 or --where SUBJECT."
         )
     return gone, ()
 
