@@ -4,13 +4,11 @@
 #   runs/gpu.sh MINUTES RECIPE [option of `swiftpie train`]...
 #   runs/gpu.sh 8 world-scene --set stage.size_px=512 --set stage.batch_size=16
 #
-# The same command continues a run that stopped, was killed, or ran on another day: it starts from the
-# state in build/gpu, or else from the weights in WEIGHTS. Python packages that the machine lacks are
-# read from wheels in .whl. DEVICE is cuda by default, OUT is build/gpu/out.
-#
-# OUT receives log.txt, metrics.jsonl, samples.png and weights.tar.* while the run goes on, so that a
-# killed run leaves its latest ones. `cat weights.tar.* | tar x` unpacks a folder that
-# `swiftpie draw --weights` and `--set stage.start=` accept.
+# The same command continues a run that stopped or was killed, from its state in build/gpu. On another
+# machine, `cat weights.tar.* | tar x -C before` and `--set stage.start=before/export` go on from the
+# averaged weights. Python packages that the machine lacks are read from wheels in .whl. DEVICE is cuda
+# by default, OUT is build/gpu/out: it receives log.txt, metrics.jsonl, samples.png and weights.tar.*
+# each minute, so that a killed run leaves its latest ones.
 set -Eeuo pipefail
 
 readonly MAX_PART=15m PACK_EVERY_S=60 SPARE_S=30
@@ -25,6 +23,10 @@ mkdir -p "$out"
 if compgen -G ".whl/*.whl" >/dev/null; then
   python3 -m pip install --quiet --no-index --no-deps --upgrade --target "$root/site" .whl/*.whl
 fi
+# The lab is not installed here: this is how `swiftpie` finds its commands.
+mkdir -p "$root/site/swiftpie_lab-0.dist-info"
+printf 'Name: swiftpie-lab\nVersion: 0\n' >"$root/site/swiftpie_lab-0.dist-info/METADATA"
+printf '[swiftpie.commands]\nlab = swiftpie_lab.cli:app\n' >"$root/site/swiftpie_lab-0.dist-info/entry_points.txt"
 export PYTHONPATH="$PWD/$root/site:$PWD/src" PYTHONUNBUFFERED=1
 
 # Parts are written beside the old ones and then renamed: OUT holds one whole set at any time but
@@ -41,7 +43,7 @@ pack() {
 }
 
 pack_now_and_then() {
-  while sleep "$PACK_EVERY_S"; do
+  while sleep "$PACK_EVERY_S" && kill -0 $$ 2>/dev/null; do
     pack
   done
 }
@@ -51,6 +53,5 @@ packer=$!
 trap 'kill "$packer" 2>/dev/null || true; wait "$packer" 2>/dev/null || true; pack' EXIT
 
 python3 -m swiftpie train "$recipe" --device "$device" --out "$root" \
-  --data src/swiftpie/assets/library/subjects.zip \
   --time-limit "$((minutes * 60 - SPARE_S))s" --set loop.max_file_mib=15 "$@" 2>&1 |
   tee -a "$out/log.txt"

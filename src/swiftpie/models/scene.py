@@ -3,6 +3,7 @@
 import importlib.resources
 import math
 from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -182,10 +183,16 @@ def packaged() -> Relighter:
     """Return the networks that ship with the package."""
     root = importlib.resources.files("swiftpie")
     with importlib.resources.as_file(root / WEIGHTS) as folder:
-        network: SceneNetwork = SceneNetwork.from_pretrained(folder, use_safetensors=True)
+        network = load(folder)
     with importlib.resources.as_file(root / AUTOENCODER) as folder:
         encoder: PatchAutoencoder = PatchAutoencoder.from_pretrained(folder, use_safetensors=True)
     return Relighter(network, encoder).float().requires_grad_(False)
+
+
+def load(folder: Path) -> SceneNetwork:
+    """Return the network that training exported to `folder`."""
+    network: SceneNetwork = SceneNetwork.from_pretrained(folder, use_safetensors=True)
+    return network
 
 
 def pixel_phases(

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from swiftpie.imageio.images import contact_sheet, to_pil
 from swiftpie.models.autoencoder import PATCH, PatchAutoencoder
-from swiftpie.models.scene import SceneCondition, SceneNetwork
+from swiftpie.models.scene import SceneCondition, SceneNetwork, load, packaged
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.losses import psnr_db, robust_and_squared
 from swiftpie_lab.world.air import Setting
@@ -54,7 +54,7 @@ class SceneConfig:
         start = None
         if self.start:
             folder = context.weights_of(self.start)
-            start = SceneNetwork.from_pretrained(folder / "scene" if folder else "scene")
+            start = packaged().network if folder is None else load(folder / "scene")
         return SceneStage(frozen, self, context.device, start)
 
 
@@ -145,7 +145,7 @@ class SceneStage:
 
     def export(self, network: SceneNetwork, folder: Path) -> None:
         """Write the scene network in half precision."""
-        half = copy.deepcopy(network).to(torch.float16, memory_format=torch.contiguous_format)
+        half = copy.deepcopy(network).half().to(memory_format=torch.contiguous_format)
         half.save_pretrained(folder / "scene")
 
     @torch.no_grad()

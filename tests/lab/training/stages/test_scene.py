@@ -6,6 +6,7 @@ import functools
 import pytest
 import torch
 
+from swiftpie.models.scene import packaged
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.stages.scene import SceneConfig
 from swiftpie_lab.world.places import PLACES, SCENE_PLACES
@@ -16,6 +17,14 @@ def stage(tmp_path_factory):
     folder = tmp_path_factory.mktemp("scene")
     config = SceneConfig(size_px=128, batch_size=2, validation_pictures=2)
     return config.build(Context(data=folder, runs=folder, device="cpu"))
+
+
+def test_training_goes_on_from_the_packaged_network(tmp_path):
+    config = SceneConfig(start="mini", size_px=128)
+    network = config.build(Context(data=tmp_path, runs=tmp_path, device="cpu")).network()
+    shipped = packaged().network.state_dict()
+    assert all(torch.equal(value, shipped[name]) for name, value in network.state_dict().items())
+    assert all(weight.requires_grad for weight in network.parameters())
 
 
 @torch.no_grad()
