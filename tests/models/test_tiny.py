@@ -3,17 +3,17 @@ import torch
 from swiftpie.geometry.layout import pixel_grid, to_affine, warp, whole_frame
 from swiftpie.geometry.relief import height, turn
 from swiftpie.models.layout_predictor import LayoutPredictor
-from swiftpie.models.tiny import align
+from swiftpie.models.tiny import align, merge_aligned
 
 CELLS = (16, 16)
 LATENTS = 3
 
 
 class Pixels:
-    """An autoencoder whose latents are means of pixels."""
+    """An autoencoder whose latents are means of squared pixels, so that parts do not add up."""
 
     def encode(self, pixels):
-        return torch.nn.functional.avg_pool2d(pixels, 8)
+        return torch.nn.functional.avg_pool2d(pixels.square(), 8)
 
 
 def references():
@@ -26,7 +26,8 @@ def references():
 
 
 def placed(pixels, mask, layout):
-    return align(Pixels(), pixels, mask, layout=layout, cells=CELLS)
+    frames, present = [torch.cat([pixels, mask], 1)], torch.ones(len(mask), 1)
+    return align(Pixels(), frames, layouts=[layout], present=present, cells=CELLS)[:, 0]
 
 
 def test_subjects_with_a_pose_are_turned_before_they_are_placed():
@@ -46,6 +47,26 @@ def test_a_subject_without_a_pose_is_only_warped():
     shape = warp(mask, to_affine(layout), (128, 128))
     unshuffled = torch.nn.functional.pixel_unshuffle(shape, 8)
     assert torch.equal(placed(pixels, mask, layout)[:, LATENTS:], unshuffled)
+
+
+def test_subjects_that_overlap_are_read_as_one_picture_with_the_first_in_front():
+    pixels, mask = references()
+    front, behind = torch.cat([pixels, mask], 1).split(1)
+    layout = whole_frame(mask[:1])
+    aside = layout._replace(centre=torch.tensor([[0.63, 0.5]]))
+    moved = warp(behind, to_affine(aside), (128, 128))
+    together = placed(*(front + (1 - front[:, 3:]) * moved).split((3, 1), 1), layout)
+    for there, expected in (
+        ([1, 1], together),
+        ([1, 0], placed(pixels[:1], mask[:1], layout)),
+        ([0, 1], placed(pixels[1:], mask[1:], aside)),
+    ):
+        present = torch.tensor([there], dtype=torch.float32)
+        both = align(
+            Pixels(), [front, behind], layouts=[layout, aside], present=present, cells=CELLS
+        )
+        assert torch.allclose(merge_aligned(both, present), expected, atol=1e-6)
+        assert torch.allclose(merge_aligned(both, 0.6 * present), 0.6 * expected, atol=1e-6)
 
 
 def test_predicted_layouts_have_no_pose():

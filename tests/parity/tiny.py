@@ -48,7 +48,7 @@ class Spy:
     def __init__(self, denoiser):
         self.denoiser, self.installation = denoiser, denoiser.installation
         self.encode_reference = denoiser.encode_reference
-        self.read_reference, self.place_subject = denoiser.read_reference, denoiser.place_subject
+        self.read_reference, self.place_subjects = denoiser.read_reference, denoiser.place_subjects
         self.calls = []
 
     def __call__(self, *arguments):

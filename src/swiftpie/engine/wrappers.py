@@ -76,7 +76,7 @@ class WrappedDenoiser(nn.Module):
         self.inner: Any = module_of(inner)
         self.installation = inner.installation
         self.encode_reference = inner.encode_reference
-        self.place_subject = inner.place_subject
+        self.place_subjects = inner.place_subjects
 
     def forward(
         self,

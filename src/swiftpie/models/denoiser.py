@@ -2,7 +2,7 @@
 
 import copy
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
@@ -73,18 +73,19 @@ class Denoiser(Protocol):
         `encoded` (R, C', h, w) is of `encode_reference`, `text` the empty prompt in R rows.
         """
 
-    def place_subject(
+    def place_subjects(
         self,
         autoencoder: Autoencoder,
-        pixels: Tensor,
-        mask: Tensor,
+        frames: Sequence[Tensor],
         *,
-        layout: Layout,
+        layouts: Sequence[Layout],
+        present: Tensor,
         cells: tuple[int, int],
     ) -> Tensor:
-        """Return the aligned subject (B, C', h, w) that this denoiser takes as input.
+        """Return the aligned subjects (B, S, C', h, w) that this denoiser takes as input.
 
-        `pixels` (B, 3, H, W) and `mask` (B, 1, H, W) are a reference frame a row; `cells` is
+        The first subject stands in front. `frames` are the pixels and the mask of a reference of
+        each, (B, 4, H, W). A subject is left out of rows where `present` (B, S) is 0. `cells` is
         (h, w).
         """
 
@@ -143,18 +144,18 @@ def read_notes(
 class PlacesNobody:
     """Denoisers that take no subject as input."""
 
-    def place_subject(
+    def place_subjects(
         self,
         autoencoder: Autoencoder,
-        pixels: Tensor,
-        mask: Tensor,
+        frames: Sequence[Tensor],
         *,
-        layout: Layout,
+        layouts: Sequence[Layout],
+        present: Tensor,
         cells: tuple[int, int],
     ) -> Tensor:
-        """Return nothing: they take no aligned subject, (B, 0, h, w)."""
-        del autoencoder, mask, layout
-        return pixels.new_zeros(len(pixels), 0, *cells)
+        """Return nothing: they take no aligned subject, (B, S, 0, h, w)."""
+        del autoencoder, frames, layouts
+        return present.new_zeros(*present.shape, 0, *cells)
 
 
 class WholeDenoiser(PlacesNobody, nn.Module):

@@ -1,5 +1,7 @@
 """DreamLite's U-Net as a denoiser whose picture is drawn beside the picture of a subject."""
 
+from collections.abc import Sequence
+
 import torch
 from diffusers import DreamLiteUNetModel
 from diffusers.models.attention_processor import Attention
@@ -100,28 +102,30 @@ class DreamLiteDenoiser(WholeDenoiser):
         sample = -velocity[..., :columns]
         return Prediction(sample, subject_mask=latents.new_zeros(batch, 1, 1, 1))
 
-    def place_subject(
+    def place_subjects(
         self,
         autoencoder: Autoencoder,
-        pixels: Tensor,
-        mask: Tensor,
+        frames: Sequence[Tensor],
         *,
-        layout: Layout,
+        layouts: Sequence[Layout],
+        present: Tensor,
         cells: tuple[int, int],
     ) -> Tensor:
-        """Return the latents of a picture with the subject in place, (B, C, h, w).
+        """Return the latents of a picture with the first subject in place, (B, 1, C, h, w).
 
         A frame fills the picture or, where that has another shape, all that it can without being
         stretched.
         """
-        del mask  # the pixels are grey outside of it already
+        del present  # a row without it does not read these latents
+        pixels, layout = frames[0][:, :3], layouts[0]  # grey outside of the subject already
         size = (CELL_PX * cells[0], CELL_PX * cells[1])
         if tuple(pixels.shape[2:]) != size:
             layout = fitted(layout, size) if layout.scale.ndim == 1 else layout
             side = round(float(layout.scale.flatten()[0]) * size[1])
             if side < pixels.shape[3]:  # or fine patterns would alias
                 pixels = F.interpolate(pixels, (side, side), mode="bicubic", antialias=True)
-        return autoencoder.encode(warp(pixels, to_affine(layout), size).clamp(-1, 1))
+        placed = warp(pixels, to_affine(layout), size).clamp(-1, 1)
+        return autoencoder.encode(placed).unsqueeze(1)
 
     def _bias(self, attention: AttentionCondition) -> Tensor:
         """Return what is added to the logits of self-attention, (B, 1, N, N).

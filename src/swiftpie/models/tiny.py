@@ -1,6 +1,7 @@
 """The small denoiser of 128 px pictures: what it reads besides latents, and what it returns."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from diffusers import ConfigMixin, ModelMixin, UNet2DConditionModel
@@ -128,8 +129,10 @@ class TinyDenoiser(ModelMixin, ConfigMixin):
 
     def encode_reference(self, autoencoder: Autoencoder, pixels: Tensor, mask: Tensor) -> Tensor:
         """Return latents and shape of references in their own frame; see `Denoiser`."""
-        side = pixels.shape[-1] // CELL_PX
-        return align(autoencoder, pixels, mask, layout=whole_frame(pixels), cells=(side, side))
+        side, present = pixels.shape[-1] // CELL_PX, mask.new_ones(len(mask), 1)
+        frames, layouts = [torch.cat([pixels, mask], dim=1)], [whole_frame(pixels)]
+        placed = align(autoencoder, frames, layouts=layouts, present=present, cells=(side, side))
+        return placed[:, 0]
 
     def read_reference(self, encoded: Tensor, text: TextCondition) -> Notes:
         """Read clean references; see `Denoiser`."""
@@ -146,17 +149,17 @@ class TinyDenoiser(ModelMixin, ConfigMixin):
         self(latents, 0, text, condition, notes)
         return {name: notes[name] for name in self.installation.detail}
 
-    def place_subject(
+    def place_subjects(
         self,
         autoencoder: Autoencoder,
-        pixels: Tensor,
-        mask: Tensor,
+        frames: Sequence[Tensor],
         *,
-        layout: Layout,
+        layouts: Sequence[Layout],
+        present: Tensor,
         cells: tuple[int, int],
     ) -> Tensor:
-        """Return latents and shape of the subject in place; see `Denoiser`."""
-        return align(autoencoder, pixels, mask, layout=layout, cells=cells)
+        """Return latents and shapes of the subjects in place; see `Denoiser`."""
+        return align(autoencoder, frames, layouts=layouts, present=present, cells=cells)
 
     def _places(self, condition: SubjectCondition) -> Tensor:
         """Return position codes in the picture and in the reference frame, (B, 41, h, w)."""
@@ -217,16 +220,22 @@ def tiny_unet(
 
 
 def merge_aligned(aligned: Tensor, scale: Tensor) -> Tensor:
-    """Return all aligned subjects (B, S, C', h, w) as one (B, C', h, w), the first in front.
+    """Return all subjects of `align`, (B, S, C + 64, h, w), as one (B, C + 64, h, w).
 
-    `scale` (B, S) weighs each subject; 0 removes it.
+    `scale` (B, S) weighs each subject; 0 removes it. A cell of several is weighed by what is seen
+    of each.
     """
-    merged = aligned[:, 0] * scale[:, 0, None, None, None]
-    for index in range(1, aligned.shape[1]):
-        shape = merged[:, -(CELL_PX**2) :]
-        free = 1 - shape.mean(dim=1, keepdim=True).clamp(0, 1)
-        merged = merged + free * aligned[:, index] * scale[:, index, None, None, None]
-    return merged
+    weights = scale[..., None, None, None]
+    if aligned.shape[1] == 1:
+        return aligned[:, 0] * weights[:, 0]
+    latents, shapes = aligned.split((aligned.shape[2] - CELL_PX**2, CELL_PX**2), dim=2)
+    merged = torch.zeros_like(latents[:, 0])
+    for index in range(aligned.shape[1]):  # what stands behind shows those in front of it, too
+        is_seen = (shapes[:, index] * weights[:, index]).amax(dim=1, keepdim=True) > 0
+        merged = torch.where(is_seen, latents[:, index], merged)
+    weighed, seen = (shapes * weights).sum(1), (shapes * (weights > 0)).sum(1)
+    share = weighed.sum(1, keepdim=True) / seen.sum(1, keepdim=True).clamp(min=1e-6)
+    return torch.cat([merged * share, weighed], dim=1)
 
 
 def fourier_features(points: Tensor) -> Tensor:
@@ -269,25 +278,30 @@ def smoothed(noise: Tensor) -> Tensor:
 @torch.no_grad()
 def align(
     autoencoder: Autoencoder,
-    pixels: Tensor,
-    mask: Tensor,
+    frames: Sequence[Tensor],
     *,
-    layout: Layout,
+    layouts: Sequence[Layout],
+    present: Tensor,
     cells: tuple[int, int],
 ) -> Tensor:
-    """Return the subject's latents and its exact shape in place, (B, C + 64, h, w).
+    """Return latents and exact shapes of the subjects in place, (B, S, C + 64, h, w).
 
     Pixels are warped and then encoded, because shifts within a latent cell are not linear in the
-    latents. The shape keeps every pixel. A pose turns the subject by the relief of its own mask.
-    Arguments are those of `Denoiser.place_subject`.
+    latents. The shape keeps every pixel that is seen of a subject, and its latents show the
+    subjects before it, because two subjects in one cell are not a sum of latents. A pose turns a
+    subject by the relief of its own mask. Arguments are those of `Denoiser.place_subjects`.
     """
     size = (cells[0] * CELL_PX, cells[1] * CELL_PX)
-    frame = torch.cat([pixels, mask], dim=1)
-    if bool(layout.pose.any()):
-        with torch.autocast(frame.device.type, enabled=False):
-            frame = turn(frame.float(), height(mask), layout.pose).frame
-    placed = warp(frame, to_affine(layout), size)
-    shape = placed[:, 3:]
-    latents = autoencoder.encode(placed[:, :3])
-    is_covered = F.max_pool2d(shape, CELL_PX) > 0
-    return torch.cat([latents * is_covered, F.pixel_unshuffle(shape, CELL_PX)], dim=1)
+    picture, aligned = frames[0].new_zeros(()), list[Tensor]()  # premultiplied
+    for frame, layout, is_there in zip(frames, layouts, present.unbind(1), strict=True):
+        turned = frame
+        if bool(layout.pose.any()):
+            with torch.autocast(frame.device.type, enabled=False):
+                turned = turn(frame.float(), height(frame[:, 3:]), layout.pose).frame
+        placed = warp(turned, to_affine(layout), size) * is_there.view(-1, 1, 1, 1)
+        seen = placed * (1 - picture[:, 3:]) if aligned else placed
+        picture, shape = picture + seen, seen[:, 3:]
+        is_seen = F.max_pool2d(shape, CELL_PX) > 0
+        latents = autoencoder.encode(picture[:, :3]) * is_seen
+        aligned.append(torch.cat([latents, F.pixel_unshuffle(shape, CELL_PX)], dim=1))
+    return torch.stack(aligned, dim=1)

@@ -133,7 +133,8 @@ def test_pictures_of_any_shape_show_the_frame_unstretched(session, shown):
 
     layout = whole_frame(torch.zeros(1))
     for cells in ((8, 8), (8, 16), (4, 4)):
-        denoiser.place_subject(Recorder(), shown.pixels, shown.mask, layout=layout, cells=cells)
+        frames, there = [torch.cat([shown.pixels, shown.mask], 1)], torch.ones(1, 1)
+        denoiser.place_subjects(Recorder(), frames, layouts=[layout], present=there, cells=cells)
     assert torch.allclose(seen[0], shown.pixels, atol=1e-5)
     assert torch.allclose(seen[1][..., 32:96], shown.pixels, atol=1e-5)
     assert seen[1][..., :32].abs().max() == 0

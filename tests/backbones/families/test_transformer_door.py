@@ -134,9 +134,9 @@ class JointDenoiser(nn.Module):
     def read_reference(self, *_):
         raise AssertionError("no layer has a detail branch")
 
-    def place_subject(self, autoencoder, pixels, mask, *, layout, cells):
-        del autoencoder, mask, layout
-        return pixels.new_zeros(len(pixels), 0, *cells)
+    def place_subjects(self, autoencoder, frames, *, layouts, present, cells):
+        del autoencoder, frames, layouts
+        return present.new_zeros(*present.shape, 0, *cells)
 
 
 class JointFamily(Family):

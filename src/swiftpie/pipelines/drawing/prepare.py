@@ -445,26 +445,30 @@ def subject_condition(
         detail_is_inline=torch.full_like(silent.is_inline, float(detail_is_inline)),
         class_tokens=class_tokens.to(silent.region).expand(batch, -1, -1),
     )
-    placed = []
+    frames = []
     for identity, layout, lighting in zip(
         identities, layouts, lights or [None] * len(layouts), strict=True
     ):
         pixels, mask = (x[:1].expand(batch, -1, -1, -1) for x in (identity.pixels, identity.mask))
         if lighting is not None:
             pixels = relit(pixels, mask, lighting, layout)
-        placed.append(
-            components.denoiser.place_subject(
-                components.autoencoder, pixels, mask, layout=layout, cells=cells
-            )
-        )
+        frames.append(torch.cat([pixels, mask], dim=1))
     if detail_regions:
         limits = torch.cat(list(detail_regions), dim=1).expand(batch, -1, -1, -1)
         attention = attention._replace(detail_mask=limits)
     scaled = _without_silent_keys(_scaled(attention, scales, shares), components)
+    attention = _without_absent(scaled, outside=scales.background_scale)
+    aligned = components.denoiser.place_subjects(
+        components.autoencoder,
+        frames,
+        layouts=layouts,
+        present=(attention.detail_scale > 0).to(frames[0]),
+        cells=cells,
+    )
     return SubjectCondition(
-        attention=_without_absent(scaled, outside=scales.background_scale),
+        attention=attention,
         pooled=_stack([identity.pooled for identity in identities], batch),
-        aligned=torch.stack(placed, dim=1),
+        aligned=aligned,
         pose=torch.stack([layout.pose for layout in layouts], dim=1),
     )
 

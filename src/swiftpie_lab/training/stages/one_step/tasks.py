@@ -245,21 +245,17 @@ def condition_of(
         detail_scale=noise.new_ones(len(noise), len(shown)),
         region=torch.cat([one.region for one in shown], dim=1),
     )
-    aligned = [
-        align(
-            autoencoder,
-            _as_lit(one),
-            one.references.mask[:, :1],
-            layout=one.layout if turns_reference else unturned(one.layout),
-            cells=cells,
-        )
-        * one.keep_aligned[:, :, None, None]
-        for one in shown
-    ]
+    aligned = align(
+        autoencoder,
+        [torch.cat([_as_lit(one), one.references.mask[:, :1]], dim=1) for one in shown],
+        layouts=[one.layout if turns_reference else unturned(one.layout) for one in shown],
+        present=torch.cat([one.keep_aligned for one in shown], dim=1),
+        cells=cells,
+    )
     return SubjectCondition(
         attention=attention,
         pooled=torch.stack([one.pooled for one in features], dim=1),
-        aligned=torch.stack(aligned, dim=1),
+        aligned=aligned,
         pose=torch.stack([one.layout.pose.detach() for one in shown], dim=1),
     )
 
