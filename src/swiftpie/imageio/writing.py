@@ -124,6 +124,8 @@ def encode_image(
 def read_metadata(source: Source) -> dict[str, str]:
     """Return what `save_image` stored in a picture; empty for pictures of other origin.
 
+    So it is for more than `MAX_METADATA_BYTES`, which a small file can unpack to.
+
     Raises:
         ImageError: The file is missing or not a picture.
     """
@@ -134,7 +136,7 @@ def read_metadata(source: Source) -> dict[str, str]:
         else:
             comment = image.getexif().get_ifd(EXIF_BLOCK).get(USER_COMMENT, b"")
             text = bytes(comment).removeprefix(ASCII_COMMENT).decode("ascii")
-        stored = json.loads(text)
+        stored = json.loads(text) if len(text.encode()) <= MAX_METADATA_BYTES else None
     except DECODER_ERRORS:
         return {}
     return {str(k): str(v) for k, v in stored.items()} if isinstance(stored, dict) else {}

@@ -1,6 +1,7 @@
 """A server on a free port of the loopback interface, around the embedded model."""
 
 import asyncio
+import base64
 import http.client
 import json
 import socket
@@ -189,6 +190,16 @@ def to_png(image):
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def picture_in(answer, number=0):
+    """Return a picture of an answer."""
+    import io
+
+    from PIL import Image
+
+    assert answer.status == 200, answer.json
+    return Image.open(io.BytesIO(base64.b64decode(answer.json["data"][number]["b64_json"])))
 
 
 def form(**fields):

@@ -19,7 +19,10 @@ requests in one:
     `test_a_slow_head_ends`,
     `test_a_second_slow_head_ends_too`, `test_others_are_answered_meanwhile`;
     `test_slow_requests_end`, `test_bytes_are_counted_while_they_come` in `test_guard.py`
-Texts that take long to look at, floods of frames:
+Texts that take long to look at or to decode, metadata that unpack, floods of frames:
+    `test_other_charsets_than_utf_8_are_refused_before_anything_is_decoded` and
+    `test_no_form_takes_long_to_read` in `test_forms.py`;
+    `test_a_stranger_s_metadata_are_neither_kept_nor_sent_back` in `test_decoding.py`;
     `test_what_would_take_long_to_look_at_is_refused_before`, `test_a_form_is_not_a_way_around`;
     `test_a_flood_of_frames_ends_its_connection` in `test_live.py`
 Connections and bodies that never end, by the hundreds:
@@ -346,7 +349,8 @@ def test_requests_far_ahead_of_their_answers_end(guarded):
 @pytest.mark.parametrize("path", ["/v1/pictures", "/v1/identities", "/v1/images/edits"])
 def test_uploads_are_written_to_no_file(ask, path):
     photo = Image.effect_noise((1500, 1500), 80)
-    body, kind = form(image=("a.png", to_png(photo)), prompt="a dog on a beach")
+    more = {"prompt": PROMPT} if path == "/v1/images/edits" else {}
+    body, kind = form(image=("a.png", to_png(photo)), **more)
     assert len(body) > 2 << 20
     send = ask(None)
     watched.clear()
@@ -529,11 +533,12 @@ def test_nothing_that_is_told_holds_a_secret(ask, caplog, picture_bytes, count):
         "x-swiftpie-user": user,
         "cookie": f"swiftpie_visitor={visitor}-{'x' * 20}",
     }
-    files, kind = form(image=(f"{name}.png", picture_bytes), name=name, prompt=prompt)
-    broken, _ = form(image=(f"{name}.png", picture_bytes[:99]), name=name, prompt=prompt)
+    files, kind = form(image=(f"{name}.png", picture_bytes), name=name)
+    broken, _ = form(image=(f"{name}.png", picture_bytes[:99]))
+    edit, _ = form(image=(f"{name}.png", picture_bytes[:99]), name=name, prompt=prompt)
     asked = {"prompt": prompt, "images": [{"image_url": f"data:image/png;base64,{text[:96]}"}]}
     bodies = [
-        ("POST", "/v1/images/edits", broken, kind),
+        ("POST", "/v1/images/edits", edit, kind),
         ("POST", "/v1/images/edits", asked, None),
         ("POST", "/v1/images/edits", {**asked, "seed": "x"}, None),
         ("POST", "/v1/images/generations", {"prompt": prompt, "user": user}, None),

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import io
+import json
 import os
 import signal
 import subprocess
@@ -10,13 +11,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from swiftpie.apps.serve import decoding
 from swiftpie.apps.serve.decoding import Decoders
 from swiftpie.apps.serve.jobs import Overloaded
 from swiftpie.errors import ImageError
-from swiftpie.imageio.writing import encode_image
+from swiftpie.imageio.writing import METADATA_KEY, encode_image
+from tests.apps.serve.conftest import form
 
 
 def decode(*pictures):
@@ -57,6 +59,22 @@ def test_what_made_a_picture_is_read_in_the_same_process(sprite):
 
     ours, other = asyncio.run(run())
     assert (ours.origin, other.origin) == ({"prompt": "a dog"}, {})
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [{"prompt": "x" * 1_000_000}, {"prompt": "x" * 5_000}, {"secret": "x"}, ["prompt"]],
+    ids=["bomb", "long", "other", "list"],
+)
+def test_a_stranger_s_metadata_are_neither_kept_nor_sent_back(server, sprite, stored):
+    note = PngImagePlugin.PngInfo()
+    note.add_itxt(METADATA_KEY, json.dumps(stored), zip=True)
+    body, kind = form(image=("a.png", encoded(sprite, "PNG", pnginfo=note)))
+    kept = server.worker.pictures
+    before = kept._held
+    answer = server.ask("POST", "/v1/pictures", body=body, headers={"content-type": kind})
+    assert (answer.status, answer.json["origin"]) == (201, {})
+    assert kept._held - before == len(sprite.tobytes())
 
 
 def test_broken_pictures_are_told_and_the_next_one_is_read(sprite):

@@ -30,6 +30,11 @@ FOREIGN = [
     {"host": "127.0.0.1.evil.example"},
     {"host": "evil.example:80"},
     {"host": ""},
+    {"host": "[127.0.0.1:80"},
+    {"host": "127.0.0.1:abc"},
+    {"host": "127.0.0.1:"},
+    {"host": "127.0.0.1:80:80"},
+    {"host": "user@127.0.0.1"},
 ]
 
 
@@ -57,6 +62,30 @@ def test_no_page_of_another_site_draws_live(server, headers):
     with pytest.raises(InvalidStatus) as refused:
         connect(f"ws://127.0.0.1:{server.port}/v1/live", additional_headers=given)
     assert refused.value.response.status_code == 403
+
+
+def test_a_page_names_one_origin(server):
+    asked = f"POST /v1/jobs HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nContent-Length: 0\r\n"
+    asked += f"Origin: {server.url}\r\n" * 2 + "\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as raw:
+        raw.sendall(asked.encode())
+        assert raw.recv(100).startswith(b"HTTP/1.1 403")
+
+
+def test_only_a_stated_proxy_says_that_the_page_came_by_https(session, server, monkeypatch):
+    own = {"host": "localhost", "origin": "https://localhost", "x-forwarded-proto": "https"}
+    assert server.ask("POST", "/v1/jobs", body={}, headers=own).status == 403
+    for proxy, status in (("192.0.2.1", 403), ("127.0.0.1", 400)):
+        monkeypatch.setenv("FORWARDED_ALLOW_IPS", proxy)
+        with serving(session) as running:
+            assert running.ask("POST", "/v1/jobs", body={}, headers=own).status == status
+            live = f"ws://127.0.0.1:{running.port}/v1/live"
+            if status == 400:
+                there = {**own, "origin": f"https://127.0.0.1:{running.port}"}
+                del there["host"]
+                connect(live, additional_headers=there).close()
+                cookie = running.ask("GET", "/", headers=own).headers["set-cookie"]
+                assert "Secure" in cookie
 
 
 def test_our_own_page_and_programs_may_ask(server):

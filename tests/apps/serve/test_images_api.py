@@ -336,6 +336,48 @@ def test_mistakes_are_told_as_clients_read_them(client, own, change, kind, said)
     assert set(error.value.body) >= {"message", "type", "param", "code"}
 
 
+LONG = '{"prompt": "a robot", "swiftpie": {"where": "%s"}}' % ("x" * 65)
+
+
+@pytest.mark.parametrize("path", ["/v1/images/generations", "/v1/jobs", "/v1/images/edits"])
+@pytest.mark.parametrize(
+    ("body", "place"),
+    [
+        ('{"prompt": "a cat",}', "line 1 column 20"),
+        ('{"prompt": "a robot", "swiftpie": {"where": "\\ud800"}}', "line 1 column"),
+        ('{"prompt": "a robot", "\\ud800": 1}', "line 1 column"),
+        ('{"prompt": NaN}', "line 1 column"),
+        ('{"prompt": "a", "swiftpie": {"scales": {"identity_scale": 1e999}}}', "identity_scale"),
+        ('{"prompt": "a", "swiftpie": {"box": [0, 0, -1e999, 1]}}', "swiftpie.box"),
+        ('{"prompt": "a", "swiftpie": {"style_scale": NaN}}', "1 column"),
+        ('{"prompt": "a", "seed": 1e999}', "seed"),
+        ('{"prompt": "a", "seed": 18446744073709551616}', "seed"),
+    ],
+    ids=range(9),
+)
+def test_what_is_no_json_is_told_by_its_place(server, path, body, place):
+    answer = server.ask("POST", path, body=body.encode())
+    error = answer.json["error"]
+    assert answer.status == 400
+    assert place in error["message"]
+    assert not (error["param"] or "").isdecimal()
+
+
+def test_a_name_longer_than_any_is_not_known(server, picture_bytes):
+    drawn = server.ask("POST", "/v1/images/generations", body=LONG.encode())
+    own = json.dumps(json.loads(LONG)["swiftpie"])
+    for path, fields in (
+        ("/v1/images/edits", {"prompt": PROMPT, "swiftpie": own}),
+        ("/v1/find", {"where": "x" * 65}),
+        ("/v1/images/edits", {"prompt": PROMPT, "swiftpie": '{"task": }'}),
+    ):
+        body, kind = form(image=("a.png", picture_bytes), **fields)
+        answer = server.ask("POST", path, body=body, headers={"content-type": kind})
+        assert answer.status in {400, 404}, answer.json
+    assert "swiftpie: this is not valid JSON" in answer.json["error"]["message"]
+    assert (drawn.status, drawn.json["error"]["code"]) == (404, "identity_not_found")
+
+
 @pytest.mark.parametrize(
     ("fields", "status", "code"),
     [

@@ -32,6 +32,11 @@ MAX_SECONDS = 5  # of a processor, for one picture
 MAX_MIB = 1024
 PATIENCE = 4.0  # times MAX_SECONDS by the clock, for machines that do other work
 LENGTH = struct.Struct(">Q")
+FACTS = (  # of what made a picture: all that the page shows or uses
+    *("prompt", "source_prompt", "task", "preset", "seed", "swiftpie", "scene", "subjects"),
+    *("identity_scale", "detail_scale", "balance"),
+)
+MAX_FACT = 4_000  # letters, as of a prompt
 MAX_KEY_PIXELS = 3 * MAX_PIXELS  # that a caller's pictures hold at once: a photo, a mask, more
 MAX_HELD_PIXELS = 3 * MAX_KEY_PIXELS  # that all pictures hold at once; four bytes each
 RETRY_S = 2.0
@@ -180,7 +185,7 @@ class Decoded(NamedTuple):
     """A picture of a stranger."""
 
     image: Image.Image
-    origin: Mapping[str, str]  # what made it, if it is one of ours
+    origin: Mapping[str, str]  # `FACTS` of what made it, if it is one of ours
 
 
 class Answer(NamedTuple):
@@ -243,7 +248,7 @@ async def _all(stream: asyncio.StreamReader, length: int) -> bytearray:
 def answer_to(data: bytes, *, most_px: int | None = None) -> Answer:
     """Decode one picture."""
     try:
-        image, origin = load_image(data, most_px=most_px), read_metadata(data)
+        image, stored = load_image(data, most_px=most_px), read_metadata(data)
     except ImageError as error:
         return Answer(_without_name(str(error)), "", (0, 0), b"")
     except MemoryError:
@@ -251,6 +256,8 @@ def answer_to(data: bytes, *, most_px: int | None = None) -> Answer:
             f" takes more than {MAX_MIB} MiB to decode. A smaller picture is needed. Shrink it.",
             *("", (0, 0), b""),
         )
+    origin = {name: text for name, text in stored.items() if name in FACTS}
+    origin = {name: text for name, text in origin.items() if len(text) <= MAX_FACT}
     return Answer("", image.mode, image.size, image.tobytes(), origin)
 
 

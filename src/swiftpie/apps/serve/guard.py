@@ -25,6 +25,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from swiftpie.apps.serve.forms import MAX_TEXT_BYTES
 from swiftpie.apps.serve.jobs import Overloaded, whole_seconds
 from swiftpie.apps.serve.limits import Limits
 from swiftpie.apps.serve.schemas import problem_body
@@ -32,7 +33,6 @@ from swiftpie.apps.serve.schemas import problem_body
 logger = logging.getLogger(__name__)
 
 MIB = 1 << 20
-MAX_TEXT_BYTES = 256 << 10  # of a request without pictures
 UPLOADS = (
     "/v1/images/edits",
     "/v1/images/edits/region",
@@ -55,6 +55,7 @@ COOKIE = "swiftpie_visitor"
 VISITOR = re.compile(rf"(?:^|;\s*){COOKIE}=([A-Za-z0-9_-]{{20,64}})(?:;|$)")
 VISITOR_BYTES = 24
 VISIT_S = 365 * 24 * 3600
+HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^\[\]:]*)(?::\d{1,5})?")  # of a name and maybe a port
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 TOKEN_PROTOCOL = "swiftpie.token."
 CONTENT_POLICY = (
@@ -172,7 +173,8 @@ class Guard:
         if len(headers.getlist("host")) > 1:  # proxies may go by the other one
             return Refusal(400, "ambiguous_host", "The request names two hosts.")
         host = headers.get("host", "").lower()
-        if _without_port(host) not in self._hosts:
+        name = HOST.fullmatch(host)
+        if name is None or name[1] not in self._hosts:
             return Refusal(
                 403,
                 "forbidden_host",
@@ -274,9 +276,9 @@ def _foreign(scope: Scope, headers: Headers, host: str) -> Refusal | None:
     """Return why a request that a page of another site sends is refused; None for all others."""
     is_live = scope["type"] == "websocket"
     changes = is_live or scope["method"] not in READING
-    origin = headers.get("origin")
+    origins = headers.getlist("origin")
     scheme = {"ws": "http", "wss": "https"}.get(scope["scheme"], scope["scheme"])
-    is_other = origin is not None and origin.lower() != f"{scheme}://{host}"
+    is_other = len(origins) > 1 or any(one.lower() != f"{scheme}://{host}" for one in origins)
     site = headers.get("sec-fetch-site", "none")
     is_navigation = headers.get("sec-fetch-mode") == "navigate" and not changes
     if is_other or (site not in {"same-origin", "none"} and not is_navigation):
@@ -311,12 +313,6 @@ def _user_of(headers: Headers) -> str:
 def _address(scope: Scope) -> str:
     client = scope.get("client")
     return client[0] if client else "local"
-
-
-def _without_port(host: str) -> str:
-    if host.startswith("["):
-        return host.partition("]")[0] + "]"
-    return host.partition(":")[0]
 
 
 def _length(headers: Headers) -> int:

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import os
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -11,10 +12,12 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
 
-from swiftpie.apps.serve.guard import MAX_TEXT_BYTES, Guard
+from swiftpie.apps.serve.forms import MAX_TEXT_BYTES
+from swiftpie.apps.serve.guard import Guard
 from swiftpie.apps.serve.limits import Limits
 
 KEEP_ALIVE_S = 75
+PROXIES = "FORWARDED_ALLOW_IPS"  # names addresses whose X-Forwarded-* uvicorn believes
 FRAMES_A_SECOND = 100  # over a WebSocket; typing and dragging send some sixty
 FRAMES_AT_ONCE = 200
 PIECE_BYTES = 4096  # of a WebSocket that are read before frames are counted
@@ -265,7 +268,7 @@ class Server(uvicorn.Server):
                 log_level="warning",
                 access_log=False,
                 server_header=False,
-                proxy_headers=False,
+                proxy_headers=PROXIES in os.environ,  # else anybody could send them
                 lifespan="on",
                 ws=Live,
                 ws_max_size=MAX_TEXT_BYTES,

@@ -115,4 +115,4 @@ class Live:
         return (await worker.draw(work))[0]
 
     def _picture(self, name: str) -> Image.Image:
-        return self._worker.pictures.find(name, owner=self._caller.owner).image
+        return self._worker.pictures.find(name, owner=self._caller.owner)

@@ -30,6 +30,8 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import from_json
+from starlette.exceptions import HTTPException
 
 from swiftpie.apps.serve.jobs import Expired, Overloaded
 from swiftpie.backbones.components import MAX_SIDE_PX, MIN_SIDE_PX
@@ -58,6 +60,7 @@ MAX_PROMPT = 4_000  # letters
 MAX_PICTURES = 10  # of one request
 MAX_IMAGES = 16  # that one request may bring
 MAX_NAME = 200  # letters of an identity's or a model's name
+MAX_NUMBER = 64  # letters of an identity's number
 MAX_IMAGE_BYTES = 20 << 20  # of a picture's file
 KEPT_PX = 1536  # of the longer side of all pictures but those that are changed at their own size
 MAX_IMAGE_LETTERS = 4 * MAX_IMAGE_BYTES // 3 + 100  # of it in base64, with its head
@@ -79,6 +82,8 @@ logger = logging.getLogger(__name__)
 
 class Bounded(BaseModel):
     """A part of a request whose keys are counted before they are looked at; null is absent."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
@@ -223,7 +228,9 @@ class EditSettingsIn(WithOptions):
 class SubjectIn(WithOptions):
     """One subject of a picture."""
 
-    identity_id: Annotated[str, Field(description="Of POST /v1/identities.", max_length=64)] = ""
+    identity_id: Annotated[
+        str, Field(description="Of POST /v1/identities.", max_length=MAX_NUMBER)
+    ] = ""
     library: Annotated[
         str, Field(description="Instead, a name of GET /v1/library.", max_length=MAX_NAME)
     ] = ""
@@ -323,10 +330,17 @@ class Drawing(Bounded):
     @field_validator("swiftpie", mode="before")
     @classmethod
     def _from_text(cls, value: object) -> object:
-        """Read JSON, which forms carry as text."""
-        if isinstance(value, str):
-            return Own.model_validate_json(value)
-        return value
+        """Read JSON, which forms carry as text.
+
+        Raises:
+            ValueError: It is something else.
+        """
+        if not isinstance(value, str):
+            return value
+        try:
+            return from_json(value, allow_inf_nan=False)
+        except ValueError as error:
+            raise ValueError(f"this is not valid JSON: {error}") from None
 
     @model_validator(mode="wrap")
     @classmethod
@@ -396,25 +410,28 @@ class LiveDraw(Strict):
         return Drawing(**fields, swiftpie=self.swiftpie)
 
 
-class RequestError(Exception):
+class RequestError(HTTPException):
     """What is wrong with a request, as OpenAI's interface spells it."""
 
     def __init__(
         self, message: str, *, status: int = 400, code: str | None = None, param: str | None = None
     ) -> None:
-        super().__init__(message)
+        super().__init__(status, message)
         self.status, self.code, self.param = status, code, param
+
+    def __str__(self) -> str:
+        return self.detail
 
     def body(self) -> dict[str, object]:
         """Return what is sent."""
         return problem_body(str(self), status=self.status, code=self.code, param=self.param)
 
 
-def check_json(data: bytes) -> None:
-    """Refuse a text that would become very many values, before any is made.
+def read_json(data: bytes) -> Any:  # noqa: ANN401 - whatever came
+    """Return what a text in JSON says; very many values are refused before any is made.
 
     Raises:
-        RequestError: It has too many parts.
+        RequestError: It is no JSON in UTF-8, or has too many parts.
     """
     found = sum(map(data.count, (b",", b"[", b"{")))
     if found > MAX_PARTS:
@@ -422,6 +439,13 @@ def check_json(data: bytes) -> None:
             f"The JSON has {found} commas and brackets. At most {MAX_PARTS} are read. Send less.",
             code="invalid_value",
         )
+    try:
+        return from_json(data, allow_inf_nan=False)
+    except ValueError as error:
+        raise RequestError(
+            f"The body is not valid JSON: {error}. Send JSON in UTF-8, as a library writes it.",
+            code="invalid_json",
+        ) from None
 
 
 def problem_of_fields(errors: Sequence[Mapping[str, Any]]) -> dict[str, object]:

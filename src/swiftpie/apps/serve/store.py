@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from PIL import Image
 from torch import nn
 
 from swiftpie.apps.serve.schemas import RequestError
@@ -101,19 +100,6 @@ def weights_bytes(components: Components) -> int:
     modules = [one for one in parts if isinstance(one, nn.Module)]
     weights = {id(weight): weight for one in modules for weight in one.parameters()}
     return sum(one.numel() * one.element_size() for one in weights.values())
-
-
-@dataclass(frozen=True)
-class StoredPicture:
-    """A picture that was sent once, for live edits."""
-
-    image: Image.Image
-    origin: Mapping[str, str]  # what made it, if it says so
-
-    @property
-    def num_bytes(self) -> int:
-        """What it takes in memory."""
-        return self.image.width * self.image.height * len(self.image.getbands())
 
 
 class NotFound(RequestError):  # noqa: N818 - reads as what it is

@@ -32,13 +32,21 @@ from swiftpie.apps.serve.commands import (
 )
 from swiftpie.apps.serve.decoding import Decoders
 from swiftpie.apps.serve.drawing import DrawingThread, Studio
-from swiftpie.apps.serve.identities import THUMBNAIL, Identities, IdentityInfo, Known, OwnIdentities
+from swiftpie.apps.serve.identities import (
+    KIND,
+    REMEDY,
+    THUMBNAIL,
+    Identities,
+    IdentityInfo,
+    Known,
+    OwnIdentities,
+)
 from swiftpie.apps.serve.jobs import QueuedDrawing, Scheduler, State, take_error
 from swiftpie.apps.serve.limits import Limits
 from swiftpie.apps.serve.metrics import Metrics
 from swiftpie.apps.serve.pictures import Drawn, as_file
-from swiftpie.apps.serve.schemas import KEPT_PX, Drawing, RequestError, SubjectIn
-from swiftpie.apps.serve.store import Models, Shelf, StoredPicture
+from swiftpie.apps.serve.schemas import KEPT_PX, MAX_NUMBER, Drawing, RequestError, SubjectIn
+from swiftpie.apps.serve.store import Models, NotFound, Shelf
 from swiftpie.imageio.images import mask_to_pil, to_pil
 from swiftpie.imageio.writing import encode_image
 from swiftpie.library import packaged as packaged_library
@@ -140,11 +148,11 @@ class Worker:
         )
         third = limits.cache_mib / 3
         self.identities = identities or OwnIdentities(limit_mib=third)
-        self.pictures: Shelf[StoredPicture] = Shelf(
+        self.pictures: Shelf[Image.Image] = Shelf(
             "picture",
             prefix=KEPT.rstrip("_"),
             limit_mib=third,
-            size=lambda one: one.num_bytes,
+            size=lambda image: image.width * image.height * len(image.getbands()),
             remedy=" Send it to POST /v1/pictures again.",
         )
         self.jobs: Shelf[Task] = Shelf(
@@ -231,10 +239,10 @@ class Worker:
         changes = is_edit(body, images)
         place = None
         if own.scene.startswith(KEPT):
-            place = self.pictures.find(own.scene, owner=caller.owner).image
+            place = self.pictures.find(own.scene, owner=caller.owner)
         style = None
         if own.style_reference:
-            style = self.pictures.find(own.style_reference, owner=caller.owner).image
+            style = self.pictures.find(own.style_reference, owner=caller.owner)
         asking = partial(
             commands_of,
             body,
@@ -511,8 +519,7 @@ class Worker:
         image, origin = await self._decoders.decode(
             data, name="'image'", key=caller.key, most_px=KEPT_PX
         )
-        kept = StoredPicture(image.copy(), origin)
-        number = self.pictures.put(kept, owner=caller.owner, key=caller.key)
+        number = self.pictures.put(image.copy(), owner=caller.owner, key=caller.key)
         return {"id": number, "width": image.width, "height": image.height, "origin": origin}
 
     def describe_models(self) -> list[dict[str, Any]]:
@@ -553,9 +560,17 @@ def _substitutes(
 
 
 def subject_of(where: str) -> SubjectIn:
-    """Return the subject that a name of the library or the number of an identity means."""
-    is_named = packaged_library().meant_by(where) is not None
-    return SubjectIn(library=where) if is_named else SubjectIn(identity_id=where)
+    """Return the subject that a name of the library or the number of an identity means.
+
+    Raises:
+        NotFound: It can be neither.
+    """
+    meant = packaged_library().meant_by(where)
+    if meant is not None:
+        return SubjectIn(library=meant.name)
+    if not where or len(where) > MAX_NUMBER:
+        raise NotFound(KIND, where, remedy=REMEDY)
+    return SubjectIn(identity_id=where)
 
 
 def _doubts(cutouts: Sequence[Cutout]) -> Iterator[str]:

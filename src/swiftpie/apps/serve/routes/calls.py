@@ -1,61 +1,60 @@
 """What routes share: who calls, until when an answer is wanted, and files that are sent."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from typing import Any, TypeVar
 
-from fastapi import Request, Response
+from fastapi import Request, Response, params
 from fastapi.routing import APIRoute
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartException, MultiPartParser
 
-from swiftpie.apps.serve.guard import LEFT, MAX_TEXT_BYTES
+from swiftpie.apps.serve.forms import read_form
+from swiftpie.apps.serve.guard import LEFT
 from swiftpie.apps.serve.jobs import Expired, take_error
-from swiftpie.apps.serve.schemas import MAX_IMAGE_BYTES, MAX_IMAGES, Drawing, RequestError
+from swiftpie.apps.serve.schemas import MAX_IMAGE_BYTES, Drawing, RequestError, read_json
 from swiftpie.apps.serve.worker import Caller, Worker
 
-FORM_FILES, FORM_FIELDS = 2 * MAX_IMAGES + 1, 64
 Result = TypeVar("Result")
 
 
-class MemoryParser(MultiPartParser):
-    """Reads files of forms without writing them to the disk."""
+class BodyRequest(Request):
+    """A request whose body is read by our own bounds, as JSON or as a form."""
 
-    spool_max_size = 1 << 62
+    def __init__(self, request: Request, *, texts: Collection[str], files: Collection[str]) -> None:
+        super().__init__(request.scope, request.receive)
+        self._texts, self._files = texts, files
 
-
-class FormRequest(Request):
-    """A request whose form stays in memory, where the bytes of bodies are bounded."""
-
-    async def form(self, **_: Any) -> FormData:  # type: ignore[override]  # noqa: ANN401
-        """Read the form; limits are the same for all.
+    async def json(self) -> Any:  # noqa: ANN401 - whatever came
+        """Return what the body says.
 
         Raises:
-            HTTPException: It is no form, or has too many parts.
+            RequestError: It is no JSON.
         """
-        parser = MemoryParser(
-            self.headers,
-            self.stream(),
-            max_files=FORM_FILES,
-            max_fields=FORM_FIELDS,
-            max_part_size=MAX_TEXT_BYTES,
-        )
-        try:
-            return await parser.parse()
-        except MultiPartException as error:
-            raise HTTPException(400, error.message) from error
+        return read_json(await self.body())
+
+    async def form(self, **_: Any) -> FormData:  # type: ignore[override]  # noqa: ANN401
+        """Return texts and files of the names that the route reads.
+
+        Raises:
+            RequestError: It is no such form.
+        """
+        kind = self.headers.get("content-type", "")
+        return read_form(kind, await self.body(), texts=self._texts, files=self._files)
 
 
-class FormRoute(APIRoute):
-    """A route that reads forms by `FormRequest`."""
+class BodyRoute(APIRoute):
+    """A route that reads bodies by `BodyRequest`."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return what answers a request."""
         answer = super().get_route_handler()
+        names: dict[bool, list[str]] = {True: [], False: []}
+        for one in self.dependant.body_params:
+            names[isinstance(one.field_info, params.File)].append(one.alias)
 
         async def handler(request: Request) -> Response:
-            return await answer(FormRequest(request.scope, request.receive))
+            return await answer(BodyRequest(request, texts=names[False], files=names[True]))
 
         return handler
 

@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 
 from swiftpie.apps.serve.identities import THUMBNAIL
 from swiftpie.apps.serve.routes.calls import (
-    FormRoute,
+    BodyRoute,
     caller_of,
     deadline_of,
     pictured,
@@ -39,7 +39,7 @@ FaceNumber = Annotated[int | None, Form(ge=1, description=FACE["face_number"].op
 
 def upload_routes(worker: Worker) -> APIRouter:
     """Return the routes that take pictures."""
-    router = APIRouter(route_class=FormRoute)
+    router = APIRouter(route_class=BodyRoute)
 
     @router.post("/v1/identities", tags=["identities"], status_code=201)
     async def encode(
@@ -100,7 +100,7 @@ def upload_routes(worker: Worker) -> APIRouter:
 
 def looking_routes(worker: Worker) -> APIRouter:
     """Return the routes that find a subject in a picture, and keep nothing."""
-    router = APIRouter(route_class=FormRoute)
+    router = APIRouter(route_class=BodyRoute)
 
     @router.post("/v1/cutouts", tags=["identities"])
     async def cut_out(
@@ -188,7 +188,7 @@ def _check_one_kind(
 
 def identity_routes(worker: Worker) -> APIRouter:
     """Return the routes of subjects that are known."""
-    router = APIRouter()
+    router = APIRouter(route_class=BodyRoute)
 
     async def source_of(identity_id: str, kind: str, number: int, request: Request) -> bytes:
         """Return a picture of somebody's own subject, or the mask that came with it.

@@ -14,10 +14,11 @@ from PIL import Image
 from pydantic import ValidationError
 
 from swiftpie.apps.serve.commands import is_edit
+from swiftpie.apps.serve.forms import read_form
 from swiftpie.apps.serve.jobs import Expired, State
 from swiftpie.apps.serve.pictures import Drawn
 from swiftpie.apps.serve.routes.calls import (
-    FormRoute,
+    BodyRoute,
     caller_of,
     deadline_of,
     pictured,
@@ -31,10 +32,10 @@ from swiftpie.apps.serve.schemas import (
     EditBody,
     RequestError,
     bytes_of_url,
-    check_json,
     errors_of,
     log_failure,
     problem_of,
+    read_json,
 )
 from swiftpie.apps.serve.worker import CallPlan, Worker
 
@@ -46,7 +47,7 @@ STREAMED: dict[int | str, dict[str, Any]] = {
 
 def image_routes(worker: Worker) -> APIRouter:
     """Return the routes that draw and edit."""
-    router = APIRouter(route_class=FormRoute)
+    router = APIRouter(route_class=BodyRoute)
 
     @router.post("/v1/images/generations", tags=["images"], responses=STREAMED)
     async def generations(body: Drawing, request: Request) -> Response:
@@ -103,7 +104,7 @@ async def _received(
 
 def job_routes(worker: Worker) -> APIRouter:
     """Return the routes of pictures that are fetched later."""
-    router = APIRouter()
+    router = APIRouter(route_class=BodyRoute)
 
     @router.post("/v1/jobs", tags=["jobs"], status_code=202)
     async def start(body: Drawing, request: Request) -> Response:
@@ -227,22 +228,20 @@ async def _read_edit(request: Request) -> tuple[Drawing, list[bytes], bytes | No
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
         return await asyncio.to_thread(_edit_of, await request.body())  # pictures take a while
-    if kind != "multipart/form-data":
-        raise RequestError(
-            f"The content type is {kind!r}. multipart/form-data or application/json is needed.",
-            status=415,
-            code="unsupported_media_type",
-        )
-    form = await request.form()
-    try:
-        uploads = [*form.getlist("image"), *form.getlist("image[]")]
-        pictures = [await read_upload(one, param="image") for one in uploads]
-        masks = [await read_upload(one, param="mask") for one in form.getlist("mask")]
-        texts = {name: value for name, value in form.items() if isinstance(value, str)}
-    finally:
-        await form.close()
+    form = read_form(
+        request.headers.get("content-type", ""),
+        await request.body(),
+        texts=Drawing.model_fields,
+        files=("image", "mask"),
+        takes_more=True,
+    )
+    pictures = [await read_upload(one, param="image") for one in form.getlist("image")]
+    masks = [await read_upload(one, param="mask") for one in form.getlist("mask")]
     if not pictures:
         raise RequestError("No picture was sent. Send one as 'image'.", param="image")
+    if len(masks) > 1:
+        raise RequestError(f"{len(masks)} masks came. Send one, or none.", param="mask")
+    texts = {name: value for name, value in form.items() if isinstance(value, str) and value}
     try:
         body = Drawing.model_validate(texts)
     except ValidationError as error:
@@ -257,9 +256,8 @@ def _edit_of(data: bytes) -> tuple[Drawing, list[bytes], bytes | None]:
         RequestError: It has too many parts, or a picture is none.
         RequestValidationError: A setting is wrong.
     """
-    check_json(data)
     try:
-        whole = EditBody.model_validate_json(data)
+        whole = EditBody.model_validate(read_json(data))
     except ValidationError as error:
         raise RequestValidationError(errors_of(error)) from error
     pictures = [bytes_of_url(one.image_url, param="images") for one in whole.images]
