@@ -126,9 +126,9 @@ def make_unet(folder, family, *, seed=5, is_shallow=False):
     return folder
 
 
-def make_lora(path, family, *, rank=2, is_shallow=False):
+def make_lora(path, family, *, rank=2, is_shallow=False, seed=6):
     """Write a LoRA of queries and keys, spelled as published ones are, and return its path."""
-    generator = torch.Generator().manual_seed(6)
+    generator = torch.Generator().manual_seed(seed)
     tensors = {}
     for name, layer in tiny_unet(family, is_shallow=is_shallow).named_modules():
         if name.endswith(("to_q", "to_k")):

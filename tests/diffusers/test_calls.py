@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import EulerDiscreteScheduler, StableDiffusionPipeline
+from diffusers.callbacks import SDCFGCutoffCallback
 from diffusers.image_processor import IPAdapterMaskProcessor
 from PIL import Image
 
@@ -318,6 +319,8 @@ def _(tools, _folder):
     pipe.load_lora_weights(tools.place / LORA, adapter_name="a")
     whole = changed(pipe).clone()
     pipe.load_lora_weights(tools.place / LORA, adapter_name="b")
+    assert torch.equal(changed(pipe), whole)
+    pipe.set_adapters(["a", "b"])
     assert torch.allclose(changed(pipe), 2 * whole - before, atol=1e-5)
     pipe.set_adapters(["a", "b"], [0.7, 0.3])
     assert torch.allclose(changed(pipe), whole, atol=1e-5)
@@ -332,9 +335,6 @@ def _(tools, _folder):
     pipe.fuse_lora(lora_scale=0.5)
     pipe.unload_lora_weights()
     assert torch.allclose(changed(pipe), (whole + before) / 2, atol=1e-5)
-    pipe.unfuse_lora()
-    pipe.unload_lora_weights()
-    assert torch.equal(changed(pipe), before)
 
 
 @habit("`from_pipe(pipe)`")
@@ -430,6 +430,13 @@ def halve(tools):
     preset(PROMPT, subjects=tools.identity)
 
 
+refused(
+    '`callback_on_step_end_tensor_inputs=["prompt_embeds"]`',
+    lambda t: t(callback_on_step_end_tensor_inputs=["prompt_embeds"]),
+    lambda t: t(
+        callback_on_step_end=SDCFGCutoffCallback(cutoff_step_ratio=None, cutoff_step_index=0)
+    ),
+)
 refused("`edit(…, strength=0.6)`", lambda t: t.edit(PROMPT, t.photo, strength=0.6))
 refused("`edit(…, height=512)`", lambda t: t.edit(PROMPT, t.photo, height=512))
 refused("`pipe(…, image=…)`", lambda t: t(image=t.photo), lambda t: t(mask_image=t.photo))

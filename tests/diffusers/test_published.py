@@ -7,17 +7,19 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline, UNet2DConditionModel
 from PIL import Image
-from transformers import CLIPVisionModelWithProjection
+from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
 from swiftpie import CapabilityError, EditMode, InputError, MaskSource, WeightsError
 from swiftpie.backbones.components import load_components
-from swiftpie.backbones.presets import WeightsKind
+from swiftpie.backbones.presets import WeightsKind, trailing
 from swiftpie.diffusers.edit import SwiftEditPipeline
 from swiftpie.diffusers.modules import ADAPTER
 from swiftpie.diffusers.personalize import SwiftPiePipeline
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.drawing.settings import EditSettings, Scales
-from tests.backbones import tiny_models
+from swiftpie.scenes import packaged
+from tests.backbones import tiny_models, tiny_sana
+from tests.parity import sana
 from tests.parity.pipelines import preset_of, subject
 from tests.pipelines.tiny_editor import tiny_editor
 
@@ -297,6 +299,78 @@ def test_a_pipeline_of_diffusers_lends_its_weights_and_goes_on_working(place):
     assert np.abs(silent - before).max() < 1e-4
     assert np.abs(loud - before).max() > 1e-3
     assert np.array_equal(theirs(PROMPT, **call).images, before)
+
+
+@pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # of diffusers' schedulers
+@pytest.mark.parametrize("size", [(64, 64), (300, 200), (90, 140)])
+def test_a_whole_picture_is_seen_as_by_diffusers(place, opened, size):
+    folder = place / "sd21"
+    side = {"shortest_edge": 32}, {"height": 32, "width": 32}
+    theirs = quiet(
+        StableDiffusionPipeline.from_pretrained(
+            folder / "pipeline",
+            image_encoder=CLIPVisionModelWithProjection.from_pretrained(folder / "encoder"),
+            feature_extractor=CLIPImageProcessor(size=side[0], crop_size=side[1]),
+        )
+    )
+    theirs.load_ip_adapter(
+        str(folder), subfolder="", weight_name="public.safetensors", image_encoder_folder=None
+    )
+    ours = opened("sd21", "public")
+    call = {"height": 64, "width": 64, "latents": draw_noise([3], (4, 8, 8))}
+    call |= {"num_inference_steps": 1, "guidance_scale": 0.0, "output_type": "latent"}
+    shown = packaged().image("forest").resize(size)
+    scales = Scales(identity_scale=1.0, detail_scale=0.0)
+    drawn = ours(PROMPT, ip_adapter_image=shown, cutout="none", scales=scales, **call).images
+    expected = theirs(PROMPT, ip_adapter_image=shown, **call).images
+    other = theirs(PROMPT, ip_adapter_image=Image.new("RGB", size), **call).images
+    # Ours shrinks in two steps.
+    assert (drawn - expected).abs().max() < 0.1 * (other - expected).abs().max()
+
+
+def seen_by_callback(pipe, **call):
+    """The latents that a callback sees after each step, and the picture of their halves."""
+    seen = []
+
+    def keep(_pipe, _index, _timestep, values):
+        seen.append(values["latents"].clone())
+        return {"latents": 0.5 * values["latents"]}
+
+    picture = pipe(PROMPT, callback_on_step_end=keep, output_type="pt", **call).images
+    return [*seen, picture]
+
+
+@pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # of diffusers' schedulers
+@pytest.mark.parametrize(
+    ("renoise", "noise_scale"), [("ddim", "sigma"), ("euler_ancestral", "sigma"), ("ddim", "unit")]
+)
+def test_a_callback_sees_and_changes_the_latents_of_diffusers(place, opened, renoise, noise_scale):
+    steps = {"timesteps": trailing(4), "renoise": renoise, "noise_scale": noise_scale}
+    ours = opened("sd21", None, preset=preset_of("sd21", **steps))
+    theirs = quiet(StableDiffusionPipeline.from_pretrained(place / "sd21" / "pipeline"))
+    theirs.scheduler = ours.scheduler
+    call = {"height": 64, "width": 64, "latents": draw_noise([3], (4, 8, 8))}
+    call |= {"num_inference_steps": 4, "guidance_scale": 0.0}
+    drawn, expected = (
+        seen_by_callback(pipe, generator=torch.Generator().manual_seed(1), **call)
+        for pipe in (ours, theirs)
+    )
+    assert len(drawn) == len(expected) == 5
+    for one, other in zip(drawn, expected, strict=True):
+        assert torch.allclose(one, other, atol=1e-4 * float(other.abs().max()))
+
+
+def test_a_callback_sees_the_latents_of_sana_sprint(tmp_path):
+    theirs = quiet(sana.opened(tiny_sana.make_pipeline(tmp_path)))
+    loaded = load_components(sana.PRESET, weights=tmp_path, steps=4)
+    ours = quiet(SwiftPiePipeline.from_components(loaded))
+    call = {"height": 128, "width": 128, "num_inference_steps": 4}
+    seen = seen_by_callback(ours, seeds=[3], **call)
+    generator = torch.Generator().manual_seed(3)
+    options = {"use_resolution_binning": False, "intermediate_timesteps": None}
+    expected = seen_by_callback(theirs, generator=generator, **options, **call)
+    for one, other in zip(seen[:-1], expected[:-1], strict=True):
+        assert torch.allclose(one, other, atol=1e-4 * float(other.abs().max()))
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from tests.parity.sdxs import BATCHES, BOUND_LEVELS, SEED, levels
 
 PROMPT = "a red cube on the moon"
 FRAME_PX = 64
-SIZES_PX = ((64, 64), (64, 96), (128, 64))  # height and width
+SIZES_PX = ((64, 64), (64, 96), (112, 80))  # height and width
 PRESET = replace(PRESETS.get("flux2-klein-4b"), image_size_px=FRAME_PX)
 
 

@@ -27,7 +27,7 @@ from tests.backbones.tiny_models import make_pipeline, make_public_adapter
 
 PROMPT = "a red cube on the moon"
 SEED, SIDE_PX = 3, 64
-SIZE_PX = (64, 96)  # height and width of the pictures; references are square
+SIZE_PX = (72, 104)  # height and width of the pictures, odd in latents; references are square
 BOUND_LATENTS = 1e-5  # of the largest latent
 BOUND_PIXELS = 1e-4  # of [0, 1]
 SCALES = (0.0, 0.4, 1.0)

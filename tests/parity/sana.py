@@ -16,7 +16,7 @@ from tests.parity.sdxs import BATCHES, BOUND_LEVELS, SEED, levels
 
 PROMPT = "A Red cube on the moon "
 SIDE_PX = 128
-SIZES_PX = ((128, 128), (128, 192), (256, 64))  # height and width
+SIZES_PX = ((128, 128), (128, 192), (160, 96))  # height and width
 STEPS = (1, 2, 4)
 PRESET = replace(PRESETS.get("sana-sprint-0.6b"), image_size_px=SIDE_PX)
 

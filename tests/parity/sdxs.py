@@ -16,7 +16,7 @@ from swiftpie.pipelines.drawing.settings import Scales
 from tests.backbones.tiny_models import make_pipeline
 from tests.parity.pipelines import PROMPT, subject
 
-SIZES_PX = ((64, 64), (64, 96), (128, 64))  # height and width
+SIZES_PX = ((64, 64), (64, 96), (136, 72))  # height and width
 BATCHES, SEED = (1, 2), 3
 BOUND_LEVELS = 1  # of 255
 

@@ -37,7 +37,7 @@ def cells_of(preset: Preset, size_px: tuple[int, int] | None) -> tuple[int, int]
     """
     side = preset.image_size_px
     height, width = size_px or (side, side)
-    unit = 2 * preset.latent_cell_px  # so that the grid can be halved once
+    unit = preset.latent_cell_px * (2 if FAMILIES.get(preset.family).needs_even_grid else 1)
     if any(side % unit or not MIN_SIDE_PX <= side <= MAX_SIDE_PX for side in (height, width)):
         raise InputError(
             f"The size {width}x{height} px is out of range. Sides must be multiples of {unit} px "
@@ -182,6 +182,7 @@ class Family(ABC):
     is_large: bool = False  # whether accelerators, short numbers and offloading are worth while
     knows_all_times: bool = False  # whether its denoiser takes times between those of its steps
     edits_by_reference: bool = False  # whether it was made to edit a picture among its references
+    needs_even_grid: bool = False  # whether rows and columns of latents come in pairs
     knows_shapes: bool = False  # whether it was trained on other shapes than squares of one size
     unread: Unread = ALL_READ  # weights that stay in their files: nothing computes with them
 

@@ -1,9 +1,9 @@
 """Loads and unloads IP-Adapters and LoRAs by the methods of diffusers."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path, PurePosixPath
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from swiftpie.backbones.acquire.download import DownloadPlan
@@ -39,12 +39,37 @@ MAX_LORA_SCALE = 4.0  # either way; far above what keeps pictures natural
 
 @dataclass(frozen=True)
 class Lora:
-    """A LoRA that is part of the denoiser's weights."""
+    """A file of a LoRA, and its strength."""
 
     path: Path
     scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Loras:
+    """The LoRAs of a pipeline, and which of them are drawn, as diffusers has it."""
+
+    by_name: Mapping[str, Lora] = field(default_factory=dict)
+    active: tuple[str, ...] = ()
+    fused: tuple[str, ...] = ()  # drawn in place of the active ones
+    kept: tuple[Lora, ...] = ()  # without a name any more, and drawn for good
     is_on: bool = True
-    is_fused: bool = False  # stays when LoRAs are unloaded
+
+    @property
+    def drawn(self) -> tuple[Lora, ...]:
+        """The LoRAs that are part of the denoiser's weights."""
+        names = (self.fused or self.active) if self.is_on else ()
+        return (*self.kept, *(self.by_name[name] for name in names))
+
+    def scaled(self, scales: Mapping[str, float]) -> "Loras":
+        """Return the same with other strengths by name."""
+        return replace(
+            self,
+            by_name={
+                name: replace(lora, scale=scales.get(name, lora.scale))
+                for name, lora in self.by_name.items()
+            },
+        )
 
 
 class AdaptedPipeline(ModulesPipeline):
@@ -54,7 +79,7 @@ class AdaptedPipeline(ModulesPipeline):
     the same weights, and new weights for the layers that a LoRA changes.
     """
 
-    _loras: Mapping[str, Lora] = MappingProxyType({})
+    _loras = Loras()
     _plain: Components | None = None  # the networks without LoRAs, if there are some
 
     def load_ip_adapter(
@@ -116,7 +141,7 @@ class AdaptedPipeline(ModulesPipeline):
         revision: str | None = None,
         local_files_only: bool = False,
     ) -> None:
-        """Add a LoRA to the denoiser's weights; arguments as in diffusers.
+        """Draw with a LoRA, in place of those that were active; arguments as in diffusers.
 
         Raises:
             CapabilityError: There are no LoRAs for the preset's networks.
@@ -125,8 +150,10 @@ class AdaptedPipeline(ModulesPipeline):
             MissingExtra: peft is not installed.
             WeightsError: A file cannot be had, or is for other networks.
         """
-        name = adapter_name or f"default_{len(self._loras)}"
-        if name in self._loras:
+        loras = self._loras
+        free = (f"default_{number}" for number in count(len(loras.by_name)))
+        name = adapter_name or next(name for name in free if name not in loras.by_name)
+        if name in loras.by_name:
             raise InputError(
                 f"There is a LoRA {name!r} already. Choose another `adapter_name=`, or call "
                 f"delete_adapters({name!r}) before."
@@ -135,26 +162,31 @@ class AdaptedPipeline(ModulesPipeline):
         source = _Source(
             pretrained_model_name_or_path_or_dict, subfolder, revision, is_here=local_files_only
         )
-        self._fuse({**self._loras, name: Lora(source.fetch("weights", weight_name))})
+        by_name = {**loras.by_name, name: Lora(source.fetch("weights", weight_name))}
+        self._fuse(replace(loras, by_name=by_name, active=(name,), fused=()))
 
     def unload_lora_weights(self) -> None:
         """Take all LoRAs off again, but for those that fuse_lora() was called for."""
-        self._fuse({name: lora for name, lora in self._loras.items() if lora.is_fused})
+        loras = self._loras
+        self._fuse(Loras(kept=loras.drawn if loras.fused else loras.kept))
 
     def set_adapters(
-        self, adapter_names: str | Sequence[str], adapter_weights: float | Sequence[float] = 1.0
+        self,
+        adapter_names: str | Sequence[str],
+        adapter_weights: float | Sequence[float | None] | None = None,
     ) -> None:
-        """Draw with these LoRAs alone, as strongly as said: one number for all, or one each.
+        """Draw with these LoRAs alone, of one strength or one each; None is 1.
 
         Raises:
             InputError: There is no such LoRA, or numbers are missing or out of range.
         """
         names = self._known(adapter_names)
-        scales = (
-            list(adapter_weights)
+        given = (
+            adapter_weights
             if isinstance(adapter_weights, Sequence)
             else [adapter_weights] * len(names)
         )
+        scales = [1.0 if scale is None else scale for scale in given]
         if len(scales) != len(names):
             raise InputError(
                 f"{len(scales)} weights were given for {len(names)} LoRAs. Give one for all, or "
@@ -166,38 +198,37 @@ class AdaptedPipeline(ModulesPipeline):
                     f"The weight {scale!r} was given for a LoRA; a number from {-MAX_LORA_SCALE} "
                     f"to {MAX_LORA_SCALE} is needed, for all of its layers alike."
                 )
-        chosen = dict(zip(names, scales, strict=True))
-        self._fuse(
-            {
-                name: replace(lora, scale=chosen.get(name, lora.scale), is_on=name in chosen)
-                for name, lora in self._loras.items()
-            }
-        )
+        scaled = self._loras.scaled(dict(zip(names, scales, strict=True)))
+        self._fuse(replace(scaled, active=tuple(names)))
 
     def get_active_adapters(self) -> list[str]:
-        """Return the names of the LoRAs that are drawn with."""
-        return [name for name, lora in self._loras.items() if lora.is_on]
+        """Return the names of the LoRAs that are drawn with while LoRAs are on."""
+        return list(self._loras.active)
 
     def get_list_adapters(self) -> dict[str, list[str]]:
         """Return the names of all LoRAs, by the network that they change."""
-        return {"unet": list(self._loras)} if self._loras else {}
+        return {"unet": list(self._loras.by_name)} if self._loras.by_name else {}
 
     def delete_adapters(self, adapter_names: str | Sequence[str]) -> None:
-        """Take LoRAs off for good.
+        """Take LoRAs off for good; if no active one is left, the first of the others is active.
 
         Raises:
             InputError: There is no such LoRA.
         """
-        names = self._known(adapter_names)
-        self._fuse({name: lora for name, lora in self._loras.items() if name not in names})
+        names, loras = self._known(adapter_names), self._loras
+        rest = {name: lora for name, lora in loras.by_name.items() if name not in names}
+        active, fused = (
+            tuple(name for name in chosen if name in rest) for chosen in (loras.active, loras.fused)
+        )
+        self._fuse(replace(loras, by_name=rest, active=active or tuple(rest)[:1], fused=fused))
 
     def disable_lora(self) -> None:
         """Draw without LoRAs until enable_lora() is called."""
-        self._fuse({name: replace(lora, is_on=False) for name, lora in self._loras.items()})
+        self._fuse(replace(self._loras, is_on=False))
 
     def enable_lora(self) -> None:
-        """Draw with all LoRAs."""
-        self._fuse({name: replace(lora, is_on=True) for name, lora in self._loras.items()})
+        """Draw with the active LoRAs again."""
+        self._fuse(replace(self._loras, is_on=True))
 
     def fuse_lora(
         self,
@@ -206,7 +237,7 @@ class AdaptedPipeline(ModulesPipeline):
         *,
         adapter_names: Sequence[str] | None = None,
     ) -> None:
-        """Keep LoRAs, times `lora_scale`, when others are unloaded; they are in the weights anyway.
+        """Draw with these LoRAs alone, times `lora_scale`; unload_lora_weights() keeps them then.
 
         Raises:
             InputError: There is no such LoRA, or LoRAs of other networks are meant.
@@ -217,26 +248,22 @@ class AdaptedPipeline(ModulesPipeline):
                 "Leave it out."
             )
         names = self._known(adapter_names or self.get_active_adapters())
-        self._fuse(
-            {
-                name: replace(lora, scale=lora.scale * lora_scale, is_fused=True)
-                if name in names
-                else lora
-                for name, lora in self._loras.items()
-            }
+        loras = self._loras.scaled(
+            {name: self._loras.by_name[name].scale * lora_scale for name in names}
         )
+        self._fuse(replace(loras, fused=tuple(names)))
 
     def unfuse_lora(self, components: Sequence[str] = ("unet",)) -> None:
-        """Let unload_lora_weights() take off what fuse_lora() kept."""
+        """Draw with the active LoRAs again, which unload_lora_weights() takes off."""
         del components  # none but the U-Net has any
-        self._loras = {name: replace(lora, is_fused=False) for name, lora in self._loras.items()}
+        self._fuse(replace(self._loras, fused=()))
 
     def _known(self, names: str | Sequence[str]) -> list[str]:
-        given = [names] if isinstance(names, str) else list(names)
-        if unknown := [name for name in given if name not in self._loras]:
+        given, known = [names] if isinstance(names, str) else list(names), self._loras.by_name
+        if unknown := [name for name in given if name not in known]:
             raise InputError(
                 f"There is no LoRA {unknown[0]!r} in this pipeline; there are "
-                f"{', '.join(map(repr, self._loras)) or 'none'}. Call load_lora_weights() before."
+                f"{', '.join(map(repr, known)) or 'none'}. Call load_lora_weights() before."
             )
         return given
 
@@ -265,12 +292,12 @@ class AdaptedPipeline(ModulesPipeline):
                 "of Stable Diffusion (`swiftpie presets`)."
             )
 
-    def _fuse(self, loras: Mapping[str, Lora]) -> None:
+    def _fuse(self, loras: Loras) -> None:
         """Give the denoiser these LoRAs, all or, if one does not fit, none of the change."""
         if loras == self._loras:
             return
         plain = self._changeable()
-        made, active = plain, [lora for lora in loras.values() if lora.is_on and lora.scale]
+        made, active = plain, [lora for lora in loras.drawn if lora.scale]
         if active:
             assert isinstance(plain.denoiser, UNetDenoiser), "only these have LoRAs"
             loader = plain.family.lora_loader
@@ -289,7 +316,7 @@ class AdaptedPipeline(ModulesPipeline):
             fingerprint = fingerprint_files(files, settings=f"{plain.fingerprint} {scales}")
             made = replace(plain, denoiser=denoiser, fingerprint=fingerprint)
         self._take(made)
-        self._loras, self._plain = loras, plain if loras else None
+        self._loras, self._plain = loras, plain if active else None
 
     def _exchange(
         self, plain: Components, modules: Mapping[str, object], adapter: Path | None
@@ -302,7 +329,7 @@ class AdaptedPipeline(ModulesPipeline):
         described = {"preset": describe(preset)}
         made = plain.family.from_folder({**modules, **settings, **described}, adapter)
         self._take(made)
-        loras, self._loras, self._plain = self._loras, {}, None
+        loras, self._loras, self._plain = self._loras, Loras(), None
         self._fuse(loras)
 
     def _take(self, components: Components) -> None:

@@ -41,6 +41,7 @@ from swiftpie.diffusers.modules import (
     is_made_of,
     keep_arguments,
     known_as,
+    latent_factors,
     replaced_folder,
     take_apart,
     wake,
@@ -346,19 +347,21 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         self._wake(*WOKEN.get(stage, ()))
 
     @contextmanager
-    def _steps(self, call: Call, count: int) -> Iterator[OnStep]:
-        """Yield the callback for each of `count` steps, with a progress bar."""
+    def _steps(self, call: Call, components: Components, calls: int = 1) -> Iterator[OnStep]:
+        """Yield the callback for each step of several `calls` of the core, with a progress bar."""
         callback, names = call.callback_on_step_end, wanted_by_callback(call)
+        factors = latent_factors(components.preset, components.schedule)
 
         def on_step(index: int, timestep: float, latents: Tensor) -> Tensor:
             if callback is not None:
-                changed = callback(self, index, timestep, dict.fromkeys(names, latents))
-                latents = changed_by_callback(changed, latents)
+                shown = latents * factors[index]
+                changed = callback(self, index, timestep, dict.fromkeys(names, shown))
+                latents = changed_by_callback(changed, shown) / factors[index]
             bar.update()
             self._on_stage("step")
             return latents
 
-        with self.progress_bar(total=count) as bar:
+        with self.progress_bar(total=calls * len(factors)) as bar:
             yield on_step
 
 

@@ -322,7 +322,8 @@ def check_shared(
         )
     if unknown := sorted({*wanted_by_callback(call)} - {*tensor_inputs}):
         raise InputError(
-            f"The callback asks for {unknown[0]!r}; it can have {', '.join(tensor_inputs)}."
+            f"The callback asks for {unknown[0]!r}; it can have {', '.join(tensor_inputs)}. The "
+            "text of a call is encoded once for all of its steps. Leave the others out."
         )
 
 

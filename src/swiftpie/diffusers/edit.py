@@ -100,7 +100,7 @@ class SwiftEditPipeline(AdaptedPipeline):
         self, call: EditCall, components: Components, requests: list[EditRequest]
     ) -> SwiftPiePipelineOutput:
         session, results = Session(components, cache_mib=0), []
-        with self._steps(call, len(requests) * len(components.schedule.steps)) as on_step:
+        with self._steps(call, components, len(requests)) as on_step:
             for given in requests:
                 self._wake(*ENCODING)
                 request = session.with_newcomer(given)

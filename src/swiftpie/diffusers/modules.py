@@ -1,6 +1,7 @@
 """Converts networks to the modules and the folder of a diffusers pipeline, and back."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -41,7 +42,7 @@ from swiftpie.models.inversion import TinyInversion
 from swiftpie.models.layout_predictor import LayoutPredictor
 from swiftpie.models.tiny import TinyDenoiser
 from swiftpie.models.vision import ClipIdentityEncoder, ConvImageEncoder
-from swiftpie.schedules import TRAIN_TIMESTEPS, NoiseScale, Renoise
+from swiftpie.schedules import CLEAN, TRAIN_TIMESTEPS, NoiseScale, Renoise, Schedule
 
 SCALED_LINEAR = {
     "num_train_timesteps": TRAIN_TIMESTEPS,
@@ -177,6 +178,24 @@ def scheduler_of(preset: Preset) -> SchedulerMixin:
             if noise_scale is NoiseScale.SIGMA:
                 return EulerDiscreteScheduler(**shared)
             return DDIMScheduler(**shared, clip_sample=False)
+
+
+def latent_factors(preset: Preset, schedule: Schedule) -> list[float]:
+    """Return how many times ours the latents of diffusers are, after each step.
+
+    Euler's samplers count noise in `sigma / alpha`; that of SANA-Sprint keeps `alpha` and `sigma`
+    on a circle, and multiplies all by `sigma_data`.
+    """
+    following = [*schedule.steps[1:], CLEAN]
+    match scheduler_of(preset):
+        case EulerDiscreteScheduler() | EulerAncestralDiscreteScheduler():
+            return [1 / step.alpha for step in following]
+        case SCMScheduler() as own:
+            return [
+                own.config.sigma_data / math.hypot(step.alpha, step.sigma) for step in following
+            ]
+        case _:
+            return [1.0] * len(following)
 
 
 def check_scheduler(scheduler: SchedulerMixin, preset: Preset) -> None:

@@ -210,7 +210,7 @@ class SwiftPiePipeline(AdaptedPipeline):
         request = self._scaled(request_of(call, components), components.preset)
         advise(components, request)
         self._wake("text_encoder")
-        with self._steps(call, len(components.schedule.steps)) as on_step:
+        with self._steps(call, components) as on_step:
             drawn = draw(components, request, on_stage=self._on_stage, on_step=on_step)
         images: Images = list(drawn.images) if drawn.tensor is None else drawn.tensor
         if drawn.tensor is not None and request.output is Output.PIXELS:

@@ -61,7 +61,11 @@ def encode_identity(
     size_px, large = components.preset.image_size_px, None
     frames: list[Frame] = []
     for image, mask, search in zip(images, given, how, strict=True):
-        found = crop_subject(image, mask, search)
+        is_whole = mask is None and search.way is CutoutMethod.NONE
+        shown = image
+        if is_whole and components.layout_predictor is None:
+            shown = _middle_square(image)  # as their image encoders were trained
+        found = crop_subject(shown, mask, search)
         if not frames and components.layout_predictor is not None:  # others place no pixels
             large = large_frame(found, size_px)
         frames.append(frame_of(found, size_px))
@@ -182,6 +186,12 @@ def face_identity(
 def cut_out_or_given(image: Image.Image, mask: Tensor | None, search: Search = ANYWHERE) -> CutOut:
     """Return the subject at `mask` (1, 1, H, W), or where `search` finds it if that is None."""
     return cut_out(image, search) if mask is None else CutOut(mask, Cutout(CutoutMethod.MASK, 1.0))
+
+
+def _middle_square(image: Image.Image) -> Image.Image:
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    return image.crop((left, top, left + side, top + side))
 
 
 class Frame(NamedTuple):

@@ -45,7 +45,7 @@ def test_a_picture_is_drawn_at_the_size_asked_for(call, folder, tmp_path, hamste
     ("options", "code", "message"),
     [
         (["--size", "big"], 2, "512x768"),
-        (["--size", "65x64"], 2, "multiples of 16"),
+        (["--size", "65x64"], 2, "multiples of 8"),
         (["--adapter", "nothing.safetensors"], 1, "the path of --adapter"),
         (["--image-encoder", "nothing"], 1, "the path of --image-encoder"),
         (["--weights", "nothing"], 1, "the path of --weights"),
