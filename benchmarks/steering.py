@@ -26,7 +26,7 @@ from benchmarks.tables import spread as spread_of
 from benchmarks.tables import table
 from swiftpie.backbones.components import Components
 from swiftpie.engine.session import Session
-from swiftpie.pipelines.drawing.settings import MaskSource, Scales, Style, StyleBy
+from swiftpie.pipelines.drawing.settings import IdentityGuidance, MaskSource, Scales, StyleBy
 
 MINI, PLAIN = "mini", "plain"
 MASKS: dict[str, dict[str, Any]] = {
@@ -103,10 +103,13 @@ def ways_of(session: Session, *, side: int) -> Ways:
     common: dict[str, dict[str, Any]] = {
         PLAIN: {},
         **MASKS,
-        **{f"--style {style.value}": {"style": style} for style in (Style.AM1, Style.AM2)},
+        **{
+            f"--identity-guidance {way.value}": {"identity_guidance": way}
+            for way in (IdentityGuidance.AM1, IdentityGuidance.AM2)
+        },
     }
     if len(session.components.schedule.steps) > 1:
-        common["--style dcg"] = {"style": Style.DCG}
+        common["--identity-guidance dcg"] = {"identity_guidance": IdentityGuidance.DCG}
     for way in (StyleBy.BLOCKS, StyleBy.ATTENTION, StyleBy.AGGREGATION):
         if way is not StyleBy.BLOCKS or session.components.preset.family == "sdxl":
             given = {"style_reference": style, "style_by": way}

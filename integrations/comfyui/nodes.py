@@ -441,7 +441,7 @@ class Personalize(io.ComfyNode):
             seeds={"tooltip": "Of the first picture; the next has the next seed.", **SEED},
             mask={"id": "region", "advanced": True},
             scene={"optional": True},
-            style={"optional": True},
+            identity_guidance={"optional": True},
             style_by={"optional": True, "advanced": True},
             style_scale={"optional": True, "advanced": True},
             flip={"optional": True, "advanced": True},
@@ -544,7 +544,7 @@ class Edit(io.ComfyNode):
             source_prompt={"multiline": True},
             seed={"tooltip": "Of all that is random; the next picture has the next seed.", **SEED},
             keyword={"advanced": True},
-            style={"optional": True, "advanced": True},
+            identity_guidance={"optional": True, "advanced": True},
         )
         return io.Schema(
             node_id="SwiftPieEdit",

@@ -41,9 +41,9 @@ if TYPE_CHECKING:
         EditMode,
         EditSettings,
         EditStart,
+        IdentityGuidance,
         MaskSource,
         Scales,
-        Style,
     )
     from swiftpie.pipelines.identity_file import save_identity
     from swiftpie.tuning import TuneSettings
@@ -71,6 +71,7 @@ __all__ = [
     "FaceSource",
     "GenerationResult",
     "Identity",
+    "IdentityGuidance",
     "InputError",
     "MaskRule",
     "MaskSource",
@@ -79,7 +80,6 @@ __all__ = [
     "PersonalizeRequest",
     "Scales",
     "Session",
-    "Style",
     "Subject",
     "SwiftEditPipeline",
     "SwiftPieError",
@@ -132,7 +132,7 @@ _HOMES = {
             "MAX_SCALE",
             "MaskSource",
             "Scales",
-            "Style",
+            "IdentityGuidance",
         ],
         "tuning": ["TuneSettings"],
         "types": ["GenerationResult", "Identity"],

@@ -308,7 +308,7 @@ def test_a_person_comes_into_pictures_and_photographs(nodes, tmp_path):
     draw = nodes["Personalize"].execute
     plain, styled = (
         draw(own, "a person at sea", 3, 1, subject, **more).args[0]
-        for more in ({"style": "plain"}, {"style": "am1"})
+        for more in ({"identity_guidance": "plain"}, {"identity_guidance": "am1"})
     )
     assert not torch.equal(plain, styled)
     for way, said in (("auto", "A style picture"), ("aggregation", "style_by='aggregation'")):

@@ -18,7 +18,7 @@ from swiftpie.diffusers.personalize import SwiftPiePipeline
 from swiftpie.guidance.cfg import ClassifierFree
 from swiftpie.guidance.dcg import Decoupled
 from swiftpie.imageio.images import to_tensor
-from swiftpie.pipelines.drawing.settings import Style, steering_of
+from swiftpie.pipelines.drawing.settings import IdentityGuidance, steering_of
 from swiftpie.scenes import packaged
 from tests.pipelines.tiny_editor import tiny_editor
 
@@ -277,9 +277,11 @@ def test_a_style_is_that_of_a_session(patient, sprite):
     [identity] = patient.prepare_ip_adapter_image_embeds(sprite)
     session = Session(patient.to_components())
     drawn = session.personalize(
-        identity, "a cat", seed=1, **steering_of(Style.DCG_AM2, 4), scene="words"
+        identity, "a cat", seed=1, **steering_of(IdentityGuidance.DCG_AM2, 4), scene="words"
     )
-    called = patient("a cat", subjects=identity, seeds=[1], style=Style.DCG_AM2)
+    called = patient(
+        "a cat", subjects=identity, seeds=[1], identity_guidance=IdentityGuidance.DCG_AM2
+    )
     assert bytes_of(called.images) == bytes_of(drawn.images)
     plain = patient("a cat", subjects=identity, seeds=[1])
     assert bytes_of(called.images) != bytes_of(plain.images)
@@ -390,7 +392,10 @@ def test_the_arguments_are_those_of_diffusers_in_their_order():
         ({"prompt": None, "prompt_embeds": torch.zeros(32, 160)}, "prompt_embeds has shape"),
         ({"negative_prompt": "ugly"}, "without guidance"),
         ({"guidance_rescale": 0.7}, "guidance_scale=1.0"),
-        ({"guidance_scale": 2.0, "style": Style.DCG}, "guidance_scale and style"),
+        (
+            {"guidance_scale": 2.0, "identity_guidance": IdentityGuidance.DCG},
+            "guidance_scale and identity_guidance",
+        ),
         ({"guidance_scale": 2.0, "negative_prompt": ["ugly"] * 3}, "3 prompts"),
         ({"subjects": None}, "exactly one"),
         ({"ip_adapter_image": "a.png"}, "exactly one"),

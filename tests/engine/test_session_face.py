@@ -10,7 +10,7 @@ import swiftpie
 from swiftpie.engine.session import Session
 from swiftpie.faces import FACE_ENCODERS
 from swiftpie.faces.choose import choose_face, find_faces
-from swiftpie.pipelines.drawing.settings import Style
+from swiftpie.pipelines.drawing.settings import IdentityGuidance
 from tests.faces.tiny_faces import photo
 from tests.faces.tiny_world import FACE_ID, make_world
 
@@ -38,18 +38,18 @@ def chosen(world):
 
 
 def drawn(session, chosen, style, *, prompt="a person on a beach", seed=1):
-    result = session.face(chosen, prompt, style=style, seed=seed, size_px=(64, 64))
+    result = session.face(chosen, prompt, identity_guidance=style, seed=seed, size_px=(64, 64))
     return np.asarray(result.images[0], dtype=float)
 
 
 def test_style_and_face_change_the_picture(session, chosen):
-    plain = drawn(session, chosen, Style.PLAIN)
+    plain = drawn(session, chosen, IdentityGuidance.PLAIN)
     assert plain.shape == (64, 64, 3)
-    assert not np.array_equal(plain, drawn(session, chosen, Style.DCG_AM2))
+    assert not np.array_equal(plain, drawn(session, chosen, IdentityGuidance.DCG_AM2))
     turned = chosen.face.embedding[::-1].copy()
     face = type(chosen.face)(**{**vars(chosen.face), "embedding": turned})
     stranger = type(chosen)(**{**vars(chosen), "face": face})
-    assert not np.array_equal(plain, drawn(session, stranger, Style.PLAIN))
+    assert not np.array_equal(plain, drawn(session, stranger, IdentityGuidance.PLAIN))
 
 
 class Watched:
@@ -83,7 +83,7 @@ def test_faces_and_guidance_draw_in_the_scope_of_the_engine_and_from_the_caches(
         components.image_encoder.register_forward_hook(lambda *_: encoded.append(1)),
     ]
     try:
-        pictures = [drawn(own, chosen, Style.DCG_AM2) for _ in range(2)]
+        pictures = [drawn(own, chosen, IdentityGuidance.DCG_AM2) for _ in range(2)]
     finally:
         for hook in hooks:
             hook.remove()

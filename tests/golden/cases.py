@@ -24,7 +24,7 @@ from swiftpie.guidance.dcg import Decoupled, GuidancePath, Renorm
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import mask_to_pil
 from swiftpie.masks import load_mask
-from swiftpie.pipelines.drawing.settings import Style, steering_of
+from swiftpie.pipelines.drawing.settings import IdentityGuidance, steering_of
 from swiftpie.pipelines.identity import face_identity
 from tests.golden.networks import SIDE_PX, mini, random_networks
 from tests.parity.faces import nobody, someone
@@ -209,7 +209,7 @@ def random_edit(family="sd21", *, mode="paper", prompt="a cat on a sofa", who=No
     return edited(session, photo(), prompt, **request)
 
 
-def face(adapter, style=Style.PLAIN, *, steps=1, num_faces=1, scale=1.0):
+def face(adapter, style=IdentityGuidance.PLAIN, *, steps=1, num_faces=1, scale=1.0):
     """A person by random networks."""
     session = random_networks(adapter.rpartition("_")[2], steps=steps, face=adapter)
     return personalized(
@@ -342,7 +342,7 @@ CASES = {
     "mini: subject on a plain ground": found_subject,
     **_named("mini, two subjects", pair, PAIRS),
     **_named("mini, guidance", guided, {name: {"guidance": one} for name, one in GUIDANCE.items()}),
-    **_named("mini, style", styled, {style.value: {"style": style} for style in Style}),
+    **_named("mini, style", styled, {style.value: {"style": style} for style in IdentityGuidance}),
     **_named("mini, edit", edit, EDITS),
     **{
         f"{family}: {name}": functools.partial(random_subject, family, **given)
@@ -354,7 +354,7 @@ CASES = {
     },
     **{
         f"{family}, face, {style.value}": functools.partial(face, adapter, style, steps=4)
-        for (family, adapter), style in product(FACES.items(), Style)
+        for (family, adapter), style in product(FACES.items(), IdentityGuidance)
     },
     **{
         f"{family}, face, one step": functools.partial(face, adapter)
@@ -362,7 +362,7 @@ CASES = {
     },
     **{
         f"{family}, two faces and crops, two steps": functools.partial(
-            face, adapter, Style.AM2, steps=2, num_faces=2, scale=0.7
+            face, adapter, IdentityGuidance.AM2, steps=2, num_faces=2, scale=0.7
         )
         for family, adapter in PLUS.items()
     },

@@ -16,7 +16,7 @@ from swiftpie.engine.session import Session
 from swiftpie.faces import Face, FaceBox
 from swiftpie.faces.choose import choose_face, find_faces
 from swiftpie.pipelines.drawing.request import FaceRequest, Subject
-from swiftpie.pipelines.drawing.settings import Scales, Style, steering_of
+from swiftpie.pipelines.drawing.settings import IdentityGuidance, Scales, steering_of
 from swiftpie.pipelines.identity import face_identity
 from tests.backbones.tiny_models import make_pipeline
 from tests.parity.faces import nobody, open_face, someone
@@ -153,14 +153,16 @@ def test_a_session_draws_a_face_as_the_subject_that_it_is(opened):
     session = opened[PLUS]
     vectors, crops = someone()
     identity = face_identity(session.components, vectors, crop=crops)
-    for style in (Style.PLAIN, Style.AM2):
+    for style in (IdentityGuidance.PLAIN, IdentityGuidance.AM2):
         expected = session.personalize(
             identity, PROMPT, seed=4, num_images=2, **steering_of(style, 1)
         )
-        drawn = session.face(identity, PROMPT, style=style, seed=4, num_images=2)
+        drawn = session.face(identity, PROMPT, identity_guidance=style, seed=4, num_images=2)
         assert [one.tobytes() for one in drawn.images] == [one.tobytes() for one in expected.images]
         assert drawn.seeds == (4, 5)
-    request = FaceRequest(identity=identity, prompt=PROMPT, seeds=(4, 5), style=Style.AM2)
+    request = FaceRequest(
+        identity=identity, prompt=PROMPT, seeds=(4, 5), identity_guidance=IdentityGuidance.AM2
+    )
     assert session.draw(request).images[1].tobytes() == drawn.images[1].tobytes()
 
 
@@ -172,8 +174,15 @@ def test_every_style_of_four_steps_draws_with_the_steps_of_turbo_and_of_consiste
     vectors, _ = someone()
     identity = face_identity(components, vectors)
     pictures = {
-        style: session.face(identity, PROMPT, style=style, seed=0, size_px=(64, 64)).images[0]
-        for style in (Style.PLAIN, Style.DCG, Style.AM1, Style.DCG_AM2)
+        style: session.face(
+            identity, PROMPT, identity_guidance=style, seed=0, size_px=(64, 64)
+        ).images[0]
+        for style in (
+            IdentityGuidance.PLAIN,
+            IdentityGuidance.DCG,
+            IdentityGuidance.AM1,
+            IdentityGuidance.DCG_AM2,
+        )
     }
     assert len({one.tobytes() for one in pictures.values()}) == len(pictures)
     assert all(np.asarray(one).std() > 1 for one in pictures.values())

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from swiftpie import EditRequest, EditSettings, InputError, Style
+from swiftpie import EditRequest, EditSettings, IdentityGuidance, InputError
 from swiftpie.faces import METADATA
 from swiftpie.models.inversion import UNetInversion
 from swiftpie.pipelines.drawing.settings import EditMethod, EditMode
@@ -69,14 +69,17 @@ def test_a_place_that_is_named_goes_before_the_face(session, people, place):
 @pytest.mark.thorough
 def test_a_style_steers_an_edit_and_is_kept_with_it(session, people):
     plain, steered = (
-        edited(session, people[0], WAYS[EditMethod.INVERSION], style=style)
-        for style in (Style.PLAIN, Style.AM1)
+        edited(session, people[0], WAYS[EditMethod.INVERSION], identity_guidance=style)
+        for style in (IdentityGuidance.PLAIN, IdentityGuidance.AM1)
     )
     assert plain.image.tobytes() != steered.image.tobytes()
-    assert ("style" in plain.origin, steered.origin["style"]) == (False, "am1")
+    assert ("identity_guidance" in plain.origin, steered.origin["identity_guidance"]) == (
+        False,
+        "am1",
+    )
 
 
 @pytest.mark.parametrize("settings", [WAYS[EditMethod.CHORD], EditSettings(mode=EditMode.RELEASED)])
 def test_what_cannot_be_steered_refuses_a_style(session, people, settings):
     with pytest.raises(InputError, match="guidance"):
-        edited(session, people[0], settings, style=Style.DCG)
+        edited(session, people[0], settings, identity_guidance=IdentityGuidance.DCG)

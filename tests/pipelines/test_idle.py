@@ -8,7 +8,13 @@ from swiftpie.guidance import METHODS
 from swiftpie.guidance.cfg import ClassifierFree
 from swiftpie.masks import MaskRule
 from swiftpie.pipelines.drawing.request import FaceRequest
-from swiftpie.pipelines.drawing.settings import EditMode, EditSettings, MaskSource, Scales, Style
+from swiftpie.pipelines.drawing.settings import (
+    EditMode,
+    EditSettings,
+    IdentityGuidance,
+    MaskSource,
+    Scales,
+)
 from tests.parity.edit import photograph
 from tests.pipelines.tiny_editor import tiny_editor
 
@@ -76,7 +82,9 @@ def test_a_model_with_a_detail_branch_and_places_heeds_both(session, identity, p
 
 
 def test_a_style_without_effect_in_so_few_steps_is_told(published, whole, caplog):
-    request = FaceRequest(identity=whole, prompt="a cat", seeds=(1,), style=Style.DCG)
+    request = FaceRequest(
+        identity=whole, prompt="a cat", seeds=(1,), identity_guidance=IdentityGuidance.DCG
+    )
     published.draw(request)
     assert "Guidance has no effect in 1 steps" in caplog.text
 

@@ -69,7 +69,7 @@ export interface Draft {
   identity: number;
   detail: number;
   balance: number;
-  style: string; // how prompt and identity share the picture
+  identityGuidance: string; // how prompt and identity share the picture
   styleReference: SentPicture | null; // in whose style all is drawn
   styleBy: string; // how that picture acts; "": as the model can
   photo: Photo | null;
@@ -98,7 +98,7 @@ export const FIRST: Draft = {
   identity: 1,
   detail: 1,
   balance: 0,
-  style: "plain",
+  identityGuidance: "plain",
   styleReference: null,
   styleBy: "",
   photo: null,
@@ -124,8 +124,9 @@ interface Known {
   drawsNamed: boolean; // whom a prompt names, though nobody was chosen
 }
 
-/** Return the style of a draft, nothing where it is the usual one. */
-const styled = ({ style = FIRST.style }: Draft) => style !== FIRST.style && { style };
+/** Return the identity guidance of a draft, nothing where it is the usual one. */
+const guided = ({ identityGuidance = FIRST.identityGuidance }: Draft) =>
+  identityGuidance !== FIRST.identityGuidance && { identity_guidance: identityGuidance };
 
 /** Return how the server is told of a subject. */
 const pointer = ({ id, isNamed }: Subject) => (isNamed ? { library: id } : { identity_id: id });
@@ -180,7 +181,7 @@ export function requestOf(draft: Draft, known: Known): Record<string, unknown> |
           ...(one.yaw !== null && { view: [one.yaw, 0] }),
         })),
         scales: { identity_scale: identity, detail_scale: detail, balance },
-        ...styled(draft),
+        ...guided(draft),
         ...(scene && { scene: typeof scene === "string" ? scene : scene.id }),
         ...(styleReference && { style_reference: styleReference.id }),
         ...(styleReference && styleBy && { style_by: styleBy }),
@@ -219,7 +220,7 @@ function edit(draft: Draft, { newcomer, sought }: Others, facts: Known["facts"])
       return_mask: true,
       edit: { variation: draft.variation },
       scales,
-      ...styled(draft),
+      ...guided(draft),
       subjects: newcomer ? [pointer(newcomer)] : [],
       ...(sought && { where: sought.id }),
     },

@@ -25,7 +25,7 @@ from swiftpie.guidance.cfg import ClassifierFree
 from swiftpie.guidance.dcg import Decoupled
 from swiftpie.imageio.decoding import load_image
 from swiftpie.noise import MAX_SEED, seeds_from
-from swiftpie.pipelines.drawing.settings import Steering, Style, steering_of
+from swiftpie.pipelines.drawing.settings import IdentityGuidance, Steering, steering_of
 from swiftpie.types import IdentityBranch
 
 P = ParamSpec("P")
@@ -367,7 +367,7 @@ def steering_for(
     rescale: float = 0.0,
     is_negative: bool,
     guidance: Guidance | None = None,
-    style: Style = Style.PLAIN,
+    identity_guidance: IdentityGuidance = IdentityGuidance.PLAIN,
 ) -> Steering:
     """Return the guidance of a call, given by arguments of diffusers or of SwiftPie.
 
@@ -380,7 +380,7 @@ def steering_for(
     named = {
         "guidance_scale": scale > 1,
         "guidance": guidance is not None,
-        "style": style is not Style.PLAIN,
+        "identity_guidance": identity_guidance is not IdentityGuidance.PLAIN,
     }
     if len(given := [name for name, is_given in named.items() if is_given]) > 1:
         raise InputError(f"{' and '.join(given)} exclude each other. Give one of them.")
@@ -389,7 +389,7 @@ def steering_for(
             f"guidance_rescale={rescale} was given with guidance_scale={scale}, which is no "
             "guidance. Give a scale above 1, or leave it out."
         )
-    steering = steering_of(style, num_steps)
+    steering = steering_of(identity_guidance, num_steps)
     if scale > 1:
         scales = (scale,) * num_steps
         steering["guidance"] = (  # with equal scales the identity has no term of its own

@@ -48,7 +48,7 @@ from swiftpie.pipelines.drawing.request import (
     detail_source_of,
     source_of,
 )
-from swiftpie.pipelines.drawing.settings import MAX_SCALE, MaskSource, Scales, Style
+from swiftpie.pipelines.drawing.settings import MAX_SCALE, IdentityGuidance, MaskSource, Scales
 from swiftpie.pipelines.identity import encode_identity
 from swiftpie.pipelines.photographs.scene import has_scene
 from swiftpie.scenes import read_scene
@@ -101,7 +101,9 @@ class PersonalizeCall:
     scales: Scales | None = None
     seeds: Sequence[int] | None = None  # one a picture
     guidance: Guidance | None = None  # a method in place of `guidance_scale`
-    style: Style = Style.PLAIN  # guidance and shaping by name, likewise
+    identity_guidance: IdentityGuidance = (
+        IdentityGuidance.PLAIN
+    )  # guidance and shaping by name, likewise
     pooled_prompt_embeds: Tensor | None = None  # Stable Diffusion XL only, with `prompt_embeds`
     negative_pooled_prompt_embeds: Tensor | None = None  # likewise
     return_masks: bool = True
@@ -263,7 +265,7 @@ def request_of(call: PersonalizeCall, components: Components) -> PersonalizeRequ
         rescale=call.guidance_rescale,
         is_negative=not (call.negative_prompt is None and call.negative_prompt_embeds is None),
         guidance=call.guidance,
-        style=call.style,
+        identity_guidance=call.identity_guidance,
     )
     embeds = (call.prompt_embeds, call.pooled_prompt_embeds)
     negative = (call.negative_prompt_embeds, call.negative_pooled_prompt_embeds)

@@ -48,10 +48,10 @@ from swiftpie.pipelines.drawing.request import (
 from swiftpie.pipelines.drawing.settings import (
     DrawingSteering,
     EditSettings,
+    IdentityGuidance,
     MaskSource,
     Scales,
     Steering,
-    Style,
 )
 from swiftpie.pipelines.edit_reading import keeps_cast
 from swiftpie.pipelines.finding import Found, find_identity, with_place_found
@@ -388,7 +388,7 @@ class Session:
         face: Identity | Face,
         prompt: str,
         *,
-        style: Style = Style.PLAIN,
+        identity_guidance: IdentityGuidance = IdentityGuidance.PLAIN,
         seed: int | None = None,
         num_images: int = 1,
         scales: Scales | None = None,
@@ -398,8 +398,8 @@ class Session:
         """Draw the person of a face into the scene of `prompt`. From arXiv:2505.21144.
 
         `face` is an identity from `encode_face`, or an argument for it; a photograph needs
-        `encoder`. `style` says how prompt and face share the picture. See `personalize` for the
-        other arguments.
+        `encoder`. `identity_guidance` says how prompt and face share the picture. See `personalize`
+        for the other arguments.
 
         Raises:
             CapabilityError: No loaded adapter reads faces of this kind.
@@ -410,7 +410,7 @@ class Session:
             identity=known,
             prompt=prompt,
             seeds=seeds_from(seed, num_images),
-            style=style,
+            identity_guidance=identity_guidance,
             scales=scales,
             size_px=size_px,
         )

@@ -42,7 +42,7 @@ from swiftpie.pipelines.drawing.request import (
     RepaintRequest,
     Request,
 )
-from swiftpie.pipelines.drawing.settings import EditMode, Style
+from swiftpie.pipelines.drawing.settings import EditMode, IdentityGuidance
 from swiftpie.pipelines.photographs import relight, repaint, restage, scene
 from swiftpie.pipelines.photographs.repaint import RepaintPlan
 from swiftpie.pipelines.photographs.restage import Staging
@@ -344,7 +344,11 @@ def _draw_batch(
             timings_ms=clock.timings(),
             origin={
                 **components.origin,
-                **({} if item.request.style is Style.PLAIN else {"style": item.request.style}),
+                **(
+                    {}
+                    if item.request.identity_guidance is IdentityGuidance.PLAIN
+                    else {"identity_guidance": item.request.identity_guidance}
+                ),
                 **origin_of(named),
                 **(METADATA if any(identity.is_face for identity in identities) else {}),
             },

@@ -8,9 +8,9 @@ import typer
 
 from swiftpie.apps.cli.console import examples, print_text, say
 from swiftpie.apps.cli.drawing.face import (
+    GuidanceName,
     Recognisers,
     SidePx,
-    StyleName,
     open_face_encoders,
     warn_of_strange_vectors,
 )
@@ -25,7 +25,7 @@ from swiftpie.apps.cli.options import (
 )
 from swiftpie.backbones.recipes import Use
 from swiftpie.faces import CONSENT
-from swiftpie.pipelines.drawing.settings import Scales, Style
+from swiftpie.pipelines.drawing.settings import IdentityGuidance, Scales
 from swiftpie_lab.cli import evaluate_options as given
 from swiftpie_lab.cli import evaluate_output as output
 from swiftpie_lab.cli import evaluate_parts as parts
@@ -205,8 +205,8 @@ def dreambench(
         "--recipe face-plus --clip clip-vit-l14",
         "swiftpie evaluate fastface --identities people --prompts prompts.txt "
         "--preset hyper-sdxl-4 --adapter ip-adapter-faceid-plusv2_sdxl.bin --allow-pickle "
-        "--encoder insightface --judge opencv --judge-models face-models --style dcg+am2 "
-        "--out out/dcg-am2 --json",
+        "--encoder insightface --judge opencv --judge-models face-models "
+        "--identity-guidance dcg+am2 --out out/dcg-am2 --json",
         "swiftpie evaluate fastface --identities people --prompts prompts.txt "
         "--preset sdxl-lightning-4 --weights models/sdxl_lightning_4step_unet.safetensors "
         "--base models/sdxl-base-1.0 --image-encoder models/image_encoder "
@@ -220,7 +220,7 @@ def fastface(
     context: typer.Context,
     identities: given.Identities,
     prompts: given.Prompts,
-    style: StyleName = Style.PLAIN,
+    identity_guidance: GuidanceName = IdentityGuidance.PLAIN,
     identity_scale: IdentityScale = None,
     side: SidePx = None,
     recognisers: Recognisers,
@@ -235,7 +235,9 @@ def fastface(
     """Draw every person of a folder by every prompt of a file, and judge each aspect apart."""
     from swiftpie_lab.evaluation.benchmarks import fastface as faces
 
-    others.check_drawn_by_others(rivals, style=style, identity_scale=identity_scale, side=side)
+    others.check_drawn_by_others(
+        rivals, identity_guidance=identity_guidance, identity_scale=identity_scale, side=side
+    )
     if not others.others_draw(rivals):
         loading, _ = resolved(loading, use=Use.FACE)
     networks = parts.open_networks(files, allow_pickle=loading.get("allow_pickle", False))
@@ -250,7 +252,7 @@ def fastface(
         scales = Scales.of(session.components.preset)
         if identity_scale is not None:
             scales = replace(scales, identity_scale=identity_scale)
-        return faces.FaceDrawer(session, benchmark, style, scales, side)
+        return faces.FaceDrawer(session, benchmark, identity_guidance, scales, side)
 
     drawer = others.drawer_of(benchmark, cases, rivals, loading, own)
     networks = replace(networks, face_judge=judge)

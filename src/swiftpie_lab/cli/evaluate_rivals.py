@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from swiftpie.backbones.choices import LoadOptions, device_of
 from swiftpie.backbones.machine import AUTO
 from swiftpie.errors import ConfigError
-from swiftpie.pipelines.drawing.settings import Style
+from swiftpie.pipelines.drawing.settings import IdentityGuidance
 from swiftpie_lab.cli.evaluate_options import RivalFiles
 from swiftpie_lab.cli.evaluate_parts import refuse_beside
 
@@ -149,7 +149,7 @@ def check_drawn_by_others(rivals: RivalFiles, **choices: object) -> None:
     """
     if others_draw(rivals):
         chosen = {
-            f"--{_spelled(name)}": choice not in {None, False, Style.PLAIN}
+            f"--{_spelled(name)}": choice not in {None, False, IdentityGuidance.PLAIN}
             for name, choice in choices.items()
         }
         refuse_beside(named(rivals), chosen)

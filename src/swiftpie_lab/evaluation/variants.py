@@ -19,7 +19,7 @@ from swiftpie.engine.session import Session
 from swiftpie.imageio.images import mask_to_pil, plane, to_pil, to_tensor
 from swiftpie.masks import load_mask, resize_mask
 from swiftpie.pipelines.drawing.request import ConditionPart, PersonalizeRequest, Subject
-from swiftpie.pipelines.drawing.settings import MaskSource, Scales, Style, steering_of
+from swiftpie.pipelines.drawing.settings import IdentityGuidance, MaskSource, Scales, steering_of
 from swiftpie.scenes import WORDS_ALONE
 from swiftpie_lab.evaluation.ablations import HELD_OUT, Study, Variant
 from swiftpie_lab.evaluation.benchmarks.world import (
@@ -100,7 +100,9 @@ class DrawingSetup:
     num_references: int = 1
     is_cut_out: bool = True  # references show the subject alone; else all that is around it too
     num_steps: int | None = None  # None: those the weights were loaded with
-    style: Style = Style.PLAIN  # guidance and reshaping of the semantic branch's attention
+    identity_guidance: IdentityGuidance = (
+        IdentityGuidance.PLAIN
+    )  # guidance and reshaping of the semantic branch's attention
     weights: str = ""  # folder to compare with; empty: the weights under test
 
     @property
@@ -245,7 +247,7 @@ class SettingDrawer:
             scales=setting.scales,
             mask=SOURCES.get(setting.region, MaskSource.NONE),
             without=frozenset(part for part, is_in in parts.items() if not is_in),
-            **steering_of(setting.style, self.maker.num_steps),
+            **steering_of(setting.identity_guidance, self.maker.num_steps),
         )
 
 
@@ -312,7 +314,8 @@ def all_settings(
         rows.append(DrawingSetup(BRANCH_SWEEP, f"{x:g}", both, has_aligned=False))
     if STYLED_STEPS in step_counts:  # FastFace's styles, with all parts and with what they reshape
         styled = [
-            DrawingSetup(STYLES, one, base, num_steps=STYLED_STEPS, style=one) for one in Style
+            DrawingSetup(STYLES, one, base, num_steps=STYLED_STEPS, identity_guidance=one)
+            for one in IdentityGuidance
         ]
         rows += styled
         rows += [

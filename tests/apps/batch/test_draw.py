@@ -82,7 +82,7 @@ def test_people_are_drawn_and_come_into_photographs(collected, run, folder, tmp_
     jobs = collected(
         row,
         {**row, "face_number": 2},
-        {**row, "style": "am1"},
+        {**row, "identity_guidance": "am1"},
         {**row, "image": "me.jpg"},
         {**row, "image": "dog.webp"},
     )
@@ -102,7 +102,7 @@ def test_people_are_drawn_and_come_into_photographs(collected, run, folder, tmp_
     assert "shows 1" in told["2"]["reason"]
     assert "by a mask or a box" in told["5"]["reason"]
     stored = read_metadata(folder / "out" / told["3"]["file"])
-    assert ("consent" in stored["face"], stored["style"]) == (True, "am1")
+    assert ("consent" in stored["face"], stored["identity_guidance"]) == (True, "am1")
     plain, styled, edited = (load_image(folder / "out" / told[place]["file"]) for place in "134")
     assert plain.tobytes() != styled.tobytes()
     changed = np.asarray(edited) != np.asarray(load_image(PHOTO))

@@ -194,9 +194,9 @@ FACE = {"face": "dog.webp", "prompt": "a person at sea", "preset": "sdxl-turbo"}
 
 
 def test_a_face_is_a_subject_of_full_size_models(collected):
-    job = only(collected({**FACE, "face_number": 2, "style": "dcg+am2"}))
+    job = only(collected({**FACE, "face_number": 2, "identity_guidance": "dcg+am2"}))
     assert (job.subjects[0].face, job.subjects[0].face_number) == ("dog.webp", 2)
-    assert (job.files, job.texts) == (("dog.webp",), {"style": "dcg+am2"})
+    assert (job.files, job.texts) == (("dog.webp",), {"identity_guidance": "dcg+am2"})
     edit = only(collected({**FACE, "image": "cat/front.webp"}))
     assert (edit.image, edit.has_faces) == ("cat/front.webp", True)
     both = [{"face": "dog.webp", "box": [0, 0, 0.5, 1]}, {"face": "cat/side.webp"}]
@@ -212,7 +212,7 @@ def test_a_face_is_a_subject_of_full_size_models(collected):
         ({"face": "", "face_number": 1}, "belongs to a 'face'"),
         ({"face": "absent.png"}, "does not exist"),
         ({"face": "", "subjects": [{"box": [0, 0, 1, 1]}]}, "or a 'face'"),
-        ({"style": "painted"}, "style"),
+        ({"identity_guidance": "painted"}, "identity_guidance"),
     ],
 )
 def test_a_face_that_cannot_be_drawn_is_told_with_its_line(collected, change, words):

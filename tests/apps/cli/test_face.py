@@ -37,7 +37,7 @@ def test_a_photograph_is_found_encoded_drawn_and_judged(call, world, tmp_path, a
     assert (told["face"]["number"], told["face"]["of"], told["face"]["turn"]) == (1, 1, 0)
     assert np.allclose([*told["face"]["box"].values()], BOX, atol=0.1)
     assert told["judge"] == "arcface"
-    assert (told["prompt"], told["style"]) == ("a person on a beach", "plain")
+    assert (told["prompt"], told["identity_guidance"]) == ("a person on a beach", "plain")
     assert told["size"] == {"width": 64, "height": 64}
     assert told["scales"]["identity_scale"] > 0
     assert [one["seed"] for one in told["pictures"]] == [3, 4]
@@ -46,7 +46,11 @@ def test_a_photograph_is_found_encoded_drawn_and_judged(call, world, tmp_path, a
     is_strange = "draws another person" in " ".join(result.stderr.split())
     assert is_strange == (adapter == FACE_ID_PLUS)  # it reads vectors, and those of opencv
     stored = read_metadata(tmp_path / "out-2.png")
-    assert (stored["seed"], stored["style"], stored["face_encoder"]) == ("4", "plain", "opencv")
+    assert (stored["seed"], stored["identity_guidance"], stored["face_encoder"]) == (
+        "4",
+        "plain",
+        "opencv",
+    )
     assert "consent" in stored["face"]
     assert pixels(tmp_path / "out-1.png").shape == (64, 64, 3)
 
@@ -68,7 +72,7 @@ def test_with_one_encoder_there_is_no_score_and_it_is_said(call, world, tmp_path
         (["--encoder", "opencvv"], 2, "Did you mean opencv"),
         (["--judge", "opencv", "--judge-models", "{faces}"], 2, "same recogniser"),
         (["--face-models", "nowhere"], 1, "face_detection_yunet_2023mar.onnx"),
-        (["--style", "painted"], 2, "painted"),
+        (["--identity-guidance", "painted"], 2, "painted"),
     ],
 )
 def test_what_cannot_be_used_is_named(call, world, tmp_path, more, code, message):

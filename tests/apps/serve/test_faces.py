@@ -58,10 +58,10 @@ def test_a_person_is_drawn_in_a_style_and_the_file_asks_for_consent(studio, pers
         picture_in(
             studio.ask("POST", "/v1/images/generations", body={**call, "swiftpie": subjects | more})
         )
-        for more in ({}, {"style": "am1"})
+        for more in ({}, {"identity_guidance": "am1"})
     )
     assert "consent" in plain.info["swiftpie"]
-    assert json.loads(styled.info["swiftpie"])["style"] == "am1"
+    assert json.loads(styled.info["swiftpie"])["identity_guidance"] == "am1"
     assert plain.tobytes() != styled.tobytes()
 
 

@@ -464,7 +464,7 @@ def test_a_person_is_added_by_the_face_and_steered_where_the_model_knows_faces(b
         assert (known["name"], known["pictures"]) == ("person", [])
         plain = visit.pixels()
         visit.after(lambda: visit.page.get_by_label("Steering").select_option("am1"))
-        assert visit.sent[-1]["swiftpie"]["style"] == "am1"
+        assert visit.sent[-1]["swiftpie"]["identity_guidance"] == "am1"
         assert differs(plain, visit.pixels())
         visit.screenshot("person")
         chooser = visit.page.get_by_label("A picture whose style is taken")

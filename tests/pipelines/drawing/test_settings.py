@@ -2,7 +2,7 @@ import pytest
 
 from swiftpie.attention.manipulate import AM1, AM2, STABLE_AM2
 from swiftpie.guidance.dcg import Decoupled
-from swiftpie.pipelines.drawing.settings import Style, steering_of
+from swiftpie.pipelines.drawing.settings import IdentityGuidance, steering_of
 
 NUM_STEPS = 4
 
@@ -10,12 +10,12 @@ NUM_STEPS = 4
 @pytest.mark.parametrize(
     ("style", "has_dcg", "shaping"),
     [
-        (Style.PLAIN, False, None),
-        (Style.DCG, True, None),
-        (Style.AM1, False, AM1),
-        (Style.AM2, False, AM2),
-        (Style.DCG_AM1, True, AM1),
-        (Style.DCG_AM2, True, STABLE_AM2),
+        (IdentityGuidance.PLAIN, False, None),
+        (IdentityGuidance.DCG, True, None),
+        (IdentityGuidance.AM1, False, AM1),
+        (IdentityGuidance.AM2, False, AM2),
+        (IdentityGuidance.DCG_AM1, True, AM1),
+        (IdentityGuidance.DCG_AM2, True, STABLE_AM2),
     ],
 )
 def test_a_style_is_guidance_and_reshaping_of_attention(style, has_dcg, shaping):

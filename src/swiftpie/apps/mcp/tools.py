@@ -161,7 +161,7 @@ TOOLS = (
         _arguments(
             "Draw",
             shared=(*SHARED, "size"),
-            own=("scene", "mask", "style", "scales"),
+            own=("scene", "mask", "identity_guidance", "scales"),
             subjects=(
                 Annotated[list[ShownSubject], Field(max_length=MAX_SUBJECTS)],
                 Field([], description="Subjects that the prompt mentions, each with its box."),
@@ -176,7 +176,7 @@ TOOLS = (
         _arguments(
             "EditPicture",
             shared=SHARED,
-            own=("source_prompt", "keyword", "box", "style", "scales", "edit"),
+            own=("source_prompt", "keyword", "box", "identity_guidance", "scales", "edit"),
             picture=(Annotated[Picture, CHANGED], ...),
             mask=(Annotated[Picture | None, MASK], None),
             subject=(Annotated[ShownSubject | None, ONE_SUBJECT], None),
@@ -190,7 +190,7 @@ TOOLS = (
         _arguments(
             "Insert",
             shared=SHARED,
-            own=("style", "scales"),
+            own=("identity_guidance", "scales"),
             picture=(Annotated[Picture, CHANGED], ...),
             subject=(Annotated[ShownSubject, ONE_SUBJECT], ...),
         ),
@@ -216,7 +216,7 @@ TOOLS = (
         _arguments(
             "Replace",
             shared=SHARED,
-            own=("box", "points", "style", "scales"),
+            own=("box", "points", "identity_guidance", "scales"),
             picture=(Annotated[Picture, CHANGED], ...),
             subject=(Annotated[ShownSubject, ONE_SUBJECT], ...),
             mask=(Annotated[Picture | None, MASK], None),

@@ -28,7 +28,13 @@ from swiftpie.pipelines.drawing.request import (
     Request,
     Subject,
 )
-from swiftpie.pipelines.drawing.settings import EditSettings, MaskSource, Scales, Style, StyleBy
+from swiftpie.pipelines.drawing.settings import (
+    EditSettings,
+    IdentityGuidance,
+    MaskSource,
+    Scales,
+    StyleBy,
+)
 from swiftpie.pipelines.finding import Found, with_place_found
 from swiftpie.scenes import WORDS_ALONE
 from swiftpie.scenes import packaged as packaged_scenes
@@ -184,7 +190,7 @@ class Draw(Ask):
     references: tuple[Image.Image, ...] = ()  # of one more subject, which comes first
     box: Box | None = None  # where that one shall be
     scales: Mapping[str, float] = field(default_factory=dict)  # that differ from the usual ones
-    style: Style = Style.PLAIN
+    identity_guidance: IdentityGuidance = IdentityGuidance.PLAIN
     negative_prompt: str = ""
 
     @abstractmethod
@@ -228,7 +234,7 @@ class Personalize(Draw):
             flip=self.flip,
             tilt=self.tilt,
             size_px=self.size_px,
-            style=self.style,
+            identity_guidance=self.identity_guidance,
             negative_prompt=self.negative_prompt,
         )
 
@@ -267,7 +273,7 @@ class Edit(Draw):
             where=None if self.where is None else shown_by(session, self.where).identity,
             identity=identity,
             settings=settings,
-            style=self.style,
+            identity_guidance=self.identity_guidance,
             negative_prompt=self.negative_prompt,
         )
         return session.with_face_region(session.with_newcomer(request))
@@ -319,7 +325,7 @@ class Repaint(Draw):
             mask=self.gone,
             where=None if self.where is None else shown_by(session, self.where).identity,
             scales=replace(usual, **self.scales) if self.scales else None,
-            style=self.style,
+            identity_guidance=self.identity_guidance,
             negative_prompt=self.negative_prompt,
         )
 
@@ -364,7 +370,7 @@ def commands_of(
         "subjects": subjects,
         "box": own.box,
         "scales": own.scales.model_dump(exclude_none=True),
-        "style": own.style,
+        "identity_guidance": own.identity_guidance,
     }
     if not is_edit(body, images):
         shared |= {"mask": own.mask, "size_px": body.size_px, "references": tuple(images)}

@@ -70,6 +70,10 @@ MAX_PARTS = 20_000  # commas and brackets of a request in JSON, whose pictures h
 
 Prompt = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT)]
 Share = Annotated[float, Field(ge=0, le=1)]
+SENT_AS = {  # what stands over HTTP for a file of the command line
+    "style_reference": " Here the id of a kept picture.",
+    "where": " Here the id of an identity, or a name.",
+}
 OPENAI_FIELDS = ("prompt", "seed", "seeds", "size_px", "negative_prompt")  # of `Drawing`
 Part = TypeVar("Part", bound=BaseModel)
 
@@ -190,13 +194,14 @@ def page_settings() -> dict[str, Any]:
     limits = {"subjects": MAX_SUBJECTS, "view": MAX_VIEW, "picture": picture}
     return {
         "options": controls(Scales, EditSettings),
-        "choices": choices(PersonalizeRequest, "style", "style_by"),
+        "choices": choices(PersonalizeRequest, "identity_guidance", "style_by"),
         "limits": limits,
     }
 
 
 def _facts(one: OptionField) -> dict[str, Any]:
-    option, facts = one.option, dict[str, Any](description=one.option.help)
+    option = one.option
+    facts: dict[str, Any] = {"description": option.help + SENT_AS.get(one.name, "")}
     if {int, float} & {one.type, *get_args(one.type)}:
         facts |= {"ge": option.least, "le": option.most}
     elif one.type is str:

@@ -312,8 +312,8 @@ def _check(components: Components, request: EditRequest) -> None:
     settings = request.settings
     if request.guidance is not None or request.shaping is not None or request.negative_prompt:
         raise InputError(
-            "ChordEdit compares two prompts without guidance. Leave style, guidance, shaping and "
-            "the negative prompt out, or edit with `method=inversion`."
+            "ChordEdit compares two prompts without guidance. Leave identity guidance, guidance, "
+            "shaping and the negative prompt out, or edit with `method=inversion`."
         )
     if settings.variation:
         raise InputError(

@@ -15,9 +15,9 @@ from swiftpie.pipelines.drawing.settings import (
     NOT_COMFYUI,
     EditMode,
     EditSettings,
+    IdentityGuidance,
     MaskSource,
     Scales,
-    Style,
     StyleBy,
     steering_of,
 )
@@ -71,14 +71,15 @@ SIZE = Option(
     kind=str,
     surfaces=frozenset({Surface.CLI, Surface.BATCH, Surface.HTTP}),
 )
-STYLE = Option(
-    "How prompt and identity share the picture, by the methods of FastFace: dcg follows the prompt "
-    "and its style, am1 and am2 keep more of the face or subject. By default plain."
+IDENTITY_GUIDANCE = Option(
+    "How prompt and identity share the picture, by the methods of FastFace. dcg guides text and "
+    "identity apart, so that the picture follows the prompt and its style. am1 sharpens what the "
+    "layers read of the identity, for a closer likeness. am2 gathers it where the identity is "
+    "strongest, for a face in a photograph. dcg needs several steps. By default plain."
 )
 WHERE = Option(
     "A subject that the picture shows: it is found there, and its place is what changes. A picture "
-    "of it (PICTURE or PICTURE:MASK), an identity file, or a name of the library; over HTTP the id "
-    "of an identity, or a name.",
+    "of it (PICTURE or PICTURE:MASK), an identity file, or a name of the library.",
     "SUBJECT",
     kind=str,
     surfaces=NOT_COMFYUI,
@@ -163,14 +164,11 @@ class _Steered:
 
     guidance: "Guidance | None" = None  # how several predictions of a step become one
     shaping: "Shaping | None" = None  # how identity maps are reshaped
-    style: Annotated[Style, STYLE] = Style.PLAIN  # chooses both
+    identity_guidance: Annotated[IdentityGuidance, IDENTITY_GUIDANCE] = (
+        IdentityGuidance.PLAIN
+    )  # chooses both
     negative_prompt: Annotated[
-        "Prompts",
-        Option(
-            "What guidance leads away from.",
-            kind=str,
-            surfaces=frozenset({Surface.BATCH, Surface.HTTP}),
-        ),
+        "Prompts", Option("What guidance leads away from.", kind=str, surfaces=NOT_COMFYUI)
     ] = ""
 
     def __post_init__(self) -> None:
@@ -178,19 +176,19 @@ class _Steered:
             check_text(*_as_rows(self.negative_prompt))
 
     def steered(self, num_steps: int) -> Self:
-        """Return the same request with the guidance and shaping of its style in so many steps.
+        """Return the same request with the guidance and shaping of its name in so many steps.
 
         Raises:
             InputError: Guidance or shaping is given as well.
         """
-        if self.style is Style.PLAIN:
+        if self.identity_guidance is IdentityGuidance.PLAIN:
             return self
         if self.guidance is not None or self.shaping is not None:
             raise InputError(
-                f"`style={self.style.value}` chooses guidance and shaping, and one of these was "
-                "given as well. Leave one of them out."
+                f"`identity_guidance={self.identity_guidance.value}` chooses guidance and shaping, "
+                "and one of these was given as well. Leave one of them out."
             )
-        chosen = steering_of(self.style, num_steps)
+        chosen = steering_of(self.identity_guidance, num_steps)
         return replace(self, guidance=chosen["guidance"], shaping=chosen["shaping"])
 
 
@@ -216,8 +214,7 @@ class PersonalizeRequest(_Steered):
     style_reference: Annotated[
         "Image.Image | None",
         Option(
-            "A picture in whose style all is drawn; what it shows has no part in it. Over HTTP the "
-            "id of a kept picture.",
+            "A picture in whose style all is drawn; what it shows has no part in it.",
             "PICTURE",
             kind=str,
             surfaces=NOT_COMFYUI,
@@ -254,8 +251,9 @@ class PersonalizeRequest(_Steered):
     mask: Annotated[  # where regions of subjects without a mask come from
         MaskSource,
         Option(
-            "Region in which the subject acts: everywhere, found in one or two passes, its box, or "
-            "the white of a FILE.",
+            "Region in which the subject acts. none: everywhere. inline: attention finds it while "
+            "the picture is drawn. two-pass: a first drawing finds it and a second one uses it, "
+            "which takes twice as long. box: the subject's box. FILE: its white.",
             MASK_SOURCES,
             kind=str,
         ),
@@ -263,7 +261,7 @@ class PersonalizeRequest(_Steered):
     detail_mask: Annotated[  # None: see `detail_source`
         MaskSource | None,
         Option(
-            "Part of that region in which the detail branch acts; a FILE is white there. By "
+            "Part of that region in which details of the reference act, by the same words. By "
             "default what suits the preset, or the whole region if you give --mask.",
             MASK_SOURCES,
             kind=str,
@@ -332,7 +330,7 @@ class FaceRequest:
     identity: "Identity"  # from `swiftpie.pipelines.drawing.face.face_identity`
     prompt: Annotated[str, Option("What the picture shows.")]
     seeds: Annotated[tuple[int, ...], SEED._replace(flags=("--seed",), kind=int)]
-    style: Annotated[Style, STYLE] = Style.PLAIN
+    identity_guidance: Annotated[IdentityGuidance, IDENTITY_GUIDANCE] = IdentityGuidance.PLAIN
     scales: Scales | None = None  # None: the preset's
     detail_mask: MaskSource | None = None  # as of `PersonalizeRequest`
     size_px: tuple[int, int] | None = None  # height and width; None: the preset's
@@ -347,7 +345,7 @@ class FaceRequest:
             detail_mask=self.detail_mask,
             size_px=self.size_px,
             scene=WORDS_ALONE,
-            style=self.style,
+            identity_guidance=self.identity_guidance,
         )
 
 
@@ -390,10 +388,13 @@ class EditRequest(_Steered):
         _check_place(self.mask)
         _check_where(self.mask, self.where)
         has_own = self.guidance is not None or self.shaping is not None
-        if (has_own or self.style is not Style.PLAIN) and self.settings.mode is EditMode.RELEASED:
+        if (
+            has_own or self.identity_guidance is not IdentityGuidance.PLAIN
+        ) and self.settings.mode is EditMode.RELEASED:
             raise InputError(
-                "Style, guidance and shaping do not work in the released mode, whose attention "
-                "reads two rows by their order. Use `mode=EditMode.PAPER`, or leave them out."
+                "Identity guidance, guidance and shaping do not work in the released mode, whose "
+                "attention reads two rows by their order. Use `mode=EditMode.PAPER`, or leave them "
+                "out."
             )
 
 

@@ -57,7 +57,7 @@ class EditMethod(StrEnum):
     CHORD = "chord"  # ChordEdit (arXiv:2602.19083): the model alone, by two prompts
 
 
-class Style(StrEnum):
+class IdentityGuidance(StrEnum):
     """How prompt and identity share the picture: the methods of arXiv:2505.21144."""
 
     PLAIN = "plain"
@@ -80,7 +80,7 @@ class StyleBy(StrEnum):
 class Steering(TypedDict, total=False):
     """Options that steer a drawing; missing ones and None change nothing."""
 
-    style: Style  # chooses guidance and shaping, so it excludes them
+    identity_guidance: IdentityGuidance  # chooses guidance and shaping, so it excludes them
     guidance: "Guidance | None"
     shaping: "Shaping | None"
     negative_prompt: "Prompts"
@@ -349,12 +349,24 @@ class EditSettings:
             )
 
 
-def steering_of(style: Style, num_steps: int) -> Steering:
+def steering_of(identity_guidance: IdentityGuidance, num_steps: int) -> Steering:
     """Return guidance and reshaping of attention for so many steps."""
     # Here, because the command line names styles without loading PyTorch.
     from swiftpie.attention.manipulate import AM1, AM2, STABLE_AM2
     from swiftpie.guidance.dcg import for_steps
 
-    shapings = {Style.AM1: AM1, Style.AM2: AM2, Style.DCG_AM1: AM1, Style.DCG_AM2: STABLE_AM2}
-    has_dcg = style in {Style.DCG, Style.DCG_AM1, Style.DCG_AM2}
-    return {"guidance": for_steps(num_steps) if has_dcg else None, "shaping": shapings.get(style)}
+    shapings = {
+        IdentityGuidance.AM1: AM1,
+        IdentityGuidance.AM2: AM2,
+        IdentityGuidance.DCG_AM1: AM1,
+        IdentityGuidance.DCG_AM2: STABLE_AM2,
+    }
+    has_dcg = identity_guidance in {
+        IdentityGuidance.DCG,
+        IdentityGuidance.DCG_AM1,
+        IdentityGuidance.DCG_AM2,
+    }
+    return {
+        "guidance": for_steps(num_steps) if has_dcg else None,
+        "shaping": shapings.get(identity_guidance),
+    }

@@ -13,7 +13,7 @@ from swiftpie.faces import CONSENT, Face, FaceEncoder
 from swiftpie.faces.choose import ChosenFace, choose_face, find_faces, same_face, shown_face
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import to_tensor
-from swiftpie.pipelines.drawing.settings import Scales, Style
+from swiftpie.pipelines.drawing.settings import IdentityGuidance, Scales
 from swiftpie_lab.evaluation.case import Evidence, Row
 from swiftpie_lab.evaluation.contest import OpenBenchmark, RivalTask
 from swiftpie_lab.evaluation.judges import Networks
@@ -204,16 +204,16 @@ class FaceDrawer:
 
     session: Session
     benchmark: FaceBenchmark
-    style: Style
+    identity_guidance: IdentityGuidance
     scales: Scales
     side_px: int | None = None  # of square pictures; None is the preset's
 
     @property
     def maker(self) -> Maker:
-        """The preset with style, scale and size."""
+        """The preset with identity guidance, scale and size."""
         side = self.side_px or self.session.components.preset.image_size_px
         identity = f"identity {self.scales.identity_scale:g}"
-        return maker_of(self.session, self.style.value, identity, f"{side} px")
+        return maker_of(self.session, self.identity_guidance.value, identity, f"{side} px")
 
     def kinds(self, case: FaceCase) -> tuple[str, ...]:
         """Return the person's aligned face, and the picture."""
@@ -229,7 +229,7 @@ class FaceDrawer:
             result = self.session.face(
                 chosen,
                 case.prompt,
-                style=self.style,
+                identity_guidance=self.identity_guidance,
                 seed=case.seed,
                 scales=self.scales,
                 size_px=size,

@@ -206,7 +206,7 @@ def test_people_are_drawn_once_judged_apart_and_failures_counted(world, tmp_path
     assert {name: path.read_bytes() for name, path in pictures(out).items()} == before
 
     arguments = ["fastface", "--identities", world / "people", "--prompts", world / "prompts.txt"]
-    arguments += ["--out", out, *options(world), "--style", "dcg"]
+    arguments += ["--out", out, *options(world), "--identity-guidance", "dcg"]
     mixed = CliRunner().invoke(app, [str(one) for one in arguments])
     assert mixed.exit_code != 0
     assert "pictures of other weights" in str(mixed.exception)
@@ -238,5 +238,5 @@ def test_pipelines_of_diffusers_and_finished_pictures_are_judged_on_the_same_fac
     (finished / "001-001.png").unlink()
     with pytest.raises(InputError, match=r"001-001\.png' is missing"):
         judged(tmp_path / "third", "--results", finished)
-    with pytest.raises(ConfigError, match="--style came with"):
-        judged(tmp_path / "fourth", "--results", finished, "--style", "dcg")
+    with pytest.raises(ConfigError, match="--identity-guidance came with"):
+        judged(tmp_path / "fourth", "--results", finished, "--identity-guidance", "dcg")

@@ -96,7 +96,7 @@ class EditJob(NamedTuple):
     target: console.Target
     strip: Path | None
     force: bool
-    steering: Mapping[str, Any] = MappingProxyType({})  # of the request: its style
+    steering: Mapping[str, Any] = MappingProxyType({})  # of the request: guidance
     person: "Person | None" = None
 
 
@@ -147,7 +147,11 @@ def edit(
     settings = edit_settings(preset, settings, scales=scales, has_newcomer=has_newcomer)
     where = read_where(request.pop("where", None), mask=request.get("mask"), box=box)
     place: str | Image.Image | Box | None = read_place(request.pop("mask", None), box)
-    steering = {name: request.pop(name) for name in ("style",) if name in request}
+    steering: dict[str, Any] = {
+        name: request.pop(name)
+        for name in ("identity_guidance", "negative_prompt")
+        if name in request
+    }
     words = {"source_prompt": "", "keyword": "", **request}
     picture, seeds = read_picture(image), sampling.seeds
     options.check_prompt(words["source_prompt"])

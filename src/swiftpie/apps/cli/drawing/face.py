@@ -15,7 +15,7 @@ from swiftpie.backbones.recipes import RECIPES, Recipe, Use
 from swiftpie.engine.origin import check_texts, origin_of
 from swiftpie.faces import CONSENT, METADATA, FaceSettings, FaceSource
 from swiftpie.pipelines.drawing.request import FaceRequest
-from swiftpie.pipelines.drawing.settings import Scales, Style
+from swiftpie.pipelines.drawing.settings import IdentityGuidance, Scales
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +49,7 @@ Photo = Annotated[
     ),
 ]
 Request = Annotated[dict[str, Any], options.FieldOptions(FaceRequest, without=("prompt", "seeds"))]
-StyleName = Annotated[Style, options.option_of(FaceRequest, "style")]
+GuidanceName = Annotated[IdentityGuidance, options.option_of(FaceRequest, "identity_guidance")]
 SidePx = Annotated[
     int | None,
     typer.Option(
@@ -68,7 +68,8 @@ app = typer.Typer()
         'swiftpie face me.jpg "a person reading in a cafe" -o out.png --preset hyper-sdxl-1 '
         "--adapter h94/IP-Adapter-FaceID:ip-adapter-faceid-plusv2_sdxl.bin --allow-pickle "
         "--encoder insightface --judge opencv",
-        'swiftpie face me.jpg "an oil painting" -o out.png --recipe face-plus --style dcg',
+        'swiftpie face me.jpg "an oil painting" -o out.png --recipe face-plus '
+        "--identity-guidance dcg",
     ),
 )
 @options.with_fields
@@ -99,9 +100,9 @@ def face(
     warn_of_strange_vectors(session, encoders.encoder)
     preset = session.components.preset
     strengths = replace(Scales.of(preset), **scales)
-    style = request.get("style", Style.PLAIN)
+    guidance = request.get("identity_guidance", IdentityGuidance.PLAIN)
     judge = None if encoders.judge is None else encoders.judge.name
-    about = {"style": style.value, "face_encoder": encoders.encoder.name, **METADATA}
+    about = {"identity_guidance": guidance.value, "face_encoder": encoders.encoder.name, **METADATA}
     rows, timings = [], Counter[str]()
     for words, own in console.shared_out(prompts, targets):
         result = session.face(
@@ -135,7 +136,11 @@ def face(
             notes=list(chosen.notes),
             branches=list(result.branches),
             **console.request_facts(
-                preset.name, strengths, result.images[0], prompt=prompt, style=style.value
+                preset.name,
+                strengths,
+                result.images[0],
+                prompt=prompt,
+                identity_guidance=guidance.value,
             ),
         )
 
