@@ -4,8 +4,11 @@ JOBS ?= 2
 TORCH ?=
 TORCH_NEEDED := $(shell sed -n 's|^  "\(torch>=[0-9.]*\)",|\1|p' pyproject.toml)
 TORCH_INDEX := https://download.pytorch.org/whl/$(TORCH)
-BIN := .venv/bin
+VENV := .venv
+CONSTRAINT :=
+BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+INSTALL := $(PIP) install $(if $(CONSTRAINT),--constraint $(CONSTRAINT))
 FAST := not slow and not thorough and not gpu and not weights
 # Workers and the processes that tests start read the same sources: they are compiled once, even
 # where the shell says that Python shall not.
@@ -15,31 +18,37 @@ ifneq ($(filter-out cpu,$(TORCH)),)
 $(error TORCH=$(TORCH) is no build of PyTorch that make knows. Choose TORCH=cpu, or leave it out for the one of PyPI)
 endif
 
-.PHONY: demo setup test test-thorough test-all test-comfyui golden parity page check-page test-page docs mutation \
-  release-check check fix clean
+.PHONY: demo setup test test-thorough test-lowest test-all test-comfyui golden parity page check-page test-page docs \
+  mutation release-check check fix clean
 
-demo: .venv/.runtime  ## make a picture with the embedded model
+demo: $(VENV)/.runtime  ## make a picture with the embedded model
 	$(BIN)/swiftpie demo --force
 
-setup: .venv/.dev  ## install SwiftPie, the lab and the developer tools
+setup: $(VENV)/.dev  ## install SwiftPie, the lab and the developer tools
 
-test: .venv/.dev  ## run what runs on any laptop, offline
+test: $(VENV)/.dev  ## run what runs on any laptop, offline
 	$(PYTEST) -m "$(FAST)"
 
-test-thorough: .venv/.dev  ## run what takes some seconds each and `test` leaves out; or PART=0 to 3
+test-thorough: $(VENV)/.dev  ## run what takes some seconds each and `test` leaves out; or PART=0 to 3
 	$(PYTEST) -m "thorough and not slow and not gpu and not weights" $(if $(PART),--part $(PART))
 
-test-all: .venv/.dev  ## run every test, also those that need a GPU or large weights
+# NEWEST=torch leaves PyTorch out, whose lowest version is a download of 3 GB.
+test-lowest:  ## run `test-thorough` with the lowest versions that pyproject.toml allows
+	@mkdir -p build
+	@$(PYTHON) -m tests.lowest --newest $(NEWEST) >build/lowest.txt
+	@$(MAKE) --no-print-directory VENV=build/lowest CONSTRAINT=build/lowest.txt test-thorough
+
+test-all: $(VENV)/.dev  ## run every test, also those that need a GPU or large weights
 	$(BIN)/python -m pytest -q
 
-test-comfyui: .venv/.dev  ## run the nodes in the copy of ComfyUI that COMFYUI names, by COMFYUI_PYTHON
+test-comfyui: $(VENV)/.dev  ## run the nodes in the copy of ComfyUI that COMFYUI names, by COMFYUI_PYTHON
 	@test -n "$(COMFYUI)" || { echo "name a copy of ComfyUI: make test-comfyui COMFYUI=PATH"; exit 2; }
 	COMFYUI="$(COMFYUI)" COMFYUI_PYTHON="$(COMFYUI_PYTHON)" $(BIN)/python -m pytest -q -s tests/comfyui
 
-golden: .venv/.dev  ## renew the thumbnails that tests compare pictures with; checks nothing
+golden: $(VENV)/.dev  ## renew the thumbnails that tests compare pictures with; checks nothing
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.golden.renew
 
-parity: .venv/.dev  ## compare with other implementations and print the differences
+parity: $(VENV)/.dev  ## compare with other implementations and print the differences
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.parity.report
 
 page: check-page  ## build the page of `swiftpie serve` from web/; needs npm, which nobody else does
@@ -48,26 +57,26 @@ page: check-page  ## build the page of `swiftpie serve` from web/; needs npm, wh
 check-page: web/node_modules/.package-lock.json  ## look for faults in the page's sources, edit nothing
 	cd web && npm run check
 
-test-page: .venv/.page  ## drive the page in Chromium, as `apt install chromium` brings it
+test-page: $(VENV)/.page  ## drive the page in Chromium, as `apt install chromium` brings it
 	@command -v chromium || command -v google-chrome || { echo "no Chromium found"; exit 1; }
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) tests/apps/serve/test_page.py
 
-docs: .venv/.docs  ## build the site into build/site/html, without the network; a broken link is an error
+docs: $(VENV)/.docs  ## build the site into build/site/html, without the network; a broken link is an error
 	$(BIN)/python docs/site/build.py
 
-mutation: .venv/.mutation  ## change single places of the code, and tell which no test notices
+mutation: $(VENV)/.mutation  ## change single places of the code, and tell which no test notices
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.mutation
 
-release-check: .venv/.release  ## do what a release needs checked: versions, wheels, licences; a line each
+release-check: $(VENV)/.release  ## do what a release needs checked: versions, wheels, licences; a line each
 	$(BIN)/python -m tests.release
 
-check: .venv/.dev  ## look for faults, edit nothing
+check: $(VENV)/.dev  ## look for faults, edit nothing
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo --no-cache
 
-fix: .venv/.dev  ## repair what a tool can repair
+fix: $(VENV)/.dev  ## repair what a tool can repair
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -89,43 +98,43 @@ define choose-torch
 endef
 
 define install-torch
-$(if $(TORCH),@$(PIP) install --no-deps --index-url $(TORCH_INDEX) "$(TORCH_NEEDED)")
+$(if $(TORCH),@$(INSTALL) --no-deps --index-url $(TORCH_INDEX) "$(TORCH_NEEDED)")
 endef
 
-.venv/bin/python:
+$(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "SwiftPie needs Python 3.11 or newer, $(PYTHON) is not. Try: make PYTHON=python3.12"; \
 	  exit 1; }
-	@echo "creating .venv"
-	@$(PYTHON) -m venv .venv
+	@echo "creating $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
 
-.venv/.runtime: pyproject.toml | .venv/bin/python
+$(VENV)/.runtime: pyproject.toml | $(VENV)/bin/python
 	$(choose-torch)
-	@echo "installing PyTorch and SwiftPie into .venv, about a minute (only the first time)"
+	@echo "installing PyTorch and SwiftPie into $(VENV), about a minute (only the first time)"
 	$(install-torch)
-	@$(PIP) install -e .
+	@$(INSTALL) -e .
 	@touch $@
 
-.venv/.dev: pyproject.toml lab/pyproject.toml | .venv/bin/python
+$(VENV)/.dev: pyproject.toml lab/pyproject.toml | $(VENV)/bin/python
 	$(choose-torch)
 	@echo "installing PyTorch, SwiftPie, the lab and the test tools, about a minute (only the first time)"
 	$(install-torch)
-	@$(PIP) install -e ".[dev]" -e ./lab
-	@touch .venv/.runtime $@
+	@$(INSTALL) -e ".[dev]" -e ./lab
+	@touch $(VENV)/.runtime $@
 
-.venv/.mutation: .venv/.dev
+$(VENV)/.mutation: $(VENV)/.dev
 	@$(PIP) install "cosmic-ray>=8.4,<9"
 	@touch $@
 
-.venv/.docs: .venv/.dev
+$(VENV)/.docs: $(VENV)/.dev
 	@$(PIP) install "mkdocstrings[python]>=1.0" "zensical>=0.0.73"
 	@touch $@
 
-.venv/.release: .venv/.dev
+$(VENV)/.release: $(VENV)/.dev
 	@$(PIP) install "build>=1.2" "cyclonedx-bom>=7" "twine>=6.1"
 	@touch $@
 
-.venv/.page: .venv/.dev
+$(VENV)/.page: $(VENV)/.dev
 	@$(PIP) install "playwright>=1.50"
 	@touch $@
 

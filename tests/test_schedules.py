@@ -63,10 +63,10 @@ def test_the_comparison_sees_a_wrong_schedule():
 def test_signal_and_noise_are_those_of_stable_diffusion(timestep, kept, alpha, sigma, ratio):
     step = scaled_linear_step(timestep)
     assert KEPT[timestep] == kept
-    assert step.alpha**2 == pytest.approx(kept, abs=1e-6)
-    assert step.alpha == pytest.approx(alpha, abs=1e-6)
-    assert step.sigma == pytest.approx(sigma, abs=1e-6)
-    assert step.sigma / step.alpha == pytest.approx(ratio, rel=1e-5)
+    assert step.alpha**2 == pytest.approx(kept, abs=5e-6)
+    assert step.alpha == pytest.approx(alpha, abs=5e-6)
+    assert step.sigma == pytest.approx(sigma, abs=5e-6)
+    assert step.sigma / step.alpha == pytest.approx(ratio, rel=5e-5)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_signal_and_noise_are_those_of_stable_diffusion(timestep, kept, alpha, s
 )
 def test_noise_enters_the_first_step_at_the_scale_the_network_knows(scale, timestep, factor, noise):
     schedule = build_schedule((timestep,), EPSILON, noise_scale=scale)
-    torch.testing.assert_close(schedule.initial_latents(noise), factor * noise, rtol=1e-6, atol=0)
+    torch.testing.assert_close(schedule.initial_latents(noise), factor * noise, rtol=1e-5, atol=0)
 
 
 def test_a_large_sigma_scaled_by_its_own_spread_is_the_small_one(noise):

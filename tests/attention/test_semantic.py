@@ -54,8 +54,8 @@ def test_identity_stays_inside_its_mask():
     got = ours(layer, states, text, condition=masked, notes={}).unflatten(1, (8, 8))
     plain = ours(layer, states, text, condition=condition_for(tokens, 0.0), notes={})
     full = ours(layer, states, text, condition=condition_for(tokens, 1.0), notes={})
-    assert torch.allclose(got[:, :, 4:], plain.unflatten(1, (8, 8))[:, :, 4:], atol=1e-6)
-    assert torch.allclose(got[:, :, :4], full.unflatten(1, (8, 8))[:, :, :4], atol=1e-6)
+    assert torch.allclose(got[:, :, 4:], plain.unflatten(1, (8, 8))[:, :, 4:], atol=1e-5)
+    assert torch.allclose(got[:, :, :4], full.unflatten(1, (8, 8))[:, :, :4], atol=1e-5)
 
 
 @torch.no_grad()

@@ -65,7 +65,7 @@ def test_a_picture_does_not_depend_on_its_batch(build):
         predictions = predictions_of(guidance, step)
         whole = guidance.combine(predictions, step)
         first = guidance.combine({name: one[:1] for name, one in predictions.items()}, step)
-        assert (whole[:1] - first).abs().max() < 1e-6
+        assert (whole[:1] - first).abs().max() < 1e-5
 
 
 def test_it_is_a_frozen_value(build):

@@ -97,7 +97,8 @@ def test_crops_agree_with_those_of_opencv(theirs, portrait):
     found[0, 4:14] = np.ravel(LANDMARKS)
     crop = theirs.alignCrop(blue_first(portrait), found).astype(int)
     ours = blue_first(align(portrait, np.array(LANDMARKS))).astype(int)
-    assert np.abs(ours - crop).max() <= 1  # of 255 levels: one rounds, one cuts off
+    # Of 255 levels: OpenCV cuts off where we round, and its release 4 counts in 32nds of a pixel.
+    assert np.abs(ours - crop).max() <= 2
     assert crop.std() > 20
 
 

@@ -42,7 +42,9 @@ def recogniser(seed, *, width=WIDTH):
     random = np.random.default_rng(seed)
     weights = random.normal(size=(width, 3, 28, 28)) / 28
     nodes = [
-        helper.make_node("Conv", ["data", "weights"], ["map"], strides=[28, 28]),
+        helper.make_node(
+            "Conv", ["data", "weights"], ["map"], strides=[28, 28], kernel_shape=[28, 28]
+        ),
         helper.make_node("Tanh", ["map"], ["bent"]),
         helper.make_node("Flatten", ["bent"], ["flat"]),
         helper.make_node("MatMul", ["flat", "mix"], ["fc1"]),

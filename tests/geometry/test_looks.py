@@ -78,11 +78,11 @@ def test_nothing_asked_for_changes_nothing(frames):
 def test_a_row_does_not_depend_on_the_others(frames):
     mixed = ["red", "none", "black", "red"]
     assert torch.allclose(
-        recolour(frames[:4], mixed)[3:], recolour(frames[3:4], ["red"]), atol=1e-6
+        recolour(frames[:4], mixed)[3:], recolour(frames[3:4], ["red"]), atol=1e-5
     )
     mixed = ["gold", "none", "glass", "gold"]
     together, alone = remake(frames[:4], facing(frames[:4]), mixed), made(frames[3:4], "gold")
-    assert torch.allclose(together.frame[3:], alone.frame, atol=1e-6)
+    assert torch.allclose(together.frame[3:], alone.frame, atol=1e-5)
     assert torch.equal(together.frame[1], frames[1])
     assert torch.equal(together.gloss[3:], alone.gloss)
 

@@ -31,7 +31,7 @@ def picture():
 @pytest.mark.parametrize("count", THEIRS)
 def test_the_reward_is_that_of_its_own_package(count):
     found = image_reward_of(released(), Words())(picture(), str(count))
-    assert found == pytest.approx(THEIRS[count], abs=1e-5)
+    assert found == pytest.approx(THEIRS[count], rel=5e-6)
 
 
 @pytest.fixture(scope="module")

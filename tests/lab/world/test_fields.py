@@ -25,7 +25,7 @@ def test_soft_fields_have_about_unit_deviation():
 
 def test_selecting_rows_commutes_with_reading():
     fields = read_fields(draw(4), size_px=48)
-    assert torch.allclose(fields.soft(5)[[2, 0]], fields.select([2, 0]).soft(5), atol=1e-6)
+    assert torch.allclose(fields.soft(5)[[2, 0]], fields.select([2, 0]).soft(5), atol=1e-5)
 
 
 def test_dots_lie_within_their_cells():
