@@ -24,7 +24,7 @@ from swiftpie.tuning.examples import (
     subject_error,
     subject_psnr,
 )
-from swiftpie.tuning.state import StateFile
+from swiftpie.tuning.state import Progress, StateFile
 from swiftpie.types import Identity
 
 CHECK_EVERY = 20  # steps
@@ -191,14 +191,9 @@ class _Run:
             self._best_psnr, self.best_step, self._stale = self._psnr, step, 0
 
     def _save(self, state: StateFile, step: int) -> None:
-        progress = {
-            "step": step,
-            "psnr": self._psnr,
-            "first_psnr": self._first_psnr,
-            "best_psnr": self._best_psnr,
-            "best_step": self.best_step,
-            "stale": self._stale,
-        }
+        progress = Progress(
+            step, self._psnr, self._first_psnr, self._best_psnr, self.best_step, self._stale
+        )
         state.save(progress, self._weights, self._best, self._optimizer)
 
     @torch.no_grad()
@@ -207,10 +202,10 @@ class _Run:
         if found is None:
             return 0
         progress, self._best = found
-        self._psnr, self._first_psnr = progress["psnr"], progress["first_psnr"]
-        self._best_psnr = progress["best_psnr"]
-        self.best_step, self._stale = int(progress["best_step"]), int(progress["stale"])
-        return int(progress["step"])
+        self._psnr, self._first_psnr = progress.psnr, progress.first_psnr
+        self._best_psnr, self.best_step = progress.best_psnr, progress.best_step
+        self._stale = progress.stale
+        return progress.step
 
 
 def digest_of(identity: Identity) -> str:

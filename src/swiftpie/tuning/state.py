@@ -11,11 +11,23 @@ from torch import Tensor
 
 from swiftpie.backbones.load.safe import read_metadata, read_tensors, write_tensors
 from swiftpie.errors import WeightsError, short_reason
+from swiftpie.tuning import MAX_STEPS
 
 logger = logging.getLogger(__name__)
 
 KEY = "tuning"  # of the facts, in the file's metadata
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")  # of Adam, for each weight
+
+
+class Progress(NamedTuple):
+    """How far a tuning is."""
+
+    step: int
+    psnr: float  # of the last look, in dB
+    first_psnr: float
+    best_psnr: float
+    best_step: int  # of the best look
+    stale: int  # looks in a row without anything better
 
 
 class StateFile:
@@ -28,7 +40,7 @@ class StateFile:
 
     def save(
         self,
-        progress: Mapping[str, float],
+        progress: Progress,
         weights: list[Tensor],
         best: list[Tensor],
         optimizer: torch.optim.Optimizer,
@@ -44,12 +56,12 @@ class StateFile:
         tensors = {f"weight/{i}": weight for i, weight in enumerate(weights)}
         tensors |= {f"best/{i}": weight for i, weight in enumerate(best)}
         tensors |= {f"{name}/{i}": moments[i][name] for i in moments for name in MOMENTS}
-        metadata = {KEY: json.dumps({"facts": self._facts, "progress": dict(progress)})}
+        metadata = {KEY: json.dumps({"facts": self._facts, "progress": progress._asdict()})}
         write_tensors(self._path, tensors, metadata=metadata, force=True)
 
     def load(
         self, weights: list[Tensor], optimizer: torch.optim.Optimizer
-    ) -> tuple[dict[str, float], list[Tensor]] | None:
+    ) -> tuple[Progress, list[Tensor]] | None:
         """Restore weights and moments; return the progress and the best weights, if there are any.
 
         A state of another tuning, or a damaged one, is reported and left alone until the next
@@ -59,7 +71,7 @@ class StateFile:
             return None
         try:
             found = _read(self._path, self._facts, weights)
-        except (WeightsError, LookupError, TypeError, ValueError, AttributeError) as error:
+        except (WeightsError, LookupError, TypeError, ValueError, RecursionError) as error:
             logger.warning(
                 "%s is not continued (%s). Tuning starts anew.", self._path, short_reason(error)
             )
@@ -68,7 +80,7 @@ class StateFile:
             old.copy_(new)
         groups = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": found.moments, "param_groups": groups})
-        logger.info("Tuning goes on after step %d.", found.progress["step"])
+        logger.info("Tuning goes on after step %d.", found.progress.step)
         return found.progress, found.best
 
     def remove(self) -> None:
@@ -80,7 +92,7 @@ class StateFile:
 class _Stored(NamedTuple):
     """What a file holds, checked."""
 
-    progress: dict[str, float]
+    progress: Progress
     weights: list[Tensor]
     best: list[Tensor]
     moments: dict[int, dict[str, Tensor]]
@@ -96,21 +108,34 @@ def _read(path: Path, facts: Mapping[str, Any], weights: list[Tensor]) -> _Store
     if stored["facts"] != facts:
         raise ValueError("it is of other pictures, weights or settings")
     tensors = read_tensors(path)
-    progress = {str(name): float(number) for name, number in stored["progress"].items()}
-    moments: dict[int, dict[str, Tensor]] = {}
-    for i, old in enumerate(weights):
-        moments[i] = {name: tensors[f"{name}/{i}"] for name in MOMENTS}
-        for name in ("exp_avg", "exp_avg_sq"):
-            _like(moments[i][name], old)
-    return _Stored(
-        progress,
-        [_like(tensors[f"weight/{i}"], old) for i, old in enumerate(weights)],
-        [_like(tensors[f"best/{i}"], old) for i, old in enumerate(weights)],
-        moments,
-    )
+
+    def all_like(name: str) -> list[Tensor]:
+        return [_like(tensors[f"{name}/{i}"], old) for i, old in enumerate(weights)]
+
+    means, squares = all_like("exp_avg"), all_like("exp_avg_sq")
+    steps = [_like(tensors[f"step/{i}"], torch.zeros(())) for i in range(len(weights))]
+    if any(bool((numbers < 0).any()) for numbers in (*squares, *steps)):
+        raise ValueError("a moment of the optimizer is negative")
+    moments = {
+        i: dict(zip(MOMENTS, values, strict=True))
+        for i, values in enumerate(zip(means, squares, steps, strict=True))
+    }
+    return _Stored(_progress(stored["progress"]), all_like("weight"), all_like("best"), moments)
+
+
+def _progress(stored: Mapping[str, Any]) -> Progress:
+    progress = Progress(*(stored[name] for name in Progress._fields))
+    for name, kind in Progress.__annotations__.items():
+        number = getattr(progress, name)
+        is_known = type(number) in {int, kind} and abs(number) <= MAX_STEPS  # nor NaN
+        if not is_known or (kind is int and not 0 <= number <= progress.step):
+            raise ValueError(f"its {name} is out of range")
+    return progress
 
 
 def _like(new: Tensor, old: Tensor) -> Tensor:
     if new.shape != old.shape or new.dtype != old.dtype:
         raise ValueError(f"a weight is {tuple(new.shape)} instead of {tuple(old.shape)}")
+    if not new.isfinite().all():
+        raise ValueError("a weight is no number")
     return new.to(old.device)
