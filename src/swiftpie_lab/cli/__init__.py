@@ -1,4 +1,4 @@
-"""The commands that the lab adds to `swiftpie`: train, speedrun, evaluate, compare and data."""
+"""The commands that the lab adds to `swiftpie`: train, evaluate, compare and data."""
 
 import typer
 
@@ -10,13 +10,11 @@ from swiftpie_lab.cli import (
     evaluate_judges,
     evaluate_photographs,
     evaluate_speed,
-    speedrun,
     train,
 )
 
 app = typer.Typer()
 app.add_typer(train.app)
-app.add_typer(speedrun.app)
 app.add_typer(data.app)
 for more in (evaluate_photographs, evaluate_edits, evaluate_judges, evaluate_speed):
     evaluate.app.add_typer(more.app)

@@ -26,7 +26,6 @@ OWN_WORDS = {
     *("--yes", "--dry-run"),  # to fetch, to publish
     *("--host", "--port"),  # of a server, of tools for assistants
     *("--steps", "--seed", "--method"),  # of a picture or an edit, of tuning
-    *("--list", "--set"),  # of recipes, of a chain of runs
 }
 
 

@@ -32,7 +32,6 @@ ENTRY_POINTS = "swiftpie.commands"
 LAB = "lab"
 LAB_COMMANDS = {
     "train": "Train a model, in one stage or several.",
-    "speedrun": "Train all packaged weights from nothing.",
     "evaluate": "Measure how good a preset is.",
     "compare": "Compare two evaluations case by case.",
     "data": "Prepare the pictures that training reads.",
