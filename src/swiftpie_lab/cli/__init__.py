@@ -2,21 +2,12 @@
 
 import typer
 
-from swiftpie_lab.cli import (
-    compare,
-    data,
-    evaluate,
-    evaluate_edits,
-    evaluate_judges,
-    evaluate_photographs,
-    evaluate_speed,
-    train,
-)
+from swiftpie_lab.cli import compare, data, evaluate, evaluate_edits, evaluate_photographs, train
 
 app = typer.Typer()
 app.add_typer(train.app)
 app.add_typer(data.app)
-for more in (evaluate_photographs, evaluate_edits, evaluate_judges, evaluate_speed):
+for more in (evaluate_photographs, evaluate_edits):
     evaluate.app.add_typer(more.app)
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(compare.app)

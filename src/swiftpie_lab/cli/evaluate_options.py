@@ -17,7 +17,6 @@ PUBLISHED = (
 STEPS, EDITS = (*PUBLISHED, "steps", "device"), (*PUBLISHED, "inversion", "device")
 LoadedInSteps = Annotated[LoadOptions, FieldOptions(LoadOptions, STEPS)]
 LoadedInSizes = Annotated[LoadOptions, FieldOptions(LoadOptions, (*STEPS, "size_px"))]
-LoadedInTurns = Annotated[LoadOptions, FieldOptions(LoadOptions, (*PUBLISHED, "device", "size_px"))]
 EditRules = Annotated[EditSettings, FieldOptions(EditSettings, ("mode", "start", "rule"))]
 LoadedToEdit = Annotated[LoadOptions, FieldOptions(LoadOptions, EDITS)]
 LoadedToEditInSizes = Annotated[LoadOptions, FieldOptions(LoadOptions, (*EDITS, "size_px"))]
@@ -124,9 +123,6 @@ PlaceNames = Annotated[
 Limit = Annotated[int, typer.Option(min=1, metavar="N", help="Use at most so many subjects.")]
 FirstSubjects = Annotated[
     int | None, typer.Option("--subjects", min=1, metavar="N", help="Only the first N by name.")
-]
-NumSprites = Annotated[
-    int, typer.Option("--subjects", min=1, metavar="N", help="How many held-out subjects to use.")
 ]
 Noun = Annotated[
     str,
