@@ -24,16 +24,14 @@ from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from rich.progress import track
 
 import swiftpie
-from benchmarks._echo import Mark, echoed_at
 from benchmarks._machine import peak_memory_mib
 from benchmarks._tuning import NOUN, Case, Judge, Kind, photographed
-from swiftpie.backbones.components import Components
 from swiftpie.engine.session import Session
 from swiftpie.errors import SwiftPieError
 from swiftpie.pipelines.drawing.settings import MaskSource
@@ -47,13 +45,20 @@ from swiftpie_lab.data.subjects import load_subjects
 from swiftpie_lab.evaluation.benchmarks.world import WorldBenchmark, WorldCase, WorldKind
 from swiftpie_lab.evaluation.report import Table as ReportTable
 from swiftpie_lab.evaluation.report import format_interval, interval
-from swiftpie_lab.training.stages.subject.placed import TUNED
-from swiftpie_lab.training.stages.subject.scenes import load_pair
 
 MOST_STEPS = 5000
 ENCODER = "encoder alone"
 MIB = 2**20
 Row = dict[str, Any]
+
+
+class Mark(NamedTuple):
+    """What there is of a tuning after some time."""
+
+    mark: float  # seconds that were asked for
+    seconds: float  # that it took
+    steps: int
+    identity: Identity
 
 
 class Rows:
@@ -110,14 +115,7 @@ def tuned_at(
 
 
 def measure(
-    judge: Judge,
-    rows: Rows,
-    case: Case,
-    runs: Sequence[str],
-    marks: Sequence[float],
-    *,
-    seed: int,
-    teacher: Components | None = None,
+    judge: Judge, rows: Rows, case: Case, runs: Sequence[str], marks: Sequence[float], *, seed: int
 ) -> None:
     """Add all rows of one subject that are missing."""
     about: Row = {"kind": case.kind, "case": case.name, "pictures": len(case.pictures)}
@@ -138,12 +136,8 @@ def measure(
     if not rows.has(**about, method=ENCODER):
         add(plain, ENCODER, mark=0.0, seconds=0.0, steps=0)
     for method in missing:
-        if method == TUNED:
-            assert teacher is not None, "main() refuses the method without"
-            run = echoed_at(judge.session.components, teacher, plain, marks, rows.folder, seed=seed)
-        else:
-            settings = TuneSettings(method=method, steps=MOST_STEPS, seed=seed)
-            run = tuned_at(judge.session, plain, settings, marks, rows.folder)
+        settings = TuneSettings(method=method, steps=MOST_STEPS, seed=seed)
+        run = tuned_at(judge.session, plain, settings, marks, rows.folder)
         for mark, seconds, steps, found in run:
             memory = peak_memory_mib()
             if not rows.has(**about, method=method, mark=mark):
@@ -278,27 +272,18 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=256, help="side of the pictures: 128 or 256")
     parser.add_argument("--data", type=Path, help="the pack of subjects, if it is elsewhere")
     parser.add_argument("--out", type=Path, default=Path("out/tuning"), help="a folder")
-    parser.add_argument("--teacher", type=Path, help=f"an export of mini-teacher, for {TUNED}")
     options = parser.parse_args()
     torch.set_num_threads(1)
     names = METHODS.names() if options.methods == "all" else options.methods.split(",")
     methods, marks = [name for name in names if name != "none"], sorted(_numbers(options.seconds))
-    if TUNED in methods and options.teacher is None:
-        parser.error(f"{TUNED} needs --teacher, a folder that mini-teacher exported")
     try:
         session = swiftpie.load("mini", size_px=options.size)
-        teacher = None
-        if options.teacher is not None:
-            student, teacher = load_pair(
-                "mini", None, options.teacher, size_px=options.size, device="cpu"
-            )
-            session = Session(student)
         subjects = load_subjects(options.data or default_pack())
         benchmark = WorldBenchmark(subjects, size_px=options.size)
         judge, rows = Judge(session, benchmark, benchmark.panel()), Rows(options.out)
         cases = list(cases_of(options, judge, rows))
         for number, case in enumerate(track(cases, "measuring")):
-            measure(judge, rows, case, methods, marks, seed=number, teacher=teacher)
+            measure(judge, rows, case, methods, marks, seed=number)
         tell([], {"": show(rows)})
         if options.pairs:
             tell([], {"": draw_pairs(judge, rows, options.pairs)})

@@ -44,7 +44,7 @@ CHAIN = "mini-world world-inversion"
         ("world-inversion mini-world", [], CHAIN),
         ("world-inversion-pictures", ["mini_world"], "world-inversion world-inversion-pictures"),
         ("world-sharpening world-judges", [], "mini-world world-sharpening world-judges"),
-        ("mini-reflow", [], "mini-teacher mini-reflow"),
+        ("mini-dmd2", [], "mini-teacher mini-dmd2"),
     ],
 )
 def test_a_stage_that_is_missing_is_named_with_the_command_before_data_are_read(

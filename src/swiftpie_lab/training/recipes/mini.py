@@ -3,12 +3,10 @@
 from dataclasses import asdict, replace
 
 from swiftpie_lab.training.loop import LoopConfig, TrainConfig
-from swiftpie_lab.training.optimizers import Adam
 from swiftpie_lab.training.stages.autoencoder import AutoencoderConfig
 from swiftpie_lab.training.stages.cutout import CutoutConfig
 from swiftpie_lab.training.stages.distillation.base import SceneSettings
 from swiftpie_lab.training.stages.distillation.dmd2 import Dmd2Config
-from swiftpie_lab.training.stages.distillation.reflow import ReflowConfig
 from swiftpie_lab.training.stages.distillation.teacher import TeacherConfig
 from swiftpie_lab.training.stages.inversion.mini import MiniInversionConfig
 from swiftpie_lab.training.stages.judges import WorldJudgesConfig
@@ -19,8 +17,6 @@ from swiftpie_lab.training.stages.one_step.stage import OneStepConfig
 from swiftpie_lab.training.stages.one_step.tasks import Drops, Tasks
 from swiftpie_lab.training.stages.scene import SceneConfig
 from swiftpie_lab.training.stages.sharpening import SharpeningConfig
-from swiftpie_lab.training.stages.subject.echo import EchoSettings
-from swiftpie_lab.training.stages.subject.placed import PlacedSubjectConfig
 
 SCENES = SceneSettings(num_subjects=6)
 ON_PICTURES = MiniInversionConfig(  # the second stage of inversion
@@ -70,37 +66,10 @@ def mini_teacher() -> TrainConfig:
     return TrainConfig(loop=LoopConfig(steps=3000, learning_rate=1e-3), stage=stage)
 
 
-def mini_reflow() -> TrainConfig:
-    """One-step student of the teacher's own pairs of noise and picture, needs mini-teacher."""
-    return TrainConfig(
-        loop=LoopConfig(steps=2000, learning_rate=1e-3), stage=ReflowConfig(scenes=SCENES)
-    )
-
-
 def mini_dmd2() -> TrainConfig:
     """One-step student by distribution matching with a discriminator, needs mini-teacher."""
     loop = LoopConfig(steps=5000, learning_rate=1e-5, max_gradient_norm=10.0, uses_muon=False)
     return TrainConfig(loop=loop, stage=Dmd2Config(scenes=SCENES))
-
-
-def mini_echo_distill() -> TrainConfig:
-    """One subject for mini beside its teacher, by EchoDistill; set stage.data, needs mini-teacher.
-
-    The result is an identity file.
-    """
-    loop = LoopConfig(
-        steps=120,
-        learning_rate=0.01,
-        learning_rates=(0.01, 0.01, 1e-3),  # of teacher, student and discriminator
-        warmup_steps=10,
-        ema_decay=0.9,
-        sample_every=60,
-        save_every=20,
-        uses_muon=False,
-        adam=Adam(betas=(0.9, 0.999), weight_decay=0.0),
-    )
-    echo = EchoSettings(first_step=60, echo_every=30, num_pictures=16)
-    return TrainConfig(loop=loop, stage=PlacedSubjectConfig(echo=echo))
 
 
 def world_autoencoder() -> TrainConfig:

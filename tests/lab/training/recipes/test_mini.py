@@ -3,7 +3,6 @@ import pytest
 from swiftpie.config import from_json, override, to_json
 from swiftpie_lab.training.recipes.mini import (
     mini_dmd2,
-    mini_reflow,
     mini_teacher,
     world_inversion,
     world_inversion_pictures,
@@ -11,7 +10,7 @@ from swiftpie_lab.training.recipes.mini import (
 
 
 @pytest.mark.parametrize(
-    "recipe", [mini_teacher, mini_reflow, mini_dmd2, world_inversion, world_inversion_pictures]
+    "recipe", [mini_teacher, mini_dmd2, world_inversion, world_inversion_pictures]
 )
 def test_settings_can_be_overridden_and_stored(recipe):
     config = override(recipe(), ["stage.scenes.num_subjects=2", "loop.steps=3"])
