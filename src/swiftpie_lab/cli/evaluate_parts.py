@@ -89,21 +89,6 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def whole_numbers(text: str, *, option: str) -> list[int]:
-    """Return the numbers above 0 that commas separate.
-
-    Raises:
-        ConfigError: Something else is among them.
-    """
-    words = [word.strip() for word in text.split(",")]
-    if not all(word.isascii() and word.isdigit() and int(word) > 0 for word in words):
-        raise ConfigError(
-            f"{option} {text!r} was given. Whole numbers above 0 with commas between them are "
-            "needed, as in 1,2,4."
-        )
-    return [int(word) for word in words]
-
-
 def check_unused(
     editor: str, *, mask: str, settings: EditSettings, scales: Iterable[str] = ()
 ) -> None:

@@ -64,15 +64,6 @@ def judge_copy(reference: Image.Image, cutout: Image.Image) -> CopyVerdict:
     return CopyVerdict.COPIED if gain < 0 else CopyVerdict.DIFFERENT
 
 
-def alignment(reference: Image.Image, cutout: Image.Image) -> float:
-    """Return how well details of both subjects (RGBA) fall on each other, -1 to 1.
-
-    The reference is turned in the picture's plane, mirrored, resized and shifted until their
-    correlation is highest.
-    """
-    return _best_in_plane(_planes(reference), _details(_planes(cutout))[0])[0]
-
-
 def _best_in_plane(planes: Tensor, mine: Tensor) -> tuple[float, Change]:
     angles = map(math.radians, TURNS_DEG)
     coarse = [Change(*values) for values in itertools.product(angles, SIZES, (1, -1))]
