@@ -22,17 +22,11 @@ MAX_STEPS, MAX_RANK, MAX_SEED = 10_000, 64, 2**31
 class TuneSettings:
     """How a subject is tuned; equal settings and pictures give an equal result on the CPU."""
 
-    method: Annotated[
-        str,
-        Option(
-            "What is trained: tokens, lora, kronecker, orthogonal, svdiff or textual-inversion.",
-            "METHOD",
-        ),
-    ] = "tokens"
+    method: Annotated[str, Option("What is trained: tokens or lora.", "METHOD")] = "tokens"
     steps: Annotated[
         int, Option("Steps of training, a third to half a second each.", least=1, most=MAX_STEPS)
     ] = 100
-    rank: Annotated[int, Option("Rank of lora and orthogonal.", least=1, most=MAX_RANK)] = 8
+    rank: Annotated[int, Option("Rank of lora.", least=1, most=MAX_RANK)] = 8
     learning_rate: Annotated[
         float | None, Option("Size of a step; by default the method's own.", least=1e-6, most=1)
     ] = None
