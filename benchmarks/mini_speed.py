@@ -4,8 +4,7 @@ Run `python -m benchmarks.mini_speed` in the folder of the repository, on a mach
 nothing else. Engines take turns in one process, so ratios hold where times do not. In its turn each
 is called twice and the second call counts, as in a process that has one engine: its weights are in
 the processor's cache, and no thread of another engine is still awake. Graphs are compiled and
-exported anew, into a temporary folder. In the end processes that wait in different ways draw in
-turns, alone and beside busy ones.
+exported anew, into a temporary folder.
 """
 
 import argparse
@@ -22,7 +21,6 @@ from typing import Any, NamedTuple
 
 import torch
 
-from benchmarks._beside import measure_beside_load
 from benchmarks._machine import (
     held_memory_mib,
     machine,
@@ -105,8 +103,6 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--growth-engines", help=f"by default all without {SLOW_TO_START}")
     parser.add_argument("--batches", help="pictures a call, joined by commas")
     parser.add_argument("--no-memory", action="store_true", help="start no process an engine")
-    parser.add_argument("--beside-repeats", type=int, default=15, help="calls idle and loaded")
-    parser.add_argument("--busy", type=int, default=usable_cores(), help="processes of that load")
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)  # what such a process does
     options = parser.parse_args()
     is_cuda = options.device.startswith("cuda")
@@ -137,14 +133,6 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
         facts["pictures"] = compare_pictures(engines, material, options.cases, tell=tell)
     facts["held_memory_mib_by_all"] = held_memory_mib()
     facts["memory"] = {} if options.no_memory else each_memory(list(engines), options)
-    if options.beside_repeats:
-        facts["beside_load"] = measure_beside_load(
-            os.environ["SWIFTPIE_HOME"],
-            rounds=options.beside_repeats,
-            threads=options.threads,
-            num_busy=options.busy,
-            tell=tell,
-        )
     return facts
 
 
