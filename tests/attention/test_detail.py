@@ -223,3 +223,33 @@ def test_a_found_mask_limits_detail_after_the_layer_that_finds_it(layer, untrain
 def test_the_joint_form_without_training_has_no_matrices(layer, untrained):
     assert max(weights.ndim for weights in untrained.parameters()) == 1
     assert untrained.projections(layer) == (layer.to_k, layer.to_v)
+
+
+def added_where_values_are_even(layer, processor, **changes):
+    """What references add to each cell (8, 8), as a share of their values, which are all alike."""
+    condition = conditioned(**changes)
+    condition = condition._replace(values={"x": torch.ones_like(condition.values["x"])})
+    layer.to_out[0] = torch.nn.Identity()
+    silent = condition._replace(keys={})
+    outputs = [processor(layer, STATES, condition=one, notes={}) for one in (condition, silent)]
+    return ((outputs[0] - outputs[1]) / 0.8)[0, :, 0].unflatten(0, (8, 8))
+
+
+def test_the_reference_frame_ends_within_a_cell_half_of_it_on_the_edge(layer, processor):
+    zoomed = torch.eye(2, 3).expand(2, 1, 2, 3) * 8 / 5  # cells 1 and 6 lie on the edge
+    found = added_where_values_are_even(
+        layer, processor, affine=zoomed, has_layout=torch.ones(2, 1)
+    )
+    ends = torch.tensor([0, 0.5, 1, 1, 1, 1, 0.5, 0])
+    torch.testing.assert_close(found, torch.minimum(ends[:, None], ends), atol=1e-4, rtol=0)
+
+
+def test_a_thin_subject_is_read_where_it_covers_most(layer, processor):
+    coverage = torch.full((2, 1, 1, 8, 8), 0.1)
+    coverage[..., 3] = 0.3
+    thin = conditioned()._replace(coverage=coverage)
+    column = torch.zeros(8, 8)
+    column[:, 3] = 1
+    exact = thin._replace(coverage=column.expand(2, 1, 1, 8, 8))
+    outputs = [processor(layer, STATES, condition=one, notes={}) for one in (thin, exact)]
+    assert torch.allclose(*outputs, atol=1e-5)

@@ -5,9 +5,11 @@ That its numbers are those of the released code is compared in tests/parity/edit
 
 import pytest
 import torch
+from diffusers.models.attention_processor import Attention
 
+from swiftpie.attention.condition import silent_condition
 from swiftpie.attention.install import install_released
-from swiftpie.attention.processors import ReleasedAttention
+from swiftpie.attention.processors import ReleasedAttention, SemanticAttention
 from tests.attention.conftest import WIDTH
 
 STRENGTHS = {"identity_scale": 0.3, "identity_background_scale": 0.8, "text_scale": 1.6}
@@ -102,3 +104,26 @@ def test_text_padding_is_not_read(installation, latents, text, rescaled):
             for states in (text, changed)
         ]
     assert torch.allclose(*outputs, atol=1e-5)
+
+
+@torch.no_grad()
+def test_outside_of_the_region_an_edit_gets_a_share_of_its_source_and_inside_of_all_tokens():
+    torch.manual_seed(0)
+    layer = Attention(query_dim=24, cross_attention_dim=16, heads=3, dim_head=8)
+    layer.to_out[0] = torch.nn.Identity()
+    branch = SemanticAttention("x", inner_width=24, token_width=16)
+    states, tokens = torch.randn(2, 64, 24), torch.randn(1, 1, 4, 16).expand(2, -1, -1, -1)
+    left = torch.zeros(2, 1, 8, 8)
+    left[..., :3] = 1
+    condition = silent_condition(torch.zeros(2, 4, 8, 8), width=16)._replace(
+        identity_tokens=tokens,
+        region=left,
+        identity_scale=torch.full((2, 1), 0.3),
+        identity_background_scale=torch.full((2, 1), 0.8),
+    )
+    silent_text = torch.zeros(2, 5, 16)
+    attend = ReleasedAttention(branch, is_controlled=True)
+    source, edit = attend(layer, states, silent_text, condition=condition, notes={})
+    inside = left[1].flatten() > 0
+    assert torch.allclose(edit[~inside], 0.8 * source[~inside], atol=1e-5)
+    assert torch.allclose(edit[inside], 0.3 * branch.to_v_ip(tokens[1, 0]).mean(0), atol=1e-5)

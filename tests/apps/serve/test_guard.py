@@ -4,9 +4,11 @@ import socket
 import time
 
 import pytest
+from starlette.datastructures import Headers
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from swiftpie.apps.serve.guard import MAX_USER, USER_HEADER, _user_of
 from tests.apps.serve.conftest import form, serving
 
 TOKEN = "a long random token"
@@ -94,6 +96,14 @@ def test_our_own_page_and_programs_may_ask(server):
         answer = server.ask("POST", "/v1/jobs", body={}, headers=headers)
         assert answer.json["error"]["param"] == "prompt"  # it came as far as the route
         assert "access-control-allow-origin" not in answer.headers
+
+
+def test_users_are_kept_apart_however_long_their_names():
+    names = ["a", "a" * MAX_USER, "a" * (MAX_USER + 1), "a" * MAX_USER + "b", "a" * 500]
+    users = [_user_of(Headers({USER_HEADER: name})) for name in names]
+    assert len({*users}) == len(names)
+    assert users[:2] == names[:2]
+    assert max(map(len, users)) < 100
 
 
 def test_every_route_but_health_and_the_page_wants_the_token(guarded):

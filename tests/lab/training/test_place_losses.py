@@ -98,6 +98,18 @@ def test_cells_that_show_the_light_are_judged_and_others_doubt():
     assert float(nothing) == pytest.approx(0, abs=1e-4)
 
 
+def test_each_pictures_cells_are_judged_by_its_own_light_and_only_where_enough_is_shown():
+    numbers = torch.randn(2, 9, 1, 1, generator=torch.Generator().manual_seed(0))
+    truth, same = illumination(numbers[..., 0, 0]), numbers.expand(-1, -1, 16, 16)
+    shows = torch.full((2, 1, 16, 16), COVERED - 0.05)
+    shows[..., 3:5] = COVERED + 0.05
+    enough = shows > COVERED
+    sure = torch.where(enough, 20.0, -20.0)
+    right = torch.where(enough, same, same + 5)
+    assert float(vote_loss(LightVotes(right, sure), truth, shows)) == pytest.approx(0, abs=1e-4)
+    assert float(vote_loss(LightVotes(right.flip(0), sure), truth, shows)) > 0.01
+
+
 def test_errors_of_pixels_cost_what_their_formulas_say():
     target, weight = torch.zeros(1, 1, 2, 2), torch.ones(1, 1, 2, 2)
     square = (0.25 + 1e-3) ** 0.5 + 0.25
