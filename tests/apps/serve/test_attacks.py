@@ -27,7 +27,9 @@ Texts that take long to look at or to decode, metadata that unpack, floods of fr
     `test_a_flood_of_frames_ends_its_connection` in `test_live.py`
 Connections and bodies that never end, by the hundreds:
     `test_health_is_told_while_all_connections_are_taken`,
-    `test_one_address_leaves_room_for_others`, `test_bodies_that_never_end_are_bounded_together`
+    `test_one_address_leaves_room_for_others`,
+    `test_bodies_in_pieces_of_a_byte_keep_nobody_waiting`,
+    `test_bodies_that_never_end_are_bounded_together`
 Secrets in logs, metrics and errors:
     `test_nothing_that_is_told_holds_a_secret`
 """
@@ -44,6 +46,7 @@ import statistics
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -334,6 +337,54 @@ def test_what_is_no_plain_request_ends(guarded, name):
     assert answer.count(b"HTTP/1.1 ") == 1  # one answer, and the end
     assert 400 <= int(answer.split()[1]) < 500
     assert b'"version"' not in answer
+
+
+HEAD = "POST /v1/pictures HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; "
+HEAD += "boundary=X\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def test_bodies_in_pieces_of_a_byte_keep_nobody_waiting(session):
+    with serving(session) as running:
+        draw = {"prompt": PROMPT, "seed": 1}
+
+        def drawn_s():
+            began = time.perf_counter()
+            assert running.ask("POST", "/v1/images/generations", body=draw).status == 200
+            return time.perf_counter() - began
+
+        alone_s = max(drawn_s(), drawn_s())
+        place, lags = ("127.0.0.1", running.port), []
+        slow = [socket.create_connection(place, timeout=20) for _ in range(64)]
+        try:
+            for one in slow:
+                one.setblocking(False)
+                with suppress(OSError):
+                    one.send(HEAD.encode() + 40_000 * b"1\r\nx\r\n")  # as much as fits
+            for _ in range(30):
+                began = time.perf_counter()
+                assert running.ask("GET", "/health/live").status == 200
+                lags.append(time.perf_counter() - began)
+                for one in slow:
+                    with suppress(OSError):
+                        one.send(b"1\r\nx\r\n")
+            beside_s = drawn_s()
+            told = slow[0].recv(1 << 16)
+        finally:
+            for one in slow:
+                one.close()
+    assert told.startswith(b"HTTP/1.1 408")
+    assert statistics.median(lags) < 0.2  # it was 8 s
+    assert beside_s < 3 * alone_s + 1
+
+
+@pytest.mark.parametrize(("size", "count"), [(1, 12), (1_200, 400)], ids=["few", "usual"])
+def test_pieces_of_a_usual_kind_are_read(guarded, size, count):
+    rest = size.to_bytes(4).hex().encode() + b"\r\n" + b"x" * size + b"\r\n"
+    head = HEAD.replace(
+        "Content-Type", f"Connection: close\r\nAuthorization: Bearer {TOKEN}\r\nContent-Type"
+    )
+    answer = spoken(guarded.port, head.encode() + count * rest + b"0\r\n\r\n")
+    assert b"invalid_form" in answer  # it was read as a whole
 
 
 def test_a_path_without_end_ends(guarded):

@@ -1,6 +1,7 @@
 """uvicorn with bounds that hold before a request is complete, and a stop in two stages."""
 
 import asyncio
+import json
 import math
 import os
 from collections import Counter
@@ -15,12 +16,18 @@ from websockets.frames import Frame
 from swiftpie.apps.serve.forms import MAX_TEXT_BYTES
 from swiftpie.apps.serve.guard import Guard
 from swiftpie.apps.serve.limits import Limits
+from swiftpie.apps.serve.schemas import problem_body
 
 KEEP_ALIVE_S = 75
 PROXIES = "FORWARDED_ALLOW_IPS"  # names addresses whose X-Forwarded-* uvicorn believes
 FRAMES_A_SECOND = 100  # over a WebSocket; typing and dragging send some sixty
 FRAMES_AT_ONCE = 200
-PIECE_BYTES = 4096  # of a WebSocket that are read before frames are counted
+FRAME_BYTES = 4096  # of a WebSocket that are read before frames are counted
+PIECES_A_SECOND = 200  # small ones that an address may send; networks send some 1400 bytes
+PIECES_AT_ONCE = 1000
+FREE_PIECES = 16  # of each request, so that many requests are no reason
+TRICKLED_S = 5.0  # for which one that sent more is not read, before it is closed
+PIECE_BYTES = 1024  # a smaller piece counts as the part that it lacks
 MAX_HEADER_BYTES = 64 << 10
 MAX_AHEAD = 16  # requests on one connection that wait for the answer to one before
 MAX_CONNECTIONS = 512
@@ -29,8 +36,34 @@ MAX_EXTRA = 64  # more than these, which are asked about health or told to come 
 EXTRA_HEAD_S = 2.0
 
 
+TRICKLED = problem_body(
+    "The request came in very many small pieces. Send it in larger ones.",
+    status=408,
+    code="too_many_pieces",
+)
+TRICKLES = (
+    "HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\nconnection: close\r\n"
+    f"content-length: {len(json.dumps(TRICKLED))}\r\n\r\n{json.dumps(TRICKLED)}"
+).encode()
+
+
 class TooMuch(Exception):  # noqa: N818 - uvicorn answers that it is no request
     """More than anybody sends who means well."""
+
+
+class Allowance:
+    """How much more may come now: so much at once, and so much a second."""
+
+    def __init__(self, *, at_once: float, a_second: float) -> None:
+        self._most, self._a_second = at_once, a_second
+        self._left, self._counted_s = at_once, 0.0
+
+    def take(self, amount: float, *, now_s: float) -> bool:
+        """Count what came; return whether it was allowed."""
+        earned = (now_s - self._counted_s) * self._a_second
+        self._left = min(self._most, self._left + earned) - amount
+        self._counted_s = now_s
+        return self._left >= 0
 
 
 class Lobby:
@@ -39,6 +72,7 @@ class Lobby:
     def __init__(self) -> None:
         self._addresses: dict[asyncio.BaseTransport, str] = {}
         self._of_address: Counter[str] = Counter()
+        self._pieces: dict[str, Allowance] = {}  # of addresses that are connected
         self._extra: dict[asyncio.Transport, None] = {}  # the oldest comes first
 
     def enter(self, transport: asyncio.Transport) -> bool:
@@ -63,6 +97,14 @@ class Lobby:
             self._of_address[address] -= 1
             if not self._of_address[address]:
                 del self._of_address[address]
+                self._pieces.pop(address, None)
+
+    def may_send(self, transport: asyncio.BaseTransport, num_bytes: int, *, now_s: float) -> bool:
+        """Count a piece of a request; return whether its address may send so many small ones."""
+        lacking = max(0.0, 1 - num_bytes / PIECE_BYTES)
+        address = self._addresses.get(transport, "")
+        whole = Allowance(at_once=PIECES_AT_ONCE, a_second=PIECES_A_SECOND)
+        return self._pieces.setdefault(address, whole).take(lacking, now_s=now_s)
 
 
 class Patient(HttpToolsProtocol):
@@ -71,7 +113,8 @@ class Patient(HttpToolsProtocol):
     uvicorn itself waits for ever, so that a few hundred connections that send a letter now and then
     would keep everyone else out. It waits as long for a client that does not take its answer.
     It keeps whatever is sent of a head, of what follows a body, and of requests ahead of their
-    answers: here each has an end.
+    answers: here each has an end. It calls the application for each piece of a body, and reads
+    thousands of pieces before anybody else has a turn: here they are counted as they are read.
     """
 
     lobby: Lobby
@@ -82,6 +125,8 @@ class Patient(HttpToolsProtocol):
     taking: asyncio.TimerHandle | None = None
     is_in_head = False
     idle_bytes = 0  # that came since anything was made of them
+    num_pieces = 0  # of this request
+    trickles = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait."""
@@ -94,6 +139,11 @@ class Patient(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Read on; wait no more where a request has begun."""
         self.idle_bytes += len(data)
+        try:
+            self._count(len(data))
+        except TooMuch:
+            self.send_400_response("")
+            return
         super().data_received(data)
         if self.idle_bytes > MAX_HEADER_BYTES and not self.transport.is_closing():
             self.send_400_response("Invalid HTTP request received.")
@@ -102,7 +152,7 @@ class Patient(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin to read a head."""
         super().on_message_begin()
-        self.is_in_head, self.idle_bytes = True, 0
+        self.is_in_head, self.idle_bytes, self.num_pieces = True, 0, 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header. What comes after a body is nobody's."""
@@ -129,8 +179,39 @@ class Patient(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of a body."""
+        self._count(len(body))
         self.idle_bytes = 0
         super().on_body(body)
+
+    def _count(self, num_bytes: int) -> None:
+        """Count a piece of a request.
+
+        Raises:
+            TooMuch: Its address sends too many small ones.
+        """
+        self.num_pieces += 1
+        if self.num_pieces > FREE_PIECES and not self.trickles:
+            self.trickles = not self.lobby.may_send(
+                self.transport, num_bytes, now_s=self.loop.time()
+            )
+        if self.trickles:
+            raise TooMuch
+
+    def send_400_response(self, msg: str) -> None:
+        """End a connection whose request cannot be read.
+
+        One that trickles stays open for a while and is not read: the next one would cost more.
+        """
+        if not self.trickles:
+            super().send_400_response(msg)
+            return
+        if self.cycle is None or not self.cycle.response_started:
+            self.transport.write(TRICKLES)
+        if self.cycle is not None:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self.transport.pause_reading()
+        self.loop.call_later(TRICKLED_S, self.transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""
@@ -184,15 +265,14 @@ class Paced(WebSocketsSansIOProtocol):
     """
 
     lobby: Lobby
-    frames_left = float(FRAMES_AT_ONCE)
-    counted_s = 0.0
+    allowance: Allowance | None = None
 
     def data_received(self, data: bytes) -> None:
         """Read on, a piece at a time."""
-        for start in range(0, len(data), PIECE_BYTES):
+        for start in range(0, len(data), FRAME_BYTES):
             if self.close_sent or self.transport.is_closing():
                 return
-            super().data_received(data[start : start + PIECE_BYTES])
+            super().data_received(data[start : start + FRAME_BYTES])
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let another connection in."""
@@ -228,11 +308,9 @@ class Paced(WebSocketsSansIOProtocol):
         """Count a frame; close the connection if it is one too many."""
         if self.close_sent:
             return False
-        now = self.loop.time()
-        earned = (now - self.counted_s) * FRAMES_A_SECOND
-        self.frames_left = min(float(FRAMES_AT_ONCE), self.frames_left + earned) - 1
-        self.counted_s = now
-        if self.frames_left >= 0:
+        if self.allowance is None:
+            self.allowance = Allowance(at_once=FRAMES_AT_ONCE, a_second=FRAMES_A_SECOND)
+        if self.allowance.take(1, now_s=self.loop.time()):
             return True
         reason = f"more than {FRAMES_A_SECOND} messages a second"
         self.queue.put_nowait({"type": "websocket.disconnect", "code": 1008, "reason": reason})
