@@ -21,12 +21,27 @@ def test_it_is_small_and_brings_its_licence():
     [
         *(("cat", "cat"), ("kitten", "cat"), ("Cats", "cat"), ("car", "automobile")),
         *(("T-Rex", "t rex"), ("lightbulb", "light bulb"), ("cherry", "cherries")),
-        *(("drops", "umbrella with rain drops"), ("decoration", "pine decoration")),  # not a face
+        *(("can", "canned food"), ("wolves", "wolf"), ("Gloves", "gloves"), ("buses", "bus")),
         *(("tree", "deciduous tree"), ("bike", "bicycle"), ("mans shoe", "man's shoe")),
     ],
 )
 def test_names_synonyms_and_plurals_find_one_subject(word, name):
     assert packaged().find(word).name == name
+
+
+@pytest.mark.parametrize(
+    "word", ["knight", "im", "Wald", "Albert Einstein", "summer", "gas", "as", "cares"]
+)
+def test_what_a_word_has_to_do_with_or_shares_letters_with_is_not_what_it_means(word):
+    assert packaged().meant_by(word) is None
+    assert packaged().near(word) == ()
+
+
+def test_a_plural_is_told_from_a_name():
+    assert [packaged().is_plural(word) for word in ("cats", "cat", "glasses", "knights")] == [
+        True,
+        *(False, False, False),
+    ]
 
 
 def test_who_is_found_comes_with_others_that_are_near():
@@ -48,7 +63,7 @@ def test_who_is_found_comes_with_others_that_are_near():
 )
 def test_who_is_not_found_is_told_with_names_that_are_near(word, near):
     assert packaged().meant_by(word) is None
-    with pytest.raises(InputError, match=rf"{word}.* Similar names: .*{near}"):
+    with pytest.raises(InputError, match=rf"{word}.* Spelled alike: .*{near}"):
         packaged().find(word)
 
 

@@ -19,9 +19,10 @@ ASSETS = Path(__file__).parent / "assets" / "library"
 PACK, INDEX, LICENCE = "subjects.zip", "subjects.json", "LICENSE.txt"
 CREDIT = "Fluent Emoji by Microsoft, packed by LobeHub, names by emojibase; MIT License"
 NUM_NEAR = 5  # names that are offered
-LEAST_LIKENESS = 0.75  # of an offered name that is only spelled alike
-SHORT, LEAST_LIKENESS_SHORT = 4, 0.66  # of up to so many letters one makes all the difference
+LEAST_LIKENESS = 0.8  # of a name that is taken for a slip of the pen
+SHORT = 3  # letters of words whose slips are swapped letters alone
 FACES = 0  # the group of round yellow faces, which are rarely meant
+HISSING = ("s", "x", "z", "ch", "sh", "o")  # ends of words whose plural ends in "es"
 NAME = re.compile(r"[^\W_][\w '-]*")  # what may be a name, and hardly a file's
 
 
@@ -31,8 +32,8 @@ class Entry(NamedTuple):
     name: str
     code: str  # names its sprite
     group: int  # of emojibase
-    synonyms: tuple[str, ...] = ()
-    meant: tuple[str, ...] = ()  # everyday words that many share, and that mean this one first
+    synonyms: tuple[str, ...] = ()  # what it has to do with, by which a search finds it
+    meant: tuple[str, ...] = ()  # what people call it as well
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -80,7 +81,7 @@ class Library:
         found = self.meant_by(word)
         if found is None:
             near = self.near(word)
-            similar = f" Similar names: {', '.join(near)}." if near else ""
+            similar = f" Spelled alike: {', '.join(near)}." if near else ""
             raise NobodyNamed(
                 f"The library has no subject called {short_reason(word)!r}.{similar}",
                 word=word,
@@ -90,28 +91,28 @@ class Library:
 
     def meant_by(self, word: str) -> Named | None:
         """Return what `find` does, or None."""
-        entry = next((one for key in _keys(word) if (one := self._meant(key))), None)
+        entry = next((self._meant[key] for key in _keys(word) if key in self._meant), None)
         return None if entry is None else Named(word, entry.name, self.near(word, but=entry.name))
 
-    def is_name(self, word: str) -> bool:
-        """Whether a word is a name, or an everyday word for one subject above all others."""
-        return any(key in self._first for key in _keys(word))
+    def is_plural(self, word: str) -> bool:
+        """Whether a word finds a subject as a plural alone."""
+        return self.meant_by(word) is not None and _key(word) not in self._meant
 
     def near(self, word: str, *, but: str = "") -> tuple[str, ...]:
-        """Return names that share a word with `word`; never the name `but`.
+        """Return names that have to do with `word`; never the name `but`.
 
-        For an unknown word, they are spelled alike or share its last part.
+        For an unknown word, they are those that it may be a slip of the pen for.
         """
         key = _key(word)
-        found = [entry.name for other in _keys(word) for entry in self._tagged.get(other, ())]
-        if key and not found and not but:
-            for known in (self._first, self._tagged):
-                least = LEAST_LIKENESS if len(key) > SHORT else LEAST_LIKENESS_SHORT
-                alike = difflib.get_close_matches(key, known, NUM_NEAR, least)
-                found += [one.name for other in alike if (one := self._meant(other))]
-            found += [name for name in self.names() if key in _key(name)]
-            last = word.split()[-1]
-            found = found or ([] if last == word else [*self.near(last)])
+        if but:
+            found = [entry.name for other in _keys(word) for entry in self._tagged.get(other, ())]
+        else:
+            alike = difflib.get_close_matches(key, self._meant, NUM_NEAR, LEAST_LIKENESS)
+            if len(key) <= SHORT:
+                alike = [known for known in self._meant if sorted(known) == sorted(key)]
+            found = [self._meant[known].name for known in alike if known[0] == key[0]]
+            if not found and " " in word.strip():
+                return self.near(word.split()[-1])
         return tuple(dict.fromkeys(name for name in found if name != but))[:NUM_NEAR]
 
     def matching(self, query: str) -> tuple[str, ...]:
@@ -159,15 +160,12 @@ class Library:
     def _opened(self) -> zipfile.ZipFile:
         return zipfile.ZipFile(io.BytesIO(self._pack.read_bytes()))  # which threads may share
 
-    def _meant(self, key: str) -> Entry | None:
-        return self._first.get(key) or next(iter(self._tagged.get(key, ())), None)
-
     @cached_property
     def _by_name(self) -> dict[str, Entry]:
         return {entry.name: entry for entry in self.entries}
 
     @cached_property
-    def _first(self) -> dict[str, Entry]:
+    def _meant(self) -> dict[str, Entry]:
         everyday = {_key(word): entry for entry in self.entries for word in entry.meant}
         return everyday | {_key(entry.name): entry for entry in self.entries}
 
@@ -204,8 +202,8 @@ def named_by(text: str) -> Named | None:
     found = packaged().meant_by(text)
     if found is None and (near := packaged().near(text)):
         raise NobodyNamed(
-            f"There is no file {text!r}, and the library has no subject of that name. Similar "
-            f"names: {', '.join(near)}.",
+            f"There is no file {text!r}, and the library has no subject of that name. Spelled "
+            f"alike: {', '.join(near)}.",
             word=text,
             near=near,
         )
@@ -218,11 +216,15 @@ def _key(text: str) -> str:
 
 
 def _keys(text: str) -> Sequence[str]:
-    """Return the key of a word, and those that it has if it is a plural or names a pair."""
+    """Return the key of a word, and those that it has if it is a plural or one of a pair."""
     key = _key(text)
-    endings = (("ies", "y"), ("es", ""), ("s", ""))
-    single = [key.removesuffix(end) + put for end, put in endings if key.endswith(end)]
-    return [key, *single, f"{key}s"] if key else []
+    if len(key) <= SHORT:
+        return [key, *([key[:-1]] if len(key) == SHORT and key.endswith("s") else [])]
+    stem = key.removesuffix("es")
+    single = [f"{key[:-3]}y"] if key.endswith("ies") else []
+    single += [stem] if stem != key and stem.endswith(HISSING) else []
+    single += [key[:-1]] if key.endswith("s") else []
+    return [key, *single, f"{key}s"]
 
 
 def _rank(entry: Entry, key: str) -> tuple[bool, bool, bool, int, str]:

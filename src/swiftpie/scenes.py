@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from swiftpie.errors import InputError, did_you_mean
 from swiftpie.geometry.look_words import COLOUR_WORDS
+from swiftpie.library import packaged as packaged_library
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -106,6 +107,7 @@ FILLERS = frozenset(
         *("at", "in", "on", "by", "of", "with", "under", "during", "while", "into", "to"),
         *("heavy", "light", "thick", "dense", "early", "late", "make", "turn", "place", "scene"),
         *("photo", "picture", "image", "photograph", "weather", "sky", "season", "time", "style"),
+        ",",
     )
 )
 OWN_PICTURE = "a picture of your own"  # what metadata call a scene that is no name
@@ -114,6 +116,7 @@ WORDS_ALONE = "words"
 
 NAME = re.compile(r"[^\W_][\w '-]*")  # what may be a name, and hardly a file's
 WORD = re.compile(r"[a-z]+(?:['-][a-z]+)*")
+TOKEN = re.compile(rf"{WORD.pattern}|[,;.:!?]")
 PREPOSITIONS = frozenset(
     (
         *("in", "on", "at", "by", "near", "beside", "before", "behind", "inside", "under", "above"),
@@ -124,6 +127,7 @@ PREPOSITIONS = frozenset(
 OF_A_THING = frozenset(("of", "with", "to"))  # what stands behind them is part of a thing as well
 OUTDOORS = "meadow"  # where things are whose prompts name no place
 BACKDROPS = ("grey", "blue", "turquoise", "green", "yellow", "pink", "white")  # or before which
+PHOTOS = frozenset(("photo", "picture", "image", "photograph"))  # what stands before "of" there
 ADVERBS = frozenset(("underwater", "downtown"))  # need no preposition
 ARTICLES = frozenset(("a", "an", "the", "some", "front", "top", "middle", "next"))
 WITH_ITS_PREPOSITION = frozenset(
@@ -189,7 +193,7 @@ def change_of(prompt: str, *, source_prompt: str = "", keyword: str = "") -> Sce
     """
     bare, art = _without_art(prompt)
     (setting, rest), before = _read(bare), PLAIN
-    is_told = len(rest) < len(WORD.findall(bare.lower()))
+    is_told = len(rest) < len(tokens_in(bare))
     if source_prompt:
         source, earlier_art = _without_art(source_prompt)
         before, rest_before = _read(source)
@@ -232,14 +236,42 @@ class SceneWords(NamedTuple):
     others: tuple[str, ...]  # the subjects and how they look
 
 
+class SceneReading(NamedTuple):
+    """What `read_scene_words` returns, and what else of a prompt it went over."""
+
+    words: SceneWords
+    skipped: tuple[str, ...]  # how a place or what is worn is said to be, as "quiet" and "straw"
+    is_bare: bool  # whether the place stands without a preposition, as in "dog, beach"
+
+
 def read_scene_words(prompt: str) -> SceneWords:
-    """Return what a prompt says, part by part."""
+    """Return what a prompt says, part by part; `others` has a comma for each mark."""
+    words, skipped, is_bare = read_scene_of(prompt)
+    return words._replace(others=(*skipped, *words.others)) if is_bare else words
+
+
+def read_scene_of(prompt: str) -> SceneReading:
+    """Return what a prompt says, part by part, with the words that describe these parts."""
     bare, art = _without_art(prompt)
-    worn = worn_in(bare)
-    words = WORD.findall(WORN_PHRASE.sub(" ", bare, count=1).lower())
-    place, rest = packaged().part(words)
+    worn, skipped = worn_in(bare), list[str]()
+    if worn is not None:
+        found = WORN_PHRASE.search(bare)
+        skipped = tokens_in((found and found["how"]) or "")
+    words = tokens_in(WORN_PHRASE.sub(" ", bare, count=1))
+    place = packaged().find_words(words)
+    rest = words if place is None else [*words[: place.start], *words[place.end :]]
     setting, others = _read(" ".join(rest))
-    return SceneWords(setting, place, art, worn, tuple(others))
+    if place is not None:
+        within = words[place.start : place.end - len(place.head)]
+        known = PREPOSITIONS | ARTICLES | _SETTING_WORDS
+        skipped += [word for word in within if word not in known]
+    seen = SceneWords(setting, place and place.name, art, worn, tuple(others))
+    return SceneReading(seen, tuple(skipped), is_bare=place is not None and place.is_bare)
+
+
+def tokens_in(text: str) -> list[str]:
+    """Return the words of a text in lower case, with "," for each mark between them."""
+    return [token if token[0].isalpha() else "," for token in TOKEN.findall(text.lower())]
 
 
 def _without_art(prompt: str) -> tuple[str, str | None]:
@@ -255,7 +287,7 @@ def _without_art(prompt: str) -> tuple[str, str | None]:
 
 
 def _read(prompt: str) -> tuple[SceneSetting, Sequence[str]]:
-    text = f" {' '.join(WORD.findall(prompt.lower()))} "
+    text = f" {' '.join(tokens_in(prompt))} "
     numbers = []
     for values in (TIMES, WEATHERS, SEASONS):
         phrases = [(phrase, index) for index, name in enumerate(values) for phrase in values[name]]
@@ -281,6 +313,7 @@ class _NamedPlace(NamedTuple):
     start: int
     end: int
     head: tuple[str, ...]  # without preposition and article
+    is_bare: bool = False  # without a preposition before it
 
 
 class Scenes:
@@ -366,11 +399,12 @@ class Scenes:
         """Return the place that a prompt names; None if it names none.
 
         A place stands behind a preposition, with some words between them at most: "in a quiet
-        village", not "a village cat". Behind "of" or "with" it may be part of a thing, so others
-        win: "a house with a garden in a park". Then the longest name wins, and snow is a place only
-        if there is no other.
+        village", not "a village cat". It may stand alone, as in "dog, beach", unless it is the name
+        of a subject. Behind "of" or "with" it may be part of a thing, so others win: "a house with
+        a garden in a park". Then the longest name wins, and snow is a place only if there is no
+        other.
         """
-        found = self._find(WORD.findall(prompt.lower()))
+        found = self.find_words(tokens_in(prompt))
         return None if found is None else found.name
 
     def place_for(self, prompt: str, share: float) -> str:
@@ -400,35 +434,38 @@ class Scenes:
 
         Only the light of the place matters for subjects before a picture of it.
         """
-        words = WORD.findall(prompt.lower())
-        found = self._find(words)
+        words = tokens_in(prompt)
+        found = self.find_words(words)
         if found is None or found.head in self._taught:
             return prompt
         stand_in = self._stand_ins[found.name]
         return " ".join((*words[: found.start], *stand_in, *words[found.end :]))
 
-    def part(self, words: Sequence[str]) -> tuple[str | None, list[str]]:
-        """Return the place that the words of a prompt name, or None, and all other words."""
-        found = self._find(words)
-        if found is None:
-            return None, list(words)
-        return found.name, [*words[: found.start], *words[found.end :]]
+    def nouns(self, name: str) -> frozenset[str]:
+        """Return the last words of what prompts call a place."""
+        return frozenset(head[-1] for head in self._heads[name])
 
-    def _find(self, words: Sequence[str]) -> "_NamedPlace | None":
+    def phrase(self, name: str) -> str:
+        """Return how captions of training name a place, as "on a beach"."""
+        return self._phrases[name][0]
+
+    def find_words(self, words: Sequence[str]) -> "_NamedPlace | None":
+        """Return the place that the tokens of a prompt name; see `place_in`."""
         found = []
         for name, heads in self._heads.items():
             for head in heads:
                 for start in range(len(words) - len(head) + 1):
                     if tuple(words[start : start + len(head)]) != head:
                         continue
-                    first = _preposition_before(words, start)
+                    first, end = _preposition_before(words, start), start + len(head)
                     is_clear = first is not None and words[first] not in OF_A_THING
-                    if len(head) == 1 and (first is None or words[first] == "of"):
-                        continue
                     rank = (not _is_weather(head), is_clear, len(" ".join(head)))
-                    before = start if first is None else first
-                    place = _NamedPlace(name, before, start + len(head), head)
-                    found.append((rank, place))
+                    is_bare = first is None or (len(head) == 1 and words[first] == "of")
+                    begin = _alone_from(words, start, end) if is_bare else first
+                    if begin is None and len(head) > 1 and not _names_subject(head):
+                        begin = start
+                    if begin is not None:
+                        found.append((rank, _NamedPlace(name, begin, end, head, is_bare)))
         return max(found)[1] if found else None
 
     def dealt(self, name: str, share: float, size: tuple[int, int]) -> "Image.Image":
@@ -543,11 +580,14 @@ def _one_of(phrases: Iterable[str]) -> str:
     return "|".join(longest).replace(" ", r"[ ]+")
 
 
+WORN_NOUNS = frozenset(noun.split()[-1] for noun in _WORN_BY_NOUN)
+_COLOURS = _one_of(word for words in COLOUR_WORDS.values() for word in words)
 WORN_PHRASE = re.compile(
     r"\s*\b(?:wearing|holding|carrying|with)\s+(?:(?:a|an|the|his|her|its|some)\s+)?"
     r"(?:(?:small|little|tiny|big|large|old|new|nice|pretty|funny|pair[ ]+of)\s+)*"
-    rf"(?:(?!(?:{_one_of(_WORN_BY_NOUN)})\b)"
-    rf"(?P<colour>{_one_of(word for words in COLOUR_WORDS.values() for word in words)})\s+)?"
+    rf"(?P<how>(?:(?!(?:an?|the|and|of|in|on|at|{_one_of(_WORN_BY_NOUN)}|{_COLOURS})\b)"
+    r"[a-z'-]+\s+){1,2})?"
+    rf"(?:(?!(?:{_one_of(_WORN_BY_NOUN)})\b)(?P<colour>{_COLOURS})\s+)?"
     rf"(?P<noun>{_one_of(_WORN_BY_NOUN)})\b",
     re.IGNORECASE,
 )
@@ -579,10 +619,35 @@ def _preposition_before(words: Sequence[str], start: int) -> int | None:
             first = place
         elif (
             first is None
-            and (place < start - MOST_BETWEEN or word == "and" or word.endswith("ing"))
+            and (place < start - MOST_BETWEEN or word in {"and", ","} or word.endswith("ing"))
         ) or (first is not None and word not in ARTICLES):
             break
     return first
+
+
+def _alone_from(words: Sequence[str], start: int, end: int) -> int | None:
+    """Return where the phrase begins of a place that stands alone, as in "a wide beach at night".
+
+    None if other words than those for a setting follow, or if it names a subject of the library.
+    That names a place only behind a comma: "dog, castle".
+    """
+    after = words[end] if end < len(words) else ","
+    if after not in PREPOSITIONS | _SETTING_WORDS | {",", "and"}:
+        return None
+    first = start
+    while first and words[first - 1] not in {",", "and", "of"}:
+        first -= 1
+        if start - first > MOST_BETWEEN or words[first] in PREPOSITIONS:
+            return None
+    before = words[first - 1] if first else ""
+    if before == "of" and words[first - 2] not in PHOTOS:
+        return None
+    return None if before != "," and _names_subject(words[start:end]) else first
+
+
+def _names_subject(words: Sequence[str]) -> bool:
+    library, text = packaged_library(), " ".join(words)
+    return library.meant_by(text) is not None and not library.is_plural(text)
 
 
 def cut_to(

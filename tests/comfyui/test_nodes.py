@@ -139,7 +139,7 @@ def test_an_edit_by_name_is_the_librarys(nodes, session, drawn):
 
 def test_who_is_nobody_or_two_at_once_is_refused(nodes, session, sprite):
     encode = nodes["EncodeIdentity"].execute
-    with pytest.raises(swiftpie.InputError, match="Similar names: elephant"):
+    with pytest.raises(swiftpie.InputError, match="Spelled alike: elephant"):
         encode(session, name="elefant")
     with pytest.raises(swiftpie.InputError, match="empty the name"):
         encode(session, as_image(sprite), name="cat")

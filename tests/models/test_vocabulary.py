@@ -78,15 +78,20 @@ def test_a_name_that_no_picture_explains_has_to_be_taught_or_shown(shipped):
     [
         ("a dog on a mountain", "a dog on a mountains"),
         ("a dog on beaches below clouded skies", "a dog on beach below clouds sky"),
-        ("A cat in a foggy, sunny city", "A cat in a fog, sun city"),
-        ("a teapot in a cat", "a teapot in a cat"),
+        ("A cat in a foggy, sunny city", "a cat in a fog sun city"),
+        ("a teapot in a cat", "a teapot"),
         ("a photo of dogs", "a photo of dogs"),
         ("a red Top Hat on a beach", "a red thing on a beach"),
         ("a cap wearing a cap", "a thing wearing a cap"),
-        ("a dog that hated fog", "a dog that hated fog"),
+        ("a dog on a beach, cinematic lighting, 8k, masterpiece", "a dog on a beach"),
+        ("a dog riding a bicycle in Paris on a beach", "a dog on a beach"),
+        ("a dog with a gryphon and a cat", "a dog and a cat"),
+        ("a fluffy labradoodle on a beach", "a thing on a beach"),
+        ("an 8-bit picture of 3 gnus", "an 8-bit picture of thing"),
+        ("a dog that hated fog", "a dog fog"),
     ],
 )
-def test_forms_of_taught_words_are_read_as_those(shipped, prompt, read):
+def test_no_word_reaches_the_network_that_captions_had_in_no_form(shipped, prompt, read):
     assert shipped.as_taught(prompt) == read
 
 

@@ -9,6 +9,7 @@ from swiftpie.diffusers.edit import SwiftEditPipeline
 from swiftpie.diffusers.personalize import SwiftPiePipeline
 from swiftpie.engine.session import Session
 from swiftpie.engine.transforms import transform
+from swiftpie.pipelines.drawing.request import PersonalizeRequest
 from swiftpie.pipelines.drawing.settings import EditSettings
 
 STRANGE = "a dog riding a bicycle by a castel"
@@ -46,6 +47,25 @@ def test_words_that_mean_nothing_are_named_with_near_ones(session, identity, cal
     assert all(
         word in told[0] for word in ("'riding'", "'bicycle'", "'castel' (near: castle", "'mini'")
     )
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words"),
+    [
+        ("a dog wearing a straw hat", ["'straw'"]),
+        ("a dog wearing a crown and a top hat", ["'hat'"]),
+        ("cats on a beach", ["'cats' is drawn once"]),
+        ("cat, dog, robot, lion, tiger", ["'tiger' is left out"]),
+        ("two cats on a beach", []),
+        ("dog, beach, sunset", []),
+        ("a dog, Hund am Strand im Wald", ["'hund'", "English"]),
+    ],
+)
+def test_what_of_a_prompt_is_not_drawn_is_named(session, prompt, words):
+    request = PersonalizeRequest(subjects=session.with_named(prompt), prompt=prompt, seeds=(0,))
+    told = " ".join(session.advice_on(request))
+    assert all(word in told for word in words)
+    assert bool(told) == bool(words)
 
 
 def test_an_edit_is_told_of_a_new_subject_that_nothing_shows(session, caplog):

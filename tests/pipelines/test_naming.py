@@ -5,13 +5,17 @@ import pytest
 from swiftpie.backbones.presets import PRESETS
 from swiftpie.errors import InputError
 from swiftpie.pipelines.naming import (
+    ENGLISH,
     MAX_MENTIONS,
     MAX_WORDS,
+    in_sentence,
     mentions,
     new_subject_of_edit,
     new_subjects,
+    read_prompt,
     vocabulary_of,
 )
+from swiftpie.scenes import TIMES
 
 TAUGHT = vocabulary_of(PRESETS.get("mini"))
 
@@ -46,6 +50,82 @@ def test_sentences_name_subjects_where_captions_do(prompt, names):
     assert [one.subject and one.subject.name for one in found] == names
 
 
+@pytest.mark.parametrize(
+    ("prompt", "names", "place", "time", "lost"),
+    [
+        ("a dog on a beach", ["dog"], "beach", "day", []),
+        ("beach", [], "beach", "day", []),
+        ("a quiet beach at dawn", [], "beach", "dawn", ["quiet"]),
+        ("dog, beach, sunset", ["dog"], "beach", "sunset", []),
+        ("dog, castle, night", ["dog"], "castle", "night", []),
+        ("a castle at night", ["castle"], None, "night", []),
+        ("a lighthouse at night", [], "lighthouse", "night", []),
+        ("mountains", [], "mountains", "day", []),
+        ("a photo of a beach", [], "beach", "day", []),
+        ("sunset", [], None, "sunset", []),
+        ("two cats", ["cat", "cat"], None, "day", []),
+        ("3 cats in space", ["cat"] * 3, "space", "day", []),
+        ("cat, dog and robot", ["cat", "dog", "robot"], None, "day", []),
+        ("robot cat", ["cat"], None, "day", ["robot"]),
+        ("a straw hat", ["top hat"], None, "day", ["straw"]),
+        ("a dog wearing a straw hat on a beach", ["dog"], "beach", "day", ["straw"]),
+        ("a dog wearing a crown and a top hat", ["dog"], None, "day", ["hat"]),
+        ("a cat in a hat", ["cat"], None, "day", ["hat"]),
+        ("a baby elephant in the savanna", ["elephant"], "savanna", "day", ["baby"]),
+        ("a dog riding a bicycle in Paris", ["dog"], None, "day", ["riding", "bicycle", "paris"]),
+        ("a dog in a red castle", ["dog"], "castle", "day", ["red"]),
+        ("a bird flies over a lake", ["bird"], "lake", "day", ["flies"]),
+        ("bow and arrow", ["bow and arrow"], None, "day", []),
+        ("a red car, city street, detailed", ["automobile"], "city street", "day", ["detailed"]),
+        ("a dog on a beach, cinematic, 8k", ["dog"], "beach", "day", ["cinematic", "k"]),
+        ("a dog lying down on the left, seen from above", ["dog"], None, "day", []),
+        ("a cat made of gold on a table", ["cat"], "wooden table", "day", []),
+        ("a dog with a ball and a cat", ["dog", "cat"], None, "day", ["ball"]),
+        ("a group of penguins on the ice", ["penguin"], "arctic ice", "day", ["group"]),
+    ],
+)
+def test_a_prompt_is_read_as_people_type_it(prompt, names, place, time, lost):
+    reading = read_prompt(prompt, TAUGHT)
+    named = [one.subject.name for one in reading.mentions for _ in range(one.number)]
+    words = reading.scene.words
+    assert (named, words.place, list(reading.lost)) == (names, place, lost)
+    assert [*TIMES][words.setting.time] == time
+    assert [one.name for one in new_subjects(prompt, TAUGHT).known] == names
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("dog, beach, sunset", "a dog on a beach at sunset"),
+        ("cat, dog and robot", "a cat and a dog and a robot"),
+        ("two red cars in space", "a red automobile and a red automobile in space"),
+        ("a dog at the beach, masterpiece", None),
+        ("Tom and a dog in a park", None),
+    ],
+)
+def test_a_list_is_a_sentence_to_the_network(words, sentence):
+    assert in_sentence(words, TAUGHT) == (sentence or words)
+    assert in_sentence(words, None) == words
+
+
+@pytest.mark.parametrize("prompt", ["Einhorn im Wald", "un chien sur la plage", "一只狗 на пляже"])
+def test_a_prompt_in_another_language_is_said_to_be_that(prompt):
+    with pytest.raises(InputError, match=ENGLISH):
+        new_subjects(prompt, TAUGHT)
+
+
+@pytest.mark.parametrize("word", ["knight", "gryphon"])
+def test_an_unknown_subject_is_refused_in_every_place(word):
+    with pytest.raises(InputError, match=f"no subject called '{word}'"):
+        new_subjects(f"a {word} in a castle", TAUGHT)
+
+
+def test_no_more_subjects_are_named_than_a_picture_holds():
+    prompt = "cat, dog, robot, lion and tiger"
+    assert len(new_subjects(prompt, TAUGHT).known) == 4
+    assert len(new_subjects(prompt, TAUGHT, given=["cat", "dog"]).known) == 2
+
+
 def test_of_sentences_without_end_no_more_is_read_than_can_name_somebody():
     assert mentions("gryphon " * 2000, TAUGHT.words)[0].words.count(" ") == MAX_WORDS - 1
     names = [f"{chr(97 + n // 26)}{chr(97 + n % 26)}qx" for n in range(300)]
@@ -69,10 +149,10 @@ def test_subjects_that_are_given_take_their_names(given, known, unknown):
 
 
 def test_somebody_has_to_be_given_or_named():
-    with pytest.raises(InputError, match=r"'elefant'.* Similar names: .*elephant"):
+    with pytest.raises(InputError, match=r"'elefant'.* Spelled alike: .*elephant"):
         new_subjects("an elefant on a beach", TAUGHT)
     with pytest.raises(InputError, match="names no subject"):
-        new_subjects("in the snow", TAUGHT)
+        new_subjects("a photo", TAUGHT)
     for given in ([], [""]):  # to a model that knows all words
         assert new_subjects("a cat and a dog", None, given=given) == ((), ())
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, PreTrainedTokenizerBase
 
 from swiftpie.models.language_text import Reading
-from swiftpie.models.vocabulary import CUT, Vocabulary
+from swiftpie.models.vocabulary import CUT, GENERIC, Vocabulary
 from swiftpie.types import TextCondition
 
 logger = logging.getLogger(__name__)
@@ -114,8 +114,10 @@ class TextTower:
         prompt = self._readable(prompt)
         cut = {"padding": "max_length", "truncation": True, "max_length": self.length}
         tokens = self.tokenizer(prompt, return_offsets_mapping=True, **cut)
-        for row, name in enumerate(names):
-            start = prompt.lower().find(name.lower()) if name else -1
+        for row, given in enumerate(names):
+            # The prompt has a generic name for those that are unknown.
+            name = given if given.lower() in prompt.lower() else GENERIC
+            start = prompt.lower().find(name.lower()) if given else -1
             if start < 0:
                 continue
             for column, (first, last) in enumerate(tokens["offset_mapping"]):

@@ -9,12 +9,16 @@ from functools import cached_property
 from itertools import groupby
 from typing import Self
 
+from swiftpie.scenes import PREPOSITIONS
+
 CUT = "A prompt was cut to %s tokens, all that this model reads."
 WORD = re.compile(r"[^\W\d_]+(?:['-][^\W\d_]+)*")
+TOKEN = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")  # the same with digits, as "8-bit"
 BEFORE_NAMES = ("of", "and", "")  # with article and size between; "" is the beginning
 ARTICLES_AND_SIZES = frozenset(
     ("a", "an", "the", "tiny", "small", "little", "huge", "big", "giant")
 )
+LINKS = ARTICLES_AND_SIZES | PREPOSITIONS | {"and"}
 FIELDS = ("words", "names", "looks")
 WEARS = re.compile(r"(\b(?:wearing|holding|carrying|with)\b)", re.IGNORECASE)
 WORN = re.compile(r"\b(?:(?:top|billed) hat|billed cap|cap|hat|backpack)\b", re.IGNORECASE)
@@ -67,17 +71,34 @@ class Vocabulary:
         return [word for word in self._untaught_in(prompt, shown) if not self._taught_form(word)]
 
     def as_taught(self, prompt: str) -> str:
-        """Return `prompt` in words that the model knows, as "mountains" for "mountain".
+        """Return `prompt` in words that captions had: "mountains" for "mountain", others left out.
 
-        Names stay as they are, because pictures explain them. Only names of things that subjects
-        wear are replaced: the model draws those on the subject.
+        A name that they did not have is a "thing", because its picture explains it. So are things
+        that subjects wear, where they are the subject: the model draws those on subjects.
         """
         named, *rest = WEARS.split(prompt, maxsplit=1)
-        prompt = "".join((WORN.sub(GENERIC, named), *rest))
-        forms = {word: self._taught_form(word) for word in self._untaught_in(prompt, None)}
-        if not any(forms.values()):
-            return prompt
-        return WORD.sub(lambda found: forms.get(_plain(found[0])) or found[0], prompt)
+        tokens = TOKEN.findall(_plain("".join((WORN.sub(GENERIC, named), *rest))))
+        found = [WORD.findall(token) for token in tokens]
+        flat = [word for words in found for word in words]
+        names = {*self._names_in(flat, needs_known=False)} - self.words
+        said: list[str | None] = []  # None is a word that is left out
+        for is_name, group in groupby(
+            zip(tokens, found, strict=True),
+            lambda pair: names.issuperset(pair[1]) and pair[1] != [],
+        ):
+            run = list(group)
+            forms = [self._read(token, words, is_name=is_name) for token, words in run]
+            said += [GENERIC] if is_name and not any(forms) and GENERIC in self.words else forms
+        return " ".join(_without_loose_ends(said))
+
+    def _read(self, token: str, words: Sequence[str], *, is_name: bool) -> str | None:
+        """Return what stands for a token of a prompt; None if captions had nothing of it."""
+        if words and self.words.issuperset(words):
+            return token
+        known = [word for word in words if not self.words_of_names.isdisjoint(_forms(word))]
+        if is_name:
+            return token if known else None
+        return self._taught_form(words[0]) if len(words) == 1 else None
 
     def _untaught_in(self, prompt: str, shown: Collection[str] | None) -> list[str]:
         found = words_in(prompt)
@@ -87,6 +108,10 @@ class Vocabulary:
             if shown is None or word in self.words_of_names or word in shown
         }
         return list(dict.fromkeys(word for word in found if word not in self.words | known))
+
+    def knows(self, word: str) -> bool:
+        """Whether captions had a word or another form of it, other than as a name."""
+        return self._taught_form(word) is not None
 
     def near(self, word: str) -> list[str]:
         """Return known words that may be meant by a misspelled `word`, names last."""
@@ -110,8 +135,8 @@ class Vocabulary:
         """Return a warning about words that the model of `preset` does not know."""
         listed = ", ".join(self._with_near(word) for word in unknown)
         return (
-            f"Preset {preset!r} was never taught {listed}. Such words have no effect, or blur "
-            "the picture. Use words that it knows: see docs/quickstart.md, 'What to write'."
+            f"Preset {preset!r} was never taught {listed}. Such words have no effect. "
+            "Use words that it knows: see docs/quickstart.md, 'What to write'."
         )
 
     def _with_near(self, word: str) -> str:
@@ -123,18 +148,19 @@ class Vocabulary:
         """The words that names are made of."""
         return frozenset(word for name in self.names for word in name.split())
 
-    def _names_in(self, found: Sequence[str]) -> Iterator[str]:
+    def _names_in(self, found: Sequence[str], *, needs_known: bool = True) -> Iterator[str]:
         """Yield the words that name subjects, by the form of the prompt.
 
         A name stands at the beginning, or after "of" or "and", perhaps behind adjectives. It ends
-        at a known word or at a verb in -ing. A name at the end of the prompt must be known itself.
+        at a known word or at a verb in -ing. At the end of the prompt it must be known itself, if
+        `needs_known` is set.
         """
         for end, run in _runs(found, self.words):
             if self._may_name(found, end - len(run)):
-                if end == len(found):
+                if end == len(found) and needs_known:
                     names = self.words_of_names
                     yield from (word for word in run if not names.isdisjoint(_forms(word)))
-                elif found[end] != "of":  # as in "an oil painting of"
+                elif found[end : end + 1] != ["of"]:  # as in "an oil painting of"
                     yield from run[: self._verb_in(run)]
 
     def _may_name(self, found: Sequence[str], start: int) -> bool:
@@ -149,6 +175,22 @@ class Vocabulary:
         # Not the first word, which names whatever it ends in.
         verbs = (place for place in range(1, len(run)) if run[place].endswith("ing"))
         return len(run) if " ".join(run) in self.names else next(verbs, len(run))
+
+
+def _without_loose_ends(said: Sequence[str | None]) -> list[str]:
+    """Return words without articles and prepositions whose noun was left out, (None)."""
+    kept: list[str] = []
+    is_loose = False
+    for word in (*said, ""):
+        if word is None:
+            is_loose = True
+            continue
+        if is_loose and (not word or word in LINKS):
+            while kept and kept[-1] in LINKS:
+                kept.pop()
+        is_loose = False
+        kept += [word] if word else []
+    return kept
 
 
 def _runs(found: Sequence[str], words: Collection[str]) -> Iterator[tuple[int, Sequence[str]]]:

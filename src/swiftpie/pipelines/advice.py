@@ -2,28 +2,33 @@
 
 import logging
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from swiftpie.backbones.components import MAX_SIDE_PX, Components
 from swiftpie.guidance import Branch, Plain, branches_of
+from swiftpie.library import packaged
 from swiftpie.models.vocabulary import Vocabulary, words_in
 from swiftpie.pipelines.drawing.request import (
+    MAX_SUBJECTS,
     EditRequest,
     FaceRequest,
     PersonalizeRequest,
     RepaintRequest,
     Request,
+    Subject,
 )
 from swiftpie.pipelines.drawing.settings import EditMode, MaskSource, Scales
 from swiftpie.pipelines.naming import (
+    ENGLISH,
+    PromptReading,
+    is_foreign,
     names_people,
-    new_subjects,
     people_warning,
+    read_prompt,
     unknown_subjects_warning,
 )
 from swiftpie.pipelines.photographs.restage import reading_of
-from swiftpie.pipelines.photographs.scene import drawn_size, size_of
-from swiftpie.scenes import WORDS_ALONE, packaged
+from swiftpie.pipelines.photographs.scene import drawn_size, has_scene, size_of
 from swiftpie.types import TextCondition
 
 logger = logging.getLogger(__name__)
@@ -42,14 +47,13 @@ def advice_on(components: Components, request: Request) -> Iterator[str]:
     """Yield warnings: words and sizes that the model was not trained on, options without effect."""
     preset, vocabulary = components.preset, components.text.vocabulary
     is_read = isinstance(request, EditRequest) and reading_of(components, request) is not None
-    unknown = [] if vocabulary is None or is_read else unknown_words(vocabulary, request)
-    if vocabulary is not None and unknown:
-        yield vocabulary.advice_on(unknown, preset=preset.name)
     if vocabulary is not None and isinstance(request, PersonalizeRequest):
-        yield from _missing_pictures(vocabulary, request)
+        yield from _advice_on_words(components, vocabulary, request)
         named = [subject.identity.named for subject in request.subjects]
         if any(one is not None and names_people(one.name) for one in named):
             yield people_warning(preset.name)
+    elif vocabulary is not None and not is_read and (unknown := unknown_words(vocabulary, request)):
+        yield vocabulary.advice_on(unknown, preset=preset.name)
     side = preset.image_size_px
     height, width = _size_of(components, request) or (side, side)
     is_other = height != width or height not in {side, *preset.more_sizes_px}
@@ -86,29 +90,79 @@ def unknown_words(vocabulary: Vocabulary, request: Request) -> list[str]:
         for text in (request.prompt, request.keyword):
             found += vocabulary.unknown_in(text, shown=shown)
     else:
-        prompts = () if isinstance(request.prompt, TextCondition) else request.prompt
-        each: Iterable[str] = (prompts,) if isinstance(prompts, str) else prompts
-        if isinstance(request, PersonalizeRequest) and request.scene != WORDS_ALONE:
-            each = map(packaged().in_known_words, each)  # a scene shows the place
-        found = [word for prompt in each for word in vocabulary.unknown_in(prompt)]
+        found = [word for text in _texts(request) for word in vocabulary.unknown_in(text)]
     return list(dict.fromkeys(found))
 
 
-def _missing_pictures(vocabulary: Vocabulary, request: PersonalizeRequest) -> Iterator[str]:
-    """Yield a warning for subjects that a prompt names without a picture."""
-    given = [subject.name for subject in request.subjects]
-    prompts = () if isinstance(request.prompt, TextCondition) else request.prompt
-    for prompt in (prompts,) if isinstance(prompts, str) else prompts:
-        if " and " in prompt:  # other prompts name one subject, which has a picture
-            named, unknown = new_subjects(prompt, vocabulary, given=given)
-            if unknown:
-                yield unknown_subjects_warning(unknown)
-            if named:
-                words = ", ".join(repr(subject.word) for subject in named)
-                yield (
-                    f"There is no picture of {words}. Words alone mostly draw a blur. "
-                    "`session.generate` takes the picture from the library, or give one."
-                )
+def _texts(request: Request) -> tuple[str, ...]:
+    """Return the prompts of a request; none if they are encoded."""
+    if isinstance(request.prompt, TextCondition):
+        return ()
+    return (request.prompt,) if isinstance(request.prompt, str) else tuple(request.prompt)
+
+
+def _advice_on_words(
+    components: Components, vocabulary: Vocabulary, request: PersonalizeRequest
+) -> Iterator[str]:
+    """Yield warnings of what a drawing leaves out of its prompts."""
+    name, lost = components.preset.name, dict[str, None]()
+    texts = [(text, read_prompt(text, vocabulary)) for text in _texts(request)]
+    if has_scene(components, request):
+        is_own = any(subject.identity.named is None for subject in request.subjects)
+        for text, reading in texts:
+            explained = {*reading.lost} - {*vocabulary.unknown_in(text)} if is_own else set[str]()
+            lost |= dict.fromkeys(
+                word for word in reading.lost if word not in explained or vocabulary.knows(word)
+            )
+    else:
+        lost |= dict.fromkeys(unknown_words(vocabulary, request))
+    unknown = [word for word in lost if not vocabulary.knows(word)]
+    apart = [word for word in lost if vocabulary.knows(word)]
+    if unknown:
+        yield vocabulary.advice_on(unknown, preset=name)
+    if apart:
+        yield (
+            f"Of the prompt, {', '.join(map(repr, apart))} is not drawn where it stands. "
+            "docs/quickstart.md, 'What to write', says how prompts name places and accessories."
+        )
+    if any(is_foreign(text, vocabulary) for text, _ in texts):
+        yield ENGLISH
+    for _, reading in texts:
+        yield from _missing_subjects(reading, request)
+
+
+def _missing_subjects(reading: PromptReading, request: PersonalizeRequest) -> Iterator[str]:
+    """Yield warnings of subjects that a prompt names without a picture."""
+    given = [_name_of(subject) for subject in request.subjects]
+    missing = reading.besides(given)
+    unknown = [mention.words for mention in missing if mention.subject is None]
+    known = [mention.words for mention in missing if mention.subject is not None]
+    if unknown:
+        yield unknown_subjects_warning(unknown)
+    listed = ", ".join(map(repr, known))
+    if known and len(given) >= MAX_SUBJECTS:
+        yield f"A picture holds {MAX_SUBJECTS} subjects, and {listed} is left out."
+    elif known:
+        yield (
+            f"There is no picture of {listed}. Words alone mostly draw a blur. "
+            "`session.generate` takes the picture from the library, or give one."
+        )
+    if not missing and 0 < len(given) < reading.num_subjects:
+        yield (
+            f"The prompt asks for {reading.num_subjects} subjects, and {len(given)} is drawn. Give "
+            "a picture of each."
+        )
+    for mention in reading.mentions:
+        if mention.number == 1 and mention not in missing and packaged().is_plural(mention.words):
+            yield (
+                f"{mention.words!r} is drawn once. Say how many there are, up to {MAX_SUBJECTS}, "
+                f"as in 'two {mention.words}'."
+            )
+
+
+def _name_of(subject: Subject) -> str:
+    named = subject.identity.named
+    return subject.name or ("" if named is None else named.word)
 
 
 def _shrunk_scene(components: Components, request: PersonalizeRequest) -> Iterator[str]:

@@ -201,6 +201,8 @@ def _begin(
     if isinstance(request, EditRequest):
         return _begin_edit(components, request, clock)
     if isinstance(request, PersonalizeRequest):
+        if scene.is_empty(components, request):
+            return scene.draw_empty(components, request, clock)
         prepare.check_subjects(components, request)
     if isinstance(request, PersonalizeRequest) and scene.is_inserted(components, request):
         return _insert_into_scene(components, request, clock, on_stage)
@@ -284,7 +286,7 @@ def _prepare(
         return _PreparedRequest(request, repainted.start, repainted)
     if scene.has_scene(components, request):
         words = scene.drawn_from_words(components, request)
-        placed_by = scene.placing_prompts(request)
+        placed_by = scene.placing_prompts(components, request)
         start = prepare.prepare(components, words, clock, placed_by=placed_by)
         staged = scene.plan(components, request, start)
         clock.lap("scene")

@@ -1,20 +1,37 @@
-"""Finds the subjects that a prompt names and takes them from the library.
+"""Reads a prompt: the subjects that it names, taken from the library, and what is not drawn.
 
 Only models with a small vocabulary need this. Other models know what a word looks like.
 """
 
 import json
 import logging
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cache
 from importlib.resources import files
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from swiftpie.backbones.presets import Preset
 from swiftpie.errors import NobodyNamed, short_reason
+from swiftpie.geometry.look_words import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
 from swiftpie.library import Named, packaged
 from swiftpie.models.vocabulary import ARTICLES_AND_SIZES, Vocabulary, words_in
+from swiftpie.pipelines.drawing.request import MAX_SUBJECTS
+from swiftpie.scenes import (
+    FILLERS,
+    PLAIN,
+    RENDITIONS,
+    SEASONS,
+    TIMES,
+    WEATHERS,
+    WORN_NOUNS,
+    WORN_PHRASE,
+    SceneReading,
+    read_scene_of,
+    tokens_in,
+)
+from swiftpie.scenes import packaged as packaged_scenes
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +43,18 @@ ENDS = ARTICLES | {  # of a name that stands before them
     *("for", "from", "in", "inside", "into", "near", "next", "of", "on", "over", "surrounded"),
     *("through", "to", "under", "wearing", "with"),
 }
-LINKS = ARTICLES | {"and", "of"}  # between subjects, or before one
+LISTS = frozenset(("", ",", "and"))  # before a subject
+NUMBERS = {"two": 2, "three": 3, "four": 4}
+DIGITS = {str(number): word for word, number in NUMBERS.items()}
+LOOKS = frozenset(
+    word
+    for table in (COLOUR_WORDS, MATERIAL_WORDS, MATERIAL_PHRASES)
+    for phrases in table.values()
+    for phrase in phrases
+    for word in phrase.split()
+)
+NO_SUBJECT = frozenset(("nothing", "nobody", "empty"))
+FOREIGN_SHARE = 0.5  # of unknown words, for a prompt in another language
 COLOURLESS = "black and white"
 PEOPLE = frozenset(
     (
@@ -44,6 +72,10 @@ class Mention(NamedTuple):
 
     words: str
     subject: Named | None  # of the library; None if the library has no such name
+    number: int = 1  # how many of it are wanted
+    has_article: bool = True
+    before: tuple[str, ...] = ()  # how it looks, as "red"
+    after: tuple[str, ...] = ()  # what else is said of it, as "lying down"
 
     def is_in(self, others: Sequence["Mention"]) -> bool:
         """Whether one of the others means the same subject."""
@@ -78,6 +110,44 @@ class NewSubjects(NamedTuple):
     unknown: tuple[str, ...] = ()  # words without a subject in the library
 
 
+class PromptReading(NamedTuple):
+    """What a prompt says."""
+
+    scene: SceneReading
+    mentions: tuple[Mention, ...]
+    loose: tuple[str, ...]  # words of phrases without a subject, as "seen from the left"
+    lost: tuple[str, ...]  # words that nothing in the picture follows, in their order
+
+    @property
+    def shows_place(self) -> bool:
+        """Whether it asks for a picture that needs no subject."""
+        words = self.scene.words
+        return words.place is not None or words.setting != PLAIN
+
+    @property
+    def is_list(self) -> bool:
+        """Whether nouns stand beside each other, where captions of training have sentences."""
+        bare = [mention for mention in self.mentions if mention.subject and not mention.has_article]
+        is_several = len(self.mentions) > 1 or any(mention.number > 1 for mention in self.mentions)
+        return bool(self.mentions) and (
+            self.scene.is_bare
+            or (is_several and (bool(bare) or len(self.mentions) != self.num_subjects))
+        )
+
+    def besides(self, given: Sequence[str]) -> list[Mention]:
+        """Return the subjects besides those `given`, by their names; see `new_subjects`."""
+        unnamed = [
+            name for name in given if not any(one.shares_word(name) for one in self.mentions)
+        ]
+        found = [one for one in self.mentions if not any(map(one.shares_word, given))]
+        return found[len(unnamed) :]
+
+    @property
+    def num_subjects(self) -> int:
+        """How many subjects it asks for."""
+        return sum(mention.number for mention in self.mentions)
+
+
 def log_library_subjects(named: Iterable[Named | None]) -> None:
     """Log which subject of the library stands for which word."""
     for subject in filter(None, named):
@@ -91,7 +161,7 @@ def unknown_subjects_warning(unknown: Sequence[str]) -> str:
     library = packaged()
     near = {words: library.near(words) for words in unknown}
     listed = (
-        repr(word) + (f" (near: {', '.join(names)})" if names else "")
+        repr(word) + (f" (spelled like {', '.join(names)})" if names else "")
         for word, names in near.items()
     )
     return (
@@ -125,28 +195,50 @@ def new_subjects(
     """
     if vocabulary is None:
         return NewSubjects()
-    found, num_unnamed = mentions(prompt, vocabulary.words), 0
-    for name in given:
-        own = [mention for mention in found if mention.shares_word(name)]
-        num_unnamed += not own
-        found = [mention for mention in found if mention not in own]
-    found = found[num_unnamed:]
-    known = tuple(mention.subject for mention in found if mention.subject is not None)
+    reading = read_prompt(prompt, vocabulary)
+    found = reading.besides(given)
+    named = [mention.subject for mention in found for _ in range(mention.number) if mention.subject]
     unknown = tuple(mention.words for mention in found if mention.subject is None)
+    known = tuple(subject for subject in named if subject is not None)
     if known or given:
-        return NewSubjects(known, unknown)
+        return NewSubjects(known[: max(0, MAX_SUBJECTS - len(given))], unknown)
+    if unknown or not reading.shows_place:
+        _refuse(prompt, unknown, vocabulary)
+    return NewSubjects()
+
+
+def _refuse(prompt: str, unknown: Sequence[str], vocabulary: Vocabulary) -> NoReturn:
+    given = short_reason(prompt)
     if names_people(prompt):
         raise NobodyNamed(
-            f"No picture was given, and {short_reason(prompt)!r} is about people. The library has "
-            "animals, plants and things.",
+            f"No picture was given, and {given!r} is about people. The library has animals, plants "
+            "and things.",
             "Give a photograph of the person.",
         )
-    if unknown:
-        packaged().find(unknown[0])  # raises, with similar names
+    english = f" {ENGLISH}" if is_foreign(prompt, vocabulary) else ""
+    if not unknown:
+        raise NobodyNamed(
+            f"No picture was given, and {given!r} names no subject.{english} A prompt begins with "
+            "its subject, as in 'a cat on a beach'."
+        )
+    near = () if english else packaged().near(unknown[0])
+    similar = f" Spelled alike: {', '.join(near)}." if near else ""
     raise NobodyNamed(
-        f"No picture was given, and {short_reason(prompt)!r} names no subject. A prompt begins "
-        "with its subject, as in 'a cat on a beach'."
+        f"The library has no subject called {short_reason(unknown[0])!r}.{similar}{english}",
+        word=unknown[0],
+        near=near,
     )
+
+
+ENGLISH = "SwiftPie reads English."
+
+
+def is_foreign(prompt: str, vocabulary: Vocabulary) -> bool:
+    """Whether hardly a word of a prompt is known, as of one in another language."""
+    words, library = words_in(prompt), packaged()
+    known = vocabulary.words | vocabulary.words_of_names | ENDS | FILLERS
+    strange = [word for word in words if word not in known and library.meant_by(word) is None]
+    return len(strange) > 1 and len(strange) > FOREIGN_SHARE * len(words)
 
 
 def new_subject_of_edit(
@@ -170,70 +262,148 @@ def new_subject_of_edit(
 
 
 def mentions(prompt: str, taught: Collection[str]) -> list[Mention]:
-    """Return the subjects that a prompt names, by the grammar of the training captions.
+    """Return the subjects that a prompt names.
 
-    The first subject stands at the beginning, or after "a photo of"; each other one after "and a".
-    `taught` words describe scenes; they name a subject only if the library has that exact name.
+    The first subject stands at the beginning, or after "a photo of"; each other one after "and" or
+    a comma. `taught` words describe scenes; they name a subject only if the library has that name.
     """
-    words = words_in(prompt.lower().replace(COLOURLESS, " "))
-    first = _first(words, taught)
-    found = [] if first is None else [first]
-    for place in range(_end_of(first, words), len(words) - 1):
-        if words[place] in ENDS - LINKS or len(found) == MAX_MENTIONS:
-            break  # a place or an accessory follows
-        if words[place] == "and" and words[place + 1] in ARTICLES_AND_SIZES:
-            other = _mention(words, place + 1, taught)
-            found += [] if other is None or other.is_in(found) else [other]
-    return found
+    return _read_subjects(read_scene_of(_spelled(prompt)), taught)[0]
 
 
-def _end_of(mention: Mention | None, words: Sequence[str]) -> int:
-    """Return where words follow a name, which may be "house with garden"; 1 without one."""
-    name = [] if mention is None else mention.words.split()
-    starts = range(len(words) - len(name) + 1)
-    at = next((start for start in starts if [*words[start : start + len(name)]] == name), 0)
-    return max(1, at + len(name))
+def read_prompt(prompt: str, vocabulary: Vocabulary) -> PromptReading:
+    """Return what a prompt says: scene, subjects, and the words that nothing follows."""
+    scene = read_scene_of(_spelled(prompt))
+    found, loose = _read_subjects(scene, vocabulary.words)
+    left = [*scene.skipped, *loose]
+    left += [word for mention in found for word in (*mention.before, *mention.after)]
+    place = scene.words.place
+    own = packaged_scenes().nouns(place) if place else frozenset[str]()
+    lost = {word for word in left if word in scene.skipped or _is_lost(word, vocabulary)}
+    lost -= NO_SUBJECT | own
+    words = dict.fromkeys(word for word in tokens_in(prompt) if word in lost)
+    return PromptReading(scene, tuple(found), tuple(loose), tuple(words))
 
 
-def _first(words: Sequence[str], taught: Collection[str]) -> Mention | None:
-    at_start = _mention(words, 0, taught)
-    if at_start is not None and at_start.subject and " " in at_start.words:
-        return at_start  # as in "a pot of food"
-    after_of, place = (
-        None,
-        next((at for at, word in enumerate(words) if word in ENDS - ARTICLES), 0),
-    )
-    if words[place : place + 1] == ["of"]:
-        after_of = _mention(words, place + 1, taught)
-    both = [mention for mention in (after_of, at_start) if mention is not None]
-    return next(
-        (mention for mention in both if mention.subject is not None), both[0] if both else None
-    )
+def in_sentence(prompt: str, vocabulary: Vocabulary | None) -> str:
+    """Return a prompt, a list as the sentence that says the same: "a dog on a beach at sunset"."""
+    if vocabulary is None or not (reading := read_prompt(prompt, vocabulary)).is_list:
+        return prompt
+    words, nouns = reading.scene.words, []
+    for mention in reading.mentions:
+        name = mention.words if mention.subject is None else mention.subject.name
+        phrase = " ".join((*mention.before, name, *mention.after))
+        nouns += [f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"] * mention.number
+    parts = [RENDITIONS[words.rendition][0]] if words.rendition else []
+    worn = WORN_PHRASE.search(prompt)
+    parts += [" and ".join(nouns), *(word for word in reading.loose if word not in FILLERS)]
+    parts += [] if worn is None else [worn[0].strip()]
+    parts += [packaged_scenes().phrase(words.place)] if words.place else []
+    settings = zip((TIMES, WEATHERS, SEASONS), words.setting, PLAIN, strict=True)
+    parts += [[*table.values()][new][0] for table, new, plain in settings if new != plain]
+    return " ".join(parts)
 
 
-def _mention(words: Sequence[str], start: int, taught: Collection[str]) -> Mention | None:
-    """Return the subject whose name begins at `start`, after articles and sizes."""
-    library, noun = packaged(), start
-    while noun < len(words) and words[noun] in ARTICLES_AND_SIZES:
-        noun += 1
-    for end in range(min(noun + MAX_NAME_WORDS, len(words)), noun, -1):
+def _spelled(prompt: str) -> str:
+    """Return a prompt with numbers as words, and without what means the lack of colour."""
+    words = re.sub(r"(?<![\w.])[2-4](?![\w.])", lambda digit: DIGITS[digit[0]], prompt)
+    return words.lower().replace(COLOURLESS, " ")
+
+
+def _read_subjects(scene: SceneReading, taught: Collection[str]) -> tuple[list[Mention], list[str]]:
+    """Return the subjects among the words that a scene leaves, and the words of other phrases."""
+    tokens, found, loose = scene.words.others, list[Mention](), list[str]()
+    at, before, wears = 0, "", scene.words.worn is not None
+    is_last = False  # whether the subject that was found last stands in the phrase before
+    while at < len(tokens):
+        if _ends(tokens[at]):
+            before, wears, at = tokens[at], wears or tokens[at] in {"wearing", "with"}, at + 1
+            continue
+        mention, end = _mention(tokens, at, taught)
+        is_worn = wears and mention is not None and mention.words.split()[-1] in WORN_NOUNS
+        fits = mention is not None and not is_worn and not mention.is_in(found)
+        if mention is None or not fits or len(found) == MAX_MENTIONS:
+            is_last = False
+        elif before in LISTS:
+            is_last = _is_said(mention, before, is_bare=scene.is_bare)
+        elif before == "of" and (not found or (is_last and " " not in found[-1].words)):
+            # "a photo of a dog", and not "a pot of nothing"
+            is_last = mention.subject is not None or not (found and found[-1].subject)
+            loose += found.pop().words.split() if is_last and found else []
+        else:
+            is_last = False
+        if is_last and mention is not None:
+            found.append(mention)
+        else:
+            loose += [*([] if before in LISTS else [before]), *tokens[at:end]]
+        at = end
+    return found, loose
+
+
+def _is_said(mention: Mention, before: str, *, is_bare: bool) -> bool:
+    """Whether words in a list name a subject; without an article the library has to have it."""
+    if mention.subject is None:
+        return mention.has_article or (before == "" and not is_bare)
+    return mention.has_article or not LOOKS.issuperset(mention.words.split())
+
+
+def _is_lost(word: str, vocabulary: Vocabulary) -> bool:
+    """Whether a word has no part in a picture: unknown, or of what is drawn in other words."""
+    known = FILLERS | ENDS | ARTICLES_AND_SIZES | LOOKS
+    if word in known or word in NUMBERS:
+        return False
+    return not vocabulary.knows(word) or word in _drawn_apart()
+
+
+@cache
+def _drawn_apart() -> frozenset[str]:
+    """The nouns of places, accessories and arts, which no network reads from words."""
+    places = (noun for name in packaged_scenes().names() for noun in packaged_scenes().nouns(name))
+    arts = {phrase.split()[-2] for phrases in RENDITIONS.values() for phrase in phrases}
+    return frozenset({*places, *WORN_NOUNS, *arts})
+
+
+def _ends(token: str) -> bool:
+    return token in LISTS or token in ENDS - ARTICLES
+
+
+def _mention(
+    tokens: Sequence[str], start: int, taught: Collection[str]
+) -> tuple[Mention | None, int]:
+    """Return the subject of the phrase that begins at `start`, and where words follow it.
+
+    Its name may go on behind the phrase, as "pot of food".
+    """
+    library, noun, count = packaged(), start, 1
+    end = next((at for at in range(start, len(tokens)) if _ends(tokens[at])), len(tokens))
+    while noun < end and (tokens[noun] in ARTICLES_AND_SIZES or tokens[noun] in NUMBERS):
+        count, noun = NUMBERS.get(tokens[noun], count), noun + 1
+    for last in range(min(noun + MAX_NAME_WORDS, len(tokens)), end - 1, -1):
         for begin in range(start, noun + 1):  # a name may have a size, as "small airplane"
-            phrase = " ".join(words[begin:end])
-            if words[begin] not in ARTICLES and library.is_name(phrase):
-                return Mention(phrase, library.find(phrase))
-    run = [*islice(_noun_phrase(words[noun:]), MAX_WORDS)]
-    parts = [
-        " ".join(run[end - length : end])
+            phrase = tokens[begin:last]
+            if not phrase or phrase[0] in ARTICLES or "," in phrase or _ends(phrase[-1]):
+                continue
+            if (subject := library.meant_by(" ".join(phrase))) is not None:
+                return Mention(" ".join(phrase), subject, count, noun > start), last
+    run = [*islice(_noun_phrase(tokens[noun:end]), MAX_WORDS)]
+    spans = [
+        (last - length, last)
         for length in range(len(run), 0, -1)
-        for end in range(len(run), length - 1, -1)
+        for last in range(len(run), length - 1, -1)
     ]
-    for part in filter(library.is_name, parts):
-        return Mention(part, library.find(part))
-    untaught = [part for part in parts if not {*part.split()} <= {*taught}]
-    for part in untaught:
-        if not names_people(part) and (subject := library.meant_by(part)):
-            return Mention(part, subject)
-    return Mention(untaught[0], None) if untaught else None
+    parts = {span: " ".join(run[slice(*span)]) for span in spans}
+    meant = {span: subject for span in spans if (subject := library.meant_by(parts[span]))}
+    by_name = [
+        span for span in meant if not library.is_plural(parts[span])
+    ]  # "flies" may be a verb
+    span = next(iter((*by_name, *meant)), None)
+    if span is None:
+        span = next((span for span in spans if not {*parts[span].split()} <= {*taught}), None)
+    if span is None:
+        return None, end
+    first, last = (noun + at for at in span)
+    looks = [word for word in tokens[start:first] if word not in ARTICLES and word not in NUMBERS]
+    mention = Mention(parts[span], meant.get(span), count, noun > start)
+    return mention._replace(before=tuple(looks), after=tuple(tokens[last:end])), end
 
 
 def _noun_phrase(words: Sequence[str]) -> Iterator[str]:

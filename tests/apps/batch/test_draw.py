@@ -135,7 +135,7 @@ def test_sentences_name_subjects_that_have_no_pictures(collected, run, folder):
         assert [who["name"] for who in told[number]["named"]] == ["cat"]
         stored = read_metadata(folder / "out" / told[number]["file"])
         assert stored["library"] == "cat (for 'kitten')"
-    assert "Similar names: elephant" in told["3"]["reason"]
+    assert "Spelled alike: elephant" in told["3"]["reason"]
     assert "belongs to a 'subject'" in told["4"]["reason"]
 
 

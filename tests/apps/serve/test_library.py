@@ -69,7 +69,7 @@ def test_who_is_not_in_the_library_is_told_with_what_is_near(server):
         "subject_not_named",
         "prompt",
     )
-    assert "Similar names: elephant" in problem["message"]
+    assert "Spelled alike: elephant" in problem["message"]
     assert (problem["word"], problem["near"][0]) == ("elefant", "elephant")
     assert "GET /v1/library" in problem["message"]
 

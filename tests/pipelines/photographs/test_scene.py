@@ -93,12 +93,12 @@ def test_a_subject_leaves_room_for_what_it_holds(session, identity):
     components = session.components
     request = request_of(identity, prompt="a dog holding a balloon at a castle")
     words = scene.drawn_from_words(components, request)
-    placed_by = scene.placing_prompts(request)
+    placed_by = scene.placing_prompts(components, request)
     free, placed = (
         prepare(components, words, Clock(None), placed_by=by).layouts[0] for by in (None, placed_by)
     )
     assert 0.65 < float(placed.scale / free.scale) < 0.9
-    assert scene.placing_prompts(request_of(identity)) is None
+    assert scene.placing_prompts(components, request_of(identity)) is None
 
 
 @pytest.mark.parametrize(
@@ -122,6 +122,37 @@ def edges_across(picture, mask):
     step = np.diff(grey, axis=1) * (mask[:, 1:] > 200)
     signs = np.where(np.abs(step) > 6, np.sign(step), 0)
     return max(np.count_nonzero(np.diff(row[row != 0])) for row in signs)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("a dog on a beach, cinematic lighting, 8k, masterpiece", "a dog on a beach"),
+        ("dog, beach, sunset", "a dog on a beach at sunset"),
+        ("a dog wearing a straw hat on a beach", "a dog wearing a hat on a beach"),
+    ],
+)
+def test_prompts_that_say_the_same_draw_the_same(session, first, second):
+    pictures = [session.generate(prompt, seed=3).images[0] for prompt in (first, second)]
+    assert pictures[0].tobytes() == pictures[1].tobytes()
+
+
+def test_a_place_alone_is_drawn_without_a_subject(session):
+    drawn = session.generate("a lighthouse at night", seed=3, num_images=2)
+    request = PersonalizeRequest(subjects=(), prompt="a lighthouse at night", seeds=(3, 4))
+    rows = scene.scene_rows(session.components, request)
+    assert drawn.origin["scene"] == "lighthouse"
+    for picture, mask, row in zip(drawn.images, drawn.subject_masks, rows, strict=True):
+        assert np.abs(values(picture) - values(row.place)).max() <= 1
+        assert not values(mask).any()
+    assert session.generate("in a park", seed=3, scene="castle").origin["scene"] == "castle"
+
+
+def test_several_of_one_kind_are_drawn(session):
+    one, two = (session.generate(f"{words} on a beach", seed=3) for words in ("a cat", "two cats"))
+    assert (len(one.named), len(two.named)) == (1, 2)
+    halves = np.split(values(two.subject_masks[0]) > 128, 2, axis=1)
+    assert all(half.mean() > 0.03 for half in halves)
 
 
 def test_tensors_are_the_pictures(session, identity):

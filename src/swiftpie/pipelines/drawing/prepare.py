@@ -30,7 +30,7 @@ from swiftpie.pipelines.drawing.settings import (
     Scales,
 )
 from swiftpie.pipelines.drawing.style import with_style
-from swiftpie.scenes import asks_for_turn
+from swiftpie.scenes import WORDS_ALONE, asks_for_turn
 from swiftpie.types import Identity, Prompts, TextCondition
 
 BOX_FEATHER = 0.06  # a box's soft edge, as a share of the picture
@@ -147,6 +147,7 @@ def check_subjects(components: Components, request: PersonalizeRequest) -> None:
 
     Raises:
         CapabilityError: The preset draws subjects that it is shown, or does not place them.
+        InputError: A scene came without a subject.
     """
     turns = (request.flip, request.tilt, *(subject.view for subject in request.subjects))
     if components.layout_predictor is None and any(turns):
@@ -154,7 +155,14 @@ def check_subjects(components: Components, request: PersonalizeRequest) -> None:
             f"Preset {components.preset.name!r} cannot turn subjects. Describe the view in the "
             "prompt, or give a picture with that view."
         )
-    if not request.subjects and Capability.TEXT not in components.preset.capabilities:
+    if request.subjects:
+        return
+    if request.scene not in ("", WORDS_ALONE):
+        raise InputError(
+            "`scene=` came without a subject, and says where subjects go. Leave it out, or give a "
+            "subject."
+        )
+    if Capability.TEXT not in components.preset.capabilities:
         raise CapabilityError(
             f"No subject was given, and preset {components.preset.name!r} draws those that it is "
             "shown. Give a picture of one, or load a model that draws from words alone, as by "

@@ -307,15 +307,14 @@ class PersonalizeRequest(_Steered):
                 )
 
     def _check_no_place(self) -> None:
-        """Refuse what says where subjects go if there is none.
+        """Refuse what says where and how subjects stand if there is none.
 
         Raises:
-            InputError: A scene came, or a source of regions.
+            InputError: Such an option came.
         """
         sources = {"mask": self.mask, "detail_mask": self.detail_mask or MaskSource.NONE}
         idle = [name for name, source in sources.items() if source is not MaskSource.NONE]
         idle += [name for name in ("flip", "tilt") if getattr(self, name)]
-        idle += ["scene"] if self.scene not in ("", WORDS_ALONE) else []
         if idle:
             raise InputError(
                 f"`{idle[0]}=` came without a subject, and says where subjects go. Leave it out, "

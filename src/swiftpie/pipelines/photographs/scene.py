@@ -41,6 +41,7 @@ from swiftpie.pipelines.drawing.prepare import (
 from swiftpie.pipelines.drawing.request import Output, PersonalizeRequest, RepaintRequest, Subject
 from swiftpie.pipelines.drawing.settings import Scales, StyleBy
 from swiftpie.pipelines.drawing.style import style_by
+from swiftpie.pipelines.naming import in_sentence
 from swiftpie.pipelines.photographs.changes import apply_maps, changes_between
 from swiftpie.pipelines.photographs.compositing import SubjectReference, colours_of, shrunk_into
 from swiftpie.pipelines.photographs.dressing import dressed
@@ -123,13 +124,43 @@ def is_inserted(components: Components, request: PersonalizeRequest) -> bool:
     return components.layout_predictor is None and has_scene(components, request)
 
 
+def is_empty(components: Components, request: PersonalizeRequest) -> bool:
+    """Whether pictures show a scene without a subject, which no denoiser draws."""
+    places = components.layout_predictor is not None
+    return not request.subjects and places and has_scene(components, request)
+
+
+@torch.no_grad()
+def draw_empty(
+    components: Components, request: PersonalizeRequest, clock: Clock
+) -> GenerationResult:
+    """Draw scenes without a subject; the errors are those of `scene_rows`."""
+    rows = scene_rows(components, request)
+    pictures = torch.cat([row.finished(to_tensor(row.place)) for row in rows])
+    size, cells = size_of(components, request), components.cells_of(drawn_size(components, request))
+    clock.lap("scene")
+    is_tensor = request.output is Output.PIXELS
+    return GenerationResult(
+        images=() if is_tensor else tuple(to_pil(pictures)),
+        subject_masks=tuple(mask_to_pil(torch.zeros(len(rows), 1, *size))),
+        regions=torch.zeros(len(rows), 1, *cells),
+        seeds=request.seeds,
+        layouts=(),
+        branches=(),
+        cutouts=(),
+        timings_ms=clock.timings(),
+        origin={**components.origin, "scene": _names_of(rows)},
+        tensor=pictures if is_tensor else None,
+    )
+
+
 def drawn_from_words(components: Components, request: PersonalizeRequest) -> PersonalizeRequest:
     """Return the request for the drawing whose subjects come before the scene.
 
     What falls in the air is drawn later, over the whole picture, and so are renditions. Large
     pictures are drawn with the pixels that the model was trained on.
     """
-    changed = _plain_prompts(request)
+    changed = _plain_prompts(components, request)
     size_px = drawn_size(components, request)
     words = replace(request, prompt=changed, scene=WORDS_ALONE, size_px=size_px)
     if request.style_reference is None or style_by(components, request) is not StyleBy.RENDITION:
@@ -137,19 +168,22 @@ def drawn_from_words(components: Components, request: PersonalizeRequest) -> Per
     return replace(words, style_reference=None, style_by=None)
 
 
-def placing_prompts(request: PersonalizeRequest) -> str | tuple[str, ...] | None:
+def placing_prompts(
+    components: Components, request: PersonalizeRequest
+) -> str | tuple[str, ...] | None:
     """Return the prompts by which subjects are placed, if others than `drawn_from_words` has.
 
     They say what a subject wears, which is not drawn from words and needs room.
     """
     is_worn = any(worn_in(prompt) is not None for prompt in _prompts(request))
-    return _plain_prompts(request, keeps_worn=True) if is_worn else None
+    return _plain_prompts(components, request, keeps_worn=True) if is_worn else None
 
 
 def _plain_prompts(
-    request: PersonalizeRequest, *, keeps_worn: bool = False
+    components: Components, request: PersonalizeRequest, *, keeps_worn: bool = False
 ) -> str | tuple[str, ...]:
-    prompts = _prompts(request)
+    vocabulary, prompts = components.text.vocabulary, _prompts(request)
+    prompts = tuple(in_sentence(prompt, vocabulary) for prompt in prompts)
     if not request.scene:
         prompts = tuple(map(packaged().with_place, prompts))
     named = [subject.identity.named for subject in request.subjects]
