@@ -360,7 +360,9 @@ class Scenes:
             }
             for name, phrases in self._phrases.items()
         ]
-        return {"places": places, "taught": sorted(map(list, self._taught))}
+        heads = {" ".join(head) for heads in self._heads.values() for head in heads}
+        subjects = sorted(text for text in heads if _names_subject(text.split()))
+        return {"places": places, "subjects": subjects, "taught": sorted(map(list, self._taught))}
 
     def number(self, name: str | None) -> int:
         """Return the scene network's number of a place.

@@ -8,9 +8,16 @@
 import type { Words } from "./server";
 
 const WORD = /[\p{L}\p{Nl}\p{No}]+(?:['-][\p{L}\p{Nl}\p{No}]+)*/gu;
+const TOKEN = /[\p{L}\p{N}]+(?:['-][\p{L}\p{N}]+)*/gu; // the same with digits, as "8-bit"
 const BEFORE_NAMES = new Set(["of", "and", ""]);
 const ARTICLES_AND_SIZES = new Set([
   ...["a", "an", "the", "tiny", "small", "little", "huge", "big", "giant"],
+]);
+const LINKS = new Set([
+  ...[...ARTICLES_AND_SIZES, "and", "in", "on", "at", "by", "near", "beside", "before", "behind"],
+  ...["inside", "under", "above", "among", "between", "through", "over", "below", "against"],
+  ...["across", "along", "around", "of", "to", "with", "into", "onto", "outside", "within"],
+  ...["amid", "beneath", "underneath"],
 ]);
 const PLACES_FOLLOW = new Set([
   ...["in", "on", "at", "by", "near", "beside", "before", "behind", "inside", "under", "above"],
@@ -54,14 +61,30 @@ export class Vocabulary {
     return this.#untaughtIn(prompt, shown).filter((word) => !this.#taughtForm(word));
   }
 
-  /** Return `prompt` in words that the model knows, as "mountains" for "mountain". */
+  /** Return `prompt` in words that the model knows, without others; a name may be a "thing". */
   asTaught(prompt: string): string {
     const [named, ...rest] = prompt.split(WEARS);
     const plain = [named!.replace(WORN, GENERIC), ...rest].join("");
-    const taught = new Map(
-      this.#untaughtIn(plain, null).map((word) => [word, this.#taughtForm(word)]),
-    );
-    return plain.replace(WORD, (word) => taught.get(wordsIn(word)[0] ?? word) ?? word);
+    const tokens = plain.normalize("NFKC").toLowerCase().match(TOKEN) ?? [];
+    const names = new Set(this.#namesIn(wordsIn(plain), false));
+    const isName = (words: readonly string[]) =>
+      words.length > 0 && words.every((word) => names.has(word) && !this.words.has(word));
+    const said: (string | null)[] = []; // null is a word that is left out
+    for (let place = 0; place < tokens.length;) {
+      const first = place;
+      const isNamed = isName(wordsIn(tokens[place]!));
+      while (place < tokens.length && isName(wordsIn(tokens[place]!)) === isNamed) place++;
+      const read = tokens.slice(first, place).map((token) => this.#read(token, isNamed));
+      said.push(...(isNamed && !read.some(Boolean) ? [GENERIC] : read));
+    }
+    return withoutLooseEnds(said).join(" ");
+  }
+
+  #read(token: string, isName: boolean): string | null {
+    const words = wordsIn(token);
+    if (words.length && words.every((word) => this.words.has(word))) return token;
+    if (isName) return words.some((word) => this.#isOfName(word)) ? token : null;
+    return words.length === 1 ? (this.#taughtForm(words[0]!) ?? null) : null;
   }
 
   #untaughtIn(prompt: string, shown: readonly string[] | null): string[] {
@@ -89,10 +112,10 @@ export class Vocabulary {
     );
   }
 
-  *#namesIn(found: readonly string[]): Generator<string> {
+  *#namesIn(found: readonly string[], needsKnown = true): Generator<string> {
     for (const { end, run } of runsBetween(found, this.words)) {
       if (!this.#mayName(found, end - run.length)) continue;
-      if (end === found.length) yield* run.filter((word) => this.#isOfName(word));
+      if (end === found.length && needsKnown) yield* run.filter((word) => this.#isOfName(word));
       else if (found[end] !== "of") yield* run.slice(0, this.#verbIn(run));
     }
   }
@@ -113,6 +136,19 @@ export class Vocabulary {
     const verb = run.findIndex((word, place) => place > 0 && word.endsWith("ing"));
     return verb < 0 ? run.length : verb;
   }
+}
+
+/** Return words without articles and prepositions whose noun was left out, (null). */
+function withoutLooseEnds(said: readonly (string | null)[]): string[] {
+  const kept: string[] = [];
+  let isLoose = false;
+  for (const word of [...said, ""]) {
+    if (isLoose && word !== null && (!word || LINKS.has(word)))
+      while (kept.length && LINKS.has(kept.at(-1)!)) kept.pop();
+    isLoose = word === null;
+    if (word) kept.push(word);
+  }
+  return kept;
 }
 
 /** A word and its forms: singular and plural, and the nouns of "sunny" and "clouded". */

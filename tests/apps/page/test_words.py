@@ -39,6 +39,7 @@ PLACES = (
         "downtown",
     ),
     *("a house with a garden in a park", "in a kitchen, made of glass", "on mountain meadows"),
+    *(", beach", ", castle, 8k", "and a volcano", "in Paris, masterpiece", "riding a bicycle"),
 )
 MOODS = (
     *(

@@ -27,6 +27,7 @@ def words_of_prompts() -> dict[str, Any]:
         "adverbs": sorted(scenes.ADVERBS),
         "articles": sorted(scenes.ARTICLES),
         "mostBetween": scenes.MOST_BETWEEN,
+        "photos": sorted(scenes.PHOTOS),
         "outdoors": scenes.OUTDOORS,
         "backdrops": scenes.BACKDROPS,
         "withoutIt": scenes.WITHOUT_IT,

@@ -1,7 +1,9 @@
 // What a prompt says of time, weather, season and place, and how mini is to read it. The rules are
 // those of swiftpie/scenes.py, and the words and patterns come from there.
-const WORD = /[a-z]+(?:['-][a-z]+)*/g;
-const wordsIn = (text) => text.toLowerCase().match(WORD) ?? [];
+const TOKEN = /[a-z]+(?:['-][a-z]+)*|[,;.:!?]/g;
+/** Return the words of a text, with "," for each mark between them. */
+const wordsIn = (text) =>
+  (text.toLowerCase().match(TOKEN) ?? []).map((token) => (/[a-z]/.test(token) ? token : ","));
 const escaped = (phrase) => phrase.replace(/[\\^$.*+?()[\]{}|-]/g, "\\$&");
 
 /** Return the functions that read prompts by `known`, which `swiftpie export page` wrote. */
@@ -14,6 +16,8 @@ export function reader(known) {
   const air = new RegExp(known.patterns.inTheAir, "gi");
   const placeOf = new Map(known.places.map((place) => [place.name, place]));
   const taught = new Set(known.taught.map((head) => head.join(" ")));
+  const subjects = new Set(known.subjects);
+  const settingWords = new Set(known.settings.flat(2).flatMap((phrase) => phrase.split(" ")));
   const heads = known.places.flatMap(({ name, heads, weathers }) => {
     const isWeather = new Set(weathers.map((head) => head.join(" ")));
     return heads.map((head) => ({ name, head, text: head.join(" "), isWeather: isWeather.has(head.join(" ")) }));
@@ -44,10 +48,24 @@ export function reader(known) {
       const word = words[place];
       if (prepositions.has(word)) first = place;
       else if (first === null) {
-        if (place < start - known.mostBetween || word === "and" || word.endsWith("ing")) break;
+        if (place < start - known.mostBetween || word === "and" || word === "," || word.endsWith("ing")) break;
       } else if (!articles.has(word)) break;
     }
     return first;
+  }
+
+  /** Return where the phrase of a place begins that stands alone, as in "dog, beach", or null. */
+  function aloneFrom(words, start, end) {
+    const after = words[end] ?? ",";
+    if (![",", "and"].includes(after) && !prepositions.has(after) && !settingWords.has(after)) return null;
+    let first = start;
+    while (first && ![",", "and", "of"].includes(words[first - 1])) {
+      first--;
+      if (start - first > known.mostBetween || prepositions.has(words[first])) return null;
+    }
+    const before = words[first - 1];
+    if (before === "of" && !known.photos.includes(words.at(first - 2))) return null;
+    return before !== "," && subjects.has(words.slice(start, end).join(" ")) ? null : first;
   }
 
   /** Return the place that words name as { name, start, end, text }, or null. */
@@ -57,9 +75,12 @@ export function reader(known) {
       for (let start = 0; start + head.length <= words.length; start++) {
         if (head.some((word, i) => words[start + i] !== word)) continue;
         const first = prepositionBefore(words, start);
-        if (head.length === 1 && (first === null || words[first] === "of")) continue;
+        const isBare = first === null || (head.length === 1 && words[first] === "of");
+        let begin = isBare ? aloneFrom(words, start, start + head.length) : first;
+        if (begin === null && head.length > 1 && !subjects.has(text)) begin = start;
+        if (begin === null) continue;
         const isClear = first !== null && !ofAThing.has(words[first]);
-        const place = { name, start: first ?? start, end: start + head.length, text };
+        const place = { name, start: begin, end: start + head.length, text };
         found.push([!isWeather, isClear, text.length, name, place.start, place.end, place]);
       }
     }
