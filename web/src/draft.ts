@@ -1,6 +1,6 @@
 /** A draft: everything that decides what a picture looks like, as a value, and what it asks for. */
 
-import { article } from "./naming";
+import { said } from "./naming";
 import type { Sample } from "./samples";
 import type { Box, KeptSource, Model, Sent } from "./server";
 
@@ -128,6 +128,14 @@ interface Known {
 const guided = ({ identityGuidance = FIRST.identityGuidance }: Draft) =>
   identityGuidance !== FIRST.identityGuidance && { identity_guidance: identityGuidance };
 
+/** Return the strengths that are not as they come; what nobody moved is not sent. */
+function moved(strengths: Record<string, readonly [now: number, usual: number]>) {
+  const scales = Object.entries(strengths).flatMap(([name, [now, usual]]) =>
+    now === usual ? [] : [[name, now]],
+  );
+  return scales.length > 0 && { scales: Object.fromEntries(scales) };
+}
+
 /** Return how the server is told of a subject. */
 const pointer = ({ id, isNamed }: Subject) => (isNamed ? { library: id } : { identity_id: id });
 
@@ -155,6 +163,10 @@ export const putsIn = ({ task }: Draft): boolean => task === "insert" || task ==
 export const followsSeed = ({ mode, task, variation }: Draft): boolean =>
   mode === "draw" || task !== "edit" || variation > 0;
 
+/** Whether there is more than one result; what is behind a thing that goes may follow from around it. */
+export const varies = ({ mode, task }: Draft, facts: Model["swiftpie"] | null): boolean =>
+  mode === "draw" || task !== "remove" || !canPlace(facts);
+
 /** Return what is asked of the server, null for a draft in which something is still missing. */
 export function requestOf(draft: Draft, known: Known): Record<string, unknown> | null {
   const { model, facts, subjects } = known;
@@ -169,6 +181,7 @@ export function requestOf(draft: Draft, known: Known): Record<string, unknown> |
     if (!(hasSubject || drawsWords(facts)) || !draft.prompt.trim()) return null;
     const has = placed.some(({ one }) => one.box);
     const { identity, detail, balance, scene, styleReference, styleBy } = draft;
+    const { identity_scale = FIRST.identity, detail_scale = FIRST.detail } = facts?.defaults ?? {};
     return {
       ...common,
       type: "draw",
@@ -180,7 +193,11 @@ export function requestOf(draft: Draft, known: Known): Record<string, unknown> |
           ...(one.box && { box: one.box }),
           ...(one.yaw !== null && { view: [one.yaw, 0] }),
         })),
-        scales: { identity_scale: identity, detail_scale: detail, balance },
+        ...moved({
+          identity_scale: [identity, identity_scale],
+          detail_scale: [detail, detail_scale],
+          balance: [balance, FIRST.balance],
+        }),
         ...guided(draft),
         ...(scene && { scene: typeof scene === "string" ? scene : scene.id }),
         ...(styleReference && { style_reference: styleReference.id }),
@@ -205,23 +222,21 @@ interface Others {
 /** Return what is asked where words change a photo. */
 function edit(draft: Draft, { newcomer, sought }: Others, facts: Known["facts"]): Part {
   if (!draft.change.trim()) return null;
-  const usual = facts?.defaults["edit_text_scale"] ?? FIRST.textScale;
-  const scales = {
-    ...(draft.textScale !== usual && { text_scale: draft.textScale }),
-    ...(draft.ownLook !== FIRST.ownLook && { identity_scale: draft.ownLook }),
-    ...(draft.balance !== 0 && { balance: draft.balance }),
-  };
+  const { source, variation, textScale, ownLook } = draft;
   return {
     prompt: draft.change,
     ...(draft.mask && { mask_id: draft.mask.id }),
     swiftpie: {
-      source_prompt: draft.source,
+      ...(source.trim() && { source_prompt: source }),
       mask_mode: "white",
       return_mask: true,
-      edit: { variation: draft.variation },
-      scales,
+      ...(variation > 0 && { edit: { variation } }),
+      ...moved({
+        text_scale: [textScale, facts?.defaults["edit_text_scale"] ?? FIRST.textScale],
+        identity_scale: [ownLook, FIRST.ownLook],
+      }),
       ...guided(draft),
-      subjects: newcomer ? [pointer(newcomer)] : [],
+      ...(newcomer && { subjects: [pointer(newcomer)] }),
       ...(sought && { where: sought.id }),
     },
   };
@@ -235,22 +250,22 @@ function repaint(draft: Draft, { newcomer, sought }: Others, facts: Known["facts
   if ((goes && !mask && !sought) || (putsIn(draft) && !comes)) return null;
   const isTurned = canPlace(facts) && (yaw !== null || pitch !== null);
   return {
-    prompt: comes ? `a photo of ${article(comes.name)} ${comes.name}` : task,
+    prompt: comes ? `a photo of ${said(comes.name)}` : task,
     ...(goes && mask && { mask_id: mask.id }),
     swiftpie: {
       task,
       ...(goes && sought && { where: sought.id }),
       mask_mode: "white",
       return_mask: true,
-      subjects: comes
-        ? [
-            {
-              ...pointer(comes),
-              ...(task === "insert" && box && { box }),
-              ...(isTurned && { view: [yaw ?? 0, pitch ?? 0] }),
-            },
-          ]
-        : [],
+      ...(comes && {
+        subjects: [
+          {
+            ...pointer(comes),
+            ...(task === "insert" && box && { box }),
+            ...(isTurned && { view: [yaw ?? 0, pitch ?? 0] }),
+          },
+        ],
+      }),
     },
   };
 }

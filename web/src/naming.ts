@@ -1,25 +1,47 @@
 /** What subjects are called, and how prompts follow when others take their place. */
 
-const NO_NAME =
-  /^(img|dsc|dscf|pxl|image|photo|picture|screenshot|untitled|paste[d]?|camera|file)\b|\d{3}/i;
+const NO_NAME = /^(img|dsc|dscf|pxl|image|photo|picture|screenshot|untitled|pasted?|camera|file)$/;
+const DETERMINED = /^(?:an?|the|my|your|his|her|its|our|their|this|that|some|one) /iu;
+const ORDINALS = ["", "second ", "third ", "fourth ", "fifth ", "sixth ", "seventh ", "eighth "];
 
-/** Return what to call a subject by the name of its file; cameras number theirs. */
-export function nameOf(file: string): string {
-  const words = file
-    .replace(/\.[^.]*$/, "")
-    .replaceAll(/[^\p{L}\p{N}]+/gu, " ")
-    .trim();
-  const isName = words && !NO_NAME.test(words) && words.split(" ").length <= 3;
-  return isName ? words.toLowerCase() : "object";
+/** What a subject is called until somebody says what it is. */
+const UNNAMED = new RegExp(`^(?:${ORDINALS.filter(Boolean).join("|")})?subject$`);
+
+export const isUnnamed = (name: string): boolean => UNNAMED.test(name);
+
+/** Return what to call a subject of which nobody has said what it is, beside others. */
+export function unnamed(others: readonly string[]): string {
+  const name = ORDINALS.map((before) => `${before}subject`).find((one) => !others.includes(one));
+  return name ?? "subject";
 }
 
-export function article(name: string): string {
-  return /^[aeiou]/i.test(name) ? "an" : "a";
+/** Return what the name of a file may call its subject: all of it, or its last word. */
+export function wordsOf(file: string): string[] {
+  const words = bare(
+    file
+      .replace(/\.[^.]*$/, "")
+      .toLowerCase()
+      .replaceAll(/[^\p{L}]+/gu, " "),
+  )
+    .split(" ")
+    .filter((word) => word && !NO_NAME.test(word));
+  return words.length > 3 ? [] : [...new Set([words.join(" "), ...words.slice(-1)])];
 }
+
+/** Return a name as a sentence has it: "a dog", "my dog", "the subject". */
+export function said(name: string): string {
+  if (DETERMINED.test(name)) return name;
+  if (isUnnamed(name)) return `the ${name}`;
+  return `${/^[aeiou]/i.test(name) ? "an" : "a"} ${name}`;
+}
+
+const bare = (name: string): string => name.replace(DETERMINED, "");
 
 function pattern(name: string): RegExp {
-  const letters = name.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&");
-  return new RegExp(`(?:\\b(an?) )?(?<![\\p{L}-])${letters}(?![\\p{L}-])`, "iu");
+  const letters = bare(name).replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&");
+  const other = isUnnamed(name) ? `(?<!${ORDINALS.filter(Boolean).join("|")})` : "";
+  const before = DETERMINED.source.replace("^", "\\b");
+  return new RegExp(`(${before})?${other}(?<![\\p{L}-])${letters}(?![\\p{L}-])`, "iu");
 }
 
 /** Whether the prompt has this name in it. */
@@ -30,16 +52,12 @@ export function names(prompt: string, name: string): boolean {
 /** Return the prompt with another name for a subject, article and all. */
 export function renamed(prompt: string, last: string, next: string): string {
   if (!last) return prompt;
-  return prompt.replace(pattern(last), (_, before?: string) =>
-    before ? `${article(next)} ${next}` : next,
-  );
+  return prompt.replace(pattern(last), (_, before?: string) => (before ? said(next) : bare(next)));
 }
 
 /** Return the prompt with another subject beside the one that it names. */
 export function joined(prompt: string, last: string, next: string): string {
-  return last
-    ? prompt.replace(pattern(last), (all) => `${all} and ${article(next)} ${next}`)
-    : prompt;
+  return last ? prompt.replace(pattern(last), (all) => `${all} and ${said(next)}`) : prompt;
 }
 
 /** Return the prompt without one of several subjects. */

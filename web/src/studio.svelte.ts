@@ -2,9 +2,9 @@
 
 import { flushSync } from "svelte";
 import { described } from "./box";
-import { canPlace, FIRST, followsSeed, placesIn, readsPictures, requestOf } from "./draft";
+import { canPlace, FIRST, followsSeed, placesIn, readsPictures, requestOf, varies } from "./draft";
 import type { Draft, Photo, Placed, SentPicture, Source, Subject, Task } from "./draft";
-import { article, joined, nameOf, names, renamed, without } from "./naming";
+import { isUnnamed, joined, names, renamed, said, unnamed, without, wordsOf } from "./naming";
 import { forget, inMB, keep, kept, letGo, urlOf } from "./keeping";
 import { blobOf, hasToken, Live, patience, Refused, server, setToken } from "./server";
 import type {
@@ -129,6 +129,7 @@ class Studio {
   at = $state(-1);
   found = $state.raw<Found | null>(null);
   several = $state.raw<readonly File[]>([]); // pictures of which nobody has said what they show
+  unnamed = $state<number | null>(null); // key of a subject of which nobody has said what it is
   correcting = $state.raw<Correcting | null>(null);
   doubtful = $state.raw<Correcting | null>(null); // whose cut-out failed, or may be bad
   visit = $state(0); // counts returns to a moment of the history; what was asked before is void
@@ -177,6 +178,11 @@ class Studio {
 
   get canPlace(): boolean {
     return canPlace(this.facts);
+  }
+
+  /** Whether other seeds give other results. */
+  get varies(): boolean {
+    return varies(this.draft, this.facts);
   }
 
   /** Whether words can change a picture; subjects come and go with any model. */
@@ -518,8 +524,7 @@ class Studio {
   caption({ mode, prompt, task, change, newcomer }: Draft): string {
     if (mode === "draw") return prompt;
     if (task === "edit") return change;
-    const name = this.subject(newcomer)?.name ?? "subject";
-    const who = `${article(name)} ${name}`;
+    const who = said(this.subject(newcomer)?.name ?? "subject");
     if (task === "insert") return `${who} in the photograph`;
     return task === "remove" ? "the photograph without it" : `${who} in its place`;
   }
@@ -590,24 +595,26 @@ class Studio {
   async #drawSeeds(): Promise<void> {
     const { draft } = this;
     const request = this.request({ ...draft, variation: draft.variation || USUAL_VARIATION });
-    if (!request || this.waitsS !== null) return;
+    if (!request || !this.varies || this.waitsS !== null) return;
     const { type, seed, ...rest } = request;
     const what = JSON.stringify([type, rest, draft.firstSeed]);
     this.seedsAreDue = what !== this.#stripShown;
     if (what === this.#stripOf) return;
     this.#strip?.abort();
-    this.#strip = new AbortController();
+    const { signal } = (this.#strip = new AbortController());
     this.#stripOf = what;
     try {
-      const body = { ...rest, seed: draft.firstSeed, n: NUM_SEEDS, output_format: "jpeg" };
-      const { signal } = this.#strip;
-      const drawn = await (type === "draw"
-        ? server.draw(body, signal)
-        : this.#edited(draft, draft.photo!.copy, body, signal));
+      const drawn: Drawn[] = [];
+      // One after the other, so that they leave room for whatever else this page asks.
+      for (let next = draft.firstSeed; next < draft.firstSeed + NUM_SEEDS; next++) {
+        const body = { ...rest, seed: next, output_format: "jpeg" };
+        const one = type === "draw" ? server.draw(body, signal) : this.#edited(draft, body, signal);
+        drawn.push(...(await one));
+      }
       for (const one of this.seeds) letGo(one.url);
-      this.seeds = drawn.map((one) => ({
-        seed: one.seed,
-        url: urlOf(blobOf(one.b64, "image/jpeg")),
+      this.seeds = drawn.map(({ seed: number, b64 }) => ({
+        seed: number,
+        url: urlOf(blobOf(b64, "image/jpeg")),
       }));
       this.#stripShown = what;
       this.seedsAreDue = false;
@@ -621,10 +628,10 @@ class Studio {
     }
   }
 
-  /** Return pictures that are asked for with the photo itself, as live ones are by its name. */
-  #edited(draft: Draft, photo: Blob, body: Record<string, unknown>, signal?: AbortSignal) {
+  /** Return a picture that is asked for with the photo, or its copy, as live ones are by its name. */
+  #edited(draft: Draft, body: Record<string, unknown>, signal?: AbortSignal) {
     const mask = "mask_id" in body ? draft.mask!.file : null;
-    return server.edit(photo, mask, body, signal);
+    return server.edit(signal ? draft.photo!.copy : draft.photo!.file, mask, body, signal);
   }
 
   /** Draw with another seed; an edit by words takes some of its noise from it. */
@@ -661,7 +668,7 @@ class Studio {
       const file = await this.fitted(given);
       const { origin } = await server.keep(file);
       if (origin["prompt"]) this.found = { file, url: urlOf(file), origin };
-      else await this.#addSubject([file], nameOf(given.name));
+      else await this.#addSubject([file], given.name);
     });
   }
 
@@ -690,9 +697,8 @@ class Studio {
     const files = this.several;
     this.several = [];
     await this.#doing("subject", "Looking at the pictures", async () => {
-      if (asOne) await this.#addSubject(files, nameOf(files[0]!.name));
-      else {
-        for (const file of files) await this.#addSubject([file], nameOf(file.name));
+      for (const group of asOne ? [files] : files.map((file) => [file])) {
+        await this.#addSubject(group, group[0]!.name);
       }
     });
   }
@@ -707,7 +713,7 @@ class Studio {
       await this.openPhoto(found.file);
     } else {
       await this.#doing("subject", "Looking at the picture", () =>
-        this.#addSubject([found.file], "object"),
+        this.#addSubject([found.file], ""),
       );
     }
   }
@@ -744,7 +750,16 @@ class Studio {
     }
   }
 
-  async #addSubject(files: readonly Blob[], name: string): Promise<void> {
+  /** Return what to call the subject of a file: its name if that is a noun of the library. */
+  async #nameOf(file: string): Promise<string> {
+    for (const words of wordsOf(file)) {
+      if (words && (await server.library(words, 1)).meant) return words;
+    }
+    return unnamed(this.subjects.map(({ name }) => name));
+  }
+
+  async #addSubject(files: readonly Blob[], file: string): Promise<void> {
+    const name = await this.#nameOf(file);
     const sent = await Promise.all(files.map((file) => this.fitted(file)));
     const sources = sent.map((file) => ({ file, mask: null }));
     try {
@@ -761,6 +776,7 @@ class Studio {
     this.subjects = [...this.subjects, subject];
     this.use(subject.key);
     if (subject.warnings.length) this.doubtful = subject;
+    if (isUnnamed(name)) this.unnamed = subject.key;
   }
 
   /** Add a person by the face, or the subject of a file, to the shelf and to the picture. */
@@ -771,7 +787,7 @@ class Studio {
       isFace ? "Looking at the face" : "Opening the subject",
       async () => {
         const sent = isFace ? await this.fitted(file) : file;
-        const name = isFace ? PERSON : nameOf(file.name);
+        const name = isFace ? PERSON : await this.#nameOf(file.name);
         const subject = await this.#encodeWhole(what, ++this.#lastKey, sent, name);
         this.subjects = [...this.subjects, subject];
         this.use(subject.key);
@@ -809,9 +825,10 @@ class Studio {
     name: string,
     sample: Sample | null,
   ): Promise<Subject> {
-    const masks = sources.some((one) => one.mask)
-      ? await Promise.all(sources.map(({ file, mask }) => mask ?? server.cutOut(file)))
-      : [];
+    const masks: Blob[] = [];
+    if (sources.some((one) => one.mask)) {
+      for (const { file, mask } of sources) masks.push(mask ?? (await server.cutOut(file)));
+    }
     const files = sources.map((one) => one.file);
     const known = await server.encode(files, masks, name, this.model);
     if (sample) remember(known.id, sample);
@@ -851,6 +868,7 @@ class Studio {
   /** Call a subject otherwise, in the prompt too. */
   async rename(key: number, name: string): Promise<void> {
     const old = this.subject(key)!;
+    if (this.unnamed === key) this.unnamed = null;
     await server.rename(old.id, name).catch(ignoreGone); // it is encoded under this name then
     this.#put({ ...old, name });
     this.set({ prompt: renamed(this.draft.prompt, old.name, name) });
@@ -998,6 +1016,7 @@ class Studio {
   async remove(key: number): Promise<void> {
     const subject = this.subject(key);
     if (!subject) return;
+    if (this.unnamed === key) this.unnamed = null;
     const index = this.draft.placed.findIndex((one) => one.key === key);
     if (index >= 0) this.leaveOut(index);
     if (this.draft.newcomer === key) this.set({ newcomer: null });
@@ -1117,9 +1136,7 @@ class Studio {
     if (!request) throw new Refused("There is no picture yet.");
     const { type, ...rest } = request;
     const body = { ...rest, ...more, output_format: "png" };
-    const [one] = await (type === "draw"
-      ? server.draw(body)
-      : this.#edited(draft, draft.photo!.file, body));
+    const [one] = await (type === "draw" ? server.draw(body) : this.#edited(draft, body));
     return one!;
   }
 

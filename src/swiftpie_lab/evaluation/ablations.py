@@ -52,7 +52,7 @@ EDIT_SCALES: Mapping[str, tuple[float, ...]] = {
     "text_background_scale": (0.0,),
 }
 
-HELD_OUT = "Subjects are held out from training."
+HELD_OUT = "The model never saw the subjects in training."
 
 Scores = Mapping[str, float]
 Means = Mapping[str, Interval]  # by metric

@@ -192,6 +192,17 @@ def test_what_the_page_cannot_draw_it_says(visit):
     expect(visit.page.locator("#advice")).to_contain_text("never taught blargh")
 
 
+def test_places_and_times_are_marked_as_the_prompt_says(visit):
+    marked = visit.page.locator(".chips:not(#spots) [aria-pressed=true]")
+    expect(marked).to_have_text(["on a beach", "by day"])
+    visit.page.fill("#prompt", "a crab in a castle at night")
+    expect(marked).to_have_text(["at night"])
+    visit.page.click("#places button:has-text('desert')")
+    visit.idle()
+    expect(visit.page.locator("#prompt")).to_have_value("a crab in the desert at night")
+    expect(marked).to_have_text(["in the desert", "at night"])
+
+
 @pytest.mark.skipif(not AXE.exists(), reason="needs axe-core: run `make page`")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing(browser, server, scheme):

@@ -51,7 +51,7 @@ def test_json_is_all_that_standard_output_gets_and_a_table_names_metrics_and_can
     }
     result = evaluate(*run)
     assert result.exit_code == 0
-    for word in ("PSNR", "truth", "naive paste", "held out"):
+    for word in ("PSNR", "truth", "naive paste", "never seen in training"):
         assert word in result.stdout
 
 

@@ -221,7 +221,7 @@ class InsertionBenchmark(OpenBenchmark[InsertionCase]):
         """Return what was judged, and how often the model is better."""
         facts = self.facts(rows)
         return [
-            f"{len(rows)} cases with {facts['num_subjects']} subjects held out from training in "
+            f"{len(rows)} cases with {facts['num_subjects']} subjects never seen in training, in "
             f"{facts['num_photos']} photographs. Brackets hold 95 % bootstrap intervals over "
             "cases; arrows point to the better side.",
             *(

@@ -513,7 +513,7 @@ class WorldBenchmark(Benchmark[WorldCase]):
         """Return what was judged."""
         facts = self.facts(rows)
         return [
-            f"{len(rows)} cases with {facts['num_subjects']} subjects held out from training in "
+            f"{len(rows)} cases with {facts['num_subjects']} subjects never seen in training, in "
             f"{facts['num_places']} places; the right subject is one of {facts['gallery_size']}. "
             "Brackets hold 95 % bootstrap intervals over cases; arrows point to the better side."
         ]

@@ -159,6 +159,14 @@ function rename(name) {
   state.name = now;
 }
 
+/** Show which place and mood the prompt names; none where it says something else. */
+function follow() {
+  const named = (choices) => choices.find((words) => words && found("prompt").value.includes(words)) ?? null;
+  [state.place, state.mood] = [named(PLACES), named(MOODS)];
+  pressed(found("places"), found("places").children[PLACES.indexOf(state.place)]);
+  pressed(found("moods"), found("moods").children[MOODS.indexOf(state.mood)]);
+}
+
 /** Change the place or the mood of the prompt, both of which stand at its end. */
 function reword(part, words) {
   const prompt = found("prompt");
@@ -237,6 +245,7 @@ function listen(sheet) {
     event.preventDefault();
     draw();
   };
+  found("prompt").oninput = follow;
   found("prompt").onkeydown = (event) => {
     if (event.key !== "Enter" || event.shiftKey) return;
     event.preventDefault();
