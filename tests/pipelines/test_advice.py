@@ -99,6 +99,11 @@ def test_a_size_that_it_was_not_trained_for_is_told(session, identity, caplog):
     assert warnings_of(caplog) == []
 
 
+def test_the_size_that_the_model_chooses_for_a_larger_scene_is_not(session, identity, caplog):
+    session.personalize(identity, "a robot on a beach", seed=0, size_px=(192, 256))
+    assert warnings_of(caplog) == []
+
+
 def test_so_is_that_of_an_edit(session, caplog):
     session.edit(grey(), "a robot on a beach", seed=0, settings=EditSettings(size_px=192))
     assert any("The size is 192x192 px" in one for one in warnings_of(caplog))

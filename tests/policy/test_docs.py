@@ -231,6 +231,16 @@ def test_a_wrong_command_line_does_not_parse(line):
         parse(shlex.split(line))
 
 
+def test_no_command_of_the_quickstart_writes_over_the_file_of_another():
+    page = next(page for page in PAGES if page.name == "quickstart.md")
+    written = [
+        words[words.index("-o") + 1]
+        for words in command_lines(page)
+        if "-o" in words and "--force" not in words
+    ]
+    assert sorted(written) == sorted(set(written))
+
+
 def test_the_readme_is_short():
     assert len(README.read_text().splitlines()) <= MAX_README_LINES
 

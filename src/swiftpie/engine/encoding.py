@@ -53,11 +53,14 @@ def encode_pictures(
         for picture, mask in zip(pictures, mask_sources, strict=True)
     ]
     searches = _searches(cutout, len(pictures))
+    names = [str(source) if isinstance(source, str | Path) else "" for source in sources]
     return cache.get_or_make(
         _key_of(
             components, "identity", pictures, regions, notes=[str(search) for search in searches]
         ),
-        lambda: identities.encode_identity(components, pictures, masks=regions, searches=searches),
+        lambda: identities.encode_identity(
+            components, pictures, masks=regions, searches=searches, names=names
+        ),
     )
 
 

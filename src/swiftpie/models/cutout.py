@@ -256,7 +256,7 @@ def subject_mask(image: Image.Image) -> Tensor:
     return cut_out(image).mask
 
 
-def cut_out(image: Image.Image, search: str | Search = ANYWHERE) -> CutOut:
+def cut_out(image: Image.Image, search: str | Search = ANYWHERE, *, name: str = "") -> CutOut:
     """Return where the subject of `image` is, which way that was found, and how sure it is.
 
     A warning tells that what was found may be wrong.
@@ -265,6 +265,7 @@ def cut_out(image: Image.Image, search: str | Search = ANYWHERE) -> CutOut:
         image: photo, mode RGB or RGBA. One subject is looked for, large and near the middle, or
             where `search` says.
         search: how to look for it; a string is read as by `search_of`.
+        name: what a warning calls the picture, such as its file.
 
     Raises:
         InputError: The string describes no search.
@@ -291,7 +292,7 @@ def cut_out(image: Image.Image, search: str | Search = ANYWHERE) -> CutOut:
             found = CutOut(_by_colour(image, search), Cutout(CutoutMethod.COLOUR, None))
     if not _is_usable(found.mask, search):
         raise NoSubject(*_not_found(found.mask.mean().item()))
-    _warn(found.how)
+    _warn(found.how, search, name)
     return found
 
 
@@ -450,23 +451,24 @@ def _not_found(share: float) -> tuple[str, str]:
     return (
         f"The subject could not be separated from its background: {share:.0%} of the picture was "
         "found. One subject that stands out is needed.",
-        "Supply a mask as IMAGE:MASK, or a box around it, as in --cutout 0.2,0.1,0.8,0.95.",
+        "Supply a mask, or a box around it such as 0.2,0.1,0.8,0.95.",
     )
 
 
-def _warn(how: Cutout) -> None:
+def _warn(how: Cutout, search: Search, name: str) -> None:
+    which = f"The subject of '{name}'" if name else "The subject"
+    remedy = "give a mask, or a box around it"
+    if not search.has_hints:
+        remedy += ", as in `cutout=0.2,0.1,0.8,0.95`"
     if how.way == CutoutMethod.COLOUR:
         logger.warning(
-            "The subject was cut out by colour alone, as the network saw none. Look at it with "
-            "`swiftpie cutout IMAGE`. If it is wrong, say where it is, as in "
-            "--cutout 0.2,0.1,0.8,0.95 or cutout= in Python, or give a mask: IMAGE:MASK, or masks=."
+            "%s was cut out by colour alone, as the network saw none. If it is wrong, %s.",
+            *(which, remedy),
         )
     elif how.is_doubtful:
         logger.warning(
-            "The subject may be cut out badly (confidence %.2f; below %.2f most are). Look at it "
-            "with `swiftpie cutout IMAGE`. If it is wrong, say where it is, as in "
-            "--cutout 0.2,0.1,0.8,0.95 or cutout= in Python, or give a mask: IMAGE:MASK or masks=.",
-            *(how.confidence, DOUBTFUL),
+            "%s may be cut out badly (confidence %.2f; below %.2f most are). If it is, %s.",
+            *(which, how.confidence, DOUBTFUL, remedy),
         )
 
 

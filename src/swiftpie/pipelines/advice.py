@@ -176,11 +176,15 @@ def _shrunk_scene(components: Components, request: PersonalizeRequest) -> Iterat
 
 
 def _size_of(components: Components, request: Request) -> tuple[int, int] | None:
+    """Return height and width that the user chose and the model draws, None without such a choice.
+
+    A drawing that is put before a larger scene has a size of the model's own.
+    """
     if isinstance(request, EditRequest):
         side = request.settings.size_px
         return None if side is None else (side, side)
     if isinstance(request, PersonalizeRequest):
-        return None if request.size_px is None else drawn_size(components, request)
+        return request.size_px if drawn_size(components, request) == request.size_px else None
     return None if isinstance(request, RepaintRequest) else request.size_px
 
 

@@ -35,6 +35,7 @@ def encode_identity(
     *,
     masks: Sequence[Tensor | None] | None = None,
     searches: Sequence[Search] | None = None,
+    names: Sequence[str] = (),
 ) -> Identity:
     """Return the identity of the one subject that all `images` show.
 
@@ -44,6 +45,7 @@ def encode_identity(
         masks: For each picture where the subject is, (1, 1, H, W) in [0, 1], or None to find it.
         searches: How, for each picture; by default by its transparency, or else by a network that
             warns where it is not sure.
+        names: What a warning calls each picture, such as its file.
 
     Raises:
         InputError: No picture, too many, or a subject that cannot be found.
@@ -60,12 +62,13 @@ def encode_identity(
     how = searches if searches is not None else [ANYWHERE] * len(images)
     size_px, large = components.preset.image_size_px, None
     frames: list[Frame] = []
-    for image, mask, search in zip(images, given, how, strict=True):
+    called = names or [""] * len(images)
+    for image, mask, search, name in zip(images, given, how, called, strict=True):
         is_whole = mask is None and search.way is CutoutMethod.NONE
         shown = image
         if is_whole and components.layout_predictor is None:
             shown = _middle_square(image)  # as their image encoders were trained
-        found = crop_subject(shown, mask, search)
+        found = crop_subject(shown, mask, search, name=name)
         if not frames and components.layout_predictor is not None:  # others place no pixels
             large = large_frame(found, size_px)
         frames.append(frame_of(found, size_px))
@@ -183,9 +186,13 @@ def face_identity(
     return replace(_semantic_identity(components, tokens, shown, mask), is_face=True)
 
 
-def cut_out_or_given(image: Image.Image, mask: Tensor | None, search: Search = ANYWHERE) -> CutOut:
+def cut_out_or_given(
+    image: Image.Image, mask: Tensor | None, search: Search = ANYWHERE, *, name: str = ""
+) -> CutOut:
     """Return the subject at `mask` (1, 1, H, W), or where `search` finds it if that is None."""
-    return cut_out(image, search) if mask is None else CutOut(mask, Cutout(CutoutMethod.MASK, 1.0))
+    if mask is None:
+        return cut_out(image, search, name=name)
+    return CutOut(mask, Cutout(CutoutMethod.MASK, 1.0))
 
 
 def _middle_square(image: Image.Image) -> Image.Image:
@@ -211,9 +218,11 @@ class SubjectCrop(NamedTuple):
     how: Cutout
 
 
-def crop_subject(image: Image.Image, mask: Tensor | None, search: Search = ANYWHERE) -> SubjectCrop:
+def crop_subject(
+    image: Image.Image, mask: Tensor | None, search: Search = ANYWHERE, *, name: str = ""
+) -> SubjectCrop:
     """Find the subject at `mask` (1, 1, H, W) in [0, 1], or as `search` says if that is None."""
-    found = cut_out_or_given(image, mask, search)
+    found = cut_out_or_given(image, mask, search, name=name)
     fill = 1.0 if found.how.way is CutoutMethod.NONE else SUBJECT_FILL
     return SubjectCrop(*crop_square(image, found.mask, fill=fill), fill, found.how)
 
@@ -225,10 +234,15 @@ def frame_of(found: SubjectCrop, size_px: int) -> Frame:
 
 
 def canonical_frame(
-    image: Image.Image, mask: Tensor | None, size_px: int, *, search: Search = ANYWHERE
+    image: Image.Image,
+    mask: Tensor | None,
+    size_px: int,
+    *,
+    search: Search = ANYWHERE,
+    name: str = "",
 ) -> Frame:
     """Return the frame, `size_px` a side, of what `crop_subject` finds."""
-    return frame_of(crop_subject(image, mask, search), size_px)
+    return frame_of(crop_subject(image, mask, search, name=name), size_px)
 
 
 def large_frame(found: SubjectCrop, size_px: int) -> Tensor | None:

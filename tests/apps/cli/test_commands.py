@@ -272,3 +272,13 @@ def test_subjects_are_split_at_the_colon_that_makes_sense(tmp_path, monkeypatch)
     assert split_subject("C:a.png:D:m.png") == ("C:a.png", "D:m.png")
     assert split_subject("-:m.png") == ("-", "m.png")
     assert split_subject("missing.png:m.png") == ("missing.png:m.png", None)
+
+
+def test_samples_are_written_as_subjects_and_a_photograph_that_commands_take(call, tmp_path):
+    result = call("samples", tmp_path)
+    assert result.exit_code == 0, result.output
+    names = {path.name for path in tmp_path.iterdir()}
+    assert {"hamster.png", "robot.png", "dahlia.jpg"} <= names
+    assert load_image(tmp_path / "hamster.png").mode == "RGBA"
+    assert call("samples", tmp_path).exit_code == 2  # what is there stays
+    assert call("samples", tmp_path, "--force").exit_code == 0

@@ -104,6 +104,21 @@ def test_a_subject_that_cannot_be_found_gives_three(call, tmp_path, on_white):
 
 
 @pytest.mark.parametrize(
+    "words",
+    [
+        ("personalize", "a", "dog", "on", "a", "beach"),
+        ("personalize", "PICTURE", "a", "dog", "on", "a", "beach"),
+        ("edit", "PICTURE", "a", "dog", "made", "of", "gold"),
+        ("face", "PICTURE", "a", "person"),
+    ],
+)
+def test_a_sentence_without_quotes_is_said_to_be_one(call, tmp_path, hamster, words):
+    line = [hamster if word == "PICTURE" else word for word in words]
+    result = call(*line, "-o", tmp_path / "out.png")
+    assert_refused(result, ExitCode.USAGE, "into quotes")
+
+
+@pytest.mark.parametrize(
     ("options", "words"),
     [
         (["", "-o", "out.png"], "prompt is empty"),

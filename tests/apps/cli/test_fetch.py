@@ -163,6 +163,30 @@ def test_the_files_that_a_recipe_needs_come_and_no_others_byte_for_byte(call, hu
     assert hub.asked == []
 
 
+@pytest.mark.parametrize(
+    ("name", "places"),
+    [
+        (
+            "sdxl-turbo",
+            {"stabilityai/sdxl-turbo", "h94/IP-Adapter", "madebyollin/sdxl-vae-fp16-fix"},
+        ),
+        ("sd-turbo", {"stabilityai/sd-turbo"}),
+        ("opencv", {"opencv/face_detection_yunet", "opencv/face_recognition_sface"}),
+    ],
+)
+def test_a_dry_run_without_a_network_lists_where_everything_is(
+    call, tmp_path, monkeypatch, name, places
+):
+    monkeypatch.setenv("SWIFTPIE_HOME", str(tmp_path))
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    result = call("fetch", name, "--dry-run", "--json")
+    assert result.exit_code == 1, result.output
+    listed = json.loads(result.stdout)["sources"].values()
+    assert places <= {place.split("@")[0].split(":")[0] for place in listed}
+    assert "Check the network" in result.stderr
+
+
 @pytest.mark.usefixtures("machine")
 def test_an_adapter_by_its_place_in_a_repository_is_drawn_with(call, hamster, tmp_path):
     adapter = "h94/IP-Adapter:sdxl_models/ip-adapter_sdxl_vit-h.safetensors"

@@ -73,7 +73,7 @@ def test_photographs_and_edits_take_names(call, tmp_path, drawn):
         (["personalize", "an elefant at sea"], "Spelled alike: elephant"),
         (["personalize", "a photo"], "names no subject"),
         (["personalize", "elefant", "an elefant at sea"], "There is no file 'elefant'"),
-        (["personalize", "cat", "dog", "a cat at sea"], "is a whole subject"),
+        (["personalize", "cat", "dog", "a cat at sea"], "by --also"),
         (["personalize", "cat", "a cat at sea", "--cutout", "none"], "0 pictures to cut out"),
     ],
 )

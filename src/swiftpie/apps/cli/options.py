@@ -304,8 +304,14 @@ def check_prompt(prompt: str) -> str:
     """Return `prompt`, unless it is the name of a file.
 
     Raises:
-        ConfigError: A file of this name exists, or it ends like a picture or an identity file.
+        ConfigError: A file of this name exists, or it ends like a picture or an identity file; or
+            it is the first word of a sentence without quotes.
     """
+    if prompt.lower() in {"a", "an", "the", "my"}:
+        raise ConfigError(
+            f"The prompt is '{prompt}' alone. Put the whole sentence into quotes, as in "
+            '"a dog on a beach".'
+        )
     if is_file(prompt) or prompt.lower().strip().endswith((*PICTURE_SUFFIXES, ".spid")):
         raise ConfigError(
             f"The prompt is '{prompt}', which is a file. A sentence is needed after all pictures, "

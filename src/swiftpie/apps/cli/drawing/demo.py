@@ -1,5 +1,6 @@
-"""`swiftpie demo`: first pictures, from files inside the package."""
+"""`swiftpie demo` and `swiftpie samples`: first pictures, from files inside the package."""
 
+import json
 import statistics
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -119,6 +120,37 @@ def demo(
         drawn = request_facts(PRESET, scales, pictures[0])
         timings = {"load_ms": round(load_ms, 1), "timings_ms": medians}
         print_json({"picture": str(sheet), "pictures": rows_of_json, **drawn, **timings, **machine})
+
+
+@app.command(epilog=examples("swiftpie samples samples", "swiftpie samples . --force"))
+def samples(
+    *,
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder for the pictures.", show_default=False)
+    ],
+    force: Force = False,
+) -> None:
+    """Write the subjects and the photograph of the package, to try other commands with."""
+    from swiftpie.imageio.atomic import make_folder
+    from swiftpie.imageio.decoding import load_image
+    from swiftpie.imageio.writing import check_image_target, save_image
+
+    make_folder(folder)
+    with as_file(files("swiftpie") / "assets") as assets:
+        entries = json.loads((assets / "samples" / "subjects.json").read_text(encoding="utf-8"))
+        pictures = {
+            folder / f"{entry['name'].replace(' ', '-')}.png": assets
+            / "samples"
+            / f"{entry['code']}.webp"
+            for entry in entries
+        }
+        pictures[folder / "dahlia.jpg"] = assets / DAHLIA
+        for path in pictures:
+            check_image_target(path, force=force)
+        for path, source in pictures.items():
+            save_image(load_image(source), path, metadata=None, force=force)
+    say(f"wrote {len(pictures)} pictures to {folder}: {', '.join(path.name for path in pictures)}")
+    say("licences: Fluent Emoji, MIT, Microsoft; dahlia.jpg, CC BY 2.0, vultilion on Flickr")
 
 
 def _draw(session: "Session", references: "Mapping[str, Image.Image]") -> "list[GenerationResult]":

@@ -164,10 +164,10 @@ def cutout(
     mask = None if given is None else load_mask(given, picture.size, of_subject=True)
     search = search_of(source.cutout)
     if to is CutoutForm.FRAME:
-        pixels, _, how = canonical_frame(picture, mask, size_px, search=search)
+        pixels, _, how = canonical_frame(picture, mask, size_px, search=search, name=image)
         cut = to_pil(pixels)[0]
     else:
-        found, how = cut_out_or_given(picture, mask, search)
+        found, how = cut_out_or_given(picture, mask, search, name=image)
         (cut,) = mask_to_pil(found)
     if to is CutoutForm.RGBA:
         alpha, cut = cut, picture.convert("RGB")

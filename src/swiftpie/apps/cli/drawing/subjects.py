@@ -47,13 +47,19 @@ def read_subjects(texts: list[str]) -> list[SubjectPictures]:
 
     Raises:
         ImageError: A picture or mask cannot be read.
-        ConfigError: An identity file or a name came with anything else.
+        ConfigError: An identity file or a name came with anything else, or words of a sentence.
         NobodyNamed: It is not a file, and close to a name of the library.
     """
     from swiftpie.imageio.decoding import is_safetensors
-    from swiftpie.library import named_by, packaged
+    from swiftpie.library import NAME, named_by, packaged
 
-    named = [who for text in texts if not is_file(text) and (who := named_by(text))]
+    words = [text for text in texts if not is_file(text) and NAME.fullmatch(text)]
+    if len(words) > 1:
+        raise ConfigError(
+            f"'{' '.join(words)}' is {len(words)} words and no file. Put a sentence into quotes, "
+            'as in "a dog on a beach", and give each further subject by --also.'
+        )
+    named = [who for text in words if (who := named_by(text))]
     if named and len(texts) > 1:
         raise ConfigError(
             f"The name {named[0].word!r} came with other pictures, and is a whole subject. "
