@@ -141,7 +141,7 @@ class Ours:
                 seed=number,
                 num_images=self.scene.batch,
                 size_px=(self.scene.side_px, self.scene.side_px),
-                scales=WITHOUT_SUBJECT if is_kept else None,
+                scales=WITHOUT_SUBJECT if is_kept else Scales(),
             ),
             self.scene.device,
         )

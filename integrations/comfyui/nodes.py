@@ -610,8 +610,7 @@ class Edit(io.ComfyNode):
         )
         if subject is None:
             request = session.with_newcomer(request)
-            brought = (request.identity, request.newcomer)
-            _log_named(identity for identity in brought if identity is not None)
+            _log_named(filter(None, [request.identity]))
         places = [box] * len(photos) if mask is None else _regions(mask, photos)
         requests = [
             session.with_face_region(replace(request, image=photo, mask=place, seed=seed + number))

@@ -60,7 +60,7 @@ class Option(NamedTuple):
     metavar: str | None = None
     flags: tuple[str, ...] = ()  # of the command line, instead of the field's name with dashes
     kind: object = None  # what users type, where it is not the field's own type
-    default: object = None  # of fields whose class has none
+    default: object = None  # of fields whose class has none, or leaves it to others
     least: float | None = None  # of the number, or of each number of a tuple
     most: float | None = None
     slider: tuple[float, float] | None = None  # range of a slider; the class checks its own limits
@@ -183,7 +183,8 @@ def options_of(
             continue
         own = annotation.__origin__
         kind = own.__forward_arg__ if isinstance(own, ForwardRef) else own
-        default = option.default if name not in declared else _default_of(declared[name])
+        default = _default_of(declared[name]) if name in declared else None
+        default = option.default if default is None else default
         found[name] = OptionField(name, kind, default, option)
     return found
 

@@ -146,6 +146,7 @@ class GenerationResult:
     branches: tuple[IdentityBranch, ...]  # active ones; scales of others had no effect
     cutouts: tuple[tuple[Cutout, ...], ...]  # of each subject's pictures
     timings_ms: Mapping[str, float]  # by stage: text, place, denoise, decode, total
+    scales: Mapping[str, float]  # by name, those of the preset among them
     origin: Mapping[str, str]  # the recipe, an automatic decoder, names of the library
     tensor: "Tensor | None" = None  # pixels (B, 3, H, W) or latents (B, C, h, w) as output
     named: "tuple[Named, ...]" = ()  # subjects of the library

@@ -5,7 +5,7 @@ import logging
 import numpy as np
 import pytest
 
-from swiftpie import EditRequest, InputError, Subject
+from swiftpie import CapabilityError, EditRequest, InputError, Subject
 from swiftpie.library import packaged
 from tests.engine.test_cache import photograph
 
@@ -62,14 +62,16 @@ def test_an_edit_by_name_is_the_one_by_reference(session, robots, cat):
     assert [who.name for who in named.named] == ["cat"]
     assert given.named == ()
     request = EditRequest(image=robots, prompt="a kitten in the snow", **said)
-    assert session.draw(request).named == ()  # requests are drawn as they stand
+    with pytest.raises(CapabilityError):
+        session.draw(request)  # as it stands, without the picture of a cat
 
 
-def test_without_words_about_the_picture_a_newcomer_comes_only_where_there_is_room(session, robots):
-    stays = session.edit(robots, "a robot on a beach", seed=0)
-    assert stays.named == ()
-    placed = session.edit(robots, "a robot and a cat in the snow", mask=(0.0, 0.6, 0.3, 0.95))
+def test_without_a_source_prompt_a_newcomer_comes_only_by_a_verb(session, robots):
+    assert session.edit(robots, "a robot at night", seed=0).named == ()
+    placed = session.edit(robots, "add a cat", mask=(0.0, 0.6, 0.3, 0.95))
     assert [who.name for who in placed.named] == ["cat"]
+    with pytest.raises(CapabilityError, match="'mini' cannot make the edit 'a robot and a cat'"):
+        session.edit(robots, "a robot and a cat", seed=0)
 
 
 def test_insertions_take_names(session, cat):

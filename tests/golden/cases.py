@@ -24,7 +24,7 @@ from swiftpie.guidance.dcg import Decoupled, GuidancePath, Renorm
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import mask_to_pil
 from swiftpie.masks import load_mask
-from swiftpie.pipelines.drawing.settings import IdentityGuidance, steering_of
+from swiftpie.pipelines.drawing.settings import EditMethod, IdentityGuidance, steering_of
 from swiftpie.pipelines.identity import face_identity
 from tests.golden.networks import SIDE_PX, mini, random_networks
 from tests.parity.faces import nobody, someone
@@ -42,8 +42,7 @@ BOX, LEFT, RIGHT = (0.25, 0.3, 0.8, 0.95), (0.0, 0.4, 0.5, 0.9), (0.55, 0.3, 1.0
 
 def personalized(session, subjects, prompt=PROMPT, *, seed=SEED, scales=None, **settings):
     """The pictures, the masks that the model sees, and each subject's region."""
-    if scales is not None:
-        scales = replace(Scales.of(session.components.preset), **scales)
+    scales = Scales(**(scales or {}))
     settings = {"scene": "words"} | settings
     drawn = session.personalize(subjects, prompt, seed=seed, scales=scales, **settings)
     return [*drawn.images, *drawn.subject_masks, *planes(drawn.regions)]
@@ -286,22 +285,25 @@ GUIDANCE = {
     ),
 }
 SOURCE = {"source_prompt": "a dinosaur on a beach"}
+INVERSION = {"method": EditMethod.INVERSION}
+BY_NETWORKS = {"settings": INVERSION}
 EDITS = {
     "source prompt": SOURCE,
-    "no source prompt": {},
-    "keyword": {"prompt": "a robot on a beach", "keyword": "dinosaur"},
-    "mask": {"mask": hard_mask()},
-    "soft mask": {"mask": soft_mask()},
-    "box": {"mask": BOX, "prompt": "a dinosaur at night"},
-    "reference": {"who": ROBOT, "mask": BOX, "prompt": "a robot on a beach"},
-    "nothing kept outside": {**SOURCE, "settings": {"keeps_outside": False}},
-    "smooth rule": {**SOURCE, "settings": {"rule": MaskRule.SMOOTH}},
-    "released rule": {**SOURCE, "settings": {"rule": MaskRule.RELEASED}},
+    "no source prompt": BY_NETWORKS,
+    "keyword": {"prompt": "a robot on a beach", "keyword": "dinosaur", **BY_NETWORKS},
+    "mask": {"mask": hard_mask(), **BY_NETWORKS},
+    "soft mask": {"mask": soft_mask(), **BY_NETWORKS},
+    "box": {"mask": BOX, "prompt": "a dinosaur at night", **BY_NETWORKS},
+    "reference": {"who": ROBOT, "mask": BOX, "prompt": "a robot on a beach", **BY_NETWORKS},
+    "nothing kept outside": {**SOURCE, "settings": {**INVERSION, "keeps_outside": False}},
+    "smooth rule": {**SOURCE, "settings": {**INVERSION, "rule": MaskRule.SMOOTH}},
+    "released rule": {**SOURCE, "settings": {**INVERSION, "rule": MaskRule.RELEASED}},
     "larger": {**SOURCE, "settings": {"size_px": 192}},
     "wide picture": {**SOURCE, "size": (200, 120)},
     "four steps, seed 5": {**SOURCE, "steps": 4, "seed": 5},
     "strengths": {
         "mask": hard_mask(),
+        **BY_NETWORKS,
         "scales": {
             "identity_scale": 0.4,
             "background_scale": 0.7,

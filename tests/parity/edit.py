@@ -14,7 +14,13 @@ from swiftpie.attention.processors import ReleasedAttention, SemanticAttention
 from swiftpie.imageio.images import to_pil, to_tensor
 from swiftpie.masks import MaskRule, from_noise_difference
 from swiftpie.noise import draw_noise
-from swiftpie.pipelines.drawing.settings import EditMode, EditSettings, EditStart, Scales
+from swiftpie.pipelines.drawing.settings import (
+    EditMode,
+    EditSettings,
+    EditStart,
+    ResolvedScales,
+    Scales,
+)
 from tests.pipelines.pictures import edit
 from tests.pipelines.tiny_editor import PRESET, SIDE_PX, WIDTH, tiny_editor
 
@@ -172,9 +178,7 @@ def neutral_layer():
     theirs = IPAdapterAttnProcessor2_0(LAYER_WIDTH, TEXT_WIDTH, num_tokens=(4,), scale=1.0)
     theirs.to_k_ip[0].weight.data.copy_(ours.to_k_ip.weight)
     theirs.to_v_ip[0].weight.data.copy_(ours.to_v_ip.weight)
-    condition = condition_of(
-        tokens, mask, Scales(identity_scale=1.0, detail_scale=0.0, background_scale=1.0)
-    )
+    condition = condition_of(tokens, mask, ResolvedScales(detail_scale=0.0, background_scale=1.0))
     found = ours(attn, states, text, condition=condition, notes={})
     return largest(found, theirs(attn, states, (text, [tokens[:, None]])).double())
 

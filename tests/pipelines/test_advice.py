@@ -5,13 +5,16 @@ import logging
 import pytest
 from PIL import Image
 
+from swiftpie import EditRequest
 from swiftpie.diffusers.edit import SwiftEditPipeline
 from swiftpie.diffusers.personalize import SwiftPiePipeline
 from swiftpie.engine.session import Session
 from swiftpie.engine.transforms import transform
 from swiftpie.pipelines.drawing.request import PersonalizeRequest
-from swiftpie.pipelines.drawing.settings import EditSettings
+from swiftpie.pipelines.drawing.settings import EditMethod, EditSettings
 
+BOX = (0.2, 0.2, 0.8, 0.8)
+BY_NETWORKS = EditSettings(method=EditMethod.INVERSION)
 STRANGE = "a dog riding a bicycle by a castel"
 
 
@@ -20,7 +23,7 @@ def personalize(session, identity, prompt, **settings):
 
 
 def edit(session, identity, prompt, **settings):
-    session.edit(grey(), prompt, identity=identity, seed=0, **settings)
+    session.edit(grey(), prompt, identity=identity, mask=BOX, seed=0, **settings)
 
 
 def draw_by_pipeline(session, identity, prompt):
@@ -28,7 +31,8 @@ def draw_by_pipeline(session, identity, prompt):
 
 
 def edit_by_pipeline(session, _, prompt):
-    SwiftEditPipeline.from_components(session.components)(prompt, image=grey())
+    pipeline = SwiftEditPipeline.from_components(session.components)
+    pipeline(prompt, image=grey(), settings=BY_NETWORKS)
 
 
 def grey():
@@ -68,18 +72,18 @@ def test_what_of_a_prompt_is_not_drawn_is_named(session, prompt, words):
     assert bool(told) == bool(words)
 
 
-def test_an_edit_is_told_of_a_new_subject_that_nothing_shows(session, caplog):
-    session.edit(grey(), "an axolotl on a beach", source_prompt="a dog on a beach", seed=0)
-    assert any("'axolotl'" in one for one in warnings_of(caplog))
-    caplog.clear()
-    session.edit(grey(), "a tiny gnu on a beach", source_prompt="a gnu on a beach", seed=0)
-    assert not any("taught" in one for one in warnings_of(caplog))
+def test_an_edit_is_told_of_a_new_subject_that_nothing_shows(session):
+    def warned(prompt, source, **settings):
+        request = EditRequest(image=grey(), prompt=prompt, source_prompt=source, seed=0, **settings)
+        return " ".join(session.advice_on(request))
+
+    networks = {"settings": BY_NETWORKS}
+    assert "'axolotl'" in warned("an axolotl on a beach", "a dog on a beach")
+    assert "taught" not in warned("a tiny gnu on a beach", "a gnu on a beach", **networks)
     texts = ("a face with sweat by a pool of mud", "a face with sweat in a castle")
-    session.edit(grey(), texts[1], source_prompt=texts[0], seed=0)
-    assert any("'pool'" in one for one in warnings_of(caplog))
-    caplog.clear()
-    session.edit(grey(), texts[1], source_prompt="a face with sweat on a beach", seed=0)
-    assert not any("taught" in one for one in warnings_of(caplog))  # that word stays as it is
+    assert "'pool'" in warned(texts[1], texts[0])
+    # That word stays as it is.
+    assert "taught" not in warned(texts[1], "a face with sweat on a beach")
 
 
 @pytest.mark.parametrize("prompt", ["a gnu on a beach", "a photo of an axolotl in the snow"])
@@ -105,7 +109,8 @@ def test_the_size_that_the_model_chooses_for_a_larger_scene_is_not(session, iden
 
 
 def test_so_is_that_of_an_edit(session, caplog):
-    session.edit(grey(), "a robot on a beach", seed=0, settings=EditSettings(size_px=192))
+    settings = EditSettings(method=EditMethod.INVERSION, size_px=192)
+    session.edit(grey(), "a robot on a beach", seed=0, settings=settings)
     assert any("The size is 192x192 px" in one for one in warnings_of(caplog))
 
 

@@ -25,6 +25,7 @@ from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.drawing.denoise import STEP
 from swiftpie.pipelines.drawing.request import ConditionPart, EditRequest, Output
+from swiftpie.pipelines.drawing.settings import EditMethod
 
 PROMPT, OTHER = "a photo of a subject on a beach", "a photo of a subject in the snow"
 
@@ -260,7 +261,7 @@ def test_requests_drawn_together_give_what_each_gives_alone(session, identity, s
 
     other = session.encode_identity(sprite.rotate(90))
     photo = session.personalize(identity, PROMPT, seed=9, scene="words").images[0]
-    redrawn = EditSettings(rule=MaskRule.SMOOTH)
+    redrawn = EditSettings(method=EditMethod.INVERSION, rule=MaskRule.SMOOTH)
     drawn = [
         PersonalizeRequest(
             scene="words", subjects=(Subject(identity),), prompt=PROMPT, seeds=(3, 4)

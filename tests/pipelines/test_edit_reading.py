@@ -2,7 +2,7 @@
 
 import pytest
 
-from swiftpie.pipelines.edit_reading import Cast, keeps_cast, read_edit
+from swiftpie.pipelines.edit_reading import Cast, read_edit
 from swiftpie.scenes import Worn
 
 
@@ -26,6 +26,15 @@ def taught(session):
         ("", "seen from the left", {"is_posed": True}),
         ("", "in front of a castle", {"changes_place": True}),
         ("", "wearing a top hat at night", {"puts_on": Worn("top hat"), "changes_light": True}),
+        ("", "a dog wearing a crown", {"puts_on": Worn("crown")}),
+        ("", "a dog on a beach", {"changes_place": True}),
+        ("", "the can upside down", {"is_posed": True}),
+        ("", "add a dog", {"cast": Cast.IS_JOINED}),
+        ("", "add a crown", {"puts_on": Worn("crown")}),
+        ("", "remove the crown", {"takes_off": Worn("crown")}),
+        ("", "remove the vase", {"cast": Cast.GOES}),
+        ("", "turn the dog into a lion", {"cast": Cast.IS_REPLACED}),
+        ("", "replace the vase with a robot", {"cast": Cast.IS_REPLACED}),
     ],
 )
 def test_an_edit_is_what_two_prompts_do_not_share(taught, before, after, expected):
@@ -44,12 +53,17 @@ def test_an_edit_is_what_two_prompts_do_not_share(taught, before, after, expecte
         ("a car in a park", "an orange car in a park", ("orange", None)),  # no fruit
         ("a toy", "a toy made of gold", (None, "gold")),
         ("a red car", "a wooden car", (None, "wood")),
+        ("", "a blue dog", ("blue", None)),
+        ("", "a blue vase", ("blue", None)),  # which the library does not have
+        ("", "an orange car", ("orange", None)),
+        ("", "turn the cat into gold", (None, "gold")),
+        ("", "make it red", ("red", None)),
     ],
 )
 def test_a_look_is_a_colour_or_a_material(taught, before, after, look):
     reading = read_edit(after, taught, source_prompt=before)
     assert (reading.look.colour, reading.look.material) == look
-    assert keeps_cast(after, taught, source_prompt=before)
+    assert reading.cast is Cast.STAYS
 
 
 @pytest.mark.parametrize(
@@ -60,8 +74,27 @@ def test_a_look_is_a_colour_or_a_material(taught, before, after, look):
         ("a red car", "a car"),  # nobody knows its own colour
         ("an oil painting of a dog", "a photo of a dog"),
         ("a dog and a cat", "a dog"),
-        ("", "a dog on a beach"),  # the picture may show a dog, or a beach, or neither
+        ("", "a dog"),  # what the picture shows
+        ("", "a dog and a lion"),  # both
+        ("", "a sleeping dog"),
+        ("", "make the background blue"),
+        ("a dog", "a gronk"),  # of which there is no picture
     ],
 )
-def test_other_words_are_left_to_the_network(taught, before, after):
+def test_other_words_are_not_understood(taught, before, after):
     assert read_edit(after, taught, source_prompt=before) is None
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "cast"),
+    [
+        ("", "a cat", Cast.IS_REPLACED),
+        ("a dog on a beach", "a sphynx on a beach", Cast.IS_REPLACED),
+        ("a dog", "a dog and a sphynx", Cast.IS_JOINED),
+    ],
+)
+def test_a_given_subject_takes_the_place_of_the_own_unless_words_put_it_beside(
+    taught, before, after, cast
+):
+    assert read_edit(after, taught, source_prompt=before, brings=True).cast is cast
+    assert read_edit("a red cat", taught, brings=True) is None  # a picture shows its colour

@@ -10,7 +10,6 @@ from swiftpie.pipelines.naming import (
     MAX_WORDS,
     in_sentence,
     mentions,
-    new_subject_of_edit,
     new_subjects,
     read_prompt,
     vocabulary_of,
@@ -155,27 +154,6 @@ def test_somebody_has_to_be_given_or_named():
         new_subjects("a photo", TAUGHT)
     for given in ([], [""]):  # to a model that knows all words
         assert new_subjects("a cat and a dog", None, given=given) == ((), ())
-
-
-@pytest.mark.parametrize(
-    ("source", "keyword", "prompt", "name"),
-    [
-        ("a dog on a beach", "", "a cat on a beach", "cat"),
-        ("a dog on a beach", "", "a dog and a cat on a beach", "cat"),
-        ("a puppy on a beach", "", "a dog in the snow", None),
-        ("a gryphon on a beach", "", "a gryphon in the snow", None),
-        ("a dog on a beach", "", "a dog wearing a crown on a beach", None),
-        ("a dog on a beach", "", "an empty beach", None),
-        ("", "cat", "a dog on a sofa", "dog"),
-        ("", "hat", "a dog wearing a crown", None),
-        ("", "", "a robot in space", "robot"),
-        ("", "", "a robot and a cat in space", "cat"),
-    ],
-)
-def test_an_edit_brings_whom_its_picture_does_not_show(source, keyword, prompt, name):
-    found = new_subject_of_edit(prompt, TAUGHT, source_prompt=source, keyword=keyword)
-    assert (found and found.name) == name
-    assert new_subject_of_edit(prompt, None, source_prompt=source, keyword=keyword) is None
 
 
 @pytest.mark.parametrize("prompt", ["my mother in a garden", "a portrait of people", "a friend"])

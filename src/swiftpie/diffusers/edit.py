@@ -104,8 +104,8 @@ class SwiftEditPipeline(AdaptedPipeline):
             for given in requests:
                 self._wake(*ENCODING)
                 request = session.with_newcomer(given)
-                brought = (request.identity, request.newcomer)
-                log_library_subjects(each.named for each in brought if each is not None)
+                if request.identity is not None:
+                    log_library_subjects([request.identity.named])
                 advise(components, request)
                 drawn = draw(components, request, on_stage=self._on_stage, on_step=on_step)
                 results.append(drawn)

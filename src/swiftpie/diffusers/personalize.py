@@ -48,7 +48,13 @@ from swiftpie.pipelines.drawing.request import (
     detail_source_of,
     source_of,
 )
-from swiftpie.pipelines.drawing.settings import MAX_SCALE, IdentityGuidance, MaskSource, Scales
+from swiftpie.pipelines.drawing.settings import (
+    MAX_SCALE,
+    USUAL,
+    IdentityGuidance,
+    MaskSource,
+    Scales,
+)
 from swiftpie.pipelines.identity import encode_identity
 from swiftpie.pipelines.photographs.scene import has_scene
 from swiftpie.scenes import read_scene
@@ -98,7 +104,7 @@ class PersonalizeCall:
     detail_mask: Tensor | MaskSource | None = None  # of the detail branch; None: the preset's
     box: Box | None = None
     view: View | None = None  # yaw and pitch in degrees
-    scales: Scales | None = None
+    scales: Scales = USUAL
     seeds: Sequence[int] | None = None  # one a picture
     guidance: Guidance | None = None  # a method in place of `guidance_scale`
     identity_guidance: IdentityGuidance = (
@@ -240,7 +246,7 @@ class SwiftPiePipeline(AdaptedPipeline):
                 f"set_ip_adapter_scale() got {len(scales)} numbers, and the call has {count} "
                 "subjects. Give one number for all, or one each."
             )
-        own = (request.scales or Scales.of(preset)).identity_scale or 1.0  # 0: only detail speaks
+        own = request.scales.over(Scales.of(preset)).identity_scale or 1.0  # 0: only detail speaks
         pairs = zip(request.subjects, scales, strict=True)
         subjects = tuple(_strengthened(subject, scale, own) for subject, scale in pairs)
         return replace(request, subjects=subjects)

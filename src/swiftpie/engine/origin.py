@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from swiftpie import __version__
+from swiftpie.backbones.presets import Preset
 from swiftpie.errors import InputError
 
 if TYPE_CHECKING:
     from swiftpie.pipelines.drawing.edit import EditResult
-    from swiftpie.pipelines.drawing.settings import EditSettings, Scales
+    from swiftpie.pipelines.drawing.settings import EditSettings
     from swiftpie.types import Cutout, GenerationResult
 
 MAX_STORED_PROMPT = 4000  # characters; no model reads as many
@@ -32,27 +33,25 @@ def check_texts(**texts: str) -> None:
         )
 
 
-def origin_of(preset: str, scales: object, **texts: str) -> dict[str, str]:
+def origin_of(preset: str, scales: Mapping[str, float], **texts: str) -> dict[str, str]:
     """Return what every picture says of its making: prompts and other words, preset and scales."""
     return {
         **_cut(texts),
         "preset": preset,
         "swiftpie": __version__,
-        **{name: str(value) for name, value in vars(scales).items()},
+        **{name: str(value) for name, value in scales.items()},
     }
 
 
-def origin_of_drawing(
-    preset: str, scales: "Scales", result: "GenerationResult", *, prompt: str
-) -> dict[str, str]:
+def origin_of_drawing(preset: str, result: "GenerationResult", *, prompt: str) -> dict[str, str]:
     """Return what the pictures of a drawing say, all but their seeds."""
     branches, cutouts = ", ".join(result.branches), spell_cutouts(result.cutouts)
     texts = {"prompt": prompt, "branches": branches, "cutouts": cutouts, **result.origin}
-    return origin_of(preset, scales, **texts)
+    return origin_of(preset, result.scales, **texts)
 
 
 def origin_of_edit(
-    preset: str,
+    preset: Preset,
     settings: "EditSettings",
     result: "EditResult",
     *,
@@ -61,14 +60,13 @@ def origin_of_edit(
     keyword: str,
 ) -> dict[str, str]:
     """Return what an edited picture says."""
-    assert settings.mode is not None, "a drawn edit has a mode"
     return origin_of(
-        preset,
-        settings.scales,
+        preset.name,
+        result.scales,
         prompt=prompt,
         source_prompt=source_prompt,
         keyword=keyword,
-        mode=settings.mode.value,
+        mode=str(settings.in_mode_of(preset).mode),
         start=settings.start.value,
         rule="learned" if settings.rule is None else settings.rule.value,
         variation=str(settings.variation),

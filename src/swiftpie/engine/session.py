@@ -46,6 +46,7 @@ from swiftpie.pipelines.drawing.request import (
     source_of,
 )
 from swiftpie.pipelines.drawing.settings import (
+    USUAL,
     DrawingSteering,
     EditSettings,
     IdentityGuidance,
@@ -53,10 +54,10 @@ from swiftpie.pipelines.drawing.settings import (
     Scales,
     Steering,
 )
-from swiftpie.pipelines.edit_reading import keeps_cast
+from swiftpie.pipelines.edit_reading import read_edit
 from swiftpie.pipelines.finding import Found, find_identity, with_place_found
 from swiftpie.pipelines.identity_file import fitted, load_identity, save_identity
-from swiftpie.pipelines.naming import log_library_subjects, new_subject_of_edit, new_subjects
+from swiftpie.pipelines.naming import log_library_subjects, new_subjects
 from swiftpie.scenes import read_scene
 from swiftpie.tuning import TuneSettings
 from swiftpie.tuning.fit import OnTune, tune
@@ -297,7 +298,7 @@ class Session:
         seed: int | None = None,
         num_images: int = 1,
         scene: Picture = "",
-        scales: Scales | None = None,
+        scales: Scales = USUAL,
         mask: Tensor | MaskSource = MaskSource.NONE,
         detail_mask: Tensor | MaskSource | None = None,
         box: Box | None = None,
@@ -354,7 +355,7 @@ class Session:
         seed: int | None = None,
         num_images: int = 1,
         scene: Picture = "",
-        scales: Scales | None = None,
+        scales: Scales = USUAL,
         mask: MaskSource = MaskSource.NONE,
         size_px: tuple[int, int] | None = None,
         **steering: Unpack[DrawingSteering],
@@ -391,7 +392,7 @@ class Session:
         identity_guidance: IdentityGuidance = IdentityGuidance.PLAIN,
         seed: int | None = None,
         num_images: int = 1,
-        scales: Scales | None = None,
+        scales: Scales = USUAL,
         size_px: tuple[int, int] | None = None,
         encoder: FaceEncoder | None = None,
     ) -> GenerationResult:
@@ -432,10 +433,10 @@ class Session:
     ) -> EditResult:
         """Change a picture so that it fits `prompt`.
 
-        If the prompt names a subject that the picture does not show, models with a small vocabulary
-        take it from the library. If `identity` is a face, and neither `mask` nor `keyword` is
-        given, a session `with_face_encoder` changes the face of the picture. `draw` does neither:
-        it draws an `EditRequest` as given.
+        If the prompt brings a subject that the source prompt does not name, models with a small
+        vocabulary take it from the library. If `identity` is a face, and neither `mask` nor
+        `keyword` is given, a session `with_face_encoder` changes the face of the picture. `draw`
+        does neither: it draws an `EditRequest` as given.
 
         Args:
             image: Any shape. Without a mask, a hole is what changes; transparency stays elsewhere.
@@ -472,8 +473,8 @@ class Session:
             **steering,
         )
         request = self.with_face_region(self.with_newcomer(request))
-        brought = (request.identity, request.newcomer)
-        log_library_subjects(identity.named for identity in brought if identity is not None)
+        if request.identity is not None:
+            log_library_subjects([request.identity.named])
         return self.draw(request)
 
     def find_region(
@@ -524,24 +525,16 @@ class Session:
         return find_identity(shown, load_image(image), is_there=is_there)
 
     def with_newcomer(self, request: EditRequest) -> EditRequest:
-        """Return an edit with the library's subject that its prompt adds, if any.
-
-        The subject becomes the `identity` if source prompt or keyword say that the picture does
-        not show it. Otherwise it becomes the `newcomer`, which is drawn only if the picture's own
-        subject does not stay.
-        """
-        if request.identity is not None or request.newcomer is not None:
+        """Return an edit with the library's subject that its words bring, if any."""
+        if request.identity is not None:
             return request
+        shown = request.source_prompt or request.keyword
         vocabulary = self.components.text.vocabulary
-        texts = {"source_prompt": request.source_prompt, "keyword": request.keyword}
-        if keeps_cast(request.prompt, vocabulary, source_prompt=request.source_prompt):
+        reading = read_edit(request.prompt, vocabulary, source_prompt=shown)
+        newcomer = None if reading is None else reading.newcomer
+        if newcomer is None or newcomer.subject is None:
             return request
-        brought = new_subject_of_edit(request.prompt, vocabulary, **texts)
-        if brought is None:
-            return request
-        who = self.named(brought.word)
-        is_sure = any(texts.values())
-        return replace(request, identity=who) if is_sure else replace(request, newcomer=who)
+        return replace(request, identity=self.named(newcomer.subject.word))
 
     def with_face_region(self, request: EditRequest) -> EditRequest:
         """Return an edit that changes the picture's face, if it brings one and names no place.

@@ -16,8 +16,9 @@ from swiftpie.pipelines.drawing.request import (
     RepaintRequest,
     Request,
     Subject,
+    resolved_scales,
 )
-from swiftpie.pipelines.drawing.settings import EditMode, MaskSource, Scales
+from swiftpie.pipelines.drawing.settings import EditMode, EditSettings, MaskSource, ResolvedScales
 from swiftpie.pipelines.naming import (
     ENGLISH,
     PromptReading,
@@ -27,13 +28,13 @@ from swiftpie.pipelines.naming import (
     read_prompt,
     unknown_subjects_warning,
 )
-from swiftpie.pipelines.photographs.restage import reading_of
+from swiftpie.pipelines.photographs.restage import reading_of, reads_words
 from swiftpie.pipelines.photographs.scene import drawn_size, has_scene, size_of
 from swiftpie.types import TextCondition
 
 logger = logging.getLogger(__name__)
 
-UNTOUCHED = Scales()
+UNTOUCHED = ResolvedScales()
 SAME_AREA = 1.25  # areas within this factor count as the size of the training pictures
 
 
@@ -46,7 +47,11 @@ def advise(components: Components, request: Request) -> None:
 def advice_on(components: Components, request: Request) -> Iterator[str]:
     """Yield warnings: words and sizes that the model was not trained on, options without effect."""
     preset, vocabulary = components.preset, components.text.vocabulary
-    is_read = isinstance(request, EditRequest) and reading_of(components, request) is not None
+    is_read = (
+        isinstance(request, EditRequest)
+        and request.identity is None
+        and reading_of(components, request) is not None
+    )
     if vocabulary is not None and isinstance(request, PersonalizeRequest):
         yield from _advice_on_words(components, vocabulary, request)
         named = [subject.identity.named for subject in request.subjects]
@@ -190,28 +195,26 @@ def _size_of(components: Components, request: Request) -> tuple[int, int] | None
 
 def _idle_drawing(components: Components, request: PersonalizeRequest) -> Iterator[str]:
     subjects, preset = request.subjects, components.preset
-    scales = request.scales or Scales.of(preset)
+    given, scales = request.scales.given, resolved_scales(preset, request)
     if not subjects:
-        for name in ("identity_scale", "detail_scale"):
-            if (value := getattr(scales, name)) != getattr(Scales.of(preset), name):
-                yield f"`{name}={value}` has no effect, because no subject is shown."
+        for name in sorted(given.keys() & {"identity_scale", "detail_scale"}):
+            yield f"`{name}={given[name]}` has no effect, because no subject is shown."
         return
     places = components.layout_predictor is not None
-    chosen = scales.detail_scale not in {UNTOUCHED.detail_scale, Scales.of(preset).detail_scale}
     takes_pictures = components.denoiser.installation.most_pictures > 0
     has_detail = places or takes_pictures or any(subject.identity.keys for subject in subjects)
-    if chosen and not has_detail:
+    if "detail_scale" in given and not has_detail:
         yield f"`detail_scale={scales.detail_scale}` has no effect: {why_no_detail(components)}"
     limits = (request.detail_mask, *(subject.detail_mask for subject in subjects))
     is_silent = not has_detail or scales.detail_scale == 0
     if is_silent and any(limit is not None for limit in limits):
         yield "`detail_mask=` has no effect, because the detail branch is off."
     if request.mask is MaskSource.NONE and all(subject.mask is None for subject in subjects):
-        for name in ("background_scale", "text_background_scale"):
-            if (value := getattr(scales, name)) != getattr(UNTOUCHED, name):
+        for name in sorted(given.keys() & {"background_scale", "text_background_scale"}):
+            if given[name] != getattr(UNTOUCHED, name):
                 yield (
-                    f"`{name}={value}` has no effect, because the region is the whole picture. "
-                    "Set the region with `mask=`."
+                    f"`{name}={given[name]}` has no effect, because the region is the whole "
+                    "picture. Set the region with `mask=`."
                 )
     has_box = any(subject.box is not None for subject in subjects)
     if has_box and not (places or takes_pictures) and request.mask is not MaskSource.BOX:
@@ -232,22 +235,31 @@ def why_no_detail(components: Components) -> str:
 
 
 def _idle_edit(components: Components, request: EditRequest) -> Iterator[str]:
-    settings, scales = request.settings, request.settings.scales
+    settings = request.settings
     mode = settings.in_mode_of(components.preset).mode
+    if reads_words(components, request):
+        for name, value in (*settings.scales.given.items(), *_of_networks(settings)):
+            yield f"`{name}={value}` has no effect on this edit, which no denoiser draws."
+        return
     if request.mask is not None:
         if request.keyword:
             yield f'`keyword="{request.keyword}"` has no effect, because the region was given.'
         if settings.rule is not None:
             yield f"`rule={settings.rule}` has no effect, because the region was given."
-    if scales is None:
-        return
-    names = ["detail_scale"]
+    names = {"detail_scale"}
     if mode is EditMode.RELEASED:
-        names += ["text_background_scale", "energy_cap"]
-    for name in names:
-        value = getattr(scales, name)
-        if value not in {0.0, getattr(UNTOUCHED, name)}:
-            yield f"`{name}={value}` has no effect in an edit in the {mode} mode."
+        names |= {"text_background_scale", "energy_cap"}
+    for name in sorted(settings.scales.given.keys() & names):
+        value = settings.scales.given[name]
+        yield f"`{name}={value}` has no effect in an edit in the {mode} mode."
+
+
+def _of_networks(settings: EditSettings) -> Iterator[tuple[str, object]]:
+    """Yield what is set of the inversion network and the denoiser, by name."""
+    usual = EditSettings()
+    for name in ("mode", "start", "rule", "variation"):
+        if (value := getattr(settings, name)) != getattr(usual, name):
+            yield name, value
 
 
 def _idle_steering(

@@ -41,6 +41,7 @@ from swiftpie.pipelines.drawing.request import (
     PersonalizeRequest,
     RepaintRequest,
     Request,
+    resolved_scales,
 )
 from swiftpie.pipelines.drawing.settings import EditMode, IdentityGuidance
 from swiftpie.pipelines.photographs import relight, repaint, restage, scene
@@ -240,10 +241,16 @@ def _is_relit(components: Components, request: EditRequest) -> bool:
 def _staging(
     components: Components, request: EditRequest, picture: EncodedPicture, clock: Clock
 ) -> Staging | None:
-    """Return the staging of an edit whose words are understood; None for others."""
-    reading = restage.reading_of(components, request)
-    if reading is None:
+    """Return the staging of an edit whose words say all of it; None for others.
+
+    Raises:
+        CapabilityError: The words are not understood, or what they name is not found.
+    """
+    if not restage.reads_words(components, request):
         return None
+    reading = restage.reading_of(components, request)
+    if reading is None and request.source_prompt.strip() and picture.prompts.are_alike:
+        return None  # nothing changes
     return restage.prepare(components, request, reading, picture, clock)
 
 
@@ -260,7 +267,7 @@ def _insert_into_scene(
         drawn.append([result for result in results if isinstance(result, EditResult)])
         places = [result.image for result in drawn[-1]]
         clock.lap("insert")
-    return scene.finish_insertions(request, rows, drawn, clock.timings())
+    return scene.finish_insertions(components, request, rows, drawn, clock.timings())
 
 
 def _passes(
@@ -344,6 +351,7 @@ def _draw_batch(
             branches=_branches(item),
             cutouts=tuple(each.cutouts for each in identities),
             timings_ms=clock.timings(),
+            scales=resolved_scales(components.preset, item.request).given,
             origin={
                 **components.origin,
                 **(

@@ -2,17 +2,29 @@
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple
 
 from swiftpie.geometry.look_words import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
 from swiftpie.models.vocabulary import Vocabulary
 from swiftpie.pipelines.naming import Mention, mentions
-from swiftpie.scenes import FILLERS, PLAIN, SceneWords, Worn, read_scene_words
+from swiftpie.scenes import FILLERS, PLAIN, SceneWords, Worn, read_scene_words, worn_in
 
 NOBODY = frozenset(("nothing", "nobody", "empty", "none", "no-one"))
 LINKS = frozenset(("another", "beside", "next"))  # between two subjects
+# How a prompt begins that says what is done, and what stands before what comes.
+ADDS, REMOVES = frozenset(("add", "insert")), frozenset(("remove", "delete", "erase"))
+TURNS = frozenset(("turn", "change", "transform", "replace", "swap"))
+# What pictures show besides their subject.
+SCENERY = frozenset(
+    (
+        *("background", "sky", "ground", "floor", "wall", "walls", "grass", "water", "sea"),
+        *("road", "table", "trees", "clouds", "everything"),
+    )
+)
+BEFORE_NOUNS = frozenset(("a", "an", "the", "and", "of", "with"))
+INTO = frozenset(("into", "to", "with", "by", "for"))
 # Words for poses, views, sizes and sides, as captions of training have them.
 POSES = frozenset(
     (
@@ -51,6 +63,7 @@ class EditReading:
     cast: Cast = Cast.STAYS
     look: Look | None = None  # that the subject takes on
     is_posed: bool = False  # whether its pose, view, size or side changes
+    newcomer: Mention | None = None  # who comes; None: a subject that is given, or nothing
 
     @property
     def changes_place(self) -> bool:
@@ -130,13 +143,25 @@ class EditReading:
         )
 
 
+NOTHING_SAID = SceneWords(PLAIN, None, None, None, ())
+REPLACED = EditReading(NOTHING_SAID, NOTHING_SAID, Cast.IS_REPLACED)
+"""A subject that is given takes the place of the picture's own, and nothing else changes."""
+
+
 def read_edit(
-    prompt: str, vocabulary: Vocabulary | None, *, source_prompt: str = ""
+    prompt: str, vocabulary: Vocabulary | None, *, source_prompt: str = "", brings: bool = False
 ) -> EditReading | None:
     """Return what an edit changes; None if a word of it is not understood, or nothing changes.
 
-    Without a source prompt the prompt has to name changes alone, as "wearing a crown" or "on a
-    beach". What it does not mention stays.
+    Without a source prompt a noun is what the picture shows, unless a verb says that it comes, as
+    in "add a dog" and "turn it into a dog". What the prompt does not mention stays.
+
+    Args:
+        prompt: What the picture shall show, or what changes.
+        vocabulary: The words that the model was taught.
+        source_prompt: What the picture shows, or the part of it that changes.
+        brings: Whether a subject is given, which takes the place of the picture's own unless the
+            words put it beside.
     """
     if vocabulary is None:
         return None
@@ -147,17 +172,25 @@ def read_edit(
         present = mentions(" ".join(before.others), vocabulary.words)
         reading = _compared(before, after, present, found)
     else:
-        reading = _alone(after)
+        reading = _alone(after, vocabulary.words)
+    if brings:
+        reading = _bringing(reading)
     if reading is None or (before.rendition and before.rendition != after.rendition):
         return None  # how a drawn picture looked before is unknown
+    if reading.newcomer is not None and reading.newcomer.subject is None:
+        return None  # there is no picture of it
     changes = (reading.changes_subject, reading.changes_light, reading.rendition)
     return reading if any(changes) else None
 
 
-def keeps_cast(prompt: str, vocabulary: Vocabulary | None, *, source_prompt: str = "") -> bool:
-    """Whether an edit is understood and brings no subject: "an orange car" is no orange."""
-    reading = read_edit(prompt, vocabulary, source_prompt=source_prompt)
-    return reading is not None and reading.cast in {Cast.STAYS, Cast.GOES}
+def _bringing(reading: EditReading | None) -> EditReading | None:
+    """Return the reading of an edit with a subject of its own; None where its words change it."""
+    if reading is None:
+        return REPLACED
+    if reading.cast is Cast.GOES or reading.look or reading.is_posed:
+        return None
+    is_beside = reading.cast is Cast.IS_JOINED
+    return replace(reading, cast=Cast.IS_JOINED if is_beside else Cast.IS_REPLACED, newcomer=None)
 
 
 def _compared(
@@ -175,12 +208,14 @@ def _compared(
     others = [one for one in found if not one.is_in(present)]
     if _without(names, after.others):  # the subject is not mentioned
         is_plain = len(others) == 1 and not _without(new, others[0].words.split())
-        return EditReading(before, after, Cast.IS_REPLACED) if is_plain else None
+        if not is_plain:
+            return None
+        return EditReading(before, after, Cast.IS_REPLACED, newcomer=others[0])
     joined = [one for one in found[1:] if not one.is_in(present)]
     if joined:
         rest = _without(new, [*joined[0].words.split()])
         is_plain = len(joined) == 1 and not old and LINKS.issuperset(rest)
-        return EditReading(before, after, Cast.IS_JOINED) if is_plain else None
+        return EditReading(before, after, Cast.IS_JOINED, newcomer=joined[0]) if is_plain else None
     return _changed(before, after, new, old)
 
 
@@ -197,13 +232,46 @@ def _changed(
     return EditReading(before, after, look=look, is_posed=bool(poses))
 
 
-def _alone(after: SceneWords) -> EditReading | None:
-    """Return the reading of a prompt that names nothing but a change."""
-    before = SceneWords(PLAIN, None, None, None, ())
-    words = _without(after.others, ())
-    if NOBODY.issuperset(words) and words:
+def _alone(after: SceneWords, taught: Collection[str]) -> EditReading | None:
+    """Return the reading of a prompt without a description of what the picture shows."""
+    before, said = NOTHING_SAID, [*after.others]
+    verb = said[0] if said else ""
+    if verb in ADDS | REMOVES and (worn := worn_in(f"with {' '.join(said[1:])}")):
+        before, after = (each._replace(worn=None, others=()) for each in (before, after))
+        if verb in ADDS:
+            return EditReading(before, after._replace(worn=worn))
+        return EditReading(before._replace(worn=worn), after)
+    if verb in TURNS and (places := [at for at, word in enumerate(said) if word in INTO]):
+        said = said[places[0] + 1 :]
+        said = ["made", *said] if _look_in(["made", *said]) and not _look_in(said) else said
+    found, rest = _subjects_in(said, taught)
+    if verb in ADDS | REMOVES:
+        rest = _without(rest, (verb,))
+    if NOBODY.issuperset(rest) and rest and not found:
         return EditReading(before, after, Cast.GOES)
-    return _changed(before, after, words, [])
+    if verb in REMOVES:
+        return None if rest else EditReading(before, after, Cast.GOES)
+    if verb in ADDS or (verb in TURNS and found):
+        is_plain = len(found) == 1 and not rest
+        cast = Cast.IS_JOINED if verb in ADDS else Cast.IS_REPLACED
+        return EditReading(before, after, cast, newcomer=found[0]) if is_plain else None
+    if len(found) > 1 or not SCENERY.isdisjoint(said):
+        return None
+    return _changed(before, after, rest, [])
+
+
+def _subjects_in(said: Sequence[str], taught: Collection[str]) -> tuple[list[Mention], list[str]]:
+    """Return the nouns of a prompt, and its other words that say something."""
+    look = _look_in(_without(said, ()))
+    others = {*(look.words if look else ()), *POSES, *NOBODY, *ADDS, *REMOVES}
+    others |= FILLERS - BEFORE_NOUNS
+    found = mentions(" ".join(word for word in said if word not in others), taught)
+    names = [
+        word
+        for one in found
+        for word in (one.words.split() if one.subject else one.words.split()[-1:])
+    ]
+    return found, _without(said, names)
 
 
 def _look_in(words: Sequence[str]) -> Look | None:

@@ -241,26 +241,6 @@ def is_foreign(prompt: str, vocabulary: Vocabulary) -> bool:
     return len(strange) > 1 and len(strange) > FOREIGN_SHARE * len(words)
 
 
-def new_subject_of_edit(
-    prompt: str, vocabulary: Vocabulary | None, *, source_prompt: str, keyword: str
-) -> Named | None:
-    """Return the subject that the prompt of an edit names and that is not in the picture yet."""
-    if vocabulary is None:
-        return None
-    taught = vocabulary.words
-    if keyword and not source_prompt and taught.issuperset(words_in(keyword)):
-        return None  # the keyword names a scene or an accessory, so the subject stays
-    present = [*mentions(source_prompt, taught), *mentions(keyword, taught)]
-    new = [
-        mention.subject
-        for mention in mentions(prompt, taught)
-        if mention.subject and not mention.is_in(present)
-    ]
-    if not new:
-        return None
-    return new[0] if present else new[-1]  # of two the first may already be in the picture
-
-
 def mentions(prompt: str, taught: Collection[str]) -> list[Mention]:
     """Return the subjects that a prompt names.
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import typer
 
 from swiftpie.apps.cli.console import examples
-from swiftpie.apps.cli.drawing.edit import EditScales, edit_settings
+from swiftpie.apps.cli.drawing.edit import EditScales
 from swiftpie.apps.cli.loading import resolved
 from swiftpie.apps.cli.options import AsJson, DataPath, with_fields
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.recipes import Use
-from swiftpie.pipelines.drawing.settings import EditSettings
+from swiftpie.pipelines.drawing.settings import EditSettings, Scales
 from swiftpie_lab.cli import evaluate_options as given
 from swiftpie_lab.cli import evaluate_output as output
 from swiftpie_lab.cli import evaluate_parts as parts
@@ -83,7 +83,7 @@ def world_edits(
     dealt = benchmark.cases(cases, kinds=() if kinds is None else kinds.split(","))
 
     def own() -> "EditDrawer[WorldEditCase]":
-        settings = _settings_of_each(loading, rules, scales)
+        settings = replace(rules, scales=Scales(**scales))
         chosen = parts.choose_editor(
             editor, loading, mask=mask, settings=settings, scales=scales, by_name=by_name
         )
@@ -123,15 +123,6 @@ def _needs(mask: str) -> "tuple[Ability, ...]":
     from swiftpie_lab.evaluation.contest import Ability
 
     return (Ability.FILL,) if mask == "true" else (Ability.CHANGE,)
-
-
-def _settings_of_each(
-    loading: LoadOptions, rules: EditSettings, scales: Mapping[str, float]
-) -> EditSettings:
-    if not scales:  # those of edits with a reference are others than those of edits without
-        return rules
-    settings = edit_settings(resolved(loading)[1], rules, scales=scales)
-    return replace(settings, mode=rules.mode)
 
 
 def _beside_naive(editor: "Editor", benchmark: "TaskBenchmark[C]") -> "EditDrawer[C]":

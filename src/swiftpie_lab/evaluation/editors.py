@@ -23,7 +23,13 @@ from swiftpie.pipelines.drawing.denoise import Clock, Prepared, decode, denoise
 from swiftpie.pipelines.drawing.edit_region import canvas_for, composite
 from swiftpie.pipelines.drawing.prepare import subject_condition
 from swiftpie.pipelines.drawing.request import EditRequest
-from swiftpie.pipelines.drawing.settings import EditMethod, EditMode, EditSettings, Scales
+from swiftpie.pipelines.drawing.settings import (
+    EditMethod,
+    EditMode,
+    EditSettings,
+    ResolvedScales,
+    Scales,
+)
 from swiftpie.pipelines.identity import whole_picture_identity
 from swiftpie.schedules import CLEAN, predict_clean
 from swiftpie.types import TextCondition
@@ -31,7 +37,7 @@ from swiftpie_lab.evaluation.case import Case, Evidence
 from swiftpie_lab.evaluation.contest import Ability, OpenBenchmark, RivalTask
 from swiftpie_lab.evaluation.run import FACTS, C, File, Maker, Results
 
-NO_SUBJECT = Scales(identity_scale=0.0, detail_scale=0.0)
+NO_SUBJECT = ResolvedScales(identity_scale=0.0, detail_scale=0.0)
 EVERYWHERE: Box = (0.0, 0.0, 1.0, 1.0)
 FRESH_SEED = 0  # of what an edit draws; a task's own seed would tell the answer's noise
 UNTOUCHED, EXACT = Maker("untouched source"), Maker("exact target")
@@ -301,9 +307,9 @@ class SwiftEditor(PresetEditor):
         )
 
     @property
-    def _scales(self) -> Scales:
+    def _scales(self) -> ResolvedScales:
         settings, preset = self.settings, self.session.components.preset
-        return settings.scales or Scales.for_edit(preset, mode=settings.mode)
+        return settings.scales.over(Scales.for_edit(preset, mode=settings.mode))
 
     def _reconstruct(self, task: EditTask, *, appearance: float) -> Image.Image:
         """Return the source through inversion and generation, as an edit that changes nothing.

@@ -8,7 +8,7 @@ from typing import NamedTuple, TypedDict, Unpack
 
 from swiftpie.engine.session import Session
 from swiftpie.errors import CapabilityError, ConfigError
-from swiftpie.pipelines.drawing.settings import EditMethod, EditSettings, Scales
+from swiftpie.pipelines.drawing.settings import USUAL, EditMethod, EditSettings, Scales
 from swiftpie_lab.evaluation.ablations import Study, Variant
 from swiftpie_lab.evaluation.benchmarks.pie import PICTURES, PieBenchmark, PieCase, ResultsEditor
 from swiftpie_lab.evaluation.editors import (
@@ -84,7 +84,7 @@ class TableRequest:
         lacks: str = "",
         preset: str | None = None,
         group: str = "",
-        scales: Scales | None = None,
+        scales: Scales = USUAL,
         **choices: Unpack[_Choices],
     ) -> _Row:
         """Return a row of SwiftEdit, by the networks in the row's folder if there is one.

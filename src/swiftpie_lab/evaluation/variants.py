@@ -19,7 +19,13 @@ from swiftpie.engine.session import Session
 from swiftpie.imageio.images import mask_to_pil, plane, to_pil, to_tensor
 from swiftpie.masks import load_mask, resize_mask
 from swiftpie.pipelines.drawing.request import ConditionPart, PersonalizeRequest, Subject
-from swiftpie.pipelines.drawing.settings import IdentityGuidance, MaskSource, Scales, steering_of
+from swiftpie.pipelines.drawing.settings import (
+    IdentityGuidance,
+    MaskSource,
+    ResolvedScales,
+    Scales,
+    steering_of,
+)
 from swiftpie.scenes import WORDS_ALONE
 from swiftpie_lab.evaluation.ablations import HELD_OUT, Study, Variant
 from swiftpie_lab.evaluation.benchmarks.world import (
@@ -292,7 +298,7 @@ def scene_study(
 
 
 def all_settings(
-    base: Scales, *, step_counts: Sequence[int], against: Sequence[str] = ()
+    base: ResolvedScales, *, step_counts: Sequence[int], against: Sequence[str] = ()
 ) -> list[DrawingSetup]:
     """Return every row, from the preset's own scales.
 
@@ -325,7 +331,7 @@ def all_settings(
     return [*rows, *(DrawingSetup(WEIGHTS, name, base, weights=name) for name in against)]
 
 
-def _branches(base: Scales) -> list[DrawingSetup]:
+def _branches(base: ResolvedScales) -> list[DrawingSetup]:
     plain = replace(base, identity_scale=0.0)  # without the semantic branch
     half = replace(base, identity_scale=base.identity_scale / 2, detail_scale=base.detail_scale / 2)
     half_semantic, half_detail = replace(half, detail_scale=0.0), replace(half, identity_scale=0.0)
@@ -346,7 +352,7 @@ def _branches(base: Scales) -> list[DrawingSetup]:
     ]
 
 
-def _rescaling(base: Scales) -> list[DrawingSetup]:
+def _rescaling(base: ResolvedScales) -> list[DrawingSetup]:
     """Return rows with the true mask, so that what a mask gets wrong does not count."""
     strong = replace(
         base,
@@ -367,7 +373,7 @@ def _rescaling(base: Scales) -> list[DrawingSetup]:
     return [replace(one, region=Region.TRUE) for one in rows]
 
 
-def _off_and_on(base: Scales) -> tuple[tuple[str, Scales], ...]:
+def _off_and_on(base: ResolvedScales) -> tuple[tuple[str, Scales], ...]:
     everywhere = base.identity_scale
     off = replace(base, background_scale=everywhere, text_scale=1.0, text_background_scale=1.0)
     return ("off", off), ("on", base)

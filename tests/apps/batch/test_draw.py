@@ -37,7 +37,7 @@ def test_jobs_of_every_kind_are_drawn_as_they_ask(collected, run, folder):
         {"subjects": two, "prompt": "two dogs", "size": "64x64"},
         {"image": "dog.webp", "prompt": "a dog at night", "keyword": "dog", "size_px": 64},
         {"image": "dog.webp", "prompt": "a cat", "box": [0.2, 0.2, 0.6, 0.6], "subject": "cat"},
-        {"image": "dog.webp", "prompt": "a cat", "mask": "mask.png", "variation": 0.5},
+        {"image": "dog.webp", "prompt": "red", "mask": "mask.png", "variation": 0.5},
         {**SMALL, "subject": "cat", "prompt": "a cat at sea", "cutout": "none"},
     )
     assert jobs.refused == ()
@@ -47,8 +47,9 @@ def test_jobs_of_every_kind_are_drawn_as_they_ask(collected, run, folder):
     assert {place: one["seed"] for place, one in told_of.items()} == dict.fromkeys("1234567", "0")
     assert told_of["4"]["keyword"] == "dog"
     assert told_of["6"]["variation"] == "0.5"
-    assert "seed has no effect" in " ".join(told["4"]["warnings"])
-    assert not any("seed" in one for one in told["6"]["warnings"])
+    assert not any("seed" in one for one in told["4"]["warnings"])  # of lights at night
+    assert "seed has no effect" in " ".join(told["6"]["warnings"])
+    assert "`variation=0.5` has no effect" in " ".join(told["6"]["warnings"])
     assert "128x128" in " ".join(told["7"]["warnings"])
     assert load_image(folder / "out" / told["4"]["file"]).size == (160, 160)
 

@@ -10,13 +10,14 @@ from PIL import Image, ImageCms
 
 from swiftpie import InputError, Session
 from swiftpie.apps.cli.console import Target
-from swiftpie.apps.cli.drawing.edit import EditJob, carry_out, edit_settings, warn_of_losses
+from swiftpie.apps.cli.drawing.edit import EditJob, carry_out, warn_of_losses
 from swiftpie.backbones.presets import PRESETS
 from swiftpie.config import MaskRule
 from swiftpie.errors import ImageError
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.originals import read_original
 from swiftpie.imageio.writing import PictureData, encode_image, read_metadata
+from swiftpie.pipelines.drawing.request import EditRequest, resolved_scales
 from swiftpie.pipelines.drawing.settings import (
     EditMethod,
     EditMode,
@@ -63,10 +64,8 @@ def job(tmp_path, picture):
         mask=None,
         where=[],
         seed=3,
-        settings=edit_settings(
-            PRESETS.get("sd-turbo"),
-            EditSettings(mode=EditMode.RELEASED, rule=MaskRule.SMOOTH),
-            scales={"text_scale": 1.5},
+        settings=EditSettings(
+            mode=EditMode.RELEASED, rule=MaskRule.SMOOTH, scales=Scales(text_scale=1.5)
         ),
         target=Target(tmp_path / "out.png", tmp_path / "region.png"),
         strip=tmp_path / "strip.png",
@@ -145,27 +144,15 @@ def test_a_mask_of_another_shape_is_refused(editor, job, tmp_path):
         carry_out(editor, job._replace(mask=str(tmp_path / "square.png")))
 
 
-@pytest.mark.parametrize("mode", EditMode)
-def test_strengths_that_are_not_given_belong_to_the_mode(mode):
-    for name in ("sd-turbo", "mini"):
-        found = edit_settings(PRESETS.get(name), EditSettings(mode=mode), scales={}).scales
-        assert found == Scales.for_edit(PRESETS.get(name), mode=mode)
-
-
-def test_a_new_subject_is_shown_where_the_picture_changes_and_nowhere_else():
-    options = {"scales": {"text_scale": 1.5}, "has_newcomer": True}
-    settings = edit_settings(PRESETS.get("sd-turbo"), EditSettings(), **options)
-    assert settings.scales == Scales(identity_scale=1.0, detail_scale=0.0, text_scale=1.5)
-    placed = edit_settings(PRESETS.get("mini"), EditSettings(), **options).scales
-    assert (placed.identity_scale, placed.background_scale) == (
-        0.0,
-        1.0,
-    )  # what stays is shown besides
-
-
-def test_the_mini_model_reads_its_prompt_as_it_was_trained_to():
-    settings = edit_settings(PRESETS.get("mini"), EditSettings(), scales={})
-    assert settings.scales.text_scale == 1.0
+@pytest.mark.parametrize("mode", [None, *EditMode])
+def test_strengths_that_are_not_given_belong_to_the_mode_and_to_a_new_subject(mode):
+    photo, given = Image.new("RGB", (64, 64)), Scales(text_scale=1.5)
+    settings = EditSettings(mode=mode, scales=given)
+    request = EditRequest(image=photo, prompt=PROMPT, seed=0, settings=settings)
+    for preset in map(PRESETS.get, ("sd-turbo", "mini")):
+        found = resolved_scales(preset, request)
+        assert found == replace(Scales.for_edit(preset, mode=mode), text_scale=1.5)
+        assert given.given == {"text_scale": 1.5}
 
 
 @pytest.fixture(scope="module")
@@ -230,11 +217,11 @@ def test_weights_without_inversion_edit_by_chord(call, weights_folder, picture, 
     assert load_image(out).size == load_image(picture).size
 
 
-@pytest.mark.parametrize("words", [("a dog in the snow", "a dog on a beach"), ("at night", "")])
+@pytest.mark.parametrize("words", [("a red dog", "a dog"), ("at night", "")])
 def test_a_preview_is_the_region_of_the_edit(call, picture, tmp_path, words):
     prompt, source = words
     where, out, region = (tmp_path / f"{name}.png" for name in ("where", "out", "region"))
-    asked = ("edit", picture, prompt, "--source-prompt", source)
+    asked = ("edit", picture, prompt, "--source-prompt", source, "--box", "0.2,0.2,0.8,0.8")
     result = call(*asked, "-o", where, "--preview-mask")
     assert result.exit_code == 0, result.output
     assert call(*asked, "-o", out, "--save-region", region).exit_code == 0
@@ -302,13 +289,23 @@ def test_several_edits_are_numbered_and_each_repeats_by_its_seed(call, picture, 
     assert read_metadata(tmp_path / "again.png")["variation"] == "0.8"
 
 
+def test_what_cannot_be_drawn_is_refused_and_no_file_is_written(call, picture, tmp_path):
+    for words in (["a sleeping dog"], ["a dog and a lion"], ["wearing a red crown", "--mask"]):
+        mask = [picture] if "--mask" in words else []
+        result = call("edit", picture, *words, *mask, "-o", tmp_path / "out.png")
+        assert result.exit_code == 1
+        assert "--recipe swiftedit" in result.stderr or "nothing stands out" in result.stderr
+    assert not [*tmp_path.glob("out*")]
+
+
 def test_what_would_be_the_same_picture_several_times_is_refused(call, picture, tmp_path):
     out = tmp_path / "out.png"
-    result = call("edit", picture, "a dog at night", "-o", out, "-n", 2)
+    dyed = ("edit", picture, "a red dog", "--box", "0.2,0.2,0.8,0.8", "-o", out)
+    result = call(*dyed, "-n", 2)
     assert result.exit_code == 2
     assert "--variation 0.8" in result.stderr
     assert not [*tmp_path.glob("out*")]
-    result = call("edit", picture, "a dog at night", "-o", out, "--seed", 2)
+    result = call(*dyed, "--seed", 2)
     assert result.exit_code == 0
     assert "warning: --seed has no effect" in result.stderr
 
@@ -363,7 +360,6 @@ def test_chord_keeps_the_bits_outside_at_odd_sizes_in_every_format(
 ):
     draw, changed = Random(chunk), 0
     chord = EditSettings(method=EditMethod.CHORD)
-    settings = edit_settings(PRESETS.get("sd-turbo"), chord, scales={})
     for number in range(IN_A_CHUNK):
         name = draw.choice(sorted(FORMATS))
         path, (least, most) = tmp_path / f"{number}-{name}", draw.choice(SIDES_PX)
@@ -378,7 +374,7 @@ def test_chord_keeps_the_bits_outside_at_odd_sizes_in_every_format(
                 picture=str(path),
                 mask=box if draw.random() < 0.8 else None,
                 seed=number,
-                settings=settings,
+                settings=chord,
                 target=Target(out, region),
                 strip=None,
             ),

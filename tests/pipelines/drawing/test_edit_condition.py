@@ -11,13 +11,14 @@ import swiftpie
 from swiftpie.models.inversion import TinyInversion
 from swiftpie.pipelines.drawing.edit import inpainting_condition, new_subject, original_subject
 from swiftpie.pipelines.drawing.edit_region import EditRegion, InvertedImage
-from swiftpie.pipelines.drawing.settings import EditSettings, Scales
+from swiftpie.pipelines.drawing.settings import EditMethod, EditSettings, Scales
 from swiftpie_lab.data.subjects import sample_subjects
 from swiftpie_lab.world.sampler import World
 from tests.parity.edit import photograph
 
 SIDES = ("left", "right")
 BOX = (0.25, 0.25, 0.75, 0.75)
+BY_NETWORKS = EditSettings(method=EditMethod.INVERSION)
 STRENGTH = replace(Scales.for_edit(), identity_scale=0.0, background_scale=1.0, text_scale=1.0)
 
 
@@ -93,14 +94,14 @@ def test_a_new_subject_fills_the_mask_in_front(components, session, sprite):
 
 
 def test_the_released_mode_is_refused_in_plain_words(session):
-    settings = EditSettings(mode=swiftpie.EditMode.RELEASED)
+    settings = replace(BY_NETWORKS, mode=swiftpie.EditMode.RELEASED)
     with pytest.raises(swiftpie.CapabilityError, match=r"`mode=EditMode\.PAPER`"):
         session.edit(photograph(), "a dog on a beach", mask=BOX, settings=settings)
 
 
 def test_an_edit_changes_nothing_outside_its_box_and_something_inside(session):
     before = photograph(160, 96)
-    after = session.edit(before, "a dog on a beach", mask=BOX).image
+    after = session.edit(before, "a dog on a beach", mask=BOX, settings=BY_NETWORKS).image
     assert after.size == before.size
     changed = (np.asarray(before, int) != np.asarray(after, int)).any(axis=2)
     rows, columns = np.nonzero(changed)
@@ -113,10 +114,9 @@ def test_an_edit_changes_nothing_outside_its_box_and_something_inside(session):
 
 def test_the_network_that_was_taught_finds_the_mask_unless_a_rule_is_asked_for(session):
     before = Image.new("RGB", (128, 128), (90, 140, 200))
-    learned = session.edit(before, "a dog", source_prompt="a cat")
-    asked = session.edit(
-        before, "a dog", source_prompt="a cat", settings=EditSettings(rule=swiftpie.MaskRule.SMOOTH)
-    )
+    learned = session.edit(before, "a dog", source_prompt="a cat", settings=BY_NETWORKS)
+    rule = replace(BY_NETWORKS, rule=swiftpie.MaskRule.SMOOTH)
+    asked = session.edit(before, "a dog", source_prompt="a cat", settings=rule)
     assert np.asarray(learned.region).shape == (128, 128)
     assert not np.array_equal(np.asarray(learned.region), np.asarray(asked.region))
 

@@ -210,7 +210,7 @@ def test_the_strengths_of_a_preset_are_the_usual_ones_and_zero_hides_the_subject
     usual = Scales.of(session.components.preset)
     pictures = [
         session.personalize(identity, PROMPT, scene="castle", seed=4, scales=scales).images[0]
-        for scales in (None, usual, replace(usual, identity_scale=0.0))
+        for scales in (Scales(), usual, replace(usual, identity_scale=0.0))
     ]
     assert pictures[0].tobytes() == pictures[1].tobytes() != pictures[2].tobytes()
 

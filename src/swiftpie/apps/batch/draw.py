@@ -21,9 +21,10 @@ from swiftpie.imageio.decoding import is_safetensors, load_image
 from swiftpie.imageio.originals import composite, read_original
 from swiftpie.imageio.writing import encode_image
 from swiftpie.masks import load_mask
-from swiftpie.pipelines.drawing.edit import EditResult, changes_all, follows_seed
+from swiftpie.pipelines.drawing.edit import EditResult
 from swiftpie.pipelines.drawing.request import EditRequest, PersonalizeRequest, Request, Subject
 from swiftpie.pipelines.drawing.settings import EditSettings, MaskSource, Scales
+from swiftpie.pipelines.photographs.restage import is_random
 from swiftpie.types import GenerationResult, Identity
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ class Drawer:
             ),
             prompt=job.prompt,
             seeds=(job.seed,),
-            scales=replace(Scales.of(preset), **job.scales),
+            scales=Scales(**job.scales),
             mask=mask,
             detail_mask=limited,
             size_px=job.size_px,
@@ -167,9 +168,6 @@ class Drawer:
         assert job.image is not None, "edits have a picture"
         image = load_image(self._path(job.image))
         identity = self._identity(session, job.subjects[0]) if job.subjects else None
-        preset = session.components.preset
-        settings = EditSettings(**job.settings).in_mode_of(preset)
-        usual = Scales.for_edit(preset, mode=settings.mode, has_reference=identity is not None)
         is_file = job.mask not in {*MaskSource}
         request = EditRequest(
             image=image,
@@ -178,7 +176,7 @@ class Drawer:
             mask=load_mask(self._path(job.mask), image.size) if is_file else job.box,
             where=None if job.where is None else self._identity(session, job.where),
             identity=identity,
-            settings=replace(settings, scales=replace(usual, **job.scales)),
+            settings=EditSettings(**job.settings, scales=Scales(**job.scales)),
             **job.texts,
         )
         return session.with_face_region(session.with_newcomer(request))
@@ -227,7 +225,7 @@ class Drawer:
         Raises:
             CannotWrite: The folder takes no more files.
         """
-        preset = session.components.preset.name
+        preset = session.components.preset
         warnings = [*session.advice_on(request), *_cutout_warnings(drawn)]
         image: Image.Image | PictureData
         if isinstance(drawn, EditResult):
@@ -235,13 +233,11 @@ class Drawer:
             said = {name: job.texts.get(name, "") for name in ("source_prompt", "keyword")}
             facts = origin_of_edit(preset, request.settings, drawn, prompt=job.prompt, **said)
             image = composite(read_original(self._path(job.image or "")), drawn.edited, drawn.blend)
-            is_relit = changes_all(session.components, job.prompt, **said)
-            if not (is_relit or follows_seed(session.components, request.settings)):
+            if not is_random(session.components, request):
                 warnings.append("The seed has no effect: nothing of this edit is random.")
         else:
             assert isinstance(request, PersonalizeRequest), "a drawing has a drawing request"
-            assert request.scales is not None, "`_drawing` chose some"
-            facts = origin_of_drawing(preset, request.scales, drawn, prompt=job.prompt)
+            facts = origin_of_drawing(preset.name, drawn, prompt=job.prompt)
             facts["seed"] = str(job.seed)
             image = drawn.images[0]
         path = self._work.path_of(job.id)
@@ -256,7 +252,7 @@ class Drawer:
             "bytes": len(data),
             "prompt": job.prompt,
             "seed": job.seed,
-            "preset": preset,
+            "preset": preset.name,
             "branches": list(drawn.branches),
             "cutouts": [[picture._asdict() for picture in pictures] for pictures in drawn.cutouts],
             **({"named": [named._asdict() for named in drawn.named]} if drawn.named else {}),

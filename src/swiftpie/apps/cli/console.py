@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from swiftpie.imageio.writing import PictureData
-    from swiftpie.pipelines.drawing.settings import Scales
 
 T = TypeVar("T")
 
@@ -228,11 +227,11 @@ def write_outputs(
 
 
 def request_facts(
-    preset: str, scales: "Scales", image: "Image.Image", **texts: str
+    preset: str, scales: Mapping[str, float], image: "Image.Image", **texts: str
 ) -> dict[str, object]:
     """Return the facts of a request for JSON: texts, preset, size and scales."""
     strengths = {  # JSON has no infinity; None means no limit
-        name: value if math.isfinite(value) else None for name, value in vars(scales).items()
+        name: value if math.isfinite(value) else None for name, value in scales.items()
     }
     size = {"width": image.width, "height": image.height}
     return {**texts, "preset": preset, "size": size, "scales": strengths}

@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from PIL import Image
@@ -20,7 +20,6 @@ from swiftpie.masks import Box, hole_of, load_mask
 from swiftpie.models.cutout import CutOut, Search, cut_out
 from swiftpie.noise import seeds_from
 from swiftpie.pipelines.draw import find_region
-from swiftpie.pipelines.drawing.edit import follows_seed
 from swiftpie.pipelines.drawing.request import (
     EditRequest,
     PersonalizeRequest,
@@ -29,6 +28,7 @@ from swiftpie.pipelines.drawing.request import (
     Subject,
 )
 from swiftpie.pipelines.drawing.settings import (
+    USUAL,
     EditSettings,
     IdentityGuidance,
     MaskSource,
@@ -36,6 +36,7 @@ from swiftpie.pipelines.drawing.settings import (
     StyleBy,
 )
 from swiftpie.pipelines.finding import Found, with_place_found
+from swiftpie.pipelines.photographs.restage import is_random, reads_words
 from swiftpie.scenes import WORDS_ALONE
 from swiftpie.scenes import packaged as packaged_scenes
 from swiftpie.types import Identity
@@ -189,7 +190,7 @@ class Draw(Ask):
     subjects: tuple[Subject | ByName, ...]
     references: tuple[Image.Image, ...] = ()  # of one more subject, which comes first
     box: Box | None = None  # where that one shall be
-    scales: Mapping[str, float] = field(default_factory=dict)  # that differ from the usual ones
+    scales: Scales = USUAL
     identity_guidance: IdentityGuidance = IdentityGuidance.PLAIN
     negative_prompt: str = ""
 
@@ -225,7 +226,7 @@ class Personalize(Draw):
             subjects=session.with_named(self.prompt, self.all_subjects(session)),
             prompt=self.prompt,
             seeds=(self.seed,),
-            scales=replace(Scales.of(session.components.preset), **self.scales),
+            scales=self.scales,
             mask=self.mask,
             scene=self.scene,
             style_reference=self.style_reference,
@@ -253,16 +254,9 @@ class Edit(Draw):
 
     def make(self, session: Session) -> Request:
         """Return what is to be drawn."""
-        settings = self.settings
-        if not self.is_first and not follows_seed(session.components, settings):
-            settings = replace(settings, variation=OTHERS_VARIATION)
         new, *_ = (*self.all_subjects(session), None)
         identity = None if new is None else new.identity
-        if self.scales:
-            usual = Scales.for_edit(
-                session.components.preset, mode=settings.mode, has_reference=identity is not None
-            )
-            settings = replace(settings, scales=replace(usual, **self.scales))
+        components, settings = session.components, replace(self.settings, scales=self.scales)
         request = EditRequest(
             image=self.image,
             prompt=self.prompt,
@@ -276,7 +270,13 @@ class Edit(Draw):
             identity_guidance=self.identity_guidance,
             negative_prompt=self.negative_prompt,
         )
-        return session.with_face_region(session.with_newcomer(request))
+        request = session.with_newcomer(request)
+        if not (
+            self.is_first or reads_words(components, request) or is_random(components, request)
+        ):
+            settings = replace(settings, variation=OTHERS_VARIATION)
+            request = replace(request, settings=settings)
+        return session.with_face_region(request)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -314,7 +314,6 @@ class Repaint(Draw):
                 raise NobodyNamed("No picture of a subject to insert was given.")
             newcomers = (replace(named[0], box=self.box),)
         comes = newcomers[0] if newcomers else None
-        usual = Scales.for_edit(session.components.preset, has_reference=True)
         return RepaintRequest(
             image=self.image,
             seed=self.seed,
@@ -324,7 +323,7 @@ class Repaint(Draw):
             view=None if comes is None else comes.view,
             mask=self.gone,
             where=None if self.where is None else shown_by(session, self.where).identity,
-            scales=replace(usual, **self.scales) if self.scales else None,
+            scales=self.scales,
             identity_guidance=self.identity_guidance,
             negative_prompt=self.negative_prompt,
         )
@@ -369,7 +368,7 @@ def commands_of(
         "negative_prompt": body.negative_prompt,
         "subjects": subjects,
         "box": own.box,
-        "scales": own.scales.model_dump(exclude_none=True),
+        "scales": Scales(**own.scales.model_dump(exclude_none=True)),
         "identity_guidance": own.identity_guidance,
     }
     if not is_edit(body, images):

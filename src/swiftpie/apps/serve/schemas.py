@@ -165,7 +165,7 @@ def controls(*sources: type) -> dict[str, dict[str, Any]]:
             "help": one.option.help,
         }
         for one in known
-        if None not in one.range and one.type in (int, float)
+        if None not in one.range and one.typed in (int, float)
     }
 
 

@@ -259,8 +259,9 @@ class Worker:
         repeats = changes and own.task == "edit" and body.n > 1
         if repeats and "variation" not in own.edit.model_dump(exclude_none=True):
             warnings.append(
-                f"All but the first of {body.n} edits have {OTHERS_VARIATION} of new noise, as "
-                "they would be one picture else. Set swiftpie.edit.variation."
+                f"Edits without randomness are the same {body.n} times. Where networks draw "
+                f"them, all but the first have {OTHERS_VARIATION} of new noise: set "
+                "swiftpie.edit.variation."
             )
         return CallPlan(caller.key, asks, group, body, tuple(warnings))
 

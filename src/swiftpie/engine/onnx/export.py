@@ -63,7 +63,7 @@ from swiftpie.pipelines.drawing.prepare import (
     subject_condition,
 )
 from swiftpie.pipelines.drawing.request import Output, PersonalizeRequest, Subject
-from swiftpie.pipelines.drawing.settings import MaskSource, Scales
+from swiftpie.pipelines.drawing.settings import MaskSource, ResolvedScales, Scales
 from swiftpie.pipelines.identity import encode_identity, identity_of_frames
 from swiftpie.pipelines.photographs.relight import IN_THE_AIR
 from swiftpie.pipelines.photographs.relight import SIDE_PX as SCENE_PX
@@ -423,7 +423,7 @@ class _Draw(_Networks):
             regions=[region],
             detail_regions=[detail_region],
             class_tokens=torch.zeros(1, states.shape[1]),
-            scales=cast("Scales", scales),  # tensors in place of numbers
+            scales=cast("ResolvedScales", scales),  # tensors in place of numbers
             shares=[1.0],
         )
         attention = condition.attention._replace(

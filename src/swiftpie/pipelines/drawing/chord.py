@@ -38,8 +38,8 @@ from swiftpie.pipelines.drawing.edit_region import (
     without_change,
 )
 from swiftpie.pipelines.drawing.prepare import subject_condition, text_condition
-from swiftpie.pipelines.drawing.request import EditRequest
-from swiftpie.pipelines.drawing.settings import EditSettings, Scales
+from swiftpie.pipelines.drawing.request import EditRequest, resolved_scales
+from swiftpie.pipelines.drawing.settings import EditSettings
 from swiftpie.pipelines.drawing.tiles import in_tiles, num_tiles
 from swiftpie.schedules import (
     TRAIN_TIMESTEPS,
@@ -120,6 +120,7 @@ def edit(components: Components, request: EditRequest, clock: Clock) -> EditResu
         named=() if shown is None or shown.named is None else (shown.named,),
         seed=request.seed,
         timings_ms=clock.timings(),
+        scales=resolved_scales(components.preset, request).given,
         origin={
             **components.origin,
             **(METADATA if shown is not None and shown.is_face else {}),
@@ -220,16 +221,13 @@ class _Predictor:
         if shown is None:
             return text_condition(components, noisy)
         region = noisy.new_tensor(shows).view(-1, 1, 1, 1).expand(-1, 1, *noisy.shape[2:])
-        scales = self.request.settings.scales or Scales.for_edit(
-            components.preset, has_reference=True
-        )
         return subject_condition(
             components,
             [shown.without_detail()],
             [whole_frame(region)],
             regions=[region],
             class_tokens=components.text.find_words(self.request.prompt, [""]),
-            scales=scales,
+            scales=resolved_scales(components.preset, self.request),
             shares=[1.0],
         )
 

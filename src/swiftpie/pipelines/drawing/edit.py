@@ -29,13 +29,13 @@ from swiftpie.pipelines.drawing.edit_region import (
     without_change,
 )
 from swiftpie.pipelines.drawing.prepare import light_on, read_null_text, subject_condition
-from swiftpie.pipelines.drawing.request import EditRequest
+from swiftpie.pipelines.drawing.request import EditRequest, resolved_scales
 from swiftpie.pipelines.drawing.settings import (
     EditMethod,
     EditMode,
     EditSettings,
     EditStart,
-    Scales,
+    ResolvedScales,
 )
 from swiftpie.pipelines.identity import (
     appearance_of_frame,
@@ -68,6 +68,7 @@ class EditResult:
     cutouts: tuple[tuple[Cutout, ...], ...]  # of the pictures of a new subject, if there is one
     seed: int
     timings_ms: Mapping[str, float]  # by stage: encode, invert, prepare, denoise, decode, join
+    scales: Mapping[str, float]  # that a denoiser was given, if the edit took one
     origin: Mapping[str, str]  # the recipe, an automatic decoder, names of the library
     named: "tuple[Named, ...]" = ()  # the new subject, if it is of the library
     box: Box | None = None  # where a subject was inserted into a photograph; None without one
@@ -80,7 +81,7 @@ class EditPlan(NamedTuple):
     canvas: Canvas
     region: Tensor  # (1, 1, H, W) of bytes where pixels of the original may change
     start: Prepared  # a row a prompt; the last is the edit
-    request: EditRequest  # its identity is the newcomer, if that is drawn
+    request: EditRequest
 
 
 class PlacedSubject(NamedTuple):
@@ -120,7 +121,7 @@ def prepare(
     is_released = request.settings.mode is EditMode.RELEASED
     text = prompts.text if is_released else components.text.encode([request.prompt])
     rows = len(text.pooled)
-    request, condition = _condition(components, request, canvas, pixels, inverted, text)
+    condition = _condition(components, request, canvas, pixels, inverted, text)
     noise = _varied(components, inverted, request)
     schedule = components.schedule
     start = (
@@ -225,8 +226,7 @@ def changes_all(
 def only_changes_all(components: Components, request: EditRequest) -> bool:
     """Whether an edit changes time, weather, season and art, and nothing else."""
     texts = {"source_prompt": request.source_prompt, "keyword": request.keyword}
-    is_alone = request.identity is None and request.newcomer is None
-    return is_alone and changes_all(components, request.prompt, **texts)
+    return request.identity is None and changes_all(components, request.prompt, **texts)
 
 
 def follows_seed(components: Components, settings: EditSettings) -> bool:
@@ -260,6 +260,7 @@ def finish(drawn: GenerationResult, plan: EditPlan, clock: Clock) -> EditResult:
         named=drawn.named,
         seed=plan.request.seed,
         timings_ms=clock.timings(),
+        scales=drawn.scales,
         origin=drawn.origin,
     )
 
@@ -286,43 +287,36 @@ def _condition(
     pixels: Tensor,
     inverted: InvertedImage,
     text: TextCondition,
-) -> tuple[EditRequest, SubjectCondition]:
-    """Return the request, with the newcomer as its identity if that is drawn, and the condition."""
+) -> SubjectCondition:
+    """Return what the denoiser sees besides the noise and the prompt."""
     region, mode = inverted.region, request.settings.mode
     if components.layout_predictor is not None:
         changes = canvas.enter_mask(region.pixels).to(components.device)
-        request, subject = _choose_subject(components, request, pixels, changes, inverted)
+        subject = _choose_subject(components, request, pixels, changes, inverted)
         if subject is not None:
             given = unchanged_frame(components, pixels, changes)
             lighting = light_on(components, subject.identity, inverted.noise, text, given=given)
             subject = subject._replace(lighting=lighting)
         names = [""] * (1 if subject is None else 2)
-        return request, inpainting_condition(
+        return inpainting_condition(
             components,
             pixels,
             changes,
             subject=subject,
             class_tokens=components.text.find_words(request.prompt, names),
-            scales=_scales_of(components, request),
+            scales=resolved_scales(components.preset, request),
         )
     shown = request.identity or whole_picture_identity(components, as_rgb(request.image))
     is_released = mode is EditMode.RELEASED
     latent = (region.latent > 0.5).to(region.latent) if is_released else region.latent
-    return request, subject_condition(  # one appearance, weighed inside and outside of the region
+    return subject_condition(  # one appearance, weighed inside and outside of the region
         components,
         [shown.without_detail()],
         [whole_frame(latent.expand(2 if is_released else 1, -1, -1, -1))],
         regions=[latent],
         class_tokens=components.text.find_words(request.prompt, [""]),
-        scales=_scales_of(components, request),
+        scales=resolved_scales(components.preset, request),
         shares=[1.0],
-    )
-
-
-def _scales_of(components: Components, request: EditRequest) -> Scales:
-    settings, has_reference = request.settings, request.identity is not None
-    return settings.scales or Scales.for_edit(
-        components.preset, mode=settings.mode, has_reference=has_reference
     )
 
 
@@ -332,18 +326,12 @@ def _choose_subject(
     pixels: Tensor,
     changes: Tensor,
     inverted: InvertedImage,
-) -> "tuple[EditRequest, PlacedSubject | None]":
-    """Return the subject to draw, and the request with the newcomer as identity if that is it."""
-    identity = request.identity
-    if identity is None:
-        prompts = (request.source_prompt, request.prompt)
-        kept = original_subject(components, pixels, changes, inverted=inverted, prompts=prompts)
-        # If the subject stays unchanged, a newcomer needs a mask that says where it goes.
-        has_room = request.mask is not None or _subject_changes(inverted, changes) is not False
-        if kept is not None or request.newcomer is None or not (has_room and changes.any()):
-            return request, kept
-        identity = request.newcomer
-    return replace(request, identity=identity), new_subject(identity, changes)
+) -> "PlacedSubject | None":
+    """Return the subject to draw, if any: the given one, or that of the picture."""
+    if request.identity is not None:
+        return new_subject(request.identity, changes)
+    prompts = (request.source_prompt, request.prompt)
+    return original_subject(components, pixels, changes, inverted=inverted, prompts=prompts)
 
 
 def _subject_changes(inverted: InvertedImage, changes: Tensor) -> bool | None:
@@ -362,7 +350,7 @@ def inpainting_condition(
     *,
     subject: PlacedSubject | None,
     class_tokens: Tensor,
-    scales: Scales,
+    scales: ResolvedScales,
 ) -> SubjectCondition:
     """Return the condition of a denoiser that places subjects, with the unchanged part in place.
 

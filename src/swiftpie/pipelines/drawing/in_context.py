@@ -11,7 +11,7 @@ from swiftpie.pipelines.drawing.edit import EditPlan, as_rgb
 from swiftpie.pipelines.drawing.edit_region import Canvas, canvas_for, given_mask, touched
 from swiftpie.pipelines.drawing.prepare import read_null_text, read_prompts, subject_condition
 from swiftpie.pipelines.drawing.request import EditRequest
-from swiftpie.pipelines.drawing.settings import Scales
+from swiftpie.pipelines.drawing.settings import ResolvedScales
 from swiftpie.pipelines.identity import identity_of_frames
 
 
@@ -54,7 +54,7 @@ def _start(components: Components, request: EditRequest, canvas: Canvas) -> Prep
         [whole_frame(noise)],
         regions=[torch.ones_like(noise[:, :1])],
         class_tokens=components.text.find_words(request.prompt, [""]),
-        scales=request.settings.scales or Scales(),
+        scales=request.settings.scales.over(ResolvedScales()),
         shares=[1.0],
     )
     return Prepared(

@@ -22,12 +22,17 @@ from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.models.text import SeesPictures
 from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.drawing.denoise import Clock, Prepared
-from swiftpie.pipelines.drawing.request import ConditionPart, PersonalizeRequest, Subject
+from swiftpie.pipelines.drawing.request import (
+    ConditionPart,
+    PersonalizeRequest,
+    Subject,
+    resolved_scales,
+)
 from swiftpie.pipelines.drawing.settings import (
     BALANCE_OF_IDENTITY,
     BALANCE_OF_TEXT,
     MaskSource,
-    Scales,
+    ResolvedScales,
 )
 from swiftpie.pipelines.drawing.style import with_style
 from swiftpie.scenes import WORDS_ALONE, asks_for_turn
@@ -71,7 +76,8 @@ def prepare(
     cells = (noise.shape[3], noise.shape[4])
     components = components.sized(cells)
     rows = noise.shape[1]
-    shown = picture_beside(components, subjects, request.scales)
+    scales = resolved_scales(components.preset, request)
+    shown = picture_beside(components, subjects, scales)
     text = read_prompts(components, request.prompt, rows=rows, shown=shown)
     null_text = read_null_text(
         components, request.negative_prompt, guidance=request.guidance, rows=rows
@@ -86,7 +92,6 @@ def prepare(
         for subject in subjects
     ]
     lights = tuple(light_on(components, subject.identity, noise[0], text) for subject in subjects)
-    scales = request.scales or Scales.of(components.preset)
     if not subjects:
         condition = text_condition(components, noise[0], scales=scales)
     else:
@@ -326,7 +331,7 @@ def _region(
 
 
 def picture_beside(
-    components: Components, subjects: Sequence[Subject], scales: Scales | None
+    components: Components, subjects: Sequence[Subject], scales: ResolvedScales
 ) -> Tensor | None:
     """Return the picture (1, 3, H, W) that the denoiser takes, for prompts that are about it.
 
@@ -342,7 +347,6 @@ def picture_beside(
             f"{len(pictures)} pictures of subjects were given, and preset "
             f"{components.preset.name!r} draws beside {most}. Give one subject with one picture."
         )
-    scales = scales or Scales.of(components.preset)
     inside, outside = scales.detail_scale > 0, scales.background_scale > 0
     acts = [
         one.scale > 0 and (outside or (inside and (one.mask is None or bool(one.mask.any()))))
@@ -405,7 +409,7 @@ def subject_condition(
     *,
     regions: Sequence[Tensor],
     class_tokens: Tensor,
-    scales: Scales,
+    scales: ResolvedScales,
     shares: Sequence[float],
     is_inline: bool = False,
     detail_regions: Sequence[Tensor] = (),
@@ -502,7 +506,7 @@ def _by_layer(
 
 
 def text_condition(
-    components: Components, noisy: Tensor, *, scales: Scales | None = None
+    components: Components, noisy: Tensor, *, scales: ResolvedScales | None = None
 ) -> SubjectCondition:
     """Return everything that the denoiser reads of no subject, a row for each of `noisy`.
 
@@ -525,7 +529,7 @@ def _cells_covered(identity: Identity, cell_px: int) -> Tensor:
 
 
 def _scaled(
-    attention: AttentionCondition, scales: Scales, shares: Sequence[float]
+    attention: AttentionCondition, scales: ResolvedScales, shares: Sequence[float]
 ) -> AttentionCondition:
     more = 1 + BALANCE_OF_IDENTITY * scales.balance
     text = 1 - BALANCE_OF_TEXT * scales.balance

@@ -8,15 +8,18 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Self
 
 from swiftpie.attention.layer_scales import LayerScales, read_form
+from swiftpie.backbones.presets import Preset
 from swiftpie.config import Option, Surface
 from swiftpie.errors import InputError
 from swiftpie.pipelines.drawing.settings import (
     MAX_SCALE,
     NOT_COMFYUI,
+    USUAL,
     EditMode,
     EditSettings,
     IdentityGuidance,
     MaskSource,
+    ResolvedScales,
     Scales,
     StyleBy,
     steering_of,
@@ -247,7 +250,7 @@ class PersonalizeRequest(_Steered):
             most=MAX_TILT,
         ),
     ] = 0.0
-    scales: Scales | None = None  # None: the preset's
+    scales: Scales = USUAL  # by default the preset's
     mask: Annotated[  # where regions of subjects without a mask come from
         MaskSource,
         Option(
@@ -330,7 +333,7 @@ class FaceRequest:
     prompt: Annotated[str, Option("What the picture shows.")]
     seeds: Annotated[tuple[int, ...], SEED._replace(flags=("--seed",), kind=int)]
     identity_guidance: Annotated[IdentityGuidance, IDENTITY_GUIDANCE] = IdentityGuidance.PLAIN
-    scales: Scales | None = None  # None: the preset's
+    scales: Scales = USUAL  # by default the preset's
     detail_mask: MaskSource | None = None  # as of `PersonalizeRequest`
     size_px: tuple[int, int] | None = None  # height and width; None: the preset's
 
@@ -376,7 +379,6 @@ class EditRequest(_Steered):
     ] = None
     where: Annotated["Identity | None", WHERE] = None  # instead of a mask
     identity: "Identity | None" = None  # a subject in place of the picture as image condition
-    newcomer: "Identity | None" = None  # the same if the picture's own subject does not stay
     settings: EditSettings = field(default_factory=EditSettings)
 
     def __post_init__(self) -> None:
@@ -419,7 +421,7 @@ class RepaintRequest(_Steered):
     ] = None
     where: Annotated["Identity | None", WHERE] = None  # instead of a mask: what to remove
     layout: "Layout | None" = None  # how the subject stands, one row; None: upright in its box
-    scales: Scales | None = None  # None: those of an edit with a reference
+    scales: Scales = USUAL  # by default those of an edit with a reference
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -441,6 +443,19 @@ class RepaintRequest(_Steered):
 
 
 Request = PersonalizeRequest | FaceRequest | EditRequest | RepaintRequest
+
+
+def resolved_scales(preset: Preset, request: Request) -> ResolvedScales:
+    """Return the scales that a request is drawn with: the given ones, and else the usual ones."""
+    match request:
+        case EditRequest(settings=settings, identity=identity):
+            has_reference = identity is not None
+            usual = Scales.for_edit(preset, mode=settings.mode, has_reference=has_reference)
+            return settings.scales.over(usual)
+        case RepaintRequest():
+            return request.scales.over(Scales.for_edit(preset, has_reference=True))
+        case _:
+            return request.scales.over(Scales.of(preset))
 
 
 def check_view(view: View) -> None:

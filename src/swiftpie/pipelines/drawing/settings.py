@@ -98,84 +98,114 @@ class DrawingSteering(Steering, total=False):
 
 @dataclass(frozen=True)
 class Scales:
-    """The factors of mask-guided rescaling; each branch inside and outside of the region.
+    """Factors of mask-guided rescaling, each branch inside and outside of the region.
 
-    In an edit (arXiv:2412.04301, Eq. 9 and supplement) identity is the picture's own appearance
-    and the region is where it changes. There `text_background_scale` is 1, where the equation, read
-    literally, has 0: that would leave the background without text.
+    None leaves one to preset and mode. In an edit (arXiv:2412.04301, Eq. 9 and supplement) identity
+    is the picture's own appearance and the region is where it changes. There
+    `text_background_scale` is 1, where the equation, read literally, has 0: that would leave the
+    background without text.
     """
 
     identity_scale: Annotated[  # semantic branch
-        float,
+        float | None,
         Option(
             "Strength of what the subject is, or in an edit of the picture's own look, inside the "
             "region; 0 is off. By default what suits preset and mode.",
+            kind=float,
+            default=1.0,
             slider=(0.0, MAX_SCALE),
         ),
-    ] = 1.0
+    ] = None
     detail_scale: Annotated[  # detail branch
-        float,
+        float | None,
         Option(
             "Strength of how the subject looks in detail; 0 is off. By default what suits preset "
             "and mode.",
+            kind=float,
+            default=1.0,
             slider=(0.0, MAX_SCALE),
         ),
-    ] = 1.0
+    ] = None
     background_scale: Annotated[  # both identity branches
-        float,
+        float | None,
         Option(
             "Strength of the subject, or of the picture's own look, outside the region. By default "
             "0, in an edit 1.",
+            kind=float,
+            default=0.0,
             slider=(0.0, MAX_SCALE),
         ),
-    ] = 0.0
+    ] = None
     text_scale: Annotated[
-        float,
+        float | None,
         Option(
             "Strength of the prompt inside the region. By default 1, in an edit what suits preset "
             "and mode.",
+            kind=float,
+            default=1.0,
             slider=(0.0, MAX_SCALE),
         ),
-    ] = 1.0
+    ] = None
     text_background_scale: Annotated[
-        float, Option("Strength of the prompt outside the region; by default 1.", surfaces=RARE)
-    ] = 1.0
-    balance: Annotated[
-        float,
+        float | None,
         Option(
-            "One slider for all scales: 1 favours the subject, -1 the prompt. By default 0.",
-            slider=(-1.0, 1.0),
-        ),
-    ] = 0.0
-    energy_cap: Annotated[
-        float,
-        Option(
-            "Factor by which a layer may grow a token's size, 1 or more; no limit by default.",
+            "Strength of the prompt outside the region; by default 1.",
+            kind=float,
+            default=1.0,
             surfaces=RARE,
         ),
-    ] = math.inf
+    ] = None
+    balance: Annotated[
+        float | None,
+        Option(
+            "One slider for all scales: 1 favours the subject, -1 the prompt. By default 0.",
+            kind=float,
+            default=0.0,
+            slider=(-1.0, 1.0),
+        ),
+    ] = None
+    energy_cap: Annotated[
+        float | None,
+        Option(
+            "Factor by which a layer may grow a token's size, 1 or more; no limit by default.",
+            kind=float,
+            default=math.inf,
+            surfaces=RARE,
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
+        for name, value in self.given.items():
             if name.endswith("_scale") and not 0 <= value <= MAX_SCALE:
                 raise InputError(
                     f"`{name}={value}` is out of range; it must lie between 0 (off) and "
                     f"{MAX_SCALE}."
                 )
-        if not -1 <= self.balance <= 1:
+        if not -1 <= (self.balance or 0) <= 1:
             raise InputError(
                 f"`balance={self.balance}` is out of range; it must lie between -1 and 1."
             )
-        if not self.energy_cap >= 1:
+        if self.energy_cap is not None and not self.energy_cap >= 1:
             raise InputError(
                 f"`energy_cap={self.energy_cap}` is out of range; it must be 1 or more."
             )
 
+    @property
+    def given(self) -> dict[str, float]:
+        """The factors that are not None, by name."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+    def over(self, usual: "ResolvedScales") -> "ResolvedScales":
+        """Return `usual` with the given factors in place of its own."""
+        return replace(usual, **self.given)
+
     @classmethod
-    def of(cls, preset: Preset) -> Self:
+    def of(cls, preset: Preset) -> "ResolvedScales":
         """Return the preset's own scales."""
         defaults = preset.defaults
-        return cls(identity_scale=defaults["identity_scale"], detail_scale=defaults["detail_scale"])
+        return ResolvedScales(
+            identity_scale=defaults["identity_scale"], detail_scale=defaults["detail_scale"]
+        )
 
     @classmethod
     def for_edit(
@@ -184,7 +214,7 @@ class Scales:
         *,
         mode: EditMode | None = None,
         has_reference: bool = False,
-    ) -> Self:
+    ) -> "ResolvedScales":
         """Return the scales of an edit: the paper's, the released code's, or the preset's own.
 
         Without a mode they are those of the preset's, or else of the paper's.
@@ -193,15 +223,31 @@ class Scales:
         """
         knows_places = preset is not None and Capability.LAYOUT in preset.capabilities
         if has_reference and not knows_places:
-            return cls(detail_scale=0.0)
+            return ResolvedScales(detail_scale=0.0)
         if mode is None and preset is not None:
             mode = EditMode(preset.edit_mode)
         if mode is EditMode.RELEASED:
-            return cls(identity_scale=0.2, detail_scale=0.0, background_scale=1.0)
+            return ResolvedScales(identity_scale=0.2, detail_scale=0.0, background_scale=1.0)
         text_scale = 2.0 if preset is None else preset.defaults.get("edit_text_scale", 2.0)
-        return cls(
+        return ResolvedScales(
             identity_scale=0.0, detail_scale=0.0, background_scale=1.0, text_scale=text_scale
         )
+
+
+@dataclass(frozen=True)
+class ResolvedScales(Scales):
+    """The factors that a picture is drawn with."""
+
+    identity_scale: float = 1.0
+    detail_scale: float = 1.0
+    background_scale: float = 0.0
+    text_scale: float = 1.0
+    text_background_scale: float = 1.0
+    balance: float = 0.0
+    energy_cap: float = math.inf
+
+
+USUAL = Scales()  # leaves all to preset and mode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,7 +289,7 @@ class EditSettings:
             surfaces=NOT_COMFYUI,
         ),
     ] = None
-    scales: Scales | None = None  # None: what belongs to the mode
+    scales: Scales = USUAL  # by default what belongs to the mode
     size_px: Annotated[
         int | None,
         Option("Side in pixels of the square in which the edit is computed.", surfaces=RARE),

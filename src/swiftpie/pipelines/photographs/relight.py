@@ -30,7 +30,7 @@ from swiftpie.noise import draw_noise
 from swiftpie.pipelines.drawing.denoise import Clock
 from swiftpie.pipelines.drawing.edit import EditResult, as_rgb
 from swiftpie.pipelines.drawing.edit_region import blend_mask, given_mask
-from swiftpie.pipelines.drawing.request import EditRequest
+from swiftpie.pipelines.drawing.request import EditRequest, resolved_scales
 from swiftpie.pipelines.photographs.changes import (
     apply_maps,
     changes_between,
@@ -348,6 +348,7 @@ def edit(components: Components, request: EditRequest, clock: Clock) -> EditResu
         cutouts=(),
         seed=request.seed,
         timings_ms=clock.timings(),
+        scales=resolved_scales(components.preset, request).given,
         origin={**components.origin, "method": "relight"},
     )
 

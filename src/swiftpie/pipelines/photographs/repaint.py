@@ -37,8 +37,7 @@ from swiftpie.pipelines.drawing.prepare import (
     read_null_text,
     subject_condition,
 )
-from swiftpie.pipelines.drawing.request import RepaintRequest
-from swiftpie.pipelines.drawing.settings import Scales
+from swiftpie.pipelines.drawing.request import RepaintRequest, resolved_scales
 from swiftpie.pipelines.drawing.tiles import in_tiles, num_tiles
 from swiftpie.pipelines.identity import whole_picture_identity
 from swiftpie.pipelines.photographs.compositing import (
@@ -176,6 +175,7 @@ def finish(drawn: GenerationResult, plan: RepaintPlan, clock: Clock) -> EditResu
         named=drawn.named,
         seed=request.seed,
         timings_ms=clock.timings(),
+        scales=drawn.scales,
         origin=drawn.origin,
         box=plan.box,
     )
@@ -269,7 +269,7 @@ def _start(
         changes,
         subject=placed,
         class_tokens=components.text.find_words(prompt, [""] * (1 if placed is None else 2)),
-        scales=request.scales or Scales.for_edit(components.preset, has_reference=True),
+        scales=resolved_scales(components.preset, request),
     )
     prepared = Prepared(
         components,
@@ -313,7 +313,7 @@ def _start_from_noise(
         [whole_frame(region)],
         regions=[region],
         class_tokens=components.text.find_words(prompt, [""]),
-        scales=request.scales or Scales.for_edit(components.preset, has_reference=True),
+        scales=resolved_scales(components.preset, request),
         shares=[1.0],
     )
     return Prepared(

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.backbones.components import Components
+from swiftpie.errors import CapabilityError, short_reason
 from swiftpie.geometry.layout import from_box
 from swiftpie.geometry.shading import Illumination, are_alike, usual_shadow
 from swiftpie.imageio.cutout import shrunk_to
@@ -25,16 +26,20 @@ from swiftpie.library import origin_of
 from swiftpie.masks import Box, bounding_box, grow, resize_mask, subject_extent
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.drawing.denoise import Clock
-from swiftpie.pipelines.drawing.edit import EditResult, EncodedPicture
+from swiftpie.pipelines.drawing.edit import (
+    EditResult,
+    EncodedPicture,
+    follows_seed,
+    only_changes_all,
+)
 from swiftpie.pipelines.drawing.edit_region import (
     SourceReading,
     given_mask,
     read_source,
     square_around,
 )
-from swiftpie.pipelines.drawing.request import EditRequest
-from swiftpie.pipelines.drawing.settings import EditMethod, EditMode
-from swiftpie.pipelines.edit_reading import Cast, EditReading, read_edit
+from swiftpie.pipelines.drawing.request import EditRequest, resolved_scales
+from swiftpie.pipelines.edit_reading import REPLACED, Cast, EditReading, read_edit
 from swiftpie.pipelines.photographs.figures import (
     LOOK_PX,
     VISIBLE_LEVELS,
@@ -73,6 +78,10 @@ from swiftpie.pipelines.photographs.worn import find_worn
 from swiftpie.scenes import packaged
 from swiftpie.types import Identity, TextCondition
 
+CHANGES = (
+    "time, weather, season and place, the colour, material, pose and accessories of one subject, "
+    "the subject itself for one of its library or none, and a photograph into art"
+)
 SEEN_PX = 2  # what is around a visible change is taken to change
 LEAST_WORN = 0.05  # opacity above which a pixel shows what is worn
 LEAST_SHADE = VISIBLE_LEVELS / 255  # share of the ground's light that is seen to be missing
@@ -158,51 +167,89 @@ class Staging:
 
 
 def reading_of(components: Components, request: EditRequest) -> EditReading | None:
-    """Return what an edit changes, if the picture need not be drawn anew for it.
+    """Return what an edit changes; None if its words are not understood, or are not all it has."""
+    if not reads_words(components, request):
+        return None
+    if request.mask is not None and request.identity is not None:
+        return REPLACED
+    reading = read_edit(
+        request.prompt,
+        components.text.vocabulary,
+        source_prompt=request.source_prompt or request.keyword,
+        brings=request.identity is not None,
+    )
+    if reading is None or (reading.takes_off and not reading.only_takes_off):
+        return None
+    comes = reading.cast in {Cast.IS_REPLACED, Cast.IS_JOINED}
+    if comes and request.identity is None:
+        return None  # a request is drawn as it stands
+    return None if request.mask is not None and reading.is_posed else reading
 
-    None leaves it to the inversion network, which finds a region, and to the denoiser.
-    """
-    settings = request.settings.in_mode_of(components.preset)
-    is_usual = settings.method is not EditMethod.CHORD and settings.mode is EditMode.PAPER
-    is_open = not request.keyword and settings.rule is None
-    is_free = settings.scales is None and settings.variation == 0 and settings.keeps_outside
-    if components.layout_predictor is None or not (is_usual and is_open and is_free):
-        return None
-    vocabulary = components.text.vocabulary
-    reading = read_edit(request.prompt, vocabulary, source_prompt=request.source_prompt)
-    is_known = reading is not None and (not reading.takes_off or reading.only_takes_off)
-    if reading is None or not is_known:
-        return None
-    if request.mask is not None and not reading.stays_in_outline:
-        return None
-    brings = reading.cast in {Cast.IS_REPLACED, Cast.IS_JOINED}
-    return reading if brings == (request.identity is not None) else None
+
+def reads_words(components: Components, request: EditRequest) -> bool:
+    """Whether a model of scenes edits by what the words say, as no other method is chosen."""
+    has_words = components.layout_predictor is not None and components.text.vocabulary is not None
+    return has_words and request.settings.method is None
+
+
+def is_random(components: Components, request: EditRequest) -> bool:
+    """Whether another seed gives another edit."""
+    if only_changes_all(components, request):
+        return True
+    if not reads_words(components, request):
+        return follows_seed(components, request.settings)
+    reading = reading_of(components, request)
+    return reading is not None and bool(
+        reading.changes_place or reading.changes_light or reading.rendition
+    )
 
 
 @torch.no_grad()
 def prepare(
     components: Components,
     request: EditRequest,
-    reading: EditReading,
+    reading: EditReading | None,
     picture: EncodedPicture,
     clock: Clock,
-) -> Staging | None:
-    """Find the subject of a picture and what goes with it; None if it has none to change."""
+) -> Staging:
+    """Find the subject of a picture and what goes with it.
+
+    Raises:
+        CapabilityError: The words are not understood, or what they name is not in the picture.
+    """
+    if reading is None:
+        place = " where a mask is given" if request.mask is not None else ""
+        raise CapabilityError(
+            f"Preset {components.preset.name!r} cannot make the edit "
+            f"{short_reason(request.prompt)!r}{place}. It changes {CHANGES}. Name one such change "
+            "alone, as in 'made of gold', or say in the source prompt what the picture shows. A "
+            "larger model makes other edits, as by `--recipe swiftedit`."
+        )
     source, subject = read_source(components, picture.latents, picture.prompts), None
     clock.lap("invert")
     if reading.changes_subject or reading.changes_light:
-        subject = _subject(request, picture, source)
+        subject = _subject(request, reading, picture, source)
         if subject is not None and (reading.clears or reading.changes_place):
             clear = without_weather(picture.original, reading.before.setting)
             subject = OwnSubject(clear, subject.opacity)
         clock.lap("find")
     if subject is None and reading.changes_subject:
-        return None
+        raise CapabilityError(
+            f"The edit {short_reason(request.prompt)!r} changes the subject of the picture, and "
+            "nothing stands out there as one subject. Mark it by a mask or a box, or insert a "
+            "subject by `insert`."
+        )
     staging = Staging(components, request, reading, picture, source, subject, None)
     if subject is None:
         return staging
     gone = _worn(staging, subject) if reading.takes_off else _hole(staging, subject)
-    return None if gone is None and reading.takes_off else replace(staging, gone=gone)
+    if gone is None and reading.takes_off:
+        raise CapabilityError(
+            f"The edit {short_reason(request.prompt)!r} takes off what the subject wears, and that "
+            "is not found: it knows accessories of the library by their look. Remove it by `remove`"
+            ", with a mask or a point on it."
+        )
+    return replace(staging, gone=gone)
 
 
 @torch.no_grad()
@@ -228,6 +275,8 @@ def finish(staging: Staging, clock: Clock) -> EditResult:
     edited, figures = _drawn(staging, clock, fills=True)
     region = _region(staging, edited, figures)
     image = Image.composite(edited, original, region)
+    if not request.settings.keeps_outside:
+        image = edited
     clock.lap("join")
     identity, components = request.identity, staging.components
     named = () if identity is None or identity.named is None else (identity.named,)
@@ -244,6 +293,7 @@ def finish(staging: Staging, clock: Clock) -> EditResult:
         named=named,
         seed=request.seed,
         timings_ms=clock.timings(),
+        scales=resolved_scales(components.preset, request).given,
         origin={**components.origin, **origin_of(named), "method": "restage"},
     )
 
@@ -328,11 +378,12 @@ def _seen_levels(staging: Staging, levels: Tensor) -> Tensor:
 
 
 def _subject(
-    request: EditRequest, picture: EncodedPicture, source: SourceReading
+    request: EditRequest, reading: EditReading, picture: EncodedPicture, source: SourceReading
 ) -> OwnSubject | None:
-    """Return the subject of a picture: what a given mask shows, or else what is found."""
+    """Return the subject of a picture: what is found, or what a mask of its outline shows."""
     original = picture.original
-    if request.mask is None:
+    is_outline = reading.stays_in_outline or reading.cast is Cast.IS_JOINED
+    if request.mask is None or not is_outline:
         return find_subject(original, picture.canvas, source.subject_mask)
     opacity = given_mask(request.mask, (original.height, original.width)).float() / 255
     if not MIN_SHARE < float((opacity > 0.5).float().mean()) < MAX_SHARE:
@@ -512,7 +563,8 @@ def _newcomer(staging: Staging, identity: Identity) -> Figure:
     else:
         frame = identity.large.float().cpu() / 255
     extent, box = subject_extent(mask), bounding_box((subject.opacity > LEAST_THERE).float())
-    if staging.reading.cast is Cast.IS_JOINED:
+    is_beside = staging.reading.cast is Cast.IS_JOINED and staging.request.mask is None
+    if is_beside:
         box = _beside(box, extent, staging.size)
     light = light_by_words(
         staging.components, frame, staging.noise, staging.after, given=staging.around()
@@ -522,7 +574,7 @@ def _newcomer(staging: Staging, identity: Identity) -> Figure:
         from_box(box, size=staging.size, extent=extent),
         own=None if light is None else light.own,
         scene=None if light is None else light.scene,
-        before=subject.opacity if staging.reading.cast is Cast.IS_JOINED else None,
+        before=subject.opacity if is_beside else None,
         casts=staging.is_on_ground,
     )
 

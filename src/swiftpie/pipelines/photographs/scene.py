@@ -38,7 +38,13 @@ from swiftpie.pipelines.drawing.prepare import (
     read_prompts,
     side_by_side,
 )
-from swiftpie.pipelines.drawing.request import Output, PersonalizeRequest, RepaintRequest, Subject
+from swiftpie.pipelines.drawing.request import (
+    Output,
+    PersonalizeRequest,
+    RepaintRequest,
+    Subject,
+    resolved_scales,
+)
 from swiftpie.pipelines.drawing.settings import Scales, StyleBy
 from swiftpie.pipelines.drawing.style import style_by
 from swiftpie.pipelines.naming import in_sentence
@@ -149,6 +155,7 @@ def draw_empty(
         branches=(),
         cutouts=(),
         timings_ms=clock.timings(),
+        scales=resolved_scales(components.preset, request).given,
         origin={**components.origin, "scene": _names_of(rows)},
         tensor=pictures if is_tensor else None,
     )
@@ -538,20 +545,22 @@ def insertions(
     ]
 
 
-def _insertion_scales(components: Components, scales: Scales | None) -> Scales | None:
-    """Return the scales of an insertion with the strengths of a drawing; None: the usual ones.
+def _insertion_scales(components: Components, scales: Scales) -> Scales:
+    """Return the scales of an insertion with the strengths of a drawing.
 
     An insertion has one strength for both identity branches: `identity_scale` sets it.
     """
-    if scales is None:
-        return None
-    usual = Scales.for_edit(components.preset, has_reference=True)
     shown = "identity_scale" if components.layout_predictor is None else "background_scale"
-    strengths = {shown: scales.identity_scale, "text_scale": scales.text_scale}
-    return replace(usual, **strengths, balance=scales.balance, energy_cap=scales.energy_cap)
+    return Scales(
+        **{shown: scales.identity_scale},
+        text_scale=scales.text_scale,
+        balance=scales.balance,
+        energy_cap=scales.energy_cap,
+    )
 
 
 def finish_insertions(
+    components: Components,
     request: PersonalizeRequest,
     rows: Sequence[SceneRow],
     drawn: Sequence[Sequence[EditResult]],
@@ -577,6 +586,7 @@ def finish_insertions(
         branches=last[0].branches,
         cutouts=tuple(subject.identity.cutouts for subject in request.subjects),
         timings_ms=timings,
+        scales=resolved_scales(components.preset, request).given,
         origin={**merged, "scene": _names_of(rows)},
         named=named,
     )

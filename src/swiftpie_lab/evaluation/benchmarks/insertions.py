@@ -21,7 +21,7 @@ from swiftpie.geometry.layout import from_box
 from swiftpie.imageio.images import mask_to_pil, to_pil, to_tensor
 from swiftpie.masks import bounding_box, box_mask, grow
 from swiftpie.pipelines.drawing.denoise import Clock
-from swiftpie.pipelines.drawing.request import RepaintRequest
+from swiftpie.pipelines.drawing.request import RepaintRequest, resolved_scales
 from swiftpie.pipelines.photographs.repaint import finish, prepare
 from swiftpie.types import GenerationResult
 from swiftpie_lab.data.subjects import Subjects
@@ -460,6 +460,7 @@ def exactly_drawn(session: Session, request: RepaintRequest, truth: Rendering) -
         branches=(),
         cutouts=(),
         timings_ms={},
+        scales=resolved_scales(session.components.preset, request).given,
         origin={},
     )
     return finish(drawn, plan, Clock()).image

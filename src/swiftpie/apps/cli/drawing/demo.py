@@ -12,7 +12,6 @@ from swiftpie import __version__
 from swiftpie.apps.cli.console import examples, print_json, request_facts, say
 from swiftpie.apps.cli.loading import open_session
 from swiftpie.apps.cli.options import AsJson, Force
-from swiftpie.pipelines.drawing.settings import Scales
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -116,8 +115,7 @@ def demo(
             for path, scene, result in zip(paths, SCENES, results, strict=True)
         ]
         machine = {"threads": threads, "torch": torch.__version__}
-        scales = Scales.of(session.components.preset)
-        drawn = request_facts(PRESET, scales, pictures[0])
+        drawn = request_facts(PRESET, results[0].scales, pictures[0])
         timings = {"load_ms": round(load_ms, 1), "timings_ms": medians}
         print_json({"picture": str(sheet), "pictures": rows_of_json, **drawn, **timings, **machine})
 

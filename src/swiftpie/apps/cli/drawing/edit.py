@@ -23,7 +23,6 @@ from swiftpie.apps.cli.drawing.subjects import (
 )
 from swiftpie.apps.cli.loading import open_session, resolved
 from swiftpie.backbones.choices import LoadOptions
-from swiftpie.backbones.presets import Preset
 from swiftpie.backbones.recipes import Use
 from swiftpie.engine.origin import check_texts, origin_of_edit
 from swiftpie.errors import ConfigError
@@ -114,10 +113,10 @@ class Person(NamedTuple):
         "--recipe swiftedit",
         'swiftpie edit garden.jpg "at sunset in autumn" -o sunset.png',
         'swiftpie edit cat.jpg "a dog" -o where.png --keyword cat --preview-mask',
-        'swiftpie edit cat.jpg "a dog" -o dog.png --keyword cat --strip strip.png',
-        'swiftpie edit cat.jpg "a dog" -o dog.png --keyword cat -n 4 --variation 0.8',
+        'swiftpie edit cat.jpg "a blue cat" -o blue.png --strip strip.png',
+        'swiftpie edit cat.jpg "in the rain" -o rain.png -n 4',
         'swiftpie edit two-dogs.jpg "a statue of a dog" -o out.png --where dog.spid',
-        'swiftpie edit cat.jpg "a red hat" -o hat.png --box 0.3,0.05,0.7,0.3',
+        'swiftpie edit cat.jpg "wearing a red hat" -o hat.png',
         'swiftpie edit room.jpg "a mug on a table" -o mug.png --box 0.4,0.5,0.7,0.9 '
         "--subject mug.png",
         'swiftpie edit group.jpg "a person in a garden" -o me.png --face me.jpg --recipe face-plus',
@@ -143,8 +142,7 @@ def edit(
 ) -> None:
     """Change a picture so that it fits PROMPT; a mask, a box or a keyword limits the change."""
     loading, preset = resolved(loading, use=Use.FACE if source.face else Use.EDIT)
-    has_newcomer = bool(subject or source.face)
-    settings = edit_settings(preset, settings, scales=scales, has_newcomer=has_newcomer)
+    settings = replace(settings, scales=Scales(**scales))
     where = read_where(request.pop("where", None), mask=request.get("mask"), box=box)
     place: str | Image.Image | Box | None = read_place(request.pop("mask", None), box)
     steering: dict[str, Any] = {
@@ -195,27 +193,10 @@ def edit(
         console.say(CONSENT)
     if output.as_json:
         said = {"prompt": prompt, **words}
-        assert settings.scales is not None, "`edit_settings` chose some"
-        facts = console.request_facts(preset.name, settings.scales, result.image, **said)
+        facts = console.request_facts(preset.name, result.scales, result.image, **said)
         facts["branches"] = list(result.branches)
         facts["cutouts"] = cutout_facts(result.cutouts)
         console.print_pictures(rows, timings, load_ms=round(load_ms, 1), **facts)
-
-
-def edit_settings(
-    preset: Preset,
-    settings: EditSettings,
-    *,
-    scales: Mapping[str, float],
-    has_newcomer: bool = False,
-) -> EditSettings:
-    """Return the settings with their mode and scales.
-
-    Strengths that are not given follow from mode, preset and whether somebody new is drawn.
-    """
-    settings = settings.in_mode_of(preset)
-    own = Scales.for_edit(preset, mode=settings.mode, has_reference=has_newcomer)
-    return replace(settings, scales=replace(own, **scales))
 
 
 def carry_out(session: "Session", job: EditJob) -> "EditResult":
@@ -233,7 +214,7 @@ def carry_out(session: "Session", job: EditJob) -> "EditResult":
         settings=settings,
     )
     origin = origin_of_edit(
-        session.components.preset.name,
+        session.components.preset,
         settings,
         result,
         prompt=job.prompt,
@@ -382,21 +363,34 @@ def read_place(mask: str | None, box: str | None) -> "str | Box | None":
 
 
 def _check_seeds(session: "Session", jobs: list[EditJob], sampling: options.SeedOptions) -> None:
-    from swiftpie.pipelines.drawing.edit import changes_all, follows_seed
+    from PIL import Image
 
-    components, words = session.components, jobs[0].words
-    texts = {name: words[name] for name in ("source_prompt", "keyword")}
-    if follows_seed(components, jobs[0].settings) or all(
-        changes_all(components, job.prompt, **texts) for job in jobs
-    ):
+    from swiftpie.pipelines.photographs.restage import is_random
+
+    blank, words = Image.new("RGB", (1, 1)), jobs[0].words
+    requests = (
+        EditRequest(
+            image=blank,
+            prompt=job.prompt,
+            seed=job.seed,
+            source_prompt=words["source_prompt"],
+            keyword=words["keyword"],
+            mask=None if job.mask is None else (0, 0, 1, 1),
+            identity=_newcomer(session, job),
+            settings=job.settings,
+        )
+        for job in jobs
+    )
+    if all(is_random(session.components, session.with_newcomer(each)) for each in requests):
         return
     if sampling.num_images > 1:
         raise ConfigError(
             f"{sampling.num_images} pictures were requested, and nothing of this edit is random: "
-            "all would be the same. Let them differ with --variation 0.8."
+            "all would be the same. Leave -n out; edits that networks draw differ with --variation "
+            "0.8."
         )
     if sampling.seed is not None:
-        console.warn("--seed has no effect: nothing of this edit is random without --variation.")
+        console.warn("--seed has no effect: nothing of this edit is random.")
 
 
 def plan_targets(

@@ -99,7 +99,6 @@ def face(
     session = open_session(**loading).session
     warn_of_strange_vectors(session, encoders.encoder)
     preset = session.components.preset
-    strengths = replace(Scales.of(preset), **scales)
     guidance = request.get("identity_guidance", IdentityGuidance.PLAIN)
     judge = None if encoders.judge is None else encoders.judge.name
     about = {"identity_guidance": guidance.value, "face_encoder": encoders.encoder.name, **METADATA}
@@ -111,11 +110,11 @@ def face(
             **request,
             seed=seeds[0],
             num_images=len(seeds),
-            scales=strengths,
+            scales=Scales(**scales),
             size_px=None if side is None else (side, side),
         )
         about |= {"branches": ", ".join(result.branches), **result.origin}
-        origin = origin_of(preset.name, strengths, prompt=words, **about)
+        origin = origin_of(preset.name, result.scales, prompt=words, **about)
         drawn = zip(result.images, result.subject_masks, result.seeds, own, strict=True)
         console.write_outputs(drawn, metadata=origin, force=output.force)
         scores = _scores(encoders.judge, chosen, result.images)
@@ -137,7 +136,7 @@ def face(
             branches=list(result.branches),
             **console.request_facts(
                 preset.name,
-                strengths,
+                result.scales,
                 result.images[0],
                 prompt=prompt,
                 identity_guidance=guidance.value,

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -116,7 +116,7 @@ def personalize(
         output, count=count, masks=save_subject_mask, flag="--save-subject-mask"
     )
     loading, known = resolved(loading)
-    replace(Scales.of(known), **scales)
+    strengths = Scales(**scales)
     _check_mask(save_subject_mask, known)
     everyone = [read_subjects(subjects)] if subjects else []
     everyone += [read_subjects([text]) for text in also or []]
@@ -130,12 +130,14 @@ def personalize(
     everyone = with_cutouts(everyone, cutouts)
     placed = list(zip(places, parse_views(views or [], most), read_by, strict=True))
     request |= {"size_px": None if size is None else parse_size(size), "scene": scene}
-    way = _way_of(loading, everyone, named, placed, scales, masks, request)
+    session, load_ms = open_session(**loading)
+    preset = session.components.preset
+    draw = _drawn_by(session, everyone, named, placed, masks, {**request, "scales": strengths})
 
     rows, timings = [], Counter[str]()
     for words, own in console.shared_out(prompts, targets):
-        result = way.draw(words, seed=seeds[0], num_images=len(seeds), scales=way.scales)
-        origin = origin_of_drawing(way.preset.name, way.scales, result, prompt=words)
+        result = draw(words, seed=seeds[0], num_images=len(seeds))
+        origin = origin_of_drawing(preset.name, result, prompt=words)
         drawn = zip(result.images, result.subject_masks, result.seeds, own, strict=True)
         console.write_outputs(drawn, metadata=origin, force=output.force)
         for target, seed in zip(own, result.seeds, strict=True):
@@ -145,22 +147,12 @@ def personalize(
             rows.append({**files, "seed": seed, **texts})
         timings.update(result.timings_ms)
     if output.as_json:
-        facts = console.request_facts(way.preset.name, way.scales, result.images[0], prompt=prompt)
-        facts["engine"] = way.engine
+        facts = console.request_facts(preset.name, result.scales, result.images[0], prompt=prompt)
+        facts["engine"] = str(loading.get("engine") or "torch")
         facts |= result.origin
         facts["branches"] = list(result.branches)
         facts["cutouts"] = cutout_facts(result.cutouts)
-        console.print_pictures(rows, timings, load_ms=round(way.load_ms, 1), **facts)
-
-
-class _Way(NamedTuple):
-    """A function that draws, with its preset and strengths."""
-
-    draw: Callable[..., "GenerationResult"]  # of a prompt, with seed, num_images and scales
-    preset: Preset
-    scales: Scales
-    load_ms: float
-    engine: str
+        console.print_pictures(rows, timings, load_ms=round(load_ms, 1), **facts)
 
 
 def _named_in(
@@ -178,54 +170,40 @@ def _named_in(
     return named
 
 
-def _way_of(
-    loading: LoadOptions,
+def _drawn_by(
+    session: "Session",
     everyone: list[list[SubjectPictures]],
     named: "ByName",
     placed: "list[tuple[Box | None, View | None, str]]",
-    changes: Mapping[str, float],
     masks: tuple[str, str | None],
     request: Mapping[str, Any],
-) -> _Way:
-    """Return how a session draws the subjects, each as `placed` says in order."""
+) -> Callable[..., "GenerationResult"]:
+    """Return what draws a prompt: its subjects, each as `placed` says in order."""
     from swiftpie.pipelines.drawing.request import Subject
 
-    session, load_ms = open_session(**loading)
-    preset = session.components.preset
-    _tell_idle_detail(session, changes)
-    scene, drawn_px = request["scene"], request["size_px"] or (preset.image_size_px,) * 2
-    if request["size_px"] is None and not isinstance(scene, str):
-        drawn_px = scene.height, scene.width
+    scene, drawn_px = request["scene"], request["size_px"]
+    if drawn_px is None:
+        side = session.components.preset.image_size_px
+        drawn_px = (side, side) if isinstance(scene, str) else (scene.height, scene.width)
     source, region = _read_mask(masks[0], drawn_px, count=len(placed))
     limited, limit = None, None
     if masks[1] is not None:
         limited, limit = _read_mask(masks[1], drawn_px, count=len(placed), flag="--detail-mask")
-    shown = [encode_subjects(session, pictures) for pictures in everyone]
+    shown = [Subject(encode_subjects(session, pictures)) for pictures in everyone]
 
     def draw(words: str, **options: Any) -> "GenerationResult":  # noqa: ANN401 - as of `Session`
-        everybody = [*shown, *(session.named(who.word) for who in named[words])]
+        others = [Subject(session.named(who.word), name=who.word) for who in named[words]]
         subjects = [
-            Subject(identity, box, view, mask=region, detail_mask=limit, layers=layers)
-            for identity, (box, view, layers) in zip(
-                everybody, placed, strict=False
+            replace(subject, box=box, view=view, mask=region, detail_mask=limit, layers=layers)
+            for subject, (box, view, layers) in zip(
+                [*shown, *others], placed, strict=False
             )  # other prompts name fewer
         ]
         return session.personalize(
             subjects, words, mask=source, detail_mask=limited, **request, **options
         )
 
-    scales = replace(Scales.of(preset), **changes)
-    return _Way(draw, preset, scales, load_ms, engine=str(loading.get("engine") or "torch"))
-
-
-def _tell_idle_detail(session: "Session", scales: Mapping[str, float]) -> None:
-    """Warn of an idle --detail-scale whose value equals the default, which `advise` skips."""
-    from swiftpie.pipelines.advice import UNTOUCHED, why_no_detail
-
-    components, chosen = session.components, scales.get("detail_scale")
-    has_detail = components.denoiser.installation.reads_detail
-    if chosen == UNTOUCHED.detail_scale and not has_detail:
-        console.warn(f"`detail_scale={chosen}` has no effect: {why_no_detail(components)}")
+    return draw
 
 
 def _check_mask(target: Path | None, preset: Preset) -> None:

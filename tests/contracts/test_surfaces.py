@@ -1,0 +1,227 @@
+"""A request is the same picture from Python, the command line, a job file and over HTTP."""
+
+import base64
+import io
+import itertools
+import json
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from swiftpie import EditSettings, Scales, Subject
+from swiftpie.apps.batch.draw import Work
+from swiftpie.apps.batch.jobs import DEFAULT_MODEL
+from swiftpie.apps.batch.lists import read_lines
+from swiftpie.apps.batch.rows import JobDefaults, collect
+from swiftpie.apps.batch.run import draw, open_run
+from swiftpie.apps.cli.main import app
+from swiftpie.imageio.decoding import load_image
+
+serve = pytest.importorskip("tests.apps.serve.conftest", reason="needs swiftpie[serve]")
+
+SEED = 5
+STRENGTHS = ("identity_scale", "text_scale", "background_scale")
+BOX = (0.1, 0.4, 0.45, 0.9)
+SHOWS_A_DOG = {"source_prompt": "a dog on a beach"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One request by the names that options have everywhere."""
+
+    task: str
+    prompt: str
+    given: dict = field(default_factory=dict)
+    has_subject: bool = False  # the sprite in `subject.png`
+    has_mask: bool = False  # the white of `mask.png`
+
+
+def edit(prompt, **given):
+    kinds = {name: given.pop(name) for name in ("has_subject", "has_mask") if name in given}
+    return Case("edit", prompt, given, **kinds)
+
+
+def picture(prompt, *, has_subject=True, **given):
+    return Case("personalize", prompt, given, has_subject=has_subject)
+
+
+CASES = {
+    "colour": edit("a blue dog"),
+    "material": edit("a dog made of gold"),
+    "time of day": edit("at night"),
+    "weather": edit("a dog in the rain"),
+    "season": edit("a dog on a beach in winter", **SHOWS_A_DOG),
+    "removal": edit("nothing"),
+    "replacement": edit("a cat on a beach", **SHOWS_A_DOG),
+    "a second subject": edit("a dog and a cat on a beach", **SHOWS_A_DOG),
+    "place": edit("in front of a castle"),
+    "pose": edit("seen from the left"),
+    "accessory": edit("a dog wearing a crown"),
+    "rendition": edit("as an oil painting"),
+    "mask": edit("made of wood", has_mask=True),
+    "box": edit("add a cat", box=BOX),
+    "keyword": edit("a cat", keyword="dog"),
+    "strength of an edit": edit("a blue dog", text_scale=1.1, background_scale=0.9),
+    "subject of an edit": edit("a robot on a beach", **SHOWS_A_DOG, has_subject=True),
+    "insertion": Case("insert", "a robot", {"box": BOX}, has_subject=True),
+    "removal by a mask": Case("remove", "", has_mask=True),
+    "replacement by a mask": Case("replace", "a robot", has_subject=True, has_mask=True),
+    "one subject": picture("a robot on a beach"),
+    "two subjects": picture("a robot and a cat in a forest"),
+    "named subject": picture("a kitten in a city at night", has_subject=False),
+    "box and view": picture("a robot on a beach", box=BOX, view=(30.0, 10.0)),
+    "scene": picture("a robot in the rain", scene="castle"),
+    "style": picture("a watercolour of a robot on a beach", identity_guidance="am1"),
+    "size": picture("a robot on a beach", size=(96, 160)),
+    "strength": picture("a robot on a beach", identity_scale=0.6),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, session, sprite):
+    folder = tmp_path_factory.mktemp("surfaces")
+    shown = session.generate("a dog on a beach", seed=3)
+    shown.images[0].save(folder / "photo.png")
+    shown.subject_masks[0].save(folder / "mask.png")
+    sprite.save(folder / "subject.png")
+    return folder
+
+
+def by_session(case, session, folder):
+    given, photo, mask = dict(case.given), folder / "photo.png", None
+    scales = Scales(**{name: given.pop(name) for name in STRENGTHS if name in given})
+    identity = session.encode_identity(folder / "subject.png") if case.has_subject else None
+    if case.has_mask:
+        mask = folder / "mask.png"
+    if case.task == "edit":
+        mask = given.pop("box", mask)
+        settings = EditSettings(scales=scales)
+        return session.edit(
+            *(photo, case.prompt),
+            **given,
+            identity=identity,
+            mask=mask,
+            seed=SEED,
+            settings=settings,
+        ).image
+    if case.task == "insert":
+        return session.insert(photo, identity, prompt=case.prompt, seed=SEED, **given).image
+    if case.task == "remove":
+        return session.remove(photo, mask=mask, seed=SEED).image
+    if case.task == "replace":
+        said = {"prompt": case.prompt, "mask": mask}
+        return session.replace(photo, identity, **said, seed=SEED).image
+    placed = {name: given.pop(name) for name in ("box", "view") if name in given}
+    subjects = [] if identity is None else [Subject(identity, **placed)]
+    if "size" in given:
+        given["size_px"] = given.pop("size")
+    drawn = session.generate(case.prompt, subjects=subjects, seed=SEED, scales=scales, **given)
+    return drawn.images[0]
+
+
+def spelled(name, value):
+    """A value as it is written in a command and in a job file."""
+    if name == "size":
+        return f"{value[1]}x{value[0]}"
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def by_command(case, session, folder, monkeypatch):
+    monkeypatch.setattr("swiftpie.engine.plan.load_session", lambda *_, **__: session)
+    photo, subject = folder / "photo.png", [folder / "subject.png"] * case.has_subject
+    words = {
+        "edit": [photo, case.prompt],
+        "personalize": [*subject, case.prompt],
+        "remove": [photo],
+    }.get(case.task, [*subject, photo])
+    options = {name: spelled(name, value) for name, value in case.given.items()}
+    options |= {"mask": folder / "mask.png"} if case.has_mask else {}
+    options |= {"subject": subject[0]} if subject and case.task == "edit" else {}
+    options |= {"prompt": case.prompt} if case.task in {"insert", "replace"} else {}
+    flags = [part for name, value in options.items() for part in (flag_of(name), value)]
+    out = folder / "command.png"
+    line = [case.task, *words, *flags, "-o", out, "--seed", SEED, "--force"]
+    result = CliRunner().invoke(app, [str(part) for part in line])
+    assert result.exit_code == 0, result.output
+    return load_image(out)
+
+
+def flag_of(name):
+    return "--" + name.replace("_", "-")
+
+
+def by_batch(case, session, folder, _):
+    if case.task in {"insert", "remove", "replace"}:
+        return None  # which job files have not
+    row = {name: list(v) if isinstance(v, tuple) else v for name, v in case.given.items()}
+    row |= {"size": spelled("size", case.given["size"])} if "size" in row else {}
+    row |= {"image": "photo.png"} if case.task == "edit" else {}
+    row |= {"mask": "mask.png"} if case.has_mask else {}
+    row |= {"subject": "subject.png"} if case.has_subject else {}
+    (folder / "jobs.jsonl").write_text(json.dumps({"prompt": case.prompt, "seed": SEED, **row}))
+    jobs = collect(read_lines(folder / "jobs.jsonl"), root=folder, defaults=JobDefaults())
+    assert not jobs.refused
+    out = folder / f"batch-{next(NUMBERS)}"
+    work = Work(folder, out, ".png", {DEFAULT_MODEL: {}}, load=lambda: session)
+    with open_run(jobs, work, batch=1, settings={}) as run:
+        list(draw(run, work))
+    (outcome,) = run.report.rows
+    assert outcome["status"] == "done", outcome
+    return load_image(out / outcome["file"])
+
+
+NUMBERS = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def server(session):
+    with serve.serving(session) as running:
+        yield running
+
+
+def by_http(case, _, folder, server):
+    def sent(name):
+        url = "data:image/png;base64," + base64.b64encode((folder / name).read_bytes()).decode()
+        return {"image_url": url}
+
+    given = {name: list(v) if isinstance(v, tuple) else v for name, v in case.given.items()}
+    scales = {name: given.pop(name) for name in STRENGTHS if name in given}
+    body = {"prompt": case.prompt or "a subject", "seed": SEED}
+    body |= {"size": spelled("size", given.pop("size"))} if "size" in given else {}
+    own = {"task": case.task, "mask_mode": "white", "scales": scales, **given}
+    if case.task == "personalize" and "box" in own:
+        identity = server.ask("POST", "/v1/identities", **upload(folder / "subject.png")).json
+        placed = {name: own.pop(name) for name in ("box", "view") if name in own}
+        own |= {"subjects": [{"identity_id": identity["id"], **placed}]}
+        images = []
+    else:
+        images = [sent("subject.png")] * case.has_subject
+    images = images if case.task == "personalize" else [sent("photo.png"), *images]
+    body |= {"mask": sent("mask.png")} if case.has_mask else {}
+    body |= {"swiftpie": own}
+    if images:
+        body |= {"images": images}
+    else:
+        own.pop("task")
+    path = "/v1/images/edits" if images else "/v1/images/generations"
+    answer = server.ask("POST", path, body=body)
+    assert answer.status == 200, answer.json
+    return Image.open(io.BytesIO(base64.b64decode(answer.json["data"][0]["b64_json"])))
+
+
+def upload(path):
+    body, kind = serve.form(image=(path.name, path.read_bytes()), name="")
+    return {"body": body, "headers": {"content-type": kind}}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_surface_draws_what_a_session_draws(session, folder, server, monkeypatch, name):
+    case = CASES[name]
+    expected = np.asarray(by_session(case, session, folder))
+    for surface, given in ((by_command, monkeypatch), (by_batch, None), (by_http, server)):
+        drawn = surface(case, session, folder, given)
+        if drawn is not None:
+            assert np.array_equal(np.asarray(drawn.convert("RGB")), expected), surface.__name__
