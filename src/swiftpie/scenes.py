@@ -115,7 +115,7 @@ WORDS_ALONE = "words"
 """Stands for no scene: the model draws the place of the prompt from its words."""
 
 NAME = re.compile(r"[^\W_][\w '-]*")  # what may be a name, and hardly a file's
-WORD = re.compile(r"[a-z]+(?:['-][a-z]+)*")
+WORD = re.compile(r"[^\W\d_]+(?:['-][^\W\d_]+)*")
 TOKEN = re.compile(rf"{WORD.pattern}|[,;.:!?]")
 PREPOSITIONS = frozenset(
     (

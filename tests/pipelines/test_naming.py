@@ -76,7 +76,7 @@ def test_sentences_name_subjects_where_captions_do(prompt, names):
         ("a bird flies over a lake", ["bird"], "lake", "day", ["flies"]),
         ("bow and arrow", ["bow and arrow"], None, "day", []),
         ("a red car, city street, detailed", ["automobile"], "city street", "day", ["detailed"]),
-        ("a dog on a beach, cinematic, 8k", ["dog"], "beach", "day", ["cinematic", "k"]),
+        ("a dog on a beach, cinematic, 8k", ["dog"], "beach", "day", ["cinematic", "8k"]),
         ("a dog lying down on the left, seen from above", ["dog"], None, "day", []),
         ("a cat made of gold on a table", ["cat"], "wooden table", "day", []),
         ("a dog with a ball and a cat", ["dog", "cat"], None, "day", ["ball"]),
@@ -107,7 +107,9 @@ def test_a_list_is_a_sentence_to_the_network(words, sentence):
     assert in_sentence(words, None) == words
 
 
-@pytest.mark.parametrize("prompt", ["Einhorn im Wald", "un chien sur la plage", "一只狗 на пляже"])
+@pytest.mark.parametrize(
+    "prompt", ["Einhorn im Wald", "ein Löwe am Strand", "un chien sur la plage", "一只狗"]
+)
 def test_a_prompt_in_another_language_is_said_to_be_that(prompt):
     with pytest.raises(InputError, match=ENGLISH):
         new_subjects(prompt, TAUGHT)

@@ -115,9 +115,11 @@ def _advice_on_words(
     if has_scene(components, request):
         is_own = any(subject.identity.named is None for subject in request.subjects)
         for text, reading in texts:
-            explained = {*reading.lost} - {*vocabulary.unknown_in(text)} if is_own else set[str]()
+            unknown = vocabulary.unknown_in(text)  # others are a name, which a picture explains
             lost |= dict.fromkeys(
-                word for word in reading.lost if word not in explained or vocabulary.knows(word)
+                word
+                for word in reading.lost
+                if not is_own or vocabulary.knows(word) or not {*words_in(word)}.isdisjoint(unknown)
             )
     else:
         lost |= dict.fromkeys(unknown_words(vocabulary, request))

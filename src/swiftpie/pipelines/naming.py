@@ -16,7 +16,7 @@ from swiftpie.backbones.presets import Preset
 from swiftpie.errors import NobodyNamed, short_reason
 from swiftpie.geometry.look_words import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
 from swiftpie.library import Named, packaged
-from swiftpie.models.vocabulary import ARTICLES_AND_SIZES, Vocabulary, words_in
+from swiftpie.models.vocabulary import ARTICLES_AND_SIZES, TOKEN, Vocabulary, words_in
 from swiftpie.pipelines.drawing.request import MAX_SUBJECTS
 from swiftpie.scenes import (
     FILLERS,
@@ -29,7 +29,6 @@ from swiftpie.scenes import (
     WORN_PHRASE,
     SceneReading,
     read_scene_of,
-    tokens_in,
 )
 from swiftpie.scenes import packaged as packaged_scenes
 
@@ -116,7 +115,7 @@ class PromptReading(NamedTuple):
     scene: SceneReading
     mentions: tuple[Mention, ...]
     loose: tuple[str, ...]  # words of phrases without a subject, as "seen from the left"
-    lost: tuple[str, ...]  # words that nothing in the picture follows, in their order
+    lost: tuple[str, ...]  # words, as "8k", that nothing in the picture follows, in their order
 
     @property
     def shows_place(self) -> bool:
@@ -238,7 +237,8 @@ def is_foreign(prompt: str, vocabulary: Vocabulary) -> bool:
     words, library = words_in(prompt), packaged()
     known = vocabulary.words | vocabulary.words_of_names | ENDS | FILLERS
     strange = [word for word in words if word not in known and library.meant_by(word) is None]
-    return len(strange) > 1 and len(strange) > FOREIGN_SHARE * len(words)
+    is_said = len(strange) > 1 or not "".join(strange).isascii()
+    return is_said and len(strange) > FOREIGN_SHARE * len(words)
 
 
 def mentions(prompt: str, taught: Collection[str]) -> list[Mention]:
@@ -260,7 +260,9 @@ def read_prompt(prompt: str, vocabulary: Vocabulary) -> PromptReading:
     own = packaged_scenes().nouns(place) if place else frozenset[str]()
     lost = {word for word in left if word in scene.skipped or _is_lost(word, vocabulary)}
     lost -= NO_SUBJECT | own
-    words = dict.fromkeys(word for word in tokens_in(prompt) if word in lost)
+    words = dict.fromkeys(
+        token for token in TOKEN.findall(prompt.lower()) if not lost.isdisjoint(words_in(token))
+    )
     return PromptReading(scene, tuple(found), tuple(loose), tuple(words))
 
 

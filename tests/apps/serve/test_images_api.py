@@ -300,7 +300,11 @@ def test_the_asynchronous_client_gets_the_same(server, client, own, photo):
         ({"model": "mimi"}, openai.NotFoundError, "not served here"),
         ({"n": 11}, openai.BadRequestError, "n: "),
         ({"size": "9x9"}, openai.BadRequestError, "size"),
-        ({"extra_body": {}, "prompt": "an elefant on a beach"}, openai.BadRequestError, "Similar"),
+        (
+            {"extra_body": {}, "prompt": "an elefant on a beach"},
+            openai.BadRequestError,
+            "Spelled alike",
+        ),
         (
             {"extra_body": {"swiftpie": {"subjects": [{"name": "dog"}]}}},
             openai.BadRequestError,

@@ -124,7 +124,7 @@ def test_words_alone_draw_what_a_silent_subject_leaves():
 )
 def test_what_needs_a_subject_is_refused_without_one(session, changes, error, said):
     with pytest.raises(error, match=said):
-        session.personalize((), PROMPT, **changes)
+        session.personalize((), "a dog on a beach", **changes)
 
 
 @pytest.mark.parametrize("scale", ["identity_scale", "detail_scale"])

@@ -47,7 +47,7 @@ from swiftpie.pipelines.drawing.request import (
 )
 from swiftpie.pipelines.drawing.settings import Scales, StyleBy
 from swiftpie.pipelines.drawing.style import style_by
-from swiftpie.pipelines.naming import in_sentence
+from swiftpie.pipelines.naming import in_sentence, read_prompt
 from swiftpie.pipelines.photographs.changes import apply_maps, changes_between
 from swiftpie.pipelines.photographs.compositing import SubjectReference, colours_of, shrunk_into
 from swiftpie.pipelines.photographs.dressing import dressed
@@ -131,9 +131,11 @@ def is_inserted(components: Components, request: PersonalizeRequest) -> bool:
 
 
 def is_empty(components: Components, request: PersonalizeRequest) -> bool:
-    """Whether pictures show a scene without a subject, which no denoiser draws."""
-    places = components.layout_predictor is not None
-    return not request.subjects and places and has_scene(components, request)
+    """Whether prompts ask for a scene without a subject, which no denoiser draws."""
+    vocabulary = components.text.vocabulary
+    if request.subjects or vocabulary is None or not has_scene(components, request):
+        return False
+    return not any(read_prompt(prompt, vocabulary).mentions for prompt in _prompts(request))
 
 
 @torch.no_grad()
