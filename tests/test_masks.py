@@ -111,6 +111,8 @@ def test_box_mask_covers_its_share_and_fades_outside_only():
     assert (soft >= hard).all()
     assert soft.mean() > hard.mean()
     assert soft[0, 0, 5, -1] == 0
+    centred = masks.box_mask((0.3, 0.4, 0.7, 0.6), height=10, width=20, feather=0.2)
+    torch.testing.assert_close(centred, centred.flip(2, 3))
 
 
 @pytest.mark.parametrize("size", [(7, 5), (40, 60), (9, 60), (16, 24)])

@@ -82,6 +82,15 @@ def test_mass_equals_the_share_of_one_joint_softmax():
         assert torch.allclose(got[:, subject].double(), expected, atol=1e-5)
 
 
+def test_views_that_show_the_same_weigh_as_much_as_one_of_them():
+    generator = torch.Generator().manual_seed(2)
+    query, text = (torch.randn(1, 2, count, 8, generator=generator) for count in (9, 6))
+    view = torch.randn(1, 1, 2, 4, 8, generator=generator)
+    rest = {"text_mask": None, "is_ours": torch.zeros(1, 1, 6)}
+    three = mass_on(query, view.repeat(1, 1, 1, 3, 1), text, num_views=3, **rest)
+    torch.testing.assert_close(three, mass_on(query, view, text, **rest), rtol=1e-5, atol=1e-5)
+
+
 def test_mass_without_identity_is_that_of_the_words_that_name_the_subject():
     generator = torch.Generator().manual_seed(0)
     query, text = (torch.randn(1, 2, count, 4, generator=generator) for count in (5, 3))

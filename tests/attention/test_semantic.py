@@ -3,8 +3,9 @@
 import torch
 from diffusers.models.attention_processor import Attention, IPAdapterAttnProcessor2_0
 
-from swiftpie.attention.condition import INLINE_MASK, MAP_PREFIX, silent_condition
+from swiftpie.attention.condition import INLINE_MASK, MAP_PREFIX, masks_from_maps, silent_condition
 from swiftpie.attention.processors import MaskRole, SemanticAttention
+from swiftpie.masks import attention_to_mask
 
 
 def build(*, mask_role=MaskRole.NONE):
@@ -90,3 +91,29 @@ def test_nothing_is_sought_where_nobody_is_shown():
     named = silent._replace(class_tokens=torch.eye(5)[0].expand(2, 1, 5))
     mapper(layer, states, text, condition=named, notes=(sought := {}))
     assert INLINE_MASK in sought  # words name somebody, so the text alone tells
+
+
+@torch.no_grad()
+def test_no_token_grows_beyond_its_cap_of_the_text():
+    layer, ours, _ = build()
+    layer.to_out[0] = torch.nn.Identity()
+    states, text, tokens = inputs()
+    capped = condition_for(tokens, 50.0)._replace(energy_cap=torch.tensor([1.5, torch.inf]))
+    plain, loud = (
+        ours(layer, states, text, condition=one, notes={}).square().mean(-1).sqrt()
+        for one in (condition_for(tokens, 0.0), capped)
+    )
+    growth = loud / plain
+    torch.testing.assert_close(growth[0], torch.full((64,), 1.5), rtol=1e-3, atol=0)
+    assert growth[1].min() > 2
+
+
+def test_a_subject_keeps_its_mask_where_none_attends_more():
+    maps = torch.rand(1, 2, 8, 8, generator=torch.Generator().manual_seed(0)) * 0.1
+    maps[..., :4] += 1
+    maps[0, 1, :4] = 0
+    found = masks_from_maps({f"{MAP_PREFIX}x": maps})[0]
+    leads = maps[0, 0] > maps[0, 1]
+    alone = attention_to_mask(maps[0, :, None])[:, 0]
+    torch.testing.assert_close(found[0][leads], alone[0][leads], rtol=1e-4, atol=1e-5)
+    assert bool((found[1] <= alone[1] + 1e-5).all())

@@ -1,5 +1,7 @@
 """Subjects keep their shape and their footing in pictures of any shape."""
 
+import math
+
 import pytest
 import torch
 
@@ -10,7 +12,9 @@ from swiftpie.geometry.layout import (
     from_box,
     pixel_grid,
     sample,
+    seen_view,
     to_affine,
+    upright,
     warp,
 )
 from swiftpie.masks import bounding_box
@@ -95,3 +99,18 @@ def test_cores_that_share_rows_sample_what_one_does():
     values, grid = torch.rand(1, 2, 9, 9), 2.2 * torch.rand(1, 131, 128, 2) - 1.1
     expected = torch.nn.functional.grid_sample(values, grid, align_corners=False)
     assert torch.equal(sample(values, grid), expected)
+
+
+def test_upright_subjects_show_the_side_that_they_showed_and_bend_to_it():
+    layout = from_box(BOX, view=(20, 10))._replace(
+        rotation=torch.tensor([0.4]), pose=torch.tensor([[0.3, 0.1, 0.2, 0.4]])
+    )
+    for was, flip in ((0.0, False), (1.0, False), (0.0, True), (1.0, True)):
+        before = layout._replace(flip=torch.tensor([was]))
+        after = upright(before, flip=flip, tilt=90)
+        assert torch.equal(after.flip, torch.tensor([float(flip)]))
+        assert float(after.rotation) == pytest.approx(math.pi / 2)
+        assert torch.equal(seen_view(after), seen_view(layout) * torch.tensor([1 - 2 * was, 1]))
+        bends = (after.pose[:, 3] * (1 - 2 * after.flip), before.pose[:, 3] * (1 - 2 * was))
+        assert torch.equal(*bends)
+        assert torch.equal(after.pose[:, 2], before.pose[:, 2])

@@ -9,7 +9,7 @@ import torch
 from swiftpie.errors import CapabilityError, WeightsError
 from swiftpie.imageio.images import to_tensor
 from swiftpie.pipelines.identity_file import load_identity, read_identity_header, save_identity
-from swiftpie.tuning import TuneSettings
+from swiftpie.tuning import TuneSettings, fit
 from swiftpie.tuning.examples import draw_examples
 
 SHORT = TuneSettings(steps=3, num_scenes=1)
@@ -79,6 +79,21 @@ def test_presets_that_place_no_subjects_are_refused(session, identity):
     other = type(session)(replace(session.components, layout_predictor=None))
     with pytest.raises(CapabilityError, match="does not place"):
         other.tune(identity, SHORT)
+
+
+def test_it_ends_after_looks_without_a_gain(session, identity, monkeypatch):
+    for name, value in {"CHECK_EVERY": 1, "PATIENCE": 2, "LEAST_GAIN": 1e3}.items():
+        monkeypatch.setattr(fit, name, value)
+    events = []
+    tuned = session.tune(identity, SHORT, on_event=events.append)
+    assert [event.step for event in events] == [0, 1, 2, 2]
+    assert torch.equal(tuned.tokens, identity.tokens)
+
+
+def test_of_many_pictures_the_last_is_held_out(identity):
+    for count, split in {1: ([0], [0]), 2: ([0, 1], [0, 1]), 3: ([0, 1], [2])}.items():
+        pictures = identity.pixels[:1].expand(count, -1, -1, -1)
+        assert fit.trained_and_checked(replace(identity, pixels=pictures)) == split
 
 
 @pytest.mark.thorough

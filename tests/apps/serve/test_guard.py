@@ -85,7 +85,8 @@ def test_only_a_stated_proxy_says_that_the_page_came_by_https(session, server, m
             if status == 400:
                 there = {**own, "origin": f"https://127.0.0.1:{running.port}"}
                 del there["host"]
-                connect(live, additional_headers=there).close()
+                with connect(live, additional_headers=there):
+                    pass
                 cookie = running.ask("GET", "/", headers=own).headers["set-cookie"]
                 assert "Secure" in cookie
 

@@ -249,6 +249,20 @@ def test_impossible_numbers_of_pictures_are_refused(session, identity, count):
         session.personalize(identity, PROMPT, num_images=count, scene="words")
 
 
+def test_a_box_acts_softly_beyond_its_edge(session, identity):
+    subject = Subject(identity, box=(0.25, 0.25, 0.75, 0.75))
+    request = PersonalizeRequest(
+        prompt=PROMPT, subjects=(subject,), seeds=(3,), mask=MaskSource.BOX
+    )
+    region = prepare(session.components, request, Clock()).condition.attention.region[0, 0]
+    inside = torch.zeros_like(region)
+    quarter = len(region) // 4
+    inside[quarter:-quarter, quarter:-quarter] = 1
+    assert bool((region[inside > 0] == 1).all())
+    assert 0 < region[quarter - 1, len(region) // 2] < 1
+    assert region[0, 0] == 0
+
+
 def test_box_mask_needs_a_box(session, identity):
     with pytest.raises(InputError, match="needs a box"):
         session.personalize(identity, PROMPT, mask=MaskSource.BOX, scene="words")
