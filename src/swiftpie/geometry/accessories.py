@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.geometry import relief
-from swiftpie.geometry.eyes import photographed_eyes
 from swiftpie.geometry.fields import mix, paste, smoothstep
 from swiftpie.geometry.frames import FRAME_PX, pose_subjects
 from swiftpie.geometry.layout import Layout, pixel_grid
@@ -123,13 +122,7 @@ def open_wardrobe(sprite: Callable[[str], Tensor], device: str | torch.device = 
 
 
 def wear(
-    frames: Tensor,
-    heights: Tensor,
-    layout: Layout,
-    kinds: Sequence[str | None],
-    wardrobe: Wardrobe,
-    *,
-    may_be_photos: bool = False,
+    frames: Tensor, heights: Tensor, layout: Layout, kinds: Sequence[str | None], wardrobe: Wardrobe
 ) -> list[Piece]:
     """Return what the subjects wear and carry, in the order in which it is pasted.
 
@@ -139,7 +132,6 @@ def wear(
         layout: Where they go, and the pose they are turned to.
         kinds: Name of the accessory of each row, or None.
         wardrobe: Of `open_wardrobe`.
-        may_be_photos: Whether eyes are looked for as photographs show them, too.
     """
     groups: dict[str, list[int]] = {group: [] for group in _GROUPS}
     for row, kind in enumerate(kinds):
@@ -151,8 +143,6 @@ def wear(
             continue
         wearer = Layout(*(value[rows] for value in layout))
         body = _measure(frames[rows], heights[rows], wearer, finds_eyes=group == "eyes")
-        if may_be_photos and group == "eyes":
-            body = _with_photographed_eyes(body, frames[rows], heights[rows])
         if group == "scarf":
             piece = _scarf(frames[rows, 3:], heights[rows], body, wearer.pose), wearer
         else:
@@ -241,19 +231,6 @@ def _measure(frames: Tensor, heights: Tensor, layout: Layout, *, finds_eyes: boo
     worn, apart = width.clamp_min(_SMALLEST_WORN), apart.clamp_min(_SMALLEST_APART)
     measures = torch.stack([worn, worn, apart, worn, one, one], dim=1)
     return Body(torch.stack(points, dim=1), measures, girth, side)
-
-
-def _with_photographed_eyes(body: Body, frames: Tensor, heights: Tensor) -> Body:
-    """Return a body with the eyes that its frame (B, 4, 128, 128) shows as photographs do."""
-    head_x, top, _, width = _head(F.avg_pool2d(frames[:, 3:], FRAME_PX // relief.RELIEF_CELLS))
-    x, y, apart = photographed_eyes(frames, head_x, top, width)
-    eyes, is_found = _ANCHORS.index("eyes"), apart > 0
-    points, measures = body.points.clone(), body.measures.clone()
-    seen = _on_surface(heights, *(torch.where(is_found, each, 0) for each in (x, y)))
-    points[:, eyes] = torch.where(is_found[:, None], seen, points[:, eyes])
-    apart = torch.where(is_found, apart.clamp_min(_SMALLEST_APART), measures[:, eyes])
-    measures[:, eyes] = apart
-    return body._replace(points=points, measures=measures)
 
 
 def _head(alpha: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -112,13 +112,6 @@ class EditReading:
         return None if self.after.worn == self.before.worn else self.before.worn
 
     @property
-    def only_takes_off(self) -> bool:
-        """Whether the subject loses what it wears, and nothing else changes."""
-        is_same = self.after._replace(worn=self.before.worn, others=self.before.others)
-        stays = self.cast is Cast.STAYS and not (self.look or self.is_posed or self.puts_on)
-        return self.takes_off is not None and stays and is_same == self.before
-
-    @property
     def stays_in_outline(self) -> bool:
         """Whether the subject takes on a look, goes or is replaced, and nothing else changes."""
         is_same = self.after._replace(others=self.before.others) == self.before

@@ -1,6 +1,7 @@
 """Editors take a task and return a picture: one-step inversion, baselines and bounds."""
 
 import hashlib
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from swiftpie.backbones.components import Components
 from swiftpie.engine.session import Session
-from swiftpie.errors import InputError
+from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.layout import whole_frame
 from swiftpie.imageio.images import mask_to_pil, plane, to_pil, to_tensor
 from swiftpie.masks import Box
@@ -36,6 +37,8 @@ from swiftpie.types import TextCondition
 from swiftpie_lab.evaluation.case import Case, Evidence
 from swiftpie_lab.evaluation.contest import Ability, OpenBenchmark, RivalTask
 from swiftpie_lab.evaluation.run import FACTS, C, File, Maker, Results
+
+logger = logging.getLogger(__name__)
 
 NO_SUBJECT = ResolvedScales(identity_scale=0.0, detail_scale=0.0)
 EVERYWHERE: Box = (0.0, 0.0, 1.0, 1.0)
@@ -288,9 +291,13 @@ class SwiftEditor(PresetEditor):
             identity=identity,
             settings=settings,
         )
-        result = self.session.draw(
-            self.session.with_newcomer(request) if self.uses_library else request
-        )
+        try:
+            result = self.session.draw(
+                self.session.with_newcomer(request) if self.uses_library else request
+            )
+        except CapabilityError as refusal:
+            logger.warning("%s stays as it is. %s", task.name, refusal)
+            return Edited(task.source, torch.zeros_like(task.mask))
         reconstruction = from_noise = None
         if self.reconstructs:
             from_noise = self._reconstruct(task, appearance=0.0)

@@ -53,7 +53,7 @@ def dressed(frame: Tensor, layout: Layout, light: Illumination | None, worn: Wor
     """
     small = F.interpolate(frame, (FRAME_PX, FRAME_PX), mode="area")
     found = []
-    pieces = wear(small, height(frame[:, 3:]), layout, [worn.name], wardrobe(), may_be_photos=True)
+    pieces = wear(small, height(frame[:, 3:]), layout, [worn.name], wardrobe())
     for piece in pieces:
         dyed = recolour(piece.turned.frame, [worn.colour or "none"])
         if light is not None:

@@ -74,7 +74,6 @@ from swiftpie.pipelines.photographs.relight import (
 )
 from swiftpie.pipelines.photographs.removal import EDGE, LEAST_THERE, with_surroundings
 from swiftpie.pipelines.photographs.scene import cast_on_ground, share_of
-from swiftpie.pipelines.photographs.worn import find_worn
 from swiftpie.scenes import packaged
 from swiftpie.types import Identity, TextCondition
 
@@ -83,7 +82,7 @@ CHANGES = (
     "the subject itself for one of its library or none, and a photograph into art"
 )
 SEEN_PX = 2  # what is around a visible change is taken to change
-LEAST_WORN = 0.05  # opacity above which a pixel shows what is worn
+ON_EYES = "glasses"  # of accessories: where eyes are is not known in a picture
 LEAST_SHADE = VISIBLE_LEVELS / 255  # share of the ground's light that is seen to be missing
 SEE_THROUGH = frozenset(("glass", "ice"))
 JUMP = 0.05  # of the picture's height: feet that rise by more leave the ground
@@ -178,7 +177,7 @@ def reading_of(components: Components, request: EditRequest) -> EditReading | No
         source_prompt=request.source_prompt or request.keyword,
         brings=request.identity is not None,
     )
-    if reading is None or (reading.takes_off and not reading.only_takes_off):
+    if reading is None:
         return None
     comes = reading.cast in {Cast.IS_REPLACED, Cast.IS_JOINED}
     if comes and request.identity is None:
@@ -225,6 +224,7 @@ def prepare(
             "alone, as in 'made of gold', or say in the source prompt what the picture shows. A "
             "larger model makes other edits, as by `--recipe swiftedit`."
         )
+    _check_worn(components, request, reading)
     source, subject = read_source(components, picture.latents, picture.prompts), None
     clock.lap("invert")
     if reading.changes_subject or reading.changes_light:
@@ -242,14 +242,23 @@ def prepare(
     staging = Staging(components, request, reading, picture, source, subject, None)
     if subject is None:
         return staging
-    gone = _worn(staging, subject) if reading.takes_off else _hole(staging, subject)
-    if gone is None and reading.takes_off:
+    return replace(staging, gone=_hole(staging, subject))
+
+
+def _check_worn(components: Components, request: EditRequest, reading: EditReading) -> None:
+    """Refuse accessories that are taken off, and glasses.
+
+    Raises:
+        CapabilityError: An edit asks for that.
+    """
+    takes_off = reading.takes_off is not None
+    if takes_off or (reading.puts_on is not None and reading.puts_on.name == ON_EYES):
+        what = "takes off what the subject wears" if takes_off else "puts glasses on the subject"
         raise CapabilityError(
-            f"The edit {short_reason(request.prompt)!r} takes off what the subject wears, and that "
-            "is not found: it knows accessories of the library by their look. Remove it by `remove`"
-            ", with a mask or a point on it."
+            f"The edit {short_reason(request.prompt)!r} {what}, and preset "
+            f"{components.preset.name!r} cannot do that; it puts on hats, scarves and other things "
+            "of its accessories, and `remove` takes away what a mask or a point marks."
         )
-    return replace(staging, gone=gone)
 
 
 @torch.no_grad()
@@ -260,7 +269,7 @@ def find_region(staging: Staging) -> Image.Image:
     colours be drawn where a place stays and a subject moves, or where the season alone changes.
     """
     reading = staging.reading
-    if reading.takes_off or staging.season is not None:
+    if staging.season is not None:
         return _region(staging, staging.original, [])
     if reading.moves_alone:
         return _region(staging, staging.original, _figures(staging, outlined))
@@ -348,9 +357,6 @@ def _region(staging: Staging, edited: Image.Image, figures: Sequence[Figure]) ->
 def _changed(staging: Staging, edited: Image.Image, figures: Sequence[Figure]) -> Image.Image:
     """Return what changes visibly and all of a subject that goes, comes or moves, with room."""
     reading = staging.reading
-    if reading.takes_off:
-        assert staging.gone is not None, "what goes was found"
-        return mask_to_pil(staging.gone)[0]
     if staging.season is not None:
         changed = _seen_levels(staging, staging.season.levels)
     elif reading.moves_alone:
@@ -389,18 +395,6 @@ def _subject(
     if not MIN_SHARE < float((opacity > 0.5).float().mean()) < MAX_SHARE:
         return None
     return OwnSubject(original, opacity)
-
-
-def _worn(staging: Staging, subject: OwnSubject) -> Tensor | None:
-    """Return what the subject wears and shall lose, (1, 1, H, W) of bytes; None if not found."""
-    reading = staging.reading
-    _, light = _lights(staging, subject)
-    figure = Figure(subject.small, subject.layout, scene=light, worn=reading.takes_off)
-    clear = without_weather(staging.original, reading.before.setting)
-    opacity = find_worn(clear, figure)
-    if opacity is None:
-        return None
-    return 255 * grow((opacity > LEAST_WORN).float(), SEEN_PX).to(torch.uint8)
 
 
 def _hole(staging: Staging, subject: OwnSubject) -> Tensor | None:
@@ -519,7 +513,7 @@ def _lights(
 ) -> tuple[Illumination | None, Illumination | None]:
     """Return the light on the picture's own subject, and that of the edited picture."""
     reading = staging.reading
-    changes = (reading.look, reading.is_posed, reading.puts_on, reading.takes_off)
+    changes = (reading.look, reading.is_posed, reading.puts_on)
     if reading.changes_season_alone and not (reading.changes_place or any(changes)):
         return None, None  # the subject keeps its own, whatever that is
     light = partial(light_by_words, staging.components, subject.small, staging.noise)
