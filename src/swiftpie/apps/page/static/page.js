@@ -13,7 +13,7 @@ const SPOTS = {
   large: [0.06, 0.08, 0.94, 0.96],
 };
 const [LEAST_BOX, MOST_KEPT, LARGEST_SEED] = [0.08, 24, 2 ** 32];
-const state = { key: null, name: "", box: null, isBusy: false, isWanted: false, drawn: null, place: "", mood: "" };
+const state = { key: null, name: "", box: null, isBusy: false, isWanted: false, drawn: null, mood: "" };
 
 /** Reload once under the service worker, whose headers give WebAssembly threads. */
 async function underItsWorker() {
@@ -162,18 +162,18 @@ function rename(name) {
 /** Show which place and mood the prompt names; none where it says something else. */
 function follow() {
   const named = (choices) => choices.find((words) => words && found("prompt").value.includes(words)) ?? null;
-  [state.place, state.mood] = [named(PLACES), named(MOODS)];
-  pressed(found("places"), found("places").children[PLACES.indexOf(state.place)]);
+  state.mood = named(MOODS);
+  pressed(found("places"), found("places").children[PLACES.indexOf(named(PLACES))]);
   pressed(found("moods"), found("moods").children[MOODS.indexOf(state.mood)]);
 }
 
-/** Change the place or the mood of the prompt, both of which stand at its end. */
+/** Change the place of the prompt, which stands behind its subject, or the mood at its end. */
 function reword(part, words) {
   const prompt = found("prompt");
-  const old = [state.place, state.mood].filter(Boolean).join(" ");
-  const rest = old && prompt.value.endsWith(old) ? prompt.value.slice(0, -old.length) : `${subjectOf(prompt.value)} `;
-  state[part] = words;
-  prompt.value = [rest.trim(), state.place, state.mood].filter(Boolean).join(" ");
+  const text = prompt.value.replace(state.mood ?? "", "").trim();
+  const parts = part === "place" ? [subjectOf(text), words, state.mood] : [text, words];
+  prompt.value = parts.filter(Boolean).join(" ");
+  if (part === "mood") state.mood = words;
   draw();
 }
 
@@ -319,7 +319,6 @@ async function main() {
     place(box);
     draw();
   });
-  state.place = "on a beach";
   pressed(found("places"), found("places").firstChild);
   pressed(found("moods"), found("moods").firstChild);
   pressed(found("spots"), found("spots").firstChild);
