@@ -124,7 +124,7 @@ class Ours:
                 prompt(number),
                 seed=number,
                 num_images=self.scene.batch,
-                size_px=(self.scene.side_px, self.scene.side_px),
+                size=(self.scene.side_px, self.scene.side_px),
             ),
             self.scene.device,
         )
@@ -140,7 +140,7 @@ class Ours:
                 prompt(number),
                 seed=number,
                 num_images=self.scene.batch,
-                size_px=(self.scene.side_px, self.scene.side_px),
+                size=(self.scene.side_px, self.scene.side_px),
                 scales=WITHOUT_SUBJECT if is_kept else Scales(),
             ),
             self.scene.device,

@@ -125,14 +125,14 @@ class Contender:
     def _draw(self, number: int, subjects: list[Subject], load: Load) -> Sample:
         session = Session(self.components)  # a fresh one has encoded no prompt yet
         case = self.material.cases[number % NUM_SPEED_CASES]
-        size_px = None if load.side_px is None else (load.side_px, load.side_px)
+        size = None if load.side_px is None else (load.side_px, load.side_px)
         sample, _ = timed(
             lambda: session.personalize(
                 subjects,
                 case.prompt,
                 seed=case.seed + number,
                 num_images=load.num_images,
-                size_px=size_px,
+                size=size,
             ),
             self.components.device,
         )

@@ -118,7 +118,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, object]:
         identity = session.encode_identity(reference(options.side_px))
         stages["encode_identity"] = time.perf_counter() - started
         started = time.perf_counter()
-        result = session.personalize(identity, "a red cube on the moon", seed=0, size_px=size)
+        result = session.personalize(identity, "a red cube on the moon", seed=0, size=size)
         stages["personalize"] = time.perf_counter() - started
         timings["personalize"] = dict(result.timings_ms)
         stages["first_picture"] = sum(stages.values())

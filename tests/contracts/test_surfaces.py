@@ -117,7 +117,7 @@ def by_session(case, session, folder):
     placed = {name: given.pop(name) for name in ("box", "view") if name in given}
     subjects = [] if identity is None else [Subject(identity, **placed)]
     if "size" in given:
-        given["size_px"] = given.pop("size")
+        given["size"] = given["size"][::-1]  # width and height
     drawn = session.generate(case.prompt, subjects=subjects, seed=SEED, scales=scales, **given)
     return drawn.images[0]
 

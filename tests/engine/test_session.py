@@ -239,3 +239,10 @@ def test_the_bound_can_be_given_when_a_preset_is_loaded(sprite):
     session = swiftpie.load("mini", cache_mib=0)
     session.encode_identity(sprite)
     assert (session.cache.limit_mib, session.cache.num_entries) == (0, 0)
+
+
+def test_a_size_is_width_and_height_and_an_unknown_argument_is_named(session, identity):
+    drawn = session.personalize(identity, "a robot on a beach", seed=0, size=(256, 192))
+    assert drawn.images[0].size == (256, 192)
+    with pytest.raises(TypeError, match=r"no argument 'size_px'. Did you mean size"):
+        session.personalize(identity, "a robot on a beach", size_px=(192, 256))

@@ -260,8 +260,8 @@ SUBJECTS = {
     "inline mask": {"mask": MaskSource.INLINE},
     "two-pass mask": {"mask": MaskSource.TWO_PASS},
     "two-pass mask, four steps": {"mask": MaskSource.TWO_PASS, "steps": 4},
-    "wide": {"size_px": (96, 160)},
-    "tall with a box": {"size_px": (192, 128), "box": BOX},
+    "wide": {"size": (160, 96)},
+    "tall with a box": {"size": (128, 192), "box": BOX},
     **{name: {"scales": numbers} for name, numbers in STRENGTHS.items()},
     **{
         f"box as mask, {name}": {"box": BOX, "mask": MaskSource.BOX, "scales": numbers}

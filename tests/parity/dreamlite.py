@@ -92,7 +92,7 @@ def theirs(pipeline, size, seeds, picture=None):
 def ours(session, identity, size, seeds, **changes):
     """The same of ours."""
     return session.personalize(
-        identity, PROMPT, seed=seeds[0], num_images=len(seeds), size_px=size, **changes
+        identity, PROMPT, seed=seeds[0], num_images=len(seeds), size=size[::-1], **changes
     ).images
 
 

@@ -49,7 +49,7 @@ def theirs(pipeline, size, batch, references=()):
 def ours(session, subjects, size, batch, **changes):
     """The same of ours."""
     return session.personalize(
-        subjects, PROMPT, seed=SEED, num_images=batch, size_px=size, **changes
+        subjects, PROMPT, seed=SEED, num_images=batch, size=size[::-1], **changes
     ).images
 
 

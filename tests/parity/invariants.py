@@ -245,7 +245,7 @@ def other_shape(session, one, other):
         text_background_scale=1.2,
         energy_cap=1.4,
     )
-    drawn, [call] = calls_of(session, pair, size_px=SIZE_PX, scales=scales, mask=MaskSource.BOX)
+    drawn, [call] = calls_of(session, pair, size=SIZE_PX[::-1], scales=scales, mask=MaskSource.BOX)
     expected, _ = dense.dense_output(session.components.denoiser, *call[:-1])
     schedule = session.components.schedule
     latents = schedule.advance(call[0], expected, 0)

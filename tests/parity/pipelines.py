@@ -73,7 +73,7 @@ def our_picture(session, identity, *, scale):
         PROMPT,
         seed=SEED,
         scales=Scales(identity_scale=scale, detail_scale=0.0),
-        size_px=SIZE_PX,
+        size=SIZE_PX[::-1],
     )
     return recorder.latents, (recorder.pixels / 2 + 0.5).clamp(0, 1)
 

@@ -44,7 +44,7 @@ def theirs(pipeline, size, batch, steps, *, seed=SEED, prompt=PROMPT):
 
 def ours(session, size, batch, *, seed=SEED, prompt=PROMPT, **changes):
     """The same of ours."""
-    return session.generate(prompt, seed=seed, num_images=batch, size_px=size, **changes).images
+    return session.generate(prompt, seed=seed, num_images=batch, size=size[::-1], **changes).images
 
 
 @torch.no_grad()

@@ -39,7 +39,7 @@ def ours(session, identity, size, batch):
     """The same of ours; the subject is silent."""
     silent = Scales(identity_scale=0, detail_scale=0)
     return session.personalize(
-        identity, PROMPT, seed=SEED, num_images=batch, size_px=size, scales=silent
+        identity, PROMPT, seed=SEED, num_images=batch, size=size[::-1], scales=silent
     ).images
 
 

@@ -95,16 +95,16 @@ def test_a_prompt_of_taught_words_and_any_name_is_drawn_without_a_word(
 
 
 def test_a_size_that_it_was_not_trained_for_is_told(session, identity, caplog):
-    session.personalize(identity, "a robot on a beach", seed=0, size_px=(128, 192))
+    session.personalize(identity, "a robot on a beach", seed=0, size=(192, 128))
     (told,) = warnings_of(caplog)
     assert "192x128 px, and preset" in told
     caplog.clear()
-    session.personalize(identity, "a robot on a beach", seed=0, size_px=(128, 128))
+    session.personalize(identity, "a robot on a beach", seed=0, size=(128, 128))
     assert warnings_of(caplog) == []
 
 
 def test_the_size_that_the_model_chooses_for_a_larger_scene_is_not(session, identity, caplog):
-    session.personalize(identity, "a robot on a beach", seed=0, size_px=(192, 256))
+    session.personalize(identity, "a robot on a beach", seed=0, size=(256, 192))
     assert warnings_of(caplog) == []
 
 

@@ -175,7 +175,7 @@ def test_every_style_of_four_steps_draws_with_the_steps_of_turbo_and_of_consiste
     identity = face_identity(components, vectors)
     pictures = {
         style: session.face(
-            identity, PROMPT, identity_guidance=style, seed=0, size_px=(64, 64)
+            identity, PROMPT, identity_guidance=style, seed=0, size=(64, 64)
         ).images[0]
         for style in (
             IdentityGuidance.PLAIN,

@@ -65,7 +65,7 @@ def prepare(
         shown = (Subject(_encoded(session, picture)),)
     if "picture" in stages:
         yield "picture"
-        session.personalize(shown, PROMPT, seed=SEED, size_px=size_px)
+        session.personalize(shown, PROMPT, seed=SEED, size=(width, height))
     if "edit" in stages:
         yield "edit"
         session.edit(scene, PROMPT, source_prompt=SOURCE_PROMPT, seed=SEED)

@@ -4,6 +4,7 @@ import copy
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from inspect import signature
 from pathlib import Path
 from typing import Unpack, overload
 
@@ -21,7 +22,7 @@ from swiftpie.engine.encoding import (
     read_removal,
 )
 from swiftpie.engine.runner import Runner
-from swiftpie.errors import SwiftPieError
+from swiftpie.errors import SwiftPieError, did_you_mean
 from swiftpie.faces import FaceEncoder
 from swiftpie.faces.region import face_region
 from swiftpie.imageio.decoding import load_image
@@ -303,7 +304,7 @@ class Session:
         detail_mask: Tensor | MaskSource | None = None,
         box: Box | None = None,
         view: View | None = None,
-        size_px: tuple[int, int] | None = None,
+        size: tuple[int, int] | None = None,
         **steering: Unpack[DrawingSteering],
     ) -> GenerationResult:
         """Draw the subjects into the scene of `prompt`; picture i takes the seed `seed + i`.
@@ -322,7 +323,7 @@ class Session:
                 above 0; by default the preset's, unless `mask` is given.
             box: Left, top, right and bottom in [0, 1] that a single identity fills.
             view: Yaw and pitch in degrees from which a single identity is seen.
-            size_px: Height and width; by default the preset's.
+            size: Width and height in pixels; by default the preset's.
             **steering: `guidance`, a method of `swiftpie.guidance`; `negative_prompt`, what the
                 guidance leads away from; `shaping` of the identity's attention maps;
                 `style_reference`, a picture in whose style all is drawn, with `style_by` and
@@ -331,7 +332,14 @@ class Session:
         Raises:
             ConfigError: The guidance is for another number of steps.
             InputError: The prompt is empty or a number is out of range.
+            TypeError: There is no such argument.
         """
+        if unknown := sorted(steering.keys() - DrawingSteering.__optional_keys__):
+            known = [*signature(Session.personalize).parameters, *DrawingSteering.__optional_keys__]
+            raise TypeError(
+                f"personalize() has no argument {unknown[0]!r}. "
+                + did_you_mean(unknown[0], known, otherwise="See `help(swiftpie.Session)`.")
+            )
         if (style := steering.get("style_reference")) is not None:
             steering["style_reference"] = load_image(style)
         request = PersonalizeRequest(
@@ -342,7 +350,7 @@ class Session:
             scales=scales,
             mask=source_of(mask),
             detail_mask=detail_source_of(detail_mask),
-            size_px=size_px,
+            size_px=_height_and_width(size),
             **steering,
         )
         return self.draw(request)
@@ -357,7 +365,7 @@ class Session:
         scene: Picture = "",
         scales: Scales = USUAL,
         mask: MaskSource = MaskSource.NONE,
-        size_px: tuple[int, int] | None = None,
+        size: tuple[int, int] | None = None,
         **steering: Unpack[DrawingSteering],
     ) -> GenerationResult:
         """Draw the scene of `prompt` with the subjects that it names, given or from the library.
@@ -380,7 +388,7 @@ class Session:
             scene=scene,
             scales=scales,
             mask=mask,
-            size_px=size_px,
+            size=size,
             **steering,
         )
 
@@ -393,7 +401,7 @@ class Session:
         seed: int | None = None,
         num_images: int = 1,
         scales: Scales = USUAL,
-        size_px: tuple[int, int] | None = None,
+        size: tuple[int, int] | None = None,
         encoder: FaceEncoder | None = None,
     ) -> GenerationResult:
         """Draw the person of a face into the scene of `prompt`. From arXiv:2505.21144.
@@ -413,7 +421,7 @@ class Session:
             seeds=seeds_from(seed, num_images),
             identity_guidance=identity_guidance,
             scales=scales,
-            size_px=size_px,
+            size_px=_height_and_width(size),
         )
         return self.draw(request)
 
@@ -683,3 +691,8 @@ def draw_apart(
             draw_apart(session, [request], failures=failures, on_stage=on_stage)[0]
             for request in requests
         ]
+
+
+def _height_and_width(size: tuple[int, int] | None) -> tuple[int, int] | None:
+    """Return a size as requests have it, as tensors do."""
+    return None if size is None else (size[1], size[0])

@@ -154,9 +154,7 @@ def test_a_name_is_a_subject_unless_a_file_has_it(collected, run, folder, sessio
     names = {n: [one["name"] for one in row.get("named", [])] for n, row in told.items()}
     meant = session.library.find("lamp").name
     assert names == {"1": ["robot"], "2": [], "3": ["robot"], "4": [meant]}
-    drawn = session.personalize(
-        session.named("robot"), "a robot on a beach", seed=0, size_px=(64, 64)
-    )
+    drawn = session.personalize(session.named("robot"), "a robot on a beach", seed=0, size=(64, 64))
     stored = load_image(folder / "out" / told["1"]["file"])
     assert np.abs(np.subtract(stored, drawn.images[0], dtype=int)).max() <= 1
 

@@ -77,7 +77,7 @@ def test_settings_are_the_librarys_own(client, identity_id, session, identity):
         *(PROMPT,),
         seed=2,
         scales=scales,
-        size_px=(128, 160),
+        size=(160, 128),
     )
     assert picture_of(answer.data[0]).tobytes() == drawn.images[0].tobytes()
     mask = base64.b64decode(answer.model_extra["swiftpie"]["masks_b64"][0])

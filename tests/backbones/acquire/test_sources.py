@@ -44,7 +44,7 @@ def test_a_cached_repository_loads_by_its_name_offline(root, monkeypatch):
     pictures = []
     for session in (load(root, offline=True), load(root, weights=root / "pipeline")):
         identity = session.encode_identity(Image.new("RGBA", (64, 64), (255, 0, 0, 254)))
-        result = session.personalize(identity, "a red cube", seed=3, size_px=(64, 64))
+        result = session.personalize(identity, "a red cube", seed=3, size=(64, 64))
         pictures.append(result.images[0].tobytes())
     assert pictures[0] == pictures[1]
 

@@ -72,7 +72,7 @@ def test_every_family_draws_two_subjects_in_a_wide_picture(opened, family):
     ]
     size = (SIDE_PX, SIDE_PX + 48)
     for source in (MaskSource.BOX, MaskSource.INLINE):
-        result, _ = drawn(session, both, mask=source, size_px=size)
+        result, _ = drawn(session, both, mask=source, size=size[::-1])
         assert result.images[0].size == (size[1], size[0])
         assert result.regions.shape == (1, 2, size[0] // 8, size[1] // 8)
 

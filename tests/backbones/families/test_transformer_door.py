@@ -404,6 +404,6 @@ def test_what_it_does_not_offer_says_so(joint, sprite):
     with pytest.raises(CapabilityError, match="inversion"):
         joint.edit(sprite, PROMPT)
     with pytest.raises(InputError, match="multiples"):
-        joint.personalize(joint.encode_identity(sprite), PROMPT, size_px=(100, 100))
+        joint.personalize(joint.encode_identity(sprite), PROMPT, size=(100, 100))
     with pytest.raises(ConfigError, match="2 steps"):
         swiftpie.load(NAME, steps=2)

@@ -111,7 +111,7 @@ def test_a_large_family_draws_and_edits_alike(family, tmp_path, sprite):
     exact = to_openvino(folded, precision=Precision.SINGLE, folder=tmp_path / "graphs")
     plain, ours = Session(components), Session(exact)
     identity = plain.encode_identity(sprite)
-    request = {"subjects": identity, "prompt": "ab", "seed": 0, "size_px": (64, 64)}
+    request = {"subjects": identity, "prompt": "ab", "seed": 0, "size": (64, 64)}
     request["mask"] = "inline"
     expected, found = plain.personalize(**request), ours.personalize(**request)
     assert apart(found.images[0], expected.images[0]) <= ROUNDING
@@ -137,7 +137,7 @@ def test_a_large_family_in_half_precision_is_quantised_throughout(tmp_path, spri
     made = to_openvino(folded, quantizes=True, folder=tmp_path / "graphs")
     plain, ours = Session(components), Session(made)
     identity = plain.encode_identity(sprite)
-    request = {"subjects": identity, "prompt": "ab", "seed": 0, "size_px": (64, 64)}
+    request = {"subjects": identity, "prompt": "ab", "seed": 0, "size": (64, 64)}
     assert apart(ours.personalize(**request).images[0], plain.personalize(**request).images[0]) > 0
     ours.edit(sprite, "x", source_prompt="ab", settings=EditSettings(size_px=64))
     assert not [one for one in caplog.records if "not quantised" in one.getMessage()]

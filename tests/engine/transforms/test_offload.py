@@ -153,7 +153,7 @@ def test_encoders_rest_in_their_files_on_the_processor(stored, sprite, dtype):
     drawn = []
     for session in (resting, plain, resting):  # the second time from the cache
         identity = session.encode_identity(sprite)
-        result = session.personalize(identity, PROMPT, seed=3, size_px=SMALL)
+        result = session.personalize(identity, PROMPT, seed=3, size=SMALL)
         drawn.append(result.images[0].tobytes())
     assert drawn[0] == drawn[1] == drawn[2]
     assert here(resting) == ["unet"]
@@ -176,9 +176,7 @@ def test_without_room_networks_are_alone(stored, sprite, monkeypatch):
     vae = resting.components.autoencoder.network
     vae.decoder.register_forward_pre_hook(lambda *_: seen.append(("decoder", here(resting))))
     drawn = [
-        one.personalize(one.encode_identity(sprite), PROMPT, seed=3, size_px=SMALL)
-        .images[0]
-        .tobytes()
+        one.personalize(one.encode_identity(sprite), PROMPT, seed=3, size=SMALL).images[0].tobytes()
         for one in (resting, plain)
     ]
     assert drawn[0] == drawn[1]
@@ -193,9 +191,7 @@ def test_an_engine_that_rebuilds_a_unet_finds_its_weights(stored, sprite):
         rebuilt.components.denoiser.unet
     )
     drawn = [
-        one.personalize(one.encode_identity(sprite), PROMPT, seed=3, size_px=SMALL)
-        .images[0]
-        .tobytes()
+        one.personalize(one.encode_identity(sprite), PROMPT, seed=3, size=SMALL).images[0].tobytes()
         for one in (rebuilt, plain)
     ]
     assert drawn[0] == drawn[1]

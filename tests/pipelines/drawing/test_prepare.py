@@ -147,11 +147,11 @@ def test_a_box_places_the_subject(session, identity):
     assert columns[0] / totals[0] + 25 < columns[1] / totals[1]
 
 
-@pytest.mark.parametrize("size_px", [(128, 256), (256, 128)])
-def test_subjects_keep_their_shape_in_pictures_that_are_not_square(session, identity, size_px):
+@pytest.mark.parametrize("wide_or_tall", [(256, 128), (128, 256)])
+def test_subjects_keep_their_shape_in_pictures_that_are_not_square(session, identity, wide_or_tall):
     box, shapes = (0.2, 0.3, 0.8, 0.7), []
-    for size in ((128, 128), size_px):
-        result = session.personalize(identity, PROMPT, seed=3, box=box, size_px=size, scene="words")
+    for size in ((128, 128), wide_or_tall):
+        result = session.personalize(identity, PROMPT, seed=3, box=box, size=size, scene="words")
         left, top, right, bottom = (
             result.subject_masks[0].point(lambda v: 255 * (v > 127)).getbbox()
         )
@@ -164,7 +164,7 @@ def test_so_do_those_of_edited_pictures(session):
     before, after = (f"a photo of a backpack on a {one} background" for one in ("white", "green"))
     box = (0.35, 0.3, 0.7, 0.95)
     drawn = session.personalize(
-        backpack, before, seed=4, size_px=(128, 256), box=box, scene="words"
+        backpack, before, seed=4, size=(256, 128), box=box, scene="words"
     ).images[0]
     edited = session.edit(drawn, after, source_prompt=before, seed=1).image
     shapes = []

@@ -29,7 +29,7 @@ SIZE = (192, 128)  # width and height; not square
 
 @pytest.fixture(scope="module")
 def picture(session, identity):
-    drawn = session.personalize(identity, "a dog on a green background", seed=3, size_px=(128, 192))
+    drawn = session.personalize(identity, "a dog on a green background", seed=3, size=SIZE)
     return drawn.images[0], drawn.subject_masks[0]
 
 

@@ -106,7 +106,7 @@ def test_a_subject_leaves_room_for_what_it_holds(session, identity):
 )
 def test_stitches_and_bricks_stand_in_the_place_of_the_subject(session, identity, words, counts):
     plain, made = (
-        session.personalize(identity, f"{one} at a castle", seed=3, size_px=(256, 256))
+        session.personalize(identity, f"{one} at a castle", seed=3, size=(256, 256))
         for one in ("a dog", words)
     )
     changed = np.abs(values(made.images[0]) - values(plain.images[0])).max(axis=-1)
@@ -193,7 +193,7 @@ def test_a_picture_of_a_given_scene_is_as_large_as_the_scene(session, identity, 
     assert np.array_equal(
         values(drawn.images[0])[: size[1] // 8][outside], values(photo)[: size[1] // 8][outside]
     )
-    asked = session.personalize(identity, "a dog", scene=photo, seed=1, size_px=(128, 192))
+    asked = session.personalize(identity, "a dog", scene=photo, seed=1, size=(192, 128))
     assert asked.images[0].size == (192, 128)
     assert not [
         one for one in session.advice_on(request_of(identity, scene=photo)) if "size" in one

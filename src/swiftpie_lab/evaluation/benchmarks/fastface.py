@@ -232,7 +232,7 @@ class FaceDrawer:
                 identity_guidance=self.identity_guidance,
                 seed=case.seed,
                 scales=self.scales,
-                size_px=size,
+                size=size,
             )
             yield "drawn", result.images[0]
 

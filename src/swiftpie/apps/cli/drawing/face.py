@@ -111,7 +111,7 @@ def face(
             seed=seeds[0],
             num_images=len(seeds),
             scales=Scales(**scales),
-            size_px=None if side is None else (side, side),
+            size=None if side is None else (side, side),
         )
         about |= {"branches": ", ".join(result.branches), **result.origin}
         origin = origin_of(preset.name, result.scales, prompt=words, **about)

@@ -29,7 +29,7 @@ from swiftpie.pipelines.drawing.request import PersonalizeRequest
 from swiftpie.pipelines.drawing.settings import MaskSource, Scales
 from swiftpie.pipelines.naming import log_library_subjects, new_subjects, vocabulary_of
 from swiftpie.scenes import read_scene
-from swiftpie.validation import Size, parse_box, parse_size
+from swiftpie.validation import parse_box, parse_size
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -129,7 +129,8 @@ def personalize(
     read_by = _layers_of(layers or [], most)
     everyone = with_cutouts(everyone, cutouts)
     placed = list(zip(places, parse_views(views or [], most), read_by, strict=True))
-    request |= {"size_px": None if size is None else parse_size(size), "scene": scene}
+    height_width = None if size is None else parse_size(size)
+    request |= {"size": height_width and height_width[::-1], "scene": scene}
     session, load_ms = open_session(**loading)
     preset = session.components.preset
     draw = _drawn_by(session, everyone, named, placed, masks, {**request, "scales": strengths})
@@ -181,10 +182,10 @@ def _drawn_by(
     """Return what draws a prompt: its subjects, each as `placed` says in order."""
     from swiftpie.pipelines.drawing.request import Subject
 
-    scene, drawn_px = request["scene"], request["size_px"]
+    scene, drawn_px = request["scene"], request["size"]
     if drawn_px is None:
         side = session.components.preset.image_size_px
-        drawn_px = (side, side) if isinstance(scene, str) else (scene.height, scene.width)
+        drawn_px = (side, side) if isinstance(scene, str) else scene.size
     source, region = _read_mask(masks[0], drawn_px, count=len(placed))
     limited, limit = None, None
     if masks[1] is not None:
@@ -273,7 +274,7 @@ def _layers_of(layers: list[str], count: int) -> list[str]:
 
 
 def _read_mask(
-    mask: str, size: Size, *, count: int, flag: str = "--mask"
+    mask: str, size: tuple[int, int], *, count: int, flag: str = "--mask"
 ) -> "tuple[MaskSource, Tensor | None]":
     from swiftpie.masks import load_mask
 
@@ -284,5 +285,4 @@ def _read_mask(
             f"{flag} {mask} came with {count} subjects, and one file cannot separate "
             f"them. Give each a --box, and {flag} box or inline."
         )
-    height, width = size
-    return MaskSource.NONE, load_mask(mask, (width, height))
+    return MaskSource.NONE, load_mask(mask, size)
