@@ -288,6 +288,11 @@ def test_a_scene_is_a_name_or_a_photograph_and_the_file_says_which(call, tmp_pat
         draw(call, out, *arguments)
         assert read_metadata(out)["scene"] == origin
         assert load_image(out).size == (128, 128)
+    own = tmp_path / "own.png"
+    draw(call, own, "a hamster at night", "--scene", photo)
+    assert load_image(own).size == load_image(photo).size
+    alone = call("personalize", "a lighthouse at night", "-o", tmp_path / "alone.png")
+    assert alone.exit_code == 0, alone.output
     wrong = call("personalize", "a hamster", "--scene", "castel", "-o", tmp_path / "no.png")
     assert wrong.exit_code == 2
     assert "castle" in wrong.stderr

@@ -110,6 +110,19 @@ def test_a_scene_may_be_words_alone_or_a_picture_that_was_sent(server, session):
     assert (answer.status, answer.json["error"]["param"]) == (404, "picture_id")
 
 
+@pytest.mark.parametrize(
+    ("prompt", "own"),
+    [("a lighthouse at night", {}), ("two cats, beach", {}), (PROMPT, {"flip": True, "tilt": 20})],
+)
+def test_prompts_are_read_as_a_session_reads_them(server, session, prompt, own):
+    data, _ = drawn(server, prompt=prompt, swiftpie=own)
+    expected = session.generate(prompt, seed=3, **own).images[0]
+    levels = [
+        np.frombuffer(one, np.uint8).astype(int) for one in (pixels(data), expected.tobytes())
+    ]
+    assert np.abs(levels[0] - levels[1]).max() <= 2
+
+
 def test_a_scene_is_named_and_no_file_of_the_server_is_read(server, session):
     listed = server.ask("GET", "/v1/scenes").json
     assert "castle" in [one["name"] for one in listed["data"]]
