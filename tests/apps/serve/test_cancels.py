@@ -17,6 +17,7 @@ nobody can ask for them any more; a second SIGTERM ends everything at once.
 """
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -25,6 +26,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from PIL import Image
 
 from swiftpie.apps.serve.app import make_app
 from swiftpie.apps.serve.drawing import Stopped
@@ -33,7 +35,7 @@ from swiftpie.apps.serve.limits import Limits
 from swiftpie.apps.serve.store import Models, Offer
 from swiftpie.apps.serve.worker import Worker
 from swiftpie.backbones.presets import PRESETS, describe
-from tests.apps.serve.conftest import Call, drained, form, serving
+from tests.apps.serve.conftest import Call, drained, form, serving, to_png
 
 PROMPT = "a dog on a beach"
 thorough = pytest.mark.thorough
@@ -491,6 +493,47 @@ def test_a_picture_that_is_being_decoded_is_given_up(running, picture_bytes, is_
         assert child not in decoders._all
 
     running(test, **({"deadline_s": LATE_S} if is_late else {}))
+
+
+PLAIN = {"prompt": "a cat", "swiftpie": '{"task": "personalize"}'}  # of what shows no subject
+ENDS = [
+    *(("/v1/images/edits", PLAIN | {"stream": stream}, None) for stream in ("true", "false")),
+    ("/v1/images/edits", {"prompt": "x", "swiftpie": '{"task": "replace"}'}, None),
+    ("/v1/find", {"where": "dog"}, None),
+    *(("/v1/images/edits", {"prompt": PROMPT}, stage) for stage in ("batched", "layer", "decode")),
+    ("/v1/cutouts", {}, "batched"),
+]
+
+
+@pytest.mark.parametrize(("path", "fields", "stage"), ENDS, ids=range(len(ENDS)))
+def test_the_pixels_of_a_request_are_freed_when_it_fails_or_its_caller_leaves(
+    running, path, fields, stage
+):
+    photo = to_png(Image.new("RGB", (640, 480), (90, 120, 90)))
+    body, kind = form(image=("a.png", photo), **fields)
+
+    async def test(server):
+        held = server.worker._decoders._held
+        server.gate.stage = stage
+        gc.collect()
+        gc.disable()
+        try:
+            call = server.call("POST", path, body, kind)
+            if stage is not None:
+                await reached(server.gate.reached)
+                call.left.set()
+            await call.done
+            await server.go_on()
+            async with asyncio.timeout(20):
+                while server.worker.scheduler._running:
+                    await asyncio.sleep(0.01)
+            for _ in range(100):
+                await asyncio.sleep(0.01 if held else 0)
+            assert not held
+        finally:
+            gc.enable()
+
+    running(test)
 
 
 @pytest.mark.parametrize("way", ["late", "deleted"])

@@ -20,6 +20,7 @@ from swiftpie.apps.serve.schemas import (
     PART,
     EditBody,
     RequestError,
+    let_go,
     log_failure,
     problem_body,
     problem_of,
@@ -126,11 +127,13 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def refused(_: Request, error: HTTPException) -> Response:
+        let_go(error)
         body = problem_body(str(error.detail), status=error.status_code)
         return JSONResponse(body, error.status_code, headers=error.headers)
 
     @app.exception_handler(Overloaded)
     async def overloaded(_: Request, error: Overloaded) -> Response:
+        let_go(error)
         refusal = overload_refusal(error)
         body = problem_body(refusal.message, status=refusal.status, code=refusal.code)
         return JSONResponse(body, refusal.status, headers=retry_headers(refusal.retry_after_s))
@@ -143,4 +146,5 @@ def _add_errors(app: FastAPI) -> None:
         status, info = problem_of(error)
         if status >= 500:
             log_failure(error, "a request")
+        let_go(error)
         return JSONResponse(info, status)

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import traceback
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any, Protocol
 from PIL import Image
 
 from swiftpie.apps.serve.commands import Ask
-from swiftpie.apps.serve.schemas import RequestError
+from swiftpie.apps.serve.schemas import RequestError, all_of, let_go
 from swiftpie.apps.serve.store import Models
 from swiftpie.engine.prepare import prepare, stages_of
 from swiftpie.engine.session import Session, draw_apart
@@ -138,12 +139,17 @@ class DrawingThread:
             if stop.is_set():
                 raise Stopped
 
-        def run() -> Sequence[Any]:
+        def answered(asks: Sequence[Ask]) -> Sequence[Any]:
             try:
                 check("turn")
                 return self.answer(asks, check)
             except Exception as error:  # noqa: BLE001 - every waiting caller gets it
                 return [error] * len(asks)
+
+        work = [asks]  # taken out, so that no error that comes of them leads to them
+
+        def run() -> Sequence[Any]:
+            return _without_locals(answered(work.pop()))
 
         running = asyncio.get_running_loop().run_in_executor(self._thread, run)
         drawing = asyncio.ensure_future(_unless_left(running, stop))
@@ -185,6 +191,19 @@ async def _unless_left(
 def batch_sizes(most: int) -> tuple[int, ...]:
     """Return how many pictures are drawn together by networks of fixed sizes: powers of two."""
     return tuple(2**power for power in range(most.bit_length()))
+
+
+def _without_locals(made: Sequence[Any]) -> Sequence[Any]:
+    """Return results; the functions that errors among them came through hold nothing any more.
+
+    Where an error of our own came from is kept, as a log says it.
+    """
+    for one in made:
+        for error in all_of(one if isinstance(one, Exception) else None):
+            traceback.clear_frames(error.__traceback__)
+        if isinstance(one, Stopped | SwiftPieError | RequestError):
+            let_go(one)
+    return made
 
 
 def _tried(ask: Ask, session: Session) -> Any:  # noqa: ANN401 - a request, an identity, an error

@@ -21,6 +21,7 @@ from swiftpie.apps.serve.pictures import Drawn
 from swiftpie.apps.serve.schemas import (
     LiveDraw,
     errors_of,
+    let_go,
     log_failure,
     problem_of,
     problem_of_fields,
@@ -85,6 +86,7 @@ class Live:
             status, info = problem_of(error)
             if status >= 500 and not isinstance(error, Expired):
                 log_failure(error, "a live drawing")
+            let_go(error)
             await self._socket.send_json({"type": "error", "id": message.id, **info})
             return
         header = {

@@ -4,7 +4,7 @@ import base64
 import binascii
 import logging
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import UnionType
 from typing import (
     TYPE_CHECKING,
@@ -465,6 +465,24 @@ def problem_of_fields(errors: Sequence[Mapping[str, Any]]) -> dict[str, object]:
 def errors_of(error: ValidationError) -> list[Any]:
     """Return pydantic's errors without what came."""
     return list(error.errors(include_url=False, include_context=False, include_input=False))
+
+
+def all_of(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error, what caused it, what caused that, and so on."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def let_go(error: BaseException) -> None:
+    """Free what the functions hold that an answered error came through, pictures above all.
+
+    Else an error and they hold each other until the garbage collector comes.
+    """
+    for one in all_of(error):
+        one.__traceback__ = None
 
 
 def log_failure(error: BaseException, what: str) -> None:

@@ -33,6 +33,7 @@ from swiftpie.apps.serve.schemas import (
     RequestError,
     bytes_of_url,
     errors_of,
+    let_go,
     log_failure,
     problem_of,
     read_json,
@@ -170,6 +171,7 @@ async def _events(worker: Worker, work: CallPlan, body: Drawing, kind: str) -> A
         status, info = problem_of(error)
         if status >= 500 and not isinstance(error, Expired):
             log_failure(error, "a stream of pictures")
+        let_go(error)
         yield f"event: error\ndata: {json.dumps({'type': 'error', **info})}\n\n"
 
 
