@@ -251,7 +251,7 @@ def to_picture(value: Picture) -> Image.Image:
                 "needed. Scale it."
             )
         value = (value * 255).round().astype(np.uint8)
-    return Image.fromarray(value[:, :, 0] if value.shape[2] == 1 else value)
+    return load_image(Image.fromarray(value[:, :, 0] if value.shape[2] == 1 else value))
 
 
 def rows_of(pictures: Any) -> Any:  # noqa: ANN401 - one picture, or any nesting of them

@@ -433,7 +433,9 @@ def _subjects_of(call: PersonalizeCall, components: Components) -> tuple[Subject
     return as_subjects(found, **places)
 
 
-def _size_of(call: PersonalizeCall, components: Components) -> tuple[int, int]:
+def _size_of(call: PersonalizeCall, components: Components) -> tuple[int, int] | None:
+    if call.height is None and call.width is None:
+        return None
     side = components.preset.image_size_px
     return side if call.height is None else call.height, side if call.width is None else call.width
 
