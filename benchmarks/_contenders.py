@@ -44,7 +44,7 @@ from swiftpie.engine.session import Session
 from swiftpie.engine.transforms import OPENVINO, transform
 from swiftpie.engine.wrappers import JoinedAutoencoder, shared_copy
 from swiftpie.models.autoencoder import LatentAutoencoder
-from swiftpie.pipelines.drawing.settings import EditSettings, Scales
+from swiftpie.pipelines.drawing.settings import EditMethod, EditSettings, Scales
 from swiftpie.types import Identity
 
 FULL, TINY, BOTH_TINY = "full", "tiny", "tiny-both"  # decoders; the last one encodes too
@@ -151,7 +151,8 @@ class Ours:
         """Edit a picture that was never seen, and the same once more with another prompt."""
         session, found = Session(self.components), {}
         picture = self.scene.picture(number)
-        settings = EditSettings(size_px=self.scene.side_px)
+        method = None if self.components.inversion is None else EditMethod.INVERSION
+        settings = EditSettings(size_px=self.scene.side_px, method=method)
         for ahead, operation in enumerate(("edit", "second_edit"), start=1):
             change = partial(
                 session.edit,

@@ -58,6 +58,7 @@ EMBEDDED = "mini"
 MAX_SIDE_PX = 4096
 CATEGORY = "SwiftPie"
 STEP = 0.05  # of strengths
+USUAL = Scales()  # leaves them to the recipe
 AUTO = "auto"  # of choices that are left to the model
 TEXTS = (str | None, Path | None)  # of which ComfyUI has the empty text in place of None
 SEED = {
@@ -488,7 +489,7 @@ class Personalize(io.ComfyNode):
         seed: int,
         num_images: int,
         subject: Subjects = (),
-        scales: Scales | None = None,
+        scales: Scales = USUAL,
         region: str = MaskSource.NONE.value,
         scene_image: Tensor | None = None,
         style_image: Tensor | None = None,

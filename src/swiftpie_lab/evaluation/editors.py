@@ -291,6 +291,9 @@ class SwiftEditor(PresetEditor):
             identity=identity,
             settings=settings,
         )
+        if self.settings != EditSettings():  # of networks, so these draw
+            method = self.settings.method or EditMethod.INVERSION
+            request = replace(request, settings=replace(self.settings, method=method))
         try:
             result = self.session.draw(
                 self.session.with_newcomer(request) if self.uses_library else request

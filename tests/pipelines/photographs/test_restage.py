@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 import swiftpie
-from swiftpie import CapabilityError
+from swiftpie import CapabilityError, EditMode, EditSettings, MaskRule, Scales
 from swiftpie.geometry.accessories import wear
 from swiftpie.geometry.layout import Layout
 from swiftpie.geometry.relief import height, turn
@@ -18,6 +18,7 @@ from swiftpie.masks import grow
 from swiftpie.models.inversion import EditInversion
 from swiftpie.models.text import PromptEncoder
 from swiftpie.noise import draw_noise
+from swiftpie.pipelines.drawing.settings import EditMethod
 from swiftpie.pipelines.photographs import restage
 from swiftpie.pipelines.photographs.dressing import wardrobe
 from swiftpie.pipelines.photographs.figures import Figure, finished
@@ -52,6 +53,47 @@ def test_only_the_subject_changes_and_only_where_it_was_announced(session, pictu
         assert not (apart > 4)[-32:].any()  # the feet stay bare
     else:
         assert (apart > 4)[subject].mean() > 0.5
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        EditSettings(scales=Scales(text_scale=1.1)),
+        EditSettings(scales=Scales(background_scale=0.5, identity_scale=1.5)),
+        EditSettings(variation=0.5),
+        EditSettings(mode=EditMode.PAPER, rule=MaskRule.SMOOTH),
+    ],
+)
+def test_no_strength_chooses_another_technique_and_idle_ones_are_named(
+    session, picture, settings, caplog
+):
+    plain, given = (
+        session.edit(picture[0], "a blue dog", seed=1, settings=each)
+        for each in (EditSettings(), settings)
+    )
+    assert given.image.tobytes() == plain.image.tobytes()
+    assert given.origin["method"] == "restage"
+    assert "has no effect on this edit" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("prompt", "given"),
+    [
+        ("a sleeping dog", {}),
+        ("a dog and a lion", {}),
+        ("a dog upside down", {"mask": (0.2, 0.2, 0.8, 0.8)}),
+        ("a lion", {}),  # what the picture shows, by its noun
+        ("a dog and a cat in winter", {"source_prompt": "a dog and a robot in winter"}),
+    ],
+)
+def test_what_words_leave_to_networks_is_refused_unless_these_are_chosen(
+    session, picture, prompt, given
+):
+    with pytest.raises(CapabilityError, match=r"'mini' cannot make .*`--recipe swiftedit`"):
+        session.edit(picture[0], prompt, seed=1, **given)
+    networks = EditSettings(method=EditMethod.INVERSION)
+    drawn = session.edit(picture[0], prompt, seed=1, settings=networks, **given)
+    assert "method" not in drawn.origin
 
 
 def test_another_season_keeps_the_subject_to_its_rim(session, picture):
