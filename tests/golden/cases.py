@@ -373,7 +373,9 @@ CASES = {
 
 # A call of a pipeline in the manner of diffusers, and the case whose first pictures it repeats.
 PIPELINES = {
-    "mini: one subject": lambda: piped(mini(), mini().encode_identity(reference(DINOSAUR))),
+    "mini: one subject": lambda: piped(
+        mini(), mini().encode_identity(reference(DINOSAUR)), scene="words"
+    ),
     "sd15: one subject": lambda: piped(
         random_networks("sd15"), random_networks("sd15").encode_identity(picture(0))
     ),
