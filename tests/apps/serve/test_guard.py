@@ -198,3 +198,11 @@ def test_logs_hold_no_prompt_no_name_and_no_token(guarded, caplog, picture_bytes
     assert "/v1/identities" in logs
     for secret in ("secret", TOKEN, made.json["id"]):
         assert secret not in logs
+
+
+def test_bodies_that_were_answered_count_no_more(guarded):
+    body, kind = form(image=("x.png", bytes(400 << 10)))
+    for _ in range(4):  # together more than one caller may send at once
+        headers = known(**{"content-type": kind})
+        answer = guarded.ask("POST", "/v1/identities", body=body, headers=headers)
+        assert answer.status == 400
