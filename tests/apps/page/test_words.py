@@ -40,6 +40,7 @@ PLACES = (
     ),
     *("a house with a garden in a park", "in a kitchen, made of glass", "on mountain meadows"),
     *(", beach", ", castle, 8k", "and a volcano", "in Paris, masterpiece", "riding a bicycle"),
+    "lying down",
 )
 MOODS = (
     *(
@@ -75,7 +76,8 @@ console.log(JSON.stringify(prompts.map(read)));
 
 def read(prompt):
     known, vocabulary = scenes.packaged(), vocabulary_of(PRESETS.get("mini"))
-    is_beyond = any((scenes.rendition_in(prompt), texture_in(prompt), scenes.worn_in(prompt)))
+    beyond = (scenes.rendition_in, texture_in, scenes.worn_in, scenes.asks_for_turn)
+    is_beyond = any(asks(prompt) for asks in beyond)
     drawn = "" if is_beyond else vocabulary.as_taught(scenes.plainly(known.with_place(prompt)))
     place = known.place_for(prompt, 0.7)
     return [list(scenes.read_setting(prompt)), place, is_beyond, drawn]

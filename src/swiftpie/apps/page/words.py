@@ -31,6 +31,7 @@ def words_of_prompts() -> dict[str, Any]:
         "outdoors": scenes.OUTDOORS,
         "backdrops": scenes.BACKDROPS,
         "withoutIt": scenes.WITHOUT_IT,
+        "turning": sorted(scenes.TURNING),
         "patterns": {
             "inTheAir": _spelled(scenes.IN_THE_AIR),
             "artAtEnd": _spelled(scenes.ART_AT_END),

@@ -106,6 +106,8 @@ export function reader(known) {
   function beyond(prompt) {
     const art = known.renditions.find((phrase) => new RegExp(`\\b${escaped(phrase)}\\b`, "i").test(prompt));
     if (art !== undefined) return art;
+    const turned = wordsIn(prompt).find((word) => known.turning.includes(word));
+    if (turned !== undefined) return turned; // the graphs draw subjects upright
     const end = patterns.artAtEnd.exec(prompt) ?? patterns.worn.exec(prompt);
     if (end !== null) return end[0].replace(/^[\s,;.]+/, "");
     const subject = ` ${prompt.split(patterns.looksEnd)[0].toLowerCase()} `;
