@@ -311,6 +311,7 @@ def test_a_drawing_that_is_late_stops(running, stage):
 
 def test_those_who_leave_or_are_late_in_the_queue_are_never_drawn(running):
     async def test(server):
+        await drained(server.worker.scheduler)  # of what tests before have stopped
         before = server.worker.scheduler.batches
         first = await server.at("batched")
         leaves, late = server.draw(2), server.draw(3)

@@ -340,6 +340,15 @@ def test_mistakes_are_told_as_clients_read_them(client, own, change, kind, said)
     assert set(error.value.body) >= {"message", "type", "param", "code"}
 
 
+def test_variations_are_told_that_there_are_none(server):
+    photo = to_png(Image.effect_noise((700, 700), 90))
+    assert len(photo) > 256 << 10
+    body, kind = form(image=("a.png", photo))
+    answer = server.ask("POST", "/v1/images/variations", body=body, headers={"content-type": kind})
+    assert answer.status == 404
+    assert "/v1/images/edits" in answer.json["error"]["message"]
+
+
 LONG = '{"prompt": "a robot", "swiftpie": {"where": "%s"}}' % ("x" * 65)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -44,6 +45,10 @@ ANSWERS = {
     "504": "The picture was not drawn within its time.",
     "507": "The store of identities is full.",
 }
+NO_ROUTE = (
+    "This server has no such route. Pictures are drawn by POST /v1/images/generations and "
+    "/v1/images/edits; GET /openapi.json lists all routes."
+)
 ERROR_SCHEMA = {
     "type": "object",
     "required": ["error"],
@@ -128,7 +133,10 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def refused(_: Request, error: HTTPException) -> Response:
         let_go(error)
-        body = problem_body(str(error.detail), status=error.status_code)
+        message = str(error.detail)
+        if error.status_code == 404 and message == HTTPStatus.NOT_FOUND.phrase:
+            message = NO_ROUTE
+        body = problem_body(message, status=error.status_code)
         return JSONResponse(body, error.status_code, headers=error.headers)
 
     @app.exception_handler(Overloaded)

@@ -36,6 +36,7 @@ MIB = 1 << 20
 UPLOADS = (
     "/v1/images/edits",
     "/v1/images/edits/region",
+    "/v1/images/variations",  # OpenAI's, which is told that there is none, not that it is large
     "/v1/identities",
     "/v1/pictures",
     "/v1/cutouts",
