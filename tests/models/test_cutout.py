@@ -105,6 +105,36 @@ def test_a_small_spot_of_ground_colour_inside_is_filled():
     assert subject_mask(image)[0, 0, 108, 208] > 0.9
 
 
+def ring(width):
+    truth = ellipse()
+    ImageDraw.Draw(truth).ellipse((130 + width, 60 + width, 290 - width, 250 - width), fill=0)
+    return truth
+
+
+@pytest.mark.parametrize("ground", ["blue", "dark", "gradient"])
+@pytest.mark.parametrize("width", [20, 45])
+def test_the_opening_of_a_ring_shows_the_ground(width, ground):
+    truth = ring(width)
+    assert iou(subject_mask(photo(truth, ground)), as_mask(truth)).item() > 0.85
+
+
+def test_a_white_belly_on_white_is_no_opening():
+    image = photo(ellipse(), "white")
+    ImageDraw.Draw(image).ellipse((170, 150, 250, 220), fill=(248, 248, 248))
+    assert iou(subject_mask(image), as_mask(ellipse())).item() > 0.9
+
+
+@pytest.mark.parametrize("ground", ["white", "blue"])
+def test_a_point_beside_the_subject_opens_a_hole_in_it(ground):
+    truth = ellipse()
+    ImageDraw.Draw(truth).ellipse((196, 136, 226, 166), fill=0)
+    image, beside = photo(truth, ground), (211 / WIDTH, 151 / HEIGHT)
+    assert subject_mask(image)[..., 151, 211] > 0.9
+    found = cut_out(image, Search(beside=(beside,))).mask
+    assert found[..., 151, 211] < 0.1
+    assert iou(found, as_mask(truth)).item() > 0.9
+
+
 def test_two_parts_of_like_size_are_both_kept_and_specks_dropped():
     truth = ellipse((80, 90, 180, 210))
     ImageDraw.Draw(truth).ellipse((240, 90, 340, 210), fill=255)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFilter
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
@@ -15,9 +15,10 @@ from torch.nn import functional as F
 from swiftpie import InputError, WeightsError
 from swiftpie.imageio.decoding import is_safetensors
 from swiftpie.pipelines import identity as identities
-from swiftpie.pipelines.identity import LARGE_PX, MAX_REFERENCES, encode_identity
+from swiftpie.pipelines.identity import LARGE_PX, MAX_REFERENCES, encode_identity, with_own_colours
 from swiftpie.pipelines.identity_file import FORMAT, fitted, read_identity_header
 from tests.pipelines.tiny_editor import tiny_editor
+from tests.shapes import as_mask, ellipse
 
 PROMPT = "a photo of a subject in the snow"
 
@@ -51,6 +52,18 @@ def test_an_identity_keeps_how_it_was_cut_out_and_files_may_not_know(session, sp
         session.encode_identity([sprite, sprite], cutout=["auto"])
     with pytest.raises(InputError, match="is no way to cut a subject out"):
         session.encode_identity(sprite, cutout="mask.png")
+
+
+@pytest.mark.parametrize("ground", [(0, 255, 0), (255, 255, 255), (30, 60, 220)])
+@pytest.mark.parametrize("size", [(420, 300), (2520, 1800)])
+def test_the_soft_edge_of_a_cut_out_has_the_colour_of_the_subject(ground, size):
+    subject, shape = (190, 60, 40), ellipse().filter(ImageFilter.GaussianBlur(2)).resize(size)
+    photo = Image.composite(Image.new("RGB", size, subject), Image.new("RGB", size, ground), shape)
+    mask = as_mask(shape)
+    cut = np.asarray(with_own_colours(photo, mask), dtype=int)
+    soft, solid = (mask > 0.05)[0, 0].numpy(), (mask > 0.99)[0, 0].numpy()
+    assert np.abs(cut - subject)[soft].mean() < 4
+    assert np.array_equal(cut[solid], np.asarray(photo)[solid])
 
 
 @pytest.mark.parametrize(

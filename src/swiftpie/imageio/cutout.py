@@ -47,6 +47,11 @@ SEED_LOG_ODDS = 20.0  # of what is known; colours and guess together weigh less
 NUM_CUT_STEPS = 80
 CUT_SMOOTHNESS = 1.3  # cost of one pixel of outline on a flat colour, in log-odds
 SMALL_HOLE = 0.05  # holes below this share of the subject are filled: they are spots, not openings
+LEAST_GROUND = 0.05  # share of a picture that tells what its ground is like
+WHITE = 97.0  # lightness of paper and clipped light
+PLAINEST = 6.0  # spread of a ground's colours in Lab; more is texture, which a subject may have too
+SPREADS, JUST_SEEN = 2.5, 2.5  # colours within so many spreads, and a just visible one, are alike
+ALIKE = 12.0  # in Lab, of an opening around a seed
 SMALL_PART = 0.1  # parts below this share of the largest part are dropped
 
 
@@ -225,7 +230,41 @@ def sharpen(logits: Array, rgb: Array, seeds: Array | None = None) -> Array:
     share = np.asarray(1 / (1 + np.exp(-guess - known)), dtype=np.float32)
     for _ in range(NUM_ROUNDS):
         share = cut(guess + known + _colour_odds(lab, share), lab)
-    return main_parts(share, seeds)
+    share = main_parts(share, seeds)
+    share[openings(share, lab, seeds)] = 0
+    return share
+
+
+def openings(share: Array, lab: Array, seeds: Array | None = None) -> Flags:
+    """Return what of a subject shows the ground (h, w): openings, as of rings and glasses.
+
+    The ground is a plane in Lab, if it is as plain as that. White as of paper opens nothing, since
+    labels and bellies are as white; there a seed of -1 in the opening says that it is one.
+    """
+    solid = share > 0.5
+    rows, columns = np.mgrid[-1 : 1 : share.shape[0] * 1j, -1 : 1 : share.shape[1] * 1j]
+    basis = np.stack([np.ones_like(rows), rows, columns], axis=-1)
+    opened = np.zeros_like(solid)
+    outside = ~solid
+    if seeds is not None and (seeds[solid] < 0).any():
+        seeded = solid & (seeds < 0)
+        apart = np.linalg.norm(lab - lab[seeded].mean(axis=0), axis=-1)
+        parts = connected_parts(solid & ((apart < ALIKE) | seeded))
+        opened = np.isin(parts, parts[seeded])
+    if outside.mean() < LEAST_GROUND or lab[outside, 0].mean() > WHITE:
+        return opened
+    plane = basis @ np.linalg.lstsq(basis[outside], lab[outside], rcond=None)[0]
+    apart = np.linalg.norm(lab - plane, axis=-1)
+    spread = float(np.sqrt(np.square(apart[outside]).mean()))
+    if spread > PLAINEST:
+        return opened
+    parts = connected_parts(solid & (apart < SPREADS * spread + JUST_SEEN))
+    wide = np.bincount(parts.ravel()) > SMALL_HOLE * solid.sum()
+    wide[0] = False
+    for axis in (0, 1):  # what reaches the outside is no opening
+        for step in (-1, 1):
+            wide[parts[np.roll(outside, step, axis)]] = False
+    return np.asarray(opened | wide[parts], dtype=np.bool_)
 
 
 def to_lab(rgb: Array) -> Array:
@@ -295,6 +334,8 @@ def main_parts(share: Array, seeds: Array | None = None) -> Array:
         keep = seeded if sizes[seeded].sum() > SMALL_PART * sizes.max() else seeded | keep
     kept = solid & keep[labels]
     hole = fill_small_holes(kept) & ~kept
+    if seeds is not None:
+        hole &= ~np.isin(connected_parts(hole), connected_parts(hole)[hole & (seeds < 0)])
     return np.where(hole, 1, np.where(solid & ~kept, 0, share)).astype(np.float32)
 
 

@@ -1,5 +1,6 @@
 """Pictures of a subject, or of a face, to an `Identity`."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -15,16 +16,28 @@ from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, ImageError, InputError
 from swiftpie.faces.choose import ChosenFace, align
 from swiftpie.geometry.layout import SUBJECT_FILL
-from swiftpie.imageio.cutout import CutoutMethod
-from swiftpie.imageio.images import crop_square, fit_square, in_8_bits, side_px, to_tensor
-from swiftpie.masks import check_mask
+from swiftpie.imageio.cutout import GUIDE_PIXELS, CutoutMethod
+from swiftpie.imageio.images import (
+    crop_square,
+    fit_square,
+    in_8_bits,
+    mask_to_pil,
+    side_px,
+    to_pil,
+    to_tensor,
+)
+from swiftpie.masks import check_mask, grow
 from swiftpie.models.cutout import ANYWHERE, CutOut, Search, cut_out
 from swiftpie.models.denoiser import read_references
 from swiftpie.models.vision import FaceIdentityEncoder
+from swiftpie.pipelines.photographs.filling import extrapolate
 from swiftpie.types import Cutout, Identity
 
 LARGE_PX = 512  # longest side of a large frame; a megabyte, where twice the detail would take four
 MAX_REFERENCES = 8
+SOLID = 0.95  # of a mask: less is an edge, which shows some of the ground
+EDGES = 320  # edges as wide in a longer side: so far within a mask it may show some, too
+FAINT = 0.02  # weight of the colours there
 FACE_CROP_PX = 224  # what image encoders see of an aligned face
 
 
@@ -186,6 +199,27 @@ def face_identity(
     return replace(_semantic_identity(components, tokens, shown, mask), is_face=True)
 
 
+def own_colours(pixels: Tensor, mask: Tensor) -> Tensor:
+    """Return `pixels` (1, 3, H, W) with the subject's colours where `mask` (1, 1, H, W) is soft.
+
+    A photograph shows the subject mixed with its ground there. Colours are carried on from within.
+    """
+    solid = (mask > SOLID).to(pixels)
+    inner = 1 - grow(1 - solid, max(1, round(max(mask.shape[-2:]) / EDGES)))
+    known = torch.maximum(inner, FAINT * solid)  # parts too thin to have an inside tell theirs, too
+    return torch.where(solid > 0, pixels, extrapolate(pixels, known)) if solid.any() else pixels
+
+
+def with_own_colours(photo: Image.Image, mask: Tensor) -> Image.Image:
+    """Return a photo of any size with the subject's own colours at its soft edge, mode RGB."""
+    photo = photo.convert("RGB")
+    times = math.ceil(math.sqrt(photo.width * photo.height / GUIDE_PIXELS))
+    small, cover = photo.reduce(times), F.avg_pool2d(mask, times, ceil_mode=True)
+    colours = to_pil(own_colours(to_tensor(small), cover))[0].resize(photo.size)
+    soft = mask_to_pil((mask <= SOLID).float())[0]
+    return Image.composite(colours, photo, soft)
+
+
 def cut_out_or_given(
     image: Image.Image, mask: Tensor | None, search: Search = ANYWHERE, *, name: str = ""
 ) -> CutOut:
@@ -224,7 +258,10 @@ def crop_subject(
     """Find the subject at `mask` (1, 1, H, W) in [0, 1], or as `search` says if that is None."""
     found = cut_out_or_given(image, mask, search, name=name)
     fill = 1.0 if found.how.way is CutoutMethod.NONE else SUBJECT_FILL
-    return SubjectCrop(*crop_square(image, found.mask, fill=fill), fill, found.how)
+    pixels, cover = crop_square(image, found.mask, fill=fill)
+    if found.how.way is not CutoutMethod.TRANSPARENCY:
+        pixels = own_colours(pixels, cover)
+    return SubjectCrop(pixels, cover, fill, found.how)
 
 
 def frame_of(found: SubjectCrop, size_px: int) -> Frame:

@@ -148,12 +148,13 @@ def cutout(
 
     With --to rgba or mask, cut the subject out at full size, to correct it and use it again.
     """
+    from swiftpie.imageio.cutout import CutoutMethod
     from swiftpie.imageio.decoding import load_image
     from swiftpie.imageio.images import mask_to_pil, to_pil
     from swiftpie.imageio.writing import check_image_target, save_image
     from swiftpie.masks import load_mask
     from swiftpie.models.cutout import search_of
-    from swiftpie.pipelines.identity import canonical_frame, cut_out_or_given
+    from swiftpie.pipelines.identity import canonical_frame, cut_out_or_given, with_own_colours
 
     check_image_target(out, force=force)
     _check_transparency(out, to)
@@ -170,7 +171,8 @@ def cutout(
         found, how = cut_out_or_given(picture, mask, search, name=image)
         (cut,) = mask_to_pil(found)
     if to is CutoutForm.RGBA:
-        alpha, cut = cut, picture.convert("RGB")
+        alpha, is_cut = cut, how.way is CutoutMethod.TRANSPARENCY
+        cut = picture.convert("RGB") if is_cut else with_own_colours(picture, found)
         cut.putalpha(alpha)
     save_image(cut, out, metadata=None, force=force)
     say(f"wrote {out} ({cut.width}x{cut.height} px; cut out by {how})")
