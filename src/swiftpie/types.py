@@ -93,6 +93,7 @@ class Identity:
     pixels: "Tensor"  # (R, 3, H, W) canonical reference frames, grey outside the subject
     mask: "Tensor"  # (R, 1, H, W) the subject in them
     cutouts: tuple[Cutout, ...] = ()  # of each picture; empty if the identity has no pictures
+    left_out: tuple[int, ...] = ()  # which of the given pictures, from 1, show no subject
     named: "Named | None" = None  # the word by which it was taken from the library
     # The first frame at the resolution of its picture, (1, 4, S', S') in 8 bit on the CPU,
     # premultiplied over black; None if no larger than `pixels`, or the preset places no subjects.

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageCms
+from PIL import Image, ImageChops, ImageCms
 
 from swiftpie.errors import ImageError, InputError
 from swiftpie.imageio import decoding
@@ -29,6 +29,14 @@ def gradient(width=24, height=16):
     y, x = np.mgrid[:height, :width]
     values = np.stack([x * 10, y * 15, np.full_like(x, 128)], axis=-1)
     return Image.fromarray(values.astype(np.uint8))
+
+
+def swapped_profile():
+    """Return a profile whose red and blue primaries are exchanged."""
+    swapped = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    red, blue = swapped.find(b"rXYZ"), swapped.find(b"bXYZ")
+    swapped[red : red + 4], swapped[blue : blue + 4] = b"bXYZ", b"rXYZ"
+    return bytes(swapped)
 
 
 def png_header(width, height, *, bit_depth=1):
@@ -198,6 +206,34 @@ def test_cmyk_jpeg_becomes_rgb():
     assert loaded.getpixel((8, 8)) == pytest.approx((255, 0, 0), abs=12)
 
 
+def test_a_cmyk_jpeg_without_adobes_marker_counts_ink():
+    image = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
+    data = encoded(ImageChops.invert(image), "JPEG")
+    at = data.index(b"\xff\xee")
+    plain = data[:at] + data[at + 2 + int.from_bytes(data[at + 2 : at + 4]) :]
+    assert load_image(plain).getpixel((8, 8)) == pytest.approx((255, 0, 0), abs=4)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "clear colour"])
+def test_a_profile_is_applied_to_every_form_of_picture_that_has_one(mode):
+    profile = swapped_profile()
+    image = Image.new("RGB", (8, 8), (204, 51, 0))
+    options = {"icc_profile": profile}
+    if mode == "clear colour":
+        options["transparency"] = (1, 2, 3)
+    else:
+        image = image.convert(mode)
+    read = load_image(encoded(image, **options)).convert("RGB").getpixel((4, 4))
+    plain = load_image(encoded(Image.new("RGB", (8, 8), (204, 51, 0)), icc_profile=profile))
+    assert read == plain.getpixel((4, 4)) != (204, 51, 0)
+
+
+def test_an_invisible_mark_in_a_path_is_named(tmp_path):
+    for mark in ("\u202a", "\u200b", "\ufeff", "\xa0"):
+        with pytest.raises(ImageError, match=rf"invisible mark \(U\+{ord(mark):04X}\)"):
+            load_image(f"{mark}{tmp_path}/photo.png")
+
+
 def test_palette_with_a_clear_colour_becomes_rgba():
     image = Image.new("P", (4, 4), 0)
     image.putpalette([255, 0, 0, 0, 255, 0])
@@ -245,10 +281,7 @@ def test_an_embedded_profile_is_converted_and_a_broken_one_ignored():
     for profile in (srgb, b"not a profile", srgb[:200]):
         loaded = load_image(encoded(gradient(), "PNG", icc_profile=profile))
         assert np.abs(np.asarray(loaded, int) - np.asarray(gradient(), int)).max() <= 2
-    swapped = bytearray(srgb)  # a profile whose red and blue primaries are exchanged
-    red, blue = swapped.find(b"rXYZ"), swapped.find(b"bXYZ")
-    swapped[red : red + 4], swapped[blue : blue + 4] = b"bXYZ", b"rXYZ"
-    data = encoded(Image.new("RGBA", (4, 4), (255, 0, 0, 77)), icc_profile=bytes(swapped))
+    data = encoded(Image.new("RGBA", (4, 4), (255, 0, 0, 77)), icc_profile=swapped_profile())
     assert load_image(data).getpixel((0, 0)) == pytest.approx((0, 0, 255, 77), abs=3)
 
 

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from swiftpie import InputError, WeightsError
+from swiftpie.errors import NoSubject
 from swiftpie.imageio.decoding import is_safetensors
 from swiftpie.pipelines import identity as identities
 from swiftpie.pipelines.identity import LARGE_PX, MAX_REFERENCES, encode_identity, with_own_colours
@@ -54,6 +55,19 @@ def test_an_identity_keeps_how_it_was_cut_out_and_files_may_not_know(session, sp
         session.encode_identity(sprite, cutout="mask.png")
 
 
+def test_a_reference_without_a_subject_is_named_and_left_out(session, sprite, tmp_path, caplog):
+    blank = tmp_path / "blank.png"
+    Image.new("RGB", (90, 90), "grey").save(blank)
+    several = session.encode_identity([sprite, blank, sprite.resize((80, 80))])
+    alone = session.encode_identity([sprite, sprite.resize((80, 80))])
+    assert several.left_out == (2,)
+    assert torch.equal(several.tokens, alone.tokens)
+    assert "Picture 2 (" in caplog.text
+    assert "blank.png" in caplog.text
+    with pytest.raises(NoSubject, match="None of the 2 pictures"):
+        session.encode_identity([blank, Image.open(blank)])
+
+
 @pytest.mark.parametrize("ground", [(0, 255, 0), (255, 255, 255), (30, 60, 220)])
 @pytest.mark.parametrize("size", [(420, 300), (2520, 1800)])
 def test_the_soft_edge_of_a_cut_out_has_the_colour_of_the_subject(ground, size):
@@ -89,7 +103,9 @@ def test_the_first_picture_is_kept_large_in_the_frame_that_is_read(
 ):
     looked, find = [], identities.cut_out_or_given
     monkeypatch.setattr(
-        identities, "cut_out_or_given", lambda *given: looked.append(given) or find(*given)
+        identities,
+        "cut_out_or_given",
+        lambda *given, **named: looked.append(given) or find(*given, **named),
     )
     identity = session.encode_identity([sprite.resize((side, side)), sprite])
     assert len(looked) == 2  # at each picture once

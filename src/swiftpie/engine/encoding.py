@@ -1,5 +1,6 @@
 """Encodes pictures and faces as identities, once each, and reads masks beside pictures."""
 
+import logging
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -21,6 +22,8 @@ from swiftpie.models.cutout import Point, Search, search_of
 from swiftpie.pipelines import identity as identities
 from swiftpie.pipelines.identity import aligned_crop, face_identity
 from swiftpie.types import Identity
+
+logger = logging.getLogger(__name__)
 
 Picture = str | Path | bytes | Image.Image
 Face = Picture | ChosenFace | Tensor | NDArray[np.float32]
@@ -54,7 +57,7 @@ def encode_pictures(
     ]
     searches = _searches(cutout, len(pictures))
     names = [str(source) if isinstance(source, str | Path) else "" for source in sources]
-    return cache.get_or_make(
+    identity = cache.get_or_make(
         _key_of(
             components, "identity", pictures, regions, notes=[str(search) for search in searches]
         ),
@@ -62,6 +65,13 @@ def encode_pictures(
             components, pictures, masks=regions, searches=searches, names=names
         ),
     )
+    for number in identity.left_out:
+        logger.warning(
+            "Picture %d%s shows no subject that stands out, so it is left out. Give it a mask, or "
+            "say where the subject is.",
+            *(number, f" ('{names[number - 1]}')" if names[number - 1] else ""),
+        )
+    return identity
 
 
 def encode_face(

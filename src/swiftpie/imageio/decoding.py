@@ -11,6 +11,7 @@ import io
 import re
 import struct
 import threading
+import unicodedata
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import (
     Image,
+    ImageChops,
     ImageCms,
     ImageOps,
     WebPImagePlugin,  # noqa: F401 - else Pillow imports forty formats to find this one
@@ -85,6 +87,8 @@ def load_image(source: Source, *, most_px: int | None = None) -> Image.Image:
         if most_px is not None and image is not source:
             image.draft(None, (most_px, most_px))  # JPEG alone can do that
         image.load()
+        if image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
+            image = _inverted(image)  # Pillow takes each for one of Adobe's, which count from white
         image = to_upright(image, is_ours=image is not source)
         image = _to_srgb(to_straight(image))  # each step lets go of the one before
         image = to_plain(image)
@@ -239,10 +243,19 @@ def _read_path(path: Path, *, limit: int, name: str) -> bytes:
         if path.is_file():
             with path.open("rb") as file:
                 return file.read(limit + 1)  # one byte more than allowed shows that there are more
-        problem = "is not a file" if path.exists() else "does not exist"
+        problem = "is not a file" if path.exists() else f"does not exist{_invisible_in(str(path))}"
     except (OSError, ValueError) as error:
         problem = f"cannot be read ({system_reason(error)})"
     raise ImageError(f"{name} {problem}. A picture file is needed. Check the path.")
+
+
+def _invisible_in(text: str) -> str:
+    """Return what is said of invisible marks in a path, as copied text has; "" without any."""
+    marks = [letter for letter in text if unicodedata.category(letter) == "Cf" or letter == "\xa0"]
+    if not marks:
+        return ""
+    names = ", ".join(dict.fromkeys(f"U+{ord(mark):04X}" for mark in marks))
+    return f", and its name holds an invisible mark ({names}), which copying brings along"
 
 
 def _check_size(size: tuple[int, int], *, name: str) -> None:
@@ -349,6 +362,12 @@ def colour_profile(image: Image.Image) -> bytes:
     return profile if space.strip() == "RGB" else b""
 
 
+def _inverted(image: Image.Image) -> Image.Image:
+    inverted = ImageChops.invert(image)
+    inverted.info = image.info
+    return inverted
+
+
 def to_straight(image: Image.Image) -> Image.Image:
     """Divide colours by the transparency that they were multiplied with."""
     straight = {"La": "LA", "RGBa": "RGBA"}.get(image.mode)
@@ -360,7 +379,8 @@ def _to_srgb(image: Image.Image) -> Image.Image:
     profile = image.info.get("icc_profile")
     if not isinstance(profile, bytes) or not 0 < len(profile) <= MAX_ICC_MIB << 20:
         return image
-    if image.mode not in {"RGB", "RGBA", "L", "LA", "CMYK"} or "transparency" in image.info:
+    image = _in_plain_mode(image)
+    if image.mode not in {"RGB", "RGBA", "L", "LA", "CMYK"}:
         return image
     opaque = {"RGBA": "RGB", "LA": "L"}.get(image.mode)
     colours = image if opaque is None else image.convert(opaque)
@@ -378,16 +398,25 @@ def _to_srgb(image: Image.Image) -> Image.Image:
 
 def to_plain(image: Image.Image) -> Image.Image:
     """Return a copy in mode RGB, or RGBA where there is transparency, with nothing but pixels."""
-    if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
-        image = Image.fromarray(_to_8_bit(np.asarray(image), image.mode))
-    if image.mode == "P":
-        _fit_transparency(image)
+    image = _in_plain_mode(image)
     plain = image.convert("RGBA" if image.has_transparency_data else "RGB")
     plain = plain.copy() if plain is image else plain
     plain.info = {}
     if plain.mode == "RGBA":
         _cover_hidden(plain)
     return plain
+
+
+def _in_plain_mode(image: Image.Image) -> Image.Image:
+    """Return a picture of wide greys, of a palette or with a clear colour as one of bytes."""
+    if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
+        return Image.fromarray(_to_8_bit(np.asarray(image), image.mode))
+    if image.mode == "P":
+        _fit_transparency(image)
+        return image.convert("RGBA" if image.has_transparency_data else "RGB")
+    if "transparency" in image.info and image.mode in {"L", "RGB"}:
+        return image.convert("LA" if image.mode == "L" else "RGBA")
+    return image
 
 
 def _cover_hidden(image: Image.Image) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.backbones.components import Components
-from swiftpie.errors import CapabilityError, ImageError, InputError
+from swiftpie.errors import CapabilityError, ImageError, InputError, NoSubject
 from swiftpie.faces.choose import ChosenFace, align
 from swiftpie.geometry.layout import SUBJECT_FILL
 from swiftpie.imageio.cutout import GUIDE_PIXELS, CutoutMethod
@@ -61,7 +61,8 @@ def encode_identity(
         names: What a warning calls each picture, such as its file.
 
     Raises:
-        InputError: No picture, too many, or a subject that cannot be found.
+        InputError: No picture, or too many.
+        NoSubject: No picture shows a subject; one of several is left out.
     """
     if not 1 <= len(images) <= MAX_REFERENCES:
         raise InputError(
@@ -75,20 +76,34 @@ def encode_identity(
     how = searches if searches is not None else [ANYWHERE] * len(images)
     size_px, large = components.preset.image_size_px, None
     frames: list[Frame] = []
+    left_out: list[int] = []
     called = names or [""] * len(images)
-    for image, mask, search, name in zip(images, given, how, called, strict=True):
+    rows = zip(images, given, how, called, strict=True)
+    for number, (image, mask, search, name) in enumerate(rows, start=1):
         is_whole = mask is None and search.way is CutoutMethod.NONE
         shown = image
         if is_whole and components.layout_predictor is None:
             shown = _middle_square(image)  # as their image encoders were trained
-        found = crop_subject(shown, mask, search, name=name)
+        try:
+            found = crop_subject(shown, mask, search, name=name)
+        except NoSubject:
+            if len(images) == 1:
+                raise
+            left_out.append(number)
+            continue
         if not frames and components.layout_predictor is not None:  # others place no pixels
             large = large_frame(found, size_px)
         frames.append(frame_of(found, size_px))
+    if not frames:
+        raise NoSubject(
+            f"None of the {len(images)} pictures shows a subject that stands out.",
+            "Supply masks as IMAGE:MASK, or a box around it, as in --cutout 0.2,0.1,0.8,0.95.",
+        )
     pixels = torch.cat([frame.pixels for frame in frames]).to(components.device)
     mask = torch.cat([frame.mask for frame in frames]).to(components.device)
     cutouts = tuple(frame.how for frame in frames)
-    return replace(identity_of_frames(components, pixels, mask), cutouts=cutouts, large=large)
+    identity = identity_of_frames(components, pixels, mask)
+    return replace(identity, cutouts=cutouts, large=large, left_out=tuple(left_out))
 
 
 @torch.no_grad()

@@ -198,6 +198,7 @@ def _identity_of(header: IdentityFile, tensors: Mapping[str, Tensor]) -> Identit
         preset=header.preset,
         fingerprint=header.fingerprint,
         cutouts=header.cutouts,
+        left_out=(),
         named=None,  # files may have any name, so no library word belongs to them
         keys=_below(tensors, KEYS),
         values=_below(tensors, VALUES),

@@ -75,6 +75,17 @@ def test_a_check_tells_the_jobs_of_a_grid_and_writes_nothing(call, hamster, tmp_
     assert not (tmp_path / "out").exists()
 
 
+def test_pictures_that_would_become_subjects_are_refused_at_the_start(call, hamster, tmp_path):
+    (tmp_path / "hamster.webp").write_bytes(hamster.read_bytes())
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("a {name} at sea\n")
+    for out in (tmp_path, tmp_path / "out"):
+        result = call("batch", "--subjects", tmp_path, "--prompts", prompts, "-o", out)
+        assert result.exit_code == 2
+        assert "would become subjects" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     "asked", [(), ("--subjects", "."), ("jobs.jsonl", "--prompts", "x.txt"), ("absent.jsonl",)]
 )

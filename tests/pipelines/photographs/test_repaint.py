@@ -61,14 +61,15 @@ def test_what_goes_is_covered_as_a_whole_and_nothing_else_changes(session):
 
 
 @pytest.mark.parametrize("change", ["remove", "edit"])
-def test_a_hole_is_what_changes_and_its_hidden_colour_acts_nowhere(session, change):
+def test_a_hole_is_what_changes_and_its_hidden_colour_acts_nowhere(session, random_session, change):
+    drawing = session if change == "remove" else random_session
     whole, results = photograph(200, 150), []
     for hidden in ("black", "fuchsia"):
         photo = whole.convert("RGBA")
         photo.paste((*ImageColor.getrgb(hidden), 0), (60, 40, 120, 90))
         photo.paste((*ImageColor.getrgb(hidden), 0), (0, 140, 30, 150))
         words = ("a dog",) if change == "edit" else ()
-        results.append(getattr(session, change)(photo, *words, seed=1))
+        results.append(getattr(drawing, change)(photo, *words, seed=1))
     first, second = results
     assert first.image.tobytes() == second.image.tobytes()
     assert first.image.getchannel("A").getextrema() == (255, 255)
@@ -137,6 +138,14 @@ def test_nothing_to_do_is_refused(session, identity):
         session.remove(photo, mask=torch.zeros(1, 1, 40, 40))
     with pytest.raises(InputError, match="box"):
         session.insert(photo, identity, box=(0.5, 0.1, 0.4, 0.9))
+    speck = (0.5, 0.5, 0.501, 0.501)
+    for change in (
+        lambda: session.insert(photo, identity, box=speck),
+        lambda: session.remove(photo, mask=speck),
+        lambda: session.edit(photo, "at night", mask=speck),
+    ):
+        with pytest.raises(InputError, match="At least a pixel"):
+            change()
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 20), (2, 2)])

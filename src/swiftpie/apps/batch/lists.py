@@ -3,6 +3,7 @@
 import csv
 import itertools
 import json
+import logging
 import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,12 +12,26 @@ from typing import NamedTuple
 
 from swiftpie.errors import ConfigError, short_reason
 
+logger = logging.getLogger(__name__)
+
 PROMPT_FILE = "@"  # begins the name of a file of prompts
 MAX_PROMPTS, MAX_PROMPT_BYTES = 1000, 1 << 20
 MAX_SEEDS = 10_000
 MAX_LINE_BYTES = 1 << 20
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")  # of a folder
+PICTURES = (
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".jfif",
+    ".webp",
+    ".gif",
+    ".bmp",
+    ".tif",
+    ".tiff",
+)  # of a folder
 IDENTITY = ".spid"
+SYSTEM = ("desktop.ini", "thumbs.db")  # what Windows leaves in folders; names with a dot are hidden
+MAX_NAMED = 8  # files, in a warning
 NAME = "{name}"  # in a prompt for a folder of subjects
 RANGE = re.compile(r"\s*([0-9]{1,19})\s*(?:-\s*([0-9]{1,19})\s*)?")
 
@@ -215,9 +230,31 @@ def _subjects_in(folder: Path) -> list[Path]:
             "or one picture, is needed. Check the path."
         ) from error
     known = [path for path in here if path.is_dir() or path.suffix.lower() in (*PICTURES, IDENTITY)]
+    _report_left_out(folder, here, known)
     if not known:
         raise ConfigError(
             f"--subjects '{folder}' holds no pictures. Files in {', '.join(PICTURES)} are needed, "
             "or folders of those. Choose another folder."
         )
     return known
+
+
+def _report_left_out(folder: Path, here: list[Path], known: list[Path]) -> None:
+    """Log which files of a folder, and which folders two below it, are no subjects."""
+    others = [path for path in here if path not in known and path.name.lower() not in SYSTEM]
+    deeper = [below for path in known if path.is_dir() for below in _folders_in(path)]
+    for paths, reason in (
+        (others, f"only files in {', '.join((*PICTURES, IDENTITY))} are subjects"),
+        (deeper, "a folder of pictures is one subject, and folders in it are not read"),
+    ):
+        if paths:
+            names = ", ".join(path.relative_to(folder).as_posix() for path in paths[:MAX_NAMED])
+            more = f" and {len(paths) - MAX_NAMED} more" if len(paths) > MAX_NAMED else ""
+            logger.warning("--subjects leaves out %s%s: %s.", names, more, reason)
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if path.is_dir())
+    except OSError:
+        return []  # reading its pictures says why

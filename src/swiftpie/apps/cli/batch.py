@@ -143,7 +143,7 @@ def batch(
     DIR/report.jsonl names jobs that fail; the others are drawn, and the exit code is 1.
     """
     loading, _ = resolved(loading)
-    found = _collect(jobs, subject_folder, prompt_file, seeds=seeds, loading=loading)
+    found = _collect(jobs, subject_folder, prompt_file, out, seeds=seeds, loading=loading)
     _warn_of_refused(found, is_strict=strict)
     if only_checks:
         _print_plan(found, batch_size, as_json=as_json)
@@ -197,6 +197,7 @@ def _collect(
     jobs: Path | None,
     subjects: Path | None,
     prompts: Path | None,
+    out: Path,
     *,
     seeds: str,
     loading: LoadOptions,
@@ -204,7 +205,7 @@ def _collect(
     """Return all jobs, checked.
 
     Raises:
-        ConfigError: There are no jobs, or they come from two places.
+        ConfigError: There are no jobs, they come from two places, or pictures would become some.
     """
     from swiftpie.apps.batch.jobs import Model
     from swiftpie.apps.batch.rows import JobDefaults, collect
@@ -223,6 +224,11 @@ def _collect(
         found = collect(read_lines(jobs), root=jobs.parent, defaults=defaults)
     else:
         assert subjects is not None
+        if subjects.resolve() in (out.resolve(), *out.resolve().parents):
+            raise ConfigError(
+                f"--out '{out}' lies in --subjects '{subjects}', so drawn pictures would become "
+                "subjects. Choose a folder beside it."
+            )
         lines = read_prompts(f"{PROMPT_FILE}{prompts}")
         root = subjects.parent if subjects.is_file() else subjects
         found = collect(grid(subjects, lines), root=root, defaults=defaults)

@@ -36,12 +36,10 @@ from swiftpie.pipelines.drawing.settings import (
     StyleBy,
 )
 from swiftpie.pipelines.finding import Found, with_place_found
-from swiftpie.pipelines.photographs.restage import is_random, reads_words
 from swiftpie.scenes import WORDS_ALONE
 from swiftpie.scenes import packaged as packaged_scenes
 from swiftpie.types import Identity
 
-OTHERS_VARIATION = 0.5  # of the second and further edits, which would all be one picture else
 MOST_TIMES_OWN = 4  # the pixels of a model's own size; time grows by the square of more
 
 
@@ -250,13 +248,11 @@ class Edit(Draw):
     source_prompt: str
     keyword: str
     settings: EditSettings
-    is_first: bool  # of its call
 
     def make(self, session: Session) -> Request:
         """Return what is to be drawn."""
         new, *_ = (*self.all_subjects(session), None)
         identity = None if new is None else new.identity
-        components, settings = session.components, replace(self.settings, scales=self.scales)
         request = EditRequest(
             image=self.image,
             prompt=self.prompt,
@@ -266,17 +262,11 @@ class Edit(Draw):
             mask=self.region,
             where=None if self.where is None else shown_by(session, self.where).identity,
             identity=identity,
-            settings=settings,
+            settings=replace(self.settings, scales=self.scales),
             identity_guidance=self.identity_guidance,
             negative_prompt=self.negative_prompt,
         )
-        request = session.with_newcomer(request)
-        if not (
-            self.is_first or reads_words(components, request) or is_random(components, request)
-        ):
-            settings = replace(settings, variation=OTHERS_VARIATION)
-            request = replace(request, settings=settings)
-        return session.with_face_region(request)
+        return session.with_face_region(session.with_newcomer(request))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -398,7 +388,7 @@ def commands_of(
         "keyword": own.keyword,
         "settings": EditSettings(**own.edit.model_dump(exclude_none=True)),
     }
-    return tuple(Edit(seed=seed, is_first=not at, **shared) for at, seed in enumerate(seeds))
+    return tuple(Edit(seed=seed, **shared) for seed in seeds)
 
 
 def _check_where(where: Subject | ByName | None, *, others: tuple[object, ...], task: str) -> None:

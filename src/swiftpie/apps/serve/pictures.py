@@ -58,6 +58,7 @@ def _origin(body: Drawing, model: str, *, box: Box | None) -> dict[str, str]:
         "prompt": body.prompt,
         **({"task": own.task} if own.task in {"insert", "remove", "replace"} else {}),
         **({"source_prompt": own.source_prompt} if own.source_prompt else {}),
+        **({"variation": str(own.edit.variation)} if own.edit.variation else {}),
         "preset": model,
         "swiftpie": __version__,
         **{name: str(value) for name, value in own.scales.model_dump(exclude_none=True).items()},

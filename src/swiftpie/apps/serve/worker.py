@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from PIL import Image
 
 from swiftpie.apps.serve.commands import (
-    OTHERS_VARIATION,
     Ask,
     ByName,
     Draw,
@@ -259,9 +258,8 @@ class Worker:
         repeats = changes and own.task == "edit" and body.n > 1
         if repeats and "variation" not in own.edit.model_dump(exclude_none=True):
             warnings.append(
-                f"Edits without randomness are the same {body.n} times. Where networks draw "
-                f"them, all but the first have {OTHERS_VARIATION} of new noise: set "
-                "swiftpie.edit.variation."
+                f"An edit in which nothing is random is the same {body.n} times. Where networks "
+                "draw it, swiftpie.edit.variation, as 0.5, lets the pictures differ."
             )
         return CallPlan(caller.key, asks, group, body, tuple(warnings))
 
@@ -402,7 +400,7 @@ class Worker:
         )
         thumbnail = encode_image(to_pil(identity.pixels[:1].cpu())[0], ".png", metadata=None)
         files = {THUMBNAIL: thumbnail, **await asyncio.to_thread(_sources, images, masks)}
-        info = IdentityInfo(name, chosen, tuple(files), tuple(_doubts(identity.cutouts)))
+        info = IdentityInfo(name, chosen, tuple(files), tuple(_doubts(identity)))
         known = Known(info, identity, files)
         number = await self.identities.put(known, owner=caller.owner, key=caller.key)
         return describe_identity(number, info)
@@ -422,9 +420,7 @@ class Worker:
             self._check_knows_faces(chosen, param="identity")
         kept: Identity = await self._ask(Keep(model=chosen, identity=identity), caller=caller)
         thumbnail = encode_image(to_pil(kept.pixels[:1].cpu())[0], ".png", metadata=None)
-        info = IdentityInfo(
-            name, chosen, (THUMBNAIL,), tuple(_doubts(kept.cutouts)), is_face=kept.is_face
-        )
+        info = IdentityInfo(name, chosen, (THUMBNAIL,), tuple(_doubts(kept)), is_face=kept.is_face)
         known = Known(info, kept, {THUMBNAIL: thumbnail})
         number = await self.identities.put(known, owner=caller.owner, key=caller.key)
         return describe_identity(number, info)
@@ -574,8 +570,12 @@ def subject_of(where: str) -> SubjectIn:
     return SubjectIn(identity_id=where)
 
 
-def _doubts(cutouts: Sequence[Cutout]) -> Iterator[str]:
-    for number, one in enumerate(cutouts, start=1):
+def _doubts(identity: Identity) -> Iterator[str]:
+    for number in identity.left_out:
+        yield f"Picture {number} shows no subject that stands out, so it is left out. Send a mask."
+    count = len(identity.cutouts) + len(identity.left_out)
+    shown = (number for number in range(1, count + 1) if number not in identity.left_out)
+    for number, one in zip(shown, identity.cutouts, strict=True):
         if one.is_doubtful:
             yield (
                 f"The subject of picture {number} may be cut out badly. Look at the thumbnail, and "

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from swiftpie.types import Identity, Prompts, TextCondition
 
 MAX_SUBJECTS = 4
+LEAST_BOX_PX = 0.5  # sides of a box; what covers less than half of a pixel is outside of it
 MAX_VIEW = (60, 30)  # degrees of yaw and pitch
 MAX_TILT = 180
 
@@ -150,6 +151,11 @@ class Subject:
     ] = ""
 
     def __post_init__(self) -> None:
+        if not 0 <= self.scale <= MAX_SCALE:
+            raise InputError(
+                f"`scale={self.scale}` of a subject is out of range; it must lie between 0 (off) "
+                f"and {MAX_SCALE}."
+            )
         if self.layers:
             read_form(self.layers)
         if self.view is not None:
@@ -386,7 +392,7 @@ class EditRequest(_Steered):
         check_seeds([self.seed])
         _check_prompts(self.prompt)
         check_text(self.source_prompt, self.keyword)
-        _check_place(self.mask)
+        _check_place(self.mask, self.image)
         _check_where(self.mask, self.where)
         has_own = self.guidance is not None or self.shaping is not None
         if (
@@ -437,7 +443,7 @@ class RepaintRequest(_Steered):
                     "remove."
                 )
         for place in (self.box, self.mask):
-            _check_place(place)
+            _check_place(place, self.image)
         if self.view is not None:
             check_view(self.view)
 
@@ -568,8 +574,12 @@ def _check_where(mask: object, where: "Identity | None") -> None:
         )
 
 
-def _check_place(place: "Tensor | Box | Search | None") -> None:
-    """Refuse a mask or a box that cannot be used; a search has checked itself."""
+def _check_place(place: "Tensor | Box | Search | None", image: "Image.Image") -> None:
+    """Refuse a mask or a box that cannot be used; a search has checked itself.
+
+    Raises:
+        InputError: One is refused.
+    """
     from torch import Tensor
 
     from swiftpie.models.cutout import Search
@@ -577,4 +587,10 @@ def _check_place(place: "Tensor | Box | Search | None") -> None:
     if isinstance(place, Tensor):
         _check_mask(place)
     elif place is not None and not isinstance(place, Search):
-        check_box(place)
+        left, top, right, bottom = check_box(place)
+        wide, tall = (right - left) * image.width, (bottom - top) * image.height
+        if min(wide, tall) < LEAST_BOX_PX:
+            raise InputError(
+                f"The box is {wide:.2g} x {tall:.2g} px of a picture of {image.width}x"
+                f"{image.height} px. At least a pixel is needed. Give a larger box."
+            )
