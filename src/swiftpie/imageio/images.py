@@ -16,6 +16,7 @@ from swiftpie.imageio.cutout import MAX_FRAME_PX
 from swiftpie.imageio.decoding import BAND_PIXELS
 
 CAPTION_PX = 18
+SURE = 1e-3  # weight below which a pixel counts as unknown
 
 
 def to_tensor(image: Image.Image) -> Tensor:
@@ -184,6 +185,35 @@ def _reduce(mask: Tensor, times: int) -> Tensor:
     """Shrink `mask` as Pillow's `reduce` does pictures; a line too thin for that stays whole."""
     small = F.avg_pool2d(mask, times, ceil_mode=True)
     return small if small.max() > 0.5 else F.max_pool2d(mask, times, ceil_mode=True)
+
+
+def extrapolate(values: Tensor, weight: Tensor) -> Tensor:
+    """Return `values` (1, C, H, W) extrapolated to where `weight` (1, 1, H, W) is 0.
+
+    Each coarser level of a pyramid fills the unknown part of the finer one.
+    """
+    if values.shape[-2:] == (1, 1):
+        return values
+    return torch.lerp(carried_on(values, weight), values, weight)
+
+
+def carried_on(values: Tensor, weight: Tensor) -> Tensor:
+    """Return what `extrapolate` finds where the weight is 0, everywhere."""
+    known = halved(weight)
+    coarse = extrapolate(halved(values * weight) / known.clamp_min(SURE), (4 * known).clamp(max=1))
+    return resized(coarse, (values.shape[2], values.shape[3]), mode="bilinear")
+
+
+def resized(values: Tensor, size: tuple[int, int], *, mode: str = "bicubic") -> Tensor:
+    """Return `values` (B, C, H, W) in `size`, enlarged smoothly or shrunk by means."""
+    if size[0] <= values.shape[2] and size[1] <= values.shape[3]:
+        return F.interpolate(values, size, mode="area")
+    return F.interpolate(values, size, mode=mode, align_corners=False)
+
+
+def halved(values: Tensor) -> Tensor:
+    """Return the means of 2 x 2 pixels; an odd last row or column stands for itself."""
+    return F.avg_pool2d(values, 2, ceil_mode=True, count_include_pad=False)
 
 
 def sample_pictures(count: int) -> list[Path]:

@@ -19,6 +19,7 @@ from swiftpie.geometry.layout import SUBJECT_FILL
 from swiftpie.imageio.cutout import GUIDE_PIXELS, CutoutMethod
 from swiftpie.imageio.images import (
     crop_square,
+    extrapolate,
     fit_square,
     in_8_bits,
     mask_to_pil,
@@ -30,7 +31,6 @@ from swiftpie.masks import check_mask, grow
 from swiftpie.models.cutout import ANYWHERE, CutOut, Search, cut_out
 from swiftpie.models.denoiser import read_references
 from swiftpie.models.vision import FaceIdentityEncoder
-from swiftpie.pipelines.photographs.filling import extrapolate
 from swiftpie.types import Cutout, Identity
 
 LARGE_PX = 512  # longest side of a large frame; a megabyte, where twice the detail would take four

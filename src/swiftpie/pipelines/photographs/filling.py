@@ -17,11 +17,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.imageio.cutout import shrunk_to
+from swiftpie.imageio.images import SURE as SURE
+from swiftpie.imageio.images import carried_on as carried_on
 from swiftpie.imageio.images import extent_of
+from swiftpie.imageio.images import extrapolate as extrapolate
+from swiftpie.imageio.images import halved as halved
+from swiftpie.imageio.images import resized as resized
 from swiftpie.masks import grow
 
 LUMA = (0.299, 0.587, 0.114)
-SURE = 1e-3  # weight below which a pixel counts as unknown
 TONE_PX, SEARCH_PX = 128, 64  # longer side of what tones are found in, and shifts
 SAMPLED = 8  # a side, pixels in one of the tone's that tell how strong texture is
 SWEEPS = 20  # over each size of a membrane
@@ -73,23 +77,6 @@ def match_border(inner: Tensor, patch: Tensor, gone: Tensor) -> Tensor:
     return result
 
 
-def extrapolate(values: Tensor, weight: Tensor) -> Tensor:
-    """Return `values` (1, C, H, W) extrapolated to where `weight` (1, 1, H, W) is 0.
-
-    Each coarser level of a pyramid fills the unknown part of the finer one.
-    """
-    if values.shape[-2:] == (1, 1):
-        return values
-    return torch.lerp(carried_on(values, weight), values, weight)
-
-
-def carried_on(values: Tensor, weight: Tensor) -> Tensor:
-    """Return what `extrapolate` finds where the weight is 0, everywhere."""
-    known = halved(weight)
-    coarse = extrapolate(halved(values * weight) / known.clamp_min(SURE), (4 * known).clamp(max=1))
-    return resized(coarse, _size(values), mode="bilinear")
-
-
 def membrane(values: Tensor, known: Tensor) -> Tensor:
     """Return `values` (1, C, H, W) where they are `known`, and a harmonic membrane elsewhere."""
     rows, columns = values.shape[-2:]
@@ -123,13 +110,6 @@ def brightness(pixels: Tensor) -> Tensor:
     return (pixels * pixels.new_tensor(LUMA).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
 
 
-def resized(values: Tensor, size: Size, *, mode: str = "bicubic") -> Tensor:
-    """Return `values` (B, C, H, W) in `size`, enlarged smoothly or shrunk by means."""
-    if size[0] <= values.shape[2] and size[1] <= values.shape[3]:
-        return F.interpolate(values, size, mode="area")
-    return F.interpolate(values, size, mode=mode, align_corners=False)
-
-
 def enlarged(values: Tensor, size: Size, there: Part, *, mode: str = "bicubic") -> Tensor:
     """Return the part `there` of `values` (1, C, h, w) enlarged to `size`, and not the rest."""
     # Enlarging is linear, along columns and along rows: its weights are enlarged unit vectors.
@@ -140,11 +120,6 @@ def enlarged(values: Tensor, size: Size, there: Part, *, mode: str = "bicubic") 
         for few, many, part in zip(_size(values), size, there, strict=True)
     )
     return down @ values @ across.T
-
-
-def halved(values: Tensor) -> Tensor:
-    """Return the means of 2 x 2 pixels; an odd last row or column stands for itself."""
-    return F.avg_pool2d(values, 2, ceil_mode=True, count_include_pad=False)
 
 
 def _shrunk(patch: Tensor, gone: Tensor, side: int) -> _Known:
