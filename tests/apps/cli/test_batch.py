@@ -16,7 +16,7 @@ def drawn(call, tmp_path_factory, hamster):
     (folder / "hamster.webp").write_bytes(hamster.read_bytes())
     rows = [
         {"id": "new", "subject": "hamster.webp", "prompt": "a hamster at sea", "size": SIDE},
-        {"id": "edit", "image": "hamster.webp", "prompt": "a hamster", "keyword": "hamster"},
+        {"id": "edit", "image": "hamster.webp", "prompt": "a blue hamster"},
         {"id": "bad", "subject": "absent.png", "prompt": "a hamster"},
     ]
     (folder / "jobs.jsonl").write_text("\n".join(map(json.dumps, rows)))
@@ -40,7 +40,7 @@ def test_files_are_those_of_single_commands_bit_for_bit(call, drawn, hamster, tm
     folder, _ = drawn
     one = (hamster, "a hamster at sea", "--size", SIDE, "--seed", 7, "-o", tmp_path / "new.png")
     assert call("personalize", *one).exit_code == 0
-    two = (hamster, "a hamster", "--keyword", "hamster", "--seed", 7, "-o", tmp_path / "edit.png")
+    two = (hamster, "a blue hamster", "--seed", 7, "-o", tmp_path / "edit.png")
     assert call("edit", *two).exit_code == 0
     for name in ("new.png", "edit.png"):
         assert (folder / "out" / name).read_bytes() == (tmp_path / name).read_bytes()

@@ -497,11 +497,15 @@ def test_a_picture_that_is_being_decoded_is_given_up(running, picture_bytes, is_
 
 
 PLAIN = {"prompt": "a cat", "swiftpie": '{"task": "personalize"}'}  # of what shows no subject
+NETWORKS = '{"edit": {"method": "inversion"}}'  # an edit that is decoded
 ENDS = [
     *(("/v1/images/edits", PLAIN | {"stream": stream}, None) for stream in ("true", "false")),
     ("/v1/images/edits", {"prompt": "x", "swiftpie": '{"task": "replace"}'}, None),
     ("/v1/find", {"where": "dog"}, None),
-    *(("/v1/images/edits", {"prompt": PROMPT}, stage) for stage in ("batched", "layer", "decode")),
+    *(
+        ("/v1/images/edits", {"prompt": PROMPT, "swiftpie": NETWORKS}, stage)
+        for stage in ("batched", "layer", "decode")
+    ),
     ("/v1/cutouts", {}, "batched"),
 ]
 

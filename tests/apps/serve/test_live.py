@@ -111,7 +111,7 @@ def test_a_place_that_nobody_chose_is_told(live, session, identity, identity_id,
     [
         ("no json", "JSON"),
         ('{"type": "draw", "id": 1}', "prompt"),
-        ('{"type": "draw", "id": 1, "prompt": "in the snow"}', "names no subject"),
+        ('{"type": "draw", "id": 1, "prompt": "nothing"}', "names no subject"),
         ('{"type": "edit", "id": 1, "prompt": "a dog", "picture_id": "x"}', "is not known here"),
         ('{"type": "draw", "id": 1, "prompt": "a", "model": "x"}', "not served here"),
         ('{"type": "draw", "id": 1, "prompt": "a", "size": "canary"}', "The size is"),
