@@ -29,6 +29,9 @@ _NUM_DISTRACTORS = 3
 _DISTRACTOR_SHARE = 0.35  # of the pictures have the first one, the second one, the third one
 _BACKDROP_SHARE = 0.3  # have something large and out of focus at the edge
 _JPEG_SHARE, _NOISE_SHARE, _BLUR_SHARE, _GREY_SHARE = 0.5, 0.5, 0.4, 0.04
+_PHOTO_SHARE = 0.65  # of the subjects are photographs, if there are any
+_OWN_COLOUR_SHARE = 0.75  # of these keep their colours and surface
+_SCENE_SHARE = 0.5  # of the pictures stand before a whole photograph, if there are any
 
 
 class Snapshots(NamedTuple):
@@ -38,7 +41,21 @@ class Snapshots(NamedTuple):
     mask: Tensor  # (B, 1, 128, 128) in [0, 1], what is visible of the subject
 
 
-def draw_snapshots(tiles: Tensor, textures: Tensor, *, count: int, seed: int) -> Snapshots:
+class Photographs(NamedTuple):
+    """What pictures may show beside sprites and surfaces, 8 bit."""
+
+    cutouts: Tensor  # (N, 4, 128, 128) photographed subjects, premultiplied
+    scenes: Tensor  # (P, 3, t, t) photographs of places
+
+
+def draw_snapshots(
+    tiles: Tensor,
+    textures: Tensor,
+    *,
+    count: int,
+    seed: int,
+    photographs: Photographs | None = None,
+) -> Snapshots:
     """Draw pictures of one subject each, or rarely none; the seed decides everything.
 
     Colours, sizes and surfaces have nothing to do with what a thing is, so that only its outline,
@@ -49,19 +66,32 @@ def draw_snapshots(tiles: Tensor, textures: Tensor, *, count: int, seed: int) ->
         textures: Surfaces (T, 3, t, t) in 8 bit.
         count: Number B of pictures.
         seed: The same seed gives the same pictures.
+        photographs: Subjects and places that share the pictures with sprites and surfaces.
     """
     draw = SnapshotParts(tiles, textures, count, torch.Generator().manual_seed(seed))
     size = draw.sizes()
-    frames = draw.frames()
+    frames, own_colours = draw.frames(), torch.zeros(count, 1, 1, 1)
     layout = draw.place(size)
+    if photographs is not None:
+        is_photo = draw.chance(_PHOTO_SHARE)
+        frames = torch.where(is_photo > 0, draw.frames(photographs.cutouts), frames)
+        own_colours = is_photo * draw.chance(_OWN_COLOUR_SHARE)
     base = (layout.centre[:, 1] + lowest_point(frames, layout)).view(-1, 1, 1, 1)
-    sprite = draw.painted(draw_frames(frames, layout, size_px=SNAPSHOT_PX), strength=0.5)
+    placed = draw_frames(frames, layout, size_px=SNAPSHOT_PX)
+    sprite = draw.painted(placed, strength=0.5)
+    if photographs is not None:
+        sprite = torch.where(own_colours > 0, draw.lit(placed), sprite)
     sprite = sprite * draw.chance(1 - _EMPTY_SHARE)
     mask = sprite[:, 3:]
     others = draw.painted(draw.frames(), strength=0.8)
+    picture = draw.with_furniture(draw.surroundings(base, size))
+    if photographs is not None:
+        things = draw.lit(draw.frames(photographs.cutouts))
+        others = torch.where(draw.chance(_PHOTO_SHARE) > 0, things, others)
+        scene, is_scene = draw.scene(photographs.scenes), draw.chance(_SCENE_SHARE)
+        sprite = torch.where(is_scene > 0, draw.matched(sprite, scene), sprite)
+        picture = torch.where(is_scene > 0, scene, picture)
 
-    picture = draw.surroundings(base, size)
-    picture = draw.with_furniture(picture)
     picture = draw.with_backdrop(picture, others)
     picture = draw.with_pedestal(picture, layout, base)
     picture = draw.with_distractors(picture, others, size)
@@ -122,11 +152,12 @@ class SnapshotParts:
         close = _MAX_SIZE + (_CLOSE_SIZE - _MAX_SIZE) * self.rows()
         return torch.where(self.chance(_CLOSE_SHARE).flatten() > 0, close, size)
 
-    def frames(self) -> Tensor:
-        """Return posed sprites (B, 4, 128, 128), bent and stretched."""
+    def frames(self, tiles: Tensor | None = None) -> Tensor:
+        """Return posed sprites, or other `tiles`, (B, 4, 128, 128), bent and stretched."""
         still = torch.zeros(self.count, device=self.generator.device)
+        tiles = self.tiles if tiles is None else tiles
         frames = pose_subjects(
-            self.tiles[self.chosen(len(self.tiles))],
+            tiles[self.chosen(len(tiles))],
             rotation=self.normal(1).flatten() * 0.15,
             flip=self.chance(0.5).flatten(),
             hue=still,
@@ -177,6 +208,35 @@ class SnapshotParts:
         side = self.uniform(-0.5, 0.5) * (self.x - 0.5) + self.uniform(-0.5, 0.3) * (self.y - 0.5)
         colour = colour * (1 + side) * self.uniform(0.7, 1.2) + fur * self.chance(0.5)
         return torch.cat([colour.clamp(0, 1) * alpha, alpha], dim=1)
+
+    def lit(self, sprite: Tensor) -> Tensor:
+        """Light a premultiplied photograph (B, 4, R, R) from a side, in its own colours."""
+        alpha = sprite[:, 3:]
+        across = torch.linspace(-0.5, 0.5, sprite.shape[3]).view(1, 1, 1, -1)
+        down = torch.linspace(-0.5, 0.5, sprite.shape[2]).view(1, 1, -1, 1)
+        side = self.uniform(-0.5, 0.5) * across + self.uniform(-0.5, 0.3) * down
+        colour = sprite[:, :3] * (1 + side) * self.uniform(0.6, 1.25)
+        return torch.cat([colour.minimum(alpha), alpha], dim=1)
+
+    def matched(self, sprite: Tensor, scene: Tensor) -> Tensor:
+        """Bring the mean colour of a premultiplied `sprite` nearer to that of its scene."""
+        alpha, size = sprite[:, 3:], sprite[:, 3:].mean((2, 3), keepdim=True).clamp_min(1e-3)
+        mean = sprite[:, :3].mean((2, 3), keepdim=True) / size
+        wanted = scene.mean((2, 3), keepdim=True) / mean.clamp_min(0.02)
+        gain = wanted.clamp(0.4, 2.5) ** self.uniform(0, 0.8)
+        return torch.cat([(sprite[:, :3] * gain).minimum(alpha), alpha], dim=1)
+
+    def scene(self, scenes: Tensor) -> Tensor:
+        """Return parts of photographs (B, 3, R, R) in [0, 1], some of them out of focus."""
+        seen = scenes[self.chosen(len(scenes))] / 255.0
+        share, turn = self.uniform(0.5, 1, 1, 1, 1), torch.sign(self.uniform(-1, 1, 1, 1))
+        room = 1 - share[..., 0]
+        grid = self.grid * share
+        across = grid[..., 0] * turn + room * self.uniform(-1, 1, 1, 1)
+        down = grid[..., 1] + room * self.uniform(-1, 1, 1, 1)
+        place = torch.stack([across, down], dim=-1)
+        part = F.grid_sample(seen, place, align_corners=False, padding_mode="reflection")
+        return _unsharp(part, self.rows(-0.6, 0.5))
 
     def tone(self) -> Tensor:
         """Return colours (B, 3, 1, 1), most of them dull."""

@@ -6,11 +6,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 
+import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageFilter, ImageOps
 from torch import Tensor
 from torch.nn import functional as F
 
+from swiftpie.geometry.frames import FRAME_PX
 from swiftpie_lab.data.subjects import Split
 from swiftpie_lab.world.fields import read_fields
 from swiftpie_lab.world.places import draw_places, settings
@@ -21,6 +23,7 @@ PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 _PHOTO_PX = 512  # the shorter side of a photo as it is kept
 _KEPT_SHARE, _KEPT_REST = 5, 1  # a photo in five is kept from training, the package's own is one
 _MIN_PIECE = 0.12  # of a photo's shorter side
+_MIN_SCENE = 0.4  # of a photo's shorter side: a place and not a surface
 
 
 def make_textures(count: int, tiles: Tensor, photos: Sequence[Tensor], *, seed: int) -> Tensor:
@@ -181,6 +184,40 @@ def _stripes(random: Random, generator: torch.Generator) -> Tensor:
     if random.random() < 0.5:
         wave = (3 * wave).clamp(-1.5, 1.5)
     return _tinted(random, wave + random.uniform(0, 0.3) * bend)
+
+
+def cut_scenes(count: int, photos: Sequence[Tensor], *, seed: int) -> Tensor:
+    """Return large squares (count, 3, 160, 160) of photos in 8 bit, the right way up."""
+    random, scenes = Random(seed), torch.empty(count, 3, TEXTURE_PX, TEXTURE_PX, dtype=torch.uint8)
+    for row in range(count):
+        share = random.uniform(_MIN_SCENE, 1)
+        scene = cut_square(random.choice(photos), random, share=share, size_px=TEXTURE_PX)
+        scenes[row] = (255 * scene.clamp(0, 1)).round().to(torch.uint8)
+    return scenes
+
+
+def load_cutouts(folder: Path, split: Split) -> Tensor:
+    """Return the photographed subjects of one side of the split, (N, 4, 128, 128) in 8 bit.
+
+    They are premultiplied. Outlines lose a pixel at twice that size, where the ground that a
+    subject was cut from may still show.
+    """
+    tiles = []
+    for path in sorted(folder.rglob("*.png")):
+        if is_photo_held_out(path.read_bytes()) != (split == "held_out"):
+            continue
+        with Image.open(path) as opened:
+            picture = opened.convert("RGBA")
+        picture = picture.crop(picture.getchannel("A").getbbox())
+        side = max(picture.size)
+        square = Image.new("RGBA", (side, side))
+        square.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
+        small = square.convert("RGBa").resize((2 * FRAME_PX,) * 2, Image.Resampling.BOX)
+        alpha = small.getchannel(3).filter(ImageFilter.MinFilter(3))
+        kept = np.asarray(alpha, np.float32) / np.asarray(small.getchannel(3)).clip(min=1)
+        whole = torch.from_numpy(np.asarray(small) * kept[..., None]).movedim(2, 0)[None]
+        tiles.append(F.avg_pool2d(whole, 2)[0].round().to(torch.uint8))
+    return torch.stack(tiles)
 
 
 def _scenery(random: Random, generator: torch.Generator) -> Tensor:

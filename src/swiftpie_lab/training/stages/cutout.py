@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from swiftpie.errors import ConfigError
 from swiftpie.imageio.images import contact_sheet, to_pil
 from swiftpie.masks import iou
-from swiftpie.models.cutout import CutoutNet
+from swiftpie.models.cutout import CutoutNet, load, packaged
 from swiftpie_lab.data.subjects import Split
 from swiftpie_lab.training.context import Context
-from swiftpie_lab.world.snapshots import Snapshots, draw_snapshots
-from swiftpie_lab.world.textures import load_photos, make_textures
+from swiftpie_lab.world.snapshots import Photographs, Snapshots, draw_snapshots
+from swiftpie_lab.world.textures import cut_scenes, load_cutouts, load_photos, make_textures
 
 VALIDATION_SEED = 2**31 - 1
 OUTLINE_REACH_PX = 3  # pixels this near to the outline count more
@@ -31,17 +32,37 @@ class CutoutConfig:
     batch_size: int = 16
     num_textures: int = 900
     photos: str = ""  # a folder of photographs; a third of the textures is cut from them
+    cutouts: str = ""  # a folder of photographed subjects with transparency; needs `photos`
+    start: str = ""  # go on from a run or a folder of exported weights; else from nothing
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The runs that it goes on from."""
+        return (self.start,) if self.start else ()
 
     def build(self, context: Context) -> "CutoutStage":
         """Return the stage for the given data and device."""
         train = self._material(context, "train", self.num_textures, seed=0)
         held_out = self._material(context, "held_out", VALIDATION_COUNT, seed=VALIDATION_SEED)
-        return CutoutStage(train, held_out, config=self, device=context.device)
+        start = None
+        if self.start:
+            folder = context.weights_of(self.start)
+            start = packaged() if folder is None else load(folder / "cutout")
+        return CutoutStage(train, held_out, config=self, device=context.device, start=start)
 
     def _material(self, context: Context, split: Split, count: int, *, seed: int) -> "Material":
         photos = load_photos(Path(self.photos), split) if self.photos else []
         tiles = context.subjects.tiles[context.subjects.indices(split)]
-        return Material(tiles, make_textures(count, tiles, photos, seed=seed))
+        textures = make_textures(count, tiles, photos, seed=seed)
+        if not self.cutouts:
+            return Material(tiles, textures, None)
+        if not photos:
+            raise ConfigError(
+                "stage.cutouts came without stage.photos. Photographed subjects need photographs "
+                "to stand in: name a folder of them."
+            )
+        cutouts = load_cutouts(Path(self.cutouts), split)
+        return Material(tiles, textures, Photographs(cutouts, cut_scenes(count, photos, seed=seed)))
 
 
 class Material(NamedTuple):
@@ -49,10 +70,13 @@ class Material(NamedTuple):
 
     tiles: Tensor  # (S, 4, h, w) sprites
     textures: Tensor  # (T, 3, t, t) surfaces
+    photographs: Photographs | None
 
     def draw(self, count: int, seed: int) -> Snapshots:
         """Return `count` pictures with their masks."""
-        return draw_snapshots(self.tiles, self.textures, count=count, seed=seed)
+        return draw_snapshots(
+            self.tiles, self.textures, count=count, seed=seed, photographs=self.photographs
+        )
 
 
 @dataclass(frozen=True)
@@ -63,6 +87,7 @@ class CutoutStage:
     held_out: Material
     config: CutoutConfig
     device: str
+    start: CutoutNet | None = None
 
     @property
     def samples_per_step(self) -> int:
@@ -70,9 +95,13 @@ class CutoutStage:
         return self.config.batch_size
 
     def network(self) -> CutoutNet:
-        """Return a new network with a fixed initialisation."""
-        torch.manual_seed(0)
-        return CutoutNet().to(self.device, memory_format=torch.channels_last)
+        """Return the one to go on from, or a new one."""
+        if self.start is not None:
+            network = copy.deepcopy(self.start).float().train().requires_grad_(requires_grad=True)
+        else:
+            torch.manual_seed(0)
+            network = CutoutNet()
+        return network.to(self.device, memory_format=torch.channels_last)
 
     def losses(self, network: CutoutNet, step: int) -> dict[str, Tensor]:
         """Return how far pixels, area and outline are off."""

@@ -2,8 +2,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image
 
-from swiftpie.models.cutout import load
+from swiftpie.errors import ConfigError
+from swiftpie.models.cutout import load, packaged
 from swiftpie_lab.training.stages.cutout import CutoutConfig, outline, soft_iou_loss
 
 MAX_BYTES = 1.2 * 2**20
@@ -19,6 +21,38 @@ def stage(context):
 @pytest.fixture(scope="module")
 def network(stage):
     return stage.network()
+
+
+def folder_of(place, mode, names):
+    """Pictures of one colour each; their files fall on both sides of the split."""
+    place.mkdir()
+    for number, name in enumerate(names):
+        Image.new(mode, (80, 60), (200, 10 * number, 30, 255)[: len(mode)]).save(place / name)
+    return place
+
+
+def test_photographed_subjects_stand_in_photographs(context, tmp_path):
+    names = [f"{number}.png" for number in range(24)]
+    photos = str(folder_of(tmp_path / "photos", "RGB", names))
+    cutouts = str(folder_of(tmp_path / "cutouts", "RGBA", names))
+    plain, built = (
+        CutoutConfig(batch_size=2, num_textures=8, photos=photos, cutouts=given).build(context)
+        for given in ("", cutouts)
+    )
+    first, again, without = (one.held_out.draw(6, seed=3) for one in (built, built, plain))
+    assert torch.equal(first.pixels, again.pixels)
+    assert not torch.equal(first.mask, without.mask)
+    assert 0 <= first.mask.min() <= first.mask.max() <= 1
+    assert first.pixels.abs().max() <= 1
+    with pytest.raises(ConfigError, match=r"stage\.photos"):
+        CutoutConfig(cutouts=cutouts).build(context)
+
+
+def test_training_goes_on_from_the_packaged_network(context):
+    stage = CutoutConfig(num_textures=8, start="mini").build(context)
+    shipped = packaged().state_dict()
+    values = stage.network().state_dict()
+    assert all(torch.equal(value, shipped[name]) for name, value in values.items())
 
 
 def disc(radius, side=32):
