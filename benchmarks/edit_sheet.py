@@ -1,8 +1,8 @@
 """Edits of photographs, to look at: `python -m benchmarks.edit_sheet FOLDER BACKGROUNDS -o OUT`.
 
 20 edits by words alone, each of another of DreamBench's subjects in FOLDER. The seed deals subjects
-and photographs, and each is edited once. Beside each edit stands the photograph. BACKGROUNDS is not
-opened.
+and photographs, and each is edited once. Beside each edit stands the photograph, twice where the
+edit is refused. BACKGROUNDS is not opened.
 """
 
 import random
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import swiftpie
 from benchmarks.sheet import Pair, parser_of, save
-from swiftpie.errors import SwiftPieError
+from swiftpie.errors import CapabilityError, SwiftPieError
 from swiftpie.imageio.decoding import load_image
 
 EDITS = (
@@ -46,8 +46,11 @@ def pairs(session: swiftpie.Session, folder: Path, *, seed: int) -> Iterator[Pai
     for words, subject in zip(EDITS, dealer.sample(subjects, len(EDITS)), strict=True):
         path = dealer.choice(sorted(subject.glob("*.jpg")))
         photo = load_image(path)
-        edited = session.edit(photo, words, seed=seed).image
-        yield Pair(f"{subject.name} {path.stem}: {words}", photo, edited)
+        title = f"{subject.name} {path.stem}: {words}"
+        try:
+            yield Pair(title, photo, session.edit(photo, words, seed=seed).image)
+        except CapabilityError:
+            yield Pair(f"{title} (refused)", photo, photo)
 
 
 def main() -> None:
