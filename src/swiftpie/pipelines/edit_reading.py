@@ -261,8 +261,8 @@ def _subjects_in(said: Sequence[str], taught: Collection[str]) -> tuple[list[Men
     found = mentions(" ".join(word for word in said if word not in others), taught)
     names = [
         word
-        for one in found
-        for word in (one.words.split() if one.subject else one.words.split()[-1:])
+        for mention in found
+        for word in (mention.words.split() if mention.subject else mention.words.split()[-1:])
     ]
     return found, _without(said, names)
 

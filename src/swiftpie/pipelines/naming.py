@@ -136,9 +136,11 @@ class PromptReading(NamedTuple):
     def besides(self, given: Sequence[str]) -> list[Mention]:
         """Return the subjects besides those `given`, by their names; see `new_subjects`."""
         unnamed = [
-            name for name in given if not any(one.shares_word(name) for one in self.mentions)
+            name
+            for name in given
+            if not any(mention.shares_word(name) for mention in self.mentions)
         ]
-        found = [one for one in self.mentions if not any(map(one.shares_word, given))]
+        found = [mention for mention in self.mentions if not any(map(mention.shares_word, given))]
         return found[len(unnamed) :]
 
     @property

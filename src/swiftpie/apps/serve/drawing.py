@@ -198,11 +198,11 @@ def _without_locals(made: Sequence[Any]) -> Sequence[Any]:
 
     Where an error of our own came from is kept, as a log says it.
     """
-    for one in made:
-        for error in all_of(one if isinstance(one, Exception) else None):
+    for outcome in made:
+        for error in all_of(outcome if isinstance(outcome, Exception) else None):
             traceback.clear_frames(error.__traceback__)
-        if isinstance(one, Stopped | SwiftPieError | RequestError):
-            let_go(one)
+        if isinstance(outcome, Stopped | SwiftPieError | RequestError):
+            let_go(outcome)
     return made
 
 

@@ -279,7 +279,7 @@ def _foreign(scope: Scope, headers: Headers, host: str) -> Refusal | None:
     changes = is_live or scope["method"] not in READING
     origins = headers.getlist("origin")
     scheme = {"ws": "http", "wss": "https"}.get(scope["scheme"], scope["scheme"])
-    is_other = len(origins) > 1 or any(one.lower() != f"{scheme}://{host}" for one in origins)
+    is_other = len(origins) > 1 or any(origin.lower() != f"{scheme}://{host}" for origin in origins)
     site = headers.get("sec-fetch-site", "none")
     is_navigation = headers.get("sec-fetch-mode") == "navigate" and not changes
     if is_other or (site not in {"same-origin", "none"} and not is_navigation):

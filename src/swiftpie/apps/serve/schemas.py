@@ -481,8 +481,8 @@ def let_go(error: BaseException) -> None:
 
     Else an error and they hold each other until the garbage collector comes.
     """
-    for one in all_of(error):
-        one.__traceback__ = None
+    for cause in all_of(error):
+        cause.__traceback__ = None
 
 
 def log_failure(error: BaseException, what: str) -> None:

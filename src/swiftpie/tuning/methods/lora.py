@@ -33,13 +33,13 @@ class ProjectionChange(Change):
         super().__init__()
         self._start = start
         pairs = [(layer.to_k_ref, layer.to_v_ref) for layer in start.layers.values()]
-        known = [one for pair in pairs for one in pair if one is not None]
+        known = [layer for pair in pairs for layer in pair if layer is not None]
         if not known or len(known) < 2 * len(pairs):
             raise CapabilityError(
                 f"Preset {start.identity.preset!r} has no projections for the details of subjects "
                 "alone, which this method changes. Choose the method tokens."
             )
-        self.projections = change(nn.ModuleList(_copied(one) for one in known))
+        self.projections = change(nn.ModuleList(_copied(layer) for layer in known))
 
     def forward(self) -> Features:
         """Return the features with the keys and values of the changed projections."""

@@ -50,8 +50,8 @@ class BodyRoute(APIRoute):
         """Return what answers a request."""
         answer = super().get_route_handler()
         names: dict[bool, list[str]] = {True: [], False: []}
-        for one in self.dependant.body_params:
-            names[isinstance(one.field_info, params.File)].append(one.alias)
+        for field in self.dependant.body_params:
+            names[isinstance(field.field_info, params.File)].append(field.alias)
 
         async def handler(request: Request) -> Response:
             return await answer(BodyRequest(request, texts=names[False], files=names[True]))

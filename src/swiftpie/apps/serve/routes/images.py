@@ -237,8 +237,8 @@ async def _read_edit(request: Request) -> tuple[Drawing, list[bytes], bytes | No
         files=("image", "mask"),
         takes_more=True,
     )
-    pictures = [await read_upload(one, param="image") for one in form.getlist("image")]
-    masks = [await read_upload(one, param="mask") for one in form.getlist("mask")]
+    pictures = [await read_upload(upload, param="image") for upload in form.getlist("image")]
+    masks = [await read_upload(upload, param="mask") for upload in form.getlist("mask")]
     if not pictures:
         raise RequestError("No picture was sent. Send one as 'image'.", param="image")
     if len(masks) > 1:
