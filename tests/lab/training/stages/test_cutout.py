@@ -31,6 +31,7 @@ def folder_of(place, mode, names):
     return place
 
 
+@pytest.mark.thorough
 def test_photographed_subjects_stand_in_photographs(context, tmp_path):
     names = [f"{number}.png" for number in range(24)]
     photos = str(folder_of(tmp_path / "photos", "RGB", names))
