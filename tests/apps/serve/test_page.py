@@ -817,7 +817,8 @@ def test_a_phone_has_targets_of_44_px_and_nothing_runs_off_its_side(browser, ser
         assert box == pytest.approx([0.05, 0.1, 0.55, 0.3], abs=0.02)
         check("phone-box")
         visit.give("drop", photo)
-        visit.page.get_by_role("button", name="Cut-out and pictures of subject").tap()
+        visit.settled()  # the tile is drawn anew, and a tap in between is lost: click waits for it
+        visit.page.get_by_role("button", name="Cut-out and pictures of subject").click()
         dialog = visit.page.get_by_role("dialog")
         seen = dialog.get_by_alt_text("The subject as the encoder sees it")
         before = seen.get_attribute("src")
