@@ -18,8 +18,8 @@ from swiftpie.engine.session import Session
 from swiftpie.errors import InputError
 from swiftpie.imageio.atomic import write_file
 from swiftpie.imageio.decoding import load_image
-from swiftpie.imageio.images import mask_to_pil, plane, to_tensor
-from swiftpie_lab.evaluation.case import METRICS, Case, Evidence, Metric, Reference, Row
+from swiftpie.imageio.images import mask_to_pil, plane
+from swiftpie_lab.evaluation.case import METRICS, Case, Evidence, Metric, Row
 from swiftpie_lab.evaluation.judges import Networks
 
 KINDS = (  # of pictures that a folder may hold; a name that ends in "mask" is one
@@ -91,16 +91,6 @@ class Results:
     def read_mask(self, case: Case, kind: str) -> Tensor:
         """Return a mask (1, 1, H, W) in [0, 1]; it may be empty."""
         return plane(self.read(case, kind))
-
-    def beside_reference(self, case: Case, networks: Networks) -> Evidence:
-        """Return what was drawn, with its subject's mask, and the reference as a photograph."""
-        reference = self.read(case, "reference"), self.read(case, "reference-mask")
-        return Evidence(
-            picture=to_tensor(self.read(case, "drawn")),
-            claimed=self.read_mask(case, "model-mask"),
-            references=(Reference(*reference),),
-            networks=networks,
-        )
 
     def read_facts(self, case: Case) -> dict[str, float] | None:
         """Return the milliseconds by stage, or None for a case that is not complete."""
