@@ -18,7 +18,7 @@ from swiftpie.guidance.cfg import ClassifierFree
 from swiftpie.masks import load_mask
 from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.drawing.request import Output, PersonalizeRequest
-from swiftpie.pipelines.drawing.settings import Scales
+from swiftpie.pipelines.drawing.settings import EditMethod, Scales
 from swiftpie.types import TextCondition
 from tests.backbones import tiny_models
 from tests.parity.pipelines import preset_of, subject
@@ -26,6 +26,7 @@ from tests.pipelines.pictures import edit
 from tests.policy.project import ROOT
 
 PROMPT, OTHER = "a photo of a subject on a beach", "a photo of a subject in the snow"
+BY_INVERSION = EditSettings(method=EditMethod.INVERSION)
 ROW = re.compile(r"^\| (?P<habit>.+?) \| (?P<kind>works|error) \| (?P<how>.+?) \|$", re.M)
 PAGE = (ROOT / "docs" / "diffusers.md").read_text(encoding="utf-8")
 ROWS = {found["habit"]: found for found in ROW.finditer(PAGE)}
@@ -165,9 +166,10 @@ def _(tools, _folder):
     called = tools([PROMPT, OTHER], num_images_per_prompt=2, seeds=[5, 6, 7, 8])
     prompts = (PROMPT, PROMPT, OTHER, OTHER)
     assert same(called, tools.drawn(prompt=prompts, seeds=(5, 6, 7, 8)))
-    pair = tools.edit(OTHER, tools.photo, num_images_per_prompt=2, seeds=[1, 2])
+    call = {"prompt": OTHER, "image": tools.photo, "settings": BY_INVERSION}
+    pair = tools.edit(**call, num_images_per_prompt=2, seeds=[1, 2])
     assert [one.tobytes() for one in pair.images] == [
-        tools.edit(OTHER, tools.photo, seeds=[seed]).images[0].tobytes() for seed in (1, 2)
+        tools.edit(**call, seeds=[seed]).images[0].tobytes() for seed in (1, 2)
     ]
 
 
@@ -242,10 +244,10 @@ def _(tools, _folder):
     assert same(tools(), plain)
     # Beside strengths of a recipe, or of a call, the number stands in place of the identity's.
     components = tools.session.components
-    weak = replace(components.preset, defaults={"identity_scale": 0.2, "detail_scale": 0.4})
+    weak = replace(components.preset, defaults={"identity_scale": 0.4, "detail_scale": 0.8})
     pipe = quiet(SwiftPiePipeline.from_components(replace(components, preset=weak)))
     given = {"subjects": tools.identity, "seeds": [3]}
-    assert same(pipe(PROMPT, **given), tools.drawn(scales=Scales(0.2, 0.4)))
+    assert same(pipe(PROMPT, **given), tools.drawn(scales=Scales(0.4, 0.8)))
     pipe.set_ip_adapter_scale(1.0)
     assert same(pipe(PROMPT, **given), tools.drawn(scales=Scales(1.0, 2.0)))
     own = pipe(PROMPT, scales=Scales(0.5, 0.25), **given)
@@ -376,14 +378,14 @@ def _(tools, _folder):
 def _(tools, _folder):
     mask = Image.new("L", (128, 128))
     mask.paste(255, (32, 32, 96, 96))
-    called = tools.edit(OTHER, tools.photo, mask, seeds=[3])
-    drawn = tools.edited(mask=load_mask(mask, (128, 128)), seed=3)
+    called = tools.edit(OTHER, tools.photo, mask, settings=BY_INVERSION, seeds=[3])
+    drawn = tools.edited(mask=load_mask(mask, (128, 128)), settings=BY_INVERSION, seed=3)
     assert called.images[0].tobytes() == drawn.image.tobytes()
 
 
 @habit("`edit(…, generator=…)`")
 def _(tools, _folder):
-    settings = EditSettings(variation=1.0)
+    settings = replace(BY_INVERSION, variation=1.0)
     call = {"settings": settings, "generator": torch.Generator().manual_seed(1)}
     first = tools.edit(OTHER, tools.photo, **call)
     second = tools.edit(OTHER, tools.photo, **call)

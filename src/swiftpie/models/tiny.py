@@ -229,10 +229,8 @@ def merge_aligned(aligned: Tensor, scale: Tensor) -> Tensor:
     if aligned.shape[1] == 1:
         return aligned[:, 0] * weights[:, 0]
     latents, shapes = aligned.split((aligned.shape[2] - CELL_PX**2, CELL_PX**2), dim=2)
-    merged = torch.zeros_like(latents[:, 0])
-    for index in range(aligned.shape[1]):  # what stands behind shows those in front of it, too
-        is_seen = (shapes[:, index] * weights[:, index]).amax(dim=1, keepdim=True) > 0
-        merged = torch.where(is_seen, latents[:, index], merged)
+    is_seen = (shapes * weights).amax(dim=2, keepdim=True) > 0
+    merged = (latents * is_seen).sum(1) / is_seen.sum(1).clamp(min=1)  # one value in each cell
     weighed, seen = (shapes * weights).sum(1), (shapes * (weights > 0)).sum(1)
     share = weighed.sum(1, keepdim=True) / seen.sum(1, keepdim=True).clamp(min=1e-6)
     return torch.cat([merged * share, weighed], dim=1)
@@ -287,21 +285,24 @@ def align(
     """Return latents and exact shapes of the subjects in place, (B, S, C + 64, h, w).
 
     Pixels are warped and then encoded, because shifts within a latent cell are not linear in the
-    latents. The shape keeps every pixel that is seen of a subject, and its latents show the
-    subjects before it, because two subjects in one cell are not a sum of latents. A pose turns a
-    subject by the relief of its own mask. Arguments are those of `Denoiser.place_subjects`.
+    latents. All subjects are encoded as one picture, because two in one cell are not a sum of
+    latents. The shape keeps every pixel that is seen of a subject. A pose turns a subject by the
+    relief of its own mask. Arguments are those of `Denoiser.place_subjects`.
     """
     size = (cells[0] * CELL_PX, cells[1] * CELL_PX)
-    picture, aligned = frames[0].new_zeros(()), list[Tensor]()  # premultiplied
+    picture, shapes = frames[0].new_zeros(()), list[Tensor]()  # premultiplied
     for frame, layout, is_there in zip(frames, layouts, present.unbind(1), strict=True):
         turned = frame
         if bool(layout.pose.any()):
             with torch.autocast(frame.device.type, enabled=False):
                 turned = turn(frame.float(), height(frame[:, 3:]), layout.pose).frame
         placed = warp(turned, to_affine(layout), size) * is_there.view(-1, 1, 1, 1)
-        seen = placed * (1 - picture[:, 3:]) if aligned else placed
-        picture, shape = picture + seen, seen[:, 3:]
-        is_seen = F.max_pool2d(shape, CELL_PX) > 0
-        latents = autoencoder.encode(picture[:, :3]) * is_seen
-        aligned.append(torch.cat([latents, F.pixel_unshuffle(shape, CELL_PX)], dim=1))
+        seen = placed * (1 - picture[:, 3:]) if shapes else placed
+        picture = picture + seen
+        shapes.append(seen[:, 3:])
+    latents = autoencoder.encode(picture[:, :3])
+    aligned = [
+        torch.cat([latents * (F.max_pool2d(one, CELL_PX) > 0), F.pixel_unshuffle(one, CELL_PX)], 1)
+        for one in shapes
+    ]
     return torch.stack(aligned, dim=1)
