@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from swiftpie import __version__
-from swiftpie.apps.cli import about, batch, engine, fetch, licences, mcp, push, serve, sign
+from swiftpie.apps.cli import about, batch, engine, fetch, licences, mcp, serve, sign
 from swiftpie.apps.cli.console import complain, guard_output, logs_on_stderr
 from swiftpie.apps.cli.drawing import demo, edit, face, find, identity, insert, personalize, tune
 from swiftpie.apps.cli.options import arrange
@@ -133,7 +133,7 @@ app = typer.Typer(
     name="swiftpie", cls=GuardedGroup, no_args_is_help=True, pretty_exceptions_enable=False
 )
 for module in (
-    *(demo, personalize, edit, insert, find, batch, face, fetch, identity, tune, push, serve),
+    *(demo, personalize, edit, insert, find, batch, face, fetch, identity, tune, serve),
     *(about, licences, sign, engine, mcp),
 ):
     app.add_typer(module.app)
