@@ -18,15 +18,18 @@ from swiftpie import (
     Subject,
     SwiftEditPipeline,
     SwiftPiePipeline,
+    TuneSettings,
 )
 from swiftpie.guidance import METHODS
 from swiftpie.guidance.dcg import Decoupled, GuidancePath, Renorm
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import mask_to_pil
 from swiftpie.masks import load_mask
-from swiftpie.pipelines.drawing.settings import EditMethod, IdentityGuidance, steering_of
+from swiftpie.models.cutout import Search
+from swiftpie.pipelines.drawing.request import RepaintRequest
+from swiftpie.pipelines.drawing.settings import EditMethod, IdentityGuidance, StyleBy, steering_of
 from swiftpie.pipelines.identity import face_identity
-from tests.golden.networks import SIDE_PX, mini, random_networks
+from tests.golden.networks import SIDE_PX, mini, random_networks, reading_networks
 from tests.parity.faces import nobody, someone
 from tests.parity.tiny import picture
 
@@ -59,6 +62,19 @@ def edited(session, image, prompt, *, seed=0, scales=None, settings=None, **requ
     drawn = session.draw(EditRequest(settings=EditSettings(**settings), **asked))
     others = [] if drawn.reconstruction is None else [drawn.reconstruction]
     return [drawn.image, drawn.edited, drawn.region, *planes(drawn.latent_region), *others]
+
+
+def repainted(session, image, **request):
+    """The picture, the drawing that is in it, and where it may change."""
+    drawn = session.draw(RepaintRequest(image=image, seed=SEED, **request))
+    return [drawn.image, drawn.edited, drawn.region, *planes(drawn.latent_region)]
+
+
+@functools.cache
+def tuned(session):
+    """An identity after two steps of tuning."""
+    settings = TuneSettings(steps=2, num_scenes=1, learning_rate=0.01)
+    return session.tune(session.encode_identity(reference(DINOSAUR)), settings)
 
 
 def piped(session, subjects, prompt=PROMPT, **settings):
@@ -220,6 +236,62 @@ def face(adapter, style=IdentityGuidance.PLAIN, *, steps=1, num_faces=1, scale=1
     )
 
 
+def repaint(*, who="", size=(SIDE_PX, SIDE_PX), **request):
+    """Something inserted or removed by the embedded model."""
+    identity = mini().encode_identity(sample(who)) if who else None
+    return repainted(mini(), photo(size), identity=identity, **request)
+
+
+def random_repaint(*, who=None, **request):
+    """The same by random networks."""
+    session = random_networks("sd15")
+    identity = None if who is None else session.encode_identity(picture(who))
+    return repainted(session, photo(), identity=identity, **request)
+
+
+def chord(family="sd21", *, who=None, settings=None, **request):
+    """An edit by random networks that compares two prompts."""
+    session = random_networks(family)
+    if who is not None:
+        request["identity"] = session.encode_identity(picture(who))
+    settings = {"method": EditMethod.CHORD, **(settings or {})}
+    given = {"prompt": "a cat on a sofa", "source_prompt": "a dog on the grass", **request}
+    return edited(session, photo(), given.pop("prompt"), settings=settings, **given)
+
+
+def edit_by_reference(**request):
+    """An edit by random networks that read the picture as a reference."""
+    return edited(reading_networks(), photo(), "a cat on a sofa", seed=SEED, **request)
+
+
+def in_style_of(family, way, **settings):
+    """A subject by random networks, in the style of a picture."""
+    style = {"style_reference": photo(), "style_by": way}
+    return random_subject(family, prompt="a cat on a sofa", **style, **settings)
+
+
+def tuned_subject():
+    """A tuned subject by the embedded model."""
+    return personalized(mini(), tuned(mini()))
+
+
+def empty_scene(prompt):
+    """A place without a subject by the embedded model."""
+    return mini().personalize((), prompt, seed=SEED).images
+
+
+def inserted_subject():
+    """A subject by random networks in a scene of the library, as into a photograph."""
+    return random_subject("sd15", prompt="a robot on a beach at night", scene="beach")
+
+
+def face_edit(method):
+    """A face in a box of a picture by random networks."""
+    session = random_networks("sd15", inverts=True, face=FACES["sd15"])
+    request = {"identity": person(session), "mask": BOX, "settings": {"method": method}}
+    return edited(session, photo(), PERSON_PROMPT, **request)
+
+
 STRENGTHS = {
     "identity 0.5": {"identity_scale": 0.5},
     "identity 1.6": {"identity_scale": 1.6},
@@ -250,6 +322,11 @@ SUBJECTS = {
     "robot in space": {"name": ROBOT, "prompt": "a robot in space", "seed": 7},
     "a scene": {"scene": ""},
     "a scene in the rain": {"prompt": "a dinosaur at a castle at dusk in rain", "scene": ""},
+    "a large scene": {"scene": "", "size": (288, 192)},
+    "a scene of a picture": {"scene": Image.linear_gradient("L").convert("RGB"), "side_px": 128},
+    "a worn hat": {"prompt": "a dinosaur wearing a top hat on a beach", "scene": ""},
+    "of bricks": {"prompt": "a dinosaur made of bricks in a forest", "scene": ""},
+    "in the style of a picture": {"scene": "", "style_reference": sample(ROBOT).convert("RGB")},
     "a scene as a comic": {"prompt": "a comic of a dinosaur in a village in autumn", "scene": ""},
     "two references": {"views": (0, 1)},
     "three references": {"views": (0, 1, 2), "prompt": "a dinosaur in a forest"},
@@ -312,6 +389,31 @@ EDITS = {
         },
     },
 }
+WORDS = {  # edits of which no denoiser draws anything
+    "time": {"prompt": "at night"},
+    "weather": {"prompt": "in the rain"},
+    "season": {"prompt": "in winter", "source_prompt": "in summer"},
+    "art": {"prompt": "as a comic"},
+    "colour": {"prompt": "painted blue"},
+    "material": {"prompt": "made of gold"},
+    "pose": {"prompt": "upside down"},
+    "another place": {"prompt": "a dinosaur in a desert", **SOURCE},
+    "another subject": {"prompt": "a robot on a beach", **SOURCE, "who": ROBOT},
+    "a second subject": {"prompt": "a dinosaur and a robot on a beach", **SOURCE, "who": ROBOT},
+    "no subject": {"prompt": "nothing"},
+}
+REPAINTED = {
+    "insert": {"who": ROBOT},
+    "insert, turned": {"who": ROBOT, "box": LEFT, "view": (30, 10), "size": (200, 120)},
+    "remove": {"mask": BOX},
+    "remove, found": {"mask": Search(points=((0.5, 0.6),))},
+    "replace": {"who": MOUSE, "mask": BOX},
+}
+CHORDS = {
+    "two prompts": {},
+    "keyword, two draws": {"keyword": "dog", "settings": {"noise_samples": 2}},
+    "reference in a box": {"who": 1, "mask": BOX, "settings": {"without_refinement": True}},
+}
 AROUND = {"background_scale": 0.6, "text_background_scale": 0.5, "text_scale": 1.2}
 RANDOM_SUBJECTS = {
     "one subject": {},
@@ -346,6 +448,22 @@ CASES = {
     **_named("mini, guidance", guided, {name: {"guidance": one} for name, one in GUIDANCE.items()}),
     **_named("mini, style", styled, {style.value: {"style": style} for style in IdentityGuidance}),
     **_named("mini, edit", edit, EDITS),
+    **_named("mini, edit by words", edit, WORDS),
+    **_named("mini, photograph", repaint, REPAINTED),
+    "mini: a tuned subject": tuned_subject,
+    "mini: an empty scene": functools.partial(empty_scene, "a beach at night"),
+    "sd15, photograph: insert": functools.partial(random_repaint, who=1, box=BOX),
+    "sd15, photograph: remove": functools.partial(random_repaint, mask=BOX),
+    "sd15: a scene": inserted_subject,
+    **_named("sd21, chord", chord, CHORDS),
+    "reference, edit": edit_by_reference,
+    "reference, edit: mask": functools.partial(edit_by_reference, mask=hard_mask()),
+    "sdxl: style by aggregation": functools.partial(in_style_of, "sdxl", StyleBy.AGGREGATION),
+    "sd15: style by attention": functools.partial(in_style_of, "sd15", StyleBy.ATTENTION),
+    **{
+        f"sd15, face, edit by {method}": functools.partial(face_edit, method)
+        for method in (EditMethod.INVERSION, EditMethod.CHORD)
+    },
     **{
         f"{family}: {name}": functools.partial(random_subject, family, **given)
         for family, (name, given) in product(("sd15", "sd21", "sdxl"), RANDOM_SUBJECTS.items())

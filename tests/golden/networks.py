@@ -17,7 +17,9 @@ from swiftpie import Session
 from swiftpie.backbones.components import load_components
 from swiftpie.backbones.load import adapter_file
 from swiftpie.backbones.scheduling import schedule_of
+from tests.backbones import tiny_flux2
 from tests.backbones.tiny_models import make_own_adapter, make_pipeline, make_unet
+from tests.parity import flux2
 from tests.parity.faces import face_adapter
 from tests.parity.pipelines import preset_of
 
@@ -63,6 +65,17 @@ def random_components(family, *, face, inverts):
 
 
 @functools.cache
+def reading_networks():
+    """A session with random networks that read a picture beside the prompt."""
+    with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng():
+        tiny_flux2.make_pipeline(place := Path(folder) / "pipeline")
+        for path in place.rglob("*.safetensors"):
+            refill(path)
+        preset = replace(flux2.PRESET, image_size_px=SIDE_PX)
+        return Session(load_components(preset, weights=place))
+
+
+@functools.cache
 def pipeline_folder(family):
     """A folder with a pipeline and an image encoder, for as long as this process lives."""
     folder = tempfile.TemporaryDirectory()
@@ -102,6 +115,8 @@ def drawn(name, weight):
         return weight
     generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
     noise = torch.randn(weight.shape, generator=generator)
+    if name.endswith("running_var"):
+        return (SPREAD * noise).exp()
     if weight.ndim <= 1:
         return SPREAD * noise + float(name.endswith("weight"))
     contrast = CONTRAST if "to_q." in name else 1.0

@@ -1,0 +1,76 @@
+"""Which files of `swiftpie` a call goes through, for four calls of the embedded model.
+
+A file counts if it lies in `swiftpie` and one of its functions runs during a call of a session that
+has drawn before, in the thread of the call. Methods that `dataclass` generates belong to no file. A
+file hands on if one of its functions calls into another file; the others hold formulas and values.
+"""
+
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import swiftpie
+from swiftpie.imageio.images import sample_pictures
+
+SOURCE = f"{Path(swiftpie.__file__).parent}/"
+STORED = Path(__file__).with_name("traces.txt")
+
+
+class Trace(NamedTuple):
+    """What a call goes through."""
+
+    files: list[str]  # by their first use
+    handing_on: list[str]  # those of them that call into others
+
+    def __str__(self):
+        return "\n".join(f"{'>' if file in self.handing_on else ' '} {file}" for file in self.files)
+
+
+def trace(call):
+    """The files below `swiftpie` that a second `call` goes through."""
+    call()  # encodes prompts and opens what later calls find open
+    files, handing_on = {}, set()
+
+    def place_of(frame):
+        name = frame.f_code.co_filename
+        return name.removeprefix(SOURCE) if name.startswith(SOURCE) else None
+
+    def look(frame, event, _):
+        if event != "call" or (file := place_of(frame)) is None:
+            return
+        files[file] = None
+        while (frame := frame.f_back) is not None and place_of(frame) is None:
+            pass  # a caller behind a library's frames, as a network's behind those of PyTorch
+        if frame is not None and place_of(frame) != file:
+            handing_on.add(place_of(frame))
+
+    before = sys.getprofile()
+    sys.setprofile(look)
+    try:
+        call()
+    finally:
+        sys.setprofile(before)
+    return Trace(list(files), [file for file in files if file in handing_on])
+
+
+def traces(session):
+    """The traces of four calls, by name."""
+    identity = session.encode_identity(sample_pictures(1)[0])
+    photo = session.personalize(identity, "a dog on a beach", seed=1).images[0]
+    calls = {
+        "personalize": lambda: session.personalize(identity, "a dog", seed=1),
+        "scene": lambda: session.personalize(identity, "a dog in rain at dusk on a beach", seed=1),
+        "insert": lambda: session.insert(photo, identity, prompt="a dog", seed=1),
+        "edit": lambda: session.edit(
+            photo, "a dog in the snow", source_prompt="a dog on a beach", seed=1
+        ),
+    }
+    return {name: trace(call) for name, call in calls.items()}
+
+
+def describe(found):
+    """Traces as text: a section a call, and ">" before files that hand on."""
+    return "\n\n".join(
+        f"# {name}: {len(one.files)} files, {len(one.handing_on)} hand on\n{one}"
+        for name, one in found.items()
+    )
