@@ -29,9 +29,7 @@ if TYPE_CHECKING:
     from swiftpie.apps.serve.store import Offer
     from swiftpie.engine.session import Session
 
-PACKAGES = (
-    *("fastapi", "uvicorn", "httptools", "websockets", "multipart", "prometheus_client", "fsspec"),
-)
+PACKAGES = (*("fastapi", "uvicorn", "httptools", "websockets", "multipart", "prometheus_client"),)
 TOKEN_VARIABLE = "SWIFTPIE_TOKEN"
 MAX_TOKEN = 4_096  # letters; the headers that carry it are bounded, too
 
@@ -87,9 +85,9 @@ IdentitiesAt = Annotated[
     str | None,
     typer.Option(
         "--identities",
-        metavar="ADDRESS",
-        help="Where identities are stored, shared with other servers: a folder, s3://BUCKET/PATH "
-        "or another fsspec address. By default in memory, until the server stops.",
+        metavar="DIR",
+        help="Folder in which identities are stored, shared with other servers. By default they "
+        "stay in memory until the server stops.",
     ),
 ]
 
@@ -109,7 +107,7 @@ UsesRay = Annotated[
         "swiftpie serve --alias midjourney=mini",
         "swiftpie serve --model face-plus --model mini",
         "swiftpie serve --host 0.0.0.0 --token-file token.txt --allow-host pictures.example.org",
-        "swiftpie serve --identities s3://pictures/identities",
+        "swiftpie serve --identities /mnt/identities",
         "swiftpie serve --ray --replicas 1-4",
     )
 )
@@ -237,11 +235,11 @@ def _read_aliases(texts: Sequence[str], models: Sequence[str]) -> dict[str, str]
     return found
 
 
-def _shared(address: str, limits: Limits) -> "SharedIdentities":
+def _shared(folder: str, limits: Limits) -> "SharedIdentities":
     from swiftpie.apps.serve.shared import SharedIdentities
 
     cache_mib = limits.cache_mib / 3
-    return SharedIdentities(address, cache_mib=cache_mib, owner_mib=limits.identities_mib)
+    return SharedIdentities(folder, cache_mib=cache_mib, owner_mib=limits.identities_mib)
 
 
 def _offer(name: str, loading: LoadOptions, recogniser: FaceSettings) -> "Offer":

@@ -1,4 +1,4 @@
-"""Subjects in a store that several servers share: a folder, or whatever else fsspec reaches, as S3.
+"""Subjects in a folder that several servers share.
 
 An owner's subject is a small record and its files, below the hash of the owner's name:
 
@@ -17,6 +17,7 @@ import hashlib
 import logging
 import re
 import secrets
+import shutil
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Mapping
@@ -26,8 +27,6 @@ from pathlib import Path
 from threading import Lock
 from typing import Annotated, Any, Concatenate, Literal, ParamSpec, TypeVar
 
-import fsspec
-from fsspec.implementations.local import LocalFileSystem
 from pydantic import Field, ValidationError
 
 from swiftpie.apps.serve.identities import (
@@ -41,7 +40,7 @@ from swiftpie.apps.serve.identities import (
 )
 from swiftpie.apps.serve.schemas import MAX_NAME, RequestError, Strict
 from swiftpie.apps.serve.store import MIB, NotFound
-from swiftpie.errors import ConfigError, InputError, MissingExtra, short_reason
+from swiftpie.errors import ConfigError, InputError, short_reason
 from swiftpie.imageio.atomic import write_file
 from swiftpie.pipelines.identity import MAX_REFERENCES
 from swiftpie.pipelines.identity_file import identity_bytes, read_identity
@@ -52,7 +51,6 @@ logger = logging.getLogger(__name__)
 NUMBER = re.compile(rf"{PREFIX}_[A-Za-z0-9_-]{{22}}")  # no path is made of anything else
 IDENTITY = "identity"
 RECORD = ".json"
-S3 = ("s3", "s3a")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 MAX_RECORD_BYTES = 64 << 10
 ABANDONED_S = 3600  # a file without a record is not being written any more
@@ -63,12 +61,12 @@ T = TypeVar("T")
 
 
 class Unusable(ConfigError):  # noqa: N818 - reads as what it is
-    """An address is none at which identities can be kept."""
+    """A folder is none in which identities can be kept."""
 
-    def __init__(self, address: str, reason: str, remedy: str) -> None:
+    def __init__(self, folder: str | Path, reason: str) -> None:
         super().__init__(
-            f"--identities {address} cannot be used: {reason}. A folder or a bucket is needed that "
-            f"can be written. {remedy}."
+            f"--identities {folder} cannot be used: {reason}. A folder is needed in which this "
+            "server can read, write and delete. Name another, or mount a bucket as a folder."
         )
 
 
@@ -133,7 +131,7 @@ def waited_for(
             return await asyncio.get_running_loop().run_in_executor(self.threads, call)
         except RequestError:
             raise
-        except Exception as error:  # packages of stores raise what they like
+        except Exception as error:
             raise _unreachable(error) from error
 
     return waiting
@@ -188,12 +186,14 @@ class SharedIdentities:
 
     is_shared = True
 
-    def __init__(self, address: str, *, cache_mib: float, owner_mib: float) -> None:
-        self._files, self._root = _open(address)
+    def __init__(self, folder: str | Path, *, cache_mib: float, owner_mib: float) -> None:
+        if "://" in str(folder):
+            raise Unusable(folder, "it is an address")
+        self._root = Path(folder).absolute()
         self._limit = owner_mib * MIB
         self._cache = _Cache(cache_mib)
         self.threads = ThreadPoolExecutor(THREADS, thread_name_prefix="swiftpie-identities")
-        self._try_out(address)
+        self._try_out()
 
     @waited_for
     def put(self, known: Known, *, owner: str, key: str = "") -> str:
@@ -330,13 +330,13 @@ class SharedIdentities:
         Raises:
             RequestError: The owner's subjects would take more than is allowed.
         """
-        held = self._files.find(f"{self._root}/files/{_hashed(owner)}", detail=True)
+        held = {path: path.stat() for path in self._files_of(f"files/{_hashed(owner)}")}
         numbers = set(self._numbers(owner))
-        for path in [one for one in held if Path(one).parent.name not in numbers]:
-            if time.time() - self._files.modified(path).timestamp() > ABANDONED_S:
-                self._files.rm_file(path)
+        for path in [path for path in held if path.parent.name not in numbers]:
+            if time.time() - held[path].st_mtime > ABANDONED_S:
+                path.unlink(missing_ok=True)
                 del held[path]
-        kept = sum(one["size"] for one in held.values())
+        kept = sum(facts.st_size for facts in held.values())
         if kept + size > self._limit:
             raise RequestError(
                 f"Your identities take {kept / MIB:.1f} MiB, this one takes {size / MIB:.1f}, and "
@@ -347,42 +347,33 @@ class SharedIdentities:
 
     def _numbers(self, owner: str) -> list[str]:
         """Return what an owner has."""
-        folder = f"{self._root}/records/{_hashed(owner)}"
-        self._files.invalidate_cache(folder)
-        try:
-            paths = map(Path, self._files.ls(folder, detail=False))
-        except FileNotFoundError:
-            return []
+        paths = self._files_of(f"records/{_hashed(owner)}")
         return [path.stem for path in paths if path.suffix == RECORD]
+
+    def _files_of(self, folder: str) -> list[Path]:
+        return [path for path in (self._root / folder).rglob("*") if path.is_file()]
 
     def _read(self, path: str, most: int) -> bytes | None:
         """Return a file, one byte more than `most` of what has more, None where there is none."""
         try:
-            data: bytes = self._files.cat_file(f"{self._root}/{path}", start=0, end=most + 1)
+            with (self._root / path).open("rb") as file:
+                return file.read(most + 1)
         except FileNotFoundError:
             return None
-        return data
 
     def _write(self, files: Mapping[str, bytes]) -> None:
         """Write files so that each is whole from the moment at which it is there."""
-        paths = {f"{self._root}/{path}": data for path, data in files.items()}
-        if not isinstance(self._files, LocalFileSystem):
-            self._files.pipe(paths)
-            return
-        for path, data in paths.items():
-            _make_private(Path(path).parent)
-            write_file(path, data, force=True)
+        for path, data in files.items():
+            _make_private((self._root / path).parent)
+            write_file(self._root / path, data, force=True)
 
     def _remove(self, path: str) -> None:
-        """Remove a file, or all of a folder, one by one: some stores of S3's kind take no lists."""
-        for file in self._files.find(f"{self._root}/{path}"):
-            with suppress(FileNotFoundError):
-                self._files.rm_file(file)
-        if isinstance(self._files, LocalFileSystem):  # elsewhere there are no folders
-            with suppress(FileNotFoundError, NotADirectoryError):
-                self._files.rmdir(f"{self._root}/{path}")
+        """Remove a file, or a folder with all that is in it."""
+        place = self._root / path
+        with suppress(FileNotFoundError):
+            shutil.rmtree(place) if place.is_dir() else place.unlink()
 
-    def _try_out(self, address: str) -> None:
+    def _try_out(self) -> None:
         """Do once what will be done later.
 
         Raises:
@@ -392,41 +383,11 @@ class SharedIdentities:
         try:
             self._write({path: text})
             is_there = self._read(path, len(text)) == text
-            self._files.ls(f"{self._root}/records", detail=False)
-            self._files.rm_file(f"{self._root}/{path}")
-        except FileNotFoundError as error:
-            if isinstance(self._files, LocalFileSystem):
-                reason = "there can be no folder of this name"
-                raise Unusable(address, reason, "Name another folder") from error
-            raise Unusable(address, "there is no such bucket", "Create it first") from error
-        except PermissionError as error:
-            remedy = "Allow these credentials to read, write, list and delete there"
-            raise Unusable(address, f"access is denied, {short_reason(error)}", remedy) from error
-        except Exception as error:  # as above
-            remedy = "Check the address and its credentials"
-            raise Unusable(address, short_reason(error), remedy) from error
+            self._remove(path)
+        except (OSError, InputError) as error:
+            raise Unusable(self._root, short_reason(error)) from error
         if not is_there:
-            raise Unusable(address, "what is written is not read again", "Choose another")
-
-
-def _open(address: str) -> tuple[Any, str]:
-    """Return the file system of an address, and the path in it.
-
-    Raises:
-        MissingExtra: It needs a package.
-        Unusable: There is no such kind of address.
-    """
-    protocol = address.partition("://")[0]
-    try:
-        files, root = fsspec.url_to_fs(address, use_listings_cache=False)
-    except ImportError as error:
-        remedy = "pip install 'swiftpie[s3]'" if protocol in S3 else short_reason(error)
-        raise MissingExtra(
-            f"--identities {address} needs a package that is not installed. Install it: {remedy}"
-        ) from error
-    except ValueError as error:
-        raise Unusable(address, short_reason(error), "Name a folder or s3://BUCKET/PATH") from error
-    return files, root.rstrip("/")
+            raise Unusable(self._root, "what is written is not read again")
 
 
 def _make_private(folder: Path) -> None:
