@@ -20,7 +20,7 @@ from swiftpie_lab.evaluation.benchmarks.world import WorldBenchmark, WorldCase, 
 from swiftpie_lab.evaluation.case import METRICS, Evidence
 from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.metrics.pixels import psnr
-from swiftpie_lab.world.places import PLACES
+from swiftpie_world.places import PLACES
 
 EAGER = "eager"
 TOGETHER = "+"  # joins the transforms of one engine, as in channels-last+compile

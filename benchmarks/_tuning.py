@@ -40,7 +40,7 @@ from swiftpie_lab.evaluation.bounds import SUBJECT_MASKS
 from swiftpie_lab.evaluation.judges import Panel
 from swiftpie_lab.evaluation.metrics.judges import found, right
 from swiftpie_lab.evaluation.metrics.pixels import psnr
-from swiftpie_lab.world.air import Setting
+from swiftpie_world.air import Setting
 
 TEST_SEED, NUM_SCENES = 2**26, 3  # of the scenes that show the subject's own picture
 ANSWERS = 2  # rendered scenes in which each held-out subject is judged

@@ -4,8 +4,8 @@ from torch.nn import functional as F
 
 from swiftpie.geometry.renditions import ARTS, render_as, render_picture
 from swiftpie.scenes import RENDITIONS
-from swiftpie_lab.world.fields import read_fields
-from swiftpie_lab.world.sampler import World
+from swiftpie_world.fields import read_fields
+from swiftpie_world.sampler import World
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import torch
 from swiftpie.geometry.layout import Layout, pixel_grid, whole_frame
 from swiftpie.geometry.relief import Turned, height, normals, turn
 from swiftpie.geometry.shading import Illumination, Lighting, are_alike, relit, shaded, unlit
-from swiftpie_lab.world.lighting import Light, light_of_reference, relight_reference
+from swiftpie_world.lighting import Light, light_of_reference, relight_reference
 
 EVEN = Illumination(torch.ones(1, 3), torch.zeros(1, 3), torch.tensor([[0.0, 0.0, 1.0]]))
 FROM_LEFT = Illumination(

@@ -30,8 +30,8 @@ from swiftpie.models.cutout import (
 )
 from swiftpie.types import Cutout
 from swiftpie_lab.data.subjects import sample_subjects
-from swiftpie_lab.world.snapshots import draw_snapshots
-from swiftpie_lab.world.textures import make_textures
+from swiftpie_world.snapshots import draw_snapshots
+from swiftpie_world.textures import make_textures
 from tests.shapes import HEIGHT, WIDTH, as_mask, ellipse, photo, star
 
 MAX_BYTES = 1.2 * 2**20

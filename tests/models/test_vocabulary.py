@@ -5,11 +5,11 @@ import pytest
 from swiftpie.geometry.look_words import COLOUR_WORDS, MATERIAL_PHRASES
 from swiftpie.models.vocabulary import Vocabulary, words_in
 from swiftpie.scenes import RENDITIONS
-from swiftpie_lab.world.air import SEASON_PHRASES, TIME_PHRASES, WEATHER_PHRASES
-from swiftpie_lab.world.captions import ACCESSORY_PHRASES, POSE_PHRASES, SIDE_WORDS, VIEW_PHRASES
-from swiftpie_lab.world.nouns import EMPTY_PREFIXES
-from swiftpie_lab.world.places import PLACES
-from swiftpie_lab.world.sampler import World
+from swiftpie_world.air import SEASON_PHRASES, TIME_PHRASES, WEATHER_PHRASES
+from swiftpie_world.captions import ACCESSORY_PHRASES, POSE_PHRASES, SIDE_WORDS, VIEW_PHRASES
+from swiftpie_world.nouns import EMPTY_PREFIXES
+from swiftpie_world.places import PLACES
+from swiftpie_world.sampler import World
 from tests.policy.project import ROOT
 
 CAPTIONS = [

@@ -14,7 +14,8 @@ RUN = [sys.executable, "-c", "from importlinter.cli import lint_imports_command 
 
 
 def lint_imports(folder):
-    environment = os.environ | {"PYTHONPATH": str(folder / "src"), "NO_COLOR": "1"}
+    sources = os.pathsep.join([str(folder / "src"), str(SOURCE.parent)])
+    environment = os.environ | {"PYTHONPATH": sources, "NO_COLOR": "1"}
     return subprocess.run(
         [*RUN, "--no-cache", "--no-logo"],
         cwd=folder,

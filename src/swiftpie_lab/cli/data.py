@@ -9,10 +9,11 @@ from rich.progress import Progress
 
 from swiftpie.apps.cli.console import examples, say
 from swiftpie.apps.cli.options import DataPath, Force, PictureOut, Seed
+from swiftpie_lab.cli.evaluate_output import CELL_PX
 
 if TYPE_CHECKING:
     from swiftpie_lab.data.archive import Build
-    from swiftpie_lab.world.sampler import WorldBatch
+    from swiftpie_world.sampler import WorldBatch
 
 Archive = Annotated[
     Path | None, typer.Option(metavar="TGZ", help="The sprites, if already downloaded.")
@@ -76,7 +77,7 @@ def library(
 def scenes(*, out: PackOut = None, force: Force = False) -> None:
     """Draw the library of scenes: places in plain daylight, by default where it is read."""
     from swiftpie.scenes import ASSETS, PACK
-    from swiftpie_lab.world.scene_pack import write_scene_pack
+    from swiftpie_lab.data.scenes import write_scene_pack
 
     target = out or ASSETS / PACK
     count = write_scene_pack(target, force=force)
@@ -123,14 +124,22 @@ def preview(
     force: Force = False,
 ) -> None:
     """Draw a sheet of random scenes: reference, picture and mask of each."""
+    from swiftpie.imageio.images import mask_to_pil, to_pil
     from swiftpie.imageio.writing import check_image_target, save_image
     from swiftpie.noise import seeds_from
-    from swiftpie_lab.world.sheet import contact_sheet
+    from swiftpie_lab.evaluation.page import labelled_sheet
 
     check_image_target(out, force=force)
     (first_seed,) = seeds_from(seed, 1)
     batch = _draw(data_path, first_seed, off_distribution=off_distribution, size_px=size_px)
-    save_image(contact_sheet(batch), out, metadata=None, force=force)
+    masks = [mask.convert("RGB") for mask in mask_to_pil(batch.mask)]
+    sheet = labelled_sheet(
+        [*zip(to_pil(batch.reference), to_pil(batch.pixels), masks, strict=True)],
+        columns=["reference", "picture", "mask"],
+        captions=[["", caption] for caption in batch.captions],
+        cell_px=CELL_PX,
+    )
+    save_image(sheet, out, metadata=None, force=force)
     say(f"wrote {out} ({NUM_SCENES} scenes, seed {first_seed})")
 
 
@@ -138,8 +147,8 @@ def _draw(pack: Path | None, seed: int, *, off_distribution: bool, size_px: int)
     """Draw pictures of held-out subjects: the sample pack of the package has hardly any others."""
     from swiftpie_lab.data.archive import default_pack
     from swiftpie_lab.data.subjects import load_subjects
-    from swiftpie_lab.world.sampler import World
-    from swiftpie_lab.world.textures import make_textures
+    from swiftpie_world.sampler import World
+    from swiftpie_world.textures import make_textures
 
     subjects = load_subjects(pack or default_pack())
     surfaces = (

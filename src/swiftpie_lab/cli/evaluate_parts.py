@@ -14,9 +14,9 @@ from swiftpie_lab.cli.evaluate_options import NetworkFiles
 
 if TYPE_CHECKING:
     from swiftpie.engine.session import Session
-    from swiftpie_lab.data.subjects import Subjects
     from swiftpie_lab.evaluation.editors import Editor
     from swiftpie_lab.evaluation.judges import Networks
+    from swiftpie_world.subjects import Subjects
 
 BOUNDS = frozenset({"target", "source"})  # editors that draw nothing by themselves
 

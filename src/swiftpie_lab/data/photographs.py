@@ -1,5 +1,6 @@
 """Photos for training: decoded, cut out, cropped, changed, and drawn by number."""
 
+import hashlib
 import logging
 import math
 from collections import OrderedDict
@@ -9,13 +10,15 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
+import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageFilter, ImageOps
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from swiftpie.errors import ImageError, InputError, short_reason
+from swiftpie.geometry.frames import FRAME_PX
 from swiftpie.geometry.layout import Layout, to_affine, warp
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import alpha_of, to_tensor
@@ -31,6 +34,7 @@ from swiftpie_lab.data.photo_listing import (
     list_shards,
     words_of,
 )
+from swiftpie_world.subjects import Split
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +42,9 @@ CHECKED = 100  # collections up to this size are decoded at the start, to tell w
 NAMED = 5  # files that a message lists
 MAX_TRIES = 100  # draws in a row that may hit broken photos before there is nothing to train on
 ROW_STRIDE = 1_000_003  # rows of one batch are draws of their own; no batch is that large
+SURFACE_PX = 512  # the shorter side of a photo as surfaces are cut from it
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+_KEPT_SHARE, _KEPT_REST = 5, 1  # a photo in five is kept from training, the package's own is one
 GREY = torch.tensor([0.299, 0.587, 0.114])  # luma of red, green and blue, Rec. 601
 
 
@@ -363,6 +370,55 @@ def open_whole_photos(folder: Path, *, size_px: int) -> WholePhotos:
             "beside them if there are any. Check the path."
         )
     return WholePhotos(entries, size_px)
+
+
+def is_photo_held_out(data: bytes) -> bool:
+    """Tell the side of the split from a photo's file alone, so that it never changes."""
+    return int(hashlib.sha256(data).hexdigest(), 16) % _KEPT_SHARE == _KEPT_REST
+
+
+def load_photos(folder: Path, split: Split) -> list[Tensor]:
+    """Return the photos of one side of the split, by name, 8 bit with a short side of 512 px.
+
+    Each is (3, H, W). What training cuts surfaces from is no place to judge its models in.
+    """
+    photos = []
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() not in _SUFFIXES:
+            continue
+        if is_photo_held_out(path.read_bytes()) != (split == "held_out"):
+            continue
+        with Image.open(path) as opened:
+            photo = ImageOps.exif_transpose(opened).convert("RGB")
+        zoom = SURFACE_PX / min(photo.size)
+        photo = photo.resize((round(photo.width * zoom), round(photo.height * zoom)))
+        data = torch.frombuffer(bytearray(photo.tobytes()), dtype=torch.uint8)
+        photos.append(data.view(photo.height, photo.width, 3).movedim(2, 0))
+    return photos
+
+
+def load_cutouts(folder: Path, split: Split) -> Tensor:
+    """Return the photographed subjects of one side of the split, (N, 4, 128, 128) in 8 bit.
+
+    They are premultiplied. Outlines lose a pixel at twice that size, where the ground that a
+    subject was cut from may still show.
+    """
+    tiles = []
+    for path in sorted(folder.rglob("*.png")):
+        if is_photo_held_out(path.read_bytes()) != (split == "held_out"):
+            continue
+        with Image.open(path) as opened:
+            picture = opened.convert("RGBA")
+        picture = picture.crop(picture.getchannel("A").getbbox())
+        side = max(picture.size)
+        square = Image.new("RGBA", (side, side))
+        square.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
+        small = square.convert("RGBa").resize((2 * FRAME_PX,) * 2, Image.Resampling.BOX)
+        alpha = small.getchannel(3).filter(ImageFilter.MinFilter(3))
+        kept = np.asarray(alpha, np.float32) / np.asarray(small.getchannel(3)).clip(min=1)
+        whole = torch.from_numpy(np.asarray(small) * kept[..., None]).movedim(2, 0)[None]
+        tiles.append(F.avg_pool2d(whole, 2)[0].round().to(torch.uint8))
+    return torch.stack(tiles)
 
 
 def _pack(pixels: Tensor, mask: Tensor) -> Tensor:

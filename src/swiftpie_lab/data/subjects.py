@@ -6,19 +6,16 @@ import json
 import re
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
 from swiftpie.errors import ConfigError, short_reason
 from swiftpie.imageio.decoding import open_image
-
-Split = Literal["train", "held_out"]
+from swiftpie_world.subjects import Subjects
 
 TILE_PX = 96  # in memory; 1,200 subjects take 45 MB
 CROWN, TOP_HAT = "1f451", "1f3a9"
@@ -33,53 +30,6 @@ MAX_BYTES = 256 << 20  # of all sprites together, as they are stored
 MAX_MEMBER_BYTES = 16 << 20  # no sprite or table is larger
 
 _HELD_OUT_SHARE = 10  # one subject in ten is kept from training
-
-
-@dataclass(frozen=True, eq=False)
-class Subjects:
-    """Sprites with their names; row i of every field belongs to subject i."""
-
-    tiles: Tensor  # (S, 4, 96, 96) uint8, premultiplied RGBA
-    codes: tuple[str, ...]  # lower-case hexadecimal code points joined by "-"
-    names: tuple[str, ...]
-    synonyms: tuple[tuple[str, ...], ...]
-    held_out: Tensor  # (S,) bool, True for subjects that no training picture shows
-
-    def __len__(self) -> int:
-        return len(self.codes)
-
-    @property
-    def fingerprint(self) -> str:
-        """Return sha256 over names and sprites."""
-        digest = hashlib.sha256(self.tiles.numpy().tobytes())
-        digest.update("\n".join((*self.codes, *self.names)).encode())
-        return digest.hexdigest()
-
-    def sprite(self, code: str) -> Tensor:
-        """Return one sprite, premultiplied RGBA (4, 96, 96) as uint8.
-
-        Raises:
-            ConfigError: The pack lacks it.
-        """
-        return self.tiles[self.index(code)]
-
-    def indices(self, split: Split) -> list[int]:
-        """Return the subjects of one half of the split, in order."""
-        wanted = self.held_out if split == "held_out" else ~self.held_out
-        return [int(i) for i in wanted.nonzero().flatten()]
-
-    def index(self, code: str) -> int:
-        """Return the row of the subject with this code.
-
-        Raises:
-            ConfigError: The pack lacks it.
-        """
-        if code not in self.codes:
-            raise ConfigError(
-                f"The pack has no subject {code}; it needs the sprites of all accessories. "
-                "Rebuild it with `swiftpie data prepare`."
-            )
-        return self.codes.index(code)
 
 
 def is_held_out(code: str) -> bool:

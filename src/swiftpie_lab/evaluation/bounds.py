@@ -13,7 +13,7 @@ from swiftpie.geometry.relief import height, turn
 from swiftpie.imageio.images import fit_square, to_pil, to_tensor
 from swiftpie.masks import load_mask
 from swiftpie.pipelines.drawing.settings import Scales
-from swiftpie_lab.world.sampler import NOISE_CHANNELS
+from swiftpie_world.sampler import NOISE_CHANNELS
 
 NO_SUBJECT = Scales(identity_scale=0.0, detail_scale=0.0)
 REFERENCES = ("reference", "other-reference")  # of a case's subjects, from left to right

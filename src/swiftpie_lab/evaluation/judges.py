@@ -42,7 +42,7 @@ from swiftpie_lab.judges import (
     shrink,
     subject_crops,
 )
-from swiftpie_lab.world.captions import CLOSE_QUESTIONS, NONE, QUESTIONS, WHOLE_QUESTIONS
+from swiftpie_world.captions import CLOSE_QUESTIONS, NONE, QUESTIONS, WHOLE_QUESTIONS
 
 logger = logging.getLogger(__name__)
 

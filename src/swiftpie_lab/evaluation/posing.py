@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from swiftpie.geometry.layout import pixel_grid
 from swiftpie.geometry.relief import height, turn
 from swiftpie_lab.judges import JUDGE_PX, cut, subject_crops
-from swiftpie_lab.world.captions import POSES
+from swiftpie_world.captions import POSES
 
 # Columns of a way to draw a subject: pose as `relief.turn` takes it, place in the crop, the share
 # of its roundness, and whether it is mirrored.

@@ -16,10 +16,12 @@ from swiftpie.backbones.load.weights import load_network
 from swiftpie.backbones.presets.mini import PRESET
 from swiftpie.errors import ConfigError
 from swiftpie.models.autoencoder import PatchAutoencoder
-from swiftpie_lab.data.subjects import Split, Subjects, load_subjects
-from swiftpie_lab.world.captions import AS_USUAL, SpecShares
-from swiftpie_lab.world.sampler import World
-from swiftpie_lab.world.textures import load_photos, make_textures
+from swiftpie_lab.data.photographs import load_photos
+from swiftpie_lab.data.subjects import load_subjects
+from swiftpie_world.captions import AS_USUAL, SpecShares
+from swiftpie_world.sampler import World
+from swiftpie_world.subjects import Split, Subjects
+from swiftpie_world.textures import make_textures
 
 T = TypeVar("T")
 

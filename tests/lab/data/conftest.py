@@ -1,7 +1,7 @@
 import pytest
 
 from swiftpie_lab.data.subjects import sample_subjects
-from swiftpie_lab.world.sampler import World
+from swiftpie_world.sampler import World
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,22 @@
 """Batches of photos follow from their number; references differ from what they show."""
 
+from pathlib import Path
+
 import pytest
 import torch
+from PIL import Image
 
+import swiftpie
 from swiftpie.errors import InputError
 from swiftpie_lab.data.photo_listing import PhotoListing
-from swiftpie_lab.data.photographs import Augmentation, Photos, PhotoViews, augment, open_photos
+from swiftpie_lab.data.photographs import (
+    Augmentation,
+    Photos,
+    PhotoViews,
+    augment,
+    load_photos,
+    open_photos,
+)
 from tests.lab.data.photos import make_folder, photo
 
 SIDE = 64
@@ -143,3 +154,32 @@ def test_nothing_to_train_on_is_a_clear_error(tmp_path):
         photos.check()
     with pytest.raises(InputError, match="draws in a row"):
         PhotoViews(photos).batch(1, 0)
+
+
+def test_photos_are_read_by_name_and_other_files_left_alone(tmp_path):
+    Image.new("RGB", (900, 600), "red").save(tmp_path / "b.png")
+    Image.new("L", (400, 800), 7).save(tmp_path / "a.jpg")
+    (tmp_path / "notes.txt").write_text("none")
+    first, second = load_photos(tmp_path, "train")
+    assert first.shape == (3, 1024, 512)
+    assert second.shape == (3, 512, 768)
+    assert second[:, 0, 0].tolist() == [255, 0, 0]
+
+
+def test_each_photo_is_on_one_side_of_the_split_whatever_its_name(tmp_path):
+    for number in range(30):
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / f"{number:02}.png")
+    sides = {side: load_photos(tmp_path, side) for side in ("train", "held_out")}
+    levels = {side: {int(one[0, 0, 0]) for one in photos} for side, photos in sides.items()}
+    assert levels["train"] | levels["held_out"] == set(range(30))
+    assert not levels["train"] & levels["held_out"]
+    assert 1 <= len(levels["held_out"]) <= 12
+    kept = tmp_path / f"{min(levels['held_out']):02}.png"
+    kept.rename(tmp_path / "other-name.png")
+    assert len(load_photos(tmp_path, "held_out")) == len(levels["held_out"])
+
+
+def test_the_photograph_of_the_package_is_never_trained_on():
+    folder = Path(swiftpie.__file__).parent / "assets" / "photos"
+    assert not load_photos(folder, "train")
+    assert len(load_photos(folder, "held_out")) == 1

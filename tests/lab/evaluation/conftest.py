@@ -15,7 +15,7 @@ from swiftpie_lab.evaluation.editors import EditDrawer, SourceEditor, TargetEdit
 from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.run import BenchmarkRun, Results, draw
 from swiftpie_lab.judges import PictureReader, SubjectEmbedder
-from swiftpie_lab.world.captions import CLOSE_QUESTIONS, WHOLE_QUESTIONS
+from swiftpie_world.captions import CLOSE_QUESTIONS, WHOLE_QUESTIONS
 
 NUM_CASES, NUM_EDITS, SIZE_PX = 3, 6, 128
 

@@ -7,9 +7,9 @@ from swiftpie.geometry.layout import seen_view
 from swiftpie.noise import draw_noise
 from swiftpie_lab.data.subjects import sample_subjects
 from swiftpie_lab.evaluation.posing import SeenPose, find_pose
-from swiftpie_lab.world.captions import POSES, SceneSpec
-from swiftpie_lab.world.places import PLACES, Setting
-from swiftpie_lab.world.sampler import World
+from swiftpie_world.captions import POSES, SceneSpec
+from swiftpie_world.places import PLACES, Setting
+from swiftpie_world.sampler import World
 
 LAWN = next(i for i, one in enumerate(PLACES) if one.name == "meadow")
 HAMSTER = 0

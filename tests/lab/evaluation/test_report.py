@@ -14,7 +14,7 @@ from swiftpie_lab.evaluation.report import (
     table,
     table_by_group,
 )
-from swiftpie_lab.world.changes import WorldChange
+from swiftpie_world.changes import WorldChange
 
 ART = WorldChange.RENDITION
 

@@ -13,7 +13,7 @@ from swiftpie.pipelines.drawing.edit import inpainting_condition, new_subject, o
 from swiftpie.pipelines.drawing.edit_region import EditRegion, InvertedImage
 from swiftpie.pipelines.drawing.settings import EditMethod, EditSettings, Scales
 from swiftpie_lab.data.subjects import sample_subjects
-from swiftpie_lab.world.sampler import World
+from swiftpie_world.sampler import World
 from tests.parity.edit import photograph
 
 SIDES = ("left", "right")

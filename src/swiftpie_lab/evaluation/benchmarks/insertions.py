@@ -24,7 +24,7 @@ from swiftpie.pipelines.drawing.denoise import Clock
 from swiftpie.pipelines.drawing.request import RepaintRequest, resolved_scales
 from swiftpie.pipelines.photographs.repaint import finish, prepare
 from swiftpie.types import GenerationResult
-from swiftpie_lab.data.subjects import Subjects
+from swiftpie_lab.data.photographs import load_photos
 from swiftpie_lab.evaluation.bounds import paste
 from swiftpie_lab.evaluation.case import METRICS, Evidence, Expected, Row
 from swiftpie_lab.evaluation.contest import Ability, OpenBenchmark, RivalTask
@@ -33,11 +33,11 @@ from swiftpie_lab.evaluation.metrics.insertions import changed
 from swiftpie_lab.evaluation.opencv import ROOM_PX, inpainted, opencv, poisson_blended
 from swiftpie_lab.evaluation.report import Interval, format_interval, interval
 from swiftpie_lab.evaluation.run import File, Maker, Results, maker_of
-from swiftpie_lab.world.compositor import Rendering
-from swiftpie_lab.world.nouns import article_of
-from swiftpie_lab.world.photographs import Insertion
-from swiftpie_lab.world.sampler import World
-from swiftpie_lab.world.textures import load_photos
+from swiftpie_world.compositor import Rendering
+from swiftpie_world.nouns import article_of
+from swiftpie_world.photographs import Insertion
+from swiftpie_world.sampler import World
+from swiftpie_world.subjects import Subjects
 
 NUM_CASES = 48  # by default; some minutes on a laptop
 PHOTO_PX = 256  # twice what `mini` draws: what comes back has to be as sharp as what was there

@@ -25,7 +25,6 @@ from swiftpie.masks import Box
 from swiftpie.models.cutout import subject_mask
 from swiftpie.pipelines.drawing.request import Subject
 from swiftpie.pipelines.drawing.settings import MaskSource
-from swiftpie_lab.data.subjects import Subjects
 from swiftpie_lab.evaluation.benchmarks.photos import find_subjects
 from swiftpie_lab.evaluation.benchmarks.sprites import PHRASE_OF
 from swiftpie_lab.evaluation.benchmarks.world import WorldBenchmark, draw_own
@@ -33,7 +32,8 @@ from swiftpie_lab.evaluation.case import Evidence, Expected, Row, on_white
 from swiftpie_lab.evaluation.judges import Networks, Panel, SubjectJudge
 from swiftpie_lab.evaluation.report import format_interval, interval
 from swiftpie_lab.evaluation.run import Benchmark, File, Maker, Results, maker_of
-from swiftpie_lab.world.nouns import article_of
+from swiftpie_world.nouns import article_of
+from swiftpie_world.subjects import Subjects
 
 COUNTS = (2, 3, 4)  # subjects in a picture
 CASES = 8  # of each slice and number of subjects, by default

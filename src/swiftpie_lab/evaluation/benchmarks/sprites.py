@@ -11,10 +11,10 @@ from PIL import Image
 
 from swiftpie.errors import ConfigError
 from swiftpie.imageio.images import mask_to_pil, to_pil
-from swiftpie_lab.data.subjects import Subjects
-from swiftpie_lab.world.nouns import article_of
-from swiftpie_lab.world.places import PLACES
-from swiftpie_lab.world.sampler import World
+from swiftpie_world.nouns import article_of
+from swiftpie_world.places import PLACES
+from swiftpie_world.sampler import World
+from swiftpie_world.subjects import Subjects
 
 PHRASE_OF = {place.name: place.phrases[0] for place in PLACES}
 

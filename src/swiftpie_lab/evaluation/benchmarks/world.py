@@ -28,7 +28,6 @@ from swiftpie.pipelines.drawing.request import ConditionPart, PersonalizeRequest
 from swiftpie.pipelines.drawing.settings import MaskSource
 from swiftpie.scenes import WORDS_ALONE, read_scene
 from swiftpie.types import GenerationResult
-from swiftpie_lab.data.subjects import Subjects
 from swiftpie_lab.evaluation.bounds import (
     NO_SUBJECT,
     REFERENCES,
@@ -39,8 +38,8 @@ from swiftpie_lab.evaluation.bounds import (
 from swiftpie_lab.evaluation.case import Case, Evidence, Expected, Row
 from swiftpie_lab.evaluation.judges import Networks, Panel, Reading, load_panel
 from swiftpie_lab.evaluation.run import Benchmark, File, Maker, Results, maker_of
-from swiftpie_lab.world.air import SEASONS, TIMES, WEATHERS, Setting
-from swiftpie_lab.world.captions import (
+from swiftpie_world.air import SEASONS, TIMES, WEATHERS, Setting
+from swiftpie_world.captions import (
     ATTRIBUTE_QUESTIONS,
     CLOSE_QUESTIONS,
     POSE_PHRASES,
@@ -51,12 +50,13 @@ from swiftpie_lab.world.captions import (
     draw_pair_caption,
     right_answers,
 )
-from swiftpie_lab.world.compositor import GroundTruth, PlacedSprite, Rendering
-from swiftpie_lab.world.fields import read_fields
-from swiftpie_lab.world.placement import place
-from swiftpie_lab.world.places import PLACES, draw_places, is_held_out, settings
-from swiftpie_lab.world.references import OTHER_PITCH, OTHER_SIDE, other_side
-from swiftpie_lab.world.sampler import CELL_PX, LEAST_SEEN, NOISE_CHANNELS, World
+from swiftpie_world.compositor import GroundTruth, PlacedSprite, Rendering
+from swiftpie_world.fields import read_fields
+from swiftpie_world.placement import place
+from swiftpie_world.places import PLACES, draw_places, is_held_out, settings
+from swiftpie_world.references import OTHER_PITCH, OTHER_SIDE, other_side
+from swiftpie_world.sampler import CELL_PX, LEAST_SEEN, NOISE_CHANNELS, World
+from swiftpie_world.subjects import Subjects
 
 SIZE_PX = 256  # by default, as mini draws
 CASES_A_KIND = 20  # by default; all of them take some minutes on a laptop

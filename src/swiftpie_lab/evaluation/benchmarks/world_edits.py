@@ -16,7 +16,6 @@ from torch import Tensor
 from swiftpie.errors import ConfigError
 from swiftpie.geometry.layout import Layout, seen_view
 from swiftpie.imageio.images import mask_to_pil, to_pil, to_tensor
-from swiftpie_lab.data.subjects import Subjects
 from swiftpie_lab.evaluation.benchmarks.world import (
     KIND_SEED,
     NEXT_SEED,
@@ -35,7 +34,7 @@ from swiftpie_lab.evaluation.case import Evidence, Expected, Kept, Row
 from swiftpie_lab.evaluation.editors import EditTask, TaskBenchmark, with_edit
 from swiftpie_lab.evaluation.judges import Networks, Panel
 from swiftpie_lab.evaluation.run import File, PageLimits, Results
-from swiftpie_lab.world.air import (
+from swiftpie_world.air import (
     SEASON_PHRASES,
     SEASONS,
     TIME_PHRASES,
@@ -44,7 +43,7 @@ from swiftpie_lab.world.air import (
     WEATHERS,
     Setting,
 )
-from swiftpie_lab.world.captions import (
+from swiftpie_world.captions import (
     ACCESSORY_PHRASES,
     WHOLE_QUESTIONS,
     SceneSpec,
@@ -52,7 +51,7 @@ from swiftpie_lab.world.captions import (
     draw_empty_caption,
     draw_pair_caption,
 )
-from swiftpie_lab.world.changes import (
+from swiftpie_world.changes import (
     ANSWERS,
     EditSpec,
     WorldChange,
@@ -61,9 +60,10 @@ from swiftpie_lab.world.changes import (
     stand_aside,
     with_answer,
 )
-from swiftpie_lab.world.placement import place
-from swiftpie_lab.world.places import PLACES, is_held_out
-from swiftpie_lab.world.sampler import LEAST_SEEN
+from swiftpie_world.placement import place
+from swiftpie_world.places import PLACES, is_held_out
+from swiftpie_world.sampler import LEAST_SEEN
+from swiftpie_world.subjects import Subjects
 
 CASES_A_KIND = 20  # by default
 EDIT_SEED = 2**29  # their noise is that of no case of `world`

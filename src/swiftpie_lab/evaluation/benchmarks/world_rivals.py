@@ -22,8 +22,8 @@ from swiftpie_lab.evaluation.case import Evidence, Row
 from swiftpie_lab.evaluation.contest import SUBJECT_MASK, OpenBenchmark, RivalTask
 from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.run import Results
-from swiftpie_lab.world.air import Setting
-from swiftpie_lab.world.captions import ATTRIBUTE_QUESTIONS
+from swiftpie_world.air import Setting
+from swiftpie_world.captions import ATTRIBUTE_QUESTIONS
 
 NOT_FOR_RIVALS = {WorldKind.TURN: "a view by value", WorldKind.PAIR: "subjects in boxes"}
 """Kinds of cases that ask for something no other program is given."""

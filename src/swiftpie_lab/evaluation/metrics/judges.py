@@ -8,8 +8,8 @@ from torch import Tensor
 from swiftpie.faces.choose import face_ratio, likeness
 from swiftpie_lab.evaluation.case import Expected, Kept, Metric, of
 from swiftpie_lab.evaluation.judges import Panel, Reading
-from swiftpie_lab.world.air import Setting
-from swiftpie_lab.world.captions import ATTRIBUTE_QUESTIONS, VIEWS
+from swiftpie_world.air import Setting
+from swiftpie_world.captions import ATTRIBUTE_QUESTIONS, VIEWS
 
 
 def retrieval(panel: Panel, picture: Tensor, expected: Expected) -> float | None:

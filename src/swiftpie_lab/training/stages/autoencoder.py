@@ -12,7 +12,7 @@ from swiftpie.imageio.images import contact_sheet, to_pil
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.losses import gradient_l1, psnr_db
-from swiftpie_lab.world.sampler import World
+from swiftpie_world.sampler import World
 
 PCA_BATCHES = 6
 VALIDATION_SEED = 2**31 - 1

@@ -13,10 +13,11 @@ from swiftpie.errors import ConfigError
 from swiftpie.imageio.images import contact_sheet, to_pil
 from swiftpie.masks import iou
 from swiftpie.models.cutout import CutoutNet, load, packaged
-from swiftpie_lab.data.subjects import Split
+from swiftpie_lab.data.photographs import load_cutouts, load_photos
 from swiftpie_lab.training.context import Context
-from swiftpie_lab.world.snapshots import Photographs, Snapshots, draw_snapshots
-from swiftpie_lab.world.textures import cut_scenes, load_cutouts, load_photos, make_textures
+from swiftpie_world.snapshots import Photographs, Snapshots, draw_snapshots
+from swiftpie_world.subjects import Split
+from swiftpie_world.textures import cut_scenes, make_textures
 
 VALIDATION_SEED = 2**31 - 1
 OUTLINE_REACH_PX = 3  # pixels this near to the outline count more

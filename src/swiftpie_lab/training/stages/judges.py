@@ -24,8 +24,9 @@ from swiftpie_lab.judges import (
     subject_crops,
 )
 from swiftpie_lab.training.context import Context
-from swiftpie_lab.world.air import Setting
-from swiftpie_lab.world.captions import (
+from swiftpie_world.air import Setting
+from swiftpie_world.art.rooms import BACKDROPS
+from swiftpie_world.captions import (
     CLOSE_QUESTIONS,
     NONE,
     QUESTIONS,
@@ -33,9 +34,8 @@ from swiftpie_lab.world.captions import (
     SceneSpec,
     right_answers,
 )
-from swiftpie_lab.world.places import PLACES
-from swiftpie_lab.world.places_room import BACKDROPS
-from swiftpie_lab.world.sampler import LEAST_SEEN, World, WorldBatch
+from swiftpie_world.places import PLACES
+from swiftpie_world.sampler import LEAST_SEEN, World, WorldBatch
 
 VALIDATION_SEED = 2**31 - 1
 GALLERY_VIEWS = 4

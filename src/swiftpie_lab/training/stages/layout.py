@@ -14,8 +14,8 @@ from swiftpie.models.layout_predictor import LayoutPredictor, LayoutScores
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.losses import layout_loss
 from swiftpie_lab.training.stages.one_step.stage import OneStepConfig, OneStepStage
-from swiftpie_lab.world.captions import NONE, SpecShares
-from swiftpie_lab.world.sampler import PlacedSubjects
+from swiftpie_world.captions import NONE, SpecShares
+from swiftpie_world.sampler import PlacedSubjects
 
 VALIDATION_SEED = 2**31 - 1
 OFTEN = SpecShares(pose=0.5)  # of seven poses, what is rare otherwise

@@ -13,13 +13,13 @@ from swiftpie.errors import ConfigError
 from swiftpie.geometry.shading import Illumination, Lighting
 from swiftpie.imageio.images import contact_sheet, to_pil
 from swiftpie.models.layout_predictor import LayoutPredictor, LightReader
-from swiftpie_lab.data.subjects import Split
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.losses import light_loss, vote_loss
 from swiftpie_lab.training.stages.one_step.networks import load_trained
 from swiftpie_lab.training.stages.one_step.stage import OneStepConfig, OneStepStage, fast_precision
-from swiftpie_lab.world.lighting import REFERENCE_NUMBERS, light_of_reference
-from swiftpie_lab.world.sampler import NOISE_CELLS, NOISE_CHANNELS
+from swiftpie_world.lighting import REFERENCE_NUMBERS, light_of_reference
+from swiftpie_world.sampler import NOISE_CELLS, NOISE_CHANNELS
+from swiftpie_world.subjects import Split
 
 VALIDATION_SEED = 2**31 - 1
 LOOKS = ("reference", "own", "scenery", "mood", "vote")  # parts of a reader that look at pictures

@@ -15,9 +15,9 @@ from swiftpie.models.autoencoder import PATCH, PatchAutoencoder
 from swiftpie.models.scene import SceneCondition, SceneNetwork, load, packaged
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.losses import psnr_db, robust_and_squared
-from swiftpie_lab.world.air import Setting
-from swiftpie_lab.world.fields import read_fields
-from swiftpie_lab.world.places import PLACES, SCENE_PLACES, draw_places, is_held_out, settings
+from swiftpie_world.air import Setting
+from swiftpie_world.fields import read_fields
+from swiftpie_world.places import PLACES, SCENE_PLACES, draw_places, is_held_out, settings
 
 VALIDATION_SEED = 2**31 - 1
 NOISE_CHANNELS = 32

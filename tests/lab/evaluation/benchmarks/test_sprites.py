@@ -2,7 +2,7 @@ import pytest
 
 from swiftpie.errors import ConfigError
 from swiftpie_lab.evaluation.benchmarks.sprites import PHRASE_OF, SpritesInPlaces, check_places
-from swiftpie_lab.world.places import PLACES
+from swiftpie_world.places import PLACES
 
 
 @pytest.fixture(scope="module")

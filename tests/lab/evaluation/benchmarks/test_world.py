@@ -34,8 +34,8 @@ from swiftpie_lab.evaluation.page import write_report
 from swiftpie_lab.evaluation.posing import find_pose
 from swiftpie_lab.evaluation.run import Results, draw, score
 from swiftpie_lab.judges import PictureReader, SubjectEmbedder
-from swiftpie_lab.world.air import SEASON_PHRASES, TIME_PHRASES, WEATHER_PHRASES
-from swiftpie_lab.world.captions import (
+from swiftpie_world.air import SEASON_PHRASES, TIME_PHRASES, WEATHER_PHRASES
+from swiftpie_world.captions import (
     ACCESSORY_PHRASES,
     CLOSE_QUESTIONS,
     NONE,
@@ -43,7 +43,7 @@ from swiftpie_lab.world.captions import (
     WHOLE_QUESTIONS,
     SceneSpec,
 )
-from swiftpie_lab.world.places import PLACES, is_held_out
+from swiftpie_world.places import PLACES, is_held_out
 
 MANY = 40  # of each kind, dealt and not drawn
 TRIED = (WorldKind.PLAIN, WorldKind.TURN, WorldKind.LOOK, WorldKind.PAIR)  # what the model draws

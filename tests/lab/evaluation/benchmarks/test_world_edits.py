@@ -19,9 +19,9 @@ from swiftpie_lab.evaluation.editors import EditDrawer, SourceEditor, TargetEdit
 from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.page import write_report
 from swiftpie_lab.evaluation.run import Results, draw, score
-from swiftpie_lab.world.air import Setting
-from swiftpie_lab.world.changes import MIN_CHANGE_LEVELS, WorldChange
-from swiftpie_lab.world.places import is_held_out
+from swiftpie_world.air import Setting
+from swiftpie_world.changes import MIN_CHANGE_LEVELS, WorldChange
+from swiftpie_world.places import is_held_out
 
 MANY = 24  # of each kind, dealt and not drawn
 LEVEL = 2 / 255

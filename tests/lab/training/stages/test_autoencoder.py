@@ -8,7 +8,7 @@ import torch
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie_lab.data.subjects import sample_subjects
 from swiftpie_lab.training.stages.autoencoder import AutoencoderConfig, AutoencoderStage
-from swiftpie_lab.world.sampler import World
+from swiftpie_world.sampler import World
 
 
 @pytest.fixture(scope="module")

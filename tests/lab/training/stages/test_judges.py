@@ -15,9 +15,9 @@ from swiftpie_lab.training.stages.judges import (
     WorldJudgesStage,
     labels_of,
 )
-from swiftpie_lab.world.captions import NONE, SceneSpec
-from swiftpie_lab.world.places import PLACES, Setting
-from swiftpie_lab.world.sampler import World
+from swiftpie_world.captions import NONE, SceneSpec
+from swiftpie_world.places import PLACES, Setting
+from swiftpie_world.sampler import World
 
 ROOM = next(i for i, one in enumerate(PLACES) if not one.outdoors)
 LAND = next(i for i, one in enumerate(PLACES) if one.has_seasons)

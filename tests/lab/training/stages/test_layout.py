@@ -6,7 +6,7 @@ from swiftpie_lab.data.subjects import sample_subjects
 from swiftpie_lab.training.stages.layout import LayoutConfig, LayoutStage
 from swiftpie_lab.training.stages.one_step.networks import OneStepNetworks, Sizes, train_tokenizer
 from swiftpie_lab.training.stages.one_step.stage import OneStepConfig, OneStepStage
-from swiftpie_lab.world.sampler import World
+from swiftpie_world.sampler import World
 
 SIZES = Sizes(knows_pose=True, knows_light=True)
 

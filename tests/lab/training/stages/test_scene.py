@@ -9,7 +9,7 @@ import torch
 from swiftpie.models.scene import packaged
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.stages.scene import SceneConfig
-from swiftpie_lab.world.places import PLACES, SCENE_PLACES
+from swiftpie_world.places import PLACES, SCENE_PLACES
 
 
 @pytest.fixture(scope="module")

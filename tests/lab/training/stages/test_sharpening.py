@@ -13,7 +13,7 @@ from swiftpie_lab.training.stages.one_step.networks import OneStepNetworks, Size
 from swiftpie_lab.training.stages.one_step.stage import OneStepConfig, OneStepStage
 from swiftpie_lab.training.stages.one_step.tasks import Tasks
 from swiftpie_lab.training.stages.sharpening import SharpeningConfig, SharpeningStage
-from swiftpie_lab.world.sampler import World
+from swiftpie_world.sampler import World
 from tests.lab.training.stages.conftest import LOOP, changed_parts, unseen
 
 SIZES = Sizes(knows_pose=True, knows_light=True)

@@ -20,7 +20,7 @@ from swiftpie_lab.training.losses import LAST_TIMESTEP, guide, integrate
 from swiftpie_lab.training.stages.one_step.networks import OneStepNetworks, load_trained
 from swiftpie_lab.training.stages.one_step.stage import OneStepConfig, OneStepStage, fast_precision
 from swiftpie_lab.training.stages.one_step.tasks import Drops, absent_subject, condition_of
-from swiftpie_lab.world.sampler import WorldBatch
+from swiftpie_world.sampler import WorldBatch
 
 if TYPE_CHECKING:
     from swiftpie.attention.condition import Notes

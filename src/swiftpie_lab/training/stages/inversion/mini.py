@@ -48,8 +48,8 @@ from swiftpie_lab.training.stages.distillation.base import (
 from swiftpie_lab.training.stages.inversion.prompt_pairs import Changes, draw_changes, mask_figures
 from swiftpie_lab.training.stages.one_step.stage import fast_precision
 from swiftpie_lab.training.stages.one_step.tasks import Drops, absent_subject
-from swiftpie_lab.world.sampler import World, WorldBatch
-from swiftpie_lab.world.shapes import pool
+from swiftpie_world.sampler import World, WorldBatch
+from swiftpie_world.shapes import pool
 
 VALIDATION_SEED = 2**31 - 1
 SHOWN = 12  # columns of the picture of progress

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from swiftpie.masks import MaskRule, from_noise_difference, iou, resize_mask
-from swiftpie_lab.world import captions
-from swiftpie_lab.world.changes import (
+from swiftpie_world import captions
+from swiftpie_world.changes import (
     EditSpec,
     SameWords,
     WorldChange,
@@ -17,9 +17,9 @@ from swiftpie_lab.world.changes import (
     redraw,
     stand_aside,
 )
-from swiftpie_lab.world.compositor import PlacedSprite, Rendering
-from swiftpie_lab.world.places import PLACES
-from swiftpie_lab.world.sampler import World, WorldBatch
+from swiftpie_world.compositor import PlacedSprite, Rendering
+from swiftpie_world.places import PLACES
+from swiftpie_world.sampler import World, WorldBatch
 
 EMPTY_SHARE = 0.4  # of the first prompts: many users do not describe what they have
 SAME_WORDS_SHARE = 0.6  # of the pairs are worded alike, as when a user edits a prompt

@@ -23,7 +23,7 @@ from swiftpie.models.text import TAUGHT, TextTower
 from swiftpie.models.tiny import TinyDenoiser
 from swiftpie.models.vision import ConvImageEncoder
 from swiftpie.models.vocabulary import Vocabulary
-from swiftpie_lab.world.nouns import EMPTY_PREFIXES, GENERIC_NAMES
+from swiftpie_world.nouns import EMPTY_PREFIXES, GENERIC_NAMES
 
 START, END, PADDING = "<start>", "<end>", "<pad>"
 EMPTY_WORDS = ("nothing", "nobody", "scene")  # in captions of scenes without a subject

@@ -26,7 +26,6 @@ from swiftpie.models.denoiser import ReferenceFeatures, SubjectCondition, read_r
 from swiftpie.models.layout_predictor import LayoutPredictor
 from swiftpie.models.text import Pooling, encode_tokens
 from swiftpie.types import TextCondition
-from swiftpie_lab.data.subjects import Split
 from swiftpie_lab.training.context import PACKAGED, Context
 from swiftpie_lab.training.losses import (
     LAST_TIMESTEP,
@@ -68,8 +67,9 @@ from swiftpie_lab.training.stages.one_step.tasks import (
     repainting,
     rows_where,
 )
-from swiftpie_lab.world.captions import AS_USUAL, SpecShares
-from swiftpie_lab.world.sampler import World, WorldBatch
+from swiftpie_world.captions import AS_USUAL, SpecShares
+from swiftpie_world.sampler import World, WorldBatch
+from swiftpie_world.subjects import Split
 
 VALIDATION_SEED = 2**31 - 1
 SCENERY_SEED = 2**29  # between the seeds of a step's batch and of its sceneries

@@ -20,7 +20,7 @@ from swiftpie.models.layout_predictor import LayoutScores
 from swiftpie.models.tiny import CELL_PX, align
 from swiftpie.noise import COUPLED_CHANNELS
 from swiftpie.schedules import add_noise, scaled_linear_step
-from swiftpie_lab.world.sampler import WorldBatch
+from swiftpie_world.sampler import WorldBatch
 
 REFINING_TIMESTEPS = (749, 499, 249)  # the later steps of two and of four
 EMPTIED_SHARE = 0.3  # of the pictures without a reference of their subject: the subject goes

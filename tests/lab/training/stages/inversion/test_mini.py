@@ -21,9 +21,9 @@ from swiftpie_lab.training.stages.inversion.mini import (
 )
 from swiftpie_lab.training.stages.one_step.tasks import Drops
 from swiftpie_lab.training.state import STATE_FILE
-from swiftpie_lab.world.compositor import PlacedSprite
-from swiftpie_lab.world.placement import place
-from swiftpie_lab.world.sampler import World
+from swiftpie_world.compositor import PlacedSprite
+from swiftpie_world.placement import place
+from swiftpie_world.sampler import World
 from tests.lab.training.stages.conftest import unseen
 
 LOOP = LoopConfig(steps=2, learning_rate=1e-3, save_every=1, sample_every=100, warmup_steps=1)

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from swiftpie_lab.training.stages.inversion.prompt_pairs import SHARES, draw_changes
-from swiftpie_lab.world.captions import SceneSpec
-from swiftpie_lab.world.changes import WorldChange
-from swiftpie_lab.world.sampler import World
+from swiftpie_world.captions import SceneSpec
+from swiftpie_world.changes import WorldChange
+from swiftpie_world.sampler import World
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from swiftpie_lab.training.stages.one_step.networks import (
 )
 from swiftpie_lab.training.stages.one_step.stage import OneStepConfig, OneStepStage
 from swiftpie_lab.training.state import read_state
-from swiftpie_lab.world.sampler import World
+from swiftpie_world.sampler import World
 
 EXTRA = "_extra_state"  # PyTorch's name for what `get_extra_state` returns
 LOOP = LoopConfig(steps=2, learning_rate=1e-3, uses_muon=False)

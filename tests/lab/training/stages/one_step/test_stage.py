@@ -16,8 +16,8 @@ from swiftpie_lab.training.stages.one_step.networks import (
 )
 from swiftpie_lab.training.stages.one_step.stage import OneStepConfig, OneStepStage
 from swiftpie_lab.training.stages.one_step.tasks import Drops, Tasks, TrainingTask
-from swiftpie_lab.world.sampler import World
-from swiftpie_lab.world.textures import make_textures
+from swiftpie_world.sampler import World
+from swiftpie_world.textures import make_textures
 
 CONFIG = OneStepConfig(
     num_subjects=2, views=1, pixel_weight=0.5, pixel_samples=1, validation_pictures=2

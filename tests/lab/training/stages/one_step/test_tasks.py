@@ -4,8 +4,8 @@ import torch
 from swiftpie.noise import COUPLED_CHANNELS
 from swiftpie_lab.data.subjects import sample_subjects
 from swiftpie_lab.training.stages.one_step.tasks import repainting
-from swiftpie_lab.world.sampler import LEAST_CHANGE, World
-from swiftpie_lab.world.textures import make_textures
+from swiftpie_world.sampler import LEAST_CHANGE, World
+from swiftpie_world.textures import make_textures
 
 SEEDS = range(8)
 

@@ -1,1 +1,0 @@
-"""The renderer of training pictures: places, light, looks, accessories and renditions."""

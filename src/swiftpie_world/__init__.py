@@ -1,0 +1,1 @@
+"""The world of training pictures, drawn by formulas: places, subjects, weather, light, captions."""

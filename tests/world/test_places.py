@@ -1,0 +1,167 @@
+from collections import Counter
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from swiftpie_world.air import (
+    SEASON_PHRASES,
+    SEASONS,
+    TIME_PHRASES,
+    TIMES,
+    WEATHER_PHRASES,
+    WEATHERS,
+    Setting,
+    veil,
+)
+from swiftpie_world.fields import read_fields
+from swiftpie_world.places import PLACES, draw_foregrounds, draw_places, is_held_out, settings
+
+SIZE_PX = 48
+OUTDOORS = [index for index, place in enumerate(PLACES) if place.outdoors]
+SEASONAL = [index for index, place in enumerate(PLACES) if place.has_seasons]
+
+
+def draw_fields(count, *, size_px=SIZE_PX, seed=0):
+    noise = torch.randn(count, 32, 16, 16, generator=torch.Generator().manual_seed(seed))
+    return read_fields(noise, size_px=size_px)
+
+
+def same_fields(count, *, size_px=SIZE_PX):
+    noise = torch.randn(1, 32, 16, 16, generator=torch.Generator().manual_seed(3))
+    return read_fields(noise.expand(count, -1, -1, -1), size_px=size_px)
+
+
+def differences(chosen):
+    """Return how much each picture differs from the first, which has the same noise."""
+    fields = same_fields(len(chosen))
+    pictures = veil(draw_places(fields, chosen).pixels, fields, chosen)
+    return (pictures[1:] - pictures[:1]).abs().mean(dim=(1, 2, 3))
+
+
+@pytest.mark.parametrize("index", range(len(PLACES)), ids=lambda index: PLACES[index].name)
+def test_every_setting_draws_finite_pictures_in_range(index):
+    chosen = [setting for setting in settings() if setting.place == index]
+    fields = draw_fields(len(chosen), size_px=32)
+    pictures = veil(draw_places(fields, chosen).pixels, fields, chosen)
+    assert pictures.shape == (len(chosen), 3, 32, 32)
+    assert torch.isfinite(pictures).all()
+    assert pictures.min() >= 0
+    assert pictures.max() <= 1
+    assert pictures.flatten(1).std(dim=1).min() > 0.008
+
+
+@pytest.mark.parametrize("index", range(len(PLACES)), ids=lambda index: PLACES[index].name)
+def test_pictures_vary_with_the_noise_and_keep_their_look_at_another_size(index):
+    chosen = [Setting(index)] * 3
+    small, large = (
+        draw_places(draw_fields(3, size_px=size_px), chosen).pixels for size_px in (128, 256)
+    )
+    assert small.std(dim=0).max() > 0.01
+    assert (F.avg_pool2d(large, 2) - small).abs().mean() < 0.05
+
+
+def test_rows_of_a_mixed_batch_are_drawn_as_alone():
+    chosen = [
+        Setting(index, 2) if PLACES[index].outdoors else Setting(index) for index in (9, 30, 0)
+    ]
+    fields = draw_fields(3)
+    mixed = draw_places(fields, chosen)
+    for row, setting in enumerate(chosen):
+        alone = draw_places(fields.select([row]), [setting])
+        torch.testing.assert_close(mixed.pixels[row], alone.pixels[0])
+        for together, single in zip(mixed.light, alone.light, strict=True):
+            torch.testing.assert_close(together[row], single[0])
+
+
+@pytest.mark.parametrize("index", OUTDOORS, ids=lambda index: PLACES[index].name)
+def test_time_and_weather_change_the_picture(index):
+    times = differences([Setting(index, time) for time in range(len(TIMES))])
+    assert times.min() > 0.05
+    weathers = differences([Setting(index, 0, weather) for weather in range(len(WEATHERS))])
+    assert weathers.min() > 0.03
+
+
+@pytest.mark.parametrize("index", SEASONAL, ids=lambda index: PLACES[index].name)
+def test_seasons_change_the_picture(index):
+    assert differences([Setting(index, 0, 0, s) for s in range(len(SEASONS))]).min() > 0.015
+
+
+def test_light_comes_from_where_the_sun_stands_and_is_weaker_by_night():
+    chosen = [Setting(OUTDOORS[row % len(OUTDOORS)], row % 4) for row in range(64)]
+    fields = draw_fields(64, size_px=8)
+    light = draw_places(fields, chosen).light
+    torch.testing.assert_close(light.direction.norm(dim=1), torch.ones(64))
+    assert torch.equal(light.direction[:, 0] > 0, fields.sun_x.flatten() > 0.5)
+    assert (light.direction[:, 1] < 0).all()
+    assert (light.direction[:, 2] > 0).all()
+    full = light.ambient + light.strength[:, None] * light.colour
+    night = torch.tensor([setting.time == TIMES.index("night") for setting in chosen])
+    day = torch.tensor([setting.time == TIMES.index("day") for setting in chosen])
+    assert full[night].max() < full[day].min()
+    assert ((full[day] > 0.9) & (full[day] < 1.2)).all()
+    assert ((light.shadow >= 0) & (light.shadow <= 0.5)).all()
+
+
+def test_noise_of_larger_pictures_is_pooled_to_the_same_features():
+    noise = torch.randn(2, 32, 32, 32, generator=torch.Generator().manual_seed(1))
+    fields = read_fields(noise, size_px=64)
+    assert fields.noise.shape == (2, 4, 32, 32)
+    assert 0.9 < fields.noise.std() < 1.1
+    # Latents that repeat in every direction say the same as small ones of twice the deviation.
+    small = torch.randn(2, 32, 16, 16, generator=torch.Generator().manual_seed(2))
+    large = F.pixel_unshuffle(F.interpolate(F.pixel_shuffle(small[:, :16], 2), scale_factor=2), 2)
+    large = torch.cat([large, large], dim=1)
+    assert torch.allclose(
+        read_fields(large, size_px=64).noise, 2 * read_fields(small, size_px=64).noise
+    )
+
+
+def test_settings_are_many_and_a_tenth_of_those_outdoors_is_held_out():
+    every = settings()
+    assert len(set(every)) == len(every) > 300
+    assert len(OUTDOORS) >= 14
+    assert {setting.place for setting in every} == set(range(len(PLACES)))
+    assert all(PLACES[setting.place].outdoors for setting in every if setting[1:] != (0, 0, 0))
+    outdoors = [setting for setting in every if PLACES[setting.place].outdoors]
+    held_out = [setting for setting in every if is_held_out(setting)]
+    assert set(held_out) <= set(outdoors)
+    assert 0.07 < len(held_out) / len(outdoors) < 0.13
+    assert all(PLACES[setting.place].outdoors for setting in held_out)
+    names = {place.name: index for index, place in enumerate(PLACES)}
+    kept = [is_held_out(Setting(names["meadow"], time)) for time in range(4)]
+    # A change would mix what was trained with what is tested.
+    assert kept == [False, False, True, False]
+
+
+def test_snow_falls_only_where_it_is_cold():
+    for setting in settings():
+        if WEATHERS[setting.weather] == "snowfall":
+            assert PLACES[setting.place].is_cold or SEASONS[setting.season] == "winter"
+
+
+def test_names_and_phrases_are_distinct():
+    assert len({place.name for place in PLACES}) == len(PLACES) >= 22
+    assert all(3 <= len(place.phrases) <= 6 for place in PLACES)
+    groups = [place.phrases for place in PLACES]
+    for names, phrases in (
+        (TIMES, TIME_PHRASES),
+        (WEATHERS, WEATHER_PHRASES),
+        (SEASONS, SEASON_PHRASES),
+    ):
+        assert tuple(phrases) == names
+        groups += [tuple(set(said) - {""}) for said in phrases.values()]
+    assert max(Counter(phrase for group in groups for phrase in group).values()) == 1
+
+
+def test_foregrounds_stand_below_their_edge():
+    chosen = [Setting(index) for index, place in enumerate(PLACES) if place.foreground]
+    count = len(chosen)
+    fields = draw_fields(count, size_px=64)
+    edge, base = torch.full((count, 1, 1, 1), 0.75), torch.full((count, 1, 1, 1), 0.85)
+    colour, coverage = draw_foregrounds(fields, chosen, edge=edge, base=base)
+    assert torch.isfinite(colour).all()
+    assert coverage[:, :, :38].max() < 0.01
+    assert coverage[:, :, 48:54].mean(dim=(1, 2, 3)).min() > 0.1
+    bare = [Setting(index) for index, place in enumerate(PLACES) if not place.foreground][:2]
+    assert not draw_foregrounds(fields.select([0, 1]), bare, edge=edge[:2], base=base[:2])[1].any()
