@@ -11,10 +11,12 @@ from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import sample_pictures
 from swiftpie.models.vision import FaceIdentityEncoder
 from swiftpie.pipelines.drawing.request import PersonalizeRequest, Subject
+from swiftpie.pipelines.drawing.settings import EditMethod, EditSettings
 from swiftpie.types import Identity
 
 PROMPT, SOURCE_PROMPT = "a photo of a subject on a beach", "a photo of a subject in the snow"
 LATER_PROMPT = "a photo of a subject at night"
+BY_INVERSION = EditSettings(method=EditMethod.INVERSION)  # some edits need no network to be ready
 SEED = 0
 KINDS_OF_EDITS = ("edit of a place", "edit with a new subject")  # besides one with its own
 CORNER = (0.0, 0.0, 0.2, 0.2)
@@ -68,7 +70,7 @@ def prepare(
         session.personalize(shown, PROMPT, seed=SEED, size=(width, height))
     if "edit" in stages:
         yield "edit"
-        session.edit(scene, PROMPT, source_prompt=SOURCE_PROMPT, seed=SEED)
+        session.edit(scene, PROMPT, source_prompt=SOURCE_PROMPT, settings=BY_INVERSION, seed=SEED)
     for count in together:
         if count > 1 and "picture" in stages:
             yield f"{count} pictures"
@@ -99,6 +101,7 @@ def _kinds_of_edits(session: Session, identity: Identity, scene: Image.Image) ->
         session.edit(
             *(scene, LATER_PROMPT),
             source_prompt=SOURCE_PROMPT,
+            settings=BY_INVERSION,
             mask=CORNER,
             identity=subject,
             seed=SEED,

@@ -85,7 +85,12 @@ def test_once_ready_no_mix_of_requests_compiles_anything(sized, forms, identity)
             who = await worker.identities.put(known, owner="me")
             one, two = ({"subjects": [{"identity_id": who}] * count} for count in (1, 2))
             photo = Image.effect_noise((128, 128), 60).convert("RGB")
-            for own, images, counts in [(one, [], [2, 3, 5]), (two, [], [2]), ({}, [photo], [2])]:
+            networks = {"edit": {"method": "inversion"}}
+            for own, images, counts in [
+                (one, [], [2, 3, 5]),
+                (two, [], [2]),
+                (networks, [photo], [2]),
+            ]:
                 for count in counts:
                     body = Drawing(prompt=PROMPT, seed=count, n=count, swiftpie=own)
                     work = await worker.plan(body, caller=Caller("key", "me"), images=images)
