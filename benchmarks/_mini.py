@@ -15,11 +15,11 @@ from swiftpie.engine.transforms import transform
 from swiftpie.imageio.images import mask_to_pil, to_pil, to_tensor
 from swiftpie.pipelines.drawing.request import Subject
 from swiftpie.types import Identity
-from swiftpie_lab.evaluation.benchmarks.sprites import prompt_of
 from swiftpie_lab.evaluation.benchmarks.world import WorldBenchmark, WorldCase, expected_of, read_by
 from swiftpie_lab.evaluation.case import METRICS, Evidence
 from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.metrics.pixels import psnr
+from swiftpie_world.nouns import article_of
 from swiftpie_world.places import PLACES
 
 EAGER = "eager"
@@ -152,7 +152,8 @@ class Contender:
 def moved(case: WorldCase, ahead: int) -> str:
     """Return a prompt that puts the subject of `case` into another place."""
     names = [place.name for place in PLACES]
-    return prompt_of(case.subject, names[(names.index(case.place) + ahead) % len(names)])
+    place = PLACES[(names.index(case.place) + ahead) % len(names)]
+    return f"a photo of {article_of(case.subject)} {case.subject} {place.phrases[0]}"
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from swiftpie.tuning.examples import (
     with_own_shading,
 )
 from swiftpie.types import Identity
-from swiftpie_lab.evaluation.benchmarks.photos import photos_in
+from swiftpie_lab.data.photo_listing import photos_in
 from swiftpie_lab.evaluation.benchmarks.world import (
     WorldBenchmark,
     WorldCase,

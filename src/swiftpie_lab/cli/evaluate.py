@@ -2,7 +2,7 @@
 
 from inspect import cleandoc
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import typer
 
@@ -12,9 +12,6 @@ from swiftpie_lab.cli import evaluate_options as given
 from swiftpie_lab.cli import evaluate_output as output
 from swiftpie_lab.cli import evaluate_parts as parts
 from swiftpie_lab.cli import evaluate_rivals as others
-
-if TYPE_CHECKING:
-    from swiftpie_lab.evaluation.run import CaseDrawer
 
 app = typer.Typer(no_args_is_help=True, help="Measure how good a preset is.")
 
@@ -37,7 +34,6 @@ def world(
     *,
     context: typer.Context,
     judges: given.WorldJudges = None,
-    rivals: given.Rivals,
     loading: given.LoadedInSizes,
     data: DataPath = None,
     cases: given.CasesAKind = 20,
@@ -55,25 +51,13 @@ def world(
     interrupted run goes on where it stopped.
     """
     from swiftpie_lab.evaluation.benchmarks import world as benchmarks
-    from swiftpie_lab.evaluation.benchmarks.world_rivals import RivalWorld, kinds_for_rivals
     from swiftpie_lab.evaluation.judges import Networks
 
     chosen, pack = benchmarks.read_kinds(kinds), parts.open_pack(data)
-    source = benchmarks.SceneSource(scenes)
-    others.check_drawn_by_others(rivals, scenes=scenes != "library")
-    benchmark: benchmarks.WorldBenchmark
-    drawer: CaseDrawer[benchmarks.WorldCase]
-    if others.others_draw(rivals):
-        chosen = kinds_for_rivals(chosen, is_chosen=kinds is not None)
-        size_px = parts.side_of(loading, own_px=benchmarks.SIZE_PX)
-        benchmark = RivalWorld(pack, seed=seed, size_px=size_px)
-    else:
-        benchmark = benchmarks.WorldBenchmark(pack, seed=seed, size_px=parts.side_of(loading))
+    benchmark = benchmarks.WorldBenchmark(pack, seed=seed, size_px=parts.side_of(loading))
     dealt = [case for kind in chosen for case in benchmark.deal(kind, cases)]
-    if isinstance(benchmark, RivalWorld):
-        drawer = others.rival_drawer(benchmark, dealt, rivals, loading)
-    else:
-        drawer = benchmarks.WorldDrawer(parts.open_model(loading), benchmark, source)
+    source = benchmarks.SceneSource(scenes)
+    drawer = benchmarks.WorldDrawer(parts.open_model(loading), benchmark, source)
     networks = Networks(panel=benchmark.panel(judges))
     output.carry_out(
         benchmark, dealt, drawer, networks, context=context, out=out, as_json=as_json, force=force

@@ -83,14 +83,6 @@ TeacherWeights = Annotated[
         help="Weights of a multi-step model, for DDIM inversion as a row.",
     ),
 ]
-Photos = Annotated[
-    Path,
-    typer.Argument(
-        metavar="DIR",
-        help="A folder for each subject; the first picture of each is taken, and NAME.mask.png "
-        "beside NAME.jpg is its mask.",
-    ),
-]
 SubjectPhotos = Annotated[
     Path | None,
     typer.Option(
@@ -114,21 +106,8 @@ Backgrounds = Annotated[
         "inside the package.",
     ),
 ]
-PlaceNames = Annotated[
-    str | None,
-    typer.Option(
-        "--places", metavar="A,B", help="Places to draw; by default four that the seed deals."
-    ),
-]
-Limit = Annotated[int, typer.Option(min=1, metavar="N", help="Use at most so many subjects.")]
 FirstSubjects = Annotated[
     int | None, typer.Option("--subjects", min=1, metavar="N", help="Only the first N by name.")
-]
-Noun = Annotated[
-    str,
-    typer.Option(
-        metavar="WORDS", help="What prompts call every subject; by default its folder's name."
-    ),
 ]
 Scenes = Annotated[
     Literal["library", "words", "rendering"],

@@ -2,11 +2,10 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
-from swiftpie.apps.cli.console import examples, print_text, say
+from swiftpie.apps.cli.console import examples
 from swiftpie.apps.cli.drawing.face import (
     GuidanceName,
     Recognisers,
@@ -15,14 +14,7 @@ from swiftpie.apps.cli.drawing.face import (
     warn_of_strange_vectors,
 )
 from swiftpie.apps.cli.loading import resolved
-from swiftpie.apps.cli.options import (
-    AsJson,
-    DataPath,
-    Force,
-    IdentityScale,
-    PictureOut,
-    with_fields,
-)
+from swiftpie.apps.cli.options import AsJson, IdentityScale, with_fields
 from swiftpie.backbones.recipes import Use
 from swiftpie.faces import CONSENT
 from swiftpie.pipelines.drawing.settings import IdentityGuidance, Scales
@@ -31,101 +23,9 @@ from swiftpie_lab.cli import evaluate_output as output
 from swiftpie_lab.cli import evaluate_parts as parts
 from swiftpie_lab.cli import evaluate_rivals as others
 
-if TYPE_CHECKING:
-    from swiftpie_lab.evaluation.portraits import Portraitist
-
-NUM_PLACES = 4  # of photographs, by default
 RELEASED_SEED = 50  # of FastFace's released code, which then draws all noise from one generator
 
 app = typer.Typer()
-
-
-@app.command(
-    epilog=examples(
-        "swiftpie evaluate photos my-photos -o sheet.png",
-        "swiftpie evaluate photos my-photos -o sheet.png --places beach,desert --noun thing --json",
-        "swiftpie evaluate photos my-photos -o sheet.png --recipe sdxl-turbo",
-    )
-)
-@with_fields
-def photos(
-    *,
-    context: typer.Context,
-    folder: given.Photos,
-    out: PictureOut,
-    places: given.PlaceNames = None,
-    limit: given.Limit = 22,
-    noun: given.Noun = "",
-    rivals: given.Rivals,
-    loading: given.LoadedInSteps,
-    data: DataPath = None,
-    seed: given.Seed = 0,
-    as_json: AsJson = False,
-    force: Force = False,
-) -> None:
-    """Draw subjects of real photographs, and compare what is kept of them with sprites.
-
-    The sheet shows each reference, its cut-out and the pictures. The figure is the similarity of
-    subject and reference as the judge of sprites sees it, beside that of as many held-out sprites
-    in the same places: the dozen inside the package, or those of --data.
-    """
-    from swiftpie.imageio.writing import check_image_target
-    from swiftpie_lab.data.subjects import load_subjects, sample_subjects
-    from swiftpie_lab.evaluation.benchmarks import photos as kept
-    from swiftpie_lab.evaluation.benchmarks.sprites import SpritesInPlaces, check_places
-    from swiftpie_lab.evaluation.contest import Ability
-    from swiftpie_lab.evaluation.judges import shipped_embedder
-    from swiftpie_lab.evaluation.page import labelled_sheet
-    from swiftpie_lab.evaluation.portraits import OtherPortraitist, SessionPortraitist
-
-    check_image_target(out, force=force)
-    subjects = kept.find_subjects(folder, limit=limit)
-    pack = sample_subjects() if data is None else load_subjects(data)
-    placed = SpritesInPlaces(pack, seed=seed)
-    names = placed.places(NUM_PLACES)
-    if places is not None:
-        names = check_places([name.strip() for name in places.split(",")])
-    count, embedder = min(len(subjects), len(placed.codes)), shipped_embedder()
-    portraitist: Portraitist
-    if others.others_draw(rivals):
-        files = kept.finished_names(subjects, placed, count, names)
-        painter = others.open_painter(rivals, loading, names=files, needs=(Ability.DRAW,))
-        portraitist = OtherPortraitist(painter)
-    else:
-        portraitist = SessionPortraitist(parts.open_model(loading))
-    maker = portraitist.maker
-    drawn = kept.draw_photos(
-        portraitist, embedder, subjects, places=names, seed=seed, noun=noun.strip()
-    )
-    everyone = list(output.watched(drawn, "photographs", total=len(subjects)))
-    sprites = kept.draw_sprites(portraitist, embedder, placed, num_subjects=count, places=names)
-    beside = list(output.watched(sprites, "sprites", total=count))
-    report = kept.summarise(
-        maker,
-        everyone,
-        beside,
-        places=names,
-        seed=seed,
-        data=kept.fingerprint_of(subjects, placed),
-        command=output.typed_command(context),
-    )
-    portraits = [one for one in everyone if isinstance(one, kept.Portrait)]
-    sheet = labelled_sheet(
-        [[one.reference, one.cutout, *one.pictures] for one in portraits],
-        columns=["reference", "cut-out", *names],
-        captions=[[one.name] for one in portraits],
-        cell_px=output.CELL_PX,
-    )
-    output.save_sheet(sheet, out, preset=maker.name, seed=seed, force=force)
-    for left_out in report.left_out:
-        say(f"left out {left_out.name}: {left_out.reason}")
-    for doubt in report.doubtful:
-        say(f"doubtful cut-out: {doubt.name} (confidence {doubt.confidence:.2f})")
-    if as_json:
-        print_text(report.to_json())
-    else:
-        output.tell([*kept.describe(report.likeness), kept.WHAT_IT_SAYS], {})
-    say(f"the picture is {out}")
 
 
 @app.command(

@@ -3,7 +3,6 @@
 import json
 import re
 import tarfile
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, TypeAlias
@@ -96,14 +95,15 @@ def list_folder(folder: Path) -> PhotoListing:
     subjects = [one for one in _sorted(folder) if one.is_dir()]
     for where in (folder, *subjects):
         _read_captions(where / CAPTIONS, captions, skipped)
-    entries = [_entry(photo, folder.resolve().name, folder, captions) for photo in _photos(folder)]
+    entries = [
+        _entry(photo, folder.resolve().name, folder, captions) for photo in photos_in(folder)
+    ]
     for subject in subjects:
-        entries += [_entry(photo, subject.name, folder, captions) for photo in _photos(subject)]
+        entries += [_entry(photo, subject.name, folder, captions) for photo in photos_in(subject)]
     return PhotoListing(tuple(entries), skipped)
 
 
 def _entry(photo: Path, subject: str, folder: Path, captions: dict[Path, str]) -> PhotoEntry:
-    mask = photo.with_name(photo.stem + MASK_SUFFIX)
     text = photo.with_suffix(".txt")
     caption = captions.get(photo, "")
     if text.is_file():
@@ -113,16 +113,26 @@ def _entry(photo: Path, subject: str, folder: Path, captions: dict[Path, str]) -
         name=photo.relative_to(folder).as_posix(),
         subject=subject,
         picture=photo,
-        mask=mask if mask.is_file() else None,
+        mask=mask_beside(photo),
         caption=caption,
     )
 
 
-def _photos(folder: Path) -> Iterator[Path]:
-    for path in _sorted(folder):
-        is_mask = path.name.lower().endswith(MASK_SUFFIX)
-        if path.suffix.lower() in SUFFIXES and not is_mask and path.is_file():
-            yield path
+def photos_in(folder: Path) -> list[Path]:
+    """Return the photos right in a folder, by name and without their masks."""
+    return [
+        path
+        for path in _sorted(folder)
+        if path.suffix.lower() in SUFFIXES
+        and not path.name.lower().endswith(MASK_SUFFIX)
+        and path.is_file()
+    ]
+
+
+def mask_beside(photo: Path) -> Path | None:
+    """Return the file with the mask of a photo, if there is one."""
+    mask = photo.with_name(photo.stem + MASK_SUFFIX)
+    return mask if mask.is_file() else None
 
 
 def _sorted(folder: Path) -> list[Path]:

@@ -1,5 +1,4 @@
 import json
-import shutil
 
 import pytest
 import typer
@@ -11,7 +10,7 @@ from swiftpie_lab.evaluation import variants
 from swiftpie_lab.evaluation.benchmarks.world import USES, WorldKind
 from tests.backbones import tiny_models
 
-PARTS = ("ablations", "edit-ablations", "grid", "leakage")
+PARTS = ("world", "ablations", "edit-ablations", "grid", "leakage")
 
 
 @pytest.fixture(scope="module")
@@ -142,38 +141,6 @@ def test_a_grid_is_one_picture_that_says_what_it_shows(evaluate, tmp_path):
     assert evaluate("grid", *options, "--force").exit_code == 0
 
 
-@pytest.mark.thorough
-def test_photos_are_drawn_beside_sprites(call, photo, tmp_path):
-    (tmp_path / "dahlia").mkdir()
-    shutil.copy(photo, tmp_path / "dahlia" / "1.jpg")
-    sheet = tmp_path / "sheet.png"
-    options = ("--places", "desert, beach", "--noun", "object")
-    result = call("evaluate", "photos", tmp_path, "-o", sheet, *options, "--json")
-    assert result.exit_code == 0
-    report = json.loads(result.stdout)
-    assert report["places"] == ["desert", "beach"]
-    assert report["subjects"] == ["dahlia"]
-    assert report["likeness"]["photos"]["same"]["num_cases"] == 1
-    with Image.open(sheet) as opened:
-        assert opened.width == 4 * CELL_PX
-
-
-@pytest.mark.thorough
-def test_photos_are_drawn_by_published_models_too(call, photo, tmp_path):
-    tiny_models.make_pipeline(tmp_path / "pipeline", "sd21", is_shallow=True)
-    tiny_models.make_own_adapter(tmp_path / "own.safetensors", "sd21", is_shallow=True)
-    (tmp_path / "photos" / "dahlia").mkdir(parents=True)
-    shutil.copy(photo, tmp_path / "photos" / "dahlia" / "1.jpg")
-    sheet = ("evaluate", "photos", tmp_path / "photos", "-o", tmp_path / "sheet.png")
-    model = ("--preset", "sd-turbo", "--weights", tmp_path / "pipeline", "--places", "beach")
-    bare = call(*sheet, *model)
-    assert (bare.exit_code, "Load it with --adapter" in bare.stderr) == (1, True), bare.stderr
-    adapter = ("--adapter", tmp_path / "own.safetensors", "--image-encoder", tmp_path / "encoder")
-    result = call(*sheet, *model, *adapter, "--json")
-    assert result.exit_code == 0, result.stderr
-    assert json.loads(result.stdout)["preset"] == "sd-turbo"
-
-
 def test_every_benchmark_of_quality_loads_published_models():
     commands = typer.main.get_command(app).commands["evaluate"].commands
     for name in commands:
@@ -184,45 +151,6 @@ def test_every_benchmark_of_quality_loads_published_models():
         assert ({"--pipeline", "--results"} <= options) is not shows_parts_of_swiftpie, name
 
 
-@pytest.mark.thorough
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-def test_photos_are_drawn_by_a_pipeline_and_read_from_a_folder(call, photo, tmp_path):
-    tiny_models.make_pipeline(tmp_path / "pipeline", "sd21", is_shallow=True)
-    for name in ("photos/dahlia", "finished"):
-        (tmp_path / name).mkdir(parents=True)
-    shutil.copy(photo, tmp_path / "photos" / "dahlia" / "1.jpg")
-    command = ("evaluate", "photos", tmp_path / "photos", "--places", "city street", "--json")
-    drawn = call(
-        *(*command, "-o", tmp_path / "a.png", "--pipeline", tmp_path / "pipeline"),
-        *("--pipeline-steps", 1),
-    )
-    assert drawn.exit_code == 0, drawn.stderr
-    report = json.loads(drawn.stdout)
-    assert "StableDiffusionPipeline of pipeline, words alone" in report["preset"]
-    assert report["num_steps"] == 1
-    assert report["provenance"]["command"].startswith("swiftpie evaluate photos photos --places")
-    finished = (*command, "-o", tmp_path / "b.png", "--results", tmp_path / "finished")
-    missing = call(*finished)
-    assert "dahlia-city-street.png' is missing" in missing.stderr
-    Image.open(photo).convert("RGB").save(tmp_path / "finished" / "dahlia-city-street.png")
-    lacking = call(*finished).stderr
-    sprite = lacking.split("finished/")[1].split("'")[0]
-    assert sprite.startswith("sprite-")
-    Image.new("RGB", (64, 64)).save(tmp_path / "finished" / sprite)
-    judged = call(*finished)
-    assert judged.exit_code == 0, judged.stderr
-    assert json.loads(judged.stdout)["likeness"]["photos"]["same"]["mean"] > 0.8
-
-
-def test_a_recipe_is_chosen_by_the_use_of_a_benchmark(call, photo, tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-    (tmp_path / "dahlia").mkdir()
-    shutil.copy(photo, tmp_path / "dahlia" / "1.jpg")
-    recipe = ("--recipe", "auto", "--offline")
-    told = call("evaluate", "photos", tmp_path, "-o", tmp_path / "sheet.png", *recipe)
-    assert (told.exit_code, "--recipe auto takes no other" in told.stderr) == (1, True), told.stderr
-
-
 def test_sizes_that_a_model_cannot_draw_name_the_option(evaluate, tmp_path):
     tiny_models.make_pipeline(tmp_path / "pipeline", "sd21", is_shallow=True)
     tiny_models.make_own_adapter(tmp_path / "own.safetensors", "sd21", is_shallow=True)
@@ -230,17 +158,6 @@ def test_sizes_that_a_model_cannot_draw_name_the_option(evaluate, tmp_path):
     adapter = ("--adapter", tmp_path / "own.safetensors", "--image-encoder", tmp_path / "encoder")
     result = evaluate("world", "--cases", 1, "--out", tmp_path / "out", *model, *adapter)
     assert (result.exit_code, "with --size 512" in result.stderr) == (1, True), result.stderr
-
-
-@pytest.mark.thorough
-def test_photos_of_nothing_end_as_a_sentence_about_pictures(call, tmp_path):
-    (tmp_path / "grey").mkdir()
-    Image.new("RGB", (64, 64), "grey").save(tmp_path / "grey" / "1.png")
-    result = call("evaluate", "photos", tmp_path, "-o", tmp_path / "sheet.png")
-    assert result.exit_code == 3
-    assert not (tmp_path / "sheet.png").exists()
-    unknown = call("evaluate", "photos", tmp_path, "-o", tmp_path / "a.png", "--places", "moon")
-    assert unknown.exit_code == 2
 
 
 @pytest.mark.parametrize("command", ["world", "world-edits"])
@@ -261,7 +178,7 @@ def test_the_larger_world_is_judged_at_the_size_that_is_asked_for(evaluate, tmp_
 
 
 @pytest.mark.parametrize(
-    "command", ["world", "world-edits", "leakage", "ablations", "edit-ablations", "grid", "photos"]
+    "command", ["world", "world-edits", "leakage", "ablations", "edit-ablations", "grid"]
 )
 def test_help_shows_examples(call, command):
     result = call("evaluate", command, "--help")

@@ -23,8 +23,6 @@ from swiftpie_lab.evaluation.benchmarks.insertions import (
     open_backgrounds,
 )
 from swiftpie_lab.evaluation.benchmarks.pie import read_pie
-from swiftpie_lab.evaluation.benchmarks.world import WorldKind
-from swiftpie_lab.evaluation.benchmarks.world_rivals import RivalWorld, kinds_for_rivals
 from swiftpie_lab.evaluation.contest import Ability, FinishedPictures, RivalDrawer
 from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.rivals import load_rival
@@ -161,36 +159,11 @@ def test_finished_pictures_of_another_size_are_refused(edits, tmp_path):
         drawn(edits, case, pictures, tmp_path / "out")
 
 
-def test_views_by_value_and_boxes_are_left_out_or_refused():
-    left = kinds_for_rivals(list(WorldKind), is_chosen=False)
-    assert {*WorldKind} - {*left} == {WorldKind.TURN, WorldKind.PAIR}
-    with pytest.raises(ConfigError, match="subjects in boxes"):
-        kinds_for_rivals([WorldKind.PAIR], is_chosen=True)
-
-
-@pytest.mark.thorough
-def test_true_renderings_as_finished_pictures_are_judged_as_the_truth_is(
-    benchmark, networks, dealt, tmp_path
-):
-    world = RivalWorld(benchmark.subjects, size_px=benchmark.size_px)
-    for case in dealt:
-        world.known(case)["truth"].save(tmp_path / f"{case.name}.png")
-    pictures = FinishedPictures(tmp_path, tuple(map(world.finished_name, dealt)))
-    results = Results(tmp_path / "out")
-    list(draw(world, dealt, RivalDrawer(world, pictures), results=results))
-    for row in score(world, dealt, results, networks):
-        assert row.scores["setting-accuracy"]["model"] == row.scores["setting-accuracy"]["truth"]
-        assert {*row.scores["subject-recognition"]} == {"model", "truth"}
-        assert "subject-psnr" not in row.scores
-
-
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (["world", "--pipeline", "x", "--scenes", "words"], "--scenes came with --pipeline"),
-        (["world", "--results", "x", "--kinds", "two subjects"], "subjects in boxes"),
-        (["world", "--results", "x", "--preset", "mini"], "--preset came with --results"),
-        (["world", "--pipeline-strength", "0.5"], "came without --pipeline"),
+        (["removals", "--results", "x", "--preset", "mini"], "--preset came with --results"),
+        (["removals", "--pipeline-strength", "0.5"], "came without --pipeline"),
         (["removals", "--pipeline", "x", "--adapter", "y"], "no picture of the subject"),
         (["world-edits", "--pipeline", "x", "--editor", "ddim"], "--editor came with --pipeline"),
         (["world-edits", "--results", "x", "--mask", "true"], "--mask came with --results"),

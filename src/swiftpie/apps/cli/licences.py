@@ -20,13 +20,11 @@ RENDERED = tuple(f"evaluate {name}" for name in ("world", "ablations", "grid"))
 COMMANDS = (
     *("personalize", "identity", "cutout", "demo", "edit"),
     *RENDERED,
-    *("evaluate photos", "evaluate dreambench", "evaluate world-edits", "evaluate pie"),
+    *("evaluate dreambench", "evaluate world-edits", "evaluate pie"),
     *("evaluate fastface", "face", "train"),
 )
 """Commands that load something."""
-CUTTING = frozenset(
-    {"personalize", "identity", "cutout", "edit", "evaluate photos", "evaluate dreambench"}
-)
+CUTTING = frozenset({"personalize", "identity", "cutout", "edit", "evaluate dreambench"})
 """Commands that cut subjects out of pictures."""
 NAMING = frozenset({"personalize", "identity", "edit"})
 """Commands that take subjects from the library by name."""
@@ -162,6 +160,6 @@ def _command_terms(command: str, chosen: Chosen) -> list[LicenceTerms]:
             found += [licences.CLIP, licences.DINO, licences.LPIPS, licences.PIE]
         case "evaluate world-edits":
             found += [licences.OWN_JUDGES, licences.SPRITES, licences.LPIPS]
-        case "evaluate photos" | "train":
+        case "train":
             found += [licences.OWN_JUDGES, licences.SPRITES]
     return found + ([licences.OWN_JUDGES, licences.SPRITES] if command in RENDERED else [])

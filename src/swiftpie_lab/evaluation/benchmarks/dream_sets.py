@@ -12,7 +12,7 @@ from typing import NamedTuple, get_args
 from swiftpie.errors import InputError, short_reason
 from swiftpie.masks import Box
 from swiftpie.validation import check_box, parse_box
-from swiftpie_lab.evaluation.benchmarks.photos import photos_in
+from swiftpie_lab.data.photo_listing import photos_in
 
 LISTS = "prompts_and_classes.txt"  # as DreamBench has it
 MAX_TEXT_BYTES = 1 << 20

@@ -18,8 +18,8 @@ from swiftpie.imageio.images import mask_to_pil, plane, to_tensor
 from swiftpie.masks import Box
 from swiftpie.models.cutout import ANYWHERE, Search, cut_out
 from swiftpie.pipelines.drawing.request import MAX_SUBJECTS, Subject
+from swiftpie_lab.data.photo_listing import mask_beside
 from swiftpie_lab.evaluation.benchmarks.dream_sets import DREAM_SETS, DreamSubject, read_boxes
-from swiftpie_lab.evaluation.benchmarks.photos import mask_beside
 from swiftpie_lab.evaluation.case import Evidence, Reference, Row
 from swiftpie_lab.evaluation.contest import OpenBenchmark, RivalTask
 from swiftpie_lab.evaluation.judges import Networks

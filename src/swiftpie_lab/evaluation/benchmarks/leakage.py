@@ -25,14 +25,14 @@ from swiftpie.masks import Box
 from swiftpie.models.cutout import subject_mask
 from swiftpie.pipelines.drawing.request import Subject
 from swiftpie.pipelines.drawing.settings import MaskSource
-from swiftpie_lab.evaluation.benchmarks.photos import find_subjects
-from swiftpie_lab.evaluation.benchmarks.sprites import PHRASE_OF
+from swiftpie_lab.data.photo_listing import mask_beside, photos_in, words_of
 from swiftpie_lab.evaluation.benchmarks.world import WorldBenchmark, draw_own
 from swiftpie_lab.evaluation.case import Evidence, Expected, Row, on_white
 from swiftpie_lab.evaluation.judges import Networks, Panel, SubjectJudge
 from swiftpie_lab.evaluation.report import format_interval, interval
 from swiftpie_lab.evaluation.run import Benchmark, File, Maker, Results, maker_of
 from swiftpie_world.nouns import article_of
+from swiftpie_world.places import PLACES
 from swiftpie_world.subjects import Subjects
 
 COUNTS = (2, 3, 4)  # subjects in a picture
@@ -40,7 +40,7 @@ CASES = 8  # of each slice and number of subjects, by default
 FILLED = 0.88  # of its column that a box has
 FLOOR = 0.84  # of the picture's height: where boxes end
 MAX_PHOTOS, MOST_PX = 64, 1024
-PLACES = (
+CHOSEN_PLACES = (
     "meadow",
     "beach",
     "kitchen",
@@ -147,7 +147,7 @@ class LeakageBenchmark(Benchmark[LeakageCase]):
         random = Random(f"{self.seed}:{one.name}:{num_subjects}:{number}")
         codes = tuple(random.sample(self.slices[one], num_subjects))
         names = tuple(self.name_of(code) for code in codes)
-        place = random.choice(PLACES)
+        place = random.choice(CHOSEN_PLACES)
         return LeakageCase(
             name=f"{one.name.lower()}-{num_subjects}-{number:03d}",
             slice=one,
@@ -285,22 +285,29 @@ class LeakageDrawer:
 
 
 def read_photos(folder: Path) -> dict[str, Given]:
-    """Return the first photograph of each subject below `folder`, by code; see `find_subjects`.
+    """Return the first photograph of each folder in `folder`, by code of its subject.
 
     Subjects that cannot be cut out are left out.
 
     Raises:
         InputError: Fewer are left than a case needs.
     """
+    if not folder.is_dir():
+        raise InputError(
+            f"'{folder}' is no folder. One with a folder of photographs for each subject is "
+            "needed. Check the path."
+        )
+    photos = [photos_in(path) for path in sorted(folder.iterdir()) if path.is_dir()]
     found = {}
-    for subject in find_subjects(folder, limit=MAX_PHOTOS):
-        image = load_image(subject.photo).convert("RGB")
+    for photo in [some[0] for some in photos if some][:MAX_PHOTOS]:
+        image = load_image(photo).convert("RGB")
         image.thumbnail((MOST_PX, MOST_PX))
         try:
-            mask = _mask_of(subject.mask, image)
+            mask = _mask_of(mask_beside(photo), image)
         except ImageError:
             continue
-        found[f"photo-{subject.name}"] = Given(subject.words, image, mask)
+        subject = photo.parent.name
+        found[f"photo-{subject}"] = Given(words_of(subject), image, mask)
     if len(found) <= max(COUNTS):
         raise InputError(
             f"'{folder}' holds photographs of {len(found)} subjects that can be cut out. At least "
@@ -319,7 +326,8 @@ def prompt_of(names: Sequence[str], place: str) -> str:
     """Return a prompt that names all subjects and the place."""
     nouns = [f"{article_of(name)} {name}" for name in names]
     joined_nouns = " and ".join([*([", ".join(nouns[:-1])] if nouns[1:] else []), nouns[-1]])
-    return f"a photo of {joined_nouns} {PHRASE_OF[place]}"
+    phrase = {one.name: one.phrases[0] for one in PLACES}[place]
+    return f"a photo of {joined_nouns} {phrase}"
 
 
 def boxes(count: int) -> list[Box]:
