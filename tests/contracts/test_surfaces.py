@@ -1,5 +1,6 @@
-"""A request is the same picture from Python, the command line, a job file and over HTTP."""
+"""A request is the same picture from every surface, and each answers in the form that it had."""
 
+import asyncio
 import base64
 import io
 import itertools
@@ -8,18 +9,23 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from swiftpie import EditSettings, Scales, Subject
+from swiftpie import EditSettings, Scales, Subject, SwiftEditPipeline, SwiftPiePipeline
 from swiftpie.apps.batch.draw import Work
 from swiftpie.apps.batch.jobs import DEFAULT_MODEL
 from swiftpie.apps.batch.lists import read_lines
 from swiftpie.apps.batch.rows import JobDefaults, collect
 from swiftpie.apps.batch.run import draw, open_run
 from swiftpie.apps.cli.main import app
+from swiftpie.apps.mcp.files import Folders
+from swiftpie.apps.mcp.server import Toolbox
 from swiftpie.imageio.decoding import load_image
+from tests.comfyui.interface import load_nodes
 
+pytest.importorskip("mcp", reason="needs swiftpie[mcp]")
 serve = pytest.importorskip("tests.apps.serve.conftest", reason="needs swiftpie[serve]")
 
 SEED = 5
@@ -156,6 +162,13 @@ def flag_of(name):
 def by_batch(case, session, folder, _):
     if case.task in {"insert", "remove", "replace"}:
         return None  # which job files have not
+    outcome = drawn_by_batch(case, session, folder)
+    assert outcome["status"] == "done", outcome
+    return load_image(outcome["folder"] / outcome["file"])
+
+
+def drawn_by_batch(case, session, folder):
+    """The line of the report, and the folder of the file."""
     row = {name: list(v) if isinstance(v, tuple) else v for name, v in case.given.items()}
     row |= {"size": spelled("size", case.given["size"])} if "size" in row else {}
     row |= {"image": "photo.png"} if case.task == "edit" else {}
@@ -169,8 +182,7 @@ def by_batch(case, session, folder, _):
     with open_run(jobs, work, batch=1, settings={}) as run:
         list(draw(run, work))
     (outcome,) = run.report.rows
-    assert outcome["status"] == "done", outcome
-    return load_image(out / outcome["file"])
+    return {**json.loads(json.dumps(outcome)), "folder": out}
 
 
 NUMBERS = itertools.count()
@@ -182,7 +194,20 @@ def server(session):
         yield running
 
 
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        package, _ = load_nodes(tmp_path_factory.mktemp("comfyui"), patch)
+        extension = asyncio.run(package.comfy_entrypoint())
+        yield {one.__name__: one for one in asyncio.run(extension.get_node_list())}
+
+
 def by_http(case, _, folder, server):
+    answer = asked_over_http(case, folder, server)
+    return Image.open(io.BytesIO(base64.b64decode(answer.json["data"][0]["b64_json"])))
+
+
+def asked_over_http(case, folder, server):
     def sent(name):
         url = "data:image/png;base64," + base64.b64encode((folder / name).read_bytes()).decode()
         return {"image_url": url}
@@ -209,7 +234,7 @@ def by_http(case, _, folder, server):
     path = "/v1/images/edits" if images else "/v1/images/generations"
     answer = server.ask("POST", path, body=body)
     assert answer.status == 200, answer.json
-    return Image.open(io.BytesIO(base64.b64decode(answer.json["data"][0]["b64_json"])))
+    return answer
 
 
 def upload(path):
@@ -217,11 +242,192 @@ def upload(path):
     return {"body": body, "headers": {"content-type": kind}}
 
 
+def by_assistant(case, _, folder, server):
+    picture, _ = asked_by_assistant(case, folder, server)
+    return picture
+
+
+def asked_by_assistant(case, folder, server):
+    """The picture and the facts of a tool, by the worker of the server."""
+    toolbox = Toolbox(server.worker, Folders([folder]))
+    given = {name: list(v) if isinstance(v, tuple) else v for name, v in case.given.items()}
+    scales = {name: given.pop(name) for name in STRENGTHS if name in given}
+    given |= {"scales": scales} if scales else {}
+    given |= {"size": spelled("size", given["size"])} if "size" in given else {}
+    subject = {"pictures": [{"path": "subject.png"}]}
+    if case.task in {"personalize", "insert"}:
+        subject |= {name: given.pop(name) for name in ("box", "view") if name in given}
+    if case.has_subject:
+        is_drawn = case.task == "personalize"
+        given |= {"subjects": [subject]} if is_drawn else {"subject": subject}
+    given |= {} if case.task == "personalize" else {"picture": {"path": "photo.png"}}
+    given |= {"mask": {"path": "mask.png"}} if case.has_mask else {}
+    given |= {"prompt": case.prompt} if case.prompt and case.task != "remove" else {}
+    tool = {"personalize": "draw"}.get(case.task, case.task)
+    call = toolbox.call(tool, {**given, "seed": SEED}, report)
+    loop = server.worker.getting_ready.get_loop()
+    answer = asyncio.run_coroutine_threadsafe(call, loop).result(60)
+    assert not answer.is_error, answer.content
+    drawn, facts = answer.content
+    assert json.loads(facts.text) == json.loads(json.dumps(answer.structured_content))
+    return Image.open(io.BytesIO(base64.b64decode(drawn.data))), json.loads(facts.text)
+
+
+async def report(*_):
+    """Progress, which nobody reads here."""
+
+
+def by_nodes(case, session, folder, nodes):
+    if case.task not in {"personalize", "edit"} or "view" in case.given:
+        return None  # which has no node
+    given, subject = dict(case.given), ()
+    scales = Scales(**{name: given.pop(name) for name in STRENGTHS if name in given})
+    if case.has_subject:
+        shown = as_image(load_image(folder / "subject.png"))
+        subject, _ = nodes["EncodeIdentity"].execute(session, shown).args
+    if case.task == "personalize":
+        if "size" in given:
+            given["height"], given["width"] = given.pop("size")
+        words = (session, case.prompt, SEED, 1)
+        image, _ = nodes["Personalize"].execute(*words, subject, scales, **given).args
+        return as_picture(image)
+    if scales != Scales():
+        return None  # edits have no scales there
+    photo = as_image(load_image(folder / "photo.png"))
+    given |= {"subject": subject} if subject else {}
+    if case.has_mask:
+        given |= {"mask": as_image(load_image(folder / "mask.png").convert("L"))}
+    words = (session, photo, case.prompt, given.pop("source_prompt", ""), SEED, 0.0)
+    image, _ = nodes["Edit"].execute(*words, **given).args
+    return as_picture(image)
+
+
+def as_image(picture):
+    return torch.from_numpy(np.array(picture, dtype=np.float32) / 255)[None]
+
+
+def as_picture(image):
+    return Image.fromarray(image[0].mul(255).round().byte().numpy())
+
+
+def by_pipeline(case, session, folder, _):
+    if case.task not in {"personalize", "edit"}:
+        return None  # which has no pipeline
+    is_edit, given = case.task == "edit", dict(case.given)
+    kind = SwiftEditPipeline if is_edit else SwiftPiePipeline
+    pipe = kind.from_components(session.components)
+    pipe.set_progress_bar_config(disable=True)
+    scales = Scales(**{name: given.pop(name) for name in STRENGTHS if name in given})
+    identity = session.encode_identity(folder / "subject.png") if case.has_subject else None
+    if is_edit:
+        given |= {"image": load_image(folder / "photo.png"), "identity": identity}
+        given |= {"settings": EditSettings(scales=scales)}
+        given |= {"mask_image": load_image(folder / "mask.png")} if case.has_mask else {}
+        return pipe(prompt=case.prompt, seeds=[SEED], **given).images[0]
+    if "size" in given:
+        given["height"], given["width"] = given.pop("size")
+    placed = {name: given.pop(name) for name in ("box", "view") if name in given}
+    subjects = [] if identity is None else [Subject(identity, **placed)]
+    shown = session.with_named(case.prompt, subjects)
+    return pipe(prompt=case.prompt, subjects=shown, seeds=[SEED], scales=scales, **given).images[0]
+
+
+MORE = {  # that the surfaces of single users draw as well
+    *("material", "replacement", "mask", "box", "keyword"),
+    *("strength of an edit", "subject of an edit", "insertion", "removal by a mask"),
+    *("replacement by a mask", "one subject", "two subjects", "named subject", "box and view"),
+    *("scene", "style", "size", "strength"),
+}
+
+
 @pytest.mark.parametrize("name", CASES)
-def test_every_surface_draws_what_a_session_draws(session, folder, server, monkeypatch, name):
+def test_every_surface_draws_what_a_session_draws(
+    session, folder, server, nodes, monkeypatch, name
+):
     case = CASES[name]
     expected = np.asarray(by_session(case, session, folder))
-    for surface, given in ((by_command, monkeypatch), (by_batch, None), (by_http, server)):
+    surfaces = {by_command: monkeypatch, by_batch: None, by_http: server}
+    more = {by_assistant: server, by_nodes: nodes, by_pipeline: None}
+    for surface, given in (surfaces | more if name in MORE else surfaces).items():
         drawn = surface(case, session, folder, given)
         if drawn is not None:
             assert np.array_equal(np.asarray(drawn.convert("RGB")), expected), surface.__name__
+
+
+OPEN = "…"  # what differs from one call to the next, or between machines
+ANSWER = {
+    "created": OPEN,
+    "created_at": OPEN,
+    "background": "opaque",
+    "output_format": "png",
+    "quality": "auto",
+    "size": "128x128",
+    "data": [{"b64_json": OPEN}],
+}
+OWN = {"seeds": [SEED], "model": "mini", "timings_ms": OPEN, "warnings": []}
+HEADERS = {
+    *("date", "server-timing", "content-length", "content-type", "x-content-type-options"),
+    *("referrer-policy", "cross-origin-opener-policy", "cross-origin-resource-policy"),
+    *("content-security-policy", "permissions-policy", "cache-control", "x-request-id"),
+    "openai-processing-ms",
+}
+FACTS = {"seeds": [SEED], "model": "mini", "size": "128x128"}
+CAT = {"named": [{"word": "kitten", "name": "cat", "near": ["cat face"]}]}
+PLACE = {"box": list(BOX)}
+OUTCOME = {"place": "jobs.jsonl, line 1", "status": "done", "bytes": OPEN, "ms": OPEN}
+OUTCOME |= {"seed": SEED, "preset": "mini", "warnings": [], "cutouts": []}
+NOT_RANDOM = "The seed has no effect: nothing of this edit is random."
+CUT = {"way": "transparency", "confidence": 1.0}
+ANSWERS = {  # what HTTP and assistants say, the words that HTTP counts, and the line of a report
+    "one subject": (
+        {},
+        5,
+        {
+            "id": "subject-a-robot-on-a-beach-s5-a5e62598",
+            "branches": ["semantic", "detail", "aligned detail"],
+            "cutouts": [[CUT]],
+        },
+    ),
+    "named subject": (
+        CAT,
+        7,
+        {
+            "id": "a-kitten-in-a-city-at-night-s5-d2af10db",
+            "branches": ["semantic", "detail", "aligned detail"],
+            "cutouts": [[CUT]],
+            **CAT,
+        },
+    ),
+    "material": (
+        {},
+        5,
+        {"id": "photo-a-dog-made-of-gold-s5-a331ae2b", "branches": [], "warnings": [NOT_RANDOM]},
+    ),
+    "insertion": (PLACE, 2, None),
+    "removal by a mask": ({}, 2, None),
+}
+
+
+def frozen(answer):
+    return {
+        name: OPEN if name in {"created", "created_at", "timings_ms", "bytes", "ms"} else value
+        for name, value in answer.items()
+    }
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_answers_keep_their_form(session, folder, server, name):
+    case, (own, words, outcome) = CASES[name], ANSWERS[name]
+    answer = asked_over_http(case, folder, server)
+    assert {header.lower() for header, _ in answer.getheaders()} == HEADERS
+    told = frozen(answer.json) | {"data": [{**answer.json["data"][0], "b64_json": OPEN}]}
+    told["swiftpie"] = frozen(told["swiftpie"])
+    usage = {"input_tokens": words, "output_tokens": 0, "total_tokens": words}
+    usage |= {"input_tokens_details": {"image_tokens": 0, "text_tokens": words}}
+    assert told == {**ANSWER, "usage": usage, "swiftpie": OWN | own}
+    assert asked_by_assistant(case, folder, server)[1] == FACTS | own
+    if outcome is not None:
+        reported = frozen(drawn_by_batch(case, session, folder))
+        del reported["folder"]
+        file = {"file": f"{outcome['id']}.png", "prompt": case.prompt}
+        assert reported == OUTCOME | file | outcome
