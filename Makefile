@@ -59,7 +59,7 @@ check-page: web/node_modules/.package-lock.json  ## look for faults in the page'
 
 test-page: $(VENV)/.page  ## drive the page in Chromium, as `apt install chromium` brings it
 	@command -v chromium || command -v google-chrome || { echo "no Chromium found"; exit 1; }
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) tests/apps/serve/test_page.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) tests/server/test_page.py
 
 docs: $(VENV)/.docs  ## build the site into build/site/html, without the network; a broken link is an error
 	$(BIN)/python docs/site/build.py

@@ -11,7 +11,7 @@ import zlib
 import pytest
 
 import swiftpie
-from swiftpie.apps.cli.main import COLLECT_EVERY
+from swiftpie.cli.main import COLLECT_EVERY
 
 gc.set_threshold(COLLECT_EVERY)  # as the command line; looking more often takes a tenth of all time
 

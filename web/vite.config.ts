@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { svelte } from "@sveltejs/vite-plugin-svelte";
 import { defineConfig, type Plugin } from "vite";
 
-const STATIC = "../src/swiftpie/apps/serve/static";
+const STATIC = "../src/swiftpie/server/static";
 const SAMPLES = "../src/swiftpie/assets/samples";
 
 /** What the page brings along from others goes with their licences. */

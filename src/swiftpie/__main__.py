@@ -1,6 +1,6 @@
 """Lets `python -m swiftpie` stand for `swiftpie`."""
 
-from swiftpie.apps.cli.main import main
+from swiftpie.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 from huggingface_hub import errors
 
-from swiftpie.apps.cli.console import in_options
 from swiftpie.backbones.hub import Host, RepoReference, explain, parse_reference
+from swiftpie.cli.console import in_options
 
 NAMED = {
     "stabilityai/sdxl-turbo": RepoReference("stabilityai/sdxl-turbo"),

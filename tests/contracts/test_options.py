@@ -9,11 +9,11 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from swiftpie import EditRequest, EditSettings, PersonalizeRequest, Scales, Subject, options_of
-from swiftpie.apps.batch.rows import row_fields
-from swiftpie.apps.cli.options import FieldOptions, with_fields
-from swiftpie.apps.serve.schemas import WithOptions, controls, with_options
+from swiftpie.batch.rows import row_fields
+from swiftpie.cli.options import FieldOptions, with_fields
 from swiftpie.config import Option, Surface, read_options
 from swiftpie.errors import ConfigError
+from swiftpie.server.schemas import WithOptions, controls, with_options
 from tests.comfyui.interface import load_nodes
 
 HELP = "How dense the fog is."

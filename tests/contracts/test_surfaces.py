@@ -14,19 +14,19 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from swiftpie import EditSettings, Scales, Subject, SwiftEditPipeline, SwiftPiePipeline
-from swiftpie.apps.batch.draw import Work
-from swiftpie.apps.batch.jobs import DEFAULT_MODEL
-from swiftpie.apps.batch.lists import read_lines
-from swiftpie.apps.batch.rows import JobDefaults, collect
-from swiftpie.apps.batch.run import draw, open_run
-from swiftpie.apps.cli.main import app
-from swiftpie.apps.mcp.files import Folders
-from swiftpie.apps.mcp.server import Toolbox
+from swiftpie.batch.draw import Work
+from swiftpie.batch.jobs import DEFAULT_MODEL
+from swiftpie.batch.lists import read_lines
+from swiftpie.batch.rows import JobDefaults, collect
+from swiftpie.batch.run import draw, open_run
+from swiftpie.cli.main import app
 from swiftpie.imageio.decoding import load_image
+from swiftpie.server.mcp.files import Folders
+from swiftpie.server.mcp.server import Toolbox
 from tests.comfyui.interface import load_nodes
 
 pytest.importorskip("mcp", reason="needs swiftpie[mcp]")
-serve = pytest.importorskip("tests.apps.serve.conftest", reason="needs swiftpie[serve]")
+serve = pytest.importorskip("tests.server.conftest", reason="needs swiftpie[serve]")
 
 SEED = 5
 STRENGTHS = ("identity_scale", "text_scale", "background_scale")

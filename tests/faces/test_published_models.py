@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from swiftpie.apps.cli.main import app
+from swiftpie.cli.main import app
 from swiftpie.faces import FACE_ENCODERS
 from swiftpie.faces.choose import choose_face, find_faces, similarity
 from swiftpie.faces.encoders.onnx import (

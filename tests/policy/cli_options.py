@@ -5,7 +5,7 @@ from pathlib import Path
 import typer
 from typer.main import get_command
 
-from swiftpie.apps.cli.main import app
+from swiftpie.cli.main import app
 
 STORED = Path(__file__).with_name("cli_options.txt")
 

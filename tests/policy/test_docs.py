@@ -18,8 +18,8 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from benchmarks._machine import weights_mark
-from swiftpie.apps.cli.main import app
 from swiftpie.backbones.presets import PRESETS
+from swiftpie.cli.main import app
 from swiftpie.engine.transforms import TRANSFORMS
 from swiftpie.imageio.decoding import load_image
 from swiftpie.pipelines.drawing.settings import EditMode, Scales
@@ -31,9 +31,9 @@ README = ROOT / "README.md"
 ALONE = "onnxruntime_alone.py"  # tests/engine/onnx runs it, beside an export
 EXAMPLES = sorted(path for path in (ROOT / "examples").glob("*.py") if path.name != ALONE)
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
-SERVING = ROOT / "docs" / "serving.md"  # whose programs need a server: tests/apps/serve runs them
+SERVING = ROOT / "docs" / "serving.md"  # whose programs need a server: tests/server runs them
 COMMANDS = ROOT / "docs" / "commands.md"
-ASSISTANTS = ROOT / "docs" / "mcp.md"  # whose program starts one: tests/apps/mcp runs it
+ASSISTANTS = ROOT / "docs" / "mcp.md"  # whose program starts one: tests/server/mcp runs it
 MAX_EXAMPLE_LINES = 60
 FIRST_SCREEN_LINES = 30
 MAX_README_LINES = 150

@@ -69,7 +69,7 @@ def loaded_by(statement, folder):
     "statement",
     [
         "import swiftpie",
-        "import swiftpie.apps.cli.main",
+        "import swiftpie.cli.main",
         "import swiftpie.config, swiftpie.registry, swiftpie.errors",
     ],
 )

@@ -86,7 +86,7 @@ def test_source_uses_the_words_of_the_glossary():
 
 
 def test_only_the_command_line_prints():
-    silent = [path for path in python_files(SOURCE) if SOURCE / "apps" / "cli" not in path.parents]
+    silent = [path for path in python_files(SOURCE) if SOURCE / "cli" not in path.parents]
     assert silent
     assert [shown(path) for path in silent if "print" in calls(path)] == []
 

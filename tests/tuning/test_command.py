@@ -5,7 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from swiftpie.apps.cli.main import app
+from swiftpie.cli.main import app
 from swiftpie.pipelines.identity_file import read_identity_header
 
 

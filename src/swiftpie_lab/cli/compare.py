@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from swiftpie.apps.cli.console import examples, print_text, say
-from swiftpie.apps.cli.options import AsJson, Force
+from swiftpie.cli.console import examples, print_text, say
+from swiftpie.cli.options import AsJson, Force
 from swiftpie_lab.cli.evaluate_output import tell
 
 First = Annotated[

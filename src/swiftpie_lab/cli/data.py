@@ -7,8 +7,8 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from swiftpie.apps.cli.console import examples, say
-from swiftpie.apps.cli.options import DataPath, Force, PictureOut, Seed
+from swiftpie.cli.console import examples, say
+from swiftpie.cli.options import DataPath, Force, PictureOut, Seed
 from swiftpie_lab.cli.evaluate_output import CELL_PX
 
 if TYPE_CHECKING:

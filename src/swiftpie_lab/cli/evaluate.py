@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import typer
 
-from swiftpie.apps.cli.console import examples, print_json, say
-from swiftpie.apps.cli.options import AsJson, DataPath, Force, PictureOut, with_fields
+from swiftpie.cli.console import examples, print_json, say
+from swiftpie.cli.options import AsJson, DataPath, Force, PictureOut, with_fields
 from swiftpie_lab.cli import evaluate_options as given
 from swiftpie_lab.cli import evaluate_output as output
 from swiftpie_lab.cli import evaluate_parts as parts

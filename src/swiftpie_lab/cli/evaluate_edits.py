@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from swiftpie.apps.cli.console import examples
-from swiftpie.apps.cli.drawing.edit import EditScales
-from swiftpie.apps.cli.loading import resolved
-from swiftpie.apps.cli.options import AsJson, DataPath, with_fields
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.recipes import Use
+from swiftpie.cli.console import examples
+from swiftpie.cli.drawing.edit import EditScales
+from swiftpie.cli.loading import resolved
+from swiftpie.cli.options import AsJson, DataPath, with_fields
 from swiftpie.pipelines.drawing.settings import EditSettings, Scales
 from swiftpie_lab.cli import evaluate_options as given
 from swiftpie_lab.cli import evaluate_output as output

@@ -5,8 +5,8 @@ from typing import Annotated, Literal, TypedDict
 
 import typer
 
-from swiftpie.apps.cli.options import FieldOptions
 from swiftpie.backbones.choices import LoadOptions
+from swiftpie.cli.options import FieldOptions
 from swiftpie.config import Option
 from swiftpie.pipelines.drawing.settings import EditSettings
 

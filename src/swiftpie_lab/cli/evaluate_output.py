@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from swiftpie import __version__
-from swiftpie.apps.cli.console import print_text, say
+from swiftpie.cli.console import print_text, say
 from swiftpie.errors import printable
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from swiftpie.apps.cli.loading import open_session, resolved
 from swiftpie.backbones.choices import LoadOptions
+from swiftpie.cli.loading import open_session, resolved
 from swiftpie.errors import ConfigError
 from swiftpie.pipelines.drawing.settings import EditMethod, EditSettings, EditStart
 from swiftpie_lab.cli.evaluate_options import NetworkFiles

@@ -5,17 +5,17 @@ from pathlib import Path
 
 import typer
 
-from swiftpie.apps.cli.console import examples
-from swiftpie.apps.cli.drawing.face import (
+from swiftpie.backbones.recipes import Use
+from swiftpie.cli.console import examples
+from swiftpie.cli.drawing.face import (
     GuidanceName,
     Recognisers,
     SidePx,
     open_face_encoders,
     warn_of_strange_vectors,
 )
-from swiftpie.apps.cli.loading import resolved
-from swiftpie.apps.cli.options import AsJson, IdentityScale, with_fields
-from swiftpie.backbones.recipes import Use
+from swiftpie.cli.loading import resolved
+from swiftpie.cli.options import AsJson, IdentityScale, with_fields
 from swiftpie.faces import CONSENT
 from swiftpie.pipelines.drawing.settings import IdentityGuidance, Scales
 from swiftpie_lab.cli import evaluate_options as given

@@ -16,9 +16,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from swiftpie.apps.cli.console import examples, say, write_table
-from swiftpie.apps.cli.options import DataPath, Device
 from swiftpie.backbones.choices import device_of
+from swiftpie.cli.console import examples, say, write_table
+from swiftpie.cli.options import DataPath, Device
 from swiftpie.errors import ConfigError
 
 if TYPE_CHECKING:

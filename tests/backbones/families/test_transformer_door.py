@@ -18,7 +18,6 @@ from typer.testing import CliRunner
 
 import swiftpie
 from swiftpie import CapabilityError, ConfigError, InputError, Scales, SwiftPiePipeline
-from swiftpie.apps.cli.main import app
 from swiftpie.attention.condition import layer_masks
 from swiftpie.attention.install import Installation, Plan
 from swiftpie.attention.kernels import attend, merge_heads, split_heads
@@ -26,6 +25,7 @@ from swiftpie.attention.processors import SemanticAttention
 from swiftpie.backbones.components import FAMILIES, Components, Family
 from swiftpie.backbones.presets import Capability, Preset, describe, read_preset
 from swiftpie.backbones.scheduling import schedule_of, with_steps
+from swiftpie.cli.main import app
 from swiftpie.diffusers.modules import KeepingOffload, take_apart
 from swiftpie.engine.session import Session
 from swiftpie.guidance import METHODS

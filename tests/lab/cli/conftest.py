@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from swiftpie_lab.data.subjects import INDEX_NAME, is_held_out
-from tests.apps.cli.conftest import call, one_thread, photo, samples
+from tests.cli.conftest import call, one_thread, photo, samples
 
 __all__ = ["call", "one_thread", "photo", "samples", "training_pack"]
 

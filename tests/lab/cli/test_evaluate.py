@@ -4,7 +4,7 @@ import pytest
 import typer
 from PIL import Image
 
-from swiftpie.apps.cli.main import app
+from swiftpie.cli.main import app
 from swiftpie_lab.cli.evaluate_output import CELL_PX
 from swiftpie_lab.evaluation import variants
 from swiftpie_lab.evaluation.benchmarks.world import USES, WorldKind

@@ -10,9 +10,9 @@ from torch.nn import functional as F
 from transformers import CLIPVisionModelWithProjection
 from typer.testing import CliRunner
 
-from swiftpie.apps.cli.main import app
 from swiftpie.backbones.adapters import open_adapter
 from swiftpie.backbones.components import load_components
+from swiftpie.cli.main import app
 from swiftpie.engine.session import Session
 from swiftpie.errors import WeightsError
 from swiftpie.imageio.decoding import load_image

@@ -9,8 +9,8 @@ from torch.nn import functional as F
 from transformers import CLIPVisionModelWithProjection
 from typer.testing import CliRunner
 
-from swiftpie.apps.cli.main import app
 from swiftpie.backbones.load.safe import flatten
+from swiftpie.cli.main import app
 from swiftpie.errors import CapabilityError, ConfigError, WeightsError
 from swiftpie.models.vision import CLIP_MEAN, CLIP_STD
 from swiftpie.schedules import PredictionType

@@ -1,1 +1,0 @@
-"""Batches and serving on a Ray cluster."""

@@ -1,0 +1,233 @@
+"""The folder of a run: its lock, its manifest, its report, and a contact sheet."""
+
+import json
+import os
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from PIL import Image
+
+from swiftpie import __version__
+from swiftpie.batch.jobs import SHEET, Jobs
+from swiftpie.errors import ConfigError, InputError
+from swiftpie.imageio.atomic import make_folder, take_lock, write_file
+from swiftpie.imageio.decoding import load_image
+from swiftpie.imageio.images import contact_sheet
+from swiftpie.imageio.writing import save_image
+
+PLAN = "plan.jsonl"  # the run in its first line, then a line a job
+REPORT = "report.jsonl"
+LOCK = ".swiftpie-batch.lock"
+MAX_NAMED = 5  # jobs that a message names
+SHEET_COLUMNS, SHEET_CELLS, CELL_PX = 8, 400, 192
+
+DONE, FAILED, REFUSED = "done", "failed", "refused"
+
+Outcome = Mapping[str, Any]
+"""A line of the report: id, place and status, then the file and its facts, or a reason."""
+
+
+class RunManifest(NamedTuple):
+    """What decides about the pictures of a folder; its file is `plan.jsonl`."""
+
+    run: Mapping[str, Any]  # options that all jobs share
+    jobs: Mapping[str, Mapping[str, Any]]  # by id: everything that decides about the picture
+
+
+@contextmanager
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Lock a folder against other runs; it is made if it does not exist.
+
+    The operating system releases the lock when the process ends.
+
+    Raises:
+        ConfigError: Another run has locked it.
+        InputError: It is a file, or cannot be made or written to.
+    """
+    make_folder(folder)
+    try:
+        lock = os.open(folder / LOCK, os.O_CREAT | os.O_RDWR, 0o666)
+    except OSError as error:
+        raise InputError(
+            f"'{folder}' cannot be written to ({error.strerror}). A writable folder is needed. "
+            "Choose another --out."
+        ) from error
+    try:
+        if not take_lock(lock):
+            raise ConfigError(
+                f"Another run is active in '{folder}'. A folder belongs to one run at a time. "
+                "Wait until it has ended, or choose another --out."
+            )
+        yield
+    finally:
+        os.close(lock)
+
+
+def manifest_of(jobs: Jobs, run: Mapping[str, Any]) -> RunManifest:
+    """Return the manifest of a run of these jobs."""
+    digests = {name: seen.digest[:16] for name, seen in jobs.files.items()}
+    described = {
+        job.id: job.spec() | {"files": {name: digests[name] for name in job.files}}
+        for job in jobs.jobs
+    }
+    return RunManifest({"swiftpie": __version__, **run}, described)
+
+
+def read_manifest(folder: Path) -> RunManifest | None:
+    """Return the manifest in a folder; None if there is none.
+
+    Raises:
+        ConfigError: It cannot be read.
+    """  # noqa: DOC501 - which is its own
+    path = folder / PLAN
+    try:
+        head, *lines = path.read_text("utf-8").splitlines()
+        run, rows = json.loads(head), [json.loads(line) for line in lines]
+        if not isinstance(run, dict) or not isinstance(run["threads"], int):
+            raise ValueError("its first line does not describe a run")
+        return RunManifest(run, {row.pop("id"): row for row in rows})
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ConfigError(
+            f"'{path}' cannot be read ({error}), so what was drawn there is unknown. Choose "
+            "another --out, or draw everything again with --force."
+        ) from error
+
+
+def write_manifest(folder: Path, manifest: RunManifest) -> None:
+    """Write a manifest, whole or not at all."""
+    rows = [manifest.run, *({"id": name, **job} for name, job in manifest.jobs.items())]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    write_file(folder / PLAN, text.encode(), force=True)
+
+
+def differences(before: RunManifest, now: RunManifest, *, done: Container[str]) -> list[str]:
+    """Return what differs between two manifests, a sentence each; none for the same run.
+
+    A job that is not `done` may change, for example after its damaged picture was replaced.
+    """
+    found = [
+        f"{name} was {before.run.get(name)!r} and is {now.run.get(name)!r}."
+        for name in dict.fromkeys([*before.run, *now.run])
+        if before.run.get(name) != now.run.get(name)
+    ]
+    kept = before.jobs.keys() & now.jobs.keys()
+    same = {name for name in kept if before.jobs[name] == now.jobs[name] or name not in done}
+    changed = [name for name in now.jobs if name in kept - same]
+    added = [name for name in now.jobs if name not in kept]
+    gone = [name for name in before.jobs if name not in kept]
+    if changed:
+        about = [f"{name} ({_fields(before.jobs[name], now.jobs[name])})" for name in changed]
+        found.append(f"{len(changed)} jobs changed: {_some(about)}.")
+    for names, what in ((added, "are new"), (gone, "are gone")):
+        if names:
+            found.append(f"{len(names)} jobs {what}: {_some(names)}.")
+    return found
+
+
+def read_done(folder: Path) -> dict[str, Outcome]:
+    """Return the outcomes, by id, of jobs whose files exist and are complete.
+
+    An incomplete line is left by a process that was killed; its job has no outcome.
+    """
+    done: dict[str, Outcome] = {}
+    try:
+        lines = (folder / REPORT).read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return done
+    for line in lines:
+        with suppress(ValueError, LookupError, TypeError, OSError):
+            row = json.loads(line)
+            if row["status"] == DONE and (folder / row["file"]).stat().st_size == row["bytes"]:
+                done[row["id"]] = row
+    return done
+
+
+class Report:
+    """The report file; each job appends one line in a single write."""
+
+    def __init__(self, folder: Path, rows: Iterable[Outcome], *, order: Sequence[str]) -> None:
+        """Start with known outcomes; `order` is the order of ids in the finished report.
+
+        Raises:
+            InputError: The disk is full.
+        """
+        self._rows = {_key(row): row for row in rows}
+        self._order = {name: number for number, name in enumerate(order)}
+        self._path = folder / REPORT
+        self._write()
+        self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND)
+
+    def add(self, row: Outcome) -> None:
+        """Append the outcome of a job.
+
+        Raises:
+            InputError: The disk is full.
+        """
+        line = _line(row)
+        try:
+            written = os.write(self._file, line)
+        except OSError as error:
+            raise InputError(_full(self._path, error.strerror or "")) from error
+        if written < len(line):
+            raise InputError(_full(self._path, "it was cut off"))
+        self._rows[_key(row)] = row
+
+    @property
+    def rows(self) -> list[Outcome]:
+        """All lines in the order of the jobs; refused lines come last."""
+        last = len(self._order)
+        return sorted(self._rows.values(), key=lambda row: self._order.get(_key(row), last))
+
+    def close(self) -> None:
+        """Rewrite the lines in order."""
+        os.close(self._file)
+        self._write()
+
+    def _write(self) -> None:
+        write_file(self._path, b"".join(map(_line, self.rows)), force=True)
+
+
+def write_sheet(folder: Path, rows: Sequence[Outcome], suffix: str) -> Path | None:
+    """Write small copies of the first pictures of `rows` into one; return None without any."""
+    small: list[Image.Image] = []
+    for row in rows:
+        if row["status"] == DONE and len(small) < SHEET_CELLS:
+            image = load_image(folder / row["file"])
+            image.thumbnail((CELL_PX, CELL_PX), Image.Resampling.LANCZOS)
+            small.append(image)
+    if not small:
+        return None
+    lines = range(0, len(small), SHEET_COLUMNS)
+    sheet = contact_sheet([small[n : n + SHEET_COLUMNS] for n in lines], cell_px=CELL_PX)
+    path = folder / f"{SHEET}{suffix}"
+    save_image(sheet, path, metadata={}, force=True)
+    return path
+
+
+def _key(row: Outcome) -> str:
+    return str(row["id"] or row["place"])
+
+
+def _line(row: Outcome) -> bytes:
+    return (json.dumps(row) + "\n").encode()
+
+
+def _full(path: Path, reason: str) -> str:
+    return (
+        f"'{path}' cannot be written ({reason}). Room on its disk is needed. Make some, and give "
+        "the same command again: it continues where it stopped."
+    )
+
+
+def _fields(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    names = dict.fromkeys([*before, *now])
+    return ", ".join(name for name in names if before.get(name) != now.get(name))
+
+
+def _some(names: Sequence[str]) -> str:
+    rest = len(names) - MAX_NAMED
+    return ", ".join(names[:MAX_NAMED]) + (f" and {rest} more" if rest > 0 else "")

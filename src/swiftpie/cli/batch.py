@@ -1,0 +1,369 @@
+"""`swiftpie batch`: draw many pictures in one run, which may be interrupted at any moment."""
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from swiftpie.backbones.choices import LoadOptions
+from swiftpie.backbones.recipes import Recipe
+from swiftpie.batch.lists import PROMPT_FILE, grid, read_lines, read_prompts, read_seeds
+from swiftpie.cli import console, options
+from swiftpie.cli.drawing.face import with_face_files
+from swiftpie.cli.loading import confirm_download, load_keywords, plan_downloads, resolved
+from swiftpie.errors import ConfigError, SwiftPieError
+from swiftpie.faces import CONSENT, FaceSettings
+
+if TYPE_CHECKING:
+    from threading import Event
+
+    from swiftpie.batch.draw import Work
+    from swiftpie.batch.folder import Outcome
+    from swiftpie.batch.jobs import Jobs, Model
+    from swiftpie.batch.run import Run
+
+LOADED = (*options.DRAWING, "inversion", "lora_scale", "face_version")
+REPORT = "report.jsonl"
+NOT_OF_PICTURES = {"yes", "offline", "allow_pickle", "recipe", "preset"}  # jobs name the last
+MAX_NAMED = 20  # reasons on the screen; the report lists all
+REPORT_EVERY_S = 10.0  # without a terminal, which shows a bar
+EXIT_INTERRUPTED = 130
+
+JobFile = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[JOBS]",
+        help="A file of jobs: one JSON object a line, or a table in .csv. See docs/batch.md.",
+        show_default=False,
+    ),
+]
+OutFolder = Annotated[
+    Path, typer.Option("-o", "--out", metavar="DIR", help="Folder for pictures and their report.")
+]
+Subjects = Annotated[
+    Path | None,
+    typer.Option(
+        "--subjects",
+        metavar="DIR",
+        help="Instead of JOBS: a folder in which each picture, identity file or folder of pictures "
+        "is a subject; or one file.",
+    ),
+]
+Prompts = Annotated[
+    Path | None,
+    typer.Option(
+        "--prompts",
+        metavar="FILE",
+        help="File whose lines are drawn with every subject; {name} becomes the name of the "
+        "subject's file.",
+    ),
+]
+Seeds = Annotated[
+    str, typer.Option(metavar="N|N-N[,…]", help="Seeds of jobs without one, as in 1-8.")
+]
+Processes = Annotated[
+    int, typer.Option(min=1, max=256, help="Number of processes, each with its own networks.")
+]
+BatchSize = Annotated[
+    int, typer.Option("--batch", min=1, max=64, help="Most pictures drawn in one pass.")
+]
+Strict = Annotated[
+    bool,
+    typer.Option("--strict", help="Draw nothing if any job is bad, and stop at the first failure."),
+]
+OnlyChecks = Annotated[bool, typer.Option("--check", help="Check all jobs, and draw none.")]
+Update = Annotated[
+    bool,
+    typer.Option(
+        "--update", help="Continue although jobs changed: keep what is the same, draw the rest."
+    ),
+]
+Sheet = Annotated[bool, typer.Option("--sheet", help="Also write small copies into one picture.")]
+OnRay = Annotated[
+    bool, typer.Option("--ray", help="Draw with Ray Data, on one machine or a cluster.")
+]
+
+
+class Format(StrEnum):
+    """Formats of pictures."""
+
+    PNG = "png"
+    JPG = "jpg"
+    WEBP = "webp"
+    TIF = "tif"
+
+
+Recogniser = Annotated[FaceSettings, options.FieldOptions(FaceSettings, ("encoder", "face_models"))]
+FileFormat = Annotated[Format, typer.Option("--format", help="Format of the pictures.")]
+
+app = typer.Typer()
+
+
+@app.command(
+    epilog=console.examples(
+        "swiftpie batch jobs.jsonl --out pictures",
+        "swiftpie batch jobs.csv --out pictures --processes 2 --sheet",
+        "swiftpie batch --subjects products --prompts prompts.txt --seeds 1-8 --out pictures",
+        "swiftpie batch jobs.jsonl --out pictures --check",
+    )
+)
+@options.with_fields
+def batch(
+    *,
+    jobs: JobFile = None,
+    out: OutFolder,
+    subject_folder: Subjects = None,
+    prompt_file: Prompts = None,
+    seeds: Seeds = "0",
+    processes: Processes = 1,
+    batch_size: BatchSize = 4,
+    file_format: FileFormat = Format.PNG,
+    sheet: Sheet = False,
+    strict: Strict = False,
+    only_checks: OnlyChecks = False,
+    update: Update = False,
+    force: options.Force = False,
+    uses_ray: OnRay = False,
+    as_json: options.AsJson = False,
+    recogniser: Recogniser,
+    loading: Annotated[LoadOptions, options.FieldOptions(LoadOptions, LOADED)],
+) -> None:
+    """Draw many pictures, each exactly once.
+
+    After Ctrl-C, a crash or a full disk, the same command continues where it stopped.
+
+    DIR/report.jsonl names jobs that fail; the others are drawn, and the exit code is 1.
+    """
+    loading, _ = resolved(loading)
+    found = _collect(jobs, subject_folder, prompt_file, out, seeds=seeds, loading=loading)
+    _warn_of_refused(found, is_strict=strict)
+    if only_checks:
+        _print_plan(found, batch_size, as_json=as_json)
+        sys.exit(int(bool(found.refused)))
+
+    from swiftpie.batch.draw import Work
+    from swiftpie.batch.folder import write_sheet
+    from swiftpie.batch.run import open_run, stopping
+
+    models, missing = _loadings(found, loading, is_strict=strict)
+    faces = _face_settings(found, loading, recogniser)
+    work = Work(found.root.absolute(), out.absolute(), f".{file_format}", models, missing, faces)
+    settings = {name: str(value) for name, value in loading.items() if name not in NOT_OF_PICTURES}
+    if faces:
+        settings["encoder"] = ", ".join(dict.fromkeys(one.name for one in faces.values()))
+    started = time.monotonic()
+    whole = open_run(
+        *(found, work),
+        batch=batch_size,
+        settings=settings,
+        processes=processes,
+        update=update,
+        force=force,
+    )
+    with (
+        whole as run,
+        stopping(
+            lambda: console.say("stopping after the current pictures; press again to stop at once")
+        ) as stop,
+        _progress(len(found.jobs), run.num_done) as advance,
+    ):
+        for outcome in _drawing(run, work, stop=stop, uses_ray=uses_ray):
+            advance(outcome)
+            if strict and outcome["status"] != "done":
+                break
+    rows = run.report.rows
+    facts = _totals(rows, len(found.jobs), before=run.num_done)
+    _tell(rows, facts, spent=time.monotonic() - started)
+    if faces:
+        console.say(CONSENT)
+    path = write_sheet(out, rows, work.suffix) if sheet else None
+    if as_json:
+        named = {"report": str(out / REPORT), "sheet": None if path is None else str(path)}
+        console.print_json(facts | named)
+    if stop.is_set() and facts["left"]:
+        sys.exit(EXIT_INTERRUPTED)
+    sys.exit(int(facts["done"] < len(found.jobs) + len(found.refused)))
+
+
+def _collect(
+    jobs: Path | None,
+    subjects: Path | None,
+    prompts: Path | None,
+    out: Path,
+    *,
+    seeds: str,
+    loading: LoadOptions,
+) -> "Jobs":
+    """Return all jobs, checked.
+
+    Raises:
+        ConfigError: There are no jobs, they come from two places, or pictures would become some.
+    """
+    from swiftpie.batch.jobs import Model
+    from swiftpie.batch.rows import JobDefaults, collect
+
+    recipe = loading.get("recipe")
+    name = recipe.name if isinstance(recipe, Recipe) else recipe
+    model = Model(name, loading.get("preset"))
+    defaults = JobDefaults(seeds=read_seeds(seeds), model=model)
+    has_grid = subjects is not None and prompts is not None
+    if (jobs is None) != has_grid or (jobs is not None and (subjects or prompts)):
+        raise ConfigError(
+            "Jobs are needed from one place: a file JOBS, or both --subjects DIR and --prompts "
+            "FILE. See `swiftpie batch --help`."
+        )
+    if jobs is not None:
+        found = collect(read_lines(jobs), root=jobs.parent, defaults=defaults)
+    else:
+        assert subjects is not None
+        if subjects.resolve() in (out.resolve(), *out.resolve().parents):
+            raise ConfigError(
+                f"--out '{out}' lies in --subjects '{subjects}', so drawn pictures would become "
+                "subjects. Choose a folder beside it."
+            )
+        lines = read_prompts(f"{PROMPT_FILE}{prompts}")
+        root = subjects.parent if subjects.is_file() else subjects
+        found = collect(grid(subjects, lines), root=root, defaults=defaults)
+    if not (found.jobs or found.refused):
+        raise ConfigError(f"'{jobs}' holds no jobs. Write one a line; see docs/batch.md.")
+    return found
+
+
+def _loadings(
+    found: "Jobs", loading: LoadOptions, *, is_strict: bool
+) -> "tuple[dict[Model, dict[str, Any]], dict[Model, str]]":
+    """Return how each model is loaded, and why the others cannot be; fetch missing files.
+
+    Raises:
+        SwiftPieError: No model can be loaded, or one cannot and `is_strict` is set.
+    """
+    models: dict[Model, dict[str, Any]] = {}
+    missing: dict[Model, str] = {}
+    for model in dict.fromkeys(job.model for job in found.jobs):
+        own: LoadOptions = {**loading, "recipe": model.recipe, "preset": model.preset}
+        try:
+            needs = plan_downloads(own)
+            confirm_download(needs, yes=loading.get("yes", False))
+            needs.fetch()
+        except SwiftPieError as error:
+            if is_strict or len({job.model for job in found.jobs}) == 1:
+                raise
+            missing[model], failure = str(error), error
+            continue
+        models[model] = load_keywords(own)
+    if missing and not models:
+        raise failure
+    return models, missing
+
+
+def _face_settings(
+    found: "Jobs", loading: LoadOptions, settings: FaceSettings
+) -> "dict[Model, FaceSettings]":
+    """Return how faces are found for each model with such jobs; fetch missing files.
+
+    Raises:
+        ConfigError: Files are missing and there is no terminal to ask on.
+    """
+    models = dict.fromkeys(job.model for job in found.jobs if job.has_faces)
+    return {
+        model: with_face_files(settings, {**loading, "recipe": model.recipe})[0] for model in models
+    }
+
+
+def _drawing(run: "Run", work: "Work", *, stop: "Event", uses_ray: bool) -> "Iterator[Outcome]":
+    from swiftpie.batch.ray import draw_by_actors
+    from swiftpie.batch.run import draw
+
+    return draw(run, work, stop=stop, by=draw_by_actors if uses_ray else None)
+
+
+def _warn_of_refused(found: "Jobs", *, is_strict: bool) -> None:
+    """Warn of lines that cannot be drawn.
+
+    Raises:
+        ConfigError: No line can be drawn, or `is_strict` is set.
+    """
+    for refused in found.refused[:MAX_NAMED]:
+        console.warn(f"{refused.place}: {refused.reason}")
+    count = len(found.refused)
+    if count > MAX_NAMED:
+        console.warn(f"and {count - MAX_NAMED} more bad jobs, which the report names")
+    if count and (is_strict or not found.jobs):
+        raise ConfigError(
+            f"{count} of {count + len(found.jobs)} jobs are bad, so none is drawn. Correct them"
+            + (", or draw the others without --strict." if found.jobs else ".")
+        )
+
+
+def _print_plan(found: "Jobs", size: int, *, as_json: bool) -> None:
+    from swiftpie.batch.jobs import batches_of
+
+    passes = batches_of(found, size, wanted=[job.id for job in found.jobs])
+    models = len({job.model for job in found.jobs})
+    console.say(
+        f"{len(found.jobs)} jobs in {len(passes)} passes by {models} model{'s' * (models > 1)}, "
+        f"{len(found.refused)} refused; nothing was drawn."
+    )
+    if as_json:
+        rows = [{"id": job.id, "place": job.place, **job.spec()} for job in found.jobs]
+        refused = [row._asdict() for row in found.refused]
+        console.print_json({"jobs": rows, "refused": refused})
+
+
+@contextmanager
+def _progress(total: int, before: int) -> "Iterator[Callable[[Outcome], None]]":
+    """Yield a function that counts outcomes: in a bar, or in a line from time to time."""
+    if before:
+        console.say(f"{before} of {total} jobs were done before")
+    screen = Console(stderr=True)
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+    started = reported = time.monotonic()
+    counts = Counter[str]()
+    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
+        task = bar.add_task("", total=total, completed=before)
+
+        def advance(outcome: "Outcome") -> None:
+            nonlocal reported
+            counts[outcome["status"]] += 1
+            over, now = counts.total(), time.monotonic()
+            words = _rate(over, total - before - over, now - started, counts["failed"])
+            bar.update(task, completed=before + over, description=words)
+            if not screen.is_terminal and now - reported >= REPORT_EVERY_S:
+                console.say(f"{before + over} of {total} jobs, {words}")
+                reported = now
+
+        yield advance
+
+
+def _rate(over: int, left: int, spent: float, failed: int) -> str:
+    """Return the speed and the time left."""
+    from swiftpie.backbones.acquire.download import as_time
+
+    speed = f"{over / spent:.1f} a second" if over > spent else f"{spent / over:.1f} s each"
+    words = f"{speed}, {as_time(left * spent / over)} left"
+    return f"{words}, {failed} failed" if failed else words
+
+
+def _totals(rows: "Sequence[Outcome]", total: int, *, before: int) -> dict[str, Any]:
+    counts = Counter(str(row["status"]) for row in rows)
+    facts = {name: counts[name] for name in ("done", "failed", "refused")}
+    return facts | {"left": total - facts["done"] - facts["failed"], "before": before}
+
+
+def _tell(rows: "Sequence[Outcome]", facts: Mapping[str, Any], *, spent: float) -> None:
+    failed = [row for row in rows if row["status"] == "failed"]
+    for row in failed[:MAX_NAMED]:
+        console.warn(f"{row['place']}: {row['reason']}")
+    warned = sum(bool(row.get("warnings")) for row in rows)
+    if warned:
+        console.warn(f"{warned} pictures came with warnings; {REPORT} has them.")
+    counts = ", ".join(f"{facts[name]} {name}" for name in ("done", "failed", "refused", "left"))
+    console.say(f"{counts}; {spent:.1f} s")

@@ -1,0 +1,282 @@
+"""Output of commands: messages on standard error, results on standard output or in files."""
+
+import io
+import json
+import logging
+import math
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from swiftpie.cli.options import STREAM, OutputOptions
+from swiftpie.errors import ConfigError, InputError, printable
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from swiftpie.imageio.writing import PictureData
+
+T = TypeVar("T")
+
+ARGUMENT = re.compile(r"`(?P<name>\w+)=(?P<value>[^`]*)`")  # as messages spell those of Python
+OPTION_NAMES = {"number": "face-number", "size_px": "size"}  # where the two have different names
+
+# What JSON leaves as it is, within strings, and a terminal may obey: controls, and directions.
+HIDDEN = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff]")
+
+
+def say(text: str) -> None:
+    """Write `text` on standard error; standard output is for results."""
+    _plain_line(text, style="")
+
+
+def complain(text: str) -> None:
+    """Write a red line that starts with `error:`."""
+    _plain_line(f"error: {in_options(text)}", style="red")
+
+
+def warn(text: str) -> None:
+    """Write a yellow line that starts with `warning:`."""
+    _plain_line(f"warning: {in_options(text)}", style="yellow")
+
+
+def in_options(text: str) -> str:
+    """Return a message with arguments of Python, such as `base=`, as options, such as --base."""
+    return ARGUMENT.sub(_as_option, text)
+
+
+def _as_option(argument: re.Match[str]) -> str:
+    name, value = argument["name"], argument["value"].strip("\"'")
+    if value.partition(".")[0].isidentifier():  # of an enum, which users write in lower case
+        value = value.rpartition(".")[2].lower()
+    option = f"--{OPTION_NAMES.get(name, name).replace('_', '-')}"
+    return option if value in {"", "true"} else f"{option} {value}"
+
+
+def print_json(value: object) -> None:
+    """Write `value` as JSON on standard output."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    typer.echo(HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+
+
+def print_text(text: str) -> None:
+    """Write lines on standard output, without control characters."""
+    typer.echo("\n".join(map(printable, text.split("\n"))), nl=False)
+
+
+def write_table(rows: Sequence[Sequence[str]], *, headings: Sequence[str] = ()) -> None:
+    """Write rows of text on standard output, under headings if there are any."""
+    table = Table(box=None, show_header=bool(headings), pad_edge=False)
+    for heading in headings or rows[0]:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    Console().print(table)
+
+
+def examples(*commands: str) -> str:
+    """Return the end of a help page that shows `commands`."""
+    return "\n\n".join(["Examples:", *(f"  {command}" for command in commands)])
+
+
+@contextmanager
+def logs_on_stderr() -> Iterator[None]:
+    """Show the log of SwiftPie on standard error inside the block."""
+    handler = _Echo(logging.INFO)
+    loggers = [logging.getLogger(name) for name in ("swiftpie", "swiftpie_lab")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.INFO)
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+
+
+class StandardOutput(io.FileIO):
+    """Standard output; a failed write raises one error with a remedy."""
+
+    has_failed = False
+
+    def write(self, data: Any, /) -> int:  # noqa: ANN401 - any buffer
+        """Write `data`, and nothing after a failure.
+
+        Raises:
+            InputError: The disk is full, or the output is closed.
+            BrokenPipeError: The reader closed the pipe, as `head` does.
+        """
+        if self.has_failed:
+            return len(data)  # Python tries again at exit
+        try:
+            return super().write(data) or 0
+        except BrokenPipeError:
+            self.has_failed = True
+            raise
+        except OSError as error:
+            self.has_failed = True
+            raise InputError(
+                f"Standard output cannot be written ({error.strerror}). A writable place with "
+                "room is needed. Redirect it elsewhere, or give a file name with -o."
+            ) from error
+
+
+def guard_output() -> None:
+    """Replace `sys.stdout` by a `StandardOutput`; for processes of the command line only."""
+    known = sys.stdout or sys.__stderr__
+    # A read-only file stands in for an output that the shell closed.
+    number = os.open(os.devnull, os.O_RDONLY) if sys.stdout is None else sys.stdout.fileno()
+    sys.stdout = io.TextIOWrapper(
+        io.BufferedWriter(StandardOutput(number, "w", closefd=False)),
+        encoding=getattr(known, "encoding", None),
+        errors=getattr(known, "errors", None),
+        line_buffering=getattr(known, "line_buffering", False),
+    )
+
+
+class Target(NamedTuple):
+    """The files of one picture: the picture itself, and the mask of its subject or change."""
+
+    picture: Path | None  # None is standard output
+    mask: Path | None = None  # None is nowhere
+
+
+def plan_outputs(
+    options: OutputOptions, *, count: int = 1, masks: Path | None = None, flag: str = ""
+) -> list[Target]:
+    """Name the files of `count` pictures and check that they can be written.
+
+    Masks go to `masks`, which the user set with the option `flag`.
+
+    Raises:
+        ConfigError: One file would hold two things.
+        InputError: A file exists or cannot be written.
+    """
+    from swiftpie.imageio.writing import check_image_target
+
+    out = options.out
+    if out == STREAM and (count > 1 or options.as_json):
+        raise ConfigError(
+            "Standard output holds one picture and no JSON, and more was requested. Give a file "
+            "name with -o."
+        )
+    if masks is not None and out != STREAM:
+        check_apart(flag, masks, {"--out": Path(out)})
+    pictures = [None] if out == STREAM else numbered(Path(out), count)
+    shapes = [None] * count if masks is None else numbered(masks, count)
+    for path in (*pictures, *shapes):
+        if path is not None:
+            check_image_target(path, force=options.force)
+    return [Target(*pair) for pair in zip(pictures, shapes, strict=True)]
+
+
+def check_apart(flag: str, path: Path, others: Mapping[str, Path | None]) -> None:
+    """Refuse to write two things into one file, however its name is written.
+
+    Raises:
+        ConfigError: `path`, set with the option `flag`, is one of the others.
+    """
+    from swiftpie.imageio.atomic import are_one_place
+
+    for other_flag, other in others.items():
+        if other is not None and are_one_place(path, other):
+            raise ConfigError(
+                f"'{path}' is both {other_flag} and {flag}. Two different files are needed. "
+                "Rename one."
+            )
+
+
+def shared_out(prompts: Sequence[str], targets: Sequence[T]) -> list[tuple[str, list[T]]]:
+    """Return each prompt with an equal share of the targets."""
+    count = len(targets) // len(prompts)
+    return [
+        (prompt, list(targets[number * count : (number + 1) * count]))
+        for number, prompt in enumerate(prompts)
+    ]
+
+
+def write_outputs(
+    rows: "Iterable[tuple[Image.Image | PictureData, Image.Image, int, Target]]",
+    *,
+    metadata: Mapping[str, str],
+    force: bool,
+) -> None:
+    """Write pictures and masks to their targets, with `metadata` and their seeds."""
+    from swiftpie.imageio.writing import encode_image, save_image
+
+    for image, mask, seed, target in rows:
+        facts = {**metadata, "seed": str(seed)}
+        if target.mask is not None:
+            save_image(mask, target.mask, metadata=facts, force=force)
+        if target.picture is not None:
+            save_image(image, target.picture, metadata=facts, force=force)
+        else:
+            data = encode_image(image, ".png", metadata=facts)
+            typer.get_binary_stream("stdout").write(data)
+
+
+def request_facts(
+    preset: str, scales: Mapping[str, float], image: "Image.Image", **texts: str
+) -> dict[str, object]:
+    """Return the facts of a request for JSON: texts, preset, size and scales."""
+    strengths = {  # JSON has no infinity; None means no limit
+        name: value if math.isfinite(value) else None for name, value in scales.items()
+    }
+    size = {"width": image.width, "height": image.height}
+    return {**texts, "preset": preset, "size": size, "scales": strengths}
+
+
+def report_written(target: Target, seed: int, *, more: str = "") -> None:
+    """Report the file of a picture and its seed."""
+    say(f"wrote {target.picture or 'the picture to standard output'} (seed {seed}{more})")
+
+
+def print_pictures(
+    pictures: Sequence[Mapping[str, object]], timings_ms: Mapping[str, float], **facts: object
+) -> None:
+    """Write files, facts and timings as JSON; paths become text."""
+    rows = [
+        {name: str(value) if isinstance(value, Path) else value for name, value in picture.items()}
+        for picture in pictures
+    ]
+    timings = {stage: round(ms, 2) for stage, ms in timings_ms.items()}
+    print_json({"pictures": rows, **facts, "timings_ms": timings})
+
+
+class _Echo(logging.Handler):
+    """Writes to the standard error of the moment, which tests replace."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = in_options(record.getMessage())
+        if record.levelno < logging.WARNING:
+            say(message)
+        else:
+            _plain_line(f"{record.levelname.lower()}: {message}", style="yellow")
+
+
+def _plain_line(text: str, *, style: str) -> None:
+    """Write one line; a file name in it cannot add lines or control the terminal."""
+    line = printable(text)
+    with suppress(OSError):  # standard error is full or closed
+        if style:
+            Console(stderr=True).print(Text(line, style=style), soft_wrap=True, highlight=False)
+        else:  # a rich console would double the time of a server's request
+            sys.stderr.write(f"{line}\n")
+
+
+def numbered(path: Path, count: int) -> list[Path]:
+    """Return names for `count` files: `out-1.png`, `out-2.png` and so on for `out.png`."""
+    if count == 1:
+        return [path]
+    return [path.with_name(f"{path.stem}-{i}{path.suffix}") for i in range(1, count + 1)]

@@ -1,0 +1,416 @@
+"""`swiftpie edit`: change a picture so that it fits a sentence."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from swiftpie.backbones.choices import LoadOptions
+from swiftpie.backbones.recipes import Use
+from swiftpie.batch.lists import read_prompts
+from swiftpie.cli import console, options
+from swiftpie.cli.drawing.face import choose_in, warn_of_strange_vectors, with_face_files
+from swiftpie.cli.drawing.subjects import (
+    SubjectPictures,
+    cutout_facts,
+    encode_subjects,
+    named_facts,
+    read_picture,
+    read_subjects,
+    with_cutouts,
+)
+from swiftpie.cli.loading import open_session, resolved
+from swiftpie.engine.origin import check_texts, origin_of_edit
+from swiftpie.errors import ConfigError
+from swiftpie.faces import CONSENT, FaceSettings, FaceSource
+from swiftpie.pipelines.drawing.request import EditRequest
+from swiftpie.pipelines.drawing.settings import EditSettings, Scales
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from swiftpie.backbones.acquire.download import DownloadPlan
+    from swiftpie.engine.session import Session
+    from swiftpie.faces import FaceEncoder
+    from swiftpie.faces.choose import ChosenFace
+    from swiftpie.masks import Box
+    from swiftpie.pipelines.drawing.edit import EditResult
+    from swiftpie.types import Identity
+
+STRIP_CELL_PX = 384
+STRIP_CAPTIONS = ("before", "region", "after")
+LOADED = (
+    *(name for name in options.DRAWING if name != "steps"),
+    *("inversion", "lora_scale", "face_version"),
+)
+SCALES = ("identity_scale", "background_scale", "text_scale")
+
+EditScales = Annotated[dict[str, float], options.FieldOptions(Scales, SCALES)]
+Picture = Annotated[
+    str,
+    typer.Argument(
+        metavar="IMAGE", help="The picture to edit; - reads standard input.", show_default=False
+    ),
+]
+Request = Annotated[dict[str, Any], options.FieldOptions(EditRequest, without=("prompt", "seed"))]
+NewSubject = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--subject",
+        metavar="PICTURE[:MASK]",
+        help="Subject to draw where the picture changes; repeat for more views of it. By default "
+        "the subject of `swiftpie library` that PROMPT names.",
+    ),
+]
+
+Source = Annotated[FaceSource, options.FieldOptions(FaceSource)]
+Recogniser = Annotated[FaceSettings, options.FieldOptions(FaceSettings, ("encoder", "face_models"))]
+PreviewMask = Annotated[
+    bool,
+    typer.Option(
+        "--preview-mask",
+        help="Write what the edit may change, in white, in place of the edit. It is a FILE for "
+        "--mask.",
+    ),
+]
+
+app = typer.Typer()
+
+
+class EditJob(NamedTuple):
+    """One edit, checked, before anything is loaded."""
+
+    picture: str | bytes  # a path, or what standard input held
+    prompt: str
+    words: Mapping[str, Any]  # of the request: `source_prompt`, `keyword` and others
+    subject: list[SubjectPictures]  # pictures of the new subject; may be empty
+    mask: "str | Image.Image | Box | None"  # a file, a region or a box
+    where: list[SubjectPictures]  # instead, pictures of what is found and changes; may be empty
+    seed: int
+    settings: EditSettings
+    target: console.Target
+    strip: Path | None
+    force: bool
+    steering: Mapping[str, Any] = MappingProxyType({})  # of the request: guidance
+    person: "Person | None" = None
+
+
+class Person(NamedTuple):
+    """Someone whose face an edit draws."""
+
+    chosen: "ChosenFace"
+    encoder: "FaceEncoder"
+    agreed: "DownloadPlan"  # what the networks need, if the user was asked about it
+
+
+@app.command(
+    epilog=console.examples(
+        'swiftpie edit cat.jpg "a dog on a sofa" -o dog.png --source-prompt "a cat on a sofa" '
+        "--recipe swiftedit",
+        'swiftpie edit garden.jpg "at sunset in autumn" -o sunset.png',
+        'swiftpie edit cat.jpg "a dog" -o where.png --keyword cat --preview-mask',
+        'swiftpie edit cat.jpg "a blue cat" -o blue.png --strip strip.png',
+        'swiftpie edit cat.jpg "in the rain" -o rain.png -n 4',
+        'swiftpie edit two-dogs.jpg "a statue of a dog" -o out.png --where dog.spid',
+        'swiftpie edit cat.jpg "wearing a red hat" -o hat.png',
+        'swiftpie edit room.jpg "a mug on a table" -o mug.png --box 0.4,0.5,0.7,0.9 '
+        "--subject mug.png",
+        'swiftpie edit group.jpg "a person in a garden" -o me.png --face me.jpg --recipe face-plus',
+    )
+)
+@options.with_fields
+def edit(
+    *,
+    image: Picture,
+    prompt: options.Prompt,
+    output: options.Edited,
+    sampling: options.Seeds,
+    request: Request,
+    subject: NewSubject = None,
+    source: Source,
+    recogniser: Recogniser,
+    preview_mask: PreviewMask = False,
+    cutouts: options.Cutouts = None,
+    box: options.BoxText = None,
+    scales: EditScales,
+    settings: Annotated[EditSettings, options.FieldOptions(EditSettings)],
+    loading: Annotated[LoadOptions, options.FieldOptions(LoadOptions, LOADED)],
+) -> None:
+    """Change a picture so that it fits PROMPT; a mask, a box or a keyword limits the change."""
+    loading, preset = resolved(loading, use=Use.FACE if source.face else Use.EDIT)
+    settings = replace(settings, scales=Scales(**scales))
+    where = read_where(request.pop("where", None), mask=request.get("mask"), box=box)
+    place: str | Image.Image | Box | None = read_place(request.pop("mask", None), box)
+    steering: dict[str, Any] = {
+        name: request.pop(name)
+        for name in ("identity_guidance", "negative_prompt")
+        if name in request
+    }
+    words = {"source_prompt": "", "keyword": "", **request}
+    picture, seeds = read_picture(image), sampling.seeds
+    options.check_prompt(words["source_prompt"])
+    prompts = read_prompts(prompt)
+    for text in prompts:
+        check_texts(prompt=text, source_prompt=words["source_prompt"], keyword=words["keyword"])
+    targets = plan_targets(output, count=len(seeds) * len(prompts))
+    shown = read_subjects(subject or [])
+    (shown,) = with_cutouts([shown], cutouts)
+    person = _read_person(source, recogniser, loading, subjects=subject)
+    if person is not None and place is None and not (words["keyword"] or where):
+        place = _place_of_face(person.encoder, picture)
+    jobs = [
+        EditJob(
+            *(picture, text, words, shown, place, where, seed, settings),
+            *(target, strip, output.force, steering, person),
+        )
+        for text, own in console.shared_out(prompts, targets)
+        for seed, (target, strip) in zip(seeds, own, strict=True)
+    ]
+    if person is not None:
+        person.agreed.fetch()
+    session, load_ms = open_session(**loading)
+    if person is not None:
+        warn_of_strange_vectors(session, person.encoder)
+    if preview_mask:
+        for job in jobs:
+            preview(session, job)
+        return
+    _check_seeds(session, jobs, sampling)
+    rows, timings = [], Counter[str]()
+    for job in jobs:
+        result = carry_out(session, job)
+        console.report_written(job.target, result.seed)
+        files = {"path": job.target.picture, "region": job.target.mask, "strip": job.strip}
+        texts = {"prompt": job.prompt, **named_facts(result.named)}
+        rows.append({**files, "seed": result.seed, **texts})
+        timings.update(result.timings_ms)
+    warn_of_losses(picture, jobs[0].target)
+    if person is not None:
+        console.say(CONSENT)
+    if output.as_json:
+        said = {"prompt": prompt, **words}
+        facts = console.request_facts(preset.name, result.scales, result.image, **said)
+        facts["branches"] = list(result.branches)
+        facts["cutouts"] = cutout_facts(result.cutouts)
+        console.print_pictures(rows, timings, load_ms=round(load_ms, 1), **facts)
+
+
+def carry_out(session: "Session", job: EditJob) -> "EditResult":
+    """Edit the picture and write the files of `job`."""
+    settings = job.settings
+    result = session.edit(
+        job.picture,
+        job.prompt,
+        **job.words,
+        **job.steering,
+        mask=job.mask,
+        where=encode_subjects(session, job.where) if job.where else None,
+        identity=_newcomer(session, job),
+        seed=job.seed,
+        settings=settings,
+    )
+    origin = origin_of_edit(
+        session.components.preset,
+        settings,
+        result,
+        prompt=job.prompt,
+        source_prompt=job.words["source_prompt"],
+        keyword=job.words["keyword"],
+    )
+    write_result(*(result, job.picture, job.target, job.strip), metadata=origin, force=job.force)
+    return result
+
+
+def _newcomer(session: "Session", job: EditJob) -> "Identity | None":
+    if job.person is not None:
+        return session.encode_face(job.person.chosen)
+    return encode_subjects(session, job.subject) if job.subject else None
+
+
+def _read_person(
+    source: FaceSource, settings: FaceSettings, loading: LoadOptions, *, subjects: list[str] | None
+) -> Person | None:
+    """Return the person of --face, found before anything is loaded; None without one.
+
+    Raises:
+        ConfigError: A subject is given as well, or --face-number without --face.
+        ImageError: There is no such face, or it is too small or cut off.
+    """
+    if not source.face:
+        if source.face_number is not None:
+            raise ConfigError(
+                f"--face-number {source.face_number} came without --face, the photograph that it "
+                "is about. Add --face, or leave it out."
+            )
+        return None
+    if subjects:
+        raise ConfigError(
+            "--face and --subject exclude each other: an edit draws one newcomer. Leave one out."
+        )
+    settings, agreed = with_face_files(settings, loading)
+    encoder = settings.open()
+    return Person(choose_in(encoder, source), encoder, agreed)
+
+
+def _place_of_face(encoder: "FaceEncoder", picture: str | bytes) -> "Image.Image":
+    """Return where the face of the picture to edit is.
+
+    Raises:
+        ImageError: It shows none.
+    """
+    from swiftpie.faces.region import face_region
+    from swiftpie.imageio.decoding import load_image
+
+    region = face_region(encoder, load_image(picture))
+    for note in region.notes:
+        console.say(note)
+    return region.mask
+
+
+def preview(session: "Session", job: EditJob) -> None:
+    """Write the region that the edit of `job` may change, and nothing else."""
+    region = session.find_region(
+        job.picture,
+        job.prompt,
+        **job.words,
+        mask=job.mask,
+        where=encode_subjects(session, job.where) if job.where else None,
+        seed=job.seed,
+        settings=job.settings,
+    )
+    target = job.target._replace(mask=None)
+    console.write_outputs([(region, region, job.seed, target)], metadata={}, force=job.force)
+    console.report_written(target, job.seed)
+
+
+def write_result(
+    result: "EditResult",
+    picture: str | bytes,
+    target: console.Target,
+    strip: Path | None,
+    *,
+    metadata: Mapping[str, str],
+    force: bool,
+) -> None:
+    """Write an edited picture; pixels outside the change keep the bits of the original file."""
+    from swiftpie.imageio.decoding import load_image
+    from swiftpie.imageio.images import contact_sheet
+    from swiftpie.imageio.originals import composite, read_original
+    from swiftpie.imageio.writing import save_image
+
+    finished = composite(read_original(picture), result.edited, result.blend)
+    drawn = [(finished, result.region, result.seed, target)]
+    console.write_outputs(drawn, metadata=metadata, force=force)
+    if strip is not None:
+        row = [load_image(picture), result.region, result.image]
+        sheet = contact_sheet([row], cell_px=STRIP_CELL_PX, captions=STRIP_CAPTIONS)
+        save_image(sheet, strip, metadata=metadata, force=force)
+
+
+def warn_of_losses(picture: str | bytes, target: console.Target) -> None:
+    """Report what the edited file does not keep of the original."""
+    from swiftpie.imageio.originals import losses_in, read_original
+    from swiftpie.imageio.writing import DEEP_FORMATS, format_of
+
+    suffix = ".png" if target.picture is None else target.picture.suffix
+    if losses := losses_in(read_original(picture), suffix):
+        console.say(f"The edited picture does not keep {', '.join(losses)}.")
+    if format_of(suffix) not in DEEP_FORMATS:
+        console.say(
+            f"{format_of(suffix)} compresses all pixels again, so those outside the region "
+            "change a little. Give a name in .png or .tif to keep them bit for bit."
+        )
+
+
+def read_where(subject: str | None, *, mask: str | None, box: str | None) -> list[SubjectPictures]:
+    """Return the pictures of a subject that is looked for; none without one.
+
+    Raises:
+        ConfigError: A mask or a box is given as well.
+    """
+    if subject is None:
+        return []
+    if mask is not None or box is not None:
+        raise ConfigError(
+            f"--where and {'--mask' if box is None else '--box'} exclude each other: both say what "
+            "changes. Leave one out."
+        )
+    return read_subjects([subject])
+
+
+def read_place(mask: str | None, box: str | None) -> "str | Box | None":
+    """Return the file or the box of the change; None without one.
+
+    Raises:
+        ConfigError: Both are given.
+        ImageError: The file cannot be read.
+        InputError: The box cannot be read.
+    """
+    from swiftpie.imageio.decoding import open_image
+    from swiftpie.masks import parse_box
+
+    if mask is not None and box is not None:
+        raise ConfigError(
+            "--mask and --box exclude each other. Draw the box into the mask, or leave one out."
+        )
+    if mask is not None:
+        open_image(mask)  # reports a mistake before a model is loaded
+    return mask if box is None else parse_box(box)
+
+
+def _check_seeds(session: "Session", jobs: list[EditJob], sampling: options.SeedOptions) -> None:
+    from PIL import Image
+
+    from swiftpie.pipelines.photographs.restage import is_random
+
+    blank, words = Image.new("RGB", (1, 1)), jobs[0].words
+    requests = (
+        EditRequest(
+            image=blank,
+            prompt=job.prompt,
+            seed=job.seed,
+            source_prompt=words["source_prompt"],
+            keyword=words["keyword"],
+            mask=None if job.mask is None else (0, 0, 1, 1),
+            identity=_newcomer(session, job),
+            settings=job.settings,
+        )
+        for job in jobs
+    )
+    if all(is_random(session.components, session.with_newcomer(each)) for each in requests):
+        return
+    if sampling.num_images > 1:
+        raise ConfigError(
+            f"{sampling.num_images} pictures were requested, and nothing of this edit is random: "
+            "all would be the same. Leave -n out; edits that networks draw differ with --variation "
+            "0.8."
+        )
+    if sampling.seed is not None:
+        console.warn("--seed has no effect: nothing of this edit is random.")
+
+
+def plan_targets(
+    output: options.EditOutput, *, count: int
+) -> "list[tuple[console.Target, Path | None]]":
+    """Name the files of `count` pictures, each with its strip; see `console.plan_outputs`.
+
+    Raises:
+        ConfigError: One file would hold two things.
+        InputError: A file exists or cannot be written.
+    """
+    from swiftpie.imageio.writing import check_image_target
+
+    region, strip = output.save_region, output.strip
+    targets = console.plan_outputs(output, count=count, masks=region, flag="--save-region")
+    strips = [None] * count if strip is None else console.numbered(strip, count)
+    if strip is not None:
+        out = None if output.out == options.STREAM else Path(output.out)
+        console.check_apart("--strip", strip, {"--out": out, "--save-region": region})
+    for path in strips:
+        if path is not None:
+            check_image_target(path, force=output.force)
+    return list(zip(targets, strips, strict=True))

@@ -1,0 +1,240 @@
+"""`swiftpie face`: draw the person of a photograph into new scenes."""
+
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from swiftpie.backbones.choices import Choices, LoadOptions
+from swiftpie.backbones.recipes import RECIPES, Recipe, Use
+from swiftpie.batch.lists import read_prompts
+from swiftpie.cli import console, options
+from swiftpie.cli.drawing.subjects import read_picture
+from swiftpie.cli.loading import confirm_download, open_session, plan_downloads, resolved
+from swiftpie.engine.origin import check_texts, origin_of
+from swiftpie.faces import CONSENT, METADATA, FaceSettings, FaceSource
+from swiftpie.pipelines.drawing.request import FaceRequest
+from swiftpie.pipelines.drawing.settings import IdentityGuidance, Scales
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from PIL import Image
+
+    from swiftpie.backbones.acquire.download import DownloadPlan
+    from swiftpie.engine.session import Session
+    from swiftpie.faces import FaceEncoder, FaceEncoders
+    from swiftpie.faces.choose import ChosenFace
+
+NO_JUDGE = (
+    "No identity score: it needs a second face encoder, which the generator did not use, and only "
+    "one is installed here. Give its files with --judge-models."
+)
+PUBLISHED_WITH = "insightface"
+LOADED = (*options.DRAWING, "lora_scale", "face_version")
+SCALES = ("identity_scale", "text_scale", "balance")
+
+FaceScales = Annotated[dict[str, float], options.FieldOptions(Scales, SCALES)]
+Recognisers = Annotated[
+    FaceSettings,
+    options.FieldOptions(FaceSettings, ("encoder", "face_models", "judge", "judge_models")),
+]
+Photo = Annotated[
+    str,
+    typer.Argument(
+        metavar="FACE",
+        help="A photograph that shows the person's face; - reads standard input.",
+        show_default=False,
+    ),
+]
+Request = Annotated[dict[str, Any], options.FieldOptions(FaceRequest, without=("prompt", "seeds"))]
+GuidanceName = Annotated[IdentityGuidance, options.option_of(FaceRequest, "identity_guidance")]
+SidePx = Annotated[
+    int | None,
+    typer.Option(
+        "--side", min=64, metavar="PX", help="Side of the square pictures; else the preset's."
+    ),
+]
+
+app = typer.Typer()
+
+
+@app.command(
+    help="Draw the person of a photograph into the scene that PROMPT describes.\n\n"
+    "The face is found, turned upright and described by an encoder (for its files see `swiftpie "
+    f"licenses face`). {CONSENT}",
+    epilog=console.examples(
+        'swiftpie face me.jpg "a person reading in a cafe" -o out.png --preset hyper-sdxl-1 '
+        "--adapter h94/IP-Adapter-FaceID:ip-adapter-faceid-plusv2_sdxl.bin --allow-pickle "
+        "--encoder insightface --judge opencv",
+        'swiftpie face me.jpg "an oil painting" -o out.png --recipe face-plus '
+        "--identity-guidance dcg",
+    ),
+)
+@options.with_fields
+def face(
+    *,
+    photo: Photo,
+    prompt: options.Prompt,
+    output: options.Output,
+    request: Request,
+    source: Annotated[FaceSource, options.FieldOptions(FaceSource, ("face_number",))],
+    recognisers: Recognisers,
+    sampling: options.Seeds,
+    scales: FaceScales,
+    side: SidePx = None,
+    loading: Annotated[LoadOptions, options.FieldOptions(LoadOptions, LOADED)],
+) -> None:
+    """Draw the person of a photograph into the scene that PROMPT describes."""
+    seeds = sampling.seeds
+    prompts = read_prompts(prompt)
+    for words in prompts:
+        check_texts(prompt=words)
+    targets = console.plan_outputs(output, count=len(seeds) * len(prompts))
+    loading, _ = resolved(loading, use=Use.FACE)
+    encoders, agreed = open_face_encoders(recognisers, loading)
+    chosen = choose_in(encoders.encoder, replace(source, face=photo))
+    agreed.fetch()
+    session = open_session(**loading).session
+    warn_of_strange_vectors(session, encoders.encoder)
+    preset = session.components.preset
+    guidance = request.get("identity_guidance", IdentityGuidance.PLAIN)
+    judge = None if encoders.judge is None else encoders.judge.name
+    about = {"identity_guidance": guidance.value, "face_encoder": encoders.encoder.name, **METADATA}
+    rows, timings = [], Counter[str]()
+    for words, own in console.shared_out(prompts, targets):
+        result = session.face(
+            chosen,
+            words,
+            **request,
+            seed=seeds[0],
+            num_images=len(seeds),
+            scales=Scales(**scales),
+            size=None if side is None else (side, side),
+        )
+        about |= {"branches": ", ".join(result.branches), **result.origin}
+        origin = origin_of(preset.name, result.scales, prompt=words, **about)
+        drawn = zip(result.images, result.subject_masks, result.seeds, own, strict=True)
+        console.write_outputs(drawn, metadata=origin, force=output.force)
+        scores = _scores(encoders.judge, chosen, result.images)
+        for target, seed, identity in zip(own, result.seeds, scores, strict=True):
+            console.report_written(target, seed, more=_spell(judge, identity))
+            found_in = {"path": target.picture, "seed": seed, "prompt": words}
+            rows.append({**found_in, "identity": identity})
+        timings.update(result.timings_ms)
+    console.say(CONSENT)
+    if output.as_json:
+        box = {edge: round(value, 1) for edge, value in chosen.face.box._asdict().items()}
+        where = {"number": chosen.number, "of": chosen.num_faces, "turn": chosen.turn}
+        console.print_pictures(
+            rows,
+            timings,
+            face={**where, "score": round(chosen.face.score, 4), "box": box},
+            judge=judge,
+            notes=list(chosen.notes),
+            branches=list(result.branches),
+            **console.request_facts(
+                preset.name,
+                result.scales,
+                result.images[0],
+                prompt=prompt,
+                identity_guidance=guidance.value,
+            ),
+        )
+
+
+def open_face_encoders(
+    settings: FaceSettings, loading: LoadOptions
+) -> "tuple[FaceEncoders, DownloadPlan]":
+    """Open the encoder and the judge, downloading them if allowed; report a missing judge.
+
+    One question covers the files of encoders and of the networks. The second value is what the
+    networks need, to be downloaded once a face is found; it is empty if there was no question.
+
+    Raises:
+        ConfigError: Files are missing and there is no terminal to ask on.
+    """
+    from swiftpie.faces import open_encoders
+
+    settings, agreed = with_face_files(settings, loading)
+    encoders = open_encoders(settings)
+    if encoders.judge is None:
+        console.say(NO_JUDGE)
+    return encoders, agreed
+
+
+def with_face_files(
+    settings: FaceSettings, loading: LoadOptions
+) -> "tuple[FaceSettings, DownloadPlan]":
+    """Return the settings with the recipe's encoder and all files; see `open_face_encoders`.
+
+    Raises:
+        ConfigError: Files are missing and there is no terminal to ask on.
+    """
+    from swiftpie.backbones.acquire.download import DownloadPlan
+    from swiftpie.backbones.acquire.face_files import fetched, plan_faces, with_files
+
+    settings = replace(settings, encoder=settings.encoder or encoder_of(loading))
+    offline: Choices = {"offline": loading.get("offline", False)}
+    faces, agreed = plan_faces(fetched(settings), offline), DownloadPlan()
+    if faces.bytes_left:
+        agreed = plan_downloads(loading)
+        confirm_download(faces + agreed, yes=loading.get("yes", False))
+    return with_files(settings, offline), agreed
+
+
+def encoder_of(loading: LoadOptions) -> str | None:
+    """Return the face encoder of the chosen recipe; None if there is none."""
+    recipe = loading.get("recipe")
+    if isinstance(recipe, str):
+        recipe = RECIPES.get(recipe)
+    return recipe.face_encoder if isinstance(recipe, Recipe) else None
+
+
+def choose_in(encoder: "FaceEncoder", source: FaceSource) -> "ChosenFace":
+    """Return the face of a photograph, and report what there is to know about it.
+
+    Raises:
+        ImageError: There is no such face, or it is too small or cut off.
+    """
+    from swiftpie.faces.choose import choose_face, find_faces
+    from swiftpie.imageio.decoding import load_image
+
+    found = find_faces(encoder, load_image(read_picture(source.face)))
+    chosen = choose_face(found, number=source.face_number, name=source.face)
+    for note in chosen.notes:
+        console.say(f"{source.face}: {console.in_options(note)}")
+    return chosen
+
+
+def warn_of_strange_vectors(session: "Session", encoder: "FaceEncoder") -> None:
+    """Warn that an adapter may have been trained with the vectors of another encoder."""
+    from swiftpie.models.vision import FaceIdentityEncoder
+
+    reads_vectors = isinstance(session.components.image_encoder, FaceIdentityEncoder)
+    if reads_vectors and encoder.name != PUBLISHED_WITH:
+        console.say(
+            f"This adapter reads face vectors of the encoder that it was trained with: "
+            f"{PUBLISHED_WITH} for the published FaceID files. With vectors of {encoder.name} it "
+            "draws another person, unless it was trained with them."
+        )
+
+
+def _scores(
+    judge: "FaceEncoder | None", chosen: "ChosenFace", images: "Sequence[Image.Image]"
+) -> list[float | None]:
+    from swiftpie.faces.choose import likenesses, same_face
+
+    if judge is None:
+        return [None] * len(images)
+    reference = same_face(judge, chosen)
+    if reference is None:
+        console.say(f"No identity score: the judge {judge.name!r} sees no face in that place.")
+    return likenesses(judge, reference, images)
+
+
+def _spell(judge: str | None, identity: float | None) -> str:
+    if judge is None:
+        return ""
+    return ", no face to judge" if identity is None else f", identity {identity:.3f} by {judge}"

@@ -1,0 +1,240 @@
+"""`swiftpie identity`, `cutout` and `library`: subjects as files, as encoders see them, by name."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from swiftpie.backbones.presets import PRESETS
+from swiftpie.cli import options
+from swiftpie.cli.console import examples, print_json, print_text, say, write_table
+from swiftpie.cli.drawing.subjects import encode_subjects, read_subjects, with_cutouts
+from swiftpie.cli.loading import open_session, resolved
+from swiftpie.engine.origin import spell_cutouts
+from swiftpie.errors import ConfigError
+from swiftpie.library import CREDIT, packaged
+
+if TYPE_CHECKING:
+    from swiftpie.pipelines.identity_file import IdentityFile
+
+OPAQUE = (".jpg", ".jpeg")
+READABLE = {True: "yes", False: "no", None: "only the preset's networks can tell"}
+
+
+class CutoutForm(StrEnum):
+    """Forms in which a cut-out is written."""
+
+    FRAME = "frame"
+    RGBA = "rgba"
+    MASK = "mask"
+
+
+app = typer.Typer()
+identity_app = typer.Typer(
+    name="identity", no_args_is_help=True, help="Encode a subject once and keep it as a file."
+)
+app.add_typer(identity_app)
+
+
+@identity_app.command(
+    epilog=examples(
+        "swiftpie identity save dog.jpg -o dog.spid",
+        "swiftpie identity save front.png side.jpg:side-mask.png -o robot.spid",
+        "swiftpie identity save dog.jpg -o dog.spid --recipe sdxl-turbo",
+    )
+)
+@options.with_fields
+def save(
+    *,
+    subjects: options.Subjects,
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="FILE", help="Identity file to write (.spid).")
+    ],
+    cutouts: options.Cutouts = None,
+    networks: options.Networks,
+    force: options.Force = False,
+) -> None:
+    """Encode pictures of one subject into a file that `personalize` takes as SUBJECT."""
+    from swiftpie.imageio.atomic import check_target
+
+    check_target(out, force=force)
+    (pictures,) = with_cutouts([read_subjects(subjects)], cutouts)
+    networks, preset = resolved(networks)
+    session = open_session(**networks).session
+    identity = encode_subjects(session, pictures)
+    session.save_identity(identity, out, force=force)
+    size, how = f"{out.stat().st_size / 1024:.0f} KiB", spell_cutouts((identity.cutouts,))
+    say(f"wrote {out} ({size}, preset {preset.name}; cut out by {how})")
+
+
+@identity_app.command(
+    epilog=examples(
+        "swiftpie identity inspect dog.spid", "swiftpie identity inspect me.spid --json"
+    )
+)
+def inspect(
+    *,
+    file: Annotated[Path, typer.Argument(help="An identity file.", show_default=False)],
+    as_json: options.AsJson = False,
+) -> None:
+    """Describe an identity file, and whether it can be used here."""
+    from swiftpie.pipelines.identity_file import FORMAT, read_identity_header
+
+    header = read_identity_header(file)
+    facts = {
+        "format": FORMAT,
+        "preset": header.preset,
+        "fingerprint": header.fingerprint,
+        "references": header.num_references,
+        "tokens": header.num_tokens,
+        "picture_px": header.picture_px,
+        "tuned": header.tuned,
+        "cutouts": [record._asdict() for record in header.cutouts],
+        "size_kib": round(file.stat().st_size / 1024, 1),
+    }
+    is_readable = _is_readable(header)
+    if as_json:
+        print_json(facts | {"is_readable": is_readable})
+    else:
+        cutouts = spell_cutouts((header.cutouts,))
+        spelled = facts | {"cutouts": cutouts, "is_readable": READABLE[is_readable]}
+        write_table([(name.replace("_", " "), str(value)) for name, value in spelled.items()])
+
+
+def _is_readable(header: "IdentityFile") -> bool | None:
+    """Whether packaged networks wrote a file; None if its networks are not in the package.
+
+    A file may name any networks, so this loads and downloads none.
+    """
+    from swiftpie.backbones.components import FAMILIES
+
+    if header.preset not in PRESETS.names():
+        return False
+    preset = PRESETS.get(header.preset)
+    fingerprint = FAMILIES.get(preset.family).packaged_fingerprint(preset)
+    return None if fingerprint is None else fingerprint == header.fingerprint
+
+
+@app.command(
+    epilog=examples(
+        "swiftpie cutout dog.jpg -o seen.png",
+        "swiftpie cutout dog.jpg:mask.png -o seen.png --force",
+        "swiftpie cutout dog.jpg -o dog.png --to rgba",
+        "swiftpie cutout street.jpg -o seen.png --cutout 0.1,0.4,0.4,0.95",
+        "swiftpie cutout street.jpg -o seen.png --cutout '0.25,0.6 not:0.5,0.5'",
+        "swiftpie cutout dog.jpg -o seen.png --cutout rembg",
+    )
+)
+def cutout(
+    *,
+    image: Annotated[
+        str, typer.Argument(metavar="IMAGE[:MASK]", help="A picture.", show_default=False)
+    ],
+    out: options.PictureOut,
+    to: Annotated[
+        CutoutForm,
+        typer.Option(
+            help="frame is what the encoders see. At the size of the picture, rgba is the picture "
+            "with transparency around the subject, and mask is white where the subject is."
+        ),
+    ] = CutoutForm.FRAME,
+    cutouts: options.Cutouts = None,
+    preset: options.PresetName = "mini",
+    as_json: options.AsJson = False,
+    force: options.Force = False,
+) -> None:
+    """Show what the encoders see of a picture: the subject alone, centred, on grey.
+
+    With --to rgba or mask, cut the subject out at full size, to correct it and use it again.
+    """
+    from swiftpie.imageio.cutout import CutoutMethod
+    from swiftpie.imageio.decoding import load_image
+    from swiftpie.imageio.images import mask_to_pil, to_pil
+    from swiftpie.imageio.writing import check_image_target, save_image
+    from swiftpie.masks import load_mask
+    from swiftpie.models.cutout import search_of
+    from swiftpie.pipelines.identity import canonical_frame, cut_out_or_given, with_own_colours
+
+    check_image_target(out, force=force)
+    _check_transparency(out, to)
+    size_px = PRESETS.get(preset).image_size_px
+    ((source,),) = with_cutouts([read_subjects([image])], cutouts)
+    picture = load_image(source.picture)
+    given = source.mask
+    mask = None if given is None else load_mask(given, picture.size, of_subject=True)
+    search = search_of(source.cutout)
+    if to is CutoutForm.FRAME:
+        pixels, _, how = canonical_frame(picture, mask, size_px, search=search, name=image)
+        cut = to_pil(pixels)[0]
+    else:
+        found, how = cut_out_or_given(picture, mask, search, name=image)
+        (cut,) = mask_to_pil(found)
+    if to is CutoutForm.RGBA:
+        alpha, is_cut = cut, how.way is CutoutMethod.TRANSPARENCY
+        cut = picture.convert("RGB") if is_cut else with_own_colours(picture, found)
+        cut.putalpha(alpha)
+    save_image(cut, out, metadata=None, force=force)
+    say(f"wrote {out} ({cut.width}x{cut.height} px; cut out by {how})")
+    if as_json:
+        size = {"width": cut.width, "height": cut.height}
+        print_json({"path": str(out), "size": size, "cutout": how._asdict()})
+
+
+def _check_transparency(out: Path, form: CutoutForm) -> None:
+    if form is CutoutForm.RGBA and out.suffix.lower() in OPAQUE:
+        raise ConfigError(
+            f"'{out}' would be a JPEG, which has no transparency. --to rgba needs it. Write a .png "
+            "or .webp."
+        )
+
+
+@app.command(
+    epilog=examples(
+        "swiftpie library",
+        "swiftpie library kitten",
+        "swiftpie library dinosaur --json",
+        "swiftpie library --scenes",
+        'swiftpie personalize "a kitten on a beach" -o out.png',
+    )
+)
+def library(
+    *,
+    query: Annotated[
+        str, typer.Argument(help="A word; by default all names are listed.", show_default=False)
+    ] = "",
+    scenes: Annotated[
+        bool, typer.Option("--scenes", help="List the places that --scene takes by name.")
+    ] = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """List the subjects that you can draw by name, or those that a word matches."""
+    if scenes:
+        _list_scenes(query, as_json=as_json)
+        return
+    known = packaged()
+    if query:
+        known.find(query)  # raises, with similar names
+    found = [known.entry(name) for name in known.matching(query)]
+    if as_json:
+        print_json([{"name": entry.name, "words": entry.words} for entry in found])
+    elif query:
+        write_table(
+            [(entry.name, ", ".join(entry.words)) for entry in found],
+            headings=("name", "also called, or tagged as"),
+        )
+    else:
+        print_text("".join(f"{entry.name}\n" for entry in found))
+    say(f"{len(found)} of {len(known)}. {CREDIT}.")
+
+
+def _list_scenes(query: str, *, as_json: bool) -> None:
+    from swiftpie import scenes
+
+    known = scenes.packaged()
+    found = [known.find(query)] if query else [*known.names()]
+    if as_json:
+        print_json([{"name": name, "pictures": known.count(name)} for name in found])
+    else:
+        print_text("".join(f"{name}\n" for name in found))
+    say(f"{len(found)} of {len(known)}. {scenes.CREDIT}.")

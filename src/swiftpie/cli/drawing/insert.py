@@ -1,0 +1,266 @@
+"""`swiftpie insert`, `remove` and `replace`: put subjects into photographs, or take them out."""
+
+from collections import Counter
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+
+from swiftpie.backbones.choices import LoadOptions
+from swiftpie.cli import console, options
+from swiftpie.cli.drawing.edit import (
+    plan_targets,
+    read_place,
+    read_where,
+    warn_of_losses,
+    write_result,
+)
+from swiftpie.cli.drawing.personalize import parse_views
+from swiftpie.cli.drawing.subjects import (
+    SubjectPictures,
+    cutout_facts,
+    encode_subjects,
+    named_facts,
+    read_picture,
+    read_subjects,
+    with_cutouts,
+)
+from swiftpie.cli.loading import open_session, resolved
+from swiftpie.engine.origin import check_texts, origin_of_repainting
+from swiftpie.errors import ConfigError
+from swiftpie.pipelines.drawing.request import RepaintRequest
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from swiftpie.engine.session import Session
+    from swiftpie.masks import Box
+    from swiftpie.models.cutout import Search
+    from swiftpie.pipelines.drawing.edit import EditResult
+    from swiftpie.pipelines.drawing.request import View
+
+LOADED = tuple(name for name in options.DRAWING if name != "steps")
+
+
+Loading = Annotated[LoadOptions, options.FieldOptions(LoadOptions, LOADED)]
+Newcomer = Annotated[
+    str,
+    typer.Argument(
+        metavar="SUBJECT",
+        help="A picture of the subject (PICTURE or PICTURE:MASK), an identity file, or a name from "
+        "`swiftpie library`; - reads standard input.",
+        show_default=False,
+    ),
+]
+Photo = Annotated[
+    str,
+    typer.Argument(
+        metavar="PHOTO", help="The photograph; - reads standard input.", show_default=False
+    ),
+]
+Prompt = Annotated[str, options.option_of(RepaintRequest, "prompt")]
+MaskFile = Annotated[str | None, options.option_of(RepaintRequest, "mask")]
+Where = Annotated[str | None, options.option_of(RepaintRequest, "where")]
+PointTexts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--point",
+        metavar="X,Y",
+        help="A point on the thing to remove; its outline and shadow are found, inside --box if "
+        "you give one. Repeat for more points; not:X,Y marks what stays. A --box alone is removed "
+        "as a whole.",
+        show_default=False,
+    ),
+]
+app = typer.Typer()
+
+
+class Change(NamedTuple):
+    """The change of a photograph, checked before anything is loaded."""
+
+    photo: str | bytes  # a path, or what standard input held
+    subject: list[SubjectPictures]  # pictures of the new subject; may be empty
+    prompt: str = ""
+    box: "Box | None" = None  # place of the subject; None: that of the removed thing, or proposed
+    view: "View | None" = None
+    gone: "str | Box | Search | Tensor | None" = None  # what to remove: a file, a box or a search
+    where: tuple[SubjectPictures, ...] = ()  # instead, pictures of what is found and removed
+
+
+@app.command(
+    epilog=console.examples(
+        "swiftpie insert dog.jpg meadow.jpg -o out.png",
+        "swiftpie insert cat meadow.jpg -o out.png",
+        "swiftpie insert dog.jpg meadow.jpg -o out.png --box 0.55,0.5,0.85,0.9 --view 30,0",
+        'swiftpie insert mug.jpg:mask.png desk.tif -o out.tif --prompt "a photo of a mug"',
+    )
+)
+@options.with_fields
+def insert(
+    *,
+    subject: Newcomer,
+    photo: Photo,
+    output: options.Edited,
+    prompt: Prompt = "",
+    cutouts: options.Cutouts = None,
+    box: options.BoxText = None,
+    views: options.ViewTexts = None,
+    sampling: options.Seeds,
+    loading: Loading,
+) -> None:
+    """Put SUBJECT into PHOTO, in its light and at its size; without --box, a place is proposed."""
+    from swiftpie.masks import parse_box
+
+    change = Change(
+        read_picture(photo),
+        _read_subject(subject, cutouts),
+        prompt,
+        box=None if box is None else parse_box(box),
+        view=parse_views(views or [], 1)[0],
+    )
+    _carry_out(change, output, sampling, loading)
+
+
+@app.command(
+    epilog=console.examples(
+        "swiftpie remove photo.jpg --mask what.png -o out.png",
+        "swiftpie remove photo.jpg --point 0.2,0.65 -o out.png --strip strip.png",
+        "swiftpie remove photo.jpg --where dog.spid -o out.png",
+    )
+)
+@options.with_fields
+def remove(
+    *,
+    photo: Photo,
+    output: options.Edited,
+    mask: MaskFile = None,
+    box: options.BoxText = None,
+    points: PointTexts = None,
+    where: Where = None,
+    sampling: options.Seeds,
+    loading: Loading,
+) -> None:
+    """Remove from PHOTO what a mask or a box covers, the thing at a point, or a subject."""
+    picture = read_picture(photo)
+    gone, found = _what_goes(picture, mask, box, points, where)
+    change = Change(picture, [], gone=gone, where=found)
+    _carry_out(change, output, sampling, loading)
+
+
+@app.command(
+    epilog=console.examples(
+        "swiftpie replace dog.jpg photo.jpg --mask cat.png -o out.png",
+        "swiftpie replace mug.spid desk.jpg --box 0.4,0.5,0.6,0.8 -o out.png",
+        "swiftpie replace cat photo.jpg --where dog.spid -o out.png",
+    )
+)
+@options.with_fields
+def replace(
+    *,
+    subject: Newcomer,
+    photo: Photo,
+    output: options.Edited,
+    prompt: Prompt = "",
+    cutouts: options.Cutouts = None,
+    mask: MaskFile = None,
+    box: options.BoxText = None,
+    points: PointTexts = None,
+    where: Where = None,
+    sampling: options.Seeds,
+    loading: Loading,
+) -> None:
+    """Replace what a mask or a box covers, the thing at a point, or a subject, by SUBJECT."""
+    picture = read_picture(photo)
+    gone, found = _what_goes(picture, mask, box, points, where)
+    newcomer = _read_subject(subject, cutouts)
+    change = Change(picture, newcomer, prompt, gone=gone, where=found)
+    _carry_out(change, output, sampling, loading)
+
+
+def _read_subject(subject: str, cutouts: list[str] | None) -> list[SubjectPictures]:
+    (pictures,) = with_cutouts([read_subjects([subject])], cutouts)
+    return pictures
+
+
+def _what_goes(
+    photo: str | bytes,
+    mask: str | None,
+    box: str | None,
+    points: list[str] | None,
+    where: str | None,
+) -> "tuple[str | Box | Search | Tensor | None, tuple[SubjectPictures, ...]]":
+    """Return what to remove: a file, a box, a search or a hole, or else pictures of it.
+
+    Raises:
+        ConfigError: Nothing says what to remove, or two things do.
+    """
+    from swiftpie.imageio.decoding import load_image
+    from swiftpie.masks import hole_of
+    from swiftpie.models.cutout import search_at
+
+    if found := read_where(where, mask=mask, box=box):
+        if points:
+            raise ConfigError(
+                "--where and --point exclude each other: both start a search for what goes. "
+                "Leave one out."
+            )
+        return None, tuple(found)
+    gone: str | Box | Tensor | None = read_place(mask, box)
+    if points:
+        if mask is not None:
+            raise ConfigError(
+                "--mask and --point exclude each other: a mask covers all that is removed, and a "
+                "point starts a search for it. Leave one out."
+            )
+        return search_at(points, box=box), ()
+    if gone is None:
+        gone = hole_of(load_image(photo))
+    if gone is None:
+        raise ConfigError(
+            "Nothing marks what to remove, and the picture has no hole. A mask, a box, a point or "
+            "a subject is needed. Write --mask FILE, transparent or white where it is, --box "
+            "0.1,0.5,0.3,0.8, --point 0.2,0.65 or --where SUBJECT."
+        )
+    return gone, ()
+
+
+def _carry_out(
+    change: Change, output: options.EditOutput, sampling: options.SeedOptions, loading: LoadOptions
+) -> None:
+    """Draw the change once for each seed and write every file."""
+    options.check_prompt(change.prompt)
+    check_texts(prompt=change.prompt)
+    loading, preset = resolved(loading)
+    seeds = sampling.seeds
+    planned = plan_targets(output, count=len(seeds))
+    session, load_ms = open_session(**loading)
+    rows, timings = [], Counter[str]()
+    for seed, (target, strip) in zip(seeds, planned, strict=True):
+        result = draw_change(session, change, seed)
+        origin = origin_of_repainting(preset.name, result, prompt=change.prompt)
+        write_result(*(result, change.photo, target, strip), metadata=origin, force=output.force)
+        console.report_written(target, seed)
+        files = {"path": target.picture, "region": target.mask, "strip": strip}
+        rows.append({**files, **named_facts(result.named), "seed": seed})
+        timings.update(result.timings_ms)
+    warn_of_losses(change.photo, planned[0][0])
+    if output.as_json:
+        size = {"width": result.image.width, "height": result.image.height}
+        facts = {"prompt": change.prompt, "preset": preset.name, "size": size}
+        cutouts = cutout_facts(result.cutouts)
+        console.print_pictures(rows, timings, load_ms=round(load_ms, 1), **facts, cutouts=cutouts)
+
+
+def draw_change(session: "Session", change: Change, seed: int) -> "EditResult":
+    """Return the photograph after a change."""
+    photo, prompt = change.photo, change.prompt
+    where = encode_subjects(session, [*change.where]) if change.where else None
+    if not change.subject:
+        return session.remove(photo, mask=change.gone, where=where, seed=seed)
+    identity = encode_subjects(session, change.subject)
+    if change.gone is not None or where is not None:
+        return session.replace(
+            photo, identity, prompt=prompt, mask=change.gone, where=where, seed=seed
+        )
+    return session.insert(
+        photo, identity, prompt=prompt, box=change.box, view=change.view, seed=seed
+    )

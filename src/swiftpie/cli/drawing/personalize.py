@@ -1,0 +1,288 @@
+"""`swiftpie personalize`: draw a subject from its pictures into new scenes."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from swiftpie.attention.layer_scales import read_form
+from swiftpie.backbones.choices import LoadOptions
+from swiftpie.backbones.presets import Capability, Preset, check_personalizes
+from swiftpie.batch.lists import read_prompts
+from swiftpie.cli import console, options
+from swiftpie.cli.drawing.subjects import (
+    SubjectPictures,
+    cutout_facts,
+    encode_subjects,
+    named_facts,
+    read_picture,
+    read_subjects,
+    with_cutouts,
+)
+from swiftpie.cli.loading import open_session, resolved
+from swiftpie.engine.origin import check_texts, origin_of_drawing
+from swiftpie.errors import CapabilityError, ConfigError
+from swiftpie.pipelines.drawing.request import PersonalizeRequest
+from swiftpie.pipelines.drawing.settings import MaskSource, Scales
+from swiftpie.pipelines.naming import log_library_subjects, new_subjects, vocabulary_of
+from swiftpie.scenes import read_scene
+from swiftpie.validation import parse_box, parse_size
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+
+    from swiftpie.engine.session import Session
+    from swiftpie.library import Named
+    from swiftpie.pipelines.drawing.request import View
+    from swiftpie.types import GenerationResult
+    from swiftpie.validation import Box
+
+ByName = Mapping[str, "tuple[Named, ...]"]
+"""Subjects of the library that each prompt names."""
+Also = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="SUBJECT[:MASK]",
+        help="Another subject in the same picture; may be repeated. Each takes the next --box.",
+        show_default=False,
+    ),
+]
+Request = Annotated[
+    dict[str, Any], options.FieldOptions(PersonalizeRequest, without=("prompt", "seeds"))
+]
+SaveSubjectMask = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Also write where the subject was drawn.")
+]
+READ = ("size_px", "mask", "detail_mask")  # options of the request that are converted first
+
+app = typer.Typer()
+
+
+@app.command(
+    epilog=console.examples(
+        'swiftpie personalize dog.jpg "a dog on a beach" -o out.png',
+        'swiftpie personalize "a kitten on a beach" -o out.png',
+        'swiftpie personalize dog.jpg:mask.png dog2.jpg "a dog in space" -o out.png --seed 7',
+        'swiftpie personalize me.spid "a robot at night" --box 0.2,0.4,0.6,0.95 -o out.webp -n 4',
+        "swiftpie personalize dog.jpg @prompts.txt -o out.png --seed 7",
+        'swiftpie personalize car.png "a car in a desert" --view 35,10 -o turned.png',
+        'swiftpie personalize dog.jpg --also cat.jpg "a dog and a cat on a beach" -o out.png '
+        "--box 0.05,0.4,0.45,0.9 --box 0.55,0.4,0.95,0.9",
+        'swiftpie personalize dog.jpg "a dog at sea" -o out.png --recipe sdxl-turbo',
+        'swiftpie personalize "a lighthouse at night" -o out.png --recipe sana-sprint',
+        'swiftpie personalize dog.jpg "a dog at sea" -o out.png --style-reference painting.png',
+    )
+)
+@options.with_fields
+def personalize(
+    *,
+    subjects: options.Subjects = [],  # noqa: B006 - Typer makes a new list for each call
+    prompt: options.Prompt,
+    output: options.Output,
+    sampling: options.Seeds,
+    scales: options.ScaleChanges,
+    also: Also = None,
+    cutouts: options.Cutouts = None,
+    request: Request,
+    boxes: options.BoxTexts = None,
+    views: options.ViewTexts = None,
+    layers: options.LayerTexts = None,
+    save_subject_mask: SaveSubjectMask = None,
+    loading: Annotated[LoadOptions, options.FieldOptions(LoadOptions, options.DRAWING)],
+) -> None:
+    """Draw the subject into the scene that PROMPT describes.
+
+    Subjects that PROMPT names and no picture shows come from the library; see `swiftpie library`.
+
+    Transparency marks the subject in its picture; without it, a network finds the subject.
+    A doubtful cut-out raises a warning.
+
+    If the cut-out is wrong, mark the subject with --cutout, or give PICTURE:MASK.
+    """
+    # Check everything before anything is loaded.
+    seeds = sampling.seeds
+    size, mask, detail_mask = (request.pop(name, None) for name in READ)
+    scene = read_scene(request.pop("scene", ""))
+    request |= _opened(request.get("style_reference"))
+    prompts = read_prompts(prompt)
+    for words in prompts:
+        check_texts(prompt=words)
+    count = len(seeds) * len(prompts)
+    targets = console.plan_outputs(
+        output, count=count, masks=save_subject_mask, flag="--save-subject-mask"
+    )
+    loading, known = resolved(loading)
+    strengths = Scales(**scales)
+    _check_mask(save_subject_mask, known)
+    everyone = [read_subjects(subjects)] if subjects else []
+    everyone += [read_subjects([text]) for text in also or []]
+    if everyone:
+        check_personalizes(known)
+    named = _named_in(prompts, everyone, known)
+    most = len(everyone) + max(map(len, named.values()))
+    masks = (mask or MaskSource.NONE.value, detail_mask)
+    places = _parse_boxes(boxes or [], most, masks)
+    read_by = _layers_of(layers or [], most)
+    everyone = with_cutouts(everyone, cutouts)
+    placed = list(zip(places, parse_views(views or [], most), read_by, strict=True))
+    height_width = None if size is None else parse_size(size)
+    request |= {"size": height_width and height_width[::-1], "scene": scene}
+    session, load_ms = open_session(**loading)
+    preset = session.components.preset
+    draw = _drawn_by(session, everyone, named, placed, masks, {**request, "scales": strengths})
+
+    rows, timings = [], Counter[str]()
+    for words, own in console.shared_out(prompts, targets):
+        result = draw(words, seed=seeds[0], num_images=len(seeds))
+        origin = origin_of_drawing(preset.name, result, prompt=words)
+        drawn = zip(result.images, result.subject_masks, result.seeds, own, strict=True)
+        console.write_outputs(drawn, metadata=origin, force=output.force)
+        for target, seed in zip(own, result.seeds, strict=True):
+            console.report_written(target, seed)
+            files = {"path": target.picture, "subject_mask": target.mask}
+            texts = {"prompt": words, **named_facts(result.named)}
+            rows.append({**files, "seed": seed, **texts})
+        timings.update(result.timings_ms)
+    if output.as_json:
+        facts = console.request_facts(preset.name, result.scales, result.images[0], prompt=prompt)
+        facts["engine"] = str(loading.get("engine") or "torch")
+        facts |= result.origin
+        facts["branches"] = list(result.branches)
+        facts["cutouts"] = cutout_facts(result.cutouts)
+        console.print_pictures(rows, timings, load_ms=round(load_ms, 1), **facts)
+
+
+def _named_in(
+    prompts: list[str], everyone: list[list[SubjectPictures]], preset: Preset
+) -> "ByName":
+    """Return the subjects of the library that each prompt names besides the given ones.
+
+    Raises:
+        NobodyNamed: A prompt names no subject, none is given, and the model needs one.
+    """
+    taught = vocabulary_of(preset)
+    names = ["" if pictures[0].named is None else pictures[0].named.word for pictures in everyone]
+    named = {words: new_subjects(words, taught, given=names).known for words in prompts}
+    log_library_subjects(dict.fromkeys(who for subjects in named.values() for who in subjects))
+    return named
+
+
+def _drawn_by(
+    session: "Session",
+    everyone: list[list[SubjectPictures]],
+    named: "ByName",
+    placed: "list[tuple[Box | None, View | None, str]]",
+    masks: tuple[str, str | None],
+    request: Mapping[str, Any],
+) -> Callable[..., "GenerationResult"]:
+    """Return what draws a prompt: its subjects, each as `placed` says in order."""
+    from swiftpie.pipelines.drawing.request import Subject
+
+    scene, drawn_px = request["scene"], request["size"]
+    if drawn_px is None:
+        side = session.components.preset.image_size_px
+        drawn_px = (side, side) if isinstance(scene, str) else scene.size
+    source, region = _read_mask(masks[0], drawn_px, count=len(placed))
+    limited, limit = None, None
+    if masks[1] is not None:
+        limited, limit = _read_mask(masks[1], drawn_px, count=len(placed), flag="--detail-mask")
+    shown = [Subject(encode_subjects(session, pictures)) for pictures in everyone]
+
+    def draw(words: str, **options: Any) -> "GenerationResult":  # noqa: ANN401 - as of `Session`
+        others = [Subject(session.named(who.word), name=who.word) for who in named[words]]
+        subjects = [
+            replace(subject, box=box, view=view, mask=region, detail_mask=limit, layers=layers)
+            for subject, (box, view, layers) in zip(
+                [*shown, *others], placed, strict=False
+            )  # other prompts name fewer
+        ]
+        return session.personalize(
+            subjects, words, mask=source, detail_mask=limited, **request, **options
+        )
+
+    return draw
+
+
+def _check_mask(target: Path | None, preset: Preset) -> None:
+    if target is not None and Capability.LAYOUT not in preset.capabilities:
+        raise CapabilityError(
+            f"--save-subject-mask was given, and preset {preset.name!r} does not report where it "
+            "draws a subject. Leave it out, or choose a preset that can 'layout' (see `swiftpie "
+            "presets`)."
+        )
+
+
+def _parse_boxes(boxes: list[str], count: int, masks: tuple[str, str | None]) -> "list[Box | None]":
+    if "box" in masks and not boxes:
+        raise ConfigError(
+            "--mask box came without --box. The box is the region. "
+            "Add one, as in --box 0.2,0.4,0.8,0.9."
+        )
+    if len(boxes) > count or ("box" in masks and len(boxes) < count):
+        raise ConfigError(
+            f"{len(boxes)} boxes came with {count} subjects. Each subject takes one --box at most, "
+            "and --mask box needs one for each. Write them as in --box 0.2,0.4,0.8,0.9."
+        )
+    return [parse_box(box) for box in boxes] + [None] * (count - len(boxes))
+
+
+def parse_views(views: list[str], count: int) -> "list[View | None]":
+    """Return the views of `count` subjects, None without one.
+
+    Raises:
+        ConfigError: A view cannot be read, or there are too many.
+        InputError: A view is out of range.
+    """
+    from swiftpie.pipelines.drawing.request import check_view
+
+    if len(views) > count:
+        raise ConfigError(
+            f"{len(views)} views came with {count} subjects. Each takes one --view at most."
+        )
+    try:
+        pairs = [tuple(map(float, view.split(","))) for view in views]
+        found = [(yaw, pitch) for yaw, pitch in pairs]
+    except ValueError as error:
+        raise ConfigError(
+            f"--view is {', '.join(views)!r}. Yaw and pitch in degrees are needed, as in "
+            "--view 30,10."
+        ) from error
+    for view in found:
+        check_view(view)
+    return [*found, *[None] * (count - len(found))]
+
+
+def _opened(style: str | None) -> "dict[str, Image.Image]":
+    """Return the picture of a style, if there is one, as the request takes it."""
+    from swiftpie.imageio.decoding import load_image
+
+    return {} if style is None else {"style_reference": load_image(read_picture(style))}
+
+
+def _layers_of(layers: list[str], count: int) -> list[str]:
+    if len(layers) > count:
+        raise ConfigError(
+            f"{len(layers)} --layers came with {count} subjects. Each takes one at most."
+        )
+    for form in layers:
+        read_form(form)
+    return [*layers, *[""] * (count - len(layers))]
+
+
+def _read_mask(
+    mask: str, size: tuple[int, int], *, count: int, flag: str = "--mask"
+) -> "tuple[MaskSource, Tensor | None]":
+    from swiftpie.masks import load_mask
+
+    if mask in {source.value for source in MaskSource}:
+        return MaskSource(mask), None
+    if count > 1:
+        raise ConfigError(
+            f"{flag} {mask} came with {count} subjects, and one file cannot separate "
+            f"them. Give each a --box, and {flag} box or inline."
+        )
+    return MaskSource.NONE, load_mask(mask, size)

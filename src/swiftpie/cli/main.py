@@ -1,0 +1,177 @@
+"""The command `swiftpie`: its process, its subcommands, and its exit codes."""
+
+import gc
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from enum import IntEnum
+from importlib.metadata import entry_points
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from swiftpie import __version__
+from swiftpie.cli import about, batch, engine, fetch, licences, mcp, serve, sign
+from swiftpie.cli.console import complain, guard_output, logs_on_stderr
+from swiftpie.cli.drawing import demo, edit, face, find, identity, insert, personalize, tune
+from swiftpie.cli.options import arrange
+from swiftpie.errors import ConfigError, ImageError, InputError, MissingExtra, SwiftPieError
+
+WAITING = {"GOMP_SPINCOUNT": "3000"}
+"""Spins of an idle thread before it sleeps, for GNU OpenMP in Linux wheels.
+
+The default is milliseconds. A spinning thread keeps a core from the work that it waits for, so
+a picture took ten times as long under load. Of the values that `benchmarks.mini_speed` compares,
+this one has the smallest product of the times without and with load.
+"""
+DECIDED = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")  # variables by which users decide themselves
+
+ENTRY_POINTS = "swiftpie.commands"
+LAB = "lab"
+LAB_COMMANDS = {
+    "train": "Train a model, in one stage or several.",
+    "evaluate": "Measure how good a preset is.",
+    "compare": "Compare two evaluations case by case.",
+    "data": "Prepare the pictures that training reads.",
+}
+INSTALL_LAB = "From a copy of the repository, `pip install . ./lab` installs it."
+
+# Importing PyTorch and its libraries makes over 600,000 objects; looking for cycles after every
+# 700, as Python does, takes an eighth of the time to the first picture.
+COLLECT_EVERY = 100_000
+
+
+class ExitCode(IntEnum):
+    """Exit codes; an interrupted command ends with 130."""
+
+    OK = 0
+    RUNTIME = 1
+    USAGE = 2
+    IMAGE = 3
+
+
+def exit_code_of(error: Exception) -> ExitCode:
+    """Return the exit code for `error`."""
+    match error:
+        case ImageError():
+            return ExitCode.IMAGE
+        case InputError() | ConfigError():
+            return ExitCode.USAGE
+        case _:
+            return ExitCode.RUNTIME
+
+
+class GuardedGroup(TyperGroup):
+    """The top command, which ends every failure with one line on standard error."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as the parent has it
+        """Run a command and exit."""
+        arrange(self)
+        try:
+            with logs_on_stderr():
+                try:
+                    return super().main(*args, **kwargs)
+                finally:
+                    sys.stdout.flush()
+        except BrokenPipeError as error:
+            failure: Exception = error
+        except SwiftPieError as error:
+            complain(str(error))
+            failure = error
+        except Exception as error:  # noqa: BLE001 - any other failure becomes a line too
+            complain(
+                f"{type(error).__name__}: {error}. SwiftPie did not expect this. "
+                "Set SWIFTPIE_DEBUG=1 to see where it happened."
+            )
+            failure = error
+        if os.environ.get("SWIFTPIE_DEBUG") == "1":
+            traceback.print_exception(failure)
+        sys.exit(exit_code_of(failure))
+
+
+def commands_of_others() -> Iterator[typer.Typer]:
+    """Yield the commands that installed distributions add.
+
+    Without the lab, its commands are listed too, and say how to install it.
+
+    Raises:
+        ConfigError: A distribution offers commands that cannot be imported.
+    """
+    found = entry_points(group=ENTRY_POINTS)
+    for point in found:
+        try:
+            yield point.load()
+        except ImportError as error:
+            owner = point.dist.name if point.dist else "an installed distribution"
+            raise ConfigError(
+                f"{owner} adds commands as {point.value!r}, which cannot be imported ({error}). "
+                f"Repair or uninstall {owner}."
+            ) from error
+    if LAB not in found.names:
+        yield _without_lab()
+
+
+def _without_lab() -> typer.Typer:
+    app = typer.Typer()
+    anything = {"allow_extra_args": True, "ignore_unknown_options": True}
+    for name, summary in LAB_COMMANDS.items():
+
+        def refuse(name: str = name) -> None:
+            raise MissingExtra(f"`swiftpie {name}` is part of swiftpie-lab. {INSTALL_LAB}")
+
+        app.command(
+            name,
+            help=f"{summary} Needs swiftpie-lab.",
+            context_settings={**anything, "help_option_names": []},
+        )(lambda refuse=refuse: refuse())
+    return app
+
+
+app = typer.Typer(
+    name="swiftpie", cls=GuardedGroup, no_args_is_help=True, pretty_exceptions_enable=False
+)
+for module in (
+    *(demo, personalize, edit, insert, find, batch, face, fetch, identity, tune, serve),
+    *(about, licences, sign, engine, mcp),
+):
+    app.add_typer(module.app)
+for added in commands_of_others():
+    app.add_typer(added)
+
+
+def _print_version(value: bool) -> None:  # noqa: FBT001 - as Typer calls it
+    if value:
+        typer.echo(f"swiftpie {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def swiftpie(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Put any subject into any scene, in one denoising step."""
+
+
+def main() -> None:
+    """Run the command line in its own process."""
+    wait_briefly()
+    guard_output()
+    gc.set_threshold(COLLECT_EVERY)
+    app()
+
+
+def wait_briefly() -> None:
+    """Limit the spinning of threads in this process and its children, unless the user set it.
+
+    OpenMP reads the variable when it is loaded, so this has to run before PyTorch is imported.
+    """
+    if not any(name in os.environ for name in DECIDED):
+        os.environ.update(WAITING)

@@ -1,0 +1,363 @@
+"""Options of commands, made from the fields of the values that they take."""
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple, get_args, get_origin, is_typeddict
+
+import typer
+
+from swiftpie.backbones.choices import LoadOptions
+from swiftpie.config import Option, OptionField, Surface, options_of
+from swiftpie.errors import ConfigError
+from swiftpie.pipelines.drawing.request import SEED, EditRequest, PersonalizeRequest, Subject
+from swiftpie.pipelines.drawing.settings import Scales
+from swiftpie.validation import seeds_from
+
+STREAM = "-"  # stands for standard input or output
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic")
+REQUIRED = inspect.Parameter.empty
+
+PANELS: Mapping[str, tuple[str, ...]] = {
+    "Picture": (
+        *(
+            "seed",
+            "num_images",
+            "size",
+            "side",
+            "size_px",
+            "identity_guidance",
+            "style_reference",
+            "style_by",
+            "style_scale",
+            "also",
+            "subject",
+        ),
+        *(
+            "keyword",
+            "source_prompt",
+            "prompt",
+            "negative_prompt",
+            "method",
+            "mode",
+            "start",
+            "rule",
+        ),
+        *("variation", "by_name"),
+    ),
+    "Place": (
+        "scene",
+        "cutout",
+        "cutouts",
+        "mask",
+        "where",
+        "detail_mask",
+        "box",
+        "boxes",
+        "views",
+        "flip",
+        "tilt",
+    ),
+    "Strength": (
+        "identity_scale",
+        "detail_scale",
+        "background_scale",
+        "text_scale",
+        "balance",
+        "layers",
+    ),
+    "ChordEdit": (
+        *("t_start", "delta", "t_end", "step_scale", "noise_samples", "chord_steps"),
+        "without_refinement",
+    ),
+    "Face": ("face", "face_number", "encoder", "face_models", "judge", "judge_models"),
+    "Model": (
+        *("recipe", "preset", "steps", "weights", "base", "adapter", "detail", "image_encoder"),
+        *("autoencoder", "inversion", "lora_scale", "face_version", "dtype", "allow_pickle"),
+        *("offline", "yes", "dry_run"),
+    ),
+    "Computing": ("device", "engine", "threads"),
+    "Output": (
+        *("out", "to", "file_format", "as_json", "force", "save_subject_mask", "save_region"),
+        *("strip", "sheet", "preview_mask"),
+    ),
+    "Cases": (
+        *("cases", "places", "limit", "noun", "data", "data_path", "num_subjects"),
+        *("table", "row", "editor", "identities", "prompts", "against", "teacher"),
+        *("which", "subjects", "all_references"),
+    ),
+    "Rival": (
+        *("results", "pipeline", "pipeline_steps", "pipeline_guidance", "pipeline_strength"),
+        "pipeline_adapter_scale",
+    ),
+    "Judges": (
+        *("clip", "clip_small", "dino", "dino_small", "dinov2", "siglip2", "lpips", "aesthetic"),
+        "image_reward",
+        "judges",
+    ),
+    "Run": (
+        *("overrides", "time_limit", "resume", "processes", "batch_size", "strict", "update"),
+        *("only_checks", "uses_ray"),
+    ),
+    "Training": ("rank", "learning_rate", "num_scenes"),
+    "Jobs": ("subject_folder", "prompt_file", "seeds"),
+}
+"""Groups of the help pages: the options of each, by the names of their parameters."""
+
+
+class FieldOptions(NamedTuple):
+    """Which fields of a class become options of a command; see `with_fields`."""
+
+    source: type
+    names: tuple[str, ...] = ()  # by default all that the class offers on the command line
+    required: tuple[str, ...] = ()  # names that the user must give although the class has a default
+    without: tuple[str, ...] = ()
+
+    @property
+    def options(self) -> dict[str, OptionField]:
+        """The fields by name, in the order of `names` or of their declaration."""
+        if not self.names:
+            return options_of(self.source, Surface.CLI, without=self.without)
+        known = options_of(self.source)
+        return {name: known[name] for name in self.names}
+
+
+def with_fields(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command options for the fields of the values that it takes.
+
+    With a parameter
+    `settings: Annotated[EditSettings, FieldOptions(EditSettings, ("mode", "rule"))]` the
+    command has the options `--mode` and `--rule`, and receives `EditSettings(mode=…, rule=…)`.
+    Options that the user leaves out are left out of the call, so the class chooses its defaults;
+    so are switches that are off in keywords of `load`, which a recipe may turn on. With
+    `Annotated[dict[str, float], …]` the command receives only what the user gave, switches that
+    are on among it, for a value that is completed later.
+    """
+    parameters: list[inspect.Parameter] = []
+    values: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {}
+    for parameter in inspect.signature(command).parameters.values():
+        fields = next(iter(getattr(parameter.annotation, "__metadata__", ())), None)
+        if not isinstance(fields, FieldOptions):
+            parameters.append(parameter)
+            continue
+        made = parameter.annotation.__origin__
+        values[parameter.name] = (get_origin(made) or made, tuple(fields.options))
+        parameters += [
+            _parameter(option, is_whole=made is fields.source, is_required=name in fields.required)
+            for name, option in fields.options.items()
+        ]
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:  # noqa: ANN401 - whatever users may give
+        for value, (make, names) in values.items():
+            options = {name: given.pop(name) for name in names}
+            absent = (None, False) if make is dict or is_typeddict(make) else (None,)
+            given[value] = make(
+                **{
+                    name: option
+                    for name, option in options.items()
+                    if not any(option is no for no in absent)
+                }
+            )
+        command(**given)
+
+    signature = inspect.Signature(parameters)
+    run.__dict__["__signature__"] = signature
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run
+
+
+def option_of(source: type, name: str) -> Any:  # noqa: ANN401 - what Typer reads is untyped
+    """Return the option that a field of a class declares, for `Annotated`."""
+    return _typer_option(options_of(source)[name])
+
+
+def _typer_option(field: OptionField) -> Any:  # noqa: ANN401 - what Typer reads is untyped
+    option = field.option
+    is_number = {int, float} & {field.typed, *get_args(field.typed)}
+    return typer.Option(
+        *(option.flags or (f"--{field.name.replace('_', '-')}",)),
+        help=option.help,
+        metavar=option.metavar,
+        min=option.least if is_number else None,
+        max=option.most if is_number else None,
+    )
+
+
+def repeated(source: type, name: str) -> Any:  # noqa: ANN401 - what Typer reads is untyped
+    """Return the option of a field as a list, with one value for each subject."""
+    option = option_of(source, name)
+    option.show_default = False
+    return option
+
+
+def _parameter(field: OptionField, *, is_whole: bool, is_required: bool) -> inspect.Parameter:
+    kind = field.typed
+    default: object = False if kind is bool else None
+    if is_required:
+        default = REQUIRED
+    elif is_whole:
+        default = REQUIRED if field.default is MISSING else field.default
+        default = False if default is None and kind is bool else default
+    kind = kind | None if default is None else kind
+    annotate: Any = Annotated  # made here from values, which type checkers do not follow
+    annotation = annotate[kind, _typer_option(field)]
+    return inspect.Parameter(
+        field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+    )
+
+
+def arrange(command: Any) -> None:  # noqa: ANN401 - Typer's own copy of Click has no public types
+    """Group the options of a command and of its subcommands; flags show no value."""
+    panel_of = {name: panel for panel, names in PANELS.items() for name in names}
+    for param in command.get_params(typer.Context(command)):  # --help among them
+        if param.param_type_name == "option":
+            param.rich_help_panel = panel_of.get(param.name)
+            param.metavar = "" if param.is_flag else param.metavar
+    for below in getattr(command, "commands", {}).values():
+        arrange(below)
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """Where the pictures of a call go."""
+
+    out: Annotated[
+        str,
+        Option("Picture to write (.png, .jpg, .webp, .tif); - is stdout.", "FILE", ("-o", "--out")),
+    ]
+    as_json: Annotated[
+        bool, Option("Write the result as JSON to standard output.", flags=("--json",))
+    ] = False
+    force: Annotated[bool, Option("Replace files that exist.")] = False
+
+
+@dataclass(frozen=True)
+class EditOutput(OutputOptions):
+    """Where edited pictures go, with what shows where they changed."""
+
+    save_region: Annotated[
+        Path | None, Option("Also write where the picture may have changed.", "FILE")
+    ] = None
+    strip: Annotated[
+        Path | None, Option("Also write before, region and after in a row.", "FILE")
+    ] = None
+
+
+@dataclass(frozen=True)
+class SeedOptions:
+    """How many pictures are drawn, and by which seeds."""
+
+    num_images: Annotated[
+        int, Option("Pictures, with seeds that count up.", flags=("-n", "--num-images"), least=1)
+    ] = 1
+    seed: Annotated[int | None, SEED] = None
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """One seed a picture.
+
+        Raises:
+            InputError: One is out of range, or there are too many.
+        """
+        return seeds_from(self.seed, self.num_images)
+
+
+Output = Annotated[OutputOptions, FieldOptions(OutputOptions)]
+Edited = Annotated[EditOutput, FieldOptions(EditOutput)]
+Seeds = Annotated[SeedOptions, FieldOptions(SeedOptions)]
+Seed = Annotated[int | None, option_of(SeedOptions, "seed")]
+AsJson = Annotated[bool, option_of(OutputOptions, "as_json")]
+Force = Annotated[bool, option_of(OutputOptions, "force")]
+PictureOut = Annotated[
+    Path,
+    typer.Option("-o", "--out", metavar="FILE", help="Picture to write (.png, .jpg, .webp, .tif)."),
+]
+
+CommercialOnly = Annotated[
+    bool, typer.Option("--commercial-only", help="Only what everyone may use commercially.")
+]
+BoxText = Annotated[str | None, option_of(Subject, "box")]
+BoxTexts = Annotated[list[str] | None, repeated(Subject, "box")]
+ViewTexts = Annotated[list[str] | None, repeated(Subject, "view")]
+LayerTexts = Annotated[list[str] | None, repeated(Subject, "layers")]
+SizeText = Annotated[str | None, option_of(PersonalizeRequest, "size_px")]
+
+PresetName = Annotated[str, option_of(LoadOptions, "preset")]
+Device = Annotated[str, option_of(LoadOptions, "device")]
+ENCODING = (
+    *("recipe", "preset", "weights", "base", "adapter", "detail", "image_encoder", "autoencoder"),
+    *("dtype", "allow_pickle", "offline", "yes", "device"),
+)
+DRAWING = ("recipe", "preset", "steps", *ENCODING[2:], "engine")
+Networks = Annotated[LoadOptions, FieldOptions(LoadOptions, ENCODING)]
+
+ScaleChanges = Annotated[dict[str, float], FieldOptions(Scales)]
+
+IdentityScale = Annotated[float | None, option_of(Scales, "identity_scale")]
+
+
+def check_prompt(prompt: str) -> str:
+    """Return `prompt`, unless it is the name of a file.
+
+    Raises:
+        ConfigError: A file of this name exists, or it ends like a picture or an identity file; or
+            it is the first word of a sentence without quotes.
+    """
+    if prompt.lower() in {"a", "an", "the", "my"}:
+        raise ConfigError(
+            f"The prompt is '{prompt}' alone. Put the whole sentence into quotes, as in "
+            '"a dog on a beach".'
+        )
+    if is_file(prompt) or prompt.lower().strip().endswith((*PICTURE_SUFFIXES, ".spid")):
+        raise ConfigError(
+            f"The prompt is '{prompt}', which is a file. A sentence is needed after all pictures, "
+            "or @FILE for a file of prompts. Write for example: swiftpie personalize "
+            'front.png side.png "a dog at sea".'
+        )
+    return prompt
+
+
+def is_file(name: str) -> bool:
+    """Whether a name is that of a file."""
+    try:
+        return Path(name).is_file()
+    except (OSError, ValueError):
+        return False  # the name cannot exist; reading it will say why
+
+
+DataPath = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="PATH", help="The pack of subjects, if it is elsewhere."),
+]
+Subjects = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="SUBJECT...",
+        help="Pictures of one subject (PICTURE or PICTURE:MASK), an identity file, or a name from "
+        "`swiftpie library`; - reads standard input.",
+        show_default=False,
+    ),
+]
+Cutouts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--cutout",
+        metavar="auto|rembg[:MODEL]|none|PLACE|MASK",
+        help="How the subject is cut out of its picture: auto finds it, rembg uses that library, "
+        "none takes the whole picture. PLACE is a box L,T,R,B or points 'X,Y not:X,Y'; MASK is a "
+        "file, white where the subject is. Once for all pictures, or once for each.",
+        show_default=False,
+    ),
+]
+Prompt = Annotated[
+    str,
+    typer.Argument(
+        help=f"{options_of(EditRequest)['prompt'].option.help[:-1]}; @FILE draws every line of a "
+        "text file.",
+        show_default=False,
+        callback=check_prompt,
+    ),
+]

@@ -1,0 +1,313 @@
+"""`swiftpie serve`: the page and the interface for other programs."""
+
+import errno
+import importlib.util
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import partial
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from swiftpie.backbones.choices import LoadOptions
+from swiftpie.backbones.presets import PRESETS, describe
+from swiftpie.backbones.recipes import RECIPES
+from swiftpie.cli import console, options
+from swiftpie.cli.drawing.face import encoder_of, with_face_files
+from swiftpie.cli.loading import confirm_download, open_session, plan_downloads
+from swiftpie.errors import ConfigError, MissingExtra, system_reason
+from swiftpie.faces import FaceSettings
+from swiftpie.server.limits import Fleet, Limits
+
+if TYPE_CHECKING:
+    from swiftpie.engine.session import Session
+    from swiftpie.server.shared import SharedIdentities
+    from swiftpie.server.store import Offer
+
+PACKAGES = (*("fastapi", "uvicorn", "httptools", "websockets", "multipart", "prometheus_client"),)
+TOKEN_VARIABLE = "SWIFTPIE_TOKEN"
+MAX_TOKEN = 4_096  # letters; the headers that carry it are bounded, too
+
+LOADING = (
+    *(name for name in options.DRAWING if name not in {"recipe", "preset"}),
+    *("lora_scale", "face_version"),
+)
+LIMITS = (
+    *("body_mib", "body_s", "deadline_s", "queue", "queue_per_key", "batch", "cache_mib"),
+    "identities_mib",
+)
+FLEET = ("replicas", "replica_cpus", "replica_gpus")
+
+app = typer.Typer()
+
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        metavar="NAME",
+        help="Recipe or preset to offer, mini by default; may be repeated. The first one is the "
+        "default of requests.",
+    ),
+]
+Aliases = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--alias",
+        metavar="NAME=MODEL",
+        help="Further name of a model, for clients that name another; may be repeated. Names of "
+        "OpenAI's image models mean the first --model.",
+    ),
+]
+HostName = Annotated[str, typer.Option(help="Address to listen on.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help=f"Holds the token that callers must send; or set {TOKEN_VARIABLE}. Required on "
+        "addresses that other machines can reach.",
+    ),
+]
+AllowHosts = Annotated[
+    list[str] | None,
+    typer.Option("--allow-host", metavar="NAME", help="Host name of the server; may be repeated."),
+]
+MemoryMib = Annotated[
+    float | None, typer.Option(min=1, help="Most memory of all loaded models, in MiB.")
+]
+
+IdentitiesAt = Annotated[
+    str | None,
+    typer.Option(
+        "--identities",
+        metavar="DIR",
+        help="Folder in which identities are stored, shared with other servers. By default they "
+        "stay in memory until the server stops.",
+    ),
+]
+
+UsesRay = Annotated[
+    bool,
+    typer.Option(
+        "--ray", help="Draw with Ray Serve, here or on the cluster that RAY_ADDRESS names."
+    ),
+]
+
+
+@app.command(
+    epilog=console.examples(
+        "swiftpie serve",
+        "swiftpie serve --port 9000 --engine openvino",
+        "swiftpie serve --model sdxl-turbo --model mini --memory-mib 16000",
+        "swiftpie serve --alias midjourney=mini",
+        "swiftpie serve --model face-plus --model mini",
+        "swiftpie serve --host 0.0.0.0 --token-file token.txt --allow-host pictures.example.org",
+        "swiftpie serve --identities /mnt/identities",
+        "swiftpie serve --ray --replicas 1-4",
+    )
+)
+@options.with_fields
+def serve(
+    *,
+    models: Models = None,
+    aliases: Aliases = None,
+    host: HostName = "127.0.0.1",
+    port: Port = 8000,
+    token_file: TokenFile = None,
+    allow_hosts: AllowHosts = None,
+    memory_mib: MemoryMib = None,
+    identities_at: IdentitiesAt = None,
+    uses_ray: UsesRay = False,
+    fleet: Annotated[Fleet, options.FieldOptions(Fleet, FLEET)],
+    limits: Annotated[Limits, options.FieldOptions(Limits, LIMITS)],
+    recogniser: Annotated[
+        FaceSettings, options.FieldOptions(FaceSettings, ("encoder", "face_models"))
+    ],
+    loading: Annotated[LoadOptions, options.FieldOptions(LoadOptions, LOADING)],
+) -> None:
+    """Serve a page for drawing, and OpenAI's Images API.
+
+    Pages of other sites cannot use it. Without a token, only this machine can.
+    """
+    _check_packages()
+    _check_fleet(fleet, uses_ray=uses_ray)
+    from swiftpie.server.app import make_app
+    from swiftpie.server.guard import loopback_names
+    from swiftpie.server.listening import Server
+    from swiftpie.server.metrics import Metrics
+    from swiftpie.server.ray import on_ray
+    from swiftpie.server.store import Models
+    from swiftpie.server.worker import Worker
+
+    token = _read_token(token_file, host)
+    check_address(host, port)
+    others = _read_aliases(aliases or (), models or ["mini"])
+    offers = {name: _offer(name, loading, recogniser) for name in models or ["mini"]}
+    load, metrics = partial(Models, offers, bound_mib=memory_mib), Metrics()
+    retried = metrics.retried.inc
+    drawing = on_ray(load, fleet, drain_s=limits.deadline_s, on_retry=retried)
+    with drawing if uses_ray else nullcontext() as studio:
+        worker = Worker(
+            load(),
+            limits=limits,
+            studio=studio,
+            metrics=metrics,
+            identities=None if identities_at is None else _shared(identities_at, limits),
+            aliases=others,
+            tell=console.say,
+        )
+        names = loopback_names(host, allow_hosts or ())
+        guard = make_app(worker, hosts=tuple(names), token=token, limits=limits)
+        server = Server(guard, host=host, port=port, limits=limits, tell=console.say)
+        server.run()
+    if not server.started:
+        sys.exit(1)
+
+
+def _check_packages() -> None:
+    """Refuse before anything is loaded.
+
+    Raises:
+        MissingExtra: A package for servers is not installed.
+    """
+    for name in PACKAGES:
+        if importlib.util.find_spec(name) is None:
+            raise MissingExtra(
+                f"`swiftpie serve` needs the package {name}, which is not installed. Install the "
+                "extra: pip install 'swiftpie[serve]'"
+            )
+
+
+def _check_fleet(fleet: Fleet, *, uses_ray: bool) -> None:
+    """Refuse options that do not go together.
+
+    Raises:
+        ConfigError: Replicas shall be started by nobody.
+    """
+    if fleet != Fleet() and not uses_ray:
+        raise ConfigError("Replicas were requested without --ray, which starts them. Add --ray.")
+
+
+def check_address(host: str, port: int) -> None:
+    """Refuse an address that cannot be listened on, before models are loaded.
+
+    Raises:
+        ConfigError: It is taken, or not of this machine.
+    """
+    kind, flags = socket.SOCK_STREAM, socket.AI_PASSIVE
+    try:
+        for family, _, _, _, address in socket.getaddrinfo(host, port, type=kind, flags=flags):
+            with socket.socket(family, kind) as probe:
+                if os.name == "posix":  # elsewhere it would hide that the port is taken
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+    except OSError as error:
+        is_taken = error.errno == errno.EADDRINUSE
+        remedy = "Choose another --port, or 0 for a free one" if is_taken else "Check --host"
+        if error.errno == errno.EACCES:
+            remedy = "Choose a --port above 1023"
+        raise ConfigError(
+            f"--host {host} --port {port} cannot be used ({system_reason(error)}). An address of "
+            f"this machine and a free port are needed. {remedy}."
+        ) from error
+
+
+def _read_aliases(texts: Sequence[str], models: Sequence[str]) -> dict[str, str]:
+    """Return the models that further names stand for.
+
+    Raises:
+        ConfigError: One is written in another way, or its model is not offered.
+    """
+    found = {}
+    for text in texts:
+        name, _, model = text.partition("=")
+        if not name or model not in models or name in models:
+            raise ConfigError(
+                f"--alias '{text}' cannot be used. A new name and one of {', '.join(models)} are "
+                f"needed. Write it as --alias {name or 'NAME'}={models[0]}."
+            )
+        found[name] = model
+    return found
+
+
+def _shared(folder: str, limits: Limits) -> "SharedIdentities":
+    from swiftpie.server.shared import SharedIdentities
+
+    cache_mib = limits.cache_mib / 3
+    return SharedIdentities(folder, cache_mib=cache_mib, owner_mib=limits.identities_mib)
+
+
+def _offer(name: str, loading: LoadOptions, recogniser: FaceSettings) -> "Offer":
+    """Return how a model is loaded on its first request; download what it needs now.
+
+    Raises:
+        ConfigError: There is no such model, or files are missing and there is no terminal.
+    """
+    from swiftpie.server.store import Offer
+
+    is_recipe = name in RECIPES.names()
+    preset = RECIPES.get(name).apply() if is_recipe else PRESETS.get(name)
+    choices: LoadOptions = {**loading, "preset": None if is_recipe else name}
+    if is_recipe:
+        choices["recipe"] = name
+    needs = plan_downloads(choices)
+    confirm_download(needs, yes=choices.get("yes", False))
+    needs.fetch()
+    asks_for_faces = recogniser.encoder or recogniser.face_models or encoder_of(choices)
+    faces = None
+    if preset.knows_faces and asks_for_faces:
+        faces, _ = with_face_files(recogniser, choices)
+    facts = describe(preset) | {"knows_faces": faces is not None}
+    return Offer(partial(_load, choices, faces), facts)
+
+
+def _load(choices: LoadOptions, faces: FaceSettings | None) -> "Session":
+    session = open_session(**choices).session
+    return session if faces is None else session.with_face_encoder(faces.open())
+
+
+def _read_token(path: Path | None, host: str) -> str | None:
+    """Return the token that callers must send, if they must.
+
+    Raises:
+        ConfigError: It cannot be read, or others could reach the server and there is none.
+    """
+    token = os.environ.get(TOKEN_VARIABLE, "")
+    if path is not None:
+        try:
+            with path.open(encoding="utf-8") as file:
+                token = file.read(MAX_TOKEN + 1)
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"--token-file '{path}' cannot be read ({error}). A text file with the token is "
+                "needed. Check the path."
+            ) from error
+    if len(token) > MAX_TOKEN:
+        raise ConfigError(
+            f"The token of --token-file or {TOKEN_VARIABLE} is longer than {MAX_TOKEN} letters. A "
+            "line of random letters is needed. Check the file."
+        )
+    token = token.strip()
+    if path is not None and not token:
+        raise ConfigError(f"--token-file '{path}' is empty. A token is needed. Write one into it.")
+    if not token and not is_loopback(host):
+        raise ConfigError(
+            f"--host {host} can be reached by others, and no token was given. Write a long random "
+            f"one into a file for --token-file, or set {TOKEN_VARIABLE}."
+        )
+    return token or None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,306 @@
+"""Pictures of strangers, decoded in processes that may be killed, within bounds of memory.
+
+Callers take turns, a picture each. What a caller's pictures hold at once is bounded, and what all
+hold together. The memory of large ones goes back to the system.
+
+Run as a module, this file is such a process: it reads pictures from standard input and writes their
+pixels to standard output, within limits of memory and time that the system keeps. It imports no
+tensor library, so that it starts at once and has little that could be attacked.
+"""
+
+import asyncio
+import ctypes
+import json
+import os
+import struct
+import sys
+import weakref
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from types import MappingProxyType
+from typing import BinaryIO, NamedTuple, Self
+
+from PIL import Image
+
+from swiftpie.errors import ImageError, short_reason
+from swiftpie.imageio.decoding import MAX_PIXELS, load_image
+from swiftpie.imageio.writing import read_metadata
+from swiftpie.server.jobs import Overloaded
+
+MAX_SECONDS = 5  # of a processor, for one picture
+MAX_MIB = 1024
+PATIENCE = 4.0  # times MAX_SECONDS by the clock, for machines that do other work
+LENGTH = struct.Struct(">Q")
+FACTS = (  # of what made a picture: all that the page shows or uses
+    *("prompt", "source_prompt", "task", "preset", "seed", "swiftpie", "scene", "subjects"),
+    *("identity_scale", "detail_scale", "balance"),
+)
+MAX_FACT = 4_000  # letters, as of a prompt
+MAX_KEY_PIXELS = 3 * MAX_PIXELS  # that a caller's pictures hold at once: a photo, a mask, more
+MAX_HELD_PIXELS = 3 * MAX_KEY_PIXELS  # that all pictures hold at once; four bytes each
+RETRY_S = 2.0
+TIDY_S = 2.0  # between two looks at whether memory can go back
+TIDY_PIXELS = 4_000_000  # smaller pictures leave little behind
+ENVIRONMENT = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 20),  # glibc then returns what a picture took at once
+}
+
+
+class Decoders:
+    """A few such processes; each has one picture at a time, and is replaced when it dies."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._free: asyncio.Queue[_Child | None] = asyncio.Queue()
+        self._all: set[_Child] = set()
+        # A key waits for a process with one picture, so that keys take turns.
+        self._turns: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
+        self._held: Counter[str] = Counter()  # pixels of pictures that are not let go, by key
+        self._leaves_memory = False
+
+    async def __aenter__(self) -> Self:
+        for _ in range(self._count):
+            self._free.put_nowait(await self._start())
+        self._tidying = asyncio.ensure_future(self._tidy())
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self._tidying.cancel()
+        for child in list(self._all):
+            await self._stop(child)
+
+    async def decode(
+        self, data: bytes, *, name: str = "The picture", key: str = "", most_px: int | None = None
+    ) -> "Decoded":
+        """Return the picture in `data` as upright sRGB.
+
+        Args:
+            data: A file.
+            name: What messages call it.
+            key: Whose it is.
+            most_px: A longer side is shrunk to this; None keeps all pixels.
+
+        Raises:
+            ImageError: It is no picture, broken, or takes more time or memory than one may.
+            Overloaded: Pictures of this key, or of all, hold too much already.
+        """
+        turn = self._turns.setdefault(key, asyncio.Lock())
+        async with turn:
+            self._check_room(key, 1)
+            answer = await self._answer(data, name=name, most_px=most_px)
+            if answer.error:
+                raise ImageError(f"{name}{answer.error}")
+            self._check_room(key, answer.num_pixels)
+            image = Image.frombytes(answer.mode, answer.size, answer.pixels)
+            self._hold(image, key)
+        return Decoded(image, answer.origin)
+
+    def _check_room(self, key: str, num_pixels: int) -> None:
+        """Refuse pixels that are too many.
+
+        Raises:
+            Overloaded: They do not fit.
+        """
+        if self._held[key] + num_pixels > MAX_KEY_PIXELS:
+            raise Overloaded(RETRY_S, of_key=True)
+        if self._held.total() + num_pixels > MAX_HELD_PIXELS:
+            raise Overloaded(RETRY_S, of_key=False)
+
+    def _hold(self, image: Image.Image, key: str) -> None:
+        """Count the pixels of a picture until nobody has it any more."""
+        num_pixels, loop = image.width * image.height, asyncio.get_running_loop()
+        self._held[key] += num_pixels
+
+        def let_go() -> None:
+            self._held[key] -= num_pixels
+            if not self._held[key]:
+                del self._held[key]
+            self._leaves_memory |= num_pixels >= TIDY_PIXELS
+
+        def heard() -> None:  # in whichever thread lets go last
+            with suppress(RuntimeError):  # the server has ended
+                loop.call_soon_threadsafe(let_go)
+
+        weakref.finalize(image, heard).atexit = False
+
+    async def _tidy(self) -> None:
+        """Return memory to the system from time to time; allocators keep what a picture took."""
+        with suppress(AttributeError, OSError):  # glibc alone can
+            trim = ctypes.CDLL(None).malloc_trim
+            while True:
+                await asyncio.sleep(TIDY_S)
+                if self._leaves_memory:
+                    self._leaves_memory = False
+                    await asyncio.to_thread(trim, 0)
+
+    async def _answer(self, data: bytes, *, name: str, most_px: int | None) -> "Answer":
+        """Ask the next free process.
+
+        Raises:
+            ImageError: It took more time or memory than one may.
+        """
+        child = await self._free.get()
+        try:
+            if child is None:
+                child = await self._start()
+            asked = child.ask(data, most_px=most_px)
+            return await asyncio.wait_for(asked, MAX_SECONDS * PATIENCE)
+        except (TimeoutError, asyncio.IncompleteReadError, OSError) as error:
+            await self._stop(child)
+            child = None
+            raise ImageError(
+                f"{name} takes more than {MAX_SECONDS} s or {MAX_MIB} MiB to decode. A picture "
+                "that decodes in that is needed. Save it again as a plain PNG or JPEG."
+            ) from error
+        except BaseException:  # the caller has left meanwhile
+            await self._stop(child)
+            child = None
+            raise
+        finally:
+            self._free.put_nowait(child)
+
+    async def _start(self) -> "_Child":
+        child = _Child(
+            await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", __name__),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+                env={**os.environ, **ENVIRONMENT},
+            )
+        )
+        self._all.add(child)
+        return child
+
+    async def _stop(self, child: "_Child | None") -> None:
+        if child is not None:
+            self._all.discard(child)
+            await child.end()
+
+
+class Decoded(NamedTuple):
+    """A picture of a stranger."""
+
+    image: Image.Image
+    origin: Mapping[str, str]  # `FACTS` of what made it, if it is one of ours
+
+
+class Answer(NamedTuple):
+    """What a process says of a picture."""
+
+    error: str  # behind the picture's name; empty if there are pixels
+    mode: str
+    size: tuple[int, int]
+    pixels: bytes | bytearray
+    origin: Mapping[str, str] = MappingProxyType({})
+
+    @property
+    def num_pixels(self) -> int:
+        """How many pixels there are."""
+        return self.size[0] * self.size[1]
+
+
+class _Child:
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    async def ask(self, data: bytes, *, most_px: int | None) -> Answer:
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        stdin.write(LENGTH.pack(most_px or 0) + LENGTH.pack(len(data)))
+        stdin.write(data)
+        await stdin.drain()
+        (length,) = LENGTH.unpack(await stdout.readexactly(LENGTH.size))
+        head = json.loads(await stdout.readexactly(length))
+        (length,) = LENGTH.unpack(await stdout.readexactly(LENGTH.size))
+        pixels = await _all(stdout, length)
+        return Answer(head["error"], head["mode"], tuple(head["size"]), pixels, head["origin"])
+
+    def kill(self) -> None:
+        with suppress(ProcessLookupError):
+            self._process.kill()
+
+    async def end(self) -> None:
+        self.kill()
+        await self._process.communicate()  # lets go of the pipes, whatever is in them
+
+
+async def _all(stream: asyncio.StreamReader, length: int) -> bytearray:
+    """Return `length` bytes; `readexactly` would copy the beginning again with every piece.
+
+    Raises:
+        IncompleteReadError: The process ended before.
+    """
+    whole, place = bytearray(length), 0
+    while place < length:
+        piece = await stream.read(min(length - place, 1 << 20))
+        if not piece:
+            raise asyncio.IncompleteReadError(b"", length)
+        whole[place : place + len(piece)] = piece
+        place += len(piece)
+    return whole
+
+
+def answer_to(data: bytes, *, most_px: int | None = None) -> Answer:
+    """Decode one picture."""
+    try:
+        image, stored = load_image(data, most_px=most_px), read_metadata(data)
+    except ImageError as error:
+        return Answer(_without_name(str(error)), "", (0, 0), b"")
+    except MemoryError:
+        return Answer(
+            f" takes more than {MAX_MIB} MiB to decode. A smaller picture is needed. Shrink it.",
+            *("", (0, 0), b""),
+        )
+    origin = {name: text for name, text in stored.items() if name in FACTS}
+    origin = {name: text for name, text in origin.items() if len(text) <= MAX_FACT}
+    return Answer("", image.mode, image.size, image.tobytes(), origin)
+
+
+def serve(stdin: BinaryIO, stdout: BinaryIO) -> None:
+    """Answer until nobody asks any more."""
+    while len(start := stdin.read(2 * LENGTH.size)) == 2 * LENGTH.size:
+        ((most_px,), (length,)) = LENGTH.iter_unpack(start)
+        _limit_time()
+        answer = answer_to(stdin.read(length), most_px=most_px or None)
+        info = {"error": answer.error, "mode": answer.mode, "size": answer.size}
+        head = json.dumps({**info, "origin": dict(answer.origin)})
+        for part in (head.encode(), answer.pixels):
+            stdout.write(LENGTH.pack(len(part)))
+            stdout.write(part)
+        stdout.flush()
+
+
+def _without_name(message: str) -> str:
+    """Return what a message says of a picture that was given as bytes."""
+    start = "The picture"
+    if message.startswith(start):
+        return message.removeprefix(start)
+    return f": {short_reason(message)}"
+
+
+def _limit_memory() -> None:
+    with suppress(ImportError):  # systems without it rely on the clock of the caller
+        import resource
+
+        limit = MAX_MIB << 20
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _limit_time() -> None:
+    with suppress(ImportError):
+        import resource
+
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        seconds = int(used.ru_utime + used.ru_stime) + MAX_SECONDS + 1
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.RLIM_INFINITY))
+
+
+if __name__ == "__main__":
+    _limit_memory()
+    serve(sys.stdin.buffer, sys.stdout.buffer)

@@ -1,0 +1,222 @@
+"""Who answers asks: a thread beside its models, in the server's process or in any other one."""
+
+import asyncio
+import threading
+import traceback
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from PIL import Image
+
+from swiftpie.engine.prepare import prepare, stages_of
+from swiftpie.engine.session import Session, draw_apart
+from swiftpie.errors import SwiftPieError
+from swiftpie.library import Named
+from swiftpie.masks import Box
+from swiftpie.pipelines.drawing.edit import EditResult
+from swiftpie.pipelines.drawing.request import Request
+from swiftpie.server.commands import Ask
+from swiftpie.server.schemas import RequestError, all_of, let_go
+from swiftpie.server.store import Models
+from swiftpie.types import GenerationResult
+
+TOGETHER = 4  # pictures in a pass of an accelerator
+
+
+class Stopped(Exception):  # noqa: N818 - a state; PyTorch cleans up after an Exception alone
+    """Raised inside of a drawing that nobody waits for any more; nothing else may catch it."""
+
+
+@dataclass(frozen=True)
+class RenderedPicture:
+    """A picture and its facts for the caller; no tensor, so any process can read it."""
+
+    image: Image.Image
+    mask: Image.Image  # where the subject is, or what an edit could change
+    seed: int
+    timings_ms: Mapping[str, float]
+    origin: Mapping[str, str]
+    warnings: tuple[str, ...]
+    box: Box | None = None  # where in a photograph a subject was put
+    named: tuple[Named, ...] = ()  # who in it is of the library
+
+
+class Studio(Protocol):
+    """Where asks are answered."""
+
+    @property
+    def lanes(self) -> Mapping[str, int]:
+        """How many batches are drawn at once, by lane."""
+
+    @property
+    def loaded(self) -> Collection[str]:
+        """Models that are in memory."""
+
+    @property
+    def vocabularies(self) -> Mapping[str, Any]:
+        """The words that models were taught, as JSON, of those known without asking one."""
+
+    def lane_of(self, ask: Ask) -> str:
+        """Return which lane an ask takes."""
+
+    async def get_ready(self, batch: int, tell: Callable[[str], None]) -> int:
+        """Load the first model and make it quick, with `tell` of how far that is.
+
+        Returns how many pictures are drawn together; a `batch` of 0 leaves that to the device.
+        """
+
+    def draw(self, asks: Sequence[Ask]) -> Awaitable[Sequence[Any]]:
+        """Return what was made, or an error, for each of some asks of one model and lane.
+
+        Whoever cancels this stops the work before the next layer of a network.
+        """
+
+    async def close(self) -> None:
+        """Let go of what was started."""
+
+
+class DrawingThread:
+    """Draws in a thread of this process, which alone uses the models."""
+
+    def __init__(self, models: Models) -> None:
+        self.models = models
+        self.together = 1
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="swiftpie-draw")
+
+    @property
+    def lanes(self) -> Mapping[str, int]:
+        """One, for everything."""
+        return {"": 1}
+
+    @property
+    def loaded(self) -> Collection[str]:
+        """Models that are in memory."""
+        return self.models.loaded
+
+    @property
+    def vocabularies(self) -> Mapping[str, Any]:
+        """The words of all models that were ever loaded."""
+        return self.models.vocabularies
+
+    def lane_of(self, ask: Ask) -> str:  # noqa: ARG002 - as others have it
+        """Return the only lane."""
+        return ""
+
+    async def get_ready(self, batch: int, tell: Callable[[str], None]) -> int:
+        """Make the first model ready; requests are drawn between its stages."""
+        stages = self.readying(batch)
+        in_turn = asyncio.get_running_loop().run_in_executor
+        while (info := await in_turn(self._thread, lambda: next(stages, None))) is not None:
+            if info:
+                tell(info)
+        return self.together
+
+    def readying(self, batch: int) -> Iterator[str]:
+        """Load the first model and draw what people may ask it for, so that nobody waits for that.
+
+        Yields before each stage. Networks of fixed sizes need seconds for each new one, so of them
+        it yields how far they are, of others nothing.
+        """
+        session = self.models.get(self.models.names[0])
+        is_slow = session.components.has_fixed_sizes
+        self.together = batch or (1 if session.components.device.type == "cpu" else TOGETHER)
+        sizes = batch_sizes(self.together) if is_slow else ()
+        count = len(stages_of(session, together=sizes))
+        for number, stage in enumerate(prepare(session, together=sizes), start=1):
+            yield f"getting ready, {number} of {count}: {stage}" if is_slow else ""
+        yield "ready" if is_slow else ""
+
+    def draw(self, asks: Sequence[Ask]) -> Awaitable[Sequence[Any]]:
+        """Return what was made, or an error, for each; see `Studio.draw`.
+
+        The thread is given its work at once: a loop with much to do would let it wait else.
+        """
+        stop = threading.Event()
+
+        def check(_: str) -> None:
+            if stop.is_set():
+                raise Stopped
+
+        def answered(asks: Sequence[Ask]) -> Sequence[Any]:
+            try:
+                check("turn")
+                return self.answer(asks, check)
+            except Exception as error:  # noqa: BLE001 - every waiting caller gets it
+                return [error] * len(asks)
+
+        work = [asks]  # taken out, so that no error that comes of them leads to them
+
+        def run() -> Sequence[Any]:
+            return _without_locals(answered(work.pop()))
+
+        running = asyncio.get_running_loop().run_in_executor(self._thread, run)
+        drawing = asyncio.ensure_future(_unless_left(running, stop))
+        drawing.add_done_callback(lambda _: stop.set())  # if it never came to its first step
+        return drawing
+
+    def answer(self, asks: Sequence[Ask], check: Callable[[str], None]) -> list[Any]:
+        """Return what was made, or an error, for each; `check` may raise `Stopped`. Blocks."""
+        session = self.models.get(asks[0].model or self.models.latest)
+        made = []
+        for ask in asks:
+            made.append(_tried(ask, session))
+            check("encode")
+        at = [number for number, one in enumerate(made) if isinstance(one, Request)]
+        drawn = draw_apart(session, [made[number] for number in at], on_stage=check)
+        for number, one in zip(at, drawn, strict=True):
+            if isinstance(one, Exception):
+                made[number] = one
+            else:
+                made[number] = _made(one, session.advice_on(made[number]))
+        return made
+
+    async def close(self) -> None:
+        """End the thread when it has done what it does."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+async def _unless_left(
+    running: asyncio.Future[Sequence[Any]], stop: threading.Event
+) -> Sequence[Any]:
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        stop.set()
+        await asyncio.wait([running])  # who comes next finds the thread free
+        raise
+
+
+def batch_sizes(most: int) -> tuple[int, ...]:
+    """Return how many pictures are drawn together by networks of fixed sizes: powers of two."""
+    return tuple(2**power for power in range(most.bit_length()))
+
+
+def _without_locals(made: Sequence[Any]) -> Sequence[Any]:
+    """Return results; the functions that errors among them came through hold nothing any more.
+
+    Where an error of our own came from is kept, as a log says it.
+    """
+    for outcome in made:
+        for error in all_of(outcome if isinstance(outcome, Exception) else None):
+            traceback.clear_frames(error.__traceback__)
+        if isinstance(outcome, Stopped | SwiftPieError | RequestError):
+            let_go(outcome)
+    return made
+
+
+def _tried(ask: Ask, session: Session) -> Any:  # noqa: ANN401 - a request, an identity, an error
+    try:
+        return ask.make(session)
+    except (SwiftPieError, RequestError) as error:
+        return error
+
+
+def _made(drawn: GenerationResult | EditResult, warnings: Sequence[str]) -> RenderedPicture:
+    if isinstance(drawn, EditResult):
+        image, mask, seed, box = drawn.image, drawn.region, drawn.seed, drawn.box
+    else:
+        image, mask, seed, box = drawn.images[0], drawn.subject_masks[0], drawn.seeds[0], None
+    info = (drawn.timings_ms, drawn.origin, tuple(warnings), box, drawn.named)
+    return RenderedPicture(image, mask, seed, *info)

@@ -1,0 +1,391 @@
+"""What every request passes before a route sees it: where it comes from, how long, how large.
+
+Bytes are counted while they come in, so that nothing is kept of what is refused. Pages of other
+sites can neither send requests nor read answers: browsers name the site that sends, and `Host` has
+to be one of ours, whatever name leads here.
+"""
+
+import asyncio
+import hmac
+import logging
+import re
+import secrets
+import time
+from base64 import urlsafe_b64decode
+from binascii import Error as Base64Error
+from collections import Counter
+from collections.abc import Callable, Iterable, MutableMapping
+from contextlib import suppress
+from functools import partial
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from swiftpie.server.forms import MAX_TEXT_BYTES
+from swiftpie.server.jobs import Overloaded, whole_seconds
+from swiftpie.server.limits import Limits
+from swiftpie.server.schemas import problem_body
+
+logger = logging.getLogger(__name__)
+
+MIB = 1 << 20
+UPLOADS = (
+    "/v1/images/edits",
+    "/v1/images/edits/region",
+    "/v1/images/variations",  # OpenAI's, which is told that there is none, not that it is large
+    "/v1/identities",
+    "/v1/pictures",
+    "/v1/cutouts",
+    "/v1/find",
+)
+LEFT = "The client left."
+BODIES_OF_KEY, BODIES = 2, 6  # largest requests that one caller, and all, send at once
+CROWDED = "The server has too many connections or uploads now. Ask again a little later."
+CROWDED_S = 5.0
+READING = ("GET", "HEAD", "OPTIONS")
+OPEN_TO_ALL = ("/health/live", "/health/ready")
+PAGE = ("/", "/static/")  # files of ours, which hold no secret
+USER_HEADER = "x-swiftpie-user"  # the user of a call, so that each gets a share
+MAX_USER = 64  # letters that are kept as they are
+MAX_HEADERS = 128  # browsers and proxies send some thirty
+COOKIE = "swiftpie_visitor"
+VISITOR = re.compile(rf"(?:^|;\s*){COOKIE}=([A-Za-z0-9_-]{{20,64}})(?:;|$)")
+VISITOR_BYTES = 24
+VISIT_S = 365 * 24 * 3600
+HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^\[\]:]*)(?::\d{1,5})?")  # of a name and maybe a port
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+TOKEN_PROTOCOL = "swiftpie.token."
+CONTENT_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+    "connect-src 'self'; font-src 'self'; form-action 'none'; base-uri 'none'; "
+    "frame-ancestors 'none'"
+)
+HEADERS = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "content-security-policy": CONTENT_POLICY,
+    "permissions-policy": "camera=(self), microphone=(), geolocation=()",
+}
+
+
+class Refusal(NamedTuple):
+    """Why a request goes no further."""
+
+    status: int
+    code: str
+    message: str
+    retry_after_s: float | None = None
+
+
+class Guard:
+    """The outermost application; `check_room` raises `Overloaded` for keys that must not draw now.
+
+    Without a `token` everyone on this machine may ask.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        hosts: Iterable[str],
+        token: str | None,
+        limits: Limits,
+        check_room: Callable[[str], None],
+        count: Callable[[str, int], None],
+    ) -> None:
+        self._app = app
+        self._hosts = frozenset(map(str.lower, hosts))
+        self._token = token
+        self._limits = limits
+        self._check_room = check_room
+        self._count = count
+        self._bodies: Counter[str] = Counter()  # bytes of requests that are not answered, by key
+        self.is_draining = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] not in {"http", "websocket"}:
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
+        number = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        user = _user_of(headers) if self._token is not None else ""
+        scope.setdefault("state", {})["key"] = f"{_address(scope)} {user}"
+        scope["state"]["owner"] = f"{user} {visitor_of(headers) or ''}"
+        scope["state"]["tells_users"] = self._token is not None
+        sending = _Sending(send, number, started=time.perf_counter())
+        refusal = self._refusal(scope, headers)
+        # The application answers and logs errors, and raises them again with what a caller wrote.
+        with suppress(Exception):
+            if refusal is not None:
+                await self._refuse(refusal, scope, receive, sending)
+            elif scope["type"] == "websocket":
+                await self._app(scope, receive, send)
+            else:
+                await self._serve(scope, receive, sending)
+        self._count(route_of(scope), sending.status)
+        logger.info(
+            *("%s %s %s %d %.1f ms", number, scope.get("method", "WS"), route_of(scope)),
+            *(sending.status, sending.spent_ms()),
+        )
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        key, most = scope["state"]["key"], _most_bytes(scope, self._limits)
+        counted = _Counted(receive, self._limits, most=most, hold=partial(self._hold, key))
+        try:
+            await self._app(scope, counted, send)
+        finally:
+            self._bodies[key] -= counted.num_bytes
+            if self._bodies[key] <= 0:
+                del self._bodies[key]
+
+    def _hold(self, key: str, num_bytes: int) -> None:
+        """Count bytes of a body.
+
+        Raises:
+            HTTPException: They are too many, of one caller or of all.
+        """
+        self._bodies[key] += num_bytes
+        body = self._limits.body_mib * MIB
+        if self._bodies[key] > BODIES_OF_KEY * body or self._bodies.total() > BODIES * body:
+            raise HTTPException(503, CROWDED, {**retry_headers(CROWDED_S), "connection": "close"})
+
+    async def crowded(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer where there are more connections than are served: about health alone."""
+        if scope["path"] in OPEN_TO_ALL:
+            await self(scope, receive, send)
+            return
+        sending = _Sending(send, secrets.token_hex(8), started=time.perf_counter())
+        refusal = Refusal(503, "too_many_connections", CROWDED, CROWDED_S)
+        await self._refuse(refusal, scope, receive, sending)
+        self._count(route_of(scope), sending.status)
+
+    def _refusal(self, scope: Scope, headers: Headers) -> Refusal | None:
+        path = scope["path"]
+        if len(headers) > MAX_HEADERS:
+            return Refusal(431, "too_many_headers", f"At most {MAX_HEADERS} headers are read.")
+        if len(headers.getlist("host")) > 1:  # proxies may go by the other one
+            return Refusal(400, "ambiguous_host", "The request names two hosts.")
+        host = headers.get("host", "").lower()
+        name = HOST.fullmatch(host)
+        if name is None or name[1] not in self._hosts:
+            return Refusal(
+                403,
+                "forbidden_host",
+                "This server does not go by the name in 'Host'. Allow it with --allow-host.",
+            )
+        if refusal := _foreign(scope, headers, host):
+            return refusal
+        is_page = path == PAGE[0] or path.startswith(PAGE[1])
+        if path not in OPEN_TO_ALL and not is_page and not self._is_known(scope, headers):
+            return Refusal(
+                401, "invalid_api_key", "A token is needed: send 'Authorization: Bearer …'."
+            )
+        if "content-length" in headers and "transfer-encoding" in headers:  # proxies may differ
+            return Refusal(400, "ambiguous_length", "The request tells its length in two ways.")
+        if headers.get("content-encoding", "identity").lower() != "identity":
+            return Refusal(415, "unsupported_encoding", "Compressed requests are not read.")
+        most = _most_bytes(scope, self._limits)
+        if _length(headers) > most:
+            return _too_large(most)
+        return self._overload(scope)
+
+    def _overload(self, scope: Scope) -> Refusal | None:
+        if scope.get("method") != "POST":
+            return None
+        if self.is_draining:
+            message = "The server is about to stop. Ask another, or again later."
+            return Refusal(503, "draining", message, retry_after_s=self._limits.deadline_s)
+        try:
+            self._check_room(scope["state"]["key"])
+        except Overloaded as error:
+            return overload_refusal(error)
+        return None
+
+    def _is_known(self, scope: Scope, headers: Headers) -> bool:
+        if self._token is None:
+            return True
+        given = headers.get("authorization", "")
+        if given.lower().startswith("bearer "):
+            return hmac.compare_digest(given[7:].strip().encode(), self._token.encode())
+        offered = token_in(scope.get("subprotocols", ()))
+        return offered is not None and hmac.compare_digest(offered, self._token.encode())
+
+    async def _refuse(
+        self, refusal: Refusal, scope: Scope, receive: Receive, send: "_Sending"
+    ) -> None:
+        send.status = refusal.status
+        if scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1008, "reason": refusal.code})
+            return
+        body = problem_body(refusal.message, status=refusal.status, code=refusal.code)
+        headers = {"connection": "close"}  # what comes of the body is not read
+        await JSONResponse(body, refusal.status, headers | retry_headers(refusal.retry_after_s))(
+            scope, receive, send
+        )
+
+
+def overload_refusal(error: Overloaded) -> Refusal:
+    """Return the refusal for a request that comes while the server is full."""
+    return Refusal(429, "rate_limit_exceeded", str(error), error.retry_after_s)
+
+
+def retry_headers(seconds: float | None) -> dict[str, str]:
+    """Return when to come back, as browsers and as OpenAI's clients read it."""
+    if seconds is None:
+        return {}
+    return {
+        "retry-after": str(whole_seconds(seconds)),
+        "retry-after-ms": str(round(seconds * 1000)),
+    }
+
+
+def route_of(scope: Scope) -> str:
+    """Return the route's pattern, which names no user's things."""
+    return str(getattr(scope.get("route"), "path", "other"))
+
+
+def token_in(protocols: Iterable[str]) -> bytes | None:
+    """Return the token that a browser put among the protocols of a WebSocket."""
+    for one in protocols:
+        if one.startswith(TOKEN_PROTOCOL):
+            text = one.removeprefix(TOKEN_PROTOCOL)
+            try:
+                return urlsafe_b64decode(text + "=" * (-len(text) % 4))
+            except (Base64Error, ValueError):
+                return b""
+    return None
+
+
+def loopback_names(host: str, more: Iterable[str] = ()) -> frozenset[str]:
+    """Return the names in `Host` under which a server on `host` is reached."""
+    names = {*more, "localhost", "127.0.0.1", "[::1]", "::1"}
+    if host not in {"0.0.0.0", "::", ""}:
+        names.add(f"[{host}]" if ":" in host else host)
+    return frozenset(names)
+
+
+def _foreign(scope: Scope, headers: Headers, host: str) -> Refusal | None:
+    """Return why a request that a page of another site sends is refused; None for all others."""
+    is_live = scope["type"] == "websocket"
+    changes = is_live or scope["method"] not in READING
+    origins = headers.getlist("origin")
+    scheme = {"ws": "http", "wss": "https"}.get(scope["scheme"], scope["scheme"])
+    is_other = len(origins) > 1 or any(origin.lower() != f"{scheme}://{host}" for origin in origins)
+    site = headers.get("sec-fetch-site", "none")
+    is_navigation = headers.get("sec-fetch-mode") == "navigate" and not changes
+    if is_other or (site not in {"same-origin", "none"} and not is_navigation):
+        message = "Pages of other sites may not use this server."
+        return Refusal(403, "forbidden_origin", message)
+    return None
+
+
+def visitor_of(headers: Headers) -> str | None:
+    """Return the name that a browser was given with the page; None for programs.
+
+    It opens nothing that the token does not, but keeps visitors' things apart. Pages of other
+    sites gain nothing by its being sent along: they are refused before, and it is never sent there.
+    """
+    found = VISITOR.search(headers.get("cookie", ""))
+    return found and found[1]
+
+
+def new_visitor(*, is_secure: bool) -> str:
+    """Return the cookie by which a browser shall be known."""
+    name = secrets.token_urlsafe(VISITOR_BYTES)
+    parts = [f"{COOKIE}={name}", "Path=/", f"Max-Age={VISIT_S}", "HttpOnly", "SameSite=Strict"]
+    return "; ".join([*parts, *(["Secure"] if is_secure else [])])
+
+
+def _user_of(headers: Headers) -> str:
+    """Return the user of a call, a long name by its hash, so that no two users are one."""
+    user = headers.get(USER_HEADER, "")
+    return user if len(user) <= MAX_USER else f"sha256:{sha256(user.encode()).hexdigest()}"
+
+
+def _address(scope: Scope) -> str:
+    client = scope.get("client")
+    return client[0] if client else "local"
+
+
+def _length(headers: Headers) -> int:
+    text = headers.get("content-length", "0")
+    return int(text) if text.isdecimal() and len(text) < 20 else 0
+
+
+def _most_bytes(scope: Scope, limits: Limits) -> int:
+    """Return how many bytes a request may have."""
+    most = int(limits.body_mib * MIB)
+    return most if scope["path"] in UPLOADS else min(most, MAX_TEXT_BYTES)
+
+
+def _too_large(most: int) -> Refusal:
+    size = f"{most / MIB:g} MiB" if most >= MIB else f"{most / 1024:g} KiB"
+    message = f"The request is larger than {size}. Send less."
+    return Refusal(413, "request_too_large", message)
+
+
+class _Counted:
+    """The receiving end of a request, which counts bytes and time."""
+
+    def __init__(
+        self, receive: Receive, limits: Limits, *, most: int, hold: Callable[[int], None]
+    ) -> None:
+        self._receive = receive
+        self._limits = limits
+        self._most = most
+        self._hold = hold
+        self.num_bytes = 0
+        self._until = asyncio.get_running_loop().time() + limits.body_s
+        self._is_whole = False
+
+    async def __call__(self) -> Message:
+        if self._is_whole:  # only a disconnect may follow, whenever that is
+            return await self._receive()
+        try:
+            async with asyncio.timeout_at(self._until):
+                message = await self._receive()
+        except TimeoutError:
+            text = f"The request took more than {self._limits.body_s:g} s to arrive."
+            raise HTTPException(408, text, headers={"connection": "close"}) from None
+        if message["type"] == "http.disconnect":
+            raise HTTPException(499, LEFT)
+        self.num_bytes += len(message.get("body", b""))
+        self._hold(len(message.get("body", b"")))
+        self._is_whole = not message.get("more_body", False)
+        if self.num_bytes > self._most:
+            refusal = _too_large(self._most)
+            raise HTTPException(413, refusal.message, headers={"connection": "close"})
+        return message
+
+
+class _Sending:
+    """The sending end of a request, which adds headers and remembers the status."""
+
+    def __init__(self, send: Send, number: str, *, started: float) -> None:
+        self._send = send
+        self._number = number
+        self._started = started
+        self.status = 101
+
+    def spent_ms(self) -> float:
+        return (time.perf_counter() - self._started) * 1000
+
+    async def __call__(self, message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            for name, value in HEADERS.items():
+                headers.setdefault(name, value)
+            headers.setdefault("cache-control", "no-store")
+            headers["x-request-id"] = self._number
+            headers["openai-processing-ms"] = f"{self.spent_ms():.0f}"
+        await self._send(message)

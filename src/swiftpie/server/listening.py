@@ -1,0 +1,375 @@
+"""uvicorn with bounds that hold before a request is complete, and a stop in two stages."""
+
+import asyncio
+import json
+import math
+import os
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
+
+from swiftpie.server.forms import MAX_TEXT_BYTES
+from swiftpie.server.guard import Guard
+from swiftpie.server.limits import Limits
+from swiftpie.server.schemas import problem_body
+
+KEEP_ALIVE_S = 75
+PROXIES = "FORWARDED_ALLOW_IPS"  # names addresses whose X-Forwarded-* uvicorn believes
+FRAMES_A_SECOND = 100  # over a WebSocket; typing and dragging send some sixty
+FRAMES_AT_ONCE = 200
+FRAME_BYTES = 4096  # of a WebSocket that are read before frames are counted
+PIECES_A_SECOND = 200  # small ones that an address may send; networks send some 1400 bytes
+PIECES_AT_ONCE = 1000
+FREE_PIECES = 16  # of each request, so that many requests are no reason
+TRICKLED_S = 5.0  # for which one that sent more is not read, before it is closed
+PIECE_BYTES = 1024  # a smaller piece counts as the part that it lacks
+MAX_HEADER_BYTES = 64 << 10
+MAX_AHEAD = 16  # requests on one connection that wait for the answer to one before
+MAX_CONNECTIONS = 512
+MAX_OF_ADDRESS = 256  # a proxy has one address for all
+MAX_EXTRA = 64  # more than these, which are asked about health or told to come back
+EXTRA_HEAD_S = 2.0
+
+
+TRICKLED = problem_body(
+    "The request came in very many small pieces. Send it in larger ones.",
+    status=408,
+    code="too_many_pieces",
+)
+TRICKLES = (
+    "HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\nconnection: close\r\n"
+    f"content-length: {len(json.dumps(TRICKLED))}\r\n\r\n{json.dumps(TRICKLED)}"
+).encode()
+
+
+class TooMuch(Exception):  # noqa: N818 - uvicorn answers that it is no request
+    """More than anybody sends who means well."""
+
+
+class Allowance:
+    """How much more may come now: so much at once, and so much a second."""
+
+    def __init__(self, *, at_once: float, a_second: float) -> None:
+        self._most, self._a_second = at_once, a_second
+        self._left, self._counted_s = at_once, 0.0
+
+    def take(self, amount: float, *, now_s: float) -> bool:
+        """Count what came; return whether it was allowed."""
+        earned = (now_s - self._counted_s) * self._a_second
+        self._left = min(self._most, self._left + earned) - amount
+        self._counted_s = now_s
+        return self._left >= 0
+
+
+class Lobby:
+    """All connections, and which of them are more than are served."""
+
+    def __init__(self) -> None:
+        self._addresses: dict[asyncio.BaseTransport, str] = {}
+        self._of_address: Counter[str] = Counter()
+        self._pieces: dict[str, Allowance] = {}  # of addresses that are connected
+        self._extra: dict[asyncio.Transport, None] = {}  # the oldest comes first
+
+    def enter(self, transport: asyncio.Transport) -> bool:
+        """Count a connection; return whether it is served. Too many of the others end."""
+        address = str((transport.get_extra_info("peername") or [""])[0])
+        if len(self._addresses) < MAX_CONNECTIONS and self._of_address[address] < MAX_OF_ADDRESS:
+            self._addresses[transport] = address
+            self._of_address[address] += 1
+            return True
+        self._extra[transport] = None
+        if len(self._extra) > MAX_EXTRA:
+            oldest = next(iter(self._extra))
+            del self._extra[oldest]
+            oldest.abort()
+        return False
+
+    def leave(self, transport: asyncio.BaseTransport) -> None:
+        """Count one less."""
+        self._extra.pop(transport, None)  # type: ignore[call-overload]
+        address = self._addresses.pop(transport, None)
+        if address is not None:
+            self._of_address[address] -= 1
+            if not self._of_address[address]:
+                del self._of_address[address]
+                self._pieces.pop(address, None)
+
+    def may_send(self, transport: asyncio.BaseTransport, num_bytes: int, *, now_s: float) -> bool:
+        """Count a piece of a request; return whether its address may send so many small ones."""
+        lacking = max(0.0, 1 - num_bytes / PIECE_BYTES)
+        address = self._addresses.get(transport, "")
+        whole = Allowance(at_once=PIECES_AT_ONCE, a_second=PIECES_A_SECOND)
+        return self._pieces.setdefault(address, whole).take(lacking, now_s=now_s)
+
+
+class Patient(HttpToolsProtocol):
+    """uvicorn's protocol, which waits for the head of a request so long and no longer.
+
+    uvicorn itself waits for ever, so that a few hundred connections that send a letter now and then
+    would keep everyone else out. It waits as long for a client that does not take its answer.
+    It keeps whatever is sent of a head, of what follows a body, and of requests ahead of their
+    answers: here each has an end. It calls the application for each piece of a body, and reads
+    thousands of pieces before anybody else has a turn: here they are counted as they are read.
+    """
+
+    lobby: Lobby
+    guard: Guard
+    head_s = 30.0
+    is_extra = False
+    timer: asyncio.TimerHandle | None = None
+    taking: asyncio.TimerHandle | None = None
+    is_in_head = False
+    idle_bytes = 0  # that came since anything was made of them
+    num_pieces = 0  # of this request
+    trickles = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait."""
+        super().connection_made(transport)
+        if not self.lobby.enter(transport):
+            self.is_extra, self.head_s = True, EXTRA_HEAD_S
+            self.app = self.guard.crowded
+        self._look()
+
+    def data_received(self, data: bytes) -> None:
+        """Read on; wait no more where a request has begun."""
+        self.idle_bytes += len(data)
+        try:
+            self._count(len(data))
+        except TooMuch:
+            self.send_400_response("")
+            return
+        super().data_received(data)
+        if self.idle_bytes > MAX_HEADER_BYTES and not self.transport.is_closing():
+            self.send_400_response("Invalid HTTP request received.")
+        self._look()
+
+    def on_message_begin(self) -> None:
+        """Begin to read a head."""
+        super().on_message_begin()
+        self.is_in_head, self.idle_bytes, self.num_pieces = True, 0, 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header. What comes after a body is nobody's."""
+        if self.is_in_head:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Begin to answer.
+
+        Raises:
+            TooMuch: The head is too long, or too many requests wait.
+        """
+        self.is_in_head, self.idle_bytes = False, 0
+        length = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        if length > MAX_HEADER_BYTES or len(self.pipeline) >= MAX_AHEAD:
+            raise TooMuch
+        super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        """Go on to the next request, of which a part may be here."""
+        super().on_response_complete()
+        if self.is_in_head:
+            self._look()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of a body."""
+        self._count(len(body))
+        self.idle_bytes = 0
+        super().on_body(body)
+
+    def _count(self, num_bytes: int) -> None:
+        """Count a piece of a request.
+
+        Raises:
+            TooMuch: Its address sends too many small ones.
+        """
+        self.num_pieces += 1
+        if self.num_pieces > FREE_PIECES and not self.trickles:
+            self.trickles = not self.lobby.may_send(
+                self.transport, num_bytes, now_s=self.loop.time()
+            )
+        if self.trickles:
+            raise TooMuch
+
+    def send_400_response(self, msg: str) -> None:
+        """End a connection whose request cannot be read.
+
+        One that trickles stays open for a while and is not read: the next one would cost more.
+        """
+        if not self.trickles:
+            super().send_400_response(msg)
+            return
+        if self.cycle is None or not self.cycle.response_started:
+            self.transport.write(TRICKLES)
+        if self.cycle is not None:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self.transport.pause_reading()
+        self.loop.call_later(TRICKLED_S, self.transport.close)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no more."""
+        super().connection_lost(exc)
+        self.lobby.leave(self.transport)
+        self._forget_timer()
+        self._forget_taking()
+
+    def pause_writing(self) -> None:
+        """Begin to wait until the other side has taken what was sent."""
+        super().pause_writing()
+        self._forget_taking()
+        self.taking = self.loop.call_later(self.head_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Send on."""
+        super().resume_writing()
+        self._forget_taking()
+
+    def _should_upgrade(self) -> bool:
+        return not self.is_extra and super()._should_upgrade()
+
+    def _look(self) -> None:
+        is_upgraded = self.transport.get_protocol() is not self
+        is_answered = self.cycle is not None and not self.cycle.response_complete
+        if is_upgraded or is_answered:
+            self._forget_timer()
+        elif self.timer is None:
+            self.timer = self.loop.call_later(self.head_s, self._end)
+
+    def _end(self) -> None:
+        self.timer = None
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
+
+    def _forget_timer(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
+    def _forget_taking(self) -> None:
+        if self.taking is not None:
+            self.taking.cancel()
+            self.taking = None
+
+
+class Paced(WebSocketsSansIOProtocol):
+    """uvicorn's live connections, which end where more frames come than anybody sends.
+
+    Each frame costs as much as a call, even an empty one, and uvicorn reads all that came at once.
+    """
+
+    lobby: Lobby
+    allowance: Allowance | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Read on, a piece at a time."""
+        for start in range(0, len(data), FRAME_BYTES):
+            if self.close_sent or self.transport.is_closing():
+                return
+            super().data_received(data[start : start + FRAME_BYTES])
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let another connection in."""
+        super().connection_lost(exc)
+        self.lobby.leave(self.transport)
+
+    def handle_text(self, event: Frame) -> None:
+        """Take a message, or its beginning."""
+        if self._may_go_on():
+            super().handle_text(event)
+
+    def handle_bytes(self, event: Frame) -> None:
+        """Take a message that is no text, or its beginning."""
+        if self._may_go_on():
+            super().handle_bytes(event)
+
+    def handle_cont(self, event: Frame) -> None:
+        """Take a further part of a message."""
+        if self._may_go_on():
+            super().handle_cont(event)
+
+    def handle_ping(self) -> None:
+        """Answer a ping."""
+        if self._may_go_on():
+            super().handle_ping()
+
+    def handle_pong(self, event: Frame) -> None:
+        """Take the answer to a ping."""
+        if self._may_go_on():
+            super().handle_pong(event)
+
+    def _may_go_on(self) -> bool:
+        """Count a frame; close the connection if it is one too many."""
+        if self.close_sent:
+            return False
+        if self.allowance is None:
+            self.allowance = Allowance(at_once=FRAMES_AT_ONCE, a_second=FRAMES_A_SECOND)
+        if self.allowance.take(1, now_s=self.loop.time()):
+            return True
+        reason = f"more than {FRAMES_A_SECOND} messages a second"
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": 1008, "reason": reason})
+        self.conn.fail(1008, reason)
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = True
+        self.transport.close()
+        return False
+
+
+class Server(uvicorn.Server):
+    """Tells where it listens, and the guard that it is about to stop."""
+
+    def __init__(
+        self, guard: Guard, *, host: str, port: int, limits: Limits, tell: Callable[[str], None]
+    ) -> None:
+        self._guard, self._tell = guard, tell
+
+        class Own(Patient):
+            head_s = limits.body_s
+
+        class Live(Paced):
+            pass
+
+        Own.guard, Own.lobby = guard, Lobby()
+        Live.lobby = Own.lobby
+        super().__init__(
+            uvicorn.Config(
+                guard,
+                host=host,
+                port=port,
+                http=Own,
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                proxy_headers=PROXIES in os.environ,  # else anybody could send them
+                lifespan="on",
+                ws=Live,
+                ws_max_size=MAX_TEXT_BYTES,
+                ws_per_message_deflate=False,  # pictures are compressed already
+                timeout_keep_alive=KEEP_ALIVE_S,
+                # By then whatever was accepted has been answered, or has taken too long.
+                timeout_graceful_shutdown=math.ceil(limits.body_s + limits.deadline_s),
+            )
+        )
+
+    def handle_exit(self, sig: int, frame: Any) -> None:  # noqa: ANN401 - as uvicorn has it
+        """Stop; what was accepted until now is still drawn, unless it is called a second time."""
+        self._guard.is_draining = True
+        self.force_exit = self.should_exit
+        super().handle_exit(sig, frame)
+
+    async def startup(self, sockets: Any = None) -> None:  # noqa: ANN401 - as uvicorn has it
+        """Listen, and tell where."""
+        await super().startup(sockets)
+        for server in self.servers:
+            for socket in server.sockets:
+                self._tell(f"serving on {_address(*socket.getsockname()[:2])}")
+
+
+def _address(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

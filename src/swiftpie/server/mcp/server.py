@@ -1,0 +1,301 @@
+"""The MCP server: tools around the worker of `swiftpie serve`, over stdio or streamable HTTP."""
+
+import asyncio
+import base64
+import json
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+from mcp.server.lowlevel import Server
+from mcp.server.stdio import stdio_server
+from mcp.types import (
+    CallToolRequestParams,
+    CallToolResult,
+    ImageContent,
+    ListToolsResult,
+    PaginatedRequestParams,
+    TextContent,
+)
+from mcp.types import Tool as ToolInfo
+from pydantic import BaseModel, ValidationError
+
+from swiftpie import __version__
+from swiftpie.errors import InputError, NobodyNamed, NoSubject, SwiftPieError
+from swiftpie.imageio.writing import encode_image
+from swiftpie.server.jobs import Expired, Overloaded
+from swiftpie.server.mcp.files import Folders
+from swiftpie.server.mcp.tools import FIND, TOOLS, Picture, ShownSubject, Tool, subjects_of
+from swiftpie.server.pictures import SUFFIXES, Drawn
+from swiftpie.server.schemas import (
+    KEPT_PX,
+    MAX_IMAGES,
+    RequestError,
+    SubjectIn,
+    errors_of,
+    log_failure,
+    problem_of,
+    problem_of_fields,
+)
+from swiftpie.server.worker import Caller, Worker
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from mcp.server.context import ServerRequestContext
+    from PIL import Image
+
+CALLER = Caller("mcp", "mcp")  # one user, of whom everything is
+Report = Callable[[int, int, str], Awaitable[None]]
+"""Takes how many steps are done, of how many, and what the next one is."""
+WHITE = [0] * 128 + [255] * 128  # from which value on a mask counts
+KNOWN = (SwiftPieError, RequestError, Overloaded, Expired, ValidationError)
+
+
+@dataclass(frozen=True)
+class Toolbox:
+    """Carries out tools."""
+
+    worker: Worker
+    folders: Folders
+
+    async def call(self, name: str, arguments: dict[str, Any], report: Report) -> CallToolResult:
+        """Return the pictures of a tool and their facts, or what is wrong in plain words."""
+        try:
+            tool = _tool_named(name)
+            carry_out = self._find if tool.task == FIND else self._draw
+            answer = await carry_out(tool, arguments, report)
+        except KNOWN as error:
+            return _failed(words_of(error))
+        except Exception as error:  # noqa: BLE001 - an assistant gets every failure as a sentence
+            log_failure(error, f"the tool {name[:64]!r}")
+            return _failed("The picture could not be drawn. The server's log says why.")
+        return answer
+
+    async def _draw(self, tool: Tool, arguments: dict[str, Any], report: Report) -> CallToolResult:
+        given = tool.arguments.model_validate(arguments)
+        subjects = subjects_of(given)
+        _check_count(given, subjects)
+        shown = sum(bool(one.pictures) for one in subjects)
+        total = 1 + shown + getattr(given, "n", 1)
+        await report(0, total, "loading the model" if not self.worker.is_ready else "reading")
+        await asyncio.shield(self.worker.getting_ready)
+        images, mask = await self._pictures_of(given)
+        await report(1, total, "encoding subjects" if shown else "drawing")
+        async with self._encoded(subjects) as known:
+            body = tool.drawing(given, known)
+            work = await self.worker.plan(body, caller=CALLER, images=images, mask=mask)
+            results = []
+            async for one in self.worker.draw_each(work):
+                results.append(one)
+                await report(1 + shown + len(results), total, f"drew {len(results)}")
+        suffix = SUFFIXES[body.output_format]
+        files = [self.folders.write(one.data, name=tool.name, suffix=suffix) for one in results]
+        facts = _facts(results)
+        if files[0] is not None:
+            facts["files"] = list(map(str, files))
+        return _answered([one.data for one in results], facts, kind=body.output_format)
+
+    async def _find(self, tool: Tool, arguments: dict[str, Any], report: Report) -> CallToolResult:
+        given = tool.arguments.model_validate(arguments)
+        subjects = subjects_of(given)
+        _check_count(given, subjects)
+        await report(0, 3, "loading the model" if not self.worker.is_ready else "reading")
+        await asyncio.shield(self.worker.getting_ready)
+        (image,), _ = await self._pictures_of(given)
+        await report(1, 3, "encoding subjects")
+        async with self._encoded(subjects) as known:
+            await report(2, 3, "looking")
+            subject = SubjectIn.model_validate(known[0])
+            is_there = getattr(given, "is_there", False)
+            mask, likeness = await self.worker.find_subject(
+                image, subject, caller=CALLER, is_there=is_there
+            )
+        data = await asyncio.to_thread(encode_image, mask, ".png", metadata=None)
+        file = self.folders.write(data, name=tool.name, suffix=".png")
+        facts = {"likeness": round(likeness, 3), "box": _box_of(mask)}
+        facts |= {} if file is None else {"files": [str(file)]}
+        await report(3, 3, "found")
+        return _answered([data], facts, kind="png")
+
+    async def _pictures_of(
+        self, given: BaseModel
+    ) -> "tuple[list[Image.Image], Image.Image | None]":
+        """Return the picture to change, if there is one, and its mask."""
+        picture, mask = getattr(given, "picture", None), getattr(given, "mask", None)
+        images = [] if picture is None else [await self._decode(picture, "picture")]
+        return images, await self._decode(mask, "mask") if isinstance(mask, Picture) else None
+
+    async def _decode(
+        self, picture: Picture, name: str, *, most_px: int | None = None
+    ) -> "Image.Image":
+        data = await asyncio.to_thread(self.folders.read, picture, name=name)
+        return await self.worker.decode(data, name=name, key=CALLER.key, most_px=most_px)
+
+    async def _decode_all(self, pictures: Sequence[Picture], name: str) -> "list[Image.Image]":
+        return [await self._decode(one, name, most_px=KEPT_PX) for one in pictures]
+
+    @asynccontextmanager
+    async def _encoded(self, subjects: Sequence[ShownSubject]) -> "AsyncIterator[list[Any]]":
+        """Yield subjects as HTTP has them; their identities are forgotten afterwards."""
+        known: list[dict[str, Any]] = []
+        try:
+            for one in subjects:
+                if one.library:
+                    known.append({"library": one.library, **one.placed})
+                    continue
+                pictures = await self._decode_all(one.pictures, "pictures")
+                masks = await self._decode_all(one.masks, "masks")
+                info = await self.worker.add_identity(
+                    pictures, masks, name=one.placed.get("name", ""), model=None, caller=CALLER
+                )
+                known.append({"identity_id": info["id"], **one.placed})
+            yield known
+        finally:
+            for subject in known:
+                if number := subject.get("identity_id"):
+                    await self.worker.identities.drop(number, owner=CALLER.owner)
+
+
+def _tool_named(name: str) -> Tool:
+    """Return a tool.
+
+    Raises:
+        InputError: There is none of this name.
+    """
+    known = {tool.name: tool for tool in TOOLS}
+    if name not in known:
+        raise InputError(f"There is no tool {name[:64]!r}. Choose from {', '.join(known)}.")
+    return known[name]
+
+
+def _check_count(given: BaseModel, subjects: Sequence[ShownSubject]) -> None:
+    """Refuse more pictures than one call may bring.
+
+    Raises:
+        InputError: There are more.
+    """
+    count = sum(len(one.pictures) for one in subjects) + hasattr(given, "picture")
+    if count > MAX_IMAGES:
+        raise InputError(f"{count} pictures were given. At most {MAX_IMAGES} are read. Give fewer.")
+
+
+def words_of(error: Exception) -> str:
+    """Return what is wrong, without the words of HTTP."""
+    match error:
+        case ValidationError():
+            text = str(_message(problem_of_fields(errors_of(error))))
+        case NoSubject():
+            text = f"{error.found} Give a mask with it, white where the subject is."
+        case NobodyNamed():
+            text = f"{error.found} Choose one of these, or give pictures of the subject."
+        case _:
+            text = str(_message(problem_of(error)[1]))
+    return text.replace("swiftpie.", "")
+
+
+def _message(body: dict[str, Any]) -> str:
+    found: str = body["error"]["message"]
+    return found
+
+
+def _failed(text: str) -> CallToolResult:
+    return CallToolResult(content=[TextContent(text=text)], is_error=True)
+
+
+def _box_of(mask: "Image.Image") -> list[float]:
+    """Return the box around what is white in a mask, in shares of its sides."""
+    left, top, right, bottom = mask.point(WHITE).getbbox() or (0, 0, *mask.size)
+    width, height = mask.size
+    sides = (left / width, top / height, right / width, bottom / height)
+    return [round(side, 4) for side in sides]
+
+
+def _answered(files: Sequence[bytes], facts: dict[str, Any], *, kind: str) -> CallToolResult:
+    pictures = [
+        ImageContent(data=base64.b64encode(data).decode(), mime_type=f"image/{kind}")
+        for data in files
+    ]
+    text = TextContent(text=json.dumps(facts, ensure_ascii=False))
+    return CallToolResult(content=[*pictures, text], structured_content=facts)
+
+
+def _facts(drawn: Sequence[Drawn]) -> dict[str, Any]:
+    """Return what an assistant can tell of pictures, and what it needs to draw them again."""
+    first = drawn[0]
+    facts: dict[str, Any] = {
+        "seeds": [one.seed for one in drawn],
+        "model": first.model,
+        "size": "{}x{}".format(*first.size),
+    }
+    if first.warnings:
+        facts["warnings"] = [text.replace("swiftpie.", "") for text in first.warnings]
+    if first.named:
+        facts["named"] = [one._asdict() for one in first.named]
+    if first.box is not None:
+        facts["box"] = list(first.box)
+    return facts
+
+
+def make_server(toolbox: Toolbox) -> "Server[Any]":
+    """Return the server of the protocol, whatever carries its messages."""
+
+    async def list_tools(
+        _: "ServerRequestContext[Any]", __: PaginatedRequestParams | None
+    ) -> ListToolsResult:
+        infos = [
+            ToolInfo(
+                name=tool.name,
+                description=tool.description,
+                input_schema=tool.arguments.model_json_schema(),
+            )
+            for tool in TOOLS
+        ]
+        return ListToolsResult(tools=infos)
+
+    async def call_tool(
+        context: "ServerRequestContext[Any]", params: CallToolRequestParams
+    ) -> CallToolResult:
+        async def report(done: int, total: int, message: str) -> None:
+            await context.session.report_progress(done, total, message)
+
+        return await toolbox.call(params.name, params.arguments or {}, report)
+
+    return Server(
+        "swiftpie",
+        version=__version__,
+        instructions="Draws and edits pictures on this machine. All pictures are generated: say so "
+        "where you show them.",
+        on_list_tools=list_tools,
+        on_call_tool=call_tool,
+    )
+
+
+async def serve_stdio(toolbox: Toolbox) -> None:
+    """Serve one client over standard input and output, until it closes them."""
+    server = make_server(toolbox)
+    async with toolbox.worker, stdio_server() as (reading, writing):
+        await server.run(reading, writing, server.create_initialization_options())
+
+
+async def serve_http(
+    toolbox: Toolbox, listening: socket.socket, *, tell: Callable[[str], None]
+) -> None:
+    """Serve clients of this machine over streamable HTTP, until a signal ends the process.
+
+    Args:
+        toolbox: What carries out tools.
+        listening: A socket on a loopback address; requests by other names are refused.
+        tell: Takes the address.
+    """
+    host, port, *_ = listening.getsockname()
+    app = make_server(toolbox).streamable_http_app(
+        host=host, max_request_body_size=int(toolbox.worker.limits.body_mib * (1 << 20))
+    )
+    config = uvicorn.Config(app, log_level="warning", access_log=False)
+    async with toolbox.worker:
+        tell(f"serving MCP on http://{f'[{host}]' if ':' in host else host}:{port}/mcp")
+        await uvicorn.Server(config).serve(sockets=[listening])

@@ -1,0 +1,240 @@
+"""The tools: what each takes, made from the schema of HTTP, and the drawing that it stands for."""
+
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import dataclass
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, Field, create_model, model_validator
+
+from swiftpie.pipelines.drawing.request import IS_THERE, MAX_SUBJECTS, Subject
+from swiftpie.server.schemas import (
+    MAX_IMAGE_LETTERS,
+    MAX_IMAGES,
+    MAX_NAME,
+    Drawing,
+    Own,
+    Strict,
+    WithOptions,
+    with_options,
+)
+
+MAX_PATH = 4_096  # letters
+FIND = "find"  # the task that draws nothing
+
+
+class Picture(Strict):
+    """A picture: a file inside of an allowed folder, or its bytes."""
+
+    path: Annotated[
+        str,
+        Field(
+            max_length=MAX_PATH, description="A file inside of a folder that the user has allowed."
+        ),
+    ] = ""
+    data: Annotated[
+        str,
+        Field(
+            max_length=MAX_IMAGE_LETTERS,
+            description="Instead, the bytes of the file in base64. Addresses are never fetched.",
+        ),
+    ] = ""
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        """Take a path or bytes.
+
+        Raises:
+            ValueError: Both came, or none.
+        """
+        if bool(self.path) == bool(self.data):
+            raise ValueError("one of 'path' and 'data' is needed")
+        return self
+
+
+@with_options(Subject)
+class ShownSubject(WithOptions):
+    """One subject: pictures that show it, or its name in the library."""
+
+    pictures: Annotated[
+        tuple[Picture, ...],
+        Field(max_length=MAX_IMAGES, description="Pictures of the same subject."),
+    ] = ()
+    masks: Annotated[
+        tuple[Picture, ...],
+        Field(
+            max_length=MAX_IMAGES,
+            description="One for each picture, white where the subject is; by default it is found.",
+        ),
+    ] = ()
+    library: Annotated[
+        str, Field(max_length=MAX_NAME, description="Instead of pictures, a name such as 'cat'.")
+    ] = ""
+
+    @model_validator(mode="after")
+    def _is_shown_or_named(self) -> Self:
+        """Take pictures or a name.
+
+        Raises:
+            ValueError: Both came, or none, or masks that belong to no picture.
+        """
+        if bool(self.pictures) == bool(self.library):
+            raise ValueError("one of 'pictures' and 'library' is needed")
+        if len(self.masks) not in {0, len(self.pictures)}:
+            raise ValueError("masks are needed for all pictures or for none")
+        return self
+
+    @property
+    def placed(self) -> dict[str, Any]:
+        """Box, view, name and scale, as HTTP has them."""
+        return self.model_dump(exclude={"pictures", "masks", "library"}, exclude_unset=True)
+
+
+@dataclass(frozen=True)
+class Tool:
+    """Something that an assistant can ask for."""
+
+    name: str
+    description: str
+    arguments: type[BaseModel]
+    task: str  # as HTTP calls it, or `FIND`
+    prompt: str = ""  # of tools that take none
+
+    def drawing(self, given: BaseModel, subjects: Sequence[dict[str, Any]]) -> Drawing:
+        """Return the drawing that arguments stand for.
+
+        Args:
+            given: The arguments, checked.
+            subjects: The subjects as HTTP has them, with identities in place of pictures.
+        """
+        values = {
+            name: value
+            for name, value in given.model_dump(exclude_unset=True).items()
+            if not holds_pictures(getattr(given, name))
+        }
+        own = {name: value for name, value in values.items() if name in Own.model_fields}
+        own |= {"task": self.task, "mask_mode": "white", "subjects": list(subjects)}
+        shared = {name: value for name, value in values.items() if name in Drawing.model_fields}
+        return Drawing.model_validate({"prompt": self.prompt, **shared, "swiftpie": own})
+
+
+def holds_pictures(value: object) -> bool:
+    """Whether an argument is a picture or a subject, or a list of such."""
+    values = value if isinstance(value, list) else [value]
+    return any(isinstance(one, Picture | ShownSubject) for one in values)
+
+
+def subjects_of(given: BaseModel) -> list[ShownSubject]:
+    """Return the subjects among the arguments."""
+    one = getattr(given, "subject", None)
+    return [*getattr(given, "subjects", []), *([] if one is None else [one])]
+
+
+def _arguments(name: str, *, shared: Sequence[str], own: Sequence[str], **more: Any) -> Any:  # noqa: ANN401 - pydantic makes the class
+    """Return the model of a tool's arguments.
+
+    Args:
+        name: Of the class.
+        shared: Fields of `Drawing`.
+        own: Fields of `Own`.
+        more: Further fields, as `create_model` takes them.
+    """
+    fields: dict[str, Any] = dict(more)
+    for source, names in ((Drawing, shared), (Own, own)):
+        for field in names:
+            known = copy(source.model_fields[field])
+            fields[field] = (known.annotation, known)
+    return create_model(name, __base__=Strict, __module__=__name__, **fields)
+
+
+SHARED = ("prompt", "n", "seed", "negative_prompt", "output_format", "output_compression")
+REMOVING = ("seed", "output_format", "output_compression")
+ONE_SUBJECT = Field(description="The subject, by pictures or by its name in the library.")
+CHANGED = Field(description="The picture to change. The result has its size.")
+MASK = Field(description="White where the picture may change, and as large as it.")
+
+TOOLS = (
+    Tool(
+        "draw",
+        "Draw a picture of a sentence in one denoising step. Subjects are shown by the user's "
+        "pictures, or named: the prompt alone draws subjects of the library.",
+        _arguments(
+            "Draw",
+            shared=(*SHARED, "size"),
+            own=("scene", "mask", "identity_guidance", "scales"),
+            subjects=(
+                Annotated[list[ShownSubject], Field(max_length=MAX_SUBJECTS)],
+                Field([], description="Subjects that the prompt mentions, each with its box."),
+            ),
+        ),
+        task="personalize",
+    ),
+    Tool(
+        "edit",
+        "Change a picture so that it fits a sentence, such as another time of day, colour or "
+        "subject. What may change is found, or is given by a box or a mask.",
+        _arguments(
+            "EditPicture",
+            shared=SHARED,
+            own=("source_prompt", "keyword", "box", "identity_guidance", "scales", "edit"),
+            picture=(Annotated[Picture, CHANGED], ...),
+            mask=(Annotated[Picture | None, MASK], None),
+            subject=(Annotated[ShownSubject | None, ONE_SUBJECT], None),
+        ),
+        task="edit",
+    ),
+    Tool(
+        "insert",
+        "Put a subject into a photograph, in its light and at its size. Without a box of the "
+        "subject, a place is proposed; the answer names it.",
+        _arguments(
+            "Insert",
+            shared=SHARED,
+            own=("identity_guidance", "scales"),
+            picture=(Annotated[Picture, CHANGED], ...),
+            subject=(Annotated[ShownSubject, ONE_SUBJECT], ...),
+        ),
+        task="insert",
+    ),
+    Tool(
+        "remove",
+        "Remove from a photograph what a mask or a box covers, or the thing at given points.",
+        _arguments(
+            "Remove",
+            shared=REMOVING,
+            own=("box", "points"),
+            picture=(Annotated[Picture, CHANGED], ...),
+            mask=(Annotated[Picture | None, MASK], None),
+        ),
+        task="remove",
+        prompt="nothing",
+    ),
+    Tool(
+        "replace",
+        "Put a subject into a photograph in place of what a mask or a box covers, or of the thing "
+        "at given points.",
+        _arguments(
+            "Replace",
+            shared=SHARED,
+            own=("box", "points", "identity_guidance", "scales"),
+            picture=(Annotated[Picture, CHANGED], ...),
+            subject=(Annotated[ShownSubject, ONE_SUBJECT], ...),
+            mask=(Annotated[Picture | None, MASK], None),
+        ),
+        task="replace",
+    ),
+    Tool(
+        "find",
+        "Find a subject in another picture, whatever else that shows. The answer is its mask, "
+        "which other tools take, with its box and a likeness up to 1.",
+        _arguments(
+            "Find",
+            shared=(),
+            own=(),
+            picture=(Annotated[Picture, Field(description="The picture to look in.")], ...),
+            subject=(Annotated[ShownSubject, ONE_SUBJECT], ...),
+            is_there=(Annotated[bool, Field(description=IS_THERE.help)], False),
+        ),
+        task=FIND,
+    ),
+)

@@ -1,0 +1,559 @@
+"""What requests look like over HTTP: OpenAI's fields, and our values as the library has them."""
+
+import base64
+import binascii
+import logging
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import UnionType
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    Self,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+)
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    ValidationError,
+    create_model,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import from_json
+from starlette.exceptions import HTTPException
+
+from swiftpie.backbones.components import MAX_SIDE_PX, MIN_SIDE_PX
+from swiftpie.config import Option, OptionField, Surface, options_of
+from swiftpie.errors import (
+    CapabilityError,
+    ConfigError,
+    ImageError,
+    InputError,
+    NobodyNamed,
+    NoSubject,
+)
+from swiftpie.imageio.decoding import FORMATS, MAX_PIXELS
+from swiftpie.imageio.decoding import MAX_SIDE_PX as LONGEST_PX
+from swiftpie.pipelines.drawing.request import (
+    MAX_SUBJECTS,
+    MAX_VIEW,
+    EditRequest,
+    PersonalizeRequest,
+    Subject,
+)
+from swiftpie.pipelines.drawing.settings import EditSettings, Scales
+from swiftpie.server.jobs import Expired, Overloaded
+from swiftpie.validation import MAX_SEED, parse_size
+
+MAX_PROMPT = 4_000  # letters
+MAX_PICTURES = 10  # of one request
+MAX_IMAGES = 16  # that one request may bring
+MAX_NAME = 200  # letters of an identity's or a model's name
+MAX_NUMBER = 64  # letters of an identity's number
+MAX_IMAGE_BYTES = 20 << 20  # of a picture's file
+KEPT_PX = 1536  # of the longer side of all pictures but those that are changed at their own size
+MAX_IMAGE_LETTERS = 4 * MAX_IMAGE_BYTES // 3 + 100  # of it in base64, with its head
+MAX_SIZE = 20  # letters of a picture's size
+MAX_KEYS = 64  # of one object; OpenAI's largest has some twenty
+MAX_PARTS = 20_000  # commas and brackets of a request in JSON, whose pictures have none
+
+Prompt = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT)]
+Share = Annotated[float, Field(ge=0, le=1)]
+SENT_AS = {  # what stands over HTTP for a file of the command line
+    "style_reference": " Here the id of a kept picture.",
+    "where": " Here the id of an identity, or a name.",
+}
+OPENAI_FIELDS = ("prompt", "seed", "seeds", "size_px", "negative_prompt")  # of `Drawing`
+Part = TypeVar("Part", bound=BaseModel)
+
+
+PART = "#/components/schemas/{model}"  # of the description of all routes
+
+
+logger = logging.getLogger(__name__)
+
+
+class Bounded(BaseModel):
+    """A part of a request whose keys are counted before they are looked at; null is absent."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_few_keys(cls, value: object) -> object:
+        """Return what came, without nulls.
+
+        Raises:
+            ValueError: It has too many keys, each of which would be an error of its own.
+        """
+        if not isinstance(value, dict):
+            return value
+        if len(value) > MAX_KEYS:
+            raise ValueError(f"there are {len(value)} fields; at most {MAX_KEYS} are read")
+        return {name: part for name, part in value.items() if part is not None}
+
+
+class Strict(Bounded):
+    """A part of a request in which nothing unknown may stand."""
+
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
+
+class WithOptions(Strict):
+    """A part that has options of requests as attributes; see `with_options`."""
+
+    if TYPE_CHECKING:  # no type checker follows the decorator
+
+        def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - of any option
+            """Return what a caller said."""
+
+
+def with_options(
+    source: type,
+    *,
+    names: Sequence[str] = (),
+    without: Sequence[str] = (),
+    are_changes: bool = False,
+) -> Callable[[type[Part]], type[Part]]:
+    """Give a model the options that a class declares.
+
+    Args:
+        source: A request, or a class of settings.
+        names: Takes these alone.
+        without: Leaves these out.
+        are_changes: Every option may be left out, and is None then: the class chooses its default.
+    """
+
+    def extend(model: type[Part]) -> type[Part]:
+        fields: dict[str, Any] = {}
+        for one in options_of(source, Surface.HTTP, without=without).values():
+            if not names or one.name in names:
+                own = one.typed if isinstance(one.type, str) else one.type  # a type that is loaded
+                kind, default = (own | None, None) if are_changes else (own, one.default)
+                fields[one.name] = (_limited(kind, one.option), Field(default, **_facts(one)))
+        made = create_model(model.__name__, __base__=model, __module__=model.__module__, **fields)
+        made.__doc__ = model.__doc__
+        return made
+
+    return extend
+
+
+def described(source: type, name: str) -> Any:  # noqa: ANN401 - as pydantic has it
+    """Return how the schema describes an option that OpenAI's interface has too."""
+    return Field(description=options_of(source)[name].option.help)
+
+
+def controls(*sources: type) -> dict[str, dict[str, Any]]:
+    """Return range, default and help of each number that a page offers as a slider."""
+    known = [one for source in sources for one in options_of(source, Surface.HTTP).values()]
+    return {
+        one.name: {
+            "least": one.range[0],
+            "most": one.range[1],
+            "default": one.default,
+            "help": one.option.help,
+        }
+        for one in known
+        if None not in one.range and one.typed in (int, float)
+    }
+
+
+def choices(source: type, *names: str) -> dict[str, dict[str, Any]]:
+    """Return values, default (None: what the model can) and help of what a page lets choose."""
+    known = [options_of(source, Surface.HTTP)[name] for name in names]
+    return {
+        field.name: {
+            "values": [value.value for value in next(iter(get_args(field.type)), field.type)],
+            "default": field.default and field.default.value,
+            "help": field.option.help,
+        }
+        for field in known
+    }
+
+
+def page_settings() -> dict[str, Any]:
+    """Return the options and limits that the page offers."""
+    picture = {
+        "types": [f"image/{name.lower()}" for name in FORMATS],
+        "bytes": MAX_IMAGE_BYTES,
+        "pixels": MAX_PIXELS,
+        "side_px": LONGEST_PX,
+        "kept_px": KEPT_PX,
+    }
+    limits = {"subjects": MAX_SUBJECTS, "view": MAX_VIEW, "picture": picture}
+    return {
+        "options": controls(Scales, EditSettings),
+        "choices": choices(PersonalizeRequest, "identity_guidance", "style_by"),
+        "limits": limits,
+    }
+
+
+def _facts(one: OptionField) -> dict[str, Any]:
+    option = one.option
+    facts: dict[str, Any] = {"description": option.help + SENT_AS.get(one.name, "")}
+    if {int, float} & {one.type, *get_args(one.type)}:
+        facts |= {"ge": option.least, "le": option.most}
+    elif one.type is str:
+        facts |= {"max_length": MAX_PROMPT}
+    return facts
+
+
+def _limited(kind: Any, option: Option) -> Any:  # noqa: ANN401 - a type
+    """Return a type in which each number of a tuple has the limits of the option."""
+    if get_origin(kind) is tuple and option.least is not None:
+        number: Any = Annotated[float, Field(ge=option.least, le=option.most)]
+        return tuple.__class_getitem__((number,) * len(get_args(kind)))
+    if get_origin(kind) in (Union, UnionType):
+        return Union[tuple(_limited(one, option) for one in get_args(kind))]  # noqa: UP007 - made here
+    return kind
+
+
+@with_options(Scales, are_changes=True)
+class ScalesIn(WithOptions):
+    """Changes of `Scales`."""
+
+
+@with_options(EditSettings, are_changes=True)
+class EditSettingsIn(WithOptions):
+    """Changes of `EditSettings`."""
+
+
+@with_options(Subject)
+class SubjectIn(WithOptions):
+    """One subject of a picture."""
+
+    identity_id: Annotated[
+        str, Field(description="Of POST /v1/identities.", max_length=MAX_NUMBER)
+    ] = ""
+    library: Annotated[
+        str, Field(description="Instead, a name of GET /v1/library.", max_length=MAX_NAME)
+    ] = ""
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        """Take an identity or a name.
+
+        Raises:
+            ValueError: Both came, or none.
+        """
+        if bool(self.identity_id) == bool(self.library):
+            raise ValueError("one of 'identity_id' and 'library' is needed")
+        return self
+
+
+@with_options(PersonalizeRequest, without=OPENAI_FIELDS)
+@with_options(EditRequest, without=OPENAI_FIELDS)
+@with_options(Subject, names=("box",))
+class Own(WithOptions):
+    """What OpenAI's fields have no place for."""
+
+    task: Annotated[
+        Literal["edit", "insert", "remove", "replace", "personalize"],
+        Field(
+            description="What is done to the first picture of an edit, into which more pictures or "
+            "a subject of `subjects` may come; with 'personalize' all pictures are of a subject. "
+            "'insert' puts it where `box` says, or proposes a place; 'remove' takes out what mask "
+            "or `box` cover, whatever the prompt is; 'replace' puts it there."
+        ),
+    ] = "edit"
+    subjects: Annotated[list[SubjectIn], Field(max_length=MAX_SUBJECTS)] = []
+    scales: ScalesIn = ScalesIn()
+    edit: EditSettingsIn = EditSettingsIn()
+    mask_mode: Annotated[
+        Literal["alpha", "white"],
+        Field(
+            description="A mask is transparent where the picture may change, as OpenAI's are; as "
+            "'white', a mask without transparency is white there."
+        ),
+    ] = "alpha"
+    points: Annotated[
+        list[tuple[Share, Share]],
+        Field(
+            max_length=16,
+            description="Places on a thing that 'remove' or 'replace' takes out. Its outline and "
+            "its shadow are found, with `box` only inside of it; a box alone goes as a whole.",
+        ),
+    ] = []
+    return_mask: bool = False
+
+
+def _checked_size(value: str) -> str:
+    """Return what OpenAI's names for sizes and our bounds have in common.
+
+    Raises:
+        ValueError: It is no size, or out of our bounds.
+    """
+    if value == "auto":
+        return value
+    if not all(MIN_SIDE_PX <= side <= MAX_SIDE_PX for side in parse_size(value)):
+        raise ValueError(
+            f"'auto' or WIDTHxHEIGHT is needed, both from {MIN_SIDE_PX} to {MAX_SIDE_PX}"
+        )
+    return value
+
+
+SizeText = Annotated[str, Field(max_length=MAX_SIZE), AfterValidator(_checked_size)]
+
+
+class Drawing(Bounded):
+    """What generations and edits share. Other fields, as OpenAI's `quality`, have no effect."""
+
+    _without_effect: tuple[str, ...] = PrivateAttr(())
+
+    prompt: Annotated[Prompt, described(PersonalizeRequest, "prompt")]
+    model: Annotated[str | None, Field(max_length=200)] = None
+    n: Annotated[int, Field(ge=1, le=MAX_PICTURES)] = 1
+    size: Annotated[SizeText, described(PersonalizeRequest, "size_px")] = "auto"
+    seed: Annotated[
+        int | None, Field(ge=0, le=MAX_SEED), described(PersonalizeRequest, "seeds")
+    ] = None
+    output_format: Literal["png", "jpeg", "webp"] = "png"
+    output_compression: Annotated[int | None, Field(ge=0, le=100)] = None
+    response_format: Annotated[
+        Literal["b64_json", "url"] | None,
+        Field(description="'url' is a data: URL, the default of models named dall-e, as OpenAI's."),
+    ] = None
+    stream: bool = False
+    partial_images: Annotated[int, Field(ge=0, le=3)] = 0
+    user: Annotated[str, Field(max_length=200)] = ""
+    negative_prompt: Annotated[
+        str, Field(max_length=MAX_PROMPT), described(PersonalizeRequest, "negative_prompt")
+    ] = ""
+    swiftpie: Own = Own()
+
+    @field_validator("swiftpie", mode="before")
+    @classmethod
+    def _from_text(cls, value: object) -> object:
+        """Read JSON, which forms carry as text.
+
+        Raises:
+            ValueError: It is something else.
+        """
+        if not isinstance(value, str):
+            return value
+        try:
+            return from_json(value, allow_inf_nan=False)
+        except ValueError as error:
+            raise ValueError(f"this is not valid JSON: {error}") from None
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _names_the_rest(cls, value: object, read: ModelWrapValidatorHandler[Self]) -> Self:
+        """Read a request, and keep the names of fields that have no effect."""
+        one = read(value)
+        if isinstance(value, dict):
+            rest = {str(name)[:MAX_NAME] for name in value if name not in cls.model_fields}
+            one._without_effect = tuple(sorted(rest))  # noqa: SLF001 - it is one of this class
+        return one
+
+    @property
+    def without_effect(self) -> tuple[str, ...]:
+        """The names of fields that came and change nothing."""
+        return self._without_effect
+
+    @property
+    def wants_url(self) -> bool:
+        """Whether pictures shall come as data URLs."""
+        usual = "url" if (self.model or "").startswith("dall-e") else "b64_json"
+        return (self.response_format or usual) == "url"
+
+    @property
+    def size_px(self) -> tuple[int, int] | None:
+        """Height and width, None for the model's own."""
+        return None if self.size == "auto" else parse_size(self.size)
+
+
+class Rename(Strict):
+    """What of an identity can be changed."""
+
+    name: Annotated[str, Field(max_length=MAX_NAME)]
+
+
+class ImageIn(Bounded):
+    """A picture inside of JSON; addresses are never fetched."""
+
+    image_url: Annotated[
+        str, Field(description="data:image/…;base64,…", max_length=MAX_IMAGE_LETTERS)
+    ]
+
+
+class EditBody(Drawing):
+    """An edit with its pictures in JSON."""
+
+    images: Annotated[list[ImageIn], Field(min_length=1, max_length=MAX_IMAGES)]
+    mask: ImageIn | None = None
+
+
+class LiveDraw(Strict):
+    """One drawing over a live connection; the newest replaces those that wait."""
+
+    type: Literal["draw", "edit"]
+    id: int
+    model: Annotated[str | None, Field(max_length=200)] = None
+    prompt: Prompt
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED)] = 0
+    size: SizeText = "auto"
+    picture_id: Annotated[str, Field(max_length=64)] = ""
+    mask_id: Annotated[str, Field(max_length=64)] = ""
+    output_format: Literal["png", "jpeg", "webp"] = "jpeg"
+    swiftpie: Own = Own()
+
+    def as_drawing(self) -> Drawing:
+        """Return the same as one request."""
+        fields = self.model_dump(include={"model", "prompt", "seed", "size", "output_format"})
+        return Drawing(**fields, swiftpie=self.swiftpie)
+
+
+class RequestError(HTTPException):
+    """What is wrong with a request, as OpenAI's interface spells it."""
+
+    def __init__(
+        self, message: str, *, status: int = 400, code: str | None = None, param: str | None = None
+    ) -> None:
+        super().__init__(status, message)
+        self.status, self.code, self.param = status, code, param
+
+    def __str__(self) -> str:
+        return self.detail
+
+    def body(self) -> dict[str, object]:
+        """Return what is sent."""
+        return problem_body(str(self), status=self.status, code=self.code, param=self.param)
+
+
+def read_json(data: bytes) -> Any:  # noqa: ANN401 - whatever came
+    """Return what a text in JSON says; very many values are refused before any is made.
+
+    Raises:
+        RequestError: It is no JSON in UTF-8, or has too many parts.
+    """
+    found = sum(map(data.count, (b",", b"[", b"{")))
+    if found > MAX_PARTS:
+        raise RequestError(
+            f"The JSON has {found} commas and brackets. At most {MAX_PARTS} are read. Send less.",
+            code="invalid_value",
+        )
+    try:
+        return from_json(data, allow_inf_nan=False)
+    except ValueError as error:
+        raise RequestError(
+            f"The body is not valid JSON: {error}. Send JSON in UTF-8, as a library writes it.",
+            code="invalid_json",
+        ) from None
+
+
+def problem_of_fields(errors: Sequence[Mapping[str, Any]]) -> dict[str, object]:
+    """Return what is sent about the first of pydantic's errors."""
+    first = errors[0]
+    where = ".".join(str(part)[:MAX_NAME] for part in first["loc"] if part != "body")
+    reason = str(first["msg"]).removeprefix("Value error, ").removesuffix(".")
+    message = f"{where or 'The request'}: {reason}."
+    return problem_body(message, status=400, code="invalid_value", param=where or None)
+
+
+def errors_of(error: ValidationError) -> list[Any]:
+    """Return pydantic's errors without what came."""
+    return list(error.errors(include_url=False, include_context=False, include_input=False))
+
+
+def all_of(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error, what caused it, what caused that, and so on."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def let_go(error: BaseException) -> None:
+    """Free what the functions hold that an answered error came through, pictures above all.
+
+    Else an error and they hold each other until the garbage collector comes.
+    """
+    for cause in all_of(error):
+        cause.__traceback__ = None
+
+
+def log_failure(error: BaseException, what: str) -> None:
+    """Log where something failed, and nothing that a caller wrote, as messages may hold."""
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    logger.error("%s failed: %s\n%s", what, type(error).__name__, frames)
+
+
+def problem_body(
+    message: str, *, status: int, code: str | None = None, param: str | None = None, **more: object
+) -> dict[str, object]:
+    """Return an error as OpenAI's clients read it, and its further facts."""
+    kinds = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+    kind = kinds.get(status, "server_error" if status >= 500 else "invalid_request_error")
+    return {"error": {"message": message, "type": kind, "param": param, "code": code, **more}}
+
+
+def problem_of(error: Exception) -> tuple[int, dict[str, object]]:
+    """Return the status of an error, and its body."""
+    status, message, code, param = _spelled(error)
+    more: dict[str, object] = {}
+    if isinstance(error, NobodyNamed):
+        more = {"word": error.word, "near": list(error.near)}
+    return status, problem_body(message, status=status, code=code, param=param, **more)
+
+
+def _spelled(error: Exception) -> tuple[int, str, str | None, str | None]:
+    """Return status, message, code and parameter."""
+    match error:
+        case RequestError():
+            return error.status, str(error), error.code, error.param
+        case Overloaded():
+            return 429, str(error), "rate_limit_exceeded", None
+        case Expired():
+            return 504, "The picture was not drawn within its time. Ask again.", "timeout", None
+        case NoSubject():
+            message = (
+                f"{error.found} Send a mask with the picture; POST /v1/cutouts gives one to start "
+                "from, and looks where a box or points say. POST /v1/find with is_there gives the "
+                "best guess at a known subject."
+            )
+            return 400, message, "subject_not_found", "image"
+        case NobodyNamed():
+            message = (
+                f"{error.found} Choose a name of GET /v1/library, or send pictures to POST "
+                "/v1/identities and name that in swiftpie.subjects."
+            )
+            return 400, message, "subject_not_named", "prompt"
+        case ImageError():
+            return 400, str(error), "invalid_image", "image"
+        case InputError() | ConfigError() | CapabilityError():
+            return 400, str(error), None, None
+        case _:
+            return 500, "The picture could not be drawn. The server's log says why.", None, None
+
+
+def bytes_of_url(url: str, *, param: str) -> bytes:
+    """Return the picture inside of a data URL.
+
+    Raises:
+        RequestError: It is an address, or no base64.
+    """
+    head, _, text = url.partition(",")
+    try:
+        if head.startswith("data:image/") and head.endswith(";base64"):
+            return base64.b64decode(text, validate=True)
+    except binascii.Error:
+        pass  # as any other text that is none
+    raise RequestError(
+        f"'{param}' is not a data URL with a picture in base64. Addresses are never fetched. Send "
+        "data:image/png;base64,… or use a form.",
+        code="invalid_image_url",
+        param=param,
+    )

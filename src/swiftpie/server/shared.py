@@ -1,0 +1,397 @@
+"""Subjects in a folder that several servers share.
+
+An owner's subject is a small record and its files, below the hash of the owner's name:
+
+    records/OWNER/ID.json         its facts, and the size and sha256 of each file
+    files/OWNER/ID/SHA256         the identity as safetensors, its thumbnail, pictures and masks
+
+Files never change. They are written before the record and removed after it, so that a reader of a
+record finds all of it, or finds that it has gone. Records are read each time and files are kept in
+memory by their hash, so that every server knows at once what another one wrote.
+"""
+
+import asyncio
+import errno
+import functools
+import hashlib
+import logging
+import re
+import secrets
+import shutil
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from threading import Lock
+from typing import Annotated, Any, Concatenate, Literal, ParamSpec, TypeVar
+
+from pydantic import Field, ValidationError
+
+from swiftpie.errors import ConfigError, InputError, short_reason
+from swiftpie.imageio.atomic import write_file
+from swiftpie.pipelines.identity import MAX_REFERENCES
+from swiftpie.pipelines.identity_file import identity_bytes, read_identity
+from swiftpie.server.identities import KIND, PREFIX, REMEDY, THUMBNAIL, IdentityInfo, Known, size_of
+from swiftpie.server.schemas import MAX_NAME, RequestError, Strict
+from swiftpie.server.store import MIB, NotFound
+from swiftpie.types import Identity
+
+logger = logging.getLogger(__name__)
+
+NUMBER = re.compile(rf"{PREFIX}_[A-Za-z0-9_-]{{22}}")  # no path is made of anything else
+IDENTITY = "identity"
+RECORD = ".json"
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+MAX_RECORD_BYTES = 64 << 10
+ABANDONED_S = 3600  # a file without a record is not being written any more
+THREADS = 8  # that wait for the store
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Unusable(ConfigError):  # noqa: N818 - reads as what it is
+    """A folder is none in which identities can be kept."""
+
+    def __init__(self, folder: str | Path, reason: str) -> None:
+        super().__init__(
+            f"--identities {folder} cannot be used: {reason}. A folder is needed in which this "
+            "server can read, write and delete. Name another, or mount a bucket as a folder."
+        )
+
+
+class Damaged(RequestError):  # noqa: N818 - reads as what it is
+    """What a store holds of a subject is not what was written there."""
+
+    def __init__(self, number: str, reason: object) -> None:
+        logger.warning("the identity %s is damaged: %s", number, short_reason(reason))
+        super().__init__(
+            f"The identity {number} is damaged where it is kept. Delete it, and send its pictures "
+            "to POST /v1/identities.",
+            status=404,
+            code="identity_damaged",
+            param="identity_id",
+        )
+
+
+class Part(Strict):
+    """A file as its subject's record tells of it."""
+
+    size: Annotated[int, Field(ge=1)]
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+    @classmethod
+    def of(cls, data: bytes) -> "Part":
+        """Return the facts of a file."""
+        return cls(size=len(data), sha256=hashlib.sha256(data).hexdigest())
+
+
+FileName = Annotated[
+    str, Field(pattern=rf"^({IDENTITY}|{THUMBNAIL}|(pictures|masks)/[0-{MAX_REFERENCES - 1}])$")
+]
+Line = Annotated[str, Field(max_length=1000)]
+
+
+class Record(Strict):
+    """What a store holds of a subject besides its files; nobody vouches for it."""
+
+    format: Literal["swiftpie-kept/1"] = "swiftpie-kept/1"
+    made: Annotated[float, Field(allow_inf_nan=False)]  # seconds since 1970
+    name: Annotated[str, Field(max_length=MAX_NAME)]
+    model: Annotated[str, Field(max_length=MAX_NAME)]
+    warnings: Annotated[tuple[Line, ...], Field(max_length=MAX_REFERENCES)]
+    is_face: bool = False
+    files: Annotated[dict[FileName, Part], Field(max_length=2 * MAX_REFERENCES + 2)]
+
+    @property
+    def info(self) -> IdentityInfo:
+        """Its facts."""
+        files = tuple(name for name in self.files if name != IDENTITY)
+        return IdentityInfo(self.name, self.model, files, self.warnings, self.is_face)
+
+
+def waited_for(
+    method: Callable[Concatenate["SharedIdentities", P], T],
+) -> Callable[Concatenate["SharedIdentities", P], Coroutine[Any, Any, T]]:
+    """Let a method run in a thread, and tell of a store that does not answer."""
+
+    async def waiting(self: "SharedIdentities", /, *args: P.args, **options: P.kwargs) -> T:
+        call = functools.partial(method, self, *args, **options)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self.threads, call)
+        except RequestError:
+            raise
+        except Exception as error:
+            raise _unreachable(error) from error
+
+    return waiting
+
+
+def _unreachable(error: Exception) -> RequestError:
+    """Return what a caller is told of a store that fails."""
+    cause = error.__cause__ if isinstance(error, InputError) else error  # of a file
+    if isinstance(cause, OSError) and cause.errno in FULL:
+        logger.error("the store of identities is full")
+        return RequestError(
+            "The store of identities is full. Delete some of yours: DELETE /v1/identities/ID, or "
+            "ask who runs this server for more room.",
+            status=507,
+            code="identities_full",
+        )
+    logger.error("the store of identities does not answer", exc_info=error)
+    return RequestError(
+        "Identities cannot be reached now. Ask again a little later.",
+        status=503,
+        code="identities_unreachable",
+    )
+
+
+class _Cache:
+    """Identities by the hash of their file, those that were used last."""
+
+    def __init__(self, limit_mib: float) -> None:
+        self._limit = limit_mib * MIB
+        self._held: OrderedDict[str, Identity] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, sha256: str) -> Identity | None:
+        with self._lock:
+            if sha256 in self._held:
+                self._held.move_to_end(sha256)
+            return self._held.get(sha256)
+
+    def put(self, sha256: str, identity: Identity) -> None:
+        with self._lock:
+            self._held[sha256] = identity
+            while sum(map(size_of, self._held.values())) > self._limit:
+                self._held.popitem(last=False)
+
+
+class SharedIdentities:
+    """Those in a store that other servers use, too; see `Identities`, and above how they lie there.
+
+    What an owner may keep is bounded, and more is refused: nobody shall lose what was kept for
+    later. Uploads of one owner to several servers at once may go beyond that by as many.
+    """
+
+    is_shared = True
+
+    def __init__(self, folder: str | Path, *, cache_mib: float, owner_mib: float) -> None:
+        if "://" in str(folder):
+            raise Unusable(folder, "it is an address")
+        self._root = Path(folder).absolute()
+        self._limit = owner_mib * MIB
+        self._cache = _Cache(cache_mib)
+        self.threads = ThreadPoolExecutor(THREADS, thread_name_prefix="swiftpie-identities")
+        self._try_out()
+
+    @waited_for
+    def put(self, known: Known, *, owner: str, key: str = "") -> str:
+        """Keep a subject; return its number."""
+        del key  # the bound is of each owner
+        number = f"{PREFIX}_{secrets.token_urlsafe(16)}"
+        contents = {IDENTITY: identity_bytes(known.identity), **known.files}
+        self._make_room(sum(map(len, contents.values())), owner)
+        info = known.info
+        record = Record(
+            made=time.time(),
+            name=info.name,
+            model=info.model,
+            warnings=info.warnings,
+            is_face=info.is_face,
+            files={name: Part.of(data) for name, data in contents.items()},
+        )
+        folder = f"files/{_hashed(owner)}/{number}"
+        try:
+            self._write(
+                {f"{folder}/{record.files[name].sha256}": data for name, data in contents.items()}
+            )
+            self._write_record(number, record, owner)
+        except Exception:
+            with suppress(Exception):  # the first error tells more
+                self._remove(folder)
+            raise
+        self._cache.put(record.files[IDENTITY].sha256, known.identity)
+        return number
+
+    @waited_for
+    def items(self, *, owner: str) -> list[tuple[str, IdentityInfo]]:
+        """Return all that one owner has, the oldest first."""
+        found = []
+        for number in self._numbers(owner):
+            with suppress(RequestError):  # damaged, or gone by now
+                found.append((self._record(number, owner), number))
+        found.sort(key=lambda pair: (pair[0].made, pair[1]))
+        return [(number, record.info) for record, number in found]
+
+    @waited_for
+    def info(self, number: str, *, owner: str) -> IdentityInfo:
+        """Return the facts of a subject."""
+        return self._record(number, owner).info
+
+    @waited_for
+    def find(self, number: str, *, owner: str) -> tuple[IdentityInfo, Identity]:
+        """Return a subject.
+
+        Raises:
+            Damaged: Its record names no identity, or one that is none.
+        """
+        record = self._record(number, owner)
+        part = record.files.get(IDENTITY)
+        if part is None:
+            raise Damaged(number, "it has no identity")
+        identity = self._cache.get(part.sha256)
+        if identity is None:
+            try:
+                identity = read_identity(self._content(number, part, owner), number)
+            except InputError as error:
+                raise Damaged(number, error) from error
+            self._cache.put(part.sha256, identity)
+        return record.info, identity
+
+    @waited_for
+    def file(self, number: str, name: str, *, owner: str) -> bytes | None:
+        """Return one of its files, None if it has none of this name."""
+        part = self._record(number, owner).files.get(name)
+        return None if part is None else self._content(number, part, owner)
+
+    @waited_for
+    def rename(self, number: str, name: str, *, owner: str) -> IdentityInfo:
+        """Give it another name."""
+        record = self._record(number, owner).model_copy(update={"name": name})
+        self._write_record(number, record, owner)
+        return record.info
+
+    @waited_for
+    def drop(self, number: str, *, owner: str) -> None:
+        """Forget it."""
+        self._read_record(number, owner)
+        self._remove(_record_path(number, owner))
+        self._remove(f"files/{_hashed(owner)}/{number}")
+
+    def _read_record(self, number: str, owner: str) -> bytes:
+        """Return a record, of which nothing is checked.
+
+        Raises:
+            NotFound: There is none.
+        """
+        data = None
+        if NUMBER.fullmatch(number):
+            data = self._read(_record_path(number, owner), MAX_RECORD_BYTES)
+        if data is None:
+            raise NotFound(KIND, number, remedy=REMEDY)
+        return data
+
+    def _record(self, number: str, owner: str) -> Record:
+        """Return a record.
+
+        Raises:
+            Damaged: It is none.
+            NotFound: There is none.
+        """
+        try:
+            return Record.model_validate_json(self._read_record(number, owner))
+        except ValidationError as error:
+            raise Damaged(number, error) from error
+
+    def _write_record(self, number: str, record: Record, owner: str) -> None:
+        self._write({_record_path(number, owner): record.model_dump_json().encode()})
+
+    def _content(self, number: str, part: Part, owner: str) -> bytes:
+        """Return a file that a record names.
+
+        Raises:
+            Damaged: It is another one.
+            NotFound: It has gone, as somebody forgot the subject meanwhile.
+        """
+        if part.size > self._limit:
+            raise Damaged(number, f"a file of {part.size} bytes")
+        data = self._read(f"files/{_hashed(owner)}/{number}/{part.sha256}", part.size)
+        if data is None:
+            self._remove(_record_path(number, owner))  # which a rename may have written again
+            raise NotFound(KIND, number, remedy=REMEDY)
+        if Part.of(data) != part:
+            raise Damaged(number, "a file that is not the one of its record")
+        return data
+
+    def _make_room(self, size: int, owner: str) -> None:
+        """Forget what a server that ended has left half-written.
+
+        Raises:
+            RequestError: The owner's subjects would take more than is allowed.
+        """
+        held = {path: path.stat() for path in self._files_of(f"files/{_hashed(owner)}")}
+        numbers = set(self._numbers(owner))
+        for path in [path for path in held if path.parent.name not in numbers]:
+            if time.time() - held[path].st_mtime > ABANDONED_S:
+                path.unlink(missing_ok=True)
+                del held[path]
+        kept = sum(facts.st_size for facts in held.values())
+        if kept + size > self._limit:
+            raise RequestError(
+                f"Your identities take {kept / MIB:.1f} MiB, this one takes {size / MIB:.1f}, and "
+                f"{self._limit / MIB:g} are allowed. Delete some: DELETE /v1/identities/ID.",
+                status=413,
+                code="quota_exceeded",
+            )
+
+    def _numbers(self, owner: str) -> list[str]:
+        """Return what an owner has."""
+        paths = self._files_of(f"records/{_hashed(owner)}")
+        return [path.stem for path in paths if path.suffix == RECORD]
+
+    def _files_of(self, folder: str) -> list[Path]:
+        return [path for path in (self._root / folder).rglob("*") if path.is_file()]
+
+    def _read(self, path: str, most: int) -> bytes | None:
+        """Return a file, one byte more than `most` of what has more, None where there is none."""
+        try:
+            with (self._root / path).open("rb") as file:
+                return file.read(most + 1)
+        except FileNotFoundError:
+            return None
+
+    def _write(self, files: Mapping[str, bytes]) -> None:
+        """Write files so that each is whole from the moment at which it is there."""
+        for path, data in files.items():
+            _make_private((self._root / path).parent)
+            write_file(self._root / path, data, force=True)
+
+    def _remove(self, path: str) -> None:
+        """Remove a file, or a folder with all that is in it."""
+        place = self._root / path
+        with suppress(FileNotFoundError):
+            shutil.rmtree(place) if place.is_dir() else place.unlink()
+
+    def _try_out(self) -> None:
+        """Do once what will be done later.
+
+        Raises:
+            Unusable: Something of it is not allowed, or there is no such place.
+        """
+        path, text = f"records/{secrets.token_hex(16)}.txt", b"SwiftPie writes, reads and removes."
+        try:
+            self._write({path: text})
+            is_there = self._read(path, len(text)) == text
+            self._remove(path)
+        except (OSError, InputError) as error:
+            raise Unusable(self._root, short_reason(error)) from error
+        if not is_there:
+            raise Unusable(self._root, "what is written is not read again")
+
+
+def _make_private(folder: Path) -> None:
+    """Make a folder, and those above it that are not there, which nobody else can read."""
+    if not folder.is_dir():
+        _make_private(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def _hashed(owner: str) -> str:
+    return hashlib.sha256(owner.encode()).hexdigest()
+
+
+def _record_path(number: str, owner: str) -> str:
+    return f"records/{_hashed(owner)}/{number}{RECORD}"

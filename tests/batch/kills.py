@@ -1,0 +1,115 @@
+"""Kills a run of many jobs at random until enough were killed; as a script, it reports as JSON.
+
+    python -m tests.batch.kills FOLDER [KILLS] [JOBS]
+
+One process loads the model and forks the runs, so that each starts at once. A run that is killed
+goes on in the same folder, and in the end every file is compared with an undisturbed run's.
+"""
+
+import json
+import random
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+import swiftpie
+from swiftpie.batch.draw import Work
+from swiftpie.batch.folder import REPORT
+from swiftpie.batch.jobs import DEFAULT_MODEL
+from swiftpie.batch.lists import grid
+from swiftpie.batch.rows import JobDefaults, collect
+from swiftpie.batch.run import draw, open_run
+from swiftpie.imageio.atomic import TEMPORARY
+from swiftpie.imageio.images import sample_pictures
+from tests.kills import Moments, finishes
+
+PROMPTS = [f"a {size}animal {place}" for size in ("", "tiny ") for place in ("of wood", "of gold")]
+SIDE_PX = 64  # the smallest that there is
+BATCH = 4
+LONGEST_S = 0.3  # after that
+AIMED = 0.5  # of the kills wait until a file is being written
+
+
+def main(folder, num_kills=200, num_jobs=1000):
+    torch.set_num_threads(1)
+    session = swiftpie.load("mini")
+    jobs = jobs_of(folder / "subjects", num_jobs)
+    killed = folder / "killed"
+    moments = Moments(
+        random.Random(0),
+        num_jobs // num_kills,  # so that all kills come before the end
+        LONGEST_S,
+        AIMED,
+        lambda: is_writing(killed),
+    )
+    started = time.monotonic()
+    assert run(jobs, session, folder / "whole")
+    assert len(jobs.jobs) == num_jobs  # else every run would end before it is killed
+    whole_s = time.monotonic() - started
+    report = {"jobs": len(jobs.jobs), "kills": 0, "while_writing": 0, "runs": 0, "finished": 0}
+    while report["kills"] < num_kills:
+        is_whole = run(jobs, session, killed, moments)
+        report["runs"] += 1
+        report["finished"] += is_whole
+        report["kills"] += not is_whole
+        report["while_writing"] += is_writing(killed)
+        if is_whole:  # all is drawn before enough were killed: once more, elsewhere
+            report["differing"] = report.get("differing", []) + differing(folder, jobs)
+            killed.rename(folder / f"killed{report['runs']}")
+    run(jobs, session, killed)
+    report["differing"] = report.get("differing", []) + differing(folder, jobs)
+    report["undisturbed_s"] = round(whole_s, 1)
+    report["seconds"] = round(time.monotonic() - started, 1)
+    sys.stdout.write(json.dumps(report))
+
+
+def jobs_of(folder, count):
+    """Return so many jobs, of a few subjects."""
+    folder.mkdir(parents=True)
+    samples = sample_pictures(2)
+    for one in samples:
+        (folder / one.name).write_bytes(one.read_bytes())
+    seeds = tuple(range(-(-count // (len(samples) * len(PROMPTS)))))
+    asked = (
+        one._replace(row={**one.row, "size": f"{SIDE_PX}x{SIDE_PX}"})
+        for one in grid(folder, PROMPTS)
+    )
+    found = collect(asked, root=folder, defaults=JobDefaults(seeds=seeds))
+    return found._replace(jobs=found.jobs[:count])
+
+
+def run(jobs, session, folder, moments=None):
+    """Draw in a process of its own, which `moments` kills; tell whether it finished."""
+
+    def work():
+        drawing = Work(jobs.root, folder, ".png", {DEFAULT_MODEL: {}}, load=lambda: session)
+        with open_run(jobs, drawing, batch=BATCH, settings={}) as manifest:
+            yield from draw(manifest, drawing)
+
+    return finishes(work, moments)
+
+
+def is_writing(folder):
+    """Whether there is a file that nobody has finished."""
+    return any(folder.glob(TEMPORARY))
+
+
+def differing(folder, jobs):
+    """Return what is not as in the undisturbed run: files, and jobs without exactly one line."""
+    whole, killed = folder / "whole", folder / "killed"
+    names = {path.name for one in (whole, killed) for path in one.iterdir()} - {REPORT}
+    found = [
+        name
+        for name in sorted(names)
+        if not ((whole / name).exists() and (killed / name).exists())
+        or (whole / name).read_bytes() != (killed / name).read_bytes()
+    ]
+    lines = [json.loads(line) for line in (killed / REPORT).read_text().splitlines()]
+    told = [(row["id"], row["status"]) for row in lines]
+    return found + [one for one in [told] if one != [(job.id, "done") for job in jobs.jobs]]
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), *map(int, sys.argv[2:]))

@@ -1,0 +1,216 @@
+"""What one process draws: files that people and programs can read, or a reason."""
+
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from swiftpie.batch.draw import CannotWrite, Drawer, Work
+from swiftpie.batch.jobs import DEFAULT_MODEL, Model, batches_of
+from swiftpie.errors import WeightsError
+from swiftpie.faces import FaceSettings
+from swiftpie.imageio.decoding import load_image
+from swiftpie.imageio.writing import read_metadata
+from tests.batch.conftest import SMALL
+from tests.faces.tiny_faces import PHOTO
+from tests.faces.tiny_world import make_world, small_session
+
+
+def test_pictures_of_one_pass_are_what_each_is_alone_up_to_a_level(collected, run, folder):
+    jobs = collected(*({**SMALL, "prompt": "a dog at sea", "seed": n} for n in range(3)))
+    run(jobs, "alone", batch=1)
+    run(jobs, "together", batch=3)
+    for job in jobs.jobs:
+        alone, together = (
+            np.asarray(load_image(folder / name / f"{job.id}.png")).astype(int)
+            for name in ("alone", "together")
+        )
+        assert abs(alone - together).max() <= 1
+
+
+def test_jobs_of_every_kind_are_drawn_as_they_ask(collected, run, folder):
+    two = [{"pictures": "dog.webp", "box": [0, 0.4, 0.5, 0.9]}, {"pictures": "dog.webp"}]
+    jobs = collected(
+        {**SMALL, "prompt": "a dog", "mask": "box", "box": [0.1, 0.3, 0.7, 0.9]},
+        {**SMALL, "prompt": "a dog", "mask": "mask.png", "detail_mask": "none", "view": [20, 5]},
+        {"subjects": two, "prompt": "two dogs", "size": "64x64"},
+        {"image": "dog.webp", "prompt": "a dog at night", "keyword": "dog", "size_px": 64},
+        {"image": "dog.webp", "prompt": "a cat", "box": [0.2, 0.2, 0.6, 0.6], "subject": "cat"},
+        {"image": "dog.webp", "prompt": "red", "mask": "mask.png", "variation": 0.5},
+        {**SMALL, "subject": "cat", "prompt": "a cat at sea", "cutout": "none"},
+    )
+    assert jobs.refused == ()
+    told = run(jobs, suffix=".webp")
+    assert {row["status"] for row in told.values()} == {"done"}, told
+    told_of = {place: read_metadata(folder / "out" / row["file"]) for place, row in told.items()}
+    assert {place: one["seed"] for place, one in told_of.items()} == dict.fromkeys("1234567", "0")
+    assert told_of["4"]["keyword"] == "dog"
+    assert told_of["6"]["variation"] == "0.5"
+    assert not any("seed" in one for one in told["4"]["warnings"])  # of lights at night
+    assert "seed has no effect" in " ".join(told["6"]["warnings"])
+    assert "`variation=0.5` has no effect" in " ".join(told["6"]["warnings"])
+    assert "128x128" in " ".join(told["7"]["warnings"])
+    assert load_image(folder / "out" / told["4"]["file"]).size == (160, 160)
+
+
+@pytest.mark.thorough
+def test_an_edit_changes_what_it_finds_by_a_subject(collected, run, folder):
+    shown = load_image(folder / "dog.webp").convert("RGBA")
+    photo = Image.new("RGB", shown.size, "teal")
+    photo.paste(shown, mask=shown)
+    photo.save(folder / "photo.png")
+    row = {"image": "photo.png", "prompt": "a golden dog", "source_prompt": "a dog"}
+    told = run(collected({**row, "where": "dog.webp:mask.png"}, {**row, "where": "bicycle"}))
+    assert [row["status"] for row in told.values()] == ["done", "failed"]
+    assert "not found in the picture" in told["2"]["reason"]
+    before, after = (
+        np.asarray(load_image(path)).astype(int)
+        for path in (folder / "photo.png", folder / "out" / told["1"]["file"])
+    )
+    subject = np.asarray(load_image(folder / "mask.png").convert("L")) > 127
+    changed = abs(before - after).max(axis=-1) > 8
+    assert changed[subject].mean() > 0.5
+    assert changed[~subject].mean() < 0.1
+
+
+@pytest.mark.thorough
+def test_people_are_drawn_and_come_into_photographs(collected, run, folder, tmp_path_factory):
+    world = make_world(tmp_path_factory.mktemp("world"))
+    shutil.copy(PHOTO, folder / "me.jpg")
+    model = Model(preset="sdxl-turbo")
+    row = {"face": "me.jpg", "prompt": "a person at sea", "preset": "sdxl-turbo"}
+    jobs = collected(
+        row,
+        {**row, "face_number": 2},
+        {**row, "identity_guidance": "am1"},
+        {**row, "image": "me.jpg"},
+        {**row, "image": "dog.webp"},
+    )
+    work = Work(
+        *(folder, folder / "out", ".png", {model: {}}, {}),
+        faces={model: FaceSettings(face_models=world / "faces")},
+        load=lambda: small_session(world),
+    )
+    told = run(jobs, work=work)
+    assert [told[place]["status"] for place in "12345"] == [
+        "done",
+        "failed",
+        "done",
+        "done",
+        "failed",
+    ]
+    assert "shows 1" in told["2"]["reason"]
+    assert "by a mask or a box" in told["5"]["reason"]
+    stored = read_metadata(folder / "out" / told["3"]["file"])
+    assert ("consent" in stored["face"], stored["identity_guidance"]) == (True, "am1")
+    plain, styled, edited = (load_image(folder / "out" / told[place]["file"]) for place in "134")
+    assert plain.tobytes() != styled.tobytes()
+    changed = np.asarray(edited) != np.asarray(load_image(PHOTO))
+    assert 0 < changed.any(axis=-1).mean() < 0.5  # where the photograph has its face
+
+
+def test_scenes_are_names_or_files_of_the_jobs(collected, run, folder):
+    jobs = collected(
+        {**SMALL, "prompt": "a dog at night", "scene": "castle"},
+        {**SMALL, "prompt": "a dog at night", "scene": "cat/front.webp"},
+        {**SMALL, "prompt": "a dog", "scene": "castel"},
+        {**SMALL, "prompt": "a dog", "scene": "gone.webp"},
+    )
+    assert ["castle" in one.reason for one in jobs.refused] == [True, False]
+    told = run(jobs)
+    done = [row for row in told.values() if row["status"] == "done"]
+    scenes = [read_metadata(folder / "out" / row["file"])["scene"] for row in done]
+    assert scenes == ["castle", "a picture of your own"]
+
+
+def test_sentences_name_subjects_that_have_no_pictures(collected, run, folder):
+    jobs = collected(
+        {"prompt": "a kitten on a beach"},
+        {**SMALL, "prompt": "a dog and a kitten on a beach"},
+        {"prompt": "an elefant on a beach"},
+        {"prompt": "a kitten on a beach", "box": [0, 0, 1, 1]},
+    )
+    told = run(jobs)
+    for number in "12":
+        assert [who["name"] for who in told[number]["named"]] == ["cat"]
+        stored = read_metadata(folder / "out" / told[number]["file"])
+        assert stored["library"] == "cat (for 'kitten')"
+    assert "Spelled alike: elephant" in told["3"]["reason"]
+    assert "belongs to a 'subject'" in told["4"]["reason"]
+
+
+def test_a_name_is_a_subject_unless_a_file_has_it(collected, run, folder, session):
+    (folder / "kitten").write_bytes((folder / "dog.webp").read_bytes())
+    lamp = {"pictures": "lamp", "box": [0.5, 0.4, 0.9, 0.9]}
+    jobs = collected(
+        {**SMALL, "subject": "robot", "prompt": "a robot on a beach"},
+        {**SMALL, "subject": "kitten", "prompt": "a kitten on a beach"},
+        {"image": "dog.webp", "prompt": "a robot", "subject": "robot", "size_px": 64},
+        {"subjects": [{"pictures": "dog.webp"}, lamp], "prompt": "a dog and a lamp"},
+    )
+    told = run(jobs)
+    assert {row["status"] for row in told.values()} == {"done"}, told
+    names = {n: [one["name"] for one in row.get("named", [])] for n, row in told.items()}
+    meant = session.library.find("lamp").name
+    assert names == {"1": ["robot"], "2": [], "3": ["robot"], "4": [meant]}
+    drawn = session.personalize(session.named("robot"), "a robot on a beach", seed=0, size=(64, 64))
+    stored = load_image(folder / "out" / told["1"]["file"])
+    assert np.abs(np.subtract(stored, drawn.images[0], dtype=int)).max() <= 1
+
+
+def test_a_job_that_fails_is_told_and_the_others_are_drawn(collected, run, folder):
+    whole = (folder / "mask.png").read_bytes()
+    (folder / "cut.png").write_bytes(whole[: len(whole) // 2])
+    shutil.copy(folder / "dog.webp", folder / "gone.webp")
+    rows = [{**SMALL, "subject": one, "prompt": "a dog"} for one in ("cut.png", "gone.webp")]
+    jobs = collected(*rows, {**SMALL, "prompt": "a dog"}, {"prompt": "nobody"})
+    (folder / "gone.webp").unlink()
+    told = run(jobs)
+    assert [row["status"] for row in told.values()] == ["failed", "failed", "done", "refused"]
+    assert "broken or cut off" in told["1"]["reason"]
+    assert "does not exist" in told["2"]["reason"]
+    assert not [path for path in (folder / "out").iterdir() if path.name.startswith("cut")]
+
+
+def test_a_subject_is_encoded_once(collected, working, session):
+    jobs = collected(*({**SMALL, "prompt": "a dog", "seed": n} for n in range(3)))
+    work, before = working(), session.cache
+    work.folder.mkdir()
+    drawer = Drawer(work)
+    for batch in batches_of(jobs, 1, wanted=[job.id for job in jobs.jobs]):
+        drawer.draw(batch)
+    asked = [
+        one.hits.get("identity", 0) + one.misses.get("identity", 0)
+        for one in (before, session.cache)
+    ]
+    assert asked[1] - asked[0] == 1
+
+
+def test_a_folder_that_takes_no_file_ends_the_run(collected, working):
+    jobs = collected({**SMALL, "prompt": "a dog"})
+    (batch,) = batches_of(jobs, 1, wanted=[jobs.jobs[0].id])
+    with pytest.raises(CannotWrite, match="kept"):
+        Drawer(working("absent")).draw(batch)
+
+
+def test_nothing_is_written_for_nobody(collected, working):
+    jobs, work = collected({**SMALL, "prompt": "a dog"}), working()
+    work.folder.mkdir()
+    (batch,) = batches_of(jobs, 1, wanted=[jobs.jobs[0].id])
+    assert Drawer(work, is_wanted=lambda: False).draw(batch) == []
+    assert [*work.folder.iterdir()] == []
+
+
+def test_a_model_that_fails_to_load_fails_its_own_jobs_alone(collected, folder, run):
+    rows = [{**SMALL, "prompt": "a dog"}, {"subject": "cat", "prompt": "a dog"}]
+    rows[1]["preset"] = "sd-turbo"
+    jobs = collected(*rows)
+    gone = Model(preset="sd-turbo")
+    loading = {DEFAULT_MODEL: {}, gone: {"preset": "sd-turbo", "offline": True}}
+    told = run(jobs, work=Work(folder, folder / "out", ".png", loading))
+    assert [row["status"] for row in told.values()] == ["done", "failed"]
+    assert "stabilityai/sd-turbo" in told["2"]["reason"]
+    alone = Work(folder, folder / "alone", ".png", {gone: loading[gone]})
+    with pytest.raises(WeightsError, match="stabilityai/sd-turbo"):
+        run(collected(rows[1]), work=alone)

@@ -1,0 +1,219 @@
+"""Jobs are made of what people wrote, and all that can be wrong with them shows at once."""
+
+import os
+
+import pytest
+
+from swiftpie.batch.jobs import MAX_ID_BYTES, Model
+from swiftpie.batch.rows import DRAWING_FIELDS, EDIT_FIELDS
+from swiftpie.pipelines.drawing.settings import EditMode, Scales
+
+DOG = {"subject": "dog.webp", "prompt": "a dog on a beach"}
+EDIT = {"image": "dog.webp", "prompt": "a cat"}
+
+
+def only(jobs):
+    assert jobs.refused == ()
+    (job,) = jobs.jobs
+    return job
+
+
+def why(jobs):
+    assert jobs.jobs == ()
+    ((place, reason),) = jobs.refused
+    assert place == "jobs.jsonl, line 1"
+    return reason
+
+
+def test_a_line_and_a_row_of_a_table_make_the_same_job(collected):
+    row = {**DOG, "seed": 3, "box": [0.1, 0.2, 0.8, 0.9], "identity_scale": 0.5, "size": "128x64"}
+    job = only(collected(row))
+    table = ",".join(row), 'dog.webp,a dog on a beach,3,"0.1,0.2,0.8,0.9",0.5,128x64'
+    assert only(collected(*table, name="jobs.csv")).spec() == job.spec()
+    assert (job.seed, job.size_px, job.scales) == (3, (64, 128), {"identity_scale": 0.5})
+    assert job.subjects[0].shown["box"] == (0.1, 0.2, 0.8, 0.9)
+
+
+def test_seeds_and_prompt_files_expand_and_names_can_be_read(collected, folder):
+    (folder / "prompts.txt").write_text("at sea\nin snow\n")
+    jobs = collected({"subject": "dog.webp", "prompt": "@prompts.txt", "seeds": "1-2"}).jobs
+    assert [(job.prompt, job.seed) for job in jobs] == [
+        *(("at sea", 1), ("at sea", 2), ("in snow", 1), ("in snow", 2))
+    ]
+    assert [job.id[:-9] for job in jobs] == [
+        *("dog-at-sea-s1", "dog-at-sea-s2", "dog-in-snow-s1", "dog-in-snow-s2")
+    ]
+    named = collected({**DOG, "id": "x", "prompt": "@prompts.txt", "seeds": [4, 5]}).jobs
+    assert [job.id for job in named] == ["x-p1-s4", "x-p1-s5", "x-p2-s4", "x-p2-s5"]
+
+
+def test_names_depend_on_the_content_alone(collected):
+    first = collected(DOG, {**DOG, "seed": 1}).jobs
+    second = collected({**DOG, "seed": 1}, dict(reversed(DOG.items()))).jobs
+    assert {job.id for job in first} == {job.id for job in second}
+    assert only(collected({**DOG, "text_scale": 2})).id not in {job.id for job in first}
+
+
+def test_what_no_job_says_is_as_the_run_has_it(collected):
+    jobs = collected(DOG, {**DOG, "seed": 9, "preset": "mini"}, seeds=(1, 2)).jobs
+    assert [job.seed for job in jobs] == [1, 2, 9]
+    assert jobs[2].model == Model(preset="mini")
+
+
+def test_an_edit_has_its_own_fields(collected):
+    row = {**EDIT, "keyword": "dog", "variation": 0.5, "mode": "paper", "mask": "mask.png"}
+    job = only(collected(row))
+    assert (job.image, job.texts, job.mask) == ("dog.webp", {"keyword": "dog"}, "mask.png")
+    assert job.settings == {"variation": 0.5, "mode": EditMode.PAPER}
+    assert job.files == ("dog.webp", "mask.png")
+
+
+def test_an_edit_may_say_whom_it_changes(collected):
+    shown = [
+        only(collected({**EDIT, "where": where})).where
+        for where in ("cat/front.webp", "cat/front.webp:mask.png", "cat", "kitten")
+    ]
+    assert [(one.pictures, one.cutouts, one.word) for one in shown] == [
+        (("cat/front.webp",), ("auto",), ""),
+        (("cat/front.webp",), ("mask.png",), ""),
+        (("cat/front.webp", "cat/side.webp"), ("auto",), ""),
+        ((), ("auto",), "kitten"),
+    ]
+    files = only(collected({**EDIT, "where": "cat/front.webp:mask.png"})).files
+    assert files == ("dog.webp", "cat/front.webp", "mask.png")
+
+
+def test_a_folder_is_one_subject_and_several_share_a_picture(collected):
+    assert only(collected({**DOG, "subject": "cat"})).subjects[0].pictures == (
+        *("cat/front.webp", "cat/side.webp"),
+    )
+    both = [{"pictures": "dog.webp", "cutout": "mask.png", "name": "dog"}, {"pictures": ["cat"]}]
+    job = only(collected({"subjects": both, "prompt": "a dog and a cat"}))
+    assert [one.shown for one in job.subjects] == [{"name": "dog"}, {}]
+    assert job.files == ("dog.webp", "mask.png", "cat/front.webp", "cat/side.webp")
+
+
+def test_every_strength_of_the_library_can_be_said():
+    assert {*vars(Scales())} <= {*DRAWING_FIELDS} & {*EDIT_FIELDS}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"prompt": None}, "no 'prompt'"),
+        ({"prompt": " "}, "empty"),
+        ({"prompt": "\ud800"}, "surrogate pair"),
+        ({"prompt": "ß" * 100_000, "negative_prompt": 3}, "negative_prompt"),
+        ({"prompt": "@absent.txt"}, "absent.txt"),
+        ({"subject": None, "prompt": "a photo"}, "names no subject"),
+        ({"subject": "absent.png"}, "does not exist"),
+        ({"subject": "elefant"}, "Spelled alike: elephant"),
+        ({"subject": ["dog.webp", "kitten"]}, "cut out already"),
+        ({"subject": "kitten", "cutout": "none"}, "cut out already"),
+        ({"subject": "jobs.jsonl"}, "not a readable picture"),
+        ({"subject": "a\0b"}, "A picture file is needed"),
+        ({"subject": ["dog.webp"] * 65}, "65 pictures"),
+        ({"subjects": [{"pictures": "dog.webp"}]}, "exclude"),
+        ({"promt": "x"}, "Did you mean prompt"),
+        ({"keyword": "x"}, "edit an image"),
+        ({"where": "cat"}, "edit an image"),
+        ({"seed": -1}, "seeds"),
+        ({"seed": 2**63}, "seed"),
+        ({"seed": 1, "seeds": 2}, "exclude"),
+        ({"seed": True}, "seed"),
+        ({"size": "70x128"}, "multiples"),
+        ({"size": "big"}, "512x768"),
+        ({"box": [0, 0, 2, 1]}, "not a box"),
+        ({"view": [90, 0]}, "yaw"),
+        ({"identity_scale": 9}, "identity_scale"),
+        ({"preset": "nimi"}, "mini"),
+        ({"preset": "mini", "recipe": "sd-turbo"}, "exclude each other"),
+        ({"recipe": "sana-sprint"}, "reads no pictures of subjects"),
+        ({"mask": "box"}, "box"),
+        ({"mask": "absent.png"}, "does not exist"),
+        ({"cutout": "0.1,9"}, "0 to 1"),
+        ({"cutout": "absent.png"}, "does not exist"),
+        ({"cutout": ["auto", "none"]}, "ways"),
+        ({"id": "../x"}, "id"),
+        ({"id": "/etc/x"}, "id"),
+        ({"id": "a\\b"}, "id"),
+        ({"id": "a\nb"}, "id"),
+        ({"id": "nul.x"}, "id"),
+        ({"id": "x."}, "id"),
+        ({"id": "ü" * MAX_ID_BYTES}, "id"),
+        ({"id": "Contact-Sheet"}, "id"),
+    ],
+)
+def test_a_job_that_cannot_be_drawn_is_told_with_its_line(collected, change, words):
+    row = {name: one for name, one in {**DOG, **change}.items() if one is not None}
+    assert words in why(collected(row))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"mask": "inline"}, "is a file"),
+        ({"mask": "mask.png", "box": [0, 0, 1, 1]}, "exclude"),
+        ({"mask": "mask.png", "where": "cat"}, "'mask' and 'where' exclude"),
+        ({"box": [0, 0, 1, 1], "where": "cat"}, "'box' and 'where' exclude"),
+        ({"where": "absent.png"}, "does not exist"),
+        ({"size": "64x64"}, "without an image"),
+        ({"variation": 2}, "variation"),
+        ({"mode": "own"}, "mode"),
+        ({"image": "absent.png"}, "does not exist"),
+    ],
+)
+def test_an_edit_that_cannot_be_drawn_is_told_with_its_line(collected, change, words):
+    assert words in why(collected({**EDIT, **change}))
+
+
+def test_ten_thousand_words_are_a_prompt(collected):
+    words = " ".join(["dog"] * 10_000)
+    assert only(collected({**DOG, "prompt": words})).prompt == words
+
+
+def test_doubled_jobs_are_refused_however_they_are_spelled(collected):
+    jobs = collected(DOG, {**DOG, "id": "a"}, DOG, {**DOG, "id": "A"}, {**DOG, "id": "b"})
+    assert [job.place[-1] for job in jobs.jobs] == ["1", "2", "5"]
+    same, taken = jobs.refused
+    assert same.place.endswith("3")
+    assert "line 1" in same.reason
+    assert taken.place.endswith("4")
+    assert "line 2" in taken.reason
+
+
+def test_a_file_is_looked_at_once_and_its_failure_is_told_to_all(collected, folder):
+    os.mkfifo(folder / "pipe.png")
+    rows = [{**DOG, "subject": name, "seed": n} for n in (1, 2) for name in ("pipe.png", "cat")]
+    jobs = collected(*rows)
+    assert [one.place[-1] for one in jobs.refused] == ["1", "3"]
+    assert {*jobs.files} == {"cat/front.webp", "cat/side.webp"}
+
+
+FACE = {"face": "dog.webp", "prompt": "a person at sea", "preset": "sdxl-turbo"}
+
+
+def test_a_face_is_a_subject_of_full_size_models(collected):
+    job = only(collected({**FACE, "face_number": 2, "identity_guidance": "dcg+am2"}))
+    assert (job.subjects[0].face, job.subjects[0].face_number) == ("dog.webp", 2)
+    assert (job.files, job.texts) == (("dog.webp",), {"identity_guidance": "dcg+am2"})
+    edit = only(collected({**FACE, "image": "cat/front.webp"}))
+    assert (edit.image, edit.has_faces) == ("cat/front.webp", True)
+    both = [{"face": "dog.webp", "box": [0, 0, 0.5, 1]}, {"face": "cat/side.webp"}]
+    pair = only(collected({"subjects": both, "prompt": "two people", "preset": "sdxl-turbo"}))
+    assert [one.face for one in pair.subjects] == ["dog.webp", "cat/side.webp"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"preset": "mini"}, "draws no faces"),
+        ({"subject": "dog.webp"}, "exclude"),
+        ({"face": "", "face_number": 1}, "belongs to a 'face'"),
+        ({"face": "absent.png"}, "does not exist"),
+        ({"face": "", "subjects": [{"box": [0, 0, 1, 1]}]}, "or a 'face'"),
+        ({"identity_guidance": "painted"}, "identity_guidance"),
+    ],
+)
+def test_a_face_that_cannot_be_drawn_is_told_with_its_line(collected, change, words):
+    assert words in why(collected({**FACE, **change}))

@@ -1,0 +1,65 @@
+import shutil
+from importlib.resources import as_file, files
+
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from swiftpie.cli.main import app
+from tests.own_size import identity, session
+
+__all__ = ["identity", "session"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """More threads than cores make small networks slow."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def call():
+    """Runs one command line in this process."""
+    runner = CliRunner()
+
+    def call_swiftpie(*arguments, stdin=None):
+        return runner.invoke(app, [str(argument) for argument in arguments], input=stdin)
+
+    return call_swiftpie
+
+
+@pytest.fixture(scope="session")
+def samples():
+    with as_file(files("swiftpie") / "assets" / "samples") as folder:
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def hamster(samples):
+    return samples / "1f439.webp"
+
+
+@pytest.fixture(scope="session")
+def photo():
+    with as_file(files("swiftpie") / "assets" / "photos" / "dahlia.jpg") as path:
+        yield path
+
+
+@pytest.fixture
+def on_white(hamster):
+    """The hamster without transparency, RGB."""
+    with Image.open(hamster) as opened:
+        sprite = opened.convert("RGBA")
+    ground = Image.new("RGBA", sprite.size, "white")
+    return Image.alpha_composite(ground, sprite).convert("RGB")
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """A copy of mini's weights that may be damaged."""
+    with as_file(files("swiftpie") / "assets" / "mini") as folder:
+        return shutil.copytree(folder, tmp_path / "weights")

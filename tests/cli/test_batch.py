@@ -1,0 +1,113 @@
+"""`swiftpie batch` draws what single commands draw, and tells how each job ended."""
+
+import json
+
+import pytest
+
+from swiftpie.batch.folder import REPORT
+
+SIDE = "64x64"
+
+
+@pytest.fixture(scope="module")
+def drawn(call, tmp_path_factory, hamster):
+    """A drawing and an edit, one picture a pass, and a line that cannot be drawn."""
+    folder = tmp_path_factory.mktemp("jobs")
+    (folder / "hamster.webp").write_bytes(hamster.read_bytes())
+    rows = [
+        {"id": "new", "subject": "hamster.webp", "prompt": "a hamster at sea", "size": SIDE},
+        {"id": "edit", "image": "hamster.webp", "prompt": "a blue hamster"},
+        {"id": "bad", "subject": "absent.png", "prompt": "a hamster"},
+    ]
+    (folder / "jobs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    out = folder / "out"
+    result = call("batch", folder / "jobs.jsonl", "-o", out, "--seeds", 7, "--batch", 1, "--json")
+    return folder, result
+
+
+def test_the_exit_code_and_the_report_tell_of_bad_jobs(drawn):
+    folder, result = drawn
+    assert result.exit_code == 1
+    assert "jobs.jsonl, line 3: " in result.stderr
+    told = json.loads(result.stdout)
+    counts = {name: told[name] for name in ("done", "failed", "refused", "left", "before")}
+    assert counts == {"done": 2, "failed": 0, "refused": 1, "left": 0, "before": 0}
+    lines = (folder / "out" / REPORT).read_text().splitlines()
+    assert [json.loads(line)["status"] for line in lines] == ["done", "done", "refused"]
+
+
+def test_files_are_those_of_single_commands_bit_for_bit(call, drawn, hamster, tmp_path):
+    folder, _ = drawn
+    one = (hamster, "a hamster at sea", "--size", SIDE, "--seed", 7, "-o", tmp_path / "new.png")
+    assert call("personalize", *one).exit_code == 0
+    two = (hamster, "a blue hamster", "--seed", 7, "-o", tmp_path / "edit.png")
+    assert call("edit", *two).exit_code == 0
+    for name in ("new.png", "edit.png"):
+        assert (folder / "out" / name).read_bytes() == (tmp_path / name).read_bytes()
+
+
+def test_a_second_call_draws_nothing_again_and_a_sheet_is_made(call, drawn):
+    folder, _ = drawn
+    same = ("batch", folder / "jobs.jsonl", "-o", folder / "out", "--seeds", 7, "--batch", 1)
+    result = call(*same, "--sheet", "--json")
+    told = json.loads(result.stdout)
+    assert (told["before"], told["done"]) == (2, 2)
+    assert told["sheet"] == str(folder / "out" / "contact-sheet.png")
+
+
+def test_a_strict_run_draws_nothing_of_a_list_with_faults(call, drawn):
+    folder, _ = drawn
+    result = call("batch", folder / "jobs.jsonl", "-o", folder / "strict", "--strict")
+    assert result.exit_code == 2
+    assert not (folder / "strict").exists()
+
+
+def test_a_check_tells_the_jobs_of_a_grid_and_writes_nothing(call, hamster, tmp_path):
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("a {name} at sea\na {name} at night\n")
+    asked = ("--subjects", hamster, "--prompts", prompts, "--seeds", "1-8")
+    result = call("batch", *asked, "-o", tmp_path / "out", "--check", "--json")
+    assert result.exit_code == 0
+    jobs = json.loads(result.stdout)["jobs"]
+    assert len(jobs) == 16
+    assert {job["prompt"] for job in jobs} == {"a 1f439 at sea", "a 1f439 at night"}
+    assert "16 jobs in 4 passes" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_pictures_that_would_become_subjects_are_refused_at_the_start(call, hamster, tmp_path):
+    (tmp_path / "hamster.webp").write_bytes(hamster.read_bytes())
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("a {name} at sea\n")
+    for out in (tmp_path, tmp_path / "out"):
+        result = call("batch", "--subjects", tmp_path, "--prompts", prompts, "-o", out)
+        assert result.exit_code == 2
+        assert "would become subjects" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "asked", [(), ("--subjects", "."), ("jobs.jsonl", "--prompts", "x.txt"), ("absent.jsonl",)]
+)
+def test_jobs_come_from_one_place_that_can_be_read(call, tmp_path, asked):
+    result = call("batch", *asked, "-o", tmp_path / "out")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: ")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_without_weights_here_fails_its_own_jobs_alone(call, hamster, tmp_path):
+    (tmp_path / "hamster.webp").write_bytes(hamster.read_bytes())
+    row = {"subject": "hamster.webp", "prompt": "a hamster at sea", "size": SIDE}
+    rows = [{**row, "id": "here"}, {**row, "id": "away", "preset": "sd-turbo", "size": "512x512"}]
+    (tmp_path / "jobs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    command = ("batch", tmp_path / "jobs.jsonl", "--offline", "-o")
+    result = call(*command, tmp_path / "out")
+    assert result.exit_code == 1, result.stderr
+    lines = (tmp_path / "out" / REPORT).read_text().splitlines()
+    here, away = map(json.loads, lines)
+    assert (here["status"], away["status"]) == ("done", "failed")
+    assert "stabilityai/sd-turbo" in away["reason"]
+    assert (tmp_path / "out" / "here.png").is_file()
+    strict = call(*command, tmp_path / "strict", "--strict")
+    assert (strict.exit_code, (tmp_path / "strict").exists()) == (1, False)

@@ -1,0 +1,284 @@
+"""The smaller commands do what their help says."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from huggingface_hub import constants
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from typer.main import get_command
+
+from swiftpie import __version__
+from swiftpie.backbones.presets import PRESETS
+from swiftpie.cli import about
+from swiftpie.cli.console import complain, print_json, print_text, write_table
+from swiftpie.cli.drawing.subjects import split_subject
+from swiftpie.cli.main import app
+from swiftpie.errors import ConfigError
+from swiftpie.imageio.decoding import load_image
+from swiftpie.imageio.writing import read_metadata
+from swiftpie.pipelines.identity_file import FORMAT
+from swiftpie_lab.cli.train import parse_duration
+
+
+def run(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "swiftpie", *map(str, arguments)],
+        capture_output=True,
+        check=False,
+        **options,
+    )
+
+
+def test_the_module_runs_without_colours_where_none_are_wanted():
+    terminal = {"FORCE_COLOR": "1", "TERM": "xterm"}
+    wanted, unwanted = (
+        run("presets", "show", "minni", env=os.environ | terminal | setting, text=True)
+        for setting in ({}, {"NO_COLOR": "1"})
+    )
+    assert wanted.returncode == unwanted.returncode == 2
+    assert wanted.stderr.startswith("\x1b[31merror: ")
+    assert unwanted.stderr.startswith("error: The preset 'minni' does not exist")
+    assert "\x1b" not in unwanted.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["presets", "--json"], ["--version"]])
+def test_answers_that_need_no_network_load_no_tensor_library(arguments):
+    code = (
+        "import sys\nfrom swiftpie.cli.main import app\n"
+        f"app({arguments!r}, standalone_mode=False)\n"
+        "assert not {'torch', 'numpy', 'diffusers'} & {*sys.modules}"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout
+
+
+@pytest.mark.thorough
+def test_a_picture_travels_through_a_real_pipe(tmp_path, hamster):
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    arguments = ("personalize", "-", "a hamster in space", "-o", "-", "--seed", 3)
+    result = run(*arguments, input=hamster.read_bytes(), env=environment)
+    assert result.returncode == 0, result.stderr
+    (tmp_path / "out").write_bytes(result.stdout)
+    assert read_metadata(tmp_path / "out")["seed"] == "3"
+    assert b"seed 3" in result.stderr
+
+
+def commands(command, path):
+    yield command, path
+    for name, below in getattr(command, "commands", {}).items():
+        yield from commands(below, (*path, name))
+
+
+def test_every_command_shows_examples(call):
+    ours = [
+        (command, path)
+        for command, path in commands(get_command(app), ())
+        if not hasattr(command, "commands") and path[0] != "evaluate"
+    ]
+    assert len(ours) >= 10
+    for _, path in ours:
+        result = call(*path, "--help")
+        assert result.exit_code == 0
+        shown = result.stdout.split("Examples:")[1]
+        assert shown.count(f"swiftpie {' '.join(path)}") >= 2, path
+
+
+def test_version_is_the_packages(call):
+    assert call("--version").stdout == f"swiftpie {__version__}\n"
+
+
+def test_doctor_knows_the_versions(call):
+    facts = json.loads(call("doctor", "--json").stdout)
+    assert facts["swiftpie"] == __version__
+    assert facts["packages"]["torch"]
+    assert facts["optional_packages"]["openvino"]
+    assert set(facts["instructions"]) == {"8-bit", "bfloat16"}
+    assert "cores" in facts["processor"]
+    assert facts["weights"]["mini"] == {"source": "package:mini", "is_on_disk": True}
+
+
+def test_doctor_tells_what_is_there_and_how_to_have_the_rest(call, monkeypatch, tmp_path):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setitem(about.OPTIONAL_PACKAGES, "no-such-package", "faces")
+    monkeypatch.setenv("COLUMNS", "200")
+    shown = " ".join(call("doctor").stdout.split())
+    assert "weights mini on disk" in shown
+    assert "weights sd-turbo not here" in shown
+    assert 'no-such-package not installed; pip install "swiftpie[faces]"' in shown
+
+
+def test_a_preset_is_on_disk_when_its_own_files_and_those_of_its_base_are(monkeypatch, tmp_path):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    preset = PRESETS.get("sdxl-lightning-4")
+
+    def cache(repository, name):
+        folder = tmp_path / f"models--{repository.replace('/', '--')}"
+        path = folder / "snapshots" / "1" / name
+        path.parent.mkdir(parents=True)
+        path.touch()
+        (folder / "refs").mkdir()
+        (folder / "refs" / "main").write_text("1")
+
+    assert not about.is_on_disk(preset)
+    cache(preset.repository, preset.file)
+    assert not about.is_on_disk(preset)
+    cache(preset.base, "unet/diffusion_pytorch_model.safetensors")
+    assert about.is_on_disk(preset)
+
+
+def test_an_identity_file_tells_what_it_is(call, tmp_path, samples):
+    path = tmp_path / "two.spid"
+    result = call("identity", "save", samples / "1f439.webp", samples / "1f916.webp", "-o", path)
+    assert result.exit_code == 0, result.output
+    facts = json.loads(call("identity", "inspect", path, "--json").stdout)
+    assert (facts["preset"], facts["references"], facts["is_readable"]) == ("mini", 2, True)
+    assert facts["size_kib"] == pytest.approx(path.stat().st_size / 1024, abs=0.1)
+    assert call("identity", "save", samples / "1f439.webp", "-o", path).exit_code == 2
+    assert call("identity", "inspect", samples / "1f439.webp").exit_code == 2
+
+
+@pytest.mark.parametrize(("side", "kept"), [(64, 256), (900, 512)])
+def test_an_identity_file_tells_how_large_a_picture_is_in_it(call, tmp_path, samples, side, kept):
+    picture, path = tmp_path / "hamster.png", tmp_path / "hamster.spid"
+    with Image.open(samples / "1f439.webp") as hamster:
+        hamster.resize((side, side)).save(picture)
+    assert call("identity", "save", picture, "-o", path).exit_code == 0
+    assert json.loads(call("identity", "inspect", path, "--json").stdout)["picture_px"] == kept
+
+
+@pytest.mark.parametrize(("preset", "answer"), [("sd-turbo", None), ("gone", False)])
+def test_inspecting_asks_nobody_for_the_networks_that_a_file_names(
+    call, tmp_path, samples, preset, answer
+):
+    path = tmp_path / "x.spid"
+    assert call("identity", "save", samples / "1f439.webp", "-o", path).exit_code == 0
+    facts = {"format": FORMAT, "preset": preset, "fingerprint": "0" * 64}
+    save_file(load_file(path), path, metadata={"swiftpie": json.dumps(facts)})
+    result = call("identity", "inspect", path, "--json")
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert (told["preset"], told["is_readable"]) == (preset, answer)
+
+
+def test_nothing_that_a_file_says_controls_the_terminal(capsys):
+    text = "\x1b[2J \x9b2J \x07 \u202ebackwards \ud800 \x7f"
+    write_table([("name", text)])
+    print_text(f"{text}\n")
+    complain(text)
+    print_json({text: text})
+    written = capsys.readouterr()
+    assert json.loads(written.out.split("\n", 2)[2]) == {text: text}
+    assert not set(written.out + written.err) & set("\x1b\x9b\x07\u202e\ud800\x7f")
+
+
+@pytest.mark.slow  # .ci/run draws it by the wheel
+def test_the_demo_draws_all_it_promises_and_repeats_only_by_force(call, tmp_path):
+    out = tmp_path / "demo"
+    result = call("demo", "--out", out, "--json")
+    assert result.exit_code == 0, result.output
+    facts = json.loads(result.stdout)
+    assert len(facts["pictures"]) == 8
+    paths = {facts["picture"], *(picture["path"] for picture in facts["pictures"])}
+    assert {str(path) for path in out.iterdir()} == paths
+    assert load_image(facts["picture"]).width > 1000
+    stages = facts["timings_ms"]
+    assert stages["total"] >= max(stages["scene"], stages["denoise"]) > 0  # medians
+    assert facts["picture"] in result.stderr.replace("\n", "")
+    assert call("demo", "--out", out).exit_code == 2
+    first = {path: path.read_bytes() for path in out.iterdir()}
+    assert call("demo", "--out", out, "--force").exit_code == 0
+    assert {path: path.read_bytes() for path in out.iterdir()} == first
+
+
+def test_a_preview_shows_scenes_by_seed(call, tmp_path, samples):
+    options = ("--data", samples, "--size-px", 128)
+    for name, seed in {"a": 0, "b": 0, "c": 1}.items():
+        out = tmp_path / f"{name}.png"
+        result = call("data", "preview", "-o", out, "--seed", seed, *options)
+        assert result.exit_code == 0, result.output
+    a, b, c = ((tmp_path / f"{name}.png").read_bytes() for name in "abc")
+    assert a == b != c
+
+
+def test_preparing_from_a_wrong_archive_is_refused(call, tmp_path):
+    (tmp_path / "x.tgz").write_bytes(b"x")
+    archives = ("--archive", tmp_path / "x.tgz", "--names-archive", tmp_path / "x.tgz")
+    result = call("data", "prepare", *archives, "--out", tmp_path / "pack.zip")
+    assert result.exit_code == 2
+    assert "checksum" in result.stderr
+    assert not (tmp_path / "pack.zip").exists()
+
+
+def test_training_goes_on_where_it_stopped(call, tmp_path):
+    tiny = ("stage.size_px=128", "stage.batch_size=1", "stage.validation_pictures=1")
+    options = ("--out", tmp_path, *(one for text in tiny for one in ("--set", text)))
+    first = call("train", "world-scene", *options, "--set", "loop.steps=1")
+    assert first.exit_code == 0, first.output
+    assert "starting anew" in first.stderr
+    second = call("train", "world-scene", *options, "--set", "loop.steps=2")
+    assert second.exit_code == 0, second.output
+    assert "going on from" in second.stderr
+    assert "step 2 of 2 " in second.stderr
+    assert "step 1 " not in second.stderr
+    assert "all steps done" in second.stderr
+    assert (tmp_path / "world_scene" / "export" / "scene" / "config.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["world-autoencodr"], "Did you mean world-autoencoder"),
+        (["world-autoencoder", "--set", "loop.step=3"], "Did you mean steps?"),
+        (["world-autoencoder", "--time-limit", "9 parsecs"], "90s, 9m or 1.5h"),
+        (["world-autoencoder", "--data", "missing.zip"], "no pack of subjects"),
+    ],
+)
+def test_bad_training_requests_give_two(call, tmp_path, options, words):
+    result = call("train", *options, "--out", tmp_path)
+    assert result.exit_code == 2, result.output
+    assert words in result.stderr.replace("\n", " ")
+
+
+def test_recipes_are_listed(call):
+    result = call("train", "--list")
+    assert result.exit_code == 0
+    assert "world-autoencoder" in result.stdout
+    assert "mini-world" in result.stdout
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("9m", 540), ("1.5h", 5400)])
+def test_durations_are_read(text, seconds):
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "9", "m", "-1s", "1e3s", "nan s"])
+def test_other_durations_are_refused(text):
+    with pytest.raises(ConfigError):
+        parse_duration(text)
+
+
+def test_subjects_are_split_at_the_colon_that_makes_sense(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.png", "C:a.png", "a.png:whole.png"):
+        (tmp_path / name).touch()
+    assert split_subject("a.png") == ("a.png", None)
+    assert split_subject("a.png:m.png") == ("a.png", "m.png")
+    assert split_subject("a.png:whole.png") == ("a.png:whole.png", None)
+    assert split_subject("C:a.png:D:m.png") == ("C:a.png", "D:m.png")
+    assert split_subject("-:m.png") == ("-", "m.png")
+    assert split_subject("missing.png:m.png") == ("missing.png:m.png", None)
+
+
+def test_samples_are_written_as_subjects_and_a_photograph_that_commands_take(call, tmp_path):
+    result = call("samples", tmp_path)
+    assert result.exit_code == 0, result.output
+    names = {path.name for path in tmp_path.iterdir()}
+    assert {"hamster.png", "robot.png", "dahlia.jpg"} <= names
+    assert load_image(tmp_path / "hamster.png").mode == "RGBA"
+    assert call("samples", tmp_path).exit_code == 2  # what is there stays
+    assert call("samples", tmp_path, "--force").exit_code == 0

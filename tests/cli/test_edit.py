@@ -1,0 +1,395 @@
+"""`swiftpie edit` writes what was asked for, and refuses what cannot work before it loads."""
+
+import json
+from dataclasses import replace
+from random import Random
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from swiftpie import InputError, Session
+from swiftpie.backbones.presets import PRESETS
+from swiftpie.cli.console import Target
+from swiftpie.cli.drawing.edit import EditJob, carry_out, warn_of_losses
+from swiftpie.config import MaskRule
+from swiftpie.errors import ImageError
+from swiftpie.imageio.decoding import load_image
+from swiftpie.imageio.originals import read_original
+from swiftpie.imageio.writing import PictureData, encode_image, read_metadata
+from swiftpie.pipelines.drawing.request import EditRequest, resolved_scales
+from swiftpie.pipelines.drawing.settings import (
+    EditMethod,
+    EditMode,
+    EditSettings,
+    EditStart,
+    Scales,
+)
+from tests.backbones import tiny_models
+from tests.cli.test_insert import FORMATS
+from tests.parity.edit import photograph
+from tests.pipelines.tiny_editor import tiny_editor
+
+PROMPT = "a dog on the sofa"
+LONG = "\N{DOG FACE}" * 5_000  # each of these letters takes twelve bytes in a picture
+
+
+@pytest.fixture(scope="module")
+def editor():
+    """A session whose model edits; the one in the package cannot yet."""
+    return Session(tiny_editor())
+
+
+@pytest.fixture
+def picture(tmp_path):
+    path = tmp_path / "before.png"
+    photograph(160, 96).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def late_editor():
+    """A session whose model knows a late step as well, for tiles."""
+    components = tiny_editor()
+    return Session(replace(components, preset=replace(components.preset, more_steps=(4,))))
+
+
+@pytest.fixture
+def job(tmp_path, picture):
+    return EditJob(
+        picture=str(picture),
+        prompt=PROMPT,
+        words={"source_prompt": "a cat", "keyword": ""},
+        subject=[],
+        mask=None,
+        where=[],
+        seed=3,
+        settings=EditSettings(
+            mode=EditMode.RELEASED, rule=MaskRule.SMOOTH, scales=Scales(text_scale=1.5)
+        ),
+        target=Target(tmp_path / "out.png", tmp_path / "region.png"),
+        strip=tmp_path / "strip.png",
+        force=False,
+    )
+
+
+def test_every_file_is_written_and_says_how_it_was_made(editor, job, picture):
+    carry_out(editor, job)
+    before, after, mask = (load_image(p) for p in (picture, job.target.picture, job.target.mask))
+    assert before.size == after.size == mask.size
+    strip = load_image(job.strip)
+    assert strip.width == 3 * strip.height - 3 * 18  # three square cells under a line of words
+    stored = read_metadata(job.target.picture)
+    assert (stored["prompt"], stored["source_prompt"], stored["seed"]) == (PROMPT, "a cat", "3")
+    assert (stored["mode"], stored["rule"], stored["preset"]) == (
+        "released",
+        "smooth",
+        "tiny-editor",
+    )
+    assert (stored["text_scale"], stored["identity_scale"]) == ("1.5", "0.2")
+    assert picture.name not in str(stored)
+    with pytest.raises(InputError, match="exists"):
+        carry_out(editor, job)
+    carry_out(editor, job._replace(force=True))
+
+
+def test_an_edit_from_noise_alone_is_another_picture_and_says_so(editor, job):
+    mixed = carry_out(editor, job)
+    alone = replace(job.settings, start=EditStart.NOISE)
+    drawn = carry_out(editor, job._replace(settings=alone, force=True))
+    assert read_metadata(job.target.picture)["start"] == "noise"
+    assert drawn.edited.tobytes() != mixed.edited.tobytes()
+
+
+def test_a_saved_mask_repeats_the_edit(editor, job, tmp_path):
+    first = carry_out(editor, job._replace(mask=(0.1, 0.2, 0.6, 0.9)))
+    files = Target(tmp_path / "again.png", None)
+    again = carry_out(editor, job._replace(mask=str(job.target.mask), target=files, strip=None))
+    assert again.image.tobytes() == first.image.tobytes()
+    assert np.any(np.asarray(first.image) != np.asarray(load_image(job.picture)))
+
+
+def test_a_picture_keeps_what_its_file_holds_where_the_edit_changes_nothing(
+    editor, job, picture, capsys
+):
+    values = np.asarray(load_image(picture)).astype(np.uint16) * 256 + 77
+    clear = np.full((*values.shape[:2], 1), 40_000, dtype=np.uint16)
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0112] = "a camera", 1
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    stored = PictureData(np.concatenate([values, clear], axis=-1), profile, exif.tobytes())
+    picture.write_bytes(encode_image(stored, ".png", metadata=None))
+    half = job._replace(mask=(0.0, 0.0, 0.5, 1.0), strip=None)
+    carry_out(editor, half)
+    after = read_original(job.target.picture).stored
+    same = (after.pixels == stored.pixels).all(axis=-1)
+    assert same[:, 81:].all()
+    assert not same[:, :60].all()
+    assert (after.pixels[..., 3] == 40_000).all()
+    assert after.profile == profile
+    with Image.open(job.target.picture) as opened:
+        assert (opened.getexif()[0x010F], 0x0112 in opened.getexif()) == ("a camera", False)
+    assert read_metadata(job.target.picture)["prompt"] == PROMPT
+    warn_of_losses(str(picture), job.target)
+    assert capsys.readouterr().err == ""
+    warn_of_losses(str(picture), Target(job.target.picture.with_suffix(".jpg"), None))
+    told = " ".join(capsys.readouterr().err.split())
+    assert "does not keep its 16 bits, its transparency." in told
+    assert "JPEG compresses all pixels again" in told
+
+
+def test_a_mask_of_another_shape_is_refused(editor, job, tmp_path):
+    Image.new("L", (50, 50), 255).save(tmp_path / "square.png")
+    with pytest.raises(ImageError, match="same shape"):
+        carry_out(editor, job._replace(mask=str(tmp_path / "square.png")))
+
+
+@pytest.mark.parametrize("mode", [None, *EditMode])
+def test_strengths_that_are_not_given_belong_to_the_mode_and_to_a_new_subject(mode):
+    photo, given = Image.new("RGB", (64, 64)), Scales(text_scale=1.5)
+    settings = EditSettings(mode=mode, scales=given)
+    request = EditRequest(image=photo, prompt=PROMPT, seed=0, settings=settings)
+    for preset in map(PRESETS.get, ("sd-turbo", "mini")):
+        found = resolved_scales(preset, request)
+        assert found == replace(Scales.for_edit(preset, mode=mode), text_scale=1.5)
+        assert given.given == {"text_scale": 1.5}
+
+
+@pytest.fixture(scope="module")
+def weights_folder(tmp_path_factory):
+    """Stable Diffusion 2.1's layout with a public adapter and an inversion network, all tiny."""
+    root = tmp_path_factory.mktemp("published")
+    tiny_models.make_pipeline(root / "pipeline", "sd21", is_shallow=True)
+    tiny_models.make_public_adapter(root / "adapter.safetensors", "sd21", is_shallow=True)
+    tiny_models.make_unet(root / "inversion", "sd21", is_shallow=True)
+    return root
+
+
+@pytest.mark.parametrize(
+    "options", [["--dtype", "bfloat16"], ["--mode", "released", "--box", "0.2,0.2,0.7,0.8"]]
+)
+def test_published_weights_edit(call, weights_folder, picture, tmp_path, options):
+    out, mask = tmp_path / "out.webp", tmp_path / "mask.png"
+    result = call(
+        *("edit", picture, PROMPT, "-o", out, "--save-region", mask, "--json", *options),
+        *("--seed", 5),
+        *("--preset", "sd-turbo", "--weights", weights_folder / "pipeline", "--offline"),
+        *("--adapter", weights_folder / "adapter.safetensors"),
+        *("--image-encoder", weights_folder / "encoder"),
+        *("--inversion", weights_folder / "inversion"),
+    )
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    files = {"path": str(out), "region": str(mask), "strip": None}
+    assert told["pictures"] == [{**files, "seed": 5, "prompt": PROMPT}]
+    assert {"encode", "invert", "denoise", "decode", "total"} <= {*told["timings_ms"]}
+    assert (told["prompt"], told["source_prompt"], told["preset"]) == (PROMPT, "", "sd-turbo")
+    width, height = load_image(picture).size
+    assert told["size"] == {"width": width, "height": height}
+    assert told["scales"]["background_scale"] == 1.0
+    assert load_image(out).size == load_image(mask).size == load_image(picture).size
+
+
+def test_weights_without_inversion_say_so_and_end_with_1(call, weights_folder, picture, tmp_path):
+    result = call(
+        *("edit", picture, PROMPT, "-o", tmp_path / "out.png", "--json", "--offline"),
+        *("--preset", "sd-turbo", "--weights", weights_folder / "pipeline"),
+        *("--method", "inversion"),
+    )
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith("error: Preset 'sd-turbo' has no inversion network")
+    assert len(result.stderr.splitlines()) == 1
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_weights_without_inversion_edit_by_chord(call, weights_folder, picture, tmp_path):
+    out = tmp_path / "out.png"
+    result = call(
+        *("edit", picture, PROMPT, "-o", out, "--source-prompt", "a dog", "--json", "--offline"),
+        *("--preset", "sd-turbo", "--weights", weights_folder / "pipeline", "--seed", 1),
+        *("--box", "0.2,0.2,0.8,0.8", "--delta", "0.2", "--without-refinement"),
+    )
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert {"encode", "drift", "decode", "join"} <= {*told["timings_ms"]}
+    assert "refine" not in told["timings_ms"]
+    assert load_image(out).size == load_image(picture).size
+
+
+@pytest.mark.parametrize("words", [("a red dog", "a dog"), ("at night", "")])
+def test_a_preview_is_the_region_of_the_edit(call, picture, tmp_path, words):
+    prompt, source = words
+    where, out, region = (tmp_path / f"{name}.png" for name in ("where", "out", "region"))
+    asked = ("edit", picture, prompt, "--source-prompt", source, "--box", "0.2,0.2,0.8,0.8")
+    result = call(*asked, "-o", where, "--preview-mask")
+    assert result.exit_code == 0, result.output
+    assert call(*asked, "-o", out, "--save-region", region).exit_code == 0
+    assert load_image(where).tobytes() == load_image(region).tobytes()
+
+
+def test_the_packaged_model_edits_a_photo_and_leaves_what_is_outside(call, picture, tmp_path):
+    out, mask = tmp_path / "out.png", tmp_path / "mask.png"
+    result = call("edit", picture, "a photo at night", "-o", out, "--save-region", mask, "--json")
+    assert result.exit_code == 0, result.output
+    before, after = (np.asarray(load_image(path).convert("RGB")) for path in (picture, out))
+    allowed = np.asarray(load_image(mask).convert("L")) > 0
+    assert before.shape == after.shape
+    assert not (before != after).any(axis=-1)[~allowed].any()
+    assert read_metadata(out)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (["--mask", "{picture}", "--box", "0,0,1,1"], 2, "--mask and --box"),
+        (["--box", "1,0,0,1"], 2, "is not a box"),
+        (["--mask", "nowhere.png"], 3, "nowhere.png"),
+        (["--strip", "{out}"], 2, "both --out and --strip"),
+        (["--save-region", "{out}"], 2, "--save-region"),
+        (["--strip", "strip.gif"], 2, "known suffix"),
+        (["--text-scale", "9"], 2, "--text-scale 9.0 is out of range"),
+        (["--mode", "fast"], 2, "paper"),
+        (["--out", "-", "--json"], 2, "Standard output"),
+        (["--source-prompt", LONG, "--keyword", LONG], 2, "Shorten them"),
+    ],
+)
+def test_mistakes_are_told_without_loading_a_model(call, picture, tmp_path, options, code, words):
+    out = tmp_path / "out.png"
+    filled = [option.format(picture=picture, out=out) for option in options]
+    result = call("edit", picture, PROMPT, "-o", out, "--weights", tmp_path / "none", *filled)
+    assert result.exit_code == code, result.output
+    assert words in result.stderr
+    assert not out.exists()
+
+
+def test_a_picture_that_is_missing_is_an_image_error(call, tmp_path):
+    result = call("edit", tmp_path / "none.png", PROMPT, "-o", tmp_path / "out.png")
+    assert result.exit_code == 3
+    assert "none.png" in result.stderr
+
+
+def test_several_edits_are_numbered_and_each_repeats_by_its_seed(call, picture, tmp_path):
+    options = ("--box", "0.2,0.2,0.8,0.9", "--variation", 0.8)
+    places = ("-o", tmp_path / "out.png", "--save-region", tmp_path / "where.png")
+    shown = ("--strip", tmp_path / "strip.png", "--seed", 7, "-n", 2, "--json")
+    result = call("edit", picture, "a photo at night", *places, *shown, *options)
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)["pictures"]
+    assert [one["seed"] for one in told] == [7, 8]
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("before.png", "out-1.png", "out-2.png"),
+        *("where-1.png", "where-2.png", "strip-1.png", "strip-2.png"),
+    }
+    pictures = [np.asarray(load_image(one["path"])) for one in told]
+    assert np.any(pictures[0] != pictures[1])
+    again = ("-o", tmp_path / "again.png", "--seed", 8)
+    assert call("edit", picture, "a photo at night", *again, *options).exit_code == 0
+    assert np.array_equal(np.asarray(load_image(tmp_path / "again.png")), pictures[1])
+    assert read_metadata(tmp_path / "again.png")["variation"] == "0.8"
+
+
+@pytest.mark.parametrize("words", ["a sleeping dog", "a dog and a lion", "wearing a red crown"])
+def test_what_cannot_be_drawn_is_refused_and_no_file_is_written(call, picture, tmp_path, words):
+    result = call("edit", picture, words, "-o", tmp_path / "out.png")
+    assert result.exit_code == 1
+    assert "--recipe swiftedit" in result.stderr or "nothing stands out" in result.stderr
+    assert not [*tmp_path.glob("out*")]
+
+
+def test_what_would_be_the_same_picture_several_times_is_refused(call, picture, tmp_path):
+    out = tmp_path / "out.png"
+    dyed = ("edit", picture, "a red dog", "--box", "0.2,0.2,0.8,0.8", "-o", out)
+    result = call(*dyed, "-n", 2)
+    assert result.exit_code == 2
+    assert "--variation 0.8" in result.stderr
+    assert not [*tmp_path.glob("out*")]
+    result = call(*dyed, "--seed", 2)
+    assert result.exit_code == 0
+    assert "warning: --seed has no effect" in result.stderr
+
+
+def test_every_prompt_of_a_file_gives_an_edit(call, picture, tmp_path):
+    (tmp_path / "prompts.txt").write_text("a photo at night\n\n# later\na photo in the snow\n")
+    prompts = f"@{tmp_path / 'prompts.txt'}"
+    result = call("edit", picture, prompts, "-o", tmp_path / "out.png", "--json")
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)["pictures"]
+    assert [one["prompt"] for one in told] == ["a photo at night", "a photo in the snow"]
+    assert [read_metadata(one["path"])["prompt"] for one in told] == [
+        "a photo at night",
+        "a photo in the snow",
+    ]
+
+
+def test_a_prompt_of_a_time_alone_relights_a_photograph_at_its_own_size(call, photo, tmp_path):
+    for seed in (1, 2):
+        out = tmp_path / f"{seed}.png"
+        result = call("edit", photo, "at night in falling snow", "-o", out, "--seed", seed)
+        assert result.exit_code == 0, result.output
+        assert "seed has no effect" not in result.stderr
+        assert read_metadata(out)["method"] == "relight"
+        assert load_image(out).size == load_image(photo).size
+    assert (tmp_path / "1.png").read_bytes() != (tmp_path / "2.png").read_bytes()
+
+
+def changed_by_chord(path, out, region):
+    """Whether an edit changed anything; outside of its region it must not."""
+    before, after = (np.asarray(read_original(one).stored.pixels) for one in (path, out))
+    assert before.shape == after.shape
+    differs = (before != after).reshape(*before.shape[:2], -1).any(axis=-1)
+    assert not differs[np.asarray(load_image(region).convert("L")) == 0].any(), path
+    return differs.any()
+
+
+CHUNKS, IN_A_CHUNK = 50, 10
+SIDES_PX = ((8, 150), (8, 150), (21, 400))  # at most 20 times as long as wide
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        pytest.param(0, marks=pytest.mark.thorough),
+        *(pytest.param(one, marks=pytest.mark.slow) for one in range(1, CHUNKS)),
+    ],
+)
+def test_chord_keeps_the_bits_outside_at_odd_sizes_in_every_format(
+    late_editor, job, tmp_path, chunk
+):
+    draw, changed = Random(chunk), 0
+    chord = EditSettings(method=EditMethod.CHORD)
+    for number in range(IN_A_CHUNK):
+        name = draw.choice(sorted(FORMATS))
+        path, (least, most) = tmp_path / f"{number}-{name}", draw.choice(SIDES_PX)
+        FORMATS[name](path, (draw.randint(least, most), draw.randint(least, most)))
+        left, top = (draw.uniform(0, 0.5) for _ in range(2))
+        box = (left, top, left + draw.uniform(0.1, 0.5), top + draw.uniform(0.1, 0.5))
+        suffix = draw.choice((".png", ".png", ".tif"))
+        out, region = tmp_path / f"{number}-out{suffix}", tmp_path / f"{number}-region.png"
+        carry_out(
+            late_editor,
+            job._replace(
+                picture=str(path),
+                mask=box if draw.random() < 0.8 else None,
+                seed=number,
+                settings=chord,
+                target=Target(out, region),
+                strip=None,
+            ),
+        )
+        changed += changed_by_chord(path, out, region)
+    assert changed > IN_A_CHUNK // 2
+
+
+@pytest.mark.thorough
+def test_chord_keeps_the_bits_outside_by_the_whole_command(call, weights_folder, tmp_path):
+    path, out, region = (tmp_path / name for name in ("thin.png", "out.png", "region.png"))
+    FORMATS["thin.png"](path)
+    told = call(
+        *("edit", path, PROMPT, "-o", out, "--save-region", region, "--seed", 1, "--offline"),
+        *("--source-prompt", "a dog", "--method", "chord", "--box", "0.1,0.2,0.8,0.7"),
+        *("--preset", "sd-turbo", "--weights", weights_folder / "pipeline"),
+    )
+    assert told.exit_code == 0, told.output
+    assert changed_by_chord(path, out, region)

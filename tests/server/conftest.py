@@ -1,0 +1,213 @@
+"""A server on a free port of the loopback interface, around the embedded model."""
+
+import asyncio
+import base64
+import http.client
+import json
+import socket
+import threading
+import time
+from contextlib import contextmanager
+
+import pytest
+
+pytest.importorskip("uvicorn", reason="needs swiftpie[serve]")
+
+from swiftpie.backbones.presets import PRESETS, describe
+from swiftpie.server.app import make_app
+from swiftpie.server.guard import loopback_names
+from swiftpie.server.limits import Limits
+from swiftpie.server.listening import Server
+from swiftpie.server.store import Models, Offer
+from swiftpie.server.worker import Worker
+
+
+@pytest.fixture(scope="session", autouse=True)
+def loopback():
+    """Skip where no process can talk to another one."""
+    try:
+        with socket.create_server(("127.0.0.1", 0)):
+            pass
+    except OSError as error:
+        pytest.skip(f"the loopback interface cannot be used: {error}")
+
+
+class Running:
+    """A server in a thread of this process."""
+
+    def __init__(self, session, *, limits, token, facts=None, **more):
+        name = session.components.preset.name
+        facts = describe(PRESETS.get(name)) | (facts or {})
+        models = Models({name: Offer(lambda: session, facts)})
+        self.worker = Worker(models, limits=limits, **more)
+        self.guard = make_app(
+            self.worker, hosts=tuple(loopback_names("127.0.0.1")), token=token, limits=limits
+        )
+        self.server = Server(self.guard, host="127.0.0.1", port=0, limits=limits, tell=str)
+        self.thread = threading.Thread(target=self.server.run, daemon=True)
+
+    def __enter__(self):
+        self.thread.start()
+        while not self.server.started:
+            time.sleep(0.01)
+            assert self.thread.is_alive()
+        self.port = self.server.servers[0].sockets[0].getsockname()[1]
+        while self.ask("GET", "/health/ready").status != 200:
+            time.sleep(0.02)
+        return self
+
+    def __exit__(self, *_):
+        self.server.should_exit = True
+        self.thread.join(20)
+        assert not self.thread.is_alive()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.port}"
+
+    def ask(self, method, path, *, body=None, headers=None):
+        """Send one request as given; the answer has `status`, `headers` and `json`."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
+        given = {"content-type": "application/json", **(headers or {})}
+        data = json.dumps(body).encode() if isinstance(body, dict) else body
+        connection.request(method, path, body=data, headers=given)
+        answer = connection.getresponse()
+        content = answer.read()
+        connection.close()
+        try:
+            answer.json = json.loads(content)
+        except ValueError:
+            answer.json = None
+        answer.content = content
+        return answer
+
+
+@contextmanager
+def serving(
+    session,
+    *,
+    token=None,
+    identities=None,
+    studio=None,
+    metrics=None,
+    aliases=None,
+    facts=None,
+    **limits,
+):
+    given = {"identities": identities, "studio": studio, "metrics": metrics}
+    given |= {"aliases": aliases or {}, "facts": facts}
+    with Running(session, limits=Limits(**limits), token=token, **given) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def server(session):
+    with serving(session) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def picture_bytes(sprite):
+    return to_png(sprite)
+
+
+@pytest.fixture(scope="session")
+def identity_id(server, picture_bytes):
+    body, kind = form(image=("dog.png", picture_bytes), name="dog")
+    answer = server.ask("POST", "/v1/identities", body=body, headers={"content-type": kind})
+    assert answer.status == 201, answer.json
+    return answer.json["id"]
+
+
+class Call:
+    """One request to the application itself, whose other end may leave at any moment."""
+
+    def __init__(self, app, method, path, body=b"", *, headers=None, query=b"", is_whole=True):
+        self.left = asyncio.Event()
+        self._more = asyncio.Event()
+        self.came = asyncio.Event()  # the first piece of the answer
+        self.status, self.headers, self.content = None, {}, b""
+        self._is_whole = is_whole
+        self._body = [json.dumps(body).encode() if isinstance(body, dict) else body]
+        given = {"host": "localhost", "content-type": "application/json", **(headers or {})}
+        scope = {
+            "type": "http",
+            "asgi": {"spec_version": "2.3"},
+            "http_version": "1.1",
+            "scheme": "http",
+            "method": method,
+            "path": path,
+            "raw_path": path.encode("utf-8", "surrogateescape"),
+            "query_string": query,
+            "headers": [(name.encode(), value.encode("latin-1")) for name, value in given.items()],
+            "client": ("127.0.0.1", 1),
+            "server": ("127.0.0.1", 80),
+        }
+        self.done = asyncio.ensure_future(app(scope, self._receive, self._send))
+
+    async def _receive(self):
+        if self._body:
+            more = not self._is_whole
+            return {"type": "http.request", "body": self._body.pop(), "more_body": more}
+        if not self._is_whole:
+            leaving, more = map(asyncio.ensure_future, (self.left.wait(), self._more.wait()))
+            await asyncio.wait([leaving, more], return_when=asyncio.FIRST_COMPLETED)
+            leaving.cancel()
+            more.cancel()
+            if self._body:
+                return await self._receive()
+        await self.left.wait()
+        return {"type": "http.disconnect"}
+
+    def send_rest(self, body):
+        """Send the rest of a request that was not whole."""
+        self._body, self._is_whole = [body], True
+        self._more.set()
+
+    async def _send(self, message):
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self.headers = {name.decode(): value.decode() for name, value in message["headers"]}
+        self.content += message.get("body", b"")
+        if self.content:
+            self.came.set()
+
+    async def answer(self):
+        await asyncio.wait_for(self.done, 20)
+        return json.loads(self.content)
+
+
+async def drained(scheduler):
+    """Wait until nothing waits and nothing is drawn."""
+    async with asyncio.timeout(20):
+        while scheduler.num_queued or scheduler._running:
+            await asyncio.sleep(0.01)
+
+
+def to_png(image):
+    import io
+
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def picture_in(answer, number=0):
+    """Return a picture of an answer."""
+    import io
+
+    from PIL import Image
+
+    assert answer.status == 200, answer.json
+    return Image.open(io.BytesIO(base64.b64decode(answer.json["data"][number]["b64_json"])))
+
+
+def form(**fields):
+    """Return a form with texts and files, and its content type."""
+    parts = []
+    for name, value in fields.items():
+        file, data = value if isinstance(value, tuple) else (None, value.encode())
+        place = f'; filename="{file}"\r\nContent-Type: application/octet-stream' if file else ""
+        head = f'--swift\r\nContent-Disposition: form-data; name="{name}"{place}\r\n\r\n'
+        parts += [head.encode(), data, b"\r\n"]
+    return b"".join([*parts, b"--swift--\r\n"]), "multipart/form-data; boundary=swift"

@@ -1,0 +1,232 @@
+"""Tools as the official client calls them: limits of HTTP, folders, progress, plain errors."""
+
+import asyncio
+import base64
+import io
+import json
+import socket
+from contextlib import asynccontextmanager
+
+import pytest
+from PIL import Image, ImageChops
+from typer.testing import CliRunner
+
+pytest.importorskip("mcp", reason="needs swiftpie[mcp]")
+
+from mcp import Client
+
+from swiftpie.backbones.presets import PRESETS, describe
+from swiftpie.cli.main import app
+from swiftpie.imageio.decoding import load_image
+from swiftpie.imageio.writing import read_metadata
+from swiftpie.server.limits import Limits
+from swiftpie.server.mcp.files import Folders
+from swiftpie.server.mcp.server import Toolbox, make_server, serve_http
+from swiftpie.server.mcp.tools import TOOLS
+from swiftpie.server.schemas import MAX_IMAGES, MAX_PICTURES, MAX_PROMPT
+from swiftpie.server.store import Models, Offer
+from swiftpie.server.worker import Worker
+from tests.policy.test_docs import ASSISTANTS, blocks, rows_of
+
+
+@asynccontextmanager
+async def connected(session, folder):
+    models = Models({"mini": Offer(lambda: session, describe(PRESETS.get("mini")))})
+    worker = Worker(models, limits=Limits())
+    toolbox = Toolbox(worker, Folders([folder], out=folder / "drawn"))
+    async with worker, Client(make_server(toolbox)) as client:
+        yield client
+
+
+def called(session, folder, *calls):
+    """Return what came of some calls of one client, and the progress of all."""
+
+    async def run():
+        steps = []
+
+        async def seen(done, total, message):
+            steps.append((done, total, message))
+
+        async with connected(session, folder) as client:
+            results = [
+                await client.call_tool(name, arguments, progress_callback=seen)
+                for name, arguments in calls
+            ]
+        return results, steps
+
+    return asyncio.run(run())
+
+
+def said(result):
+    return result.content[-1].text
+
+
+def pictures_of(result):
+    return [
+        Image.open(io.BytesIO(base64.b64decode(one.data)))
+        for one in result.content
+        if one.type == "image"
+    ]
+
+
+@pytest.fixture
+def folder(tmp_path, sprite):
+    allowed = tmp_path / "allowed"
+    allowed.mkdir()
+    sprite.save(allowed / "dog.png")
+    sprite.save(tmp_path / "secret.png")
+    (allowed / "link.png").symlink_to(tmp_path / "secret.png")
+    return allowed
+
+
+def test_a_picture_is_drawn_with_progress_and_changed_by_its_path(session, folder):
+    dog = {"pictures": [{"path": "dog.png"}], "box": [0.1, 0.2, 0.7, 0.9]}
+    asked = {"prompt": "a dog on a beach", "subjects": [dog], "seed": 3}
+    gone = {"picture": {"path": "drawn/draw-0001.png"}, "box": [0.1, 0.2, 0.7, 0.9], "seed": 3}
+    (drawn, removed), steps = called(session, folder, ("draw", asked), ("remove", gone))
+    assert not drawn.is_error, said(drawn)
+    assert not removed.is_error, said(removed)
+    facts = json.loads(said(drawn))
+    assert facts == drawn.structured_content
+    assert facts["seeds"] == [3]
+    (picture,), (after,) = pictures_of(drawn), pictures_of(removed)
+    assert picture.tobytes() == load_image(folder / "drawn" / "draw-0001.png").tobytes()
+    assert read_metadata(facts["files"][0])["prompt"] == "a dog on a beach"
+    assert after.size == picture.size
+    assert after.tobytes() != picture.tobytes()
+    first = steps[: steps.index((3, 3, "drew 1")) + 1]
+    assert [done for done, *_ in first] == sorted(done for done, *_ in first)
+    assert first[1] == (1, 3, "encoding subjects")
+
+
+@pytest.mark.thorough
+def test_a_subject_is_found_and_another_takes_its_place(session, folder, sprite):
+    scene = Image.new("RGB", (256, 256), (70, 130, 180))
+    scene.paste(sprite.resize((96, 96)), (140, 120), sprite.resize((96, 96)))
+    scene.save(folder / "scene.png")
+    dog = {"pictures": [{"path": "dog.png"}]}
+    there = {"path": "scene.png"}
+    (found,), _ = called(session, folder, ("find", {"picture": there, "subject": dog}))
+    assert not found.is_error, said(found)
+    left, top, right, bottom = found.structured_content["box"]
+    assert 0.5 < left < right < 0.95
+    assert 0.4 < top < bottom < 0.9
+    assert found.structured_content["likeness"] > 0.5
+    (mask,) = pictures_of(found)
+    assert mask.size == scene.size
+    mask = {"path": found.structured_content["files"][0]}
+    asked = {"prompt": "a crab", "picture": there, "mask": mask, "subject": {"library": "crab"}}
+    (replaced,), _ = called(session, folder, ("replace", {**asked, "seed": 3}))
+    assert not replaced.is_error, said(replaced)
+    (picture,) = pictures_of(replaced)
+    changed = ImageChops.difference(picture.convert("RGB"), scene).getbbox()
+    assert changed is not None
+    assert changed[0] > 64, "what is far from the mask stays"
+
+
+@pytest.mark.thorough
+def test_the_official_client_calls_tools_over_http(session, folder):
+    listening = socket.create_server(("127.0.0.1", 0))
+    address = f"http://127.0.0.1:{listening.getsockname()[1]}/mcp"
+    models = Models({"mini": Offer(lambda: session, describe(PRESETS.get("mini")))})
+    toolbox = Toolbox(Worker(models, limits=Limits()), Folders([folder], out=None))
+
+    async def run():
+        began = asyncio.Event()
+        serving = asyncio.create_task(serve_http(toolbox, listening, tell=lambda _: began.set()))
+        await began.wait()
+        async with Client(address) as client:
+            listed = await client.list_tools()
+            drawn = await client.call_tool("draw", {"prompt": "a kitten on a beach", "seed": 3})
+            wrong = await client.call_tool("draw", {"prompt": "a dog", "size": "9000x9000"})
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+        return listed, drawn, wrong
+
+    with listening:
+        listed, drawn, wrong = asyncio.run(run())
+    assert [tool.name for tool in listed.tools] == [tool.name for tool in TOOLS]
+    assert drawn.structured_content["seeds"] == [3]
+    (picture,) = pictures_of(drawn)
+    assert "{}x{}".format(*picture.size) == drawn.structured_content["size"]
+    assert wrong.is_error
+    assert "size: 'auto' or WIDTHxHEIGHT" in said(wrong)
+
+
+LONG = "a" * (MAX_PROMPT + 1)
+DOG = {"path": "dog.png"}
+
+
+WRONG = [
+    ("draw", {"prompt": "a dog", "n": MAX_PICTURES + 1}, "n: "),
+    ("draw", {"prompt": LONG}, f"prompt: String should have at most {MAX_PROMPT}"),
+    ("draw", {"prompt": "a dog", "size": "9000x9000"}, "size: 'auto' or WIDTHxHEIGHT"),
+    ("draw", {"prompt": "a dog", "colour": "red"}, "colour: "),
+    ("edit", {"prompt": "a dog", "picture": {"path": "../secret.png"}}, "is no file in a fold"),
+    ("edit", {"prompt": "a dog", "picture": {"path": "link.png"}}, "Give a picture"),
+    ("edit", {"prompt": "a dog", "picture": {"path": "/dev/zero"}}, "is no file in a folder"),
+    ("edit", {"prompt": "a dog", "picture": {"path": "none.png"}}, "cannot be read"),
+    ("edit", {"prompt": "a dog", "picture": {"data": "no base64"}}, "'picture' is no base64"),
+    ("edit", {"prompt": "a dog", "picture": {"data": "aGVsbG8="}}, "picture"),
+    ("edit", {"prompt": "a dog", "picture": {"path": "dog.png", "data": "aa"}}, "one of"),
+    ("insert", {"prompt": "a dog", "picture": DOG, "subject": {"library": "qux"}}, "Choose"),
+    ("remove", {"picture": DOG}, "Send a mask, box or points."),
+    ("remove", {"picture": DOG, "box": [0, 0, 2, 1]}, "box"),
+    (
+        "paint",
+        {},
+        "There is no tool 'paint'. Choose from draw, edit, insert, remove, replace, find.",
+    ),
+]
+
+
+def test_what_is_wrong_is_a_sentence(session, folder):
+    results, _ = called(session, folder, *(case[:2] for case in WRONG))
+    for (tool, arguments, told), result in zip(WRONG, results, strict=True):
+        assert result.is_error, (tool, arguments)
+        assert told in said(result)
+        foreign = ("POST", "GET", "swiftpie.", "Traceback")
+        assert not any(word in said(result) for word in foreign), said(result)
+
+
+def test_tools_tell_their_limits_and_options():
+    schemas = {tool.name: tool.arguments.model_json_schema() for tool in TOOLS}
+    assert set(schemas) == {"draw", "edit", "insert", "remove", "replace", "find"}
+    assert schemas["draw"]["properties"]["n"]["maximum"] == MAX_PICTURES
+    assert schemas["draw"]["properties"]["prompt"]["maxLength"] == MAX_PROMPT
+    assert schemas["edit"]["properties"]["keyword"]["description"]
+    subject = schemas["draw"]["$defs"]["ShownSubject"]["properties"]
+    assert subject["pictures"]["maxItems"] == MAX_IMAGES
+    assert {"box", "view", "name", "scale"} <= set(subject)
+    assert "identity_id" not in subject
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--http", "--host", "0.0.0.0"], "can be reached by others"),
+        (["--folder", "none-such"], "'none-such' is no folder"),
+    ],
+    ids=str,
+)
+def test_what_is_unsafe_or_wrong_is_refused(options, said):
+    ended = CliRunner().invoke(app, ["mcp", *options])
+    assert ended.exit_code == 2
+    assert said in ended.stderr
+
+
+@pytest.mark.slow
+def test_the_program_on_the_page_starts_the_command_and_draws(capfd):
+    (program,) = blocks(ASSISTANTS, "python")
+    names = {}
+    exec(compile(program, "mcp.md", "exec"), names)
+    assert capfd.readouterr().out == "[3]\n"
+    (picture,) = pictures_of(names["answer"])
+    assert picture.size == (256, 256)
+
+
+def test_the_page_names_every_tool():
+    rows = rows_of(ASSISTANTS, "## Tools")[2:]
+    required = {tool.name: tool.arguments.model_json_schema()["required"] for tool in TOOLS}
+    assert [row[0] for row in rows] == [tool.name for tool in TOOLS]
+    assert all(f"`{name}`" in f"`{row[2]}`" for row in rows for name in required[row[0]])

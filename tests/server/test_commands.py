@@ -1,0 +1,118 @@
+"""Asks are values: what another process reads of them makes the same, errors too."""
+
+import asyncio
+import pickle
+
+import pytest
+
+from swiftpie.backbones.presets import PRESETS, describe
+from swiftpie.engine.session import Session
+from swiftpie.errors import ConfigError, ImageError, InputError, NobodyNamed, NoSubject
+from swiftpie.models.cutout import search_of
+from swiftpie.pipelines.drawing.request import Subject
+from swiftpie.server.commands import Edit, Encode, Find, Personalize, Words, commands_of
+from swiftpie.server.drawing import DrawingThread
+from swiftpie.server.schemas import Drawing, RequestError, problem_of
+from swiftpie.server.store import Models, Offer
+from tests.pipelines.tiny_editor import tiny_editor
+
+PROMPT = "a dog on a beach"
+OWN = {"scales": {"identity_scale": 0.5}, "edit": {"variation": 0.25}, "source_prompt": PROMPT}
+
+
+@pytest.fixture(scope="module")
+def drawer(session):
+    return DrawingThread(Models({"mini": Offer(lambda: session, describe(PRESETS.get("mini")))}))
+
+
+@pytest.fixture(scope="module")
+def photo(session, identity):
+    return session.personalize(identity, PROMPT, seed=3).images[0]
+
+
+def answers(drawer, *asks):
+    async def drawn():
+        return await drawer.draw(asks)
+
+    return asyncio.run(drawn())
+
+
+def moved(thing):
+    """Return what another process would read."""
+    return pickle.loads(pickle.dumps(thing))
+
+
+def drawings(identity, photo):
+    body = Drawing(prompt=PROMPT, seed=5, n=2, swiftpie=OWN)
+    known = (Subject(identity, box=(0.1, 0.2, 0.7, 0.9), name="dog"),)
+    return commands_of(
+        body, model="mini", subjects=known, images=[photo] if photo else [], mask=None
+    )
+
+
+@pytest.mark.parametrize("kind", [Personalize, Edit])
+def test_a_moved_ask_draws_the_same_picture(drawer, identity, photo, kind):
+    made = drawings(identity, photo if kind is Edit else None)
+    assert {type(one) for one in made} == {kind}
+    for one in made:
+        here, there = answers(drawer, one), answers(drawer, moved(one))
+        for a, b in zip(here, moved(there), strict=True):
+            assert a.image.tobytes() == b.image.tobytes()
+            assert a.mask.tobytes() == b.mask.tobytes()
+            assert (a.seed, a.origin, a.warnings) == (b.seed, b.origin, b.warnings)
+
+
+def test_a_model_that_knows_all_words_draws_a_prompt_alone_and_inserts_nobody(photo):
+    published = Session(tiny_editor())
+    offer = Offer(lambda: published, describe(published.components.preset))
+    drawer = DrawingThread(Models({"published": offer}))
+
+    def asks(images, **own):
+        body = Drawing(prompt=PROMPT, seed=5, swiftpie=own)
+        return commands_of(body, model="published", subjects=(), images=images, mask=None)
+
+    (drawn,) = answers(drawer, *asks([]))
+    assert drawn.image.tobytes() == published.generate(PROMPT, seed=5).images[0].tobytes()
+    (refused,) = answers(drawer, *asks([photo], task="insert", box=(0.2, 0.2, 0.8, 0.8)))
+    assert isinstance(refused, NobodyNamed), refused
+
+
+def test_a_moved_ask_encodes_the_same_subject_and_finds_the_same_mask(drawer, identity, sprite):
+    encoded = Encode(model="mini", images=(sprite,), masks=())
+    (there,) = answers(drawer, moved(encoded))
+    there = moved(there)
+    assert there.fingerprint == identity.fingerprint
+    assert there.keys.keys() == identity.keys.keys()
+    for name in ("tokens", "pooled", "pixels", "mask"):
+        assert getattr(there, name).equal(getattr(identity, name))
+    search = Find(image=sprite, search=search_of("0.1,0.1,0.9,0.9"))
+    ((mask, how), (other, its)) = answers(drawer, search) + answers(drawer, moved(search))
+    assert mask.equal(other)
+    assert how == moved(its)
+    assert "beach" in moved(answers(drawer, Words(model="mini"))[0])["words"]
+
+
+def test_an_identity_moves_with_all_its_tensors(identity):
+    there = identity.to("meta")
+    tensors = (there.tokens, there.pooled, there.pixels, there.mask)
+    kept = (*tensors, *there.keys.values(), *there.values.values())
+    assert {one.device.type for one in kept} == {"meta"}
+    assert len(there.keys) == len(identity.keys) > 0
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RequestError("gone", status=404, code="identity_not_found", param="identity_id"),
+        NoSubject("Grey everywhere.", "Use --mask."),
+        NobodyNamed("Nobody.", word="elefant", near=("elephant",)),
+        ImageError("broken"),
+        InputError("too long"),
+        ConfigError("no such"),
+    ],
+    ids=lambda one: type(one).__name__,
+)
+def test_a_moved_error_is_told_alike(error):
+    there = moved(error)
+    assert type(there) is type(error)
+    assert (str(there), problem_of(there)) == (str(error), problem_of(error))

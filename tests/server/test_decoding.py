@@ -1,0 +1,226 @@
+"""Pictures of strangers: whatever they are, the server's own process stays as it was."""
+
+import asyncio
+import gc
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image, PngImagePlugin
+
+from swiftpie.errors import ImageError
+from swiftpie.imageio.decoding import to_plain
+from swiftpie.imageio.writing import METADATA_KEY, encode_image
+from swiftpie.server import decoding
+from swiftpie.server.decoding import Decoders
+from swiftpie.server.jobs import Overloaded
+from tests.server.conftest import form
+
+
+def decode(*pictures):
+    """Decode one after the other in one process; an error stands for what it is about."""
+
+    async def run():
+        found = []
+        async with Decoders(1) as decoders:
+            for data in pictures:
+                try:
+                    found.append((await decoders.decode(data, name="'image'")).image)
+                except ImageError as error:
+                    found.append(error)
+        return found
+
+    return asyncio.run(run())
+
+
+def encoded(image, file_format, **options):
+    buffer = io.BytesIO()
+    image.save(buffer, file_format, **options)
+    return buffer.getvalue()
+
+
+def test_pixels_arrive_as_they_are(sprite):
+    photo = sprite.convert("RGB").resize((300, 200))
+    clear, opaque = decode(encoded(sprite, "PNG"), encoded(photo, "PNG"))
+    assert (clear.mode, clear.tobytes()) == ("RGBA", to_plain(sprite).tobytes())
+    assert (opaque.mode, opaque.tobytes()) == ("RGB", photo.tobytes())
+
+
+def test_what_made_a_picture_is_read_in_the_same_process(sprite):
+    data = encode_image(sprite, ".png", metadata={"prompt": "a dog"})
+
+    async def run():
+        async with Decoders(1) as decoders:
+            return await decoders.decode(data), await decoders.decode(encoded(sprite, "PNG"))
+
+    ours, other = asyncio.run(run())
+    assert (ours.origin, other.origin) == ({"prompt": "a dog"}, {})
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [{"prompt": "x" * 1_000_000}, {"prompt": "x" * 5_000}, {"secret": "x"}, ["prompt"]],
+    ids=["bomb", "long", "other", "list"],
+)
+def test_a_stranger_s_metadata_are_neither_kept_nor_sent_back(server, sprite, stored):
+    note = PngImagePlugin.PngInfo()
+    note.add_itxt(METADATA_KEY, json.dumps(stored), zip=True)
+    body, kind = form(image=("a.png", encoded(sprite, "PNG", pnginfo=note)))
+    kept = server.worker.pictures
+    before = kept._held
+    answer = server.ask("POST", "/v1/pictures", body=body, headers={"content-type": kind})
+    assert (answer.status, answer.json["origin"]) == (201, {})
+    assert kept._held - before == len(sprite.tobytes())
+
+
+def test_broken_pictures_are_told_and_the_next_one_is_read(sprite):
+    good = encoded(sprite, "PNG")
+    cut, text, huge, fine = decode(
+        good[:200], b"<svg/>", encoded(Image.new("1", (20000, 9)), "PNG"), good
+    )
+    assert "'image'" in str(cut)
+    assert "is broken or cut off" in str(cut)
+    assert "is not a readable picture" in str(text)
+    assert "20000x9" in str(huge)
+    assert fine.size == sprite.size
+
+
+@pytest.mark.parametrize("what", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_process_that_dies_or_hangs_is_replaced(sprite, monkeypatch, what):
+    good = encoded(sprite, "PNG")
+
+    async def run():
+        async with Decoders(1) as decoders:
+            await decoders.decode(good)
+            (child,) = decoders._all
+            os.kill(child._process.pid, what)
+            with monkeypatch.context() as impatient:
+                impatient.setattr(decoding, "PATIENCE", 0.02)
+                with pytest.raises(ImageError, match="takes more than"):
+                    await decoders.decode(good)
+            assert not decoders._all
+            return (await decoders.decode(good)).image
+
+    assert asyncio.run(run()).size == sprite.size
+
+
+def test_whoever_leaves_in_the_midst_stops_the_decoder(sprite):
+    async def run():
+        async with Decoders(1) as decoders:
+            asked = asyncio.ensure_future(decoders.decode(encoded(sprite, "PNG")))
+            await asyncio.sleep(0)
+            asked.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asked
+            assert not decoders._all
+            return (await decoders.decode(encoded(sprite, "PNG"))).image
+
+    assert asyncio.run(run()).size == sprite.size
+
+
+def test_keys_take_turns(sprite):
+    async def run():
+        done = []
+        async with Decoders(1) as decoders:
+
+            async def one(key, number):
+                await decoders.decode(encoded(sprite, "PNG"), key=key)
+                done.append((key, number))
+
+            many = [asyncio.ensure_future(one("many", number)) for number in range(6)]
+            await asyncio.sleep(0)  # all of them wait
+            await asyncio.gather(*many, one("other", 0))
+        return done
+
+    assert asyncio.run(run()).index(("other", 0)) <= 1
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG"])
+def test_pictures_are_shrunk_where_they_are_decoded(sprite, file_format):
+    photo = sprite.convert("RGB").resize((900, 300))
+
+    async def run():
+        async with Decoders(1) as decoders:
+            data = encoded(photo, file_format)
+            whole = await decoders.decode(data)
+            return whole.image, (await decoders.decode(data, most_px=300)).image
+
+    whole, small = asyncio.run(run())
+    assert (whole.size, small.size) == ((900, 300), (300, 100))
+    assert (
+        abs(sum(small.resize((1, 1)).getpixel((0, 0))) - sum(whole.resize((1, 1)).getpixel((0, 0))))
+        < 9
+    )
+
+
+def test_what_a_caller_and_what_all_hold_is_bounded(sprite, monkeypatch):
+    picture, fits = encoded(sprite, "PNG"), 3
+    monkeypatch.setattr(decoding, "MAX_KEY_PIXELS", fits * sprite.width * sprite.height)
+    monkeypatch.setattr(decoding, "MAX_HELD_PIXELS", 2 * decoding.MAX_KEY_PIXELS)
+
+    async def run():
+        async with Decoders(1) as decoders:
+            held = [(await decoders.decode(picture, key="a")).image for _ in range(fits)]
+            with pytest.raises(Overloaded) as of_key:
+                await decoders.decode(picture, key="a")
+            held += [(await decoders.decode(picture, key="b")).image for _ in range(fits)]
+            with pytest.raises(Overloaded) as of_all:
+                await decoders.decode(picture, key="c")
+            held.clear()
+            gc.collect()
+            await asyncio.sleep(0)
+            again = (await decoders.decode(picture, key="a")).image
+            return again.size, of_key.value.of_key, of_all.value.of_key
+
+    assert asyncio.run(run()) == (sprite.size, True, False)
+
+
+@pytest.mark.thorough
+@pytest.mark.skipif(sys.platform != "linux", reason="reads what a process holds from /proc")
+def test_the_memory_of_bombs_goes_back(monkeypatch):
+    monkeypatch.setattr(decoding, "TIDY_S", 0.2)
+    bomb = encoded(Image.new("RGBA", (6300, 6300)), "PNG")
+    assert len(bomb) < 200_000
+
+    def held_mib():
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+    async def run():
+        async with Decoders(1) as decoders:
+            before = held_mib()
+            (child,) = decoders._all
+            for _ in range(3):
+                await decoders.decode(bomb)
+            gc.collect()
+            await asyncio.sleep(5 * decoding.TIDY_S)
+            pages = int(Path(f"/proc/{child._process.pid}/statm").read_text().split()[1])
+            return held_mib() - before, pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+    server, decoder = asyncio.run(run())
+    assert server < 100
+    assert decoder < 200
+
+
+def test_memory_and_time_have_bounds():
+    # In this process the limits would stay, so they are looked at in the one that has them.
+    probe = (
+        "import resource, sys; from swiftpie.server import decoding as d; d._limit_memory(); "
+        "d._limit_time(); print(resource.getrlimit(resource.RLIMIT_DATA)[0], "
+        "resource.getrlimit(resource.RLIMIT_CPU)[0])"
+    )
+    told = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    memory, seconds = map(int, told.stdout.split())
+    assert memory == decoding.MAX_MIB << 20
+    assert seconds <= 10
+
+
+def test_the_process_loads_no_tensor_library():
+    probe = "import sys, swiftpie.server.decoding; print('torch' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "False"

@@ -1,0 +1,128 @@
+"""The files of deploy/ speak of options, routes, ports and times as the server has them."""
+
+import re
+import shlex
+import tomllib
+
+import pytest
+import yaml
+
+from swiftpie.cli.serve import TOKEN_VARIABLE
+from swiftpie.server.limits import Limits
+from tests.policy.project import ROOT
+from tests.policy.test_docs import parse
+
+DEPLOY = ROOT / "deploy"
+CONTAINERFILE = (DEPLOY / "Containerfile").read_text()
+
+
+def objects_of(name):
+    return {one["kind"]: one for one in yaml.safe_load_all((DEPLOY / name).read_text())}
+
+
+@pytest.fixture(scope="module", params=["kubernetes.yaml", "kuberay.yaml"])
+def kinds(request):
+    return objects_of(request.param)
+
+
+@pytest.fixture(scope="module")
+def template(kinds):
+    """What the pods are made of that callers reach."""
+    if "Deployment" in kinds:
+        return kinds["Deployment"]["spec"]["template"]
+    return kinds["RayCluster"]["spec"]["headGroupSpec"]["template"]
+
+
+@pytest.fixture(scope="module")
+def container(template):
+    (only,) = template["spec"]["containers"]
+    return only
+
+
+@pytest.fixture(scope="module")
+def words(container):
+    """The command line of the server."""
+    if "command" not in container:
+        return ["swiftpie", *container["args"]]
+    assert container["command"] == ["/bin/bash", "-c"]
+    return shlex.split(container["args"][0].partition(" exec ")[2])
+
+
+def test_the_command_is_one_that_the_server_understands(words, container):
+    asked = parse(words).params
+    http = container["ports"][0]
+    assert (asked["host"], asked["port"]) == ("0.0.0.0", http["containerPort"])
+    assert {one["name"] for one in container["env"]} >= {TOKEN_VARIABLE}
+
+
+def test_probes_are_answered_as_the_kubelet_asks(server, container):
+    for name in ("livenessProbe", "readinessProbe", "startupProbe"):
+        asked = container[name]["httpGet"]
+        headers = {one["name"]: one["value"] for one in asked["httpHeaders"]}
+        assert server.ask("GET", asked["path"], headers=headers).status == 200
+        assert server.ask("GET", asked["path"], headers={"Host": "10.0.0.7:8000"}).status == 403
+        assert asked["port"] == container["ports"][0]["name"]
+
+
+def test_a_pod_may_end_what_it_accepted(template, container, words):
+    _, waits_s = container["lifecycle"]["preStop"]["exec"]["command"]
+    asked = parse(words).params
+    given = {name: asked[name] for name in ("body_s", "deadline_s") if asked.get(name)}
+    limits = Limits(**given)
+    ends_s = int(waits_s) + limits.body_s + limits.deadline_s
+    assert template["spec"]["terminationGracePeriodSeconds"] >= ends_s
+
+
+def test_a_pod_may_do_little(kinds, template, container):
+    assert template["spec"]["securityContext"]["runAsNonRoot"]
+    own = container["securityContext"]
+    assert not own["allowPrivilegeEscalation"]
+    assert own["capabilities"] == {"drop": ["ALL"]}
+    assert all("value" not in one for one in container["env"])  # secrets come from elsewhere
+    assert container["resources"].keys() == {"requests", "limits"}
+    if "Deployment" in kinds:  # Ray writes where it likes, and its autoscaler asks Kubernetes
+        assert own["readOnlyRootFilesystem"]
+        assert template["spec"]["automountServiceAccountToken"] is False
+
+
+def test_a_service_finds_the_pods_by_a_name_that_they_answer_to(kinds, template, words):
+    labels = template["metadata"]["labels"]
+    service = kinds["Service"]
+    assert service["spec"]["selector"] == labels
+    assert service["metadata"]["name"] in parse(words).params["allow_hosts"]
+
+
+def test_all_objects_of_a_deployment_speak_of_the_same_pods():
+    kinds = objects_of("kubernetes.yaml")
+    labels = kinds["Deployment"]["spec"]["template"]["metadata"]["labels"]
+    for kind in ("Deployment", "PodDisruptionBudget"):
+        assert kinds[kind]["spec"]["selector"]["matchLabels"] == labels
+    assert kinds["Service"]["spec"]["sessionAffinity"] == "ClientIP"
+    scaled = kinds["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]["name"]
+    assert scaled == kinds["Deployment"]["metadata"]["name"]
+
+
+def test_ray_has_room_for_the_replicas_that_are_asked_for():
+    cluster = objects_of("kuberay.yaml")["RayCluster"]["spec"]
+    (workers,) = cluster["workerGroupSpecs"]
+    (head,) = cluster["headGroupSpec"]["template"]["spec"]["containers"]
+    asked = parse(shlex.split(head["args"][0].partition(" exec ")[2])).params
+    assert asked["uses_ray"]
+    assert asked["replicas"] == f"{workers['minReplicas']}-{workers['maxReplicas']}"
+
+
+def test_the_image_starts_a_server_of_this_package(template, container):
+    (entry,), (command,) = (
+        re.findall(rf"^{word} (\[.*\])$", CONTAINERFILE, re.M) for word in ("ENTRYPOINT", "CMD")
+    )
+    asked = parse([*yaml.safe_load(entry), *yaml.safe_load(command)]).params
+    assert f"EXPOSE {asked['port']}\n" in CONTAINERFILE
+    assert asked["port"] == container["ports"][0]["containerPort"]
+    assert f"USER {template['spec']['securityContext']['runAsUser']}\n" in CONTAINERFILE
+    for mounted in container.get("volumeMounts", ()):
+        assert re.search(rf"\W{mounted['mountPath']}\W", CONTAINERFILE)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    (extras,) = re.findall(r"^ARG EXTRAS=(.*)$", CONTAINERFILE, re.M)
+    assert set(extras.split(",")) <= project["project"]["optional-dependencies"].keys()
+    for line in re.findall(r"^COPY ([^-].*)$", CONTAINERFILE, re.M):
+        assert all((ROOT / name).exists() for name in line.split()[:-1])

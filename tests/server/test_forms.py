@@ -1,0 +1,147 @@
+"""Forms: which parts are read by which names, and that nothing that came is dropped."""
+
+import json
+import time
+
+import pytest
+from PIL import Image, ImageDraw
+
+from swiftpie.server.forms import MAX_FORM_PARTS, read_form
+from swiftpie.server.schemas import RequestError
+from tests.server.conftest import picture_in, to_png
+
+KIND = "multipart/form-data; boundary=X"
+PNG = "Content-Type: image/png"
+
+
+def part(name, data, *, filename="a.png", kind=PNG):
+    head = f'Content-Disposition: form-data; name="{name}"'
+    head += f'; filename="{filename}"' if filename is not None else ""
+    head += f"\r\n{kind}" if kind else ""
+    return f"--X\r\n{head}\r\n\r\n".encode() + data + b"\r\n"
+
+
+def text(name, value):
+    return part(name, value.encode(), filename=None, kind="")
+
+
+def read(*parts, kind=KIND, end=b"--X--\r\n", **more):
+    given = {"texts": {"prompt", "swiftpie"}, "files": {"image", "mask"}, **more}
+    return read_form(kind, b"".join(parts) + end, **given)
+
+
+def refused(*parts, **more):
+    with pytest.raises(RequestError) as error:
+        read(*parts, **more)
+    return error.value
+
+
+@pytest.mark.parametrize("name", ["image", "image[]", "image[0]", "image[17]", "images"])
+@pytest.mark.parametrize("filename", ["a.png", "", None])
+def test_pictures_are_read_however_a_client_numbers_them(name, filename):
+    (found,) = read(part(name, b"\r\n--x", filename=filename)).getlist("image")
+    assert found.file.read() == b"\r\n--x"
+
+
+def test_parts_keep_their_order_and_their_bytes():
+    data = bytes(range(256)) * 9 + b"\r\n--\r\n-X--\r\n"
+    found = read(b"preamble\r\n", part("images", data), part("image[]", b""), text("prompt", "ü\n"))
+    assert [one.file.read() for one in found.getlist("image")] == [data, b""]
+    assert found["prompt"] == "ü\n"
+
+
+@pytest.mark.parametrize("filename", ["blob", None])
+def test_a_text_may_come_as_a_file(filename):
+    kind = "Content-Type: application/json"
+    assert read(part("swiftpie", b"{}", filename=filename, kind=kind))["swiftpie"] == "{}"
+
+
+def test_what_is_not_read_is_refused_by_its_name():
+    for name in ("mask_image", "photo", "image[a]", "ü"):
+        error = refused(part(name, b"x"), takes_more=True)
+        assert (error.status, error.code, error.param) == (400, "unknown_field", name)
+        assert "image, mask" in error.detail
+    assert refused(text("quality", "high")).param == "quality"
+    assert read(text("quality", "high"), takes_more=True)["quality"] == "high"
+
+
+@pytest.mark.parametrize("charset", ["punycode", "undefined", "utf-7", "idna", "latin-1", "no"])
+def test_other_charsets_than_utf_8_are_refused_before_anything_is_decoded(charset):
+    field = text("prompt", "é" * 260_000)
+    began = time.process_time()
+    assert refused(field, kind=f"{KIND}; charset={charset}").status == 415
+    in_part = part(
+        "prompt", b"x", filename=None, kind=f"Content-Type: text/plain;charset={charset}"
+    )
+    assert refused(in_part).status == 415
+    assert time.process_time() - began < 0.5
+    for fine in ("UTF-8", '"utf-8"', "us-ascii"):
+        assert read(text("prompt", "x"), kind=f"{KIND}; charset={fine}")["prompt"] == "x"
+
+
+@pytest.mark.parametrize(
+    ("parts", "more", "code"),
+    [
+        ([text("prompt", "x")], {"end": b""}, "invalid_form"),
+        ([text("prompt", "x")], {"end": b"--X"}, "invalid_form"),
+        ([], {"end": b""}, "invalid_form"),
+        ([text("prompt", "x")], {"kind": "multipart/form-data"}, "invalid_form"),
+        ([text("prompt", "x")], {"kind": f"{KIND}{'X' * 99}"}, "invalid_form"),
+        ([text("prompt", "x")] * (MAX_FORM_PARTS + 1), {}, "invalid_form"),
+        ([b"--X\r\n\r\nx\r\n"], {}, "invalid_form"),
+        ([b"--X\r\nA: " + b"x" * 9_000 + b"\r\n\r\nx\r\n"], {}, "invalid_form"),
+        ([part("prompt", b"\xff", filename=None, kind="")], {}, "unsupported_charset"),
+        ([text("prompt", "x" * 300_000)], {}, "request_too_large"),
+        ([b"prompt=x"], {"kind": "application/x-www-form-urlencoded"}, "unsupported_media_type"),
+    ],
+    ids=range(11),
+)
+def test_broken_forms_are_refused(parts, more, code):
+    assert refused(*parts, **more).code == code
+
+
+def test_no_form_takes_long_to_read():
+    began = time.process_time()
+    for data in (b"\r\n--X\r\n" * 3_000_000, b"\r" * 20_000_000, b"\r\n--" * 5_000_000):
+        refused(part("image", data), end=b"")
+    refused(kind=f'multipart/form-data; x="{";" * 60_000}')
+    assert time.process_time() - began < 2
+
+
+@pytest.fixture(scope="module")
+def photo():
+    image = Image.linear_gradient("L").resize((120, 80)).convert("RGB")
+    ImageDraw.Draw(image).ellipse((50, 30, 80, 60), fill=(220, 30, 30))
+    return image
+
+
+def post(server, *parts, path="/v1/images/edits"):
+    body = b"".join(parts) + b"--X--\r\n"
+    return server.ask("POST", path, body=body, headers={"content-type": KIND})
+
+
+def test_a_mask_and_settings_act_by_whatever_name_they_are_read(server, photo):
+    hole = Image.new("RGBA", photo.size, (0, 0, 0, 255))
+    hole.paste((0, 0, 0, 0), (40, 20, 90, 70))
+    asked = [part("image", to_png(photo)), text("prompt", "a red ball"), text("seed", "1")]
+    asked += [text("n", ""), text("size", "")]  # as absent ones
+    drawn = [
+        picture_in(post(server, *asked, part(name, to_png(hole), filename=filename)))
+        for name, filename in (("mask", "m.png"), ("mask[]", "m.png"), ("mask", None))
+    ]
+    assert drawn[0].tobytes() == drawn[1].tobytes() == drawn[2].tobytes()
+    own = json.dumps({"box": [1 / 3, 0.25, 0.75, 0.875], "return_mask": True}).encode()
+    kind = "Content-Type: application/json"
+    for filename in ("blob", None):
+        answer = post(server, *asked, part("swiftpie", own, filename=filename, kind=kind))
+        assert "masks_b64" in answer.json["swiftpie"]
+    twice = [part("mask", to_png(hole))] * 2
+    assert post(server, *asked, *twice).json["error"]["param"] == "mask"
+
+
+def test_pictures_of_a_subject_come_by_both_names(server, picture_bytes):
+    pictures = [part("image", picture_bytes), part("image[]", picture_bytes)]
+    answer = post(server, *pictures, path="/v1/identities")
+    assert (answer.status, answer.json["num_pictures"]) == (201, 2)
+    error = post(server, *pictures, text("namw", "dog"), path="/v1/identities").json["error"]
+    assert (error["code"], error["param"]) == ("unknown_field", "namw")

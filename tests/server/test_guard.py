@@ -1,0 +1,208 @@
+"""What is refused before any route sees it: other sites, other names, no token, too much."""
+
+import socket
+import time
+
+import pytest
+from starlette.datastructures import Headers
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+
+from swiftpie.server.guard import MAX_USER, USER_HEADER, _user_of
+from tests.server.conftest import form, serving
+
+TOKEN = "a long random token"
+CHANGING = [
+    ("POST", "/v1/images/generations"),
+    ("POST", "/v1/images/edits"),
+    ("POST", "/v1/identities"),
+    ("POST", "/v1/pictures"),
+    ("POST", "/v1/jobs"),
+    ("DELETE", "/v1/identities/x"),
+    ("DELETE", "/v1/jobs/x"),
+]
+FOREIGN = [
+    {"origin": "http://evil.example"},
+    {"origin": "null"},
+    {"origin": "https://127.0.0.1"},
+    {"sec-fetch-site": "cross-site"},
+    {"sec-fetch-site": "same-site"},
+    {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"},
+    {"host": "evil.example"},
+    {"host": "127.0.0.1.evil.example"},
+    {"host": "evil.example:80"},
+    {"host": ""},
+    {"host": "[127.0.0.1:80"},
+    {"host": "127.0.0.1:abc"},
+    {"host": "127.0.0.1:"},
+    {"host": "127.0.0.1:80:80"},
+    {"host": "user@127.0.0.1"},
+]
+
+
+@pytest.fixture(scope="module")
+def guarded(session):
+    with serving(session, token=TOKEN, body_mib=0.5, body_s=0.4) as running:
+        yield running
+
+
+def known(**more):
+    return {"authorization": f"Bearer {TOKEN}", **more}
+
+
+@pytest.mark.parametrize("headers", FOREIGN, ids=str)
+def test_no_page_of_another_site_changes_anything(server, headers):
+    for method, path in CHANGING:
+        assert server.ask(method, path, body={}, headers=headers).status == 403
+
+
+@pytest.mark.parametrize("headers", FOREIGN, ids=str)
+def test_no_page_of_another_site_draws_live(server, headers):
+    given = {name: value for name, value in headers.items() if name != "host"}
+    if not given:
+        given = {"origin": f"http://{headers['host']}"}
+    with pytest.raises(InvalidStatus) as refused:
+        connect(f"ws://127.0.0.1:{server.port}/v1/live", additional_headers=given)
+    assert refused.value.response.status_code == 403
+
+
+def test_a_page_names_one_origin(server):
+    asked = f"POST /v1/jobs HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nContent-Length: 0\r\n"
+    asked += f"Origin: {server.url}\r\n" * 2 + "\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as raw:
+        raw.sendall(asked.encode())
+        assert raw.recv(100).startswith(b"HTTP/1.1 403")
+
+
+def test_only_a_stated_proxy_says_that_the_page_came_by_https(session, server, monkeypatch):
+    own = {"host": "localhost", "origin": "https://localhost", "x-forwarded-proto": "https"}
+    assert server.ask("POST", "/v1/jobs", body={}, headers=own).status == 403
+    for proxy, status in (("192.0.2.1", 403), ("127.0.0.1", 400)):
+        monkeypatch.setenv("FORWARDED_ALLOW_IPS", proxy)
+        with serving(session) as running:
+            assert running.ask("POST", "/v1/jobs", body={}, headers=own).status == status
+            live = f"ws://127.0.0.1:{running.port}/v1/live"
+            if status == 400:
+                there = {**own, "origin": f"https://127.0.0.1:{running.port}"}
+                del there["host"]
+                with connect(live, additional_headers=there):
+                    pass
+                cookie = running.ask("GET", "/", headers=own).headers["set-cookie"]
+                assert "Secure" in cookie
+
+
+def test_our_own_page_and_programs_may_ask(server):
+    own = {"origin": server.url, "sec-fetch-site": "same-origin"}
+    for headers in (own, {}):
+        answer = server.ask("POST", "/v1/jobs", body={}, headers=headers)
+        assert answer.json["error"]["param"] == "prompt"  # it came as far as the route
+        assert "access-control-allow-origin" not in answer.headers
+
+
+def test_users_are_kept_apart_however_long_their_names():
+    names = ["a", "a" * MAX_USER, "a" * (MAX_USER + 1), "a" * MAX_USER + "b", "a" * 500]
+    users = [_user_of(Headers({USER_HEADER: name})) for name in names]
+    assert len({*users}) == len(names)
+    assert users[:2] == names[:2]
+    assert max(map(len, users)) < 100
+
+
+def test_every_route_but_health_and_the_page_wants_the_token(guarded):
+    paths = [(m, path) for path, ways in schema_of(guarded).items() for m in ways]
+    assert len(paths) > 10
+    for method, path in [*paths, ("get", "/openapi.json"), ("get", "/docs"), ("get", "/nowhere")]:
+        place = path.replace("{", "").replace("}", "")
+        is_open = place in {"/health/live", "/health/ready"}
+        for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": TOKEN}):
+            answer = guarded.ask(method.upper(), place, body={}, headers=headers)
+            assert (answer.status == 200) if is_open else (answer.status == 401), (method, path)
+    assert guarded.ask("GET", "/").status == 200
+    assert guarded.ask("GET", "/v1/models", headers=known()).status == 200
+
+
+def schema_of(running):
+    return running.ask("GET", "/openapi.json", headers=known()).json["paths"]
+
+
+def test_browsers_send_the_token_of_a_live_connection_as_a_protocol(guarded):
+    import base64
+
+    address = f"ws://127.0.0.1:{guarded.port}/v1/live"
+    right, wrong = (
+        "swiftpie.token." + base64.urlsafe_b64encode(one.encode()).decode().rstrip("=")
+        for one in (TOKEN, "wrong")
+    )
+    for protocols in (None, ["swiftpie"], ["swiftpie", wrong], ["swiftpie", "swiftpie.token.%%"]):
+        with pytest.raises(InvalidStatus):
+            connect(address, subprotocols=protocols)
+    with connect(address, subprotocols=["swiftpie", right]) as live:
+        assert live.subprotocol == "swiftpie"
+
+
+def test_bytes_are_counted_while_they_come(guarded):
+    large = {"content-length": str(10**9)}
+    assert guarded.ask("POST", "/v1/jobs", body=b"", headers=known(**large)).status == 413
+    with socket.create_connection(("127.0.0.1", guarded.port), timeout=10) as raw:
+        raw.sendall(
+            f"POST /v1/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {TOKEN}\r\n"
+            "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+        )
+        chunk = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
+        for _ in range(5):  # more than a quarter of a MiB, without an end
+            raw.sendall(chunk)
+        assert raw.recv(100).startswith(b"HTTP/1.1 413")
+
+
+def test_slow_requests_end(guarded):
+    with socket.create_connection(("127.0.0.1", guarded.port), timeout=10) as raw:
+        raw.sendall(
+            f"POST /v1/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {TOKEN}\r\n"
+            "Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{".encode()
+        )
+        started = time.monotonic()
+        assert raw.recv(100).startswith(b"HTTP/1.1 408")
+        assert time.monotonic() - started < 5
+
+
+def test_compressed_requests_are_not_read(server):
+    answer = server.ask("POST", "/v1/jobs", body=b"x", headers={"content-encoding": "gzip"})
+    assert answer.status == 415
+
+
+def test_answers_carry_what_protects_them(server):
+    for path in ("/", "/health/live", "/v1/models", "/nowhere"):
+        headers = server.ask("GET", path, headers={"x-request-id": "mine-1"}).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert "default-src 'none'" in headers["content-security-policy"]
+        assert "unsafe" not in headers["content-security-policy"]
+        assert headers["cache-control"] == ("no-cache" if path == "/" else "no-store")
+        assert headers["x-request-id"] == "mine-1"
+    strange = server.ask("GET", "/health/live", headers={"x-request-id": "a b<script>"})
+    assert strange.headers["x-request-id"].isalnum()
+
+
+def test_logs_hold_no_prompt_no_name_and_no_token(guarded, caplog, picture_bytes):
+    caplog.set_level("DEBUG")
+    body, kind = form(image=("secret-file.png", picture_bytes), name="secret-name")
+    made = guarded.ask("POST", "/v1/identities", body=body, headers=known(**{"content-type": kind}))
+    asked = {"subjects": [{"identity_id": made.json["id"]}]}
+    drawn = guarded.ask(
+        *("POST", "/v1/images/generations"),
+        body={"prompt": "a dog beside a secret wall", "swiftpie": asked},
+        headers=known(),
+    )
+    assert drawn.status == 200
+    assert "'secret'" in drawn.json["swiftpie"]["warnings"][0]  # who asked is told
+    guarded.ask("POST", "/v1/images/generations", body={"prompt": "secret"}, headers=known())
+    logs = caplog.text + guarded.ask("GET", "/metrics", headers=known()).content.decode()
+    assert "/v1/identities" in logs
+    for secret in ("secret", TOKEN, made.json["id"]):
+        assert secret not in logs
+
+
+def test_bodies_that_were_answered_count_no_more(guarded):
+    body, kind = form(image=("x.png", bytes(400 << 10)))
+    for _ in range(4):  # together more than one caller may send at once
+        headers = known(**{"content-type": kind})
+        answer = guarded.ask("POST", "/v1/identities", body=body, headers=headers)
+        assert answer.status == 400

@@ -1,0 +1,523 @@
+"""OpenAI's own client against our server, and what the API adds to it."""
+
+import asyncio
+import base64
+import io
+import json
+import threading
+
+import pytest
+from PIL import Image, ImageChops, ImageDraw
+
+from swiftpie.imageio.images import mask_to_pil
+from swiftpie.imageio.writing import read_metadata
+from swiftpie.server.jobs import State
+from swiftpie.server.schemas import Drawing
+from tests.policy.test_docs import SERVING, blocks
+from tests.server.conftest import form, serving, to_png
+
+openai = pytest.importorskip("openai", reason="needs `pip install openai`")
+
+PROMPT = "a dog on a beach"
+
+
+@pytest.fixture(scope="module")
+def client(server):
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def own(identity_id):
+    return {"swiftpie": {"subjects": [{"identity_id": identity_id}]}}
+
+
+@pytest.fixture(scope="module")
+def photo(session, identity):
+    return session.personalize(identity, PROMPT, seed=3).images[0]
+
+
+def picture_of(one):
+    return Image.open(io.BytesIO(base64.b64decode(one.b64_json)))
+
+
+def alike(one, other):
+    """Whether two pictures are the same up to the rounding of batches of another size."""
+    return max(high for _, high in ImageChops.difference(one, other).getextrema()) <= 1
+
+
+def test_generations_are_what_the_library_draws(client, own, session, identity):
+    answer = client.images.generate(
+        model="mini", prompt=PROMPT, n=4, extra_body={**own, "seed": 11}
+    )
+    drawn = session.personalize(identity, PROMPT, seed=11, num_images=4)
+    for one, image in zip(answer.data, drawn.images, strict=True):
+        assert alike(picture_of(one), image)
+    assert answer.size == "128x128"
+    assert answer.output_format == "png"
+    assert answer.model_extra["swiftpie"]["seeds"] == [11, 12, 13, 14]
+    first = base64.b64decode(answer.data[0].b64_json)
+    assert read_metadata(first)["prompt"] == PROMPT
+
+
+def test_settings_are_the_librarys_own(client, identity_id, session, identity):
+    from swiftpie import Scales, Subject
+
+    asked = {
+        "subjects": [{"identity_id": identity_id, "box": [0.1, 0.2, 0.6, 0.9], "view": [20, 5]}],
+        "scales": {"identity_scale": 0.7, "balance": 0.5},
+        "return_mask": True,
+    }
+    answer = client.images.generate(
+        prompt=PROMPT, size="160x128", extra_body={"swiftpie": asked, "seed": 2}
+    )
+    scales = Scales(identity_scale=0.7, balance=0.5, detail_scale=1.0)
+    drawn = session.personalize(
+        [Subject(identity, box=(0.1, 0.2, 0.6, 0.9), view=(20.0, 5.0))],
+        *(PROMPT,),
+        seed=2,
+        scales=scales,
+        size=(160, 128),
+    )
+    assert picture_of(answer.data[0]).tobytes() == drawn.images[0].tobytes()
+    mask = base64.b64decode(answer.model_extra["swiftpie"]["masks_b64"][0])
+    assert Image.open(io.BytesIO(mask)).tobytes() == drawn.subject_masks[0].tobytes()
+
+
+def test_edits_keep_what_the_mask_does_not_show(client, photo):
+    mask = Image.new("RGBA", photo.size, "black")
+    ImageDraw.Draw(mask).rectangle((20, 20, 80, 80), fill=(0, 0, 0, 0))
+    answer = client.images.edit(
+        image=("photo.png", to_png(photo)),
+        mask=("mask.png", to_png(mask)),
+        prompt="a dog in the snow",
+        extra_body={"seed": 5, "swiftpie": f'{{"source_prompt": "{PROMPT}"}}'},
+    )
+    edited = picture_of(answer.data[0])
+    assert edited.size == photo.size
+    kept = mask.getchannel("A").point(lambda one: 255 if one else 0)
+    black = Image.new("RGB", photo.size)
+    outside = [Image.composite(one, black, kept).tobytes() for one in (edited, photo)]
+    assert outside[0] == outside[1]
+    assert edited.tobytes() != photo.tobytes()
+
+
+def test_edits_come_as_json_too_and_each_seed_draws_its_picture_alone(server, photo):
+    url = "data:image/png;base64," + base64.b64encode(to_png(photo)).decode()
+    body = {"prompt": "a dog at night", "images": [{"image_url": url}], "n": 2, "seed": 1}
+    answer = server.ask("POST", "/v1/images/edits", body=body)
+    assert answer.status == 200, answer.json
+    assert "variation" in answer.json["swiftpie"]["warnings"][0]
+    alone = server.ask("POST", "/v1/images/edits", body={**body, "n": 1, "seed": 2})
+    pair = [
+        Image.open(io.BytesIO(base64.b64decode(one["b64_json"])))
+        for one in (answer.json["data"][1], alone.json["data"][0])
+    ]
+    assert alike(*pair)
+
+
+@pytest.mark.thorough
+def test_subjects_come_into_photographs_and_go(client, identity_id, identity, session, photo):
+    def asked(task, *more_images, mask=None, **own):
+        extra = {"seed": 5, "swiftpie": json.dumps({"task": task, "mask_mode": "white", **own})}
+        pictures = [("photo.png", to_png(one)) for one in (photo, *more_images)]
+        masked = {} if mask is None else {"mask": ("mask.png", to_png(mask))}
+        answer = client.images.edit(image=pictures, prompt="a dog", extra_body=extra, **masked)
+        return picture_of(answer.data[0]).tobytes()
+
+    box, subjects = (0.5, 0.4, 0.9, 0.9), [{"identity_id": identity_id}]
+    place = {"box": box, "view": (10, 0)}
+    inserted = session.insert(photo, identity, prompt="a dog", seed=5, **place)
+    assert asked("insert", subjects=[{**subjects[0], **place}]) == inserted.image.tobytes()
+    assert asked("remove", box=box) == session.remove(photo, mask=box, seed=5).image.tobytes()
+    points = [(0.5, 0.5)]
+    found = session.remove(photo, mask=box, points=points, seed=5).image.tobytes()
+    assert asked("remove", box=box, points=points) == found
+    mask = Image.new("L", photo.size)
+    ImageDraw.Draw(mask).ellipse((30, 40, 80, 100), fill=255)
+    replaced = session.replace(photo, identity, prompt="a dog", mask=mask, seed=5)
+    assert asked("replace", mask=mask, subjects=subjects) == replaced.image.tobytes()
+    assert asked("insert", photo, box=box) != photo.tobytes()  # of a picture, not of an identity
+
+
+@pytest.mark.thorough
+def test_a_subject_is_found_and_goes_from_where_it_is(
+    server, client, identity_id, identity, session, photo
+):
+    found = session.find(photo, identity)
+    body, kind = form(where=identity_id, image=("photo.png", to_png(photo)))
+    answer = server.ask("POST", "/v1/find", body=body, headers={"content-type": kind})
+    assert answer.status == 200, answer.json
+    shape = Image.open(io.BytesIO(base64.b64decode(answer.json["mask_b64"])))
+    assert shape.tobytes() == mask_to_pil(found.mask)[0].tobytes()
+    assert answer.json["likeness"] == found.likeness
+    own = json.dumps({"task": "remove", "where": identity_id})
+    picture = ("photo.png", to_png(photo))
+    answer = client.images.edit(
+        image=picture, prompt="a dog", extra_body={"seed": 5, "swiftpie": own}
+    )
+    gone = session.remove(photo, where=identity, seed=5)
+    assert picture_of(answer.data[0]).tobytes() == gone.image.tobytes()
+
+
+def test_what_an_edit_may_change_is_shown_before_it_is_drawn(server, photo):
+    own = json.dumps({"source_prompt": PROMPT, "return_mask": True})
+    texts = {"prompt": "a dog in the snow", "seed": "5", "swiftpie": own}
+    body, kind = form(**texts, image=("photo.png", to_png(photo)))
+    asked = {"body": body, "headers": {"content-type": kind}}
+    found = server.ask("POST", "/v1/images/edits/region", **asked)
+    assert found.status == 200, found.json
+    region = Image.open(io.BytesIO(found.content))
+    edited = server.ask("POST", "/v1/images/edits", **asked).json
+    mask = base64.b64decode(edited["swiftpie"]["masks_b64"][0])
+    assert region.tobytes() == Image.open(io.BytesIO(mask)).tobytes()
+    own = json.dumps({"task": "remove", "box": [0, 0, 0.5, 0.5]})
+    body, kind = form(prompt="a dog", swiftpie=own, image=("photo.png", to_png(photo)))
+    headers = {"content-type": kind}
+    refused = server.ask("POST", "/v1/images/edits/region", body=body, headers=headers)
+    assert (refused.status, refused.json["error"]["param"]) == (400, "swiftpie.task")
+
+
+@pytest.mark.parametrize(
+    ("mask", "said"),
+    [
+        (Image.new("RGBA", (128, 128), "white"), "opaque everywhere"),
+        (Image.new("L", (128, 128), 255), "no transparency"),
+        (Image.new("RGBA", (128, 128), (0, 0, 0, 254)), "nowhere more than half"),
+        (Image.new("RGBA", (128, 64)), "Both need the same shape"),
+    ],
+)
+def test_a_mask_that_marks_nothing_is_the_parameter_that_is_wrong(client, photo, mask, said):
+    with pytest.raises(openai.BadRequestError, match=said) as refused:
+        client.images.edit(
+            image=("photo.png", to_png(photo)), mask=("mask.png", to_png(mask)), prompt="a dog"
+        )
+    assert refused.value.param == "mask"
+
+
+def test_a_hole_is_what_goes_from_a_photograph_without_a_mask(client, photo):
+    hole = photo.convert("RGBA")
+    hole.paste((255, 0, 255, 0), (20, 20, 60, 60))
+    answer = client.images.edit(
+        image=("photo.png", to_png(hole)),
+        prompt="a dog",
+        extra_body={"seed": 5, "swiftpie": '{"task": "remove"}'},
+    )
+    kept = picture_of(answer.data[0]).convert("RGB")
+    assert kept.tobytes() != photo.tobytes()
+    kept.paste(photo.crop((20, 20, 60, 60)), (20, 20))
+    assert kept.tobytes() == photo.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("task", "own", "num_pictures", "has_mask", "said"),
+    [
+        ("insert", {}, 2, True, "nothing goes"),
+        ("remove", {"box": (0, 0, 1, 1)}, 2, False, "given 1 subjects, and takes 0"),
+        ("remove", {}, 1, False, "needs to know what to remove"),
+        ("replace", {}, 2, False, "needs to know what to remove"),
+        ("remove", {"points": [(0.5, 0.5)]}, 1, True, "Send one of the two"),
+        ("remove", {"where": "dog", "box": (0, 0, 1, 1)}, 1, False, "each says what changes"),
+        ("insert", {"where": "dog"}, 2, False, "changes nothing that is there"),
+    ],
+)
+def test_what_a_task_lacks_is_told(client, photo, task, own, num_pictures, has_mask, said):
+    masked = {"mask": ("mask.png", to_png(Image.new("RGBA", photo.size)))} if has_mask else {}
+    with pytest.raises(openai.BadRequestError, match=said):
+        client.images.edit(
+            image=[("photo.png", to_png(photo))] * num_pictures,
+            prompt="a dog",
+            extra_body={"swiftpie": json.dumps({"task": task, **own})},
+            **masked,
+        )
+
+
+def test_pictures_of_a_subject_are_drawn_without_an_identity(client, picture_bytes):
+    answer = client.images.edit(
+        image=[("one.png", picture_bytes)],
+        prompt=PROMPT,
+        extra_body={"swiftpie": '{"task": "personalize"}', "seed": 7},
+    )
+    assert picture_of(answer.data[0]).size == (128, 128)
+
+
+def test_streams_give_each_picture_as_it_is_done(client, own):
+    events = list(
+        client.images.generate(prompt=PROMPT, n=2, stream=True, extra_body={**own, "seed": 1})
+    )
+    assert [one.type for one in events] == ["image_generation.completed"] * 2
+    assert picture_of(events[0]).size == (128, 128)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_more_than_ever_fits_is_refused_for_good_and_before_a_stream_begins(
+    client, server, own, stream
+):
+    most = server.worker.limits.queue_per_key
+    with pytest.raises(openai.BadRequestError, match=f"n is {most + 1}.* {most} pictures"):
+        client.images.generate(prompt=PROMPT, n=most + 1, stream=stream, extra_body=own)
+
+
+def test_edits_are_streamed_as_well(client, photo):
+    more = {"seed": 1, "swiftpie": f'{{"source_prompt": "{PROMPT}"}}'}
+    asked = {"image": ("photo.png", to_png(photo)), "prompt": "a dog at night", "n": 2}
+    events = list(client.images.edit(**asked, stream=True, extra_body=more))
+    assert [one.type for one in events] == ["image_edit.completed"] * 2
+    whole = client.images.edit(**asked, extra_body=more).data
+    for one, other in zip(events, whole, strict=True):
+        assert alike(picture_of(one), picture_of(other))
+
+
+def test_the_asynchronous_client_gets_the_same(server, client, own, photo):
+    drawing = {"prompt": PROMPT, "extra_body": {**own, "seed": 4}}
+    hole = Image.new("RGBA", photo.size, (0, 0, 0, 0))
+    editing = {"prompt": "a dog in the snow", "extra_body": {"seed": 5}}
+    editing |= {"image": ("photo.png", to_png(photo)), "mask": ("mask.png", to_png(hole))}
+
+    async def run():
+        url = f"{server.url}/v1"
+        async with openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=0) as one:
+            drawn = await one.images.generate(**drawing)
+            edited = await one.images.edit(**editing)
+            stream = await one.images.generate(**drawing, n=2, stream=True)
+            events = [event async for event in stream]
+            with pytest.raises(openai.NotFoundError) as error:
+                await one.images.generate(**drawing, model="mimi")
+        return drawn, edited, events, error.value
+
+    drawn, edited, events, error = asyncio.run(run())
+    assert alike(picture_of(drawn.data[0]), picture_of(client.images.generate(**drawing).data[0]))
+    assert alike(picture_of(edited.data[0]), picture_of(client.images.edit(**editing).data[0]))
+    assert [one.type for one in events] == ["image_generation.completed"] * 2
+    assert alike(picture_of(events[0]), picture_of(drawn.data[0]))
+    assert error.code == "model_not_found"
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "said"),
+    [
+        ({"prompt": ""}, openai.BadRequestError, "prompt"),
+        ({"prompt": "x" * 4001}, openai.BadRequestError, "prompt"),
+        ({"model": "mimi"}, openai.NotFoundError, "not served here"),
+        ({"n": 11}, openai.BadRequestError, "n: "),
+        ({"size": "9x9"}, openai.BadRequestError, "size"),
+        (
+            {"extra_body": {}, "prompt": "an elefant on a beach"},
+            openai.BadRequestError,
+            "Spelled alike",
+        ),
+        (
+            {"extra_body": {"swiftpie": {"subjects": [{"name": "dog"}]}}},
+            openai.BadRequestError,
+            "one of 'identity_id' and 'library'",
+        ),
+        (
+            {"extra_body": {"swiftpie": {"style_by": "rendition"}}, "prompt": "a dog"},
+            openai.BadRequestError,
+            "style_by='rendition' came without a style picture",
+        ),
+        ({"extra_body": {"seed": -1}}, openai.BadRequestError, "seed"),
+        ({"extra_body": {"swiftpie": {"nonsense": 1}}}, openai.BadRequestError, "nonsense"),
+        (
+            {"extra_body": {"swiftpie": {"subjects": [{"identity_id": "id_nobody"}]}}},
+            openai.NotFoundError,
+            "is not known here",
+        ),
+        (
+            {"extra_body": {"swiftpie": {"scales": {"identity_scale": 9}}}},
+            openai.BadRequestError,
+            "identity_scale",
+        ),
+    ],
+    ids=str,
+)
+def test_mistakes_are_told_as_clients_read_them(client, own, change, kind, said):
+    body = change.pop("extra_body", own)
+    if "scales" in body.get("swiftpie", {}):
+        body = {"swiftpie": {**own["swiftpie"], **body["swiftpie"]}}
+    with pytest.raises(kind) as error:
+        client.images.generate(**{"prompt": PROMPT, "extra_body": body, **change})
+    assert said in error.value.message
+    assert set(error.value.body) >= {"message", "type", "param", "code"}
+
+
+def test_variations_are_told_that_there_are_none(server):
+    photo = to_png(Image.effect_noise((700, 700), 90))
+    assert len(photo) > 256 << 10
+    body, kind = form(image=("a.png", photo))
+    answer = server.ask("POST", "/v1/images/variations", body=body, headers={"content-type": kind})
+    assert answer.status == 404
+    assert "/v1/images/edits" in answer.json["error"]["message"]
+
+
+LONG = '{"prompt": "a robot", "swiftpie": {"where": "%s"}}' % ("x" * 65)
+
+
+@pytest.mark.parametrize("path", ["/v1/images/generations", "/v1/jobs", "/v1/images/edits"])
+@pytest.mark.parametrize(
+    ("body", "place"),
+    [
+        ('{"prompt": "a cat",}', "line 1 column 20"),
+        ('{"prompt": "a robot", "swiftpie": {"where": "\\ud800"}}', "line 1 column"),
+        ('{"prompt": "a robot", "\\ud800": 1}', "line 1 column"),
+        ('{"prompt": NaN}', "line 1 column"),
+        ('{"prompt": "a", "swiftpie": {"scales": {"identity_scale": 1e999}}}', "identity_scale"),
+        ('{"prompt": "a", "swiftpie": {"box": [0, 0, -1e999, 1]}}', "swiftpie.box"),
+        ('{"prompt": "a", "swiftpie": {"style_scale": NaN}}', "1 column"),
+        ('{"prompt": "a", "seed": 1e999}', "seed"),
+        ('{"prompt": "a", "seed": 18446744073709551616}', "seed"),
+    ],
+    ids=range(9),
+)
+def test_what_is_no_json_is_told_by_its_place(server, path, body, place):
+    answer = server.ask("POST", path, body=body.encode())
+    error = answer.json["error"]
+    assert answer.status == 400
+    assert place in error["message"]
+    assert not (error["param"] or "").isdecimal()
+
+
+def test_a_name_longer_than_any_is_not_known(server, picture_bytes):
+    drawn = server.ask("POST", "/v1/images/generations", body=LONG.encode())
+    own = json.dumps(json.loads(LONG)["swiftpie"])
+    for path, fields in (
+        ("/v1/images/edits", {"prompt": PROMPT, "swiftpie": own}),
+        ("/v1/find", {"where": "x" * 65}),
+        ("/v1/images/edits", {"prompt": PROMPT, "swiftpie": '{"task": }'}),
+    ):
+        body, kind = form(image=("a.png", picture_bytes), **fields)
+        answer = server.ask("POST", path, body=body, headers={"content-type": kind})
+        assert answer.status in {400, 404}, answer.json
+    assert "swiftpie: this is not valid JSON" in answer.json["error"]["message"]
+    assert (drawn.status, drawn.json["error"]["code"]) == (404, "identity_not_found")
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "code"),
+    [
+        ({"image": ("a.png", b"")}, 400, "empty_image_file"),
+        ({"image": ("a.png", b"no picture")}, 400, "invalid_image"),
+        ({"image": "text"}, 400, "invalid_image"),
+        ({}, 400, None),
+    ],
+    ids=str,
+)
+def test_broken_uploads_are_told(server, fields, status, code):
+    body, kind = form(prompt=PROMPT, **fields)
+    answer = server.ask("POST", "/v1/images/edits", body=body, headers={"content-type": kind})
+    assert (answer.status, answer.json["error"]["code"]) == (status, code)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("http://127.0.0.1/a.png", "https://[::1]/a.png", "file:///etc/passwd", "gopher://x/"),
+        *("http://169.254.169.254/latest", "//evil.example/a.png", "data:text/html;base64,AA=="),
+        "data:image/png;base64,!!",
+    ],
+)
+def test_addresses_are_never_fetched(server, url):
+    body = {"prompt": PROMPT, "images": [{"image_url": url}]}
+    answer = server.ask("POST", "/v1/images/edits", body=body)
+    assert (answer.status, answer.json["error"]["code"]) == (400, "invalid_image_url")
+
+
+def test_jobs_are_asked_for_later_and_can_be_deleted(server, own):
+    started = server.ask("POST", "/v1/jobs", body={"prompt": PROMPT, **own})
+    place = f"/v1/jobs/{started.json['id']}"
+    while (told := server.ask("GET", place).json)["status"] in {"queued", "running"}:
+        pass
+    assert told["status"] == "completed"
+    assert told["result"]["data"][0]["b64_json"]
+    assert server.ask("DELETE", place).json["status"] == "cancelled"
+    assert server.ask("GET", place).status == 404
+
+
+def test_a_full_queue_says_when_to_come_back_and_reads_no_more(session, picture_bytes):
+    with serving(session, queue=8, queue_per_key=2, token="a long random token") as small:
+        known = {"authorization": "Bearer a long random token", "x-swiftpie-user": "anna"}
+        body, kind = form(image=("dog.png", picture_bytes))
+        sent = small.ask(
+            "POST", "/v1/identities", body=body, headers={**known, "content-type": kind}
+        )
+        asked = {"prompt": PROMPT, "swiftpie": {"subjects": [{"identity_id": sent.json["id"]}]}}
+        gate, original = threading.Event(), small.worker.studio.answer
+
+        def slow(work, check):
+            assert gate.wait(20)
+            return original(work, check)
+
+        small.worker.studio.answer = slow
+        for _ in range(3):  # one is drawn, two wait
+            assert small.ask("POST", "/v1/jobs", body=asked, headers=known).status == 202
+            while small.worker.scheduler.num_queued and not small.worker.scheduler._running:
+                pass
+        unread = {**known, "content-type": "application/json"}
+        refused = small.ask("POST", "/v1/images/generations", body=b"no JSON", headers=unread)
+        other = small.ask("POST", "/v1/jobs", body=asked, headers={**known, "x-swiftpie-user": "b"})
+        gate.set()
+        assert refused.status == 429
+        assert int(refused.headers["retry-after"]) >= 1
+        assert float(refused.headers["retry-after-ms"]) > 0
+        assert other.status != 429
+
+
+def test_a_client_that_leaves_is_not_drawn_for(session, picture_bytes):
+    import socket
+
+    with serving(session) as alone:
+        body, kind = form(image=("dog.png", picture_bytes))
+        made = alone.ask("POST", "/v1/identities", body=body, headers={"content-type": kind}).json
+        gate, begun, stopped = threading.Event(), threading.Event(), threading.Event()
+        original = alone.worker.studio.answer
+
+        def slow(work, check):
+            begun.set()
+            assert gate.wait(20)
+            try:
+                return original(work, check)
+            except BaseException:
+                stopped.set()
+                raise
+
+        alone.worker.studio.answer = slow
+        text = (
+            f'{{"prompt": "{PROMPT}", "swiftpie": {{"subjects": [{{"identity_id": '
+            f'"{made["id"]}"}}]}}}}'
+        ).encode()
+        with socket.create_connection(("127.0.0.1", alone.port)) as raw:
+            raw.sendall(
+                b"POST /v1/images/generations HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+                b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+                % (len(text), text)
+            )
+            assert begun.wait(20)
+        (job,) = alone.worker.scheduler._running
+        while job.state is not State.CANCELLED:
+            pass
+        gate.set()
+        assert stopped.wait(20)
+
+
+@pytest.mark.usefixtures("identity_id")
+def test_health_models_and_metrics(server):
+    assert server.ask("GET", "/health/ready").json == {"status": "ready"}
+    listed = server.ask("GET", "/v1/models").json["data"]
+    assert [one["id"] for one in listed] == ["mini"]
+    assert server.ask("GET", "/v1/models/mini").json == listed[0]
+    assert server.ask("GET", "/v1/models/none").status == 404
+    words = server.ask("GET", "/v1/models/mini/vocabulary").json["vocabulary"]["words"]
+    assert "beach" in words
+    text = server.ask("GET", "/metrics").content.decode()
+    assert 'swiftpie_requests_total{code="201",route="/v1/identities"}' in text
+
+
+def test_the_pages_programs_run(server, sprite, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    sprite.save("dog.png")
+    (program,) = blocks(SERVING, "python")
+    exec(program.replace("http://127.0.0.1:8000", server.url), {})
+    with Image.open("beach.png") as drawn:
+        assert drawn.size == (128, 128)
+    (asked,) = blocks(SERVING, "json")
+    assert Drawing.model_validate_json(asked).n == 2

@@ -1,0 +1,144 @@
+"""Subjects by name over HTTP."""
+
+import base64
+import io
+import json
+from urllib.parse import quote
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from swiftpie.imageio.writing import read_metadata
+from swiftpie.library import CREDIT, packaged
+from swiftpie.scenes import OWN_PICTURE
+from tests.server.conftest import form, to_png
+
+PROMPT = "a kitten on a beach"
+NAMED = {"word": "kitten", "name": "cat", "near": ["cat face"]}
+
+
+def drawn(server, **body):
+    answer = server.ask(
+        "POST", "/v1/images/generations", body={"prompt": PROMPT, "seed": 3, **body}
+    )
+    assert answer.status == 200, answer.json
+    data = base64.b64decode(answer.json["data"][0]["b64_json"])
+    return data, answer.json["swiftpie"]
+
+
+def pixels(data):
+    return Image.open(io.BytesIO(data)).tobytes()
+
+
+def test_a_sentence_is_drawn_and_tells_whom_it_named(server, session):
+    data, told = drawn(server)
+    assert told["named"] == [NAMED]
+    assert read_metadata(data)["library"] == "cat (for 'kitten')"
+    assert pixels(data) == session.generate(PROMPT, seed=3).images[0].tobytes()
+
+
+def test_a_subject_may_be_given_by_name(server, session):
+    box = [0.1, 0.3, 0.6, 0.9]
+    data, told = drawn(server, swiftpie={"subjects": [{"library": "kitten", "box": box}]})
+    assert told["named"] == [NAMED]
+    cat = session.named("kitten")
+    assert pixels(data) == session.personalize(cat, PROMPT, seed=3, box=box).images[0].tobytes()
+
+
+def test_edits_and_insertions_take_names(server, session):
+    photo = session.generate("a robot in the snow", seed=1).images[0]
+    asks = {
+        "edit": {"source_prompt": "a robot in the snow"},
+        "insert": {"box": [0.5, 0.4, 0.9, 0.9]},
+    }
+    for task, own in asks.items():
+        settings = json.dumps({"task": task, **own})
+        body, kind = form(image=("photo.png", to_png(photo)), prompt=PROMPT, swiftpie=settings)
+        answer = server.ask("POST", "/v1/images/edits", body=body, headers={"content-type": kind})
+        assert answer.status == 200, answer.json
+        assert answer.json["swiftpie"]["named"] == [NAMED]
+
+
+def test_who_is_not_in_the_library_is_told_with_what_is_near(server):
+    body = {"prompt": "an elefant on a beach"}
+    answer = server.ask("POST", "/v1/images/generations", body=body)
+    problem = answer.json["error"]
+    assert (answer.status, problem["code"], problem["param"]) == (
+        400,
+        "subject_not_named",
+        "prompt",
+    )
+    assert "Spelled alike: elephant" in problem["message"]
+    assert (problem["word"], problem["near"][0]) == ("elefant", "elephant")
+    assert "GET /v1/library" in problem["message"]
+
+
+def test_the_library_is_listed_and_searched(server):
+    whole = server.ask("GET", "/v1/library").json
+    assert whole["total"] == len(whole["data"]) == len(packaged())
+    assert whole["credit"] == CREDIT
+    few = server.ask("GET", "/v1/library?query=kitten&limit=1").json
+    (cat,) = few["data"]
+    assert (cat["name"], few["total"], few["meant"]) == ("cat", 2, "cat")
+    assert server.ask("GET", "/v1/library?query=elefant").json["meant"] is None
+    assert "kitten" in cat["words"]
+    answer = server.ask("GET", cat["picture"])
+    assert answer.headers["content-type"] == "image/webp"
+    assert answer.content == packaged().picture("cat")
+    shoe = quote("man's shoe")
+    assert server.ask("GET", f"/v1/library/{shoe}/picture").status == 200
+
+
+@pytest.mark.parametrize("name", ["nobody at all", "..", "%2e%2e%2fsubjects.json", "cat\x00"])
+def test_no_other_file_is_sent(server, name):
+    assert server.ask("GET", f"/v1/library/{quote(name)}/picture").status == 404
+
+
+def test_a_scene_may_be_words_alone_or_a_picture_that_was_sent(server, session):
+    who = session.with_named(PROMPT)
+    body, kind = form(
+        image=("lake.png", to_png(session.personalize(who, PROMPT, seed=3).images[0]))
+    )
+    kept = server.ask("POST", "/v1/pictures", body=body, headers={"content-type": kind})
+    words, _ = drawn(server, swiftpie={"scene": "words"})
+    assert "scene" not in read_metadata(words)
+    own, _ = drawn(server, swiftpie={"scene": kept.json["id"]})
+    assert read_metadata(own)["scene"] == OWN_PICTURE
+    body = {"prompt": PROMPT, "swiftpie": {"scene": "pic_gone"}}
+    answer = server.ask("POST", "/v1/images/generations", body=body)
+    assert (answer.status, answer.json["error"]["param"]) == (404, "picture_id")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "own"),
+    [("a lighthouse at night", {}), ("two cats, beach", {}), (PROMPT, {"flip": True, "tilt": 20})],
+)
+def test_prompts_are_read_as_a_session_reads_them(server, session, prompt, own):
+    data, _ = drawn(server, prompt=prompt, swiftpie=own)
+    expected = session.generate(prompt, seed=3, **own).images[0]
+    levels = [
+        np.frombuffer(one, np.uint8).astype(int) for one in (pixels(data), expected.tobytes())
+    ]
+    assert np.abs(levels[0] - levels[1]).max() <= 2
+
+
+def test_a_scene_is_named_and_no_file_of_the_server_is_read(server, session):
+    listed = server.ask("GET", "/v1/scenes").json
+    assert "castle" in [one["name"] for one in listed["data"]]
+    picture = server.ask("GET", "/v1/scenes/white%20backdrop/picture")
+    assert (picture.status, picture.headers["content-type"]) == (200, "image/webp")
+    assert server.ask("GET", "/v1/scenes/atlantis/picture").status == 404
+    data, _ = drawn(server, swiftpie={"scene": "castle"})
+    assert read_metadata(data)["scene"] == "castle"
+    who = session.with_named(PROMPT)
+    expected = session.personalize(who, PROMPT, seed=3, scene="castle").images[0]
+    levels = [
+        np.frombuffer(one, np.uint8).astype(int) for one in (pixels(data), expected.tobytes())
+    ]
+    assert np.abs(levels[0] - levels[1]).max() <= 2  # sums in another order
+    for scene in ("castel", "/etc/passwd", "dog.png"):
+        body = {"prompt": PROMPT, "swiftpie": {"scene": scene}}
+        answer = server.ask("POST", "/v1/images/generations", body=body)
+        assert answer.status == 400
+        assert "no scene" in answer.json["error"]["message"]

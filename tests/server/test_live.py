@@ -1,0 +1,208 @@
+"""Live drawing: the newest request counts."""
+
+import io
+import json
+import socket
+import struct
+import threading
+
+import pytest
+from PIL import Image
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+from swiftpie.imageio.writing import read_metadata
+from tests.server.conftest import form, to_png
+
+PROMPT = "a dog on a beach"
+
+
+@pytest.fixture
+def live(server):
+    with connect(f"ws://127.0.0.1:{server.port}/v1/live", origin=server.url) as one:
+        yield one
+
+
+def send(live, number, identity_id, **more):
+    own = {"subjects": [{"identity_id": identity_id}], **more.pop("swiftpie", {})}
+    asked = {"type": "draw", "id": number, "prompt": PROMPT, "swiftpie": own, **more}
+    live.send(json.dumps(asked))
+
+
+def receive(live):
+    message = live.recv(timeout=20)
+    if isinstance(message, str):
+        return json.loads(message), None
+    (length,) = struct.unpack(">I", message[:4])
+    picture = Image.open(io.BytesIO(message[4 + length :]))
+    return json.loads(message[4 : 4 + length]), picture
+
+
+def test_a_prompt_gives_its_picture(live, identity_id, session, identity):
+    send(live, 1, identity_id, seed=4, output_format="png", swiftpie={"return_mask": True})
+    header, picture = receive(live)
+    assert (header["type"], header["id"], header["seed"]) == ("picture", 1, 4)
+    assert picture.tobytes() == session.personalize(identity, PROMPT, seed=4).images[0].tobytes()
+    assert header["mask_b64"]
+    assert header["milliseconds"] > 0
+
+
+def test_the_newest_replaces_those_that_wait(server, live, identity_id):
+    gate, begun, original = threading.Event(), threading.Event(), server.worker.studio.answer
+
+    def slow(work, check):
+        begun.set()
+        assert gate.wait(20)
+        return original(work, check)
+
+    server.worker.studio.answer = slow
+    try:
+        send(live, 1, identity_id)
+        assert begun.wait(20)
+        for number in (2, 3, 4):
+            send(live, number, identity_id, seed=number)
+        dropped = [receive(live)[0] for _ in range(2)]
+        gate.set()
+        drawn = [receive(live)[0] for _ in range(2)]
+    finally:
+        gate.set()
+        server.worker.studio.answer = original
+    assert [(one["type"], one["id"]) for one in dropped] == [("dropped", 2), ("dropped", 3)]
+    assert [(one["type"], one["id"]) for one in drawn] == [("picture", 1), ("picture", 4)]
+
+
+@pytest.fixture(scope="module")
+def photo(session, identity):
+    return session.personalize(identity, PROMPT, seed=3).images[0]
+
+
+@pytest.fixture(scope="module")
+def kept(server, photo):
+    body, kind = form(image=("photo.png", to_png(photo)))
+    return server.ask("POST", "/v1/pictures", body=body, headers={"content-type": kind}).json
+
+
+def test_edits_are_live_too(live, session, photo, kept):
+    assert (kept["width"], kept["height"], kept["origin"]) == (128, 128, {})
+    asked = {"type": "edit", "id": 1, "prompt": "a dog at night", "picture_id": kept["id"]}
+    own = {"source_prompt": PROMPT, "return_mask": True}
+    live.send(json.dumps({**asked, "output_format": "png", "swiftpie": own}))
+    header, picture = receive(live)
+    edited = session.edit(photo, "a dog at night", source_prompt=PROMPT, seed=0)
+    assert header["type"] == "picture", header
+    assert picture.tobytes() == edited.image.tobytes()
+
+
+def test_a_place_that_nobody_chose_is_told(live, session, identity, identity_id, photo, kept):
+    own = {"task": "insert", "subjects": [{"identity_id": identity_id}], "return_mask": True}
+    asked = {"type": "edit", "id": 1, "prompt": "a dog", "picture_id": kept["id"], "swiftpie": own}
+    live.send(json.dumps({**asked, "output_format": "png"}))
+    header, picture = receive(live)
+    assert header["type"] == "picture", header
+    told = read_metadata(picture)
+    assert told["task"] == "insert"
+    assert json.loads(told["subjects"])[0]["box"] == header["box"]
+    again = session.insert(photo, identity, prompt="a dog", box=tuple(header["box"]), seed=0)
+    assert picture.tobytes() == again.image.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ("no json", "JSON"),
+        ('{"type": "draw", "id": 1}', "prompt"),
+        ('{"type": "draw", "id": 1, "prompt": "nothing"}', "names no subject"),
+        ('{"type": "edit", "id": 1, "prompt": "a dog", "picture_id": "x"}', "is not known here"),
+        ('{"type": "draw", "id": 1, "prompt": "a", "model": "x"}', "not served here"),
+        ('{"type": "draw", "id": 1, "prompt": "a", "size": "canary"}', "The size is"),
+        ('{"type": "draw", "id": 1, "prompt": "a", "size": "64x9"}', "both from 64 to 2048."),
+        ('{"type": "draw", "id": 1, "prompt": "a", "size": "' + 5000 * "1" + '"}', "size: "),
+        (b'{"type": "draw", "id": 1, "prompt": "a dog"}', "JSON"),
+        (json.dumps(dict.fromkeys(map(str, range(65)))), "65 fields; at most 64 are read"),
+    ],
+)
+def test_mistakes_are_told_and_the_connection_stays(live, identity_id, caplog, message, said):
+    live.send(message)
+    told, _ = receive(live)
+    assert told["type"] == "error"
+    assert said in told["error"]["message"]
+    assert len(told["error"]["message"]) < 300
+    assert ".." not in told["error"]["message"].replace("…", "")
+    assert "canary" not in caplog.text
+    send(live, 2, identity_id)
+    assert receive(live)[0]["id"] == 2
+
+
+def test_an_error_of_our_own_is_answered_and_its_words_are_not_logged(
+    server, live, identity_id, caplog
+):
+    original = server.worker.studio.answer
+
+    def broken(work, check):
+        check("batched")
+        raise LookupError(work[0].prompt)
+
+    server.worker.studio.answer = broken
+    try:
+        send(live, 1, identity_id, prompt="a dog and a canary")
+        told = receive(live)[0]
+        answer = server.ask(
+            *("POST", "/v1/images/generations"),
+            body={"prompt": "a dog and a canary", "swiftpie": {"subjects": [{"library": "dog"}]}},
+        )
+        stream = server.ask(
+            *("POST", "/v1/images/generations"),
+            body={"prompt": "a dog and a canary", "stream": True},
+        )
+    finally:
+        server.worker.studio.answer = original
+    assert (told["type"], told["id"]) == ("error", 1)
+    assert answer.status == 500
+    assert b'"type": "error"' in stream.content
+    assert "LookupError" in caplog.text
+    assert "canary" not in caplog.text
+    send(live, 2, identity_id)
+    assert receive(live)[0]["id"] == 2
+
+
+HANDSHAKE = (
+    "GET /v1/live HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+MASK = bytes(4)
+FLOODS = {
+    "empty parts": (b"\x01\x80" + MASK, b"\x00\x80" + MASK),
+    "pings": (b"", b"\x89\x80" + MASK),
+    "pongs": (b"", b"\x8a\x80" + MASK),
+    "messages": (b"", b"\x81\x82" + MASK + b"{}"),
+    "binary messages": (b"", b"\x82\x80" + MASK),
+}
+
+
+@pytest.mark.parametrize("name", FLOODS)
+def test_a_flood_of_frames_ends_its_connection(server, name):
+    first, frame = FLOODS[name]
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as raw:
+        raw.sendall(HANDSHAKE.encode())
+        assert raw.recv(1 << 16).startswith(b"HTTP/1.1 101")
+        answer = b""
+        try:
+            raw.sendall(first + 40_000 * frame)
+            while piece := raw.recv(1 << 16):
+                answer += piece
+        except ConnectionError:  # closed with something unread
+            pass
+    assert server.ask("GET", "/health/live").status == 200
+    assert len(answer) < 200_000  # of 200 answers, not of 40,000
+
+
+def test_as_many_messages_as_typing_sends_are_answered(live):
+    for _ in range(100):
+        live.send("{}")
+    assert {receive(live)[0]["type"] for _ in range(100)} == {"error"}
+
+
+def test_a_message_that_is_too_long_ends_its_connection(live):
+    live.send(json.dumps({"prompt": "x" * (256 << 10)}))
+    with pytest.raises(ConnectionClosed):
+        live.recv(timeout=20)

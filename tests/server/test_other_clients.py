@@ -1,0 +1,112 @@
+"""Requests as LibreChat, Open WebUI and scripts for OpenAI send them."""
+
+import base64
+import io
+import urllib.request
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from swiftpie.cli.main import app
+from tests.server.conftest import form, serving, to_png
+
+PROMPT = "a dog on a beach"
+OPEN_WEBUI = {
+    "model": "dall-e-3",
+    "prompt": PROMPT,
+    "n": 1,
+    "size": "1024x1024",
+    "response_format": "b64_json",
+}
+LIBRECHAT = {
+    "model": "gpt-image-1",
+    "prompt": PROMPT,
+    "n": 1,
+    "background": "auto",
+    "output_format": "png",
+    "quality": "auto",
+    "size": "1536x1024",
+}
+DALLE_SCRIPT = {
+    "model": "dall-e-3",
+    "prompt": PROMPT,
+    "n": 1,
+    "size": "1024x1792",
+    "quality": "standard",
+    "style": "vivid",
+}
+
+
+def draw(server, body):
+    answer = server.ask("POST", "/v1/images/generations", body={**body, "seed": 1})
+    assert answer.status == 200, answer.json
+    return answer
+
+
+def picture(data):
+    return Image.open(io.BytesIO(data))
+
+
+@pytest.mark.parametrize("request_body", [OPEN_WEBUI, LIBRECHAT], ids=["open-webui", "librechat"])
+def test_what_chat_programs_send_is_drawn_at_a_size_of_the_model(server, request_body):
+    answer = draw(server, request_body)
+    size = picture(base64.b64decode(answer.json["data"][0]["b64_json"])).size
+    assert answer.headers["x-swiftpie-size"] == "{}x{}".format(*size) == answer.json["size"]
+    width, height = map(int, request_body["size"].split("x"))
+    assert size[0] / size[1] == pytest.approx(width / height, rel=0.1)
+    assert size[0] * size[1] <= 512 * 512 * 1.1  # twice the side that the model was trained on
+    own = answer.json["swiftpie"]
+    assert own["model"] == "mini"
+    assert any(request_body["model"] in line for line in own["warnings"])
+    assert any(request_body["size"] in line for line in own["warnings"])
+
+
+def test_a_script_for_dall_e_reads_an_address(server):
+    answer = draw(server, DALLE_SCRIPT)
+    (one,) = answer.json["data"]
+    assert set(one) == {"url"}
+    with urllib.request.urlopen(one["url"]) as stream:
+        assert picture(stream.read()).format == "PNG"
+    assert answer.json["swiftpie"]["without_effect"] == ["quality", "style"]
+
+
+@pytest.mark.parametrize(("model", "wanted"), [("mini", "url"), ("dall-e-2", "b64_json")])
+def test_who_names_a_format_gets_it(server, model, wanted):
+    answer = draw(server, {"prompt": PROMPT, "model": model, "response_format": wanted})
+    assert set(answer.json["data"][0]) == {wanted}
+
+
+def test_nulls_are_absent(server):
+    nothing = dict.fromkeys(["model", "n", "size", "response_format", "style", "user", "stream"])
+    own = {"swiftpie": {"scene": None, "scales": {"identity_scale": None}, "box": None}}
+    assert draw(server, {"prompt": PROMPT, **nothing}).json["size"] == "128x128"
+    plain = draw(server, {"prompt": PROMPT}).json["data"]
+    assert draw(server, {"prompt": PROMPT, **nothing, **own}).json["data"] == plain
+
+
+@pytest.mark.parametrize(("size", "warned"), [("96x80", False), ("1024x1024", True)])
+def test_edits_of_chat_programs_keep_the_size_of_the_picture(server, size, warned):
+    photo = to_png(Image.new("RGB", (96, 80), (120, 160, 90)))
+    texts = {"model": "gpt-image-1", "prompt": "a dog at night", "quality": "auto", "size": size}
+    body, kind = form(**texts, **{"image[]": ("photo.png", photo)})
+    answer = server.ask("POST", "/v1/images/edits", body=body, headers={"content-type": kind})
+    assert answer.status == 200, answer.json
+    assert answer.json["size"] == "96x80" == answer.headers["x-swiftpie-size"]
+    assert any("no effect" in line for line in answer.json["swiftpie"]["warnings"]) == warned
+
+
+def test_further_names_stand_for_models(session):
+    with serving(session, aliases={"midjourney": "mini"}) as server:
+        answer = draw(server, {"prompt": PROMPT, "model": "midjourney"})
+        assert "midjourney" in answer.json["swiftpie"]["warnings"][0]
+        assert server.ask("GET", "/v1/models/midjourney").json["id"] == "mini"
+        body = {"prompt": PROMPT, "model": "midjourny"}
+        assert server.ask("POST", "/v1/images/generations", body=body).status == 404
+
+
+@pytest.mark.parametrize("text", ["mini", "=mini", "a=", "a=other", "mini=mini"])
+def test_an_alias_of_no_model_is_refused(text):
+    result = CliRunner().invoke(app, ["serve", "--port", "0", "--alias", text])
+    assert result.exit_code == 2
+    assert f"--alias '{text}'" in " ".join(result.stderr.split())

@@ -1,0 +1,948 @@
+"""The page in a real browser: what a visitor does, by mouse, touch and keys, and what goes wrong.
+
+Where there is a folder out/page, screenshots are left in it, to be looked at.
+"""
+
+import base64
+import io
+import json
+import re
+import shutil
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from swiftpie.backbones.components import load_components
+from swiftpie.engine.session import Session
+from swiftpie.faces import FACE_ENCODERS
+from swiftpie.imageio.writing import read_metadata
+from swiftpie.models.vocabulary import Vocabulary
+from swiftpie.server.limits import Limits
+from tests.backbones import tiny_sana
+from tests.faces.tiny_faces import PHOTO
+from tests.faces.tiny_world import LOOKING, make_world, small_session
+from tests.parity.sana import PRESET as SANA
+from tests.policy.project import ROOT
+from tests.server.conftest import Running, serving, to_png
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs `pip install playwright`")
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
+SCREENSHOTS = ROOT / "out" / "page"
+PATIENCE_MS = 30_000
+RESTS = """() => new Promise((resolve) => {
+  let before = scrollY;
+  const look = setInterval(() => {
+    if (scrollY === before) resolve(clearInterval(look));
+    before = scrollY;
+  }, 100);
+})"""
+LOOK_EVERY_MS = 50  # and not at every frame, which the browser would have to paint
+FIRST_PICTURE_MS = 1_000  # after the page has come
+DESKTOP = {"width": 1280, "height": 860}
+PHONE = {"width": 360, "height": 740}
+PROMPT = "What should the picture show?"
+CHANGE = "What should it show?"
+SIDE_PX = 64
+BLOCK = np.ones((3, 3, 1), dtype=np.uint8)
+SIDES = (("x", "width"), ("y", "height"))
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium, as `apt install chromium`"),
+]
+expect = sync_api.expect
+expect.set_options(timeout=PATIENCE_MS)  # beside other work, five seconds are short
+
+REPORTS = """
+window.reports = [];
+addEventListener("securitypolicyviolation",
+  (event) => reports.push(`${event.violatedDirective} ${event.blockedURI}`), true);
+"""
+KEPT = """
+() => {
+  const shown = document.querySelector("img.drawn");
+  const step = document.querySelector("ol button[aria-current=true] img");
+  return shown && step && shown.src === step.src;
+}
+"""
+GIVE = """
+([kind, files]) => {
+  const given = new DataTransfer();
+  for (const [name, type, text] of files) {
+    const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+    given.items.add(new File([bytes], name, { type }));
+  }
+  const more = kind === "paste" ? { clipboardData: given } : { dataTransfer: given };
+  const Made = kind === "paste" ? ClipboardEvent : DragEvent;
+  for (const name of kind === "paste" ? ["paste"] : ["dragenter", "dragover", "drop"]) {
+    document.body.dispatchEvent(new Made(name, { bubbles: true, cancelable: true, ...more }));
+  }
+}
+"""
+REPAINTED = """
+async () => {
+  await new Promise(requestAnimationFrame);
+  for (let all; (all = document.getAnimations()).some(({ playState }) => playState === "running"); )
+    await Promise.allSettled(all.map(({ finished }) => finished));
+}
+"""
+SMALL = """
+() => [...document.querySelectorAll("button, input, select, textarea, summary, label")]
+  .filter((one) => one.checkVisibility() && getComputedStyle(one).opacity > 0)
+  .filter((one) => one.localName !== "label" || one.querySelector("input"))
+  .map((one) => [one, one.getBoundingClientRect()])
+  .filter(([, { width, height }]) => width > 1 && (width < 43.9 || height < 43.9))
+  .map(([one, { width, height }]) => `${one.outerHTML.slice(0, 120)} ${width} x ${height}`)
+"""
+NARROW = """
+() => [...document.querySelectorAll("p")]
+  .filter((one) => one.checkVisibility() && one.textContent.trim().split(/\\s+/).length > 4)
+  .filter((one) => one.clientWidth > 1 && one.clientWidth < 90)
+  .map((one) => one.textContent)
+"""
+
+
+@pytest.fixture(scope="module")
+def small(session):
+    """The embedded model with the smallest pictures that there are: the page is what is tried."""
+    preset = replace(session.components.preset, image_size_px=SIDE_PX, more_sizes_px=())
+    return Session(replace(session.components, preset=preset))
+
+
+@pytest.fixture(scope="module")
+def server(small):
+    with serving(small, queue_per_key=4) as running:  # the page leaves room in any queue
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--use-fake-device-for-media-stream"]
+        )
+        yield chromium
+        chromium.close()
+
+
+class Visit:
+    """One visitor with a page of their own."""
+
+    def __init__(self, page, url):
+        self.page, self.url = page, url
+        self.foreign, self.faults, self.sent, self.crowded = [], [], [], []
+        page.set_default_timeout(PATIENCE_MS)
+        page.add_init_script(REPORTS)
+        page.on("request", lambda request: self._look_at(request.url))
+        page.on("response", lambda answer: answer.status == 429 and self.crowded.append(answer.url))
+        page.on("pageerror", lambda error: self.faults.append(str(error)))
+        page.on("console", self._hear)
+        page.on("websocket", self._listen)
+
+    def _look_at(self, url):
+        if not url.startswith((self.url, "blob:", "data:")):
+            self.foreign.append(url)
+
+    def _hear(self, told):
+        is_refusal = told.text.startswith("Failed to load resource")  # the page tells it in words
+        if told.type == "error" and not is_refusal:
+            self.faults.append(told.text)
+
+    def _listen(self, socket):
+        assert socket.url.startswith(self.url.replace("http", "ws"))
+        socket.on("framesent", lambda text: self.sent.append(json.loads(text)))
+
+    def open(self, path="/"):
+        self.page.goto(self.url + path)
+        return self
+
+    def first_picture(self):
+        expect(self.picture).to_be_visible()
+        self.settled()
+        return self
+
+    @property
+    def picture(self):
+        return self.page.locator("img.drawn")
+
+    @property
+    def prompt(self):
+        return self.page.get_by_label(PROMPT)
+
+    def settled(self):
+        """Wait until the picture is the newest one's."""
+        stage = self.page.locator("section[aria-label=Picture]")
+        expect(stage).to_have_attribute("aria-busy", "false")
+
+    def kept(self):
+        """Wait until the draft is a step of the history."""
+        self.settled()
+        # Both are asked at once: an address read before could be of a picture that is gone since.
+        self.page.wait_for_function(KEPT, polling=LOOK_EVERY_MS)
+
+    def stored(self):
+        """Wait until the browser keeps what was done."""
+        self.page.wait_for_timeout(800)  # it is written a moment after the last change
+
+    def strip_drawn(self):
+        """Wait until the small pictures are of this draft."""
+        expect(self.page.locator(".strip")).to_have_attribute("aria-busy", "false")
+        expect(self.page.locator(".strip img")).to_have_count(6)
+
+    def after(self, act):
+        """Do something and return the picture that comes of it."""
+        before = self.picture.get_attribute("src")
+        act()
+        expect(self.picture).not_to_have_attribute("src", before)
+        self.settled()
+        return self.pixels()
+
+    def pixels(self):
+        return self.pixels_of(self.picture)
+
+    def pixels_of(self, shown):
+        source = shown.get_attribute("src")
+        found = self.page.evaluate(
+            """async (url) => {
+              const image = new Image(); image.src = url; await image.decode();
+              const sheet = new OffscreenCanvas(image.naturalWidth, image.naturalHeight);
+              const paper = sheet.getContext("2d"); paper.drawImage(image, 0, 0);
+              const { data } = paper.getImageData(0, 0, sheet.width, sheet.height);
+              const reader = new FileReader();
+              const read = new Promise((done) => { reader.onload = done; });
+              reader.readAsDataURL(new Blob([data]));  // a list of numbers takes seconds
+              await read;
+              return [sheet.height, sheet.width, reader.result.split(",")[1]];
+            }""",
+            source,
+        )
+        height, width, values = found
+        flat = np.frombuffer(base64.b64decode(values), dtype=np.uint8)
+        return flat.reshape(height, width, 4)[..., :3]
+
+    def give(self, kind, *files):
+        told = [(name, type_, base64.b64encode(data).decode()) for name, type_, data in files]
+        self.page.evaluate(GIVE, [kind, told])
+
+    def subject(self, name):
+        return self.page.locator("section[aria-labelledby=subjects]").get_by_role(
+            "button", name=name, exact=True
+        )
+
+    def touch(self, sheet, start, end):
+        """Draw with a finger over an element, between points in shares of it."""
+        sheet.scroll_into_view_if_needed()
+        place = sheet.bounding_box()
+        fingers = self.page.context.new_cdp_session(self.page)
+
+        def send(kind, *points):
+            told = [
+                {"x": place["x"] + x * place["width"], "y": place["y"] + y * place["height"]}
+                for x, y in points
+            ]
+            fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": told})
+
+        send("touchStart", start)
+        for share in (0.25, 0.5, 0.75, 1):
+            send("touchMove", [a + (b - a) * share for a, b in zip(start, end, strict=True)])
+        send("touchEnd")
+        self.page.evaluate(RESTS)  # a tap while the page still scrolls is taken for part of that
+
+    def drag(self, sheet, start, end):
+        """Draw with the mouse over an element, between points in shares of it."""
+        sheet.scroll_into_view_if_needed()
+        place = sheet.bounding_box()
+
+        def go(to, **more):
+            x, y = (place[a] + to[i] * place[b] for i, (a, b) in enumerate(SIDES))
+            self.page.mouse.move(x, y, **more)
+
+        go(start)
+        self.page.mouse.down()
+        go(end, steps=5)
+        self.page.mouse.up()
+
+    def photograph(self, photo, task):
+        """Open a picture to do something with it."""
+        self.page.get_by_text("Edit", exact=True).click()
+        self.page.get_by_label("A picture to edit").set_input_files(
+            {"name": photo[0], "mimeType": photo[1], "buffer": photo[2]}
+        )
+        expect(self.page.get_by_alt_text("The picture to edit")).to_be_visible()
+        self.page.get_by_label(task, exact=True).check(force=True)  # what is seen is its label
+
+    def saved(self, button):
+        """Return what a button writes to a file, and its name."""
+        with self.page.expect_download() as download:
+            self.page.get_by_role("button", name=button).click()
+        return Path(download.value.path()).read_bytes(), download.value.suggested_filename
+
+    def library(self):
+        """Return what the server knows of this visitor's subjects."""
+        return self.page.evaluate("async () => (await (await fetch('/v1/identities')).json()).data")
+
+    def forget(self):
+        """Let the server forget all subjects, and tell the page nothing."""
+        for one in self.library():
+            self.page.evaluate(
+                "(id) => fetch(`/v1/identities/${id}`, { method: 'DELETE' })", one["id"]
+            )
+
+    def newest(self):
+        return self.sent[-1]
+
+    def screenshot(self, name, *, full_page=False):
+        if SCREENSHOTS.is_dir():
+            self.page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=full_page)
+
+    def check_quiet(self):
+        assert self.page.evaluate("window.reports ?? []") == []
+        assert self.foreign == []
+        assert self.crowded == []
+        assert self.faults == []
+
+
+@contextmanager
+def visiting(browser, url, **options):
+    context = browser.new_context(**{"viewport": DESKTOP, **options})
+    visit = Visit(context.new_page(), url)
+    try:
+        yield visit
+    finally:
+        context.close()
+
+
+@pytest.fixture
+def visit(browser, server):
+    """A visitor whom the server does not know; nothing they do may be reported by the browser."""
+    with visiting(browser, server.url) as one:
+        yield one.open()
+        one.check_quiet()
+
+
+@pytest.fixture
+def finer(browser, session):
+    """The same where pictures are large enough for edits that find their region by themselves."""
+    with serving(session) as running, visiting(browser, running.url) as one:
+        yield one.open()
+        one.check_quiet()
+
+
+@pytest.fixture(scope="module")
+def robot():
+    return ("robot.webp", "image/webp", sample("1f916"))
+
+
+@pytest.fixture(scope="module")
+def photo():
+    """A yellow and red ball on a blue ground, with a name as cameras give them."""
+    y, x = np.mgrid[:240, :320]
+    inside = (x - 190) ** 2 + (y - 120) ** 2 < 70**2
+    ball = np.where(y[..., None] < 130, (240, 200, 40), (200, 50, 40))
+    pixels = np.where(inside[..., None], ball, (40, 70, 160)).astype(np.uint8)
+    return ("IMG_2041.png", "image/png", to_png(Image.fromarray(pixels)))
+
+
+@pytest.fixture(scope="module")
+def large(photo):
+    """The same in more pixels than are sent while somebody works on it, each block of its own."""
+    drawn = np.asarray(Image.open(io.BytesIO(photo[2])))
+    grain = np.random.default_rng(1).integers(0, 12, (720, 960, 1), dtype=np.uint8)
+    return (photo[0], photo[1], to_png(Image.fromarray(np.kron(drawn, BLOCK) + grain)))
+
+
+def sample(code):
+    return (ROOT / f"src/swiftpie/assets/samples/{code}.webp").read_bytes()
+
+
+def differs(one, other):
+    return np.abs(one.astype(int) - other.astype(int)).mean() > 1
+
+
+def test_a_first_visit_shows_a_picture_and_every_letter_draws_another(visit):
+    expect(visit.page.locator(".picture img")).to_be_visible(timeout=FIRST_PICTURE_MS)
+    visit.first_picture()
+    expect(visit.prompt).to_have_value("a photo of a hamster on a beach")
+    (hamster,) = visit.newest()["swiftpie"].pop("subjects")
+    assert visit.newest()["swiftpie"] == {}, "what nobody touched is not sent"
+    assert hamster["name"] == "hamster"
+    visit.kept()
+    told = visit.page.locator("p[aria-live=polite]").first
+    expect(told).to_contain_text("Picture ready: a photo of a hamster on a beach, seed 1")
+    expect(visit.picture).to_have_attribute("alt", "a photo of a hamster on a beach")
+    first = visit.pixels()
+    visit.sent.clear()
+    visit.prompt.fill("")
+    visit.prompt.press_sequentially("a hamster in space", delay=40)
+    visit.settled()
+    prompts = [one["prompt"] for one in visit.sent]
+    assert len(prompts) > 8
+    assert prompts[-1] == "a hamster in space"
+    assert differs(first, visit.pixels())
+    for name in ("Identity", "Detail", "Balance"):
+        visit.after(lambda name=name: visit.page.get_by_label(name, exact=True).fill("0.5"))
+    scales = visit.newest()["swiftpie"]["scales"]
+    assert scales == {"identity_scale": 0.5, "detail_scale": 0.5, "balance": 0.5}
+    visit.strip_drawn()
+    visit.after(visit.page.locator(".strip img").nth(2).click)
+    assert visit.newest()["seed"] == 3
+    visit.after(visit.page.get_by_role("button", name="More variations").click)
+    assert visit.newest()["seed"] == 7
+    visit.prompt.fill("a hamster on a beech in Zanzibar")
+    expect(visit.page.locator(".marks .unknown")).to_have_text(["beech", "Zanzibar"])
+    expect(visit.page.locator("#words details")).to_have_count(1)
+    visit.screenshot("first-visit")
+
+
+def test_an_upload_is_named_by_what_the_library_knows_or_as_the_visitor_says(visit, robot, photo):
+    visit.first_picture()
+    visit.after(lambda: visit.give("drop", robot))
+    expect(visit.prompt).to_have_value("a photo of a robot on a beach")
+    visit.after(lambda: visit.give("paste", ("00.png", *photo[1:])))
+    expect(visit.prompt).to_have_value("a photo of the subject on a beach")
+    visit.screenshot("unnamed")
+    what = visit.page.get_by_label("What is the subject?")
+    what.fill("my ball")
+    what.press("Enter")
+    expect(visit.prompt).to_have_value("a photo of my ball on a beach")
+    expect(what).to_have_count(0)
+    visit.give("drop", ("01.png", *photo[1:]), ("02.png", *photo[1:]))
+    visit.page.get_by_role("button", name="2 subjects").click()
+    expect(visit.prompt).to_have_value("a photo of the second subject on a beach")
+    visit.give("drop", robot, ("robot side.webp", *robot[1:]))
+    visit.page.get_by_role("button", name="one subject").click()
+    expect(visit.subject("robot")).to_have_count(2)
+    assert 2 in {one["num_pictures"] for one in visit.library()}
+    wrong = visit.page.locator("section[aria-labelledby=subjects]").get_by_role("alert")
+    for name, kind, data in (
+        ("notes.txt", "text/plain", b"no picture"),
+        ("broken.png", "image/png", b"\x89PNG\r\n\x1a\nbroken"),
+        ("IMG_1.HEIC", "", b"\0\0\0\x18ftypheic" + bytes(4_000)),
+    ):
+        visit.give("drop", (name, kind, data))
+        expect(wrong).to_be_visible()
+    tiff = io.BytesIO()
+    Image.open(io.BytesIO(photo[2])).save(tiff, "TIFF")
+    visit.give("drop", ("ball.tiff", "image/tiff", tiff.getvalue()))  # Chromium cannot show it
+    expect(visit.subject("ball")).to_have_attribute("aria-pressed", "true")
+
+
+def test_a_large_photograph_is_shrunk_and_pictures_wait_for_a_full_queue(visit, photo):
+    visit.first_picture()
+    drawn = np.asarray(Image.open(io.BytesIO(photo[2])).resize((2800, 2100), 0))
+    grain = np.random.default_rng(1).integers(0, 12, (2100, 2800, 1), dtype=np.uint8)
+    large = io.BytesIO()
+    Image.fromarray(drawn // 2 + grain).save(large, "JPEG", quality=98)
+    asked = []
+
+    def refuse(route):
+        asked.append(len(route.request.post_data_buffer))
+        if len(asked) < 3:
+            body = {"error": {"message": "Full.", "type": "", "param": None, "code": "rate"}}
+            route.fulfill(status=429, json=body, headers={"retry-after-ms": "300"})
+        else:
+            route.continue_()
+
+    visit.page.route("**/v1/identities", refuse)
+    visit.give("drop", ("IMG_1.jpg", "image/jpeg", large.getvalue()))
+    expect(visit.page.locator("p.busy")).to_contain_text("Your picture is sent again in")
+    expect(visit.page.get_by_text(re.compile("Sent as .* MB in place of"))).to_be_visible()
+    expect(visit.subject("subject")).to_be_visible()
+    assert len(asked) == 3
+    assert len(visit.crowded) == 2
+    visit.crowded.clear()
+    assert asked[0] < len(large.getvalue()) / 1.2
+
+
+def test_a_cut_out_is_corrected_with_every_tool_and_kept(visit, photo):
+    visit.first_picture()
+    visit.give("drop", photo)
+    visit.page.get_by_role("button", name="Cut-out and pictures of subject").click()
+    dialog = visit.page.get_by_role("dialog")
+    seen = dialog.get_by_alt_text("The subject as the encoder sees it")
+    sheet = dialog.get_by_role("application")
+    for tool, start, end in (
+        ("Brush", (0.45, 0.3), (0.75, 0.75)),
+        ("Eraser", (0.5, 0.3), (0.7, 0.75)),
+        ("Box", (0.3, 0.1), (0.9, 0.9)),
+        ("Point off it", (0.1, 0.1), (0.1, 0.1)),
+        ("Point on it", (0.45, 0.3), (0.75, 0.75)),
+    ):
+        before = seen.get_attribute("src")
+        dialog.get_by_text(tool, exact=True).click()
+        visit.drag(sheet, start, end)
+        expect(seen).not_to_have_attribute("src", before)
+    visit.screenshot("cut-out")
+    visit.page.keyboard.press("Escape")
+    expect(dialog.get_by_role("alert")).to_have_text("Leave without what you painted?")
+    visit.page.keyboard.press("Escape")
+    dialog.get_by_label("Name").fill("ball")
+    dialog.get_by_role("button", name="Use this").click()
+    expect(visit.prompt).to_have_value("a photo of a ball on a beach")
+    visit.settled()
+    visit.page.reload()
+    visit.first_picture()
+    visit.page.get_by_role("button", name="Cut-out and pictures of ball").click()
+    expect(sheet).to_be_visible()  # its mask was kept with it
+    before = seen.get_attribute("src")
+    sheet.focus()
+    for key in ("ArrowLeft", "Shift+ArrowUp", " "):
+        visit.page.keyboard.press(key)
+    expect(seen).not_to_have_attribute("src", before)
+    visit.page.keyboard.press("Escape")
+    dialog.get_by_role("button", name="Discard it").click()
+    visit.page.get_by_role("button", name="Cut-out and pictures of ball").click()
+    dialog.get_by_role("button", name="Delete ball").click()
+    expect(visit.subject("ball")).to_have_count(0)
+    flat = to_png(Image.new("RGB", (160, 120), (90, 90, 90)))
+    visit.give("drop", ("wall.png", "image/png", flat))
+    visit.page.get_by_role("button", name="Mark it yourself").click()
+    visit.drag(sheet, (0.3, 0.5), (0.6, 0.5))
+    expect(seen).to_be_visible()
+    dialog.get_by_role("button", name="Use this").click()
+    expect(dialog).to_be_hidden()
+
+
+def test_two_subjects_share_a_picture_and_boxes_place_them(finer):
+    one = finer.first_picture().pixels()
+    finer.subject("robot, a sample").hover()
+    finer.page.get_by_role("button", name="Add robot to the picture").click()
+    expect(finer.prompt).to_have_value("a photo of a hamster and a robot on a beach")
+    finer.kept()
+    assert [len(one["box"]) for one in finer.newest()["swiftpie"]["subjects"]] == [4, 4]
+    assert differs(one, finer.pixels())
+    finer.screenshot("page")
+    finer.after(finer.page.get_by_role("button", name="in space").click)
+    finer.after(finer.page.get_by_role("button", name="Leave out robot").click)
+    expect(finer.prompt).to_have_value("a photo of a hamster in space")
+    assert "box" not in finer.newest()["swiftpie"]["subjects"][0]
+
+    def box():
+        finer.settled()
+        return finer.newest()["swiftpie"]["subjects"][0]["box"]
+
+    finer.drag(finer.page.locator(".layer"), (0.1, 0.5), (0.5, 0.9))
+    assert box() == pytest.approx([0.1, 0.5, 0.5, 0.9], abs=0.01)
+    body = finer.page.get_by_role("button", name="Move hamster")
+    finer.drag(body, (0.5, 0.5), (1.5, 0.5))
+    assert box()[0] == pytest.approx(0.5, abs=0.02)
+    corner = finer.page.get_by_role("button", name="Size of hamster, top left corner")
+    finer.after(lambda: corner.press("Shift+ArrowUp"))
+    left, top, _, bottom = box()
+    assert bottom - top == pytest.approx(0.5, abs=0.01)
+    finer.after(lambda: body.press("ArrowLeft"))
+    assert box()[0] == pytest.approx(left - 0.02)
+    finer.after(lambda: body.press("Delete"))
+    assert "box" not in finer.newest()["swiftpie"]["subjects"][0]
+
+
+def test_a_chosen_scene_is_said_beside_the_words_that_it_replaces(visit, photo):
+    words = visit.first_picture().pixels()
+    said = visit.page.get_by_text("whatever place the words name")
+    visit.page.get_by_label("Search the scenes").fill("castle")
+    castle = visit.page.get_by_role("button", name="castle, a scene")
+    expect(castle.locator("img")).to_have_attribute("src", re.compile("^blob:"))
+    in_castle = visit.after(castle.click)
+    assert visit.newest()["swiftpie"]["scene"] == "castle"
+    expect(said).to_contain_text("castle")
+    visit.screenshot("scene")
+    assert differs(words, in_castle)
+    visit.after(visit.page.get_by_role("button", name="Take it from my words").click)
+    assert "scene" not in visit.newest()["swiftpie"]
+    visit.after(castle.click)
+    visit.after(visit.page.get_by_role("button", name="in the snow").click)
+    assert "scene" not in visit.newest()["swiftpie"], "a place that is chosen later"
+    given = {"name": photo[0], "mimeType": photo[1], "buffer": photo[2]}
+    own = visit.page.get_by_label("A photograph of a place")
+    visit.after(lambda: own.set_input_files(given))
+    assert visit.newest()["swiftpie"]["scene"].startswith("pic_")
+    blue = visit.pixels()[:40, :40].reshape(-1, 3).mean(0)
+    assert blue[2] > blue[0] + 40  # the ground of the photograph
+    visit.after(visit.page.get_by_role("button", name="From words alone").click)
+    assert visit.newest()["swiftpie"]["scene"] == "words"
+    visit.after(visit.page.get_by_role("button", name="By my words").click)
+    chooser = visit.page.get_by_label("A picture whose style is taken")
+    visit.after(lambda: chooser.set_input_files(given))
+    assert visit.newest()["swiftpie"]["style_reference"].startswith("pic_")
+    visit.after(visit.page.get_by_role("button", name="Leave out the style picture").click)
+    assert "style_reference" not in visit.newest()["swiftpie"]
+
+
+def test_subjects_of_the_library_are_searched_named_and_added(visit):
+    visit.first_picture()
+    search = visit.page.get_by_label("Search the library")
+    search.fill("kitten")
+    visit.after(visit.subject("cat, of the library").click)
+    expect(visit.prompt).to_have_value("a photo of a cat on a beach")
+    assert visit.newest()["swiftpie"]["subjects"][0]["library"] == "cat"
+    search.fill("teapot")
+    expect(visit.subject("teapot, of the library")).to_be_visible()
+    visit.after(lambda: search.press("Enter"))
+    expect(visit.prompt).to_have_value("a photo of a teapot on a beach")
+    search.fill("")
+    visit.page.get_by_role("button", name="Leave out teapot").click()
+    visit.after(lambda: visit.prompt.fill("a kitten on a beach"))
+    assert not visit.newest()["swiftpie"].get("subjects")
+    expect(visit.page.get_by_text("“kitten” is drawn from the library as its cat.")).to_be_visible()
+    visit.after(visit.subject("robot, a sample").click)
+    expect(visit.prompt).to_have_value("a robot on a beach")
+
+
+def test_a_picture_is_edited_by_words_within_a_painted_mask(finer):
+    drawn = finer.first_picture().pixels()
+    finer.kept()
+    finer.page.get_by_role("button", name="Edit this").click()
+    words = finer.page.get_by_label(CHANGE)
+    expect(words).to_have_value("a photo of a hamster on a beach")
+    edited = finer.after(lambda: words.fill("a photo of a hamster in the snow"))
+    assert differs(drawn, edited)
+    asked = finer.newest()["swiftpie"]
+    assert asked.keys() == {"source_prompt", "mask_mode", "return_mask"}
+    finer.after(lambda: finer.page.get_by_label("Strength", exact=True).fill("1.1"))
+    assert finer.newest()["swiftpie"] == {**asked, "scales": {"text_scale": 1.1}}
+    finer.drag(finer.page.locator(".layer"), (0.01, 0.5), (0.5, 0.5))
+    expect(finer.page.get_by_label("Before and after")).to_have_value("50")
+    finer.screenshot("page-edit")
+    finer.page.get_by_role("button", name="Paint the mask").click()
+    finer.page.get_by_role("button", name="Clear").click()
+    finer.settled()
+    finer.drag(finer.page.get_by_role("application"), (0.1, 0.1), (0.5, 0.15))
+    expect(finer.page.get_by_role("button", name="Find it again")).to_be_visible()
+    finer.kept()
+    finer.page.get_by_role("button", name="Done").click()
+    finer.settled()
+    assert finer.newest()["mask_id"].startswith("pic_")
+    # What was not painted is as it was, but for what JPEG makes of it.
+    below = slice(finer.pixels().shape[0] // 2, None)
+    assert np.abs(finer.pixels()[below].astype(int) - drawn[below]).mean() < 6
+    finer.after(finer.page.get_by_role("button", name="Find it again").click)
+    assert "mask_id" not in finer.newest()
+    finer.after(lambda: finer.page.get_by_label("What does it show now?").fill(""))
+    assert "source_prompt" not in finer.newest()["swiftpie"]
+    finer.strip_drawn()
+    finer.after(finer.page.locator(".strip img").nth(1).click)
+    assert finer.newest()["seed"] == 2
+    assert finer.newest()["swiftpie"]["edit"] == {"variation": 0.5}
+
+
+def test_a_subject_is_put_into_a_photograph_where_the_visitor_drags_it(visit, large):
+    visit.first_picture()
+    visit.photograph(large, "Insert")
+    visit.subject("robot, a sample").click()
+    body = visit.page.get_by_role("button", name="Move robot")
+    expect(body).to_have_text("robot, proposed")
+    visit.settled()
+    assert "box" not in visit.newest()["swiftpie"]["subjects"][0]
+    visit.after(lambda: visit.drag(body, (0.5, 0.5), (0.5, -0.1)))
+    expect(body).to_have_text("robot")
+    visit.after(lambda: visit.page.get_by_label("Turn").fill("30"))
+    (placed,) = visit.newest()["swiftpie"]["subjects"]
+    assert placed["view"] == [30, 0]
+    visit.kept()
+    visit.screenshot("insert")
+    visit.page.get_by_role("button", name="Mask", exact=True).click()
+    region, _ = visit.saved("Save region")
+    data, name = visit.saved("Download 960 \N{MULTIPLICATION SIGN} 720")
+    assert name == "a-robot-in-the-photograph-1.png"
+    before, after = (np.asarray(Image.open(io.BytesIO(one))) for one in (large[2], data))
+    kept = np.asarray(Image.open(io.BytesIO(region))) == 0
+    assert 0.2 < kept.mean() < 0.95
+    assert (after[kept] == before[kept]).all()
+    assert json.loads(read_metadata(data)["subjects"]) == [{"box": placed["box"], "view": [30, 0]}]
+    visit.page.get_by_role("button", name="Auto place").click()
+    expect(body).to_have_text("robot, proposed")
+
+
+def test_what_is_marked_goes_once_and_a_subject_may_come_in_its_place(visit):
+    visit.first_picture()
+    ground = Image.new("RGB", (320, 240), (70, 140, 90))
+    with Image.open(io.BytesIO(sample("1f439"))) as hamster:
+        ground.paste(hamster.convert("RGBA"), (90, 40), hamster.convert("RGBA"))
+    visit.photograph(("shelf.png", "image/png", to_png(ground)), "Remove")
+    sheet = visit.page.get_by_role("application")
+    visit.drag(sheet, (0.45, 0.4), (0.7, 0.6))
+    expect(visit.picture).to_have_attribute("alt", "the photograph without it")
+    visit.settled()
+    assert visit.newest()["swiftpie"] == {
+        "task": "remove",
+        "mask_mode": "white",
+        "return_mask": True,
+    }
+    visit.page.get_by_text("Box", exact=True).click()
+    visit.after(lambda: visit.drag(sheet, (0.2, 0.1), (0.9, 0.9)))
+    visit.page.get_by_role("button", name="Done").click()
+    visit.kept()
+    expect(visit.page.locator(".strip")).to_have_count(0)  # every seed removes it alike
+    visit.screenshot("remove")
+    where = visit.page.get_by_role("combobox", name="Where")
+    visit.after(lambda: where.select_option(label="where hamster is found"))
+    assert "mask_id" not in visit.newest()
+    assert "where" in visit.newest()["swiftpie"]
+    visit.subject("robot, a sample").click()
+    expect(visit.page.get_by_label("Replace", exact=True)).to_be_checked()
+    expect(visit.picture).to_have_attribute("alt", "a robot in its place")
+    visit.kept()
+    visit.page.keyboard.press("Control+z")
+    expect(visit.page.get_by_label("Remove", exact=True)).to_be_checked()
+    visit.stored()
+    visit.page.reload()
+    expect(visit.page.get_by_label("Remove", exact=True)).to_be_checked()
+    data, _ = visit.saved("Download")
+    assert read_metadata(data)["task"] == "remove"
+
+
+def test_the_history_is_walked_and_outlives_a_reload_and_a_download_is_used_again(visit, robot):
+    visit.first_picture()
+    visit.page.get_by_role("button", name="Place hamster by a box").click()
+    visit.page.get_by_label("Balance", exact=True).fill("0.3")
+    visit.kept()
+    first, early = visit.pixels(), visit.page.locator("ol button").count()
+    data, name = visit.saved("Download 512 \N{MULTIPLICATION SIGN} 512")
+    assert name == "a-photo-of-a-hamster-on-a-beach-1.png"
+    visit.after(lambda: visit.give("drop", robot))
+    visit.after(lambda: visit.prompt.fill("a robot in space"))
+    visit.kept()
+    second, steps = visit.pixels(), visit.page.locator("ol button").count()
+    visit.stored()
+    visit.page.reload()
+    expect(visit.prompt).to_have_value("a robot in space")
+    expect(visit.page.locator("ol button")).to_have_count(steps)
+    assert (visit.pixels() == second).all()  # it was not drawn again
+    for _ in range(steps - early):
+        visit.page.keyboard.press("Control+z")
+    expect(visit.prompt).to_have_value("a photo of a hamster on a beach")
+    assert not differs(first, visit.pixels())
+    visit.page.keyboard.press("Control+Shift+z")
+    expect(visit.prompt).not_to_have_value("a photo of a hamster on a beach")
+    visit.give("drop", ("found.png", "image/png", data))
+    visit.page.get_by_role("button", name="Use these settings").click()
+    visit.settled()
+    again = visit.newest()["swiftpie"]
+    assert again["scales"]["balance"] == pytest.approx(0.3)
+    assert again["subjects"][0]["box"] == [0.25, 0.35, 0.75, 0.85]
+    visit.page.get_by_role("button", name=re.compile("Delete what is kept")).click()
+    visit.page.get_by_role("button", name="Delete", exact=True).click()
+    expect(visit.subject("robot")).to_have_count(0)
+    visit.first_picture()
+    expect(visit.prompt).to_have_value("a photo of a hamster on a beach")
+
+
+def test_keys_alone_are_enough(visit):
+    visit.first_picture()
+    keyboard = visit.page.keyboard
+    keyboard.press("Tab")
+    keyboard.press("Enter")
+    expect(visit.prompt).to_be_focused()
+    keyboard.press("Control+a")
+    visit.after(lambda: keyboard.type("a hamster in the snow", delay=20))
+
+    def tab_to(locator):
+        reached = locator.element_handle()
+        for _ in range(150):
+            if reached.evaluate("(one) => one === document.activeElement"):
+                outline = "(one) => getComputedStyle(one).outlineStyle"
+                assert reached.evaluate(outline) != "none"
+                return
+            keyboard.press("Tab")
+        raise AssertionError(f"{locator} is not reached")
+
+    tab_to(visit.page.get_by_role("button", name="Place hamster by a box"))
+    visit.after(lambda: keyboard.press("Enter"))
+    tab_to(visit.page.get_by_role("button", name="Move hamster"))
+    visit.after(lambda: keyboard.press("ArrowLeft"))
+    tab_to(visit.page.get_by_label("Balance", exact=True))
+    visit.after(lambda: keyboard.press("ArrowRight"))
+    tab_to(visit.subject("robot, a sample"))
+    visit.after(lambda: keyboard.press("Enter"))
+    expect(visit.prompt).to_have_value("a robot in the snow")
+
+
+@pytest.mark.skipif(not AXE.exists(), reason="needs axe-core: run `make page`")
+def test_axe_finds_nothing_serious(browser, server, photo):
+    with visiting(browser, server.url, color_scheme="light", reduced_motion="reduce") as visit:
+        visit.open().first_picture()
+        page = visit.page
+        page.get_by_role("button", name="Place hamster by a box").click()
+        visit.prompt.fill("a hamster on a beech")
+        visit.kept()
+        page.evaluate(AXE.read_text())
+
+        def check(state):
+            for scheme in ("light", "dark"):
+                page.emulate_media(color_scheme=scheme)
+                visit.settled()
+                page.evaluate(REPAINTED)
+                found = page.evaluate("async () => (await axe.run()).violations")
+                told = [(one["id"], one["nodes"][0]["html"], one["impact"]) for one in found]
+                assert not [one for one in told if one[2] in {"serious", "critical"}], state
+                visit.screenshot(f"{state}-{scheme}")
+
+        check("draw")
+        visit.give("drop", photo)
+        page.get_by_role("button", name="Cut-out and pictures of subject").click()
+        expect(page.get_by_role("application")).to_be_visible()
+        check("cut-out")
+        page.keyboard.press("Escape")
+        page.get_by_role("button", name="Edit this").click()
+        page.get_by_label("Remove", exact=True).check(force=True)
+        expect(page.get_by_role("application")).to_be_visible()
+        check("remove")
+        visit.check_quiet()
+
+
+def test_a_phone_has_targets_of_44_px_and_nothing_runs_off_its_side(browser, server, photo):
+    with visiting(browser, server.url, viewport=PHONE, has_touch=True, is_mobile=True) as visit:
+        visit.open().first_picture()
+
+        def check(name):
+            assert visit.page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+            assert visit.page.evaluate(SMALL) == []
+            assert visit.page.evaluate(NARROW) == []
+            visit.screenshot(name, full_page=True)
+
+        check("phone")
+        long = "donaudampfschifffahrtsgesellschaftskapitaen"
+        visit.prompt.fill(f"a {long} beside a hamster on a {long}")
+        visit.page.get_by_role("button", name="Place hamster by a box").tap()
+        visit.settled()
+        layer = visit.page.locator(".layer")
+        visit.touch(layer, (0.05, 0.1), (0.55, 0.3))
+        visit.settled()
+        box = visit.newest()["swiftpie"]["subjects"][0]["box"]
+        assert box == pytest.approx([0.05, 0.1, 0.55, 0.3], abs=0.02)
+        check("phone-box")
+        visit.give("drop", photo)
+        visit.settled()  # the tile is drawn anew, and a tap in between is lost: click waits for it
+        visit.page.get_by_role("button", name="Cut-out and pictures of subject").click()
+        dialog = visit.page.get_by_role("dialog")
+        seen = dialog.get_by_alt_text("The subject as the encoder sees it")
+        before = seen.get_attribute("src")
+        visit.touch(dialog.get_by_role("application"), (0.05, 0.2), (0.3, 0.2))
+        expect(seen).not_to_have_attribute("src", before)
+        check("phone-cut-out")
+        dialog.get_by_label("Name").fill(long)
+        dialog.get_by_role("button", name="Use this").tap()
+        expect(visit.subject(long)).to_be_visible()
+        visit.photograph(photo, "Insert")
+        visit.page.get_by_role("button", name="robot, a sample").tap()
+        body = visit.page.get_by_role("button", name="Move robot")
+        expect(body).to_have_text("robot, proposed")
+        visit.settled()
+        visit.after(lambda: visit.touch(body, (0.5, 0.5), (0.5, 0.1)))
+        expect(body).to_have_text("robot")
+        check("phone-insert")
+        visit.check_quiet()
+
+
+def test_a_server_that_goes_away_is_waited_for_and_told_again_what_it_forgot(browser, small):
+    with visiting(browser, "") as visit:
+        with serving(small, token="a long word") as first:
+            visit.url = first.url
+            field = visit.open().page.get_by_label("Token")
+            field.fill("a wrong word")
+            visit.page.get_by_role("button", name="Continue").click()
+            expect(visit.page.get_by_role("alert")).to_contain_text("does not know this token")
+            field.fill("a long word")
+            field.press("Enter")
+            visit.first_picture()
+            visit.kept()
+            visit.stored()
+            ready = "navigator.serviceWorker.ready.then(() => caches.match('/')).then(Boolean)"
+            visit.page.wait_for_function(ready)
+        expect(visit.page.locator(".state")).to_have_text("no connection")
+        visit.page.reload()
+        expect(visit.picture).to_be_visible()
+        expect(visit.page.get_by_text("The server does not answer. Trying again")).to_be_visible()
+        visit.screenshot("no-connection")
+        second = Running(small, limits=Limits(), token="another word")
+        second.server.config.port = first.port
+        with second:
+            field.fill("another word")
+            field.press("Enter")
+            visit.after(lambda: visit.prompt.fill("a hamster in space"))
+            expect(visit.page.get_by_role("alert")).to_have_count(0)
+
+
+def test_people_are_drawn_by_their_faces_where_the_model_knows_faces(browser, tmp_path):
+    world = make_world(tmp_path)
+    encoder = FACE_ENCODERS.get("opencv").open(world / "faces")
+    session = small_session(world, adapter=LOOKING).with_face_encoder(encoder)
+    with (
+        serving(session, facts={"knows_faces": True}) as running,
+        visiting(browser, running.url) as visit,
+    ):
+        visit.open().first_picture()
+        person = visit.page.get_by_label("A photograph of a person")
+        visit.after(lambda: person.set_input_files(PHOTO))
+        (known,) = [one for one in visit.library() if one["is_face"]]
+        assert (known["name"], known["pictures"]) == ("person", [])
+        plain = visit.pixels()
+        visit.after(lambda: visit.page.get_by_label("Steering").select_option("am1"))
+        assert visit.newest()["swiftpie"]["identity_guidance"] == "am1"
+        assert differs(plain, visit.pixels())
+        with visit.page.expect_response(lambda answer: answer.request.method == "DELETE"):
+            visit.page.get_by_role("button", name="Delete person").click()
+        assert not any(one["is_face"] for one in visit.library())
+        visit.check_quiet()
+
+
+def test_a_model_that_reads_no_subjects_draws_what_is_typed(browser, tmp_path):
+    session = Session(load_components(SANA, weights=tiny_sana.make_pipeline(tmp_path / "pipeline")))
+    with serving(session) as running, visiting(browser, running.url) as visit:
+        before = visit.open().first_picture().pixels()
+        after = visit.after(lambda: visit.prompt.fill("a lighthouse at night"))
+        assert differs(before, after)
+        visit.check_quiet()
+
+
+PARTS = (
+    ["", "a photo of ", "a black and white photo of ", "an oil painting of ", "Photo: "],
+    [
+        "a dog",
+        "a tiny unicorn",
+        "the huge Ärger-Bär",
+        "an acorn and a robot",
+        "two ½ cats",
+        "object",
+    ],
+    ["", " wearing a crown", " riding a bicycle", " sleeping", " wearing a sombrero"],
+    [
+        " on a beach",
+        " in Paris",
+        " on a mountain in foggy cities",
+        " under water",
+        "",
+        " of gold",
+        " in the snows",
+        " on the left!",
+    ],
+)
+
+
+def test_the_page_marks_the_words_that_python_warns_of(visit, session):
+    visit.first_picture()
+    words = session.components.text.vocabulary
+    assert isinstance(words, Vocabulary)
+    prompts = [
+        a + b + c + d for a in PARTS[0] for b in PARTS[1] for c in PARTS[2] for d in PARTS[3]
+    ]
+    found = visit.page.evaluate(
+        """async ([words, prompts]) => {
+          const { Vocabulary } = await import("/static/vocabulary.js");
+          const known = new Vocabulary(words);
+          return prompts.map((one) => {
+            const unknown = known.unknownIn(one);
+            return [unknown, known.unknownIn(one, ["unicorn"])];
+          });
+        }""",
+        [words.to_json(), prompts],
+    )
+    for prompt, (unknown, shown) in zip(prompts, found, strict=True):
+        assert unknown == words.unknown_in(prompt), prompt
+        assert shown == words.unknown_in(prompt, shown=["unicorn"]), prompt
+    assert sum(bool(unknown) for unknown, _ in found) > 100

@@ -1,0 +1,124 @@
+"""What is done before anybody waits: after that, no number of requests costs a compilation."""
+
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+from PIL import Image
+from torch import nn
+
+from swiftpie.backbones.presets import PRESETS, describe
+from swiftpie.engine.session import Session
+from swiftpie.engine.transforms.compile import form_of
+from swiftpie.engine.wrappers import JoinedAutoencoder, WrappedDenoiser
+from swiftpie.errors import WeightsError
+from swiftpie.server.drawing import batch_sizes
+from swiftpie.server.identities import IdentityInfo, Known
+from swiftpie.server.limits import Limits
+from swiftpie.server.schemas import Drawing
+from swiftpie.server.store import Models, Offer
+from swiftpie.server.worker import Caller, Worker
+
+PROMPT = "a dog on a beach"
+
+
+class NotingDenoiser(WrappedDenoiser):
+    """Notes of which forms its calls are, as each would cost a graph."""
+
+    def __init__(self, inner, forms):
+        super().__init__(inner)
+        self.forms = forms
+
+    def _predict(self, call):
+        self.forms.add(("denoiser", form_of(call)))
+        return super()._predict(call)
+
+
+class NotingDecoder(nn.Module):
+    def __init__(self, inner, forms):
+        super().__init__()
+        self.inner, self.forms = inner, forms
+
+    def decode(self, latents):
+        self.forms.add(("decoder", form_of(latents)))
+        return self.inner.decode(latents)
+
+
+@asynccontextmanager
+async def working(load, told, **limits):
+    offer = Offer(load, describe(PRESETS.get("mini")))
+    worker = Worker(Models({"mini": offer}), limits=Limits(**limits), decoders=0, tell=told.append)
+    async with worker:
+        yield worker
+
+
+@pytest.fixture
+def forms():
+    return set()
+
+
+@pytest.fixture
+def sized(session, forms):
+    """A session whose networks would be compiled for each form of their arguments."""
+    whole = session.components
+    decoder = NotingDecoder(whole.autoencoder, forms)
+    return Session(
+        replace(
+            whole,
+            denoiser=NotingDenoiser(whole.denoiser, forms),
+            autoencoder=JoinedAutoencoder(whole.autoencoder, decoder),
+            has_fixed_sizes=True,
+        )
+    )
+
+
+@pytest.mark.thorough
+def test_once_ready_no_mix_of_requests_compiles_anything(sized, forms, identity):
+    told = []
+
+    async def run():
+        async with working(lambda: sized, told, batch=4) as worker:
+            await worker.getting_ready
+            ready = frozenset(forms)
+            known = Known(IdentityInfo("", "mini", (), ()), identity, {})
+            who = await worker.identities.put(known, owner="me")
+            one, two = ({"subjects": [{"identity_id": who}] * count} for count in (1, 2))
+            photo = Image.effect_noise((128, 128), 60).convert("RGB")
+            networks = {"edit": {"method": "inversion"}}
+            for own, images, counts in [
+                (one, [], [2, 3, 5]),
+                (two, [], [2]),
+                (networks, [photo], [2]),
+            ]:
+                for count in counts:
+                    body = Drawing(prompt=PROMPT, seed=count, n=count, swiftpie=own)
+                    work = await worker.plan(body, caller=Caller("key", "me"), images=images)
+                    assert len(await worker.draw(work)) == count
+                    assert forms == ready, (own, count)
+            return worker.scheduler.batches
+
+    assert asyncio.run(run()) == 6  # 5 do not fit into a batch of 4
+    assert told[0] == "getting ready, 1 of 8: subject"
+    assert told[-1] == "ready"
+
+
+def test_batches_are_of_few_sizes():
+    assert [batch_sizes(most) for most in (1, 3, 4, 6)] == [(1,), (1, 2), (1, 2, 4), (1, 2, 4)]
+
+
+def test_a_model_that_cannot_be_loaded_is_told(caplog):
+    told = []
+
+    def load():
+        raise WeightsError("The weights are damaged.")
+
+    async def run():
+        async with working(load, told) as worker:
+            with pytest.raises(WeightsError):
+                await worker.getting_ready
+            return worker.is_ready
+
+    assert not asyncio.run(run())
+    assert told == ["error: The weights are damaged."]
+    assert "could not be made ready" in caplog.text
