@@ -18,7 +18,7 @@ from swiftpie.server.app import make_app
 from swiftpie.server.guard import loopback_names
 from swiftpie.server.limits import Limits
 from swiftpie.server.listening import Server
-from swiftpie.server.store import Models, Offer
+from swiftpie.server.store import Models, ServedModel
 from swiftpie.server.worker import Worker
 
 
@@ -38,7 +38,7 @@ class Running:
     def __init__(self, session, *, limits, token, facts=None, **more):
         name = session.components.preset.name
         facts = describe(PRESETS.get(name)) | (facts or {})
-        models = Models({name: Offer(lambda: session, facts)})
+        models = Models({name: ServedModel(lambda: session, facts)})
         self.worker = Worker(models, limits=limits, **more)
         self.guard = make_app(
             self.worker, hosts=tuple(loopback_names("127.0.0.1")), token=token, limits=limits
@@ -88,13 +88,13 @@ def serving(
     *,
     token=None,
     identities=None,
-    studio=None,
+    backend=None,
     metrics=None,
     aliases=None,
     facts=None,
     **limits,
 ):
-    given = {"identities": identities, "studio": studio, "metrics": metrics}
+    given = {"identities": identities, "backend": backend, "metrics": metrics}
     given |= {"aliases": aliases or {}, "facts": facts}
     with Running(session, limits=Limits(**limits), token=token, **given) as running:
         yield running

@@ -58,9 +58,9 @@ import swiftpie
 from swiftpie.backbones.presets import PRESETS, describe
 from swiftpie.server.app import make_app
 from swiftpie.server.limits import Limits
-from swiftpie.server.listening import MAX_AHEAD, MAX_EXTRA, MAX_OF_ADDRESS, Lobby
+from swiftpie.server.listening import MAX_AHEAD, MAX_EXTRA, MAX_OF_ADDRESS, ConnectionLimiter
 from swiftpie.server.routes.service import StaticFolder
-from swiftpie.server.store import Models, Offer
+from swiftpie.server.store import Models, ServedModel
 from swiftpie.server.worker import Worker
 from tests.server.conftest import Call, form, serving, to_png
 
@@ -172,7 +172,8 @@ def loop():
 @pytest.fixture(scope="module")
 def worker(session, loop):
     one = Worker(
-        Models({"mini": Offer(lambda: session, describe(PRESETS.get("mini")))}), limits=Limits()
+        Models({"mini": ServedModel(lambda: session, describe(PRESETS.get("mini")))}),
+        limits=Limits(),
     )
     loop.run_until_complete(one.__aenter__())
     loop.run_until_complete(one.getting_ready)
@@ -511,16 +512,16 @@ class Connection:
 
 
 def test_one_address_leaves_room_for_others():
-    lobby = Lobby()
+    limiter = ConnectionLimiter()
     first = [Connection("a") for _ in range(MAX_OF_ADDRESS)]
-    assert all(lobby.enter(one) for one in first)
+    assert all(limiter.enter(one) for one in first)
     extra = [Connection("a") for _ in range(MAX_EXTRA + 1)]
-    assert not any(lobby.enter(one) for one in extra)
+    assert not any(limiter.enter(one) for one in extra)
     assert [one.is_aborted for one in extra] == [True] + [False] * MAX_EXTRA
-    assert lobby.enter(Connection("b"))
-    lobby.leave(first[0])
-    assert lobby.enter(Connection("a"))
-    assert not lobby.enter(Connection("a"))
+    assert limiter.enter(Connection("b"))
+    limiter.leave(first[0])
+    assert limiter.enter(Connection("a"))
+    assert not limiter.enter(Connection("a"))
 
 
 @pytest.mark.thorough

@@ -33,7 +33,7 @@ from swiftpie.server.app import make_app
 from swiftpie.server.drawing import Stopped
 from swiftpie.server.identities import IdentityInfo, Known
 from swiftpie.server.limits import Limits
-from swiftpie.server.store import Models, Offer
+from swiftpie.server.store import Models, ServedModel
 from swiftpie.server.worker import Worker
 from tests.server.conftest import Call, drained, form, serving, to_png
 
@@ -56,7 +56,7 @@ class Gate:
         self.reached, self.opened = threading.Event(), threading.Event()
         self.stages = []  # ended since the gate was reached
         self.stopped = threading.Event()
-        self._draw, worker.studio.answer = worker.studio.answer, self
+        self._draw, worker.backend.answer = worker.backend.answer, self
 
     def __call__(self, work, check):
         def passed(stage):
@@ -130,7 +130,7 @@ def loop():
 @pytest.fixture(scope="module")
 def worker(session, loop):
     """What stands behind the application, ready in `loop`."""
-    offer = Offer(lambda: session, describe(PRESETS.get("mini")))
+    offer = ServedModel(lambda: session, describe(PRESETS.get("mini")))
     one = Worker(Models({"mini": offer}), limits=Limits(batch=2))
     loop.run_until_complete(one.__aenter__())
     loop.run_until_complete(one.getting_ready)
@@ -141,7 +141,7 @@ def worker(session, loop):
 @pytest.fixture
 def running(worker, loop, identity):
     """Run a test with a server; `limits` are its own."""
-    draw = worker.studio.answer
+    draw = worker.backend.answer
 
     def run(test, **limits):
         worker.limits = Limits(**limits)
@@ -154,7 +154,7 @@ def running(worker, loop, identity):
             loop.run_until_complete(asyncio.wait_for(test(server), 60))
         finally:
             server.open()
-            worker.studio.answer = draw
+            worker.backend.answer = draw
 
     return run
 

@@ -13,7 +13,7 @@ from swiftpie.pipelines.drawing.request import Subject
 from swiftpie.server.commands import Edit, Encode, Find, Personalize, Words, commands_of
 from swiftpie.server.drawing import DrawingThread
 from swiftpie.server.schemas import Drawing, RequestError, problem_of
-from swiftpie.server.store import Models, Offer
+from swiftpie.server.store import Models, ServedModel
 from tests.pipelines.tiny_editor import tiny_editor
 
 PROMPT = "a dog on a beach"
@@ -22,7 +22,9 @@ OWN = {"scales": {"identity_scale": 0.5}, "edit": {"variation": 0.25}, "source_p
 
 @pytest.fixture(scope="module")
 def drawer(session):
-    return DrawingThread(Models({"mini": Offer(lambda: session, describe(PRESETS.get("mini")))}))
+    return DrawingThread(
+        Models({"mini": ServedModel(lambda: session, describe(PRESETS.get("mini")))})
+    )
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +66,7 @@ def test_a_moved_ask_draws_the_same_picture(drawer, identity, photo, kind):
 
 def test_a_model_that_knows_all_words_draws_a_prompt_alone_and_inserts_nobody(photo):
     published = Session(tiny_editor())
-    offer = Offer(lambda: published, describe(published.components.preset))
+    offer = ServedModel(lambda: published, describe(published.components.preset))
     drawer = DrawingThread(Models({"published": offer}))
 
     def asks(images, **own):

@@ -18,7 +18,7 @@ FACE = ("me.jpg", PHOTO.read_bytes())
 
 
 @pytest.fixture(scope="module")
-def studio(tmp_path_factory):
+def backend(tmp_path_factory):
     """A server whose model knows faces."""
     world = make_world(tmp_path_factory.mktemp("world"))
     encoder = FACE_ENCODERS.get("opencv").open(world / "faces")
@@ -33,8 +33,8 @@ def upload(server, **fields):
 
 
 @pytest.fixture(scope="module")
-def person(studio):
-    made = upload(studio, face=FACE, face_number="1", name="me")
+def person(backend):
+    made = upload(backend, face=FACE, face_number="1", name="me")
     assert made.status == 201, made.json
     return made.json
 
@@ -44,19 +44,21 @@ def picture_in(answer):
     return Image.open(io.BytesIO(base64.b64decode(answer.json["data"][0]["b64_json"])))
 
 
-def test_a_person_is_kept_without_the_photograph(studio, person):
+def test_a_person_is_kept_without_the_photograph(backend, person):
     assert (person["is_face"], person["pictures"], person["name"]) == (True, [], "me")
-    (model,) = studio.ask("GET", "/v1/models").json["data"]
+    (model,) = backend.ask("GET", "/v1/models").json["data"]
     assert model["swiftpie"]["knows_faces"] is True
-    assert Image.open(io.BytesIO(studio.ask("GET", person["thumbnail"]).content)).size == (64, 64)
+    assert Image.open(io.BytesIO(backend.ask("GET", person["thumbnail"]).content)).size == (64, 64)
 
 
-def test_a_person_is_drawn_in_a_style_and_the_file_asks_for_consent(studio, person):
+def test_a_person_is_drawn_in_a_style_and_the_file_asks_for_consent(backend, person):
     subjects = {"subjects": [{"identity_id": person["id"]}]}
     call = {"prompt": "a person at sea", "seed": 3, "size": "64x64"}
     plain, styled = (
         picture_in(
-            studio.ask("POST", "/v1/images/generations", body={**call, "swiftpie": subjects | more})
+            backend.ask(
+                "POST", "/v1/images/generations", body={**call, "swiftpie": subjects | more}
+            )
         )
         for more in ({}, {"identity_guidance": "am1"})
     )
@@ -65,10 +67,10 @@ def test_a_person_is_drawn_in_a_style_and_the_file_asks_for_consent(studio, pers
     assert plain.tobytes() != styled.tobytes()
 
 
-def test_a_person_comes_into_a_photograph_where_its_face_is(studio, person):
+def test_a_person_comes_into_a_photograph_where_its_face_is(backend, person):
     own = json.dumps({"subjects": [{"identity_id": person["id"]}]})
     body, kind = form(image=FACE, prompt="a person at sea", seed="3", swiftpie=own)
-    answer = studio.ask("POST", "/v1/images/edits", body=body, headers={"content-type": kind})
+    answer = backend.ask("POST", "/v1/images/edits", body=body, headers={"content-type": kind})
     changed = np.asarray(picture_in(answer)) != np.asarray(load_image(PHOTO))
     assert 0 < changed.any(axis=-1).mean() < 0.5
 
@@ -82,8 +84,8 @@ def test_a_person_comes_into_a_photograph_where_its_face_is(studio, person):
         ({"image": FACE, "face_number": "1"}, None, "one of the three"),
     ],
 )
-def test_a_face_that_cannot_be_used_is_named(studio, fields, code, words):
-    answer = upload(studio, **fields)
+def test_a_face_that_cannot_be_used_is_named(backend, fields, code, words):
+    answer = upload(backend, **fields)
     assert answer.status == 400
     assert (answer.json["error"]["code"], words in answer.json["error"]["message"]) == (code, True)
 

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 
 from swiftpie.pipelines.identity_file import identity_bytes
 from swiftpie.server.schemas import RequestError
-from swiftpie.server.store import Shelf
+from swiftpie.server.store import OwnerStore
 from tests.server.conftest import form, serving, to_png
 
 PROMPT = "a dog on a beach"
@@ -152,14 +152,14 @@ def test_a_picture_without_a_subject_has_a_code_and_a_remedy_of_http(server):
 
 def test_cutouts_wait_their_turn_and_words_do_not(session, sprite):
     with serving(session, queue=1) as small:
-        gate, begun, original = threading.Event(), threading.Event(), small.worker.studio.answer
+        gate, begun, original = threading.Event(), threading.Event(), small.worker.backend.answer
 
         def slow(work, check):
             begun.set()
             assert gate.wait(20)
             return original(work, check)
 
-        small.worker.studio.answer = slow
+        small.worker.backend.answer = slow
         answers = []
         picture = {"image": ("a.png", to_png(sprite))}
         asking = [
@@ -182,44 +182,44 @@ def test_cutouts_wait_their_turn_and_words_do_not(session, sprite):
 
 
 def test_whoever_holds_most_makes_room():
-    shelf = Shelf("thing", prefix="t", limit_mib=4 / 2**20, size=len, remedy=" Make it.")
-    of_ben = shelf.put("b", owner="ben")
-    old, new = shelf.put("a1", owner="anna"), shelf.put("a2", owner="anna")
-    assert shelf.find(of_ben, owner="ben") == "b"
-    assert shelf.items(owner="anna") == [(new, "a2")]
+    store = OwnerStore("thing", prefix="t", limit_mib=4 / 2**20, size=len, remedy=" Make it.")
+    of_ben = store.put("b", owner="ben")
+    old, new = store.put("a1", owner="anna"), store.put("a2", owner="anna")
+    assert store.find(of_ben, owner="ben") == "b"
+    assert store.items(owner="anna") == [(new, "a2")]
     with pytest.raises(RequestError, match="Make it") as error:
-        shelf.find(old, owner="anna")
+        store.find(old, owner="anna")
     assert (error.value.code, error.value.param) == ("thing_not_found", "thing_id")
-    shelf.replace(new, "c", owner="anna")
-    shelf.put("dd", owner="cleo")  # 1 and 1 and 2: all fit
-    assert len(shelf.items(owner="anna")) == len(shelf.items(owner="ben")) == 1
-    alone = shelf.put("eeeeeeee", owner="dora")  # larger than the shelf, and kept alone
-    assert shelf.find(alone, owner="dora")
+    store.replace(new, "c", owner="anna")
+    store.put("dd", owner="cleo")  # 1 and 1 and 2: all fit
+    assert len(store.items(owner="anna")) == len(store.items(owner="ben")) == 1
+    alone = store.put("eeeeeeee", owner="dora")  # larger than the store, and kept alone
+    assert store.find(alone, owner="dora")
 
 
 def test_who_invents_owners_makes_the_room():
-    shelf = Shelf("thing", prefix="t", limit_mib=15 / 2**20, size=len)
-    visitor = shelf.put("v", owner="visitor", key="here")
+    store = OwnerStore("thing", prefix="t", limit_mib=15 / 2**20, size=len)
+    visitor = store.put("v", owner="visitor", key="here")
     for number in range(14):
-        shelf.put("u", owner=f"owner {number}", key="there")
-    before = [shelf.put("u", owner=f"late {number}", key="there") for number in range(14)]
-    assert shelf.find(visitor, owner="visitor") == "v"
-    assert shelf.find(before[-1], owner="late 13") == "u"
+        store.put("u", owner=f"owner {number}", key="there")
+    before = [store.put("u", owner=f"late {number}", key="there") for number in range(14)]
+    assert store.find(visitor, owner="visitor") == "v"
+    assert store.find(before[-1], owner="late 13") == "u"
 
 
 def test_of_equal_owners_the_one_that_was_away_longest_makes_room():
-    shelf = Shelf("thing", prefix="t", limit_mib=3 / 2**20, size=len)
-    first, second, _ = (shelf.put("u", owner=owner) for owner in "abc")
-    shelf.find(first, owner="a")  # still here
-    shelf.put("u", owner="d")
-    assert shelf.find(first, owner="a") == "u"
+    store = OwnerStore("thing", prefix="t", limit_mib=3 / 2**20, size=len)
+    first, second, _ = (store.put("u", owner=owner) for owner in "abc")
+    store.find(first, owner="a")  # still here
+    store.put("u", owner="d")
+    assert store.find(first, owner="a") == "u"
     with pytest.raises(RequestError):
-        shelf.find(second, owner="b")
+        store.find(second, owner="b")
 
 
 def test_an_owner_may_use_all_that_nobody_else_needs():
-    shelf = Shelf("thing", prefix="t", limit_mib=4 / 2**20, size=len)
-    names = [shelf.put("u", owner="a") for _ in range(4)]
-    other = shelf.put("u", owner="b")
-    assert shelf.items(owner="a") == [(name, "u") for name in names[1:]]
-    assert shelf.find(other, owner="b") == "u"
+    store = OwnerStore("thing", prefix="t", limit_mib=4 / 2**20, size=len)
+    names = [store.put("u", owner="a") for _ in range(4)]
+    other = store.put("u", owner="b")
+    assert store.items(owner="a") == [(name, "u") for name in names[1:]]
+    assert store.find(other, owner="b") == "u"

@@ -441,13 +441,13 @@ def test_a_full_queue_says_when_to_come_back_and_reads_no_more(session, picture_
             "POST", "/v1/identities", body=body, headers={**known, "content-type": kind}
         )
         asked = {"prompt": PROMPT, "swiftpie": {"subjects": [{"identity_id": sent.json["id"]}]}}
-        gate, original = threading.Event(), small.worker.studio.answer
+        gate, original = threading.Event(), small.worker.backend.answer
 
         def slow(work, check):
             assert gate.wait(20)
             return original(work, check)
 
-        small.worker.studio.answer = slow
+        small.worker.backend.answer = slow
         for _ in range(3):  # one is drawn, two wait
             assert small.ask("POST", "/v1/jobs", body=asked, headers=known).status == 202
             while small.worker.scheduler.num_queued and not small.worker.scheduler._running:
@@ -469,7 +469,7 @@ def test_a_client_that_leaves_is_not_drawn_for(session, picture_bytes):
         body, kind = form(image=("dog.png", picture_bytes))
         made = alone.ask("POST", "/v1/identities", body=body, headers={"content-type": kind}).json
         gate, begun, stopped = threading.Event(), threading.Event(), threading.Event()
-        original = alone.worker.studio.answer
+        original = alone.worker.backend.answer
 
         def slow(work, check):
             begun.set()
@@ -480,7 +480,7 @@ def test_a_client_that_leaves_is_not_drawn_for(session, picture_bytes):
                 stopped.set()
                 raise
 
-        alone.worker.studio.answer = slow
+        alone.worker.backend.answer = slow
         text = (
             f'{{"prompt": "{PROMPT}", "swiftpie": {{"subjects": [{{"identity_id": '
             f'"{made["id"]}"}}]}}}}'

@@ -48,14 +48,14 @@ def test_a_prompt_gives_its_picture(live, identity_id, session, identity):
 
 
 def test_the_newest_replaces_those_that_wait(server, live, identity_id):
-    gate, begun, original = threading.Event(), threading.Event(), server.worker.studio.answer
+    gate, begun, original = threading.Event(), threading.Event(), server.worker.backend.answer
 
     def slow(work, check):
         begun.set()
         assert gate.wait(20)
         return original(work, check)
 
-    server.worker.studio.answer = slow
+    server.worker.backend.answer = slow
     try:
         send(live, 1, identity_id)
         assert begun.wait(20)
@@ -66,7 +66,7 @@ def test_the_newest_replaces_those_that_wait(server, live, identity_id):
         drawn = [receive(live)[0] for _ in range(2)]
     finally:
         gate.set()
-        server.worker.studio.answer = original
+        server.worker.backend.answer = original
     assert [(one["type"], one["id"]) for one in dropped] == [("dropped", 2), ("dropped", 3)]
     assert [(one["type"], one["id"]) for one in drawn] == [("picture", 1), ("picture", 4)]
 
@@ -136,13 +136,13 @@ def test_mistakes_are_told_and_the_connection_stays(live, identity_id, caplog, m
 def test_an_error_of_our_own_is_answered_and_its_words_are_not_logged(
     server, live, identity_id, caplog
 ):
-    original = server.worker.studio.answer
+    original = server.worker.backend.answer
 
     def broken(work, check):
         check("batched")
         raise LookupError(work[0].prompt)
 
-    server.worker.studio.answer = broken
+    server.worker.backend.answer = broken
     try:
         send(live, 1, identity_id, prompt="a dog and a canary")
         told = receive(live)[0]
@@ -155,7 +155,7 @@ def test_an_error_of_our_own_is_answered_and_its_words_are_not_logged(
             body={"prompt": "a dog and a canary", "stream": True},
         )
     finally:
-        server.worker.studio.answer = original
+        server.worker.backend.answer = original
     assert (told["type"], told["id"]) == ("error", 1)
     assert answer.status == 500
     assert b'"type": "error"' in stream.content

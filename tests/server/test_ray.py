@@ -22,10 +22,10 @@ import swiftpie
 from swiftpie.backbones.presets import PRESETS, describe
 from swiftpie.engine.session import Session
 from swiftpie.errors import ConfigError, MissingExtra
-from swiftpie.server.limits import Fleet
+from swiftpie.server.limits import RayReplicas
 from swiftpie.server.metrics import Metrics
 from swiftpie.server.ray import on_ray
-from swiftpie.server.store import Models, Offer
+from swiftpie.server.store import Models, ServedModel
 from tests.server.conftest import form, serving
 
 PROMPT = "a dog on a beach"
@@ -63,7 +63,7 @@ def load_slow(notes):
 
 
 def models(load):
-    return Models({"mini": Offer(load, describe(PRESETS.get("mini")))})
+    return Models({"mini": ServedModel(load, describe(PRESETS.get("mini")))})
 
 
 @pytest.fixture(scope="module")
@@ -76,11 +76,11 @@ def on_replicas(session, notes):
     """A server whose pictures are drawn by two replicas."""
     ray = pytest.importorskip("ray", reason="needs swiftpie[ray]")
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    metrics, fleet = Metrics(), Fleet(replicas="2", replica_cpus=0.5)
+    metrics, replicas = Metrics(), RayReplicas(replicas="2", replica_cpus=0.5)
     load = partial(models, partial(load_slow, notes))
     with (
-        on_ray(load, fleet, drain_s=10, on_retry=metrics.retried.inc) as studio,
-        serving(session, studio=studio, metrics=metrics, deadline_s=PATIENCE_S) as running,
+        on_ray(load, replicas, drain_s=10, on_retry=metrics.retried.inc) as backend,
+        serving(session, backend=backend, metrics=metrics, deadline_s=PATIENCE_S) as running,
     ):
         yield running
 
@@ -216,18 +216,18 @@ def test_without_ray_the_extra_is_named(session):
         pytest.skip("Ray is installed")
     with (
         pytest.raises(MissingExtra, match=r"swiftpie\[serve,ray\]"),
-        on_ray(partial(models, lambda: session), Fleet(), drain_s=1),
+        on_ray(partial(models, lambda: session), RayReplicas(), drain_s=1),
     ):
         pass
 
 
 @pytest.mark.parametrize(("text", "least", "most"), [("3", 3, 3), ("1-4", 1, 4), ("2-2", 2, 2)])
 def test_replicas_are_a_number_or_a_range(text, least, most):
-    fleet = Fleet(replicas=text)
-    assert (fleet.least, fleet.most) == (least, most)
+    replicas = RayReplicas(replicas=text)
+    assert (replicas.least, replicas.most) == (least, most)
 
 
 @pytest.mark.parametrize("text", ["", "0", "4-1", "-2", "1-", "many", "1.5"])
 def test_what_is_no_number_of_replicas_is_refused(text):
     with pytest.raises(ConfigError, match="--replicas"):
-        Fleet(replicas=text)
+        RayReplicas(replicas=text)

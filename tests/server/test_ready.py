@@ -17,7 +17,7 @@ from swiftpie.server.drawing import batch_sizes
 from swiftpie.server.identities import IdentityInfo, Known
 from swiftpie.server.limits import Limits
 from swiftpie.server.schemas import Drawing
-from swiftpie.server.store import Models, Offer
+from swiftpie.server.store import Models, ServedModel
 from swiftpie.server.worker import Caller, Worker
 
 PROMPT = "a dog on a beach"
@@ -47,7 +47,7 @@ class NotingDecoder(nn.Module):
 
 @asynccontextmanager
 async def working(load, told, **limits):
-    offer = Offer(load, describe(PRESETS.get("mini")))
+    offer = ServedModel(load, describe(PRESETS.get("mini")))
     worker = Worker(Models({"mini": offer}), limits=Limits(**limits), decoders=0, tell=told.append)
     async with worker:
         yield worker

@@ -73,7 +73,7 @@ def mcp(
     _check_packages()
     from swiftpie.server.mcp.files import Folders
     from swiftpie.server.mcp.server import Toolbox, serve_http, serve_stdio
-    from swiftpie.server.store import Models, Offer
+    from swiftpie.server.store import Models, ServedModel
     from swiftpie.server.worker import Worker
 
     known = Folders(folders or [], out=out)
@@ -81,7 +81,7 @@ def mcp(
     loading, preset = resolved(loading)
     _check_downloads(loading)
     facts = {**describe(preset), "knows_faces": False}
-    models = Models({preset.name: Offer(partial(_load, loading), facts)})
+    models = Models({preset.name: ServedModel(partial(_load, loading), facts)})
     toolbox = Toolbox(Worker(models, limits=limits, tell=console.say), known)
     if listening is None:
         asyncio.run(serve_stdio(toolbox))

@@ -22,12 +22,12 @@ from swiftpie.cli.drawing.face import encoder_of, with_face_files
 from swiftpie.cli.loading import confirm_download, open_session, plan_downloads
 from swiftpie.errors import ConfigError, MissingExtra, system_reason
 from swiftpie.faces import FaceSettings
-from swiftpie.server.limits import Fleet, Limits
+from swiftpie.server.limits import Limits, RayReplicas
 
 if TYPE_CHECKING:
     from swiftpie.engine.session import Session
     from swiftpie.server.shared import SharedIdentities
-    from swiftpie.server.store import Offer
+    from swiftpie.server.store import ServedModel
 
 PACKAGES = (*("fastapi", "uvicorn", "httptools", "websockets", "multipart", "prometheus_client"),)
 TOKEN_VARIABLE = "SWIFTPIE_TOKEN"
@@ -41,7 +41,7 @@ LIMITS = (
     *("body_mib", "body_s", "deadline_s", "queue", "queue_per_key", "batch", "cache_mib"),
     "identities_mib",
 )
-FLEET = ("replicas", "replica_cpus", "replica_gpus")
+REPLICAS = ("replicas", "replica_cpus", "replica_gpus")
 
 app = typer.Typer()
 
@@ -123,7 +123,7 @@ def serve(
     memory_mib: MemoryMib = None,
     identities_at: IdentitiesAt = None,
     uses_ray: UsesRay = False,
-    fleet: Annotated[Fleet, options.FieldOptions(Fleet, FLEET)],
+    replicas: Annotated[RayReplicas, options.FieldOptions(RayReplicas, REPLICAS)],
     limits: Annotated[Limits, options.FieldOptions(Limits, LIMITS)],
     recogniser: Annotated[
         FaceSettings, options.FieldOptions(FaceSettings, ("encoder", "face_models"))
@@ -135,7 +135,7 @@ def serve(
     Pages of other sites cannot use it. Without a token, only this machine can.
     """
     _check_packages()
-    _check_fleet(fleet, uses_ray=uses_ray)
+    _check_replicas(replicas, uses_ray=uses_ray)
     from swiftpie.server.app import make_app
     from swiftpie.server.guard import loopback_names
     from swiftpie.server.listening import Server
@@ -147,15 +147,15 @@ def serve(
     token = _read_token(token_file, host)
     check_address(host, port)
     others = _read_aliases(aliases or (), models or ["mini"])
-    offers = {name: _offer(name, loading, recogniser) for name in models or ["mini"]}
-    load, metrics = partial(Models, offers, bound_mib=memory_mib), Metrics()
+    served = {name: _served(name, loading, recogniser) for name in models or ["mini"]}
+    load, metrics = partial(Models, served, bound_mib=memory_mib), Metrics()
     retried = metrics.retried.inc
-    drawing = on_ray(load, fleet, drain_s=limits.deadline_s, on_retry=retried)
-    with drawing if uses_ray else nullcontext() as studio:
+    drawing = on_ray(load, replicas, drain_s=limits.deadline_s, on_retry=retried)
+    with drawing if uses_ray else nullcontext() as backend:
         worker = Worker(
             load(),
             limits=limits,
-            studio=studio,
+            backend=backend,
             metrics=metrics,
             identities=None if identities_at is None else _shared(identities_at, limits),
             aliases=others,
@@ -183,13 +183,13 @@ def _check_packages() -> None:
             )
 
 
-def _check_fleet(fleet: Fleet, *, uses_ray: bool) -> None:
+def _check_replicas(replicas: RayReplicas, *, uses_ray: bool) -> None:
     """Refuse options that do not go together.
 
     Raises:
         ConfigError: Replicas shall be started by nobody.
     """
-    if fleet != Fleet() and not uses_ray:
+    if replicas != RayReplicas() and not uses_ray:
         raise ConfigError("Replicas were requested without --ray, which starts them. Add --ray.")
 
 
@@ -242,13 +242,13 @@ def _shared(folder: str, limits: Limits) -> "SharedIdentities":
     return SharedIdentities(folder, cache_mib=cache_mib, owner_mib=limits.identities_mib)
 
 
-def _offer(name: str, loading: LoadOptions, recogniser: FaceSettings) -> "Offer":
+def _served(name: str, loading: LoadOptions, recogniser: FaceSettings) -> "ServedModel":
     """Return how a model is loaded on its first request; download what it needs now.
 
     Raises:
         ConfigError: There is no such model, or files are missing and there is no terminal.
     """
-    from swiftpie.server.store import Offer
+    from swiftpie.server.store import ServedModel
 
     is_recipe = name in RECIPES.names()
     preset = RECIPES.get(name).apply() if is_recipe else PRESETS.get(name)
@@ -263,7 +263,7 @@ def _offer(name: str, loading: LoadOptions, recogniser: FaceSettings) -> "Offer"
     if preset.knows_faces and asks_for_faces:
         faces, _ = with_face_files(recogniser, choices)
     facts = describe(preset) | {"knows_faces": faces is not None}
-    return Offer(partial(_load, choices, faces), facts)
+    return ServedModel(partial(_load, choices, faces), facts)
 
 
 def _load(choices: LoadOptions, faces: FaceSettings | None) -> "Session":

@@ -61,7 +61,10 @@ ERROR_SCHEMA = {
                 "type": {"type": "string"},
                 "param": {"type": ["string", "null"]},
                 "code": {"type": ["string", "null"]},
-                "word": {"type": "string", "description": "Whom a sentence names, and nobody is."},
+                "word": {
+                    "type": "string",
+                    "description": "A name in the prompt that the library lacks.",
+                },
                 "near": {"type": "array", "items": {"type": "string"}},
             },
         }

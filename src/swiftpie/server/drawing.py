@@ -1,4 +1,4 @@
-"""Who answers asks: a thread beside its models, in the server's process or in any other one."""
+"""Drawing backends: the thread beside the models, in this process or in another one."""
 
 import asyncio
 import threading
@@ -43,7 +43,7 @@ class RenderedPicture:
     named: tuple[Named, ...] = ()  # who in it is of the library
 
 
-class Studio(Protocol):
+class DrawingBackend(Protocol):
     """Where asks are answered."""
 
     @property
@@ -129,7 +129,7 @@ class DrawingThread:
         yield "ready" if is_slow else ""
 
     def draw(self, asks: Sequence[Ask]) -> Awaitable[Sequence[Any]]:
-        """Return what was made, or an error, for each; see `Studio.draw`.
+        """Return what was made, or an error, for each; see `DrawingBackend.draw`.
 
         The thread is given its work at once: a loop with much to do would let it wait else.
         """

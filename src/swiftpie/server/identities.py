@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from swiftpie.server.store import Shelf
+from swiftpie.server.store import OwnerStore
 from swiftpie.types import Identity
 
 KIND, PREFIX, REMEDY = "identity", "id", " Send its pictures to POST /v1/identities."
@@ -80,43 +80,43 @@ class Identities(Protocol):
 
 
 class OwnIdentities:
-    """Those that this process keeps in its memory; see `Identities`. `Shelf` says who loses one."""
+    """Identities in the memory of this process; `OwnerStore` chooses which are dropped."""
 
     is_shared = False
 
     def __init__(self, *, limit_mib: float) -> None:
-        self._shelf: Shelf[Known] = Shelf(
+        self._store: OwnerStore[Known] = OwnerStore(
             KIND, prefix=PREFIX, limit_mib=limit_mib, size=lambda one: one.num_bytes, remedy=REMEDY
         )
 
     async def put(self, known: Known, *, owner: str, key: str = "") -> str:
         """Keep a subject; return its number."""
-        return self._shelf.put(known, owner=owner, key=key)
+        return self._store.put(known, owner=owner, key=key)
 
     async def items(self, *, owner: str) -> list[tuple[str, IdentityInfo]]:
         """Return all that one owner has, the oldest first."""
-        return [(number, one.info) for number, one in self._shelf.items(owner=owner)]
+        return [(number, one.info) for number, one in self._store.items(owner=owner)]
 
     async def info(self, number: str, *, owner: str) -> IdentityInfo:
         """Return the facts of a subject."""
-        return self._shelf.find(number, owner=owner).info
+        return self._store.find(number, owner=owner).info
 
     async def find(self, number: str, *, owner: str) -> tuple[IdentityInfo, Identity]:
         """Return a subject."""
-        known = self._shelf.find(number, owner=owner)
+        known = self._store.find(number, owner=owner)
         return known.info, known.identity
 
     async def file(self, number: str, name: str, *, owner: str) -> bytes | None:
         """Return one of its files, None if it has none of this name."""
-        return self._shelf.find(number, owner=owner).files.get(name)
+        return self._store.find(number, owner=owner).files.get(name)
 
     async def rename(self, number: str, name: str, *, owner: str) -> IdentityInfo:
         """Give it another name."""
-        known = self._shelf.find(number, owner=owner)
+        known = self._store.find(number, owner=owner)
         info = replace(known.info, name=name)
-        self._shelf.replace(number, replace(known, info=info), owner=owner)
+        self._store.replace(number, replace(known, info=info), owner=owner)
         return info
 
     async def drop(self, number: str, *, owner: str) -> None:
         """Forget it."""
-        self._shelf.drop(number, owner=owner)
+        self._store.drop(number, owner=owner)

@@ -36,7 +36,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Fleet:
+class RayReplicas:
     """Processes of Ray Serve that draw."""
 
     replicas: Annotated[

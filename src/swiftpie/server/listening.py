@@ -47,8 +47,8 @@ TRICKLES = (
 ).encode()
 
 
-class TooMuch(Exception):  # noqa: N818 - uvicorn answers that it is no request
-    """More than anybody sends who means well."""
+class RequestTooLargeError(Exception):
+    """The request is larger than the server reads, or comes in too many pieces."""
 
 
 class Allowance:
@@ -66,7 +66,7 @@ class Allowance:
         return self._left >= 0
 
 
-class Lobby:
+class ConnectionLimiter:
     """All connections, and which of them are more than are served."""
 
     def __init__(self) -> None:
@@ -107,7 +107,7 @@ class Lobby:
         return self._pieces.setdefault(address, whole).take(lacking, now_s=now_s)
 
 
-class Patient(HttpToolsProtocol):
+class BoundedHttpProtocol(HttpToolsProtocol):
     """uvicorn's protocol, which waits for the head of a request so long and no longer.
 
     uvicorn itself waits for ever, so that a few hundred connections that send a letter now and then
@@ -117,7 +117,7 @@ class Patient(HttpToolsProtocol):
     thousands of pieces before anybody else has a turn: here they are counted as they are read.
     """
 
-    lobby: Lobby
+    limiter: ConnectionLimiter
     guard: Guard
     head_s = 30.0
     is_extra = False
@@ -131,7 +131,7 @@ class Patient(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait."""
         super().connection_made(transport)
-        if not self.lobby.enter(transport):
+        if not self.limiter.enter(transport):
             self.is_extra, self.head_s = True, EXTRA_HEAD_S
             self.app = self.guard.crowded
         self._look()
@@ -141,7 +141,7 @@ class Patient(HttpToolsProtocol):
         self.idle_bytes += len(data)
         try:
             self._count(len(data))
-        except TooMuch:
+        except RequestTooLargeError:
             self.send_400_response("")
             return
         super().data_received(data)
@@ -163,12 +163,12 @@ class Patient(HttpToolsProtocol):
         """Begin to answer.
 
         Raises:
-            TooMuch: The head is too long, or too many requests wait.
+            RequestTooLargeError: The head is too long, or too many requests wait.
         """
         self.is_in_head, self.idle_bytes = False, 0
         length = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
         if length > MAX_HEADER_BYTES or len(self.pipeline) >= MAX_AHEAD:
-            raise TooMuch
+            raise RequestTooLargeError
         super().on_headers_complete()
 
     def on_response_complete(self) -> None:
@@ -187,15 +187,15 @@ class Patient(HttpToolsProtocol):
         """Count a piece of a request.
 
         Raises:
-            TooMuch: Its address sends too many small ones.
+            RequestTooLargeError: Its address sends too many small ones.
         """
         self.num_pieces += 1
         if self.num_pieces > FREE_PIECES and not self.trickles:
-            self.trickles = not self.lobby.may_send(
+            self.trickles = not self.limiter.may_send(
                 self.transport, num_bytes, now_s=self.loop.time()
             )
         if self.trickles:
-            raise TooMuch
+            raise RequestTooLargeError
 
     def send_400_response(self, msg: str) -> None:
         """End a connection whose request cannot be read.
@@ -216,7 +216,7 @@ class Patient(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""
         super().connection_lost(exc)
-        self.lobby.leave(self.transport)
+        self.limiter.leave(self.transport)
         self._forget_timer()
         self._forget_taking()
 
@@ -258,13 +258,13 @@ class Patient(HttpToolsProtocol):
             self.taking = None
 
 
-class Paced(WebSocketsSansIOProtocol):
+class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
     """uvicorn's live connections, which end where more frames come than anybody sends.
 
     Each frame costs as much as a call, even an empty one, and uvicorn reads all that came at once.
     """
 
-    lobby: Lobby
+    limiter: ConnectionLimiter
     allowance: Allowance | None = None
 
     def data_received(self, data: bytes) -> None:
@@ -277,7 +277,7 @@ class Paced(WebSocketsSansIOProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Let another connection in."""
         super().connection_lost(exc)
-        self.lobby.leave(self.transport)
+        self.limiter.leave(self.transport)
 
     def handle_text(self, event: Frame) -> None:
         """Take a message, or its beginning."""
@@ -329,14 +329,14 @@ class Server(uvicorn.Server):
     ) -> None:
         self._guard, self._tell = guard, tell
 
-        class Own(Patient):
+        class Own(BoundedHttpProtocol):
             head_s = limits.body_s
 
-        class Live(Paced):
+        class Live(BoundedWebSocketProtocol):
             pass
 
-        Own.guard, Own.lobby = guard, Lobby()
-        Live.lobby = Own.lobby
+        Own.guard, Own.limiter = guard, ConnectionLimiter()
+        Live.limiter = Own.limiter
         super().__init__(
             uvicorn.Config(
                 guard,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from swiftpie.errors import ConfigError, MissingExtra, SwiftPieError, short_reason
 from swiftpie.server.commands import Ask, Draw, Words
 from swiftpie.server.drawing import DrawingThread
-from swiftpie.server.limits import Fleet
+from swiftpie.server.limits import RayReplicas
 from swiftpie.server.schemas import RequestError
 from swiftpie.server.store import Models
 from swiftpie.types import Identity
@@ -37,18 +37,18 @@ TRIES = 2  # of a batch whose replica was lost, and of a replica that does not s
 @contextmanager
 def on_ray(
     models: Callable[[], Models],
-    fleet: Fleet,
+    replicas: RayReplicas,
     *,
     drain_s: float,
     on_retry: Callable[[], object] = lambda: None,
-) -> "Iterator[Replicas]":
+) -> "Iterator[RayBackend]":
     """Connect to the cluster that RAY_ADDRESS names, or start Ray here for so long.
 
     Enter before anything listens to signals, as Ray takes them from their owner.
 
     Args:
         models: What each replica loads for itself.
-        fleet: The replicas.
+        replicas: The replicas.
         drain_s: How long a replica that is no longer needed may draw on.
         on_retry: Called when a batch is drawn again, as its replica was lost.
 
@@ -69,7 +69,7 @@ def on_ray(
     try:
         serve.start(proxy_location="Disabled")
         logging.getLogger("ray.serve").setLevel(logging.WARNING)  # as it tells each step
-        yield Replicas(models, fleet, drain_s=drain_s, on_retry=on_retry)
+        yield RayBackend(models, replicas, drain_s=drain_s, on_retry=on_retry)
     finally:
         if is_ours:
             ray.shutdown()
@@ -103,18 +103,18 @@ class Replica:
         return [one.to("cpu") if isinstance(one, Identity) else one for one in made]
 
 
-class Replicas:
+class RayBackend:
     """Draws by replicas of Ray Serve; see `on_ray`."""
 
     def __init__(
         self,
         models: Callable[[], Models],
-        fleet: Fleet,
+        replicas: RayReplicas,
         *,
         drain_s: float,
         on_retry: Callable[[], object],
     ) -> None:
-        self._models, self._fleet = models, fleet
+        self._models, self._replicas = models, replicas
         self._drain_s, self._on_retry = drain_s, on_retry
         self._handles: dict[str, DeploymentHandle] = {}
         self.loaded: Collection[str] = set()  # by any replica, as far as it has reported
@@ -123,14 +123,14 @@ class Replicas:
     @property
     def lanes(self) -> Mapping[str, int]:
         """As many as there may be replicas."""
-        return {GENERATOR: self._fleet.most, ENCODER: 1}
+        return {GENERATOR: self._replicas.most, ENCODER: 1}
 
     def lane_of(self, ask: Ask) -> str:
         """Return who answers an ask."""
         return GENERATOR if isinstance(ask, Draw) else ENCODER
 
     async def get_ready(self, batch: int, tell: Callable[[str], None]) -> int:
-        """Start the replicas, and wait for them; see `Studio.get_ready`.
+        """Start the replicas, and wait for them; see `DrawingBackend.get_ready`.
 
         Raises:
             SwiftPieError: They cannot be started.
@@ -145,7 +145,7 @@ class Replicas:
         facts: Facts = await self._handles[GENERATOR].facts.remote()
         self.vocabularies |= facts.vocabularies
         self.loaded = set(facts.vocabularies)
-        tell(f"ready: {self._fleet.least} of at most {self._fleet.most} replicas")
+        tell(f"ready: {self._replicas.least} of at most {self._replicas.most} replicas")
         return facts.together
 
     def _deploy(self, batch: int) -> None:
@@ -177,12 +177,12 @@ class Replicas:
             graceful_shutdown_timeout_s=self._drain_s,
             health_check_period_s=HEALTH_S,
             max_constructor_retry_count=TRIES,
-            **_held(self._fleet, lane),
+            **_held(self._replicas, lane),
         )
         return deployment(Replica).bind(self._models, batch, lane)
 
     async def draw(self, asks: Sequence[Ask]) -> Sequence[Any]:
-        """Return what was made, or an error, for each; see `Studio.draw`.
+        """Return what was made, or an error, for each; see `DrawingBackend.draw`.
 
         Raises:
             CancelledError: Whoever waited has left.
@@ -223,21 +223,21 @@ class Replicas:
             await asyncio.to_thread(serve.delete, _application(lane))
 
 
-def _held(fleet: Fleet, lane: str) -> dict[str, Any]:
+def _held(replicas: RayReplicas, lane: str) -> dict[str, Any]:
     """Return how many replicas a lane has, and what each holds and is given at a time.
 
     That is one batch, as the queue is in the server, where it is fair.
     One encoder serves all generators, in bursts, so that it holds no processor of its own.
     """
     if lane == ENCODER:
-        held = {"num_cpus": 0, "num_gpus": fleet.replica_gpus}
+        held = {"num_cpus": 0, "num_gpus": replicas.replica_gpus}
         return {"num_replicas": 1, "max_ongoing_requests": 1, "ray_actor_options": held}
-    held = {"num_cpus": fleet.replica_cpus, "num_gpus": fleet.replica_gpus}
-    if fleet.least == fleet.most:
-        return {"num_replicas": fleet.most, "max_ongoing_requests": 1, "ray_actor_options": held}
+    held = {"num_cpus": replicas.replica_cpus, "num_gpus": replicas.replica_gpus}
+    if replicas.least == replicas.most:
+        return {"num_replicas": replicas.most, "max_ongoing_requests": 1, "ray_actor_options": held}
     scaling = {
-        "min_replicas": fleet.least,
-        "max_replicas": fleet.most,
+        "min_replicas": replicas.least,
+        "max_replicas": replicas.most,
         "target_ongoing_requests": 1,  # batches, of which a replica draws one at a time
     }
     # One more may wait for a replica, so that it is never idle while there are fewer than lanes.

@@ -19,7 +19,7 @@ Thing = TypeVar("Thing")
 
 
 @dataclass(frozen=True)
-class Offer:
+class ServedModel:
     """A model that requests can name."""
 
     load: Callable[[], Session]
@@ -32,8 +32,10 @@ class Models:
     Only the thread that draws may ask for one.
     """
 
-    def __init__(self, offers: Mapping[str, Offer], *, bound_mib: float | None = None) -> None:
-        self._offers = offers
+    def __init__(
+        self, served: Mapping[str, ServedModel], *, bound_mib: float | None = None
+    ) -> None:
+        self._served = served
         self._bound_mib = bound_mib
         self._loaded: OrderedDict[str, Session] = OrderedDict()
         self.vocabularies: dict[str, Any] = {}  # as JSON, of all that were ever loaded
@@ -41,11 +43,11 @@ class Models:
     @property
     def names(self) -> tuple[str, ...]:
         """All models that requests can name, the default first."""
-        return tuple(self._offers)
+        return tuple(self._served)
 
     def facts(self, name: str) -> Mapping[str, Any]:
         """Return what is known of a model without loading it."""
-        return self._offers[name].facts
+        return self._served[name].facts
 
     @property
     def loaded(self) -> Mapping[str, Session]:
@@ -65,7 +67,7 @@ class Models:
             SwiftPieError: It cannot be loaded.
         """
         if name not in self._loaded:
-            loaded = self._loaded[name] = self._offers[name].load()
+            loaded = self._loaded[name] = self._served[name].load()
             words = loaded.components.text.vocabulary
             self.vocabularies[name] = None if words is None else words.to_json()
             self._make_room(name)
@@ -121,7 +123,7 @@ class _Kept(NamedTuple, Generic[Thing]):
     size: int
 
 
-class Shelf(Generic[Thing]):
+class OwnerStore(Generic[Thing]):
     """Things by unguessable names, each for its owner alone.
 
     Where room is needed, a key that holds at least its share makes it, of its owners one that holds

@@ -1,4 +1,4 @@
-"""What routes ask for: planned, drawn in turn, and kept where somebody comes back for it."""
+"""The worker: plans requests, queues their pictures, and keeps what later requests name."""
 
 import asyncio
 import logging
@@ -37,7 +37,7 @@ from swiftpie.server.commands import (
     size_for,
 )
 from swiftpie.server.decoding import Decoders
-from swiftpie.server.drawing import DrawingThread, Studio
+from swiftpie.server.drawing import DrawingBackend, DrawingThread
 from swiftpie.server.identities import (
     KIND,
     REMEDY,
@@ -52,7 +52,7 @@ from swiftpie.server.limits import Limits
 from swiftpie.server.metrics import Metrics
 from swiftpie.server.pictures import Drawn, as_file
 from swiftpie.server.schemas import KEPT_PX, MAX_NUMBER, Drawing, RequestError, SubjectIn
-from swiftpie.server.store import Models, NotFound, Shelf
+from swiftpie.server.store import Models, NotFound, OwnerStore
 from swiftpie.types import Cutout, Identity
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class Worker:
         models: Models,
         *,
         limits: Limits,
-        studio: Studio | None = None,  # who draws; by default a thread of this process
+        backend: DrawingBackend | None = None,  # who draws; by default a thread of this process
         metrics: Metrics | None = None,
         decoders: int = 1,
         identities: Identities | None = None,  # None: this process keeps them itself
@@ -136,10 +136,10 @@ class Worker:
         self.limits = limits
         self._tell = tell
         self.metrics = metrics or Metrics()
-        self.studio = DrawingThread(models) if studio is None else studio
+        self.backend = DrawingThread(models) if backend is None else backend
         self.scheduler = Scheduler(
-            self.studio.draw,
-            lanes=self.studio.lanes,
+            self.backend.draw,
+            lanes=self.backend.lanes,
             max_queued=limits.queue,
             max_per_key=limits.queue_per_key,
             max_batch=limits.batch or 1,
@@ -147,14 +147,14 @@ class Worker:
         )
         third = limits.cache_mib / 3
         self.identities = identities or OwnIdentities(limit_mib=third)
-        self.pictures: Shelf[Image.Image] = Shelf(
+        self.pictures: OwnerStore[Image.Image] = OwnerStore(
             "picture",
             prefix=KEPT.rstrip("_"),
             limit_mib=third,
             size=lambda image: image.width * image.height * len(image.getbands()),
             remedy=" Send it to POST /v1/pictures again.",
         )
-        self.jobs: Shelf[Task] = Shelf(
+        self.jobs: OwnerStore[Task] = OwnerStore(
             "job", prefix="job", limit_mib=MAX_JOBS / (1 << 20), size=lambda _: 1
         )
         self.is_ready = False
@@ -170,12 +170,12 @@ class Worker:
     async def __aexit__(self, *error: object) -> None:
         self.getting_ready.cancel()
         self.scheduler.close()
-        await self.studio.close()
+        await self.backend.close()
         await self._stack.aclose()
 
     async def _get_ready(self) -> None:
         try:
-            most = await self.studio.get_ready(self.limits.batch, self._tell)
+            most = await self.backend.get_ready(self.limits.batch, self._tell)
         except Exception as error:
             logger.exception("the model could not be made ready")
             self._tell(f"error: {error}")
@@ -377,7 +377,7 @@ class Worker:
             group=group,
             key=key,
             deadline_s=self.limits.deadline_s,
-            lane=self.studio.lane_of(ask),
+            lane=self.backend.lane_of(ask),
         )
 
     async def _ask(self, ask: Ask, *, caller: Caller) -> Any:  # noqa: ANN401 - whatever is made
@@ -521,7 +521,7 @@ class Worker:
 
     def describe_models(self) -> list[dict[str, Any]]:
         """Return the facts of every model."""
-        loaded = self.studio.loaded
+        loaded = self.backend.loaded
         return [
             {
                 "id": name,
@@ -536,7 +536,7 @@ class Worker:
     async def vocabulary(self, model: str, *, caller: Caller) -> Mapping[str, Sequence[str]] | None:
         """Return the words that a model was taught, None for one that reads anything."""
         name = self.model_named(model)
-        known = self.studio.vocabularies
+        known = self.backend.vocabularies
         if name in known:
             return known[name]
         return await self._ask(Words(model=name), caller=caller)

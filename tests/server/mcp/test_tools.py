@@ -24,14 +24,14 @@ from swiftpie.server.mcp.files import Folders
 from swiftpie.server.mcp.server import Toolbox, make_server, serve_http
 from swiftpie.server.mcp.tools import TOOLS
 from swiftpie.server.schemas import MAX_IMAGES, MAX_PICTURES, MAX_PROMPT
-from swiftpie.server.store import Models, Offer
+from swiftpie.server.store import Models, ServedModel
 from swiftpie.server.worker import Worker
 from tests.policy.test_docs import ASSISTANTS, blocks, rows_of
 
 
 @asynccontextmanager
 async def connected(session, folder):
-    models = Models({"mini": Offer(lambda: session, describe(PRESETS.get("mini")))})
+    models = Models({"mini": ServedModel(lambda: session, describe(PRESETS.get("mini")))})
     worker = Worker(models, limits=Limits())
     toolbox = Toolbox(worker, Folders([folder], out=folder / "drawn"))
     async with worker, Client(make_server(toolbox)) as client:
@@ -128,7 +128,7 @@ def test_a_subject_is_found_and_another_takes_its_place(session, folder, sprite)
 def test_the_official_client_calls_tools_over_http(session, folder):
     listening = socket.create_server(("127.0.0.1", 0))
     address = f"http://127.0.0.1:{listening.getsockname()[1]}/mcp"
-    models = Models({"mini": Offer(lambda: session, describe(PRESETS.get("mini")))})
+    models = Models({"mini": ServedModel(lambda: session, describe(PRESETS.get("mini")))})
     toolbox = Toolbox(Worker(models, limits=Limits()), Folders([folder], out=None))
 
     async def run():
