@@ -15,7 +15,7 @@ from swiftpie.errors import (
 from swiftpie.gc_pause import gc_paused
 
 if TYPE_CHECKING:
-    from swiftpie.backbones.acquire.face_files import open_face_encoder
+    from swiftpie.backbones.face_files import open_face_encoder
     from swiftpie.backbones.recipes import RECIPES
     from swiftpie.backbones.resolve import is_here
     from swiftpie.config import MaskRule, options_of
@@ -102,7 +102,7 @@ __all__ = [
 _HOMES = {
     name: f"swiftpie.{module}"
     for module, names in {
-        "backbones.acquire.face_files": ["open_face_encoder"],
+        "backbones.face_files": ["open_face_encoder"],
         "backbones.recipes": ["RECIPES"],
         "backbones.resolve": ["is_here"],
         "faces": ["CONSENT", "FaceSettings", "FaceSource"],

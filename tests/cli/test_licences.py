@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from swiftpie.backbones.acquire.licences import BASES, OWN_CUTOUT, everything, recipe_terms
+from swiftpie.backbones.licences import BASES, OWN_CUTOUT, everything, recipe_terms
 from swiftpie.backbones.presets import PRESETS, SDXL_BASE
 from swiftpie.backbones.recipes import RECIPES
 from swiftpie.cli.licences import COMMANDS, Chosen, terms_of

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from swiftpie.backbones.acquire.face_files import plan_faces
+from swiftpie.backbones.face_files import plan_faces
 from swiftpie.backbones.recipes import RECIPES, Recipe, Use
 from swiftpie.backbones.resolve import is_here
 from swiftpie.engine.plan import plan_downloads
@@ -14,7 +14,7 @@ from swiftpie.faces import FACE_ENCODERS
 from swiftpie.imageio.writing import read_metadata
 from tests.faces.tiny_faces import PHOTO
 from tests.fixtures.mock_hub import clean_machine, serving
-from tests.fixtures.published_world import OTHER, PUBLISHED, RELEASE, published_world
+from tests.fixtures.published_world import OTHER, PUBLISHED, RELEASE, published_world, put_release
 
 PAGE = Path(__file__).parents[3] / "docs" / "full-size.md"
 SIDE_PX = 64  # else most of the time goes into pixels
@@ -51,6 +51,10 @@ def test_from_an_empty_cache_to_a_picture_and_again_offline(call, hub, machine, 
     if recipe.use is Use.FACE:
         pytest.importorskip("onnxruntime", reason="needs swiftpie[faces]")
     command = [*command_for(recipe, hamster), "--recipe", name, "--seed", 1]
+    if any(place.repository == RELEASE for place in recipe.references.values()):
+        refused = call(*command, "-o", machine / "no.png")
+        assert (refused.exit_code, "unpack them by" in refused.stderr) == (1, True), refused.output
+        put_release(machine)
 
     refused = call(*command, "-o", machine / "no.png")
     assert (refused.exit_code, "Add --yes" in refused.stderr) == (2, True), refused.output
@@ -58,7 +62,7 @@ def test_from_an_empty_cache_to_a_picture_and_again_offline(call, hub, machine, 
     assert not is_here(recipe)
 
     own = [one for one in encoders_of(recipe) if one == recipe.face_encoder]
-    check_page(name, files_of(planned(recipe, faces=own, dtype="bfloat16")))
+    check_page(recipe, files_of(planned(recipe, faces=own, dtype="bfloat16")))
     needs = planned(recipe, faces=encoders_of(recipe))
     wanted = files_of(needs)
 
@@ -109,11 +113,13 @@ def command_for(recipe, picture):
     return ["personalize", *shown, "a dog"]
 
 
-def check_page(name, places):
+def check_page(recipe, places):
     """Compare what the page says that a recipe costs with the published sizes of its files."""
-    (row,) = [line for line in PAGE.read_text().splitlines() if line.startswith(f"| `{name}` |")]
+    (row,) = [
+        line for line in PAGE.read_text().splitlines() if line.startswith(f"| `{recipe.name}` |")
+    ]
     told = row.split("|")[4].strip()
-    listed = [one.partition(":") for one in places if not one.startswith(RELEASE)]
+    listed = [one.partition(":") for one in places]
     files = [PUBLISHED["repositories"][one]["files"][path] for one, _, path in listed]
     weights = [
         file["size"]
@@ -123,7 +129,8 @@ def check_page(name, places):
     known = sum(size for size in weights if size) / 1e9
     number = float(re.search(r"[\d.]+", told)[0])
     assert told.startswith("about ") == (None in weights)
-    assert ("release" in told) == any(one.startswith(RELEASE) for one in places)
+    named = {place.repository for place in recipe.references.values()}
+    assert ("release" in told) == (RELEASE in named)
     assert known < number if None in weights else round(known, 1) == number
 
 

@@ -6,9 +6,9 @@ from typing import get_args
 
 import pytest
 
-from swiftpie.backbones.acquire.licences import recipe_terms
 from swiftpie.backbones.choices import Choices, Precision
 from swiftpie.backbones.hub import Host
+from swiftpie.backbones.licences import recipe_terms
 from swiftpie.backbones.presets import Capability, WeightsKind
 from swiftpie.backbones.recipes import PINS, RECIPES, Recipe, Use
 from swiftpie.faces import FACE_ENCODERS

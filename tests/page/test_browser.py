@@ -14,9 +14,8 @@ import pytest
 from PIL import Image
 
 import swiftpie
-from swiftpie.config import home_folder
 from swiftpie.imageio.writing import read_metadata
-from swiftpie.page.runtime import ARCHIVE, read_runtime
+from swiftpie.page.runtime import PACKAGE, read_runtime
 from swiftpie.page.site import write_page
 from tests.policy.project import ROOT
 
@@ -25,7 +24,7 @@ logger = logging.getLogger(__name__)  # the times, with --log-cli-level=INFO
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
 SCREENSHOTS = ROOT / "out" / "page"
-RUNTIME = home_folder() / "browser" / ARCHIVE.path
+RUNTIME = ROOT / PACKAGE
 PHOTO = ROOT / "src" / "swiftpie" / "assets" / "photos" / "dahlia.jpg"
 DESKTOP, PHONE = {"width": 1200, "height": 1000}, {"width": 390, "height": 844}
 PATIENCE_MS = 120_000
@@ -36,7 +35,7 @@ LEAST_DB = 40  # of a picture to Python's; the weights of the page keep five bit
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium, as `apt install chromium`"),
-    pytest.mark.skipif(not RUNTIME.is_file(), reason="needs what `swiftpie export page` fetches"),
+    pytest.mark.skipif(not RUNTIME.is_file(), reason="needs `npm pack onnxruntime-web`"),
 ]
 
 
@@ -48,7 +47,7 @@ class FileServer(SimpleHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     made = tmp_path_factory.mktemp("page")
-    write_page(made, read_runtime(RUNTIME, advance=lambda _: None))
+    write_page(made, read_runtime(RUNTIME))
     return made
 
 

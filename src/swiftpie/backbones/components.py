@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from swiftpie.attention.install import install_released
-from swiftpie.backbones.acquire.download import ALL_READ, DownloadPlan, Unread
 from swiftpie.backbones.choices import Choices, device_of
+from swiftpie.backbones.downloads import ALL_READ, DownloadPlan, Unread
 from swiftpie.backbones.presets import Capability, Preset, check_personalizes
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.models.denoiser import Denoiser, sharing_weights

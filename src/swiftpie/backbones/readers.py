@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import torch
 
-from swiftpie.backbones.acquire.download import DownloadPlan
 from swiftpie.backbones.choices import Choices, dtype_of
+from swiftpie.backbones.downloads import DownloadPlan
 from swiftpie.backbones.load.weights import NetworkReader
 from swiftpie.backbones.machine import AUTO, NUMBERS_A_PIXEL, free_memory
 from swiftpie.backbones.presets import Preset

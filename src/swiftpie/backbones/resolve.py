@@ -181,8 +181,8 @@ def _weights_in(folder: Path) -> list[Path]:
 def _sizes(files: dict[str, list[Path]], preset: Preset, item_bytes: int) -> dict[str, int]:
     """Return the bytes of each network in memory, whose weights are in `files`."""
     # What lists recipes needs nothing of these.
-    from swiftpie.backbones.acquire.download import memory_of
     from swiftpie.backbones.components import FAMILIES
+    from swiftpie.backbones.downloads import memory_of
 
     unread = FAMILIES.get(preset.family).unread
     return {

@@ -11,10 +11,9 @@ import torch
 from torch import nn
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from swiftpie.backbones.acquire.download import DownloadPlan
-from swiftpie.backbones.acquire.sources import WeightFormats, is_settings, plan_networks
 from swiftpie.backbones.choices import Choices, dtype_of
 from swiftpie.backbones.components import Components, Family
+from swiftpie.backbones.downloads import DownloadPlan
 from swiftpie.backbones.load.networks import check_tokenizer, read_clip_config, read_config
 from swiftpie.backbones.load.weights import (
     HALVES,
@@ -26,6 +25,7 @@ from swiftpie.backbones.machine import AUTO
 from swiftpie.backbones.presets import Preset, read_preset
 from swiftpie.backbones.readers import readers_for
 from swiftpie.backbones.scheduling import schedule_of, with_steps
+from swiftpie.backbones.sources import WeightFormats, is_settings, plan_networks
 from swiftpie.errors import ConfigError, WeightsError
 from swiftpie.models.denoiser import WholeDenoiser
 from swiftpie.models.language_text import LanguageText

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from swiftpie import __version__
-from swiftpie.backbones.acquire import licences
+from swiftpie.backbones import licences
 from swiftpie.backbones.machine import BFLOAT16, free_main_memory, instructions, processor_name
 from swiftpie.backbones.presets import PRESETS, Preset
 from swiftpie.backbones.recipes import RECIPES, Recipe, Use

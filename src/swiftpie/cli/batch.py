@@ -1,5 +1,6 @@
 """`swiftpie batch`: draw many pictures in one run, which may be interrupted at any moment."""
 
+import math
 import sys
 import time
 from collections import Counter
@@ -345,11 +346,13 @@ def _progress(total: int, before: int) -> "Iterator[Callable[[Outcome], None]]":
 
 def _rate(over: int, left: int, spent: float, failed: int) -> str:
     """Return the speed and the time left."""
-    from swiftpie.backbones.acquire.download import as_time
-
     speed = f"{over / spent:.1f} a second" if over > spent else f"{spent / over:.1f} s each"
-    words = f"{speed}, {as_time(left * spent / over)} left"
+    words = f"{speed}, {_as_time(left * spent / over)} left"
     return f"{words}, {failed} failed" if failed else words
+
+
+def _as_time(seconds: float) -> str:
+    return f"{max(1, math.ceil(seconds))} s" if seconds < 90 else f"{math.ceil(seconds / 60)} min"
 
 
 def _totals(rows: "Sequence[Outcome]", total: int, *, before: int) -> dict[str, Any]:

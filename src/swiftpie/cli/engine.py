@@ -141,11 +141,7 @@ def openvino(*, folder: Folder, loading: Loading, size: options.SizeText = None)
 
 
 @export_app.command(
-    epilog=console.examples(
-        "swiftpie export page -o site/",
-        "npm pack onnxruntime-web@1.25.1",
-        "swiftpie export page -o site/ --runtime onnxruntime-web-1.25.1.tgz",
-    )
+    epilog=console.examples("npm pack onnxruntime-web@1.25.1", "swiftpie export page -o site/")
 )
 def page(
     *,
@@ -153,25 +149,19 @@ def page(
         Path, typer.Option("--out", "-o", metavar="DIR", help="New folder.", show_default=False)
     ],
     runtime: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="ONNX Runtime Web, as npm packs it, instead of a download of 30 MB.",
-            show_default=False,
-        ),
-    ] = None,
+        Path, typer.Option(metavar="FILE", help="ONNX Runtime Web, as npm packs it.")
+    ] = Path("onnxruntime-web-1.25.1.tgz"),
 ) -> None:
     """Write a page that draws with mini in the browser itself, for any host of files."""
-    from swiftpie.backbones.acquire.download import as_size, transfer_bar
+    from swiftpie.backbones.downloads import as_size
     from swiftpie.imageio.atomic import atomic_folder
     from swiftpie.page.compact import load_tools
-    from swiftpie.page.runtime import ARCHIVE, read_runtime
+    from swiftpie.page.runtime import read_runtime
     from swiftpie.page.site import write_page
 
     _refuse_existing(out)
-    load_tools()  # before anything is fetched
-    with transfer_bar(ARCHIVE.size if runtime is None else 0) as advance:
-        files = read_runtime(runtime, advance=advance)
+    load_tools()
+    files = read_runtime(runtime)
     console.say("preparing the graphs of mini, about 20 s")
     with atomic_folder(out) as new:
         size = write_page(new, files)

@@ -15,7 +15,7 @@ from swiftpie.errors import ConfigError, WeightsError, did_you_mean
 from swiftpie.faces import FACE_ENCODERS
 
 if TYPE_CHECKING:
-    from swiftpie.backbones.acquire.download import DownloadPlan
+    from swiftpie.backbones.downloads import DownloadPlan
 
 CHOSEN = (
     *("weights", "base", "adapter", "image_encoder", "autoencoder", "inversion", "dtype"),
@@ -54,7 +54,7 @@ def fetch(
 ) -> None:
     """Download everything that NAME needs, so that this machine can be offline later.
 
-    Interrupted downloads continue, and every file is compared with the checksum of its publisher.
+    huggingface_hub downloads; every file is compared with the checksum of its publisher.
     Commands that draw download missing files by themselves.
     """
     with _sources_without_network(name, is_wanted=dry_run, as_json=as_json):
@@ -79,8 +79,8 @@ def _needs_of(name: str, loading: LoadOptions) -> "tuple[DownloadPlan, DownloadP
     Raises:
         ConfigError: There is no recipe, preset or face encoder of that name.
     """
-    from swiftpie.backbones.acquire.download import DownloadPlan
-    from swiftpie.backbones.acquire.face_files import plan_faces
+    from swiftpie.backbones.downloads import DownloadPlan
+    from swiftpie.backbones.face_files import plan_faces
 
     recipe = RECIPES.get(name) if name in RECIPES.names() else None
     encoder = name if recipe is None else recipe.face_encoder
@@ -133,8 +133,8 @@ def _sources_of(name: str) -> dict[str, str]:
 
 
 def _finish(name: str, faces: "DownloadPlan", loading: LoadOptions) -> None:
-    """Put files of face encoders in place, and download what only their archive names."""
-    from swiftpie.backbones.acquire.face_files import fetch_faces
+    """Put files of face encoders in place, and download what only a pickle names."""
+    from swiftpie.backbones.face_files import fetch_faces
 
     if faces.parts:
         fetch_faces([RECIPES.get(name).face_encoder or "" if name in RECIPES.names() else name])
@@ -161,5 +161,4 @@ def _facts(needs: "DownloadPlan") -> dict[str, object]:
         "folders": [str(folder) for folder in needs.folders],
         "free_bytes": needs.free_bytes,
         "memory_bytes": needs.memory_bytes,
-        "seconds": needs.seconds,
     }

@@ -4,9 +4,9 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from swiftpie.backbones.acquire import licences
-from swiftpie.backbones.acquire.licences import LicenceTerms
+from swiftpie.backbones import licences
 from swiftpie.backbones.choices import LoadOptions
+from swiftpie.backbones.licences import LicenceTerms
 from swiftpie.backbones.presets import PRESETS
 from swiftpie.backbones.recipes import RECIPES
 from swiftpie.backbones.resolve import resolve

@@ -19,7 +19,7 @@ from swiftpie.errors import ConfigError, printable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from swiftpie.backbones.acquire.download import DownloadPlan, ModelPart
+    from swiftpie.backbones.downloads import DownloadPlan, ModelPart
     from swiftpie.backbones.hub import RemoteFile
     from swiftpie.backbones.recipes import Recipe
     from swiftpie.engine.session import Session
@@ -51,11 +51,11 @@ def confirm_download(needs: "DownloadPlan", *, yes: bool) -> None:
 
 
 def print_download(needs: "DownloadPlan") -> None:
-    """Report on standard error what is missing: parts, files, sizes, licences, folders, time.
+    """Report on standard error what is missing: parts, files, sizes, licences, folders.
 
     Small files are counted, not named.
     """
-    from swiftpie.backbones.acquire.download import as_size, as_time
+    from swiftpie.backbones.downloads import as_size
 
     lines = []
     for part, files in _by_part(needs):
@@ -68,16 +68,13 @@ def print_download(needs: "DownloadPlan") -> None:
         if small := [file for file in files if file.size < SMALL_BYTES]:
             size = as_size(sum(map(part.left, small)))
             lines.append(f"  {size:>9}  {len(small)} small file{'s' * (len(small) > 1)}")
-    seconds, memory = needs.seconds, needs.memory_bytes
+    memory = needs.memory_bytes
     weights = "unknown" if memory is None else as_size(memory)
-    time = "unknown" if seconds is None else as_time(seconds)
     lines.append(f"  {as_size(needs.bytes_left):>9}  to fetch")
     if needs.folders:
         folders = ", ".join(map(str, needs.folders))
         lines.append(f"  {as_size(needs.free_bytes):>9}  free in {folders}")
     lines.append(f"  {weights:>9}  of memory for all weights")
-    if needs.bytes_left:
-        lines.append(f"  {time:>9}  at the rate of the last download")
     with suppress(OSError):  # standard error is closed
         for line in lines:
             text = Text(printable(line))

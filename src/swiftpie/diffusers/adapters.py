@@ -6,15 +6,9 @@ from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from swiftpie.backbones.acquire.download import DownloadPlan
-from swiftpie.backbones.acquire.sources import (
-    FileSelection,
-    PartFinder,
-    WeightFormats,
-    plan_image_encoder,
-)
 from swiftpie.backbones.adapters import peek_adapter
 from swiftpie.backbones.components import Components
+from swiftpie.backbones.downloads import DownloadPlan
 from swiftpie.backbones.load.ip_adapter import fuse_lora_file
 from swiftpie.backbones.load.networks import read_image_encoder
 from swiftpie.backbones.load.safe import check_safetensors
@@ -25,6 +19,7 @@ from swiftpie.backbones.load.weights import (
     unknown_fingerprint,
 )
 from swiftpie.backbones.presets import PRESETS, describe
+from swiftpie.backbones.sources import FileSelection, PartFinder, WeightFormats, plan_image_encoder
 from swiftpie.diffusers.base import ModulesPipeline
 from swiftpie.diffusers.modules import take_apart
 from swiftpie.errors import CapabilityError, InputError

@@ -7,10 +7,10 @@ from typing import NamedTuple, Unpack
 
 import torch
 
-from swiftpie.backbones.acquire.download import DownloadPlan
 from swiftpie.backbones.choices import Choices, device_of, dtype_of
 from swiftpie.backbones.components import FAMILIES, Family, load_components
 from swiftpie.backbones.components import download_plan as backbone_plan
+from swiftpie.backbones.downloads import DownloadPlan
 from swiftpie.backbones.machine import AUTO, NUMBERS_A_PIXEL, SPARE_BYTES, free_memory
 from swiftpie.backbones.presets import Preset
 from swiftpie.backbones.recipes import Recipe

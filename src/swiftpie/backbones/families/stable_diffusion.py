@@ -20,15 +20,6 @@ from transformers import (
 )
 
 from swiftpie.attention.install import Plan
-from swiftpie.backbones.acquire.download import DownloadPlan, ModelPart
-from swiftpie.backbones.acquire.sources import (
-    WeightFormats,
-    header_of,
-    is_settings,
-    plan_adapter,
-    plan_image_encoder,
-    plan_networks,
-)
 from swiftpie.backbones.adapters import (
     OpenAdapter,
     check_family,
@@ -45,6 +36,7 @@ from swiftpie.backbones.adapters import (
 )
 from swiftpie.backbones.choices import PLACES, Choices, dtype_of
 from swiftpie.backbones.components import Components, Family
+from swiftpie.backbones.downloads import DownloadPlan, ModelPart, header_of
 from swiftpie.backbones.hub import parse_reference
 from swiftpie.backbones.load.ip_adapter import check_reads_lora, fuse_lora, fuse_lora_file
 from swiftpie.backbones.load.networks import (
@@ -60,6 +52,7 @@ from swiftpie.backbones.load.networks import (
     read_unet,
     widen_autoencoder,
 )
+from swiftpie.backbones.load.safe import check_kind, kind_of_file
 from swiftpie.backbones.load.weights import (
     HALVES,
     NetworkReader,
@@ -70,6 +63,13 @@ from swiftpie.backbones.load.weights import (
 from swiftpie.backbones.presets import Preset, WeightsKind, describe, read_preset
 from swiftpie.backbones.readers import readers_for
 from swiftpie.backbones.scheduling import schedule_of, with_steps
+from swiftpie.backbones.sources import (
+    WeightFormats,
+    is_settings,
+    plan_adapter,
+    plan_image_encoder,
+    plan_networks,
+)
 from swiftpie.errors import CapabilityError, ConfigError, InputError, WeightsError
 from swiftpie.models.autoencoder import LatentAutoencoder
 from swiftpie.models.denoiser import (
@@ -113,7 +113,7 @@ class StableDiffusion(Family):
         """Load the networks, and what was chosen besides; see `Family`."""
         preset = with_steps(preset, choices.get("steps"))
         needs = self.download_plan(preset, device=device, choices=choices)
-        while needs.missing:  # the contents of an archive are known after its download
+        while needs.missing:  # which image encoder a pickle needs is known after its download
             needs.fetch()
             needs = self.download_plan(preset, device=device, choices=choices)
         preset = _with_detail(preset, choices)
@@ -377,8 +377,6 @@ class StableDiffusion(Family):
     ) -> None:
         # By their settings alone: weights may be large, or not here yet.
         pipeline, own = needs["pipeline"], needs.part("denoiser")
-        if _is_away(pipeline) or (own is not None and _is_away(own)):
-            return
         has_network = own is not None and own.path.is_dir()
         denoiser = own.path if own and has_network else pipeline.path / "unet"
         unet = read_config(denoiser, "unet", UNet2DConditionModel)
@@ -401,7 +399,7 @@ class StableDiffusion(Family):
             if needs.missing:  # else it is looked at as a whole, at once
                 check_layout(adapter, UNet2DConditionModel.load_config(denoiser))
         inversion = needs.part("inversion")
-        if inversion is not None and not _is_away(inversion):
+        if inversion is not None:
             check_inversion(inversion.path, unet)
 
     def _check_family(self, preset: Preset, unet: Mapping[str, Any]) -> None:
@@ -568,16 +566,18 @@ def _check_reference(
 def _peek(part: ModelPart, choices: Choices) -> tuple[OpenAdapter | None, Projector | None]:
     """Return an adapter and its projector as the header describes them.
 
-    None for archives and pickles that are not downloaded yet.
+    None for pickles that are not downloaded yet.
 
     Raises:
         WeightsError: The file must not be read, or its layout is unknown.
     """
     version, scale = choices.get("face_version"), choices.get("lora_scale")
-    if _is_away(part):
-        return None, None
     allow_pickle = choices.get("allow_pickle", False)
-    header = header_of(part, allow_pickle=allow_pickle)
+    if part.path.exists():
+        check_kind(kind_of_file(part.path), part.path, allow_pickle=allow_pickle)
+    elif part.path.suffix != ".safetensors":
+        check_kind("pickle", Path(str(part.reference)), allow_pickle=allow_pickle)
+    header = header_of(part, part.path.relative_to(part.root).as_posix())
     if header is not None:
         return peek_adapter(part.path, header, face_version=version, lora_scale=scale)
     if part.missing:
@@ -587,11 +587,6 @@ def _peek(part: ModelPart, choices: Choices) -> tuple[OpenAdapter | None, Projec
     )
     assert opened.public is not None, "only safetensors are of our own layout"
     return opened, opened.public.projector
-
-
-def _is_away(part: ModelPart) -> bool:
-    """Whether not even the settings of `part` can be read yet."""
-    return part.is_archive and bool(part.missing)
 
 
 def _open_adapter(path: Path | None, choices: Choices, reader: NetworkReader) -> OpenAdapter | None:

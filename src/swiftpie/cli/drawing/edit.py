@@ -33,7 +33,7 @@ from swiftpie.pipelines.drawing.settings import EditSettings, Scales
 if TYPE_CHECKING:
     from PIL import Image
 
-    from swiftpie.backbones.acquire.download import DownloadPlan
+    from swiftpie.backbones.downloads import DownloadPlan
     from swiftpie.engine.session import Session
     from swiftpie.faces import FaceEncoder
     from swiftpie.faces.choose import ChosenFace

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-    from swiftpie.backbones.acquire.download import DownloadPlan
+    from swiftpie.backbones.downloads import DownloadPlan
     from swiftpie.engine.session import Session
     from swiftpie.faces import FaceEncoder, FaceEncoders
     from swiftpie.faces.choose import ChosenFace
@@ -172,8 +172,8 @@ def with_face_files(
     Raises:
         ConfigError: Files are missing and there is no terminal to ask on.
     """
-    from swiftpie.backbones.acquire.download import DownloadPlan
-    from swiftpie.backbones.acquire.face_files import fetched, plan_faces, with_files
+    from swiftpie.backbones.downloads import DownloadPlan
+    from swiftpie.backbones.face_files import fetched, plan_faces, with_files
 
     settings = replace(settings, encoder=settings.encoder or encoder_of(loading))
     offline: Choices = {"offline": loading.get("offline", False)}

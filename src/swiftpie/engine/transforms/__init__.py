@@ -14,9 +14,9 @@ from swiftpie.errors import ConfigError, MissingExtra
 from swiftpie.registry import Registry
 
 if TYPE_CHECKING:
-    from swiftpie.backbones.acquire.download import DownloadPlan
     from swiftpie.backbones.choices import Choices
     from swiftpie.backbones.components import Components, Family
+    from swiftpie.backbones.downloads import DownloadPlan
 
 
 OPENVINO = "openvino"  # the quickest on processors whose pictures hardly differ

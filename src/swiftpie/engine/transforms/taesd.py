@@ -6,13 +6,13 @@ from pathlib import Path
 from diffusers import AutoencoderTiny
 from torch import nn
 
-from swiftpie.backbones.acquire.download import DownloadPlan
-from swiftpie.backbones.acquire.sources import FileSelection, PartFinder, WeightFormats
 from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.components import Components, Family
+from swiftpie.backbones.downloads import DownloadPlan
 from swiftpie.backbones.hub import RepoReference
 from swiftpie.backbones.load.weights import NetworkReader
 from swiftpie.backbones.recipes import PINS
+from swiftpie.backbones.sources import FileSelection, PartFinder, WeightFormats
 from swiftpie.engine.transforms import Transform
 from swiftpie.engine.wrappers import JoinedAutoencoder, module_of
 from swiftpie.errors import CapabilityError, WeightsError

@@ -17,13 +17,13 @@ from transformers import CLIPVisionModelWithProjection
 from swiftpie.attention.condition import AttentionCondition, Block, silent_condition
 from swiftpie.attention.install import Plan
 from swiftpie.attention.processors import DetailAttention, SemanticAttention
-from swiftpie.backbones.acquire.download import DownloadPlan
-from swiftpie.backbones.acquire.sources import WeightFormats, plan_image_encoder
 from swiftpie.backbones.adapters import install_adapter, open_adapter, wrap_image_encoder
 from swiftpie.backbones.components import FAMILIES, Components, load_components
+from swiftpie.backbones.downloads import DownloadPlan
 from swiftpie.backbones.load.networks import read_image_encoder
 from swiftpie.backbones.load.weights import NetworkReader
 from swiftpie.backbones.presets import PRESETS
+from swiftpie.backbones.sources import WeightFormats, plan_image_encoder
 from swiftpie.errors import CapabilityError
 from swiftpie.models.autoencoder import LatentAutoencoder
 from swiftpie.models.denoiser import SubjectCondition, UNetDenoiser

@@ -5,11 +5,10 @@ from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
-from swiftpie.backbones.acquire.download import ModelPart
-from swiftpie.backbones.acquire.licences import licence_of
 from swiftpie.backbones.choices import Choices
+from swiftpie.backbones.downloads import ModelPart
 from swiftpie.backbones.hub import (
     COMMIT,
     CONFIG,
@@ -22,18 +21,10 @@ from swiftpie.backbones.hub import (
     is_unreachable,
     list_files,
     parse_reference,
-    read_start,
     root_of,
     transport_error,
 )
-from swiftpie.backbones.load.safe import (
-    check_kind,
-    check_safetensors,
-    header_length,
-    kind_of,
-    kind_of_file,
-    parse_header,
-)
+from swiftpie.backbones.licences import licence_of
 from swiftpie.backbones.load.weights import HALF, PICKLES, STEMS, existing
 from swiftpie.backbones.presets import Preset, WeightsKind
 from swiftpie.errors import WeightsError
@@ -43,8 +34,6 @@ BIG_G = 1280  # width of the vector of CLIP ViT-bigG; ViT-H, the usual one, give
 ADAPTERS = "h94/IP-Adapter"  # its repository also holds the image encoders of IP-Adapters
 INDEX = "model_index.json"  # by which other programs know a pipeline
 SHARD = r"-(\d{5})-of-(\d{5})"
-USUAL_HEADER_BYTES = 96 << 10  # in which that of most adapters fits
-PIECE = re.compile(r"(?P<archive>.+\.tar\.gz)(\.part-?\w+)?")  # of a release
 
 
 class WeightFormats(NamedTuple):
@@ -204,10 +193,15 @@ class PartFinder:
         self, name: str, option: str, reference: RepoReference, wanted: FileSelection
     ) -> ModelPart:
         wanted = _inside(reference, wanted)
+        if reference.host is Host.GITHUB:
+            return self._placed(name, option, reference, wanted)
         is_pinned = COMMIT.fullmatch(reference.revision or "") is not None
-        listing = None if is_pinned or _is_settled(reference) else self._list(reference)
+        listing = None if is_pinned else self._list(reference)
         root = root_of(reference, listing)
-        names = None if root is None else self._here(reference, root, wanted)
+        names = None
+        if root is not None:
+            with suppress(LookupError):
+                names = wanted.select(_names_below(root), self.formats)
         if names is None and listing is None:
             listing = list_files(reference) if self._may_ask else _refuse_offline()
         root = root or root_of(reference, listing)
@@ -229,12 +223,38 @@ class PartFinder:
             licence=licence_of(reference, None if listing is None else listing.licence),
         )
 
+    def _placed(
+        self, name: str, option: str, reference: RepoReference, wanted: FileSelection
+    ) -> ModelPart:
+        """Return a part of a release, which users put in its place by hand.
+
+        Raises:
+            WeightsError: It is not there.
+        """
+        root = root_of(reference)
+        assert root is not None, "a release has a place"
+        path = root / (reference.path or "")
+        if not path.exists():
+            page = f"https://github.com/{reference.repository}/releases/tag/{reference.revision}"
+            raise WeightsError(
+                f"There is no '{path}'. It is published as an archive on {page}, which SwiftPie "
+                f"does not download. Get its files, unpack them by `mkdir -p {root} && "
+                f"cat *.tar.gz* | tar -xz -C {root}`, or pass the path of yours as `{option}=`."
+            )
+        names: list[str] = []
+        with suppress(LookupError):  # the loader reports what is missing
+            names = wanted.select(_names_below(root), self.formats)
+        licence = licence_of(reference, None)
+        return ModelPart(
+            name, option, reference, root=root, path=path, names=tuple(names), licence=licence
+        )
+
     @property
     def _may_ask(self) -> bool:
         return not self.choices.get("offline", False)
 
     def _list(self, reference: RepoReference) -> RepoListing | None:
-        """Return the current listing; None where the host is unreachable and a copy may serve.
+        """Return the current listing; None where the hub is unreachable and a copy may serve.
 
         Raises:
             OSError: The host is unreachable and there is no copy, or it refuses.
@@ -248,31 +268,9 @@ class PartFinder:
                 raise
             return None
 
-    def _here(
-        self, reference: RepoReference, root: Path, wanted: FileSelection
-    ) -> list[str] | None:
-        """Return the names of the needed files if all are on this machine, else None.
-
-        Raises:
-            WeightsError: The unpacked archive has no such part.
-        """
-        if reference.host is Host.GITHUB:
-            if root.exists() and not (root / (reference.path or "")).exists():
-                raise WeightsError(
-                    f"The release of '{reference}' is unpacked in '{root}', and holds no such "
-                    "folder or file. Look there for its name, or remove it to fetch it anew."
-                )
-            if not root.exists():
-                return None
-        with suppress(LookupError):
-            return wanted.select(_names_below(root), self.formats)
-        return [] if root.exists() and reference.host is Host.GITHUB else None
-
     def _needed(
         self, reference: RepoReference, listing: RepoListing, wanted: FileSelection
     ) -> list[str]:
-        if reference.host is Host.GITHUB:
-            return _pieces(listing)
         for path in wanted.files:
             listing.find(path)  # names those that are called alike
         try:
@@ -285,34 +283,6 @@ class PartFinder:
                 "repository in the layout of diffusers with safetensors, for the preset's family"
                 f"{advice}."
             ) from error
-
-
-def header_of(part: ModelPart, *, allow_pickle: bool) -> dict[str, Any] | None:
-    """Return the header of a part that is one safetensors file; None if it is a pickle.
-
-    Of a remote file, only the header is read.
-
-    Raises:
-        WeightsError: It is damaged, refused by its host, or a pickle without `allow_pickle`.
-    """
-    if not part.missing:
-        kind = kind_of_file(part.path)
-        check_kind(kind, part.path, allow_pickle=allow_pickle)
-        return check_safetensors(part.path) if kind == "safetensors" else None
-    assert part.reference is not None
-    file, name = part.files[0], Path(str(part.reference))
-    try:
-        head = read_start(file, USUAL_HEADER_BYTES)
-        kind = kind_of(head[:9])
-        check_kind(kind, name, allow_pickle=allow_pickle)
-        if kind != "safetensors":
-            return None
-        whole = 8 + header_length(head, name)
-        if whole > len(head):
-            head = read_start(file, whole)
-    except (OSError, transport_error()) as error:
-        raise WeightsError(explain(part.reference, part.option, error)) from error
-    return parse_header(head, name, size=file.size)
 
 
 def is_settings(file: RemoteFile) -> bool:
@@ -340,27 +310,6 @@ def _inside(reference: RepoReference, wanted: FileSelection) -> FileSelection:
             for names in (wanted.networks, wanted.configs, wanted.tokenizers, wanted.files)
         )
     )
-
-
-def _is_settled(reference: RepoReference) -> bool:
-    """Whether what is on this machine cannot be out of date, as an unpacked release."""
-    root = root_of(reference, None)
-    return reference.host is Host.GITHUB and root is not None and root.exists()
-
-
-def _pieces(listing: RepoListing) -> list[str]:
-    """Return the pieces of the one archive that a release has, in their order.
-
-    Raises:
-        LookupError: It has none, or several.
-    """
-    found = {file: PIECE.fullmatch(file) for file in listing.files}
-    archives = {match["archive"] for match in found.values() if match}
-    if len(archives) != 1:
-        raise LookupError(
-            f"the release holds {len(archives)} archives of the kind .tar.gz, and one is needed"
-        )
-    return sorted(name for name, match in found.items() if match)
 
 
 def _weights(folder: str, names: Collection[str], formats: WeightFormats) -> list[str]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from swiftpie.backbones.acquire.face_files import face_folder, fetch_faces, plan_faces, with_files
+from swiftpie.backbones.face_files import face_folder, fetch_faces, plan_faces, with_files
 from swiftpie.backbones.recipes import PINS
 from swiftpie.errors import WeightsError
 from swiftpie.faces import FACE_ENCODERS, FaceSettings

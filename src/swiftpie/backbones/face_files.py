@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from swiftpie.backbones.acquire.download import DownloadPlan
-from swiftpie.backbones.acquire.sources import FileSelection, PartFinder, WeightFormats
 from swiftpie.backbones.choices import Choices
+from swiftpie.backbones.downloads import DownloadPlan
 from swiftpie.backbones.hub import RepoReference
 from swiftpie.backbones.recipes import PINS
+from swiftpie.backbones.sources import FileSelection, PartFinder, WeightFormats
 from swiftpie.config import home_folder
 from swiftpie.faces import FACE_ENCODERS, FaceEncoder, FaceSettings, ModelFile
 from swiftpie.imageio.atomic import atomic_file, make_folder

@@ -1,1 +1,0 @@
-"""Finding and downloading weights: repositories, licences, disk space."""

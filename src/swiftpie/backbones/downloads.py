@@ -1,0 +1,308 @@
+"""The plan of a download, shown before anything large is fetched; huggingface_hub does the rest.
+
+After each file its checksum is compared with the published one, which `hf_hub_download` does not do
+by itself.
+"""
+
+import hashlib
+import math
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from swiftpie.backbones.hub import RemoteFile, RepoListing, RepoReference, explain, transport_error
+from swiftpie.errors import WeightsError
+
+SPARE_BYTES = 64 << 20  # left free on the disk
+WEIGHTS = (".safetensors", ".bin")
+
+Unread = Mapping[str, Callable[[str], bool]]  # by a network's folder, whether a weight of it is
+ALL_READ: Unread = MappingProxyType({})
+
+
+@dataclass(frozen=True, eq=False)
+class ModelPart:
+    """Files of one repository that belong together, and their place on this machine."""
+
+    name: str  # base, adapter, image encoder, …
+    option: str  # the choice that names another place for them
+    reference: RepoReference | None  # None: files of the user
+    root: Path  # laid out as the repository; may not exist yet
+    path: Path  # `root` or below it: the folder or file that a loader opens
+    names: tuple[str, ...] = ()  # of all files below `root` that are read
+    listing: RepoListing | None = None  # None where the hub was not contacted
+    files: tuple[RemoteFile, ...] = ()  # in the order of download
+    licence: str | None = None  # None: the publisher states none
+
+    @property
+    def is_file(self) -> bool:
+        """Whether a loader opens one file; else a folder."""
+        return self.path.is_file() if self.reference is None else self.reference.is_file
+
+    @property
+    def missing(self) -> tuple[RemoteFile, ...]:
+        """The files that are not in their place."""
+        return tuple(file for file in self.files if not (self.root / file.path).exists())
+
+    def left(self, file: RemoteFile) -> int:
+        """Return how many bytes of `file` are to be downloaded: none if another commit had it."""
+        return 0 if self.store(file).exists() else file.size
+
+    def store(self, file: RemoteFile) -> Path:
+        """Return where the content of `file` is kept, whatever commits name it."""
+        return self.root.parents[1] / "blobs" / file.blob
+
+
+@dataclass(frozen=True)
+class DownloadPlan:
+    """The parts of a model, and which of their files are missing on this machine."""
+
+    parts: tuple[ModelPart, ...] = ()
+    memory_bytes: int | None = None  # of all weights in the chosen dtype; None: unknown
+    largest_bytes: int = 0  # of the largest network, as far as known
+
+    def __add__(self, other: "DownloadPlan") -> "DownloadPlan":
+        known = [size for size in (self.memory_bytes, other.memory_bytes) if size is not None]
+        largest = max(self.largest_bytes, other.largest_bytes)
+        return DownloadPlan(self.parts + other.parts, sum(known) if known else None, largest)
+
+    @property
+    def missing(self) -> list[tuple[ModelPart, RemoteFile]]:
+        """Each file that is not here, once, with the first part that needs it."""
+        found = {
+            part.root / file.path: (part, file) for part in self.parts for file in part.missing
+        }
+        return list(found.values())
+
+    @property
+    def bytes_left(self) -> int:
+        """The bytes to download; what is the same in two folders counts once."""
+        return sum({part.store(file): part.left(file) for part, file in self.missing}.values())
+
+    @property
+    def folders(self) -> list[Path]:
+        """The folders that the files go to."""
+        return list(dict.fromkeys(part.root.parents[2] for part, _ in self.missing))
+
+    @property
+    def free_bytes(self) -> int:
+        """The free bytes on the fullest of the disks that the files go to."""
+        return min(map(_free, self.folders), default=0)
+
+    def part(self, name: str) -> ModelPart | None:
+        """Return a part by its name; None if there is none."""
+        return next((part for part in self.parts if part.name == name), None)
+
+    def path(self, name: str) -> Path | None:
+        """Return what a loader opens of the part `name`; None if there is no such part."""
+        part = self.part(name)
+        return None if part is None else part.path
+
+    def __getitem__(self, name: str) -> ModelPart:
+        return next(part for part in self.parts if part.name == name)
+
+    def with_memory(self, item_bytes: int, unread: Unread = ALL_READ) -> "DownloadPlan":
+        """Return the plan with the memory of its weights at `item_bytes` per number.
+
+        Those that are `unread` do not count. Of files that are not here, the header is read.
+
+        Raises:
+            WeightsError: A file is damaged, or its header cannot be read.
+        """
+        networks = Counter[Path]()  # of one in pieces all together
+        for part in self.parts:
+            for name in part.names:
+                if name.endswith(WEIGHTS):
+                    place = part.root / name
+                    header = header_of(part, name)
+                    size = _size_of(part, name) if header is None else None
+                    stays = unread.get(place.parent.name)
+                    networks[place.parent] += size or _memory(header or {}, item_bytes, stays)
+        largest = max(networks.values(), default=0)
+        return replace(self, memory_bytes=networks.total(), largest_bytes=largest)
+
+    def check_space(self) -> None:
+        """Refuse a plan that exceeds the disk, or whose largest network exceeds main memory.
+
+        Networks can take turns in main memory, but each has to fit as a whole.
+
+        Raises:
+            WeightsError: There is not enough.
+        """
+        memory = total_memory()
+        if memory is not None and self.largest_bytes > memory:
+            raise WeightsError(
+                f"The largest network takes {as_size(self.largest_bytes)} of memory, and this "
+                f"machine has {as_size(memory)}. Choose `dtype=bfloat16`, or a smaller preset."
+            )
+        if self.missing and self.bytes_left + SPARE_BYTES > self.free_bytes:
+            raise WeightsError(
+                f"The download needs {as_size(self.bytes_left)} in '{self.folders[0]}', and "
+                f"{as_size(self.free_bytes)} are free there. Make room, or set HF_HOME to a larger "
+                "disk."
+            )
+
+    def fetch(self) -> None:
+        """Download every missing file; complete files stay when a later one fails.
+
+        Raises:
+            WeightsError: A file cannot be downloaded, differs from the published one, or has no
+                room.
+        """
+        self.check_space()
+        self.fetch_only(lambda _: True)
+        for part in self.parts:
+            _note_newest(part)
+
+    def fetch_only(self, is_wanted: Callable[[RemoteFile], bool]) -> None:
+        """Download the missing files that `is_wanted` accepts.
+
+        Raises:
+            WeightsError: A file cannot be downloaded, or differs from the published one.
+        """
+        for part, file in self.missing:
+            if is_wanted(file):
+                _fetch(part, file)
+
+
+def header_of(part: ModelPart, name: str) -> dict[str, Any] | None:
+    """Return the header of a safetensors file, by request if it is not here; None of a pickle.
+
+    Raises:
+        WeightsError: It is damaged, or the hub refuses it.
+    """
+    # Plans of sizes alone need neither, and the second imports PyTorch.
+    from swiftpie.backbones.load.safe import METADATA, check_safetensors, kind_of_file
+
+    here = part.root / name
+    if here.exists():
+        return check_safetensors(here) if kind_of_file(here) == "safetensors" else None
+    if not name.endswith(".safetensors"):
+        return None
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import SafetensorsParsingError
+
+    assert part.listing is not None, "what is not here was listed"
+    listing = part.listing
+    try:
+        found = HfApi(library_name="swiftpie").parse_safetensors_file_metadata(
+            listing.repository, name, revision=listing.revision
+        )
+    except (OSError, transport_error()) as error:
+        raise WeightsError(_reason(part, name, error)) from error
+    except (SafetensorsParsingError, LookupError, TypeError, AttributeError, ValueError) as error:
+        raise WeightsError(
+            f"'{RepoReference(listing.repository, name)}' is damaged: its header cannot be read. "
+            f"A safetensors file is needed. Choose another, or pass its path as `{part.option}=`."
+        ) from error
+    entries = {
+        tensor: {"dtype": info.dtype, "shape": info.shape, "data_offsets": info.data_offsets}
+        for tensor, info in found.tensors.items()
+    }
+    return {METADATA: found.metadata or {}, **entries}
+
+
+def memory_of(path: Path, item_bytes: int, unread: Unread = ALL_READ) -> int:
+    """Return the memory of the weights in a file at `item_bytes` per number.
+
+    Raises:
+        WeightsError: The file is damaged.
+    """
+    place = ModelPart("", "", None, root=path.parent, path=path, names=(path.name,))
+    memory = DownloadPlan((place,)).with_memory(item_bytes, unread).memory_bytes
+    return memory or 0
+
+
+def as_size(count: float) -> str:
+    """Return a number of bytes in a readable unit."""
+    if count < 1000:
+        return f"{count:.0f} bytes"
+    for unit in ("kB", "MB"):
+        count /= 1000
+        if count < 1000:
+            return f"{count:.{1 if count < 10 else 0}f} {unit}"
+    return f"{count / 1000:.1f} GB"
+
+
+def total_memory() -> int | None:
+    """Return the bytes of main memory; None where the system does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def _fetch(part: ModelPart, file: RemoteFile) -> None:
+    from huggingface_hub import hf_hub_download
+
+    assert part.listing is not None, "what is missing was listed"
+    listing = part.listing
+    try:
+        path = hf_hub_download(
+            listing.repository, file.path, revision=listing.revision, library_name="swiftpie"
+        )
+    except (OSError, ValueError, transport_error()) as error:
+        raise WeightsError(_reason(part, file.path, error)) from error
+    if not _is_published(file, Path(path)):
+        Path(path).resolve().unlink()
+        Path(path).unlink(missing_ok=True)
+        raise WeightsError(
+            f"'{file.path}' is not the file that was published: its checksum differs from "
+            f"{file.blob[:12]}…, so it was removed. Try again. If this repeats, something between "
+            "the hub and this machine changes files."
+        )
+
+
+def _reason(part: ModelPart, name: str, error: BaseException) -> str:
+    assert part.listing is not None, "what is not here was listed"
+    return explain(RepoReference(part.listing.repository, name), part.option, error)
+
+
+def _is_published(file: RemoteFile, path: Path) -> bool:
+    """Whether `path` has the published checksum: sha256, or of small files that of git."""
+    start: Callable[[], Any] = hashlib.sha256
+    if file.sha256 is None:  # as git counts: with a header
+        size = path.stat().st_size
+        start = partial(hashlib.sha1, b"blob %d\0" % size, usedforsecurity=False)
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, start).hexdigest() == file.blob
+
+
+def _note_newest(part: ModelPart) -> None:
+    """Write the commit of a complete part into the cache's refs, so that it is found offline."""
+    if part.reference is None or part.listing is None:
+        return
+    revision = part.reference.revision or "main"
+    if revision != part.listing.revision:
+        note = part.root.parents[1] / "refs" / revision
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.write_text(part.listing.revision, encoding="utf-8")
+
+
+def _size_of(part: ModelPart, name: str) -> int:
+    here = part.root / name
+    if here.exists():
+        return here.stat().st_size
+    assert part.listing is not None, "what is not here was listed"
+    return part.listing.files[name].size
+
+
+def _memory(header: Mapping[str, Any], item_bytes: int, stays: Callable[[str], bool] | None) -> int:
+    """Return the memory of what a header tells of, without what `stays` in the file."""
+    return item_bytes * sum(
+        math.prod(entry["shape"])
+        for name, entry in header.items()
+        if "shape" in entry and not (stays is not None and stays(name))
+    )
+
+
+def _free(folder: Path) -> int:
+    """Return the free bytes on the disk of `folder`, which may not exist yet."""
+    here = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    return shutil.disk_usage(here).free
