@@ -23,7 +23,7 @@ from swiftpie_world.nouns import article_of
 from swiftpie_world.places import PLACES
 
 EAGER = "eager"
-TOGETHER = "+"  # joins the transforms of one engine, as in channels-last+compile
+TOGETHER = "+"  # joins the transforms of one engine, as in folded-upsampling+compile
 NUM_SPEED_CASES = 8  # subjects and prompts that timed calls take in turns
 PLACES_AHEAD = (5, 9)  # of an edit and of the next one, from the place that a picture shows
 TURNED_DEG = 20

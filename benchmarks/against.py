@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
-ENGINES = "eager,channels-last,openvino,openvino-int8"
+ENGINES = "eager,openvino,openvino-int8"
 KINDS = ("personalize", "edit")
 WARM_UPS = 3  # rounds before those that count
 HERE = Path(__file__).resolve().parents[1]

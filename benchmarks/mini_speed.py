@@ -56,7 +56,7 @@ from swiftpie.backbones.presets import PRESETS
 from swiftpie_lab.data.subjects import load_subjects, sample_subjects
 from swiftpie_lab.evaluation.benchmarks.world import WorldBenchmark, WorldKind
 
-ENGINES = "channels-last,compile,openvino,openvino-int8"
+ENGINES = "compile,openvino,openvino-int8"
 SLOW_TO_START = "compile"  # takes long for every new size, so growth is measured without it
 BATCHES = {"cpu": "1,2,4", "cuda": "1,2,4,8,16,32"}
 SIDES_PX, REFERENCES, SUBJECTS = (128, 256, 384), (1, 3), (1, 2)
@@ -107,7 +107,7 @@ def parse_options() -> argparse.Namespace:
     options = parser.parse_args()
     is_cuda = options.device.startswith("cuda")
     if options.engines is None:
-        options.engines = "channels-last,compile" if is_cuda else ENGINES
+        options.engines = "compile" if is_cuda else ENGINES
     if options.batches is None:
         options.batches = BATCHES["cuda" if is_cuda else "cpu"]
     return options

@@ -11,7 +11,7 @@ def test_every_transform_is_listed(call):
     listed = json.loads(call("engine", "--json").stdout)
     assert [one["name"] for one in listed] == list(TRANSFORMS.names())
     assert all(one["summary"] for one in listed)
-    assert "channels-last" in call("engine").stdout
+    assert "folded-upsampling" in call("engine").stdout
 
 
 def test_a_picture_is_drawn_by_the_transforms_that_are_named(call, hamster, tmp_path):

@@ -115,6 +115,6 @@ def test_so_is_that_of_an_edit(session, caplog):
 
 
 def test_engines_keep_the_words(session, identity, caplog):
-    quicker = Session(transform(session.components, "channels-last"))
+    quicker = Session(transform(session.components, "folded-upsampling"))
     quicker.personalize(identity, STRANGE, seed=0)
     assert any("never taught" in one for one in warnings_of(caplog))

@@ -305,7 +305,7 @@ def test_scales_on_the_page_about_editing_are_those_of_the_program():
 def test_engines_on_the_page_about_performance_are_those_of_the_program():
     named = [row[0] for row in rows_of(ROOT / "docs" / "performance.md", "## Engines")[2:]]
     assert {*named} <= {*TRANSFORMS.names()}
-    assert {*TRANSFORMS.names()} - {*named} <= {"offload", "quantize"}  # not measured
+    assert {*TRANSFORMS.names()} - {*named} <= {"offload"}  # not measured
 
 
 def test_the_embedded_model_knows_the_words_of_prompts_on_pages(session):

@@ -27,7 +27,6 @@ OPTIONAL_PACKAGES = {  # what they are for, as extras of SwiftPie are called
     "onnxruntime": "faces",
     "peft": "lora",
     "rembg": "cutout",
-    "torchao": "quantize",
     "fastapi": "serve",
     "uvicorn": "serve",
     "tensorboard": "train",

@@ -303,9 +303,8 @@ def test_what_calibrates_8_bits_meets_each_kind_of_call(session, shown, monkeypa
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("name", ["channels-last", "folded-upsampling"])
-def test_layers_that_compute_less_draw_the_same(session, shown, name):
-    drawn = ours(Session(transform(session.components, name)), shown, SQUARE, [SEED])
+def test_layers_that_compute_less_draw_the_same(session, shown):
+    drawn = ours(Session(transform(session.components, "folded-upsampling")), shown, SQUARE, [SEED])
     assert levels(drawn, ours(session, shown, SQUARE, [SEED])) <= 1
 
 

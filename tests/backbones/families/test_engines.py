@@ -2,7 +2,6 @@
 
 from functools import partial
 
-import numpy as np
 import pytest
 import torch
 from torch._dynamo.testing import CompileCounter
@@ -11,7 +10,7 @@ from swiftpie import Scales
 from swiftpie.backbones.components import load_components
 from swiftpie.backbones.presets import Capability
 from swiftpie.engine.session import Session
-from swiftpie.engine.transforms import quantize, transform
+from swiftpie.engine.transforms import transform
 from swiftpie.engine.transforms.compile import Compiler, compiled
 from swiftpie.pipelines.drawing.request import Subject
 from tests.backbones import tiny_dreamlite, tiny_flux2, tiny_models, tiny_sana
@@ -61,27 +60,6 @@ def test_a_compiled_graph_serves_every_prompt_and_strength(session, subjects):
         assert levels(drawn[0].images, drawn[1].images) <= 1
     assert counter.frame_count == 2  # denoiser and decoder
     torch._dynamo.reset()
-
-
-@pytest.mark.thorough
-def test_weights_in_8_bits_draw_nearly_the_same_and_are_all_that_is_kept(
-    load, session, subjects, monkeypatch
-):
-    pytest.importorskip("torchao", reason="needs swiftpie[quantize]")
-    monkeypatch.setattr(quantize, "MIN_WIDTH", 16)
-    made, resting = (
-        transform(components, ["quantize", *others])
-        for components, others in ((session.components, []), (load(offloads=True), ["offload"]))
-    )
-    before, found, rested = (
-        one.personalize(subjects, "a cat", seed=1).images
-        for one in (session, Session(made), Session(resting))
-    )
-    assert 0 < np.abs(np.int16(before[0]) - np.int16(found[0])).mean() < 8
-    assert levels(found, rested) <= 1
-    for weight in resting.denoiser.parameters():
-        if type(weight.data) is torch.Tensor:
-            assert weight.untyped_storage().nbytes() == weight.nbytes
 
 
 @pytest.mark.thorough

@@ -77,7 +77,7 @@ def test_identities_masks_scales_and_steps_share_a_graph(identities):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")  # inductor's own
 def test_they_share_the_graph_that_people_get(session, identities):
-    made = Session(transform(session.components, ["compile", "channels-last"]))
+    made = Session(transform(session.components, ["compile", "folded-upsampling"]))
     assert_one_graph(session, made, identities)
 
 

@@ -83,7 +83,7 @@ def test_both_together_are_the_whole_of_it(tiny):
 
 @pytest.mark.usefixtures("tiny")
 def test_it_composes_with_others(sprite):
-    session = Session(transform(tiny_editor(), ["channels-last", "tiny-decoder"]))
+    session = Session(transform(tiny_editor(), ["folded-upsampling", "tiny-decoder"]))
     alone = Session(transform(tiny_editor(), ["tiny-decoder"]))
     pictures = [
         np.int16(one.personalize(one.encode_identity(sprite), "a dog", seed=1).images[0])

@@ -29,7 +29,7 @@ def test_it_draws_nearly_the_same(session, identity):
 
 
 def test_it_composes_with_others(session, identity):
-    both = transform(session.components, ["token-downsampling", "channels-last"])
+    both = transform(session.components, ["token-downsampling", "folded-upsampling"])
     alone = transform(session.components, ["token-downsampling"])
     apart = np.abs(pixels(Session(both), identity) - pixels(Session(alone), identity))
     assert apart.max() <= 2

@@ -8,24 +8,24 @@ from swiftpie.errors import ConfigError
 
 
 def test_the_order_of_names_does_not_matter():
-    names = ["compile", "offload", "channels-last"]
-    chosen = [TRANSFORMS.get(name) for name in ("channels-last", "offload", "compile")]
+    names = ["compile", "offload", "folded-upsampling"]
+    chosen = [TRANSFORMS.get(name) for name in ("folded-upsampling", "offload", "compile")]
     assert choose(names) == choose(names[::-1]) == chosen
 
 
 def test_a_name_that_comes_twice_counts_once():
-    assert len(choose(["channels-last", "channels-last"])) == 1
+    assert len(choose(["folded-upsampling", "folded-upsampling"])) == 1
 
 
 def test_a_single_name_needs_no_list():
-    assert choose("channels-last") == choose(["channels-last"])
+    assert choose("folded-upsampling") == choose(["folded-upsampling"])
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_auto_adds_to_other_names_and_takes_none_away(device):
-    beside = choose(["auto", "channels-last"], device=device)
-    assert beside == choose(["channels-last", "auto"], device=device)
-    assert {*beside} == {*choose("auto", device=device), *choose("channels-last")}
+    beside = choose(["auto", "folded-upsampling"], device=device)
+    assert beside == choose(["folded-upsampling", "auto"], device=device)
+    assert {*beside} == {*choose("auto", device=device), *choose("folded-upsampling")}
 
 
 def test_no_names_change_nothing(session):
@@ -33,8 +33,8 @@ def test_no_names_change_nothing(session):
 
 
 def test_an_unknown_name_is_refused_before_weights_are_read(tmp_path):
-    with pytest.raises(ConfigError, match="channels-last"):
-        swiftpie.load("mini", weights=tmp_path / "nowhere", engine=["channel-last"])
+    with pytest.raises(ConfigError, match="folded-upsampling"):
+        swiftpie.load("mini", weights=tmp_path / "nowhere", engine=["folded-upsample"])
 
 
 def test_two_ways_to_call_networks_exclude_each_other():

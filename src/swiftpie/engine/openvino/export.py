@@ -153,7 +153,7 @@ def digest_of(network: nn.Module) -> str:
         if type(tensor) is not Tensor:
             raise CapabilityError(
                 f"A network holds its weights as {type(tensor).__name__}, and OpenVINO needs plain "
-                "numbers. Leave 'quantize' out; 'openvino-int8' quantises too."
+                "numbers. Load them anew; 'openvino-int8' quantises by itself."
             )
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().contiguous().flatten().view(torch.uint8).numpy().data)

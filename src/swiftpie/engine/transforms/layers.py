@@ -1,9 +1,7 @@
-"""Layers that compute less: channels last, folded upsampling, downsampled tokens."""
+"""Layers that compute less: folded upsampling, downsampled tokens."""
 
 from dataclasses import replace
-from typing import Any
 
-import torch
 from torch import nn
 
 from swiftpie.backbones.components import Components
@@ -13,15 +11,6 @@ from swiftpie.engine.wrappers import module_of, shared_copy, with_networks
 from swiftpie.errors import CapabilityError
 
 TOKEN_STRIDE = 2  # quarters the keys; coarser grids have few tokens and stay whole
-
-
-def with_channels_last(components: Components) -> Components:
-    """Return components whose convolutions hold their weights channels last.
-
-    What they compute follows their weights, so nothing else has to change. All other weights are
-    shared with the given components.
-    """
-    return with_networks(components, _reordered)
 
 
 def with_folded_upsampling(components: Components) -> Components:
@@ -61,10 +50,6 @@ def with_token_downsampling(components: Components) -> Components:
     return replace(components, denoiser=denoiser, inversion=inversion)
 
 
-def _reordered(network: Any) -> Any:  # noqa: ANN401 - PyTorch does not declare this keyword
-    return network.to(memory_format=torch.channels_last)
-
-
 def _folded(network: nn.Module) -> nn.Module:
     foldable = [name for name, part in network.named_modules() if can_fold(part)]
     for name in foldable:
@@ -73,10 +58,6 @@ def _folded(network: nn.Module) -> nn.Module:
 
 
 TRANSFORMS = {
-    "channels-last": Transform(
-        summary="Convolutions with channels last in memory; quicker on many processors.",
-        apply=with_channels_last,
-    ),
     "folded-upsampling": Transform(
         summary="Exact: convolutions after upsampling run on the small picture; for full decoders.",
         apply=with_folded_upsampling,
