@@ -16,7 +16,7 @@ from swiftpie.gc_pause import gc_paused
 
 if TYPE_CHECKING:
     from swiftpie.backbones.face_files import open_face_encoder
-    from swiftpie.backbones.recipes import RECIPES
+    from swiftpie.backbones.presets import RECIPES
     from swiftpie.backbones.resolve import is_here
     from swiftpie.config import MaskRule, options_of
     from swiftpie.diffusers.edit import SwiftEditPipeline
@@ -103,7 +103,7 @@ _HOMES = {
     name: f"swiftpie.{module}"
     for module, names in {
         "backbones.face_files": ["open_face_encoder"],
-        "backbones.recipes": ["RECIPES"],
+        "backbones.presets": ["RECIPES"],
         "backbones.resolve": ["is_here"],
         "faces": ["CONSENT", "FaceSettings", "FaceSource"],
         "imageio.decoding": ["load_image"],

@@ -34,9 +34,10 @@ class Registry(Generic[T]):
     """The objects in a package, one per module, and those that other distributions offer.
 
     A module `my_turbo.py` is known as `my-turbo`; modules with a leading underscore are skipped.
-    An entry point of the same name as a module is ignored. Modules are imported on first use, so
-    creating a registry costs nothing. If modules may define families of objects, all modules are
-    imported to know the names, so their imports have to be cheap.
+    Where modules may define families, one may define nothing for this registry, and something
+    for another. An entry point of the same name as a module is ignored. Modules are imported on
+    first use, so creating a registry costs nothing. If modules may define families of objects, all
+    modules are imported to know the names, so their imports have to be cheap.
     """
 
     package: str  # dotted name of the folder, such as `swiftpie.backbones.presets`
@@ -55,7 +56,8 @@ class Registry(Generic[T]):
             ConfigError: Nothing has this name, or the distribution that offers it is broken.
         """
         module = self._files().get(name)
-        if module is None or name not in (self._family(module) or {name}):
+        family = None if module is None else self._family(module)
+        if module is None or (family is not None and name not in family):
             module = self._modules().get(name)  # imports every file where there may be families
         if module is None:
             return self._load(name)
@@ -93,10 +95,12 @@ class Registry(Generic[T]):
         }
 
     def _family(self, module: str) -> Mapping[str, T] | None:
-        """Return the objects of a module that defines a family, None for one that does not."""
+        """Return the objects of a module that may define several, None where it defines one."""
         if self.family_attribute is None:
             return None
-        return getattr(importlib.import_module(module), self.family_attribute, None)
+        loaded = importlib.import_module(module)
+        none: Mapping[str, T] | None = None if hasattr(loaded, self.attribute) else {}
+        return getattr(loaded, self.family_attribute, none)
 
     def _entry_points(self) -> EntryPoints:
         return entry_points(group=self.entry_point_group)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from swiftpie.backbones.face_files import face_folder, fetch_faces, plan_faces, with_files
-from swiftpie.backbones.recipes import PINS
+from swiftpie.backbones.presets import PINS
 from swiftpie.errors import WeightsError
 from swiftpie.faces import FACE_ENCODERS, FaceSettings
 from swiftpie.faces.encoders.onnx import ARCFACE, SFACE, YUNET

@@ -5,8 +5,7 @@ import pytest
 import swiftpie
 from swiftpie.backbones import resolve as settling
 from swiftpie.backbones.hub import root_of
-from swiftpie.backbones.presets import PRESETS, SDXL_NETWORKS
-from swiftpie.backbones.recipes import RECIPES, Recipe, Use
+from swiftpie.backbones.presets import PRESETS, RECIPES, SDXL_NETWORKS, Recipe, Use
 from swiftpie.backbones.resolve import best_recipe, is_here, network_files, resolve
 from swiftpie.errors import ConfigError, WeightsError
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 import pytest
 
 from swiftpie.backbones.downloads import DownloadPlan
-from swiftpie.backbones.recipes import RECIPES
+from swiftpie.backbones.presets import RECIPES
 from swiftpie.cli.loading import print_download
 from swiftpie.engine.plan import plan_downloads
 from tests.fixtures.mock_hub import clean_machine, serving

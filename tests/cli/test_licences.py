@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from swiftpie.backbones.licences import BASES, OWN_CUTOUT, everything, recipe_terms
-from swiftpie.backbones.presets import PRESETS, SDXL_BASE
-from swiftpie.backbones.recipes import RECIPES
+from swiftpie.backbones.presets import PRESETS, RECIPES, SDXL_BASE
 from swiftpie.cli.licences import COMMANDS, Chosen, terms_of
 from swiftpie.errors import ConfigError
 from swiftpie.faces import FACE_ENCODERS

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from swiftpie.backbones.recipes import RECIPES
+from swiftpie.backbones.presets import RECIPES
 
 
 @pytest.fixture(autouse=True)

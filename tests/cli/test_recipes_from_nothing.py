@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from swiftpie.backbones.face_files import plan_faces
-from swiftpie.backbones.recipes import RECIPES, Recipe, Use
+from swiftpie.backbones.presets import RECIPES, Recipe, Use
 from swiftpie.backbones.resolve import is_here
 from swiftpie.engine.plan import plan_downloads
 from swiftpie.faces import FACE_ENCODERS

@@ -5,8 +5,7 @@ import tomllib
 
 import pytest
 
-from swiftpie.backbones.presets import PRESETS
-from swiftpie.backbones.recipes import RECIPES
+from swiftpie.backbones.presets import PRESETS, RECIPES
 from tests.policy.project import ROOT
 
 SITE = ROOT / "docs" / "site"

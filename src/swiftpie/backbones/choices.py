@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
 
     from swiftpie.attention.install import Plan
-    from swiftpie.backbones.recipes import Recipe
+    from swiftpie.backbones.presets import Recipe
     from swiftpie.models.projection import FaceVersion
 
 PLACE = "a folder or file, or OWNER/REPO[:PATH][@REVISION] of one in a repository"

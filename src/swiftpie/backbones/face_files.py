@@ -8,7 +8,7 @@ from pathlib import Path
 from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.downloads import DownloadPlan
 from swiftpie.backbones.hub import RepoReference
-from swiftpie.backbones.recipes import PINS
+from swiftpie.backbones.presets import PINS
 from swiftpie.backbones.sources import FileSelection, PartFinder, WeightFormats
 from swiftpie.config import home_folder
 from swiftpie.faces import FACE_ENCODERS, FaceEncoder, FaceSettings, ModelFile

@@ -15,8 +15,7 @@ from swiftpie.backbones.machine import (
     best_dtype,
     free_main_memory,
 )
-from swiftpie.backbones.presets import PRESETS, Preset, WeightsKind
-from swiftpie.backbones.recipes import RECIPES, Recipe, Use
+from swiftpie.backbones.presets import PRESETS, RECIPES, Preset, Recipe, Use, WeightsKind
 from swiftpie.errors import ConfigError, WeightsError
 
 logger = logging.getLogger(__name__)

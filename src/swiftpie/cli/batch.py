@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from swiftpie.backbones.choices import LoadOptions
-from swiftpie.backbones.recipes import Recipe
+from swiftpie.backbones.presets import Recipe
 from swiftpie.batch.lists import PROMPT_FILE, grid, read_lines, read_prompts, read_seeds
 from swiftpie.cli import console, options
 from swiftpie.cli.drawing.face import with_face_files

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from swiftpie.backbones.choices import LoadOptions
-from swiftpie.backbones.presets import PRESETS
-from swiftpie.backbones.recipes import RECIPES
+from swiftpie.backbones.presets import PRESETS, RECIPES
 from swiftpie.cli import console, options
 from swiftpie.cli.loading import confirm_download, plan_downloads, print_download
 from swiftpie.errors import ConfigError, WeightsError, did_you_mean

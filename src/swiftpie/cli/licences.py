@@ -7,8 +7,7 @@ import typer
 from swiftpie.backbones import licences
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.licences import LicenceTerms
-from swiftpie.backbones.presets import PRESETS
-from swiftpie.backbones.recipes import RECIPES
+from swiftpie.backbones.presets import PRESETS, RECIPES
 from swiftpie.backbones.resolve import resolve
 from swiftpie.cli.about import ANSWERS
 from swiftpie.cli.console import examples, print_json, write_table

@@ -11,8 +11,7 @@ from rich.text import Text
 
 from swiftpie.backbones.choices import Choices, LoadOptions
 from swiftpie.backbones.machine import AUTO
-from swiftpie.backbones.presets import Preset
-from swiftpie.backbones.recipes import Use
+from swiftpie.backbones.presets import Preset, Use
 from swiftpie.backbones.resolve import best_recipe, resolve
 from swiftpie.errors import ConfigError, printable
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
     from swiftpie.backbones.downloads import DownloadPlan, ModelPart
     from swiftpie.backbones.hub import RemoteFile
-    from swiftpie.backbones.recipes import Recipe
+    from swiftpie.backbones.presets import Recipe
     from swiftpie.engine.session import Session
 
 NO_LICENCE = "not stated, ask its publisher"

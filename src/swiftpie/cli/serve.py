@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from swiftpie.backbones.choices import LoadOptions
-from swiftpie.backbones.presets import PRESETS, describe
-from swiftpie.backbones.recipes import RECIPES
+from swiftpie.backbones.presets import PRESETS, RECIPES, describe
 from swiftpie.cli import console, options
 from swiftpie.cli.drawing.face import encoder_of, with_face_files
 from swiftpie.cli.loading import confirm_download, open_session, plan_downloads

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.components import Components, load_components
 from swiftpie.backbones.load.weights import align_memory, unknown_fingerprint
-from swiftpie.backbones.presets import PRESETS
-from swiftpie.backbones.recipes import RECIPES, Recipe
+from swiftpie.backbones.presets import PRESETS, RECIPES, Recipe
 from swiftpie.backbones.resolve import resolve
 from swiftpie.diffusers.calls import (
     LOADING,

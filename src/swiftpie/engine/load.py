@@ -7,7 +7,7 @@ from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.machine import AUTO
 
 if TYPE_CHECKING:
-    from swiftpie.backbones.recipes import Recipe
+    from swiftpie.backbones.presets import Recipe
     from swiftpie.engine.session import Session
 
 

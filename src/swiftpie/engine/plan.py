@@ -12,8 +12,7 @@ from swiftpie.backbones.components import FAMILIES, Family, load_components
 from swiftpie.backbones.components import download_plan as backbone_plan
 from swiftpie.backbones.downloads import DownloadPlan
 from swiftpie.backbones.machine import AUTO, NUMBERS_A_PIXEL, SPARE_BYTES, free_memory
-from swiftpie.backbones.presets import Preset
-from swiftpie.backbones.recipes import Recipe
+from swiftpie.backbones.presets import Preset, Recipe
 from swiftpie.backbones.resolve import best_recipe, resolve
 from swiftpie.engine.session import CACHE_MIB, Session
 from swiftpie.engine.transforms import TRANSFORMS, Phase, Transform, choose

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from swiftpie.backbones.choices import LoadOptions
-from swiftpie.backbones.recipes import Use
+from swiftpie.backbones.presets import Use
 from swiftpie.cli.console import examples
 from swiftpie.cli.drawing.edit import EditScales
 from swiftpie.cli.loading import resolved

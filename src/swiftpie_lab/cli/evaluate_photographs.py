@@ -5,7 +5,7 @@ from pathlib import Path
 
 import typer
 
-from swiftpie.backbones.recipes import Use
+from swiftpie.backbones.presets import Use
 from swiftpie.cli.console import examples
 from swiftpie.cli.drawing.face import (
     GuidanceName,

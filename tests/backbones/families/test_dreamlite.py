@@ -12,6 +12,7 @@ from PIL import Image
 
 from swiftpie import CapabilityError, ConfigError, InputError, SwiftPiePipeline, WeightsError
 from swiftpie.backbones.components import load_components
+from swiftpie.backbones.families.dreamlite import HalvesAttention
 from swiftpie.engine.cache import tensor_bytes
 from swiftpie.engine.openvino import int8
 from swiftpie.engine.openvino.export import outline
@@ -24,7 +25,6 @@ from swiftpie.engine.wrappers import WrappedDenoiser
 from swiftpie.geometry.layout import whole_frame
 from swiftpie.guidance.cfg import ClassifierFree
 from swiftpie.imageio.images import to_tensor
-from swiftpie.models.dreamlite import HalvesAttention
 from swiftpie.pipelines.drawing.request import Subject
 from swiftpie.pipelines.drawing.settings import EditMethod, EditSettings
 from swiftpie.types import IdentityBranch

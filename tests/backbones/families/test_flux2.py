@@ -14,7 +14,7 @@ from swiftpie import CapabilityError, ConfigError, InputError, SwiftPiePipeline,
 from swiftpie.backbones import resolve
 from swiftpie.backbones.components import download_plan, load_components
 from swiftpie.backbones.hub import root_of
-from swiftpie.backbones.recipes import RECIPES
+from swiftpie.backbones.presets import RECIPES
 from swiftpie.engine.openvino.networks import to_openvino
 from swiftpie.engine.openvino.runtime import Precision
 from swiftpie.engine.session import Session

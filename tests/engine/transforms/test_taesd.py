@@ -8,7 +8,7 @@ from diffusers import AutoencoderTiny
 
 import swiftpie
 from swiftpie.backbones.components import FAMILIES
-from swiftpie.backbones.recipes import PINS
+from swiftpie.backbones.presets import PINS
 from swiftpie.engine import plan
 from swiftpie.engine.session import Session
 from swiftpie.engine.transforms import transform

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from swiftpie import CapabilityError, InputError, Session
-from swiftpie.backbones.recipes import RECIPES
+from swiftpie.backbones.presets import RECIPES
 from swiftpie.backbones.scheduling import schedule_of
 from swiftpie.masks import MaskRule, from_noise_difference
 from swiftpie.pipelines.drawing.edit import follows_seed

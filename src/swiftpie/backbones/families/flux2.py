@@ -1,26 +1,204 @@
 """FLUX.2 [klein]: a transformer with joint attention that reads pictures as further tokens."""
 
+import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKLFlux2, Flux2Transformer2DModel
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Qwen3Config, Qwen3Model
 from transformers.models.qwen3.modeling_qwen3 import Qwen3RotaryEmbedding
 
+from swiftpie.attention.condition import Notes
+from swiftpie.attention.reference_tokens import ReferenceTokens
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.presets import Preset
 from swiftpie.backbones.presets.flux2 import flow_times
 from swiftpie.backbones.whole_family import TEXT, WholeFamily
 from swiftpie.errors import WeightsError
-from swiftpie.models.autoencoder import NormalisedAutoencoder
-from swiftpie.models.chat_text import ChatText
-from swiftpie.models.flux2 import Flux2Denoiser
-from swiftpie.types import TextCondition
+from swiftpie.models.denoiser import Prediction, SubjectCondition, WholeDenoiser
+from swiftpie.models.language_text import LanguageText
+from swiftpie.models.vocabulary import CUT
+from swiftpie.schedules import TRAIN_TIMESTEPS
+from swiftpie.types import Posterior, TextCondition
+
+logger = logging.getLogger(__name__)
+
+ENTRANCE = "x_embedder"  # the layer through which cells and references enter
+APART = 10  # of the first position of a reference's cells from those of the one before
+
+
+class Flux2Denoiser(WholeDenoiser):
+    """The transformer as it is: its own attention serves, as references are further tokens.
+
+    Cells outside of a reference's mask are hidden from attention.
+    """
+
+    def __init__(self, transformer: Flux2Transformer2DModel, *, reads_references: bool) -> None:
+        """Wrap `transformer`; nothing is installed in it."""
+        references = ReferenceTokens(ENTRANCE, width=transformer.config.in_channels)
+        super().__init__(transformer, detail={ENTRANCE: references} if reads_references else {})
+
+    def forward(
+        self,
+        latents: Tensor,
+        timestep: float | Tensor,
+        text: TextCondition,
+        condition: SubjectCondition,
+        notes: Notes,
+    ) -> Prediction:
+        """Return clean latents minus noise (B, C, h, w) at one timestep or (B,); see `Denoiser`."""
+        del notes  # its layers find nothing
+        attention, network = condition.attention, self.network
+        rows, columns = latents.shape[-2:]
+        tokens, places = _packed(latents), [_positions(rows, columns, at=0, like=latents)]
+        shown, words = attention.keys.get(ENTRANCE), text.hidden_states.to(network.dtype)
+        steering = {}
+        if shown is not None:
+            tokens = torch.cat([tokens, shown.flatten(1, 2).to(tokens)], dim=1)
+            _, subjects, views, *cells = attention.coverage.shape
+            places += [
+                _positions(cells[0], cells[1], at=APART * number, like=latents)
+                for number in range(1, subjects * views + 1)
+            ]
+            branch = self.installation.detail[ENTRANCE]
+            assert isinstance(branch, ReferenceTokens), "as installed"
+            bias = branch.bias(attention, words.shape[1])
+            steering = {} if bias is None else {"attention_mask": bias.to(network.dtype)}
+        times = torch.as_tensor(timestep, dtype=torch.float32, device=latents.device)
+        velocity = network(
+            hidden_states=tokens.to(network.dtype),
+            encoder_hidden_states=words,
+            timestep=times.expand(len(latents)) / TRAIN_TIMESTEPS,
+            img_ids=torch.cat(places),
+            txt_ids=_text_positions(words),
+            joint_attention_kwargs=steering or None,
+            return_dict=False,
+        )[0]
+        cells_of = velocity[:, : rows * columns].transpose(1, 2)
+        sample = -cells_of.unflatten(2, (rows, columns))
+        return Prediction(sample, subject_mask=latents.new_zeros(len(latents), 1, 1, 1))
+
+    def read_reference(self, encoded: Tensor, text: TextCondition) -> Notes:
+        """Return the tokens of references, (R, N, C); see `Denoiser`."""
+        del text
+        return {ENTRANCE: _packed(encoded)}
+
+
+def _packed(latents: Tensor) -> Tensor:
+    """Return latents (B, C, h, w) as tokens (B, h*w, C)."""
+    return latents.flatten(2).transpose(1, 2)
+
+
+def _positions(rows: int, columns: int, *, at: int, like: Tensor) -> Tensor:
+    """Return (picture, row, column, word) of each cell, (rows * columns, 4)."""
+    axes = [torch.arange(count, device=like.device) for count in (rows, columns)]
+    first, zero = (torch.tensor([value], device=like.device) for value in (at, 0))
+    return torch.cartesian_prod(first, *axes, zero)
+
+
+def _text_positions(words: Tensor) -> Tensor:
+    """Return the same of each token of text (B, T, D), (T, 4)."""
+    places = torch.zeros(words.shape[1], 4, dtype=torch.int64, device=words.device)
+    places[:, 3] = torch.arange(words.shape[1], device=words.device)
+    return places
+
+
+@dataclass(frozen=True)
+class ChatText(LanguageText):
+    """A chat tokenizer and a language model, whose states of several layers lie side by side."""
+
+    layers: tuple[int, ...]  # whose states are read; 0 is what enters the first one
+    length: int  # tokens that prompts are padded to, and cut at
+
+    @property
+    def width(self) -> int:
+        """Of a token's state."""
+        return len(self.layers) * int(self.encoder.config.hidden_size)
+
+    def encode(self, prompts: list[str]) -> TextCondition:
+        """Return the states of `prompts`; longer ones than fit are cut, with a log.
+
+        Shapes: states (B, T, D), mask (B, T) of ones, as padding is attended to; nothing is pooled,
+        (B, 1).
+        """
+        return self.read(*self.tokenize(prompts))
+
+    def tokenize(self, prompts: list[str]) -> tuple[Tensor, Tensor]:
+        """Return ids and mask of the tokens of what a user would ask in a chat, (B, T) each."""
+        asked = [
+            self.tokenizer.apply_chat_template(
+                [{"role": "user", "content": prompt}],
+                tokenize=False,
+                add_generation_prompt=True,
+                enable_thinking=False,
+            )
+            for prompt in prompts
+        ]
+        tokens = self.tokenizer(
+            asked, padding="max_length", truncation=True, max_length=self.length
+        )
+        if any(row[-1] for row in tokens["attention_mask"]):
+            logger.warning(CUT, self.length)
+        return torch.tensor(tokens["input_ids"]), torch.tensor(tokens["attention_mask"])
+
+    def read(self, ids: Tensor, mask: Tensor) -> TextCondition:
+        """Return the states of what `tokenize` returned."""
+        device = self.network.device
+        with self.scope():
+            output = self.network(
+                input_ids=ids.to(device),
+                attention_mask=mask.to(device),
+                output_hidden_states=True,
+                use_cache=False,
+            )
+        states = torch.cat([output.hidden_states[layer] for layer in self.layers], dim=-1)
+        whole = torch.ones_like(mask).to(states.device)
+        return TextCondition(states, whole, states.new_zeros(len(states), 1))
+
+    def find_words(self, prompt: str, names: Sequence[str]) -> Tensor:
+        """Mark nothing, (S, T): no layer that reads these states finds regions by words."""
+        del prompt
+        return torch.zeros(len(names), self.length)
+
+
+class NormalisedAutoencoder(nn.Module):
+    """An `AutoencoderKLFlux2`: latents of 2 x 2 cells together, each channel normalised."""
+
+    def __init__(self, network: AutoencoderKLFlux2) -> None:
+        super().__init__()
+        self.network = network
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Return normalised latents (B, 4C, h/2, w/2) of pixels (B, 3, H, W), in float32."""
+        return self.posterior(pixels).mean
+
+    def posterior(self, pixels: Tensor) -> Posterior:
+        """Return the normal distribution of the latents of pixels (B, 3, H, W) in [-1, 1]."""
+        normal = self.network.encode(pixels.to(self.network.dtype)).latent_dist
+        mean, deviation = (F.pixel_unshuffle(x, 2) for x in (normal.mode(), normal.std))
+        shift, scale = self._statistics()
+        return Posterior(((mean - shift) / scale).float(), (deviation / scale).float())
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Return pixels (B, 3, H, W) of normalised latents, in float32."""
+        shift, scale = self._statistics()
+        raw = F.pixel_shuffle(latents.to(shift) * scale + shift, 2)
+        decoded: Tensor = self.network.decode(raw).sample
+        return decoded.float()
+
+    def _statistics(self) -> tuple[Tensor, Tensor]:
+        """Return mean and deviation of each channel over pictures, (1, 4C, 1, 1)."""
+        norm, eps = self.network.bn, self.network.config.batch_norm_eps
+        shift, variance = (x[None, :, None, None] for x in (norm.running_mean, norm.running_var))
+        return shift, (variance + eps).sqrt()
+
 
 READ_LAYERS = (9, 18, 27)  # of Qwen3, whose states the transformer was trained on
 TEXT_LENGTH = 512

@@ -1,24 +1,140 @@
 """SANA-Sprint: a transformer with linear attention that draws from words in one to four steps."""
 
 import inspect
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import AutoencoderDC, SanaSprintPipeline, SanaTransformer2DModel
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 from transformers import Gemma2Config, Gemma2Model, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.models.gemma2.modeling_gemma2 import Gemma2RotaryEmbedding
 
+from swiftpie.attention.condition import Notes
 from swiftpie.backbones.choices import Choices, dtype_of
 from swiftpie.backbones.machine import AUTO
 from swiftpie.backbones.presets import Preset
 from swiftpie.backbones.whole_family import CHOICES, WholeFamily
 from swiftpie.errors import CapabilityError
-from swiftpie.models.autoencoder import DeepAutoencoder
-from swiftpie.models.instructed_text import InstructedText
-from swiftpie.models.sana import SanaDenoiser
+from swiftpie.models.denoiser import Prediction, SubjectCondition, WholeDenoiser
+from swiftpie.models.language_text import LanguageText
+from swiftpie.models.vocabulary import CUT
+from swiftpie.schedules import TRAIN_TIMESTEPS
+from swiftpie.types import Posterior, TextCondition
+
+logger = logging.getLogger(__name__)
+
+GUIDANCE = 4.5  # which the student was taught to give in one pass, as its authors draw
+
+
+class SanaDenoiser(WholeDenoiser):
+    """The transformer as it is: linear attention has no softmax for keys of references.
+
+    It was distilled at angles `a` (arXiv:2503.09641), where latents are `cos(a) clean + sin(a)
+    noise`, and predicts the velocity of a flow at the time `sin / (cos + sin)`. In latents of that
+    flow, `(1 - t) clean + t noise`, both agree on the clean ones: no change of variables is left.
+    """
+
+    def forward(
+        self,
+        latents: Tensor,
+        timestep: float | Tensor,
+        text: TextCondition,
+        condition: SubjectCondition,
+        notes: Notes,
+    ) -> Prediction:
+        """Return clean latents minus noise (B, C, h, w) at one timestep or (B,); see `Denoiser`."""
+        del condition, notes
+        network = self.network
+        words = text.hidden_states.to(network.dtype)
+        times = torch.as_tensor(timestep, dtype=torch.float32, device=latents.device)
+        guidance = words.new_full((len(latents),), GUIDANCE)
+        velocity = network(
+            hidden_states=latents.to(network.dtype),
+            encoder_hidden_states=words,
+            encoder_attention_mask=text.attention_mask,
+            timestep=times.expand(len(latents)) / TRAIN_TIMESTEPS,
+            guidance=guidance * network.config.guidance_embeds_scale,
+            return_dict=False,
+        )[0]
+        return Prediction(-velocity, subject_mask=latents.new_zeros(len(latents), 1, 1, 1))
+
+
+@dataclass(frozen=True)
+class InstructedText(LanguageText):
+    """A tokenizer and a language model whose last states are read, those of the prompt alone."""
+
+    instruction: str  # what stands before each prompt, and asks the model to imagine more of it
+    length: int  # tokens whose states are read: the first one of all, and those of the prompt
+
+    @property
+    def width(self) -> int:
+        """Of a token's state."""
+        return int(self.encoder.config.hidden_size)
+
+    def encode(self, prompts: list[str]) -> TextCondition:
+        """Return the states of `prompts` in small letters; longer ones are cut, with a log.
+
+        Shapes: states (B, T, D), mask (B, T), 0 where padding is hidden, which is not read; nothing
+        is pooled, (B, 1). Each prompt is read by itself, and the instruction once for all.
+        """
+        return TextCondition.joined([self._read(prompt) for prompt in prompts])
+
+    def _read(self, prompt: str) -> TextCondition:
+        instruction = self.tokenizer.encode(self.instruction)
+        longest = len(instruction) + self.length - 2
+        tokens = self.tokenizer.encode(
+            self.instruction + prompt.lower().strip(), truncation=True, max_length=longest
+        )
+        if len(tokens) == longest:
+            logger.warning(CUT, self.length)
+        known = len(instruction) - 1  # the states of what follows are read
+        if tokens[:known] == instruction[:known]:
+            before = self.opening(tokens[:known])
+            first, rest = before.states[:, :1], self.follow(tokens[known:], before).states
+        else:  # where the tokenizer joins both
+            states = self.follow(tokens).states
+            first, rest = states[:, :1], states[:, known:]
+        states = torch.cat([first, rest], dim=1)
+        room = self.length - states.shape[1]
+        mask = torch.ones(states.shape[:2], dtype=torch.int64, device=states.device)
+        return TextCondition(
+            F.pad(states, (0, 0, 0, room)), F.pad(mask, (0, room)), states.new_zeros(1, 1)
+        )
+
+    def find_words(self, prompt: str, names: Sequence[str]) -> Tensor:
+        """Mark nothing, (S, T): no layer that reads these states finds regions by words."""
+        del prompt
+        return torch.zeros(len(names), self.length)
+
+
+class DeepAutoencoder(nn.Module):
+    """An `AutoencoderDC`, which knows one value for each picture, with scaled latents."""
+
+    def __init__(self, network: AutoencoderDC) -> None:
+        super().__init__()
+        self.network = network
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Return scaled latents (B, C, h, w) of pixels (B, 3, H, W) in [-1, 1], in float32."""
+        latents: Tensor = self.network.encode(pixels.to(self.network.dtype)).latent
+        return latents.float() * self.network.config.scaling_factor
+
+    def posterior(self, pixels: Tensor) -> Posterior:
+        """Return the normal distribution of the latents of pixels, of deviation 0."""
+        latents = self.encode(pixels)
+        return Posterior(latents, torch.zeros_like(latents))
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Return pixels (B, 3, H, W) of scaled latents (B, C, h, w), in float32."""
+        raw = latents.to(self.network.dtype) / self.network.config.scaling_factor
+        decoded: Tensor = self.network.decode(raw).sample
+        return decoded.float()
+
 
 TEXT_LENGTH = 300
 

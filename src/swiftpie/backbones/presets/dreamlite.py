@@ -1,6 +1,6 @@
 """DreamLite-mobile: a U-Net of 0.39 billion numbers in four steps, which edits too, at 1024 px."""
 
-from swiftpie.backbones.presets import Capability, Preset, shifted
+from swiftpie.backbones.presets import Capability, Preset, Recipe, shifted
 from swiftpie.registry import by_name
 
 CELL_PX = 8
@@ -32,6 +32,16 @@ PRESETS = by_name(
         noise_scale="flow",
         latent_cell_px=CELL_PX,
         capabilities=frozenset({Capability.TEXT, Capability.PERSONALIZE, Capability.EDIT}),
+        detail="joint",
+    )
+)
+
+RECIPES = by_name(
+    Recipe(
+        name="dreamlite",
+        summary="Edits by a sentence, 1024 px in 4 steps within 8 GB; one picture of a subject.",
+        preset="dreamlite-mobile",
+        weights="carlofkl/DreamLite-mobile@6695c3f4be230f0493fa5dbf78be3bc4d3bb2ab4",
         detail="joint",
     )
 )

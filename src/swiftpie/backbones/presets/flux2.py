@@ -1,6 +1,6 @@
 """FLUX.2 [klein] 4B: a transformer of 4 billion numbers in four steps, at 1024 px."""
 
-from swiftpie.backbones.presets import Capability, Preset, shifted
+from swiftpie.backbones.presets import Capability, Preset, Recipe, shifted
 from swiftpie.registry import by_name
 
 CELL_PX = 16
@@ -32,6 +32,16 @@ PRESETS = by_name(
         latent_channels=128,
         latent_cell_px=CELL_PX,
         capabilities=frozenset({Capability.TEXT, Capability.PERSONALIZE, Capability.EDIT}),
+        detail="joint",
+    )
+)
+
+RECIPES = by_name(
+    Recipe(
+        name="klein",
+        summary="1024 px in 4 steps, up to eight pictures of a subject; every part is Apache-2.0.",
+        preset="flux2-klein-4b",
+        weights="black-forest-labs/FLUX.2-klein-4B@e7b7dc27f91deacad38e78976d1f2b499d76a294",
         detail="joint",
     )
 )

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from swiftpie.backbones.presets import Capability, Preset, trigflow
+from swiftpie.backbones.presets import Capability, Preset, Recipe, Use, trigflow
 from swiftpie.registry import by_name
 
 _preset = partial(
@@ -35,4 +35,14 @@ PRESETS = by_name(
         summary="As sana-sprint-0.6b, with 1.6 billion numbers in the transformer.",
         source="hub:Efficient-Large-Model/Sana_Sprint_1.6B_1024px_diffusers",
     ),
+)
+
+RECIPES = by_name(
+    Recipe(
+        name="sana-sprint",
+        summary="1024 px from words alone in 2 steps, or 1 to 4; for non-commercial use only.",
+        preset="sana-sprint-0.6b",
+        use=Use.TEXT,
+        weights="Efficient-Large-Model/Sana_Sprint_0.6B_1024px_diffusers@a7d9fc31dd5c3f5e22dbfd78360777ceed56ae97",
+    )
 )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from swiftpie.backbones.choices import LoadOptions
-from swiftpie.backbones.recipes import Use
+from swiftpie.backbones.presets import Use
 from swiftpie.batch.lists import read_prompts
 from swiftpie.cli import console, options
 from swiftpie.cli.drawing.face import choose_in, warn_of_strange_vectors, with_face_files

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from swiftpie.backbones.choices import Choices, LoadOptions
-from swiftpie.backbones.recipes import RECIPES, Recipe, Use
+from swiftpie.backbones.presets import RECIPES, Recipe, Use
 from swiftpie.batch.lists import read_prompts
 from swiftpie.cli import console, options
 from swiftpie.cli.drawing.subjects import read_picture

@@ -11,7 +11,7 @@ from swiftpie.backbones.components import Components, Family
 from swiftpie.backbones.downloads import DownloadPlan
 from swiftpie.backbones.hub import RepoReference
 from swiftpie.backbones.load.weights import NetworkReader
-from swiftpie.backbones.recipes import PINS
+from swiftpie.backbones.presets import PINS
 from swiftpie.backbones.sources import FileSelection, PartFinder, WeightFormats
 from swiftpie.engine.transforms import Transform
 from swiftpie.engine.wrappers import JoinedAutoencoder, module_of
