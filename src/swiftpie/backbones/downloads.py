@@ -178,7 +178,7 @@ def header_of(part: ModelPart, name: str) -> dict[str, Any] | None:
         WeightsError: It is damaged, or the hub refuses it.
     """
     # Plans of sizes alone need neither, and the second imports PyTorch.
-    from swiftpie.backbones.load.safe import METADATA, check_safetensors, kind_of_file
+    from swiftpie.backbones.load.safe import METADATA, check_header, check_safetensors, kind_of_file
 
     here = part.root / name
     if here.exists():
@@ -205,7 +205,7 @@ def header_of(part: ModelPart, name: str) -> dict[str, Any] | None:
         tensor: {"dtype": info.dtype, "shape": info.shape, "data_offsets": info.data_offsets}
         for tensor, info in found.tensors.items()
     }
-    return {METADATA: found.metadata or {}, **entries}
+    return check_header({METADATA: found.metadata or {}, **entries}, here)
 
 
 def memory_of(path: Path, item_bytes: int, unread: Unread = ALL_READ) -> int:

@@ -16,7 +16,7 @@ from swiftpie.backbones.components import Components
 from swiftpie.backbones.load.safe import (
     METADATA,
     check_safetensors,
-    parse_header,
+    header_in,
     read_tensors,
     tensors_in,
 )
@@ -115,7 +115,7 @@ def read_identity(data: bytes, name: str) -> Identity:
     Raises:
         InputError: It is no identity file, or damaged.
     """
-    header = _header(partial(parse_header, data, Path(name), size=len(data)), name)
+    header = _header(partial(header_in, data, name), name)
     try:
         return _identity_of(header, tensors_in(data, name))
     except WeightsError as error:

@@ -3,18 +3,15 @@
 import itertools
 import json
 import math
-import os
-import pickletools
-import re
 import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, deserialize, safe_open
 from safetensors.torch import load, load_file, save_file
 from torch import Tensor
 
@@ -27,30 +24,14 @@ Kind = Literal["safetensors", "zip", "pickle"]
 MAX_TENSORS = 10_000  # an SDXL U-Net has 1,680
 MAX_DEPTH = 4  # of nested dictionaries; public checkpoints have 2
 MAX_NAME = 1000  # characters of a tensor's name, those of the dictionaries around it among them
-MAX_DIMENSIONS = 16  # of a tensor; weights of networks have up to five
-MAX_NUMBER_DIGITS = 20  # no size of a file has more, and multiplying longer ones takes minutes
 MAX_SIZE = 2**63 - 1  # PyTorch counts with 64 bits, signed
 METADATA = "__metadata__"
 
 ALIGNMENT_BYTES = 64  # of all memory that PyTorch allocates itself
 MAX_CHECKED_BYTES = 1 << 30  # of weights that are looked at one by one when they are read
 MAX_PICKLE_BYTES = 4 << 20  # without the tensors' own, as of a header
-MAX_PICKLE_STEPS = 50 * MAX_TENSORS  # torch takes some 30 for a tensor
 MAX_SHARING = 4  # times the size of a file that its tensors may have together
-LEGACY_PICKLES = 5  # that older files begin with: three of their kind, the content, and its order
-PLAIN_GLOBALS = re.compile(  # of a pickle of plain tensors
-    r"collections OrderedDict|torch\._utils _rebuild_(tensor|tensor_v2|tensor_v3|parameter)"
-    r"|torch\.nn\.parameter Parameter|torch \w*Storage|torch\.storage UntypedStorage"
-    r"|torch (b?float|u?int|complex|bool)\w*|torch Size"
-)
-
-ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "BOOL": 1} | {
-    f"{sign}{8 * size}": size for sign in "IU" for size in (1, 2, 4, 8)
-}
-FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-FLOATS |= {"F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2}
-
-TYPES = {  # of PyTorch, for those of its types that hold weights
+TYPES = {  # of PyTorch, for those of safetensors that hold weights
     "F64": torch.float64,
     "F32": torch.float32,
     "F16": torch.float16,
@@ -94,7 +75,7 @@ def tensors_in(data: bytes, name: str) -> dict[str, Tensor]:
     Raises:
         WeightsError: They are something else, or damaged.
     """
-    parse_header(data, Path(name), size=len(data))
+    header_in(data, name)
     try:
         tensors: dict[str, Tensor] = load(data)
     except Exception as error:  # as of `read_tensors`
@@ -195,12 +176,48 @@ def check_safetensors(path: Path) -> dict[str, Any]:
 def _read_header(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         head = file.read(8)
-        head += file.read(min(header_length(head, path), MAX_TENSOR_HEADER_BYTES))
-        size = os.fstat(file.fileno()).st_size
-    return parse_header(head, path, size=size)
+        head += file.read(min(_header_length(head, path), MAX_TENSOR_HEADER_BYTES))
+    try:
+        with safe_open(path, framework="pt"):  # compares places, sizes and the length of the file
+            return check_header(json.loads(head[8:]), path)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise WeightsError(_damaged(path, error)) from error
 
 
-def header_length(head: bytes, path: Path) -> int:
+def header_in(data: bytes, name: str) -> dict[str, Any]:
+    """Return the header of a safetensors file's bytes, which messages call `name`.
+
+    Raises:
+        WeightsError: They are something else, or damaged.
+    """
+    length = _header_length(data, Path(name))
+    try:
+        deserialize(data)  # type: ignore[no-untyped-call]
+        return check_header(json.loads(data[8 : 8 + length]), Path(name))
+    except (ValueError, SafetensorError) as error:
+        raise WeightsError(_damaged(Path(name), error)) from error
+
+
+def check_header(header: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return a header that safetensors has read, if PyTorch can hold what it tells of.
+
+    Raises:
+        WeightsError: It has more tensors than networks have, or of other types or larger shapes.
+    """
+    entries = {name: entry for name, entry in header.items() if name != METADATA}
+    if len(entries) > MAX_TENSORS:
+        raise WeightsError(
+            _damaged(path, f"{len(entries)} tensors, at most {MAX_TENSORS} are read")
+        )
+    for name, entry in entries.items():
+        # Steps through memory are counted also where there is nothing in it.
+        steps = math.prod(max(number, 1) for number in entry["shape"])
+        if entry["dtype"] not in TYPES or 8 * steps > MAX_SIZE:
+            raise WeightsError(_damaged(path, f"the shape or type of {short_reason(name)!r}"))
+    return header
+
+
+def _header_length(head: bytes, path: Path) -> int:
     """Return how long the header of a safetensors file is that begins with `head`.
 
     Raises:
@@ -212,46 +229,13 @@ def header_length(head: bytes, path: Path) -> int:
     return length
 
 
-def parse_header(head: bytes, path: Path, *, size: int) -> dict[str, Any]:
-    """Return the header of a safetensors file of `size` bytes that begins with `head`.
-
-    Raises:
-        WeightsError: It is damaged, or the file cut short.
-    """
-    length = header_length(head, path)
-    text = head[8 : 8 + length]
-    try:
-        header: dict[str, Any] = json.loads(text, parse_int=_short_number)
-        entries = {name: entry for name, entry in header.items() if name != METADATA}
-        end = _check_entries(entries)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise WeightsError(_damaged(path, error)) from error
-    if 8 + length + end != size:
-        raise WeightsError(
-            f"'{path}' has {size} bytes where its header promises {8 + length + end}: it is cut "
-            "short or has extra bytes. Get the file again."
-        )
-    metadata = header.get(METADATA, {})
-    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
-        raise WeightsError(_damaged(path, "metadata that is not text"))
-    return header
-
-
 def shapes_of(header: Mapping[str, Any]) -> dict[str, Tensor]:
     """Return the tensors that a header tells of, without numbers."""
     return {
-        name: torch.empty(
-            entry["shape"], dtype=FLOATS.get(entry["dtype"], torch.uint8), device="meta"
-        )
+        name: torch.empty(entry["shape"], dtype=TYPES[entry["dtype"]], device="meta")
         for name, entry in header.items()
         if name != METADATA
     }
-
-
-def _short_number(digits: str) -> int:
-    if len(digits) > MAX_NUMBER_DIGITS:
-        raise ValueError(f"a number of {len(digits)} digits")
-    return int(digits)
 
 
 def write_tensors(
@@ -400,26 +384,6 @@ def check_kind(kind: Kind | None, path: Path, *, allow_pickle: bool) -> None:
         )
 
 
-def _check_entries(entries: dict[str, Any]) -> int:
-    # Returns how many bytes of data the entries cover; they leave no gaps and do not overlap.
-    if len(entries) > MAX_TENSORS:
-        raise ValueError(f"{len(entries)} tensors, at most {MAX_TENSORS} are read")
-    end = 0
-    for begin, stop, name in sorted((*entries[n]["data_offsets"], n) for n in entries):
-        shape, item_bytes = entries[name]["shape"], ITEM_BYTES[entries[name]["dtype"]]
-        if len(name) > MAX_NAME or type(shape) is not list or len(shape) > MAX_DIMENSIONS:
-            raise ValueError(f"the name or shape of {name[:MAX_NAME]!r}")
-        if any(type(number) is not int or number < 0 for number in (begin, stop, *shape)):
-            raise ValueError(f"the shape or place of {name!r}")
-        # Steps through memory are counted also where there is nothing in it.
-        if math.prod(max(number, 1) for number in shape) * item_bytes > MAX_SIZE:
-            raise ValueError(f"the shape of {name!r}")
-        if begin != end or stop - begin != math.prod(shape) * item_bytes:
-            raise ValueError(f"the size or place of {name!r}")
-        end = stop
-    return end
-
-
 def _give_name(path: Path, name: Path) -> None:
     """Give a file another name: a link, or a copy where links need a right, as on Windows."""
     try:
@@ -430,8 +394,8 @@ def _give_name(path: Path, name: Path) -> None:
 
 def _read_pickle(path: Path, *, is_zip: bool) -> dict[str, Tensor]:
     try:
-        check = _check_records if is_zip else _check_parts
-        check(path)
+        if is_zip:
+            _check_records(path)
         # A mapped file stays where the system lets nobody remove it, as Windows.
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             plain_name = Path(folder) / "weights"  # of other names torch heeds the suffix
@@ -463,39 +427,9 @@ def _check_records(path: Path) -> None:
         for member in archive.infolist():
             if member.compress_type != zipfile.ZIP_STORED:  # those can unpack to any size
                 raise ValueError("it is compressed, which torch never writes")
-            if member.filename.lower().endswith("data.pkl"):
-                with archive.open(member) as file:
-                    _check_pickle(file)
-
-
-def _check_parts(path: Path) -> None:
-    with path.open("rb") as file:
-        for _ in range(LEGACY_PICKLES):
-            _check_pickle(file)
-
-
-def _check_pickle(file: IO[bytes]) -> None:
-    """Refuse a pickle that takes long or much memory, or names what plain tensors do not need.
-
-    A tuple that is used twice may hold another that is, and so on, until nothing can look at all
-    of it; torch's own are used once.
-
-    Raises:
-        ValueError: It is one.
-    """
-    tuples: set[int] = set()  # by place in the pickle's memory
-    before = ""
-    for step, (opcode, argument, position) in enumerate(pickletools.genops(file)):
-        if step > MAX_PICKLE_STEPS or (position or 0) > MAX_PICKLE_BYTES:
-            raise ValueError(f"a pickle of more than {step} steps")
-        match opcode.name:
-            case "GLOBAL" if not PLAIN_GLOBALS.fullmatch(str(argument)):
-                raise ValueError(f"it asks for {argument}")
-            case "BINPUT" | "LONG_BINPUT" if "TUPLE" in before:
-                tuples.add(int(argument or 0))
-            case "BINGET" | "LONG_BINGET" if argument in tuples:
-                raise ValueError("it uses a tuple twice")
-        before = opcode.name
+            is_pickle = member.filename.lower().endswith("data.pkl")
+            if is_pickle and member.file_size > MAX_PICKLE_BYTES:
+                raise ValueError(f"a pickle of {member.file_size} bytes")
 
 
 def _is_plain(tensor: Tensor) -> bool:
