@@ -1,6 +1,8 @@
 """Recipes say what their publishers advise, and choices go before them."""
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 import swiftpie
 from swiftpie.backbones import resolve as settling
@@ -239,7 +241,7 @@ def test_auto_counts_weights_in_the_numbers_that_are_computed_with():
     recipe = RECIPES.get("sd-turbo")
     put(recipe)
     for file in weight_files(recipe):
-        file.write_bytes(b'{"dtype":"F16"}'.ljust(100))
+        save_file({"weight": torch.zeros(50, dtype=torch.float16)}, file)
     drawing = 100 * len(network_files(recipe).keys() & set(settling.DRAWING))
     assert best_recipe(item_bytes=2, free_bytes=drawing) is recipe
     with pytest.raises(WeightsError, match="fits the memory"):

@@ -165,7 +165,7 @@ def test_the_files_that_a_recipe_needs_come_and_no_others_byte_for_byte(call, hu
             "sdxl-turbo",
             {"stabilityai/sdxl-turbo", "h94/IP-Adapter", "madebyollin/sdxl-vae-fp16-fix"},
         ),
-        ("sd-turbo", {"stabilityai/sd-turbo"}),
+        ("sdxs", {"IDKiro/sdxs-512-dreamshaper"}),
         ("opencv", {"opencv/face_detection_yunet", "opencv/face_recognition_sface"}),
     ],
 )
