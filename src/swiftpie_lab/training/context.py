@@ -13,7 +13,7 @@ from torch import distributed, nn
 from swiftpie.backbones.components import load_components
 from swiftpie.backbones.families.tiny import NETWORKS
 from swiftpie.backbones.load.weights import load_network
-from swiftpie.backbones.presets.mini import PRESET
+from swiftpie.backbones.presets.tiny import MINI
 from swiftpie.errors import ConfigError
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie_lab.data.photographs import load_photos
@@ -175,7 +175,7 @@ class Context:
         """
         folder = self.weights_of(source)
         if folder is None:
-            found = load_components(PRESET, device=self.device).autoencoder
+            found = load_components(MINI, device=self.device).autoencoder
         else:
             found = load_network(NETWORKS["autoencoder"], folder / "autoencoder").to(self.device)
         assert isinstance(found, PatchAutoencoder), "the tiny family has no other"

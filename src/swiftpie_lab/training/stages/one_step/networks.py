@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
 from swiftpie.backbones.components import load_components
-from swiftpie.backbones.presets.mini import PRESET
+from swiftpie.backbones.presets.tiny import MINI
 from swiftpie.errors import ConfigError, WeightsError, short_reason
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.layout_predictor import LayoutPredictor
@@ -115,7 +115,7 @@ def load_trained(folder: Path | None, *, device: str) -> TrainedModel:
     Raises:
         WeightsError: The files there are no export of a tiny model, or its tokenizer is another's.
     """
-    loaded = load_components(PRESET, device=device, weights=folder)
+    loaded = load_components(MINI, device=device, weights=folder)
     assert isinstance(loaded.text, TextTower)
     assert isinstance(loaded.text.tokenizer, PreTrainedTokenizerFast)
     assert isinstance(loaded.autoencoder, PatchAutoencoder)
