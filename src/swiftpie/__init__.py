@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from swiftpie.imageio.images import contact_sheet
     from swiftpie.masks import bounding_box, load_mask
     from swiftpie.models.cutout import cut_out
-    from swiftpie.pipelines.drawing.edit import EditResult
     from swiftpie.pipelines.drawing.request import (
         IS_THERE,
         EditRequest,
@@ -47,7 +46,7 @@ if TYPE_CHECKING:
     )
     from swiftpie.pipelines.identity_file import save_identity
     from swiftpie.tuning import TuneSettings
-    from swiftpie.types import GenerationResult, Identity
+    from swiftpie.types import EditResult, GenerationResult, Identity
     from swiftpie.validation import MAX_IMAGES, MAX_SEED, check_box
 
 __version__ = "0.1.0"
@@ -115,7 +114,6 @@ _HOMES = {
         "config": ["MaskRule", "options_of"],
         "engine.session": ["Session"],
         "engine.load": ["load"],
-        "pipelines.drawing.edit": ["EditResult"],
         "diffusers.edit": ["SwiftEditPipeline"],
         "diffusers.personalize": ["SwiftPiePipeline"],
         "pipelines.drawing.request": [
@@ -135,7 +133,7 @@ _HOMES = {
             "IdentityGuidance",
         ],
         "tuning": ["TuneSettings"],
-        "types": ["GenerationResult", "Identity"],
+        "types": ["EditResult", "GenerationResult", "Identity"],
     }.items()
     for name in names
 }

@@ -13,7 +13,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from swiftpie.errors import InputError, did_you_mean
-from swiftpie.geometry.look_words import COLOUR_WORDS
+from swiftpie.geometry.look_words import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS, TEXTURED
+from swiftpie.geometry.look_words import ELSEWHERE as LOOKS_END
 from swiftpie.library import packaged as packaged_library
 
 if TYPE_CHECKING:
@@ -500,6 +501,16 @@ class Scenes:
 def asks_for_turn(prompt: str) -> bool:
     """Whether a prompt says that the subject is not upright."""
     return not TURNING.isdisjoint(WORD.findall(prompt.lower()))
+
+
+def texture_in(prompt: str) -> str | None:
+    """Return what the first subject of a prompt is made of, one of `TEXTURED`; None otherwise."""
+    subject = f" {LOOKS_END.split(prompt, maxsplit=1)[0].lower()} "
+    for name in TEXTURED:
+        for phrase in (*MATERIAL_PHRASES[name], *MATERIAL_WORDS[name]):
+            if f" {phrase} " in subject:
+                return name
+    return None
 
 
 def worn_in(prompt: str) -> Worn | None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 from PIL import Image
 
 from swiftpie.imageio.cutout import DOUBTFUL, CutoutMethod
+from swiftpie.validation import Box
 
 if TYPE_CHECKING:
     import torch
@@ -151,6 +152,26 @@ class GenerationResult:
     origin: Mapping[str, str]  # the recipe, an automatic decoder, names of the library
     tensor: "Tensor | None" = None  # pixels (B, 3, H, W) or latents (B, C, h, w) as output
     named: "tuple[Named, ...]" = ()  # subjects of the library
+
+
+@dataclass(frozen=True)
+class EditResult:
+    """An edited picture and how it came about; all pictures are as large as the given one."""
+
+    image: Image.Image
+    region: Image.Image  # mode L, 255 = may change; 0 pixels are the given picture's own
+    edited: Image.Image  # before the original pixels outside the mask are restored
+    reconstruction: Image.Image | None  # the released mode's first row
+    blend: Image.Image  # mode L, how much of `edited` shows in each pixel of `image`
+    latent_region: "Tensor"  # (1, 1, h, w) in [0, 1], the same as attention used it
+    branches: tuple[IdentityBranch, ...]  # active ones; scales of others had no effect
+    cutouts: tuple[tuple[Cutout, ...], ...]  # of the pictures of a new subject, if there is one
+    seed: int
+    timings_ms: Mapping[str, float]  # by stage: encode, invert, prepare, denoise, decode, join
+    scales: Mapping[str, float]  # that a denoiser was given, if the edit took one
+    origin: Mapping[str, str]  # the recipe, an automatic decoder, names of the library
+    named: "tuple[Named, ...]" = ()  # the new subject, if it is of the library
+    box: Box | None = None  # where a subject was inserted into a photograph; None without one
 
 
 class Posterior(NamedTuple):

@@ -9,7 +9,6 @@ import pytest
 
 from swiftpie import scenes
 from swiftpie.backbones.presets import PRESETS
-from swiftpie.geometry.look_words import texture_in
 from swiftpie.page.site import SOURCES, VOCABULARY
 from swiftpie.page.words import words_of_prompts
 from swiftpie.pipelines.naming import vocabulary_of
@@ -76,7 +75,7 @@ console.log(JSON.stringify(prompts.map(read)));
 
 def read(prompt):
     known, vocabulary = scenes.packaged(), vocabulary_of(PRESETS.get("mini"))
-    beyond = (scenes.rendition_in, texture_in, scenes.worn_in, scenes.asks_for_turn)
+    beyond = (scenes.rendition_in, scenes.texture_in, scenes.worn_in, scenes.asks_for_turn)
     is_beyond = any(asks(prompt) for asks in beyond)
     drawn = "" if is_beyond else vocabulary.as_taught(scenes.plainly(known.with_place(prompt)))
     place = known.place_for(prompt, 0.7)

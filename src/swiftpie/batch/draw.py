@@ -21,11 +21,10 @@ from swiftpie.imageio.decoding import is_safetensors, load_image
 from swiftpie.imageio.originals import composite, read_original
 from swiftpie.imageio.writing import encode_image
 from swiftpie.masks import load_mask
-from swiftpie.pipelines.drawing.edit import EditResult
+from swiftpie.pipelines.draw import follows_seed
 from swiftpie.pipelines.drawing.request import EditRequest, PersonalizeRequest, Request, Subject
 from swiftpie.pipelines.drawing.settings import EditSettings, MaskSource, Scales
-from swiftpie.pipelines.photographs.restage import is_random
-from swiftpie.types import GenerationResult, Identity
+from swiftpie.types import EditResult, GenerationResult, Identity
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -233,7 +232,7 @@ class Drawer:
             said = {name: job.texts.get(name, "") for name in ("source_prompt", "keyword")}
             facts = origin_of_edit(preset, request.settings, drawn, prompt=job.prompt, **said)
             image = composite(read_original(self._path(job.image or "")), drawn.edited, drawn.blend)
-            if not is_random(session.components, request):
+            if not follows_seed(session.components, request):
                 warnings.append("The seed has no effect: nothing of this edit is random.")
         else:
             assert isinstance(request, PersonalizeRequest), "a drawing has a drawing request"

@@ -34,12 +34,11 @@ from swiftpie.masks import Box, load_mask
 from swiftpie.noise import MAX_IMAGES, check_count
 from swiftpie.pipelines.advice import advise
 from swiftpie.pipelines.draw import draw
-from swiftpie.pipelines.drawing.edit import EditResult
 from swiftpie.pipelines.drawing.request import EditRequest
 from swiftpie.pipelines.drawing.settings import EditSettings
 from swiftpie.pipelines.identity import encode_identity
 from swiftpie.pipelines.naming import log_library_subjects
-from swiftpie.types import Identity
+from swiftpie.types import EditResult, Identity
 
 OUTPUT_TYPES = ("pil", "np", "pt")
 

@@ -9,9 +9,8 @@ from swiftpie.backbones.presets import Preset
 from swiftpie.errors import InputError
 
 if TYPE_CHECKING:
-    from swiftpie.pipelines.drawing.edit import EditResult
     from swiftpie.pipelines.drawing.settings import EditSettings
-    from swiftpie.types import Cutout, GenerationResult
+    from swiftpie.types import Cutout, EditResult, GenerationResult
 
 MAX_STORED_PROMPT = 4000  # characters; no model reads as many
 MAX_FACTS_BYTES = 2000  # of what a picture says besides prompts

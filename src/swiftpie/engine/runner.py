@@ -1,9 +1,13 @@
 """Runs requests on loaded networks: cached, several in one pass, offloaded if memory is short."""
 
 import logging
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from threading import get_ident
 from typing import TypeVar
+
+from torch import nn
 
 from swiftpie.backbones.components import Components
 from swiftpie.engine.cache import (
@@ -13,18 +17,18 @@ from swiftpie.engine.cache import (
     cached_inversion,
     cached_prompts,
 )
-from swiftpie.engine.interrupt import reporting_layers
 from swiftpie.engine.transforms.offload import can_offload, offloaded
 from swiftpie.errors import OutOfMemory
 from swiftpie.pipelines.draw import draw, draw_together, free_unused_memory
 from swiftpie.pipelines.drawing.denoise import OnStage, OnStep
-from swiftpie.pipelines.drawing.edit import EditResult
 from swiftpie.pipelines.drawing.request import EditRequest, RepaintRequest, Request
-from swiftpie.types import GenerationResult
+from swiftpie.types import EditResult, GenerationResult
 
 logger = logging.getLogger(__name__)
 
 Drawn = TypeVar("Drawn")
+
+LAYER = "layer"  # the name that a listener gets before each layer
 
 
 class Runner:
@@ -118,3 +122,42 @@ class Runner:
         self._use(offloaded(self.components, device))
         free_unused_memory()
         return compute()
+
+
+@contextmanager
+def reporting_layers(components: Components, on_stage: OnStage | None) -> Iterator[None]:
+    """Call `on_stage` before each layer that this thread runs in the block; it may raise to stop.
+
+    Engines of fixed sizes run a network as one graph, in which nothing can be reported.
+    """
+    if on_stage is None or components.has_fixed_sizes:
+        yield
+        return
+    thread, is_over = get_ident(), False
+
+    def report(*_: object) -> None:
+        # Other threads share the layers. Copies made in the block keep this hook.
+        if not is_over and get_ident() == thread:
+            on_stage(LAYER)
+
+    with ExitStack() as stack:
+        for layer in _layers(components):
+            stack.callback(layer.register_forward_pre_hook(report).remove)
+        try:
+            yield
+        finally:
+            is_over = True
+
+
+def _layers(components: Components) -> Iterator[nn.Module]:
+    """Yield each module without parts once."""
+    networks = (
+        *(components.denoiser, components.autoencoder),
+        *(components.image_encoder, components.inversion),
+    )
+    seen: set[int] = set()
+    for network in networks:
+        for module in network.modules() if isinstance(network, nn.Module) else ():
+            if id(module) not in seen and next(module.children(), None) is None:
+                seen.add(id(module))
+                yield module

@@ -33,7 +33,6 @@ from swiftpie.noise import seeds_from
 from swiftpie.pipelines.advice import advice_on, advise
 from swiftpie.pipelines.draw import find_region
 from swiftpie.pipelines.drawing.denoise import OnStage, OnStep
-from swiftpie.pipelines.drawing.edit import EditResult
 from swiftpie.pipelines.drawing.request import (
     EditRequest,
     FaceRequest,
@@ -62,7 +61,7 @@ from swiftpie.pipelines.naming import log_library_subjects, new_subjects
 from swiftpie.scenes import read_scene
 from swiftpie.tuning import TuneSettings
 from swiftpie.tuning.fit import OnTune, tune
-from swiftpie.types import GenerationResult, Identity
+from swiftpie.types import EditResult, GenerationResult, Identity
 
 logger = logging.getLogger(__name__)
 

@@ -48,13 +48,3 @@ ELSEWHERE = re.compile(
     r"\b(?:in|on|at|by|near|beside|before|behind|inside|under|with|wearing|holding|and)\b|,",
     re.IGNORECASE,
 )
-
-
-def texture_in(prompt: str) -> str | None:
-    """Return what the first subject of a prompt is made of, one of `TEXTURED`; None otherwise."""
-    subject = f" {ELSEWHERE.split(prompt, maxsplit=1)[0].lower()} "
-    for name in TEXTURED:
-        for phrase in (*MATERIAL_PHRASES[name], *MATERIAL_WORDS[name]):
-            if f" {phrase} " in subject:
-                return name
-    return None

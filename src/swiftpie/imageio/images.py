@@ -27,6 +27,11 @@ def to_tensor(image: Image.Image) -> Tensor:
     return planes.float().div_(127.5).sub_(1)
 
 
+def as_rgb(image: Image.Image) -> Image.Image:
+    """Return a picture without transparency."""
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
 def alpha_of(image: Image.Image) -> Tensor | None:
     """Return opacity (1, 1, H, W) in [0, 1], or None for a picture that is opaque everywhere."""
     alpha = plane(image.getchannel("A")) if "A" in image.getbands() else None

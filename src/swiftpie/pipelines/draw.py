@@ -1,15 +1,14 @@
-"""The one path from a request to its pictures: prepare, denoise, decode."""
+"""The one path from a request to its pictures: prepare by a technique, denoise, decode, finish."""
 
 import gc
 import logging
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from itertools import islice
-from typing import NamedTuple, TypeVar, overload
+from typing import TypeVar, overload
 
 import torch
-from PIL import Image, ImageChops
+from PIL import Image
 from torch import Tensor
 
 from swiftpie.attention.condition import AttentionCondition
@@ -17,10 +16,9 @@ from swiftpie.attention.processors import Merge
 from swiftpie.backbones.components import Components
 from swiftpie.errors import OutOfMemory, short_reason
 from swiftpie.faces import METADATA
-from swiftpie.imageio.images import alpha_of, mask_to_pil, to_pil
+from swiftpie.imageio.images import mask_to_pil, to_pil
 from swiftpie.library import origin_of
-from swiftpie.masks import HALF, hole_of, resize_mask
-from swiftpie.pipelines.drawing import chord, edit, in_context, prepare
+from swiftpie.masks import resize_mask
 from swiftpie.pipelines.drawing.denoise import (
     Clock,
     OnStage,
@@ -33,8 +31,9 @@ from swiftpie.pipelines.drawing.denoise import (
     join_prepared,
     shape_of,
 )
-from swiftpie.pipelines.drawing.edit import EditPlan, EditResult, EncodedPicture
+from swiftpie.pipelines.drawing.edit_region import with_transparency
 from swiftpie.pipelines.drawing.request import (
+    Drawable,
     EditRequest,
     FaceRequest,
     Output,
@@ -43,15 +42,9 @@ from swiftpie.pipelines.drawing.request import (
     Request,
     resolved_scales,
 )
-from swiftpie.pipelines.drawing.settings import EditMode, IdentityGuidance
-from swiftpie.pipelines.photographs import relight, repaint, restage, scene
-from swiftpie.pipelines.photographs.repaint import RepaintPlan
-from swiftpie.pipelines.photographs.restage import Staging
-from swiftpie.pipelines.photographs.scene import ScenePlan
-from swiftpie.types import Denoised, GenerationResult, Identity, IdentityBranch
-
-Drawable = PersonalizeRequest | EditRequest | RepaintRequest
-"""A request as it is drawn: a `FaceRequest` has become a `PersonalizeRequest`."""
+from swiftpie.pipelines.drawing.settings import IdentityGuidance
+from swiftpie.pipelines.techniques import Plan, Result, technique_for
+from swiftpie.types import Denoised, EditResult, GenerationResult, Identity, IdentityBranch
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +55,6 @@ OUT_OF_MEMORY = (
 )
 
 Part = TypeVar("Part")
-Drawn = TypeVar("Drawn", bound=Drawable)
 
 Split = Callable[[Hashable, int], Sequence[int]]
 """Takes a batch key and the number of its requests; returns how many share each pass."""
@@ -91,7 +83,7 @@ def draw(
     *,
     on_stage: OnStage | None = None,
     on_step: OnStep | None = None,
-) -> GenerationResult | EditResult:
+) -> Result:
     """Draw the pictures of a request.
 
     Args:
@@ -116,40 +108,15 @@ def find_region(components: Components, request: EditRequest) -> Image.Image:
 
     The errors are those of `draw`.
     """
-    request = _in_hole(components, _in_mode(components, request))
-    request = request.steered(len(components.schedule.steps))
     with explaining_out_of_memory():
-        if _is_relit(components, request):
-            return relight.find_region(request)
-        if edit.is_by_reference(components, request):
-            return mask_to_pil(in_context.prepare(components, request, Clock(None)).region)[0]
-        if edit.is_by_chord(components, request):
-            return mask_to_pil(chord.find_region(components, request))[0]
-        picture = edit.encode_picture(components, request, Clock(None))
-        staging = _staging(components, request, picture, Clock(None))
-        if staging is not None:
-            return restage.find_region(staging)
-        inverted = edit.invert_picture(components, request, picture, Clock(None))
-    return mask_to_pil(inverted.region.pixels)[0]
+        plan = _prepare(components, request, Clock())
+        assert plan.region is not None, "every edit has a region"
+        return plan.region()
 
 
-class _PreparedRequest(NamedTuple):
-    """A request whose denoising may begin."""
-
-    request: Drawable
-    start: Prepared
-    plan: EditPlan | RepaintPlan | ScenePlan | None = (
-        None  # how the drawing becomes part of a picture
-    )
-
-    @property
-    def batch_key(self) -> tuple[object, ...]:
-        """What requests have in common that are drawn in one pass."""
-        own = self.request
-        is_steered = own.guidance is not None or own.shaping is not None
-        # Rows of released edits read each other.
-        alone = (id(own),) if is_steered or _is_released(own) else ()
-        return (type(own), getattr(own, "output", None), *alone, *shape_of(self.start))
+def follows_seed(components: Components, request: EditRequest) -> bool:
+    """Whether an edit is random, so that another seed gives another picture."""
+    return technique_for(components, request).follows_seed(components, request)
 
 
 @torch.no_grad()
@@ -160,7 +127,7 @@ def draw_together(
     on_stage: OnStage | None = None,
     on_step: OnStep | None = None,
     split: Split | None = None,
-) -> list[GenerationResult | EditResult]:
+) -> list[Result]:
     """Draw several requests, those of one shape in one pass, and return a result for each.
 
     Steered requests and released edits have passes of their own. `split` divides a pass that would
@@ -168,106 +135,51 @@ def draw_together(
     fails all of them.
     """
     clock = Clock(on_stage)
-    results: dict[int, GenerationResult | EditResult] = {}
-    prepared: dict[int, _PreparedRequest] = {}
-    by_key: dict[tuple[object, ...], list[int]] = {}
     with explaining_out_of_memory():
-        drawables = [_drawable(components, given) for given in requests]
-        for index, drawable in enumerate(drawables):
-            begun = _begin(components, drawable, clock, on_stage)
-            if isinstance(begun, _PreparedRequest):
-                prepared[index] = begun
-                by_key.setdefault(begun.batch_key, []).append(index)
-            else:
-                results[index] = begun
-        for indices in _passes(by_key, split):
-            batch = [prepared[index] for index in indices]
-            for index, drawn in zip(indices, _draw_batch(batch, clock, on_step), strict=True):
-                match prepared[index].plan:
-                    case None:
-                        results[index] = drawn
-                    case EditPlan() as plan:
-                        results[index] = edit.finish(drawn, plan, clock)
-                    case ScenePlan() as plan:
-                        results[index] = scene.finish(drawn, plan, clock)
-                    case plan:
-                        results[index] = repaint.finish(drawn, plan, clock)
-    return [_with_transparency(one, results[index]) for index, one in enumerate(drawables)]
+        plans = [_prepare(components, request, clock) for request in requests]
+        return _carry_out(plans, clock, on_step, split)
 
 
-def _begin(
-    components: Components, request: Drawable, clock: Clock, on_stage: OnStage | None
-) -> GenerationResult | EditResult | _PreparedRequest:
-    """Return the result of a request that shares no pass with others, or what others may join."""
-    if isinstance(request, EditRequest):
-        return _begin_edit(components, request, clock)
-    if isinstance(request, PersonalizeRequest):
-        if scene.is_empty(components, request):
-            return scene.draw_empty(components, request, clock)
-        prepare.check_subjects(components, request)
-    if isinstance(request, PersonalizeRequest) and scene.is_inserted(components, request):
-        return _insert_into_scene(components, request, clock, on_stage)
-    return _prepare(components, request, clock)
+def _prepare(components: Components, request: Request, clock: Clock) -> Plan:
+    """Return how a request is drawn, by the technique that claims it."""
+    drawable = request.as_personalize() if isinstance(request, FaceRequest) else request
+    drawable = drawable.steered(len(components.schedule.steps))
+    return technique_for(components, drawable).prepare(components, drawable, clock)
 
 
-def _begin_edit(
-    components: Components, request: EditRequest, clock: Clock
-) -> EditResult | _PreparedRequest:
-    """Return an edit that needs no denoiser, or prepare one for it."""
-    if _is_relit(components, request):
-        return relight.edit(components, request, clock)
-    if edit.is_by_reference(components, request):
-        shown = in_context.prepare(components, request, clock)
-        return _PreparedRequest(request, shown.start, shown)
-    if edit.is_by_chord(components, request):
-        return chord.edit(components, request, clock)
-    picture = edit.encode_picture(components, request, clock)
-    staging = _staging(components, request, picture, clock)
-    if staging is not None:
-        return restage.finish(staging, clock)
-    inverted = edit.invert_picture(components, request, picture, clock)
-    plan = edit.prepare(components, request, picture, inverted, clock)
-    return _PreparedRequest(plan.request, plan.start, plan)
+def _carry_out(
+    plans: Sequence[Plan], clock: Clock, on_step: OnStep | None, split: Split | None
+) -> list[Result]:
+    """Denoise what can be denoised in one pass, and finish each plan."""
+    by_key: dict[tuple[object, ...], list[int]] = {}
+    finished: dict[int, Result | Plan] = {}
+    for index, plan in enumerate(plans):
+        if plan.start is not None:
+            by_key.setdefault(_batch_key(plan, plan.start), []).append(index)
+        else:
+            parts = _carry_out(plan.parts, clock, on_step, split)
+            finished[index] = plan.finish(*parts)
+    for indices in _passes(by_key, split):
+        batch = [plans[index] for index in indices]
+        for index, drawn in zip(indices, _draw_batch(batch, clock, on_step), strict=True):
+            finished[index] = plans[index].finish(drawn)
+    results = []
+    for index, plan in enumerate(plans):
+        result = finished[index]
+        if isinstance(result, Plan):
+            (result,) = _carry_out([result], clock, on_step, split)
+        if isinstance(result, EditResult) and not isinstance(plan.request, PersonalizeRequest):
+            result = with_transparency(plan.request, result)
+        results.append(result)
+    return results
 
 
-def _is_relit(components: Components, request: EditRequest) -> bool:
-    """Whether all of a picture changes; of what a source prompt shows, a season changes a part."""
-    if not edit.only_changes_all(components, request):
-        return False
-    reading = restage.reading_of(components, request) if request.source_prompt.strip() else None
-    return reading is None or not reading.changes_season_alone
-
-
-def _staging(
-    components: Components, request: EditRequest, picture: EncodedPicture, clock: Clock
-) -> Staging | None:
-    """Return the staging of an edit whose words say all of it; None for others.
-
-    Raises:
-        CapabilityError: The words are not understood, or what they name is not found.
-    """
-    if not restage.reads_words(components, request):
-        return None
-    reading = restage.reading_of(components, request)
-    if reading is None and request.source_prompt.strip() and picture.prompts.are_alike:
-        return None  # nothing changes
-    return restage.prepare(components, request, reading, picture, clock)
-
-
-def _insert_into_scene(
-    components: Components, request: PersonalizeRequest, clock: Clock, on_stage: OnStage | None
-) -> GenerationResult:
-    """Insert subjects into a scene, one after the other, the pictures of all seeds together."""
-    rows = scene.scene_rows(components, request)
-    clock.lap("scene")
-    places, drawn = [row.place for row in rows], []
-    for index in range(len(request.subjects)):
-        insertions = scene.insertions(components, request, rows, index, places)
-        results = draw_together(components, insertions, on_stage=on_stage)
-        drawn.append([result for result in results if isinstance(result, EditResult)])
-        places = [result.image for result in drawn[-1]]
-        clock.lap("insert")
-    return scene.finish_insertions(components, request, rows, drawn, clock.timings())
+def _batch_key(plan: Plan, start: Prepared) -> tuple[object, ...]:
+    """Return what plans have in common that are drawn in one pass."""
+    own = plan.request
+    is_steered = own.guidance is not None or own.shaping is not None
+    alone = (id(own),) if is_steered or plan.reads_rows else ()
+    return (type(own), getattr(own, "output", None), *alone, *shape_of(start))
 
 
 def _passes(
@@ -279,32 +191,9 @@ def _passes(
             yield list(islice(rest, size))
 
 
-def _drawable(components: Components, request: Request) -> Drawable:
-    drawable = request.as_personalize() if isinstance(request, FaceRequest) else request
-    drawable = _in_hole(components, _in_mode(components, drawable))
-    return drawable.steered(len(components.schedule.steps))
-
-
-def _prepare(
-    components: Components, request: PersonalizeRequest | RepaintRequest, clock: Clock
-) -> _PreparedRequest:
-    if isinstance(request, RepaintRequest):
-        repainted = repaint.prepare(components, request, clock)
-        return _PreparedRequest(request, repainted.start, repainted)
-    if scene.has_scene(components, request):
-        words = scene.drawn_from_words(components, request)
-        placed_by = scene.placing_prompts(components, request)
-        start = prepare.prepare(components, words, clock, placed_by=placed_by)
-        staged = scene.plan(components, request, start)
-        clock.lap("scene")
-        return _PreparedRequest(words, start, staged)
-    return _PreparedRequest(request, prepare.prepare(components, request, clock))
-
-
-def _denoised(
-    prepared: Prepared, request: Drawable, clock: Clock, on_step: OnStep | None
-) -> Denoised:
+def _denoised(prepared: Prepared, plan: Plan, clock: Clock, on_step: OnStep | None) -> Denoised:
     """Return all rows denoised, in parts where not all fit into memory and none reads others."""
+    request = plan.request
 
     def compute(first: int, end: int) -> Denoised:
         part = prepared if end - first == count else prepared.rows(first, end)
@@ -312,17 +201,18 @@ def _denoised(
         return denoise(part, on_step=listening, guidance=request.guidance, shaping=request.shaping)
 
     count = len(prepared.latents)
-    reads_all = on_step is not None or isinstance(request, EditRequest)
-    parts = in_parts(compute, count, can_split=not reads_all)
+    parts = in_parts(compute, count, can_split=on_step is None and not plan.reads_rows)
     return parts[0] if len(parts) == 1 else Denoised(*map(torch.cat, zip(*parts, strict=True)))
 
 
 def _draw_batch(
-    batch: Sequence[_PreparedRequest], clock: Clock, on_step: OnStep | None
+    batch: Sequence[Plan], clock: Clock, on_step: OnStep | None
 ) -> Iterator[GenerationResult]:
-    request, start = batch[0].request, join_prepared([item.start for item in batch])
+    """Return what the denoiser makes of plans of one shape, in one pass."""
+    starts = [plan.start for plan in batch if plan.start is not None]
+    request, start = batch[0].request, join_prepared(starts)
     components = start.components
-    denoised = _denoised(start, request, clock, on_step)
+    denoised = _denoised(start, batch[0], clock, on_step)
     clock.lap("denoise")
     output = request.output if isinstance(request, PersonalizeRequest) else Output.PIL
     latents = denoised.latents
@@ -338,8 +228,8 @@ def _draw_batch(
     size = (cell_px * latents.shape[2], cell_px * latents.shape[3])
     masks = mask_to_pil(resize_mask(denoised.subject_mask, size))
     first = 0
-    for item in batch:
-        rows = slice(first, first := first + len(item.start.latents))
+    for item, own in zip(batch, starts, strict=True):
+        rows = slice(first, first := first + len(own.latents))
         identities = _identities(item.request)
         named = tuple(each.named for each in identities if each.named is not None)
         yield GenerationResult(
@@ -347,8 +237,8 @@ def _draw_batch(
             subject_masks=tuple(masks[rows]),
             regions=denoised.region[rows],
             seeds=item.request.seeds if isinstance(item.request, PersonalizeRequest) else (),
-            layouts=item.start.layouts,
-            branches=_branches(item),
+            layouts=own.layouts,
+            branches=_branches(own),
             cutouts=tuple(each.cutouts for each in identities),
             timings_ms=clock.timings(),
             scales=resolved_scales(components.preset, item.request).given,
@@ -367,60 +257,14 @@ def _draw_batch(
         )
 
 
-def _in_mode(components: Components, request: Drawn) -> Drawn:
-    """Return a request; one of an edit without a mode gets the preset's."""
-    if not isinstance(request, EditRequest) or request.settings.mode is not None:
-        return request
-    return replace(request, settings=request.settings.in_mode_of(components.preset))
-
-
-def _in_hole(components: Components, request: Drawn) -> Drawn:
-    """Return a request; the hole of its picture is what changes if nothing else says that."""
-    if isinstance(request, PersonalizeRequest) or request.mask is not None:
-        return request
-    if isinstance(request, RepaintRequest):
-        is_open = request.identity is None
-    else:
-        is_said = request.keyword or request.source_prompt.strip()
-        is_open = not (is_said or edit.only_changes_all(components, request))
-    hole = hole_of(request.image) if is_open else None
-    return request if hole is None else replace(request, mask=hole)
-
-
-def _with_transparency(
-    request: Drawable, result: GenerationResult | EditResult
-) -> GenerationResult | EditResult:
-    """Return a changed picture as transparent as it was, but for holes at a given place."""
-    if isinstance(request, PersonalizeRequest) or not isinstance(result, EditResult):
-        return result
-    if alpha_of(request.image) is None:
-        return result
-    alpha = request.image.getchannel("A")
-    if isinstance(request, RepaintRequest) or request.mask is not None:
-        drawn = result.region.point(lambda value: 255 * (value > 0))
-        hole = alpha.point(lambda value: 255 * (value <= 255 * HALF))
-        alpha = ImageChops.lighter(alpha, ImageChops.darker(hole, drawn))
-    image, edited = result.image.copy(), result.edited.copy()
-    image.putalpha(alpha)
-    edited.putalpha(alpha)
-    return replace(result, image=image, edited=edited)
-
-
-def _is_released(request: Drawable) -> bool:
-    return isinstance(request, EditRequest) and request.settings.mode is EditMode.RELEASED
-
-
 def _identities(request: Drawable) -> tuple[Identity, ...]:
     if isinstance(request, EditRequest | RepaintRequest):
         return () if request.identity is None else (request.identity,)
     return tuple(subject.identity for subject in request.subjects)
 
 
-def _branches(prepared: _PreparedRequest) -> tuple[IdentityBranch, ...]:
+def _branches(start: Prepared) -> tuple[IdentityBranch, ...]:
     """Return the branches that can change anything of the picture, whatever scales were given."""
-    if _is_released(prepared.request):
-        return (IdentityBranch.SEMANTIC,)  # most layers of the released code know no scale
-    start = prepared.start
     attention, aligned = start.condition.attention, start.condition.aligned
     plan = start.components.denoiser.installation.plan
     detail = IdentityBranch.JOINT_DETAIL if plan.merge is Merge.JOINT else IdentityBranch.DETAIL

@@ -15,12 +15,11 @@ from swiftpie.engine.session import Session, draw_apart
 from swiftpie.errors import SwiftPieError
 from swiftpie.library import Named
 from swiftpie.masks import Box
-from swiftpie.pipelines.drawing.edit import EditResult
 from swiftpie.pipelines.drawing.request import Request
 from swiftpie.server.commands import Ask
 from swiftpie.server.schemas import RequestError, all_of, let_go
 from swiftpie.server.store import Models
-from swiftpie.types import GenerationResult
+from swiftpie.types import EditResult, GenerationResult
 
 TOGETHER = 4  # pictures in a pass of an accelerator
 

@@ -14,7 +14,7 @@ from swiftpie.pipelines.drawing.edit_region import canvas_for
 from swiftpie.pipelines.drawing.request import RepaintRequest
 from swiftpie.pipelines.drawing.settings import EditMethod, EditSettings
 from swiftpie.pipelines.drawing.tiles import MOST_TILES, in_tiles, late_schedule, num_tiles
-from swiftpie.pipelines.photographs.repaint import prepare
+from swiftpie.pipelines.techniques.repaint import prepare
 from tests.pipelines.tiny_editor import SIDE_PX, tiny_editor
 
 

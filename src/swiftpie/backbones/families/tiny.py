@@ -60,6 +60,7 @@ class Tiny(Family):
     """A U-Net of two levels with both branches inside, trained together with all the others."""
 
     name = "tiny"
+    techniques = "swiftpie.mini.techniques"
     needs_even_grid = True  # its two levels, and the blocks of noise that its layout reads
 
     @gc_paused()  # a search among all that was just imported would take as long as the rest

@@ -38,8 +38,7 @@ if TYPE_CHECKING:
     from swiftpie.faces import FaceEncoder
     from swiftpie.faces.choose import ChosenFace
     from swiftpie.masks import Box
-    from swiftpie.pipelines.drawing.edit import EditResult
-    from swiftpie.types import Identity
+    from swiftpie.types import EditResult, Identity
 
 STRIP_CELL_PX = 384
 STRIP_CAPTIONS = ("before", "region", "after")
@@ -365,7 +364,7 @@ def read_place(mask: str | None, box: str | None) -> "str | Box | None":
 def _check_seeds(session: "Session", jobs: list[EditJob], sampling: options.SeedOptions) -> None:
     from PIL import Image
 
-    from swiftpie.pipelines.photographs.restage import is_random
+    from swiftpie.pipelines.draw import follows_seed
 
     blank, words = Image.new("RGB", (1, 1)), jobs[0].words
     requests = (
@@ -381,7 +380,7 @@ def _check_seeds(session: "Session", jobs: list[EditJob], sampling: options.Seed
         )
         for job in jobs
     )
-    if all(is_random(session.components, session.with_newcomer(each)) for each in requests):
+    if all(follows_seed(session.components, session.with_newcomer(each)) for each in requests):
         return
     if sampling.num_images > 1:
         raise ConfigError(

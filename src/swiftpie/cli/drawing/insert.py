@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from swiftpie.engine.session import Session
     from swiftpie.masks import Box
     from swiftpie.models.cutout import Search
-    from swiftpie.pipelines.drawing.edit import EditResult
     from swiftpie.pipelines.drawing.request import View
+    from swiftpie.types import EditResult
 
 LOADED = tuple(name for name in options.DRAWING if name != "steps")
 

@@ -3,32 +3,38 @@
 import logging
 import math
 import string
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
-from PIL import Image
+from PIL import Image, ImageChops
 from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.backbones.components import MAX_SIDE_PX, MIN_SIDE_PX, Components
-from swiftpie.errors import InputError
+from swiftpie.errors import CapabilityError, InputError
 from swiftpie.imageio.cutout import shrunk_to
-from swiftpie.imageio.images import extent_of, from_8_bits, in_8_bits, to_tensor
+from swiftpie.imageio.images import alpha_of, as_rgb, extent_of, from_8_bits, in_8_bits, to_tensor
 from swiftpie.masks import (
+    HALF,
     Box,
     MaskRule,
     box_mask,
     feather,
     from_noise_difference,
     grow,
+    hole_of,
     resize_mask,
     without_outside,
 )
 from swiftpie.models.inversion import EditInversion
 from swiftpie.models.text import PromptEncoder
-from swiftpie.types import TextCondition
+from swiftpie.noise import draw_noise
+from swiftpie.pipelines.drawing.denoise import Clock
+from swiftpie.pipelines.drawing.request import EditRequest, RepaintRequest
+from swiftpie.pipelines.drawing.settings import EditMethod, EditMode, EditSettings
+from swiftpie.types import EditResult, TextCondition
 from swiftpie.validation import Size
 
 logger = logging.getLogger(__name__)
@@ -52,6 +58,8 @@ UNCHANGED_INSIDE = (
     "picture of a subject or a variation, or leave the source prompt out to draw the mask anew."
 )
 
+
+Changing = TypeVar("Changing", EditRequest, RepaintRequest)
 
 PixelBox = tuple[int, int, int, int]
 """Left, top, right and bottom in pixels."""
@@ -387,3 +395,96 @@ def _grown(region: Tensor, canvas: Canvas, reach_px: int) -> Tensor:
     if not hard.any():
         logger.warning(UNCHANGED)
     return without_outside(in_8_bits(resize_mask(grow(hard, reach_px), canvas.full)))
+
+
+class EncodedPicture(NamedTuple):
+    """A picture on its canvas, and what an edit says of it."""
+
+    original: Image.Image
+    canvas: Canvas
+    pixels: Tensor  # (1, 3, H, W) in [-1, 1]
+    latents: Tensor  # (1, C, h, w)
+    prompts: Compared
+    mask: Tensor | None  # (1, 1, H, W) of bytes, if one is given
+
+
+def method_of(components: Components, settings: EditSettings) -> EditMethod:
+    """Return how an edit finds its way: as chosen, or the first way that the networks know."""
+    if settings.method is not None:
+        return settings.method
+    family = components.family
+    if components.inversion is None and family.edits_by_reference:
+        return EditMethod.REFERENCE
+    knows_chord = components.inversion is None and family.knows_all_times
+    return EditMethod.CHORD if knows_chord else EditMethod.INVERSION
+
+
+@torch.no_grad()
+def encode_picture(components: Components, request: EditRequest, clock: Clock) -> EncodedPicture:
+    """Return a picture as the inversion network reads it.
+
+    Raises:
+        CapabilityError: The preset has no inversion network or no such mode.
+        InputError: The size is not possible, or the mask has a wrong shape.
+    """
+    components.inverter()
+    settings, original = request.settings, as_rgb(request.image)
+    preset = components.preset
+    is_released = settings.in_mode_of(preset).mode is EditMode.RELEASED
+    if is_released and components.layout_predictor is not None:
+        raise CapabilityError(
+            f"Preset {preset.name!r} cannot edit in the released mode, whose attention cannot "
+            "show it the unchanged part of a picture in place. Use the paper's mode "
+            "(`mode=EditMode.PAPER`), or a Stable Diffusion preset."
+        )
+    side_px = settings.size_px or preset.image_size_px
+    components.cells_of((side_px, side_px))
+    unit_px = 2 * preset.latent_cell_px
+    size = (original.height, original.width)
+    mask = None if request.mask is None else given_mask(request.mask, size)
+    # A model that places subjects composes whole pictures; in a window it would draw another one.
+    composes = components.layout_predictor is not None
+    changes = None if mask is None or composes else touched(mask)
+    canvas = canvas_for(size, side_px=side_px, unit_px=unit_px, changes=changes)
+    pixels = canvas.enter(original).to(components.device)
+    latents = _encode(components, pixels, request.seed, is_random=is_released)
+    clock.lap("encode")
+    prompts = Compared(components.text, (request.source_prompt, request.prompt))
+    return EncodedPicture(original, canvas, pixels, latents, prompts, mask)
+
+
+def _encode(components: Components, pixels: Tensor, seed: int, *, is_random: bool) -> Tensor:
+    """Return latents (1, C, h, w): the mean of the posterior, or a sample of it."""
+    if not is_random:
+        return components.autoencoder.encode(pixels)
+    mean, deviation = components.autoencoder.posterior(pixels)
+    _, channels, rows, columns = mean.shape
+    noise = draw_noise([seed], (channels, rows, columns)).to(mean)
+    return mean + deviation * noise
+
+
+def in_hole(request: Changing) -> Changing:
+    """Return a request; the hole of its picture is what changes if nothing else says that."""
+    if request.mask is not None:
+        return request
+    if isinstance(request, RepaintRequest):
+        is_open = request.identity is None
+    else:
+        is_open = not (request.keyword or request.source_prompt.strip())
+    hole = hole_of(request.image) if is_open else None
+    return request if hole is None else replace(request, mask=hole)
+
+
+def with_transparency(request: EditRequest | RepaintRequest, result: EditResult) -> EditResult:
+    """Return a changed picture as transparent as it was, but for holes at a given place."""
+    if alpha_of(request.image) is None:
+        return result
+    alpha = request.image.getchannel("A")
+    if isinstance(request, RepaintRequest) or request.mask is not None:
+        drawn = result.region.point(lambda value: 255 * (value > 0))
+        hole = alpha.point(lambda value: 255 * (value <= 255 * HALF))
+        alpha = ImageChops.lighter(alpha, ImageChops.darker(hole, drawn))
+    image, edited = result.image.copy(), result.edited.copy()
+    image.putalpha(alpha)
+    edited.putalpha(alpha)
+    return replace(result, image=image, edited=edited)

@@ -450,6 +450,9 @@ class RepaintRequest(_Steered):
 
 Request = PersonalizeRequest | FaceRequest | EditRequest | RepaintRequest
 
+Drawable = PersonalizeRequest | EditRequest | RepaintRequest
+"""A request as it is drawn: a `FaceRequest` has become a `PersonalizeRequest`."""
+
 
 def resolved_scales(preset: Preset, request: Request) -> ResolvedScales:
     """Return the scales that a request is drawn with: the given ones, and else the usual ones."""

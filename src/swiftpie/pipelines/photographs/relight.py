@@ -24,11 +24,10 @@ from swiftpie.geometry.weather import (
     draw_weather,
     lift_weather,
 )
-from swiftpie.imageio.images import mask_to_pil, to_pil, to_tensor
+from swiftpie.imageio.images import as_rgb, mask_to_pil, to_pil, to_tensor
 from swiftpie.models.scene import packaged
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.drawing.denoise import Clock
-from swiftpie.pipelines.drawing.edit import EditResult, as_rgb
 from swiftpie.pipelines.drawing.edit_region import blend_mask, given_mask
 from swiftpie.pipelines.drawing.request import EditRequest, resolved_scales
 from swiftpie.pipelines.photographs.changes import (
@@ -41,6 +40,7 @@ from swiftpie.pipelines.photographs.changes import (
 from swiftpie.pipelines.photographs.filling import brightness
 from swiftpie.scenes import NIGHT, PLAIN, WINTER, SceneChange, SceneSetting, change_of, uncovers
 from swiftpie.scenes import packaged as packaged_scenes
+from swiftpie.types import EditResult
 
 logger = logging.getLogger(__name__)
 
@@ -110,6 +110,20 @@ class Relit:
         if uncovers(self.before, self.after) and self.before.time == PLAIN.time:
             meant = meant * _may_hide(self.reference, self.before)
         return meant
+
+
+def changes_all(
+    components: Components, prompt: str, *, source_prompt: str = "", keyword: str = ""
+) -> bool:
+    """Whether a prompt asks a model of scenes for time, weather, season and art alone."""
+    texts = {"source_prompt": source_prompt, "keyword": keyword}
+    return components.layout_predictor is not None and change_of(prompt, **texts) is not None
+
+
+def only_changes_all(components: Components, request: EditRequest) -> bool:
+    """Whether an edit changes time, weather, season and art, and nothing else."""
+    texts = {"source_prompt": request.source_prompt, "keyword": request.keyword}
+    return request.identity is None and changes_all(components, request.prompt, **texts)
 
 
 @torch.no_grad()

@@ -26,13 +26,8 @@ from swiftpie.library import origin_of
 from swiftpie.masks import Box, bounding_box, grow, resize_mask, subject_extent
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.drawing.denoise import Clock
-from swiftpie.pipelines.drawing.edit import (
-    EditResult,
-    EncodedPicture,
-    follows_seed,
-    only_changes_all,
-)
 from swiftpie.pipelines.drawing.edit_region import (
+    EncodedPicture,
     SourceReading,
     given_mask,
     read_source,
@@ -75,7 +70,7 @@ from swiftpie.pipelines.photographs.relight import (
 from swiftpie.pipelines.photographs.removal import EDGE, LEAST_THERE, with_surroundings
 from swiftpie.pipelines.photographs.scene import cast_on_ground, share_of
 from swiftpie.scenes import packaged
-from swiftpie.types import Identity, TextCondition
+from swiftpie.types import EditResult, Identity, TextCondition
 
 CHANGES = (
     "time, weather, season and place, the colour, material, pose and accessories of one subject, "
@@ -191,12 +186,8 @@ def reads_words(components: Components, request: EditRequest) -> bool:
     return has_words and request.settings.method is None
 
 
-def is_random(components: Components, request: EditRequest) -> bool:
+def follows_seed(components: Components, request: EditRequest) -> bool:
     """Whether another seed gives another edit."""
-    if only_changes_all(components, request):
-        return True
-    if not reads_words(components, request):
-        return follows_seed(components, request.settings)
     reading = reading_of(components, request)
     return reading is not None and bool(
         reading.changes_place or reading.changes_light or reading.rendition

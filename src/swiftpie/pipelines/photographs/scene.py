@@ -21,7 +21,6 @@ from swiftpie.backbones.components import MAX_SIDE_PX, Components, near_size
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.fields import paste
 from swiftpie.geometry.layout import Layout, to_affine, warp
-from swiftpie.geometry.look_words import texture_in
 from swiftpie.geometry.looks import appearance
 from swiftpie.geometry.relief import height, turn
 from swiftpie.geometry.renditions import render_picture
@@ -30,7 +29,6 @@ from swiftpie.imageio.images import mask_to_pil, plane, to_pil, to_tensor
 from swiftpie.masks import resize_mask
 from swiftpie.noise import draw_noise, draw_step_noise
 from swiftpie.pipelines.drawing.denoise import Clock, Prepared
-from swiftpie.pipelines.drawing.edit import EditResult
 from swiftpie.pipelines.drawing.prepare import (
     Stance,
     num_draws,
@@ -64,9 +62,10 @@ from swiftpie.scenes import (
     plainly,
     read_setting,
     rendition_in,
+    texture_in,
     worn_in,
 )
-from swiftpie.types import GenerationResult, Identity, TextCondition
+from swiftpie.types import EditResult, GenerationResult, Identity, TextCondition
 
 FEET = 0.5  # opacity of the lowest row of a subject
 INSIDE = (0.6, 0.95)  # opacities between which a drawn colour comes to be the subject's alone

@@ -22,7 +22,7 @@ from swiftpie.imageio.images import mask_to_pil, to_pil, to_tensor
 from swiftpie.masks import bounding_box, box_mask, grow
 from swiftpie.pipelines.drawing.denoise import Clock
 from swiftpie.pipelines.drawing.request import RepaintRequest, resolved_scales
-from swiftpie.pipelines.photographs.repaint import finish, prepare
+from swiftpie.pipelines.techniques.repaint import finish, prepare
 from swiftpie.types import GenerationResult
 from swiftpie_lab.data.photographs import load_photos
 from swiftpie_lab.evaluation.bounds import paste

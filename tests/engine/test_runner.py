@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from swiftpie.engine.interrupt import LAYER, reporting_layers
+from swiftpie.engine.runner import LAYER, reporting_layers
 
 PROMPT = "a dog on a beach"
 

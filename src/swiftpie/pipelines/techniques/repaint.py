@@ -1,6 +1,7 @@
 """Inserts subjects into photographs, removes things and replaces them: preparation and finish."""
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -11,25 +12,24 @@ from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.layout import SUBJECT_FILL, Layout, from_box, whole_frame
 from swiftpie.geometry.shading import Lighting
-from swiftpie.imageio.images import mask_to_pil, plane, to_pil, to_tensor
+from swiftpie.imageio.images import as_rgb, mask_to_pil, plane, to_pil, to_tensor
 from swiftpie.masks import Box, resize_mask, subject_extent
 from swiftpie.models.cutout import Search
 from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.drawing.denoise import Clock, Prepared
-from swiftpie.pipelines.drawing.edit import (
-    EditResult,
-    PlacedSubject,
-    as_rgb,
-    inpainting_condition,
-    unchanged_frame,
-)
 from swiftpie.pipelines.drawing.edit_region import (
     Canvas,
     PixelBox,
     blend_mask,
     given_mask,
+    in_hole,
     square_around,
     touched,
+)
+from swiftpie.pipelines.drawing.inpainting import (
+    PlacedSubject,
+    inpainting_condition,
+    unchanged_frame,
 )
 from swiftpie.pipelines.drawing.prepare import (
     light_on,
@@ -47,8 +47,9 @@ from swiftpie.pipelines.photographs.compositing import (
 )
 from swiftpie.pipelines.photographs.filling import extrapolate, resized
 from swiftpie.pipelines.photographs.removal import removal_mask
+from swiftpie.pipelines.techniques import Plan, Technique
 from swiftpie.schedules import add_noise
-from swiftpie.types import GenerationResult, Identity
+from swiftpie.types import EditResult, GenerationResult, Identity
 from swiftpie.validation import Size
 
 DEFAULT_PROMPT = "a photo of a subject"  # every model knows these words
@@ -75,6 +76,18 @@ class RepaintPlan(NamedTuple):
     start: Prepared
     lighting: Lighting | None  # of the inserted subject, one row; None if unknown
     request: RepaintRequest
+
+
+def prepare_repainting(components: Components, request: RepaintRequest, clock: Clock) -> Plan:
+    """Prepare what is drawn in a window of the photograph; see `prepare`."""
+    request = in_hole(request)
+    plan = prepare(components, request, clock)
+    return Plan(
+        request,
+        partial(finish, plan=plan, clock=clock),
+        plan.start,
+        region=lambda: mask_to_pil(plan.region)[0],
+    )
 
 
 @torch.no_grad()
@@ -433,3 +446,6 @@ def _around(changes: PixelBox, canvas: Canvas) -> PixelBox:
 
 def _in_unit(pixels: Tensor) -> Tensor:
     return (pixels + 1) / 2
+
+
+TECHNIQUE = Technique(RepaintRequest, prepare_repainting)

@@ -8,6 +8,7 @@ change that the photograph shows larger than the model draws gets its detail.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -18,12 +19,11 @@ from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.faces import METADATA
 from swiftpie.geometry.layout import whole_frame
-from swiftpie.imageio.images import mask_to_pil, to_pil
+from swiftpie.imageio.images import as_rgb, mask_to_pil, to_pil
 from swiftpie.masks import MaskRule, from_noise_difference
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.drawing.denoise import Clock, Prepared, check_latents, check_pixels, decode
-from swiftpie.pipelines.drawing.edit import EditResult, as_rgb
 from swiftpie.pipelines.drawing.edit_region import (
     Canvas,
     Compared,
@@ -32,6 +32,8 @@ from swiftpie.pipelines.drawing.edit_region import (
     canvas_for,
     found_region,
     given_mask,
+    in_hole,
+    method_of,
     region_of,
     says_the_same,
     touched,
@@ -39,8 +41,9 @@ from swiftpie.pipelines.drawing.edit_region import (
 )
 from swiftpie.pipelines.drawing.prepare import subject_condition, text_condition
 from swiftpie.pipelines.drawing.request import EditRequest, resolved_scales
-from swiftpie.pipelines.drawing.settings import EditSettings
+from swiftpie.pipelines.drawing.settings import EditMethod, EditSettings
 from swiftpie.pipelines.drawing.tiles import in_tiles, num_tiles
+from swiftpie.pipelines.techniques import Plan, Technique
 from swiftpie.schedules import (
     TRAIN_TIMESTEPS,
     NoiseScale,
@@ -50,7 +53,7 @@ from swiftpie.schedules import (
     predict_clean,
     scaled_linear_step,
 )
-from swiftpie.types import IdentityBranch, TextCondition
+from swiftpie.types import EditResult, IdentityBranch, TextCondition
 
 
 class Drift(NamedTuple):
@@ -65,17 +68,36 @@ class Drift(NamedTuple):
         return self.target - self.source
 
 
+def claims(components: Components, request: EditRequest) -> bool:
+    """Whether an edit follows ChordEdit: as asked, or as the model has no inversion network."""
+    return method_of(components, request.settings) is EditMethod.CHORD
+
+
 @torch.no_grad()
-def edit(components: Components, request: EditRequest, clock: Clock) -> EditResult:
-    """Return the edited photograph of a request; outside of the mask it is as it was.
+def prepare_edit(components: Components, request: EditRequest, clock: Clock) -> Plan:
+    """Encode the picture; the model is called as its own steps are.
 
     Raises:
         CapabilityError: The model knows only the times of its own steps.
         InputError: Guidance, shaping or a variation came with it, or the mask has a wrong shape.
+    """
+    request = in_hole(request)
+    start = _begin(components, request)
+    clock.lap("encode")
+    finish = partial(_edit, components, request, start, clock)
+    return Plan(request, finish, region=partial(_shown_region, request, start))
+
+
+@torch.no_grad()
+def _edit(
+    components: Components, request: EditRequest, start: "_Start", clock: Clock
+) -> EditResult:
+    """Return the edited photograph of a request; outside of the mask it is as it was.
+
+    Raises:
         WeightsError: What is drawn holds NaN or infinity, or is all black.
     """
-    canvas, latents, region, predictor = _begin(components, request)
-    clock.lap("encode")
+    canvas, latents, region, predictor = start
     settings, original, moved = request.settings, as_rgb(request.image), latents
     for time in _times(settings):
         times = (time, time - settings.delta) if settings.delta else (time,)
@@ -98,8 +120,8 @@ def edit(components: Components, request: EditRequest, clock: Clock) -> EditResu
     clock.lap("decode")
     count = num_tiles(components, times=canvas.enlargement)
     if count > 1:
-        start, seed = predictor.entering(moved), request.seed
-        pixels = in_tiles(start, pixels, region.latent.cpu(), count=count, seed=seed)
+        entering, seed = predictor.entering(moved), request.seed
+        pixels = in_tiles(entering, pixels, region.latent.cpu(), count=count, seed=seed)
         clock.lap("tiles")
     edited = canvas.leave_onto(original, canvas.leave(to_pil(pixels)[0]))
     image, blend = edited, Image.new("L", edited.size, 255)
@@ -130,16 +152,13 @@ def edit(components: Components, request: EditRequest, clock: Clock) -> EditResu
 
 
 @torch.no_grad()
-def find_region(components: Components, request: EditRequest) -> Tensor:
-    """Return where an edit may change its picture, bytes (1, 1, H, W), by one call of the model.
-
-    The errors are those of `edit`.
-    """
-    canvas, latents, region, predictor = _begin(components, request)
+def _shown_region(request: EditRequest, start: "_Start") -> Image.Image:
+    """Return what an edit may change, white in mode L, by at most one call of the model."""
+    canvas, latents, region, predictor = start
     if region is None:
         (first,) = predictor.drifts(latents, [request.settings.t_start])
         region = _found(predictor, latents, first, canvas)
-    return region.pixels
+    return mask_to_pil(region.pixels)[0]
 
 
 def step_at(components: Components, time: float) -> Step:
@@ -318,3 +337,6 @@ def _check(components: Components, request: EditRequest) -> None:
             f"`variation={settings.variation}` belongs to edits by inversion. With ChordEdit "
             "another seed gives another edit: set `seed=`."
         )
+
+
+TECHNIQUE = Technique(EditRequest, prepare_edit, claims)

@@ -13,7 +13,7 @@ from swiftpie import CapabilityError, InputError, Session
 from swiftpie.backbones.presets import RECIPES
 from swiftpie.backbones.scheduling import schedule_of
 from swiftpie.masks import MaskRule, from_noise_difference
-from swiftpie.pipelines.drawing.edit import follows_seed
+from swiftpie.pipelines.draw import follows_seed
 from swiftpie.pipelines.drawing.edit_region import composite
 from swiftpie.pipelines.drawing.request import EditRequest, Subject
 from swiftpie.pipelines.drawing.settings import EditMethod, EditMode, EditSettings, Scales
@@ -416,8 +416,9 @@ def test_variation_renews_the_noise_of_what_changes_and_nothing_else(components,
     assert len({one.edited.tobytes() for one in (plain, *results[1:])}) == 3
     for one in results:
         assert not (changed(one, photo) & (values(one.region) == 0)).any()
-    assert follows_seed(components, varied)
-    assert follows_seed(components, settings) == (settings is RELEASED)
+    request = EditRequest(image=photo, prompt=PROMPT, seed=3, settings=settings)
+    assert follows_seed(components, replace(request, settings=varied))
+    assert follows_seed(components, request) == (settings is RELEASED)
 
 
 @pytest.mark.parametrize("variation", [-0.1, 1.5, float("nan")])

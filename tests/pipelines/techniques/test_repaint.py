@@ -9,7 +9,7 @@ from PIL import Image, ImageColor
 
 from swiftpie import CapabilityError, InputError, Session
 from swiftpie.pipelines.drawing.request import RepaintRequest
-from swiftpie.pipelines.photographs.repaint import proposed_box
+from swiftpie.pipelines.techniques.repaint import proposed_box
 from tests.parity.edit import photograph
 from tests.pipelines.tiny_editor import tiny_editor
 

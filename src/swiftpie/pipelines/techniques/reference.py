@@ -1,22 +1,38 @@
 """Edits by a model that reads the picture itself, as reference tokens or beside its own."""
 
+from functools import partial
+
 import torch
 
 from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.layout import whole_frame
+from swiftpie.imageio.images import as_rgb, mask_to_pil
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.drawing.denoise import Clock, Prepared
-from swiftpie.pipelines.drawing.edit import EditPlan, as_rgb
-from swiftpie.pipelines.drawing.edit_region import Canvas, canvas_for, given_mask, touched
+from swiftpie.pipelines.drawing.edit_region import (
+    Canvas,
+    canvas_for,
+    given_mask,
+    in_hole,
+    method_of,
+    touched,
+)
 from swiftpie.pipelines.drawing.prepare import read_null_text, read_prompts, subject_condition
 from swiftpie.pipelines.drawing.request import EditRequest
-from swiftpie.pipelines.drawing.settings import ResolvedScales
+from swiftpie.pipelines.drawing.settings import EditMethod, ResolvedScales
 from swiftpie.pipelines.identity import identity_of_frames
+from swiftpie.pipelines.techniques import Plan, Technique
+from swiftpie.pipelines.techniques.edit import EditPlan, finish_edit
+
+
+def claims(components: Components, request: EditRequest) -> bool:
+    """Whether an edit shows the model its picture: as asked, or as the model was made for it."""
+    return method_of(components, request.settings) is EditMethod.REFERENCE
 
 
 @torch.no_grad()
-def prepare(components: Components, request: EditRequest, clock: Clock) -> EditPlan:
+def prepare_edit(components: Components, request: EditRequest, clock: Clock) -> Plan:
     """Encode the picture as a reference of its own size; noise and prompt draw it anew.
 
     Without a mask all of it may change, as such models have it.
@@ -25,6 +41,7 @@ def prepare(components: Components, request: EditRequest, clock: Clock) -> EditP
         CapabilityError: The model does not read pictures so.
         InputError: A further subject or a keyword came with it, or the mask has a wrong shape.
     """
+    request = in_hole(request)
     _check(components, request)
     original, preset = as_rgb(request.image), components.preset
     size = (original.height, original.width)
@@ -37,7 +54,9 @@ def prepare(components: Components, request: EditRequest, clock: Clock) -> EditP
     canvas = canvas_for(size, side_px=side_px, unit_px=unit_px, changes=changes)
     start = _start(components, request, canvas)
     clock.lap("prepare")
-    return EditPlan(original, canvas, region, start, request)
+    plan = EditPlan(original, canvas, region, request)
+    finish = partial(finish_edit, plan=plan, clock=clock)
+    return Plan(request, finish, start, region=lambda: mask_to_pil(region)[0])
 
 
 def _start(components: Components, request: EditRequest, canvas: Canvas) -> Prepared:
@@ -82,3 +101,6 @@ def _check(components: Components, request: EditRequest) -> None:
             f"{given.capitalize()} came with an edit by reference, which reads its picture and the "
             "prompt alone. Say what changes in the prompt, and give a mask for where."
         )
+
+
+TECHNIQUE = Technique(EditRequest, prepare_edit, claims)

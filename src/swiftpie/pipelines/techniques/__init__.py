@@ -1,0 +1,80 @@
+"""Techniques: ways to draw a request, one in each other file here.
+
+A file binds `TECHNIQUE`. The first technique that claims a request draws it: those that other
+distributions offer, those of the family of networks, and then those of this folder, of which only
+one claims any request.
+"""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, NamedTuple
+
+from PIL import Image
+
+from swiftpie.backbones.components import Components
+from swiftpie.errors import CapabilityError
+from swiftpie.pipelines.drawing.denoise import Clock, Prepared
+from swiftpie.pipelines.drawing.request import Drawable
+from swiftpie.registry import Registry
+from swiftpie.types import EditResult, GenerationResult
+
+Result = GenerationResult | EditResult
+
+
+class Plan(NamedTuple):
+    """How a request is drawn, when all that comes before the denoiser is done."""
+
+    request: Drawable  # as it is drawn; words and settings may differ from those that were given
+    # Takes what was denoised and decoded; without a `start`, the results of `parts`.
+    finish: "Callable[..., Result | Plan]"
+    start: Prepared | None = None  # None: the denoiser has no part in this
+    parts: "tuple[Plan, ...]" = ()  # are drawn first
+    region: Callable[[], Image.Image] | None = None  # what an edit may change, white in mode L
+    reads_rows: bool = False  # rows of a pass read each other, so it is neither shared nor split
+
+
+@dataclass(frozen=True)
+class Technique:
+    """A way to draw some requests. Stateless; `Components` says what the networks can do."""
+
+    draws: type[Drawable]  # the kind of its requests
+    prepare: Callable[[Components, Any, Clock], Plan]  # does what comes before the denoiser
+    # Whether it draws a request of that kind.
+    claims: Callable[[Components, Any], bool] = lambda _components, _request: True
+    # Whether another seed gives another picture.
+    follows_seed: Callable[[Components, Any], bool] = lambda _components, _request: True
+
+
+TECHNIQUES: Registry[Technique] = Registry(
+    package="swiftpie.pipelines.techniques",
+    attribute="TECHNIQUE",
+    entry_point_group="swiftpie.techniques",
+)
+"""The techniques by name."""
+
+
+def technique_for(components: Components, request: Drawable) -> Technique:
+    """Return the technique that draws a request.
+
+    Raises:
+        CapabilityError: None does.
+    """
+    for technique in _in_turn(components.family.techniques):
+        if isinstance(request, technique.draws) and technique.claims(components, request):
+            return technique
+    raise CapabilityError(
+        f"Preset {components.preset.name!r} has no technique for such a {type(request).__name__}; "
+        f"there are {', '.join(TECHNIQUES.names())}. Install the distribution that offers one."
+    )
+
+
+@cache  # metadata of distributions takes milliseconds to read
+def _in_turn(module: str) -> tuple[Technique, ...]:
+    """Return all techniques in the order in which they are tried, with those of a module."""
+    offered = TECHNIQUES.offered()
+    own: tuple[Technique, ...] = importlib.import_module(module).TECHNIQUES if module else ()
+    names = (*offered, *(name for name in TECHNIQUES.names() if name not in offered))
+    known = [TECHNIQUES.get(name) for name in names]
+    return (*known[: len(offered)], *own, *known[len(offered) :])

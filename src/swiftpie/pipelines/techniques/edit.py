@@ -1,0 +1,234 @@
+"""SwiftEdit: edits from the noise that an inversion network finds behind a picture."""
+
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from swiftpie.backbones.components import Components
+from swiftpie.geometry.layout import whole_frame
+from swiftpie.imageio.images import as_rgb, mask_to_pil
+from swiftpie.models.denoiser import SubjectCondition
+from swiftpie.noise import draw_step_noise
+from swiftpie.pipelines.drawing.denoise import Clock, Prepared
+from swiftpie.pipelines.drawing.edit_region import (
+    Canvas,
+    EncodedPicture,
+    InvertedImage,
+    blend_mask,
+    encode_picture,
+    in_hole,
+    invert,
+    method_of,
+    without_change,
+)
+from swiftpie.pipelines.drawing.inpainting import (
+    PlacedSubject,
+    inpainting_condition,
+    new_subject,
+    original_subject,
+    unchanged_frame,
+)
+from swiftpie.pipelines.drawing.prepare import light_on, read_null_text, subject_condition
+from swiftpie.pipelines.drawing.request import EditRequest, resolved_scales
+from swiftpie.pipelines.drawing.settings import EditMethod, EditMode, EditStart
+from swiftpie.pipelines.identity import whole_picture_identity
+from swiftpie.pipelines.techniques import Plan, Technique
+from swiftpie.schedules import add_noise
+from swiftpie.types import EditResult, GenerationResult, IdentityBranch, TextCondition
+
+
+class EditPlan(NamedTuple):
+    """What remains of an edit's preparation until it is finished."""
+
+    original: Image.Image
+    canvas: Canvas
+    region: Tensor  # (1, 1, H, W) of bytes where pixels of the original may change
+    request: EditRequest
+
+
+def claims(components: Components, request: EditRequest) -> bool:
+    """Whether an edit goes by inversion: as asked, or as the networks know no other way."""
+    return method_of(components, request.settings) is EditMethod.INVERSION
+
+
+@torch.no_grad()
+def prepare_edit(components: Components, request: EditRequest, clock: Clock) -> Plan:
+    """Find the noise behind a picture, the region that changes, and what is drawn there.
+
+    Raises:
+        CapabilityError: The preset has no inversion network, no image encoder or no such mode.
+        InputError: The size is not possible, or the mask has a wrong shape.
+    """
+    request = in_hole(request)
+    request = replace(request, settings=request.settings.in_mode_of(components.preset))
+    picture = encode_picture(components, request, clock)
+    inverted = invert_picture(components, request, picture, clock)
+    original, canvas, pixels, latents, prompts, _ = picture
+    is_released = request.settings.mode is EditMode.RELEASED
+    text = prompts.text if is_released else components.text.encode([request.prompt])
+    rows = len(text.pooled)
+    condition = _condition(components, request, canvas, pixels, inverted, text)
+    noise = _varied(components, inverted, request)
+    schedule = components.schedule
+    start = (
+        schedule.initial_latents(noise)
+        if request.settings.start is EditStart.NOISE
+        else add_noise(latents, noise, schedule.steps[0])
+    )
+    prepared = Prepared(
+        components=components.released if is_released else components,
+        latents=start.expand(rows, -1, -1, -1),
+        text=text,
+        null_text=read_null_text(
+            components, request.negative_prompt, guidance=request.guidance, rows=rows
+        ),
+        condition=condition,
+        fresh=_fresh_noise(components, start, request.seed).expand(-1, rows, -1, -1, -1),
+    )
+    clock.lap("prepare")
+    plan = EditPlan(original, canvas, inverted.region.pixels, request)
+    return Plan(
+        request,
+        partial(finish_edit, plan=plan, clock=clock),
+        prepared,
+        region=lambda: mask_to_pil(plan.region)[0],
+        reads_rows=is_released,
+    )
+
+
+@torch.no_grad()
+def invert_picture(
+    components: Components, request: EditRequest, picture: EncodedPicture, clock: Clock
+) -> InvertedImage:
+    """Return what the inversion network finds in a picture by both prompts."""
+    settings, mask = request.settings, picture.mask
+    if mask is not None and request.identity is None and settings.variation == 0:
+        mask = without_change(picture.prompts, mask)
+    inverted = invert(
+        components,
+        picture.latents,
+        picture.prompts,
+        keyword=request.keyword,
+        mask=mask,
+        canvas=picture.canvas,
+        rule=settings.rule,
+    )
+    clock.lap("invert")
+    return inverted
+
+
+def follows_seed(components: Components, request: EditRequest) -> bool:
+    """Whether an edit is random, so that another seed gives another picture."""
+    schedule, settings = components.schedule, request.settings
+    has_fresh = schedule.needs_noise and len(schedule.steps) > 1
+    mode = settings.in_mode_of(components.preset).mode
+    return settings.variation > 0 or mode is EditMode.RELEASED or has_fresh
+
+
+def finish_edit(drawn: GenerationResult, plan: EditPlan, clock: Clock) -> EditResult:
+    """Return the finished edit: the last row, composited with the original picture."""
+    canvas, original = plan.canvas, plan.original
+    *others, edited = (canvas.leave_onto(original, canvas.leave(image)) for image in drawn.images)
+    joined, blend = edited, Image.new("L", edited.size, 255)
+    if plan.request.settings.keeps_outside:
+        blend = blend_mask(plan.region)
+        joined = Image.composite(edited, original, blend)
+    clock.lap("join")
+    return EditResult(
+        image=joined,
+        region=mask_to_pil(plan.region)[0],
+        edited=edited,
+        reconstruction=others[0] if others else None,
+        blend=blend,
+        latent_region=drawn.regions[-1:],
+        # Most layers of the released code know no scale.
+        branches=(IdentityBranch.SEMANTIC,) if others else drawn.branches,
+        cutouts=drawn.cutouts,
+        named=drawn.named,
+        seed=plan.request.seed,
+        timings_ms=clock.timings(),
+        scales=drawn.scales,
+        origin=drawn.origin,
+    )
+
+
+def _condition(
+    components: Components,
+    request: EditRequest,
+    canvas: Canvas,
+    pixels: Tensor,
+    inverted: InvertedImage,
+    text: TextCondition,
+) -> SubjectCondition:
+    """Return what the denoiser sees besides the noise and the prompt."""
+    region, mode = inverted.region, request.settings.mode
+    if components.layout_predictor is not None:
+        changes = canvas.enter_mask(region.pixels).to(components.device)
+        subject = _choose_subject(components, request, pixels, changes, inverted)
+        if subject is not None:
+            given = unchanged_frame(components, pixels, changes)
+            lighting = light_on(components, subject.identity, inverted.noise, text, given=given)
+            subject = subject._replace(lighting=lighting)
+        names = [""] * (1 if subject is None else 2)
+        return inpainting_condition(
+            components,
+            pixels,
+            changes,
+            subject=subject,
+            class_tokens=components.text.find_words(request.prompt, names),
+            scales=resolved_scales(components.preset, request),
+        )
+    shown = request.identity or whole_picture_identity(components, as_rgb(request.image))
+    is_released = mode is EditMode.RELEASED
+    latent = (region.latent > 0.5).to(region.latent) if is_released else region.latent
+    return subject_condition(  # one appearance, weighed inside and outside of the region
+        components,
+        [shown.without_detail()],
+        [whole_frame(latent.expand(2 if is_released else 1, -1, -1, -1))],
+        regions=[latent],
+        class_tokens=components.text.find_words(request.prompt, [""]),
+        scales=resolved_scales(components.preset, request),
+        shares=[1.0],
+    )
+
+
+def _choose_subject(
+    components: Components,
+    request: EditRequest,
+    pixels: Tensor,
+    changes: Tensor,
+    inverted: InvertedImage,
+) -> "PlacedSubject | None":
+    """Return the subject to draw, if any: the given one, or that of the picture."""
+    if request.identity is not None:
+        return new_subject(request.identity, changes)
+    prompts = (request.source_prompt, request.prompt)
+    return original_subject(components, pixels, changes, inverted=inverted, prompts=prompts)
+
+
+def _varied(components: Components, inverted: InvertedImage, request: EditRequest) -> Tensor:
+    """Return the inverted noise, mixed with new noise of the same variance by `variation`."""
+    noise, share = inverted.noise, request.settings.variation * inverted.region.latent
+    if request.settings.variation == 0:
+        return noise
+    # Earlier draws belong to the posterior and the steps.
+    count = len(components.schedule.steps) + 1
+    _, channels, rows, columns = noise.shape
+    new = draw_step_noise([request.seed], (channels, rows, columns), count=count)[-1].to(noise)
+    return (1 - share.square()).sqrt() * noise + share * new
+
+
+def _fresh_noise(components: Components, latents: Tensor, seed: int) -> Tensor:
+    """Return noise (n, 1, C, h, w) for the later steps; n is 0 if the schedule needs none."""
+    _, channels, height, width = latents.shape
+    if not components.schedule.needs_noise:
+        return latents.new_zeros(0, 1, channels, height, width)
+    count = len(components.schedule.steps) - 1
+    return draw_step_noise([seed], (channels, height, width), count=count).to(latents)
+
+
+TECHNIQUE = Technique(EditRequest, prepare_edit, claims, follows_seed)
