@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -15,8 +14,9 @@ from swiftpie.imageio.writing import read_metadata
 from tests.faces.tiny_faces import PHOTO
 from tests.fixtures.mock_hub import clean_machine, serving
 from tests.fixtures.published_world import OTHER, PUBLISHED, RELEASE, published_world, put_release
+from tests.policy.project import ROOT
 
-PAGE = Path(__file__).parents[3] / "docs" / "full-size.md"
+PAGE = ROOT / "docs" / "full-size.md"
 SIDE_PX = 64  # else most of the time goes into pixels
 HEADERS_BYTES = 150_000  # of adapters, which are looked at before the rest, and of settings
 SLOW = {"faceid-hyper", "faceid-lcm"}  # as `faceid-lightning`, on LoRAs that others bring too

@@ -15,7 +15,7 @@ import requests
 import schemathesis
 
 SERVER = os.environ["SERVER"]
-SAMPLES = Path(__file__).parents[3] / "src" / "swiftpie" / "assets" / "samples"
+SAMPLES = Path(__file__).parents[2] / "src" / "swiftpie" / "assets" / "samples"
 PICTURE = min(SAMPLES.glob("*.webp")).read_bytes()
 FILES = ("image", "image[]", "mask")
 numbers = itertools.count()
