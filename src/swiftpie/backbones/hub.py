@@ -237,4 +237,4 @@ def _failure(repository: str, error: BaseException) -> tuple[str, str]:
         case _:
             is_wrapped = isinstance(error, errors.LocalEntryNotFoundError)
             reason = short_reason((error.__cause__ if is_wrapped else None) or error)
-            return reason, "Check the network, and run it again"
+            return reason.rstrip("."), "Check the network, and run it again"
