@@ -200,6 +200,8 @@ def test_auto_takes_nothing_that_lacks_settings_a_tokenizer_or_a_piece():
     text.rename(piece)
     assert not is_here(recipe)
     piece.with_name("model-00002-of-00002.safetensors").write_bytes(b"0")
+    assert not is_here(recipe)
+    piece.with_name("model.safetensors.index.json").write_text("{}")
     assert is_here(recipe)
 
 

@@ -4,7 +4,7 @@ import errno
 import functools
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
@@ -16,6 +16,9 @@ from swiftpie.validation import is_portable_name
 
 CONFIG = "config.json"  # the settings of a network, beside its weights
 VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"))  # either is enough
+STEMS = ("diffusion_pytorch_model", "model")  # of weights, in diffusers and in transformers
+PICKLES = ("diffusion_pytorch_model.bin", "pytorch_model.bin")
+HALF = "fp16"  # what both call their variant in half precision
 FILE_SUFFIXES = frozenset((".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".onnx", ".gz"))
 COMMIT = re.compile(r"[0-9a-f]{40}")
 _NAME = r"[A-Za-z0-9][\w.-]*"
@@ -78,6 +81,27 @@ def parse_reference(text: str | Path) -> RepoReference | None:
             return None
     host = Host.GITHUB if found["host"] else Host.HUB
     return RepoReference(repository, path, found["revision"], host)
+
+
+def weight_names(
+    names: Collection[str], *, prefers_half: bool = False, allow_pickle: bool = False
+) -> list[str]:
+    """Return which files of one folder hold the weights of its network, the best that there are.
+
+    `prefers_half` takes the half-precision variant where there are both, and `allow_pickle` a
+    pickle where there is nothing else. Of weights in pieces, the index comes first; where a piece
+    is missing, they do not count.
+    """
+    for infix in (f".{HALF}", "") if prefers_half else ("", f".{HALF}"):
+        for stem in STEMS:
+            if f"{stem}{infix}.safetensors" in names:
+                return [f"{stem}{infix}.safetensors"]
+            index = f"{stem}.safetensors.index{infix}.json"
+            piece = re.compile(re.escape(f"{stem}{infix}") + r"-\d{5}-of-(\d{5})\.safetensors")
+            pieces = {name: match for name in names if (match := piece.fullmatch(name))}
+            if index in names and pieces and all(int(m[1]) == len(pieces) for m in pieces.values()):
+                return [index, *sorted(pieces)]
+    return [name for name in PICKLES if name in names][:1] if allow_pickle else []
 
 
 class RemoteFile(NamedTuple):

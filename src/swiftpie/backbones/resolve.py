@@ -1,12 +1,11 @@
 """Resolution of a preset or recipe to choices, and the best recipe for this machine."""
 
 import logging
-import re
 from pathlib import Path
 from typing import cast
 
 from swiftpie.backbones.choices import Choices
-from swiftpie.backbones.hub import CONFIG, VOCABULARIES, root_of
+from swiftpie.backbones.hub import CONFIG, VOCABULARIES, root_of, weight_names
 from swiftpie.backbones.machine import (
     AUTO,
     NUMBERS_A_PIXEL,
@@ -20,11 +19,9 @@ from swiftpie.errors import ConfigError, WeightsError
 
 logger = logging.getLogger(__name__)
 
-WEIGHTS = (".safetensors", ".bin")
 TEXT, TOKENIZER = "text_encoder", "tokenizer"  # how the folders of a pipeline are called
 DENOISER = "denoiser"  # what a denoiser is called here, whatever its folder
 DRAWING = (DENOISER, "adapter", "lora", "vae")  # what is in memory at once while it draws
-PIECE = re.compile(r"-\d{5}-of-(\d{5})\.")  # of a network in several files
 
 
 def resolve(
@@ -169,12 +166,9 @@ def _weights_in(folder: Path) -> list[Path]:
 
     There are none where a piece of them or the settings of the network are lacking.
     """
-    files = sorted(path for path in folder.glob("*") if path.suffix == WEIGHTS[0])
-    files = files or [path for path in folder.glob("*") if path.suffix == WEIGHTS[1]]
-    files = [file for file in files if ".fp16" in file.name] or files
-    pieces = [match for file in files if (match := PIECE.search(file.name))]
-    is_whole = all(int(match[1]) == len(pieces) for match in pieces)
-    return files if is_whole and (folder / CONFIG).is_file() else []
+    names = {path.name for path in folder.glob("*")}
+    found = weight_names(names, prefers_half=True, allow_pickle=True) if CONFIG in names else []
+    return [folder / name for name in found if not name.endswith(".json")]
 
 
 def _sizes(files: dict[str, list[Path]], preset: Preset, item_bytes: int) -> dict[str, int]:

@@ -1,6 +1,5 @@
 """Where the networks of a published preset are: folders of the user, or repositories."""
 
-import re
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from swiftpie.backbones.downloads import ModelPart
 from swiftpie.backbones.hub import (
     COMMIT,
     CONFIG,
+    PICKLES,
     VOCABULARIES,
     Host,
     RemoteFile,
@@ -23,9 +23,10 @@ from swiftpie.backbones.hub import (
     parse_reference,
     root_of,
     transport_error,
+    weight_names,
 )
 from swiftpie.backbones.licences import licence_of
-from swiftpie.backbones.load.weights import HALF, PICKLES, STEMS, existing
+from swiftpie.backbones.load.weights import existing
 from swiftpie.backbones.presets import Preset, WeightsKind
 from swiftpie.errors import WeightsError
 from swiftpie.models.projection import Feature, Projector
@@ -33,7 +34,6 @@ from swiftpie.models.projection import Feature, Projector
 BIG_G = 1280  # width of the vector of CLIP ViT-bigG; ViT-H, the usual one, gives 1024
 ADAPTERS = "h94/IP-Adapter"  # its repository also holds the image encoders of IP-Adapters
 INDEX = "model_index.json"  # by which other programs know a pipeline
-SHARD = r"-(\d{5})-of-(\d{5})"
 
 
 class WeightFormats(NamedTuple):
@@ -313,25 +313,14 @@ def _inside(reference: RepoReference, wanted: FileSelection) -> FileSelection:
 
 
 def _weights(folder: str, names: Collection[str], formats: WeightFormats) -> list[str]:
-    """Return the files with the weights of a network, the best among what there is.
+    """Return the files with the weights of a network.
 
     Raises:
         LookupError: There are none that may be read.
     """
     below = {name.rpartition("/")[2] for name in names if name.rpartition("/")[0] == folder}
-    for variant in (HALF, "") if formats.prefers_half else ("", HALF):
-        for stem in STEMS:
-            infix = f".{variant}" if variant else ""
-            index = f"{stem}.safetensors.index{infix}.json"
-            if f"{stem}{infix}.safetensors" in below:
-                return [_below(folder, f"{stem}{infix}.safetensors")]
-            shard = re.compile(re.escape(f"{stem}{infix}") + SHARD + r"\.safetensors")
-            shards = {name: match for name in below if (match := shard.fullmatch(name))}
-            if index in below and shards and all(int(m[2]) == len(shards) for m in shards.values()):
-                return [_below(folder, name) for name in (index, *sorted(shards))]
-    pickles = [ending for ending in PICKLES if ending in below] if formats.allow_pickle else []
-    if pickles:
-        return [_below(folder, pickles[0])]
+    if found := weight_names(below, **formats._asdict()):
+        return [_below(folder, name) for name in found]
     raise LookupError(f"weights in '{folder or '.'}' that may be read")
 
 

@@ -439,4 +439,4 @@ def _is_plain(tensor: Tensor) -> bool:
 
 
 def _damaged(path: Path, reason: object) -> str:
-    return f"'{path}' is damaged ({short_reason(reason)}). Get the file again."
+    return f"'{path}' is damaged or cut short ({short_reason(reason)}). Get the file again."

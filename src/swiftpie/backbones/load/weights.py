@@ -21,6 +21,7 @@ from torch.nn import init
 from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.overrides import TorchFunctionMode
 
+from swiftpie.backbones.hub import PICKLES, STEMS, weight_names
 from swiftpie.backbones.load.safe import (
     ALIGNMENT_BYTES,
     check_finite,
@@ -32,9 +33,6 @@ from swiftpie.backbones.load.safe import (
 from swiftpie.errors import WeightsError, short_reason
 
 HASHED_HEAD_BYTES = 4 << 20  # of a large file: more than any header
-STEMS = ("diffusion_pytorch_model", "model")  # of files, in diffusers and in transformers
-PICKLES = ("diffusion_pytorch_model.bin", "pytorch_model.bin")
-HALF = "fp16"  # what both call their variant in half precision
 HALVES = (torch.float16, torch.bfloat16)
 TEXT_PREFIX = "text_model."  # transformers 5 dropped it from the names in text towers
 HEADED_PREFIX = "model."  # of what a head stands on, such as one that predicts words
@@ -353,35 +351,24 @@ def fingerprint_of(folder: Path, *, without: str = "") -> str:
 def weight_files(
     folder: Path, *, prefers_half: bool = False, allow_pickle: bool = False
 ) -> list[Path]:
-    """Return the files of one network in the layout of diffusers; several if it is in shards.
-
-    `prefers_half` takes the half-precision variant where there are both, and `allow_pickle` a
-    pickle where there is nothing else.
+    """Return the files of one network in the layout of diffusers; see `weight_names`.
 
     Raises:
         WeightsError: There are none.
     """
-    for variant in (HALF, "") if prefers_half else ("", HALF):
-        for stem in STEMS:
-            name = f"{stem}.{variant}.safetensors" if variant else f"{stem}.safetensors"
-            if (folder / name).is_file():
-                return [folder / name]
-            tail = f"index.{variant}.json" if variant else "index.json"
-            index = folder / f"{stem}.safetensors.{tail}"
-            if index.is_file():
-                return _shards(index)
-    pickles = [folder / name for name in PICKLES if (folder / name).is_file()]
-    if pickles and allow_pickle:
-        return pickles[:1]
-    if pickles:
+    names = {path.name for path in folder.glob("*") if path.is_file()}
+    if found := weight_names(names, prefers_half=prefers_half, allow_pickle=allow_pickle):
+        return [folder / name for name in found if not name.endswith(".json")]
+    if pickles := names & {*PICKLES}:
         raise WeightsError(
-            f"'{folder}' holds its weights as a pickle, '{pickles[0].name}', and a pickle can run "
+            f"'{folder}' holds its weights as a pickle, '{min(pickles)}', and a pickle can run "
             "code. SwiftPie reads safetensors. Pass `allow_pickle=True` to read "
             "plain tensors from it without running any code."
         )
     raise WeightsError(
         f"There are no weights in '{folder}'. A folder in the layout of diffusers has "
-        f"{STEMS[0]}.safetensors or {STEMS[1]}.safetensors. Check the path, or get it again."
+        f"{STEMS[0]}.safetensors or {STEMS[1]}.safetensors, or all pieces of one. Check the path, "
+        "or get it again."
     )
 
 
@@ -409,22 +396,6 @@ def fingerprint_files(files: Mapping[str, Path], *, settings: str) -> str:
 def unknown_fingerprint() -> str:
     """Return what equals the fingerprint of no other networks."""
     return f"exchanged-{uuid.uuid4().hex}"
-
-
-def _shards(index: Path) -> list[Path]:
-    try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        files = [index.parent / Path(name).name for name in names]
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise WeightsError(
-            f"'{index}' is damaged ({short_reason(error)}). Get the folder again."
-        ) from error
-    if lost := [file.name for file in files if not file.is_file()]:
-        raise WeightsError(
-            f"'{index}' names {len(files)} files, and {', '.join(lost)} are missing. Get the "
-            "folder again."
-        )
-    return files
 
 
 def _spelled_as(tensors: Mapping[str, Tensor], names: Any) -> dict[str, Tensor]:  # noqa: ANN401
