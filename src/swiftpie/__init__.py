@@ -12,7 +12,6 @@ from swiftpie.errors import (
     SwiftPieError,
     WeightsError,
 )
-from swiftpie.gc_pause import gc_paused
 
 if TYPE_CHECKING:
     from swiftpie.backbones.face_files import open_face_encoder
@@ -147,8 +146,7 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - any public object
     """
     if name not in _HOMES:
         raise AttributeError(f"module 'swiftpie' has no attribute {name!r}")
-    with gc_paused():
-        return getattr(importlib.import_module(_HOMES[name]), name)
+    return getattr(importlib.import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -20,8 +20,7 @@ def declared():
     for node in ast.walk(ast.parse((SOURCE / "__init__.py").read_text())):
         if isinstance(node, ast.ImportFrom) and node.module.startswith("swiftpie"):
             found |= {alias.name: node.module for alias in node.names}
-    private = {"swiftpie.gc_pause"}
-    return {name: module for name, module in found.items() if module not in private}
+    return found
 
 
 def in_order(names):

@@ -21,7 +21,6 @@ from swiftpie.backbones.machine import AUTO
 from swiftpie.backbones.presets import Preset, read_preset
 from swiftpie.backbones.scheduling import schedule_of, with_steps, with_stored_steps
 from swiftpie.errors import CapabilityError, ConfigError, WeightsError, short_reason
-from swiftpie.gc_pause import gc_paused
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.inversion import TinyInversion
 from swiftpie.models.layout_predictor import LayoutPredictor
@@ -63,7 +62,6 @@ class Tiny(Family):
     techniques = "swiftpie.mini.techniques"
     needs_even_grid = True  # its two levels, and the blocks of noise that its layout reads
 
-    @gc_paused()  # a search among all that was just imported would take as long as the rest
     def load(self, preset: Preset, *, device: str, choices: Choices) -> Components:
         """Load every network of a tiny preset in float32; see `Family`.
 
