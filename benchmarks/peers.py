@@ -21,10 +21,11 @@ from pathlib import Path
 
 import torch
 
-from benchmarks._bars import OPENVINO, PLAIN_LOOP, bars
 from benchmarks._chord import CHORD, ImageToImage, OursByChord, PlainChord
 from benchmarks._contenders import (
     BOTH_TINY,
+    FULL,
+    TINY,
     DiffusersEditing,
     DiffusersPersonalizing,
     OpenvinoPersonalizing,
@@ -57,7 +58,18 @@ from benchmarks._models import (
     Scene,
     make_elsewhere,
 )
-from benchmarks._timing import DIGITS, Action, Ratio, Round, Row, interleaved, ratio, row
+from benchmarks._timing import (
+    DIGITS,
+    Action,
+    Bar,
+    Ratio,
+    Round,
+    Row,
+    at_least,
+    interleaved,
+    ratio,
+    row,
+)
 from swiftpie.backbones.components import Components
 from swiftpie.engine.openvino.runtime import Precision
 from swiftpie.engine.session import Session
@@ -71,6 +83,34 @@ OURS = "swiftpie"
 FLOAT32 = "float32"
 
 Actions = dict[str, list[Action]]  # by contender; what each is called for in a round
+DIFFUSERS, OPENVINO, PLAIN_LOOP = "diffusers-bfloat16", "peer-openvino", "plain-loop"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A comparison with a bar."""
+
+    operation: str
+    peer: str
+    decoders: tuple[str, ...]
+    needed_times: float
+
+
+WANTED = (
+    Wanted("personalize", DIFFUSERS, (FULL, TINY), 8.0),
+    Wanted("personalize", f"{OPENVINO}/tiny", (TINY,), 2.5),
+    Wanted("personalize", f"{OPENVINO}/full", (FULL,), 2.3),
+    Wanted("generate", f"{OPENVINO}/tiny", (TINY,), 2.5),
+    Wanted("edit", DIFFUSERS, (FULL, TINY, BOTH_TINY), 5.0),
+    Wanted("second_edit", DIFFUSERS, (FULL, TINY, BOTH_TINY), 7.0),
+    Wanted(CHORD, PLAIN_LOOP, (FULL, TINY, BOTH_TINY), 4.0),
+)
+WANTED_OF = {
+    DREAMLITE: (
+        Wanted("generate", DIFFUSERS, (TINY,), 2.0),
+        Wanted("edit", DIFFUSERS, (TINY,), 2.0),
+    )
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +140,23 @@ class Measured:
     batch: int
     rows: list[Beside] = field(default_factory=list)
     ratios: list[Ratio] = field(default_factory=list)
+
+
+def bars(ratios: Sequence[Ratio], family: str) -> list[Bar]:
+    """Return the comparisons that have a bar."""
+    return [
+        at_least(
+            f"{one.operation} against {one.peer}, {' or '.join(one.decoders)} decoder",
+            one.needed_times,
+            [
+                found
+                for found in ratios
+                if (found.operation, found.slower) == (one.operation, one.peer)
+                and found.quicker.endswith(one.decoders)
+            ],
+        )
+        for one in WANTED_OF.get(family, WANTED)
+    ]
 
 
 def main() -> None:
