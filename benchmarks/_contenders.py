@@ -414,7 +414,7 @@ def _predict(
     *features: Tensor,
 ) -> tuple[Tensor, ...]:
     dtype = unet.dtype
-    added = {"image_embeds": [one.to(dtype) for one in features]}
+    added = {"image_embeds": [feature.to(dtype) for feature in features]}
     return (unet(latents.to(dtype), timestep, text.to(dtype), added_cond_kwargs=added).sample,)
 
 

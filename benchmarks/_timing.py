@@ -134,13 +134,15 @@ def row(contender: str, operation: str, rounds: Sequence[Round], *, first: Round
     """Return what `rounds` say about one operation."""
     samples = [one[operation] for one in rounds]
     # Not every round needs every stage: one that it leaves out took no time.
-    stages = dict.fromkeys(name for one in samples for name in one.stages_ms)
+    stages = dict.fromkeys(name for sample in samples for name in sample.stages_ms)
     return Row(
         contender,
         operation,
-        ms=spread([one.ms for one in samples]),
+        ms=spread([sample.ms for sample in samples]),
         stages_ms={
-            name: round(statistics.median(one.stages_ms.get(name, 0.0) for one in samples), DIGITS)
+            name: round(
+                statistics.median(sample.stages_ms.get(name, 0.0) for sample in samples), DIGITS
+            )
             for name in stages
         },
         first_call_ms=round(first[operation].ms, DIGITS),

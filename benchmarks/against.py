@@ -142,7 +142,7 @@ def _take_turns(
             for at in (*range(first, len(checkouts)), *range(first)):
                 seen[at].append(checkouts[at].round(number))
     return [
-        {kind: statistics.median(one[kind] for one in times[WARM_UPS:]) for kind in KINDS}
+        {kind: statistics.median(time[kind] for time in times[WARM_UPS:]) for kind in KINDS}
         for times in seen
     ]
 

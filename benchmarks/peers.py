@@ -229,8 +229,8 @@ def measure(scene: Scene, options: argparse.Namespace) -> Measured:
     measured = Measured(scene.batch)
     for peer in peer_entries(scene, options):
         budget_gib = free_memory_gib() - options.keep_free_gib
-        for group in groups(peer.need_gib, {one.name: one.need_gib for one in ours}, budget_gib):
-            members = [one for one in ours if one.name in group]
+        for group in groups(peer.need_gib, {own.name: own.need_gib for own in ours}, budget_gib):
+            members = [own for own in ours if own.name in group]
             tell(f"{peer.name} beside {', '.join(group)}")
             add_group(measured, peer, members, budget_gib=budget_gib, rounds=options.rounds)
     return measured
@@ -257,14 +257,14 @@ def add_group(
     measured: Measured, peer: Entry, ours: Sequence[Entry], *, budget_gib: float, rounds: int
 ) -> None:
     """Measure a peer beside several of ours, or after one that does not fit beside it."""
-    fits = peer.need_gib + sum(one.need_gib for one in ours) <= budget_gib
+    fits = peer.need_gib + sum(own.need_gib for own in ours) <= budget_gib
     firsts: dict[str, Round] = {}
     found: dict[str, list[Round]] = {}
-    for entries in [[peer, *ours]] if fits else [[peer], *([one] for one in ours)]:
+    for entries in [[peer, *ours]] if fits else [[peer], *([own] for own in ours)]:
         more, rest = run(entries, peer.operations, rounds=rounds)
         firsts |= more
         found |= rest
-    loaded = (peer.name, *(one.name for one in ours))
+    loaded = (peer.name, *(own.name for own in ours))
     for name, rounds_of_it in found.items():
         for operation in rounds_of_it[0]:
             made = row(name, operation, rounds_of_it, first=firsts[name])
@@ -462,8 +462,8 @@ def openvino_actions(scene: Scene) -> Actions:
 def weights_gib(scene: Scene, parts: Sequence[str]) -> float:
     """Return the size of the files of networks of the pipeline, or beside it."""
     folders = [scene.folder / "pipeline" / part for part in parts]
-    places = [one if one.is_dir() else scene.folder / one.name for one in folders]
-    return sum(f.stat().st_size for one in places for f in one.glob("*.safetensors")) / 2**30
+    places = [folder if folder.is_dir() else scene.folder / folder.name for folder in folders]
+    return sum(f.stat().st_size for place in places for f in place.glob("*.safetensors")) / 2**30
 
 
 def report(measured: Measured, family: str) -> dict[str, object]:

@@ -71,7 +71,7 @@ def measured(size: str, rounds: int, weights: str | None) -> dict[str, object]:
     }
     for name, (_, *timings) in spent.items():
         stages = {
-            stage: round(statistics.median(one[stage] for one in timings), 1)
+            stage: round(statistics.median(timing[stage] for timing in timings), 1)
             for stage in timings[0]
         }
         facts[f"{name}_ms"] = stages

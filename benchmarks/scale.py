@@ -105,11 +105,11 @@ def fit(run: Mapping[str, Any]) -> Model:
     The capacity tells how long drawing takes, the percentiles tell the rest.
     """
     loads = [one for one in run["loads"] if one["share"] in SEEN]
-    measured = np.array([percentiles(_all(one, "milliseconds")) for one in loads])
+    measured = np.array([percentiles(_all(load, "milliseconds")) for load in loads])
     tried = []
     for spread in SPREADS:
         bare = Model(1000 / run["capacity_a_second"], float(spread), 0.0)
-        told = np.array([percentiles(bare.answers(one["queues"][0]["moments"])) for one in loads])
+        told = np.array([percentiles(bare.answers(load["queues"][0]["moments"])) for load in loads])
         beside = max(0.0, float(np.average(measured - told, weights=1 / measured**2)))
         error = float(np.sum(((measured - told - beside) / measured) ** 2))
         tried.append((error, bare._replace(beside_ms=beside)))
@@ -257,7 +257,9 @@ def _measured(count: int, seconds: float) -> dict[str, Any]:
         servers = [stack.enter_context(serving()) for _ in range(count)]
 
         async def full(seconds: float, seed: int) -> float:
-            loops = (closed_loop(one, clients=8, seconds=seconds, seed=seed) for one in servers)
+            loops = (
+                closed_loop(server, clients=8, seconds=seconds, seed=seed) for server in servers
+            )
             return sum(await asyncio.gather(*loops))
 
         async def loaded(rate: float, seed: int) -> list[dict[str, list[float]]]:
@@ -268,9 +270,9 @@ def _measured(count: int, seconds: float) -> dict[str, Any]:
             )
             queues = []
             for number, answers in enumerate(await asyncio.gather(*loops)):
-                if any(one.status != 200 for one in answers):
+                if any(answer.status != 200 for answer in answers):
                     say("some were not drawn")
-                times = [round(one.milliseconds, 1) for one in answers]
+                times = [round(answer.milliseconds, 1) for answer in answers]
                 due = moments(rate=rate / count, seconds=seconds, seed=seed + number)
                 when = [round(moment, 4) for moment in due]
                 queues.append({"moments": when, "milliseconds": times})
@@ -286,7 +288,7 @@ def _measured(count: int, seconds: float) -> dict[str, Any]:
             queues, busy = _alone(servers, lambda: asyncio.run(loaded(rate, seed)))  # noqa: B023 - called now
             loads.append({"share": share, "others": round(busy.others, 3), "queues": queues})
             say(f"{count} at {share}: {percentiles(_all(loads[-1], 'milliseconds'))}; {busy}")
-        resident = max(sum(one.resident_mib().values()) for one in servers)
+        resident = max(sum(server.resident_mib().values()) for server in servers)
     return {
         "servers": count,
         "seconds": seconds,
@@ -329,7 +331,7 @@ def _own_s() -> float:
 
 def _cpu_s(servers: Sequence[Any]) -> float:
     """Return what servers and their children have taken of processors until now."""
-    processes = (psutil.Process(one.process.pid) for one in servers)
+    processes = (psutil.Process(server.process.pid) for server in servers)
     every = [part for process in processes for part in (process, *process.children())]
     times = [one.cpu_times() for one in every]
     return float(sum(one.user + one.system for one in times))

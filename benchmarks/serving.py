@@ -214,8 +214,8 @@ async def closed_loop(running: Running, *, clients: int, seconds: float, seed: i
 
 def summary(answers: Sequence[Answer], seconds: float) -> dict[str, Any]:
     """Return percentiles of what was drawn, and what became of the rest."""
-    drawn = sorted(one.milliseconds for one in answers if one.status == 200)
-    refused = [one for one in answers if one.status == 429]
+    drawn = sorted(answer.milliseconds for answer in answers if answer.status == 200)
+    refused = [answer for answer in answers if answer.status == 429]
     return {
         "sent": len(answers),
         "drawn": len(drawn),
@@ -230,7 +230,7 @@ def summary(answers: Sequence[Answer], seconds: float) -> dict[str, Any]:
 
 def counted(answers: Sequence[Answer], *, known: Sequence[int]) -> dict[int, int]:
     """Return how many answers had each status that is none of `known`."""
-    return dict(Counter(one.status for one in answers if one.status not in known))
+    return dict(Counter(answer.status for answer in answers if answer.status not in known))
 
 
 def percentile(values: Sequence[float], percent: int) -> float | None:
@@ -343,9 +343,9 @@ async def soak(running: Running, *, capacity: float, minutes: float) -> dict[str
     }
     return {
         "minutes": minutes,
-        "drawn": sum(one.status == 200 for one in answers),
-        "left": sum(one.status == 0 for one in answers),
-        "refused": sum(one.status == 429 for one in answers),
+        "drawn": sum(answer.status == 200 for answer in answers),
+        "left": sum(answer.status == 0 for answer in answers),
+        "refused": sum(answer.status == 429 for answer in answers),
         "others": counted(answers, known=(0, 200, 429)),
         "first_mib": rows[0][1],
         "last_mib": rows[-1][1],

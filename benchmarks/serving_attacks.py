@@ -95,8 +95,8 @@ def bombs(port: int, *, path: str) -> None:
     ]
     for one in callers:
         one.start()
-    for one in callers:
-        one.join()
+    for caller in callers:
+        caller.join()
 
 
 def half_open(port: int) -> None:

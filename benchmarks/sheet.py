@@ -99,7 +99,7 @@ def pairs(session: swiftpie.Session, folder: Path, backgrounds: Path) -> Iterato
     Raises:
         InputError: A photograph is missing, or another one than was outlined.
     """
-    outlines = {Path(one.file).parent.name: one for one in read_outlines()}
+    outlines = {Path(outline.file).parent.name: outline for outline in read_outlines()}
     for subject, place, box in INSERTIONS:
         photo = load_image((folder if "/" in place else backgrounds) / place)
         identity = identity_of(session, folder, outlines[subject])

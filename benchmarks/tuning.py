@@ -183,7 +183,7 @@ def draw_pairs(judge: Judge, rows: Rows, number: int) -> ReportTable:
         for source in (MaskSource.BOX, MaskSource.NONE):
             scores = [
                 judge.found_in_pair(
-                    case, [read(judge.session, files[one]) for one in codes], source
+                    case, [read(judge.session, files[code]) for code in codes], source
                 )
                 for codes, case in pairs_of(judge.benchmark, list(files), number)
             ]

@@ -150,13 +150,16 @@ class World:
         self.size_px, self.shares = size_px, shares
         self.tiles = subjects.tiles.to(device)
         self.surfaces = None if surfaces is None else surfaces.to(device)
-        self.photos = [one.to(device) for one in photos]
+        self.photos = [photo.to(device) for photo in photos]
         self.wardrobe = open_wardrobe(subjects.sprite, device)
-        self.settings = [one for one in settings() if split == "held_out" or not is_held_out(one)]
-        self._by_place = [
-            [one for one in self.settings if one.place == index] for index in range(len(PLACES))
+        self.settings = [
+            setting for setting in settings() if split == "held_out" or not is_held_out(setting)
         ]
-        self._with_floor = [one for one in self.settings if PLACES[one.place].grounded]
+        self._by_place = [
+            [setting for setting in self.settings if setting.place == index]
+            for index in range(len(PLACES))
+        ]
+        self._with_floor = [setting for setting in self.settings if PLACES[setting.place].grounded]
 
     def batch(
         self,
@@ -260,7 +263,9 @@ class World:
         random, device = Random(seed), self.tiles.device
         generator = torch.Generator(device).manual_seed(seed)
         chosen, count = random.choices(self.pool, k=num_subjects), num_subjects * views
-        specs = [draw_spec(random, one, self.shares) for one in self._settings(random, count)]
+        specs = [
+            draw_spec(random, setting, self.shares) for setting in self._settings(random, count)
+        ]
         noise = torch.randn(count, NOISE_CHANNELS, *NOISE_CELLS, generator=generator, device=device)
         numbers = torch.rand(num_subjects, SUBJECT_NUMBERS, generator=generator, device=device)
         frames = subject_frames(self.tiles[chosen], numbers, augment=True)
@@ -358,7 +363,9 @@ class World:
         """
         random, device = Random(seed), self.tiles.device
         generator = torch.Generator(device).manual_seed(seed)
-        specs = [SceneSpec(one) for one in self._settings(random, count, off_distribution=True)]
+        specs = [
+            SceneSpec(setting) for setting in self._settings(random, count, off_distribution=True)
+        ]
         shape = (2, count, NOISE_CHANNELS, *NOISE_CELLS)
         noise, other = torch.randn(shape, generator=generator, device=device)
         numbers = torch.rand(count, SUBJECT_NUMBERS, generator=generator, device=device)
@@ -381,7 +388,9 @@ class World:
     def draw_specs(self, count: int, *, seed: int) -> list[SceneSpec]:
         """Draw the specs of `count` pictures, as `batch` does by itself."""
         random = Random(seed)
-        return [draw_spec(random, one, self.shares) for one in self._settings(random, count)]
+        return [
+            draw_spec(random, setting, self.shares) for setting in self._settings(random, count)
+        ]
 
     def _settings(
         self, random: Random, count: int, *, off_distribution: bool = False

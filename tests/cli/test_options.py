@@ -142,8 +142,8 @@ def test_no_figure_of_a_report_is_cut(width, capsys, monkeypatch):
 
 def commands_of(command, path=()):
     yield path, command
-    for name, below in getattr(command, "commands", {}).items():
-        yield from commands_of(below, (*path, name))
+    for name in command.list_commands(None) if hasattr(command, "list_commands") else ():
+        yield from commands_of(command.get_command(None, name), (*path, name))
 
 
 @pytest.fixture

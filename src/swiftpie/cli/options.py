@@ -84,7 +84,7 @@ PANELS: Mapping[str, tuple[str, ...]] = {
         *("strip", "sheet", "preview_mask"),
     ),
     "Cases": (
-        *("cases", "places", "limit", "noun", "data", "data_path", "num_subjects"),
+        *("cases", "data", "data_path", "num_subjects"),
         *("table", "row", "editor", "identities", "prompts", "against", "teacher"),
         *("which", "subjects", "all_references"),
     ),

@@ -2,12 +2,10 @@
 
 import typer
 
-from swiftpie_lab.cli import compare, data, evaluate, evaluate_edits, evaluate_photographs, train
+from swiftpie_lab.cli import compare, data, evaluate, train
 
 app = typer.Typer()
 app.add_typer(train.app)
 app.add_typer(data.app)
-for more in (evaluate_photographs, evaluate_edits):
-    evaluate.app.add_typer(more.app)
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(compare.app)

@@ -1,4 +1,4 @@
-"""How commands under `swiftpie evaluate` are carried out, watched and told."""
+"""How commands under `swiftpie evaluate` are carried out, and how reports are printed."""
 
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,10 +18,10 @@ from swiftpie.errors import printable
 if TYPE_CHECKING:
     from PIL import Image
 
-    from swiftpie_lab.evaluation.ablations import Study
-    from swiftpie_lab.evaluation.judges import Networks
+    from swiftpie_lab.evaluation.command import Trial
     from swiftpie_lab.evaluation.report import Table as ReportTable
-    from swiftpie_lab.evaluation.run import Benchmark, C, CaseDrawer
+    from swiftpie_lab.evaluation.run import C
+    from swiftpie_lab.evaluation.study import Study
 
 T = TypeVar("T")
 CELL_PX = 192  # of sheets
@@ -63,57 +63,61 @@ def _without_folders(value: object) -> str:
 
 
 def carry_out(
-    benchmark: "Benchmark[C]",
-    cases: "Sequence[C]",
-    drawer: "CaseDrawer[C]",
-    networks: "Networks",
-    *,
-    context: typer.Context,
-    out: Path,
-    as_json: bool,
-    force: bool,
+    opened: "Trial[C] | Study[C]", *, context: typer.Context, out: Path, as_json: bool, force: bool
 ) -> None:
-    """Draw and judge `cases`, write pictures and report into `out`, and tell the report."""
+    """Draw and judge what was opened, write pictures and report into `out`, and tell the report."""
+    from swiftpie_lab.evaluation.command import Trial
+
+    if isinstance(opened, Trial):
+        _carry_out_trial(opened, context=context, out=out, as_json=as_json, force=force)
+    else:
+        _carry_out_study(opened, context=context, out=out, as_json=as_json, force=force)
+    say(f"The pictures are in {out}; open {out / 'index.html'}.")
+
+
+def _carry_out_trial(
+    trial: "Trial[C]", *, context: typer.Context, out: Path, as_json: bool, force: bool
+) -> None:
     from swiftpie_lab.evaluation.page import write_report
     from swiftpie_lab.evaluation.report import table, table_by_group, tables_of_published
     from swiftpie_lab.evaluation.run import Results, draw, score
 
-    results = Results(out)
-    drawn = draw(benchmark, cases, drawer, results=results, force=force)
+    results, benchmark, cases = Results(out), trial.benchmark, trial.cases
+    drawn = draw(benchmark, cases, trial.drawer, results=results, force=force)
     for _ in watched(drawn, "drawing", total=len(cases)):
         pass
-    judged = score(benchmark, cases, results, networks)
+    judged = score(benchmark, cases, results, trial.networks)
     rows = list(watched(judged, "judging", total=len(cases)))
-    report = write_report(benchmark, rows, results, networks, command=typed_command(context))
+    report = write_report(benchmark, rows, results, trial.networks, command=typed_command(context))
     if as_json:
         print_text(report.to_json())
-    else:
-        tables = {"": table(benchmark, report.metrics)}
-        if report.groups:
-            tables[" "] = table_by_group(benchmark, report)
-        tables |= tables_of_published(report.published)
-        tell(report.sentences, tables)
-    say(f"The pictures are in {out}; open {out / 'index.html'}.")
+        return
+    tables = {"": table(benchmark, report.metrics)}
+    if report.groups:
+        tables[" "] = table_by_group(benchmark, report)
+    tables |= tables_of_published(report.published)
+    tell(report.sentences, tables)
 
 
-def carry_out_study(study: "Study[C]", *, context: typer.Context, as_json: bool) -> None:
-    """Measure all variants of a study, write every form of its tables, and tell them."""
-    from swiftpie_lab.evaluation.ablations import describe_sweep, measure, page_of, tabulate
+def _carry_out_study(
+    study: "Study[C]", *, context: typer.Context, out: Path, as_json: bool, force: bool
+) -> None:
     from swiftpie_lab.evaluation.page import render
     from swiftpie_lab.evaluation.report import tables_of_published
     from swiftpie_lab.evaluation.run import Results
+    from swiftpie_lab.evaluation.study import describe_sweep, measure, page_of, tabulate
 
-    lines = list(watched(measure(study), "measuring", total=len(study.variants)))
-    ablations, results = tabulate(study, lines, command=typed_command(context)), Results(study.root)
+    measured = measure(study, out, force=force)
+    lines = list(watched(measured, "measuring", total=len(study.variants)))
+    ablations, results = tabulate(study, lines, command=typed_command(context)), Results(out)
     results.write_text("report.json", ablations.to_json())
     results.write_text("report.md", ablations.to_markdown())
-    results.write_text("index.html", render(page_of(study, ablations)))
+    results.write_text("index.html", render(page_of(study, ablations, out)))
     if as_json:
         print_text(ablations.to_json())
-    else:
-        tell(ablations.sentences, ablations.tables() | tables_of_published(ablations.published))
-        tell([describe_sweep(sweep) for sweep in ablations.sweeps], {})
-    say(f"The pictures are in {study.root}; open {study.root / 'index.html'}.")
+        return
+    tell(ablations.sentences, ablations.tables() | tables_of_published(ablations.published))
+    tell([describe_sweep(sweep) for sweep in ablations.sweeps], {})
 
 
 def tell(sentences: Iterable[str], tables: "Mapping[str, ReportTable]") -> None:

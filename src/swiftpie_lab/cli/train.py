@@ -99,7 +99,7 @@ def train(
         _check_data(data_path, context, run)
         if processes.is_main:
             _announce(out / run, resumes=resume)
-        processes.gather(None)  # nobody looks for a state before an old one is out of the way
+        processes.gather(None)  # no process looks for a state before an old one is out of the way
         left_s = ends - time.monotonic()
         events = fit(stage, config.loop, out / run, time_limit_s=left_s, processes=processes)
         if processes.is_main:
@@ -137,11 +137,11 @@ def check_order(
     """
     trained: list[str] = []
     for run, config in stages.items():
-        if missing := [one for one in _reads(config, context) if one not in trained]:
+        if missing := [source for source in _reads(config, context) if source not in trained]:
             order: list[str] = []
             for one in (*trained, run):
                 _put_in_order(one, stages, recipes, context, order=order)
-            wanted = [one for one in stages if one not in order]
+            wanted = [stage for stage in stages if stage not in order]
             command = " ".join(one.replace("_", "-") for one in (*order, *wanted))
             raise ConfigError(
                 f"{run.replace('_', '-')} goes on from {missing[0].replace('_', '-')}, of which "
@@ -163,8 +163,8 @@ def _put_in_order(
     name = run.replace("_", "-")
     if run in order or name not in recipes:
         return
-    for one in _reads(stages.get(run) or recipes[name](), context):
-        _put_in_order(one, stages, recipes, context, order=order)
+    for source in _reads(stages.get(run) or recipes[name](), context):
+        _put_in_order(source, stages, recipes, context, order=order)
     order.append(run)
 
 

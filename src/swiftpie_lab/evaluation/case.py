@@ -79,7 +79,7 @@ class SeesPictures(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """A photograph of a subject; what networks say of it is asked for once."""
+    """A photograph of a subject; networks read it once."""
 
     image: Image.Image  # RGB
     mask: Image.Image | None  # L, of its size; None where the subject was not found

@@ -114,7 +114,7 @@ class Comparison:
     def table(self) -> Table:
         """A line a figure."""
         heads = ["", "A", "B", "A less B", "A / B", "truth"]
-        return heads, [[*one.cells()] for one in self.differences]
+        return heads, [[*difference.cells()] for difference in self.differences]
 
     def to_json(self) -> str:
         """Return one JSON object."""
@@ -141,7 +141,7 @@ def compare(first: FinishedRun, second: FinishedRun) -> Comparison:
             "Evaluate both models again with this version."
         )
     names = _names(first.run, second.run)
-    disagreement = _disagreement(first, second, [one.name for one in differences])
+    disagreement = _disagreement(first, second, [difference.name for difference in differences])
     return Comparison(*names, len(first.scores), differences, disagreement)
 
 
@@ -194,16 +194,16 @@ def read_run(path: Path) -> FinishedRun:
 def _read_run(folder: Path, file: Path) -> FinishedRun:
     found = json.loads(_text_of(file))
     kept = {name: found[name] for name in ("run", "figures")}
-    told = from_json(Figures, json.dumps(kept))  # of which every value has its type
+    report = from_json(Figures, json.dumps(kept))  # of which every value has its type
     # Reports list the candidate under test before all others.
-    judged = next(iter(found["metrics"][told.figures[0].name]["candidates"]))
+    judged = next(iter(found["metrics"][report.figures[0].name]["candidates"]))
     if judged not in KINDS:
         raise ValueError(f"there are no pictures of {judged!r}")
     scores = dict(_scores(folder / "rows.jsonl"))
-    requests = {_name_of(one): one for one in _lines(folder / "manifest.jsonl")}
+    requests = {_name_of(line): line for line in _lines(folder / "manifest.jsonl")}
     if scores.keys() != requests.keys():
         raise ValueError("its manifest lists other cases than those that have scores")
-    return FinishedRun(Results(folder), told.run, told.figures, judged, scores, requests)
+    return FinishedRun(Results(folder), report.run, report.figures, judged, scores, requests)
 
 
 def _text_of(path: Path) -> str:

@@ -52,7 +52,7 @@ def judge_copy(reference: Image.Image, cutout: Image.Image) -> CopyVerdict:
 
     Both are RGBA. A view from elsewhere moves details against each other, and changes the outline.
     Where details and outline of the reference, turned by its relief, fit better than as it is, the
-    subject is no copy; where both fit alike, nobody can tell.
+    subject is no copy; where both fit alike, it is unclear.
     """
     planes, mine = _planes(reference), _planes(cutout)
     flat, change = _best_in_plane(planes, _details(mine)[0])

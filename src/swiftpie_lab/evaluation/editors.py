@@ -1,4 +1,4 @@
-"""Editors take a task and return a picture: one-step inversion, baselines and bounds."""
+"""What draws the edits of a benchmark: one-step inversion, baselines and bounds."""
 
 import hashlib
 import logging
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
-from typing import Generic, Protocol
+from typing import Generic
 
 import torch
 from PIL import Image
@@ -35,7 +35,7 @@ from swiftpie.pipelines.identity import whole_picture_identity
 from swiftpie.schedules import CLEAN, predict_clean
 from swiftpie.types import TextCondition
 from swiftpie_lab.evaluation.case import Case, Evidence
-from swiftpie_lab.evaluation.contest import Ability, OpenBenchmark, RivalTask
+from swiftpie_lab.evaluation.programs import Ability, OpenBenchmark, ProgramTask
 from swiftpie_lab.evaluation.run import FACTS, C, File, Maker, Results
 
 logger = logging.getLogger(__name__)
@@ -76,40 +76,6 @@ class Edited:
     uncomposed: Image.Image | None = None  # the edit before the source was put back around it
 
 
-class Editor(Protocol):
-    """Edits pictures one by one; the same task gives the same picture."""
-
-    @property
-    def maker(self) -> Maker:
-        """Who it is."""
-
-    def __call__(self, task: EditTask) -> Edited:
-        """Carry out one edit."""
-
-
-@dataclass(frozen=True)
-class SourceEditor:
-    """Leaves every picture as it is: least success, most preservation."""
-
-    maker: Maker = UNTOUCHED
-
-    def __call__(self, task: EditTask) -> Edited:
-        """Return the source; it touches nothing."""
-        return Edited(task.source, torch.zeros_like(task.mask))
-
-
-@dataclass(frozen=True)
-class TargetEditor:
-    """Knows the exact answer: what nobody can beat."""
-
-    maker: Maker = EXACT
-
-    def __call__(self, task: EditTask) -> Edited:
-        """Return the answer and the true mask."""
-        assert task.target is not None, "only tasks with an exact answer are given to it"
-        return Edited(task.target, task.mask)
-
-
 class TaskBenchmark(OpenBenchmark[C]):
     """A benchmark whose cases are edits."""
 
@@ -124,10 +90,10 @@ class TaskBenchmark(OpenBenchmark[C]):
     def known(self, case: C, task: EditTask) -> Iterator[tuple[str, File]]:
         """Yield what is known about it without an editor, by kind of picture."""
 
-    def rival_task(self, case: C) -> RivalTask:
+    def program_task(self, case: C) -> ProgramTask:
         """Return both of what was before and what is wanted; only inpainting takes the mask."""
         task = self.task(case)
-        return RivalTask(
+        return ProgramTask(
             prompt=task.target_prompt,
             seed=FRESH_SEED,
             source=task.source,
@@ -155,17 +121,20 @@ def with_edit(known: Evidence, case: Case, results: Results) -> Evidence:
 
 
 @dataclass(frozen=True, eq=False)
-class EditDrawer(Generic[C]):
-    """Draws what an editor makes of the cases and, as a bound, what a baseline makes of them."""
+class EditDrawer(ABC, Generic[C]):
+    """Draws the edits of a benchmark; the same task gives the same picture."""
 
-    editor: Editor
     benchmark: TaskBenchmark[C]
-    baseline: Editor | None = None
+    baseline: "EditDrawer[C] | None" = field(default=None, kw_only=True)  # of a bound beside edits
 
     @property
+    @abstractmethod
     def maker(self) -> Maker:
-        """The editor."""
-        return self.editor.maker
+        """What edits."""
+
+    @abstractmethod
+    def edit(self, task: EditTask) -> Edited:
+        """Carry out one edit."""
 
     def kinds(self, case: C) -> tuple[str, ...]:
         """Return the facts, which come last, and what the baseline makes of the case."""
@@ -180,10 +149,10 @@ class EditDrawer(Generic[C]):
         """
         task = self.benchmark.task(case)
         if self.baseline is not None and "naive" in missing:
-            yield "naive", self.baseline(task).image
+            yield "naive", self.baseline.edit(task).image
         if FACTS not in missing:
             return
-        edited = self.editor(task)
+        edited = self.edit(task)
         if edited.image.size != task.source.size:
             raise InputError(
                 f"The edit of {case.name!r} has {edited.image.size} px and its source "
@@ -198,6 +167,27 @@ class EditDrawer(Generic[C]):
             if image is not None:
                 yield kind, image
         yield FACTS, edited.timings_ms
+
+
+class SourceEditor(EditDrawer[C]):
+    """Leaves every picture as it is: least success, most preservation."""
+
+    maker = UNTOUCHED
+
+    def edit(self, task: EditTask) -> Edited:
+        """Return the source; it touches nothing."""
+        return Edited(task.source, torch.zeros_like(task.mask))
+
+
+class TargetEditor(EditDrawer[C]):
+    """Knows the exact answer: what nothing can beat."""
+
+    maker = EXACT
+
+    def edit(self, task: EditTask) -> Edited:
+        """Return the answer and the true mask."""
+        assert task.target is not None, "only tasks with an exact answer are given to it"
+        return Edited(task.target, task.mask)
 
 
 class MaskChoice(StrEnum):
@@ -221,7 +211,7 @@ def place_of(choice: MaskChoice, task: EditTask) -> Tensor | Box | None:
 
 
 @dataclass(frozen=True, eq=False)
-class PresetEditor(ABC):
+class PresetEditor(EditDrawer[C]):
     """What an editor knows of the preset that it draws with."""
 
     session: Session
@@ -250,7 +240,7 @@ class PresetEditor(ABC):
 
 
 @dataclass(frozen=True, eq=False)
-class SwiftEditor(PresetEditor):
+class SwiftEditor(PresetEditor[C]):
     """One-step inversion, mask and generation, as `swiftpie edit` does them."""
 
     mask: MaskChoice = MaskChoice.FOUND
@@ -276,7 +266,7 @@ class SwiftEditor(PresetEditor):
             f"{'' if self.shows_source else ', reconstructed from noise and prompt alone'}"
         )
 
-    def __call__(self, task: EditTask) -> Edited:
+    def edit(self, task: EditTask) -> Edited:
         """Edit, and invert and generate the source once more where that was not part of it."""
         settings, identity = self.settings, None
         if task.reference is not None:
@@ -349,7 +339,7 @@ class SwiftEditor(PresetEditor):
 
 
 @dataclass(frozen=True, eq=False)
-class ChordEditor(PresetEditor):
+class ChordEditor(PresetEditor[C]):
     """ChordEdit (arXiv:2602.19083): the preset alone, without an inversion network.
 
     The method has no mask of its own: as published it is `MaskChoice.NONE`.
@@ -370,7 +360,7 @@ class ChordEditor(PresetEditor):
             f"({chosen.rule})"
         )
 
-    def __call__(self, task: EditTask) -> Edited:
+    def edit(self, task: EditTask) -> Edited:
         """Edit by both prompts."""
         result = self.session.edit(
             task.source,
@@ -387,7 +377,7 @@ class ChordEditor(PresetEditor):
 
 
 @dataclass(frozen=True, eq=False)
-class NaiveEditor(PresetEditor):
+class NaiveEditor(PresetEditor[C]):
     """The target prompt drawn from the case's own seed, laid on the source by the true mask.
 
     It knows two things that no editor of a given picture knows, noise and place, so it is a
@@ -399,7 +389,7 @@ class NaiveEditor(PresetEditor):
         """The preset."""
         return f"naive paste, {self.session.components.preset.name}"
 
-    def __call__(self, task: EditTask) -> Edited:
+    def edit(self, task: EditTask) -> Edited:
         """Draw without a subject, and paste."""
         anyone = self.session.encode_identity(
             task.source, masks=Image.new("L", task.source.size, 255)
@@ -412,7 +402,7 @@ class NaiveEditor(PresetEditor):
 
 
 @dataclass(frozen=True, eq=False)
-class DdimEditor(PresetEditor):
+class DdimEditor(PresetEditor[C]):
     """Walks from the picture up to noise under the source prompt, and down under the target's.
 
     It has no mask: what it keeps, the noise keeps. Both ways take every step of the preset.
@@ -425,7 +415,7 @@ class DdimEditor(PresetEditor):
         steps = len(components.schedule.steps)
         return f"DDIM inversion, {components.preset.name}: {steps} steps"
 
-    def __call__(self, task: EditTask) -> Edited:
+    def edit(self, task: EditTask) -> Edited:
         """Invert once; generate the target and, outside of the clock, the source again."""
         with self.session.components.scope():
             return self._edited(task)

@@ -1,7 +1,7 @@
 """How a subject is turned and posed in a picture: its reference is drawn in many ways and compared.
 
-A network that was to tell angles from a picture and a reference learned none. Whoever can draw a
-subject from everywhere needs none: the way of drawing that looks most like the picture is the
+A network that should tell angles from a picture and a reference learned none. A program that draws
+a subject from everywhere needs none: the way of drawing that looks most like the picture is the
 answer. It reads no right answer but where about the subject is.
 """
 
@@ -32,7 +32,7 @@ _ROUND = 0.8  # outlines tell nothing of it; 0.6 to 1 occur
 _FURTHER = 5 * _DEGREE
 # How far apart the ways lie that are tried around one, by column.
 _SPREAD = (_FURTHER, _FURTHER, 0.06, 0.07, 0.07, 0.05, 0.05, 0.05, 0.12, 0.0)
-# How far a way may go: views are upright, and poses not far from where nobody asks for a view. A
+# How far a way may go: views are upright, and poses not far from where no view is requested. A
 # little stretch or bend is none: with it almost any view can be explained.
 _FURTHEST_VIEW, _FURTHEST_POSED = (55 * _DEGREE, 28 * _DEGREE), (22 * _DEGREE, 10 * _DEGREE)
 _SWAY = 0.55

@@ -98,7 +98,7 @@ def summarise(
     networks: Networks,
     command: str = "",
 ) -> BenchmarkReport:
-    """Return the report on at least one row, and the `command` that asked for it, if one did."""
+    """Return the report on at least one row, and name the `command` behind it, if one is."""
     assert rows, "an evaluation has cases"
     metrics = _summaries(benchmark, rows)
     facts: Mapping[str, object] = {"num_cases": len(rows), **benchmark.facts(rows)}
@@ -213,12 +213,12 @@ def format_interval(found: Interval | None, *, unit: str = "") -> str:
 
 def table(benchmark: Benchmark[C], metrics: Mapping[str, MetricSummary]) -> Table:
     """Return headings and cells: a line a metric, a column a candidate that any metric has."""
-    judged = {kind for one in metrics.values() for kind in one.candidates}
+    judged = {kind for value in metrics.values() for kind in value.candidates}
     titles = {kind: title for kind, title in benchmark.candidates.items() if kind in judged}
     lines = []
-    for one in metrics.values():
-        found = (one.candidates.get(kind) for kind in titles)
-        lines.append([one.label, *(format_interval(each, unit=one.unit) for each in found)])
+    for value in metrics.values():
+        found = (value.candidates.get(kind) for kind in titles)
+        lines.append([value.label, *(format_interval(each, unit=value.unit) for each in found)])
     return ["", *titles.values()], lines
 
 

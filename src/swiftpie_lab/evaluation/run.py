@@ -117,7 +117,7 @@ class Results:
 
     def write_lines(self, name: str, lines: Iterable[Mapping[str, object]]) -> None:
         """Write one JSON object a line."""
-        self.write_text(name, "".join(json.dumps(one, allow_nan=False) + "\n" for one in lines))
+        self.write_text(name, "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines))
 
     def read_run(self) -> BenchmarkRun:
         """Return what the pictures have in common."""

@@ -181,8 +181,8 @@ def _numbers(settings: object, path: str) -> Iterator[tuple[str, float]]:
     if isinstance(settings, (int, float)) and not isinstance(settings, bool):
         yield path, settings
     elif is_dataclass(settings):
-        for one in fields(settings):
-            yield from _numbers(getattr(settings, one.name), f"{path}.{one.name}")
+        for field in fields(settings):
+            yield from _numbers(getattr(settings, field.name), f"{path}.{field.name}")
 
 
 @dataclass(frozen=True)

@@ -183,7 +183,7 @@ def model_features(folder: Path, device: torch.device) -> Extract:
 
 
 def _last_of_each_size(features: list[Tensor]) -> list[Tensor]:
-    return list({one.shape[-1]: one for one in features}.values())
+    return list({feature.shape[-1]: feature for feature in features}.values())
 
 
 def _as_map(states: Tensor) -> Tensor:

@@ -1,4 +1,6 @@
+import importlib
 import json
+import sys
 
 import pytest
 import typer
@@ -6,7 +8,7 @@ from PIL import Image
 
 from swiftpie.cli.main import app
 from swiftpie_lab.cli.evaluate_output import CELL_PX
-from swiftpie_lab.evaluation import variants
+from swiftpie_lab.evaluation.benchmarks import BENCHMARKS, ablations
 from swiftpie_lab.evaluation.benchmarks.world import USES, WorldKind
 from tests.backbones import tiny_models
 
@@ -109,9 +111,9 @@ def test_subjects_in_photographs_are_judged_beside_opencv(evaluate, command, tmp
 def _variants(request, monkeypatch):
     """All variants, or the ends of each scale, and no styles, which take four steps each."""
     if request.param == "few":
-        monkeypatch.setattr(variants, "SWEEP", (0.0, 1.0))
-        monkeypatch.setattr(variants, "BACKGROUND_SCALES", (0.5,))
-        monkeypatch.setattr(variants, "STYLED_STEPS", None)
+        monkeypatch.setattr(ablations, "SWEEP", (0.0, 1.0))
+        monkeypatch.setattr(ablations, "BACKGROUND_SCALES", (0.5,))
+        monkeypatch.setattr(ablations, "STYLED_STEPS", None)
 
 
 @pytest.mark.usefixtures("_variants")
@@ -142,9 +144,10 @@ def test_a_grid_is_one_picture_that_says_what_it_shows(evaluate, tmp_path):
 
 
 def test_every_benchmark_of_quality_loads_published_models():
-    commands = typer.main.get_command(app).commands["evaluate"].commands
-    for name in commands:
-        options = {option for parameter in commands[name].params for option in parameter.opts}
+    group = typer.main.get_command(app).commands["evaluate"]
+    for name in group.list_commands(None):
+        found = group.get_command(None, name).params
+        options = {option for parameter in found for option in parameter.opts}
         wanted = {"--recipe", "--weights", "--base", "--adapter", "--image-encoder", "--yes"}
         assert wanted <= options, name
         shows_parts_of_swiftpie = name in {*PARTS}
@@ -184,3 +187,65 @@ def test_help_shows_examples(call, command):
     result = call("evaluate", command, "--help")
     assert result.exit_code == 0
     assert f"swiftpie evaluate {command} " in result.stdout
+
+
+POND = """
+from typing import ClassVar
+
+from PIL import Image
+
+from swiftpie_lab.evaluation.benchmarks.world import WorldBenchmark, WorldKind
+from swiftpie_lab.evaluation.case import Evidence
+from swiftpie_lab.evaluation.command import BenchmarkCommand, Trial, open_pack
+from swiftpie_lab.evaluation.judges import Networks
+from swiftpie_lab.evaluation import options as given
+from swiftpie_lab.evaluation.run import Maker
+from swiftpie.cli.options import DataPath
+
+
+class Pond(WorldBenchmark):
+    name = "pond"
+    metrics = ("subject-retrieval",)
+    candidates: ClassVar = {"model": "model"}
+    strip: ClassVar = {"model": "model"}
+    ranked_by = ("subject-retrieval",)
+
+    def evidence(self, case, results, networks):
+        yield "model", Evidence(picture=None, networks=networks, expected=None)
+
+
+class Nothing:
+    maker = Maker("nothing")
+
+    def kinds(self, case):
+        return ("model",)
+
+    def draw(self, case, missing):
+        yield "model", Image.new("RGB", (8, 8))
+
+
+def open_pond(*, data: DataPath = None, cases: given.NumCases = 3):
+    \"\"\"Draw nothing.\"\"\"
+    pond = Pond(open_pack(data))
+    return Trial(pond, list(pond.deal(WorldKind.PLAIN, cases)), Nothing(), Networks())
+
+
+BENCHMARK = BenchmarkCommand(open_pond, ("swiftpie evaluate pond",))
+"""
+
+
+def test_a_benchmark_is_one_file(evaluate, call, tmp_path, monkeypatch):
+    package = importlib.import_module(BENCHMARKS.package)
+    (tmp_path / "pond.py").write_text(f'"""Ponds."""\n{POND}')
+    monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
+    package.__spec__.submodule_search_locations.append(str(tmp_path))
+    try:
+        assert "Ponds." in call("evaluate", "--help").stdout
+        assert "Draw nothing." in call("evaluate", "pond", "--help").stdout
+        result = evaluate("pond", "--cases", 2, "--out", tmp_path / "out", "--json")
+    finally:
+        package.__spec__.submodule_search_locations.pop()
+        sys.modules.pop(f"{BENCHMARKS.package}.pond", None)
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["num_cases"] == 2
+    assert len(list((tmp_path / "out" / "images").iterdir())) == 2

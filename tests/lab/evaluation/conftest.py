@@ -11,7 +11,7 @@ from swiftpie_lab.evaluation.benchmarks.world import (
 )
 from swiftpie_lab.evaluation.benchmarks.world_edits import WorldEditBenchmark
 from swiftpie_lab.evaluation.case import Evidence, Expected
-from swiftpie_lab.evaluation.editors import EditDrawer, SourceEditor, TargetEditor
+from swiftpie_lab.evaluation.editors import SourceEditor, TargetEditor
 from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.run import BenchmarkRun, Results, draw
 from swiftpie_lab.judges import PictureReader, SubjectEmbedder
@@ -65,7 +65,7 @@ def answers(edits, dealt_edits):
 def drawn_edits(edits, dealt_edits, tmp_path_factory):
     """A folder in which the exact target was the edit, and the source the baseline."""
     results = Results(tmp_path_factory.mktemp("edits"))
-    drawer = EditDrawer(TargetEditor(), edits, SourceEditor())
+    drawer = TargetEditor(edits, baseline=SourceEditor(edits))
     list(draw(edits, dealt_edits[:NUM_EDITS], drawer, results=results))
     return results
 

@@ -7,7 +7,7 @@ from PIL import Image
 
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie_lab.evaluation.benchmarks.world import SceneSource, WorldDrawer
-from swiftpie_lab.evaluation.editors import EditDrawer, SourceEditor, TargetEditor
+from swiftpie_lab.evaluation.editors import SourceEditor, TargetEditor
 from swiftpie_lab.evaluation.run import FACTS, Results, draw, score
 from tests.lab.evaluation.conftest import NUM_CASES, NUM_EDITS
 
@@ -167,8 +167,8 @@ def copied_edits(drawn_edits, tmp_path):
     return Results(tmp_path / "copy")
 
 
-def edit_again(edits, results, *, editor=None, count=NUM_EDITS, **options):
-    drawer = EditDrawer(editor or TargetEditor(), edits, SourceEditor())
+def edit_again(edits, results, *, editor=TargetEditor, count=NUM_EDITS, **options):
+    drawer = editor(edits, baseline=SourceEditor(edits))
     return list(draw(edits, edits.cases(1)[:count], drawer, results=results, **options))
 
 
@@ -200,9 +200,9 @@ def test_an_edit_whose_facts_are_damaged_is_drawn_again(edits, copied_edits):
 
 def test_another_editor_needs_another_folder_or_force(edits, copied_edits):
     with pytest.raises(InputError, match="--force"):
-        edit_again(edits, copied_edits, editor=SourceEditor())
+        edit_again(edits, copied_edits, editor=SourceEditor)
     before = stamps(copied_edits)
-    edit_again(edits, copied_edits, editor=SourceEditor(), force=True)
+    edit_again(edits, copied_edits, editor=SourceEditor, force=True)
     after = stamps(copied_edits)
     assert before.keys() == after.keys()
     assert all(before[name] != after[name] for name in before)

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import ClassVar, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
+import typer
 from PIL import Image
 
 from swiftpie.engine.session import Session
@@ -19,11 +20,57 @@ from swiftpie.masks import Box
 from swiftpie.models.cutout import ANYWHERE, Search, cut_out
 from swiftpie.pipelines.drawing.request import MAX_SUBJECTS, Subject
 from swiftpie_lab.data.photo_listing import mask_beside
-from swiftpie_lab.evaluation.benchmarks.dream_sets import DREAM_SETS, DreamSubject, read_boxes
+from swiftpie_lab.evaluation import options as given
+from swiftpie_lab.evaluation.benchmarks._dream_sets import DREAM_SETS, DreamSubject, read_boxes
 from swiftpie_lab.evaluation.case import Evidence, Reference, Row
-from swiftpie_lab.evaluation.contest import OpenBenchmark, RivalTask
-from swiftpie_lab.evaluation.judges import Networks
+from swiftpie_lab.evaluation.command import (
+    BenchmarkCommand,
+    Trial,
+    drawer_of,
+    open_model,
+    open_networks,
+)
+from swiftpie_lab.evaluation.judges import Networks, SubjectJudge, shipped_embedder
+from swiftpie_lab.evaluation.programs import OpenBenchmark, ProgramTask
 from swiftpie_lab.evaluation.run import File, Maker, PageLimits, Results, maker_of
+
+FirstSubjects = Annotated[
+    int | None, typer.Option("--subjects", min=1, metavar="N", help="Only the first N by name.")
+]
+DreamFolder = Annotated[
+    Path,
+    typer.Argument(
+        metavar="DIR",
+        help="The dataset's folder; of DreamBench that with prompts_and_classes.txt and a folder "
+        "of photographs for each subject. NAME.mask.png beside NAME.jpg is its mask.",
+    ),
+]
+DreamSetName = Annotated[
+    Literal["dreambench", "dreambench++", "multibanana"],
+    typer.Option("--set", help="Which dataset the folder holds."),
+]
+SubjectBoxes = Annotated[
+    Path | None,
+    typer.Option(
+        "--boxes",
+        metavar="FILE",
+        help="Where subjects are in their first photographs, if there is no mask beside: a JSON "
+        'object such as {"dog": [0.1, 0.1, 0.9, 0.9]}.',
+    ),
+]
+NumPrompts = Annotated[
+    int | None, typer.Option("--prompts", min=1, metavar="N", help="Only the first N of each.")
+]
+NumSeeds = Annotated[
+    int, typer.Option("--seeds", min=1, max=64, metavar="N", help="Pictures of each prompt.")
+]
+UsesAll = Annotated[
+    bool,
+    typer.Option(
+        "--all-references",
+        help="Show the model every photograph of a subject; by default the first one.",
+    ),
+]
 
 SHOWN_PX = 256  # of references on a page
 MOST_PX = 1024  # longer side of photographs
@@ -109,11 +156,11 @@ class DreamBench(OpenBenchmark[DreamCase]):
                         digest.update(name + hashlib.sha256(path.read_bytes()).digest())
         return digest.hexdigest()
 
-    def rival_task(self, case: DreamCase) -> RivalTask:
+    def program_task(self, case: DreamCase) -> ProgramTask:
         """Return the prompt and whole photographs."""
         references = self.references[case.subject]
         seen = references if self._sees_all else references[:1]
-        return RivalTask(
+        return ProgramTask(
             prompt=case.prompt,
             seed=case.seed,
             references=tuple(reference.image for reference in seen),
@@ -121,7 +168,7 @@ class DreamBench(OpenBenchmark[DreamCase]):
         )
 
     @property
-    def rival_choices(self) -> tuple[str, ...]:
+    def program_choices(self) -> tuple[str, ...]:
         """How many photographs are seen."""
         return ("all references" if self._sees_all else "one reference",)
 
@@ -254,7 +301,7 @@ class DreamBench(OpenBenchmark[DreamCase]):
     def sentences(self, rows: Sequence[Row[DreamCase]]) -> list[str]:
         """Return what was judged and what was not."""
         facts = self.facts(rows)
-        told = [
+        sentences = [
             f"{facts['num_drawn']} pictures of {facts['num_subjects']} subjects; "
             f"{facts['num_failed']} cases failed for want of a cut-out. Whole pictures are "
             "compared with all photographs of a subject, or with the first one; masked figures "
@@ -262,17 +309,17 @@ class DreamBench(OpenBenchmark[DreamCase]):
             "bootstrap intervals over them."
         ]
         if self.boxes:
-            told.append(f"Boxes were given around {len(self.boxes)} subjects.")
+            sentences.append(f"Boxes were given around {len(self.boxes)} subjects.")
         if doubts := [f"{name} ({sure:.2f})" for name, sure in self.doubtful.items()]:
-            told.append(f"Doubtful cut-outs, with their confidence: {', '.join(doubts)}.")
+            sentences.append(f"Doubtful cut-outs, with their confidence: {', '.join(doubts)}.")
         if not DREAM_SETS[self.dataset].has_one_subject:
-            told.append(
+            sentences.append(
                 "Photographs of a case show different things. Presets get as subjects those that "
                 f"can be cut out, {MAX_SUBJECTS} at most. The dataset's own figures come from a "
                 "vision-language model, which is not run here."
             )
         left_out = self.left_out
-        return told + [f"Left out {x.name}, {x.num_cases} cases: {x.reason}" for x in left_out]
+        return sentences + [f"Left out {x.name}, {x.num_cases} cases: {x.reason}" for x in left_out]
 
 
 @dataclass(frozen=True, eq=False)
@@ -285,7 +332,7 @@ class DreamDrawer:
     @property
     def maker(self) -> Maker:
         """The preset, and how many photographs it sees."""
-        return maker_of(self.session, *self.benchmark.rival_choices)
+        return maker_of(self.session, *self.benchmark.program_choices)
 
     def kinds(self, case: DreamCase) -> tuple[str, ...]:
         """Return all three."""
@@ -295,7 +342,7 @@ class DreamDrawer:
     def draw(self, case: DreamCase, missing: set[str]) -> Iterator[tuple[str, File]]:
         """Yield all three."""
         del missing
-        yield from self.benchmark.rival_task(case).files.items()
+        yield from self.benchmark.program_task(case).files.items()
         subjects = self.subjects(case.subject)
         result = self.session.personalize(subjects, case.prompt, seed=case.seed)
         yield "drawn", result.images[0]
@@ -346,7 +393,11 @@ def read_dreambench(
         InputError: Something of the dataset is missing, or the boxes are none.
     """
     subjects = DREAM_SETS[dataset].read(root)
-    found = read_boxes(boxes, {one.name: one for one in subjects}) if boxes is not None else {}
+    found = (
+        read_boxes(boxes, {subject.name: subject for subject in subjects})
+        if boxes is not None
+        else {}
+    )
     chosen = tuple(subjects[:limit])
     around = {one.name: found[one.name] for one in chosen if one.name in found}
     return DreamBench(dataset, chosen, seed, num_seeds, num_prompts, around, uses_all)
@@ -377,3 +428,60 @@ def _shown(image: Image.Image) -> Image.Image:
     small = image.copy()
     small.thumbnail((SHOWN_PX, SHOWN_PX), Image.Resampling.LANCZOS)
     return small
+
+
+def open_dreambench(
+    *,
+    dataset: DreamFolder,
+    which: DreamSetName = "dreambench",
+    boxes: SubjectBoxes = None,
+    subjects: FirstSubjects = None,
+    prompts: NumPrompts = None,
+    seeds: NumSeeds = 4,
+    all_references: UsesAll = False,
+    files: given.DreamNetworks,
+    programs: given.Programs,
+    loading: given.LoadedInSteps,
+    seed: given.FirstSeed = 0,
+) -> Trial[DreamCase]:
+    """Draw photographed subjects by the prompts of DreamBench; bring the dataset yourself.
+
+    DINO, CLIP-I and CLIP-T are computed as DreamBooth defines them and as later papers do, of whole
+    pictures and of subjects cut out on white, and MaSC with masks. They take weights that you give,
+    and are otherwise reported as not computed. The package's own judge of sprites compares colours
+    and shapes without any. An interrupted run goes on where it stopped.
+    """
+    benchmark = read_dreambench(
+        dataset,
+        which,
+        limit=subjects,
+        num_prompts=prompts,
+        num_seeds=seeds,
+        seed=seed,
+        boxes=boxes,
+        uses_all=all_references,
+    )
+    networks = replace(open_networks(files), subjects=SubjectJudge(shipped_embedder()))
+    dealt = benchmark.cases()
+
+    def own() -> DreamDrawer:
+        return DreamDrawer(benchmark, open_model(loading))
+
+    return Trial(benchmark, dealt, drawer_of(benchmark, dealt, programs, loading, own), networks)
+
+
+BENCHMARK = BenchmarkCommand(
+    open_dreambench,
+    (
+        "swiftpie evaluate dreambench dreambooth/dataset",
+        "swiftpie evaluate dreambench dreambooth/dataset --recipe ip-adapter-plus_sd15 "
+        "--dino-small dino-vits16 --clip-small clip-vit-base-patch32",
+        "swiftpie evaluate dreambench dreambooth/dataset --results other-method --out out/other",
+        "swiftpie evaluate dreambench dreambooth/dataset --pipeline stable-diffusion-v1-5 "
+        "--adapter ip-adapter-plus_sd15.safetensors --image-encoder image_encoder --out out/rival",
+        "swiftpie evaluate dreambench photos --subjects 4 --prompts 5 --seeds 1 --json",
+        "swiftpie evaluate dreambench dreambooth/dataset --boxes boxes.json",
+        "swiftpie evaluate dreambench dreambench_plus/data --set dreambench++ "
+        "--siglip2 siglip2-so400m-patch16-naflex",
+    ),
+)

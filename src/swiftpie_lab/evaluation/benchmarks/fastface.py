@@ -2,11 +2,24 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
+from typing import Annotated
 
+import typer
+
+from swiftpie.backbones.presets import Use
+from swiftpie.cli.drawing.face import (
+    GuidanceName,
+    Recognisers,
+    SidePx,
+    open_face_encoders,
+    warn_of_strange_vectors,
+)
+from swiftpie.cli.loading import resolved
+from swiftpie.cli.options import IdentityScale
 from swiftpie.engine.session import Session
 from swiftpie.errors import ImageError, InputError
 from swiftpie.faces import CONSENT, Face, FaceEncoder
@@ -14,10 +27,26 @@ from swiftpie.faces.choose import ChosenFace, choose_face, find_faces, same_face
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import to_tensor
 from swiftpie.pipelines.drawing.settings import IdentityGuidance, Scales
+from swiftpie_lab.evaluation import options as given
 from swiftpie_lab.evaluation.case import Evidence, Row
-from swiftpie_lab.evaluation.contest import OpenBenchmark, RivalTask
+from swiftpie_lab.evaluation.command import (
+    BenchmarkCommand,
+    Trial,
+    check_drawn_by_others,
+    drawer_of,
+    open_model,
+    open_networks,
+    others_draw,
+)
 from swiftpie_lab.evaluation.judges import Networks
+from swiftpie_lab.evaluation.programs import OpenBenchmark, ProgramTask
 from swiftpie_lab.evaluation.run import File, Maker, PageLimits, Results, maker_of
+
+Identities = Annotated[Path, typer.Option(metavar="DIR", help="Photographs, one a person.")]
+Prompts = Annotated[
+    Path,
+    typer.Option(metavar="FILE", help="One prompt a line; what stands before ';' is its style."),
+]
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 STYLE_END = ";"  # what stands before it in a prompt is its style
@@ -96,10 +125,10 @@ class FaceBenchmark(OpenBenchmark[FaceCase]):
             digest.update(f"{prompt}\n".encode())
         return digest.hexdigest()
 
-    def rival_task(self, case: FaceCase) -> RivalTask:
+    def program_task(self, case: FaceCase) -> ProgramTask:
         """Return the prompt and the aligned face."""
         face = self.people[case.person].chosen.face.crop
-        return RivalTask(case.prompt, case.seed, references=(face,), files={"person": face})
+        return ProgramTask(case.prompt, case.seed, references=(face,), files={"person": face})
 
     def cases(self) -> list[FaceCase]:
         """Return the cases of all people; a case's seed does not depend on who was found."""
@@ -122,7 +151,7 @@ class FaceBenchmark(OpenBenchmark[FaceCase]):
 
     @property
     def left_out(self) -> list[PhotoWithoutFace]:
-        """The photographs that show nobody."""
+        """The photographs without a face."""
         return self._looked[1]
 
     @cached_property
@@ -188,7 +217,7 @@ class FaceBenchmark(OpenBenchmark[FaceCase]):
     def sentences(self, rows: Sequence[Row[FaceCase]]) -> list[str]:
         """Return what was judged and what was not."""
         facts = self.facts(rows)
-        judge = "nobody judged likeness" if self.judge is None else f"{self.judge.name!r} judged"
+        judge = "likeness was not judged" if self.judge is None else f"{self.judge.name!r} judged"
         return [
             f"{facts['num_drawn']} pictures of {facts['num_people']} people; "
             f"{facts['num_failed']} cases failed for want of a face. The generator read "
@@ -275,3 +304,65 @@ def read_faces(
     if not texts:
         raise InputError(f"'{prompts}' is empty. One prompt a line is needed. Check --prompts.")
     return FaceBenchmark(photos, texts, seed, encoder, judge)
+
+
+RELEASED_SEED = 50  # of FastFace's released code, which then draws all noise from one generator
+
+
+def open_fastface(
+    *,
+    identities: Identities,
+    prompts: Prompts,
+    identity_guidance: GuidanceName = IdentityGuidance.PLAIN,
+    identity_scale: IdentityScale = None,
+    side: SidePx = None,
+    recognisers: Recognisers,
+    files: given.FaceNetworks,
+    programs: given.Programs,
+    seed: given.FirstSeed = RELEASED_SEED,
+    loading: given.LoadedForFaces,
+) -> Trial[FaceCase]:
+    """Draw every person of a folder by every prompt of a file, and judge each aspect apart."""
+    check_drawn_by_others(
+        programs, identity_guidance=identity_guidance, identity_scale=identity_scale, side=side
+    )
+    if not others_draw(programs):
+        loading, _ = resolved(loading, use=Use.FACE)
+    networks = open_networks(files, allow_pickle=loading.get("allow_pickle", False))
+    (encoder, judge), agreed = open_face_encoders(recognisers, loading)
+    benchmark = read_faces(identities, prompts, seed=seed, encoder=encoder, judge=judge)
+    cases = benchmark.cases()
+    agreed.fetch()
+
+    def own() -> FaceDrawer:
+        session = open_model(loading)
+        warn_of_strange_vectors(session, encoder)
+        scales = Scales.of(session.components.preset)
+        if identity_scale is not None:
+            scales = replace(scales, identity_scale=identity_scale)
+        return FaceDrawer(session, benchmark, identity_guidance, scales, side)
+
+    drawer = drawer_of(benchmark, cases, programs, loading, own)
+    return Trial(benchmark, cases, drawer, replace(networks, face_judge=judge))
+
+
+BENCHMARK = BenchmarkCommand(
+    open_fastface,
+    (
+        "swiftpie evaluate fastface --identities people --prompts prompts.txt "
+        "--recipe face-plus --clip clip-vit-l14",
+        "swiftpie evaluate fastface --identities people --prompts prompts.txt "
+        "--preset hyper-sdxl-4 --adapter ip-adapter-faceid-plusv2_sdxl.bin --allow-pickle "
+        "--encoder insightface --judge opencv --judge-models face-models "
+        "--identity-guidance dcg+am2 --out out/dcg-am2 --json",
+        "swiftpie evaluate fastface --identities people --prompts prompts.txt "
+        "--preset sdxl-lightning-4 --weights models/sdxl_lightning_4step_unet.safetensors "
+        "--base models/sdxl-base-1.0 --image-encoder models/image_encoder "
+        "--adapter models/ip-adapter-plus-face_sdxl_vit-h.safetensors "
+        "--face-models models/faces --offline",
+    ),
+    help="Draw every person of a folder by every prompt of a file, and judge each aspect apart.\n\n"
+    "Identity, prompt, style, image quality and face ratio are figures of their own, and pictures "
+    "without a face are counted. Figures whose networks you do not give are reported as not "
+    f"computed. An interrupted run goes on where it stopped. {CONSENT}",
+)

@@ -1,4 +1,4 @@
-"""Subjects put into photographs and taken out again, with exact answers."""
+"""Subjects put into photographs, with exact answers."""
 
 import hashlib
 import importlib.resources
@@ -15,22 +15,30 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from swiftpie.cli.options import DataPath
 from swiftpie.engine.session import Session
 from swiftpie.errors import ConfigError
 from swiftpie.geometry.layout import from_box
 from swiftpie.imageio.images import mask_to_pil, to_pil, to_tensor
-from swiftpie.masks import bounding_box, box_mask, grow
+from swiftpie.masks import bounding_box, box_mask
 from swiftpie.pipelines.drawing.denoise import Clock
 from swiftpie.pipelines.drawing.request import RepaintRequest, resolved_scales
 from swiftpie.pipelines.techniques.repaint import finish, prepare
 from swiftpie.types import GenerationResult
 from swiftpie_lab.data.photographs import load_photos
+from swiftpie_lab.evaluation import options as given
 from swiftpie_lab.evaluation.bounds import paste
 from swiftpie_lab.evaluation.case import METRICS, Evidence, Expected, Row
-from swiftpie_lab.evaluation.contest import Ability, OpenBenchmark, RivalTask
+from swiftpie_lab.evaluation.command import (
+    BenchmarkCommand,
+    Trial,
+    drawer_of,
+    open_model,
+    open_pack,
+)
 from swiftpie_lab.evaluation.judges import Networks, Panel, load_panel
-from swiftpie_lab.evaluation.metrics.insertions import changed
-from swiftpie_lab.evaluation.opencv import ROOM_PX, inpainted, opencv, poisson_blended
+from swiftpie_lab.evaluation.opencv import opencv, poisson_blended
+from swiftpie_lab.evaluation.programs import Ability, OpenBenchmark, ProgramTask
 from swiftpie_lab.evaluation.report import Interval, format_interval, interval
 from swiftpie_lab.evaluation.run import File, Maker, Results, maker_of
 from swiftpie_world.compositor import Rendering
@@ -92,7 +100,7 @@ class InsertionBenchmark(OpenBenchmark[InsertionCase]):
     bound = "truth"
     strip = MappingProxyType({"reference": "reference", "source": "before", **candidates})
     ranked_by = ("subject-psnr",)
-    rivals: ClassVar[tuple[tuple[str, str], ...]] = (  # metric and who is to be beaten in it
+    baselines: ClassVar[tuple[tuple[str, str], ...]] = (  # metric and who is to be beaten in it
         ("subject-psnr", "paste"),
         ("subject-psnr", "poisson"),
         ("light-error", "paste"),
@@ -151,7 +159,7 @@ class InsertionBenchmark(OpenBenchmark[InsertionCase]):
             "unlit": to_pil(2 * unlit - 1)[0],
         }
 
-    def rival_task(self, case: InsertionCase) -> RivalTask:
+    def program_task(self, case: InsertionCase) -> ProgramTask:
         """Return the photograph, the box that the subject fills, and the reference with a name."""
         inserted = self.answer(case)
         known, box = self.known(inserted), bounding_box(inserted.answer.rendering.mask)
@@ -159,14 +167,14 @@ class InsertionBenchmark(OpenBenchmark[InsertionCase]):
             to_pil(one)[0]
             for one in (inserted.answer.rendering.background, inserted.answer.reference)
         )
-        return RivalTask(
+        return ProgramTask(
             prompt=f"a photo of {article_of(case.subject)} {case.subject}",
             seed=case.seed,
             references=(reference,),
             source=photo,
             mask=mask_to_pil(box_mask(box, height=photo.height, width=photo.width))[0],
             size=photo.size,
-            files=known | dict(baselines(inserted)),
+            files=known | dict(draw_baselines(inserted)),
         )
 
     def panel(self) -> Panel:
@@ -211,9 +219,9 @@ class InsertionBenchmark(OpenBenchmark[InsertionCase]):
             "num_photos": len({row.case.photo for row in rows}),
             "gallery_size": len(self.world.pool),
             "better": {
-                f"{metric} of {rival}": found
-                for metric, rival in self.rivals
-                if (found := won(rows, metric, rival)) is not None
+                f"{metric} of {baseline}": found
+                for metric, baseline in self.baselines
+                if (found := won(rows, metric, baseline)) is not None
             },
         }
 
@@ -226,9 +234,10 @@ class InsertionBenchmark(OpenBenchmark[InsertionCase]):
             "cases; arrows point to the better side.",
             *(
                 f"In {format_interval(found, unit='%')} % of {found.num_cases} cases the model's "
-                f"{METRICS.get(metric).title} is better than that of the {self.candidates[rival]}."
-                for metric, rival in self.rivals
-                if (found := won(rows, metric, rival)) is not None
+                f"{METRICS.get(metric).title} is better than that of the "
+                f"{self.candidates[baseline]}."
+                for metric, baseline in self.baselines
+                if (found := won(rows, metric, baseline)) is not None
             ),
         ]
 
@@ -241,7 +250,7 @@ class InsertionBenchmark(OpenBenchmark[InsertionCase]):
             name=f"{number:04d}-{code}",
             code=code,
             subject=self.subjects.names[row],
-            beside=tuple(self.subjects.codes[one] for one in others),
+            beside=tuple(self.subjects.codes[other] for other in others),
             photo=photo,
             cut=(left, top, side),
             seed=self.seed + number,
@@ -267,68 +276,6 @@ class InsertionBenchmark(OpenBenchmark[InsertionCase]):
             if candidate in {"model", "exact"} and results.has(case, "model-mask"):
                 one = replace(one, claimed=results.read_mask(case, "model-mask"))
             yield candidate, one
-
-
-@dataclass(frozen=True, eq=False)
-class RemovalBenchmark(InsertionBenchmark):
-    """The same the other way round: subjects to take out of photographs, with their shadows."""
-
-    shows_subject = False
-    name = "removals"
-    title = "Removals from photographs"
-    metrics = ("ghost", "imprint", "inside-psnr", "seam", "sharpness-inside", "subject-remains")
-    candidates = MappingProxyType(
-        {"model": "model", "truth": "truth", "inpainted": "inpainting", "source": "untouched"}
-    )
-    strip = MappingProxyType({"source": "before", **candidates, "mask": "mask"})
-    ranked_by = ("inside-psnr",)
-    rivals = (("ghost", "inpainted"),)
-
-    def known(self, inserted: Insertion) -> dict[str, File]:
-        """Return the photograph with and without its subject, the subject, and what is to go."""
-        pixels, background, mask = (
-            getattr(inserted.answer.rendering, name) for name in ("pixels", "background", "mask")
-        )
-        return {
-            "source": to_pil(pixels)[0],
-            "truth": to_pil(background)[0],
-            "before-mask": mask,
-            "mask": touched(inserted),
-        }
-
-    def evidence(
-        self, case: InsertionCase, results: Results, networks: Networks
-    ) -> Iterator[tuple[str, Evidence]]:
-        """Yield what each method left of the subject, the truth and the untouched picture."""
-        truth, source = (to_tensor(results.read(case, kind)) for kind in ("truth", "source"))
-        mask, before = (results.read_mask(case, kind) for kind in ("mask", "before-mask"))
-        known = Evidence(
-            picture=truth,
-            truth=truth,
-            source=source,
-            mask=mask,
-            claimed=mask,
-            expected=Expected(where=before, gone=case.code),
-            networks=networks,
-        )
-        yield from self._each(case, known, results)
-
-    def rival_task(self, case: InsertionCase) -> RivalTask:
-        """Return the photograph and what is to go; no words say what is behind it."""
-        inserted = self.answer(case)
-        photo, mask = to_pil(inserted.answer.rendering.pixels)[0], touched(inserted)
-        return RivalTask(
-            prompt="",
-            seed=case.seed,
-            source=photo,
-            mask=mask_to_pil(mask)[0],
-            size=photo.size,
-            files=self.known(inserted) | {"inpainted": inpainted(photo, mask)},
-        )
-
-    def words(self, case: InsertionCase) -> list[str]:
-        """Return what goes."""
-        return [f"{case.subject} out of photograph {case.photo}"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -369,29 +316,7 @@ class InsertionDrawer:
             yield "model-mask", result.region
             yield "exact", exactly_drawn(self.session, request, answer.rendering)
         if missing & {"paste", "poisson"}:
-            yield from baselines(inserted)
-
-
-@dataclass(frozen=True, eq=False)
-class RemovalDrawer(InsertionDrawer):
-    """Takes subjects out with a session, and beside that by inpainting."""
-
-    def kinds(self, case: InsertionCase) -> tuple[str, ...]:
-        """Return picture, answer and candidates, with their masks."""
-        del case
-        return ("source", "truth", "mask", "before-mask", "model", "model-mask", "inpainted")
-
-    def draw(self, case: InsertionCase, missing: set[str]) -> Iterator[tuple[str, File]]:
-        """Yield what is missing; everyone gets the same mask, of the subject and its shadow."""
-        inserted = self.benchmark.answer(case)
-        yield from self.benchmark.known(inserted).items()
-        photo, mask = to_pil(inserted.answer.rendering.pixels)[0], touched(inserted)
-        if missing & {"model", "model-mask"}:
-            result = self.session.remove(photo, mask=mask_to_pil(mask)[0], seed=case.seed)
-            yield "model", result.image
-            yield "model-mask", result.region
-        if "inpainted" in missing:
-            yield "inpainted", inpainted(photo, mask)
+            yield from draw_baselines(inserted)
 
 
 def open_backgrounds(folder: Path | None) -> tuple[Tensor, ...]:
@@ -414,7 +339,7 @@ def open_backgrounds(folder: Path | None) -> tuple[Tensor, ...]:
     return tuple(photos)
 
 
-def baselines(inserted: Insertion) -> Iterator[tuple[str, Image.Image]]:
+def draw_baselines(inserted: Insertion) -> Iterator[tuple[str, Image.Image]]:
     """Yield the naive paste of the reference, and its blending, where the truth has the subject."""
     answer = inserted.answer
     photo, layout = (
@@ -427,17 +352,11 @@ def baselines(inserted: Insertion) -> Iterator[tuple[str, Image.Image]]:
     yield "poisson", poisson_blended(photo, reference, cover, layout=layout)
 
 
-def touched(inserted: Insertion) -> Tensor:
-    """Return subject and shadow with some room, (1, 1, H, W) 0 or 1: the mask of a removal."""
-    shown = inserted.answer.rendering
-    return grow(changed(shown.pixels, shown.background, shown.mask), ROOM_PX)
-
-
-def won(rows: Sequence[Row[InsertionCase]], metric: str, rival: str) -> Interval | None:
-    """Return the share of cases in which the model is better than `rival` by `metric`."""
+def won(rows: Sequence[Row[InsertionCase]], metric: str, baseline: str) -> Interval | None:
+    """Return the share of cases in which the model is better than `baseline` by `metric`."""
     sign = 1 if METRICS.get(metric).higher_is_better else -1
     pairs = [row.scores[metric] for row in rows if metric in row.scores]
-    better = [float(sign * (one["model"] - one[rival]) > 0) for one in pairs]
+    better = [float(sign * (pair["model"] - pair[baseline]) > 0) for pair in pairs]
     return interval(better) if better else None
 
 
@@ -464,3 +383,38 @@ def exactly_drawn(session: Session, request: RepaintRequest, truth: Rendering) -
         origin={},
     )
     return finish(drawn, plan, Clock()).image
+
+
+def open_insertions(
+    *,
+    photos: given.Backgrounds = None,
+    programs: given.Programs,
+    loading: given.LoadedInSteps,
+    data: DataPath = None,
+    cases: given.NumCases = NUM_CASES,
+    seed: given.Seed = 0,
+) -> Trial[InsertionCase]:
+    """Judge how a preset puts subjects into photographs, with exact answers.
+
+    Subjects that no model was trained on are rendered into photographs that training does not
+    use, in a known light. Beside the model's picture, the truth, a naive paste and OpenCV's
+    Poisson blending are judged. An interrupted run goes on where it stopped.
+    """
+    benchmark = InsertionBenchmark(open_pack(data), open_backgrounds(photos), seed=seed)
+    dealt = benchmark.cases(cases)
+
+    def own() -> InsertionDrawer:
+        return InsertionDrawer(open_model(loading), benchmark)
+
+    drawer = drawer_of(benchmark, dealt, programs, loading, own)
+    return Trial(benchmark, dealt, drawer, Networks(panel=benchmark.panel()))
+
+
+BENCHMARK = BenchmarkCommand(
+    open_insertions,
+    (
+        "swiftpie evaluate insertions --photos my-photos",
+        "swiftpie evaluate insertions --photos my-photos "
+        "--cases 24 --weights runs/mini_world/export --out out/mine --json",
+    ),
+)

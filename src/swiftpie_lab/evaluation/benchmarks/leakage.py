@@ -9,13 +9,15 @@ from pathlib import Path
 from random import Random
 from statistics import fmean
 from types import MappingProxyType
-from typing import ClassVar, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 import torch
+import typer
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from swiftpie.cli.options import DataPath
 from swiftpie.engine.session import Session
 from swiftpie.errors import ImageError, InputError
 from swiftpie.geometry.layout import SUBJECT_FILL, from_box, to_affine, warp
@@ -26,14 +28,31 @@ from swiftpie.models.cutout import subject_mask
 from swiftpie.pipelines.drawing.request import Subject
 from swiftpie.pipelines.drawing.settings import MaskSource
 from swiftpie_lab.data.photo_listing import mask_beside, photos_in, words_of
+from swiftpie_lab.evaluation import options as given
 from swiftpie_lab.evaluation.benchmarks.world import WorldBenchmark, draw_own
 from swiftpie_lab.evaluation.case import Evidence, Expected, Row, on_white
+from swiftpie_lab.evaluation.command import BenchmarkCommand, Trial, open_model, open_pack
 from swiftpie_lab.evaluation.judges import Networks, Panel, SubjectJudge
 from swiftpie_lab.evaluation.report import format_interval, interval
 from swiftpie_lab.evaluation.run import Benchmark, File, Maker, Results, maker_of
 from swiftpie_world.nouns import article_of
 from swiftpie_world.places import PLACES
 from swiftpie_world.subjects import Subjects
+
+SubjectPhotos = Annotated[
+    Path | None,
+    typer.Option(
+        "--photos",
+        metavar="DIR",
+        help="A folder for each photographed subject, as a slice of its own; by default none.",
+    ),
+]
+CasesASlice = Annotated[
+    int,
+    typer.Option(
+        "--cases", min=1, metavar="N", help="How many of each slice and number of subjects."
+    ),
+]
 
 COUNTS = (2, 3, 4)  # subjects in a picture
 CASES = 8  # of each slice and number of subjects, by default
@@ -369,3 +388,32 @@ def _texture(tile: Tensor) -> float:
     steps = (grey.diff(dim=-1).abs() * inside[..., 1:]).sum()
     steps = steps + (grey.diff(dim=-2).abs() * inside[..., 1:, :]).sum()
     return float(steps / inside.sum().clamp_min(1))
+
+
+def open_leakage(
+    *,
+    photos: SubjectPhotos = None,
+    loading: given.LoadedInSteps,
+    data: DataPath = None,
+    cases: CasesASlice = CASES,
+    seed: given.Seed = 0,
+) -> Trial[LeakageCase]:
+    """Measure how much of each of two to four subjects is found in the place of another.
+
+    Held-out subjects that are light, dark, thin or textured stand side by side, and photographs
+    with --photos. The same subjects are drawn alone, too: only what drawing them together adds is
+    leakage. The report has the worst slice first.
+    """
+    shown = {} if photos is None else read_photos(photos)
+    benchmark = LeakageBenchmark(open_pack(data), shown, seed=seed)
+    networks, dealt = Networks(panel=benchmark.panel()), benchmark.cases(cases)
+    return Trial(benchmark, dealt, LeakageDrawer(open_model(loading), benchmark), networks)
+
+
+BENCHMARK = BenchmarkCommand(
+    open_leakage,
+    (
+        "swiftpie evaluate leakage",
+        "swiftpie evaluate leakage --photos dreambooth/dataset --cases 20 --out out/leaks --json",
+    ),
+)

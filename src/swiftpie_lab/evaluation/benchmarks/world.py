@@ -10,12 +10,14 @@ from itertools import count
 from pathlib import Path
 from random import Random
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar
 
 import torch
+import typer
 from PIL import Image
 from torch import Tensor
 
+from swiftpie.cli.options import DataPath
 from swiftpie.engine.encoding import Picture
 from swiftpie.engine.session import Session
 from swiftpie.errors import ConfigError
@@ -28,6 +30,7 @@ from swiftpie.pipelines.drawing.request import ConditionPart, PersonalizeRequest
 from swiftpie.pipelines.drawing.settings import MaskSource
 from swiftpie.scenes import WORDS_ALONE, read_scene
 from swiftpie.types import GenerationResult
+from swiftpie_lab.evaluation import options as given
 from swiftpie_lab.evaluation.bounds import (
     NO_SUBJECT,
     REFERENCES,
@@ -36,6 +39,7 @@ from swiftpie_lab.evaluation.bounds import (
     paste_all,
 )
 from swiftpie_lab.evaluation.case import Case, Evidence, Expected, Row
+from swiftpie_lab.evaluation.command import BenchmarkCommand, Trial, open_model, open_pack, side_of
 from swiftpie_lab.evaluation.judges import Networks, Panel, Reading, load_panel
 from swiftpie_lab.evaluation.run import Benchmark, File, Maker, Results, maker_of
 from swiftpie_world.air import SEASONS, TIMES, WEATHERS, Setting
@@ -57,6 +61,24 @@ from swiftpie_world.places import PLACES, draw_places, is_held_out, settings
 from swiftpie_world.references import OTHER_PITCH, OTHER_SIDE, other_side
 from swiftpie_world.sampler import CELL_PX, LEAST_SEEN, NOISE_CHANNELS, World
 from swiftpie_world.subjects import Subjects
+
+Scenes = Annotated[
+    Literal["library", "words", "rendering"],
+    typer.Option(
+        "--scenes",
+        help="Where places come from: the library, as for users, the model's words alone, or "
+        "pictures of the same places that neither library nor training holds.",
+    ),
+]
+KindNames = Annotated[
+    str | None,
+    typer.Option(
+        "--kinds",
+        metavar="A,B",
+        help="Only cases of these kinds, named as in the report, such as look,pose; by default "
+        "all.",
+    ),
+]
 
 SIZE_PX = 256  # by default, as mini draws
 CASES_A_KIND = 20  # by default; all of them take some minutes on a laptop
@@ -142,7 +164,7 @@ USES: Mapping[str, WorldKind] = MappingProxyType(
 """What a subject is wanted for, and the cases that try it."""
 
 
-class Somewhere(Protocol):
+class HasSetting(Protocol):
     """A case that says its setting in words."""
 
     @property
@@ -162,7 +184,7 @@ class Somewhere(Protocol):
         """One of `SEASONS`."""
 
 
-def setting_of(case: Somewhere) -> Setting:
+def setting_of(case: HasSetting) -> Setting:
     """Return the setting of a case as the renderer takes it."""
     return Setting(
         PLACE_NAMES.index(case.place),
@@ -303,8 +325,8 @@ class WorldBenchmark(Benchmark[WorldCase]):
             row = self.subjects.index(cases[0].code)  # of the first use for all
             rows.append(
                 [
-                    self._case(one.kind, number, row, setting_of(one), (one.wish, one.answer))
-                    for one in cases
+                    self._case(case.kind, number, row, setting_of(case), (case.wish, case.answer))
+                    for case in cases
                 ]
             )
         return rows
@@ -801,3 +823,37 @@ def frames_of(subjects: Subjects, codes: Sequence[str]) -> Tensor:
     still = torch.zeros(len(codes))
     tiles = subjects.tiles[[subjects.index(code) for code in codes]]
     return pose_subjects(tiles, rotation=still, flip=still, hue=still)
+
+
+def open_world(
+    *,
+    judges: given.WorldJudges = None,
+    loading: given.LoadedInSizes,
+    data: DataPath = None,
+    cases: given.CasesAKind = CASES_A_KIND,
+    kinds: KindNames = None,
+    scenes: Scenes = "library",
+    seed: given.Seed = 0,
+) -> Trial[WorldCase]:
+    """Judge a preset with subjects that it was not trained on.
+
+    Settings, also such as were never trained on, views in words and by value, light, looks, art,
+    accessories and poses: each picture has an exact answer, drawn from the same noise. An
+    interrupted run goes on where it stopped.
+    """
+    chosen, pack = read_kinds(kinds), open_pack(data)
+    benchmark = WorldBenchmark(pack, seed=seed, size_px=side_of(loading))
+    dealt = [case for kind in chosen for case in benchmark.deal(kind, cases)]
+    drawer = WorldDrawer(open_model(loading), benchmark, SceneSource(scenes))
+    return Trial(benchmark, dealt, drawer, Networks(panel=benchmark.panel(judges)))
+
+
+BENCHMARK = BenchmarkCommand(
+    open_world,
+    (
+        "swiftpie evaluate world",
+        "swiftpie evaluate world --cases 4 --weights runs/mini_world/export --out out/mine --json",
+        "swiftpie evaluate world --size 128 --out out/small",
+        "swiftpie evaluate world --kinds look,accessory --cases 60 --out out/wishes",
+    ),
+)

@@ -8,14 +8,21 @@ from itertools import count, islice
 from pathlib import Path
 from random import Random
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
+import typer
 from torch import Tensor
 
+from swiftpie.backbones.presets import Use
+from swiftpie.cli.drawing.edit import EditScales
+from swiftpie.cli.loading import resolved
+from swiftpie.cli.options import DataPath
 from swiftpie.errors import ConfigError
 from swiftpie.geometry.layout import Layout, seen_view
 from swiftpie.imageio.images import mask_to_pil, to_pil, to_tensor
+from swiftpie.pipelines.drawing.settings import Scales
+from swiftpie_lab.evaluation import options as given
 from swiftpie_lab.evaluation.benchmarks.world import (
     KIND_SEED,
     NEXT_SEED,
@@ -31,7 +38,19 @@ from swiftpie_lab.evaluation.benchmarks.world import (
     shown_reference,
 )
 from swiftpie_lab.evaluation.case import Evidence, Expected, Kept, Row
-from swiftpie_lab.evaluation.editors import EditTask, TaskBenchmark, with_edit
+from swiftpie_lab.evaluation.command import (
+    BenchmarkCommand,
+    Trial,
+    check_own_edits,
+    choose_editor,
+    drawer_of,
+    needs_of,
+    open_networks,
+    open_pack,
+    others_draw,
+    side_of,
+)
+from swiftpie_lab.evaluation.editors import EditDrawer, EditTask, TaskBenchmark, with_edit
 from swiftpie_lab.evaluation.judges import Networks, Panel
 from swiftpie_lab.evaluation.run import File, PageLimits, Results
 from swiftpie_world.air import (
@@ -64,6 +83,31 @@ from swiftpie_world.placement import place
 from swiftpie_world.places import PLACES, is_held_out
 from swiftpie_world.sampler import LEAST_SEEN
 from swiftpie_world.subjects import Subjects
+
+EditKinds = Annotated[
+    str | None,
+    typer.Option(
+        "--kinds",
+        metavar="NAMES",
+        help="Only edits of these kinds, such as pose,colour; by default of all.",
+    ),
+]
+EditorName = Annotated[
+    Literal["swiftedit", "ddim", "naive", "target", "source"],
+    typer.Option(
+        "--editor",
+        help="What edits: one-step inversion, DDIM inversion with a multi-step model, or one of "
+        "the bounds: the naive paste, the exact answer, or the untouched source.",
+    ),
+]
+ByName = Annotated[
+    bool,
+    typer.Option(
+        "--by-name",
+        help="Take subjects that a prompt names from the library, as edits of users do; by "
+        "default words alone tell who comes. It holds the held-out subjects, too.",
+    ),
+]
 
 CASES_A_KIND = 20  # by default
 EDIT_SEED = 2**29  # their noise is that of no case of `world`
@@ -399,7 +443,10 @@ class WorldEditBenchmark(TaskBenchmark[WorldEditCase]):
             first = SceneSpec(setting)
             if kind is WorldChange.TAKE_OFF:
                 first = random.choice(alternatives(first, WorldChange.PUT_ON, known))
-            ways = {_answer(kind, one): one for one in alternatives(first, kind, known)}
+            ways = {
+                _answer(kind, alternative): alternative
+                for alternative in alternatives(first, kind, known)
+            }
             ways.pop("front", None)  # most subjects are seen so anyway
             if not ways:  # what this place could be like else is all held out
                 continue
@@ -461,7 +508,9 @@ class WorldEditBenchmark(TaskBenchmark[WorldEditCase]):
         match case.kind:
             case WorldChange.SECOND:
                 seeds = count(case.seed, NEXT_SEED)
-                return replace(case, seed=next(one for one in seeds if self._has_room(case, one)))
+                return replace(
+                    case, seed=next(seed for seed in seeds if self._has_room(case, seed))
+                )
             case WorldChange.VIEW:
                 yaw, pitch = torch.rad2deg(seen_view(self._layout(case, case.seed))[0]).tolist()
                 return replace(case, view=(yaw, pitch))
@@ -514,3 +563,63 @@ def _keyword(kind: WorldChange, name: str, before: str) -> str:
 def _numbers(case: WorldEditCase) -> Tensor:
     """Return what decides roundness, and the reference's wall and light, (1, 16)."""
     return torch.rand(1, 16, generator=torch.Generator().manual_seed(case.seed + REFERENCE_SEED))
+
+
+def open_world_edits(
+    *,
+    judges: given.WorldJudges = None,
+    editor: EditorName = "swiftedit",
+    mask: given.MaskName = "found",
+    by_name: ByName = False,
+    programs: given.Programs,
+    cases: given.CasesAKind = CASES_A_KIND,
+    kinds: EditKinds = None,
+    scales: EditScales,
+    rules: given.EditRules,
+    files: given.EditNetworks,
+    loading: given.LoadedToEditInSizes,
+    data: DataPath = None,
+    seed: given.Seed = 0,
+) -> Trial[WorldEditCase]:
+    """Judge edits with subjects that no model was trained on.
+
+    Restyled, relit, turned, recoloured, added, removed, replaced: one noise is drawn twice, before
+    and after, so the answer and its mask are exact. The answer, the untouched source and a naive
+    paste are judged beside the edit. An interrupted run goes on where it stopped.
+    """
+    networks = open_networks(files)
+    check_own_edits(programs, rules, editor=editor, mask=mask, scales=scales, by_name=by_name)
+    own_px = SIZE_PX if others_draw(programs) else None
+    if own_px is None:
+        loading, _ = resolved(loading, use=Use.EDIT)
+    size_px = side_of(loading, own_px=own_px)
+    benchmark = WorldEditBenchmark(open_pack(data), seed=seed, size_px=size_px)
+    networks = replace(networks, panel=benchmark.panel(judges))
+    dealt = benchmark.cases(cases, kinds=() if kinds is None else kinds.split(","))
+
+    def own() -> EditDrawer[WorldEditCase]:
+        return choose_editor(
+            editor,
+            benchmark,
+            loading,
+            mask=mask,
+            settings=replace(rules, scales=Scales(**scales)),
+            scales=scales,
+            by_name=by_name,
+            beside_naive=True,
+        )
+
+    drawer = drawer_of(benchmark, dealt, programs, loading, own, needs=needs_of(mask))
+    return Trial(benchmark, dealt, drawer, networks)
+
+
+BENCHMARK = BenchmarkCommand(
+    open_world_edits,
+    (
+        "swiftpie evaluate world-edits",
+        "swiftpie evaluate world-edits --weights runs/mini_world/export "
+        "--inversion runs/world_inversion/export/inversion --out out/mine",
+        "swiftpie evaluate world-edits --kinds pose,put_on --cases 6 --by-name --out out/poses",
+        "swiftpie evaluate world-edits --editor source --cases 4 --out out/bounds --json",
+    ),
+)

@@ -69,7 +69,7 @@ def fulfilled(reading: Reading, expected: Expected) -> float | None:
 def fulfilled_in_words(reading: Reading, expected: Expected) -> float | None:
     """Return the same; None where a new subject is requested.
 
-    Nobody knows from its name alone what a subject looks like that no model was trained on.
+    The name alone does not say what a subject looks like that no model was trained on.
     """
     return None if expected.subject else fulfilled(reading, expected)
 

@@ -121,7 +121,7 @@ class SharpeningStage(BesideCritic[PatchCritic]):
         seen = [one.clone().requires_grad_(True) for one in (true, drawn)]
         on_true, on_drawn = (critic(one, noise) for one in seen)
         slopes = torch.autograd.grad(on_true.sum() + on_drawn.sum(), seen, create_graph=True)
-        steepness = torch.stack([one.square().sum(1).mean() for one in slopes]).sum()
+        steepness = torch.stack([slope.square().sum(1).mean() for slope in slopes]).sum()
         return {
             "critic": F.softplus(on_drawn - on_true).mean(),
             "steepness": self.config.steepness_weight / 2 * steepness,

@@ -9,9 +9,9 @@ from typer.testing import CliRunner
 
 from swiftpie.errors import InputError
 from swiftpie_lab.cli.evaluate import app
-from swiftpie_lab.cli.evaluate_parts import open_model
-from swiftpie_lab.evaluation.benchmarks.dream_sets import DREAM_SETS, read_boxes
+from swiftpie_lab.evaluation.benchmarks._dream_sets import DREAM_SETS, read_boxes
 from swiftpie_lab.evaluation.benchmarks.dreambench import DreamDrawer, read_dreambench
+from swiftpie_lab.evaluation.command import open_model
 from tests.lab.evaluation.benchmarks.dream_folder import write_dreambench
 
 

@@ -9,10 +9,10 @@ from typer.testing import CliRunner
 
 from swiftpie.errors import ImageError, InputError
 from swiftpie_lab.cli.evaluate import app
-from swiftpie_lab.evaluation.benchmarks.dream_sets import LISTS
+from swiftpie_lab.evaluation.benchmarks._dream_sets import LISTS
 from swiftpie_lab.evaluation.benchmarks.dreambench import read_dreambench
 from swiftpie_lab.evaluation.case import Row
-from swiftpie_lab.evaluation.contest import FinishedPictures
+from swiftpie_lab.evaluation.programs import FinishedPictures
 from tests.lab.evaluation.benchmarks.dream_folder import write_dreambench
 
 
@@ -110,9 +110,8 @@ def test_cases_are_grouped_by_subjects_and_by_what_prompts_ask_for(root):
 
 def test_pictures_of_another_program_are_needed_for_every_case(root, tmp_path):
     benchmark = read_dreambench(root, num_seeds=1)
-    names = tuple(map(benchmark.finished_name, benchmark.cases()))
     with pytest.raises(InputError, match=r"dog-00-0\.png"):
-        _ = FinishedPictures(tmp_path, names).maker
+        _ = FinishedPictures(benchmark, tmp_path, benchmark.cases()).maker
 
 
 @pytest.mark.thorough

@@ -16,18 +16,16 @@ from swiftpie.pipelines.drawing.request import RepaintRequest
 from swiftpie_lab.evaluation.benchmarks.insertions import (
     InsertionBenchmark,
     InsertionDrawer,
-    RemovalBenchmark,
-    RemovalDrawer,
     exactly_drawn,
-    inpainted,
     open_backgrounds,
     poisson_blended,
-    touched,
 )
+from swiftpie_lab.evaluation.benchmarks.removals import RemovalBenchmark, RemovalDrawer, touched
 from swiftpie_lab.evaluation.bounds import paste
 from swiftpie_lab.evaluation.case import METRICS
 from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.metrics.insertions import light_error
+from swiftpie_lab.evaluation.opencv import inpainted
 from swiftpie_lab.evaluation.page import write_report
 from swiftpie_lab.evaluation.run import Maker, Results, draw, score
 
@@ -54,7 +52,7 @@ def inserted(benchmark):
 
 @dataclass(frozen=True)
 class Exact:
-    """Draws the right answer, and in place of all rivals the picture before."""
+    """Draws the right answer, and in place of all others the picture before."""
 
     benchmark: InsertionBenchmark
     maker = Maker("exact")
@@ -230,7 +228,7 @@ def test_a_step_at_the_border_is_a_seam_and_a_blur_washes_it_out(removal_evidenc
         assert METRICS.get("seam").score(blurred(one)) < 1
 
 
-def test_reports_tell_whether_the_model_is_better_than_its_rivals(
+def test_reports_tell_whether_the_model_is_better_than_its_baselines(
     benchmark, results, removals, removed
 ):
     networks = Networks(panel=benchmark.panel())
@@ -254,7 +252,7 @@ def test_without_opencv_the_extra_is_named(session, benchmark):
         InsertionDrawer(session, benchmark)
 
 
-def test_a_session_and_its_rivals_draw_complete_cases(session, benchmark, removals, tmp_path):
+def test_a_session_and_its_baselines_draw_complete_cases(session, benchmark, removals, tmp_path):
     pytest.importorskip("cv2", reason=NEEDS_OPENCV)
     for drawer in (InsertionDrawer(session, benchmark), RemovalDrawer(session, removals)):
         (case,), folder = drawer.benchmark.cases(1), Results(tmp_path / drawer.benchmark.name)

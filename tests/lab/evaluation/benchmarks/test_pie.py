@@ -14,16 +14,11 @@ from swiftpie.errors import ConfigError, InputError
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import to_tensor
 from swiftpie_lab.cli.evaluate import app
-from swiftpie_lab.evaluation.benchmarks.pie import (
-    COMPOSITE,
-    ResultsEditor,
-    decode_mask,
-    last_square,
-    read_pie,
-)
-from swiftpie_lab.evaluation.editors import EditDrawer, MaskChoice, SourceEditor, SwiftEditor
+from swiftpie_lab.evaluation.benchmarks._pie import COMPOSITE, decode_mask, last_square, read_pie
+from swiftpie_lab.evaluation.editors import MaskChoice, SourceEditor, SwiftEditor, TargetEditor
 from swiftpie_lab.evaluation.judges import Networks
-from swiftpie_lab.evaluation.run import Maker, Results, draw, score
+from swiftpie_lab.evaluation.programs import FinishedPictures
+from swiftpie_lab.evaluation.run import Results, draw, score
 from tests.lab.evaluation.benchmarks.pie_folder import (
     RUNS,
     SIDE_PX,
@@ -207,13 +202,13 @@ def test_the_table_says_what_was_not_computed(write, mapping, tmp_path):
     assert (tmp_path / "out" / "index.html").is_file()
 
 
-def drawn(editor, pie, results):
-    return draw(pie, pie.cases, EditDrawer(editor, pie), results=results)
+def drawn(editor, results):
+    return draw(editor.benchmark, editor.benchmark.cases, editor, results=results)
 
 
 def test_an_untouched_source_preserves_all(write, mapping, tmp_path):
     pie, results = read_pie(write(mapping)), Results(tmp_path / "out")
-    list(drawn(SourceEditor(), pie, results))
+    list(drawn(SourceEditor(pie), results))
     rows = list(score(pie, pie.cases, results, Networks()))
     assert [row.case.type_id for row in rows] == [1, 2]
     for row in rows:
@@ -225,8 +220,8 @@ def test_an_untouched_source_preserves_all(write, mapping, tmp_path):
 def test_an_edit_is_judged_before_pixels_of_the_source_are_put_back(write, mapping, tmp_path):
     pie, results = read_pie(write(mapping), limit=1), Results(tmp_path / "out")
     (case,) = pie.cases
-    editor = SwiftEditor(Session(tiny_editor()), mask=MaskChoice.TRUE)
-    list(drawn(editor, pie, results))
+    editor = SwiftEditor(pie, Session(tiny_editor()), mask=MaskChoice.TRUE)
+    list(drawn(editor, results))
     (row,) = score(pie, pie.cases, results, Networks())
     scores, task = row.scores["unedited-mse"], pie.task(case)
     keep, source = 1 - task.mask[0], to_tensor(task.source)[0]
@@ -240,13 +235,13 @@ def test_an_edit_is_judged_before_pixels_of_the_source_are_put_back(write, mappi
 
 def test_a_run_goes_on_where_it_stopped_and_refuses_other_editors(write, mapping, tmp_path):
     pie, results = read_pie(write(mapping)), Results(tmp_path / "out")
-    next(drawn(SourceEditor(), pie, results))
+    next(drawn(SourceEditor(pie), results))
     first = results.path(pie.cases[0], "edit")
     before = first.stat().st_mtime_ns
-    assert len(list(drawn(SourceEditor(), pie, results))) == 2
+    assert len(list(drawn(SourceEditor(pie), results))) == 2
     assert first.stat().st_mtime_ns == before
     with pytest.raises(InputError, match="--force"):
-        next(drawn(SourceEditor(Maker("another")), pie, results))
+        next(drawn(TargetEditor(pie), results))
 
 
 def test_an_edit_of_another_size_is_refused(results, tmp_path):
@@ -255,7 +250,7 @@ def test_an_edit_of_another_size_is_refused(results, tmp_path):
     for path in other.rglob("*.jpg"):
         random_picture(0, side=20).save(path)
     with pytest.raises(InputError, match="Equal sizes"):
-        next(drawn(ResultsEditor(other, pie), pie, Results(tmp_path / "out")))
+        next(drawn(FinishedPictures(pie, other, pie.cases), Results(tmp_path / "out")))
 
 
 def test_the_last_square_of_a_strip_is_its_right_end():

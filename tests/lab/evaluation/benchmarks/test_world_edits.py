@@ -15,7 +15,7 @@ from swiftpie_lab.cli.evaluate import app
 from swiftpie_lab.data.subjects import is_held_out as is_subject_held_out
 from swiftpie_lab.evaluation.benchmarks.world import WorldBenchmark
 from swiftpie_lab.evaluation.benchmarks.world_edits import TITLES, EditAnswer, WorldEditBenchmark
-from swiftpie_lab.evaluation.editors import EditDrawer, SourceEditor, TargetEditor
+from swiftpie_lab.evaluation.editors import SourceEditor, TargetEditor
 from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.page import write_report
 from swiftpie_lab.evaluation.run import Results, draw, score
@@ -59,7 +59,10 @@ def drawn(benchmark, tried, tmp_path_factory):
     results = Results(tmp_path_factory.mktemp("world-edits"))
     list(
         draw(
-            benchmark, tried, EditDrawer(TargetEditor(), benchmark, SourceEditor()), results=results
+            benchmark,
+            tried,
+            TargetEditor(benchmark, baseline=SourceEditor(benchmark)),
+            results=results,
         )
     )
     return results

@@ -73,7 +73,7 @@ class PhotoExamples:
     def batch(self, size: int, draw: int) -> Examples:
         """Return batch number `draw`."""
         photos = self.views.batch(size, draw)
-        pixels, mask, reference, seen = (one.to(self.base.device) for one in photos[:4])
+        pixels, mask, reference, seen = (photo.to(self.base.device) for photo in photos[:4])
         latents = self.base.autoencoder.encode(pixels)
         seeds = [draw * ROW_STRIDE + row for row in range(size)]
         shape = (latents.shape[1], latents.shape[2], latents.shape[3])

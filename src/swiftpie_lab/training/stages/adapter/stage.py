@@ -217,7 +217,7 @@ class AdapterStage:
         unet, width = self.base.denoiser.unet, self.base.projector.width
         with self._autocast():
             features = features_of(unet, noisy, timestep, text, width=width)
-        return [one.float() for one in features]
+        return [feature.float() for feature in features]
 
     def _autocast(self) -> AbstractContextManager[object]:
         kind = self.base.device.type

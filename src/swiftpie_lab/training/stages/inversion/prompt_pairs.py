@@ -95,18 +95,18 @@ def draw_changes(world: World, batch: WorldBatch, *, seed: int) -> Changes:
         batch.noise,
         first,
         subject,
-        [one.edit for one in pairs],
+        [pair.edit for pair in pairs],
         others=stand_aside(free, subject, others, batch.specs),
     ).mask
     for row, one in enumerate(pairs):
         if one.edit.change is WorldChange.WORD:
             mask[row] = 1 - batch.mask[row] if one.is_about_place else batch.mask[row]
     return Changes(
-        kinds=[one.edit.change for one in pairs],
-        source=[one.source for one in pairs],
-        target=[one.target for one in pairs],
+        kinds=[pair.edit.change for pair in pairs],
+        source=[pair.source for pair in pairs],
+        target=[pair.target for pair in pairs],
         mask=mask,
-        same_subject=torch.tensor([one.edit.change not in OTHERS for one in pairs]),
+        same_subject=torch.tensor([pair.edit.change not in OTHERS for pair in pairs]),
     )
 
 

@@ -230,11 +230,14 @@ def condition_of(
     attention = silent_condition(
         noise, width=features[0].pooled.shape[1], num_subjects=len(shown)
     )._replace(
-        identity_tokens=torch.stack([one.tokens for one in features], dim=1),
-        keys={n: torch.stack([one.keys[n] for one in features], dim=1) for n in features[0].keys},
+        identity_tokens=torch.stack([feature.tokens for feature in features], dim=1),
+        keys={
+            n: torch.stack([feature.keys[n] for feature in features], dim=1)
+            for n in features[0].keys
+        },
         values={
             # The detail branch is off where it is not kept, but not the aligned input.
-            name: torch.stack([one.values[name] for one in features], dim=1)
+            name: torch.stack([feature.values[name] for feature in features], dim=1)
             * kept[:, :, None, None]
             for name in features[0].values
         },
@@ -254,7 +257,7 @@ def condition_of(
     )
     return SubjectCondition(
         attention=attention,
-        pooled=torch.stack([one.pooled for one in features], dim=1),
+        pooled=torch.stack([feature.pooled for feature in features], dim=1),
         aligned=aligned,
         pose=torch.stack([one.layout.pose.detach() for one in shown], dim=1),
     )

@@ -97,7 +97,7 @@ class SubjectStage(EchoStage[SubjectNetworks, list[str]]):
         size = self.settings.batch_size
         photos = self.base.views.batch(size, draw)
         device = self.base.components.device
-        pixels, mask, reference, seen = (one.to(device) for one in photos[:4])
+        pixels, mask, reference, seen = (photo.to(device) for photo in photos[:4])
         latents = self.base.autoencoder.encode(pixels).float()
         mask = resize_mask(mask, (latents.shape[2], latents.shape[3]))
         prompts = [self._prompt("")] * size

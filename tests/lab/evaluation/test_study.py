@@ -4,22 +4,16 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from swiftpie import Session
-from swiftpie_lab.evaluation.ablations import (
-    EDIT_COLUMNS,
-    Sweep,
-    describe_sweep,
-    edit_study,
-    measure,
-    page_of,
-    tabulate,
-)
+from swiftpie_lab.evaluation.benchmarks.ablations import VariedScenes, scene_study
+from swiftpie_lab.evaluation.benchmarks.edit_ablations import EDIT_COLUMNS, edit_study
 from swiftpie_lab.evaluation.page import render
 from swiftpie_lab.evaluation.run import score
-from swiftpie_lab.evaluation.variants import scene_study
+from swiftpie_lab.evaluation.study import Sweep, describe_sweep, measure, page_of, tabulate
 from tests.pipelines.tiny_editor import tiny_editor
 
 NUM_CASES = 2
@@ -37,23 +31,23 @@ MEASURED = {
 
 
 @pytest.fixture(scope="module")
-def study(session, benchmark, tmp_path_factory):
+def root(tmp_path_factory):
+    return tmp_path_factory.mktemp("ablations")
+
+
+@pytest.fixture(scope="module")
+def study(session, benchmark):
     """Two cases in some variants, with the same weights once more as others; not drawn yet."""
-    planned = scene_study(
-        session,
-        benchmark,
-        num_cases=NUM_CASES,
-        root=tmp_path_factory.mktemp("ablations"),
-        against={"earlier": session},
-    )
+    varied = VariedScenes(benchmark.subjects, seed=benchmark.seed, size_px=benchmark.size_px)
+    planned = scene_study(session, varied, num_cases=NUM_CASES, against={"earlier": session})
     some = [one for one in planned.variants if (one.group, one.title) in MEASURED]
     assert len(some) == len(MEASURED)
     return replace(planned, variants=some)
 
 
 @pytest.fixture(scope="module")
-def ablations(study):
-    return tabulate(study, list(measure(study)))
+def ablations(study, root):
+    return tabulate(study, list(measure(study, root)))
 
 
 @pytest.fixture
@@ -68,15 +62,14 @@ def variant_of(study):
 
 
 @pytest.fixture
-def copy(study, ablations, tmp_path):
-    """The study in a folder of its own, to change."""
+def copy(root, ablations, tmp_path):
+    """A copy of what was drawn, to change."""
     assert ablations.lines
-    shutil.copytree(study.root, tmp_path / "copy")
-    return replace(study, root=tmp_path / "copy")
+    return Path(shutil.copytree(root, tmp_path / "copy"))
 
 
-def stamps(study):
-    return {path: path.stat().st_mtime_ns for path in study.root.glob("*/images/*")}
+def stamps(root):
+    return {path: path.stat().st_mtime_ns for path in root.glob("*/images/*")}
 
 
 def line_of(ablations, group, title):
@@ -93,10 +86,10 @@ def test_everything_is_scored_as_the_benchmark_does(ablations, study, drawn, ben
 
 
 @pytest.mark.thorough
-def test_variants_that_are_the_same_are_drawn_once(study, ablations):
+def test_variants_that_are_the_same_are_drawn_once(study, ablations, root):
     keys = {study.key(one) for one in study.variants}
     assert len(keys) < len(study.variants)
-    assert {path.name for path in study.root.iterdir()} == keys
+    assert {path.name for path in root.iterdir()} == keys
     assert [line.key for line in ablations.lines] == [study.key(one) for one in study.variants]
 
 
@@ -109,20 +102,25 @@ def test_found_regions_are_compared_with_the_truth(ablations):
         assert ("region-iou" in line_of(ablations, "masks", title).figures) is bool(is_found)
 
 
-def test_what_is_done_is_kept(copy, ablations):
+def test_what_is_done_is_kept_unless_it_is_forced(study, copy, ablations):
     before = stamps(copy)
-    assert tuple(measure(copy)) == ablations.lines
+    assert tuple(measure(study, copy)) == ablations.lines
     assert stamps(copy) == before
+    first = replace(study, variants=study.variants[:1])
+    assert tuple(measure(first, copy, force=True)) == ablations.lines[:1]
+    assert {path.parents[1] for path, stamp in stamps(copy).items() if stamp != before[path]} == {
+        study.results(study.variants[0], copy).root
+    }
 
 
-def test_only_what_is_missing_is_done_again(copy, ablations):
-    results = copy.results(copy.variants[1])
-    results.path(copy.cases[0], "model").unlink()
+def test_only_what_is_missing_is_done_again(study, copy, ablations):
+    results = study.results(study.variants[1], copy)
+    results.path(study.cases[0], "model").unlink()
     before = stamps(copy)
-    assert tuple(measure(copy)) == ablations.lines
+    assert tuple(measure(study, copy)) == ablations.lines
     changed = {path for path, stamp in stamps(copy).items() if before.get(path) != stamp}
     assert {path.parent.parent for path in changed} == {results.root}
-    assert {path.name.split(".")[0] for path in changed} == {copy.cases[0].name}
+    assert {path.name.split(".")[0] for path in changed} == {study.cases[0].name}
 
 
 def test_another_seed_is_measured_anew(study):
@@ -167,8 +165,8 @@ def test_markdown_and_json_hold_every_row(ablations):
     assert "own training" in text
 
 
-def test_the_page_shows_every_group_and_needs_no_other_file(ablations, study):
-    page = render(page_of(study, ablations))
+def test_the_page_shows_every_group_and_needs_no_other_file(ablations, study, root):
+    page = render(page_of(study, ablations, root))
     for group in {line.group for line in ablations.lines}:
         assert f"<h2>{group}</h2>" in page
     assert set(re.findall(r'href="([a-z]+:)', page)) == {"data:"}
@@ -182,10 +180,8 @@ def tiny():
 
 
 @pytest.fixture(scope="module")
-def edited(tiny, edits, tmp_path_factory):
-    root = tmp_path_factory.mktemp("edit-ablations")
-    inversions = {"first stage": tiny}
-    return edit_study(tiny, edits, num_cases=1, root=root, inversions=inversions, teacher=tiny)
+def edited(tiny, edits):
+    return edit_study(tiny, edits, num_cases=1, inversions={"first stage": tiny}, teacher=tiny)
 
 
 def test_every_edit_variant_differs_from_what_is_shipped_in_name_or_network(edited):
@@ -209,13 +205,13 @@ def test_every_column_is_a_metric(edited, study):
 
 
 @pytest.mark.slow
-def test_edits_are_measured_once_and_told_in_json_and_tables(edited):
+def test_edits_are_measured_once_and_told_in_json_and_tables(edited, tmp_path):
     some = replace(edited, variants=edited.variants[:2])
-    lines = list(measure(some))
+    lines = list(measure(some, tmp_path))
     assert [line.title for line in lines] == ["as shipped", "first stage"]
     first, second = ({**line.figures, "time": None} for line in lines)
     assert first == second
     assert all(line.figures["time"].mean > 0 for line in lines)
-    assert list(measure(some)) == lines  # the very same times: nothing was drawn again
+    assert list(measure(some, tmp_path)) == lines  # the very same times: nothing was drawn again
     told = json.loads(tabulate(some, lines).to_json())
     assert [line["title"] for line in told["lines"]] == ["as shipped", "first stage"]

@@ -1,4 +1,4 @@
-"""The variants of personalised scenes that an ablation compares, and who draws them."""
+"""The parts of the method one by one, on subjects in trained settings."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,14 +7,16 @@ from enum import StrEnum
 from itertools import product
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
+import typer
 from PIL import Image
 from torch import Tensor
 
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.scheduling import schedule_of, with_steps
+from swiftpie.cli.options import DataPath
 from swiftpie.engine.session import Session
 from swiftpie.imageio.images import mask_to_pil, plane, to_pil, to_tensor
 from swiftpie.masks import load_mask, resize_mask
@@ -27,7 +29,7 @@ from swiftpie.pipelines.drawing.settings import (
     steering_of,
 )
 from swiftpie.scenes import WORDS_ALONE
-from swiftpie_lab.evaluation.ablations import HELD_OUT, Study, Variant
+from swiftpie_lab.evaluation import options as given
 from swiftpie_lab.evaluation.benchmarks.world import (
     CASES_A_KIND,
     WorldBenchmark,
@@ -38,9 +40,20 @@ from swiftpie_lab.evaluation.benchmarks.world import (
 )
 from swiftpie_lab.evaluation.bounds import check_noise
 from swiftpie_lab.evaluation.case import Evidence
+from swiftpie_lab.evaluation.command import BenchmarkCommand, open_model, open_pack, side_of
 from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.run import File, Maker, Results, maker_of
+from swiftpie_lab.evaluation.study import HELD_OUT, Study, Variant
 
+AgainstWeights = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--against",
+        metavar="DIR",
+        help="Other weights, such as those of an earlier training stage, as a row; repeat for "
+        "more.",
+    ),
+]
 EVERYTHING = "everything"
 BRANCHES, PLACE, STEPS, WEIGHTS = "branches", "place", "steps", "other weights"
 RESCALING = "rescaling, true mask"
@@ -85,7 +98,7 @@ class Region(StrEnum):
     INLINE = "inline"
     TWO_PASS = "two-pass"
     PREDICTED = "predicted"  # what the network itself says after a first call
-    TRUE = "true"  # the renderer's own mask, which nobody has in use
+    TRUE = "true"  # the renderer's own mask, which no user has
 
 
 SOURCES = {Region.INLINE: MaskSource.INLINE, Region.TWO_PASS: MaskSource.TWO_PASS}
@@ -257,15 +270,29 @@ class SettingDrawer:
         )
 
 
-def scene_study(
-    session: Session,
-    benchmark: WorldBenchmark,
+def open_ablations(
     *,
-    num_cases: int,
-    root: Path,
-    against: Mapping[str, Session],
+    loading: given.LoadedInSizes,
+    against: AgainstWeights = None,
+    data: DataPath = None,
+    cases: given.NumCases = 48,
+    seed: given.Seed = 0,
 ) -> Study[WorldCase]:
-    """Return the study of one set of weights on the world, all results below `root`.
+    """Measure the parts of the method one by one, on subjects in trained settings.
+
+    Branches, geometric prior, masks, rescaling, numbers of references, scales and steps: every row
+    draws the same cases. Rows that are drawn already are kept, unless weights, subjects, seed or
+    version differ.
+    """
+    others = {str(path): open_model({**loading, "weights": path}) for path in against or []}
+    varied = VariedScenes(open_pack(data), seed=seed, size_px=side_of(loading))
+    return scene_study(open_model(loading), varied, num_cases=cases, against=others)
+
+
+def scene_study(
+    session: Session, benchmark: VariedScenes, *, num_cases: int, against: Mapping[str, Session]
+) -> Study[WorldCase]:
+    """Return the study of one set of weights on the world.
 
     Other networks, by the name of their row, are `against`.
 
@@ -273,24 +300,28 @@ def scene_study(
         CapabilityError: The preset starts from other noise than the renderer.
     """
     check_noise(session.components, side_px=benchmark.size_px)
-    varied = VariedScenes(benchmark.subjects, seed=benchmark.seed, size_px=benchmark.size_px)
     preset = session.components.preset
     base, counts = Scales.of(preset), preset.step_counts
     sessions: dict[tuple[str, int | None], Session] = {}
     variants = []
-    for one in all_settings(base, step_counts=counts, against=list(against)):
-        key = (one.weights, one.num_steps)
+    for all_setting in all_settings(base, step_counts=counts, against=list(against)):
+        key = (all_setting.weights, all_setting.num_steps)
         if key not in sessions:
-            components = against.get(one.weights, session).components
-            sessions[key] = Session(_stepped(components, one.num_steps))
-        variants.append(Variant(one.group, one.title, SettingDrawer(sessions[key], one, varied)))
+            components = against.get(all_setting.weights, session).components
+            sessions[key] = Session(_stepped(components, all_setting.num_steps))
+        variants.append(
+            Variant(
+                all_setting.group,
+                all_setting.title,
+                SettingDrawer(sessions[key], all_setting, benchmark),
+            )
+        )
     return Study(
         variants=variants,
-        benchmark=varied,
-        cases=varied.cases(num_cases),
-        networks=Networks(panel=varied.panel()),
-        root=root,
-        truth=lambda case: to_pil(varied.truth_of(case)[0])[0],
+        benchmark=benchmark,
+        cases=benchmark.cases(num_cases),
+        networks=Networks(panel=benchmark.panel()),
+        truth=lambda case: to_pil(benchmark.truth_of(case)[0])[0],
         columns=SCENE_COLUMNS,
         sweeps=tuple(product((IDENTITY_SWEEP, DETAIL_SWEEP, BRANCH_SWEEP), RAISED)),
         remarks=REMARKS,
@@ -370,7 +401,7 @@ def _rescaling(base: ResolvedScales) -> list[DrawingSetup]:
     rows += [
         DrawingSetup(STRONG, name, one, has_aligned=False) for name, one in _off_and_on(strong)
     ]
-    return [replace(one, region=Region.TRUE) for one in rows]
+    return [replace(row, region=Region.TRUE) for row in rows]
 
 
 def _off_and_on(base: ResolvedScales) -> tuple[tuple[str, Scales], ...]:
@@ -382,3 +413,12 @@ def _off_and_on(base: ResolvedScales) -> tuple[tuple[str, Scales], ...]:
 def _stepped(components: Components, num_steps: int | None) -> Components:
     preset = with_steps(components.preset, num_steps)
     return replace(components, preset=preset, schedule=schedule_of(preset))
+
+
+BENCHMARK = BenchmarkCommand(
+    open_ablations,
+    (
+        "swiftpie evaluate ablations --size 128 --cases 200 --out out/ablations-200 --json",
+        "swiftpie evaluate ablations --weights runs/last/export --against runs/first/export",
+    ),
+)

@@ -10,7 +10,7 @@ from swiftpie.imageio.images import to_tensor
 from swiftpie.pipelines.drawing.settings import Scales
 from swiftpie.scenes import WORDS_ALONE
 from swiftpie_lab.data.subjects import sample_subjects
-from swiftpie_lab.evaluation.variants import (
+from swiftpie_lab.evaluation.benchmarks.ablations import (
     BRANCHES,
     DETAIL_SWEEP,
     EVERYTHING,
@@ -187,9 +187,8 @@ def test_views_come_out_the_same_again(views, benchmark, shown):
 
 
 @pytest.fixture(scope="module")
-def study(session, benchmark, tmp_path_factory):
-    root = tmp_path_factory.mktemp("study")
-    return scene_study(session, benchmark, num_cases=1, root=root, against={})
+def study(session, varied):
+    return scene_study(session, varied, num_cases=1, against={})
 
 
 def test_steps_change_the_schedule_and_not_the_networks(study, session):
@@ -200,9 +199,8 @@ def test_steps_change_the_schedule_and_not_the_networks(study, session):
     assert denoisers == {id(session.components.denoiser)}
 
 
-def test_a_preset_with_other_noise_is_refused(session, benchmark, tmp_path):
+def test_a_preset_with_other_noise_is_refused(session, varied):
     preset = replace(session.components.preset, latent_channels=4)
     other = type(session)(replace(session.components, preset=preset))
     with pytest.raises(CapabilityError, match=r"\(4, 16, 16\)"):
-        scene_study(other, benchmark, num_cases=1, root=tmp_path, against={})
-    assert not list(tmp_path.iterdir())
+        scene_study(other, varied, num_cases=1, against={})

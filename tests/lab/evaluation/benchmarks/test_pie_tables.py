@@ -10,11 +10,8 @@ from swiftpie.engine.session import Session
 from swiftpie.errors import CapabilityError, ConfigError
 from swiftpie.pipelines.drawing.settings import EditSettings
 from swiftpie_lab.cli.evaluate import app
-from swiftpie_lab.evaluation.ablations import measure, page_of, tabulate
-from swiftpie_lab.evaluation.benchmarks.pie import read_pie
-from swiftpie_lab.evaluation.judges import Networks
-from swiftpie_lab.evaluation.page import render
-from swiftpie_lab.evaluation.pie_tables import (
+from swiftpie_lab.evaluation.benchmarks._pie import read_pie
+from swiftpie_lab.evaluation.benchmarks.pie import (
     ADAPTER,
     EDIT_SCALES,
     INVERSION,
@@ -27,6 +24,9 @@ from swiftpie_lab.evaluation.pie_tables import (
     read_rows,
     table_study,
 )
+from swiftpie_lab.evaluation.judges import Networks
+from swiftpie_lab.evaluation.page import render
+from swiftpie_lab.evaluation.study import measure, page_of, tabulate
 from tests.lab.evaluation.benchmarks.pie_folder import FOLDER, random_picture, write_pie
 from tests.pipelines.tiny_editor import tiny_editor
 
@@ -47,7 +47,7 @@ def plan(tiny, tmp_path):
 
     def study_of(key, *, session=tiny, **given):
         request = TableRequest(pie, session, EditSettings(), given, load)
-        return table_study(key, request, networks=Networks(), root=tmp_path / "out")
+        return table_study(key, request, networks=Networks())
 
     study_of.loaded = loaded
     return study_of
@@ -115,7 +115,7 @@ def test_figure_9_varies_one_scale_at_every_level_of_another(plan):
     study = plan("F9")
     found = {
         (scales.identity_scale, scales.background_scale, scales.text_scale)
-        for scales in (variant.drawer.editor.settings.scales for variant in study.variants)
+        for scales in (variant.drawer.settings.scales for variant in study.variants)
     }
     assert found == {(edit, outer, 2.0) for edit in EDIT_SCALES for outer in OUTER_SCALES} | {
         (0.0, outer, text) for text in TEXT_SCALES for outer in OUTER_SCALES
@@ -125,7 +125,7 @@ def test_figure_9_varies_one_scale_at_every_level_of_another(plan):
 
 def test_a_table_is_measured_over_all_and_by_type_as_drawn_and_composed(plan, tmp_path):
     study = plan("T1", TurboEdit=finished(tmp_path / "turbo"))
-    lines = list(measure(study))
+    lines = list(measure(study, tmp_path / "out"))
     assert [line.title for line in lines][2:] == ["TurboEdit"]
     for line in lines[:2]:
         assert {*line.groups} == {"1 change object", "2 add object"}
@@ -137,7 +137,7 @@ def test_a_table_is_measured_over_all_and_by_type_as_drawn_and_composed(plan, tm
     stored = json.loads(ablations.to_json())
     assert "TurboEdit" not in stored["not_computed"]
     assert stored["published"][0]["key"] == "T1"
-    page = render(page_of(study, ablations))
+    page = render(page_of(study, ablations, tmp_path / "out"))
     for text in (page, ablations.to_markdown()):
         assert "not measured here" in text
         assert "Not computed: ICD; SwiftPie does not have this method" in text
@@ -147,7 +147,7 @@ def test_reconstructions_have_figures_of_their_own(plan, tmp_path):
     network = tmp_path / "network"
     network.mkdir()
     study = plan("T2", **{"without image branch": network})
-    full, alone = measure(replace(study, cases=study.cases[:1]))
+    full, alone = measure(replace(study, cases=study.cases[:1]), tmp_path / "out")
     for line in (full, alone):
         names = {"reconstruction-psnr", "reconstruction-mse", "reconstruction-ssim"}
         assert names <= {*line.figures}
@@ -179,9 +179,9 @@ def test_the_command_repeats_a_table(tmp_path):
 
 
 @pytest.mark.parametrize("key", ["ChordEdit", "T5"])
-def test_methods_without_masks_of_their_own_change_the_whole_picture(plan, key):
+def test_methods_without_masks_of_their_own_change_the_whole_picture(plan, key, tmp_path):
     study = plan(key)
     some = [one for one in study.variants if "SwiftEdit" not in one.title][:2]
-    lines = list(measure(replace(study, variants=some, cases=study.cases[:1])))
+    lines = list(measure(replace(study, variants=some, cases=study.cases[:1]), tmp_path))
     assert len({line.figures["unedited-mse"].mean for line in lines}) == len(some)
     assert all(line.figures["unedited-mse"].mean > 0 for line in lines)

@@ -192,7 +192,9 @@ def _box(name: str, value: object) -> Box:
     if isinstance(value, str):
         return parse_box(value)
     numbers = value if isinstance(value, list) else []
-    if len(numbers) != len(get_args(Box)) or any(type(one) not in {int, float} for one in numbers):
+    if len(numbers) != len(get_args(Box)) or any(
+        type(number) not in {int, float} for number in numbers
+    ):
         raise InputError(
             f"The box of {name!r} is {value!r}. Left, top, right and bottom as fractions from 0 to "
             "1 are needed, such as [0.1, 0.1, 0.9, 0.9]. Correct it."
@@ -221,7 +223,7 @@ def _lines(path: Path, *, needed: int) -> list[str]:
             f"'{path}' cannot be read ({short_reason(error)}). The dataset has this file. Copy it "
             "from there."
         ) from error
-    lines = [line for one in text.splitlines() if (line := one.strip())]
+    lines = [line for given in text.splitlines() if (line := given.strip())]
     if len(lines) < needed:
         what = "subject's name with at least one prompt" if needed > 1 else "prompt"
         raise InputError(f"'{path}' holds no {what}. Copy the file from the dataset.")

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -11,13 +11,7 @@ from typing import Generic
 from PIL import Image
 
 from swiftpie import __version__
-from swiftpie.engine.session import Session
-from swiftpie.imageio.images import to_pil
-from swiftpie.masks import MaskRule
-from swiftpie.pipelines.drawing.settings import EditSettings, Scales
-from swiftpie_lab.evaluation.benchmarks.world_edits import WorldEditBenchmark, WorldEditCase
 from swiftpie_lab.evaluation.case import METRICS, Row
-from swiftpie_lab.evaluation.editors import DdimEditor, EditDrawer, MaskChoice, SwiftEditor
 from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.page import Page, Section, Strip, picture_of
 from swiftpie_lab.evaluation.provenance import Provenance, provenance_of
@@ -34,23 +28,6 @@ from swiftpie_lab.evaluation.run import Benchmark, C, CaseDrawer, Results, draw,
 
 SHOWN_CASES = 6  # the first cases, which the page shows
 PICTURE_PX = 96
-
-EDIT_COLUMNS = (
-    "wish-success-in-words",
-    "recognition-kept",
-    "mask-iou",
-    "inside-psnr",
-    "outside-psnr-drawn",
-    "reconstruction-psnr",
-    "noise-psnr",
-    "time",
-)
-EDIT_SCALES: Mapping[str, tuple[float, ...]] = {
-    "identity_scale": (0.5, 1.0),
-    "background_scale": (0.0, 0.5),
-    "text_scale": (0.5, 1.5, 2.0),
-    "text_background_scale": (0.0,),
-}
 
 HELD_OUT = "The model never saw the subjects in training."
 
@@ -121,7 +98,7 @@ class Ablations:
             parts += [f"## {title[:1].upper()}{title[1:]}", "", f"| {' | '.join(heads)} |"]
             parts.append("|---|" + "---:|" * (len(heads) - 1))
             parts += [f"| {' | '.join(cells)} |" for cells in lines]
-            parts += [f"\n{describe_sweep(one)}" for one in self.sweeps if one.group == title]
+            parts += [f"\n{describe_sweep(sweep)}" for sweep in self.sweeps if sweep.group == title]
             parts.append("")
         return "\n".join(parts)
 
@@ -156,13 +133,12 @@ class Ablations:
 
 @dataclass(frozen=True, eq=False)
 class Study(Generic[C]):
-    """What is measured: variants times cases. Each variant has a folder of results below `root`."""
+    """What is measured: variants times cases."""
 
     variants: Sequence[Variant[C]]  # with everything as shipped, first
     benchmark: Benchmark[C]
     cases: Sequence[C]
     networks: Networks
-    root: Path
     truth: Callable[[C], Image.Image]  # the exact answer, for the page
     columns: tuple[str, ...]
     sweeps: tuple[tuple[str, str], ...] = ()  # group and metric that a scale should raise
@@ -181,13 +157,13 @@ class Study(Generic[C]):
         parts = [*variant.drawer.maker, self.data, self.benchmark.seed, __version__]
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
-    def results(self, variant: Variant[C]) -> Results:
-        """Return the folder of a variant."""
-        return Results(self.root / self.key(variant))
+    def results(self, variant: Variant[C], root: Path) -> Results:
+        """Return the folder of a variant, below `root`."""
+        return Results(root / self.key(variant))
 
 
-def measure(study: Study[C]) -> Iterator[Line]:
-    """Draw and judge each variant; pictures that are there already are kept.
+def measure(study: Study[C], root: Path, *, force: bool = False) -> Iterator[Line]:
+    """Draw and judge each variant below `root`; pictures are kept unless `force` is set.
 
     Raises:
         InputError: A folder holds pictures of another run.
@@ -198,8 +174,9 @@ def measure(study: Study[C]) -> Iterator[Line]:
     for variant in study.variants:
         key = study.key(variant)
         if key not in known:
-            results = study.results(variant)
-            for _ in draw(study.benchmark, study.cases, variant.drawer, results=results):
+            results = study.results(variant, root)
+            drawn = draw(study.benchmark, study.cases, variant.drawer, results=results, force=force)
+            for _ in drawn:
                 pass
             known[key] = list(score(study.benchmark, study.cases, results, study.networks))
         scores = _scores(known[key], judged)
@@ -223,7 +200,7 @@ def measure(study: Study[C]) -> Iterator[Line]:
 
 
 def tabulate(study: Study[C], lines: Sequence[Line], *, command: str = "") -> Ablations:
-    """Return the tables of a study from all its `lines`, and the `command` that asked for it."""
+    """Return the tables of a study from all its `lines`, and name the `command` behind it."""
     first = study.variants[0].drawer.maker
     metrics = {name for line in lines for name in line.figures}
     return Ablations(
@@ -261,11 +238,11 @@ def describe_sweep(sweep: Sweep) -> str:
     return f"{sweep.group}: {metric.title} ({metric.unit}) is {means}; it {verdict}."
 
 
-def page_of(study: Study[C], ablations: Ablations) -> Page:
+def page_of(study: Study[C], ablations: Ablations, root: Path) -> Page:
     """Return the page: a table a group, then the first cases as every variant draws them."""
     sections = [Section(sentences=ablations.sentences)]
     for group, table in ablations.tables().items():
-        words = [describe_sweep(one) for one in ablations.sweeps if one.group == group]
+        words = [describe_sweep(sweep) for sweep in ablations.sweeps if sweep.group == group]
         sections.append(Section(group, sentences=words, table=table))
     published = tables_of_published(ablations.published)
     sections += [Section(title, table=table) for title, table in published.items()]
@@ -275,67 +252,13 @@ def page_of(study: Study[C], ablations: Ablations) -> Page:
     judged = next(iter(study.benchmark.candidates))
     strips = [_strip([study.truth(case) for case in cases], study.truth_title)]
     for variant in {study.key(one): one for one in reversed(study.variants)}.values():
-        results = study.results(variant)
+        results = study.results(variant, root)
         images = [results.read(case, judged) for case in cases]
         strips.insert(1, _strip(images, variant.title, variant.group))
     sections.append(Section("The first cases", strips=strips))
     footer = [f"weights {ablations.weights}", f"data {ablations.data}", f"seed {ablations.seed}"]
     footer += ablations.provenance.lines
     return Page(f"Ablations: {ablations.preset}", sections, footer)
-
-
-def edit_study(
-    session: Session,
-    benchmark: WorldEditBenchmark,
-    *,
-    num_cases: int,
-    root: Path,
-    inversions: Mapping[str, Session],
-    teacher: Session | None,
-) -> Study[WorldEditCase]:
-    """Return the study of one set of weights on rendered edits.
-
-    Args:
-        session: The model under test.
-        benchmark: Deals the cases.
-        num_cases: How many of each kind.
-        root: The folder for all results.
-        inversions: The same model with other inversion networks, by title.
-        teacher: A multi-step model, for DDIM inversion.
-    """
-    shipped = Scales.for_edit(session.components.preset)
-    editors: list[tuple[str, str, SwiftEditor | DdimEditor]] = [
-        ("everything", "as shipped", SwiftEditor(session)),
-        *(("inversion", title, SwiftEditor(other)) for title, other in inversions.items()),
-        ("mask", "found by keyword", SwiftEditor(session, mask=MaskChoice.KEYWORD)),
-        ("mask", "given", SwiftEditor(session, mask=MaskChoice.TRUE)),
-        ("mask", "none", SwiftEditor(session, mask=MaskChoice.NONE)),
-        *(
-            ("mask", f"{rule} rule", SwiftEditor(session, settings=EditSettings(rule=rule)))
-            for rule in MaskRule
-        ),
-    ]
-    for name, values in EDIT_SCALES.items():
-        for value in values:
-            if value != getattr(shipped, name):
-                settings = EditSettings(scales=replace(shipped, **{name: value}))
-                title = f"{name.replace('_', ' ')} {value:g}"
-                editors.append(("scales", title, SwiftEditor(session, settings=settings)))
-    if teacher is not None:
-        steps = len(teacher.components.schedule.steps)
-        editors.append(("baseline", f"DDIM, {steps} steps", DdimEditor(teacher)))
-    return Study(
-        variants=[
-            Variant(group, title, EditDrawer(editor, benchmark)) for group, title, editor in editors
-        ],
-        benchmark=benchmark,
-        cases=benchmark.cases(num_cases),
-        networks=Networks(panel=benchmark.panel()),
-        root=root,
-        truth=lambda case: to_pil(benchmark.answer(case).target)[0],
-        columns=EDIT_COLUMNS,
-        remarks=(HELD_OUT,),
-    )
 
 
 def _strip(images: Sequence[Image.Image], title: str, group: str = "") -> Strip:

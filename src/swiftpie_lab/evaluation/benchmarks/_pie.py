@@ -1,0 +1,328 @@
+"""PIE-Bench (arXiv:2310.01506), from a folder of the user's: its cases and its own definitions."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from swiftpie.errors import InputError
+from swiftpie.imageio.decoding import load_image
+from swiftpie.imageio.images import to_tensor
+from swiftpie_lab.evaluation.case import Evidence, Row
+from swiftpie_lab.evaluation.editors import EditTask, TaskBenchmark, with_edit
+from swiftpie_lab.evaluation.judges import Networks
+from swiftpie_lab.evaluation.programs import ProgramTask
+from swiftpie_lab.evaluation.run import File, PageLimits, Results
+
+MAPPING, PICTURES = "mapping_file.json", "annotation_images"
+COMPOSITE = "composite"  # candidate: the edit with pixels of the source put back around it
+MAX_MAPPING_MIB = 256  # the published one has a few
+
+TYPES: Mapping[int, str] = {
+    0: "random",
+    1: "change object",
+    2: "add object",
+    3: "delete object",
+    4: "change content",
+    5: "change pose",
+    6: "change colour",
+    7: "change material",
+    8: "change background",
+    9: "change style",
+}
+
+_NAME = re.compile(r"[\w-]{1,100}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class PieCase:
+    """One entry of the mapping."""
+
+    name: str
+    type_id: int  # key of TYPES
+    picture: Path
+    source_prompt: str
+    target_prompt: str
+    keyword: str  # the first of the blended words; may be empty
+    runs: tuple[int, ...]  # start and length by turns, over the rows of the picture
+    instruction: str = ""  # the edit as a command; may be empty
+
+
+@dataclass(frozen=True, eq=False)
+class PieBenchmark(TaskBenchmark[PieCase]):
+    """All entries in the order of the mapping."""
+
+    root: Path
+    cases: tuple[PieCase, ...]
+    mapping: str  # its sha256
+    seed: int = 0
+
+    name = "pie"
+    title = "Edits"
+    metrics = (
+        "structure-distance",
+        "unedited-psnr",
+        "unedited-lpips",
+        "unedited-mse",
+        "unedited-ssim",
+        "clip-whole",
+        "clip-edited",
+        "reconstruction-psnr",
+        "reconstruction-lpips",
+        "reconstruction-mse",
+        "reconstruction-ssim",
+        "time",
+    )
+    candidates = MappingProxyType(
+        {
+            "edit": "edit",
+            COMPOSITE: "edit, source put back outside of the used mask",
+            "source": "untouched source",
+        }
+    )
+    strip = MappingProxyType(
+        {
+            "source": "before",
+            "uncomposed": "after, as drawn",
+            "edit": "after, as returned",
+            "mask": "true mask",
+            "edit-mask": "used mask",
+        }
+    )
+    shown = PageLimits(worst=48, best=0, sample=48)
+    ranked_by = ("clip-edited", "unedited-psnr")
+    headline = ("structure-distance", "unedited-psnr", "clip-whole", "clip-edited")
+
+    @property
+    def fingerprint(self) -> str:
+        """Return sha256 of the mapping."""
+        return self.mapping
+
+    def task(self, case: PieCase) -> EditTask:
+        """Return an entry as editors get it.
+
+        Raises:
+            ImageError: The picture cannot be read.
+        """
+        source = load_image(case.picture).convert("RGB")
+        return EditTask(
+            name=case.name,
+            source=source,
+            source_prompt=case.source_prompt,
+            target_prompt=case.target_prompt,
+            keyword=case.keyword,
+            mask=decode_mask(case.runs, height=source.height, width=source.width),
+            seed=0,
+            instruction=case.instruction,
+        )
+
+    def finished_name(self, case: PieCase) -> str:
+        """Return the dataset's own name of the picture."""
+        base = (self.root / PICTURES).resolve()
+        return f"{PICTURES}/{case.picture.relative_to(base).as_posix()}"
+
+    def as_drawn(self, picture: Image.Image, task: ProgramTask) -> Image.Image:
+        """Return the last square of a strip."""
+        assert task.source is not None, "edits have a source"
+        return last_square(picture, size=task.source.size)
+
+    def known(self, case: PieCase, task: EditTask) -> Iterator[tuple[str, File]]:
+        """Yield the picture before and its mask."""
+        del case
+        yield "source", task.source
+        yield "mask", task.mask
+
+    def evidence(
+        self, case: PieCase, results: Results, networks: Networks
+    ) -> Iterator[tuple[str, Evidence]]:
+        """Yield the edit as it was drawn, as it was returned if that differs, and the source.
+
+        Other programs are judged by what they draw, so pixels of the source that were put back
+        afterwards do not count for the edit itself.
+        """
+        task = self.task(case)
+        source = to_tensor(task.source)
+        known = Evidence(
+            picture=source,
+            source=source,
+            mask=task.mask,
+            prompt=case.target_prompt,
+            networks=networks,
+        )
+        returned = with_edit(known, case, results)
+        if returned.uncomposed is None:
+            yield "edit", returned
+        else:
+            yield "edit", replace(returned, picture=returned.uncomposed)
+            yield COMPOSITE, returned
+        yield "source", known
+
+    def words(self, case: PieCase) -> list[str]:
+        """Return both prompts."""
+        return [case.source_prompt, f"→ {case.target_prompt}"]
+
+    def groups(self, rows: Sequence[Row[PieCase]]) -> dict[str, list[Row[PieCase]]]:
+        """Return the cases by type."""
+        return {
+            f"{number} {title}": [row for row in rows if row.case.type_id == number]
+            for number, title in TYPES.items()
+            if any(row.case.type_id == number for row in rows)
+        }
+
+    def as_json(self, case: PieCase) -> dict[str, object]:
+        """Return a case without its mask, which the mapping has."""
+        return {"name": case.name, "type_id": case.type_id, "picture": case.picture.name}
+
+
+def read_pie(root: Path, *, limit: int | None = None) -> PieBenchmark:
+    """Read the mapping and see that all pictures are there.
+
+    Args:
+        root: The folder with `mapping_file.json`.
+        limit: Read only so many entries, the first ones.
+
+    Raises:
+        InputError: The mapping is missing or broken, or names a picture that is not there.
+    """
+    path = root / MAPPING
+    try:
+        if path.stat().st_size > MAX_MAPPING_MIB << 20:
+            raise InputError(
+                f"'{path}' has more than {MAX_MAPPING_MIB} MiB; no mapping of PIE-Bench has. "
+                "Download it again."
+            )
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"'{path}' cannot be read ({error.strerror}). PIE-Bench's folder with {MAPPING} and "
+            f"{PICTURES}/ is needed. Check the path."
+        ) from error
+    try:
+        mapping = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f"'{path}' is not JSON ({str(error)[:100]}). The mapping of PIE-Bench is needed. "
+            "Download it again."
+        ) from error
+    if not isinstance(mapping, dict) or not mapping:
+        raise InputError(
+            f"'{path}' holds no entries. An object with one entry a picture is needed. Download "
+            "it again."
+        )
+    cases = tuple(_case(root, name, entry) for name, entry in list(mapping.items())[:limit])
+    return PieBenchmark(root, cases, hashlib.sha256(data).hexdigest())
+
+
+def last_square(image: Image.Image, *, size: tuple[int, int]) -> Image.Image:
+    """Return the lower right part of `size` of a picture that is not square; others as they are."""
+    if image.width == image.height:
+        return image
+    return image.crop((image.width - size[0], image.height - size[1], image.width, image.height))
+
+
+def decode_mask(runs: Sequence[int], *, height: int, width: int) -> Tensor:
+    """Return the mask (1, 1, H, W), 1 = edited; its outermost pixels are 1 whatever `runs` say.
+
+    Args:
+        runs: Start and length by turns, in pixels row by row; what lies beyond the picture is cut
+            off, as the published decoder does.
+        height: Rows of the picture.
+        width: Columns of the picture.
+
+    Raises:
+        InputError: The runs are no pairs of whole numbers, 0 or more.
+    """
+    if not _are_runs(runs):
+        raise InputError(
+            f"The mask has {len(runs)} numbers that are no runs. A start and a length by turns are "
+            "needed, whole numbers of 0 or more. Complete the last run, or remove it."
+        )
+    count = height * width
+    flat = torch.zeros(count)
+    for start, length in zip(runs[::2], runs[1::2], strict=True):
+        flat[start : min(start + length, count)] = 1
+    mask = flat.view(1, 1, height, width)
+    mask[..., [0, -1], :] = 1
+    mask[..., :, [0, -1]] = 1
+    return mask
+
+
+def _case(root: Path, name: str, entry: object) -> PieCase:
+    if not _NAME.fullmatch(name):
+        raise InputError(
+            f"The mapping has an entry called {name[:40]!r}. Letters, digits, - and _ are needed, "
+            "since files are named after it. Rename the entry."
+        )
+    if not isinstance(entry, dict):
+        raise _wrong(name, "is no object", "one with picture, prompts, mask")
+    texts: dict[str, str] = {}
+    for key in ("image_path", "original_prompt", "editing_prompt"):
+        text = entry.get(key)
+        if not isinstance(text, str) or not text.strip():
+            raise _wrong(name, f"has no {key}", "text")
+        texts[key] = text
+    source, target = (
+        re.sub(r"[\[\]]", "", texts[key])  # brackets mark what changes
+        for key in ("original_prompt", "editing_prompt")
+    )
+    blended, runs = entry.get("blended_word", ""), entry.get("mask")
+    instruction = entry.get("editing_instruction")
+    if not isinstance(runs, list) or not _are_runs(runs):
+        raise _wrong(name, "has a broken mask", "a list of start and length by turns, 0 or more")
+    words = blended.split() if isinstance(blended, str) else []
+    return PieCase(
+        name=name,
+        type_id=_type_id(name, entry.get("editing_type_id")),
+        picture=_picture(root, name, texts["image_path"]),
+        source_prompt=source,
+        target_prompt=target,
+        keyword=words[0] if words else "",
+        runs=tuple(runs),
+        instruction=instruction if isinstance(instruction, str) else "",
+    )
+
+
+def _are_runs(numbers: Sequence[Any]) -> bool:
+    return len(numbers) % 2 == 0 and all(type(number) is int and number >= 0 for number in numbers)
+
+
+def _picture(root: Path, name: str, relative: str) -> Path:
+    base = (root / PICTURES).resolve()
+    try:
+        path = (base / relative).resolve()
+        is_there = path.is_file()
+    except (OSError, ValueError) as error:
+        raise _wrong(name, f"has the image_path {relative[:80]!r}", "a file name") from error
+    if not path.is_relative_to(base):
+        problem = f"leads out of {PICTURES}/ to {relative[:80]!r}"
+        raise _wrong(name, problem, "a path inside of it")
+    if not is_there:
+        raise InputError(
+            f"Entry {name!r} needs '{path}', which does not exist. Every picture of the mapping is "
+            "needed. Unpack the dataset again."
+        )
+    return path
+
+
+def _type_id(name: str, value: object) -> int:
+    try:
+        number = int(value) if isinstance(value, str | int) else -1
+    except ValueError:
+        number = -1
+    if number not in TYPES:
+        raise _wrong(name, f"has the editing_type_id {str(value)[:20]!r}", "0 to 9")
+    return number
+
+
+def _wrong(name: str, problem: str, needed: str) -> InputError:
+    return InputError(
+        f"Entry {name!r} of the mapping {problem}. Needed: {needed}. Restore the published mapping."
+    )

@@ -1,0 +1,158 @@
+"""Subjects taken out of photographs, with exact answers: insertions the other way round."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from torch import Tensor
+
+from swiftpie.cli.options import DataPath
+from swiftpie.imageio.images import mask_to_pil, to_pil, to_tensor
+from swiftpie.masks import grow
+from swiftpie_lab.evaluation import options as given
+from swiftpie_lab.evaluation.benchmarks.insertions import (
+    NUM_CASES,
+    InsertionBenchmark,
+    InsertionCase,
+    InsertionDrawer,
+    open_backgrounds,
+)
+from swiftpie_lab.evaluation.case import Evidence, Expected
+from swiftpie_lab.evaluation.command import (
+    BenchmarkCommand,
+    Trial,
+    drawer_of,
+    open_model,
+    open_pack,
+)
+from swiftpie_lab.evaluation.judges import Networks
+from swiftpie_lab.evaluation.metrics.insertions import changed
+from swiftpie_lab.evaluation.opencv import ROOM_PX, inpainted
+from swiftpie_lab.evaluation.programs import ProgramTask
+from swiftpie_lab.evaluation.run import File, Results
+from swiftpie_world.photographs import Insertion
+
+
+@dataclass(frozen=True, eq=False)
+class RemovalBenchmark(InsertionBenchmark):
+    """Subjects to take out of photographs, with their shadows."""
+
+    shows_subject = False
+    name = "removals"
+    title = "Removals from photographs"
+    metrics = ("ghost", "imprint", "inside-psnr", "seam", "sharpness-inside", "subject-remains")
+    candidates = MappingProxyType(
+        {"model": "model", "truth": "truth", "inpainted": "inpainting", "source": "untouched"}
+    )
+    strip = MappingProxyType({"source": "before", **candidates, "mask": "mask"})
+    ranked_by = ("inside-psnr",)
+    baselines = (("ghost", "inpainted"),)
+
+    def known(self, inserted: Insertion) -> dict[str, File]:
+        """Return the photograph with and without its subject, the subject, and what is to go."""
+        pixels, background, mask = (
+            getattr(inserted.answer.rendering, name) for name in ("pixels", "background", "mask")
+        )
+        return {
+            "source": to_pil(pixels)[0],
+            "truth": to_pil(background)[0],
+            "before-mask": mask,
+            "mask": touched(inserted),
+        }
+
+    def evidence(
+        self, case: InsertionCase, results: Results, networks: Networks
+    ) -> Iterator[tuple[str, Evidence]]:
+        """Yield what each method left of the subject, the truth and the untouched picture."""
+        truth, source = (to_tensor(results.read(case, kind)) for kind in ("truth", "source"))
+        mask, before = (results.read_mask(case, kind) for kind in ("mask", "before-mask"))
+        known = Evidence(
+            picture=truth,
+            truth=truth,
+            source=source,
+            mask=mask,
+            claimed=mask,
+            expected=Expected(where=before, gone=case.code),
+            networks=networks,
+        )
+        yield from self._each(case, known, results)
+
+    def program_task(self, case: InsertionCase) -> ProgramTask:
+        """Return the photograph and what is to go; no words say what is behind it."""
+        inserted = self.answer(case)
+        photo, mask = to_pil(inserted.answer.rendering.pixels)[0], touched(inserted)
+        return ProgramTask(
+            prompt="",
+            seed=case.seed,
+            source=photo,
+            mask=mask_to_pil(mask)[0],
+            size=photo.size,
+            files=self.known(inserted) | {"inpainted": inpainted(photo, mask)},
+        )
+
+    def words(self, case: InsertionCase) -> list[str]:
+        """Return what goes."""
+        return [f"{case.subject} out of photograph {case.photo}"]
+
+
+@dataclass(frozen=True, eq=False)
+class RemovalDrawer(InsertionDrawer):
+    """Takes subjects out with a session, and beside that by inpainting."""
+
+    def kinds(self, case: InsertionCase) -> tuple[str, ...]:
+        """Return picture, answer and candidates, with their masks."""
+        del case
+        return ("source", "truth", "mask", "before-mask", "model", "model-mask", "inpainted")
+
+    def draw(self, case: InsertionCase, missing: set[str]) -> Iterator[tuple[str, File]]:
+        """Yield what is missing; everyone gets the same mask, of the subject and its shadow."""
+        inserted = self.benchmark.answer(case)
+        yield from self.benchmark.known(inserted).items()
+        photo, mask = to_pil(inserted.answer.rendering.pixels)[0], touched(inserted)
+        if missing & {"model", "model-mask"}:
+            result = self.session.remove(photo, mask=mask_to_pil(mask)[0], seed=case.seed)
+            yield "model", result.image
+            yield "model-mask", result.region
+        if "inpainted" in missing:
+            yield "inpainted", inpainted(photo, mask)
+
+
+def touched(inserted: Insertion) -> Tensor:
+    """Return subject and shadow with some room, (1, 1, H, W) 0 or 1: the mask of a removal."""
+    shown = inserted.answer.rendering
+    return grow(changed(shown.pixels, shown.background, shown.mask), ROOM_PX)
+
+
+def open_removals(
+    *,
+    photos: given.Backgrounds = None,
+    programs: given.Programs,
+    loading: given.LoadedInSteps,
+    data: DataPath = None,
+    cases: given.NumCases = NUM_CASES,
+    seed: given.Seed = 0,
+) -> Trial[InsertionCase]:
+    """Judge how a preset takes subjects and their shadows out of photographs.
+
+    The answers are exact. The cases are those of `insertions`, after and before. Beside the
+    model's picture, the truth, OpenCV's inpainting and the untouched picture are judged. An
+    interrupted run goes on where it stopped.
+    """
+    benchmark = RemovalBenchmark(open_pack(data), open_backgrounds(photos), seed=seed)
+    dealt = benchmark.cases(cases)
+
+    def own() -> RemovalDrawer:
+        return RemovalDrawer(open_model(loading), benchmark)
+
+    drawer = drawer_of(benchmark, dealt, programs, loading, own)
+    return Trial(benchmark, dealt, drawer, Networks(panel=benchmark.panel()))
+
+
+BENCHMARK = BenchmarkCommand(
+    open_removals,
+    (
+        "swiftpie evaluate removals --photos my-photos",
+        "swiftpie evaluate removals --photos my-photos "
+        "--cases 24 --weights runs/mini_world/export --out out/mine --json",
+    ),
+)

@@ -1,0 +1,128 @@
+"""Options that benchmarks share."""
+
+from pathlib import Path
+from typing import Annotated, Literal, TypedDict
+
+import typer
+
+from swiftpie.backbones.choices import LoadOptions
+from swiftpie.cli.options import FieldOptions
+from swiftpie.config import Option
+from swiftpie.pipelines.drawing.settings import EditSettings
+
+PUBLISHED = (
+    *("recipe", "preset", "weights", "base", "adapter", "image_encoder"),
+    *("allow_pickle", "offline", "yes"),
+)
+STEPS, EDITS = (*PUBLISHED, "steps", "device"), (*PUBLISHED, "inversion", "device")
+LoadedInSteps = Annotated[LoadOptions, FieldOptions(LoadOptions, STEPS)]
+LoadedInSizes = Annotated[LoadOptions, FieldOptions(LoadOptions, (*STEPS, "size_px"))]
+EditRules = Annotated[EditSettings, FieldOptions(EditSettings, ("mode", "start", "rule"))]
+LoadedToEdit = Annotated[LoadOptions, FieldOptions(LoadOptions, EDITS)]
+LoadedToEditInSizes = Annotated[LoadOptions, FieldOptions(LoadOptions, (*EDITS, "size_px"))]
+FACES = (*PUBLISHED, "steps", "lora_scale", "face_version", "device")
+LoadedForFaces = Annotated[LoadOptions, FieldOptions(LoadOptions, FACES)]
+
+Seed = Annotated[
+    int, typer.Option("--seed", min=0, max=2**31, help="Decides cases, noise and references.")
+]
+FirstSeed = Annotated[
+    int, typer.Option("--seed", min=0, max=2**31, help="Of the first case; others count up.")
+]
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where pictures and report go.")]
+Anew = Annotated[
+    bool, typer.Option("--force", help="Draw all anew; otherwise pictures in DIR are kept.")
+]
+NumCases = Annotated[int, typer.Option("--cases", min=1, metavar="N", help="How many to judge.")]
+CasesAKind = Annotated[
+    int, typer.Option("--cases", min=1, metavar="N", help="How many of each kind to judge.")
+]
+WorldJudges = Annotated[
+    Path | None,
+    typer.Option(
+        "--judges",
+        metavar="DIR",
+        help="Other judges than the package's: an export of `swiftpie train world-judges`.",
+    ),
+]
+Backgrounds = Annotated[
+    Path | None,
+    typer.Option(
+        "--photos",
+        metavar="DIR",
+        help="Photographs to use, of which training leaves one in five alone; by default the one "
+        "inside the package.",
+    ),
+]
+MaskName = Annotated[
+    Literal["found", "keyword", "true", "none"],
+    typer.Option(
+        "--mask",
+        help="Where it may change: found between the prompts, found by the keyword, the true "
+        "mask, or everywhere.",
+    ),
+]
+
+
+class NetworkFiles(TypedDict, total=False):
+    """Networks of the user's that judge; read by `open_networks`."""
+
+    clip: Annotated[Path, Option("CLIP ViT-L/14, for the figures that need it.", "DIR")]
+    clip_small: Annotated[Path, Option("CLIP ViT-B/32, likewise.", "DIR")]
+    dino: Annotated[Path, Option("DINO ViT-B/8, for the structure distance.", "DIR")]
+    dino_small: Annotated[Path, Option("DINO ViT-S/16, for the likeness of subjects.", "DIR")]
+    dinov2: Annotated[Path, Option("DINOv2 ViT-S/14, likewise.", "DIR")]
+    siglip2: Annotated[Path, Option("SigLIP2 SO400M NaFlex, for MaSC.", "DIR")]
+    lpips: Annotated[Path, Option("Weights of LPIPS with SqueezeNet, as safetensors.", "FILE")]
+    aesthetic: Annotated[Path, Option("LAION's aesthetic predictor.", "FILE")]
+    image_reward: Annotated[
+        Path, Option("ImageReward-v1.0 with its tokenizer, for the preference of people.", "DIR")
+    ]
+
+
+EditNetworks = Annotated[NetworkFiles, FieldOptions(NetworkFiles, ("lpips",))]
+PieNetworks = Annotated[NetworkFiles, FieldOptions(NetworkFiles, ("clip", "dino", "lpips"))]
+DreamNetworks = Annotated[
+    NetworkFiles,
+    FieldOptions(NetworkFiles, ("clip", "clip_small", "dino_small", "dinov2", "siglip2", "lpips")),
+]
+FaceNetworks = Annotated[
+    NetworkFiles, FieldOptions(NetworkFiles, ("clip", "clip_small", "aesthetic", "image_reward"))
+]
+
+
+class ProgramFiles(TypedDict, total=False):
+    """What draws in SwiftPie's place; read by `drawer_of`."""
+
+    results: Annotated[
+        Path,
+        Option(
+            "Judge finished pictures of another program instead, a file a case. The documentation "
+            "of evaluations says what they are called.",
+            "DIR",
+        ),
+    ]
+    pipeline: Annotated[
+        Path,
+        Option(
+            "Draw with this pipeline as diffusers saved and runs it, instead of SwiftPie. Adapter "
+            "and image encoder go through diffusers' own loader.",
+            "DIR",
+        ),
+    ]
+    pipeline_steps: Annotated[
+        int, Option("Steps of its calls; by default the pipeline's own number.", "N", least=1)
+    ]
+    pipeline_guidance: Annotated[
+        float, Option("Guidance scale of its calls; by default the pipeline's own.", least=0)
+    ]
+    pipeline_strength: Annotated[
+        float,
+        Option("How much it may change a picture; by default the pipeline's own.", least=0, most=1),
+    ]
+    pipeline_adapter_scale: Annotated[
+        float, Option("Strength of its IP-Adapter; by default diffusers' own.", least=0)
+    ]
+
+
+Programs = Annotated[ProgramFiles, FieldOptions(ProgramFiles)]
