@@ -66,7 +66,7 @@ def library(
 ) -> None:
     """Build the library of subjects by name from the same packages, by default where it is read."""
     from swiftpie.library import ASSETS, PACK
-    from swiftpie_lab.data.library import build_library
+    from swiftpie_lab.data.archive import build_library
 
     _build(build_library, out or ASSETS / PACK, archive, names_archive, force=force)
 

@@ -1,19 +1,129 @@
 """From scores to a report: averages with the intervals that chance leaves them."""
 
+import importlib.resources
 import json
+import os
+import platform
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from functools import cache
+from importlib import metadata
 from statistics import fmean
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from swiftpie.backbones.machine import processor_name
 from swiftpie_lab.evaluation.case import METRICS, Measure, Row
 from swiftpie_lab.evaluation.judges import NEEDED, Networks
-from swiftpie_lab.evaluation.provenance import Provenance, provenance_of
-from swiftpie_lab.evaluation.published import PublishedTable, published_tables
 from swiftpie_lab.evaluation.run import Benchmark, BenchmarkRun, C, metrics_of
+
+PACKAGES = ("swiftpie", "swiftpie-lab", "torch", "diffusers", "transformers", "numpy", "pillow")
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """All that figures may depend on besides weights and data, which the run names."""
+
+    command: str  # without options that say where results go; paths by their last part
+    versions: Mapping[str, str]  # of packages and Python
+    judges: Mapping[str, str]  # sha256 by file of the networks that the user gave
+    processor: str
+    num_cores: int
+
+    @property
+    def lines(self) -> list[str]:
+        """The same for people."""
+        versions = ", ".join(f"{name} {version}" for name, version in self.versions.items())
+        judges = [f"{name} {digest}" for name, digest in self.judges.items()]
+        command = [self.command] if self.command else []
+        return [*command, versions, *judges, f"{self.processor}, {self.num_cores} cores"]
+
+
+def provenance_of(command: str, judges: Mapping[str, str]) -> Provenance:
+    """Return what this process computes with.
+
+    Args:
+        command: What the user typed; empty where Python called.
+        judges: sha256 by file of the networks that the user gave.
+    """
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:  # one that runs from its sources
+            continue
+    return Provenance(command, versions, judges, processor_name(), os.cpu_count() or 1)
+
+
+HEADING = "Published by others, not measured here"
+
+
+class Read(StrEnum):
+    """Where figures were read."""
+
+    PAPER = "paper"
+    CODE = "code"
+    SECOND_HAND = "second-hand"  # in a page about the paper
+
+
+@dataclass(frozen=True)
+class PublishedRow:
+    """What a table says of one method."""
+
+    method: str
+    figures: Mapping[str, float]  # by metric, as our reports store them
+    setting: str = ""
+    read: Read = Read.PAPER
+
+    @property
+    def label(self) -> str:
+        """The method with its setting, and a mark where figures were read second-hand."""
+        parts = [self.method, self.setting, "second-hand" if self.read is Read.SECOND_HAND else ""]
+        return ", ".join(filter(None, parts))
+
+
+@dataclass(frozen=True)
+class PublishedTable:
+    """A table of a paper, or those of its rows that are known here."""
+
+    key: str  # short, as a command may be given it
+    source: str  # as "arXiv:2412.04301"
+    table: str  # as the source calls it
+    rows: tuple[PublishedRow, ...]
+    setting: str = ""
+    is_ablation: bool = False  # of one method's parts; reports on whole methods leave it out
+
+    @property
+    def title(self) -> str:
+        """The source, and that nothing of it was measured here."""
+        setting = f"; {self.setting}" if self.setting else ""
+        return f"{HEADING}: {self.source}, {self.table}{setting}"
+
+
+@cache
+def published_tables(benchmark: str) -> tuple[PublishedTable, ...]:
+    """Return what is known of others' figures on a benchmark; nothing if it has no file.
+
+    `assets/published/<benchmark>.toml` holds them.
+    """
+    path = importlib.resources.files("swiftpie_lab") / "assets" / "published" / f"{benchmark}.toml"
+    if not path.is_file():
+        return ()
+    stored = tomllib.loads(path.read_text(encoding="utf-8"))
+    return tuple(
+        PublishedTable(**{**table, "rows": tuple(map(_row, table["rows"]))})
+        for table in stored["tables"]
+    )
+
+
+def _row(stored: Mapping[str, Any]) -> PublishedRow:
+    read = Read(stored.get("read", Read.PAPER))
+    return PublishedRow(**{**stored, "read": read})
+
 
 CONFIDENCE = 0.95
 NUM_RESAMPLES = 2000  # the ends of the interval are then stable to a few percent of its width

@@ -14,14 +14,15 @@ from swiftpie import __version__
 from swiftpie_lab.evaluation.case import METRICS, Row
 from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.page import Page, Section, Strip, picture_of
-from swiftpie_lab.evaluation.provenance import Provenance, provenance_of
-from swiftpie_lab.evaluation.published import PublishedTable
 from swiftpie_lab.evaluation.report import (
     Interval,
+    Provenance,
+    PublishedTable,
     Table,
     as_json,
     format_interval,
     interval,
+    provenance_of,
     tables_of_published,
 )
 from swiftpie_lab.evaluation.run import Benchmark, C, CaseDrawer, Results, draw, score

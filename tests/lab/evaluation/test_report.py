@@ -1,20 +1,34 @@
 import dataclasses
+import hashlib
 import json
+import re
+from html.parser import HTMLParser
+from importlib.resources import files
 
 import pytest
+import torch
+from typer.testing import CliRunner
 
+from swiftpie_lab.cli.evaluate import app
 from swiftpie_lab.evaluation.benchmarks.world_edits import WorldEditCase
-from swiftpie_lab.evaluation.case import Row
+from swiftpie_lab.evaluation.case import METRICS, Row
 from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.report import (
+    HEADING,
     Interval,
+    Read,
     format_interval,
     interval,
+    provenance_of,
+    published_tables,
     summarise,
     table,
     table_by_group,
 )
 from swiftpie_world.changes import WorldChange
+from tests.lab.evaluation.benchmarks.dream_folder import write_dreambench
+from tests.lab.evaluation.benchmarks.pie_folder import write_pie
+from tests.lab.evaluation.tiny_networks import write_dinov2
 
 ART = WorldChange.RENDITION
 
@@ -167,3 +181,106 @@ def test_tables_have_a_line_a_metric_and_a_line_a_group(edits, edit_report):
     heads, lines = table_by_group(edits, edit_report)
     assert [line[0] for line in lines] == ["restyle (2)", "change place (1)"]
     assert {len(line) for line in lines} == {len(heads)}
+
+
+FOLDER = files("swiftpie_lab") / "assets" / "published"
+NAMES = [path.name for path in FOLDER.iterdir()]
+PUBLISHED = sorted(name.removesuffix(".toml") for name in NAMES if name.endswith(".toml"))
+
+
+@pytest.mark.parametrize("benchmark", PUBLISHED)
+def test_every_published_row_has_a_source_and_metrics_of_ours(benchmark):
+    tables = published_tables(benchmark)
+    assert len({one.key for one in tables}) == len(tables) > 0
+    for published in tables:
+        assert re.fullmatch(r"arXiv:\d{4}\.\d{5}", published.source)
+        assert published.table
+        for row in published.rows:
+            assert {*row.figures} <= {*METRICS.names()}
+            assert ("second-hand" in row.label) == (row.read is Read.SECOND_HAND)
+        assert published.title.startswith(f"{HEADING}: {published.source}")
+
+
+def test_figures_of_the_main_table_are_those_of_the_paper():
+    first = {table.key: table for table in published_tables("pie")}["T1"]
+    found, given = first.rows[:2]
+    assert found.figures == {
+        "unedited-psnr": 23.33,
+        "unedited-mse": 6.60,
+        "clip-whole": 25.16,
+        "clip-edited": 21.25,
+        "time": 230,
+    }
+    assert (given.setting, given.figures["unedited-mse"]) == ("ground-truth mask", 6.18)
+
+
+def test_a_benchmark_without_a_file_has_no_published_figures():
+    assert published_tables("world") == ()
+
+
+def test_reports_show_published_figures_apart_from_their_own(tmp_path):
+    root, out = write_pie(tmp_path), tmp_path / "out"
+    arguments = ["pie", str(root), "--editor", "source", "--out", str(out)]
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert result.exit_code == 0
+    for text in (result.stdout, (out / "index.html").read_text()):
+        assert HEADING in text
+        assert text.index("SSIM, unedited part") < text.index(HEADING) < text.index("TurboEdit")
+    report = json.loads((out / "report.json").read_text())
+    assert {table["key"] for table in report["published"]} == {"T1", "T6", "ChordEdit"}
+    measured = {figure["name"]: figure["value"] for figure in report["figures"]}
+    assert measured["unedited-mse"] == 0  # of the untouched source, not theirs
+
+
+EVIL = '<script>alert("x")</script> & <img src=x onerror=y>'
+
+
+class Tags(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.seen = {}
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.setdefault(tag, []).append(dict(attrs))
+
+
+def test_versions_and_machine_are_those_of_this_process():
+    found = provenance_of("swiftpie evaluate", {"dinov2/model.safetensors": "ab"})
+    assert found.versions["torch"].split("+")[0] == torch.__version__.split("+")[0]
+    assert {"python", "diffusers", "transformers", "swiftpie"} <= {*found.versions}
+    assert found.num_cores >= 1
+    assert found.processor
+    assert found.lines[0] == "swiftpie evaluate"
+    assert found.lines[2] == "dinov2/model.safetensors ab"
+    assert provenance_of("", {}).lines[0].startswith("python ")
+
+
+@pytest.mark.thorough
+def test_a_report_of_hostile_names_is_text_alone_and_tells_its_command(tmp_path):
+    root = write_dreambench(tmp_path / EVIL.replace("/", "_"), evil=EVIL)
+    judge = write_dinov2(tmp_path / "dino's network")
+    rival = root / "pictures"
+    rival.mkdir()
+    for subject in ("dog", "vase"):
+        (rival / f"{subject}-00-0.png").write_bytes((root / "dog/00.jpg").read_bytes())
+    out = tmp_path / "out"
+    options = ["--prompts", 1, "--seeds", 1, "--results", rival, "--dinov2", judge, "--out", out]
+    done = CliRunner().invoke(app, ["dreambench", str(root), *map(str, options), "--json"])
+    assert done.exit_code == 0, done.output
+    page = (out / "index.html").read_text()
+    tags = Tags()
+    tags.feed(page)
+    assert not {"script", "img", "link", "iframe"} & {*tags.seen}
+    assert all(one["href"].startswith("data:image/webp;base64,") for one in tags.seen["image"])
+    assert not re.search(r"https?://|url\(|@import", page)
+    assert "&lt;script&gt;alert(&#34;x&#34;)" in page
+    provenance = json.loads(done.stdout)["provenance"]
+    assert provenance["command"].endswith(
+        "--prompts 1 --seeds 1 --dinov2 'dino'\"'\"'s network' --results pictures"
+    )
+    assert str(tmp_path) not in done.stdout + page
+    assert "--out" not in provenance["command"]
+    weights = (judge / "model.safetensors").read_bytes()
+    digest = hashlib.sha256(weights).hexdigest()
+    assert provenance["judges"] == {"dinov2/model.safetensors": digest}
+    assert digest in page

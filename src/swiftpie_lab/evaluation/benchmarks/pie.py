@@ -37,8 +37,7 @@ from swiftpie_lab.evaluation.editors import (
 )
 from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.programs import FinishedPictures
-from swiftpie_lab.evaluation.published import published_tables
-from swiftpie_lab.evaluation.report import lacking_networks
+from swiftpie_lab.evaluation.report import lacking_networks, published_tables
 from swiftpie_lab.evaluation.run import CaseDrawer
 from swiftpie_lab.evaluation.study import Study, Variant
 

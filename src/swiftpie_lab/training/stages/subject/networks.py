@@ -1,6 +1,7 @@
 """The networks of a subject's tuning: a frozen student and teacher, and all that is trained."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from swiftpie.backbones.components import FAMILIES, Components, load_components
 from swiftpie.backbones.load.networks import read_unet
@@ -17,6 +19,7 @@ from swiftpie.errors import CapabilityError, ConfigError
 from swiftpie.models.autoencoder import LatentAutoencoder
 from swiftpie.models.denoiser import UNetDenoiser, added_conditions
 from swiftpie.models.projection import Feature
+from swiftpie.models.text import PromptEncoder, TextTower, TwoTextTowers
 from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.schedules import PredictionType, predict_clean
 from swiftpie.types import TextCondition
@@ -36,7 +39,6 @@ from swiftpie_lab.training.stages.adapter.networks import (
 )
 from swiftpie_lab.training.stages.adapter.teacher import check_family
 from swiftpie_lab.training.stages.subject.echo import DistillSettings, EchoNetworks
-from swiftpie_lab.training.stages.subject.word import Word, towers_of
 
 if TYPE_CHECKING:
     from swiftpie.backbones.choices import Choices
@@ -193,3 +195,65 @@ def adapter_tensors(parts: Mapping[str, nn.Linear]) -> dict[str, Tensor]:
         f"unet.{path.removesuffix('.default')}.weight": part.weight.detach()
         for path, part in parts.items()
     }
+
+
+SPEED = 50.0  # a word learns so many times as fast as weights: 5e-4 beside 1e-5
+
+
+class Word(nn.Module):
+    """What each text tower reads for the pieces of a word; it begins as they are."""
+
+    def __init__(self, text: PromptEncoder, name: str) -> None:
+        super().__init__()
+        self.name = name
+        changes = []
+        for number, (tower, ids) in enumerate(_pieces(text, name)):
+            start = tower.get_input_embeddings()(ids.to(tower.device)).detach().clone()
+            self.register_buffer(f"start_{number}", start)
+            changes.append(nn.Parameter(torch.zeros_like(start)))
+        self.changes = nn.ParameterList(changes)
+
+    def vectors(self) -> list[Tensor]:
+        """Return the vectors (K, D) of each tower."""
+        starts = [self.get_buffer(f"start_{number}") for number in range(len(self.changes))]
+        return [start + SPEED * one for start, one in zip(starts, self.changes, strict=True)]
+
+
+def towers_of(text: PromptEncoder) -> list[PreTrainedModel]:
+    """Return the networks of a text encoder, in the order of its tokens."""
+    if isinstance(text, TwoTextTowers):
+        return [text.first.encoder, text.second]
+    assert isinstance(text, TextTower), "families of Stable Diffusion have one or two towers"
+    return [text.encoder]
+
+
+def encode_with(text: PromptEncoder, word: Word, prompts: Sequence[str]) -> TextCondition:
+    """Return `prompts` as `text` reads them, with the vectors of `word` where they say it."""
+    where = torch.cat([text.find_words(prompt, [word.name]) for prompt in prompts]).bool()
+    with ExitStack() as hooks:
+        for tower, vectors in zip(towers_of(text), word.vectors(), strict=True):
+            hooks.enter_context(_spoken(tower, where.to(vectors.device), vectors))
+        return text.encode(list(prompts))
+
+
+@contextmanager
+def _spoken(tower: PreTrainedModel, where: Tensor, vectors: Tensor) -> Iterator[None]:
+    """Let `tower` read `vectors` (K, D) where prompts say the word, K tokens of each (B, T)."""
+    order = (where.cumsum(1) - 1).clamp_min(0)
+
+    def put(_module: nn.Module, _inputs: object, states: Tensor) -> Tensor:
+        return torch.where(where[..., None], vectors[order].to(states), states)
+
+    handle = tower.get_input_embeddings().register_forward_hook(put)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _pieces(text: PromptEncoder, name: str) -> Iterator[tuple[PreTrainedModel, Tensor]]:
+    """Yield each tower with the ids (K,) of the word's pieces."""
+    assert isinstance(text, TextTower | TwoTextTowers), "others have no tokens of their own"
+    where = text.find_words(name, [name])[0].bool()
+    for tower, ids in zip(towers_of(text), text.tokenize([name]), strict=False):
+        yield tower, ids[0][where]

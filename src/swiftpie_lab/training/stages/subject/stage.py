@@ -38,11 +38,11 @@ from swiftpie_lab.training.stages.subject.networks import (
     SubjectSettings,
     adapter_tensors,
     draw_once,
+    encode_with,
     load_subject_base,
     predict,
     use_trained,
 )
-from swiftpie_lab.training.stages.subject.word import encode_with
 
 ADAPTER_FILE, WORD_FILE = "pytorch_lora_weights.safetensors", "word.safetensors"
 TOWER_KEYS = ("clip_l", "clip_g")  # of the word, where there are two

@@ -23,9 +23,8 @@ from swiftpie_lab.training.stages.subject.echo import (
     STUDENT_SEED,
     noise_loss,
 )
-from swiftpie_lab.training.stages.subject.networks import predict, use_trained
+from swiftpie_lab.training.stages.subject.networks import encode_with, predict, use_trained
 from swiftpie_lab.training.stages.subject.stage import ADAPTER_FILE, WORD_FILE
-from swiftpie_lab.training.stages.subject.word import encode_with
 from tests.backbones.tiny_models import make_pipeline, make_unet
 from tests.lab.training.stages.subject.kills import build_subject as build
 
