@@ -38,7 +38,7 @@ def values(image):
     return np.asarray(image, dtype=np.int16)
 
 
-@pytest.mark.parametrize("prompt", ["made of gold", "wearing a top hat", "upside down", "nothing"])
+@pytest.mark.parametrize("prompt", ["made of gold", "upside down", "nothing"])
 def test_only_the_subject_changes_and_only_where_it_was_announced(session, picture, prompt):
     before, mask = picture
     result = session.edit(before, prompt, seed=1)
@@ -49,10 +49,7 @@ def test_only_the_subject_changes_and_only_where_it_was_announced(session, pictu
     assert result.region.tobytes() == announced.tobytes()
     assert not apart[~region].any()
     assert 0.01 < region.mean() < 0.6
-    if prompt == "wearing a top hat":
-        assert not (apart > 4)[-32:].any()  # the feet stay bare
-    else:
-        assert (apart > 4)[subject].mean() > 0.5
+    assert (apart > 4)[subject].mean() > 0.5
 
 
 @pytest.mark.parametrize(
@@ -209,11 +206,12 @@ def test_a_given_mask_is_the_outline_of_the_subject(session, picture, prompt):
     [
         ("a dog wearing a top hat in a park", "a dog in a park", "takes off"),
         ("a dog wearing a top hat by day", "a dog wearing a scarf at night", "takes off"),
-        ("a dog", "a dog wearing pink sunglasses", "glasses"),
-        ("", "wearing glasses", "glasses"),
+        ("a dog", "a dog wearing pink sunglasses", "puts glasses on"),
+        ("", "wearing a top hat", "puts top hat on"),
+        ("", "with a red scarf at night", "puts scarf on"),
     ],
 )
-def test_taking_off_and_glasses_are_refused(session, picture, source, prompt, what):
+def test_what_subjects_wear_is_refused(session, picture, source, prompt, what):
     before, _ = picture
     for draw in (session.edit, session.find_region):
         with pytest.raises(CapabilityError, match=f"{what}.*'mini' cannot.*`remove`"):

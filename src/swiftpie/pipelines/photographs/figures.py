@@ -1,4 +1,4 @@
-"""Subjects put before a picture from their own pixels: dyed, turned, lit, with what they wear.
+"""Subjects put before a picture from their own pixels: dyed, turned and lit.
 
 Pictures are (1, 3, H, W) in [0, 1], frames (1, 4, S, S) premultiplied in [0, 1].
 """
@@ -19,9 +19,7 @@ from swiftpie.geometry.shading import Illumination, usual_shadow
 from swiftpie.imageio.cutout import shrunk_to
 from swiftpie.imageio.images import extent_of, plane, to_pil, to_tensor
 from swiftpie.pipelines.photographs.compositing import Area, enlarged_part, shrunk_into
-from swiftpie.pipelines.photographs.dressing import dressed
 from swiftpie.pipelines.photographs.scene import cast_on_ground
-from swiftpie.scenes import Worn
 from swiftpie.validation import Size
 
 LOOK_PX = 512  # longer side of the picture in which places and shadows are found
@@ -39,30 +37,12 @@ class Figure(NamedTuple):
     scene: Illumination | None = None  # of the picture, which is put on
     colour: str | None = None  # one of `COLOURS`
     material: str | None = None  # one of `MATERIALS`
-    worn: Worn | None = None
-    is_there: bool = False  # whether the picture shows it already, so that only the rest is put
-    before: Tensor | None = None  # (1, 1, H, W) what hides the figure, or parts behind its body
+    before: Tensor | None = None  # (1, 1, H, W) what hides the figure
     casts: bool = False  # whether its shadow falls on the ground
     floor: float | None = None  # height of the ground in [0, 1]; None: its feet
     shade: Tensor | None = None  # (1, 1, h, w) of the ground's light that is lost already
     shown: Tensor | None = None  # the frame with its look, in its pose and light; see `finished`
     outline: Tensor | None = None  # (1, 1, S, S) its opacity in that pose, likewise
-
-
-class Layer(NamedTuple):
-    """A finished frame in its place, premultiplied RGBA."""
-
-    frame: Tensor
-    layout: Layout
-    is_behind: bool = False  # the body of its figure
-
-    def at(self, size: Size, place: Area) -> Tensor:
-        """Return it in a part of a picture, (1, 4, h, w)."""
-        return shrunk_into(self.frame, to_affine(self.layout), place=place, size=size)
-
-    def opacity(self, size: Size) -> Tensor:
-        """Return where it is in a picture of `size`, (1, 1, H, W)."""
-        return self._replace(frame=self.frame[:, 3:]).at(size, WHOLE)
 
 
 def put(picture: Image.Image, figures: Sequence[Figure]) -> Image.Image:
@@ -74,7 +54,7 @@ def put(picture: Image.Image, figures: Sequence[Figure]) -> Image.Image:
 
 def finished(figure: Figure) -> Figure:
     """Return a figure as it is put, which need not be drawn again at another place."""
-    if figure.is_there or figure.shown is not None:
+    if figure.shown is not None:
         return figure
     if _is_as_before(figure):
         return figure._replace(shown=figure.frame, outline=figure.frame[:, 3:])
@@ -87,7 +67,7 @@ def finished(figure: Figure) -> Figure:
 
 def outlined(figure: Figure) -> Figure:
     """Return a figure with the outline of the finished one; its frame may be its opacity alone."""
-    if figure.is_there or figure.outline is not None:
+    if figure.outline is not None:
         return figure
     cover = figure.frame[:, -1:]
     outline = turn(cover, height(cover), figure.layout.pose).frame
@@ -95,16 +75,9 @@ def outlined(figure: Figure) -> Figure:
 
 
 def opacity_of(figure: Figure, size: Size) -> Tensor:
-    """Return where a figure is by its outline, without what it wears, (1, 1, H, W) in a `size`."""
+    """Return where a figure is by its outline, (1, 1, H, W) in a `size`."""
     assert figure.outline is not None, "the figure has an outline"
-    return Layer(figure.outline, figure.layout).at(size, WHOLE)
-
-
-def worn_layers(figure: Figure) -> list[Layer]:
-    """Return what a figure wears or holds, in the light of its picture."""
-    assert figure.worn is not None, "the figure wears something"
-    pieces = dressed(figure.frame, figure.layout, figure.scene, figure.worn)
-    return [Layer(*piece) for piece in pieces]
+    return shrunk_into(figure.outline, to_affine(figure.layout), place=WHOLE, size=size)
 
 
 def shadow_of(figure: Figure, size: Size) -> Tensor:
@@ -118,10 +91,7 @@ def shadow_of(figure: Figure, size: Size) -> Tensor:
 def touched(figure: Figure, picture: Image.Image) -> Tensor:
     """Return where a picture may change visibly by a figure with an outline, (1, 1, H, W)."""
     size = (picture.height, picture.width)
-    layers = [] if figure.worn is None else worn_layers(figure)
     most = opacity_of(figure, size)
-    for layer in layers:
-        most = torch.maximum(most, layer.opacity(size))
     if figure.before is not None:
         most = most * (1 - figure.before)
     if figure.casts:
@@ -139,14 +109,14 @@ def brightest(picture: Image.Image) -> Image.Image:
 
 def _with(picture: Image.Image, figure: Figure) -> Image.Image:
     """Return a picture with a finished figure before it."""
-    layers = _layers(figure)
+    assert figure.shown is not None, "the figure is finished"
     small = shrunk_to(LOOK_PX, (picture.height, picture.width))
-    there = [layer.opacity(small) for layer in layers]
-    shade = None
+    affine, shade = to_affine(figure.layout), None
+    there = [shrunk_into(figure.shown[:, 3:], affine, place=WHOLE, size=small)]
     if figure.casts:
         shade = _light_left(figure, small)
         there.append(1 - shade)
-    touched = torch.cat([torch.zeros(1, 1, *small), *there], dim=1).amax(dim=1, keepdim=True)
+    touched = torch.cat(there, dim=1).amax(dim=1, keepdim=True)
     window = _window((touched > THERE).float(), picture)
     if window is None:
         return picture
@@ -157,11 +127,10 @@ def _with(picture: Image.Image, figure: Figure) -> Image.Image:
     patch = to_tensor(picture.crop(window)) / 2 + 0.5
     if shade is not None:
         patch = patch * enlarged_part(shade, place, size).clamp(0, 1)
-    hidden = None if figure.before is None else figure.before[..., top:bottom, left:right]
-    for layer in layers:
-        shown = layer.at(size, place)
-        is_hidden = hidden is not None and (layer.is_behind or not figure.is_there)
-        patch = paste(patch, shown * (1 - hidden) if is_hidden and hidden is not None else shown)
+    shown = shrunk_into(figure.shown, affine, place=place, size=size)
+    if figure.before is not None:
+        shown = shown * (1 - figure.before[..., top:bottom, left:right])
+    patch = paste(patch, shown)
     result = picture.copy()
     result.paste(to_pil(2 * patch.clamp(0, 1) - 1)[0], (left, top))
     return result
@@ -171,16 +140,6 @@ def _light_left(figure: Figure, size: Size) -> Tensor:
     """Return the share of the present light of the ground that a figure leaves, (1, 1, h, w)."""
     lost = 0.0 if figure.shade is None else figure.shade
     return ((1 - shadow_of(figure, size)) / (1 - lost)).clamp(max=1)
-
-
-def _layers(figure: Figure) -> list[Layer]:
-    """Return all that is put into the picture for a figure, from the back."""
-    body = [] if figure.shown is None else [Layer(figure.shown, figure.layout)]
-    if figure.worn is None:
-        return body
-    worn = worn_layers(figure)
-    behind = [layer for layer in worn if layer.is_behind]
-    return [*behind, *body, *(layer for layer in worn if not layer.is_behind)]
 
 
 def _is_as_before(figure: Figure) -> bool:

@@ -73,11 +73,10 @@ from swiftpie.scenes import packaged
 from swiftpie.types import EditResult, Identity, TextCondition
 
 CHANGES = (
-    "time, weather, season and place, the colour, material, pose and accessories of one subject, "
+    "time, weather, season and place, the colour, material and pose of one subject, "
     "the subject itself for one of its library or none, and a photograph into art"
 )
 SEEN_PX = 2  # what is around a visible change is taken to change
-ON_EYES = "glasses"  # of accessories: where eyes are is not known in a picture
 LEAST_SHADE = VISIBLE_LEVELS / 255  # share of the ground's light that is seen to be missing
 SEE_THROUGH = frozenset(("glass", "ice"))
 JUMP = 0.05  # of the picture's height: feet that rise by more leave the ground
@@ -237,19 +236,22 @@ def prepare(
 
 
 def _check_worn(components: Components, request: EditRequest, reading: EditReading) -> None:
-    """Refuse accessories that are taken off, and glasses.
+    """Refuse to change what a subject wears: no network draws it, and nothing finds its place.
 
     Raises:
         CapabilityError: An edit asks for that.
     """
-    takes_off = reading.takes_off is not None
-    if takes_off or (reading.puts_on is not None and reading.puts_on.name == ON_EYES):
-        what = "takes off what the subject wears" if takes_off else "puts glasses on the subject"
-        raise CapabilityError(
-            f"The edit {short_reason(request.prompt)!r} {what}, and preset "
-            f"{components.preset.name!r} cannot do that; it puts on hats, scarves and other things "
-            "of its accessories, and `remove` takes away what a mask or a point marks."
-        )
+    if reading.takes_off is not None:
+        what = "takes off what the subject wears"
+    elif reading.puts_on is not None:
+        what = f"puts {reading.puts_on.name} on the subject"
+    else:
+        return
+    raise CapabilityError(
+        f"The edit {short_reason(request.prompt)!r} {what}, and preset "
+        f"{components.preset.name!r} cannot do that: edit with a larger model, as by "
+        "`--recipe swiftedit`, or take away what a mask or a point marks by `remove`."
+    )
 
 
 @torch.no_grad()
@@ -330,7 +332,7 @@ def _with_own_pixels(
     """Return `edited` with the pixels of a subject that nothing changes, with what falls on it."""
     reading, subject = staging.reading, staging.subject
     is_same = len(figures) == 1 and figures[0].shown is figures[0].frame
-    is_changed = reading.changes_light or reading.is_posed or reading.puts_on is not None
+    is_changed = reading.changes_light or reading.is_posed
     if subject is None or not is_same or is_changed:
         return edited
     inner = -grow(-(subject.opacity > SOLID).float(), 1)
@@ -356,9 +358,8 @@ def _changed(staging: Staging, edited: Image.Image, figures: Sequence[Figure]) -
         changed = visible_change(staging.original, edited)
     if reading.moves:
         for figure in figures:
-            if not figure.is_there:
-                part = touched(figure, staging.original)
-                changed = torch.maximum(changed, 255 * part.to(torch.uint8))
+            part = touched(figure, staging.original)
+            changed = torch.maximum(changed, 255 * part.to(torch.uint8))
     if staging.gone is None:
         return mask_to_pil(grow(changed, SEEN_PX))[0]
     gone = 255 * (staging.gone > 0).to(torch.uint8)  # is filled, and has room around it
@@ -475,24 +476,18 @@ def _own(staging: Staging, prepared: Callable[[Figure], Figure]) -> Figure | Non
         return None
     is_relit = reading.changes_place or reading.changes_light
     look = reading.look
-    if not (look or reading.is_posed or reading.puts_on or is_relit):
+    if not (look or reading.is_posed or is_relit):
         return None
     own, scene = _lights(staging, subject)
-    is_there = not (look or reading.is_posed or is_relit)
-    has_colours = prepared is finished or reading.puts_on is not None
     figure = Figure(
-        subject.small if is_there else subject.frame if has_colours else subject.cover,
+        subject.frame if prepared is finished else subject.cover,
         subject.layout,
         own=own,
         scene=scene,
         colour=None if look is None else look.colour,
         material=None if look is None else look.material,
-        worn=reading.puts_on,
-        is_there=is_there,
         casts=(reading.is_posed or reading.changes_place) and staging.is_on_ground,
     )
-    if is_there:
-        return figure._replace(before=subject.opacity)
     if not reading.is_posed:
         return figure
     layout = moved(staging.components, subject, staging.noise, staging.picture.prompts.text)
@@ -504,8 +499,8 @@ def _lights(
 ) -> tuple[Illumination | None, Illumination | None]:
     """Return the light on the picture's own subject, and that of the edited picture."""
     reading = staging.reading
-    changes = (reading.look, reading.is_posed, reading.puts_on)
-    if reading.changes_season_alone and not (reading.changes_place or any(changes)):
+    changes = reading.changes_place or reading.look is not None or reading.is_posed
+    if reading.changes_season_alone and not changes:
         return None, None  # the subject keeps its own, whatever that is
     light = partial(light_by_words, staging.components, subject.small, staging.noise)
     is_told = bool(staging.request.source_prompt)

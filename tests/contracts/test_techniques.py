@@ -1,0 +1,199 @@
+"""What every technique has to do, and that a further one is one file."""
+
+import importlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageChops, ImageOps
+
+from swiftpie import EditRequest, PersonalizeRequest, Scales, Subject
+from swiftpie.mini.techniques import TECHNIQUES as OF_MINI
+from swiftpie.pipelines import techniques
+from swiftpie.pipelines.draw import draw
+from swiftpie.pipelines.drawing.request import RepaintRequest
+from swiftpie.pipelines.techniques import TECHNIQUES, Plan, Technique, technique_for
+from swiftpie.types import EditResult
+from tests.golden.cases import BOX, SIDE_PX, photo
+from tests.golden.networks import mini, random_networks, reading_networks
+from tests.parity.tiny import picture
+
+PROMPT, SOURCE = "a dinosaur in a forest", "a dinosaur on a beach"
+WHOLE = torch.ones(1, 1, SIDE_PX, SIDE_PX)
+
+
+def drawing(session, **request):
+    subject = Subject(session.encode_identity(picture(0)))
+    return PersonalizeRequest(**{"subjects": (subject,), "prompt": PROMPT, "seeds": (3,)} | request)
+
+
+def edit(**request):
+    return EditRequest(**{"image": photo(), "prompt": PROMPT, "seed": 3} | request)
+
+
+def removal():
+    return RepaintRequest(image=photo(), mask=BOX, seed=3)
+
+
+CASES = {  # by technique: networks, and a request that it draws with them
+    "personalize": (lambda: random_networks("sd15"), drawing),
+    "scene": (lambda: random_networks("sd15"), lambda session: drawing(session, scene="beach")),
+    "edit": (lambda: random_networks("sd21", inverts=True), lambda _: edit(source_prompt=SOURCE)),
+    "chord": (lambda: random_networks("sd21"), lambda _: edit(source_prompt=SOURCE)),
+    "reference": (reading_networks, lambda _: edit()),
+    "repaint": (lambda: random_networks("sd15"), lambda _: removal()),
+    "mini 0": (mini, lambda session: drawing(session, subjects=(), prompt="a beach at night")),
+    "mini 1": (mini, drawing),
+    "mini 2": (mini, lambda _: edit(prompt="at night")),
+    "mini 3": (mini, lambda _: edit(source_prompt=SOURCE)),
+}
+
+
+@pytest.fixture(params=CASES)
+def case(request):
+    networks, ask = CASES[request.param]
+    session = networks()
+    return request.param, session, ask(session)
+
+
+def pictures(result):
+    return [result.image] if isinstance(result, EditResult) else list(result.images)
+
+
+def levels(first, second):
+    """The largest difference of two results, in levels of 255."""
+    pairs = zip(pictures(first), pictures(second), strict=True)
+    return max(max(most for _, most in ImageChops.difference(*pair).getextrema()) for pair in pairs)
+
+
+def reseeded(request, seed):
+    is_drawing = isinstance(request, PersonalizeRequest)
+    return replace(request, seeds=(seed,)) if is_drawing else replace(request, seed=seed)
+
+
+def test_every_technique_has_a_case():
+    of_mini = {f"mini {number}" for number in range(len(OF_MINI))}
+    assert {*CASES} == {*TECHNIQUES.names()} | of_mini
+
+
+def test_it_is_the_one_that_claims_its_requests(case):
+    name, session, request = case
+    mine = OF_MINI[int(name[-1])] if name.startswith("mini") else TECHNIQUES.get(name)
+    assert technique_for(session.components, request) is mine
+    claiming = [
+        other
+        for other in TECHNIQUES.all().values()
+        if isinstance(request, other.draws) and other.claims(session.components, request)
+    ]
+    assert len(claiming) <= 1, "the order of names would decide"
+
+
+def test_what_is_cached_equals_what_is_not(case):
+    _, session, request = case
+    again = [session.draw(request) for _ in range(2)][1]
+    assert levels(again, draw(session.components, request)) == 0
+
+
+def test_a_picture_does_not_depend_on_those_beside_it(case):
+    _, session, request = case
+    requests = [reseeded(request, seed) for seed in (3, 8)]
+    both = session.draw_together(requests)
+    for one, alone in zip(both, map(session.draw, requests), strict=True):
+        assert levels(one, alone) <= 2  # sums of two pictures at once are rounded otherwise
+
+
+def test_an_edit_changes_the_region_that_it_announces_and_nothing_else(case):
+    _, session, request = case
+    if not isinstance(request, EditRequest):
+        pytest.skip("draws all of the picture")
+    announced = session.find_region(
+        request.image, request.prompt, source_prompt=request.source_prompt, seed=request.seed
+    )
+    result = session.draw(request)
+    assert result.region.tobytes() == announced.tobytes()
+    outside = np.asarray(announced) == 0
+    assert (np.asarray(result.image)[outside] == np.asarray(request.image)[outside]).all()
+
+
+def test_an_edit_of_another_seed_is_another_picture_where_it_says_so(case):
+    _, session, request = case
+    if not isinstance(request, EditRequest):
+        pytest.skip("follows its seed")
+    first, second = (session.draw(reseeded(request, seed)) for seed in (3, 8))
+    technique = technique_for(session.components, request)
+    assert technique.follows_seed(session.components, request) == (levels(first, second) > 0)
+
+
+def test_at_scale_0_a_subject_changes_nothing():
+    session = random_networks("sd15")
+    silent = Scales(identity_scale=0.0, detail_scale=0.0)
+    words = session.draw(drawing(session, subjects=(), scales=silent))
+    assert levels(session.draw(drawing(session, scales=silent)), words) == 0
+
+
+@pytest.mark.parametrize("name", ["personalize", "reference"])
+def test_a_mask_of_all_equals_none(name):
+    networks, ask = CASES[name]
+    request = ask(session := networks())
+    masked = replace(request, mask=WHOLE) if isinstance(request, EditRequest) else None
+    if masked is None:
+        (subject,) = request.subjects
+        masked = replace(request, subjects=(replace(subject, mask=WHOLE),))
+    assert levels(session.draw(request), session.draw(masked)) == 0
+
+
+# A technique as another distribution offers one: all of it is here.
+
+
+def prepare_mirror(components, request, clock):
+    def finish():
+        image, whole = ImageOps.mirror(request.image), Image.new("L", request.image.size, 255)
+        return EditResult(
+            image=image,
+            region=whole,
+            edited=image,
+            reconstruction=None,
+            blend=whole,
+            latent_region=torch.ones(1, 1, *components.cells_of(None)),
+            branches=(),
+            cutouts=(),
+            seed=request.seed,
+            timings_ms=clock.timings(),
+            scales={},
+            origin={**components.origin, "method": "mirror"},
+        )
+
+    return Plan(request, finish, region=lambda: Image.new("L", request.image.size, 255))
+
+
+MIRROR = Technique(
+    EditRequest,
+    prepare_mirror,
+    lambda _, request: request.prompt == "mirrored",
+    lambda _components, _request: False,
+)
+
+
+@pytest.fixture
+def _offered(tmp_path, monkeypatch):
+    metadata = tmp_path / "looking_glass-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: looking-glass\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(
+        f"[{TECHNIQUES.entry_point_group}]\nmirror = {__name__}:MIRROR\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.invalidate_caches()
+    techniques._in_turn.cache_clear()
+    yield
+    techniques._in_turn.cache_clear()
+
+
+@pytest.mark.usefixtures("_offered")
+@pytest.mark.parametrize("networks", [mini, lambda: random_networks("sd15")], ids=["mini", "sd15"])
+def test_another_distribution_adds_a_technique_in_one_file(networks):
+    session, request = networks(), edit(prompt="mirrored")
+    result = session.draw(request)
+    assert result.image.tobytes() == ImageOps.mirror(photo()).tobytes()
+    assert session.find_region(request.image, request.prompt).getextrema() == (255, 255)
