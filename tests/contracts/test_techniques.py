@@ -50,6 +50,9 @@ CASES = {  # by technique: networks, and a request that it draws with them
 }
 
 
+EDITS = ("edit", "chord", "reference", "mini 2", "mini 3")
+
+
 @pytest.fixture(params=CASES)
 def case(request):
     networks, ask = CASES[request.param]
@@ -92,7 +95,8 @@ def test_it_is_the_one_that_claims_its_requests(case):
 def test_what_is_cached_equals_what_is_not(case):
     _, session, request = case
     again = [session.draw(request) for _ in range(2)][1]
-    assert levels(again, draw(session.components, request)) == 0
+    # Prompts that are encoded together round otherwise than apart.
+    assert levels(again, draw(session.components, request)) <= 1
 
 
 def test_a_picture_does_not_depend_on_those_beside_it(case):
@@ -103,10 +107,9 @@ def test_a_picture_does_not_depend_on_those_beside_it(case):
         assert levels(one, alone) <= 2  # sums of two pictures at once are rounded otherwise
 
 
+@pytest.mark.parametrize("case", EDITS, indirect=True)
 def test_an_edit_changes_the_region_that_it_announces_and_nothing_else(case):
     _, session, request = case
-    if not isinstance(request, EditRequest):
-        pytest.skip("draws all of the picture")
     announced = session.find_region(
         request.image, request.prompt, source_prompt=request.source_prompt, seed=request.seed
     )
@@ -116,10 +119,9 @@ def test_an_edit_changes_the_region_that_it_announces_and_nothing_else(case):
     assert (np.asarray(result.image)[outside] == np.asarray(request.image)[outside]).all()
 
 
+@pytest.mark.parametrize("case", EDITS, indirect=True)
 def test_an_edit_of_another_seed_is_another_picture_where_it_says_so(case):
     _, session, request = case
-    if not isinstance(request, EditRequest):
-        pytest.skip("follows its seed")
     first, second = (session.draw(reseeded(request, seed)) for seed in (3, 8))
     technique = technique_for(session.components, request)
     assert technique.follows_seed(session.components, request) == (levels(first, second) > 0)
