@@ -5,7 +5,7 @@ our networks. An IMAGE is (B, H, W, C) and a MASK (B, H, W), both in [0, 1].
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, replace
 from enum import Enum
 from hashlib import sha256
@@ -208,9 +208,7 @@ class EncodeIdentity(io.ComfyNode):
                     f"The name {word!r} came with a picture, a mask or a box, and already is a "
                     "whole subject. Unlink them, or empty the name."
                 )
-            identity = session.named(word)
-            _log_named([identity])
-            return _shown_subject(identity, name=word)
+            return _shown_subject(session.named(word), name=word)
         if image is None:
             raise InputError(
                 "Neither a picture nor a name was given. Link a picture of the subject, or write a "
@@ -512,12 +510,11 @@ class Personalize(io.ComfyNode):
             options["scene"] = pictures_of(scene_image)[0]
         if style_image is not None:
             options["style_reference"] = pictures_of(style_image)[0]
-        everyone = session.with_named(prompt, subject)
-        _log_named(one.identity for one in everyone[len(subject) :])
         requests = [
             PersonalizeRequest(
-                subjects=everyone,
+                subjects=subject,
                 prompt=prompt,
+                takes_named=True,
                 seeds=(seed + number,),
                 scales=scales,
                 mask=MaskSource(region),
@@ -605,16 +602,14 @@ class Edit(io.ComfyNode):
             seed=seed,
             source_prompt=source_prompt,
             keyword=keyword,
-            identity=None if subject is None else _only(subject).identity,
+            source=None if subject is None else _only(subject).source,
             settings=EditSettings(variation=variation),
+            takes_named=True,
             **_typed(EditRequest, options),
         )
-        if subject is None:
-            request = session.with_newcomer(request)
-            _log_named(filter(None, [request.identity]))
         places = [box] * len(photos) if mask is None else _regions(mask, photos)
         requests = [
-            session.with_face_region(replace(request, image=photo, mask=place, seed=seed + number))
+            replace(request, image=photo, mask=place, seed=seed + number)
             for number, (photo, place) in enumerate(zip(photos, places, strict=True))
         ]
         drawn = list(draw_each(session, requests))
@@ -828,14 +823,6 @@ def image_of(pictures: Sequence[Image.Image]) -> Tensor:
 def _shown_subject(identity: Identity, *, name: str = "") -> io.NodeOutput:
     seen = identity.pixels.float().cpu().add(1).div(2).clamp(0, 1).movedim(1, -1)
     return io.NodeOutput((Subject(identity, name=name),), seen, ui=ui.PreviewImage(seen))
-
-
-def _log_named(identities: Iterable[Identity]) -> None:
-    """Log which subjects come from the library, and which similar names it has."""
-    for named in (identity.named for identity in identities):
-        if named is not None:
-            near = f"; near: {', '.join(named.near)}" if named.near else ""
-            logger.info("%s is drawn from the library%s.", named, near)
 
 
 def _only(subjects: Subjects) -> Subject:

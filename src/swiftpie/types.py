@@ -8,6 +8,7 @@ Shape letters used in every docstring: `B` batch, `R` reference pictures, `K` id
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 from PIL import Image
@@ -57,6 +58,8 @@ def _padded(text: TextCondition, room: int) -> TextCondition:
     return text._replace(hidden_states=states, attention_mask=mask) if room else text
 
 
+Picture = str | Path | bytes | Image.Image
+"""A picture as users give it: the path of its file, the bytes of one, or pixels."""
 Prompts = str | tuple[str, ...] | TextCondition
 """One prompt for all pictures, one prompt for each picture, or encoded rows."""
 

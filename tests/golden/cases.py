@@ -239,14 +239,14 @@ def face(adapter, style=IdentityGuidance.PLAIN, *, steps=1, num_faces=1, scale=1
 def repaint(*, who="", size=(SIDE_PX, SIDE_PX), **request):
     """Something inserted or removed by the embedded model."""
     identity = mini().encode_identity(sample(who)) if who else None
-    return repainted(mini(), photo(size), identity=identity, **request)
+    return repainted(mini(), photo(size), source=identity, **request)
 
 
 def random_repaint(*, who=None, **request):
     """The same by random networks."""
     session = random_networks("sd15")
     identity = None if who is None else session.encode_identity(picture(who))
-    return repainted(session, photo(), identity=identity, **request)
+    return repainted(session, photo(), source=identity, **request)
 
 
 def chord(family="sd21", *, who=None, settings=None, **request):
@@ -288,7 +288,7 @@ def inserted_subject():
 def face_edit(method):
     """A face in a box of a picture by random networks."""
     session = random_networks("sd15", inverts=True, face=FACES["sd15"])
-    request = {"identity": person(session), "mask": BOX, "settings": {"method": method}}
+    request = {"source": person(session), "mask": BOX, "settings": {"method": method}}
     return edited(session, photo(), PERSON_PROMPT, **request)
 
 

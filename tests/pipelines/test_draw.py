@@ -137,7 +137,7 @@ def test_a_box_as_region_is_refused_without_one(session, request_of_one):
 def test_what_is_no_number_is_not_drawn(session, request_of_one, output):
     subject = request_of_one.subjects[0]
     tokens = torch.full_like(subject.identity.tokens, float("nan"))
-    broken = replace(subject, identity=replace(subject.identity, tokens=tokens))
+    broken = replace(subject, source=replace(subject.identity, tokens=tokens))
     request = replace(request_of_one, subjects=(broken,), output=output)
     with pytest.raises(WeightsError, match="NaN"):
         session.draw(request)

@@ -1,7 +1,8 @@
-"""Asks are values: what another process reads of them makes the same, errors too."""
+"""Commands are values: another process that reads them makes the same, errors too."""
 
 import asyncio
 import pickle
+from functools import partial
 
 import pytest
 
@@ -9,8 +10,20 @@ from swiftpie.backbones.presets import PRESETS, describe
 from swiftpie.engine.session import Session
 from swiftpie.errors import ConfigError, ImageError, InputError, NobodyNamed, NoSubject
 from swiftpie.models.cutout import search_of
-from swiftpie.pipelines.drawing.request import Subject
-from swiftpie.server.commands import Edit, Encode, Find, Personalize, Words, commands_of
+from swiftpie.pipelines.drawing.request import (
+    EditRequest,
+    IdentityRef,
+    PersonalizeRequest,
+    Pictures,
+    Subject,
+)
+from swiftpie.server.commands import (
+    Command,
+    encode_pictures,
+    find_cutout,
+    requests_of,
+    vocabulary_of,
+)
 from swiftpie.server.drawing import DrawingThread
 from swiftpie.server.schemas import Drawing, RequestError, problem_of
 from swiftpie.server.store import Models, ServedModel
@@ -32,9 +45,11 @@ def photo(session, identity):
     return session.personalize(identity, PROMPT, seed=3).images[0]
 
 
-def answers(drawer, *asks):
+def answers(drawer, *work, model="mini"):
+    commands = [Command(model, one) for one in work]
+
     async def drawn():
-        return await drawer.draw(asks)
+        return await drawer.draw(commands)
 
     return asyncio.run(drawn())
 
@@ -46,15 +61,13 @@ def moved(thing):
 
 def drawings(identity, photo):
     body = Drawing(prompt=PROMPT, seed=5, n=2, swiftpie=OWN)
-    known = (Subject(identity, box=(0.1, 0.2, 0.7, 0.9), name="dog"),)
-    return commands_of(
-        body, model="mini", subjects=known, images=[photo] if photo else [], mask=None
-    )
+    known = (Subject(IdentityRef(identity), box=(0.1, 0.2, 0.7, 0.9), name="dog"),)
+    return requests_of(body, subjects=known, images=[photo] if photo else [], mask=None)
 
 
-@pytest.mark.parametrize("kind", [Personalize, Edit])
-def test_a_moved_ask_draws_the_same_picture(drawer, identity, photo, kind):
-    made = drawings(identity, photo if kind is Edit else None)
+@pytest.mark.parametrize("kind", [PersonalizeRequest, EditRequest])
+def test_a_moved_request_draws_the_same_picture(drawer, identity, photo, kind):
+    made = drawings(identity, photo if kind is EditRequest else None)
     assert {type(one) for one in made} == {kind}
     for one in made:
         here, there = answers(drawer, one), answers(drawer, moved(one))
@@ -69,29 +82,30 @@ def test_a_model_that_knows_all_words_draws_a_prompt_alone_and_inserts_nobody(ph
     offer = ServedModel(lambda: published, describe(published.components.preset))
     drawer = DrawingThread(Models({"published": offer}))
 
-    def asks(images, **own):
+    def drawn_of(images, **own):
         body = Drawing(prompt=PROMPT, seed=5, swiftpie=own)
-        return commands_of(body, model="published", subjects=(), images=images, mask=None)
+        requests = requests_of(body, subjects=(), images=images, mask=None)
+        return answers(drawer, *requests, model="published")
 
-    (drawn,) = answers(drawer, *asks([]))
+    (drawn,) = drawn_of([])
     assert drawn.image.tobytes() == published.generate(PROMPT, seed=5).images[0].tobytes()
-    (refused,) = answers(drawer, *asks([photo], task="insert", box=(0.2, 0.2, 0.8, 0.8)))
+    (refused,) = drawn_of([photo], task="insert", box=(0.2, 0.2, 0.8, 0.8))
     assert isinstance(refused, NobodyNamed), refused
 
 
-def test_a_moved_ask_encodes_the_same_subject_and_finds_the_same_mask(drawer, identity, sprite):
-    encoded = Encode(model="mini", images=(sprite,), masks=())
+def test_a_moved_task_encodes_the_same_subject_and_finds_the_same_mask(drawer, identity, sprite):
+    encoded = partial(encode_pictures, pictures=Pictures((sprite,)))
     (there,) = answers(drawer, moved(encoded))
     there = moved(there)
     assert there.fingerprint == identity.fingerprint
     assert there.keys.keys() == identity.keys.keys()
     for name in ("tokens", "pooled", "pixels", "mask"):
         assert getattr(there, name).equal(getattr(identity, name))
-    search = Find(image=sprite, search=search_of("0.1,0.1,0.9,0.9"))
+    search = partial(find_cutout, image=sprite, search=search_of("0.1,0.1,0.9,0.9"))
     ((mask, how), (other, its)) = answers(drawer, search) + answers(drawer, moved(search))
     assert mask.equal(other)
     assert how == moved(its)
-    assert "beach" in moved(answers(drawer, Words(model="mini"))[0])["words"]
+    assert "beach" in moved(answers(drawer, vocabulary_of)[0])["words"]
 
 
 def test_an_identity_moves_with_all_its_tensors(identity):

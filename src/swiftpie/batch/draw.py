@@ -168,17 +168,17 @@ class Drawer:
         image = load_image(self._path(job.image))
         identity = self._identity(session, job.subjects[0]) if job.subjects else None
         is_file = job.mask not in {*MaskSource}
-        request = EditRequest(
+        return EditRequest(
             image=image,
             prompt=job.prompt,
             seed=job.seed,
             mask=load_mask(self._path(job.mask), image.size) if is_file else job.box,
             where=None if job.where is None else self._identity(session, job.where),
-            identity=identity,
+            source=identity,
+            takes_named=True,
             settings=EditSettings(**job.settings, scales=Scales(**job.scales)),
             **job.texts,
         )
-        return session.with_face_region(session.with_newcomer(request))
 
     def _mask(self, mask: str, size: tuple[int, int]) -> tuple[MaskSource, Tensor | None]:
         if mask in {*MaskSource}:

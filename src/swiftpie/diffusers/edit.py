@@ -102,7 +102,7 @@ class SwiftEditPipeline(AdaptedPipeline):
         with self._steps(call, components, len(requests)) as on_step:
             for given in requests:
                 self._wake(*ENCODING)
-                request = session.with_newcomer(given)
+                request = session.resolved(given)
                 if request.identity is not None:
                     log_library_subjects([request.identity.named])
                 advise(components, request)
@@ -163,7 +163,8 @@ def requests_of(call: EditCall, components: Components) -> list[EditRequest]:
                 image=image,
                 keyword=call.keyword,
                 mask=call.box if mask is None else load_mask(to_picture(mask), image.size),
-                identity=identity,
+                source=identity,
+                takes_named=True,
                 settings=call.settings,
                 **steering,
             )

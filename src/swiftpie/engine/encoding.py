@@ -21,11 +21,10 @@ from swiftpie.masks import Box, hole_of, load_mask
 from swiftpie.models.cutout import Point, Search, search_of
 from swiftpie.pipelines import identity as identities
 from swiftpie.pipelines.identity import aligned_crop, face_identity
-from swiftpie.types import Identity
+from swiftpie.types import Identity, Picture
 
 logger = logging.getLogger(__name__)
 
-Picture = str | Path | bytes | Image.Image
 Face = Picture | ChosenFace | Tensor | NDArray[np.float32]
 
 

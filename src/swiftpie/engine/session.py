@@ -6,27 +6,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 from inspect import signature
 from pathlib import Path
-from typing import Unpack, overload
+from typing import TypeVar, Unpack, cast, overload
 
 from PIL import Image
 from torch import Tensor
 
 from swiftpie.backbones.components import Components
 from swiftpie.engine.cache import Cache, CacheReport
-from swiftpie.engine.encoding import (
-    Face,
-    Picture,
-    encode_face,
-    encode_pictures,
-    read_place,
-    read_removal,
-)
+from swiftpie.engine.encoding import Face, encode_face, encode_pictures, read_place, read_removal
 from swiftpie.engine.runner import Runner
-from swiftpie.errors import SwiftPieError, did_you_mean
+from swiftpie.errors import NobodyNamed, SwiftPieError, did_you_mean
 from swiftpie.faces import FaceEncoder
 from swiftpie.faces.region import face_region
 from swiftpie.imageio.decoding import load_image
-from swiftpie.library import Library, packaged
+from swiftpie.library import Library, Named, packaged
 from swiftpie.masks import Box, load_mask
 from swiftpie.models.cutout import Point, Search
 from swiftpie.noise import seeds_from
@@ -35,10 +28,14 @@ from swiftpie.pipelines.draw import find_region
 from swiftpie.pipelines.drawing.denoise import OnStage, OnStep
 from swiftpie.pipelines.drawing.request import (
     EditRequest,
+    FacePicture,
     FaceRequest,
+    IdentityRef,
     PersonalizeRequest,
+    Pictures,
     RepaintRequest,
     Request,
+    Source,
     Subject,
     View,
     as_subjects,
@@ -61,9 +58,11 @@ from swiftpie.pipelines.naming import log_library_subjects, new_subjects
 from swiftpie.scenes import read_scene
 from swiftpie.tuning import TuneSettings
 from swiftpie.tuning.fit import OnTune, tune
-from swiftpie.types import EditResult, GenerationResult, Identity
+from swiftpie.types import EditResult, GenerationResult, Identity, Picture
 
 logger = logging.getLogger(__name__)
+
+RequestT = TypeVar("RequestT", bound=Request)
 
 CACHE_MIB = 256.0  # 110 to 200 subjects of `mini`, one picture each
 
@@ -207,8 +206,30 @@ class Session:
         Raises:
             NobodyNamed: The library has no such subject; the message offers similar names.
         """
-        who = self.library.find(word)
-        return replace(self.encode_identity(self.library.image(who.name)), named=who)
+        return self.identity_of(self.library.find(word))
+
+    def identity_of(self, source: Source) -> Identity:
+        """Return the identity of what shows a subject, encoded once and then from the cache.
+
+        Raises:
+            InputError: A picture or a file cannot be used.
+            WeightsError: Other networks made the identity.
+        """
+        match source:
+            case Pictures(images=images, masks=masks, cutouts=cutouts):
+                cutout = cutouts[0] if len(cutouts) == 1 else cutouts
+                return self.encode_identity(images, masks=masks or None, cutout=cutout)
+            case FacePicture(image=image, number=number):
+                return self.encode_face(image, number=number)
+            case Named(name=name):
+                return replace(self.encode_identity(self.library.image(name)), named=source)
+            case IdentityRef(identity=Path() as path):
+                return self.load_identity(path)
+            case IdentityRef(identity=identity):
+                assert isinstance(identity, Identity)
+                return self.fitted(identity, name="The identity")
+            case _:
+                return source
 
     def with_named(
         self, prompt: str, subjects: Identity | Sequence[Subject] = ()
@@ -225,6 +246,83 @@ class Session:
         vocabulary = self.components.text.vocabulary
         others = new_subjects(prompt, vocabulary, given=[subject.name for subject in given])
         return (*given, *(Subject(self.named(who.word), name=who.word) for who in others.known))
+
+    def resolved(self, request: RequestT) -> RequestT:
+        """Return a request as it is drawn: its sources encoded, its subjects and places found.
+
+        `draw` does this itself; what is resolved already stays as it is.
+
+        Raises:
+            InputError: A picture or a file cannot be used.
+            NobodyNamed: No subject is given or named, and the model needs one.
+            NoSubject: The picture does not show the subject of `where`.
+            WeightsError: Other networks made an identity.
+        """
+        resolved: Request = request
+        match request:
+            case PersonalizeRequest():
+                resolved = self._with_subjects(request)
+            case EditRequest():
+                resolved = with_place_found(self._with_face_region(self._with_newcomer(request)))
+            case RepaintRequest():
+                resolved = with_place_found(self._with_inserted(request))
+        return cast("RequestT", resolved)
+
+    def _with_subjects(self, request: PersonalizeRequest) -> PersonalizeRequest:
+        shown = tuple(
+            replace(subject, source=self.identity_of(subject.source))
+            for subject in request.subjects
+        )
+        if request.takes_named:
+            assert isinstance(request.prompt, str), "a sentence names subjects"
+            shown = self.with_named(request.prompt, shown)
+        return replace(request, subjects=shown, takes_named=False)
+
+    def _with_newcomer(self, request: EditRequest) -> EditRequest:
+        """Return an edit with its subjects encoded, or the one of the library that it brings."""
+        source = request.source and self.identity_of(request.source)
+        where = request.where and self.identity_of(request.where)
+        if source is None and request.takes_named:
+            shown = request.source_prompt or request.keyword
+            vocabulary = self.components.text.vocabulary
+            reading = read_edit(request.prompt, vocabulary, source_prompt=shown)
+            newcomer = None if reading is None else reading.newcomer
+            if newcomer is not None and newcomer.subject is not None:
+                source = self.named(newcomer.subject.word)
+        return replace(request, source=source, where=where)
+
+    def _with_face_region(self, request: EditRequest) -> EditRequest:
+        """Return an edit that changes the picture's face, if it brings one and names no place.
+
+        Without a face encoder the prompts find the region, as in other edits.
+
+        Raises:
+            ImageError: The picture shows no face.
+        """
+        brings_face = request.identity is not None and request.identity.is_face
+        is_placed = request.mask is not None or request.where is not None or request.keyword
+        mask = request.mask
+        if request.takes_named and brings_face and not is_placed and self.face_encoder is not None:
+            found = face_region(self.face_encoder, request.image)
+            for note in found.notes:
+                logger.warning("%s", note)
+            mask = load_mask(found.mask, request.image.size)
+        return replace(request, mask=mask, takes_named=False)
+
+    def _with_inserted(self, request: RepaintRequest) -> RepaintRequest:
+        """Return a change of a photograph with its subjects encoded, or the one of the prompt.
+
+        Raises:
+            NobodyNamed: A subject is to be inserted, and none is given or named.
+        """
+        source = request.source and self.identity_of(request.source)
+        where = request.where and self.identity_of(request.where)
+        if source is None and request.takes_named:
+            named = self.with_named(request.prompt)
+            if not named:
+                raise NobodyNamed("No picture of a subject to insert was given.")
+            source = named[0].identity
+        return replace(request, source=source, where=where, takes_named=False)
 
     def fitted(self, identity: Identity, *, name: str) -> Identity:
         """Return an identity from another process, checked and moved to this device."""
@@ -264,7 +362,10 @@ class Session:
             InputError: A number is out of range, or arguments exclude each other.
             OutOfMemory: Memory is too little for one picture even with offloaded networks.
         """
-        request = _placed(request)
+        takes_named = not isinstance(request, FaceRequest) and request.takes_named
+        request = self.resolved(request)
+        if takes_named:
+            log_library_subjects(_named_in(request))
         advise(self.components, request)
         return self._runner.draw(request, on_stage=on_stage, on_step=on_step)
 
@@ -283,12 +384,12 @@ class Session:
         `on_stage` is as in `draw`, and may raise to stop all. The errors are those of `draw`.
         Nothing is logged, because a server's log must not hold its users' prompts; see `advice_on`.
         """
-        placed = [_placed(request) for request in requests]
-        return self._runner.draw_together(placed, on_stage=on_stage, makes_ready=makes_ready)
+        resolved = [self.resolved(request) for request in requests]
+        return self._runner.draw_together(resolved, on_stage=on_stage, makes_ready=makes_ready)
 
     def advice_on(self, request: Request) -> list[str]:
         """Return the warnings that `draw` would log."""
-        return list(advice_on(self.components, request))
+        return list(advice_on(self.components, self.resolved(request)))
 
     def personalize(
         self,
@@ -377,10 +478,9 @@ class Session:
             NobodyNamed: The prompt names no subject of the library and none is given; the message
                 offers similar names.
         """
-        shown = self.with_named(prompt, subjects)
-        log_library_subjects(subject.identity.named for subject in shown)
+        steering["takes_named"] = True
         return self.personalize(
-            shown,
+            subjects,
             prompt,
             seed=seed,
             num_images=num_images,
@@ -475,13 +575,11 @@ class Session:
             keyword=keyword,
             mask=None if mask is None else read_place(mask, picture),
             where=self._shown(where),
-            identity=self._shown(identity),
+            source=self._shown(identity),
             settings=settings or EditSettings(),
+            takes_named=True,
             **steering,
         )
-        request = self.with_face_region(self.with_newcomer(request))
-        if request.identity is not None:
-            log_library_subjects([request.identity.named])
         return self.draw(request)
 
     def find_region(
@@ -512,7 +610,7 @@ class Session:
             where=self._shown(where),
             settings=settings or EditSettings(),
         )
-        return find_region(self.components, with_place_found(request))
+        return find_region(self.components, self.resolved(request))
 
     def find(self, image: Picture, identity: Identity | str, *, is_there: bool = False) -> Found:
         """Return where a subject is in another picture: a mask (1, 1, H, W), and its likeness.
@@ -527,39 +625,8 @@ class Session:
             NoSubject: Nothing in the picture looks like the subject; with `is_there`, nothing
                 stands out at all.
         """
-        shown = self._shown(identity)
-        assert shown is not None, "an identity or a name was given"
+        shown = self.named(identity) if isinstance(identity, str) else identity
         return find_identity(shown, load_image(image), is_there=is_there)
-
-    def with_newcomer(self, request: EditRequest) -> EditRequest:
-        """Return an edit with the library's subject that its words bring, if any."""
-        if request.identity is not None:
-            return request
-        shown = request.source_prompt or request.keyword
-        vocabulary = self.components.text.vocabulary
-        reading = read_edit(request.prompt, vocabulary, source_prompt=shown)
-        newcomer = None if reading is None else reading.newcomer
-        if newcomer is None or newcomer.subject is None:
-            return request
-        return replace(request, identity=self.named(newcomer.subject.word))
-
-    def with_face_region(self, request: EditRequest) -> EditRequest:
-        """Return an edit that changes the picture's face, if it brings one and names no place.
-
-        Without a face encoder the prompts find the region, as in other edits.
-
-        Raises:
-            ImageError: The picture shows no face.
-        """
-        brings_face = request.identity is not None and request.identity.is_face
-        if not brings_face or self.face_encoder is None:
-            return request
-        if request.mask is not None or request.where is not None or request.keyword:
-            return request
-        found = face_region(self.face_encoder, request.image)
-        for note in found.notes:
-            logger.warning("%s", note)
-        return replace(request, mask=load_mask(found.mask, request.image.size))
 
     def insert(
         self,
@@ -589,7 +656,7 @@ class Session:
         request = RepaintRequest(
             image=load_image(photo),
             seed=seeds_from(seed, 1)[0],
-            identity=self._shown(identity),
+            source=self._shown(identity),
             prompt=prompt,
             box=box,
             view=view,
@@ -641,15 +708,15 @@ class Session:
         request = RepaintRequest(
             image=picture,
             seed=seeds_from(seed, 1)[0],
-            identity=self._shown(identity),
+            source=self._shown(identity),
             prompt=prompt,
             mask=None if _is_alone(where, mask, points) else read_removal(mask, points, picture),
             where=self._shown(where),
         )
         return self.draw(request)
 
-    def _shown(self, identity: Identity | str | None) -> Identity | None:
-        return self.named(identity) if isinstance(identity, str) else identity
+    def _shown(self, identity: Identity | str | None) -> Source | None:
+        return self.library.find(identity) if isinstance(identity, str) else identity
 
 
 def _is_alone(where: object, mask: object, points: Sequence[Point]) -> bool:
@@ -657,15 +724,11 @@ def _is_alone(where: object, mask: object, points: Sequence[Point]) -> bool:
     return where is not None and mask is None and not points
 
 
-def _placed(request: Request) -> Request:
-    """Return a request whose place is found where it names a subject in its picture."""
-    match request:
-        case EditRequest():
-            return with_place_found(request)
-        case RepaintRequest():
-            return with_place_found(request)
-        case _:
-            return request
+def _named_in(request: Request) -> list[Named | None]:
+    """Return the library's subjects of a request that is resolved."""
+    if isinstance(request, PersonalizeRequest):
+        return [subject.identity.named for subject in request.subjects]
+    return [] if request.identity is None else [request.identity.named]
 
 
 def draw_apart(

@@ -101,6 +101,7 @@ def with_place_found(request: Changing) -> Changing:
     """
     if request.where is None:
         return request
+    assert isinstance(request.where, Identity), "`Session.resolved` encodes it"
     mask = find_identity(request.where, request.image).mask
     if isinstance(request, RepaintRequest):
         thing = (mask > LEAST_THERE).to(torch.uint8)

@@ -16,7 +16,7 @@ from swiftpie.errors import SwiftPieError
 from swiftpie.library import Named
 from swiftpie.masks import Box
 from swiftpie.pipelines.drawing.request import Request
-from swiftpie.server.commands import Ask
+from swiftpie.server.commands import Command
 from swiftpie.server.schemas import RequestError, all_of, let_go
 from swiftpie.server.store import Models
 from swiftpie.types import EditResult, GenerationResult
@@ -43,7 +43,7 @@ class RenderedPicture:
 
 
 class DrawingBackend(Protocol):
-    """Where asks are answered."""
+    """Where commands are carried out."""
 
     @property
     def lanes(self) -> Mapping[str, int]:
@@ -57,8 +57,8 @@ class DrawingBackend(Protocol):
     def vocabularies(self) -> Mapping[str, Any]:
         """The words that models were taught, as JSON, of those known without asking one."""
 
-    def lane_of(self, ask: Ask) -> str:
-        """Return which lane an ask takes."""
+    def lane_of(self, command: Command) -> str:
+        """Return which lane a command takes."""
 
     async def get_ready(self, batch: int, tell: Callable[[str], None]) -> int:
         """Load the first model and make it quick, with `tell` of how far that is.
@@ -66,8 +66,8 @@ class DrawingBackend(Protocol):
         Returns how many pictures are drawn together; a `batch` of 0 leaves that to the device.
         """
 
-    def draw(self, asks: Sequence[Ask]) -> Awaitable[Sequence[Any]]:
-        """Return what was made, or an error, for each of some asks of one model and lane.
+    def draw(self, commands: Sequence[Command]) -> Awaitable[Sequence[Any]]:
+        """Return what was made, or an error, for each of some commands of one model and lane.
 
         Whoever cancels this stops the work before the next layer of a network.
         """
@@ -99,7 +99,7 @@ class DrawingThread:
         """The words of all models that were ever loaded."""
         return self.models.vocabularies
 
-    def lane_of(self, ask: Ask) -> str:  # noqa: ARG002 - as others have it
+    def lane_of(self, command: Command) -> str:  # noqa: ARG002 - as others have it
         """Return the only lane."""
         return ""
 
@@ -127,7 +127,7 @@ class DrawingThread:
             yield f"getting ready, {number} of {count}: {stage}" if is_slow else ""
         yield "ready" if is_slow else ""
 
-    def draw(self, asks: Sequence[Ask]) -> Awaitable[Sequence[Any]]:
+    def draw(self, commands: Sequence[Command]) -> Awaitable[Sequence[Any]]:
         """Return what was made, or an error, for each; see `DrawingBackend.draw`.
 
         The thread is given its work at once: a loop with much to do would let it wait else.
@@ -138,14 +138,14 @@ class DrawingThread:
             if stop.is_set():
                 raise Stopped
 
-        def answered(asks: Sequence[Ask]) -> Sequence[Any]:
+        def answered(commands: Sequence[Command]) -> Sequence[Any]:
             try:
                 check("turn")
-                return self.answer(asks, check)
+                return self.answer(commands, check)
             except Exception as error:  # noqa: BLE001 - every waiting caller gets it
-                return [error] * len(asks)
+                return [error] * len(commands)
 
-        work = [asks]  # taken out, so that no error that comes of them leads to them
+        work = [commands]  # taken out, so that no error that comes of them leads to them
 
         def run() -> Sequence[Any]:
             return _without_locals(answered(work.pop()))
@@ -155,12 +155,12 @@ class DrawingThread:
         drawing.add_done_callback(lambda _: stop.set())  # if it never came to its first step
         return drawing
 
-    def answer(self, asks: Sequence[Ask], check: Callable[[str], None]) -> list[Any]:
+    def answer(self, commands: Sequence[Command], check: Callable[[str], None]) -> list[Any]:
         """Return what was made, or an error, for each; `check` may raise `Stopped`. Blocks."""
-        session = self.models.get(asks[0].model or self.models.latest)
+        session = self.models.get(commands[0].model or self.models.latest)
         made = []
-        for ask in asks:
-            made.append(_tried(ask, session))
+        for command in commands:
+            made.append(_tried(command, session))
             check("encode")
         at = [number for number, one in enumerate(made) if isinstance(one, Request)]
         drawn = draw_apart(session, [made[number] for number in at], on_stage=check)
@@ -205,9 +205,9 @@ def _without_locals(made: Sequence[Any]) -> Sequence[Any]:
     return made
 
 
-def _tried(ask: Ask, session: Session) -> Any:  # noqa: ANN401 - a request, an identity, an error
+def _tried(command: Command, session: Session) -> Any:  # noqa: ANN401 - a request, an identity, an error
     try:
-        return ask.make(session)
+        return command.begin(session)
     except (SwiftPieError, RequestError) as error:
         return error
 

@@ -14,7 +14,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from swiftpie.errors import ConfigError, MissingExtra, SwiftPieError, short_reason
-from swiftpie.server.commands import Ask, Draw, Words
+from swiftpie.server.commands import Command, vocabulary_of
 from swiftpie.server.drawing import DrawingThread
 from swiftpie.server.limits import RayReplicas
 from swiftpie.server.schemas import RequestError
@@ -96,9 +96,9 @@ class Replica:
         """Return what the server wants to know."""
         return Facts(self._drawer.together, self._drawer.models.vocabularies)
 
-    async def draw(self, asks: Sequence[Ask]) -> list[Any]:
+    async def draw(self, commands: Sequence[Command]) -> list[Any]:
         """Return what was made, or an error, for each; cancelled, it stops at its next stage."""
-        made = await self._drawer.draw(asks)
+        made = await self._drawer.draw(commands)
         # The server may have no such device as this one.
         return [one.to("cpu") if isinstance(one, Identity) else one for one in made]
 
@@ -125,9 +125,9 @@ class RayBackend:
         """As many as there may be replicas."""
         return {GENERATOR: self._replicas.most, ENCODER: 1}
 
-    def lane_of(self, ask: Ask) -> str:
-        """Return who answers an ask."""
-        return GENERATOR if isinstance(ask, Draw) else ENCODER
+    def lane_of(self, command: Command) -> str:
+        """Return the lane of a command."""
+        return GENERATOR if command.is_drawing else ENCODER
 
     async def get_ready(self, batch: int, tell: Callable[[str], None]) -> int:
         """Start the replicas, and wait for them; see `DrawingBackend.get_ready`.
@@ -181,7 +181,7 @@ class RayBackend:
         )
         return deployment(Replica).bind(self._models, batch, lane)
 
-    async def draw(self, asks: Sequence[Ask]) -> Sequence[Any]:
+    async def draw(self, commands: Sequence[Command]) -> Sequence[Any]:
         """Return what was made, or an error, for each; see `DrawingBackend.draw`.
 
         Raises:
@@ -193,7 +193,7 @@ class RayBackend:
         for number in range(TRIES):
             if number:
                 self._on_retry()
-            response = self._handles[self.lane_of(asks[0])].draw.remote(asks)
+            response = self._handles[self.lane_of(commands[0])].draw.remote(commands)
             try:
                 made: Sequence[Any] = await response
             except asyncio.CancelledError:
@@ -202,7 +202,7 @@ class RayBackend:
             except RayActorError as error:
                 logger.warning("a replica was lost while it drew: %s", type(error).__name__)
                 continue
-            self._learn(asks[0], made[0])
+            self._learn(commands[0], made[0])
             return made
         raise RequestError(
             f"The process that drew the picture was lost, {TRIES} times. Ask again.",
@@ -210,10 +210,10 @@ class RayBackend:
             code="replica_lost",
         )
 
-    def _learn(self, ask: Ask, made: object) -> None:
-        self.loaded = {*self.loaded, ask.model} - {""}
-        if isinstance(ask, Words):
-            self.vocabularies[ask.model] = made
+    def _learn(self, command: Command, made: object) -> None:
+        self.loaded = {*self.loaded, command.model} - {""}
+        if getattr(command.work, "func", None) is vocabulary_of:
+            self.vocabularies[command.model] = made
 
     async def close(self) -> None:
         """Stop the replicas."""

@@ -17,24 +17,28 @@ from swiftpie.imageio.writing import encode_image
 from swiftpie.library import packaged as packaged_library
 from swiftpie.masks import load_mask
 from swiftpie.models.cutout import CutOut, Search
-from swiftpie.pipelines.drawing.request import Subject
+from swiftpie.pipelines.drawing.request import (
+    EditRequest,
+    IdentityRef,
+    Pictures,
+    Request,
+    Source,
+    Subject,
+)
 from swiftpie.pipelines.identity_file import read_identity
 from swiftpie.server.commands import (
-    Ask,
-    ByName,
-    Draw,
-    Edit,
-    Encode,
-    EncodeFace,
-    Find,
-    FindRegion,
-    FindSubject,
+    Command,
     FoundPerson,
-    Keep,
-    Words,
-    commands_of,
+    encode_face,
+    encode_kept,
+    encode_pictures,
+    find_cutout,
+    find_region,
+    find_subject,
     is_edit,
+    requests_of,
     size_for,
+    vocabulary_of,
 )
 from swiftpie.server.decoding import Decoders
 from swiftpie.server.drawing import DrawingBackend, DrawingThread
@@ -78,7 +82,8 @@ class CallPlan:
     """All pictures of one call."""
 
     key: str
-    asks: tuple[Draw, ...]
+    model: str
+    requests: tuple[Request, ...]
     group: object
     body: Drawing
     warnings: tuple[str, ...] = ()
@@ -242,10 +247,9 @@ class Worker:
         style = None
         if own.style_reference:
             style = self.pictures.find(own.style_reference, owner=caller.owner)
-        asking = partial(
-            commands_of,
+        planning = partial(
+            requests_of,
             body,
-            model=model,
             subjects=subjects,
             images=images,
             mask=mask,
@@ -253,7 +257,7 @@ class Worker:
             style=style,
             where=await self.sought(own.where, model, owner=caller.owner) if own.where else None,
         )
-        asks = asking() if mask is None else await asyncio.to_thread(asking)  # masks take a while
+        requests = planning() if mask is None else await asyncio.to_thread(planning)  # of masks
         group = (model, changes and own.task, size, len(subjects), len(images))
         repeats = changes and own.task == "edit" and body.n > 1
         if repeats and "variation" not in own.edit.model_dump(exclude_none=True):
@@ -261,7 +265,7 @@ class Worker:
                 f"An edit in which nothing is random is the same {body.n} times. Where networks "
                 "draw it, swiftpie.edit.variation, as 0.5, lets the pictures differ."
             )
-        return CallPlan(caller.key, asks, group, body, tuple(warnings))
+        return CallPlan(caller.key, model, requests, group, body, tuple(warnings))
 
     def model_named(self, name: str | None) -> str:
         """Return the model to use: by its name, an alias, or any name of OpenAI's image models.
@@ -288,19 +292,20 @@ class Worker:
 
     async def _known(
         self, subjects: Sequence[SubjectIn], model: str, *, owner: str
-    ) -> tuple[Subject | ByName, ...]:
+    ) -> tuple[Subject, ...]:
         """Return the subjects of a picture.
 
         Raises:
             RequestError: One is not known, or another model encoded it.
         """
-        found: list[Subject | ByName] = []
+        found = []
         for one in subjects:
             placed: dict[str, Any] = one.model_dump(
                 include={"box", "view", "name", "scale", "layers"}
             )
             if one.library:
-                found.append(ByName(one.library, placed | {"name": one.name or one.library}))
+                named = packaged_library().find(one.library)
+                found.append(Subject(named, **placed | {"name": one.name or one.library}))
                 continue
             info, identity = await self.identities.find(one.identity_id, owner=owner)
             if info.model != model:
@@ -309,17 +314,17 @@ class Worker:
                     f"{model!r} shall draw it. Encode its pictures with that model.",
                     param="identity_id",
                 )
-            found.append(Subject(identity, **placed))
+            found.append(Subject(IdentityRef(identity), **placed))
         return tuple(found)
 
-    async def sought(self, where: str, model: str, *, owner: str) -> Subject | ByName:
-        """Return the subject of an identity, or of the library, by whose picture one looks.
+    async def sought(self, where: str, model: str, *, owner: str) -> Source:
+        """Return what shows the subject of an identity or of the library, to look for it.
 
         Raises:
             RequestError: It is not known, or another model encoded it.
         """
         (found,) = await self._known([subject_of(where)], model, owner=owner)
-        return found
+        return found.source
 
     # What goes out
 
@@ -368,20 +373,24 @@ class Worker:
         return self.jobs.put(Task(work.body, running), owner=owner, key=work.key)
 
     def _submit(self, work: CallPlan) -> list[QueuedDrawing]:
-        self.check_room(work.key, len(work.asks))
-        return [self._put(ask, group=work.group, key=work.key) for ask in work.asks]
+        self.check_room(work.key, len(work.requests))
+        commands = [Command(work.model, request) for request in work.requests]
+        return [self._put(command, group=work.group, key=work.key) for command in commands]
 
-    def _put(self, ask: Ask, *, group: object, key: str) -> QueuedDrawing:
+    def _put(self, command: Command, *, group: object, key: str) -> QueuedDrawing:
         return self.scheduler.submit(
-            ask,
+            command,
             group=group,
             key=key,
             deadline_s=self.limits.deadline_s,
-            lane=self.backend.lane_of(ask),
+            lane=self.backend.lane_of(command),
         )
 
-    async def _ask(self, ask: Ask, *, caller: Caller) -> Any:  # noqa: ANN401 - whatever is made
-        job = self._put(ask, group=object(), key=caller.key)  # which no other shares
+    async def _carried_out(
+        self, model: str, task: Callable[..., Any], *, key: str, **values: object
+    ) -> Any:  # noqa: ANN401 - what the task gives
+        command = Command(model, partial(task, **values))
+        job = self._put(command, group=object(), key=key)  # a group of its own
         return await self.scheduler.result(job)
 
     async def add_identity(
@@ -395,8 +404,9 @@ class Worker:
     ) -> dict[str, Any]:
         """Encode a subject and keep it; return its facts."""
         chosen = self.model_named(model)
-        identity: Identity = await self._ask(
-            Encode(model=chosen, images=tuple(images), masks=tuple(masks)), caller=caller
+        pictures = Pictures(tuple(images), tuple(masks))
+        identity: Identity = await self._carried_out(
+            chosen, encode_pictures, key=caller.key, pictures=pictures
         )
         thumbnail = encode_image(to_pil(identity.pixels[:1].cpu())[0], ".png", metadata=None)
         files = {THUMBNAIL: thumbnail, **await asyncio.to_thread(_sources, images, masks)}
@@ -418,7 +428,10 @@ class Worker:
         identity = await asyncio.to_thread(read_identity, data, "identity")
         if identity.is_face:
             self._check_knows_faces(chosen, param="identity")
-        kept: Identity = await self._ask(Keep(model=chosen, identity=identity), caller=caller)
+        source = IdentityRef(identity)
+        kept: Identity = await self._carried_out(
+            chosen, encode_kept, key=caller.key, source=source, param="identity"
+        )
         thumbnail = encode_image(to_pil(kept.pixels[:1].cpu())[0], ".png", metadata=None)
         info = IdentityInfo(name, chosen, (THUMBNAIL,), tuple(_doubts(kept)), is_face=kept.is_face)
         known = Known(info, kept, {THUMBNAIL: thumbnail})
@@ -436,8 +449,9 @@ class Worker:
         chosen = self.model_named(model)
         self._check_knows_faces(chosen, param="face")
         image = await self.decode(photo, name="face", key=caller.key)
-        ask = EncodeFace(model=chosen, photo=image, face_number=face_number)
-        found: FoundPerson = await self._ask(ask, caller=caller)
+        found: FoundPerson = await self._carried_out(
+            chosen, encode_face, key=caller.key, photo=image, face_number=face_number
+        )
         crop = encode_image(to_pil(found.identity.pixels[:1].cpu())[0], ".png", metadata=None)
         info = IdentityInfo(name, chosen, (THUMBNAIL,), found.warnings, is_face=True)
         known = Known(info, found.identity, {THUMBNAIL: crop})
@@ -470,7 +484,9 @@ class Worker:
         self, image: Image.Image, search: Search, *, caller: Caller
     ) -> tuple[bytes, Cutout]:
         """Return a PNG as large as `image`, white where its subject is, and how that was found."""
-        found: CutOut = await self._ask(Find(image=image, search=search), caller=caller)
+        found: CutOut = await self._carried_out(
+            "", find_cutout, key=caller.key, image=image, search=search
+        )
         shape = await asyncio.to_thread(
             lambda: encode_image(mask_to_pil(found.mask)[0], ".png", metadata=None)
         )
@@ -488,8 +504,10 @@ class Worker:
         """Return where a subject is in a picture, white in mode L, and how alike they look."""
         chosen = self.model_named(model)
         (known,) = await self._known([subject], chosen, owner=caller.owner)
-        ask = FindSubject(model=chosen, image=image, subject=known, is_there=is_there)
-        found: Found = await self._ask(ask, caller=caller)
+        sought = {"source": known.source, "is_there": is_there}
+        found: Found = await self._carried_out(
+            chosen, find_subject, key=caller.key, image=image, **sought
+        )
         return mask_to_pil(found.mask)[0], found.likeness
 
     async def find_region(self, work: CallPlan) -> bytes:
@@ -498,16 +516,15 @@ class Worker:
         Raises:
             RequestError: The call is no edit by words.
         """
-        edit = work.asks[0]
-        if not isinstance(edit, Edit):
+        edit = work.requests[0]
+        if not isinstance(edit, EditRequest):
             raise RequestError(
                 "A region is found for edits by words. Leave swiftpie.task out, or let it be "
                 "'edit'.",
                 param="swiftpie.task",
             )
-        ask = FindRegion(model=edit.model, edit=edit)
-        found: Image.Image = await self.scheduler.result(
-            self._put(ask, group=object(), key=work.key)
+        found: Image.Image = await self._carried_out(
+            work.model, find_region, key=work.key, edit=edit
         )
         return await asyncio.to_thread(encode_image, found, ".png", metadata=None)
 
@@ -539,7 +556,7 @@ class Worker:
         known = self.backend.vocabularies
         if name in known:
             return known[name]
-        return await self._ask(Words(model=name), caller=caller)
+        return await self._carried_out(name, vocabulary_of, key=caller.key)
 
 
 def _substitutes(

@@ -278,16 +278,15 @@ class SwiftEditor(PresetEditor[C]):
             source_prompt=task.source_prompt,
             keyword=task.keyword if self.mask is MaskChoice.KEYWORD else "",
             mask=place_of(self.mask, task),
-            identity=identity,
+            source=identity,
             settings=settings,
+            takes_named=self.uses_library,
         )
         if self.settings != EditSettings():  # of networks, so these draw
             method = self.settings.method or EditMethod.INVERSION
             request = replace(request, settings=replace(self.settings, method=method))
         try:
-            result = self.session.draw(
-                self.session.with_newcomer(request) if self.uses_library else request
-            )
+            result = self.session.draw(request)
         except CapabilityError as refusal:
             logger.warning("%s stays as it is. %s", task.name, refusal)
             return Edited(task.source, torch.zeros_like(task.mask))

@@ -375,12 +375,13 @@ def _check_seeds(session: "Session", jobs: list[EditJob], sampling: options.Seed
             source_prompt=words["source_prompt"],
             keyword=words["keyword"],
             mask=None if job.mask is None else (0, 0, 1, 1),
-            identity=_newcomer(session, job),
+            source=_newcomer(session, job),
             settings=job.settings,
+            takes_named=True,
         )
         for job in jobs
     )
-    if all(follows_seed(session.components, session.with_newcomer(each)) for each in requests):
+    if all(follows_seed(session.components, session.resolved(each)) for each in requests):
         return
     if sampling.num_images > 1:
         raise ConfigError(

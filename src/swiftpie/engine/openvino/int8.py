@@ -309,7 +309,7 @@ def _record_edits(
                 prompt=PROMPTS[number % len(PROMPTS)],
                 source_prompt=PROMPTS[(number + 1) % len(PROMPTS)],
                 seed=number,
-                identity=identity,
+                source=identity,
                 settings=EditSettings(
                     method=method, size_px=cell_px * rows if rows == columns else None
                 ),

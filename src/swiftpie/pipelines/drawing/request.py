@@ -5,12 +5,13 @@ Loads no tensor library, so that the command line reads the options without one.
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Self, Union
 
 from swiftpie.attention.layer_scales import LayerScales, read_form
 from swiftpie.backbones.presets import Preset
 from swiftpie.config import Option, Surface
 from swiftpie.errors import InputError
+from swiftpie.library import Named
 from swiftpie.pipelines.drawing.settings import (
     MAX_SCALE,
     NOT_COMFYUI,
@@ -29,6 +30,7 @@ from swiftpie.validation import Box, check_box, check_count, check_prompts, chec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from PIL import Image
     from torch import Tensor
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from swiftpie.geometry.layout import Layout
     from swiftpie.guidance import Guidance
     from swiftpie.models.cutout import Search
-    from swiftpie.types import Identity, Prompts, TextCondition
+    from swiftpie.types import Identity, Picture, Prompts, TextCondition
 
 MAX_SUBJECTS = 4
 LEAST_BOX_PX = 0.5  # sides of a box; what covers less than half of a pixel is outside of it
@@ -96,10 +98,38 @@ TYPED = frozenset({Surface.CLI, Surface.BATCH})
 
 
 @dataclass(frozen=True)
-class Subject:
-    """One subject of a picture: its identity, its place and its strength."""
+class Pictures:
+    """Pictures of one subject, each a path, bytes or a PIL image; see `Session.encode_identity`."""
 
-    identity: "Identity"
+    images: "tuple[Picture, ...]"
+    masks: "tuple[Picture | None, ...]" = ()  # one each, white = subject; (): it is found
+    cutouts: "tuple[str | Search, ...]" = ("auto",)  # how it is found: for all, or one each
+
+
+@dataclass(frozen=True)
+class FacePicture:
+    """A photograph of a person, who is encoded by the face; see `Session.encode_face`."""
+
+    image: "Picture"
+    number: int | None = None  # from the left, from 1; None: the largest or most central
+
+
+@dataclass(frozen=True)
+class IdentityRef:
+    """An identity from elsewhere, a file or another process; a session checks that it fits."""
+
+    identity: "Path | Identity"
+
+
+Source = Union["Identity", Pictures, FacePicture, Named, IdentityRef]
+"""What shows a subject; `Session.resolved` encodes it, through the cache."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One subject of a picture: what shows it, its place and its strength."""
+
+    source: Source
     box: Annotated[
         Box | None,  # None lets the model decide
         Option(
@@ -150,6 +180,11 @@ class Subject:
         ),
     ] = ""
 
+    @property
+    def identity(self) -> "Identity":
+        """The encoded subject, once `Session.resolved` has encoded its source."""
+        return _encoded(self.source)
+
     def __post_init__(self) -> None:
         if not 0 <= self.scale <= MAX_SCALE:
             raise InputError(
@@ -179,6 +214,7 @@ class _Steered:
     negative_prompt: Annotated[
         "Prompts", Option("What guidance leads away from.", kind=str, surfaces=NOT_COMFYUI)
     ] = ""
+    takes_named: bool = False  # the library's subjects that the prompt names as well come, too
 
     def __post_init__(self) -> None:
         if not _is_encoded(self.negative_prompt):
@@ -383,9 +419,14 @@ class EditRequest(_Steered):
             surfaces=TYPED,
         ),
     ] = None
-    where: Annotated["Identity | None", WHERE] = None  # instead of a mask
-    identity: "Identity | None" = None  # a subject in place of the picture as image condition
+    where: Annotated[Source | None, WHERE] = None  # instead of a mask
+    source: Source | None = None  # a subject in place of the picture as image condition
     settings: EditSettings = field(default_factory=EditSettings)
+
+    @property
+    def identity(self) -> "Identity | None":
+        """The encoded subject, if there is one."""
+        return None if self.source is None else _encoded(self.source)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -411,7 +452,7 @@ class RepaintRequest(_Steered):
 
     image: "Image.Image"  # any shape; a hole goes if nothing else says what
     seed: Annotated[int, SEED]
-    identity: "Identity | None" = None  # the subject to insert, if any
+    source: Source | None = None  # the subject to insert, if any
     prompt: Annotated[str, Option("What the subject is, as in 'a photo of a dog'.")] = ""
     box: Box | None = None  # its place; None: that of the removed thing, or proposed
     view: View | None = None  # yaw and pitch in degrees; None is as the reference shows it
@@ -425,16 +466,22 @@ class RepaintRequest(_Steered):
             surfaces=TYPED,
         ),
     ] = None
-    where: Annotated["Identity | None", WHERE] = None  # instead of a mask: what to remove
+    where: Annotated[Source | None, WHERE] = None  # instead of a mask: what to remove
     layout: "Layout | None" = None  # how the subject stands, one row; None: upright in its box
     scales: Scales = USUAL  # by default those of an edit with a reference
+
+    @property
+    def identity(self) -> "Identity | None":
+        """The encoded subject, if there is one."""
+        return None if self.source is None else _encoded(self.source)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_seeds([self.seed])
         check_text(self.prompt)
         _check_where(self.mask, self.where)
-        if self.identity is None and self.mask is None and self.where is None:
+        brings = self.source is not None or self.takes_named
+        if not brings and self.mask is None and self.where is None:
             from swiftpie.masks import hole_of
 
             if hole_of(self.image) is None:
@@ -457,8 +504,8 @@ Drawable = PersonalizeRequest | EditRequest | RepaintRequest
 def resolved_scales(preset: Preset, request: Request) -> ResolvedScales:
     """Return the scales that a request is drawn with: the given ones, and else the usual ones."""
     match request:
-        case EditRequest(settings=settings, identity=identity):
-            has_reference = identity is not None
+        case EditRequest(settings=settings, source=source):
+            has_reference = source is not None
             usual = Scales.for_edit(preset, mode=settings.mode, has_reference=has_reference)
             return settings.scales.over(usual)
         case RepaintRequest():
@@ -569,7 +616,14 @@ def _check_mask(mask: "Tensor") -> None:
     check_mask(mask)
 
 
-def _check_where(mask: object, where: "Identity | None") -> None:
+def _encoded(source: Source) -> "Identity":
+    from swiftpie.types import Identity
+
+    assert isinstance(source, Identity), "`Session.resolved` encodes sources before they are drawn"
+    return source
+
+
+def _check_where(mask: object, where: Source | None) -> None:
     if mask is not None and where is not None:
         raise InputError(
             "A mask, box or search came with `where`, a subject to look for. Both say what "

@@ -94,6 +94,7 @@ class DrawingSteering(Steering, total=False):
     style_scale: float
     flip: bool
     tilt: float  # degrees
+    takes_named: bool  # the library's subjects that the prompt names as well come, too
 
 
 @dataclass(frozen=True)

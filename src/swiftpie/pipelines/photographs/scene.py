@@ -532,7 +532,7 @@ def insertions(
         RepaintRequest(
             image=place,
             seed=row.seed,
-            identity=subject.identity,
+            source=subject.identity,
             prompt=plainly(row.prompt),
             box=subject.box,
             view=subject.view,

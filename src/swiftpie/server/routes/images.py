@@ -147,7 +147,7 @@ async def _answer(
 ) -> Response:
     work = await worker.plan(body, caller=caller_of(request, body), **given)
     if body.stream:
-        worker.check_room(work.key, len(work.asks))  # while a status can still tell
+        worker.check_room(work.key, len(work.requests))  # while a status can still tell
         return StreamingResponse(_events(worker, work, body, kind), media_type="text/event-stream")
     drawn = await while_wanted(request, worker.draw(work), until)
     headers = {"server-timing": f"draw;dur={drawn[0].milliseconds:.1f}"}

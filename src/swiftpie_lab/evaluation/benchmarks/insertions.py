@@ -310,7 +310,7 @@ class InsertionDrawer:
             identity = self.session.encode_identity(
                 to_pil(reference)[0], masks=mask_to_pil(cover)[0]
             )
-            request = RepaintRequest(image=photo, identity=identity, box=box, seed=case.seed)
+            request = RepaintRequest(image=photo, source=identity, box=box, seed=case.seed)
             result = self.session.draw(request)
             yield "model", result.image
             yield "model-mask", result.region

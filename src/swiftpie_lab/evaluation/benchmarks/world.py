@@ -18,7 +18,6 @@ from PIL import Image
 from torch import Tensor
 
 from swiftpie.cli.options import DataPath
-from swiftpie.engine.encoding import Picture
 from swiftpie.engine.session import Session
 from swiftpie.errors import ConfigError
 from swiftpie.geometry.frames import lowest_point, pose_subjects
@@ -29,7 +28,7 @@ from swiftpie.noise import draw_noise
 from swiftpie.pipelines.drawing.request import ConditionPart, PersonalizeRequest, Subject
 from swiftpie.pipelines.drawing.settings import MaskSource
 from swiftpie.scenes import WORDS_ALONE, read_scene
-from swiftpie.types import GenerationResult
+from swiftpie.types import GenerationResult, Picture
 from swiftpie_lab.evaluation import options as given
 from swiftpie_lab.evaluation.bounds import (
     NO_SUBJECT,

@@ -276,7 +276,7 @@ def test_joining_keeps_most_of_the_light_of_an_exact_drawing(session, benchmark)
         )
         request = RepaintRequest(
             image=to_pil(shown.background)[0],
-            identity=identity,
+            source=identity,
             box=bounding_box(shown.mask),
             seed=case.seed,
         )
