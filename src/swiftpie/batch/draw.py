@@ -20,9 +20,19 @@ from swiftpie.imageio.atomic import write_file
 from swiftpie.imageio.decoding import is_safetensors, load_image
 from swiftpie.imageio.originals import composite, read_original
 from swiftpie.imageio.writing import encode_image
+from swiftpie.library import packaged as packaged_library
 from swiftpie.masks import load_mask
 from swiftpie.pipelines.draw import follows_seed
-from swiftpie.pipelines.drawing.request import EditRequest, PersonalizeRequest, Request, Subject
+from swiftpie.pipelines.drawing.request import (
+    EditRequest,
+    FacePicture,
+    IdentityRef,
+    PersonalizeRequest,
+    Pictures,
+    Request,
+    Source,
+    Subject,
+)
 from swiftpie.pipelines.drawing.settings import EditSettings, MaskSource, Scales
 from swiftpie.types import EditResult, GenerationResult, Identity
 
@@ -190,27 +200,27 @@ class Drawer:
         if known in self._identities:
             self._identities.move_to_end(known)
             return self._identities[known]
-        pictures = [self._path(picture) for picture in subject.pictures]
-        if subject.face:
-            photo = load_image(self._path(subject.face))
-            identity = session.encode_face(photo, number=subject.face_number)
-        elif subject.word:
-            identity = session.named(subject.word)
-        elif is_safetensors(pictures[0]):
-            identity = session.load_identity(pictures[0])
-        else:
-            cutouts = subject.cutouts * (len(pictures) if len(subject.cutouts) == 1 else 1)
-            are_files = [is_mask_file(cutout) for cutout in cutouts]
-            each = list(zip(cutouts, are_files, strict=True))
-            identity = session.encode_identity(
-                pictures,
-                masks=[self._path(cutout) if is_file else None for cutout, is_file in each],
-                cutout=["auto" if is_file else cutout for cutout, is_file in each],
-            )
-        self._identities[known] = identity
+        identity = self._identities[known] = session.identity_of(self._source(subject))
         if len(self._identities) > MAX_IDENTITIES:
             self._identities.popitem(last=False)
         return identity
+
+    def _source(self, subject: JobSubject) -> Source:
+        if subject.face:
+            return FacePicture(self._path(subject.face), subject.face_number)
+        if subject.word:
+            return packaged_library().find(subject.word)
+        pictures = tuple(self._path(picture) for picture in subject.pictures)
+        if is_safetensors(pictures[0]):
+            return IdentityRef(pictures[0])
+        cutouts = subject.cutouts * (len(pictures) if len(subject.cutouts) == 1 else 1)
+        are_files = [is_mask_file(cutout) for cutout in cutouts]
+        each = list(zip(cutouts, are_files, strict=True))
+        return Pictures(
+            pictures,
+            masks=tuple(self._path(cutout) if is_file else None for cutout, is_file in each),
+            cutouts=tuple("auto" if is_file else cutout for cutout, is_file in each),
+        )
 
     def _finish(
         self,

@@ -220,7 +220,7 @@ class Session:
                 cutout = cutouts[0] if len(cutouts) == 1 else cutouts
                 return self.encode_identity(images, masks=masks or None, cutout=cutout)
             case FacePicture(image=image, number=number):
-                return self.encode_face(image, number=number)
+                return self.encode_face(load_image(image), number=number)
             case Named(name=name):
                 return replace(self.encode_identity(self.library.image(name)), named=source)
             case IdentityRef(identity=Path() as path):

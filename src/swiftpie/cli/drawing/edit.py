@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
@@ -15,12 +14,10 @@ from swiftpie.batch.lists import read_prompts
 from swiftpie.cli import console, options
 from swiftpie.cli.drawing.face import choose_in, warn_of_strange_vectors, with_face_files
 from swiftpie.cli.drawing.subjects import (
-    SubjectPictures,
     cutout_facts,
-    encode_subjects,
     named_facts,
     read_picture,
-    read_subjects,
+    read_source,
     with_cutouts,
 )
 from swiftpie.cli.loading import open_session, resolved
@@ -38,7 +35,8 @@ if TYPE_CHECKING:
     from swiftpie.faces import FaceEncoder
     from swiftpie.faces.choose import ChosenFace
     from swiftpie.masks import Box
-    from swiftpie.types import EditResult, Identity
+    from swiftpie.pipelines.drawing.request import Source
+    from swiftpie.types import EditResult
 
 STRIP_CELL_PX = 384
 STRIP_CAPTIONS = ("before", "region", "after")
@@ -66,7 +64,7 @@ NewSubject = Annotated[
     ),
 ]
 
-Source = Annotated[FaceSource, options.FieldOptions(FaceSource)]
+FaceOf = Annotated[FaceSource, options.FieldOptions(FaceSource)]
 Recogniser = Annotated[FaceSettings, options.FieldOptions(FaceSettings, ("encoder", "face_models"))]
 PreviewMask = Annotated[
     bool,
@@ -81,21 +79,13 @@ app = typer.Typer()
 
 
 class EditJob(NamedTuple):
-    """One edit, checked, before anything is loaded."""
+    """One edit and its files."""
 
+    request: EditRequest
     picture: str | bytes  # a path, or what standard input held
-    prompt: str
-    words: Mapping[str, Any]  # of the request: `source_prompt`, `keyword` and others
-    subject: list[SubjectPictures]  # pictures of the new subject; may be empty
-    mask: "str | Image.Image | Box | None"  # a file, a region or a box
-    where: list[SubjectPictures]  # instead, pictures of what is found and changes; may be empty
-    seed: int
-    settings: EditSettings
     target: console.Target
     strip: Path | None
     force: bool
-    steering: Mapping[str, Any] = MappingProxyType({})  # of the request: guidance
-    person: "Person | None" = None
 
 
 class Person(NamedTuple):
@@ -130,7 +120,7 @@ def edit(
     sampling: options.Seeds,
     request: Request,
     subject: NewSubject = None,
-    source: Source,
+    source: FaceOf,
     recogniser: Recogniser,
     preview_mask: PreviewMask = False,
     cutouts: options.Cutouts = None,
@@ -140,40 +130,47 @@ def edit(
     loading: Annotated[LoadOptions, options.FieldOptions(LoadOptions, LOADED)],
 ) -> None:
     """Change a picture so that it fits PROMPT; a mask, a box or a keyword limits the change."""
+    from swiftpie.engine import encoding
+    from swiftpie.imageio.decoding import load_image
+
     loading, preset = resolved(loading, use=Use.FACE if source.face else Use.EDIT)
     settings = replace(settings, scales=Scales(**scales))
     where = read_where(request.pop("where", None), mask=request.get("mask"), box=box)
     place: str | Image.Image | Box | None = read_place(request.pop("mask", None), box)
-    steering: dict[str, Any] = {
-        name: request.pop(name)
-        for name in ("identity_guidance", "negative_prompt")
-        if name in request
-    }
-    words = {"source_prompt": "", "keyword": "", **request}
+    words = {name: request.get(name, "") for name in ("source_prompt", "keyword")}
     picture, seeds = read_picture(image), sampling.seeds
     options.check_prompt(words["source_prompt"])
     prompts = read_prompts(prompt)
     for text in prompts:
-        check_texts(prompt=text, source_prompt=words["source_prompt"], keyword=words["keyword"])
+        check_texts(prompt=text, **words)
     targets = plan_targets(output, count=len(seeds) * len(prompts))
-    shown = read_subjects(subject or [])
-    (shown,) = with_cutouts([shown], cutouts)
+    shown = with_cutouts([read_source(subject)] if subject else [], cutouts)
     person = _read_person(source, recogniser, loading, subjects=subject)
     if person is not None and place is None and not (words["keyword"] or where):
         place = _place_of_face(person.encoder, picture)
-    jobs = [
-        EditJob(
-            *(picture, text, words, shown, place, where, seed, settings),
-            *(target, strip, output.force, steering, person),
-        )
-        for text, own in console.shared_out(prompts, targets)
-        for seed, (target, strip) in zip(seeds, own, strict=True)
-    ]
     if person is not None:
         person.agreed.fetch()
     session, load_ms = open_session(**loading)
     if person is not None:
         warn_of_strange_vectors(session, person.encoder)
+        shown = [session.encode_face(person.chosen)]
+    opened = load_image(picture)
+    first = EditRequest(
+        image=opened,
+        prompt=prompts[0],
+        seed=seeds[0],
+        **request,
+        mask=None if place is None else encoding.read_place(place, opened),
+        where=where,
+        source=next(iter(shown), None),
+        settings=settings,
+        takes_named=True,
+    )
+    jobs = [
+        EditJob(replace(first, prompt=text, seed=seed), picture, target, strip, force=output.force)
+        for text, own in console.shared_out(prompts, targets)
+        for seed, (target, strip) in zip(seeds, own, strict=True)
+    ]
     if preview_mask:
         for job in jobs:
             preview(session, job)
@@ -184,14 +181,14 @@ def edit(
         result = carry_out(session, job)
         console.report_written(job.target, result.seed)
         files = {"path": job.target.picture, "region": job.target.mask, "strip": job.strip}
-        texts = {"prompt": job.prompt, **named_facts(result.named)}
+        texts = {"prompt": job.request.prompt, **named_facts(result.named)}
         rows.append({**files, "seed": result.seed, **texts})
         timings.update(result.timings_ms)
     warn_of_losses(picture, jobs[0].target)
     if person is not None:
         console.say(CONSENT)
     if output.as_json:
-        said = {"prompt": prompt, **words}
+        said = {"prompt": prompt, **request, **words}
         facts = console.request_facts(preset.name, result.scales, result.image, **said)
         facts["branches"] = list(result.branches)
         facts["cutouts"] = cutout_facts(result.cutouts)
@@ -200,34 +197,18 @@ def edit(
 
 def carry_out(session: "Session", job: EditJob) -> "EditResult":
     """Edit the picture and write the files of `job`."""
-    settings = job.settings
-    result = session.edit(
-        job.picture,
-        job.prompt,
-        **job.words,
-        **job.steering,
-        mask=job.mask,
-        where=encode_subjects(session, job.where) if job.where else None,
-        identity=_newcomer(session, job),
-        seed=job.seed,
-        settings=settings,
-    )
+    request = job.request
+    result = session.draw(request)
     origin = origin_of_edit(
         session.components.preset,
-        settings,
+        request.settings,
         result,
-        prompt=job.prompt,
-        source_prompt=job.words["source_prompt"],
-        keyword=job.words["keyword"],
+        prompt=request.prompt,
+        source_prompt=request.source_prompt,
+        keyword=request.keyword,
     )
     write_result(*(result, job.picture, job.target, job.strip), metadata=origin, force=job.force)
     return result
-
-
-def _newcomer(session: "Session", job: EditJob) -> "Identity | None":
-    if job.person is not None:
-        return session.encode_face(job.person.chosen)
-    return encode_subjects(session, job.subject) if job.subject else None
 
 
 def _read_person(
@@ -272,18 +253,20 @@ def _place_of_face(encoder: "FaceEncoder", picture: str | bytes) -> "Image.Image
 
 def preview(session: "Session", job: EditJob) -> None:
     """Write the region that the edit of `job` may change, and nothing else."""
+    request = job.request
     region = session.find_region(
-        job.picture,
-        job.prompt,
-        **job.words,
-        mask=job.mask,
-        where=encode_subjects(session, job.where) if job.where else None,
-        seed=job.seed,
-        settings=job.settings,
+        request.image,
+        request.prompt,
+        source_prompt=request.source_prompt,
+        keyword=request.keyword,
+        mask=request.mask,
+        where=None if request.where is None else session.identity_of(request.where),
+        seed=request.seed,
+        settings=request.settings,
     )
     target = job.target._replace(mask=None)
-    console.write_outputs([(region, region, job.seed, target)], metadata={}, force=job.force)
-    console.report_written(target, job.seed)
+    console.write_outputs([(region, region, request.seed, target)], metadata={}, force=job.force)
+    console.report_written(target, request.seed)
 
 
 def write_result(
@@ -325,20 +308,20 @@ def warn_of_losses(picture: str | bytes, target: console.Target) -> None:
         )
 
 
-def read_where(subject: str | None, *, mask: str | None, box: str | None) -> list[SubjectPictures]:
-    """Return the pictures of a subject that is looked for; none without one.
+def read_where(subject: str | None, *, mask: str | None, box: str | None) -> "Source | None":
+    """Return what shows a subject that is looked for; None without one.
 
     Raises:
         ConfigError: A mask or a box is given as well.
     """
     if subject is None:
-        return []
+        return None
     if mask is not None or box is not None:
         raise ConfigError(
             f"--where and {'--mask' if box is None else '--box'} exclude each other: both say what "
             "changes. Leave one out."
         )
-    return read_subjects([subject])
+    return read_source([subject])
 
 
 def read_place(mask: str | None, box: str | None) -> "str | Box | None":
@@ -366,18 +349,13 @@ def _check_seeds(session: "Session", jobs: list[EditJob], sampling: options.Seed
 
     from swiftpie.pipelines.draw import follows_seed
 
-    blank, words = Image.new("RGB", (1, 1)), jobs[0].words
+    blank = Image.new("RGB", (1, 1))
     requests = (
-        EditRequest(
+        replace(
+            job.request,
             image=blank,
-            prompt=job.prompt,
-            seed=job.seed,
-            source_prompt=words["source_prompt"],
-            keyword=words["keyword"],
-            mask=None if job.mask is None else (0, 0, 1, 1),
-            source=_newcomer(session, job),
-            settings=job.settings,
-            takes_named=True,
+            mask=None if job.request.mask is None else (0, 0, 1, 1),
+            where=None,
         )
         for job in jobs
     )

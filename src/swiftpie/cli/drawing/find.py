@@ -6,7 +6,7 @@ import typer
 
 from swiftpie.cli import options
 from swiftpie.cli.console import examples, print_json, say
-from swiftpie.cli.drawing.subjects import encode_subjects, read_picture, read_subjects, with_cutouts
+from swiftpie.cli.drawing.subjects import read_picture, read_source, with_cutouts
 from swiftpie.cli.loading import open_session, resolved
 from swiftpie.pipelines.drawing.request import IS_THERE
 
@@ -56,11 +56,11 @@ def find(
     from swiftpie.imageio.writing import check_image_target, save_image
 
     check_image_target(out, force=force)
-    (pictures,) = with_cutouts([read_subjects([subject])], cutouts)
+    (source,) = with_cutouts([read_source([subject])], cutouts)
     picture = read_picture(photo)
     networks, _ = resolved(networks)
     session = open_session(**networks).session
-    found = session.find(picture, encode_subjects(session, pictures), is_there=is_there)
+    found = session.find(picture, session.identity_of(source), is_there=is_there)
     (mask,) = mask_to_pil(found.mask)
     save_image(mask, out, metadata=None, force=force)
     share = found.mask.mean().item()

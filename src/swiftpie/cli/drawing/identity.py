@@ -9,13 +9,14 @@ import typer
 from swiftpie.backbones.presets import PRESETS
 from swiftpie.cli import options
 from swiftpie.cli.console import examples, print_json, print_text, say, write_table
-from swiftpie.cli.drawing.subjects import encode_subjects, read_subjects, with_cutouts
+from swiftpie.cli.drawing.subjects import read_source, with_cutouts
 from swiftpie.cli.loading import open_session, resolved
 from swiftpie.engine.origin import spell_cutouts
 from swiftpie.errors import ConfigError
-from swiftpie.library import CREDIT, packaged
+from swiftpie.library import CREDIT, Named, packaged
 
 if TYPE_CHECKING:
+    from swiftpie.pipelines.drawing.request import Pictures, Source
     from swiftpie.pipelines.identity_file import IdentityFile
 
 OPAQUE = (".jpg", ".jpeg")
@@ -59,10 +60,10 @@ def save(
     from swiftpie.imageio.atomic import check_target
 
     check_target(out, force=force)
-    (pictures,) = with_cutouts([read_subjects(subjects)], cutouts)
+    (source,) = with_cutouts([read_source(subjects)], cutouts)
     networks, preset = resolved(networks)
     session = open_session(**networks).session
-    identity = encode_subjects(session, pictures)
+    identity = session.identity_of(source)
     session.save_identity(identity, out, force=force)
     size, how = f"{out.stat().st_size / 1024:.0f} KiB", spell_cutouts((identity.cutouts,))
     say(f"wrote {out} ({size}, preset {preset.name}; cut out by {how})")
@@ -159,11 +160,11 @@ def cutout(
     check_image_target(out, force=force)
     _check_transparency(out, to)
     size_px = PRESETS.get(preset).image_size_px
-    ((source,),) = with_cutouts([read_subjects([image])], cutouts)
-    picture = load_image(source.picture)
-    given = source.mask
+    (source,) = with_cutouts([read_source([image])], cutouts)
+    pictures = _pictures_of(source)
+    picture, given = load_image(pictures.images[0]), next(iter(pictures.masks), None)
     mask = None if given is None else load_mask(given, picture.size, of_subject=True)
-    search = search_of(source.cutout)
+    search = search_of(pictures.cutouts[0])
     if to is CutoutForm.FRAME:
         pixels, _, how = canonical_frame(picture, mask, size_px, search=search, name=image)
         cut = to_pil(pixels)[0]
@@ -179,6 +180,25 @@ def cutout(
     if as_json:
         size = {"width": cut.width, "height": cut.height}
         print_json({"path": str(out), "size": size, "cutout": how._asdict()})
+
+
+def _pictures_of(source: "Source") -> "Pictures":
+    """Return the pictures of a subject, also of one of the library.
+
+    Raises:
+        ConfigError: It is an identity file.
+    """
+    from swiftpie.pipelines.drawing.request import Pictures
+
+    match source:
+        case Pictures():
+            return source
+        case Named(name=name):
+            return Pictures((packaged().picture(name),))
+        case _:
+            raise ConfigError(
+                "An identity file was given, and is cut out already. A picture is needed. Give one."
+            )
 
 
 def _check_transparency(out: Path, form: CutoutForm) -> None:

@@ -1,7 +1,8 @@
 """`swiftpie insert`, `remove` and `replace`: put subjects into photographs, or take them out."""
 
 from collections import Counter
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from dataclasses import replace as replace_fields
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,12 +17,10 @@ from swiftpie.cli.drawing.edit import (
 )
 from swiftpie.cli.drawing.personalize import parse_views
 from swiftpie.cli.drawing.subjects import (
-    SubjectPictures,
     cutout_facts,
-    encode_subjects,
     named_facts,
     read_picture,
-    read_subjects,
+    read_source,
     with_cutouts,
 )
 from swiftpie.cli.loading import open_session, resolved
@@ -32,11 +31,8 @@ from swiftpie.pipelines.drawing.request import RepaintRequest
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from swiftpie.engine.session import Session
     from swiftpie.masks import Box
-    from swiftpie.models.cutout import Search
-    from swiftpie.pipelines.drawing.request import View
-    from swiftpie.types import EditResult
+    from swiftpie.pipelines.drawing.request import Source
 
 LOADED = tuple(name for name in options.DRAWING if name != "steps")
 
@@ -74,16 +70,8 @@ PointTexts = Annotated[
 app = typer.Typer()
 
 
-class Change(NamedTuple):
-    """The change of a photograph, checked before anything is loaded."""
-
-    photo: str | bytes  # a path, or what standard input held
-    subject: list[SubjectPictures]  # pictures of the new subject; may be empty
-    prompt: str = ""
-    box: "Box | None" = None  # place of the subject; None: that of the removed thing, or proposed
-    view: "View | None" = None
-    gone: "str | Box | Search | Tensor | None" = None  # what to remove: a file, a box or a search
-    where: tuple[SubjectPictures, ...] = ()  # instead, pictures of what is found and removed
+Fields = dict[str, Any]
+"""Fields of a `RepaintRequest`; a mask is still the name of its file."""
 
 
 @app.command(
@@ -110,14 +98,9 @@ def insert(
     """Put SUBJECT into PHOTO, in its light and at its size; without --box, a place is proposed."""
     from swiftpie.masks import parse_box
 
-    change = Change(
-        read_picture(photo),
-        _read_subject(subject, cutouts),
-        prompt,
-        box=None if box is None else parse_box(box),
-        view=parse_views(views or [], 1)[0],
-    )
-    _carry_out(change, output, sampling, loading)
+    place = {"box": None if box is None else parse_box(box), "view": parse_views(views or [], 1)[0]}
+    picture, source = read_picture(photo), _read_subject(subject, cutouts)
+    _carry_out(picture, {"source": source, "prompt": prompt, **place}, output, sampling, loading)
 
 
 @app.command(
@@ -141,9 +124,7 @@ def remove(
 ) -> None:
     """Remove from PHOTO what a mask or a box covers, the thing at a point, or a subject."""
     picture = read_picture(photo)
-    gone, found = _what_goes(picture, mask, box, points, where)
-    change = Change(picture, [], gone=gone, where=found)
-    _carry_out(change, output, sampling, loading)
+    _carry_out(picture, _what_goes(picture, mask, box, points, where), output, sampling, loading)
 
 
 @app.command(
@@ -170,15 +151,14 @@ def replace(
 ) -> None:
     """Replace what a mask or a box covers, the thing at a point, or a subject, by SUBJECT."""
     picture = read_picture(photo)
-    gone, found = _what_goes(picture, mask, box, points, where)
-    newcomer = _read_subject(subject, cutouts)
-    change = Change(picture, newcomer, prompt, gone=gone, where=found)
-    _carry_out(change, output, sampling, loading)
+    gone = _what_goes(picture, mask, box, points, where)
+    comes = {"source": _read_subject(subject, cutouts), "prompt": prompt}
+    _carry_out(picture, {**comes, **gone}, output, sampling, loading)
 
 
-def _read_subject(subject: str, cutouts: list[str] | None) -> list[SubjectPictures]:
-    (pictures,) = with_cutouts([read_subjects([subject])], cutouts)
-    return pictures
+def _read_subject(subject: str, cutouts: list[str] | None) -> "Source":
+    (source,) = with_cutouts([read_source([subject])], cutouts)
+    return source
 
 
 def _what_goes(
@@ -187,8 +167,8 @@ def _what_goes(
     box: str | None,
     points: list[str] | None,
     where: str | None,
-) -> "tuple[str | Box | Search | Tensor | None, tuple[SubjectPictures, ...]]":
-    """Return what to remove: a file, a box, a search or a hole, or else pictures of it.
+) -> Fields:
+    """Return what to remove: `mask` is a file, a box, a search or a hole, or else `where` shows it.
 
     Raises:
         ConfigError: Nothing says what to remove, or two things do.
@@ -203,7 +183,7 @@ def _what_goes(
                 "--where and --point exclude each other: both start a search for what goes. "
                 "Leave one out."
             )
-        return None, tuple(found)
+        return {"where": found}
     gone: str | Box | Tensor | None = read_place(mask, box)
     if points:
         if mask is not None:
@@ -211,7 +191,7 @@ def _what_goes(
                 "--mask and --point exclude each other: a mask covers all that is removed, and a "
                 "point starts a search for it. Leave one out."
             )
-        return search_at(points, box=box), ()
+        return {"mask": search_at(points, box=box)}
     if gone is None:
         gone = hole_of(load_image(photo))
     if gone is None:
@@ -220,47 +200,44 @@ def _what_goes(
             "a subject is needed. Write --mask FILE, transparent or white where it is, --box "
             "0.1,0.5,0.3,0.8, --point 0.2,0.65 or --where SUBJECT."
         )
-    return gone, ()
+    return {"mask": gone}
 
 
 def _carry_out(
-    change: Change, output: options.EditOutput, sampling: options.SeedOptions, loading: LoadOptions
+    photo: str | bytes,
+    change: Fields,
+    output: options.EditOutput,
+    sampling: options.SeedOptions,
+    loading: LoadOptions,
 ) -> None:
     """Draw the change once for each seed and write every file."""
-    options.check_prompt(change.prompt)
-    check_texts(prompt=change.prompt)
+    from swiftpie.imageio.decoding import load_image
+    from swiftpie.masks import load_mask
+
+    prompt = change.get("prompt", "")
+    options.check_prompt(prompt)
+    check_texts(prompt=prompt)
     loading, preset = resolved(loading)
     seeds = sampling.seeds
     planned = plan_targets(output, count=len(seeds))
     session, load_ms = open_session(**loading)
+    image = load_image(photo)
+    if isinstance(change.get("mask"), str):
+        change = {**change, "mask": load_mask(change["mask"], image.size)}
+    takes_named = "source" in change  # so that a name of the library is logged
+    request = RepaintRequest(image=image, seed=seeds[0], takes_named=takes_named, **change)
     rows, timings = [], Counter[str]()
     for seed, (target, strip) in zip(seeds, planned, strict=True):
-        result = draw_change(session, change, seed)
-        origin = origin_of_repainting(preset.name, result, prompt=change.prompt)
-        write_result(*(result, change.photo, target, strip), metadata=origin, force=output.force)
+        result = session.draw(replace_fields(request, seed=seed))
+        origin = origin_of_repainting(preset.name, result, prompt=prompt)
+        write_result(*(result, photo, target, strip), metadata=origin, force=output.force)
         console.report_written(target, seed)
         files = {"path": target.picture, "region": target.mask, "strip": strip}
         rows.append({**files, **named_facts(result.named), "seed": seed})
         timings.update(result.timings_ms)
-    warn_of_losses(change.photo, planned[0][0])
+    warn_of_losses(photo, planned[0][0])
     if output.as_json:
         size = {"width": result.image.width, "height": result.image.height}
-        facts = {"prompt": change.prompt, "preset": preset.name, "size": size}
+        facts = {"prompt": prompt, "preset": preset.name, "size": size}
         cutouts = cutout_facts(result.cutouts)
         console.print_pictures(rows, timings, load_ms=round(load_ms, 1), **facts, cutouts=cutouts)
-
-
-def draw_change(session: "Session", change: Change, seed: int) -> "EditResult":
-    """Return the photograph after a change."""
-    photo, prompt = change.photo, change.prompt
-    where = encode_subjects(session, [*change.where]) if change.where else None
-    if not change.subject:
-        return session.remove(photo, mask=change.gone, where=where, seed=seed)
-    identity = encode_subjects(session, change.subject)
-    if change.gone is not None or where is not None:
-        return session.replace(
-            photo, identity, prompt=prompt, mask=change.gone, where=where, seed=seed
-        )
-    return session.insert(
-        photo, identity, prompt=prompt, box=change.box, view=change.view, seed=seed
-    )

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,20 +13,19 @@ from swiftpie.backbones.presets import Capability, Preset, check_personalizes
 from swiftpie.batch.lists import read_prompts
 from swiftpie.cli import console, options
 from swiftpie.cli.drawing.subjects import (
-    SubjectPictures,
     cutout_facts,
-    encode_subjects,
     named_facts,
     read_picture,
-    read_subjects,
+    read_source,
     with_cutouts,
 )
 from swiftpie.cli.loading import open_session, resolved
 from swiftpie.engine.origin import check_texts, origin_of_drawing
 from swiftpie.errors import CapabilityError, ConfigError
+from swiftpie.library import Named
 from swiftpie.pipelines.drawing.request import PersonalizeRequest
 from swiftpie.pipelines.drawing.settings import MaskSource, Scales
-from swiftpie.pipelines.naming import log_library_subjects, new_subjects, vocabulary_of
+from swiftpie.pipelines.naming import new_subjects, vocabulary_of
 from swiftpie.scenes import read_scene
 from swiftpie.validation import parse_box, parse_size
 
@@ -35,10 +33,7 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-    from swiftpie.engine.session import Session
-    from swiftpie.library import Named
-    from swiftpie.pipelines.drawing.request import View
-    from swiftpie.types import GenerationResult
+    from swiftpie.pipelines.drawing.request import Source, View
     from swiftpie.validation import Box
 
 ByName = Mapping[str, "tuple[Named, ...]"]
@@ -118,8 +113,8 @@ def personalize(
     loading, known = resolved(loading)
     strengths = Scales(**scales)
     _check_mask(save_subject_mask, known)
-    everyone = [read_subjects(subjects)] if subjects else []
-    everyone += [read_subjects([text]) for text in also or []]
+    everyone = [read_source(subjects)] if subjects else []
+    everyone += [read_source([text]) for text in also or []]
     if everyone:
         check_personalizes(known)
     named = _named_in(prompts, everyone, known)
@@ -129,15 +124,16 @@ def personalize(
     read_by = _layers_of(layers or [], most)
     everyone = with_cutouts(everyone, cutouts)
     placed = list(zip(places, parse_views(views or [], most), read_by, strict=True))
-    height_width = None if size is None else parse_size(size)
-    request |= {"size": height_width and height_width[::-1], "scene": scene}
+    size_px = None if size is None else parse_size(size)
+    request |= {"size_px": size_px, "scene": scene, "scales": strengths, "seeds": seeds}
     session, load_ms = open_session(**loading)
     preset = session.components.preset
-    draw = _drawn_by(session, everyone, named, placed, masks, {**request, "scales": strengths})
+    drawn_px = size_px or _own_size(preset, scene)
+    request_of = _requests_by(everyone, named, placed, masks, drawn_px, request)
 
     rows, timings = [], Counter[str]()
     for words, own in console.shared_out(prompts, targets):
-        result = draw(words, seed=seeds[0], num_images=len(seeds))
+        result = session.draw(request_of(words))
         origin = origin_of_drawing(preset.name, result, prompt=words)
         drawn = zip(result.images, result.subject_masks, result.seeds, own, strict=True)
         console.write_outputs(drawn, metadata=origin, force=output.force)
@@ -156,55 +152,57 @@ def personalize(
         console.print_pictures(rows, timings, load_ms=round(load_ms, 1), **facts)
 
 
-def _named_in(
-    prompts: list[str], everyone: list[list[SubjectPictures]], preset: Preset
-) -> "ByName":
+def _named_in(prompts: list[str], everyone: "list[Source]", preset: Preset) -> "ByName":
     """Return the subjects of the library that each prompt names besides the given ones.
 
     Raises:
         NobodyNamed: A prompt names no subject, none is given, and the model needs one.
     """
     taught = vocabulary_of(preset)
-    names = ["" if pictures[0].named is None else pictures[0].named.word for pictures in everyone]
-    named = {words: new_subjects(words, taught, given=names).known for words in prompts}
-    log_library_subjects(dict.fromkeys(who for subjects in named.values() for who in subjects))
-    return named
+    names = [source.word if isinstance(source, Named) else "" for source in everyone]
+    return {words: new_subjects(words, taught, given=names).known for words in prompts}
 
 
-def _drawn_by(
-    session: "Session",
-    everyone: list[list[SubjectPictures]],
+def _own_size(preset: Preset, scene: "str | Image.Image") -> tuple[int, int]:
+    """Return height and width of pictures whose size nobody says."""
+    return (preset.image_size_px,) * 2 if isinstance(scene, str) else (scene.height, scene.width)
+
+
+def _requests_by(
+    everyone: "list[Source]",
     named: "ByName",
     placed: "list[tuple[Box | None, View | None, str]]",
     masks: tuple[str, str | None],
+    drawn_px: tuple[int, int],
     request: Mapping[str, Any],
-) -> Callable[..., "GenerationResult"]:
-    """Return what draws a prompt: its subjects, each as `placed` says in order."""
+) -> Callable[[str], PersonalizeRequest]:
+    """Return what makes the request of a prompt: its subjects, each as `placed` says in order."""
     from swiftpie.pipelines.drawing.request import Subject
 
-    scene, drawn_px = request["scene"], request["size"]
-    if drawn_px is None:
-        side = session.components.preset.image_size_px
-        drawn_px = (side, side) if isinstance(scene, str) else scene.size
     source, region = _read_mask(masks[0], drawn_px, count=len(placed))
     limited, limit = None, None
     if masks[1] is not None:
         limited, limit = _read_mask(masks[1], drawn_px, count=len(placed), flag="--detail-mask")
-    shown = [Subject(encode_subjects(session, pictures)) for pictures in everyone]
 
-    def draw(words: str, **options: Any) -> "GenerationResult":  # noqa: ANN401 - as of `Session`
-        others = [Subject(session.named(who.word), name=who.word) for who in named[words]]
-        subjects = [
-            replace(subject, box=box, view=view, mask=region, detail_mask=limit, layers=layers)
-            for subject, (box, view, layers) in zip(
-                [*shown, *others], placed, strict=False
+    def request_of(words: str) -> PersonalizeRequest:
+        shown = [(one, one.word if isinstance(one, Named) else "") for one in everyone]
+        shown += [(who, who.word) for who in named[words]]
+        subjects = tuple(
+            Subject(*(one, box, view), name=name, mask=region, detail_mask=limit, layers=layers)
+            for (one, name), (box, view, layers) in zip(
+                shown, placed, strict=False
             )  # other prompts name fewer
-        ]
-        return session.personalize(
-            subjects, words, mask=source, detail_mask=limited, **request, **options
+        )
+        return PersonalizeRequest(
+            subjects=subjects,
+            prompt=words,
+            mask=source,
+            detail_mask=limited,
+            takes_named=True,
+            **request,
         )
 
-    return draw
+    return request_of
 
 
 def _check_mask(target: Path | None, preset: Preset) -> None:
@@ -274,7 +272,7 @@ def _layers_of(layers: list[str], count: int) -> list[str]:
 
 
 def _read_mask(
-    mask: str, size: tuple[int, int], *, count: int, flag: str = "--mask"
+    mask: str, size_px: tuple[int, int], *, count: int, flag: str = "--mask"
 ) -> "tuple[MaskSource, Tensor | None]":
     from swiftpie.masks import load_mask
 
@@ -285,4 +283,4 @@ def _read_mask(
             f"{flag} {mask} came with {count} subjects, and one file cannot separate "
             f"them. Give each a --box, and {flag} box or inline."
         )
-    return MaskSource.NONE, load_mask(mask, size)
+    return MaskSource.NONE, load_mask(mask, size_px[::-1])

@@ -1,33 +1,19 @@
 """Subjects and pictures as arguments of commands, read and checked."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from swiftpie.cli.options import STREAM, is_file
 from swiftpie.errors import ConfigError
-from swiftpie.pipelines.naming import log_library_subjects
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from swiftpie.engine.session import Session
     from swiftpie.library import Named
-    from swiftpie.types import Cutout, Identity
-
-
-class SubjectPictures(NamedTuple):
-    """A readable picture and where its subject is; an identity file is a `Path`."""
-
-    picture: str | Path | bytes
-    mask: str | bytes | None
-    cutout: str = "auto"  # how the subject is found without a mask
-    named: "Named | None" = None  # the subject of the library that it shows, if any
-
-    @property
-    def is_cut(self) -> bool:
-        """Whether the subject is cut out already."""
-        return self.named is not None or isinstance(self.picture, Path)
+    from swiftpie.pipelines.drawing.request import Pictures, Source
+    from swiftpie.types import Cutout
 
 
 def split_subject(text: str) -> tuple[str, str | None]:
@@ -42,8 +28,8 @@ def split_subject(text: str) -> tuple[str, str | None]:
     return (text, None)
 
 
-def read_subjects(texts: list[str]) -> list[SubjectPictures]:
-    """Split SUBJECT arguments and read every header, so that mistakes show at once.
+def read_source(texts: list[str]) -> "Source":
+    """Return what SUBJECT arguments show, with every header read, so that mistakes show at once.
 
     Raises:
         ImageError: A picture or mask cannot be read.
@@ -51,7 +37,8 @@ def read_subjects(texts: list[str]) -> list[SubjectPictures]:
         NobodyNamed: It is not a file, and close to a name of the library.
     """
     from swiftpie.imageio.decoding import is_safetensors
-    from swiftpie.library import NAME, named_by, packaged
+    from swiftpie.library import NAME, named_by
+    from swiftpie.pipelines.drawing.request import IdentityRef, Pictures
 
     words = [text for text in texts if not is_file(text) and NAME.fullmatch(text)]
     if len(words) > 1:
@@ -66,7 +53,7 @@ def read_subjects(texts: list[str]) -> list[SubjectPictures]:
             "Give it alone, and further subjects with --also."
         )
     if named:
-        return [SubjectPictures(packaged().picture(named[0].name), None, named=named[0])]
+        return named[0]
     paths = [split_subject(text) for text in texts]
     if any(is_safetensors(picture) for picture, _ in paths):
         if len(paths) > 1 or paths[0][1] is not None:
@@ -74,62 +61,47 @@ def read_subjects(texts: list[str]) -> list[SubjectPictures]:
                 "An identity file came with other pictures or a mask. It already is a whole "
                 "subject. Give it alone, or encode all pictures again."
             )
-        return [SubjectPictures(Path(paths[0][0]), None)]
-    return [
-        SubjectPictures(read_picture(picture), None if mask is None else read_picture(mask))
-        for picture, mask in paths
-    ]
-
-
-def encode_subjects(session: "Session", pictures: list[SubjectPictures]) -> "Identity":
-    """Return the identity of the one subject that all `pictures` show."""
-    if pictures[0].named is not None:
-        log_library_subjects([pictures[0].named])
-        return session.named(pictures[0].named.word)
-    only = pictures[0].picture
-    if isinstance(only, Path):
-        return session.load_identity(only)
-    return session.encode_identity(
-        [picture.picture for picture in pictures],
-        masks=[picture.mask for picture in pictures],
-        cutout=[picture.cutout for picture in pictures],
+        return IdentityRef(Path(paths[0][0]))
+    return Pictures(
+        tuple(read_picture(picture) for picture, _ in paths),
+        tuple(None if mask is None else read_picture(mask) for _, mask in paths),
     )
 
 
-def with_cutouts(
-    subjects: list[list[SubjectPictures]], cutouts: list[str] | None
-) -> list[list[SubjectPictures]]:
-    """Return the pictures of each subject with their --cutout: one for all, or one each.
+def with_cutouts(sources: "list[Source]", cutouts: list[str] | None) -> "list[Source]":
+    """Return subjects with the --cutout of their pictures: one for all, or one each.
 
     Raises:
         ConfigError: The numbers differ, or there is no picture to cut out.
         InputError: A value cannot be read.
     """
     from swiftpie.models.cutout import parse_search
+    from swiftpie.pipelines.drawing.request import Pictures
 
     if not cutouts:
-        return subjects
-    open_ones = [picture for pictures in subjects for picture in pictures if not picture.is_cut]
+        return sources
+    count = sum(len(source.images) for source in sources if isinstance(source, Pictures))
     with_place = [
         cutout for cutout in cutouts if (search := parse_search(cutout)) is None or search.has_hints
     ]
-    if len(cutouts) == 1 and len(open_ones) > 1 and with_place:
+    if len(cutouts) == 1 and count > 1 and with_place:
         raise ConfigError(
-            f"--cutout {with_place[0]} came with {len(open_ones)} pictures, and one place does "
-            "not fit all. Give as many --cutout as pictures, auto for those that need none."
+            f"--cutout {with_place[0]} came with {count} pictures, and one place does not fit all. "
+            "Give as many --cutout as pictures, auto for those that need none."
         )
-    if not open_ones or len(cutouts) not in {1, len(open_ones)}:
+    if not count or len(cutouts) not in {1, count}:
         raise ConfigError(
-            f"{len(cutouts)} --cutout came with {len(open_ones)} pictures to cut out; identity "
-            "files and the library are cut out already. Give one for all, or one a picture, in "
-            "their order."
+            f"{len(cutouts)} --cutout came with {count} pictures to cut out; identity files and "
+            "the library are cut out already. Give one for all, or one a picture, in their order."
         )
-    each = iter(cutouts * len(open_ones) if len(cutouts) == 1 else cutouts)
+    each = iter(cutouts * count if len(cutouts) == 1 else cutouts)
     changed = [
-        [picture if picture.is_cut else _cut_as(picture, next(each)) for picture in pictures]
-        for pictures in subjects
+        _cut_by(source, [next(each) for _ in source.images])
+        if isinstance(source, Pictures)
+        else source
+        for source in sources
     ]
-    if changed == subjects and set(cutouts) != {"auto"}:
+    if changed == sources and set(cutouts) != {"auto"}:
         raise ConfigError(
             f"--cutout {cutouts[0]} has no effect, as every picture came with its mask. Leave one "
             "of them out."
@@ -137,19 +109,25 @@ def with_cutouts(
     return changed
 
 
-def _cut_as(picture: SubjectPictures, way: str) -> SubjectPictures:
+def _cut_by(source: "Pictures", cutouts: list[str]) -> "Pictures":
+    """Return pictures with the values of --cutout, where they have no masks of their own."""
     from swiftpie.imageio.cutout import CutoutMethod
     from swiftpie.models import rembg
     from swiftpie.models.cutout import parse_search
 
-    if picture.mask is not None:
-        return picture  # its own mask wins
-    search = parse_search(way)
-    if search is None:
-        return picture._replace(mask=read_picture(way))
-    if search.way is CutoutMethod.REMBG:
-        rembg.locate(search.model)  # reports a mistake before a model is loaded
-    return picture._replace(cutout=way)
+    masks, ways = list(source.masks), ["auto"] * len(cutouts)
+    for number, way in enumerate(cutouts):
+        if masks[number] is not None:
+            continue
+        search = parse_search(way)
+        if search is None:
+            masks[number] = read_picture(way)
+            continue
+        if search.way is CutoutMethod.REMBG:
+            rembg.locate(search.model)  # reports a mistake before a model is loaded
+        ways[number] = way
+    is_plain = set(ways) == {"auto"}
+    return replace(source, masks=tuple(masks), cutouts=("auto",) if is_plain else tuple(ways))
 
 
 def named_facts(named: "Sequence[Named]") -> dict[str, Any]:

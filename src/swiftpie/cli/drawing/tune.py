@@ -8,7 +8,7 @@ import typer
 
 from swiftpie.cli import options
 from swiftpie.cli.console import examples, print_json, say
-from swiftpie.cli.drawing.subjects import encode_subjects, read_subjects, with_cutouts
+from swiftpie.cli.drawing.subjects import read_source, with_cutouts
 from swiftpie.cli.loading import open_session, resolved
 from swiftpie.tuning import METHODS, TuneSettings
 
@@ -52,10 +52,10 @@ def tune(
 
     check_target(out, force=force)
     METHODS.get(settings.method)
-    (pictures,) = with_cutouts([read_subjects(subjects)], cutouts)
+    (source,) = with_cutouts([read_source(subjects)], cutouts)
     networks, preset = resolved(networks)
     session = open_session(**networks).session
-    identity = encode_subjects(session, pictures)
+    identity = session.identity_of(source)
     state = out.with_name(out.name + STATE)
     with _progress(settings.steps) as (events, on_event):
         tuned = session.tune(identity, settings, state=state, on_event=on_event)

@@ -419,7 +419,7 @@ class EditRequest(_Steered):
             surfaces=TYPED,
         ),
     ] = None
-    where: Annotated[Source | None, WHERE] = None  # instead of a mask
+    where: Annotated["Source | None", WHERE] = None  # instead of a mask
     source: Source | None = None  # a subject in place of the picture as image condition
     settings: EditSettings = field(default_factory=EditSettings)
 
@@ -466,7 +466,7 @@ class RepaintRequest(_Steered):
             surfaces=TYPED,
         ),
     ] = None
-    where: Annotated[Source | None, WHERE] = None  # instead of a mask: what to remove
+    where: Annotated["Source | None", WHERE] = None  # instead of a mask: what to remove
     layout: "Layout | None" = None  # how the subject stands, one row; None: upright in its box
     scales: Scales = USUAL  # by default those of an edit with a reference
 
