@@ -142,7 +142,8 @@ class Drawer:
         return session if faces is None else session.with_face_encoder(faces.open())
 
     def _request(self, session: Session, job: Job) -> Request:
-        return self._edit(session, job) if job.image else self._drawing(session, job)
+        request = self._edit(session, job) if job.image else self._drawing(session, job)
+        return session.resolved(request)
 
     def _drawing(self, session: Session, job: Job) -> PersonalizeRequest:
         preset, texts = session.components.preset, dict(job.texts)
