@@ -1,7 +1,6 @@
 """uvicorn with bounds that hold before a request is complete, and a stop in two stages."""
 
 import asyncio
-import json
 import math
 import os
 from collections import Counter
@@ -11,59 +10,22 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.frames import Frame
 
 from swiftpie.server.forms import MAX_TEXT_BYTES
 from swiftpie.server.guard import Guard
 from swiftpie.server.limits import Limits
-from swiftpie.server.schemas import problem_body
 
 KEEP_ALIVE_S = 75
 PROXIES = "FORWARDED_ALLOW_IPS"  # names addresses whose X-Forwarded-* uvicorn believes
-FRAMES_A_SECOND = 100  # over a WebSocket; typing and dragging send some sixty
-FRAMES_AT_ONCE = 200
-FRAME_BYTES = 4096  # of a WebSocket that are read before frames are counted
-PIECES_A_SECOND = 200  # small ones that an address may send; networks send some 1400 bytes
-PIECES_AT_ONCE = 1000
-FREE_PIECES = 16  # of each request, so that many requests are no reason
-TRICKLED_S = 5.0  # for which one that sent more is not read, before it is closed
-PIECE_BYTES = 1024  # a smaller piece counts as the part that it lacks
 MAX_HEADER_BYTES = 64 << 10
-MAX_AHEAD = 16  # requests on one connection that wait for the answer to one before
 MAX_CONNECTIONS = 512
 MAX_OF_ADDRESS = 256  # a proxy has one address for all
 MAX_EXTRA = 64  # more than these, which are asked about health or told to come back
 EXTRA_HEAD_S = 2.0
 
 
-TRICKLED = problem_body(
-    "The request came in very many small pieces. Send it in larger ones.",
-    status=408,
-    code="too_many_pieces",
-)
-TRICKLES = (
-    "HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\nconnection: close\r\n"
-    f"content-length: {len(json.dumps(TRICKLED))}\r\n\r\n{json.dumps(TRICKLED)}"
-).encode()
-
-
 class RequestTooLargeError(Exception):
-    """The request is larger than the server reads, or comes in too many pieces."""
-
-
-class Allowance:
-    """How much more may come now: so much at once, and so much a second."""
-
-    def __init__(self, *, at_once: float, a_second: float) -> None:
-        self._most, self._a_second = at_once, a_second
-        self._left, self._counted_s = at_once, 0.0
-
-    def take(self, amount: float, *, now_s: float) -> bool:
-        """Count what came; return whether it was allowed."""
-        earned = (now_s - self._counted_s) * self._a_second
-        self._left = min(self._most, self._left + earned) - amount
-        self._counted_s = now_s
-        return self._left >= 0
+    """The head of a request is longer than the server reads; uvicorn answers 400."""
 
 
 class ConnectionLimiter:
@@ -72,7 +34,6 @@ class ConnectionLimiter:
     def __init__(self) -> None:
         self._addresses: dict[asyncio.BaseTransport, str] = {}
         self._of_address: Counter[str] = Counter()
-        self._pieces: dict[str, Allowance] = {}  # of addresses that are connected
         self._extra: dict[asyncio.Transport, None] = {}  # the oldest comes first
 
     def enter(self, transport: asyncio.Transport) -> bool:
@@ -97,24 +58,13 @@ class ConnectionLimiter:
             self._of_address[address] -= 1
             if not self._of_address[address]:
                 del self._of_address[address]
-                self._pieces.pop(address, None)
-
-    def may_send(self, transport: asyncio.BaseTransport, num_bytes: int, *, now_s: float) -> bool:
-        """Count a piece of a request; return whether its address may send so many small ones."""
-        lacking = max(0.0, 1 - num_bytes / PIECE_BYTES)
-        address = self._addresses.get(transport, "")
-        whole = Allowance(at_once=PIECES_AT_ONCE, a_second=PIECES_A_SECOND)
-        return self._pieces.setdefault(address, whole).take(lacking, now_s=now_s)
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, which waits for the head of a request so long and no longer.
+    """uvicorn's protocol, with a deadline for the head of a request and for taking an answer.
 
-    uvicorn itself waits for ever, so that a few hundred connections that send a letter now and then
-    would keep everyone else out. It waits as long for a client that does not take its answer.
-    It keeps whatever is sent of a head, of what follows a body, and of requests ahead of their
-    answers: here each has an end. It calls the application for each piece of a body, and reads
-    thousands of pieces before anybody else has a turn: here they are counted as they are read.
+    uvicorn waits for ever, so that a few hundred connections that send a letter now and then would
+    keep everyone else out. It also reads heads of any length, and takes trailers for headers.
     """
 
     limiter: ConnectionLimiter
@@ -124,9 +74,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     timer: asyncio.TimerHandle | None = None
     taking: asyncio.TimerHandle | None = None
     is_in_head = False
-    idle_bytes = 0  # that came since anything was made of them
-    num_pieces = 0  # of this request
-    trickles = False
+    unread_bytes = 0  # that came since a head or a piece of a body was complete
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait."""
@@ -138,24 +86,19 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on; wait no more where a request has begun."""
-        self.idle_bytes += len(data)
-        try:
-            self._count(len(data))
-        except RequestTooLargeError:
-            self.send_400_response("")
-            return
+        self.unread_bytes += len(data)
         super().data_received(data)
-        if self.idle_bytes > MAX_HEADER_BYTES and not self.transport.is_closing():
+        if self.unread_bytes > MAX_HEADER_BYTES and not self.transport.is_closing():
             self.send_400_response("Invalid HTTP request received.")
         self._look()
 
     def on_message_begin(self) -> None:
         """Begin to read a head."""
         super().on_message_begin()
-        self.is_in_head, self.idle_bytes, self.num_pieces = True, 0, 0
+        self.is_in_head, self.unread_bytes = True, 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header. What comes after a body is nobody's."""
+        """Keep a header, and leave out trailers."""
         if self.is_in_head:
             super().on_header(name, value)
 
@@ -163,11 +106,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Begin to answer.
 
         Raises:
-            RequestTooLargeError: The head is too long, or too many requests wait.
+            RequestTooLargeError: The head is too long.
         """
-        self.is_in_head, self.idle_bytes = False, 0
+        self.is_in_head, self.unread_bytes = False, 0
         length = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
-        if length > MAX_HEADER_BYTES or len(self.pipeline) >= MAX_AHEAD:
+        if length > MAX_HEADER_BYTES:
             raise RequestTooLargeError
         super().on_headers_complete()
 
@@ -179,39 +122,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of a body."""
-        self._count(len(body))
-        self.idle_bytes = 0
+        self.unread_bytes = 0
         super().on_body(body)
-
-    def _count(self, num_bytes: int) -> None:
-        """Count a piece of a request.
-
-        Raises:
-            RequestTooLargeError: Its address sends too many small ones.
-        """
-        self.num_pieces += 1
-        if self.num_pieces > FREE_PIECES and not self.trickles:
-            self.trickles = not self.limiter.may_send(
-                self.transport, num_bytes, now_s=self.loop.time()
-            )
-        if self.trickles:
-            raise RequestTooLargeError
-
-    def send_400_response(self, msg: str) -> None:
-        """End a connection whose request cannot be read.
-
-        One that trickles stays open for a while and is not read: the next one would cost more.
-        """
-        if not self.trickles:
-            super().send_400_response(msg)
-            return
-        if self.cycle is None or not self.cycle.response_started:
-            self.transport.write(TRICKLES)
-        if self.cycle is not None:
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
-        self.transport.pause_reading()
-        self.loop.call_later(TRICKLED_S, self.transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""
@@ -258,67 +170,15 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self.taking = None
 
 
-class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
-    """uvicorn's live connections, which end where more frames come than anybody sends.
-
-    Each frame costs as much as a call, even an empty one, and uvicorn reads all that came at once.
-    """
+class CountedWebSocketProtocol(WebSocketsSansIOProtocol):
+    """uvicorn's live connections, which the limiter counts until they end."""
 
     limiter: ConnectionLimiter
-    allowance: Allowance | None = None
-
-    def data_received(self, data: bytes) -> None:
-        """Read on, a piece at a time."""
-        for start in range(0, len(data), FRAME_BYTES):
-            if self.close_sent or self.transport.is_closing():
-                return
-            super().data_received(data[start : start + FRAME_BYTES])
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let another connection in."""
         super().connection_lost(exc)
         self.limiter.leave(self.transport)
-
-    def handle_text(self, event: Frame) -> None:
-        """Take a message, or its beginning."""
-        if self._may_go_on():
-            super().handle_text(event)
-
-    def handle_bytes(self, event: Frame) -> None:
-        """Take a message that is no text, or its beginning."""
-        if self._may_go_on():
-            super().handle_bytes(event)
-
-    def handle_cont(self, event: Frame) -> None:
-        """Take a further part of a message."""
-        if self._may_go_on():
-            super().handle_cont(event)
-
-    def handle_ping(self) -> None:
-        """Answer a ping."""
-        if self._may_go_on():
-            super().handle_ping()
-
-    def handle_pong(self, event: Frame) -> None:
-        """Take the answer to a ping."""
-        if self._may_go_on():
-            super().handle_pong(event)
-
-    def _may_go_on(self) -> bool:
-        """Count a frame; close the connection if it is one too many."""
-        if self.close_sent:
-            return False
-        if self.allowance is None:
-            self.allowance = Allowance(at_once=FRAMES_AT_ONCE, a_second=FRAMES_A_SECOND)
-        if self.allowance.take(1, now_s=self.loop.time()):
-            return True
-        reason = f"more than {FRAMES_A_SECOND} messages a second"
-        self.queue.put_nowait({"type": "websocket.disconnect", "code": 1008, "reason": reason})
-        self.conn.fail(1008, reason)
-        self.transport.write(b"".join(self.conn.data_to_send()))
-        self.close_sent = True
-        self.transport.close()
-        return False
 
 
 class Server(uvicorn.Server):
@@ -332,7 +192,7 @@ class Server(uvicorn.Server):
         class Own(BoundedHttpProtocol):
             head_s = limits.body_s
 
-        class Live(BoundedWebSocketProtocol):
+        class Live(CountedWebSocketProtocol):
             pass
 
         Own.guard, Own.limiter = guard, ConnectionLimiter()
