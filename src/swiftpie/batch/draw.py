@@ -118,11 +118,7 @@ class Drawer:
         return outcomes
 
     def _session(self, model: Model) -> Session | None:
-        """Return the session of a model; None if `_missing` says why there is none.
-
-        Raises:
-            SwiftPieError: The only model of the run cannot be loaded.
-        """
+        """Return the session of a model; None if `_missing` says why there is none."""
         if model in self._missing:
             return None
         if self._loaded is None or self._loaded[0] != model:
@@ -230,11 +226,7 @@ class Drawer:
         request: PersonalizeRequest | EditRequest,
         drawn: GenerationResult | EditResult,
     ) -> dict[str, Any]:
-        """Write the file of a picture; return its facts for the report.
-
-        Raises:
-            CannotWrite: The folder takes no more files.
-        """
+        """Write the file of a picture; return its facts for the report."""
         preset = session.components.preset
         warnings = [*session.advice_on(request), *_cutout_warnings(drawn)]
         image: Image.Image | PictureData

@@ -76,11 +76,7 @@ def manifest_of(jobs: Jobs, run: Mapping[str, Any]) -> RunManifest:
 
 
 def read_manifest(folder: Path) -> RunManifest | None:
-    """Return the manifest in a folder; None if there is none.
-
-    Raises:
-        ConfigError: It cannot be read.
-    """  # noqa: DOC501 - which is its own
+    """Return the manifest in a folder; None if there is none."""
     path = folder / PLAN
     try:
         head, *lines = path.read_text("utf-8").splitlines()
@@ -150,11 +146,7 @@ class Report:
     """The report file; each job appends one line in a single write."""
 
     def __init__(self, folder: Path, rows: Iterable[Outcome], *, order: Sequence[str]) -> None:
-        """Start with known outcomes; `order` is the order of ids in the finished report.
-
-        Raises:
-            InputError: The disk is full.
-        """
+        """Start with known outcomes; `order` is the order of ids in the finished report."""
         self._rows = {_key(row): row for row in rows}
         self._order = {name: number for number, name in enumerate(order)}
         self._path = folder / REPORT
@@ -162,11 +154,7 @@ class Report:
         self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND)
 
     def add(self, row: Outcome) -> None:
-        """Append the outcome of a job.
-
-        Raises:
-            InputError: The disk is full.
-        """
+        """Append the outcome of a job."""
         line = _line(row)
         try:
             written = os.write(self._file, line)

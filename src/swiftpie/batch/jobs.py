@@ -61,11 +61,7 @@ class Model(NamedTuple):
 
     @property
     def known(self) -> Preset:
-        """Its preset.
-
-        Raises:
-            ConfigError: There is no such preset or recipe.
-        """
+        """Its preset."""
         return _preset_of(*self)
 
 
@@ -208,11 +204,7 @@ class Inputs:
         return is_safetensors(self._root / name)
 
     def look(self, name: str) -> None:
-        """Check a picture or an identity file.
-
-        Raises:
-            SwiftPieError: It cannot be used.
-        """
+        """Check a picture or an identity file."""
         if name in self._errors:
             raise self._errors[name]
         if name in self.seen:
@@ -235,13 +227,7 @@ class Inputs:
 
 
 def check(job: Job, inputs: Inputs) -> None:
-    """Refuse a job that cannot be drawn, as far as this shows without networks.
-
-    Raises:
-        InputError: It cannot.
-        ConfigError: It cannot.
-        CapabilityError: Its model cannot.
-    """
+    """Refuse a job that cannot be drawn, as far as this shows without networks."""
     _check_id(job.id)
     check_seeds([job.seed])
     texts = {name: job.texts.get(name, "") for name in ("source_prompt", "keyword")}

@@ -75,11 +75,7 @@ def read_prompts(prompt: str, *, folder: Path = Path()) -> list[str]:
 
 
 def read_seeds(text: str) -> tuple[int, ...]:
-    """Return the seeds of "7", "1-8" or "1-8,42", in that order.
-
-    Raises:
-        ConfigError: It is none of these, goes backwards, repeats a seed, or is too long.
-    """
+    """Return the seeds of "7", "1-8" or "1-8,42", in that order."""
     seeds: list[int] = []
     for part in text.split(","):
         found = RANGE.fullmatch(part)
@@ -99,11 +95,7 @@ def read_seeds(text: str) -> tuple[int, ...]:
 
 
 def read_lines(path: Path) -> Iterator[JobRow]:
-    """Yield every line of a file of JSON objects, or every row of a table (.csv).
-
-    Raises:
-        ConfigError: The file cannot be read.
-    """
+    """Yield every line of a file of JSON objects, or every row of a table (.csv)."""
     _check_regular(path, name=str(path))
     try:
         if path.suffix.lower() == ".csv":
@@ -134,11 +126,7 @@ def grid(subjects: Path, prompts: Iterable[str]) -> Iterator[JobRow]:
 
 
 def _check_regular(path: Path, *, name: str) -> None:
-    """Refuse devices, pipes and folders, of which reading may never end.
-
-    Raises:
-        ConfigError: The path exists and is no regular file.
-    """
+    """Refuse devices, pipes and folders, of which reading may never end."""
     try:
         is_regular = stat.S_ISREG(path.stat().st_mode)
     except (OSError, ValueError):

@@ -37,12 +37,7 @@ class Actor:
 
 
 def draw_by_actors(run: "Run", work: Work, stop: Event) -> "Iterator[Outcome]":
-    """Draw what is left by so many actors; `swiftpie.batch.run.draw` reports what they yield.
-
-    Raises:
-        MissingExtra: Ray is not installed.
-        SwiftPieError: A model cannot be loaded, or there is no room.
-    """
+    """Draw what is left by so many actors; `swiftpie.batch.run.draw` reports what they yield."""
     try:
         import ray.data
     except ImportError as error:

@@ -88,11 +88,7 @@ EDIT_FIELDS = (
 
 
 def collect(rows: Iterable[JobRow], *, root: Path, defaults: JobDefaults) -> Jobs:
-    """Return a checked job for every picture of the rows; all their files are checked too.
-
-    Raises:
-        ConfigError: There are too many.
-    """
+    """Return a checked job for every picture of the rows; all their files are checked too."""
     inputs, jobs, refused = Inputs(root), dict[str, Job](), list[RefusedJob]()
     for place, row, is_text in rows:
         try:
@@ -218,11 +214,7 @@ def _subjects_of(
 
 
 def _entry(entry: Mapping[str, object], root: Path) -> JobSubject:
-    """Return one of several subjects.
-
-    Raises:
-        ConfigError: It says nothing of whom to draw, or too much.
-    """
+    """Return one of several subjects."""
     _check_known(entry, (*_SUBJECT, *_FACE, *row_fields(Subject)))
     face = _face(_part(entry, _FACE))
     if bool(entry.get("pictures")) == bool(face.face):

@@ -153,11 +153,7 @@ def stopping(tell: Callable[[], object]) -> Iterator[threading.Event]:
 def _kept(
     before: RunManifest, manifest: RunManifest, folder: Path, *, update: bool
 ) -> dict[str, Outcome]:
-    """Return the outcomes of jobs that are finished and unchanged.
-
-    Raises:
-        ConfigError: The folder holds another run.
-    """
+    """Return the outcomes of jobs that are finished and unchanged."""
     done = read_done(folder)
     changes = differences(before, manifest, done=done)
     if changes and (before.run != manifest.run or not update):
@@ -239,11 +235,7 @@ class _WorkerProcess:
 
 
 def _draw_by_processes(run: Run, work: Work, stop: threading.Event) -> Iterator[Outcome]:
-    """Draw with several processes, each of which starts with a stretch of its own.
-
-    Raises:
-        SwiftPieError: A process cannot continue, or processes keep ending without a picture.
-    """
+    """Draw with several processes, each of which starts with a stretch of its own."""
     batches, count = run.batches, min(run.processes, len(run.batches))
     bounds = [len(batches) * number // count for number in range(count + 1)]
     queues = [deque(map(_Task, batches[a:b])) for a, b in itertools.pairwise(bounds)]
@@ -278,11 +270,7 @@ def _draw_by_processes(run: Run, work: Work, stop: threading.Event) -> Iterator[
 
 
 def _after_exit(worker: _WorkerProcess, task: _Task, exits: int) -> Iterator[Outcome]:
-    """Put the batch of an ended process back into its queue, or report its jobs as failed.
-
-    Raises:
-        SwiftPieError: Process after process ends.
-    """
+    """Put the batch of an ended process back into its queue, or report its jobs as failed."""
     worker.process.join()
     code = worker.process.exitcode
     how = f"by signal {-code}" if code is not None and code < 0 else f"with code {code}"

@@ -269,11 +269,7 @@ def credentials_of(data: bytes) -> dict[str, str]:
 
 
 def read_bytes(file: str) -> bytes:
-    """Return the bytes of a picture.
-
-    Raises:
-        ImageError: The file is missing or no picture.
-    """
+    """Return the bytes of a picture."""
     if file == STREAM:
         return typer.get_binary_stream("stdin").read()
     read_stored(file)  # says what is wrong with a file that is no picture
@@ -288,12 +284,7 @@ def read_stored(source: str | bytes) -> dict[str, str]:
 
 
 def read_origin(data: bytes, *, name: str) -> dict[str, str]:
-    """Return what SwiftPie wrote into one of its pictures.
-
-    Raises:
-        ImageError: It is no picture.
-        InputError: It holds no such facts.
-    """
+    """Return what SwiftPie wrote into one of its pictures."""
     stored = read_stored(data)
     if not stored:
         raise InputError(

@@ -203,11 +203,7 @@ def _collect(
     seeds: str,
     loading: LoadOptions,
 ) -> "Jobs":
-    """Return all jobs, checked.
-
-    Raises:
-        ConfigError: There are no jobs, they come from two places, or pictures would become some.
-    """
+    """Return all jobs, checked."""
     from swiftpie.batch.jobs import Model
     from swiftpie.batch.rows import JobDefaults, collect
 
@@ -241,11 +237,7 @@ def _collect(
 def _loadings(
     found: "Jobs", loading: LoadOptions, *, is_strict: bool
 ) -> "tuple[dict[Model, dict[str, Any]], dict[Model, str]]":
-    """Return how each model is loaded, and why the others cannot be; fetch missing files.
-
-    Raises:
-        SwiftPieError: No model can be loaded, or one cannot and `is_strict` is set.
-    """
+    """Return how each model is loaded, and why the others cannot be; fetch missing files."""
     models: dict[Model, dict[str, Any]] = {}
     missing: dict[Model, str] = {}
     for model in dict.fromkeys(job.model for job in found.jobs):
@@ -268,11 +260,7 @@ def _loadings(
 def _face_settings(
     found: "Jobs", loading: LoadOptions, settings: FaceSettings
 ) -> "dict[Model, FaceSettings]":
-    """Return how faces are found for each model with such jobs; fetch missing files.
-
-    Raises:
-        ConfigError: Files are missing and there is no terminal to ask on.
-    """
+    """Return how faces are found for each model with such jobs; fetch missing files."""
     models = dict.fromkeys(job.model for job in found.jobs if job.has_faces)
     return {
         model: with_face_files(settings, {**loading, "recipe": model.recipe})[0] for model in models
@@ -287,11 +275,7 @@ def _drawing(run: "Run", work: "Work", *, stop: "Event", uses_ray: bool) -> "Ite
 
 
 def _warn_of_refused(found: "Jobs", *, is_strict: bool) -> None:
-    """Warn of lines that cannot be drawn.
-
-    Raises:
-        ConfigError: No line can be drawn, or `is_strict` is set.
-    """
+    """Warn of lines that cannot be drawn."""
     for refused in found.refused[:MAX_NAMED]:
         console.warn(f"{refused.place}: {refused.reason}")
     count = len(found.refused)

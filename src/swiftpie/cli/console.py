@@ -111,12 +111,7 @@ class StandardOutput(io.FileIO):
     has_failed = False
 
     def write(self, data: Any, /) -> int:  # noqa: ANN401 - any buffer
-        """Write `data`, and nothing after a failure.
-
-        Raises:
-            InputError: The disk is full, or the output is closed.
-            BrokenPipeError: The reader closed the pipe, as `head` does.
-        """
+        """Write `data`, and nothing after a failure."""
         if self.has_failed:
             return len(data)  # Python tries again at exit
         try:
@@ -182,11 +177,7 @@ def plan_outputs(
 
 
 def check_apart(flag: str, path: Path, others: Mapping[str, Path | None]) -> None:
-    """Refuse to write two things into one file, however its name is written.
-
-    Raises:
-        ConfigError: `path`, set with the option `flag`, is one of the others.
-    """
+    """Refuse to write two things into one file, however its name is written."""
     from swiftpie.imageio.atomic import are_one_place
 
     for other_flag, other in others.items():

@@ -73,11 +73,7 @@ def fetch(
 
 
 def _needs_of(name: str, loading: LoadOptions) -> "tuple[DownloadPlan, DownloadPlan]":
-    """Return what face encoders and networks need.
-
-    Raises:
-        ConfigError: There is no recipe, preset or face encoder of that name.
-    """
+    """Return what face encoders and networks need."""
     from swiftpie.backbones.downloads import DownloadPlan
     from swiftpie.backbones.face_files import plan_faces
 
@@ -99,11 +95,7 @@ def _needs_of(name: str, loading: LoadOptions) -> "tuple[DownloadPlan, DownloadP
 
 @contextmanager
 def _sources_without_network(name: str, *, is_wanted: bool, as_json: bool) -> Iterator[None]:
-    """List where everything is published if its files cannot be listed, and fail all the same.
-
-    Raises:
-        WeightsError: They cannot be listed.
-    """
+    """List where everything is published if its files cannot be listed, and fail all the same."""
     try:
         yield
     except WeightsError:

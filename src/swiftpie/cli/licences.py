@@ -101,11 +101,7 @@ def _check_terms(chosen: list[LicenceTerms]) -> None:
 
 
 def terms_of(what: str, chosen: Chosen) -> list[LicenceTerms]:
-    """Return what the command, preset or face encoder `what` would load; everything for "".
-
-    Raises:
-        ConfigError: There is no such thing, or something was chosen for no command.
-    """
+    """Return what the command, preset or face encoder `what` would load; everything for ""."""
     if what in COMMANDS:
         cuts = what in CUTTING or chosen.cutout is not None
         found = _command_terms(what, chosen)

@@ -29,12 +29,7 @@ SHOWN = 12  # letters of a commit
 
 
 def confirm_download(needs: "DownloadPlan", *, yes: bool) -> None:
-    """Report what has to be downloaded and return if the user agrees, or if `yes` is set.
-
-    Raises:
-        ConfigError: Files are missing and there is no terminal to ask on.
-        Abort: The user declined.
-    """
+    """Report what has to be downloaded and return if the user agrees, or if `yes` is set."""
     if not needs.bytes_left:
         return  # at most links have to be made
     print_download(needs)
@@ -139,12 +134,7 @@ def load_keywords(loading: LoadOptions) -> Any:  # noqa: ANN401 - keywords of `s
 
 
 def resolved(loading: LoadOptions, *, use: Use = Use.PERSONALIZE) -> tuple[LoadOptions, Preset]:
-    """Return `loading` with `--recipe auto` resolved for this use, and its preset.
-
-    Raises:
-        ConfigError: There is no such preset or recipe, both are given, or neither for a face.
-        WeightsError: No recipe is complete on this machine.
-    """
+    """Return `loading` with `--recipe auto` resolved for this use, and its preset."""
     if use is Use.FACE and loading.get("recipe") is None and loading.get("preset") is None:
         raise ConfigError(
             "Neither --recipe nor --preset was given, and the packaged model draws no faces. A "

@@ -94,11 +94,7 @@ def _load(loading: LoadOptions) -> "Session":
 
 
 def _check_packages() -> None:
-    """Refuse before anything is loaded.
-
-    Raises:
-        MissingExtra: A package is not installed.
-    """
+    """Refuse before anything is loaded."""
     for name in PACKAGES:
         if importlib.util.find_spec(name) is None:
             raise MissingExtra(
@@ -108,11 +104,7 @@ def _check_packages() -> None:
 
 
 def _check_downloads(loading: LoadOptions) -> None:
-    """Download what is missing with --yes; nobody can be asked beside the protocol.
-
-    Raises:
-        ConfigError: Files are missing.
-    """
+    """Download what is missing with --yes; nobody can be asked beside the protocol."""
     needs = plan_downloads(loading)
     if needs.bytes_left and not loading.get("yes", False):
         raise ConfigError(
@@ -123,11 +115,7 @@ def _check_downloads(loading: LoadOptions) -> None:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Return a socket on an address of this machine alone.
-
-    Raises:
-        ConfigError: Others can reach the address, or it cannot be used.
-    """
+    """Return a socket on an address of this machine alone."""
     if not is_loopback(host):
         raise ConfigError(
             f"--host {host} can be reached by others, and this server knows no users. Choose "

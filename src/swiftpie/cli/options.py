@@ -257,11 +257,7 @@ class SeedOptions:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """One seed a picture.
-
-        Raises:
-            InputError: One is out of range, or there are too many.
-        """
+        """One seed a picture."""
         return seeds_from(self.seed, self.num_images)
 
 
@@ -300,12 +296,7 @@ IdentityScale = Annotated[float | None, option_of(Scales, "identity_scale")]
 
 
 def check_prompt(prompt: str) -> str:
-    """Return `prompt`, unless it is the name of a file.
-
-    Raises:
-        ConfigError: A file of this name exists, or it ends like a picture or an identity file; or
-            it is the first word of a sentence without quotes.
-    """
+    """Return `prompt`, unless it is the name of a file."""
     if prompt.lower() in {"a", "an", "the", "my"}:
         raise ConfigError(
             f"The prompt is '{prompt}' alone. Put the whole sentence into quotes, as in "

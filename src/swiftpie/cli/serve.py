@@ -169,11 +169,7 @@ def serve(
 
 
 def _check_packages() -> None:
-    """Refuse before anything is loaded.
-
-    Raises:
-        MissingExtra: A package for servers is not installed.
-    """
+    """Refuse before anything is loaded."""
     for name in PACKAGES:
         if importlib.util.find_spec(name) is None:
             raise MissingExtra(
@@ -183,21 +179,13 @@ def _check_packages() -> None:
 
 
 def _check_replicas(replicas: RayReplicas, *, uses_ray: bool) -> None:
-    """Refuse options that do not go together.
-
-    Raises:
-        ConfigError: Replicas shall be started by nobody.
-    """
+    """Refuse options that do not go together."""
     if replicas != RayReplicas() and not uses_ray:
         raise ConfigError("Replicas were requested without --ray, which starts them. Add --ray.")
 
 
 def check_address(host: str, port: int) -> None:
-    """Refuse an address that cannot be listened on, before models are loaded.
-
-    Raises:
-        ConfigError: It is taken, or not of this machine.
-    """
+    """Refuse an address that cannot be listened on, before models are loaded."""
     kind, flags = socket.SOCK_STREAM, socket.AI_PASSIVE
     try:
         for family, _, _, _, address in socket.getaddrinfo(host, port, type=kind, flags=flags):
@@ -217,11 +205,7 @@ def check_address(host: str, port: int) -> None:
 
 
 def _read_aliases(texts: Sequence[str], models: Sequence[str]) -> dict[str, str]:
-    """Return the models that further names stand for.
-
-    Raises:
-        ConfigError: One is written in another way, or its model is not offered.
-    """
+    """Return the models that further names stand for."""
     found = {}
     for text in texts:
         name, _, model = text.partition("=")
@@ -242,11 +226,7 @@ def _shared(folder: str, limits: Limits) -> "SharedIdentities":
 
 
 def _served(name: str, loading: LoadOptions, recogniser: FaceSettings) -> "ServedModel":
-    """Return how a model is loaded on its first request; download what it needs now.
-
-    Raises:
-        ConfigError: There is no such model, or files are missing and there is no terminal.
-    """
+    """Return how a model is loaded on its first request; download what it needs now."""
     from swiftpie.server.store import ServedModel
 
     is_recipe = name in RECIPES.names()
@@ -271,11 +251,7 @@ def _load(choices: LoadOptions, faces: FaceSettings | None) -> "Session":
 
 
 def _read_token(path: Path | None, host: str) -> str | None:
-    """Return the token that callers must send, if they must.
-
-    Raises:
-        ConfigError: It cannot be read, or others could reach the server and there is none.
-    """
+    """Return the token that callers must send, if they must."""
     token = os.environ.get(TOKEN_VARIABLE, "")
     if path is not None:
         try:

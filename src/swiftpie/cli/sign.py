@@ -77,11 +77,7 @@ def sign(
 
 
 def read_key(key: Path | None, certificates: Path | None) -> "SigningKey":
-    """Return the user's key, or the local one.
-
-    Raises:
-        ConfigError: One of the two files is missing.
-    """
+    """Return the user's key, or the local one."""
     from swiftpie.engine.credentials import load_key, local_key
 
     if key is not None and certificates is not None:

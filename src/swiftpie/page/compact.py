@@ -37,11 +37,7 @@ class Tools(NamedTuple):
 
 
 def load_tools() -> Tools:
-    """Return the packages that prepare graphs.
-
-    Raises:
-        MissingExtra: One is not installed.
-    """
+    """Return the packages that prepare graphs."""
     try:
         return Tools(*(importlib.import_module(name) for name in Tools._fields))
     except ImportError as error:

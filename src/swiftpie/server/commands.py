@@ -77,11 +77,7 @@ def encode_pictures(session: Session, *, pictures: Pictures) -> Identity:
 
 
 def encode_kept(session: Session, *, source: Source, param: str) -> Identity:
-    """Return an identity that was kept elsewhere, where the networks are.
-
-    Raises:
-        RequestError: The networks cannot use it.
-    """
+    """Return an identity that was kept elsewhere, where the networks are."""
     try:
         return session.identity_of(source)
     except (InputError, WeightsError) as error:
@@ -98,11 +94,7 @@ class FoundPerson(NamedTuple):
 def encode_face(
     session: Session, *, photo: Image.Image, face_number: int | None = None
 ) -> FoundPerson:
-    """Return a person for later pictures; faces count from the left, None is the largest.
-
-    Raises:
-        RequestError: There is no such face, or it cannot be used.
-    """
+    """Return a person for later pictures; faces count from the left, None is the largest."""
     encoder = session.face_encoder
     assert encoder is not None, "models without one are refused before"
     try:
@@ -132,11 +124,7 @@ def vocabulary_of(session: Session) -> Any:  # noqa: ANN401 - JSON
 def find_subject(
     session: Session, *, image: Image.Image, source: Source, is_there: bool = False
 ) -> Found:
-    """Return the mask of a subject in another picture, and how alike they look.
-
-    Raises:
-        NoSubject: Nothing in the picture looks like the subject.
-    """
+    """Return the mask of a subject in another picture, and how alike they look."""
     sought = encode_kept(session, source=source, param="identity_id")
     return session.find(image, sought, is_there=is_there)
 
@@ -249,11 +237,7 @@ def _check_where(where: Source | None, *, others: tuple[object, ...], task: str)
 
 
 def _scene_named(scene: str) -> str:
-    """Return the scene of the library with a name; a file of the server is never read.
-
-    Raises:
-        InputError: There is none.
-    """
+    """Return the scene of the library with a name; a file of the server is never read."""
     return scene if scene in {"", WORDS_ALONE} else packaged_scenes().find(scene)
 
 
@@ -298,11 +282,7 @@ def _repainting(
     *,
     num_newcomers: int,
 ) -> RepaintRequest:
-    """Return the change of a photograph: what goes, and which subject comes where.
-
-    Raises:
-        RequestError: The task needs another number of subjects, or another place.
-    """
+    """Return the change of a photograph: what goes, and which subject comes where."""
     task, own, image = body.swiftpie.task, body.swiftpie, shared["image"]
     wanted = 0 if task == "remove" else 1
     if num_newcomers > wanted:
@@ -340,11 +320,7 @@ def _repainting(
 
 
 def _region(body: Drawing, image: Image.Image, mask: Image.Image | None) -> Tensor | Box | None:
-    """Return where an edit may change its picture, None where that shall be found.
-
-    Raises:
-        RequestError: A mask and a box came, or the mask marks nothing.
-    """
+    """Return where an edit may change its picture, None where that shall be found."""
     own = body.swiftpie
     if mask is None:
         return own.box

@@ -99,11 +99,7 @@ class Decoders:
         return Decoded(image, answer.origin)
 
     def _check_room(self, key: str, num_pixels: int) -> None:
-        """Refuse pixels that are too many.
-
-        Raises:
-            Overloaded: They do not fit.
-        """
+        """Refuse pixels that are too many."""
         if self._held[key] + num_pixels > MAX_KEY_PIXELS:
             raise Overloaded(RETRY_S, of_key=True)
         if self._held.total() + num_pixels > MAX_HELD_PIXELS:
@@ -137,11 +133,7 @@ class Decoders:
                     await asyncio.to_thread(trim, 0)
 
     async def _answer(self, data: bytes, *, name: str, most_px: int | None) -> "Answer":
-        """Ask the next free process.
-
-        Raises:
-            ImageError: It took more time or memory than one may.
-        """
+        """Ask the next free process."""
         child = await self._free.get()
         try:
             if child is None:
@@ -230,11 +222,7 @@ class _Child:
 
 
 async def _all(stream: asyncio.StreamReader, length: int) -> bytearray:
-    """Return `length` bytes; `readexactly` would copy the beginning again with every piece.
-
-    Raises:
-        IncompleteReadError: The process ended before.
-    """
+    """Return `length` bytes; `readexactly` would copy the beginning again with every piece."""
     whole, place = bytearray(length), 0
     while place < length:
         piece = await stream.read(min(length - place, 1 << 20))

@@ -84,11 +84,7 @@ def read_form(
 
 
 def _parts(data: bytes, boundary: str) -> Iterator[tuple[Message, bytes]]:
-    """Yield headers and content of each part, as RFC 7578 has them.
-
-    Raises:
-        BrokenForm: It is cut off, has too many parts, or else is broken.
-    """
+    """Yield headers and content of each part, as RFC 7578 has them."""
     if not 0 < len(boundary) <= MAX_BOUNDARY:
         raise BrokenForm("Its boundary is missing or too long.")
     mark = b"\r\n--" + boundary.encode("latin-1", "replace")

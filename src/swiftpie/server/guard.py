@@ -147,11 +147,7 @@ class Guard:
                 del self._bodies[key]
 
     def _hold(self, key: str, num_bytes: int) -> None:
-        """Count bytes of a body.
-
-        Raises:
-            HTTPException: They are too many, of one caller or of all.
-        """
+        """Count bytes of a body."""
         self._bodies[key] += num_bytes
         body = self._limits.body_mib * MIB
         if self._bodies[key] > BODIES_OF_KEY * body or self._bodies.total() > BODIES * body:

@@ -110,11 +110,7 @@ class Scheduler:
         return self.job_s / max(self.lanes.values())
 
     def check_room(self, key: str, count: int = 1) -> None:
-        """Refuse what would not fit.
-
-        Raises:
-            Overloaded: The queue is full.
-        """
+        """Refuse what would not fit."""
         if self.num_queued + count > self.max_queued:
             raise Overloaded(self.retry_after_s(), of_key=False)
         own = len(self._queues.get(key, ()))
@@ -124,11 +120,7 @@ class Scheduler:
     def submit(
         self, work: object, *, group: Hashable, key: str, deadline_s: float, lane: str = ""
     ) -> QueuedDrawing:
-        """Put something into the queue.
-
-        Raises:
-            Overloaded: It does not fit.
-        """
+        """Put something into the queue."""
         self.check_room(key)
         loop = asyncio.get_running_loop()
         job = QueuedDrawing(work, group, lane, key, loop.create_future())
@@ -148,12 +140,7 @@ class Scheduler:
             self._give_up(job, State.CANCELLED)
 
     async def result(self, job: QueuedDrawing) -> Any:  # noqa: ANN401 - whatever was drawn
-        """Wait for a job; a caller that is cancelled while waiting cancels it.
-
-        Raises:
-            CancelledError: The job was cancelled, or its caller.
-            Expired: Its deadline passed.
-        """
+        """Wait for a job; a caller that is cancelled while waiting cancels it."""
         try:
             return await asyncio.shield(job.done)
         except asyncio.CancelledError:

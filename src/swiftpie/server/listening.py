@@ -103,11 +103,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Begin to answer.
-
-        Raises:
-            RequestTooLargeError: The head is too long.
-        """
+        """Begin to answer."""
         self.is_in_head, self.unread_bytes = False, 0
         length = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
         if length > MAX_HEADER_BYTES:

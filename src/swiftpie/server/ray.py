@@ -130,11 +130,7 @@ class RayBackend:
         return GENERATOR if command.is_drawing else ENCODER
 
     async def get_ready(self, batch: int, tell: Callable[[str], None]) -> int:
-        """Start the replicas, and wait for them; see `DrawingBackend.get_ready`.
-
-        Raises:
-            SwiftPieError: They cannot be started.
-        """
+        """Start the replicas, and wait for them; see `DrawingBackend.get_ready`."""
         await asyncio.to_thread(self._deploy, batch)
         loop, info = asyncio.get_running_loop(), -math.inf
         while waiting := await asyncio.to_thread(_waiting):
@@ -149,11 +145,7 @@ class RayBackend:
         return facts.together
 
     def _deploy(self, batch: int) -> None:
-        """Start the replicas.
-
-        Raises:
-            ConfigError: The cluster has some already.
-        """
+        """Start the replicas."""
         from ray import serve
 
         known = serve.status().applications
@@ -182,12 +174,7 @@ class RayBackend:
         return deployment(Replica).bind(self._models, batch, lane)
 
     async def draw(self, commands: Sequence[Command]) -> Sequence[Any]:
-        """Return what was made, or an error, for each; see `DrawingBackend.draw`.
-
-        Raises:
-            CancelledError: Whoever waited has left.
-            RequestError: The replica was lost, and another one, too.
-        """
+        """Return what was made, or an error, for each; see `DrawingBackend.draw`."""
         from ray.exceptions import RayActorError
 
         for number in range(TRIES):
@@ -249,11 +236,7 @@ def _application(lane: str) -> str:
 
 
 def _waiting() -> str:
-    """Return what replicas wait for, nothing once all are there.
-
-    Raises:
-        SwiftPieError: One cannot be started.
-    """
+    """Return what replicas wait for, nothing once all are there."""
     from ray import serve
 
     waiting = []

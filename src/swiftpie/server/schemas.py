@@ -92,11 +92,7 @@ class Bounded(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _has_few_keys(cls, value: object) -> object:
-        """Return what came, without nulls.
-
-        Raises:
-            ValueError: It has too many keys, each of which would be an error of its own.
-        """
+        """Return what came, without nulls."""
         if not isinstance(value, dict):
             return value
         if len(value) > MAX_KEYS:
@@ -242,11 +238,7 @@ class SubjectIn(WithOptions):
 
     @model_validator(mode="after")
     def _is_one(self) -> Self:
-        """Take an identity or a name.
-
-        Raises:
-            ValueError: Both came, or none.
-        """
+        """Take an identity or a name."""
         if bool(self.identity_id) == bool(self.library):
             raise ValueError("one of 'identity_id' and 'library' is needed")
         return self
@@ -289,11 +281,7 @@ class Own(WithOptions):
 
 
 def _checked_size(value: str) -> str:
-    """Return what OpenAI's names for sizes and our bounds have in common.
-
-    Raises:
-        ValueError: It is no size, or out of our bounds.
-    """
+    """Return what OpenAI's names for sizes and our bounds have in common."""
     if value == "auto":
         return value
     if not all(MIN_SIDE_PX <= side <= MAX_SIDE_PX for side in parse_size(value)):
@@ -335,11 +323,7 @@ class Drawing(Bounded):
     @field_validator("swiftpie", mode="before")
     @classmethod
     def _from_text(cls, value: object) -> object:
-        """Read JSON, which forms carry as text.
-
-        Raises:
-            ValueError: It is something else.
-        """
+        """Read JSON, which forms carry as text."""
         if not isinstance(value, str):
             return value
         try:
@@ -433,11 +417,7 @@ class RequestError(HTTPException):
 
 
 def read_json(data: bytes) -> Any:  # noqa: ANN401 - whatever came
-    """Return what a text in JSON says; very many values are refused before any is made.
-
-    Raises:
-        RequestError: It is no JSON in UTF-8, or has too many parts.
-    """
+    """Return what a text in JSON says; very many values are refused before any is made."""
     found = sum(map(data.count, (b",", b"[", b"{")))
     if found > MAX_PARTS:
         raise RequestError(
@@ -540,11 +520,7 @@ def _spelled(error: Exception) -> tuple[int, str, str | None, str | None]:
 
 
 def bytes_of_url(url: str, *, param: str) -> bytes:
-    """Return the picture inside of a data URL.
-
-    Raises:
-        RequestError: It is an address, or no base64.
-    """
+    """Return the picture inside of a data URL."""
     head, _, text = url.partition(",")
     try:
         if head.startswith("data:image/") and head.endswith(";base64"):

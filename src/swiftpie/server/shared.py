@@ -233,11 +233,7 @@ class SharedIdentities:
 
     @waited_for
     def find(self, number: str, *, owner: str) -> tuple[IdentityInfo, Identity]:
-        """Return a subject.
-
-        Raises:
-            Damaged: Its record names no identity, or one that is none.
-        """
+        """Return a subject."""
         record = self._record(number, owner)
         part = record.files.get(IDENTITY)
         if part is None:
@@ -272,11 +268,7 @@ class SharedIdentities:
         self._remove(f"files/{_hashed(owner)}/{number}")
 
     def _read_record(self, number: str, owner: str) -> bytes:
-        """Return a record, of which nothing is checked.
-
-        Raises:
-            NotFound: There is none.
-        """
+        """Return a record, of which nothing is checked."""
         data = None
         if NUMBER.fullmatch(number):
             data = self._read(_record_path(number, owner), MAX_RECORD_BYTES)
@@ -285,12 +277,7 @@ class SharedIdentities:
         return data
 
     def _record(self, number: str, owner: str) -> Record:
-        """Return a record.
-
-        Raises:
-            Damaged: It is none.
-            NotFound: There is none.
-        """
+        """Return a record."""
         try:
             return Record.model_validate_json(self._read_record(number, owner))
         except ValidationError as error:
@@ -300,12 +287,7 @@ class SharedIdentities:
         self._write({_record_path(number, owner): record.model_dump_json().encode()})
 
     def _content(self, number: str, part: Part, owner: str) -> bytes:
-        """Return a file that a record names.
-
-        Raises:
-            Damaged: It is another one.
-            NotFound: It has gone, as somebody forgot the subject meanwhile.
-        """
+        """Return a file that a record names."""
         if part.size > self._limit:
             raise Damaged(number, f"a file of {part.size} bytes")
         data = self._read(f"files/{_hashed(owner)}/{number}/{part.sha256}", part.size)
@@ -317,11 +299,7 @@ class SharedIdentities:
         return data
 
     def _make_room(self, size: int, owner: str) -> None:
-        """Forget what a server that ended has left half-written.
-
-        Raises:
-            RequestError: The owner's subjects would take more than is allowed.
-        """
+        """Forget what a server that ended has left half-written."""
         held = {path: path.stat() for path in self._files_of(f"files/{_hashed(owner)}")}
         numbers = set(self._numbers(owner))
         for path in [path for path in held if path.parent.name not in numbers]:
@@ -366,11 +344,7 @@ class SharedIdentities:
             shutil.rmtree(place) if place.is_dir() else place.unlink()
 
     def _try_out(self) -> None:
-        """Do once what will be done later.
-
-        Raises:
-            Unusable: Something of it is not allowed, or there is no such place.
-        """
+        """Do once what will be done later."""
         path, text = f"records/{secrets.token_hex(16)}.txt", b"SwiftPie writes, reads and removes."
         try:
             self._write({path: text})

@@ -60,12 +60,7 @@ class Models:
         return next(reversed(self._loaded), self.names[0])
 
     def get(self, name: str) -> Session:
-        """Return the session of a model, loaded if it has to be.
-
-        Raises:
-            ConfigError: It alone takes more memory than is allowed.
-            SwiftPieError: It cannot be loaded.
-        """
+        """Return the session of a model, loaded if it has to be."""
         if name not in self._loaded:
             loaded = self._loaded[name] = self._served[name].load()
             words = loaded.components.text.vocabulary
@@ -165,11 +160,7 @@ class OwnerStore(Generic[Thing]):
         return next(name for name in names if name != newest)
 
     def find(self, name: str, *, owner: str) -> Thing:
-        """Return a thing.
-
-        Raises:
-            NotFound: There is none of this name, not any more, or it is somebody else's.
-        """
+        """Return a thing."""
         if name not in self._things or self._things[name].owner != owner:
             raise NotFound(self._kind, name, remedy=self._remedy)
         self._things.move_to_end(name)

@@ -203,11 +203,7 @@ class Worker:
         return [await self.decode(data, name=name, key=key, most_px=KEPT_PX) for data in given]
 
     def check_room(self, key: str, count: int = 1) -> None:
-        """Refuse a key that must not draw as many pictures now; see `Scheduler.check_room`.
-
-        Raises:
-            RequestError: They are more than a key may ever have waiting.
-        """
+        """Refuse a key that must not draw as many pictures now; see `Scheduler.check_room`."""
         most = self.scheduler.max_per_key
         if count > most:
             raise RequestError(
@@ -229,11 +225,7 @@ class Worker:
         images: Sequence[Image.Image] = (),
         mask: Image.Image | None = None,
     ) -> CallPlan:
-        """Return what a call asks for, with everything checked that needs no network.
-
-        Raises:
-            RequestError: It asks for what is not there, or for things that do not go together.
-        """
+        """Return what a call asks for, with everything checked that needs no network."""
         model = self.model_named(body.model)
         size = size_for(body, self.models.facts(model), images)
         warnings = list(_substitutes(body, model, size, images))
@@ -268,11 +260,7 @@ class Worker:
         return CallPlan(caller.key, model, requests, group, body, tuple(warnings))
 
     def model_named(self, name: str | None) -> str:
-        """Return the model to use: by its name, an alias, or any name of OpenAI's image models.
-
-        Raises:
-            RequestError: There is no such model.
-        """
+        """Return the model to use: by its name, an alias, or any name of OpenAI's image models."""
         if not name or (name not in self.aliases and OPENAI_MODEL.match(name)):
             return self.models.names[0]
         found = self.aliases.get(name, name)
@@ -293,11 +281,7 @@ class Worker:
     async def _known(
         self, subjects: Sequence[SubjectIn], model: str, *, owner: str
     ) -> tuple[Subject, ...]:
-        """Return the subjects of a picture.
-
-        Raises:
-            RequestError: One is not known, or another model encoded it.
-        """
+        """Return the subjects of a picture."""
         found = []
         for one in subjects:
             placed: dict[str, Any] = one.model_dump(
@@ -318,11 +302,7 @@ class Worker:
         return tuple(found)
 
     async def sought(self, where: str, model: str, *, owner: str) -> Source:
-        """Return what shows the subject of an identity or of the library, to look for it.
-
-        Raises:
-            RequestError: It is not known, or another model encoded it.
-        """
+        """Return what shows the subject of an identity or of the library, to look for it."""
         (found,) = await self._known([subject_of(where)], model, owner=owner)
         return found.source
 
@@ -357,11 +337,7 @@ class Worker:
             self.scheduler.cancel(job)
 
     def start(self, work: CallPlan, *, owner: str) -> str:
-        """Draw in the background; return the job's name.
-
-        Raises:
-            Overloaded: Its pictures do not fit into the queue.
-        """
+        """Draw in the background; return the job's name."""
         jobs = self._submit(work)
 
         async def drawn() -> list[Drawn]:
@@ -418,12 +394,7 @@ class Worker:
     async def add_file(
         self, data: bytes, *, name: str, model: str | None, caller: Caller
     ) -> dict[str, Any]:
-        """Keep the subject of an identity file, tuned or not; return its facts.
-
-        Raises:
-            InputError: It is no identity file, or damaged.
-            RequestError: It was made for other networks, or is of a person and no faces are known.
-        """
+        """Keep the subject of an identity file, tuned or not; return its facts."""
         chosen = self.model_named(model)
         identity = await asyncio.to_thread(read_identity, data, "identity")
         if identity.is_face:
@@ -511,11 +482,7 @@ class Worker:
         return mask_to_pil(found.mask)[0], found.likeness
 
     async def find_region(self, work: CallPlan) -> bytes:
-        """Return what an edit may change as a PNG, as large as its picture and white there.
-
-        Raises:
-            RequestError: The call is no edit by words.
-        """
+        """Return what an edit may change as a PNG, as large as its picture and white there."""
         edit = work.requests[0]
         if not isinstance(edit, EditRequest):
             raise RequestError(
@@ -574,11 +541,7 @@ def _substitutes(
 
 
 def subject_of(where: str) -> SubjectIn:
-    """Return the subject that a name of the library or the number of an identity means.
-
-    Raises:
-        NotFound: It can be neither.
-    """
+    """Return the subject that a name of the library or the number of an identity means."""
     meant = packaged_library().meant_by(where)
     if meant is not None:
         return SubjectIn(library=meant.name)

@@ -214,12 +214,7 @@ def carry_out(session: "Session", job: EditJob) -> "EditResult":
 def _read_person(
     source: FaceSource, settings: FaceSettings, loading: LoadOptions, *, subjects: list[str] | None
 ) -> Person | None:
-    """Return the person of --face, found before anything is loaded; None without one.
-
-    Raises:
-        ConfigError: A subject is given as well, or --face-number without --face.
-        ImageError: There is no such face, or it is too small or cut off.
-    """
+    """Return the person of --face, found before anything is loaded; None without one."""
     if not source.face:
         if source.face_number is not None:
             raise ConfigError(
@@ -237,11 +232,7 @@ def _read_person(
 
 
 def _place_of_face(encoder: "FaceEncoder", picture: str | bytes) -> "Image.Image":
-    """Return where the face of the picture to edit is.
-
-    Raises:
-        ImageError: It shows none.
-    """
+    """Return where the face of the picture to edit is."""
     from swiftpie.faces.region import face_region
     from swiftpie.imageio.decoding import load_image
 
@@ -309,11 +300,7 @@ def warn_of_losses(picture: str | bytes, target: console.Target) -> None:
 
 
 def read_where(subject: str | None, *, mask: str | None, box: str | None) -> "Source | None":
-    """Return what shows a subject that is looked for; None without one.
-
-    Raises:
-        ConfigError: A mask or a box is given as well.
-    """
+    """Return what shows a subject that is looked for; None without one."""
     if subject is None:
         return None
     if mask is not None or box is not None:
@@ -325,13 +312,7 @@ def read_where(subject: str | None, *, mask: str | None, box: str | None) -> "So
 
 
 def read_place(mask: str | None, box: str | None) -> "str | Box | None":
-    """Return the file or the box of the change; None without one.
-
-    Raises:
-        ConfigError: Both are given.
-        ImageError: The file cannot be read.
-        InputError: The box cannot be read.
-    """
+    """Return the file or the box of the change; None without one."""
     from swiftpie.imageio.decoding import open_image
     from swiftpie.masks import parse_box
 
@@ -374,12 +355,7 @@ def _check_seeds(session: "Session", jobs: list[EditJob], sampling: options.Seed
 def plan_targets(
     output: options.EditOutput, *, count: int
 ) -> "list[tuple[console.Target, Path | None]]":
-    """Name the files of `count` pictures, each with its strip; see `console.plan_outputs`.
-
-    Raises:
-        ConfigError: One file would hold two things.
-        InputError: A file exists or cannot be written.
-    """
+    """Name the files of `count` pictures, each with its strip; see `console.plan_outputs`."""
     from swiftpie.imageio.writing import check_image_target
 
     region, strip = output.save_region, output.strip

@@ -167,11 +167,7 @@ def open_face_encoders(
 def with_face_files(
     settings: FaceSettings, loading: LoadOptions
 ) -> "tuple[FaceSettings, DownloadPlan]":
-    """Return the settings with the recipe's encoder and all files; see `open_face_encoders`.
-
-    Raises:
-        ConfigError: Files are missing and there is no terminal to ask on.
-    """
+    """Return the settings with the recipe's encoder and all files; see `open_face_encoders`."""
     from swiftpie.backbones.downloads import DownloadPlan
     from swiftpie.backbones.face_files import fetched, plan_faces, with_files
 
@@ -193,11 +189,7 @@ def encoder_of(loading: LoadOptions) -> str | None:
 
 
 def choose_in(encoder: "FaceEncoder", source: FaceSource) -> "ChosenFace":
-    """Return the face of a photograph, and report what there is to know about it.
-
-    Raises:
-        ImageError: There is no such face, or it is too small or cut off.
-    """
+    """Return the face of a photograph, and report what there is to know about it."""
     from swiftpie.faces.choose import choose_face, find_faces
     from swiftpie.imageio.decoding import load_image
 

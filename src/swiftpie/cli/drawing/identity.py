@@ -183,11 +183,7 @@ def cutout(
 
 
 def _pictures_of(source: "Source") -> "Pictures":
-    """Return the pictures of a subject, also of one of the library.
-
-    Raises:
-        ConfigError: It is an identity file.
-    """
+    """Return the pictures of a subject, also of one of the library."""
     from swiftpie.pipelines.drawing.request import Pictures
 
     match source:

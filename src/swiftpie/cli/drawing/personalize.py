@@ -153,11 +153,7 @@ def personalize(
 
 
 def _named_in(prompts: list[str], everyone: "list[Source]", preset: Preset) -> "ByName":
-    """Return the subjects of the library that each prompt names besides the given ones.
-
-    Raises:
-        NobodyNamed: A prompt names no subject, none is given, and the model needs one.
-    """
+    """Return the subjects of the library that each prompt names besides the given ones."""
     taught = vocabulary_of(preset)
     names = [source.word if isinstance(source, Named) else "" for source in everyone]
     return {words: new_subjects(words, taught, given=names).known for words in prompts}
@@ -229,12 +225,7 @@ def _parse_boxes(boxes: list[str], count: int, masks: tuple[str, str | None]) ->
 
 
 def parse_views(views: list[str], count: int) -> "list[View | None]":
-    """Return the views of `count` subjects, None without one.
-
-    Raises:
-        ConfigError: A view cannot be read, or there are too many.
-        InputError: A view is out of range.
-    """
+    """Return the views of `count` subjects, None without one."""
     from swiftpie.pipelines.drawing.request import check_view
 
     if len(views) > count:

@@ -29,13 +29,7 @@ def split_subject(text: str) -> tuple[str, str | None]:
 
 
 def read_source(texts: list[str]) -> "Source":
-    """Return what SUBJECT arguments show, with every header read, so that mistakes show at once.
-
-    Raises:
-        ImageError: A picture or mask cannot be read.
-        ConfigError: An identity file or a name came with anything else, or words of a sentence.
-        NobodyNamed: It is not a file, and close to a name of the library.
-    """
+    """Return what SUBJECT arguments show, with every header read, so that mistakes show at once."""
     from swiftpie.imageio.decoding import is_safetensors
     from swiftpie.library import NAME, named_by
     from swiftpie.pipelines.drawing.request import IdentityRef, Pictures
@@ -69,12 +63,7 @@ def read_source(texts: list[str]) -> "Source":
 
 
 def with_cutouts(sources: "list[Source]", cutouts: list[str] | None) -> "list[Source]":
-    """Return subjects with the --cutout of their pictures: one for all, or one each.
-
-    Raises:
-        ConfigError: The numbers differ, or there is no picture to cut out.
-        InputError: A value cannot be read.
-    """
+    """Return subjects with the --cutout of their pictures: one for all, or one each."""
     from swiftpie.models.cutout import parse_search
     from swiftpie.pipelines.drawing.request import Pictures
 

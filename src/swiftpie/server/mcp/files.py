@@ -19,11 +19,7 @@ class Folders:
     """Folders that a user allows, and the one that pictures are written to."""
 
     def __init__(self, allowed: Sequence[Path], *, out: Path | None = None) -> None:
-        """Resolve the folders, and make `out`.
-
-        Raises:
-            ConfigError: One of those to read is no folder.
-        """
+        """Resolve the folders, and make `out`."""
         if out is not None:
             make_folder(out)
         for folder in allowed:
@@ -35,11 +31,7 @@ class Folders:
         self._out = None if out is None else out.resolve()
 
     def read(self, picture: Picture, *, name: str) -> bytes:
-        """Return the bytes of a picture.
-
-        Raises:
-            ImageError: It is outside of the folders, missing, too large, or no base64.
-        """
+        """Return the bytes of a picture."""
         data = self._read_file(picture.path, name) if picture.path else _decoded(picture.data, name)
         if len(data) > MAX_IMAGE_BYTES:
             raise ImageError(
@@ -58,11 +50,7 @@ class Folders:
         return path
 
     def _read_file(self, path: str, name: str) -> bytes:
-        """Return at most one byte more than may be read of a plain file inside of the folders.
-
-        Raises:
-            ImageError: It is none.
-        """
+        """Return at most one byte more than may be read of a plain file inside of the folders."""
         shown = printable(path)
         try:
             found = self._find(path)
@@ -93,11 +81,7 @@ class Folders:
 
 
 def _decoded(text: str, name: str) -> bytes:
-    """Return the bytes of base64, with or without the head of a data URL.
-
-    Raises:
-        ImageError: It is none.
-    """
+    """Return the bytes of base64, with or without the head of a data URL."""
     head, comma, rest = text.partition(",")
     is_url = comma and head.startswith("data:image/") and head.endswith(";base64")
     try:

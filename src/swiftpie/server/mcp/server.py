@@ -161,11 +161,7 @@ class Toolbox:
 
 
 def _tool_named(name: str) -> Tool:
-    """Return a tool.
-
-    Raises:
-        InputError: There is none of this name.
-    """
+    """Return a tool."""
     known = {tool.name: tool for tool in TOOLS}
     if name not in known:
         raise InputError(f"There is no tool {name[:64]!r}. Choose from {', '.join(known)}.")
@@ -173,11 +169,7 @@ def _tool_named(name: str) -> Tool:
 
 
 def _check_count(given: BaseModel, subjects: Sequence[ShownSubject]) -> None:
-    """Refuse more pictures than one call may bring.
-
-    Raises:
-        InputError: There are more.
-    """
+    """Refuse more pictures than one call may bring."""
     count = sum(len(one.pictures) for one in subjects) + hasattr(given, "picture")
     if count > MAX_IMAGES:
         raise InputError(f"{count} pictures were given. At most {MAX_IMAGES} are read. Give fewer.")

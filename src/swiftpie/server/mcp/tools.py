@@ -42,11 +42,7 @@ class Picture(Strict):
 
     @model_validator(mode="after")
     def _is_one(self) -> Self:
-        """Take a path or bytes.
-
-        Raises:
-            ValueError: Both came, or none.
-        """
+        """Take a path or bytes."""
         if bool(self.path) == bool(self.data):
             raise ValueError("one of 'path' and 'data' is needed")
         return self
@@ -73,11 +69,7 @@ class ShownSubject(WithOptions):
 
     @model_validator(mode="after")
     def _is_shown_or_named(self) -> Self:
-        """Take pictures or a name.
-
-        Raises:
-            ValueError: Both came, or none, or masks that belong to no picture.
-        """
+        """Take pictures or a name."""
         if bool(self.pictures) == bool(self.library):
             raise ValueError("one of 'pictures' and 'library' is needed")
         if len(self.masks) not in {0, len(self.pictures)}:

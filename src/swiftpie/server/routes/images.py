@@ -221,12 +221,7 @@ def _usage(body: Drawing) -> dict[str, Any]:
 
 
 async def _read_edit(request: Request) -> tuple[Drawing, list[bytes], bytes | None]:
-    """Return the settings, the pictures and the mask of an edit, whichever way they were sent.
-
-    Raises:
-        RequestError: There is no picture, or it was sent in another way.
-        RequestValidationError: A setting is wrong.
-    """
+    """Return the settings, the pictures and the mask of an edit, whichever way they were sent."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
         return await asyncio.to_thread(_edit_of, await request.body())  # pictures take a while
@@ -252,12 +247,7 @@ async def _read_edit(request: Request) -> tuple[Drawing, list[bytes], bytes | No
 
 
 def _edit_of(data: bytes) -> tuple[Drawing, list[bytes], bytes | None]:
-    """Return the settings, the pictures and the mask of an edit in JSON.
-
-    Raises:
-        RequestError: It has too many parts, or a picture is none.
-        RequestValidationError: A setting is wrong.
-    """
+    """Return the settings, the pictures and the mask of an edit in JSON."""
     try:
         whole = EditBody.model_validate(read_json(data))
     except ValidationError as error:
