@@ -88,12 +88,12 @@ def _build(
     build: "Build", target: Path, archive: Path | None, names: Path | None, *, force: bool
 ) -> None:
     from swiftpie.imageio.atomic import check_target
-    from swiftpie_lab.data.archive import prepare
+    from swiftpie_lab.data.archive import build_from_archives
 
     check_target(target, force=force)
     with Progress(console=Console(stderr=True)) as progress:
         task = progress.add_task("sprites", total=None)
-        prepare(
+        build_from_archives(
             target,
             build,
             sprites=archive,

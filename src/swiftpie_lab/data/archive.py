@@ -67,7 +67,7 @@ def default_pack() -> Path:
     return home_folder() / "subjects.zip"
 
 
-def prepare(
+def build_from_archives(
     out: Path,
     build: Build,
     *,

@@ -70,8 +70,8 @@ class Kept:
     after: Tensor  # and in the truth; 0 where it is gone
 
 
-class SeesPictures(Protocol):
-    """A network that reads pictures."""
+class ImageEmbedder(Protocol):
+    """A network that tells a picture by a vector, or by one for each patch."""
 
     def picture(self, image: Image.Image) -> Tensor:
         """Return a unit vector (1, D), or patches (h, w, D)."""
@@ -84,14 +84,14 @@ class Reference:
     image: Image.Image  # RGB
     mask: Image.Image | None  # L, of its size; None where the subject was not found
     confidence: float | None = None  # of a mask that the network for cut-outs found
-    _seen: dict[tuple[SeesPictures, bool], Tensor] = field(default_factory=dict, repr=False)
+    _seen: dict[tuple[ImageEmbedder, bool], Tensor] = field(default_factory=dict, repr=False)
 
     @cached_property
     def cutout(self) -> Image.Image | None:
         """The subject on white, as `on_white` has it."""
         return None if self.mask is None else on_white(self.image, self.mask)
 
-    def seen_by(self, network: SeesPictures, *, is_masked: bool) -> Tensor | None:
+    def seen_by(self, network: ImageEmbedder, *, is_masked: bool) -> Tensor | None:
         """Return what `network` says of the photograph, or of the subject alone if there is one."""
         image = self.cutout if is_masked else self.image
         if image is not None and (network, is_masked) not in self._seen:

@@ -16,12 +16,12 @@ from swiftpie_lab.data.archive import (
     SIDE_PX,
     SPRITE_PX,
     SPRITES,
+    build_from_archives,
     build_library,
     build_pack,
     default_pack,
     list_subjects,
     normalise,
-    prepare,
     read_members,
     write_pack,
 )
@@ -99,20 +99,20 @@ def test_wrong_checksum_names_both_and_the_remedy(tmp_path):
     given = tmp_path / "sprites.tgz"
     given.write_bytes(archive({"package/assets/1f451.webp": sprite()}))
     with pytest.raises(ConfigError, match=r"checksum(.|\n)*npm pack") as caught:
-        prepare(tmp_path / "out.zip", build_pack, sprites=given, names=given)
+        build_from_archives(tmp_path / "out.zip", build_pack, sprites=given, names=given)
     assert SPRITES.sha256 in str(caught.value)
     assert not (tmp_path / "out.zip").exists()
 
 
 def test_absent_archive_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"absent\.tgz"):
-        prepare(tmp_path / "out.zip", build_pack, sprites=tmp_path / "absent.tgz")
+        build_from_archives(tmp_path / "out.zip", build_pack, sprites=tmp_path / "absent.tgz")
 
 
 def test_without_npm_the_remedy_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ConfigError, match="--archive"):
-        prepare(tmp_path / "out.zip", build_pack)
+        build_from_archives(tmp_path / "out.zip", build_pack)
 
 
 def test_paths_that_leave_the_archive_are_ignored(tmp_path, monkeypatch):

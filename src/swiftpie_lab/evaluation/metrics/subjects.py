@@ -7,13 +7,13 @@ from statistics import fmean
 from PIL import Image
 from torch import Tensor
 
-from swiftpie_lab.evaluation.case import Metric, Reference, SeesPictures, of
+from swiftpie_lab.evaluation.case import ImageEmbedder, Metric, Reference, of
 from swiftpie_lab.evaluation.copies import CopyVerdict
 from swiftpie_lab.evaluation.judges import Lpips
 
 
 def likeness(
-    network: SeesPictures,
+    network: ImageEmbedder,
     picture: Image.Image,
     references: tuple[Reference, ...],
     *,
@@ -43,7 +43,7 @@ def _likeness(
     title: str, network: str, *, is_masked: bool = False, to_first: bool = False
 ) -> Metric:
     def compare(
-        seeing: SeesPictures, picture: Image.Image, references: tuple[Reference, ...]
+        seeing: ImageEmbedder, picture: Image.Image, references: tuple[Reference, ...]
     ) -> float | None:
         chosen = references[:1] if to_first else references
         return likeness(seeing, picture, chosen, is_masked=is_masked)
