@@ -9,12 +9,14 @@ from typing import NamedTuple
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
+from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from swiftpie.geometry.fields import coarse_fields
 from swiftpie.geometry.layout import cell_positions
 from swiftpie.models.autoencoder import PatchAutoencoder
+from swiftpie.models.eight_bits import read_weights
 from swiftpie.models.tiny import fourier_features, smoothed, tiny_unet
 from swiftpie.noise import COUPLED_CHANNELS, NUM_STATISTICS, noise_statistics
 
@@ -191,7 +193,9 @@ def packaged() -> Relighter:
 
 def load(folder: Path) -> SceneNetwork:
     """Return the network that training exported to `folder`."""
-    network: SceneNetwork = SceneNetwork.from_pretrained(folder, use_safetensors=True)
+    with torch.device("meta"):
+        network: SceneNetwork = SceneNetwork.from_config(SceneNetwork.load_config(folder))
+    network.load_state_dict(read_weights(folder / SAFETENSORS_WEIGHTS_NAME), assign=True)
     return network
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import init
 from torch.nn.modules.module import register_module_parameter_registration_hook
@@ -31,6 +30,7 @@ from swiftpie.backbones.load.safe import (
     shapes_of,
 )
 from swiftpie.errors import WeightsError, short_reason
+from swiftpie.models.eight_bits import read_weights
 
 HASHED_HEAD_BYTES = 4 << 20  # of a large file: more than any header
 HALVES = (torch.float16, torch.bfloat16)
@@ -266,12 +266,7 @@ def load_network(build: Callable[[Path], nn.Module], folder: Path) -> Any:  # no
         )
     check_safetensors(files[0])
     try:
-        tensors = {
-            name: tensor.to(
-                torch.float32 if tensor.is_floating_point() else tensor.dtype, copy=True
-            )
-            for name, tensor in load_file(files[0]).items()
-        }
+        tensors = read_weights(files[0])
         network = _built(folder, build, most=len(tensors))
         network.load_state_dict(tensors, strict=True, assign=True)
     except Exception as error:  # a config that nobody checked makes networks raise anything

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from swiftpie.imageio.images import contact_sheet, to_pil
 from swiftpie.models.autoencoder import PATCH, PatchAutoencoder
+from swiftpie.models.eight_bits import write_network
 from swiftpie.models.scene import SceneCondition, SceneNetwork, load, packaged
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.losses import psnr_db, robust_and_squared
@@ -144,9 +145,8 @@ class SceneStage:
         return figures
 
     def export(self, network: SceneNetwork, folder: Path) -> None:
-        """Write the scene network in half precision."""
-        half = copy.deepcopy(network).half().to(memory_format=torch.contiguous_format)
-        half.save_pretrained(folder / "scene")
+        """Write the scene network in eight bits a weight."""
+        write_network(network, folder / "scene")
 
     @torch.no_grad()
     def batch(

@@ -1,6 +1,5 @@
 """The inversion network of the mini model, in both of SwiftEdit's stages."""
 
-import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from swiftpie.backbones.load.weights import load_network
 from swiftpie.geometry.fields import coarse_fields
 from swiftpie.imageio.images import contact_sheet, to_pil
 from swiftpie.masks import iou, resize_mask
+from swiftpie.models.eight_bits import write_network
 from swiftpie.models.inversion import InversionOutput, PromptDifference, TinyInversion
 from swiftpie.noise import LAYOUT_FIELD, layout_uniforms
 from swiftpie.schedules import PredictionType, add_noise, scaled_linear_step
@@ -298,10 +298,8 @@ class MiniInversionStage:
         }
 
     def export(self, network: TinyInversion, folder: Path) -> None:
-        """Write the network in float16, into the folder where a tiny preset looks for it."""
-        half = copy.deepcopy(network).half()
-        half.register_to_config(_name_or_path="")  # the local path is not stored
-        half.save_pretrained(folder / "inversion")
+        """Write the network in eight bits a weight, into the folder that a tiny preset reads."""
+        write_network(network, folder / "inversion")
 
 
 def start_of(latents: Tensor, noise: Tensor) -> Tensor:

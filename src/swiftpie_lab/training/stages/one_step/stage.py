@@ -23,6 +23,7 @@ from swiftpie.imageio.images import contact_sheet, to_pil
 from swiftpie.masks import iou, resize_mask, subject_extent
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.denoiser import ReferenceFeatures, SubjectCondition, read_references
+from swiftpie.models.eight_bits import write_network
 from swiftpie.models.layout_predictor import LayoutPredictor
 from swiftpie.models.text import Pooling, encode_tokens
 from swiftpie.types import TextCondition
@@ -496,13 +497,15 @@ class OneStepStage:
         return figures
 
     def export(self, network: OneStepNetworks, folder: Path) -> None:
-        """Write every part in float16, as diffusers and transformers write theirs.
+        """Write the denoiser in eight bits a weight, and every other part in float16.
 
         The folder is ready to ship: it is what a preset of the tiny family loads.
         """
         parts = dict(copy.deepcopy(network).half().named_children())
+        del parts["denoiser"]
         parts["autoencoder"] = autoencoder = copy.deepcopy(self.autoencoder).half()
         autoencoder.register_to_config(_name_or_path="")  # the local path is not stored
+        write_network(network.denoiser, folder / "denoiser")
         for name, part in parts.items():
             assert isinstance(part, (PreTrainedModel, ModelMixin))
             part.save_pretrained(folder / name)

@@ -116,7 +116,7 @@ def test_an_export_beside_its_generator_loads_with_it(stage, tmp_path):
     text = components.text.encode(["a cat on a beach"])
     with torch.no_grad():
         error = components.inversion(latents, text) - network(latents, text)
-    assert error.abs().max() < 0.02  # half precision
+    assert error.abs().max() < 0.1  # eight bits a weight
 
 
 @pytest.fixture(scope="module")
