@@ -141,7 +141,11 @@ def openvino(*, folder: Folder, loading: Loading, size: options.SizeText = None)
 
 
 @export_app.command(
-    epilog=console.examples("npm pack onnxruntime-web@1.25.1", "swiftpie export page -o site/")
+    epilog=console.examples(
+        "npm pack onnxruntime-web@1.25.1",
+        "swiftpie export page -o site/",
+        "swiftpie export page --runtime ~/Downloads/onnxruntime-web-1.25.1.tgz -o site/",
+    )
 )
 def page(
     *,
