@@ -1,13 +1,14 @@
 """Pictures as callers get them: files that say what made them."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from swiftpie import __version__
 from swiftpie.imageio.writing import encode_image
 from swiftpie.library import Named
 from swiftpie.masks import Box
+from swiftpie.pipelines.drawing.request import Subject
 from swiftpie.server.drawing import RenderedPicture
 from swiftpie.server.schemas import Drawing
 
@@ -30,9 +31,16 @@ class Drawn:
     named: tuple[Named, ...]  # who in it is of the library
 
 
-def as_file(made: RenderedPicture, body: Drawing, *, model: str, milliseconds: float) -> Drawn:
+def as_file(
+    made: RenderedPicture,
+    body: Drawing,
+    subjects: Sequence[Subject],
+    *,
+    model: str,
+    milliseconds: float,
+) -> Drawn:
     """Return a picture in the format of its request."""
-    facts = _origin(body, model, box=made.box) | {**made.origin, "seed": str(made.seed)}
+    facts = _origin(body, subjects, model, box=made.box) | {**made.origin, "seed": str(made.seed)}
     suffix = SUFFIXES[body.output_format]
     return Drawn(
         data=encode_image(made.image, suffix, metadata=facts, quality=body.output_compression),
@@ -48,10 +56,12 @@ def as_file(made: RenderedPicture, body: Drawing, *, model: str, milliseconds: f
     )
 
 
-def _origin(body: Drawing, model: str, *, box: Box | None) -> dict[str, str]:
+def _origin(
+    body: Drawing, subjects: Sequence[Subject], model: str, *, box: Box | None
+) -> dict[str, str]:
     """Return what a file says of its making, as the command line's files do, and places besides."""
     own = body.swiftpie
-    places = [one.model_dump(include={"box", "view"}) for one in own.subjects]
+    places = [{"box": subject.box, "view": subject.view} for subject in subjects]
     if box is not None:  # proposed, if nobody said it
         places = [{**one, "box": box} for one in places]
     return {

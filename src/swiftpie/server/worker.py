@@ -86,6 +86,7 @@ class CallPlan:
     requests: tuple[Request, ...]
     group: object
     body: Drawing
+    subjects: tuple[Subject, ...] = ()  # that the call names
     warnings: tuple[str, ...] = ()
 
 
@@ -224,6 +225,7 @@ class Worker:
         caller: Caller,
         images: Sequence[Image.Image] = (),
         mask: Image.Image | None = None,
+        more: Sequence[Subject] = (),
     ) -> CallPlan:
         """Return what a call asks for, with everything checked that needs no network."""
         model = self.model_named(body.model)
@@ -231,7 +233,7 @@ class Worker:
         warnings = list(_substitutes(body, model, size, images))
         body = body.model_copy(update={"size": size})
         own = body.swiftpie
-        subjects = await self._known(own.subjects, model, owner=caller.owner)
+        subjects = (*more, *await self._known(own.subjects, model, owner=caller.owner))
         changes = is_edit(body, images)
         place = None
         if own.scene.startswith(KEPT):
@@ -249,7 +251,7 @@ class Worker:
             style=style,
             where=await self.sought(own.where, model, owner=caller.owner) if own.where else None,
         )
-        requests = planning() if mask is None else await asyncio.to_thread(planning)  # of masks
+        requests = planning() if mask is None else await asyncio.to_thread(planning)
         group = (model, changes and own.task, size, len(subjects), len(images))
         repeats = changes and own.task == "edit" and body.n > 1
         if repeats and "variation" not in own.edit.model_dump(exclude_none=True):
@@ -257,7 +259,7 @@ class Worker:
                 f"An edit in which nothing is random is the same {body.n} times. Where networks "
                 "draw it, swiftpie.edit.variation, as 0.5, lets the pictures differ."
             )
-        return CallPlan(caller.key, model, requests, group, body, tuple(warnings))
+        return CallPlan(caller.key, model, requests, group, body, subjects, tuple(warnings))
 
     def model_named(self, name: str | None) -> str:
         """Return the model to use: by its name, an alias, or any name of OpenAI's image models."""
@@ -325,7 +327,7 @@ class Worker:
                 spent = (asyncio.get_running_loop().time() - started) * 1000
                 info = replace(made, warnings=(*work.warnings, *made.warnings))
                 yield await asyncio.to_thread(
-                    as_file, info, work.body, model=job.work.model, milliseconds=spent
+                    as_file, info, work.body, work.subjects, model=work.model, milliseconds=spent
                 )
         finally:
             self._give_up(jobs)
@@ -466,18 +468,20 @@ class Worker:
     async def find_subject(
         self,
         image: Image.Image,
-        subject: SubjectIn,
+        source: Source,
         *,
         caller: Caller,
         model: str | None = None,
         is_there: bool = False,
     ) -> tuple[Image.Image, float]:
         """Return where a subject is in a picture, white in mode L, and how alike they look."""
-        chosen = self.model_named(model)
-        (known,) = await self._known([subject], chosen, owner=caller.owner)
-        sought = {"source": known.source, "is_there": is_there}
         found: Found = await self._carried_out(
-            chosen, find_subject, key=caller.key, image=image, **sought
+            self.model_named(model),
+            find_subject,
+            key=caller.key,
+            image=image,
+            source=source,
+            is_there=is_there,
         )
         return mask_to_pil(found.mask)[0], found.likeness
 

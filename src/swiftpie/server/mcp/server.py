@@ -5,7 +5,6 @@ import base64
 import json
 import socket
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +25,8 @@ from pydantic import BaseModel, ValidationError
 from swiftpie import __version__
 from swiftpie.errors import InputError, NobodyNamed, NoSubject, SwiftPieError
 from swiftpie.imageio.writing import encode_image
+from swiftpie.library import packaged
+from swiftpie.pipelines.drawing.request import Pictures, Subject
 from swiftpie.server.jobs import Expired, Overloaded
 from swiftpie.server.mcp.files import Folders
 from swiftpie.server.mcp.tools import FIND, TOOLS, Picture, ShownSubject, Tool, subjects_of
@@ -34,7 +35,6 @@ from swiftpie.server.schemas import (
     KEPT_PX,
     MAX_IMAGES,
     RequestError,
-    SubjectIn,
     errors_of,
     log_failure,
     problem_of,
@@ -43,8 +43,6 @@ from swiftpie.server.schemas import (
 from swiftpie.server.worker import Caller, Worker
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from mcp.server.context import ServerRequestContext
     from PIL import Image
 
@@ -85,13 +83,12 @@ class Toolbox:
         await asyncio.shield(self.worker.getting_ready)
         images, mask = await self._pictures_of(given)
         await report(1, total, "encoding subjects" if shown else "drawing")
-        async with self._encoded(subjects) as known:
-            body = tool.drawing(given, known)
-            work = await self.worker.plan(body, caller=CALLER, images=images, mask=mask)
-            results = []
-            async for one in self.worker.draw_each(work):
-                results.append(one)
-                await report(1 + shown + len(results), total, f"drew {len(results)}")
+        named = [await self._subject(one) for one in subjects]
+        body, results = tool.drawing(given), []
+        work = await self.worker.plan(body, caller=CALLER, images=images, mask=mask, more=named)
+        async for one in self.worker.draw_each(work):
+            results.append(one)
+            await report(1 + shown + len(results), total, f"drew {len(results)}")
         suffix = SUFFIXES[body.output_format]
         files = [self.folders.write(one.data, name=tool.name, suffix=suffix) for one in results]
         facts = _facts(results)
@@ -107,13 +104,12 @@ class Toolbox:
         await asyncio.shield(self.worker.getting_ready)
         (image,), _ = await self._pictures_of(given)
         await report(1, 3, "encoding subjects")
-        async with self._encoded(subjects) as known:
-            await report(2, 3, "looking")
-            subject = SubjectIn.model_validate(known[0])
-            is_there = getattr(given, "is_there", False)
-            mask, likeness = await self.worker.find_subject(
-                image, subject, caller=CALLER, is_there=is_there
-            )
+        sought = await self._subject(subjects[0])
+        await report(2, 3, "looking")
+        is_there = getattr(given, "is_there", False)
+        mask, likeness = await self.worker.find_subject(
+            image, sought.source, caller=CALLER, is_there=is_there
+        )
         data = await asyncio.to_thread(encode_image, mask, ".png", metadata=None)
         file = self.folders.write(data, name=tool.name, suffix=".png")
         facts = {"likeness": round(likeness, 3), "box": _box_of(mask)}
@@ -138,26 +134,15 @@ class Toolbox:
     async def _decode_all(self, pictures: Sequence[Picture], name: str) -> "list[Image.Image]":
         return [await self._decode(one, name, most_px=KEPT_PX) for one in pictures]
 
-    @asynccontextmanager
-    async def _encoded(self, subjects: Sequence[ShownSubject]) -> "AsyncIterator[list[Any]]":
-        """Yield subjects as HTTP has them; their identities are forgotten afterwards."""
-        known: list[dict[str, Any]] = []
-        try:
-            for one in subjects:
-                if one.library:
-                    known.append({"library": one.library, **one.placed})
-                    continue
-                pictures = await self._decode_all(one.pictures, "pictures")
-                masks = await self._decode_all(one.masks, "masks")
-                info = await self.worker.add_identity(
-                    pictures, masks, name=one.placed.get("name", ""), model=None, caller=CALLER
-                )
-                known.append({"identity_id": info["id"], **one.placed})
-            yield known
-        finally:
-            for subject in known:
-                if number := subject.get("identity_id"):
-                    await self.worker.identities.drop(number, owner=CALLER.owner)
+    async def _subject(self, given: ShownSubject) -> Subject:
+        """Return a subject, with its pictures decoded, or by its name in the library."""
+        placed = given.placed
+        if given.library:
+            placed["name"] = placed.get("name") or given.library
+            return Subject(packaged().find(given.library), **placed)
+        pictures = await self._decode_all(given.pictures, "pictures")
+        masks = await self._decode_all(given.masks, "masks")
+        return Subject(Pictures(tuple(pictures), tuple(masks)), **placed)
 
 
 def _tool_named(name: str) -> Tool:

@@ -92,20 +92,15 @@ class Tool:
     task: str  # as HTTP calls it, or `FIND`
     prompt: str = ""  # of tools that take none
 
-    def drawing(self, given: BaseModel, subjects: Sequence[dict[str, Any]]) -> Drawing:
-        """Return the drawing that arguments stand for.
-
-        Args:
-            given: The arguments, checked.
-            subjects: The subjects as HTTP has them, with identities in place of pictures.
-        """
+    def drawing(self, given: BaseModel) -> Drawing:
+        """Return the drawing that checked arguments stand for, without pictures and subjects."""
         values = {
             name: value
             for name, value in given.model_dump(exclude_unset=True).items()
             if not holds_pictures(getattr(given, name))
         }
         own = {name: value for name, value in values.items() if name in Own.model_fields}
-        own |= {"task": self.task, "mask_mode": "white", "subjects": list(subjects)}
+        own |= {"task": self.task, "mask_mode": "white"}
         shared = {name: value for name, value in values.items() if name in Drawing.model_fields}
         return Drawing.model_validate({"prompt": self.prompt, **shared, "swiftpie": own})
 

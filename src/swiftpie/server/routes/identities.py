@@ -22,7 +22,7 @@ from swiftpie.server.routes.calls import (
     while_wanted,
 )
 from swiftpie.server.schemas import MAX_IMAGES, MAX_NAME, Rename, RequestError
-from swiftpie.server.worker import Worker, describe_identity, subject_of
+from swiftpie.server.worker import Worker, describe_identity
 from swiftpie.types import Cutout
 
 FACE = options_of(FaceSource)
@@ -158,7 +158,8 @@ def looking_routes(worker: Worker) -> APIRouter:
         async def found() -> tuple[bytes, float]:
             caller = caller_of(request)
             picture = await worker.decode(data, name="image", key=caller.key)
-            sought = subject_of(where)
+            chosen = worker.model_named(model)
+            sought = await worker.sought(where, chosen, owner=caller.owner)
             mask, alike = await worker.find_subject(
                 picture, sought, caller=caller, model=model, is_there=is_there
             )
