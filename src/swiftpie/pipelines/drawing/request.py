@@ -325,7 +325,7 @@ class PersonalizeRequest(_Steered):
                 f"{len(self.subjects)} subjects were given; a picture can hold {MAX_SUBJECTS}. "
                 "Leave some out."
             )
-        if not self.subjects:
+        if not self.subjects and not self.takes_named:
             self._check_no_place()
         check_seeds(self.seeds)
         _check_prompts(self.prompt)
