@@ -17,8 +17,8 @@ def test_every_transform_is_listed(call):
 def test_a_picture_is_drawn_by_the_transforms_that_are_named(call, hamster, tmp_path):
     out = tmp_path / "out.png"
     arguments = ("personalize", hamster, PROMPT, "-o", out, "--seed", 7)
-    assert call(*arguments, "--engine", "channels-last").exit_code == 0
-    refused = call(*arguments, "--force", "--engine", "channels-last, offload")
+    assert call(*arguments, "--engine", "folded-upsampling").exit_code == 0
+    refused = call(*arguments, "--force", "--engine", "folded-upsampling, offload")
     assert refused.exit_code == 1
     assert "CPU" in refused.output
 
@@ -26,14 +26,14 @@ def test_a_picture_is_drawn_by_the_transforms_that_are_named(call, hamster, tmp_
 def test_a_wrong_name_is_told_with_its_neighbours(call, hamster, photo, tmp_path):
     out = tmp_path / "out.png"
     for command in (("personalize", hamster), ("edit", photo)):
-        result = call(*command, PROMPT, "-o", out, "--engine", "channel-last")
+        result = call(*command, PROMPT, "-o", out, "--engine", "folded-upsample")
         assert result.exit_code == 2
-        assert "channels-last" in result.output
+        assert "folded-upsampling" in result.output
     assert not out.exists()
 
 
 def test_the_command_tells_how_long_each_stage_took(call):
-    result = call("engine", "prepare", "--engine", "channels-last", "--json")
+    result = call("engine", "prepare", "--engine", "folded-upsampling", "--json")
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout)
     assert [*told["seconds"]] == ["subject", "picture", "edit"]
