@@ -104,7 +104,7 @@ def _check_packages() -> None:
 
 
 def _check_downloads(loading: LoadOptions) -> None:
-    """Download what is missing with --yes; nobody can be asked beside the protocol."""
+    """Download what is missing with --yes; the protocol leaves no way to ask."""
     needs = plan_downloads(loading)
     if needs.bytes_left and not loading.get("yes", False):
         raise ConfigError(

@@ -79,7 +79,7 @@ def make_app(worker: Worker, *, hosts: Sequence[str], token: str | None, limits:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with worker:
             yield
-            guard.is_draining = True  # all were answered; for jobs nobody can ask any more
+            guard.is_draining = True  # all were answered, and jobs cannot be fetched any more
 
     app = FastAPI(
         title="SwiftPie",

@@ -106,7 +106,7 @@ class Decoders:
             raise Overloaded(RETRY_S, of_key=False)
 
     def _hold(self, image: Image.Image, key: str) -> None:
-        """Count the pixels of a picture until nobody has it any more."""
+        """Count the pixels of a picture until it is released."""
         num_pixels, loop = image.width * image.height, asyncio.get_running_loop()
         self._held[key] += num_pixels
 
@@ -250,7 +250,7 @@ def answer_to(data: bytes, *, most_px: int | None = None) -> Answer:
 
 
 def serve(stdin: BinaryIO, stdout: BinaryIO) -> None:
-    """Answer until nobody asks any more."""
+    """Answer until standard input ends."""
     while len(start := stdin.read(2 * LENGTH.size)) == 2 * LENGTH.size:
         ((most_px,), (length,)) = LENGTH.iter_unpack(start)
         _limit_time()

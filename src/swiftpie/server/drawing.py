@@ -25,7 +25,7 @@ TOGETHER = 4  # pictures in a pass of an accelerator
 
 
 class Stopped(Exception):  # noqa: N818 - a state; PyTorch cleans up after an Exception alone
-    """Raised inside of a drawing that nobody waits for any more; nothing else may catch it."""
+    """Raised inside a drawing that was cancelled; only the thread may catch it."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class DrawingBackend(Protocol):
     def draw(self, commands: Sequence[Command]) -> Awaitable[Sequence[Any]]:
         """Return what was made, or an error, for each of some commands of one model and lane.
 
-        Whoever cancels this stops the work before the next layer of a network.
+        Cancelling it stops the work before the next layer of a network.
         """
 
     async def close(self) -> None:
@@ -113,7 +113,7 @@ class DrawingThread:
         return self.together
 
     def readying(self, batch: int) -> Iterator[str]:
-        """Load the first model and draw what people may ask it for, so that nobody waits for that.
+        """Load the first model and draw typical requests, so that first requests do not wait.
 
         Yields before each stage. Networks of fixed sizes need seconds for each new one, so of them
         it yields how far they are, of others nothing.

@@ -19,7 +19,7 @@ class IdentityInfo:
     model: str  # that encoded it
     files: tuple[str, ...]  # the thumbnail, and of each picture pictures/N and, if it came, masks/N
     warnings: tuple[str, ...]
-    is_face: bool = False  # of a person, of whom no picture but the aligned face is kept
+    is_face: bool = False  # of a person; only the aligned face is kept
 
     @property
     def num_pictures(self) -> int:
@@ -52,7 +52,7 @@ def size_of(identity: Identity) -> int:
 class Identities(Protocol):
     """Subjects by unguessable numbers, each for its owner alone.
 
-    Whatever is not there, not any more, or somebody else's raises `NotFound`.
+    A number that is unknown, deleted or of another owner raises `NotFound`.
     """
 
     is_shared: bool  # whether others write there, so that what is read has to be checked

@@ -42,7 +42,7 @@ class Overloaded(Exception):  # noqa: N818 - a state, whose remedy is to wait
         self.of_key = of_key
 
 
-class Expired(Exception):  # noqa: N818 - not a fault of anybody
+class Expired(Exception):  # noqa: N818 - a state, no fault
     """The deadline passed before the picture was there."""
 
 
@@ -56,7 +56,7 @@ class QueuedDrawing:
     key: str  # whose it is
     done: asyncio.Future[Any]
     state: State = State.QUEUED
-    gave_way: bool = False  # its drawing was broken off for somebody else's
+    gave_way: bool = False  # its drawing was stopped for another key's
 
 
 Draw = Callable[[Sequence[Any]], Awaitable[Sequence[Any]]]
@@ -155,7 +155,7 @@ class Scheduler:
     def _expire(self, job: QueuedDrawing) -> None:
         if not job.done.done():
             job.done.set_exception(Expired())
-            job.done.exception()  # heard, whether anybody waits or not
+            job.done.exception()  # retrieved, so that asyncio does not log it
             self._give_up(job, State.FAILED)
 
     def _give_up(self, job: QueuedDrawing, state: State) -> None:
@@ -267,7 +267,7 @@ class Scheduler:
             if isinstance(one, BaseException):
                 job.state = State.FAILED
                 job.done.set_exception(one)
-                job.done.exception()  # heard, whether anybody waits or not
+                job.done.exception()  # retrieved, so that asyncio does not log it
             else:
                 job.state = State.DONE
                 job.done.set_result(one)
@@ -285,6 +285,6 @@ def whole_seconds(seconds: float) -> int:
 
 
 def take_error(future: asyncio.Future[Any]) -> None:
-    """Take the error of a future that nobody may wait for, as asyncio would log its message."""
+    """Retrieve the error of a future without a waiter, as asyncio would log its message."""
     if not future.cancelled():
         future.exception()

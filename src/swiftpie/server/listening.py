@@ -185,24 +185,24 @@ class Server(uvicorn.Server):
     ) -> None:
         self._guard, self._tell = guard, tell
 
-        class Own(BoundedHttpProtocol):
+        class Http(BoundedHttpProtocol):
             head_s = limits.body_s
 
         class Live(CountedWebSocketProtocol):
             pass
 
-        Own.guard, Own.limiter = guard, ConnectionLimiter()
-        Live.limiter = Own.limiter
+        Http.guard, Http.limiter = guard, ConnectionLimiter()
+        Live.limiter = Http.limiter
         super().__init__(
             uvicorn.Config(
                 guard,
                 host=host,
                 port=port,
-                http=Own,
+                http=Http,
                 log_level="warning",
                 access_log=False,
                 server_header=False,
-                proxy_headers=PROXIES in os.environ,  # else anybody could send them
+                proxy_headers=PROXIES in os.environ,  # else any client could send them
                 lifespan="on",
                 ws=Live,
                 ws_max_size=MAX_TEXT_BYTES,

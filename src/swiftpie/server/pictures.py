@@ -62,7 +62,7 @@ def _origin(
     """Return what a file says of its making, as the command line's files do, and places besides."""
     own = body.swiftpie
     places = [{"box": subject.box, "view": subject.view} for subject in subjects]
-    if box is not None:  # proposed, if nobody said it
+    if box is not None:  # given, or proposed
         places = [{**one, "box": box} for one in places]
     return {
         "prompt": body.prompt,

@@ -30,7 +30,7 @@ GENERATOR, ENCODER = "generator", "encoder"  # lanes, and deployments of Ray Ser
 APPLICATION = "swiftpie-{lane}"
 LOOK_S = 0.2  # between two looks at how far replicas are
 TELL_S = 10.0  # between two words on what they wait for
-HEALTH_S = 1.0  # after which a dead replica is noticed though nobody asks it
+HEALTH_S = 1.0  # after which an idle replica that died is noticed
 TRIES = 2  # of a batch whose replica was lost, and of a replica that does not start
 
 

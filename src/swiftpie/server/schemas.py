@@ -247,7 +247,7 @@ class SubjectIn(WithOptions):
 @with_options(PersonalizeRequest, without=OPENAI_FIELDS)
 @with_options(EditRequest, without=OPENAI_FIELDS)
 @with_options(Subject, names=("box",))
-class Own(WithOptions):
+class OwnFields(WithOptions):
     """What OpenAI's fields have no place for."""
 
     task: Annotated[
@@ -318,7 +318,7 @@ class Drawing(Bounded):
     negative_prompt: Annotated[
         str, Field(max_length=MAX_PROMPT), described(PersonalizeRequest, "negative_prompt")
     ] = ""
-    swiftpie: Own = Own()
+    swiftpie: OwnFields = OwnFields()
 
     @field_validator("swiftpie", mode="before")
     @classmethod
@@ -391,7 +391,7 @@ class LiveDraw(Strict):
     picture_id: Annotated[str, Field(max_length=64)] = ""
     mask_id: Annotated[str, Field(max_length=64)] = ""
     output_format: Literal["png", "jpeg", "webp"] = "jpeg"
-    swiftpie: Own = Own()
+    swiftpie: OwnFields = OwnFields()
 
     def as_drawing(self) -> Drawing:
         """Return the same as one request."""

@@ -95,7 +95,7 @@ Line = Annotated[str, Field(max_length=1000)]
 
 
 class Record(Strict):
-    """What a store holds of a subject besides its files; nobody vouches for it."""
+    """The record of a subject in a store; it is checked when it is read."""
 
     format: Literal["swiftpie-kept/1"] = "swiftpie-kept/1"
     made: Annotated[float, Field(allow_inf_nan=False)]  # seconds since 1970
@@ -172,8 +172,8 @@ class _Cache:
 class SharedIdentities:
     """Those in a store that other servers use, too; see `Identities`, and above how they lie there.
 
-    What an owner may keep is bounded, and more is refused: nobody shall lose what was kept for
-    later. Uploads of one owner to several servers at once may go beyond that by as many.
+    What an owner may keep is bounded, and more is refused, so that nothing kept is dropped.
+    Uploads of one owner to several servers at once may go beyond that by as many.
     """
 
     is_shared = True
@@ -357,7 +357,7 @@ class SharedIdentities:
 
 
 def _make_private(folder: Path) -> None:
-    """Make a folder, and those above it that are not there, which nobody else can read."""
+    """Make a folder and its missing parents, readable by this user alone."""
     if not folder.is_dir():
         _make_private(folder.parent)
         folder.mkdir(mode=0o700, exist_ok=True)

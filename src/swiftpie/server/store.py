@@ -100,7 +100,7 @@ def weights_bytes(components: Components) -> int:
 
 
 class NotFound(RequestError):  # noqa: N818 - reads as what it is
-    """A thing is not there, not any more, or somebody else's."""
+    """A thing is unknown, deleted, or of another owner."""
 
     def __init__(self, kind: str, name: str, *, remedy: str) -> None:
         super().__init__(

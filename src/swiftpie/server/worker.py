@@ -71,7 +71,7 @@ SOURCE_PX = 1024  # of a kept picture's longer side; encoders see less
 
 
 class Caller(NamedTuple):
-    """Who asks."""
+    """The caller of a request."""
 
     key: str  # whose share of the queue it takes
     owner: str  # whose identities, pictures and jobs are found
@@ -92,7 +92,7 @@ class CallPlan:
 
 @dataclass(eq=False)
 class Task:
-    """A job that somebody asks for later."""
+    """A job whose pictures are fetched later."""
 
     body: Drawing
     running: "asyncio.Task[list[Drawn]]"
@@ -194,7 +194,7 @@ class Worker:
     async def decode(
         self, data: bytes, *, name: str, key: str, most_px: int | None = None
     ) -> Image.Image:
-        """Return a picture that somebody sent, decoded in a process of its own."""
+        """Return an uploaded picture, decoded in a process of its own."""
         return (await self._decoders.decode(data, name=f"'{name}'", key=key, most_px=most_px)).image
 
     async def decode_references(
@@ -443,7 +443,7 @@ class Worker:
     async def identity_file(self, number: str, name: str, *, owner: str) -> bytes | None:
         """Return a file of an identity, None if it has none of this name.
 
-        One of a shared store may be anybody's, so it is drawn anew, as what is sent is.
+        Files of a shared store are encoded anew, as uploads are, because others can write there.
         """
         data = await self.identities.file(number, name, owner=owner)
         if data is None or not self.identities.is_shared:

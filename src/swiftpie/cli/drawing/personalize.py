@@ -160,7 +160,7 @@ def _named_in(prompts: list[str], everyone: "list[Source]", preset: Preset) -> "
 
 
 def _own_size(preset: Preset, scene: "str | Image.Image") -> tuple[int, int]:
-    """Return height and width of pictures whose size nobody says."""
+    """Return height and width of pictures without --size."""
     return (preset.image_size_px,) * 2 if isinstance(scene, str) else (scene.height, scene.width)
 
 

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from mcp.server.context import ServerRequestContext
     from PIL import Image
 
-CALLER = Caller("mcp", "mcp")  # one user, of whom everything is
+CALLER = Caller("mcp", "mcp")  # all calls are of one user
 Report = Callable[[int, int, str], Awaitable[None]]
 """Takes how many steps are done, of how many, and what the next one is."""
 WHITE = [0] * 128 + [255] * 128  # from which value on a mask counts

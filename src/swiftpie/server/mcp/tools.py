@@ -13,7 +13,7 @@ from swiftpie.server.schemas import (
     MAX_IMAGES,
     MAX_NAME,
     Drawing,
-    Own,
+    OwnFields,
     Strict,
     WithOptions,
     with_options,
@@ -99,7 +99,7 @@ class Tool:
             for name, value in given.model_dump(exclude_unset=True).items()
             if not holds_pictures(getattr(given, name))
         }
-        own = {name: value for name, value in values.items() if name in Own.model_fields}
+        own = {name: value for name, value in values.items() if name in OwnFields.model_fields}
         own |= {"task": self.task, "mask_mode": "white"}
         shared = {name: value for name, value in values.items() if name in Drawing.model_fields}
         return Drawing.model_validate({"prompt": self.prompt, **shared, "swiftpie": own})
@@ -123,11 +123,11 @@ def _arguments(name: str, *, shared: Sequence[str], own: Sequence[str], **more: 
     Args:
         name: Of the class.
         shared: Fields of `Drawing`.
-        own: Fields of `Own`.
+        own: Fields of `OwnFields`.
         more: Further fields, as `create_model` takes them.
     """
     fields: dict[str, Any] = dict(more)
-    for source, names in ((Drawing, shared), (Own, own)):
+    for source, names in ((Drawing, shared), (OwnFields, own)):
         for field in names:
             known = copy(source.model_fields[field])
             fields[field] = (known.annotation, known)

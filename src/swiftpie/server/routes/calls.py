@@ -60,7 +60,7 @@ class BodyRoute(APIRoute):
 
 
 def caller_of(request: Request, body: Drawing | None = None) -> Caller:
-    """Return who asks; callers who hold the token tell users apart in the body, too."""
+    """Return the caller; holders of the token may name a user in the body, too."""
     key: str = request.state.key
     if body is not None and body.user and request.state.tells_users:
         key = f"{key} {body.user}"

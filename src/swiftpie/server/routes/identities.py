@@ -192,7 +192,7 @@ def identity_routes(worker: Worker) -> APIRouter:
     router = APIRouter(route_class=BodyRoute)
 
     async def source_of(identity_id: str, kind: str, number: int, request: Request) -> bytes:
-        """Return a picture of somebody's own subject, or the mask that came with it.
+        """Return a picture of the caller's subject, or its mask.
 
         Raises:
             RequestError: There is none.
