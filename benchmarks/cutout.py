@@ -23,7 +23,7 @@ from swiftpie.imageio.cutout import DOUBTFUL
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import plane
 from swiftpie.masks import bounding_box, grow, iou
-from swiftpie.models.cutout import Search, confidence_with, find_with, load, packaged
+from swiftpie.models.cutout import Search, find_with, load, packaged
 
 OUTLINES = Path(__file__).parents[1] / "tests" / "cutout" / "outlines.json"
 GOOD_IOU = 0.85
@@ -150,12 +150,13 @@ def main() -> None:
     scores, confidences = {}, {}
     for outline in read_outlines():
         photo, search = open_photo(options.folder, outline), hint_of(outline, options.hint)
-        scores[outline.file] = float(iou(find_with(network, photo, search), outline.mask()))
-        confidences[outline.file] = confidence_with(network, photo, search)
+        found = find_with(network, photo, search)
+        scores[outline.file] = float(iou(found.mask, outline.mask()))
+        confidences[outline.file] = found.how.confidence or 0.0
     for file, score in scores.items():
         sys.stdout.write(f"{file:28}{score:.3f}  confidence {confidences[file]:.3f}\n")
-    found = [*scores.values()]
-    sys.stdout.write(f"{summary(found)}\n{warnings(found, [*confidences.values()])}\n")
+    all_scores = [*scores.values()]
+    sys.stdout.write(f"{summary(all_scores)}\n{warnings(all_scores, [*confidences.values()])}\n")
 
 
 if __name__ == "__main__":

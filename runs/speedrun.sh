@@ -57,14 +57,12 @@ train inversion_256 world-inversion 950 --set stage.generator="$(export_of layou
   --set stage.start_from="$(export_of inversion_128)" --set stage.scenes.size_px=256 \
   --set stage.scenes.num_subjects=4
 train scene world-scene 16000 --set stage.autoencoder="$(export_of autoencoder)"
-train cutout mini-cutout 1900
 train judges world-judges 7100
 
 ship layout swiftpie/assets/mini \
   autoencoder denoiser image_encoder layout_predictor text_encoder tokenizer
 ship inversion_256 swiftpie/assets/mini inversion
 ship scene swiftpie/assets scene
-ship cutout swiftpie/assets cutout
 ship judges swiftpie_lab/assets/judges subject_embedder picture_reader
 echo "the weights are in $folder/package; copy its folders over those of src/, then judge them:"
 echo "swiftpie evaluate world --scenes words --cases 8 --weights $folder/package/swiftpie/assets/mini"

@@ -12,7 +12,6 @@ from torch.nn import functional as F
 
 from swiftpie.errors import WeightsError
 from swiftpie.geometry.layout import pixel_grid
-from swiftpie.models.cutout import ConvBlock
 
 JUDGE_PX = 64  # side of the pictures that judges look at
 WHOLE_PX = 128  # and of whole pictures of the larger world
@@ -24,6 +23,26 @@ _MIN_SIDE = 0.1  # of the picture: a nearly hidden subject still gives a crop wo
 
 
 TRAIN_JUDGES = "Train them with `swiftpie train world-judges` and pass the folder of the export."
+
+
+class ConvBlock(nn.Module):
+    """Two normalised 3 x 3 convolutions added to their input."""
+
+    def __init__(self, channels: int, groups: int = 8) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.GroupNorm(groups, channels),
+            nn.SiLU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.GroupNorm(groups, channels),
+            nn.SiLU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
+        )
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Map (B, C, h, w) to the same shape."""
+        added: Tensor = hidden + self.layers(hidden)
+        return added
 
 
 class Crops(NamedTuple):

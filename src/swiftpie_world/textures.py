@@ -14,7 +14,6 @@ from swiftpie_world.places import draw_places, settings
 TEXTURE_PX = 160
 _NOISE_SHAPE = (32, 16, 16)  # latents of a 128 px picture
 _MIN_PIECE = 0.12  # of a photo's shorter side
-_MIN_SCENE = 0.4  # of a photo's shorter side: a place and not a surface
 
 
 def make_textures(count: int, tiles: Tensor, photos: Sequence[Tensor], *, seed: int) -> Tensor:
@@ -150,16 +149,6 @@ def _stripes(random: Random, generator: torch.Generator) -> Tensor:
     if random.random() < 0.5:
         wave = (3 * wave).clamp(-1.5, 1.5)
     return _tinted(random, wave + random.uniform(0, 0.3) * bend)
-
-
-def cut_scenes(count: int, photos: Sequence[Tensor], *, seed: int) -> Tensor:
-    """Return large squares (count, 3, 160, 160) of photos in 8 bit, the right way up."""
-    random, scenes = Random(seed), torch.empty(count, 3, TEXTURE_PX, TEXTURE_PX, dtype=torch.uint8)
-    for row in range(count):
-        share = random.uniform(_MIN_SCENE, 1)
-        scene = cut_square(random.choice(photos), random, share=share, size_px=TEXTURE_PX)
-        scenes[row] = (255 * scene.clamp(0, 1)).round().to(torch.uint8)
-    return scenes
 
 
 def _scenery(random: Random, generator: torch.Generator) -> Tensor:

@@ -25,24 +25,24 @@ Area = tuple[int, int, int, int]  # left, top, right and bottom in pixels
 Spans = tuple[Labels, Labels]  # the first of each, and one behind the last
 Span = tuple[float, float, int]  # from and to, in shares of a side, and how long that is in pixels
 
-CUTOUT_PX = 128  # side of the pictures that the network looks at
+CUTOUT_PX = 256  # side of the pictures that the network looks at
+GUESS_PX = 128  # side of what it says about them
 WORK_SIDE_PX = 160  # its guess is sharpened at this size; the outline is refined afterwards
 GUIDE_PIXELS = 2048**2  # the outline follows a photo with more of them in a smaller copy
 MIN_SHARE, MAX_SHARE = 0.02, 0.95  # outside of this range nothing usable was found
+BORDER_SHARE = 0.33  # of three borders: more of them is no subject but a part of its picture
 GUIDE_RADIUS_PX = 2  # at working size: the outline follows the photo's edges this far
 GUIDE_SOFTNESS = 1e-3  # squared contrast in [0, 1] below which an edge is ignored
 OUTLINE_CONTRAST = 1.7  # steepens the outline, which also drops the filter's faint halo
-CENTRED = (0.85, 0.7)  # of each side, in views from the middle, beside the whole photo
 CLOSER = 0.25  # of the sides of a box, that is seen around it when it is looked at
-KEPT = 0.88  # of each side, in views of a photo's lower corners: things stand there
-DOUBTFUL = 0.72  # below lay 7 of 9 bad outlines of photos, and 4 of 13 good ones
+DOUBTFUL = 0.72  # below lay 4 of 6 bad outlines of photos, and 1 of 16 good ones
 BAND_ROWS = 32
 MAX_FRAME_PX = 2048  # side of a square that is cut out of a photo; larger ones are shrunk first
 
 NUM_COLOUR_BINS = 20  # a Lab axis
 NUM_ROUNDS = 2  # colour models are refitted this often
 MAX_LOG_ODDS = 4.0  # of the guess, and of colour: neither overrules the other alone
-GUESS_WEIGHT = 0.7  # the network was trained on drawn pictures and is overconfident on photographs
+GUESS_WEIGHT = 0.7  # the network was trained on collages and is overconfident on photographs
 SEED_LOG_ODDS = 20.0  # of what is known; colours and guess together weigh less
 NUM_CUT_STEPS = 80
 CUT_SMOOTHNESS = 1.3  # cost of one pixel of outline on a flat colour, in log-odds
@@ -70,12 +70,6 @@ def shrunk_to(side: int, size: tuple[int, int]) -> tuple[int, int]:
     """Return `size` with its longer side at most `side`, in its shape, no side below one pixel."""
     scale = min(1.0, side / max(size))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-
-
-def centred(size: tuple[int, int]) -> list[Area]:
-    """Return views from the middle of a photo of (width, height), one a share of `CENTRED`."""
-    spans = [((1 - share) / 2, (1 + share) / 2) for share in CENTRED]
-    return [area_of((*span, size[0]), (*span, size[1])) for span in spans]
 
 
 def around(box: tuple[float, float, float, float], size: tuple[int, int]) -> Area:

@@ -6,24 +6,23 @@ import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from diffusers import ConfigMixin, ModelMixin
-from diffusers.configuration_utils import register_to_config
+from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.errors import InputError, NoSubject
 from swiftpie.imageio.cutout import (
+    BORDER_SHARE,
     CUTOUT_PX,
     DOUBTFUL,
-    KEPT,
+    GUESS_PX,
     MAX_SHARE,
     MIN_SHARE,
     WORK_SIDE_PX,
@@ -32,13 +31,14 @@ from swiftpie.imageio.cutout import (
     area_of,
     around,
     averaged,
-    centred,
     outlined,
     shrunk_to,
 )
 from swiftpie.imageio.images import alpha_of, plane, to_tensor
 from swiftpie.masks import Box, bounding_box, box_mask, check_box, parse_box
 from swiftpie.models import rembg
+from swiftpie.models.cutout_net import CutoutNet
+from swiftpie.models.eight_bits import read_weights
 from swiftpie.types import Cutout
 
 logger = logging.getLogger(__name__)
@@ -49,68 +49,6 @@ PLACE = re.compile(f"(?P<not>not:)?(?P<numbers>{NUMBER}(?:,{NUMBER})+)")  # a bo
 VIEW_SHARES = (1.0, 0.75, 0.5)  # of each side of a photo, in views around points
 POINT_REACH = 0.03  # of a view's smaller side, within which all is as a point says
 BORDER, BORDER_GUESS = 0.92, 8.0  # beyond this share of the way out all is background
-
-
-class ConvBlock(nn.Module):
-    """Two normalised 3 x 3 convolutions added to their input."""
-
-    def __init__(self, channels: int, groups: int = 8) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.GroupNorm(groups, channels),
-            nn.SiLU(),
-            nn.Conv2d(channels, channels, 3, padding=1),
-            nn.GroupNorm(groups, channels),
-            nn.SiLU(),
-            nn.Conv2d(channels, channels, 3, padding=1),
-        )
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """Map (B, C, h, w) to the same shape."""
-        added: Tensor = hidden + self.layers(hidden)
-        return added
-
-
-class CutoutNet(ModelMixin, ConfigMixin):
-    """Pictures (B, 3, 128, 128) in [-1, 1] to logits (B, 1, 128, 128) of the subject's mask.
-
-    Which of several things is the subject is decided on the coarsest level, where attention sees
-    the whole picture; the way up brings the outline back.
-    """
-
-    @register_to_config
-    def __init__(self, widths: tuple[int, ...] = (20, 44, 72, 96)) -> None:
-        super().__init__()
-        self.stem = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(12, widths[0], 3, padding=1))
-        levels = list(pairwise(widths))
-        self.encoders = nn.ModuleList(ConvBlock(wide, groups=4) for wide in widths[:-1])
-        self.downs = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in levels)
-        self.middle = nn.Sequential(ConvBlock(widths[-1], groups=4), _Attention(widths[-1]))
-        self.ups = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in reversed(levels))
-        self.decoders = nn.ModuleList(ConvBlock(wide, groups=4) for wide in reversed(widths[:-1]))
-        self.head = nn.Sequential(
-            nn.GroupNorm(4, widths[0]),
-            nn.SiLU(),
-            nn.Conv2d(widths[0], 4, 3, padding=1),
-            nn.PixelShuffle(2),
-        )
-
-    def levels(self, pixels: Tensor) -> list[Tensor]:
-        """Return the features of each level, (B, C, h, w), the finest first."""
-        hidden, levels = self.stem(pixels), []
-        for encode, down in zip(self.encoders, self.downs, strict=True):
-            levels.append(encode(hidden))
-            hidden = down(levels[-1])
-        return [*levels, self.middle(hidden)]
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Return logits (B, 1, 128, 128)."""
-        *skips, hidden = self.levels(pixels)
-        for up, decode in zip(self.ups, self.decoders, strict=True):
-            enlarged = F.interpolate(up(hidden), scale_factor=2, mode="nearest")
-            hidden = decode(enlarged + skips.pop())
-        logits: Tensor = self.head(hidden).float()
-        return logits
 
 
 Point = tuple[float, float]
@@ -280,44 +218,45 @@ def cut_out(image: Image.Image, search: str | Search = ANYWHERE, *, name: str = 
     alpha = None if search.way is CutoutMethod.REMBG or search.has_hints else alpha_of(image)
     if alpha is not None:
         if not alpha.any():
-            raise NoSubject(*_not_found(0.0))
+            raise NoSubject(*_not_found(alpha))
         return CutOut(alpha, Cutout(CutoutMethod.TRANSPARENCY, 1.0))
     if search.way is CutoutMethod.REMBG:
         found = _by_rembg(image, search)
     else:
-        mask = find_with(packaged(), image, search)
-        sure = confidence_with(packaged(), image, search)
-        found = CutOut(mask, Cutout(CutoutMethod.NETWORK, round(sure, 4)))
-        if not _is_usable(mask, search):
+        found = find_with(packaged(), image, search)
+        if _share(found.mask, search) <= MIN_SHARE:
             found = CutOut(_by_colour(image, search), Cutout(CutoutMethod.COLOUR, None))
     if not _is_usable(found.mask, search):
-        raise NoSubject(*_not_found(found.mask.mean().item()))
+        raise NoSubject(*_not_found(found.mask))
     _warn(found.how, search, name)
     return found
 
 
 def find(image: Image.Image) -> Tensor:
     """Return the mask (1, 1, H, W) in [0, 1] of the subject of `image`."""
-    return find_with(packaged(), image)
+    return find_with(packaged(), image).mask
 
 
 @torch.no_grad()
-def find_with(network: CutoutNet, image: Image.Image, search: Search = ANYWHERE) -> Tensor:
-    """Return the mask (1, 1, H, W) in [0, 1] of the subject that `network` finds in `image`.
+def find_with(network: CutoutNet, image: Image.Image, search: Search = ANYWHERE) -> CutOut:
+    """Return the subject that `network` finds in `image`, and how sure it is.
 
-    A box is looked at with some of what is around it, and nothing beyond it is the subject. Else
-    the network looks at larger and smaller views, around points or from the middle, and what it
-    says of each place in them is averaged, as nobody knows how large the subject is. What it finds
-    without any hint it looks at once more, closely.
+    A box is looked at with some of what is around it, and nothing beyond it is the subject. Around
+    points the network looks at larger and smaller views, and what it says of each place in them is
+    averaged, as the size of the subject is unknown. What it finds without any hint it looks at once
+    more, closely, and both guesses count. The confidence is the soft intersection over union of the
+    first guess and the mask in the end: what changes under a closer look, or along colours and
+    edges, is unsure.
     """
     photo = image if image.mode == "RGB" else image.convert("RGB")
-    if search.has_hints:
-        return _seen(network, photo, _views(photo.size, search), search)
-    whole = (0, 0, *photo.size)
-    mask = _seen(network, photo, [whole, *centred(photo.size)], search)
-    if not _is_usable(mask, search):
-        return mask
-    return _seen(network, photo, [around(bounding_box(mask), photo.size)], search)
+    views = _views(photo.size, search)
+    first = averaged(guesses(network, photo, views), views)
+    mask = _outlined(photo, views[0], first, search)
+    if not search.has_hints and _is_usable(mask, search):
+        area = around(bounding_box(mask), photo.size)
+        closer = guesses(network, photo, [area])[0] + _part(first, area, photo.size)
+        mask = _outlined(photo, area, closer / 2, search)
+    return CutOut(mask, Cutout(CutoutMethod.NETWORK, round(_agreement(first, mask, views[0]), 4)))
 
 
 @torch.no_grad()
@@ -328,8 +267,7 @@ def find_as_guessed(network: CutoutNet, image: Image.Image, guess: Tensor) -> Te
     """
     photo = image if image.mode == "RGB" else image.convert("RGB")
     whole = (0, 0, *photo.size)
-    views = [whole, *centred(photo.size)]
-    logits = averaged(guesses(network, photo, views), views)
+    logits = guesses(network, photo, [whole])[0]
     other = F.interpolate(guess.float().cpu(), logits.shape, mode="bilinear", antialias=True)
     return _outlined(photo, whole, logits + other[0, 0].numpy(), ANYWHERE)
 
@@ -343,11 +281,16 @@ def find_around(network: CutoutNet, image: Image.Image, guess: Tensor, box: Box)
     """
     photo = image if image.mode == "RGB" else image.convert("RGB")
     area = around(box, photo.size)
-    whole = Image.fromarray(guess[0, 0].float().cpu().numpy())
-    across, down = whole.width / photo.width, whole.height / photo.height
-    part = (area[0] * across, area[1] * down, area[2] * across, area[3] * down)
-    other = np.asarray(whole.resize((CUTOUT_PX,) * 2, Image.Resampling.BILINEAR, box=part))
+    other = _part(guess[0, 0].float().cpu().numpy(), area, photo.size)
     return _outlined(photo, area, guesses(network, photo, [area])[0] + other, ANYWHERE)
+
+
+def _part(field: NDArray[np.float32], area: Area, size: tuple[int, int]) -> NDArray[np.float32]:
+    """Return what a field over a photo of (width, height) says about an area, as a guess (n, n)."""
+    whole = Image.fromarray(field)
+    across, down = whole.width / size[0], whole.height / size[1]
+    part = (area[0] * across, area[1] * down, area[2] * across, area[3] * down)
+    return np.asarray(whole.resize((GUESS_PX,) * 2, Image.Resampling.BILINEAR, box=part))
 
 
 @torch.no_grad()
@@ -355,21 +298,23 @@ def guesses(network: CutoutNet, photo: Image.Image, views: Sequence[Area]) -> ND
     """Return the log-odds (V, n, n) of the subject in each view."""
     # Each view squeezed to a square: what lies at its edges tells what the subject is.
     squares = [photo.resize((CUTOUT_PX,) * 2, Image.Resampling.BOX, box=view) for view in views]
-    pixels = torch.cat([*map(to_tensor, squares)]).contiguous(memory_format=torch.channels_last)
-    logits: NDArray[np.float32] = network(pixels)[:, 0].numpy()
+    logits: NDArray[np.float32] = network(torch.cat([*map(to_tensor, squares)]))[:, 0].numpy()
     return logits
 
 
-def _seen(network: CutoutNet, photo: Image.Image, views: Sequence[Area], search: Search) -> Tensor:
-    """Return the mask (1, 1, H, W) that `network` finds by `views`, the first of which has all."""
-    return _outlined(photo, views[0], averaged(guesses(network, photo, views), views), search)
+def _agreement(logits: NDArray[np.float32], mask: Tensor, area: Area) -> float:
+    """Return the soft intersection over union of a guess about `area` and a mask, in [0, 1]."""
+    left, top, right, bottom = area
+    guess = torch.from_numpy(logits).sigmoid()
+    seen = F.interpolate(mask[..., top:bottom, left:right], guess.shape, mode="area")[0, 0]
+    return float(torch.minimum(guess, seen).sum() / torch.maximum(guess, seen).sum())
 
 
 def _by_colour(image: Image.Image, search: Search) -> Tensor:
     """Return what lies within the picture, or the box, and differs in colour from its border."""
     photo = image.convert("RGB")
     area = _views(photo.size, search)[0]
-    rows = torch.linspace(-1, 1, CUTOUT_PX).abs()
+    rows = torch.linspace(-1, 1, GUESS_PX).abs()
     reach = torch.maximum(rows[:, None], rows[None])  # 0 in the middle, 1 at the border
     logits = -BORDER_GUESS * (reach > BORDER).float()  # within it, colours alone tell
     return _outlined(photo, area, logits.numpy(), search)
@@ -440,18 +385,36 @@ def _seeds(
 
 
 def _is_usable(mask: Tensor, search: Search) -> bool:
-    """Whether a mask is neither next to nothing nor nearly everything of where one looked."""
+    """Whether a mask is neither next to nothing nor nearly everything of where one looked.
+
+    Without hints, what lies along three borders is a part of the picture and not its subject.
+    """
+    share = _share(mask, search)
+    if search.has_hints:
+        return share > MIN_SHARE
+    return MIN_SHARE < share <= MAX_SHARE and not _is_card(mask)
+
+
+def _share(mask: Tensor, search: Search) -> float:
+    """Return how much of where one looked a mask covers."""
     height, width = mask.shape[-2:]
     left, top, right, bottom = _views((width, height), search)[-1]
-    share = mask[..., top:bottom, left:right].mean().item()
-    return MIN_SHARE < share <= (1 if search.has_hints else MAX_SHARE)
+    return mask[..., top:bottom, left:right].mean().item()
 
 
-def _not_found(share: float) -> tuple[str, str]:
+def _is_card(mask: Tensor) -> bool:
+    solid = mask[0, 0] > 0.5
+    borders = (solid[0], solid[-1], solid[:, 0], solid[:, -1])
+    return sum(bool(border.float().mean() > BORDER_SHARE) for border in borders) > 2
+
+
+def _not_found(mask: Tensor) -> tuple[str, str]:
+    along = ", along three of its borders" if _is_card(mask) else ""
     return (
-        f"The subject could not be separated from its background: {share:.0%} of the picture was "
-        "found. One subject that stands out is needed.",
-        "Supply a mask, or a box around it such as 0.2,0.1,0.8,0.95.",
+        f"The subject could not be separated from its background: {mask.mean().item():.0%} of the "
+        f"picture was found{along}. One subject that stands out is needed.",
+        "Supply a mask, a box around it such as 0.2,0.1,0.8,0.95, or a point on it such as "
+        "0.5,0.5.",
     )
 
 
@@ -472,34 +435,6 @@ def _warn(how: Cutout, search: Search, name: str) -> None:
         )
 
 
-def confidence_with(network: CutoutNet, image: Image.Image, search: Search = ANYWHERE) -> float:
-    """Return how well guesses about several views of `image` agree about its subject, in [0, 1].
-
-    The views are the mirrored picture and its lower corners. The least agreement with the guess
-    about the whole counts, a soft intersection over union. What the network is wrongly sure of
-    stays hidden. With a box the whole is what is around it; around points it is the mean of all
-    views that the network looks at.
-    """
-    photo = image if image.mode == "RGB" else image.convert("RGB")
-    views = _views(photo.size, search)
-    return sum(_agreement(network, photo, view) for view in views) / len(views)
-
-
-@torch.no_grad()
-def _agreement(network: CutoutNet, photo: Image.Image, area: Area) -> float:
-    side = 2 * CUTOUT_PX
-    square = to_tensor(photo.resize((side, side), Image.Resampling.BOX, box=area))
-    edge, cells = round(KEPT * side), round(KEPT * CUTOUT_PX)
-    lower = square[..., -edge:, :]
-    views = (square, square.flip(-1), lower[..., :edge], lower[..., -edge:])
-    small = [F.interpolate(view, (CUTOUT_PX, CUTOUT_PX), mode="area") for view in views]
-    whole, mirrored, *corners = torch.sigmoid(network(torch.cat(small))).split(1)
-    left, right = (F.interpolate(corner, (cells, cells), mode="bilinear") for corner in corners)
-    seen = whole[..., -cells:, :]
-    pairs = ((mirrored.flip(-1), whole), (left, seen[..., :cells]), (right, seen[..., -cells:]))
-    return min(float(torch.minimum(*pair).sum() / torch.maximum(*pair).sum()) for pair in pairs)
-
-
 @functools.cache
 def packaged() -> CutoutNet:
     """Return the network that ships with the package."""
@@ -509,24 +444,7 @@ def packaged() -> CutoutNet:
 
 def load(folder: Path) -> CutoutNet:
     """Return the network that training exported to `folder`."""
-    network: CutoutNet = CutoutNet.from_pretrained(folder, use_safetensors=True)
-    return network.float().eval().requires_grad_(False)
-
-
-class _Attention(nn.Module):
-    """Attention among the 8 x 8 cells, which know their place."""
-
-    def __init__(self, channels: int, heads: int = 4) -> None:
-        super().__init__()
-        self.heads = heads
-        self.norm = nn.GroupNorm(4, channels)
-        self.place = nn.Parameter(torch.zeros(1, channels, 8, 8))
-        self.read = nn.Conv2d(channels, 3 * channels, 1)
-        self.write = nn.Conv2d(channels, channels, 1)
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        parts = self.read(self.norm(hidden) + self.place).flatten(2)
-        query, key, value = parts.unflatten(1, (3, self.heads, -1)).transpose(-1, -2).unbind(1)
-        mixed = F.scaled_dot_product_attention(query, key, value).transpose(-1, -2)
-        added: Tensor = hidden + self.write(mixed.flatten(1, 2).unflatten(2, hidden.shape[2:]))
-        return added
+    with torch.device("meta"):
+        network: CutoutNet = CutoutNet.from_config(CutoutNet.load_config(folder))
+    network.load_state_dict(read_weights(folder / SAFETENSORS_WEIGHTS_NAME), assign=True)
+    return network.eval().requires_grad_(False)

@@ -19,26 +19,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.errors import InputError, NoSubject
-from swiftpie.imageio.cutout import (
-    CENTRED,
-    CUTOUT_PX,
-    Area,
-    Flags,
-    area_of,
-    around,
-    centred,
-    connected_parts,
-    shrunk_to,
-)
+from swiftpie.imageio.cutout import Area, Flags, area_of, around, connected_parts, shrunk_to
 from swiftpie.masks import bounding_box, resize_mask
 from swiftpie.models.cutout import find_around, guesses, packaged
 from swiftpie.pipelines.drawing.request import EditRequest, RepaintRequest
 from swiftpie.pipelines.identity import canonical_frame
-from swiftpie.pipelines.likeness import describe
+from swiftpie.pipelines.likeness import LIKENESS_PX, describe
 from swiftpie.pipelines.photographs.removal import LEAST_THERE, with_surroundings
 from swiftpie.types import Identity
 
 LOOK_PX, CELLS = 512, 96  # longer side of the picture that is looked at, and of candidates
+MIDDLE = (0.15, 0.85)  # of each side, in one view
 PARTS = ((0.7, 2), (0.5, 3))  # share of a side that a part shows, and parts along it
 MOST_THINGS = 3  # of one view
 LEAST_SHARE = 0.008  # of the picture: smaller things cannot be compared
@@ -142,7 +133,7 @@ def most_alike(identity: Identity, image: Image.Image) -> Found | None:
 
 def _views(size: tuple[int, int]) -> list[Area]:
     """Return the views of a picture of (width, height): all of it, and overlapping parts."""
-    views = [(0, 0, *size), *centred(size)[CENTRED.index(0.7) :]]
+    views = [(0, 0, *size), area_of((*MIDDLE, size[0]), (*MIDDLE, size[1]))]
     for share, count in PARTS:
         starts = [(1 - share) * number / (count - 1) for number in range(count)]
         for top, left in product(starts, starts):
@@ -185,7 +176,7 @@ def _likeness(photo: Image.Image, things: Sequence[Flags], wanted: Tensor) -> Te
     """Return how much each thing (h, w) looks like the best of the references (R, D), (T,)."""
     size = (photo.height, photo.width)
     frames = [
-        canonical_frame(photo, resize_mask(_mask(thing), size), CUTOUT_PX) for thing in things
+        canonical_frame(photo, resize_mask(_mask(thing), size), LIKENESS_PX) for thing in things
     ]
     pixels = torch.cat([frame.pixels for frame in frames])
     mask = torch.cat([frame.mask for frame in frames])

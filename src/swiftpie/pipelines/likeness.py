@@ -6,12 +6,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.imageio.cutout import CUTOUT_PX, to_lab
+from swiftpie.imageio.cutout import to_lab
 from swiftpie.imageio.images import plane
 from swiftpie.library import packaged as library
-from swiftpie.models.cutout import CutoutNet, packaged
+from swiftpie.models.cutout import packaged
+from swiftpie.models.cutout_net import CutoutNet
 from swiftpie.pipelines.identity import canonical_frame
 
+LIKENESS_PX = 128  # side of the frames that are compared
 NUM_SPREAD = 24  # subjects of the library that tell how far features spread
 COLOUR_WEIGHT = 1.5  # of the histogram, beside 1 for each level of the network
 LIGHTNESS_BINS, CHROMA_BINS, CHROMA_STEP = 5, 16, 8.0  # of Lab
@@ -25,14 +27,14 @@ def describe(pixels: Tensor, mask: Tensor) -> Tensor:
 
     A vector holds the mean and the deviation of the network's features inside of the mask, level by
     level, in units of their spread over subjects of the library, and a histogram of colours.
-    The network was trained to tell things from their surroundings, so its features know surfaces
-    and shapes; nothing was trained for likeness.
+    The network learned to tell kinds of things apart, and things from their surroundings, so its
+    features know surfaces and shapes; nothing was trained for likeness.
 
     Args:
         pixels: Frames (B, 3, S, S) in [-1, 1], grey (0) outside of the subject.
         mask: The subject in them, (B, 1, S, S) in [0, 1]; nowhere empty.
     """
-    size = (CUTOUT_PX, CUTOUT_PX)
+    size = (LIKENESS_PX, LIKENESS_PX)
     pixels, mask = (F.interpolate(each.float().cpu(), size, mode="area") for each in (pixels, mask))
     parts = [
         F.normalize((level - mean) / deviation, dim=1)
@@ -51,7 +53,8 @@ def _spread() -> tuple[tuple[Tensor, Tensor], ...]:
     names = known.names()
     pictures = [known.image(name) for name in names[:: len(names) // NUM_SPREAD][:NUM_SPREAD]]
     frames = [
-        canonical_frame(picture, plane(picture.getchannel("A")), CUTOUT_PX) for picture in pictures
+        canonical_frame(picture, plane(picture.getchannel("A")), LIKENESS_PX)
+        for picture in pictures
     ]
     pixels = torch.cat([frame.pixels for frame in frames])
     mask = torch.cat([frame.mask for frame in frames])

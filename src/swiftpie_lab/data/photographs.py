@@ -10,15 +10,13 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from PIL import Image, ImageFilter, ImageOps
+from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from swiftpie.errors import ImageError, InputError, short_reason
-from swiftpie.geometry.frames import FRAME_PX
 from swiftpie.geometry.layout import Layout, to_affine, warp
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import alpha_of, to_tensor
@@ -43,7 +41,7 @@ NAMED = 5  # files that a message lists
 MAX_TRIES = 100  # draws in a row that may hit broken photos before there is nothing to train on
 ROW_STRIDE = 1_000_003  # rows of one batch are draws of their own; no batch is that large
 SURFACE_PX = 512  # the shorter side of a photo as surfaces are cut from it
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 _KEPT_SHARE, _KEPT_REST = 5, 1  # a photo in five is kept from training, the package's own is one
 GREY = torch.tensor([0.299, 0.587, 0.114])  # luma of red, green and blue, Rec. 601
 
@@ -384,7 +382,7 @@ def load_photos(folder: Path, split: Split) -> list[Tensor]:
     """
     photos = []
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in _SUFFIXES:
+        if path.suffix.lower() not in PHOTO_SUFFIXES:
             continue
         if is_photo_held_out(path.read_bytes()) != (split == "held_out"):
             continue
@@ -395,30 +393,6 @@ def load_photos(folder: Path, split: Split) -> list[Tensor]:
         data = torch.frombuffer(bytearray(photo.tobytes()), dtype=torch.uint8)
         photos.append(data.view(photo.height, photo.width, 3).movedim(2, 0))
     return photos
-
-
-def load_cutouts(folder: Path, split: Split) -> Tensor:
-    """Return the photographed subjects of one side of the split, (N, 4, 128, 128) in 8 bit.
-
-    They are premultiplied. Outlines lose a pixel at twice that size, where the ground that a
-    subject was cut from may still show.
-    """
-    tiles = []
-    for path in sorted(folder.rglob("*.png")):
-        if is_photo_held_out(path.read_bytes()) != (split == "held_out"):
-            continue
-        with Image.open(path) as opened:
-            picture = opened.convert("RGBA")
-        picture = picture.crop(picture.getchannel("A").getbbox())
-        side = max(picture.size)
-        square = Image.new("RGBA", (side, side))
-        square.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
-        small = square.convert("RGBa").resize((2 * FRAME_PX,) * 2, Image.Resampling.BOX)
-        alpha = small.getchannel(3).filter(ImageFilter.MinFilter(3))
-        kept = np.asarray(alpha, np.float32) / np.asarray(small.getchannel(3)).clip(min=1)
-        whole = torch.from_numpy(np.asarray(small) * kept[..., None]).movedim(2, 0)[None]
-        tiles.append(F.avg_pool2d(whole, 2)[0].round().to(torch.uint8))
-    return torch.stack(tiles)
 
 
 def _pack(pixels: Tensor, mask: Tensor) -> Tensor:

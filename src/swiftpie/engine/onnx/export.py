@@ -49,7 +49,8 @@ from swiftpie.imageio.cutout import CUTOUT_PX
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import sample_pictures
 from swiftpie.masks import resize_mask, subject_extent
-from swiftpie.models.cutout import CutoutNet, packaged
+from swiftpie.models.cutout import packaged
+from swiftpie.models.cutout_net import CutoutNet
 from swiftpie.models.scene import Relighter, SceneCondition
 from swiftpie.models.scene import packaged as packaged_scene
 from swiftpie.models.text import TextTower, TwoTextTowers

@@ -55,9 +55,12 @@ export const smooth = (count, old) => {
 };
 
 /** Values between two neighbours, in proportion. */
-export const linear = (count, old) =>
+export const linear = (count, old) => within(0, old)(count, old);
+
+/** Values between two neighbours, of the part from `from` to `to`. */
+export const within = (from, to) => (count, old) =>
   rows(count, (at) => {
-    const place = Math.min(old - 1, Math.max(0, ((at + 0.5) * old) / count - 0.5));
+    const place = Math.min(old - 1, Math.max(0, from + ((at + 0.5) * (to - from)) / count - 0.5));
     const low = Math.floor(place);
     return low + 1 < old ? [low, [1 - (place - low), place - low]] : [low, [1]];
   });

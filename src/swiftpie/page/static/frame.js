@@ -1,11 +1,11 @@
 // Where the subject of a picture is, and the frame that mini reads of it. The rules and numbers are
 // those of swiftpie/engine/onnx/frame.py; a picture is { data, width, height } of bytes, RGBA.
-import { areas, boxes, channels, extent, linear, part, plane, resized, smooth, windows } from "./fields.js";
+import { areas, boxes, channels, extent, linear, part, plane, resized, smooth, windows, within } from "./fields.js";
 import { sharpen } from "./outline.js";
 
-const [VIEW, WORK, FILL] = [128, 160, 0.9];
+const [VIEW, GUESS, WORK, FILL] = [256, 128, 160, 0.9];
 const [LEAST, MOST, DOUBTFUL] = [0.02, 0.95, 0.72];
-const [CENTRED, CLOSER, KEPT] = [[0.85, 0.7], 0.25, 0.88];
+const [CLOSER, BORDER] = [0.25, 0.33];
 const [RADIUS, SOFTNESS, CONTRAST] = [2, 1e-3, 1.7];
 
 /**
@@ -20,10 +20,11 @@ export async function find(picture, guess) {
     return isSeen ? { mask: opacity, method: "transparency", confidence: 1 } : null;
   }
   const photo = channels(picture);
-  const first = await seen(photo, guess);
+  const logits = await guessed(photo, whole(photo), guess);
+  const first = outlined(photo, logits);
   if (!isUsable(first)) return null;
-  const confidence = await agreement(photo, guess);
-  const mask = await seenCloser(photo, first, guess);
+  const mask = await seenCloser(photo, first, logits, guess);
+  const confidence = agreement(logits, mask);
   return isUsable(mask) ? { mask, method: "network", confidence, isDoubtful: confidence < DOUBTFUL } : null;
 }
 
@@ -50,10 +51,18 @@ export function fit(picture, mask, side) {
   return { pixels, mask: cover };
 }
 
-const isUsable = ({ data }) => {
+/** Whether a mask is no part of the picture: neither nearly all of it, nor along three of its borders. */
+function isUsable({ data, width, height }) {
   const mean = data.reduce((a, b) => a + b, 0) / data.length;
-  return mean > LEAST && mean <= MOST;
-};
+  const share = (count, at) => Array.from({ length: count }, (_, i) => data[at(i)] > 0.5).filter(Boolean).length / count;
+  const borders = [
+    share(width, (x) => x),
+    share(width, (x) => (height - 1) * width + x),
+    share(height, (y) => y * width),
+    share(height, (y) => y * width + width - 1),
+  ];
+  return mean > LEAST && mean <= MOST && borders.filter((value) => value > BORDER).length < 3;
+}
 
 const whole = ([{ width, height }]) => [0, 0, width, height];
 
@@ -64,17 +73,8 @@ function areaOf([left, right], [top, bottom], [{ width, height }]) {
   return [x, y, high(right, width, x), high(bottom, height, y)];
 }
 
-/** Return the mask that a photo and smaller views from its middle give together. */
-async function seen(photo, guess) {
-  const middle = CENTRED.map((share) => [(1 - share) / 2, (1 + share) / 2]);
-  const views = [whole(photo), ...middle.map((span) => areaOf(span, span, photo))];
-  const guesses = [];
-  for (const view of views) guesses.push(await guessed(photo, view, guess));
-  return outlined(photo, averaged(guesses, views));
-}
-
-/** Return the mask that a closer look at what was found gives. */
-async function seenCloser(photo, mask, guess) {
+/** Return the mask that a closer look at what was found gives together with the first guess. */
+async function seenCloser(photo, mask, logits, guess) {
   const { width, height } = mask;
   const [left, top, right, bottom] = extent(mask);
   const [across, down] = [(CLOSER * (right - left)) / width, (CLOSER * (bottom - top)) / height];
@@ -84,7 +84,12 @@ async function seenCloser(photo, mask, guess) {
     photo,
   );
   const crop = photo.map((channel) => part(channel, area));
-  const closer = outlined(crop, await guessed(photo, area, guess));
+  const place = (edge, side) => (edge * GUESS) / side;
+  const columns = within(place(area[0], width), place(area[2], width));
+  const before = resized(logits, GUESS, GUESS, columns, within(place(area[1], height), place(area[3], height)));
+  const odds = await guessed(photo, area, guess);
+  const both = plane(GUESS, GUESS, odds.data.map((value, i) => (value + before.data[i]) / 2));
+  const closer = outlined(crop, both);
   const made = plane(width, height);
   for (let row = 0; row < closer.height; row++) {
     const values = closer.data.subarray(row * closer.width, (row + 1) * closer.width);
@@ -102,27 +107,7 @@ function shrunk(photo, width, height, [left, top, right, bottom] = whole(photo))
 
 async function guessed(photo, area, guess) {
   const view = shrunk(photo, VIEW, VIEW, area).map(({ data }) => data.map((value) => value / 127.5 - 1));
-  return plane(VIEW, VIEW, await guess(view));
-}
-
-/** Return the mean of guesses about views within the first of them. */
-function averaged(guesses, views) {
-  const [total, count] = [guesses[0].data.slice(), new Float32Array(VIEW * VIEW).fill(1)];
-  const [left, top, right, bottom] = views[0];
-  const [across, down] = [VIEW / (right - left), VIEW / (bottom - top)];
-  guesses.slice(1).forEach((field, number) => {
-    const view = views[number + 1];
-    const [x, end] = [view[0], view[2]].map((value) => Math.round((value - left) * across));
-    const [y, last] = [view[1], view[3]].map((value) => Math.round((value - top) * down));
-    if (end <= x || last <= y) return;
-    const small = resized(field, end - x, last - y, areas);
-    small.data.forEach((value, i) => {
-      const place = (y + Math.floor(i / small.width)) * VIEW + x + (i % small.width);
-      total[place] += value;
-      count[place]++;
-    });
-  });
-  return plane(VIEW, VIEW, total.map((value, i) => value / count[i]));
+  return plane(GUESS, GUESS, await guess(view));
 }
 
 /** Return the mask that colours and edges of a photo make of a guess about it. */
@@ -164,30 +149,10 @@ function followEdges(mask, guide, full) {
   return plane(full.width, full.height, refined);
 }
 
-/** Return how alike guesses about a photo, its mirror image and its lower corners are, in [0, 1]. */
-async function agreement(photo, guess) {
-  const side = 2 * VIEW;
-  const [edge, cells] = [KEPT * side, KEPT * VIEW].map(Math.round);
-  const square = shrunk(photo, side, side).map(({ data }) => plane(side, side, data.map((v) => v / 127.5 - 1)));
-  const look = async (change) => {
-    const odds = await guess(square.map((channel) => resized(change(channel), VIEW, VIEW, areas).data));
-    return plane(VIEW, VIEW, odds.map((value) => 1 / (1 + Math.exp(-value))));
-  };
-  const corner = (left) => (channel) => part(channel, [left, side - edge, left + edge, side]);
-  const [all, mirrored] = [await look((channel) => channel), mirror(await look(mirror))];
-  const [left, right] = [await look(corner(0)), await look(corner(side - edge))];
-  const large = (field) => resized(field, cells, cells, linear);
-  const below = (first) => part(all, [first, VIEW - cells, first + cells, VIEW]);
-  const pairs = [
-    [mirrored, all],
-    [large(left), below(0)],
-    [large(right), below(VIEW - cells)],
-  ];
-  return Math.min(...pairs.map(([a, b]) => overlap(a.data, b.data)));
-}
-
-function mirror({ data, width, height }) {
-  return plane(width, height, data.map((_, i) => data[i - (i % width) + width - 1 - (i % width)]));
+/** Return how alike a guess about a photo and the mask in the end are, in [0, 1]. */
+function agreement(logits, mask) {
+  const odds = logits.data.map((value) => 1 / (1 + Math.exp(-value)));
+  return overlap(odds, resized(mask, GUESS, GUESS, areas).data);
 }
 
 function overlap(a, b) {

@@ -107,7 +107,7 @@ def _seen(photograph: Image.Image, search: Search) -> Tensor:
             min(1.0, right + across),
             min(1.0, bottom + down),
         )
-        thing |= find_with(packaged(), photograph, replace(search, box=box)) > LEAST_THERE
+        thing |= find_with(packaged(), photograph, replace(search, box=box)).mask > LEAST_THERE
     return thing.to(torch.uint8)
 
 

@@ -172,6 +172,8 @@ def world_judges() -> TrainConfig:
 
 
 def mini_cutout() -> TrainConfig:
-    """Network that cuts subjects out of photos, trained on synthetic photo-like pictures."""
-    loop = LoopConfig(steps=8000, learning_rate=2e-3, warmup_steps=100)
+    """Network that cuts subjects out of photos, around an encoder that ImageNet trained."""
+    loop = LoopConfig(
+        steps=440, learning_rate=1.2e-3, ema_decay=0.99, sample_every=100, uses_muon=False
+    )
     return TrainConfig(loop=loop, stage=CutoutConfig())

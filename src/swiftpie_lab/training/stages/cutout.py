@@ -1,9 +1,9 @@
-"""The cut-out network, trained on sprites that were put into pictures like photographs."""
+"""The cut-out network, trained on cut-outs that were put into photographs."""
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,19 +11,20 @@ from torch.nn import functional as F
 
 from swiftpie.errors import ConfigError
 from swiftpie.imageio.images import contact_sheet, to_pil
+from swiftpie.library import packaged as library
 from swiftpie.masks import iou
-from swiftpie.models.cutout import CutoutNet, load, packaged
-from swiftpie_lab.data.photographs import load_cutouts, load_photos
+from swiftpie.models.cutout import load, packaged
+from swiftpie.models.cutout_net import STAGES, CutoutNet
+from swiftpie.models.eight_bits import write_network
+from swiftpie_lab.data.collages import Collection, draw_collages, read_cutouts, read_photos
 from swiftpie_lab.training.context import Context
-from swiftpie_world.snapshots import Photographs, Snapshots, draw_snapshots
 from swiftpie_world.subjects import Split
-from swiftpie_world.textures import cut_scenes, make_textures
 
 VALIDATION_SEED = 2**31 - 1
 OUTLINE_REACH_PX = 3  # pixels this near to the outline count more
 OUTLINE_WEIGHT = 3.0
 GOOD_IOU = 0.85
-VALIDATION_COUNT = 120  # textures
+NORM_EPSILON = 1e-3  # of the batch norms of EfficientNet
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,10 @@ class CutoutConfig:
     """Settings of the stage."""
 
     batch_size: int = 16
-    num_textures: int = 900
-    photos: str = ""  # a folder of photographs; a third of the textures is cut from them
-    cutouts: str = ""  # a folder of photographed subjects with transparency; needs `photos`
-    start: str = ""  # go on from a run or a folder of exported weights; else from nothing
+    photos: str = ""  # a folder of photographs to put subjects into
+    cutouts: str = ""  # a folder of photographed subjects with transparency
+    encoder: str = ""  # EfficientNet-Lite0 trained on ImageNet, a .pth of PyTorch
+    start: str = ""  # instead, go on from a run or a folder of exported weights
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -42,89 +43,75 @@ class CutoutConfig:
         return (self.start,) if self.start else ()
 
     def build(self, context: Context) -> "CutoutStage":
-        """Return the stage for the given data and device."""
-        train = self._material(context, "train", self.num_textures, seed=0)
-        held_out = self._material(context, "held_out", VALIDATION_COUNT, seed=VALIDATION_SEED)
-        start = None
+        """Return the stage for the given data and device.
+
+        Raises:
+            ConfigError: A folder is missing from the settings.
+        """
+        if not self.photos or not self.cutouts:
+            raise ConfigError(
+                "The cut-out network learns from photographed subjects in photographs. Name a "
+                "folder of each: --set stage.cutouts=DIR --set stage.photos=DIR."
+            )
         if self.start:
             folder = context.weights_of(self.start)
             start = packaged() if folder is None else load(folder / "cutout")
-        return CutoutStage(train, held_out, config=self, device=context.device, start=start)
+        else:
+            torch.manual_seed(0)
+            start = CutoutNet()
+            if self.encoder:
+                weights = torch.load(self.encoder, weights_only=True, map_location="cpu")
+                start.encoder.load_state_dict(imagenet_encoder(weights))
+        train, held_out = (self._collection(split) for split in ("train", "held_out"))
+        return CutoutStage(train, held_out, self.batch_size, context.device, start)
 
-    def _material(self, context: Context, split: Split, count: int, *, seed: int) -> "Material":
-        photos = load_photos(Path(self.photos), split) if self.photos else []
-        tiles = context.subjects.tiles[context.subjects.indices(split)]
-        textures = make_textures(count, tiles, photos, seed=seed)
-        if not self.cutouts:
-            return Material(tiles, textures, None)
-        if not photos:
-            raise ConfigError(
-                "stage.cutouts came without stage.photos. Photographed subjects need photographs "
-                "to stand in: name a folder of them."
-            )
-        cutouts = load_cutouts(Path(self.cutouts), split)
-        return Material(tiles, textures, Photographs(cutouts, cut_scenes(count, photos, seed=seed)))
-
-
-class Material(NamedTuple):
-    """What pictures are made of, 8 bit."""
-
-    tiles: Tensor  # (S, 4, h, w) sprites
-    textures: Tensor  # (T, 3, t, t) surfaces
-    photographs: Photographs | None
-
-    def draw(self, count: int, seed: int) -> Snapshots:
-        """Return `count` pictures with their masks."""
-        return draw_snapshots(
-            self.tiles, self.textures, count=count, seed=seed, photographs=self.photographs
+    def _collection(self, split: Split) -> Collection:
+        photos, cutouts = (
+            read_photos(Path(self.photos), split),
+            read_cutouts(Path(self.cutouts), split),
         )
+        sprites = [library().image(name).convert("RGBA") for name in library().names()]
+        return Collection(photos, cutouts, sprites)
 
 
 @dataclass(frozen=True)
 class CutoutStage:
-    """Find the subject in pictures whose colours, grounds and clutter do not give it away."""
+    """Find the subject in pictures whose colours, grounds and clutter do not give it away.
 
-    train: Material
-    held_out: Material
-    config: CutoutConfig
+    The encoder stays as photographs made it: trained on collages, it finds less in photographs.
+    """
+
+    train: Collection
+    held_out: Collection
+    samples_per_step: int
     device: str
-    start: CutoutNet | None = None
-
-    @property
-    def samples_per_step(self) -> int:
-        """Pictures that one step sees."""
-        return self.config.batch_size
+    start: CutoutNet
 
     def network(self) -> CutoutNet:
-        """Return the one to go on from, or a new one."""
-        if self.start is not None:
-            network = copy.deepcopy(self.start).float().train().requires_grad_(requires_grad=True)
-        else:
-            torch.manual_seed(0)
-            network = CutoutNet()
-        return network.to(self.device, memory_format=torch.channels_last)
+        """Return a copy of the one to go on from, whose decoder learns."""
+        network = copy.deepcopy(self.start).float().train()
+        network.requires_grad_(requires_grad=False)
+        network.decoder.requires_grad_(requires_grad=True)
+        return network.to(self.device)
 
-    def losses(self, network: CutoutNet, step: int) -> dict[str, Tensor]:
+    def losses(self, network: CutoutNet, draw: int) -> dict[str, Tensor]:
         """Return how far pixels, area and outline are off."""
-        pixels, mask = (
-            part.to(self.device) for part in self.train.draw(self.samples_per_step, step)
-        )
-        with torch.autocast(pixels.device.type, torch.bfloat16):
-            logits = network(pixels.contiguous(memory_format=torch.channels_last))
+        drawn = draw_collages(self.train, count=self.samples_per_step, seed=draw)
+        pixels, mask = (part.to(self.device) for part in drawn)
+        logits = network(pixels)
         each = F.binary_cross_entropy_with_logits(logits, mask, reduction="none")
-        near = outline(mask)
         return {
             "pixels": each.mean(),
             "area": soft_iou_loss(logits, mask),
-            "outline": OUTLINE_WEIGHT * (each * near).mean(),
+            "outline": OUTLINE_WEIGHT * (each * outline(mask)).mean(),
         }
 
     @torch.no_grad()
     def sample(self, network: CutoutNet, path: Path) -> dict[str, float]:
         """Save pictures, masks and guesses; return how well held-out subjects are found."""
-        batches = [self.held_out.draw(32, VALIDATION_SEED - i) for i in range(4)]
-        pixels, mask = (torch.cat(part).to(self.device) for part in zip(*batches, strict=True))
-        guess = torch.cat([network(part).sigmoid() for part in pixels.split(32)])
+        drawn = draw_collages(self.held_out, count=96, seed=VALIDATION_SEED)
+        pixels, mask = (part.to(self.device) for part in drawn)
+        guess = torch.cat([network(part).sigmoid() for part in pixels.split(16)])
         rows = [part[:12].expand(-1, 3, -1, -1) * 2 - 1 for part in (mask, guess)]
         contact_sheet([to_pil(row) for row in (pixels[:12], *rows)], cell_px=128).save(path)
         agreement = iou(guess, mask)
@@ -134,8 +121,31 @@ class CutoutStage:
         }
 
     def export(self, network: CutoutNet, folder: Path) -> None:
-        """Write the network in half precision."""
-        copy.deepcopy(network).half().save_pretrained(folder / "cutout")
+        """Write the network in eight bits a weight."""
+        write_network(network, folder / "cutout")
+
+
+def imagenet_encoder(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the encoder's weights from a classifier's, EfficientNet-Lite0 as lukemelas names it.
+
+    Batch norms, which stay as they are, become parts of the convolutions before them.
+    """
+    found = {}
+
+    def fold(name: str, conv: str, norm: str) -> None:
+        scale = weights[f"{norm}.weight"] / (weights[f"{norm}.running_var"] + NORM_EPSILON).sqrt()
+        found[f"{name}.weight"] = weights[f"{conv}.weight"] * scale[:, None, None, None]
+        found[f"{name}.bias"] = weights[f"{norm}.bias"] - weights[f"{norm}.running_mean"] * scale
+
+    fold("stem.conv", "_conv_stem", "_bn0")
+    places = [(stage, block) for stage, row in enumerate(STAGES) for block in range(row[0])]
+    for number, (stage, block) in enumerate(places):
+        here, there = f"stages.{stage}.{block}", f"_blocks.{number}"
+        if f"{there}._expand_conv.weight" in weights:
+            fold(f"{here}.widen", f"{there}._expand_conv", f"{there}._bn0")
+        fold(f"{here}.look.conv", f"{there}._depthwise_conv", f"{there}._bn1")
+        fold(f"{here}.narrow", f"{there}._project_conv", f"{there}._bn2")
+    return found
 
 
 def soft_iou_loss(logits: Tensor, mask: Tensor) -> Tensor:

@@ -1,0 +1,34 @@
+"""Small collections of pictures, to put others together from."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from swiftpie.imageio.decoding import load_image
+from swiftpie.library import packaged
+from swiftpie_lab.data.collages import Collection
+
+
+def write_pictures(folder: Path, mode: str, *, count: int) -> Path:
+    """Write discs, with transparency if the mode has it, on clouds of different colours."""
+    folder.mkdir()
+    for number in range(count):
+        random = np.random.default_rng(number)
+        clouds = random.integers(0, 255, (5, 6, 3)).astype(np.uint8)
+        picture = Image.fromarray(clouds).resize((96, 80), Image.Resampling.BICUBIC)
+        if mode == "RGBA":
+            disc = Image.new("L", picture.size)
+            ImageDraw.Draw(disc).ellipse((10, 8, 80 + number % 8, 72), fill=255)
+            picture.putalpha(disc)
+        picture.save(folder / f"{number}.png")
+    return folder
+
+
+def collection_of(folder: Path) -> Collection:
+    """Return clouds as photographs, and sprites of the library as what stands in them."""
+    places = write_pictures(folder / "photos", "RGB", count=6)
+    photos = [load_image(path) for path in sorted(places.iterdir())]
+    names = packaged().names()
+    sprites = [packaged().image(name).convert("RGBA") for name in names[:: len(names) // 20]]
+    return Collection(photos, sprites, sprites)
