@@ -3,7 +3,14 @@
 import pytest
 import torch
 
-from swiftpie.pipelines.photographs.filling import extrapolate, inpaint, match_border, membrane
+from swiftpie.pipelines.photographs.filling import (
+    FINEST_PX,
+    extrapolate,
+    inpaint,
+    match_border,
+    membrane,
+    resized,
+)
 
 SIDE = 160
 
@@ -92,3 +99,18 @@ def test_a_single_pixel_that_stays_fills_everything():
     known = box(0, 0, 1, 1)
     photo = torch.lerp(flat(0.9), flat(0.1), known)
     assert torch.allclose(inpaint(photo, 1 - known), flat(0.1), atol=0.02)
+
+
+def test_a_large_photo_is_filled_as_its_smaller_copy_and_keeps_its_own_pixels():
+    size, small = (2 * SIDE, 2 * FINEST_PX), (SIDE, FINEST_PX)
+    generator = torch.Generator().manual_seed(1)
+    photo = resized(torch.rand(1, 3, 8, 64, generator=generator), size)
+    photo += 0.02 * torch.randn(1, 3, *size, generator=generator)
+    hole = torch.zeros(1, 1, *size)
+    hole[..., 100:201, 1001:1200] = 1
+    result = inpaint(torch.lerp(photo, torch.ones(1), hole), hole)
+    assert torch.equal(result * (1 - hole), photo * (1 - hole))
+    copy, goes = resized(photo, small), (resized(hole, small) > 0).float()
+    apart = (resized(result, small) - inpaint(copy, goes)).abs()
+    assert float(apart.mean()) < 1 / 255
+    assert float((apart * (resized(hole, small) == 1)).max()) < 12 / 255

@@ -12,7 +12,14 @@ from swiftpie.errors import NoSubject
 from swiftpie.imageio.images import extent_of
 from swiftpie.masks import grow
 from swiftpie.models.cutout import Search, cut_out, find_with, packaged
-from swiftpie.pipelines.photographs.removal import LEAST_THERE, close_gaps, removal_mask, shadow_of
+from swiftpie.pipelines.photographs.filling import FINEST_PX
+from swiftpie.pipelines.photographs.removal import (
+    LEAST_THERE,
+    close_gaps,
+    removal_mask,
+    shadow_of,
+    with_surroundings,
+)
 
 SIDE = 96
 
@@ -119,3 +126,16 @@ def test_points_reach_the_picture_and_refusals_are_plain(session, photo):
         session.remove(photo, mask=torch.ones(1, 1, 240, 320), points=[(0.3, 0.5)])
     with pytest.raises(NoSubject):
         session.remove(Image.new("RGB", (64, 64), "grey"), points=[(0.5, 0.5)])
+
+
+def test_what_goes_with_a_thing_in_a_large_photo_is_what_goes_in_its_smaller_copy():
+    large, small = Image.new("RGB", (2 * FINEST_PX, 320), "grey"), (FINEST_PX, 160)
+    thing = torch.zeros(1, 1, 320, 2 * FINEST_PX, dtype=torch.uint8)
+    thing[..., 101:200, 1001:1100] = 1
+    seen = torch.nn.functional.max_pool2d(thing.float(), 2).to(torch.uint8)
+    found, expected = with_surroundings(large, thing), with_surroundings(large.resize(small), seen)
+    assert (found[thing > 0] == 255).all()
+    assert found.dtype is torch.uint8
+    assert set(found.unique().tolist()) == {0, 255}
+    left, top, right, bottom = extent_of(found)
+    assert np.allclose((left, top, right, bottom), 2 * np.array(extent_of(expected)), atol=2)

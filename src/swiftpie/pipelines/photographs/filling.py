@@ -26,6 +26,7 @@ from swiftpie.imageio.images import resized as resized
 from swiftpie.masks import grow
 
 LUMA = (0.299, 0.587, 0.114)
+FINEST_PX = 2048  # longer side of what anything is looked for in; what is larger is enlarged
 TONE_PX, SEARCH_PX = 128, 64  # longer side of what tones are found in, and shifts
 SAMPLED = 8  # a side, pixels in one of the tone's that tell how strong texture is
 SWEEPS = 20  # over each size of a membrane
@@ -54,7 +55,18 @@ class _Known(NamedTuple):
 
 
 def inpaint(patch: Tensor, gone: Tensor) -> Tensor:
-    """Return a `patch` of a photograph with the part that is `gone` inpainted; some must remain."""
+    """Return a `patch` of a photograph with the part that is `gone` inpainted; some must remain.
+
+    A larger patch than `FINEST_PX` is inpainted at that size, and what is found enlarged.
+    """
+    size = shrunk_to(FINEST_PX, _size(patch))
+    if size != _size(patch):
+        goes = (resized(gone, size) > 0).to(gone)
+        if not bool(goes.all()):
+            result, there = patch.clone(), _near(gone)
+            found = enlarged(inpaint(resized(patch, size), goes), _size(patch), there)
+            result[..., *there] = torch.where(gone[..., *there] > 0, found, patch[..., *there])
+            return result
     small = _shrunk(patch, gone, TONE_PX)
     if not bool(small.known.any()):
         return extrapolate(patch, 1 - gone)

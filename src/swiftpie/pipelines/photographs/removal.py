@@ -13,9 +13,9 @@ from torch.nn import functional as F
 
 from swiftpie.imageio.cutout import CutoutMethod, shrunk_to
 from swiftpie.imageio.images import extent_of, to_tensor
-from swiftpie.masks import grow
+from swiftpie.masks import HALF, grow, resize_mask
 from swiftpie.models.cutout import Search, cut_out, find_with, packaged
-from swiftpie.pipelines.photographs.filling import SURE, blurred, extrapolate, resized
+from swiftpie.pipelines.photographs.filling import FINEST_PX, SURE, blurred, extrapolate, resized
 
 LEAST_THERE = 0.2  # opacity above which a pixel is of the thing
 CLOSER = 0.1  # of a thing's width and height: room on each side for a second look
@@ -56,8 +56,16 @@ def with_surroundings(
 
     Some of the photograph has to be the thing. `room` around it and half of the width of each
     `gap` in it go as well, in shares of its longer side. A shadow of more than `most_shadow` of its
-    area is taken for another ground.
+    area is taken for another ground. Of a larger photograph, a copy of `FINEST_PX` is looked at.
     """
+    full = (photograph.height, photograph.width)
+    size = shrunk_to(FINEST_PX, full)
+    if size != full:
+        seen = (resized(thing.float(), size) > 0).to(torch.uint8)
+        less = photograph.resize(size[::-1], Image.Resampling.BOX)
+        found = with_surroundings(less, seen, room=room, gap=gap, most_shadow=most_shadow)
+        goes = resize_mask(found.float(), full) >= HALF * 255
+        return 255 * torch.maximum(thing, goes.to(torch.uint8))
     extent = extent_of(thing)
     assert extent is not None, "a subject was found"
     left, top, right, bottom = extent

@@ -5,15 +5,15 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
-from PIL import Image, ImageChops, ImageFilter
+from PIL import Image, ImageChops
 from torch import Tensor
 
 from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.layout import SUBJECT_FILL, Layout, from_box, whole_frame
 from swiftpie.geometry.shading import Lighting
-from swiftpie.imageio.images import as_rgb, mask_to_pil, plane, to_pil, to_tensor
-from swiftpie.masks import Box, resize_mask, subject_extent
+from swiftpie.imageio.images import as_rgb, in_8_bits, mask_to_pil, plane, to_pil, to_tensor
+from swiftpie.masks import Box, grow, resize_mask, subject_extent
 from swiftpie.models.cutout import Search
 from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.drawing.denoise import Clock, Prepared
@@ -53,7 +53,7 @@ from swiftpie.types import EditResult, GenerationResult, Identity
 from swiftpie.validation import Size
 
 DEFAULT_PROMPT = "a photo of a subject"  # every model knows these words
-NEAR_CHANGES_PX = 5  # side of the square around a changed pixel that is taken to change
+NEAR_CHANGES_PX = 2  # on each side of a changed pixel: what is taken to change
 ROOM = (0.3, 0.1, 0.3, 0.25)  # for shadows: left, above, right and below, in its longer side
 PROPOSED_SIDE = 0.4  # of the picture's shorter side
 PROPOSED_FLOOR = 0.94  # of the picture's height: where a subject without a box stands
@@ -199,9 +199,8 @@ def _changed_in(result: Image.Image, plan: RepaintPlan) -> Image.Image:
     apart = ImageChops.difference(result, plan.original.convert("RGB"))
     changed = ImageChops.lighter(*apart.split()[:2])
     changed = ImageChops.lighter(changed, apart.split()[2]).point(lambda value: 255 * (value > 0))
-    near = changed.filter(ImageFilter.MaxFilter(NEAR_CHANGES_PX))
-    gone = mask_to_pil(plan.gone)[0]
-    return ImageChops.lighter(ImageChops.darker(near, mask_to_pil(plan.region)[0]), gone)
+    near = grow(in_8_bits(plane(changed)), NEAR_CHANGES_PX)
+    return mask_to_pil(torch.maximum(torch.minimum(near, plan.region), plan.gone))[0]
 
 
 def _with_detail(after: Tensor, plan: RepaintPlan) -> Tensor:
