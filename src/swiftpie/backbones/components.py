@@ -184,7 +184,8 @@ class Family(ABC):
     edits_by_reference: bool = False  # whether it was made to edit a picture among its references
     needs_even_grid: bool = False  # whether rows and columns of latents come in pairs
     knows_shapes: bool = False  # whether it was trained on other shapes than squares of one size
-    techniques: str = ""  # module whose `TECHNIQUES` are tried before those of all families
+    # Module whose `TECHNIQUES` are tried before those of all families, and whose `advice` warns.
+    techniques: str = ""
     unread: Unread = ALL_READ  # weights that stay in their files: nothing computes with them
 
     @abstractmethod

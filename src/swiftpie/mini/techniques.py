@@ -1,14 +1,37 @@
-"""How the embedded model draws: scenes from its library, and edits whose words it understands."""
+"""How the embedded model draws: scenes from its library, and edits whose words it understands.
 
+`advice` warns of words that it does not.
+"""
+
+from collections.abc import Iterator
 from functools import partial
 
 from swiftpie.backbones.components import Components
+from swiftpie.library import packaged
+from swiftpie.mini import restage
+from swiftpie.models.vocabulary import Vocabulary, words_in
 from swiftpie.pipelines.drawing.denoise import Clock
 from swiftpie.pipelines.drawing.edit_region import Compared, encode_picture, in_hole
 from swiftpie.pipelines.drawing.prepare import check_subjects, prepare
-from swiftpie.pipelines.drawing.request import EditRequest, PersonalizeRequest
-from swiftpie.pipelines.photographs import relight, restage, scene
+from swiftpie.pipelines.drawing.request import (
+    MAX_SUBJECTS,
+    EditRequest,
+    PersonalizeRequest,
+    Request,
+    Subject,
+)
+from swiftpie.pipelines.naming import (
+    ENGLISH,
+    PromptReading,
+    is_foreign,
+    names_people,
+    people_warning,
+    read_prompt,
+    unknown_subjects_warning,
+)
+from swiftpie.pipelines.photographs import relight, scene
 from swiftpie.pipelines.techniques import Plan, Technique
+from swiftpie.types import TextCondition
 
 
 def _prepare_empty_scene(components: Components, request: PersonalizeRequest, clock: Clock) -> Plan:
@@ -60,7 +83,119 @@ def _prepare_restaged(components: Components, request: EditRequest, clock: Clock
 TECHNIQUES = (
     Technique(PersonalizeRequest, _prepare_empty_scene, scene.is_empty),
     Technique(PersonalizeRequest, _prepare_scene, scene.has_scene),
-    Technique(EditRequest, _prepare_relit, _is_relit),
-    Technique(EditRequest, _prepare_restaged, _is_restaged, restage.follows_seed),
+    Technique(EditRequest, _prepare_relit, _is_relit, is_by_formula=True),
+    Technique(
+        EditRequest, _prepare_restaged, _is_restaged, restage.follows_seed, is_by_formula=True
+    ),
 )
 """In the order in which they are tried."""
+
+
+def advice(components: Components, request: Request) -> Iterator[str]:
+    """Yield warnings of words that the model was not taught, and of what it leaves out."""
+    vocabulary, name = components.text.vocabulary, components.preset.name
+    if vocabulary is None:
+        return
+    if isinstance(request, PersonalizeRequest):
+        yield from _advice_on_words(components, vocabulary, request)
+        named = [subject.identity.named for subject in request.subjects]
+        if any(each is not None and names_people(each.name) for each in named):
+            yield people_warning(name)
+        return
+    if isinstance(request, EditRequest) and _is_understood(components, request):
+        return
+    if unknown := _unknown_words(vocabulary, request):
+        yield vocabulary.advice_on(unknown, preset=name)
+
+
+def _is_understood(components: Components, request: EditRequest) -> bool:
+    return request.identity is None and restage.reading_of(components, request) is not None
+
+
+def _unknown_words(vocabulary: Vocabulary, request: Request) -> list[str]:
+    """Return the words of a request that are not in the model's vocabulary.
+
+    The name of a subject may be any word if a picture shows the subject. An edit without a picture
+    of a new subject draws that subject by its name alone.
+    """
+    if isinstance(request, EditRequest):
+        shown = words_in(request.source_prompt) if request.identity is None else None
+        found = vocabulary.unknown_in(request.source_prompt)
+        for text in (request.prompt, request.keyword):
+            found += vocabulary.unknown_in(text, shown=shown)
+    else:
+        found = [word for text in _texts(request) for word in vocabulary.unknown_in(text)]
+    return list(dict.fromkeys(found))
+
+
+def _texts(request: Request) -> tuple[str, ...]:
+    """Return the prompts of a request; none if they are encoded."""
+    if isinstance(request.prompt, TextCondition):
+        return ()
+    return (request.prompt,) if isinstance(request.prompt, str) else tuple(request.prompt)
+
+
+def _advice_on_words(
+    components: Components, vocabulary: Vocabulary, request: PersonalizeRequest
+) -> Iterator[str]:
+    """Yield warnings of what a drawing leaves out of its prompts."""
+    name, lost = components.preset.name, dict[str, None]()
+    texts = [(text, read_prompt(text, vocabulary)) for text in _texts(request)]
+    if scene.has_scene(components, request):
+        is_own = any(subject.identity.named is None for subject in request.subjects)
+        for text, reading in texts:
+            unknown = vocabulary.unknown_in(text)  # others are a name, which a picture explains
+            lost |= dict.fromkeys(
+                word
+                for word in reading.lost
+                if not is_own or vocabulary.knows(word) or not {*words_in(word)}.isdisjoint(unknown)
+            )
+    else:
+        lost |= dict.fromkeys(_unknown_words(vocabulary, request))
+    unknown = [word for word in lost if not vocabulary.knows(word)]
+    apart = [word for word in lost if vocabulary.knows(word)]
+    if unknown:
+        yield vocabulary.advice_on(unknown, preset=name)
+    if apart:
+        yield (
+            f"Of the prompt, {', '.join(map(repr, apart))} is not drawn where it stands. "
+            "docs/quickstart.md, 'What to write', says how prompts name places and accessories."
+        )
+    if any(is_foreign(text, vocabulary) for text, _ in texts):
+        yield ENGLISH
+    for _, reading in texts:
+        yield from _missing_subjects(reading, request)
+
+
+def _missing_subjects(reading: PromptReading, request: PersonalizeRequest) -> Iterator[str]:
+    """Yield warnings of subjects that a prompt names without a picture."""
+    given = [_name_of(subject) for subject in request.subjects]
+    missing = reading.besides(given)
+    unknown = [mention.words for mention in missing if mention.subject is None]
+    known = [mention.words for mention in missing if mention.subject is not None]
+    if unknown:
+        yield unknown_subjects_warning(unknown)
+    listed = ", ".join(map(repr, known))
+    if known and len(given) >= MAX_SUBJECTS:
+        yield f"A picture holds {MAX_SUBJECTS} subjects, and {listed} is left out."
+    elif known:
+        yield (
+            f"There is no picture of {listed}. Words alone mostly draw a blur. "
+            "`session.generate` takes the picture from the library, or give one."
+        )
+    if not missing and 0 < len(given) < reading.num_subjects:
+        yield (
+            f"The prompt asks for {reading.num_subjects} subjects, and {len(given)} is drawn. Give "
+            "a picture of each."
+        )
+    for mention in reading.mentions:
+        if mention.number == 1 and mention not in missing and packaged().is_plural(mention.words):
+            yield (
+                f"{mention.words!r} is drawn once. Say how many there are, up to {MAX_SUBJECTS}, "
+                f"as in 'two {mention.words}'."
+            )
+
+
+def _name_of(subject: Subject) -> str:
+    named = subject.identity.named
+    return subject.name or ("" if named is None else named.word)

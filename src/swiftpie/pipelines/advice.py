@@ -1,36 +1,23 @@
-"""Warnings about a request: unknown words, unusual sizes, and options without effect."""
+"""Warnings about a request: those of its family, unusual sizes, and options without effect."""
 
+import importlib
 import logging
 import math
 from collections.abc import Iterator
 
 from swiftpie.backbones.components import MAX_SIDE_PX, Components
 from swiftpie.guidance import Branch, Plain, branches_of
-from swiftpie.library import packaged
-from swiftpie.models.vocabulary import Vocabulary, words_in
 from swiftpie.pipelines.drawing.request import (
-    MAX_SUBJECTS,
     EditRequest,
     FaceRequest,
     PersonalizeRequest,
     RepaintRequest,
     Request,
-    Subject,
     resolved_scales,
 )
 from swiftpie.pipelines.drawing.settings import EditMode, EditSettings, MaskSource, ResolvedScales
-from swiftpie.pipelines.naming import (
-    ENGLISH,
-    PromptReading,
-    is_foreign,
-    names_people,
-    people_warning,
-    read_prompt,
-    unknown_subjects_warning,
-)
-from swiftpie.pipelines.photographs.restage import reading_of, reads_words
-from swiftpie.pipelines.photographs.scene import drawn_size, has_scene, size_of
-from swiftpie.types import TextCondition
+from swiftpie.pipelines.photographs.scene import drawn_size, size_of
+from swiftpie.pipelines.techniques import technique_for
 
 logger = logging.getLogger(__name__)
 
@@ -45,20 +32,10 @@ def advise(components: Components, request: Request) -> None:
 
 
 def advice_on(components: Components, request: Request) -> Iterator[str]:
-    """Yield warnings: words and sizes that the model was not trained on, options without effect."""
-    preset, vocabulary = components.preset, components.text.vocabulary
-    is_read = (
-        isinstance(request, EditRequest)
-        and request.identity is None
-        and reading_of(components, request) is not None
-    )
-    if vocabulary is not None and isinstance(request, PersonalizeRequest):
-        yield from _advice_on_words(components, vocabulary, request)
-        named = [subject.identity.named for subject in request.subjects]
-        if any(one is not None and names_people(one.name) for one in named):
-            yield people_warning(preset.name)
-    elif vocabulary is not None and not is_read and (unknown := unknown_words(vocabulary, request)):
-        yield vocabulary.advice_on(unknown, preset=preset.name)
+    """Yield warnings: of the family, of sizes without training, and of options without effect."""
+    if components.family.techniques:
+        yield from importlib.import_module(components.family.techniques).advice(components, request)
+    preset = components.preset
     side = preset.image_size_px
     height, width = _size_of(components, request) or (side, side)
     is_other = height != width or height not in {side, *preset.more_sizes_px}
@@ -81,95 +58,6 @@ def advice_on(components: Components, request: Request) -> Iterator[str]:
     else:
         idle = _idle_drawing(components, request)
     yield from (*idle, *_idle_steering(components, request))
-
-
-def unknown_words(vocabulary: Vocabulary, request: Request) -> list[str]:
-    """Return the words of a request that are not in the model's vocabulary.
-
-    The name of a subject may be any word if a picture shows the subject. An edit without a picture
-    of a new subject draws that subject by its name alone.
-    """
-    if isinstance(request, EditRequest):
-        shown = words_in(request.source_prompt) if request.identity is None else None
-        found = vocabulary.unknown_in(request.source_prompt)
-        for text in (request.prompt, request.keyword):
-            found += vocabulary.unknown_in(text, shown=shown)
-    else:
-        found = [word for text in _texts(request) for word in vocabulary.unknown_in(text)]
-    return list(dict.fromkeys(found))
-
-
-def _texts(request: Request) -> tuple[str, ...]:
-    """Return the prompts of a request; none if they are encoded."""
-    if isinstance(request.prompt, TextCondition):
-        return ()
-    return (request.prompt,) if isinstance(request.prompt, str) else tuple(request.prompt)
-
-
-def _advice_on_words(
-    components: Components, vocabulary: Vocabulary, request: PersonalizeRequest
-) -> Iterator[str]:
-    """Yield warnings of what a drawing leaves out of its prompts."""
-    name, lost = components.preset.name, dict[str, None]()
-    texts = [(text, read_prompt(text, vocabulary)) for text in _texts(request)]
-    if has_scene(components, request):
-        is_own = any(subject.identity.named is None for subject in request.subjects)
-        for text, reading in texts:
-            unknown = vocabulary.unknown_in(text)  # others are a name, which a picture explains
-            lost |= dict.fromkeys(
-                word
-                for word in reading.lost
-                if not is_own or vocabulary.knows(word) or not {*words_in(word)}.isdisjoint(unknown)
-            )
-    else:
-        lost |= dict.fromkeys(unknown_words(vocabulary, request))
-    unknown = [word for word in lost if not vocabulary.knows(word)]
-    apart = [word for word in lost if vocabulary.knows(word)]
-    if unknown:
-        yield vocabulary.advice_on(unknown, preset=name)
-    if apart:
-        yield (
-            f"Of the prompt, {', '.join(map(repr, apart))} is not drawn where it stands. "
-            "docs/quickstart.md, 'What to write', says how prompts name places and accessories."
-        )
-    if any(is_foreign(text, vocabulary) for text, _ in texts):
-        yield ENGLISH
-    for _, reading in texts:
-        yield from _missing_subjects(reading, request)
-
-
-def _missing_subjects(reading: PromptReading, request: PersonalizeRequest) -> Iterator[str]:
-    """Yield warnings of subjects that a prompt names without a picture."""
-    given = [_name_of(subject) for subject in request.subjects]
-    missing = reading.besides(given)
-    unknown = [mention.words for mention in missing if mention.subject is None]
-    known = [mention.words for mention in missing if mention.subject is not None]
-    if unknown:
-        yield unknown_subjects_warning(unknown)
-    listed = ", ".join(map(repr, known))
-    if known and len(given) >= MAX_SUBJECTS:
-        yield f"A picture holds {MAX_SUBJECTS} subjects, and {listed} is left out."
-    elif known:
-        yield (
-            f"There is no picture of {listed}. Words alone mostly draw a blur. "
-            "`session.generate` takes the picture from the library, or give one."
-        )
-    if not missing and 0 < len(given) < reading.num_subjects:
-        yield (
-            f"The prompt asks for {reading.num_subjects} subjects, and {len(given)} is drawn. Give "
-            "a picture of each."
-        )
-    for mention in reading.mentions:
-        if mention.number == 1 and mention not in missing and packaged().is_plural(mention.words):
-            yield (
-                f"{mention.words!r} is drawn once. Say how many there are, up to {MAX_SUBJECTS}, "
-                f"as in 'two {mention.words}'."
-            )
-
-
-def _name_of(subject: Subject) -> str:
-    named = subject.identity.named
-    return subject.name or ("" if named is None else named.word)
 
 
 def _shrunk_scene(components: Components, request: PersonalizeRequest) -> Iterator[str]:
@@ -239,7 +127,7 @@ def why_no_detail(components: Components) -> str:
 def _idle_edit(components: Components, request: EditRequest) -> Iterator[str]:
     settings = request.settings
     mode = settings.in_mode_of(components.preset).mode
-    if reads_words(components, request):
+    if technique_for(components, request).is_by_formula:
         for name, value in (*settings.scales.given.items(), *_of_networks(settings)):
             yield f"`{name}={value}` has no effect on this edit, which no denoiser draws."
         return

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 from swiftpie.geometry.look_words import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
@@ -141,6 +142,7 @@ REPLACED = EditReading(NOTHING_SAID, NOTHING_SAID, Cast.IS_REPLACED)
 """A subject that is given takes the place of the picture's own, and nothing else changes."""
 
 
+@lru_cache(maxsize=64)  # advice, the choice of a technique and the edit itself need it
 def read_edit(
     prompt: str, vocabulary: Vocabulary | None, *, source_prompt: str = "", brings: bool = False
 ) -> EditReading | None:

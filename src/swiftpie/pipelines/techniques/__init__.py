@@ -45,6 +45,7 @@ class Technique:
     claims: Callable[[Components, Any], bool] = lambda _components, _request: True
     # Whether another seed gives another picture.
     follows_seed: Callable[[Components, Any], bool] = lambda _components, _request: True
+    is_by_formula: bool = False  # whether no network draws, so that strengths have no effect
 
 
 TECHNIQUES: Registry[Technique] = Registry(

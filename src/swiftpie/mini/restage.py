@@ -24,18 +24,7 @@ from swiftpie.imageio.cutout import shrunk_to
 from swiftpie.imageio.images import extent_of, mask_to_pil, plane, to_pil, to_tensor
 from swiftpie.library import origin_of
 from swiftpie.masks import Box, bounding_box, grow, resize_mask, subject_extent
-from swiftpie.noise import draw_noise
-from swiftpie.pipelines.drawing.denoise import Clock
-from swiftpie.pipelines.drawing.edit_region import (
-    EncodedPicture,
-    SourceReading,
-    given_mask,
-    read_source,
-    square_around,
-)
-from swiftpie.pipelines.drawing.request import EditRequest, resolved_scales
-from swiftpie.pipelines.edit_reading import REPLACED, Cast, EditReading, read_edit
-from swiftpie.pipelines.photographs.figures import (
+from swiftpie.mini.figures import (
     LOOK_PX,
     VISIBLE_LEVELS,
     Figure,
@@ -47,8 +36,7 @@ from swiftpie.pipelines.photographs.figures import (
     shadow_of,
     touched,
 )
-from swiftpie.pipelines.photographs.filling import inpaint
-from swiftpie.pipelines.photographs.own_subject import (
+from swiftpie.mini.own_subject import (
     MIN_SHARE,
     SOLID,
     OwnSubject,
@@ -57,6 +45,18 @@ from swiftpie.pipelines.photographs.own_subject import (
     light_by_words,
     moved,
 )
+from swiftpie.noise import draw_noise
+from swiftpie.pipelines.drawing.denoise import Clock
+from swiftpie.pipelines.drawing.edit_region import (
+    EncodedPicture,
+    SourceReading,
+    given_mask,
+    read_source,
+    square_around,
+)
+from swiftpie.pipelines.drawing.request import EditRequest, resolved_scales
+from swiftpie.pipelines.edit_reading import REPLACED, Cast, EditReading, read_edit
+from swiftpie.pipelines.photographs.filling import inpaint
 from swiftpie.pipelines.photographs.relight import (
     NOISE_SHAPE,
     Relit,

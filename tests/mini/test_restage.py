@@ -15,14 +15,14 @@ from swiftpie.geometry.layout import Layout
 from swiftpie.geometry.relief import height, turn
 from swiftpie.imageio.images import plane
 from swiftpie.masks import grow
+from swiftpie.mini import restage
+from swiftpie.mini.figures import Figure, finished
+from swiftpie.mini.own_subject import OwnSubject, moved
 from swiftpie.models.inversion import EditInversion
 from swiftpie.models.text import PromptEncoder
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.drawing.settings import EditMethod
-from swiftpie.pipelines.photographs import restage
 from swiftpie.pipelines.photographs.dressing import wardrobe
-from swiftpie.pipelines.photographs.figures import Figure, finished
-from swiftpie.pipelines.photographs.own_subject import OwnSubject, moved
 from swiftpie.pipelines.photographs.relight import NOISE_SHAPE
 
 SIZE = (192, 128)  # width and height; not square
