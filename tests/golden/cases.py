@@ -203,7 +203,7 @@ def edit(
     """An edit by the embedded model."""
     session = mini(steps)
     if who:
-        request["identity"] = session.encode_identity(sample(who))
+        request["source"] = session.encode_identity(sample(who))
     return edited(session, photo(size), prompt, **request)
 
 
@@ -220,7 +220,7 @@ def random_edit(family="sd21", *, mode="paper", prompt="a cat on a sofa", who=No
     session = random_networks(family, inverts=True)
     request["settings"] = {"mode": EditMode(mode), **request.get("settings", {})}
     if who is not None:
-        request["identity"] = session.encode_identity(picture(who))
+        request["source"] = session.encode_identity(picture(who))
     return edited(session, photo(), prompt, **request)
 
 
@@ -253,7 +253,7 @@ def chord(family="sd21", *, who=None, settings=None, **request):
     """An edit by random networks that compares two prompts."""
     session = random_networks(family)
     if who is not None:
-        request["identity"] = session.encode_identity(picture(who))
+        request["source"] = session.encode_identity(picture(who))
     settings = {"method": EditMethod.CHORD, **(settings or {})}
     given = {"prompt": "a cat on a sofa", "source_prompt": "a dog on the grass", **request}
     return edited(session, photo(), given.pop("prompt"), settings=settings, **given)
