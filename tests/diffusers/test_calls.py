@@ -402,7 +402,7 @@ def _(tools, _folder):
 
 @habit("`edit(…, ip_adapter_image=…)`")
 def _(tools, _folder):
-    drawn = tools.edited(identity=tools.identity, seed=3)
+    drawn = tools.edited(source=tools.identity, seed=3)
     for given in ({"ip_adapter_image": tools.sprite}, {"ip_adapter_image_embeds": tools.identity}):
         called = tools.edit(OTHER, tools.photo, seeds=[3], **given)
         assert called.images[0].tobytes() == drawn.image.tobytes()

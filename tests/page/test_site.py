@@ -9,7 +9,7 @@ from swiftpie.library import packaged
 from swiftpie.page.runtime import FILES
 from swiftpie.page.site import SOURCES, SUBJECTS, write_page
 
-LIMIT_BYTES = 30_000_000
+LIMIT_BYTES = 32_000_000
 RUNTIME_BYTES = 7_000_000  # its six files, packed
 IMPORTED = re.compile(r'(?:from|import\() ?"\./([^"]+)"')
 ADDRESS = re.compile(r"https?://[^\s\"'<>)]+")
