@@ -25,7 +25,6 @@ FRACTION_BITS = 5  # that are kept; pictures of `mini` stay above 45 dB with the
 WEIGHTS = "weights"  # what graphs call the pack once it is unpacked
 HIGH, LOW = "weights-high.bin", "weights-low.bin"
 
-Floats = NDArray[np.float32]
 Halves = NDArray[np.uint16]
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 from torch import Tensor
 
-from swiftpie_lab.data.photographs import PHOTO_SUFFIXES, is_photo_held_out
+from swiftpie_lab.data.photographs import photos_of
 from swiftpie_world.subjects import Split
 
 COLLAGE_PX = 256
@@ -50,7 +50,7 @@ class Collages(NamedTuple):
 def read_photos(folder: Path, split: Split) -> list[Image.Image]:
     """Return the photographs of one side of the split, by name."""
     photos = []
-    for path in _files(folder, split):
+    for path in photos_of(folder.rglob("*"), split):
         with Image.open(path) as opened:
             photo = ImageOps.exif_transpose(opened).convert("RGB")
         zoom = min(1.0, _PHOTO_PX / min(photo.size))
@@ -64,7 +64,7 @@ def read_cutouts(folder: Path, split: Split) -> list[Image.Image]:
     Outlines lose a pixel, where the ground that a subject was cut from may still show.
     """
     cutouts = []
-    for path in _files(folder, split):
+    for path in photos_of(folder.rglob("*"), split):
         with Image.open(path) as opened:
             cutout = opened.convert("RGBA")
         cutout = cutout.crop(cutout.getchannel("A").getbbox())
@@ -82,15 +82,6 @@ def draw_collages(collection: Collection, *, count: int, seed: int) -> Collages:
     pictures, masks = (torch.from_numpy(np.stack(part)) for part in zip(*drawn, strict=True))
     mask = torch.nn.functional.avg_pool2d(masks[:, None], COLLAGE_PX // MASK_PX)
     return Collages(pictures.movedim(3, 1).float() / 127.5 - 1, mask)
-
-
-def _files(folder: Path, split: Split) -> list[Path]:
-    return [
-        path
-        for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in PHOTO_SUFFIXES
-        and is_photo_held_out(path.read_bytes()) == (split == "held_out")
-    ]
 
 
 class _Collage:
@@ -147,8 +138,6 @@ class _Collage:
 
     def one_of(self, pictures: Sequence[Image.Image]) -> Image.Image:
         return pictures[int(self.random.integers(len(pictures)))]
-
-    # --- surroundings ---------------------------------------------------------------------------
 
     def surroundings(self) -> Array:
         """Return a place, a ground before a wall, a plain backdrop, or a surface."""
@@ -229,8 +218,6 @@ class _Collage:
             ],
             axis=2,
         )
-
-    # --- things ---------------------------------------------------------------------------------
 
     def subject(self) -> Image.Image:
         """Return a cut-out in its own colours, in others, or covered by a photograph."""
@@ -366,8 +353,6 @@ class _Collage:
         is_sleeve = self.chance(0.4)
         surface = self.plain_or_piece(COLLAGE_PX) if is_sleeve else skin + 0 * self.plain()
         return self.lit(np.concatenate([surface * alpha, alpha], axis=2))
-
-    # --- light and camera -----------------------------------------------------------------------
 
     def shaded(self, picture: Array, alpha: Array, base: float) -> Array:
         """Darken the ground under the subject and, softly, beside it."""

@@ -4,7 +4,7 @@ import hashlib
 import logging
 import math
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -375,17 +375,23 @@ def is_photo_held_out(data: bytes) -> bool:
     return int(hashlib.sha256(data).hexdigest(), 16) % _KEPT_SHARE == _KEPT_REST
 
 
+def photos_of(paths: Iterable[Path], split: Split) -> list[Path]:
+    """Return which of some files are photos of one side of the split, by name."""
+    return [
+        path
+        for path in sorted(paths)
+        if path.suffix.lower() in PHOTO_SUFFIXES
+        and is_photo_held_out(path.read_bytes()) == (split == "held_out")
+    ]
+
+
 def load_photos(folder: Path, split: Split) -> list[Tensor]:
     """Return the photos of one side of the split, by name, 8 bit with a short side of 512 px.
 
     Each is (3, H, W). What training cuts surfaces from is no place to judge its models in.
     """
     photos = []
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in PHOTO_SUFFIXES:
-            continue
-        if is_photo_held_out(path.read_bytes()) != (split == "held_out"):
-            continue
+    for path in photos_of(folder.iterdir(), split):
         with Image.open(path) as opened:
             photo = ImageOps.exif_transpose(opened).convert("RGB")
         zoom = SURFACE_PX / min(photo.size)
