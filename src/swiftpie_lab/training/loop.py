@@ -63,6 +63,7 @@ class LoopConfig:
     warmup_steps: int = 50
     start_step: int = 0  # where a run without a state begins: its first weights had so many steps
     decay_share: float = 0.4  # of all steps, at the end, falling linearly to `final_share`
+    decays_by_time: bool = False  # of the time limit instead; such runs do not repeat bit for bit
     final_share: float = 0.02
     max_gradient_norm: float = 1.0
     accumulate: int = 1  # batches in a process whose gradients are averaged for one step
@@ -87,11 +88,15 @@ class LoopConfig:
                         )
 
 
-def learning_rate_factor(step: int, config: LoopConfig) -> float:
-    """Return the share of the peak learning rate at `step`: warm up, hold, decay linearly."""
+def learning_rate_factor(step: int, config: LoopConfig, *, time_share: float = 0.0) -> float:
+    """Return the share of the peak learning rate at `step`: warm up, hold, decay linearly.
+
+    `time_share` of the time limit is over, which counts where `config.decays_by_time`.
+    """
     warm = min(1.0, (step - config.start_step + 1) / config.warmup_steps)
-    left = (config.steps - step) / max(1.0, config.decay_share * config.steps)
-    return warm * max(config.final_share, min(1.0, left))
+    left = 1 - time_share if config.decays_by_time else (config.steps - step) / config.steps
+    share = max(1 / config.steps, config.decay_share)
+    return warm * max(config.final_share, min(1.0, left / share))
 
 
 class StageBase(Protocol[N]):
@@ -214,6 +219,11 @@ def fit(
         ConfigError: The stage, `config` and the state in `folder` do not fit together.
         MissingExtra: `loop.tensorboard` is set and TensorBoard is not installed.
     """
+    if config.decays_by_time and time_limit_s == math.inf:
+        raise ConfigError(
+            "loop.decays_by_time is set and the run has no time limit; one is needed, since the "
+            "learning rate ends with it. Give --time-limit, or leave the setting out."
+        )
     began = time.monotonic()
     with kept_whole(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -223,13 +233,15 @@ def fit(
     if stopped:
         yield Event(step, {}, samples_per_s=0.0, seconds_left=0.0, stopped=stopped)
         return
-    recent, started = RunningFigures(), time.monotonic()
+    recent, started, time_share = RunningFigures(), time.monotonic(), 0.0
     with run.metrics_log(folder, step) as log:
         while not stopped:
             with recent.timed():
-                recent.add(run.train(step))
+                recent.add(run.train(step, time_share))
             step += 1
-            stopped = run.reason_to_stop(step, is_late=time.monotonic() - began > time_limit_s)
+            passed_s = max(processes.gather(time.monotonic() - began))
+            time_share = passed_s / time_limit_s if time_limit_s > 0 else 1.0
+            stopped = run.reason_to_stop(step, time_share)
             is_sampled = bool(stopped) or step % config.sample_every == 0
             event = None
             if is_sampled or step % config.log_every == 0:
@@ -314,9 +326,9 @@ class TrainingRun:
                     max_file_mib=self.config.max_file_mib,
                 )
 
-    def train(self, step: int) -> dict[str, list[float]]:
+    def train(self, step: int, time_share: float) -> dict[str, list[float]]:
         """Take one step and return its figures."""
-        factor = learning_rate_factor(step, self.config)
+        factor = learning_rate_factor(step, self.config, time_share=time_share)
         for group in self.groups.values():
             group.set_learning_rate(factor)
         figures = run_updates(
@@ -356,11 +368,11 @@ class TrainingRun:
                 self.stage.export(self.average, export)
         return figures
 
-    def reason_to_stop(self, step: int, *, is_late: bool) -> str:
-        """Return why the run ends after `step` steps, the same in every process, or nothing."""
+    def reason_to_stop(self, step: int, time_share: float) -> str:
+        """Return why the run ends after `step` steps, or nothing."""
         if step >= self.config.steps:
             return DONE
-        return OUT_OF_TIME if any(self.processes.gather(is_late)) else ""
+        return OUT_OF_TIME if time_share >= 1 else ""
 
 
 class NotFiniteError(SwiftPieError):

@@ -230,6 +230,16 @@ def test_learning_rate_warms_up_holds_and_decays():
     assert factors == pytest.approx([0.1, 1.0, 1.0, 0.5, config.final_share], abs=1e-6)
 
 
+def test_learning_rate_decays_by_time_where_a_limit_ends_the_run(tmp_path):
+    config = replace(CONFIG, steps=10**6, warmup_steps=1, decay_share=0.5, decays_by_time=True)
+    shares = (0.0, 0.5, 0.75, 1.0)
+    factors = [learning_rate_factor(9, config, time_share=share) for share in shares]
+    assert factors == pytest.approx([1.0, 1.0, 0.5, config.final_share])
+    assert run(tmp_path, config, time_limit_s=0.2)[-1].stopped == "time limit reached"
+    with pytest.raises(ConfigError, match="time limit"):
+        run(tmp_path, config)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
