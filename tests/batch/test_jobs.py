@@ -93,6 +93,25 @@ def test_a_folder_is_one_subject_and_several_share_a_picture(collected):
     assert job.files == ("dog.webp", "mask.png", "cat/front.webp", "cat/side.webp")
 
 
+def test_what_a_folder_of_a_subject_has_besides_is_named_once(collected, folder, caplog):
+    for name in ("a.heic", "b.HEIC", "notes.txt", ".DS_Store", "Thumbs.db"):
+        (folder / "cat" / name).touch()
+    (folder / "cat" / "older").mkdir()
+    found = collected(*({**DOG, "subject": "cat", "seed": seed} for seed in (1, 2)))
+    assert {one.subjects[0].pictures for one in found.jobs} == {("cat/front.webp", "cat/side.webp")}
+    (warning,) = caplog.messages
+    assert "'cat' holds 4 of 7 that are left out: a.heic, b.HEIC, notes.txt, older." in warning
+
+
+def test_a_folder_without_pictures_names_what_it_has(collected, folder):
+    (folder / "empty").mkdir()
+    (refused,) = collected({**DOG, "subject": "empty"}).refused
+    assert refused.reason.startswith("The folder 'empty' holds no pictures. Only files in .png, ")
+    (folder / "empty" / "a.heic").touch()
+    (refused,) = collected({**DOG, "subject": "empty"}).refused
+    assert "holds no pictures, but a.heic." in refused.reason
+
+
 def test_every_strength_of_the_library_can_be_said():
     assert {*vars(Scales())} <= {*DRAWING_FIELDS} & {*EDIT_FIELDS}
 
@@ -133,7 +152,7 @@ def test_every_strength_of_the_library_can_be_said():
         ({"mask": "absent.png"}, "does not exist"),
         ({"cutout": "0.1,9"}, "0 to 1"),
         ({"cutout": "absent.png"}, "does not exist"),
-        ({"cutout": ["auto", "none"]}, "ways"),
+        ({"cutout": ["auto", "none"]}, "2 values"),
         ({"id": "../x"}, "id"),
         ({"id": "/etc/x"}, "id"),
         ({"id": "a\\b"}, "id"),

@@ -299,13 +299,14 @@ def test_what_cannot_be_drawn_is_refused_and_no_file_is_written(call, picture, t
     assert not [*tmp_path.glob("out*")]
 
 
-def test_what_would_be_the_same_picture_several_times_is_refused(call, picture, tmp_path):
+def test_edits_in_which_nothing_is_random_are_told_to_be_the_same(call, picture, tmp_path):
     out = tmp_path / "out.png"
     dyed = ("edit", picture, "a red dog", "--box", "0.2,0.2,0.8,0.8", "-o", out)
     result = call(*dyed, "-n", 2)
-    assert result.exit_code == 2
-    assert "--variation 0.8" in result.stderr
-    assert not [*tmp_path.glob("out*")]
+    assert result.exit_code == 0
+    assert "All 2 pictures are the same" in result.stderr
+    first, second = (load_image(tmp_path / f"out-{number}.png") for number in (1, 2))
+    assert first.tobytes() == second.tobytes()
     result = call(*dyed, "--seed", 2)
     assert result.exit_code == 0
     assert "warning: --seed has no effect" in result.stderr

@@ -72,6 +72,9 @@ CASES = {
     "strength of an edit": edit("a blue dog", text_scale=1.1, background_scale=0.9),
     "subject of an edit": edit("a robot on a beach", **SHOWS_A_DOG, has_subject=True),
     "insertion": Case("insert", "a robot", {"box": BOX}, has_subject=True),
+    "steered insertion": Case(
+        "insert", "a robot", {"box": BOX, "identity_guidance": "am1"}, has_subject=True
+    ),
     "removal by a mask": Case("remove", "", has_mask=True),
     "replacement by a mask": Case("replace", "a robot", has_subject=True, has_mask=True),
     "one subject": picture("a robot on a beach"),

@@ -18,6 +18,7 @@ from swiftpie.attention.layer_scales import read_form
 from swiftpie.backbones.components import cells_of
 from swiftpie.backbones.presets import Preset, check_personalizes
 from swiftpie.backbones.resolve import resolve
+from swiftpie.batch.lists import pictures_in
 from swiftpie.engine.origin import check_texts
 from swiftpie.errors import (
     CapabilityError,
@@ -195,13 +196,21 @@ class Inputs:
     """Checks each file once, however many jobs read it."""
 
     def __init__(self, root: Path) -> None:
-        self._root = root
+        self.root = root
+        self._folders: dict[str, list[str]] = {}
         self.seen: dict[str, InputFile] = {}
         self._errors: dict[str, SwiftPieError] = {}
 
+    def pictures_in(self, folder: str) -> list[str]:
+        """Return the pictures of a folder, which show one subject, as files of jobs."""
+        if folder not in self._folders:
+            found = pictures_in(self.root / folder, name=folder)
+            self._folders[folder] = [(Path(folder) / name).as_posix() for name in found]
+        return self._folders[folder]
+
     def is_identity(self, name: str) -> bool:
         """Whether it is an identity file."""
-        return is_safetensors(self._root / name)
+        return is_safetensors(self.root / name)
 
     def look(self, name: str) -> None:
         """Check a picture or an identity file."""
@@ -210,7 +219,7 @@ class Inputs:
         if name in self.seen:
             return
         try:
-            path = self._root / name
+            path = self.root / name
             size = None
             if self.is_identity(name):
                 read_identity_header(path)

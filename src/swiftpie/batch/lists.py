@@ -118,11 +118,27 @@ def grid(subjects: Path, prompts: Iterable[str]) -> Iterator[JobRow]:
     Raises:
         ConfigError: There is none.
     """
-    places = [subjects] if subjects.is_file() else _subjects_in(subjects)
+    places = [subjects]
+    if not subjects.is_file():
+        kinds = (*PICTURES, IDENTITY)
+        places = _read_folder(subjects, kinds, name=f"--subjects '{subjects}'", takes_folders=True)
     for place, (number, prompt) in itertools.product(places, enumerate(prompts, start=1)):
         words = re.sub(r"[\W_]+", " ", place.stem).strip()
         row = {"subject": place.name, "prompt": prompt.replace(NAME, words)}
         yield JobRow(f"{place.name}, prompt {number}", row)
+
+
+def pictures_in(folder: Path, *, name: str) -> list[str]:
+    """Return the names of the pictures in a folder that shows one subject.
+
+    Args:
+        folder: The folder; folders in it are not read.
+        name: What messages call it.
+
+    Raises:
+        ConfigError: It cannot be read, or holds no pictures.
+    """
+    return [path.name for path in _read_folder(folder, PICTURES, name=f"The folder '{name}'")]
 
 
 def _check_regular(path: Path, *, name: str) -> None:
@@ -209,40 +225,33 @@ def _row_of(names: list[str], cells: list[str]) -> Mapping[str, object] | Except
     return {name: cell for name, cell in pairs if cell}
 
 
-def _subjects_in(folder: Path) -> list[Path]:
+def _read_folder(
+    folder: Path, suffixes: tuple[str, ...], *, name: str, takes_folders: bool = False
+) -> list[Path]:
+    """Return what of a folder is read, in the order of names, and log what is not."""
+    needed = f"files in {', '.join(suffixes)}{' and folders of those' * takes_folders}"
     try:
         here = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
         raise ConfigError(
-            f"--subjects '{folder}' cannot be read ({short_reason(error)}). A folder of pictures, "
-            "or one picture, is needed. Check the path."
+            f"{name} cannot be read ({short_reason(error)}). A folder of pictures is needed. Check "
+            "the path."
         ) from error
-    known = [path for path in here if path.is_dir() or path.suffix.lower() in (*PICTURES, IDENTITY)]
-    _report_left_out(folder, here, known)
+    known = [
+        path
+        for path in here
+        if (takes_folders if path.is_dir() else path.suffix.lower() in suffixes)
+    ]
+    others = [path.name for path in here if path not in known and path.name.lower() not in SYSTEM]
+    named = ", ".join(others[:MAX_NAMED]) + " and others" * (len(others) > MAX_NAMED)
     if not known:
         raise ConfigError(
-            f"--subjects '{folder}' holds no pictures. Files in {', '.join(PICTURES)} are needed, "
-            "or folders of those. Choose another folder."
+            f"{name} holds no pictures{f', but {named}' * bool(others)}. Only {needed} are read. "
+            "Convert other pictures, or choose another folder."
+        )
+    if others:
+        logger.warning(
+            "%s holds %d of %d that are left out: %s. Only %s are read.",
+            *(name, len(others), len(here), named, needed),
         )
     return known
-
-
-def _report_left_out(folder: Path, here: list[Path], known: list[Path]) -> None:
-    """Log which files of a folder, and which folders two below it, are no subjects."""
-    others = [path for path in here if path not in known and path.name.lower() not in SYSTEM]
-    deeper = [below for path in known if path.is_dir() for below in _folders_in(path)]
-    for paths, reason in (
-        (others, f"only files in {', '.join((*PICTURES, IDENTITY))} are subjects"),
-        (deeper, "a folder of pictures is one subject, and folders in it are not read"),
-    ):
-        if paths:
-            names = ", ".join(path.relative_to(folder).as_posix() for path in paths[:MAX_NAMED])
-            more = f" and {len(paths) - MAX_NAMED} more" if len(paths) > MAX_NAMED else ""
-            logger.warning("--subjects leaves out %s%s: %s.", names, more, reason)
-
-
-def _folders_in(folder: Path) -> list[Path]:
-    try:
-        return sorted(path for path in folder.iterdir() if path.is_dir())
-    except OSError:
-        return []  # reading its pictures says why

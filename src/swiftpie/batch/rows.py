@@ -26,7 +26,7 @@ from swiftpie.batch.jobs import (
     RefusedJob,
     check,
 )
-from swiftpie.batch.lists import PICTURES, JobRow, read_prompts, read_seeds
+from swiftpie.batch.lists import JobRow, read_prompts, read_seeds
 from swiftpie.config import Surface, options_of, read_fields, read_options
 from swiftpie.errors import ConfigError, SwiftPieError, did_you_mean, short_reason
 from swiftpie.faces import FaceSource
@@ -94,7 +94,7 @@ def collect(rows: Iterable[JobRow], *, root: Path, defaults: JobDefaults) -> Job
         try:
             if isinstance(row, Exception):
                 raise row
-            for job in _read(row, place=place, is_text=is_text, root=root, defaults=defaults):
+            for job in _read(row, place=place, is_text=is_text, inputs=inputs, defaults=defaults):
                 key = job.id.casefold()  # as some file systems tell names apart
                 if (other := jobs.get(key)) is not None:
                     raise ConfigError(_duplicate(job, other))
@@ -111,7 +111,7 @@ def collect(rows: Iterable[JobRow], *, root: Path, defaults: JobDefaults) -> Job
 
 
 def _read(
-    row: Mapping[str, object], *, place: str, is_text: bool, root: Path, defaults: JobDefaults
+    row: Mapping[str, object], *, place: str, is_text: bool, inputs: Inputs, defaults: JobDefaults
 ) -> list[Job]:
     is_edit = "image" in row
     _check_names(row, is_edit=is_edit)
@@ -119,7 +119,7 @@ def _read(
     read = functools.partial(read_options, surface=Surface.BATCH, is_text=is_text)
     words = read(EditRequest if is_edit else PersonalizeRequest, row, without=_SEEDS)
     placed = read(Subject, _part(row, _PLACES))
-    prompts = read_prompts(words.pop("prompt"), folder=root)
+    prompts = read_prompts(words.pop("prompt"), folder=inputs.root)
     seeds = _seeds_of(own, defaults)
     size = words.pop("size_px", None)
     first = Job(
@@ -129,12 +129,12 @@ def _read(
         seed=seeds[0],
         model=_model_of(own, defaults),
         image=own.image,
-        subjects=_subjects_of(own, row, {} if is_edit else placed, root=root, is_text=is_text),
+        subjects=_subjects_of(own, row, {} if is_edit else placed, inputs=inputs, is_text=is_text),
         size_px=None if size is None else parse_size(size),
         mask=words.pop("mask", None) or MaskSource.NONE,
         detail_mask=words.pop("detail_mask", None),
         box=placed.get("box") if is_edit else None,
-        where=_sought(where, root) if (where := words.pop("where", None)) else None,
+        where=_sought(where, inputs) if (where := words.pop("where", None)) else None,
         texts={name: text for name, text in words.items() if text not in ("", None)},
         scales=read(Scales, row),
         settings=read(EditSettings, row) if is_edit else {},
@@ -187,7 +187,12 @@ def _model_of(own: _Row, defaults: JobDefaults) -> Model:
 
 
 def _subjects_of(
-    own: _Row, row: Mapping[str, object], placed: Mapping[str, object], *, root: Path, is_text: bool
+    own: _Row,
+    row: Mapping[str, object],
+    placed: Mapping[str, object],
+    *,
+    inputs: Inputs,
+    is_text: bool,
 ) -> tuple[JobSubject, ...]:
     several, face = row.get("subjects", []), _face(_part(row, _FACE), is_text=is_text)
     given = [("subject", own.subject), ("subjects", several), ("face", face.face)]
@@ -203,17 +208,17 @@ def _subjects_of(
                     "its pictures, or leave it out."
                 )
             return ()  # the subjects that the prompt names
-        return (_subject(own.subject, own.cutout, placed, root),)
+        return (_subject(own.subject, own.cutout, placed, inputs),)
     if not isinstance(several, list) or not all(isinstance(entry, dict) for entry in several):
         raise ConfigError(
             '\'subjects\' is not a list of objects. Write [{"pictures": "dog.jpg"}, …].'
         )
     if idle := [name for name in ("cutout", *_PLACES) if name in row]:
         raise ConfigError(f"{idle[0]!r} came with 'subjects'. Give each subject its own.")
-    return tuple(_entry(entry, root) for entry in several)
+    return tuple(_entry(entry, inputs) for entry in several)
 
 
-def _entry(entry: Mapping[str, object], root: Path) -> JobSubject:
+def _entry(entry: Mapping[str, object], inputs: Inputs) -> JobSubject:
     """Return one of several subjects."""
     _check_known(entry, (*_SUBJECT, *_FACE, *row_fields(Subject)))
     face = _face(_part(entry, _FACE))
@@ -221,9 +226,9 @@ def _entry(entry: Mapping[str, object], root: Path) -> JobSubject:
         raise ConfigError("A subject needs its 'pictures', or a 'face'. Name one of these.")
     of_one = _SubjectRow(**read_fields(_SubjectRow, entry))
     shown = read_options(Subject, entry, surface=Surface.BATCH)
-    return (
-        _person(face, shown) if face.face else _subject(of_one.pictures, of_one.cutout, shown, root)
-    )
+    if face.face:
+        return _person(face, shown)
+    return _subject(of_one.pictures, of_one.cutout, shown, inputs)
 
 
 def _face(given: Mapping[str, object], *, is_text: bool = False) -> FaceSource:
@@ -241,39 +246,34 @@ def _subject(
     pictures: str | tuple[str, ...],
     cutout: str | tuple[str, ...],
     shown: Mapping[str, object],
-    root: Path,
+    inputs: Inputs,
 ) -> JobSubject:
     named = [pictures] if isinstance(pictures, str) else list(pictures)
     cutouts = (cutout,) if isinstance(cutout, str) else cutout
     for source in named:
-        if not _is_there(root / source) and (who := named_by(source)):
+        if not _is_there(inputs.root / source) and (who := named_by(source)):
             if len(named) > 1 or cutouts != ("auto",):
                 raise ConfigError(
                     f"{who.word!r} names a subject of the library, which is cut out already. "
                     "Give it alone."
                 )
             return JobSubject(word=who.word, shown={"name": who.word, **shown})
-    if len(named) == 1 and _is_there(root / named[0]) and (root / named[0]).is_dir():
-        here = sorted(path.name for path in (root / named[0]).iterdir())
-        named = [
-            (Path(named[0]) / path).as_posix()
-            for path in here
-            if path.lower().endswith(PICTURES) and not path.startswith(".")
-        ]
+    if len(named) == 1 and _is_there(place := inputs.root / named[0]) and place.is_dir():
+        named = inputs.pictures_in(named[0])
     if not 1 <= len(named) <= MAX_PICTURES or len(cutouts) not in {1, len(named)}:
         raise ConfigError(
-            f"A subject has {len(named)} pictures and {len(cutouts)} ways to cut them out. 1 to "
-            f"{MAX_PICTURES} pictures are needed, and one way for all or one each."
+            f"A subject has {len(named)} pictures, and 'cutout' {len(cutouts)} values. 1 to "
+            f"{MAX_PICTURES} pictures are needed, and one value for all or one each."
         )
     return JobSubject(pictures=tuple(named), cutouts=cutouts, shown=shown)
 
 
-def _sought(where: str, root: Path) -> JobSubject:
+def _sought(where: str, inputs: Inputs) -> JobSubject:
     """Return the subject of PICTURE, PICTURE:MASK, an identity file or a name."""
     picture, _, mask = where.rpartition(":")
-    if picture and not _is_there(root / where) and _is_there(root / picture):
-        return _subject(picture, mask, {}, root)
-    return _subject(where, "auto", {}, root)
+    if picture and not _is_there(inputs.root / where) and _is_there(inputs.root / picture):
+        return _subject(picture, mask, {}, inputs)
+    return _subject(where, "auto", {}, inputs)
 
 
 def _is_there(path: Path) -> bool:

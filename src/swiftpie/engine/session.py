@@ -637,6 +637,7 @@ class Session:
         box: Box | None = None,
         view: View | None = None,
         seed: int | None = None,
+        **steering: Unpack[Steering],
     ) -> EditResult:
         """Put a subject into a photograph, in its light, at its own size.
 
@@ -648,6 +649,7 @@ class Session:
                 by default proposed.
             view: Yaw and pitch in degrees from which it is seen.
             seed: Random by default, and the result holds it.
+            **steering: As in `personalize`.
 
         Raises:
             CapabilityError: No identity adapter is loaded, or the preset cannot turn subjects.
@@ -660,6 +662,7 @@ class Session:
             prompt=prompt,
             box=box,
             view=view,
+            **steering,
         )
         return self.draw(request)
 
@@ -702,6 +705,7 @@ class Session:
         points: Sequence[Point] = (),
         where: Identity | str | None = None,
         seed: int | None = None,
+        **steering: Unpack[Steering],
     ) -> EditResult:
         """Remove something and put a subject in its place; see `insert` and `remove`."""
         picture = load_image(photo)
@@ -712,6 +716,7 @@ class Session:
             prompt=prompt,
             mask=None if _is_alone(where, mask, points) else read_removal(mask, points, picture),
             where=self._shown(where),
+            **steering,
         )
         return self.draw(request)
 

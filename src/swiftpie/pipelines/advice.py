@@ -60,6 +60,14 @@ def advice_on(components: Components, request: Request) -> Iterator[str]:
     yield from (*idle, *_idle_steering(components, request))
 
 
+def equal_pictures(count: int) -> str:
+    """Return the warning about several pictures of an edit in which nothing is random."""
+    return (
+        f"All {count} pictures are the same, because nothing of this edit is random. Edits that "
+        "networks draw differ with a variation, as 0.8."
+    )
+
+
 def _shrunk_scene(components: Components, request: PersonalizeRequest) -> Iterator[str]:
     scene = request.scene
     if not isinstance(scene, str) and request.size_px is None and max(scene.size) > MAX_SIDE_PX:

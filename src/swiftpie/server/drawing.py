@@ -15,7 +15,8 @@ from swiftpie.engine.session import Session, draw_apart
 from swiftpie.errors import SwiftPieError
 from swiftpie.library import Named
 from swiftpie.masks import Box
-from swiftpie.pipelines.drawing.request import Request
+from swiftpie.pipelines.draw import follows_seed
+from swiftpie.pipelines.drawing.request import EditRequest, Request
 from swiftpie.server.commands import Command
 from swiftpie.server.schemas import RequestError, all_of, let_go
 from swiftpie.server.store import Models
@@ -40,6 +41,7 @@ class RenderedPicture:
     warnings: tuple[str, ...]
     box: Box | None = None  # where in a photograph a subject was put
     named: tuple[Named, ...] = ()  # who in it is of the library
+    is_random: bool = True  # another seed gives another picture
 
 
 class DrawingBackend(Protocol):
@@ -168,7 +170,7 @@ class DrawingThread:
             if isinstance(one, Exception):
                 made[number] = one
             else:
-                made[number] = _made(one, session.advice_on(made[number]))
+                made[number] = _made(session, made[number], one)
         return made
 
     async def close(self) -> None:
@@ -212,10 +214,14 @@ def _tried(command: Command, session: Session) -> Any:  # noqa: ANN401 - a reque
         return error
 
 
-def _made(drawn: GenerationResult | EditResult, warnings: Sequence[str]) -> RenderedPicture:
+def _made(
+    session: Session, request: Request, drawn: GenerationResult | EditResult
+) -> RenderedPicture:
     if isinstance(drawn, EditResult):
         image, mask, seed, box = drawn.image, drawn.region, drawn.seed, drawn.box
     else:
         image, mask, seed, box = drawn.images[0], drawn.subject_masks[0], drawn.seeds[0], None
-    info = (drawn.timings_ms, drawn.origin, tuple(warnings), box, drawn.named)
+    warnings = tuple(session.advice_on(request))
+    is_random = not isinstance(request, EditRequest) or follows_seed(session.components, request)
+    info = (drawn.timings_ms, drawn.origin, warnings, box, drawn.named, is_random)
     return RenderedPicture(image, mask, seed, *info)

@@ -17,6 +17,7 @@ from swiftpie.imageio.writing import encode_image
 from swiftpie.library import packaged as packaged_library
 from swiftpie.masks import load_mask
 from swiftpie.models.cutout import CutOut, Search
+from swiftpie.pipelines.advice import equal_pictures
 from swiftpie.pipelines.drawing.request import (
     EditRequest,
     IdentityRef,
@@ -42,21 +43,13 @@ from swiftpie.server.commands import (
 )
 from swiftpie.server.decoding import Decoders
 from swiftpie.server.drawing import DrawingBackend, DrawingThread
-from swiftpie.server.identities import (
-    KIND,
-    REMEDY,
-    THUMBNAIL,
-    Identities,
-    IdentityInfo,
-    Known,
-    OwnIdentities,
-)
+from swiftpie.server.identities import THUMBNAIL, Identities, IdentityInfo, Known, OwnIdentities
 from swiftpie.server.jobs import QueuedDrawing, Scheduler, State, take_error
 from swiftpie.server.limits import Limits
 from swiftpie.server.metrics import Metrics
 from swiftpie.server.pictures import Drawn, as_file
 from swiftpie.server.schemas import KEPT_PX, MAX_NUMBER, Drawing, RequestError, SubjectIn
-from swiftpie.server.store import Models, NotFound, OwnerStore
+from swiftpie.server.store import Models, OwnerStore
 from swiftpie.types import Cutout, Identity
 
 if TYPE_CHECKING:
@@ -253,12 +246,6 @@ class Worker:
         )
         requests = planning() if mask is None else await asyncio.to_thread(planning)
         group = (model, changes and own.task, size, len(subjects), len(images))
-        repeats = changes and own.task == "edit" and body.n > 1
-        if repeats and "variation" not in own.edit.model_dump(exclude_none=True):
-            warnings.append(
-                f"An edit in which nothing is random is the same {body.n} times. Where networks "
-                "draw it, swiftpie.edit.variation, as 0.5, lets the pictures differ."
-            )
         return CallPlan(caller.key, model, requests, group, body, subjects, tuple(warnings))
 
     def model_named(self, name: str | None) -> str:
@@ -325,7 +312,8 @@ class Worker:
             for job in jobs:
                 made = await self.scheduler.result(job)
                 spent = (asyncio.get_running_loop().time() - started) * 1000
-                info = replace(made, warnings=(*work.warnings, *made.warnings))
+                own = (equal_pictures(len(jobs)),) * (len(jobs) > 1 and not made.is_random)
+                info = replace(made, warnings=(*work.warnings, *made.warnings, *own))
                 yield await asyncio.to_thread(
                     as_file, info, work.body, work.subjects, model=work.model, milliseconds=spent
                 )
@@ -549,8 +537,12 @@ def subject_of(where: str) -> SubjectIn:
     meant = packaged_library().meant_by(where)
     if meant is not None:
         return SubjectIn(library=meant.name)
-    if not where or len(where) > MAX_NUMBER:
-        raise NotFound(KIND, where, remedy=REMEDY)
+    if len(where) > MAX_NUMBER:
+        raise RequestError(
+            f"'where' has {len(where)} letters. The id of an identity, of at most {MAX_NUMBER}, or "
+            "a name of the library is needed. See GET /v1/identities and GET /v1/library.",
+            param="where",
+        )
     return SubjectIn(identity_id=where)
 
 

@@ -134,8 +134,13 @@ def test_nothing_to_do_is_refused(session, identity):
     photo = photograph(40, 40)
     with pytest.raises(InputError, match="identity"):
         RepaintRequest(image=photo, seed=1)
-    with pytest.raises(InputError, match="nowhere white"):
-        session.remove(photo, mask=torch.zeros(1, 1, 40, 40))
+    faint = torch.full((1, 1, 40, 40), 0.49)
+    for change in (
+        lambda: session.remove(photo, mask=faint),
+        lambda: session.edit(photo, "at night", mask=faint),
+    ):
+        with pytest.raises(InputError, match="below half everywhere"):
+            change()
     with pytest.raises(InputError, match="box"):
         session.insert(photo, identity, box=(0.5, 0.1, 0.4, 0.9))
     speck = (0.5, 0.5, 0.501, 0.501)

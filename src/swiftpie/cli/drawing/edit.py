@@ -328,6 +328,7 @@ def read_place(mask: str | None, box: str | None) -> "str | Box | None":
 def _check_seeds(session: "Session", jobs: list[EditJob], sampling: options.SeedOptions) -> None:
     from PIL import Image
 
+    from swiftpie.pipelines.advice import equal_pictures
     from swiftpie.pipelines.draw import follows_seed
 
     blank = Image.new("RGB", (1, 1))
@@ -343,12 +344,8 @@ def _check_seeds(session: "Session", jobs: list[EditJob], sampling: options.Seed
     if all(follows_seed(session.components, session.resolved(each)) for each in requests):
         return
     if sampling.num_images > 1:
-        raise ConfigError(
-            f"{sampling.num_images} pictures were requested, and nothing of this edit is random: "
-            "all would be the same. Leave -n out; edits that networks draw differ with --variation "
-            "0.8."
-        )
-    if sampling.seed is not None:
+        console.warn(equal_pictures(sampling.num_images))
+    elif sampling.seed is not None:
         console.warn("--seed has no effect: nothing of this edit is random.")
 
 

@@ -53,7 +53,9 @@ Photo = Annotated[
         metavar="PHOTO", help="The photograph; - reads standard input.", show_default=False
     ),
 ]
-Prompt = Annotated[str, options.option_of(RepaintRequest, "prompt")]
+Words = Annotated[  # of what comes
+    dict[str, Any], options.FieldOptions(RepaintRequest, without=("seed", "mask", "where"))
+]
 MaskFile = Annotated[str | None, options.option_of(RepaintRequest, "mask")]
 Where = Annotated[str | None, options.option_of(RepaintRequest, "where")]
 PointTexts = Annotated[
@@ -88,7 +90,7 @@ def insert(
     subject: Newcomer,
     photo: Photo,
     output: options.Edited,
-    prompt: Prompt = "",
+    words: Words,
     cutouts: options.Cutouts = None,
     box: options.BoxText = None,
     views: options.ViewTexts = None,
@@ -100,7 +102,7 @@ def insert(
 
     place = {"box": None if box is None else parse_box(box), "view": parse_views(views or [], 1)[0]}
     picture, source = read_picture(photo), _read_subject(subject, cutouts)
-    _carry_out(picture, {"source": source, "prompt": prompt, **place}, output, sampling, loading)
+    _carry_out(picture, {"source": source, **words, **place}, output, sampling, loading)
 
 
 @app.command(
@@ -140,7 +142,7 @@ def replace(
     subject: Newcomer,
     photo: Photo,
     output: options.Edited,
-    prompt: Prompt = "",
+    words: Words,
     cutouts: options.Cutouts = None,
     mask: MaskFile = None,
     box: options.BoxText = None,
@@ -152,8 +154,8 @@ def replace(
     """Replace what a mask or a box covers, the thing at a point, or a subject, by SUBJECT."""
     picture = read_picture(photo)
     gone = _what_goes(picture, mask, box, points, where)
-    comes = {"source": _read_subject(subject, cutouts), "prompt": prompt}
-    _carry_out(picture, {**comes, **gone}, output, sampling, loading)
+    comes = {"source": _read_subject(subject, cutouts)}
+    _carry_out(picture, {**comes, **words, **gone}, output, sampling, loading)
 
 
 def _read_subject(subject: str, cutouts: list[str] | None) -> "Source":

@@ -610,10 +610,15 @@ def _check_prompts(prompts: "Prompts") -> None:
         check_prompts(*_as_rows(prompts))
 
 
-def _check_mask(mask: "Tensor") -> None:
-    from swiftpie.masks import check_mask
+def _check_mask(mask: "Tensor", *, changes: bool = False) -> None:
+    from swiftpie.masks import HALF, check_mask
 
     check_mask(mask)
+    if changes and not (mask >= HALF).any():
+        raise InputError(
+            "The mask is below half everywhere, so nothing may change. Half or more is needed "
+            "where the picture changes. Mark that, or leave the mask out."
+        )
 
 
 def _encoded(source: Source) -> "Identity":
@@ -642,7 +647,7 @@ def _check_place(place: "Tensor | Box | Search | None", image: "Image.Image") ->
     from swiftpie.models.cutout import Search
 
     if isinstance(place, Tensor):
-        _check_mask(place)
+        _check_mask(place, changes=True)
     elif place is not None and not isinstance(place, Search):
         left, top, right, bottom = check_box(place)
         wide, tall = (right - left) * image.width, (bottom - top) * image.height
