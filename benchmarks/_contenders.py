@@ -37,9 +37,9 @@ from benchmarks._models import (
 )
 from benchmarks._timing import Round, timed
 from swiftpie.backbones.components import Components
-from swiftpie.engine.openvino.export import Function
-from swiftpie.engine.openvino.graphs import GraphCache, GraphStore
-from swiftpie.engine.openvino.networks import to_openvino
+from swiftpie.engine.graphs.cache import GraphCache, GraphStore
+from swiftpie.engine.graphs.functions import Function
+from swiftpie.engine.graphs.networks import to_openvino
 from swiftpie.engine.session import Session
 from swiftpie.engine.transforms import OPENVINO, transform
 from swiftpie.engine.wrappers import JoinedAutoencoder, shared_copy

@@ -25,7 +25,7 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
-from swiftpie.engine.openvino.runtime import Precision
+from swiftpie.engine.graphs.runtime import Precision
 from tests.backbones.tiny_models import (
     make_pipeline,
     make_public_adapter,

@@ -71,7 +71,7 @@ from benchmarks._timing import (
     row,
 )
 from swiftpie.backbones.components import Components
-from swiftpie.engine.openvino.runtime import Precision
+from swiftpie.engine.graphs.runtime import Precision
 from swiftpie.engine.session import Session
 
 ENGINES = {"cpu": f"{EAGER},openvino,openvino-int8", "cuda": f"{EAGER},compile"}

@@ -108,7 +108,7 @@ def test_an_option_says_the_same_wherever_it_is():
 
 
 def test_what_takes_long_is_told_plainly_and_warnings_as_such(capsys):
-    logger = logging.getLogger("swiftpie.engine.openvino.graphs")
+    logger = logging.getLogger("swiftpie.engine.graphs.cache")
     with logs_on_stderr():
         logger.info("The denoiser is exported.")
         logger.warning("The folder is full.")

@@ -7,7 +7,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from swiftpie.engine.onnx.export import export_page_parts
+from swiftpie.engine.graphs.export import export_page_parts
 from swiftpie.imageio.cutout import CUTOUT_PX
 from swiftpie.page.compact import HIGH, LOW, WEIGHTS, pack_graphs, rounded
 

@@ -28,7 +28,7 @@ from swiftpie_lab.cli.train import _configure, _recipes, parse_duration
 from tests.policy.project import ROOT, shown
 
 README = ROOT / "README.md"
-ALONE = "onnxruntime_alone.py"  # tests/engine/onnx runs it, beside an export
+ALONE = "onnxruntime_alone.py"  # tests/engine/graphs runs it, beside an export
 EXAMPLES = sorted(path for path in (ROOT / "examples").glob("*.py") if path.name != ALONE)
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 SERVING = ROOT / "docs" / "serving.md"  # whose programs need a server: tests/server runs them

@@ -188,12 +188,12 @@ def _export(runtime: str, folder: Path, loading: LoadOptions, size: str | None) 
         loading["dtype"] = "float32"
     components = open_session(**loading).session.components
 
-    from swiftpie.engine.onnx.export import check, export_onnx, export_openvino
+    from swiftpie.engine.graphs.export import check, export_onnx, export_openvino
 
     write = {"onnxruntime": export_onnx, "openvino": export_openvino}[runtime]
     with atomic_folder(folder) as new:
         sheet = write(components, new, size_px=size_px)
-        alike = check(components, new, runtime=runtime)
+        alike = check(components, new, sheet, runtime=runtime)
         size_mib = sum(path.stat().st_size for path in new.iterdir()) / 2**20
     console.say(
         f"wrote {folder} ({', '.join(sheet.graphs)}; {size_mib:.1f} MiB; PSNR to PyTorch's "

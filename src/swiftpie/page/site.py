@@ -11,9 +11,16 @@ from typing import Any
 
 import swiftpie
 from swiftpie import library, scenes
+from swiftpie.engine.graphs.export import (
+    CUTOUT,
+    DRAW,
+    JOIN,
+    RELIGHT,
+    Sheet,
+    export_onnx,
+    export_page_parts,
+)
 from swiftpie.engine.load import load
-from swiftpie.engine.onnx.export import export_onnx, export_page_parts
-from swiftpie.engine.onnx.graphs import CUTOUT, DRAW, JOIN, RELIGHT, Sheet
 from swiftpie.imageio.writing import XMP
 from swiftpie.page.compact import pack_graphs
 from swiftpie.page.words import words_of_prompts

@@ -14,11 +14,11 @@ from swiftpie import CapabilityError, ConfigError, InputError, SwiftPiePipeline,
 from swiftpie.backbones.components import load_components
 from swiftpie.backbones.families.dreamlite import HalvesAttention
 from swiftpie.engine.cache import tensor_bytes
-from swiftpie.engine.openvino import int8
-from swiftpie.engine.openvino.export import outline
-from swiftpie.engine.openvino.int8 import denoiser_calls
-from swiftpie.engine.openvino.networks import to_openvino
-from swiftpie.engine.openvino.runtime import Precision
+from swiftpie.engine.graphs import int8
+from swiftpie.engine.graphs.functions import outline
+from swiftpie.engine.graphs.int8 import denoiser_calls
+from swiftpie.engine.graphs.networks import to_openvino
+from swiftpie.engine.graphs.runtime import Precision
 from swiftpie.engine.session import Session
 from swiftpie.engine.transforms import offload, transform
 from swiftpie.engine.wrappers import WrappedDenoiser

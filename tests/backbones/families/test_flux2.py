@@ -15,8 +15,8 @@ from swiftpie.backbones import resolve
 from swiftpie.backbones.components import download_plan, load_components
 from swiftpie.backbones.hub import root_of
 from swiftpie.backbones.presets import RECIPES
-from swiftpie.engine.openvino.networks import to_openvino
-from swiftpie.engine.openvino.runtime import Precision
+from swiftpie.engine.graphs.networks import to_openvino
+from swiftpie.engine.graphs.runtime import Precision
 from swiftpie.engine.session import Session
 from swiftpie.engine.transforms import offload
 from swiftpie.pipelines.drawing.request import Subject

@@ -15,12 +15,12 @@ from swiftpie import CapabilityError, ConfigError, SwiftPiePipeline, WeightsErro
 from swiftpie.backbones.components import load_components
 from swiftpie.backbones.presets import trigflow
 from swiftpie.backbones.scheduling import schedule_of, with_steps
-from swiftpie.engine.onnx.export import export_onnx
-from swiftpie.engine.openvino import int8
-from swiftpie.engine.openvino.export import outline
-from swiftpie.engine.openvino.int8 import denoiser_calls
-from swiftpie.engine.openvino.networks import to_openvino
-from swiftpie.engine.openvino.runtime import Precision
+from swiftpie.engine.graphs import int8
+from swiftpie.engine.graphs.export import export_onnx
+from swiftpie.engine.graphs.functions import outline
+from swiftpie.engine.graphs.int8 import denoiser_calls
+from swiftpie.engine.graphs.networks import to_openvino
+from swiftpie.engine.graphs.runtime import Precision
 from swiftpie.engine.session import Session
 from swiftpie.engine.transforms import offload
 from swiftpie.noise import draw_noise

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from swiftpie.engine.openvino.networks import to_openvino
+from swiftpie.engine.graphs.networks import to_openvino
 from swiftpie.engine.transforms import Phase, Transform
 
 TRANSFORMS = {

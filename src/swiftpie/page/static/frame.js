@@ -1,5 +1,5 @@
 // Where the subject of a picture is, and the frame that mini reads of it. The rules and numbers are
-// those of swiftpie/engine/onnx/frame.py; a picture is { data, width, height } of bytes, RGBA.
+// those of swiftpie/engine/graphs/frame.py; a picture is { data, width, height } of bytes, RGBA.
 import { areas, boxes, channels, extent, linear, part, plane, resized, smooth, windows, within } from "./fields.js";
 import { sharpen } from "./outline.js";
 

@@ -1,5 +1,5 @@
 // The noise of a seed as SwiftPie draws it: the Mersenne twister, and Box and Muller's method in
-// blocks of 16. See src/swiftpie/engine/onnx/draw.py.
+// blocks of 16. See src/swiftpie/engine/graphs/draw.py.
 const [WORDS, MIDDLE, BLOCK] = [624, 397, 16];
 
 function* twister(seed) {

@@ -1,8 +1,10 @@
-"""Traces a module to an ONNX graph that refers to weights in files of safetensors."""
+"""Writes a function as an ONNX graph that refers to weights in a file of safetensors.
 
-import importlib
+The trace is that of TorchScript. `torch.export`, which OpenVINO reads, needs four times as long for
+these functions, and another package to write ONNX.
+"""
+
 import io
-import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,42 +16,34 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from swiftpie.engine.openvino.runtime import Untyped
-from swiftpie.errors import CapabilityError, MissingExtra
+from swiftpie.backbones.load.safe import check_safetensors
+from swiftpie.engine.graphs.runtime import Untyped, load
+from swiftpie.errors import CapabilityError
 
 OPSET = 18  # the first with resizing that is smooth where it shrinks
 FLOAT, INT64, DOUBLE = 1, 7, 11  # as ONNX numbers types
 DTYPES = {"F16": 10, "F32": FLOAT, "BF16": 16, "I64": INT64}
 WEIGHTS = "weights.safetensors"
+EXTRA = "export"
+
+Named = Mapping[str, Tensor]
+
+
+class NamedFunction(NamedTuple):
+    """A function of tensors by name, whose shapes are those of its samples for ever."""
+
+    networks: Mapping[str, nn.Module]  # whose weights it reads, by the names that theirs begin with
+    compute: Callable[[Named], Named]
+    samples: Named
 
 
 class TensorRange(NamedTuple):
-    """Where a file holds the numbers of a tensor."""
+    """Where the file of weights holds the numbers of a tensor."""
 
-    file: str  # relative to the graph
     offset: int
     num_bytes: int
     dtype: str  # as safetensors calls it
     shape: tuple[int, ...]
-
-
-def _tensor_ranges(file: Path) -> dict[str, TensorRange]:
-    """Return where a file holds each tensor, by its name."""
-    with file.open("rb") as opened:
-        length = int.from_bytes(opened.read(8), "little")
-        header = json.loads(opened.read(length))
-    start = 8 + length
-    return {
-        name: TensorRange(
-            file.name,
-            start + entry["data_offsets"][0],
-            entry["data_offsets"][1] - entry["data_offsets"][0],
-            entry["dtype"],
-            tuple(entry["shape"]),
-        )
-        for name, entry in header.items()
-        if name != "__metadata__"
-    }
 
 
 def write_weights(networks: Mapping[str, nn.Module], folder: Path) -> dict[str, TensorRange]:
@@ -61,42 +55,59 @@ def write_weights(networks: Mapping[str, nn.Module], folder: Path) -> dict[str, 
             half = whole.to(torch.float16)
             is_exact = whole.is_floating_point() and torch.equal(half.to(whole.dtype), whole)
             tensors[f"{name}.{key}"] = (half if is_exact else whole).clone()
-    save_file(tensors, folder / WEIGHTS)
-    return _tensor_ranges(folder / WEIGHTS)
+    file = folder / WEIGHTS
+    save_file(tensors, file)
+    header = check_safetensors(file)
+    start = file.stat().st_size - max(entry["data_offsets"][1] for entry in header.values())
+    return {
+        name: TensorRange(start + begin, end - begin, entry["dtype"], tuple(entry["shape"]))
+        for name, entry in header.items()
+        for begin, end in [entry["data_offsets"]]
+    }
 
 
-def trace(
-    module: nn.Module,
-    samples: Mapping[str, Tensor],
-    outputs: Sequence[str],
-    *,
-    places: Mapping[str, TensorRange],
-    path: Path,
-) -> None:
-    """Write the graph of what `module` computes of tensors like `samples`, in their order.
+class _Traced(nn.Module):
+    """Has the networks below their names, so that a trace finds their weights."""
 
-    Weights are those of `places`, by their names in the module; the graph's file refers to theirs.
-    Shapes are those of the samples for ever.
+    def __init__(self, function: NamedFunction) -> None:
+        super().__init__()
+        self.function = function
+        for name, network in function.networks.items():
+            setattr(self, name, network)
+        self.eval()  # tracing gives every part of it back in the mode of the whole
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        names = self.function.samples
+        return tuple(self.function.compute(dict(zip(names, tensors, strict=True))).values())
+
+
+def write_onnx(
+    function: NamedFunction, *, places: Mapping[str, TensorRange], path: Path
+) -> dict[str, Tensor]:
+    """Write the graph of a function and return what it computes of its samples.
+
+    Weights are those of `places`, by their names; the graph's file refers to theirs.
 
     Raises:
-        CapabilityError: ONNX has no operator for something that the module does.
+        CapabilityError: ONNX has no operator for something that the function does.
         MissingExtra: A package that writes graphs is not installed.
     """
-    onnx = _load("onnx")
-    buffer = io.BytesIO()
+    onnx, buffer = load("onnx", extra=EXTRA), io.BytesIO()
+    with torch.no_grad():
+        made = dict(function.compute(function.samples))
     with warnings.catch_warnings(), _symbolics(), _constant_noise(), _FixedShapes():
         warnings.simplefilter("ignore")  # of tracing: shapes are fixed on purpose
         try:
             torch.onnx.export(
-                module,
-                tuple(samples.values()),
+                _Traced(function),
+                tuple(function.samples.values()),
                 buffer,  # type: ignore[arg-type]  # the tracing exporter takes files, too
                 dynamo=False,
                 export_params=False,  # weights become inputs of their names
                 do_constant_folding=False,
                 opset_version=OPSET,
-                input_names=list(samples),
-                output_names=list(outputs),
+                input_names=list(function.samples),
+                output_names=list(made),
             )
         except torch.onnx.errors.OnnxExporterError as error:
             raise CapabilityError(
@@ -106,13 +117,14 @@ def trace(
     raw = onnx.load_from_string(buffer.getvalue())
     _narrow(raw)
     model = onnx.load_from_string(_folded(raw.SerializeToString(), path))
-    _attach(model, places, kept={*samples, *outputs})
+    _attach(model, places, kept={"", *function.samples, *made})
     onnx.save(model, path)
+    return made
 
 
 def _narrow(model: Untyped) -> None:
     """Make numbers of Python, which the exporter takes for double precision, what PyTorch does."""
-    helper = _load("onnx.numpy_helper")
+    helper = load("onnx.numpy_helper", extra=EXTRA)
     for node in model.graph.node:
         for attribute in node.attribute:
             if node.op_type == "Constant" and attribute.t.data_type == DOUBLE:
@@ -124,7 +136,7 @@ def _narrow(model: Untyped) -> None:
 
 def _folded(graph: bytes, path: Path) -> bytes:
     """Return `graph` with all shapes computed. Weights are inputs yet, so these are left alone."""
-    runtime = _load("onnxruntime")
+    runtime = load("onnxruntime", extra=EXTRA)
     options = runtime.SessionOptions()
     options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.log_severity_level = 3
@@ -136,8 +148,11 @@ def _folded(graph: bytes, path: Path) -> bytes:
 
 
 def _attach(model: Untyped, places: Mapping[str, TensorRange], *, kept: set[str]) -> None:
-    """Turn inputs that are weights into references, and give all else short names."""
-    onnx, graph = _load("onnx"), model.graph
+    """Turn inputs that are weights into references, and give all but those `kept` short names.
+
+    Paths of modules are half of a graph's bytes.
+    """
+    onnx, graph = load("onnx", extra=EXTRA), model.graph
     widened, inputs = [], []
     for entry in graph.input:
         if entry.name in kept:
@@ -150,7 +165,7 @@ def _attach(model: Untyped, places: Mapping[str, TensorRange], *, kept: set[str]
             dims=place.shape,
             data_location=onnx.TensorProto.EXTERNAL,
         )
-        facts = {"location": place.file, "offset": place.offset, "length": place.num_bytes}
+        facts = {"location": WEIGHTS, "offset": place.offset, "length": place.num_bytes}
         for key, value in facts.items():
             weight.external_data.add(key=key, value=str(value))
         if weight.data_type != entry.type.tensor_type.elem_type:
@@ -161,13 +176,13 @@ def _attach(model: Untyped, places: Mapping[str, TensorRange], *, kept: set[str]
             widened.append(cast)
         graph.initializer.append(weight)
     nodes = [*widened, *graph.node]
-    names = _Names(kept)
+    short = {name: name for name in kept}
     for node in nodes:
         node.name = node.doc_string = ""
         for side in (node.input, node.output):
-            side[:] = [names(name) for name in side]
+            side[:] = [short.setdefault(name, f"{len(short):x}") for name in side]
     for weight in graph.initializer:
-        weight.name = names(weight.name)
+        weight.name = short.setdefault(weight.name, f"{len(short):x}")
     for field, content in (("node", nodes), ("input", inputs), ("value_info", [])):
         graph.ClearField(field)
         getattr(graph, field).extend(content)
@@ -175,17 +190,6 @@ def _attach(model: Untyped, places: Mapping[str, TensorRange], *, kept: set[str]
     model.ClearField("opset_import")
     model.opset_import.extend(standard)
     model.producer_version = graph.doc_string = ""
-
-
-class _Names:
-    """Short names, as paths of modules are half of a graph's bytes."""
-
-    def __init__(self, kept: set[str]) -> None:
-        self._kept = {"", *kept}
-        self._known: dict[str, str] = {}
-
-    def __call__(self, name: str) -> str:
-        return name if name in self._kept else self._known.setdefault(name, f"{len(self._known):x}")
 
 
 @contextmanager
@@ -271,17 +275,20 @@ def _quantile(graph: Untyped, values: Untyped, levels: Untyped, *_rest: Untyped)
     return graph.op("Transpose", graph.op("Add", below, step), perm_i=[1, 0])
 
 
+def _resize(graph: Untyped, values: Untyped, size: Sequence[int], **how: object) -> Untyped:
+    kept = graph.op("Shape", values, start_i=0, end_i=2)
+    sizes = graph.op("Concat", kept, _constant(graph, list(size)), axis_i=0)
+    nothing = graph.op("Constant", value_t=torch.empty(0))
+    return graph.op("Resize", values, nothing, nothing, sizes, **how)
+
+
 def _smooth(mode: str) -> Callable[..., Any]:
     """Return the operator that resizes (B, C, H, W) and reads all pixels where it shrinks."""
 
     @torch.onnx.symbolic_helper.parse_args("v", "is", "b", "v", "v")
     def resize(graph: Untyped, values: Untyped, size: Sequence[int], *_rest: object) -> Untyped:
-        kept = graph.op("Shape", values, start_i=0, end_i=2)
-        sizes = graph.op("Concat", kept, _constant(graph, list(size)), axis_i=0)
-        nothing = graph.op("Constant", value_t=torch.empty(0))
-        return graph.op(
-            "Resize",
-            *(values, nothing, nothing, sizes),
+        return _resize(
+            *(graph, values, size),
             mode_s=mode,
             antialias_i=1,
             coordinate_transformation_mode_s="half_pixel",
@@ -295,24 +302,7 @@ def _smooth(mode: str) -> Callable[..., Any]:
 @torch.onnx.symbolic_helper.parse_args("v", "is", "b", "v", "v")
 def _linear(graph: Untyped, values: Untyped, size: Sequence[int], *more: object) -> Untyped:
     """Resize (B, C, H, W) between neighbours, and tell the size, which pooling asks for."""
-    kept = graph.op("Shape", values, start_i=0, end_i=2)
-    sizes = graph.op("Concat", kept, _constant(graph, list(size)), axis_i=0)
-    nothing = graph.op("Constant", value_t=torch.empty(0))
-    made = graph.op(
-        "Resize",
-        *(values, nothing, nothing, sizes),
-        mode_s="linear",
-        coordinate_transformation_mode_s="align_corners" if more[0] else "half_pixel",
-    )
+    corners = "align_corners" if more[0] else "half_pixel"
+    made = _resize(graph, values, size, mode_s="linear", coordinate_transformation_mode_s=corners)
     made.setType(values.type().with_sizes([None, None, *size]))
     return made
-
-
-def _load(package: str) -> Untyped:
-    try:
-        return importlib.import_module(package)
-    except ImportError as error:
-        raise MissingExtra(
-            f"Graphs are written with the package {package!r}, which is not installed. "
-            'Run: pip install "swiftpie[export]"'
-        ) from error

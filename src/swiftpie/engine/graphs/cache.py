@@ -18,9 +18,9 @@ from torch import Tensor
 
 import swiftpie
 from swiftpie.config import home_folder
-from swiftpie.engine.openvino.export import Function, Nested, export, flatten, number_of, outline
-from swiftpie.engine.openvino.int8 import Quantizer
-from swiftpie.engine.openvino.runtime import (
+from swiftpie.engine.graphs.functions import Function, Nested, export, flatten, number_of, outline
+from swiftpie.engine.graphs.int8 import Quantizer
+from swiftpie.engine.graphs.runtime import (
     DEVICE,
     Precision,
     Threads,
@@ -209,12 +209,10 @@ class _Request:
 
     def __init__(self, compiled: Untyped) -> None:
         self.inner = compiled.create_infer_request()
-        self.inputs = [
-            torch.from_numpy(input_tensor.data) for input_tensor in self.inner.input_tensors
-        ]
-        self.outputs = [
-            torch.from_numpy(output_tensor.data) for output_tensor in self.inner.output_tensors
-        ]
+        self.inputs, self.outputs = (
+            [torch.from_numpy(tensor.data) for tensor in tensors]
+            for tensors in (self.inner.input_tensors, self.inner.output_tensors)
+        )
 
 
 def default_folder() -> Path:

@@ -5,7 +5,7 @@ import torch
 
 from swiftpie.attention.condition import Block, silent_condition
 from swiftpie.attention.manipulate import Shaping, power, soft_mask
-from swiftpie.engine.openvino.export import flatten, outline, plain, rebuild
+from swiftpie.engine.graphs.functions import flatten, outline, plain, rebuild
 
 WIDTH = 8
 

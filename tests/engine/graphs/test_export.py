@@ -1,16 +1,21 @@
-"""Exported graphs draw where neither SwiftPie nor PyTorch is installed."""
+"""Exported graphs draw what the networks draw, also without SwiftPie and PyTorch."""
 
 import subprocess
 import sys
 import sysconfig
+from dataclasses import replace
 from importlib.resources import as_file, files
 from pathlib import Path
 
 import pytest
 
 import swiftpie
-from swiftpie.engine.onnx.export import export_onnx
+from swiftpie.backbones.components import load_components
+from swiftpie.engine.graphs.export import check, export_onnx, export_openvino, functions_of
+from swiftpie.errors import CapabilityError
 from swiftpie.imageio.decoding import load_image
+from tests.backbones import tiny_models
+from tests.parity.pipelines import preset_of
 from tests.policy.project import ROOT
 
 ABSENT = ("swiftpie", "torch", "diffusers", "transformers")
@@ -22,6 +27,42 @@ present = [name for name in sys.argv[3:] if find_spec(name)]
 assert not present, present
 runpy.run_path(sys.argv[2], run_name="__main__")
 """
+
+
+@pytest.mark.slow
+def test_openvino_has_graphs_of_its_own(tmp_path):
+    components = swiftpie.load("mini").components
+    sheet = export_openvino(components, tmp_path)
+    assert check(components, tmp_path, sheet, runtime="openvino") > 60
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("family", "adapter"),
+    [
+        ("sd15", "public"),
+        # As sd15, but for their sizes and the adapter.
+        pytest.param("sd21", "own", marks=pytest.mark.slow),
+        pytest.param("sdxl", "own", marks=pytest.mark.slow),
+    ],
+)
+def test_models_of_stable_diffusion_are_exported_with_their_adapters(tmp_path, family, adapter):
+    pipeline = tiny_models.make_pipeline(tmp_path / "pipeline", family, is_shallow=True)
+    make = getattr(tiny_models, f"make_{adapter}_adapter")
+    file = make(tmp_path / "adapter.safetensors", family, is_shallow=True)
+    components = load_components(
+        preset_of(family), weights=pipeline, adapter=file, image_encoder=tmp_path / "encoder"
+    )
+    (tmp_path / "graphs").mkdir()
+    sheet = export_onnx(components, tmp_path / "graphs")
+    assert len(sheet.tokenizers) == 1 + (family == "sdxl")
+    assert check(components, tmp_path / "graphs", sheet, runtime="onnxruntime") > 60
+
+
+def test_a_first_pass_is_named_as_what_cannot_be_exported(session):
+    preset = replace(session.components.preset, detail_mask="two-pass")
+    with pytest.raises(CapabilityError, match="first pass"):
+        functions_of(replace(session.components, preset=preset))
 
 
 @pytest.fixture(scope="module")

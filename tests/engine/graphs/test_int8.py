@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from swiftpie.engine.openvino.int8 import mirrored
-from swiftpie.engine.openvino.runtime import load
+from swiftpie.engine.graphs.int8 import mirrored
+from swiftpie.engine.graphs.runtime import load
 
 RANGES = [(-2.0, 6.0), (-6.0, 2.0), (-3.0, 3.0)]
 
@@ -63,11 +63,10 @@ def test_values_stay_within_a_step():
 
 FIRST_USE = """
 import numpy as np
-from swiftpie.engine.openvino.int8 import _quietly
-from swiftpie.engine.openvino.runtime import load
-from tests.engine.openvino.test_int8 import rounded
+from swiftpie.engine.graphs.runtime import load, quietly
+from tests.engine.graphs.test_int8 import rounded
 graph, nncf = rounded(-1.0, 1.0, turns=False), load("nncf")
-with _quietly():
+with quietly():
     nncf.quantize(graph, nncf.Dataset([np.zeros((1, 2, 4, 4), dtype=np.float32)]))
 """
 

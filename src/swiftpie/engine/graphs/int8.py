@@ -5,7 +5,7 @@ import io
 import json
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.presets import Capability
-from swiftpie.engine.openvino.export import (
+from swiftpie.engine.graphs.functions import (
     DECODER,
     DENOISER,
     ENCODER,
@@ -32,13 +32,7 @@ from swiftpie.engine.openvino.export import (
     plain,
     shapes,
 )
-from swiftpie.engine.openvino.runtime import (
-    Untyped,
-    load,
-    unreported,
-    versions,
-    without_cuda_advice,
-)
+from swiftpie.engine.graphs.runtime import Untyped, load, quietly, versions
 from swiftpie.engine.wrappers import DenoiserCall, WrappedDenoiser
 from swiftpie.errors import SwiftPieError
 from swiftpie.imageio.decoding import load_image
@@ -126,7 +120,7 @@ class Quantizer:
     def quantize(self, function: Function, graph: Untyped, calls: Sequence[Call]) -> Untyped:
         """Return `graph`, which is written into, quantised by `calls`, or None where these lack."""
         is_small = function.num_bytes <= MOST_BYTES
-        with _quietly():
+        with quietly(), contextlib.redirect_stdout(io.StringIO()):  # NNCF draws progress bars
             if function.name in NARROWED:
                 mode = self._nncf.CompressWeightsMode.INT8_ASYM
                 return self._nncf.compress_weights(in_single(graph), mode=mode)
@@ -148,13 +142,6 @@ class Quantizer:
             ),
         )
         return mirrored(made)
-
-
-@contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """Let NNCF neither draw progress bars, report its use nor miss CUDA inside of the block."""
-    with unreported(), without_cuda_advice(), contextlib.redirect_stdout(io.StringIO()):
-        yield
 
 
 def _inputs(call: Call, graph: Untyped) -> dict[str, NDArray[Any]]:

@@ -15,8 +15,8 @@ from transformers.models.clip.modeling_clip import CLIPTextModelOutput, CLIPVisi
 
 from swiftpie.attention.condition import Notes
 from swiftpie.backbones.components import Components
-from swiftpie.engine.layers import with_openvino_layers
-from swiftpie.engine.openvino.export import (
+from swiftpie.engine.graphs.cache import GraphCache, GraphStore, default_folder
+from swiftpie.engine.graphs.functions import (
     DECODER,
     DENOISER,
     ENCODER,
@@ -26,9 +26,9 @@ from swiftpie.engine.openvino.export import (
     Function,
     digest_of,
 )
-from swiftpie.engine.openvino.graphs import GraphCache, GraphStore, default_folder
-from swiftpie.engine.openvino.int8 import Quantizer
-from swiftpie.engine.openvino.runtime import Precision
+from swiftpie.engine.graphs.int8 import Quantizer
+from swiftpie.engine.graphs.runtime import Precision
+from swiftpie.engine.layers import with_openvino_layers
 from swiftpie.engine.wrappers import (
     DenoiserCall,
     WrappedDenoiser,

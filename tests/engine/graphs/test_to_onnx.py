@@ -4,18 +4,17 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from torch import nn
 
-from swiftpie.engine.onnx.tracing import trace
+from swiftpie.engine.graphs.to_onnx import NamedFunction, write_onnx
 from swiftpie.geometry.frames import pose_subjects
 from swiftpie.geometry.relief import height, turn
 
 POSES = [(0.6, -0.2, 0, 0), (0, 0, 0.3, 0), (0.3, 0.1, -0.2, 0.4), (0, 0, 0, -0.4), (0, 0, 0, 0)]
 
 
-class Turned(nn.Module):
-    def forward(self, frame, pose):
-        return tuple(turn(frame, height(frame[:, 3:]), pose))
+def turned(given):
+    shown = turn(given["frame"], height(given["frame"][:, 3:]), given["pose"])
+    return dict(zip(("shown", "height", "normals"), shown, strict=True))
 
 
 @pytest.mark.thorough
@@ -23,11 +22,10 @@ def test_a_graph_of_one_pose_turns_stretches_and_bends_all_others(subjects, tmp_
     still = torch.zeros(1)
     frame = pose_subjects(subjects.tiles[:1], rotation=still, flip=still, hue=still)
     samples = {"frame": frame, "pose": torch.tensor([[0.2, 0.1, 0.0, 0.0]])}
-    names = ("shown", "height", "normals")
-    trace(Turned(), samples, names, places={}, path=tmp_path / "turned.onnx")
+    write_onnx(NamedFunction({}, turned, samples), places={}, path=tmp_path / "turned.onnx")
     graph = onnxruntime.InferenceSession(tmp_path / "turned.onnx")
     for values in POSES:
-        pose = torch.tensor([values], dtype=torch.float32)
-        found = graph.run(None, {"frame": frame.numpy(), "pose": pose.numpy()})
-        for one, other in zip(found, Turned()(frame, pose), strict=True):
+        given = {"frame": frame, "pose": torch.tensor([values], dtype=torch.float32)}
+        found = graph.run(None, {name: tensor.numpy() for name, tensor in given.items()})
+        for one, other in zip(found, turned(given).values(), strict=True):
             assert np.abs(one - other.numpy()).mean() < 1e-3, values

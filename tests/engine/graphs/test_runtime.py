@@ -10,16 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from swiftpie.engine.openvino.networks import to_openvino
-from swiftpie.engine.openvino.runtime import (
+from swiftpie.engine.graphs.networks import to_openvino
+from swiftpie.engine.graphs.runtime import (
     BUILDER,
     TELEMETRY,
     Precision,
     Threads,
     load,
     preferred_precision,
-    unreported,
-    without_cuda_advice,
+    quietly,
 )
 from swiftpie.errors import MissingExtra
 
@@ -45,7 +44,7 @@ def test_what_reports_use_is_never_imported(package):
 
 
 def test_it_can_be_imported_by_others_afterwards():
-    with unreported():
+    with quietly():
         with pytest.raises(ImportError):
             importlib.import_module(TELEMETRY)
         assert sys.modules[TELEMETRY] is None
@@ -58,7 +57,7 @@ def test_a_compiler_of_cuda_without_a_card_is_not_mentioned(caplog, monkeypatch,
     builder = importlib.import_module(BUILDER)  # says it too where PyTorch was built for CUDA
     caplog.clear()
     monkeypatch.setattr(logging.getLogger(BUILDER), "handlers", [caplog.handler])
-    with without_cuda_advice():
+    with quietly():
         builder._find_cuda_home()
     assert caplog.records == []
     builder._find_cuda_home()

@@ -1,4 +1,4 @@
-"""OpenVINO and NNCF as SwiftPie uses them: imported late, without reports, on their own cores."""
+"""OpenVINO, NNCF and ONNX as SwiftPie uses them: imported late, unreported, on their own cores."""
 
 import ctypes
 import importlib
@@ -19,13 +19,11 @@ logger = logging.getLogger(__name__)
 
 TELEMETRY = "openvino_telemetry"  # the package that reports to Google Analytics
 DEVICE = "CPU"
-BUILDER = (
-    "torch.utils.cpp_extension"  # NNCF imports it, and it misses a CUDA that nobody needs here
-)
+BUILDER = "torch.utils.cpp_extension"  # NNCF imports it, and it misses a CUDA of no use here
 OPENMP = "openmp"  # what torch spreads its work with, as threadpoolctl calls it
 
 Untyped = Any
-"""An object of OpenVINO or NNCF, neither of which has complete types."""
+"""An object of OpenVINO, NNCF or ONNX, none of which has complete types."""
 
 
 class Precision(StrEnum):
@@ -36,50 +34,44 @@ class Precision(StrEnum):
 
 
 @contextmanager
-def unreported() -> Iterator[None]:
-    """Keep OpenVINO and NNCF from finding the package that reports their use.
+def quietly() -> Iterator[None]:
+    """Keep OpenVINO and NNCF from reporting their use, and PyTorch from missing CUDA.
 
-    It reports every import and conversion over the network unless a file in the user's home
-    forbids it. Both packages do without where it is missing, and remember that it was.
+    Both packages report every import and conversion over the network by another package, unless a
+    file in the user's home forbids it. They do without where that package is missing, and remember
+    that it was. PyTorch warns where it finds CUDA's compiler and no card.
     """
-    if sys.modules.get(TELEMETRY) is not None:
+    builder = logging.getLogger(BUILDER)
+    was_disabled, builder.disabled = builder.disabled, True
+    is_late = sys.modules.get(TELEMETRY) is not None
+    if is_late:
         logger.warning(
             "OpenVINO was imported before SwiftPie and reports its use to its makers. Run "
             "`opt_in_out --opt_out` to forbid it."
         )
-        yield
-        return
-    sys.modules[TELEMETRY] = None  # type: ignore[assignment]  # how Python marks what is missing
-    try:
-        yield
-    finally:
-        sys.modules.pop(TELEMETRY, None)
-
-
-@contextmanager
-def without_cuda_advice() -> Iterator[None]:
-    """Keep PyTorch from warning that it finds CUDA's compiler and no card, inside of the block."""
-    builder = logging.getLogger(BUILDER)
-    was_disabled, builder.disabled = builder.disabled, True
+    else:
+        sys.modules[TELEMETRY] = None  # type: ignore[assignment]  # how Python marks what is missing
     try:
         yield
     finally:
         builder.disabled = was_disabled
+        if not is_late:
+            sys.modules.pop(TELEMETRY, None)
 
 
-def load(package: str) -> Untyped:
-    """Import `openvino` or `nncf`, or a part of them.
+def load(package: str, *, extra: str = "openvino") -> Untyped:
+    """Import an optional package, or a part of one.
 
     Raises:
         MissingExtra: It is not installed.
     """
     try:
-        with unreported(), without_cuda_advice():
+        with quietly():
             return importlib.import_module(package)
     except ImportError as error:
         raise MissingExtra(
-            f"The OpenVINO engine needs the package {package!r}, which is not installed. "
-            'Run: pip install "swiftpie[openvino]"'
+            f"Graphs need the package {package!r}, which is not installed. "
+            f'Run: pip install "swiftpie[{extra}]"'
         ) from error
 
 

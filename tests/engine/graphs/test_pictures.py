@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from swiftpie.backbones.components import load_components
-from swiftpie.engine.openvino.networks import to_openvino
-from swiftpie.engine.openvino.runtime import Precision
+from swiftpie.engine.graphs.networks import to_openvino
+from swiftpie.engine.graphs.runtime import Precision
 from swiftpie.engine.session import Session
 from swiftpie.engine.transforms import transform
 from swiftpie.models.inversion import EditInversion, TinyInversion

@@ -1,4 +1,4 @@
-"""A network's computation to an OpenVINO graph, whose inputs are flat tensors and nothing else."""
+"""What a network computes of nested tensors, and its graph for OpenVINO, of flat tensors alone."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from swiftpie.engine.openvino.runtime import Untyped, load, unreported, without_cuda_advice
+from swiftpie.engine.graphs.runtime import Untyped, load, quietly
 from swiftpie.errors import CapabilityError
 
 # Names of what is exported, by which a quantizer tells how.
@@ -112,7 +112,7 @@ def export(function: Function, form: Nested) -> Untyped:
     openvino = load("openvino")
     slots = [slot for slot in _leaves(form, Slot) if 0 not in slot.shape]
     samples = tuple(plain(torch.zeros(slot.shape, dtype=slot.dtype)) for slot in slots)
-    with warnings.catch_warnings(), unreported(), without_cuda_advice():
+    with warnings.catch_warnings(), quietly():
         warnings.simplefilter("ignore")  # of torch and OpenVINO about each other
         program = torch.export.export(_Flat(function, form), samples, strict=False)
         graph = openvino.convert_model(program)
@@ -172,15 +172,10 @@ def _mapped(change: Callable[[Any], Any], nested: Nested, kind: type) -> Nested:
     return nested
 
 
-def _leaves(nested: Nested, kind: type) -> Iterator[Any]:
-    if isinstance(nested, kind):
-        yield nested
-    elif isinstance(nested, dict):
-        for key in sorted(nested):
-            yield from _leaves(nested[key], kind)
-    elif isinstance(nested, tuple):
-        for part in nested:
-            yield from _leaves(part, kind)
+def _leaves(nested: Nested, kind: type) -> list[Any]:
+    found: list[Any] = []
+    _mapped(found.append, nested, kind)
+    return found
 
 
 def _settings(part: object) -> dict[str, Any]:

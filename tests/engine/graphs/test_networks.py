@@ -11,10 +11,10 @@ from torch import nn
 
 from swiftpie.attention.condition import INLINE_MASK
 from swiftpie.attention.install import Plan, install_released
-from swiftpie.engine.openvino.export import digest_of
-from swiftpie.engine.openvino.graphs import MOST_BYTES, GraphCache, GraphStore
-from swiftpie.engine.openvino.networks import OpenvinoDenoiser, openvino_inversion, to_openvino
-from swiftpie.engine.openvino.runtime import Precision
+from swiftpie.engine.graphs.cache import MOST_BYTES, GraphCache, GraphStore
+from swiftpie.engine.graphs.functions import digest_of
+from swiftpie.engine.graphs.networks import OpenvinoDenoiser, openvino_inversion, to_openvino
+from swiftpie.engine.graphs.runtime import Precision
 from swiftpie.errors import CapabilityError
 from swiftpie.models.denoiser import SubjectCondition, UNetDenoiser
 from swiftpie.models.inversion import InversionOutput, UNetInversion
@@ -216,7 +216,7 @@ def test_calls_that_share_the_processor_are_answered_as_if_alone(
     session, folder, monkeypatch, most_bytes, streams
 ):
     """With threads for both, whatever this machine has; a large network's wait for each other."""
-    monkeypatch.setattr("swiftpie.engine.openvino.graphs.MOST_BYTES", most_bytes)
+    monkeypatch.setattr("swiftpie.engine.graphs.cache.MOST_BYTES", most_bytes)
     graphs = GraphCache(GraphStore(folder), settings="", precision=Precision.SINGLE)
     graphs.threads.count = 2
     network = SmallReader().eval()

@@ -1,0 +1,491 @@
+"""A loaded model as graphs that need no PyTorch: prompts, subjects and drawing, one graph each.
+
+The graphs are traced from the very functions that draw otherwise. What varies from picture to
+picture, region and scales among it, enters as tensors; sizes and steps are fixed.
+"""
+
+import json
+import math
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from types import MappingProxyType, SimpleNamespace
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+import swiftpie
+from swiftpie.backbones.components import Components
+from swiftpie.engine.graphs.runtime import DEVICE, Precision, load
+from swiftpie.engine.graphs.to_onnx import EXTRA, Named, NamedFunction, write_onnx, write_weights
+from swiftpie.errors import CapabilityError
+from swiftpie.geometry.layout import Layout, fit_to_boxes, fitted, upright, whole_frame
+from swiftpie.geometry.weather import PixelRows, draw_weather
+from swiftpie.imageio.cutout import CUTOUT_PX
+from swiftpie.imageio.decoding import load_image
+from swiftpie.imageio.images import sample_pictures
+from swiftpie.masks import resize_mask, subject_extent
+from swiftpie.models.cutout import packaged
+from swiftpie.models.cutout_net import CutoutNet
+from swiftpie.models.scene import Relighter, SceneCondition
+from swiftpie.models.scene import packaged as packaged_scene
+from swiftpie.models.text import TextTower, TwoTextTowers
+from swiftpie.noise import draw_step_noise
+from swiftpie.pipelines.draw import draw
+from swiftpie.pipelines.drawing.denoise import Prepared, decode, denoise
+from swiftpie.pipelines.drawing.prepare import (
+    light_on,
+    num_draws,
+    source_of_detail,
+    subject_condition,
+)
+from swiftpie.pipelines.drawing.request import Output, PersonalizeRequest, Subject
+from swiftpie.pipelines.drawing.settings import MaskSource, ResolvedScales, Scales
+from swiftpie.pipelines.identity import encode_identity, identity_of_frames
+from swiftpie.pipelines.photographs.relight import IN_THE_AIR
+from swiftpie.pipelines.photographs.relight import SIDE_PX as SCENE_PX
+from swiftpie.pipelines.photographs.scene import draw_noise_of, outline_of, put_before
+from swiftpie.scenes import WEATHERS, WORDS_ALONE
+from swiftpie.types import Identity, TextCondition
+
+FORMAT = "swiftpie-graphs/1"
+SHEET = "swiftpie.json"
+TEXT, IDENTITY, DRAW = "text", "identity", "draw"  # the graphs, by their names
+CUTOUT, RELIGHT, JOIN = "cutout", "relight", "join"  # those of the page besides
+PIXELS, SUBJECT_MASK, PLACE = "image", "subject_mask", "place"  # outputs of `draw`
+OUTLINE, SHADOW = "outline", "shadow"  # likewise, of the subject before a scene
+SCENE = "scene"  # the picture that `relight` and `join` read
+PROMPT = "a subject on a beach"
+SEED = 7
+LEAST_DB = 45  # alike to the eye, and a third of a level of 255 apart
+KEYS, VALUES = "keys/", "values/"  # before the layers' names
+TOKENS = ("input_ids", "attention_mask")
+TOKENS_OF_TWO = ("input_ids", "second_input_ids", "attention_mask")
+STATES = ("text_states", "text_mask", "text_pooled")
+SCALES = (
+    *("identity_scale", "detail_scale", "background_scale"),
+    *("text_scale", "text_background_scale", "energy_cap"),
+)
+NO_CAP = float(torch.finfo(torch.float32).max)  # JSON knows no infinity
+FOUND = ("is_inline", "detail_is_inline")  # 1: attention finds the region; else it is given
+REGIONS = ("region", "detail_region")
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+class Port(NamedTuple):
+    """A tensor that enters or leaves a graph."""
+
+    dtype: str  # as numpy calls it
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class GraphSheet:
+    """One graph; inputs of the same names as outputs of another take what that returns."""
+
+    file: str
+    inputs: Mapping[str, Port]
+    outputs: Mapping[str, Port]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sheet:
+    """An exported model."""
+
+    preset: str
+    fingerprint: str  # of the weights, as identities have it
+    image_size_px: tuple[int, int]  # height and width of what is drawn
+    frame_px: int  # side of the frames that subjects are read from
+    tokenizers: tuple[str, ...]  # files, one a tower
+    defaults: Mapping[str, float]  # of the inputs of `draw` that are a number
+    schedule: tuple[Mapping[str, float], ...]  # timestep, alpha and sigma of each step, as drawn
+    taught: Mapping[str, Any] | None  # words, as `Vocabulary.stored` reads them
+    graphs: Mapping[str, GraphSheet]
+    made_with: Mapping[str, str]  # versions
+    format: str = field(default=FORMAT)
+
+    def write(self, folder: Path) -> None:
+        """Write it beside the graphs."""
+        text = json.dumps(asdict(self), indent=1, sort_keys=True)
+        (folder / SHEET).write_text(text + "\n", encoding="utf-8")
+
+
+def export_onnx(
+    components: Components, folder: Path, *, size_px: tuple[int, int] | None = None
+) -> Sheet:
+    """Write graphs, weights, tokenizers and the sheet of a model into `folder`, which is empty.
+
+    Raises:
+        CapabilityError: Something in it has no form that ONNX knows.
+        MissingExtra: A package that writes graphs is not installed.
+    """
+    functions = functions_of(components, size_px=size_px)
+    places = write_weights(_networks_of(components), folder)
+    graphs = {}
+    for name, function in functions.items():
+        made = write_onnx(function, places=places, path=folder / f"{name}.onnx")
+        graphs[name] = GraphSheet(f"{name}.onnx", _ports(function.samples), _ports(made))
+    tokenizers = []
+    for number, tokenizer in enumerate(_towers(components).values(), start=1):
+        tokenizers.append("tokenizer.json" if number == 1 else f"tokenizer_{number}.json")
+        tokenizer.backend_tokenizer.save(str(folder / tokenizers[-1]))
+    preset, cell = components.preset, components.preset.latent_cell_px
+    rows, columns = components.cells_of(size_px)
+    vocabulary = components.text.vocabulary
+    packages = ("torch", "diffusers", "transformers", "onnxruntime")
+    sheet = Sheet(
+        preset=preset.name,
+        fingerprint=components.fingerprint,
+        image_size_px=(rows * cell, columns * cell),
+        frame_px=preset.image_size_px,
+        tokenizers=tuple(tokenizers),
+        defaults=_defaults_of(components),
+        schedule=tuple(vars(step) for step in components.schedule.steps),
+        taught=None if vocabulary is None else vocabulary.to_json(),
+        graphs=graphs,
+        made_with={"swiftpie": swiftpie.__version__, **{name: version(name) for name in packages}},
+    )
+    sheet.write(folder)
+    return sheet
+
+
+def export_openvino(
+    components: Components, folder: Path, *, size_px: tuple[int, int] | None = None
+) -> Sheet:
+    """Write the same for OpenVINO; each graph has weights of its own beside it.
+
+    Raises:
+        CapabilityError: As of `export_onnx`.
+        MissingExtra: OpenVINO, or a package that writes graphs, is not installed.
+    """
+    openvino = load("openvino")
+    with tempfile.TemporaryDirectory() as place:
+        made = export_onnx(components, Path(place), size_px=size_px)
+        for name, graph in made.graphs.items():
+            read = openvino.Core().read_model(Path(place) / graph.file)
+            openvino.save_model(read, folder / f"{name}.xml", compress_to_fp16=False)
+        for name in made.tokenizers:
+            shutil.copy(Path(place) / name, folder)
+    graphs = {name: replace(graph, file=f"{name}.xml") for name, graph in made.graphs.items()}
+    sheet = replace(made, graphs=graphs)
+    sheet.write(folder)
+    return sheet
+
+
+@torch.no_grad()
+def check(components: Components, folder: Path, sheet: Sheet, *, runtime: str) -> float:
+    """Return how alike the picture of the graphs in `folder` and the usual one are, in dB.
+
+    Raises:
+        CapabilityError: They are not.
+    """
+    request = replace(_request(components), size_px=sheet.image_size_px, output=Output.PIXELS)
+    usual = draw(components, request).tensor
+    assert usual is not None
+    graphs = {name: RUNTIMES[runtime](folder / it.file) for name, it in sheet.graphs.items()}
+    ports, identity = sheet.graphs[DRAW].inputs, request.subjects[0].identity
+    count, _, *shape = ports["noise"].shape
+    inputs: dict[str, NDArray[Any]] = {
+        **{name: np.full(ports[name].shape, n, "float32") for name, n in sheet.defaults.items()},
+        **{name: np.ones(ports[name].shape, "float32") for name in REGIONS},
+        "box": np.array([[0, 0, 1, 1]], "float32"),
+        "pixels": identity.pixels.numpy(),
+        "mask": identity.mask.numpy(),
+        "noise": draw_step_noise([SEED], (shape[0], shape[1], shape[2]), count=count).numpy(),
+    }
+    read: Any = load("tokenizers").Tokenizer.from_file
+    for name, file in zip(TOKENS_OF_TWO, sheet.tokenizers, strict=False):
+        encoded = read(str(folder / file)).encode(PROMPT)
+        inputs |= {name: np.array([encoded.ids]), TOKENS[1]: np.array([encoded.attention_mask])}
+    for name in (TEXT, IDENTITY, DRAW):
+        inputs |= graphs[name](inputs)
+    alike = 10 * math.log10(4 / max(float(np.square(inputs[PIXELS] - usual.numpy()).mean()), 1e-12))
+    if alike < LEAST_DB:
+        raise CapabilityError(
+            f"What {runtime} draws by the exported graphs differs from the usual picture "
+            f"({alike:.1f} dB; {LEAST_DB} are needed). This is a fault of SwiftPie or of "
+            f"{runtime}; use another runtime, and please report it."
+        )
+    return alike
+
+
+def _open_onnxruntime(path: Path) -> Callable[[Arrays], Arrays]:
+    onnxruntime = load("onnxruntime", extra=EXTRA)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    names = [entry.name for entry in session.get_inputs()]
+    outputs = [output.name for output in session.get_outputs()]
+    return lambda inputs: dict(
+        zip(outputs, session.run(outputs, {name: inputs[name] for name in names}), strict=True)
+    )
+
+
+def _open_openvino(path: Path) -> Callable[[Arrays], Arrays]:
+    hints = {"INFERENCE_PRECISION_HINT": Precision.SINGLE.value}
+    compiled = load("openvino").Core().compile_model(str(path), DEVICE, hints)
+    # Tensors that are the same have several names, ours among them.
+    places = [port.get_names() for port in compiled.inputs]
+    outputs = [(place, name) for place in compiled.outputs for name in place.get_names()]
+
+    def compute(inputs: Arrays) -> Arrays:
+        made = compiled(
+            [next(inputs[name] for name in names if name in inputs) for names in places]
+        )
+        return {name: np.array(made[place]) for place, name in outputs}
+
+    return compute
+
+
+RUNTIMES: Mapping[str, Callable[[Path], Callable[[Arrays], Arrays]]] = MappingProxyType(
+    {"onnxruntime": _open_onnxruntime, "openvino": _open_openvino}
+)
+"""What computes graphs; inputs that a graph does not have are left alone."""
+
+
+def functions_of(
+    components: Components, *, size_px: tuple[int, int] | None = None
+) -> dict[str, NamedFunction]:
+    """Return what is to be traced.
+
+    Raises:
+        CapabilityError: The prompts are read by a network of another kind, or the preset finds
+            regions by a first pass.
+    """
+    names = TOKENS if len(_towers(components)) == 1 else TOKENS_OF_TWO  # refuses other readers
+    request, networks = _request(components), _networks_of(components)
+    if source_of_detail(request, components.preset) is MaskSource.TWO_PASS:
+        raise CapabilityError(
+            f"Preset {components.preset.name!r} finds the regions of details by a first pass, and "
+            "a graph is one pass. Export a preset without a 'two-pass' mask."
+        )
+    text, identity = cast("Any", components.text), request.subjects[0].identity
+    frames = {"pixels": identity.pixels, "mask": identity.mask}
+    shape = (components.preset.latent_channels, *components.cells_of(size_px))
+    one = torch.ones(1)
+    samples = {
+        "noise": draw_step_noise([SEED], shape, count=num_draws(components)),
+        **dict(zip(STATES, (states.float() for states in text.encode([PROMPT])), strict=True)),
+        **_features(identity),
+        **frames,
+        **dict.fromkeys(REGIONS, torch.ones(1, 1, *shape[1:])),
+        **dict.fromkeys(FOUND, 0 * one),
+        **dict.fromkeys(SCALES, one),
+    }
+    if components.layout_predictor is not None:
+        samples |= {"box": torch.tensor([[0.2, 0.3, 0.8, 0.9]]), "has_box": 0 * one}
+    tokens = dict(zip(names, text.tokenize([PROMPT]), strict=True))
+    return {
+        TEXT: NamedFunction(networks, partial(_read, components), tokens),
+        IDENTITY: NamedFunction(networks, partial(_describe, components), frames),
+        DRAW: NamedFunction(networks, partial(_draw, components), samples),
+    }
+
+
+def export_page_parts(folder: Path) -> None:
+    """Write the graphs of cut-outs and scenes, and their weights, into `folder`, which is empty.
+
+    Raises:
+        MissingExtra: A package that writes graphs is not installed.
+    """
+    cutouts, relighter = packaged(), packaged_scene()
+    places = write_weights({"network": cutouts, "relighter": relighter}, folder)
+    functions = {CUTOUT: cutout_function(cutouts), **scene_functions(relighter)}
+    for name, function in functions.items():
+        write_onnx(function, places=places, path=folder / f"{name}.onnx")
+
+
+def cutout_function(network: CutoutNet) -> NamedFunction:
+    """Return the network that finds subjects in one view of a photo."""
+    samples = {"view": torch.zeros(1, 3, CUTOUT_PX, CUTOUT_PX)}
+    return NamedFunction(
+        {"network": network}, lambda given: {"logits": network(*given.values())}, samples
+    )
+
+
+def scene_functions(relighter: Relighter) -> dict[str, NamedFunction]:
+    """Return what shows a scene in other light, and what puts a subject before it."""
+    picture, mask = torch.zeros(1, 3, SCENE_PX, SCENE_PX), torch.zeros(1, 1, SCENE_PX, SCENE_PX)
+    noise, number = draw_noise_of(SEED), torch.zeros(1, dtype=torch.int64)
+    light = {"noise": noise, SCENE: picture, **dict.fromkeys(SceneCondition._fields, number)}
+    join = {SCENE: picture, PIXELS: picture, SUBJECT_MASK: mask, OUTLINE: mask, SHADOW: mask}
+    return {
+        RELIGHT: NamedFunction(
+            {"relighter": relighter}, lambda given: {"lit": relighter(*given.values())}, light
+        ),
+        JOIN: NamedFunction({}, _join, join | {"noise": noise, "weather": number, "time": number}),
+    }
+
+
+def _join(given: Named) -> Named:
+    layer = (given[OUTLINE], given[SHADOW])
+    picture, mask = put_before(given[SCENE], given[PIXELS], given[SUBJECT_MASK], [layer])
+    size = (picture.shape[2], picture.shape[3])
+    view, time = PixelRows(size, (0, size[0])), given["time"][0]
+    for number, name in enumerate(WEATHERS):
+        if name in IN_THE_AIR:
+            shown = draw_weather(picture, given["noise"], name=name, time=time, view=view)
+            is_shown = (given["weather"] == number).view(1, 1, 1, 1)
+            picture = torch.where(is_shown, shown, picture)
+    return {"finished": picture, "finished_mask": mask}
+
+
+def _read(components: Components, tokens: Named) -> Named:
+    states, mask, pooled = cast("Any", components.text).read(*tokens.values())
+    return dict(zip(STATES, (states, mask.float(), pooled), strict=True))
+
+
+def _describe(components: Components, frames: Named) -> Named:
+    return _features(identity_of_frames(components, frames["pixels"], frames["mask"]))
+
+
+def _features(identity: Identity) -> dict[str, Tensor]:
+    layers = sorted(identity.keys)
+    return {
+        "tokens": identity.tokens,
+        "pooled": identity.pooled,
+        **{KEYS + name: identity.keys[name] for name in layers},
+        **{VALUES + name: identity.values[name] for name in layers},
+    }
+
+
+def _draw(components: Components, given: Named) -> Named:
+    keys, values = (
+        {name.removeprefix(kind): part for name, part in given.items() if name.startswith(kind)}
+        for kind in (KEYS, VALUES)
+    )
+    text = TextCondition(*(given[name] for name in STATES))
+    identity = Identity(
+        preset=components.preset.name,
+        fingerprint=components.fingerprint,
+        tokens=given["tokens"],
+        pooled=given["pooled"],
+        keys=keys,
+        values=values,
+        pixels=given["pixels"],
+        mask=given["mask"],
+    )
+    noise = given["noise"]
+    layout = _place(components, identity, text, given)
+    lighting = light_on(components, identity, noise[0], text)
+    scales = SimpleNamespace(**{name: given[name] for name in SCALES}, balance=0.0)
+    condition = subject_condition(
+        components,
+        [identity],
+        [layout],
+        lights=[lighting],
+        regions=[given["region"]],
+        detail_regions=[given["detail_region"]],
+        class_tokens=torch.zeros(1, text.hidden_states.shape[1]),
+        scales=cast("ResolvedScales", scales),  # tensors in place of numbers
+        shares=[1.0],
+    )
+    attention = condition.attention._replace(
+        is_inline=given["is_inline"], detail_is_inline=given["detail_is_inline"]
+    )
+    prepared = Prepared(
+        components,
+        components.schedule.initial_latents(noise[0]),
+        text,
+        null_text=None,
+        condition=condition._replace(attention=attention),
+        fresh=noise[1:],
+    )
+    denoised = denoise(prepared)
+    pixels = decode(components, denoised.latents)
+    drawn_mask = resize_mask(denoised.subject_mask, (pixels.shape[2], pixels.shape[3]))
+    made = {PIXELS: pixels, SUBJECT_MASK: drawn_mask}
+    if components.layout_predictor is None:
+        return made
+    columns = [column.view(len(column), -1) for column in layout[1:4]]
+    place = torch.cat([layout.centre, *columns, layout.pose], dim=1)
+    outline, shadow = outline_of(identity.mask, layout, lighting, drawn_mask)
+    return {**made, PLACE: place, OUTLINE: outline, SHADOW: shadow}
+
+
+def _place(components: Components, identity: Identity, text: TextCondition, given: Named) -> Layout:
+    """Return where the layout predictor puts the subject, or the box that is given."""
+    noise, predictor = given["noise"][0], components.layout_predictor
+    if predictor is None:
+        return whole_frame(noise)
+    size = (noise.shape[2], noise.shape[3])
+    extent = subject_extent(identity.mask[:1])
+    found = upright(fitted(predictor(noise, text.pooled, extent).layout, size))
+    unturned = torch.zeros(1, 4)
+    if not predictor.config.knows_pose:  # nothing is turned, so no graph need know how
+        found = found._replace(pose=unturned)
+    centre, scale = fit_to_boxes(given["box"], size, extent)
+    boxed = Layout(centre, scale, rotation=torch.zeros(1), flip=torch.zeros(1), pose=unturned)
+    is_boxed = given["has_box"] > 0
+    return Layout(
+        *(
+            torch.where(is_boxed.view(-1, *[1] * (value.ndim - 1)), other, value)
+            for value, other in zip(found, boxed, strict=True)
+        )
+    )
+
+
+def _request(components: Components) -> PersonalizeRequest:
+    """Return a drawing of a subject in the package, which is the sample of all tracing."""
+    identity = encode_identity(components, [load_image(sample_pictures(1)[0])])
+    return PersonalizeRequest(
+        subjects=(Subject(identity),), prompt=PROMPT, seeds=(SEED,), scene=WORDS_ALONE
+    )
+
+
+def _defaults_of(components: Components) -> dict[str, float]:
+    scales = Scales.of(components.preset)
+    numbers = {name: float(getattr(scales, name)) for name in SCALES}
+    source = source_of_detail(_request(components), components.preset)
+    return {
+        **{name: number if math.isfinite(number) else NO_CAP for name, number in numbers.items()},
+        **dict(zip(FOUND, (0.0, float(source is MaskSource.INLINE)), strict=True)),
+        **({"has_box": 0.0} if components.layout_predictor is not None else {}),
+    }
+
+
+def _networks_of(components: Components) -> dict[str, nn.Module]:
+    """Return the networks that graphs are made of, by the names that their weights begin with."""
+    found: dict[str, object] = {
+        "autoencoder": components.autoencoder,
+        "denoiser": components.denoiser,
+        "image_encoder": components.encoder_of_identity(),
+        "layout_predictor": components.layout_predictor,
+        **dict(zip(("text_encoder", "text_encoder_2"), _towers(components), strict=False)),
+    }
+    return {name: network for name, network in found.items() if isinstance(network, nn.Module)}
+
+
+def _towers(components: Components) -> dict[nn.Module, Any]:
+    """Return the networks that read prompts, and their tokenizers.
+
+    Raises:
+        CapabilityError: They are of another kind.
+    """
+    match components.text:
+        case TextTower() as tower:
+            return {tower.encoder: tower.tokenizer}
+        case TwoTextTowers() as towers:
+            found: dict[nn.Module, Any] = {towers.first.encoder: towers.first.tokenizer}
+            return {**found, towers.second: towers.second_tokenizer}
+    raise CapabilityError(
+        f"The prompts of preset {components.preset.name!r} are read by "
+        f"{type(components.text).__name__}, which cannot be exported. CLIP's towers can: export "
+        "mini, or a preset of Stable Diffusion."
+    )
+
+
+def _ports(tensors: Named) -> dict[str, Port]:
+    return {
+        name: Port(str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape))
+        for name, tensor in tensors.items()
+    }

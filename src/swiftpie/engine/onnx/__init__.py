@@ -1,1 +1,0 @@
-"""Models as graphs for other runtimes."""

@@ -1,1 +1,0 @@
-"""Networks exported to OpenVINO, which computes on Intel and AMD processors."""
