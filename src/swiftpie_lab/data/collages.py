@@ -20,16 +20,24 @@ COLLAGE_PX = 256
 MASK_PX = 128  # side of the masks, as the network guesses them
 
 Array = NDArray[np.float32]
+Bytes = NDArray[np.uint8]
+Point = tuple[float, float]
 
 _PHOTO_PX, _CUTOUT_PX = 1024, 320  # at most: the shorter side of a photo, the longer of a cut-out
+_DRAWN = 0.3  # of the pictures; the others are photographs
 _WHOLE, _GROUND, _PLAIN = 0.6, 0.2, 0.1  # shares of surroundings; the rest is a surface
 _SPRITES = 0.15  # of the subjects; the others are photographed
 _OWN_COLOURS, _MIXED_COLOURS = 0.6, 0.25  # of the subjects; the rest is covered by a photograph
+_TWO_TONED, _GLASSY = 0.12, 0.06  # of two materials, and seen through
 _BLANK, _EMPTY, _PAIRS = 0.03, 0.04, 0.08  # nothing at all, no subject, two things that are one
 _CUT, _CLOSE = 0.2, 0.15  # cut by the lower border, and so close that all borders may
 _MIN_CUT = 0.45  # smaller ones are not cut
 _NUM_OTHERS, _OTHERS = 4, 0.35  # things that are not the subject, each in this share
-_SUPPORTED, _SHADED, _HELD, _HIDDEN = 0.2, 0.65, 0.12, 0.1
+_BESIDE, _DISHES, _WORN = 0.2, 0.08, 0.06  # things beside it, a dish below it, a person behind it
+_SUPPORTED, _SHADED, _HIDDEN = 0.2, 0.65, 0.1
+_HELD, _GRIPPED = 0.14, 0.6  # of the held things: fingers reach over their outlines
+_SMALL, _SMALL_PX = 0.5, (96, 200)  # of the drawn pictures: the side that they are stored with
+SKIN = np.array([0.85, 0.62, 0.5], np.float32)[:, None, None]
 
 
 class Collection(NamedTuple):
@@ -41,10 +49,15 @@ class Collection(NamedTuple):
 
 
 class Collages(NamedTuple):
-    """Pictures with the exact masks of their subjects."""
+    """Pictures with the exact masks of their subjects, in 8 bit."""
 
-    pixels: Tensor  # (B, 3, 256, 256) in [-1, 1]
-    mask: Tensor  # (B, 1, 128, 128) in [0, 1], what is visible of the subject
+    pixels: Bytes  # (B, 3, 256, 256)
+    mask: Bytes  # (B, 1, 128, 128), what is visible of the subject
+
+    def tensors(self, device: str = "cpu") -> tuple[Tensor, Tensor]:
+        """Return the pictures in [-1, 1] and the masks in [0, 1]."""
+        pixels, mask = (torch.from_numpy(part).to(device).float() for part in self)
+        return pixels / 127.5 - 1, mask / 255
 
 
 def read_photos(folder: Path, split: Split) -> list[Image.Image]:
@@ -79,56 +92,77 @@ def draw_collages(collection: Collection, *, count: int, seed: int) -> Collages:
     drawn = [
         _Collage(collection, np.random.default_rng((seed, row))).draw() for row in range(count)
     ]
-    pictures, masks = (torch.from_numpy(np.stack(part)) for part in zip(*drawn, strict=True))
-    mask = torch.nn.functional.avg_pool2d(masks[:, None], COLLAGE_PX // MASK_PX)
-    return Collages(pictures.movedim(3, 1).float() / 127.5 - 1, mask)
+    pixels, masks = (np.stack(part) for part in zip(*drawn, strict=True))
+    cells = masks.reshape(count, 1, MASK_PX, COLLAGE_PX // MASK_PX, MASK_PX, -1)
+    return Collages(pixels, _bytes(cells.mean(axis=(3, 5))))
 
 
 class _Collage:
-    """One picture; fields are float32 (256, 256, C) in [0, 1], with alpha premultiplied."""
+    """One picture; fields are float32 (C, 256, 256) in [0, 1], with alpha premultiplied and last.
+
+    It is a photograph of things, or drawn as sprites are.
+    """
 
     def __init__(self, collection: Collection, random: Generator) -> None:
         self.collection, self.random = collection, random
+        self.is_drawn = self.chance(_DRAWN)
 
-    def draw(self) -> tuple[NDArray[np.uint8], Array]:
-        """Return a picture (256, 256, 3) in 8 bit and the mask (256, 256) of its subject."""
+    def draw(self) -> tuple[Bytes, Array]:
+        """Return a picture (3, 256, 256) in 8 bit and the mask (256, 256) of its subject."""
         if self.chance(_BLANK):
             return self.photographed(self.plain()), np.zeros((COLLAGE_PX, COLLAGE_PX), np.float32)
-        picture = self.surroundings()
+        picture = self.drawn_place() if self.is_drawn else self.surroundings()
         size = self.uniform(1.0, 1.5) if self.chance(_CLOSE) else self.uniform(0.25, 1.05)
         spread = 0.22 * max(0.05, 1.05 - size)
         x, y = (0.5 + np.clip(spread * self.random.standard_normal(2), -0.3, 0.3)).tolist()
         if self.chance(_CUT) and size > _MIN_CUT:
             y = max(0.45, 1 - size * self.uniform(0.05, 0.45))
-        for _ in range(_NUM_OTHERS):
-            if self.chance(_OTHERS):
-                picture = over(picture, self.other(size))
-        subject = self.subjects(x, y, size)
-        rows = np.flatnonzero(subject[..., 3].max(axis=1) > 0.5)
+        for _ in range(int(self.random.binomial(_NUM_OTHERS, _OTHERS))):
+            over(picture, self.other(size))
+        if self.chance(_WORN):
+            over(picture, self.person(x, y, size))
+        subject, mask = self.subjects(x, y, size)
+        rows = np.flatnonzero(mask.max(axis=1) > 0.5)
         base = float(rows[-1] + 1) / COLLAGE_PX if len(rows) else y
-        if self.chance(_SUPPORTED):
-            picture = over(picture, self.support(x, base, size))
+        for share, below in (
+            (_SUPPORTED, self.support),
+            (_BESIDE, self.beside),
+            (_DISHES, self.dish),
+        ):
+            if self.chance(share):
+                over(picture, below(x, base, size))
         if self.chance(_SHADED):
-            picture = self.shaded(picture, subject[..., 3], base)
+            self.shade(picture, mask, base)
+        covers = [self.cover(x, base, len(rows) / COLLAGE_PX)] if self.chance(_HIDDEN) else []
         if self.chance(_HELD):
-            picture = over(picture, self.arm(x, y, size))
-        subject = self.matched(subject, picture)
-        picture, mask = over(picture, subject), subject[..., 3]
-        if self.chance(_HIDDEN):
-            cover = self.cover(x, base, len(rows) / COLLAGE_PX)
-            picture, mask = over(picture, cover), mask * (1 - cover[..., 3])
+            over(picture, self.arm(x, y, size))
+            covers += [self.fingers(mask, size)] if self.chance(_GRIPPED) else []
+        over(picture, self.matched(subject, picture))
+        for cover in covers:
+            over(picture, cover)
+            mask = mask * (1 - cover[3])
         return self.photographed(picture), mask
 
-    def subjects(self, x: float, y: float, size: float) -> Array:
-        """Return what the picture is of: one thing, or two that belong together, or nothing."""
+    def subjects(self, x: float, y: float, size: float) -> tuple[Array, Array]:
+        """Return what the picture is of, and its mask (256, 256).
+
+        It is one thing, or two that belong together, or nothing. Glass is seen through.
+        """
         if self.chance(_EMPTY):
-            return np.zeros((COLLAGE_PX, COLLAGE_PX, 4), np.float32)
+            nothing = np.zeros((4, COLLAGE_PX, COLLAGE_PX), np.float32)
+            return nothing, nothing[3]
         subject = self.placed(self.subject(), x, y, size)
         if self.chance(_PAIRS):
             right, down = (0.3 * size * self.random.standard_normal(2)).tolist()
             part = size * self.uniform(0.4, 0.8)
-            subject = over(subject, self.placed(self.subject(), x + right, y + down, part))
-        return subject
+            over(subject, self.placed(self.subject(), x + right, y + down, part))
+        mask = subject[3].copy()
+        if self.chance(_GLASSY):
+            frame = 2 * round(COLLAGE_PX * size * self.uniform(0.01, 0.05)) + 3
+            inner = Image.fromarray(_bytes(mask)).filter(ImageFilter.BoxBlur(frame / 2))
+            clear = (as_field(inner)[0] * 4 - 3).clip(0, 1) * self.uniform(0.3, 0.85)
+            subject *= 1 - clear
+        return subject, mask
 
     def uniform(self, low: float = 0.0, high: float = 1.0) -> float:
         return float(self.random.uniform(low, high))
@@ -152,6 +186,19 @@ class _Collage:
             picture = self.blurred(self.piece(0.1 ** self.uniform(0.3, 1)), 0.2, 2)
         return self.toned(picture)
 
+    def drawn_place(self) -> Array:
+        """Return a white or plain backdrop, one with a drawn ground, or a place."""
+        kind = self.random.random()
+        if kind < 0.3:
+            return self.piece(self.uniform(0.5, 1.0))
+        picture = self.plain()
+        if kind < 0.4:
+            picture[:] = 1
+        elif kind < 0.7:
+            rows = round(COLLAGE_PX * self.uniform(0.3, 0.95))
+            picture[:, rows:] = self.plain()[:, rows:]
+        return picture
+
     def piece(self, share: float, side: int = COLLAGE_PX) -> Array:
         """Return a square of a photograph, a `share` of its shorter side."""
         photo = self.one_of(self.collection.photos)
@@ -164,7 +211,7 @@ class _Collage:
     def ground_and_wall(self) -> Array:
         horizon = self.uniform(0.1, 0.8)
         wall = self.plain() if self.chance(0.3) else self.piece(0.15 ** self.uniform())
-        wall = self.blurred(wall, 0.7, 6)
+        picture = self.blurred(wall, 0.7, 6)
         surface = self.plain() if self.chance(0.15) else self.piece(0.12 ** self.uniform())
         far = self.uniform(0.1, 0.45) * COLLAGE_PX  # of the lower edge, at each side
         quad = (0, 0, far, COLLAGE_PX, COLLAGE_PX - far, COLLAGE_PX, COLLAGE_PX, 0)
@@ -172,8 +219,7 @@ class _Collage:
         ground = as_image(self.toned(surface)).transform(
             size, Image.Transform.QUAD, quad, Image.Resampling.BILINEAR
         )
-        picture = wall.copy()
-        picture[-size[1] :] = as_field(ground)
+        picture[:, -size[1] :] = as_field(ground)
         return picture
 
     def plain(self, side: int = COLLAGE_PX) -> Array:
@@ -183,65 +229,79 @@ class _Collage:
         turn = self.uniform(0, 2 * math.pi)
         across, down = _grid(side)
         share = 0.5 + (across - 0.5) * math.cos(turn) + (down - 0.5) * math.sin(turn)
-        return np.asarray(first + share[..., None].clip(0, 1) * (second - first), np.float32)
+        return first + np.float32(share).clip(0, 1) * (second - first)
 
     def tone(self) -> Array:
-        """Return a colour (3,), most of them dull and light ones as frequent as dark ones."""
+        """Return a colour (3, 1, 1), most of them dull and light ones as frequent as dark ones."""
         value = 1.0 if self.chance(0.15) else self.uniform(0.03, 1)
         vividness = self.uniform() ** 2
-        return np.asarray(value * (1 - vividness * self.random.random(3)), np.float32)
+        colour = value * (1 - vividness * self.random.random((3, 1, 1)))
+        return np.asarray(colour, np.float32)
 
     def toned(self, picture: Array) -> Array:
         """Change light, contrast and colours, so that pieces of photographs do not repeat."""
-        mean = picture.mean(axis=(0, 1))
+        mean = picture.mean(axis=(1, 2), keepdims=True)
         picture = mean + (picture - mean) * np.float32(self.uniform(0.5, 1.25))
         if self.chance(0.25):
-            picture = picture @ self.mixing()
-        gain = self.uniform(0.6, 1.3) * (1 + self.random.uniform(-0.12, 0.12, 3))
-        return np.clip(picture * gain.astype(np.float32), 0, 1)
+            picture = self.mixed(picture)
+        gain = self.uniform(0.6, 1.3) * (1 + self.random.uniform(-0.12, 0.12, (3, 1, 1)))
+        picture *= np.float32(gain)
+        return picture.clip(0, 1, out=picture)
 
-    def mixing(self) -> Array:
-        """Return a matrix (3, 3) that mixes colours at random and keeps grey."""
+    def mixed(self, colours: Array) -> Array:
+        """Mix colours (3, h, w) at random; grey stays."""
         weights = np.exp(2 * self.random.standard_normal((3, 3)))
-        return np.asarray(weights / weights.sum(axis=0), np.float32)
+        weights /= weights.sum(axis=1, keepdims=True)
+        return np.einsum("ij,jhw->ihw", np.float32(weights), colours)
 
     def blurred(self, field: Array, share: float, most: float) -> Array:
         """Blur a `share` of fields by up to `most` pixels."""
         if not self.chance(share):
             return field
-        radius = most * self.uniform() ** 1.5
-        blur = ImageFilter.BoxBlur(radius)
-        return np.stack(
-            [
-                np.asarray(Image.fromarray(channel).filter(blur), np.float32) / 255
-                for channel in np.moveaxis(_bytes(field), 2, 0)
-            ],
-            axis=2,
-        )
+        blur = ImageFilter.BoxBlur(most * self.uniform() ** 1.5)
+        channels = (Image.fromarray(channel).filter(blur) for channel in _bytes(field))
+        return np.concatenate([as_field(channel) for channel in channels])
 
     def subject(self) -> Image.Image:
         """Return a cut-out in its own colours, in others, or covered by a photograph."""
-        is_drawn = self.chance(_SPRITES)
-        thing = self.one_of(self.collection.sprites if is_drawn else self.collection.cutouts)
+        if self.is_drawn and self.chance(0.8):
+            thing = self.one_of(self.collection.sprites)
+            return ImageOps.mirror(thing) if self.chance(0.5) else thing
+        is_sprite = self.is_drawn or self.chance(_SPRITES)
+        thing = self.one_of(self.collection.sprites if is_sprite else self.collection.cutouts)
         thing = ImageOps.mirror(thing) if self.chance(0.5) else thing
         kind = self.random.random()
         colours, alpha = as_field(thing.convert("RGB")), thing.getchannel("A")
         if kind > _OWN_COLOURS + _MIXED_COLOURS:
-            light = colours.mean(axis=2, keepdims=True) - colours.mean()
-            cloth = self.plain_or_piece(max(thing.size))[: thing.height, : thing.width]
+            light = colours.mean(axis=0) - colours.mean()
+            cloth = self.plain_or_piece(max(thing.size))[:, : thing.height, : thing.width]
             colours = cloth + np.float32(self.uniform(0.3, 1)) * light
         elif kind > _OWN_COLOURS:
-            colours = colours @ self.mixing()
+            colours = self.mixed(colours)
             colours = 1 - colours if self.chance(0.15) else colours
-        mean = colours.mean(axis=2, keepdims=True)
+        if self.chance(_TWO_TONED):
+            colours = self.two_toned(colours)
+        mean = colours.mean(axis=0)
         colours = mean + (colours - mean) * np.float32(self.uniform(0.3, 1.4))
         power = math.exp(self.uniform(-0.6, 0.5))
-        changed = as_image(np.clip(colours, 0, 1) ** np.float32(power))
+        changed = as_image(colours.clip(0, 1) ** np.float32(power))
         changed.putalpha(alpha)
         return changed
 
+    def two_toned(self, colours: Array) -> Array:
+        """Give what lies to one side of a line, or between two, a tone of its own."""
+        _, high, wide = colours.shape
+        turn = self.uniform(0, 2 * math.pi) if self.chance(0.3) else math.pi / 2
+        across, down = np.linspace(-0.5, 0.5, wide), np.linspace(-0.5, 0.5, high)[:, None]
+        place = across * math.cos(turn) + down * math.sin(turn)
+        start, extent = self.uniform(-0.4, 0.3), self.uniform(0.08, 1)
+        part = ((place > start) & (place < start + extent)).astype(np.float32)
+        light = colours.mean(axis=0)
+        other = self.tone() * (0.5 + light) if self.chance(0.7) else self.mixed(colours)
+        return colours + part * np.float32(self.uniform(0.5, 1)) * (other - colours)
+
     def placed(self, thing: Image.Image, x: float, y: float, size: float) -> Array:
-        """Return (256, 256, 4) with a `thing` whose longer side is `size` at a centre."""
+        """Return (4, 256, 256) with a `thing` whose longer side is `size` at a centre."""
         stretch = math.exp(self.uniform(-0.25, 0.25))
         wide, high = thing.width * stretch, thing.height / stretch
         zoom = size * COLLAGE_PX / max(wide, high)
@@ -265,15 +325,17 @@ class _Collage:
         """Light a layer from one side."""
         across, down = _grid()
         side = self.uniform(-0.5, 0.5) * (across - 0.5) + self.uniform(-0.5, 0.3) * (down - 0.5)
-        layer[..., :3] *= ((1 + side) * self.uniform(0.65, 1.25))[..., None]
-        layer[..., :3] = np.minimum(layer[..., :3], layer[..., 3:])
+        layer[:3] *= np.float32((1 + side) * self.uniform(0.65, 1.25))
+        np.minimum(layer[:3], layer[3], out=layer[:3])
         return layer
 
     def matched(self, layer: Array, picture: Array) -> Array:
         """Bring the mean colour of a layer nearer to that of what is around it."""
-        own = layer[..., :3].mean(axis=(0, 1)) / max(1e-3, float(layer[..., 3].mean()))
-        gain = np.clip(picture.mean(axis=(0, 1)) / own.clip(0.02), 0.4, 2.5) ** self.uniform(0, 0.8)
-        layer[..., :3] = np.minimum(layer[..., :3] * gain.astype(np.float32), layer[..., 3:])
+        own = layer[:3].mean(axis=(1, 2)) / max(1e-3, float(layer[3].mean()))
+        gain = np.clip(picture.mean(axis=(1, 2)) / own.clip(0.02), 0.4, 2.5)
+        gain **= self.uniform(0, 0.8)
+        layer[:3] *= gain.astype(np.float32)[:, None, None]
+        np.minimum(layer[:3], layer[3], out=layer[:3])
         return self.blurred(layer, 0.3, 1.5)
 
     def other(self, size: float) -> Array:
@@ -288,6 +350,14 @@ class _Collage:
             x, y, extent = self.uniform(), self.uniform(), min(0.3, size * self.uniform(0.15, 0.5))
         thing = self.rectangle() if self.chance(0.4) else self.subject()
         return self.blurred(self.placed(thing, x, y, extent), 0.6, 5)
+
+    def beside(self, x: float, base: float, size: float) -> Array:
+        """Return a smaller thing that stands beside the subject, or before what is behind it."""
+        extent = size * self.uniform(0.2, 0.6)
+        away = (0.35 * size + 0.5 * extent) * self.uniform(0.8, 1.3)
+        thing = self.rectangle() if self.chance(0.3) else self.subject()
+        side = away if self.chance(0.5) else -away
+        return self.placed(thing, x + side, base - extent * self.uniform(0.3, 0.7), extent)
 
     def rectangle(self) -> Image.Image:
         """Return a box or a round thing with a surface of its own."""
@@ -318,6 +388,15 @@ class _Collage:
         corners = [(middle - half - lean, low), (middle - half, top), (middle + half, top)]
         return self.filled([*corners, (middle + half + lean, low)])
 
+    def dish(self, x: float, base: float, size: float) -> Array:
+        """Return a plate, a tray or a mat under the subject."""
+        half = size * self.uniform(0.4, 0.9)
+        flat = half * self.uniform(0.15, 0.6)
+        turns = np.linspace(0, 2 * math.pi, 40)
+        middle = base - flat * self.uniform(0, 0.6)
+        columns, rows = x + half * np.cos(turns), middle + flat * np.sin(turns)
+        return self.filled([*zip(columns.tolist(), rows.tolist(), strict=True)])
+
     def cover(self, x: float, base: float, height: float) -> Array:
         """Return something before the lower part of the subject, as grass or an edge."""
         top = base - height * self.uniform(0.02, 0.25)
@@ -327,88 +406,143 @@ class _Collage:
         edge = [*zip(steps.tolist(), rows.tolist(), strict=True)]
         return self.filled([*edge, (1.1, 1.2), (-0.1, 1.2)])
 
-    def filled(self, corners: Sequence[tuple[float, float]]) -> Array:
-        """Return a polygon (256, 256, 4) with a surface of its own."""
+    def filled(self, corners: Sequence[Point]) -> Array:
+        """Return a polygon (4, 256, 256) with a surface of its own."""
         shape = Image.new("L", (COLLAGE_PX, COLLAGE_PX))
         points = [(COLLAGE_PX * x, COLLAGE_PX * y) for x, y in corners]
         ImageDraw.Draw(shape).polygon(points, fill=255)
+        return self.covered(shape, self.toned(self.plain_or_piece(COLLAGE_PX)))
+
+    def covered(self, shape: Image.Image, surface: Array) -> Array:
+        """Return a shape (4, 256, 256) that has a surface (3, 256, 256), softly outlined."""
         alpha = as_field(shape.filter(ImageFilter.BoxBlur(self.uniform(0.3, 1.5))))
-        surface = self.toned(self.plain_or_piece(COLLAGE_PX))
-        return self.lit(np.concatenate([surface * alpha, alpha], axis=2))
+        return self.lit(np.concatenate([surface * alpha, alpha]))
+
+    def person(self, x: float, y: float, size: float) -> Array:
+        """Return a body that is larger than the subject before it, as of one who wears it."""
+        shape = Image.new("L", (COLLAGE_PX, COLLAGE_PX))
+        draw = ImageDraw.Draw(shape)
+        half, top = size * self.uniform(0.4, 0.9), y - size * self.uniform(0.4, 0.7)
+        middle = x + 0.1 * size * self.random.standard_normal()
+        head = half * self.uniform(0.3, 0.5)
+        body = (middle - half, top, middle + half, top + 4 * half)
+        draw.rounded_rectangle([COLLAGE_PX * edge for edge in body], 0.5 * half * COLLAGE_PX, 255)
+        round_head = (middle - head, top - 2 * head, middle + head, top + 0.4 * head)
+        draw.ellipse([COLLAGE_PX * edge for edge in round_head], fill=255)
+        return self.covered(shape, self.toned(self.plain_or_piece(COLLAGE_PX)))
 
     def arm(self, x: float, y: float, size: float) -> Array:
         """Return an arm that reaches from a border to behind the subject."""
-        shape = Image.new("L", (COLLAGE_PX, COLLAGE_PX))
-        draw = ImageDraw.Draw(shape)
         turn = self.uniform(0.0, math.pi)
-        thick = COLLAGE_PX * size * self.uniform(0.12, 0.3)
+        thick = size * self.uniform(0.12, 0.3)
         start = (x + 1.2 * math.cos(turn), y + 1.2 * math.sin(turn))
         end = (x + 0.2 * size * self.random.standard_normal(), y + 0.3 * size * self.uniform())
-        for share in np.linspace(0, 1, 60):
-            at = [COLLAGE_PX * (a + share * (b - a)) for a, b in zip(start, end, strict=True)]
-            half = thick * (1 - 0.4 * share) / 2
-            draw.ellipse((at[0] - half, at[1] - half, at[0] + half, at[1] + half), fill=255)
-        alpha = as_field(shape.filter(ImageFilter.BoxBlur(1)))
-        skin = np.array([0.85, 0.62, 0.5], np.float32) * np.float32(self.uniform(0.3, 1.15))
+        shape = Image.new("L", (COLLAGE_PX, COLLAGE_PX))
+        _stroke(shape, start, end, thick, 0.6 * thick)
         is_sleeve = self.chance(0.4)
-        surface = self.plain_or_piece(COLLAGE_PX) if is_sleeve else skin + 0 * self.plain()
-        return self.lit(np.concatenate([surface * alpha, alpha], axis=2))
+        surface = self.plain_or_piece(COLLAGE_PX) if is_sleeve else self.skin()
+        return self.covered(shape, surface)
 
-    def shaded(self, picture: Array, alpha: Array, base: float) -> Array:
-        """Darken the ground under the subject and, softly, beside it."""
+    def fingers(self, mask: Array, size: float) -> Array:
+        """Return fingers that reach over the outline of what they hold."""
+        shape = Image.new("L", (COLLAGE_PX, COLLAGE_PX))
+        rows, columns = np.nonzero(mask > 0.5)
+        if len(rows):
+            middle = np.array([columns.mean(), rows.mean()])
+            at = int(self.random.integers(len(rows)))
+            away = np.array([columns[at], rows[at]]) - middle
+            away = away / max(1.0, float(np.hypot(*away)))
+            along = (columns - middle[0]) * away[0] + (rows - middle[1]) * away[1]
+            edge = middle + away * float(along.max())
+            thick = size * self.uniform(0.05, 0.1)
+            for number in range(int(self.random.integers(1, 5))):
+                side = np.array([-away[1], away[0]]) * thick * COLLAGE_PX * (number - 1.5)
+                tip = edge + side - away * COLLAGE_PX * size * self.uniform(0.05, 0.2)
+                root = edge + side + away * COLLAGE_PX * size * 0.1
+                start, end = (tuple((at / COLLAGE_PX).tolist()) for at in (root, tip))
+                _stroke(shape, start, end, thick, 0.85 * thick)
+        return self.covered(shape, self.skin())
+
+    def skin(self) -> Array:
+        """Return a surface (3, 256, 256) of some skin."""
+        return SKIN * np.float32(self.uniform(0.3, 1.15)) + 0 * self.plain()
+
+    def shade(self, picture: Array, alpha: Array, base: float) -> None:
+        """Darken the ground of a picture under the subject and, softly, beside it."""
         flat, lean = self.uniform(1.2, 4), self.uniform(-1.5, 1.5)
         data = (1, lean, -lean * base * COLLAGE_PX, 0, flat, base * COLLAGE_PX * (1 - flat))
         shape = Image.fromarray(_bytes(alpha))
         cast = shape.transform(shape.size, Image.Transform.AFFINE, data, Image.Resampling.BILINEAR)
         cast = cast.filter(ImageFilter.BoxBlur(self.uniform(1, 10)))
         near = shape.filter(ImageFilter.BoxBlur(self.uniform(3, 12)))
-        shade = self.uniform(0, 0.7) * as_field(cast) + self.uniform(0, 0.5) * as_field(near)
-        return picture * (1 - shade.clip(0, 0.9))
+        shade = np.float32(self.uniform(0, 0.7)) * as_field(cast)
+        shade += np.float32(self.uniform(0, 0.5)) * as_field(near)
+        picture *= 1 - shade.clip(0, 0.9)
 
-    def photographed(self, picture: Array) -> NDArray[np.uint8]:
+    def photographed(self, picture: Array) -> Bytes:
         """Return what a camera makes of it: light, colour cast, blur, noise and compression."""
+        if not self.is_drawn or self.chance(0.3):
+            picture = self.seen(picture)
+        image = as_image(picture)
+        if self.is_drawn and self.chance(_SMALL):
+            stored = int(self.random.integers(*_SMALL_PX))
+            image = image.resize((stored, stored), Image.Resampling.BOX)
+            image = image.resize((COLLAGE_PX, COLLAGE_PX), Image.Resampling.BOX)
+        if self.chance(0.5):
+            buffer = io.BytesIO()
+            image.save(buffer, "JPEG", quality=int(self.random.integers(35, 95)))
+            image = Image.open(buffer)
+        return np.moveaxis(np.asarray(image), 2, 0)
+
+    def seen(self, picture: Array) -> Array:
+        """Return what a lens and a sensor make of a picture."""
         across, down = _grid()
         fall = ((across - 0.5) ** 2 + (down - 0.5) ** 2) * self.uniform(-0.2, 0.8)
         exposure = self.uniform(0.25, 0.7) / max(0.05, float(picture.mean()))
-        gain = np.clip(exposure, 0.6, 2.5) * (1 + self.random.uniform(-0.1, 0.1, 3))
-        picture = picture * (1 - fall)[..., None] * gain.astype(np.float32)
-        picture = np.clip(picture, 1e-3, 1) ** np.float32(math.exp(self.uniform(-0.35, 0.35)))
-        mean = picture.mean(axis=2, keepdims=True)
+        gain = np.clip(exposure, 0.6, 2.5) * (1 + self.random.uniform(-0.1, 0.1, (3, 1, 1)))
+        picture = picture * np.float32(1 - fall) * np.float32(gain)
+        picture = picture.clip(1e-3, 1) ** np.float32(math.exp(self.uniform(-0.35, 0.35)))
+        mean = picture.mean(axis=0)
         vivid = 0.0 if self.chance(0.04) else self.uniform(0.5, 1.25)
         picture = self.blurred(mean + (picture - mean) * np.float32(vivid), 0.35, 1.5)
         if self.chance(0.4):
             grain = self.random.standard_normal(picture.shape, np.float32)
             picture = picture + np.float32(self.uniform(0, 0.05)) * grain
-        image = as_image(np.clip(picture, 0, 1))
-        if self.chance(0.5):
-            buffer = io.BytesIO()
-            image.save(buffer, "JPEG", quality=int(self.random.integers(35, 95)))
-            image = Image.open(buffer)
-        return np.asarray(image)
+        return picture
 
 
-def over(below: Array, layer: Array) -> Array:
-    """Return `layer` (h, w, 4) over a picture (h, w, 3), or over another layer."""
-    channels = below.shape[2]
-    return below * (1 - layer[..., 3:]) + layer[..., :channels]
+def over(below: Array, layer: Array) -> None:
+    """Put `layer` (4, h, w) over a picture (3, h, w), or over another layer."""
+    below *= 1 - layer[3]
+    below += layer[: len(below)]
 
 
 def as_field(image: Image.Image) -> Array:
-    """Return a picture as (h, w, C) in [0, 1]."""
-    field = np.asarray(image, np.float32) / np.float32(255)
-    return field if field.ndim == 3 else field[..., None]
+    """Return a picture as (C, h, w) in [0, 1]."""
+    field = np.asarray(image)
+    field = np.moveaxis(field, 2, 0) if field.ndim == 3 else field[None]
+    return np.ascontiguousarray(field) * np.float32(1 / 255)
 
 
 def as_image(field: Array) -> Image.Image:
-    """Return a picture (h, w, 3) in [0, 1]."""
-    return Image.fromarray(_bytes(field))
+    """Return a picture (3, h, w) in [0, 1]."""
+    return Image.fromarray(np.ascontiguousarray(np.moveaxis(_bytes(field), 0, 2)))
 
 
-def _bytes(field: Array) -> NDArray[np.uint8]:
-    return np.asarray(np.clip(field, 0, 1) * 255 + 0.5, np.uint8)
+def _bytes(field: Array) -> Bytes:
+    return (field.clip(0, 1) * np.float32(255) + np.float32(0.5)).astype(np.uint8)
 
 
 def _grid(side: int = COLLAGE_PX) -> tuple[Array, Array]:
     """Return how far across (1, s) and down (s, 1) the middle of each pixel lies, in [0, 1]."""
     places = ((np.arange(side) + 0.5) / side).astype(np.float32)
     return places[None], places[:, None]
+
+
+def _stroke(shape: Image.Image, start: Point, end: Point, thick: float, thin: float) -> None:
+    """Fill a stroke that narrows from `thick` to `thin`, in shares of the side."""
+    draw, side = ImageDraw.Draw(shape), shape.width
+    for share in np.linspace(0, 1, 60).tolist():
+        x, y = (side * (a + share * (b - a)) for a, b in zip(start, end, strict=True))
+        half = side * (thick + share * (thin - thick)) / 2
+        draw.ellipse((x - half, y - half, x + half, y + half), fill=255)

@@ -1,8 +1,9 @@
 """The cut-out network, trained on cut-outs that were put into photographs."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,11 +17,19 @@ from swiftpie.masks import iou
 from swiftpie.models.cutout import load, packaged
 from swiftpie.models.cutout_net import STAGES, CutoutNet
 from swiftpie.models.eight_bits import write_network
-from swiftpie_lab.data.collages import Collection, draw_collages, read_cutouts, read_photos
+from swiftpie_lab.data.ahead import Ahead
+from swiftpie_lab.data.collages import (
+    Collages,
+    Collection,
+    draw_collages,
+    read_cutouts,
+    read_photos,
+)
 from swiftpie_lab.training.context import Context
+from swiftpie_lab.training.loop import Update
 from swiftpie_world.subjects import Split
 
-VALIDATION_SEED = 2**31 - 1
+VALIDATION_SEED, NUM_VALIDATION = 2**31 - 1, 96
 OUTLINE_REACH_PX = 3  # pixels this near to the outline count more
 OUTLINE_WEIGHT = 3.0
 GOOD_IOU = 0.85
@@ -36,6 +45,8 @@ class CutoutConfig:
     cutouts: str = ""  # a folder of photographed subjects with transparency
     encoder: str = ""  # EfficientNet-Lite0 trained on ImageNet, a .pth of PyTorch
     start: str = ""  # instead, go on from a run or a folder of exported weights
+    num_processes: int = 1  # that draw; from two on they do so while the network learns
+    trains_encoder: bool = False
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -62,55 +73,69 @@ class CutoutConfig:
             if self.encoder:
                 weights = torch.load(self.encoder, weights_only=True, map_location="cpu")
                 start.encoder.load_state_dict(imagenet_encoder(weights))
-        train, held_out = (self._collection(split) for split in ("train", "held_out"))
-        return CutoutStage(train, held_out, self.batch_size, context.device, start)
-
-    def _collection(self, split: Split) -> Collection:
-        photos, cutouts = (
-            read_photos(Path(self.photos), split),
-            read_cutouts(Path(self.cutouts), split),
+        collect = partial(_collection, Path(self.photos), Path(self.cutouts))
+        held_out = draw_collages(collect("held_out"), count=NUM_VALIDATION, seed=VALIDATION_SEED)
+        build = partial(_drawing, partial(collect, "train"), self.batch_size)
+        draw = build() if self.num_processes == 1 else Ahead(build, self.num_processes)
+        return CutoutStage(
+            *(draw, held_out, self.batch_size, context.device, start, self.trains_encoder)
         )
-        sprites = [library().image(name).convert("RGBA") for name in library().names()]
-        return Collection(photos, cutouts, sprites)
+
+
+def _collection(photos: Path, cutouts: Path, split: Split) -> Collection:
+    sprites = [library().image(name).convert("RGBA") for name in library().names()]
+    return Collection(read_photos(photos, split), read_cutouts(cutouts, split), sprites)
+
+
+def _drawing(collect: Callable[[], Collection], count: int) -> Callable[[int], Collages]:
+    """Return what draws a batch by its number."""
+    collection = collect()
+    return lambda seed: draw_collages(collection, count=count, seed=seed)
 
 
 @dataclass(frozen=True)
 class CutoutStage:
-    """Find the subject in pictures whose colours, grounds and clutter do not give it away.
+    """Find the subject in pictures whose colours, grounds and clutter do not give it away."""
 
-    The encoder stays as photographs made it: trained on collages, it finds less in photographs.
-    """
-
-    train: Collection
-    held_out: Collection
+    draw: Callable[[int], Collages]  # by the number of the batch
+    held_out: Collages
     samples_per_step: int
     device: str
     start: CutoutNet
+    trains_encoder: bool = False  # else it stays as photographs made it
+
+    @property
+    def groups(self) -> dict[str, tuple[str, ...]]:
+        """The parts that learn, each at its own rate."""
+        return {part: (part,) for part in ("decoder", "encoder")[: 1 + self.trains_encoder]}
 
     def network(self) -> CutoutNet:
-        """Return a copy of the one to go on from, whose decoder learns."""
+        """Return a copy of the one to go on from, whose parts of `groups` learn."""
         network = copy.deepcopy(self.start).float().train()
         network.requires_grad_(requires_grad=False)
-        network.decoder.requires_grad_(requires_grad=True)
+        for part in self.groups:
+            network.get_submodule(part).requires_grad_(requires_grad=True)
         return network.to(self.device)
 
-    def losses(self, network: CutoutNet, draw: int) -> dict[str, Tensor]:
-        """Return how far pixels, area and outline are off."""
-        drawn = draw_collages(self.train, count=self.samples_per_step, seed=draw)
-        pixels, mask = (part.to(self.device) for part in drawn)
-        logits = network(pixels)
-        each = F.binary_cross_entropy_with_logits(logits, mask, reduction="none")
-        return {
-            "pixels": each.mean(),
-            "area": soft_iou_loss(logits, mask),
-            "outline": OUTLINE_WEIGHT * (each * outline(mask)).mean(),
-        }
+    def updates(self, network: CutoutNet, _step: int, draw: int) -> Iterator[Update]:
+        """Yield how far pixels, area and outline are off, for each part that learns."""
+        pixels, mask = self.draw(draw).tensors(self.device)
+        kind = torch.device(self.device).type
+        for part in self.groups:
+            with torch.autocast(kind, torch.bfloat16, enabled=kind != "cpu"):
+                logits = network(pixels)
+            each = F.binary_cross_entropy_with_logits(logits, mask, reduction="none")
+            terms = {
+                "pixels": each.mean(),
+                "area": soft_iou_loss(logits, mask),
+                "outline": OUTLINE_WEIGHT * (each * outline(mask)).mean(),
+            }
+            yield Update(part, terms)
 
     @torch.no_grad()
     def sample(self, network: CutoutNet, path: Path) -> dict[str, float]:
         """Save pictures, masks and guesses; return how well held-out subjects are found."""
-        drawn = draw_collages(self.held_out, count=96, seed=VALIDATION_SEED)
-        pixels, mask = (part.to(self.device) for part in drawn)
+        pixels, mask = self.held_out.tensors(self.device)
         guess = torch.cat([network(part).sigmoid() for part in pixels.split(16)])
         rows = [part[:12].expand(-1, 3, -1, -1) * 2 - 1 for part in (mask, guess)]
         contact_sheet([to_pil(row) for row in (pixels[:12], *rows)], cell_px=128).save(path)
