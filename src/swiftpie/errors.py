@@ -16,7 +16,10 @@ Every message says what was given, what is needed, and what to do.
 """
 
 import difflib
+import importlib
+import importlib.util
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 REASON_LETTERS = 300  # kept of a message of another library
 
@@ -89,6 +92,36 @@ class OutOfMemory(SwiftPieError, MemoryError):  # noqa: N818 - reads as what it 
 
 class MissingExtra(SwiftPieError, ImportError):  # noqa: N818 - reads as what it is
     """An optional package is needed; the message names the extra to install."""
+
+
+def require(package: str, *, extra: str, use: str) -> Any:  # noqa: ANN401 - a module, of any types
+    """Return an optional package, or a module of it; `use` is the start of the message.
+
+    Raises:
+        MissingExtra: It is not installed.
+    """
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise MissingExtra(_missing(package, extra=extra, use=use)) from error
+
+
+def check_installed(*packages: str, extra: str, use: str) -> None:
+    """Do what `require` does, and import nothing.
+
+    Raises:
+        MissingExtra: One is not installed.
+    """
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            raise MissingExtra(_missing(package, extra=extra, use=use))
+
+
+def _missing(package: str, *, extra: str, use: str) -> str:
+    return (
+        f"{use} needs the package {package!r}, which is not installed. "
+        f'Run: pip install "swiftpie[{extra}]"'
+    )
 
 
 def printable(text: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from swiftpie.batch.draw import Drawer, Work
-from swiftpie.errors import MissingExtra, SwiftPieError
+from swiftpie.errors import SwiftPieError, require
 
 if TYPE_CHECKING:
     from swiftpie.batch.folder import Outcome
@@ -38,13 +38,9 @@ class Actor:
 
 def draw_by_actors(run: "Run", work: Work, stop: Event) -> "Iterator[Outcome]":
     """Draw what is left by so many actors; `swiftpie.batch.run.draw` reports what they yield."""
-    try:
-        import ray.data
-    except ImportError as error:
-        raise MissingExtra(
-            "--ray draws by Ray Data, which is not installed. Install it: pip install "
-            "'swiftpie[ray]'"
-        ) from error
+    require("ray.data", extra="ray", use="--ray")
+    import ray.data
+
     if not run.batches:
         return
     if not ray.is_initialized():

@@ -11,7 +11,7 @@ from swiftpie.backbones.choices import LoadOptions
 from swiftpie.cli import console, options
 from swiftpie.cli.loading import open_session, resolved
 from swiftpie.engine.transforms import TRANSFORMS
-from swiftpie.errors import InputError
+from swiftpie.errors import InputError, check_installed
 from swiftpie.validation import parse_size
 
 if TYPE_CHECKING:
@@ -159,12 +159,11 @@ def page(
     """Write a page that draws with mini in the browser itself, for any host of files."""
     from swiftpie.backbones.downloads import as_size
     from swiftpie.imageio.atomic import atomic_folder
-    from swiftpie.page.compact import load_tools
     from swiftpie.page.runtime import read_runtime
     from swiftpie.page.site import write_page
 
     _refuse_existing(out)
-    load_tools()
+    check_installed("onnx", "onnxruntime", extra="export", use="A page")
     files = read_runtime(runtime)
     console.say("preparing the graphs of mini, about 20 s")
     with atomic_folder(out) as new:

@@ -1,7 +1,6 @@
 """`swiftpie mcp`: tools for assistants that speak the Model Context Protocol."""
 
 import asyncio
-import importlib.util
 import socket
 from functools import partial
 from pathlib import Path
@@ -14,7 +13,7 @@ from swiftpie.backbones.presets import describe
 from swiftpie.cli import console, options
 from swiftpie.cli.loading import open_session, plan_downloads, resolved
 from swiftpie.cli.serve import check_address, is_loopback
-from swiftpie.errors import ConfigError, MissingExtra
+from swiftpie.errors import ConfigError, check_installed
 from swiftpie.server.limits import Limits
 
 if TYPE_CHECKING:
@@ -70,7 +69,7 @@ def mcp(
 
     The tools are draw, edit, insert and remove.
     """
-    _check_packages()
+    check_installed(*PACKAGES, extra="mcp", use="`swiftpie mcp`")  # before anything is loaded
     from swiftpie.server.mcp.files import Folders
     from swiftpie.server.mcp.server import Toolbox, serve_http, serve_stdio
     from swiftpie.server.store import Models, ServedModel
@@ -91,16 +90,6 @@ def mcp(
 
 def _load(loading: LoadOptions) -> "Session":
     return open_session(**loading).session
-
-
-def _check_packages() -> None:
-    """Refuse before anything is loaded."""
-    for name in PACKAGES:
-        if importlib.util.find_spec(name) is None:
-            raise MissingExtra(
-                f"`swiftpie mcp` needs the package {name}, which is not installed. Install the "
-                "extra: pip install 'swiftpie[mcp]'"
-            )
 
 
 def _check_downloads(loading: LoadOptions) -> None:

@@ -1,7 +1,6 @@
 """`swiftpie serve`: the page and the interface for other programs."""
 
 import errno
-import importlib.util
 import os
 import socket
 import sys
@@ -19,7 +18,7 @@ from swiftpie.backbones.presets import PRESETS, RECIPES, describe
 from swiftpie.cli import console, options
 from swiftpie.cli.drawing.face import encoder_of, with_face_files
 from swiftpie.cli.loading import confirm_download, open_session, plan_downloads
-from swiftpie.errors import ConfigError, MissingExtra, system_reason
+from swiftpie.errors import ConfigError, check_installed, system_reason
 from swiftpie.faces import FaceSettings
 from swiftpie.server.limits import Limits, RayReplicas
 
@@ -133,7 +132,7 @@ def serve(
 
     Pages of other sites cannot use it. Without a token, only this machine can.
     """
-    _check_packages()
+    check_installed(*PACKAGES, extra="serve", use="`swiftpie serve`")  # before anything is loaded
     _check_replicas(replicas, uses_ray=uses_ray)
     from swiftpie.server.app import make_app
     from swiftpie.server.guard import loopback_names
@@ -166,16 +165,6 @@ def serve(
         server.run()
     if not server.started:
         sys.exit(1)
-
-
-def _check_packages() -> None:
-    """Refuse before anything is loaded."""
-    for name in PACKAGES:
-        if importlib.util.find_spec(name) is None:
-            raise MissingExtra(
-                f"`swiftpie serve` needs the package {name}, which is not installed. Install the "
-                "extra: pip install 'swiftpie[serve]'"
-            )
 
 
 def _check_replicas(replicas: RayReplicas, *, uses_ray: bool) -> None:

@@ -4,19 +4,17 @@ The key is the user's, or a local one that is made once. Nobody's list of trust 
 shows that a file is unchanged since it was signed, and not who signed it. Nothing is fetched.
 """
 
-import importlib
 import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
 from swiftpie import __version__
 from swiftpie.config import home_folder
-from swiftpie.errors import ConfigError, InputError, MissingExtra, WeightsError, short_reason
+from swiftpie.errors import ConfigError, InputError, WeightsError, require, short_reason
 from swiftpie.imageio.atomic import make_folder, write_file
 
 TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
@@ -84,7 +82,7 @@ def sign(
     Raises:
         ConfigError: The key cannot sign, or the suffix is that of another format.
     """
-    c2pa, kind = _c2pa(), _type_of(picture)
+    c2pa, kind = _needed("c2pa"), _type_of(picture)
     if suffix and TYPES[suffix.lower()] != kind:
         raise ConfigError(
             f"The picture is {kind}, and {suffix} is another format. Signing keeps the format. "
@@ -116,7 +114,7 @@ def read(data: bytes) -> Credentials | None:
     """
     if MANIFEST_MARK not in data:
         return None
-    c2pa = _c2pa()
+    c2pa = _needed("c2pa")
     try:
         reader = c2pa.Reader.try_create(_type_of(data), io.BytesIO(data))
     except c2pa.C2paError as error:
@@ -219,7 +217,7 @@ def _key_of(private: bytes, certificates: bytes) -> SigningKey:
     Raises:
         ValueError: It is no key, or of a kind that does not sign content.
     """
-    _cryptography("cryptography.hazmat.primitives.serialization")
+    _needed("cryptography.hazmat.primitives.serialization")
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
@@ -263,7 +261,7 @@ def _made_key() -> bytes:
 
     C2PA refuses certificates that vouch for themselves, so a second key vouches, and is forgotten.
     """
-    _cryptography("cryptography.x509")
+    _needed("cryptography.x509")
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -312,24 +310,5 @@ def _made_key() -> bytes:
     return own.private_bytes(pem, kind, plain) + b"".join(one.public_bytes(pem) for one in chain)
 
 
-def _c2pa() -> ModuleType:
-    return _needed("c2pa", "c2pa-python")
-
-
-def _cryptography(module: str) -> ModuleType:
-    return _needed(module, "cryptography")
-
-
-def _needed(module: str, package: str) -> ModuleType:
-    """Return a module of the extra.
-
-    Raises:
-        MissingExtra: It is not installed.
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise MissingExtra(
-            f"Credentials need the package {package}, which is not installed. Install the extra: "
-            "pip install 'swiftpie[credentials]'"
-        ) from error
+def _needed(module: str) -> Any:  # noqa: ANN401 - the packages have types for us only in part
+    return require(module, extra="credentials", use="A content credential")

@@ -8,17 +8,16 @@ stays exact inside of its graph.
 """
 
 import gzip
-import importlib
-import tempfile
 import zlib
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from swiftpie.errors import MissingExtra
+from swiftpie.engine.graphs.runtime import Untyped, load
+from swiftpie.engine.graphs.to_onnx import EXTRA, folded
 
 HALF_FRACTION_BITS = 10
 FRACTION_BITS = 5  # that are kept; pictures of `mini` stay above 45 dB with them, and with 4 do not
@@ -26,24 +25,6 @@ WEIGHTS = "weights"  # what graphs call the pack once it is unpacked
 HIGH, LOW = "weights-high.bin", "weights-low.bin"
 
 Halves = NDArray[np.uint16]
-
-
-class Tools(NamedTuple):
-    """What reads and computes graphs."""
-
-    onnx: Any
-    onnxruntime: Any
-
-
-def load_tools() -> Tools:
-    """Return the packages that prepare graphs."""
-    try:
-        return Tools(*(importlib.import_module(name) for name in Tools._fields))
-    except ImportError as error:
-        raise MissingExtra(
-            f"A page needs graphs prepared by the packages onnx and onnxruntime ({error}). "
-            'Run: pip install "swiftpie[export]"'
-        ) from error
 
 
 class WeightPack:
@@ -89,31 +70,18 @@ def pack_graphs(graphs: Mapping[str, Path], folder: Path) -> int:
     Raises:
         MissingExtra: A package that prepares graphs is not installed.
     """
-    tools, pack = load_tools(), WeightPack()
+    onnx, pack = load("onnx", extra=EXTRA), WeightPack()
     for name, path in graphs.items():
-        model, known = _folded(tools, path), _weights_of(tools, path)
+        model, known = onnx.load_from_string(folded(path)), _weights_of(onnx, path)
         for tensor in model.graph.initializer:
-            _move(tools, tensor, pack, known)
+            _move(onnx, tensor, pack, known)
         packed = gzip.compress(model.SerializeToString(), compresslevel=9, mtime=0)
         (folder / f"{name}.graph").write_bytes(packed)
     return pack.write(folder)
 
 
-def _folded(tools: Tools, path: Path) -> Any:  # noqa: ANN401 - a message of ONNX
-    """Return a graph without what follows from its weights alone, all tensors inside of it."""
-    runtime = tools.onnxruntime
-    with tempfile.TemporaryDirectory() as place:
-        options = runtime.SessionOptions()
-        options.log_severity_level = 3
-        options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-        options.optimized_model_filepath = str(Path(place) / "folded.onnx")
-        runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        return tools.onnx.load(options.optimized_model_filepath)
-
-
-def _weights_of(tools: Tools, path: Path) -> Collection[bytes]:
+def _weights_of(onnx: Untyped, path: Path) -> Collection[bytes]:
     """Return the weights that a graph refers to, each by its numbers in their order."""
-    onnx = tools.onnx
     raw = onnx.load(path, load_external_data=False)
     names = {
         tensor.name
@@ -129,9 +97,8 @@ def _key(values: NDArray[Any]) -> bytes:
     return np.sort(values.astype(np.float32).ravel()).tobytes()
 
 
-def _move(tools: Tools, tensor: Any, pack: WeightPack, known: Collection[bytes]) -> None:  # noqa: ANN401
+def _move(onnx: Untyped, tensor: Untyped, pack: WeightPack, known: Collection[bytes]) -> None:
     """Let a tensor of a graph refer to the pack, if its numbers are weights."""
-    onnx = tools.onnx
     if tensor.data_type != onnx.TensorProto.FLOAT:
         return
     values = onnx.numpy_helper.to_array(tensor)

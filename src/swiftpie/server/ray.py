@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from swiftpie.errors import ConfigError, MissingExtra, SwiftPieError, short_reason
+from swiftpie.errors import ConfigError, SwiftPieError, require, short_reason
 from swiftpie.server.commands import Command, vocabulary_of
 from swiftpie.server.drawing import DrawingThread
 from swiftpie.server.limits import RayReplicas
@@ -55,14 +55,10 @@ def on_ray(
     Raises:
         MissingExtra: Ray Serve is not installed.
     """
-    try:
-        import ray
-        from ray import serve
-    except ImportError as error:
-        raise MissingExtra(
-            "--ray draws by Ray Serve, which is not installed. Install it: pip install "
-            "'swiftpie[serve,ray]'"
-        ) from error
+    require("ray.serve", extra="serve,ray", use="--ray")
+    import ray
+    from ray import serve
+
     is_ours = not ray.is_initialized()
     if is_ours:
         ray.init(log_to_driver=False, include_dashboard=False, configure_logging=False)

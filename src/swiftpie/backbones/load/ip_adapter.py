@@ -1,7 +1,6 @@
 """Adapters as others publish them: IP-Adapter's layout, SwiftEdit's, and LoRAs of diffusers."""
 
 import importlib
-import importlib.util
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from swiftpie.attention.condition import Block
 from swiftpie.attention.install import Installation
 from swiftpie.backbones.load.safe import flatten, read_tensors
-from swiftpie.errors import MissingExtra, WeightsError, short_reason
+from swiftpie.errors import WeightsError, check_installed, short_reason
 from swiftpie.models.projection import FaceVersion, Projector, image_proj_of, projector_for
 
 SEMANTIC = re.compile(r"(\d{1,4})\.to_([kv])_ip\.weight")
@@ -212,11 +211,7 @@ def check_reads_lora() -> None:
     Raises:
         MissingExtra: It is not.
     """
-    if importlib.util.find_spec("peft") is None:
-        raise MissingExtra(
-            "This preset is a LoRA, which is read with the package 'peft'. It is not installed. "
-            'Run: pip install "swiftpie[lora]"'
-        )
+    check_installed("peft", extra="lora", use="A LoRA")
 
 
 def semantic_tensors(installation: Installation, projector: nn.Module) -> dict[str, Tensor]:

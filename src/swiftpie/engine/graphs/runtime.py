@@ -1,7 +1,6 @@
 """OpenVINO, NNCF and ONNX as SwiftPie uses them: imported late, unreported, on their own cores."""
 
 import ctypes
-import importlib
 import importlib.metadata
 import logging
 import sys
@@ -13,7 +12,7 @@ from typing import Any
 
 import torch
 
-from swiftpie.errors import MissingExtra
+from swiftpie.errors import require
 
 logger = logging.getLogger(__name__)
 
@@ -65,14 +64,8 @@ def load(package: str, *, extra: str = "openvino") -> Untyped:
     Raises:
         MissingExtra: It is not installed.
     """
-    try:
-        with quietly():
-            return importlib.import_module(package)
-    except ImportError as error:
-        raise MissingExtra(
-            f"Graphs need the package {package!r}, which is not installed. "
-            f'Run: pip install "swiftpie[{extra}]"'
-        ) from error
+    with quietly():
+        return require(package, extra=extra, use="A graph")
 
 
 def preferred_precision(core: Untyped) -> Precision:

@@ -5,6 +5,7 @@ these functions, and another package to write ONNX.
 """
 
 import io
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -116,7 +117,7 @@ def write_onnx(
             ) from error
     raw = onnx.load_from_string(buffer.getvalue())
     _narrow(raw)
-    model = onnx.load_from_string(_folded(raw.SerializeToString(), path))
+    model = onnx.load_from_string(folded(raw.SerializeToString()))
     _attach(model, places, kept={"", *function.samples, *made})
     onnx.save(model, path)
     return made
@@ -134,17 +135,20 @@ def _narrow(model: Untyped) -> None:
                 attribute.i = FLOAT
 
 
-def _folded(graph: bytes, path: Path) -> bytes:
-    """Return `graph` with all shapes computed. Weights are inputs yet, so these are left alone."""
+def folded(graph: bytes | Path) -> bytes:
+    """Return a graph with all computed that follows from what is in it, and that inside of it.
+
+    Weights that are inputs are left alone.
+    """
     runtime = load("onnxruntime", extra=EXTRA)
     options = runtime.SessionOptions()
     options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.log_severity_level = 3
-    options.optimized_model_filepath = str(path)
-    runtime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    folded = path.read_bytes()
-    path.unlink()
-    return folded
+    with tempfile.TemporaryDirectory() as place:
+        made = Path(place) / "folded.onnx"
+        options.optimized_model_filepath = str(made)
+        runtime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        return made.read_bytes()
 
 
 def _attach(model: Untyped, places: Mapping[str, TensorRange], *, kept: set[str]) -> None:

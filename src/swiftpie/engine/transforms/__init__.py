@@ -10,7 +10,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from swiftpie.backbones.machine import AUTO
-from swiftpie.errors import ConfigError, MissingExtra
+from swiftpie.errors import ConfigError, check_installed
 from swiftpie.registry import Registry
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Transform:
 
     summary: str  # one line for people
     apply: "Callable[[Components], Components]"
-    extra: str | None = None  # of SwiftPie, where it needs an optional package
+    extra: str = ""  # of SwiftPie, where it needs an optional package
     packages: tuple[str, ...] = ()  # those of this extra, as they are imported
     phase: Phase = Phase.NETWORKS
     needs: "Callable[[Family, Choices], DownloadPlan] | None" = None  # weights of its own
@@ -48,12 +48,7 @@ class Transform:
     @property
     def is_installed(self) -> bool:
         """Whether all packages that it needs are there."""
-        return not self.missing
-
-    @property
-    def missing(self) -> list[str]:
-        """The packages that it needs and that are not there."""
-        return [package for package in self.packages if importlib.util.find_spec(package) is None]
+        return all(importlib.util.find_spec(package) for package in self.packages)
 
 
 TRANSFORMS: Registry[Transform] = Registry(
@@ -82,11 +77,7 @@ def choose(names: str | Sequence[str], *, device: str = "cpu") -> list[Transform
         wanted = [*automatic, *(name for name in wanted if name != AUTO)]
     chosen = {name: TRANSFORMS.get(name) for name in wanted}
     for name, entry in chosen.items():
-        if missing := entry.missing:
-            raise MissingExtra(
-                f"The transform {name!r} needs the package {missing[0]!r}, which is not "
-                f'installed. Run: pip install "swiftpie[{entry.extra}]"'
-            )
+        check_installed(*entry.packages, extra=entry.extra, use=f"The transform {name!r}")
     callers = [name for name, entry in chosen.items() if entry.phase is Phase.CALLS]
     if len(callers) > 1:
         raise ConfigError(

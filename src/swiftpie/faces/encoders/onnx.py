@@ -6,7 +6,6 @@ onnxruntime, which other recognisers need.
 """
 
 import hashlib
-import importlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from swiftpie.errors import MissingExtra, WeightsError, short_reason
+from swiftpie.errors import WeightsError, require, short_reason
 from swiftpie.faces import EncoderChoice, Face, FaceBox, ModelFile
 from swiftpie.faces.choose import CROP_PX, align
 
@@ -251,22 +250,14 @@ def open_model(folder: Path | None, file: ModelFile) -> FaceNetwork:
             f"Faces need the file {file.name} ({file.licence}), {where}. Get it from "
             f"{file.source or 'its publisher'} and name its folder as `face_models=`."
         )
-    runtime = _runtime()  # says what is missing before anything large is read
+    runtime = require(
+        "onnxruntime", extra="faces", use="A face encoder"
+    )  # says what is missing before anything large is read
     data = path.read_bytes()
     digest = hashlib.sha256(data).hexdigest()
     if file.sha256 and digest != file.sha256:
         logger.warning("'%s' is not the published file: its sha256 begins %s", path, digest[:12])
     return FaceNetwork(_session(runtime, data, path), digest, path)
-
-
-def _runtime() -> Any:  # noqa: ANN401 - the package has no types
-    try:
-        return importlib.import_module("onnxruntime")
-    except ImportError as error:
-        raise MissingExtra(
-            "Faces need onnxruntime, which is not installed. "
-            'Install it: pip install "swiftpie[faces]".'
-        ) from error
 
 
 def _session(runtime: Any, data: bytes, path: Path) -> Any:  # noqa: ANN401 - likewise

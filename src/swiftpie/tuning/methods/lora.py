@@ -3,14 +3,13 @@
 They change the weights by which a subject's keys and values are made.
 """
 
-import importlib.util
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 
-from swiftpie.errors import CapabilityError, MissingExtra
+from swiftpie.errors import CapabilityError, check_installed
 from swiftpie.tuning import TuneSettings
 from swiftpie.tuning.change import Change, Features, Method, Start, features_of
 
@@ -64,11 +63,7 @@ def _copied(linear: nn.Linear) -> nn.Linear:
 
 
 def _make(start: Start, settings: TuneSettings) -> Change:
-    if importlib.util.find_spec("peft") is None:
-        raise MissingExtra(
-            "The method lora needs the package 'peft'. It is not installed. Run: pip install "
-            '"swiftpie[lora]", or choose the method tokens.'
-        )
+    check_installed("peft", extra="lora", use="The method lora, unlike the method tokens,")
     from peft import LoraConfig, inject_adapter_in_model
 
     def change(layers: nn.ModuleList) -> nn.ModuleList:
