@@ -1,6 +1,6 @@
 """Air: time, weather and season as colours, the light and the sky they give, rain, snow and fog."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -352,20 +352,41 @@ def veil(picture: Tensor, f: Fields, settings: Sequence[Setting]) -> Tensor:
     return picture
 
 
+def falling(f: Fields, settings: Sequence[Setting]) -> Tensor:
+    """Return what share of each pixel rain or flakes cover, (B, 1, R, R) in [0, 1]."""
+    shows = f.noise.new_ones(len(settings), 1, f.size_px, f.size_px)
+    kinds: tuple[tuple[str, Callable[[Fields], Iterable[Tensor]]], ...]
+    kinds = (("rain", lambda part: [_streaks(part)]), ("snowfall", _flakes))
+    for name, layers in kinds:
+        index = WEATHERS.index(name)
+        rows = [row for row, setting in enumerate(settings) if setting.weather == index]
+        for layer in layers(f.select(rows)) if rows else ():
+            shows[rows] = shows[rows] * (1 - layer)
+    return 1 - shows
+
+
 def _draw_rain(picture: Tensor, f: Fields, air: Air) -> Tensor:
+    return over(picture, torch.lerp(air.low, air.disc, 0.35), 0.4 * _streaks(f))
+
+
+def _streaks(f: Fields) -> Tensor:
     slant = _RAIN_COLUMNS * (f.x + _RAIN_LEAN * f.y)
-    falling = torch.frac(3 * f.y + torch.special.ndtr(f.cells(32, 0)) * 0.3 + 0.37 * slant.floor())
+    fallen = torch.frac(3 * f.y + torch.special.ndtr(f.cells(32, 0)) * 0.3 + 0.37 * slant.floor())
     across = (torch.frac(slant) - 0.5).abs()
-    streak = ramp(0.2, 0.05, across) * ramp(0.45, 0.9, falling)
-    return over(picture, torch.lerp(air.low, air.disc, 0.35), 0.4 * streak)
+    return ramp(0.2, 0.05, across) * ramp(0.45, 0.9, fallen)
 
 
 def _draw_flakes(picture: Tensor, f: Fields, air: Air) -> Tensor:
     white = 0.4 + 0.6 * air.tone
+    for flakes in _flakes(f):
+        picture = over(picture, white, flakes)
+    return picture
+
+
+def _flakes(f: Fields) -> Iterator[Tensor]:
     for count, channel, above, radius in ((16, 0, -0.2, 0.24), (8, 2, -0.2, 0.17)):
         flake, *_ = scatter(f, count, size=channel, place=1, above=above, radius=radius)
-        picture = over(picture, white, 0.9 * flake)
-    return picture
+        yield 0.9 * flake
 
 
 def _draw_fog(picture: Tensor, f: Fields, air: Air) -> Tensor:

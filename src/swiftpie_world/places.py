@@ -100,6 +100,11 @@ def draw_places(
     )
 
 
+def light_of(fields: Fields, settings: Sequence[Setting]) -> Light:
+    """Return the light of `draw_places` alone."""
+    return _light(fields, _read(fields, settings), settings)
+
+
 def _draw(fields: Fields, bare: Air, settings: Sequence[Setting]) -> Tensor:
     """Draw sorted `settings`, those under the sky first: one sky and one ground for all of them."""
     places = [ALL_PLACES[setting.place] for setting in settings]

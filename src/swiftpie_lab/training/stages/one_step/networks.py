@@ -134,6 +134,20 @@ def load_trained(folder: Path | None, *, device: str) -> TrainedModel:
     return TrainedModel(networks, loaded.autoencoder, tokenizer)
 
 
+def reading_scenes(denoiser: TinyDenoiser) -> TinyDenoiser:
+    """Return a network that draws the same pictures and can learn to read scenes.
+
+    What it reads and returns beside comes last in its first and last layers, and weighs nothing.
+    """
+    wider = TinyDenoiser.from_config(denoiser.config, reads_scene=True)
+    weights = wider.state_dict()
+    for name, known in denoiser.state_dict().items():
+        weights[name].zero_()
+        weights[name][tuple(map(slice, known.shape))] = known
+    wider.load_state_dict(weights)
+    return wider.to(next(denoiser.parameters()))
+
+
 def check_vocabulary(tokenizer: PreTrainedTokenizerFast, encoder: CLIPTextModel) -> None:
     """Refuse a tokenizer that the text encoder was not trained with, as far as sizes tell.
 

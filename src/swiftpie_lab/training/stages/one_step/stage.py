@@ -22,7 +22,12 @@ from swiftpie.geometry.shading import Illumination, Lighting
 from swiftpie.imageio.images import contact_sheet, to_pil
 from swiftpie.masks import iou, resize_mask, subject_extent
 from swiftpie.models.autoencoder import PatchAutoencoder
-from swiftpie.models.denoiser import ReferenceFeatures, SubjectCondition, read_references
+from swiftpie.models.denoiser import (
+    ReferenceFeatures,
+    SceneReference,
+    SubjectCondition,
+    read_references,
+)
 from swiftpie.models.eight_bits import write_network
 from swiftpie.models.layout_predictor import LayoutPredictor
 from swiftpie.models.text import Pooling, encode_tokens
@@ -44,6 +49,7 @@ from swiftpie_lab.training.stages.one_step.networks import (
     OneStepNetworks,
     Sizes,
     load_trained,
+    reading_scenes,
     train_tokenizer,
     trainable,
 )
@@ -67,9 +73,10 @@ from swiftpie_lab.training.stages.one_step.tasks import (
     refined_input,
     repainting,
     rows_where,
+    scene_of,
 )
 from swiftpie_world.captions import AS_USUAL, SpecShares
-from swiftpie_world.sampler import World, WorldBatch
+from swiftpie_world.sampler import SceneShares, World, WorldBatch
 from swiftpie_world.subjects import Split
 
 VALIDATION_SEED = 2**31 - 1
@@ -78,6 +85,8 @@ TEACHER_FORCED = 0.6  # share of samples that get the true layout, not the predi
 KNOWN_SUBJECTS = 0.5  # share of repainting batches that are given their subject's reference
 TURNED = math.radians(20)  # yaw or pitch beyond which the reference shows another side
 LIGHT_WEIGHT = 0.3
+PHOTO_SCENES = 0.35  # share of the batches with scenes that are off-distribution, as photographs
+SAID_SETTINGS = 0.7  # share of the scenes whose setting numbers say beside the words
 HAT_WEIGHT = 6.0  # and of those that show its hat, which is small and in no reference
 
 
@@ -133,6 +142,8 @@ class OneStepConfig:
                     f"The weights of {self.start!r} know no light, and sceneries={self.sceneries} "
                     "teach it. Start from others, or set sceneries=0."
                 )
+            if self.tasks.scene and not networks.denoiser.config.reads_scene:
+                networks.denoiser = reading_scenes(networks.denoiser)
             return OneStepStage(*worlds, autoencoder, tokenizer, config=self, initial=networks)
         frozen = context.autoencoder(self.autoencoder)
         tokenizer = train_tokenizer(worlds[0].corpus(), self.sizes)
@@ -143,7 +154,7 @@ class OneStepConfig:
         return context.world(
             split,
             size_px=self.size_px,
-            has_surfaces=bool(self.tasks.insert or self.sceneries),
+            has_surfaces=bool(self.tasks.insert or self.tasks.scene or self.sceneries),
             photos=self.photos,
             shares=self.shares if split == "train" else AS_USUAL,
         )
@@ -246,7 +257,12 @@ class OneStepStage:
             self.config.views,
             task is TrainingTask.PAIR,
         )
-        batch = self.world.batch(count, views, seed=step, free_places=is_free, pairs=is_pair)
+        batch = (
+            self._with_scenes(count, views, seed=step)
+            if task is TrainingTask.SCENE
+            else self.world.batch(count, views, seed=step, free_places=is_free, pairs=is_pair)
+        )
+        is_free = is_free or batch.is_off_distribution
         start, state = None, generator.get_state()
         if task is TrainingTask.REFINE:
             with torch.no_grad():
@@ -264,6 +280,12 @@ class OneStepStage:
         layout = None if is_free else batch.layout
         light = true_lighting(batch)
         return TrainingTarget(batch.noise, batch.pixels, masks, batch.worn, layout, light), outcome
+
+    def _with_scenes(self, count: int, views: int, *, seed: int) -> WorldBatch:
+        if Random(seed).random() >= PHOTO_SCENES:
+            return self.world.batch(count, views, seed=seed, scenes=SceneShares())
+        batch = self.world.batch(count, views, seed=seed, off_distribution=True)
+        return replace(batch, scene=batch.background)
 
     def _repaint(
         self, network: OneStepNetworks, step: int, task: TrainingTask, *, generator: torch.Generator
@@ -333,8 +355,10 @@ class OneStepStage:
         text = self.encode_text(network, batch.captions)
         extent = subject_extent(batch.reference_mask).repeat_interleave(self.config.views, dim=0)
         scores = network.layout_predictor(batch.noise, text.pooled, extent)
+        scene = self._scene_of(batch, generator)
         if float(torch.rand((), generator=generator)) < drops.everything:
             condition = absent_subject(batch.noise, width=text.pooled.shape[1])
+            condition = condition._replace(scene=scene)
             return Outcome(network.denoiser(*start, text, condition, {}), scores, [], None)
         known = torch.rand(len(extent), generator=generator) < forced
         guess = (one.detach() for one in scores.layout)
@@ -352,6 +376,7 @@ class OneStepStage:
                 drops=drops,
                 mask_chance=chance,
                 other=self._other_sides(network, batch, generator),
+                given=_whole(batch.scene) if batch.is_off_distribution else None,
             )
         ]
         if batch.companion_layout is not None:
@@ -372,13 +397,19 @@ class OneStepStage:
                     lighting=lighting,
                 )
             )
-        condition = self._condition_of(shown, batch.noise)
+        condition = self._condition_of(shown, batch.noise)._replace(scene=scene)
         notes: dict[str, Tensor] = {}
         with noted_queries(network.denoiser) as queries:
             prediction = network.denoiser(*start, text, condition, notes)
         maps = [value for name, value in notes.items() if name.startswith(MAP_PREFIX)]
         looked = self._lookup(network, queries, condition, batch)
         return Outcome(prediction, scores, maps, shown[0].lighting, looked)
+
+    def _scene_of(self, batch: WorldBatch, generator: torch.Generator) -> SceneReference | None:
+        if batch.scene is None:
+            return None
+        said = torch.rand(len(batch.noise), generator=generator) < SAID_SETTINGS
+        return scene_of(self.autoencoder, batch, says_setting=said.to(batch.noise))
 
     def _lookup(
         self,
@@ -517,6 +548,11 @@ class OneStepStage:
         networks = copy.deepcopy(self.initial)
         networks.layout_predictor = predictor
         self.export(networks, folder)
+
+
+def _whole(scene: Tensor | None) -> Tensor | None:
+    """Return pictures (B, 3, R, R) as ones of which all is given, (B, 4, R, R)."""
+    return None if scene is None else torch.cat([scene, torch.ones_like(scene[:, :1])], dim=1)
 
 
 def true_lighting(batch: WorldBatch) -> Lighting:
