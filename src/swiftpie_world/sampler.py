@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from random import Random
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -114,11 +115,23 @@ class WorldBatch:
         change = (self.pixels - self.background).abs().amax(dim=1, keepdim=True)
         return torch.maximum(self.mask, (change > LEAST_CHANGE).to(change))
 
+    def to(self, device: str | torch.device) -> "WorldBatch":
+        """Return the batch on `device`."""
+        moved = {one.name: _moved(getattr(self, one.name), device) for one in fields(self)}
+        return replace(self, **moved)
+
     def empty_caption(self, random: Random, row: int) -> str:
         """Describe the place of a row without its subject."""
         return draw_empty_caption(
             random, None if self.is_off_distribution else self.specs[row].setting
         )
+
+
+def _moved(value: Any, device: str | torch.device) -> Any:  # noqa: ANN401  a field of any kind
+    if isinstance(value, Tensor):
+        return value.to(device)
+    is_group = isinstance(value, (Layout, Light))
+    return type(value)(*(one.to(device) for one in value)) if is_group else value
 
 
 @dataclass(frozen=True, eq=False)
@@ -281,8 +294,8 @@ class World:
             with torch.no_grad(), torch.autocast(device.type, enabled=False):
                 plain = [Setting(spec.setting.place) for spec in specs]
                 scene = draw_places(read_fields(place_noise, size_px=self.size_px), plain).pixels
-                fields = read_fields(noise, size_px=self.size_px)
-                covered = falling(fields, [spec.setting for spec in specs])
+                own = read_fields(noise, size_px=self.size_px)
+                covered = falling(own, [spec.setting for spec in specs])
         return WorldBatch(
             scene=None if scene is None else 2 * scene - 1,
             falling=covered,

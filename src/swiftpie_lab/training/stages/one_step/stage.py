@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from pathlib import Path
 from random import Random
 
@@ -32,6 +33,7 @@ from swiftpie.models.eight_bits import write_network
 from swiftpie.models.layout_predictor import LayoutPredictor
 from swiftpie.models.text import Pooling, encode_tokens
 from swiftpie.types import TextCondition
+from swiftpie_lab.training.ahead import Ahead
 from swiftpie_lab.training.context import PACKAGED, Context
 from swiftpie_lab.training.losses import (
     LAST_TIMESTEP,
@@ -85,6 +87,7 @@ TEACHER_FORCED = 0.6  # share of samples that get the true layout, not the predi
 KNOWN_SUBJECTS = 0.5  # share of repainting batches that are given their subject's reference
 TURNED = math.radians(20)  # yaw or pitch beyond which the reference shows another side
 LIGHT_WEIGHT = 0.3
+REPAINTED = {TrainingTask.REPAINT, TrainingTask.INSERT}  # a part of their pictures is given
 PHOTO_SCENES = 0.35  # share of the batches with scenes that are off-distribution, as photographs
 SAID_SETTINGS = 0.7  # share of the scenes whose setting numbers say beside the words
 HAT_WEIGHT = 6.0  # and of those that show its hat, which is small and in no reference
@@ -112,6 +115,7 @@ class OneStepConfig:
     photos: str = ""  # a folder of photographs: half of the off-distribution pictures use them
     shares: SpecShares = AS_USUAL  # how often pictures have each attribute
     size_px: int = 128
+    drawers: int = 0  # processes that draw pictures ahead; 0 draws them in this one, on its device
     grown_share: float = 0.0  # of the batches, whose pictures have twice that size
     sizes: Sizes = FIRST  # of networks that start from nothing
 
@@ -123,6 +127,9 @@ class OneStepConfig:
     def build(self, context: Context) -> "OneStepStage":
         """Return the stage for the given data and device."""
         stage = self._stage(context)
+        if self.drawers:
+            work = partial(_drawn, self, replace(context, device="cpu"))
+            stage = replace(stage, ahead=Ahead(work, processes=self.drawers))
         if not self.grown_share:
             return stage
         config = replace(self, size_px=2 * self.size_px, grown_share=0.0)
@@ -171,6 +178,7 @@ class OneStepStage:
     config: OneStepConfig
     initial: OneStepNetworks | None = None  # what training starts from, if not from nothing
     grown: "OneStepStage | None" = None  # the same, of larger pictures
+    ahead: Ahead[WorldBatch] | None = None  # draws what `drawn` does
 
     @property
     def samples_per_step(self) -> int:
@@ -192,18 +200,50 @@ class OneStepStage:
 
     def attempt(self, network: OneStepNetworks, step: int) -> Attempt:
         """Draw the batch of `step`, which also decides its task and its size."""
-        if self.grown is not None and Random(step).random() < self.config.grown_share:
-            return self.grown.attempt(network, step)
+        if self.ahead is None:
+            batch = self.drawn(step)
+        else:
+            batch = self.ahead(step).to(self.world.tiles.device)
+        return self._at(step).practise(network, batch, step)
+
+    def practise(self, network: OneStepNetworks, batch: WorldBatch, step: int) -> Attempt:
+        """Predict the pictures of a batch, which `drawn` drew for `step`."""
         generator = torch.Generator().manual_seed(step)
-        task = self.config.tasks.choose(float(torch.rand((), generator=generator)))
-        with fast_precision(self.world.tiles.device):
-            if task in {TrainingTask.REPAINT, TrainingTask.INSERT}:
-                answer, outcome = self._repaint(network, step, task, generator=generator)
-            else:
-                answer, outcome = self._draw(network, step, task, generator=generator)
+        task = self._task(generator)
+        run = self._repaint if task in REPAINTED else self._draw
+        with fast_precision(batch.noise.device):
+            answer, outcome = run(network, batch, step, task, generator)
             with torch.no_grad():
                 target = self.autoencoder.encode(answer.pixels).float()
         return Attempt(answer, target, outcome)
+
+    def drawn(self, step: int) -> WorldBatch:
+        """Draw the pictures of `step`."""
+        stage, config = self._at(step), self.config
+        task = self._task(torch.Generator().manual_seed(step))
+        is_free = task in {TrainingTask.PLACED_FREELY, TrainingTask.PAIR, TrainingTask.REPAINT}
+        # Pictures to complete are read as references as well.
+        views = max(1, config.views // 2) if task in REPAINTED else config.views
+        shows_photo = task is TrainingTask.SCENE and Random(step).random() < PHOTO_SCENES
+        scenes = SceneShares() if task is TrainingTask.SCENE and not shows_photo else None
+        batch = stage.world.batch(
+            config.num_subjects,
+            views,
+            seed=step,
+            free_places=is_free,
+            pairs=task is TrainingTask.PAIR,
+            off_distribution=shows_photo or task is TrainingTask.INSERT,
+            scenes=scenes,
+        )
+        return replace(batch, scene=batch.background) if shows_photo else batch
+
+    def _at(self, step: int) -> "OneStepStage":
+        """Return the stage of the size that `step` has."""
+        is_grown = self.grown is not None and Random(step).random() < self.config.grown_share
+        return self.grown if self.grown is not None and is_grown else self
+
+    def _task(self, generator: torch.Generator) -> TrainingTask:
+        return self.config.tasks.choose(float(torch.rand((), generator=generator)))
 
     def terms(self, network: OneStepNetworks, attempt: Attempt, step: int) -> dict[str, Tensor]:
         """Return the weighted terms of what was drawn in `step`; see `losses`."""
@@ -249,20 +289,15 @@ class OneStepStage:
         return vote_loss(votes, scenery.light.illumination(), scenery.shows)
 
     def _draw(
-        self, network: OneStepNetworks, step: int, task: TrainingTask, *, generator: torch.Generator
+        self,
+        network: OneStepNetworks,
+        batch: WorldBatch,
+        step: int,
+        task: TrainingTask,
+        generator: torch.Generator,
     ) -> tuple[TrainingTarget, Outcome]:
         is_free = task in {TrainingTask.PLACED_FREELY, TrainingTask.PAIR}
-        count, views, is_pair = (
-            self.config.num_subjects,
-            self.config.views,
-            task is TrainingTask.PAIR,
-        )
-        batch = (
-            self._with_scenes(count, views, seed=step)
-            if task is TrainingTask.SCENE
-            else self.world.batch(count, views, seed=step, free_places=is_free, pairs=is_pair)
-        )
-        is_free = is_free or batch.is_off_distribution
+        is_free, is_pair = is_free or batch.is_off_distribution, task is TrainingTask.PAIR
         start, state = None, generator.get_state()
         if task is TrainingTask.REFINE:
             with torch.no_grad():
@@ -281,21 +316,18 @@ class OneStepStage:
         light = true_lighting(batch)
         return TrainingTarget(batch.noise, batch.pixels, masks, batch.worn, layout, light), outcome
 
-    def _with_scenes(self, count: int, views: int, *, seed: int) -> WorldBatch:
-        if Random(seed).random() >= PHOTO_SCENES:
-            return self.world.batch(count, views, seed=seed, scenes=SceneShares())
-        batch = self.world.batch(count, views, seed=seed, off_distribution=True)
-        return replace(batch, scene=batch.background)
-
     def _repaint(
-        self, network: OneStepNetworks, step: int, task: TrainingTask, *, generator: torch.Generator
+        self,
+        network: OneStepNetworks,
+        batch: WorldBatch,
+        step: int,
+        task: TrainingTask,  # noqa: ARG002  all that it decides is in the batch
+        generator: torch.Generator,
     ) -> tuple[TrainingTarget, Outcome]:
         """Complete pictures of which a part is given, with or without their subject's reference.
 
         The given part is one more subject, seen in the frame of the picture itself.
         """
-        views = max(1, self.config.views // 2)  # each picture is read as a reference as well
-        batch = self._to_repaint(task, views, seed=step)
         knows_subject = bool(torch.rand((), generator=generator) < KNOWN_SUBJECTS)
         wanted = repainting(batch, seed=step, may_empty=not knows_subject)
         given, text = 1 - wanted.allowed, self.encode_text(network, wanted.captions)
@@ -329,12 +361,6 @@ class OneStepStage:
             wanted.noise, wanted.pixels, wanted.mask, wanted.hats, None, lighting
         )
         return answer, Outcome(prediction, None, [], shown[0].lighting)
-
-    def _to_repaint(self, task: TrainingTask, views: int, *, seed: int) -> WorldBatch:
-        count = self.config.num_subjects
-        if task is TrainingTask.INSERT:
-            return self.world.batch(count, views, seed=seed, off_distribution=True)
-        return self.world.batch(count, views, seed=seed, free_places=True)
 
     def forward(
         self,
@@ -522,9 +548,39 @@ class OneStepStage:
                 ).prediction.sample
             seen = self.autoencoder.decode(alone.float()).clamp(-1, 1)
             figures["semantic_psnr_db"] = subject_figures(seen, batch)["subject_psnr_db"]
+        if network.denoiser.config.reads_scene:
+            figures |= always.scene_figures(network, seed=VALIDATION_SEED)
         if self.grown is not None:
             grown = self.grown.sample(network, path.with_stem(f"{path.stem}_grown"))
             figures |= {f"grown_{name}": value for name, value in grown.items()}
+        return figures
+
+    @torch.no_grad()
+    def scene_figures(self, network: OneStepNetworks, *, seed: int) -> dict[str, float]:
+        """Return how well held-out pictures show their places: by words, and by scenes.
+
+        A scene follows from the noise of the picture, or from other noise.
+        """
+        figures = {}
+        for name, other in (("words", 0.0), ("scene", 0.0), ("other_scene", 1.0)):
+            batch = self.held_out.batch(
+                self.config.validation_pictures,
+                1,
+                seed=seed,
+                augment=False,
+                scenes=SceneShares(other=other, unnamed=0.0),
+            )
+            if name == "words":
+                batch = replace(batch, scene=None)
+            generator = torch.Generator().manual_seed(3)
+            with torch.autocast(batch.pixels.device.type, torch.bfloat16):
+                drawn = self.forward(network, batch, generator, drops=Drops(0, 0, 0, 0))
+            pixels = self.autoencoder.decode(drawn.prediction.sample.float()).clamp(-1, 1)
+            around = 1 - resize_mask(batch.mask, cells_of(pixels))
+            error = ((pixels - batch.pixels).square() * around).sum((1, 2, 3)) / 4
+            found = -10 * (error / (3 * around.sum((1, 2, 3)))).log10()
+            figures[f"{name}_background_db"] = float(found.mean())
+            figures |= {f"{name}_{key}": one for key, one in subject_figures(pixels, batch).items()}
         return figures
 
     def export(self, network: OneStepNetworks, folder: Path) -> None:
@@ -578,6 +634,15 @@ def subject_figures(pixels: Tensor, batch: WorldBatch) -> dict[str, float]:
         **turned,
         "sharpness": float(steps[0] / steps[1]),
     }
+
+
+@cache
+def _drawing(config: OneStepConfig, context: Context) -> OneStepStage:
+    return replace(config, drawers=0).build(context)
+
+
+def _drawn(config: OneStepConfig, context: Context, step: int) -> WorldBatch:
+    return _drawing(config, context).drawn(step)
 
 
 @contextmanager
