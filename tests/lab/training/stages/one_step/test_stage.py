@@ -1,22 +1,26 @@
 """The one-step stage on the packaged sprites: it learns, resumes and exports what loads."""
 
+import importlib.resources
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 import swiftpie
 from swiftpie.models.autoencoder import PatchAutoencoder
+from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.loop import LoopConfig, fit
 from swiftpie_lab.training.stages.one_step.networks import (
     FIRST,
     Sizes,
     load_trained,
+    reading_scenes,
     train_tokenizer,
 )
 from swiftpie_lab.training.stages.one_step.stage import OneStepConfig, OneStepStage
 from swiftpie_lab.training.stages.one_step.tasks import Drops, Tasks, TrainingTask
-from swiftpie_world.sampler import World
+from swiftpie_world.sampler import SceneShares, World
 from swiftpie_world.textures import make_textures
 
 CONFIG = OneStepConfig(
@@ -268,3 +272,59 @@ def test_figures_are_told_of_both_sizes(subjects, larger, tmp_path):
     )
     assert figures["grown_psnr_db"] != figures["psnr_db"]
     assert (tmp_path / "samples_grown.png").exists()
+
+
+@pytest.fixture(scope="module")
+def scenic(larger):
+    shares = dict.fromkeys(vars(Tasks()), 0.0) | {"scene": 1.0}
+    networks = larger.network()
+    networks.denoiser = reading_scenes(networks.denoiser)
+    config = replace(larger.config, tasks=Tasks(**shares))
+    return replace(larger, config=config, initial=networks)
+
+
+def test_a_network_that_learns_to_read_scenes_draws_the_same_at_first(larger, scenic):
+    before, after = (stage.network() for stage in (larger, scenic))
+    first, again = (scenic.losses(network, 2) for network in (before, after))
+    for name, loss in first.items():
+        assert again[name].item() == pytest.approx(loss.item(), rel=1e-4)
+
+
+def test_scenes_and_what_falls_before_them_reach_the_first_and_the_last_layer(scenic):
+    network = scenic.network()
+    sum(scenic.losses(network, 2).values()).backward()
+    unet, added = network.denoiser.unet, 2 * network.denoiser.config.latent_channels
+    read, written = unet.conv_in.weight.grad[:, -added - 1 :], unet.conv_out.weight.grad[-added:]
+    assert (read.abs().sum(dim=(0, 2, 3)) > 0).sum() > added / 2
+    assert (written.abs().sum(dim=(1, 2, 3)) > 0).sum() >= added / 2
+
+
+def test_a_scene_shows_the_place_of_the_picture_by_day(larger):
+    scenes = SceneShares(other=0.0, unnamed=0.0)
+    batch = larger.world.batch(8, 1, seed=1, scenes=scenes)
+    by_day = [one.setting[1:] == (0, 0, 0) and one.rendition == "none" for one in batch.specs]
+    assert any(by_day)
+    away = (batch.scene - batch.background).abs().mean(dim=(1, 2, 3))
+    assert all(float(one) < 0.02 for one, plain in zip(away, by_day, strict=True) if plain)
+    other = larger.world.batch(8, 1, seed=1, scenes=SceneShares(other=1.0, unnamed=0.0))
+    assert not torch.allclose(other.scene, batch.scene)
+    assert torch.equal(other.layout.centre, batch.layout.centre)
+
+
+@pytest.mark.thorough
+def test_pictures_drawn_ahead_by_another_process_are_the_same(tmp_path):
+    library = importlib.resources.files("swiftpie") / "assets" / "library" / "subjects.zip"
+    context = Context(data=Path(str(library)), runs=tmp_path, device="cpu")
+    config = replace(
+        OneStepConfig(start="mini"),
+        num_subjects=1,
+        views=1,
+        drawers=1,
+        grown_share=0.5,
+        tasks=Tasks(scene=0.5),
+    )
+    ahead = config.build(context)
+    for step in (4, 5):
+        drawn, here = ahead.ahead(step), ahead.drawn(step)
+        assert drawn.captions == here.captions
+        assert torch.allclose(drawn.pixels, here.pixels, atol=1e-5)
