@@ -2,10 +2,10 @@
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -33,7 +33,7 @@ from swiftpie.models.eight_bits import write_network
 from swiftpie.models.layout_predictor import LayoutPredictor
 from swiftpie.models.text import Pooling, encode_tokens
 from swiftpie.types import TextCondition
-from swiftpie_lab.training.ahead import Ahead
+from swiftpie_lab.data.ahead import Ahead
 from swiftpie_lab.training.context import PACKAGED, Context
 from swiftpie_lab.training.losses import (
     LAST_TIMESTEP,
@@ -128,8 +128,8 @@ class OneStepConfig:
         """Return the stage for the given data and device."""
         stage = self._stage(context)
         if self.drawers:
-            work = partial(_drawn, self, replace(context, device="cpu"))
-            stage = replace(stage, ahead=Ahead(work, processes=self.drawers))
+            build = partial(_drawing, self, replace(context, device="cpu"))
+            stage = replace(stage, ahead=Ahead(build, self.drawers))
         if not self.grown_share:
             return stage
         config = replace(self, size_px=2 * self.size_px, grown_share=0.0)
@@ -636,13 +636,12 @@ def subject_figures(pixels: Tensor, batch: WorldBatch) -> dict[str, float]:
     }
 
 
-@cache
-def _drawing(config: OneStepConfig, context: Context) -> OneStepStage:
-    return replace(config, drawers=0).build(context)
-
-
-def _drawn(config: OneStepConfig, context: Context, step: int) -> WorldBatch:
-    return _drawing(config, context).drawn(step)
+def _drawing(config: OneStepConfig, context: Context) -> Callable[[int], WorldBatch]:
+    """Return what draws pictures in another process, with one thread."""
+    torch.set_num_threads(1)
+    # One open file for each tensor is more than systems allow.
+    torch.multiprocessing.set_sharing_strategy("file_system")
+    return replace(config, drawers=0).build(context).drawn
 
 
 @contextmanager
