@@ -229,7 +229,8 @@ def random_tensor(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     if len(shape) == 1:
         return torch.full(shape, 0.5, dtype=dtype)
     reach = math.sqrt(3 / math.prod(shape[1:]))
-    return torch.empty(shape, dtype=dtype).uniform_(-reach, reach)
+    device = "cuda" if torch.cuda.is_available() else "cpu"  # which takes seconds a gigabyte
+    return torch.empty(shape, dtype=dtype, device=device).uniform_(-reach, reach).cpu()
 
 
 def write_text(

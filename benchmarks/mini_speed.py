@@ -180,6 +180,8 @@ def take_turns(actions: Mapping[str, Action], title: str, *, rounds: int) -> Mea
         for name in actions
         for operation in firsts[name]
     ]
+    for one in rows:
+        tell(f"{title}, {one.operation} by {one.contender}: {one.ms.median} ms")
     ratios = [
         ratio(found, slower=(EAGER, operation), quicker=(name, operation))
         for name in actions

@@ -270,6 +270,7 @@ def add_group(
             made = row(name, operation, rounds_of_it, first=firsts[name])
             per_second = round(1000 * measured.batch / made.ms.median, DIGITS)
             measured.rows.append(Beside(loaded, fits, per_second, made))
+            tell(f"{name}, {operation}: {made.ms.median} ms, {per_second} pictures a second")
     measured.ratios.extend(ratios_of(found, is_interleaved=fits))
 
 

@@ -250,6 +250,7 @@ def fit(
                     figures |= run.sample_and_export(folder)
                 rate = run.samples_per_step * recent.steps / recent.seconds
                 left = (config.steps - step) * (time.monotonic() - started) / (step - first)
+                left = min(left, max(0.0, time_limit_s - passed_s))
                 event, recent = Event(step, figures, rate, left, stopped), RunningFigures()
             if event is not None:
                 log.write(step, {"samples_per_s": round(event.samples_per_s, 2), **figures})

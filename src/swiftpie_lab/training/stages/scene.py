@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +25,9 @@ NOISE_CHANNELS = 32
 CAST, EXPOSURE = 0.15, 0.35  # largest change of one colour and of all of them, as a share
 GAMMA, SATURATION = 0.3, 0.4  # largest change of the tone curve, and of colourfulness, as a share
 ZOOM, TILT = 1.8, 0.1  # closest view, and largest turn in radians
+ROUGHEST = 0.25  # largest deviation of a texture, as a share of the light
+COARSEST_PX = 8  # side of the noise of which a texture has its broadest spots
+LEAST_KEPT = 0.3  # of a texture, under what is much brighter than the ground, as snow
 
 
 @dataclass(frozen=True)
@@ -35,12 +38,14 @@ class SceneConfig:
     autoencoder: str = "mini"  # weights whose autoencoder reads references
     size_px: int = 256
     batch_size: int = 4  # for equal pictures, 4 beat 24 by 1.6 to 2.5 dB
+    batches_at_once: int = 1  # drawn together, a place in one go: about 16 keep a GPU busy
     missing_share: float = 0.15  # of the pictures without a reference: places from words alone
     same_noise_share: float = 0.3  # of the references that the noise of the picture draws, too
     unnamed_share: float = 0.5  # of the pictures with a reference whose place nothing names
     plain_share: float = 0.06  # of the pictures that ask for the reference as it is
     cast_share: float = 0.4  # of the pictures with a colour cast and another tone curve
     zoom_share: float = 0.3  # of the pictures whose reference and truth are a closer, turned view
+    texture_share: float = 0.0  # of the pictures with a reference: as rough as photographs are
     spectrum_weight: float = 0.25
     validation_pictures: int = 40
 
@@ -76,6 +81,7 @@ class SceneStage:
     config: SceneConfig
     device: str
     start: SceneNetwork | None = None
+    _drawn: dict[int, list[SceneBatch]] = field(default_factory=dict)  # the latest, by its seed
 
     @property
     def samples_per_step(self) -> int:
@@ -93,13 +99,22 @@ class SceneStage:
 
     def losses(self, network: SceneNetwork, step: int) -> dict[str, Tensor]:
         """Return how far places are off in pixels and in patch spectra."""
-        batch = self.batch(self.config.batch_size, seed=step)
+        batch = self._training_batch(step)
         with torch.autocast(self.device.split(":")[0], torch.bfloat16):
             drawn = self._draw(network, batch)
         return {
             "place": F.l1_loss(drawn.float(), batch.place),
             "spectrum": self.config.spectrum_weight * self.patch_spectrum(drawn, batch.place),
         }
+
+    def _training_batch(self, number: int) -> SceneBatch:
+        seed, part = divmod(number, self.config.batches_at_once)
+        if seed not in self._drawn:
+            self._drawn.clear()
+            size = self.config.batch_size
+            batch = self.batch(size * self.config.batches_at_once, seed=seed)
+            self._drawn[seed] = _parts(batch, size)
+        return self._drawn[seed][part]
 
     def patch_spectrum(self, drawn: Tensor, truth: Tensor) -> Tensor:
         """Return the distance of standardised principal components of 8 x 8 patches.
@@ -197,6 +212,8 @@ class SceneStage:
             turns = (chance[:, 5] < config.zoom_share) & ~is_own
             view = self._views(count, generator, turns)
             place, plain = view(place), view(plain)
+            if config.texture_share:
+                place, plain = self._roughen(place, plain, seed=seed, applies=~lacks)
         numbers = torch.tensor([list(one) for one in wanted], device=self.device)
         is_unnamed = (chance[:, 4] < config.unnamed_share) & ~lacks
         numbers[is_unnamed.to(self.device), 0] = len(PLACES)
@@ -263,6 +280,28 @@ class SceneStage:
             return torch.where(applies.view(-1, 1, 1, 1).to(pixels.device), closer, pixels)
 
         return view
+
+    def _roughen(
+        self, place: Tensor, plain: Tensor, *, seed: int, applies: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return both pictures (B, 3, R, R) in [0, 1] with a texture of the same things."""
+        generator = torch.Generator(self.device).manual_seed(seed)
+        count, side = len(place), self.config.size_px
+        dealt = torch.rand(count, 3, 1, 1, 1, device=self.device, generator=generator)
+        texture, px = place.new_zeros(count, 1, side, side), side
+        while px >= COARSEST_PX:
+            spots = torch.randn(count, 1, px, px, device=self.device, generator=generator)
+            louder = (side / px) ** dealt[:, 1]
+            texture += louder * F.interpolate(spots, size=(side, side), mode="bilinear")
+            px //= 2
+        texture /= texture.std(dim=(2, 3), keepdim=True)
+        is_rough = (dealt[:, 2] < self.config.texture_share) & applies.to(place.device).view(
+            -1, 1, 1, 1
+        )
+        texture *= ROUGHEST * dealt[:, 0] * is_rough
+        kept = ((plain + 0.05) / (place + 0.05)).mean(dim=1, keepdim=True).clamp(LEAST_KEPT, 1)
+        rough, bare = place * (texture * kept).exp(), plain * texture.exp()
+        return rough.clamp_(0, 1), bare.clamp_(0, 1)
 
     def _draw(self, network: SceneNetwork, batch: SceneBatch) -> Tensor:
         with torch.no_grad():

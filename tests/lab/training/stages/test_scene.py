@@ -2,6 +2,7 @@
 
 import copy
 import functools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -68,6 +69,30 @@ def test_some_references_are_seen_by_another_camera_as_their_truth_is(stage):
     assert plain.any()
     for row in plain.nonzero().flatten().tolist():
         torch.testing.assert_close(batch.place[row], batch.reference[row], atol=1e-4, rtol=0)
+
+
+@torch.no_grad()
+def test_batches_drawn_at_once_are_parts_of_one_and_repeat(stage):
+    pooled = replace(stage, config=replace(stage.config, batches_at_once=3))
+    network, numbers = pooled.network(), (3, 4, 5, 0, 4)
+    parts = [pooled.losses(network, number)["place"] for number in numbers]
+    assert parts[1] == parts[4]
+    assert len(set(map(float, parts))) == 4
+    whole = stage.batch(6, seed=1)
+    assert torch.equal(pooled._training_batch(5).place, whole.place[4:])
+
+
+@torch.no_grad()
+def test_textures_lie_on_references_and_truths_alike(stage):
+    rough = replace(stage, config=replace(stage.config, texture_share=1.0))
+    bare, textured = (one.batch(16, seed=2) for one in (stage, rough))
+    has_reference = (bare.reference != 0).flatten(1).any(dim=1)
+    changed = (textured.reference != bare.reference).flatten(1).any(dim=1)
+    assert torch.equal(changed, has_reference)
+    assert torch.equal(textured.place[~has_reference], bare.place[~has_reference])
+    noise = (textured.reference - bare.reference)[has_reference].flatten(1)
+    other = (textured.place - bare.place)[has_reference].flatten(1)
+    assert (torch.cosine_similarity(noise, other) > 0.3).all()
 
 
 def test_a_step_downhill_lowers_the_loss(stage, tmp_path):

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Measure speed on one GPU in SECONDS (140 by default), the quickest figures first.
+#
+#   runs/gpu_speed.sh [SECONDS]
+#
+# Each figure is shown as soon as it is known, and kept in OUT/speed.txt. OUT is build/gpu/out and
+# DEVICE is cuda by default. Weights at full size are random. Packages come from .whl, as for gpu.sh.
+set -Eeuo pipefail
+
+total_s="${1:-140}"
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+device="${DEVICE:-cuda}" root="$(realpath -m build/gpu/speed)"
+out="$(realpath -m "${OUT:-build/gpu/out}")"
+mkdir -p "$out" "$root"
+if compgen -G ".whl/*.whl" >/dev/null; then
+  python3 -m pip install --quiet --no-index --no-deps --no-compile --upgrade --target "$root/site" .whl/*.whl
+fi
+export PYTHONPATH="$root/site:$PWD/src:$PWD" PYTHONUNBUFFERED=1
+memory=/dev/shm
+(($(df --output=avail -BG "$memory" 2>/dev/null | tail -n 1 | tr -dc 0-9) > 20)) || memory="$root"
+
+# measure NAME MOST_SECONDS MODULE [OPTION]...
+measure() {
+  local name="$1" most="$2" left="$((total_s - SECONDS))"
+  shift 2
+  ((left > 10)) || return 0
+  echo "=== $name, after $SECONDS s"
+  timeout -k 2 "$((left < most ? left : most))" python3 -m "$@" --device "$device" >"$root/$name.json" ||
+    echo "$name stopped or failed"
+  if [[ -s "$root/$name.json" ]]; then cp "$root/$name.json" "$out"; fi
+}
+
+{
+  measure sd21-eager 50 benchmarks.peers --family sd21 --engines eager --batches 1 --rounds 5 \
+    --no-edit --folder "$memory"
+  measure mini-eager 30 benchmarks.mini_speed --engines "" --repeats 9 --cases 0 --batches 1,8,32 \
+    --growth-repeats 3 --no-memory
+  measure sd21-compile 90 benchmarks.peers --family sd21 --engines compile --batches 1 --rounds 9 \
+    --no-edit --folder "$memory"
+  measure mini-compile 60 benchmarks.mini_speed --engines compile --repeats 9 --cases 0 \
+    --growth-repeats 0 --no-memory
+  measure sdxl-eager 60 benchmarks.peers --family sdxl --engines eager --batches 1 --rounds 3 \
+    --side-px 1024 --folder "$memory"
+} 2>&1 | tee "$out/speed.txt"
