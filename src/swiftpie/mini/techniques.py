@@ -102,14 +102,14 @@ def advice(components: Components, request: Request) -> Iterator[str]:
         if any(each is not None and names_people(each.name) for each in named):
             yield people_warning(name)
         return
-    if isinstance(request, EditRequest) and _is_understood(components, request):
-        return
+    if isinstance(request, EditRequest) and request.identity is None:
+        reading = restage.reading_of(components, request)
+        if reading is not None:
+            if reading.compound is not None and not reading.compound.is_known:
+                yield f"{' '.join(reading.compound.words)!r} is taken for what the picture shows."
+            return
     if unknown := _unknown_words(vocabulary, request):
         yield vocabulary.advice_on(unknown, preset=name)
-
-
-def _is_understood(components: Components, request: EditRequest) -> bool:
-    return request.identity is None and restage.reading_of(components, request) is not None
 
 
 def _unknown_words(vocabulary: Vocabulary, request: Request) -> list[str]:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from swiftpie.geometry.look_words import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
 from swiftpie.models.vocabulary import Vocabulary
+from swiftpie.pipelines.compounds import Compound, compound_in
 from swiftpie.pipelines.naming import Mention, mentions
 from swiftpie.scenes import FILLERS, PLAIN, SceneWords, Worn, read_scene_words, worn_in
 
@@ -65,6 +66,7 @@ class EditReading:
     look: Look | None = None  # that the subject takes on
     is_posed: bool = False  # whether its pose, view, size or side changes
     newcomer: Mention | None = None  # who comes; None: a subject that is given, or nothing
+    compound: Compound | None = None  # for what the picture shows
 
     @property
     def changes_place(self) -> bool:
@@ -160,14 +162,17 @@ def read_edit(
     """
     if vocabulary is None:
         return None
-    after = read_scene_words(prompt)
     before = read_scene_words(source_prompt)
     if source_prompt.strip():
+        after = read_scene_words(prompt)
         found = mentions(" ".join(after.others), vocabulary.words)
         present = mentions(" ".join(before.others), vocabulary.words)
         reading = _compared(before, after, present, found)
     else:
-        reading = _alone(after, vocabulary.words)
+        adds = prompt.split()[:1] and prompt.split()[0].lower() in ADDS
+        compound = None if adds else compound_in(prompt)
+        after = read_scene_words(prompt if compound is None else compound.rest)
+        reading = _alone(after, vocabulary.words, compound)
     if brings:
         reading = _bringing(reading)
     if reading is None or (before.rendition and before.rendition != after.rendition):
@@ -227,8 +232,13 @@ def _changed(
     return EditReading(before, after, look=look, is_posed=bool(poses))
 
 
-def _alone(after: SceneWords, taught: Collection[str]) -> EditReading | None:
-    """Return the reading of a prompt without a description of what the picture shows."""
+def _alone(
+    after: SceneWords, taught: Collection[str], compound: Compound | None
+) -> EditReading | None:
+    """Return the reading of a prompt without a description of what the picture shows.
+
+    `compound` is the noun for that, if it has several words; `after` is without it.
+    """
     before, said = NOTHING_SAID, [*after.others]
     verb = said[0] if said else ""
     if verb in ADDS | REMOVES and (worn := worn_in(f"with {' '.join(said[1:])}")):
@@ -250,9 +260,10 @@ def _alone(after: SceneWords, taught: Collection[str]) -> EditReading | None:
         is_plain = len(found) == 1 and not rest
         cast = Cast.IS_JOINED if verb in ADDS else Cast.IS_REPLACED
         return EditReading(before, after, cast, newcomer=found[0]) if is_plain else None
-    if len(found) > 1 or not SCENERY.isdisjoint(said):
+    if len(found) + (compound is not None) > 1 or not SCENERY.isdisjoint(said):
         return None
-    return _changed(before, after, rest, [])
+    reading = _changed(before, after, rest, [])
+    return reading and replace(reading, compound=compound)
 
 
 def _subjects_in(said: Sequence[str], taught: Collection[str]) -> tuple[list[Mention], list[str]]:

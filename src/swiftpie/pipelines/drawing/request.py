@@ -433,7 +433,7 @@ class EditRequest(_Steered):
         check_seeds([self.seed])
         _check_prompts(self.prompt)
         check_text(self.source_prompt, self.keyword)
-        _check_place(self.mask, self.image)
+        _check_place(self.mask, self.image, needs_change=self.settings.keeps_outside)
         _check_where(self.mask, self.where)
         has_own = self.guidance is not None or self.shaping is not None
         if (
@@ -610,11 +610,11 @@ def _check_prompts(prompts: "Prompts") -> None:
         check_prompts(*_as_rows(prompts))
 
 
-def _check_mask(mask: "Tensor", *, changes: bool = False) -> None:
+def _check_mask(mask: "Tensor", *, needs_change: bool = False) -> None:
     from swiftpie.masks import HALF, check_mask
 
     check_mask(mask)
-    if changes and not (mask >= HALF).any():
+    if needs_change and not (mask >= HALF).any():
         raise InputError(
             "The mask is below half everywhere, so nothing may change. Half or more is needed "
             "where the picture changes. Mark that, or leave the mask out."
@@ -636,7 +636,9 @@ def _check_where(mask: object, where: Source | None) -> None:
         )
 
 
-def _check_place(place: "Tensor | Box | Search | None", image: "Image.Image") -> None:
+def _check_place(
+    place: "Tensor | Box | Search | None", image: "Image.Image", *, needs_change: bool = True
+) -> None:
     """Refuse a mask or a box that cannot be used; a search has checked itself.
 
     Raises:
@@ -647,7 +649,7 @@ def _check_place(place: "Tensor | Box | Search | None", image: "Image.Image") ->
     from swiftpie.models.cutout import Search
 
     if isinstance(place, Tensor):
-        _check_mask(place, changes=True)
+        _check_mask(place, needs_change=needs_change)
     elif place is not None and not isinstance(place, Search):
         left, top, right, bottom = check_box(place)
         wide, tall = (right - left) * image.width, (bottom - top) * image.height
