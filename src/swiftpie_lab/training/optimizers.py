@@ -162,35 +162,45 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]  # noqa: ANN401
-        """Update every parameter that has a gradient."""
+        """Update every parameter that has a gradient, those of one shape together."""
         assert closure is None
         for group in self.param_groups:
+            alike: dict[tuple[int, int], list[Tensor]] = {}
             for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                state = self.state[parameter]
-                if "momentum" not in state:
-                    state["momentum"] = torch.zeros_like(parameter.grad)
-                state["momentum"].lerp_(parameter.grad, 1 - group["momentum"])
-                update = parameter.grad.lerp(state["momentum"], group["momentum"])
-                matrix = update.reshape(len(update), -1)
-                size = MATCH_ADAM * max(matrix.shape) ** 0.5
-                direction = orthogonalise(matrix).view_as(parameter)
-                parameter.add_(direction, alpha=-group["lr"] * size)
+                if parameter.grad is not None:
+                    shape = len(parameter), parameter[0].numel()
+                    alike.setdefault(shape, []).append(parameter)
+            for shape, parameters in alike.items():
+                updates = [self._update(parameter, group["momentum"]) for parameter in parameters]
+                matrices = torch.stack([update.reshape(shape) for update in updates])
+                size = MATCH_ADAM * max(shape) ** 0.5
+                for parameter, direction in zip(parameters, orthogonalise(matrices), strict=True):
+                    parameter.add_(direction.view_as(parameter), alpha=-group["lr"] * size)
+
+    def _update(self, parameter: Tensor, momentum: float) -> Tensor:
+        assert parameter.grad is not None, "others are left out"
+        state = self.state[parameter]
+        if "momentum" not in state:
+            state["momentum"] = torch.zeros_like(parameter.grad)
+        state["momentum"].lerp_(parameter.grad, 1 - momentum)
+        return parameter.grad.lerp(state["momentum"], momentum)
 
 
-def orthogonalise(matrix: Tensor) -> Tensor:
-    """Return the nearest (semi-)orthogonal matrix, approximately, by Newton-Schulz iteration."""
+def orthogonalise(matrices: Tensor) -> Tensor:
+    """Return the nearest (semi-)orthogonal matrices (..., rows, columns), approximately.
+
+    By Newton-Schulz iteration, of all matrices at once.
+    """
     a, b, c = NEWTON_SCHULZ
-    work = matrix.bfloat16()
-    work = work / (work.norm() + 1e-7)
-    is_tall = work.shape[0] > work.shape[1]
+    work = matrices.bfloat16()
+    work = work / (work.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    is_tall = work.shape[-2] > work.shape[-1]
     if is_tall:
-        work = work.T
+        work = work.mT
     for _ in range(ITERATIONS):
-        gram = work @ work.T
+        gram = work @ work.mT
         work = a * work + (b * gram + c * gram @ gram) @ work
-    return (work.T if is_tall else work).to(matrix.dtype)
+    return (work.mT if is_tall else work).to(matrices.dtype)
 
 
 def is_matrix_like(parameter: Tensor) -> bool:

@@ -204,8 +204,9 @@ class SceneStage:
         place_noise = torch.where(is_own.view(-1, 1, 1, 1), noise, other).to(self.device)
         noise = noise.to(self.device)
         fields = read_fields(place_noise, size_px=config.size_px)
-        place = draw_places(fields, wanted).pixels
-        plain = draw_places(fields, [Setting(one.place) for one in wanted]).pixels
+        shown = [*wanted, *(Setting(one.place) for one in wanted)]
+        both = draw_places(fields.select([*range(count)] * 2), shown).pixels
+        place, plain = both.chunk(2)
         if is_training:
             camera = self._cameras(count, generator, chance[:, 3] < config.cast_share)
             place, plain = camera(place), camera(plain)
