@@ -54,10 +54,13 @@ while read -r name recipe options; do
 done <"$jobs"
 trap 'kill "${running[@]}" 2>/dev/null || true' EXIT
 
-while sleep "$PACK_EVERY_S"; do
+next="$PACK_EVERY_S"
+while [[ -n "$(jobs -rp)" ]]; do
+  sleep 2
+  ((SECONDS >= next)) || continue
+  next="$((SECONDS + PACK_EVERY_S))"
   show
   pack
-  [[ -n "$(jobs -rp)" ]] || break
 done
 
 failed=0
