@@ -250,8 +250,9 @@ def _means(maps: Tensor) -> Tensor:
 
 def _quantiles(maps: Tensor) -> Tensor:
     """Return the low and the high quantile of each map (B, 1, h, w), as (2, B, 1, 1, 1)."""
-    levels = torch.tensor([ATTENTION_LOW, ATTENTION_HIGH], device=maps.device)
-    return torch.quantile(maps.flatten(1), levels, dim=1)[..., None, None, None]
+    values = maps.flatten(1).float()  # CUDA knows no quantiles of shorter numbers
+    levels = values.new_tensor([ATTENTION_LOW, ATTENTION_HIGH])
+    return torch.quantile(values, levels, dim=1)[..., None, None, None].to(maps)
 
 
 def _binomial_blur(maps: Tensor) -> Tensor:
