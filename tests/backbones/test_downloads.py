@@ -2,6 +2,7 @@
 
 import random
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -225,7 +226,7 @@ def test_a_full_disk_is_seen_first(hub, monkeypatch):
 
 def test_more_memory_than_there_is_is_seen_first(monkeypatch):
     needs = needed().with_memory(2)
-    monkeypatch.setattr("os.sysconf", lambda _: 1000)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(total=10**6))
     with pytest.raises(WeightsError, match=r"takes 3.0 MB of memory.*has 1.0 MB.*`dtype=bfloat16`"):
         needs.check_space()
 

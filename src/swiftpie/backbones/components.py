@@ -16,7 +16,7 @@ from swiftpie.attention.install import install_released
 from swiftpie.backbones.choices import Choices, device_of
 from swiftpie.backbones.downloads import ALL_READ, DownloadPlan, Unread
 from swiftpie.backbones.presets import Capability, Preset, check_personalizes
-from swiftpie.errors import CapabilityError, InputError
+from swiftpie.errors import CapabilityError, InputError, WeightsError
 from swiftpie.models.denoiser import Denoiser, sharing_weights
 from swiftpie.models.inversion import Inversion
 from swiftpie.models.layout_predictor import LayoutPredictor
@@ -241,6 +241,19 @@ class Family(ABC):
         """
         del components
         return None
+
+    def check_facts(self, preset: Preset, facts: Mapping[str, tuple[object, object]]) -> None:
+        """Refuse networks that do not belong together, by what is given and what is needed.
+
+        Raises:
+            WeightsError: Two differ.
+        """
+        for what, (given, needed) in facts.items():
+            if given != needed:
+                raise WeightsError(
+                    f"These networks do not belong to preset {preset.name!r}: {what} is {given}, "
+                    f"and {needed} is needed. Pass weights of the family {self.name!r}."
+                )
 
     def check_dtype(self, preset: Preset, dtype: torch.dtype) -> None:  # noqa: B027 - most compute in any
         """Refuse a type in which the networks cannot compute.

@@ -6,7 +6,6 @@ by itself.
 
 import hashlib
 import math
-import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -135,8 +134,10 @@ class DownloadPlan:
         Raises:
             WeightsError: There is not enough.
         """
-        memory = total_memory()
-        if memory is not None and self.largest_bytes > memory:
+        import psutil  # type: ignore[import-untyped]  # has no types
+
+        memory = psutil.virtual_memory().total
+        if self.largest_bytes > memory:
             raise WeightsError(
                 f"The largest network takes {as_size(self.largest_bytes)} of memory, and this "
                 f"machine has {as_size(memory)}. Choose `dtype=bfloat16`, or a smaller preset."
@@ -228,14 +229,6 @@ def as_size(count: float) -> str:
         if count < 1000:
             return f"{count:.{1 if count < 10 else 0}f} {unit}"
     return f"{count / 1000:.1f} GB"
-
-
-def total_memory() -> int | None:
-    """Return the bytes of main memory; None where the system does not say."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return None
 
 
 def _fetch(part: ModelPart, file: RemoteFile) -> None:

@@ -274,12 +274,7 @@ class WholeFamily(Family):
             f"class of the {part}": (settings.get("_class_name"), kind.__name__)
             for part, (settings, kind) in parts.items()
         }
-        for what, (given, needed) in {**facts, **self.facts(preset, denoiser, vae, text)}.items():
-            if given != needed:
-                raise WeightsError(
-                    f"These networks do not belong to preset {preset.name!r}: {what} is {given}, "
-                    f"and {needed} is needed. Pass weights of the family {self.name!r}."
-                )
+        self.check_facts(preset, {**facts, **self.facts(preset, denoiser, vae, text)})
 
 
 def _built(kind: Any, folder: Path) -> nn.Module:  # noqa: ANN401 - a class of diffusers

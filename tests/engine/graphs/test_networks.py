@@ -173,30 +173,29 @@ def test_other_attention_is_another_graph(torch_denoiser, denoiser):
     assert torch.equal(denoiser(*arguments, {}).sample, before.sample)
 
 
+def light(relighter):
+    noise, scene = draw(1, 32, 32, 32), draw(1, 3, 256, 256, seed=1).clamp(-1, 1)
+    return [(relighter or packaged())(noise, scene, *(torch.tensor([n]) for n in (3, 2, 1, 0)))]
+
+
+@pytest.mark.parametrize(
+    ("compute", "tolerance"),
+    [
+        (lambda components: components.text.encode(["a dragon in the snow"]), 10 * TOLERANCE),
+        (lambda components: [components.autoencoder.decode(draw(1, 32, 4, 4))], TOLERANCE),
+        pytest.param(
+            *(lambda components: light(components.relighter), 10 * TOLERANCE),
+            marks=pytest.mark.thorough,
+        ),
+    ],
+    ids=["prompts", "pictures", "scenes"],
+)
 @torch.no_grad()
-def test_prompts_are_encoded_alike(session, exact):
-    prompts = ["a dragon in the snow"]
-    found, expected = exact.text.encode(prompts), session.components.text.encode(prompts)
-    assert isinstance(found, TextCondition)
-    assert (found.hidden_states - expected.hidden_states).abs().max() < 10 * TOLERANCE
-    assert (found.pooled - expected.pooled).abs().max() < 10 * TOLERANCE
-    assert torch.equal(found.attention_mask, expected.attention_mask)
-
-
-@torch.no_grad()
-def test_the_decoder_decodes_alike(session, exact):
-    latents = draw(1, 32, 4, 4)
-    found = exact.autoencoder.decode(latents)
-    assert (found - session.components.autoencoder.decode(latents)).abs().max() < TOLERANCE
-
-
-@pytest.mark.thorough
-@torch.no_grad()
-def test_scenes_are_lit_alike(exact):
-    noise, reference = draw(1, 32, 32, 32), draw(1, 3, 256, 256, seed=1).clamp(-1, 1)
-    numbers = [torch.tensor([number]) for number in (3, 2, 1, 0)]
-    found, expected = (one(noise, reference, *numbers) for one in (exact.relighter, packaged()))
-    assert (found - expected).abs().max() < 10 * TOLERANCE  # of the head's 400,000 values
+def test_what_is_computed_is_alike(session, exact, compute, tolerance):
+    found, expected = compute(exact), compute(session.components)
+    assert type(found) is type(expected)
+    for one, other in zip(found, expected, strict=True):
+        assert (one - other).abs().max() < tolerance
 
 
 @torch.no_grad()

@@ -79,29 +79,26 @@ def threads():
     torch.set_num_threads(before)
 
 
-def test_torch_takes_one_thread_inside_and_all_again_afterwards(threads):
-    with threads.for_openvino():
-        assert torch.get_num_threads() == 1
-    assert torch.get_num_threads() == threads.count == COUNT
-
-
 def threads_of_mkl():
     return int(re.search(r"mkl_get_max_threads\(\) : (\d+)", torch.__config__.parallel_info())[1])
 
 
-@has_mkl
-def test_so_does_mkl_although_torch_has_set_its_threads(threads):
-    with threads.for_openvino():
-        assert threads_of_mkl() == 1
-        with threads.for_torch():
-            assert threads_of_mkl() == COUNT
-        assert threads_of_mkl() == 1
-    assert threads_of_mkl() == COUNT
-
-
-@pytest.mark.parametrize(
+both_libraries = pytest.mark.parametrize(
     "count", [torch.get_num_threads, pytest.param(threads_of_mkl, marks=has_mkl)]
 )
+
+
+@both_libraries
+def test_torch_takes_one_thread_inside_all_for_exports_and_all_again_afterwards(threads, count):
+    with threads.for_openvino():
+        assert count() == 1
+        with threads.for_torch():
+            assert count() == COUNT
+        assert count() == 1
+    assert count() == threads.count == COUNT
+
+
+@both_libraries
 def test_a_new_thread_is_limited_too(threads, count):
     def seen():
         with threads.for_openvino():
@@ -109,13 +106,6 @@ def test_a_new_thread_is_limited_too(threads, count):
 
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(seen).result() == 1
-
-
-def test_exports_inside_take_all(threads):
-    with threads.for_openvino():
-        with threads.for_torch():
-            assert torch.get_num_threads() == COUNT
-        assert torch.get_num_threads() == 1
 
 
 def test_other_threads_are_not_concerned(threads):

@@ -420,12 +420,7 @@ class StableDiffusion(Family):
             "latent channels": (latent_channels, preset.latent_channels),
             "channels of the U-Net": (unet["in_channels"], preset.latent_channels),
         }
-        for what, (given, needed) in facts.items():
-            if given != needed:
-                raise WeightsError(
-                    f"These networks do not belong to preset {preset.name!r}: {what} is {given}, "
-                    f"and {needed} is needed. Pass weights of the family {self.name!r}."
-                )
+        self.check_facts(preset, facts)
 
 
 class Sdxs(StableDiffusion):

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 import swiftpie
 from swiftpie.backbones.components import Components
 from swiftpie.engine.graphs.runtime import DEVICE, Precision, load
-from swiftpie.engine.graphs.to_onnx import EXTRA, Named, NamedFunction, write_onnx, write_weights
+from swiftpie.engine.graphs.to_onnx import Named, NamedFunction, opened, write_onnx, write_weights
 from swiftpie.errors import CapabilityError
 from swiftpie.geometry.layout import Layout, fit_to_boxes, fitted, upright, whole_frame
 from swiftpie.geometry.weather import PixelRows, draw_weather
@@ -218,11 +218,7 @@ def check(components: Components, folder: Path, sheet: Sheet, *, runtime: str) -
 
 
 def _open_onnxruntime(path: Path) -> Callable[[Arrays], Arrays]:
-    onnxruntime = load("onnxruntime", extra=EXTRA)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = opened(path)
     names = [entry.name for entry in session.get_inputs()]
     outputs = [output.name for output in session.get_outputs()]
     return lambda inputs: dict(

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -113,8 +113,8 @@ class OpenvinoDenoiser(WrappedDenoiser):
         super().__init__(inner)
         self._graphs = graphs
         weights = weights or digest_of(self.inner)  # those of a copy are known
-        self._function = Function(DENOISER, self.inner, compute=predict, weights=weights)
-        self._reader = Function("reader", self.inner, compute=_read_noted, weights=weights)
+        self._function = Function(DENOISER, self.inner, predict, weights)
+        self._reader = Function("reader", self.inner, _read_noted, weights)
 
     def _predict(self, call: DenoiserCall) -> tuple[Tensor, ...]:
         return self._graphs.call(self._function, *call)
@@ -134,10 +134,10 @@ class OpenvinoAutoencoder:
     """An autoencoder that computes in OpenVINO."""
 
     def __init__(self, inner: Autoencoder, graphs: GraphCache) -> None:
-        network, self._graphs = module_of(inner), graphs
+        network = module_of(inner)
         weights = digest_of(network)
-        self._encoder = Function(ENCODER, network, compute=_encode, weights=weights)
-        self._decoder = Function(DECODER, network, compute=_decode, weights=weights)
+        self._encode = partial(graphs.call, Function(ENCODER, network, _encode, weights))
+        self._decode = partial(graphs.call, Function(DECODER, network, _decode, weights))
 
     def encode(self, pixels: Tensor) -> Tensor:
         """Return latents; see `Autoencoder`."""
@@ -145,11 +145,11 @@ class OpenvinoAutoencoder:
 
     def posterior(self, pixels: Tensor) -> Posterior:
         """Return the normal distribution of the latents; see `Autoencoder`."""
-        return Posterior(*self._graphs.call(self._encoder, pixels))
+        return Posterior(*self._encode(pixels))
 
     def decode(self, latents: Tensor) -> Tensor:
         """Return pixels; see `Autoencoder`."""
-        return self._graphs.call(self._decoder, latents)[0]
+        return self._decode(latents)[0]
 
 
 class OpenvinoInversion:
@@ -157,8 +157,7 @@ class OpenvinoInversion:
 
     def __init__(self, inner: Inversion, graphs: GraphCache) -> None:
         self._inner, self._graphs = module_of(inner), graphs
-        weights = digest_of(self._inner)
-        self._inversion = Function(INVERSION, self._inner, compute=_invert, weights=weights)
+        self._inversion = Function(INVERSION, self._inner, _invert, digest_of(self._inner))
 
     def __call__(self, latents: Tensor, text: TextCondition) -> Tensor:
         """Return noise; see `Inversion`."""
@@ -200,7 +199,7 @@ class _OpenvinoClip(nn.Module):
         super().__init__()
         self.config = inner.config
         self.inner = inner
-        self._graphs = graphs
+        self._call = graphs.call
         self._weights = digest_of(inner)
 
 
@@ -209,8 +208,8 @@ class OpenvinoEncoder(_OpenvinoClip):
 
     def __init__(self, inner: nn.Module, graphs: GraphCache) -> None:
         super().__init__(inner, graphs)
-        self._last = Function(TEXT, inner, compute=_last, weights=self._weights)
-        self._all = Function(TEXT, inner, compute=_all, weights=self._weights)
+        self._last = Function(TEXT, inner, _last, self._weights)
+        self._all = Function(TEXT, inner, _all, self._weights)
 
     def forward(
         self,
@@ -224,9 +223,9 @@ class OpenvinoEncoder(_OpenvinoClip):
         Most models read the former, Stable Diffusion XL the latter, and the first output.
         """
         if not output_hidden_states:
-            last, pooled = self._graphs.call(self._last, input_ids, attention_mask)
+            last, pooled = self._call(self._last, input_ids, attention_mask)
             return BaseModelOutputWithPooling(last_hidden_state=last, pooler_output=pooled)
-        first, *states = self._graphs.call(self._all, input_ids)
+        first, *states = self._call(self._all, input_ids)
         return CLIPTextModelOutput(text_embeds=first, hidden_states=tuple(states))
 
 
@@ -250,7 +249,7 @@ class OpenvinoTower(_OpenvinoClip):
 
     def __init__(self, inner: nn.Module, graphs: GraphCache) -> None:
         super().__init__(inner, graphs)
-        self._function = Function(TOWER, inner, compute=_see, weights=self._weights)
+        self._function = Function(TOWER, inner, _see, self._weights)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -260,7 +259,7 @@ class OpenvinoTower(_OpenvinoClip):
     def forward(self, pixel_values: Tensor, *, output_hidden_states: bool) -> CLIPVisionModelOutput:
         """Return embeddings (R, D) and the last two layers' states of pictures (R, 3, H, W)."""
         assert output_hidden_states, "encoders of identity ask for them"
-        outputs = self._graphs.call(self._function, pixel_values)
+        outputs = self._call(self._function, pixel_values)
         embeds, *states = (output.to(self.dtype) for output in outputs)
         return CLIPVisionModelOutput(image_embeds=embeds, hidden_states=tuple(states))
 
@@ -271,15 +270,13 @@ class OpenvinoConvEncoder(nn.Module):
     def __init__(self, inner: nn.Module, graphs: GraphCache) -> None:
         super().__init__()
         self.inner = inner
-        self._graphs = graphs
-        self._function = Function(
-            "subject encoder", inner, compute=_describe, weights=digest_of(inner)
-        )
+        function = Function("subject encoder", inner, _describe, digest_of(inner))
+        self._describe = partial(graphs.call, function)
 
     def forward(self, pixels: Tensor, mask: Tensor) -> Tensor:
         """Return identity tokens (R, K, D) of references (R, 3, H, W) and masks (R, 1, H, W)."""
         pairs = zip(pixels.split(1), mask.split(1), strict=True)
-        return torch.cat([self._graphs.call(self._function, *pair)[0] for pair in pairs])
+        return torch.cat([self._describe(*pair)[0] for pair in pairs])
 
 
 class OpenvinoRelighter:
@@ -295,7 +292,7 @@ class OpenvinoRelighter:
     @cached_property
     def _function(self) -> Function:
         network = with_openvino_layers(packaged_scene())
-        return Function("scene", network, compute=_relight, weights=digest_of(network))
+        return Function("scene", network, _relight, digest_of(network))
 
 
 def openvino_image_encoder(inner: nn.Module, graphs: GraphCache) -> nn.Module:

@@ -135,19 +135,25 @@ def _narrow(model: Untyped) -> None:
                 attribute.i = FLOAT
 
 
+def opened(graph: bytes | Path, *, copied_to: Path | None = None) -> Untyped:
+    """Return a session of ONNX Runtime, which may write the graph as it computes it."""
+    runtime = load("onnxruntime", extra=EXTRA)
+    options = runtime.SessionOptions()
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.log_severity_level = 3
+    if copied_to is not None:
+        options.optimized_model_filepath = str(copied_to)
+    return runtime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
 def folded(graph: bytes | Path) -> bytes:
     """Return a graph with all computed that follows from what is in it, and that inside of it.
 
     Weights that are inputs are left alone.
     """
-    runtime = load("onnxruntime", extra=EXTRA)
-    options = runtime.SessionOptions()
-    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    options.log_severity_level = 3
     with tempfile.TemporaryDirectory() as place:
         made = Path(place) / "folded.onnx"
-        options.optimized_model_filepath = str(made)
-        runtime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        opened(graph, copied_to=made)
         return made.read_bytes()
 
 
