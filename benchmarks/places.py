@@ -1,15 +1,14 @@
-r"""Photographed places with their ground, of free packages: `python -m benchmarks.places FOLDER`.
+r"""Rebuilds the library of photographed places: `python -m benchmarks.places FOLDER`.
 
 FOLDER holds the packages as they are downloaded:
 
-    apt-get download blender-data gcompris-qt-data lomiri-wallpapers-16.04 lxqt-themes \
-        mate-backgrounds opencv-doc plasma-workspace-wallpapers stellarium-data tuxpaint-data
+    apt-get download blender-data gcompris-qt-data lomiri-wallpapers-16.04
     pip download --no-deps viser
     npm pack online-3d-viewer
 
-`places.json` says which file each photograph is made from and how it is cut, who made it, and where
-its ground and horizon are: polygons and heights are shares of its sides, and `metre` gives how much
-of the height a metre takes at two heights.
+`places.json` beside the library says which file each photograph is made from and how it is cut, who
+made it, and where its ground and horizon are: polygons and heights are shares of its sides, and
+`metre` gives how much of the height a metre takes at two heights.
 Panoramas of light (.exr) need `pip install OpenEXR`.
 """
 
@@ -30,13 +29,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from benchmarks.backgrounds import under_sky
 from swiftpie.errors import InputError
+from swiftpie.scenes import ASSETS, PLACES, PLACES_INDEX
 
-INDEX = Path(__file__).with_suffix(".json")
 SIZE = (768, 576)  # of every photograph
 VIEW = (704, 560)  # of a view cut out of a panorama
 ANGLE, PITCH = 88, -10  # degrees: the width of such a view, and how far below the horizon it looks
+CUBE_PX = 1024  # a side of a cube's faces
 QUALITY = 80  # of WebP
 SHOULDER = 0.7  # of full light; brighter parts of a brightened picture are compressed
 
@@ -62,8 +61,10 @@ def raw(folder: Path, source: dict[str, Any]) -> Image.Image:
     if "inside" in source:
         return Image.open(io.BytesIO(resource(path.read_bytes(), source["inside"])))
     if "yaw" in source:
-        return view_of(panorama(path, source["exposure"]), source["yaw"])
-    return under_sky(path) if source["package"] == "stellarium-data" else Image.open(path)
+        whole = cube(path) if path.is_dir() else panorama(path, source["exposure"])
+        down, width = source.get("pitch", PITCH), source.get("angle", ANGLE)
+        return view_of(whole, source["yaw"], pitch=down, angle=width)
+    return Image.open(path)
 
 
 def resource(data: bytes, wanted: str) -> bytes:
@@ -97,14 +98,39 @@ def panorama(path: Path, exposure: float) -> np.ndarray:
     return np.clip(1.25 * light * (1 + light / 16) / (1 + light), 0, 1) ** (1 / 2.2)
 
 
-def view_of(panorama: np.ndarray, yaw: float) -> Image.Image:
-    """Return what a camera at the height of the eyes sees of a panorama."""
+def cube(folder: Path) -> np.ndarray:
+    """Return an equirectangular picture of the six faces of a cube, (H, W, 3) in [0, 1]."""
+    rows, columns = 2 * CUBE_PX, 4 * CUBE_PX
+    longitude = ((np.arange(columns) + 0.5) / columns - 0.5) * 2 * np.pi
+    latitude = (0.5 - (np.arange(rows)[:, None] + 0.5) / rows) * np.pi
+    up = np.sin(latitude) + 0 * longitude
+    right, ahead = np.cos(latitude) * np.sin(longitude), np.cos(latitude) * np.cos(longitude)
+    facing = {  # how far each face is, and what lies right of and below its middle
+        "posx": (right, -ahead, -up),
+        "negx": (-right, ahead, -up),
+        "posy": (up, right, ahead),
+        "negy": (-up, right, -ahead),
+        "posz": (ahead, right, -up),
+        "negz": (-ahead, -right, -up),
+    }
+    result = np.zeros((rows, columns, 3))
+    for name, (far, across, down) in facing.items():
+        face = Image.open(folder / f"{name}.jpg").convert("RGB")
+        pixels = np.asarray(face.resize((CUBE_PX, CUBE_PX), Image.Resampling.LANCZOS)) / 255
+        seen = (far >= np.abs(across)) & (far >= np.abs(down))
+        x, y = (((side[seen] / far[seen] + 1) / 2 * CUBE_PX).astype(int) for side in (across, down))
+        result[seen] = pixels[y.clip(0, CUBE_PX - 1), x.clip(0, CUBE_PX - 1)]
+    return result
+
+
+def view_of(panorama: np.ndarray, yaw: float, *, pitch: float, angle: float) -> Image.Image:
+    """Return what a camera sees of a panorama; `angle` is the width of its view in degrees."""
     width, height = VIEW
-    focus = width / 2 / np.tan(np.radians(ANGLE / 2))
+    focus = width / 2 / np.tan(np.radians(angle / 2))
     x, y = np.meshgrid(np.arange(width) + 0.5 - width / 2, np.arange(height) + 0.5 - height / 2)
     rays = np.stack([x, -y, np.full_like(x, focus)], -1)
     rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
-    cos, sin = np.cos(np.radians(PITCH)), np.sin(np.radians(PITCH))
+    cos, sin = np.cos(np.radians(pitch)), np.sin(np.radians(pitch))
     up, ahead = rays[..., 1] * cos + rays[..., 2] * sin, rays[..., 2] * cos - rays[..., 1] * sin
     longitude = np.arctan2(rays[..., 0], ahead) + np.radians(yaw)
     rows, columns = panorama.shape[:2]
@@ -152,9 +178,9 @@ def main() -> None:
     """Build the pack anew."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("folder", type=Path, help="downloaded packages")
-    parser.add_argument("-o", "--out", type=Path, default=Path("places.zip"))
+    parser.add_argument("-o", "--out", type=Path, default=ASSETS / PLACES)
     given = parser.parse_args()
-    rows = json.loads(INDEX.read_text(encoding="utf-8"))
+    rows = json.loads((ASSETS / PLACES_INDEX).read_text(encoding="utf-8"))
     with tempfile.TemporaryDirectory() as room, zipfile.ZipFile(given.out, "w") as pack:
         unpack(given.folder, Path(room))
         for row in rows:

@@ -165,10 +165,9 @@ def _pasted(photo: Image.Image, folder: Path, outline: Outline, box: Box) -> Ima
 
 
 def parser_of(description: str | None) -> argparse.ArgumentParser:
-    """Return what reads the folders of photographs and the places of the pictures."""
+    """Return what reads the folder of DreamBench and where the pictures go."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("folder", type=Path, help="DreamBench's photographs")
-    parser.add_argument("backgrounds", type=Path, help="photographs of free packages")
     parser.add_argument("-o", "--out", type=Path, required=True, help="the sheet, a PNG")
     parser.add_argument("--each", type=Path, help="a folder for all pictures at their full size")
     return parser
@@ -188,6 +187,7 @@ def save(drawn: Iterable[Pair], given: argparse.Namespace, *, total: int) -> Non
 def main() -> None:
     """Draw all pairs."""
     parser = parser_of(__doc__)
+    parser.add_argument("backgrounds", type=Path, help="photographs of free packages")
     parser.add_argument("--preset", default="mini")
     parser.add_argument("--weights", type=Path, help="an export, in place of the preset's own")
     given = parser.parse_args()

@@ -1,11 +1,16 @@
 """Scenes by name, and the words of a prompt that set time, weather and season."""
 
+import re
+
 import pytest
 from PIL import Image
 
 from swiftpie import InputError
 from swiftpie.scenes import (
+    ASSETS,
     BACKDROPS,
+    PHOTOGRAPH_PX,
+    PLACES,
     PLAIN,
     SEASONS,
     TIMES,
@@ -22,6 +27,9 @@ from swiftpie.scenes import (
     uncovers,
     worn_in,
 )
+
+FREE = re.compile(r"public domain|CC0-1\.0|CC-BY(-SA)?-[34]\.0")
+PHOTOGRAPHED = [name for name in packaged().names() if packaged().is_photographed(name)]
 
 
 def setting(time="day", weather="clear", season="summer"):
@@ -101,10 +109,10 @@ def test_autumn_and_winter_hide_the_ground(before, after, expected):
     assert uncovers(read_setting(before), read_setting(after)) == expected
 
 
-def test_every_place_has_four_pictures_of_512_px():
+def test_every_drawn_place_has_four_pictures_of_512_px():
     scenes = packaged()
     assert len(scenes) >= 49
-    for name in scenes.names():
+    for name in {*scenes.names()} - {*PHOTOGRAPHED}:
         assert scenes.count(name) >= 4
         pictures = {scenes.picture(name, number) for number in range(scenes.count(name))}
         assert len(pictures) == scenes.count(name)
@@ -191,7 +199,7 @@ def test_a_prompt_without_a_place_gets_a_usual_one(prompt, shown):
 def test_words_that_no_caption_has_give_way_to_some_that_they_have():
     known = packaged().in_known_words
     assert known("a frog in a small pond at night") == "a frog by a lake at night"
-    assert known("a cat in a Bakery") == "a cat in a living room"
+    assert known("a cat in a Cinema") == "a cat in a living room"
     assert known("A cat in a small quiet village") == "A cat in a small quiet village"
 
 
@@ -204,3 +212,37 @@ def test_a_scene_is_a_name_or_a_picture(tmp_path):
         read_scene("castel")
     with pytest.raises(InputError, match=r"missing\.png"):
         read_scene("missing.png")
+
+
+def test_photographs_are_many_and_small():
+    assert sum(map(packaged().count, PHOTOGRAPHED)) >= 40
+    assert (ASSETS / PLACES).stat().st_size < 6 * 2**20
+
+
+@pytest.mark.parametrize("name", PHOTOGRAPHED)
+def test_each_photograph_is_credited_and_outlines_its_ground(name):
+    known = packaged()
+    assert len(known.credits[name]) == known.count(name)
+    for number, credit in enumerate(known.credits[name]):
+        assert {"author", "title", "source", "licence"} == {*filter(credit.get, credit)}
+        assert FREE.fullmatch(credit["licence"])
+        assert known.image(name, number).size == PHOTOGRAPH_PX
+        ground = known.ground(name, (number + 0.5) / known.count(name))
+        if not known.is_ground(name):
+            assert ground is None
+            continue
+        assert all(0 <= side <= 1 for corner in ground.corners for side in corner)
+        assert max(y for _, y in ground.corners) > 0.7
+        assert 0 < ground.metre[0][1] < ground.metre[1][1]
+
+
+@pytest.mark.parametrize("name", PHOTOGRAPHED)
+def test_the_name_and_the_phrases_of_a_photographed_place_find_it(name):
+    assert packaged().find(name) == name
+    assert packaged().place_in(f"a dog {packaged().phrase(name)}, at sunset") == name
+
+
+def test_photographs_are_not_mirrored():
+    known = packaged()
+    dealt = {known.dealt("park", share / 20, PHOTOGRAPH_PX).tobytes() for share in range(21)}
+    assert len(dealt) == known.count("park")

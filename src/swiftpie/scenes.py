@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 ASSETS = Path(__file__).parent / "assets" / "scene"
 PACK, INDEX = "scenes.zip", "scenes.json"
-CREDIT = "Drawn by the renderer of SwiftPie; Apache-2.0"
+PLACES, PLACES_INDEX = "places.zip", "places.json"  # photographs, and what is known of them
+PHOTOGRAPH_PX = (768, 576)  # width and height of each
+CREDIT = "Photographs: each with its own author and licence; others drawn by SwiftPie, Apache-2.0"
 
 # The words that ask for each setting, longest first in a prompt. The order is the network's.
 TIMES: Mapping[str, tuple[str, ...]] = {
@@ -143,6 +145,7 @@ PREPOSITIONS = frozenset(
 )
 OF_A_THING = frozenset(("of", "with", "to"))  # what stands behind them is part of a thing as well
 OUTDOORS = "meadow"  # where things are whose prompts name no place
+NEARBY = "stone wall"  # where small things are then, which a meadow shows as giants
 BACKDROPS = ("grey", "blue", "turquoise", "green", "yellow", "pink", "white")  # or before which
 PHOTOS = frozenset(("photo", "picture", "image", "photograph"))  # what stands before "of" there
 ADVERBS = frozenset(("underwater", "downtown"))  # need no preposition
@@ -333,15 +336,70 @@ class _NamedPlace(NamedTuple):
     is_bare: bool = False  # without a preposition before it
 
 
+class Ground(NamedTuple):
+    """Where subjects stand in a photograph; lengths are shares of the picture's height or width."""
+
+    corners: tuple[tuple[float, float], ...]  # x and y of a polygon
+    metre: tuple[tuple[float, float], tuple[float, float]]  # y, and the height of a metre there
+    is_near: bool  # a place for small things, as a table
+
+    def metre_at(self, y: float) -> float:
+        """Return the height of a metre whose foot is at `y`."""
+        (first, low), (second, high) = self.metre
+        return low + (high - low) * (y - first) / (second - first)
+
+    def cut_to(self, size: tuple[int, int]) -> "Ground":
+        """Return the ground of the photograph as `Scenes.dealt` cuts it to width and height."""
+        wider = size[0] * PHOTOGRAPH_PX[1] / (size[1] * PHOTOGRAPH_PX[0])
+        across, down = min(1, wider), min(1, 1 / wider)
+        corners = tuple(((x - 0.5) / across + 0.5, (y - 1) / down + 1) for x, y in self.corners)
+        first, second = (((y - 1) / down + 1, metre / down) for y, metre in self.metre)
+        return Ground(corners, (first, second), self.is_near)
+
+    def seen_in(self, view: tuple[float, float, float, float]) -> "Ground":
+        """Return the ground of a part of the picture: left, top, right and bottom."""
+        left, top, right, bottom = view
+        wide, high = right - left, bottom - top
+        corners = tuple(((x - left) / wide, (y - top) / high) for x, y in self.corners)
+        first, second = (((y - top) / high, metre / high) for y, metre in self.metre)
+        return Ground(corners, (first, second), self.is_near)
+
+    def span_at(self, y: float) -> tuple[float, float]:
+        """Return the left and the right end of the ground at a height, within the picture."""
+        rows, ends = [row for _, row in self.corners], list[float]()
+        y = min(max(rows), max(min(rows), y))
+        for (x1, y1), (x2, y2) in zip(
+            self.corners, self.corners[1:] + self.corners[:1], strict=True
+        ):
+            if min(y1, y2) <= y <= max(y1, y2):
+                ends += [x1, x2] if y1 == y2 else [x1 + (x2 - x1) * (y - y1) / (y2 - y1)]
+        return max(0.0, min(ends)), min(1.0, max(ends))
+
+
 class Scenes:
     """Places by name, each with some pictures. It never changes, so threads may share it."""
 
-    def __init__(self, pack: Path) -> None:
-        """Open the zip file `pack`."""
-        self._pack = zipfile.ZipFile(pack)
+    def __init__(self, pack: Path, photographs: Path, facts: Path) -> None:
+        """Open two zip files: drawn places, and `photographs` that `facts` describe.
+
+        Photographs come before drawings of the same place.
+        """
+        self._pack, self._photographs = zipfile.ZipFile(pack), zipfile.ZipFile(photographs)
         rows = json.loads(self._pack.read(INDEX))
+        photographed = json.loads(facts.read_text(encoding="utf-8"))
+        self._grounds = {row["name"]: _grounds_of(row) for row in photographed}
+        self.credits = {
+            row["name"]: [photograph["credit"] for photograph in row["photographs"]]
+            for row in photographed
+        }
+        facts_of = {row["name"]: row for row in photographed}
+        rows = [{**row, **facts_of.pop(row["name"], {})} for row in rows]
+        rows += [{**row, "is_known": False} for row in facts_of.values()]
         self._phrases = {row["name"]: tuple(row["phrases"]) for row in rows}
-        self._counts = {row["name"]: int(row["pictures"]) for row in rows}
+        self._counts = {
+            row["name"]: len(self._grounds.get(row["name"], ())) or int(row["pictures"])
+            for row in rows
+        }
         self._afloat = frozenset(row["name"] for row in rows if not row["is_ground"])
         self._heads = {
             row["name"]: frozenset(map(_head, (row["name"], *row["phrases"], *row["aliases"])))
@@ -373,7 +431,8 @@ class Scenes:
                 "standIn": self._stand_ins[name],
                 "pictures": self._counts[name],
                 "isGround": self.is_ground(name),
-                "number": self.number(name),
+                "isPhoto": self.is_photographed(name),
+                "number": self.number(None if self.is_photographed(name) else name),
             }
             for name, phrases in self._phrases.items()
         ]
@@ -387,6 +446,20 @@ class Scenes:
         The number behind all others stands for None and for places that it does not know by name.
         """
         return self._numbers.get(name, len(self._numbers)) if name else len(self._numbers)
+
+    def is_photographed(self, name: str) -> bool:
+        """Whether the pictures of a place are photographs, and not drawings."""
+        return name in self._grounds
+
+    def ground(self, name: str, share: float) -> Ground | None:
+        """Return the ground of the photograph that `dealt` takes; None where nothing stands."""
+        if not self.is_photographed(name):
+            return None
+        ground = self._grounds[name][self._dealt_number(name, share)]
+        return ground if ground.corners else None
+
+    def _dealt_number(self, name: str, share: float) -> int:
+        return min(int(self._counts[name] * share), self._counts[name] - 1)
 
     def is_ground(self, name: str) -> bool:
         """Whether subjects stand on the ground of a place, and cast shadows on it."""
@@ -426,16 +499,19 @@ class Scenes:
         found = self.find_words(tokens_in(prompt))
         return None if found is None else found.name
 
-    def place_for(self, prompt: str, share: float) -> str:
+    def place_for(self, prompt: str, share: float, *, is_small: bool = False) -> str:
         """Return the place that a prompt names, or else one where anything may be.
 
-        That is a meadow if the prompt asks for a time, weather or season, else a plain backdrop.
+        That is a meadow if the prompt asks for a time, weather or season, or a wall seen from near
+        for small things, else a plain backdrop.
 
         Args:
             prompt: What the picture shows.
             share: Uniform in [0, 1), which chooses the colour of the backdrop.
+            is_small: Whether small things are there.
         """
-        return self.place_in(prompt) or self._usual(prompt, share)
+        usual = self._usual(prompt, share)
+        return self.place_in(prompt) or (NEARBY if is_small and usual == OUTDOORS else usual)
 
     def with_place(self, prompt: str) -> str:
         """Return a prompt that names a place: itself, or with the words for a usual one."""
@@ -488,7 +564,7 @@ class Scenes:
         return max(found)[1] if found else None
 
     def dealt(self, name: str, share: float, size: tuple[int, int]) -> "Image.Image":
-        """Return one of the pictures of a place, or its mirror image, cut to width and height.
+        """Return one of the pictures of a place cut to width and height; drawings also mirrored.
 
         Args:
             name: The place.
@@ -497,6 +573,10 @@ class Scenes:
         """
         from PIL import Image, ImageOps
 
+        if self.is_photographed(name):
+            photograph = self.image(name, self._dealt_number(name, share))
+            # Of a wider picture the sky goes, and the ground stays.
+            return ImageOps.fit(photograph, size, Image.Resampling.BICUBIC, centering=(0.5, 1.0))
         count = 2 * self.count(name)
         number = min(int(count * share), count - 1)
         # A place is as sharp as one drawn at this size; bicubic makes it 6 % sharper.
@@ -504,7 +584,9 @@ class Scenes:
         return ImageOps.mirror(picture) if number % 2 else picture
 
     def picture(self, name: str, number: int = 0) -> bytes:
-        """Return one picture of a place, WebP of 512 px a side."""
+        """Return one picture of a place, as a WebP file."""
+        if self.is_photographed(name):
+            return self._photographs.read(f"{name}-{number % self._counts[name]}.webp")
         return self._pack.read(f"{self._places[name]}-{number % self._counts[name]}.webp")
 
     def image(self, name: str, number: int = 0) -> "Image.Image":
@@ -690,10 +772,19 @@ def cut_to(
     return ImageOps.fit(picture.convert("RGB"), size, method or Image.Resampling.BICUBIC)
 
 
+def _grounds_of(row: Mapping[str, Any]) -> tuple[Ground, ...]:
+    grounds = []
+    for photograph in row["photographs"]:
+        corners = tuple((x, y) for x, y in photograph["ground"])
+        first, second = ((y, metre) for y, metre in photograph["metre"])
+        grounds.append(Ground(corners, (first, second), photograph["is_near"]))
+    return tuple(grounds)
+
+
 @cache
 def packaged() -> Scenes:
     """Return the scenes that the package holds."""
-    return Scenes(ASSETS / PACK)
+    return Scenes(ASSETS / PACK, ASSETS / PLACES, ASSETS / PLACES_INDEX)
 
 
 def is_scene_file(text: str) -> bool:

@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from PIL import Image
 
 from swiftpie.library import packaged
 from swiftpie.page.runtime import FILES
@@ -44,6 +45,8 @@ def test_the_page_is_whole(tmp_path):
     assert all(subject["file"] in listed for subject in sheet["subjects"])
     words = json.loads((tmp_path / "model" / "words.json").read_text())
     for place in words["places"]:
+        width, height = Image.open(tmp_path / f"scenes/{place['file']}-0.webp").size
+        assert width == height
         assert all(f"scenes/{place['file']}-{i}.webp" in listed for i in range(place["pictures"]))
     assert (
         "@" not in re.search(r'VERSION = "(.*)"', (tmp_path / "service-worker.js").read_text())[1]

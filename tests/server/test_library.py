@@ -47,9 +47,9 @@ def test_a_subject_may_be_given_by_name(server, session):
 
 
 def test_edits_and_insertions_take_names(server, session):
-    photo = session.generate("a robot in the snow", seed=1).images[0]
+    photo = session.generate("a robot on a white backdrop", seed=1).images[0]
     asks = {
-        "edit": {"source_prompt": "a robot in the snow"},
+        "edit": {"source_prompt": "a robot on a white backdrop"},
         "insert": {"box": [0.5, 0.4, 0.9, 0.9]},
     }
     for task, own in asks.items():

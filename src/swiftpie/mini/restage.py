@@ -438,7 +438,8 @@ def _place(staging: Staging, noise: Tensor) -> Image.Image:
     if reading.changes_place:
         assert after.place is not None, "a new place has a name"
         scene = packaged().dealt(after.place, share_of(noise), original.size)
-        return relight(scene, after.setting, noise=noise, place=after.place, relighter=relighter)
+        place = None if packaged().is_photographed(after.place) else after.place
+        return relight(scene, after.setting, noise=noise, place=place, relighter=relighter)
     if reading.clears:
         original = without_weather(original, before.setting)
     settings = (before.setting, after.setting)

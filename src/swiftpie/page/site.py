@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from PIL import Image, ImageOps
+
 import swiftpie
 from swiftpie import library, scenes
 from swiftpie.engine.graphs.export import (
@@ -37,6 +39,7 @@ SUBJECTS = (
     *("teddy bear", "rocket", "automobile", "sailboat", "bicycle", "house", "snowman"),
 )
 """The subjects of the library that the page brings along, the one that it draws first in front."""
+SCENE_PX, SCENE_QUALITY = (512, 512), 80  # of photographs, as WebP
 
 
 def write_page(folder: Path, runtime: Mapping[str, bytes]) -> int:
@@ -114,10 +117,16 @@ def _facts(sheet: Sheet) -> dict[str, Any]:
 def _write_scenes(folder: Path) -> None:
     folder.mkdir()
     packaged = scenes.packaged()
+    _write_json(folder / "credits.json", packaged.credits)
     for number, place in enumerate(packaged.to_json()["places"]):
         for picture in range(place["pictures"]):
-            content = packaged.picture(place["name"], picture)
-            (folder / f"{number}-{picture}.webp").write_bytes(content)
+            path = folder / f"{number}-{picture}.webp"
+            if place["isPhoto"]:
+                photo = packaged.image(place["name"], picture)
+                square = ImageOps.fit(photo, SCENE_PX, Image.Resampling.BICUBIC, centering=(0.5, 1))
+                square.save(path, quality=SCENE_QUALITY)
+            else:
+                path.write_bytes(packaged.picture(place["name"], picture))
 
 
 def _write_subjects(folder: Path) -> None:

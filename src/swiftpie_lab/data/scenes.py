@@ -11,8 +11,9 @@ import torch
 from swiftpie.imageio.atomic import write_file
 from swiftpie.imageio.images import to_pil
 from swiftpie.noise import COUPLED_CHANNELS
-from swiftpie.scenes import INDEX
+from swiftpie.scenes import INDEX, packaged
 from swiftpie_world.air import Setting
+from swiftpie_world.features import Place
 from swiftpie_world.fields import read_fields
 from swiftpie_world.places import PLACES, SCENE_PLACES, draw_places
 
@@ -38,7 +39,7 @@ ALIASES = {
     "mountains": ("mountain", "hills", "alps"),
     "museum": ("gallery", "art gallery"),
     "park": ("park bench", "bench"),
-    "ruins": ("temple", "ruined temple"),
+    "ruins": ("ruined temple",),
     "savanna": ("savannah", "plains", "grassland"),
     "stage": ("theatre", "theater", "spotlight"),
     "underwater": (
@@ -47,6 +48,7 @@ ALIASES = {
     ),
     "wooden table": ("table", "desk", "wood table"),
 }
+STILL_DRAWN = frozenset(("cinema", "lighthouse"))  # scenes alone that no photograph shows
 STAND_INS = {True: "in a park", False: "in a living room"}  # places in such a light
 QUALITY, FINE_QUALITY = 82, 78  # of WebP; places of scenes alone have more detail
 LATENT_CHANNELS = 2 * COUPLED_CHANNELS
@@ -68,20 +70,33 @@ def write_scene_pack(path: Path, *, force: bool) -> int:
                 "name": place.name,
                 "phrases": place.phrases,
                 "aliases": ALIASES.get(place.name, ()),
-                "pictures": PICTURES,
+                "pictures": 0 if packaged().is_photographed(place.name) else PICTURES,
                 "is_ground": place.grounded,
                 "is_known": number < len(PLACES),
                 "stand_in": place.phrases[0] if number < len(PLACES) else STAND_INS[place.outdoors],
             }
-            for number, place in enumerate(SCENE_PLACES)
+            for number, place in packed_places()
         ]
         pack.writestr(zipfile.ZipInfo(INDEX), json.dumps(rows, indent=1))
     write_file(path, buffer.getvalue(), force=force)
     return count
 
 
+def packed_places() -> list[tuple[int, Place]]:
+    """Return the places of the pack with their numbers: what the network knows, and some others."""
+    return [
+        (number, place)
+        for number, place in enumerate(SCENE_PLACES)
+        if number < len(PLACES)
+        or place.name in STILL_DRAWN
+        or packaged().is_photographed(place.name)
+    ]
+
+
 def _pictures() -> Iterator[tuple[str, bytes]]:
-    for number in range(len(SCENE_PLACES)):
+    for row, (number, place) in enumerate(packed_places()):
+        if packaged().is_photographed(place.name):
+            continue
         quality = QUALITY if number < len(PLACES) else FINE_QUALITY
         generator = torch.Generator().manual_seed(FIRST_SEED + number)
         shape = (PICTURES, LATENT_CHANNELS, SIDE_PX // 8, SIDE_PX // 8)
@@ -91,4 +106,4 @@ def _pictures() -> Iterator[tuple[str, bytes]]:
         for index, image in enumerate(to_pil(2 * drawn - 1)):
             data = io.BytesIO()
             image.save(data, "WEBP", quality=quality, method=6)
-            yield f"{number}-{index}.webp", data.getvalue()
+            yield f"{row}-{index}.webp", data.getvalue()

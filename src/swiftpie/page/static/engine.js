@@ -168,7 +168,7 @@ class Engine {
     const values = new Float32Array(3 * width * height);
     planes.forEach(({ data }, channel) => {
       data.forEach((value, i) => {
-        const at = number % 2 ? i - (i % width) + width - 1 - (i % width) : i;
+        const at = number % 2 && !place.isPhoto ? i - (i % width) + width - 1 - (i % width) : i;
         values[channel * width * height + at] = Math.round(value) / 127.5 - 1;
       });
     });

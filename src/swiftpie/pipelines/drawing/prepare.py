@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import repeat
 from typing import NamedTuple, Self
 
 import torch
@@ -58,8 +59,12 @@ def prepare(
     clock: Clock,
     *,
     placed_by: Prompts | None = None,
+    boxes: Sequence[Sequence[Box | None]] | None = None,
 ) -> Prepared:
     """Read the prompts and place the subjects, by the prompts `placed_by` if such are given.
+
+    `boxes` of each subject in each picture place subjects without boxes of their own; None leaves
+    that to the model.
 
     Raises:
         CapabilityError: A subject has a view, and the preset does not place subjects.
@@ -84,12 +89,17 @@ def prepare(
     )
     clock.lap("text")
     if components.layout_predictor is not None:
-        subjects = tuple(side_by_side(subjects))
+        beside = side_by_side(subjects)
+        if boxes is None:
+            subjects = tuple(beside)
+        else:
+            pairs = zip(beside, boxes, strict=True)
+            boxes = [[box or subject.box for box in row] for subject, row in pairs]
     told = text if placed_by is None else read_prompts(components, placed_by, rows=rows)
     stance = Stance.of(request, placed_by or request.prompt)
     layouts = [
-        place_subject(components, subject, noise[0], text=told, stance=stance)
-        for subject in subjects
+        place_subject(components, subject, noise[0], text=told, stance=stance, boxes=row)
+        for subject, row in zip(subjects, boxes or repeat(None), strict=boxes is not None)
     ]
     lights = tuple(light_on(components, subject.identity, noise[0], text) for subject in subjects)
     if not subjects:
@@ -266,19 +276,41 @@ class Stance(NamedTuple):
 
 
 def place_subject(
+    components: Components,
+    subject: Subject,
+    noise: Tensor,
+    *,
+    text: TextCondition,
+    stance: Stance,
+    boxes: Sequence[Box | None] | None = None,
+) -> Layout:
+    """Return the layout of the box, of `boxes` for each picture, or of the layout predictor."""
+    batch, cells = len(noise), (noise.shape[2], noise.shape[3])
+    given = (subject.box,) if subject.box is not None or boxes is None else boxes
+    predicted = (
+        _predicted(components, subject, noise, text=text, stance=stance) if None in given else None
+    )
+    if predicted is not None and not any(given):
+        return predicted
+    turned, extent = subject.view or (0.0, 0.0), subject_extent(subject.identity.mask[:1])
+    rows = []
+    for index, box in enumerate(given):
+        if box is not None:
+            row = from_box(box, size=cells, view=turned, extent=extent)
+            row = upright(row, flip=stance.flip, tilt=stance.tilt)
+        else:
+            assert predicted is not None, "a picture has no box"
+            row = Layout(*(values[index : index + 1] for values in predicted))
+        rows.append(Layout(*(values.to(noise) for values in row)))
+    placed = Layout(*map(torch.cat, zip(*rows, strict=True)))
+    return Layout(*(values.expand(batch, *values.shape[1:]) for values in placed))
+
+
+def _predicted(
     components: Components, subject: Subject, noise: Tensor, *, text: TextCondition, stance: Stance
 ) -> Layout:
-    """Return the layout of the box or, without one, that of the layout predictor."""
+    """Return the layout of the layout predictor; the whole frame without one."""
     batch, cells = len(noise), (noise.shape[2], noise.shape[3])
-    if subject.box is not None:
-        placed = from_box(
-            subject.box,
-            size=cells,
-            view=subject.view or (0.0, 0.0),
-            extent=subject_extent(subject.identity.mask[:1]),
-        )
-        placed = upright(placed, flip=stance.flip, tilt=stance.tilt)
-        return Layout(*(values.expand(batch, *values.shape[1:]).to(noise) for values in placed))
     if components.layout_predictor is None:
         return whole_frame(noise)
     extent = subject_extent(subject.identity.mask[:1]).expand(batch, -1)

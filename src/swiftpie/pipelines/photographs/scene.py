@@ -20,13 +20,13 @@ from torch.nn import functional as F
 from swiftpie.backbones.components import MAX_SIDE_PX, Components, near_size
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.fields import paste
-from swiftpie.geometry.layout import Layout, to_affine, warp
+from swiftpie.geometry.layout import THINNEST, Layout, to_affine, warp
 from swiftpie.geometry.looks import appearance
 from swiftpie.geometry.relief import height, turn
 from swiftpie.geometry.renditions import render_picture
 from swiftpie.geometry.shading import Lighting, Shadow, cast_shadow, usual_shadow
 from swiftpie.imageio.images import mask_to_pil, plane, to_pil, to_tensor
-from swiftpie.masks import resize_mask
+from swiftpie.masks import Box, resize_mask, subject_extent
 from swiftpie.noise import draw_noise, draw_step_noise
 from swiftpie.pipelines.drawing.denoise import Clock, Prepared
 from swiftpie.pipelines.drawing.prepare import (
@@ -51,18 +51,23 @@ from swiftpie.pipelines.photographs.compositing import SubjectReference, colours
 from swiftpie.pipelines.photographs.dressing import dressed
 from swiftpie.pipelines.photographs.filling import extrapolate
 from swiftpie.pipelines.photographs.relight import NOISE_SHAPE, relight, weathered
+from swiftpie.pipelines.photographs.standing import SMALL_M, heights_in, nearer, seen_in, stand
 from swiftpie.pipelines.photographs.style import rendition_like
 from swiftpie.scenes import (
     OWN_PICTURE,
     WORDS_ALONE,
+    Ground,
     SceneSetting,
     Worn,
+    asks_for_turn,
     cut_to,
     packaged,
     plainly,
+    read_scene_words,
     read_setting,
     rendition_in,
     texture_in,
+    tokens_in,
     worn_in,
 )
 from swiftpie.types import EditResult, GenerationResult, Identity, TextCondition
@@ -71,6 +76,7 @@ FEET = 0.5  # opacity of the lowest row of a subject
 INSIDE = (0.6, 0.95)  # opacities between which a drawn colour comes to be the subject's alone
 RIM_PX = 1  # what is left out of an outline
 AROUND = 0.02  # of the longer side: how far a drawing may be off its outline
+WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 LARGE = 1.5  # times the pixels that the model was trained on are a large picture
 
 
@@ -79,6 +85,7 @@ class SceneRow(NamedTuple):
 
     place: Image.Image
     name: str | None  # of the library; None: a picture of the caller
+    is_photo: bool  # and not a drawing
     is_ground: bool  # whether subjects stand on it, and cast shadows
     setting: SceneSetting
     rendition: str | None  # one of `RENDITIONS`
@@ -93,8 +100,7 @@ class SceneRow(NamedTuple):
 
         The outlines of `subjects`, (1, 1, H, W) in [0, 1], are drawn.
         """
-        is_photo = self.name is None
-        picture = weathered(picture, self.setting, noise=self.noise, is_photo=is_photo)
+        picture = weathered(picture, self.setting, noise=self.noise, is_photo=self.is_photo)
         if self.rendition is None:
             return picture
         return render_picture(picture, self.noise, self.rendition, edges=subjects)
@@ -244,24 +250,106 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
     for index, seed in enumerate(request.seeds):
         prompt = prompts[index % len(prompts)]
         setting, noise = read_setting(prompt), draw_noise_of(seed)
-        share = share_of(noise)
         size, name = size_of(components, request)[::-1], None
         if isinstance(request.scene, Image.Image):
             picture = cut_to(request.scene, size)
         else:
-            name = request.scene or packaged().place_for(prompt, share)
-            name = packaged().find(name)
-            picture = packaged().dealt(name, share, size)
-        place = relight(picture, setting, noise=noise, place=name, relighter=components.relighter)
+            name, share = _place_of(request, prompt, noise), share_of(noise)
+            found = staged(components, request, prompt, noise)
+            view = WHOLE if found is None else found.view
+            large = (round(size[0] / (view[2] - view[0])), round(size[1] / (view[3] - view[1])))
+            picture = packaged().dealt(name, share, large)
+            corner = (round(view[0] * large[0]), round(view[1] * large[1]))
+            picture = picture.crop((*corner, corner[0] + size[0], corner[1] + size[1]))
+        is_photo = name is None or packaged().is_photographed(name)
+        shown = None if is_photo else name  # the network knows how drawings of a place look
+        place = relight(picture, setting, noise=noise, place=shown, relighter=components.relighter)
         is_ground = name is None or packaged().is_ground(name)
         rendition = rendition_in(prompt) or styled
         worn = worn_in(prompt)
         texture = texture_in(prompt) if len(request.subjects) == 1 else None
         row = SceneRow(
-            place, name, is_ground, setting, rendition, worn, texture, noise, prompt, seed
+            place, name, is_photo, is_ground, setting, rendition, worn, texture, noise, prompt, seed
         )
         rows.append(row)
     return rows
+
+
+def _place_of(request: PersonalizeRequest, prompt: str, noise: Tensor) -> str:
+    """Return the place of the library that a picture shows.
+
+    Raises:
+        InputError: There is no such place.
+    """
+    assert isinstance(request.scene, str), "a picture is no place of the library"
+    if request.scene:
+        return packaged().find(request.scene)
+    heights = _heights_of(request, prompt)
+    is_small = bool(heights) and all(each is not None and each < SMALL_M for each in heights)
+    return packaged().place_for(prompt, share_of(noise), is_small=is_small)
+
+
+def _heights_of(request: PersonalizeRequest, prompt: str) -> list[float | None]:
+    """Return the usual height of each subject in metres; None for names that no table has."""
+    mentioned = heights_in(read_scene_words(prompt).others)
+    heights: list[float | None] = []
+    for number, subject in enumerate(request.subjects):
+        named = subject.identity.named
+        name = subject.name or ("" if named is None else named.name)
+        known = heights_in(tokens_in(name)) or mentioned[number : number + 1]
+        heights.append(known[0] if known else None)
+    return heights
+
+
+class Staged(NamedTuple):
+    """How subjects stand in one picture of a photographed place."""
+
+    ground: Ground  # of the whole photograph
+    view: Box  # the part that the picture shows
+    boxes: tuple[Box, ...]  # of the subjects in the picture
+
+
+def staged(
+    components: Components, request: PersonalizeRequest, prompt: str, noise: Tensor
+) -> Staged | None:
+    """Return how the subjects of a picture stand.
+
+    None where the model places them: in a picture of the caller, in a place where nothing stands,
+    where a subject has a box, and where the prompt turns it.
+    """
+    has_box = any(subject.box is not None for subject in request.subjects)
+    if not isinstance(request.scene, str) or not request.subjects or has_box:
+        return None
+    ground = packaged().ground(_place_of(request, prompt, noise), share_of(noise))
+    if ground is None or asks_for_turn(prompt):
+        return None
+    size = size_of(components, request)
+    ground, boxes = ground.cut_to(size[::-1]), []
+    near, aside = share_of(noise, 1), share_of(noise, 2)
+    count = len(request.subjects)
+    for number, usual in enumerate(_heights_of(request, prompt)):
+        wide, high = subject_extent(request.subjects[number].identity.mask[:1])[0].tolist()
+        extent = (max(wide, THINNEST) * size[0], max(high, THINNEST) * size[1])
+        x = (number + (0.3 + 0.4 * aside if count == 1 else 0.5)) / count
+        boxes.append(stand(ground, extent, usual, share=near, x=x))
+    view = nearer(boxes)
+    return Staged(ground, view, tuple(seen_in(view, box) for box in boxes))
+
+
+def standing(
+    components: Components, request: PersonalizeRequest
+) -> tuple[tuple[Box | None, ...], ...] | None:
+    """Return the boxes of subjects that stand in photographed places, by subject and picture.
+
+    None stands for a picture where the model places them, and for all of them.
+    """
+    prompts, boxes = _prompts(request), []
+    if not prompts or not request.seeds:
+        return None
+    for index, seed in enumerate(request.seeds):
+        found = staged(components, request, prompts[index % len(prompts)], draw_noise_of(seed))
+        boxes.append((None,) * len(request.subjects) if found is None else found.boxes)
+    return tuple(zip(*boxes, strict=True)) if any(map(any, boxes)) else None
 
 
 def _style_of(components: Components, request: PersonalizeRequest) -> str | None:
@@ -286,9 +374,9 @@ def draw_noise_of(seed: int) -> Tensor:
     return draw_noise([seed], NOISE_SHAPE)
 
 
-def share_of(noise: Tensor) -> float:
-    """Return the uniform number in [0, 1] of `noise` (1, C, h, w) that chooses a picture."""
-    return float(torch.special.ndtr(noise[0, 0].sum() / noise[0, 0].numel() ** 0.5))
+def share_of(noise: Tensor, channel: int = 0) -> float:
+    """Return a uniform number in [0, 1] of `noise` (1, C, h, w); the first chooses a picture."""
+    return float(torch.special.ndtr(noise[0, channel].sum() / noise[0, channel].numel() ** 0.5))
 
 
 @torch.no_grad()
@@ -527,14 +615,14 @@ def insertions(
     places: Sequence[Image.Image],
 ) -> list[RepaintRequest]:
     """Return the requests that put one subject into the places of all pictures."""
-    subject = request.subjects[index]
+    subject, boxes = request.subjects[index], standing(components, request)
     return [
         RepaintRequest(
             image=place,
             seed=row.seed,
             source=subject.identity,
             prompt=plainly(row.prompt),
-            box=subject.box,
+            box=subject.box if subject.box is not None or boxes is None else boxes[index][number],
             view=subject.view,
             layout=_layout(components, request, row, index),
             scales=_insertion_scales(components, request.scales),
@@ -542,7 +630,7 @@ def insertions(
             shaping=request.shaping,
             negative_prompt=request.negative_prompt,
         )
-        for row, place in zip(rows, places, strict=True)
+        for number, (row, place) in enumerate(zip(rows, places, strict=True))
     ]
 
 

@@ -1,0 +1,62 @@
+"""Subjects stand on the ground of photographed places, at their usual size there."""
+
+from itertools import product
+
+import pytest
+
+from swiftpie.pipelines.photographs.standing import LEAST, MOST, SMALL_M, heights, heights_in, stand
+from swiftpie.scenes import packaged
+
+GROUNDS = [
+    (name, ground)
+    for name, share in product(packaged().names(), (0.1, 0.5, 0.9))
+    if (ground := packaged().ground(name, share)) is not None
+]
+SLACK = 1e-6
+
+
+@pytest.mark.parametrize("size", [(768, 576), (512, 512), (1024, 512)])
+@pytest.mark.parametrize("height_m", [0.1, 0.6, 1.75, 5.0, None])
+def test_the_foot_is_on_the_ground_and_the_subject_in_the_picture(height_m, size):
+    for (_, whole), share in product(GROUNDS, (0.0, 0.5, 0.99)):
+        ground = whole.cut_to(size)
+        left, top, right, foot = stand(ground, (1.0, 1.5), height_m, share=share, x=share)
+        assert min(left, top) >= 0
+        assert max(right, foot) <= 1
+        ys = [y for _, y in ground.corners]
+        assert min(ys) - SLACK <= foot <= max(ys) + SLACK
+        first, last = ground.span_at(foot)
+        assert first - SLACK <= (left + right) / 2 <= last + SLACK or right - left > last - first
+
+
+def test_a_subject_has_its_usual_height_where_the_picture_has_room():
+    for (_, ground), height_m in product(GROUNDS, (0.1, 0.6, 1.75)):
+        _, top, _, foot = stand(ground, (1.0, 2.0), height_m, share=0.5, x=0.5)
+        usual = ground.metre_at(foot) * height_m
+        if LEAST < usual < min(MOST, foot - 0.02):
+            assert foot - top == pytest.approx(usual)
+
+
+def test_small_things_get_a_near_place_where_the_prompt_names_none():
+    known = packaged()
+    near = known.place_for("a mug at sunset", 0.5, is_small=True)
+    assert known.ground(near, 0.5).is_near
+    assert not known.ground(known.place_for("a dog at sunset", 0.5), 0.5).is_near
+    assert known.place_for("a mug in a park", 0.5, is_small=True) == "park"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("a dog and an elephant", ["dog", "elephant"]),
+        ("two cats", ["cat"]),
+        ("a teddy bear", ["teddy"]),
+        ("a thing", []),
+    ],
+)
+def test_words_name_heights_in_their_order(words, expected):
+    assert heights_in(words.split()) == [heights()[name] for name in expected]
+
+
+def test_a_mug_is_small_and_a_bull_is_not():
+    assert heights()["mug"] < SMALL_M < heights()["bull"]
