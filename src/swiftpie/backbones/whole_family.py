@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,19 +14,14 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from swiftpie.backbones.choices import Choices, dtype_of
 from swiftpie.backbones.components import Components, Family
 from swiftpie.backbones.downloads import DownloadPlan
-from swiftpie.backbones.load.networks import check_tokenizer, read_clip_config, read_config
-from swiftpie.backbones.load.weights import (
-    HALVES,
-    NetworkReader,
-    fingerprint_files,
-    unknown_fingerprint,
-)
+from swiftpie.backbones.load.networks import built, read_clip_config, read_config, read_tokenizer
+from swiftpie.backbones.load.weights import HALVES, fingerprint_files, unknown_fingerprint
 from swiftpie.backbones.machine import AUTO
 from swiftpie.backbones.presets import Preset, read_preset
 from swiftpie.backbones.readers import readers_for
 from swiftpie.backbones.scheduling import schedule_of, with_steps
 from swiftpie.backbones.sources import WeightFormats, is_settings, plan_networks
-from swiftpie.errors import ConfigError, WeightsError
+from swiftpie.errors import ConfigError
 from swiftpie.models.denoiser import WholeDenoiser
 from swiftpie.models.language_text import LanguageText
 from swiftpie.schedules import Schedule, flow_step
@@ -90,13 +85,9 @@ class WholeFamily(Family):
         Raises:
             WeightsError: It is missing or damaged.
         """
-        check_tokenizer(folder)
-        try:
-            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-                folder, trust_remote_code=False, local_files_only=True
-            )
-        except Exception as error:  # the library raises nothing more precise
-            raise WeightsError(f"The tokenizer in '{folder}' is damaged. Get it again.") from error
+        tokenizer: PreTrainedTokenizerBase = read_tokenizer(
+            folder, AutoTokenizer, trust_remote_code=False, local_files_only=True
+        )
         return tokenizer
 
     def load(self, preset: Preset, *, device: str, choices: Choices) -> Components:
@@ -111,11 +102,15 @@ class WholeFamily(Family):
         pipeline, name = needs["pipeline"].path, self.denoiser_name
         text = self.text_of(
             self.read_tokenizer(pipeline / TOKENIZER),
-            self._read(waiting, TEXT, pipeline / TEXT, self.build_text, stays=False),
+            waiting.keep(
+                *(TEXT, pipeline / TEXT, self.build_text),
+                stays=False,
+                skips=self.unread.get(TEXT, lambda _name: False),
+            ),
         )
-        build_denoiser = partial(_built, self.denoiser_class)
-        network = self._read(waiting, name, pipeline / name, build_denoiser, stays=True)
-        build_vae = partial(_built, self.autoencoder_class)
+        build_denoiser = partial(built, self.denoiser_class)
+        network = waiting.keep(name, pipeline / name, build_denoiser, stays=True)
+        build_vae = partial(built, self.autoencoder_class)
         vae = prompt.read(VAE, needs.path("autoencoder") or pipeline / VAE, build_vae)
         reads = choices.get("detail") != "none"
         return self._components(
@@ -192,26 +187,6 @@ class WholeFamily(Family):
             fingerprint=modules["fingerprint"] if is_stored else unknown_fingerprint(),
         )
 
-    def _read(
-        self,
-        reader: NetworkReader,
-        name: str,
-        folder: Path,
-        build: Callable[[Path], nn.Module],
-        *,
-        stays: bool,
-    ) -> Any:  # noqa: ANN401 - what `build` makes
-        """Return a network that may let go of its weights while it does not run.
-
-        Raises:
-            WeightsError: A file is missing or unreadable, or does not fit the network exactly.
-        """
-        skips = self.unread.get(name, lambda _name: False)
-        read = partial(NetworkReader.read, name=name, folder=folder, build=build, skips=skips)
-        network = read(reader)
-        reader.rest(network, read, stays=stays)
-        return network
-
     def _components(
         self,
         preset: Preset,
@@ -275,9 +250,3 @@ class WholeFamily(Family):
             for part, (settings, kind) in parts.items()
         }
         self.check_facts(preset, {**facts, **self.facts(preset, denoiser, vae, text)})
-
-
-def _built(kind: Any, folder: Path) -> nn.Module:  # noqa: ANN401 - a class of diffusers
-    """Return a network of the settings in `folder`."""
-    network: nn.Module = kind.from_config(kind.load_config(folder))
-    return network

@@ -40,6 +40,7 @@ from swiftpie.backbones.downloads import DownloadPlan, ModelPart, header_of
 from swiftpie.backbones.hub import parse_reference
 from swiftpie.backbones.load.ip_adapter import check_reads_lora, fuse_lora, fuse_lora_file
 from swiftpie.backbones.load.networks import (
+    built,
     check_autoencoder,
     check_inversion,
     check_tokenizer,
@@ -326,14 +327,8 @@ class StableDiffusion(Family):
         modules: dict[str, Any] = {}
         for name, tokenizer, tower in self.towers:
             modules[tokenizer] = read_tokenizer(folder / tokenizer)
-            read = partial(
-                NetworkReader.read,
-                name=name,
-                folder=folder / name,
-                build=partial(_build_tower, tower),
-            )
-            modules[name] = read(reader)
-            reader.rest(modules[name], read, stays=False)
+            build = partial(built, tower)
+            modules[name] = reader.keep(name, folder / name, build, stays=False)
         return self._text_of(modules)
 
     def _text_of(self, modules: Mapping[str, Any]) -> Text:
@@ -604,7 +599,3 @@ def _find_encoder(
     if choices.get("image_encoder") is None and folder.is_dir():
         return ModelPart("image_encoder", "image_encoder", None, root=folder, path=folder)
     return plan_image_encoder(projector, choices, formats)
-
-
-def _build_tower(tower: Callable[[CLIPTextConfig], nn.Module], folder: Path) -> nn.Module:
-    return tower(CLIPTextConfig.from_pretrained(folder))

@@ -2,15 +2,17 @@
 
 import importlib.resources
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
+from transformers import CLIPTextModel, PreTrainedTokenizerFast
 
 from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.components import Components, Family
+from swiftpie.backbones.load.networks import built, read_tokenizer
 from swiftpie.backbones.load.weights import (
     existing,
     fingerprint_of,
@@ -20,7 +22,7 @@ from swiftpie.backbones.load.weights import (
 from swiftpie.backbones.machine import AUTO
 from swiftpie.backbones.presets import Preset, read_preset
 from swiftpie.backbones.scheduling import schedule_of, with_steps, with_stored_steps
-from swiftpie.errors import CapabilityError, ConfigError, WeightsError, short_reason
+from swiftpie.errors import CapabilityError, ConfigError, WeightsError
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.inversion import TinyInversion
 from swiftpie.models.layout_predictor import LayoutPredictor
@@ -33,24 +35,12 @@ IDLE_CHOICES = {"allow_pickle", "offline"}  # nothing is downloaded or unpickled
 INVERSION = "inversion"  # its folder; identities do not depend on it, so no fingerprint does
 
 
-def _build_text_encoder(folder: Path) -> CLIPTextModel:
-    return CLIPTextModel(CLIPTextConfig.from_pretrained(folder))
-
-
-def _builder(network: Any) -> Callable[[Path], nn.Module]:  # noqa: ANN401 - a diffusers class
-    def build(folder: Path) -> nn.Module:
-        model: nn.Module = network.from_config(network.load_config(folder))
-        return model
-
-    return build
-
-
 NETWORKS: Mapping[str, Callable[[Path], nn.Module]] = {
-    "text_encoder": _build_text_encoder,
-    "image_encoder": _builder(ConvImageEncoder),
-    "autoencoder": _builder(PatchAutoencoder),
-    "denoiser": _builder(TinyDenoiser),
-    "layout_predictor": _builder(LayoutPredictor),
+    "text_encoder": partial(built, CLIPTextModel),
+    "image_encoder": partial(built, ConvImageEncoder),
+    "autoencoder": partial(built, PatchAutoencoder),
+    "denoiser": partial(built, TinyDenoiser),
+    "layout_predictor": partial(built, LayoutPredictor),
 }
 """How each network is made from its folder."""
 
@@ -87,7 +77,11 @@ class Tiny(Family):
         return Components(
             preset=preset,
             schedule=schedule_of(preset),
-            text=TextTower(_load_tokenizer(folder / "tokenizer"), text_encoder, Pooling.MEAN),
+            text=TextTower(
+                read_tokenizer(folder / "tokenizer", PreTrainedTokenizerFast),
+                text_encoder,
+                Pooling.MEAN,
+            ),
             inversion=_load_inversion(folder, choices.get("inversion"), device),
             fingerprint=fingerprint_of(folder, without=INVERSION),
             **networks,
@@ -160,7 +154,7 @@ def _load_inversion(folder: Path, chosen: str | Path | None, device: str) -> Tin
     place = Path(chosen or folder / INVERSION)
     if chosen is None and not place.is_dir():
         return None
-    network: TinyInversion = _ready(load_network(_builder(TinyInversion), place), device)
+    network: TinyInversion = _ready(load_network(partial(built, TinyInversion), place), device)
     return network
 
 
@@ -173,16 +167,3 @@ def _package_folder(preset: Preset) -> Path:
             "Reinstall SwiftPie, or pass a folder with `weights=`."
         )
     return folder
-
-
-def _load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
-    if not (folder / "tokenizer.json").is_file():
-        raise WeightsError(f"There is no tokenizer.json in {folder}. Reinstall SwiftPie.")
-    try:
-        tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(folder)
-    except Exception as error:  # the library raises nothing more precise
-        raise WeightsError(
-            f"The tokenizer in {folder} cannot be read ({short_reason(error)}). Copy the "
-            "folder of the weights again."
-        ) from error
-    return tokenizer

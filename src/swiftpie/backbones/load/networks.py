@@ -11,9 +11,9 @@ from diffusers import AutoencoderKL, AutoencoderTiny, ConfigMixin, UNet2DConditi
 from torch import nn
 from transformers import (
     CLIPTokenizer,
-    CLIPVisionConfig,
     CLIPVisionModelWithProjection,
     PretrainedConfig,
+    PreTrainedModel,
 )
 
 from swiftpie.backbones.load.weights import NetworkReader, check_config, check_settings
@@ -47,16 +47,22 @@ def read_clip_config(folder: Path, name: str, kind: type[Config]) -> Config:
     return config
 
 
+def built(kind: Any, folder: Path) -> nn.Module:  # noqa: ANN401 - a class of a library
+    """Return a network of the settings in `folder`, whose weights come later.
+
+    Its class is one of diffusers, or of transformers.
+    """
+    if issubclass(kind, PreTrainedModel):
+        return kind(kind.config_class.from_pretrained(folder))
+    network: nn.Module = kind.from_config(kind.load_config(folder))
+    return network
+
+
 def read_unet(
     folder: Path, reader: NetworkReader, *, name: str = "unet", weights: Path | None = None
 ) -> UNet2DConditionModel:
     """Return a U-Net; `weights` is a file in place of the folder's own."""
-
-    def build(place: Path) -> nn.Module:
-        config = UNet2DConditionModel.load_config(place)
-        network: nn.Module = UNet2DConditionModel.from_config(config)
-        return network
-
+    build = partial(built, UNet2DConditionModel)
     unet: UNet2DConditionModel = reader.read(name, folder, build, weights=weights)
     return unet
 
@@ -67,17 +73,14 @@ def read_second_unet(
     """Return the U-Net for `name` in `folder`, or None where there is no folder."""
     if folder is None:
         return None
-    unet = read_unet(folder, reader, name=name)
-    reader.rest(unet, partial(read_unet, folder, name=name), stays=True)
+    build = partial(built, UNet2DConditionModel)
+    unet: UNet2DConditionModel = reader.keep(name, folder, build, stays=True)
     return unet
 
 
 def read_image_encoder(folder: Path, reader: NetworkReader) -> CLIPVisionModelWithProjection:
     """Return CLIP's vision tower."""
-
-    def build(place: Path) -> nn.Module:
-        return CLIPVisionModelWithProjection(CLIPVisionConfig.from_pretrained(place))
-
+    build = partial(built, CLIPVisionModelWithProjection)
     tower: CLIPVisionModelWithProjection = reader.read("image_encoder", folder, build)
     return tower
 
@@ -86,10 +89,8 @@ def read_autoencoder(folder: Path, reader: NetworkReader) -> PublicAutoencoder:
     """Return the autoencoder in `folder`, the full or the tiny one by its settings."""
 
     def build(place: Path) -> nn.Module:
-        config = AutoencoderKL.load_config(place)
-        is_tiny = config.get("_class_name") == AutoencoderTiny.__name__
-        network: nn.Module = (AutoencoderTiny if is_tiny else AutoencoderKL).from_config(config)
-        return network
+        name = AutoencoderKL.load_config(place).get("_class_name")
+        return built(AutoencoderTiny if name == AutoencoderTiny.__name__ else AutoencoderKL, place)
 
     autoencoder: PublicAutoencoder = reader.read("vae", folder, build)
     return widen_autoencoder(autoencoder)
@@ -140,22 +141,24 @@ def check_tokenizer(folder: Path) -> None:
     """
     if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
         raise WeightsError(
-            f"There is no vocab.json in '{folder}', so prompts cannot be tokenized. Check the "
-            "path, or download the folder again."
+            f"There is no tokenizer.json or vocab.json in '{folder}', so prompts cannot be "
+            "tokenized. Check the path, or download the folder again."
         )
 
 
-def read_tokenizer(folder: Path) -> CLIPTokenizer:
-    """Return the tokenizer in `folder`.
+def read_tokenizer(folder: Path, kind: Any = CLIPTokenizer, **options: bool) -> Any:  # noqa: ANN401 - of `kind`
+    """Return the tokenizer in `folder`, of a class of transformers.
 
     Raises:
         WeightsError: It is missing or damaged.
     """
     check_tokenizer(folder)
     try:
-        return CLIPTokenizer.from_pretrained(folder)
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise WeightsError(f"The tokenizer in '{folder}' is damaged. Get it again.") from error
+        return kind.from_pretrained(folder, **options)
+    except Exception as error:  # the library raises nothing more precise
+        raise WeightsError(
+            f"The tokenizer in '{folder}' is damaged ({short_reason(error)}). Get it again."
+        ) from error
 
 
 def _stored(folder: Path, name: str, read: Callable[[Path], Any]) -> Any:  # noqa: ANN401 - as read

@@ -92,6 +92,21 @@ class NetworkReader:
         align_memory(network)
         return network
 
+    def keep(
+        self,
+        name: str,
+        folder: Path,
+        build: Callable[[Path], nn.Module],
+        *,
+        stays: bool,
+        skips: Callable[[str], bool] = lambda _name: False,
+    ) -> Any:  # noqa: ANN401 - any network
+        """Return what `read` does, letting go of its weights as `rest` does."""
+        read = partial(NetworkReader.read, name=name, folder=folder, build=build, skips=skips)
+        network = read(self)
+        self.rest(network, read, stays=stays)
+        return network
+
     def rest(
         self, network: nn.Module, read: "Callable[[NetworkReader], nn.Module]", *, stays: bool
     ) -> None:

@@ -1,15 +1,16 @@
 """TAESD, a tiny autoencoder, in place of Stable Diffusion's decoder or encoder."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from diffusers import AutoencoderTiny
-from torch import nn
 
 from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.components import Components, Family
 from swiftpie.backbones.downloads import DownloadPlan
 from swiftpie.backbones.hub import RepoReference
+from swiftpie.backbones.load.networks import built
 from swiftpie.backbones.load.weights import NetworkReader
 from swiftpie.backbones.presets import PINS
 from swiftpie.backbones.sources import FileSelection, PartFinder, WeightFormats
@@ -22,29 +23,20 @@ FILES = ("config.json", "diffusion_pytorch_model.safetensors")
 PART = "tiny autoencoder"
 
 
-def with_tiny_decoder(components: Components) -> Components:
-    """Return components that decode with TAESD, and encode as before.
+def with_tiny(components: Components, *, decodes: bool) -> Components:
+    """Return components that decode with TAESD, or encode with it, and do the other as before.
+
+    Encoding makes edits quicker, which encode a picture each. Inverted noise and edit start from
+    what the encoder sees, so pictures change more than by decoding.
 
     Raises:
         CapabilityError: The preset's own autoencoder is a tiny one already.
         WeightsError: TAESD is not on this machine, or damaged.
     """
-    tiny = _tiny_autoencoder(components, transform="tiny-decoder")
-    return replace(components, autoencoder=JoinedAutoencoder(components.autoencoder, tiny))
-
-
-def with_tiny_encoder(components: Components) -> Components:
-    """Return components that encode with TAESD, and decode as before.
-
-    It makes edits quicker, which encode a picture each. Inverted noise and edit start from what
-    the encoder sees, so pictures change more than with 'tiny-decoder'.
-
-    Raises:
-        CapabilityError: The preset's own autoencoder is a tiny one already.
-        WeightsError: TAESD is not on this machine, or damaged.
-    """
-    tiny = _tiny_autoencoder(components, transform="tiny-encoder")
-    return replace(components, autoencoder=JoinedAutoencoder(tiny, components.autoencoder))
+    tiny = _tiny_autoencoder(components, transform="tiny-decoder" if decodes else "tiny-encoder")
+    own = components.autoencoder
+    joined = JoinedAutoencoder(own, tiny) if decodes else JoinedAutoencoder(tiny, own)
+    return replace(components, autoencoder=joined)
 
 
 def needs(family: Family, choices: Choices) -> DownloadPlan:
@@ -80,12 +72,8 @@ def _tiny_autoencoder(components: Components, *, transform: str) -> LatentAutoen
         )
     weight = next(autoencoder.parameters())
     reader = NetworkReader(device=str(weight.device), dtype=weight.dtype, allow_pickle=False)
-
-    def build(folder: Path) -> nn.Module:
-        return AutoencoderTiny.from_config(AutoencoderTiny.load_config(folder))
-
     folder = _locate(components.family, transform)
-    return LatentAutoencoder(reader.read("tiny autoencoder", folder, build))
+    return LatentAutoencoder(reader.read(PART, folder, partial(built, AutoencoderTiny)))
 
 
 def _locate(family: Family, transform: str) -> Path:
@@ -103,12 +91,12 @@ def _locate(family: Family, transform: str) -> Path:
 TRANSFORMS = {
     "tiny-decoder": Transform(
         summary="Stable Diffusion's latents decoded by TAESD: much quicker, slightly softer.",
-        apply=with_tiny_decoder,
+        apply=partial(with_tiny, decodes=True),
         needs=needs,
     ),
     "tiny-encoder": Transform(
         summary="Pictures encoded by TAESD, for edits: much quicker, and less exact.",
-        apply=with_tiny_encoder,
+        apply=partial(with_tiny, decodes=False),
         needs=needs,
     ),
 }
