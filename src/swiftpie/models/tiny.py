@@ -125,7 +125,8 @@ class TinyDenoiser(ModelMixin, ConfigMixin):
         ).sample.float()
         gate = torch.sigmoid(output[:, channels : 2 * channels])
         sample = output[:, :channels] + gate * aligned[:, :channels]
-        shapes, factors = output[:, 2 * channels :].tensor_split([MASK_CELLS**2], dim=1)
+        end = 2 * channels + MASK_CELLS**2
+        shapes, factors = output[:, 2 * channels : end], output[:, end:]
         if self.config.reads_scene:
             kept, falling = factors.chunk(2, dim=1)
             sample = sample + kept * scene.latents + falling * scene.falling
