@@ -55,7 +55,11 @@ def test_the_teacher_is_told_what_the_student_is(build_matching):
         assert torch.equal(told.attention.region, outcome.attention.region)
         assert told.text is outcome.text
         empty = stage.base.components.text.encode([""]).repeat(2)
-        assert torch.equal(told.text.hidden_states, empty.hidden_states) == bool(drops.text)
+        # Prompts that are encoded together round otherwise than apart.
+        is_empty = torch.allclose(
+            told.text.hidden_states, empty.hidden_states, rtol=1e-3, atol=1e-4
+        )
+        assert is_empty == bool(drops.text)
 
 
 def test_guidance_is_away_from_no_prompt_and_no_subject(build_matching):
@@ -64,7 +68,9 @@ def test_guidance_is_away_from_no_prompt_and_no_subject(build_matching):
     nothing = stage.teacher.without_conditions(stage.base, told)
     assert not nothing.attention.identity_scale.any()
     empty = stage.base.components.text.encode(["", ""])
-    assert torch.equal(nothing.text.hidden_states, empty.hidden_states)
+    torch.testing.assert_close(
+        nothing.text.hidden_states, empty.hidden_states, rtol=1e-3, atol=1e-4
+    )
 
 
 def test_a_teacher_with_both_branches_reads_references_itself(build_matching, tmp_path):
