@@ -510,9 +510,12 @@ ENDS = [
 ]
 
 
-@pytest.mark.parametrize(("path", "fields", "stage"), ENDS, ids=range(len(ENDS)))
-def test_the_pixels_of_a_request_are_freed_when_it_fails_or_its_caller_leaves(
-    running, path, fields, stage
+ENDS = [(*end, way) for end in ENDS for way in (("leaves", "late") if end[-1] else ("fails",))]
+
+
+@pytest.mark.parametrize(("path", "fields", "stage", "way"), ENDS, ids=range(len(ENDS)))
+def test_the_pixels_of_a_request_are_freed_when_it_fails_is_late_or_its_caller_leaves(
+    running, path, fields, stage, way
 ):
     photo = to_png(Image.new("RGB", (640, 480), (90, 120, 90)))
     body, kind = form(image=("a.png", photo), **fields)
@@ -523,8 +526,16 @@ def test_the_pixels_of_a_request_are_freed_when_it_fails_or_its_caller_leaves(
         gc.collect()
         gc.disable()
         try:
-            call = server.call("POST", path, body, kind)
-            if stage is not None:
+            seconds = LATE_S
+            while way == "late" and not server.gate.reached.is_set():
+                server.worker.limits = Limits(deadline_s=seconds)
+                call = server.call("POST", path, body, kind)
+                await call.done
+                assert call.status == 504
+                seconds *= 2  # as decoding may take longer than that
+            if way != "late":
+                call = server.call("POST", path, body, kind)
+            if way == "leaves":
                 await reached(server.gate.reached)
                 call.left.set()
             await call.done

@@ -38,10 +38,18 @@ MOST_SHADOW = 1.0  # of the thing's area; what is larger is another ground
 def removal_mask(photograph: Image.Image, search: Search) -> Tensor:
     """Return the mask of the thing that `search` finds, its edge and shadow, as bytes (1, 1, H, W).
 
+    Of a larger photograph, a copy of `FINEST_PX` is looked at.
+
     Raises:
         NoSubject: The search finds nothing that stands out.
     """
-    return with_surroundings(photograph, _seen(photograph, search))
+    full = (photograph.height, photograph.width)
+    size = shrunk_to(FINEST_PX, full)
+    less = photograph if size == full else photograph.resize(size[::-1], Image.Resampling.BOX)
+    found = with_surroundings(less, _seen(less, search))
+    if less is photograph:
+        return found
+    return 255 * (resize_mask(found.float(), full) >= HALF * 255).to(torch.uint8)
 
 
 def with_surroundings(
