@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -310,14 +311,16 @@ def visible_change(before: Image.Image, after: Image.Image) -> Tensor:
 def _drawn(staging: Staging, clock: Clock, *, fills: bool) -> tuple[Image.Image, list[Figure]]:
     """Return the picture drawn anew, with its figures; unless it `fills`, what goes is in it."""
     reading, noise = staging.reading, staging.scene_noise
-    edited = _place(staging, noise)
+    edited = _place(staging, noise, clock)
+    clock.lap("place")
     if staging.gone is not None and fills:
         edited = _filled(edited, staging.gone)
     clock.lap("place")
     figures = _figures(staging, finished)
     edited = put(edited, figures)
     if reading.changes_place or reading.clears:
-        edited = add_weather(edited, reading.after.setting, noise=noise)
+        on_band = partial(clock.lap, "subject")
+        edited = add_weather(edited, reading.after.setting, noise=noise, on_band=on_band)
         edited = _with_own_pixels(edited, staging, figures)
     art = reading.after.rendition if reading.changes_place else reading.rendition
     if art is not None:
@@ -429,23 +432,26 @@ def _shade(staging: Staging, subject: OwnSubject) -> Tensor | None:
     return cast_on_ground(subject.opacity, subject.layout, usual_shadow(scene))
 
 
-def _place(staging: Staging, noise: Tensor) -> Image.Image:
+def _place(staging: Staging, noise: Tensor, clock: Clock) -> Image.Image:
     """Return the place of the edit, as large as the picture; the old subject may be in it."""
+    on_band = partial(clock.lap, "place")
     if staging.season is not None:
-        return staging.season.drawn()
+        return staging.season.drawn(on_band=on_band)
     reading, original = staging.reading, staging.original
-    before, after, relighter = reading.before, reading.after, staging.components.relighter
+    before, after = reading.before, reading.after
+    drawn: dict[str, Any] = {
+        "noise": noise,
+        "relighter": staging.components.relighter,
+        "on_band": on_band,
+    }
     if reading.changes_place:
         assert after.place is not None, "a new place has a name"
         scene = packaged().dealt(after.place, share_of(noise), original.size)
         place = None if packaged().is_photographed(after.place) else after.place
-        return relight(scene, after.setting, noise=noise, place=place, relighter=relighter)
+        return relight(scene, after.setting, place=place, **drawn)
     if reading.clears:
         original = without_weather(original, before.setting)
-    settings = (before.setting, after.setting)
-    return relight_between(
-        original, *settings, noise=noise, place=before.place, relighter=relighter
-    )
+    return relight_between(original, before.setting, after.setting, place=before.place, **drawn)
 
 
 def _filled(picture: Image.Image, gone: Tensor) -> Image.Image:

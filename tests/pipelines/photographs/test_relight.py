@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from swiftpie.noise import draw_noise
+from swiftpie.pipelines.drawing.request import EditRequest
 from swiftpie.pipelines.photographs import relight
 from swiftpie.pipelines.photographs.changes import (
     apply_maps,
@@ -174,3 +175,18 @@ def test_a_photograph_becomes_a_painting_at_its_own_size(session, size):
     assert 8 < np.abs(values(painted.image) - values(photo)).mean() < 80
     both = session.edit(photo, "an oil painting of a dog at night", source_prompt=source, seed=1)
     assert values(both.image).mean() < 0.8 * values(painted.image).mean()
+
+
+@pytest.mark.parametrize("prompt", ["at night in the rain", "in winter"])
+def test_an_edit_of_a_large_photograph_may_stop_after_each_band_of_it(session, prompt):
+    photo, bands = Image.new("RGB", (900, 700), (90, 120, 90)), []
+
+    def stop(stage):
+        bands.append(stage)
+        if len(bands) == 3:
+            raise KeyboardInterrupt
+
+    request = EditRequest(image=photo, prompt=prompt, seed=1)
+    with pytest.raises(KeyboardInterrupt):
+        session.draw(request, on_stage=stop)
+    assert bands == ["relight"] * 3

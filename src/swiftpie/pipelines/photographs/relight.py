@@ -58,6 +58,8 @@ LEAF_COLOURED = (0.12, 0.3)  # red less blue, over the brightest: of no autumn l
 NEAR_PX = 2  # around a pixel, of 256 a side, whose mean colour counts
 DARKEST = 0.02  # of 1: what is darker has no colour
 UNCOVERING_STEPS = 3  # more would show errors of the network, too
+OnBand = Callable[[], object]
+"""Called after each band of rows of a large picture; may raise to stop."""
 IN_THE_AIR = frozenset(("rain", "snowfall", "fog"))  # weathers that are drawn over a picture
 UNCHANGED = (
     "A picture without a source prompt is taken to show a clear summer day, so nothing in it will "
@@ -82,12 +84,12 @@ class Relit:
         change = 127.5 * (self._shown - self.reference).abs().amax(dim=1, keepdim=True)
         return change if self._meant is None else change * self._meant
 
-    def drawn(self) -> Image.Image:
+    def drawn(self, *, on_band: OnBand = int) -> Image.Image:
         """Return the picture in the other setting, at its own size."""
         changes = self._changes
         if self._meant is not None:
             changes = within(changes, self._meant)
-        return _carried_over(self.picture, changes)
+        return _carried_over(self.picture, changes, on_band)
 
     @cached_property
     def _changes(self) -> Tensor:
@@ -134,6 +136,7 @@ def relight(
     noise: Tensor,
     place: str | None = None,
     relighter: Callable[..., Tensor] | None = None,
+    on_band: OnBand = int,
 ) -> Image.Image:
     """Return a picture in plain daylight as it looks in `setting`, without rain, flakes and fog.
 
@@ -144,6 +147,7 @@ def relight(
         place: Its name in the library of scenes; None if it has none. Then nothing lights up
             at night.
         relighter: What draws, called as `Relighter`; the packaged one if None.
+        on_band: Called after each band of rows of a large picture; may raise to stop.
     """
     if setting == PLAIN:
         return image
@@ -152,7 +156,7 @@ def relight(
     drawn = _drawn(reference, setting, noise=noise, place=place, relighter=relighter)
     if picture.size == (SIDE_PX, SIDE_PX):
         return to_pil(drawn)[0]
-    return _carried_over(picture, changes_between(reference, drawn))
+    return _carried_over(picture, changes_between(reference, drawn), on_band)
 
 
 @torch.no_grad()
@@ -164,6 +168,7 @@ def relight_between(
     noise: Tensor,
     place: str | None = None,
     relighter: Callable[..., Tensor] | None = None,
+    on_band: OnBand = int,
 ) -> Image.Image:
     """Return a picture that shows a place in the setting `before` as it looks in the one `after`.
 
@@ -175,13 +180,15 @@ def relight_between(
     if before == after:
         return image
     if before == PLAIN:
-        return relight(image, after, noise=noise, place=place, relighter=relighter)
+        return relight(image, after, noise=noise, place=place, relighter=relighter, on_band=on_band)
     between = before._replace(season=after.season)
     if uncovers(before, after) and between != after:
-        step = partial(relight_between, noise=noise, place=place, relighter=relighter)
+        step = partial(
+            relight_between, noise=noise, place=place, relighter=relighter, on_band=on_band
+        )
         return step(step(image, before, between), between, after)
     change = change_between(image, before, after, noise=noise, place=place, relighter=relighter)
-    return change.drawn()
+    return change.drawn(on_band=on_band)
 
 
 @torch.no_grad()
@@ -270,7 +277,7 @@ def _may_hide(reference: Tensor, setting: SceneSetting) -> Tensor:
     return smoothstep(*LEAF_COLOURED, (smooth[:, :1] - smooth[:, 2:]) / most)
 
 
-def _carried_over(picture: Image.Image, changes: Tensor) -> Image.Image:
+def _carried_over(picture: Image.Image, changes: Tensor, on_band: OnBand) -> Image.Image:
     """Return a picture of any size with the changes (1, 12, n, m) that a small one of it shows."""
     result, count = Image.new("RGB", picture.size), changes.shape[2]
     maps = F.interpolate(_of_bytes(changes), (count, picture.width), mode="bilinear")
@@ -288,6 +295,7 @@ def _carried_over(picture: Image.Image, changes: Tensor) -> Image.Image:
         pixels = apply_maps(here, pixels).clamp_(0, 255).round_().to(torch.uint8)
         planes = [Image.fromarray(plane) for plane in pixels[0].numpy()]
         result.paste(Image.merge("RGB", planes), (0, top))
+        on_band()
     return result
 
 
@@ -310,8 +318,10 @@ def weathered(picture: Tensor, setting: SceneSetting, *, noise: Tensor, is_photo
 
 
 @torch.no_grad()
-def add_weather(image: Image.Image, setting: SceneSetting, *, noise: Tensor) -> Image.Image:
-    """Return a photograph behind the rain, the flakes or the fog of `setting`."""
+def add_weather(
+    image: Image.Image, setting: SceneSetting, *, noise: Tensor, on_band: OnBand = int
+) -> Image.Image:
+    """Return a photograph behind the rain, the flakes or the fog of `setting`; see `relight`."""
     name, time = setting.weather_name, setting.time
     if name not in IN_THE_AIR:
         return image
@@ -321,6 +331,7 @@ def add_weather(image: Image.Image, setting: SceneSetting, *, noise: Tensor) -> 
             _rows(image, view), noise, name=name, time=time, view=view, flakes=FLAKES_IN_PHOTOS
         )
         result.paste(to_pil(pixels)[0], (0, view.rows[0]))
+        on_band()
     return result
 
 
@@ -342,8 +353,11 @@ def edit(components: Components, request: EditRequest, clock: Clock) -> EditResu
     if change.is_none:
         logger.warning(UNCHANGED)
     setting, noise = change.setting, draw_noise([request.seed], NOISE_SHAPE)
-    edited = relight(original, setting, noise=noise, relighter=components.relighter)
-    edited = add_weather(edited, setting, noise=noise)
+    on_band = partial(clock.lap, "relight")
+    edited = relight(
+        original, setting, noise=noise, relighter=components.relighter, on_band=on_band
+    )
+    edited = add_weather(edited, setting, noise=noise, on_band=on_band)
     if change.rendition is not None:
         edited = rendered(edited, change.rendition, noise=noise)
     clock.lap("relight")

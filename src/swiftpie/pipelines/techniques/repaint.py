@@ -109,6 +109,7 @@ def prepare(components: Components, request: RepaintRequest, clock: Clock) -> Re
     gone = torch.zeros(1, 1, *size, dtype=torch.uint8)
     if request.mask is not None:
         gone = _removed(request.mask, original)
+        clock.lap("window")
     region, layout, box = gone.clone(), None, _box_of(request, gone, original)
     if box is not None:
         left, top, right, bottom = _room_for(box, size)
@@ -167,6 +168,7 @@ def finish(drawn: GenerationResult, plan: RepaintPlan, clock: Clock) -> EditResu
         seed=request.seed,
         is_trusted=is_whole,
     )
+    clock.lap("join")
     rows, columns = drawn.regions.shape[-2:]
     edited, blend = original.copy(), blend_mask(plan.region)
     if removes:  # the filling meets its border, and nothing of the original may show through
@@ -174,7 +176,8 @@ def finish(drawn: GenerationResult, plan: RepaintPlan, clock: Clock) -> EditResu
     inner, result = to_pil(2 * finished - 1)[0], original.copy()
     edited.paste(inner, patch[:2])
     result.paste(inner, patch[:2], blend.crop(patch))
-    region = _changed_in(result, plan)
+    clock.lap("join")
+    region = _changed_in(result, plan, patch)
     clock.lap("join")
     return EditResult(
         image=result,
@@ -194,13 +197,22 @@ def finish(drawn: GenerationResult, plan: RepaintPlan, clock: Clock) -> EditResu
     )
 
 
-def _changed_in(result: Image.Image, plan: RepaintPlan) -> Image.Image:
-    """Return the part of the region that a result changes, and all that goes, white in mode L."""
-    apart = ImageChops.difference(result, plan.original.convert("RGB"))
+def _changed_in(
+    result: Image.Image, plan: RepaintPlan, patch: tuple[int, int, int, int]
+) -> Image.Image:
+    """Return the part of the region that a result changes, and all that goes, white in mode L.
+
+    Nothing changes outside of the `patch`.
+    """
+    apart = ImageChops.difference(result.crop(patch), plan.original.crop(patch).convert("RGB"))
     changed = ImageChops.lighter(*apart.split()[:2])
     changed = ImageChops.lighter(changed, apart.split()[2]).point(lambda value: 255 * (value > 0))
     near = grow(in_8_bits(plane(changed)), NEAR_CHANGES_PX)
-    return mask_to_pil(torch.maximum(torch.minimum(near, plan.region), plan.gone))[0]
+    left, top, right, bottom = patch
+    region, gone = (mask[..., top:bottom, left:right] for mask in (plan.region, plan.gone))
+    whole = Image.new("L", result.size)
+    whole.paste(mask_to_pil(torch.maximum(torch.minimum(near, region), gone))[0], patch[:2])
+    return whole
 
 
 def _with_detail(after: Tensor, plan: RepaintPlan) -> Tensor:
