@@ -222,8 +222,8 @@ def test_photographs_are_many_and_small():
 @pytest.mark.parametrize("name", PHOTOGRAPHED)
 def test_each_photograph_is_credited_and_outlines_its_ground(name):
     known = packaged()
-    assert len(known.credits[name]) == known.count(name)
-    for number, credit in enumerate(known.credits[name]):
+    assert len(known.credits_of(name)) == known.count(name)
+    for number, credit in enumerate(known.credits_of(name)):
         assert {"author", "title", "source", "licence"} == {*filter(credit.get, credit)}
         assert FREE.fullmatch(credit["licence"])
         assert known.image(name, number).size == PHOTOGRAPH_PX

@@ -170,7 +170,7 @@ draws it again.
 
 `swiftpie demo`:
 
-![Sample subjects and the scenes that the embedded model put them into](demo.webp)
+![Four photographed animals in photographed places, in four lights each](demo.webp)
 
 `swiftpie evaluate grid -o grid.png --num-subjects 5`: subjects that the training never saw.
 

@@ -388,7 +388,7 @@ class Scenes:
         rows = json.loads(self._pack.read(INDEX))
         photographed = json.loads(facts.read_text(encoding="utf-8"))
         self._grounds = {row["name"]: _grounds_of(row) for row in photographed}
-        self.credits = {
+        self._credits = {
             row["name"]: [photograph["credit"] for photograph in row["photographs"]]
             for row in photographed
         }
@@ -450,6 +450,10 @@ class Scenes:
     def is_photographed(self, name: str) -> bool:
         """Whether the pictures of a place are photographs, and not drawings."""
         return name in self._grounds
+
+    def credits_of(self, name: str) -> list[dict[str, str]]:
+        """Return author, title, source and licence of each photograph of a place, in order."""
+        return self._credits.get(name, [])
 
     def ground(self, name: str, share: float) -> Ground | None:
         """Return the ground of the photograph that `dealt` takes; None where nothing stands."""

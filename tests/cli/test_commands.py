@@ -182,7 +182,7 @@ def test_the_demo_draws_all_it_promises_and_repeats_only_by_force(call, tmp_path
     result = call("demo", "--out", out, "--json")
     assert result.exit_code == 0, result.output
     facts = json.loads(result.stdout)
-    assert len(facts["pictures"]) == 8
+    assert len(facts["pictures"]) == 16
     paths = {facts["picture"], *(picture["path"] for picture in facts["pictures"])}
     assert {str(path) for path in out.iterdir()} == paths
     assert load_image(facts["picture"]).width > 1000
@@ -278,7 +278,7 @@ def test_samples_are_written_as_subjects_and_a_photograph_that_commands_take(cal
     result = call("samples", tmp_path)
     assert result.exit_code == 0, result.output
     names = {path.name for path in tmp_path.iterdir()}
-    assert {"hamster.png", "robot.png", "dahlia.jpg"} <= names
+    assert {"hamster.png", "robot.png", "dahlia.jpg", "dog.jpg"} <= names
     assert load_image(tmp_path / "hamster.png").mode == "RGBA"
     assert call("samples", tmp_path).exit_code == 2  # what is there stays
     assert call("samples", tmp_path, "--force").exit_code == 0

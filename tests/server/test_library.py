@@ -125,7 +125,8 @@ def test_prompts_are_read_as_a_session_reads_them(server, session, prompt, own):
 
 def test_a_scene_is_named_and_no_file_of_the_server_is_read(server, session):
     listed = server.ask("GET", "/v1/scenes").json
-    assert "castle" in [one["name"] for one in listed["data"]]
+    (castle,) = [one for one in listed["data"] if one["name"] == "castle"]
+    assert {credit["licence"] for credit in castle["credits"]} == {"public domain"}
     picture = server.ask("GET", "/v1/scenes/white%20backdrop/picture")
     assert (picture.status, picture.headers["content-type"]) == (200, "image/webp")
     assert server.ask("GET", "/v1/scenes/atlantis/picture").status == 404

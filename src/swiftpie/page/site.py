@@ -117,7 +117,8 @@ def _facts(sheet: Sheet) -> dict[str, Any]:
 def _write_scenes(folder: Path) -> None:
     folder.mkdir()
     packaged = scenes.packaged()
-    _write_json(folder / "credits.json", packaged.credits)
+    credited = {name: packaged.credits_of(name) for name in packaged.names()}
+    _write_json(folder / "credits.json", {name: row for name, row in credited.items() if row})
     for number, place in enumerate(packaged.to_json()["places"]):
         for picture in range(place["pictures"]):
             path = folder / f"{number}-{picture}.webp"

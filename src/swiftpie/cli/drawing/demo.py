@@ -19,12 +19,11 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from swiftpie.engine.session import Session
-    from swiftpie.masks import Box
     from swiftpie.types import GenerationResult
 
 PRESET = "mini"
-CELL_PX = 256
-SHEET_COLUMNS = ("the subject", "in a scene", "in a scene") * 2
+CELL_PX, SIZE = 256, (512, 512)
+LIGHTS = ("by day", "at sunset", "at night", "in rain, fog or snow")
 SCENE_FACTS = ("prompt", "seed", "subject")  # of a picture, in JSON
 
 app = typer.Typer()
@@ -33,25 +32,29 @@ app = typer.Typer()
 class Scene(NamedTuple):
     """One picture of the demo."""
 
-    subject: str  # names the files
-    source: str  # below the package's assets
+    subject: str  # one of `PHOTOS`
     prompt: str
     seed: int
-    box: "Box | None" = None
 
 
-BOX = (0.05, 0.35, 0.6, 0.95)
-HAMSTER, ROBOT = "samples/1f439.webp", "samples/1f916.webp"
-DINOSAUR, DAHLIA = "samples/1f995.webp", "photos/dahlia.jpg"
-SCENES = (  # two for each subject; no subject is in the training data
-    Scene("hamster", HAMSTER, "a hamster on a beach at sunset", 1),
-    Scene("hamster", HAMSTER, "a hamster in a library", 2),
-    Scene("dahlia", DAHLIA, "an object on a wooden table", 3),
-    Scene("dahlia", DAHLIA, "an object in a garden in autumn", 4),
-    Scene("robot", ROBOT, "a robot at a castle in falling snow", 5),
-    Scene("robot", ROBOT, "a golden robot on a stage", 6),
-    Scene("dinosaur", DINOSAUR, "a sauropod at a waterfall in autumn", 7),
-    Scene("dinosaur", DINOSAUR, "a sauropod in a village at night in the rain", 8, BOX),
+PHOTOS = ("dog", "sheep", "bison", "hedgehog", "dahlia")  # below the package's assets
+SCENES = (  # of each subject one in each of `LIGHTS`
+    Scene("dog", "a dog in a forest", 4),
+    Scene("dog", "a dog in a park at sunset", 4),
+    Scene("dog", "a dog on a terrace at night", 4),
+    Scene("dog", "a dog in a courtyard in the rain", 4),
+    Scene("sheep", "a sheep in a meadow", 4),
+    Scene("sheep", "a sheep in the mountains at sunset", 4),
+    Scene("sheep", "a sheep in a garden at night", 4),
+    Scene("sheep", "a sheep in front of a castle in the fog", 4),
+    Scene("bison", "a bison in a park", 4),
+    Scene("bison", "a bison in a desert at sunset", 4),
+    Scene("bison", "a bison in front of the pyramids at night", 4),
+    Scene("bison", "a bison in the mountains in falling snow", 4),
+    Scene("hedgehog", "a hedgehog on a stone wall", 4),
+    Scene("hedgehog", "a hedgehog on a stone wall at sunset", 4),
+    Scene("hedgehog", "a hedgehog on a stone wall at night", 4),
+    Scene("hedgehog", "a hedgehog on a stone wall in the rain", 4),
 )
 
 
@@ -66,7 +69,7 @@ def demo(
     as_json: AsJson = False,
     force: Force = False,
 ) -> None:
-    """Put four subjects into eight places, with the packaged model and no network."""
+    """Put four photographed subjects into places in four lights, with the packaged model."""
     import torch
 
     from swiftpie.imageio.atomic import make_folder
@@ -82,7 +85,10 @@ def demo(
     say("loading the model")
     session, load_ms = open_session(PRESET)
     with as_file(files("swiftpie") / "assets") as assets:
-        references = {scene.source: load_image(assets / scene.source) for scene in SCENES}
+        references = {
+            scene.subject: load_image(assets / "photos" / f"{scene.subject}.jpg")
+            for scene in SCENES
+        }
     results = _draw(session, references)
 
     common = {"preset": PRESET, "swiftpie": __version__}
@@ -90,10 +96,9 @@ def demo(
         facts = {**common, "prompt": scene.prompt, "seed": str(scene.seed), **result.origin}
         save_image(result.images[0], path, metadata=facts, force=force)
     pictures = [result.images[0] for result in results]
-    pairs = zip(SCENES[::2], pictures[::2], pictures[1::2], strict=True)
-    cells = [cell for scene, *two in pairs for cell in (references[scene.source], *two)]
-    rows = [cells[i : i + len(SHEET_COLUMNS)] for i in range(0, len(cells), len(SHEET_COLUMNS))]
-    picture = contact_sheet(rows, cell_px=CELL_PX, captions=SHEET_COLUMNS)
+    starts = range(0, len(pictures), len(LIGHTS))
+    rows = [[references[SCENES[i].subject], *pictures[i : i + len(LIGHTS)]] for i in starts]
+    picture = contact_sheet(rows, cell_px=CELL_PX, captions=("the subject", *LIGHTS))
     save_image(picture, sheet, metadata=common, force=force)
 
     stages = results[0].timings_ms
@@ -128,7 +133,7 @@ def samples(
     ],
     force: Force = False,
 ) -> None:
-    """Write the subjects and the photograph of the package, to try other commands with."""
+    """Write the subjects and the photographs of the package, to try other commands with."""
     from swiftpie.imageio.atomic import make_folder
     from swiftpie.imageio.decoding import load_image
     from swiftpie.imageio.writing import check_image_target, save_image
@@ -142,19 +147,21 @@ def samples(
             / f"{entry['code']}.webp"
             for entry in entries
         }
-        pictures[folder / "dahlia.jpg"] = assets / DAHLIA
+        for name in PHOTOS:
+            pictures[folder / f"{name}.jpg"] = assets / "photos" / f"{name}.jpg"
         for path in pictures:
             check_image_target(path, force=force)
         for path, source in pictures.items():
             save_image(load_image(source), path, metadata=None, force=force)
     say(f"wrote {len(pictures)} pictures to {folder}: {', '.join(path.name for path in pictures)}")
     say("licences: Fluent Emoji, MIT, Microsoft; dahlia.jpg, CC BY 2.0, vultilion on Flickr")
+    say("the other photographs: public domain or CC0, see assets/photos/CREDITS.md in the package")
 
 
 def _draw(session: "Session", references: "Mapping[str, Image.Image]") -> "list[GenerationResult]":
     identities = {name: session.encode_identity(image) for name, image in references.items()}
-    session.personalize(identities[SCENES[0].source], SCENES[0].prompt)  # warms up
+    session.personalize(identities[SCENES[0].subject], SCENES[0].prompt, size=SIZE)  # warms up
     return [
-        session.personalize(identities[scene.source], scene.prompt, seed=scene.seed, box=scene.box)
+        session.personalize(identities[scene.subject], scene.prompt, seed=scene.seed, size=SIZE)
         for scene in SCENES
     ]

@@ -250,7 +250,12 @@ def _list_scenes(query: str, *, as_json: bool) -> None:
     known = scenes.packaged()
     found = [known.find(query)] if query else [*known.names()]
     if as_json:
-        print_json([{"name": name, "pictures": known.count(name)} for name in found])
+        print_json(
+            [
+                {"name": name, "pictures": known.count(name), "credits": known.credits_of(name)}
+                for name in found
+            ]
+        )
     else:
         print_text("".join(f"{name}\n" for name in found))
     say(f"{len(found)} of {len(known)}. {scenes.CREDIT}.")

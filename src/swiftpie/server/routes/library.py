@@ -74,6 +74,7 @@ def library_routes() -> APIRouter:
                 "object": "library.scene",
                 "name": name,
                 "picture": f"/v1/scenes/{quote(name)}/picture",
+                "credits": known.credits_of(name),
             }
             for name in known.names()
         ]
