@@ -45,7 +45,8 @@ def test_the_page_is_whole(tmp_path):
     assert all(subject["file"] in listed for subject in sheet["subjects"])
     words = json.loads((tmp_path / "model" / "words.json").read_text())
     for place in words["places"]:
-        width, height = Image.open(tmp_path / f"scenes/{place['file']}-0.webp").size
+        with Image.open(tmp_path / f"scenes/{place['file']}-0.webp") as picture:
+            width, height = picture.size
         assert width == height
         assert all(f"scenes/{place['file']}-{i}.webp" in listed for i in range(place["pictures"]))
     assert (
