@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from swiftpie.types import TextCondition
@@ -47,9 +48,10 @@ class LanguageText(ABC):
     def encode(self, prompts: list[str]) -> TextCondition:
         """Return states (B, T, D), mask (B, T) and pooled (B, D) of `prompts`."""
 
-    @abstractmethod
     def find_words(self, prompt: str, names: Sequence[str]) -> Tensor:
-        """Mark the tokens of `prompt` that say each of `names`, (S, T), 1 or 0."""
+        """Mark nothing, (S, 1): no layer that reads these states finds regions by words."""
+        del prompt
+        return torch.zeros(len(names), 1)
 
     @property
     def vocabulary(self) -> None:
@@ -60,6 +62,14 @@ class LanguageText(ABC):
     def network(self) -> Any:  # noqa: ANN401 - of any language model
         """The language model without a head that predicts words, if there is one."""
         return self.encoder.base_model
+
+    @staticmethod
+    def padded(states: Tensor, room: int) -> TextCondition:
+        """Return states (1, T, D) with so many tokens behind them that are hidden."""
+        mask = torch.ones(states.shape[:2], dtype=torch.int64, device=states.device)
+        return TextCondition(
+            F.pad(states, (0, 0, 0, room)), F.pad(mask, (0, room)), states.new_zeros(1, 1)
+        )
 
     def with_encoders(self, change: Callable[[Any], Any]) -> Self:
         """Return the same with its network changed."""

@@ -253,11 +253,6 @@ class SeeingText(LanguageText):
             )
         return TextCondition.joined([self._read(prompt, self.beside, seen) for prompt in prompts])
 
-    def find_words(self, prompt: str, names: Sequence[str]) -> Tensor:
-        """Mark nothing, (S, 1): no layer that reads these states finds regions by words."""
-        del prompt
-        return torch.zeros(len(names), 1)
-
     @cached_property
     def _eyes(self) -> Qwen2VLImageProcessorPil:
         """What cuts a picture into the patches of the model."""
@@ -287,11 +282,7 @@ class SeeingText(LanguageText):
         states = self.follow(tokens[len(before.tokens) :], before).states
         if seen is not None:
             states = torch.cat([seen.states, states], dim=1)
-        mask = torch.ones(states.shape[:2], dtype=torch.int64, device=states.device)
-        room = -states.shape[1] % BLOCK
-        return TextCondition(
-            F.pad(states, (0, 0, 0, room)), F.pad(mask, (0, room)), states.new_zeros(1, 1)
-        )
+        return self.padded(states, -states.shape[1] % BLOCK)
 
 
 # The words that its weights were trained with, a prompt in their middle. The states of the first

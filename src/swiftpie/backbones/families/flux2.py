@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -161,11 +161,6 @@ class ChatText(LanguageText):
         states = torch.cat([output.hidden_states[layer] for layer in self.layers], dim=-1)
         whole = torch.ones_like(mask).to(states.device)
         return TextCondition(states, whole, states.new_zeros(len(states), 1))
-
-    def find_words(self, prompt: str, names: Sequence[str]) -> Tensor:
-        """Mark nothing, (S, T): no layer that reads these states finds regions by words."""
-        del prompt
-        return torch.zeros(len(names), self.length)
 
 
 class NormalisedAutoencoder(nn.Module):

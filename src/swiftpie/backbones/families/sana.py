@@ -2,7 +2,7 @@
 
 import inspect
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from diffusers import AutoencoderDC, SanaSprintPipeline, SanaTransformer2DModel
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import Gemma2Config, Gemma2Model, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.models.gemma2.modeling_gemma2 import Gemma2RotaryEmbedding
 
@@ -100,16 +99,7 @@ class InstructedText(LanguageText):
             states = self.follow(tokens).states
             first, rest = states[:, :1], states[:, known:]
         states = torch.cat([first, rest], dim=1)
-        room = self.length - states.shape[1]
-        mask = torch.ones(states.shape[:2], dtype=torch.int64, device=states.device)
-        return TextCondition(
-            F.pad(states, (0, 0, 0, room)), F.pad(mask, (0, room)), states.new_zeros(1, 1)
-        )
-
-    def find_words(self, prompt: str, names: Sequence[str]) -> Tensor:
-        """Mark nothing, (S, T): no layer that reads these states finds regions by words."""
-        del prompt
-        return torch.zeros(len(names), self.length)
+        return self.padded(states, self.length - states.shape[1])
 
 
 class DeepAutoencoder(nn.Module):
