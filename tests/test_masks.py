@@ -196,6 +196,21 @@ def test_a_region_is_where_the_noise_of_two_prompts_differs(rule):
     assert found[..., :3].min() > 0.5 > found[..., 6:].max()
 
 
+def test_what_differs_by_more_than_half_of_three_means_is_a_region_in_the_released_rule():
+    source, edited = torch.zeros(1, 1, 2, 4), torch.zeros(1, 1, 2, 4)
+    edited[0, 0, 0] = torch.tensor([1.0, 0.25, 0.0, 0.0])  # of 3 means: 0.53
+    found = masks.from_noise_difference(source, edited, rule=masks.MaskRule.RELEASED)
+    assert found.flatten().tolist() == [1, 1, *[0] * 6]
+    edited[0, 0, 0, 1] = 0.2  # 0.44
+    found = masks.from_noise_difference(source, edited, rule=masks.MaskRule.RELEASED)
+    assert found.flatten().tolist() == [1, *[0] * 7]
+
+
+def test_bytes_below_half_are_outside():
+    kept = masks.without_outside(torch.tensor([0, 100, 127, 128, 255], dtype=torch.uint8))
+    assert kept.tolist() == [0, 0, 0, 128, 255]
+
+
 def test_edges_fade_inwards_and_nothing_lies_outside():
     mask = torch.zeros(1, 1, 40, 40)
     mask[..., 10:30, 10:30] = 1

@@ -63,3 +63,45 @@ def test_a_flat_picture_leaves_the_guess_as_it_is():
 def test_nothing_guessed_stays_nothing():
     share = cutout.sharpen(np.full((20, 30), -9.0, np.float32), np.zeros((20, 30, 3), np.float32))
     assert share.max() < 0.5
+
+
+def test_guesses_that_agree_are_what_they_agree_on():
+    views = [(0, 0, 80, 60), (20, 10, 60, 50), (30, 20, 50, 40)]
+    mean = cutout.averaged(np.full((3, 16, 16), 2.5, np.float32), views)
+    np.testing.assert_allclose(mean, 2.5, rtol=1e-6)
+
+
+def ring_with_a_bay(ground):
+    """Share and colours of a ring with a hole, whose left side opens to the ground as well."""
+    rows, columns = np.mgrid[-1:1:60j, -1:1:60j]
+    apart = np.hypot(rows, columns)
+    share = (apart < 0.8).astype(np.float32)
+    lab = np.zeros((60, 60, 3), np.float32)
+    lab[:] = ground
+    lab[(apart < 0.8) & (apart > 0.4)] = (40, 50, 20)
+    lab[28:32, 2:10] = ground  # of the colour of the ground, and beside it
+    return share, lab
+
+
+def test_openings_do_not_depend_on_which_side_is_up():
+    share, lab = ring_with_a_bay((60, 0, 0))
+    opened = cutout.openings(share, lab)
+    assert opened[30, 30]
+    assert not opened[30, 4:10].any()  # it reaches the outside
+    for axes in ((0,), (1,), (0, 1)):
+        turned = cutout.openings(np.flip(share, axes), np.flip(lab, axes))
+        assert np.array_equal(turned, np.flip(opened, axes))
+
+
+def test_nothing_opens_on_ground_as_white_as_paper():
+    assert not cutout.openings(*ring_with_a_bay((99, 0, 0))).any()
+
+
+def test_an_outline_lies_where_colours_change():
+    odds = np.zeros((40, 40), np.float32)
+    odds[:, :8], odds[:, 30:] = 2, -2
+    lab = np.zeros((40, 40, 3), np.float32)
+    lab[:, :22] = 60
+    share = cutout.cut(odds, lab) > 0.5
+    assert share[:, :21].mean() > 0.95
+    assert share[:, 23:].mean() < 0.05
