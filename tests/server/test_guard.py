@@ -5,10 +5,22 @@ import time
 
 import pytest
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from swiftpie.server.guard import MAX_USER, USER_HEADER, _user_of
+from swiftpie.server.guard import (
+    BODIES,
+    MAX_USER,
+    MIB,
+    USER_HEADER,
+    Guard,
+    _foreign,
+    _user_of,
+    new_visitor,
+    visitor_of,
+)
+from swiftpie.server.limits import Limits
 from tests.server.conftest import form, serving
 
 TOKEN = "a long random token"
@@ -105,6 +117,31 @@ def test_users_are_kept_apart_however_long_their_names():
     assert len({*users}) == len(names)
     assert users[:2] == names[:2]
     assert max(map(len, users)) < 100
+
+
+def test_a_visitor_has_a_name_that_nobody_guesses():
+    given = new_visitor(is_secure=False).partition(";")[0]
+    assert visitor_of(Headers({"cookie": f"other=1; {given}"})) == given.partition("=")[2]
+    for name in ("", "a", "x" * 19, "x" * 65, "x" * 30 + "!"):
+        assert visitor_of(Headers({"cookie": f"swiftpie_visitor={name}"})) is None
+
+
+@pytest.mark.parametrize(("scheme", "page"), [("ws", "http"), ("wss", "https")])
+def test_a_live_connection_comes_from_a_page_of_its_own_scheme(scheme, page):
+    scope = {"type": "websocket", "scheme": scheme}
+    own, other = (Headers({"origin": f"{one}://a.example"}) for one in (page, "ftp"))
+    assert _foreign(scope, own, "a.example") is None
+    assert _foreign(scope, other, "a.example").status == 403
+
+
+def test_all_callers_together_send_so_many_bytes_at_once():
+    limits = Limits(body_mib=1)
+    rest = {"check_room": lambda _: None, "count": lambda *_: None}
+    guard = Guard(None, hosts=(), token=None, limits=limits, **rest)
+    for caller in range(BODIES):
+        guard._hold(str(caller), MIB)
+    with pytest.raises(HTTPException):
+        guard._hold("one more", 1)
 
 
 def test_every_route_but_health_and_the_page_wants_the_token(guarded):
