@@ -59,6 +59,16 @@ def test_a_mask_of_another_shape_is_refused():
         masks.load_mask(ellipse(), (HEIGHT, WIDTH))
 
 
+@pytest.mark.parametrize(("width", "fits"), [(100, True), (101, True), (99, True), (105, False)])
+def test_a_mask_may_miss_the_shape_of_its_photo_by_rounding_alone(width, fits):
+    mask = Image.new("L", (100, 100), 255)
+    if fits:
+        assert masks.load_mask(mask, (width, 100)).shape == (1, 1, 100, width)
+    else:
+        with pytest.raises(InputError):
+            masks.load_mask(mask, (width, 100))
+
+
 def test_soft_edges_are_no_reason_to_refuse_a_mask():
     soft = ellipse().filter(ImageFilter.GaussianBlur(20))
     assert masks.load_mask(soft, soft.size).max() == 1

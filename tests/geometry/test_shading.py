@@ -5,9 +5,19 @@ import math
 import pytest
 import torch
 
-from swiftpie.geometry.layout import Layout, pixel_grid, whole_frame
+from swiftpie.geometry.layout import Layout, from_box, pixel_grid, whole_frame
 from swiftpie.geometry.relief import Turned, height, normals, turn
-from swiftpie.geometry.shading import Illumination, Lighting, are_alike, relit, shaded, unlit
+from swiftpie.geometry.shading import (
+    Illumination,
+    Lighting,
+    are_alike,
+    cast_shadow,
+    contact_of,
+    relit,
+    shaded,
+    unlit,
+    usual_shadow,
+)
 from swiftpie_world.lighting import Light, light_of_reference, relight_reference
 
 EVEN = Illumination(torch.ones(1, 3), torch.zeros(1, 3), torch.tensor([[0.0, 0.0, 1.0]]))
@@ -110,6 +120,18 @@ def test_a_mirrored_and_rotated_subject_is_lit_from_the_same_side_of_the_picture
     cos, sin = math.cos(0.7), math.sin(0.7)
     bright = torch.stack([-cos * x - sin * y, -sin * x + cos * y])  # and the picture
     assert torch.nn.functional.cosine_similarity(bright, FROM_LEFT.direction[0, :2], dim=0) > 0.9
+
+
+def test_ground_that_a_subject_touches_loses_light_whatever_shadow_it_throws():
+    alpha, layout = torch.zeros(1, 1, 64, 64), from_box((0.4, 0.2, 0.6, 0.7))
+    alpha[..., 13:45, 26:38] = 1
+    base, cast = torch.full((1, 1, 1, 1), 45 / 64), usual_shadow(FROM_LEFT)
+    touched = contact_of(alpha, layout, base)
+    lost = cast_shadow(alpha, layout, base, cast)
+    assert touched.max() > 0.2
+    assert (lost >= 0.45 * touched - 1e-4).all()
+    alone = cast_shadow(alpha, layout, base, cast._replace(darkness=torch.zeros(1)))
+    assert not alone.any()
 
 
 def test_nothing_leaves_the_outline_or_the_range():

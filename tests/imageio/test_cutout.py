@@ -73,13 +73,12 @@ def test_guesses_that_agree_are_what_they_agree_on():
 
 def ring_with_a_bay(ground):
     """Share and colours of a ring with a hole, whose left side opens to the ground as well."""
-    rows, columns = np.mgrid[-1:1:60j, -1:1:60j]
-    apart = np.hypot(rows, columns)
+    apart = np.maximum(*np.abs(np.mgrid[-1:1:60j, -1:1:60j]))
     share = (apart < 0.8).astype(np.float32)
     lab = np.zeros((60, 60, 3), np.float32)
     lab[:] = ground
     lab[(apart < 0.8) & (apart > 0.4)] = (40, 50, 20)
-    lab[28:32, 2:10] = ground  # of the colour of the ground, and beside it
+    lab[22:38, 2:15] = ground  # of the colour of the ground, and beside it
     return share, lab
 
 
@@ -87,10 +86,20 @@ def test_openings_do_not_depend_on_which_side_is_up():
     share, lab = ring_with_a_bay((60, 0, 0))
     opened = cutout.openings(share, lab)
     assert opened[30, 30]
-    assert not opened[30, 4:10].any()  # it reaches the outside
+    assert not opened[30, :15].any()  # it reaches the outside
     for axes in ((0,), (1,), (0, 1)):
         turned = cutout.openings(np.flip(share, axes), np.flip(lab, axes))
         assert np.array_equal(turned, np.flip(opened, axes))
+
+
+def test_specks_beside_a_body_are_dropped_and_gaps_at_the_border_stay():
+    share = np.zeros((40, 40), np.float32)
+    share[5:, 5:30] = 0.9
+    share[2, 36], share[38:, 14:17] = 0.9, 0  # a speck, and a gap that reaches the border
+    kept = cutout.main_parts(share)
+    assert kept[2, 36] == 0
+    assert kept[39, 15] == kept[38, 15] == 0
+    assert kept[20, 20] == np.float32(0.9)
 
 
 def test_nothing_opens_on_ground_as_white_as_paper():
