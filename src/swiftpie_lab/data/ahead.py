@@ -3,8 +3,10 @@
 import multiprocessing
 import os
 import threading
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing.connection import Connection
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -16,16 +18,20 @@ class Ahead(Generic[T]):
     """Makes draw n, n + k, n + 2 k ... in other processes, k being the last difference of two.
 
     What a draw is follows from its number alone, so runs repeat bit for bit with any number of
-    processes.
+    processes. The processes end at once, in the middle of a draw, when this object or the program
+    ends: a pool would first make every draw that it was given.
     """
 
     def __init__(self, build: Callable[[], Callable[[int], T]], num_processes: int) -> None:
         """Start processes, which each make draws with what `build`, which is pickled, returns."""
+        watched, held = multiprocessing.Pipe(duplex=False)
+        end = weakref.finalize(self, held.close)  # a killed program closes it, too
+        threading.Thread(target=_end_with_program, args=(end,), daemon=True).start()
         self._pool = ProcessPoolExecutor(
             num_processes,
             mp_context=multiprocessing.get_context("spawn"),  # a fork would share locks of threads
             initializer=_begin,
-            initargs=(build,),
+            initargs=(build, watched),
         )
         self._count = num_processes * AHEAD
         self._futures: dict[int, Future[T]] = {}
@@ -46,9 +52,9 @@ class Ahead(Generic[T]):
 _make: Callable[[int], Any]  # of this process, once it has begun
 
 
-def _begin(build: Callable[[], Callable[[int], object]]) -> None:
+def _begin(build: Callable[[], Callable[[int], object]], watched: Connection) -> None:
     global _make  # noqa: PLW0603  # a pool has no other place for what a process keeps
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_when_closed, args=(watched,), daemon=True).start()
     _make = build()
 
 
@@ -56,8 +62,11 @@ def _draw(number: int) -> Any:  # noqa: ANN401
     return _make(number)
 
 
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None, "a process of the pool has one"
-    parent.join()  # also where it was killed, and could not end its processes
+def _end_when_closed(watched: Connection) -> None:
+    watched.poll(None)
     os._exit(1)
+
+
+def _end_with_program(end: Callable[[], object]) -> None:
+    threading.main_thread().join()  # before the interpreter waits for the pool
+    end()
