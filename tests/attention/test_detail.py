@@ -244,6 +244,14 @@ def test_the_reference_frame_ends_within_a_cell_half_of_it_on_the_edge(layer, pr
     torch.testing.assert_close(found, torch.minimum(ends[:, None], ends), atol=1e-4, rtol=0)
 
 
+def test_cells_that_a_subject_covers_by_more_than_half_are_read_alike(layer, processor):
+    coverage = torch.ones(2, 1, 1, 8, 8)
+    coverage[..., 5:] = 0.6
+    full, mostly = conditioned(), conditioned()._replace(coverage=coverage)
+    outputs = [processor(layer, STATES, condition=one, notes={}) for one in (full, mostly)]
+    assert torch.equal(*outputs)
+
+
 def test_a_thin_subject_is_read_where_it_covers_most(layer, processor):
     coverage = torch.full((2, 1, 1, 8, 8), 0.1)
     coverage[..., 3] = 0.3

@@ -2,15 +2,18 @@
 
 import pytest
 import torch
+from diffusers.models.attention_processor import Attention
 
 from swiftpie.attention.condition import silent_condition
 from swiftpie.attention.install import Plan, install
 from swiftpie.attention.layer_scales import LAYOUT, STYLE, read_form, scales_of
+from swiftpie.attention.processors import SemanticAttention
 from swiftpie.backbones.adapters import load_into, read_ip_adapter
 from swiftpie.errors import InputError
 from tests.parity.ip_adapter import adapter_tensors, features_for, theirs, tiny_unet, unet_inputs
 
 BOUND = 1e-5
+SCALES = ("identity_scale", "identity_background_scale")
 FORMS = [STYLE, LAYOUT, {**STYLE, **LAYOUT}, {"mid": 0.7, "up": {"block_1": 0.5}}, {"down": 1.0}]
 
 
@@ -93,3 +96,27 @@ def test_what_the_network_lacks_is_named(form, message):
     layers = [f"up_blocks.0.attentions.{n}.transformer_blocks.0.attn2" for n in range(3)]
     with pytest.raises(InputError, match=message):
         scales_of(form, layers)
+
+
+@torch.no_grad()
+def test_the_scale_of_a_layer_weighs_what_it_reads_of_the_identity():
+    torch.manual_seed(0)
+    layer = Attention(query_dim=24, cross_attention_dim=16, heads=3, dim_head=8)
+    branch = SemanticAttention("x", inner_width=24, token_width=16)
+    states, text = torch.randn(2, 64, 24), torch.randn(2, 5, 16)
+    whole = silent_condition(torch.zeros(2, 4, 8, 8), width=16)._replace(
+        identity_tokens=torch.randn(2, 1, 4, 16),
+        identity_scale=torch.ones(2, 1),
+        identity_background_scale=torch.ones(2, 1),
+    )
+
+    def read(layer_scales, **changes):
+        condition = whole._replace(layer_scales=layer_scales, **changes)
+        return branch(layer, states, text, condition=condition, notes={})
+
+    full, none = read({}), read({}, **{name: torch.zeros(2, 1) for name in SCALES})
+    assert torch.equal(read({"y": torch.zeros(2, 1)}), full)
+    for scale in (0.0, 0.5, 1.0):
+        found = read({"x": torch.full((2, 1), scale)})
+        torch.testing.assert_close(found, torch.lerp(none, full, scale), rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(none, full, atol=1e-2)

@@ -112,7 +112,7 @@ def test_outside_of_the_region_an_edit_gets_a_share_of_its_source_and_inside_of_
     layer = Attention(query_dim=24, cross_attention_dim=16, heads=3, dim_head=8)
     layer.to_out[0] = torch.nn.Identity()
     branch = SemanticAttention("x", inner_width=24, token_width=16)
-    states, tokens = torch.randn(2, 64, 24), torch.randn(1, 1, 4, 16).expand(2, -1, -1, -1)
+    states, tokens = torch.randn(2, 64, 24), torch.randn(2, 1, 4, 16)  # of source and edit
     left = torch.zeros(2, 1, 8, 8)
     left[..., :3] = 1
     condition = silent_condition(torch.zeros(2, 4, 8, 8), width=16)._replace(
