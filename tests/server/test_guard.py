@@ -1,5 +1,6 @@
 """What is refused before any route sees it: other sites, other names, no token, too much."""
 
+import asyncio
 import socket
 import time
 
@@ -15,6 +16,7 @@ from swiftpie.server.guard import (
     MIB,
     USER_HEADER,
     Guard,
+    _Counted,
     _foreign,
     _user_of,
     new_visitor,
@@ -199,6 +201,21 @@ def test_slow_requests_end(guarded):
         started = time.monotonic()
         assert raw.recv(100).startswith(b"HTTP/1.1 408")
         assert time.monotonic() - started < 5
+
+
+def test_a_request_that_is_whole_may_be_answered_later():
+    messages = [{"type": "http.request", "body": b"x"}, {"type": "http.disconnect"}]
+
+    async def receive():
+        await asyncio.sleep(0.1 if len(messages) == 1 else 0)
+        return messages.pop(0)
+
+    async def ends():
+        limits = Limits(body_s=0.05)
+        counted = _Counted(receive, limits, most=MIB, hold=lambda _: None)
+        return [(await counted())["type"] for _ in range(2)]
+
+    assert asyncio.run(ends()) == ["http.request", "http.disconnect"]
 
 
 def test_compressed_requests_are_not_read(server):
