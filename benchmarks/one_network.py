@@ -1,0 +1,159 @@
+"""What draws a place best: `python -m benchmarks.one_network DATA [--weights DIR] [--cases N]`.
+
+Held-out subjects in settings that training leaves out, at 256 px and from noise that nothing has
+seen. Four ways: the denoiser by words alone, with a picture of the place in plain daylight that
+follows from the same noise or from other noise, and what is shipped: the scene network draws that
+picture in the setting, and formulas what falls before it. Background in dB and as sharp as the
+truth, subject in dB, by weather. DATA is the pack of subjects; weights are the packaged ones, or an
+export of `swiftpie train world-one-network`.
+"""
+
+import argparse
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from statistics import mean, median, stdev
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from swiftpie.models.scene import SceneCondition
+from swiftpie.models.scene import packaged as packaged_scene
+from swiftpie_lab.training.context import PACKAGED, Context
+from swiftpie_lab.training.recipes.mini import world_one_network
+from swiftpie_lab.training.stages.one_step.networks import OneStepNetworks
+from swiftpie_lab.training.stages.one_step.stage import OneStepStage
+from swiftpie_lab.training.stages.one_step.tasks import Drops
+from swiftpie_lab.training.stages.scene import contrast
+from swiftpie_lab.training.stages.sharpening import SharpeningConfig
+from swiftpie_world.air import WEATHERS, Setting, veil
+from swiftpie_world.captions import SceneSpec
+from swiftpie_world.fields import read_fields
+from swiftpie_world.places import PLACES, is_held_out, settings
+from swiftpie_world.sampler import SceneShares, WorldBatch
+
+WAYS = ("words", "same noise", "other noise", "shipped")
+AT_ONCE, SIZE_PX, SEED = 6, 256, 7
+
+
+class Drawn(NamedTuple):
+    """How well one picture was drawn."""
+
+    kind: str  # the weather, or "indoors"
+    way: str
+    background_db: float
+    sharpness: float
+    subject_db: float | None  # None where the way draws no subject
+
+
+def drawings(
+    stage: OneStepStage, network: OneStepNetworks, chosen: list[Setting], *, seed: int
+) -> Iterator[Drawn]:
+    """Yield pictures of all ways, of a batch of settings."""
+    specs = [SceneSpec(setting) for setting in chosen]
+    for way in WAYS:
+        shares = SceneShares(other=float(way == "other noise"), unnamed=0.0)
+        batch = stage.held_out.batch(
+            len(specs), 1, seed=seed, augment=False, scenes=shares, specs=specs
+        )
+        pixels = _shipped(batch) if way == "shipped" else _drawn(stage, network, batch, way)
+        truth = batch.background if way == "shipped" else batch.pixels
+        mask = torch.zeros_like(batch.mask) if way == "shipped" else batch.mask
+        background, subject = _db(pixels, truth, 1 - mask), _db(pixels, truth, mask)
+        sharp = contrast(pixels * (1 - mask)) / contrast(truth * (1 - mask))
+        for row, setting in enumerate(chosen):
+            is_outdoors = PLACES[setting.place].outdoors
+            yield Drawn(
+                WEATHERS[setting.weather] if is_outdoors else "indoors",
+                way,
+                float(background[row]),
+                float(sharp[row]),
+                None if way == "shipped" else float(subject[row]),
+            )
+
+
+def _drawn(stage: OneStepStage, network: OneStepNetworks, batch: WorldBatch, way: str) -> Tensor:
+    if way == "words":
+        batch = replace(batch, scene=None)
+    generator = torch.Generator().manual_seed(SEED)
+    found = stage.forward(network, batch, generator, drops=Drops(0, 0, 0, 0))
+    return stage.autoencoder.decode(found.prediction.sample.float()).clamp(-1, 1)
+
+
+def _shipped(batch: WorldBatch) -> Tensor:
+    """Return places without subjects (B, 3, H, W) by the scene network."""
+    assert batch.scene is not None, "the batch was drawn with scenes"
+    relighter, chosen = packaged_scene(), [spec.setting for spec in batch.specs]
+    numbers = torch.tensor([list(setting) for setting in chosen])
+    place = relighter.network(
+        batch.noise,
+        batch.scene,
+        relighter.autoencoder.encode(batch.scene),
+        SceneCondition(*numbers.T),
+    )
+    fields = read_fields(batch.noise, size_px=batch.scene.shape[-1])
+    return (2 * veil((place.float() + 1) / 2, fields, chosen) - 1).clamp(-1, 1)
+
+
+def _db(pixels: Tensor, truth: Tensor, where: Tensor) -> Tensor:
+    error = ((pixels - truth).square() * where).sum((1, 2, 3)) / 4
+    return -10 * (error / (3 * where.sum((1, 2, 3))).clamp_min(1)).clamp_min(1e-9).log10()
+
+
+def table(rows: list[Drawn]) -> str:
+    """Return means with their standard errors, a line a kind of weather."""
+    cells: dict[tuple[str, str], list[Drawn]] = defaultdict(list)
+    for row in rows:
+        cells[row.kind, row.way].append(row)
+        cells["all", row.way].append(row)
+    kinds = ["all", *WEATHERS, "indoors"]
+    lines = ["background, dB" + "".join(f"{way:>16}" for way in WAYS)]
+    for kind in kinds:
+        if (kind, WAYS[0]) not in cells:
+            continue
+        found = [[row.background_db for row in cells[kind, way]] for way in WAYS]
+        shown = [f"{mean(one):.1f} ± {_error(one):.1f}" for one in found]
+        count = f"{kind} ({len(found[0])})"
+        lines.append(f"{count:14}" + "".join(f"{one:>16}" for one in shown))
+    sharp = [median(row.sharpness for row in cells["all", way]) for way in WAYS]
+    lines.append(f"{'sharpness':14}" + "".join(f"{one:>16.2f}" for one in sharp))
+    subjects = [[row.subject_db for row in cells["all", way] if row.subject_db] for way in WAYS]
+    told = [f"{mean(one):.1f} ± {_error(one):.1f}" if one else "-" for one in subjects]
+    return "\n".join([*lines, f"{'subject, dB':14}" + "".join(f"{one:>16}" for one in told)])
+
+
+def _error(values: list[float]) -> float:
+    return stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
+
+
+@torch.no_grad()
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path, help="pack of subjects, as `swiftpie data` writes it")
+    parser.add_argument("--weights", default=PACKAGED, help="folder of an export")
+    parser.add_argument("--cases", type=int, default=72)
+    given = parser.parse_args()
+    recipe = world_one_network().stage
+    assert isinstance(recipe, SharpeningConfig), "the recipe has a critic"
+    config = replace(recipe.model, start=given.weights, size_px=SIZE_PX, grown_share=0.0, views=1)
+    stage = config.build(Context(given.data, Path(), "cpu"))
+    network, random = stage.network().eval(), Random(SEED)
+    unseen = [setting for setting in settings() if is_held_out(setting)]
+    indoors = [setting for setting in settings() if not PLACES[setting.place].outdoors]
+    dealt = random.sample(unseen, given.cases - given.cases // 6)
+    dealt += random.choices(indoors, k=given.cases // 6)
+    rows: list[Drawn] = []
+    for first in range(0, len(dealt), AT_ONCE):
+        chosen = dealt[first : first + AT_ONCE]
+        rows += drawings(stage, network, chosen, seed=SEED + first)
+        sys.stderr.write(f"{min(first + AT_ONCE, len(dealt))} of {len(dealt)}\n")
+    sys.stdout.write(f"{table(rows)}\n")
+
+
+if __name__ == "__main__":
+    main()
