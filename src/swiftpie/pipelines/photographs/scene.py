@@ -332,7 +332,7 @@ def staged(
         extent = (max(wide, THINNEST) * size[0], max(high, THINNEST) * size[1])
         x = (number + (0.3 + 0.4 * aside if count == 1 else 0.5)) / count
         boxes.append(stand(ground, extent, usual, share=near, x=x))
-    view = nearer(boxes)
+    view = nearer(boxes, ground)
     return Staged(ground, view, tuple(seen_in(view, box) for box in boxes))
 
 

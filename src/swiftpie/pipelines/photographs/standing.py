@@ -19,6 +19,7 @@ ROWS = 24  # of the ground that are tried
 CLOSE = 0.36  # share of the height that the tallest subject has after a step nearer
 NEAREST = 1.7  # times that a photograph is enlarged by that at most
 FEET = 0.1  # of the picture, below the feet
+BEYOND = 0.25  # of the photograph, beyond its ground: what tells where one is
 
 
 @cache
@@ -80,13 +81,19 @@ def stand(
     return (centre - width / 2, foot - height, centre + width / 2, foot)
 
 
-def nearer(boxes: Sequence[Box]) -> Box:
-    """Return the part of a picture, of the same shape, that shows subjects in boxes larger."""
+def nearer(boxes: Sequence[Box], ground: Ground) -> Box:
+    """Return the part of a picture, of the same shape, that shows subjects in boxes larger.
+
+    What lies beyond the ground stays in view, but where the place is one seen from near.
+    """
     lefts, tops, rights, feet = zip(*boxes, strict=True)
     tallest = max(foot - top for top, foot in zip(tops, feet, strict=True))
     room = max(tallest, max(feet) - min(tops), max(rights) - min(lefts)) + 2 * MARGIN
     most = min(NEAREST, 1 / room)
     side = 1 / max(1.0, min(most, CLOSE / tallest))
+    if not ground.is_near:
+        highest = max(0.0, min(y for _, y in ground.corners) - BEYOND)
+        side = max(side, min(1 - highest, (max(feet) - highest) / (1 - FEET)))
     bottom = min(1.0, max(side, max(feet) + FEET * side))
     left = min(1 - side, max(0.0, (min(lefts) + max(rights) - side) / 2))
     return (left, bottom - side, left + side, bottom)
