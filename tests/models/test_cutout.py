@@ -77,9 +77,9 @@ def mask_at_full_size(mask):
 
 
 def test_subjects_are_found_among_other_things(collages):
-    drawn = collages(seed=12345)
-    found = torch.cat([find(photo) for photo in to_pil(drawn.pixels[:12])])
-    assert iou(found, mask_at_full_size(drawn.mask[:12])).median() > 0.8
+    pixels, mask = collages(seed=12345).tensors()
+    found = torch.cat([find(photo) for photo in to_pil(pixels[:12])])
+    assert iou(found, mask_at_full_size(mask[:12])).median() > 0.8
 
 
 @pytest.mark.parametrize("ground", ["white", "blue", "dark", "gradient", "vignette", "horizon"])
@@ -187,11 +187,11 @@ def test_transparency_wins_over_colours():
 
 @pytest.mark.slow
 def test_confidence_tells_bad_cutouts_from_good_ones(collages):
-    drawn = [collages(seed=seed) for seed in (777, 778)]
-    photos = to_pil(torch.cat([one.pixels for one in drawn]))
-    found = [find_with(packaged(), photo) for photo in photos]
+    drawn = [collages(seed=seed).tensors() for seed in (777, 778)]
+    pixels, masks = (torch.cat(parts) for parts in zip(*drawn, strict=True))
+    found = [find_with(packaged(), photo) for photo in to_pil(pixels)]
     sure = torch.tensor([one.how.confidence for one in found])
-    truth = mask_at_full_size(torch.cat([one.mask for one in drawn]))
+    truth = mask_at_full_size(masks)
     is_good = iou(torch.cat([one.mask for one in found]), truth) > 0.85
     assert is_good.sum() >= 20
     assert (~is_good).sum() >= 10

@@ -35,7 +35,7 @@ GUIDE_RADIUS_PX = 2  # at working size: the outline follows the photo's edges th
 GUIDE_SOFTNESS = 1e-3  # squared contrast in [0, 1] below which an edge is ignored
 OUTLINE_CONTRAST = 1.7  # steepens the outline, which also drops the filter's faint halo
 CLOSER = 0.25  # of the sides of a box, that is seen around it when it is looked at
-DOUBTFUL = 0.72  # below lay 4 of 6 bad outlines of photos, and 1 of 16 good ones
+DOUBTFUL = 0.82  # below lay 4 of 6 bad outlines of photos, and 1 of 16 good ones
 BAND_ROWS = 32
 MAX_FRAME_PX = 2048  # side of a square that is cut out of a photo; larger ones are shrunk first
 

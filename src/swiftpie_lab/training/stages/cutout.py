@@ -1,7 +1,7 @@
 """The cut-out network, trained on cut-outs that were put into photographs."""
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,6 @@ from swiftpie_lab.data.collages import (
     read_photos,
 )
 from swiftpie_lab.training.context import Context
-from swiftpie_lab.training.loop import Update
 from swiftpie_world.subjects import Split
 
 VALIDATION_SEED, NUM_VALIDATION = 2**31 - 1, 96
@@ -46,7 +45,6 @@ class CutoutConfig:
     encoder: str = ""  # EfficientNet-Lite0 trained on ImageNet, a .pth of PyTorch
     start: str = ""  # instead, go on from a run or a folder of exported weights
     num_processes: int = 1  # that draw; from two on they do so while the network learns
-    trains_encoder: bool = False
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -77,9 +75,7 @@ class CutoutConfig:
         held_out = draw_collages(collect("held_out"), count=NUM_VALIDATION, seed=VALIDATION_SEED)
         build = partial(_drawing, partial(collect, "train"), self.batch_size)
         draw = build() if self.num_processes == 1 else Ahead(build, self.num_processes)
-        return CutoutStage(
-            *(draw, held_out, self.batch_size, context.device, start, self.trains_encoder)
-        )
+        return CutoutStage(draw, held_out, self.batch_size, context.device, start)
 
 
 def _collection(photos: Path, cutouts: Path, split: Split) -> Collection:
@@ -95,40 +91,34 @@ def _drawing(collect: Callable[[], Collection], count: int) -> Callable[[int], C
 
 @dataclass(frozen=True)
 class CutoutStage:
-    """Find the subject in pictures whose colours, grounds and clutter do not give it away."""
+    """Find the subject in pictures whose colours, grounds and clutter do not give it away.
+
+    The encoder stays as photographs made it: trained on collages, it finds less in photographs.
+    """
 
     draw: Callable[[int], Collages]  # by the number of the batch
     held_out: Collages
     samples_per_step: int
     device: str
     start: CutoutNet
-    trains_encoder: bool = False  # else it stays as photographs made it
-
-    @property
-    def groups(self) -> dict[str, tuple[str, ...]]:
-        """The parts that learn, each at its own rate."""
-        return {part: (part,) for part in ("decoder", "encoder")[: 1 + self.trains_encoder]}
 
     def network(self) -> CutoutNet:
-        """Return a copy of the one to go on from, whose parts of `groups` learn."""
+        """Return a copy of the one to go on from, whose decoder learns."""
         network = copy.deepcopy(self.start).float().train()
         network.requires_grad_(requires_grad=False)
-        for part in self.groups:
-            network.get_submodule(part).requires_grad_(requires_grad=True)
+        network.decoder.requires_grad_(requires_grad=True)
         return network.to(self.device)
 
-    def updates(self, network: CutoutNet, _step: int, draw: int) -> Iterator[Update]:
-        """Yield how far pixels, area and outline are off, for each part that learns."""
+    def losses(self, network: CutoutNet, draw: int) -> dict[str, Tensor]:
+        """Return how far pixels, area and outline are off."""
         pixels, mask = self.draw(draw).tensors(self.device)
-        for part in self.groups:
-            logits = network(pixels)  # in float32: in bfloat16 the encoder's features are others
-            each = F.binary_cross_entropy_with_logits(logits, mask, reduction="none")
-            terms = {
-                "pixels": each.mean(),
-                "area": soft_iou_loss(logits, mask),
-                "outline": OUTLINE_WEIGHT * (each * outline(mask)).mean(),
-            }
-            yield Update(part, terms)
+        logits = network(pixels)  # in float32: in bfloat16 the encoder's features are others
+        each = F.binary_cross_entropy_with_logits(logits, mask, reduction="none")
+        return {
+            "pixels": each.mean(),
+            "area": soft_iou_loss(logits, mask),
+            "outline": OUTLINE_WEIGHT * (each * outline(mask)).mean(),
+        }
 
     @torch.no_grad()
     def sample(self, network: CutoutNet, path: Path) -> dict[str, float]:

@@ -1,4 +1,3 @@
-from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -32,10 +31,6 @@ def stage(tmp_path_factory):
 
 def draw_of(collection, seed):
     return draw_collages(collection, count=NUM, seed=seed)
-
-
-def losses(stage, network, draw):
-    return [update.terms for update in stage.updates(network, 0, draw)]
 
 
 @pytest.fixture(scope="module")
@@ -106,27 +101,20 @@ def test_the_outline_is_a_band_on_both_sides():
 
 
 def test_the_same_step_gives_the_same_losses_and_another_step_others(stage, network):
-    (first,), (again,), (other,) = (losses(stage, network, draw) for draw in (1, 1, 2))
+    first, again, other = (stage.losses(network, draw) for draw in (1, 1, 2))
     assert set(first) == {"pixels", "area", "outline"}
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["area"], other["area"])
 
 
-@pytest.mark.parametrize("parts", [("decoder",), ("decoder", "encoder")])
-def test_one_step_downhill_lowers_the_loss_of_each_part_and_leaves_the_rest(stage, parts):
-    chosen = replace(stage, trains_encoder="encoder" in parts)
-    network = chosen.network()
-    assert tuple(chosen.groups) == parts
-    for number, part in enumerate(parts):
-        trained = [*network.get_submodule(part).parameters()]
-        assert all(weights.requires_grad for weights in trained)
-        network.zero_grad()
-        before = sum(losses(chosen, network, 5)[number].values())
-        before.backward()
-        torch.optim.SGD(trained, lr=1e-3).step()
-        assert sum(losses(chosen, network, 5)[number].values()).item() < before.item()
-    learns = {name.partition(".")[0] for name, p in network.named_parameters() if p.requires_grad}
-    assert learns == set(parts)
+def test_one_step_downhill_lowers_the_loss_and_leaves_the_encoder(stage):
+    network = stage.network()
+    trained = [weights for weights in network.parameters() if weights.requires_grad]
+    before = sum(stage.losses(network, 5).values())
+    before.backward()
+    torch.optim.SGD(trained, lr=1e-3).step()
+    assert sum(stage.losses(network, 5).values()).item() < before.item()
+    assert len(trained) == len([*network.decoder.parameters()])
 
 
 @pytest.mark.thorough
