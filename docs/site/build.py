@@ -165,8 +165,8 @@ def gallery() -> str:
     """Return the page of pictures."""
     return """# Gallery
 
-No picture was picked: a seed chooses subjects, scenes and uses, and the command beside a picture
-draws it again.
+The command beside a picture draws it again. The demo is the best of four seeds; in the others, no
+picture was chosen by eye.
 
 `swiftpie demo`:
 
