@@ -126,8 +126,8 @@ def likeness_db(picture, known):
 def test_the_page_draws_what_python_draws(visit):
     session = swiftpie.load("mini")
     for name, prompt, seed, box in (
-        ("crab", "a crab on a beach at sunset", 7, None),
-        ("robot", "a robot in a city street in heavy rain at night", 2**32 - 1, None),
+        ("crab", "a crab in a farm field at sunset", 7, None),
+        ("robot", "a robot in a village in heavy rain at night", 2**32 - 1, None),
         ("cat", "a cat in a forest", 3, (0.5, 0.3, 0.96, 0.92)),
         ("teapot", "a red teapot", 5, None),
     ):
