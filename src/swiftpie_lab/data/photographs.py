@@ -386,19 +386,21 @@ def photos_of(paths: Iterable[Path], split: Split) -> list[Path]:
 
 
 def load_photos(folder: Path, split: Split) -> list[Tensor]:
-    """Return the photos of one side of the split, by name, 8 bit with a short side of 512 px.
+    """Return the photos of one side of the split, by name, as `load_photo` does.
 
-    Each is (3, H, W). What training cuts surfaces from is no place to judge its models in.
+    What training cuts surfaces from is no place to judge its models in.
     """
-    photos = []
-    for path in photos_of(folder.iterdir(), split):
-        with Image.open(path) as opened:
-            photo = ImageOps.exif_transpose(opened).convert("RGB")
-        zoom = SURFACE_PX / min(photo.size)
-        photo = photo.resize((round(photo.width * zoom), round(photo.height * zoom)))
-        data = torch.frombuffer(bytearray(photo.tobytes()), dtype=torch.uint8)
-        photos.append(data.view(photo.height, photo.width, 3).movedim(2, 0))
-    return photos
+    return [load_photo(path) for path in photos_of(folder.iterdir(), split)]
+
+
+def load_photo(path: Path) -> Tensor:
+    """Return a photo as (3, H, W) in 8 bit, its shorter side 512 px long."""
+    with Image.open(path) as opened:
+        photo = ImageOps.exif_transpose(opened).convert("RGB")
+    zoom = SURFACE_PX / min(photo.size)
+    photo = photo.resize((round(photo.width * zoom), round(photo.height * zoom)))
+    data = torch.frombuffer(bytearray(photo.tobytes()), dtype=torch.uint8)
+    return data.view(photo.height, photo.width, 3).movedim(2, 0)
 
 
 def _pack(pixels: Tensor, mask: Tensor) -> Tensor:

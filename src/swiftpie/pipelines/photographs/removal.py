@@ -106,13 +106,16 @@ def _seen(photograph: Image.Image, search: Search) -> Tensor:
     """Return the mask of the thing itself, (1, 1, H, W) of bytes, 0 or 1.
 
     A click is searched twice, the second time in the box of the first result, where the thing is
-    larger. The union is taken: removing too much shows less than leaving a part of the thing.
+    larger. A click in a box is searched in the whole picture, too, where more lies around it.
+    The union is taken: removing too much shows less than leaving a part of the thing.
     """
     found = cut_out(photograph, search)
     thing = found.mask > LEAST_THERE
     extent = extent_of(thing)
     assert extent is not None, "a subject was found"
-    if search.box is None and found.how.way is CutoutMethod.NETWORK:
+    if found.how.way is not CutoutMethod.NETWORK:
+        return thing.to(torch.uint8)
+    if search.box is None:
         left, top, right, bottom = (
             end / side for end, side in zip(extent, 2 * photograph.size, strict=True)
         )
@@ -124,6 +127,12 @@ def _seen(photograph: Image.Image, search: Search) -> Tensor:
             min(1.0, bottom + down),
         )
         thing |= find_with(packaged(), photograph, replace(search, box=box)).mask > LEAST_THERE
+    elif search.points:
+        wide = find_with(packaged(), photograph, replace(search, box=None)).mask > LEAST_THERE
+        left, top, right, bottom = (
+            round(end * side) for end, side in zip(search.box, 2 * photograph.size, strict=True)
+        )
+        thing[..., top:bottom, left:right] |= wide[..., top:bottom, left:right]
     return thing.to(torch.uint8)
 
 

@@ -25,7 +25,7 @@ from swiftpie.pipelines.drawing.denoise import Clock
 from swiftpie.pipelines.drawing.request import RepaintRequest, resolved_scales
 from swiftpie.pipelines.techniques.repaint import finish, prepare
 from swiftpie.types import GenerationResult
-from swiftpie_lab.data.photographs import load_photos
+from swiftpie_lab.data.photographs import load_photo, load_photos
 from swiftpie_lab.evaluation import options as given
 from swiftpie_lab.evaluation.bounds import paste
 from swiftpie_lab.evaluation.case import METRICS, Evidence, Expected, Row
@@ -49,6 +49,7 @@ from swiftpie_world.subjects import Subjects
 
 NUM_CASES = 48  # by default; some minutes on a laptop
 PHOTO_PX = 256  # twice what `mini` draws: what comes back has to be as sharp as what was there
+BACKGROUND = "dahlia.jpg"  # of the package, which training never uses
 SMALLEST_CUT = 0.6  # of a photo's shorter side
 GALLERY_SEED, NUM_LIGHTS = 2**31, 6  # in which judges know each subject
 NUM_BESIDE = 2  # subjects that stand in the photograph already
@@ -320,7 +321,7 @@ class InsertionDrawer:
 
 
 def open_backgrounds(folder: Path | None) -> tuple[Tensor, ...]:
-    """Return the photographs of `folder` that training never uses, by default the package's own.
+    """Return the photographs of `folder` that training never uses, by default the package's flower.
 
     Raises:
         ConfigError: There is none.
@@ -330,7 +331,7 @@ def open_backgrounds(folder: Path | None) -> tuple[Tensor, ...]:
     else:
         inside = importlib.resources.files("swiftpie") / "assets" / "photos"
         with importlib.resources.as_file(inside) as own:
-            photos = load_photos(own, "held_out")
+            photos = [load_photo(own / BACKGROUND)]
     if not photos:
         raise ConfigError(
             f"'{folder}' holds no photograph for judging. A folder with JPEG, PNG or WebP files is "
