@@ -36,7 +36,9 @@ def self_layers(installation):
 
 
 def _double(value):
-    """A tensor, or a nest of tuples and dictionaries of them, in float64."""
+    """A tensor, or a nest of tuples and dictionaries of them, in float64; None stays."""
+    if value is None:
+        return None
     if isinstance(value, torch.Tensor):
         return value.double()
     if isinstance(value, dict):
