@@ -1,6 +1,7 @@
 """`swiftpie engine` and `swiftpie export`: other forms of a model, prepared once."""
 
 import time
+from importlib import import_module
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -159,15 +160,14 @@ def page(
     """Write a page that draws with mini in the browser itself, for any host of files."""
     from swiftpie.backbones.downloads import as_size
     from swiftpie.imageio.atomic import atomic_folder
-    from swiftpie.page.runtime import read_runtime
-    from swiftpie.page.site import write_page
 
+    runtimes, site = (import_module(f"swiftpie.mini.page.{name}") for name in ("runtime", "site"))
     _refuse_existing(out)
     check_installed("onnx", "onnxruntime", extra="export", use="A page")
-    files = read_runtime(runtime)
+    files = runtimes.read_runtime(runtime)
     console.say("preparing the graphs of mini, about 20 s")
     with atomic_folder(out) as new:
-        size = write_page(new, files)
+        size = site.write_page(new, files)
     console.say(f"wrote {out} ({as_size(size)}). Try it: python -m http.server -d {out} 8000")
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.geometry.layout import Layout, warp
-from swiftpie.geometry.relief import Turned, height, normals, rotation_of
+from swiftpie.geometry.layout import Layout, to_affine, warp
+from swiftpie.geometry.relief import Turned, height, normals, rotation_of, turn
 
 WRAP = 0.5  # light reaches this far round the edge, as it does on soft and furry things
 LEVEL = 0.5  # n·l of a front that is lit as bright as the sprite
@@ -29,6 +29,8 @@ _FAINTEST, _DARKER = 0.12, 0.22  # shadow without light from one side, and what 
 _LONGEST = 1.6  # shadow, in heights of what casts it
 _SIDES = ((0.0, 0.0), (0.7, 0.0), (-0.7, 0.0), (0.0, 0.7), (0.0, -0.7))  # x and y of normals
 _UNLIKE = 0.04  # largest difference of brightness between lights that are taken for one
+FEET = 0.5  # opacity of the lowest row of a subject
+AROUND = 0.02  # of the longer side: how far a drawing may be off its outline
 _DARKEST = 0.15  # share of a subject's brightness that its own light leaves at least
 
 
@@ -191,6 +193,73 @@ def _unlit(shown: Tensor, mask: Tensor, normal: Tensor, own: Illumination) -> Te
 def _enlarged(light: Gains, like: Tensor) -> Gains:
     size = (like.shape[2], like.shape[3])
     return Gains(*(F.interpolate(values, size, mode="bilinear") for values in light))
+
+
+def outline_of(
+    reference_mask: Tensor, layout: Layout, lighting: Lighting | None, drawn_mask: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return where a subject is in the picture, and the share of the ground's light that it takes.
+
+    Args:
+        reference_mask: The subject in its reference frame, (1, 1, S, S).
+        layout: Its place, one row.
+        lighting: The light there, one row; None if the model predicts none, and no shadow then.
+        drawn_mask: Where the model drew subjects, (1, 1, H, W).
+
+    Returns:
+        Two masks (1, 1, H, W) in [0, 1].
+    """
+    turned = turn(reference_mask.expand(-1, 4, -1, -1), height(reference_mask), layout.pose).frame
+    size = (drawn_mask.shape[2], drawn_mask.shape[3])
+    opacity = warp(turned[:, 3:], to_affine(layout), size)
+    return with_shadow(opacity, layout, lighting, drawn_mask)
+
+
+def with_shadow(
+    opacity: Tensor, layout: Layout, lighting: Lighting | None, drawn_mask: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return what `outline_of` does for a subject of this opacity."""
+    size = (drawn_mask.shape[2], drawn_mask.shape[3])
+    side = max(size)
+    # What the model leaves out is not there.
+    opacity = opacity * dilated(drawn_mask, round(AROUND * side))
+    if lighting is None:
+        return opacity, torch.zeros_like(opacity)
+    return opacity, cast_on_ground(opacity, layout, usual_shadow(lighting.scene))
+
+
+def cast_on_ground(
+    opacity: Tensor, layout: Layout, cast: Shadow, *, floor: float | None = None
+) -> Tensor:
+    """Return the share of the ground's light that a subject takes, (1, 1, H, W).
+
+    Args:
+        opacity: Where the subject is, (1, 1, H, W).
+        layout: Its place, one row.
+        cast: How the shadow looks.
+        floor: Height of the ground under it, in [0, 1]; None is its lowest point.
+    """
+    # Shadows are cast in squares.
+    size = (opacity.shape[2], opacity.shape[3])
+    side = max(size)
+    square = F.pad(opacity, (0, side - size[1], 0, side - size[0]))
+    if floor is None:
+        numbers = torch.arange(1, side + 1, device=opacity.device).view(1, 1, -1)
+        base = ((square > FEET).to(opacity).amax(dim=3) * numbers).amax(dim=2) / side
+    else:
+        base = opacity.new_tensor(floor * size[0] / side)
+    shares = layout.centre.new_tensor([size[1] / side, size[0] / side])
+    scale = (layout.scale.view(1, -1) * shares)[:, 0]
+    within = layout._replace(centre=layout.centre * shares, scale=scale)
+    shadow = cast_shadow(square, within, base.view(1, 1, 1, 1), cast)
+    return shadow[..., : size[0], : size[1]]
+
+
+def dilated(mask: Tensor, px: int) -> Tensor:
+    """Return a mask (B, C, H, W) whose parts have grown by `px` pixels."""
+    side = 2 * px + 1
+    rows = F.max_pool2d(mask, (side, 1), stride=1, padding=(px, 0))
+    return F.max_pool2d(rows, (1, side), stride=1, padding=(0, px))
 
 
 def cast_shadow(alpha: Tensor, layout: Layout, base: Tensor, cast: Shadow) -> Tensor:

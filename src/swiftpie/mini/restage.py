@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, short_reason
 from swiftpie.geometry.layout import from_box
-from swiftpie.geometry.shading import Illumination, are_alike, usual_shadow
+from swiftpie.geometry.shading import Illumination, are_alike, cast_on_ground, usual_shadow
 from swiftpie.imageio.cutout import shrunk_to
 from swiftpie.imageio.images import extent_of, mask_to_pil, plane, to_pil, to_tensor
 from swiftpie.library import origin_of
@@ -69,7 +69,7 @@ from swiftpie.pipelines.photographs.relight import (
     without_weather,
 )
 from swiftpie.pipelines.photographs.removal import EDGE, LEAST_THERE, with_surroundings
-from swiftpie.pipelines.photographs.scene import cast_on_ground, share_of
+from swiftpie.pipelines.photographs.scene import share_of
 from swiftpie.scenes import packaged
 from swiftpie.types import EditResult, Identity, TextCondition
 

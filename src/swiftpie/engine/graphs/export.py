@@ -27,15 +27,10 @@ from swiftpie.engine.graphs.runtime import DEVICE, Precision, load
 from swiftpie.engine.graphs.to_onnx import Named, NamedFunction, opened, write_onnx, write_weights
 from swiftpie.errors import CapabilityError
 from swiftpie.geometry.layout import Layout, fit_to_boxes, fitted, upright, whole_frame
-from swiftpie.geometry.weather import PixelRows, draw_weather
-from swiftpie.imageio.cutout import CUTOUT_PX
+from swiftpie.geometry.shading import outline_of
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import sample_pictures
 from swiftpie.masks import resize_mask, subject_extent
-from swiftpie.models.cutout import packaged
-from swiftpie.models.cutout_net import CutoutNet
-from swiftpie.models.scene import Relighter, SceneCondition
-from swiftpie.models.scene import packaged as packaged_scene
 from swiftpie.models.text import TextTower, TwoTextTowers
 from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.draw import draw
@@ -49,19 +44,14 @@ from swiftpie.pipelines.drawing.prepare import (
 from swiftpie.pipelines.drawing.request import Output, PersonalizeRequest, Subject
 from swiftpie.pipelines.drawing.settings import MaskSource, ResolvedScales, Scales
 from swiftpie.pipelines.identity import encode_identity, identity_of_frames
-from swiftpie.pipelines.photographs.relight import IN_THE_AIR
-from swiftpie.pipelines.photographs.relight import SIDE_PX as SCENE_PX
-from swiftpie.pipelines.photographs.scene import draw_noise_of, outline_of, put_before
-from swiftpie.scenes import WEATHERS, WORDS_ALONE
+from swiftpie.scenes import WORDS_ALONE
 from swiftpie.types import Identity, TextCondition
 
 FORMAT = "swiftpie-graphs/1"
 SHEET = "swiftpie.json"
 TEXT, IDENTITY, DRAW = "text", "identity", "draw"  # the graphs, by their names
-CUTOUT, RELIGHT, JOIN = "cutout", "relight", "join"  # those of the page besides
 PIXELS, SUBJECT_MASK, PLACE = "image", "subject_mask", "place"  # outputs of `draw`
 OUTLINE, SHADOW = "outline", "shadow"  # likewise, of the subject before a scene
-SCENE = "scene"  # the picture that `relight` and `join` read
 PROMPT = "a subject on a beach"
 SEED = 7
 LEAST_DB = 45  # alike to the eye, and a third of a level of 255 apart
@@ -285,54 +275,6 @@ def functions_of(
         IDENTITY: NamedFunction(networks, partial(_describe, components), frames),
         DRAW: NamedFunction(networks, partial(_draw, components), samples),
     }
-
-
-def export_page_parts(folder: Path) -> None:
-    """Write the graphs of cut-outs and scenes, and their weights, into `folder`, which is empty.
-
-    Raises:
-        MissingExtra: A package that writes graphs is not installed.
-    """
-    cutouts, relighter = packaged(), packaged_scene()
-    places = write_weights({"network": cutouts, "relighter": relighter}, folder)
-    functions = {CUTOUT: cutout_function(cutouts), **scene_functions(relighter)}
-    for name, function in functions.items():
-        write_onnx(function, places=places, path=folder / f"{name}.onnx")
-
-
-def cutout_function(network: CutoutNet) -> NamedFunction:
-    """Return the network that finds subjects in one view of a photo."""
-    samples = {"view": torch.zeros(1, 3, CUTOUT_PX, CUTOUT_PX)}
-    return NamedFunction(
-        {"network": network}, lambda given: {"logits": network(*given.values())}, samples
-    )
-
-
-def scene_functions(relighter: Relighter) -> dict[str, NamedFunction]:
-    """Return what shows a scene in other light, and what puts a subject before it."""
-    picture, mask = torch.zeros(1, 3, SCENE_PX, SCENE_PX), torch.zeros(1, 1, SCENE_PX, SCENE_PX)
-    noise, number = draw_noise_of(SEED), torch.zeros(1, dtype=torch.int64)
-    light = {"noise": noise, SCENE: picture, **dict.fromkeys(SceneCondition._fields, number)}
-    join = {SCENE: picture, PIXELS: picture, SUBJECT_MASK: mask, OUTLINE: mask, SHADOW: mask}
-    return {
-        RELIGHT: NamedFunction(
-            {"relighter": relighter}, lambda given: {"lit": relighter(*given.values())}, light
-        ),
-        JOIN: NamedFunction({}, _join, join | {"noise": noise, "weather": number, "time": number}),
-    }
-
-
-def _join(given: Named) -> Named:
-    layer = (given[OUTLINE], given[SHADOW])
-    picture, mask = put_before(given[SCENE], given[PIXELS], given[SUBJECT_MASK], [layer])
-    size = (picture.shape[2], picture.shape[3])
-    view, time = PixelRows(size, (0, size[0])), given["time"][0]
-    for number, name in enumerate(WEATHERS):
-        if name in IN_THE_AIR:
-            shown = draw_weather(picture, given["noise"], name=name, time=time, view=view)
-            is_shown = (given["weather"] == number).view(1, 1, 1, 1)
-            picture = torch.where(is_shown, shown, picture)
-    return {"finished": picture, "finished_mask": mask}
 
 
 def _read(components: Components, tokens: Named) -> Named:

@@ -22,9 +22,9 @@ from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.fields import paste
 from swiftpie.geometry.layout import THINNEST, Layout, to_affine, warp
 from swiftpie.geometry.looks import appearance
-from swiftpie.geometry.relief import height, turn
+from swiftpie.geometry.relief import height
 from swiftpie.geometry.renditions import render_picture
-from swiftpie.geometry.shading import Lighting, Shadow, cast_shadow, usual_shadow
+from swiftpie.geometry.shading import Lighting, dilated, outline_of, with_shadow
 from swiftpie.imageio.images import mask_to_pil, plane, to_pil, to_tensor
 from swiftpie.masks import Box, resize_mask, subject_extent
 from swiftpie.noise import draw_noise, draw_step_noise
@@ -72,10 +72,8 @@ from swiftpie.scenes import (
 )
 from swiftpie.types import EditResult, GenerationResult, Identity, TextCondition
 
-FEET = 0.5  # opacity of the lowest row of a subject
 INSIDE = (0.6, 0.95)  # opacities between which a drawn colour comes to be the subject's alone
 RIM_PX = 1  # what is left out of an outline
-AROUND = 0.02  # of the longer side: how far a drawing may be off its outline
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 LARGE = 1.5  # times the pixels that the model was trained on are a large picture
 
@@ -414,66 +412,6 @@ def finish(drawn: GenerationResult, plan: ScenePlan, clock: Clock) -> Generation
     )
 
 
-def outline_of(
-    reference_mask: Tensor, layout: Layout, lighting: Lighting | None, drawn_mask: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return where a subject is in the picture, and the share of the ground's light that it takes.
-
-    Args:
-        reference_mask: The subject in its reference frame, (1, 1, S, S).
-        layout: Its place, one row.
-        lighting: The light there, one row; None if the model predicts none, and no shadow then.
-        drawn_mask: Where the model drew subjects, (1, 1, H, W).
-
-    Returns:
-        Two masks (1, 1, H, W) in [0, 1].
-    """
-    turned = turn(reference_mask.expand(-1, 4, -1, -1), height(reference_mask), layout.pose).frame
-    size = (drawn_mask.shape[2], drawn_mask.shape[3])
-    opacity = warp(turned[:, 3:], to_affine(layout), size)
-    return _with_shadow(opacity, layout, lighting, drawn_mask)
-
-
-def _with_shadow(
-    opacity: Tensor, layout: Layout, lighting: Lighting | None, drawn_mask: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return what `outline_of` does for a subject of this opacity."""
-    size = (drawn_mask.shape[2], drawn_mask.shape[3])
-    side = max(size)
-    # What the model leaves out is not there.
-    opacity = opacity * _dilated(drawn_mask, round(AROUND * side))
-    if lighting is None:
-        return opacity, torch.zeros_like(opacity)
-    return opacity, cast_on_ground(opacity, layout, usual_shadow(lighting.scene))
-
-
-def cast_on_ground(
-    opacity: Tensor, layout: Layout, cast: Shadow, *, floor: float | None = None
-) -> Tensor:
-    """Return the share of the ground's light that a subject takes, (1, 1, H, W).
-
-    Args:
-        opacity: Where the subject is, (1, 1, H, W).
-        layout: Its place, one row.
-        cast: How the shadow looks.
-        floor: Height of the ground under it, in [0, 1]; None is its lowest point.
-    """
-    # Shadows are cast in squares.
-    size = (opacity.shape[2], opacity.shape[3])
-    side = max(size)
-    square = F.pad(opacity, (0, side - size[1], 0, side - size[0]))
-    if floor is None:
-        numbers = torch.arange(1, side + 1, device=opacity.device).view(1, 1, -1)
-        base = ((square > FEET).to(opacity).amax(dim=3) * numbers).amax(dim=2) / side
-    else:
-        base = opacity.new_tensor(floor * size[0] / side)
-    shares = layout.centre.new_tensor([size[1] / side, size[0] / side])
-    scale = (layout.scale.view(1, -1) * shares)[:, 0]
-    within = layout._replace(centre=layout.centre * shares, scale=scale)
-    shadow = cast_shadow(square, within, base.view(1, 1, 1, 1), cast)
-    return shadow[..., : size[0], : size[1]]
-
-
 class WornPiece(NamedTuple):
     """What a subject wears or holds, in the picture."""
 
@@ -523,7 +461,7 @@ def _own_colours(drawing: Tensor, alpha: Tensor, drawn_mask: Tensor) -> Tensor:
     """Return the colours (1, 3, H, W) in [-1, 1] of drawn subjects, carried on past their rims."""
     low, high = INSIDE
     inside = ((torch.minimum(alpha, drawn_mask) - low) / (high - low)).clamp(0, 1)
-    colours = extrapolate((drawing + 1) / 2, -_dilated(-inside, RIM_PX))
+    colours = extrapolate((drawing + 1) / 2, -dilated(-inside, RIM_PX))
     return (2 * colours - 1).clamp(-1, 1)
 
 
@@ -561,12 +499,6 @@ def _frame_of(identity: Identity) -> Tensor:
     return torch.cat([(identity.pixels[:1].float().cpu() + mask) / 2, mask], dim=1)
 
 
-def _dilated(mask: Tensor, px: int) -> Tensor:
-    side = 2 * px + 1
-    rows = F.max_pool2d(mask, (side, 1), stride=1, padding=(px, 0))
-    return F.max_pool2d(rows, (1, side), stride=1, padding=(0, px))
-
-
 def _placed_in(plan: ScenePlan, number: int, row: int) -> tuple[Layout, Lighting | None]:
     """Return place and light of one subject of one picture, on the processor."""
     rows, light = slice(row, row + 1), plan.lights[number]
@@ -600,7 +532,7 @@ def _enlarged(
         one, detailed = placed.at((drawing.shape[2], drawing.shape[3])), placed.at(plan.size)
         small = one + (1 - one[:, 3:]) * small
         large = detailed + (1 - detailed[:, 3:]) * large
-        outlines.append(_with_shadow(detailed[:, 3:], layout, light, large_mask))
+        outlines.append(with_shadow(detailed[:, 3:], layout, light, large_mask))
     drawn = _own_colours(drawing, small[:, 3:], drawn_mask)
     changes = changes_between(2 * colours_of(small) - 1, drawn)
     changes = F.interpolate(changes, plan.size, mode="bilinear", align_corners=False)

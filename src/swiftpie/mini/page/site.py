@@ -13,19 +13,12 @@ from PIL import Image, ImageOps
 
 import swiftpie
 from swiftpie import library, scenes
-from swiftpie.engine.graphs.export import (
-    CUTOUT,
-    DRAW,
-    JOIN,
-    RELIGHT,
-    Sheet,
-    export_onnx,
-    export_page_parts,
-)
+from swiftpie.engine.graphs.export import DRAW, Sheet, export_onnx
 from swiftpie.engine.load import load
 from swiftpie.imageio.writing import XMP
-from swiftpie.page.compact import pack_graphs
-from swiftpie.page.words import words_of_prompts
+from swiftpie.mini.page.compact import pack_graphs
+from swiftpie.mini.page.graphs import CUTOUT, JOIN, RELIGHT, export_page_parts
+from swiftpie.mini.page.words import words_of_prompts
 
 SOURCES = Path(__file__).with_name("static")
 VOCABULARY = Path(swiftpie.__file__).parent / "server" / "static" / "vocabulary.js"

@@ -7,9 +7,9 @@ import onnx
 import onnxruntime
 import pytest
 
-from swiftpie.engine.graphs.export import export_page_parts
 from swiftpie.imageio.cutout import CUTOUT_PX
-from swiftpie.page.compact import HIGH, LOW, WEIGHTS, pack_graphs, rounded
+from swiftpie.mini.page.compact import HIGH, LOW, WEIGHTS, pack_graphs, rounded
+from swiftpie.mini.page.graphs import export_page_parts
 
 
 @pytest.fixture(scope="module")

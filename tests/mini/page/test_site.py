@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from swiftpie.library import packaged
-from swiftpie.page.runtime import FILES
-from swiftpie.page.site import SOURCES, SUBJECTS, write_page
+from swiftpie.mini.page.runtime import FILES
+from swiftpie.mini.page.site import SOURCES, SUBJECTS, write_page
 
 LIMIT_BYTES = 32_000_000
 RUNTIME_BYTES = 7_000_000  # its six files, packed

@@ -5,7 +5,7 @@ import tarfile
 import pytest
 
 from swiftpie.errors import InputError
-from swiftpie.page.runtime import FILES, FOLDER, VERSION, read_runtime
+from swiftpie.mini.page.runtime import FILES, FOLDER, VERSION, read_runtime
 
 
 def packed(folder, names):

@@ -9,8 +9,8 @@ import pytest
 
 from swiftpie import scenes
 from swiftpie.backbones.presets import PRESETS
-from swiftpie.page.site import SOURCES, VOCABULARY
-from swiftpie.page.words import words_of_prompts
+from swiftpie.mini.page.site import SOURCES, VOCABULARY
+from swiftpie.mini.page.words import words_of_prompts
 from swiftpie.pipelines.naming import vocabulary_of
 
 NODE = shutil.which("node")
