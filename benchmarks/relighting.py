@@ -1,9 +1,10 @@
 """Photographs in other light: `python -m benchmarks.relighting PHOTO... -o SHEET`.
 
 Each photograph is drawn at night, at sunset, in rain, by night in rain, in winter, in autumn and
-in fog. `--weights` adds a second row by the scene network of that folder, as `swiftpie train
-world-scene` exports it. `--figures N` prints how far both are off N places of the renderer in
-settings that training leaves out, with and without the texture of photographs.
+in fog, and in summer as if it showed winter. `--weights` adds a second row by the scene network of
+that folder, as `swiftpie train world-scene` exports it. `--figures N` prints how far both are off
+N places of the renderer in settings that training leaves out, with and without the texture of
+photographs, and how many levels of winter and autumn stay in drawn places that come back to summer.
 """
 
 import argparse
@@ -13,14 +14,22 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
 
 from swiftpie.imageio.decoding import load_image
 from swiftpie.models.scene import Relighter, load, packaged
 from swiftpie.noise import draw_noise
-from swiftpie.pipelines.photographs.relight import NOISE_SHAPE, SIDE_PX, add_weather, relight
-from swiftpie.scenes import read_setting
+from swiftpie.pipelines.photographs.relight import (
+    NOISE_SHAPE,
+    SIDE_PX,
+    add_weather,
+    relight,
+    relight_between,
+)
+from swiftpie.scenes import PLAIN, read_setting
+from swiftpie.scenes import packaged as packaged_scenes
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.losses import psnr_db
 from swiftpie_lab.training.stages.scene import SceneConfig, contrast
@@ -34,6 +43,7 @@ PROMPTS = (
     "in autumn",
     "in the fog",
 )
+COVERED_PLACES = ("campsite", "meadow", "village", "park", "castle", "country road")
 CELL_PX, SEED, FIRST_BATCH = 256, 3, 2**31 - 9
 
 
@@ -56,7 +66,7 @@ def main() -> None:
         sheet([cut(path) for path in options.photos], list(networks.values())).save(options.out)
     for name, one in networks.items():
         if options.figures:
-            figures = judged(one, options.figures, size_px=options.size_px)
+            figures = judged(one, options.figures, size_px=options.size_px) | uncovered(one)
             sys.stdout.write(json.dumps({"network": name, **figures}) + "\n")
 
 
@@ -70,7 +80,7 @@ def cut(path: Path) -> Image.Image:
 
 def sheet(photos: list[Image.Image], networks: list[Callable[..., torch.Tensor]]) -> Image.Image:
     """Return a row a photograph and network: the photograph, then one cell a prompt."""
-    size = ((1 + len(PROMPTS)) * CELL_PX, len(photos) * len(networks) * CELL_PX)
+    size = ((2 + len(PROMPTS)) * CELL_PX, len(photos) * len(networks) * CELL_PX)
     result, noise = Image.new("RGB", size), draw_noise([SEED], NOISE_SHAPE)
     rows = ((photo, network) for photo in photos for network in networks)
     for row, (photo, network) in enumerate(rows):
@@ -79,6 +89,8 @@ def sheet(photos: list[Image.Image], networks: list[Callable[..., torch.Tensor]]
             setting = read_setting(prompt)
             drawn = relight(photo, setting, noise=noise, relighter=network)
             cells.append(add_weather(drawn, setting, noise=noise))
+        winter = read_setting("in winter")
+        cells.append(relight_between(photo, winter, PLAIN, noise=noise, relighter=network))
         for column, cell in enumerate(cells):
             small = cell.resize((CELL_PX, CELL_PX), Image.Resampling.LANCZOS)
             result.paste(small, (column * CELL_PX, row * CELL_PX))
@@ -88,7 +100,7 @@ def sheet(photos: list[Image.Image], networks: list[Callable[..., torch.Tensor]]
 @torch.no_grad()
 def judged(relighter: Relighter, count: int, *, size_px: int) -> dict[str, float]:
     """Return decibels and sharpness, bare and rough, of settings that training leaves out."""
-    config = SceneConfig(size_px=size_px, plain_share=0.0, missing_share=0.0)
+    config = SceneConfig(size_px=size_px, plain_share=0.0, missing_share=0.0, covered_share=0.0)
     context = Context(data=Path(), runs=Path(), device="cpu")
     figures = {}
     for name, share in (("bare", 0.0), ("rough", 1.0)):
@@ -103,6 +115,33 @@ def judged(relighter: Relighter, count: int, *, size_px: int) -> dict[str, float
         sharpness = (contrast(ours) / contrast(theirs).clamp_min(1e-4)).median()
         figures[f"{name}_sharpness"] = round(float(sharpness), 3)
     return figures
+
+
+def uncovered(relighter: Relighter) -> dict[str, tuple[float, float]]:
+    """Return how many of 255 levels drawn places are off in a season, and after it is undone.
+
+    The packaged network draws the season, so that all are judged on the same pictures.
+    """
+    noise = draw_noise([0], NOISE_SHAPE)
+    figures: dict[str, tuple[float, float]] = {}
+    for season in ("winter", "autumn"):
+        setting, found = read_setting(f"in {season}"), []
+        for place in COVERED_PLACES:
+            truth = packaged_scenes().image(place)
+            covered = relight(truth, setting, noise=noise, place=place)
+            shown = relight_between(
+                covered, setting, PLAIN, noise=noise, place=place, relighter=relighter
+            )
+            found.append((levels(covered, truth), levels(shown, truth)))
+        means = np.mean(found, axis=0).round(1).tolist()
+        figures |= {f"{season}_levels": found[0], f"{season}_levels_mean": (means[0], means[1])}
+    return figures
+
+
+def levels(first: Image.Image, second: Image.Image) -> float:
+    """Return the mean absolute difference of two pictures in levels of 255."""
+    both = (np.asarray(image.convert("RGB"), dtype=np.int16) for image in (first, second))
+    return round(float(np.abs(np.subtract(*both)).mean()), 1)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ NUM_FIELDS = 4
 POSITION_CODES = 20
 HEAD_SHARE = 2  # the head computes at half the side of the picture
 PHASES = (16, 32, 64)  # waves a side by which the head tells pixels of one cell apart
+UNCOVERED = 4  # season behind the four: summer, of a reference in autumn or winter
 WEIGHTS, AUTOENCODER = "assets/scene", "assets/mini/autoencoder"
 
 
@@ -65,7 +66,7 @@ class SceneNetwork(ModelMixin, ConfigMixin):
             num_places: Places that can be named; the number behind them stands for none.
             num_times: Times of day.
             num_weathers: Kinds of weather.
-            num_seasons: Seasons.
+            num_seasons: Seasons; the number `UNCOVERED` stands behind the four, if it is known.
             latent_channels: Channels C of noise and latents.
             widths: Channels of each level of the U-Net, the finest first.
             heads: Attention heads of each level; 0 makes a level of convolutions alone.

@@ -13,10 +13,10 @@ from torch.nn import functional as F
 from swiftpie.imageio.images import contact_sheet, to_pil
 from swiftpie.models.autoencoder import PATCH, PatchAutoencoder
 from swiftpie.models.eight_bits import write_network
-from swiftpie.models.scene import SceneCondition, SceneNetwork, load, packaged
+from swiftpie.models.scene import UNCOVERED, SceneCondition, SceneNetwork, load, packaged
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.losses import psnr_db, robust_and_squared
-from swiftpie_world.air import Setting
+from swiftpie_world.air import SEASONS, Setting
 from swiftpie_world.fields import read_fields
 from swiftpie_world.places import PLACES, SCENE_PLACES, draw_places, is_held_out, settings
 
@@ -28,6 +28,7 @@ ZOOM, TILT = 1.8, 0.1  # closest view, and largest turn in radians
 ROUGHEST = 0.25  # largest deviation of a texture, as a share of the light
 COARSEST_PX = 8  # side of the noise of which a texture has its broadest spots
 LEAST_KEPT = 0.3  # of a texture, under what is much brighter than the ground, as snow
+COVERING = (SEASONS.index("autumn"), SEASONS.index("winter"))  # leaves or snow hide the ground
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class SceneConfig:
     cast_share: float = 0.4  # of the pictures with a colour cast and another tone curve
     zoom_share: float = 0.3  # of the pictures whose reference and truth are a closer, turned view
     texture_share: float = 0.0  # of the pictures with a reference: as rough as photographs are
+    covered_share: float = 0.25  # of the pictures with a reference: in autumn or winter, undone
     spectrum_weight: float = 0.25
     validation_pictures: int = 40
 
@@ -65,7 +67,11 @@ class SceneConfig:
 
 
 class SceneBatch(NamedTuple):
-    """Places in settings, each with a reference picture of the same place in plain daylight."""
+    """Places in settings, each with a reference picture of the same place in plain daylight.
+
+    Where the season is `UNCOVERED`, references are in autumn or winter, and places show summer in
+    the same light.
+    """
 
     noise: Tensor  # (B, 32, R / 8, R / 8)
     reference: Tensor  # (B, 3, R, R) in [-1, 1], zeros where there is none
@@ -92,9 +98,10 @@ class SceneStage:
         """Return the one to go on from, or a new one."""
         if self.start is not None:
             network = copy.deepcopy(self.start).float().train().requires_grad_(requires_grad=True)
+            network = _with_uncovered(network) if self.config.covered_share else network
         else:
             torch.manual_seed(0)
-            network = SceneNetwork(num_places=len(PLACES))
+            network = SceneNetwork(num_places=len(PLACES), num_seasons=UNCOVERED + 1)
         return network.to(self.device, memory_format=torch.channels_last)
 
     def losses(self, network: SceneNetwork, step: int) -> dict[str, Tensor]:
@@ -141,13 +148,20 @@ class SceneStage:
         """Save references, truths and drawings; return figures of settings seen and never seen."""
         figures: dict[str, float] = {}
         shown: list[Tensor] = []
-        kinds = (("trained", False, False), ("held_out", True, False), ("words", False, True))
-        for number, (name, held_out, missing) in enumerate(kinds):
+        kinds = [
+            ("trained", False, False, False),
+            ("held_out", True, False, False),
+            ("words", False, True, False),
+        ]
+        if self.config.covered_share:
+            kinds.append(("covered", False, False, True))
+        for number, (name, held_out, missing, covered) in enumerate(kinds):
             batch = self.batch(
                 self.config.validation_pictures,
                 seed=VALIDATION_SEED - number,
                 held_out=held_out,
                 missing=missing,
+                covered=covered,
                 is_training=False,
             )
             parts = _parts(batch, self.config.batch_size)
@@ -171,6 +185,7 @@ class SceneStage:
         seed: int,
         held_out: bool = False,
         missing: bool | None = None,
+        covered: bool = False,
         is_training: bool = True,
     ) -> SceneBatch:
         """Draw `count` pictures; all randomness follows from `seed`.
@@ -180,9 +195,10 @@ class SceneStage:
             seed: The number of the batch.
             held_out: Whether settings are those that training leaves out.
             missing: Whether no picture has a reference, or each has; None: as training deals them.
-            is_training: Whether some ask for the reference as it is, or have a colour cast and
-                another exposure, as photographs have, and places are all that the library holds;
-                else all are named places under the sky.
+            covered: Whether all references show autumn or winter, and the places summer.
+            is_training: Whether some ask for the reference as it is, or for summer where it shows
+                autumn or winter, or have a colour cast and another exposure, as photographs have,
+                and places are all that the library holds; else all are named places under the sky.
         """
         config, generator = self.config, torch.Generator().manual_seed(seed)
         cells = config.size_px // 8
@@ -201,11 +217,12 @@ class SceneStage:
                     wanted, (chance[:, 2] < config.plain_share).tolist(), strict=True
                 )
             ]
+        share = 1.0 if covered else config.covered_share * is_training
+        wanted, shown, asked = self._uncovering(wanted, seed=seed, share=share, lacks=lacks)
         place_noise = torch.where(is_own.view(-1, 1, 1, 1), noise, other).to(self.device)
         noise = noise.to(self.device)
         fields = read_fields(place_noise, size_px=config.size_px)
-        shown = [*wanted, *(Setting(one.place) for one in wanted)]
-        both = draw_places(fields.select([*range(count)] * 2), shown).pixels
+        both = draw_places(fields.select([*range(count)] * 2), [*wanted, *shown]).pixels
         place, plain = both.chunk(2)
         if is_training:
             camera = self._cameras(count, generator, chance[:, 3] < config.cast_share)
@@ -215,7 +232,7 @@ class SceneStage:
             place, plain = view(place), view(plain)
             if config.texture_share:
                 place, plain = self._roughen(place, plain, seed=seed, applies=~lacks)
-        numbers = torch.tensor([list(one) for one in wanted], device=self.device)
+        numbers = torch.tensor([list(one) for one in asked], device=self.device)
         is_unnamed = (chance[:, 4] < config.unnamed_share) & ~lacks
         numbers[is_unnamed.to(self.device), 0] = len(PLACES)
         numbers[:, 0].clamp_(max=len(PLACES))  # places of scenes alone have no name
@@ -245,6 +262,35 @@ class SceneStage:
             those = by_place[dealt[first % len(dealt)]]
             found.append(those[second % len(those)])
         return found
+
+    def _uncovering(
+        self, wanted: list[Setting], *, seed: int, share: float, lacks: Tensor
+    ) -> tuple[list[Setting], list[Setting], list[Setting]]:
+        """Return settings of places, of references, and those that are asked for.
+
+        A `share` of the references shows autumn or winter, half of them in plain light.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        covering = [
+            setting
+            for setting in settings(len(SCENE_PLACES))
+            if setting.season in COVERING and not is_held_out(setting)
+        ]
+        dealt = torch.rand(len(wanted), 3, generator=generator).tolist()
+        places, references, asked = (
+            list(wanted),
+            [Setting(one.place) for one in wanted],
+            list(wanted),
+        )
+        for row, (chance, which, light) in enumerate(dealt):
+            if lacks[row] or chance >= share:
+                continue
+            cover = covering[int(which * len(covering))]
+            if light < 0.5:
+                cover = Setting(cover.place, season=cover.season)
+            places[row], references[row] = cover._replace(season=0), cover
+            asked[row] = Setting(cover.place, season=UNCOVERED)
+        return places, references, asked
 
     def _cameras(
         self, count: int, generator: torch.Generator, applies: Tensor
@@ -310,6 +356,20 @@ class SceneStage:
             latents = self.autoencoder.encode(batch.reference) * is_there
         drawn: Tensor = network(batch.noise, batch.reference, latents, batch.condition)
         return drawn
+
+
+def _with_uncovered(network: SceneNetwork) -> SceneNetwork:
+    """Return the network with a season `UNCOVERED`, which begins as spring.
+
+    Plain summer cannot stand for it: references come back as they are there, so that all that
+    would be added is silenced, and hardly a gradient passes.
+    """
+    if network.config.num_seasons > UNCOVERED:
+        return network
+    grown = SceneNetwork.from_config({**network.config, "num_seasons": UNCOVERED + 1})
+    state, name = network.state_dict(), "setting.3.weight"
+    grown.load_state_dict({**state, name: torch.cat([state[name], state[name][-1:]])})
+    return grown
 
 
 def contrast(pixels: Tensor) -> Tensor:
