@@ -31,14 +31,10 @@ measure() {
 }
 
 {
-  measure sd21-eager 50 benchmarks.peers --family sd21 --engines eager --batches 1 --rounds 5 \
-    --no-edit --folder "$memory"
-  measure mini-eager 30 benchmarks.mini_speed --engines "" --repeats 9 --cases 0 --batches 1,8,32 \
-    --growth-repeats 3 --no-memory
-  measure sd21-compile 90 benchmarks.peers --family sd21 --engines compile --batches 1 --rounds 9 \
-    --no-edit --folder "$memory"
-  measure mini-compile 60 benchmarks.mini_speed --engines compile --repeats 9 --cases 0 \
-    --growth-repeats 0 --no-memory
-  measure sdxl-eager 60 benchmarks.peers --family sdxl --engines eager --batches 1 --rounds 3 \
+  measure sd21 150 benchmarks.peers --family sd21 --engines eager,compile --compile --batches 1 \
+    --rounds 9 --no-edit --folder "$memory"
+  measure sdxl 60 benchmarks.peers --family sdxl --engines eager --batches 1 --rounds 5 \
     --side-px 1024 --folder "$memory"
+  measure mini 60 benchmarks.mini_speed --engines compile --repeats 9 --cases 0 \
+    --growth-repeats 0 --no-memory
 } 2>&1 | tee "$out/speed.txt"
