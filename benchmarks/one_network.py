@@ -24,6 +24,7 @@ from torch import Tensor
 from swiftpie.models.scene import SceneCondition
 from swiftpie.models.scene import packaged as packaged_scene
 from swiftpie_lab.training.context import PACKAGED, Context
+from swiftpie_lab.training.losses import masked_psnr_db
 from swiftpie_lab.training.recipes.mini import world_one_network
 from swiftpie_lab.training.stages.one_step.networks import OneStepNetworks
 from swiftpie_lab.training.stages.one_step.stage import OneStepStage
@@ -63,7 +64,8 @@ def drawings(
         pixels = _shipped(batch) if way == "shipped" else _drawn(stage, network, batch, way)
         truth = batch.background if way == "shipped" else batch.pixels
         mask = torch.zeros_like(batch.mask) if way == "shipped" else batch.mask
-        background, subject = _db(pixels, truth, 1 - mask), _db(pixels, truth, mask)
+        background = masked_psnr_db(pixels, truth, 1 - mask)
+        subject = masked_psnr_db(pixels, truth, mask)
         sharp = contrast(pixels * (1 - mask)) / contrast(truth * (1 - mask))
         for row, setting in enumerate(chosen):
             is_outdoors = PLACES[setting.place].outdoors
@@ -97,11 +99,6 @@ def _shipped(batch: WorldBatch) -> Tensor:
     )
     fields = read_fields(batch.noise, size_px=batch.scene.shape[-1])
     return (2 * veil((place.float() + 1) / 2, fields, chosen) - 1).clamp(-1, 1)
-
-
-def _db(pixels: Tensor, truth: Tensor, where: Tensor) -> Tensor:
-    error = ((pixels - truth).square() * where).sum((1, 2, 3)) / 4
-    return -10 * (error / (3 * where.sum((1, 2, 3))).clamp_min(1)).clamp_min(1e-9).log10()
 
 
 def table(rows: list[Drawn]) -> str:

@@ -1,6 +1,6 @@
 """Air: time, weather and season as colours, the light and the sky they give, rain, snow and fog."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -342,9 +342,7 @@ def veil(picture: Tensor, f: Fields, settings: Sequence[Setting]) -> Tensor:
     """Return `picture` (B, 3, R, R) behind rain, flakes or fog, as `settings` say."""
     picture = picture.clone()
     for name, draw in (("rain", _draw_rain), ("snowfall", _draw_flakes), ("fog", _draw_fog)):
-        index = WEATHERS.index(name)
-        rows = [row for row, setting in enumerate(settings) if setting.weather == index]
-        if rows:
+        if rows := _rows_in(name, settings):
             chosen = [settings[row] for row in rows]
             part = f.select(rows)
             air = read_air(part, chosen, is_cold=[False] * len(rows))
@@ -355,14 +353,17 @@ def veil(picture: Tensor, f: Fields, settings: Sequence[Setting]) -> Tensor:
 def falling(f: Fields, settings: Sequence[Setting]) -> Tensor:
     """Return what share of each pixel rain or flakes cover, (B, 1, R, R) in [0, 1]."""
     shows = f.noise.new_ones(len(settings), 1, f.size_px, f.size_px)
-    kinds: tuple[tuple[str, Callable[[Fields], Iterable[Tensor]]], ...]
-    kinds = (("rain", lambda part: [_streaks(part)]), ("snowfall", _flakes))
-    for name, layers in kinds:
-        index = WEATHERS.index(name)
-        rows = [row for row, setting in enumerate(settings) if setting.weather == index]
-        for layer in layers(f.select(rows)) if rows else ():
-            shows[rows] = shows[rows] * (1 - layer)
+    if rows := _rows_in("rain", settings):
+        shows[rows] *= 1 - _streaks(f.select(rows))
+    if rows := _rows_in("snowfall", settings):
+        for flakes in _flakes(f.select(rows)):
+            shows[rows] *= 1 - flakes
     return 1 - shows
+
+
+def _rows_in(weather: str, settings: Sequence[Setting]) -> list[int]:
+    index = WEATHERS.index(weather)
+    return [row for row, setting in enumerate(settings) if setting.weather == index]
 
 
 def _draw_rain(picture: Tensor, f: Fields, air: Air) -> Tensor:

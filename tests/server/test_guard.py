@@ -121,7 +121,7 @@ def test_users_are_kept_apart_however_long_their_names():
     assert max(map(len, users)) < 100
 
 
-def test_a_visitor_has_a_name_that_nobody_guesses():
+def test_the_name_of_a_visitor_cannot_be_guessed():
     given = new_visitor(is_secure=False).partition(";")[0]
     assert visitor_of(Headers({"cookie": f"other=1; {given}"})) == given.partition("=")[2]
     for name in ("", "a", "x" * 19, "x" * 65, "x" * 30 + "!"):

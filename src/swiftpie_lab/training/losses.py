@@ -277,3 +277,12 @@ def psnr_db(pixels: Tensor, truth: Tensor) -> float:
     """Return the mean peak signal-to-noise ratio of pictures (B, 3, H, W) in [-1, 1]."""
     error = (pixels - truth).square().mean((1, 2, 3)) / 4  # the range of pixels is 2 wide
     return float(-10 * error.clamp_min(1e-12).log10().mean())
+
+
+def masked_psnr_db(pixels: Tensor, truth: Tensor, where: Tensor) -> Tensor:
+    """Return the peak signal-to-noise ratios (B,) of what `where` (B, 1, H, W) in [0, 1] chooses.
+
+    Pixels (B, 3, H, W) lie in [-1, 1]. No picture has more than 90 dB.
+    """
+    error = ((pixels - truth).square() * where).sum((1, 2, 3)) / 4
+    return -10 * (error / (3 * where.sum((1, 2, 3))).clamp_min(1)).clamp_min(1e-9).log10()

@@ -41,6 +41,7 @@ from swiftpie_lab.training.losses import (
     layout_loss,
     light_loss,
     map_loss,
+    masked_psnr_db,
     psnr_db,
     robust_and_squared,
     vote_loss,
@@ -435,7 +436,7 @@ class OneStepStage:
         if batch.scene is None:
             return None
         said = torch.rand(len(batch.noise), generator=generator) < SAID_SETTINGS
-        return scene_of(self.autoencoder, batch, says_setting=said.to(batch.noise))
+        return scene_of(self.autoencoder, batch, batch.scene, says_setting=said.to(batch.noise))
 
     def _lookup(
         self,
@@ -576,9 +577,7 @@ class OneStepStage:
             with torch.autocast(batch.pixels.device.type, torch.bfloat16):
                 drawn = self.forward(network, batch, generator, drops=Drops(0, 0, 0, 0))
             pixels = self.autoencoder.decode(drawn.prediction.sample.float()).clamp(-1, 1)
-            around = 1 - resize_mask(batch.mask, cells_of(pixels))
-            error = ((pixels - batch.pixels).square() * around).sum((1, 2, 3)) / 4
-            found = -10 * (error / (3 * around.sum((1, 2, 3)))).log10()
+            found = masked_psnr_db(pixels, batch.pixels, 1 - batch.mask)
             figures[f"{name}_background_db"] = float(found.mean())
             figures |= {f"{name}_{key}": one for key, one in subject_figures(pixels, batch).items()}
         return figures
@@ -624,8 +623,7 @@ def subject_figures(pixels: Tensor, batch: WorldBatch) -> dict[str, float]:
 
     Those that are seen from another side than their reference count once more by themselves.
     """
-    error = ((pixels - batch.pixels).square() * batch.mask).sum((1, 2, 3)) / 4
-    subject = -10 * (error / (3 * batch.mask.sum((1, 2, 3)))).log10()
+    subject = masked_psnr_db(pixels, batch.pixels, batch.mask)
     is_turned = batch.layout.pose[:, :2].abs().amax(dim=1) > TURNED
     turned = {"turned_psnr_db": float(subject[is_turned].mean())} if is_turned.any() else {}
     steps = (pixels.diff(dim=-1).abs().mean(), batch.pixels.diff(dim=-1).abs().mean())

@@ -278,20 +278,18 @@ def _as_lit(subject: SubjectInput) -> Tensor:
 
 @torch.no_grad()
 def scene_of(
-    autoencoder: PatchAutoencoder, batch: WorldBatch, *, says_setting: Tensor
-) -> SceneReference | None:
-    """Return what the denoiser reads of the scenes of `batch`; None if it has none.
+    autoencoder: PatchAutoencoder, batch: WorldBatch, scene: Tensor, *, says_setting: Tensor
+) -> SceneReference:
+    """Return what the denoiser reads of the scenes (B, 3, R, R) of `batch`.
 
     `says_setting` (B,) holds 1 where numbers say the setting beside the words.
     """
-    if batch.scene is None:
-        return None
-    latents, says = autoencoder.encode(batch.scene), says_setting[:, None]
+    latents, says = autoencoder.encode(scene), says_setting[:, None]
     if batch.falling is None:
         nothing = torch.zeros_like(latents)
         none_said = says.new_zeros(len(says), SETTING_NUMBERS)
         return SceneReference(latents, nothing, torch.ones_like(says), none_said)
-    falls = autoencoder.encode((2 * batch.falling - 1).expand_as(batch.scene))
+    falls = autoencoder.encode((2 * batch.falling - 1).expand_as(scene))
     falls = falls * (batch.falling.amax(dim=(1, 2, 3), keepdim=True) > 0)
     setting = setting_numbers(batch.specs).to(says) * says
     return SceneReference(latents, falls, torch.ones_like(says), setting)
