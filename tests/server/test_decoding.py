@@ -64,8 +64,11 @@ def test_what_made_a_picture_is_read_in_the_same_process(sprite):
 
 @pytest.mark.parametrize(
     "stored",
-    [{"prompt": "x" * 1_000_000}, {"prompt": "x" * 5_000}, {"secret": "x"}, ["prompt"]],
-    ids=["bomb", "long", "other", "list"],
+    [
+        *({"prompt": "x" * 1_000_000}, {"prompt": "x" * 5_000}, {"prompt": "\ud800"}),
+        *({"secret": "x"}, ["prompt"]),
+    ],
+    ids=["bomb", "long", "half of a letter", "other", "list"],
 )
 def test_a_stranger_s_metadata_are_neither_kept_nor_sent_back(server, sprite, stored):
     note = PngImagePlugin.PngInfo()

@@ -137,9 +137,11 @@ def read_metadata(source: Source) -> dict[str, str]:
             comment = image.getexif().get_ifd(EXIF_BLOCK).get(USER_COMMENT, b"")
             text = bytes(comment).removeprefix(ASCII_COMMENT).decode("ascii")
         stored = json.loads(text) if len(text.encode()) <= MAX_METADATA_BYTES else None
+        found = {str(k): str(v) for k, v in stored.items()} if isinstance(stored, dict) else {}
+        "".join([*found, *found.values()]).encode()  # fails for a half of a surrogate pair
     except DECODER_ERRORS:
         return {}
-    return {str(k): str(v) for k, v in stored.items()} if isinstance(stored, dict) else {}
+    return found
 
 
 def check_image_target(path: str | Path, *, force: bool = False) -> None:
