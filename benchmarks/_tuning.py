@@ -15,9 +15,8 @@ from swiftpie.engine.session import Session
 from swiftpie.imageio.images import mask_to_pil, to_pil, to_tensor
 from swiftpie.masks import load_mask
 from swiftpie.pipelines.drawing import denoise, prepare
-from swiftpie.pipelines.drawing.request import PersonalizeRequest, Subject
+from swiftpie.pipelines.drawing.request import WORDS_ALONE, PersonalizeRequest, Subject
 from swiftpie.pipelines.drawing.settings import MaskSource
-from swiftpie.scenes import WORDS_ALONE
 from swiftpie.tuning.change import features_of
 from swiftpie.tuning.examples import (
     Example,

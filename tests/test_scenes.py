@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from swiftpie import InputError
+from swiftpie.pipelines.drawing.request import read_scene
 from swiftpie.scenes import (
     ASSETS,
     BACKDROPS,
@@ -21,7 +22,6 @@ from swiftpie.scenes import (
     change_of,
     packaged,
     plainly,
-    read_scene,
     read_setting,
     rendition_in,
     uncovers,

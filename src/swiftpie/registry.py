@@ -4,7 +4,7 @@ import importlib
 import importlib.util
 import pkgutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from typing import Generic, Protocol, TypeVar
 
@@ -44,6 +44,7 @@ class Registry(Generic[T]):
     attribute: str  # what every module in it defines, such as `PRESET`
     entry_point_group: str  # where other distributions announce theirs
     family_attribute: str | None = None  # what a module may define instead: objects by name
+    elsewhere: Mapping[str, str] = field(default_factory=dict)  # modules outside of the folder
 
     def names(self) -> tuple[str, ...]:
         """Every known name, sorted; without families, no module of the folder is imported."""
@@ -88,11 +89,12 @@ class Registry(Generic[T]):
         spec = importlib.util.find_spec(self.package)
         assert spec is not None
         assert spec.submodule_search_locations is not None, f"{self.package} is not a folder"
-        return {
+        files = {
             file.name.replace("_", "-"): f"{self.package}.{file.name}"
             for file in pkgutil.iter_modules(spec.submodule_search_locations)
             if not file.name.startswith("_")
         }
+        return {**files, **self.elsewhere}
 
     def _family(self, module: str) -> Mapping[str, T] | None:
         """Return the objects of a module that may define several, None where it defines one."""

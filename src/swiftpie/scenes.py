@@ -130,9 +130,6 @@ FILLERS = frozenset(
     )
 )
 OWN_PICTURE = "a picture of your own"  # what metadata call a scene that is no name
-WORDS_ALONE = "words"
-"""Stands for no scene: the model draws the place of the prompt from its words."""
-
 NAME = re.compile(r"[^\W_][\w '-]*")  # what may be a name, and hardly a file's
 WORD = re.compile(r"[^\W\d_]+(?:['-][^\W\d_]+)*")
 TOKEN = re.compile(rf"{WORD.pattern}|[,;.:!?]")
@@ -789,26 +786,3 @@ def _grounds_of(row: Mapping[str, Any]) -> tuple[Ground, ...]:
 def packaged() -> Scenes:
     """Return the scenes that the package holds."""
     return Scenes(ASSETS / PACK, ASSETS / PLACES, ASSETS / PLACES_INDEX)
-
-
-def is_scene_file(text: str) -> bool:
-    """Whether a text is the name of a file, and not that of a scene."""
-    return NAME.fullmatch(text) is None or Path(text).is_file()
-
-
-def read_scene(scene: "str | Path | bytes | Image.Image") -> "str | Image.Image":
-    """Return the name of a scene of the library, or the picture that a file holds.
-
-    Nothing and `WORDS_ALONE` stay what they are.
-
-    Raises:
-        ImageError: The picture cannot be read.
-        InputError: The text is no file, and names no scene.
-    """
-    from swiftpie.imageio.decoding import load_image
-
-    if isinstance(scene, str) and scene in {"", WORDS_ALONE}:
-        return scene
-    if isinstance(scene, str) and not is_scene_file(scene):
-        return packaged().find(scene)
-    return load_image(scene)

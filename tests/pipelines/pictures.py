@@ -2,12 +2,12 @@
 
 from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.drawing.request import (
+    WORDS_ALONE,
     EditRequest,
     PersonalizeRequest,
     as_subjects,
     source_of,
 )
-from swiftpie.scenes import WORDS_ALONE
 
 
 def personalize(components, subjects, prompt, *, mask="none", box=None, seeds=(0,), **asked):

@@ -46,6 +46,7 @@ from swiftpie.pipelines.drawing.request import (
     View,
     as_subjects,
     detail_source_of,
+    read_scene,
     source_of,
 )
 from swiftpie.pipelines.drawing.settings import (
@@ -57,7 +58,6 @@ from swiftpie.pipelines.drawing.settings import (
 )
 from swiftpie.pipelines.identity import encode_identity
 from swiftpie.pipelines.photographs.scene import has_scene
-from swiftpie.scenes import read_scene
 from swiftpie.types import Identity, Prompts, TextCondition
 
 Pictures = Picture | Sequence[Picture | Sequence[Picture]]

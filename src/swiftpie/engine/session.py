@@ -40,6 +40,7 @@ from swiftpie.pipelines.drawing.request import (
     View,
     as_subjects,
     detail_source_of,
+    read_scene,
     source_of,
 )
 from swiftpie.pipelines.drawing.settings import (
@@ -55,7 +56,6 @@ from swiftpie.pipelines.edit_reading import read_edit
 from swiftpie.pipelines.finding import Found, find_identity, with_place_found
 from swiftpie.pipelines.identity_file import fitted, load_identity, save_identity
 from swiftpie.pipelines.naming import log_library_subjects, new_subjects
-from swiftpie.scenes import read_scene
 from swiftpie.tuning import TuneSettings
 from swiftpie.tuning.fit import OnTune, tune
 from swiftpie.types import EditResult, GenerationResult, Identity, Picture

@@ -22,6 +22,7 @@ from swiftpie.models.cutout import CutOut, Search, cut_out
 from swiftpie.noise import seeds_from
 from swiftpie.pipelines.draw import find_region as region_of
 from swiftpie.pipelines.drawing.request import (
+    WORDS_ALONE,
     EditRequest,
     IdentityRef,
     PersonalizeRequest,
@@ -33,7 +34,6 @@ from swiftpie.pipelines.drawing.request import (
 )
 from swiftpie.pipelines.drawing.settings import EditSettings, Scales
 from swiftpie.pipelines.finding import Found
-from swiftpie.scenes import WORDS_ALONE
 from swiftpie.scenes import packaged as packaged_scenes
 from swiftpie.server.schemas import Drawing, RequestError
 from swiftpie.types import Identity

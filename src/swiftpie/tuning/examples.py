@@ -17,9 +17,8 @@ from swiftpie.masks import resize_mask
 from swiftpie.models.denoiser import SubjectCondition, read_notes
 from swiftpie.pipelines.drawing.denoise import Clock, Prepared, decode, denoise
 from swiftpie.pipelines.drawing.prepare import prepare
-from swiftpie.pipelines.drawing.request import PersonalizeRequest, Subject
+from swiftpie.pipelines.drawing.request import WORDS_ALONE, PersonalizeRequest, Subject
 from swiftpie.pipelines.photographs.filling import blurred
-from swiftpie.scenes import WORDS_ALONE
 from swiftpie.schedules import predict_clean
 from swiftpie.tuning.change import Features, Start
 from swiftpie.types import Identity

@@ -11,10 +11,10 @@ import torch
 from torch import distributed, nn
 
 from swiftpie.backbones.components import load_components
-from swiftpie.backbones.families.tiny import NETWORKS
 from swiftpie.backbones.load.weights import load_network
-from swiftpie.backbones.presets.tiny import MINI
 from swiftpie.errors import ConfigError
+from swiftpie.mini.family import NETWORKS
+from swiftpie.mini.presets import MINI
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie_lab.data.photographs import load_photos
 from swiftpie_lab.data.subjects import load_subjects

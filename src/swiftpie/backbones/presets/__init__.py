@@ -159,6 +159,7 @@ PRESETS: Registry[Preset] = Registry(
     package="swiftpie.backbones.presets",
     attribute="PRESET",
     family_attribute="PRESETS",
+    elsewhere={"mini": "swiftpie.mini.presets"},
     entry_point_group="swiftpie.presets",
 )
 """Those of a family, by name in the mapping `PRESETS` of its file."""

@@ -23,10 +23,9 @@ from swiftpie.cli.loading import open_session, resolved
 from swiftpie.engine.origin import check_texts, origin_of_drawing
 from swiftpie.errors import CapabilityError, ConfigError
 from swiftpie.library import Named
-from swiftpie.pipelines.drawing.request import PersonalizeRequest
+from swiftpie.pipelines.drawing.request import PersonalizeRequest, read_scene
 from swiftpie.pipelines.drawing.settings import MaskSource, Scales
 from swiftpie.pipelines.naming import new_subjects, vocabulary_of
-from swiftpie.scenes import read_scene
 from swiftpie.validation import parse_box, parse_size
 
 if TYPE_CHECKING:

@@ -41,10 +41,9 @@ from swiftpie.pipelines.drawing.prepare import (
     source_of_detail,
     subject_condition,
 )
-from swiftpie.pipelines.drawing.request import Output, PersonalizeRequest, Subject
+from swiftpie.pipelines.drawing.request import WORDS_ALONE, Output, PersonalizeRequest, Subject
 from swiftpie.pipelines.drawing.settings import MaskSource, ResolvedScales, Scales
 from swiftpie.pipelines.identity import encode_identity, identity_of_frames
-from swiftpie.scenes import WORDS_ALONE
 from swiftpie.types import Identity, TextCondition
 
 FORMAT = "swiftpie-graphs/1"

@@ -24,6 +24,7 @@ from swiftpie.models.text import SeesPictures
 from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.drawing.denoise import Clock, Prepared
 from swiftpie.pipelines.drawing.request import (
+    WORDS_ALONE,
     ConditionPart,
     PersonalizeRequest,
     Subject,
@@ -36,7 +37,7 @@ from swiftpie.pipelines.drawing.settings import (
     ResolvedScales,
 )
 from swiftpie.pipelines.drawing.style import with_style
-from swiftpie.scenes import WORDS_ALONE, asks_for_turn
+from swiftpie.scenes import asks_for_turn
 from swiftpie.types import Identity, Prompts, TextCondition
 
 BOX_FEATHER = 0.06  # a box's soft edge, as a share of the picture

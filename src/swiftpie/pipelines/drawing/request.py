@@ -5,8 +5,10 @@ Loads no tensor library, so that the command line reads the options without one.
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Self, Union
 
+from swiftpie import scenes
 from swiftpie.attention.layer_scales import LayerScales, read_form
 from swiftpie.backbones.presets import Preset
 from swiftpie.config import Option, Surface
@@ -25,12 +27,10 @@ from swiftpie.pipelines.drawing.settings import (
     StyleBy,
     steering_of,
 )
-from swiftpie.scenes import WORDS_ALONE
 from swiftpie.validation import Box, check_box, check_count, check_prompts, check_seeds, check_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from PIL import Image
     from torch import Tensor
@@ -46,6 +46,8 @@ MAX_SUBJECTS = 4
 LEAST_BOX_PX = 0.5  # sides of a box; what covers less than half of a pixel is outside of it
 MAX_VIEW = (60, 30)  # degrees of yaw and pitch
 MAX_TILT = 180
+WORDS_ALONE = "words"
+"""Stands for no scene: the model draws the place of the prompt from its words."""
 
 View = tuple[float, float]
 """Yaw and pitch in degrees: at a positive yaw the subject faces right, at a positive pitch it is
@@ -512,6 +514,24 @@ def resolved_scales(preset: Preset, request: Request) -> ResolvedScales:
             return request.scales.over(Scales.for_edit(preset, has_reference=True))
         case _:
             return request.scales.over(Scales.of(preset))
+
+
+def read_scene(scene: "Picture") -> "str | Image.Image":
+    """Return the name of a scene of the library, or the picture that a file holds.
+
+    Nothing and `WORDS_ALONE` stay what they are.
+
+    Raises:
+        ImageError: The picture cannot be read.
+        InputError: The text is no file, and names no scene.
+    """
+    from swiftpie.imageio.decoding import load_image
+
+    if isinstance(scene, str) and scene in {"", WORDS_ALONE}:
+        return scene
+    if isinstance(scene, str) and scenes.NAME.fullmatch(scene) and not Path(scene).is_file():
+        return scenes.packaged().find(scene)
+    return load_image(scene)
 
 
 def check_view(view: View) -> None:

@@ -37,6 +37,7 @@ from swiftpie.pipelines.drawing.prepare import (
     side_by_side,
 )
 from swiftpie.pipelines.drawing.request import (
+    WORDS_ALONE,
     Output,
     PersonalizeRequest,
     RepaintRequest,
@@ -55,7 +56,6 @@ from swiftpie.pipelines.photographs.standing import SMALL_M, heights_in, nearer,
 from swiftpie.pipelines.photographs.style import rendition_like
 from swiftpie.scenes import (
     OWN_PICTURE,
-    WORDS_ALONE,
     Ground,
     SceneSetting,
     Worn,

@@ -3,9 +3,8 @@
 from swiftpie.backbones.components import Components
 from swiftpie.pipelines.drawing.denoise import Clock
 from swiftpie.pipelines.drawing.prepare import check_subjects, prepare
-from swiftpie.pipelines.drawing.request import PersonalizeRequest
+from swiftpie.pipelines.drawing.request import WORDS_ALONE, PersonalizeRequest
 from swiftpie.pipelines.techniques import Plan, Technique
-from swiftpie.scenes import WORDS_ALONE
 from swiftpie.types import GenerationResult
 
 

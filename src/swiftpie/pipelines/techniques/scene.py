@@ -8,10 +8,9 @@ from PIL import Image
 from swiftpie.backbones.components import Components
 from swiftpie.pipelines.drawing.denoise import Clock
 from swiftpie.pipelines.drawing.prepare import check_subjects
-from swiftpie.pipelines.drawing.request import PersonalizeRequest
+from swiftpie.pipelines.drawing.request import WORDS_ALONE, PersonalizeRequest
 from swiftpie.pipelines.photographs.scene import SceneRow, finish_insertions, insertions, scene_rows
 from swiftpie.pipelines.techniques import Plan, Technique, repaint
-from swiftpie.scenes import WORDS_ALONE
 from swiftpie.types import EditResult, GenerationResult
 
 

@@ -20,7 +20,12 @@ from swiftpie.cli.options import DataPath
 from swiftpie.engine.session import Session
 from swiftpie.imageio.images import mask_to_pil, plane, to_pil, to_tensor
 from swiftpie.masks import load_mask, resize_mask
-from swiftpie.pipelines.drawing.request import ConditionPart, PersonalizeRequest, Subject
+from swiftpie.pipelines.drawing.request import (
+    WORDS_ALONE,
+    ConditionPart,
+    PersonalizeRequest,
+    Subject,
+)
 from swiftpie.pipelines.drawing.settings import (
     IdentityGuidance,
     MaskSource,
@@ -28,7 +33,6 @@ from swiftpie.pipelines.drawing.settings import (
     Scales,
     steering_of,
 )
-from swiftpie.scenes import WORDS_ALONE
 from swiftpie_lab.evaluation import options as given
 from swiftpie_lab.evaluation.benchmarks.world import (
     CASES_A_KIND,

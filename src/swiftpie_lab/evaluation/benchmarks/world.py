@@ -25,9 +25,14 @@ from swiftpie.geometry.layout import Layout, from_box, seen_view
 from swiftpie.imageio.images import mask_to_pil, to_pil, to_tensor
 from swiftpie.masks import Box
 from swiftpie.noise import draw_noise
-from swiftpie.pipelines.drawing.request import ConditionPart, PersonalizeRequest, Subject
+from swiftpie.pipelines.drawing.request import (
+    WORDS_ALONE,
+    ConditionPart,
+    PersonalizeRequest,
+    Subject,
+    read_scene,
+)
 from swiftpie.pipelines.drawing.settings import MaskSource
-from swiftpie.scenes import WORDS_ALONE, read_scene
 from swiftpie.types import GenerationResult, Picture
 from swiftpie_lab.evaluation import options as given
 from swiftpie_lab.evaluation.bounds import (

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
 from swiftpie.backbones.components import load_components
-from swiftpie.backbones.presets.tiny import MINI
 from swiftpie.errors import ConfigError, WeightsError, short_reason
+from swiftpie.mini.presets import MINI
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.layout_predictor import LayoutPredictor
 from swiftpie.models.text import TAUGHT, TextTower
