@@ -3,6 +3,7 @@
 import difflib
 import io
 import json
+import logging
 import re
 import zipfile
 from collections.abc import Iterable, Sequence
@@ -14,6 +15,8 @@ from swiftpie.errors import NobodyNamed, short_reason
 
 if TYPE_CHECKING:
     from PIL import Image
+
+logger = logging.getLogger(__name__)
 
 ASSETS = Path(__file__).parent / "assets" / "library"
 PACK, INDEX, LICENCE = "subjects.zip", "subjects.json", "LICENSE.txt"
@@ -55,6 +58,14 @@ class Named(NamedTuple):
 def origin_of(named: Sequence[Named]) -> dict[str, str]:
     """Return what a picture's metadata say of subjects of the library in it."""
     return {"library": "; ".join(map(str, named))} if named else {}
+
+
+def log_named(named: Iterable[Named | None]) -> None:
+    """Log which subject of the library stands for which word."""
+    for subject in filter(None, named):
+        near = f"; near: {', '.join(subject.near)}" if subject.near else ""
+        name = "" if subject.word == subject.name else f" as {subject.name!r}"
+        logger.info("%r is drawn from the library%s%s.", subject.word, name, near)
 
 
 class Library:

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -17,6 +17,7 @@ from swiftpie.backbones.choices import Choices, device_of
 from swiftpie.backbones.downloads import ALL_READ, DownloadPlan, Unread
 from swiftpie.backbones.presets import Capability, Preset, check_personalizes
 from swiftpie.errors import CapabilityError, InputError, WeightsError
+from swiftpie.library import Named
 from swiftpie.models.denoiser import Denoiser, sharing_weights
 from swiftpie.models.inversion import Inversion
 from swiftpie.models.layout_predictor import LayoutPredictor
@@ -104,6 +105,10 @@ class Components:
         with torch.no_grad():
             return encoder.null_tokens() if isinstance(encoder, HasNullTokens) else None
 
+    def read(self, prompt: str) -> "Prompt":
+        """Return what the family reads in a prompt."""
+        return self.family.read(prompt, self.text)
+
     def cells_of(self, size_px: tuple[int, int] | None) -> tuple[int, int]:
         """Return latent rows and columns of a picture of (height, width); None = the preset's.
 
@@ -165,6 +170,26 @@ class Components:
         return self.image_encoder
 
 
+class Prompt:
+    """What a family reads in a prompt; most leave all of it to the text encoder."""
+
+    is_turned = False  # whether it asks for a subject that is not upright
+
+    def named_besides(self, given: Sequence[str]) -> tuple[Named, ...]:
+        """Return the subjects of the library that it names besides those `given` by their names.
+
+        Raises:
+            NobodyNamed: No subject is given or named, and the networks need one.
+        """
+        del given
+        return ()
+
+    def named_newcomer(self, shown: str) -> Named | None:
+        """Return the subject of the library that it brings to a picture of what is `shown`."""
+        del shown
+        return None
+
+
 class Family(ABC):
     """Networks of one kind: everything in which they differ from those of other kinds.
 
@@ -184,8 +209,6 @@ class Family(ABC):
     edits_by_reference: bool = False  # whether it was made to edit a picture among its references
     needs_even_grid: bool = False  # whether rows and columns of latents come in pairs
     knows_shapes: bool = False  # whether it was trained on other shapes than squares of one size
-    # Module whose `TECHNIQUES` are tried before those of all families, and whose `advice` warns.
-    techniques: str = ""
     unread: Unread = ALL_READ  # weights that stay in their files: nothing computes with them
 
     @abstractmethod
@@ -197,6 +220,20 @@ class Family(ABC):
             WeightsError: A file is missing, unreadable, damaged or does not fit the others.
             MissingExtra: A package that reads such weights is not installed.
         """
+
+    def techniques(self) -> Sequence[Any]:
+        """Return what is tried before the techniques of all families, in this order."""
+        return ()
+
+    def read(self, prompt: str, by: "Preset | PromptEncoder") -> Prompt:
+        """Return what the networks of a preset, or those with a text encoder, read in a prompt."""
+        del prompt, by
+        return Prompt()
+
+    def advice(self, components: Components, request: Any) -> Iterator[str]:  # noqa: ANN401 - of a layer above
+        """Yield warnings of what a request has that these networks do not draw."""
+        del components, request
+        return iter(())
 
     def download_plan(self, preset: Preset, *, device: str, choices: Choices) -> DownloadPlan:
         """Plan the downloads of `load`; at most small files are fetched.

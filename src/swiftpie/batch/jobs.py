@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from swiftpie.attention.layer_scales import read_form
-from swiftpie.backbones.components import cells_of
+from swiftpie.backbones.components import FAMILIES, cells_of
 from swiftpie.backbones.presets import Preset, check_personalizes
 from swiftpie.backbones.resolve import resolve
 from swiftpie.batch.lists import pictures_in
@@ -35,7 +35,6 @@ from swiftpie.models.cutout import parse_search
 from swiftpie.pipelines.drawing.request import MAX_SUBJECTS, check_view
 from swiftpie.pipelines.drawing.settings import EditSettings, MaskSource, Scales
 from swiftpie.pipelines.identity_file import read_identity_header
-from swiftpie.pipelines.naming import new_subjects, vocabulary_of
 from swiftpie.scenes import NAME
 from swiftpie.scenes import packaged as packaged_scenes
 from swiftpie.validation import (
@@ -267,7 +266,8 @@ def check(job: Job, inputs: Inputs) -> None:
         inputs.look(name)
     if job.image is None:
         names = [subject.shown.get("name", "") for subject in job.subjects]
-        new_subjects(job.prompt, vocabulary_of(preset), given=names)  # raises without a subject
+        family = FAMILIES.get(preset.family)
+        family.read(job.prompt, preset).named_besides(names)  # raises without a subject
 
 
 def _check_id(name: str) -> None:

@@ -30,6 +30,7 @@ from swiftpie.engine.session import Session
 from swiftpie.errors import InputError
 from swiftpie.guidance import Guidance
 from swiftpie.imageio.images import to_tensor
+from swiftpie.library import log_named
 from swiftpie.masks import Box, load_mask
 from swiftpie.noise import MAX_IMAGES, check_count
 from swiftpie.pipelines.advice import advise
@@ -37,7 +38,6 @@ from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.drawing.request import EditRequest
 from swiftpie.pipelines.drawing.settings import EditSettings
 from swiftpie.pipelines.identity import encode_identity
-from swiftpie.pipelines.naming import log_library_subjects
 from swiftpie.types import EditResult, Identity
 
 OUTPUT_TYPES = ("pil", "np", "pt")
@@ -104,7 +104,7 @@ class SwiftEditPipeline(AdaptedPipeline):
                 self._wake(*ENCODING)
                 request = session.resolved(given)
                 if request.identity is not None:
-                    log_library_subjects([request.identity.named])
+                    log_named([request.identity.named])
                 advise(components, request)
                 drawn = draw(components, request, on_stage=self._on_stage, on_step=on_step)
                 results.append(drawn)

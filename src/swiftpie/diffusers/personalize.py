@@ -57,7 +57,7 @@ from swiftpie.pipelines.drawing.settings import (
     Scales,
 )
 from swiftpie.pipelines.identity import encode_identity
-from swiftpie.pipelines.photographs.scene import has_scene
+from swiftpie.pipelines.techniques import technique_for
 from swiftpie.types import Identity, Prompts, TextCondition
 
 Pictures = Picture | Sequence[Picture | Sequence[Picture]]
@@ -493,7 +493,7 @@ def _with_noise(
         )
     if call.seeds is not None:
         return replace(request, seeds=tuple(call.seeds))
-    by_seed = call.generator is None or has_scene(components, request)
+    by_seed = call.generator is None or technique_for(components, request).draws_by_seed
     if call.latents is None and by_seed:
         return replace(request, seeds=tuple(seeds_of(call.num_images, call.generator)))
     cells = components.cells_of(request.size_px)

@@ -19,7 +19,7 @@ from swiftpie.errors import NobodyNamed, SwiftPieError, did_you_mean
 from swiftpie.faces import FaceEncoder
 from swiftpie.faces.region import face_region
 from swiftpie.imageio.decoding import load_image
-from swiftpie.library import Library, Named, packaged
+from swiftpie.library import Library, Named, log_named, packaged
 from swiftpie.masks import Box, load_mask
 from swiftpie.models.cutout import Point, Search
 from swiftpie.noise import seeds_from
@@ -52,10 +52,8 @@ from swiftpie.pipelines.drawing.settings import (
     Scales,
     Steering,
 )
-from swiftpie.pipelines.edit_reading import read_edit
 from swiftpie.pipelines.finding import Found, find_identity, with_place_found
 from swiftpie.pipelines.identity_file import fitted, load_identity, save_identity
-from swiftpie.pipelines.naming import log_library_subjects, new_subjects
 from swiftpie.tuning import TuneSettings
 from swiftpie.tuning.fit import OnTune, tune
 from swiftpie.types import EditResult, GenerationResult, Identity, Picture
@@ -243,9 +241,8 @@ class Session:
             NobodyNamed: No subject is given or named, and the model needs one.
         """
         given = as_subjects(subjects)
-        vocabulary = self.components.text.vocabulary
-        others = new_subjects(prompt, vocabulary, given=[subject.name for subject in given])
-        return (*given, *(Subject(self.named(who.word), name=who.word) for who in others.known))
+        others = self.components.read(prompt).named_besides([subject.name for subject in given])
+        return (*given, *(Subject(self.named(named.word), name=named.word) for named in others))
 
     def resolved(self, request: RequestT) -> RequestT:
         """Return a request as it is drawn: its sources encoded, its subjects and places found.
@@ -284,11 +281,9 @@ class Session:
         where = request.where and self.identity_of(request.where)
         if source is None and request.takes_named:
             shown = request.source_prompt or request.keyword
-            vocabulary = self.components.text.vocabulary
-            reading = read_edit(request.prompt, vocabulary, source_prompt=shown)
-            newcomer = None if reading is None else reading.newcomer
-            if newcomer is not None and newcomer.subject is not None:
-                source = self.named(newcomer.subject.word)
+            newcomer = self.components.read(request.prompt).named_newcomer(shown)
+            if newcomer is not None:
+                source = self.named(newcomer.word)
         return replace(request, source=source, where=where)
 
     def _with_face_region(self, request: EditRequest) -> EditRequest:
@@ -365,7 +360,7 @@ class Session:
         takes_named = not isinstance(request, FaceRequest) and request.takes_named
         request = self.resolved(request)
         if takes_named:
-            log_library_subjects(_named_in(request))
+            log_named(_named_in(request))
         advise(self.components, request)
         return self._runner.draw(request, on_stage=on_stage, on_step=on_step)
 

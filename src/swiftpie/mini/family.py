@@ -1,7 +1,7 @@
 """The tiny family, whose networks are our own and belong together."""
 
 import importlib.resources
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from torch import nn
 from transformers import CLIPTextModel, PreTrainedTokenizerFast
 
 from swiftpie.backbones.choices import Choices
-from swiftpie.backbones.components import Components, Family
+from swiftpie.backbones.components import Components, Family, Prompt
 from swiftpie.backbones.load.networks import built, read_tokenizer
 from swiftpie.backbones.load.weights import (
     existing,
@@ -23,12 +23,17 @@ from swiftpie.backbones.machine import AUTO
 from swiftpie.backbones.presets import Preset, read_preset
 from swiftpie.backbones.scheduling import schedule_of, with_steps, with_stored_steps
 from swiftpie.errors import CapabilityError, ConfigError, WeightsError
+from swiftpie.mini.prompt import read
+from swiftpie.mini.techniques import TECHNIQUES, advice
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.inversion import TinyInversion
 from swiftpie.models.layout_predictor import LayoutPredictor
-from swiftpie.models.text import Pooling, TextTower
+from swiftpie.models.text import Pooling, PromptEncoder, TextTower
 from swiftpie.models.tiny import TinyDenoiser
 from swiftpie.models.vision import ConvImageEncoder
+from swiftpie.pipelines.drawing.request import Request
+from swiftpie.pipelines.naming import vocabulary_of
+from swiftpie.pipelines.techniques import Technique
 
 CHOICES = {"steps", "weights", "inversion"}
 IDLE_CHOICES = {"allow_pickle", "offline"}  # nothing is downloaded or unpickled anyway
@@ -49,7 +54,6 @@ class Tiny(Family):
     """A U-Net of two levels with both branches inside, trained together with all the others."""
 
     name = "tiny"
-    techniques = "swiftpie.mini.techniques"
     needs_even_grid = True  # its two levels, and the blocks of noise that its layout reads
 
     def load(self, preset: Preset, *, device: str, choices: Choices) -> Components:
@@ -86,6 +90,18 @@ class Tiny(Family):
             fingerprint=fingerprint_of(folder, without=INVERSION),
             **networks,
         )
+
+    def techniques(self) -> Sequence[Technique]:
+        """Return the techniques that put subjects into scenes, and edit what words say."""
+        return TECHNIQUES
+
+    def read(self, prompt: str, by: Preset | PromptEncoder) -> Prompt:
+        """Return the subjects that a prompt names, by the words that the networks were taught."""
+        return read(prompt, vocabulary_of(by) if isinstance(by, Preset) else by.vocabulary)
+
+    def advice(self, components: Components, request: Request) -> Iterator[str]:
+        """Yield warnings of words that were not taught, and of what is left out."""
+        return advice(components, request)
 
     def packaged_fingerprint(self, preset: Preset) -> str | None:
         """Return the fingerprint of weights inside of the package; see `Family`."""

@@ -81,9 +81,10 @@ def _prepare_restaged(components: Components, request: EditRequest, clock: Clock
     return Plan(request, finish, region=partial(restage.find_region, staging))
 
 
+_scene = partial(Technique, PersonalizeRequest, draws_by_seed=True, drawn_size=scene.drawn_size)
 TECHNIQUES = (
-    Technique(PersonalizeRequest, _prepare_empty_scene, scene.is_empty),
-    Technique(PersonalizeRequest, _prepare_scene, scene.has_scene),
+    _scene(_prepare_empty_scene, scene.is_empty),
+    _scene(_prepare_scene, scene.has_scene),
     Technique(EditRequest, _prepare_relit, _is_relit, is_by_formula=True),
     Technique(
         EditRequest, _prepare_restaged, _is_restaged, restage.follows_seed, is_by_formula=True

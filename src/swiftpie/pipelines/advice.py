@@ -1,12 +1,12 @@
 """Warnings about a request: those of its family, unusual sizes, and options without effect."""
 
-import importlib
 import logging
 import math
 from collections.abc import Iterator
 
 from swiftpie.backbones.components import MAX_SIDE_PX, Components
 from swiftpie.guidance import Branch, Plain, branches_of
+from swiftpie.pipelines.drawing.prepare import size_of
 from swiftpie.pipelines.drawing.request import (
     EditRequest,
     FaceRequest,
@@ -16,7 +16,6 @@ from swiftpie.pipelines.drawing.request import (
     resolved_scales,
 )
 from swiftpie.pipelines.drawing.settings import EditMode, EditSettings, MaskSource, ResolvedScales
-from swiftpie.pipelines.photographs.scene import drawn_size, size_of
 from swiftpie.pipelines.techniques import technique_for
 
 logger = logging.getLogger(__name__)
@@ -33,8 +32,7 @@ def advise(components: Components, request: Request) -> None:
 
 def advice_on(components: Components, request: Request) -> Iterator[str]:
     """Yield warnings: of the family, of sizes without training, and of options without effect."""
-    if components.family.techniques:
-        yield from importlib.import_module(components.family.techniques).advice(components, request)
+    yield from components.family.advice(components, request)
     preset = components.preset
     side = preset.image_size_px
     height, width = _size_of(components, request) or (side, side)
@@ -87,7 +85,8 @@ def _size_of(components: Components, request: Request) -> tuple[int, int] | None
         side = request.settings.size_px
         return None if side is None else (side, side)
     if isinstance(request, PersonalizeRequest):
-        return request.size_px if drawn_size(components, request) == request.size_px else None
+        drawn_size = technique_for(components, request).drawn_size(components, request)
+        return request.size_px if drawn_size == request.size_px else None
     return None if isinstance(request, RepaintRequest) else request.size_px
 
 

@@ -4,9 +4,8 @@ Only models with a small vocabulary need this. Other models know what a word loo
 """
 
 import json
-import logging
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import cache
 from importlib.resources import files
 from itertools import islice
@@ -31,8 +30,6 @@ from swiftpie.scenes import (
     read_scene_of,
 )
 from swiftpie.scenes import packaged as packaged_scenes
-
-logger = logging.getLogger(__name__)
 
 MAX_NAME_WORDS = 7
 MAX_WORDS, MAX_MENTIONS = 12, 8  # bounds for prompts of any length
@@ -102,13 +99,6 @@ def names_people(text: str) -> bool:
     return not PEOPLE.isdisjoint(words_in(text))
 
 
-class NewSubjects(NamedTuple):
-    """Subjects that a prompt names and that have no picture."""
-
-    known: tuple[Named, ...] = ()
-    unknown: tuple[str, ...] = ()  # words without a subject in the library
-
-
 class PromptReading(NamedTuple):
     """What a prompt says."""
 
@@ -149,14 +139,6 @@ class PromptReading(NamedTuple):
         return sum(mention.number for mention in self.mentions)
 
 
-def log_library_subjects(named: Iterable[Named | None]) -> None:
-    """Log which subject of the library stands for which word."""
-    for subject in filter(None, named):
-        near = f"; near: {', '.join(subject.near)}" if subject.near else ""
-        name = "" if subject.word == subject.name else f" as {subject.name!r}"
-        logger.info("%r is drawn from the library%s%s.", subject.word, name, near)
-
-
 def unknown_subjects_warning(unknown: Sequence[str]) -> str:
     """Return a warning of subjects that have neither a picture nor an entry in the library."""
     library = packaged()
@@ -185,8 +167,8 @@ def _taught(folder: str) -> Vocabulary | None:
 
 def new_subjects(
     prompt: str, vocabulary: Vocabulary | None, *, given: Sequence[str] = ()
-) -> NewSubjects:
-    """Return the subjects that a prompt names besides those that are `given` with a picture.
+) -> tuple[Named, ...]:
+    """Return the library's subjects that a prompt names besides those `given` with a picture.
 
     `given` holds their names. A given subject whose name is "" or not in the prompt stands for one
     of the first subjects that the prompt names. A model without a vocabulary knows all words.
@@ -195,17 +177,17 @@ def new_subjects(
         NobodyNamed: The prompt names no subject of the library, and none is given.
     """
     if vocabulary is None:
-        return NewSubjects()
+        return ()
     reading = read_prompt(prompt, vocabulary)
     found = reading.besides(given)
     named = [mention.subject for mention in found for _ in range(mention.number) if mention.subject]
     unknown = tuple(mention.words for mention in found if mention.subject is None)
     known = tuple(subject for subject in named if subject is not None)
     if known or given:
-        return NewSubjects(known[: max(0, MAX_SUBJECTS - len(given))], unknown)
+        return known[: max(0, MAX_SUBJECTS - len(given))]
     if unknown or not reading.shows_place:
         _refuse(prompt, unknown, vocabulary)
-    return NewSubjects()
+    return ()
 
 
 def _refuse(prompt: str, unknown: Sequence[str], vocabulary: Vocabulary) -> NoReturn:

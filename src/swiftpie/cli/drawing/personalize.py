@@ -25,7 +25,6 @@ from swiftpie.errors import CapabilityError, ConfigError
 from swiftpie.library import Named
 from swiftpie.pipelines.drawing.request import PersonalizeRequest, read_scene
 from swiftpie.pipelines.drawing.settings import MaskSource, Scales
-from swiftpie.pipelines.naming import new_subjects, vocabulary_of
 from swiftpie.validation import parse_box, parse_size
 
 if TYPE_CHECKING:
@@ -153,9 +152,11 @@ def personalize(
 
 def _named_in(prompts: list[str], everyone: "list[Source]", preset: Preset) -> "ByName":
     """Return the subjects of the library that each prompt names besides the given ones."""
-    taught = vocabulary_of(preset)
+    from swiftpie.backbones.components import FAMILIES
+
+    family = FAMILIES.get(preset.family)
     names = [source.word if isinstance(source, Named) else "" for source in everyone]
-    return {words: new_subjects(words, taught, given=names).known for words in prompts}
+    return {words: family.read(words, preset).named_besides(names) for words in prompts}
 
 
 def _own_size(preset: Preset, scene: "str | Image.Image") -> tuple[int, int]:

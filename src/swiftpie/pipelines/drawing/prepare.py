@@ -7,12 +7,13 @@ from itertools import repeat
 from typing import NamedTuple, Self
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from swiftpie.attention.condition import INLINE_MASK, AttentionCondition, silent_condition
 from swiftpie.attention.layer_scales import scales_of
 from swiftpie.attention.processors import Merge
-from swiftpie.backbones.components import Components
+from swiftpie.backbones.components import MAX_SIDE_PX, Components
 from swiftpie.backbones.presets import Capability, Preset
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.layout import Layout, fitted, from_box, to_affine, upright, whole_frame
@@ -37,7 +38,6 @@ from swiftpie.pipelines.drawing.settings import (
     ResolvedScales,
 )
 from swiftpie.pipelines.drawing.style import with_style
-from swiftpie.scenes import asks_for_turn
 from swiftpie.types import Identity, Prompts, TextCondition
 
 BOX_FEATHER = 0.06  # a box's soft edge, as a share of the picture
@@ -97,7 +97,7 @@ def prepare(
             pairs = zip(beside, boxes, strict=True)
             boxes = [[box or subject.box for box in row] for subject, row in pairs]
     told = text if placed_by is None else read_prompts(components, placed_by, rows=rows)
-    stance = Stance.of(request, placed_by or request.prompt)
+    stance = Stance.of(components, request, placed_by or request.prompt)
     layouts = [
         place_subject(components, subject, noise[0], text=told, stance=stance, boxes=row)
         for subject, row in zip(subjects, boxes or repeat(None), strict=boxes is not None)
@@ -156,6 +156,25 @@ def _is_partial(attention: AttentionCondition) -> bool:
     """Whether subjects act in regions that leave cells out, and nowhere else."""
     leaves_out = bool((attention.region * attention.detail_mask < 1).any())
     return leaves_out and not attention.detail_background_scale.any()
+
+
+def size_of(components: Components, request: PersonalizeRequest) -> tuple[int, int]:
+    """Return height and width in pixels: as asked, else a given scene's own, else the preset's.
+
+    A scene with sides of more than `MAX_SIDE_PX` is shrunk.
+    """
+    if has_own_size(request):
+        assert isinstance(request.scene, Image.Image), "it has one"
+        shrunk = min(1, MAX_SIDE_PX / max(request.scene.size))
+        return round(shrunk * request.scene.height), round(shrunk * request.scene.width)
+    rows, columns = components.cells_of(request.size_px)
+    cell_px = components.preset.latent_cell_px
+    return rows * cell_px, columns * cell_px
+
+
+def has_own_size(request: PersonalizeRequest) -> bool:
+    """Whether pictures are as large as the scene that is given."""
+    return request.size_px is None and isinstance(request.scene, Image.Image)
 
 
 def check_subjects(components: Components, request: PersonalizeRequest) -> None:
@@ -268,12 +287,13 @@ class Stance(NamedTuple):
     is_turned: tuple[bool, ...]  # whether each prompt asks for a turn, as "lying down"; one for all
 
     @classmethod
-    def of(cls, request: PersonalizeRequest, prompts: Prompts) -> Self:
+    def of(cls, components: Components, request: PersonalizeRequest, prompts: Prompts) -> Self:
         """Return how subjects stand that are placed by `prompts`; encoded ones ask for no turn."""
         if isinstance(prompts, TextCondition):
             return cls(request.flip, request.tilt, (False,))
         rows = (prompts,) if isinstance(prompts, str) else prompts
-        return cls(request.flip, request.tilt, tuple(map(asks_for_turn, rows)))
+        is_turned = tuple(components.read(row).is_turned for row in rows)
+        return cls(request.flip, request.tilt, is_turned)
 
 
 def place_subject(

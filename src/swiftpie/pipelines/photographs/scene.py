@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.backbones.components import MAX_SIDE_PX, Components, near_size
+from swiftpie.backbones.components import Components, near_size
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.fields import paste
 from swiftpie.geometry.layout import THINNEST, Layout, to_affine, warp
@@ -31,10 +31,12 @@ from swiftpie.noise import draw_noise, draw_step_noise
 from swiftpie.pipelines.drawing.denoise import Clock, Prepared
 from swiftpie.pipelines.drawing.prepare import (
     Stance,
+    has_own_size,
     num_draws,
     place_subject,
     read_prompts,
     side_by_side,
+    size_of,
 )
 from swiftpie.pipelines.drawing.request import (
     WORDS_ALONE,
@@ -207,7 +209,7 @@ def _plain_prompts(
 def drawn_size(components: Components, request: PersonalizeRequest) -> tuple[int, int] | None:
     """Return height and width of what the model itself draws; None: as it is asked."""
     is_put_before = has_scene(components, request) and not is_inserted(components, request)
-    is_changed = _is_large(components, request) or _has_own_size(request)
+    is_changed = _is_large(components, request) or has_own_size(request)
     if not (is_put_before and is_changed):
         return request.size_px
     return _trained_size(components, size_of(components, request))
@@ -630,24 +632,6 @@ def _prompts(request: PersonalizeRequest) -> tuple[str, ...]:
     return (request.prompt,) if isinstance(request.prompt, str) else tuple(request.prompt)
 
 
-def size_of(components: Components, request: PersonalizeRequest) -> tuple[int, int]:
-    """Return height and width in pixels: as asked, else a given scene's own, else the preset's.
-
-    A scene with sides of more than `MAX_SIDE_PX` is shrunk.
-    """
-    if _has_own_size(request):
-        assert isinstance(request.scene, Image.Image), "it has one"
-        shrunk = min(1, MAX_SIDE_PX / max(request.scene.size))
-        return round(shrunk * request.scene.height), round(shrunk * request.scene.width)
-    rows, columns = components.cells_of(request.size_px)
-    cell_px = components.preset.latent_cell_px
-    return rows * cell_px, columns * cell_px
-
-
-def _has_own_size(request: PersonalizeRequest) -> bool:
-    return request.size_px is None and isinstance(request.scene, Image.Image)
-
-
 def _names_of(rows: Sequence[SceneRow]) -> str:
     return ", ".join(dict.fromkeys(row.name or OWN_PICTURE for row in rows))
 
@@ -665,6 +649,6 @@ def _layout(
     shape = (components.preset.latent_channels, *components.cells_of(request.size_px))
     noise = draw_step_noise([row.seed], shape, count=num_draws(components))[0]
     text = read_prompts(components, row.prompt, rows=1)
-    stance = Stance.of(request, row.prompt)
+    stance = Stance.of(components, request, row.prompt)
     noise = noise.to(components.device)
     return place_subject(components, subject, noise, text=text, stance=stance)

@@ -5,7 +5,6 @@ distributions offer, those of the family of networks, and then those of this fol
 one claims any request.
 """
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -13,7 +12,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
-from swiftpie.backbones.components import Components
+from swiftpie.backbones.components import Components, Family
 from swiftpie.errors import CapabilityError
 from swiftpie.pipelines.drawing.denoise import Clock, Prepared
 from swiftpie.pipelines.drawing.request import Drawable
@@ -46,6 +45,11 @@ class Technique:
     # Whether another seed gives another picture.
     follows_seed: Callable[[Components, Any], bool] = lambda _components, _request: True
     is_by_formula: bool = False  # whether no network draws, so that strengths have no effect
+    draws_by_seed: bool = False  # alone, so that it takes no noise in its place
+    # Height and width of what a network draws, which the rest of the picture may be around.
+    drawn_size: Callable[[Components, Any], tuple[int, int] | None] = lambda _components, request: (
+        request.size_px
+    )
 
 
 TECHNIQUES: Registry[Technique] = Registry(
@@ -62,7 +66,7 @@ def technique_for(components: Components, request: Drawable) -> Technique:
     Raises:
         CapabilityError: None does.
     """
-    for technique in _in_turn(components.family.techniques):
+    for technique in _in_turn(components.family):
         if isinstance(request, technique.draws) and technique.claims(components, request):
             return technique
     raise CapabilityError(
@@ -72,10 +76,9 @@ def technique_for(components: Components, request: Drawable) -> Technique:
 
 
 @cache  # metadata of distributions takes milliseconds to read
-def _in_turn(module: str) -> tuple[Technique, ...]:
-    """Return all techniques in the order in which they are tried, with those of a module."""
+def _in_turn(family: Family) -> tuple[Technique, ...]:
+    """Return all techniques in the order in which they are tried."""
     offered = TECHNIQUES.offered()
-    own: tuple[Technique, ...] = importlib.import_module(module).TECHNIQUES if module else ()
     names = (*offered, *(name for name in TECHNIQUES.names() if name not in offered))
     known = [TECHNIQUES.get(name) for name in names]
-    return (*known[: len(offered)], *own, *known[len(offered) :])
+    return (*known[: len(offered)], *family.techniques(), *known[len(offered) :])

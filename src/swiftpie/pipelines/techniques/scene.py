@@ -56,4 +56,4 @@ def _insert(
     return Plan(request, finish, parts=tuple(map(prepare, each)))
 
 
-TECHNIQUE = Technique(PersonalizeRequest, prepare_insertions, claims)
+TECHNIQUE = Technique(PersonalizeRequest, prepare_insertions, claims, draws_by_seed=True)
