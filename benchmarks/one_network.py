@@ -21,8 +21,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from swiftpie.models.scene import SceneCondition
-from swiftpie.models.scene import packaged as packaged_scene
+from swiftpie.mini.scene_network import SceneCondition
+from swiftpie.mini.scene_network import packaged as packaged_scene
 from swiftpie_lab.training.context import PACKAGED, Context
 from swiftpie_lab.training.losses import masked_psnr_db
 from swiftpie_lab.training.recipes.mini import world_one_network

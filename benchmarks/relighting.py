@@ -12,6 +12,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,15 +20,9 @@ import torch
 from PIL import Image
 
 from swiftpie.imageio.decoding import load_image
-from swiftpie.models.scene import Relighter, load, packaged
+from swiftpie.mini.relight import NOISE_SHAPE, SIDE_PX, add_weather, relight, relight_between
+from swiftpie.mini.scene_network import Relighter, load, packaged
 from swiftpie.noise import draw_noise
-from swiftpie.pipelines.photographs.relight import (
-    NOISE_SHAPE,
-    SIDE_PX,
-    add_weather,
-    relight,
-    relight_between,
-)
 from swiftpie.scenes import PLAIN, read_setting
 from swiftpie.scenes import packaged as packaged_scenes
 from swiftpie_lab.training.context import Context
@@ -87,14 +82,22 @@ def sheet(photos: list[Image.Image], networks: list[Callable[..., torch.Tensor]]
         cells = [photo]
         for prompt in PROMPTS:
             setting = read_setting(prompt)
-            drawn = relight(photo, setting, noise=noise, relighter=network)
+            drawn = relight(photo, setting, noise=noise, run=partial(_in_place, network))
             cells.append(add_weather(drawn, setting, noise=noise))
         winter = read_setting("in winter")
-        cells.append(relight_between(photo, winter, PLAIN, noise=noise, relighter=network))
+        cells.append(
+            relight_between(photo, winter, PLAIN, noise=noise, run=partial(_in_place, network))
+        )
         for column, cell in enumerate(cells):
             small = cell.resize((CELL_PX, CELL_PX), Image.Resampling.LANCZOS)
             result.paste(small, (column * CELL_PX, row * CELL_PX))
     return result
+
+
+def _in_place(
+    network: Callable[..., torch.Tensor], _: object, *tensors: torch.Tensor
+) -> torch.Tensor:
+    return network(*tensors)
 
 
 @torch.no_grad()

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from swiftpie.geometry.layout import Layout
-from swiftpie.geometry.looks import COLOURS, MATERIALS
 from swiftpie.masks import grow
+from swiftpie.mini.looks import COLOURS, MATERIALS
 from swiftpie.scenes import RENDITIONS
 from swiftpie_world.air import Setting
 from swiftpie_world.captions import (

@@ -6,13 +6,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from swiftpie.geometry.accessories import Wardrobe, wear
-from swiftpie.geometry.frames import draw_frames, lowest_point
 from swiftpie.geometry.layout import Layout
-from swiftpie.geometry.looks import recolour, remake
 from swiftpie.geometry.relief import normals, turn
-from swiftpie.geometry.renditions import render_as
 from swiftpie.geometry.shading import cast_shadow, shaded
+from swiftpie.mini.accessories import Wardrobe, wear
+from swiftpie.mini.frames import draw_frames, lowest_point
+from swiftpie.mini.looks import recolour, remake
+from swiftpie.mini.renditions import render_as
 from swiftpie_world.air import Setting, veil
 from swiftpie_world.captions import NONE, SceneSpec
 from swiftpie_world.fields import Fields, over, paste, read_fields, smoothstep

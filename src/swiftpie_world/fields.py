@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.geometry.fields import (
+from swiftpie.mini.fields import (
     CELLS,
     Colour,
     PictureFields,

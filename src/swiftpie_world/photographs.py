@@ -7,10 +7,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from swiftpie.geometry.accessories import Wardrobe
-from swiftpie.geometry.frames import draw_frames, lowest_point
 from swiftpie.geometry.layout import SUBJECT_FILL, Layout, pixel_grid
 from swiftpie.geometry.relief import Turned, normals
+from swiftpie.mini.accessories import Wardrobe
+from swiftpie.mini.frames import draw_frames, lowest_point
 from swiftpie.noise import layout_uniforms
 from swiftpie_world.air import Setting
 from swiftpie_world.captions import SceneSpec

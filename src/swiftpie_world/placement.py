@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from swiftpie.geometry.accessories import ACCESSORIES
-from swiftpie.geometry.frames import lowest_point
 from swiftpie.geometry.layout import Layout
+from swiftpie.mini.accessories import ACCESSORIES
+from swiftpie.mini.frames import lowest_point
 from swiftpie.noise import layout_uniforms
 from swiftpie_world.captions import NONE, POSES, VIEWS, SceneSpec
 from swiftpie_world.places import ALL_PLACES

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.geometry.frames import pose_subjects
 from swiftpie.geometry.relief import Turned, height
+from swiftpie.mini.frames import pose_subjects
 from swiftpie_world.fields import paste
 from swiftpie_world.lighting import REFERENCE_NUMBERS, relight_reference
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.geometry.frames import draw_frames, pose_subjects
 from swiftpie.geometry.layout import SUBJECT_FILL, Layout, pixel_grid
+from swiftpie.mini.frames import draw_frames, pose_subjects
 from swiftpie_world.fields import paste, smoothstep
 
 SNAPSHOT_PX = 128

@@ -10,20 +10,20 @@ from PIL import Image
 
 import swiftpie
 from swiftpie import CapabilityError, EditMode, EditSettings, MaskRule, Scales
-from swiftpie.geometry.accessories import wear
 from swiftpie.geometry.layout import Layout
 from swiftpie.geometry.relief import height, turn
 from swiftpie.imageio.images import plane
 from swiftpie.masks import grow
 from swiftpie.mini import restage
+from swiftpie.mini.accessories import wear
+from swiftpie.mini.dressing import wardrobe
 from swiftpie.mini.figures import Figure, finished
 from swiftpie.mini.own_subject import OwnSubject, moved
+from swiftpie.mini.relight import NOISE_SHAPE
 from swiftpie.models.inversion import EditInversion
 from swiftpie.models.text import PromptEncoder
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.drawing.settings import EditMethod
-from swiftpie.pipelines.photographs.dressing import wardrobe
-from swiftpie.pipelines.photographs.relight import NOISE_SHAPE
 
 SIZE = (192, 128)  # width and height; not square
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from swiftpie.errors import ConfigError
-from swiftpie.geometry.accessories import ACCESSORIES, NAMES, open_wardrobe, wear
-from swiftpie.geometry.frames import draw_frames
+from swiftpie.mini.accessories import ACCESSORIES, NAMES, open_wardrobe, wear
+from swiftpie.mini.frames import draw_frames
 from swiftpie_lab.data.subjects import is_held_out
 from swiftpie_world.captions import ACCESSORY_PHRASES
 from swiftpie_world.subjects import Subjects

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from swiftpie import ConfigError
-from swiftpie.geometry.accessories import ACCESSORIES
 from swiftpie.geometry.look_words import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
+from swiftpie.mini.accessories import ACCESSORIES
 from swiftpie.scenes import RENDITIONS
 from swiftpie_world.captions import (
     ACCESSORY_PHRASES,

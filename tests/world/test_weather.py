@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from swiftpie import scenes
-from swiftpie.geometry.weather import PixelRows, draw_weather
+from swiftpie.mini.weather import PixelRows, draw_weather
 from swiftpie.noise import draw_noise
 from swiftpie_world.air import SEASONS, TIMES, WEATHERS, Setting, veil
 from swiftpie_world.fields import read_fields

@@ -54,6 +54,12 @@ def near_size(size_px: tuple[int, int], *, side_px: int, unit_px: int) -> tuple[
     return height, width
 
 
+def called(network: nn.Module, *tensors: torch.Tensor) -> torch.Tensor:
+    """Return what a network makes of tensors, as an engine may do in another way."""
+    returned: torch.Tensor = network(*tensors)
+    return returned
+
+
 @dataclass(frozen=True, eq=False)
 class Components:
     """Loaded networks with the settings that belong to them."""
@@ -72,8 +78,8 @@ class Components:
     execution_device: torch.device | None = field(default=None, kw_only=True)  # of offloaded ones
     # Whether the first picture of another size or batch costs extra work, such as an export.
     has_fixed_sizes: bool = field(default=False, kw_only=True)
-    # Shows scenes in other light; None is the packaged `Relighter`, loaded when it is needed.
-    relighter: Callable[..., torch.Tensor] | None = field(default=None, kw_only=True)
+    # Calls a further network, as a technique may have, with tensors: in the engine of the others.
+    run: Callable[..., torch.Tensor] = field(default=called, kw_only=True)
     # Stored with pictures: the recipe, a decoder that was chosen automatically.
     origin: Mapping[str, str] = field(default_factory=dict, kw_only=True)
 

@@ -23,6 +23,7 @@ from swiftpie.backbones.machine import AUTO
 from swiftpie.backbones.presets import Preset, read_preset
 from swiftpie.backbones.scheduling import schedule_of, with_steps, with_stored_steps
 from swiftpie.errors import CapabilityError, ConfigError, WeightsError
+from swiftpie.mini.naming import vocabulary_of
 from swiftpie.mini.prompt import read
 from swiftpie.mini.techniques import TECHNIQUES, advice
 from swiftpie.models.autoencoder import PatchAutoencoder
@@ -32,7 +33,6 @@ from swiftpie.models.text import Pooling, PromptEncoder, TextTower
 from swiftpie.models.tiny import TinyDenoiser
 from swiftpie.models.vision import ConvImageEncoder
 from swiftpie.pipelines.drawing.request import Request
-from swiftpie.pipelines.naming import vocabulary_of
 from swiftpie.pipelines.techniques import Technique
 
 CHOICES = {"steps", "weights", "inversion"}

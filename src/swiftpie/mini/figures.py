@@ -11,13 +11,13 @@ from PIL import Image, ImageChops
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.geometry.fields import paste
 from swiftpie.geometry.layout import Layout, to_affine
-from swiftpie.geometry.looks import appearance
 from swiftpie.geometry.relief import height, turn
 from swiftpie.geometry.shading import Illumination, cast_on_ground, usual_shadow
 from swiftpie.imageio.cutout import shrunk_to
 from swiftpie.imageio.images import extent_of, plane, to_pil, to_tensor
+from swiftpie.mini.fields import paste
+from swiftpie.mini.looks import appearance
 from swiftpie.pipelines.photographs.compositing import Area, enlarged_part, shrunk_into
 from swiftpie.validation import Size
 

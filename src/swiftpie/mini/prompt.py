@@ -6,9 +6,9 @@ from functools import lru_cache
 
 from swiftpie.backbones.components import Prompt
 from swiftpie.library import Named
+from swiftpie.mini.edit_reading import read_edit
+from swiftpie.mini.naming import new_subjects
 from swiftpie.models.vocabulary import Vocabulary
-from swiftpie.pipelines.edit_reading import read_edit
-from swiftpie.pipelines.naming import new_subjects
 from swiftpie.scenes import asks_for_turn
 
 

@@ -25,6 +25,7 @@ from swiftpie.imageio.cutout import shrunk_to
 from swiftpie.imageio.images import extent_of, mask_to_pil, plane, to_pil, to_tensor
 from swiftpie.library import origin_of
 from swiftpie.masks import Box, bounding_box, grow, resize_mask, subject_extent
+from swiftpie.mini.edit_reading import REPLACED, Cast, EditReading, read_edit
 from swiftpie.mini.figures import (
     LOOK_PX,
     VISIBLE_LEVELS,
@@ -46,6 +47,17 @@ from swiftpie.mini.own_subject import (
     light_by_words,
     moved,
 )
+from swiftpie.mini.relight import (
+    NOISE_SHAPE,
+    Relit,
+    add_weather,
+    change_between,
+    relight,
+    relight_between,
+    rendered,
+    without_weather,
+)
+from swiftpie.mini.scene import share_of
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.drawing.denoise import Clock
 from swiftpie.pipelines.drawing.edit_region import (
@@ -56,20 +68,8 @@ from swiftpie.pipelines.drawing.edit_region import (
     square_around,
 )
 from swiftpie.pipelines.drawing.request import EditRequest, resolved_scales
-from swiftpie.pipelines.edit_reading import REPLACED, Cast, EditReading, read_edit
 from swiftpie.pipelines.photographs.filling import inpaint
-from swiftpie.pipelines.photographs.relight import (
-    NOISE_SHAPE,
-    Relit,
-    add_weather,
-    change_between,
-    relight,
-    relight_between,
-    rendered,
-    without_weather,
-)
 from swiftpie.pipelines.photographs.removal import EDGE, LEAST_THERE, with_surroundings
-from swiftpie.pipelines.photographs.scene import share_of
 from swiftpie.scenes import packaged
 from swiftpie.types import EditResult, Identity, TextCondition
 
@@ -147,7 +147,7 @@ class Staging:
             after.setting,
             noise=self.scene_noise,
             place=before.place,
-            relighter=self.components.relighter,
+            run=self.components.run,
         )
 
     def around(self) -> Tensor:
@@ -439,11 +439,7 @@ def _place(staging: Staging, noise: Tensor, clock: Clock) -> Image.Image:
         return staging.season.drawn(on_band=on_band)
     reading, original = staging.reading, staging.original
     before, after = reading.before, reading.after
-    drawn: dict[str, Any] = {
-        "noise": noise,
-        "relighter": staging.components.relighter,
-        "on_band": on_band,
-    }
+    drawn: dict[str, Any] = {"noise": noise, "run": staging.components.run, "on_band": on_band}
     if reading.changes_place:
         assert after.place is not None, "a new place has a name"
         scene = packaged().dealt(after.place, share_of(noise), original.size)

@@ -8,7 +8,16 @@ from functools import partial
 
 from swiftpie.backbones.components import Components
 from swiftpie.library import packaged
-from swiftpie.mini import restage
+from swiftpie.mini import relight, restage, scene
+from swiftpie.mini.naming import (
+    ENGLISH,
+    PromptReading,
+    is_foreign,
+    names_people,
+    people_warning,
+    read_prompt,
+    unknown_subjects_warning,
+)
 from swiftpie.models.vocabulary import Vocabulary, words_in
 from swiftpie.pipelines.drawing.denoise import Clock
 from swiftpie.pipelines.drawing.edit_region import Compared, encode_picture, in_hole
@@ -20,16 +29,6 @@ from swiftpie.pipelines.drawing.request import (
     Request,
     Subject,
 )
-from swiftpie.pipelines.naming import (
-    ENGLISH,
-    PromptReading,
-    is_foreign,
-    names_people,
-    people_warning,
-    read_prompt,
-    unknown_subjects_warning,
-)
-from swiftpie.pipelines.photographs import relight, scene
 from swiftpie.pipelines.techniques import Plan, Technique
 from swiftpie.types import TextCondition
 

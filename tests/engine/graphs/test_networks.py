@@ -16,9 +16,9 @@ from swiftpie.engine.graphs.functions import digest_of
 from swiftpie.engine.graphs.networks import OpenvinoDenoiser, openvino_inversion, to_openvino
 from swiftpie.engine.graphs.runtime import Precision
 from swiftpie.errors import CapabilityError
+from swiftpie.mini.scene_network import packaged
 from swiftpie.models.denoiser import SubjectCondition, UNetDenoiser
 from swiftpie.models.inversion import InversionOutput, UNetInversion
-from swiftpie.models.scene import packaged
 from swiftpie.schedules import scaled_linear_step
 from swiftpie.types import TextCondition
 from tests.attention.conftest import WIDTH, tiny_unet
@@ -173,9 +173,9 @@ def test_other_attention_is_another_graph(torch_denoiser, denoiser):
     assert torch.equal(denoiser(*arguments, {}).sample, before.sample)
 
 
-def light(relighter):
+def light(run):
     noise, scene = draw(1, 32, 32, 32), draw(1, 3, 256, 256, seed=1).clamp(-1, 1)
-    return [(relighter or packaged())(noise, scene, *(torch.tensor([n]) for n in (3, 2, 1, 0)))]
+    return [run(packaged(), noise, scene, *(torch.tensor([n]) for n in (3, 2, 1, 0)))]
 
 
 @pytest.mark.parametrize(
@@ -184,8 +184,7 @@ def light(relighter):
         (lambda components: components.text.encode(["a dragon in the snow"]), 10 * TOLERANCE),
         (lambda components: [components.autoencoder.decode(draw(1, 32, 4, 4))], TOLERANCE),
         pytest.param(
-            *(lambda components: light(components.relighter), 10 * TOLERANCE),
-            marks=pytest.mark.thorough,
+            *(lambda components: light(components.run), 10 * TOLERANCE), marks=pytest.mark.thorough
         ),
     ],
     ids=["prompts", "pictures", "scenes"],

@@ -9,9 +9,9 @@ import pytest
 
 from swiftpie import scenes
 from swiftpie.backbones.presets import PRESETS
+from swiftpie.mini.naming import vocabulary_of
 from swiftpie.mini.page.site import SOURCES, VOCABULARY
 from swiftpie.mini.page.words import words_of_prompts
-from swiftpie.pipelines.naming import vocabulary_of
 
 NODE = shutil.which("node")
 SUBJECTS = (

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -47,7 +47,6 @@ from swiftpie.models.inversion import (
     PromptDifference,
 )
 from swiftpie.models.language_text import LanguageText
-from swiftpie.models.scene import packaged as packaged_scene
 from swiftpie.models.text import PromptEncoder
 from swiftpie.models.vision import ClipIdentityEncoder, ConvImageEncoder
 from swiftpie.types import Autoencoder, Posterior, TextCondition
@@ -100,7 +99,7 @@ def to_openvino(
         denoiser=OpenvinoDenoiser(with_openvino_layers(components.denoiser), graphs),
         image_encoder=encoder,
         inversion=None if inversion is None else openvino_inversion(inversion, graphs),
-        relighter=OpenvinoRelighter(graphs),
+        run=OpenvinoCalls(graphs),
         scope=graphs.threads.for_openvino,
         has_fixed_sizes=True,
     )
@@ -279,20 +278,19 @@ class OpenvinoConvEncoder(nn.Module):
         return torch.cat([self._describe(*pair)[0] for pair in pairs])
 
 
-class OpenvinoRelighter:
-    """Shows scenes in other light in OpenVINO; its networks are loaded at the first call."""
+class OpenvinoCalls:
+    """Calls further networks in OpenVINO; see `Components.run`."""
 
     def __init__(self, graphs: GraphCache) -> None:
         self._graphs = graphs
+        self._functions: dict[nn.Module, Function] = {}
 
-    def __call__(self, *tensors: Tensor) -> Tensor:
-        """Return pixels; see `Relighter`."""
-        return self._graphs.call(self._function, *tensors)[0]
-
-    @cached_property
-    def _function(self) -> Function:
-        network = with_openvino_layers(packaged_scene())
-        return Function("scene", network, _relight, digest_of(network))
+    def __call__(self, network: nn.Module, *tensors: Tensor) -> Tensor:
+        """Return what `network` makes of tensors."""
+        if network not in self._functions:
+            inner, name = with_openvino_layers(network), type(network).__name__.lower()
+            self._functions[network] = Function(name, inner, _called, digest_of(inner))
+        return self._graphs.call(self._functions[network], *tensors)[0]
 
 
 def openvino_image_encoder(inner: nn.Module, graphs: GraphCache) -> nn.Module:
@@ -325,8 +323,8 @@ def _invert(inversion: Inversion, latents: Tensor, text: TextCondition) -> tuple
     return (inversion(latents, text),)
 
 
-def _relight(relighter: nn.Module, *tensors: Tensor) -> tuple[Tensor, ...]:
-    return (relighter(*tensors),)
+def _called(network: nn.Module, *tensors: Tensor) -> tuple[Tensor, ...]:
+    return (network(*tensors),)
 
 
 def _last(

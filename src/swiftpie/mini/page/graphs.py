@@ -6,15 +6,15 @@ import torch
 
 from swiftpie.engine.graphs.export import OUTLINE, PIXELS, SEED, SHADOW, SUBJECT_MASK
 from swiftpie.engine.graphs.to_onnx import Named, NamedFunction, write_onnx, write_weights
-from swiftpie.geometry.weather import PixelRows, draw_weather
 from swiftpie.imageio.cutout import CUTOUT_PX
+from swiftpie.mini.relight import IN_THE_AIR
+from swiftpie.mini.relight import SIDE_PX as SCENE_PX
+from swiftpie.mini.scene import draw_noise_of, put_before
+from swiftpie.mini.scene_network import Relighter, SceneCondition
+from swiftpie.mini.scene_network import packaged as packaged_scene
+from swiftpie.mini.weather import PixelRows, draw_weather
 from swiftpie.models.cutout import packaged
 from swiftpie.models.cutout_net import CutoutNet
-from swiftpie.models.scene import Relighter, SceneCondition
-from swiftpie.models.scene import packaged as packaged_scene
-from swiftpie.pipelines.photographs.relight import IN_THE_AIR
-from swiftpie.pipelines.photographs.relight import SIDE_PX as SCENE_PX
-from swiftpie.pipelines.photographs.scene import draw_noise_of, put_before
 from swiftpie.scenes import WEATHERS
 
 CUTOUT, RELIGHT, JOIN = "cutout", "relight", "join"  # the graphs, by their names

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from typing_extensions import TypeIs
 
     from swiftpie.attention.manipulate import Shaping
-    from swiftpie.geometry.layout import Layout
     from swiftpie.guidance import Guidance
     from swiftpie.models.cutout import Search
     from swiftpie.types import Identity, Picture, Prompts, TextCondition
@@ -469,7 +468,6 @@ class RepaintRequest(_Steered):
         ),
     ] = None
     where: Annotated["Source | None", WHERE] = None  # instead of a mask: what to remove
-    layout: "Layout | None" = None  # how the subject stands, one row; None: upright in its box
     scales: Scales = USUAL  # by default those of an edit with a reference
 
     @property

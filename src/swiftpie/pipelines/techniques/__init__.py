@@ -55,6 +55,7 @@ class Technique:
 TECHNIQUES: Registry[Technique] = Registry(
     package="swiftpie.pipelines.techniques",
     attribute="TECHNIQUE",
+    elsewhere={"scene": "swiftpie.mini.insertions"},
     entry_point_group="swiftpie.techniques",
 )
 """The techniques by name."""

@@ -118,10 +118,7 @@ def prepare(components: Components, request: RepaintRequest, clock: Clock) -> Re
     pixels = canvas.enter(original).to(components.device)
     changes, removed = (canvas.enter_mask(mask).to(pixels) for mask in (region, gone))
     if request.identity is not None and box is not None and places:
-        if request.layout is None:
-            layout = _standing(request.identity, box, canvas, view=request.view or (0.0, 0.0))
-        else:
-            layout = _on_canvas(request.layout, canvas)
+        layout = _standing(request.identity, box, canvas, view=request.view or (0.0, 0.0))
         layout = Layout(*(values.to(pixels) for values in layout))
     clock.lap("window")
     start, lighting = _start(
@@ -371,8 +368,6 @@ def _box_of(request: RepaintRequest, gone: Tensor, original: Image.Image) -> Box
         return None
     if request.box is not None:
         return request.box
-    if request.layout is not None:
-        return _box_around(request.layout)
     if request.mask is None:
         return proposed_box(original, request.identity)
     if isinstance(request.mask, tuple):
@@ -414,26 +409,6 @@ def _standing(identity: Identity, box: Box, canvas: Canvas, *, view: tuple[float
     x, y = (left + right) / 2, bottom - side * tall / 2
     reach = SUBJECT_FILL * side / 2
     return from_box(canvas.shares_of((x - reach, y - reach, x + reach, y + reach)), view=view)
-
-
-def _box_around(layout: Layout) -> Box:
-    """Return the part of the picture in which a subject of this layout can be."""
-    (x, y), half = layout.centre[0].tolist(), SUBJECT_FILL * layout.scale[:1] / 2
-    wide, tall = half.expand(1, 2)[0].tolist() if half.ndim == 2 else half.expand(2).tolist()
-    return (max(0.0, x - wide), max(0.0, y - tall), min(1.0, x + wide), min(1.0, y + tall))
-
-
-def _on_canvas(layout: Layout, canvas: Canvas) -> Layout:
-    """Return the layout on the canvas of one that is on the whole picture."""
-    left, top, right, bottom = canvas.window
-    picture = layout.centre.new_tensor([canvas.full[1], canvas.full[0]])
-    window = layout.centre.new_tensor([right - left, bottom - top])
-    corner = layout.centre.new_tensor([left, top])
-    scale = layout.scale.view(1, -1) * picture / window
-    return layout._replace(
-        centre=(layout.centre * picture - corner) / window,
-        scale=scale[:, 0] if right - left == bottom - top else scale,
-    )
 
 
 def _extent(identity: Identity) -> tuple[float, float]:

@@ -20,10 +20,10 @@ from torch import Tensor
 from swiftpie.cli.options import DataPath
 from swiftpie.engine.session import Session
 from swiftpie.errors import ConfigError
-from swiftpie.geometry.frames import lowest_point, pose_subjects
 from swiftpie.geometry.layout import Layout, from_box, seen_view
 from swiftpie.imageio.images import mask_to_pil, to_pil, to_tensor
 from swiftpie.masks import Box
+from swiftpie.mini.frames import lowest_point, pose_subjects
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.drawing.request import (
     WORDS_ALONE,

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.imageio.images import contact_sheet, to_pil
+from swiftpie.mini.scene_network import UNCOVERED, SceneCondition, SceneNetwork, load, packaged
 from swiftpie.models.autoencoder import PATCH, PatchAutoencoder
 from swiftpie.models.eight_bits import write_network
-from swiftpie.models.scene import UNCOVERED, SceneCondition, SceneNetwork, load, packaged
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.losses import psnr_db, robust_and_squared
 from swiftpie_world.air import SEASONS, Setting

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from swiftpie.models.scene import UNCOVERED, packaged
+from swiftpie.mini.scene_network import UNCOVERED, packaged
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.stages.scene import SceneConfig
 from swiftpie_world.places import PLACES, SCENE_PLACES

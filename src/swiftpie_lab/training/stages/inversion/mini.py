@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.backbones.load.weights import load_network
-from swiftpie.geometry.fields import coarse_fields
 from swiftpie.imageio.images import contact_sheet, to_pil
 from swiftpie.masks import iou, resize_mask
+from swiftpie.mini.fields import coarse_fields
 from swiftpie.models.eight_bits import write_network
 from swiftpie.models.inversion import InversionOutput, PromptDifference, TinyInversion
 from swiftpie.noise import LAYOUT_FIELD, layout_uniforms

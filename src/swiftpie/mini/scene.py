@@ -8,7 +8,7 @@ into a photograph.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -19,43 +19,33 @@ from torch.nn import functional as F
 
 from swiftpie.backbones.components import Components, near_size
 from swiftpie.errors import CapabilityError, InputError
-from swiftpie.geometry.fields import paste
 from swiftpie.geometry.layout import THINNEST, Layout, to_affine, warp
-from swiftpie.geometry.looks import appearance
 from swiftpie.geometry.relief import height
-from swiftpie.geometry.renditions import render_picture
 from swiftpie.geometry.shading import Lighting, dilated, outline_of, with_shadow
 from swiftpie.imageio.images import mask_to_pil, plane, to_pil, to_tensor
 from swiftpie.masks import Box, resize_mask, subject_extent
-from swiftpie.noise import draw_noise, draw_step_noise
+from swiftpie.mini.changes import apply_maps, changes_between
+from swiftpie.mini.dressing import dressed
+from swiftpie.mini.fields import paste
+from swiftpie.mini.looks import appearance
+from swiftpie.mini.naming import in_sentence, read_prompt
+from swiftpie.mini.relight import NOISE_SHAPE, relight, weathered
+from swiftpie.mini.renditions import render_picture
+from swiftpie.mini.standing import SMALL_M, heights_in, nearer, seen_in, stand
+from swiftpie.mini.style import rendition_like
+from swiftpie.noise import draw_noise
 from swiftpie.pipelines.drawing.denoise import Clock, Prepared
-from swiftpie.pipelines.drawing.prepare import (
-    Stance,
-    has_own_size,
-    num_draws,
-    place_subject,
-    read_prompts,
-    side_by_side,
-    size_of,
-)
+from swiftpie.pipelines.drawing.prepare import has_own_size, size_of
 from swiftpie.pipelines.drawing.request import (
     WORDS_ALONE,
     Output,
     PersonalizeRequest,
-    RepaintRequest,
-    Subject,
     resolved_scales,
 )
-from swiftpie.pipelines.drawing.settings import Scales, StyleBy
+from swiftpie.pipelines.drawing.settings import StyleBy
 from swiftpie.pipelines.drawing.style import style_by
-from swiftpie.pipelines.naming import in_sentence, read_prompt
-from swiftpie.pipelines.photographs.changes import apply_maps, changes_between
 from swiftpie.pipelines.photographs.compositing import SubjectReference, colours_of, shrunk_into
-from swiftpie.pipelines.photographs.dressing import dressed
 from swiftpie.pipelines.photographs.filling import extrapolate
-from swiftpie.pipelines.photographs.relight import NOISE_SHAPE, relight, weathered
-from swiftpie.pipelines.photographs.standing import SMALL_M, heights_in, nearer, seen_in, stand
-from swiftpie.pipelines.photographs.style import rendition_like
 from swiftpie.scenes import (
     OWN_PICTURE,
     Ground,
@@ -72,7 +62,7 @@ from swiftpie.scenes import (
     tokens_in,
     worn_in,
 )
-from swiftpie.types import EditResult, GenerationResult, Identity, TextCondition
+from swiftpie.types import GenerationResult, Identity, TextCondition
 
 INSIDE = (0.6, 0.95)  # opacities between which a drawn colour comes to be the subject's alone
 RIM_PX = 1  # what is left out of an outline
@@ -120,19 +110,14 @@ class ScenePlan(NamedTuple):
 def has_scene(components: Components, request: PersonalizeRequest) -> bool:
     """Whether the pictures of a request show scenes.
 
-    By default they do if the model places subjects. From noise, from encoded prompts and for
-    latents a model draws everything from words.
+    By default they do. From noise, from encoded prompts and for latents a model draws everything
+    from words.
     """
+    del components
     if isinstance(request.scene, str) and request.scene == WORDS_ALONE:
         return False
     is_free = request.noise is None and request.output is not Output.LATENTS
-    places = components.layout_predictor is not None
-    return bool(request.scene) or (places and is_free and bool(_prompts(request)))
-
-
-def is_inserted(components: Components, request: PersonalizeRequest) -> bool:
-    """Whether subjects are inserted into a scene, and not cut out of a drawing."""
-    return components.layout_predictor is None and has_scene(components, request)
+    return bool(request.scene) or (is_free and bool(_prompts(request)))
 
 
 def is_empty(components: Components, request: PersonalizeRequest) -> bool:
@@ -163,7 +148,7 @@ def draw_empty(
         cutouts=(),
         timings_ms=clock.timings(),
         scales=resolved_scales(components.preset, request).given,
-        origin={**components.origin, "scene": _names_of(rows)},
+        origin={**components.origin, "scene": names_of(rows)},
         tensor=pictures if is_tensor else None,
     )
 
@@ -208,9 +193,8 @@ def _plain_prompts(
 
 def drawn_size(components: Components, request: PersonalizeRequest) -> tuple[int, int] | None:
     """Return height and width of what the model itself draws; None: as it is asked."""
-    is_put_before = has_scene(components, request) and not is_inserted(components, request)
     is_changed = _is_large(components, request) or has_own_size(request)
-    if not (is_put_before and is_changed):
+    if not (has_scene(components, request) and is_changed):
         return request.size_px
     return _trained_size(components, size_of(components, request))
 
@@ -263,7 +247,7 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
             picture = picture.crop((*corner, corner[0] + size[0], corner[1] + size[1]))
         is_photo = name is None or packaged().is_photographed(name)
         shown = None if is_photo else name  # the network knows how drawings of a place look
-        place = relight(picture, setting, noise=noise, place=shown, relighter=components.relighter)
+        place = relight(picture, setting, noise=noise, place=shown, run=components.run)
         is_ground = name is None or packaged().is_ground(name)
         rendition = rendition_in(prompt) or styled
         worn = worn_in(prompt)
@@ -353,20 +337,10 @@ def standing(
 
 
 def _style_of(components: Components, request: PersonalizeRequest) -> str | None:
-    """Return the rendition of the style picture, if that chooses one.
-
-    Raises:
-        CapabilityError: The subjects are inserted into a scene, which takes no style.
-    """
-    if request.style_reference is None:
+    """Return the rendition of the style picture, if that chooses one."""
+    if request.style_reference is None or style_by(components, request) is not StyleBy.RENDITION:
         return None
-    way = style_by(components, request)
-    if way is not None and is_inserted(components, request):
-        raise CapabilityError(
-            f"A style picture came with a scene, and preset {components.preset.name!r} inserts "
-            "subjects into scenes as into photographs, whose style stays. Leave one of them out."
-        )
-    return rendition_like(request.style_reference) if way is StyleBy.RENDITION else None
+    return rendition_like(request.style_reference)
 
 
 def draw_noise_of(seed: int) -> Tensor:
@@ -409,7 +383,7 @@ def finish(drawn: GenerationResult, plan: ScenePlan, clock: Clock) -> Generation
         images=tuple(images),
         subject_masks=tuple(masks),
         tensor=torch.cat(pixels) if is_tensor else drawn.tensor,
-        origin={**drawn.origin, "scene": _names_of(plan.rows)},
+        origin={**drawn.origin, "scene": names_of(plan.rows)},
         timings_ms=clock.timings(),
     )
 
@@ -541,80 +515,6 @@ def _enlarged(
     return apply_maps(changes, 2 * colours_of(large) - 1).clamp(-1, 1), large_mask, outlines
 
 
-def insertions(
-    components: Components,
-    request: PersonalizeRequest,
-    rows: Sequence[SceneRow],
-    index: int,
-    places: Sequence[Image.Image],
-) -> list[RepaintRequest]:
-    """Return the requests that put one subject into the places of all pictures."""
-    subject, boxes = request.subjects[index], standing(components, request)
-    return [
-        RepaintRequest(
-            image=place,
-            seed=row.seed,
-            source=subject.identity,
-            prompt=plainly(row.prompt),
-            box=subject.box if subject.box is not None or boxes is None else boxes[index][number],
-            view=subject.view,
-            layout=_layout(components, request, row, index),
-            scales=_insertion_scales(components, request.scales),
-            guidance=request.guidance,
-            shaping=request.shaping,
-            negative_prompt=request.negative_prompt,
-        )
-        for number, (row, place) in enumerate(zip(rows, places, strict=True))
-    ]
-
-
-def _insertion_scales(components: Components, scales: Scales) -> Scales:
-    """Return the scales of an insertion with the strengths of a drawing.
-
-    An insertion has one strength for both identity branches: `identity_scale` sets it.
-    """
-    shown = "identity_scale" if components.layout_predictor is None else "background_scale"
-    return Scales(
-        **{shown: scales.identity_scale},
-        text_scale=scales.text_scale,
-        balance=scales.balance,
-        energy_cap=scales.energy_cap,
-    )
-
-
-def finish_insertions(
-    components: Components,
-    request: PersonalizeRequest,
-    rows: Sequence[SceneRow],
-    drawn: Sequence[Sequence[EditResult]],
-    timings: Mapping[str, float],
-) -> GenerationResult:
-    """Return the pictures with rain, flakes and fog before everything; `drawn` is by subject."""
-    pictures = [
-        to_pil(row.finished(to_tensor(result.image)))[0]
-        for row, result in zip(rows, drawn[-1], strict=True)
-    ]
-    last = drawn[-1]
-    named = tuple(
-        subject.identity.named for subject in request.subjects if subject.identity.named is not None
-    )
-    origins = [result.origin for results in drawn for result in results]
-    merged = dict(pair for origin in origins for pair in origin.items())
-    return GenerationResult(
-        images=tuple(pictures),
-        subject_masks=tuple(result.region for result in last),
-        regions=torch.cat([result.latent_region for result in last]),
-        seeds=request.seeds,
-        layouts=(),
-        branches=last[0].branches,
-        cutouts=tuple(subject.identity.cutouts for subject in request.subjects),
-        timings_ms=timings,
-        scales=resolved_scales(components.preset, request).given,
-        origin={**merged, "scene": _names_of(rows)},
-        named=named,
-    )
-
-
 def _is_large(components: Components, request: PersonalizeRequest) -> bool:
     return math.prod(size_of(components, request)) > LARGE * components.preset.image_size_px**2
 
@@ -632,23 +532,6 @@ def _prompts(request: PersonalizeRequest) -> tuple[str, ...]:
     return (request.prompt,) if isinstance(request.prompt, str) else tuple(request.prompt)
 
 
-def _names_of(rows: Sequence[SceneRow]) -> str:
+def names_of(rows: Sequence[SceneRow]) -> str:
+    """Return what metadata say of the scenes of pictures."""
     return ", ".join(dict.fromkeys(row.name or OWN_PICTURE for row in rows))
-
-
-def _layout(
-    components: Components, request: PersonalizeRequest, row: SceneRow, index: int
-) -> Layout | None:
-    """Return where the model places a subject of one picture.
-
-    Models that place no subjects leave it to the insertion.
-    """
-    if components.layout_predictor is None:
-        return None
-    subject: Subject = side_by_side(request.subjects)[index]
-    shape = (components.preset.latent_channels, *components.cells_of(request.size_px))
-    noise = draw_step_noise([row.seed], shape, count=num_draws(components))[0]
-    text = read_prompts(components, row.prompt, rows=1)
-    stance = Stance.of(components, request, row.prompt)
-    noise = noise.to(components.device)
-    return place_subject(components, subject, noise, text=text, stance=stance)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from swiftpie.models.scene import SceneCondition, SceneNetwork, packaged
+from swiftpie.mini.scene_network import SceneCondition, SceneNetwork, packaged
 from swiftpie.noise import draw_noise
 
 

@@ -5,16 +5,11 @@ import pytest
 import torch
 from PIL import Image
 
+from swiftpie.mini.changes import apply_maps, local_affine_maps, meant_change, without_lamps
+from swiftpie.mini.relight import NOISE_SHAPE, add_weather
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.drawing.request import EditRequest
 from swiftpie.pipelines.photographs import relight
-from swiftpie.pipelines.photographs.changes import (
-    apply_maps,
-    local_affine_maps,
-    meant_change,
-    without_lamps,
-)
-from swiftpie.pipelines.photographs.relight import NOISE_SHAPE, add_weather
 from swiftpie.scenes import PLAIN, packaged, read_setting
 from tests.parity.edit import photograph
 

@@ -14,29 +14,17 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.backbones.components import Components
-from swiftpie.geometry.fields import smoothstep
-from swiftpie.geometry.renditions import render_picture
-from swiftpie.geometry.weather import (
-    FLAKES,
-    FLAKES_IN_PHOTOS,
-    PixelRows,
-    draw_weather,
-    lift_weather,
-)
+from swiftpie.backbones.components import Components, called
 from swiftpie.imageio.images import as_rgb, mask_to_pil, to_pil, to_tensor
-from swiftpie.models.scene import packaged
+from swiftpie.mini.changes import apply_maps, changes_between, meant_change, within, without_lamps
+from swiftpie.mini.fields import smoothstep
+from swiftpie.mini.renditions import render_picture
+from swiftpie.mini.scene_network import packaged
+from swiftpie.mini.weather import FLAKES, FLAKES_IN_PHOTOS, PixelRows, draw_weather, lift_weather
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.drawing.denoise import Clock
 from swiftpie.pipelines.drawing.edit_region import blend_mask, given_mask
 from swiftpie.pipelines.drawing.request import EditRequest, resolved_scales
-from swiftpie.pipelines.photographs.changes import (
-    apply_maps,
-    changes_between,
-    meant_change,
-    within,
-    without_lamps,
-)
 from swiftpie.pipelines.photographs.filling import brightness
 from swiftpie.scenes import NIGHT, PLAIN, WINTER, SceneChange, SceneSetting, change_of, uncovers
 from swiftpie.scenes import packaged as packaged_scenes
@@ -135,7 +123,7 @@ def relight(
     *,
     noise: Tensor,
     place: str | None = None,
-    relighter: Callable[..., Tensor] | None = None,
+    run: Callable[..., Tensor] = called,
     on_band: OnBand = int,
 ) -> Image.Image:
     """Return a picture in plain daylight as it looks in `setting`, without rain, flakes and fog.
@@ -146,14 +134,14 @@ def relight(
         noise: Standard normal latents (1, 32, 32, 32), from which clouds follow.
         place: Its name in the library of scenes; None if it has none. Then nothing lights up
             at night.
-        relighter: What draws, called as `Relighter`; the packaged one if None.
+        run: What calls the network that draws; see `Components`.
         on_band: Called after each band of rows of a large picture; may raise to stop.
     """
     if setting == PLAIN:
         return image
     picture = as_rgb(image)
     reference = _reference(picture)
-    drawn = _drawn(reference, setting, noise=noise, place=place, relighter=relighter)
+    drawn = _drawn(reference, setting, noise=noise, place=place, run=run)
     if picture.size == (SIDE_PX, SIDE_PX):
         return to_pil(drawn)[0]
     return _carried_over(picture, changes_between(reference, drawn), on_band)
@@ -167,7 +155,7 @@ def relight_between(
     *,
     noise: Tensor,
     place: str | None = None,
-    relighter: Callable[..., Tensor] | None = None,
+    run: Callable[..., Tensor] = called,
     on_band: OnBand = int,
 ) -> Image.Image:
     """Return a picture that shows a place in the setting `before` as it looks in the one `after`.
@@ -180,14 +168,12 @@ def relight_between(
     if before == after:
         return image
     if before == PLAIN:
-        return relight(image, after, noise=noise, place=place, relighter=relighter, on_band=on_band)
+        return relight(image, after, noise=noise, place=place, run=run, on_band=on_band)
     between = before._replace(season=after.season)
     if uncovers(before, after) and between != after:
-        step = partial(
-            relight_between, noise=noise, place=place, relighter=relighter, on_band=on_band
-        )
+        step = partial(relight_between, noise=noise, place=place, run=run, on_band=on_band)
         return step(step(image, before, between), between, after)
-    change = change_between(image, before, after, noise=noise, place=place, relighter=relighter)
+    change = change_between(image, before, after, noise=noise, place=place, run=run)
     return change.drawn(on_band=on_band)
 
 
@@ -199,12 +185,12 @@ def change_between(
     *,
     noise: Tensor,
     place: str | None = None,
-    relighter: Callable[..., Tensor] | None = None,
+    run: Callable[..., Tensor] = called,
 ) -> Relit:
     """Return what `relight_between` draws before it is drawn."""
     picture = as_rgb(image)
     reference = _reference(picture)
-    draw = partial(_drawn, noise=noise, place=place, relighter=relighter)
+    draw = partial(_drawn, noise=noise, place=place, run=run)
     seen = cache(partial(draw, reference))
     old, new = (PLAIN._replace(season=setting.season) for setting in (before, after))
     if uncovers(before, after):
@@ -225,14 +211,13 @@ def _drawn(
     *,
     noise: Tensor,
     place: str | None,
-    relighter: Callable[..., Tensor] | None,
+    run: Callable[..., Tensor],
 ) -> Tensor:
     """Return a picture (1, 3, 256, 256) in a setting, as the network draws it of the reference."""
     if setting == PLAIN:
         return reference
     numbers = (packaged_scenes().number(place), *setting)
-    draw = relighter or packaged()
-    drawn = draw(noise, reference, *(torch.tensor([number]) for number in numbers))
+    drawn = run(packaged(), noise, reference, *(torch.tensor([number]) for number in numbers))
     is_photo = place is None and setting.time == NIGHT
     return without_lamps(reference, drawn) if is_photo else drawn
 
@@ -354,9 +339,7 @@ def edit(components: Components, request: EditRequest, clock: Clock) -> EditResu
         logger.warning(UNCHANGED)
     setting, noise = change.setting, draw_noise([request.seed], NOISE_SHAPE)
     on_band = partial(clock.lap, "relight")
-    edited = relight(
-        original, setting, noise=noise, relighter=components.relighter, on_band=on_band
-    )
+    edited = relight(original, setting, noise=noise, run=components.run, on_band=on_band)
     edited = add_weather(edited, setting, noise=noise, on_band=on_band)
     if change.rendition is not None:
         edited = rendered(edited, change.rendition, noise=noise)

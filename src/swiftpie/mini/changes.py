@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.geometry.fields import smoothstep
+from swiftpie.mini.fields import smoothstep
 from swiftpie.pipelines.photographs.filling import brightness
 
 RADIUS = 6  # pixels around one, of about 256 a side, that share an affine map

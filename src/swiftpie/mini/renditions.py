@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.geometry.fields import Colour, PictureFields, fields_of, mix, over, smoothstep
+from swiftpie.mini.fields import Colour, PictureFields, fields_of, mix, over, smoothstep
 
 _LINE_PX = 128  # lines are found in pictures of this side, whatever the side that is drawn
 _PANES = 10  # of stained glass, a side

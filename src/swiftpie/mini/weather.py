@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.geometry.fields import CELLS, coarse_fields
+from swiftpie.mini.fields import CELLS, coarse_fields
 
 RAIN_COLUMNS, RAIN_LEAN, RAIN_FALLS, RAIN_SHIFT = 32, 0.16, 3, 0.37
 RAIN_SHARE = 0.4  # how much of the picture a streak covers

@@ -2,7 +2,7 @@
 
 import pytest
 
-from swiftpie.pipelines.edit_reading import Cast, read_edit
+from swiftpie.mini.edit_reading import Cast, read_edit
 from swiftpie.scenes import Worn
 
 

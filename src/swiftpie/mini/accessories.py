@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.geometry import relief
-from swiftpie.geometry.fields import mix, paste, smoothstep
-from swiftpie.geometry.frames import FRAME_PX, pose_subjects
 from swiftpie.geometry.layout import Layout, pixel_grid
 from swiftpie.geometry.relief import Turned
+from swiftpie.mini.fields import mix, paste, smoothstep
+from swiftpie.mini.frames import FRAME_PX, pose_subjects
 
 Anchor = Literal["head", "temple", "eyes", "neck", "back", "hand"]
 _ANCHORS: tuple[Anchor, ...] = ("head", "temple", "eyes", "neck", "back", "hand")

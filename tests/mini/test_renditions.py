@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from swiftpie.geometry.renditions import ARTS, render_as, render_picture
+from swiftpie.mini.renditions import ARTS, render_as, render_picture
 from swiftpie.scenes import RENDITIONS
 from swiftpie_world.fields import read_fields
 from swiftpie_world.sampler import World

@@ -4,7 +4,7 @@ import pytest
 
 from swiftpie.backbones.presets import PRESETS
 from swiftpie.errors import InputError
-from swiftpie.pipelines.naming import (
+from swiftpie.mini.naming import (
     ENGLISH,
     MAX_MENTIONS,
     MAX_WORDS,

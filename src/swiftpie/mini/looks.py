@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.geometry.fields import Colour, mix, over, smoothstep
 from swiftpie.geometry.layout import Layout
 from swiftpie.geometry.relief import normals as normals_of
 from swiftpie.geometry.relief import turn
 from swiftpie.geometry.shading import Illumination, shaded, unlit
+from swiftpie.mini.fields import Colour, mix, over, smoothstep
 
 Ramp = tuple[Colour, Colour, Colour]  # in shadow, of the body, in light
 

@@ -13,10 +13,10 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.geometry.renditions import ARTS, render_picture
 from swiftpie.imageio.images import to_tensor
+from swiftpie.mini.relight import NOISE_SHAPE
+from swiftpie.mini.renditions import ARTS, render_picture
 from swiftpie.noise import draw_noise
-from swiftpie.pipelines.photographs.relight import NOISE_SHAPE
 from swiftpie.scenes import cut_to, packaged
 
 SIDE_PX = 256  # of the pictures that are compared

@@ -13,8 +13,8 @@ from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from swiftpie.geometry.fields import coarse_fields
 from swiftpie.geometry.layout import cell_positions
+from swiftpie.mini.fields import coarse_fields
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.eight_bits import read_weights
 from swiftpie.models.tiny import fourier_features, smoothed, tiny_unet

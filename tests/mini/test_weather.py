@@ -3,13 +3,7 @@
 import pytest
 import torch
 
-from swiftpie.geometry.weather import (
-    FLAKES,
-    FLAKES_IN_PHOTOS,
-    PixelRows,
-    draw_weather,
-    lift_weather,
-)
+from swiftpie.mini.weather import FLAKES, FLAKES_IN_PHOTOS, PixelRows, draw_weather, lift_weather
 from swiftpie.noise import draw_noise
 
 FALLING = ("rain", "snowfall", "fog")

@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 
-from swiftpie.pipelines.photographs.standing import LEAST, MOST, SMALL_M, heights, heights_in, stand
+from swiftpie.mini.standing import LEAST, MOST, SMALL_M, heights, heights_in, stand
 from swiftpie.scenes import packaged
 
 GROUNDS = [

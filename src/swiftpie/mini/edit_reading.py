@@ -8,9 +8,9 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from swiftpie.geometry.look_words import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
+from swiftpie.mini.compounds import Compound, compound_in
+from swiftpie.mini.naming import Mention, mentions
 from swiftpie.models.vocabulary import Vocabulary
-from swiftpie.pipelines.compounds import Compound, compound_in
-from swiftpie.pipelines.naming import Mention, mentions
 from swiftpie.scenes import FILLERS, PLAIN, SceneWords, Worn, read_scene_words, worn_in
 
 NOBODY = frozenset(("nothing", "nobody", "empty", "none", "no-one"))

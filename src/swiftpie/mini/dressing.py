@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.geometry.accessories import Wardrobe, open_wardrobe, wear
-from swiftpie.geometry.frames import FRAME_PX
 from swiftpie.geometry.layout import Layout
-from swiftpie.geometry.looks import recolour
 from swiftpie.geometry.relief import height
 from swiftpie.geometry.shading import Illumination, shaded
 from swiftpie.imageio.images import alpha_of, to_tensor
 from swiftpie.library import packaged
+from swiftpie.mini.accessories import Wardrobe, open_wardrobe, wear
+from swiftpie.mini.frames import FRAME_PX
+from swiftpie.mini.looks import recolour
 from swiftpie.scenes import Worn
 
 SPRITE_PX = 96  # side of accessories
