@@ -20,7 +20,7 @@ from swiftpie.backbones.components import load_components
 from swiftpie.engine.session import Session
 from swiftpie.faces import FACE_ENCODERS
 from swiftpie.imageio.writing import read_metadata
-from swiftpie.models.vocabulary import Vocabulary
+from swiftpie.mini.vocabulary import Vocabulary
 from swiftpie.server.limits import Limits
 from tests.backbones import tiny_sana
 from tests.faces.tiny_faces import PHOTO

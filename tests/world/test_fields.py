@@ -1,6 +1,6 @@
 import torch
 
-from swiftpie.models.tiny import anchor_codes
+from swiftpie.mini.denoiser import anchor_codes
 from swiftpie.noise import anchors, layout_uniforms
 from swiftpie_world.fields import read_fields
 

@@ -7,20 +7,21 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, Protocol, Unpack
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from swiftpie.attention.install import install_released
 from swiftpie.backbones.choices import Choices, device_of
 from swiftpie.backbones.downloads import ALL_READ, DownloadPlan, Unread
 from swiftpie.backbones.presets import Capability, Preset, check_personalizes
 from swiftpie.errors import CapabilityError, InputError, WeightsError
+from swiftpie.geometry.layout import Layout
+from swiftpie.geometry.shading import Lighting
 from swiftpie.library import Named
 from swiftpie.models.denoiser import Denoiser, sharing_weights
 from swiftpie.models.inversion import Inversion
-from swiftpie.models.layout_predictor import LayoutPredictor
 from swiftpie.models.text import PromptEncoder
 from swiftpie.models.vision import HasNullTokens
 from swiftpie.registry import Registry
@@ -54,6 +55,27 @@ def near_size(size_px: tuple[int, int], *, side_px: int, unit_px: int) -> tuple[
     return height, width
 
 
+class Placer(Protocol):
+    """A network that places subjects, and reads the light on them and in their places."""
+
+    config: Any
+
+    def place(self, noise: Tensor, text: Tensor, extent: Tensor) -> Layout:
+        """Return a layout a row for noise (B, C, h, w) and pooled prompts (B, D).
+
+        `extent` (B, 2) is width and height of the subject in its frame.
+        """
+
+    def light(
+        self, noise: Tensor, text: Tensor, *, pixels: Tensor, mask: Tensor, given: Tensor | None
+    ) -> Lighting | None:
+        """Return the light on references and in their new places; None if it reads none.
+
+        `noise` and `text` are those of the layout, pixels (B, 3, H, W) and mask (B, 1, H, W) show
+        the references, and `given` (B, 4, H, W) is the known part of the picture with its mask.
+        """
+
+
 def called(network: nn.Module, *tensors: torch.Tensor) -> torch.Tensor:
     """Return what a network makes of tensors, as an engine may do in another way."""
     returned: torch.Tensor = network(*tensors)
@@ -70,7 +92,7 @@ class Components:
     image_encoder: nn.Module | None  # None where no adapter is loaded
     autoencoder: Autoencoder
     denoiser: Denoiser
-    layout_predictor: LayoutPredictor | None  # None where the model does not place subjects
+    layout_predictor: Placer | None  # None where the model does not place subjects
     inversion: Inversion | None  # None where the model cannot edit pictures yet
     fingerprint: str  # sha256 of all weights
     # The context in which a session draws.

@@ -38,9 +38,6 @@ from swiftpie.backbones.presets import PRESETS, Preset, describe, read_preset
 from swiftpie.errors import ConfigError, InputError, WeightsError, short_reason
 from swiftpie.imageio.atomic import atomic_folder
 from swiftpie.models.autoencoder import PatchAutoencoder
-from swiftpie.models.inversion import TinyInversion
-from swiftpie.models.layout_predictor import LayoutPredictor
-from swiftpie.models.tiny import TinyDenoiser
 from swiftpie.models.vision import ClipIdentityEncoder, ConvImageEncoder
 from swiftpie.schedules import CLEAN, TRAIN_TIMESTEPS, NoiseScale, Renoise, Schedule
 
@@ -68,16 +65,16 @@ class Modules:
     text_encoder: CLIPTextModel
     tokenizer: PreTrainedTokenizerBase
     scheduler: SchedulerMixin
-    unet: TinyDenoiser | UNet2DConditionModel | None = None
+    unet: nn.Module | None = None
     transformer: nn.Module | None = None  # the denoiser of a family without a U-Net
     text_encoder_2: CLIPTextModelWithProjection | None = None
     tokenizer_2: PreTrainedTokenizerBase | None = None
     image_encoder: ConvImageEncoder | ClipIdentityEncoder | CLIPVisionModelWithProjection | None = (
         None
     )
-    layout_predictor: LayoutPredictor | None = None
+    layout_predictor: nn.Module | None = None
     reference_unet: UNet2DConditionModel | None = None
-    inversion_unet: TinyInversion | UNet2DConditionModel | None = None
+    inversion_unet: nn.Module | None = None
     preset: dict | None = None  # type: ignore[type-arg]  # diffusers compares plain classes
     fingerprint: str = ""
     dtype: str = ""  # of the denoiser that the fingerprint is of, as "torch.float32"

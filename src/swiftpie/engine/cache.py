@@ -20,9 +20,8 @@ from swiftpie.models.inversion import (
     PromptDifference,
 )
 from swiftpie.models.language_text import Reading
-from swiftpie.models.text import PromptEncoder, SeesPictures
+from swiftpie.models.text import PromptEncoder, SeesPictures, Taught
 from swiftpie.models.vision import HasNullTokens
-from swiftpie.models.vocabulary import Vocabulary
 from swiftpie.types import Autoencoder, Posterior, TextCondition
 
 MIB = 2**20
@@ -220,7 +219,7 @@ class CachedPrompts:
     fingerprint: str  # sha256 of the networks, `encoder` among them
 
     @property
-    def vocabulary(self) -> Vocabulary | None:
+    def vocabulary(self) -> Taught | None:
         """The words that the encoder was taught."""
         return self.encoder.vocabulary
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from swiftpie.geometry.look_words import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
 from swiftpie.library import packaged
 from swiftpie.mini.naming import ENDS
-from swiftpie.models.vocabulary import ARTICLES_AND_SIZES
+from swiftpie.mini.vocabulary import ARTICLES_AND_SIZES
 from swiftpie.scenes import FILLERS, read_scene_words, rendition_in, tokens_in
 from swiftpie.scenes import packaged as packaged_scenes
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from swiftpie.geometry.look_words import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
 from swiftpie.mini.compounds import Compound, compound_in
 from swiftpie.mini.naming import Mention, mentions
-from swiftpie.models.vocabulary import Vocabulary
+from swiftpie.mini.vocabulary import Vocabulary
 from swiftpie.scenes import FILLERS, PLAIN, SceneWords, Worn, read_scene_words, worn_in
 
 NOBODY = frozenset(("nothing", "nobody", "empty", "none", "no-one"))

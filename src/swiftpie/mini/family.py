@@ -23,14 +23,15 @@ from swiftpie.backbones.machine import AUTO
 from swiftpie.backbones.presets import Preset, read_preset
 from swiftpie.backbones.scheduling import schedule_of, with_steps, with_stored_steps
 from swiftpie.errors import CapabilityError, ConfigError, WeightsError
+from swiftpie.mini.denoiser import TinyDenoiser
+from swiftpie.mini.inversion import TinyInversion
+from swiftpie.mini.layout_predictor import LayoutPredictor
 from swiftpie.mini.naming import vocabulary_of
 from swiftpie.mini.prompt import read
 from swiftpie.mini.techniques import TECHNIQUES, advice
+from swiftpie.mini.text import TaughtTower
 from swiftpie.models.autoencoder import PatchAutoencoder
-from swiftpie.models.inversion import TinyInversion
-from swiftpie.models.layout_predictor import LayoutPredictor
-from swiftpie.models.text import Pooling, PromptEncoder, TextTower
-from swiftpie.models.tiny import TinyDenoiser
+from swiftpie.models.text import Pooling, PromptEncoder
 from swiftpie.models.vision import ConvImageEncoder
 from swiftpie.pipelines.drawing.request import Request
 from swiftpie.pipelines.techniques import Technique
@@ -81,7 +82,7 @@ class Tiny(Family):
         return Components(
             preset=preset,
             schedule=schedule_of(preset),
-            text=TextTower(
+            text=TaughtTower(
                 read_tokenizer(folder / "tokenizer", PreTrainedTokenizerFast),
                 text_encoder,
                 Pooling.MEAN,
@@ -97,7 +98,7 @@ class Tiny(Family):
 
     def read(self, prompt: str, by: Preset | PromptEncoder) -> Prompt:
         """Return the subjects that a prompt names, by the words that the networks were taught."""
-        return read(prompt, vocabulary_of(by) if isinstance(by, Preset) else by.vocabulary)
+        return read(prompt, vocabulary_of(by))
 
     def advice(self, components: Components, request: Request) -> Iterator[str]:
         """Yield warnings of words that were not taught, and of what is left out."""
@@ -122,7 +123,7 @@ class Tiny(Family):
     def to_modules(self, components: Components) -> dict[str, Any]:
         """Return the networks as they are; see `Family`."""
         text = components.text
-        assert isinstance(text, TextTower), "this family reads prompts by one tower"
+        assert isinstance(text, TaughtTower), "this family reads prompts by one tower"
         return {
             "unet": components.denoiser,
             "vae": components.autoencoder,
@@ -139,7 +140,7 @@ class Tiny(Family):
         return Components(
             preset=preset,
             schedule=schedule_of(preset),
-            text=TextTower(modules["tokenizer"], modules["text_encoder"], Pooling.MEAN),
+            text=TaughtTower(modules["tokenizer"], modules["text_encoder"], Pooling.MEAN),
             image_encoder=modules["image_encoder"],
             autoencoder=modules["vae"],
             denoiser=modules["unet"],

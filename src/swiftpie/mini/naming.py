@@ -15,7 +15,8 @@ from swiftpie.backbones.presets import Preset
 from swiftpie.errors import NobodyNamed, short_reason
 from swiftpie.geometry.look_words import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
 from swiftpie.library import Named, packaged
-from swiftpie.models.vocabulary import ARTICLES_AND_SIZES, TOKEN, Vocabulary, words_in
+from swiftpie.mini.vocabulary import ARTICLES_AND_SIZES, TOKEN, Vocabulary, words_in
+from swiftpie.models.text import PromptEncoder
 from swiftpie.pipelines.drawing.request import MAX_SUBJECTS
 from swiftpie.scenes import (
     FILLERS,
@@ -153,10 +154,12 @@ def unknown_subjects_warning(unknown: Sequence[str]) -> str:
     )
 
 
-def vocabulary_of(preset: Preset) -> Vocabulary | None:
-    """Return the vocabulary of a packaged preset, None for models that read any word."""
-    folder = preset.source.removeprefix("package:")
-    return None if folder == preset.source else _taught(folder)
+def vocabulary_of(by: Preset | PromptEncoder) -> Vocabulary | None:
+    """Return the vocabulary of an encoder or of a packaged preset; None if it reads any word."""
+    if not isinstance(by, Preset):
+        return by.vocabulary if isinstance(by.vocabulary, Vocabulary) else None
+    folder = by.source.removeprefix("package:")
+    return None if folder == by.source else _taught(folder)
 
 
 @cache

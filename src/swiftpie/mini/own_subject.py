@@ -110,10 +110,10 @@ def moved(
     The difference of what the layout predictor says about the two `prompts`, in two rows, is added
     to the present layout.
     """
-    predict = components.layout_predictor
-    assert predict is not None, "only a model that places subjects moves them"
+    predictor = components.layout_predictor
+    assert predictor is not None, "only a model that places subjects moves them"
     extent = subject_extent(subject.cover).to(noise).expand(2, -1)
-    both: Layout = predict(noise.expand(2, -1, -1, -1), prompts.pooled, extent).layout
+    both = predictor.place(noise.expand(2, -1, -1, -1), prompts.pooled, extent)
     both = Layout(*(values.float().cpu() for values in both))
     turned, tipped = (seen_view(both)[1:] - seen_view(both)[:1]).split(1, dim=1)
     deformed = both.pose[1:, 2:] - both.pose[:1, 2:]

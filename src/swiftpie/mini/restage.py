@@ -38,6 +38,7 @@ from swiftpie.mini.figures import (
     shadow_of,
     touched,
 )
+from swiftpie.mini.naming import vocabulary_of
 from swiftpie.mini.own_subject import (
     MIN_SHARE,
     SOLID,
@@ -168,7 +169,7 @@ def reading_of(components: Components, request: EditRequest) -> EditReading | No
         return REPLACED
     reading = read_edit(
         request.prompt,
-        components.text.vocabulary,
+        vocabulary_of(components.text),
         source_prompt=request.source_prompt or request.keyword,
         brings=request.identity is not None,
     )

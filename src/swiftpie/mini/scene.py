@@ -28,7 +28,7 @@ from swiftpie.mini.changes import apply_maps, changes_between
 from swiftpie.mini.dressing import dressed
 from swiftpie.mini.fields import paste
 from swiftpie.mini.looks import appearance
-from swiftpie.mini.naming import in_sentence, read_prompt
+from swiftpie.mini.naming import in_sentence, read_prompt, vocabulary_of
 from swiftpie.mini.relight import NOISE_SHAPE, relight, weathered
 from swiftpie.mini.renditions import render_picture
 from swiftpie.mini.standing import SMALL_M, heights_in, nearer, seen_in, stand
@@ -122,7 +122,7 @@ def has_scene(components: Components, request: PersonalizeRequest) -> bool:
 
 def is_empty(components: Components, request: PersonalizeRequest) -> bool:
     """Whether prompts ask for a scene without a subject, which no denoiser draws."""
-    vocabulary = components.text.vocabulary
+    vocabulary = vocabulary_of(components.text)
     if request.subjects or vocabulary is None or not has_scene(components, request):
         return False
     return not any(read_prompt(prompt, vocabulary).mentions for prompt in _prompts(request))
@@ -181,7 +181,7 @@ def placing_prompts(
 def _plain_prompts(
     components: Components, request: PersonalizeRequest, *, keeps_worn: bool = False
 ) -> str | tuple[str, ...]:
-    vocabulary, prompts = components.text.vocabulary, _prompts(request)
+    vocabulary, prompts = vocabulary_of(components.text), _prompts(request)
     prompts = tuple(in_sentence(prompt, vocabulary) for prompt in prompts)
     if not request.scene:
         prompts = tuple(map(packaged().with_place, prompts))

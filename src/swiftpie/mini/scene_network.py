@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from swiftpie.geometry.layout import cell_positions
+from swiftpie.mini.denoiser import fourier_features, smoothed, tiny_unet
 from swiftpie.mini.fields import coarse_fields
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.eight_bits import read_weights
-from swiftpie.models.tiny import fourier_features, smoothed, tiny_unet
 from swiftpie.noise import COUPLED_CHANNELS, NUM_STATISTICS, noise_statistics
 
 NUM_FIELDS = 4

@@ -17,8 +17,9 @@ from swiftpie.mini.naming import (
     people_warning,
     read_prompt,
     unknown_subjects_warning,
+    vocabulary_of,
 )
-from swiftpie.models.vocabulary import Vocabulary, words_in
+from swiftpie.mini.vocabulary import Vocabulary, words_in
 from swiftpie.pipelines.drawing.denoise import Clock
 from swiftpie.pipelines.drawing.edit_region import Compared, encode_picture, in_hole
 from swiftpie.pipelines.drawing.prepare import check_subjects, prepare
@@ -94,7 +95,7 @@ TECHNIQUES = (
 
 def advice(components: Components, request: Request) -> Iterator[str]:
     """Yield warnings of words that the model was not taught, and of what it leaves out."""
-    vocabulary, name = components.text.vocabulary, components.preset.name
+    vocabulary, name = vocabulary_of(components.text), components.preset.name
     if vocabulary is None:
         return
     if isinstance(request, PersonalizeRequest):

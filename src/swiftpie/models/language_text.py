@@ -17,6 +17,8 @@ from swiftpie.types import TextCondition
 
 Tokens = tuple[int, ...]
 
+CUT = "A prompt was cut to %s tokens, all that this model reads."
+
 
 class Reading(NamedTuple):
     """What a language model keeps of tokens that it has read, so that others can follow them.

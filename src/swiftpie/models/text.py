@@ -1,23 +1,19 @@
 """Prompts to token states: tokenizers, CLIP text towers and a rule for pooling."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from functools import cached_property
 from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, PreTrainedTokenizerBase
 
-from swiftpie.models.language_text import Reading
-from swiftpie.models.vocabulary import CUT, GENERIC, Vocabulary
+from swiftpie.models.language_text import CUT, Reading
 from swiftpie.types import TextCondition
 
 logger = logging.getLogger(__name__)
-
-TAUGHT = "taught"  # key of the vocabulary in the settings of packaged tokenizers
 
 
 class Pooling(StrEnum):
@@ -27,11 +23,18 @@ class Pooling(StrEnum):
     END = "end"  # the state of the end token, as CLIP does
 
 
+class Taught(Protocol):
+    """The words of the captions that a model was trained on; its family knows what they mean."""
+
+    def to_json(self) -> Mapping[str, list[str]]:
+        """Return the words as sorted lists."""
+
+
 class PromptEncoder(Protocol):
     """The interface of text encoders."""
 
     @property
-    def vocabulary(self) -> Vocabulary | None:
+    def vocabulary(self) -> Taught | None:
         """The words of the training captions; None if unknown."""
 
     def encode(self, prompts: list[str]) -> TextCondition:
@@ -78,10 +81,10 @@ class TextTower:
         """Of a token's state."""
         return int(self.encoder.config.hidden_size)
 
-    @cached_property
-    def vocabulary(self) -> Vocabulary | None:
-        """The words of the training captions, from the tokenizer; unknown for CLIP."""
-        return Vocabulary.stored(self.tokenizer.init_kwargs.get(TAUGHT))
+    @property
+    def vocabulary(self) -> Taught | None:
+        """The words of the training captions; unknown for CLIP."""
+        return None
 
     def with_encoders(self, change: Callable[[Any], Any]) -> Self:
         """Return the same with its network changed."""
@@ -96,10 +99,16 @@ class TextTower:
 
     def tokenize(self, prompts: list[str]) -> tuple[Tensor, ...]:
         """Return ids and mask of the tokens of `prompts`, (B, T) each."""
-        return _tokenize(self.tokenizer, [*map(self._readable, prompts)], self.length)
+        return _tokenize(self.tokenizer, [*map(self.readable, prompts)], self.length)
 
-    def _readable(self, prompt: str) -> str:
-        return prompt if self.vocabulary is None else self.vocabulary.as_taught(prompt)
+    def readable(self, prompt: str) -> str:
+        """Return a prompt in words that the tower was taught; CLIP reads any."""
+        return prompt
+
+    def name_in(self, prompt: str, name: str) -> str:
+        """Return what says `name` in a readable prompt."""
+        del prompt
+        return name
 
     def read(self, ids: Tensor, mask: Tensor) -> TextCondition:
         """Return the states of what `tokenize` returned."""
@@ -111,12 +120,11 @@ class TextTower:
         found = torch.zeros(len(names), self.length)
         if not any(names):
             return found
-        prompt = self._readable(prompt)
+        prompt = self.readable(prompt)
         cut = {"padding": "max_length", "truncation": True, "max_length": self.length}
         tokens = self.tokenizer(prompt, return_offsets_mapping=True, **cut)
         for row, given in enumerate(names):
-            # The prompt has a generic name for those that are unknown.
-            name = given if given.lower() in prompt.lower() else GENERIC
+            name = self.name_in(prompt, given)
             start = prompt.lower().find(name.lower()) if given else -1
             if start < 0:
                 continue
@@ -140,9 +148,9 @@ class TwoTextTowers:
         return self.first.width + int(self.second.config.hidden_size)
 
     @property
-    def vocabulary(self) -> Vocabulary | None:
-        """The words of the training captions; None if unknown."""
-        return self.first.vocabulary
+    def vocabulary(self) -> Taught | None:
+        """The words of the training captions, which are unknown."""
+        return None
 
     def with_encoders(self, change: Callable[[Any], Any]) -> Self:
         """Return the same with both networks changed."""

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from swiftpie.geometry.layout import Layout, pixel_grid
 from swiftpie.geometry.shading import Illumination, Lighting, brightness
 from swiftpie.masks import resize_mask
-from swiftpie.models.layout_predictor import LayoutScores, LightVotes, illumination
+from swiftpie.mini.layout_predictor import LayoutScores, LightVotes, illumination
 from swiftpie.schedules import TRAIN_TIMESTEPS, PredictionType, Schedule, scaled_linear_step
 
 LAST_TIMESTEP = TRAIN_TIMESTEPS - 1

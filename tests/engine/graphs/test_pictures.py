@@ -11,7 +11,8 @@ from swiftpie.engine.graphs.networks import to_openvino
 from swiftpie.engine.graphs.runtime import Precision
 from swiftpie.engine.session import Session
 from swiftpie.engine.transforms import transform
-from swiftpie.models.inversion import EditInversion, TinyInversion
+from swiftpie.mini.inversion import TinyInversion
+from swiftpie.models.inversion import EditInversion
 from swiftpie.pipelines.drawing.request import Subject
 from swiftpie.pipelines.drawing.settings import EditMode, EditSettings, Scales
 from tests.backbones import tiny_models

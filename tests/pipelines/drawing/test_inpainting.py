@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 import swiftpie
-from swiftpie.models.inversion import TinyInversion
+from swiftpie.mini.inversion import TinyInversion
 from swiftpie.pipelines.drawing.edit_region import EditRegion, InvertedImage
 from swiftpie.pipelines.drawing.inpainting import (
     inpainting_condition,

@@ -23,8 +23,7 @@ from swiftpie.backbones.presets.flux2 import flow_times
 from swiftpie.backbones.whole_family import TEXT, WholeFamily
 from swiftpie.errors import WeightsError
 from swiftpie.models.denoiser import Prediction, SubjectCondition, WholeDenoiser
-from swiftpie.models.language_text import LanguageText
-from swiftpie.models.vocabulary import CUT
+from swiftpie.models.language_text import CUT, LanguageText
 from swiftpie.schedules import TRAIN_TIMESTEPS
 from swiftpie.types import Posterior, TextCondition
 

@@ -356,7 +356,7 @@ def _place(components: Components, identity: Identity, text: TextCondition, give
         return whole_frame(noise)
     size = (noise.shape[2], noise.shape[3])
     extent = subject_extent(identity.mask[:1])
-    found = upright(fitted(predictor(noise, text.pooled, extent).layout, size))
+    found = upright(fitted(predictor.place(noise, text.pooled, extent), size))
     unturned = torch.zeros(1, 4)
     if not predictor.config.knows_pose:  # nothing is turned, so no graph need know how
         found = found._replace(pose=unturned)

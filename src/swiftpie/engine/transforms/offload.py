@@ -30,9 +30,8 @@ from swiftpie.errors import CapabilityError
 from swiftpie.models.denoiser import Denoiser
 from swiftpie.models.inversion import UNetInversion
 from swiftpie.models.language_text import Reading
-from swiftpie.models.text import PromptEncoder, SeesPictures
+from swiftpie.models.text import PromptEncoder, SeesPictures, Taught
 from swiftpie.models.vision import ClipIdentityEncoder
-from swiftpie.models.vocabulary import Vocabulary
 from swiftpie.types import TextCondition
 
 OFFLOAD_DEVICE = "cpu"
@@ -184,7 +183,7 @@ class OffloadedText:
     slot: DeviceSlot
 
     @property
-    def vocabulary(self) -> Vocabulary | None:
+    def vocabulary(self) -> Taught | None:
         """The words that the encoder was taught."""
         return self.inner.vocabulary
 

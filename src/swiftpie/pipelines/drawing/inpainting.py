@@ -144,10 +144,11 @@ def _moved(
     components: Components, layout: Layout, cut: Tensor, *, noise: Tensor, prompts: tuple[str, str]
 ) -> Layout:
     """Return `layout` moved and scaled by the difference of the two prompts' predictions."""
-    predict = components.layout_predictor
-    assert predict is not None, "only a model that places subjects moves them"
+    predictor = components.layout_predictor
+    assert predictor is not None, "only a model that places subjects moves them"
     text, extent = components.text.encode(list(prompts)), subject_extent(cut)
-    both: Layout = predict(noise.expand(2, -1, -1, -1), text.pooled, extent.expand(2, -1)).layout
+    rows = (noise.expand(2, -1, -1, -1), text.pooled, extent.expand(2, -1))
+    both = predictor.place(*rows)
     growth = (both.scale[1:] / both.scale[:1]).view(1, *[1] * (layout.scale.ndim - 1))
     return layout._replace(
         centre=layout.centre + both.centre[1:] - both.centre[:1], scale=layout.scale * growth

@@ -335,7 +335,7 @@ def _predicted(
     if components.layout_predictor is None:
         return whole_frame(noise)
     extent = subject_extent(subject.identity.mask[:1]).expand(batch, -1)
-    layout = fitted(components.layout_predictor(noise, text.pooled, extent).layout, cells)
+    layout = fitted(components.layout_predictor.place(noise, text.pooled, extent), cells)
     is_turned = layout.rotation.new_tensor(stance.is_turned)
     layout = upright(layout, is_turned=is_turned, flip=stance.flip, tilt=stance.tilt)
     if subject.view is None:

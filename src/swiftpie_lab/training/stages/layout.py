@@ -10,7 +10,7 @@ from torch import Tensor
 
 from swiftpie.imageio.images import contact_sheet, to_pil
 from swiftpie.masks import subject_extent
-from swiftpie.models.layout_predictor import LayoutPredictor, LayoutScores
+from swiftpie.mini.layout_predictor import LayoutPredictor, LayoutScores
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.losses import layout_loss
 from swiftpie_lab.training.stages.one_step.stage import OneStepConfig, OneStepStage

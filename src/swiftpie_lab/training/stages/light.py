@@ -12,7 +12,7 @@ from torch import Tensor
 from swiftpie.errors import ConfigError
 from swiftpie.geometry.shading import Illumination, Lighting
 from swiftpie.imageio.images import contact_sheet, to_pil
-from swiftpie.models.layout_predictor import LayoutPredictor, LightReader
+from swiftpie.mini.layout_predictor import LayoutPredictor, LightReader
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.losses import light_loss, vote_loss
 from swiftpie_lab.training.stages.one_step.networks import load_trained

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from swiftpie.backbones.presets import trailing
 from swiftpie.errors import ConfigError
+from swiftpie.mini.denoiser import TinyDenoiser
 from swiftpie.models.denoiser import Prediction, SubjectCondition
-from swiftpie.models.tiny import TinyDenoiser
 from swiftpie.schedules import PredictionType, build_schedule
 from swiftpie.types import TextCondition
 from swiftpie_lab.training.context import Context

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from swiftpie.models.tiny import TinyDenoiser
+from swiftpie.mini.denoiser import TinyDenoiser
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.critics import RealismHead, middle_features
 from swiftpie_lab.training.loop import Update

@@ -10,7 +10,7 @@ from swiftpie.attention.condition import AttentionCondition
 from swiftpie.attention.kernels import split_heads, token_grid
 from swiftpie.geometry.layout import cell_positions, to_reference
 from swiftpie.masks import resize_mask
-from swiftpie.models.tiny import TinyDenoiser
+from swiftpie.mini.denoiser import TinyDenoiser
 
 
 @contextmanager

@@ -16,13 +16,13 @@ from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
 from swiftpie.backbones.components import load_components
 from swiftpie.errors import ConfigError, WeightsError, short_reason
+from swiftpie.mini.denoiser import TinyDenoiser
+from swiftpie.mini.layout_predictor import LayoutPredictor
 from swiftpie.mini.presets import MINI
+from swiftpie.mini.text import TAUGHT, TaughtTower
+from swiftpie.mini.vocabulary import Vocabulary
 from swiftpie.models.autoencoder import PatchAutoencoder
-from swiftpie.models.layout_predictor import LayoutPredictor
-from swiftpie.models.text import TAUGHT, TextTower
-from swiftpie.models.tiny import TinyDenoiser
 from swiftpie.models.vision import ConvImageEncoder
-from swiftpie.models.vocabulary import Vocabulary
 from swiftpie_world.nouns import EMPTY_PREFIXES, GENERIC_NAMES
 
 START, END, PADDING = "<start>", "<end>", "<pad>"
@@ -116,7 +116,7 @@ def load_trained(folder: Path | None, *, device: str) -> TrainedModel:
         WeightsError: The files there are no export of a tiny model, or its tokenizer is another's.
     """
     loaded = load_components(MINI, device=device, weights=folder)
-    assert isinstance(loaded.text, TextTower)
+    assert isinstance(loaded.text, TaughtTower)
     assert isinstance(loaded.text.tokenizer, PreTrainedTokenizerFast)
     assert isinstance(loaded.autoencoder, PatchAutoencoder)
     tokenizer = loaded.text.tokenizer

@@ -22,6 +22,7 @@ from swiftpie.geometry.layout import Layout, whole_frame
 from swiftpie.geometry.shading import Illumination, Lighting
 from swiftpie.imageio.images import contact_sheet, to_pil
 from swiftpie.masks import iou, resize_mask, subject_extent
+from swiftpie.mini.layout_predictor import LayoutPredictor
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.denoiser import (
     ReferenceFeatures,
@@ -30,7 +31,6 @@ from swiftpie.models.denoiser import (
     read_references,
 )
 from swiftpie.models.eight_bits import write_network
-from swiftpie.models.layout_predictor import LayoutPredictor
 from swiftpie.models.text import Pooling, encode_tokens
 from swiftpie.types import TextCondition
 from swiftpie_lab.data.ahead import Ahead

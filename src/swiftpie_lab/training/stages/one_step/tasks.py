@@ -14,10 +14,10 @@ from swiftpie.attention.condition import silent_condition
 from swiftpie.geometry.layout import Layout, to_affine
 from swiftpie.geometry.shading import Lighting, relit
 from swiftpie.masks import bounding_box, grow, resize_mask
+from swiftpie.mini.denoiser import CELL_PX, SETTING_NUMBERS, align
+from swiftpie.mini.layout_predictor import LayoutScores
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.denoiser import Prediction, ReferenceFeatures, SceneReference, SubjectCondition
-from swiftpie.models.layout_predictor import LayoutScores
-from swiftpie.models.tiny import CELL_PX, SETTING_NUMBERS, align
 from swiftpie.noise import COUPLED_CHANNELS
 from swiftpie.schedules import add_noise, scaled_linear_step
 from swiftpie_world.air import SEASONS, TIMES, WEATHERS

@@ -74,6 +74,11 @@ class LayoutPredictor(ModelMixin, ConfigMixin):
         )
         return LayoutScores(layout=layout, flip_logit=flip_logit)
 
+    def place(self, noise: Tensor, text: Tensor, extent: Tensor) -> Layout:
+        """Return the layouts of `forward`; see `Placer`."""
+        placed: LayoutScores = self(noise, text, extent)
+        return placed.layout
+
     def light(
         self, noise: Tensor, text: Tensor, *, pixels: Tensor, mask: Tensor, given: Tensor | None
     ) -> Lighting | None:

@@ -11,7 +11,6 @@ from typing import Self
 
 from swiftpie.scenes import PREPOSITIONS
 
-CUT = "A prompt was cut to %s tokens, all that this model reads."
 WORD = re.compile(r"[^\W\d_]+(?:['-][^\W\d_]+)*")
 TOKEN = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")  # the same with digits, as "8-bit"
 BEFORE_NAMES = ("of", "and", "")  # with article and size between; "" is the beginning

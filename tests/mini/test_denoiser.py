@@ -2,8 +2,8 @@ import torch
 
 from swiftpie.geometry.layout import pixel_grid, to_affine, warp, whole_frame
 from swiftpie.geometry.relief import height, turn
-from swiftpie.models.layout_predictor import LayoutPredictor
-from swiftpie.models.tiny import align, merge_aligned
+from swiftpie.mini.denoiser import align, merge_aligned
+from swiftpie.mini.layout_predictor import LayoutPredictor
 
 CELLS = (16, 16)
 LATENTS = 3
