@@ -30,7 +30,7 @@ import numpy as np
 from PIL import Image
 
 from swiftpie.errors import InputError
-from swiftpie.scenes import ASSETS, PLACES, PLACES_INDEX
+from swiftpie.mini.scenes import ASSETS, PLACES, PLACES_INDEX
 
 SIZE = (768, 576)  # of every photograph
 VIEW = (704, 560)  # of a view cut out of a panorama

@@ -22,9 +22,9 @@ from PIL import Image
 from swiftpie.imageio.decoding import load_image
 from swiftpie.mini.relight import NOISE_SHAPE, SIDE_PX, add_weather, relight, relight_between
 from swiftpie.mini.scene_network import Relighter, load, packaged
+from swiftpie.mini.scenes import PLAIN, read_setting
+from swiftpie.mini.scenes import packaged as packaged_scenes
 from swiftpie.noise import draw_noise
-from swiftpie.scenes import PLAIN, read_setting
-from swiftpie.scenes import packaged as packaged_scenes
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.losses import psnr_db
 from swiftpie_lab.training.stages.scene import SceneConfig, contrast
@@ -133,7 +133,7 @@ def uncovered(relighter: Relighter) -> dict[str, tuple[float, float]]:
             truth = packaged_scenes().image(place)
             covered = relight(truth, setting, noise=noise, place=place)
             shown = relight_between(
-                covered, setting, PLAIN, noise=noise, place=place, relighter=relighter
+                covered, setting, PLAIN, noise=noise, place=place, run=partial(_in_place, relighter)
             )
             found.append((levels(covered, truth), levels(shown, truth)))
         means = np.mean(found, axis=0).round(1).tolist()

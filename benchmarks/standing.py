@@ -21,9 +21,9 @@ from benchmarks.sheet import Pair, identity_of, parser_of, save
 from swiftpie.errors import SwiftPieError
 from swiftpie.masks import HALF
 from swiftpie.mini.scene import draw_noise_of, staged
+from swiftpie.mini.scenes import Ground, packaged, tokens_in
 from swiftpie.mini.standing import SMALL_M, heights_in
 from swiftpie.pipelines.drawing.request import PersonalizeRequest, Subject
-from swiftpie.scenes import Ground, packaged, tokens_in
 
 NUM_PICTURES, SIZE = 40, (768, 576)
 FACTOR = 1.5  # by which a height may be off

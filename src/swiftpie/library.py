@@ -1,4 +1,4 @@
-"""Subjects by name: the sprites in the package, their synonyms, and the search among them."""
+"""Subjects and scenes by name: what the package holds, and the search among it."""
 
 import difflib
 import io
@@ -8,8 +8,9 @@ import re
 import zipfile
 from collections.abc import Iterable, Sequence
 from functools import cache, cached_property
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from swiftpie.errors import NobodyNamed, short_reason
 
@@ -66,6 +67,34 @@ def log_named(named: Iterable[Named | None]) -> None:
         near = f"; near: {', '.join(subject.near)}" if subject.near else ""
         name = "" if subject.word == subject.name else f" as {subject.name!r}"
         logger.info("%r is drawn from the library%s%s.", subject.word, name, near)
+
+
+class Places(Protocol):
+    """Scenes by name, each with some pictures."""
+
+    credit: str
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+
+    def names(self) -> tuple[str, ...]:
+        """Return all names, sorted."""
+
+    def find(self, word: str) -> str:
+        """Return the place with a name.
+
+        Raises:
+            InputError: There is none; the message offers similar names.
+        """
+
+    def count(self, name: str) -> int:
+        """Return how many pictures a place has."""
+
+    def credits_of(self, name: str) -> list[dict[str, str]]:
+        """Return author, title, source and licence of each photograph of a place, in order."""
+
+    def picture(self, name: str) -> bytes:
+        """Return a picture of a place, as a WebP file."""
 
 
 class Library:
@@ -200,6 +229,12 @@ def packaged() -> Library:
     words = ("synonyms", "meant")
     entries = (Entry(**{**row, **{name: tuple(row[name]) for name in words}}) for row in rows)
     return Library(entries, ASSETS / PACK)
+
+
+def scenes() -> Places:
+    """Return the places that the package holds, by the words of the embedded model for them."""
+    packaged_places: Places = import_module("swiftpie.mini.scenes").packaged()
+    return packaged_places
 
 
 def named_by(text: str) -> Named | None:

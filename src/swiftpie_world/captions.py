@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from swiftpie.geometry.look_words import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
 from swiftpie.mini.accessories import ACCESSORIES
+from swiftpie.mini.look_words import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
 from swiftpie.mini.looks import COLOURS, MATERIALS
-from swiftpie.scenes import RENDITIONS, WORN
+from swiftpie.mini.scenes import RENDITIONS, WORN
 from swiftpie_world.air import (
     SEASON_PHRASES,
     SEASONS,

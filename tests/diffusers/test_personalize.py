@@ -18,8 +18,8 @@ from swiftpie.diffusers.personalize import SwiftPiePipeline
 from swiftpie.guidance.cfg import ClassifierFree
 from swiftpie.guidance.dcg import Decoupled
 from swiftpie.imageio.images import to_tensor
+from swiftpie.mini.scenes import packaged
 from swiftpie.pipelines.drawing.settings import IdentityGuidance, steering_of
-from swiftpie.scenes import packaged
 from tests.pipelines.tiny_editor import tiny_editor
 
 PROMPT = "a photo of a subject on a beach"

@@ -15,9 +15,9 @@ from swiftpie.backbones.presets import WeightsKind, trailing
 from swiftpie.diffusers.edit import SwiftEditPipeline
 from swiftpie.diffusers.modules import ADAPTER
 from swiftpie.diffusers.personalize import SwiftPiePipeline
+from swiftpie.mini.scenes import packaged
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.drawing.settings import EditSettings, Scales
-from swiftpie.scenes import packaged
 from tests.backbones import tiny_models, tiny_sana
 from tests.parity import sana
 from tests.parity.pipelines import preset_of, subject

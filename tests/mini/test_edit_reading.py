@@ -3,7 +3,7 @@
 import pytest
 
 from swiftpie.mini.edit_reading import Cast, read_edit
-from swiftpie.scenes import Worn
+from swiftpie.mini.scenes import Worn
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,10 @@ import colorsys
 import pytest
 import torch
 
-from swiftpie.geometry.look_words import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
 from swiftpie.mini.frames import pose_subjects
+from swiftpie.mini.look_words import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
 from swiftpie.mini.looks import COLOURS, MATERIALS, recolour, remake
-from swiftpie.scenes import texture_in
+from swiftpie.mini.scenes import texture_in
 
 CHROMATIC = [name for name in COLOURS if name not in {"black", "white", "grey"}]
 SEE_THROUGH = {"glass", "ice"}

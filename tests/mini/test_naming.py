@@ -14,7 +14,7 @@ from swiftpie.mini.naming import (
     read_prompt,
     vocabulary_of,
 )
-from swiftpie.scenes import TIMES
+from swiftpie.mini.scenes import TIMES
 
 TAUGHT = vocabulary_of(PRESETS.get("mini"))
 

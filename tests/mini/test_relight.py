@@ -5,12 +5,12 @@ import pytest
 import torch
 from PIL import Image
 
+from swiftpie.mini import relight
 from swiftpie.mini.changes import apply_maps, local_affine_maps, meant_change, without_lamps
 from swiftpie.mini.relight import NOISE_SHAPE, add_weather
+from swiftpie.mini.scenes import PLAIN, packaged, read_setting
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.drawing.request import EditRequest
-from swiftpie.pipelines.photographs import relight
-from swiftpie.scenes import PLAIN, packaged, read_setting
 from tests.parity.edit import photograph
 
 NIGHT = read_setting("at night")

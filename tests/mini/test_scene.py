@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 from swiftpie import CapabilityError, InputError, PersonalizeRequest, Scales, Subject
+from swiftpie.mini import scene
 from swiftpie.pipelines.drawing.denoise import Clock
 from swiftpie.pipelines.drawing.prepare import prepare
 from swiftpie.pipelines.drawing.request import Output
-from swiftpie.pipelines.photographs import scene
 from tests.parity.edit import photograph
 
 PROMPT = "a dog at sunset"

@@ -44,7 +44,7 @@ def test_a_new_network_nearly_repeats_its_reference(network):
 
 
 def test_the_packaged_network_numbers_places_as_the_library_does():
-    from swiftpie.scenes import packaged as packaged_scenes
+    from swiftpie.mini.scenes import packaged as packaged_scenes
 
     relighter = packaged()
     assert relighter.network.config["num_places"] == packaged_scenes().number(None)

@@ -4,8 +4,8 @@ from itertools import product
 
 import pytest
 
+from swiftpie.mini.scenes import packaged
 from swiftpie.mini.standing import LEAST, MOST, SMALL_M, heights, heights_in, stand
-from swiftpie.scenes import packaged
 
 GROUNDS = [
     (name, ground)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from swiftpie.geometry.look_words import COLOUR_WORDS, MATERIAL_PHRASES
+from swiftpie.mini.look_words import COLOUR_WORDS, MATERIAL_PHRASES
+from swiftpie.mini.scenes import RENDITIONS
 from swiftpie.mini.vocabulary import Vocabulary, words_in
-from swiftpie.scenes import RENDITIONS
 from swiftpie_world.air import SEASON_PHRASES, TIME_PHRASES, WEATHER_PHRASES
 from swiftpie_world.captions import ACCESSORY_PHRASES, POSE_PHRASES, SIDE_WORDS, VIEW_PHRASES
 from swiftpie_world.nouns import EMPTY_PREFIXES

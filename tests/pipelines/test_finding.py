@@ -6,11 +6,12 @@ import pytest
 import torch
 from PIL import Image
 
-from swiftpie import EditRequest, InputError, scenes
+from swiftpie import EditRequest, InputError
 from swiftpie.errors import NoSubject
 from swiftpie.imageio.images import plane
 from swiftpie.library import packaged
 from swiftpie.masks import iou
+from swiftpie.mini import scenes
 from swiftpie.pipelines.drawing.request import RepaintRequest
 from swiftpie.pipelines.finding import LEAST_ALIKE, find_identity, with_place_found
 

@@ -22,8 +22,8 @@ from swiftpie.backbones.presets import PRESETS
 from swiftpie.cli.main import app
 from swiftpie.engine.transforms import TRANSFORMS
 from swiftpie.imageio.decoding import load_image
+from swiftpie.mini.scenes import packaged as packaged_scenes
 from swiftpie.pipelines.drawing.settings import EditMode, Scales
-from swiftpie.scenes import packaged as packaged_scenes
 from swiftpie_lab.cli.train import _configure, _recipes, parse_duration
 from tests.policy.project import ROOT, shown
 

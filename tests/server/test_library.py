@@ -11,7 +11,7 @@ from PIL import Image
 
 from swiftpie.imageio.writing import read_metadata
 from swiftpie.library import CREDIT, packaged
-from swiftpie.scenes import OWN_PICTURE
+from swiftpie.mini.scenes import OWN_PICTURE
 from tests.server.conftest import form, to_png
 
 PROMPT = "a kitten on a beach"

@@ -5,8 +5,8 @@ import hashlib
 import pytest
 import torch
 
-from swiftpie import scenes
 from swiftpie.imageio.images import to_tensor
+from swiftpie.mini import scenes
 from swiftpie_lab.data.scenes import PICTURES, packed_places
 from swiftpie_world.air import Setting, veil
 from swiftpie_world.fields import read_fields

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from swiftpie import scenes
+from swiftpie.mini import scenes
 from swiftpie.mini.weather import PixelRows, draw_weather
 from swiftpie.noise import draw_noise
 from swiftpie_world.air import SEASONS, TIMES, WEATHERS, Setting, veil

@@ -1,7 +1,7 @@
 /**
  * Which words of a prompt a small model was never taught, while they are typed.
  *
- * The rule is that of src/swiftpie/models/vocabulary.py, which tells why it is so; the tests compare
+ * The rule is that of src/swiftpie/mini/vocabulary.py, which tells why it is so; the tests compare
  * the two.
  */
 

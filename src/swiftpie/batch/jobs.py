@@ -30,13 +30,12 @@ from swiftpie.errors import (
 )
 from swiftpie.imageio.cutout import CutoutMethod
 from swiftpie.imageio.decoding import is_safetensors, open_image
+from swiftpie.library import NAME, scenes
 from swiftpie.models import rembg
 from swiftpie.models.cutout import parse_search
 from swiftpie.pipelines.drawing.request import MAX_SUBJECTS, check_view
 from swiftpie.pipelines.drawing.settings import EditSettings, MaskSource, Scales
 from swiftpie.pipelines.identity_file import read_identity_header
-from swiftpie.scenes import NAME
-from swiftpie.scenes import packaged as packaged_scenes
 from swiftpie.validation import (
     Box,
     check_box,
@@ -261,7 +260,7 @@ def check(job: Job, inputs: Inputs) -> None:
         )
     _check_masks(job)
     if (scene := job.texts.get("scene")) and job.scene_file is None:
-        packaged_scenes().find(scene)
+        scenes().find(scene)
     for name in job.files:
         inputs.look(name)
     if job.image is None:

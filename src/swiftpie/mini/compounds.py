@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
 
-from swiftpie.geometry.look_words import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
 from swiftpie.library import packaged
+from swiftpie.mini.look_words import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
 from swiftpie.mini.naming import ENDS
+from swiftpie.mini.scenes import FILLERS, read_scene_words, rendition_in, tokens_in
+from swiftpie.mini.scenes import packaged as packaged_scenes
 from swiftpie.mini.vocabulary import ARTICLES_AND_SIZES
-from swiftpie.scenes import FILLERS, read_scene_words, rendition_in, tokens_in
-from swiftpie.scenes import packaged as packaged_scenes
 
 LOOK_PHRASES = frozenset(
     phrase

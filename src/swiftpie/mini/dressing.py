@@ -15,7 +15,7 @@ from swiftpie.library import packaged
 from swiftpie.mini.accessories import Wardrobe, open_wardrobe, wear
 from swiftpie.mini.frames import FRAME_PX
 from swiftpie.mini.looks import recolour
-from swiftpie.scenes import Worn
+from swiftpie.mini.scenes import Worn
 
 SPRITE_PX = 96  # side of accessories
 

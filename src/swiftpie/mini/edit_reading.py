@@ -7,11 +7,11 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple
 
-from swiftpie.geometry.look_words import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
 from swiftpie.mini.compounds import Compound, compound_in
+from swiftpie.mini.look_words import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
 from swiftpie.mini.naming import Mention, mentions
+from swiftpie.mini.scenes import FILLERS, PLAIN, SceneWords, Worn, read_scene_words, worn_in
 from swiftpie.mini.vocabulary import Vocabulary
-from swiftpie.scenes import FILLERS, PLAIN, SceneWords, Worn, read_scene_words, worn_in
 
 NOBODY = frozenset(("nothing", "nobody", "empty", "none", "no-one"))
 LINKS = frozenset(("another", "beside", "next"))  # between two subjects

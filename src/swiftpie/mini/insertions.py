@@ -10,6 +10,7 @@ from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError
 from swiftpie.imageio.images import to_pil, to_tensor
 from swiftpie.mini.scene import SceneRow, names_of, scene_rows, standing
+from swiftpie.mini.scenes import plainly
 from swiftpie.pipelines.drawing.denoise import Clock
 from swiftpie.pipelines.drawing.prepare import check_subjects
 from swiftpie.pipelines.drawing.request import (
@@ -21,7 +22,6 @@ from swiftpie.pipelines.drawing.request import (
 from swiftpie.pipelines.drawing.settings import Scales
 from swiftpie.pipelines.drawing.style import style_by
 from swiftpie.pipelines.techniques import Plan, Technique, repaint
-from swiftpie.scenes import plainly
 from swiftpie.types import EditResult, GenerationResult
 
 

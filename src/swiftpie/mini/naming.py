@@ -13,12 +13,9 @@ from typing import NamedTuple, NoReturn
 
 from swiftpie.backbones.presets import Preset
 from swiftpie.errors import NobodyNamed, short_reason
-from swiftpie.geometry.look_words import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
 from swiftpie.library import Named, packaged
-from swiftpie.mini.vocabulary import ARTICLES_AND_SIZES, TOKEN, Vocabulary, words_in
-from swiftpie.models.text import PromptEncoder
-from swiftpie.pipelines.drawing.request import MAX_SUBJECTS
-from swiftpie.scenes import (
+from swiftpie.mini.look_words import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
+from swiftpie.mini.scenes import (
     FILLERS,
     PLAIN,
     RENDITIONS,
@@ -30,7 +27,10 @@ from swiftpie.scenes import (
     SceneReading,
     read_scene_of,
 )
-from swiftpie.scenes import packaged as packaged_scenes
+from swiftpie.mini.scenes import packaged as packaged_scenes
+from swiftpie.mini.vocabulary import ARTICLES_AND_SIZES, TOKEN, Vocabulary, words_in
+from swiftpie.models.text import PromptEncoder
+from swiftpie.pipelines.drawing.request import MAX_SUBJECTS
 
 MAX_NAME_WORDS = 7
 MAX_WORDS, MAX_MENTIONS = 12, 8  # bounds for prompts of any length

@@ -8,8 +8,8 @@ from swiftpie.backbones.components import Prompt
 from swiftpie.library import Named
 from swiftpie.mini.edit_reading import read_edit
 from swiftpie.mini.naming import new_subjects
+from swiftpie.mini.scenes import asks_for_turn
 from swiftpie.mini.vocabulary import Vocabulary
-from swiftpie.scenes import asks_for_turn
 
 
 @dataclass(frozen=True)

@@ -20,14 +20,22 @@ from swiftpie.mini.changes import apply_maps, changes_between, meant_change, wit
 from swiftpie.mini.fields import smoothstep
 from swiftpie.mini.renditions import render_picture
 from swiftpie.mini.scene_network import packaged
+from swiftpie.mini.scenes import (
+    NIGHT,
+    PLAIN,
+    WINTER,
+    SceneChange,
+    SceneSetting,
+    change_of,
+    uncovers,
+)
+from swiftpie.mini.scenes import packaged as packaged_scenes
 from swiftpie.mini.weather import FLAKES, FLAKES_IN_PHOTOS, PixelRows, draw_weather, lift_weather
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.drawing.denoise import Clock
 from swiftpie.pipelines.drawing.edit_region import blend_mask, given_mask
 from swiftpie.pipelines.drawing.request import EditRequest, resolved_scales
 from swiftpie.pipelines.photographs.filling import brightness
-from swiftpie.scenes import NIGHT, PLAIN, WINTER, SceneChange, SceneSetting, change_of, uncovers
-from swiftpie.scenes import packaged as packaged_scenes
 from swiftpie.types import EditResult
 
 logger = logging.getLogger(__name__)

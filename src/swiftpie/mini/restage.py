@@ -59,6 +59,7 @@ from swiftpie.mini.relight import (
     without_weather,
 )
 from swiftpie.mini.scene import share_of
+from swiftpie.mini.scenes import packaged
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.drawing.denoise import Clock
 from swiftpie.pipelines.drawing.edit_region import (
@@ -71,7 +72,6 @@ from swiftpie.pipelines.drawing.edit_region import (
 from swiftpie.pipelines.drawing.request import EditRequest, resolved_scales
 from swiftpie.pipelines.photographs.filling import inpaint
 from swiftpie.pipelines.photographs.removal import EDGE, LEAST_THERE, with_surroundings
-from swiftpie.scenes import packaged
 from swiftpie.types import EditResult, Identity, TextCondition
 
 CHANGES = (

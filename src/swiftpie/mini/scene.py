@@ -31,22 +31,7 @@ from swiftpie.mini.looks import appearance
 from swiftpie.mini.naming import in_sentence, read_prompt, vocabulary_of
 from swiftpie.mini.relight import NOISE_SHAPE, relight, weathered
 from swiftpie.mini.renditions import render_picture
-from swiftpie.mini.standing import SMALL_M, heights_in, nearer, seen_in, stand
-from swiftpie.mini.style import rendition_like
-from swiftpie.noise import draw_noise
-from swiftpie.pipelines.drawing.denoise import Clock, Prepared
-from swiftpie.pipelines.drawing.prepare import has_own_size, size_of
-from swiftpie.pipelines.drawing.request import (
-    WORDS_ALONE,
-    Output,
-    PersonalizeRequest,
-    resolved_scales,
-)
-from swiftpie.pipelines.drawing.settings import StyleBy
-from swiftpie.pipelines.drawing.style import style_by
-from swiftpie.pipelines.photographs.compositing import SubjectReference, colours_of, shrunk_into
-from swiftpie.pipelines.photographs.filling import extrapolate
-from swiftpie.scenes import (
+from swiftpie.mini.scenes import (
     OWN_PICTURE,
     Ground,
     SceneSetting,
@@ -62,6 +47,21 @@ from swiftpie.scenes import (
     tokens_in,
     worn_in,
 )
+from swiftpie.mini.standing import SMALL_M, heights_in, nearer, seen_in, stand
+from swiftpie.mini.style import rendition_like
+from swiftpie.noise import draw_noise
+from swiftpie.pipelines.drawing.denoise import Clock, Prepared
+from swiftpie.pipelines.drawing.prepare import has_own_size, size_of
+from swiftpie.pipelines.drawing.request import (
+    WORDS_ALONE,
+    Output,
+    PersonalizeRequest,
+    resolved_scales,
+)
+from swiftpie.pipelines.drawing.settings import StyleBy
+from swiftpie.pipelines.drawing.style import style_by
+from swiftpie.pipelines.photographs.compositing import SubjectReference, colours_of, shrunk_into
+from swiftpie.pipelines.photographs.filling import extrapolate
 from swiftpie.types import GenerationResult, Identity, TextCondition
 
 INSIDE = (0.6, 0.95)  # opacities between which a drawn colour comes to be the subject's alone

@@ -6,7 +6,7 @@ from functools import cache
 from itertools import groupby
 
 from swiftpie.masks import Box
-from swiftpie.scenes import ASSETS, Ground
+from swiftpie.mini.scenes import ASSETS, Ground
 
 HEIGHTS = "heights.json"  # metres of what names mean, beside the places
 SMALL_M = 0.35  # what is lower gets a near place

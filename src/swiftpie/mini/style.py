@@ -16,8 +16,8 @@ from torch.nn import functional as F
 from swiftpie.imageio.images import to_tensor
 from swiftpie.mini.relight import NOISE_SHAPE
 from swiftpie.mini.renditions import ARTS, render_picture
+from swiftpie.mini.scenes import cut_to, packaged
 from swiftpie.noise import draw_noise
-from swiftpie.scenes import cut_to, packaged
 
 SIDE_PX = 256  # of the pictures that are compared
 NUM_PLACES, STRIDE = 8, 7  # of the library that are drawn in each rendition, far from each other

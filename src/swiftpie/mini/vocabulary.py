@@ -9,7 +9,7 @@ from functools import cached_property
 from itertools import groupby
 from typing import Self
 
-from swiftpie.scenes import PREPOSITIONS
+from swiftpie.mini.scenes import PREPOSITIONS
 
 WORD = re.compile(r"[^\W\d_]+(?:['-][^\W\d_]+)*")
 TOKEN = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")  # the same with digits, as "8-bit"

@@ -17,6 +17,7 @@ from swiftpie.engine.session import Session
 from swiftpie.errors import ImageError, InputError, WeightsError
 from swiftpie.faces.choose import choose_face, find_faces
 from swiftpie.imageio.images import alpha_of
+from swiftpie.library import scenes
 from swiftpie.masks import Box, hole_of, load_mask
 from swiftpie.models.cutout import CutOut, Search, cut_out
 from swiftpie.noise import seeds_from
@@ -34,7 +35,6 @@ from swiftpie.pipelines.drawing.request import (
 )
 from swiftpie.pipelines.drawing.settings import EditSettings, Scales
 from swiftpie.pipelines.finding import Found
-from swiftpie.scenes import packaged as packaged_scenes
 from swiftpie.server.schemas import Drawing, RequestError
 from swiftpie.types import Identity
 
@@ -238,7 +238,7 @@ def _check_where(where: Source | None, *, others: tuple[object, ...], task: str)
 
 def _scene_named(scene: str) -> str:
     """Return the scene of the library with a name; a file of the server is never read."""
-    return scene if scene in {"", WORDS_ALONE} else packaged_scenes().find(scene)
+    return scene if scene in {"", WORDS_ALONE} else scenes().find(scene)
 
 
 def size_for(body: Drawing, facts: Mapping[str, Any], images: Sequence[Image.Image]) -> str:

@@ -10,8 +10,8 @@ import torch
 
 from swiftpie.imageio.atomic import write_file
 from swiftpie.imageio.images import to_pil
+from swiftpie.mini.scenes import INDEX, packaged
 from swiftpie.noise import COUPLED_CHANNELS
-from swiftpie.scenes import INDEX, packaged
 from swiftpie_world.air import Setting
 from swiftpie_world.features import Place
 from swiftpie_world.fields import read_fields

@@ -7,8 +7,8 @@ import subprocess
 
 import pytest
 
-from swiftpie import scenes
 from swiftpie.backbones.presets import PRESETS
+from swiftpie.mini import scenes
 from swiftpie.mini.naming import vocabulary_of
 from swiftpie.mini.page.site import SOURCES, VOCABULARY
 from swiftpie.mini.page.words import words_of_prompts

@@ -13,7 +13,7 @@ from swiftpie.cli.drawing.subjects import read_source, with_cutouts
 from swiftpie.cli.loading import open_session, resolved
 from swiftpie.engine.origin import spell_cutouts
 from swiftpie.errors import ConfigError
-from swiftpie.library import CREDIT, Named, packaged
+from swiftpie.library import CREDIT, Named, packaged, scenes
 
 if TYPE_CHECKING:
     from swiftpie.pipelines.drawing.request import Pictures, Source
@@ -245,9 +245,7 @@ def library(
 
 
 def _list_scenes(query: str, *, as_json: bool) -> None:
-    from swiftpie import scenes
-
-    known = scenes.packaged()
+    known = scenes()
     found = [known.find(query)] if query else [*known.names()]
     if as_json:
         print_json(
@@ -258,4 +256,4 @@ def _list_scenes(query: str, *, as_json: bool) -> None:
         )
     else:
         print_text("".join(f"{name}\n" for name in found))
-    say(f"{len(found)} of {len(known)}. {scenes.CREDIT}.")
+    say(f"{len(found)} of {len(known)}. {known.credit}.")

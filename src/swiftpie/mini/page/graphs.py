@@ -12,10 +12,10 @@ from swiftpie.mini.relight import SIDE_PX as SCENE_PX
 from swiftpie.mini.scene import draw_noise_of, put_before
 from swiftpie.mini.scene_network import Relighter, SceneCondition
 from swiftpie.mini.scene_network import packaged as packaged_scene
+from swiftpie.mini.scenes import WEATHERS
 from swiftpie.mini.weather import PixelRows, draw_weather
 from swiftpie.models.cutout import packaged
 from swiftpie.models.cutout_net import CutoutNet
-from swiftpie.scenes import WEATHERS
 
 CUTOUT, RELIGHT, JOIN = "cutout", "relight", "join"  # the graphs, by their names
 SCENE = "scene"  # the picture that `relight` and `join` read

@@ -12,10 +12,11 @@ from typing import Any
 from PIL import Image, ImageOps
 
 import swiftpie
-from swiftpie import library, scenes
+from swiftpie import library
 from swiftpie.engine.graphs.export import DRAW, Sheet, export_onnx
 from swiftpie.engine.load import load
 from swiftpie.imageio.writing import XMP
+from swiftpie.mini import scenes
 from swiftpie.mini.page.compact import pack_graphs
 from swiftpie.mini.page.graphs import CUTOUT, JOIN, RELIGHT, export_page_parts
 from swiftpie.mini.page.words import words_of_prompts

@@ -3,9 +3,9 @@
 import re
 from typing import Any
 
-from swiftpie import scenes
-from swiftpie.geometry.look_words import ELSEWHERE as LOOKS_END
-from swiftpie.geometry.look_words import MATERIAL_PHRASES, MATERIAL_WORDS, TEXTURED
+from swiftpie.mini import scenes
+from swiftpie.mini.look_words import ELSEWHERE as LOOKS_END
+from swiftpie.mini.look_words import MATERIAL_PHRASES, MATERIAL_WORDS, TEXTURED
 
 GROUP = re.compile(r"\(\?P<")
 

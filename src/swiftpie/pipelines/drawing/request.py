@@ -8,12 +8,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Self, Union
 
-from swiftpie import scenes
 from swiftpie.attention.layer_scales import LayerScales, read_form
 from swiftpie.backbones.presets import Preset
 from swiftpie.config import Option, Surface
 from swiftpie.errors import InputError
-from swiftpie.library import Named
+from swiftpie.library import NAME, Named, scenes
 from swiftpie.pipelines.drawing.settings import (
     MAX_SCALE,
     NOT_COMFYUI,
@@ -527,8 +526,8 @@ def read_scene(scene: "Picture") -> "str | Image.Image":
 
     if isinstance(scene, str) and scene in {"", WORDS_ALONE}:
         return scene
-    if isinstance(scene, str) and scenes.NAME.fullmatch(scene) and not Path(scene).is_file():
-        return scenes.packaged().find(scene)
+    if isinstance(scene, str) and NAME.fullmatch(scene) and not Path(scene).is_file():
+        return scenes().find(scene)
     return load_image(scene)
 
 

@@ -7,8 +7,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Query, Request, Response, WebSocket
 
 from swiftpie.library import CREDIT, packaged
-from swiftpie.scenes import CREDIT as SCENE_CREDIT
-from swiftpie.scenes import packaged as packaged_scenes
+from swiftpie.library import scenes as packaged_scenes
 from swiftpie.server.live import Live
 from swiftpie.server.routes.calls import caller_of, deadline_of, pictured, while_wanted
 from swiftpie.server.schemas import MAX_NAME, RequestError, page_settings
@@ -78,7 +77,7 @@ def library_routes() -> APIRouter:
             }
             for name in known.names()
         ]
-        return {"object": "list", "data": data, "credit": SCENE_CREDIT}
+        return {"object": "list", "data": data, "credit": known.credit}
 
     @router.get("/v1/scenes/{name}/picture", tags=["library"], **pictured("webp"))
     async def scene(name: str) -> Response:

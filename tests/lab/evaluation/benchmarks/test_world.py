@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from swiftpie import CapabilityError, ConfigError, WeightsError
-from swiftpie.geometry.look_words import COLOUR_WORDS, MATERIAL_PHRASES
 from swiftpie.imageio.images import to_pil, to_tensor
 from swiftpie.masks import bounding_box
+from swiftpie.mini.look_words import COLOUR_WORDS, MATERIAL_PHRASES
+from swiftpie.mini.scenes import RENDITIONS
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.drawing.request import Output, PersonalizeRequest, Subject
-from swiftpie.scenes import RENDITIONS
 from swiftpie_lab.evaluation.benchmarks.world import (
     BRANCHES,
     USES,

@@ -13,14 +13,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from swiftpie.errors import InputError, did_you_mean
-from swiftpie.geometry.look_words import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS, TEXTURED
-from swiftpie.geometry.look_words import ELSEWHERE as LOOKS_END
 from swiftpie.library import packaged as packaged_library
+from swiftpie.mini.look_words import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS, TEXTURED
+from swiftpie.mini.look_words import ELSEWHERE as LOOKS_END
 
 if TYPE_CHECKING:
     from PIL import Image
 
-ASSETS = Path(__file__).parent / "assets" / "scene"
+ASSETS = Path(__file__).parents[1] / "assets" / "scene"
 PACK, INDEX = "scenes.zip", "scenes.json"
 PLACES, PLACES_INDEX = "places.zip", "places.json"  # photographs, and what is known of them
 PHOTOGRAPH_PX = (768, 576)  # width and height of each
@@ -130,7 +130,6 @@ FILLERS = frozenset(
     )
 )
 OWN_PICTURE = "a picture of your own"  # what metadata call a scene that is no name
-NAME = re.compile(r"[^\W_][\w '-]*")  # what may be a name, and hardly a file's
 WORD = re.compile(r"[^\W\d_]+(?:['-][^\W\d_]+)*")
 TOKEN = re.compile(rf"{WORD.pattern}|[,;.:!?]")
 PREPOSITIONS = frozenset(
@@ -409,6 +408,8 @@ class Scenes:
             _head(words) for row in rows if row["is_known"] for words in row["phrases"]
         )
         self._numbers = {name: number for number, name in enumerate(known)}
+
+    credit = CREDIT
 
     def __len__(self) -> int:
         return len(self._phrases)

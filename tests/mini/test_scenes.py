@@ -6,8 +6,7 @@ import pytest
 from PIL import Image
 
 from swiftpie import InputError
-from swiftpie.pipelines.drawing.request import read_scene
-from swiftpie.scenes import (
+from swiftpie.mini.scenes import (
     ASSETS,
     BACKDROPS,
     PHOTOGRAPH_PX,
@@ -27,6 +26,7 @@ from swiftpie.scenes import (
     uncovers,
     worn_in,
 )
+from swiftpie.pipelines.drawing.request import read_scene
 
 FREE = re.compile(r"public domain|CC0-1\.0|CC-BY(-SA)?-[34]\.0")
 PHOTOGRAPHED = [name for name in packaged().names() if packaged().is_photographed(name)]
