@@ -10,6 +10,7 @@ export of `swiftpie train world-one-network`.
 
 import argparse
 import sys
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,6 +24,8 @@ from torch import Tensor
 
 from swiftpie.mini.scene_network import SceneCondition
 from swiftpie.mini.scene_network import packaged as packaged_scene
+from swiftpie_lab.evaluation.judges import shipped_reader
+from swiftpie_lab.judges import JUDGE_PX, WHOLE_PX, PictureReader, shrink
 from swiftpie_lab.training.context import PACKAGED, Context
 from swiftpie_lab.training.losses import masked_psnr_db
 from swiftpie_lab.training.recipes.mini import world_one_network
@@ -32,13 +35,13 @@ from swiftpie_lab.training.stages.one_step.tasks import Drops
 from swiftpie_lab.training.stages.scene import contrast
 from swiftpie_lab.training.stages.sharpening import SharpeningConfig
 from swiftpie_world.air import WEATHERS, Setting, veil
-from swiftpie_world.captions import SceneSpec
+from swiftpie_world.captions import WHOLE_QUESTIONS, SceneSpec, right_answers
 from swiftpie_world.fields import read_fields
 from swiftpie_world.places import PLACES, is_held_out, settings
 from swiftpie_world.sampler import SceneShares, WorldBatch
 
 WAYS = ("words", "same noise", "other noise", "shipped")
-AT_ONCE, SIZE_PX, SEED = 6, 256, 7
+AT_ONCE, SIZE_PX, SEED, ROUNDS = 6, 256, 7, 9
 
 
 class Drawn(NamedTuple):
@@ -49,10 +52,17 @@ class Drawn(NamedTuple):
     background_db: float
     sharpness: float
     subject_db: float | None  # None where the way draws no subject
+    place_right: bool
+    setting_right: bool  # time, weather and season, as far as the place has them
 
 
 def drawings(
-    stage: OneStepStage, network: OneStepNetworks, chosen: list[Setting], *, seed: int
+    stage: OneStepStage,
+    network: OneStepNetworks,
+    reader: PictureReader,
+    chosen: list[Setting],
+    *,
+    seed: int,
 ) -> Iterator[Drawn]:
     """Yield pictures of all ways, of a batch of settings."""
     specs = [SceneSpec(setting) for setting in chosen]
@@ -67,7 +77,9 @@ def drawings(
         background = masked_psnr_db(pixels, truth, 1 - mask)
         subject = masked_psnr_db(pixels, truth, mask)
         sharp = contrast(pixels * (1 - mask)) / contrast(truth * (1 - mask))
+        said = _said(reader, pixels)
         for row, setting in enumerate(chosen):
+            right = {name: said[row][name] == one for name, one in _asked(specs[row]).items()}
             is_outdoors = PLACES[setting.place].outdoors
             yield Drawn(
                 WEATHERS[setting.weather] if is_outdoors else "indoors",
@@ -75,6 +87,8 @@ def drawings(
                 float(background[row]),
                 float(sharp[row]),
                 None if way == "shipped" else float(subject[row]),
+                right.pop("place"),
+                all(right.values()),
             )
 
 
@@ -101,6 +115,41 @@ def _shipped(batch: WorldBatch) -> Tensor:
     return (2 * veil((place.float() + 1) / 2, fields, chosen) - 1).clamp(-1, 1)
 
 
+def milliseconds(stage: OneStepStage, network: OneStepNetworks, setting: Setting) -> list[float]:
+    """Return how long a picture takes by each way, the median of calls in turns.
+
+    What is shipped draws the subject by words alone besides.
+    """
+    shares = SceneShares(other=0.0, unnamed=0.0)
+    batch = stage.held_out.batch(
+        1, 1, seed=SEED, augment=False, scenes=shares, specs=[SceneSpec(setting)]
+    )
+    taken: dict[str, list[float]] = defaultdict(list)
+    for _ in range(ROUNDS):
+        for way in WAYS:
+            start = time.perf_counter()
+            _drawn(stage, network, batch, "words" if way == "shipped" else way)
+            if way == "shipped":
+                _shipped(batch)
+            taken[way].append(1000 * (time.perf_counter() - start))
+    return [median(taken[way]) for way in WAYS]
+
+
+def _said(reader: PictureReader, pixels: Tensor) -> list[dict[str, str]]:
+    """Return what the judge answers about the surroundings in each picture."""
+    unseen = pixels.new_zeros(len(pixels), 9, JUDGE_PX, JUDGE_PX)  # the subject is not asked for
+    logits = reader(shrink(pixels, WHOLE_PX), unseen[:, :6], unseen[:, 6:])
+    return [
+        {name: WHOLE_QUESTIONS[name][int(logits[name][row].argmax())] for name in WHOLE_QUESTIONS}
+        for row in range(len(pixels))
+    ]
+
+
+def _asked(spec: SceneSpec) -> dict[str, str]:
+    kept = {"place", "time", "weather", "season"}
+    return {name: one for name, one in right_answers(spec).items() if name in kept}
+
+
 def table(rows: list[Drawn]) -> str:
     """Return means with their standard errors, a line a kind of weather."""
     cells: dict[tuple[str, str], list[Drawn]] = defaultdict(list)
@@ -120,7 +169,11 @@ def table(rows: list[Drawn]) -> str:
     lines.append(f"{'sharpness':14}" + "".join(f"{one:>16.2f}" for one in sharp))
     subjects = [[row.subject_db for row in cells["all", way] if row.subject_db] for way in WAYS]
     told = [f"{mean(one):.1f} ± {_error(one):.1f}" if one else "-" for one in subjects]
-    return "\n".join([*lines, f"{'subject, dB':14}" + "".join(f"{one:>16}" for one in told)])
+    lines.append(f"{'subject, dB':14}" + "".join(f"{one:>16}" for one in told))
+    for title, name in (("place right", "place_right"), ("setting right", "setting_right")):
+        shares = [mean(getattr(row, name) for row in cells["all", way]) for way in WAYS]
+        lines.append(f"{title:14}" + "".join(f"{one:>16.0%}" for one in shares))
+    return "\n".join(lines)
 
 
 def _error(values: list[float]) -> float:
@@ -140,6 +193,7 @@ def main() -> None:
     config = replace(recipe.model, start=given.weights, size_px=SIZE_PX, grown_share=0.0, views=1)
     stage = config.build(Context(given.data, Path(), "cpu"))
     network, random = stage.network().eval(), Random(SEED)
+    reader = shipped_reader()
     unseen = [setting for setting in settings() if is_held_out(setting)]
     indoors = [setting for setting in settings() if not PLACES[setting.place].outdoors]
     dealt = random.sample(unseen, given.cases - given.cases // 6)
@@ -147,9 +201,11 @@ def main() -> None:
     rows: list[Drawn] = []
     for first in range(0, len(dealt), AT_ONCE):
         chosen = dealt[first : first + AT_ONCE]
-        rows += drawings(stage, network, chosen, seed=SEED + first)
+        rows += drawings(stage, network, reader, chosen, seed=SEED + first)
         sys.stderr.write(f"{min(first + AT_ONCE, len(dealt))} of {len(dealt)}\n")
-    sys.stdout.write(f"{table(rows)}\n")
+    taken = milliseconds(stage, network, dealt[0])
+    line = f"{'a picture, ms':14}" + "".join(f"{one:>16.0f}" for one in taken)
+    sys.stdout.write(f"{table(rows)}\n{line}\n")
 
 
 if __name__ == "__main__":
