@@ -3,6 +3,7 @@ from collections import Counter
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from swiftpie_world.air import (
     SEASON_PHRASES,
@@ -15,11 +16,27 @@ from swiftpie_world.air import (
     veil,
 )
 from swiftpie_world.fields import read_fields
-from swiftpie_world.places import PLACES, draw_foregrounds, draw_places, is_held_out, settings
+from swiftpie_world.places import (
+    PLACES,
+    SCENE_PLACES,
+    draw_foregrounds,
+    draw_places,
+    is_held_out,
+    settings,
+)
 
 SIZE_PX = 48
 OUTDOORS = [index for index, place in enumerate(PLACES) if place.outdoors]
 SEASONAL = [index for index, place in enumerate(PLACES) if place.has_seasons]
+
+
+class Divisors(TorchDispatchMode):
+    """Refuses to divide by what passes zero within a tensor, where some picture divides by 0."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.overloadpacket is torch.ops.aten.div and isinstance(args[1], torch.Tensor):
+            assert args[1].min() > 0 or args[1].max() < 0
+        return func(*args, **(kwargs or {}))
 
 
 def draw_fields(count, *, size_px=SIZE_PX, seed=0):
@@ -49,6 +66,15 @@ def test_every_setting_draws_finite_pictures_in_range(index):
     assert pictures.min() >= 0
     assert pictures.max() <= 1
     assert pictures.flatten(1).std(dim=1).min() > 0.008
+
+
+@pytest.mark.parametrize(
+    "index", range(len(SCENE_PLACES)), ids=lambda index: SCENE_PLACES[index].name
+)
+def test_no_place_divides_by_what_passes_zero(index):
+    fields = draw_fields(2, size_px=64)
+    with Divisors():
+        draw_places(fields, [Setting(index), Setting(index, time=2, weather=1, season=2)])
 
 
 @pytest.mark.parametrize("index", range(len(PLACES)), ids=lambda index: PLACES[index].name)
