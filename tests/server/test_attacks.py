@@ -46,6 +46,7 @@ import statistics
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -57,7 +58,7 @@ import swiftpie
 from swiftpie.backbones.presets import PRESETS, describe
 from swiftpie.server.app import make_app
 from swiftpie.server.limits import Limits
-from swiftpie.server.listening import MAX_EXTRA, MAX_OF_ADDRESS, ConnectionLimiter
+from swiftpie.server.listening import MAX_AHEAD, MAX_EXTRA, MAX_OF_ADDRESS, ConnectionLimiter
 from swiftpie.server.routes.service import StaticFolder
 from swiftpie.server.store import Models, ServedModel
 from swiftpie.server.worker import Worker
@@ -339,8 +340,63 @@ def test_what_is_no_plain_request_ends(guarded, name):
     assert b'"version"' not in answer
 
 
+HEAD = "POST /v1/pictures HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; "
+HEAD += "boundary=X\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def test_bodies_in_pieces_of_a_byte_keep_nobody_waiting(session):
+    with serving(session) as running:
+        draw = {"prompt": PROMPT, "seed": 1}
+
+        def drawn_s():
+            began = time.perf_counter()
+            assert running.ask("POST", "/v1/images/generations", body=draw).status == 200
+            return time.perf_counter() - began
+
+        alone_s = max(drawn_s(), drawn_s())
+        place, lags = ("127.0.0.1", running.port), []
+        slow = [socket.create_connection(place, timeout=20) for _ in range(64)]
+        try:
+            for one in slow:
+                one.setblocking(False)
+                with suppress(OSError):
+                    one.send(HEAD.encode() + 40_000 * b"1\r\nx\r\n")  # as much as fits
+            for _ in range(30):
+                began = time.perf_counter()
+                assert running.ask("GET", "/health/live").status == 200
+                lags.append(time.perf_counter() - began)
+                for one in slow:
+                    with suppress(OSError):
+                        one.send(b"1\r\nx\r\n")
+            beside_s = drawn_s()
+            told = slow[0].recv(1 << 16)
+        finally:
+            for one in slow:
+                one.close()
+    assert told.startswith(b"HTTP/1.1 400")
+    assert b"small pieces" in told
+    assert statistics.median(lags) < 0.2  # it was 8 s
+    assert beside_s < 3 * alone_s + 1
+
+
+@pytest.mark.parametrize(("size", "count"), [(1, 12), (1_200, 400)], ids=["few", "usual"])
+def test_pieces_of_a_usual_kind_are_read(guarded, size, count):
+    rest = size.to_bytes(4).hex().encode() + b"\r\n" + b"x" * size + b"\r\n"
+    head = HEAD.replace(
+        "Content-Type", f"Connection: close\r\nAuthorization: Bearer {TOKEN}\r\nContent-Type"
+    )
+    answer = spoken(guarded.port, head.encode() + count * rest + b"0\r\n\r\n")
+    assert b"invalid_form" in answer  # it was read as a whole
+
+
 def test_a_path_without_end_ends(guarded):
     assert spoken(guarded.port, b"GET /" + b"x" * (1 << 20)).startswith(b"HTTP/1.1 400 ")
+
+
+def test_requests_far_ahead_of_their_answers_end(guarded):
+    whole = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    assert spoken(guarded.port, (MAX_AHEAD * whole) + b"GET").count(b"HTTP/1.1 200") == MAX_AHEAD
+    assert spoken(guarded.port, 1000 * whole).count(b"HTTP/1.1 200") == 0
 
 
 @pytest.mark.parametrize("path", ["/v1/pictures", "/v1/identities", "/v1/images/edits"])
@@ -604,3 +660,11 @@ def test_a_form_is_not_a_way_around(ask, picture_bytes):
 def test_these_files_are_where_they_are_looked_for():
     assert is_allowed("/a/swiftpie/server/static/index.html")
     assert not is_allowed("/etc/passwd")
+
+
+def test_every_entry_names_tests_that_exist():
+    texts = [path.read_text() for path in Path(__file__).parent.glob("test_*.py")]
+    found = {name for text in texts for name in re.findall(r"def (test_\w+)", text)}
+    named = re.findall(r"`(test_\w+)`", str(__doc__))
+    assert len(named) > 20
+    assert set(named) <= found

@@ -170,17 +170,24 @@ HANDSHAKE = (
     "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
 )
 MASK = bytes(4)
-FLOODS = {"texts": b"\x81\x82" + MASK + b"{}", "binary messages": b"\x82\x80" + MASK}
+FLOODS = {
+    "empty parts": (b"\x01\x80" + MASK, b"\x00\x80" + MASK),
+    "pings": (b"", b"\x89\x80" + MASK),
+    "pongs": (b"", b"\x8a\x80" + MASK),
+    "messages": (b"", b"\x81\x82" + MASK + b"{}"),
+    "binary messages": (b"", b"\x82\x80" + MASK),
+}
 
 
 @pytest.mark.parametrize("name", FLOODS)
-def test_a_flood_of_messages_ends_its_connection(server, name):
+def test_a_flood_of_frames_ends_its_connection(server, name):
+    first, frame = FLOODS[name]
     with socket.create_connection(("127.0.0.1", server.port), timeout=20) as raw:
         raw.sendall(HANDSHAKE.encode())
         assert raw.recv(1 << 16).startswith(b"HTTP/1.1 101")
         answer = b""
         try:
-            raw.sendall(40_000 * FLOODS[name])
+            raw.sendall(first + 40_000 * frame)
             while piece := raw.recv(1 << 16):
                 answer += piece
         except ConnectionError:  # closed with something unread

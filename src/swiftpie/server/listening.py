@@ -18,6 +18,13 @@ from swiftpie.server.limits import Limits
 KEEP_ALIVE_S = 75
 PROXIES = "FORWARDED_ALLOW_IPS"  # names addresses whose X-Forwarded-* uvicorn believes
 MAX_HEADER_BYTES = 64 << 10
+PIECE_BYTES = 1024  # a smaller piece of a body counts as the part that it lacks
+PIECES_A_SECOND, PIECES_AT_ONCE = 200, 1000  # that an address may send; networks send 1,400 bytes
+FREE_PIECES = 16  # of each request, so that many requests are no reason
+TRICKLES = f"The body has too many small pieces. Send pieces of {PIECE_BYTES} bytes or more."
+FRAMES_A_SECOND, FRAMES_AT_ONCE = 100, 200  # over a WebSocket; typing and dragging send some 60
+FRAME_BYTES = 4096  # of a WebSocket that are read before frames are counted
+MAX_AHEAD = 16  # requests on one connection that wait for the answer to one before
 MAX_CONNECTIONS = 512
 MAX_OF_ADDRESS = 256  # a proxy has one address for all
 MAX_EXTRA = 64  # more than these, which are asked about health or told to come back
@@ -25,7 +32,22 @@ EXTRA_HEAD_S = 2.0
 
 
 class RequestTooLargeError(Exception):
-    """The head of a request is longer than the server reads; uvicorn answers 400."""
+    """A request has a longer head or more pieces than the server reads; uvicorn answers 400."""
+
+
+class Allowance:
+    """How much more may come now: so much at once, and so much a second."""
+
+    def __init__(self, *, at_once: float, a_second: float) -> None:
+        self._most, self._a_second = at_once, a_second
+        self._left, self._counted_s = at_once, 0.0
+
+    def take(self, amount: float, *, now_s: float) -> bool:
+        """Count what came; return whether it was allowed."""
+        earned = (now_s - self._counted_s) * self._a_second
+        self._left = min(self._most, self._left + earned) - amount
+        self._counted_s = now_s
+        return self._left >= 0
 
 
 class ConnectionLimiter:
@@ -34,6 +56,7 @@ class ConnectionLimiter:
     def __init__(self) -> None:
         self._addresses: dict[asyncio.BaseTransport, str] = {}
         self._of_address: Counter[str] = Counter()
+        self._pieces: dict[str, Allowance] = {}  # of addresses that are connected
         self._extra: dict[asyncio.Transport, None] = {}  # the oldest comes first
 
     def enter(self, transport: asyncio.Transport) -> bool:
@@ -58,13 +81,22 @@ class ConnectionLimiter:
             self._of_address[address] -= 1
             if not self._of_address[address]:
                 del self._of_address[address]
+                self._pieces.pop(address, None)
+
+    def may_send(self, transport: asyncio.BaseTransport, num_bytes: int, *, now_s: float) -> bool:
+        """Count a piece of a body; return whether its address may send so many small ones."""
+        lacking = max(0.0, 1 - num_bytes / PIECE_BYTES)
+        address = self._addresses.get(transport, "")
+        whole = Allowance(at_once=PIECES_AT_ONCE, a_second=PIECES_A_SECOND)
+        return self._pieces.setdefault(address, whole).take(lacking, now_s=now_s)
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
     """uvicorn's protocol, with a deadline for the head of a request and for taking an answer.
 
     uvicorn waits for ever, so that a few hundred connections that send a letter now and then would
-    keep everyone else out. It also reads heads of any length, and takes trailers for headers.
+    keep everyone else out. It also reads heads of any length, takes trailers for headers, and calls
+    the application for each piece of a body, of which thousands may come at once.
     """
 
     limiter: ConnectionLimiter
@@ -75,6 +107,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     taking: asyncio.TimerHandle | None = None
     is_in_head = False
     unread_bytes = 0  # that came since a head or a piece of a body was complete
+    num_pieces = 0  # of the body
+    trickles = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait."""
@@ -95,7 +129,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin to read a head."""
         super().on_message_begin()
-        self.is_in_head, self.unread_bytes = True, 0
+        self.is_in_head, self.unread_bytes, self.num_pieces = True, 0, 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header, and leave out trailers."""
@@ -103,10 +137,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Begin to answer."""
+        """Begin to answer, unless the head is too long or too many requests wait."""
         self.is_in_head, self.unread_bytes = False, 0
         length = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
-        if length > MAX_HEADER_BYTES:
+        if length > MAX_HEADER_BYTES or len(self.pipeline) >= MAX_AHEAD:
             raise RequestTooLargeError
         super().on_headers_complete()
 
@@ -117,9 +151,19 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._look()
 
     def on_body(self, body: bytes) -> None:
-        """Take a piece of a body."""
+        """Take a piece of a body, unless its address sends too many small ones."""
         self.unread_bytes = 0
+        self.num_pieces += 1
+        self.trickles = self.num_pieces > FREE_PIECES and not self.limiter.may_send(
+            self.transport, len(body), now_s=self.loop.time()
+        )
+        if self.trickles:
+            raise RequestTooLargeError
         super().on_body(body)
+
+    def send_400_response(self, msg: str) -> None:
+        """End a connection whose request is not read."""
+        super().send_400_response(TRICKLES if self.trickles else msg)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""
@@ -166,10 +210,38 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self.taking = None
 
 
-class CountedWebSocketProtocol(WebSocketsSansIOProtocol):
-    """uvicorn's live connections, which the limiter counts until they end."""
+class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
+    """uvicorn's live connections, which end where more frames come than a page sends.
+
+    Each frame costs as much as a call, even an empty one, and uvicorn reads all that came at once.
+    """
 
     limiter: ConnectionLimiter
+    allowance: Allowance
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to count."""
+        self.allowance = Allowance(at_once=FRAMES_AT_ONCE, a_second=FRAMES_A_SECOND)
+        super().connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on, a few frames at a time."""
+        for start in range(0, len(data), FRAME_BYTES):
+            if self.close_sent or self.transport.is_closing():
+                return
+            super().data_received(data[start : start + FRAME_BYTES])
+
+    def handle_events(self) -> None:
+        """Take frames, or close the connection if they are too many."""
+        if self.allowance.take(len(self.conn.events), now_s=self.loop.time()):
+            super().handle_events()
+            return
+        reason = f"more than {FRAMES_A_SECOND} messages a second"
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": 1008, "reason": reason})
+        self.conn.fail(1008, reason)
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = True
+        self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let another connection in."""
@@ -188,7 +260,7 @@ class Server(uvicorn.Server):
         class Http(BoundedHttpProtocol):
             head_s = limits.body_s
 
-        class Live(CountedWebSocketProtocol):
+        class Live(BoundedWebSocketProtocol):
             pass
 
         Http.guard, Http.limiter = guard, ConnectionLimiter()

@@ -30,23 +30,6 @@ from swiftpie.server.worker import Caller, Worker
 
 LENGTH = struct.Struct(">I")
 PROTOCOL = "swiftpie"
-MESSAGES_A_SECOND = 100  # typing and dragging send some sixty
-MESSAGES_AT_ONCE = 200
-
-
-class Allowance:
-    """How much more may come now: so much at once, and so much a second."""
-
-    def __init__(self, *, at_once: float, a_second: float) -> None:
-        self._most, self._a_second = at_once, a_second
-        self._left, self._counted_s = at_once, 0.0
-
-    def take(self, amount: float, *, now_s: float) -> bool:
-        """Count what came; return whether it was allowed."""
-        earned = (now_s - self._counted_s) * self._a_second
-        self._left = min(self._most, self._left + earned) - amount
-        self._counted_s = now_s
-        return self._left >= 0
 
 
 class Live:
@@ -64,14 +47,8 @@ class Live:
         offered = self._socket.scope.get("subprotocols", ())
         await self._socket.accept(PROTOCOL if PROTOCOL in offered else None)
         drawing = asyncio.ensure_future(self._draw_newest())
-        allowance = Allowance(at_once=MESSAGES_AT_ONCE, a_second=MESSAGES_A_SECOND)
-        clock = asyncio.get_running_loop().time
         try:
             while (message := await self._socket.receive())["type"] != "websocket.disconnect":
-                if not allowance.take(1, now_s=clock()):
-                    reason = f"more than {MESSAGES_A_SECOND} messages a second"
-                    await self._socket.close(1008, reason)
-                    break
                 await self._take(message.get("text") or "")  # a binary message has none
                 await asyncio.sleep(0)  # others may have their turn
         except WebSocketDisconnect:  # while it was answered
