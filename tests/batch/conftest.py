@@ -58,7 +58,7 @@ def working(folder, session):
     """Makes what a run has to know, with the embedded model in place of one that is loaded."""
 
     def make(name="out", suffix=".png"):
-        return Work(folder, folder / name, suffix, {DEFAULT_MODEL: {}}, load=lambda: session)
+        return Work(folder / name, suffix, {DEFAULT_MODEL: {}}, load=lambda: session)
 
     return make
 

@@ -84,7 +84,7 @@ def run(jobs, session, folder, moments=None):
     """Draw in a process of its own, which `moments` kills; tell whether it finished."""
 
     def work():
-        drawing = Work(jobs.root, folder, ".png", {DEFAULT_MODEL: {}}, load=lambda: session)
+        drawing = Work(folder, ".png", {DEFAULT_MODEL: {}}, load=lambda: session)
         with open_run(jobs, drawing, batch=BATCH, settings={}) as manifest:
             yield from draw(manifest, drawing)
 

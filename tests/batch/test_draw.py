@@ -88,7 +88,7 @@ def test_people_are_drawn_and_come_into_photographs(collected, run, folder, tmp_
         {**row, "image": "dog.webp"},
     )
     work = Work(
-        *(folder, folder / "out", ".png", {model: {}}, {}),
+        *(folder / "out", ".png", {model: {}}, {}),
         faces={model: FaceSettings(face_models=world / "faces")},
         load=lambda: small_session(world),
     )
@@ -208,9 +208,9 @@ def test_a_model_that_fails_to_load_fails_its_own_jobs_alone(collected, folder, 
     jobs = collected(*rows)
     gone = Model(preset="sd-turbo")
     loading = {DEFAULT_MODEL: {}, gone: {"preset": "sd-turbo", "offline": True}}
-    told = run(jobs, work=Work(folder, folder / "out", ".png", loading))
+    told = run(jobs, work=Work(folder / "out", ".png", loading))
     assert [row["status"] for row in told.values()] == ["done", "failed"]
     assert "stabilityai/sd-turbo" in told["2"]["reason"]
-    alone = Work(folder, folder / "alone", ".png", {gone: loading[gone]})
+    alone = Work(folder / "alone", ".png", {gone: loading[gone]})
     with pytest.raises(WeightsError, match="stabilityai/sd-turbo"):
         run(collected(rows[1]), work=alone)

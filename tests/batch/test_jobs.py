@@ -6,16 +6,27 @@ import pytest
 
 from swiftpie.batch.jobs import MAX_ID_BYTES, Model
 from swiftpie.batch.rows import DRAWING_FIELDS, EDIT_FIELDS
-from swiftpie.pipelines.drawing.settings import EditMode, Scales
+from swiftpie.library import packaged
+from swiftpie.pipelines.drawing.request import FacePicture, Pictures
+from swiftpie.pipelines.drawing.settings import EditMode, EditSettings, Scales
 
 DOG = {"subject": "dog.webp", "prompt": "a dog on a beach"}
 EDIT = {"image": "dog.webp", "prompt": "a cat"}
+STEERED = {"seed": 7, "size": "128x64", "box": [0.1, 0.2, 0.8, 0.9], "view": [20, 5]}
+STEERED |= {"identity_scale": 0.5, "mask": "mask.png", "detail_mask": "inline", "flip": True}
+STEERED |= {"scene": "castle", "identity_guidance": "am1", "layers": "style"}
+CHANGED = {"keyword": "dog", "variation": 0.5, "mode": "paper", "box": [0.2, 0.2, 0.6, 0.6]}
 
 
 def only(jobs):
     assert jobs.refused == ()
     (job,) = jobs.jobs
     return job
+
+
+def images_of(job):
+    (source,) = job.sources
+    return source.images
 
 
 def why(jobs):
@@ -29,15 +40,19 @@ def test_a_line_and_a_row_of_a_table_make_the_same_job(collected):
     row = {**DOG, "seed": 3, "box": [0.1, 0.2, 0.8, 0.9], "identity_scale": 0.5, "size": "128x64"}
     job = only(collected(row))
     table = ",".join(row), 'dog.webp,a dog on a beach,3,"0.1,0.2,0.8,0.9",0.5,128x64'
-    assert only(collected(*table, name="jobs.csv")).spec() == job.spec()
-    assert (job.seed, job.size_px, job.scales) == (3, (64, 128), {"identity_scale": 0.5})
-    assert job.subjects[0].shown["box"] == (0.1, 0.2, 0.8, 0.9)
+    assert only(collected(*table, name="jobs.csv")).spec == job.spec
+    request = job.request
+    assert (request.seeds, request.size_px, request.scales.given) == (
+        *((3,), (64, 128)),
+        {"identity_scale": 0.5},
+    )
+    assert request.subjects[0].box == (0.1, 0.2, 0.8, 0.9)
 
 
 def test_seeds_and_prompt_files_expand_and_names_can_be_read(collected, folder):
     (folder / "prompts.txt").write_text("at sea\nin snow\n")
     jobs = collected({"subject": "dog.webp", "prompt": "@prompts.txt", "seeds": "1-2"}).jobs
-    assert [(job.prompt, job.seed) for job in jobs] == [
+    assert [(job.request.prompt, *job.request.seeds) for job in jobs] == [
         *(("at sea", 1), ("at sea", 2), ("in snow", 1), ("in snow", 2))
     ]
     assert [job.id[:-9] for job in jobs] == [
@@ -56,41 +71,46 @@ def test_names_depend_on_the_content_alone(collected):
 
 def test_what_no_job_says_is_as_the_run_has_it(collected):
     jobs = collected(DOG, {**DOG, "seed": 9, "preset": "mini"}, seeds=(1, 2)).jobs
-    assert [job.seed for job in jobs] == [1, 2, 9]
+    assert [job.request.seeds for job in jobs] == [(1,), (2,), (9,)]
     assert jobs[2].model == Model(preset="mini")
 
 
-def test_an_edit_has_its_own_fields(collected):
+def test_an_edit_has_its_own_fields(collected, folder):
     row = {**EDIT, "keyword": "dog", "variation": 0.5, "mode": "paper", "mask": "mask.png"}
     job = only(collected(row))
-    assert (job.image, job.texts, job.mask) == ("dog.webp", {"keyword": "dog"}, "mask.png")
-    assert job.settings == {"variation": 0.5, "mode": EditMode.PAPER}
-    assert job.files == ("dog.webp", "mask.png")
+    edit = job.request
+    assert (edit.image, edit.mask, edit.keyword) == (
+        *(folder / "dog.webp", folder / "mask.png"),
+        "dog",
+    )
+    assert edit.settings == EditSettings(variation=0.5, mode=EditMode.PAPER)
+    assert {*job.files} == {"dog.webp", "mask.png"}
 
 
-def test_an_edit_may_say_whom_it_changes(collected):
+def test_an_edit_may_say_whom_it_changes(collected, folder):
+    front, side = folder / "cat" / "front.webp", folder / "cat" / "side.webp"
     shown = [
-        only(collected({**EDIT, "where": where})).where
+        only(collected({**EDIT, "where": where})).request.where
         for where in ("cat/front.webp", "cat/front.webp:mask.png", "cat", "kitten")
     ]
-    assert [(one.pictures, one.cutouts, one.word) for one in shown] == [
-        (("cat/front.webp",), ("auto",), ""),
-        (("cat/front.webp",), ("mask.png",), ""),
-        (("cat/front.webp", "cat/side.webp"), ("auto",), ""),
-        ((), ("auto",), "kitten"),
+    assert shown == [
+        Pictures((front,), (None,)),
+        Pictures((front,), (folder / "mask.png",)),
+        Pictures((front, side), (None, None), ("auto", "auto")),
+        packaged().find("kitten"),
     ]
     files = only(collected({**EDIT, "where": "cat/front.webp:mask.png"})).files
-    assert files == ("dog.webp", "cat/front.webp", "mask.png")
+    assert {*files} == {"dog.webp", "cat/front.webp", "mask.png"}
 
 
 def test_a_folder_is_one_subject_and_several_share_a_picture(collected):
-    assert only(collected({**DOG, "subject": "cat"})).subjects[0].pictures == (
-        *("cat/front.webp", "cat/side.webp"),
-    )
+    assert [path.name for path in images_of(only(collected({**DOG, "subject": "cat"})))] == [
+        *("front.webp", "side.webp")
+    ]
     both = [{"pictures": "dog.webp", "cutout": "mask.png", "name": "dog"}, {"pictures": ["cat"]}]
     job = only(collected({"subjects": both, "prompt": "a dog and a cat"}))
-    assert [one.shown for one in job.subjects] == [{"name": "dog"}, {}]
-    assert job.files == ("dog.webp", "mask.png", "cat/front.webp", "cat/side.webp")
+    assert [subject.name for subject in job.request.subjects] == ["dog", ""]
+    assert {*job.files} == {"dog.webp", "mask.png", "cat/front.webp", "cat/side.webp"}
 
 
 def test_what_a_folder_of_a_subject_has_besides_is_named_once(collected, folder, caplog):
@@ -98,7 +118,7 @@ def test_what_a_folder_of_a_subject_has_besides_is_named_once(collected, folder,
         (folder / "cat" / name).touch()
     (folder / "cat" / "older").mkdir()
     found = collected(*({**DOG, "subject": "cat", "seed": seed} for seed in (1, 2)))
-    assert {one.subjects[0].pictures for one in found.jobs} == {("cat/front.webp", "cat/side.webp")}
+    assert {len(images_of(job)) for job in found.jobs} == {2}
     (warning,) = caplog.messages
     assert "'cat' holds 4 of 7 that are left out: a.heic, b.HEIC, notes.txt, older." in warning
 
@@ -188,7 +208,7 @@ def test_an_edit_that_cannot_be_drawn_is_told_with_its_line(collected, change, w
 
 def test_ten_thousand_words_are_a_prompt(collected):
     words = " ".join(["dog"] * 10_000)
-    assert only(collected({**DOG, "prompt": words})).prompt == words
+    assert only(collected({**DOG, "prompt": words})).request.prompt == words
 
 
 def test_doubled_jobs_are_refused_however_they_are_spelled(collected):
@@ -212,15 +232,15 @@ def test_a_file_is_looked_at_once_and_its_failure_is_told_to_all(collected, fold
 FACE = {"face": "dog.webp", "prompt": "a person at sea", "preset": "sdxl-turbo"}
 
 
-def test_a_face_is_a_subject_of_full_size_models(collected):
+def test_a_face_is_a_subject_of_full_size_models(collected, folder):
     job = only(collected({**FACE, "face_number": 2, "identity_guidance": "dcg+am2"}))
-    assert (job.subjects[0].face, job.subjects[0].face_number) == ("dog.webp", 2)
-    assert (job.files, job.texts) == (("dog.webp",), {"identity_guidance": "dcg+am2"})
+    assert job.sources == (FacePicture(folder / "dog.webp", 2),)
+    assert (job.files, job.request.identity_guidance) == (("dog.webp",), "dcg+am2")
     edit = only(collected({**FACE, "image": "cat/front.webp"}))
-    assert (edit.image, edit.has_faces) == ("cat/front.webp", True)
+    assert (edit.request.image, edit.has_faces) == (folder / "cat" / "front.webp", True)
     both = [{"face": "dog.webp", "box": [0, 0, 0.5, 1]}, {"face": "cat/side.webp"}]
     pair = only(collected({"subjects": both, "prompt": "two people", "preset": "sdxl-turbo"}))
-    assert [one.face for one in pair.subjects] == ["dog.webp", "cat/side.webp"]
+    assert [one.image.name for one in pair.sources] == ["dog.webp", "side.webp"]
 
 
 @pytest.mark.parametrize(
@@ -236,3 +256,29 @@ def test_a_face_is_a_subject_of_full_size_models(collected):
 )
 def test_a_face_that_cannot_be_drawn_is_told_with_its_line(collected, change, words):
     assert words in why(collected({**FACE, **change}))
+
+
+TWO = [{"pictures": "dog.webp", "cutout": "mask.png", "name": "dog"}, {"pictures": ["cat"]}]
+
+
+@pytest.mark.parametrize(
+    ("row", "name"),
+    [
+        (DOG, "dog-a-dog-on-a-beach-s0-37a5253d"),
+        ({**DOG, **STEERED}, "dog-a-dog-on-a-beach-s7-d2cd3970"),
+        (
+            {"subjects": TWO, "prompt": "a dog and a cat", "mask": "inline"},
+            "dog-front-a-dog-and-a-cat-s0-71693470",
+        ),
+        ({"prompt": "a kitten on a beach", "preset": "mini"}, "a-kitten-on-a-beach-s0-f27a544b"),
+        ({**EDIT, **CHANGED}, "dog-a-cat-s0-1984506e"),
+        ({**EDIT, "where": "kitten"}, "dog-a-cat-s0-3900c052"),
+        (
+            {**EDIT, "where": "cat/front.webp:mask.png", "subject": "kitten"},
+            "dog-a-cat-s0-6a97e1ae",
+        ),
+        ({**FACE, "face_number": 2}, "dog-a-person-at-sea-s0-df9deab9"),
+    ],
+)
+def test_a_job_keeps_its_name_so_that_a_folder_goes_on(collected, row, name):
+    assert only(collected(row)).id == name

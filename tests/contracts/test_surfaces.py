@@ -43,6 +43,7 @@ class Case:
     given: dict = field(default_factory=dict)
     has_subject: bool = False  # the sprite in `subject.png`
     has_mask: bool = False  # the white of `mask.png`
+    is_typed: bool = False  # with files, which only commands and job files name
 
 
 def edit(prompt, **given):
@@ -51,7 +52,8 @@ def edit(prompt, **given):
 
 
 def picture(prompt, *, has_subject=True, **given):
-    return Case("personalize", prompt, given, has_subject=has_subject)
+    kinds = {name: given.pop(name) for name in ("has_mask", "is_typed") if name in given}
+    return Case("personalize", prompt, given, has_subject=has_subject, **kinds)
 
 
 CASES = {
@@ -82,6 +84,8 @@ CASES = {
     "named subject": picture("a kitten in a city at night", has_subject=False),
     "box and view": picture("a robot on a beach", box=BOX, view=(30.0, 10.0)),
     "scene": picture("a robot in the rain", scene="castle"),
+    "photographed scene": picture("a robot in the rain", scene="photo.png", is_typed=True),
+    "mask of a subject": picture("a robot on a beach", has_mask=True, is_typed=True),
     "style": picture("a watercolour of a robot on a beach", identity_guidance="am1"),
     "size": picture("a robot on a beach", size=(96, 160)),
     "strength": picture("a robot on a beach", identity_scale=0.6),
@@ -126,6 +130,8 @@ def by_session(case, session, folder):
     subjects = [] if identity is None else [Subject(identity, **placed)]
     if "size" in given:
         given["size"] = given["size"][::-1]  # width and height
+    given |= {"scene": folder / given["scene"]} if case.is_typed and "scene" in given else {}
+    given |= {} if mask is None else {"mask": mask}
     drawn = session.generate(case.prompt, subjects=subjects, seed=SEED, scales=scales, **given)
     return drawn.images[0]
 
@@ -147,6 +153,8 @@ def by_command(case, session, folder, monkeypatch):
     }.get(case.task, [*subject, photo])
     options = {name: spelled(name, value) for name, value in case.given.items()}
     options |= {"mask": folder / "mask.png"} if case.has_mask else {}
+    if case.is_typed and "scene" in options:
+        options["scene"] = folder / options["scene"]
     options |= {"subject": subject[0]} if subject and case.task == "edit" else {}
     options |= {"prompt": case.prompt} if case.task in {"insert", "replace"} else {}
     flags = [part for name, value in options.items() for part in (flag_of(name), value)]
@@ -180,7 +188,7 @@ def drawn_by_batch(case, session, folder):
     jobs = collect(read_lines(folder / "jobs.jsonl"), root=folder, defaults=JobDefaults())
     assert not jobs.refused
     out = folder / f"batch-{next(NUMBERS)}"
-    work = Work(folder, out, ".png", {DEFAULT_MODEL: {}}, load=lambda: session)
+    work = Work(out, ".png", {DEFAULT_MODEL: {}}, load=lambda: session)
     with open_run(jobs, work, batch=1, settings={}) as run:
         list(draw(run, work))
     (outcome,) = run.report.rows
@@ -205,6 +213,8 @@ def nodes(tmp_path_factory):
 
 
 def by_http(case, _, folder, server):
+    if case.is_typed:
+        return None
     answer = asked_over_http(case, folder, server)
     return Image.open(io.BytesIO(base64.b64decode(answer.json["data"][0]["b64_json"])))
 

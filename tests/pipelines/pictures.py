@@ -6,19 +6,19 @@ from swiftpie.pipelines.drawing.request import (
     EditRequest,
     PersonalizeRequest,
     as_subjects,
-    source_of,
+    region_of,
 )
 
 
 def personalize(components, subjects, prompt, *, mask="none", box=None, seeds=(0,), **asked):
     request = PersonalizeRequest(
-        subjects=as_subjects(subjects, mask=mask, box=box),
+        subjects=as_subjects(subjects, box=box),
         prompt=prompt,
         seeds=seeds,
-        mask=source_of(mask),
+        mask=region_of(mask),
         **{"scene": WORDS_ALONE} | asked,
     )
-    return draw(components, request)
+    return draw(components, request.opened(components.preset.image_size_px))
 
 
 def edit(components, image, prompt, *, seed=0, **asked):

@@ -15,7 +15,7 @@ from swiftpie.diffusers.personalize import SwiftPiePipeline
 from swiftpie.engine.session import Session
 from swiftpie.faces import Face, FaceBox
 from swiftpie.faces.choose import choose_face, find_faces
-from swiftpie.pipelines.drawing.request import FaceRequest, Subject
+from swiftpie.pipelines.drawing.request import PersonalizeRequest, Subject
 from swiftpie.pipelines.drawing.settings import IdentityGuidance, Scales, steering_of
 from swiftpie.pipelines.identity import face_identity
 from tests.backbones.tiny_models import make_pipeline
@@ -160,8 +160,11 @@ def test_a_session_draws_a_face_as_the_subject_that_it_is(opened):
         drawn = session.face(identity, PROMPT, identity_guidance=style, seed=4, num_images=2)
         assert [one.tobytes() for one in drawn.images] == [one.tobytes() for one in expected.images]
         assert drawn.seeds == (4, 5)
-    request = FaceRequest(
-        identity=identity, prompt=PROMPT, seeds=(4, 5), identity_guidance=IdentityGuidance.AM2
+    request = PersonalizeRequest(
+        subjects=(Subject(identity),),
+        prompt=PROMPT,
+        seeds=(4, 5),
+        identity_guidance=IdentityGuidance.AM2,
     )
     assert session.draw(request).images[1].tobytes() == drawn.images[1].tobytes()
 

@@ -7,7 +7,7 @@ from swiftpie import Session
 from swiftpie.guidance import METHODS
 from swiftpie.guidance.cfg import ClassifierFree
 from swiftpie.masks import MaskRule
-from swiftpie.pipelines.drawing.request import FaceRequest
+from swiftpie.pipelines.drawing.request import PersonalizeRequest, Subject
 from swiftpie.pipelines.drawing.settings import (
     EditMode,
     EditSettings,
@@ -82,8 +82,11 @@ def test_a_model_with_a_detail_branch_and_places_heeds_both(session, identity, p
 
 
 def test_a_style_without_effect_in_so_few_steps_is_told(published, whole, caplog):
-    request = FaceRequest(
-        identity=whole, prompt="a cat", seeds=(1,), identity_guidance=IdentityGuidance.DCG
+    request = PersonalizeRequest(
+        subjects=(Subject(whole),),
+        prompt="a cat",
+        seeds=(1,),
+        identity_guidance=IdentityGuidance.DCG,
     )
     published.draw(request)
     assert "Guidance has no effect in 1 steps" in caplog.text

@@ -1,5 +1,6 @@
 """Drawing batches in one process: pictures go to files, outcomes to the report."""
 
+import functools
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -7,33 +8,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
 from swiftpie.batch.folder import DONE, FAILED, Outcome
-from swiftpie.batch.jobs import Batch, Job, JobSubject, Model, is_mask_file
+from swiftpie.batch.jobs import Batch, Job, JobRequest, Model
 from swiftpie.engine.origin import origin_of_drawing, origin_of_edit
 from swiftpie.engine.plan import load_session
 from swiftpie.engine.session import Session, draw_apart
 from swiftpie.errors import InputError, SwiftPieError, short_reason
 from swiftpie.faces import FaceSettings
 from swiftpie.imageio.atomic import write_file
-from swiftpie.imageio.decoding import is_safetensors, load_image
 from swiftpie.imageio.originals import composite, read_original
 from swiftpie.imageio.writing import encode_image
-from swiftpie.library import packaged as packaged_library
-from swiftpie.masks import load_mask
 from swiftpie.pipelines.draw import follows_seed
-from swiftpie.pipelines.drawing.request import (
-    EditRequest,
-    FacePicture,
-    IdentityRef,
-    PersonalizeRequest,
-    Pictures,
-    Request,
-    Source,
-    Subject,
-)
-from swiftpie.pipelines.drawing.settings import EditSettings, MaskSource, Scales
+from swiftpie.pipelines.drawing.request import EditRequest, Source
 from swiftpie.types import EditResult, GenerationResult, Identity
 
 if TYPE_CHECKING:
@@ -52,7 +38,6 @@ class CannotWrite(SwiftPieError):  # noqa: N818 - reads as what it is
 class Work:
     """What every process of a run needs."""
 
-    root: Path  # where names of files begin
     folder: Path  # where pictures go
     suffix: str
     loading: Mapping[Model, Mapping[str, Any]]  # keywords of `load`
@@ -137,110 +122,47 @@ class Drawer:
         session, faces = self._work.load(**self._work.loading[model]), self._work.faces.get(model)
         return session if faces is None else session.with_face_encoder(faces.open())
 
-    def _request(self, session: Session, job: Job) -> Request:
-        request = self._edit(session, job) if job.image else self._drawing(session, job)
+    def _request(self, session: Session, job: Job) -> JobRequest:
+        request, encode = job.request, functools.partial(self._identity, session)
+        if isinstance(request, EditRequest):
+            brought, sought = request.source, request.where
+            request = replace(
+                request, source=brought and encode(brought), where=sought and encode(sought)
+            )
+        else:
+            subjects = (replace(one, source=encode(one.source)) for one in request.subjects)
+            request = replace(request, subjects=tuple(subjects))
         return session.resolved(request)
 
-    def _drawing(self, session: Session, job: Job) -> PersonalizeRequest:
-        preset, texts = session.components.preset, dict(job.texts)
-        height, width = job.size_px or (preset.image_size_px,) * 2
-        if job.scene_file is not None:
-            scene = texts["scene"] = load_image(self._path(job.scene_file))
-            height, width = job.size_px or (scene.height, scene.width)
-        mask, region = self._mask(job.mask, (width, height))
-        limited, limit = None, None
-        if job.detail_mask is not None:
-            limited, limit = self._mask(job.detail_mask, (width, height))
-        given = [
-            Subject(self._identity(session, subject), **subject.shown) for subject in job.subjects
-        ]
-        everyone = session.with_named(job.prompt, given)
-        if job.style_file is not None:
-            texts["style_reference"] = load_image(self._path(job.style_file))
-        return PersonalizeRequest(
-            subjects=tuple(
-                replace(subject, mask=region, detail_mask=limit) for subject in everyone
-            ),
-            prompt=job.prompt,
-            seeds=(job.seed,),
-            scales=Scales(**job.scales),
-            mask=mask,
-            detail_mask=limited,
-            size_px=job.size_px,
-            **texts,
-        )
-
-    def _edit(self, session: Session, job: Job) -> EditRequest:
-        assert job.image is not None, "edits have a picture"
-        image = load_image(self._path(job.image))
-        identity = self._identity(session, job.subjects[0]) if job.subjects else None
-        is_file = job.mask not in {*MaskSource}
-        return EditRequest(
-            image=image,
-            prompt=job.prompt,
-            seed=job.seed,
-            mask=load_mask(self._path(job.mask), image.size) if is_file else job.box,
-            where=None if job.where is None else self._identity(session, job.where),
-            source=identity,
-            takes_named=True,
-            settings=EditSettings(**job.settings, scales=Scales(**job.scales)),
-            **job.texts,
-        )
-
-    def _mask(self, mask: str, size: tuple[int, int]) -> tuple[MaskSource, Tensor | None]:
-        if mask in {*MaskSource}:
-            return MaskSource(mask), None
-        return MaskSource.NONE, load_mask(self._path(mask), size)
-
-    def _identity(self, session: Session, subject: JobSubject) -> Identity:
-        known = subject.key
-        if known in self._identities:
-            self._identities.move_to_end(known)
-            return self._identities[known]
-        identity = self._identities[known] = session.identity_of(self._source(subject))
+    def _identity(self, session: Session, source: Source) -> Identity:
+        if source in self._identities:
+            self._identities.move_to_end(source)
+            return self._identities[source]
+        identity = self._identities[source] = session.identity_of(source)
         if len(self._identities) > MAX_IDENTITIES:
             self._identities.popitem(last=False)
         return identity
 
-    def _source(self, subject: JobSubject) -> Source:
-        if subject.face:
-            return FacePicture(self._path(subject.face), subject.face_number)
-        if subject.word:
-            return packaged_library().find(subject.word)
-        pictures = tuple(self._path(picture) for picture in subject.pictures)
-        if is_safetensors(pictures[0]):
-            return IdentityRef(pictures[0])
-        cutouts = subject.cutouts * (len(pictures) if len(subject.cutouts) == 1 else 1)
-        are_files = [is_mask_file(cutout) for cutout in cutouts]
-        each = list(zip(cutouts, are_files, strict=True))
-        return Pictures(
-            pictures,
-            masks=tuple(self._path(cutout) if is_file else None for cutout, is_file in each),
-            cutouts=tuple("auto" if is_file else cutout for cutout, is_file in each),
-        )
-
     def _finish(
-        self,
-        session: Session,
-        job: Job,
-        request: PersonalizeRequest | EditRequest,
-        drawn: GenerationResult | EditResult,
+        self, session: Session, job: Job, request: JobRequest, drawn: GenerationResult | EditResult
     ) -> dict[str, Any]:
         """Write the file of a picture; return its facts for the report."""
-        preset = session.components.preset
+        preset, prompt, seed = session.components.preset, job.spec["prompt"], job.spec["seed"]
         warnings = [*session.advice_on(request), *_cutout_warnings(drawn)]
         image: Image.Image | PictureData
         if isinstance(drawn, EditResult):
+            given = job.request
             assert isinstance(request, EditRequest), "an edit result has an edit request"
-            said = {name: job.texts.get(name, "") for name in ("source_prompt", "keyword")}
-            facts = origin_of_edit(preset, request.settings, drawn, prompt=job.prompt, **said)
-            image = composite(read_original(self._path(job.image or "")), drawn.edited, drawn.blend)
+            assert isinstance(given, EditRequest), "of the same kind"
+            assert isinstance(given.image, Path), "lines name files"
+            said = {"source_prompt": request.source_prompt, "keyword": request.keyword}
+            facts = origin_of_edit(preset, request.settings, drawn, prompt=prompt, **said)
+            image = composite(read_original(given.image), drawn.edited, drawn.blend)
             if not follows_seed(session.components, request):
                 warnings.append("The seed has no effect: nothing of this edit is random.")
         else:
-            assert isinstance(request, PersonalizeRequest), "a drawing has a drawing request"
-            facts = origin_of_drawing(preset.name, drawn, prompt=job.prompt)
-            facts["seed"] = str(job.seed)
+            facts = origin_of_drawing(preset.name, drawn, prompt=prompt)
+            facts["seed"] = str(seed)
             image = drawn.images[0]
         path = self._work.path_of(job.id)
         data = encode_image(image, path.suffix, metadata=facts, name=f"'{path.name}'")
@@ -252,17 +174,14 @@ class Drawer:
             "status": DONE,
             "file": path.name,
             "bytes": len(data),
-            "prompt": job.prompt,
-            "seed": job.seed,
+            "prompt": prompt,
+            "seed": seed,
             "preset": preset.name,
             "branches": list(drawn.branches),
             "cutouts": [[picture._asdict() for picture in pictures] for pictures in drawn.cutouts],
             **({"named": [named._asdict() for named in drawn.named]} if drawn.named else {}),
             "warnings": warnings,
         }
-
-    def _path(self, name: str) -> Path:
-        return self._work.root / name
 
 
 def reason_of(error: BaseException) -> str:

@@ -69,7 +69,7 @@ def manifest_of(jobs: Jobs, run: Mapping[str, Any]) -> RunManifest:
     """Return the manifest of a run of these jobs."""
     digests = {name: seen.digest[:16] for name, seen in jobs.files.items()}
     described = {
-        job.id: job.spec() | {"files": {name: digests[name] for name in job.files}}
+        job.id: {**job.spec, "files": {name: digests[name] for name in job.files}}
         for job in jobs.jobs
     }
     return RunManifest({"swiftpie": __version__, **run}, described)

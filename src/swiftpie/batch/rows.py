@@ -1,4 +1,4 @@
-"""Rows of a list to jobs.
+"""Rows of a list to jobs: each becomes the request of a picture.
 
 A row has the options that requests, scales and settings declare, by the names that they have on the
 command line.
@@ -13,15 +13,15 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from swiftpie.batch.jobs import (
     DEFAULT_MODEL,
     MAX_JOBS,
-    MAX_PICTURES,
     Inputs,
     Job,
+    JobRequest,
     Jobs,
-    JobSubject,
     Model,
     RefusedJob,
     check,
@@ -30,10 +30,24 @@ from swiftpie.batch.lists import JobRow, read_prompts, read_seeds
 from swiftpie.config import Surface, options_of, read_fields, read_options
 from swiftpie.errors import ConfigError, SwiftPieError, did_you_mean, short_reason
 from swiftpie.faces import FaceSource
-from swiftpie.library import named_by
-from swiftpie.pipelines.drawing.request import EditRequest, PersonalizeRequest, Subject
+from swiftpie.imageio.cutout import CutoutMethod
+from swiftpie.library import NAME, named_by, scenes
+from swiftpie.models import rembg
+from swiftpie.models.cutout import parse_search
+from swiftpie.pipelines.drawing.request import (
+    WORDS_ALONE,
+    EditRequest,
+    FacePicture,
+    IdentityRef,
+    PersonalizeRequest,
+    Pictures,
+    Source,
+    Subject,
+)
 from swiftpie.pipelines.drawing.settings import EditSettings, MaskSource, Scales
-from swiftpie.validation import parse_size
+from swiftpie.validation import Box, parse_size
+
+MAX_PICTURES = 64  # of one subject
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +88,7 @@ def row_fields(source: type) -> tuple[str, ...]:
 
 _SEEDS = ("seed", "seeds")
 _PLACES = ("box", "view", "layers")
+_APART = ("mask", "detail_mask", "where", "size_px")  # which `spec` has beside other options
 _SUBJECT = tuple(field.name for field in fields(_SubjectRow))
 _OWN = tuple(field.name for field in fields(_Row) if field.name != "image")
 _FACE = row_fields(FaceSource)
@@ -107,48 +122,127 @@ def collect(rows: Iterable[JobRow], *, root: Path, defaults: JobDefaults) -> Job
                 f"More than {MAX_JOBS} jobs are more than one run takes. Split "
                 "them among several runs, each with its own folder."
             )
-    return Jobs(root, tuple(jobs.values()), tuple(refused), inputs.seen)
+    return Jobs(tuple(jobs.values()), tuple(refused), inputs.seen)
+
+
+class _Files:
+    """Paths of the files that a line names."""
+
+    def __init__(self, inputs: Inputs) -> None:
+        self.inputs = inputs
+        self.names: dict[str, None] = {}
+
+    def path(self, name: str) -> Path:
+        """Return the path of a file."""
+        self.names[name] = None
+        return self.inputs.root / name
+
+
+Spec = dict[str, Any]
+"""What a job's `spec` says; empty values are left out of it."""
 
 
 def _read(
     row: Mapping[str, object], *, place: str, is_text: bool, inputs: Inputs, defaults: JobDefaults
 ) -> list[Job]:
-    is_edit = "image" in row
+    is_edit = row.get("image") not in (None, "")
     _check_names(row, is_edit=is_edit)
     own = _Row(**read_fields(_Row, row, is_text=is_text))
     read = functools.partial(read_options, surface=Surface.BATCH, is_text=is_text)
-    words = read(EditRequest if is_edit else PersonalizeRequest, row, without=_SEEDS)
-    placed = read(Subject, _part(row, _PLACES))
-    prompts = read_prompts(words.pop("prompt"), folder=inputs.root)
-    seeds = _seeds_of(own, defaults)
-    size = words.pop("size_px", None)
+    said = read(EditRequest if is_edit else PersonalizeRequest, row, without=_SEEDS)
+    said = {name: value for name, value in said.items() if value not in ("", None)}
+    placed, scales = read(Subject, _part(row, _PLACES)), read(Scales, row)
+    prompts, seeds = read_prompts(said.pop("prompt"), folder=inputs.root), _seeds_of(own, defaults)
+    files = _Files(inputs)
+    subjects = _subjects_of(own, row, {} if is_edit else placed, files=files, is_text=is_text)
+    shown = tuple(subject for subject, _ in subjects)
+    shared = {"prompt": prompts[0], "takes_named": True}
+    spec: Spec = {"model": _model_of(own, defaults), "subjects": [part for _, part in subjects]}
+    spec |= {"scales": scales, "mask": said.get("mask", MaskSource.NONE)}
+    spec |= {"texts": {name: text for name, text in said.items() if name not in _APART}}
+    if is_edit:
+        settings, box = read(EditSettings, row), placed.get("box")
+        place_of, where = _place_of_edit(said, box, files)
+        spec |= {"image": own.image, "settings": settings, "box": box, "where": where}
+        request: JobRequest = EditRequest(
+            **{**spec["texts"], **shared, **place_of},
+            image=files.path(str(own.image)),
+            seed=seeds[0],
+            source=shown[0].source if shown else None,
+            settings=EditSettings(**settings, scales=Scales(**scales)),
+        )
+    else:
+        size_px = parse_size(said["size_px"]) if "size_px" in said else None
+        spec |= {"size_px": size_px, "detail_mask": said.get("detail_mask")}
+        request = PersonalizeRequest(
+            **{**spec["texts"], **shared, **_files_of_drawing(said, files)},
+            subjects=shown,
+            seeds=seeds[:1],
+            scales=Scales(**scales),
+            size_px=size_px,
+        )
+    spec = json.loads(json.dumps(_without_empty(spec)))
     first = Job(
-        id=own.id or "",
+        id="",
         place=place,
-        prompt=prompts[0],
-        seed=seeds[0],
         model=_model_of(own, defaults),
-        image=own.image,
-        subjects=_subjects_of(own, row, {} if is_edit else placed, inputs=inputs, is_text=is_text),
-        size_px=None if size is None else parse_size(size),
-        mask=words.pop("mask", None) or MaskSource.NONE,
-        detail_mask=words.pop("detail_mask", None),
-        box=placed.get("box") if is_edit else None,
-        where=_sought(where, inputs) if (where := words.pop("where", None)) else None,
-        texts={name: text for name, text in words.items() if text not in ("", None)},
-        scales=read(Scales, row),
-        settings=read(EditSettings, row) if is_edit else {},
+        request=request,
+        spec=spec,
+        files=tuple(files.names),
     )
     jobs = []
     for (number, prompt), seed in itertools.product(enumerate(prompts, start=1), seeds):
-        job = replace(first, prompt=prompt, seed=seed)
+        job = _with_words(first, prompt, seed)
         marks = f"-p{number}" * (len(prompts) > 1) + f"-s{seed}" * (len(seeds) > 1)
         jobs.append(replace(job, id=own.id + marks if own.id else _name_of(job)))
     return jobs
 
 
+def _with_words(job: Job, prompt: str, seed: int) -> Job:
+    """Return the same job with another prompt and seed."""
+    by = {"seed": seed} if isinstance(job.request, EditRequest) else {"seeds": (seed,)}
+    spec = {**job.spec, "prompt": prompt, "seed": seed}
+    return replace(job, request=replace(job.request, prompt=prompt, **by), spec=spec)
+
+
+def _without_empty(spec: Spec) -> Spec:
+    return {name: value for name, value in spec.items() if value not in (None, "", {}, (), [])}
+
+
+def _files_of_drawing(said: Mapping[str, Any], files: _Files) -> dict[str, Any]:
+    """Return those options of a drawing that may name files."""
+    found: dict[str, Any] = {}
+    for name in ("mask", "detail_mask"):
+        if (mask := said.get(name)) is not None:
+            found[name] = MaskSource(mask) if mask in {*MaskSource} else files.path(mask)
+    if (scene := said.get("scene", WORDS_ALONE)) != WORDS_ALONE:
+        is_name = NAME.fullmatch(scene) is not None
+        found["scene"] = scenes().find(scene) if is_name else files.path(scene)
+    if "style_reference" in said:
+        found["style_reference"] = files.path(said["style_reference"])
+    return found
+
+
+def _place_of_edit(
+    said: Mapping[str, Any], box: Box | None, files: _Files
+) -> tuple[dict[str, Any], Spec | None]:
+    """Return where an edit changes its picture, and what `spec` says of a subject to look for."""
+    mask, where = said.get("mask"), said.get("where")
+    mask = None if mask == MaskSource.NONE else mask
+    named = [repr(name) for name, one in (("mask", mask), ("box", box), ("where", where)) if one]
+    if len(named) > 1:
+        raise ConfigError(f"{' and '.join(named)} exclude each other. Give one of them.")
+    if mask in {*MaskSource}:
+        raise ConfigError(f"The mask of an edit is a file, and {mask!r} is not.")
+    if where is not None:
+        sought, spec = _sought(where, files)
+        return {"where": sought.source}, spec
+    return {"mask": box if mask is None else files.path(mask)}, None
+
+
 def _check_names(row: Mapping[str, object], *, is_edit: bool) -> None:
     known, others = (EDIT_FIELDS, DRAWING_FIELDS) if is_edit else (DRAWING_FIELDS, EDIT_FIELDS)
+    row = row if is_edit else {name: value for name, value in row.items() if name != "image"}
     for name in row:
         if name in others and name not in known:
             kind = "without an image to edit" if is_edit else "that edit an image"
@@ -191,15 +285,16 @@ def _subjects_of(
     row: Mapping[str, object],
     placed: Mapping[str, object],
     *,
-    inputs: Inputs,
+    files: _Files,
     is_text: bool,
-) -> tuple[JobSubject, ...]:
+) -> list[tuple[Subject, Spec]]:
+    """Return the subjects of a line, each with what the job's `spec` says of it."""
     several, face = row.get("subjects", []), _face(_part(row, _FACE), is_text=is_text)
     given = [("subject", own.subject), ("subjects", several), ("face", face.face)]
     if len(names := [name for name, value in given if value]) > 1:
         raise ConfigError(f"{names[0]!r} and {names[1]!r} exclude each other. Give one of them.")
     if face.face:
-        return (_person(face, placed),)
+        return [_person(face, placed, files)]
     if not several:
         if not own.subject:
             if placed:
@@ -207,18 +302,18 @@ def _subjects_of(
                     f"{next(iter(placed))!r} belongs to a 'subject', and there is none. Give "
                     "its pictures, or leave it out."
                 )
-            return ()  # the subjects that the prompt names
-        return (_subject(own.subject, own.cutout, placed, inputs),)
+            return []  # the subjects that the prompt names
+        return [_subject(own.subject, own.cutout, placed, files)]
     if not isinstance(several, list) or not all(isinstance(entry, dict) for entry in several):
         raise ConfigError(
             '\'subjects\' is not a list of objects. Write [{"pictures": "dog.jpg"}, …].'
         )
     if idle := [name for name in ("cutout", *_PLACES) if name in row]:
         raise ConfigError(f"{idle[0]!r} came with 'subjects'. Give each subject its own.")
-    return tuple(_entry(entry, inputs) for entry in several)
+    return [_entry(entry, files) for entry in several]
 
 
-def _entry(entry: Mapping[str, object], inputs: Inputs) -> JobSubject:
+def _entry(entry: Mapping[str, object], files: _Files) -> tuple[Subject, Spec]:
     """Return one of several subjects."""
     _check_known(entry, (*_SUBJECT, *_FACE, *row_fields(Subject)))
     face = _face(_part(entry, _FACE))
@@ -227,8 +322,8 @@ def _entry(entry: Mapping[str, object], inputs: Inputs) -> JobSubject:
     of_one = _SubjectRow(**read_fields(_SubjectRow, entry))
     shown = read_options(Subject, entry, surface=Surface.BATCH)
     if face.face:
-        return _person(face, shown)
-    return _subject(of_one.pictures, of_one.cutout, shown, inputs)
+        return _person(face, shown, files)
+    return _subject(of_one.pictures, of_one.cutout, shown, files)
 
 
 def _face(given: Mapping[str, object], *, is_text: bool = False) -> FaceSource:
@@ -238,18 +333,20 @@ def _face(given: Mapping[str, object], *, is_text: bool = False) -> FaceSource:
     return source
 
 
-def _person(source: FaceSource, shown: Mapping[str, object]) -> JobSubject:
-    return JobSubject(face=source.face, face_number=source.face_number, shown=shown)
+def _person(face: FaceSource, shown: Mapping[str, Any], files: _Files) -> tuple[Subject, Spec]:
+    source = FacePicture(files.path(face.face), face.face_number)
+    return _shown(source, shown, {"face": face.face, "face_number": face.face_number})
 
 
 def _subject(
     pictures: str | tuple[str, ...],
     cutout: str | tuple[str, ...],
-    shown: Mapping[str, object],
-    inputs: Inputs,
-) -> JobSubject:
+    shown: Mapping[str, Any],
+    files: _Files,
+) -> tuple[Subject, Spec]:
     named = [pictures] if isinstance(pictures, str) else list(pictures)
     cutouts = (cutout,) if isinstance(cutout, str) else cutout
+    inputs = files.inputs
     for source in named:
         if not _is_there(inputs.root / source) and (who := named_by(source)):
             if len(named) > 1 or cutouts != ("auto",):
@@ -257,7 +354,7 @@ def _subject(
                     f"{who.word!r} names a subject of the library, which is cut out already. "
                     "Give it alone."
                 )
-            return JobSubject(word=who.word, shown={"name": who.word, **shown})
+            return _shown(who, {"name": who.word, **shown}, {"word": who.word})
     if len(named) == 1 and _is_there(place := inputs.root / named[0]) and place.is_dir():
         named = inputs.pictures_in(named[0])
     if not 1 <= len(named) <= MAX_PICTURES or len(cutouts) not in {1, len(named)}:
@@ -265,15 +362,40 @@ def _subject(
             f"A subject has {len(named)} pictures, and 'cutout' {len(cutouts)} values. 1 to "
             f"{MAX_PICTURES} pictures are needed, and one value for all or one each."
         )
-    return JobSubject(pictures=tuple(named), cutouts=cutouts, shown=shown)
+    paths = tuple(files.path(picture) for picture in named)
+    identities = [picture for picture in named if inputs.look(picture).size is None]
+    if identities and (len(named) > 1 or cutouts != ("auto",)):
+        raise ConfigError(
+            f"{identities[0]!r} is an identity file, which holds a whole subject. Give it alone."
+        )
+    each = [_cut_by(cutout, files) for cutout in cutouts * (len(named) // len(cutouts))]
+    ways, masks = tuple(way for way, _ in each), tuple(mask for _, mask in each)
+    whole = IdentityRef(paths[0]) if identities else Pictures(paths, masks, ways)
+    return _shown(whole, shown, {"pictures": named, "cutouts": cutouts})
 
 
-def _sought(where: str, inputs: Inputs) -> JobSubject:
+def _cut_by(cutout: str, files: _Files) -> tuple[str, Path | None]:
+    """Return how a picture is cut out, and its mask if `cutout` is the file of one."""
+    search = parse_search(cutout)
+    if search is None:
+        return "auto", files.path(cutout)
+    if search.way is CutoutMethod.REMBG:
+        rembg.locate(search.model)  # a mistake shows before a model is loaded
+    return cutout, None
+
+
+def _shown(source: Source, shown: Mapping[str, Any], said: Spec) -> tuple[Subject, Spec]:
+    spec = _without_empty({"cutouts": ("auto",), **said, "shown": dict(shown)})
+    return Subject(source, **shown), spec
+
+
+def _sought(where: str, files: _Files) -> tuple[Subject, Spec]:
     """Return the subject of PICTURE, PICTURE:MASK, an identity file or a name."""
     picture, _, mask = where.rpartition(":")
-    if picture and not _is_there(inputs.root / where) and _is_there(inputs.root / picture):
-        return _subject(picture, mask, {}, inputs)
-    return _subject(where, "auto", {}, inputs)
+    root = files.inputs.root
+    if picture and not _is_there(root / where) and _is_there(root / picture):
+        return _subject(picture, mask, {}, files)
+    return _subject(where, "auto", {}, files)
 
 
 def _is_there(path: Path) -> bool:
@@ -285,11 +407,15 @@ def _is_there(path: Path) -> bool:
 
 def _name_of(job: Job) -> str:
     """Return a readable name that no other job has."""
-    digest = hashlib.sha256(json.dumps(job.spec(), sort_keys=True).encode()).hexdigest()
-    names = [subject.title for subject in job.subjects]
-    shown = names if job.image is None else [job.image]
-    parts = [*(_slug(Path(name).stem, 24) for name in shown[:2]), _slug(job.prompt, 40)]
-    return "-".join([part for part in parts if part] + [f"s{job.seed}", digest[:8]])
+    digest = hashlib.sha256(json.dumps(job.spec, sort_keys=True).encode()).hexdigest()
+    shown = [job.spec["image"]] if "image" in job.spec else _titles(job.spec)
+    parts = [*(_slug(Path(name).stem, 24) for name in shown[:2]), _slug(job.spec["prompt"], 40)]
+    return "-".join([part for part in parts if part] + [f"s{job.spec['seed']}", digest[:8]])
+
+
+def _titles(spec: Mapping[str, Any]) -> list[str]:
+    subjects = spec.get("subjects", ())
+    return [one.get("word") or one.get("face") or one["pictures"][0] for one in subjects]
 
 
 def _slug(text: str, letters: int) -> str:
@@ -298,9 +424,9 @@ def _slug(text: str, letters: int) -> str:
 
 
 def _duplicate(job: Job, other: Job) -> str:
-    if job.spec() == other.spec():
+    if job.spec == other.spec:
         return (
-            f"It draws the same picture as {other.place} (seed {job.seed}). Leave it out, or "
-            "give it another seed."
+            f"It draws the same picture as {other.place} (seed {job.spec['seed']}). Leave it out, "
+            "or give it another seed."
         )
     return f"Its id {job.id!r} is that of {other.place}. Each job needs its own. Choose another."

@@ -156,7 +156,7 @@ def batch(
 
     models, missing = _loadings(found, loading, is_strict=strict)
     faces = _face_settings(found, loading, recogniser)
-    work = Work(found.root.absolute(), out.absolute(), f".{file_format}", models, missing, faces)
+    work = Work(out.absolute(), f".{file_format}", models, missing, faces)
     settings = {name: str(value) for name, value in loading.items() if name not in NOT_OF_PICTURES}
     if faces:
         settings["encoder"] = ", ".join(dict.fromkeys(one.name for one in faces.values()))
@@ -218,7 +218,7 @@ def _collect(
             "FILE. See `swiftpie batch --help`."
         )
     if jobs is not None:
-        found = collect(read_lines(jobs), root=jobs.parent, defaults=defaults)
+        found = collect(read_lines(jobs), root=jobs.parent.absolute(), defaults=defaults)
     else:
         assert subjects is not None
         if subjects.resolve() in (out.resolve(), *out.resolve().parents):
@@ -228,7 +228,7 @@ def _collect(
             )
         lines = read_prompts(f"{PROMPT_FILE}{prompts}")
         root = subjects.parent if subjects.is_file() else subjects
-        found = collect(grid(subjects, lines), root=root, defaults=defaults)
+        found = collect(grid(subjects, lines), root=root.absolute(), defaults=defaults)
     if not (found.jobs or found.refused):
         raise ConfigError(f"'{jobs}' holds no jobs. Write one a line; see docs/batch.md.")
     return found
@@ -298,7 +298,7 @@ def _print_plan(found: "Jobs", size: int, *, as_json: bool) -> None:
         f"{len(found.refused)} refused; nothing was drawn."
     )
     if as_json:
-        rows = [{"id": job.id, "place": job.place, **job.spec()} for job in found.jobs]
+        rows = [{"id": job.id, "place": job.place, **job.spec} for job in found.jobs]
         refused = [row._asdict() for row in found.refused]
         console.print_json({"jobs": rows, "refused": refused})
 

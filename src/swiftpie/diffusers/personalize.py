@@ -42,12 +42,12 @@ from swiftpie.pipelines.drawing.prepare import num_draws
 from swiftpie.pipelines.drawing.request import (
     Output,
     PersonalizeRequest,
+    Region,
     Subject,
     View,
     as_subjects,
-    detail_source_of,
     read_scene,
-    source_of,
+    region_of,
 )
 from swiftpie.pipelines.drawing.settings import (
     MAX_SCALE,
@@ -100,8 +100,8 @@ class PersonalizeCall:
     subjects: Identity | Sequence[Subject] | None = None
     scene: Picture = ""  # the place, as of `Session.personalize`
     cutout: str | Search = "auto"  # how `ip_adapter_image` are cut out
-    mask: Tensor | MaskSource = MaskSource.NONE
-    detail_mask: Tensor | MaskSource | None = None  # of the detail branch; None: the preset's
+    mask: MaskSource | Region = MaskSource.NONE
+    detail_mask: MaskSource | Region | None = None  # of the detail branch; None: the preset's
     box: Box | None = None
     view: View | None = None  # yaw and pitch in degrees
     scales: Scales = USUAL
@@ -284,11 +284,12 @@ def request_of(call: PersonalizeCall, components: Components) -> PersonalizeRequ
         size_px=_size_of(call, components),
         scene=read_scene(scene),
         scales=call.scales,
-        mask=source_of(call.mask),
-        detail_mask=detail_source_of(call.detail_mask),
+        mask=region_of(call.mask),
+        detail_mask=None if call.detail_mask is None else region_of(call.detail_mask),
         output=OUTPUTS[call.output_type],
         **steering,
     )
+    request = request.opened(components.preset.image_size_px)
     return _with_noise(request, call, components)
 
 
@@ -415,9 +416,7 @@ def _subjects_of(call: PersonalizeCall, components: Components) -> tuple[Subject
             f"{MASKS} came with `mask` or `subjects`, which also say where the subjects act. "
             "Give one of them."
         )
-    places: dict[str, Any] = {
-        name: getattr(call, name) for name in ("mask", "detail_mask", "box", "view")
-    }
+    places: dict[str, Any] = {"box": call.box, "view": call.view}
     if call.subjects is not None or count == 0:
         return as_subjects(call.subjects or (), **places)
     if pictures is not None:

@@ -1,4 +1,4 @@
-"""Encodes pictures and faces as identities, once each, and reads masks beside pictures."""
+"""Encodes pictures and faces as identities, once each, and reads what is to be removed."""
 
 import logging
 from collections.abc import Sequence
@@ -20,6 +20,7 @@ from swiftpie.imageio.decoding import BAND_PIXELS, load_image
 from swiftpie.masks import Box, hole_of, load_mask
 from swiftpie.models.cutout import Point, Search, search_of
 from swiftpie.pipelines import identity as identities
+from swiftpie.pipelines.drawing.request import Region
 from swiftpie.pipelines.identity import aligned_crop, face_identity
 from swiftpie.types import Identity, Picture
 
@@ -105,18 +106,9 @@ def encode_face(
     )
 
 
-def read_place(mask: Picture | Tensor | Box, picture: Image.Image) -> Tensor | Box:
-    """Return a mask of `picture` as a tensor (1, 1, H, W) in [0, 1]; a box stays a box.
-
-    Raises:
-        InputError: The mask cannot be read.
-    """
-    return mask if isinstance(mask, Tensor | tuple) else load_mask(mask, picture.size)
-
-
 def read_removal(
     mask: Picture | Tensor | Box | Search | None, points: Sequence[Point], picture: Image.Image
-) -> Tensor | Box | Search:
+) -> Region | Box | Search:
     """Return what is to be removed from `picture`: a mask, a box, or a search by points.
 
     A hole in the picture is the mask where nothing is given.
@@ -139,7 +131,7 @@ def read_removal(
             "Nothing says what to remove, and the picture has no hole. Pass a mask, a box or "
             "points, as in points=[(0.4, 0.6)]."
         )
-    return mask if isinstance(mask, Search) else read_place(mask, picture)
+    return Path(mask) if isinstance(mask, str) else mask
 
 
 def _key_of(

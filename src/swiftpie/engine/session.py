@@ -13,7 +13,7 @@ from torch import Tensor
 
 from swiftpie.backbones.components import Components
 from swiftpie.engine.cache import Cache, CacheReport
-from swiftpie.engine.encoding import Face, encode_face, encode_pictures, read_place, read_removal
+from swiftpie.engine.encoding import Face, encode_face, encode_pictures, read_removal
 from swiftpie.engine.runner import Runner
 from swiftpie.errors import NobodyNamed, SwiftPieError, did_you_mean
 from swiftpie.faces import FaceEncoder
@@ -27,21 +27,22 @@ from swiftpie.pipelines.advice import advice_on, advise
 from swiftpie.pipelines.draw import find_region
 from swiftpie.pipelines.drawing.denoise import OnStage, OnStep
 from swiftpie.pipelines.drawing.request import (
+    WORDS_ALONE,
     EditRequest,
     FacePicture,
-    FaceRequest,
     IdentityRef,
     PersonalizeRequest,
     Pictures,
+    Region,
     RepaintRequest,
     Request,
     Source,
     Subject,
     View,
     as_subjects,
-    detail_source_of,
+    opened,
     read_scene,
-    source_of,
+    region_of,
 )
 from swiftpie.pipelines.drawing.settings import (
     USUAL,
@@ -245,7 +246,7 @@ class Session:
         return (*given, *(Subject(self.named(named.word), name=named.word) for named in others))
 
     def resolved(self, request: RequestT) -> RequestT:
-        """Return a request as it is drawn: its sources encoded, its subjects and places found.
+        """Return a request as it is drawn: files open, sources encoded, subjects and places found.
 
         `draw` does this itself; what is resolved already stays as it is.
 
@@ -260,9 +261,10 @@ class Session:
             case PersonalizeRequest():
                 resolved = self._with_subjects(request)
             case EditRequest():
-                resolved = with_place_found(self._with_face_region(self._with_newcomer(request)))
+                edit = self._with_newcomer(opened(request))
+                resolved = with_place_found(self._with_face_region(edit))
             case RepaintRequest():
-                resolved = with_place_found(self._with_inserted(request))
+                resolved = with_place_found(self._with_inserted(opened(request)))
         return cast("RequestT", resolved)
 
     def _with_subjects(self, request: PersonalizeRequest) -> PersonalizeRequest:
@@ -273,7 +275,8 @@ class Session:
         if request.takes_named:
             assert isinstance(request.prompt, str), "a sentence names subjects"
             shown = self.with_named(request.prompt, shown)
-        return replace(request, subjects=shown, takes_named=False)
+        request = replace(request, subjects=shown, takes_named=False)
+        return request.opened(self.components.preset.image_size_px)
 
     def _with_newcomer(self, request: EditRequest) -> EditRequest:
         """Return an edit with its subjects encoded, or the one of the library that it brings."""
@@ -298,10 +301,10 @@ class Session:
         is_placed = request.mask is not None or request.where is not None or request.keyword
         mask = request.mask
         if request.takes_named and brings_face and not is_placed and self.face_encoder is not None:
-            found = face_region(self.face_encoder, request.image)
+            found = face_region(self.face_encoder, request.picture)
             for note in found.notes:
                 logger.warning("%s", note)
-            mask = load_mask(found.mask, request.image.size)
+            mask = load_mask(found.mask, request.picture.size)
         return replace(request, mask=mask, takes_named=False)
 
     def _with_inserted(self, request: RepaintRequest) -> RepaintRequest:
@@ -334,7 +337,7 @@ class Session:
     @overload
     def draw(
         self,
-        request: PersonalizeRequest | FaceRequest,
+        request: PersonalizeRequest,
         *,
         on_stage: OnStage | None = None,
         on_step: OnStep | None = None,
@@ -357,7 +360,7 @@ class Session:
             InputError: A number is out of range, or arguments exclude each other.
             OutOfMemory: Memory is too little for one picture even with offloaded networks.
         """
-        takes_named = not isinstance(request, FaceRequest) and request.takes_named
+        takes_named = request.takes_named
         request = self.resolved(request)
         if takes_named:
             log_named(_named_in(request))
@@ -395,8 +398,8 @@ class Session:
         num_images: int = 1,
         scene: Picture = "",
         scales: Scales = USUAL,
-        mask: Tensor | MaskSource = MaskSource.NONE,
-        detail_mask: Tensor | MaskSource | None = None,
+        mask: MaskSource | Region = MaskSource.NONE,
+        detail_mask: MaskSource | Region | None = None,
         box: Box | None = None,
         view: View | None = None,
         size: tuple[int, int] | None = None,
@@ -413,7 +416,8 @@ class Session:
                 the library. The prompt sets time, weather and season. By default the model draws
                 the place of the prompt.
             scales: Strengths of the branches; by default the preset's.
-            mask: Region of a single identity (1, 1, H, W) in [0, 1], or the source of all regions.
+            mask: Region of a single subject, a picture or (1, 1, H, W) in [0, 1], or the source of
+                all regions.
             detail_mask: The same for the detail branch alone, which acts where both masks are
                 above 0; by default the preset's, unless `mask` is given.
             box: Left, top, right and bottom in [0, 1] that a single identity fills.
@@ -438,13 +442,13 @@ class Session:
         if (style := steering.get("style_reference")) is not None:
             steering["style_reference"] = load_image(style)
         request = PersonalizeRequest(
-            subjects=as_subjects(subjects, mask=mask, detail_mask=detail_mask, box=box, view=view),
+            subjects=as_subjects(subjects, box=box, view=view),
             prompt=prompt,
             seeds=seeds_from(seed, num_images),
             scene=read_scene(scene),
             scales=scales,
-            mask=source_of(mask),
-            detail_mask=detail_source_of(detail_mask),
+            mask=region_of(mask),
+            detail_mask=None if detail_mask is None else region_of(detail_mask),
             size_px=_height_and_width(size),
             **steering,
         )
@@ -459,7 +463,7 @@ class Session:
         num_images: int = 1,
         scene: Picture = "",
         scales: Scales = USUAL,
-        mask: MaskSource = MaskSource.NONE,
+        mask: MaskSource | Region = MaskSource.NONE,
         size: tuple[int, int] | None = None,
         **steering: Unpack[DrawingSteering],
     ) -> GenerationResult:
@@ -509,9 +513,10 @@ class Session:
             InputError: The prompt is empty, a number is out of range, or there is no face.
         """
         known = face if isinstance(face, Identity) else self.encode_face(face, encoder=encoder)
-        request = FaceRequest(
-            identity=known,
+        request = PersonalizeRequest(
+            subjects=(Subject(known),),
             prompt=prompt,
+            scene=WORDS_ALONE,
             seeds=seeds_from(seed, num_images),
             identity_guidance=identity_guidance,
             scales=scales,
@@ -561,14 +566,13 @@ class Session:
             InputError: The prompt is empty, or picture, mask or seed cannot be used.
             NoSubject: The picture does not show the subject of `where`.
         """
-        picture = load_image(image)
         request = EditRequest(
-            image=picture,
+            image=load_image(image),
             prompt=prompt,
             seed=seeds_from(seed, 1)[0],
             source_prompt=source_prompt,
             keyword=keyword,
-            mask=None if mask is None else read_place(mask, picture),
+            mask=Path(mask) if isinstance(mask, str) else mask,
             where=self._shown(where),
             source=self._shown(identity),
             settings=settings or EditSettings(),
@@ -594,14 +598,13 @@ class Session:
         The picture is in mode L, as large as the given one and white where it may change. It is a
         `mask` for `edit`. The errors are those of `edit`.
         """
-        picture = load_image(image)
         request = EditRequest(
-            image=picture,
+            image=load_image(image),
             prompt=prompt,
             seed=seed,
             source_prompt=source_prompt,
             keyword=keyword,
-            mask=None if mask is None else read_place(mask, picture),
+            mask=Path(mask) if isinstance(mask, str) else mask,
             where=self._shown(where),
             settings=settings or EditSettings(),
         )

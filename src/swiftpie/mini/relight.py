@@ -342,7 +342,7 @@ def without_weather(image: Image.Image, setting: SceneSetting) -> Image.Image:
 
 def edit(components: Components, request: EditRequest, clock: Clock) -> EditResult:
     """Return the photograph of a request in the setting and the art that its prompt names."""
-    original, region, change = as_rgb(request.image), _region(request), _change(request)
+    original, region, change = as_rgb(request.picture), _region(request), _change(request)
     if change.is_none:
         logger.warning(UNCHANGED)
     setting, noise = change.setting, draw_noise([request.seed], NOISE_SHAPE)
@@ -385,7 +385,7 @@ def _change(request: EditRequest) -> SceneChange:
 
 
 def _region(request: EditRequest) -> Tensor:
-    size = (request.image.height, request.image.width)
+    size = (request.picture.height, request.picture.width)
     if _change(request).is_none:
         return torch.zeros(1, 1, *size, dtype=torch.uint8)
     if request.mask is None:

@@ -340,6 +340,7 @@ def _style_of(components: Components, request: PersonalizeRequest) -> str | None
     """Return the rendition of the style picture, if that chooses one."""
     if request.style_reference is None or style_by(components, request) is not StyleBy.RENDITION:
         return None
+    assert isinstance(request.style_reference, Image.Image), "`Session.resolved` opens files"
     return rendition_like(request.style_reference)
 
 

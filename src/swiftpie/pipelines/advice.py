@@ -4,12 +4,13 @@ import logging
 import math
 from collections.abc import Iterator
 
+from PIL import Image
+
 from swiftpie.backbones.components import MAX_SIDE_PX, Components
 from swiftpie.guidance import Branch, Plain, branches_of
 from swiftpie.pipelines.drawing.prepare import size_of
 from swiftpie.pipelines.drawing.request import (
     EditRequest,
-    FaceRequest,
     PersonalizeRequest,
     RepaintRequest,
     Request,
@@ -47,8 +48,6 @@ def advice_on(components: Components, request: Request) -> Iterator[str]:
         )
     if isinstance(request, PersonalizeRequest):
         yield from _shrunk_scene(components, request)
-    if isinstance(request, FaceRequest):
-        request = request.as_personalize()
     if isinstance(request, RepaintRequest):
         idle: Iterator[str] = iter(())
     elif isinstance(request, EditRequest):
@@ -68,7 +67,9 @@ def equal_pictures(count: int) -> str:
 
 def _shrunk_scene(components: Components, request: PersonalizeRequest) -> Iterator[str]:
     scene = request.scene
-    if not isinstance(scene, str) and request.size_px is None and max(scene.size) > MAX_SIDE_PX:
+    if not isinstance(scene, Image.Image) or request.size_px is not None:
+        return
+    if max(scene.size) > MAX_SIDE_PX:
         height, width = size_of(components, request)
         yield (
             f"The scene is {scene.width}x{scene.height} px, and pictures have at most "

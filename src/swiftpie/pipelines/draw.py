@@ -33,9 +33,7 @@ from swiftpie.pipelines.drawing.denoise import (
 )
 from swiftpie.pipelines.drawing.edit_region import with_transparency
 from swiftpie.pipelines.drawing.request import (
-    Drawable,
     EditRequest,
-    FaceRequest,
     Output,
     PersonalizeRequest,
     RepaintRequest,
@@ -71,7 +69,7 @@ def draw(
 @overload
 def draw(
     components: Components,
-    request: PersonalizeRequest | FaceRequest,
+    request: PersonalizeRequest,
     *,
     on_stage: OnStage | None = None,
     on_step: OnStep | None = None,
@@ -142,9 +140,8 @@ def draw_together(
 
 def _prepare(components: Components, request: Request, clock: Clock) -> Plan:
     """Return how a request is drawn, by the technique that claims it."""
-    drawable = request.as_personalize() if isinstance(request, FaceRequest) else request
-    drawable = drawable.steered(len(components.schedule.steps))
-    return technique_for(components, drawable).prepare(components, drawable, clock)
+    steered = request.steered(len(components.schedule.steps))
+    return technique_for(components, steered).prepare(components, steered, clock)
 
 
 def _carry_out(
@@ -257,7 +254,7 @@ def _draw_batch(
         )
 
 
-def _identities(request: Drawable) -> tuple[Identity, ...]:
+def _identities(request: Request) -> tuple[Identity, ...]:
     if isinstance(request, EditRequest | RepaintRequest):
         return () if request.identity is None else (request.identity,)
     return tuple(subject.identity for subject in request.subjects)

@@ -93,10 +93,10 @@ def with_place_found(request: Changing) -> Changing:
     if request.where is None:
         return request
     assert isinstance(request.where, Identity), "`Session.resolved` encodes it"
-    mask = find_identity(request.where, request.image).mask
+    mask = find_identity(request.where, request.picture).mask
     if isinstance(request, RepaintRequest):
         thing = (mask > LEAST_THERE).to(torch.uint8)
-        mask = with_surroundings(request.image, thing).float() / 255
+        mask = with_surroundings(request.picture, thing).float() / 255
     return replace(request, mask=mask, where=None)
 
 

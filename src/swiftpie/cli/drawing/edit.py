@@ -24,7 +24,7 @@ from swiftpie.cli.loading import open_session, resolved
 from swiftpie.engine.origin import check_texts, origin_of_edit
 from swiftpie.errors import ConfigError
 from swiftpie.faces import CONSENT, FaceSettings, FaceSource
-from swiftpie.pipelines.drawing.request import EditRequest
+from swiftpie.pipelines.drawing.request import EditRequest, opened
 from swiftpie.pipelines.drawing.settings import EditSettings, Scales
 
 if TYPE_CHECKING:
@@ -130,13 +130,10 @@ def edit(
     loading: Annotated[LoadOptions, options.FieldOptions(LoadOptions, LOADED)],
 ) -> None:
     """Change a picture so that it fits PROMPT; a mask, a box or a keyword limits the change."""
-    from swiftpie.engine import encoding
-    from swiftpie.imageio.decoding import load_image
-
     loading, preset = resolved(loading, use=Use.FACE if source.face else Use.EDIT)
     settings = replace(settings, scales=Scales(**scales))
     where = read_where(request.pop("where", None), mask=request.get("mask"), box=box)
-    place: str | Image.Image | Box | None = read_place(request.pop("mask", None), box)
+    place: Path | Image.Image | Box | None = read_place(request.pop("mask", None), box)
     words = {name: request.get(name, "") for name in ("source_prompt", "keyword")}
     picture, seeds = read_picture(image), sampling.seeds
     options.check_prompt(words["source_prompt"])
@@ -154,18 +151,18 @@ def edit(
     if person is not None:
         warn_of_strange_vectors(session, person.encoder)
         shown = [session.encode_face(person.chosen)]
-    opened = load_image(picture)
-    first = EditRequest(
-        image=opened,
+    edited = EditRequest(
+        image=picture,
         prompt=prompts[0],
         seed=seeds[0],
         **request,
-        mask=None if place is None else encoding.read_place(place, opened),
+        mask=place,
         where=where,
         source=next(iter(shown), None),
         settings=settings,
         takes_named=True,
     )
+    first = opened(edited)  # once for all pictures
     jobs = [
         EditJob(replace(first, prompt=text, seed=seed), picture, target, strip, force=output.force)
         for text, own in console.shared_out(prompts, targets)
@@ -311,7 +308,7 @@ def read_where(subject: str | None, *, mask: str | None, box: str | None) -> "So
     return read_source([subject])
 
 
-def read_place(mask: str | None, box: str | None) -> "str | Box | None":
+def read_place(mask: str | None, box: str | None) -> "Path | Box | None":
     """Return the file or the box of the change; None without one."""
     from swiftpie.imageio.decoding import open_image
     from swiftpie.masks import parse_box
@@ -322,7 +319,8 @@ def read_place(mask: str | None, box: str | None) -> "str | Box | None":
         )
     if mask is not None:
         open_image(mask)  # reports a mistake before a model is loaded
-    return mask if box is None else parse_box(box)
+        return Path(mask)
+    return None if box is None else parse_box(box)
 
 
 def _check_seeds(session: "Session", jobs: list[EditJob], sampling: options.SeedOptions) -> None:

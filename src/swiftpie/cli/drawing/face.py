@@ -14,7 +14,7 @@ from swiftpie.cli.drawing.subjects import read_picture
 from swiftpie.cli.loading import confirm_download, open_session, plan_downloads, resolved
 from swiftpie.engine.origin import check_texts, origin_of
 from swiftpie.faces import CONSENT, METADATA, FaceSettings, FaceSource
-from swiftpie.pipelines.drawing.request import FaceRequest
+from swiftpie.pipelines.drawing.request import PersonalizeRequest
 from swiftpie.pipelines.drawing.settings import IdentityGuidance, Scales
 
 if TYPE_CHECKING:
@@ -48,8 +48,12 @@ Photo = Annotated[
         show_default=False,
     ),
 ]
-Request = Annotated[dict[str, Any], options.FieldOptions(FaceRequest, without=("prompt", "seeds"))]
-GuidanceName = Annotated[IdentityGuidance, options.option_of(FaceRequest, "identity_guidance")]
+Request = Annotated[
+    dict[str, Any], options.FieldOptions(PersonalizeRequest, ("identity_guidance",))
+]
+GuidanceName = Annotated[
+    IdentityGuidance, options.option_of(PersonalizeRequest, "identity_guidance")
+]
 SidePx = Annotated[
     int | None,
     typer.Option(

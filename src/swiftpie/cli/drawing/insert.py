@@ -26,9 +26,11 @@ from swiftpie.cli.drawing.subjects import (
 from swiftpie.cli.loading import open_session, resolved
 from swiftpie.engine.origin import check_texts, origin_of_repainting
 from swiftpie.errors import ConfigError
-from swiftpie.pipelines.drawing.request import RepaintRequest
+from swiftpie.pipelines.drawing.request import RepaintRequest, opened
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor
 
     from swiftpie.masks import Box
@@ -186,7 +188,7 @@ def _what_goes(
                 "Leave one out."
             )
         return {"where": found}
-    gone: str | Box | Tensor | None = read_place(mask, box)
+    gone: Path | Box | Tensor | None = read_place(mask, box)
     if points:
         if mask is not None:
             raise ConfigError(
@@ -213,9 +215,6 @@ def _carry_out(
     loading: LoadOptions,
 ) -> None:
     """Draw the change once for each seed and write every file."""
-    from swiftpie.imageio.decoding import load_image
-    from swiftpie.masks import load_mask
-
     prompt = change.get("prompt", "")
     options.check_prompt(prompt)
     check_texts(prompt=prompt)
@@ -223,11 +222,8 @@ def _carry_out(
     seeds = sampling.seeds
     planned = plan_targets(output, count=len(seeds))
     session, load_ms = open_session(**loading)
-    image = load_image(photo)
-    if isinstance(change.get("mask"), str):
-        change = {**change, "mask": load_mask(change["mask"], image.size)}
     takes_named = "source" in change  # so that a name of the library is logged
-    request = RepaintRequest(image=image, seed=seeds[0], takes_named=takes_named, **change)
+    request = opened(RepaintRequest(image=photo, seed=seeds[0], takes_named=takes_named, **change))
     rows, timings = [], Counter[str]()
     for seed, (target, strip) in zip(seeds, planned, strict=True):
         result = session.draw(replace_fields(request, seed=seed))

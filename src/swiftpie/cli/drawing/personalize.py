@@ -1,7 +1,7 @@
 """`swiftpie personalize`: draw a subject from its pictures into new scenes."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,13 +23,12 @@ from swiftpie.cli.loading import open_session, resolved
 from swiftpie.engine.origin import check_texts, origin_of_drawing
 from swiftpie.errors import CapabilityError, ConfigError
 from swiftpie.library import Named
-from swiftpie.pipelines.drawing.request import PersonalizeRequest, read_scene
+from swiftpie.pipelines.drawing.request import PersonalizeRequest, Subject, read_scene, region_at
 from swiftpie.pipelines.drawing.settings import MaskSource, Scales
 from swiftpie.validation import parse_box, parse_size
 
 if TYPE_CHECKING:
     from PIL import Image
-    from torch import Tensor
 
     from swiftpie.pipelines.drawing.request import Source, View
     from swiftpie.validation import Box
@@ -50,7 +49,7 @@ Request = Annotated[
 SaveSubjectMask = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Also write where the subject was drawn.")
 ]
-READ = ("size_px", "mask", "detail_mask")  # options of the request that are converted first
+MASKS = ("mask", "detail_mask")
 
 app = typer.Typer()
 
@@ -98,9 +97,9 @@ def personalize(
     """
     # Check everything before anything is loaded.
     seeds = sampling.seeds
-    size, mask, detail_mask = (request.pop(name, None) for name in READ)
-    scene = read_scene(request.pop("scene", ""))
-    request |= _opened(request.get("style_reference"))
+    size, scene = request.pop("size_px", None), read_scene(request.pop("scene", ""))
+    masks = {name: region_at(request[name]) for name in MASKS if name in request}
+    request |= masks | _opened(request.get("style_reference"))
     prompts = read_prompts(prompt)
     for words in prompts:
         check_texts(prompt=words)
@@ -117,21 +116,30 @@ def personalize(
         check_personalizes(known)
     named = _named_in(prompts, everyone, known)
     most = len(everyone) + max(map(len, named.values()))
-    masks = (mask or MaskSource.NONE.value, detail_mask)
-    places = _parse_boxes(boxes or [], most, masks)
+    places = _parse_boxes(boxes or [], most, is_needed=MaskSource.BOX in masks.values())
     read_by = _layers_of(layers or [], most)
     everyone = with_cutouts(everyone, cutouts)
     placed = list(zip(places, parse_views(views or [], most), read_by, strict=True))
     size_px = None if size is None else parse_size(size)
     request |= {"size_px": size_px, "scene": scene, "scales": strengths, "seeds": seeds}
+    requests = {
+        words: PersonalizeRequest(
+            subjects=_placed([*everyone, *named[words]], placed),
+            prompt=words,
+            takes_named=True,
+            **request,
+        )
+        for words in prompts
+    }
+    for mask in masks.values():
+        if isinstance(mask, Path):
+            read_picture(str(mask))
     session, load_ms = open_session(**loading)
     preset = session.components.preset
-    drawn_px = size_px or _own_size(preset, scene)
-    request_of = _requests_by(everyone, named, placed, masks, drawn_px, request)
 
     rows, timings = [], Counter[str]()
     for words, own in console.shared_out(prompts, targets):
-        result = session.draw(request_of(words))
+        result = session.draw(requests[words])
         origin = origin_of_drawing(preset.name, result, prompt=words)
         drawn = zip(result.images, result.subject_masks, result.seeds, own, strict=True)
         console.write_outputs(drawn, metadata=origin, force=output.force)
@@ -159,46 +167,18 @@ def _named_in(prompts: list[str], everyone: "list[Source]", preset: Preset) -> "
     return {words: family.read(words, preset).named_besides(names) for words in prompts}
 
 
-def _own_size(preset: Preset, scene: "str | Image.Image") -> tuple[int, int]:
-    """Return height and width of pictures without --size."""
-    return (preset.image_size_px,) * 2 if isinstance(scene, str) else (scene.height, scene.width)
-
-
-def _requests_by(
-    everyone: "list[Source]",
-    named: "ByName",
-    placed: "list[tuple[Box | None, View | None, str]]",
-    masks: tuple[str, str | None],
-    drawn_px: tuple[int, int],
-    request: Mapping[str, Any],
-) -> Callable[[str], PersonalizeRequest]:
-    """Return what makes the request of a prompt: its subjects, each as `placed` says in order."""
-    from swiftpie.pipelines.drawing.request import Subject
-
-    source, region = _read_mask(masks[0], drawn_px, count=len(placed))
-    limited, limit = None, None
-    if masks[1] is not None:
-        limited, limit = _read_mask(masks[1], drawn_px, count=len(placed), flag="--detail-mask")
-
-    def request_of(words: str) -> PersonalizeRequest:
-        shown = [(one, one.word if isinstance(one, Named) else "") for one in everyone]
-        shown += [(who, who.word) for who in named[words]]
-        subjects = tuple(
-            Subject(*(one, box, view), name=name, mask=region, detail_mask=limit, layers=layers)
-            for (one, name), (box, view, layers) in zip(
-                shown, placed, strict=False
-            )  # other prompts name fewer
+def _placed(
+    sources: "list[Source]", places: "list[tuple[Box | None, View | None, str]]"
+) -> "tuple[Subject, ...]":
+    """Return the subjects of a picture, each as `places` says in order."""
+    return tuple(
+        Subject(
+            *(source, box, view),
+            name=source.word if isinstance(source, Named) else "",
+            layers=layers,
         )
-        return PersonalizeRequest(
-            subjects=subjects,
-            prompt=words,
-            mask=source,
-            detail_mask=limited,
-            takes_named=True,
-            **request,
-        )
-
-    return request_of
+        for source, (box, view, layers) in zip(sources, places, strict=False)
+    )  # other prompts name fewer
 
 
 def _check_mask(target: Path | None, preset: Preset) -> None:
@@ -210,13 +190,13 @@ def _check_mask(target: Path | None, preset: Preset) -> None:
         )
 
 
-def _parse_boxes(boxes: list[str], count: int, masks: tuple[str, str | None]) -> "list[Box | None]":
-    if "box" in masks and not boxes:
+def _parse_boxes(boxes: list[str], count: int, *, is_needed: bool) -> "list[Box | None]":
+    if is_needed and not boxes:
         raise ConfigError(
             "--mask box came without --box. The box is the region. "
             "Add one, as in --box 0.2,0.4,0.8,0.9."
         )
-    if len(boxes) > count or ("box" in masks and len(boxes) < count):
+    if len(boxes) > count or (is_needed and len(boxes) < count):
         raise ConfigError(
             f"{len(boxes)} boxes came with {count} subjects. Each subject takes one --box at most, "
             "and --mask box needs one for each. Write them as in --box 0.2,0.4,0.8,0.9."
@@ -260,18 +240,3 @@ def _layers_of(layers: list[str], count: int) -> list[str]:
     for form in layers:
         read_form(form)
     return [*layers, *[""] * (count - len(layers))]
-
-
-def _read_mask(
-    mask: str, size_px: tuple[int, int], *, count: int, flag: str = "--mask"
-) -> "tuple[MaskSource, Tensor | None]":
-    from swiftpie.masks import load_mask
-
-    if mask in {source.value for source in MaskSource}:
-        return MaskSource(mask), None
-    if count > 1:
-        raise ConfigError(
-            f"{flag} {mask} came with {count} subjects, and one file cannot separate "
-            f"them. Give each a --box, and {flag} box or inline."
-        )
-    return MaskSource.NONE, load_mask(mask, size_px[::-1])

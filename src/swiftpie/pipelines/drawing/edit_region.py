@@ -307,7 +307,7 @@ def _invert_by_edit_network(
     )
 
 
-def given_mask(mask: Tensor | Box, size: Size) -> Tensor:
+def given_mask(mask: object, size: Size) -> Tensor:
     """Return a mask or box of the user for a picture of `size`, as bytes (1, 1, H, W).
 
     What is below half is outside, and 0; soft edges within stay as they are.
@@ -316,14 +316,15 @@ def given_mask(mask: Tensor | Box, size: Size) -> Tensor:
         InputError: The mask has a wrong shape.
     """
     height, width = size
-    if not isinstance(mask, Tensor):
+    if isinstance(mask, tuple):
         given = box_mask(mask, height=height, width=width)
-    elif mask.ndim != 4 or mask.shape[:2] != (1, 1):
-        raise InputError(
-            f"The mask has shape {tuple(mask.shape)}; it must be (1, 1, H, W). Add the missing "
-            "axes."
-        )
     else:
+        assert isinstance(mask, Tensor), "`Session.resolved` opens files before they are drawn"
+        if mask.ndim != 4 or mask.shape[:2] != (1, 1):
+            raise InputError(
+                f"The mask has shape {tuple(mask.shape)}; it must be (1, 1, H, W). Add the missing "
+                "axes."
+            )
         given = resize_mask(mask.float().cpu(), (height, width))
     return without_outside(in_8_bits(given))
 
@@ -428,7 +429,7 @@ def encode_picture(components: Components, request: EditRequest, clock: Clock) -
         InputError: The size is not possible, or the mask has a wrong shape.
     """
     components.inverter()
-    settings, original = request.settings, as_rgb(request.image)
+    settings, original = request.settings, as_rgb(request.picture)
     preset = components.preset
     is_released = settings.in_mode_of(preset).mode is EditMode.RELEASED
     if is_released and components.layout_predictor is not None:
@@ -471,15 +472,15 @@ def in_hole(request: Changing) -> Changing:
         is_open = request.identity is None
     else:
         is_open = not (request.keyword or request.source_prompt.strip())
-    hole = hole_of(request.image) if is_open else None
+    hole = hole_of(request.picture) if is_open else None
     return request if hole is None else replace(request, mask=hole)
 
 
 def with_transparency(request: EditRequest | RepaintRequest, result: EditResult) -> EditResult:
     """Return a changed picture as transparent as it was, but for holes at a given place."""
-    if alpha_of(request.image) is None:
+    if alpha_of(request.picture) is None:
         return result
-    alpha = request.image.getchannel("A")
+    alpha = request.picture.getchannel("A")
     if isinstance(request, RepaintRequest) or request.mask is not None:
         drawn = result.region.point(lambda value: 255 * (value > 0))
         hole = alpha.point(lambda value: 255 * (value <= 255 * HALF))

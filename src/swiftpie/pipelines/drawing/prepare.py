@@ -72,6 +72,7 @@ def prepare(
         InputError: Regions are to be found although some are given, or the size is not possible.
     """
     subjects, source = request.subjects, request.mask
+    assert isinstance(source, MaskSource), "`Session.resolved` gives regions to subjects"
     detail_source = source_of_detail(request, components.preset)
     _check_sources(components, subjects, {"mask": source, "detail_mask": detail_source})
     noise = request.noise
@@ -243,6 +244,7 @@ def source_of_detail(request: PersonalizeRequest, preset: Preset) -> MaskSource:
     The preset's default applies only if the request has no masks at all.
     """
     if request.detail_mask is not None:
+        assert isinstance(request.detail_mask, MaskSource), "as in `prepare`"
         return request.detail_mask
     has_masks = request.mask is not MaskSource.NONE or any(
         subject.mask is not None or subject.detail_mask is not None for subject in request.subjects

@@ -1,12 +1,14 @@
 """Requests: one frozen value for each operation, with the options that users set.
 
+Pictures may be files: `Session.resolved` opens them and encodes subjects.
+
 Loads no tensor library, so that the command line reads the options without one.
 """
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Self, Union
+from typing import TYPE_CHECKING, Annotated, Self, TypeVar, Union
 
 from swiftpie.attention.layer_scales import LayerScales, read_form
 from swiftpie.backbones.presets import Preset
@@ -124,6 +126,10 @@ class IdentityRef:
 Source = Union["Identity", Pictures, FacePicture, Named, IdentityRef]
 """What shows a subject; `Session.resolved` encodes it, through the cache."""
 
+File = Path | bytes
+Region = Union["Tensor", "Image.Image", File]
+"""A mask (1, 1, H, W) in [0, 1], or a picture of one; `Session.resolved` opens it."""
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -238,6 +244,25 @@ class _Steered:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class _Changing(_Steered):
+    """A picture that changes, and the subject that comes into it, if any."""
+
+    image: "Picture"  # any shape; a hole is what changes if nothing else says that
+    source: Source | None = None
+
+    @property
+    def picture(self) -> "Image.Image":
+        """The picture, once `Session.resolved` has opened it."""
+        assert _is_image(self.image), "`Session.resolved` opens files before they are drawn"
+        return self.image
+
+    @property
+    def identity(self) -> "Identity | None":
+        """The encoded subject, if there is one."""
+        return None if self.source is None else _encoded(self.source)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class PersonalizeRequest(_Steered):
     """Subjects in a new scene, a picture a seed; after the abstract of arXiv:2605.01510."""
 
@@ -248,7 +273,7 @@ class PersonalizeRequest(_Steered):
     noise: "Tensor | None" = None  # (n, B, C, h, w) in place of what the seeds and the size give
     size_px: Annotated[tuple[int, int] | None, SIZE] = None  # height and width; None: the preset's
     scene: Annotated[
-        "Image.Image | str",
+        "Image.Image | File | str",  # text is the name of a scene, never a file
         Option(
             "Place of the picture: a FILE that shows it in plain daylight, or the NAME of a scene "
             "of the library. The prompt sets time, weather and season.",
@@ -257,7 +282,7 @@ class PersonalizeRequest(_Steered):
         ),
     ] = ""  # the model draws the place of the prompt
     style_reference: Annotated[
-        "Image.Image | None",
+        "Picture | None",
         Option(
             "A picture in whose style all is drawn; what it shows has no part in it.",
             "PICTURE",
@@ -293,8 +318,8 @@ class PersonalizeRequest(_Steered):
         ),
     ] = 0.0
     scales: Scales = USUAL  # by default the preset's
-    mask: Annotated[  # where regions of subjects without a mask come from
-        MaskSource,
+    mask: Annotated[  # the region of a subject without its own, or where regions come from
+        "MaskSource | Region",
         Option(
             "Region in which the subject acts. none: everywhere. inline: attention finds it while "
             "the picture is drawn. two-pass: a first drawing finds it and a second one uses it, "
@@ -303,8 +328,8 @@ class PersonalizeRequest(_Steered):
             kind=str,
         ),
     ] = MaskSource.NONE
-    detail_mask: Annotated[  # None: see `detail_source`
-        MaskSource | None,
+    detail_mask: Annotated[  # None: see `source_of_detail`
+        "MaskSource | Region | None",
         Option(
             "Part of that region in which details of the reference act, by the same words. By "
             "default what suits the preset, or the whole region if you give --mask.",
@@ -327,6 +352,7 @@ class PersonalizeRequest(_Steered):
             )
         if not self.subjects and not self.takes_named:
             self._check_no_place()
+        self._check_one_region()
         check_seeds(self.seeds)
         _check_prompts(self.prompt)
         check_text(*(subject.name for subject in self.subjects))
@@ -351,14 +377,49 @@ class PersonalizeRequest(_Steered):
                     f"{rows} prompts came with {count} pictures. Give one for all, or one each."
                 )
 
+    def opened(self, side_px: int) -> Self:
+        """Return the same drawing with its pictures as they are drawn.
+
+        A region that is given itself becomes that of each subject without its own. Pictures have
+        `side_px` a side where request and scene have no size.
+
+        Raises:
+            InputError: A picture cannot be read.
+        """
+        scene, style = self.scene, self.style_reference
+        scene = scene if isinstance(scene, str) else _opened(scene)
+        own = (side_px, side_px) if isinstance(scene, str) else (scene.height, scene.width)
+        height, width = self.size_px or own
+        region = _opened_region(self.mask, (width, height))
+        detail = _opened_region(self.detail_mask, (width, height))
+        subjects = (
+            replace(
+                subject,
+                mask=region if subject.mask is None else subject.mask,
+                detail_mask=detail if subject.detail_mask is None else subject.detail_mask,
+            )
+            for subject in self.subjects
+        )
+        return replace(
+            self,
+            scene=scene,
+            style_reference=None if style is None else _opened(style),
+            subjects=tuple(subjects),
+            mask=self.mask if region is None else MaskSource.NONE,
+            detail_mask=self.detail_mask if detail is None else MaskSource.NONE,
+        )
+
     def _check_no_place(self) -> None:
         """Refuse what says where and how subjects stand if there is none.
 
         Raises:
             InputError: Such an option came.
         """
-        sources = {"mask": self.mask, "detail_mask": self.detail_mask or MaskSource.NONE}
-        idle = [name for name, source in sources.items() if source is not MaskSource.NONE]
+        sources = {"mask": self.mask, "detail_mask": self.detail_mask}
+        unmarked = (None, MaskSource.NONE)
+        idle = [
+            name for name, source in sources.items() if not any(source is no for no in unmarked)
+        ]
         idle += [name for name in ("flip", "tilt") if getattr(self, name)]
         if idle:
             raise InputError(
@@ -366,38 +427,32 @@ class PersonalizeRequest(_Steered):
                 "or give a subject."
             )
 
+    def _check_one_region(self) -> None:
+        """Refuse one region for several subjects.
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class FaceRequest:
-    """A person in a new scene, one picture per seed. From arXiv:2505.21144."""
-
-    identity: "Identity"  # from `swiftpie.pipelines.drawing.face.face_identity`
-    prompt: Annotated[str, Option("What the picture shows.")]
-    seeds: Annotated[tuple[int, ...], SEED._replace(flags=("--seed",), kind=int)]
-    identity_guidance: Annotated[IdentityGuidance, IDENTITY_GUIDANCE] = IdentityGuidance.PLAIN
-    scales: Scales = USUAL  # by default the preset's
-    detail_mask: MaskSource | None = None  # as of `PersonalizeRequest`
-    size_px: tuple[int, int] | None = None  # height and width; None: the preset's
-
-    def as_personalize(self) -> PersonalizeRequest:
-        """Return the same drawing as one of a subject."""
-        return PersonalizeRequest(
-            subjects=(Subject(self.identity),),
-            prompt=self.prompt,
-            seeds=self.seeds,
-            scales=self.scales,
-            detail_mask=self.detail_mask,
-            size_px=self.size_px,
-            scene=WORDS_ALONE,
-            identity_guidance=self.identity_guidance,
-        )
+        Raises:
+            InputError: A mask came with them.
+        """
+        for name, mask in (("mask", self.mask), ("detail_mask", self.detail_mask)):
+            if mask is None or isinstance(mask, MaskSource):
+                continue
+            if len(self.subjects) > 1:
+                raise InputError(
+                    f"One file as `{name}` came with {len(self.subjects)} subjects, and one file "
+                    "cannot separate them. Give each a box, and the mask 'box' or "
+                    "'inline', or each its own: Subject(identity, mask=…)."
+                )
+            if _is_tensor(mask):
+                _check_mask(mask)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class EditRequest(_Steered):
-    """A picture changed so that it fits a prompt. From arXiv:2412.04301."""
+class EditRequest(_Changing):
+    """A picture changed so that it fits a prompt, or that shows `source` in place of its own look.
 
-    image: "Image.Image"  # any shape; a hole is what changes if nothing else says that
+    From arXiv:2412.04301.
+    """
+
     prompt: Annotated[str, Option("What the picture shows.")]
     seed: Annotated[int, SEED]  # of the released mode's latents, and schedules with fresh noise
     source_prompt: Annotated[
@@ -409,8 +464,8 @@ class EditRequest(_Steered):
             "What in the picture changes, as in 'cat'; by default found by the prompts.", "WORDS"
         ),
     ] = ""
-    mask: Annotated[  # (1, 1, H, W) in [0, 1], or a box; None: found
-        "Tensor | Box | None",
+    mask: Annotated[  # (1, 1, H, W) in [0, 1], a file, or a box; None: found
+        "Region | Box | None",
         Option(
             "Region that may change: what is transparent in FILE, or white if nothing is. By "
             "default a hole of the picture, or found.",
@@ -420,13 +475,7 @@ class EditRequest(_Steered):
         ),
     ] = None
     where: Annotated["Source | None", WHERE] = None  # instead of a mask
-    source: Source | None = None  # a subject in place of the picture as image condition
     settings: EditSettings = field(default_factory=EditSettings)
-
-    @property
-    def identity(self) -> "Identity | None":
-        """The encoded subject, if there is one."""
-        return None if self.source is None else _encoded(self.source)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -447,17 +496,15 @@ class EditRequest(_Steered):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class RepaintRequest(_Steered):
+class RepaintRequest(_Changing):
     """A photograph with a subject to insert, something to remove, or both."""
 
-    image: "Image.Image"  # any shape; a hole goes if nothing else says what
     seed: Annotated[int, SEED]
-    source: Source | None = None  # the subject to insert, if any
     prompt: Annotated[str, Option("What the subject is, as in 'a photo of a dog'.")] = ""
     box: Box | None = None  # its place; None: that of the removed thing, or proposed
     view: View | None = None  # yaw and pitch in degrees; None is as the reference shows it
-    mask: Annotated[  # what to remove: (1, 1, H, W) in [0, 1], a box, or a search; None: nothing
-        "Tensor | Box | Search | None",
+    mask: Annotated[  # what to remove: as of an edit, or a search; None: nothing
+        "Region | Box | Search | None",
         Option(
             "Region to remove: what is transparent in FILE, or white if nothing is. By default a "
             "hole of the photograph.",
@@ -469,18 +516,13 @@ class RepaintRequest(_Steered):
     where: Annotated["Source | None", WHERE] = None  # instead of a mask: what to remove
     scales: Scales = USUAL  # by default those of an edit with a reference
 
-    @property
-    def identity(self) -> "Identity | None":
-        """The encoded subject, if there is one."""
-        return None if self.source is None else _encoded(self.source)
-
     def __post_init__(self) -> None:
         super().__post_init__()
         check_seeds([self.seed])
         check_text(self.prompt)
         _check_where(self.mask, self.where)
         brings = self.source is not None or self.takes_named
-        if not brings and self.mask is None and self.where is None:
+        if not brings and self.mask is None and self.where is None and _is_image(self.image):
             from swiftpie.masks import hole_of
 
             if hole_of(self.image) is None:
@@ -494,10 +536,21 @@ class RepaintRequest(_Steered):
             check_view(self.view)
 
 
-Request = PersonalizeRequest | FaceRequest | EditRequest | RepaintRequest
+Request = PersonalizeRequest | EditRequest | RepaintRequest
 
-Drawable = PersonalizeRequest | EditRequest | RepaintRequest
-"""A request as it is drawn: a `FaceRequest` has become a `PersonalizeRequest`."""
+
+ChangingT = TypeVar("ChangingT", EditRequest, RepaintRequest)
+
+
+def opened(request: ChangingT) -> ChangingT:
+    """Return a change of a picture with its picture and its mask as they are drawn.
+
+    Raises:
+        InputError: One cannot be read.
+    """
+    image = _opened(request.image)
+    region = _opened_region(request.mask, image.size)
+    return replace(request, image=image, mask=request.mask if region is None else region)
 
 
 def resolved_scales(preset: Preset, request: Request) -> ResolvedScales:
@@ -546,31 +599,22 @@ def check_view(view: View) -> None:
 
 
 def as_subjects(
-    subjects: "Identity | Sequence[Subject]",
-    *,
-    mask: "Tensor | MaskSource | str" = MaskSource.NONE,
-    detail_mask: "Tensor | MaskSource | str | None" = None,
-    box: Box | None = None,
-    view: View | None = None,
+    subjects: "Identity | Sequence[Subject]", *, box: Box | None = None, view: View | None = None
 ) -> tuple[Subject, ...]:
-    """Return the subjects of a picture, the only one with its masks, box and view.
+    """Return the subjects of a picture, the only one with its box and view.
 
     Raises:
         InputError: One of these comes with several subjects, the view is out of range, or what is
             given is no subject.
     """
-    from torch import Tensor
-
     from swiftpie.types import Identity
 
-    region = mask if isinstance(mask, Tensor) else None
-    detail = detail_mask if isinstance(detail_mask, Tensor) else None
     if isinstance(subjects, Identity):
-        return (Subject(subjects, box=box, view=view, mask=region, detail_mask=detail),)
-    if any(value is not None for value in (region, detail, box, view)):
+        return (Subject(subjects, box=box, view=view),)
+    if box is not None or view is not None:
         raise InputError(
-            "`mask`, `detail_mask`, `box` and `view` belong to a single identity. With several "
-            "subjects, give each its own: Subject(identity, box=…, view=…, mask=…)."
+            "`box` and `view` belong to a single identity. With several subjects, give each its "
+            "own: Subject(identity, box=…, view=…)."
         )
     strange = [subject for subject in subjects if not isinstance(subject, Subject)]
     if isinstance(subjects, str) or strange:
@@ -583,33 +627,27 @@ def as_subjects(
     return tuple(subjects)
 
 
-def source_of(mask: "Tensor | MaskSource | str") -> MaskSource:
-    """Return where regions come from; a mask that is given itself leaves nothing to find.
+def region_at(text: str, folder: Path = Path()) -> MaskSource | Path:
+    """Return the source of regions that a text names, or else the file in a folder."""
+    return MaskSource(text) if text in {*MaskSource} else folder / text
+
+
+def region_of(mask: "MaskSource | Region | str") -> "MaskSource | Region":
+    """Return a region as it is, and a word as the source of regions that it names.
 
     Raises:
         InputError: There is no such source.
     """
-    from torch import Tensor
-
-    if isinstance(mask, Tensor):
-        return MaskSource.NONE
+    if not isinstance(mask, str):
+        return mask
     try:
         return MaskSource(mask)
     except ValueError as error:
         known = ", ".join(repr(source.value) for source in MaskSource)
         raise InputError(
-            f"mask={mask!r} names no source of masks; there are {known}. Pass one of them, or a "
-            "tensor (1, 1, H, W) in [0, 1]."
+            f"mask={mask!r} names no source of masks; there are {known}. Pass one of them, a "
+            "picture, or a tensor (1, 1, H, W) in [0, 1]."
         ) from error
-
-
-def detail_source_of(mask: "Tensor | MaskSource | str | None") -> MaskSource | None:
-    """Return what `source_of` does; nothing said leaves it to request and preset.
-
-    Raises:
-        InputError: There is no such source.
-    """
-    return None if mask is None else source_of(mask)
 
 
 def _as_rows(prompts: str | tuple[str, ...]) -> tuple[str, ...]:
@@ -653,25 +691,49 @@ def _check_where(mask: object, where: Source | None) -> None:
         )
 
 
-def _check_place(
-    place: "Tensor | Box | Search | None", image: "Image.Image", *, needs_change: bool = True
-) -> None:
-    """Refuse a mask or a box that cannot be used; a search has checked itself.
+def _check_place(place: object, image: "Picture", *, needs_change: bool = True) -> None:
+    """Refuse a mask or a box that cannot be used; a search has checked itself, a file is not open.
 
     Raises:
         InputError: One is refused.
     """
-    from torch import Tensor
-
-    from swiftpie.models.cutout import Search
-
-    if isinstance(place, Tensor):
-        _check_mask(place, needs_change=needs_change)
-    elif place is not None and not isinstance(place, Search):
+    if isinstance(place, tuple):
         left, top, right, bottom = check_box(place)
+        if not _is_image(image):
+            return
         wide, tall = (right - left) * image.width, (bottom - top) * image.height
         if min(wide, tall) < LEAST_BOX_PX:
             raise InputError(
                 f"The box is {wide:.2g} x {tall:.2g} px of a picture of {image.width}x"
                 f"{image.height} px. At least a pixel is needed. Give a larger box."
             )
+    elif _is_tensor(place):
+        _check_mask(place, needs_change=needs_change)
+
+
+def _opened(picture: "Picture") -> "Image.Image":
+    """Return a picture that may be a file; one that is open stays as it is."""
+    from swiftpie.imageio.decoding import load_image
+
+    return picture if _is_image(picture) else load_image(picture)
+
+
+def _opened_region(region: object, size: tuple[int, int]) -> "Tensor | None":
+    """Return a region that is given itself, for a picture of `size`; None of anything else."""
+    from swiftpie.masks import load_mask
+
+    if isinstance(region, Path | bytes) or _is_image(region):
+        return load_mask(region, size)
+    return region if _is_tensor(region) else None
+
+
+def _is_image(picture: object) -> "TypeIs[Image.Image]":
+    from PIL import Image
+
+    return isinstance(picture, Image.Image)
+
+
+def _is_tensor(mask: object) -> "TypeIs[Tensor]":
+    from torch import Tensor
+
+    return isinstance(mask, Tensor)

@@ -72,7 +72,7 @@ def with_style(
             "Renditions are drawn over scenes, and this picture is drawn from words alone. Leave "
             "out the style picture, or `scene='words'`, noise and latents."
         )
-    assert request.style_reference is not None, "there is a way"
+    assert isinstance(request.style_reference, Image.Image), "there is a way, and files are open"
     attention = condition.attention
     pixels = _square(components, request.style_reference)
     scale = torch.full_like(attention.text_scale, request.style_scale)

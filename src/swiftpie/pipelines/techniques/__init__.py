@@ -15,7 +15,7 @@ from PIL import Image
 from swiftpie.backbones.components import Components, Family
 from swiftpie.errors import CapabilityError
 from swiftpie.pipelines.drawing.denoise import Clock, Prepared
-from swiftpie.pipelines.drawing.request import Drawable
+from swiftpie.pipelines.drawing.request import Request
 from swiftpie.registry import Registry
 from swiftpie.types import EditResult, GenerationResult
 
@@ -25,7 +25,7 @@ Result = GenerationResult | EditResult
 class Plan(NamedTuple):
     """How a request is drawn, when all that comes before the denoiser is done."""
 
-    request: Drawable  # as it is drawn; words and settings may differ from those that were given
+    request: Request  # as it is drawn; words and settings may differ from those that were given
     # Takes what was denoised and decoded; without a `start`, the results of `parts`.
     finish: "Callable[..., Result | Plan]"
     start: Prepared | None = None  # None: the denoiser has no part in this
@@ -38,7 +38,7 @@ class Plan(NamedTuple):
 class Technique:
     """A way to draw some requests. Stateless; `Components` says what the networks can do."""
 
-    draws: type[Drawable]  # the kind of its requests
+    draws: type[Request]  # the kind of its requests
     prepare: Callable[[Components, Any, Clock], Plan]  # does what comes before the denoiser
     # Whether it draws a request of that kind.
     claims: Callable[[Components, Any], bool] = lambda _components, _request: True
@@ -61,7 +61,7 @@ TECHNIQUES: Registry[Technique] = Registry(
 """The techniques by name."""
 
 
-def technique_for(components: Components, request: Drawable) -> Technique:
+def technique_for(components: Components, request: Request) -> Technique:
     """Return the technique that draws a request.
 
     Raises:

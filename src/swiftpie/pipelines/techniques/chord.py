@@ -98,7 +98,7 @@ def _edit(
         WeightsError: What is drawn holds NaN or infinity, or is all black.
     """
     canvas, latents, region, predictor = start
-    settings, original, moved = request.settings, as_rgb(request.image), latents
+    settings, original, moved = request.settings, as_rgb(request.picture), latents
     for time in _times(settings):
         times = (time, time - settings.delta) if settings.delta else (time,)
         first, *later = predictor.drifts(moved, times)
@@ -262,7 +262,7 @@ class _Start(NamedTuple):
 
 def _begin(components: Components, request: EditRequest) -> _Start:
     _check(components, request)
-    settings, original = request.settings, as_rgb(request.image)
+    settings, original = request.settings, as_rgb(request.picture)
     preset, size = components.preset, (original.height, original.width)
     side_px = settings.size_px or preset.image_size_px
     components.cells_of((side_px, side_px))

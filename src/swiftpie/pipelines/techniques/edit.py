@@ -182,7 +182,7 @@ def _condition(
             class_tokens=components.text.find_words(request.prompt, names),
             scales=resolved_scales(components.preset, request),
         )
-    shown = request.identity or whole_picture_identity(components, as_rgb(request.image))
+    shown = request.identity or whole_picture_identity(components, as_rgb(request.picture))
     is_released = mode is EditMode.RELEASED
     latent = (region.latent > 0.5).to(region.latent) if is_released else region.latent
     return subject_condition(  # one appearance, weighed inside and outside of the region

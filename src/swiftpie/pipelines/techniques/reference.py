@@ -43,7 +43,7 @@ def prepare_edit(components: Components, request: EditRequest, clock: Clock) -> 
     """
     request = in_hole(request)
     _check(components, request)
-    original, preset = as_rgb(request.image), components.preset
+    original, preset = as_rgb(request.picture), components.preset
     size = (original.height, original.width)
     side_px = request.settings.size_px or preset.image_size_px
     components.cells_of((side_px, side_px))
@@ -60,7 +60,7 @@ def prepare_edit(components: Components, request: EditRequest, clock: Clock) -> 
 
 
 def _start(components: Components, request: EditRequest, canvas: Canvas) -> Prepared:
-    pixels = canvas.enter(as_rgb(request.image)).to(components.device)
+    pixels = canvas.enter(as_rgb(request.picture)).to(components.device)
     shown = identity_of_frames(components, pixels, torch.ones_like(pixels[:, :1]))
     rows, columns = (side // components.preset.latent_cell_px for side in canvas.padded)
     components = components.sized((rows, columns))

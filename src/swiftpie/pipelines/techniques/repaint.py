@@ -104,7 +104,7 @@ def prepare(components: Components, request: RepaintRequest, clock: Clock) -> Re
             f"Preset {preset.name!r} cannot turn subjects. Describe the view in the prompt, or "
             "give a picture with that view."
         )
-    original = as_rgb(request.image)
+    original = as_rgb(request.picture)
     size = (original.height, original.width)
     gone = torch.zeros(1, 1, *size, dtype=torch.uint8)
     if request.mask is not None:
@@ -347,7 +347,7 @@ def _start_from_noise(
     )
 
 
-def _removed(place: Tensor | Box | Search, original: Image.Image) -> Tensor:
+def _removed(place: object, original: Image.Image) -> Tensor:
     """Return the mask of what is removed, (1, 1, H, W) of bytes; soft edges count fully.
 
     Raises:

@@ -369,7 +369,7 @@ def exactly_drawn(session: Session, request: RepaintRequest, truth: Rendering) -
     """
     plan = prepare(session.components, request, Clock())
     canvas = plan.canvas
-    after, before = canvas.enter(to_pil(truth.pixels)[0]), canvas.enter(request.image)
+    after, before = canvas.enter(to_pil(truth.pixels)[0]), canvas.enter(request.picture)
     mask = canvas.enter_mask((255 * truth.mask).to(torch.uint8))
     drawn = GenerationResult(
         images=(*to_pil(after), *to_pil(before)),
