@@ -45,7 +45,7 @@ from swiftpie.pipelines.drawing.request import (
     Subject,
 )
 from swiftpie.pipelines.drawing.settings import EditSettings, MaskSource, Scales
-from swiftpie.validation import Box, parse_size
+from swiftpie.validation import parse_size
 
 MAX_PICTURES = 64  # of one subject
 
@@ -151,44 +151,27 @@ def _read(
     read = functools.partial(read_options, surface=Surface.BATCH, is_text=is_text)
     said = read(EditRequest if is_edit else PersonalizeRequest, row, without=_SEEDS)
     said = {name: value for name, value in said.items() if value not in ("", None)}
-    placed, scales = read(Subject, _part(row, _PLACES)), read(Scales, row)
     prompts, seeds = read_prompts(said.pop("prompt"), folder=inputs.root), _seeds_of(own, defaults)
-    files = _Files(inputs)
+    placed, scales = read(Subject, _part(row, _PLACES)), read(Scales, row)
+    settings, files = read(EditSettings, row) if is_edit else {}, _Files(inputs)
     subjects = _subjects_of(own, row, {} if is_edit else placed, files=files, is_text=is_text)
     shown = tuple(subject for subject, _ in subjects)
-    shared = {"prompt": prompts[0], "takes_named": True}
-    spec: Spec = {"model": _model_of(own, defaults), "subjects": [part for _, part in subjects]}
-    spec |= {"scales": scales, "mask": said.get("mask", MaskSource.NONE)}
-    spec |= {"texts": {name: text for name, text in said.items() if name not in _APART}}
+    texts = {name: text for name, text in said.items() if name not in _APART}
+    fields, spec = _edit(own, said, placed, files) if is_edit else _drawing(said, files)
+    fields = texts | fields | {"prompt": prompts[0], "takes_named": True}
     if is_edit:
-        settings, box = read(EditSettings, row), placed.get("box")
-        place_of, where = _place_of_edit(said, box, files)
-        spec |= {"image": own.image, "settings": settings, "box": box, "where": where}
-        request: JobRequest = EditRequest(
-            **{**spec["texts"], **shared, **place_of},
-            image=files.path(str(own.image)),
-            seed=seeds[0],
-            source=shown[0].source if shown else None,
-            settings=EditSettings(**settings, scales=Scales(**scales)),
-        )
+        chosen = EditSettings(**settings, scales=Scales(**scales))
+        source = shown[0].source if shown else None
+        request: JobRequest = EditRequest(**fields, seed=seeds[0], source=source, settings=chosen)
     else:
-        size_px = parse_size(said["size_px"]) if "size_px" in said else None
-        spec |= {"size_px": size_px, "detail_mask": said.get("detail_mask")}
-        request = PersonalizeRequest(
-            **{**spec["texts"], **shared, **_files_of_drawing(said, files)},
-            subjects=shown,
-            seeds=seeds[:1],
-            scales=Scales(**scales),
-            size_px=size_px,
-        )
+        strengths = Scales(**scales)
+        request = PersonalizeRequest(**fields, seeds=seeds[:1], subjects=shown, scales=strengths)
+    model = _model_of(own, defaults)
+    spec |= {"model": model, "mask": said.get("mask", MaskSource.NONE), "texts": texts}
+    spec |= {"subjects": [part for _, part in subjects], "scales": scales, "settings": settings}
     spec = json.loads(json.dumps(_without_empty(spec)))
     first = Job(
-        id="",
-        place=place,
-        model=_model_of(own, defaults),
-        request=request,
-        spec=spec,
-        files=tuple(files.names),
+        id="", place=place, model=model, request=request, spec=spec, files=tuple(files.names)
     )
     jobs = []
     for (number, prompt), seed in itertools.product(enumerate(prompts, start=1), seeds):
@@ -209,9 +192,10 @@ def _without_empty(spec: Spec) -> Spec:
     return {name: value for name, value in spec.items() if value not in (None, "", {}, (), [])}
 
 
-def _files_of_drawing(said: Mapping[str, Any], files: _Files) -> dict[str, Any]:
-    """Return those options of a drawing that may name files."""
-    found: dict[str, Any] = {}
+def _drawing(said: Mapping[str, Any], files: _Files) -> tuple[dict[str, Any], Spec]:
+    """Return those fields of a drawing that are no plain values, and what `spec` says of them."""
+    size_px = parse_size(said["size_px"]) if "size_px" in said else None
+    found: dict[str, Any] = {"size_px": size_px}
     for name in ("mask", "detail_mask"):
         if (mask := said.get(name)) is not None:
             found[name] = MaskSource(mask) if mask in {*MaskSource} else files.path(mask)
@@ -220,24 +204,27 @@ def _files_of_drawing(said: Mapping[str, Any], files: _Files) -> dict[str, Any]:
         found["scene"] = scenes().find(scene) if is_name else files.path(scene)
     if "style_reference" in said:
         found["style_reference"] = files.path(said["style_reference"])
-    return found
+    return found, {"size_px": size_px, "detail_mask": said.get("detail_mask")}
 
 
-def _place_of_edit(
-    said: Mapping[str, Any], box: Box | None, files: _Files
-) -> tuple[dict[str, Any], Spec | None]:
-    """Return where an edit changes its picture, and what `spec` says of a subject to look for."""
-    mask, where = said.get("mask"), said.get("where")
+def _edit(
+    own: _Row, said: Mapping[str, Any], placed: Mapping[str, Any], files: _Files
+) -> tuple[dict[str, Any], Spec]:
+    """Return the same of an edit: its picture, and where that changes."""
+    mask, box, where = said.get("mask"), placed.get("box"), said.get("where")
     mask = None if mask == MaskSource.NONE else mask
     named = [repr(name) for name, one in (("mask", mask), ("box", box), ("where", where)) if one]
     if len(named) > 1:
         raise ConfigError(f"{' and '.join(named)} exclude each other. Give one of them.")
     if mask in {*MaskSource}:
         raise ConfigError(f"The mask of an edit is a file, and {mask!r} is not.")
-    if where is not None:
-        sought, spec = _sought(where, files)
-        return {"where": sought.source}, spec
-    return {"mask": box if mask is None else files.path(mask)}, None
+    sought, spec = (None, None) if where is None else _sought(where, files)
+    found = {
+        "image": files.path(str(own.image)),
+        "where": sought and sought.source,
+        "mask": box if mask is None else files.path(mask),
+    }
+    return found, {"image": own.image, "box": box, "where": spec}
 
 
 def _check_names(row: Mapping[str, object], *, is_edit: bool) -> None:
