@@ -1,19 +1,20 @@
 """What every technique has to do, and that a further one is one file."""
 
 import importlib
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageChops, ImageOps
+from PIL import ImageChops, ImageOps
 
 from swiftpie import EditRequest, PersonalizeRequest, Scales, Subject
 from swiftpie.mini.techniques import TECHNIQUES as OF_MINI
 from swiftpie.pipelines import techniques
 from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.drawing.request import RepaintRequest
-from swiftpie.pipelines.techniques import TECHNIQUES, Plan, Technique, technique_for
+from swiftpie.pipelines.techniques import TECHNIQUES, technique_for
 from swiftpie.types import EditResult
 from tests.golden.cases import BOX, SIDE_PX, photo
 from tests.golden.networks import mini, random_networks, reading_networks
@@ -145,12 +146,28 @@ def test_a_mask_of_all_equals_none(name):
     assert levels(session.draw(request), session.draw(masked)) == 0
 
 
-# A technique as another distribution offers one: all of it is here.
+LOOKING_GLASS = """
+from dataclasses import dataclass
+
+import torch
+from PIL import Image, ImageOps
+
+from swiftpie import EditRequest, EditSettings
+from swiftpie.pipelines.techniques import Plan, Technique
+from swiftpie.types import EditResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class MirrorSettings(EditSettings):
+    is_upright: bool = True  # else it stands on its head
 
 
 def prepare_mirror(components, request, clock):
+    whole = Image.new("L", request.picture.size, 255)
+
     def finish():
-        image, whole = ImageOps.mirror(request.image), Image.new("L", request.image.size, 255)
+        turned = ImageOps.mirror if request.settings.is_upright else ImageOps.flip
+        image = turned(request.picture)
         return EditResult(
             image=image,
             region=whole,
@@ -166,36 +183,41 @@ def prepare_mirror(components, request, clock):
             origin={**components.origin, "method": "mirror"},
         )
 
-    return Plan(request, finish, region=lambda: Image.new("L", request.image.size, 255))
+    return Plan(request, finish, region=lambda: whole)
 
 
-MIRROR = Technique(
+TECHNIQUE = Technique(
     EditRequest,
     prepare_mirror,
-    lambda _, request: request.prompt == "mirrored",
+    lambda _, request: isinstance(request.settings, MirrorSettings),
     lambda _components, _request: False,
 )
+"""
 
 
 @pytest.fixture
-def _offered(tmp_path, monkeypatch):
+def looking_glass(tmp_path, monkeypatch):
+    """A module of another distribution, which holds all of a technique and its options."""
+    (tmp_path / "looking_glass.py").write_text(LOOKING_GLASS)
     metadata = tmp_path / "looking_glass-1.0.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: looking-glass\nVersion: 1.0\n")
     (metadata / "entry_points.txt").write_text(
-        f"[{TECHNIQUES.entry_point_group}]\nmirror = {__name__}:MIRROR\n"
+        f"[{TECHNIQUES.entry_point_group}]\nmirror = looking_glass:TECHNIQUE\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     importlib.invalidate_caches()
     techniques._in_turn.cache_clear()
-    yield
+    yield importlib.import_module("looking_glass")
     techniques._in_turn.cache_clear()
+    del sys.modules["looking_glass"]
 
 
-@pytest.mark.usefixtures("_offered")
 @pytest.mark.parametrize("networks", [mini, lambda: random_networks("sd15")], ids=["mini", "sd15"])
-def test_another_distribution_adds_a_technique_in_one_file(networks):
-    session, request = networks(), edit(prompt="mirrored")
-    result = session.draw(request)
-    assert result.image.tobytes() == ImageOps.mirror(photo()).tobytes()
-    assert session.find_region(request.image, request.prompt).getextrema() == (255, 255)
+def test_one_file_adds_a_technique_with_options_of_its_own(networks, looking_glass):
+    session, picture = networks(), photo()
+    settings = looking_glass.MirrorSettings(is_upright=False)
+    result = session.edit(picture, PROMPT, settings=settings)
+    assert result.image.tobytes() == ImageOps.flip(picture).tobytes()
+    region = session.find_region(picture, PROMPT, settings=looking_glass.MirrorSettings())
+    assert region.getextrema() == (255, 255)

@@ -250,7 +250,7 @@ def check_personalizes(preset: Preset) -> None:
         raise CapabilityError(
             f"Preset {preset.name!r} reads no pictures of subjects, so it cannot "
             f"{Capability.PERSONALIZE}. Leave the picture out to draw from words alone, or load a "
-            "model that reads pictures, as by `--recipe klein`."
+            "model that reads pictures: `swiftpie presets` says which."
         )
 
 

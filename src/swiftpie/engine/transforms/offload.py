@@ -11,7 +11,7 @@ from threading import RLock
 from typing import Any, Self
 
 import torch
-from diffusers import AutoencoderKL, AutoencoderKLFlux2
+from diffusers import ModelMixin
 from torch import Tensor, nn
 
 from swiftpie.backbones.components import Components
@@ -67,7 +67,7 @@ def apply(components: Components) -> Components:
             if network is denoiser.installation.network:
                 _hook_projections(denoiser, slot, network=network)
     for part in module_of(components.autoencoder).modules():
-        if isinstance(part, AutoencoderKL | AutoencoderKLFlux2):
+        if isinstance(part, ModelMixin) and "block_out_channels" in part.config:
             _hook_room(part, slot)
     return components
 
@@ -251,7 +251,7 @@ def _hook_projections(denoiser: Denoiser, slot: DeviceSlot, *, network: nn.Modul
             _hook(network, slot, before=projection)
 
 
-def _hook_room(autoencoder: AutoencoderKL | AutoencoderKLFlux2, slot: DeviceSlot) -> None:
+def _hook_room(autoencoder: ModelMixin, slot: DeviceSlot) -> None:
     """Make room for what is computed in an autoencoder, which is much more than its weights."""
     shrinks = 2 ** (len(autoencoder.config.block_out_channels) - 1)
     for part, side in ((autoencoder.encoder, 1), (autoencoder.decoder, shrinks)):

@@ -252,61 +252,9 @@ USUAL = Scales()  # leaves all to preset and mode
 
 
 @dataclass(frozen=True, kw_only=True)
-class EditSettings:
-    """Settings of an edit, independent of its picture and prompt.
+class ChordOptions:
+    """Options of ChordEdit, by the names and with the values of its paper (arXiv:2602.19083)."""
 
-    `t_start` and those below it are ChordEdit's, by the names and with the values of its paper.
-    """
-
-    method: Annotated[  # None: by inversion where the model has a network for it
-        EditMethod | None,
-        Option(
-            "Edit by an inversion network; by reference, with a model that reads pictures beside "
-            "the prompt; or by ChordEdit, which needs no weights of its own. By default the first "
-            "of them that the model can.",
-            surfaces=NOT_COMFYUI,
-        ),
-    ] = None
-    mode: Annotated[  # None: the preset's
-        EditMode | None,
-        Option(
-            "Rescale attention by SwiftEdit's paper, or as the code released with it. By default "
-            "by the paper, with the recipe swiftedit as released.",
-            surfaces=NOT_COMFYUI,
-        ),
-    ] = None
-    start: Annotated[
-        EditStart,
-        Option(
-            "What an edit is drawn from: a mixture of picture and noise, as SwiftEdit's code does, "
-            "or the noise alone, as in its paper.",
-            surfaces=NOT_COMFYUI,
-        ),
-    ] = EditStart.MIXTURE
-    rule: Annotated[  # None: the network's best
-        MaskRule | None,
-        Option(
-            "How a region is found in the noise: hard or soft. By default the best known.",
-            surfaces=NOT_COMFYUI,
-        ),
-    ] = None
-    scales: Scales = USUAL  # by default what belongs to the mode
-    size_px: Annotated[
-        int | None,
-        Option("Side in pixels of the square in which the edit is computed.", surfaces=RARE),
-    ] = None
-    variation: Annotated[
-        float,
-        Option(
-            "Share of the noise that is new by the seed where the picture changes: 0, the default, "
-            "is none, 1 is all of it.",
-            least=0,
-            most=1,
-        ),
-    ] = 0.0
-    keeps_outside: Annotated[
-        bool, Option("Keep the pixels of the given picture outside the region.", surfaces=RARE)
-    ] = True
     t_start: Annotated[
         float,
         Option(
@@ -369,10 +317,6 @@ class EditSettings:
         ),
     ] = False
 
-    def in_mode_of(self, preset: Preset) -> Self:
-        """Return these settings with the preset's mode if they have none."""
-        return self if self.mode is not None else replace(self, mode=EditMode(preset.edit_mode))
-
     def __post_init__(self) -> None:
         last = self.t_end if self.chord_steps > 1 else self.t_start
         if not 0 <= self.delta <= min(self.t_start, last) or not 0 < self.t_start <= 1:
@@ -390,6 +334,71 @@ class EditSettings:
                 f"`noise_samples={self.noise_samples}` and `chord_steps={self.chord_steps}` must "
                 f"lie between 1 and {MAX_REPEATS}."
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditSettings(ChordOptions):
+    """Settings of an edit, independent of its picture and prompt.
+
+    A technique of another distribution that has options of its own reads them from a subclass.
+    """
+
+    method: Annotated[  # None: by inversion where the model has a network for it
+        EditMethod | None,
+        Option(
+            "Edit by an inversion network; by reference, with a model that reads pictures beside "
+            "the prompt; or by ChordEdit, which needs no weights of its own. By default the first "
+            "of them that the model can.",
+            surfaces=NOT_COMFYUI,
+        ),
+    ] = None
+    mode: Annotated[  # None: the preset's
+        EditMode | None,
+        Option(
+            "Rescale attention by SwiftEdit's paper, or as the code released with it. By default "
+            "by the paper, with the recipe swiftedit as released.",
+            surfaces=NOT_COMFYUI,
+        ),
+    ] = None
+    start: Annotated[
+        EditStart,
+        Option(
+            "What an edit is drawn from: a mixture of picture and noise, as SwiftEdit's code does, "
+            "or the noise alone, as in its paper.",
+            surfaces=NOT_COMFYUI,
+        ),
+    ] = EditStart.MIXTURE
+    rule: Annotated[  # None: the network's best
+        MaskRule | None,
+        Option(
+            "How a region is found in the noise: hard or soft. By default the best known.",
+            surfaces=NOT_COMFYUI,
+        ),
+    ] = None
+    scales: Scales = USUAL  # by default what belongs to the mode
+    size_px: Annotated[
+        int | None,
+        Option("Side in pixels of the square in which the edit is computed.", surfaces=RARE),
+    ] = None
+    variation: Annotated[
+        float,
+        Option(
+            "Share of the noise that is new by the seed where the picture changes: 0, the default, "
+            "is none, 1 is all of it.",
+            least=0,
+            most=1,
+        ),
+    ] = 0.0
+    keeps_outside: Annotated[
+        bool, Option("Keep the pixels of the given picture outside the region.", surfaces=RARE)
+    ] = True
+
+    def in_mode_of(self, preset: Preset) -> Self:
+        """Return these settings with the preset's mode if they have none."""
+        return self if self.mode is not None else replace(self, mode=EditMode(preset.edit_mode))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 <= self.variation <= 1:
             raise InputError(
                 f"`variation={self.variation}` is out of range; it must lie between 0 (off) and 1."

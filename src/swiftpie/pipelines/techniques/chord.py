@@ -41,7 +41,7 @@ from swiftpie.pipelines.drawing.edit_region import (
 )
 from swiftpie.pipelines.drawing.prepare import subject_condition, text_condition
 from swiftpie.pipelines.drawing.request import EditRequest, resolved_scales
-from swiftpie.pipelines.drawing.settings import EditMethod, EditSettings
+from swiftpie.pipelines.drawing.settings import ChordOptions, EditMethod
 from swiftpie.pipelines.drawing.tiles import in_tiles, num_tiles
 from swiftpie.pipelines.techniques import Plan, Technique
 from swiftpie.schedules import (
@@ -277,11 +277,11 @@ def _begin(components: Components, request: EditRequest) -> _Start:
     return _Start(canvas, latents, region, _Predictor(components, request, noise))
 
 
-def _times(settings: EditSettings) -> list[float]:
+def _times(options: ChordOptions) -> list[float]:
     """Return the time of each step, from `t_start` towards `t_end`."""
-    count = settings.chord_steps
-    fall = (settings.t_start - settings.t_end) / max(1, count - 1)
-    return [settings.t_start - index * fall for index in range(count)]
+    count = options.chord_steps
+    fall = (options.t_start - options.t_end) / max(1, count - 1)
+    return [options.t_start - index * fall for index in range(count)]
 
 
 def _given_region(

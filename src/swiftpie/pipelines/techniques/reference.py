@@ -4,7 +4,8 @@ from functools import partial
 
 import torch
 
-from swiftpie.backbones.components import Components
+from swiftpie.backbones.components import FAMILIES, Components
+from swiftpie.backbones.presets import PRESETS, RECIPES
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.layout import whole_frame
 from swiftpie.imageio.images import as_rgb, mask_to_pil
@@ -90,10 +91,14 @@ def _start(components: Components, request: EditRequest, canvas: Canvas) -> Prep
 
 def _check(components: Components, request: EditRequest) -> None:
     if not components.family.edits_by_reference:
+        able = [
+            name
+            for name, recipe in RECIPES.all().items()
+            if FAMILIES.get(PRESETS.get(recipe.preset).family).edits_by_reference
+        ]
         raise CapabilityError(
             f"Preset {components.preset.name!r} was not made to edit a picture that it reads as a "
-            "reference. Leave `method=` out, or load one that was, as by `--recipe klein` or "
-            "`--recipe dreamlite`."
+            f"reference. Leave `method=` out, or load one that was: `--recipe {'|'.join(able)}`."
         )
     if request.identity is not None or request.keyword:
         given = "a further subject" if request.identity is not None else "a keyword"
