@@ -11,7 +11,6 @@ from swiftpie.errors import ConfigError, MissingExtra, WeightsError, did_you_mea
 if TYPE_CHECKING:
     from PIL import Image
 
-RELEASE = "https://github.com/danielgatis/rembg/releases/download/v0.0.0"
 DEFAULT = "birefnet-general"
 
 
@@ -19,23 +18,20 @@ class RembgModel(NamedTuple):
     """One network, whose licence is not that of the library."""
 
     name: str  # as rembg has it
-    file: str  # of its release
     licence: str  # as its authors state it
-    is_commercial: bool
+    is_commercial: bool = True
 
 
 _BIREFNET = "MIT (BiRefNet)"
 _U2NET = "Apache-2.0 (U-2-Net)"
 MODELS = (
-    RembgModel(DEFAULT, "BiRefNet-general-epoch_244.onnx", _BIREFNET, True),
-    RembgModel(
-        "birefnet-general-lite", "BiRefNet-general-bb_swin_v1_tiny-epoch_232.onnx", _BIREFNET, True
-    ),
-    RembgModel("birefnet-portrait", "BiRefNet-portrait-epoch_150.onnx", _BIREFNET, True),
-    RembgModel("isnet-general-use", "isnet-general-use.onnx", "Apache-2.0 (DIS)", True),
-    RembgModel("u2net", "u2net.onnx", _U2NET, True),
-    RembgModel("u2netp", "u2netp.onnx", _U2NET, True),
-    RembgModel("bria-rmbg", "bria-rmbg-2.0.onnx", "CC BY-NC 4.0 (BRIA RMBG-2.0)", False),
+    RembgModel(DEFAULT, _BIREFNET),
+    RembgModel("birefnet-general-lite", _BIREFNET),
+    RembgModel("birefnet-portrait", _BIREFNET),
+    RembgModel("isnet-general-use", "Apache-2.0 (DIS)"),
+    RembgModel("u2net", _U2NET),
+    RembgModel("u2netp", _U2NET),
+    RembgModel("bria-rmbg", "CC BY-NC 4.0 (BRIA RMBG-2.0)", is_commercial=False),
 )
 """Models that run locally. Other models of the library send pictures to a service."""
 
@@ -46,11 +42,10 @@ def named(name: str) -> RembgModel:
     Raises:
         ConfigError: There is none.
     """
-    for model in MODELS:
-        if model.name == name:
-            return model
-    names = [model.name for model in MODELS]
-    hint = did_you_mean(name, names, otherwise=f"One of {', '.join(names)} is needed.")
+    known = {model.name: model for model in MODELS}
+    if name in known:
+        return known[name]
+    hint = did_you_mean(name, known, otherwise=f"One of {', '.join(known)} is needed.")
     raise ConfigError(f"rembg has no model {name!r} that computes on this machine. {hint}")
 
 
@@ -75,7 +70,11 @@ def locate(name: str = DEFAULT) -> Path:
     model, kind = named(name), _kind(name)
     path = kind.resolve_existing(f"{name}.onnx")
     if path is None:
-        raise WeightsError(_missing(model, Path(kind.model_dir())))
+        raise WeightsError(
+            f"rembg's model {name!r} is not on this machine. It is needed as "
+            f"'{Path(kind.model_dir()) / name}.onnx'. Let rembg fetch it: python -c \"from rembg "
+            f'import new_session; new_session({name!r})". Its licence: {model.licence}.'
+        )
     return Path(path)
 
 
@@ -116,12 +115,3 @@ def _kind(name: str) -> Any:  # noqa: ANN401 - the library has no types
             'it: pip install -U "swiftpie[cutout]".'
         )
     return kind
-
-
-def _missing(model: RembgModel, folder: Path) -> str:
-    place = folder / f"{model.name}.onnx"
-    return (
-        f"rembg's model {model.name!r} is not on this machine. It is needed as '{place}'. Get it "
-        f'from {RELEASE}/{model.file}, or let rembg do so: python -c "from rembg import '
-        f'new_session; new_session({model.name!r})". Its licence: {model.licence}.'
-    )
