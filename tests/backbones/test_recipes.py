@@ -7,7 +7,8 @@ from safetensors.torch import save_file
 import swiftpie
 from swiftpie.backbones import resolve as settling
 from swiftpie.backbones.hub import root_of
-from swiftpie.backbones.presets import PRESETS, RECIPES, SDXL_NETWORKS, Recipe, Use
+from swiftpie.backbones.presets import PRESETS, RECIPES, Recipe, Use
+from swiftpie.backbones.presets.stable_diffusion import SDXL_NETWORKS
 from swiftpie.backbones.resolve import best_recipe, is_here, network_files, resolve
 from swiftpie.errors import ConfigError, WeightsError
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from swiftpie.backbones.licences import BASES, OWN_CUTOUT, everything, recipe_terms
-from swiftpie.backbones.presets import PRESETS, RECIPES, SDXL_BASE
+from swiftpie.backbones.presets import PRESETS, RECIPES
+from swiftpie.backbones.presets.stable_diffusion import SDXL_BASE
 from swiftpie.cli.licences import COMMANDS, Chosen, terms_of
 from swiftpie.errors import ConfigError
 from swiftpie.faces import FACE_ENCODERS

