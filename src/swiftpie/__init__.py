@@ -1,4 +1,4 @@
-"""SwiftPie: any subject into any scene, and any photo edited by text, in one denoising step."""
+"""SwiftPie: your subject in a scene, and photographs edited by text, in one denoising step."""
 
 import importlib
 from typing import TYPE_CHECKING, Any

@@ -63,7 +63,7 @@ def origin_of(named: Sequence[Named]) -> dict[str, str]:
 
 def log_named(named: Iterable[Named | None]) -> None:
     """Log which subject of the library stands for which word."""
-    for subject in filter(None, named):
+    for subject in dict.fromkeys(filter(None, named)):
         near = f"; near: {', '.join(subject.near)}" if subject.near else ""
         name = "" if subject.word == subject.name else f" as {subject.name!r}"
         logger.info("%r is drawn from the library%s%s.", subject.word, name, near)

@@ -109,6 +109,7 @@ def test_a_subject_that_cannot_be_found_gives_three(call, tmp_path, on_white):
         ("personalize", "a", "dog", "on", "a", "beach"),
         ("personalize", "PICTURE", "a", "dog", "on", "a", "beach"),
         ("edit", "PICTURE", "a", "dog", "made", "of", "gold"),
+        ("edit", "PICTURE", "at", "night"),
         ("face", "PICTURE", "a", "person"),
     ],
 )

@@ -115,6 +115,12 @@ def test_a_prompt_in_another_language_is_said_to_be_that(prompt):
         new_subjects(prompt, TAUGHT)
 
 
+def test_a_name_is_no_other_language():
+    with pytest.raises(InputError) as refused:
+        new_subjects("Albert Einstein in a castle", TAUGHT)
+    assert ENGLISH not in str(refused.value)
+
+
 @pytest.mark.parametrize("word", ["knight", "gryphon"])
 def test_an_unknown_subject_is_refused_in_every_place(word):
     with pytest.raises(InputError, match=f"no subject called '{word}'"):

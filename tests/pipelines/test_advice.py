@@ -61,6 +61,9 @@ def test_words_that_mean_nothing_are_named_with_near_ones(session, identity, cal
         ("cats on a beach", ["'cats' is drawn once"]),
         ("cat, dog, robot, lion, tiger", ["'tiger' is left out"]),
         ("two cats on a beach", []),
+        ("a cat and a cat on a beach", []),
+        ("a red car and a blue car", ["'red'", "'blue'"]),
+        ("a cat made of wood", []),
         ("dog, beach, sunset", []),
         ("a dog, Hund am Strand im Wald", ["'hund'", "English"]),
     ],
@@ -84,6 +87,22 @@ def test_an_edit_is_told_of_a_new_subject_that_nothing_shows(session):
     assert "'pool'" in warned(texts[1], texts[0])
     # That word stays as it is.
     assert "taught" not in warned(texts[1], "a face with sweat on a beach")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words"),
+    [
+        ("add a cat", ""),
+        ("turn the dog into a lion", ""),
+        ("replace the dog with a cat", ""),
+        ("add a cat at night", "place, light or art"),
+    ],
+)
+def test_who_comes_by_name_is_no_unknown_word(session, prompt, words):
+    for mask in (None, BOX):
+        request = EditRequest(image=grey(), prompt=prompt, mask=mask, seed=0, takes_named=True)
+        told = " ".join(session.advice_on(session.resolved(request)))
+        assert (words in told and bool(told) == bool(words)) if mask else not told
 
 
 @pytest.mark.parametrize("prompt", ["a gnu on a beach", "a photo of an axolotl in the snow"])

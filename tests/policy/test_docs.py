@@ -83,6 +83,7 @@ def workspace(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with as_file(files("swiftpie") / "assets") as assets:
         load_image(assets / "samples" / "1f439.webp").save("dog.png")
+        shutil.copy(assets / "photos" / "dog.jpg", "dog.jpg")
         load_image(assets / "samples" / "1f916.webp").save("robot.png")
         load_image(assets / "photos" / "dahlia.jpg").save("photo.jpg")
         shutil.copytree(assets / "mini", tmp_path / "runs" / "mini_world" / "export")

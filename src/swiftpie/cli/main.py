@@ -63,8 +63,22 @@ def exit_code_of(error: Exception) -> ExitCode:
             return ExitCode.RUNTIME
 
 
+UsageError: Any = typer.BadParameter.__base__  # which Typer does not export
+
+
 class GuardedGroup(TyperGroup):
     """The top command, which ends every failure with one line on standard error."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - as the parent has it
+        """Run a command; words that are one too many may be a sentence without quotes."""
+        try:
+            return super().invoke(ctx)
+        except UsageError as error:
+            if "extra argument" not in error.message:
+                raise
+            raise ConfigError(
+                f'{error.message}. Put a sentence into quotes, as in "a dog at night".'
+            ) from error
 
     def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as the parent has it
         """Run a command and exit."""
@@ -157,7 +171,7 @@ def swiftpie(
         ),
     ] = False,
 ) -> None:
-    """Put any subject into any scene, in one denoising step."""
+    """Put your subject into a scene, in one denoising step."""
 
 
 def main() -> None:

@@ -297,11 +297,6 @@ IdentityScale = Annotated[float | None, option_of(Scales, "identity_scale")]
 
 def check_prompt(prompt: str) -> str:
     """Return `prompt`, unless it is the name of a file."""
-    if prompt.lower() in {"a", "an", "the", "my"}:
-        raise ConfigError(
-            f"The prompt is '{prompt}' alone. Put the whole sentence into quotes, as in "
-            '"a dog on a beach".'
-        )
     if is_file(prompt) or prompt.lower().strip().endswith((*PICTURE_SUFFIXES, ".spid")):
         raise ConfigError(
             f"The prompt is '{prompt}', which is a file. A sentence is needed after all pictures, "

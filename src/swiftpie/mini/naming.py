@@ -51,6 +51,7 @@ LOOKS = frozenset(
     for word in phrase.split()
 )
 NO_SUBJECT = frozenset(("nothing", "nobody", "empty"))
+NAMES = re.compile(r"\b[^\W\d_a-z]\w+(?: [^\W\d_a-z]\w+)+")  # as "Ada Lovelace"
 FOREIGN_SHARE = 0.5  # of unknown words, for a prompt in another language
 COLOURLESS = "black and white"
 PEOPLE = frozenset(
@@ -73,6 +74,13 @@ class Mention(NamedTuple):
     has_article: bool = True
     before: tuple[str, ...] = ()  # how it looks, as "red"
     after: tuple[str, ...] = ()  # what else is said of it, as "lying down"
+    apart: tuple[str, ...] = ()  # looks that not all of several have, as "a cat and a red cat"
+
+    def with_twin(self, other: "Mention") -> "Mention":
+        """Return a mention of this and another subject of the same name."""
+        looks = ({*self.before, *self.after}, {*other.before, *other.after})
+        apart = (*self.apart, *(looks[0] ^ looks[1]))
+        return self._replace(number=self.number + other.number, apart=apart)
 
     def is_in(self, others: Sequence["Mention"]) -> bool:
         """Whether one of the others means the same subject."""
@@ -221,7 +229,7 @@ ENGLISH = "SwiftPie reads English."
 
 def is_foreign(prompt: str, vocabulary: Vocabulary) -> bool:
     """Whether hardly a word of a prompt is known, as of one in another language."""
-    words, library = words_in(prompt), packaged()
+    words, library = words_in(NAMES.sub(" ", prompt)), packaged()
     known = vocabulary.words | vocabulary.words_of_names | ENDS | FILLERS
     strange = [word for word in words if word not in known and library.meant_by(word) is None]
     is_said = len(strange) > 1 or not "".join(strange).isascii()
@@ -246,7 +254,7 @@ def read_prompt(prompt: str, vocabulary: Vocabulary) -> PromptReading:
     place = scene.words.place
     own = packaged_scenes().nouns(place) if place else frozenset[str]()
     lost = {word for word in left if word in scene.skipped or _is_lost(word, vocabulary)}
-    lost -= NO_SUBJECT | own
+    lost = (lost - NO_SUBJECT - own).union(*(mention.apart for mention in found))
     words = dict.fromkeys(
         token for token in TOKEN.findall(prompt.lower()) if not lost.isdisjoint(words_in(token))
     )
@@ -289,13 +297,18 @@ def _read_subjects(scene: SceneReading, taught: Collection[str]) -> tuple[list[M
             continue
         mention, end = _mention(tokens, at, taught)
         is_worn = wears and mention is not None and mention.words.split()[-1] in WORN_NOUNS
+        twin = _twin_of(mention, found) if before in LISTS else None
+        if twin is not None and mention is not None and not is_worn:
+            found[twin] = found[twin].with_twin(mention)
+            at, is_last = end, False
+            continue
         fits = mention is not None and not is_worn and not mention.is_in(found)
         if mention is None or not fits or len(found) == MAX_MENTIONS:
             is_last = False
         elif before in LISTS:
             is_last = _is_said(mention, before, is_bare=scene.is_bare)
-        elif before == "of" and (not found or (is_last and " " not in found[-1].words)):
-            # "a photo of a dog", and not "a pot of nothing"
+        elif before == "of" and (not found or (is_last and _may_be_of(found[-1]))):
+            # "a photo of a dog", and not "a pot of nothing" or "a dog made of wood"
             is_last = mention.subject is not None or not (found and found[-1].subject)
             loose += found.pop().words.split() if is_last and found else []
         else:
@@ -306,6 +319,17 @@ def _read_subjects(scene: SceneReading, taught: Collection[str]) -> tuple[list[M
             loose += [*([] if before in LISTS else [before]), *tokens[at:end]]
         at = end
     return found, loose
+
+
+def _twin_of(mention: Mention | None, found: Sequence[Mention]) -> int | None:
+    """Return which of the subjects `found` is named once more: "a dog and a dog"."""
+    if mention is None or mention.subject is None or not mention.has_article:
+        return None
+    return next((at for at, one in enumerate(found) if one.words == mention.words), None)
+
+
+def _may_be_of(mention: Mention) -> bool:
+    return " " not in mention.words and "made" not in mention.after
 
 
 def _is_said(mention: Mention, before: str, *, is_bare: bool) -> bool:

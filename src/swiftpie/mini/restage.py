@@ -231,6 +231,7 @@ def prepare(
             "nothing stands out there as one subject. Mark it by a mask or a box, or insert a "
             "subject by `insert`."
         )
+    _check_outline(request, reading, subject)
     staging = Staging(components, request, reading, picture, source, subject, None)
     if subject is None:
         return staging
@@ -246,13 +247,31 @@ def _check_worn(components: Components, request: EditRequest, reading: EditReadi
     if reading.takes_off is not None:
         what = "takes off what the subject wears"
     elif reading.puts_on is not None:
-        what = f"puts {reading.puts_on.name} on the subject"
+        what = f"puts something on the subject ({reading.puts_on.name})"
     else:
         return
     raise CapabilityError(
         f"The edit {short_reason(request.prompt)!r} {what}, and preset "
         f"{components.preset.name!r} cannot do that: edit with a larger model, as by "
         "`--recipe swiftedit`, or take away what a mask or a point marks by `remove`."
+    )
+
+
+def _check_outline(request: EditRequest, reading: EditReading, subject: OwnSubject | None) -> None:
+    """Refuse to change a subject whose outline may be wrong: half of it would change.
+
+    Raises:
+        CapabilityError: An edit asks for that.
+    """
+    changes_it = reading.changes_subject and reading.cast is not Cast.IS_JOINED
+    if subject is None or not subject.is_doubtful or not changes_it:
+        return
+    remedy = "Mark it by a mask or a box."
+    if not reading.stays_in_outline:
+        remedy = "Draw it by `personalize` with a cut-out of your own, or take a clearer picture."
+    raise CapabilityError(
+        f"The edit {short_reason(request.prompt)!r} changes the subject of the picture, whose "
+        f"outline is not found for sure. {remedy}"
     )
 
 
@@ -382,11 +401,16 @@ def _seen_levels(staging: Staging, levels: Tensor) -> Tensor:
 def _subject(
     request: EditRequest, reading: EditReading, picture: EncodedPicture, source: SourceReading
 ) -> OwnSubject | None:
-    """Return the subject of a picture: what is found, or what a mask of its outline shows."""
-    original = picture.original
+    """Return the subject of a picture: what is found, or what a mask of its outline shows.
+
+    One that takes on a look is found in a box.
+    """
+    original, box = picture.original, None
     is_outline = reading.stays_in_outline or reading.cast is Cast.IS_JOINED
+    if isinstance(request.mask, tuple) and reading.look is not None:
+        is_outline, box = False, request.mask
     if request.mask is None or not is_outline:
-        return find_subject(original, picture.canvas, source.subject_mask)
+        return find_subject(original, picture.canvas, source.subject_mask, box=box)
     opacity = given_mask(request.mask, (original.height, original.width)).float() / 255
     if not MIN_SHARE < float((opacity > 0.5).float().mean()) < MAX_SHARE:
         return None

@@ -4,11 +4,13 @@
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 from swiftpie.backbones.components import Components
 from swiftpie.library import packaged
 from swiftpie.mini import relight, restage, scene
+from swiftpie.mini.edit_reading import REPLACED
 from swiftpie.mini.naming import (
     ENGLISH,
     PromptReading,
@@ -104,9 +106,13 @@ def advice(components: Components, request: Request) -> Iterator[str]:
         if any(each is not None and names_people(each.name) for each in named):
             yield people_warning(name)
         return
-    if isinstance(request, EditRequest) and request.identity is None:
-        reading = restage.reading_of(components, request)
-        if reading is not None:
+    if isinstance(request, EditRequest):
+        is_put_in = request.mask is not None and request.identity is not None
+        words = replace(request, mask=None) if is_put_in else request
+        reading = restage.reading_of(components, words)
+        if reading is not None and reading is not REPLACED:
+            if is_put_in and (reading.changes_place or reading.changes_light or reading.rendition):
+                yield "A subject is put into the mask: words of place, light or art are not drawn."
             if reading.compound is not None and not reading.compound.is_known:
                 yield f"{' '.join(reading.compound.words)!r} is taken for what the picture shows."
             return

@@ -260,16 +260,18 @@ def find_with(network: CutoutNet, image: Image.Image, search: Search = ANYWHERE)
 
 
 @torch.no_grad()
-def find_as_guessed(network: CutoutNet, image: Image.Image, guess: Tensor) -> Tensor:
-    """Return the mask (1, 1, H, W) of the subject that `network` and another guess agree upon.
+def find_as_guessed(network: CutoutNet, image: Image.Image, guess: Tensor) -> CutOut:
+    """Return the subject that `network` and another guess agree upon, and how sure that is.
 
-    The `guess`, log-odds (1, 1, h, w) over the picture, counts as much as the network's own.
+    The `guess`, log-odds (1, 1, h, w) over the picture, counts as much as the network's own. The
+    confidence is the soft intersection over union of the network's own and the mask in the end.
     """
     photo = image if image.mode == "RGB" else image.convert("RGB")
     whole = (0, 0, *photo.size)
     logits = guesses(network, photo, [whole])[0]
     other = F.interpolate(guess.float().cpu(), logits.shape, mode="bilinear", antialias=True)
-    return _outlined(photo, whole, logits + other[0, 0].numpy(), ANYWHERE)
+    mask = _outlined(photo, whole, logits + other[0, 0].numpy(), ANYWHERE)
+    return CutOut(mask, Cutout(CutoutMethod.NETWORK, round(_agreement(logits, mask, whole), 4)))
 
 
 @torch.no_grad()
