@@ -8,13 +8,17 @@ import sys
 from contextlib import suppress
 
 import pytest
+from PIL import Image
 
 from swiftpie.backbones.downloads import DownloadPlan
 from swiftpie.backbones.presets import RECIPES
 from swiftpie.cli.loading import print_download
 from swiftpie.engine.plan import plan_downloads
+from swiftpie.imageio.cutout import CutoutMethod
+from swiftpie.models import isnet
 from tests.fixtures.mock_hub import clean_machine, serving
 from tests.fixtures.published_world import TINY, published_world, put_release
+from tests.models.test_isnet import two_things
 
 TOKENIZER = ["merges.txt", "vocab.json", "special_tokens_map.json", "tokenizer_config.json"]
 HALVES = ("--dtype", "bfloat16")
@@ -167,6 +171,7 @@ def test_the_files_that_a_recipe_needs_come_and_no_others_byte_for_byte(call, hu
         ),
         ("sdxs", {"IDKiro/sdxs-512-dreamshaper"}),
         ("opencv", {"opencv/face_detection_yunet", "opencv/face_recognition_sface"}),
+        ("cutout", {"jellybox/isnet-general-use"}),
     ],
 )
 def test_a_dry_run_without_a_network_lists_where_everything_is(
@@ -180,6 +185,26 @@ def test_a_dry_run_without_a_network_lists_where_everything_is(
     listed = json.loads(result.stdout)["sources"].values()
     assert places <= {place.split("@")[0].split(":")[0] for place in listed}
     assert "Check the network" in result.stderr
+
+
+@pytest.mark.usefixtures("machine")
+def test_cutout_brings_a_network_with_its_licence_that_cut_outs_use_from_then_on(call, tmp_path):
+    photo, seen, empty = (tmp_path / f"{name}.png" for name in ("photo", "seen", "empty"))
+    two_things()[0].save(photo)
+    Image.new("RGB", (64, 64), "green").save(empty)
+    assert "swiftpie fetch cutout" in call("cutout", empty, "-o", seen).stderr
+    planned = call("fetch", "cutout", "--dry-run", "--json")
+    (file,) = json.loads(planned.stdout)["files"]
+    assert file["licence"] == isnet.LICENCE
+    assert file["revision"] == isnet.REVISION
+    assert len(file["sha256"]) == 64
+    fetched = call("fetch", "cutout", "--yes")
+    assert fetched.exit_code == 0, fetched.output
+    assert isnet.locate().is_file()
+    after = call("cutout", photo, "-o", seen, "--force", "--json")
+    assert json.loads(after.stdout)["cutout"]["way"] == CutoutMethod.FETCHED, after.stdout
+    listed = call("licenses", "cutout", "--json")
+    assert isnet.LICENCE in {one["licence"] for one in json.loads(listed.stdout)}
 
 
 @pytest.mark.usefixtures("machine")

@@ -10,7 +10,7 @@ from swiftpie.backbones.hub import RepoReference
 from swiftpie.backbones.presets import PRESETS, Recipe
 from swiftpie.backbones.presets.stable_diffusion import SD15_BASE, SD21_BASE, SDXL_BASE
 from swiftpie.faces import FACE_ENCODERS
-from swiftpie.models import rembg
+from swiftpie.models import isnet, rembg
 
 
 class LicenceTerms(NamedTuple):
@@ -45,6 +45,7 @@ AUTOENCODERS: Mapping[str, str] = MappingProxyType(
     )
 )
 OWN_CUTOUT = LicenceTerms("cut-out", "SwiftPie's network, inside the package", "Apache-2.0", True)
+ISNET = LicenceTerms("cut-out", f"IS-Net, by `{isnet.COMMAND}`", isnet.LICENCE, True)
 REMBG = tuple(
     LicenceTerms("cut-out", f"rembg: {model.name}", model.licence, model.is_commercial)
     for model in rembg.MODELS
@@ -64,7 +65,7 @@ def everything() -> list[LicenceTerms]:
     """Return all presets, what they borrow, face encoders, what cuts subjects out, and judges."""
     presets = map(preset_terms, PRESETS.names())
     encoders = (encoder_terms(name, part="face encoder") for name in FACE_ENCODERS.names())
-    others = (ADAPTER, FACE_ADAPTER, IMAGE_ENCODER, OWN_CUTOUT, *REMBG, OWN_JUDGES, SPRITES)
+    others = (ADAPTER, FACE_ADAPTER, IMAGE_ENCODER, OWN_CUTOUT, ISNET, *REMBG, OWN_JUDGES, SPRITES)
     judges = (CLIP, AESTHETIC, IMAGE_REWARD, DINO, LPIPS)
     return list(dict.fromkeys(chain(*presets, *encoders, others, judges)))
 
@@ -137,7 +138,8 @@ def cutout_terms(way: str | None) -> list[LicenceTerms]:
     """
     name, _, model = (way or "").partition(" ")[0].partition(":")
     if name != "rembg":
-        return [] if name == "none" else [OWN_CUTOUT]
+        fetched = [] if isnet.locate() is None else [ISNET]
+        return [] if name == "none" else [OWN_CUTOUT, *fetched]
     chosen = rembg.named(model or rembg.DEFAULT)
     return [terms for terms in REMBG if terms.name.endswith(f" {chosen.name}")]
 

@@ -1,4 +1,4 @@
-"""`swiftpie fetch`: download everything that a recipe, a preset or a face encoder needs."""
+"""`swiftpie fetch`: download what a recipe, a preset, a face encoder or cut-outs need."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,12 +10,13 @@ from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.presets import PRESETS, RECIPES
 from swiftpie.cli import console, options
 from swiftpie.cli.loading import confirm_download, plan_downloads, print_download
-from swiftpie.errors import ConfigError, WeightsError, did_you_mean
+from swiftpie.errors import ConfigError, WeightsError, check_installed, did_you_mean
 from swiftpie.faces import FACE_ENCODERS
 
 if TYPE_CHECKING:
     from swiftpie.backbones.downloads import DownloadPlan
 
+CUTOUT = "cutout"  # what brings the network of `swiftpie.models.isnet`
 CHOSEN = (
     *("weights", "base", "adapter", "image_encoder", "autoencoder", "inversion", "dtype"),
     *("allow_pickle", "yes", "device", "engine"),
@@ -23,7 +24,9 @@ CHOSEN = (
 Name = Annotated[
     str,
     typer.Argument(
-        help="A recipe, a preset, or a face encoder (see `swiftpie recipes`).", show_default=False
+        help="A recipe, a preset, a face encoder (see `swiftpie recipes`), or cutout: a network "
+        "that finds subjects in photographs better than the packaged one.",
+        show_default=False,
     ),
 ]
 DryRun = Annotated[
@@ -41,6 +44,7 @@ app = typer.Typer()
         "swiftpie fetch sdxl-lightning-4 "
         "--adapter h94/IP-Adapter:sdxl_models/ip-adapter-plus_sdxl_vit-h.safetensors",
         "swiftpie fetch opencv",
+        "swiftpie fetch cutout",
     )
 )
 @options.with_fields
@@ -68,6 +72,8 @@ def fetch(
         _finish(name, faces, loading)
     if as_json:
         console.print_json(facts)
+    elif not dry_run and name == CUTOUT:
+        console.say("The network is here; cut-outs use it from now on.")
     elif not dry_run:
         console.say(f"Everything that {name} needs is here; --offline now works with it.")
 
@@ -75,8 +81,13 @@ def fetch(
 def _needs_of(name: str, loading: LoadOptions) -> "tuple[DownloadPlan, DownloadPlan]":
     """Return what face encoders and networks need."""
     from swiftpie.backbones.downloads import DownloadPlan
-    from swiftpie.backbones.face_files import plan_faces
+    from swiftpie.backbones.face_files import plan_cutout, plan_faces
 
+    if name == CUTOUT:
+        from swiftpie.models.isnet import EXTRA
+
+        check_installed("onnxruntime", extra=EXTRA, use="The network")
+        return DownloadPlan(), plan_cutout(loading)
     recipe = RECIPES.get(name) if name in RECIPES.names() else None
     encoder = name if recipe is None else recipe.face_encoder
     faces = DownloadPlan()
@@ -88,9 +99,9 @@ def _needs_of(name: str, loading: LoadOptions) -> "tuple[DownloadPlan, DownloadP
         return faces, plan_downloads({**loading, "recipe": recipe})
     if name in PRESETS.names():
         return faces, plan_downloads({**loading, "preset": name})
-    known = [*RECIPES.names(), *PRESETS.names(), *FACE_ENCODERS.names()]
+    known = [CUTOUT, *RECIPES.names(), *PRESETS.names(), *FACE_ENCODERS.names()]
     advice = did_you_mean(name, known, otherwise="See `swiftpie recipes` and `swiftpie presets`.")
-    raise ConfigError(f"{name!r} is not a recipe, a preset or a face encoder. {advice}")
+    raise ConfigError(f"{name!r} is not a recipe, a preset, a face encoder or cutout. {advice}")
 
 
 @contextmanager
@@ -109,7 +120,11 @@ def _sources_without_network(name: str, *, is_wanted: bool, as_json: bool) -> It
 
 
 def _sources_of(name: str) -> dict[str, str]:
-    """Return where each part of a recipe, a preset or a face encoder is published."""
+    """Return where each part of what NAME means is published."""
+    if name == CUTOUT:
+        from swiftpie.models.isnet import REPOSITORY
+
+        return {CUTOUT: REPOSITORY}
     recipe = RECIPES.get(name) if name in RECIPES.names() else None
     encoder = name if recipe is None else recipe.face_encoder
     places: dict[str, object] = {}

@@ -4,8 +4,9 @@ import functools
 import importlib.resources
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,7 +37,7 @@ from swiftpie.imageio.cutout import (
 )
 from swiftpie.imageio.images import alpha_of, plane, to_tensor
 from swiftpie.masks import Box, bounding_box, box_mask, check_box, parse_box
-from swiftpie.models import rembg
+from swiftpie.models import isnet, rembg
 from swiftpie.models.cutout_net import CutoutNet
 from swiftpie.models.eight_bits import read_weights
 from swiftpie.types import Cutout
@@ -60,7 +61,7 @@ class Search:
     """How to look for the subject of a picture that comes without a mask."""
 
     way: CutoutMethod | None = (
-        None  # REMBG, NONE, or None: transparency, else our network, else colour
+        None  # REMBG, NONE, or None: transparency, else a network, else colour
     )
     model: str = rembg.DEFAULT  # of rembg
     box: Box | None = None  # left, top, right and bottom in [0, 1]: the subject is inside of it
@@ -197,7 +198,8 @@ def subject_mask(image: Image.Image) -> Tensor:
 def cut_out(image: Image.Image, search: str | Search = ANYWHERE, *, name: str = "") -> CutOut:
     """Return where the subject of `image` is, which way that was found, and how sure it is.
 
-    A warning tells that what was found may be wrong.
+    A warning tells that what was found may be wrong. Without points, the network is that of
+    `swiftpie fetch cutout` where it was fetched, else our own.
 
     Args:
         image: photo, mode RGB or RGBA. One subject is looked for, large and near the middle, or
@@ -208,8 +210,8 @@ def cut_out(image: Image.Image, search: str | Search = ANYWHERE, *, name: str = 
     Raises:
         InputError: The string describes no search.
         NoSubject: Next to nothing or nearly everything is found.
-        MissingExtra: rembg is needed and not installed.
-        WeightsError: rembg's model is not here.
+        MissingExtra: rembg is needed and not installed, or onnxruntime for the fetched network.
+        WeightsError: rembg's model is not here, or the fetched network's file is damaged.
     """
     search = search_of(search)
     if search.way is CutoutMethod.NONE:
@@ -220,12 +222,17 @@ def cut_out(image: Image.Image, search: str | Search = ANYWHERE, *, name: str = 
         if not alpha.any():
             raise NoSubject(*_not_found(alpha))
         return CutOut(alpha, Cutout(CutoutMethod.TRANSPARENCY, 1.0))
+    has_points = bool(search.points or search.beside)
+    fetched = None if has_points or search.way is CutoutMethod.REMBG else isnet.locate()
     if search.way is CutoutMethod.REMBG:
-        found = _by_rembg(image, search)
+        way = f"{CutoutMethod.REMBG} {search.model}"
+        found = _by_other(image, search, way, partial(rembg.find, name=search.model))
+    elif fetched is not None:
+        found = _by_other(image, search, CutoutMethod.FETCHED, partial(isnet.find, path=fetched))
     else:
         found = find_with(packaged(), image, search)
-        if _share(found.mask, search) <= MIN_SHARE:
-            found = CutOut(_by_colour(image, search), Cutout(CutoutMethod.COLOUR, None))
+    if search.way is None and _share(found.mask, search) <= MIN_SHARE:
+        found = CutOut(_by_colour(image, search), Cutout(CutoutMethod.COLOUR, None))
     if not _is_usable(found.mask, search):
         raise NoSubject(*_not_found(found.mask))
     _warn(found.how, search, name)
@@ -322,16 +329,19 @@ def _by_colour(image: Image.Image, search: Search) -> Tensor:
     return _outlined(photo, area, logits.numpy(), search)
 
 
-def _by_rembg(image: Image.Image, search: Search) -> CutOut:
+def _by_other(
+    image: Image.Image, search: Search, way: str, find: Callable[[Image.Image], Image.Image]
+) -> CutOut:
+    """Return what `find` sees in a picture, or in the box."""
     area = _views(image.size, search)[0]
-    seen = plane(rembg.find(image.convert("RGB").crop(area), search.model))
+    seen = plane(find(image.convert("RGB").crop(area)))
     mask = torch.zeros(1, 1, image.height, image.width)
     mask[..., area[1] : area[3], area[0] : area[2]] = seen
     if search.box is not None:
         mask *= box_mask(search.box, height=image.height, width=image.width)
     solid = (mask > 0.5).float()  # what is clear-cut agrees with itself made hard
     sure = torch.minimum(mask, solid).sum() / torch.maximum(mask, solid).sum().clamp_min(1e-6)
-    return CutOut(mask, Cutout(f"{CutoutMethod.REMBG} {search.model}", round(sure.item(), 4)))
+    return CutOut(mask, Cutout(way, round(sure.item(), 4)))
 
 
 def _outlined(
@@ -416,7 +426,7 @@ def _not_found(mask: Tensor) -> tuple[str, str]:
         f"The subject could not be separated from its background: {mask.mean().item():.0%} of the "
         f"picture was found{along}. One subject that stands out is needed.",
         "Supply a mask, a box around it such as 0.2,0.1,0.8,0.95, or a point on it such as "
-        "0.5,0.5.",
+        f"0.5,0.5{_stronger()}.",
     )
 
 
@@ -425,6 +435,7 @@ def _warn(how: Cutout, search: Search, name: str) -> None:
     remedy = "give a mask, or a box around it"
     if not search.has_hints:
         remedy += ", as in `cutout=0.2,0.1,0.8,0.95`"
+    remedy += _stronger()
     if how.way == CutoutMethod.COLOUR:
         logger.warning(
             "%s was cut out by colour alone, as the network saw none. If it is wrong, %s.",
@@ -435,6 +446,10 @@ def _warn(how: Cutout, search: Search, name: str) -> None:
             "%s may be cut out badly (confidence %.2f; below %.2f most are). If it is, %s.",
             *(which, how.confidence, DOUBTFUL, remedy),
         )
+
+
+def _stronger() -> str:
+    return f", or fetch a stronger network: {isnet.COMMAND}" if isnet.locate() is None else ""
 
 
 @functools.cache
