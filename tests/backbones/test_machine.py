@@ -40,6 +40,19 @@ def test_a_limit_on_the_data_of_a_process_leaves_less(told):
     assert free_main_memory() > 5 * MIB
 
 
+def test_an_accelerator_without_an_index_is_the_current_one(monkeypatch):
+    said = {
+        "mem_get_info": (8 * MIB, 16 * MIB),
+        "get_per_process_memory_fraction": 0.5,
+        "memory_reserved": 4 * MIB,
+        "memory_allocated": 3 * MIB,
+    }
+    for name, value in said.items():
+        monkeypatch.setattr(torch.cuda, name, {1: value}.__getitem__)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    assert free_memory(torch.device("cuda")) == free_memory(torch.device("cuda", 1)) == 5 * MIB
+
+
 @pytest.mark.gpu
 def test_what_other_programs_and_limits_leave_of_an_accelerator_counts():
     device = torch.device("cuda")

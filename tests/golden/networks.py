@@ -30,21 +30,21 @@ SPREAD = 0.1  # of norms around 1 and of biases around 0
 
 
 @functools.cache
-def mini(steps=1, size_px=SIDE_PX):
+def mini(steps=1, size_px=SIDE_PX, *, device="cpu"):
     """The embedded model; None is its own size, which takes four times as long."""
-    return swiftpie.load("mini", steps=steps, size_px=size_px)
+    return swiftpie.load("mini", steps=steps, size_px=size_px, device=device)
 
 
 @functools.cache
-def random_networks(family, *, steps=1, face="", inverts=False):
+def random_networks(family, *, steps=1, face="", inverts=False, device="cpu"):
     """A session with random networks, and our own adapter or the one of faces called `face`."""
-    components = random_components(family, face=face, inverts=inverts)
+    components = random_components(family, face=face, inverts=inverts, device=device)
     preset = replace(components.preset, timesteps=TIMESTEPS[steps])
     return Session(replace(components, preset=preset, schedule=schedule_of(preset)))
 
 
 @functools.cache
-def random_components(family, *, face, inverts):
+def random_components(family, *, face, inverts, device):
     """What a session with random networks holds, at one step."""
     folder, choices = pipeline_folder(family), {}
     with tempfile.TemporaryDirectory() as root, torch.random.fork_rng():
@@ -55,6 +55,7 @@ def random_components(family, *, face, inverts):
             refill(choices["inversion"] / "diffusion_pytorch_model.safetensors")
         return load_components(
             preset_of(family, image_size_px=SIDE_PX),
+            device=device,
             weights=folder / "pipeline",
             adapter=face_adapter(place, face, is_shallow=True)
             if face
@@ -65,14 +66,14 @@ def random_components(family, *, face, inverts):
 
 
 @functools.cache
-def reading_networks():
+def reading_networks(*, device="cpu"):
     """A session with random networks that read a picture beside the prompt."""
     with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng():
         tiny_flux2.make_pipeline(place := Path(folder) / "pipeline")
         for path in place.rglob("*.safetensors"):
             refill(path)
         preset = replace(flux2.PRESET, image_size_px=SIDE_PX)
-        return Session(load_components(preset, weights=place))
+        return Session(load_components(preset, device=device, weights=place))
 
 
 @functools.cache

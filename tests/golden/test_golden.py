@@ -1,12 +1,32 @@
 """Pictures with fixed seeds look as they did when their thumbnails were stored."""
 
+import functools
+
 import numpy as np
 import pytest
 
-from tests.golden import sheet
+from tests.devices import DEVICE, one_device
+from tests.golden import cases, sheet
 from tests.golden.cases import CASES, PIPELINES, REFUSED
 
 CHANGES = [(name, what) for name, changes in REFUSED.items() for what in changes]
+
+
+ON_DEVICE = (  # one of each technique
+    "mini: an empty scene",
+    "mini: a worn hat",
+    "mini, two subjects: one box",
+    "mini, edit: source prompt",
+    *(f"mini, edit by words: {name}" for name in ("time", "season", "colour", "material", "pose")),
+    "mini, edit by words: another place",
+    "mini, edit by words: a second subject",
+    "mini, photograph: insert, turned",
+    "mini, photograph: replace",
+    "sd15: a scene",
+    "sd21, chord: reference in a box",
+    "sd21, edit, paper: reference in a box",
+    "reference, edit",
+)
 
 
 @pytest.fixture(scope="module")
@@ -20,6 +40,16 @@ def test_a_picture_is_what_it_was(name, stored):
         pytest.skip("another test tells")
     gap = sheet.difference(sheet.thumbnails(CASES[name]()), stored[name])
     assert gap.is_tolerable, f"{name} differs by {gap}. {sheet.REMEDY}"
+
+
+@pytest.mark.parametrize("name", ON_DEVICE)
+def test_a_device_of_its_own_memory_draws_the_same(name, stored, monkeypatch):
+    for networks in ("mini", "random_networks", "reading_networks"):
+        there = functools.partial(getattr(cases, networks), device=str(DEVICE))
+        monkeypatch.setattr(cases, networks, there)
+    with one_device():
+        drawn = sheet.thumbnails(CASES[name]())
+    assert sheet.difference(drawn, stored[name]).is_tolerable
 
 
 def test_the_sheet_shows_every_case_and_nothing_else(stored):

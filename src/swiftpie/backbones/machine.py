@@ -73,10 +73,12 @@ def free_memory(device: "torch.device") -> int:
     import torch
 
     if device.type == "cuda":
-        free, total = torch.cuda.mem_get_info(device)
-        held = torch.cuda.memory_reserved(device)  # of it some is not in use
-        allowed = int(total * torch.cuda.get_per_process_memory_fraction(device)) - held
-        return max(0, min(free, allowed)) + held - torch.cuda.memory_allocated(device)
+        # Some of these functions need an index, which the device "cuda" lacks.
+        index = torch.cuda.current_device() if device.index is None else device.index
+        free, total = torch.cuda.mem_get_info(index)
+        held = torch.cuda.memory_reserved(index)  # of it some is not in use
+        allowed = int(total * torch.cuda.get_per_process_memory_fraction(index)) - held
+        return max(0, min(free, allowed)) + held - torch.cuda.memory_allocated(index)
     if device.type == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
     return free_main_memory()

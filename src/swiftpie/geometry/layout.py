@@ -59,12 +59,14 @@ def from_box(
         box: left, top, right and bottom in [0, 1].
         size: height and width of the picture, in any unit.
         view: yaw and pitch in degrees, 0 as the reference shows the subject.
-        extent: Width and height of the subject as shares of its frame, (1, 2); None: it fills
-            the box along its longer side.
+        extent: Width and height of the subject as shares of its frame, (1, 2), on the device of
+            the layout; None: it fills the box along its longer side, on the processor.
     """
-    centre, scale = fit_to_boxes(torch.tensor([box]), size, extent)
-    pose = torch.tensor([[*map(math.radians, view), 0.0, 0.0]])
-    return Layout(centre, scale, rotation=torch.zeros(1), flip=torch.zeros(1), pose=pose)
+    boxes = torch.tensor([box], device=None if extent is None else extent.device)
+    centre, scale = fit_to_boxes(boxes, size, extent)
+    pose = centre.new_tensor([[*map(math.radians, view), 0.0, 0.0]])
+    nothing = centre.new_zeros(1)
+    return Layout(centre, scale, rotation=nothing, flip=nothing, pose=pose)
 
 
 def fit_to_boxes(boxes: Tensor, size: Size, extent: Tensor | None) -> tuple[Tensor, Tensor]:
