@@ -35,7 +35,7 @@ from swiftpie.noise import draw_noise
 from swiftpie.pipelines.drawing.denoise import Clock
 from swiftpie.pipelines.drawing.edit_region import blend_mask, given_mask
 from swiftpie.pipelines.drawing.request import EditRequest, resolved_scales
-from swiftpie.pipelines.photographs.filling import brightness
+from swiftpie.pipelines.photographs.filling import OnBand, brightness
 from swiftpie.types import EditResult
 
 logger = logging.getLogger(__name__)
@@ -54,8 +54,6 @@ LEAF_COLOURED = (0.12, 0.3)  # red less blue, over the brightest: of no autumn l
 NEAR_PX = 2  # around a pixel, of 256 a side, whose mean colour counts
 DARKEST = 0.02  # of 1: what is darker has no colour
 UNCOVERING_STEPS = 3  # more would show errors of the network, too
-OnBand = Callable[[], object]
-"""Called after each band of rows of a large picture; may raise to stop."""
 IN_THE_AIR = frozenset(("rain", "snowfall", "fog"))  # weathers that are drawn over a picture
 UNCHANGED = (
     "A picture without a source prompt is taken to show a clear summer day, so nothing in it will "

@@ -70,7 +70,7 @@ from swiftpie.pipelines.drawing.edit_region import (
     square_around,
 )
 from swiftpie.pipelines.drawing.request import EditRequest, resolved_scales
-from swiftpie.pipelines.photographs.filling import inpaint
+from swiftpie.pipelines.photographs.filling import OnBand, inpaint
 from swiftpie.pipelines.photographs.removal import EDGE, LEAST_THERE, with_surroundings
 from swiftpie.types import EditResult, Identity, TextCondition
 
@@ -334,7 +334,7 @@ def _drawn(staging: Staging, clock: Clock, *, fills: bool) -> tuple[Image.Image,
     edited = _place(staging, noise, clock)
     clock.lap("place")
     if staging.gone is not None and fills:
-        edited = _filled(edited, staging.gone)
+        edited = _filled(edited, staging.gone, partial(clock.lap, "place"))
     clock.lap("place")
     figures = _figures(staging, finished)
     edited = put(edited, figures)
@@ -475,7 +475,7 @@ def _place(staging: Staging, noise: Tensor, clock: Clock) -> Image.Image:
     return relight_between(original, before.setting, after.setting, place=before.place, **drawn)
 
 
-def _filled(picture: Image.Image, gone: Tensor) -> Image.Image:
+def _filled(picture: Image.Image, gone: Tensor, on_band: OnBand) -> Image.Image:
     """Return a picture with the part that is `gone` inpainted from what is around it."""
     extent = extent_of((gone > 0).float())
     if extent is None:
@@ -486,7 +486,8 @@ def _filled(picture: Image.Image, gone: Tensor) -> Image.Image:
     goes = (gone[..., top:bottom, left:right] > 0).float()
     patch = to_tensor(picture.crop(window)) / 2 + 0.5
     filled = picture.copy()
-    filled.paste(to_pil(2 * inpaint(patch, goes).clamp(0, 1) - 1)[0], (left, top))
+    inner = inpaint(patch, goes, on_band=on_band)
+    filled.paste(to_pil(2 * inner.clamp(0, 1) - 1)[0], (left, top))
     return filled
 
 

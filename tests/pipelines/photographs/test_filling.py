@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from swiftpie.pipelines.photographs.filling import (
+    BAND_PX,
     FINEST_PX,
+    enlarged,
     extrapolate,
     inpaint,
     match_border,
@@ -99,6 +101,15 @@ def test_a_single_pixel_that_stays_fills_everything():
     known = box(0, 0, 1, 1)
     photo = torch.lerp(flat(0.9), flat(0.1), known)
     assert torch.allclose(inpaint(photo, 1 - known), flat(0.1), atol=0.02)
+
+
+@pytest.mark.parametrize("mode", ["bicubic", "bilinear"])
+def test_a_part_is_enlarged_in_bands_as_it_is_in_the_whole(mode):
+    values = torch.rand(1, 2, 40, 50, generator=torch.Generator().manual_seed(1))
+    size, there, bands = (2 * BAND_PX + 100, 700), (slice(30, 600), slice(11, 690)), []
+    part = enlarged(values, size, there, mode=mode, on_band=lambda: bands.append(1))
+    torch.testing.assert_close(part, resized(values, size, mode=mode)[..., *there])
+    assert len(bands) == 3
 
 
 def test_a_large_photo_is_filled_as_its_smaller_copy_and_keeps_its_own_pixels():

@@ -9,6 +9,7 @@ from PIL import Image, ImageColor
 
 from swiftpie import CapabilityError, InputError, Session
 from swiftpie.pipelines.drawing.request import RepaintRequest
+from swiftpie.pipelines.photographs.filling import BAND_PX
 from swiftpie.pipelines.techniques.repaint import proposed_box
 from tests.parity.edit import photograph
 from tests.pipelines.tiny_editor import tiny_editor
@@ -38,6 +39,25 @@ def test_a_subject_changes_only_its_region_at_any_size(session, identity, size):
     region = values(result.region) > 0
     assert not changed(result, photo)[~region].any()
     assert changed(result, photo)[region].any()
+
+
+@pytest.mark.parametrize("inserts", [False, True])
+def test_a_change_of_a_large_photograph_may_stop_after_each_band_of_it(session, identity, inserts):
+    photo, most = Image.new("RGB", (900, 700), (90, 120, 90)), 2
+    bands = []
+
+    def stop(stage):
+        bands.extend([stage] * (stage == "join"))
+        if len(bands) == most:
+            raise KeyboardInterrupt
+
+    who = {"source": identity} if inserts else {}
+    request = RepaintRequest(image=photo, mask=(0.0, 0.1, 1.0, 0.9), seed=1, **who)
+    with pytest.raises(KeyboardInterrupt):
+        session.draw(request, on_stage=stop)
+    most, bands = -1, []
+    session.draw(request, on_stage=stop)
+    assert len(bands) > 700 / BAND_PX + 4
 
 
 def test_a_region_is_what_an_insertion_changes(session, identity):

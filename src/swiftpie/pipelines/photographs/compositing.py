@@ -24,12 +24,14 @@ from swiftpie.geometry.shading import Lighting, cast_shadow, contact_of, relit, 
 from swiftpie.imageio.images import extent_of
 from swiftpie.pipelines.photographs.filling import (
     SURE,
+    OnBand,
     blurred,
     brightness,
     extrapolate,
     halved,
     inpaint,
     match_border,
+    weighted,
 )
 
 DARKEST = 0.03  # added to both colours of a ratio, so that black gives no infinity
@@ -123,32 +125,39 @@ def composite_patch(
     place: Area,
     seed: int,
     is_trusted: bool,
+    on_band: OnBand = int,
 ) -> Tensor:
     """Return a `patch` of the photograph, at `place` on the canvas, with the drawing in it.
 
     The part that is `gone`, (1, 1, H, W) 0 or 1, is inpainted from its surroundings; it shows the
-    drawing if the model `is_trusted` or there are no surroundings.
+    drawing if the model `is_trusted` or there are no surroundings. `on_band` is called after each
+    part of the work, and may raise to stop.
     """
     size = (patch.shape[2], patch.shape[3])
     drawing = _without_model_error(drawing)
     ground = patch
     if bool(gone.any()):
         if is_trusted or bool(gone.all()):
-            alone = enlarged_part(drawing.alone, place, size)
+            alone = enlarged_part(drawing.alone, place, size, on_band=on_band)
             cell_px = size[1] / (drawing.alone.shape[3] * (place[2] - place[0]))
             texture = matching_grain(patch, 1 - gone, num_octaves=_octaves(cell_px), seed=seed)
+            on_band()
             ground = match_border(alone + texture, patch, gone)
         else:
-            ground = inpaint(patch, gone)
+            ground = inpaint(patch, gone, on_band=on_band)
     if reference is not None:
         placed = reference.placed()
-        ground = ground * enlarged_part(_shade(drawing, placed).exp(), place, size)
+        shade = _shade(drawing, placed).exp()
+        ground = ground * enlarged_part(shade, place, size, on_band=on_band)
+        on_band()
         subject = _subject(drawing, placed, place=place, size=size)
         if subject is not None:
+            on_band()
             around = patch[subject.where]
             colours = match_sharpness(
                 around, subject.colours, subject.alpha, num_octaves=SEEN_OCTAVES
             )
+            on_band()
             known = torch.ones_like(subject.alpha)
             colours += matching_grain(
                 around, known, num_octaves=SEEN_OCTAVES, seed=seed, is_even=True
@@ -381,12 +390,14 @@ def _log_ratio(first: Tensor, second: Tensor, known: Tensor, deviation_px: float
     return extrapolate(ratio, (weight > WELL_KNOWN * weight.amax()).to(weight))
 
 
-def enlarged_part(canvas: Tensor, place: Area, size: tuple[int, int]) -> Tensor:
+def enlarged_part(
+    canvas: Tensor, place: Area, size: tuple[int, int], *, on_band: OnBand = int
+) -> Tensor:
     """Return the part of a canvas at `place`, smooth, in `size`."""
     left, top, right, bottom = place
     rows = _bicubic(canvas.shape[2], top, bottom, count=size[0]).to(canvas)
     columns = _bicubic(canvas.shape[3], left, right, count=size[1]).to(canvas)
-    return rows @ canvas @ columns.T
+    return weighted(canvas, rows, columns, on_band=on_band)
 
 
 def _bicubic(side: int, low: float, high: float, *, count: int) -> Tensor:

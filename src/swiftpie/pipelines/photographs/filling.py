@@ -10,6 +10,7 @@ Pictures are (1, 3, H, W) in [0, 1] and masks (1, 1, H, W), 0 or 1.
 """
 
 import math
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -42,6 +43,10 @@ STEP, NEAREST, FARTHEST = 2, 6, 24  # of shifts, in pixels of the search
 FIRST_PX, SECOND_PX = 2.0, 4.0  # likewise, deviations of blurs of what shifts cost
 NUM_SHIFTS = 8
 UNFIT = 2.0  # what a shift costs where it leads to nothing known
+BAND_PX = 256  # rows, or columns, that are enlarged at once
+
+OnBand = Callable[[], object]
+"""Called after each part of the work, as a band of rows of a large picture; may raise to stop."""
 
 Size = tuple[int, int]
 Part = tuple[slice, slice]  # rows and columns of a picture
@@ -54,7 +59,7 @@ class _Known(NamedTuple):
     known: Tensor  # (1, 1, h, w)
 
 
-def inpaint(patch: Tensor, gone: Tensor) -> Tensor:
+def inpaint(patch: Tensor, gone: Tensor, *, on_band: OnBand = int) -> Tensor:
     """Return a `patch` of a photograph with the part that is `gone` inpainted; some must remain.
 
     A larger patch than `FINEST_PX` is inpainted at that size, and what is found enlarged.
@@ -63,18 +68,25 @@ def inpaint(patch: Tensor, gone: Tensor) -> Tensor:
     if size != _size(patch):
         goes = (resized(gone, size) > 0).to(gone)
         if not bool(goes.all()):
-            result, there = patch.clone(), _near(gone)
-            found = enlarged(inpaint(resized(patch, size), goes), _size(patch), there)
+            less, there = resized(patch, size), _near(gone)
+            on_band()
+            found = inpaint(less, goes, on_band=on_band)
+            result = patch.clone()
+            on_band()
+            found = enlarged(found, _size(patch), there, on_band=on_band)
             result[..., *there] = torch.where(gone[..., *there] > 0, found, patch[..., *there])
+            on_band()
             return result
     small = _shrunk(patch, gone, TONE_PX)
     if not bool(small.known.any()):
         return extrapolate(patch, 1 - gone)
     guess = (_coherence_transport(small) + membrane(small.pixels, small.known)) / 2
+    on_band()
     tone = torch.where(small.known > 0, small.pixels, guess)
     inner, there = patch.clone(), _near(gone)
     texture = _texture(patch, gone, there, small, tone)
-    inner[..., *there] = enlarged(tone, _size(patch), there) + texture
+    on_band()
+    inner[..., *there] = enlarged(tone, _size(patch), there, on_band=on_band) + texture
     return match_border(inner, patch, gone)
 
 
@@ -122,7 +134,9 @@ def brightness(pixels: Tensor) -> Tensor:
     return (pixels * pixels.new_tensor(LUMA).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
 
 
-def enlarged(values: Tensor, size: Size, there: Part, *, mode: str = "bicubic") -> Tensor:
+def enlarged(
+    values: Tensor, size: Size, there: Part, *, mode: str = "bicubic", on_band: OnBand = int
+) -> Tensor:
     """Return the part `there` of `values` (1, C, h, w) enlarged to `size`, and not the rest."""
     # Enlarging is linear, along columns and along rows: its weights are enlarged unit vectors.
     down, across = (
@@ -131,7 +145,33 @@ def enlarged(values: Tensor, size: Size, there: Part, *, mode: str = "bicubic") 
         )
         for few, many, part in zip(_size(values), size, there, strict=True)
     )
-    return down @ values @ across.T
+    return weighted(values, down, across, on_band=on_band)
+
+
+def weighted(values: Tensor, down: Tensor, across: Tensor, *, on_band: OnBand = int) -> Tensor:
+    """Return `down @ values @ across.T` of `values` (1, C, h, w), for weights that are mostly 0.
+
+    Args:
+        values: What is enlarged.
+        down: Weights (H, h) of rows; each row of the result is a mean of few neighbours.
+        across: Weights (W, w) of columns, likewise.
+        on_band: Called after each band of rows.
+    """
+    result = values.new_empty(*values.shape[:2], len(down), len(across))
+    for rows, above in _bands(down):
+        band = down[rows, above] @ values[..., above, :]
+        for columns, beside in _bands(across):
+            result[..., rows, columns] = band[..., beside] @ across[columns, beside].T
+        on_band()
+    return result
+
+
+def _bands(weights: Tensor) -> Iterator[Part]:
+    """Yield bands of the rows of `weights`, each with the columns in which they are not 0."""
+    for start in range(0, len(weights), BAND_PX):
+        rows = slice(start, start + BAND_PX)
+        used = weights[rows].any(dim=0).nonzero()
+        yield rows, slice(int(used[0]), int(used[-1]) + 1)
 
 
 def _shrunk(patch: Tensor, gone: Tensor, side: int) -> _Known:

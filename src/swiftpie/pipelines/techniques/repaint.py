@@ -45,7 +45,7 @@ from swiftpie.pipelines.photographs.compositing import (
     SubjectReference,
     composite_patch,
 )
-from swiftpie.pipelines.photographs.filling import extrapolate, resized
+from swiftpie.pipelines.photographs.filling import BAND_PX, extrapolate, resized
 from swiftpie.pipelines.photographs.removal import removal_mask
 from swiftpie.pipelines.techniques import Plan, Technique
 from swiftpie.schedules import add_noise
@@ -115,7 +115,9 @@ def prepare(components: Components, request: RepaintRequest, clock: Clock) -> Re
         left, top, right, bottom = _room_for(box, size)
         region[..., top:bottom, left:right] = 255
     canvas = _square_canvas(size, touched(region), preset.image_size_px)
+    clock.lap("window")
     pixels = canvas.enter(original).to(components.device)
+    clock.lap("window")
     changes, removed = (canvas.enter_mask(mask).to(pixels) for mask in (region, gone))
     if request.identity is not None and box is not None and places:
         layout = _standing(request.identity, box, canvas, view=request.view or (0.0, 0.0))
@@ -156,24 +158,31 @@ def finish(drawn: GenerationResult, plan: RepaintPlan, clock: Clock) -> EditResu
     removes = bool(plan.gone.any())
     patch = canvas.window if removes else _around(touched(plan.region), canvas)
     left, top, right, bottom = patch
+    pixels = _in_unit(to_tensor(original.crop(patch)))
+    clock.lap("join")
     finished = composite_patch(
-        _in_unit(to_tensor(original.crop(patch))),
+        pixels,
         drawing,
         reference,
         gone=(plan.gone[..., top:bottom, left:right] > 0).float(),
         place=canvas.shares_of(patch),
         seed=request.seed,
         is_trusted=is_whole,
+        on_band=partial(clock.lap, "join"),
     )
     clock.lap("join")
     rows, columns = drawn.regions.shape[-2:]
     edited, blend = original.copy(), blend_mask(plan.region)
+    clock.lap("join")
     if removes:  # the filling meets its border, and nothing of the original may show through
         blend = ImageChops.lighter(blend, mask_to_pil(plan.gone)[0])
-    inner, result = to_pil(2 * finished - 1)[0], original.copy()
-    edited.paste(inner, patch[:2])
-    result.paste(inner, patch[:2], blend.crop(patch))
-    clock.lap("join")
+    result = original.copy()
+    for start in range(top, bottom, BAND_PX):
+        here = (left, start, right, min(bottom, start + BAND_PX))
+        inner = to_pil(2 * finished[..., start - top : here[3] - top, :] - 1)[0]
+        edited.paste(inner, here[:2])
+        result.paste(inner, here[:2], blend.crop(here))
+        clock.lap("join")
     region = _changed_in(result, plan, patch)
     clock.lap("join")
     return EditResult(

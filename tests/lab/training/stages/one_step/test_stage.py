@@ -287,7 +287,7 @@ def test_a_network_that_learns_to_read_scenes_draws_the_same_at_first(larger, sc
     before, after = (stage.network() for stage in (larger, scenic))
     first, again = (scenic.losses(network, 2) for network in (before, after))
     for name, loss in first.items():
-        assert again[name].item() == pytest.approx(loss.item(), rel=1e-4)
+        assert again[name].item() == pytest.approx(loss.item(), rel=1e-3)
 
 
 def test_scenes_and_what_falls_before_them_reach_the_first_and_the_last_layer(scenic):
