@@ -244,6 +244,27 @@ def test_the_reference_frame_ends_within_a_cell_half_of_it_on_the_edge(layer, pr
     torch.testing.assert_close(found, torch.minimum(ends[:, None], ends), atol=1e-4, rtol=0)
 
 
+def test_a_cell_of_a_wide_frame_is_as_near_beside_as_below(layer, processor):
+    silent = silent_condition(torch.zeros(2, 4, 4, 16), width=16)
+    values = torch.zeros(2, 1, 4, 16, 24)
+    values[:, :, 1, 8, 0] = 1  # beside the cell (1, 7)
+    values[:, :, 2, 7, 1] = 1  # below it
+    condition = silent._replace(
+        keys={"x": torch.zeros(2, 1, 64, 24)},
+        values={"x": values.flatten(2, 3)},
+        coverage=torch.ones(2, 1, 1, 4, 16),
+        detail_scale=torch.ones(2, 1),
+        detail_background_scale=torch.ones(2, 1),
+        affine=torch.eye(2, 3).expand(2, 1, 2, 3),
+        has_layout=torch.ones(2, 1),
+    )
+    plain = condition._replace(values={"x": torch.zeros(2, 1, 64, 24)})
+    found, none = (processor.attended(layer, STATES, one, {}) for one in (condition, plain))
+    beside, below = (found - none).unflatten(1, (4, 16))[0, 1, 7, :2]
+    assert beside > 1e-3
+    torch.testing.assert_close(beside, below, rtol=1e-3, atol=1e-6)
+
+
 def test_cells_that_a_subject_covers_by_more_than_half_are_read_alike(layer, processor):
     coverage = torch.ones(2, 1, 1, 8, 8)
     coverage[..., 5:] = 0.6
