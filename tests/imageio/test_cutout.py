@@ -102,6 +102,15 @@ def test_specks_beside_a_body_are_dropped_and_gaps_at_the_border_stay():
     assert kept[20, 20] == np.float32(0.9)
 
 
+def test_what_is_named_as_an_opening_is_one_on_any_ground():
+    share, lab = ring_with_a_bay((99, 0, 0))
+    seeds = np.zeros_like(share)
+    seeds[30, 30] = -1
+    opened = cutout.openings(share, lab, seeds)
+    assert opened[20:40, 20:40].all()
+    assert opened.sum() < 600  # and nothing of the ring, and no bay
+
+
 def test_nothing_opens_on_ground_as_white_as_paper():
     assert not cutout.openings(*ring_with_a_bay((99, 0, 0))).any()
 

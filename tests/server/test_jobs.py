@@ -121,20 +121,32 @@ async def test_a_drawing_of_a_key_with_many_more_gives_way_once(scheduler, draw)
 @running
 async def test_what_gave_way_once_is_drawn_to_its_end(scheduler, draw):
     first = await busy(scheduler, draw)
-    more = [scheduler.submit(n, group="x", key="other", deadline_s=20) for n in ("2", "3")]
+    more = [scheduler.submit(n, group="x", key="other", deadline_s=20) for n in "2345"]
     guest = scheduler.submit("guest", group="y", key="guest", deadline_s=20)
     while draw.batches[-1] != ["guest"]:
         await asyncio.sleep(0)
-    draw.gate.set()
-    await scheduler.result(guest)
-    draw.gate.clear()
+    scheduler.cancel(guest)
     while draw.batches[-1][0] != "first":
         await asyncio.sleep(0)
     scheduler.submit("late", group="y", key="third", deadline_s=20)
     await asyncio.sleep(0.01)
     draw.gate.set()
     await asyncio.gather(*map(scheduler.result, (first, *more)))
-    assert draw.stopped == [["first"]]
+    assert draw.stopped == [["first"], ["guest"]]
+
+
+@running
+async def test_what_gives_way_keeps_its_order(scheduler, draw):
+    draw.gate.clear()
+    waiting = [scheduler.submit(n, group="x", key="other", deadline_s=20) for n in "ab"]
+    await draw.begun.wait()
+    waiting += [scheduler.submit(n, group="x", key="other", deadline_s=20) for n in "cd"]
+    waiting.append(scheduler.submit("guest", group="y", key="guest", deadline_s=20))
+    while draw.stopped != [["a", "b"]]:
+        await asyncio.sleep(0)
+    draw.gate.set()
+    await asyncio.gather(*map(scheduler.result, waiting))
+    assert draw.batches == [["a", "b"], ["guest"], ["a", "b", "c"], ["d"]]
 
 
 @pytest.mark.parametrize("others", [0, 1])
