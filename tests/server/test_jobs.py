@@ -309,6 +309,47 @@ def test_lanes_hold_so_many_batches_and_do_not_wait_for_each_other(lanes):
     assert left == 0
 
 
+def test_a_key_that_draws_in_one_lane_breaks_nothing_off_in_another():
+    async def run():
+        draw = Drawer()
+        draw.gate.clear()
+        scheduler = Scheduler(
+            draw, lanes={"draw": 1, "encode": 1}, max_queued=6, max_per_key=4, max_batch=1
+        )
+        jobs = [
+            scheduler.submit(name, group="g", key=key, deadline_s=20, lane=lane)
+            for name, key, lane in [
+                *(("first", "many", "draw"), ("own", "guest", "encode")),
+                *((name, "many", "draw") for name in "abc"),
+            ]
+        ]
+        while len(draw.batches) < 2:
+            await asyncio.sleep(0)
+        jobs.append(scheduler.submit("more", group="g", key="guest", deadline_s=20, lane="draw"))
+        await asyncio.sleep(0.01)
+        draw.gate.set()
+        await asyncio.gather(*map(scheduler.result, jobs))
+        return draw.stopped
+
+    assert asyncio.run(run()) == []
+
+
+@running
+async def test_what_a_picture_takes_is_its_share_of_a_batch(scheduler, draw):
+    taken = []
+    scheduler.on_batch = lambda count, seconds: taken.append((count, seconds))
+    before = scheduler.job_s
+    draw.gate.clear()
+    waiting = [scheduler.submit(n, group="x", key="a", deadline_s=20) for n in "abc"]
+    await draw.begun.wait()
+    await asyncio.sleep(0.05)
+    draw.gate.set()
+    await asyncio.gather(*map(scheduler.result, waiting))
+    ((count, seconds),) = taken
+    assert count == 3
+    assert scheduler.job_s == pytest.approx(before + jobs.MEMORY * (seconds / 3 - before))
+
+
 @running
 async def test_whoever_is_late_stops_the_drawing_though_nobody_listens(scheduler, draw):
     draw.gate.clear()

@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from swiftpie import ConfigError
+from swiftpie.geometry.shading import Illumination
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie_lab.data.subjects import sample_subjects
-from swiftpie_lab.training.stages.light import LightConfig, LightStage
+from swiftpie_lab.training.stages.light import LightConfig, LightStage, _apart
 from swiftpie_lab.training.stages.one_step.networks import OneStepNetworks, Sizes, train_tokenizer
 from swiftpie_lab.training.stages.one_step.stage import OneStepConfig, OneStepStage
 from swiftpie_world.sampler import World
@@ -55,6 +56,20 @@ def test_the_same_step_has_the_same_losses_and_another_step_others(stage):
     first, again, other = (stage.losses(network, step) for step in (3, 3, 4))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["light"], other["light"])
+
+
+def test_a_reference_is_grey_around_its_subject(stage):
+    seen = stage.shown(4, seed=1)
+    assert (seen.mask == 0).any()
+    assert not (seen.pixels * (seen.mask == 0)).any()
+
+
+def test_a_calm_light_has_no_direction_that_could_be_off():
+    strong = torch.tensor([[1.0], [0], [0]]).expand(3, 3)
+    truth = Illumination(torch.ones(3, 3), strong, torch.eye(3))
+    found = truth._replace(direction=torch.tensor([[1.0], [-1], [-1]]) * torch.eye(3))
+    assert _apart(found, truth) == pytest.approx(0, abs=0.1)
+    assert _apart(truth._replace(direction=-torch.eye(3)), truth) == pytest.approx(180, abs=0.1)
 
 
 def test_a_reader_that_was_trained_meanwhile_is_taken_over(stage):
