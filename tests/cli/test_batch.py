@@ -36,16 +36,6 @@ def test_the_exit_code_and_the_report_tell_of_bad_jobs(drawn):
     assert [json.loads(line)["status"] for line in lines] == ["done", "done", "refused"]
 
 
-def test_files_are_those_of_single_commands_bit_for_bit(call, drawn, hamster, tmp_path):
-    folder, _ = drawn
-    one = (hamster, "a hamster at sea", "--size", SIDE, "--seed", 7, "-o", tmp_path / "new.png")
-    assert call("personalize", *one).exit_code == 0
-    two = (hamster, "a blue hamster", "--seed", 7, "-o", tmp_path / "edit.png")
-    assert call("edit", *two).exit_code == 0
-    for name in ("new.png", "edit.png"):
-        assert (folder / "out" / name).read_bytes() == (tmp_path / name).read_bytes()
-
-
 def test_a_second_call_draws_nothing_again_and_a_sheet_is_made(call, drawn):
     folder, _ = drawn
     same = ("batch", folder / "jobs.jsonl", "-o", folder / "out", "--seeds", 7, "--batch", 1)

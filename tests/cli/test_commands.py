@@ -9,14 +9,12 @@ import pytest
 from huggingface_hub import constants
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from typer.main import get_command
 
 from swiftpie import __version__
 from swiftpie.backbones.presets import PRESETS
 from swiftpie.cli import about
 from swiftpie.cli.console import complain, print_json, print_text, write_table
 from swiftpie.cli.drawing.subjects import split_subject
-from swiftpie.cli.main import app
 from swiftpie.errors import ConfigError
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.writing import read_metadata
@@ -66,26 +64,6 @@ def test_a_picture_travels_through_a_real_pipe(tmp_path, hamster):
     (tmp_path / "out").write_bytes(result.stdout)
     assert read_metadata(tmp_path / "out")["seed"] == "3"
     assert b"seed 3" in result.stderr
-
-
-def commands(command, path):
-    yield command, path
-    for name, below in getattr(command, "commands", {}).items():
-        yield from commands(below, (*path, name))
-
-
-def test_every_command_shows_examples(call):
-    ours = [
-        (command, path)
-        for command, path in commands(get_command(app), ())
-        if not hasattr(command, "commands") and path[0] != "evaluate"
-    ]
-    assert len(ours) >= 10
-    for _, path in ours:
-        result = call(*path, "--help")
-        assert result.exit_code == 0
-        shown = result.stdout.split("Examples:")[1]
-        assert shown.count(f"swiftpie {' '.join(path)}") >= 2, path
 
 
 def test_version_is_the_packages(call):
@@ -176,25 +154,6 @@ def test_nothing_that_a_file_says_controls_the_terminal(capsys):
     assert not set(written.out + written.err) & set("\x1b\x9b\x07\u202e\ud800\x7f")
 
 
-@pytest.mark.slow  # .ci/run draws it by the wheel
-def test_the_demo_draws_all_it_promises_and_repeats_only_by_force(call, tmp_path):
-    out = tmp_path / "demo"
-    result = call("demo", "--out", out, "--json")
-    assert result.exit_code == 0, result.output
-    facts = json.loads(result.stdout)
-    assert len(facts["pictures"]) == 16
-    paths = {facts["picture"], *(picture["path"] for picture in facts["pictures"])}
-    assert {str(path) for path in out.iterdir()} == paths
-    assert load_image(facts["picture"]).width > 1000
-    stages = facts["timings_ms"]
-    assert stages["total"] >= max(stages["scene"], stages["denoise"]) > 0  # medians
-    assert facts["picture"] in result.stderr.replace("\n", "")
-    assert call("demo", "--out", out).exit_code == 2
-    first = {path: path.read_bytes() for path in out.iterdir()}
-    assert call("demo", "--out", out, "--force").exit_code == 0
-    assert {path: path.read_bytes() for path in out.iterdir()} == first
-
-
 def test_a_preview_shows_scenes_by_seed(call, tmp_path, samples):
     options = ("--data", samples, "--size-px", 128)
     for name, seed in {"a": 0, "b": 0, "c": 1}.items():
@@ -242,13 +201,6 @@ def test_bad_training_requests_give_two(call, tmp_path, options, words):
     result = call("train", *options, "--out", tmp_path)
     assert result.exit_code == 2, result.output
     assert words in result.stderr.replace("\n", " ")
-
-
-def test_recipes_are_listed(call):
-    result = call("train", "--list")
-    assert result.exit_code == 0
-    assert "world-autoencoder" in result.stdout
-    assert "mini-world" in result.stdout
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("9m", 540), ("1.5h", 5400)])

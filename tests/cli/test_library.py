@@ -55,18 +55,6 @@ def test_boxes_are_for_given_and_named_subjects_in_their_order(call, tmp_path, h
     assert "3 boxes came with 2 subjects" in result.stderr
 
 
-@pytest.mark.thorough
-def test_photographs_and_edits_take_names(call, tmp_path, drawn):
-    for command in (
-        ("insert", "kitten", drawn[0], "--box", "0.6,0.5,0.9,0.9"),
-        ("edit", drawn[0], "a robot on a beach", "--source-prompt", PROMPT),
-    ):
-        result = call(*command, "-o", tmp_path / f"{command[0]}.png", "--seed", 0, "--json")
-        assert result.exit_code == 0, result.output
-        (who,) = json.loads(result.stdout)["pictures"][0]["named"]
-        assert who["name"] in {"cat", "robot"}
-
-
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -59,10 +59,6 @@ def test_a_recipe_tells_all_its_parts_but_those_that_options_replace():
         terms_of("face", Chosen("face-plus", "sdxl-turbo"))
 
 
-def test_mini_alone_is_commercial():
-    assert {one.is_commercial for one in terms_of("personalize", Chosen())} == {True}
-
-
 def test_what_cuts_subjects_out_has_terms_of_its_own(call):
     (own,) = [one for one in terms_of("personalize", Chosen()) if one.part == "cut-out"]
     assert (own.licence, own.is_commercial) == ("Apache-2.0", True)
@@ -112,11 +108,3 @@ def test_the_command_prints_json_and_leaves_out_what_is_not_commercial(call):
     table = call("licenses", "sdxl-turbo").stdout
     assert "Stability AI Community License" in table
     assert "depends" in table.split()
-
-
-def test_a_recipe_for_research_says_so_of_the_encoder_that_it_takes():
-    terms = terms_of("face", Chosen("faceid-hyper"))
-    encoders = [one for one in terms if one.part == "face encoder"]
-    assert encoders
-    assert all("insightface" in one.name and one.is_commercial is False for one in encoders)
-    assert any(one.part == "adapter" and one.is_commercial is False for one in terms)

@@ -1,6 +1,5 @@
 """Options come from the fields of values, and mean the same everywhere."""
 
-import inspect
 import logging
 from collections import defaultdict
 from dataclasses import dataclass
@@ -81,16 +80,6 @@ def test_a_field_with_a_default_may_be_required():
     assert (code, "--icing" in message) == (2, True)
 
 
-def test_other_parameters_stay_as_they_are():
-    @with_fields
-    def bake(*, oven: str = "gas", cake: WHOLE) -> None:
-        """Bake."""
-
-    names = ["oven", "layers", "icing", "is_sweet"]
-    assert [*inspect.signature(bake).parameters] == names
-    assert inspect.getdoc(bake) == "Bake."
-
-
 def options(command, path):
     if not hasattr(command, "commands"):
         return [(path, one) for one in command.params if one.param_type_name == "option"]
@@ -166,11 +155,3 @@ def test_every_option_of_a_long_help_page_is_in_a_group(arranged):
 def test_every_group_holds_options_that_there_are():
     known = {one.name for _, command in commands_of(get_command(app)) for one in command.params}
     assert [name for names in PANELS.values() for name in names if name not in known] == []
-
-
-def test_help_shows_groups_and_no_type_of_flags(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "80")
-    shown = CliRunner().invoke(app, ["personalize", "--help"]).stdout
-    assert "<bool>" not in shown + CliRunner().invoke(app, ["--help"]).stdout
-    titles = ["Output", "Picture", "Strength", "Place", "Model", "Computing"]
-    assert sorted(titles, key=lambda title: shown.index(f"─ {title} ─")) == titles

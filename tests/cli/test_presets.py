@@ -22,36 +22,12 @@ def test_every_preset_is_listed_as_it_is_shown(call):
     assert call("presets", "show", "maxi").exit_code == 2
 
 
-def test_the_facts_are_those_of_the_preset(call):
-    facts = json.loads(call("presets", "show", "sdxl-lightning-4", "--json").stdout)
-    assert facts["licence"] == "openrail++"
-    assert facts["is_commercial"] is True
-    assert facts["family"] == "sdxl"
-    assert facts["repository"] == "ByteDance/SDXL-Lightning"
-    assert facts["file"] == "sdxl_lightning_4step_unet.safetensors"
-    assert facts["steps"] == 4
-    assert facts["timesteps"] == [999, 749, 499, 249]
-    assert facts["image_size_px"] == 1024
-    assert facts["capabilities"] == ["personalize", "text"]
-    mini = json.loads(call("presets", "show", "mini", "--json").stdout)
-    assert mini["capabilities"] == ["edit", "layout", "personalize"]
-
-
 @pytest.mark.usefixtures("narrow")
 def test_the_table_keeps_names_whole_on_80_columns(call):
     lines = call("presets").stdout.splitlines()
     assert max(map(len, lines)) <= 80
     assert {line.split()[0] for line in lines} >= {*PRESETS.names()}
     assert any(line.split()[-2:] == ["no:", "CC-BY-NC-4.0"] for line in lines)
-
-
-@pytest.mark.usefixtures("narrow")
-def test_one_preset_is_shown_in_words(call):
-    shown = call("presets", "show", "sd-turbo").stdout
-    rows = [line.split(maxsplit=2) for line in shown.splitlines()]
-    assert ["is", "commercial", "depends"] in [[part.strip() for part in row] for row in rows]
-    assert "stabilityai/sd-turbo" in shown
-    assert max(map(len, shown.splitlines())) <= 80
 
 
 def test_only_presets_for_everyones_trade_are_listed_on_request(call):
@@ -75,6 +51,30 @@ def test_showing_another_on_request_is_refused_by_its_licence(call, name, licenc
     assert result.stdout == ""
     assert licence in result.stderr
     assert "swiftpie presets --commercial-only" in result.stderr
+
+
+def test_the_facts_are_those_of_the_preset(call):
+    facts = json.loads(call("presets", "show", "sdxl-lightning-4", "--json").stdout)
+    assert facts["licence"] == "openrail++"
+    assert facts["is_commercial"] is True
+    assert facts["family"] == "sdxl"
+    assert facts["repository"] == "ByteDance/SDXL-Lightning"
+    assert facts["file"] == "sdxl_lightning_4step_unet.safetensors"
+    assert facts["steps"] == 4
+    assert facts["timesteps"] == [999, 749, 499, 249]
+    assert facts["image_size_px"] == 1024
+    assert facts["capabilities"] == ["personalize", "text"]
+    mini = json.loads(call("presets", "show", "mini", "--json").stdout)
+    assert mini["capabilities"] == ["edit", "layout", "personalize"]
+
+
+@pytest.mark.usefixtures("narrow")
+def test_one_preset_is_shown_in_words(call):
+    shown = call("presets", "show", "sd-turbo").stdout
+    rows = [line.split(maxsplit=2) for line in shown.splitlines()]
+    assert ["is", "commercial", "depends"] in [[part.strip() for part in row] for row in rows]
+    assert "stabilityai/sd-turbo" in shown
+    assert max(map(len, shown.splitlines())) <= 80
 
 
 def test_showing_one_for_everyones_trade_is_not_refused(call):

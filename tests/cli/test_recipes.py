@@ -23,19 +23,6 @@ def test_every_recipe_is_listed_as_it_is_shown(call):
     assert call("recipes", "show", "maxi").exit_code == 2
 
 
-def test_the_facts_are_those_of_the_recipe(call):
-    facts = json.loads(call("recipes", "show", "face-plus", "--json").stdout)
-    assert facts["is_commercial"] is True
-    assert facts["command"].startswith("swiftpie face me.jpg")
-    assert facts["scales"]["identity_scale"] == 0.8
-    adapter = next(one for one in facts["parts"] if one["part"] == "adapter")
-    assert adapter["place"].endswith("ip-adapter-plus-face_sdxl_vit-h.safetensors")
-    assert len(adapter["revision"]) == 40
-    assert {one["part"] for one in facts["licences"]} >= {"autoencoder", "face encoder"}
-    turbo = json.loads(call("recipes", "show", "sdxl-turbo", "--json").stdout)
-    assert (turbo["is_commercial"], turbo["other_steps"]) == (None, [2, 3, 4])
-
-
 def test_tables_keep_names_whole_on_80_columns(call):
     lines = call("recipes").stdout.splitlines()
     assert max(map(len, lines)) <= 80
@@ -87,3 +74,16 @@ def test_a_face_is_not_drawn_by_the_embedded_model(call, tmp_path, hamster):
     result = call("face", hamster, "a person on a beach", "-o", tmp_path / "out.png")
     assert result.exit_code == 2
     assert "Write --recipe face-plus" in result.stderr
+
+
+def test_the_facts_are_those_of_the_recipe(call):
+    facts = json.loads(call("recipes", "show", "face-plus", "--json").stdout)
+    assert facts["is_commercial"] is True
+    assert facts["command"].startswith("swiftpie face me.jpg")
+    assert facts["scales"]["identity_scale"] == 0.8
+    adapter = next(one for one in facts["parts"] if one["part"] == "adapter")
+    assert adapter["place"].endswith("ip-adapter-plus-face_sdxl_vit-h.safetensors")
+    assert len(adapter["revision"]) == 40
+    assert {one["part"] for one in facts["licences"]} >= {"autoencoder", "face encoder"}
+    turbo = json.loads(call("recipes", "show", "sdxl-turbo", "--json").stdout)
+    assert (turbo["is_commercial"], turbo["other_steps"]) == (None, [2, 3, 4])
