@@ -9,7 +9,6 @@ from PIL import Image
 
 from swiftpie import CapabilityError, EditMode, EditSettings, InputError, Scales, Session
 from swiftpie.diffusers.edit import SwiftEditPipeline
-from swiftpie.diffusers.personalize import SwiftPiePipeline
 from swiftpie.guidance.cfg import ClassifierFree
 from tests.pipelines.pictures import edit
 from tests.pipelines.tiny_editor import tiny_editor
@@ -50,23 +49,6 @@ def test_the_edit_is_that_of_the_function(pipe, components, photo):
     assert called.masks[0].tobytes() == reference.region.tobytes()
     assert called.timings.keys() == reference.timings_ms.keys()
     assert called.seeds == (0,)
-
-
-def test_an_edit_with_mini_is_that_of_a_session(session, sprite):
-    pipe = SwiftEditPipeline.from_components(session.components)
-    pipe.set_progress_bar_config(disable=True)
-    picture = Image.new("RGB", (128, 128), (90, 140, 60))
-    picture.paste(sprite.resize((64, 64)), (32, 50), sprite.resize((64, 64)))
-    for prompt, source in (("a lion on a beach", "a dog on a beach"), ("at night", "")):
-        drawn = session.edit(picture, prompt, source_prompt=source, seed=3)
-        called = pipe(prompt, picture, source_prompt=source, seeds=[3])
-        fresh = torch.Generator().manual_seed(3)
-        again = pipe(prompt, picture, source_prompt=source, generator=fresh)
-        for output in (called, again):
-            # A session encodes texts apart, to remember them.
-            difference = np.int16(output.images[0]) - np.int16(drawn.image)
-            assert np.abs(difference).max() <= 1
-            assert output.seeds == (3,)
 
 
 def test_strengths_and_mode_arrive(pipe, components, photo):
@@ -142,13 +124,6 @@ def test_callbacks_and_interrupts_work_as_elsewhere(pipe, photo, mask):
     assert seen == [(0, 999)]
     assert erased.images[0].tobytes() != plain.images[0].tobytes()
     assert pipe(PROMPT, photo, mask, callback_on_step_end=stop).images == []
-
-
-def test_both_pipelines_share_their_networks(pipe, sprite):
-    other = SwiftPiePipeline.from_pipe(pipe)
-    assert other.unet is pipe.unet
-    other.set_progress_bar_config(disable=True)
-    assert other("a cat", ip_adapter_image=sprite, seeds=[0]).images[0].size == (128, 128)
 
 
 def test_guidance_is_that_of_a_session(pipe, components, photo, mask):
