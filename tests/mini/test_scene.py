@@ -1,6 +1,7 @@
 """Subjects in scenes: the place as given, in the prompt's light, with the subjects in it."""
 
 from dataclasses import replace
+from importlib.resources import as_file, files
 
 import numpy as np
 import pytest
@@ -40,6 +41,23 @@ def test_outside_of_the_subject_the_place_is_the_relit_scene(session, identity, 
         subject[: size_px[0] // 4] == 0
     ].all()
     assert (np.abs(apart).max(axis=-1) > 8)[subject > 250].mean() > 0.5
+
+
+def test_at_night_subjects_keep_as_much_of_their_light_as_their_place(session):
+    kept = []
+    for name in ("hedgehog", "dog"):
+        with as_file(files("swiftpie") / "assets" / "photos" / f"{name}.jpg") as photo:
+            subject = session.encode_identity(photo)
+        brightness = []
+        for prompt in (f"a {name} on a stone wall", f"a {name} on a stone wall at night"):
+            drawn = session.personalize(subject, prompt, seed=3, size=(256, 256))
+            grey = np.asarray(drawn.images[0].convert("L"), dtype=np.float64)
+            seen = np.asarray(drawn.subject_masks[0]) / 255
+            brightness.append([grey[seen > 0.5].mean(), grey[seen < 0.02].mean()])
+        by_day, at_night = np.asarray(brightness)
+        kept.append(at_night / by_day)
+    subjects, places = np.mean(kept, axis=0)
+    assert subjects == pytest.approx(places, rel=0.1)
 
 
 def test_a_prompt_that_names_a_place_shows_it_unless_words_alone_are_wanted(session, identity):

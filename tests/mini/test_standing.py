@@ -29,6 +29,16 @@ def test_the_foot_is_on_the_ground_and_the_subject_in_the_picture(height_m, size
         assert first - SLACK <= (left + right) / 2 <= last + SLACK or right - left > last - first
 
 
+def test_the_ground_reaches_behind_the_feet_of_what_stands_on_a_slanted_edge():
+    walls = [ground.cut_to((512, 512)) for name, ground in GROUNDS if name == "stone wall"]
+    for ground, share in product(walls, (0.0, 0.5, 0.99)):
+        left, top, right, foot = stand(ground, (0.8, 1.0), 0.3, share=share, x=share)
+        first, last = ground.span_at(foot - 0.1 * (foot - top))
+        overhang = 0.06 * (right - left)
+        assert first - overhang <= left
+        assert right <= last + overhang
+
+
 def test_a_subject_has_its_usual_height_where_the_picture_has_room():
     for (_, ground), height_m in product(GROUNDS, (0.1, 0.6, 1.75)):
         _, top, _, foot = stand(ground, (1.0, 2.0), height_m, share=0.5, x=0.5)

@@ -32,6 +32,7 @@ from swiftpie.mini.naming import in_sentence, read_prompt, vocabulary_of
 from swiftpie.mini.relight import NOISE_SHAPE, relight, weathered
 from swiftpie.mini.renditions import render_picture
 from swiftpie.mini.scenes import (
+    NIGHT,
     OWN_PICTURE,
     Ground,
     SceneSetting,
@@ -67,6 +68,7 @@ from swiftpie.types import GenerationResult, Identity, TextCondition
 INSIDE = (0.6, 0.95)  # opacities between which a drawn colour comes to be the subject's alone
 RIM_PX = 1  # what is left out of an outline
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
+NIGHT_SHARE = 0.87  # of a drawn subject by night, which else keeps 15 % more light than its place
 LARGE = 1.5  # times the pixels that the model was trained on are a large picture
 
 
@@ -371,6 +373,8 @@ def finish(drawn: GenerationResult, plan: ScenePlan, clock: Clock) -> Generation
             outlines = [(opacity, torch.zeros_like(shadow)) for opacity, shadow in outlines]
         worn = _worn(plan, row, index, drawn_mask)
         drawing = _textured(plan, row, index, drawing)
+        if row.setting.time == NIGHT:
+            drawing = at_night(drawing)
         picture, mask = put_before(to_tensor(row.place), drawing, drawn_mask, outlines, worn)
         masks[index] = mask_to_pil(mask)[0]
         picture = row.finished(picture, subjects=mask)
@@ -387,6 +391,11 @@ def finish(drawn: GenerationResult, plan: ScenePlan, clock: Clock) -> Generation
         origin={**drawn.origin, "scene": names_of(plan.rows)},
         timings_ms=clock.timings(),
     )
+
+
+def at_night(drawing: Tensor) -> Tensor:
+    """Return a drawing (1, 3, H, W) in [-1, 1] of subjects by night, as dark as their place."""
+    return (drawing + 1) * NIGHT_SHARE - 1
 
 
 class WornPiece(NamedTuple):

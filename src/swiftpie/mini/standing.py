@@ -15,6 +15,8 @@ LEAST, MOST = 0.12, 0.86  # that it has at least and at most
 UNKNOWN = 0.42  # that it has where nothing says how tall it is
 MARGIN = 0.02  # of the picture, around a subject
 BASE = 0.6  # of its width that a subject rests on
+NEAR_BASE = 0.9  # likewise in a near place, as a wall, beyond whose edge is nothing
+NEAR_DEPTH = 0.12  # of its height, by which it goes back there
 ROWS = 24  # of the ground that are tried
 CLOSE = 0.36  # share of the height that the tallest subject has after a step nearer
 NEAREST = 1.7  # times that a photograph is enlarged by that at most
@@ -69,8 +71,10 @@ def stand(
         height = min(MOST, foot - MARGIN, max(LEAST, height))
         width = min(1 - 2 * MARGIN, height * extent[0] / extent[1])
         height = width * extent[1] / extent[0]
-        left, right = ground.span_at(foot)
-        spare = right - left - BASE * width
+        base, depth = (NEAR_BASE, NEAR_DEPTH) if ground.is_near else (BASE, 0.0)
+        lefts, rights = zip(*(ground.span_at(foot - y) for y in (0, depth * height)), strict=True)
+        left, right = max(lefts), min(rights)
+        spare = right - left - base * width
         centre = (left + right) / 2 + max(0.0, spare) * (x - 0.5)
         centre = min(1 - MARGIN - width / 2, max(MARGIN + width / 2, centre))
         return min(0.0, spare), centre, width, height

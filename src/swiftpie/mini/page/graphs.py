@@ -9,10 +9,10 @@ from swiftpie.engine.graphs.to_onnx import Named, NamedFunction, write_onnx, wri
 from swiftpie.imageio.cutout import CUTOUT_PX
 from swiftpie.mini.relight import IN_THE_AIR
 from swiftpie.mini.relight import SIDE_PX as SCENE_PX
-from swiftpie.mini.scene import draw_noise_of, put_before
+from swiftpie.mini.scene import at_night, draw_noise_of, put_before
 from swiftpie.mini.scene_network import Relighter, SceneCondition
 from swiftpie.mini.scene_network import packaged as packaged_scene
-from swiftpie.mini.scenes import WEATHERS
+from swiftpie.mini.scenes import NIGHT, WEATHERS
 from swiftpie.mini.weather import PixelRows, draw_weather
 from swiftpie.models.cutout import packaged
 from swiftpie.models.cutout_net import CutoutNet
@@ -58,7 +58,9 @@ def scene_functions(relighter: Relighter) -> dict[str, NamedFunction]:
 
 def _join(given: Named) -> Named:
     layer = (given[OUTLINE], given[SHADOW])
-    picture, mask = put_before(given[SCENE], given[PIXELS], given[SUBJECT_MASK], [layer])
+    is_dark = (given["time"] == NIGHT).view(1, 1, 1, 1)
+    drawing = torch.where(is_dark, at_night(given[PIXELS]), given[PIXELS])
+    picture, mask = put_before(given[SCENE], drawing, given[SUBJECT_MASK], [layer])
     size = (picture.shape[2], picture.shape[3])
     view, time = PixelRows(size, (0, size[0])), given["time"][0]
     for number, name in enumerate(WEATHERS):
