@@ -102,20 +102,15 @@ def test_subjects_in_photographs_are_judged_beside_opencv(evaluate, command, tmp
     assert report["num_photos"] == 1
 
 
-@pytest.fixture(
-    params=[
-        pytest.param("few", marks=pytest.mark.thorough),
-        pytest.param("all", marks=pytest.mark.slow),
-    ]
-)
-def _variants(request, monkeypatch):
-    """All variants, or the ends of each scale, and no styles, which take four steps each."""
-    if request.param == "few":
-        monkeypatch.setattr(ablations, "SWEEP", (0.0, 1.0))
-        monkeypatch.setattr(ablations, "BACKGROUND_SCALES", (0.5,))
-        monkeypatch.setattr(ablations, "STYLED_STEPS", None)
+@pytest.fixture
+def _variants(monkeypatch):
+    """The ends of each scale, and no styles, which take four steps each."""
+    monkeypatch.setattr(ablations, "SWEEP", (0.0, 1.0))
+    monkeypatch.setattr(ablations, "BACKGROUND_SCALES", (0.5,))
+    monkeypatch.setattr(ablations, "STYLED_STEPS", None)
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("_variants")
 def test_ablations_write_table_page_and_json(evaluate, tmp_path):
     result = evaluate("ablations", "--size", 128, "--cases", 1, "--out", tmp_path, "--json")
@@ -169,24 +164,6 @@ def test_the_larger_world_says_how_to_get_its_judges(evaluate, command, tmp_path
     assert result.exit_code == 1
     assert "swiftpie train world-judges" in result.stderr
     assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.slow
-def test_the_larger_world_is_judged_at_the_size_that_is_asked_for(evaluate, tmp_path):
-    result = evaluate("world", "--cases", 1, "--size", 128, "--out", tmp_path, "--json")
-    assert result.exit_code == 0
-    assert json.loads(result.stdout)["metrics"]["wish-accuracy"]["candidates"]["truth"]
-    with Image.open(next((tmp_path / "images").glob("*.model.*"))) as picture:
-        assert picture.size == (128, 128)
-
-
-@pytest.mark.parametrize(
-    "command", ["world", "world-edits", "leakage", "ablations", "edit-ablations", "grid"]
-)
-def test_help_shows_examples(call, command):
-    result = call("evaluate", command, "--help")
-    assert result.exit_code == 0
-    assert f"swiftpie evaluate {command} " in result.stdout
 
 
 POND = """

@@ -3,9 +3,8 @@
 import pytest
 
 from swiftpie.errors import ConfigError
-from swiftpie_lab.cli.train import _announce, _check_data, shown, spell_duration
+from swiftpie_lab.cli.train import _announce, _check_data
 from swiftpie_lab.training.context import Context
-from swiftpie_lab.training.loop import Event
 from swiftpie_lab.training.stages import autoencoder
 
 
@@ -94,13 +93,3 @@ def test_a_sticker_pack_that_is_not_read_is_refused(tmp_path, samples):
         _check_data(samples, context, "adapter")
     context.world()
     _check_data(samples, context, "world_judges")
-
-
-def test_every_line_tells_the_total_and_the_time_left(capsys):
-    list(shown([Event(3, {"l1": 0.25}, samples_per_s=8.0, seconds_left=540)], steps=9))
-    assert capsys.readouterr().err.strip() == "step 3 of 9  l1 0.25  8.0 samples/s  9 min left"
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(40, "40 s"), (540, "9 min"), (5400, "1.5 h")])
-def test_times_are_told_as_they_are_given(seconds, text):
-    assert spell_duration(seconds) == text

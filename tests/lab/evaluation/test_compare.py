@@ -69,11 +69,6 @@ def test_figures_are_paired_by_case_and_cases_sorted_by_disagreement(run_of):
     assert json.loads(found.to_json())["differences"][0]["name"] == "mask-iou"
 
 
-def test_a_run_differs_in_nothing_from_itself(run_of):
-    found = compare(run_of("a", GOOD), run_of("a", GOOD))
-    assert all(one.ratio == 1 and not one.is_clear for one in found.differences)
-
-
 @pytest.mark.parametrize(
     ("values", "changes", "words"),
     [

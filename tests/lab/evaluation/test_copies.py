@@ -1,7 +1,6 @@
 import numpy as np
 from PIL import Image, ImageDraw
 
-from swiftpie_lab.evaluation.case import METRICS
 from swiftpie_lab.evaluation.copies import CopyVerdict, judge_copy
 
 SIDE_PX = 96
@@ -35,8 +34,3 @@ def test_a_subject_is_a_copy_of_itself_if_a_turn_would_move_its_details():
 
 def test_other_details_are_no_copy():
     assert judge_copy(disc(spots), disc(one_spot)) is CopyVerdict.DIFFERENT
-
-
-def test_without_photographs_there_is_no_verdict(edit_evidence):
-    assert METRICS.get("copied").score(edit_evidence) is None
-    assert METRICS.get("copy-unclear").score(edit_evidence) is None

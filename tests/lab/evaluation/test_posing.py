@@ -63,17 +63,6 @@ def test_a_pose_is_found_by_name(world, pose):
     assert seen.stretch == pytest.approx(float(layout.pose[0, 2]), abs=0.1)
 
 
-@pytest.mark.slow
-def test_nothing_is_read_of_a_mask_but_its_box(world):
-    spec = SceneSpec(Setting(LAWN), view="left")
-    pixels, mask, reference, _ = drawn(world, spec, seed=5)
-    solid = mask[0, 0] > 0.5
-    rows, columns = solid.any(1).nonzero(), solid.any(0).nonzero()
-    box = torch.zeros_like(mask)
-    box[:, :, rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = 1
-    assert find_pose(pixels, box, reference) == find_pose(pixels, mask, reference)
-
-
 def test_a_pose_has_the_name_it_is_nearest_to():
     upright = SeenPose((30, 10), rotation=0.1, stretch=0.0, bend=0.0)
     assert upright.name == "none"

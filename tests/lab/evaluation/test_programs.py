@@ -182,6 +182,8 @@ def test_finished_pictures_of_another_size_are_refused(edits, tmp_path):
         (["world-edits", "--pipeline", "x", "--editor", "ddim"], "--editor came with --pipeline"),
         (["world-edits", "--results", "x", "--mask", "true"], "--mask came with --results"),
         (["world-edits", "--pipeline", "x", "--mode", "released"], "--mode came with --pipeline"),
+        (["removals", "--pipeline", "x", "--results", "y"], "--pipeline came with --results"),
+        (["removals", "--pipeline", "x", "--steps", "2"], "--steps came with --pipeline"),
     ],
 )
 def test_choices_that_another_program_does_not_heed_are_refused(samples, tmp_path, options, reason):
@@ -270,19 +272,3 @@ def test_what_another_program_cannot_use_is_refused(adapted, tmp_path):
         load(adapted, adapter=pickled)
     with pytest.raises(WeightsError, match="cannot be read as a pipeline"):
         load_pipeline(BENCHMARK, tmp_path, keywords={})
-
-
-@pytest.mark.parametrize(
-    ("options", "reason"),
-    [
-        (["--pipeline", "x", "--preset", "mini"], "--preset came with --pipeline"),
-        (["--pipeline-guidance", "3"], "came without --pipeline"),
-        (["--pipeline", "x", "--results", "y"], "--pipeline came with --results"),
-        (["--pipeline", "x", "--steps", "2"], "--steps came with --pipeline"),
-    ],
-)
-def test_options_that_contradict_another_program_are_refused(tmp_path, options, reason):
-    root = write_dreambench(tmp_path)
-    done = CliRunner().invoke(app, ["dreambench", str(root), *options])
-    assert isinstance(done.exception, ConfigError)
-    assert reason in str(done.exception)

@@ -5,7 +5,7 @@ import shutil
 import pytest
 from PIL import Image
 
-from swiftpie.errors import CapabilityError, InputError
+from swiftpie.errors import InputError
 from swiftpie_lab.evaluation.benchmarks.world import SceneSource, WorldDrawer
 from swiftpie_lab.evaluation.editors import SourceEditor, TargetEditor
 from swiftpie_lab.evaluation.run import FACTS, Results, draw, score
@@ -112,19 +112,13 @@ def again(session, benchmark, dealt):
     return draw_again
 
 
-@pytest.mark.thorough
-def test_every_case_has_every_picture_and_a_line_in_the_manifest(drawn, dealt):
-    assert manifest(drawn) == [dataclasses.asdict(case) for case in dealt]
-    assert len(stamps(drawn)) == len(dealt) * len(KINDS)
-
-
 def test_a_complete_folder_is_left_as_it_is(again, dealt, copy):
     before = stamps(copy)
     assert again(copy) == dealt
     assert stamps(copy) == before
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["truth", "model-mask", "text"])
 def test_only_a_missing_picture_is_drawn_again_and_comes_out_the_same(
     again, dealt, copy, drawn, kind
 ):
@@ -136,29 +130,12 @@ def test_only_a_missing_picture_is_drawn_again_and_comes_out_the_same(
     assert path.read_bytes() == drawn.path(dealt[1], kind).read_bytes()
 
 
-@pytest.mark.thorough
-def test_force_draws_everything_again(again, copy):
-    before = stamps(copy)
-    again(copy, force=True)
-    after = stamps(copy)
-    assert before.keys() == after.keys()
-    assert all(before[name] != after[name] for name in before)
-
-
 def test_a_stopped_run_has_complete_cases_and_no_manifest(session, benchmark, dealt, tmp_path):
     results, drawer = Results(tmp_path), WorldDrawer(session, benchmark)
     first = next(draw(benchmark, dealt[:2], drawer, results=results))
     assert results.missing(first, drawer.kinds(first)) == set()
     assert set(drawer.kinds(first)) == set(KINDS)
     assert not (tmp_path / "manifest.jsonl").exists()
-
-
-def test_a_preset_with_other_noise_is_refused(session, benchmark):
-    components = session.components
-    preset = dataclasses.replace(components.preset, latent_channels=4)
-    other = type(session)(dataclasses.replace(components, preset=preset))
-    with pytest.raises(CapabilityError, match=r"\(4, 16, 16\)"):
-        WorldDrawer(other, benchmark)
 
 
 @pytest.fixture
@@ -182,30 +159,12 @@ def test_every_edit_has_its_pictures_and_a_line_in_the_manifest(drawn_edits, edi
         assert drawn_edits.has(case, "reference")
 
 
-def test_complete_edits_are_left_as_they_are_and_a_longer_list_goes_on(edits, copied_edits):
-    before = stamps(copied_edits)
-    edit_again(edits, copied_edits, count=NUM_EDITS + 1)
-    after = stamps(copied_edits)
-    assert {name: after[name] for name in before} == before
-    assert len(after) > len(before)
-
-
 def test_an_edit_whose_facts_are_damaged_is_drawn_again(edits, copied_edits):
     before, case = stamps(copied_edits), edits.cases(1)[1]
     copied_edits.path(case, FACTS).write_text("{}")
     edit_again(edits, copied_edits)
     after = stamps(copied_edits)
     assert {name.split(".")[0] for name in before if before[name] != after[name]} == {case.name}
-
-
-def test_another_editor_needs_another_folder_or_force(edits, copied_edits):
-    with pytest.raises(InputError, match="--force"):
-        edit_again(edits, copied_edits, editor=SourceEditor)
-    before = stamps(copied_edits)
-    edit_again(edits, copied_edits, editor=SourceEditor, force=True)
-    after = stamps(copied_edits)
-    assert before.keys() == after.keys()
-    assert all(before[name] != after[name] for name in before)
 
 
 @pytest.fixture(scope="module")
@@ -236,14 +195,3 @@ def test_the_truth_is_perfect_by_every_measure_of_distance(rows):
 def test_true_pictures_are_recognised(rows):
     recognised = [row.scores["subject-recognition"]["truth"] for row in rows[:NUM_CASES]]
     assert sum(recognised) == NUM_CASES
-
-
-@pytest.mark.slow
-def test_the_target_is_the_best_edit_and_the_source_preserves_all(drawn_edits, edits, networks):
-    rows = list(score(edits, edits.cases(1)[:NUM_EDITS], drawn_edits, networks))
-    assert len(rows) == NUM_EDITS
-    for one in rows:
-        assert one.scores["inside-psnr"]["edit"] == pytest.approx(60)
-        assert one.scores["mask-iou"] == {"edit": 1}
-        for by_kind in (one.scores[name] for name in ("outside-mse",) if name in one.scores):
-            assert by_kind["source"] == by_kind["naive"] == 0

@@ -12,7 +12,6 @@ from swiftpie import Session
 from swiftpie_lab.evaluation.benchmarks.ablations import VariedScenes, scene_study
 from swiftpie_lab.evaluation.benchmarks.edit_ablations import EDIT_COLUMNS, edit_study
 from swiftpie_lab.evaluation.page import render
-from swiftpie_lab.evaluation.run import score
 from swiftpie_lab.evaluation.study import Sweep, describe_sweep, measure, page_of, tabulate
 from tests.pipelines.tiny_editor import tiny_editor
 
@@ -74,23 +73,6 @@ def stamps(root):
 
 def line_of(ablations, group, title):
     return next(one for one in ablations.lines if (one.group, one.title) == (group, title))
-
-
-@pytest.mark.slow
-def test_everything_is_scored_as_the_benchmark_does(ablations, study, drawn, benchmark, networks):
-    rows = list(score(benchmark, study.cases, drawn, networks))
-    for name, figure in ablations.lines[0].figures.items():
-        values = [row.scores[name]["model"] for row in rows if name in row.scores]
-        assert figure.mean == pytest.approx(sum(values) / len(values))
-        assert figure.num_cases == len(values)
-
-
-@pytest.mark.thorough
-def test_variants_that_are_the_same_are_drawn_once(study, ablations, root):
-    keys = {study.key(one) for one in study.variants}
-    assert len(keys) < len(study.variants)
-    assert {path.name for path in root.iterdir()} == keys
-    assert [line.key for line in ablations.lines] == [study.key(one) for one in study.variants]
 
 
 def test_the_same_weights_again_are_the_same_variant(study, variant_of):
@@ -202,16 +184,3 @@ def test_scales_that_are_the_default_get_no_row(edited):
 def test_every_column_is_a_metric(edited, study):
     assert set(EDIT_COLUMNS) <= set(edited.benchmark.metrics)
     assert set(study.columns) <= set(study.benchmark.metrics)
-
-
-@pytest.mark.slow
-def test_edits_are_measured_once_and_told_in_json_and_tables(edited, tmp_path):
-    some = replace(edited, variants=edited.variants[:2])
-    lines = list(measure(some, tmp_path))
-    assert [line.title for line in lines] == ["as shipped", "first stage"]
-    first, second = ({**line.figures, "time": None} for line in lines)
-    assert first == second
-    assert all(line.figures["time"].mean > 0 for line in lines)
-    assert list(measure(some, tmp_path)) == lines  # the very same times: nothing was drawn again
-    told = json.loads(tabulate(some, lines).to_json())
-    assert [line["title"] for line in told["lines"]] == ["as shipped", "first stage"]

@@ -117,13 +117,6 @@ def test_matching_gradient_has_the_size_of_each_sample_divided_out():
     assert torch.equal(same, torch.zeros_like(generated))
 
 
-def test_descending_moves_the_student_from_the_critic_to_the_teacher():
-    generated, teacher = normal(0), normal(1)
-    critic = generated  # it has learned exactly what the student makes
-    moved = generated - 0.01 * dmd_gradient(generated, teacher, critic)
-    assert (moved - teacher).norm() < (generated - teacher).norm()
-
-
 def test_critic_losses_vanish_for_a_perfect_prediction_and_weigh_timesteps():
     levels = levels_at(TIMESTEPS, like=normal(0))
     alpha, sigma = dense_levels()

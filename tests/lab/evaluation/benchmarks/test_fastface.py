@@ -140,12 +140,6 @@ def test_prompts_of_one_kind_make_no_groups(report):
     assert report(ROWS[:2]).groups == ()
 
 
-def test_the_report_is_json(report):
-    stored = json.loads(report(ROWS).to_json())
-    assert stored["metrics"]["identity"]["candidates"]["drawn"]["num_cases"] == 2
-    assert stored["left_out"][0]["name"] == "c.png"
-
-
 def test_what_is_missing_is_named_with_what_would_bring_it(report, read):
     missing = report(ROWS).not_computed
     assert {*missing} == {

@@ -5,19 +5,17 @@ from functools import partial
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from typer.testing import CliRunner
 
 from swiftpie.engine.session import Session
-from swiftpie.errors import ConfigError, InputError
+from swiftpie.errors import InputError
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import to_tensor
 from swiftpie_lab.cli.evaluate import app
 from swiftpie_lab.evaluation.benchmarks._pie import COMPOSITE, decode_mask, last_square, read_pie
-from swiftpie_lab.evaluation.editors import MaskChoice, SourceEditor, SwiftEditor, TargetEditor
+from swiftpie_lab.evaluation.editors import MaskChoice, SourceEditor, SwiftEditor
 from swiftpie_lab.evaluation.judges import Networks
-from swiftpie_lab.evaluation.programs import FinishedPictures
 from swiftpie_lab.evaluation.run import Results, draw, score
 from tests.lab.evaluation.benchmarks.pie_folder import (
     RUNS,
@@ -85,12 +83,6 @@ def test_masks_are_runs_over_rows_with_a_border(write, mapping):
 def test_any_runs_decode_as_the_definition_says(runs):
     found = decode_mask(runs, height=5, width=7)[0, 0]
     assert np.array_equal(found.numpy(), plain_mask(runs, 5, 7))
-
-
-def test_a_run_beyond_the_picture_is_clipped_and_the_others_count():
-    clipped = decode_mask([8, 2, 36, 1, 10**6, 5], height=5, width=7)
-    assert torch.equal(clipped, decode_mask([8, 2], height=5, width=7))
-    assert clipped[0, 0, 1, 1:4].tolist() == [1, 1, 0]
 
 
 @pytest.mark.parametrize(
@@ -189,19 +181,6 @@ def test_results_of_others_are_judged_by_the_definitions(results, tmp_path):
     assert "--clip" in report["not_computed"]["clip-whole"]
 
 
-def test_choices_about_edits_are_refused_where_others_have_edited(results, tmp_path):
-    root, other = results
-    with pytest.raises(ConfigError, match="--mode came with --results"):
-        run(root, "--results", other, "--mode", "released", "--out", tmp_path / "out")
-
-
-def test_the_table_says_what_was_not_computed(write, mapping, tmp_path):
-    result = run(write(mapping), "--editor", "source", "--cases", "1", "--out", tmp_path / "out")
-    assert result.exit_code == 0
-    assert "Not computed" in result.stdout
-    assert (tmp_path / "out" / "index.html").is_file()
-
-
 def drawn(editor, results):
     return draw(editor.benchmark, editor.benchmark.cases, editor, results=results)
 
@@ -233,35 +212,9 @@ def test_an_edit_is_judged_before_pixels_of_the_source_are_put_back(write, mappi
     assert next(iter(pie.candidates)) == "edit"  # which the table and the page rank by
 
 
-def test_a_run_goes_on_where_it_stopped_and_refuses_other_editors(write, mapping, tmp_path):
-    pie, results = read_pie(write(mapping)), Results(tmp_path / "out")
-    next(drawn(SourceEditor(pie), results))
-    first = results.path(pie.cases[0], "edit")
-    before = first.stat().st_mtime_ns
-    assert len(list(drawn(SourceEditor(pie), results))) == 2
-    assert first.stat().st_mtime_ns == before
-    with pytest.raises(InputError, match="--force"):
-        next(drawn(TargetEditor(pie), results))
-
-
-def test_an_edit_of_another_size_is_refused(results, tmp_path):
-    root, other = results
-    pie = read_pie(root)
-    for path in other.rglob("*.jpg"):
-        random_picture(0, side=20).save(path)
-    with pytest.raises(InputError, match="Equal sizes"):
-        next(drawn(FinishedPictures(pie, other, pie.cases), Results(tmp_path / "out")))
-
-
 def test_the_last_square_of_a_strip_is_its_right_end():
     strip = Image.new("RGB", (12, 6))
     strip.paste("red", (8, 2, 12, 6))
     cropped = last_square(strip, size=(4, 4))
     assert cropped.getcolors() == [(16, (255, 0, 0))]
     assert last_square(cropped, size=(2, 2)) is cropped
-
-
-@pytest.mark.parametrize("runs", [[3], [3, 2, 9], [-1, 2], [1, 2.5]])
-def test_a_mask_of_broken_runs_is_refused(runs):
-    with pytest.raises(InputError, match=rf"{len(runs)} numbers that are no runs"):
-        decode_mask(runs, height=5, width=7)

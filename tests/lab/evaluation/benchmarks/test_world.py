@@ -38,10 +38,8 @@ from swiftpie_world.air import SEASON_PHRASES, TIME_PHRASES, WEATHER_PHRASES
 from swiftpie_world.captions import (
     ACCESSORY_PHRASES,
     CLOSE_QUESTIONS,
-    NONE,
     POSE_PHRASES,
     WHOLE_QUESTIONS,
-    SceneSpec,
 )
 from swiftpie_world.places import PLACES, is_held_out
 
@@ -94,12 +92,6 @@ def test_kinds_are_chosen_by_their_names():
     assert read_kinds(None) == list(WorldKind)
     with pytest.raises(ConfigError, match="'poses'"):
         read_kinds("poses")
-
-
-def test_no_two_cases_have_the_same_noise(dealt):
-    seeds = [case.seed for cases in dealt.values() for case in cases]
-    noise = draw_noise(seeds, (1, 1, 4)).flatten(1)
-    assert len(torch.unique(noise, dim=0)) == len(seeds)
 
 
 def test_subjects_places_and_wishes_come_evenly(benchmark, dealt):
@@ -371,9 +363,3 @@ def test_pictures_are_of_the_size_that_is_asked_for(session, subjects, dealt):
     assert large.fingerprint != small.fingerprint
     with pytest.raises(CapabilityError, match="size_px=256"):
         WorldDrawer(session, large)
-
-
-def test_a_case_that_wishes_for_nothing_asks_for_its_setting_alone(dealt):
-    asked = dealt[WorldKind.PLAIN][0].requested
-    assert asked == SceneSpec(asked.setting)
-    assert {asked.view, asked.colour, asked.pose} == {NONE}

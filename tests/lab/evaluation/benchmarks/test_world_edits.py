@@ -1,17 +1,13 @@
 """Edits of the larger world: what is dealt, said, drawn and judged."""
 
-import importlib.resources
-import json
 from collections import Counter
 
 import pytest
 import torch
-from typer.testing import CliRunner
 
 from swiftpie.errors import ConfigError
 from swiftpie.imageio.images import to_tensor
 from swiftpie.noise import draw_noise
-from swiftpie_lab.cli.evaluate import app
 from swiftpie_lab.data.subjects import is_held_out as is_subject_held_out
 from swiftpie_lab.evaluation.benchmarks.world import WorldBenchmark
 from swiftpie_lab.evaluation.benchmarks.world_edits import TITLES, EditAnswer, WorldEditBenchmark
@@ -186,15 +182,3 @@ def test_a_pack_with_one_held_out_subject_is_refused(benchmark):
     few.plain.world.pool = few.plain.world.pool[:1]
     with pytest.raises(ConfigError, match="1 held-out"):
         few.cases(3)
-
-
-@pytest.mark.slow
-def test_a_bound_is_judged_without_a_model(world_judges, tmp_path):
-    samples = importlib.resources.files("swiftpie") / "assets" / "samples"
-    options = ["--data", str(samples), "--judges", str(world_judges), "--cases", "1", "--json"]
-    arguments = ["world-edits", "--editor", "source", *options, "--out", str(tmp_path / "out")]
-    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
-    assert result.exit_code == 0
-    report = json.loads(result.stdout)
-    assert report["num_cases"] == len(TITLES)
-    assert report["run"]["preset"] == "untouched source"

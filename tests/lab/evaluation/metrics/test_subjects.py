@@ -57,7 +57,8 @@ def test_references_are_looked_at_once():
 
 def test_without_photographs_or_networks_nothing_is_said(edit_evidence):
     networks = Networks(dino_small=Colour(), clip_small=Colour(), clip=Colour())
-    for name in ("dino", "dino-masked", "clip-i", "likeness", "copied", "diversity"):
+    judged = ("dino", "dino-masked", "clip-i", "likeness", "copied", "copy-unclear", "diversity")
+    for name in judged:
         alone = dataclasses.replace(edit_evidence, networks=networks)
         assert METRICS.get(name).score(alone) is None
 

@@ -13,16 +13,8 @@ from swiftpie_lab.training.recipes.published import (
     adapter_matching,
     adapter_warmup,
     inversion,
-    inversion_own,
     inversion_pictures,
-    inversion_pictures_own,
 )
-from swiftpie_lab.training.stages.adapter.networks import Source
-
-
-def test_the_warm_up_draws_its_own_subjects_and_the_adapter_reads_photos():
-    assert adapter_warmup().stage.source is Source.SYNTHETIC
-    assert adapter().stage.source is Source.PHOTOS
 
 
 @pytest.mark.parametrize("recipe", [adapter, adapter_warmup, adapter_matching])
@@ -38,14 +30,6 @@ def test_settings_can_be_changed_by_text(recipe):
     assert stage.detail == (Block.UP, Block.MIDDLE)
     num_groups = 3 if recipe is adapter_matching else 2  # adapter, discriminator and fake score
     assert len(recipe().loop.learning_rates) == num_groups
-
-
-def test_matching_is_on_in_its_own_recipe_only_and_prompts_fade_over_the_whole_run():
-    assert [make().stage.loss.matching for make in (adapter, adapter_warmup)] == [0, 0]
-    config = adapter_matching()
-    assert config.stage.loss.matching == 1
-    for run in (adapter(), config):
-        assert run.stage.prompt_steps == run.loop.steps
 
 
 @pytest.mark.parametrize(
@@ -76,14 +60,3 @@ def test_the_losses_of_swiftedits_stages_are_the_papers():
     assert first.num_tokens == 4
     assert second.needs_dists
     assert second.wrong_prompts == 0
-
-
-def test_our_own_variants_of_the_stages_are_named_so():
-    for published, own in (
-        (inversion, inversion_own),
-        (inversion_pictures, inversion_pictures_own),
-    ):
-        assert own().stage.terms == published().stage.terms
-        assert own().loop.adam.is_decoupled
-        assert learning_rate_factor(own().loop.steps - 1, own().loop) < 0.1
-        assert not own().stage.needs_dists

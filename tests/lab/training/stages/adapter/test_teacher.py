@@ -7,10 +7,8 @@ from diffusers import UNet2DConditionModel
 from safetensors.torch import save_file
 from torch.nn import functional as F
 from transformers import CLIPVisionModelWithProjection
-from typer.testing import CliRunner
 
 from swiftpie.backbones.load.safe import flatten
-from swiftpie.cli.main import app
 from swiftpie.errors import CapabilityError, ConfigError, WeightsError
 from swiftpie.models.vision import CLIP_MEAN, CLIP_STD
 from swiftpie.schedules import PredictionType
@@ -18,13 +16,8 @@ from swiftpie_lab.training.critics import use_low_rank
 from swiftpie_lab.training.loop import LoopConfig, fit
 from swiftpie_lab.training.losses import FIRST_COMPARED, LAST_COMPARED
 from swiftpie_lab.training.stages.adapter.networks import AdapterDrops, LossWeights
-from swiftpie_lab.training.stages.adapter.stage import ADAPTER_FILE
 from swiftpie_lab.training.stages.adapter.student import draw_chances, no_drops, run_student
-from swiftpie_lab.training.stages.adapter.teacher import (
-    fake_loss,
-    noise_generator,
-    score_difference,
-)
+from swiftpie_lab.training.stages.adapter.teacher import noise_generator, score_difference
 from swiftpie_lab.training.state import read_state
 from tests.backbones.tiny_models import ADAPTERS, make_own_adapter, make_unet
 from tests.lab.training.stages.conftest import unseen
@@ -145,36 +138,6 @@ def test_what_cannot_be_a_teacher_is_refused(build_matching, tmp_path):
     save_file(flatten(tensors), tmp_path / "face.safetensors")
     with pytest.raises(CapabilityError, match="face vectors"):
         build_matching(teacher={"adapter": tmp_path / "face.safetensors"})
-
-
-@pytest.mark.thorough
-def test_one_command_matches_a_teacher(place, tmp_path):
-    settings = {
-        "stage.preset": "sd-turbo",
-        "stage.data": place / "photos",
-        "stage.weights": place / "pipeline",
-        "stage.image_encoder": place / "encoder",
-        "stage.teacher.unet": place / "teacher",
-        "stage.teacher.adapter": place / "teacher.safetensors",
-        "stage.teacher.student_every": 2,
-        "stage.prompt_model": place / "clip",
-        "stage.size_px": 64,
-        "stage.batch_size": 1,
-        "stage.checkpointing": "off",
-        "loop.steps": 3,
-        "loop.log_every": 1,
-    }
-    sets = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
-    command = ["train", "adapter-matching", *sets, "--out", str(tmp_path)]
-    result = CliRunner().invoke(app, command)
-    assert result.exit_code == 0, result.output
-    told = [line for line in result.output.splitlines() if line.startswith("step ")]
-    assert ["matching" in line for line in told] == [True, False, True]
-    assert all("critic" in line for line in told)
-    assert (tmp_path / "adapter_matching" / "export" / ADAPTER_FILE).is_file()
-    result = CliRunner().invoke(app, [*command, "--set", "stage.teacher.adapter=none"])
-    assert result.exit_code != 0
-    assert "stage.teacher.adapter is not set" in " ".join(result.output.split())
 
 
 DRAW = 3
@@ -299,45 +262,6 @@ def test_teacher_and_student_agree_where_the_fake_score_is_the_teacher(build_mat
     _, outcome, told = told_by(stage, network)
     gradient = score_difference(stage.teacher, outcome.clean, told, told, noise_generator(DRAW))
     assert gradient.abs().max() == 0
-
-
-@pytest.mark.slow
-def test_the_fake_score_learns_the_students_pictures_and_the_teacher_stays(
-    build_matching, tmp_path
-):
-    follower = {"student_every": 100, "rank": 8, "alpha": 32}
-    stage = build_matching(teacher=follower, batch_size=1)
-    unet, network = stage.teacher.denoiser.unet, stage.network()
-    before = {n: one.clone() for n, one in unet.state_dict().items() if "lora" not in n}
-    loop = LoopConfig(
-        steps=12,
-        learning_rate=1.0,
-        learning_rates=(0.0, 0.0, 0.1),
-        warmup_steps=1,
-        sample_every=100,
-        save_every=100,
-        uses_muon=False,
-    )
-    _, outcome, told = told_by(stage, network)
-
-    def error():
-        with torch.no_grad():
-            generators = [noise_generator(1000 + number) for number in range(6)]
-            return sum(float(fake_loss(stage.teacher, outcome.clean, told, g)) for g in generators)
-
-    first = error()
-    list(fit(unseen(stage), loop, tmp_path))
-    state, prefix = read_state(tmp_path).tensors, "network/network/"
-    trained = {n.removeprefix(prefix): one for n, one in state.items() if n.startswith(prefix)}
-    network.load_state_dict(trained)
-    use_low_rank(unet, network.critic_parts())
-    assert error() < 0.95 * first
-    after = {n: one for n, one in unet.state_dict().items() if "lora" not in n}
-    assert before.keys() == after.keys()
-    assert all(torch.equal(before[name], after[name]) for name in before)
-    fresh = stage.network().state_dict()
-    moved = {n.split(".")[0] for n, one in trained.items() if not torch.equal(one, fresh[n])}
-    assert moved == {"critic"}
 
 
 def test_checkpointing_changes_memory_not_gradients(build_matching):

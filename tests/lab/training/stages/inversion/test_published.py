@@ -14,7 +14,6 @@ import swiftpie
 from swiftpie.errors import CapabilityError, ConfigError, InputError
 from swiftpie.models.inversion import INVERSION_TIMESTEP
 from swiftpie.pipelines.drawing.settings import EditStart
-from swiftpie_lab.data.photographs import open_whole_photos
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.loop import LoopConfig, fit
 from swiftpie_lab.training.losses import FIRST_COMPARED, LAST_COMPARED, draw_levels
@@ -116,20 +115,6 @@ def test_the_first_stage_learns_and_leaves_the_generator_alone(stage, tmp_path):
 
 
 @pytest.mark.thorough
-def test_the_noise_that_pictures_came_from_is_what_is_learned(config, context, tmp_path):
-    alone = InversionWeights(noise=1.0, latents=0.0, pixels=0.0, score=0.0)
-    stage = replace(config, terms=alone).build(context)
-    network = stage.network()
-    before = stage.sample(network, tmp_path / "before.png")["noise_error"]
-    optimizer = torch.optim.Adam(network.inversion.parameters(), lr=LOOP.learning_rate)
-    for draw in range(LOOP.steps):
-        optimizer.zero_grad()
-        stage.losses(network, draw)["noise"].backward()
-        optimizer.step()
-    assert stage.sample(network, tmp_path / "after.png")["noise_error"] < 0.9 * before
-
-
-@pytest.mark.thorough
 def test_a_stopped_run_continues_bit_for_bit(stage, tmp_path):
     short = replace(LOOP, steps=2, save_every=1)
     quiet = unseen(stage)
@@ -210,14 +195,6 @@ def test_some_captions_are_withheld_or_exchanged():
     assert 150 < told.count("") < 250
     assert 150 < told.count("b") < 250
     assert mismatch_prompts(captions, others, Random(0), share=0.0) == captions
-
-
-def test_photos_are_cropped_to_squares_and_keep_their_captions(place):
-    pictures = open_whole_photos(place / "photos", size_px=SIDE_PX)
-    assert sorted(pictures.captions) == ["", "a red wall"]
-    pixels, captions = pictures.batch(3, 0)
-    assert pixels.shape == (3, 3, SIDE_PX, SIDE_PX)
-    assert set(captions) <= set(pictures.captions)
 
 
 @pytest.mark.parametrize(

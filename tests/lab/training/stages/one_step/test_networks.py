@@ -4,13 +4,10 @@ import json
 from dataclasses import replace
 
 import pytest
-import torch
 from torch import nn
 
 from swiftpie.errors import ConfigError, WeightsError
 from swiftpie.models.autoencoder import PatchAutoencoder
-from swiftpie_lab.training.context import SINGLE_PROCESS
-from swiftpie_lab.training.loop import LoopConfig, TrainingRun
 from swiftpie_lab.training.stages.one_step.networks import (
     FIRST,
     OneStepNetworks,
@@ -21,11 +18,9 @@ from swiftpie_lab.training.stages.one_step.networks import (
     trainable,
 )
 from swiftpie_lab.training.stages.one_step.stage import OneStepConfig, OneStepStage
-from swiftpie_lab.training.state import read_state
 from swiftpie_world.sampler import World
 
 EXTRA = "_extra_state"  # PyTorch's name for what `get_extra_state` returns
-LOOP = LoopConfig(steps=2, learning_rate=1e-3, uses_muon=False)
 PROMPT = "a hamster with a crown on a beach"
 
 
@@ -49,34 +44,6 @@ def make_stage(subjects):
     frozen = autoencoder.eval().requires_grad_(False)
     config = OneStepConfig(num_subjects=1, views=2)
     return lambda tokenizer: OneStepStage(world, world, frozen, tokenizer, config=config)
-
-
-def train(stage, folder, *, until):
-    """Train from the state in `folder`, if any, as the loop does, but sample nothing."""
-    folder.mkdir(exist_ok=True)
-    run = TrainingRun.start(stage, LOOP, SINGLE_PROCESS)
-    for step in range(run.load(folder), until):
-        run.train(step)
-    run.save(folder, until)
-    return run
-
-
-@pytest.mark.slow
-def test_a_resumed_run_reads_prompts_as_before_though_the_grammar_changed(
-    make_stage, tokenizer, other, tmp_path
-):
-    assert tokenizer(PROMPT)["input_ids"] != other(PROMPT)["input_ids"]
-    train(make_stage(tokenizer), tmp_path / "whole", until=2)
-    train(make_stage(tokenizer), tmp_path / "parts", until=1)
-    run = train(make_stage(other), tmp_path / "parts", until=2)
-    whole, parts = (read_state(tmp_path / name) for name in ("whole", "parts"))
-    assert whole.progress == parts.progress
-    assert whole.tensors.keys() == parts.tensors.keys()
-    assert all(torch.equal(one, parts.tensors[name]) for name, one in whole.tensors.items())
-    run.stage.export(run.average, tmp_path / "export")
-    exported = load_trained(tmp_path / "export", device="cpu")
-    assert exported.tokenizer(PROMPT)["input_ids"] == tokenizer(PROMPT)["input_ids"]
-    assert exported.networks.tokenizer is exported.tokenizer
 
 
 def test_states_of_larger_networks_hold_it_too(tokenizer, other):

@@ -189,12 +189,6 @@ def test_lights_are_learned_from_what_is_shown(larger):
     assert found[-1] < 0.7 * found[0]
 
 
-@pytest.mark.slow
-def test_lights_are_learned_from_sceneries(larger):
-    found = trained_reader(replace(larger, config=replace(larger.config, sceneries=4)), "votes")
-    assert found[-1] < 0.7 * found[0]
-
-
 def test_lit_references_reach_the_denoiser(larger):
     always = Tasks(placed_freely=0.0, pair=1.0, repaint=0.0, refine=0.0)
     config = replace(larger.config, tasks=always, drops=Drops(0, 0, 0, 0))
