@@ -5,7 +5,6 @@ import io
 import json
 from urllib.parse import quote
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -29,13 +28,6 @@ def drawn(server, **body):
 
 def pixels(data):
     return Image.open(io.BytesIO(data)).tobytes()
-
-
-def test_a_sentence_is_drawn_and_tells_whom_it_named(server, session):
-    data, told = drawn(server)
-    assert told["named"] == [NAMED]
-    assert read_metadata(data)["library"] == "cat (for 'kitten')"
-    assert pixels(data) == session.generate(PROMPT, seed=3).images[0].tobytes()
 
 
 def test_a_subject_may_be_given_by_name(server, session):
@@ -110,20 +102,7 @@ def test_a_scene_may_be_words_alone_or_a_picture_that_was_sent(server, session):
     assert (answer.status, answer.json["error"]["param"]) == (404, "picture_id")
 
 
-@pytest.mark.parametrize(
-    ("prompt", "own"),
-    [("a lighthouse at night", {}), ("two cats, beach", {}), (PROMPT, {"flip": True, "tilt": 20})],
-)
-def test_prompts_are_read_as_a_session_reads_them(server, session, prompt, own):
-    data, _ = drawn(server, prompt=prompt, swiftpie=own)
-    expected = session.generate(prompt, seed=3, **own).images[0]
-    levels = [
-        np.frombuffer(one, np.uint8).astype(int) for one in (pixels(data), expected.tobytes())
-    ]
-    assert np.abs(levels[0] - levels[1]).max() <= 2
-
-
-def test_a_scene_is_named_and_no_file_of_the_server_is_read(server, session):
+def test_a_scene_is_named_and_no_file_of_the_server_is_read(server):
     listed = server.ask("GET", "/v1/scenes").json
     (castle,) = [one for one in listed["data"] if one["name"] == "castle"]
     assert {credit["licence"] for credit in castle["credits"]} == {"public domain"}
@@ -132,12 +111,6 @@ def test_a_scene_is_named_and_no_file_of_the_server_is_read(server, session):
     assert server.ask("GET", "/v1/scenes/atlantis/picture").status == 404
     data, _ = drawn(server, swiftpie={"scene": "castle"})
     assert read_metadata(data)["scene"] == "castle"
-    who = session.with_named(PROMPT)
-    expected = session.personalize(who, PROMPT, seed=3, scene="castle").images[0]
-    levels = [
-        np.frombuffer(one, np.uint8).astype(int) for one in (pixels(data), expected.tobytes())
-    ]
-    assert np.abs(levels[0] - levels[1]).max() <= 2  # sums in another order
     for scene in ("castel", "/etc/passwd", "dog.png"):
         body = {"prompt": PROMPT, "swiftpie": {"scene": scene}}
         answer = server.ask("POST", "/v1/images/generations", body=body)

@@ -16,16 +16,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from swiftpie.backbones.components import load_components
 from swiftpie.engine.session import Session
-from swiftpie.faces import FACE_ENCODERS
 from swiftpie.imageio.writing import read_metadata
 from swiftpie.mini.vocabulary import Vocabulary
 from swiftpie.server.limits import Limits
-from tests.backbones import tiny_sana
-from tests.faces.tiny_faces import PHOTO
-from tests.faces.tiny_world import LOOKING, make_world, small_session
-from tests.parity.sana import PRESET as SANA
 from tests.policy.project import ROOT
 from tests.server.conftest import Running, serving, to_png
 
@@ -432,33 +426,6 @@ def test_an_upload_is_named_by_what_the_library_knows_or_as_the_visitor_says(vis
     expect(visit.subject("ball")).to_have_attribute("aria-pressed", "true")
 
 
-def test_a_large_photograph_is_shrunk_and_pictures_wait_for_a_full_queue(visit, photo):
-    visit.first_picture()
-    drawn = np.asarray(Image.open(io.BytesIO(photo[2])).resize((2800, 2100), 0))
-    grain = np.random.default_rng(1).integers(0, 12, (2100, 2800, 1), dtype=np.uint8)
-    large = io.BytesIO()
-    Image.fromarray(drawn // 2 + grain).save(large, "JPEG", quality=98)
-    asked = []
-
-    def refuse(route):
-        asked.append(len(route.request.post_data_buffer))
-        if len(asked) < 3:
-            body = {"error": {"message": "Full.", "type": "", "param": None, "code": "rate"}}
-            route.fulfill(status=429, json=body, headers={"retry-after-ms": "300"})
-        else:
-            route.continue_()
-
-    visit.page.route("**/v1/identities", refuse)
-    visit.give("drop", ("IMG_1.jpg", "image/jpeg", large.getvalue()))
-    expect(visit.page.locator("p.busy")).to_contain_text("Your picture is sent again in")
-    expect(visit.page.get_by_text(re.compile("Sent as .* MB in place of"))).to_be_visible()
-    expect(visit.subject("subject")).to_be_visible()
-    assert len(asked) == 3
-    assert len(visit.crowded) == 2
-    visit.crowded.clear()
-    assert asked[0] < len(large.getvalue()) / 1.2
-
-
 def test_a_cut_out_is_corrected_with_every_tool_and_kept(visit, photo):
     visit.first_picture()
     visit.give("drop", photo)
@@ -539,58 +506,6 @@ def test_two_subjects_share_a_picture_and_boxes_place_them(finer):
     assert box()[0] == pytest.approx(left - 0.02)
     finer.after(lambda: body.press("Delete"))
     assert "box" not in finer.newest()["swiftpie"]["subjects"][0]
-
-
-def test_a_chosen_scene_is_said_beside_the_words_that_it_replaces(visit, photo):
-    words = visit.first_picture().pixels()
-    said = visit.page.get_by_text("whatever place the words name")
-    visit.page.get_by_label("Search the scenes").fill("castle")
-    castle = visit.page.get_by_role("button", name="castle, a scene")
-    expect(castle.locator("img")).to_have_attribute("src", re.compile("^blob:"))
-    in_castle = visit.after(castle.click)
-    assert visit.newest()["swiftpie"]["scene"] == "castle"
-    expect(said).to_contain_text("castle")
-    visit.screenshot("scene")
-    assert differs(words, in_castle)
-    visit.after(visit.page.get_by_role("button", name="Take it from my words").click)
-    assert "scene" not in visit.newest()["swiftpie"]
-    visit.after(castle.click)
-    visit.after(visit.page.get_by_role("button", name="in the snow").click)
-    assert "scene" not in visit.newest()["swiftpie"], "a place that is chosen later"
-    given = {"name": photo[0], "mimeType": photo[1], "buffer": photo[2]}
-    own = visit.page.get_by_label("A photograph of a place")
-    visit.after(lambda: own.set_input_files(given))
-    assert visit.newest()["swiftpie"]["scene"].startswith("pic_")
-    blue = visit.pixels()[:40, :40].reshape(-1, 3).mean(0)
-    assert blue[2] > blue[0] + 40  # the ground of the photograph
-    visit.after(visit.page.get_by_role("button", name="From words alone").click)
-    assert visit.newest()["swiftpie"]["scene"] == "words"
-    visit.after(visit.page.get_by_role("button", name="By my words").click)
-    chooser = visit.page.get_by_label("A picture whose style is taken")
-    visit.after(lambda: chooser.set_input_files(given))
-    assert visit.newest()["swiftpie"]["style_reference"].startswith("pic_")
-    visit.after(visit.page.get_by_role("button", name="Leave out the style picture").click)
-    assert "style_reference" not in visit.newest()["swiftpie"]
-
-
-def test_subjects_of_the_library_are_searched_named_and_added(visit):
-    visit.first_picture()
-    search = visit.page.get_by_label("Search the library")
-    search.fill("kitten")
-    visit.after(visit.subject("cat, of the library").click)
-    expect(visit.prompt).to_have_value("a photo of a cat on a beach")
-    assert visit.newest()["swiftpie"]["subjects"][0]["library"] == "cat"
-    search.fill("teapot")
-    expect(visit.subject("teapot, of the library")).to_be_visible()
-    visit.after(lambda: search.press("Enter"))
-    expect(visit.prompt).to_have_value("a photo of a teapot on a beach")
-    search.fill("")
-    visit.page.get_by_role("button", name="Leave out teapot").click()
-    visit.after(lambda: visit.prompt.fill("a kitten on a beach"))
-    assert not visit.newest()["swiftpie"].get("subjects")
-    expect(visit.page.get_by_text("“kitten” is drawn from the library as its cat.")).to_be_visible()
-    visit.after(visit.subject("robot, a sample").click)
-    expect(visit.prompt).to_have_value("a robot on a beach")
 
 
 def test_a_picture_is_edited_by_words_within_a_painted_mask(finer):
@@ -732,36 +647,6 @@ def test_the_history_is_walked_and_outlives_a_reload_and_a_download_is_used_agai
     expect(visit.prompt).to_have_value("a photo of a hamster on a beach")
 
 
-def test_keys_alone_are_enough(visit):
-    visit.first_picture()
-    keyboard = visit.page.keyboard
-    keyboard.press("Tab")
-    keyboard.press("Enter")
-    expect(visit.prompt).to_be_focused()
-    keyboard.press("Control+a")
-    visit.after(lambda: keyboard.type("a hamster in the snow", delay=20))
-
-    def tab_to(locator):
-        reached = locator.element_handle()
-        for _ in range(150):
-            if reached.evaluate("(one) => one === document.activeElement"):
-                outline = "(one) => getComputedStyle(one).outlineStyle"
-                assert reached.evaluate(outline) != "none"
-                return
-            keyboard.press("Tab")
-        raise AssertionError(f"{locator} is not reached")
-
-    tab_to(visit.page.get_by_role("button", name="Place hamster by a box"))
-    visit.after(lambda: keyboard.press("Enter"))
-    tab_to(visit.page.get_by_role("button", name="Move hamster"))
-    visit.after(lambda: keyboard.press("ArrowLeft"))
-    tab_to(visit.page.get_by_label("Balance", exact=True))
-    visit.after(lambda: keyboard.press("ArrowRight"))
-    tab_to(visit.subject("robot, a sample"))
-    visit.after(lambda: keyboard.press("Enter"))
-    expect(visit.prompt).to_have_value("a robot in the snow")
-
-
 @pytest.mark.skipif(not AXE.exists(), reason="needs axe-core: run `make page`")
 def test_axe_finds_nothing_serious(browser, server, photo):
     with visiting(browser, server.url, color_scheme="light", reduced_motion="reduce") as visit:
@@ -866,38 +751,6 @@ def test_a_server_that_goes_away_is_waited_for_and_told_again_what_it_forgot(bro
             field.press("Enter")
             visit.after(lambda: visit.prompt.fill("a hamster in space"))
             expect(visit.page.get_by_role("alert")).to_have_count(0)
-
-
-def test_people_are_drawn_by_their_faces_where_the_model_knows_faces(browser, tmp_path):
-    world = make_world(tmp_path)
-    encoder = FACE_ENCODERS.get("opencv").open(world / "faces")
-    session = small_session(world, adapter=LOOKING).with_face_encoder(encoder)
-    with (
-        serving(session, facts={"knows_faces": True}) as running,
-        visiting(browser, running.url) as visit,
-    ):
-        visit.open().first_picture()
-        person = visit.page.get_by_label("A photograph of a person")
-        visit.after(lambda: person.set_input_files(PHOTO))
-        (known,) = [one for one in visit.library() if one["is_face"]]
-        assert (known["name"], known["pictures"]) == ("person", [])
-        plain = visit.pixels()
-        visit.after(lambda: visit.page.get_by_label("Steering").select_option("am1"))
-        assert visit.newest()["swiftpie"]["identity_guidance"] == "am1"
-        assert differs(plain, visit.pixels())
-        with visit.page.expect_response(lambda answer: answer.request.method == "DELETE"):
-            visit.page.get_by_role("button", name="Delete person").click()
-        assert not any(one["is_face"] for one in visit.library())
-        visit.check_quiet()
-
-
-def test_a_model_that_reads_no_subjects_draws_what_is_typed(browser, tmp_path):
-    session = Session(load_components(SANA, weights=tiny_sana.make_pipeline(tmp_path / "pipeline")))
-    with serving(session) as running, visiting(browser, running.url) as visit:
-        before = visit.open().first_picture().pixels()
-        after = visit.after(lambda: visit.prompt.fill("a lighthouse at night"))
-        assert differs(before, after)
-        visit.check_quiet()
 
 
 PARTS = (

@@ -105,11 +105,6 @@ def test_a_picture_of_one_server_is_drawn_by_another(session, server, sprite, ad
         assert first.ask("GET", here["thumbnail"]).json["error"]["code"] == "identity_not_found"
 
 
-def test_a_store_keeps_what_ended_servers_were_told(address, known):
-    number = call(opened(address).put(known, owner=ANNA))
-    assert call(opened(address).find(number, owner=ANNA))[0] == known.info
-
-
 @pytest.mark.parametrize(
     "number",
     ["", "..", "id_../../../../../etc/pa", "id_" + "/" * 22, "id_" + "a" * 22, "id_%2e" * 9],
