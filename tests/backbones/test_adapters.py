@@ -81,11 +81,6 @@ def test_without_such_a_name_the_version_has_to_be_said(folder, tmp_path):
     assert open_adapter(path, face_version=2).public.projector.module.shortcut
 
 
-def test_a_pickle_is_read_only_if_that_is_allowed(folder):
-    with pytest.raises(WeightsError, match="allow_pickle"):
-        open_adapter(adapter_file(folder, PICKLED))
-
-
 def test_lora_is_added_to_the_denoiser_at_the_chosen_strength(folder):
     path, plain = adapter_file(folder, PLUS), queries(tiny_unet("sd15", is_shallow=True))
     changes = {

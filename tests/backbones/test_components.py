@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import swiftpie
-from swiftpie import ConfigError, WeightsError
+from swiftpie import WeightsError
 
 ASSETS = Path(swiftpie.__file__).parent / "assets" / "mini"
 
@@ -26,30 +26,9 @@ def test_a_folder_of_weights_loads_and_has_the_same_fingerprint(session, weights
     assert loaded.components.fingerprint == session.components.fingerprint
 
 
-def test_an_unknown_preset_is_answered_with_the_nearest_names():
-    with pytest.raises(ConfigError, match="mini"):
-        swiftpie.load("minni")
-
-
 def test_missing_weights_are_named(weights):
     shutil.rmtree(weights / "autoencoder")
     with pytest.raises(WeightsError, match=r"has no folder 'autoencoder'"):
-        swiftpie.load("mini", weights=weights)
-
-
-def test_truncated_weights_are_refused(weights):
-    file = denoiser_file(weights)
-    file.write_bytes(file.read_bytes()[:-100])
-    with pytest.raises(WeightsError, match="cut short"):
-        swiftpie.load("mini", weights=weights)
-
-
-def test_a_damaged_header_is_refused(weights):
-    file = denoiser_file(weights)
-    data = bytearray(file.read_bytes())
-    data[9:40] = b"\x00" * 31
-    file.write_bytes(bytes(data))
-    with pytest.raises(WeightsError, match="damaged"):
         swiftpie.load("mini", weights=weights)
 
 

