@@ -239,13 +239,6 @@ def test_keys_tell_parts_kinds_and_order_apart():
     assert content_key("prompt", "ä", b"c") == content_key("prompt", "ä".encode(), "c")
 
 
-def test_the_report_reads_as_a_sentence():
-    cache = Cache(256)
-    ask(cache, "a")
-    ask(cache, "a")
-    assert str(cache.report()) == ("thing: 1 hits, 1 misses; 1 entries, 1.0 of 256 MiB, 0 evicted")
-
-
 class Recorder:
     """A prompt encoder that tells what it was asked."""
 
@@ -304,17 +297,6 @@ def test_other_weights_never_share_a_prompt(recorder, cached):
     cached.encode(["a cat"])
     CachedPrompts(recorder, cached.cache, "other weights").encode(["a cat"])
     assert len(recorder.asked) == 2
-
-
-def test_what_is_kept_holds_no_graph(cached):
-    with torch.enable_grad():
-        assert not cached.encode(["a cat"]).hidden_states.requires_grad
-
-
-def test_words_are_found_as_before(session, cached):
-    names = ["robot", "cat"]
-    plain = session.components.text.find_words(PROMPTS[1], names)
-    assert torch.equal(cached.find_words(PROMPTS[1], names), plain)
 
 
 @pytest.fixture(scope="module")

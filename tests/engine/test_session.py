@@ -224,11 +224,6 @@ def test_threads_encode_a_subject_once(fresh, sprite):
     assert fresh.cache.hits["identity"] == NUM_THREADS - 1
 
 
-def test_a_negative_bound_is_refused(session):
-    with pytest.raises(ConfigError, match="MiB"):
-        Session(session.components, cache_mib=-1)
-
-
 @pytest.mark.parametrize("device", ["meta", "nowhere", "cuda:99"])
 def test_a_device_that_computes_nothing_is_refused(device):
     with pytest.raises(ConfigError, match="cannot be used here"):

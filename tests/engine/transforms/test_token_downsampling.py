@@ -28,13 +28,6 @@ def test_it_draws_nearly_the_same(session, identity):
     assert np.array_equal(pixels(session, identity), before)
 
 
-def test_it_composes_with_others(session, identity):
-    both = transform(session.components, ["token-downsampling", "folded-upsampling"])
-    alone = transform(session.components, ["token-downsampling"])
-    apart = np.abs(pixels(Session(both), identity) - pixels(Session(alone), identity))
-    assert apart.max() <= 2
-
-
 @pytest.fixture(scope="module")
 def editor():
     return tiny_editor()

@@ -13,14 +13,6 @@ def test_the_order_of_names_does_not_matter():
     assert choose(names) == choose(names[::-1]) == chosen
 
 
-def test_a_name_that_comes_twice_counts_once():
-    assert len(choose(["folded-upsampling", "folded-upsampling"])) == 1
-
-
-def test_a_single_name_needs_no_list():
-    assert choose("folded-upsampling") == choose(["folded-upsampling"])
-
-
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_auto_adds_to_other_names_and_takes_none_away(device):
     beside = choose(["auto", "folded-upsampling"], device=device)
