@@ -350,7 +350,7 @@ def test_what_networks_can_do_more_they_still_can(components):
 
 
 def test_a_network_that_reads_edits_is_asked_once_about_each_prompt(session):
-    from swiftpie.models.inversion import TinyInversion
+    from swiftpie.mini.inversion import TinyInversion
 
     with torch.random.fork_rng():
         torch.manual_seed(4)

@@ -25,7 +25,7 @@ from swiftpie.backbones.components import FAMILIES, Components, Family
 from swiftpie.backbones.presets import Capability, Preset, describe, read_preset
 from swiftpie.backbones.scheduling import schedule_of, with_steps
 from swiftpie.cli.main import app
-from swiftpie.diffusers.modules import KeepingOffload
+from swiftpie.diffusers.modules import KeepingOffload, take_apart
 from swiftpie.imageio.images import to_pil
 from swiftpie.models.autoencoder import LatentAutoencoder
 from swiftpie.models.denoiser import Prediction
@@ -321,6 +321,14 @@ def test_the_pipeline_of_diffusers_draws_what_the_session_draws(joint, pipe, spr
     assert np.abs(np.int16(pipe(**call).images[0]) - np.int16(drawn)).max() <= 1
     assert isinstance(pipe.transformer._hf_hook, KeepingOffload)
     pipe.remove_all_hooks()
+
+
+def test_a_pipeline_has_one_denoiser(joint):
+    modules = take_apart(joint.components)
+    with pytest.raises(InputError, match="one denoiser"):
+        SwiftPiePipeline(**modules | {"transformer": None})
+    with pytest.raises(InputError, match="one denoiser"):
+        SwiftPiePipeline(**modules, unet=modules["transformer"])
 
 
 def test_what_it_does_not_offer_says_so(joint, sprite):

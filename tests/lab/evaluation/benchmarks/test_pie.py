@@ -218,3 +218,9 @@ def test_the_last_square_of_a_strip_is_its_right_end():
     cropped = last_square(strip, size=(4, 4))
     assert cropped.getcolors() == [(16, (255, 0, 0))]
     assert last_square(cropped, size=(2, 2)) is cropped
+
+
+@pytest.mark.parametrize("runs", [[3], [3, 2, 9], [-1, 2], [1, 2.5]])
+def test_a_mask_of_broken_runs_is_refused(runs):
+    with pytest.raises(InputError, match=rf"{len(runs)} numbers that are no runs"):
+        decode_mask(runs, height=5, width=7)

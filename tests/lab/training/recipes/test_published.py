@@ -15,6 +15,7 @@ from swiftpie_lab.training.recipes.published import (
     inversion,
     inversion_pictures,
 )
+from swiftpie_lab.training.stages.adapter.networks import Source
 
 
 @pytest.mark.parametrize("recipe", [adapter, adapter_warmup, adapter_matching])
@@ -60,3 +61,16 @@ def test_the_losses_of_swiftedits_stages_are_the_papers():
     assert first.num_tokens == 4
     assert second.needs_dists
     assert second.wrong_prompts == 0
+
+
+def test_the_warm_up_draws_its_own_subjects_and_the_adapter_reads_photos():
+    assert adapter_warmup().stage.source is Source.SYNTHETIC
+    assert adapter().stage.source is Source.PHOTOS
+
+
+def test_matching_is_on_in_its_own_recipe_only_and_prompts_fade_over_the_whole_run():
+    assert [make().stage.loss.matching for make in (adapter, adapter_warmup)] == [0, 0]
+    config = adapter_matching()
+    assert config.stage.loss.matching == 1
+    for run in (adapter(), config):
+        assert run.stage.prompt_steps == run.loop.steps
