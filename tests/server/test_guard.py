@@ -11,7 +11,18 @@ from starlette.exceptions import HTTPException
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from swiftpie.server.guard import BODIES, MIB, Guard, _Counted, _foreign, new_visitor, visitor_of
+from swiftpie.server.guard import (
+    BODIES,
+    MAX_USER,
+    MIB,
+    USER_HEADER,
+    Guard,
+    _Counted,
+    _foreign,
+    _user_of,
+    new_visitor,
+    visitor_of,
+)
 from swiftpie.server.limits import Limits
 from tests.server.conftest import form, serving
 
@@ -230,3 +241,11 @@ def test_bodies_that_were_answered_count_no_more(guarded):
         headers = known(**{"content-type": kind})
         answer = guarded.ask("POST", "/v1/identities", body=body, headers=headers)
         assert answer.status == 400
+
+
+def test_users_are_kept_apart_however_long_their_names():
+    names = ["a", "a" * MAX_USER, "a" * (MAX_USER + 1), "a" * MAX_USER + "b", "a" * 500]
+    users = [_user_of(Headers({USER_HEADER: name})) for name in names]
+    assert len({*users}) == len(names)
+    assert users[:2] == names[:2]
+    assert max(map(len, users)) < 100
