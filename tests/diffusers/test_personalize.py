@@ -98,6 +98,14 @@ def test_latents_stand_for_seeds_where_words_draw_the_place(pipe, session, ident
         pipe(PROMPT, subjects=identity, latents=latents, scene="castle")
 
 
+def test_encoded_prompts_stand_for_prompts(pipe, session, identity):
+    words = session.personalize(identity, PROMPT, seed=3, scene="words").images[0]
+    states, pooled = pipe.encode_prompt(PROMPT)
+    for extra in ({}, {"pooled_prompt_embeds": pooled}):
+        drawn = pipe(prompt_embeds=states, subjects=identity, seeds=[3], **extra).images[0]
+        assert np.abs(np.int16(drawn) - np.int16(words)).max() <= 1
+
+
 def test_output_types_show_one_picture(pipe, identity, session):
     outputs = {
         kind: pipe(PROMPT, subjects=identity, seeds=[3], output_type=kind, scene="words").images
