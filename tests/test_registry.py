@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -52,6 +53,13 @@ def test_get_imports_only_the_module_it_needs(pies):
 def test_entry_points_extend_the_folder_but_do_not_replace_its_modules(pies):
     assert pies.get("plum") == "plum"
     assert pies.get("cherry") == "cherry"
+
+
+def test_modules_elsewhere_are_known_by_their_given_names(pies):
+    more = replace(pies, elsewhere={"plum-cake": "guest_bakery"})
+    assert more.names() == ("apple-crumble", "burnt", "cherry", "plum", "plum-cake")
+    assert imported_pies() == set()
+    assert more.get("plum-cake") == "plum"
 
 
 def test_an_unknown_name_is_answered_with_the_nearest_one(pies):

@@ -30,6 +30,11 @@ def grain(noise: Tensor) -> Tensor:
     return F.pixel_shuffle(noise[:, :COUPLED_CHANNELS], 2)
 
 
+def share_of(noise: Tensor, channel: int = 0) -> float:
+    """Return a uniform number in [0, 1] of `noise` (1, C, h, w)."""
+    return float(torch.special.ndtr(noise[0, channel].sum() / noise[0, channel].numel() ** 0.5))
+
+
 def block_normals(noise: Tensor) -> Tensor:
     """Return (B, 16) independent standard normals that decide the layout.
 

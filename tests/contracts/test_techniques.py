@@ -14,6 +14,7 @@ from swiftpie.mini.techniques import TECHNIQUES as OF_MINI
 from swiftpie.pipelines import techniques
 from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.drawing.request import RepaintRequest
+from swiftpie.pipelines.drawing.settings import EditMethod, EditSettings
 from swiftpie.pipelines.techniques import TECHNIQUES, technique_for
 from swiftpie.types import EditResult
 from tests.golden.cases import BOX, SIDE_PX, photo
@@ -21,6 +22,7 @@ from tests.golden.networks import mini, random_networks, reading_networks
 from tests.parity.tiny import picture
 
 PROMPT, SOURCE = "a dinosaur in a forest", "a dinosaur on a beach"
+BY_INVERSION = EditSettings(method=EditMethod.INVERSION)
 WHOLE = torch.ones(1, 1, SIDE_PX, SIDE_PX)
 
 
@@ -48,6 +50,8 @@ CASES = {  # by technique: networks, and a request that it draws with them
     "mini 1": (mini, drawing),
     "mini 2": (mini, lambda _: edit(prompt="at night")),
     "mini 3": (mini, lambda _: edit(source_prompt=SOURCE)),
+    "mini 4": (mini, lambda _: edit(source_prompt=SOURCE, settings=BY_INVERSION)),
+    "mini 5": (mini, lambda _: removal()),
 }
 
 

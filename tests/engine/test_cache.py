@@ -242,8 +242,6 @@ def test_keys_tell_parts_kinds_and_order_apart():
 class Recorder:
     """A prompt encoder that tells what it was asked."""
 
-    vocabulary = None
-
     def __init__(self, encoder):
         self.encoder, self.asked = encoder, []
 

@@ -8,7 +8,7 @@ from swiftpie.mini.scenes import Worn
 
 @pytest.fixture(scope="module")
 def taught(session):
-    return session.components.text.vocabulary
+    return session.components.vocabulary
 
 
 @pytest.mark.parametrize(

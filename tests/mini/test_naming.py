@@ -12,15 +12,15 @@ from swiftpie.mini.naming import (
     mentions,
     new_subjects,
     read_prompt,
-    vocabulary_of,
 )
 from swiftpie.mini.scenes import TIMES
+from swiftpie.mini.vocabulary import vocabulary_of
 
 TAUGHT = vocabulary_of(PRESETS.get("mini"))
 
 
 def test_words_are_those_that_the_model_knows(session):
-    assert session.components.text.vocabulary == TAUGHT
+    assert session.components.vocabulary == TAUGHT
     assert vocabulary_of(PRESETS.get("sd-turbo")) is None
 
 

@@ -112,10 +112,6 @@ class Counting(NamedTuple):
     encoder: PromptEncoder
     given: list[list[str]]
 
-    @property
-    def vocabulary(self):
-        return self.encoder.vocabulary
-
     def encode(self, prompts):
         self.given.append(prompts)
         return self.encoder.encode(prompts)

@@ -1,6 +1,7 @@
 """Subjects in scenes: the place as given, in the prompt's light, with the subjects in it."""
 
 from dataclasses import replace
+from functools import partial
 from importlib.resources import as_file, files
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from PIL import Image
 
 from swiftpie import CapabilityError, InputError, PersonalizeRequest, Scales, Subject
-from swiftpie.mini import scene
+from swiftpie.mini import placing, scene
 from swiftpie.pipelines.drawing.denoise import Clock
 from swiftpie.pipelines.drawing.prepare import prepare
 from swiftpie.pipelines.drawing.request import Output
@@ -112,8 +113,9 @@ def test_a_subject_leaves_room_for_what_it_holds(session, identity):
     request = request_of(identity, prompt="a dog holding a balloon at a castle")
     words = scene.drawn_from_words(components, request)
     placed_by = scene.placing_prompts(components, request)
+    places = (partial(placing.place, placed_by=by) for by in (None, placed_by))
     free, placed = (
-        prepare(components, words, Clock(None), placed_by=by).layouts[0] for by in (None, placed_by)
+        prepare(components, words, Clock(None), place=place).layouts[0] for place in places
     )
     assert 0.65 < float(placed.scale / free.scale) < 0.9
     assert scene.placing_prompts(components, request_of(identity)) is None

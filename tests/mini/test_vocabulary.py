@@ -26,7 +26,7 @@ def small():
 
 @pytest.fixture(scope="module")
 def shipped(session):
-    return session.components.text.vocabulary
+    return session.components.vocabulary
 
 
 def test_words_fit_anywhere_and_names_are_what_subjects_were_called(small):

@@ -13,7 +13,7 @@ from swiftpie.library import packaged
 from swiftpie.masks import iou
 from swiftpie.mini import scenes
 from swiftpie.pipelines.drawing.request import RepaintRequest
-from swiftpie.pipelines.finding import LEAST_ALIKE, find_identity, with_place_found
+from swiftpie.pipelines.finding import LEAST_ALIKE, find_identity
 
 SIDE = 256
 
@@ -76,8 +76,6 @@ def test_a_place_is_said_in_one_way(identity):
         EditRequest(image=picture, prompt="a cat", seed=0, mask=mask, where=identity)
     with pytest.raises(InputError, match="where"):
         RepaintRequest(image=picture, seed=0, mask=mask, where=identity)
-    same = EditRequest(image=picture, prompt="a cat", seed=0, mask=mask)
-    assert with_place_found(same) is same
 
 
 def test_a_face_without_a_picture_cannot_be_looked_for(identity):

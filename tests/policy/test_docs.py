@@ -310,7 +310,7 @@ def test_engines_on_the_page_about_performance_are_those_of_the_program():
 
 
 def test_the_embedded_model_knows_the_words_of_prompts_on_pages(session):
-    known = session.components.text.vocabulary
+    known = session.components.vocabulary
     strange = []
     for page in (README, COMMANDS, ROOT / "docs" / "quickstart.md", ROOT / "docs" / "steering.md"):
         for words in command_lines(page):

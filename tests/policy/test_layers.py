@@ -42,9 +42,12 @@ def test_a_planted_upward_import_and_an_unplaced_module_are_caught(tmp_path):
     copy = copy_of_the_project(tmp_path)
     (copy / "helpers.py").write_text('"""Misplaced."""\n')
     (copy / "errors.py").write_text('"""Misplaced."""\n\nimport swiftpie.registry\n')
+    (copy / "masks.py").write_text('"""Misplaced."""\n\nimport swiftpie.mini.scenes\n')
     result = lint_imports(tmp_path)
     assert result.returncode == 1, result.stdout + result.stderr
     assert "swiftpie.errors -> swiftpie.registry" in result.stdout
+    assert "swiftpie.masks -> swiftpie.mini.scenes" in result.stdout
+    (copy / "masks.py").write_text('"""Well placed."""\n')
     (copy / "errors.py").write_text('"""Well placed."""\n')
     result = lint_imports(tmp_path)
     assert result.returncode == 1, result.stdout + result.stderr

@@ -779,7 +779,7 @@ PARTS = (
 
 def test_the_page_marks_the_words_that_python_warns_of(visit, session):
     visit.first_picture()
-    words = session.components.text.vocabulary
+    words = session.components.vocabulary
     assert isinstance(words, Vocabulary)
     prompts = [
         a + b + c + d for a in PARTS[0] for b in PARTS[1] for c in PARTS[2] for d in PARTS[3]

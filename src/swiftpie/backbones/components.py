@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, Unpack
+from typing import Any, NamedTuple, Protocol, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +17,10 @@ from swiftpie.backbones.choices import Choices, device_of
 from swiftpie.backbones.downloads import ALL_READ, DownloadPlan, Unread
 from swiftpie.backbones.presets import Capability, Preset, check_personalizes
 from swiftpie.errors import CapabilityError, InputError, WeightsError
-from swiftpie.geometry.layout import Layout
+from swiftpie.geometry.layout import Layout, from_box, whole_frame
 from swiftpie.geometry.shading import Lighting
 from swiftpie.library import Named
+from swiftpie.masks import subject_extent
 from swiftpie.models.denoiser import Denoiser, sharing_weights
 from swiftpie.models.inversion import Inversion
 from swiftpie.models.text import PromptEncoder
@@ -37,15 +38,7 @@ def cells_of(preset: Preset, size_px: tuple[int, int] | None) -> tuple[int, int]
     Raises:
         InputError: The size is out of range or no multiple of what a latent cell needs.
     """
-    side = preset.image_size_px
-    height, width = size_px or (side, side)
-    unit = preset.latent_cell_px * (2 if FAMILIES.get(preset.family).needs_even_grid else 1)
-    if any(side % unit or not MIN_SIDE_PX <= side <= MAX_SIDE_PX for side in (height, width)):
-        raise InputError(
-            f"The size {width}x{height} px is out of range. Sides must be multiples of {unit} px "
-            f"from {MIN_SIDE_PX} to {MAX_SIDE_PX} px."
-        )
-    return height // preset.latent_cell_px, width // preset.latent_cell_px
+    return FAMILIES.get(preset.family).cells_of(preset, size_px)
 
 
 def near_size(size_px: tuple[int, int], *, side_px: int, unit_px: int) -> tuple[int, int]:
@@ -53,6 +46,13 @@ def near_size(size_px: tuple[int, int], *, side_px: int, unit_px: int) -> tuple[
     factor = side_px / math.prod(size_px) ** 0.5
     height, width = (max(MIN_SIDE_PX, round(side * factor / unit_px) * unit_px) for side in size_px)
     return height, width
+
+
+class Taught(Protocol):
+    """The words of the captions that a model was trained on; its family knows what they mean."""
+
+    def to_json(self) -> Mapping[str, list[str]]:
+        """Return the words as sorted lists."""
 
 
 class Placer(Protocol):
@@ -98,6 +98,8 @@ class Components:
     # The context in which a session draws.
     scope: Callable[[], AbstractContextManager[object]] = field(default=nullcontext, kw_only=True)
     execution_device: torch.device | None = field(default=None, kw_only=True)  # of offloaded ones
+    # What prompts can say; None: the networks were trained on all words.
+    vocabulary: Taught | None = field(default=None, kw_only=True)
     # Whether the first picture of another size or batch costs extra work, such as an export.
     has_fixed_sizes: bool = field(default=False, kw_only=True)
     # Calls a further network, as a technique may have, with tensors: in the engine of the others.
@@ -135,7 +137,7 @@ class Components:
 
     def read(self, prompt: str) -> "Prompt":
         """Return what the family reads in a prompt."""
-        return self.family.read(prompt, self.text)
+        return self.family.read(prompt, self)
 
     def cells_of(self, size_px: tuple[int, int] | None) -> tuple[int, int]:
         """Return latent rows and columns of a picture of (height, width); None = the preset's.
@@ -143,7 +145,7 @@ class Components:
         Raises:
             InputError: The size is out of range or no multiple of what a latent cell needs.
         """
-        return cells_of(self.preset, size_px)
+        return self.family.cells_of(self.preset, size_px)
 
     def inverter(self) -> Inversion:
         """Return the inversion network.
@@ -198,10 +200,16 @@ class Components:
         return self.image_encoder
 
 
+class Placement(NamedTuple):
+    """Where the subjects of a drawing go, and the light on them."""
+
+    subjects: tuple[Any, ...]  # those of the request, with boxes that were chosen for them
+    layouts: Sequence[Layout]  # of each subject, a row a picture
+    lights: tuple[Lighting | None, ...]  # of each subject, likewise; None: as its reference has it
+
+
 class Prompt:
     """What a family reads in a prompt; most leave all of it to the text encoder."""
-
-    is_turned = False  # whether it asks for a subject that is not upright
 
     def named_besides(self, given: Sequence[str]) -> tuple[Named, ...]:
         """Return the subjects of the library that it names besides those `given` by their names.
@@ -249,14 +257,54 @@ class Family(ABC):
             MissingExtra: A package that reads such weights is not installed.
         """
 
+    def cells_of(self, preset: Preset, size_px: tuple[int, int] | None) -> tuple[int, int]:
+        """Return latent rows and columns of a picture of (height, width); None = the preset's.
+
+        Raises:
+            InputError: The size is out of range or no multiple of what a latent cell needs.
+        """
+        side = preset.image_size_px
+        height, width = size_px or (side, side)
+        unit = preset.latent_cell_px * (2 if self.needs_even_grid else 1)
+        if any(side % unit or not MIN_SIDE_PX <= side <= MAX_SIDE_PX for side in (height, width)):
+            raise InputError(
+                f"The size {width}x{height} px is out of range. Sides must be multiples of {unit} "
+                f"px from {MIN_SIDE_PX} to {MAX_SIDE_PX} px."
+            )
+        return height // preset.latent_cell_px, width // preset.latent_cell_px
+
     def techniques(self) -> Sequence[Any]:
         """Return what is tried before the techniques of all families, in this order."""
         return ()
 
-    def read(self, prompt: str, by: "Preset | PromptEncoder") -> Prompt:
-        """Return what the networks of a preset, or those with a text encoder, read in a prompt."""
+    def read(self, prompt: str, by: Preset | Components) -> Prompt:
+        """Return what networks, or those of a preset that is not loaded, read in a prompt."""
         del prompt, by
         return Prompt()
+
+    def place(
+        self,
+        components: Components,
+        request: Any,  # noqa: ANN401 - of a layer above
+        noise: Tensor,
+        text: TextCondition,
+    ) -> Placement:
+        """Return where subjects go in pictures of noise (B, C, h, w) and as many rows of text.
+
+        A subject stands in its box. Without one its place is open: its frame is all of the picture.
+        """
+        del components, text
+        cells, layouts = (noise.shape[2], noise.shape[3]), []
+        for subject in request.subjects:
+            layout = whole_frame(noise)
+            if subject.box is not None:
+                extent = subject_extent(subject.identity.mask[:1])
+                boxed = (
+                    value.to(noise) for value in from_box(subject.box, size=cells, extent=extent)
+                )
+                layout = Layout(*(value.expand(len(noise), *value.shape[1:]) for value in boxed))
+            layouts.append(layout)
+        return Placement(request.subjects, layouts, (None,) * len(layouts))
 
     def advice(self, components: Components, request: Any) -> Iterator[str]:  # noqa: ANN401 - of a layer above
         """Yield warnings of what a request has that these networks do not draw."""

@@ -20,7 +20,7 @@ from swiftpie.models.inversion import (
     PromptDifference,
 )
 from swiftpie.models.language_text import Reading
-from swiftpie.models.text import PromptEncoder, SeesPictures, Taught
+from swiftpie.models.text import PromptEncoder, SeesPictures
 from swiftpie.models.vision import HasNullTokens
 from swiftpie.types import Autoencoder, Posterior, TextCondition
 
@@ -217,11 +217,6 @@ class CachedPrompts:
     encoder: PromptEncoder
     cache: Cache
     fingerprint: str  # sha256 of the networks, `encoder` among them
-
-    @property
-    def vocabulary(self) -> Taught | None:
-        """The words that the encoder was taught."""
-        return self.encoder.vocabulary
 
     @torch.no_grad()
     def encode(self, prompts: list[str]) -> TextCondition:

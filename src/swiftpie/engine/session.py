@@ -261,10 +261,11 @@ class Session:
             case PersonalizeRequest():
                 resolved = self._with_subjects(request)
             case EditRequest():
-                edit = self._with_newcomer(opened(request))
-                resolved = with_place_found(self._with_face_region(edit))
+                edit = self._with_face_region(self._with_newcomer(opened(request)))
+                resolved = edit if edit.where is None else with_place_found(edit)
             case RepaintRequest():
-                resolved = with_place_found(self._with_inserted(opened(request)))
+                change = self._with_inserted(opened(request))
+                resolved = change if change.where is None else with_place_found(change)
         return cast("RequestT", resolved)
 
     def _with_subjects(self, request: PersonalizeRequest) -> PersonalizeRequest:

@@ -1,7 +1,7 @@
 """The tiny family, whose networks are our own and belong together."""
 
 import importlib.resources
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from torch import nn
 from transformers import CLIPTextModel, PreTrainedTokenizerFast
 
 from swiftpie.backbones.choices import Choices
-from swiftpie.backbones.components import Components, Family, Prompt
+from swiftpie.backbones.components import Components, Family
 from swiftpie.backbones.load.networks import built, read_tokenizer
 from swiftpie.backbones.load.weights import (
     existing,
@@ -26,14 +26,12 @@ from swiftpie.errors import CapabilityError, ConfigError, WeightsError
 from swiftpie.mini.denoiser import TinyDenoiser
 from swiftpie.mini.inversion import TinyInversion
 from swiftpie.mini.layout_predictor import LayoutPredictor
-from swiftpie.mini.naming import vocabulary_of
-from swiftpie.mini.prompt import read
-from swiftpie.mini.techniques import TECHNIQUES, advice
+from swiftpie.mini.placing import place
+from swiftpie.mini.techniques import TECHNIQUES, advice, read
 from swiftpie.mini.text import TaughtTower
 from swiftpie.models.autoencoder import PatchAutoencoder
-from swiftpie.models.text import Pooling, PromptEncoder
+from swiftpie.models.text import Pooling
 from swiftpie.models.vision import ConvImageEncoder
-from swiftpie.pipelines.drawing.request import Request
 from swiftpie.pipelines.techniques import Technique
 
 CHOICES = {"steps", "weights", "inversion"}
@@ -78,15 +76,13 @@ class Tiny(Family):
             name: _ready(load_network(build, folder / name), device)
             for name, build in NETWORKS.items()
         }
-        text_encoder = networks.pop("text_encoder")
+        tokenizer = read_tokenizer(folder / "tokenizer", PreTrainedTokenizerFast)
+        text = TaughtTower(tokenizer, networks.pop("text_encoder"), Pooling.MEAN)
         return Components(
             preset=preset,
             schedule=schedule_of(preset),
-            text=TaughtTower(
-                read_tokenizer(folder / "tokenizer", PreTrainedTokenizerFast),
-                text_encoder,
-                Pooling.MEAN,
-            ),
+            text=text,
+            vocabulary=text.vocabulary,
             inversion=_load_inversion(folder, choices.get("inversion"), device),
             fingerprint=fingerprint_of(folder, without=INVERSION),
             **networks,
@@ -96,13 +92,9 @@ class Tiny(Family):
         """Return the techniques that put subjects into scenes, and edit what words say."""
         return TECHNIQUES
 
-    def read(self, prompt: str, by: Preset | PromptEncoder) -> Prompt:
-        """Return the subjects that a prompt names, by the words that the networks were taught."""
-        return read(prompt, vocabulary_of(by))
-
-    def advice(self, components: Components, request: Request) -> Iterator[str]:
-        """Yield warnings of words that were not taught, and of what is left out."""
-        return advice(components, request)
+    read = staticmethod(read)
+    place = staticmethod(place)
+    advice = staticmethod(advice)
 
     def packaged_fingerprint(self, preset: Preset) -> str | None:
         """Return the fingerprint of weights inside of the package; see `Family`."""
@@ -135,12 +127,23 @@ class Tiny(Family):
         }
 
     def from_modules(self, modules: Mapping[str, Any], loaded: Components | None) -> Components:
-        """Return the networks as they are, any of them exchanged; see `Family`."""
+        """Return the networks as they are, any of them exchanged; see `Family`.
+
+        Raises:
+            WeightsError: There is no layout predictor.
+        """
         preset = read_preset(modules["preset"])
+        if modules["layout_predictor"] is None:
+            raise WeightsError(
+                f"`layout_predictor=None` came with preset {preset.name!r}, which places subjects "
+                "by it. Leave it out."
+            )
+        text = TaughtTower(modules["tokenizer"], modules["text_encoder"], Pooling.MEAN)
         return Components(
             preset=preset,
             schedule=schedule_of(preset),
-            text=TaughtTower(modules["tokenizer"], modules["text_encoder"], Pooling.MEAN),
+            text=text,
+            vocabulary=text.vocabulary,
             image_encoder=modules["image_encoder"],
             autoencoder=modules["vae"],
             denoiser=modules["unet"],

@@ -1,7 +1,6 @@
 """Subjects inserted into a scene one after the other, as into a photograph."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 
 import torch
 from PIL import Image
@@ -67,9 +66,9 @@ def _insert(
         places = [result.image for result in results]
         return _insert(components, request, rows, clock, places, drawn)
 
-    prepare = partial(repaint.prepare_repainting, components, clock=clock)
     each = _insertions(components, request, rows, len(earlier), places)
-    return Plan(request, finish, parts=tuple(map(prepare, each)))
+    parts = tuple(repaint.TECHNIQUE.prepare(components, insertion, clock) for insertion in each)
+    return Plan(request, finish, parts=parts)
 
 
 def _insertions(

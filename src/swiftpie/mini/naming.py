@@ -3,15 +3,12 @@
 Only models with a small vocabulary need this. Other models know what a word looks like.
 """
 
-import json
 import re
 from collections.abc import Collection, Iterator, Sequence
-from functools import cache
-from importlib.resources import files
+from functools import cache, lru_cache
 from itertools import islice
 from typing import NamedTuple, NoReturn
 
-from swiftpie.backbones.presets import Preset
 from swiftpie.errors import NobodyNamed, short_reason
 from swiftpie.library import Named, packaged
 from swiftpie.mini.look_words import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
@@ -29,7 +26,6 @@ from swiftpie.mini.scenes import (
 )
 from swiftpie.mini.scenes import packaged as packaged_scenes
 from swiftpie.mini.vocabulary import ARTICLES_AND_SIZES, TOKEN, Vocabulary, words_in
-from swiftpie.models.text import PromptEncoder
 from swiftpie.pipelines.drawing.request import MAX_SUBJECTS
 
 MAX_NAME_WORDS = 7
@@ -162,20 +158,6 @@ def unknown_subjects_warning(unknown: Sequence[str]) -> str:
     )
 
 
-def vocabulary_of(by: Preset | PromptEncoder) -> Vocabulary | None:
-    """Return the vocabulary of an encoder or of a packaged preset; None if it reads any word."""
-    if not isinstance(by, Preset):
-        return by.vocabulary if isinstance(by.vocabulary, Vocabulary) else None
-    folder = by.source.removeprefix("package:")
-    return None if folder == by.source else _taught(folder)
-
-
-@cache
-def _taught(folder: str) -> Vocabulary | None:
-    place = files("swiftpie").joinpath("assets", folder, "tokenizer", "tokenizer_config.json")
-    return Vocabulary.stored(json.loads(place.read_bytes()).get("taught"))
-
-
 def new_subjects(
     prompt: str, vocabulary: Vocabulary | None, *, given: Sequence[str] = ()
 ) -> tuple[Named, ...]:
@@ -245,6 +227,7 @@ def mentions(prompt: str, taught: Collection[str]) -> list[Mention]:
     return _read_subjects(read_scene_of(_spelled(prompt)), taught)[0]
 
 
+@lru_cache(maxsize=64)  # advice and the technique both need it
 def read_prompt(prompt: str, vocabulary: Vocabulary) -> PromptReading:
     """Return what a prompt says: scene, subjects, and the words that nothing follows."""
     scene = read_scene_of(_spelled(prompt))

@@ -108,18 +108,10 @@ class Relit:
         return meant
 
 
-def changes_all(
-    components: Components, prompt: str, *, source_prompt: str = "", keyword: str = ""
-) -> bool:
-    """Whether a prompt asks a model of scenes for time, weather, season and art alone."""
-    texts = {"source_prompt": source_prompt, "keyword": keyword}
-    return components.layout_predictor is not None and change_of(prompt, **texts) is not None
-
-
-def only_changes_all(components: Components, request: EditRequest) -> bool:
+def only_changes_all(request: EditRequest) -> bool:
     """Whether an edit changes time, weather, season and art, and nothing else."""
     texts = {"source_prompt": request.source_prompt, "keyword": request.keyword}
-    return request.identity is None and changes_all(components, request.prompt, **texts)
+    return request.identity is None and change_of(request.prompt, **texts) is not None
 
 
 @torch.no_grad()
@@ -301,6 +293,8 @@ def weathered(picture: Tensor, setting: SceneSetting, *, noise: Tensor, is_photo
 
     Large pictures are changed row by row with less memory by `add_weather`.
     """
+    if setting.weather_name not in IN_THE_AIR:
+        return picture
     size = (picture.shape[2], picture.shape[3])
     view = PixelRows(size, (0, size[0]), _repeats(size))
     flakes = FLAKES_IN_PHOTOS if is_photo else FLAKES

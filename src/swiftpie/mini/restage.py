@@ -38,7 +38,6 @@ from swiftpie.mini.figures import (
     shadow_of,
     touched,
 )
-from swiftpie.mini.naming import vocabulary_of
 from swiftpie.mini.own_subject import (
     MIN_SHARE,
     SOLID,
@@ -58,9 +57,9 @@ from swiftpie.mini.relight import (
     rendered,
     without_weather,
 )
-from swiftpie.mini.scene import share_of
 from swiftpie.mini.scenes import packaged
-from swiftpie.noise import draw_noise
+from swiftpie.mini.vocabulary import vocabulary_of
+from swiftpie.noise import draw_noise, share_of
 from swiftpie.pipelines.drawing.denoise import Clock
 from swiftpie.pipelines.drawing.edit_region import (
     EncodedPicture,
@@ -169,7 +168,7 @@ def reading_of(components: Components, request: EditRequest) -> EditReading | No
         return REPLACED
     reading = read_edit(
         request.prompt,
-        vocabulary_of(components.text),
+        vocabulary_of(components),
         source_prompt=request.source_prompt or request.keyword,
         brings=request.identity is not None,
     )
@@ -183,8 +182,7 @@ def reading_of(components: Components, request: EditRequest) -> EditReading | No
 
 def reads_words(components: Components, request: EditRequest) -> bool:
     """Whether a model of scenes edits by what the words say, as no other method is chosen."""
-    has_words = components.layout_predictor is not None and components.text.vocabulary is not None
-    return has_words and request.settings.method is None
+    return components.vocabulary is not None and request.settings.method is None
 
 
 def follows_seed(components: Components, request: EditRequest) -> bool:

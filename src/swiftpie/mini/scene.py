@@ -25,10 +25,11 @@ from swiftpie.geometry.shading import Lighting, dilated, outline_of, with_shadow
 from swiftpie.imageio.images import mask_to_pil, plane, to_pil, to_tensor
 from swiftpie.masks import Box, resize_mask, subject_extent
 from swiftpie.mini.changes import apply_maps, changes_between
+from swiftpie.mini.compositing import SubjectReference, colours_of, shrunk_into
 from swiftpie.mini.dressing import dressed
 from swiftpie.mini.fields import paste
 from swiftpie.mini.looks import appearance
-from swiftpie.mini.naming import in_sentence, read_prompt, vocabulary_of
+from swiftpie.mini.naming import in_sentence, read_prompt
 from swiftpie.mini.relight import NOISE_SHAPE, relight, weathered
 from swiftpie.mini.renditions import render_picture
 from swiftpie.mini.scenes import (
@@ -50,7 +51,8 @@ from swiftpie.mini.scenes import (
 )
 from swiftpie.mini.standing import SMALL_M, heights_in, nearer, seen_in, stand
 from swiftpie.mini.style import rendition_like
-from swiftpie.noise import draw_noise
+from swiftpie.mini.vocabulary import vocabulary_of
+from swiftpie.noise import draw_noise, share_of
 from swiftpie.pipelines.drawing.denoise import Clock, Prepared
 from swiftpie.pipelines.drawing.prepare import has_own_size, size_of
 from swiftpie.pipelines.drawing.request import (
@@ -61,7 +63,6 @@ from swiftpie.pipelines.drawing.request import (
 )
 from swiftpie.pipelines.drawing.settings import StyleBy
 from swiftpie.pipelines.drawing.style import style_by
-from swiftpie.pipelines.photographs.compositing import SubjectReference, colours_of, shrunk_into
 from swiftpie.pipelines.photographs.filling import extrapolate
 from swiftpie.types import GenerationResult, Identity, TextCondition
 
@@ -124,7 +125,7 @@ def has_scene(components: Components, request: PersonalizeRequest) -> bool:
 
 def is_empty(components: Components, request: PersonalizeRequest) -> bool:
     """Whether prompts ask for a scene without a subject, which no denoiser draws."""
-    vocabulary = vocabulary_of(components.text)
+    vocabulary = vocabulary_of(components)
     if request.subjects or vocabulary is None or not has_scene(components, request):
         return False
     return not any(read_prompt(prompt, vocabulary).mentions for prompt in _prompts(request))
@@ -183,7 +184,7 @@ def placing_prompts(
 def _plain_prompts(
     components: Components, request: PersonalizeRequest, *, keeps_worn: bool = False
 ) -> str | tuple[str, ...]:
-    vocabulary, prompts = vocabulary_of(components.text), _prompts(request)
+    vocabulary, prompts = vocabulary_of(components), _prompts(request)
     prompts = tuple(in_sentence(prompt, vocabulary) for prompt in prompts)
     if not request.scene:
         prompts = tuple(map(packaged().with_place, prompts))
@@ -349,11 +350,6 @@ def _style_of(components: Components, request: PersonalizeRequest) -> str | None
 def draw_noise_of(seed: int) -> Tensor:
     """Return the noise (1, 32, 32, 32) that the scene, its clouds and its weather follow."""
     return draw_noise([seed], NOISE_SHAPE)
-
-
-def share_of(noise: Tensor, channel: int = 0) -> float:
-    """Return a uniform number in [0, 1] of `noise` (1, C, h, w); the first chooses a picture."""
-    return float(torch.special.ndtr(noise[0, channel].sum() / noise[0, channel].numel() ** 0.5))
 
 
 @torch.no_grad()

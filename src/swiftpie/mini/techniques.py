@@ -1,27 +1,25 @@
-"""How the embedded model draws: scenes from its library, and edits whose words it understands.
+"""How the embedded model draws, what it reads in prompts, and what it warns of."""
 
-`advice` warns of words that it does not.
-"""
-
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
-from swiftpie.backbones.components import Components
-from swiftpie.library import packaged
-from swiftpie.mini import relight, restage, scene
-from swiftpie.mini.edit_reading import REPLACED
+from swiftpie.backbones.components import Components, Prompt
+from swiftpie.backbones.presets import Preset
+from swiftpie.library import Named, packaged
+from swiftpie.mini import inpainting, placing, relight, restage, scene
+from swiftpie.mini.edit_reading import REPLACED, read_edit
 from swiftpie.mini.naming import (
     ENGLISH,
     PromptReading,
     is_foreign,
     names_people,
+    new_subjects,
     people_warning,
     read_prompt,
     unknown_subjects_warning,
-    vocabulary_of,
 )
-from swiftpie.mini.vocabulary import Vocabulary, words_in
+from swiftpie.mini.vocabulary import Vocabulary, vocabulary_of, words_in
 from swiftpie.pipelines.drawing.denoise import Clock
 from swiftpie.pipelines.drawing.edit_region import Compared, encode_picture, in_hole
 from swiftpie.pipelines.drawing.prepare import check_subjects, prepare
@@ -46,7 +44,8 @@ def _prepare_scene(components: Components, request: PersonalizeRequest, clock: C
     words = scene.drawn_from_words(components, request)
     placed_by = scene.placing_prompts(components, request)
     boxes = scene.standing(components, request)
-    start = prepare(components, words, clock, placed_by=placed_by, boxes=boxes)
+    place = partial(placing.place, placed_by=placed_by, boxes=boxes)
+    start = prepare(components, words, clock, place=place)
     plan = scene.plan(components, request, start)
     clock.lap("scene")
     return Plan(words, partial(scene.finish, plan=plan, clock=clock), start)
@@ -54,7 +53,7 @@ def _prepare_scene(components: Components, request: PersonalizeRequest, clock: C
 
 def _is_relit(components: Components, request: EditRequest) -> bool:
     """Whether all of a picture changes; of what a source prompt shows, a season changes a part."""
-    if not relight.only_changes_all(components, request):
+    if not relight.only_changes_all(request):
         return False
     reading = restage.reading_of(components, request) if request.source_prompt.strip() else None
     return reading is None or not reading.changes_season_alone
@@ -83,6 +82,24 @@ def _prepare_restaged(components: Components, request: EditRequest, clock: Clock
     return Plan(request, finish, region=partial(restage.find_region, staging))
 
 
+@dataclass(frozen=True)
+class ReadPrompt(Prompt):
+    """A prompt, read by the words that the model was taught."""
+
+    text: str
+    vocabulary: Vocabulary | None
+
+    def named_besides(self, given: Sequence[str]) -> tuple[Named, ...]:
+        """Return the subjects of the library besides those `given`; see `Prompt`."""
+        return new_subjects(self.text, self.vocabulary, given=given)
+
+    def named_newcomer(self, shown: str) -> Named | None:
+        """Return the subject of the library that an edit brings; see `Prompt`."""
+        reading = read_edit(self.text, self.vocabulary, source_prompt=shown)
+        newcomer = None if reading is None else reading.newcomer
+        return None if newcomer is None else newcomer.subject
+
+
 _scene = partial(Technique, PersonalizeRequest, draws_by_seed=True, drawn_size=scene.drawn_size)
 TECHNIQUES = (
     _scene(_prepare_empty_scene, scene.is_empty),
@@ -91,13 +108,20 @@ TECHNIQUES = (
     Technique(
         EditRequest, _prepare_restaged, _is_restaged, restage.follows_seed, is_by_formula=True
     ),
+    inpainting.INVERSION,
+    inpainting.REPAINT,
 )
 """In the order in which they are tried."""
 
 
+def read(prompt: str, by: Preset | Components) -> Prompt:
+    """Return the subjects that a prompt names, by the words that the networks were taught."""
+    return ReadPrompt(prompt, vocabulary_of(by))
+
+
 def advice(components: Components, request: Request) -> Iterator[str]:
     """Yield warnings of words that the model was not taught, and of what it leaves out."""
-    vocabulary, name = vocabulary_of(components.text), components.preset.name
+    vocabulary, name = vocabulary_of(components), components.preset.name
     if vocabulary is None:
         return
     if isinstance(request, PersonalizeRequest):

@@ -1,14 +1,18 @@
 """The words of a model's training captions, and the words of a prompt that are not among them."""
 
 import difflib
+import json
 import re
 import unicodedata
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from importlib.resources import files
 from itertools import groupby
 from typing import Self
 
+from swiftpie.backbones.components import Components
+from swiftpie.backbones.presets import Preset
 from swiftpie.mini.scenes import PREPOSITIONS
 
 WORD = re.compile(r"[^\W\d_]+(?:['-][^\W\d_]+)*")
@@ -174,6 +178,20 @@ class Vocabulary:
         # Not the first word, which names whatever it ends in.
         verbs = (place for place in range(1, len(run)) if run[place].endswith("ing"))
         return len(run) if " ".join(run) in self.names else next(verbs, len(run))
+
+
+def vocabulary_of(by: Preset | Components) -> Vocabulary | None:
+    """Return the vocabulary of networks or of a packaged preset; None if it reads any word."""
+    if not isinstance(by, Preset):
+        return by.vocabulary if isinstance(by.vocabulary, Vocabulary) else None
+    folder = by.source.removeprefix("package:")
+    return None if folder == by.source else _taught(folder)
+
+
+@cache
+def _taught(folder: str) -> Vocabulary | None:
+    place = files("swiftpie").joinpath("assets", folder, "tokenizer", "tokenizer_config.json")
+    return Vocabulary.stored(json.loads(place.read_bytes()).get("taught"))
 
 
 def _without_loose_ends(said: Sequence[str | None]) -> list[str]:

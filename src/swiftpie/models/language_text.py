@@ -56,11 +56,6 @@ class LanguageText(ABC):
         return torch.zeros(len(names), 1)
 
     @property
-    def vocabulary(self) -> None:
-        """Unknown: it was trained on all words."""
-        return
-
-    @property
     def network(self) -> Any:  # noqa: ANN401 - of any language model
         """The language model without a head that predicts words, if there is one."""
         return self.encoder.base_model

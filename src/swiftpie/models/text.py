@@ -1,7 +1,7 @@
 """Prompts to token states: tokenizers, CLIP text towers and a rule for pooling."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Protocol, Self, runtime_checkable
@@ -23,19 +23,8 @@ class Pooling(StrEnum):
     END = "end"  # the state of the end token, as CLIP does
 
 
-class Taught(Protocol):
-    """The words of the captions that a model was trained on; its family knows what they mean."""
-
-    def to_json(self) -> Mapping[str, list[str]]:
-        """Return the words as sorted lists."""
-
-
 class PromptEncoder(Protocol):
     """The interface of text encoders."""
-
-    @property
-    def vocabulary(self) -> Taught | None:
-        """The words of the training captions; None if unknown."""
 
     def encode(self, prompts: list[str]) -> TextCondition:
         """Return states (B, T, D), mask (B, T) and pooled (B, D) of `prompts`."""
@@ -80,11 +69,6 @@ class TextTower:
     def width(self) -> int:
         """Of a token's state."""
         return int(self.encoder.config.hidden_size)
-
-    @property
-    def vocabulary(self) -> Taught | None:
-        """The words of the training captions; unknown for CLIP."""
-        return None
 
     def with_encoders(self, change: Callable[[Any], Any]) -> Self:
         """Return the same with its network changed."""
@@ -146,11 +130,6 @@ class TwoTextTowers:
     def width(self) -> int:
         """Of a token's state, both towers together."""
         return self.first.width + int(self.second.config.hidden_size)
-
-    @property
-    def vocabulary(self) -> Taught | None:
-        """The words of the training captions, which are unknown."""
-        return None
 
     def with_encoders(self, change: Callable[[Any], Any]) -> Self:
         """Return the same with both networks changed."""

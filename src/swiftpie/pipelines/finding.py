@@ -82,7 +82,7 @@ def find_identity(identity: Identity, image: Image.Image, *, is_there: bool = Fa
 
 
 def with_place_found(request: Changing) -> Changing:
-    """Return the change of a picture with the mask of the subject that it names as `where`.
+    """Return a change with a `where` as one with the mask of that subject in its picture.
 
     What is removed goes with its edge and its shadow.
 
@@ -90,8 +90,6 @@ def with_place_found(request: Changing) -> Changing:
         InputError: The identity was made without a picture.
         NoSubject: Nothing in the picture looks like the subject.
     """
-    if request.where is None:
-        return request
     assert isinstance(request.where, Identity), "`Session.resolved` encodes it"
     mask = find_identity(request.where, request.picture).mask
     if isinstance(request, RepaintRequest):

@@ -117,7 +117,7 @@ def find_cutout(_: Session, *, image: Image.Image, search: Search) -> CutOut:
 
 def vocabulary_of(session: Session) -> Any:  # noqa: ANN401 - JSON
     """Return the words that a model was taught as JSON; None if it reads anything."""
-    words = session.components.text.vocabulary
+    words = session.components.vocabulary
     return None if words is None else words.to_json()
 
 

@@ -63,7 +63,7 @@ class Models:
         """Return the session of a model, loaded if it has to be."""
         if name not in self._loaded:
             loaded = self._loaded[name] = self._served[name].load()
-            words = loaded.components.text.vocabulary
+            words = loaded.components.vocabulary
             self.vocabularies[name] = None if words is None else words.to_json()
             self._make_room(name)
         self._loaded.move_to_end(name)

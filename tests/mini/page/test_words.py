@@ -9,9 +9,9 @@ import pytest
 
 from swiftpie.backbones.presets import PRESETS
 from swiftpie.mini import scenes
-from swiftpie.mini.naming import vocabulary_of
 from swiftpie.mini.page.site import SOURCES, VOCABULARY
 from swiftpie.mini.page.words import words_of_prompts
+from swiftpie.mini.vocabulary import vocabulary_of
 
 NODE = shutil.which("node")
 SUBJECTS = (

@@ -15,10 +15,11 @@ from swiftpie.attention.condition import silent_condition
 from swiftpie.geometry.layout import seen_view, to_affine
 from swiftpie.guidance.dcg import Decoupled
 from swiftpie.imageio.images import to_pil
+from swiftpie.mini.placing import side_by_side
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.drawing.denoise import Clock, decode
-from swiftpie.pipelines.drawing.prepare import prepare, side_by_side
+from swiftpie.pipelines.drawing.prepare import prepare
 from swiftpie.pipelines.drawing.request import PersonalizeRequest
 from swiftpie.pipelines.drawing.settings import StyleBy
 from tests.parity.edit import photograph

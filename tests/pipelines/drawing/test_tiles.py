@@ -14,7 +14,7 @@ from swiftpie.pipelines.drawing.edit_region import canvas_for
 from swiftpie.pipelines.drawing.request import RepaintRequest
 from swiftpie.pipelines.drawing.settings import EditMethod, EditSettings
 from swiftpie.pipelines.drawing.tiles import MOST_TILES, in_tiles, late_schedule, num_tiles
-from swiftpie.pipelines.techniques.repaint import prepare
+from swiftpie.pipelines.techniques.repaint import begin_from_noise, open_window
 from tests.pipelines.tiny_editor import SIDE_PX, tiny_editor
 
 
@@ -34,7 +34,7 @@ def plan(components):
     mask = torch.zeros(1, 1, 300, 300)
     mask[..., 20:280, 20:280] = 1
     request = RepaintRequest(image=Image.fromarray(noise), mask=mask, seed=3)
-    return prepare(components, request, Clock())
+    return begin_from_noise(components, open_window(components, request, Clock()))
 
 
 def test_tiles_are_as_many_as_the_enlargement_takes(components):

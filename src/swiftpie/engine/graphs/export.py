@@ -27,7 +27,7 @@ from swiftpie.engine.graphs.runtime import DEVICE, Precision, load
 from swiftpie.engine.graphs.to_onnx import Named, NamedFunction, opened, write_onnx, write_weights
 from swiftpie.errors import CapabilityError
 from swiftpie.geometry.layout import Layout, fit_to_boxes, fitted, upright, whole_frame
-from swiftpie.geometry.shading import outline_of
+from swiftpie.geometry.shading import Lighting, outline_of
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import sample_pictures
 from swiftpie.masks import resize_mask, subject_extent
@@ -35,12 +35,7 @@ from swiftpie.models.text import TextTower, TwoTextTowers
 from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.drawing.denoise import Prepared, decode, denoise
-from swiftpie.pipelines.drawing.prepare import (
-    light_on,
-    num_draws,
-    source_of_detail,
-    subject_condition,
-)
+from swiftpie.pipelines.drawing.prepare import num_draws, source_of_detail, subject_condition
 from swiftpie.pipelines.drawing.request import WORDS_ALONE, Output, PersonalizeRequest, Subject
 from swiftpie.pipelines.drawing.settings import MaskSource, ResolvedScales, Scales
 from swiftpie.pipelines.identity import encode_identity, identity_of_frames
@@ -128,7 +123,7 @@ def export_onnx(
         tokenizer.backend_tokenizer.save(str(folder / tokenizers[-1]))
     preset, cell = components.preset, components.preset.latent_cell_px
     rows, columns = components.cells_of(size_px)
-    vocabulary = components.text.vocabulary
+    vocabulary = components.vocabulary
     packages = ("torch", "diffusers", "transformers", "onnxruntime")
     sheet = Sheet(
         preset=preset.name,
@@ -312,8 +307,7 @@ def _draw(components: Components, given: Named) -> Named:
         mask=given["mask"],
     )
     noise = given["noise"]
-    layout = _place(components, identity, text, given)
-    lighting = light_on(components, identity, noise[0], text)
+    layout, lighting = _place(components, identity, text, given)
     scales = SimpleNamespace(**{name: given[name] for name in SCALES}, balance=0.0)
     condition = subject_condition(
         components,
@@ -349,11 +343,13 @@ def _draw(components: Components, given: Named) -> Named:
     return {**made, PLACE: place, OUTLINE: outline, SHADOW: shadow}
 
 
-def _place(components: Components, identity: Identity, text: TextCondition, given: Named) -> Layout:
-    """Return where the layout predictor puts the subject, or the box that is given."""
+def _place(
+    components: Components, identity: Identity, text: TextCondition, given: Named
+) -> tuple[Layout, Lighting | None]:
+    """Return where the layout predictor puts the subject, or the given box, and the light there."""
     noise, predictor = given["noise"][0], components.layout_predictor
     if predictor is None:
-        return whole_frame(noise)
+        return whole_frame(noise), None
     size = (noise.shape[2], noise.shape[3])
     extent = subject_extent(identity.mask[:1])
     found = upright(fitted(predictor.place(noise, text.pooled, extent), size))
@@ -363,12 +359,17 @@ def _place(components: Components, identity: Identity, text: TextCondition, give
     centre, scale = fit_to_boxes(given["box"], size, extent)
     boxed = Layout(centre, scale, rotation=torch.zeros(1), flip=torch.zeros(1), pose=unturned)
     is_boxed = given["has_box"] > 0
-    return Layout(
+    pixels, shown = (
+        values[:1].expand(len(noise), -1, -1, -1) for values in (identity.pixels, identity.mask)
+    )
+    lighting = predictor.light(noise, text.pooled, pixels=pixels, mask=shown, given=None)
+    layout = Layout(
         *(
             torch.where(is_boxed.view(-1, *[1] * (value.ndim - 1)), other, value)
             for value, other in zip(found, boxed, strict=True)
         )
     )
+    return layout, lighting
 
 
 def _request(components: Components) -> PersonalizeRequest:

@@ -30,7 +30,7 @@ from swiftpie.errors import CapabilityError
 from swiftpie.models.denoiser import Denoiser
 from swiftpie.models.inversion import UNetInversion
 from swiftpie.models.language_text import Reading
-from swiftpie.models.text import PromptEncoder, SeesPictures, Taught
+from swiftpie.models.text import PromptEncoder, SeesPictures
 from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.types import TextCondition
 
@@ -181,11 +181,6 @@ class OffloadedText:
     inner: PromptEncoder
     networks: nn.Module
     slot: DeviceSlot
-
-    @property
-    def vocabulary(self) -> Taught | None:
-        """The words that the encoder was taught."""
-        return self.inner.vocabulary
 
     def encode(self, prompts: list[str]) -> TextCondition:
         """Return states (B, T, D), mask (B, T) and pooled (B, D) of `prompts`."""

@@ -1,10 +1,6 @@
 """SwiftPie: prepares subjects and a prompt for denoising."""
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from itertools import repeat
-from typing import NamedTuple, Self
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from PIL import Image
@@ -13,13 +9,13 @@ from torch import Tensor
 from swiftpie.attention.condition import INLINE_MASK, AttentionCondition, silent_condition
 from swiftpie.attention.layer_scales import scales_of
 from swiftpie.attention.processors import Merge
-from swiftpie.backbones.components import MAX_SIDE_PX, Components
+from swiftpie.backbones.components import MAX_SIDE_PX, Components, Placement
 from swiftpie.backbones.presets import Capability, Preset
 from swiftpie.errors import CapabilityError, InputError
-from swiftpie.geometry.layout import Layout, fitted, from_box, to_affine, upright, whole_frame
+from swiftpie.geometry.layout import Layout, to_affine
 from swiftpie.geometry.shading import Lighting, relit
 from swiftpie.guidance import Guidance, Plain, branches_of
-from swiftpie.masks import Box, box_mask, resize_mask, subject_extent
+from swiftpie.masks import Box, box_mask, resize_mask
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.models.text import SeesPictures
 from swiftpie.noise import draw_step_noise
@@ -41,8 +37,6 @@ from swiftpie.pipelines.drawing.style import with_style
 from swiftpie.types import Identity, Prompts, TextCondition
 
 BOX_FEATHER = 0.06  # a box's soft edge, as a share of the picture
-SPREAD_FILL = 0.84  # share of its column that one of several subjects fills
-SPREAD_FLOOR = 0.9  # where several subjects stand, in [0, 1] from the top
 FAR = 100.0  # frame coordinate of every cell for an absent subject
 FOUND = frozenset({MaskSource.INLINE, MaskSource.TWO_PASS})  # regions that the denoiser finds
 
@@ -53,19 +47,15 @@ def num_draws(components: Components) -> int:
     return len(schedule.steps) if schedule.needs_noise else 1
 
 
+Place = Callable[[Components, PersonalizeRequest, Tensor, TextCondition], Placement]
+"""Returns where subjects go in the pictures of noise (B, C, h, w) and as many rows of text."""
+
+
 @torch.no_grad()
 def prepare(
-    components: Components,
-    request: PersonalizeRequest,
-    clock: Clock,
-    *,
-    placed_by: Prompts | None = None,
-    boxes: Sequence[Sequence[Box | None]] | None = None,
+    components: Components, request: PersonalizeRequest, clock: Clock, *, place: Place | None = None
 ) -> Prepared:
-    """Read the prompts and place the subjects, by the prompts `placed_by` if such are given.
-
-    `boxes` of each subject in each picture place subjects without boxes of their own; None leaves
-    that to the model.
+    """Read the prompts and place the subjects, by default as the family does.
 
     Raises:
         CapabilityError: A subject has a view, and the preset does not place subjects.
@@ -90,20 +80,8 @@ def prepare(
         components, request.negative_prompt, guidance=request.guidance, rows=rows
     )
     clock.lap("text")
-    if components.layout_predictor is not None:
-        beside = side_by_side(subjects)
-        if boxes is None:
-            subjects = tuple(beside)
-        else:
-            pairs = zip(beside, boxes, strict=True)
-            boxes = [[box or subject.box for box in row] for subject, row in pairs]
-    told = text if placed_by is None else read_prompts(components, placed_by, rows=rows)
-    stance = Stance.of(components, request, placed_by or request.prompt)
-    layouts = [
-        place_subject(components, subject, noise[0], text=told, stance=stance, boxes=row)
-        for subject, row in zip(subjects, boxes or repeat(None), strict=boxes is not None)
-    ]
-    lights = tuple(light_on(components, subject.identity, noise[0], text) for subject in subjects)
+    placed = (place or components.family.place)(components, request, noise[0], text)
+    subjects, layouts, lights = placed
     if not subjects:
         condition = text_condition(components, noise[0], scales=scales)
     else:
@@ -263,114 +241,6 @@ def _found_region(
     latents = components.schedule.initial_latents(noise[0])
     components.denoiser(latents, step.timestep, text, first, notes)
     return resize_mask(notes[INLINE_MASK], (noise.shape[3], noise.shape[4])).to(noise)
-
-
-def side_by_side(subjects: Sequence[Subject]) -> Sequence[Subject]:
-    """Return subjects with boxes side by side, if there are several and none has a box.
-
-    The layout predictor would place each subject as if it were alone.
-    """
-    if len(subjects) == 1 or any(subject.box is not None for subject in subjects):
-        return subjects
-    share = 1 / len(subjects)
-    side = SPREAD_FILL * share
-    centres = [(index + 0.5) * share for index in range(len(subjects))]
-    return [
-        replace(subject, box=(x - side / 2, SPREAD_FLOOR - side, x + side / 2, SPREAD_FLOOR))
-        for subject, x in zip(subjects, centres, strict=True)
-    ]
-
-
-class Stance(NamedTuple):
-    """How the subjects of a request stand."""
-
-    flip: bool
-    tilt: float  # degrees
-    is_turned: tuple[bool, ...]  # whether each prompt asks for a turn, as "lying down"; one for all
-
-    @classmethod
-    def of(cls, components: Components, request: PersonalizeRequest, prompts: Prompts) -> Self:
-        """Return how subjects stand that are placed by `prompts`; encoded ones ask for no turn."""
-        if isinstance(prompts, TextCondition):
-            return cls(request.flip, request.tilt, (False,))
-        rows = (prompts,) if isinstance(prompts, str) else prompts
-        is_turned = tuple(components.read(row).is_turned for row in rows)
-        return cls(request.flip, request.tilt, is_turned)
-
-
-def place_subject(
-    components: Components,
-    subject: Subject,
-    noise: Tensor,
-    *,
-    text: TextCondition,
-    stance: Stance,
-    boxes: Sequence[Box | None] | None = None,
-) -> Layout:
-    """Return the layout of the box, of `boxes` for each picture, or of the layout predictor."""
-    batch, cells = len(noise), (noise.shape[2], noise.shape[3])
-    given = (subject.box,) if subject.box is not None or boxes is None else boxes
-    predicted = (
-        _predicted(components, subject, noise, text=text, stance=stance) if None in given else None
-    )
-    if predicted is not None and not any(given):
-        return predicted
-    turned, extent = subject.view or (0.0, 0.0), subject_extent(subject.identity.mask[:1])
-    rows = []
-    for index, box in enumerate(given):
-        if box is not None:
-            row = from_box(box, size=cells, view=turned, extent=extent)
-            row = upright(row, flip=stance.flip, tilt=stance.tilt)
-        else:
-            assert predicted is not None, "a picture has no box"
-            row = Layout(*(values[index : index + 1] for values in predicted))
-        rows.append(Layout(*(values.to(noise) for values in row)))
-    placed = Layout(*map(torch.cat, zip(*rows, strict=True)))
-    return Layout(*(values.expand(batch, *values.shape[1:]) for values in placed))
-
-
-def _predicted(
-    components: Components, subject: Subject, noise: Tensor, *, text: TextCondition, stance: Stance
-) -> Layout:
-    """Return the layout of the layout predictor; the whole frame without one."""
-    batch, cells = len(noise), (noise.shape[2], noise.shape[3])
-    if components.layout_predictor is None:
-        return whole_frame(noise)
-    extent = subject_extent(subject.identity.mask[:1]).expand(batch, -1)
-    layout = fitted(components.layout_predictor.place(noise, text.pooled, extent), cells)
-    is_turned = layout.rotation.new_tensor(stance.is_turned)
-    layout = upright(layout, is_turned=is_turned, flip=stance.flip, tilt=stance.tilt)
-    if subject.view is None:
-        return layout
-    yaw, pitch = (torch.full_like(layout.flip, math.radians(degrees)) for degrees in subject.view)
-    view = torch.stack([yaw * (1 - 2 * layout.flip), pitch], dim=1)  # as `seen_view` reads it
-    return layout._replace(pose=torch.cat([view, layout.pose[:, 2:]], dim=1))
-
-
-def light_on(
-    components: Components,
-    identity: Identity,
-    noise: Tensor,
-    text: TextCondition,
-    *,
-    given: Tensor | None = None,
-) -> Lighting | None:
-    """Return the light on a subject's reference and in its new place, a row for each of `noise`.
-
-    None if the model does not predict light. `noise` is (B, C, h, w); `given` (1, 4, H, W) is the
-    unchanged part of a picture, pixels and mask.
-    """
-    if components.layout_predictor is None:
-        return None
-    rows = len(noise)
-    pixels, mask = (
-        values[:1].expand(rows, -1, -1, -1) for values in (identity.pixels, identity.mask)
-    )
-    if given is not None:
-        given = given.expand(rows, -1, -1, -1)
-    return components.layout_predictor.light(
-        noise, text.pooled, pixels=pixels, mask=mask, given=given
-    )
 
 
 def _region(

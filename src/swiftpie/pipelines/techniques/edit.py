@@ -1,5 +1,6 @@
 """SwiftEdit: edits from the noise that an inversion network finds behind a picture."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -25,20 +26,15 @@ from swiftpie.pipelines.drawing.edit_region import (
     method_of,
     without_change,
 )
-from swiftpie.pipelines.drawing.inpainting import (
-    PlacedSubject,
-    inpainting_condition,
-    new_subject,
-    original_subject,
-    unchanged_frame,
-)
-from swiftpie.pipelines.drawing.prepare import light_on, read_null_text, subject_condition
+from swiftpie.pipelines.drawing.prepare import read_null_text, subject_condition
 from swiftpie.pipelines.drawing.request import EditRequest, resolved_scales
 from swiftpie.pipelines.drawing.settings import EditMethod, EditMode, EditStart
 from swiftpie.pipelines.identity import whole_picture_identity
 from swiftpie.pipelines.techniques import Plan, Technique
 from swiftpie.schedules import add_noise
-from swiftpie.types import EditResult, GenerationResult, IdentityBranch, TextCondition
+from swiftpie.types import EditResult, GenerationResult, IdentityBranch
+
+See = Callable[[Components, EditRequest, EncodedPicture, InvertedImage], SubjectCondition]
 
 
 class EditPlan(NamedTuple):
@@ -55,9 +51,33 @@ def claims(components: Components, request: EditRequest) -> bool:
     return method_of(components, request.settings) is EditMethod.INVERSION
 
 
+def see_appearance(
+    components: Components, request: EditRequest, picture: EncodedPicture, inverted: InvertedImage
+) -> SubjectCondition:
+    """Return what the denoiser sees besides noise and prompt: one appearance, by its tokens."""
+    del picture
+    region, mode = inverted.region, request.settings.mode
+    shown = request.identity or whole_picture_identity(components, as_rgb(request.picture))
+    is_released = mode is EditMode.RELEASED
+    latent = (region.latent > 0.5).to(region.latent) if is_released else region.latent
+    return subject_condition(  # one appearance, weighed inside and outside of the region
+        components,
+        [shown.without_detail()],
+        [whole_frame(latent.expand(2 if is_released else 1, -1, -1, -1))],
+        regions=[latent],
+        class_tokens=components.text.find_words(request.prompt, [""]),
+        scales=resolved_scales(components.preset, request),
+        shares=[1.0],
+    )
+
+
 @torch.no_grad()
-def prepare_edit(components: Components, request: EditRequest, clock: Clock) -> Plan:
+def prepare_edit(
+    components: Components, request: EditRequest, clock: Clock, *, see: See = see_appearance
+) -> Plan:
     """Find the noise behind a picture, the region that changes, and what is drawn there.
+
+    `see` returns what the denoiser sees of the picture.
 
     Raises:
         CapabilityError: The preset has no inversion network, no image encoder or no such mode.
@@ -67,11 +87,11 @@ def prepare_edit(components: Components, request: EditRequest, clock: Clock) -> 
     request = replace(request, settings=request.settings.in_mode_of(components.preset))
     picture = encode_picture(components, request, clock)
     inverted = invert_picture(components, request, picture, clock)
-    original, canvas, pixels, latents, prompts, _ = picture
+    original, canvas, _, latents, prompts, _ = picture
     is_released = request.settings.mode is EditMode.RELEASED
     text = prompts.text if is_released else components.text.encode([request.prompt])
     rows = len(text.pooled)
-    condition = _condition(components, request, canvas, pixels, inverted, text)
+    condition = see(components, request, picture, inverted)
     noise = _varied(components, inverted, request)
     schedule = components.schedule
     start = (
@@ -154,60 +174,6 @@ def finish_edit(drawn: GenerationResult, plan: EditPlan, clock: Clock) -> EditRe
         scales=drawn.scales,
         origin=drawn.origin,
     )
-
-
-def _condition(
-    components: Components,
-    request: EditRequest,
-    canvas: Canvas,
-    pixels: Tensor,
-    inverted: InvertedImage,
-    text: TextCondition,
-) -> SubjectCondition:
-    """Return what the denoiser sees besides the noise and the prompt."""
-    region, mode = inverted.region, request.settings.mode
-    if components.layout_predictor is not None:
-        changes = canvas.enter_mask(region.pixels).to(components.device)
-        subject = _choose_subject(components, request, pixels, changes, inverted)
-        if subject is not None:
-            given = unchanged_frame(components, pixels, changes)
-            lighting = light_on(components, subject.identity, inverted.noise, text, given=given)
-            subject = subject._replace(lighting=lighting)
-        names = [""] * (1 if subject is None else 2)
-        return inpainting_condition(
-            components,
-            pixels,
-            changes,
-            subject=subject,
-            class_tokens=components.text.find_words(request.prompt, names),
-            scales=resolved_scales(components.preset, request),
-        )
-    shown = request.identity or whole_picture_identity(components, as_rgb(request.picture))
-    is_released = mode is EditMode.RELEASED
-    latent = (region.latent > 0.5).to(region.latent) if is_released else region.latent
-    return subject_condition(  # one appearance, weighed inside and outside of the region
-        components,
-        [shown.without_detail()],
-        [whole_frame(latent.expand(2 if is_released else 1, -1, -1, -1))],
-        regions=[latent],
-        class_tokens=components.text.find_words(request.prompt, [""]),
-        scales=resolved_scales(components.preset, request),
-        shares=[1.0],
-    )
-
-
-def _choose_subject(
-    components: Components,
-    request: EditRequest,
-    pixels: Tensor,
-    changes: Tensor,
-    inverted: InvertedImage,
-) -> "PlacedSubject | None":
-    """Return the subject to draw, if any: the given one, or that of the picture."""
-    if request.identity is not None:
-        return new_subject(request.identity, changes)
-    prompts = (request.source_prompt, request.prompt)
-    return original_subject(components, pixels, changes, inverted=inverted, prompts=prompts)
 
 
 def _varied(components: Components, inverted: InvertedImage, request: EditRequest) -> Tensor:

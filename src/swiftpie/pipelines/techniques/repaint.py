@@ -1,6 +1,7 @@
 """Inserts subjects into photographs, removes things and replaces them: preparation and finish."""
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, InputError
-from swiftpie.geometry.layout import SUBJECT_FILL, Layout, from_box, whole_frame
+from swiftpie.geometry.layout import whole_frame
 from swiftpie.geometry.shading import Lighting
 from swiftpie.imageio.images import as_rgb, in_8_bits, mask_to_pil, plane, to_pil, to_tensor
 from swiftpie.masks import Box, grow, resize_mask, subject_extent
@@ -26,25 +27,11 @@ from swiftpie.pipelines.drawing.edit_region import (
     square_around,
     touched,
 )
-from swiftpie.pipelines.drawing.inpainting import (
-    PlacedSubject,
-    inpainting_condition,
-    unchanged_frame,
-)
-from swiftpie.pipelines.drawing.prepare import (
-    light_on,
-    num_draws,
-    read_null_text,
-    subject_condition,
-)
+from swiftpie.pipelines.drawing.prepare import num_draws, read_null_text, subject_condition
 from swiftpie.pipelines.drawing.request import RepaintRequest, resolved_scales
 from swiftpie.pipelines.drawing.tiles import in_tiles, num_tiles
 from swiftpie.pipelines.identity import whole_picture_identity
-from swiftpie.pipelines.photographs.compositing import (
-    CanvasDrawing,
-    SubjectReference,
-    composite_patch,
-)
+from swiftpie.pipelines.photographs.compositing import Area, CanvasDrawing, fill_patch
 from swiftpie.pipelines.photographs.filling import BAND_PX, extrapolate, resized
 from swiftpie.pipelines.photographs.removal import removal_mask
 from swiftpie.pipelines.techniques import Plan, Technique
@@ -63,6 +50,14 @@ MIN_EXTENT = 0.05  # of a frame, so that a thin mask has a size
 MARGIN = 0.15  # around the change, in its longer side: context for compositing
 
 
+class Patch(NamedTuple):
+    """The part of a photograph that is pasted back."""
+
+    pixels: Tensor  # (1, 3, H, W) in [0, 1], of the photograph
+    gone: Tensor  # (1, 1, H, W) 0 or 1, what is removed
+    place: Area  # on the canvas
+
+
 class RepaintPlan(NamedTuple):
     """What remains of a repainting's preparation until it is finished."""
 
@@ -73,107 +68,84 @@ class RepaintPlan(NamedTuple):
     pixels: Tensor  # (1, 3, h, w) in [-1, 1], the window on the canvas
     changes: Tensor  # (1, 1, h, w) in [0, 1], the region on the canvas
     gone: Tensor  # (1, 1, H, W) of bytes: the part of the region that is removed
-    start: Prepared
-    lighting: Lighting | None  # of the inserted subject, one row; None if unknown
     request: RepaintRequest
+    start: Prepared | None = None
+    lighting: Lighting | None = None  # of the inserted subject, one row; None if unknown
+
+    @property
+    def prompt(self) -> str:
+        """What is drawn, in words that every model knows."""
+        usual = "" if self.request.identity is None else DEFAULT_PROMPT
+        return self.request.prompt or usual
 
 
-def prepare_repainting(components: Components, request: RepaintRequest, clock: Clock) -> Plan:
-    """Prepare what is drawn in a window of the photograph; see `prepare`."""
-    request = in_hole(request)
-    plan = prepare(components, request, clock)
-    return Plan(
-        request,
-        partial(finish, plan=plan, clock=clock),
-        plan.start,
-        region=lambda: mask_to_pil(plan.region)[0],
-    )
+Begin = Callable[[Components, RepaintPlan], RepaintPlan]
+"""Returns a plan with what the denoiser starts from."""
+Compose = Callable[[RepaintPlan, GenerationResult, Patch, Clock], Tensor]
+"""Returns a patch (1, 3, H, W) in [0, 1] with what was drawn."""
 
 
 @torch.no_grad()
-def prepare(components: Components, request: RepaintRequest, clock: Clock) -> RepaintPlan:
-    """Choose the window of the photograph that is redrawn, and encode what the model sees of it.
+def prepare_repainting(
+    components: Components, request: RepaintRequest, clock: Clock, *, begin: Begin, compose: Compose
+) -> Plan:
+    """Prepare what is drawn in a window of the photograph.
 
     Raises:
         CapabilityError: No identity adapter is loaded, or the preset cannot turn subjects.
         InputError: The mask has a wrong shape, or is empty.
     """
-    preset, places = components.preset, components.layout_predictor is not None
-    if request.view is not None and not places:
-        raise CapabilityError(
-            f"Preset {preset.name!r} cannot turn subjects. Describe the view in the prompt, or "
-            "give a picture with that view."
-        )
+    request = in_hole(request)
+    plan = begin(components, open_window(components, request, clock))
+    clock.lap("prepare")
+    return Plan(
+        request,
+        partial(finish, plan=plan, compose=compose, clock=clock),
+        plan.start,
+        region=lambda: mask_to_pil(plan.region)[0],
+    )
+
+
+def open_window(components: Components, request: RepaintRequest, clock: Clock) -> RepaintPlan:
+    """Choose the window of the photograph that is redrawn.
+
+    Raises:
+        InputError: The mask has a wrong shape, or is empty.
+    """
     original = as_rgb(request.picture)
     size = (original.height, original.width)
     gone = torch.zeros(1, 1, *size, dtype=torch.uint8)
     if request.mask is not None:
         gone = _removed(request.mask, original)
         clock.lap("window")
-    region, layout, box = gone.clone(), None, _box_of(request, gone, original)
+    region, box = gone.clone(), _box_of(request, gone, original)
     if box is not None:
         left, top, right, bottom = _room_for(box, size)
         region[..., top:bottom, left:right] = 255
-    canvas = _square_canvas(size, touched(region), preset.image_size_px)
+    canvas = _square_canvas(size, touched(region), components.preset.image_size_px)
     clock.lap("window")
     pixels = canvas.enter(original).to(components.device)
     clock.lap("window")
-    changes, removed = (canvas.enter_mask(mask).to(pixels) for mask in (region, gone))
-    if request.identity is not None and box is not None and places:
-        layout = _standing(request.identity, box, canvas, view=request.view or (0.0, 0.0))
-        layout = Layout(*(values.to(pixels) for values in layout))
+    changes = canvas.enter_mask(region).to(pixels)
     clock.lap("window")
-    start, lighting = _start(
-        components, request, pixels, changes=changes, removed=removed, layout=layout
-    )
-    clock.lap("prepare")
-    if request.identity is not None and layout is None:
-        gone = region  # the model draws all of it
-    return RepaintPlan(
-        original, canvas, region, box, pixels, changes, gone, start, lighting, request
-    )
+    return RepaintPlan(original, canvas, region, box, pixels, changes, gone, request)
 
 
-def finish(drawn: GenerationResult, plan: RepaintPlan, clock: Clock) -> EditResult:
+def finish(
+    drawn: GenerationResult, plan: RepaintPlan, compose: Compose, clock: Clock
+) -> EditResult:
     """Return the photograph with the drawing in it; pixels outside of the region stay exact."""
     original, canvas, request = plan.original, plan.canvas, plan.request
-    after, *alone = (_in_unit(to_tensor(image)) for image in drawn.images)
-    subject, reference = torch.zeros_like(plan.changes), None
-    if plan.start.layouts:
-        assert request.identity is not None, "a placed subject has an identity"
-        subject = plane(drawn.subject_masks[0])
-        one = request.identity
-        layout = Layout(*(value[:1] for value in plan.start.layouts[0]))
-        reference = SubjectReference(one.pixels[:1], one.mask[:1], one.large, layout, plan.lighting)
-    before = _in_unit(plan.pixels).float().cpu()
-    masks = [mask.float().cpu() for mask in (plan.changes, subject)]
-    is_whole = plan.start.components.layout_predictor is None  # the model draws the whole region
-    if is_whole:
-        after = _with_detail(after, plan)
-        size = (after.shape[2], after.shape[3])
-        if size != (before.shape[2], before.shape[3]):
-            before, masks = resized(before, size), [resize_mask(mask, size) for mask in masks]
-            clock.lap("tiles")
-    drawing = CanvasDrawing(before, after, alone[0] if alone else after, *masks)
     removes = bool(plan.gone.any())
     patch = canvas.window if removes else _around(touched(plan.region), canvas)
     left, top, right, bottom = patch
-    pixels = _in_unit(to_tensor(original.crop(patch)))
+    gone = (plan.gone[..., top:bottom, left:right] > 0).float()
     clock.lap("join")
-    finished = composite_patch(
-        pixels,
-        drawing,
-        reference,
-        gone=(plan.gone[..., top:bottom, left:right] > 0).float(),
-        place=canvas.shares_of(patch),
-        seed=request.seed,
-        is_trusted=is_whole,
-        on_band=partial(clock.lap, "join"),
-    )
+    shown = Patch(in_unit(to_tensor(original.crop(patch))), gone, canvas.shares_of(patch))
+    finished = compose(plan, drawn, shown, clock)
     clock.lap("join")
     rows, columns = drawn.regions.shape[-2:]
     edited, blend = original.copy(), blend_mask(plan.region)
-    clock.lap("join")
     if removes:  # the filling meets its border, and nothing of the original may show through
         blend = ImageChops.lighter(blend, mask_to_pil(plan.gone)[0])
     result = original.copy()
@@ -223,11 +195,12 @@ def _changed_in(
 
 def _with_detail(after: Tensor, plan: RepaintPlan) -> Tensor:
     """Return the drawing, redrawn in tiles if the photograph shows it larger than the canvas."""
+    assert plan.start is not None, "it was drawn from something"
     count = num_tiles(plan.start.components, times=plan.canvas.enlargement)
     if count == 1:
         return after
     seed = plan.request.seed
-    return _in_unit(
+    return in_unit(
         in_tiles(plan.start, 2 * after - 1, plan.changes.float().cpu(), count=count, seed=seed)
     )
 
@@ -239,7 +212,7 @@ def proposed_box(photograph: Image.Image, identity: Identity) -> Box:
     the picture has less detail. Depth is unknown: place a distant subject by hand.
     """
     width, height = photograph.size
-    extent = _extent(identity)
+    extent = extent_in_frame(identity)
     side = PROPOSED_SIDE * min(width, height) / max(extent)
     wide, tall = side * extent[0] / width, side * extent[1] / height
     small = photograph.convert("L").resize((CLUTTER_PX, CLUTTER_PX), Image.Resampling.BOX)
@@ -263,96 +236,76 @@ def proposed_box(photograph: Image.Image, identity: Identity) -> Box:
     )
 
 
-def _start(
-    components: Components,
-    request: RepaintRequest,
-    pixels: Tensor,
-    *,
-    changes: Tensor,
-    removed: Tensor,
-    layout: Layout | None,
-) -> tuple[Prepared, Lighting | None]:
-    """Return the inputs of denoising and the light on the inserted subject.
-
-    A model that places subjects sees the unchanged part of `pixels` as one more subject, and was
-    trained to complete it. It draws once with the inserted subject and, in the same call, once
-    without.
-    """
-    shape = (components.preset.latent_channels, *components.cells_of(None))
-    noise = draw_step_noise([request.seed], shape, count=num_draws(components)).to(pixels)
-    prompt = request.prompt or ("" if request.identity is None else DEFAULT_PROMPT)
-    if components.layout_predictor is None:
-        return _start_from_noise(components, request, pixels, changes, removed, noise, prompt), None
-    is_placed = request.identity is not None and layout is not None
-    prompts = [prompt, ""] if is_placed else [prompt]
-    text, rows = components.text.encode(prompts), len(prompts)
-    start = components.schedule.initial_latents(noise[0]).expand(rows, -1, -1, -1)
-    placed, lighting = None, None
-    if request.identity is not None and layout is not None:
-        given = unchanged_frame(components, pixels, changes)
-        lighting = light_on(components, request.identity, start, text, given=given)
-        layout = Layout(*(values.expand(2, *values.shape[1:]) for values in layout))
-        placed = PlacedSubject(request.identity, layout, shows=(1.0, 0.0), lighting=lighting)
-    condition = inpainting_condition(
-        components,
-        pixels,
-        changes,
-        subject=placed,
-        class_tokens=components.text.find_words(prompt, [""] * (1 if placed is None else 2)),
-        scales=resolved_scales(components.preset, request),
-    )
-    prepared = Prepared(
-        components,
-        start,
-        text,
-        read_null_text(components, request.negative_prompt, guidance=request.guidance, rows=rows),
-        condition,
-        fresh=noise[1:].expand(-1, rows, -1, -1, -1),
-        layouts=() if layout is None else (layout,),
-    )
-    return prepared, None if lighting is None else lighting.select(slice(1))
-
-
-def _start_from_noise(
-    components: Components,
-    request: RepaintRequest,
-    pixels: Tensor,
-    changes: Tensor,
-    removed: Tensor,
-    noise: Tensor,
-    prompt: str,
-) -> Prepared:
-    """Return the inputs of a model that sees the unchanged part in its noise only.
+def begin_from_noise(components: Components, plan: RepaintPlan) -> RepaintPlan:
+    """Return the plan of networks that see the unchanged part in their noise only.
 
     Raises:
-        CapabilityError: No adapter can show it a subject there.
+        CapabilityError: No adapter can show them a subject there, or it is to be turned.
     """
+    request, pixels, preset = plan.request, plan.pixels, components.preset
+    if request.view is not None:
+        raise CapabilityError(
+            f"Preset {preset.name!r} cannot turn subjects. Describe the view in the prompt, or "
+            "give a picture with that view."
+        )
     if not components.family.takes_adapters:
         raise CapabilityError(
-            f"Preset {components.preset.name!r} has no adapters, which would show it a subject in "
-            "a photograph. Say in the prompt of an edit what is to be there, and give the place as "
+            f"Preset {preset.name!r} has no adapters, which would show it a subject in a "
+            "photograph. Say in the prompt of an edit what is to be there, and give the place as "
             "its mask: `edit(photo, prompt, mask=…)`."
         )
+    removed = plan.canvas.enter_mask(plan.gone).to(pixels)
     filled = extrapolate(pixels, (removed <= 0).to(pixels))
     shown = request.identity or whole_picture_identity(components, to_pil(filled)[0])
     known = components.autoencoder.encode(filled)
-    region = resize_mask(changes, (known.shape[2], known.shape[3]))
+    region = resize_mask(plan.changes, (known.shape[2], known.shape[3]))
     condition = subject_condition(
         components,
         [shown.without_detail()],
         [whole_frame(region)],
         regions=[region],
-        class_tokens=components.text.find_words(prompt, [""]),
-        scales=resolved_scales(components.preset, request),
+        class_tokens=components.text.find_words(plan.prompt, [""]),
+        scales=resolved_scales(preset, request),
         shares=[1.0],
     )
-    return Prepared(
+    noise = noise_of(components, plan)
+    start = Prepared(
         components,
         add_noise(known, noise[0], components.schedule.steps[0]),
-        components.text.encode([prompt]),
+        components.text.encode([plan.prompt]),
         read_null_text(components, request.negative_prompt, guidance=request.guidance, rows=1),
         condition,
         fresh=noise[1:],
+    )
+    gone = plan.gone if request.identity is None else plan.region  # all of it is drawn
+    return plan._replace(start=start, gone=gone)
+
+
+def noise_of(components: Components, plan: RepaintPlan) -> Tensor:
+    """Return the noise of a drawing in the window and of its steps, (n, 1, C, h, w)."""
+    shape = (components.preset.latent_channels, *components.cells_of(None))
+    noise = draw_step_noise([plan.request.seed], shape, count=num_draws(components))
+    return noise.to(plan.pixels)
+
+
+def _compose_whole(
+    plan: RepaintPlan, drawn: GenerationResult, patch: Patch, clock: Clock
+) -> Tensor:
+    """Return the patch with the drawing in all of the region."""
+    after = _with_detail(in_unit(to_tensor(drawn.images[0])), plan)
+    before, changes = in_unit(plan.pixels).float().cpu(), plan.changes.float().cpu()
+    size = (after.shape[2], after.shape[3])
+    if size != (before.shape[2], before.shape[3]):
+        before, changes = resized(before, size), resize_mask(changes, size)
+        clock.lap("tiles")
+    drawing = CanvasDrawing(before, after, after, changes, torch.zeros_like(changes))
+    return fill_patch(
+        patch.pixels,
+        drawing,
+        gone=patch.gone,
+        place=patch.place,
+        seed=plan.request.seed,
+        on_band=partial(clock.lap, "join"),
     )
 
 
@@ -407,20 +360,7 @@ def _square_canvas(size: Size, changes: PixelBox, side: int) -> Canvas:
     return Canvas(full=size, content=(content[0], content[1]), padded=(side, side), window=window)
 
 
-def _standing(identity: Identity, box: Box, canvas: Canvas, *, view: tuple[float, float]) -> Layout:
-    """Return the layout on the canvas of a subject that fits into `box`, feet at the bottom."""
-    height, width = canvas.full
-    left, top, right, bottom = (
-        value * side for value, side in zip(box, (width, height, width, height), strict=True)
-    )
-    wide, tall = _extent(identity)
-    side = min((right - left) / wide, (bottom - top) / tall)  # of the frame, in pixels
-    x, y = (left + right) / 2, bottom - side * tall / 2
-    reach = SUBJECT_FILL * side / 2
-    return from_box(canvas.shares_of((x - reach, y - reach, x + reach, y + reach)), view=view)
-
-
-def _extent(identity: Identity) -> tuple[float, float]:
+def extent_in_frame(identity: Identity) -> tuple[float, float]:
     """Return width and height of a subject as shares of its frame."""
     wide, tall = subject_extent(identity.mask[:1])[0].clamp_min(MIN_EXTENT).tolist()
     return wide, tall
@@ -439,8 +379,11 @@ def _around(changes: PixelBox, canvas: Canvas) -> PixelBox:
     )
 
 
-def _in_unit(pixels: Tensor) -> Tensor:
+def in_unit(pixels: Tensor) -> Tensor:
+    """Return pixels in [-1, 1] as values in [0, 1]."""
     return (pixels + 1) / 2
 
 
-TECHNIQUE = Technique(RepaintRequest, prepare_repainting)
+TECHNIQUE = Technique(
+    RepaintRequest, partial(prepare_repainting, begin=begin_from_noise, compose=_compose_whole)
+)

@@ -21,9 +21,10 @@ from swiftpie.errors import ConfigError
 from swiftpie.geometry.layout import from_box
 from swiftpie.imageio.images import mask_to_pil, to_pil, to_tensor
 from swiftpie.masks import bounding_box, box_mask
+from swiftpie.mini.inpainting import begin_in_place, compose_in_place
 from swiftpie.pipelines.drawing.denoise import Clock
 from swiftpie.pipelines.drawing.request import RepaintRequest, resolved_scales
-from swiftpie.pipelines.techniques.repaint import finish, prepare
+from swiftpie.pipelines.techniques.repaint import finish, open_window
 from swiftpie.types import GenerationResult
 from swiftpie_lab.data.photographs import load_photo, load_photos
 from swiftpie_lab.evaluation import options as given
@@ -367,7 +368,9 @@ def exactly_drawn(session: Session, request: RepaintRequest, truth: Rendering) -
 
     `truth` (1, 3, H, W) is as large as the photograph.
     """
-    plan = prepare(session.components, request, Clock())
+    components = session.components
+    plan = begin_in_place(components, open_window(components, request, Clock()))
+    assert plan.start is not None, "a beginning has a start"
     canvas = plan.canvas
     after, before = canvas.enter(to_pil(truth.pixels)[0]), canvas.enter(request.picture)
     mask = canvas.enter_mask((255 * truth.mask).to(torch.uint8))
@@ -380,10 +383,10 @@ def exactly_drawn(session: Session, request: RepaintRequest, truth: Rendering) -
         branches=(),
         cutouts=(),
         timings_ms={},
-        scales=resolved_scales(session.components.preset, request).given,
+        scales=resolved_scales(components.preset, request).given,
         origin={},
     )
-    return finish(drawn, plan, Clock()).image
+    return finish(drawn, plan, compose_in_place, Clock()).image
 
 
 def open_insertions(

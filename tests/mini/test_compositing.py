@@ -7,15 +7,14 @@ from torch.nn import functional as F
 
 from swiftpie.geometry.layout import from_box, to_affine, warp
 from swiftpie.geometry.shading import Illumination, Lighting
-from swiftpie.pipelines.photographs import compositing
-from swiftpie.pipelines.photographs.compositing import (
-    CanvasDrawing,
+from swiftpie.mini import compositing
+from swiftpie.mini.compositing import (
     SubjectReference,
     composite_patch,
     match_sharpness,
-    matching_grain,
     shrunk_into,
 )
+from swiftpie.pipelines.photographs.compositing import CanvasDrawing, fill_patch, matching_grain
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 CELLS, SIDE = 64, 256
@@ -44,16 +43,10 @@ def drawing(**parts):
     return CanvasDrawing(**{**same, **masks, **parts})
 
 
-def join(photo, seen, reference=None, *, gone=None, is_trusted=False):
+def join(photo, seen, reference=None, *, gone=None):
     nothing = torch.zeros_like(photo[:, :1])
     return composite_patch(
-        photo,
-        seen,
-        reference,
-        gone=nothing if gone is None else gone,
-        place=WHOLE,
-        seed=1,
-        is_trusted=is_trusted,
+        photo, seen, reference, gone=nothing if gone is None else gone, place=WHOLE, seed=1
     )
 
 
@@ -144,12 +137,12 @@ def test_a_subject_is_as_fine_as_its_larger_frame(ball):
     assert steps[0] > 3 * steps[1]
 
 
-@pytest.mark.parametrize("is_trusted", [False, True])
-def test_a_fault_of_the_model_is_taken_off_where_something_goes(is_trusted):
+def test_a_fault_of_the_model_is_taken_off_where_something_goes():
     photo, gone = flat(0.4, SIDE), box(80, 80, 176, 176, SIDE)
     seen = drawing(before=flat(0.4), after=flat(0.6), alone=flat(0.6))
-    result = join(photo, seen, gone=gone, is_trusted=is_trusted)
-    assert torch.allclose(result, photo, atol=0.01)
+    filled = fill_patch(photo, seen, gone=gone, place=WHOLE, seed=1)
+    for result in (join(photo, seen, gone=gone), filled):
+        assert torch.allclose(result, photo, atol=0.01)
 
 
 def test_grain_is_as_strong_as_around_and_edges_are_none():

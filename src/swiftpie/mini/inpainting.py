@@ -1,6 +1,7 @@
-"""What a denoiser that places subjects sees of a picture of which a part changes."""
+"""Edits and insertions by a denoiser that places subjects, and sees what stays in its place."""
 
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -10,14 +11,28 @@ from torch.nn import functional as F
 from swiftpie.backbones.components import Components
 from swiftpie.geometry.layout import SUBJECT_FILL, Layout, from_box, whole_frame
 from swiftpie.geometry.shading import Lighting
-from swiftpie.imageio.images import fit_square
-from swiftpie.masks import bounding_box, resize_mask, subject_extent
+from swiftpie.imageio.images import fit_square, plane, to_tensor
+from swiftpie.masks import Box, bounding_box, resize_mask, subject_extent
+from swiftpie.mini.compositing import SubjectReference, composite_patch
+from swiftpie.mini.placing import light_on
 from swiftpie.models.denoiser import SubjectCondition
-from swiftpie.pipelines.drawing.edit_region import InvertedImage
-from swiftpie.pipelines.drawing.prepare import subject_condition
+from swiftpie.pipelines.drawing.denoise import Clock, Prepared
+from swiftpie.pipelines.drawing.edit_region import Canvas, EncodedPicture, InvertedImage
+from swiftpie.pipelines.drawing.prepare import read_null_text, subject_condition
+from swiftpie.pipelines.drawing.request import EditRequest, RepaintRequest, resolved_scales
 from swiftpie.pipelines.drawing.settings import ResolvedScales
 from swiftpie.pipelines.identity import appearance_of_frame, identity_of_frames
-from swiftpie.types import Identity
+from swiftpie.pipelines.photographs.compositing import CanvasDrawing
+from swiftpie.pipelines.techniques import Technique, edit
+from swiftpie.pipelines.techniques.repaint import (
+    Patch,
+    RepaintPlan,
+    extent_in_frame,
+    in_unit,
+    noise_of,
+    prepare_repainting,
+)
+from swiftpie.types import GenerationResult, Identity
 
 SURROUNDINGS_SHARE = 0.5  # of the picture; an edit of more than this changes the surroundings
 MIN_SUBJECT_SHARE = 0.005  # of the picture; a smaller subject is an error of the mask
@@ -84,6 +99,36 @@ def inpainting_condition(
             background_scale=scales.identity_scale,
         ),
         shares=[1.0] * len(subjects),
+    )
+
+
+def see_in_place(
+    components: Components, request: EditRequest, picture: EncodedPicture, inverted: InvertedImage
+) -> SubjectCondition:
+    """Return what the denoiser sees of a picture that an edit changes: see `inpainting_condition`.
+
+    It draws a given subject, or that of the picture.
+    """
+    pixels = picture.pixels
+    changes = picture.canvas.enter_mask(inverted.region.pixels).to(components.device)
+    prompts = (request.source_prompt, request.prompt)
+    if request.identity is not None:
+        subject: PlacedSubject | None = new_subject(request.identity, changes)
+    else:
+        subject = original_subject(components, pixels, changes, inverted=inverted, prompts=prompts)
+    if subject is not None:
+        given = unchanged_frame(components, pixels, changes)
+        text = components.text.encode([request.prompt])
+        lighting = light_on(components, subject.identity, inverted.noise, text, given=given)
+        subject = subject._replace(lighting=lighting)
+    names = [""] * (1 if subject is None else 2)
+    return inpainting_condition(
+        components,
+        pixels,
+        changes,
+        subject=subject,
+        class_tokens=components.text.find_words(request.prompt, names),
+        scales=resolved_scales(components.preset, request),
     )
 
 
@@ -167,3 +212,91 @@ def _subject_changes(inverted: InvertedImage, changes: Tensor) -> bool | None:
     if subject.float().mean() < MIN_SUBJECT_SHARE:
         return None
     return bool(changes[subject].mean() > 0.5)
+
+
+def begin_in_place(components: Components, plan: RepaintPlan) -> RepaintPlan:
+    """Return the plan of networks that see the unchanged part as one more subject.
+
+    They were trained to complete it. They draw once with the inserted subject and, in the same
+    call, once without.
+    """
+    request, pixels, changes = plan.request, plan.pixels, plan.changes
+    noise, identity = noise_of(components, plan), request.identity
+    prompts = [plan.prompt, ""] if identity is not None else [plan.prompt]
+    text, rows = components.text.encode(prompts), len(prompts)
+    start = components.schedule.initial_latents(noise[0]).expand(rows, -1, -1, -1)
+    placed, lighting, layouts = None, None, tuple[Layout, ...]()
+    if identity is not None:
+        assert plan.box is not None, "a subject has a box"
+        layout = _standing(identity, plan.box, plan.canvas, view=request.view or (0.0, 0.0))
+        layout = Layout(*(values.to(pixels).expand(2, *values.shape[1:]) for values in layout))
+        given = unchanged_frame(components, pixels, changes)
+        lighting = light_on(components, identity, start, text, given=given)
+        placed = PlacedSubject(identity, layout, shows=(1.0, 0.0), lighting=lighting)
+        layouts = (layout,)
+    condition = inpainting_condition(
+        components,
+        pixels,
+        changes,
+        subject=placed,
+        class_tokens=components.text.find_words(plan.prompt, [""] * (1 if placed is None else 2)),
+        scales=resolved_scales(components.preset, request),
+    )
+    prepared = Prepared(
+        components,
+        start,
+        text,
+        read_null_text(components, request.negative_prompt, guidance=request.guidance, rows=rows),
+        condition,
+        fresh=noise[1:].expand(-1, rows, -1, -1, -1),
+        layouts=layouts,
+    )
+    lit = None if lighting is None else lighting.select(slice(1))
+    return plan._replace(start=prepared, lighting=lit)
+
+
+def compose_in_place(
+    plan: RepaintPlan, drawn: GenerationResult, patch: Patch, clock: Clock
+) -> Tensor:
+    """Return the patch with the inserted subject, its own pixels in the light of the drawing."""
+    after, *alone = (in_unit(to_tensor(image)) for image in drawn.images)
+    subject, reference = torch.zeros_like(plan.changes), None
+    if plan.start is not None and plan.start.layouts:
+        one = plan.request.identity
+        assert one is not None, "a placed subject has an identity"
+        subject = plane(drawn.subject_masks[0])
+        layout = Layout(*(value[:1] for value in plan.start.layouts[0]))
+        reference = SubjectReference(one.pixels[:1], one.mask[:1], one.large, layout, plan.lighting)
+    before = in_unit(plan.pixels).float().cpu()
+    masks = [mask.float().cpu() for mask in (plan.changes, subject)]
+    drawing = CanvasDrawing(before, after, alone[0] if alone else after, *masks)
+    return composite_patch(
+        patch.pixels,
+        drawing,
+        reference,
+        gone=patch.gone,
+        place=patch.place,
+        seed=plan.request.seed,
+        on_band=partial(clock.lap, "join"),
+    )
+
+
+def _standing(identity: Identity, box: Box, canvas: Canvas, *, view: tuple[float, float]) -> Layout:
+    """Return the layout on the canvas of a subject that fits into `box`, feet at the bottom."""
+    height, width = canvas.full
+    left, top, right, bottom = (
+        value * side for value, side in zip(box, (width, height, width, height), strict=True)
+    )
+    wide, tall = extent_in_frame(identity)
+    side = min((right - left) / wide, (bottom - top) / tall)  # of the frame, in pixels
+    x, y = (left + right) / 2, bottom - side * tall / 2
+    reach = SUBJECT_FILL * side / 2
+    return from_box(canvas.shares_of((x - reach, y - reach, x + reach, y + reach)), view=view)
+
+
+REPAINT = Technique(
+    RepaintRequest, partial(prepare_repainting, begin=begin_in_place, compose=compose_in_place)
+)
+INVERSION = Technique(
+    EditRequest, partial(edit.prepare_edit, see=see_in_place), edit.claims, edit.follows_seed
+)

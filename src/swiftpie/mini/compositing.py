@@ -1,0 +1,325 @@
+"""Composites a small drawing with a subject into a photograph at full resolution.
+
+The ground keeps the photograph's pixels. Its shading is the difference between a drawing with the
+subject and one without it from the same noise. The subject keeps the pixels of its reference,
+relit as in the drawing. If the model predicts light as values, these take precedence, and the
+drawing counts only where it clearly differs.
+
+Shapes are those of `swiftpie.pipelines.photographs.compositing`.
+"""
+
+import math
+from types import EllipsisType
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from swiftpie.geometry.layout import Layout, to_affine, warp
+from swiftpie.geometry.relief import height, turn
+from swiftpie.geometry.shading import FEET, Lighting, cast_shadow, contact_of, relit, usual_shadow
+from swiftpie.imageio.images import extent_of
+from swiftpie.pipelines.photographs.compositing import (
+    SHADE_PX,
+    Area,
+    CanvasDrawing,
+    draw_over,
+    enlarged_part,
+    log_ratio,
+    matching_grain,
+    split,
+    without_model_error,
+)
+from swiftpie.pipelines.photographs.filling import (
+    SURE,
+    OnBand,
+    blurred,
+    extrapolate,
+    halved,
+    inpaint,
+)
+
+MOST_DARKENING = 1.6  # of the ground, natural logarithms
+MOST_LIGHTENING = 0.1  # likewise: subjects cast shadows, and little light
+DARKER_CONTACT = 0.5  # of the ground's light, where a subject touches ground as rough as grass
+NO_SHADE = 0.1  # likewise: two drawings differ by this much without any shadow
+UNEXPECTED_SHADE, UNEXPECTED_LIGHT = 0.3, 0.3  # likewise: predicted light wins up to here
+FINER = 4  # pixels of a shadow in one of the canvas: where a subject stands it is narrow
+OFF_PX = 0.01  # by which pixels of a frame may miss those of a patch, and are taken as they are
+SHARPEST = 1.5  # pixels of a frame in one of a patch; more would be skipped
+MOST_TINT = 0.05  # likewise, of a colour beside the others
+MOST_RELIGHTING = 1.0  # of the subject, likewise
+EDGE_PX, LIGHT_PX = 2.0, 2.0  # deviations of blurs, on the canvas
+INSIDE = (0.6, 0.95)  # opacities between which a drawn colour comes to be the subject's alone
+AROUND = 0.1  # of a subject's longer side: how much of the photograph beside it is looked at
+SEEN_OCTAVES = 2  # in which cameras differ by focus and grain
+
+
+class SubjectReference(NamedTuple):
+    """A subject as its reference frame shows it, its place on the canvas, and the light there."""
+
+    pixels: Tensor  # (1, 3, S, S) in [-1, 1], grey (0) outside of the subject
+    mask: Tensor  # (1, 1, S, S)
+    large: Tensor | None  # (1, 4, S', S') of bytes, both as large as they came; see `Identity`
+    layout: Layout
+    lighting: Lighting | None  # None if unknown
+
+    def placed(self) -> "PlacedReference":
+        """Return the subject turned and lit as in its new place, on the CPU."""
+        layout = Layout(*(values.float().cpu() for values in self.layout))
+        pixels, mask = self.pixels.float().cpu(), self.mask.float().cpu()
+        large = None if self.large is None else self.large.float().cpu() / 255
+        lighting = None if self.lighting is None else self.lighting.on_cpu()
+        relief = height(mask)
+
+        def shown(pixels: Tensor, mask: Tensor) -> Tensor:
+            if lighting is not None:
+                pixels = relit(pixels, mask, lighting, layout)
+            frame = torch.cat([(pixels + mask) / 2, mask], dim=1)
+            return turn(frame, relief, layout.pose).frame
+
+        small = shown(pixels, mask)
+        if large is None:
+            return PlacedReference(small, small, layout, lighting)
+        colours, opacity = large[:, :3], large[:, 3:]
+        return PlacedReference(small, shown(2 * colours - opacity, opacity), layout, lighting)
+
+
+class PlacedReference(NamedTuple):
+    """A subject turned and lit for its new place; frames are premultiplied, in [0, 1]."""
+
+    small: Tensor  # (1, 4, S, S) at the resolution of the model
+    large: Tensor  # (1, 4, S', S') at the best known resolution
+    layout: Layout
+    lighting: Lighting | None
+
+    def at(self, size: tuple[int, int]) -> Tensor:
+        """Return the subject in its place in a picture of this height and width, (1, 4, H, W)."""
+        is_small = max(size) <= self.small.shape[-1]
+        frame = self.small if is_small else self.large
+        return shrunk_into(frame, to_affine(self.layout), place=(0, 0, 1, 1), size=size)
+
+
+def composite_patch(
+    patch: Tensor,
+    drawing: CanvasDrawing,
+    reference: SubjectReference | None,
+    *,
+    gone: Tensor,
+    place: Area,
+    seed: int,
+    on_band: OnBand = int,
+) -> Tensor:
+    """Return a `patch` of the photograph, at `place` on the canvas, with the drawing in it.
+
+    The part that is `gone`, (1, 1, H, W) 0 or 1, is inpainted from its surroundings; it shows the
+    drawing if there are none. `on_band` is called after each part of the work, and may raise to
+    stop.
+    """
+    size = (patch.shape[2], patch.shape[3])
+    drawing = without_model_error(drawing)
+    ground = patch
+    if bool(gone.all()):
+        ground = draw_over(patch, drawing.alone, gone=gone, place=place, seed=seed, on_band=on_band)
+    elif bool(gone.any()):
+        ground = inpaint(patch, gone, on_band=on_band)
+    if reference is not None:
+        placed = reference.placed()
+        shade = _shade(drawing, placed).exp()
+        ground = ground * enlarged_part(shade, place, size, on_band=on_band)
+        on_band()
+        subject = _subject(drawing, placed, place=place, size=size)
+        if subject is not None:
+            around = patch[subject.where]
+            colours = match_sharpness(
+                around, subject.colours, subject.alpha, num_octaves=SEEN_OCTAVES
+            )
+            on_band()
+            known = torch.ones_like(subject.alpha)
+            colours += matching_grain(
+                around, known, num_octaves=SEEN_OCTAVES, seed=seed, is_even=True
+            )
+            on_band()
+            ground[subject.where] = torch.lerp(ground[subject.where], colours, subject.alpha)
+    return ground.clamp(0, 1)
+
+
+def match_sharpness(photo: Tensor, colours: Tensor, inside: Tensor, *, num_octaves: int) -> Tensor:
+    """Return `colours` (1, 3, H, W), measured where they are `inside`, no sharper than `photo`.
+
+    In focus, octaves are about equally strong. Each octave is weakened as far as its ratio to the
+    next coarser octave is smaller in the photograph.
+    """
+    low, rest = colours, photo
+    bands, strengths = [], []
+    for _ in range(num_octaves + 1):
+        if min(low.shape[-2:]) < 4:
+            break
+        band, low = split(low)
+        other, rest = split(rest)
+        weight = inside / inside.mean().clamp_min(SURE)
+        strengths.append(((band.square() * weight).mean().sqrt(), other.square().mean().sqrt()))
+        inside = halved(inside)
+        bands.append(band)
+    gain, coarser = 1.0, None
+    for band, (own, given) in zip(reversed(bands), reversed(strengths), strict=True):
+        if coarser is not None:
+            wanted = float(given / coarser[1].clamp_min(SURE**2))
+            gain = min(1.0, gain * wanted / max(float(own / coarser[0].clamp_min(SURE**2)), SURE))
+        size = (band.shape[2], band.shape[3])
+        low = F.interpolate(low, size, mode="bilinear", align_corners=False) + gain * band
+        coarser = own, given
+    return low
+
+
+def _shade(drawing: CanvasDrawing, placed: PlacedReference) -> Tensor:
+    """Return the log change of the ground's brightness by the subject, (1, 1 or 3, H, W).
+
+    It is the shadow of the predicted light, plus the drawing where that is clearly darker or
+    lighter, and fades to nothing at the edge of what may change. It covers the canvas.
+    """
+    ground = (1 - 2 * blurred(drawing.subject, SHADE_PX)).clamp(0, 1)
+    shade = log_ratio(drawing.after, drawing.alone, ground, SHADE_PX)
+    inner = (2 * blurred(drawing.changes, EDGE_PX) - 1).clamp(0, 1)
+    grey = shade.mean(dim=1, keepdim=True)
+    drawn = grey.clamp(-MOST_DARKENING, MOST_LIGHTENING)
+    if placed.lighting is None:
+        tint = (shade - grey).clamp(-MOST_TINT, MOST_TINT)
+        return _clear(drawn + tint, NO_SHADE) * inner
+    size = (shade.shape[2], shade.shape[3])
+    expected = _cast_shade(placed, placed.lighting, (FINER * size[0], FINER * size[1]))
+    differs = _clear(drawn - F.avg_pool2d(expected, FINER), UNEXPECTED_SHADE)
+    return expected * _finer(inner) + _finer(differs * inner)
+
+
+def _cast_shade(placed: PlacedReference, lighting: Lighting, size: tuple[int, int]) -> Tensor:
+    """Return the shadow that the light casts on flat ground, in logarithms, on the canvas."""
+    opacity = warp(placed.large, to_affine(placed.layout), size)[:, 3:]
+    rows = (opacity > FEET).any(dim=3).flatten().nonzero()
+    base = (rows.amax() + 1) / size[0] if len(rows) else torch.ones(())
+    foot = base.view(1, 1, 1, 1)
+    shadow = cast_shadow(opacity, placed.layout, foot, usual_shadow(lighting.scene))
+    close = contact_of(opacity, placed.layout, foot)
+    return (1 - shadow).log() + (1 - DARKER_CONTACT * close).log()
+
+
+def _finer(canvas: Tensor) -> Tensor:
+    return F.interpolate(canvas, scale_factor=FINER, mode="bilinear", align_corners=False)
+
+
+def _clear(difference: Tensor, doubt: float) -> Tensor:
+    """Return a difference of logarithms with values up to `doubt` set to 0.
+
+    Large values stay nearly unchanged: the garrote (https://doi.org/10.1080/00401706.1995.10484371).
+    """
+    return difference * (1 - (doubt / difference.abs().clamp_min(doubt)).square())
+
+
+class _Subject(NamedTuple):
+    """A subject in the part of a patch around it."""
+
+    where: tuple[EllipsisType, slice, slice]  # of the patch
+    alpha: Tensor  # (1, 1, h, w)
+    colours: Tensor  # (1, 3, h, w)
+
+
+def _subject(
+    drawing: CanvasDrawing, placed: PlacedReference, *, place: Area, size: tuple[int, int]
+) -> _Subject | None:
+    """Return the subject of a patch of `size` that lies at `place`; None if it shows nothing."""
+    affine = to_affine(placed.layout)
+    small = warp(placed.small, affine, (drawing.after.shape[2], drawing.after.shape[3]))
+    sides = _sides(small[:, 3:], place, size)
+    if sides is None:
+        return None
+    low, high = INSIDE
+    inside = ((small[:, 3:] - low) / (high - low)).clamp(0, 1)
+    inside = inside * blurred(inside, LIGHT_PX).square()  # thin parts are mixed with the ground
+    light = log_ratio(drawing.after, colours_of(small), inside, LIGHT_PX)
+    light = light.clamp(-MOST_RELIGHTING, MOST_RELIGHTING)
+    if placed.lighting is not None:
+        light = _clear(light, UNEXPECTED_LIGHT)
+    (top, bottom), (left, right) = sides
+    wide, tall = (place[2] - place[0]) / size[1], (place[3] - place[1]) / size[0]
+    place = (
+        *(place[0] + left * wide, place[1] + top * tall),
+        *(place[0] + right * wide, place[1] + bottom * tall),
+    )
+    size = (bottom - top, right - left)
+    large = shrunk_into(placed.large, affine, place=place, size=size)
+    return _Subject(
+        (..., slice(top, bottom), slice(left, right)),
+        large[:, 3:],
+        colours_of(large) * enlarged_part(light.exp(), place, size),
+    )
+
+
+def shrunk_into(frame: Tensor, affine: Tensor, *, place: Area, size: tuple[int, int]) -> Tensor:
+    """Return a frame (1, 4, S, S) warped into a patch, without aliasing where it shrinks."""
+    within = _within(affine, place)
+    first = _first_pixel(within, frame.shape[-1], size)
+    if first is not None:
+        left, top = first
+        right, bottom = (end - frame.shape[-1] for end in (left + size[1], top + size[0]))
+        return F.pad(frame, (-left, right, -top, bottom))
+    pixels = float(within[0, :, :2].norm(dim=0).amax()) * frame.shape[-1] / max(size)
+    while pixels > SHARPEST:
+        frame, pixels = halved(frame), pixels / 2
+    return warp(frame, within, size)
+
+
+def _first_pixel(within: Tensor, side: int, size: tuple[int, int]) -> tuple[int, int] | None:
+    """Return which pixel of a frame of so many a side a patch begins with, across and down.
+
+    None unless the patch shows each pixel of the frame as one.
+    """
+    (across, skew), (lean, down), offsets = within[0].T.tolist()
+    found = []
+    for scale, offset, count in zip((across, down), offsets, size[::-1], strict=True):
+        first = ((scale * (1 / count - 1) + offset + 1) * side - 1) / 2
+        errors = (scale * side - count, first - round(first), skew * side, lean * side)
+        if max(map(abs, errors)) > OFF_PX:
+            return None
+        found.append(round(first))
+    return found[0], found[1]
+
+
+def _sides(
+    alpha: Tensor, place: Area, size: tuple[int, int]
+) -> tuple[tuple[int, int], tuple[int, int]] | None:
+    """Return first and last row and column of a patch that `alpha` (1, 1, h, w) on canvas needs."""
+    extent = extent_of((alpha > SURE).to(alpha))
+    if extent is None:
+        return None
+    left, top, right, bottom = extent
+    more = 1 + AROUND * max(right - left, bottom - top)
+    height, width = alpha.shape[2:]
+    across = ((left - more) / width, (right + more) / width)
+    down = ((top - more) / height, (bottom + more) / height)
+    columns = _pixels(across, within=(place[0], place[2]), count=size[1])
+    rows = _pixels(down, within=(place[1], place[3]), count=size[0])
+    return (rows, columns) if rows[0] < rows[1] and columns[0] < columns[1] else None
+
+
+def _pixels(
+    span: tuple[float, float], *, within: tuple[float, float], count: int
+) -> tuple[int, int]:
+    """Return first and last of `count` pixels, which lie `within` shares of a side, in a `span`."""
+    low, high = ((end - within[0]) / (within[1] - within[0]) * count for end in span)
+    return max(0, math.floor(low)), min(count, math.ceil(high))
+
+
+def colours_of(frame: Tensor) -> Tensor:
+    """Return the colours of premultiplied frames (1, 4, H, W), carried on past the rim."""
+    alpha = frame[:, 3:]
+    return extrapolate(frame[:, :3] / alpha.clamp_min(SURE), alpha)
+
+
+def _within(affine: Tensor, place: Area) -> Tensor:
+    """Return the map from a patch at `place` for that from the whole canvas, (1, 2, 3)."""
+    left, top, right, bottom = place
+    scale = affine.new_tensor([right - left, bottom - top])
+    offset = affine.new_tensor([left + right - 1, top + bottom - 1])
+    moved = affine[..., 2] + (affine[..., :2] * offset).sum(dim=-1)
+    return torch.cat([affine[..., :2] * scale, moved[..., None]], dim=-1)
