@@ -19,7 +19,7 @@ from swiftpie.imageio.images import as_rgb, mask_to_pil, to_pil, to_tensor
 from swiftpie.mini.changes import apply_maps, changes_between, meant_change, within, without_lamps
 from swiftpie.mini.fields import smoothstep
 from swiftpie.mini.renditions import render_picture
-from swiftpie.mini.scene_network import packaged
+from swiftpie.mini.scene_network import UNCOVERED, packaged
 from swiftpie.mini.scenes import (
     NIGHT,
     PLAIN,
@@ -35,7 +35,7 @@ from swiftpie.noise import draw_noise
 from swiftpie.pipelines.drawing.denoise import Clock
 from swiftpie.pipelines.drawing.edit_region import blend_mask, given_mask
 from swiftpie.pipelines.drawing.request import EditRequest, resolved_scales
-from swiftpie.pipelines.photographs.filling import OnBand, brightness
+from swiftpie.pipelines.photographs.filling import OnBand
 from swiftpie.types import EditResult
 
 logger = logging.getLogger(__name__)
@@ -46,14 +46,11 @@ BAND_PIXELS = 65_000  # at once, which a cache holds with their maps
 PATTERN_PX = 384  # of a photograph that one repetition of rain or flakes fills at least
 MOST_REPEATS = 3
 MOST_ART_PX = 1024  # longer side of what is drawn as an art
-GRASS = (0.77, 1.21, 0.51)  # colour of a brightness of about 1
-GRASS_IN_SNOW, GRASS_IN_AUTUMN = 0.545, 0.872  # brightness over that of what hides it
 LEAST_RED = 0.46  # of the green of leaves, which are no bluer than red either
 SNOW_COLOURED = (0.35, 0.18)  # saturations of what no snow and no bare wood has, and what they have
 LEAF_COLOURED = (0.12, 0.3)  # red less blue, over the brightest: of no autumn leaf, and of leaves
 NEAR_PX = 2  # around a pixel, of 256 a side, whose mean colour counts
 DARKEST = 0.02  # of 1: what is darker has no colour
-UNCOVERING_STEPS = 3  # more would show errors of the network, too
 IN_THE_AIR = frozenset(("rain", "snowfall", "fog"))  # weathers that are drawn over a picture
 UNCHANGED = (
     "A picture without a source prompt is taken to show a clear summer day, so nothing in it will "
@@ -159,9 +156,9 @@ def relight_between(
     """Return a picture that shows a place in the setting `before` as it looks in the one `after`.
 
     The network knows pictures in plain daylight. Others are changed as much as two drawings of the
-    same picture in both settings differ. Where leaves or grass come back, this is done first and in
-    plain light, from what the picture hides. A season alone changes only what it changes visibly
-    in plain light, too. The other arguments are those of `relight`.
+    same picture in both settings differ. Where leaves or grass come back, this is done first: the
+    network draws the summer of a picture in autumn or winter. A season alone changes only what it
+    changes visibly in plain light, too. The other arguments are those of `relight`.
     """
     if before == after:
         return image
@@ -192,10 +189,11 @@ def change_between(
     seen = cache(partial(draw, reference))
     old, new = (PLAIN._replace(season=setting.season) for setting in (before, after))
     if uncovers(before, after):
-        drawings = reference, draw(_uncovered(reference, old, draw), new)
+        bare = _leafy(draw(reference, PLAIN._replace(season=UNCOVERED)))
+        drawings = by_day = reference, draw(bare, new)
     else:
-        drawings = seen(before), seen(after)
-    return Relit(picture, before, after, reference, drawings, (seen(old), seen(new)))
+        drawings, by_day = (seen(before), seen(after)), (seen(old), seen(new))
+    return Relit(picture, before, after, reference, drawings, by_day)
 
 
 def _reference(picture: Image.Image) -> Tensor:
@@ -218,19 +216,6 @@ def _drawn(
     drawn = run(packaged(), noise, reference, *(torch.tensor([number]) for number in numbers))
     is_photo = place is None and setting.time == NIGHT
     return without_lamps(reference, drawn) if is_photo else drawn
-
-
-def _uncovered(reference: Tensor, before: SceneSetting, draw: Callable[..., Tensor]) -> Tensor:
-    """Return the picture in plain daylight that `draw` shows in `before` about as the reference.
-
-    A season hides what is below, so that all is taken for grass at first. What the network does
-    not show as the reference has it comes back by itself, as the sky.
-    """
-    bright = GRASS_IN_SNOW if before.season == WINTER else GRASS_IN_AUTUMN
-    found = (brightness(reference) + 1) * bright * reference.new_tensor(GRASS).view(1, 3, 1, 1) - 1
-    for _ in range(UNCOVERING_STEPS):
-        found = (found + reference - draw(found, before)).clamp(-1, 1)
-    return _leafy(found)
 
 
 def _leafy(pixels: Tensor) -> Tensor:
