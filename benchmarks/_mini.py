@@ -24,7 +24,7 @@ from swiftpie_world.places import PLACES
 
 EAGER = "eager"
 TOGETHER = "+"  # joins the transforms of one engine, as in folded-upsampling+compile
-NUM_SPEED_CASES = 8  # subjects and prompts that timed calls take in turns
+NUM_SPEED_CASES = 7  # subjects and prompts that timed calls take in turns
 PLACES_AHEAD = (5, 9)  # of an edit and of the next one, from the place that a picture shows
 TURNED_DEG = 20
 JUDGED = ("setting-accuracy", "subject-recognition")
