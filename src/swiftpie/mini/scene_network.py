@@ -66,7 +66,7 @@ class SceneNetwork(ModelMixin, ConfigMixin):
             num_places: Places that can be named; the number behind them stands for none.
             num_times: Times of day.
             num_weathers: Kinds of weather.
-            num_seasons: Seasons; the number `UNCOVERED` stands behind the four, if it is known.
+            num_seasons: Seasons, the number `UNCOVERED` among them.
             latent_channels: Channels C of noise and latents.
             widths: Channels of each level of the U-Net, the finest first.
             heads: Attention heads of each level; 0 makes a level of convolutions alone.

@@ -98,7 +98,6 @@ class SceneStage:
         """Return the one to go on from, or a new one."""
         if self.start is not None:
             network = copy.deepcopy(self.start).float().train().requires_grad_(requires_grad=True)
-            network = _with_uncovered(network) if self.config.covered_share else network
         else:
             torch.manual_seed(0)
             network = SceneNetwork(num_places=len(PLACES), num_seasons=UNCOVERED + 1)
@@ -356,20 +355,6 @@ class SceneStage:
             latents = self.autoencoder.encode(batch.reference) * is_there
         drawn: Tensor = network(batch.noise, batch.reference, latents, batch.condition)
         return drawn
-
-
-def _with_uncovered(network: SceneNetwork) -> SceneNetwork:
-    """Return the network with a season `UNCOVERED`, which begins as spring.
-
-    Plain summer cannot stand for it: references come back as they are there, so that all that
-    would be added is silenced, and hardly a gradient passes.
-    """
-    if network.config.num_seasons > UNCOVERED:
-        return network
-    grown = SceneNetwork.from_config({**network.config, "num_seasons": UNCOVERED + 1})
-    state, name = network.state_dict(), "setting.3.weight"
-    grown.load_state_dict({**state, name: torch.cat([state[name], state[name][-1:]])})
-    return grown
 
 
 def contrast(pixels: Tensor) -> Tensor:
