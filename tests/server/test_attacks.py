@@ -28,7 +28,7 @@ Texts that take long to look at or to decode, metadata that unpack, floods of fr
 Connections and bodies that never end, by the hundreds:
     `test_health_is_told_while_all_connections_are_taken`,
     `test_one_address_leaves_room_for_others`,
-    `test_bodies_in_pieces_of_a_byte_keep_nobody_waiting`,
+    `test_bodies_in_pieces_of_a_byte_hold_up_no_other_visitor`,
     `test_bodies_that_never_end_are_bounded_together`
 Secrets in logs, metrics and errors:
     `test_nothing_that_is_told_holds_a_secret`
@@ -344,7 +344,7 @@ HEAD = "POST /v1/pictures HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart
 HEAD += "boundary=X\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
-def test_bodies_in_pieces_of_a_byte_keep_nobody_waiting(session):
+def test_bodies_in_pieces_of_a_byte_hold_up_no_other_visitor(session):
     with serving(session) as running:
         draw = {"prompt": PROMPT, "seed": 1}
 
