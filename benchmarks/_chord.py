@@ -11,7 +11,7 @@ from benchmarks._models import Scene, prompt
 from benchmarks._timing import Round, timed
 from swiftpie.backbones.components import Components
 from swiftpie.engine.session import Session
-from swiftpie.pipelines.drawing.settings import EditMethod, EditSettings
+from swiftpie.pipelines.settings import EditMethod, EditSettings
 
 CHORD = "chord"
 STRENGTH, STEPS = 0.5, 2  # of img2img, as SD-Turbo's page calls it: one pass of its U-Net

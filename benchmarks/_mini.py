@@ -13,7 +13,7 @@ from swiftpie.backbones.components import Components
 from swiftpie.engine.session import Session
 from swiftpie.engine.transforms import transform
 from swiftpie.imageio.images import mask_to_pil, to_pil, to_tensor
-from swiftpie.pipelines.drawing.request import Subject
+from swiftpie.pipelines.request import Subject
 from swiftpie.types import Identity
 from swiftpie_lab.evaluation.benchmarks.world import WorldBenchmark, WorldCase, expected_of, read_by
 from swiftpie_lab.evaluation.case import METRICS, Evidence

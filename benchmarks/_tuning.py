@@ -14,9 +14,10 @@ from PIL import Image
 from swiftpie.engine.session import Session
 from swiftpie.imageio.images import mask_to_pil, to_pil, to_tensor
 from swiftpie.masks import load_mask
-from swiftpie.pipelines.drawing import denoise, prepare
-from swiftpie.pipelines.drawing.request import WORDS_ALONE, PersonalizeRequest, Subject
-from swiftpie.pipelines.drawing.settings import MaskSource
+from swiftpie.pipelines import denoise
+from swiftpie.pipelines.request import WORDS_ALONE, PersonalizeRequest, Subject
+from swiftpie.pipelines.settings import MaskSource
+from swiftpie.pipelines.techniques.personalize import prepare_subjects
 from swiftpie.tuning.change import features_of
 from swiftpie.tuning.examples import (
     Example,
@@ -137,7 +138,7 @@ class Judge:
             seeds=(case.seed,),
             scene=WORDS_ALONE,
         )
-        drawing = prepare.prepare(components, request, denoise.Clock())
+        drawing = prepare_subjects(components, request, denoise.Clock())
         pixels = denoise.decode(components, denoise.denoise(drawing).latents)
         (layout,), (light,) = drawing.layouts, drawing.lights
         truth = self.benchmark.standing(case, layout)

@@ -25,7 +25,7 @@ from swiftpie.masks import HALF
 from swiftpie.mini.scene import draw_noise_of, staged
 from swiftpie.mini.scenes import Ground, packaged, tokens_in
 from swiftpie.mini.standing import SMALL_M, heights_in
-from swiftpie.pipelines.drawing.request import PersonalizeRequest, Subject
+from swiftpie.pipelines.request import PersonalizeRequest, Subject
 
 NUM_PICTURES, NUM_NIGHTS, SIZE = 40, 16, (768, 576)
 FACTOR = 1.5  # by which a height may be off

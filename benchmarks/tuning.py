@@ -34,8 +34,8 @@ from benchmarks._machine import peak_memory_mib
 from benchmarks._tuning import NOUN, Case, Judge, Kind, photographed
 from swiftpie.engine.session import Session
 from swiftpie.errors import SwiftPieError
-from swiftpie.pipelines.drawing.settings import MaskSource
 from swiftpie.pipelines.identity_file import load_identity, save_identity
+from swiftpie.pipelines.settings import MaskSource
 from swiftpie.tuning import METHODS, TuneSettings
 from swiftpie.tuning.fit import CHECK_EVERY, TuneEvent
 from swiftpie.types import Identity

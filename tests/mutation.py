@@ -20,7 +20,7 @@ from cosmic_ray.work_item import TestOutcome, WorkItem
 from tests.policy.project import ROOT
 
 TESTS = {  # of each module that is changed
-    "src/swiftpie/masks.py": "tests/test_masks.py tests/pipelines/drawing/test_edit_region.py",
+    "src/swiftpie/masks.py": "tests/test_masks.py tests/pipelines/test_edit_region.py",
     "src/swiftpie/noise.py": "tests/test_noise.py",
     "src/swiftpie/schedules.py": "tests/test_schedules.py",
     "src/swiftpie/imageio/atomic.py": "tests/imageio/test_atomic.py",

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from swiftpie.imageio.images import contact_sheet
     from swiftpie.masks import bounding_box, load_mask
     from swiftpie.models.cutout import cut_out
-    from swiftpie.pipelines.drawing.request import (
+    from swiftpie.pipelines.identity_file import save_identity
+    from swiftpie.pipelines.request import (
         IS_THERE,
         EditRequest,
         FacePicture,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
         RepaintRequest,
         Subject,
     )
-    from swiftpie.pipelines.drawing.settings import (
+    from swiftpie.pipelines.settings import (
         MAX_SCALE,
         EditMode,
         EditSettings,
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
         MaskSource,
         Scales,
     )
-    from swiftpie.pipelines.identity_file import save_identity
     from swiftpie.tuning import TuneSettings
     from swiftpie.types import EditResult, GenerationResult, Identity
     from swiftpie.validation import MAX_IMAGES, MAX_SEED, check_box
@@ -121,7 +121,7 @@ _HOMES = {
         "engine.load": ["load"],
         "diffusers.edit": ["SwiftEditPipeline"],
         "diffusers.personalize": ["SwiftPiePipeline"],
-        "pipelines.drawing.request": [
+        "pipelines.request": [
             "IS_THERE",
             "EditRequest",
             "FacePicture",
@@ -131,7 +131,7 @@ _HOMES = {
             "RepaintRequest",
             "Subject",
         ],
-        "pipelines.drawing.settings": [
+        "pipelines.settings": [
             "EditMode",
             "EditStart",
             "EditSettings",

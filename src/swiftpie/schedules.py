@@ -80,6 +80,11 @@ class Schedule:
         """Whether `advance` needs fresh noise at any step; the last step never does."""
         return any(self.transition(index).fresh > 0 for index in range(len(self.steps)))
 
+    @property
+    def num_draws(self) -> int:
+        """How many draws of noise a picture needs: one, or one a step if steps add noise."""
+        return len(self.steps) if self.needs_noise else 1
+
     def through(self, steps: Sequence[Step]) -> "Schedule":
         """Return the same schedule with other steps."""
         return replace(self, steps=tuple(steps))

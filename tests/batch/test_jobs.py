@@ -7,8 +7,8 @@ import pytest
 from swiftpie.batch.jobs import MAX_ID_BYTES, Model
 from swiftpie.batch.rows import DRAWING_FIELDS, EDIT_FIELDS
 from swiftpie.library import packaged
-from swiftpie.pipelines.drawing.request import FacePicture, Pictures
-from swiftpie.pipelines.drawing.settings import EditMode, EditSettings, Scales
+from swiftpie.pipelines.request import FacePicture, Pictures
+from swiftpie.pipelines.settings import EditMode, EditSettings, Scales
 
 DOG = {"subject": "dog.webp", "prompt": "a dog on a beach"}
 EDIT = {"image": "dog.webp", "prompt": "a cat"}

@@ -17,8 +17,8 @@ from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.originals import read_original
 from swiftpie.imageio.writing import PictureData, encode_image, read_metadata
 from swiftpie.masks import load_mask
-from swiftpie.pipelines.drawing.request import EditRequest, resolved_scales
-from swiftpie.pipelines.drawing.settings import EditMethod, EditMode, EditSettings, Scales
+from swiftpie.pipelines.request import EditRequest, resolved_scales
+from swiftpie.pipelines.settings import EditMethod, EditMode, EditSettings, Scales
 from tests.backbones import tiny_models
 from tests.cli.test_insert import FORMATS
 from tests.parity.edit import photograph

@@ -167,7 +167,7 @@ def test_the_bar_goes_from_step_to_step(runs):
 
 
 def test_pictures_are_the_librarys_and_were_shown_before(server, runs, session):
-    from swiftpie.pipelines.drawing.request import Subject
+    from swiftpie.pipelines.request import Subject
 
     saved = server.pictures(runs["two-subjects"], "13")
     shown = [np.array(one) for kind, one in runs["two-subjects"] if kind == "preview"]

@@ -11,7 +11,7 @@ from swiftpie.backbones.hub import Host
 from swiftpie.backbones.licences import recipe_terms
 from swiftpie.backbones.presets import PINS, RECIPES, Capability, Recipe, Use, WeightsKind
 from swiftpie.faces import FACE_ENCODERS
-from swiftpie.pipelines.drawing.settings import Scales
+from swiftpie.pipelines.settings import Scales
 from tests.policy.project import ROOT
 
 PUBLISHED = json.loads((ROOT / "tests" / "fixtures" / "published.json").read_text())

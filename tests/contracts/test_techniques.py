@@ -11,11 +11,9 @@ from PIL import ImageChops, ImageOps
 
 from swiftpie import EditRequest, PersonalizeRequest, Scales, Subject
 from swiftpie.mini.techniques import TECHNIQUES as OF_MINI
-from swiftpie.pipelines import techniques
-from swiftpie.pipelines.draw import draw
-from swiftpie.pipelines.drawing.request import RepaintRequest
-from swiftpie.pipelines.drawing.settings import EditMethod, EditSettings
-from swiftpie.pipelines.techniques import TECHNIQUES, technique_for
+from swiftpie.pipelines.draw import TECHNIQUES, _in_turn, draw, technique_for
+from swiftpie.pipelines.request import RepaintRequest
+from swiftpie.pipelines.settings import EditMethod, EditSettings
 from swiftpie.types import EditResult
 from tests.golden.cases import BOX, SIDE_PX, photo
 from tests.golden.networks import mini, random_networks, reading_networks
@@ -157,7 +155,7 @@ import torch
 from PIL import Image, ImageOps
 
 from swiftpie import EditRequest, EditSettings
-from swiftpie.pipelines.techniques import Plan, Technique
+from swiftpie.pipelines.draw import Plan, Technique
 from swiftpie.types import EditResult
 
 
@@ -211,9 +209,9 @@ def looking_glass(tmp_path, monkeypatch):
     )
     monkeypatch.syspath_prepend(tmp_path)
     importlib.invalidate_caches()
-    techniques._in_turn.cache_clear()
+    _in_turn.cache_clear()
     yield importlib.import_module("looking_glass")
-    techniques._in_turn.cache_clear()
+    _in_turn.cache_clear()
     del sys.modules["looking_glass"]
 
 

@@ -17,8 +17,8 @@ from swiftpie.backbones.presets import WeightsKind
 from swiftpie.guidance.cfg import ClassifierFree
 from swiftpie.masks import load_mask
 from swiftpie.pipelines.draw import draw
-from swiftpie.pipelines.drawing.request import Output, PersonalizeRequest
-from swiftpie.pipelines.drawing.settings import EditMethod, Scales
+from swiftpie.pipelines.request import Output, PersonalizeRequest
+from swiftpie.pipelines.settings import EditMethod, Scales
 from swiftpie.types import TextCondition
 from tests.backbones import tiny_models
 from tests.parity.pipelines import preset_of, subject

@@ -18,7 +18,7 @@ from swiftpie.guidance.cfg import ClassifierFree
 from swiftpie.guidance.dcg import Decoupled
 from swiftpie.imageio.images import to_tensor
 from swiftpie.mini.scenes import packaged
-from swiftpie.pipelines.drawing.settings import IdentityGuidance, steering_of
+from swiftpie.pipelines.settings import IdentityGuidance, steering_of
 from tests.pipelines.tiny_editor import tiny_editor
 
 PROMPT = "a photo of a subject on a beach"

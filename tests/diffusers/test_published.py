@@ -17,7 +17,7 @@ from swiftpie.diffusers.modules import ADAPTER
 from swiftpie.diffusers.personalize import SwiftPiePipeline
 from swiftpie.mini.scenes import packaged
 from swiftpie.noise import draw_noise
-from swiftpie.pipelines.drawing.settings import EditSettings, Scales
+from swiftpie.pipelines.settings import EditSettings, Scales
 from tests.backbones import tiny_models, tiny_sana
 from tests.parity import sana
 from tests.parity.pipelines import preset_of, subject

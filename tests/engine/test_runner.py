@@ -70,7 +70,7 @@ def _pixels():
 
 
 def request_of(session, identity):
-    from swiftpie.pipelines.drawing.request import PersonalizeRequest, Subject
+    from swiftpie.pipelines.request import PersonalizeRequest, Subject
 
     subjects = session.with_named(PROMPT, [Subject(identity)])
     return PersonalizeRequest(subjects=subjects, prompt=PROMPT, seeds=(3,))

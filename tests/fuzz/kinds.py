@@ -34,9 +34,9 @@ from swiftpie.backbones.scheduling import StoredSteps, with_stored_steps
 from swiftpie.config import from_json, override
 from swiftpie.imageio.decoding import is_safetensors, load_image
 from swiftpie.models.vision import ConvImageEncoder
-from swiftpie.pipelines.drawing.settings import EditSettings
 from swiftpie.pipelines.identity import canonical_frame
 from swiftpie.pipelines.identity_file import read_identity_header
+from swiftpie.pipelines.settings import EditSettings
 from swiftpie_lab.cli.train import parse_duration
 from swiftpie_lab.data.subjects import load_subjects
 from swiftpie_lab.training.loop import LoopConfig, TrainConfig, fit

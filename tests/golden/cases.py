@@ -26,9 +26,9 @@ from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import mask_to_pil
 from swiftpie.masks import load_mask
 from swiftpie.models.cutout import Search
-from swiftpie.pipelines.drawing.request import RepaintRequest
-from swiftpie.pipelines.drawing.settings import EditMethod, IdentityGuidance, StyleBy, steering_of
 from swiftpie.pipelines.identity import face_identity
+from swiftpie.pipelines.request import RepaintRequest
+from swiftpie.pipelines.settings import EditMethod, IdentityGuidance, StyleBy, steering_of
 from tests.golden.networks import SIDE_PX, mini, random_networks, reading_networks
 from tests.parity.faces import nobody, someone
 from tests.parity.tiny import picture

@@ -10,8 +10,8 @@ from PIL import Image
 import swiftpie
 from swiftpie.mini.inpainting import inpainting_condition, new_subject, original_subject
 from swiftpie.mini.inversion import TinyInversion
-from swiftpie.pipelines.drawing.edit_region import EditRegion, InvertedImage
-from swiftpie.pipelines.drawing.settings import EditMethod, EditSettings, Scales
+from swiftpie.pipelines.edit_region import EditRegion, InvertedImage
+from swiftpie.pipelines.settings import EditMethod, EditSettings, Scales
 from swiftpie_lab.data.subjects import sample_subjects
 from swiftpie_world.sampler import World
 from tests.parity.edit import photograph

@@ -10,7 +10,7 @@ from swiftpie.mini.changes import apply_maps, local_affine_maps, meant_change, w
 from swiftpie.mini.relight import NOISE_SHAPE, add_weather
 from swiftpie.mini.scenes import PLAIN, packaged, read_setting
 from swiftpie.noise import draw_noise
-from swiftpie.pipelines.drawing.request import EditRequest
+from swiftpie.pipelines.request import EditRequest
 from tests.parity.edit import photograph
 
 NIGHT = read_setting("at night")

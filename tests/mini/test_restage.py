@@ -23,7 +23,7 @@ from swiftpie.mini.relight import NOISE_SHAPE
 from swiftpie.models.inversion import EditInversion
 from swiftpie.models.text import PromptEncoder
 from swiftpie.noise import draw_noise
-from swiftpie.pipelines.drawing.settings import EditMethod
+from swiftpie.pipelines.settings import EditMethod
 
 SIZE = (192, 128)  # width and height; not square
 ROOM = 12  # pixels between a subject and a box around it

@@ -10,9 +10,9 @@ from PIL import Image
 
 from swiftpie import CapabilityError, InputError, PersonalizeRequest, Scales, Subject
 from swiftpie.mini import placing, scene
-from swiftpie.pipelines.drawing.denoise import Clock
-from swiftpie.pipelines.drawing.prepare import prepare
-from swiftpie.pipelines.drawing.request import Output
+from swiftpie.pipelines.denoise import Clock
+from swiftpie.pipelines.request import Output
+from swiftpie.pipelines.techniques.personalize import prepare_subjects
 from tests.parity.edit import photograph
 
 PROMPT = "a dog at sunset"
@@ -115,7 +115,7 @@ def test_a_subject_leaves_room_for_what_it_holds(session, identity):
     placed_by = scene.placing_prompts(components, request)
     places = (partial(placing.place, placed_by=by) for by in (None, placed_by))
     free, placed = (
-        prepare(components, words, Clock(None), place=place).layouts[0] for place in places
+        prepare_subjects(components, words, Clock(None), place=place).layouts[0] for place in places
     )
     assert 0.65 < float(placed.scale / free.scale) < 0.9
     assert scene.placing_prompts(components, request_of(identity)) is None

@@ -26,7 +26,7 @@ from swiftpie.mini.scenes import (
     uncovers,
     worn_in,
 )
-from swiftpie.pipelines.drawing.request import read_scene
+from swiftpie.pipelines.request import read_scene
 
 FREE = re.compile(r"public domain|CC0-1\.0|CC-BY(-SA)?-[34]\.0")
 PHOTOGRAPHED = [name for name in packaged().names() if packaged().is_photographed(name)]

@@ -19,7 +19,7 @@ from transformers import Qwen2Tokenizer, Qwen2VLImageProcessorPil, Qwen3VLForCon
 from swiftpie.backbones.components import load_components
 from swiftpie.backbones.presets import PRESETS
 from swiftpie.engine.session import Session
-from swiftpie.pipelines.drawing.settings import EditSettings, Scales
+from swiftpie.pipelines.settings import EditSettings, Scales
 from tests.backbones.tiny_dreamlite import make_pipeline
 from tests.parity.sdxs import BATCHES, BOUND_LEVELS, SEED, SIZES_PX, levels
 

@@ -14,13 +14,7 @@ from swiftpie.attention.processors import ReleasedAttention, SemanticAttention
 from swiftpie.imageio.images import to_pil, to_tensor
 from swiftpie.masks import MaskRule, from_noise_difference
 from swiftpie.noise import draw_noise
-from swiftpie.pipelines.drawing.settings import (
-    EditMode,
-    EditSettings,
-    EditStart,
-    ResolvedScales,
-    Scales,
-)
+from swiftpie.pipelines.settings import EditMode, EditSettings, EditStart, ResolvedScales, Scales
 from tests.pipelines.pictures import edit
 from tests.pipelines.tiny_editor import PRESET, SIDE_PX, WIDTH, tiny_editor
 

@@ -30,9 +30,9 @@ from swiftpie.attention.manipulate import (
 from swiftpie.attention.processors import SemanticAttention
 from swiftpie.guidance.dcg import Decoupled, GuidancePath, Renorm
 from swiftpie.noise import draw_step_noise
-from swiftpie.pipelines.drawing.denoise import Clock, denoise
-from swiftpie.pipelines.drawing.prepare import prepare, read_null_text
-from swiftpie.pipelines.drawing.request import PersonalizeRequest, Subject
+from swiftpie.pipelines.denoise import Clock, denoise
+from swiftpie.pipelines.request import PersonalizeRequest, Subject
+from swiftpie.pipelines.techniques.personalize import prepare_subjects, read_null_text
 from swiftpie.schedules import PredictionType, build_schedule
 from tests.parity.attention import build, inputs, random_condition, run
 from tests.parity.manipulated import Numbers, ShapedCross, shaped_output
@@ -202,7 +202,7 @@ def prepared_drawing(session):
         prompt=PROMPT,
         noise=draw_step_noise(SEEDS, (4, *CELLS), count=1),
     )
-    start = prepare(components, request, Clock())
+    start = prepare_subjects(components, request, Clock())
     return start, text, components
 
 

@@ -13,8 +13,8 @@ from swiftpie.backbones.components import load_components
 from swiftpie.backbones.presets import PRESETS
 from swiftpie.engine.session import Session
 from swiftpie.noise import draw_noise
-from swiftpie.pipelines.drawing.request import Subject
-from swiftpie.pipelines.drawing.settings import Scales
+from swiftpie.pipelines.request import Subject
+from swiftpie.pipelines.settings import Scales
 from tests.backbones.tiny_flux2 import make_pipeline
 from tests.parity.sdxs import BATCHES, BOUND_LEVELS, SEED, levels
 

@@ -16,9 +16,9 @@ from swiftpie.backbones.presets import PRESETS, trailing
 from swiftpie.backbones.scheduling import schedule_of
 from swiftpie.guidance.cfg import ClassifierFree
 from swiftpie.guidance.dcg import for_steps
-from swiftpie.pipelines.drawing.denoise import Clock, denoise
-from swiftpie.pipelines.drawing.prepare import prepare, read_null_text
-from swiftpie.pipelines.drawing.request import PersonalizeRequest, Subject
+from swiftpie.pipelines.denoise import Clock, denoise
+from swiftpie.pipelines.request import PersonalizeRequest, Subject
+from swiftpie.pipelines.techniques.personalize import prepare_subjects, read_null_text
 from swiftpie.schedules import PredictionType
 from tests.parity.fastface import null_identity
 from tests.parity.schedules import BETAS, euler_scheduler
@@ -69,7 +69,7 @@ def compare(components, identity, preset):
     request = PersonalizeRequest(
         scene="words", subjects=(Subject(identity),), prompt=PROMPT, noise=noise
     )
-    start = prepare(components, request, Clock())
+    start = prepare_subjects(components, request, Clock())
     told = {
         "u": (components.text.encode([""]), null_identity(components, start.condition)),
         "p": (components.text.encode([""]), start.condition),

@@ -22,7 +22,7 @@ from swiftpie.diffusers.personalize import SwiftPiePipeline
 from swiftpie.engine.session import Session
 from swiftpie.models.vision import CLIP_MEAN, CLIP_STD
 from swiftpie.noise import draw_noise
-from swiftpie.pipelines.drawing.settings import Scales
+from swiftpie.pipelines.settings import Scales
 from tests.backbones.tiny_models import make_pipeline, make_public_adapter
 
 PROMPT = "a red cube on the moon"

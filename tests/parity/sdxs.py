@@ -12,7 +12,7 @@ from swiftpie.backbones.components import load_components
 from swiftpie.backbones.presets import PRESETS
 from swiftpie.engine.session import Session
 from swiftpie.noise import draw_noise
-from swiftpie.pipelines.drawing.settings import Scales
+from swiftpie.pipelines.settings import Scales
 from tests.backbones.tiny_models import make_pipeline
 from tests.parity.pipelines import PROMPT, subject
 

@@ -1,7 +1,7 @@
 """Requests spelled as calls, for tests without a session."""
 
 from swiftpie.pipelines.draw import draw
-from swiftpie.pipelines.drawing.request import (
+from swiftpie.pipelines.request import (
     WORDS_ALONE,
     EditRequest,
     PersonalizeRequest,

@@ -10,8 +10,8 @@ from swiftpie.diffusers.edit import SwiftEditPipeline
 from swiftpie.diffusers.personalize import SwiftPiePipeline
 from swiftpie.engine.session import Session
 from swiftpie.engine.transforms import transform
-from swiftpie.pipelines.drawing.request import PersonalizeRequest
-from swiftpie.pipelines.drawing.settings import EditMethod, EditSettings
+from swiftpie.pipelines.request import PersonalizeRequest
+from swiftpie.pipelines.settings import EditMethod, EditSettings
 
 BOX = (0.2, 0.2, 0.8, 0.8)
 BY_NETWORKS = EditSettings(method=EditMethod.INVERSION)

@@ -22,10 +22,10 @@ from swiftpie.engine.wrappers import WrappedDenoiser
 from swiftpie.guidance.cfg import ClassifierFree
 from swiftpie.imageio.images import to_pil
 from swiftpie.noise import draw_step_noise
+from swiftpie.pipelines.denoise import STEP
 from swiftpie.pipelines.draw import draw
-from swiftpie.pipelines.drawing.denoise import STEP
-from swiftpie.pipelines.drawing.request import ConditionPart, EditRequest, Output
-from swiftpie.pipelines.drawing.settings import EditMethod
+from swiftpie.pipelines.request import ConditionPart, EditRequest, Output
+from swiftpie.pipelines.settings import EditMethod
 
 PROMPT, OTHER = "a photo of a subject on a beach", "a photo of a subject in the snow"
 

@@ -15,9 +15,9 @@ from swiftpie.diffusers.personalize import SwiftPiePipeline
 from swiftpie.engine.session import Session
 from swiftpie.faces import Face, FaceBox
 from swiftpie.faces.choose import choose_face, find_faces
-from swiftpie.pipelines.drawing.request import PersonalizeRequest, Subject
-from swiftpie.pipelines.drawing.settings import IdentityGuidance, Scales, steering_of
 from swiftpie.pipelines.identity import face_identity
+from swiftpie.pipelines.request import PersonalizeRequest, Subject
+from swiftpie.pipelines.settings import IdentityGuidance, Scales, steering_of
 from tests.backbones.tiny_models import make_pipeline
 from tests.parity.faces import nobody, open_face, someone
 from tests.parity.ip_adapter import FACE, WIDTHS

@@ -8,8 +8,8 @@ import pytest
 from swiftpie import EditRequest, EditSettings, IdentityGuidance, InputError
 from swiftpie.faces import METADATA
 from swiftpie.models.inversion import UNetInversion
-from swiftpie.pipelines.drawing.settings import EditMethod, EditMode
 from swiftpie.pipelines.identity import face_identity
+from swiftpie.pipelines.settings import EditMethod, EditMode
 from tests.backbones.tiny_models import make_pipeline
 from tests.faces.tiny_faces import make_models, photo
 from tests.parity.faces import open_face, someone

@@ -12,8 +12,8 @@ from swiftpie.imageio.images import plane
 from swiftpie.library import packaged
 from swiftpie.masks import iou
 from swiftpie.mini import scenes
-from swiftpie.pipelines.drawing.request import RepaintRequest
 from swiftpie.pipelines.finding import LEAST_ALIKE, find_identity
+from swiftpie.pipelines.request import RepaintRequest
 
 SIDE = 256
 

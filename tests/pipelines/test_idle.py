@@ -7,14 +7,8 @@ from swiftpie import Session
 from swiftpie.guidance import METHODS
 from swiftpie.guidance.cfg import ClassifierFree
 from swiftpie.masks import MaskRule
-from swiftpie.pipelines.drawing.request import PersonalizeRequest, Subject
-from swiftpie.pipelines.drawing.settings import (
-    EditMode,
-    EditSettings,
-    IdentityGuidance,
-    MaskSource,
-    Scales,
-)
+from swiftpie.pipelines.request import PersonalizeRequest, Subject
+from swiftpie.pipelines.settings import EditMode, EditSettings, IdentityGuidance, MaskSource, Scales
 from tests.parity.edit import photograph
 from tests.pipelines.tiny_editor import tiny_editor
 

@@ -23,7 +23,7 @@ from swiftpie.cli.main import app
 from swiftpie.engine.transforms import TRANSFORMS
 from swiftpie.imageio.decoding import load_image
 from swiftpie.mini.scenes import packaged as packaged_scenes
-from swiftpie.pipelines.drawing.settings import EditMode, Scales
+from swiftpie.pipelines.settings import EditMode, Scales
 from swiftpie_lab.cli.train import _configure, _recipes, parse_duration
 from tests.policy.project import ROOT, shown
 

@@ -10,7 +10,7 @@ from swiftpie.backbones.presets import PRESETS, describe
 from swiftpie.engine.session import Session
 from swiftpie.errors import ConfigError, ImageError, InputError, NobodyNamed, NoSubject
 from swiftpie.models.cutout import search_of
-from swiftpie.pipelines.drawing.request import (
+from swiftpie.pipelines.request import (
     EditRequest,
     IdentityRef,
     PersonalizeRequest,

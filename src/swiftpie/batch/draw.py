@@ -19,7 +19,7 @@ from swiftpie.imageio.atomic import write_file
 from swiftpie.imageio.originals import composite, read_original
 from swiftpie.imageio.writing import encode_image
 from swiftpie.pipelines.draw import follows_seed
-from swiftpie.pipelines.drawing.request import EditRequest, Source
+from swiftpie.pipelines.request import EditRequest, Source
 from swiftpie.types import EditResult, GenerationResult, Identity
 
 if TYPE_CHECKING:

@@ -20,9 +20,9 @@ from swiftpie.batch.lists import pictures_in
 from swiftpie.engine.origin import check_texts
 from swiftpie.errors import CapabilityError, ConfigError, ImageError, SwiftPieError, short_reason
 from swiftpie.imageio.decoding import is_safetensors, open_image
-from swiftpie.pipelines.drawing.request import EditRequest, FacePicture, PersonalizeRequest, Source
-from swiftpie.pipelines.drawing.settings import MaskSource
 from swiftpie.pipelines.identity_file import read_identity_header
+from swiftpie.pipelines.request import EditRequest, FacePicture, PersonalizeRequest, Source
+from swiftpie.pipelines.settings import MaskSource
 from swiftpie.validation import is_portable_name
 
 SHEET = "contact-sheet"  # no job may have this id

@@ -34,7 +34,7 @@ from swiftpie.imageio.cutout import CutoutMethod
 from swiftpie.library import NAME, named_by, scenes
 from swiftpie.models import rembg
 from swiftpie.models.cutout import parse_search
-from swiftpie.pipelines.drawing.request import (
+from swiftpie.pipelines.request import (
     WORDS_ALONE,
     EditRequest,
     FacePicture,
@@ -44,7 +44,7 @@ from swiftpie.pipelines.drawing.request import (
     Source,
     Subject,
 )
-from swiftpie.pipelines.drawing.settings import EditSettings, MaskSource, Scales
+from swiftpie.pipelines.settings import EditSettings, MaskSource, Scales
 from swiftpie.validation import parse_size
 
 MAX_PICTURES = 64  # of one subject

@@ -12,8 +12,8 @@ import typer
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.config import Option, OptionField, Surface, options_of
 from swiftpie.errors import ConfigError
-from swiftpie.pipelines.drawing.request import SEED, EditRequest, PersonalizeRequest, Subject
-from swiftpie.pipelines.drawing.settings import Scales
+from swiftpie.pipelines.request import SEED, EditRequest, PersonalizeRequest, Subject
+from swiftpie.pipelines.settings import Scales
 from swiftpie.validation import seeds_from
 
 STREAM = "-"  # stands for standard input or output

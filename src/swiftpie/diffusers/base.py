@@ -46,7 +46,7 @@ from swiftpie.diffusers.modules import (
     wake,
 )
 from swiftpie.errors import CapabilityError, InputError
-from swiftpie.pipelines.drawing.denoise import OnStep
+from swiftpie.pipelines.denoise import OnStep
 
 DENOISERS = ("unet", "transformer")  # a pipeline has one of them
 

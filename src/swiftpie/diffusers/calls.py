@@ -25,7 +25,7 @@ from swiftpie.guidance.cfg import ClassifierFree
 from swiftpie.guidance.dcg import Decoupled
 from swiftpie.imageio.decoding import load_image
 from swiftpie.noise import MAX_SEED, seeds_from
-from swiftpie.pipelines.drawing.settings import IdentityGuidance, Steering, steering_of
+from swiftpie.pipelines.settings import IdentityGuidance, Steering, steering_of
 from swiftpie.types import IdentityBranch
 
 P = ParamSpec("P")

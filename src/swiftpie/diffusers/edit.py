@@ -35,9 +35,9 @@ from swiftpie.masks import Box, load_mask
 from swiftpie.noise import MAX_IMAGES, check_count
 from swiftpie.pipelines.advice import advise
 from swiftpie.pipelines.draw import draw
-from swiftpie.pipelines.drawing.request import EditRequest
-from swiftpie.pipelines.drawing.settings import EditSettings
 from swiftpie.pipelines.identity import encode_identity
+from swiftpie.pipelines.request import EditRequest
+from swiftpie.pipelines.settings import EditSettings
 from swiftpie.types import EditResult, Identity
 
 OUTPUT_TYPES = ("pil", "np", "pt")

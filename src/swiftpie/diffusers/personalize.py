@@ -37,9 +37,9 @@ from swiftpie.masks import Box
 from swiftpie.models.cutout import Search, search_of
 from swiftpie.noise import check_count
 from swiftpie.pipelines.advice import advise
-from swiftpie.pipelines.draw import draw
-from swiftpie.pipelines.drawing.prepare import num_draws
-from swiftpie.pipelines.drawing.request import (
+from swiftpie.pipelines.draw import draw, technique_for
+from swiftpie.pipelines.identity import encode_identity
+from swiftpie.pipelines.request import (
     Output,
     PersonalizeRequest,
     Region,
@@ -49,15 +49,7 @@ from swiftpie.pipelines.drawing.request import (
     read_scene,
     region_of,
 )
-from swiftpie.pipelines.drawing.settings import (
-    MAX_SCALE,
-    USUAL,
-    IdentityGuidance,
-    MaskSource,
-    Scales,
-)
-from swiftpie.pipelines.identity import encode_identity
-from swiftpie.pipelines.techniques import technique_for
+from swiftpie.pipelines.settings import MAX_SCALE, USUAL, IdentityGuidance, MaskSource, Scales
 from swiftpie.types import Identity, Prompts, TextCondition
 
 Pictures = Picture | Sequence[Picture | Sequence[Picture]]
@@ -515,6 +507,6 @@ def _draw_by_generator(
             "one a picture."
         )
     given = [] if call.latents is None else [call.latents.float().to(device)]
-    count = num_draws(components) - len(given)
+    count = components.schedule.num_draws - len(given)
     drawn = [randn_tensor(shape, generator=generator, device=device) for _ in range(count)]
     return torch.stack(given + drawn)

@@ -20,8 +20,8 @@ from swiftpie.imageio.decoding import BAND_PIXELS, load_image
 from swiftpie.masks import Box, hole_of, load_mask
 from swiftpie.models.cutout import Point, Search, search_of
 from swiftpie.pipelines import identity as identities
-from swiftpie.pipelines.drawing.request import Region
 from swiftpie.pipelines.identity import aligned_crop, face_identity
+from swiftpie.pipelines.request import Region
 from swiftpie.types import Identity, Picture
 
 logger = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from swiftpie.backbones.presets import Preset
 from swiftpie.errors import InputError
 
 if TYPE_CHECKING:
-    from swiftpie.pipelines.drawing.settings import EditSettings
+    from swiftpie.pipelines.settings import EditSettings
     from swiftpie.types import Cutout, EditResult, GenerationResult
 
 MAX_STORED_PROMPT = 4000  # characters; no model reads as many

@@ -10,8 +10,8 @@ from swiftpie.engine.session import Session
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import sample_pictures
 from swiftpie.models.vision import FaceIdentityEncoder
-from swiftpie.pipelines.drawing.request import PersonalizeRequest, Subject
-from swiftpie.pipelines.drawing.settings import EditMethod, EditSettings
+from swiftpie.pipelines.request import PersonalizeRequest, Subject
+from swiftpie.pipelines.settings import EditMethod, EditSettings
 from swiftpie.types import Identity
 
 PROMPT, SOURCE_PROMPT = "a photo of a subject on a beach", "a photo of a subject in the snow"

@@ -19,9 +19,9 @@ from swiftpie.engine.cache import (
 )
 from swiftpie.engine.transforms.offload import can_offload, offloaded
 from swiftpie.errors import OutOfMemory
+from swiftpie.pipelines.denoise import OnStage, OnStep
 from swiftpie.pipelines.draw import draw, draw_together, free_unused_memory
-from swiftpie.pipelines.drawing.denoise import OnStage, OnStep
-from swiftpie.pipelines.drawing.request import EditRequest, RepaintRequest, Request
+from swiftpie.pipelines.request import EditRequest, RepaintRequest, Request
 from swiftpie.types import EditResult, GenerationResult
 
 logger = logging.getLogger(__name__)

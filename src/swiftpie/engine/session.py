@@ -24,9 +24,11 @@ from swiftpie.masks import Box, load_mask
 from swiftpie.models.cutout import Point, Search
 from swiftpie.noise import seeds_from
 from swiftpie.pipelines.advice import advice_on, advise
+from swiftpie.pipelines.denoise import OnStage, OnStep
 from swiftpie.pipelines.draw import find_region
-from swiftpie.pipelines.drawing.denoise import OnStage, OnStep
-from swiftpie.pipelines.drawing.request import (
+from swiftpie.pipelines.finding import Found, find_identity, with_place_found
+from swiftpie.pipelines.identity_file import fitted, load_identity, save_identity
+from swiftpie.pipelines.request import (
     WORDS_ALONE,
     EditRequest,
     FacePicture,
@@ -44,7 +46,7 @@ from swiftpie.pipelines.drawing.request import (
     read_scene,
     region_of,
 )
-from swiftpie.pipelines.drawing.settings import (
+from swiftpie.pipelines.settings import (
     USUAL,
     DrawingSteering,
     EditSettings,
@@ -53,8 +55,6 @@ from swiftpie.pipelines.drawing.settings import (
     Scales,
     Steering,
 )
-from swiftpie.pipelines.finding import Found, find_identity, with_place_found
-from swiftpie.pipelines.identity_file import fitted, load_identity, save_identity
 from swiftpie.tuning import TuneSettings
 from swiftpie.tuning.fit import OnTune, tune
 from swiftpie.types import EditResult, GenerationResult, Identity, Picture
@@ -352,7 +352,7 @@ class Session:
             request: What to draw.
             on_stage: Called with the name of each stage when it ends, and with "layer" before each
                 layer of networks that run eagerly; may raise to stop.
-            on_step: Called after each step, see `pipelines.drawing.denoise.OnStep`; may raise to
+            on_step: Called after each step, see `pipelines.denoise.OnStep`; may raise to
                 stop. All pictures of the request are then drawn in one pass.
 
         Raises:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.mini.fields import smoothstep
-from swiftpie.pipelines.photographs.filling import brightness
+from swiftpie.pipelines.filling import brightness
 
 RADIUS = 6  # pixels around one, of about 256 a side, that share an affine map
 LAMP = 0.08  # how much brighter or warmer than expected, in [-1, 1], begins to be a lamp

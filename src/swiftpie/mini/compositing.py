@@ -5,7 +5,7 @@ subject and one without it from the same noise. The subject keeps the pixels of 
 relit as in the drawing. If the model predicts light as values, these take precedence, and the
 drawing counts only where it clearly differs.
 
-Shapes are those of `swiftpie.pipelines.photographs.compositing`.
+Shapes are those of `swiftpie.pipelines.compositing`.
 """
 
 import math
@@ -20,7 +20,7 @@ from swiftpie.geometry.layout import Layout, to_affine, warp
 from swiftpie.geometry.relief import height, turn
 from swiftpie.geometry.shading import FEET, Lighting, cast_shadow, contact_of, relit, usual_shadow
 from swiftpie.imageio.images import extent_of
-from swiftpie.pipelines.photographs.compositing import (
+from swiftpie.pipelines.compositing import (
     SHADE_PX,
     Area,
     CanvasDrawing,
@@ -31,14 +31,7 @@ from swiftpie.pipelines.photographs.compositing import (
     split,
     without_model_error,
 )
-from swiftpie.pipelines.photographs.filling import (
-    SURE,
-    OnBand,
-    blurred,
-    extrapolate,
-    halved,
-    inpaint,
-)
+from swiftpie.pipelines.filling import SURE, OnBand, blurred, extrapolate, halved, inpaint
 
 MOST_DARKENING = 1.6  # of the ground, natural logarithms
 MOST_LIGHTENING = 0.1  # likewise: subjects cast shadows, and little light

@@ -32,7 +32,7 @@ from swiftpie.mini.text import TaughtTower
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.text import Pooling
 from swiftpie.models.vision import ConvImageEncoder
-from swiftpie.pipelines.techniques import Technique
+from swiftpie.pipelines.draw import Technique
 
 CHOICES = {"steps", "weights", "inversion"}
 IDLE_CHOICES = {"allow_pickle", "offline"}  # nothing is downloaded or unpickled anyway

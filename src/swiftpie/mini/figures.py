@@ -19,7 +19,7 @@ from swiftpie.imageio.images import extent_of, plane, to_pil, to_tensor
 from swiftpie.mini.compositing import shrunk_into
 from swiftpie.mini.fields import paste
 from swiftpie.mini.looks import appearance
-from swiftpie.pipelines.photographs.compositing import Area, enlarged_part
+from swiftpie.pipelines.compositing import Area, enlarged_part
 from swiftpie.validation import Size
 
 LOOK_PX = 512  # longer side of the picture in which places and shadows are found

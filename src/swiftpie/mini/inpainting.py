@@ -16,14 +16,15 @@ from swiftpie.masks import Box, bounding_box, resize_mask, subject_extent
 from swiftpie.mini.compositing import SubjectReference, composite_patch
 from swiftpie.mini.placing import light_on
 from swiftpie.models.denoiser import SubjectCondition
-from swiftpie.pipelines.drawing.denoise import Clock, Prepared
-from swiftpie.pipelines.drawing.edit_region import Canvas, EncodedPicture, InvertedImage
-from swiftpie.pipelines.drawing.prepare import read_null_text, subject_condition
-from swiftpie.pipelines.drawing.request import EditRequest, RepaintRequest, resolved_scales
-from swiftpie.pipelines.drawing.settings import ResolvedScales
+from swiftpie.pipelines.compositing import CanvasDrawing
+from swiftpie.pipelines.denoise import Clock, Prepared
+from swiftpie.pipelines.draw import Technique
+from swiftpie.pipelines.edit_region import Canvas, EncodedPicture, InvertedImage
 from swiftpie.pipelines.identity import appearance_of_frame, identity_of_frames
-from swiftpie.pipelines.photographs.compositing import CanvasDrawing
-from swiftpie.pipelines.techniques import Technique, edit
+from swiftpie.pipelines.request import EditRequest, RepaintRequest, resolved_scales
+from swiftpie.pipelines.settings import ResolvedScales
+from swiftpie.pipelines.techniques import edit
+from swiftpie.pipelines.techniques.personalize import read_null_text, subject_condition
 from swiftpie.pipelines.techniques.repaint import (
     Patch,
     RepaintPlan,

@@ -10,17 +10,18 @@ from swiftpie.errors import CapabilityError
 from swiftpie.imageio.images import to_pil, to_tensor
 from swiftpie.mini.scene import SceneRow, names_of, scene_rows, standing
 from swiftpie.mini.scenes import plainly
-from swiftpie.pipelines.drawing.denoise import Clock
-from swiftpie.pipelines.drawing.prepare import check_subjects
-from swiftpie.pipelines.drawing.request import (
+from swiftpie.pipelines.denoise import Clock
+from swiftpie.pipelines.draw import Plan, Technique
+from swiftpie.pipelines.request import (
     WORDS_ALONE,
     PersonalizeRequest,
     RepaintRequest,
     resolved_scales,
 )
-from swiftpie.pipelines.drawing.settings import Scales
-from swiftpie.pipelines.drawing.style import style_by
-from swiftpie.pipelines.techniques import Plan, Technique, repaint
+from swiftpie.pipelines.settings import Scales
+from swiftpie.pipelines.style import style_by
+from swiftpie.pipelines.techniques import repaint
+from swiftpie.pipelines.techniques.personalize import check_subjects
 from swiftpie.types import EditResult, GenerationResult
 
 

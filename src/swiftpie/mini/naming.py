@@ -26,7 +26,7 @@ from swiftpie.mini.scenes import (
 )
 from swiftpie.mini.scenes import packaged as packaged_scenes
 from swiftpie.mini.vocabulary import ARTICLES_AND_SIZES, TOKEN, Vocabulary, words_in
-from swiftpie.pipelines.drawing.request import MAX_SUBJECTS
+from swiftpie.pipelines.request import MAX_SUBJECTS
 
 MAX_NAME_WORDS = 7
 MAX_WORDS, MAX_MENTIONS = 12, 8  # bounds for prompts of any length

@@ -17,8 +17,8 @@ from swiftpie.geometry.shading import Lighting
 from swiftpie.imageio.images import extent_of, subject_square, to_tensor
 from swiftpie.masks import Box, grow, subject_extent
 from swiftpie.models.cutout import Search, find_as_guessed, find_with, packaged
-from swiftpie.pipelines.drawing.edit_region import Canvas
-from swiftpie.pipelines.photographs.filling import carried_on
+from swiftpie.pipelines.edit_region import Canvas
+from swiftpie.pipelines.filling import carried_on
 from swiftpie.types import TextCondition
 
 MIN_SHARE = 0.005  # of the picture; a smaller subject is an error of the mask

@@ -14,8 +14,8 @@ from swiftpie.geometry.layout import Layout, fitted, from_box, upright
 from swiftpie.geometry.shading import Lighting
 from swiftpie.masks import Box, subject_extent
 from swiftpie.mini.scenes import asks_for_turn
-from swiftpie.pipelines.drawing.prepare import read_prompts
-from swiftpie.pipelines.drawing.request import PersonalizeRequest, Subject
+from swiftpie.pipelines.request import PersonalizeRequest, Subject
+from swiftpie.pipelines.techniques.personalize import read_prompts
 from swiftpie.types import Identity, Prompts, TextCondition
 
 SPREAD_FLOOR = 0.9  # where several subjects stand, in [0, 1] from the top

@@ -32,10 +32,10 @@ from swiftpie.mini.scenes import (
 from swiftpie.mini.scenes import packaged as packaged_scenes
 from swiftpie.mini.weather import FLAKES, FLAKES_IN_PHOTOS, PixelRows, draw_weather, lift_weather
 from swiftpie.noise import draw_noise
-from swiftpie.pipelines.drawing.denoise import Clock
-from swiftpie.pipelines.drawing.edit_region import blend_mask, given_mask
-from swiftpie.pipelines.drawing.request import EditRequest, resolved_scales
-from swiftpie.pipelines.photographs.filling import OnBand
+from swiftpie.pipelines.denoise import Clock
+from swiftpie.pipelines.edit_region import blend_mask, given_mask
+from swiftpie.pipelines.filling import OnBand
+from swiftpie.pipelines.request import EditRequest, resolved_scales
 from swiftpie.types import EditResult
 
 logger = logging.getLogger(__name__)

@@ -60,17 +60,17 @@ from swiftpie.mini.relight import (
 from swiftpie.mini.scenes import packaged
 from swiftpie.mini.vocabulary import vocabulary_of
 from swiftpie.noise import draw_noise, share_of
-from swiftpie.pipelines.drawing.denoise import Clock
-from swiftpie.pipelines.drawing.edit_region import (
+from swiftpie.pipelines.denoise import Clock
+from swiftpie.pipelines.edit_region import (
     EncodedPicture,
     SourceReading,
     given_mask,
     read_source,
     square_around,
 )
-from swiftpie.pipelines.drawing.request import EditRequest, resolved_scales
-from swiftpie.pipelines.photographs.filling import OnBand, inpaint
-from swiftpie.pipelines.photographs.removal import EDGE, LEAST_THERE, with_surroundings
+from swiftpie.pipelines.filling import OnBand, inpaint
+from swiftpie.pipelines.removal import EDGE, LEAST_THERE, with_surroundings
+from swiftpie.pipelines.request import EditRequest, resolved_scales
 from swiftpie.types import EditResult, Identity, TextCondition
 
 CHANGES = (

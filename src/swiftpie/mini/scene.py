@@ -53,17 +53,12 @@ from swiftpie.mini.standing import SMALL_M, heights_in, nearer, seen_in, stand
 from swiftpie.mini.style import rendition_like
 from swiftpie.mini.vocabulary import vocabulary_of
 from swiftpie.noise import draw_noise, share_of
-from swiftpie.pipelines.drawing.denoise import Clock, Prepared
-from swiftpie.pipelines.drawing.prepare import has_own_size, size_of
-from swiftpie.pipelines.drawing.request import (
-    WORDS_ALONE,
-    Output,
-    PersonalizeRequest,
-    resolved_scales,
-)
-from swiftpie.pipelines.drawing.settings import StyleBy
-from swiftpie.pipelines.drawing.style import style_by
-from swiftpie.pipelines.photographs.filling import extrapolate
+from swiftpie.pipelines.denoise import Clock, Prepared
+from swiftpie.pipelines.filling import extrapolate
+from swiftpie.pipelines.request import WORDS_ALONE, Output, PersonalizeRequest, resolved_scales
+from swiftpie.pipelines.settings import StyleBy
+from swiftpie.pipelines.style import style_by
+from swiftpie.pipelines.techniques.personalize import has_own_size, size_of
 from swiftpie.types import GenerationResult, Identity, TextCondition
 
 INSIDE = (0.6, 0.95)  # opacities between which a drawn colour comes to be the subject's alone

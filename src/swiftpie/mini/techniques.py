@@ -20,17 +20,17 @@ from swiftpie.mini.naming import (
     unknown_subjects_warning,
 )
 from swiftpie.mini.vocabulary import Vocabulary, vocabulary_of, words_in
-from swiftpie.pipelines.drawing.denoise import Clock
-from swiftpie.pipelines.drawing.edit_region import Compared, encode_picture, in_hole
-from swiftpie.pipelines.drawing.prepare import check_subjects, prepare
-from swiftpie.pipelines.drawing.request import (
+from swiftpie.pipelines.denoise import Clock
+from swiftpie.pipelines.draw import Plan, Technique
+from swiftpie.pipelines.edit_region import Compared, encode_picture, in_hole
+from swiftpie.pipelines.request import (
     MAX_SUBJECTS,
     EditRequest,
     PersonalizeRequest,
     Request,
     Subject,
 )
-from swiftpie.pipelines.techniques import Plan, Technique
+from swiftpie.pipelines.techniques.personalize import check_subjects, prepare_subjects
 from swiftpie.types import TextCondition
 
 
@@ -45,7 +45,7 @@ def _prepare_scene(components: Components, request: PersonalizeRequest, clock: C
     placed_by = scene.placing_prompts(components, request)
     boxes = scene.standing(components, request)
     place = partial(placing.place, placed_by=placed_by, boxes=boxes)
-    start = prepare(components, words, clock, place=place)
+    start = prepare_subjects(components, words, clock, place=place)
     plan = scene.plan(components, request, start)
     clock.lap("scene")
     return Plan(words, partial(scene.finish, plan=plan, clock=clock), start)

@@ -8,16 +8,16 @@ from PIL import Image
 
 from swiftpie.backbones.components import MAX_SIDE_PX, Components
 from swiftpie.guidance import Branch, Plain, branches_of
-from swiftpie.pipelines.drawing.prepare import size_of
-from swiftpie.pipelines.drawing.request import (
+from swiftpie.pipelines.draw import technique_for
+from swiftpie.pipelines.request import (
     EditRequest,
     PersonalizeRequest,
     RepaintRequest,
     Request,
     resolved_scales,
 )
-from swiftpie.pipelines.drawing.settings import EditMode, EditSettings, MaskSource, ResolvedScales
-from swiftpie.pipelines.techniques import technique_for
+from swiftpie.pipelines.settings import EditMode, EditSettings, MaskSource, ResolvedScales
+from swiftpie.pipelines.techniques.personalize import size_of
 
 logger = logging.getLogger(__name__)
 

@@ -22,10 +22,10 @@ from swiftpie.errors import InputError, NoSubject
 from swiftpie.imageio.cutout import Area, Flags, area_of, around, connected_parts, shrunk_to
 from swiftpie.masks import bounding_box, resize_mask
 from swiftpie.models.cutout import find_around, guesses, packaged
-from swiftpie.pipelines.drawing.request import EditRequest, RepaintRequest
 from swiftpie.pipelines.identity import canonical_frame
 from swiftpie.pipelines.likeness import LIKENESS_PX, describe
-from swiftpie.pipelines.photographs.removal import LEAST_THERE, with_surroundings
+from swiftpie.pipelines.removal import LEAST_THERE, with_surroundings
+from swiftpie.pipelines.request import EditRequest, RepaintRequest
 from swiftpie.types import Identity
 
 LOOK_PX, CELLS = 512, 96  # longer side of the picture that is looked at, and of candidates

@@ -22,7 +22,8 @@ from swiftpie.masks import Box, hole_of, load_mask
 from swiftpie.models.cutout import CutOut, Search, cut_out
 from swiftpie.noise import seeds_from
 from swiftpie.pipelines.draw import find_region as region_of
-from swiftpie.pipelines.drawing.request import (
+from swiftpie.pipelines.finding import Found
+from swiftpie.pipelines.request import (
     WORDS_ALONE,
     EditRequest,
     IdentityRef,
@@ -33,8 +34,7 @@ from swiftpie.pipelines.drawing.request import (
     Source,
     Subject,
 )
-from swiftpie.pipelines.drawing.settings import EditSettings, Scales
-from swiftpie.pipelines.finding import Found
+from swiftpie.pipelines.settings import EditSettings, Scales
 from swiftpie.server.schemas import Drawing, RequestError
 from swiftpie.types import Identity
 

@@ -16,7 +16,7 @@ from swiftpie.errors import SwiftPieError
 from swiftpie.library import Named
 from swiftpie.masks import Box
 from swiftpie.pipelines.draw import follows_seed
-from swiftpie.pipelines.drawing.request import EditRequest, Request
+from swiftpie.pipelines.request import EditRequest, Request
 from swiftpie.server.commands import Command
 from swiftpie.server.schemas import RequestError, all_of, let_go
 from swiftpie.server.store import Models

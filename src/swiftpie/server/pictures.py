@@ -8,7 +8,7 @@ from swiftpie import __version__
 from swiftpie.imageio.writing import encode_image
 from swiftpie.library import Named
 from swiftpie.masks import Box
-from swiftpie.pipelines.drawing.request import Subject
+from swiftpie.pipelines.request import Subject
 from swiftpie.server.drawing import RenderedPicture
 from swiftpie.server.schemas import Drawing
 

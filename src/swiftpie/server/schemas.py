@@ -45,14 +45,14 @@ from swiftpie.errors import (
 )
 from swiftpie.imageio.decoding import FORMATS, MAX_PIXELS
 from swiftpie.imageio.decoding import MAX_SIDE_PX as LONGEST_PX
-from swiftpie.pipelines.drawing.request import (
+from swiftpie.pipelines.request import (
     MAX_SUBJECTS,
     MAX_VIEW,
     EditRequest,
     PersonalizeRequest,
     Subject,
 )
-from swiftpie.pipelines.drawing.settings import EditSettings, Scales
+from swiftpie.pipelines.settings import EditSettings, Scales
 from swiftpie.server.jobs import Expired, Overloaded
 from swiftpie.validation import MAX_SEED, parse_size
 

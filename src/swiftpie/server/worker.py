@@ -18,15 +18,8 @@ from swiftpie.library import packaged as packaged_library
 from swiftpie.masks import load_mask
 from swiftpie.models.cutout import CutOut, Search
 from swiftpie.pipelines.advice import equal_pictures
-from swiftpie.pipelines.drawing.request import (
-    EditRequest,
-    IdentityRef,
-    Pictures,
-    Request,
-    Source,
-    Subject,
-)
 from swiftpie.pipelines.identity_file import read_identity
+from swiftpie.pipelines.request import EditRequest, IdentityRef, Pictures, Request, Source, Subject
 from swiftpie.server.commands import (
     Command,
     FoundPerson,

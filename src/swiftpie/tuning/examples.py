@@ -15,10 +15,10 @@ from swiftpie.geometry.relief import height, turn
 from swiftpie.geometry.shading import Lighting, relit
 from swiftpie.masks import resize_mask
 from swiftpie.models.denoiser import SubjectCondition, read_notes
-from swiftpie.pipelines.drawing.denoise import Clock, Prepared, decode, denoise
-from swiftpie.pipelines.drawing.prepare import prepare
-from swiftpie.pipelines.drawing.request import WORDS_ALONE, PersonalizeRequest, Subject
-from swiftpie.pipelines.photographs.filling import blurred
+from swiftpie.pipelines.denoise import Clock, Prepared, decode, denoise
+from swiftpie.pipelines.filling import blurred
+from swiftpie.pipelines.request import WORDS_ALONE, PersonalizeRequest, Subject
+from swiftpie.pipelines.techniques.personalize import prepare_subjects
 from swiftpie.schedules import predict_clean
 from swiftpie.tuning.change import Features, Start
 from swiftpie.types import Identity
@@ -102,7 +102,7 @@ def _example(
     request = PersonalizeRequest(
         subjects=(Subject(shown),), prompt=prompt, seeds=(seed,), scene=WORDS_ALONE
     )
-    drawing = prepare(components, request, Clock())
+    drawing = prepare_subjects(components, request, Clock())
     attention = drawing.condition.attention
     cells = (attention.coverage.shape[-2], attention.coverage.shape[-1])
     # Keys stay in the order of the identity's pictures, whichever of them is placed.

@@ -12,7 +12,7 @@ from swiftpie.geometry.layout import SUBJECT_FILL, Layout, to_affine, warp
 from swiftpie.geometry.relief import height, turn
 from swiftpie.imageio.images import fit_square, to_pil, to_tensor
 from swiftpie.masks import load_mask
-from swiftpie.pipelines.drawing.settings import Scales
+from swiftpie.pipelines.settings import Scales
 from swiftpie_world.sampler import NOISE_CHANNELS
 
 NO_SUBJECT = Scales(identity_scale=0.0, detail_scale=0.0)

@@ -12,12 +12,7 @@ from swiftpie.backbones.machine import AUTO
 from swiftpie.cli.loading import open_session, resolved
 from swiftpie.engine.session import Session
 from swiftpie.errors import ConfigError
-from swiftpie.pipelines.drawing.settings import (
-    EditMethod,
-    EditSettings,
-    EditStart,
-    IdentityGuidance,
-)
+from swiftpie.pipelines.settings import EditMethod, EditSettings, EditStart, IdentityGuidance
 from swiftpie_lab.data.archive import default_pack
 from swiftpie_lab.data.subjects import load_subjects
 from swiftpie_lab.evaluation import editors, judges

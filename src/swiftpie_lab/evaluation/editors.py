@@ -20,18 +20,12 @@ from swiftpie.geometry.layout import whole_frame
 from swiftpie.imageio.images import mask_to_pil, plane, to_pil, to_tensor
 from swiftpie.masks import Box
 from swiftpie.models.denoiser import SubjectCondition
-from swiftpie.pipelines.drawing.denoise import Clock, Prepared, decode, denoise
-from swiftpie.pipelines.drawing.edit_region import canvas_for, composite
-from swiftpie.pipelines.drawing.prepare import subject_condition
-from swiftpie.pipelines.drawing.request import EditRequest
-from swiftpie.pipelines.drawing.settings import (
-    EditMethod,
-    EditMode,
-    EditSettings,
-    ResolvedScales,
-    Scales,
-)
+from swiftpie.pipelines.denoise import Clock, Prepared, decode, denoise
+from swiftpie.pipelines.edit_region import canvas_for, composite
 from swiftpie.pipelines.identity import whole_picture_identity
+from swiftpie.pipelines.request import EditRequest
+from swiftpie.pipelines.settings import EditMethod, EditMode, EditSettings, ResolvedScales, Scales
+from swiftpie.pipelines.techniques.personalize import subject_condition
 from swiftpie.schedules import CLEAN, predict_clean
 from swiftpie.types import TextCondition
 from swiftpie_lab.evaluation.case import Case, Evidence

@@ -8,7 +8,7 @@ import typer
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.cli.options import FieldOptions
 from swiftpie.config import Option
-from swiftpie.pipelines.drawing.settings import EditSettings
+from swiftpie.pipelines.settings import EditSettings
 
 PUBLISHED = (
     *("recipe", "preset", "weights", "base", "adapter", "image_encoder"),

@@ -16,7 +16,7 @@ from swiftpie.engine.transforms import transform
 from swiftpie.geometry.layout import whole_frame
 from swiftpie.guidance.cfg import ClassifierFree
 from swiftpie.imageio.images import to_tensor
-from swiftpie.pipelines.drawing.request import Subject
+from swiftpie.pipelines.request import Subject
 from tests.backbones.tiny_dreamlite import make_pipeline
 from tests.parity.dreamlite import (
     FRAME_PX,

@@ -13,7 +13,7 @@ from swiftpie.backbones.components import download_plan, load_components
 from swiftpie.backbones.hub import root_of
 from swiftpie.backbones.presets import RECIPES
 from swiftpie.engine.session import Session
-from swiftpie.pipelines.drawing.request import Subject
+from swiftpie.pipelines.request import Subject
 from tests.backbones.tiny_flux2 import make_pipeline
 from tests.parity.flux2 import FRAME_PX, PRESET, PROMPT, SEED, levels, ours, reference, theirs
 from tests.parity.pipelines import subject

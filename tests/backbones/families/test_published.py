@@ -32,8 +32,8 @@ from swiftpie.engine.session import Session
 from swiftpie.engine.transforms import offload, transform
 from swiftpie.engine.transforms.compile import Compiler, compiled
 from swiftpie.engine.wrappers import WrappedDenoiser
-from swiftpie.pipelines.drawing.request import Subject
-from swiftpie.pipelines.drawing.settings import EditMethod, EditSettings
+from swiftpie.pipelines.request import Subject
+from swiftpie.pipelines.settings import EditMethod, EditSettings
 from swiftpie.types import IdentityBranch
 from tests.backbones import tiny_dreamlite, tiny_flux2, tiny_models, tiny_sana
 from tests.backbones.families.test_sdxs import PRESET as SDXS

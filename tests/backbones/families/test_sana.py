@@ -15,9 +15,9 @@ from swiftpie.backbones.scheduling import schedule_of, with_steps
 from swiftpie.engine.graphs.networks import to_openvino
 from swiftpie.engine.session import Session
 from swiftpie.noise import draw_noise
-from swiftpie.pipelines.drawing.edit_region import canvas_for, found_region
-from swiftpie.pipelines.drawing.prepare import text_condition
-from swiftpie.pipelines.drawing.settings import EditSettings
+from swiftpie.pipelines.edit_region import canvas_for, found_region
+from swiftpie.pipelines.settings import EditSettings
+from swiftpie.pipelines.techniques.personalize import text_condition
 from swiftpie.schedules import PredictionType, flow_step, predict_clean
 from tests.backbones.tiny_sana import make_pipeline
 from tests.parity.sana import PRESET, PROMPT, SIDE_PX, levels, opened, ours, theirs

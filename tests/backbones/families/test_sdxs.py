@@ -6,7 +6,7 @@ import pytest
 from swiftpie import CapabilityError, ConfigError, SwiftPiePipeline, WeightsError
 from swiftpie.backbones.components import load_components
 from swiftpie.engine.session import Session
-from swiftpie.pipelines.drawing.settings import Scales
+from swiftpie.pipelines.settings import Scales
 from swiftpie.types import IdentityBranch
 from tests.backbones.tiny_models import make_pipeline
 from tests.parity.pipelines import PROMPT, SIDE_PX, preset_of, subject

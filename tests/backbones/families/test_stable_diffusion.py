@@ -18,8 +18,8 @@ from swiftpie.backbones.components import FAMILIES, load_components
 from swiftpie.backbones.load.weights import WHOLE_BYTES, fingerprint_files
 from swiftpie.backbones.presets import WeightsKind, trailing
 from swiftpie.engine.session import Session
-from swiftpie.pipelines.drawing.request import Subject
-from swiftpie.pipelines.drawing.settings import MaskSource, Scales, StyleBy
+from swiftpie.pipelines.request import Subject
+from swiftpie.pipelines.settings import MaskSource, Scales, StyleBy
 from swiftpie.types import IdentityBranch
 from tests.backbones import tiny_models
 from tests.parity import pipelines

@@ -13,8 +13,8 @@ from swiftpie.engine.session import Session
 from swiftpie.engine.transforms import transform
 from swiftpie.mini.inversion import TinyInversion
 from swiftpie.models.inversion import EditInversion
-from swiftpie.pipelines.drawing.request import Subject
-from swiftpie.pipelines.drawing.settings import EditMode, EditSettings, Scales
+from swiftpie.pipelines.request import Subject
+from swiftpie.pipelines.settings import EditMode, EditSettings, Scales
 from tests.backbones import tiny_models
 from tests.parity.pipelines import preset_of
 

@@ -12,7 +12,7 @@ from swiftpie import MaskSource, Scales
 from swiftpie.engine.session import Session
 from swiftpie.engine.transforms import transform
 from swiftpie.engine.transforms.compile import MAX_GRAPHS, Compiler, compiled, form_of
-from swiftpie.pipelines.drawing.settings import EditMode, EditSettings
+from swiftpie.pipelines.settings import EditMode, EditSettings
 from tests.pipelines.tiny_editor import tiny_editor
 
 SPRITES = ("1f439.webp", "1f916.webp")

@@ -17,7 +17,7 @@ from swiftpie.engine.transforms import offload, transform
 from swiftpie.engine.transforms.offload import DeviceSlot, offloaded
 from swiftpie.engine.wrappers import JoinedAutoencoder
 from swiftpie.errors import CapabilityError, WeightsError
-from swiftpie.pipelines.drawing.settings import EditMode, EditSettings
+from swiftpie.pipelines.settings import EditMode, EditSettings
 from tests.backbones.tiny_models import make_pipeline, make_public_adapter
 from tests.pipelines.tiny_editor import tiny_editor
 

@@ -8,8 +8,8 @@ from PIL import Image
 from swiftpie import Session
 from swiftpie.backbones.presets import trailing
 from swiftpie.errors import CapabilityError
-from swiftpie.pipelines.drawing.denoise import Prepared, denoise
-from swiftpie.pipelines.drawing.settings import EditMode, EditSettings
+from swiftpie.pipelines.denoise import Prepared, denoise
+from swiftpie.pipelines.settings import EditMode, EditSettings
 from swiftpie.schedules import PredictionType, build_schedule
 from swiftpie_lab.evaluation.editors import (
     DdimEditor,

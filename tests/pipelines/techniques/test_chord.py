@@ -17,7 +17,7 @@ from swiftpie.engine.session import Session
 from swiftpie.imageio.images import to_tensor
 from swiftpie.models.denoiser import added_conditions
 from swiftpie.noise import draw_step_noise
-from swiftpie.pipelines.drawing.settings import EditMethod
+from swiftpie.pipelines.settings import EditMethod
 from tests.backbones.tiny_models import make_own_adapter, make_pipeline
 from tests.parity.edit import photograph
 from tests.parity.tiny import Recorder, Spy, difference

@@ -14,9 +14,9 @@ from swiftpie.backbones.presets import RECIPES
 from swiftpie.backbones.scheduling import schedule_of
 from swiftpie.masks import MaskRule, from_noise_difference
 from swiftpie.pipelines.draw import follows_seed
-from swiftpie.pipelines.drawing.edit_region import composite
-from swiftpie.pipelines.drawing.request import EditRequest, Subject
-from swiftpie.pipelines.drawing.settings import EditMethod, EditMode, EditSettings, Scales
+from swiftpie.pipelines.edit_region import composite
+from swiftpie.pipelines.request import EditRequest, Subject
+from swiftpie.pipelines.settings import EditMethod, EditMode, EditSettings, Scales
 from swiftpie.types import Posterior
 from tests.parity.edit import photograph, rows
 from tests.pipelines.pictures import edit

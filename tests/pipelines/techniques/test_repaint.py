@@ -8,8 +8,8 @@ import torch
 from PIL import Image, ImageColor
 
 from swiftpie import CapabilityError, InputError, Session
-from swiftpie.pipelines.drawing.request import RepaintRequest
-from swiftpie.pipelines.photographs.filling import BAND_PX
+from swiftpie.pipelines.filling import BAND_PX
+from swiftpie.pipelines.request import RepaintRequest
 from swiftpie.pipelines.techniques.repaint import proposed_box
 from tests.parity.edit import photograph
 from tests.pipelines.tiny_editor import tiny_editor

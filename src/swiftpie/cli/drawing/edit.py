@@ -24,8 +24,8 @@ from swiftpie.cli.loading import open_session, resolved
 from swiftpie.engine.origin import check_texts, origin_of_edit
 from swiftpie.errors import ConfigError
 from swiftpie.faces import CONSENT, FaceSettings, FaceSource
-from swiftpie.pipelines.drawing.request import EditRequest, opened
-from swiftpie.pipelines.drawing.settings import EditSettings, Scales
+from swiftpie.pipelines.request import EditRequest, opened
+from swiftpie.pipelines.settings import EditSettings, Scales
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from swiftpie.faces import FaceEncoder
     from swiftpie.faces.choose import ChosenFace
     from swiftpie.masks import Box
-    from swiftpie.pipelines.drawing.request import Source
+    from swiftpie.pipelines.request import Source
     from swiftpie.types import EditResult
 
 STRIP_CELL_PX = 384

@@ -14,8 +14,8 @@ from swiftpie.cli.drawing.subjects import read_picture
 from swiftpie.cli.loading import confirm_download, open_session, plan_downloads, resolved
 from swiftpie.engine.origin import check_texts, origin_of
 from swiftpie.faces import CONSENT, METADATA, FaceSettings, FaceSource
-from swiftpie.pipelines.drawing.request import PersonalizeRequest
-from swiftpie.pipelines.drawing.settings import IdentityGuidance, Scales
+from swiftpie.pipelines.request import PersonalizeRequest
+from swiftpie.pipelines.settings import IdentityGuidance, Scales
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

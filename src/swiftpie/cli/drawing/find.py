@@ -8,7 +8,7 @@ from swiftpie.cli import options
 from swiftpie.cli.console import examples, print_json, say
 from swiftpie.cli.drawing.subjects import read_picture, read_source, with_cutouts
 from swiftpie.cli.loading import open_session, resolved
-from swiftpie.pipelines.drawing.request import IS_THERE
+from swiftpie.pipelines.request import IS_THERE
 
 app = typer.Typer()
 

@@ -16,8 +16,8 @@ from swiftpie.errors import ConfigError
 from swiftpie.library import CREDIT, Named, packaged, scenes
 
 if TYPE_CHECKING:
-    from swiftpie.pipelines.drawing.request import Pictures, Source
     from swiftpie.pipelines.identity_file import IdentityFile
+    from swiftpie.pipelines.request import Pictures, Source
 
 OPAQUE = (".jpg", ".jpeg")
 READABLE = {True: "yes", False: "no", None: "only the preset's networks can tell"}
@@ -184,7 +184,7 @@ def cutout(
 
 def _pictures_of(source: "Source") -> "Pictures":
     """Return the pictures of a subject, also of one of the library."""
-    from swiftpie.pipelines.drawing.request import Pictures
+    from swiftpie.pipelines.request import Pictures
 
     match source:
         case Pictures():

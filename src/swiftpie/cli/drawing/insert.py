@@ -26,7 +26,7 @@ from swiftpie.cli.drawing.subjects import (
 from swiftpie.cli.loading import open_session, resolved
 from swiftpie.engine.origin import check_texts, origin_of_repainting
 from swiftpie.errors import ConfigError
-from swiftpie.pipelines.drawing.request import RepaintRequest, opened
+from swiftpie.pipelines.request import RepaintRequest, opened
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from swiftpie.masks import Box
-    from swiftpie.pipelines.drawing.request import Source
+    from swiftpie.pipelines.request import Source
 
 LOADED = tuple(name for name in options.DRAWING if name != "steps")
 

@@ -23,14 +23,14 @@ from swiftpie.cli.loading import open_session, resolved
 from swiftpie.engine.origin import check_texts, origin_of_drawing
 from swiftpie.errors import CapabilityError, ConfigError
 from swiftpie.library import Named
-from swiftpie.pipelines.drawing.request import PersonalizeRequest, Subject, read_scene, region_at
-from swiftpie.pipelines.drawing.settings import MaskSource, Scales
+from swiftpie.pipelines.request import PersonalizeRequest, Subject, read_scene, region_at
+from swiftpie.pipelines.settings import MaskSource, Scales
 from swiftpie.validation import parse_box, parse_size
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from swiftpie.pipelines.drawing.request import Source, View
+    from swiftpie.pipelines.request import Source, View
     from swiftpie.validation import Box
 
 ByName = Mapping[str, "tuple[Named, ...]"]
@@ -206,7 +206,7 @@ def _parse_boxes(boxes: list[str], count: int, *, is_needed: bool) -> "list[Box 
 
 def parse_views(views: list[str], count: int) -> "list[View | None]":
     """Return the views of `count` subjects, None without one."""
-    from swiftpie.pipelines.drawing.request import check_view
+    from swiftpie.pipelines.request import check_view
 
     if len(views) > count:
         raise ConfigError(

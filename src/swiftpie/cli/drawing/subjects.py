@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from swiftpie.library import Named
-    from swiftpie.pipelines.drawing.request import Pictures, Source
+    from swiftpie.pipelines.request import Pictures, Source
     from swiftpie.types import Cutout
 
 
@@ -32,7 +32,7 @@ def read_source(texts: list[str]) -> "Source":
     """Return what SUBJECT arguments show, with every header read, so that mistakes show at once."""
     from swiftpie.imageio.decoding import is_safetensors
     from swiftpie.library import NAME, named_by
-    from swiftpie.pipelines.drawing.request import IdentityRef, Pictures
+    from swiftpie.pipelines.request import IdentityRef, Pictures
 
     words = [text for text in texts if not is_file(text) and NAME.fullmatch(text)]
     if len(words) > 1:
@@ -65,7 +65,7 @@ def read_source(texts: list[str]) -> "Source":
 def with_cutouts(sources: "list[Source]", cutouts: list[str] | None) -> "list[Source]":
     """Return subjects with the --cutout of their pictures: one for all, or one each."""
     from swiftpie.models.cutout import parse_search
-    from swiftpie.pipelines.drawing.request import Pictures
+    from swiftpie.pipelines.request import Pictures
 
     if not cutouts:
         return sources

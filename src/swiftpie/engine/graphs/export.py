@@ -33,12 +33,12 @@ from swiftpie.imageio.images import sample_pictures
 from swiftpie.masks import resize_mask, subject_extent
 from swiftpie.models.text import TextTower, TwoTextTowers
 from swiftpie.noise import draw_step_noise
+from swiftpie.pipelines.denoise import Prepared, decode, denoise
 from swiftpie.pipelines.draw import draw
-from swiftpie.pipelines.drawing.denoise import Prepared, decode, denoise
-from swiftpie.pipelines.drawing.prepare import num_draws, source_of_detail, subject_condition
-from swiftpie.pipelines.drawing.request import WORDS_ALONE, Output, PersonalizeRequest, Subject
-from swiftpie.pipelines.drawing.settings import MaskSource, ResolvedScales, Scales
 from swiftpie.pipelines.identity import encode_identity, identity_of_frames
+from swiftpie.pipelines.request import WORDS_ALONE, Output, PersonalizeRequest, Subject
+from swiftpie.pipelines.settings import MaskSource, ResolvedScales, Scales
+from swiftpie.pipelines.techniques.personalize import source_of_detail, subject_condition
 from swiftpie.types import Identity, TextCondition
 
 FORMAT = "swiftpie-graphs/1"
@@ -253,7 +253,7 @@ def functions_of(
     shape = (components.preset.latent_channels, *components.cells_of(size_px))
     one = torch.ones(1)
     samples = {
-        "noise": draw_step_noise([SEED], shape, count=num_draws(components)),
+        "noise": draw_step_noise([SEED], shape, count=components.schedule.num_draws),
         **dict(zip(STATES, (states.float() for states in text.encode([PROMPT])), strict=True)),
         **_features(identity),
         **frames,

@@ -39,9 +39,9 @@ from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import sample_pictures, to_pil, to_tensor
 from swiftpie.models.denoiser import Denoiser
 from swiftpie.pipelines.draw import draw
-from swiftpie.pipelines.drawing.request import EditRequest, Output, PersonalizeRequest, Subject
-from swiftpie.pipelines.drawing.settings import EditMethod, EditSettings, MaskSource, Scales
 from swiftpie.pipelines.identity import encode_identity
+from swiftpie.pipelines.request import EditRequest, Output, PersonalizeRequest, Subject
+from swiftpie.pipelines.settings import EditMethod, EditSettings, MaskSource, Scales
 from swiftpie.types import Identity
 
 logger = logging.getLogger(__name__)

@@ -23,8 +23,9 @@ from swiftpie.imageio.images import as_rgb, mask_to_pil, to_pil
 from swiftpie.masks import MaskRule, from_noise_difference
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.noise import draw_step_noise
-from swiftpie.pipelines.drawing.denoise import Clock, Prepared, check_latents, check_pixels, decode
-from swiftpie.pipelines.drawing.edit_region import (
+from swiftpie.pipelines.denoise import Clock, Prepared, check_latents, check_pixels, decode
+from swiftpie.pipelines.draw import Plan, Technique
+from swiftpie.pipelines.edit_region import (
     Canvas,
     Compared,
     EditRegion,
@@ -39,11 +40,10 @@ from swiftpie.pipelines.drawing.edit_region import (
     touched,
     without_change,
 )
-from swiftpie.pipelines.drawing.prepare import subject_condition, text_condition
-from swiftpie.pipelines.drawing.request import EditRequest, resolved_scales
-from swiftpie.pipelines.drawing.settings import ChordOptions, EditMethod
-from swiftpie.pipelines.drawing.tiles import in_tiles, num_tiles
-from swiftpie.pipelines.techniques import Plan, Technique
+from swiftpie.pipelines.request import EditRequest, resolved_scales
+from swiftpie.pipelines.settings import ChordOptions, EditMethod
+from swiftpie.pipelines.techniques.personalize import subject_condition, text_condition
+from swiftpie.pipelines.tiles import in_tiles, num_tiles
 from swiftpie.schedules import (
     TRAIN_TIMESTEPS,
     NoiseScale,

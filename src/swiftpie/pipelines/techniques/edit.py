@@ -14,8 +14,9 @@ from swiftpie.geometry.layout import whole_frame
 from swiftpie.imageio.images import as_rgb, mask_to_pil
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.noise import draw_step_noise
-from swiftpie.pipelines.drawing.denoise import Clock, Prepared
-from swiftpie.pipelines.drawing.edit_region import (
+from swiftpie.pipelines.denoise import Clock, Prepared
+from swiftpie.pipelines.draw import Plan, Technique
+from swiftpie.pipelines.edit_region import (
     Canvas,
     EncodedPicture,
     InvertedImage,
@@ -26,11 +27,10 @@ from swiftpie.pipelines.drawing.edit_region import (
     method_of,
     without_change,
 )
-from swiftpie.pipelines.drawing.prepare import read_null_text, subject_condition
-from swiftpie.pipelines.drawing.request import EditRequest, resolved_scales
-from swiftpie.pipelines.drawing.settings import EditMethod, EditMode, EditStart
 from swiftpie.pipelines.identity import whole_picture_identity
-from swiftpie.pipelines.techniques import Plan, Technique
+from swiftpie.pipelines.request import EditRequest, resolved_scales
+from swiftpie.pipelines.settings import EditMethod, EditMode, EditStart
+from swiftpie.pipelines.techniques.personalize import read_null_text, subject_condition
 from swiftpie.schedules import add_noise
 from swiftpie.types import EditResult, GenerationResult, IdentityBranch
 

@@ -10,8 +10,9 @@ from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.layout import whole_frame
 from swiftpie.imageio.images import as_rgb, mask_to_pil
 from swiftpie.noise import draw_noise
-from swiftpie.pipelines.drawing.denoise import Clock, Prepared
-from swiftpie.pipelines.drawing.edit_region import (
+from swiftpie.pipelines.denoise import Clock, Prepared
+from swiftpie.pipelines.draw import Plan, Technique
+from swiftpie.pipelines.edit_region import (
     Canvas,
     canvas_for,
     given_mask,
@@ -19,12 +20,15 @@ from swiftpie.pipelines.drawing.edit_region import (
     method_of,
     touched,
 )
-from swiftpie.pipelines.drawing.prepare import read_null_text, read_prompts, subject_condition
-from swiftpie.pipelines.drawing.request import EditRequest
-from swiftpie.pipelines.drawing.settings import EditMethod, ResolvedScales
 from swiftpie.pipelines.identity import identity_of_frames
-from swiftpie.pipelines.techniques import Plan, Technique
+from swiftpie.pipelines.request import EditRequest
+from swiftpie.pipelines.settings import EditMethod, ResolvedScales
 from swiftpie.pipelines.techniques.edit import EditPlan, finish_edit
+from swiftpie.pipelines.techniques.personalize import (
+    read_null_text,
+    read_prompts,
+    subject_condition,
+)
 
 
 def claims(components: Components, request: EditRequest) -> bool:

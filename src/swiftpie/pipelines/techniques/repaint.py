@@ -17,8 +17,10 @@ from swiftpie.imageio.images import as_rgb, in_8_bits, mask_to_pil, plane, to_pi
 from swiftpie.masks import Box, grow, resize_mask, subject_extent
 from swiftpie.models.cutout import Search
 from swiftpie.noise import draw_step_noise
-from swiftpie.pipelines.drawing.denoise import Clock, Prepared
-from swiftpie.pipelines.drawing.edit_region import (
+from swiftpie.pipelines.compositing import Area, CanvasDrawing, fill_patch
+from swiftpie.pipelines.denoise import Clock, Prepared
+from swiftpie.pipelines.draw import Plan, Technique
+from swiftpie.pipelines.edit_region import (
     Canvas,
     PixelBox,
     blend_mask,
@@ -27,14 +29,12 @@ from swiftpie.pipelines.drawing.edit_region import (
     square_around,
     touched,
 )
-from swiftpie.pipelines.drawing.prepare import num_draws, read_null_text, subject_condition
-from swiftpie.pipelines.drawing.request import RepaintRequest, resolved_scales
-from swiftpie.pipelines.drawing.tiles import in_tiles, num_tiles
+from swiftpie.pipelines.filling import BAND_PX, extrapolate, resized
 from swiftpie.pipelines.identity import whole_picture_identity
-from swiftpie.pipelines.photographs.compositing import Area, CanvasDrawing, fill_patch
-from swiftpie.pipelines.photographs.filling import BAND_PX, extrapolate, resized
-from swiftpie.pipelines.photographs.removal import removal_mask
-from swiftpie.pipelines.techniques import Plan, Technique
+from swiftpie.pipelines.removal import removal_mask
+from swiftpie.pipelines.request import RepaintRequest, resolved_scales
+from swiftpie.pipelines.techniques.personalize import read_null_text, subject_condition
+from swiftpie.pipelines.tiles import in_tiles, num_tiles
 from swiftpie.schedules import add_noise
 from swiftpie.types import EditResult, GenerationResult, Identity
 from swiftpie.validation import Size
@@ -284,7 +284,7 @@ def begin_from_noise(components: Components, plan: RepaintPlan) -> RepaintPlan:
 def noise_of(components: Components, plan: RepaintPlan) -> Tensor:
     """Return the noise of a drawing in the window and of its steps, (n, 1, C, h, w)."""
     shape = (components.preset.latent_channels, *components.cells_of(None))
-    noise = draw_step_noise([plan.request.seed], shape, count=num_draws(components))
+    noise = draw_step_noise([plan.request.seed], shape, count=components.schedule.num_draws)
     return noise.to(plan.pixels)
 
 

@@ -26,7 +26,7 @@ from swiftpie import __version__
 from swiftpie.errors import InputError, NobodyNamed, NoSubject, SwiftPieError
 from swiftpie.imageio.writing import encode_image
 from swiftpie.library import packaged
-from swiftpie.pipelines.drawing.request import Pictures, Subject
+from swiftpie.pipelines.request import Pictures, Subject
 from swiftpie.server.jobs import Expired, Overloaded
 from swiftpie.server.mcp.files import Folders
 from swiftpie.server.mcp.tools import FIND, TOOLS, Picture, ShownSubject, Tool, subjects_of

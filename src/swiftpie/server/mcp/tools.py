@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, Field, create_model, model_validator
 
-from swiftpie.pipelines.drawing.request import IS_THERE, MAX_SUBJECTS, Subject
+from swiftpie.pipelines.request import IS_THERE, MAX_SUBJECTS, Subject
 from swiftpie.server.schemas import (
     MAX_IMAGE_LETTERS,
     MAX_IMAGES,

@@ -11,7 +11,7 @@ from swiftpie.config import options_of
 from swiftpie.faces import CONSENT, FaceSource
 from swiftpie.imageio.writing import encode_image
 from swiftpie.models.cutout import search_of
-from swiftpie.pipelines.drawing.request import IS_THERE, WHERE
+from swiftpie.pipelines.request import IS_THERE, WHERE
 from swiftpie.server.identities import THUMBNAIL
 from swiftpie.server.routes.calls import (
     BodyRoute,

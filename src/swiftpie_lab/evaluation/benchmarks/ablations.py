@@ -20,13 +20,8 @@ from swiftpie.cli.options import DataPath
 from swiftpie.engine.session import Session
 from swiftpie.imageio.images import mask_to_pil, plane, to_pil, to_tensor
 from swiftpie.masks import load_mask, resize_mask
-from swiftpie.pipelines.drawing.request import (
-    WORDS_ALONE,
-    ConditionPart,
-    PersonalizeRequest,
-    Subject,
-)
-from swiftpie.pipelines.drawing.settings import (
+from swiftpie.pipelines.request import WORDS_ALONE, ConditionPart, PersonalizeRequest, Subject
+from swiftpie.pipelines.settings import (
     IdentityGuidance,
     MaskSource,
     ResolvedScales,

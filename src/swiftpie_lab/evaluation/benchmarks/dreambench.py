@@ -18,7 +18,7 @@ from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import mask_to_pil, plane, to_tensor
 from swiftpie.masks import Box
 from swiftpie.models.cutout import ANYWHERE, Search, cut_out
-from swiftpie.pipelines.drawing.request import MAX_SUBJECTS, Subject
+from swiftpie.pipelines.request import MAX_SUBJECTS, Subject
 from swiftpie_lab.data.photo_listing import mask_beside
 from swiftpie_lab.evaluation import options as given
 from swiftpie_lab.evaluation.benchmarks._dream_sets import DREAM_SETS, DreamSubject, read_boxes

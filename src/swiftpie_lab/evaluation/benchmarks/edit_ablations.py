@@ -13,7 +13,7 @@ from swiftpie.cli.options import DataPath
 from swiftpie.engine.session import Session
 from swiftpie.imageio.images import to_pil
 from swiftpie.masks import MaskRule
-from swiftpie.pipelines.drawing.settings import EditSettings, Scales
+from swiftpie.pipelines.settings import EditSettings, Scales
 from swiftpie_lab.evaluation import options as given
 from swiftpie_lab.evaluation.benchmarks.world_edits import WorldEditBenchmark, WorldEditCase
 from swiftpie_lab.evaluation.command import BenchmarkCommand, open_model, open_pack, side_of

@@ -26,7 +26,7 @@ from swiftpie.faces import CONSENT, Face, FaceEncoder
 from swiftpie.faces.choose import ChosenFace, choose_face, find_faces, same_face, shown_face
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import to_tensor
-from swiftpie.pipelines.drawing.settings import IdentityGuidance, Scales
+from swiftpie.pipelines.settings import IdentityGuidance, Scales
 from swiftpie_lab.evaluation import options as given
 from swiftpie_lab.evaluation.case import Evidence, Row
 from swiftpie_lab.evaluation.command import (

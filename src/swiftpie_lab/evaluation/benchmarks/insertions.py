@@ -22,8 +22,8 @@ from swiftpie.geometry.layout import from_box
 from swiftpie.imageio.images import mask_to_pil, to_pil, to_tensor
 from swiftpie.masks import bounding_box, box_mask
 from swiftpie.mini.inpainting import begin_in_place, compose_in_place
-from swiftpie.pipelines.drawing.denoise import Clock
-from swiftpie.pipelines.drawing.request import RepaintRequest, resolved_scales
+from swiftpie.pipelines.denoise import Clock
+from swiftpie.pipelines.request import RepaintRequest, resolved_scales
 from swiftpie.pipelines.techniques.repaint import finish, open_window
 from swiftpie.types import GenerationResult
 from swiftpie_lab.data.photographs import load_photo, load_photos

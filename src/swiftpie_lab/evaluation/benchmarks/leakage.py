@@ -25,8 +25,8 @@ from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import fit_square, mask_to_pil, plane, to_pil, to_tensor
 from swiftpie.masks import Box
 from swiftpie.models.cutout import subject_mask
-from swiftpie.pipelines.drawing.request import Subject
-from swiftpie.pipelines.drawing.settings import MaskSource
+from swiftpie.pipelines.request import Subject
+from swiftpie.pipelines.settings import MaskSource
 from swiftpie_lab.data.photo_listing import mask_beside, photos_in, words_of
 from swiftpie_lab.evaluation import options as given
 from swiftpie_lab.evaluation.benchmarks.world import WorldBenchmark, draw_own

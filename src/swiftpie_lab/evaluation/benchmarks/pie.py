@@ -13,7 +13,7 @@ from swiftpie.backbones.presets import Use
 from swiftpie.cli.loading import resolved
 from swiftpie.engine.session import Session
 from swiftpie.errors import CapabilityError, ConfigError
-from swiftpie.pipelines.drawing.settings import USUAL, EditMethod, EditSettings, Scales
+from swiftpie.pipelines.settings import USUAL, EditMethod, EditSettings, Scales
 from swiftpie_lab.evaluation import options as given
 from swiftpie_lab.evaluation.benchmarks._pie import PICTURES, PieBenchmark, PieCase, read_pie
 from swiftpie_lab.evaluation.command import (

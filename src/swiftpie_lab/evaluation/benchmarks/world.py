@@ -25,14 +25,14 @@ from swiftpie.imageio.images import mask_to_pil, to_pil, to_tensor
 from swiftpie.masks import Box
 from swiftpie.mini.frames import lowest_point, pose_subjects
 from swiftpie.noise import draw_noise
-from swiftpie.pipelines.drawing.request import (
+from swiftpie.pipelines.request import (
     WORDS_ALONE,
     ConditionPart,
     PersonalizeRequest,
     Subject,
     read_scene,
 )
-from swiftpie.pipelines.drawing.settings import MaskSource
+from swiftpie.pipelines.settings import MaskSource
 from swiftpie.types import GenerationResult, Picture
 from swiftpie_lab.evaluation import options as given
 from swiftpie_lab.evaluation.bounds import (

@@ -21,7 +21,7 @@ from swiftpie.cli.options import DataPath
 from swiftpie.errors import ConfigError
 from swiftpie.geometry.layout import Layout, seen_view
 from swiftpie.imageio.images import mask_to_pil, to_pil, to_tensor
-from swiftpie.pipelines.drawing.settings import Scales
+from swiftpie.pipelines.settings import Scales
 from swiftpie_lab.evaluation import options as given
 from swiftpie_lab.evaluation.benchmarks.world import (
     KIND_SEED,

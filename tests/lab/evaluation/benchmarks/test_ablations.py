@@ -6,8 +6,8 @@ import torch
 
 from swiftpie.errors import CapabilityError
 from swiftpie.imageio.images import to_tensor
-from swiftpie.pipelines.drawing.request import WORDS_ALONE
-from swiftpie.pipelines.drawing.settings import Scales
+from swiftpie.pipelines.request import WORDS_ALONE
+from swiftpie.pipelines.settings import Scales
 from swiftpie_lab.data.subjects import sample_subjects
 from swiftpie_lab.evaluation.benchmarks.ablations import (
     BRANCHES,

@@ -12,7 +12,7 @@ from swiftpie.errors import MissingExtra
 from swiftpie.geometry.layout import from_box
 from swiftpie.imageio.images import mask_to_pil, to_pil, to_tensor
 from swiftpie.masks import bounding_box
-from swiftpie.pipelines.drawing.request import RepaintRequest
+from swiftpie.pipelines.request import RepaintRequest
 from swiftpie_lab.evaluation.benchmarks.insertions import (
     InsertionBenchmark,
     InsertionDrawer,

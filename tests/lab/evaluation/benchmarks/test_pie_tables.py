@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from swiftpie.engine.session import Session
 from swiftpie.errors import CapabilityError, ConfigError
-from swiftpie.pipelines.drawing.settings import EditSettings
+from swiftpie.pipelines.settings import EditSettings
 from swiftpie_lab.cli.evaluate import app
 from swiftpie_lab.evaluation.benchmarks._pie import read_pie
 from swiftpie_lab.evaluation.benchmarks.pie import (

@@ -13,7 +13,7 @@ from swiftpie.masks import bounding_box
 from swiftpie.mini.look_words import COLOUR_WORDS, MATERIAL_PHRASES
 from swiftpie.mini.scenes import RENDITIONS
 from swiftpie.noise import draw_noise
-from swiftpie.pipelines.drawing.request import Output, PersonalizeRequest, Subject
+from swiftpie.pipelines.request import Output, PersonalizeRequest, Subject
 from swiftpie_lab.evaluation.benchmarks.world import (
     BRANCHES,
     USES,

@@ -18,7 +18,7 @@ from swiftpie.errors import WeightsError
 from swiftpie.imageio.decoding import load_image
 from swiftpie.models.vision import CLIP_MEAN, CLIP_STD
 from swiftpie.noise import draw_noise
-from swiftpie.pipelines.drawing.settings import Scales
+from swiftpie.pipelines.settings import Scales
 from swiftpie_lab.training.loop import LoopConfig, fit
 from swiftpie_lab.training.perceptual import masked_mean, model_features
 from swiftpie_lab.training.stages.adapter.networks import AdapterDrops, AdapterNetworks, LossWeights

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 import swiftpie
 from swiftpie.errors import CapabilityError, ConfigError, InputError
 from swiftpie.models.inversion import INVERSION_TIMESTEP
-from swiftpie.pipelines.drawing.settings import EditStart
+from swiftpie.pipelines.settings import EditStart
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.loop import LoopConfig, fit
 from swiftpie_lab.training.losses import FIRST_COMPARED, LAST_COMPARED, draw_levels

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.pipelines.photographs.filling import (
+from swiftpie.pipelines.filling import (
     SURE,
     OnBand,
     blurred,

@@ -18,7 +18,7 @@ from swiftpie.backbones.components import Components
 from swiftpie.backbones.scheduling import schedule_of, with_steps
 from swiftpie.masks import resize_mask
 from swiftpie.noise import draw_noise
-from swiftpie.pipelines.drawing.denoise import Prepared, decode, denoise
+from swiftpie.pipelines.denoise import Prepared, decode, denoise
 from swiftpie.schedules import Schedule, add_noise
 
 MOST_TILES = 4  # a side

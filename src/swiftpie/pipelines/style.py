@@ -10,8 +10,8 @@ from swiftpie.errors import CapabilityError
 from swiftpie.imageio.images import to_tensor
 from swiftpie.models.denoiser import SubjectCondition, read_notes
 from swiftpie.models.vision import FaceIdentityEncoder
-from swiftpie.pipelines.drawing.request import PersonalizeRequest
-from swiftpie.pipelines.drawing.settings import StyleBy
+from swiftpie.pipelines.request import PersonalizeRequest
+from swiftpie.pipelines.settings import StyleBy
 
 
 def style_by(components: Components, request: PersonalizeRequest) -> StyleBy | None:

@@ -18,10 +18,10 @@ from swiftpie.imageio.images import to_pil
 from swiftpie.mini.placing import side_by_side
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.noise import draw_noise
-from swiftpie.pipelines.drawing.denoise import Clock, decode
-from swiftpie.pipelines.drawing.prepare import prepare
-from swiftpie.pipelines.drawing.request import PersonalizeRequest
-from swiftpie.pipelines.drawing.settings import StyleBy
+from swiftpie.pipelines.denoise import Clock, decode
+from swiftpie.pipelines.request import PersonalizeRequest
+from swiftpie.pipelines.settings import StyleBy
+from swiftpie.pipelines.techniques.personalize import prepare_subjects
 from tests.parity.edit import photograph
 from tests.pipelines.tiny_editor import tiny_editor
 
@@ -255,7 +255,7 @@ def test_a_box_acts_softly_beyond_its_edge(session, identity):
     request = PersonalizeRequest(
         prompt=PROMPT, subjects=(subject,), seeds=(3,), mask=MaskSource.BOX
     )
-    region = prepare(session.components, request, Clock()).condition.attention.region[0, 0]
+    region = prepare_subjects(session.components, request, Clock()).condition.attention.region[0, 0]
     inside = torch.zeros_like(region)
     quarter = len(region) // 4
     inside[quarter:-quarter, quarter:-quarter] = 1
@@ -289,7 +289,7 @@ def test_detail_alone_is_kept_to_the_same_mask_as_everything_is(session, identit
         request = PersonalizeRequest(
             scene="words", subjects=(Subject(identity),), prompt=PROMPT, seeds=(3,), **where
         )
-        return prepare(session.components, request, Clock()).condition.attention
+        return prepare_subjects(session.components, request, Clock()).condition.attention
 
     both, detail = condition_of(mask=source), condition_of(detail_mask=source)
     assert both.detail_mask.min() == detail.region.min() == 1

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from swiftpie.imageio.images import to_pil
-from swiftpie.pipelines.drawing.edit_region import canvas_for, square_around
+from swiftpie.pipelines.edit_region import canvas_for, square_around
 from tests.parity.edit import photograph
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from swiftpie.pipelines.photographs.filling import (
+from swiftpie.pipelines.filling import (
     BAND_PX,
     FINEST_PX,
     enlarged,

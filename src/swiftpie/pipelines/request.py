@@ -15,7 +15,7 @@ from swiftpie.backbones.presets import Preset
 from swiftpie.config import Option, Surface
 from swiftpie.errors import InputError
 from swiftpie.library import NAME, Named, scenes
-from swiftpie.pipelines.drawing.settings import (
+from swiftpie.pipelines.settings import (
     MAX_SCALE,
     NOT_COMFYUI,
     USUAL,

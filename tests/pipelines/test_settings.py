@@ -2,7 +2,7 @@ import pytest
 
 from swiftpie.attention.manipulate import AM1, AM2, STABLE_AM2
 from swiftpie.guidance.dcg import Decoupled
-from swiftpie.pipelines.drawing.settings import IdentityGuidance, steering_of
+from swiftpie.pipelines.settings import IdentityGuidance, steering_of
 
 NUM_STEPS = 4
 

@@ -16,9 +16,9 @@ from swiftpie.guidance.cfg import ClassifierFree
 from swiftpie.guidance.dcg import Decoupled
 from swiftpie.models.projection import Feature, projector_for
 from swiftpie.models.vision import ClipIdentityEncoder, ConvImageEncoder, FaceIdentityEncoder
-from swiftpie.pipelines.drawing.denoise import Clock, without_identity
-from swiftpie.pipelines.drawing.prepare import prepare
-from swiftpie.pipelines.drawing.request import PersonalizeRequest
+from swiftpie.pipelines.denoise import Clock, without_identity
+from swiftpie.pipelines.request import PersonalizeRequest
+from swiftpie.pipelines.techniques.personalize import prepare_subjects
 from swiftpie.schedules import PredictionType, build_schedule
 from tests.backbones.tiny_models import make_image_encoder
 from tests.parity.ip_adapter import EMBEDS, FACE, projector_tensors
@@ -212,7 +212,7 @@ def test_nobody_is_shown_but_places_stay(session, identity, has_tokens):
     request = PersonalizeRequest(
         scene="words", subjects=(Subject(identity),), prompt="a cat", noise=noise
     )
-    condition = prepare(components, request, Clock()).condition
+    condition = prepare_subjects(components, request, Clock()).condition
     tokens = torch.randn(1, 1, identity.tokens.shape[-1]) if has_tokens else None
     found = without_identity(condition, tokens)
     assert not found.pooled.any()

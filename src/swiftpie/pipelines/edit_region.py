@@ -31,9 +31,9 @@ from swiftpie.masks import (
 from swiftpie.models.inversion import EditInversion
 from swiftpie.models.text import PromptEncoder
 from swiftpie.noise import draw_noise
-from swiftpie.pipelines.drawing.denoise import Clock
-from swiftpie.pipelines.drawing.request import EditRequest, RepaintRequest
-from swiftpie.pipelines.drawing.settings import EditMethod, EditMode, EditSettings
+from swiftpie.pipelines.denoise import Clock
+from swiftpie.pipelines.request import EditRequest, RepaintRequest
+from swiftpie.pipelines.settings import EditMethod, EditMode, EditSettings
 from swiftpie.types import EditResult, TextCondition
 from swiftpie.validation import Size
 

@@ -12,8 +12,8 @@ from swiftpie.errors import NoSubject
 from swiftpie.imageio.images import extent_of
 from swiftpie.masks import grow
 from swiftpie.models.cutout import Search, cut_out, find_with, packaged
-from swiftpie.pipelines.photographs.filling import FINEST_PX
-from swiftpie.pipelines.photographs.removal import (
+from swiftpie.pipelines.filling import FINEST_PX
+from swiftpie.pipelines.removal import (
     LEAST_THERE,
     close_gaps,
     removal_mask,

@@ -1,1 +1,0 @@
-"""The one path of every drawing: request, conditions, denoising step, pixels."""

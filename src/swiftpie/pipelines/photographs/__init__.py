@@ -1,1 +1,0 @@
-"""Subjects put into photographs, and things taken out of them."""
