@@ -38,7 +38,7 @@ NUM_CLOSER = 4  # best candidates that are looked at closely
 WHOLE_WITHIN = 0.05  # of the best likeness: a candidate that contains the best one is preferred
 CONTAINS = 0.8  # of the best one
 GUESS = 2.0  # log-odds of the winner, beside the network's when the outline is found
-LEAST_ALIKE = 0.6  # below, the subject is taken to be absent; docs/photographs.md has the rates
+LEAST_ALIKE = 0.6  # below, the subject is taken to be absent; docs/editing.md says what is found
 
 REMEDY = (
     "Give a reference that shows it as the picture does, or say where it is by a mask, a box or a "
