@@ -1,15 +1,17 @@
-"""LoRAs come, go and act as in diffusers' own pipeline; tiny random weights."""
+"""Adapters and LoRAs come, go and act as in diffusers' own pipeline; tiny random weights."""
 
+import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
-from swiftpie import SwiftPiePipeline
+from swiftpie import CapabilityError, InputError, SwiftPiePipeline, WeightsError
 from swiftpie.backbones.components import load_components
 from tests.backbones import tiny_models
-from tests.parity.pipelines import preset_of
+from tests.parity.pipelines import preset_of, subject
 
 BOUND = 1e-4  # of the largest latent; a LoRA that is fused is rounded once more
+OWN, PUBLIC = "own.safetensors", "public.safetensors"
 PROMPT = "a red cube on the moon"
 
 
@@ -19,6 +21,8 @@ def place(tmp_path_factory):
     tiny_models.make_pipeline(folder / "pipeline", "sd21", is_shallow=True)
     for seed, name in enumerate("ab"):
         tiny_models.make_lora(folder / f"{name}.safetensors", "sd21", is_shallow=True, seed=seed)
+    tiny_models.make_own_adapter(folder / OWN, "sd21", is_shallow=True)
+    tiny_models.make_public_adapter(folder / PUBLIC, "sd21", is_shallow=True)
     return folder
 
 
@@ -27,6 +31,24 @@ def latents(pipe, **options):
     noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(3))
     shared = {"num_inference_steps": 1, "guidance_scale": 0.0, "output_type": "latent"}
     return pipe(PROMPT, height=64, width=64, latents=noise, **shared | options).images
+
+
+def opened(place, adapter=None):
+    chosen = {"weights": place / "pipeline"}
+    if adapter is not None:
+        chosen |= {"adapter": place / adapter, "image_encoder": place / "encoder"}
+    made = SwiftPiePipeline.from_components(load_components(preset_of("sd21"), **chosen))
+    made.set_progress_bar_config(disable=True)
+    return made
+
+
+def pixels(pipe):
+    return pipe(PROMPT, ip_adapter_image=subject(), seeds=[3], output_type="np").images
+
+
+def changed(pipe):
+    """A weight that the LoRA changes."""
+    return next(one for name, one in pipe.unet.named_parameters() if name.endswith("to_q.weight"))
 
 
 def load(name):
@@ -38,46 +60,104 @@ def only(name):
 
 
 BOTH = ("set_adapters", {"adapter_names": ["b", "a"], "adapter_weights": [0.3, None]})
-OFF, ON = ("disable_lora", {}), ("enable_lora", {})
-FUSE, UNFUSE = ("fuse_lora", {"lora_scale": 0.5}), ("unfuse_lora", {})
-FUSE_A = ("fuse_lora", {"adapter_names": ["a"]})
 UNLOAD = ("unload_lora_weights", {})
-
-
-def delete(name):
-    return ("delete_adapters", {"adapter_names": name})
 
 
 @pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # of diffusers' schedulers
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of peft, on what is loaded or fused already
 @pytest.mark.parametrize(
-    "steps",
-    [
-        [load("a"), load("b"), OFF, ON, only("a"), UNLOAD],
-        [load("a"), load("b"), OFF, only("a"), ON],
-        [load("a"), OFF, load("b"), ON],
-        [load("a"), load("b"), BOTH, delete("b")],
-        [load("a"), load("b"), delete("b")],
-        [load("a"), load("b"), delete("a"), load("a")],
-        [load("a"), load("b"), BOTH, FUSE, UNLOAD, load("a"), OFF],
-        [load("a"), load("b"), FUSE, UNFUSE, UNLOAD],
-        [load("a"), load("b"), FUSE_A, UNFUSE],
-        [load("a"), load("b"), FUSE, only("a"), OFF],
-        [load("a"), OFF, FUSE, UNLOAD],
-        [load("a"), FUSE, load("b")],
-    ],
+    "steps", [[load("a"), load("b"), only("a"), UNLOAD, load("b")], [load("a"), load("b"), BOTH]]
 )
 def test_loras_are_drawn_after_every_call_as_by_diffusers(place, steps):
     theirs = StableDiffusionPipeline.from_pretrained(place / "pipeline")
-    loaded = load_components(preset_of("sd21"), weights=place / "pipeline")
-    ours = SwiftPiePipeline.from_components(loaded)
-    for pipe in (theirs, ours):
-        pipe.set_progress_bar_config(disable=True)
+    theirs.set_progress_bar_config(disable=True)
+    ours = opened(place)
     for method, options in steps:
         given = [place] if method == "load_lora_weights" else []
         for pipe in (theirs, ours):
             getattr(pipe, method)(*given, **options)
         drawn, expected = latents(ours), latents(theirs)
         assert (drawn - expected).abs().max() < BOUND * expected.abs().max(), method
-        assert ours.get_active_adapters() == theirs.get_active_adapters(), method
-        assert ours.get_list_adapters() == theirs.get_list_adapters(), method
+
+
+def test_an_adapter_comes_and_goes_and_leaves_other_pipelines_alone(place, pipe):
+    expected, own, bare = pixels(opened(place, PUBLIC)), opened(place, OWN), opened(place)
+    before, twin = pixels(own), SwiftPiePipeline.from_pipe(bare)
+    bare.load_ip_adapter(place, weight_name=PUBLIC, image_encoder_folder=str(place / "encoder"))
+    assert np.array_equal(pixels(bare), expected)
+    own.load_ip_adapter(str(place), "", PUBLIC)  # in place of the other, with the same encoder
+    assert np.array_equal(pixels(own), expected)
+    own.load_ip_adapter(place / OWN)
+    assert np.array_equal(pixels(own), before)
+    own.unload_ip_adapter()
+    for without in (own, twin):
+        with pytest.raises(CapabilityError, match="adapter"):
+            pixels(without)
+    for change in (pipe.load_ip_adapter, pipe.load_lora_weights):
+        with pytest.raises(CapabilityError, match="mini"):
+            change(place, weight_name=PUBLIC)
+
+
+def test_a_lora_stays_when_the_adapter_changes_and_is_not_shared(place):
+    pipe = opened(place, OWN)
+    before, plain = changed(pipe).clone(), pipe.to_components().fingerprint
+    twin = SwiftPiePipeline.from_pipe(pipe)
+    pipe.load_lora_weights(place / "a.safetensors")
+    expected = pixels(pipe)
+    assert pipe.to_components().fingerprint != plain
+    assert torch.equal(changed(twin), before)
+    pipe.load_ip_adapter(place / PUBLIC)
+    pipe.load_ip_adapter(place / OWN)
+    assert np.array_equal(pixels(pipe), expected)
+    pipe.enable_model_cpu_offload(device="cpu")
+    assert np.abs(pixels(pipe) - expected).max() < 1e-4
+    with pytest.raises(InputError, match="offload"):
+        pipe.unload_lora_weights()
+    pipe.remove_all_hooks()
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (lambda pipe: pipe.load_ip_adapter("h94/IP-Adapter", "models", "x.bin"), "safetensors"),
+        (lambda pipe: pipe.load_lora_weights({"x": 1}), "dict"),
+        (lambda pipe: pipe.load_lora_weights("nowhere/at-all"), "weight_name"),
+        (lambda pipe: pipe.set_adapters("x"), "no LoRA"),
+        (lambda pipe: pipe.set_adapters(["a"], [1, 2]), "2"),
+        (lambda pipe: pipe.set_adapters("a", {"unet": 1}), "unet"),
+        (lambda pipe: pipe.set_adapters("a", 9.0), "9"),
+        (lambda pipe: pipe.load_lora_weights("y.safetensors", "a"), "already"),
+        (lambda pipe: pipe.load_lora_weights("no/y", weight_name="y.safetensors"), "downloaded"),
+    ],
+)
+def test_a_change_that_cannot_be_made_leaves_the_pipeline_as_it_was(lora_pipe, change, word):
+    before = lora_pipe.to_components().denoiser
+    with pytest.raises((InputError, WeightsError), match=word):
+        change(lora_pipe)
+    assert lora_pipe.to_components().denoiser is before
+
+
+@pytest.fixture(scope="module")
+def lora_pipe(place):
+    pipe = opened(place)
+    pipe.load_lora_weights(place / "a.safetensors", adapter_name="a")
+    return pipe
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_unet_is_compiled_in_place(place):
+    graphs = []
+
+    def backend(module, _inputs):
+        graphs.append(module)
+        return module.forward
+
+    pipe = opened(place, OWN)
+    plain = pixels(pipe)
+    pipe.unet.compile(backend=backend)
+    assert np.abs(pixels(pipe) - plain).max() < 1e-4
+    assert graphs
+    pipe.unet = torch.compile(pipe.unet)
+    with pytest.raises(InputError, match="compile"):
+        pixels(pipe)

@@ -63,7 +63,7 @@ def test_strengths_and_mode_arrive(pipe, components, photo):
     assert called.images[0].tobytes() == released.image.tobytes()
 
 
-def test_without_seeds_the_drawn_ones_are_told_and_repeat_the_pictures(pipe, photo):
+def test_drawn_seeds_are_returned_and_repeat_the_pictures(pipe, photo):
     call = {"image": photo, "box": BOX, "settings": EditSettings(mode=EditMode.RELEASED)}
     torch.manual_seed(0)
     first, other = (pipe([PROMPT] * 2, **call) for _ in range(2))
@@ -108,22 +108,17 @@ def test_output_types_show_one_picture(pipe, photo, mask):
     assert np.array_equal(tensor.permute(0, 2, 3, 1).numpy(), array)
 
 
-def test_callbacks_and_interrupts_work_as_elsewhere(pipe, photo, mask):
+def test_a_callback_changes_an_edit(pipe, photo, mask):
     seen = []
 
     def erase(*arguments):
         seen.append(arguments[1:3])
         return {"latents": torch.zeros_like(arguments[-1]["latents"])}
 
-    def stop(*arguments):
-        arguments[0]._interrupt = True
-        return arguments[-1]
-
     plain = pipe(PROMPT, photo, mask)
     erased = pipe(PROMPT, photo, mask, callback_on_step_end=erase)
     assert seen == [(0, 999)]
     assert erased.images[0].tobytes() != plain.images[0].tobytes()
-    assert pipe(PROMPT, photo, mask, callback_on_step_end=stop).images == []
 
 
 def test_guidance_is_that_of_a_session(pipe, components, photo, mask):
@@ -147,6 +142,7 @@ def test_guidance_is_that_of_a_session(pipe, components, photo, mask):
         ({"box": BOX, "mask_image": Image.new("L", (128, 128), 255)}, "Give one"),
         ({"settings": EditSettings(size_px=130)}, "130x130 px"),
         ({"seeds": [-1]}, "seed is -1"),
+        ({"seeds": [1, 2]}, "2 seeds"),
         ({"negative_prompt": "a cat"}, "without guidance"),
         (
             {"guidance_scale": 2.0, "settings": EditSettings(mode=EditMode.RELEASED)},
@@ -157,6 +153,19 @@ def test_guidance_is_that_of_a_session(pipe, components, photo, mask):
 def test_what_cannot_be_honoured_is_refused(pipe, photo, options, message):
     with pytest.raises(InputError, match=message):
         pipe(**{"prompt": PROMPT, "image": photo} | options)
+
+
+def test_a_subject_is_shown_or_encoded(session, sprite, identity):
+    photo = sprite.convert("RGB").resize((128, 128))
+    own = SwiftEditPipeline.from_components(session.components)
+    own.set_progress_bar_config(disable=True)
+    prompt = "a photo of a subject in the snow"
+    drawn = edit(session.components, photo, prompt, source=identity, seed=3)
+    for given in ({"ip_adapter_image": sprite}, {"identity": identity}):
+        called = own(prompt, photo, seeds=[3], **given)
+        assert called.images[0].tobytes() == drawn.image.tobytes()
+    with pytest.raises(InputError, match="identity"):
+        own(PROMPT, photo, ip_adapter_image=sprite, identity=identity)
 
 
 def test_pictures_of_several_sizes_are_no_array(pipe, photo):

@@ -7,14 +7,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderTiny, FlowMatchEulerDiscreteScheduler, SCMScheduler
+from diffusers import (
+    AutoencoderTiny,
+    EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    SCMScheduler,
+    StableDiffusionPipeline,
+)
 
-from swiftpie import CapabilityError, ConfigError, InputError
+from swiftpie import CapabilityError, ConfigError, InputError, WeightsError
 from swiftpie.backbones.presets import PRESETS, describe, read_preset
 from swiftpie.backbones.scheduling import schedule_of
 from swiftpie.diffusers.modules import KeepingOffload, scheduler_of
 from swiftpie.diffusers.personalize import SwiftPiePipeline
 from swiftpie.schedules import Renoise
+from tests.backbones import tiny_models
 from tests.pipelines.tiny_editor import tiny_editor
 
 PROMPT = "a photo of a subject on a beach"
@@ -29,6 +36,13 @@ def picture(pipe, identity, **changes):
 def saved(session, tmp_path_factory):
     folder = tmp_path_factory.mktemp("saved")
     SwiftPiePipeline.from_components(session.components).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sd21")
+    tiny_models.make_pipeline(folder / "pipeline", "sd21", is_shallow=True)
     return folder
 
 
@@ -71,11 +85,60 @@ def test_pipelines_made_from_each_other_share_all_networks(pipe, identity):
     assert picture(again, identity) == picture(pipe, identity)
 
 
-def test_other_pipelines_and_unknown_modules_are_refused(pipe):
-    with pytest.raises(InputError, match="from_pipe"):
-        SwiftPiePipeline.from_pipe(pipe, refiner=pipe.vae)
-    with pytest.raises(InputError, match="from_pipe"):
-        SwiftPiePipeline.from_pipe(pipe.vae)
+def bare(place):
+    """A pipeline of diffusers."""
+    return StableDiffusionPipeline.from_pretrained(place)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "word"),
+    [
+        (lambda pipe, _: SwiftPiePipeline.from_pipe(pipe, vea=None), InputError, "vea"),
+        (lambda pipe, _: SwiftPiePipeline.from_pipe(pipe.vae), InputError, "preset"),
+        (lambda pipe, _: SwiftPiePipeline.from_pipe(pipe, preset="mini"), InputError, "preset"),
+        (lambda _, sd: SwiftPiePipeline.from_pipe(bare(sd)), InputError, "preset"),
+        (
+            lambda _, sd: SwiftPiePipeline.from_pipe(bare(sd), preset="sd-turbo", vae=None),
+            InputError,
+            "vae",
+        ),
+        (
+            lambda _, sd: SwiftPiePipeline.from_pipe(bare(sd), preset="sd-turbo", adapter="x"),
+            InputError,
+            "image_encoder",
+        ),
+        (
+            lambda _, sd: SwiftPiePipeline.from_pipe(bare(sd), preset="sdxl-turbo"),
+            WeightsError,
+            "sdxl-turbo",
+        ),
+        (lambda _, sd: SwiftPiePipeline.from_pretrained(sd), ConfigError, "from_preset"),
+        (lambda _, sd: SwiftPiePipeline.from_pretrained(sd.parent), WeightsError, "no pipeline"),
+        (lambda *_: SwiftPiePipeline.from_pretrained("./mini"), WeightsError, "from_preset"),
+        (
+            lambda _, sd: SwiftPiePipeline.from_pretrained(sd, use_safetensors=False, preset={}),
+            TypeError,
+            "use_safetensors",
+        ),
+        (
+            lambda pipe, sd: pipe.save_pretrained(sd, safe_serialization=False),
+            TypeError,
+            "safe_serialization",
+        ),
+        (lambda pipe, _: pipe.enable_sequential_cpu_offload(), CapabilityError, "layers"),
+        (lambda pipe, _: pipe.enable_group_offload("cpu"), CapabilityError, "layers"),
+        (lambda *_: SwiftPiePipeline.from_preset("mini", torch_dtype=1), TypeError, "dtype"),
+    ],
+)
+def test_what_cannot_be_loaded_saved_or_shared_is_refused(pipe, place, call, error, word):
+    with pytest.raises(error, match=word):
+        call(pipe, place / "pipeline")
+
+
+def test_an_exchanged_scheduler_is_refused(pipe, identity):
+    pipe.scheduler = EulerDiscreteScheduler()
+    with pytest.raises(InputError, match="scheduler"):
+        picture(pipe, identity)
 
 
 def test_offloading_behaves_as_that_of_diffusers(pipe):
@@ -87,8 +150,10 @@ def test_offloading_behaves_as_that_of_diffusers(pipe):
         pipe.enable_model_cpu_offload()
 
 
-@pytest.mark.parametrize("family", ["tiny", "sd21"])
-@pytest.mark.parametrize("options", [{}, {"guidance_scale": 1.5, "negative_prompt": "a dog"}])
+@pytest.mark.parametrize(
+    ("family", "options"),
+    [("tiny", {}), ("sd21", {"guidance_scale": 1.5, "negative_prompt": "a dog"})],
+)
 def test_offloaded_networks_draw_the_same_picture(saved, sprite, family, options):
     """The processor stands for the accelerator: what is tested is that all hooks get along."""
     if family == "tiny":

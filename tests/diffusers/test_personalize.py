@@ -1,16 +1,12 @@
 """A call in the manner of diffusers draws what a session draws, and ignores nothing."""
 
-import inspect
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from diffusers.image_processor import IPAdapterMaskProcessor
-from PIL import Image
 
-from swiftpie import InputError, MaskSource, Session, Subject
+from swiftpie import InputError, MaskSource, Scales, Session, Subject
 from swiftpie.backbones.presets import trailing
 from swiftpie.backbones.scheduling import schedule_of
 from swiftpie.diffusers.personalize import SwiftPiePipeline
@@ -22,12 +18,6 @@ from swiftpie.pipelines.settings import IdentityGuidance, steering_of
 from tests.pipelines.tiny_editor import tiny_editor
 
 PROMPT = "a photo of a subject on a beach"
-ORDER = (
-    "prompt height width num_inference_steps timesteps sigmas guidance_scale negative_prompt "
-    "num_images_per_prompt eta generator latents prompt_embeds negative_prompt_embeds "
-    "ip_adapter_image ip_adapter_image_embeds output_type return_dict cross_attention_kwargs "
-    "guidance_rescale clip_skip callback_on_step_end callback_on_step_end_tensor_inputs"
-)
 
 
 def generators(*seeds):
@@ -52,8 +42,8 @@ def test_the_picture_is_the_one_of_a_session(pipe, identity, sprite, expected):
     by_picture = pipe(PROMPT, ip_adapter_image=sprite, seeds=[3])
     assert bytes_of(by_picture.images) == expected
     embeds = pipe.prepare_ip_adapter_image_embeds(sprite)
-    by_embeds = pipe(PROMPT, ip_adapter_image_embeds=embeds, seeds=[3])
-    assert bytes_of(by_embeds.images) == expected
+    by_embeds = pipe(PROMPT, ip_adapter_image_embeds=embeds, seeds=[3], return_dict=False)
+    assert bytes_of(by_embeds[0]) == expected
 
 
 @pytest.mark.parametrize(
@@ -121,16 +111,6 @@ def test_output_types_show_one_picture(pipe, identity, session):
     assert torch.allclose(decoded, pixels, atol=1 / 127)
 
 
-def test_a_tuple_and_no_masks_on_request(pipe, identity, expected):
-    images, seeds, timings, branches = pipe(
-        PROMPT, subjects=identity, seeds=[3], return_dict=False, return_masks=False
-    )
-    assert bytes_of(images) == expected
-    assert seeds == (3,)
-    assert timings["total"] > 0
-    assert "semantic" in branches
-
-
 def test_a_callback_sees_the_step_and_can_change_the_latents(pipe, identity, expected):
     seen = []
 
@@ -152,47 +132,11 @@ def test_a_callback_sees_the_step_and_can_change_the_latents(pipe, identity, exp
     assert not latents.images.any()
 
 
-def count(module, calls):
-    return module.register_forward_pre_hook(lambda *_: calls.append(1))
-
-
-def test_an_interrupt_stops_before_the_decoder(pipe, identity, expected, monkeypatch):
-    decoded = []
-    decode = pipe.vae.decode
-    monkeypatch.setattr(pipe.vae, "decode", lambda z: decoded.append(1) or decode(z))
-
-    def stop(*arguments):
-        arguments[0]._interrupt = True
-        return arguments[-1]
-
-    stopped = pipe(PROMPT, subjects=identity, seeds=[3], callback_on_step_end=stop)
-    assert (stopped.images, stopped.masks, decoded) == ([], [], [])
-    assert pipe.interrupt
-    assert bytes_of(pipe(PROMPT, subjects=identity, seeds=[3]).images) == expected
-    assert decoded == [1]
-
-
-def test_an_interrupt_while_text_is_read_stops_before_the_denoiser(pipe, identity):
-    calls = []
-    hooks = [
-        count(pipe.unet, calls),
-        pipe.text_encoder.register_forward_hook(lambda *_: setattr(pipe, "_interrupt", True)),
-    ]
-    try:
-        stopped = pipe(PROMPT, subjects=identity, seeds=[3])
-    finally:
-        for hook in hooks:
-            hook.remove()
-    assert stopped.images == []
-    assert calls == []
-
-
 @pytest.mark.parametrize(
     ("options", "guidance"),
     [
         ({"guidance_scale": 2.0}, ClassifierFree((2.0,))),
         ({"guidance_scale": 2.0, "negative_prompt": "a cat"}, ClassifierFree((2.0,))),
-        ({"guidance_scale": 2.0, "guidance_rescale": 0.7}, Decoupled((2.0,), (2.0,), rescale=0.7)),
         ({"guidance": Decoupled((1.5,), (2.0,)), "negative_prompt": "a cat"}, None),
     ],
 )
@@ -237,15 +181,6 @@ def test_no_guidance_changes_and_says_nothing(pipe, identity, expected, caplog, 
     assert caplog.records == []
 
 
-def test_threads_share_a_pipeline(pipe, identity):
-    alone = [pipe(PROMPT, subjects=identity, seeds=[seed]).images[0] for seed in range(3)]
-    with ThreadPoolExecutor(3) as pool:
-        call = lambda seed: pipe(PROMPT, subjects=identity, seeds=[seed]).images[0]  # noqa: E731
-        together = list(pool.map(call, [0, 1, 2] * 2))
-    for index, drawn in enumerate(together):
-        assert np.abs(np.int16(drawn) - np.int16(alone[index % 3])).max() <= 1
-
-
 def test_progress_is_silent_when_disabled_and_counts_steps_otherwise(pipe, identity, capsys):
     pipe(PROMPT, subjects=identity, seeds=[3])
     assert capsys.readouterr() == ("", "")
@@ -266,30 +201,6 @@ def patient():
     return made
 
 
-def test_several_steps_are_called_back_and_can_be_cut_short(patient, sprite):
-    steps, calls = [], []
-
-    def stop_after_two(pipe, index, timestep, values):
-        steps.append((index, timestep))
-        pipe._interrupt = index == 1
-        return values
-
-    hook = count(patient.unet, calls)
-    embeds = patient.prepare_ip_adapter_image_embeds(sprite)
-    calls.clear()
-    options = {"ip_adapter_image_embeds": embeds, "seeds": [1]}
-    try:
-        stopped = patient("a cat", callback_on_step_end=stop_after_two, **options)
-    finally:
-        hook.remove()
-    assert steps == [(0, 999), (1, 749)]
-    assert len(calls) == 2
-    assert stopped.images == []
-    assert len(patient("a cat", num_inference_steps=4, **options).images) == 1
-    with pytest.raises(InputError, match="takes 4"):
-        patient("a cat", num_inference_steps=1, **options)
-
-
 def test_generators_stand_for_seeds_over_several_steps(patient, sprite):
     embeds = patient.prepare_ip_adapter_image_embeds(sprite)
     options = {"ip_adapter_image_embeds": embeds, "num_images_per_prompt": 2}
@@ -298,67 +209,83 @@ def test_generators_stand_for_seeds_over_several_steps(patient, sprite):
     assert bytes_of(drawn.images) == bytes_of(seeded.images)
 
 
-def test_the_arguments_are_those_of_diffusers_in_their_order():
-    num = len(ORDER.split())
-    parameters = inspect.signature(SwiftPiePipeline.__call__).parameters
-    assert " ".join(list(parameters)[1 : num + 1]) == ORDER
-    ours = list(parameters.values())[num + 1 :]
-    assert {one.name for one in ours} >= {"subjects", "mask", "box", "seeds", "return_masks"}
-    assert all(one.kind is one.KEYWORD_ONLY for one in ours)
+def test_a_strength_of_subjects_stands_in_place_of_the_recipes(session, pipe, identity, expected):
+    def drawn(**changes):
+        return bytes_of(session.personalize(identity, PROMPT, seed=3, **changes).images)
+
+    def called(pipe, **options):
+        return bytes_of(pipe(PROMPT, subjects=identity, seeds=[3], **options).images)
+
+    pipe.set_ip_adapter_scale(0.6)
+    weaker = bytes_of(session.personalize([Subject(identity, scale=0.6)], PROMPT, seed=3).images)
+    assert called(pipe) == weaker != expected
+    pipe.set_ip_adapter_scale([0.6, 1.0])
+    pair = [Subject(identity, scale=0.6), Subject(identity)]
+    both = pipe(PROMPT, ip_adapter_image_embeds=[identity, identity], seeds=[3])
+    assert bytes_of(both.images) == bytes_of(session.personalize(pair, PROMPT, seed=3).images)
+    with pytest.raises(InputError, match="2 numbers"):
+        called(pipe)
+    weak = replace(session.components.preset, defaults={"identity_scale": 0.4, "detail_scale": 0.8})
+    own = SwiftPiePipeline.from_components(replace(session.components, preset=weak))
+    own.set_progress_bar_config(disable=True)
+    assert called(own) == drawn(scales=Scales(0.4, 0.8))
+    own.set_ip_adapter_scale(1.0)
+    assert called(own) == drawn(scales=Scales(1.0, 2.0))
+    assert called(own, scales=Scales(0.5, 0.25)) == drawn(scales=Scales(1.0, 0.5))
+
+
+def test_strengths_by_layer_are_those_of_the_subject(session, pipe, identity, expected):
+    pipe.set_ip_adapter_scale({"down": 1.0, "mid": 1.0, "up": 1.0})
+    assert bytes_of(pipe(PROMPT, subjects=identity, seeds=[3]).images) == expected
+    pipe.set_ip_adapter_scale({"up": 0.5})
+    weaker = session.personalize([Subject(identity, layers={"up": 0.5})], PROMPT, seed=3)
+    called = pipe(PROMPT, subjects=identity, seeds=[3])
+    assert bytes_of(called.images) == bytes_of(weaker.images) != expected
+
+
+@pytest.mark.parametrize("scale", [True, -1.0, "strong", {"up": {"block_7": 1.0}}])
+def test_strengths_that_mean_nothing_are_refused(pipe, scale):
+    with pytest.raises(InputError):
+        pipe.set_ip_adapter_scale(scale)
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "word"),
     [
         ({"num_inference_steps": 4}, "takes 1"),
-        ({"timesteps": [999]}, "timesteps="),
-        ({"sigmas": torch.ones(2)}, "sigmas="),
-        ({"eta": 0.5}, "eta="),
-        ({"clip_skip": 1}, "clip_skip="),
-        ({"output_type": "jpeg"}, "output_type="),
-        ({"cross_attention_kwargs": {"scale": 0.5}}, "'scale'"),
-        ({"callback_on_step_end_tensor_inputs": ["noise"]}, "'noise'"),
-        ({"height": 100}, "multiples of"),
+        ({"output_type": "jpeg"}, "jpeg"),
+        ({"callback_on_step_end_tensor_inputs": ["prompt_embeds"]}, "prompt_embeds"),
+        ({"callback_on_step_end": lambda *_: None}, "callback"),
+        ({"callback_on_step_end": lambda *_: {"latents": torch.zeros(1)}}, "callback"),
+        ({"callback_on_step_end": lambda *_: {"prompt_embeds": 1}}, "callback"),
+        ({"height": 100}, "multiples"),
         ({"num_images_per_prompt": 0}, "0 pictures"),
-        ({"num_images_per_prompt": 10**9}, "1000000000 pictures"),
-        ({"num_images_per_prompt": 65}, "65 pictures"),
+        ({"num_images_per_prompt": 65}, "65"),
         ({"seeds": [1, 2]}, "2 seeds"),
-        ({"seeds": [-1]}, "seed is -1"),
-        ({"seeds": [1], "generator": torch.Generator()}, "seeds came with"),
+        ({"seeds": [-1]}, "-1"),
+        ({"seeds": [1], "generator": torch.Generator()}, "generator"),
+        ({"seeds": [1], "latents": torch.zeros(1, 32, 16, 16)}, "latents"),
         ({"generator": [torch.Generator()] * 2}, "2 generators"),
-        ({"latents": torch.zeros(1, 4, 16, 16)}, "latents has shape"),
-        ({"prompt": None}, "Exactly one of `prompt`"),
-        ({"prompt_embeds": torch.zeros(1, 32, 160)}, "Exactly one of `prompt`"),
-        ({"prompt": [PROMPT, " "]}, "prompt is empty"),
+        ({"latents": torch.zeros(1, 4, 16, 16)}, "shape"),
+        ({"prompt": None}, "prompt_embeds"),
+        ({"prompt_embeds": torch.zeros(1, 32, 160)}, "prompt_embeds"),
+        ({"prompt": [PROMPT, " "]}, "empty"),
         ({"prompt": []}, "0 pictures"),
-        ({"prompt": None, "prompt_embeds": torch.zeros(32, 160)}, "prompt_embeds has shape"),
-        ({"negative_prompt": "ugly"}, "without guidance"),
-        ({"guidance_rescale": 0.7}, "guidance_scale=1.0"),
-        (
-            {"guidance_scale": 2.0, "identity_guidance": IdentityGuidance.DCG},
-            "guidance_scale and identity_guidance",
-        ),
-        ({"guidance_scale": 2.0, "negative_prompt": ["ugly"] * 3}, "3 prompts"),
+        ({"prompt": None, "prompt_embeds": torch.zeros(32, 160)}, "shape"),
+        ({"negative_prompt": "x", "negative_prompt_embeds": torch.zeros(1, 32, 160)}, "one of"),
+        ({"negative_prompt": "ugly"}, "guidance"),
+        ({"guidance_scale": 2.0, "identity_guidance": IdentityGuidance.DCG}, "exclude"),
+        ({"guidance_scale": 2.0, "negative_prompt": ["ugly"] * 3}, "3"),
         ({"subjects": None}, "exactly one"),
         ({"ip_adapter_image": "a.png"}, "exactly one"),
-        ({"subjects": None, "ip_adapter_image": 3}, "given as int"),
-        ({"subjects": None, "ip_adapter_image": torch.full((3, 8, 8), -1.0)}, "Scale it"),
-        ({"subjects": None, "ip_adapter_image_embeds": [torch.zeros(1)]}, "detail branch"),
+        ({"subjects": None, "ip_adapter_image": 3}, "int"),
+        ({"subjects": None, "ip_adapter_image": torch.full((3, 8, 8), -1.0)}, "Scale"),
+        ({"subjects": None, "ip_adapter_image_embeds": [torch.zeros(1)]}, "Tensor"),
     ],
 )
-def test_what_cannot_be_honoured_is_refused(pipe, identity, options, message):
-    call = {"prompt": PROMPT, "subjects": identity} | options
-    with pytest.raises(InputError, match=message):
-        pipe(**call)
-
-
-@pytest.fixture(scope="module")
-def left_and_right():
-    """Two masks, as diffusers' own processor makes them."""
-    left = np.zeros((64, 64), dtype=np.uint8)
-    left[:, :32] = 255
-    masks = [Image.fromarray(left), Image.fromarray(255 - left)]
-    return IPAdapterMaskProcessor().preprocess(masks, height=128, width=128)
+def test_what_cannot_be_drawn_is_refused(pipe, identity, options, word):
+    with pytest.raises(InputError, match=word):
+        pipe(**{"prompt": PROMPT, "subjects": identity} | options)
 
 
 @pytest.mark.parametrize("form", ["array", "bytes", "tensor", "batch", "nested"])
@@ -372,34 +299,3 @@ def test_a_reference_may_come_in_every_form_of_diffusers(pipe, sprite, form, exp
         "nested": [[sprite]],
     }
     assert bytes_of(pipe(PROMPT, ip_adapter_image=forms[form], seeds=[3]).images) == expected
-
-
-def test_a_mask_of_two_layers_makes_two_subjects_of_one_entry(
-    pipe, session, identity, sprite, left_and_right
-):
-    drawn = pipe(
-        PROMPT,
-        ip_adapter_image=[[sprite, sprite]],
-        cross_attention_kwargs={"ip_adapter_masks": [left_and_right.reshape(1, 2, 128, 128)]},
-        seeds=[3],
-    )
-    subjects = [Subject(identity, mask=one[None]) for one in left_and_right]
-    reference = session.personalize(subjects, PROMPT, seed=3)
-    assert bytes_of(drawn.images) == bytes_of(reference.images)
-
-
-@pytest.mark.parametrize(
-    ("masks", "message"),
-    [
-        (torch.ones(1, 1, 8, 8), "1 masks were given for 2"),
-        ([torch.ones(8, 8)] * 2, "tensors"),
-        ([torch.full((1, 1, 8, 8), 255.0)] * 2, "tensors"),
-    ],
-)
-def test_masks_that_do_not_fit_are_refused(pipe, identity, masks, message):
-    with pytest.raises(InputError, match=message):
-        pipe(
-            PROMPT,
-            ip_adapter_image_embeds=[identity, identity],
-            cross_attention_kwargs={"ip_adapter_masks": masks},
-        )

@@ -1,12 +1,12 @@
 """Loads and unloads IP-Adapters and LoRAs by the methods of diffusers."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import count
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from types import MappingProxyType
 
 from swiftpie.backbones.adapters import peek_adapter
+from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.downloads import DownloadPlan
 from swiftpie.backbones.load.ip_adapter import fuse_lora_file
@@ -25,46 +25,15 @@ from swiftpie.diffusers.modules import take_apart
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.models.denoiser import UNetDenoiser, sharing_weights
 
-if TYPE_CHECKING:
-    from swiftpie.backbones.choices import Choices
-
-ENCODER = "image_encoder"  # where repositories of IP-Adapters keep what the adapters read
 MAX_LORA_SCALE = 4.0  # either way; far above what keeps pictures natural
 
 
 @dataclass(frozen=True)
 class Lora:
-    """A file of a LoRA, and its strength."""
+    """A file of a LoRA, and its strength; at 0 it is not drawn."""
 
     path: Path
     scale: float = 1.0
-
-
-@dataclass(frozen=True)
-class Loras:
-    """The LoRAs of a pipeline, and which of them are drawn, as diffusers has it."""
-
-    by_name: Mapping[str, Lora] = field(default_factory=dict)
-    active: tuple[str, ...] = ()
-    fused: tuple[str, ...] = ()  # drawn in place of the active ones
-    kept: tuple[Lora, ...] = ()  # without a name any more, and drawn for good
-    is_on: bool = True
-
-    @property
-    def drawn(self) -> tuple[Lora, ...]:
-        """The LoRAs that are part of the denoiser's weights."""
-        names = (self.fused or self.active) if self.is_on else ()
-        return (*self.kept, *(self.by_name[name] for name in names))
-
-    def scaled(self, scales: Mapping[str, float]) -> "Loras":
-        """Return the same with other strengths by name."""
-        return replace(
-            self,
-            by_name={
-                name: replace(lora, scale=scales.get(name, lora.scale))
-                for name, lora in self.by_name.items()
-            },
-        )
 
 
 class AdaptedPipeline(ModulesPipeline):
@@ -74,7 +43,7 @@ class AdaptedPipeline(ModulesPipeline):
     the same weights, and new weights for the layers that a LoRA changes.
     """
 
-    _loras = Loras()
+    _loras: Mapping[str, Lora] = MappingProxyType({})
     _plain: Components | None = None  # the networks without LoRAs, if there are some
 
     def load_ip_adapter(
@@ -82,7 +51,7 @@ class AdaptedPipeline(ModulesPipeline):
         pretrained_model_name_or_path_or_dict: str | Path,
         subfolder: str = "",
         weight_name: str | None = None,
-        image_encoder_folder: str | None = ENCODER,
+        image_encoder_folder: str | None = None,
         *,
         revision: str | None = None,
         local_files_only: bool = False,
@@ -99,31 +68,31 @@ class AdaptedPipeline(ModulesPipeline):
             local_files_only: Whether nothing may be downloaded.
 
         Raises:
-            CapabilityError: The preset's identity branches are no adapter.
+            CapabilityError: There are no adapters for the preset.
             InputError: The file name is missing, or the pipeline is offloaded.
             WeightsError: A file cannot be had, or is for other networks.
         """
-        plain = self._changeable()
-        _check_takes_adapters(plain)
+        plain = self._changeable(plain_family="takes_adapters")
         source = _Source(
-            pretrained_model_name_or_path_or_dict, subfolder, revision, is_here=local_files_only
+            pretrained_model_name_or_path_or_dict,
+            subfolder,
+            revision,
+            {"offline": local_files_only},
         )
         path = source.fetch("adapter", weight_name)
         modules = plain.family.to_folder(plain)
-        if modules["image_encoder"] is None or image_encoder_folder not in {ENCODER, None}:
-            place = source.encoder(image_encoder_folder or ENCODER)
-            modules["image_encoder"] = _read_encoder(plain, path, place, is_here=local_files_only)
+        if modules["image_encoder"] is None or image_encoder_folder is not None:
+            modules["image_encoder"] = source.read_encoder(plain, path, image_encoder_folder)
         self._exchange(plain, modules, path)
 
     def unload_ip_adapter(self) -> None:
-        """Take the identity adapter out of the U-Net; prompts alone are drawn by diffusers' own.
+        """Take the identity adapter out of the U-Net.
 
         Raises:
-            CapabilityError: The preset's identity branches are no adapter.
+            CapabilityError: There are no adapters for the preset.
             InputError: The pipeline is offloaded.
         """
-        plain = self._changeable()
-        _check_takes_adapters(plain)
+        plain = self._changeable(plain_family="takes_adapters")
         self._exchange(plain, {**plain.family.to_folder(plain), "image_encoder": None}, None)
 
     def load_lora_weights(
@@ -136,7 +105,7 @@ class AdaptedPipeline(ModulesPipeline):
         revision: str | None = None,
         local_files_only: bool = False,
     ) -> None:
-        """Draw with a LoRA, in place of those that were active; arguments as in diffusers.
+        """Draw with a LoRA, in place of those that were drawn; arguments as in diffusers.
 
         Raises:
             CapabilityError: There are no LoRAs for the preset's networks.
@@ -145,25 +114,30 @@ class AdaptedPipeline(ModulesPipeline):
             MissingExtra: peft is not installed.
             WeightsError: A file cannot be had, or is for other networks.
         """
-        loras = self._loras
-        free = (f"default_{number}" for number in count(len(loras.by_name)))
-        name = adapter_name or next(name for name in free if name not in loras.by_name)
-        if name in loras.by_name:
+        name = adapter_name or f"default_{len(self._loras)}"
+        if name in self._loras:
             raise InputError(
                 f"There is a LoRA {name!r} already. Choose another `adapter_name=`, or call "
-                f"delete_adapters({name!r}) before."
+                "unload_lora_weights() before."
             )
-        self._check_loras()
+        self._changeable(plain_family="lora_loader")
         source = _Source(
-            pretrained_model_name_or_path_or_dict, subfolder, revision, is_here=local_files_only
+            pretrained_model_name_or_path_or_dict,
+            subfolder,
+            revision,
+            {"offline": local_files_only},
         )
-        by_name = {**loras.by_name, name: Lora(source.fetch("weights", weight_name))}
-        self._fuse(replace(loras, by_name=by_name, active=(name,), fused=()))
+        lora = Lora(source.fetch("weights", weight_name))
+        silent = {other: replace(known, scale=0.0) for other, known in self._loras.items()}
+        self._fuse({**silent, name: lora})
 
     def unload_lora_weights(self) -> None:
-        """Take all LoRAs off again, but for those that fuse_lora() was called for."""
-        loras = self._loras
-        self._fuse(Loras(kept=loras.drawn if loras.fused else loras.kept))
+        """Take all LoRAs off again.
+
+        Raises:
+            InputError: The pipeline is offloaded.
+        """
+        self._fuse({})
 
     def set_adapters(
         self,
@@ -175,130 +149,62 @@ class AdaptedPipeline(ModulesPipeline):
         Raises:
             InputError: There is no such LoRA, or numbers are missing or out of range.
         """
-        names = self._known(adapter_names)
-        given = (
-            adapter_weights
-            if isinstance(adapter_weights, Sequence)
-            else [adapter_weights] * len(names)
-        )
+        names = [adapter_names] if isinstance(adapter_names, str) else list(adapter_names)
+        weights = adapter_weights
+        given = list(weights) if isinstance(weights, Sequence) else [weights] * len(names)
         scales = [1.0 if scale is None else scale for scale in given]
-        if len(scales) != len(names):
-            raise InputError(
-                f"{len(scales)} weights were given for {len(names)} LoRAs. Give one for all, or "
-                "one each."
-            )
-        for scale in scales:
-            if not (isinstance(scale, int | float) and abs(scale) <= MAX_LORA_SCALE):
-                raise InputError(
-                    f"The weight {scale!r} was given for a LoRA; a number from {-MAX_LORA_SCALE} "
-                    f"to {MAX_LORA_SCALE} is needed, for all of its layers alike."
-                )
-        scaled = self._loras.scaled(dict(zip(names, scales, strict=True)))
-        self._fuse(replace(scaled, active=tuple(names)))
-
-    def get_active_adapters(self) -> list[str]:
-        """Return the names of the LoRAs that are drawn with while LoRAs are on."""
-        return list(self._loras.active)
-
-    def get_list_adapters(self) -> dict[str, list[str]]:
-        """Return the names of all LoRAs, by the network that they change."""
-        return {"unet": list(self._loras.by_name)} if self._loras.by_name else {}
-
-    def delete_adapters(self, adapter_names: str | Sequence[str]) -> None:
-        """Take LoRAs off for good; if no active one is left, the first of the others is active.
-
-        Raises:
-            InputError: There is no such LoRA.
-        """
-        names, loras = self._known(adapter_names), self._loras
-        rest = {name: lora for name, lora in loras.by_name.items() if name not in names}
-        active, fused = (
-            tuple(name for name in chosen if name in rest) for chosen in (loras.active, loras.fused)
-        )
-        self._fuse(replace(loras, by_name=rest, active=active or tuple(rest)[:1], fused=fused))
-
-    def disable_lora(self) -> None:
-        """Draw without LoRAs until enable_lora() is called."""
-        self._fuse(replace(self._loras, is_on=False))
-
-    def enable_lora(self) -> None:
-        """Draw with the active LoRAs again."""
-        self._fuse(replace(self._loras, is_on=True))
-
-    def fuse_lora(
-        self,
-        components: Sequence[str] = ("unet",),
-        lora_scale: float = 1.0,
-        *,
-        adapter_names: Sequence[str] | None = None,
-    ) -> None:
-        """Draw with these LoRAs alone, times `lora_scale`; unload_lora_weights() keeps them then.
-
-        Raises:
-            InputError: There is no such LoRA, or LoRAs of other networks are meant.
-        """
-        if {*components} != {"unet"}:
-            raise InputError(
-                f"components={list(components)} was given; LoRAs are added to the U-Net only. "
-                "Leave it out."
-            )
-        names = self._known(adapter_names or self.get_active_adapters())
-        loras = self._loras.scaled(
-            {name: self._loras.by_name[name].scale * lora_scale for name in names}
-        )
-        self._fuse(replace(loras, fused=tuple(names)))
-
-    def unfuse_lora(self, components: Sequence[str] = ("unet",)) -> None:
-        """Draw with the active LoRAs again, which unload_lora_weights() takes off."""
-        del components  # none but the U-Net has any
-        self._fuse(replace(self._loras, fused=()))
-
-    def _known(self, names: str | Sequence[str]) -> list[str]:
-        given, known = [names] if isinstance(names, str) else list(names), self._loras.by_name
-        if unknown := [name for name in given if name not in known]:
+        if unknown := [name for name in names if name not in self._loras]:
             raise InputError(
                 f"There is no LoRA {unknown[0]!r} in this pipeline; there are "
-                f"{', '.join(map(repr, known)) or 'none'}. Call load_lora_weights() before."
+                f"{', '.join(map(repr, self._loras)) or 'none'}. Call load_lora_weights() before."
             )
-        return given
+        in_range = (
+            isinstance(scale, int | float) and abs(scale) <= MAX_LORA_SCALE for scale in scales
+        )
+        if len(scales) != len(names) or not all(in_range):
+            raise InputError(
+                f"The weights {scales} were given for {len(names)} LoRAs. Give one number for all, "
+                f"or one each, from {-MAX_LORA_SCALE} to {MAX_LORA_SCALE}."
+            )
+        chosen = dict(zip(names, scales, strict=True))
+        self._fuse(
+            {name: Lora(lora.path, chosen.get(name, 0.0)) for name, lora in self._loras.items()}
+        )
 
-    def _changeable(self) -> Components:
-        """Return the networks without LoRAs.
+    def _changeable(self, *, plain_family: str) -> Components:
+        """Return the networks without LoRAs, of a family with the attribute `plain_family`.
 
         Raises:
-            InputError: They are offloaded, and hooks would stay on replaced networks.
+            CapabilityError: The family has none.
+            InputError: The networks are offloaded, and hooks would stay on replaced ones.
         """
+        loaded, plain = self._at_rest(), self._plain
+        if not getattr(loaded.family, plain_family):
+            raise CapabilityError(
+                f"There are no adapters and LoRAs for the networks of preset "
+                f"{loaded.preset.name!r}. Load one of Stable Diffusion (`swiftpie presets`)."
+            )
         if getattr(self, "_all_hooks", None):
             raise InputError(
                 "The pipeline is offloaded, and new networks would not be. Load adapters and LoRAs "
                 "before enable_model_cpu_offload()."
             )
-        loaded = self._at_rest()
-        if self._plain is None:
+        if plain is None:
             return loaded
-        plain = self._plain
         return replace(loaded, denoiser=plain.denoiser, fingerprint=plain.fingerprint)
 
-    def _check_loras(self) -> None:
-        loaded = self._at_rest()
-        if loaded.family.lora_loader is None:
-            raise CapabilityError(
-                f"There are no LoRAs for the networks of preset {loaded.preset.name!r}. Load one "
-                "of Stable Diffusion (`swiftpie presets`)."
-            )
-
-    def _fuse(self, loras: Loras) -> None:
+    def _fuse(self, loras: Mapping[str, Lora]) -> None:
         """Give the denoiser these LoRAs, all or, if one does not fit, none of the change."""
         if loras == self._loras:
             return
-        plain = self._changeable()
-        made, active = plain, [lora for lora in loras.drawn if lora.scale]
-        if active:
+        plain = self._changeable(plain_family="lora_loader")
+        made, drawn = plain, [lora for lora in loras.values() if lora.scale]
+        if drawn:
             assert isinstance(plain.denoiser, UNetDenoiser), "only these have LoRAs"
             loader = plain.family.lora_loader
-            assert loader is not None, "checked when the LoRA was loaded"
+            assert loader is not None, "checked above"
             denoiser = sharing_weights(plain.denoiser)
-            for lora in active:
+            for lora in drawn:
                 fuse_lora_file(
                     denoiser.unet,
                     lora.path,
@@ -306,12 +212,12 @@ class AdaptedPipeline(ModulesPipeline):
                     loader=loader,
                     scale=lora.scale,
                 )
-            files = {f"lora {number}": lora.path for number, lora in enumerate(active)}
-            scales = " ".join(str(lora.scale) for lora in active)
+            files = {f"lora {number}": lora.path for number, lora in enumerate(drawn)}
+            scales = " ".join(str(lora.scale) for lora in drawn)
             fingerprint = fingerprint_files(files, settings=f"{plain.fingerprint} {scales}")
             made = replace(plain, denoiser=denoiser, fingerprint=fingerprint)
         self._take(made)
-        self._loras, self._plain = loras, plain if active else None
+        self._loras, self._plain = loras, plain if drawn else None
 
     def _exchange(
         self, plain: Components, modules: Mapping[str, object], adapter: Path | None
@@ -322,9 +228,8 @@ class AdaptedPipeline(ModulesPipeline):
         if preset.name in PRESETS.names():  # without what the adapter before recommended
             preset = replace(preset, defaults=PRESETS.get(preset.name).defaults)
         described = {"preset": describe(preset)}
-        made = plain.family.from_folder({**modules, **settings, **described}, adapter)
-        self._take(made)
-        loras, self._loras, self._plain = self._loras, Loras(), None
+        self._take(plain.family.from_folder({**modules, **settings, **described}, adapter))
+        loras, self._loras, self._plain = self._loras, {}, None
         self._fuse(loras)
 
     def _take(self, components: Components) -> None:
@@ -344,7 +249,7 @@ class _Source:
     place: str | Path
     subfolder: str
     revision: str | None
-    is_here: bool  # whether downloads are forbidden
+    choices: Choices
 
     def fetch(self, option: str, name: str | None) -> Path:
         """Return the file `name`, or the one that the place itself is.
@@ -359,56 +264,36 @@ class _Source:
                 "OWNER/REPO is needed. Save them as safetensors."
             )
         own = Path(self.place)
-        if name is None and not own.is_file():
-            raise InputError(
-                f"'{self.place}' may hold several files. Pass `weight_name=`, the name of a file "
-                "that ends in .safetensors."
-            )
-        if PurePosixPath(name or own.name).suffix != ".safetensors":
-            raise InputError(
-                f"'{name or own}' may run code when it is loaded, as pickles do, so only "
-                "safetensors are read. Take the file of that kind, which is usually beside it."
-            )
-        chosen: str | Path = own
-        if name is not None:
-            below = PurePosixPath(self.subfolder, name)
-            chosen = own / below if own.is_dir() else self._reference(str(below))
-        choices: Choices = {"offline": self.is_here}
-        part = PartFinder(choices, WeightFormats(prefers_half=False, allow_pickle=False)).find(
-            option, option, chosen, FileSelection()
+        chosen: str | Path = (
+            own if name is None else self._below(str(PurePosixPath(self.subfolder, name)))
         )
+        if not str(chosen).partition("@")[0].endswith(".safetensors"):
+            raise InputError(
+                f"'{name or own}' is no safetensors file, and only these are read: others may run "
+                "code. Pass `weight_name=`, the name of a file that ends in .safetensors."
+            )
+        finder = PartFinder(self.choices, WeightFormats(prefers_half=False, allow_pickle=False))
+        part = finder.find(option, option, chosen, FileSelection())
         DownloadPlan((part,)).fetch()
         return part.path
 
-    def encoder(self, folder: str) -> str | None:
-        """Return where the image encoder is; None: with the public ones."""
-        below = PurePosixPath(folder) if "/" in folder else PurePosixPath(self.subfolder, folder)
-        if Path(folder).is_dir():
-            return folder
-        if Path(self.place).is_dir():
-            own = Path(self.place) / below
-            return str(own) if folder != ENCODER or own.is_dir() else None
-        return None if folder == ENCODER else self._reference(str(below))
+    def read_encoder(self, plain: Components, adapter: Path, folder: str | None) -> object:
+        """Return the image encoder that `adapter` reads, in `folder` or where it is published."""
+        place: str | Path | None = folder
+        if folder is not None and not Path(folder).is_dir():
+            inside = folder if "/" in folder else str(PurePosixPath(self.subfolder, folder))
+            place = self._below(inside)
+        network = plain.denoiser.installation.network
+        _, projector = peek_adapter(adapter, check_safetensors(adapter))
+        formats = WeightFormats(prefers_half=network.dtype in HALVES, allow_pickle=False)
+        choices: Choices = {**self.choices, "image_encoder": place}
+        part = plan_image_encoder(projector, choices, formats)
+        DownloadPlan((part,)).fetch()
+        reader = NetworkReader(device=str(plain.device), dtype=network.dtype, allow_pickle=False)
+        return read_image_encoder(part.path, reader)
 
-    def _reference(self, path: str) -> str:
+    def _below(self, path: str) -> str | Path:
+        if Path(self.place).is_dir():
+            return Path(self.place) / path
         revision = "" if self.revision is None else f"@{self.revision}"
         return f"{self.place}:{path}{revision}"
-
-
-def _read_encoder(plain: Components, adapter: Path, place: str | None, *, is_here: bool) -> object:
-    """Return the image encoder that `adapter` reads, from `place` or where it is published."""
-    network = plain.denoiser.installation.network
-    _, projector = peek_adapter(adapter, check_safetensors(adapter))
-    formats = WeightFormats(prefers_half=network.dtype in HALVES, allow_pickle=False)
-    part = plan_image_encoder(projector, {"image_encoder": place, "offline": is_here}, formats)
-    DownloadPlan((part,)).fetch()
-    reader = NetworkReader(device=str(plain.device), dtype=network.dtype, allow_pickle=False)
-    return read_image_encoder(part.path, reader)
-
-
-def _check_takes_adapters(components: Components) -> None:
-    if not components.family.takes_adapters:
-        raise CapabilityError(
-            f"Preset {components.preset.name!r} has its identity branches in its own weights; "
-            "there are no adapters for it. Load one of Stable Diffusion (`swiftpie presets`)."
-        )

@@ -1,4 +1,4 @@
-"""What both pipelines share: their modules, loading, saving, sharing, and the course of a call."""
+"""What both pipelines share: loading, saving, sharing, offloading, and the course of a call."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,39 +13,28 @@ from torch import Tensor, nn
 from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.components import Components, load_components
 from swiftpie.backbones.load.weights import align_memory, unknown_fingerprint
-from swiftpie.backbones.presets import PRESETS, RECIPES, Recipe
+from swiftpie.backbones.presets import PRESETS, Recipe
 from swiftpie.backbones.resolve import resolve
-from swiftpie.diffusers.calls import (
-    LOADING,
-    METHODS,
-    SHARING,
-    Call,
-    SwiftPiePipelineOutput,
-    changed_by_callback,
-    refuse,
-    spelled_as,
-    wanted_by_callback,
-)
+from swiftpie.diffusers.calls import Call, SwiftPiePipelineOutput, changed_by_callback, spelled_as
 from swiftpie.diffusers.modules import (
     ADAPTER,
     OPTIONAL,
     SETTINGS,
     Modules,
     adopt,
-    check_origin,
     check_processors,
     check_scheduler,
     family_of,
     find_adapter,
     is_made_of,
     keep_arguments,
-    known_as,
     latent_factors,
-    replaced_folder,
+    of_hub,
     take_apart,
     wake,
 )
-from swiftpie.errors import CapabilityError, InputError
+from swiftpie.errors import CapabilityError, ConfigError, InputError, WeightsError, short_reason
+from swiftpie.imageio.atomic import updated_folder
 from swiftpie.pipelines.denoise import OnStep
 
 DENOISERS = ("unet", "transformer")  # a pipeline has one of them
@@ -54,10 +43,6 @@ DENOISERS = ("unet", "transformer")  # a pipeline has one of them
 # hooks do not run.
 WOKEN = {"text": ("vae", *DENOISERS), "denoise": ("vae",)}
 ENCODING = ("text_encoder", "vae", *DENOISERS)
-
-
-class Interrupted(Exception):  # noqa: N818 - a request, not an error
-    """The caller requested an interrupt."""
 
 
 class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is not annotated
@@ -69,8 +54,6 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
     )
     _optional_components: ClassVar[list[str]] = list(OPTIONAL)
     _callback_tensor_inputs: ClassVar[list[str]] = ["latents"]
-    _instead: ClassVar[Mapping[str, str]] = METHODS
-    _interrupt = False
 
     @spelled_as(Modules)
     def __init__(self, modules: Modules) -> None:
@@ -97,10 +80,8 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
 
         Raises:
             ConfigError: No such preset, or it leaves no such choice.
-            InputError: diffusers has such an option, and this does not.
             WeightsError: Weights are missing, damaged or do not fit.
         """
-        refuse(choices, LOADING)
         return cls.from_components(load_components(PRESETS.get(preset), device=device, **choices))
 
     @classmethod
@@ -111,10 +92,8 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
 
         Raises:
             ConfigError: No such recipe, or its preset leaves no such choice.
-            InputError: diffusers has such an option, and this does not.
             WeightsError: Weights are missing, damaged or do not fit.
         """
-        refuse(choices, LOADING)
         preset, merged = resolve(None, recipe, choices)
         return cls.from_components(load_components(preset, device=device, **merged))
 
@@ -123,50 +102,25 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         """Load a folder that `save_pretrained` wrote; `options` are those of diffusers.
 
         Raises:
-            InputError: `use_safetensors` is False, or the name is that of a preset or recipe.
             ConfigError: Another program wrote the folder.
             WeightsError: There is no pipeline, the adapter is missing, or parts do not belong
                 together.
         """
-        if not options.setdefault("use_safetensors", True):
-            raise InputError(
-                "use_safetensors=False was given; SwiftPie never unpickles weights. Leave it out."
-            )
-        name = str(pretrained_model_name_or_path)
-        for method, known in (("preset", PRESETS), ("recipe", RECIPES)):
-            if name in known.names() and not Path(name).exists():
-                raise InputError(
-                    f"{name!r} is a {method}, and no folder of that name is here. Call "
-                    f"{cls.__name__}.from_{method}({name!r})."
-                )
-        check_origin(pretrained_model_name_or_path, options, wanted=cls)
+        place = pretrained_model_name_or_path
+        _check_origin(place, options, wanted=cls)
         if options.keys() & {field.name for field in fields(Modules)} - SETTINGS:
             options.setdefault("fingerprint", unknown_fingerprint())
-        pipeline: Self = super().from_pretrained(pretrained_model_name_or_path, **options)
+        pipeline: Self = super().from_pretrained(place, use_safetensors=True, **options)
         for module in pipeline.components.values():
             if isinstance(module, nn.Module):
                 align_memory(module)
-        current, adapter = pipeline._current(), None
+        current = pipeline._current()
         family = family_of(current)
-        if family.is_for_adapter(current):
-            adapter = find_adapter(pretrained_model_name_or_path, options)
+        adapter = find_adapter(place, options) if family.is_for_adapter(current) else None
         pipeline._loaded = family.from_folder(current, adapter)
         pipeline.image_encoder = pipeline._loaded.image_encoder
         pipeline.to_components()  # raises now rather than at the first call
         return pipeline
-
-    @classmethod
-    def from_single_file(cls, pretrained_model_link_or_path: str | Path, **_: object) -> Self:
-        """Refuse: such a file does not say which preset its weights are.
-
-        Raises:
-            InputError: Always.
-        """
-        raise InputError(
-            f"'{pretrained_model_link_or_path}' is one file, and its networks are needed by name. "
-            f"Open it with a pipeline of diffusers, and pass that to {cls.__name__}.from_pipe(…, "
-            "preset=…); a U-Net alone is from_preset(…, weights=…)."
-        )
 
     @classmethod
     def from_pipe(
@@ -187,13 +141,18 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
             InputError: What is needed is not given, or there is no such module.
             WeightsError: The weights are not of the preset, or the adapter is for others.
         """
-        refuse(modules, SHARING)
-        _check_sharing(pipeline, preset=preset, adapter=adapter, wanted=cls)
         names = {field.name for field in fields(Modules)} - SETTINGS
         if unknown := sorted(modules.keys() - names):
             raise InputError(
-                f"from_pipe(…, {unknown[0]}=…) was called, and pipelines here have no such module. "
-                f"Leave it out, or pass any of {', '.join(sorted(names))}."
+                f"from_pipe() got {unknown[0]!r}, which pipelines here have not. Leave it out, or "
+                f"pass any of {', '.join(sorted(names))}."
+            )
+        is_own = isinstance(pipeline, ModulesPipeline)
+        if not isinstance(pipeline, DiffusionPipeline) or is_own != (preset is adapter is None):
+            raise InputError(
+                f"from_pipe() got a {type(pipeline).__name__} and preset={preset!r}. A pipeline of "
+                "diffusers needs the preset of its weights (`swiftpie presets`); one of SwiftPie "
+                "knows its own, and its adapter. Load folders by from_pretrained()."
             )
         if preset is not None:
             file = None if adapter is None else Path(adapter)
@@ -204,32 +163,31 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
             setattr(made, name, module)
         return made
 
-    def save_pretrained(
-        self,
-        save_directory: str | Path,
-        safe_serialization: bool = True,  # noqa: FBT001, FBT002 - diffusers' order
-        **options: Any,  # noqa: ANN401 - diffusers' options
-    ) -> None:
+    def save_pretrained(self, save_directory: str | Path, **options: Any) -> None:  # noqa: ANN401 - diffusers' options
         """Write every module to a folder that `from_pretrained` reads; `options` as in diffusers.
 
         What diffusers knows is written as diffusers writes it, and the identity adapter beside it.
+        If writing fails, files that are there stay as they are.
 
         Raises:
-            InputError: `safe_serialization` is False.
             CapabilityError: The networks have no place in such a folder.
+            InputError: The folder cannot be written to.
         """
-        if not safe_serialization:
-            raise InputError(
-                "safe_serialization=False was given; pickled weights can run code when loaded, so "
-                "only safetensors are written. Leave it out."
-            )
         components = self.to_components()
-        family = components.family
+        family, target = components.family, Path(save_directory).absolute()
         plain = type(self)(**take_apart(components) | family.to_folder(components))
-        options.setdefault("repo_id", Path(save_directory).name)  # for push_to_hub
-        with replaced_folder(Path(save_directory)) as folder:
-            family.write_adapter(folder / ADAPTER, components)
-            super(ModulesPipeline, plain).save_pretrained(str(folder), **options)
+        options.setdefault("repo_id", target.name)  # for push_to_hub
+        try:
+            with updated_folder(target) as folder:
+                family.write_adapter(folder / ADAPTER, components)
+                super(ModulesPipeline, plain).save_pretrained(
+                    str(folder), safe_serialization=True, **options
+                )
+        except OSError as error:
+            raise InputError(
+                f"The pipeline cannot be saved in '{target}' ({short_reason(error)}). A folder "
+                "with room for all of its weights is needed. Choose another one."
+            ) from error
 
     def to_components(self) -> Components:
         """Return the networks as the rest of SwiftPie takes them, as in `Session(…)`.
@@ -269,44 +227,6 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
 
     enable_group_offload = enable_sequential_cpu_offload
 
-    def set_attention_slice(self, slice_size: str | int | None) -> None:
-        """Refuse: such attention has no identity branches; None leaves what is not sliced.
-
-        Raises:
-            CapabilityError: Always, unless it turns such attention off.
-        """
-        if slice_size is not None:
-            self.set_use_memory_efficient_attention_xformers(valid=True)
-
-    def set_use_memory_efficient_attention_xformers(
-        self,
-        valid: bool,  # noqa: FBT001 - diffusers' order
-        attention_op: object = None,
-    ) -> None:
-        """Refuse: such attention has no identity branches; False leaves what is none.
-
-        Raises:
-            CapabilityError: Always, unless it turns such attention off.
-        """
-        del attention_op
-        if valid:
-            raise CapabilityError(
-                "Attention slicing and xFormers would replace the identity branches, which use "
-                "PyTorch's memory-efficient attention already. To save memory, call "
-                "enable_model_cpu_offload() or, if the autoencoder supports it, "
-                "pipe.vae.enable_tiling()."
-            )
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - any attribute
-        """Name the replacement of a method of diffusers that this pipeline does not have.
-
-        Raises:
-            AttributeError: Always for such methods and unknown names.
-        """
-        if name in self._instead:
-            raise AttributeError(f"{type(self).__name__} has no {name}(). {self._instead[name]}")
-        return super().__getattr__(name)
-
     def _at_rest(self) -> Components:
         # Rebuilt if a module was replaced.
         current = self._current()
@@ -321,34 +241,24 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         for name in names:
             wake(getattr(self, name))
 
-    @property
-    def interrupt(self) -> bool:
-        """Whether calls in progress end without a picture; set `_interrupt` to request it."""
-        return self._interrupt
-
     def _answer(
         self, call: Call, draw: Callable[[], SwiftPiePipelineOutput]
     ) -> SwiftPiePipelineOutput | tuple[object, ...]:
-        """Return the output of `draw` in the form of the call; empty if interrupted."""
-        self._interrupt, output = False, SwiftPiePipelineOutput()
+        """Return the output of `draw` in the form of the call."""
         try:
             with torch.no_grad():
                 output = draw()
-        except Interrupted:
-            pass
         finally:
             self.maybe_free_model_hooks()
         return output if call.return_dict else output.to_tuple()
 
     def _on_stage(self, stage: str) -> None:
-        if self._interrupt:
-            raise Interrupted
         self._wake(*WOKEN.get(stage, ()))
 
     @contextmanager
     def _steps(self, call: Call, components: Components, calls: int = 1) -> Iterator[OnStep]:
         """Yield the callback for each step of several `calls` of the core, with a progress bar."""
-        callback, names = call.callback_on_step_end, wanted_by_callback(call)
+        callback, names = call.callback_on_step_end, call.read_by_callback
         factors = latent_factors(components.preset, components.schedule)
 
         def on_step(index: int, timestep: float, latents: Tensor) -> Tensor:
@@ -357,37 +267,32 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
                 changed = callback(self, index, timestep, dict.fromkeys(names, shown))
                 latents = changed_by_callback(changed, shown) / factors[index]
             bar.update()
-            self._on_stage("step")
             return latents
 
         with self.progress_bar(total=calls * len(factors)) as bar:
             yield on_step
 
 
-def _check_sharing(
-    pipeline: object, *, preset: str | None, adapter: object, wanted: type[ModulesPipeline]
+def _check_origin(
+    place: str | Path, options: Mapping[str, Any], *, wanted: type[DiffusionPipeline]
 ) -> None:
-    """Check that `from_pipe` knows the weights of a pipeline.
+    """Check that SwiftPie wrote the pipeline in a folder, or on the hub, before it is loaded.
 
     Raises:
-        InputError: It is none, its preset is not said, or is said twice.
+        ConfigError: Another program wrote it, so it does not say what its weights are.
+        WeightsError: There is no pipeline.
     """
-    if not isinstance(pipeline, DiffusionPipeline):
-        raise InputError(
-            f"from_pipe() got a {type(pipeline).__name__}, and a loaded pipeline is needed, of "
-            f"SwiftPie or of diffusers. Load a preset by {wanted.__name__}.from_preset(PRESET), a "
-            "folder by from_pretrained(FOLDER)."
-        )
-    is_own = isinstance(pipeline, ModulesPipeline)
-    if is_own and not (preset is None and adapter is None):
-        raise InputError(
-            f"from_pipe() got a {type(pipeline).__name__}, which knows its preset and has its own "
-            "adapter. Leave `preset` and `adapter` out; load_ip_adapter() changes the adapter, "
-            "from_preset() loads other weights."
-        )
-    if not is_own and preset is None:
-        raise InputError(
-            f"A {type(pipeline).__name__} does not say which preset its weights are. Add "
-            f"`preset`: {wanted.__name__}.from_pipe(pipeline, preset=…), "
-            f"{known_as(pipeline.name_or_path)}."
+    try:
+        index = wanted.load_config(place, **of_hub(options))
+    except OSError as error:
+        raise WeightsError(
+            f"'{place}' holds no pipeline ({short_reason(error)}). A folder that `save_pretrained` "
+            f"wrote is needed, or its name on the hub. Check the path, or load published weights: "
+            f"{wanted.__name__}.from_preset(PRESET)."
+        ) from error
+    if index.get("preset") is None and options.get("preset") is None:
+        raise ConfigError(
+            f"'{place}' holds a {index.get('_class_name')} of diffusers, which does not say which "
+            f"preset its weights are. Load it by {wanted.__name__}.from_preset(PRESET, "
+            f"weights='{place}'), with one of `swiftpie presets`."
         )

@@ -1,9 +1,7 @@
 """Converts networks to the modules and the folder of a diffusers pipeline, and back."""
 
-import json
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
@@ -34,9 +32,8 @@ from transformers import (
 )
 
 from swiftpie.backbones.components import FAMILIES, Components, Family
-from swiftpie.backbones.presets import PRESETS, Preset, describe, read_preset
-from swiftpie.errors import ConfigError, InputError, WeightsError, short_reason
-from swiftpie.imageio.atomic import atomic_folder
+from swiftpie.backbones.presets import Preset, describe, read_preset
+from swiftpie.errors import InputError, WeightsError, short_reason
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.vision import ClipIdentityEncoder, ConvImageEncoder
 from swiftpie.schedules import CLEAN, TRAIN_TIMESTEPS, NoiseScale, Renoise, Schedule
@@ -49,7 +46,6 @@ SCALED_LINEAR = {
     "timestep_spacing": "trailing",
 }
 ADAPTER = "adapter.safetensors"
-INDEX = "model_index.json"  # without it a folder is no pipeline
 HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "revision", "token")
 
 
@@ -140,13 +136,7 @@ def adopt(
     if lacking := sorted(name for name in needed if modules[name] is None):
         raise InputError(
             f"The {type(pipeline).__name__} has no {lacking[0]}. A pipeline of preset "
-            f"{preset.name!r} is needed, and with an adapter the encoder that it reads. Pass "
-            f"{lacking[0]}=…"
-            + (
-                ", or leave `adapter` out and call load_ip_adapter(), which finds the encoder."
-                if lacking == ["image_encoder"]
-                else "."
-            )
+            f"{preset.name!r} is needed, and with an adapter its encoder. Pass {lacking[0]}=…"
         )
     family = FAMILIES.get(preset.family)
     return family.from_folder(family.sharing_weights(modules), adapter)
@@ -225,74 +215,6 @@ def check_processors(components: Components) -> None:
         )
 
 
-@contextmanager
-def replaced_folder(target: Path) -> Iterator[Path]:
-    """Yield a folder to fill, which replaces the pipeline in `target` at the end.
-
-    Other files in `target` stay. Until everything is replaced, `target` has no index.
-
-    Raises:
-        InputError: `target` is a file, or cannot be written to.
-    """
-    target = target.absolute()
-    if target.exists() and not target.is_dir():
-        raise InputError(f"'{target}' is a file. A folder is needed. Choose another name.")
-    try:
-        with atomic_folder(target) as new:
-            yield new
-            if target.exists():
-                _exchange(target, new)
-    except OSError as error:
-        raise InputError(
-            f"The pipeline cannot be saved in '{target}' ({short_reason(error)}). A folder with "
-            "room for all of its weights is needed. Choose another one."
-        ) from error
-
-
-def _exchange(target: Path, new: Path) -> None:
-    """Move the parts of a pipeline out of `target` and those in `new` in, the index last."""
-    known = {field.name for field in fields(Modules)} | {ADAPTER}
-    parts = sorted((known | {path.name for path in new.iterdir()}) - {INDEX})
-    old = new / "old"
-    old.mkdir()
-    for source, goal, names in ((target, old, [INDEX, *parts]), (new, target, [*parts, INDEX])):
-        for name in names:
-            if (source / name).exists():
-                (source / name).replace(goal / name)
-
-
-def check_origin(
-    place: str | Path, options: Mapping[str, Any], *, wanted: type[DiffusionPipeline]
-) -> None:
-    """Check that SwiftPie wrote the pipeline in a folder, or on the hub, before it is loaded.
-
-    Raises:
-        ConfigError: Another program wrote it, so it does not say what its weights are.
-        WeightsError: There is no pipeline.
-    """
-    try:
-        index = json.loads(_file_in(place, INDEX, options).read_text(encoding="utf-8"))
-        written_by = index["_class_name"]
-    except (OSError, ValueError, LookupError, TypeError, HfHubHTTPError) as error:
-        raise WeightsError(
-            f"'{place}' holds no pipeline ({short_reason(error)}). A folder that `save_pretrained` "
-            f"wrote is needed, or its name on the hub. Check the path, or load published weights: "
-            f"{wanted.__name__}.from_preset(PRESET)."
-        ) from error
-    if index.get("preset") is None and options.get("preset") is None:
-        raise ConfigError(
-            f"'{place}' holds a {written_by} of diffusers, which does not say which "
-            f"preset its weights are. Load it by {wanted.__name__}.from_preset(PRESET, "
-            f"weights='{place}'), {known_as(str(place))}."
-        )
-
-
-def known_as(place: str) -> str:
-    """Return advice on the preset of weights that come from `place`."""
-    near = [name for name in PRESETS.names() if place and PRESETS.get(name).repository == place]
-    return f"here {near[0]!r}" if near else "one of `swiftpie presets`"
-
-
 def find_adapter(place: str | Path, options: Mapping[str, Any]) -> Path:
     """Return the adapter file of a pipeline in a folder, or on the hub as OWNER/NAME.
 
@@ -300,20 +222,20 @@ def find_adapter(place: str | Path, options: Mapping[str, Any]) -> Path:
         WeightsError: There is none.
     """
     try:
-        return _file_in(place, ADAPTER, options)
+        if Path(place).is_dir():
+            return Path(place, ADAPTER).resolve(strict=True)
+        return Path(hf_hub_download(str(place), ADAPTER, **of_hub(options)))
     except (OSError, ValueError, HfHubHTTPError) as error:
         raise WeightsError(
             f"The pipeline in '{place}' has an image encoder but no '{ADAPTER}' to read it "
-            f"({short_reason(error)}). A folder that `save_pretrained` wrote is needed. Get it "
-            "again, or pass image_encoder=None to do without identities."
+            f"({short_reason(error)}). Get the folder again, or pass image_encoder=None to do "
+            "without identities."
         ) from error
 
 
-def _file_in(place: str | Path, name: str, options: Mapping[str, Any]) -> Path:
-    if Path(place).is_dir():
-        return Path(place, name).resolve(strict=True)
-    shared = {option: options[option] for option in HUB_OPTIONS if option in options}
-    return Path(hf_hub_download(str(place), name, **shared))
+def of_hub(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of `from_pretrained` that say how to download."""
+    return {name: options[name] for name in HUB_OPTIONS if name in options}
 
 
 class KeepingOffload(CpuOffload):  # type: ignore[misc]  # accelerate is not annotated

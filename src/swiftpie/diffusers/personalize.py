@@ -1,7 +1,7 @@
 """Draws subjects into the scene of a prompt, as a diffusers pipeline."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,12 @@ from swiftpie.backbones.presets import Capability, Preset
 from swiftpie.diffusers.adapters import AdaptedPipeline
 from swiftpie.diffusers.base import ENCODING
 from swiftpie.diffusers.calls import (
-    ENCODING_OPTIONS,
-    TEXT_TO_IMAGE,
-    Generators,
+    Call,
     Images,
-    OnStepEnd,
     Picture,
     SwiftPiePipelineOutput,
+    check_generators,
     check_shared,
-    refuse,
     rows_of,
     seeds_of,
     spelled_as,
@@ -32,7 +29,6 @@ from swiftpie.diffusers.calls import (
     to_picture,
 )
 from swiftpie.errors import InputError
-from swiftpie.guidance import Guidance
 from swiftpie.masks import Box
 from swiftpie.models.cutout import Search, search_of
 from swiftpie.noise import check_count
@@ -53,42 +49,28 @@ from swiftpie.pipelines.settings import MAX_SCALE, USUAL, IdentityGuidance, Mask
 from swiftpie.types import Identity, Prompts, TextCondition
 
 Pictures = Picture | Sequence[Picture | Sequence[Picture]]
+Strength = float | LayerScales
 
 OUTPUTS = {"pil": Output.PIL, "np": Output.PIXELS, "pt": Output.PIXELS, "latent": Output.LATENTS}
-IMAGE_OPTIONS = (  # of `prepare_ip_adapter_image_embeds` in diffusers, in their order
-    *("ip_adapter_image_embeds", "device", "num_images_per_prompt", "do_classifier_free_guidance"),
-)
-MASKS = "ip_adapter_masks"  # the only name in `cross_attention_kwargs` that means something here
 
 
-@dataclass(frozen=True, eq=False)
-class PersonalizeCall:
-    """What `SwiftPiePipeline` is called with; names after `callback_on_step_end…` are ours."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PersonalizeCall(Call):
+    """What `SwiftPiePipeline` is called with: arguments of diffusers, and below them ours."""
 
-    prompt: str | list[str] | None = None
+    prompt: str | list[str] | None = field(default=None, kw_only=False)
     height: int | None = None  # px; None: the preset's
     width: int | None = None
-    num_inference_steps: int | None = None  # None: as many as the preset has
-    timesteps: Sequence[int] | None = None  # diffusers has it; the preset's own are the only ones
-    sigmas: Sequence[float] | None = None  # likewise
-    guidance_scale: float = 1.0  # more than 1 is classifier-free guidance
     negative_prompt: str | list[str] | None = None  # what guidance leads away from
     num_images_per_prompt: int = 1
-    eta: float = 0.0
-    generator: Generators | None = None  # one, or one a picture
     latents: Tensor | None = None  # standard normal, (B, C, h, w)
     prompt_embeds: Tensor | None = None  # from `encode_prompt`, one row a prompt
-    negative_prompt_embeds: Tensor | None = None  # likewise
+    pooled_prompt_embeds: Tensor | None = None  # likewise, for Stable Diffusion XL
+    negative_prompt_embeds: Tensor | None = None
+    negative_pooled_prompt_embeds: Tensor | None = None
     ip_adapter_image: Pictures | None = None  # one picture a subject, or a list of its pictures
     ip_adapter_image_embeds: Identity | Sequence[Identity] | None = None
-    output_type: str = "pil"
-    return_dict: bool = True
-    cross_attention_kwargs: Mapping[str, Any] | None = None
-    guidance_rescale: float = 0.0  # how far the guided result gets its former deviation
-    clip_skip: int | None = None
-    callback_on_step_end: OnStepEnd | None = None
-    callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",)
-    _: KW_ONLY
+
     subjects: Identity | Sequence[Subject] | None = None
     scene: Picture = ""  # the place, as of `Session.personalize`
     cutout: str | Search = "auto"  # how `ip_adapter_image` are cut out
@@ -97,14 +79,7 @@ class PersonalizeCall:
     box: Box | None = None
     view: View | None = None  # yaw and pitch in degrees
     scales: Scales = USUAL
-    seeds: Sequence[int] | None = None  # one a picture
-    guidance: Guidance | None = None  # a method in place of `guidance_scale`
-    identity_guidance: IdentityGuidance = (
-        IdentityGuidance.PLAIN
-    )  # guidance and shaping by name, likewise
-    pooled_prompt_embeds: Tensor | None = None  # Stable Diffusion XL only, with `prompt_embeds`
-    negative_pooled_prompt_embeds: Tensor | None = None  # likewise
-    return_masks: bool = True
+    identity_guidance: IdentityGuidance = IdentityGuidance.PLAIN  # guidance and shaping by name
 
     @property
     def num_images(self) -> int:
@@ -114,16 +89,13 @@ class PersonalizeCall:
         return len(rows) * self.num_images_per_prompt
 
 
-Strength = float | LayerScales
-
-
 class SwiftPiePipeline(AdaptedPipeline):
     """Draws subjects into the scene of a prompt, in one denoising step (arXiv:2605.01510)."""
 
     # None: the preset's or recipe's own.
     _subject_scales: Strength | tuple[Strength, ...] | None = None
 
-    @spelled_as(PersonalizeCall, instead=TEXT_TO_IMAGE)
+    @spelled_as(PersonalizeCall)
     def __call__(self, call: PersonalizeCall) -> SwiftPiePipelineOutput | tuple[object, ...]:
         """Draw `num_images_per_prompt` pictures a prompt; see `PersonalizeCall` for the arguments.
 
@@ -134,7 +106,12 @@ class SwiftPiePipeline(AdaptedPipeline):
             InputError: Something is missing, does not fit, or cannot be honoured.
         """
         components = self.to_components()
-        _check(call, components, self._callback_tensor_inputs)
+        check_shared(call, components, outputs=tuple(OUTPUTS))
+        if (call.prompt is None) == (call.prompt_embeds is None):
+            raise InputError("Exactly one of `prompt` and `prompt_embeds` is needed. Give one.")
+        if call.negative_prompt is not None and call.negative_prompt_embeds is not None:
+            raise InputError("`negative_prompt` and its embeddings were given. Give one of them.")
+        check_count(call.num_images)
         return self._answer(call, lambda: self._draw(call, components))
 
     def set_ip_adapter_scale(self, scale: Strength | Sequence[Strength]) -> None:
@@ -166,43 +143,23 @@ class SwiftPiePipeline(AdaptedPipeline):
                 )
         self._subject_scales = scales if isinstance(scale, Sequence) else scale
 
-    def encode_prompt(
-        self, prompt: str | list[str], *of_diffusers: object, **options: object
-    ) -> tuple[Tensor, Tensor]:
-        """Return `prompt_embeds` (P, T, D), 0 where a prompt has ended, and pooled ones (P, D).
-
-        Raises:
-            InputError: More is given, as diffusers' own take it.
-        """
-        refuse([*options, *(["device"] if of_diffusers else [])], ENCODING_OPTIONS)
-        _take_no(options)
+    def encode_prompt(self, prompt: str | list[str]) -> tuple[Tensor, Tensor]:
+        """Return `prompt_embeds` (P, T, D), 0 where a prompt has ended, and pooled ones (P, D)."""
         self._wake("text_encoder")
         with torch.no_grad():
             text = self.to_components().text.encode([prompt] if isinstance(prompt, str) else prompt)
         return text.hidden_states * text.attention_mask[..., None].to(text.pooled), text.pooled
 
     def prepare_ip_adapter_image_embeds(
-        self,
-        ip_adapter_image: Pictures,
-        *of_diffusers: object,
-        masks: Tensor | list[Tensor] | None = None,
-        cutout: str | Search = "auto",
-        **options: object,
+        self, ip_adapter_image: Pictures, *, cutout: str | Search = "auto"
     ) -> list[Identity]:
         """Return the subjects of `ip_adapter_image`, encoded once for any number of calls.
 
         Raises:
-            InputError: A picture cannot be used, a subject cannot be found in it, or more is given,
-                as diffusers' own takes it.
+            InputError: A picture cannot be used, or a subject cannot be found in it.
         """
-        names = [name for name, _ in zip(IMAGE_OPTIONS, of_diffusers, strict=False)]
-        refuse([*names, *options], ENCODING_OPTIONS)
-        _take_no(options)
         self._wake(*ENCODING)
-        found = _pictured_subjects(self.to_components(), ip_adapter_image, masks, cutout)
-        if not found:
-            raise InputError("No picture was given to encode. Give one, or a list of some.")
-        return [subject.identity for subject in found]
+        return _encoded(self.to_components(), ip_adapter_image, cutout)
 
     def _draw(self, call: PersonalizeCall, components: Components) -> SwiftPiePipelineOutput:
         if call.ip_adapter_image is not None:
@@ -217,7 +174,7 @@ class SwiftPiePipeline(AdaptedPipeline):
             images = to_output(drawn.tensor, call.output_type)
         return SwiftPiePipelineOutput(
             images=images,
-            masks=list(drawn.subject_masks) if call.return_masks else None,
+            masks=list(drawn.subject_masks),
             seeds=drawn.seeds,
             timings=drawn.timings_ms,
             branches=drawn.branches,
@@ -258,11 +215,9 @@ def request_of(call: PersonalizeCall, components: Components) -> PersonalizeRequ
         InputError: Something is missing, or does not fit.
     """
     steering = steering_for(
+        call,
         len(components.schedule.steps),
-        scale=call.guidance_scale,
-        rescale=call.guidance_rescale,
         is_negative=not (call.negative_prompt is None and call.negative_prompt_embeds is None),
-        guidance=call.guidance,
         identity_guidance=call.identity_guidance,
     )
     embeds = (call.prompt_embeds, call.pooled_prompt_embeds)
@@ -285,143 +240,38 @@ def request_of(call: PersonalizeCall, components: Components) -> PersonalizeRequ
     return _with_noise(request, call, components)
 
 
-def _take_no(options: Mapping[str, object]) -> None:
-    """Refuse unknown arguments.
-
-    Raises:
-        TypeError: There is one.
-    """
-    for name in options:
-        raise TypeError(f"there is no argument {name!r}")
-
-
-def _check(call: PersonalizeCall, components: Components, tensor_inputs: Sequence[str]) -> None:
-    check_shared(call, components, tensor_inputs, outputs=tuple(OUTPUTS))
-    if call.clip_skip is not None:
-        raise InputError(
-            f"clip_skip={call.clip_skip} was given; preset {components.preset.name!r} reads "
-            "prompts as its weights were trained with. Leave it out."
-        )
-    for name in ("timesteps", "sigmas", "eta"):
-        value = getattr(call, name)
-        if value is not None and not (name == "eta" and value == 0):
-            raise InputError(
-                f"{name}={value} was given; the steps of preset {components.preset.name!r} were "
-                "fixed when it was distilled. Leave it out."
-            )
-    if unknown := sorted({*(call.cross_attention_kwargs or {})} - {MASKS}):
-        raise InputError(
-            f"cross_attention_kwargs has {unknown[0]!r}; only {MASKS!r} means something here. "
-            "Strengths of subjects go into `scales=`, those of LoRAs into set_adapters()."
-        )
-    if (call.prompt is None) == (call.prompt_embeds is None):
-        raise InputError("Exactly one of `prompt` and `prompt_embeds` is needed. Give one.")
-    if call.negative_prompt is not None and call.negative_prompt_embeds is not None:
-        raise InputError("`negative_prompt` and its embeddings were given. Give one of them.")
-    check_count(call.num_images)
-
-
-def _pictured_subjects(
-    components: Components,
-    pictures: Pictures,
-    masks: Tensor | Sequence[Tensor] | None,
-    cutout: str | Search,
-) -> list[Subject]:
-    # One subject an entry; a nested list is one subject's pictures. As in diffusers, a mask of n
-    # layers (1, n, H, W) belongs to n pictures of one entry, which then are subjects of their own.
-    entries = [[to_picture(picture) for picture in entry] for entry in _entries(pictures)]
-    regions = None if masks is None else _split_masks(masks)
-    if regions is not None and len(regions) == len(entries):
-        layers = [region.shape[1] for region in regions]
-        regions = [layer for region in regions for layer in region.split(1, dim=1)]
-        entries = [
-            group
-            for entry, count in zip(entries, layers, strict=True)
-            for group in ([entry] if count == 1 else [[picture] for picture in entry])
-        ]
-    search = search_of(cutout)
-    identities = [
-        encode_identity(components, entry, searches=[search] * len(entry)) for entry in entries
-    ]
-    return _with_masks([Subject(identity) for identity in identities], regions)
-
-
-def _known_subjects(
-    identities: Identity | Sequence[Identity], masks: Tensor | Sequence[Tensor] | None
-) -> list[Subject]:
-    entries = identities if isinstance(identities, list | tuple) else [identities]
-    given = [identity for identity in entries if isinstance(identity, Identity)]
-    if others := [entry for entry in entries if not isinstance(entry, Identity)]:
-        raise InputError(
-            f"ip_adapter_image_embeds holds a {type(others[0]).__name__}, which has nothing for "
-            "the detail branch. Give the Identity that prepare_ip_adapter_image_embeds() returns."
-        )
-    regions = None if masks is None else _split_masks(masks)
-    if regions is not None:
-        regions = [layer for region in regions for layer in region.split(1, dim=1)]
-    return _with_masks([Subject(identity) for identity in given], regions)
-
-
-def _split_masks(masks: Tensor | Sequence[Tensor]) -> list[Tensor]:
-    rows = list(masks.unsqueeze(1)) if isinstance(masks, Tensor) else list(masks)
-    for row in rows:
-        is_mask = isinstance(row, Tensor) and row.ndim == 4 and len(row) == 1
-        if not is_mask or row.min() < 0 or row.max() > 1:
-            raise InputError(
-                "ip_adapter_masks are tensors (1, n, H, W) in [0, 1], one an entry of "
-                "ip_adapter_image. Make them with IPAdapterMaskProcessor().preprocess(…)."
-            )
-    return rows
-
-
-def _with_masks(subjects: list[Subject], regions: Sequence[Tensor] | None) -> list[Subject]:
-    if regions is None:
-        return subjects
-    if len(regions) != len(subjects):
-        raise InputError(
-            f"{len(regions)} masks were given for {len(subjects)} subjects. Give one each."
-        )
-    return [
-        replace(subject, mask=region.float().cpu())
-        for subject, region in zip(subjects, regions, strict=True)
-    ]
-
-
-def _entries(pictures: Pictures) -> Iterable[Sequence[Picture]]:
-    rows = rows_of(pictures)
-    rows = rows if isinstance(rows, list | tuple) else [rows]
-    return [entry if isinstance(entry, list | tuple) else [entry] for entry in rows]
+def _encoded(components: Components, pictures: Pictures, cutout: str | Search) -> list[Identity]:
+    """Return one identity for each entry; a nested list shows one subject."""
+    rows, search = rows_of(pictures), search_of(cutout)
+    identities = []
+    for entry in rows if isinstance(rows, list | tuple) else [rows]:
+        shown = [to_picture(one) for one in (entry if isinstance(entry, list | tuple) else [entry])]
+        identities.append(encode_identity(components, shown, searches=[search] * len(shown)))
+    return identities
 
 
 def _subjects_of(call: PersonalizeCall, components: Components) -> tuple[Subject, ...]:
-    pictures, identities = call.ip_adapter_image, call.ip_adapter_image_embeds
-    count = sum(value is not None for value in (call.subjects, pictures, identities))
-    masks = (call.cross_attention_kwargs or {}).get(MASKS)
-    is_text = Capability.TEXT in components.preset.capabilities and masks is None
-    if count != 1 and not (count == 0 and is_text):
+    pictures, known = call.ip_adapter_image, call.ip_adapter_image_embeds
+    count = sum(value is not None for value in (call.subjects, pictures, known))
+    if count != 1 and not (count == 0 and Capability.TEXT in components.preset.capabilities):
         raise InputError(
             "A picture needs its subjects in one way: `ip_adapter_image`, "
             "`ip_adapter_image_embeds` or `subjects`. Give exactly one."
         )
-    if masks is not None and (call.subjects is not None or isinstance(call.mask, Tensor)):
-        raise InputError(
-            f"{MASKS} came with `mask` or `subjects`, which also say where the subjects act. "
-            "Give one of them."
-        )
     places: dict[str, Any] = {"box": call.box, "view": call.view}
-    if call.subjects is not None or count == 0:
+    if pictures is None and known is None:
         return as_subjects(call.subjects or (), **places)
     if pictures is not None:
-        found = _pictured_subjects(components, pictures, masks, call.cutout)
-    else:
-        assert identities is not None, "one of three was given"
-        found = _known_subjects(identities, masks)
-    if len(found) == 1 and masks is None:
-        return as_subjects(found[0].identity, **places)
-    if len(found) == 1:
-        (subject,) = as_subjects(found[0].identity, **places)
-        return (replace(subject, mask=found[0].mask),)
-    return as_subjects(found, **places)
+        known = _encoded(components, pictures, call.cutout)
+    entries: list[Any] = [*known] if isinstance(known, list | tuple) else [known]
+    if others := [entry for entry in entries if not isinstance(entry, Identity)]:
+        raise InputError(
+            f"ip_adapter_image_embeds holds a {type(others[0]).__name__}. Give the Identity that "
+            "prepare_ip_adapter_image_embeds() returns, which the detail branch reads too."
+        )
+    if len(entries) == 1:
+        return as_subjects(entries[0], **places)
+    return as_subjects([Subject(identity) for identity in entries], **places)
 
 
 def _size_of(call: PersonalizeCall, components: Components) -> tuple[int, int] | None:
@@ -474,19 +324,12 @@ def _with_noise(
     Raises:
         InputError: They are given in two ways, or their number or shape does not fit.
     """
-    if call.seeds is not None and (call.generator is not None or call.latents is not None):
-        raise InputError(
-            "seeds came with a generator or latents; all of them say what the noise is. Give one."
-        )
-    if call.seeds is not None and len(call.seeds) != call.num_images:
-        raise InputError(
-            f"{len(call.seeds)} seeds were given for {call.num_images} pictures. Give one each."
-        )
-    if call.seeds is not None:
-        return replace(request, seeds=tuple(call.seeds))
-    by_seed = call.generator is None or technique_for(components, request).draws_by_seed
+    if call.seeds is not None and call.latents is not None:
+        raise InputError("`seeds` and `latents` both say what the noise is. Give one of them.")
+    is_drawn = call.seeds is None and call.generator is not None
+    by_seed = not is_drawn or technique_for(components, request).draws_by_seed
     if call.latents is None and by_seed:
-        return replace(request, seeds=tuple(seeds_of(call.num_images, call.generator)))
+        return replace(request, seeds=seeds_of(call, call.num_images))
     cells = components.cells_of(request.size_px)
     shape = (call.num_images, components.preset.latent_channels, *cells)
     if call.latents is not None and call.latents.shape != shape:
@@ -501,11 +344,7 @@ def _draw_by_generator(
     call: PersonalizeCall, components: Components, shape: tuple[int, ...]
 ) -> Tensor:
     generator, device = call.generator, components.device
-    if isinstance(generator, list) and len(generator) != call.num_images:
-        raise InputError(
-            f"{len(generator)} generators were given for {call.num_images} pictures. Give one, or "
-            "one a picture."
-        )
+    check_generators(generator, call.num_images)
     given = [] if call.latents is None else [call.latents.float().to(device)]
     count = components.schedule.num_draws - len(given)
     drawn = [randn_tensor(shape, generator=generator, device=device) for _ in range(count)]
