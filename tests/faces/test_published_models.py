@@ -37,7 +37,7 @@ FOLDER = Path(os.environ.get("SWIFTPIE_FACE_MODELS", "no-face-models"))
 JUDGE = Path(os.environ.get("SWIFTPIE_JUDGE_MODELS", "no-judge-models"))
 PEOPLE = Path(os.environ.get("SWIFTPIE_FACE_PHOTOS", "no-face-photos"))
 SIDE = 640
-MARGIN = 0.2  # of a cosine; at least 0.4 with the recognisers that docs/faces.md names
+MARGIN = 0.2  # of a cosine; at least 0.4 with the recognisers that docs/full-size.md names
 
 pytestmark = pytest.mark.weights
 

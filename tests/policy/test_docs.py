@@ -32,8 +32,7 @@ ALONE = "onnxruntime_alone.py"  # tests/engine/graphs runs it, beside an export
 EXAMPLES = sorted(path for path in (ROOT / "examples").glob("*.py") if path.name != ALONE)
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 SERVING = ROOT / "docs" / "serving.md"  # whose programs need a server: tests/server runs them
-COMMANDS = ROOT / "docs" / "commands.md"
-ASSISTANTS = ROOT / "docs" / "mcp.md"  # whose program starts one: tests/server/mcp runs it
+COMMANDS = ROOT / "docs" / "batch.md"
 MAX_EXAMPLE_LINES = 60
 FIRST_SCREEN_LINES = 30
 MAX_README_LINES = 150
@@ -106,14 +105,12 @@ def test_an_example_is_short_runs_and_leaves_pictures(example, workspace, capsys
 
 def test_there_are_examples_and_pages():
     assert len(EXAMPLES) >= 3
-    assert 12 <= len(PAGES) <= 31
+    assert 12 <= len(PAGES) <= 21
 
 
 @pytest.mark.thorough
 @pytest.mark.usefixtures("workspace")
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if page not in {SERVING, ASSISTANTS}], ids=shown
-)
+@pytest.mark.parametrize("page", [page for page in PAGES if page != SERVING], ids=shown)
 def test_python_on_a_page_runs_from_top_to_bottom(page):
     names = {}
     for body in blocks(page, "python"):

@@ -445,9 +445,9 @@ def test_health_models_and_metrics(server):
 def test_the_pages_programs_run(server, sprite, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     sprite.save("dog.png")
-    (program,) = blocks(SERVING, "python")
+    program, _ = blocks(SERVING, "python")
     exec(program.replace("http://127.0.0.1:8000", server.url), {})
     with Image.open("beach.png") as drawn:
         assert drawn.size == (128, 128)
-    (asked,) = blocks(SERVING, "json")
+    asked, _ = blocks(SERVING, "json")
     assert Drawing.model_validate_json(asked).n == 2

@@ -26,7 +26,7 @@ from swiftpie.server.mcp.tools import TOOLS
 from swiftpie.server.schemas import MAX_PICTURES, MAX_PROMPT
 from swiftpie.server.store import Models, ServedModel
 from swiftpie.server.worker import Worker
-from tests.policy.test_docs import ASSISTANTS, blocks, rows_of
+from tests.policy.test_docs import SERVING, blocks, rows_of
 
 
 @asynccontextmanager
@@ -205,16 +205,16 @@ def test_what_is_unsafe_or_wrong_is_refused(options, said):
 
 @pytest.mark.slow
 def test_the_program_on_the_page_starts_the_command_and_draws(capfd):
-    (program,) = blocks(ASSISTANTS, "python")
+    _, program = blocks(SERVING, "python")
     names = {}
-    exec(compile(program, "mcp.md", "exec"), names)
+    exec(compile(program, "serving.md", "exec"), names)
     assert capfd.readouterr().out == "[3]\n"
     (picture,) = pictures_of(names["answer"])
     assert picture.size == (256, 256)
 
 
 def test_the_page_names_every_tool():
-    rows = rows_of(ASSISTANTS, "## Tools")[2:]
+    rows = rows_of(SERVING, "## Assistants: an MCP server")[2:]
     required = {tool.name: tool.arguments.model_json_schema()["required"] for tool in TOOLS}
     assert [row[0] for row in rows] == [tool.name for tool in TOOLS]
     assert all(f"`{name}`" in f"`{row[2]}`" for row in rows for name in required[row[0]])
