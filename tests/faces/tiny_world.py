@@ -36,11 +36,10 @@ def small_session(root, *, adapter=FACE_ID_PLUS, side_px=64):
     return Session(components)
 
 
-def options(root, *, adapter=FACE_ID, judge=True):
+def options(root, *, adapter=FACE_ID):
     """What commands need to know to use them."""
-    chosen = [
+    return [
         *("--preset", "sdxl-lightning-2", "--weights", root / "unet", "--base", root / "pipeline"),
         *("--offline", "--adapter", root / f"{adapter}.safetensors"),
         *("--image-encoder", root / "encoder", "--face-models", root / "faces", "--side", 64),
     ]
-    return [*chosen, "--judge-models", root / "judge"] if judge else chosen

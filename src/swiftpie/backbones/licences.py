@@ -57,8 +57,6 @@ AESTHETIC = LicenceTerms("judge", "improved aesthetic predictor (LAION)", "Apach
 IMAGE_REWARD = LicenceTerms("judge", "ImageReward-v1.0 (THUDM)", "Apache-2.0", True)
 DINO = LicenceTerms("judge", "DINO ViT-B/8", "Apache-2.0", True)
 LPIPS = LicenceTerms("judge", "LPIPS", "BSD-2-Clause", True)
-PIE = LicenceTerms("pictures", "PIE-Bench", YOURS, None)
-YOUR_PHOTOS = LicenceTerms("pictures", "photographs of people", "theirs to allow", None)
 
 
 def everything() -> list[LicenceTerms]:
@@ -130,24 +128,8 @@ def encoder_terms(name: str, *, part: str) -> list[LicenceTerms]:
     ]
 
 
-def cutout_terms(way: str | None) -> list[LicenceTerms]:
-    """Return what cuts subjects out as `--cutout` says, to begin with by default.
-
-    Raises:
-        ConfigError: rembg has no such model.
-    """
-    name, _, model = (way or "").partition(" ")[0].partition(":")
-    if name != "rembg":
-        fetched = [] if isnet.locate() is None else [ISNET]
-        return [] if name == "none" else [OWN_CUTOUT, *fetched]
-    chosen = rembg.named(model or rembg.DEFAULT)
-    return [terms for terms in REMBG if terms.name.endswith(f" {chosen.name}")]
-
-
-def adapter_terms(adapter: str | None) -> LicenceTerms:
+def adapter_terms(adapter: str) -> LicenceTerms:
     """Return the terms of a published adapter, by its name."""
-    if adapter is None:
-        return LicenceTerms("adapter", "of your choice", YOURS, None)
     name = PurePath(adapter).name
     if name.lower().startswith("ip-adapter-faceid"):
         return FACE_ADAPTER._replace(name=name)

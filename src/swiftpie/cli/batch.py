@@ -18,7 +18,7 @@ from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.presets import Recipe
 from swiftpie.batch.lists import PROMPT_FILE, grid, read_lines, read_prompts, read_seeds
 from swiftpie.cli import console, options
-from swiftpie.cli.drawing.face import with_face_files
+from swiftpie.cli.drawing.face import Recogniser, with_face_files
 from swiftpie.cli.loading import confirm_download, load_keywords, plan_downloads, resolved
 from swiftpie.errors import ConfigError, SwiftPieError
 from swiftpie.faces import CONSENT, FaceSettings
@@ -102,7 +102,6 @@ class Format(StrEnum):
     TIF = "tif"
 
 
-Recogniser = Annotated[FaceSettings, options.FieldOptions(FaceSettings, ("encoder", "face_models"))]
 FileFormat = Annotated[Format, typer.Option("--format", help="Format of the pictures.")]
 
 app = typer.Typer()

@@ -228,9 +228,9 @@ def request_facts(
     return {**texts, "preset": preset, "size": size, "scales": strengths}
 
 
-def report_written(target: Target, seed: int, *, more: str = "") -> None:
+def report_written(target: Target, seed: int) -> None:
     """Report the file of a picture and its seed."""
-    say(f"wrote {target.picture or 'the picture to standard output'} (seed {seed}{more})")
+    say(f"wrote {target.picture or 'the picture to standard output'} (seed {seed})")
 
 
 def print_pictures(

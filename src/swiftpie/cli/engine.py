@@ -126,19 +126,26 @@ def _prepared(session: "Session", size_px: tuple[int, int] | None) -> dict[str, 
 @options.with_fields
 def onnx(*, folder: Folder, loading: Loading, size: options.SizeText = None) -> None:
     """Write ONNX graphs that share one file of weights, and compare a picture."""
-    _export("onnxruntime", folder, loading, size)
+    from swiftpie.imageio.atomic import atomic_folder
 
+    _refuse_existing(folder)
+    size_px = None if size is None else parse_size(size)
+    loading, known = resolved(loading)
+    loading = {**loading, "device": "cpu"}
+    if known.family != "tiny":  # which computes in nothing else
+        loading["dtype"] = "float32"
+    components = open_session(**loading).session.components
 
-@export_app.command(
-    epilog=console.examples(
-        "swiftpie export openvino mini-openvino",
-        "swiftpie export openvino small-openvino --size 64x64",
+    from swiftpie.engine.graphs.export import check, export_onnx
+
+    with atomic_folder(folder) as new:
+        sheet = export_onnx(components, new, size_px=size_px)
+        alike = check(components, new, sheet)
+        size_mib = sum(path.stat().st_size for path in new.iterdir()) / 2**20
+    console.say(
+        f"wrote {folder} ({', '.join(sheet.graphs)}; {size_mib:.1f} MiB; PSNR to PyTorch's "
+        f"picture: {alike:.1f} dB)"
     )
-)
-@options.with_fields
-def openvino(*, folder: Folder, loading: Loading, size: options.SizeText = None) -> None:
-    """Write OpenVINO graphs, and compare a picture."""
-    _export("openvino", folder, loading, size)
 
 
 @export_app.command(
@@ -174,27 +181,3 @@ def page(
 def _refuse_existing(folder: Path) -> None:
     if folder.exists():
         raise InputError(f"'{folder}' exists already. Give the name of a new folder.")
-
-
-def _export(runtime: str, folder: Path, loading: LoadOptions, size: str | None) -> None:
-    from swiftpie.imageio.atomic import atomic_folder
-
-    _refuse_existing(folder)
-    size_px = None if size is None else parse_size(size)
-    loading, known = resolved(loading)
-    loading = {**loading, "device": "cpu"}
-    if known.family != "tiny":  # which computes in nothing else
-        loading["dtype"] = "float32"
-    components = open_session(**loading).session.components
-
-    from swiftpie.engine.graphs.export import check, export_onnx, export_openvino
-
-    write = {"onnxruntime": export_onnx, "openvino": export_openvino}[runtime]
-    with atomic_folder(folder) as new:
-        sheet = write(components, new, size_px=size_px)
-        alike = check(components, new, sheet, runtime=runtime)
-        size_mib = sum(path.stat().st_size for path in new.iterdir()) / 2**20
-    console.say(
-        f"wrote {folder} ({', '.join(sheet.graphs)}; {size_mib:.1f} MiB; PSNR to PyTorch's "
-        f"picture with {runtime}: {alike:.1f} dB)"
-    )

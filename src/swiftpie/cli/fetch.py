@@ -1,7 +1,5 @@
 """`swiftpie fetch`: download what a recipe, a preset, a face encoder or cut-outs need."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,7 +8,7 @@ from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.presets import PRESETS, RECIPES
 from swiftpie.cli import console, options
 from swiftpie.cli.loading import confirm_download, plan_downloads, print_download
-from swiftpie.errors import ConfigError, WeightsError, check_installed, did_you_mean
+from swiftpie.errors import ConfigError, check_installed, did_you_mean
 from swiftpie.faces import FACE_ENCODERS
 
 if TYPE_CHECKING:
@@ -60,8 +58,7 @@ def fetch(
     huggingface_hub downloads; every file is compared with the checksum of its publisher.
     Commands that draw download missing files by themselves.
     """
-    with _sources_without_network(name, is_wanted=dry_run, as_json=as_json):
-        faces, networks = _needs_of(name, loading)
+    faces, networks = _needs_of(name, loading)
     needs = faces + networks
     facts = _facts(needs)
     if dry_run:
@@ -102,40 +99,6 @@ def _needs_of(name: str, loading: LoadOptions) -> "tuple[DownloadPlan, DownloadP
     known = [CUTOUT, *RECIPES.names(), *PRESETS.names(), *FACE_ENCODERS.names()]
     advice = did_you_mean(name, known, otherwise="See `swiftpie recipes` and `swiftpie presets`.")
     raise ConfigError(f"{name!r} is not a recipe, a preset, a face encoder or cutout. {advice}")
-
-
-@contextmanager
-def _sources_without_network(name: str, *, is_wanted: bool, as_json: bool) -> Iterator[None]:
-    """List where everything is published if its files cannot be listed, and fail all the same."""
-    try:
-        yield
-    except WeightsError:
-        if is_wanted and as_json:
-            console.print_json({"sources": _sources_of(name)})
-        elif is_wanted:
-            console.say("Names and sizes of files are known with a network. They come from:")
-            for part, place in _sources_of(name).items():
-                console.say(f"  {part.replace('_', ' ')}: {place}")
-        raise
-
-
-def _sources_of(name: str) -> dict[str, str]:
-    """Return where each part of what NAME means is published."""
-    if name == CUTOUT:
-        from swiftpie.models.isnet import REPOSITORY
-
-        return {CUTOUT: REPOSITORY}
-    recipe = RECIPES.get(name) if name in RECIPES.names() else None
-    encoder = name if recipe is None else recipe.face_encoder
-    places: dict[str, object] = {}
-    if encoder in FACE_ENCODERS.names():
-        files = FACE_ENCODERS.get(encoder or "").files
-        places |= {file.name: file.repository for file in files if file.repository}
-    if recipe is not None or name in PRESETS.names():
-        preset = PRESETS.get(name if recipe is None else recipe.preset)
-        places |= {"weights": preset.repository, "base": preset.base}
-    places |= {} if recipe is None else recipe.references
-    return {part: str(place) for part, place in places.items() if place is not None}
 
 
 def _finish(name: str, faces: "DownloadPlan", loading: LoadOptions) -> None:

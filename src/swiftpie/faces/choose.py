@@ -157,13 +157,6 @@ def similarity(first: NDArray[np.float32], second: NDArray[np.float32]) -> float
     return float(np.dot(first, second) / (np.linalg.norm(first) * np.linalg.norm(second)))
 
 
-def likenesses(
-    judge: FaceEncoder, reference: Face | None, images: Sequence[Image.Image]
-) -> list[float | None]:
-    """Return how alike the main face of each picture and the reference are to the judge."""
-    return [likeness(reference, shown_face(judge, image)) for image in images]
-
-
 def similarity_transform(points: Matrix, targets: Matrix) -> Matrix:
     """Return rotation, one scale and shift (2, 3) that bring `points` (N, 2) nearest to `targets`.
 

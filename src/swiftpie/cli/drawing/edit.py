@@ -12,7 +12,12 @@ from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.presets import Use
 from swiftpie.batch.lists import read_prompts
 from swiftpie.cli import console, options
-from swiftpie.cli.drawing.face import choose_in, warn_of_strange_vectors, with_face_files
+from swiftpie.cli.drawing.face import (
+    Recogniser,
+    choose_in,
+    warn_of_strange_vectors,
+    with_face_files,
+)
 from swiftpie.cli.drawing.subjects import (
     cutout_facts,
     named_facts,
@@ -28,8 +33,6 @@ from swiftpie.pipelines.request import EditRequest, opened
 from swiftpie.pipelines.settings import EditSettings, Scales
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from swiftpie.backbones.downloads import DownloadPlan
     from swiftpie.engine.session import Session
     from swiftpie.faces import FaceEncoder
@@ -65,7 +68,6 @@ NewSubject = Annotated[
 ]
 
 FaceOf = Annotated[FaceSource, options.FieldOptions(FaceSource)]
-Recogniser = Annotated[FaceSettings, options.FieldOptions(FaceSettings, ("encoder", "face_models"))]
 PreviewMask = Annotated[
     bool,
     typer.Option(
@@ -133,7 +135,7 @@ def edit(
     loading, preset = resolved(loading, use=Use.FACE if source.face else Use.EDIT)
     settings = replace(settings, scales=Scales(**scales))
     where = read_where(request.pop("where", None), mask=request.get("mask"), box=box)
-    place: Path | Image.Image | Box | None = read_place(request.pop("mask", None), box)
+    place = read_place(request.pop("mask", None), box)
     words = {name: request.get(name, "") for name in ("source_prompt", "keyword")}
     picture, seeds = read_picture(image), sampling.seeds
     options.check_prompt(words["source_prompt"])
@@ -143,14 +145,13 @@ def edit(
     targets = plan_targets(output, count=len(seeds) * len(prompts))
     shown = with_cutouts([read_source(subject)] if subject else [], cutouts)
     person = _read_person(source, recogniser, loading, subjects=subject)
-    if person is not None and place is None and not (words["keyword"] or where):
-        place = _place_of_face(person.encoder, picture)
     if person is not None:
         person.agreed.fetch()
     session, load_ms = open_session(**loading)
     if person is not None:
         warn_of_strange_vectors(session, person.encoder)
         shown = [session.encode_face(person.chosen)]
+        session = session.with_face_encoder(person.encoder)  # finds the face that changes
     edited = EditRequest(
         image=picture,
         prompt=prompts[0],
@@ -228,30 +229,12 @@ def _read_person(
     return Person(choose_in(encoder, source), encoder, agreed)
 
 
-def _place_of_face(encoder: "FaceEncoder", picture: str | bytes) -> "Image.Image":
-    """Return where the face of the picture to edit is."""
-    from swiftpie.faces.region import face_region
-    from swiftpie.imageio.decoding import load_image
-
-    region = face_region(encoder, load_image(picture))
-    for note in region.notes:
-        console.say(note)
-    return region.mask
-
-
 def preview(session: "Session", job: EditJob) -> None:
     """Write the region that the edit of `job` may change, and nothing else."""
+    from swiftpie.pipelines.draw import find_region
+
     request = job.request
-    region = session.find_region(
-        request.image,
-        request.prompt,
-        source_prompt=request.source_prompt,
-        keyword=request.keyword,
-        mask=request.mask,
-        where=None if request.where is None else session.identity_of(request.where),
-        seed=request.seed,
-        settings=request.settings,
-    )
+    region = find_region(session.components, session.resolved(request))
     target = job.target._replace(mask=None)
     console.write_outputs([(region, region, request.seed, target)], metadata={}, force=job.force)
     console.report_written(target, request.seed)
@@ -329,14 +312,11 @@ def _check_seeds(session: "Session", jobs: list[EditJob], sampling: options.Seed
     from swiftpie.pipelines.advice import equal_pictures
     from swiftpie.pipelines.draw import follows_seed
 
+    request = jobs[0].request
+    has_mask = request.mask is not None or getattr(request.source, "is_face", False)
     blank = Image.new("RGB", (1, 1))
     requests = (
-        replace(
-            job.request,
-            image=blank,
-            mask=None if job.request.mask is None else (0, 0, 1, 1),
-            where=None,
-        )
+        replace(job.request, image=blank, mask=(0, 0, 1, 1) if has_mask else None, where=None)
         for job in jobs
     )
     if all(follows_seed(session.components, session.resolved(each)) for each in requests):

@@ -18,28 +18,17 @@ from swiftpie.pipelines.request import PersonalizeRequest
 from swiftpie.pipelines.settings import IdentityGuidance, Scales
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from PIL import Image
-
     from swiftpie.backbones.downloads import DownloadPlan
     from swiftpie.engine.session import Session
-    from swiftpie.faces import FaceEncoder, FaceEncoders
+    from swiftpie.faces import FaceEncoder
     from swiftpie.faces.choose import ChosenFace
 
-NO_JUDGE = (
-    "No identity score: it needs a second face encoder, which the generator did not use, and only "
-    "one is installed here. Give its files with --judge-models."
-)
 PUBLISHED_WITH = "insightface"
 LOADED = (*options.DRAWING, "lora_scale", "face_version")
 SCALES = ("identity_scale", "text_scale", "balance")
 
 FaceScales = Annotated[dict[str, float], options.FieldOptions(Scales, SCALES)]
-Recognisers = Annotated[
-    FaceSettings,
-    options.FieldOptions(FaceSettings, ("encoder", "face_models", "judge", "judge_models")),
-]
+Recogniser = Annotated[FaceSettings, options.FieldOptions(FaceSettings, ("encoder", "face_models"))]
 Photo = Annotated[
     str,
     typer.Argument(
@@ -66,12 +55,12 @@ app = typer.Typer()
 
 @app.command(
     help="Draw the person of a photograph into the scene that PROMPT describes.\n\n"
-    "The face is found, turned upright and described by an encoder (for its files see `swiftpie "
-    f"licenses face`). {CONSENT}",
+    "The face is found, turned upright and described by an encoder (its files and licences: "
+    f"`swiftpie licenses opencv`). {CONSENT}",
     epilog=console.examples(
         'swiftpie face me.jpg "a person reading in a cafe" -o out.png --preset hyper-sdxl-1 '
         "--adapter h94/IP-Adapter-FaceID:ip-adapter-faceid-plusv2_sdxl.bin --allow-pickle "
-        "--encoder insightface --judge opencv",
+        "--encoder insightface",
         'swiftpie face me.jpg "an oil painting" -o out.png --recipe face-plus '
         "--identity-guidance dcg",
     ),
@@ -84,7 +73,7 @@ def face(
     output: options.Output,
     request: Request,
     source: Annotated[FaceSource, options.FieldOptions(FaceSource, ("face_number",))],
-    recognisers: Recognisers,
+    recogniser: Recogniser,
     sampling: options.Seeds,
     scales: FaceScales,
     side: SidePx = None,
@@ -97,15 +86,15 @@ def face(
         check_texts(prompt=words)
     targets = console.plan_outputs(output, count=len(seeds) * len(prompts))
     loading, _ = resolved(loading, use=Use.FACE)
-    encoders, agreed = open_face_encoders(recognisers, loading)
-    chosen = choose_in(encoders.encoder, replace(source, face=photo))
+    recogniser, agreed = with_face_files(recogniser, loading)
+    encoder = recogniser.open()
+    chosen = choose_in(encoder, replace(source, face=photo))
     agreed.fetch()
     session = open_session(**loading).session
-    warn_of_strange_vectors(session, encoders.encoder)
+    warn_of_strange_vectors(session, encoder)
     preset = session.components.preset
     guidance = request.get("identity_guidance", IdentityGuidance.PLAIN)
-    judge = None if encoders.judge is None else encoders.judge.name
-    about = {"identity_guidance": guidance.value, "face_encoder": encoders.encoder.name, **METADATA}
+    about = {"identity_guidance": guidance.value, "face_encoder": encoder.name, **METADATA}
     rows, timings = [], Counter[str]()
     for words, own in console.shared_out(prompts, targets):
         result = session.face(
@@ -121,11 +110,9 @@ def face(
         origin = origin_of(preset.name, result.scales, prompt=words, **about)
         drawn = zip(result.images, result.subject_masks, result.seeds, own, strict=True)
         console.write_outputs(drawn, metadata=origin, force=output.force)
-        scores = _scores(encoders.judge, chosen, result.images)
-        for target, seed, identity in zip(own, result.seeds, scores, strict=True):
-            console.report_written(target, seed, more=_spell(judge, identity))
-            found_in = {"path": target.picture, "seed": seed, "prompt": words}
-            rows.append({**found_in, "identity": identity})
+        for target, seed in zip(own, result.seeds, strict=True):
+            console.report_written(target, seed)
+            rows.append({"path": target.picture, "seed": seed, "prompt": words})
         timings.update(result.timings_ms)
     console.say(CONSENT)
     if output.as_json:
@@ -135,7 +122,6 @@ def face(
             rows,
             timings,
             face={**where, "score": round(chosen.face.score, 4), "box": box},
-            judge=judge,
             notes=list(chosen.notes),
             branches=list(result.branches),
             **console.request_facts(
@@ -148,10 +134,10 @@ def face(
         )
 
 
-def open_face_encoders(
+def with_face_files(
     settings: FaceSettings, loading: LoadOptions
-) -> "tuple[FaceEncoders, DownloadPlan]":
-    """Open the encoder and the judge, downloading them if allowed; report a missing judge.
+) -> "tuple[FaceSettings, DownloadPlan]":
+    """Return the settings with the recipe's encoder and all files, downloaded if the user agrees.
 
     One question covers the files of encoders and of the networks. The second value is what the
     networks need, to be downloaded once a face is found; it is empty if there was no question.
@@ -159,19 +145,6 @@ def open_face_encoders(
     Raises:
         ConfigError: Files are missing and there is no terminal to ask on.
     """
-    from swiftpie.faces import open_encoders
-
-    settings, agreed = with_face_files(settings, loading)
-    encoders = open_encoders(settings)
-    if encoders.judge is None:
-        console.say(NO_JUDGE)
-    return encoders, agreed
-
-
-def with_face_files(
-    settings: FaceSettings, loading: LoadOptions
-) -> "tuple[FaceSettings, DownloadPlan]":
-    """Return the settings with the recipe's encoder and all files; see `open_face_encoders`."""
     from swiftpie.backbones.downloads import DownloadPlan
     from swiftpie.backbones.face_files import fetched, plan_faces, with_files
 
@@ -215,22 +188,3 @@ def warn_of_strange_vectors(session: "Session", encoder: "FaceEncoder") -> None:
             f"{PUBLISHED_WITH} for the published FaceID files. With vectors of {encoder.name} it "
             "draws another person, unless it was trained with them."
         )
-
-
-def _scores(
-    judge: "FaceEncoder | None", chosen: "ChosenFace", images: "Sequence[Image.Image]"
-) -> list[float | None]:
-    from swiftpie.faces.choose import likenesses, same_face
-
-    if judge is None:
-        return [None] * len(images)
-    reference = same_face(judge, chosen)
-    if reference is None:
-        console.say(f"No identity score: the judge {judge.name!r} sees no face in that place.")
-    return likenesses(judge, reference, images)
-
-
-def _spell(judge: str | None, identity: float | None) -> str:
-    if judge is None:
-        return ""
-    return ", no face to judge" if identity is None else f", identity {identity:.3f} by {judge}"

@@ -6,14 +6,12 @@ picture, region and scales among it, enters as tensors; sizes and steps are fixe
 
 import json
 import math
-import shutil
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from types import MappingProxyType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -23,7 +21,7 @@ from torch import Tensor, nn
 
 import swiftpie
 from swiftpie.backbones.components import Components
-from swiftpie.engine.graphs.runtime import DEVICE, Precision, load
+from swiftpie.engine.graphs.runtime import load
 from swiftpie.engine.graphs.to_onnx import Named, NamedFunction, opened, write_onnx, write_weights
 from swiftpie.errors import CapabilityError
 from swiftpie.geometry.layout import Layout, fit_to_boxes, fitted, upright, whole_frame
@@ -60,8 +58,6 @@ SCALES = (
 NO_CAP = float(torch.finfo(torch.float32).max)  # JSON knows no infinity
 FOUND = ("is_inline", "detail_is_inline")  # 1: attention finds the region; else it is given
 REGIONS = ("region", "detail_region")
-
-Arrays = Mapping[str, NDArray[Any]]
 
 
 class Port(NamedTuple):
@@ -141,31 +137,8 @@ def export_onnx(
     return sheet
 
 
-def export_openvino(
-    components: Components, folder: Path, *, size_px: tuple[int, int] | None = None
-) -> Sheet:
-    """Write the same for OpenVINO; each graph has weights of its own beside it.
-
-    Raises:
-        CapabilityError: As of `export_onnx`.
-        MissingExtra: OpenVINO, or a package that writes graphs, is not installed.
-    """
-    openvino = load("openvino")
-    with tempfile.TemporaryDirectory() as place:
-        made = export_onnx(components, Path(place), size_px=size_px)
-        for name, graph in made.graphs.items():
-            read = openvino.Core().read_model(Path(place) / graph.file)
-            openvino.save_model(read, folder / f"{name}.xml", compress_to_fp16=False)
-        for name in made.tokenizers:
-            shutil.copy(Path(place) / name, folder)
-    graphs = {name: replace(graph, file=f"{name}.xml") for name, graph in made.graphs.items()}
-    sheet = replace(made, graphs=graphs)
-    sheet.write(folder)
-    return sheet
-
-
 @torch.no_grad()
-def check(components: Components, folder: Path, sheet: Sheet, *, runtime: str) -> float:
+def check(components: Components, folder: Path, sheet: Sheet) -> float:
     """Return how alike the picture of the graphs in `folder` and the usual one are, in dB.
 
     Raises:
@@ -174,7 +147,6 @@ def check(components: Components, folder: Path, sheet: Sheet, *, runtime: str) -
     request = replace(_request(components), size_px=sheet.image_size_px, output=Output.PIXELS)
     usual = draw(components, request).tensor
     assert usual is not None
-    graphs = {name: RUNTIMES[runtime](folder / it.file) for name, it in sheet.graphs.items()}
     ports, identity = sheet.graphs[DRAW].inputs, request.subjects[0].identity
     count, _, *shape = ports["noise"].shape
     inputs: dict[str, NDArray[Any]] = {
@@ -190,46 +162,24 @@ def check(components: Components, folder: Path, sheet: Sheet, *, runtime: str) -
         encoded = read(str(folder / file)).encode(PROMPT)
         inputs |= {name: np.array([encoded.ids]), TOKENS[1]: np.array([encoded.attention_mask])}
     for name in (TEXT, IDENTITY, DRAW):
-        inputs |= graphs[name](inputs)
+        inputs |= _compute(folder / sheet.graphs[name].file, inputs)
     alike = 10 * math.log10(4 / max(float(np.square(inputs[PIXELS] - usual.numpy()).mean()), 1e-12))
     if alike < LEAST_DB:
         raise CapabilityError(
-            f"What {runtime} draws by the exported graphs differs from the usual picture "
-            f"({alike:.1f} dB; {LEAST_DB} are needed). This is a fault of SwiftPie or of "
-            f"{runtime}; use another runtime, and please report it."
+            f"What ONNX Runtime draws by the exported graphs differs from the usual picture "
+            f"({alike:.1f} dB; {LEAST_DB} are needed). This is a fault of SwiftPie or of ONNX "
+            "Runtime; please report it."
         )
     return alike
 
 
-def _open_onnxruntime(path: Path) -> Callable[[Arrays], Arrays]:
+def _compute(path: Path, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return the outputs of a graph by name; `inputs` may hold more than it takes."""
     session = opened(path)
     names = [entry.name for entry in session.get_inputs()]
     outputs = [output.name for output in session.get_outputs()]
-    return lambda inputs: dict(
-        zip(outputs, session.run(outputs, {name: inputs[name] for name in names}), strict=True)
-    )
-
-
-def _open_openvino(path: Path) -> Callable[[Arrays], Arrays]:
-    hints = {"INFERENCE_PRECISION_HINT": Precision.SINGLE.value}
-    compiled = load("openvino").Core().compile_model(str(path), DEVICE, hints)
-    # Tensors that are the same have several names, ours among them.
-    places = [port.get_names() for port in compiled.inputs]
-    outputs = [(place, name) for place in compiled.outputs for name in place.get_names()]
-
-    def compute(inputs: Arrays) -> Arrays:
-        made = compiled(
-            [next(inputs[name] for name in names if name in inputs) for names in places]
-        )
-        return {name: np.array(made[place]) for place, name in outputs}
-
-    return compute
-
-
-RUNTIMES: Mapping[str, Callable[[Path], Callable[[Arrays], Arrays]]] = MappingProxyType(
-    {"onnxruntime": _open_onnxruntime, "openvino": _open_openvino}
-)
-"""What computes graphs; inputs that a graph does not have are left alone."""
+    made = session.run(outputs, {name: inputs[name] for name in names})
+    return dict(zip(outputs, made, strict=True))
 
 
 def functions_of(

@@ -11,18 +11,12 @@ from typing import Annotated
 import typer
 
 from swiftpie.backbones.presets import Use
-from swiftpie.cli.drawing.face import (
-    GuidanceName,
-    Recognisers,
-    SidePx,
-    open_face_encoders,
-    warn_of_strange_vectors,
-)
+from swiftpie.cli.drawing.face import GuidanceName, SidePx, warn_of_strange_vectors, with_face_files
 from swiftpie.cli.loading import resolved
-from swiftpie.cli.options import IdentityScale
+from swiftpie.cli.options import FieldOptions, IdentityScale
 from swiftpie.engine.session import Session
 from swiftpie.errors import ImageError, InputError
-from swiftpie.faces import CONSENT, Face, FaceEncoder
+from swiftpie.faces import CONSENT, Face, FaceEncoder, FaceSettings, open_encoders
 from swiftpie.faces.choose import ChosenFace, choose_face, find_faces, same_face, shown_face
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import to_tensor
@@ -306,6 +300,9 @@ def read_faces(
     return FaceBenchmark(photos, texts, seed, encoder, judge)
 
 
+Recognisers = Annotated[
+    FaceSettings, FieldOptions(FaceSettings, ("encoder", "face_models", "judge", "judge_models"))
+]
 RELEASED_SEED = 50  # of FastFace's released code, which then draws all noise from one generator
 
 
@@ -329,7 +326,8 @@ def open_fastface(
     if not others_draw(programs):
         loading, _ = resolved(loading, use=Use.FACE)
     networks = open_networks(files, allow_pickle=loading.get("allow_pickle", False))
-    (encoder, judge), agreed = open_face_encoders(recognisers, loading)
+    recognisers, agreed = with_face_files(recognisers, loading)
+    encoder, judge = open_encoders(recognisers)
     benchmark = read_faces(identities, prompts, seed=seed, encoder=encoder, judge=judge)
     cases = benchmark.cases()
     agreed.fetch()

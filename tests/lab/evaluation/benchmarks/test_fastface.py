@@ -153,7 +153,7 @@ def test_what_is_missing_is_named_with_what_would_bring_it(report, read):
 
 def run(world, out, *more):
     arguments = ["fastface", "--identities", world / "people", "--prompts", world / "prompts.txt"]
-    arguments += ["--out", out, *options(world), *more]
+    arguments += ["--out", out, *options(world), "--judge-models", world / "judge", *more]
     return CliRunner().invoke(app, [str(one) for one in arguments], catch_exceptions=False)
 
 
