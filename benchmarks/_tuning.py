@@ -18,8 +18,7 @@ from swiftpie.pipelines import denoise
 from swiftpie.pipelines.request import WORDS_ALONE, PersonalizeRequest, Subject
 from swiftpie.pipelines.settings import MaskSource
 from swiftpie.pipelines.techniques.personalize import prepare_subjects
-from swiftpie.tuning.change import features_of
-from swiftpie.tuning.examples import (
+from swiftpie.tuning.fit import (
     Example,
     clean_latents,
     draw_examples,
@@ -27,6 +26,7 @@ from swiftpie.tuning.examples import (
     subject_psnr,
     with_own_shading,
 )
+from swiftpie.tuning.methods import features_of
 from swiftpie.types import Identity
 from swiftpie_lab.data.photo_listing import photos_in
 from swiftpie_lab.evaluation.benchmarks.world import (

@@ -16,7 +16,6 @@ the encoder alone. Pictures of other subjects do not change at all, which tests 
 
 import argparse
 import json
-import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -82,36 +81,20 @@ class Rows:
 
 
 def tuned_at(
-    session: Session, identity: Identity, settings: TuneSettings, marks: Sequence[float], at: Path
+    session: Session, identity: Identity, settings: TuneSettings, marks: Sequence[float]
 ) -> Iterator[Mark]:
-    """Yield what there is at the first look after each of the `marks`.
-
-    The state of one run is kept at each mark, and tuning goes on from there.
-    """
-    state, kept, spent, steps = at / "one.tuning", at / "kept.tuning", 0.0, 0
+    """Yield what there is at the first look after each of the `marks`, each in a run of its own."""
     for mark in marks:
-        began = time.process_time()
-        is_new = spent == 0.0
+        began, steps = time.process_time(), 0
 
-        def is_late(event: TuneEvent, mark: float = mark) -> bool:
-            nonlocal began, is_new, spent, steps
-            now = time.process_time()
-            # What a later part prepares again was counted in the first.
-            spent, began = spent + (now - began if is_new or event.step > steps else 0.0), now
-            is_new, steps = False, event.step
-            if event.is_done or event.step % CHECK_EVERY or not event.step or spent < mark:
-                return False
-            shutil.copyfile(state, kept)
-            return True
+        def is_late(event: TuneEvent, mark: float = mark, began: float = began) -> bool:
+            nonlocal steps
+            steps = event.step
+            is_look = not event.is_done and event.step and not event.step % CHECK_EVERY
+            return bool(is_look) and time.process_time() - began >= mark
 
-        identity_at = session.tune(identity, settings, state=state, on_event=is_late)
-        yield Mark(mark, spent, steps, identity_at)
-        if not kept.is_file():  # tuning has ended by itself
-            for later in [one for one in marks if one > mark]:
-                yield Mark(later, spent, steps, identity_at)
-            return
-        kept.replace(state)
-    state.unlink(missing_ok=True)
+        tuned = session.tune(identity, settings, on_event=is_late)
+        yield Mark(mark, time.process_time() - began, steps, tuned)
 
 
 def measure(
@@ -137,7 +120,7 @@ def measure(
         add(plain, ENCODER, mark=0.0, seconds=0.0, steps=0)
     for method in missing:
         settings = TuneSettings(method=method, steps=MOST_STEPS, seed=seed)
-        run = tuned_at(judge.session, plain, settings, marks, rows.folder)
+        run = tuned_at(judge.session, plain, settings, marks)
         for mark, seconds, steps, found in run:
             memory = peak_memory_mib()
             if not rows.has(**about, method=method, mark=mark):

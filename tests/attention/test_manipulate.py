@@ -15,8 +15,6 @@ from swiftpie.attention.manipulate import (
     AM2,
     STABLE_AM2,
     Shaping,
-    Statistics,
-    adaptive_soft_mask,
     attend_reshaped,
     power,
     quantile,
@@ -66,18 +64,9 @@ def test_a_picture_does_not_depend_on_its_batch(states, preset):
         assert (found[0] - together[row]).abs().max() < 1e-5
 
 
-def test_released_statistics_do_depend_on_the_batch(states):
-    settings = {"statistics": Statistics.BATCH}
-    together = attend_reshaped(*states, reshaping_of(soft_mask(12.5), **settings), num_views=2)
-    alone = [one[:1] for one in states]
-    reshaping = reshaping_of(soft_mask(12.5), batch=1, **settings)
-    found = attend_reshaped(*alone, reshaping, num_views=2)
-    assert (found[0] - together[0]).abs().max() > 1e-3
-
-
 def test_a_subject_does_not_depend_on_the_others(states):
     query, key, value = states
-    reshaping = reshaping_of(adaptive_soft_mask(7.5), inverts_first=True, share=0.7)
+    reshaping = reshaping_of(soft_mask(7.5), inverts_first=True, share=0.7)
     both = attend_reshaped(*states, reshaping, num_views=2)
     second = attend_reshaped(query, key[:, 1:], value[:, 1:], reshaping, num_views=2)
     assert (both[:, 1:] - second).abs().max() < 1e-5
@@ -89,10 +78,9 @@ def test_a_scaled_map_keeps_its_ceiling():
 
 
 def test_soft_masks_span_from_0_to_1_for_each_token():
-    for transform in (soft_mask(12.5), adaptive_soft_mask(5.0)):
-        found = reshape_map(softmax(3, 2, 2, 20, 4), reshaping_of(transform), num_views=1)
-        assert (found.amin((2, 3)) == 0).all()
-        assert (found.amax((2, 3)) == 1).all()
+    found = reshape_map(softmax(3, 2, 2, 20, 4), reshaping_of(soft_mask(5.0)), num_views=1)
+    assert (found.amin((2, 3)) == 0).all()
+    assert (found.amax((2, 3)) == 1).all()
 
 
 def test_only_the_first_token_of_each_reference_is_inverted():
@@ -113,7 +101,7 @@ def test_a_flat_map_gives_numbers():
 
 def test_half_precision_logits_beyond_its_range_give_numbers():
     query, key = 300 * torch.ones(1, 1, 4, 8).half(), 300 * torch.ones(1, 1, 1, 4, 8).half()
-    reshaping = reshaping_of(adaptive_soft_mask(5.0), batch=1, share=0.7)
+    reshaping = reshaping_of(soft_mask(5.0), batch=1, share=0.7)
     assert attend_reshaped(query, key, key, reshaping, num_views=1).isfinite().all()
 
 
@@ -182,7 +170,7 @@ def test_presets_hold_the_published_numbers():
     assert numbers(AM1, 0, "down_blocks") == [(Kind.POWER, 1.3, 0), (Kind.SCALE, 1.55, 0)]
     assert numbers(AM1, 3) == [(Kind.POWER, 1.3, 0), (Kind.SCALE, 1.45, 0)]
     masks = [numbers(AM2, step)[0] for step in range(4)]
-    assert masks == [(Kind.ADAPTIVE_SOFT_MASK, k, 0.65) for k in (7.5, 5, 5, 5)]
+    assert masks == [(Kind.SOFT_MASK, k, 0.65) for k in (7.5, 5, 5, 5)]
     scales = [numbers(AM2, step)[1][1] for step in range(4)]
     assert scales == [1.0, 1.55, 1.55, 1.55]
     assert STABLE_AM2.share == 0.7
@@ -198,11 +186,6 @@ def test_presets_leave_the_middle_block_alone(preset):
 
 def test_the_last_strength_serves_all_later_steps():
     assert numbers(AM2, 7) == numbers(AM2, 3)
-
-
-def test_chosen_steps_alone_are_reshaped():
-    shaping = Shaping({Block.UP: (power(1.3),)}, steps=frozenset({1}))
-    assert [bool(shaping.at(step, like=ROWS)) for step in range(3)] == [False, True, False]
 
 
 def test_settings_cannot_be_changed_afterwards():
@@ -222,7 +205,7 @@ def test_settings_cannot_be_changed_afterwards():
         power,
         lambda: scale(-1.0),
         lambda: scale(float("nan")),
-        lambda: soft_mask(5.0, level=1.5),
+        lambda: soft_mask(5.0, quantile=1.5),
         lambda: Shaping({}, share=1.5),
     ],
 )

@@ -9,7 +9,7 @@ from PIL import Image
 
 from swiftpie import CapabilityError, EditMode, EditSettings, InputError, Scales, Session
 from swiftpie.diffusers.edit import SwiftEditPipeline
-from swiftpie.guidance.cfg import ClassifierFree
+from swiftpie.guidance import ClassifierFree
 from tests.pipelines.pictures import edit
 from tests.pipelines.tiny_editor import tiny_editor
 

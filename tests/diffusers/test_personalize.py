@@ -10,7 +10,7 @@ from swiftpie import InputError, MaskSource, Scales, Session, Subject
 from swiftpie.backbones.presets import trailing
 from swiftpie.backbones.scheduling import schedule_of
 from swiftpie.diffusers.personalize import SwiftPiePipeline
-from swiftpie.guidance.cfg import ClassifierFree
+from swiftpie.guidance import ClassifierFree
 from swiftpie.guidance.dcg import Decoupled
 from swiftpie.imageio.images import to_tensor
 from swiftpie.mini.scenes import packaged

@@ -20,8 +20,8 @@ from swiftpie import (
     SwiftPiePipeline,
     TuneSettings,
 )
-from swiftpie.guidance import METHODS
-from swiftpie.guidance.dcg import Decoupled, GuidancePath, Renorm
+from swiftpie.guidance import ClassifierFree, Plain
+from swiftpie.guidance.dcg import for_steps
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import mask_to_pil
 from swiftpie.masks import load_mask
@@ -353,13 +353,9 @@ PAIRS = {
     "inline masks": {"first": {"box": LEFT}, "second": {"box": RIGHT}, "mask": MaskSource.INLINE},
 }
 GUIDANCE = {
-    **{name: METHODS.get(name) for name in METHODS.names()},
-    "dcg, text first": lambda steps: Decoupled(
-        (1.3,) * steps, (1.8,) * steps, path=GuidancePath.TEXT_FIRST, renorm=Renorm.SAMPLE
-    ),
-    "dcg, apart": lambda steps: Decoupled(
-        (1.3,) * steps, (1.4,) * steps, path=GuidancePath.APART, rescale=0.0
-    ),
+    "plain": lambda _: Plain(),
+    "cfg": lambda steps: ClassifierFree((1.5,) * steps),
+    "dcg": for_steps,
 }
 SOURCE = {"source_prompt": "a dinosaur on a beach"}
 INVERSION = {"method": EditMethod.INVERSION}

@@ -16,19 +16,9 @@ import torch
 from diffusers.models.attention_processor import Attention
 
 from swiftpie.attention.condition import Block, silent_condition
-from swiftpie.attention.manipulate import (
-    AM1,
-    AM2,
-    STABLE_AM2,
-    Shaping,
-    Statistics,
-    adaptive_soft_mask,
-    power,
-    scale,
-    soft_mask,
-)
+from swiftpie.attention.manipulate import AM1, AM2, STABLE_AM2, Shaping, power, scale, soft_mask
 from swiftpie.attention.processors import SemanticAttention
-from swiftpie.guidance.dcg import Decoupled, GuidancePath, Renorm
+from swiftpie.guidance.dcg import Decoupled
 from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.denoise import Clock, denoise
 from swiftpie.pipelines.request import PersonalizeRequest, Subject
@@ -49,21 +39,13 @@ CONTRAST = 4.0  # of queries: random ones attend to all tokens alike
 CHANGES = {
     "power": (power, (1.3, 1.2, 0.9, 1.0), {}, 0.0),
     "scale": (scale, (1.0, 1.55, 1.45, 25.0), {}, 0.0),
-    "soft mask": (soft_mask, (12.5, 10.0, 7.5, 5.0), {"level": 0.4}, 0.4),
-    "adaptive soft mask": (adaptive_soft_mask, (7.5, 5.0, 6.0, 4.0), {"quantile": 0.65}, 0.65),
+    "soft mask": (soft_mask, (7.5, 5.0, 6.0, 4.0), {"quantile": 0.65}, 0.65),
 }
 FORMS = {  # settings of guidance beside its scales
     "rescaled": {},
-    "rescaled by all rows": {"computes_all": True},
     "not rescaled": {"rescale": 0.0},
-    "renormed": {"renorm": Renorm.SAMPLE},
-    "renormed over the batch": {"renorm": Renorm.BATCH, "rescale": 0.0},
 }
-GUIDED = {
-    f"type {way.value}, {form}": Decoupled(A, B, path=way, **settings)
-    for way in GuidancePath
-    for form, settings in FORMS.items()
-}
+GUIDED = {form: Decoupled(A, B, **settings) for form, settings in FORMS.items()}
 AM1_NUMBERS = {
     "down_blocks": [("power", 1.3, 0), ("scale", 1.55, 0)],
     "up_blocks": [("power", 1.3, 0), ("scale", 1.45, 0)],
@@ -94,7 +76,6 @@ def transform_rows():
         extras = {
             "first token inverted": ({"inverts_first": True}, {"inverts": True}),
             "stabilised": ({"share": 0.7}, {"share": 0.7}),
-            "over the batch": ({"statistics": Statistics.BATCH}, {"spans_batch": True}),
         }
         for what, (mine, other) in extras.items() if step == 0 else ():
             found = layer(part, replace(ours, **mine), replace(theirs, **other), step)
@@ -161,7 +142,7 @@ def presets():
 
     def am2(step, **more):
         steps = [
-            ("adaptive soft mask", (7.5, 5, 5, 5)[step], 0.65),
+            ("soft mask", (7.5, 5, 5, 5)[step], 0.65),
             ("scale", (1.0, 1.55, 1.55, 1.55)[step], 0),
         ]
         return Numbers(dict.fromkeys(("down_blocks", "up_blocks"), steps), inverts=True, **more)
@@ -215,17 +196,11 @@ def guided_by_hand(network, components, start, text, guidance):
             text if has_text else null_text(components, text),
             start.condition if has_identity else null_identity(components, start.condition),
         )
-    first = {
-        GuidancePath.TEXT_FIRST: "text",
-        GuidancePath.APART: "text",
-        GuidancePath.IDENTITY_FIRST: "identity",
-    }
-    second = "identity" if guidance.path is GuidancePath.APART else "both"
     steps = components.schedule.steps
     for index, step in enumerate(steps):
         u, p, q = (
             network(torch.from_numpy(latents), step.timestep, *told[row], {}).sample.numpy()
-            for row in ("nothing", first[guidance.path], second)
+            for row in ("nothing", "identity", "both")
         )
         error = combined(u, p, q, guidance, index)
         clean = (latents - step.sigma * error) / step.alpha
@@ -237,16 +212,9 @@ def guided_by_hand(network, components, start, text, guidance):
 
 def combined(u, p, q, guidance, index):
     """The equations of the paper's code, of which rows of weight 0 are left out as we do."""
-    a, b, is_apart = A[index], B[index], guidance.path is GuidancePath.APART
-    term1, term2 = p - u, q - u if is_apart else q - p
-    has_renorm = guidance.renorm is not Renorm.OFF
-    if has_renorm:
-        axes = (0, 1, 2, 3) if guidance.renorm is Renorm.BATCH else (1, 2, 3)
-        lengths = [np.sqrt((term**2).sum(axes, keepdims=True)) for term in (term1, term2)]
-        term2 = term2 * lengths[0] / lengths[1]
-    error = u + a * term1 + b * term2
-    counts = guidance.computes_all or has_renorm
-    kept = [row for row, weight in ((p, a if is_apart else a - b), (q, b)) if counts or weight]
+    a, b = A[index], B[index]
+    error = u + a * (p - u) + b * (q - p)
+    kept = [row for row, weight in ((p, a - b), (q, b)) if weight]
     spreads = [row.std((1, 2, 3), ddof=1, keepdims=True) for row in kept]
     factor = np.mean(spreads, axis=0) / error.std((1, 2, 3), ddof=1, keepdims=True)
     return error * (guidance.rescale * factor + 1 - guidance.rescale)

@@ -14,7 +14,7 @@ import torch
 
 from swiftpie.backbones.presets import PRESETS, trailing
 from swiftpie.backbones.scheduling import schedule_of
-from swiftpie.guidance.cfg import ClassifierFree
+from swiftpie.guidance import ClassifierFree
 from swiftpie.guidance.dcg import for_steps
 from swiftpie.pipelines.denoise import Clock, denoise
 from swiftpie.pipelines.request import PersonalizeRequest, Subject

@@ -17,7 +17,6 @@ class Numbers:
     parts: dict
     inverts: bool = False  # the first token of each reference
     share: float = 1.0  # lambda of the stabiliser
-    spans_batch: bool = False  # minimum and maximum over the batch
 
     @property
     def changes_nothing(self):
@@ -96,11 +95,7 @@ class ShapedCross(dense.DenseCross):
         plain = self.map_of(row, subject, heads)
         if self.changes is None:
             return torch.from_numpy(np.concatenate([*(plain @ values)], axis=1))
-        if self.numbers.spans_batch:
-            batch = [self.map_of(one, subject, heads) for one in range(len(self.queries))]
-            changed = self.reshaped(np.stack(batch))[row]
-        else:
-            changed = self.reshaped(plain)
+        changed = self.reshaped(plain)
         if self.numbers.share == 1:
             answer = changed @ values
         else:
@@ -127,10 +122,7 @@ class ShapedCross(dense.DenseCross):
             elif name == "scale":
                 w = np.minimum(w * strength, 10)
             else:
-                c = level
-                if name == "adaptive soft mask":
-                    c = np.quantile(w, level, axis=-2, keepdims=True)
-                    c = np.maximum(c, 1e-6)
+                c = np.maximum(np.quantile(w, level, axis=-2, keepdims=True), 1e-6)
                 w = n01(1 / (1 + np.exp(-strength * (n01(w) - c))))
         w[..., firsts] = w[..., firsts].max(axis=-2, keepdims=True) - w[..., firsts]
         return w

@@ -19,7 +19,7 @@ from swiftpie import (
 )
 from swiftpie.config import MaskRule
 from swiftpie.engine.wrappers import WrappedDenoiser
-from swiftpie.guidance.cfg import ClassifierFree
+from swiftpie.guidance import ClassifierFree
 from swiftpie.imageio.images import to_pil
 from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.denoise import STEP

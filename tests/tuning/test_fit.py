@@ -1,6 +1,5 @@
 """A tuned subject is nearer to its pictures, and nothing else changes."""
 
-import logging
 from dataclasses import replace
 
 import pytest
@@ -10,14 +9,9 @@ from swiftpie.errors import CapabilityError, WeightsError
 from swiftpie.imageio.images import to_tensor
 from swiftpie.pipelines.identity_file import load_identity, read_identity_header, save_identity
 from swiftpie.tuning import TuneSettings, fit
-from swiftpie.tuning.examples import draw_examples
 
 SHORT = TuneSettings(steps=3, num_scenes=1)
 PROMPT = "a toy on a beach"
-
-
-class StoppedError(Exception):
-    """What an event raises here."""
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +61,7 @@ def test_the_file_is_an_identity_like_any_other(session, tuned, tmp_path):
 
 
 def test_examples_keep_the_scene_and_show_the_subject(session, identity):
-    (example,) = draw_examples(session.components, identity, [0], count=1, seed=2)
+    (example,) = fit.draw_examples(session.components, identity, [0], count=1, seed=2)
     drawn = session.components.autoencoder.decode(example.untuned).clamp(-1, 1)
     difference = (drawn - example.wanted).abs()
     assert float((difference * (example.mask == 0)).max()) < 1e-5
@@ -94,35 +88,6 @@ def test_of_many_pictures_the_last_is_held_out(identity):
     for count, split in {1: ([0], [0]), 2: ([0, 1], [0, 1]), 3: ([0, 1], [2])}.items():
         pictures = identity.pixels[:1].expand(count, -1, -1, -1)
         assert fit.trained_and_checked(replace(identity, pixels=pictures)) == split
-
-
-@pytest.mark.thorough
-def test_a_stopped_run_ends_as_if_nothing_had_happened(session, identity, tmp_path, caplog):
-    state = tmp_path / "one.tuning"
-    whole = session.tune(identity, TuneSettings(steps=2, num_scenes=1))
-
-    def stop(event):
-        if event.is_done:
-            raise StoppedError
-
-    with pytest.raises(StoppedError):
-        session.tune(identity, TuneSettings(steps=1, num_scenes=1), state=state, on_event=stop)
-    assert state.is_file()
-    seen = []
-    again = session.tune(
-        identity, TuneSettings(steps=2, num_scenes=1), state=state, on_event=seen.append
-    )
-    assert seen[0].step == 1
-    assert not state.exists()
-    assert torch.equal(again.tokens, whole.tokens)
-    assert all(torch.equal(rows, whole.values[name]) for name, rows in again.values.items())
-
-    state.write_bytes(b"no state")
-    with caplog.at_level(logging.WARNING):
-        session.tune(
-            identity, TuneSettings(steps=1, num_scenes=1), state=state, on_event=lambda _: True
-        )
-    assert "starts anew" in caplog.text
 
 
 @pytest.mark.thorough

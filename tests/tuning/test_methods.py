@@ -5,8 +5,8 @@ import torch
 
 from swiftpie.errors import ConfigError
 from swiftpie.tuning import METHODS, TuneSettings
-from swiftpie.tuning.change import features_of
-from swiftpie.tuning.examples import start_of
+from swiftpie.tuning.fit import start_of
+from swiftpie.tuning.methods import features_of
 
 MIB = 2**20
 

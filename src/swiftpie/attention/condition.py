@@ -40,8 +40,7 @@ class Kind(StrEnum):
 
     POWER = "power"  # map ** strength
     SCALE = "scale"  # map * strength, at most `CEILING`
-    SOFT_MASK = "soft mask"  # a steep step at `level` of the stretched map
-    ADAPTIVE_SOFT_MASK = "adaptive soft mask"  # the same at the quantile `level` of the raw map
+    SOFT_MASK = "soft mask"  # a steep step of the stretched map at the raw one's quantile `level`
 
 
 class Operation(NamedTuple):
@@ -58,7 +57,6 @@ class Reshaping(NamedTuple):
     operations: tuple[Operation, ...]
     share: Tensor | None  # (B,) of the new map in the stabiliser's mix; None leaves that out
     inverts_first: bool  # whether each reference's first token is reshaped upside down
-    spans_batch: bool  # whether soft masks stretch maps over the batch, as the released code does
 
 
 class AttentionCondition(NamedTuple):

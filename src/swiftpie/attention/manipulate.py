@@ -7,7 +7,6 @@ From arXiv:2505.21144 (FastFace). A map is the softmax over the identity tokens 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from types import MappingProxyType
 
 import torch
@@ -18,16 +17,9 @@ from swiftpie.errors import ConfigError
 
 STABILISER_SHARE = 0.7  # of the new map, at every step (arXiv:2505.21144)
 CEILING = 10.0  # of a scaled map
-FLOOR = 1e-6  # of the level that an adaptive soft mask compares with
+FLOOR = 1e-6  # of the level that a soft mask compares with
 EPSILON = 1e-6  # beside a deviation that divides
 QUERIES = -2  # the axis of a map that runs over the places of the picture
-
-
-class Statistics(StrEnum):
-    """What soft masks measure a map against."""
-
-    SAMPLE = "sample"  # the map of the same picture and subject
-    BATCH = "batch"  # all maps of the call, as released: pictures of a batch influence each other
 
 
 @dataclass(frozen=True)
@@ -36,7 +28,7 @@ class MapTransform:
 
     kind: Kind
     strengths: tuple[float, ...]  # by step
-    level: float = 0.0  # where soft masks step; others ignore it
+    level: float = 0.0  # quantile at which soft masks step; others ignore it
 
     def __post_init__(self) -> None:
         if not self.strengths or not all(0 <= strength < math.inf for strength in self.strengths):
@@ -69,14 +61,9 @@ def scale(*factors: float) -> MapTransform:
     return MapTransform(Kind.SCALE, factors)
 
 
-def soft_mask(*steepness: float, level: float = 0.5) -> MapTransform:
-    """Return a soft step where the stretched map passes `level`."""
-    return MapTransform(Kind.SOFT_MASK, steepness, level)
-
-
-def adaptive_soft_mask(*steepness: float, quantile: float = 0.65) -> MapTransform:
+def soft_mask(*steepness: float, quantile: float = 0.65) -> MapTransform:
     """Return a soft step where the stretched map passes that `quantile` of the raw one."""
-    return MapTransform(Kind.ADAPTIVE_SOFT_MASK, steepness, quantile)
+    return MapTransform(Kind.SOFT_MASK, steepness, quantile)
 
 
 @dataclass(frozen=True)
@@ -84,10 +71,8 @@ class Shaping:
     """How the semantic branch's maps are reshaped during one drawing (arXiv:2505.21144)."""
 
     parts: Mapping[Block, tuple[MapTransform, ...]]  # what is left out stays as it is
-    steps: frozenset[int] | None = None  # at which it happens; None = at all
     inverts_first: bool = False  # reshape each reference's first token upside down
     share: float = 1.0  # of the new map in the stabiliser's mix; 1 leaves the stabiliser out
-    statistics: Statistics = Statistics.SAMPLE
 
     def __post_init__(self) -> None:
         if not 0 <= self.share <= 1:
@@ -98,15 +83,12 @@ class Shaping:
 
     def at(self, step: int, *, like: Tensor) -> dict[str, Reshaping]:
         """Return what attention does at `step`, from 0, by part of the U-Net; `like` is (B,)."""
-        if self.steps is not None and step not in self.steps:
-            return {}
         share = torch.full_like(like, self.share) if self.share < 1 else None
         return {
             part.value: Reshaping(
                 tuple(transform.at(step, like=like) for transform in transforms),
                 share=share,
                 inverts_first=self.inverts_first,
-                spans_batch=self.statistics is Statistics.BATCH,
             )
             for part, transforms in self.parts.items()
             if transforms
@@ -116,7 +98,7 @@ class Shaping:
 AM1 = Shaping({Block.DOWN: (power(1.3), scale(1.55)), Block.UP: (power(1.3), scale(1.45))})
 """Sharper and stronger attention to the identity, the same at every step."""
 
-_MASKED = (adaptive_soft_mask(7.5, 5.0), scale(1.0, 1.55))
+_MASKED = (soft_mask(7.5, 5.0), scale(1.0, 1.55))
 AM2 = Shaping({Block.DOWN: _MASKED, Block.UP: _MASKED}, inverts_first=True)
 """Attention to the identity in some places and not in others, weaker at the first step."""
 
@@ -183,7 +165,6 @@ def quantile(weights: Tensor, level: Tensor) -> Tensor:
 
 
 def _operate(weights: Tensor, reshaping: Reshaping) -> Tensor:
-    axes = (0, 2, 3) if reshaping.spans_batch else (2, 3)
     for operation in reshaping.operations:
         strength, level = _by_row(operation.strength), _by_row(operation.level)
         match operation.kind:
@@ -192,20 +173,14 @@ def _operate(weights: Tensor, reshaping: Reshaping) -> Tensor:
             case Kind.SCALE:
                 weights = (weights * strength).clamp_max(CEILING)
             case Kind.SOFT_MASK:
-                weights = _step_at(level, weights, strength, axes)
-            case Kind.ADAPTIVE_SOFT_MASK:
-                found = quantile(weights, level).clamp_min(FLOOR)
-                weights = _step_at(found, weights, strength, axes)
+                middle = quantile(weights, level).clamp_min(FLOOR)
+                weights = _stretched(torch.sigmoid(strength * (_stretched(weights) - middle)))
     return weights
 
 
-def _step_at(level: Tensor, weights: Tensor, strength: Tensor, axes: tuple[int, ...]) -> Tensor:
-    return _stretched(torch.sigmoid(strength * (_stretched(weights, axes) - level)), axes)
-
-
-def _stretched(weights: Tensor, axes: tuple[int, ...]) -> Tensor:
-    """Return each token's map of a subject on [0, 1], over heads, queries and perhaps the batch."""
-    low, high = weights.amin(dim=axes, keepdim=True), weights.amax(dim=axes, keepdim=True)
+def _stretched(weights: Tensor) -> Tensor:
+    """Return each token's map of a subject on [0, 1], over heads and queries."""
+    low, high = weights.amin(dim=(2, 3), keepdim=True), weights.amax(dim=(2, 3), keepdim=True)
     return (weights - low) / (high - low).clamp_min(torch.finfo(weights.dtype).tiny)
 
 

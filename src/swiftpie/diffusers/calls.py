@@ -16,8 +16,7 @@ from torch import Tensor
 
 from swiftpie.backbones.components import Components
 from swiftpie.errors import InputError
-from swiftpie.guidance import Guidance
-from swiftpie.guidance.cfg import ClassifierFree
+from swiftpie.guidance import ClassifierFree, Guidance
 from swiftpie.imageio.decoding import load_image
 from swiftpie.noise import MAX_SEED, seeds_from
 from swiftpie.pipelines.settings import IdentityGuidance, Steering, steering_of

@@ -159,7 +159,6 @@ class Session:
         identity: Identity,
         settings: TuneSettings | None = None,
         *,
-        state: str | Path | None = None,
         on_event: OnTune | None = None,
     ) -> Identity:
         """Return the same subject, trained so that pictures show more of its own pictures.
@@ -170,21 +169,16 @@ class Session:
         Args:
             identity: The subject from `encode_identity`.
             settings: What is trained, and for how many steps.
-            state: A file from which a stopped tuning goes on; removed at the end.
             on_event: Called after each step; returns True to end early, or raises to stop.
 
         Raises:
             CapabilityError: The preset does not place subjects, or its engine cannot train.
             ConfigError: There is no such method.
-            InputError: The state cannot be written.
             MissingExtra: The method needs a package that is not installed.
         """
         components = self.components
-        where = None if state is None else Path(state)
         with components.scope():
-            return tune(
-                components, identity, settings or TuneSettings(), state=where, on_event=on_event
-            )
+            return tune(components, identity, settings or TuneSettings(), on_event=on_event)
 
     def save_identity(self, identity: Identity, path: str | Path, *, force: bool = False) -> None:
         """Write `identity` to a safetensors file; an existing one only with `force`."""

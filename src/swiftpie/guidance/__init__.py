@@ -1,10 +1,7 @@
-"""How the predictions of one denoising step become one; each other file here defines a method.
-
-A method `my_method.py` binds `METHOD`, which maps a number of steps to its default guidance.
-"""
+"""How the predictions of one denoising step become one: none, classifier-free, or `dcg`."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -12,7 +9,6 @@ from typing import Protocol
 from torch import Tensor
 
 from swiftpie.errors import ConfigError
-from swiftpie.registry import Registry
 
 
 class Branch(StrEnum):
@@ -69,10 +65,33 @@ class Plain:
         return predictions[Branch.BOTH]
 
 
-METHODS: Registry[Callable[[int], Guidance]] = Registry(
-    package="swiftpie.guidance", attribute="METHOD", entry_point_group="swiftpie.guidance"
-)
-"""The methods by name."""
+@dataclass(frozen=True)
+class ClassifierFree:
+    """`ε = u + w (q - u)`, u with neither text nor identity, q with both (arXiv:2207.12598).
+
+    A step whose `w` is 1 needs q alone.
+    """
+
+    scales: tuple[float, ...]  # w, by step
+
+    def __post_init__(self) -> None:
+        check_scales("The guidance scale", self.scales)
+
+    def check(self, num_steps: int) -> None:
+        """Check the number of scales."""
+        check_length("Classifier-free guidance", self.scales, num_steps)
+
+    def branches(self, step: int) -> tuple[Branch, ...]:
+        """Return the rows with a weight."""
+        return needed(self._weights(step))
+
+    def combine(self, predictions: Mapping[Branch, Tensor], step: int) -> Tensor:
+        """Return the guided prediction, (B, C, h, w)."""
+        return weighted_sum(predictions, self._weights(step))
+
+    def _weights(self, step: int) -> dict[Branch, float]:
+        scale = self.scales[step]
+        return {Branch.UNCONDITIONAL: 1 - scale, Branch.BOTH: scale}
 
 
 def branches_of(guidance: Guidance, num_steps: int) -> set[Branch]:

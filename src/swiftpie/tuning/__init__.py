@@ -13,7 +13,7 @@ from swiftpie.errors import ConfigError
 from swiftpie.registry import Registry
 
 if TYPE_CHECKING:
-    from swiftpie.tuning.change import Method
+    from swiftpie.tuning.methods import Method
 
 MAX_STEPS, MAX_RANK, MAX_SEED = 10_000, 64, 2**31
 

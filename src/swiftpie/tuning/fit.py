@@ -1,30 +1,29 @@
-"""The loop that tunes a subject: a hundred steps, a look every few, and the best is kept."""
+"""Tunes a subject in scenes that the model draws: a look every few steps, and the best is kept."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
-from hashlib import sha256
+from dataclasses import replace
 from math import inf
-from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError
+from swiftpie.geometry.layout import Layout, to_affine, warp
+from swiftpie.geometry.relief import height, turn
+from swiftpie.geometry.shading import Lighting, relit
+from swiftpie.masks import resize_mask
+from swiftpie.models.denoiser import SubjectCondition, read_notes
+from swiftpie.pipelines.denoise import Clock, Prepared, decode, denoise
+from swiftpie.pipelines.filling import blurred
+from swiftpie.pipelines.request import WORDS_ALONE, PersonalizeRequest, Subject
+from swiftpie.pipelines.techniques.personalize import prepare_subjects
+from swiftpie.schedules import predict_clean
 from swiftpie.tuning import METHODS, TuneSettings
-from swiftpie.tuning.change import Change, Features
-from swiftpie.tuning.examples import (
-    CHECK_SEED,
-    Example,
-    clean_latents,
-    draw_examples,
-    start_of,
-    subject_error,
-    subject_psnr,
-)
-from swiftpie.tuning.state import Progress, StateFile
+from swiftpie.tuning.methods import Change, Features, Start
 from swiftpie.types import Identity
 
 CHECK_EVERY = 20  # steps
@@ -33,6 +32,27 @@ PATIENCE = 3  # looks in a row without anything better, after which tuning stops
 MANY = 3  # pictures from which on the last one is held out
 SUBJECT_WEIGHT = 10.0  # of the subject's pixels, beside latents around it
 LEAST_GAIN = 0.01  # dB; less is no improvement
+SHADING = 1 / 32  # of the picture's side: what is coarser is light, and stays as the model draws it
+FAINT = 1e-3  # opacity below which a pixel has no colour of its own
+PROMPTS = (
+    "a toy on a beach",
+    "a toy in a forest",
+    "a toy in a city at night",
+    "a toy on a meadow in winter",
+    "a toy at sea at sunset",
+    "a toy in a kitchen",
+)
+CHECK_SEED = 2**24  # of the scenes that training does not see, far from those that it does
+
+
+class Example(NamedTuple):
+    """One picture of the subject in a scene, and what it should look like."""
+
+    drawing: Prepared  # one row
+    wanted: Tensor  # (1, 3, H, W) in [-1, 1]
+    mask: Tensor  # (1, 1, H, W) where the subject is, in [0, 1]
+    around: Tensor  # (1, 1, h, w) 1 = cell without any of the subject
+    untuned: Tensor  # (1, C, h, w) latents of the model's own picture
 
 
 class TuneEvent(NamedTuple):
@@ -47,8 +67,7 @@ class TuneEvent(NamedTuple):
 
 
 OnTune = Callable[[TuneEvent], bool | None]
-"""Takes each event; returns True to end early with the best so far. May raise to stop: the state on
-disk then stays."""
+"""Takes each event; returns True to end early with the best so far. May raise to stop."""
 
 
 def tune(
@@ -56,7 +75,6 @@ def tune(
     identity: Identity,
     settings: TuneSettings,
     *,
-    state: Path | None = None,
     on_event: OnTune | None = None,
 ) -> Identity:
     """Return `identity` tuned, so that pictures show more of what its own pictures show.
@@ -70,13 +88,11 @@ def tune(
         components: The networks, whose weights stay as they are.
         identity: A subject from `encode_identity`.
         settings: Method, steps and others.
-        state: Where a stopped tuning is kept, and found again; removed at the end.
         on_event: Called at the start, after each step and at the end.
 
     Raises:
         CapabilityError: The preset does not place subjects, or its engine cannot train.
         ConfigError: There is no such method.
-        InputError: The state cannot be written.
         MissingExtra: The method needs a package that is not installed.
     """
     method = METHODS.get(settings.method)
@@ -87,10 +103,8 @@ def tune(
     seed = settings.seed
     examples = draw_examples(components, identity, trained, count=settings.num_scenes, seed=seed)
     checks = draw_examples(components, identity, checked, count=NUM_CHECKS, seed=seed + CHECK_SEED)
-    kept = {name: value for name, value in asdict(settings).items() if name != "steps"}
-    facts = {"settings": kept, "subject": digest_of(identity)}  # a run may go on for longer
     run = _Run(components, change, rate, examples, checks)
-    run.fit(settings.steps, StateFile(state, facts=facts), on_event or (lambda _: None))
+    run.fit(settings.steps, on_event or (lambda _: None))
     made = run.best_features()
     return replace(
         identity,
@@ -128,22 +142,19 @@ class _Run:
         self._stale = 0
         self.best_step = 0
 
-    def fit(self, steps: int, state: StateFile, on_event: OnTune) -> None:
-        """Train, look, keep the best, and save."""
-        step = self._restore(state)
-        if not self._best:
-            self._look(0)
-            self._first_psnr = self._psnr
+    def fit(self, steps: int, on_event: OnTune) -> None:
+        """Train, look, and keep the best."""
+        step = 0
+        self._look(step)
+        self._first_psnr = self._psnr
         is_over = bool(on_event(self._event(step, steps)))
         while not is_over and step < steps and self._stale < PATIENCE:
             self._train(self._examples[step % len(self._examples)])
             step += 1
             if step % CHECK_EVERY == 0 or step == steps:
                 self._look(step)
-                self._save(state, step)
             is_over = bool(on_event(self._event(step, steps)))
         on_event(self._event(step, steps)._replace(is_done=True))
-        state.remove()
 
     @torch.no_grad()
     def best_features(self) -> Features:
@@ -190,27 +201,137 @@ class _Run:
             self._best = [weight.detach().clone() for weight in self._weights]
             self._best_psnr, self.best_step, self._stale = self._psnr, step, 0
 
-    def _save(self, state: StateFile, step: int) -> None:
-        progress = Progress(
-            step, self._psnr, self._first_psnr, self._best_psnr, self.best_step, self._stale
+
+def start_of(components: Components, identity: Identity) -> Start:
+    """Return a subject ready to be tuned.
+
+    Raises:
+        CapabilityError: The preset does not place subjects, so what a picture should look like is
+            not known; or the identity has no pictures, as those of faces.
+    """
+    if components.layout_predictor is None or identity.is_face:
+        raise CapabilityError(
+            f"Preset {components.preset.name!r} does not place the pictures of this subject, and "
+            "tuning needs to know where they go. Tune with mini. Or train a LoRA with the scripts "
+            "of diffusers, and load it in a recipe."
         )
-        state.save(progress, self._weights, self._best, self._optimizer)
-
-    @torch.no_grad()
-    def _restore(self, state: StateFile) -> int:
-        found = state.load(self._weights, self._optimizer)
-        if found is None:
-            return 0
-        progress, self._best = found
-        self._psnr, self._first_psnr = progress.psnr, progress.first_psnr
-        self._best_psnr, self.best_step = progress.best_psnr, progress.best_step
-        self._stale = progress.stale
-        return progress.step
+    notes = read_notes(
+        components.denoiser,
+        components.autoencoder,
+        pixels=identity.pixels,
+        mask=identity.mask,
+        empty_text=components.text.encode([""]),
+    )
+    return Start(identity, notes, components.denoiser.installation)
 
 
-def digest_of(identity: Identity) -> str:
-    """Return sha256 over the subject's pictures and the weights that encoded it."""
-    digest = sha256(identity.fingerprint.encode())
-    for tensor in (identity.pixels, identity.mask, identity.tokens):
-        digest.update(tensor.float().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+def draw_examples(
+    components: Components, identity: Identity, frames: Sequence[int], *, count: int, seed: int
+) -> list[Example]:
+    """Return `count` examples, which show the `frames` of `identity` in turn.
+
+    Noise and prompt of each decide the scene, and place, size, turn and light of the subject.
+    """
+    numbers = range(count)
+    return [
+        _example(
+            components,
+            identity,
+            frame=frames[number % len(frames)],
+            prompt=PROMPTS[(number + seed) % len(PROMPTS)],
+            seed=seed + number,
+        )
+        for number in numbers
+    ]
+
+
+@torch.no_grad()
+def _example(
+    components: Components, identity: Identity, *, frame: int, prompt: str, seed: int
+) -> Example:
+    shown = replace(
+        identity,
+        pixels=_first(identity.pixels, frame),
+        mask=_first(identity.mask, frame),
+        large=None,
+    )
+    request = PersonalizeRequest(
+        subjects=(Subject(shown),), prompt=prompt, seeds=(seed,), scene=WORDS_ALONE
+    )
+    drawing = prepare_subjects(components, request, Clock())
+    attention = drawing.condition.attention
+    cells = (attention.coverage.shape[-2], attention.coverage.shape[-1])
+    # Keys stay in the order of the identity's pictures, whichever of them is placed.
+    coverage = resize_mask(identity.mask, cells).transpose(0, 1)[None].to(attention.coverage)
+    condition = drawing.condition._replace(attention=attention._replace(coverage=coverage))
+    drawing = drawing._replace(condition=condition)
+    untuned = denoise(drawing).latents
+    picture = decode(components, untuned)
+    placed, mask = in_place(shown, drawing.layouts[0], drawing.lights[0], like=picture)
+    covers = F.adaptive_max_pool2d(mask, (untuned.shape[2], untuned.shape[3])) > 0
+    wanted = with_own_shading(placed + picture * (1 - mask), picture, mask)
+    return Example(drawing, wanted, mask, around=(~covers).to(untuned), untuned=untuned)
+
+
+def in_place(
+    identity: Identity, layout: Layout, light: Lighting | None, *, like: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the first frame where a picture shows it: premultiplied pixels and mask.
+
+    `like` (1, 3, H, W) gives the size.
+    """
+    pixels, mask = identity.pixels[:1], identity.mask[:1]
+    if light is not None:
+        pixels = relit(pixels, mask, light, layout)
+    frame = torch.cat([pixels, mask], dim=1)
+    if bool(layout.pose.any()):
+        frame = turn(frame, height(mask), layout.pose).frame
+    placed = warp(frame, to_affine(layout), (like.shape[2], like.shape[3]))
+    return placed[:, :3], placed[:, 3:].clamp(0, 1)
+
+
+def with_own_shading(composite: Tensor, picture: Tensor, mask: Tensor) -> Tensor:
+    """Return `composite` (1, 3, H, W) with the coarse shading of the model's own `picture`.
+
+    The model corrects the light of a placed subject: what it adds stays, and what is finer comes
+    from the subject's pictures.
+    """
+    deviation = SHADING * picture.shape[-1]
+    shading = blurred((picture - composite) * mask, deviation)
+    shading = shading / blurred(mask, deviation).clamp_min(FAINT)
+    return (composite + shading * mask).clamp(-1, 1)
+
+
+def conditioned(example: Example, features: Features) -> SubjectCondition:
+    """Return what the denoiser reads of the subject in `example`, with these `features`."""
+    condition = example.drawing.condition
+    attention = condition.attention._replace(
+        identity_tokens=features.tokens[:, None],
+        keys={name: rows[:, None] for name, rows in features.keys.items()},
+        values={name: rows[:, None] for name, rows in features.values.items()},
+    )
+    return condition._replace(attention=attention, pooled=features.pooled[:, None])
+
+
+def clean_latents(components: Components, example: Example, features: Features) -> Tensor:
+    """Return latents (1, C, h, w) after the first step with these `features`, with gradients."""
+    drawing, schedule = example.drawing, components.schedule
+    condition, step = conditioned(example, features), schedule.steps[0]
+    found = components.denoiser(drawing.latents, step.timestep, drawing.text, condition, {})
+    return predict_clean(drawing.latents, found.sample, step, schedule.prediction_type)
+
+
+def subject_psnr(pixels: Tensor, example: Example) -> float:
+    """Return the PSNR of `pixels` (1, 3, H, W) to the example over the subject, in dB."""
+    return float(-10 * (subject_error(pixels, example) / 4).log10())  # the range is 2 wide
+
+
+def subject_error(pixels: Tensor, example: Example) -> Tensor:
+    """Return the mean squared error of `pixels` (1, 3, H, W) over the subject."""
+    error = (pixels - example.wanted).square() * example.mask
+    return error.sum() / (3 * example.mask.sum()).clamp_min(1)
+
+
+def _first(rows: Tensor, number: int) -> Tensor:
+    """Return the rows with that of `number` in front."""
+    return torch.cat([rows[number : number + 1], rows[:number], rows[number + 1 :]])

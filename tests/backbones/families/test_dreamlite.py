@@ -14,7 +14,7 @@ from swiftpie.engine.cache import tensor_bytes
 from swiftpie.engine.session import Session
 from swiftpie.engine.transforms import transform
 from swiftpie.geometry.layout import whole_frame
-from swiftpie.guidance.cfg import ClassifierFree
+from swiftpie.guidance import ClassifierFree
 from swiftpie.imageio.images import to_tensor
 from swiftpie.pipelines.request import Subject
 from tests.backbones.tiny_dreamlite import make_pipeline

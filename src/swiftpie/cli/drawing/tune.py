@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from swiftpie.tuning.fit import OnTune, TuneEvent
 
-STATE = ".tuning"  # after the name of the file, while it is made
-
 app = typer.Typer()
 
 
@@ -46,7 +44,7 @@ def tune(
     """Train a subject for about a minute, where the encoder alone loses its details.
 
     The file is an identity like any other. Of three or more pictures the last one is only used to
-    judge. A stopped run goes on when the same command is given again.
+    judge.
     """
     from swiftpie.imageio.atomic import check_target
 
@@ -56,9 +54,8 @@ def tune(
     networks, preset = resolved(networks)
     session = open_session(**networks).session
     identity = session.identity_of(source)
-    state = out.with_name(out.name + STATE)
     with _progress(settings.steps) as (events, on_event):
-        tuned = session.tune(identity, settings, state=state, on_event=on_event)
+        tuned = session.tune(identity, settings, on_event=on_event)
     session.save_identity(tuned, out, force=force)
     last, size_kib = events[-1], out.stat().st_size / 1024
     gain = last.best_psnr - last.first_psnr

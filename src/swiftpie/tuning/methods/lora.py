@@ -11,7 +11,7 @@ from torch import nn
 
 from swiftpie.errors import CapabilityError, check_installed
 from swiftpie.tuning import TuneSettings
-from swiftpie.tuning.change import Change, Features, Method, Start, features_of
+from swiftpie.tuning.methods import Change, Features, Method, Start, features_of
 
 
 class ProjectionChange(Change):

@@ -3,7 +3,7 @@
 from torch import nn
 
 from swiftpie.tuning import TuneSettings
-from swiftpie.tuning.change import Change, Features, Method, Start, features_of
+from swiftpie.tuning.methods import Change, Features, Method, Start, features_of
 
 
 class Tokens(Change):

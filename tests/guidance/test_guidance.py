@@ -1,0 +1,80 @@
+"""Rows and refusals of guidance; the numbers are compared in tests/parity."""
+
+import pytest
+import torch
+
+from swiftpie import ConfigError
+from swiftpie.guidance import Branch, ClassifierFree
+from swiftpie.guidance.dcg import Decoupled, for_steps
+
+UNCONDITIONAL, _, IDENTITY, BOTH = Branch
+
+
+def test_classifier_free_guidance_moves_from_nothing_past_text_and_identity():
+    u, q = torch.randn(2, 4, 8, 8), torch.randn(2, 4, 8, 8)
+    found = ClassifierFree((1.5,)).combine({UNCONDITIONAL: u, BOTH: q}, 0)
+    assert torch.allclose(found, u + 1.5 * (q - u), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("guidance", "rows"),
+    [
+        (ClassifierFree((1.0,)), {BOTH}),
+        (ClassifierFree((1.5,)), {UNCONDITIONAL, BOTH}),
+        (ClassifierFree((0.0,)), {UNCONDITIONAL}),
+        (Decoupled((1.5,), (3.0,)), {UNCONDITIONAL, IDENTITY, BOTH}),
+        (Decoupled((2.0,), (2.0,)), {UNCONDITIONAL, BOTH}),
+        (Decoupled((1.0,), (3.0,)), {IDENTITY, BOTH}),
+        (Decoupled((1.0,), (1.0,)), {BOTH}),
+        (Decoupled((1.0,), (0.0,)), {IDENTITY}),
+        (Decoupled((0.0,), (0.0,)), {UNCONDITIONAL}),
+    ],
+)
+def test_rows_of_weight_0_are_not_computed(guidance, rows):
+    assert set(guidance.branches(0)) == rows
+
+
+def test_a_single_row_is_returned_untouched():
+    row = torch.randn(2, 4, 8, 8)
+    assert Decoupled((1.0,), (0.0,)).combine({IDENTITY: row}, 0) is row
+
+
+@pytest.mark.parametrize(
+    ("num_steps", "a", "b"),
+    [
+        (1, (1,), (1,)),
+        (2, (1, 1), (1, 1)),
+        (4, (1, 1.5, 1.5, 1), (1, 3, 3, 1)),
+        (8, (1, *[1.5] * 6, 1), (1, *[3] * 6, 1)),
+    ],
+)
+def test_default_scales_are_plain_at_both_ends(num_steps, a, b):
+    guidance = for_steps(num_steps)
+    assert (guidance.a, guidance.b) == (a, b)
+    assert guidance.rescale == 0.75
+
+
+def test_full_rescaling_gives_the_mean_deviation_of_the_rows():
+    rows = {
+        name: torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(seed))
+        for seed, name in enumerate((UNCONDITIONAL, IDENTITY, BOTH))
+    }
+    found = Decoupled((1.5,), (3.0,), rescale=1.0).combine(rows, 0).std((1, 2, 3))
+    expected = (rows[IDENTITY].std((1, 2, 3)) + rows[BOTH].std((1, 2, 3))) / 2
+    assert torch.allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: Decoupled((), ()),
+        lambda: Decoupled((1.0, 1.5), (1.0,)),
+        lambda: Decoupled((float("inf"),), (1.0,)),
+        lambda: Decoupled((1.0,), (1.0,), rescale=1.1),
+        lambda: for_steps(4).check(1),
+        lambda: ClassifierFree((1.5,) * 4).check(1),
+    ],
+)
+def test_scales_that_cannot_be_used_are_refused(build):
+    with pytest.raises(ConfigError, match=r"needs|one scale a step|one a step|must lie|Give one"):
+        build()
