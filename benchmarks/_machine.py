@@ -106,11 +106,6 @@ def held_memory_mib() -> float:
     return float(psutil.Process().memory_info().rss / 2**20)
 
 
-def free_memory_gib() -> float:
-    """Return the main memory that can be had without swapping."""
-    return float(psutil.virtual_memory().available / 2**30)
-
-
 def tell(line: str) -> None:
     """Write a line about progress to standard error."""
     sys.stderr.write(f"{line}\n")

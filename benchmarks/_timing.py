@@ -53,19 +53,7 @@ class Ratio:
     quicker: str
     slower: str
     slower_operation: str
-    times: Spread  # of one round each, or of medians alone where rounds were not interleaved
-    is_interleaved: bool
-
-
-@dataclass(frozen=True)
-class Bar:
-    """A figure that shall be reached, and the best that was measured for it."""
-
-    what: str
-    needed: str
-    measured: float | None  # None where nothing was measured for it
-    by: str  # the contender
-    is_reached: bool | None
+    times: Spread  # of one round each
 
 
 Round = Mapping[str, Sample]  # by operation
@@ -74,7 +62,7 @@ Tell = Callable[[str], None]
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait until `device` has done what it was asked for."""
+    """Wait until `device` has done its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -132,7 +120,7 @@ def spread(values: Sequence[float]) -> Spread:
 
 def row(contender: str, operation: str, rounds: Sequence[Round], *, first: Round) -> Row:
     """Return what `rounds` say about one operation."""
-    samples = [one[operation] for one in rounds]
+    samples = [each[operation] for each in rounds]
     # Not every round needs every stage: one that it leaves out took no time.
     stages = dict.fromkeys(name for sample in samples for name in sample.stages_ms)
     return Row(
@@ -149,51 +137,17 @@ def row(contender: str, operation: str, rounds: Sequence[Round], *, first: Round
     )
 
 
-def times_quicker(slower: Sequence[float], quicker: Sequence[float]) -> Spread:
-    """Return the spread of ratios of two contenders' times in the same rounds."""
-    return spread([one / other for one, other in zip(slower, quicker, strict=True)])
-
-
 def ratio(
-    found: Mapping[str, Sequence[Round]],
-    *,
-    slower: tuple[str, str],
-    quicker: tuple[str, str],
-    is_interleaved: bool = True,
+    found: Mapping[str, Sequence[Round]], *, slower: tuple[str, str], quicker: tuple[str, str]
 ) -> Ratio:
-    """Compare two contenders, each given with its operation.
-
-    Without interleaving, rounds of the two do not belong together, so only medians are compared.
-    """
-    pairs = (slower, quicker)
-    of_slower, of_quicker = ([one[op].ms for one in found[name]] for name, op in pairs)
-    if is_interleaved:
-        times = times_quicker(of_slower, of_quicker)
-    else:
-        times = spread([statistics.median(of_slower) / statistics.median(of_quicker)])
+    """Compare two contenders of the same rounds, each given with its operation."""
+    of_slower, of_quicker = (
+        [each[operation].ms for each in found[name]] for name, operation in (slower, quicker)
+    )
     return Ratio(
         operation=quicker[1],
         quicker=quicker[0],
         slower=slower[0],
         slower_operation=slower[1],
-        times=times,
-        is_interleaved=is_interleaved,
+        times=spread([mine / other for mine, other in zip(of_slower, of_quicker, strict=True)]),
     )
-
-
-def at_most(what: str, needed_ms: float, rows: Sequence[Row]) -> Bar:
-    """Return whether the quickest of `rows` takes at most so many milliseconds."""
-    needed = f"at most {needed_ms:g} ms"
-    if not rows:
-        return Bar(what, needed, measured=None, by="", is_reached=None)
-    best = min(rows, key=lambda one: one.ms.median)
-    return Bar(what, needed, best.ms.median, best.contender, best.ms.median <= needed_ms)
-
-
-def at_least(what: str, needed_times: float, ratios: Sequence[Ratio]) -> Bar:
-    """Return whether the largest of `ratios` is at least so large."""
-    needed = f"at least {needed_times:g} times"
-    if not ratios:
-        return Bar(what, needed, measured=None, by="", is_reached=None)
-    best = max(ratios, key=lambda one: one.times.median)
-    return Bar(what, needed, best.times.median, best.quicker, best.times.median >= needed_times)

@@ -39,18 +39,7 @@ from benchmarks._mini import (
     compare_pictures,
     with_engine,
 )
-from benchmarks._timing import (
-    Action,
-    Bar,
-    Ratio,
-    Round,
-    Row,
-    at_least,
-    at_most,
-    interleaved,
-    ratio,
-    row,
-)
+from benchmarks._timing import Action, Ratio, Round, Row, interleaved, ratio, row
 from swiftpie.backbones.components import Components, load_components
 from swiftpie.backbones.presets import PRESETS
 from swiftpie_lab.data.subjects import load_subjects, sample_subjects
@@ -61,9 +50,6 @@ SLOW_TO_START = "compile"  # takes long for every new size, so growth is measure
 BATCHES = {"cpu": "1,2,4", "cuda": "1,2,4,8,16,32"}
 SIDES_PX, REFERENCES, SUBJECTS = (128, 256, 384), (1, 3), (1, 2)
 WARM_UPS = 3  # rounds before those that count; allocators and caches settle
-ENGINE_MS = {"personalize": 20.0, "edit": 35.0}  # to be reached by any engine
-EAGER_MS = 60.0  # to be reached without
-TIMES = 3.0  # quicker than without
 
 
 class Measured(NamedTuple):
@@ -127,7 +113,7 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
     engines = {name: with_engine(components, name) for name in names}
     contenders = {name: Contender.of(one, material) for name, one in engines.items()}
     found = measure_calls(contenders, options, can_edit=components.inversion is not None)
-    facts |= {"rows": found.rows, "ratios": found.ratios, "bars": bars(found)}
+    facts |= {"rows": found.rows, "ratios": found.ratios}
     facts["growth"] = measure_growth(contenders, options)
     if options.cases:
         facts["pictures"] = compare_pictures(engines, material, options.cases, tell=tell)
@@ -244,29 +230,6 @@ def loads(options: argparse.Namespace) -> list[Load]:
         *(Load("references", size, num_references=size) for size in REFERENCES),
         *(Load("subjects", size, num_subjects=size) for size in SUBJECTS),
     ]
-
-
-def bars(measured: Measured) -> list[Bar]:
-    """Return what shall be reached beside what was."""
-
-    def rows_of(operation: str, *, is_eager: bool) -> list[Row]:
-        rows = [one for one in measured.rows if one.operation == operation]
-        return [one for one in rows if (one.contender == EAGER) == is_eager]
-
-    by_engine = [
-        at_most(f"{operation} by an engine", limit, rows_of(operation, is_eager=False))
-        for operation, limit in ENGINE_MS.items()
-    ]
-    plain = rows_of("personalize", is_eager=True)
-    quicker = [
-        at_least(
-            f"{operation} by an engine against {EAGER}",
-            TIMES,
-            [one for one in measured.ratios if one.operation == operation],
-        )
-        for operation in ENGINE_MS
-    ]
-    return [*by_engine, at_most(f"personalize by {EAGER}", EAGER_MS, plain), *quicker]
 
 
 def each_memory(engines: Sequence[str], options: argparse.Namespace) -> dict[str, object]:

@@ -2,11 +2,11 @@
 
 Run `python -m benchmarks.peers` in the folder of the repository, on a machine that does nothing
 else. Weights are random and go to a temporary folder, 6 GB for SD2.1; graphs go there too. Each
-peer is measured beside each of ours: they take turns in one process, round by round, as long as
-both fit into memory. Pictures are noise: only figures count. Graphs are exported at the first call
-of each kind; where one of ours is loaded again beside another peer, its first call finds them.
+peer takes turns with each of ours in one process, round by round. Pictures are noise: only figures
+count. Graphs are exported at the first call of each kind; where one of ours is loaded again for
+another peer, its first call finds them.
 
-`--chord` measures edits by ChordEdit instead, without adapter and second U-Net, beside img2img and
+`--chord` measures edits by ChordEdit instead, without adapter and second U-Net, against img2img and
 a plain loop of the method.
 """
 
@@ -16,6 +16,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -24,8 +25,6 @@ import torch
 from benchmarks._chord import CHORD, ImageToImage, OursByChord, PlainChord
 from benchmarks._contenders import (
     BOTH_TINY,
-    FULL,
-    TINY,
     DiffusersEditing,
     DiffusersPersonalizing,
     OpenvinoPersonalizing,
@@ -40,7 +39,6 @@ from benchmarks._contenders import (
 )
 from benchmarks._dreamlite import DreamLiteDrawing, open_pipeline
 from benchmarks._machine import (
-    free_memory_gib,
     held_memory_mib,
     machine,
     peak_memory_mib,
@@ -58,25 +56,13 @@ from benchmarks._models import (
     Scene,
     make_elsewhere,
 )
-from benchmarks._timing import (
-    DIGITS,
-    Action,
-    Bar,
-    Ratio,
-    Round,
-    Row,
-    at_least,
-    interleaved,
-    ratio,
-    row,
-)
+from benchmarks._timing import DIGITS, Action, Ratio, Round, Row, interleaved, ratio, row
 from swiftpie.backbones.components import Components
 from swiftpie.engine.graphs.runtime import Precision
 from swiftpie.engine.session import Session
 
 ENGINES = {"cpu": f"{EAGER},openvino,openvino-int8", "cuda": f"{EAGER},compile"}
 BATCHES_CUDA = "1,4,32"
-ACTIVATIONS_GIB = 1.0  # of the networks of a pipeline together, at 512 px
 PEER_EDIT = "edit"  # what a peer does for a second edit too, as it keeps nothing
 IMAGE_TO_IMAGE = "diffusers-img2img"
 OURS = "swiftpie"
@@ -86,49 +72,20 @@ Actions = dict[str, list[Action]]  # by contender; what each is called for in a 
 DIFFUSERS, OPENVINO, PLAIN_LOOP = "diffusers-bfloat16", "peer-openvino", "plain-loop"
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """A comparison with a bar."""
-
-    operation: str
-    peer: str
-    decoders: tuple[str, ...]
-    needed_times: float
-
-
-WANTED = (
-    Wanted("personalize", DIFFUSERS, (FULL, TINY), 8.0),
-    Wanted("personalize", f"{OPENVINO}/tiny", (TINY,), 2.5),
-    Wanted("personalize", f"{OPENVINO}/full", (FULL,), 2.3),
-    Wanted("generate", f"{OPENVINO}/tiny", (TINY,), 2.5),
-    Wanted("edit", DIFFUSERS, (FULL, TINY, BOTH_TINY), 5.0),
-    Wanted("second_edit", DIFFUSERS, (FULL, TINY, BOTH_TINY), 7.0),
-    Wanted(CHORD, PLAIN_LOOP, (FULL, TINY, BOTH_TINY), 4.0),
-)
-WANTED_OF = {
-    DREAMLITE: (
-        Wanted("generate", DIFFUSERS, (TINY,), 2.0),
-        Wanted("edit", DIFFUSERS, (TINY,), 2.0),
-    )
-}
-
-
 @dataclass(frozen=True, eq=False)
 class Entry:
     """Something to be measured, not yet loaded."""
 
     name: str
-    need_gib: float
     operations: tuple[str, ...]  # that it can do
     open: Callable[[tuple[str, ...]], Actions]  # takes the operations that are measured
 
 
 @dataclass(frozen=True)
-class Beside:
+class PeerRow:
     """A row, and what it took turns with."""
 
-    loaded: tuple[str, ...]
-    is_interleaved: bool
+    loaded: tuple[str, str]
     pictures_per_second: float
     row: Row
 
@@ -137,26 +94,9 @@ class Beside:
 class Measured:
     """All rows and ratios of one size of batch."""
 
-    batch: int
-    rows: list[Beside] = field(default_factory=list)
+    pictures_a_call: int
+    rows: list[PeerRow] = field(default_factory=list)
     ratios: list[Ratio] = field(default_factory=list)
-
-
-def bars(ratios: Sequence[Ratio], family: str) -> list[Bar]:
-    """Return the comparisons that have a bar."""
-    return [
-        at_least(
-            f"{one.operation} against {one.peer}, {' or '.join(one.decoders)} decoder",
-            one.needed_times,
-            [
-                found
-                for found in ratios
-                if (found.operation, found.slower) == (one.operation, one.peer)
-                and found.quicker.endswith(one.decoders)
-            ],
-        )
-        for one in WANTED_OF.get(family, WANTED)
-    ]
 
 
 def main() -> None:
@@ -169,10 +109,7 @@ def main() -> None:
         os.environ["SWIFTPIE_HOME"] = folder  # where OpenVINO's graphs are kept
         tell("writing random weights")
         make_elsewhere(Path(folder), family=options.family, dtype=options.dtype)
-        facts["batches"] = [
-            report(measure(scene, options), options.family)
-            for scene in scenes(Path(folder), options)
-        ]
+        facts["batches"] = [measure(scene, options) for scene in scenes(Path(folder), options)]
     facts["peak_memory_mib"] = round(peak_memory_mib(), 1)
     write_report(facts)
 
@@ -196,7 +133,6 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--no-edit", action="store_true", help="leave the second U-Net out")
     parser.add_argument("--chord", action="store_true", help="edits by ChordEdit alone")
     parser.add_argument("--batches", help="pictures a call; by default 1, on CUDA several")
-    parser.add_argument("--keep-free-gib", type=float, default=4.0, help="main memory for others")
     parser.add_argument("--folder", help="where the temporary folder goes")
     options = parser.parse_args()
     kind = "cuda" if options.device.startswith("cuda") else "cpu"
@@ -206,7 +142,7 @@ def parse_options() -> argparse.Namespace:
 
 
 def scenes(folder: Path, options: argparse.Namespace) -> Iterator[Scene]:
-    """Return what is asked for, by the number of pictures a call; only single ones are edited."""
+    """Return what is drawn, by the number of pictures a call; only single ones are edited."""
     can_edit = options.family == DREAMLITE or options.family not in {"sdxl", *WITHOUT_ADAPTER}
     for batch in map(int, options.batches.split(",")):
         yield Scene(
@@ -223,55 +159,20 @@ def scenes(folder: Path, options: argparse.Namespace) -> Iterator[Scene]:
 
 
 def measure(scene: Scene, options: argparse.Namespace) -> Measured:
-    """Measure each peer beside ours."""
+    """Measure each peer in turns with each of ours."""
     components = load(scene)
     ours = our_entries(components, scene, options.engines.split(","))
     measured = Measured(scene.batch)
-    for peer in peer_entries(scene, options):
-        budget_gib = free_memory_gib() - options.keep_free_gib
-        for group in groups(peer.need_gib, {own.name: own.need_gib for own in ours}, budget_gib):
-            members = [own for own in ours if own.name in group]
-            tell(f"{peer.name} beside {', '.join(group)}")
-            add_group(measured, peer, members, budget_gib=budget_gib, rounds=options.rounds)
+    for peer, own in product(peer_entries(scene, options), ours):
+        firsts, found = run((peer, own), peer.operations, rounds=options.rounds)
+        for name, rounds in found.items():
+            for operation in rounds[0]:
+                made = row(name, operation, rounds, first=firsts[name])
+                per_second = round(1000 * scene.batch / made.ms.median, DIGITS)
+                measured.rows.append(PeerRow((peer.name, own.name), per_second, made))
+                tell(f"{name}, {operation}: {made.ms.median} ms, {per_second} pictures a second")
+        measured.ratios.extend(ratios_of(found))
     return measured
-
-
-def groups(need: float, others: Mapping[str, float], budget: float) -> list[list[str]]:
-    """Return which of `others` are loaded beside something that needs so much, group by group.
-
-    One that does not fit beside it makes a group of its own.
-    """
-    made: list[list[str]] = []
-    left = budget
-    for name, other in others.items():
-        if made and other <= left:
-            made[-1].append(name)
-            left -= other
-        else:
-            made.append([name])
-            left = budget - need - other
-    return made
-
-
-def add_group(
-    measured: Measured, peer: Entry, ours: Sequence[Entry], *, budget_gib: float, rounds: int
-) -> None:
-    """Measure a peer beside several of ours, or after one that does not fit beside it."""
-    fits = peer.need_gib + sum(own.need_gib for own in ours) <= budget_gib
-    firsts: dict[str, Round] = {}
-    found: dict[str, list[Round]] = {}
-    for entries in [[peer, *ours]] if fits else [[peer], *([own] for own in ours)]:
-        more, rest = run(entries, peer.operations, rounds=rounds)
-        firsts |= more
-        found |= rest
-    loaded = (peer.name, *(own.name for own in ours))
-    for name, rounds_of_it in found.items():
-        for operation in rounds_of_it[0]:
-            made = row(name, operation, rounds_of_it, first=firsts[name])
-            per_second = round(1000 * measured.batch / made.ms.median, DIGITS)
-            measured.rows.append(Beside(loaded, fits, per_second, made))
-            tell(f"{name}, {operation}: {made.ms.median} ms, {per_second} pictures a second")
-    measured.ratios.extend(ratios_of(found, is_interleaved=fits))
 
 
 def run(
@@ -306,7 +207,7 @@ def joined(parts: Sequence[Action]) -> Action:
     return action
 
 
-def ratios_of(found: Mapping[str, Sequence[Round]], *, is_interleaved: bool) -> list[Ratio]:
+def ratios_of(found: Mapping[str, Sequence[Round]]) -> list[Ratio]:
     """Return how many times quicker each of ours is than each peer, by operation."""
     ours = [name for name in found if name.startswith(OURS)]
     made = []
@@ -314,14 +215,7 @@ def ratios_of(found: Mapping[str, Sequence[Round]], *, is_interleaved: bool) -> 
         for operation in found[quicker][0]:
             theirs = PEER_EDIT if operation == "second_edit" else operation
             if theirs in found[slower][0]:
-                made.append(
-                    ratio(
-                        found,
-                        slower=(slower, theirs),
-                        quicker=(quicker, operation),
-                        is_interleaved=is_interleaved,
-                    )
-                )
+                made.append(ratio(found, slower=(slower, theirs), quicker=(quicker, operation)))
     return made
 
 
@@ -348,39 +242,19 @@ def our_entries(components: Components, scene: Scene, engines: Sequence[str]) ->
 
         return opened
 
-    unets = ("unet", "unet") if scene.inverts else ("unet",)
-    parts = ("vae", *unets)  # language models stay in torch
-    parts = parts if scene.family == DREAMLITE else ("text_encoder", *parts)
-    return [
-        Entry(
-            f"{OURS}-{engine}",
-            need_gib=ACTIVATIONS_GIB + ("openvino" in engine) * weights_gib(scene, parts),
-            operations=operations_of(scene),
-            open=opener(engine),
-        )
-        for engine in engines
-    ]
+    return [Entry(f"{OURS}-{engine}", operations_of(scene), opener(engine)) for engine in engines]
 
 
 def peer_entries(scene: Scene, options: argparse.Namespace) -> list[Entry]:
     """Return the pipelines of others."""
-    parts = ("text_encoder", "vae", "unet", *(("image_encoder",) if scene.has_adapter else ()))
-    weights = weights_gib(scene, parts)
 
     def entry(name: str, dtype: torch.dtype, *, compiles: bool = False) -> Entry:
-        growth = dtype.itemsize / scene.dtype.itemsize
-        return Entry(
-            name,
-            need_gib=ACTIVATIONS_GIB + growth * weights,
-            operations=operations_of(scene),
-            open=lambda operations: diffusers_actions(
-                name, scene, dtype, operations, compiles=compiles
-            ),
-        )
+        opened = partial(diffusers_actions, name, scene, dtype, compiles=compiles)
+        return Entry(name, operations_of(scene), opened)
 
     if scene.is_plain:
         dtypes = [scene.dtype, *([torch.float32] if options.fp32 else [])]
-        return [chord_entry(scene, dtype, weights) for dtype in dtypes]
+        return [chord_entry(scene, dtype) for dtype in dtypes]
     made = [entry(f"diffusers-{options.dtype}", scene.dtype)]
     if options.compile:
         made.append(entry(f"diffusers-{options.dtype}-compiled", scene.dtype, compiles=True))
@@ -389,8 +263,7 @@ def peer_entries(scene: Scene, options: argparse.Namespace) -> list[Entry]:
     can_export = scene.device.type == "cpu" and scene.batch == 1
     can_export = can_export and scene.family not in {"sdxl", DREAMLITE}
     if can_export and not options.no_openvino_peer:
-        need_gib = ACTIVATIONS_GIB + weights
-        made.append(Entry(OPENVINO, need_gib, (scene.drawing,), lambda _: openvino_actions(scene)))
+        made.append(Entry(OPENVINO, (scene.drawing,), lambda _: openvino_actions(scene)))
     return made
 
 
@@ -434,7 +307,7 @@ def diffusers_actions(
     }
 
 
-def chord_entry(scene: Scene, dtype: torch.dtype, weights_gib: float) -> Entry:
+def chord_entry(scene: Scene, dtype: torch.dtype) -> Entry:
     """Return img2img and the plain loop of ChordEdit, around the same networks."""
     is_wider = dtype != scene.dtype
     names = [f"{name}-{FLOAT32}" if is_wider else name for name in (IMAGE_TO_IMAGE, PLAIN_LOOP)]
@@ -444,8 +317,7 @@ def chord_entry(scene: Scene, dtype: torch.dtype, weights_gib: float) -> Entry:
         kinds: list[Action] = [ImageToImage.of(pipeline, scene), PlainChord(pipeline, scene)]
         return {name: [kind] for name, kind in zip(names, kinds, strict=True)}
 
-    growth = dtype.itemsize / scene.dtype.itemsize
-    return Entry(names[1], ACTIVATIONS_GIB + growth * weights_gib, (CHORD,), opened)
+    return Entry(names[1], (CHORD,), opened)
 
 
 def openvino_actions(scene: Scene) -> Actions:
@@ -458,23 +330,6 @@ def openvino_actions(scene: Scene) -> Actions:
         one.draw(0)  # exports
     without_weights(networks)
     return {f"{OPENVINO}/{decoder}": [one] for decoder, one in drawing.items()}
-
-
-def weights_gib(scene: Scene, parts: Sequence[str]) -> float:
-    """Return the size of the files of networks of the pipeline, or beside it."""
-    folders = [scene.folder / "pipeline" / part for part in parts]
-    places = [folder if folder.is_dir() else scene.folder / folder.name for folder in folders]
-    return sum(f.stat().st_size for place in places for f in place.glob("*.safetensors")) / 2**30
-
-
-def report(measured: Measured, family: str) -> dict[str, object]:
-    """Return what was measured beside what shall be reached."""
-    return {
-        "pictures_a_call": measured.batch,
-        "rows": measured.rows,
-        "ratios": measured.ratios,
-        "bars": bars(measured.ratios, family),
-    }
 
 
 if __name__ == "__main__":

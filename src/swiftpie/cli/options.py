@@ -85,15 +85,10 @@ PANELS: Mapping[str, tuple[str, ...]] = {
     ),
     "Cases": (
         *("cases", "data", "data_path", "num_subjects"),
-        *("table", "row", "editor", "identities", "prompts", "against", "teacher"),
-        *("which", "subjects", "all_references"),
-    ),
-    "Rival": (
-        *("results", "pipeline", "pipeline_steps", "pipeline_guidance", "pipeline_strength"),
-        "pipeline_adapter_scale",
+        *("identities", "prompts", "subjects", "all_references", "results"),
     ),
     "Judges": (
-        *("clip", "clip_small", "dino", "dino_small", "dinov2", "siglip2", "lpips", "aesthetic"),
+        *("clip", "clip_small", "dino", "dino_small", "siglip2", "lpips", "aesthetic"),
         "image_reward",
         "judges",
     ),

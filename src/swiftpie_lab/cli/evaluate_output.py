@@ -103,21 +103,18 @@ def _carry_out_study(
     study: "Study[C]", *, context: typer.Context, out: Path, as_json: bool, force: bool
 ) -> None:
     from swiftpie_lab.evaluation.page import render
-    from swiftpie_lab.evaluation.report import tables_of_published
     from swiftpie_lab.evaluation.run import Results
-    from swiftpie_lab.evaluation.study import describe_sweep, measure, page_of, tabulate
+    from swiftpie_lab.evaluation.study import measure, page_of, tabulate
 
     measured = measure(study, out, force=force)
     lines = list(watched(measured, "measuring", total=len(study.variants)))
     ablations, results = tabulate(study, lines, command=typed_command(context)), Results(out)
     results.write_text("report.json", ablations.to_json())
-    results.write_text("report.md", ablations.to_markdown())
     results.write_text("index.html", render(page_of(study, ablations, out)))
     if as_json:
         print_text(ablations.to_json())
         return
-    tell(ablations.sentences, ablations.tables() | tables_of_published(ablations.published))
-    tell([describe_sweep(sweep) for sweep in ablations.sweeps], {})
+    tell(ablations.sentences, ablations.tables())
 
 
 def tell(sentences: Iterable[str], tables: "Mapping[str, ReportTable]") -> None:

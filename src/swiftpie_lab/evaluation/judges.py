@@ -18,7 +18,6 @@ from transformers import (
     AutoTokenizer,
     BertTokenizer,
     CLIPModel,
-    Dinov2Model,
     PreTrainedConfig,
     PreTrainedTokenizerBase,
     Siglip2Model,
@@ -48,7 +47,7 @@ logger = logging.getLogger(__name__)
 
 DINO_SIDE_PX, DINO_MAX_PX = 224, 480  # of the shorter and the longer side
 DINO_RESIZED_PX = 256  # of the shorter side, of which the middle is seen as a whole
-DINO_LARGE, DINO_SMALL, DINOV2 = (8, 768), (16, 384), (14, 384)  # patch and width
+DINO_LARGE, DINO_SMALL = (8, 768), (16, 384)  # patch and width
 SIGLIP2 = (16, 1152)  # of SO400M
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLIP_PATCH_PX, CLIP_WIDTH = 14, 1024  # ViT-L/14
@@ -81,7 +80,6 @@ NEEDED: Mapping[str, str] = {  # by field of `Networks`
     "clip_small": "needs CLIP ViT-B/32; give its folder with --clip-small DIR",
     "dino": "needs DINO ViT-B/8; give its folder with --dino DIR",
     "dino_small": "needs DINO ViT-S/16; give its folder with --dino-small DIR",
-    "dinov2": "needs DINOv2 ViT-S/14; give its folder with --dinov2 DIR",
     "siglip2": "needs SigLIP2 SO400M NaFlex; give its folder with --siglip2 DIR",
     "aesthetic": "needs the LAION predictor (--aesthetic FILE) and CLIP ViT-L/14 (--clip DIR)",
     "face_judge": "needs a second face encoder; give its files with --judge-models DIR",
@@ -175,13 +173,6 @@ def shipped_embedder() -> SubjectEmbedder:
     return embedder.eval().requires_grad_(requires_grad=False)
 
 
-def shipped_reader() -> PictureReader:
-    """Read the judge of pictures inside the package, in full precision."""
-    with _shipped("judges") as place:
-        _, reader = load_judges(place, WHOLE_QUESTIONS, CLOSE_QUESTIONS)
-    return reader.eval().requires_grad_(requires_grad=False)
-
-
 def gallery_of(vectors: Tensor) -> Tensor:
     """Return one unit vector a subject (S, D) from those of its views (S, V, D)."""
     return F.normalize(vectors.mean(dim=1), dim=1)
@@ -257,7 +248,7 @@ class Aesthetic:
 class Dino:
     """Pictures as vectors, and the distance of their structure: how parts resemble each other."""
 
-    model: ViTModel | Dinov2Model
+    model: ViTModel
 
     @torch.no_grad()
     def picture(self, image: Image.Image) -> Tensor:
@@ -352,7 +343,6 @@ class Networks:
     clip_small: Clip | None = None
     dino: Dino | None = None
     dino_small: Dino | None = None
-    dinov2: Dino | None = None
     siglip2: Siglip2 | None = None
     subjects: SubjectJudge | None = None  # of rendered sprites
     aesthetic: Aesthetic | None = None
@@ -395,18 +385,6 @@ def load_dino(folder: Path, *, is_small: bool = False) -> Dino:
     with _readable(folder, name, kind="vit"):
         model = ViTModel.from_pretrained(folder, add_pooling_layer=False, local_files_only=True)
     _check_size(model.config, DINO_SMALL if is_small else DINO_LARGE, folder, name)
-    return Dino(model.float().eval().requires_grad_(False))
-
-
-def load_dinov2(folder: Path) -> Dino:
-    """Read DINOv2 ViT-S/14 as transformers saves it; it sees what DINO's class token sees.
-
-    Raises:
-        WeightsError: There is none in `folder`.
-    """
-    with _readable(folder, "DINOv2 ViT-S/14", kind="dinov2"):
-        model = Dinov2Model.from_pretrained(folder, local_files_only=True)
-    _check_size(model.config, DINOV2, folder, "DINOv2 ViT-S/14")
     return Dino(model.float().eval().requires_grad_(False))
 
 

@@ -17,7 +17,7 @@ PUBLISHED = (
 STEPS, EDITS = (*PUBLISHED, "steps", "device"), (*PUBLISHED, "inversion", "device")
 LoadedInSteps = Annotated[LoadOptions, FieldOptions(LoadOptions, STEPS)]
 LoadedInSizes = Annotated[LoadOptions, FieldOptions(LoadOptions, (*STEPS, "size_px"))]
-EditRules = Annotated[EditSettings, FieldOptions(EditSettings, ("mode", "start", "rule"))]
+EditRules = Annotated[EditSettings, FieldOptions(EditSettings, ("method", "mode", "start", "rule"))]
 LoadedToEdit = Annotated[LoadOptions, FieldOptions(LoadOptions, EDITS)]
 LoadedToEditInSizes = Annotated[LoadOptions, FieldOptions(LoadOptions, (*EDITS, "size_px"))]
 FACES = (*PUBLISHED, "steps", "lora_scale", "face_version", "device")
@@ -54,6 +54,15 @@ Backgrounds = Annotated[
         "inside the package.",
     ),
 ]
+Finished = Annotated[
+    Path | None,
+    typer.Option(
+        "--results",
+        metavar="DIR",
+        help="Judge finished pictures of another program instead, a file a case. The documentation "
+        "of evaluations says what they are called.",
+    ),
+]
 MaskName = Annotated[
     Literal["found", "keyword", "true", "none"],
     typer.Option(
@@ -71,7 +80,6 @@ class NetworkFiles(TypedDict, total=False):
     clip_small: Annotated[Path, Option("CLIP ViT-B/32, likewise.", "DIR")]
     dino: Annotated[Path, Option("DINO ViT-B/8, for the structure distance.", "DIR")]
     dino_small: Annotated[Path, Option("DINO ViT-S/16, for the likeness of subjects.", "DIR")]
-    dinov2: Annotated[Path, Option("DINOv2 ViT-S/14, likewise.", "DIR")]
     siglip2: Annotated[Path, Option("SigLIP2 SO400M NaFlex, for MaSC.", "DIR")]
     lpips: Annotated[Path, Option("Weights of LPIPS with SqueezeNet, as safetensors.", "FILE")]
     aesthetic: Annotated[Path, Option("LAION's aesthetic predictor.", "FILE")]
@@ -84,45 +92,8 @@ EditNetworks = Annotated[NetworkFiles, FieldOptions(NetworkFiles, ("lpips",))]
 PieNetworks = Annotated[NetworkFiles, FieldOptions(NetworkFiles, ("clip", "dino", "lpips"))]
 DreamNetworks = Annotated[
     NetworkFiles,
-    FieldOptions(NetworkFiles, ("clip", "clip_small", "dino_small", "dinov2", "siglip2", "lpips")),
+    FieldOptions(NetworkFiles, ("clip", "clip_small", "dino_small", "siglip2", "lpips")),
 ]
 FaceNetworks = Annotated[
     NetworkFiles, FieldOptions(NetworkFiles, ("clip", "clip_small", "aesthetic", "image_reward"))
 ]
-
-
-class ProgramFiles(TypedDict, total=False):
-    """What draws in SwiftPie's place; read by `drawer_of`."""
-
-    results: Annotated[
-        Path,
-        Option(
-            "Judge finished pictures of another program instead, a file a case. The documentation "
-            "of evaluations says what they are called.",
-            "DIR",
-        ),
-    ]
-    pipeline: Annotated[
-        Path,
-        Option(
-            "Draw with this pipeline as diffusers saved and runs it, instead of SwiftPie. Adapter "
-            "and image encoder go through diffusers' own loader.",
-            "DIR",
-        ),
-    ]
-    pipeline_steps: Annotated[
-        int, Option("Steps of its calls; by default the pipeline's own number.", "N", least=1)
-    ]
-    pipeline_guidance: Annotated[
-        float, Option("Guidance scale of its calls; by default the pipeline's own.", least=0)
-    ]
-    pipeline_strength: Annotated[
-        float,
-        Option("How much it may change a picture; by default the pipeline's own.", least=0, most=1),
-    ]
-    pipeline_adapter_scale: Annotated[
-        float, Option("Strength of its IP-Adapter; by default diffusers' own.", least=0)
-    ]
-
-
-Programs = Annotated[ProgramFiles, FieldOptions(ProgramFiles)]

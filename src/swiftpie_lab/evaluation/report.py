@@ -90,12 +90,11 @@ class PublishedRow:
 class PublishedTable:
     """A table of a paper, or those of its rows that are known here."""
 
-    key: str  # short, as a command may be given it
+    key: str  # short
     source: str  # as "arXiv:2412.04301"
     table: str  # as the source calls it
     rows: tuple[PublishedRow, ...]
     setting: str = ""
-    is_ablation: bool = False  # of one method's parts; reports on whole methods leave it out
 
     @property
     def title(self) -> str:
@@ -228,7 +227,7 @@ def summarise(
         ),
         not_computed=not_computed,
         sentences=(*benchmark.sentences(rows), *missing),
-        published=tuple(t for t in published_tables(benchmark.name) if not t.is_ablation),
+        published=published_tables(benchmark.name),
         provenance=provenance_of(command, networks.digests),
     )
 

@@ -28,15 +28,11 @@ KINDS = (  # of pictures that a folder may hold; a name that ends in "mask" is o
     "paste",  # the reference laid on the text-only picture: what the model has to beat
     "turned",  # the same with the reference turned by its relief
     *("other-reference", "other-reference-mask", "other-truth-mask"),  # of the second of a pair
-    *("side-reference", "side-reference-mask", "sides"),  # a second one, and the model with both
-    *("semantic", "unaligned"),  # the model with that branch alone, and with nothing aligned
     "alone",  # subjects of one picture, each from a picture of its own
     "region-mask",  # that was found for rescaling
-    *("source", "target", "mask", "before-mask", "kept-mask", "asked-mask"),
+    *("source", "target", "mask", "before-mask", "kept-mask", "requested-mask"),
     *("edit", "edit-mask", "reconstruction", "from-noise", "uncomposed", "naive"),
     *("person", "drawn"),
-    *("alike-mask", "plain-mask"),  # of a search for a subject
-    *("style", "words", "plain"),  # of a style picture
     *("unlit", "exact", "poisson", "inpainted"),  # of subjects in photographs
 )
 FACTS = "facts"  # what pictures cannot tell; written last where a case has it

@@ -1,3 +1,5 @@
+from dataclasses import dataclass
+
 import pytest
 import torch
 
@@ -11,13 +13,35 @@ from swiftpie_lab.evaluation.benchmarks.world import (
 )
 from swiftpie_lab.evaluation.benchmarks.world_edits import WorldEditBenchmark
 from swiftpie_lab.evaluation.case import Evidence, Expected
-from swiftpie_lab.evaluation.editors import SourceEditor, TargetEditor
+from swiftpie_lab.evaluation.edits import NAIVE, EditBenchmark
 from swiftpie_lab.evaluation.judges import Networks
-from swiftpie_lab.evaluation.run import BenchmarkRun, Results, draw
+from swiftpie_lab.evaluation.run import FACTS, BenchmarkRun, Maker, Results, draw
 from swiftpie_lab.judges import PictureReader, SubjectEmbedder
 from swiftpie_world.captions import CLOSE_QUESTIONS, WHOLE_QUESTIONS
 
 NUM_CASES, NUM_EDITS, SIZE_PX = 3, 6, 128
+
+
+@dataclass(frozen=True)
+class TargetDrawer:
+    """Draws the exact answer as the edit, and the untouched source as the naive paste."""
+
+    benchmark: EditBenchmark
+    maker = Maker("exact target")
+
+    def kinds(self, case):
+        del case
+        return (FACTS, NAIVE)
+
+    def draw(self, case, missing):
+        task = self.benchmark.task(case)
+        if NAIVE in missing:
+            yield NAIVE, task.source
+        if FACTS in missing:
+            yield from task.known.items()
+            yield "edit", task.known["target"]
+            yield "edit-mask", task.mask
+            yield FACTS, {}
 
 
 @pytest.fixture(scope="package")
@@ -65,8 +89,7 @@ def answers(edits, dealt_edits):
 def drawn_edits(edits, dealt_edits, tmp_path_factory):
     """A folder in which the exact target was the edit, and the source the baseline."""
     results = Results(tmp_path_factory.mktemp("edits"))
-    drawer = TargetEditor(edits, baseline=SourceEditor(edits))
-    list(draw(edits, dealt_edits[:NUM_EDITS], drawer, results=results))
+    list(draw(edits, dealt_edits[:NUM_EDITS], TargetDrawer(edits), results=results))
     return results
 
 

@@ -7,14 +7,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
-from transformers import (
-    BitImageProcessorPil,
-    CLIPConfig,
-    CLIPModel,
-    Dinov2Model,
-    ViTConfig,
-    ViTModel,
-)
+from transformers import CLIPConfig, CLIPModel, ViTConfig, ViTModel
 
 from swiftpie.backbones.load.safe import write_tensors
 from swiftpie.errors import WeightsError
@@ -22,8 +15,6 @@ from swiftpie_lab.evaluation.benchmarks.world import WorldKind
 from swiftpie_lab.evaluation.judges import (
     AESTHETIC_LAYERS,
     FIRES,
-    IMAGENET_MEAN,
-    IMAGENET_STD,
     LPIPS_SCALE,
     LPIPS_SHIFT,
     TAPS,
@@ -31,13 +22,11 @@ from swiftpie_lab.evaluation.judges import (
     load_aesthetic,
     load_clip,
     load_dino,
-    load_dinov2,
     load_lpips,
     load_siglip2,
     nearest_row,
 )
 from tests.lab.evaluation.benchmarks.pie_folder import random_picture
-from tests.lab.evaluation.tiny_networks import write_dinov2
 from tests.pipelines.tiny_editor import text_tower
 
 
@@ -250,29 +239,16 @@ def test_other_networks_are_taken_with_a_warning(clip_folder, dino_folder, caplo
 
 
 def test_a_folder_without_a_network_is_refused(tmp_path):
-    for load in (load_clip, load_dino, load_dinov2, load_siglip2):
+    for load in (load_clip, load_dino, load_siglip2):
         with pytest.raises(WeightsError, match="leave the option out"):
             load(tmp_path)
 
 
 def test_a_network_of_another_kind_is_refused(clip_folder, dino_folder):
-    with pytest.raises(WeightsError, match="kind 'vit', not 'dinov2'"):
-        load_dinov2(dino_folder)
+    with pytest.raises(WeightsError, match="kind 'vit', not 'clip'"):
+        load_clip(dino_folder)
     with pytest.raises(WeightsError, match="kind 'clip', not 'siglip2'"):
         load_siglip2(clip_folder)
-
-
-@torch.no_grad()
-def test_dinov2_reads_pictures_as_its_release_does(tmp_path):
-    dino = load_dinov2(write_dinov2(tmp_path))
-    processor = BitImageProcessorPil(
-        size={"shortest_edge": 256}, image_mean=IMAGENET_MEAN, image_std=IMAGENET_STD
-    )
-    image = random_picture(0, side=300).resize((311, 277))
-    pixels = processor(image, return_tensors="pt")["pixel_values"]
-    expected = Dinov2Model.from_pretrained(tmp_path).eval()(pixels).pooler_output
-    found = dino.picture(image)
-    torch.testing.assert_close(found, expected / expected.norm(), atol=1e-4, rtol=0)
 
 
 def test_the_aesthetic_score_is_that_of_a_stack_of_layers(tmp_path, clip_folder):

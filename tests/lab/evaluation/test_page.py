@@ -43,7 +43,7 @@ def test_the_page_shows_all_pictures_and_needs_no_other_file(benchmark, rows, dr
     text = page(benchmark, rows, drawn, networks)
     sources = [attributes["href"] for tag, attributes in tags_of(text) if tag == "image"]
     shown = 2 * NUM_CASES + len(rows)  # worst, best and all cases
-    assert len(sources) == 7 * shown  # seven pictures each
+    assert len(sources) == 5 * shown  # five pictures each
     assert all(source.startswith("data:image/webp;base64,") for source in sources)
     assert not re.search(r"https?://|<script|<link", text)
 

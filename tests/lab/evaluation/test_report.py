@@ -26,7 +26,7 @@ from swiftpie_lab.evaluation.report import (
 from swiftpie_world.changes import WorldChange
 from tests.lab.evaluation.benchmarks.dream_folder import write_dreambench
 from tests.lab.evaluation.benchmarks.pie_folder import write_pie
-from tests.lab.evaluation.tiny_networks import write_dinov2
+from tests.lab.evaluation.tiny_networks import write_dino
 
 
 @pytest.fixture
@@ -172,7 +172,7 @@ def test_figures_of_the_main_table_are_those_of_the_paper():
 
 def test_reports_show_published_figures_apart_from_their_own(tmp_path):
     root, out = write_pie(tmp_path), tmp_path / "out"
-    arguments = ["pie", str(root), "--editor", "source", "--out", str(out)]
+    arguments = ["pie", str(root), "--results", str(root), "--out", str(out)]
     result = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert result.exit_code == 0
     for text in (result.stdout, (out / "index.html").read_text()):
@@ -199,13 +199,24 @@ class Tags(HTMLParser):
 @pytest.mark.thorough
 def test_a_report_of_hostile_names_is_text_alone_and_tells_its_command(tmp_path):
     root = write_dreambench(tmp_path / EVIL.replace("/", "_"), evil=EVIL)
-    judge = write_dinov2(tmp_path / "dino's network")
+    judge = write_dino(tmp_path / "dino's network")
     rival = root / "pictures"
     rival.mkdir()
     for subject in ("dog", "vase"):
         (rival / f"{subject}-00-0.png").write_bytes((root / "dog/00.jpg").read_bytes())
     out = tmp_path / "out"
-    options = ["--prompts", 1, "--seeds", 1, "--results", rival, "--dinov2", judge, "--out", out]
+    options = [
+        "--prompts",
+        1,
+        "--seeds",
+        1,
+        "--results",
+        rival,
+        "--dino-small",
+        judge,
+        "--out",
+        out,
+    ]
     done = CliRunner().invoke(app, ["dreambench", str(root), *map(str, options), "--json"])
     assert done.exit_code == 0, done.output
     page = (out / "index.html").read_text()
@@ -217,11 +228,11 @@ def test_a_report_of_hostile_names_is_text_alone_and_tells_its_command(tmp_path)
     assert "&lt;script&gt;alert(&#34;x&#34;)" in page
     provenance = json.loads(done.stdout)["provenance"]
     assert provenance["command"].endswith(
-        "--prompts 1 --seeds 1 --dinov2 'dino'\"'\"'s network' --results pictures"
+        "--prompts 1 --seeds 1 --dino-small 'dino'\"'\"'s network' --results pictures"
     )
     assert str(tmp_path) not in done.stdout + page
     assert "--out" not in provenance["command"]
     weights = (judge / "model.safetensors").read_bytes()
     digest = hashlib.sha256(weights).hexdigest()
-    assert provenance["judges"] == {"dinov2/model.safetensors": digest}
+    assert provenance["judges"] == {"dino_small/model.safetensors": digest}
     assert digest in page

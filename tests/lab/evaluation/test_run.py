@@ -7,13 +7,12 @@ from PIL import Image
 
 from swiftpie.errors import InputError
 from swiftpie_lab.evaluation.benchmarks.world import SceneSource, WorldDrawer
-from swiftpie_lab.evaluation.editors import SourceEditor, TargetEditor
 from swiftpie_lab.evaluation.run import FACTS, Results, draw, score
-from tests.lab.evaluation.conftest import NUM_CASES, NUM_EDITS
+from tests.lab.evaluation.conftest import NUM_CASES, NUM_EDITS, TargetDrawer
 
 KINDS = (
     *("reference", "reference-mask", "truth", "truth-mask"),
-    *("model", "model-mask", "text", "paste", "semantic", "unaligned"),
+    *("model", "model-mask", "text", "paste"),
 )
 
 
@@ -144,11 +143,6 @@ def copied_edits(drawn_edits, tmp_path):
     return Results(tmp_path / "copy")
 
 
-def edit_again(edits, results, *, editor=TargetEditor, count=NUM_EDITS, **options):
-    drawer = editor(edits, baseline=SourceEditor(edits))
-    return list(draw(edits, edits.cases(1)[:count], drawer, results=results, **options))
-
-
 def test_every_edit_has_its_pictures_and_a_line_in_the_manifest(drawn_edits, edits):
     cases = edits.cases(1)[:NUM_EDITS]
     assert len(manifest(drawn_edits)) == NUM_EDITS
@@ -162,7 +156,7 @@ def test_every_edit_has_its_pictures_and_a_line_in_the_manifest(drawn_edits, edi
 def test_an_edit_whose_facts_are_damaged_is_drawn_again(edits, copied_edits):
     before, case = stamps(copied_edits), edits.cases(1)[1]
     copied_edits.path(case, FACTS).write_text("{}")
-    edit_again(edits, copied_edits)
+    list(draw(edits, edits.cases(1)[:NUM_EDITS], TargetDrawer(edits), results=copied_edits))
     after = stamps(copied_edits)
     assert {name.split(".")[0] for name in before if before[name] != after[name]} == {case.name}
 
@@ -177,9 +171,7 @@ def test_every_case_is_scored_by_every_metric_that_applies(rows, dealt, benchmar
     always = {"mask-iou", "psnr", "setting-accuracy", "subject-psnr", "subject-recognition"}
     for row in rows[:NUM_CASES]:
         assert always <= row.scores.keys() <= set(benchmark.metrics)
-        assert row.scores["psnr"].keys() == {
-            *("model", "truth", "text", "paste", "semantic", "unaligned")
-        }
+        assert row.scores["psnr"].keys() == {"model", "truth", "text", "paste"}
         assert row.scores["mask-iou"].keys() == {"model", "truth"}
         if "lighting-error" in row.scores:
             assert "text" not in row.scores["lighting-error"]

@@ -1,13 +1,7 @@
 """Small random networks in the folders that users give to judge with."""
 
 import torch
-from transformers import (
-    Dinov2Config,
-    Dinov2Model,
-    Siglip2Config,
-    Siglip2ImageProcessorPil,
-    Siglip2Model,
-)
+from transformers import Siglip2Config, Siglip2ImageProcessorPil, Siglip2Model, ViTConfig, ViTModel
 
 from tests.pipelines.tiny_editor import text_tower
 
@@ -38,10 +32,10 @@ def write_siglip2(folder):
     return folder
 
 
-def write_dinov2(folder):
-    """Write DINOv2, and return the folder."""
+def write_dino(folder):
+    """Write a small DINO, and return the folder."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = Dinov2Model(Dinov2Config(**SMALL, image_size=224, patch_size=14))
+        model = ViTModel(ViTConfig(**SMALL, image_size=224, patch_size=16), add_pooling_layer=False)
     model.save_pretrained(folder)
     return folder

@@ -1,16 +1,13 @@
 """The parts of the method one by one, on subjects in trained settings."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from itertools import product
-from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import torch
-import typer
 from PIL import Image
 from torch import Tensor
 
@@ -42,22 +39,14 @@ from swiftpie_lab.evaluation.case import Evidence
 from swiftpie_lab.evaluation.command import BenchmarkCommand, open_model, open_pack, side_of
 from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.run import File, Maker, Results, maker_of
-from swiftpie_lab.evaluation.study import HELD_OUT, Study, Variant
+from swiftpie_lab.evaluation.study import Study, Variant
 
-AgainstWeights = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--against",
-        metavar="DIR",
-        help="Other weights, such as those of an earlier training stage, as a row; repeat for "
-        "more.",
-    ),
-]
 EVERYTHING = "everything"
-BRANCHES, PLACE, STEPS, WEIGHTS = "branches", "place", "steps", "other weights"
+BRANCHES, PLACE, STEPS = "branches", "place", "steps"
 RESCALING = "rescaling, true mask"
 IDENTITY_SWEEP, DETAIL_SWEEP = "identity scale", "detail scale"
-STYLES, STYLES_ALONE = "style, 4 steps", "style, 4 steps, semantic branch alone"
+GUIDED = "identity guidance, 4 steps"
+GUIDED_ALONE = f"{GUIDED}, semantic branch alone"
 HALF_BRANCHES = "branches at half scale, no skip"  # where no single branch does everything
 UNCUT = "rescaling, references not cut out, no skip"
 STRONG = "rescaling, scales tripled, no skip"  # where branches overwhelm the scene
@@ -68,7 +57,7 @@ BACKGROUND_SCALES = (0.0, 0.1, 0.25, 0.5)
 WIDE_TEXT = 1.25
 MANY_REFERENCES = 3
 STRONG_SCALE = 3.0
-STYLED_STEPS = 4  # what the styles' own schedules are made for
+GUIDED_STEPS = 4  # what the schedules of identity guidance are made for
 
 SCENE_COLUMNS = (
     "subject-recognition",
@@ -78,16 +67,8 @@ SCENE_COLUMNS = (
     "mask-iou",
     "region-iou",
 )
-RAISED = ("subject-recognition", "subject-psnr")  # what a scale should raise steadily
 TURN = 0.15  # radians; about what people's second picture of an upright thing differs by
 VIEW_SEED = 2**28  # far from the seeds of cases; the generator reads 32 bits of a seed
-
-REMARKS = (
-    HELD_OUT,
-    "merge, joint: Needs its own training: how reference keys meet a layer's own is part of the "
-    "network, and these weights were trained with a second softmax. 'decoupled' is the row "
-    "'everything'.",
-)
 
 
 class Region(StrEnum):
@@ -121,12 +102,11 @@ class DrawingSetup:
     identity_guidance: IdentityGuidance = (
         IdentityGuidance.PLAIN
     )  # guidance and reshaping of the semantic branch's attention
-    weights: str = ""  # folder to compare with; empty: the weights under test
 
     @property
     def key(self) -> str:
-        """A name of what is switched; networks and their schedule are named beside it."""
-        switched = replace(self, group="", title="", num_steps=None, weights="")
+        """A name of what is switched; networks and their schedule have names of their own."""
+        switched = replace(self, group="", title="", num_steps=None)
         return hashlib.sha256(repr(switched).encode()).hexdigest()[:16]
 
 
@@ -272,7 +252,6 @@ class SettingDrawer:
 def open_ablations(
     *,
     loading: given.LoadedInSizes,
-    against: AgainstWeights = None,
     data: DataPath = None,
     cases: given.NumCases = 48,
     seed: given.Seed = 0,
@@ -283,59 +262,42 @@ def open_ablations(
     draws the same cases. Rows that are drawn already are kept, unless weights, subjects, seed or
     version differ.
     """
-    others = {str(path): open_model({**loading, "weights": path}) for path in against or []}
     varied = VariedScenes(open_pack(data), seed=seed, size_px=side_of(loading))
-    return scene_study(open_model(loading), varied, num_cases=cases, against=others)
+    return scene_study(open_model(loading), varied, num_cases=cases)
 
 
-def scene_study(
-    session: Session, benchmark: VariedScenes, *, num_cases: int, against: Mapping[str, Session]
-) -> Study[WorldCase]:
+def scene_study(session: Session, benchmark: VariedScenes, *, num_cases: int) -> Study[WorldCase]:
     """Return the study of one set of weights on the world.
-
-    Other networks, by the name of their row, are `against`.
 
     Raises:
         CapabilityError: The preset starts from other noise than the renderer.
     """
     check_noise(session.components, side_px=benchmark.size_px)
     preset = session.components.preset
-    base, counts = Scales.of(preset), preset.step_counts
-    sessions: dict[tuple[str, int | None], Session] = {}
-    variants = []
-    for all_setting in all_settings(base, step_counts=counts, against=list(against)):
-        key = (all_setting.weights, all_setting.num_steps)
-        if key not in sessions:
-            components = against.get(all_setting.weights, session).components
-            sessions[key] = Session(_stepped(components, all_setting.num_steps))
-        variants.append(
-            Variant(
-                all_setting.group,
-                all_setting.title,
-                SettingDrawer(sessions[key], all_setting, benchmark),
-            )
-        )
+    settings = all_settings(Scales.of(preset), step_counts=preset.step_counts)
+    sessions = {
+        count: Session(_stepped(session.components, count))
+        for count in {setting.num_steps for setting in settings}
+    }
     return Study(
-        variants=variants,
+        variants=[
+            Variant(one.group, one.title, SettingDrawer(sessions[one.num_steps], one, benchmark))
+            for one in settings
+        ],
         benchmark=benchmark,
         cases=benchmark.cases(num_cases),
         networks=Networks(panel=benchmark.panel()),
         truth=lambda case: to_pil(benchmark.truth_of(case)[0])[0],
         columns=SCENE_COLUMNS,
-        sweeps=tuple(product((IDENTITY_SWEEP, DETAIL_SWEEP, BRANCH_SWEEP), RAISED)),
-        remarks=REMARKS,
     )
 
 
-def all_settings(
-    base: ResolvedScales, *, step_counts: Sequence[int], against: Sequence[str] = ()
-) -> list[DrawingSetup]:
-    """Return every row, from the preset's own scales.
+def all_settings(base: ResolvedScales, *, step_counts: Sequence[int]) -> list[DrawingSetup]:
+    """Return every row.
 
     Args:
         base: The preset's own scales.
         step_counts: How many steps the weights were trained to take.
-        against: Names of other weights to compare with.
     """
     rows = [
         *_branches(base),
@@ -348,17 +310,19 @@ def all_settings(
     for x in SWEEP:
         both = replace(base, identity_scale=x, detail_scale=x)
         rows.append(DrawingSetup(BRANCH_SWEEP, f"{x:g}", both, has_aligned=False))
-    if STYLED_STEPS in step_counts:  # FastFace's styles, with all parts and with what they reshape
-        styled = [
-            DrawingSetup(STYLES, one, base, num_steps=STYLED_STEPS, identity_guidance=one)
+    if GUIDED_STEPS in step_counts:  # identity guidance, with all parts and with what it reshapes
+        guided = [
+            DrawingSetup(GUIDED, one, base, num_steps=GUIDED_STEPS, identity_guidance=one)
             for one in IdentityGuidance
         ]
-        rows += styled
+        rows += guided
         rows += [
-            replace(one, group=STYLES_ALONE, has_detail=False, has_aligned=False) for one in styled
+            replace(one, group=GUIDED_ALONE, has_detail=False, has_aligned=False) for one in guided
         ]
-    rows += [DrawingSetup(STEPS, str(count), base, num_steps=count) for count in step_counts]
-    return [*rows, *(DrawingSetup(WEIGHTS, name, base, weights=name) for name in against)]
+    return [
+        *rows,
+        *(DrawingSetup(STEPS, str(count), base, num_steps=count) for count in step_counts),
+    ]
 
 
 def _branches(base: ResolvedScales) -> list[DrawingSetup]:
@@ -418,6 +382,6 @@ BENCHMARK = BenchmarkCommand(
     open_ablations,
     (
         "swiftpie evaluate ablations --size 128 --cases 200 --out out/ablations-200 --json",
-        "swiftpie evaluate ablations --weights runs/last/export --against runs/first/export",
+        "swiftpie evaluate ablations --weights runs/mini_world/export --out out/mine",
     ),
 )

@@ -1,4 +1,4 @@
-"""Photographed subjects by the prompts of public datasets, with masks beside or boxes around."""
+"""Photographed subjects by the prompts of DreamBench, with masks beside or boxes around."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, ClassVar, Literal, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 import typer
 from PIL import Image
@@ -18,10 +18,13 @@ from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import mask_to_pil, plane, to_tensor
 from swiftpie.masks import Box
 from swiftpie.models.cutout import ANYWHERE, Search, cut_out
-from swiftpie.pipelines.request import MAX_SUBJECTS, Subject
 from swiftpie_lab.data.photo_listing import mask_beside
 from swiftpie_lab.evaluation import options as given
-from swiftpie_lab.evaluation.benchmarks._dream_sets import DREAM_SETS, DreamSubject, read_boxes
+from swiftpie_lab.evaluation.benchmarks._dream_subjects import (
+    DreamSubject,
+    read_boxes,
+    read_subjects,
+)
 from swiftpie_lab.evaluation.case import Evidence, Reference, Row
 from swiftpie_lab.evaluation.command import (
     BenchmarkCommand,
@@ -30,8 +33,8 @@ from swiftpie_lab.evaluation.command import (
     open_model,
     open_networks,
 )
+from swiftpie_lab.evaluation.finished import OpenBenchmark
 from swiftpie_lab.evaluation.judges import Networks, SubjectJudge, shipped_embedder
-from swiftpie_lab.evaluation.programs import OpenBenchmark, ProgramTask
 from swiftpie_lab.evaluation.run import File, Maker, PageLimits, Results, maker_of
 
 FirstSubjects = Annotated[
@@ -41,13 +44,9 @@ DreamFolder = Annotated[
     Path,
     typer.Argument(
         metavar="DIR",
-        help="The dataset's folder; of DreamBench that with prompts_and_classes.txt and a folder "
-        "of photographs for each subject. NAME.mask.png beside NAME.jpg is its mask.",
+        help="The dataset's folder, with prompts_and_classes.txt and a folder of photographs for "
+        "each subject. NAME.mask.png beside NAME.jpg is its mask.",
     ),
-]
-DreamSetName = Annotated[
-    Literal["dreambench", "dreambench++", "multibanana"],
-    typer.Option("--set", help="Which dataset the folder holds."),
 ]
 SubjectBoxes = Annotated[
     Path | None,
@@ -74,8 +73,8 @@ UsesAll = Annotated[
 
 SHOWN_PX = 256  # of references on a page
 MOST_PX = 1024  # longer side of photographs
-ALL_METRICS = (
-    *("dino", "dino-first", "dino-masked", "dinov2", "dinov2-first"),
+METRICS = (
+    *("dino", "dino-first", "dino-masked"),
     *("clip-i", "clip-i-first", "clip-i-masked", "clip-i-large", "clip-i-large-first"),
     *("clip-small", "clip-large", "masc-cp", "masc-cp-first", "masc-pf"),
     *("likeness", "likeness-masked", "copied", "copy-unclear", "diversity"),
@@ -106,7 +105,6 @@ class LeftOut(NamedTuple):
 class DreamBench(OpenBenchmark[DreamCase]):
     """Every subject by every prompt of its kind with every seed, in the dataset's order."""
 
-    dataset: str  # one of `DREAM_SETS`
     subjects: tuple[DreamSubject, ...]
     seed: int = 0
     num_seeds: int = 4
@@ -114,28 +112,15 @@ class DreamBench(OpenBenchmark[DreamCase]):
     boxes: Mapping[str, Box] = field(default_factory=dict)  # around subjects in first photographs
     uses_all: bool = False  # photographs are shown; else the first one
 
+    name: ClassVar = "dreambench"
+    title: ClassVar = "DreamBench"
+    metrics: ClassVar = METRICS
     finds_subject: ClassVar = True
     candidates: ClassVar = MappingProxyType({"drawn": "drawn"})
     strip: ClassVar = MappingProxyType({"reference": "reference", "drawn": "drawn"})
     shown: ClassVar = PageLimits(worst=12, best=12, sample=48)
     ranked_by: ClassVar = ("likeness-masked",)
     headline: ClassVar = ("dino", "clip-i", "clip-small", "likeness-masked", "copied")
-
-    @property
-    def name(self) -> str:  # type: ignore[override]
-        """The dataset."""
-        return self.dataset
-
-    @property
-    def title(self) -> str:  # type: ignore[override]
-        """What pages call it."""
-        return DREAM_SETS[self.dataset].title
-
-    @property
-    def metrics(self) -> tuple[str, ...]:  # type: ignore[override]
-        """All metrics; of the first photograph alone where all show the same subject."""
-        has_first = DREAM_SETS[self.dataset].has_one_subject
-        return tuple(name for name in ALL_METRICS if has_first or not name.endswith("-first"))
 
     @cached_property
     def named(self) -> dict[str, DreamSubject]:
@@ -156,25 +141,9 @@ class DreamBench(OpenBenchmark[DreamCase]):
                         digest.update(name + hashlib.sha256(path.read_bytes()).digest())
         return digest.hexdigest()
 
-    def program_task(self, case: DreamCase) -> ProgramTask:
-        """Return the prompt and whole photographs."""
-        references = self.references[case.subject]
-        seen = references if self._sees_all else references[:1]
-        return ProgramTask(
-            prompt=case.prompt,
-            seed=case.seed,
-            references=tuple(reference.image for reference in seen),
-            files={"reference": _shown(references[0].image)},
-        )
-
-    @property
-    def program_choices(self) -> tuple[str, ...]:
-        """How many photographs are seen."""
-        return ("all references" if self._sees_all else "one reference",)
-
-    @property
-    def _sees_all(self) -> bool:
-        return self.uses_all or not DREAM_SETS[self.dataset].has_one_subject
+    def known(self, case: DreamCase) -> dict[str, File]:
+        """Return the first photograph."""
+        return {"reference": _shown(self.references[case.subject][0].image)}
 
     def cases(self) -> list[DreamCase]:
         """Return the cases of all subjects that could be cut out."""
@@ -183,8 +152,6 @@ class DreamBench(OpenBenchmark[DreamCase]):
     @property
     def references(self) -> dict[str, tuple[Reference, ...]]:
         """All photographs of each subject, the first of which shows it for certain.
-
-        Where photographs of a case show different things, at least one of them can be cut out.
 
         Raises:
             ImageError: None of the subjects can be cut out.
@@ -223,21 +190,15 @@ class DreamBench(OpenBenchmark[DreamCase]):
         """Return the photographs of a subject; those it cannot be found in have no mask.
 
         Raises:
-            ImageError: It cannot be found in the first one, or in none of them.
+            ImageError: It cannot be found in the first one, which models see.
         """
-        box = self.boxes.get(subject.name)
-        references: list[Reference] = []
-        missed: ImageError | None = None
-        for number, path in enumerate(subject.photos):
+        first, *others = subject.photos
+        references = [_looked_at(first, self.boxes.get(subject.name))]
+        for path in others:
             try:
-                references.append(_looked_at(path, None if number else box))
-            except ImageError as error:
-                missed = missed or error
-                if number == 0 and DREAM_SETS[self.dataset].has_one_subject:
-                    raise  # models see the first one
+                references.append(_looked_at(path, None))
+            except ImageError:
                 references.append(Reference(_opened(path).convert("RGB"), None))
-        if missed is not None and all(reference.mask is None for reference in references):
-            raise missed
         return tuple(references)
 
     def _cases_of(self, subject: DreamSubject) -> list[DreamCase]:
@@ -279,13 +240,13 @@ class DreamBench(OpenBenchmark[DreamCase]):
         return [case.prompt, f"{case.subject}, seed {case.seed}"]
 
     def groups(self, rows: Sequence[Row[DreamCase]]) -> dict[str, list[Row[DreamCase]]]:
-        """Return kinds of subjects, and what prompts ask for."""
+        """Return the cases by kinds of subjects, and by topics of prompts."""
         parts: dict[str, list[Row[DreamCase]]] = {}
         for row in rows:
             subject = self.named[row.case.subject]
-            for title in (subject.kind, *subject.asks[row.case.number : row.case.number + 1]):
+            for title in (subject.kind, subject.topics[row.case.number]):
                 parts.setdefault(title, []).append(row)
-        return parts if len(parts) > 1 else {}
+        return parts
 
     def facts(self, rows: Sequence[Row[DreamCase]]) -> dict[str, object]:
         """Return how much was drawn, and who could not be."""
@@ -312,12 +273,6 @@ class DreamBench(OpenBenchmark[DreamCase]):
             sentences.append(f"Boxes were given around {len(self.boxes)} subjects.")
         if doubts := [f"{name} ({sure:.2f})" for name, sure in self.doubtful.items()]:
             sentences.append(f"Doubtful cut-outs, with their confidence: {', '.join(doubts)}.")
-        if not DREAM_SETS[self.dataset].has_one_subject:
-            sentences.append(
-                "Photographs of a case show different things. Presets get as subjects those that "
-                f"can be cut out, {MAX_SUBJECTS} at most. The dataset's own figures come from a "
-                "vision-language model, which is not run here."
-            )
         left_out = self.left_out
         return sentences + [f"Left out {x.name}, {x.num_cases} cases: {x.reason}" for x in left_out]
 
@@ -332,7 +287,8 @@ class DreamDrawer:
     @property
     def maker(self) -> Maker:
         """The preset, and how many photographs it sees."""
-        return maker_of(self.session, *self.benchmark.program_choices)
+        seen = "all references" if self.benchmark.uses_all else "one reference"
+        return maker_of(self.session, seen)
 
     def kinds(self, case: DreamCase) -> tuple[str, ...]:
         """Return all three."""
@@ -340,35 +296,22 @@ class DreamDrawer:
         return ("reference", "drawn", "model-mask")
 
     def draw(self, case: DreamCase, missing: set[str]) -> Iterator[tuple[str, File]]:
-        """Yield all three."""
+        """Yield all three; the session keeps a subject's identity for the next case."""
         del missing
-        yield from self.benchmark.program_task(case).files.items()
-        subjects = self.subjects(case.subject)
-        result = self.session.personalize(subjects, case.prompt, seed=case.seed)
+        yield from self.benchmark.known(case).items()
+        references = self.benchmark.references[case.subject]
+        seen = [one for one in references if one.mask is not None]
+        seen = seen if self.benchmark.uses_all else seen[:1]
+        identity = self.session.encode_identity(
+            [each.image for each in seen], masks=[each.mask for each in seen]
+        )
+        result = self.session.personalize(identity, case.prompt, seed=case.seed)
         yield "drawn", result.images[0]
         yield "model-mask", plane(result.subject_masks[0])
-
-    def subjects(self, name: str) -> list[Subject]:
-        """Return what photographs show; the session keeps their identities for the next case."""
-        references = self.benchmark.references[name]
-        usable = [reference for reference in references if reference.mask is not None]
-        if DREAM_SETS[self.benchmark.dataset].has_one_subject:
-            parts = [usable if self.benchmark.uses_all else usable[:1]]
-        else:
-            parts = [[reference] for reference in usable[:MAX_SUBJECTS]]
-        return [
-            Subject(
-                self.session.encode_identity(
-                    [each.image for each in part], masks=[each.mask for each in part]
-                )
-            )
-            for part in parts
-        ]
 
 
 def read_dreambench(
     root: Path,
-    dataset: str = "dreambench",
     *,
     limit: int | None = None,
     num_prompts: int | None = None,
@@ -377,11 +320,10 @@ def read_dreambench(
     boxes: Path | None = None,
     uses_all: bool = False,
 ) -> DreamBench:
-    """Return what a copy of a dataset asks for.
+    """Return the cases of a copy of DreamBench.
 
     Args:
-        root: Its folder, see `dream_sets`.
-        dataset: One of `DREAM_SETS`.
+        root: Its folder.
         limit: Only the first subjects by name.
         num_prompts: Only the first prompts of each.
         num_seeds: Pictures of each prompt.
@@ -392,15 +334,11 @@ def read_dreambench(
     Raises:
         InputError: Something of the dataset is missing, or the boxes are none.
     """
-    subjects = DREAM_SETS[dataset].read(root)
-    found = (
-        read_boxes(boxes, {subject.name: subject for subject in subjects})
-        if boxes is not None
-        else {}
-    )
+    subjects = read_subjects(root)
+    found = {} if boxes is None else read_boxes(boxes, [subject.name for subject in subjects])
     chosen = tuple(subjects[:limit])
     around = {one.name: found[one.name] for one in chosen if one.name in found}
-    return DreamBench(dataset, chosen, seed, num_seeds, num_prompts, around, uses_all)
+    return DreamBench(chosen, seed, num_seeds, num_prompts, around, uses_all)
 
 
 def _looked_at(path: Path, box: Box | None) -> Reference:
@@ -433,14 +371,13 @@ def _shown(image: Image.Image) -> Image.Image:
 def open_dreambench(
     *,
     dataset: DreamFolder,
-    which: DreamSetName = "dreambench",
     boxes: SubjectBoxes = None,
     subjects: FirstSubjects = None,
     prompts: NumPrompts = None,
     seeds: NumSeeds = 4,
     all_references: UsesAll = False,
     files: given.DreamNetworks,
-    programs: given.Programs,
+    results: given.Finished = None,
     loading: given.LoadedInSteps,
     seed: given.FirstSeed = 0,
 ) -> Trial[DreamCase]:
@@ -453,7 +390,6 @@ def open_dreambench(
     """
     benchmark = read_dreambench(
         dataset,
-        which,
         limit=subjects,
         num_prompts=prompts,
         num_seeds=seeds,
@@ -467,7 +403,12 @@ def open_dreambench(
     def own() -> DreamDrawer:
         return DreamDrawer(benchmark, open_model(loading))
 
-    return Trial(benchmark, dealt, drawer_of(benchmark, dealt, programs, loading, own), networks)
+    return Trial(
+        benchmark,
+        dealt,
+        drawer_of(benchmark, dealt, results, loading, own, all_references=all_references),
+        networks,
+    )
 
 
 BENCHMARK = BenchmarkCommand(
@@ -477,11 +418,7 @@ BENCHMARK = BenchmarkCommand(
         "swiftpie evaluate dreambench dreambooth/dataset --recipe ip-adapter-plus_sd15 "
         "--dino-small dino-vits16 --clip-small clip-vit-base-patch32",
         "swiftpie evaluate dreambench dreambooth/dataset --results other-method --out out/other",
-        "swiftpie evaluate dreambench dreambooth/dataset --pipeline stable-diffusion-v1-5 "
-        "--adapter ip-adapter-plus_sd15.safetensors --image-encoder image_encoder --out out/rival",
         "swiftpie evaluate dreambench photos --subjects 4 --prompts 5 --seeds 1 --json",
         "swiftpie evaluate dreambench dreambooth/dataset --boxes boxes.json",
-        "swiftpie evaluate dreambench dreambench_plus/data --set dreambench++ "
-        "--siglip2 siglip2-so400m-patch16-naflex",
     ),
 )

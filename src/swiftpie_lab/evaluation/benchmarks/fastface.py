@@ -26,14 +26,12 @@ from swiftpie_lab.evaluation.case import Evidence, Row
 from swiftpie_lab.evaluation.command import (
     BenchmarkCommand,
     Trial,
-    check_drawn_by_others,
     drawer_of,
     open_model,
     open_networks,
-    others_draw,
 )
+from swiftpie_lab.evaluation.finished import OpenBenchmark
 from swiftpie_lab.evaluation.judges import Networks
-from swiftpie_lab.evaluation.programs import OpenBenchmark, ProgramTask
 from swiftpie_lab.evaluation.run import File, Maker, PageLimits, Results, maker_of
 
 Identities = Annotated[Path, typer.Option(metavar="DIR", help="Photographs, one a person.")]
@@ -119,10 +117,9 @@ class FaceBenchmark(OpenBenchmark[FaceCase]):
             digest.update(f"{prompt}\n".encode())
         return digest.hexdigest()
 
-    def program_task(self, case: FaceCase) -> ProgramTask:
-        """Return the prompt and the aligned face."""
-        face = self.people[case.person].chosen.face.crop
-        return ProgramTask(case.prompt, case.seed, references=(face,), files={"person": face})
+    def known(self, case: FaceCase) -> dict[str, File]:
+        """Return the aligned face."""
+        return {"person": self.people[case.person].chosen.face.crop}
 
     def cases(self) -> list[FaceCase]:
         """Return the cases of all people; a case's seed does not depend on who was found."""
@@ -246,7 +243,7 @@ class FaceDrawer:
     def draw(self, case: FaceCase, missing: set[str]) -> Iterator[tuple[str, File]]:
         """Yield the face, and the picture where it is missing."""
         chosen = self.benchmark.people[case.person].chosen
-        yield "person", chosen.face.crop
+        yield from self.benchmark.known(case).items()
         if "drawn" in missing:
             size = None if self.side_px is None else (self.side_px, self.side_px)
             result = self.session.face(
@@ -315,15 +312,12 @@ def open_fastface(
     side: SidePx = None,
     recognisers: Recognisers,
     files: given.FaceNetworks,
-    programs: given.Programs,
+    results: given.Finished = None,
     seed: given.FirstSeed = RELEASED_SEED,
     loading: given.LoadedForFaces,
 ) -> Trial[FaceCase]:
     """Draw every person of a folder by every prompt of a file, and judge each aspect apart."""
-    check_drawn_by_others(
-        programs, identity_guidance=identity_guidance, identity_scale=identity_scale, side=side
-    )
-    if not others_draw(programs):
+    if results is None:
         loading, _ = resolved(loading, use=Use.FACE)
     networks = open_networks(files, allow_pickle=loading.get("allow_pickle", False))
     recognisers, agreed = with_face_files(recognisers, loading)
@@ -340,7 +334,16 @@ def open_fastface(
             scales = replace(scales, identity_scale=identity_scale)
         return FaceDrawer(session, benchmark, identity_guidance, scales, side)
 
-    drawer = drawer_of(benchmark, cases, programs, loading, own)
+    drawer = drawer_of(
+        benchmark,
+        cases,
+        results,
+        loading,
+        own,
+        identity_guidance=identity_guidance is not IdentityGuidance.PLAIN,
+        identity_scale=identity_scale is not None,
+        side=side is not None,
+    )
     return Trial(benchmark, cases, drawer, replace(networks, face_judge=judge))
 
 

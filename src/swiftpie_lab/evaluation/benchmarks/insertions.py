@@ -20,7 +20,7 @@ from swiftpie.engine.session import Session
 from swiftpie.errors import ConfigError
 from swiftpie.geometry.layout import from_box
 from swiftpie.imageio.images import mask_to_pil, to_pil, to_tensor
-from swiftpie.masks import bounding_box, box_mask
+from swiftpie.masks import bounding_box
 from swiftpie.mini.inpainting import begin_in_place, compose_in_place
 from swiftpie.pipelines.denoise import Clock
 from swiftpie.pipelines.request import RepaintRequest, resolved_scales
@@ -37,13 +37,12 @@ from swiftpie_lab.evaluation.command import (
     open_model,
     open_pack,
 )
+from swiftpie_lab.evaluation.finished import OpenBenchmark
 from swiftpie_lab.evaluation.judges import Networks, Panel, load_panel
 from swiftpie_lab.evaluation.opencv import opencv, poisson_blended
-from swiftpie_lab.evaluation.programs import Ability, OpenBenchmark, ProgramTask
 from swiftpie_lab.evaluation.report import Interval, format_interval, interval
 from swiftpie_lab.evaluation.run import File, Maker, Results, maker_of
 from swiftpie_world.compositor import Rendering
-from swiftpie_world.nouns import article_of
 from swiftpie_world.photographs import Insertion
 from swiftpie_world.sampler import World
 from swiftpie_world.subjects import Subjects
@@ -77,7 +76,6 @@ class InsertionBenchmark(OpenBenchmark[InsertionCase]):
     photos: tuple[Tensor, ...]  # (3, H, W) in 8 bit
     seed: int = 0  # decides all cases
 
-    needs = Ability.FILL
     name = "insertions"
     title = "Insertions into photographs"
     metrics: ClassVar[tuple[str, ...]] = (
@@ -102,7 +100,7 @@ class InsertionBenchmark(OpenBenchmark[InsertionCase]):
     bound = "truth"
     strip = MappingProxyType({"reference": "reference", "source": "before", **candidates})
     ranked_by = ("subject-psnr",)
-    baselines: ClassVar[tuple[tuple[str, str], ...]] = (  # metric and who is to be beaten in it
+    baselines: ClassVar[tuple[tuple[str, str], ...]] = (  # metric and what is to be beaten in it
         ("subject-psnr", "paste"),
         ("subject-psnr", "poisson"),
         ("light-error", "paste"),
@@ -149,7 +147,12 @@ class InsertionBenchmark(OpenBenchmark[InsertionCase]):
         with torch.no_grad():
             return self.world.insert(self._background(case), chosen, seed=case.seed)
 
-    def known(self, inserted: Insertion) -> dict[str, File]:
+    def known(self, case: InsertionCase) -> dict[str, File]:
+        """Return what is seen of a case, and what OpenCV makes of it."""
+        inserted = self.answer(case)
+        return self.seen(inserted) | self.by_opencv(inserted)
+
+    def seen(self, inserted: Insertion) -> dict[str, File]:
         """Return reference, photograph before and after, and the subject without light."""
         answer, unlit = inserted
         return {
@@ -161,23 +164,15 @@ class InsertionBenchmark(OpenBenchmark[InsertionCase]):
             "unlit": to_pil(2 * unlit - 1)[0],
         }
 
-    def program_task(self, case: InsertionCase) -> ProgramTask:
-        """Return the photograph, the box that the subject fills, and the reference with a name."""
-        inserted = self.answer(case)
-        known, box = self.known(inserted), bounding_box(inserted.answer.rendering.mask)
-        photo, reference = (
-            to_pil(one)[0]
-            for one in (inserted.answer.rendering.background, inserted.answer.reference)
-        )
-        return ProgramTask(
-            prompt=f"a photo of {article_of(case.subject)} {case.subject}",
-            seed=case.seed,
-            references=(reference,),
-            source=photo,
-            mask=mask_to_pil(box_mask(box, height=photo.height, width=photo.width))[0],
-            size=photo.size,
-            files=known | dict(draw_baselines(inserted)),
-        )
+    def by_opencv(self, inserted: Insertion) -> dict[str, File]:
+        """Return the reference pasted where the truth has the subject, and blended there."""
+        answer = inserted.answer
+        photo = to_pil(answer.rendering.background)[0]
+        layout = from_box(bounding_box(answer.rendering.mask))
+        reference, cover = answer.reference, answer.reference_mask
+        pasted = paste(reference, cover, scenery=to_tensor(photo), layout=layout)
+        blended = poisson_blended(photo, reference, cover, layout=layout)
+        return {"paste": to_pil(pasted)[0], "poisson": blended}
 
     def panel(self) -> Panel:
         """Return the judges, who have seen every held-out subject in several lights."""
@@ -304,21 +299,23 @@ class InsertionDrawer:
     def draw(self, case: InsertionCase, missing: set[str]) -> Iterator[tuple[str, File]]:
         """Yield what is missing; every method knows the box that the subject fills in the truth."""
         inserted = self.benchmark.answer(case)
-        yield from self.benchmark.known(inserted).items()
+        yield from self.benchmark.seen(inserted).items()
+        yield from self.benchmark.by_opencv(inserted).items()
         answer = inserted.answer
-        photo, box = to_pil(answer.rendering.background)[0], bounding_box(answer.rendering.mask)
-        reference, cover = answer.reference, answer.reference_mask
         if missing & {"model", "model-mask", "exact"}:
             identity = self.session.encode_identity(
-                to_pil(reference)[0], masks=mask_to_pil(cover)[0]
+                to_pil(answer.reference)[0], masks=mask_to_pil(answer.reference_mask)[0]
             )
-            request = RepaintRequest(image=photo, source=identity, box=box, seed=case.seed)
+            request = RepaintRequest(
+                image=to_pil(answer.rendering.background)[0],
+                source=identity,
+                box=bounding_box(answer.rendering.mask),
+                seed=case.seed,
+            )
             result = self.session.draw(request)
             yield "model", result.image
             yield "model-mask", result.region
             yield "exact", exactly_drawn(self.session, request, answer.rendering)
-        if missing & {"paste", "poisson"}:
-            yield from draw_baselines(inserted)
 
 
 def open_backgrounds(folder: Path | None) -> tuple[Tensor, ...]:
@@ -339,19 +336,6 @@ def open_backgrounds(folder: Path | None) -> tuple[Tensor, ...]:
             "needed, of which one in five, by its content, is never used in training. Pass more."
         )
     return tuple(photos)
-
-
-def draw_baselines(inserted: Insertion) -> Iterator[tuple[str, Image.Image]]:
-    """Yield the naive paste of the reference, and its blending, where the truth has the subject."""
-    answer = inserted.answer
-    photo, layout = (
-        to_pil(answer.rendering.background)[0],
-        from_box(bounding_box(answer.rendering.mask)),
-    )
-    reference, cover = answer.reference, answer.reference_mask
-    pasted = paste(reference, cover, scenery=to_tensor(photo), layout=layout)
-    yield "paste", to_pil(pasted)[0]
-    yield "poisson", poisson_blended(photo, reference, cover, layout=layout)
 
 
 def won(rows: Sequence[Row[InsertionCase]], metric: str, baseline: str) -> Interval | None:
@@ -392,7 +376,7 @@ def exactly_drawn(session: Session, request: RepaintRequest, truth: Rendering) -
 def open_insertions(
     *,
     photos: given.Backgrounds = None,
-    programs: given.Programs,
+    results: given.Finished = None,
     loading: given.LoadedInSteps,
     data: DataPath = None,
     cases: given.NumCases = NUM_CASES,
@@ -410,7 +394,7 @@ def open_insertions(
     def own() -> InsertionDrawer:
         return InsertionDrawer(open_model(loading), benchmark)
 
-    drawer = drawer_of(benchmark, dealt, programs, loading, own)
+    drawer = drawer_of(benchmark, dealt, results, loading, own)
     return Trial(benchmark, dealt, drawer, Networks(panel=benchmark.panel()))
 
 

@@ -28,7 +28,6 @@ from swiftpie_lab.evaluation.command import (
 from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.metrics.insertions import changed
 from swiftpie_lab.evaluation.opencv import ROOM_PX, inpainted
-from swiftpie_lab.evaluation.programs import ProgramTask
 from swiftpie_lab.evaluation.run import File, Results
 from swiftpie_world.photographs import Insertion
 
@@ -37,7 +36,6 @@ from swiftpie_world.photographs import Insertion
 class RemovalBenchmark(InsertionBenchmark):
     """Subjects to take out of photographs, with their shadows."""
 
-    shows_subject = False
     name = "removals"
     title = "Removals from photographs"
     metrics = ("ghost", "imprint", "inside-psnr", "seam", "sharpness-inside", "subject-remains")
@@ -48,17 +46,20 @@ class RemovalBenchmark(InsertionBenchmark):
     ranked_by = ("inside-psnr",)
     baselines = (("ghost", "inpainted"),)
 
-    def known(self, inserted: Insertion) -> dict[str, File]:
+    def seen(self, inserted: Insertion) -> dict[str, File]:
         """Return the photograph with and without its subject, the subject, and what is to go."""
-        pixels, background, mask = (
-            getattr(inserted.answer.rendering, name) for name in ("pixels", "background", "mask")
-        )
+        rendering = inserted.answer.rendering
         return {
-            "source": to_pil(pixels)[0],
-            "truth": to_pil(background)[0],
-            "before-mask": mask,
+            "source": to_pil(rendering.pixels)[0],
+            "truth": to_pil(rendering.background)[0],
+            "before-mask": rendering.mask,
             "mask": touched(inserted),
         }
+
+    def by_opencv(self, inserted: Insertion) -> dict[str, File]:
+        """Return the photograph with the mask filled from around it."""
+        photo = to_pil(inserted.answer.rendering.pixels)[0]
+        return {"inpainted": inpainted(photo, touched(inserted))}
 
     def evidence(
         self, case: InsertionCase, results: Results, networks: Networks
@@ -77,19 +78,6 @@ class RemovalBenchmark(InsertionBenchmark):
         )
         yield from self._each(case, known, results)
 
-    def program_task(self, case: InsertionCase) -> ProgramTask:
-        """Return the photograph and what is to go; no words say what is behind it."""
-        inserted = self.answer(case)
-        photo, mask = to_pil(inserted.answer.rendering.pixels)[0], touched(inserted)
-        return ProgramTask(
-            prompt="",
-            seed=case.seed,
-            source=photo,
-            mask=mask_to_pil(mask)[0],
-            size=photo.size,
-            files=self.known(inserted) | {"inpainted": inpainted(photo, mask)},
-        )
-
     def words(self, case: InsertionCase) -> list[str]:
         """Return what goes."""
         return [f"{case.subject} out of photograph {case.photo}"]
@@ -105,16 +93,15 @@ class RemovalDrawer(InsertionDrawer):
         return ("source", "truth", "mask", "before-mask", "model", "model-mask", "inpainted")
 
     def draw(self, case: InsertionCase, missing: set[str]) -> Iterator[tuple[str, File]]:
-        """Yield what is missing; everyone gets the same mask, of the subject and its shadow."""
+        """Yield what is missing; every method gets the same mask, of the subject and its shadow."""
         inserted = self.benchmark.answer(case)
-        yield from self.benchmark.known(inserted).items()
-        photo, mask = to_pil(inserted.answer.rendering.pixels)[0], touched(inserted)
+        yield from self.benchmark.seen(inserted).items()
+        yield from self.benchmark.by_opencv(inserted).items()
         if missing & {"model", "model-mask"}:
+            photo, mask = to_pil(inserted.answer.rendering.pixels)[0], touched(inserted)
             result = self.session.remove(photo, mask=mask_to_pil(mask)[0], seed=case.seed)
             yield "model", result.image
             yield "model-mask", result.region
-        if "inpainted" in missing:
-            yield "inpainted", inpainted(photo, mask)
 
 
 def touched(inserted: Insertion) -> Tensor:
@@ -126,7 +113,7 @@ def touched(inserted: Insertion) -> Tensor:
 def open_removals(
     *,
     photos: given.Backgrounds = None,
-    programs: given.Programs,
+    results: given.Finished = None,
     loading: given.LoadedInSteps,
     data: DataPath = None,
     cases: given.NumCases = NUM_CASES,
@@ -144,7 +131,7 @@ def open_removals(
     def own() -> RemovalDrawer:
         return RemovalDrawer(open_model(loading), benchmark)
 
-    drawer = drawer_of(benchmark, dealt, programs, loading, own)
+    drawer = drawer_of(benchmark, dealt, results, loading, own)
     return Trial(benchmark, dealt, drawer, Networks(panel=benchmark.panel()))
 
 

@@ -25,13 +25,7 @@ from swiftpie.imageio.images import mask_to_pil, to_pil, to_tensor
 from swiftpie.masks import Box
 from swiftpie.mini.frames import lowest_point, pose_subjects
 from swiftpie.noise import draw_noise
-from swiftpie.pipelines.request import (
-    WORDS_ALONE,
-    ConditionPart,
-    PersonalizeRequest,
-    Subject,
-    read_scene,
-)
+from swiftpie.pipelines.request import WORDS_ALONE, PersonalizeRequest, Subject, read_scene
 from swiftpie.pipelines.settings import MaskSource
 from swiftpie.types import GenerationResult, Picture
 from swiftpie_lab.evaluation import options as given
@@ -62,7 +56,7 @@ from swiftpie_world.compositor import GroundTruth, PlacedSprite, Rendering
 from swiftpie_world.fields import read_fields
 from swiftpie_world.placement import place
 from swiftpie_world.places import PLACES, draw_places, is_held_out, settings
-from swiftpie_world.references import OTHER_PITCH, OTHER_SIDE, other_side
+from swiftpie_world.references import other_side
 from swiftpie_world.sampler import CELL_PX, LEAST_SEEN, NOISE_CHANNELS, World
 from swiftpie_world.subjects import Subjects
 
@@ -90,12 +84,9 @@ CASES_A_KIND = 20  # by default; all of them take some minutes on a laptop
 KIND_SEED = 2**24  # between two kinds
 SCENERY_SEED = 2**33  # far from the seeds of cases, training and library
 NEXT_SEED = 2**16  # to the noise that is tried next, where the first gives too small a turn
-REFERENCE_SEED = 2**30  # what decides a reference is not what decides the picture
+REFERENCE_SEED = 2**30  # what decides a reference does not decide the picture
 GALLERY_SEED = 2**31  # far from all cases
 WIDE_YAW = 30.0  # degrees; turns by value are no smaller, where they are to a side
-
-ASIDE = "side-reference"  # a second one, from the requested side
-BRANCHES = ("semantic", "unaligned")  # what draws trained settings with less
 
 BACKDROPS = ("white backdrop", "blue backdrop", "green backdrop", "pink backdrop")  # of the gallery
 PLACE_NAMES = tuple(one.name for one in PLACES)
@@ -224,18 +215,13 @@ class WorldCase:
         return (self.code, self.other_code) if self.other_code else (self.code,)
 
     @property
-    def is_seen_from_aside(self) -> bool:
-        """Whether a second picture, from the requested side, would show more."""
-        return self.told_view is not None and abs(self.told_view[0]) >= WIDE_YAW
-
-    @property
     def requested(self) -> SceneSpec:
         """The same as the renderer takes it."""
         setting = setting_of(self)
         return SceneSpec(setting, **({self.wish: self.answer} if self.wish else {}))
 
     @property
-    def told_view(self) -> tuple[float, float] | None:
+    def given_view(self) -> tuple[float, float] | None:
         """The view that models get as a value; None leaves it to words and noise."""
         return self.view if self.kind is WorldKind.TURN else None
 
@@ -281,9 +267,6 @@ class WorldBenchmark(Benchmark[WorldCase]):
             "text": "text only",
             "paste": "naive paste",
             "turned": "turned paste",
-            "sides": "two references",
-            "semantic": "semantic branch",
-            "unaligned": "not aligned",
         }
     )
     bound = "truth"
@@ -405,17 +388,6 @@ class WorldBenchmark(Benchmark[WorldCase]):
             own = numbers[row : row + 1]
             yield self.seen_from(case, other_side(own), own)
 
-    def aside(self, case: WorldCase) -> tuple[Tensor, Tensor]:
-        """Return a second reference, from the requested side and in another light.
-
-        Pixels (1, 3, H, W) in [-1, 1] and a mask (1, 1, H, W).
-        """
-        layout, other = self._figures(case)[0].layout, self._numbers(case, 2)[1:]
-        yaw = torch.sign(layout.pose[:, 0]) * (OTHER_SIDE[0] + OTHER_SIDE[1] * other[:, 4])
-        pitch, none = OTHER_PITCH * (2 * other[:, 5] - 1), torch.zeros(1)
-        pose = torch.stack([yaw, pitch, none, none], dim=1)
-        return self.seen_from(case, pose, other)
-
     def seen_from(self, case: WorldCase, pose: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
         """Return a reference in `pose` (1, 4), before a wall by `numbers` (1, 16)."""
         subject, _ = self._figures(case)
@@ -450,11 +422,7 @@ class WorldBenchmark(Benchmark[WorldCase]):
         masks = zip(SUBJECT_MASKS, (truth.mask, truth.companion_mask)[: len(shown)], strict=False)
         pictures = {"truth": to_pil(truth.pixels)[0]}
         pictures |= {kind: mask_to_pil(mask)[0] for kind, mask in masks}
-        kinds = [*REFERENCES[: len(shown)]]
-        if case.is_seen_from_aside:
-            kinds.append(ASIDE)
-            shown.append(self.aside(case))
-        for kind, (pixels, mask) in zip(kinds, shown, strict=True):
+        for kind, (pixels, mask) in zip(REFERENCES, shown, strict=False):
             pictures[kind] = to_pil(pixels)[0]
             pictures[f"{kind}-mask"] = mask_to_pil(mask)[0]
         return pictures
@@ -514,7 +482,7 @@ class WorldBenchmark(Benchmark[WorldCase]):
 
     def words(self, case: WorldCase) -> list[str]:
         """Return the prompt, and the view where it is given as a value."""
-        view = case.told_view
+        view = case.given_view
         return [
             case.prompt,
             *([] if view is None else [f"yaw {view[0]:.0f}°, pitch {view[1]:.0f}°"]),
@@ -632,13 +600,9 @@ class WorldDrawer:
 
     def kinds(self, case: WorldCase) -> tuple[str, ...]:
         """Return references, answer and candidates, with their masks."""
-        references = [*REFERENCES[: len(case.codes)], *([ASIDE] if case.is_seen_from_aside else [])]
+        references = REFERENCES[: len(case.codes)]
         masks = [*SUBJECT_MASKS[: len(case.codes)], *(f"{kind}-mask" for kind in references)]
         drawn = ["model", "model-mask", "text", "paste"]
-        if case.kind is WorldKind.PLAIN:
-            drawn += BRANCHES
-        if case.is_seen_from_aside:
-            drawn.append("sides")
         if case.view is not None:
             drawn.append("turned")
         return (*references, "truth", *masks, *drawn)
@@ -653,7 +617,7 @@ class WorldDrawer:
             Subject(
                 self.session.encode_identity(known[kind], masks=known[f"{kind}-mask"]),
                 box=box,
-                view=case.told_view,
+                view=case.given_view,
             )
             for kind, box in zip(REFERENCES, self.benchmark.boxes(case), strict=False)
         ]
@@ -664,26 +628,6 @@ class WorldDrawer:
             result = draw_own(self.session, subjects, case.prompt, mask=source, **shown)
             yield "model", result.images[0]
             yield "model-mask", result.subject_masks[0]
-        if "sides" in missing:
-            kinds = (REFERENCES[0], ASIDE)
-            both = self.session.encode_identity(
-                [known[kind] for kind in kinds], masks=[known[f"{kind}-mask"] for kind in kinds]
-            )
-            turned = [Subject(both, view=case.told_view)]
-            yield "sides", draw_own(self.session, turned, case.prompt, **shown).images[0]
-        for kind in missing & {*BRANCHES}:
-            identity = subjects[0].identity
-            subject = Subject(identity.without_detail() if kind == "semantic" else identity)
-            without = frozenset({ConditionPart.ALIGNED})
-            result = draw_own(
-                self.session,
-                [subject],
-                case.prompt,
-                seed=case.seed,
-                scene=WORDS_ALONE,
-                without=without,
-            )
-            yield kind, result.images[0]
         if missing & {"text", "paste", "turned"}:
             plain = draw_own(
                 self.session,

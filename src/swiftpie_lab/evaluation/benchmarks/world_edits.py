@@ -8,7 +8,7 @@ from itertools import count, islice
 from pathlib import Path
 from random import Random
 from types import MappingProxyType
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 import typer
@@ -41,18 +41,16 @@ from swiftpie_lab.evaluation.case import Evidence, Expected, Kept, Row
 from swiftpie_lab.evaluation.command import (
     BenchmarkCommand,
     Trial,
-    check_own_edits,
-    choose_editor,
+    changed,
     drawer_of,
-    needs_of,
+    open_model,
     open_networks,
     open_pack,
-    others_draw,
     side_of,
 )
-from swiftpie_lab.evaluation.editors import EditDrawer, EditTask, TaskBenchmark, with_edit
+from swiftpie_lab.evaluation.edits import EditBenchmark, EditDrawer, EditTask, MaskChoice, with_edit
 from swiftpie_lab.evaluation.judges import Networks, Panel
-from swiftpie_lab.evaluation.run import File, PageLimits, Results
+from swiftpie_lab.evaluation.run import PageLimits, Results
 from swiftpie_world.air import (
     SEASON_PHRASES,
     SEASONS,
@@ -90,14 +88,6 @@ EditKinds = Annotated[
         "--kinds",
         metavar="NAMES",
         help="Only edits of these kinds, such as pose,colour; by default of all.",
-    ),
-]
-EditorName = Annotated[
-    Literal["swiftedit", "ddim", "naive", "target", "source"],
-    typer.Option(
-        "--editor",
-        help="What edits: one-step inversion, DDIM inversion with a multi-step model, or one of "
-        "the bounds: the naive paste, the exact answer, or the untouched source.",
     ),
 ]
 ByName = Annotated[
@@ -203,7 +193,7 @@ class WorldEditCase:
 
 
 @dataclass(frozen=True, eq=False)
-class WorldEditBenchmark(TaskBenchmark[WorldEditCase]):
+class WorldEditBenchmark(EditBenchmark[WorldEditCase]):
     """Deals edits of held-out subjects in the larger world and draws them."""
 
     subjects: Subjects
@@ -326,43 +316,39 @@ class WorldEditBenchmark(TaskBenchmark[WorldEditCase]):
         )
 
     def task(self, case: WorldEditCase) -> EditTask:
-        """Return the case as editors get it, through 8 bits as files are."""
-        answer = self.answer(case)
-        reference = mask = None
-        if case.has_reference:
-            pixels, cover = self.reference(case)
-            reference, mask = to_pil(pixels)[0], mask_to_pil(cover)[0]
+        """Return the case with all that is known of it, through 8 bits as files are.
+
+        Judges look at the reference; the drawer gets it only where the case has one.
+        """
+        answer, (pixels, cover) = self.answer(case), self.reference(case)
+        source, reference = to_pil(answer.source)[0], to_pil(pixels)[0]
+        mask = mask_to_pil(cover)[0]
         return EditTask(
             name=case.name,
-            source=to_pil(answer.source)[0],
+            source=source,
             source_prompt=case.source_prompt,
             target_prompt=case.target_prompt,
             keyword=case.keyword,
             mask=answer.mask,
             seed=case.seed,
-            reference=reference,
-            reference_mask=mask,
-            target=to_pil(answer.target)[0],
+            reference=reference if case.has_reference else None,
+            reference_mask=mask if case.has_reference else None,
+            known={
+                "source": source,
+                "target": to_pil(answer.target)[0],
+                "mask": answer.mask,
+                "before-mask": answer.before,
+                "kept-mask": answer.kept,
+                "requested-mask": answer.requested,
+                "reference": reference,
+                "reference-mask": mask,
+            },
         )
 
     def reference(self, case: WorldEditCase) -> tuple[Tensor, Tensor]:
         """Return a picture of the subject that judges look for, and its mask."""
         row = self.subjects.index(self._judged(case))
         return self.plain.world.references([row], _numbers(case))
-
-    def known(self, case: WorldEditCase, task: EditTask) -> Iterator[tuple[str, File]]:
-        """Yield pictures before and after, their masks, and the reference, which judges look at."""
-        answer = self.answer(case)
-        assert task.target is not None, "rendered edits have an answer"
-        yield "source", task.source
-        yield "target", task.target
-        yield "mask", answer.mask
-        yield "before-mask", answer.before
-        yield "kept-mask", answer.kept
-        yield "asked-mask", answer.requested
-        pixels, mask = self.reference(case)
-        yield "reference", to_pil(pixels)[0]
-        yield "reference-mask", mask_to_pil(mask)[0]
 
     def evidence(
         self, case: WorldEditCase, results: Results, networks: Networks
@@ -371,7 +357,7 @@ class WorldEditBenchmark(TaskBenchmark[WorldEditCase]):
         source, target = (to_tensor(results.read(case, kind)) for kind in ("source", "target"))
         mask, before, kept, requested = (
             results.read_mask(case, kind)
-            for kind in ("mask", "before-mask", "kept-mask", "asked-mask")
+            for kind in ("mask", "before-mask", "kept-mask", "requested-mask")
         )
         expected = self.expected(case, requested=requested)
         shown = shown_reference(case, results)
@@ -568,10 +554,9 @@ def _numbers(case: WorldEditCase) -> Tensor:
 def open_world_edits(
     *,
     judges: given.WorldJudges = None,
-    editor: EditorName = "swiftedit",
     mask: given.MaskName = "found",
     by_name: ByName = False,
-    programs: given.Programs,
+    results: given.Finished = None,
     cases: given.CasesAKind = CASES_A_KIND,
     kinds: EditKinds = None,
     scales: EditScales,
@@ -588,29 +573,28 @@ def open_world_edits(
     paste are judged beside the edit. An interrupted run goes on where it stopped.
     """
     networks = open_networks(files)
-    check_own_edits(programs, rules, editor=editor, mask=mask, scales=scales, by_name=by_name)
-    own_px = SIZE_PX if others_draw(programs) else None
-    if own_px is None:
+    if results is None:
         loading, _ = resolved(loading, use=Use.EDIT)
-    size_px = side_of(loading, own_px=own_px)
+    size_px = side_of(loading, own_px=None if results is None else SIZE_PX)
     benchmark = WorldEditBenchmark(open_pack(data), seed=seed, size_px=size_px)
     networks = replace(networks, panel=benchmark.panel(judges))
     dealt = benchmark.cases(cases, kinds=() if kinds is None else kinds.split(","))
 
     def own() -> EditDrawer[WorldEditCase]:
-        return choose_editor(
-            editor,
+        return EditDrawer(
             benchmark,
-            loading,
-            mask=mask,
-            settings=replace(rules, scales=Scales(**scales)),
-            scales=scales,
-            by_name=by_name,
-            beside_naive=True,
+            open_model(loading),
+            MaskChoice(mask),
+            replace(rules, scales=Scales(**scales)),
+            takes_named=by_name,
+            draws_naive=True,
         )
 
-    drawer = drawer_of(benchmark, dealt, programs, loading, own, needs=needs_of(mask))
-    return Trial(benchmark, dealt, drawer, networks)
+    choices = {"mask": mask != "found", "by_name": by_name} | dict.fromkeys(scales, True)
+    choices |= changed(rules)
+    return Trial(
+        benchmark, dealt, drawer_of(benchmark, dealt, results, loading, own, **choices), networks
+    )
 
 
 BENCHMARK = BenchmarkCommand(
@@ -620,6 +604,5 @@ BENCHMARK = BenchmarkCommand(
         "swiftpie evaluate world-edits --weights runs/mini_world/export "
         "--inversion runs/world_inversion/export/inversion --out out/mine",
         "swiftpie evaluate world-edits --kinds pose,put_on --cases 6 --by-name --out out/poses",
-        "swiftpie evaluate world-edits --editor source --cases 4 --out out/bounds --json",
     ),
 )

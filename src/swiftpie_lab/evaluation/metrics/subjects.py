@@ -59,7 +59,6 @@ def _likeness(
 
 NETWORKS = {
     "dino": ("DINO ViT-S/16", "dino_small"),
-    "dinov2": ("DINOv2 ViT-S/14", "dinov2"),
     "clip-i": ("CLIP-I ViT-B/32", "clip_small"),
     "clip-i-large": ("CLIP-I ViT-L/14", "clip"),
     "likeness": ("likeness by the judge of sprites", "subjects"),

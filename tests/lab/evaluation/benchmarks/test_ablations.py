@@ -24,7 +24,7 @@ from swiftpie_lab.evaluation.benchmarks.ablations import (
 from tests.lab.evaluation.conftest import SIZE_PX
 
 BASE = Scales(identity_scale=0.8, detail_scale=0.6)
-ALL = all_settings(BASE, step_counts=(1, 2, 4), against=["first", "second"])
+ALL = all_settings(BASE, step_counts=(1, 2, 4))
 PLAIN = DrawingSetup("", "", Scales())
 SILENT = DrawingSetup("", "", Scales(identity_scale=0.0, detail_scale=0.0))
 
@@ -154,7 +154,7 @@ def test_the_other_views_show_the_subject_in_other_poses(views):
 
 @pytest.fixture(scope="module")
 def study(session, varied):
-    return scene_study(session, varied, num_cases=1, against={})
+    return scene_study(session, varied, num_cases=1)
 
 
 def test_steps_change_the_schedule_and_not_the_networks(study, session):
@@ -169,4 +169,4 @@ def test_a_preset_with_other_noise_is_refused(session, varied):
     preset = replace(session.components.preset, latent_channels=4)
     other = type(session)(replace(session.components, preset=preset))
     with pytest.raises(CapabilityError, match=r"\(4, 16, 16\)"):
-        scene_study(other, varied, num_cases=1, against={})
+        scene_study(other, varied, num_cases=1)

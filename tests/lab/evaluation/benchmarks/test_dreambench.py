@@ -9,10 +9,10 @@ from typer.testing import CliRunner
 
 from swiftpie.errors import ImageError, InputError
 from swiftpie_lab.cli.evaluate import app
-from swiftpie_lab.evaluation.benchmarks._dream_sets import LISTS
+from swiftpie_lab.evaluation.benchmarks._dream_subjects import LISTS, read_boxes
 from swiftpie_lab.evaluation.benchmarks.dreambench import read_dreambench
 from swiftpie_lab.evaluation.case import Row
-from swiftpie_lab.evaluation.programs import FinishedPictures
+from swiftpie_lab.evaluation.finished import FinishedPictures
 from tests.lab.evaluation.benchmarks.dream_folder import write_dreambench
 
 
@@ -49,7 +49,7 @@ def test_the_published_lists_are_read_whole(tmp_path):
     (can,) = benchmark.subjects
     assert len(can.prompts) == 25
     assert can.prompts[24] == "a can number 24"
-    assert (can.asks[0], can.asks[19], can.asks[20]) == ("places", "places", "properties")
+    assert (can.topics[0], can.topics[19], can.topics[20]) == ("places", "places", "properties")
 
 
 def test_the_fingerprint_sees_photographs_masks_and_prompts(root, tmp_path):
@@ -114,6 +114,42 @@ def test_pictures_of_another_program_are_needed_for_every_case(root, tmp_path):
         _ = FinishedPictures(benchmark, tmp_path, benchmark.cases()).maker
 
 
+@pytest.mark.parametrize(
+    ("stored", "reason"),
+    [
+        ("[1]", "cannot be read"),
+        ("{", "cannot be read"),
+        ('{"cat": [0, 0, 1, 1]}', "'cat'"),
+        ('{"dog": [0, 0, 1]}', "such as"),
+        ('{"dog": [0, 0, true, 1]}', "such as"),
+        ('{"dog": [0.5, 0, 0.5, 1]}', "0.5"),
+        ('{"dog": "0,0,1,1"}', "0,0,1,1"),
+        ('{"dog": [NaN, 0, 1, 1]}', "nan"),
+    ],
+)
+def test_boxes_that_are_none_are_refused(tmp_path, stored, reason):
+    path = tmp_path / "boxes.json"
+    path.write_text(stored)
+    with pytest.raises(InputError, match=reason):
+        read_boxes(path, ["dog"])
+
+
+@pytest.mark.thorough
+def test_a_box_tells_where_the_subject_is_and_counts_as_another_run(tmp_path):
+    root = write_dreambench(tmp_path)
+    for mask in root.glob("*/*.mask.png"):
+        mask.unlink()
+    path = tmp_path / "boxes.json"
+    path.write_text(json.dumps({"dog": [0, 0, 0.6, 1]}))
+    options = {"limit": 1, "num_prompts": 1, "num_seeds": 1}
+    found, boxed = (read_dreambench(root, **options), read_dreambench(root, **options, boxes=path))
+    first, second = boxed.references["dog"]
+    assert first.mask.getbbox()[2] <= 0.65 * first.mask.width < second.mask.getbbox()[2]
+    assert found.references["dog"][0].mask.getbbox()[2] > 0.65 * first.mask.width
+    assert found.fingerprint != boxed.fingerprint
+    assert boxed.facts([])["boxes"] == {"dog": [0, 0, 0.6, 1]}
+
+
 @pytest.mark.thorough
 def test_a_run_and_its_repetition_give_the_same_report_and_its_pictures_can_be_judged_again(
     root, tmp_path
@@ -130,10 +166,10 @@ def test_a_run_and_its_repetition_give_the_same_report_and_its_pictures_can_be_j
     run(root, *options, "--out", second)
     for name in ("report.json", "index.html"):
         assert (first / name).read_bytes() == (second / name).read_bytes()
-    rival = tmp_path / "rival"
-    rival.mkdir()
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
     for path in (first / "images").glob("*.drawn.png"):
-        shutil.copy(path, rival / path.name.replace(".drawn", ""))
-    done = run(root, *options, "--results", rival, "--out", third)
+        shutil.copy(path, theirs / path.name.replace(".drawn", ""))
+    done = run(root, *options, "--results", theirs, "--out", third)
     assert done.exit_code == 0
-    assert json.loads(done.stdout)["run"]["preset"] == "pictures of rival"
+    assert json.loads(done.stdout)["run"]["preset"] == "pictures of theirs"

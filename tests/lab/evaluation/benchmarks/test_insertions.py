@@ -63,7 +63,7 @@ class Exact:
 
     def draw(self, case, missing):
         del missing
-        known = self.benchmark.known(self.benchmark.answer(case))
+        known = self.benchmark.seen(self.benchmark.answer(case))
         yield from dict.fromkeys(self.benchmark.candidates, known["source"]).items()
         yield from known.items()
         yield "model", known["truth"]
@@ -123,7 +123,7 @@ def same(one):
     return one
 
 
-def test_a_longer_list_starts_with_the_shorter_one_and_nobody_stands_beside_himself(benchmark):
+def test_a_longer_list_starts_with_the_shorter_one_and_a_case_has_three_subjects(benchmark):
     cases = benchmark.cases(30)
     assert benchmark.cases(5) == cases[:5]
     assert len({case.name for case in cases}) == len({case.seed for case in cases}) == 30

@@ -13,8 +13,9 @@ from swiftpie.errors import InputError
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import to_tensor
 from swiftpie_lab.cli.evaluate import app
-from swiftpie_lab.evaluation.benchmarks._pie import COMPOSITE, decode_mask, last_square, read_pie
-from swiftpie_lab.evaluation.editors import MaskChoice, SourceEditor, SwiftEditor
+from swiftpie_lab.evaluation.benchmarks.pie import COMPOSITE, decode_mask, last_square, read_pie
+from swiftpie_lab.evaluation.edits import EditDrawer, MaskChoice
+from swiftpie_lab.evaluation.finished import FinishedPictures
 from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.run import Results, draw, score
 from tests.lab.evaluation.benchmarks.pie_folder import (
@@ -135,7 +136,7 @@ def test_a_link_out_of_the_folder_is_refused(write, mapping, tmp_path):
         read_pie(write(mapping))
 
 
-def test_missing_pictures_and_mappings_are_told(write, mapping, tmp_path):
+def test_missing_pictures_and_mappings_are_named(write, mapping, tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         read_pie(write(mapping, pictures=False))
     with pytest.raises(InputError, match="mapping_file"):
@@ -181,13 +182,10 @@ def test_results_of_others_are_judged_by_the_definitions(results, tmp_path):
     assert "--clip" in report["not_computed"]["clip-whole"]
 
 
-def drawn(editor, results):
-    return draw(editor.benchmark, editor.benchmark.cases, editor, results=results)
-
-
 def test_an_untouched_source_preserves_all(write, mapping, tmp_path):
-    pie, results = read_pie(write(mapping)), Results(tmp_path / "out")
-    list(drawn(SourceEditor(pie), results))
+    root, results = write(mapping), Results(tmp_path / "out")
+    pie = read_pie(root)
+    list(draw(pie, pie.cases, FinishedPictures(pie, root, pie.cases), results=results))
     rows = list(score(pie, pie.cases, results, Networks()))
     assert [row.case.type_id for row in rows] == [1, 2]
     for row in rows:
@@ -199,8 +197,8 @@ def test_an_untouched_source_preserves_all(write, mapping, tmp_path):
 def test_an_edit_is_judged_before_pixels_of_the_source_are_put_back(write, mapping, tmp_path):
     pie, results = read_pie(write(mapping), limit=1), Results(tmp_path / "out")
     (case,) = pie.cases
-    editor = SwiftEditor(pie, Session(tiny_editor()), mask=MaskChoice.TRUE)
-    list(drawn(editor, results))
+    drawer = EditDrawer(pie, Session(tiny_editor()), mask=MaskChoice.TRUE)
+    list(draw(pie, pie.cases, drawer, results=results))
     (row,) = score(pie, pie.cases, results, Networks())
     scores, task = row.scores["unedited-mse"], pie.task(case)
     keep, source = 1 - task.mask[0], to_tensor(task.source)[0]

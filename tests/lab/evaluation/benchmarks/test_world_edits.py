@@ -11,13 +11,13 @@ from swiftpie.noise import draw_noise
 from swiftpie_lab.data.subjects import is_held_out as is_subject_held_out
 from swiftpie_lab.evaluation.benchmarks.world import WorldBenchmark
 from swiftpie_lab.evaluation.benchmarks.world_edits import TITLES, EditAnswer, WorldEditBenchmark
-from swiftpie_lab.evaluation.editors import SourceEditor, TargetEditor
 from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.page import write_report
 from swiftpie_lab.evaluation.run import Results, draw, score
 from swiftpie_world.air import Setting
 from swiftpie_world.changes import MIN_CHANGE_LEVELS, WorldChange
 from swiftpie_world.places import is_held_out
+from tests.lab.evaluation.conftest import TargetDrawer
 
 MANY = 24  # of each kind, dealt and not drawn
 LEVEL = 2 / 255
@@ -53,14 +53,7 @@ def tried(dealt):
 def drawn(benchmark, tried, tmp_path_factory):
     """A folder in which the exact target was the edit, and the source the baseline."""
     results = Results(tmp_path_factory.mktemp("world-edits"))
-    list(
-        draw(
-            benchmark,
-            tried,
-            TargetEditor(benchmark, baseline=SourceEditor(benchmark)),
-            results=results,
-        )
-    )
+    list(draw(benchmark, tried, TargetDrawer(benchmark), results=results))
     return results
 
 
@@ -135,11 +128,11 @@ def test_an_answer_repeats_and_a_newcomer_is_shown_before_a_wall(benchmark, trie
     task = benchmark.task(case)
     assert case.has_reference
     assert task.reference.size == task.source.size == task.reference_mask.size
-    assert not torch.equal(to_tensor(task.reference), to_tensor(task.target))
+    assert not torch.equal(to_tensor(task.reference), to_tensor(task.known["target"]))
     assert benchmark.task(tried[0]).reference is None
 
 
-def test_what_no_picture_shows_is_not_asked(benchmark, dealt):
+def test_what_no_picture_shows_is_not_judged(benchmark, dealt):
     seen, hidden = torch.ones(1, 1, 8, 8), torch.zeros(1, 1, 8, 8)
 
     def expected(kind, mask):
@@ -173,7 +166,7 @@ def test_the_report_judges_the_exact_target_and_the_untouched_source(
     assert {"edit", "target", "source"} <= metrics["wish-success"].candidates.keys()
     assert (drawn.root / "index.html").stat().st_size > 0
     for case, row in zip(tried, rows, strict=True):
-        expected = benchmark.expected(case, requested=drawn.read_mask(case, "asked-mask"))
+        expected = benchmark.expected(case, requested=drawn.read_mask(case, "requested-mask"))
         assert ("wish-success-in-words" in row.scores) == (not expected.subject)
 
 

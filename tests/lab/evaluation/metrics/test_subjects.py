@@ -82,10 +82,10 @@ def test_the_first_photograph_may_count_alone(edit_evidence):
         edit_evidence,
         picture=to_tensor(references[0].image),
         references=references,
-        networks=Networks(dinov2=Colour()),
+        networks=Networks(dino_small=Colour()),
     )
-    assert METRICS.get("dinov2-first").score(shown) == pytest.approx(1)
-    assert METRICS.get("dinov2").score(shown) < 0.99
+    assert METRICS.get("dino-first").score(shown) == pytest.approx(1)
+    assert METRICS.get("dino").score(shown) < 0.99
 
 
 def test_dino_reads_pictures_as_its_authors_do():

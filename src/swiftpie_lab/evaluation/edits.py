@@ -1,0 +1,246 @@
+"""Edits of benchmarks as SwiftPie draws them: the task, the drawer and a naive paste beside."""
+
+import hashlib
+import logging
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from functools import cached_property
+from typing import Generic
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from swiftpie.engine.session import Session
+from swiftpie.errors import CapabilityError
+from swiftpie.imageio.images import plane, to_tensor
+from swiftpie.masks import Box
+from swiftpie.pipelines.edit_region import composite
+from swiftpie.pipelines.request import EditRequest
+from swiftpie.pipelines.settings import EditMethod, EditMode, EditSettings, ResolvedScales, Scales
+from swiftpie_lab.evaluation.bounds import NO_SUBJECT
+from swiftpie_lab.evaluation.case import Case, Evidence
+from swiftpie_lab.evaluation.finished import OpenBenchmark
+from swiftpie_lab.evaluation.run import FACTS, C, File, Maker, Results
+
+logger = logging.getLogger(__name__)
+
+EVERYWHERE: Box = (0.0, 0.0, 1.0, 1.0)
+FRESH_SEED = 0  # of what an edit draws; a task's own seed would tell the answer's noise
+NAIVE = "naive"  # kind of the paste beside an edit
+REDRAWN = ("reconstruction", "from-noise", "uncomposed")  # kinds that some edits have
+
+
+@dataclass(frozen=True, eq=False)
+class EditTask:
+    """One edit, as a drawer gets it."""
+
+    name: str
+    source: Image.Image  # RGB
+    source_prompt: str
+    target_prompt: str
+    keyword: str  # the words that shall change, or ""
+    mask: Tensor  # (1, 1, H, W), 1 = the picture has to change; only for `MaskChoice.TRUE`
+    seed: int  # of the answer's noise; only for the naive paste
+    reference: Image.Image | None = None  # of the subject that shall come
+    reference_mask: Image.Image | None = None
+    known: Mapping[str, File] = field(default_factory=dict)  # by kind of file
+
+
+class EditBenchmark(OpenBenchmark[C]):
+    """A benchmark whose cases are edits."""
+
+    @abstractmethod
+    def task(self, case: C) -> EditTask:
+        """Return the case as a drawer gets it."""
+
+    def known(self, case: C) -> dict[str, File]:
+        """Return the files of the task."""
+        return dict(self.task(case).known)
+
+
+def with_edit(known: Evidence, case: Case, results: Results) -> Evidence:
+    """Return the evidence with what was drawn of an edit, and how long it took."""
+    reconstruction, from_noise, uncomposed = (
+        to_tensor(results.read(case, kind)) if results.has(case, kind) else None for kind in REDRAWN
+    )
+    return replace(
+        known,
+        picture=to_tensor(results.read(case, "edit")),
+        claimed=results.read_mask(case, "edit-mask") if results.has(case, "edit-mask") else None,
+        reconstruction=reconstruction,
+        from_noise=from_noise,
+        uncomposed=uncomposed,
+        time_ms=(results.read_facts(case) or {}).get("total"),
+    )
+
+
+class MaskChoice(StrEnum):
+    """Where an edit may change the picture."""
+
+    FOUND = "found"  # between source and target prompt
+    KEYWORD = "keyword"  # between the keyword and no words; as FOUND where there is none
+    TRUE = "true"  # the case's own mask
+    NONE = "none"  # everywhere
+
+
+@dataclass(frozen=True, eq=False)
+class EditDrawer(Generic[C]):
+    """Draws edits as `swiftpie edit` does, and the source once more by inversion alone."""
+
+    benchmark: EditBenchmark[C]
+    session: Session
+    mask: MaskChoice = MaskChoice.FOUND
+    settings: EditSettings = field(default_factory=EditSettings)
+    takes_named: bool = False  # subjects by name from the library; else words alone tell who comes
+    draws_naive: bool = False  # the paste by the same weights beside
+
+    def __post_init__(self) -> None:
+        if not self._is_chord:
+            self.session.components.inverter()  # says at once if the preset cannot edit
+
+    @property
+    def maker(self) -> Maker:
+        """The preset with every choice that matters, and all weights."""
+        components = self.session.components
+        settings = self.settings.in_mode_of(components.preset)
+        choices = {
+            name: getattr(settings, name)
+            for name in vars(settings)
+            if name != "scales" and getattr(settings, name) != getattr(EditSettings(), name)
+        } | ({} if self._is_chord else vars(self._scales))
+        name = ", ".join(
+            [
+                f"edits by {components.preset.name}",
+                f"mask {self.mask}",
+                *(f"{choice} {value}" for choice, value in choices.items()),
+                *(["subjects by name from the library"] if self.takes_named else []),
+            ]
+        )
+        return Maker(name, self._fingerprint, len(components.schedule.steps))
+
+    def kinds(self, case: C) -> tuple[str, ...]:
+        """Return the facts, which come last, and the naive paste."""
+        del case
+        return (FACTS, NAIVE) if self.draws_naive else (FACTS,)
+
+    def draw(self, case: C, missing: set[str]) -> Iterator[tuple[str, File]]:
+        """Yield what is missing; where that is the facts, all that is known and the edit as well.
+
+        An edit that the model refuses counts as the picture untouched.
+        """
+        task = self.benchmark.task(case)
+        if NAIVE in missing:
+            yield NAIVE, self.naive(task)
+        if FACTS in missing:
+            yield from task.known.items()
+            yield from self.edit(task)
+
+    def edit(self, task: EditTask) -> Iterator[tuple[str, File]]:
+        """Yield the edit, where it may differ from its source, and what belongs to it."""
+        identity = None
+        if task.reference is not None:
+            identity = self.session.encode_identity(task.reference, masks=task.reference_mask)
+        request = self._request(task, task.target_prompt, self._settings, self._place(task))
+        request = replace(request, source=identity, takes_named=self.takes_named)
+        try:
+            result = self.session.draw(request)
+        except CapabilityError as refusal:
+            logger.warning("%s stays as it is. %s", task.name, refusal)
+            yield "edit", task.source
+            yield "edit-mask", torch.zeros_like(task.mask)
+            yield FACTS, {}
+            return
+        yield "edit", result.image
+        yield "edit-mask", plane(result.region)
+        if result.edited is not None:
+            yield "uncomposed", result.edited
+        if not self._is_chord:
+            yield "from-noise", self._reconstructed(task, appearance=0.0)
+            again = result.reconstruction
+            yield "reconstruction", again or self._reconstructed(task, appearance=1.0)
+        yield FACTS, result.timings_ms
+
+    def naive(self, task: EditTask) -> Image.Image:
+        """Return the target prompt drawn from the answer's noise, laid on the source by its mask.
+
+        It knows two things that no edit of a given picture knows, noise and place, so it is hard
+        to beat where the prompt says everything.
+        """
+        everything = Image.new("L", task.source.size, 255)
+        shown = self.session.encode_identity(task.source, masks=everything)
+        drawn = self.session.personalize(
+            shown, task.target_prompt, seed=task.seed, scales=NO_SUBJECT
+        )
+        edited = drawn.images[0].resize(task.source.size, Image.Resampling.BICUBIC)
+        return composite(edited, task.source, task.mask)
+
+    @property
+    def _is_chord(self) -> bool:
+        return self.settings.method is EditMethod.CHORD
+
+    @property
+    def _settings(self) -> EditSettings:
+        """What is drawn with: settings of networks make these draw."""
+        settings = self.settings
+        if settings == EditSettings():
+            return settings
+        return replace(settings, method=settings.method or EditMethod.INVERSION)
+
+    @property
+    def _scales(self) -> ResolvedScales:
+        settings, preset = self.settings, self.session.components.preset
+        return settings.scales.over(Scales.for_edit(preset, mode=settings.mode))
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        """Return sha256 of all weights, those of the inversion network included."""
+        components = self.session.components
+        digest = hashlib.sha256(components.fingerprint.encode())
+        if isinstance(components.inversion, nn.Module):
+            for name, weight in components.inversion.state_dict().items():
+                digest.update(name.encode())
+                digest.update(weight.contiguous().view(torch.uint8).cpu().numpy().tobytes())
+        return digest.hexdigest()
+
+    def _place(self, task: EditTask) -> Tensor | Box | None:
+        """Return where the picture may change; None if that has to be found."""
+        if self.mask is MaskChoice.TRUE:
+            return task.mask
+        return EVERYWHERE if self.mask is MaskChoice.NONE else None
+
+    def _request(
+        self, task: EditTask, prompt: str, settings: EditSettings, place: Tensor | Box | None
+    ) -> EditRequest:
+        return EditRequest(
+            image=task.source,
+            prompt=prompt,
+            seed=FRESH_SEED,
+            source_prompt=task.source_prompt,
+            keyword=task.keyword if self.mask is MaskChoice.KEYWORD else "",
+            mask=place,
+            settings=settings,
+        )
+
+    def _reconstructed(self, task: EditTask, *, appearance: float) -> Image.Image:
+        """Return the source through inversion and generation, as an edit that changes nothing.
+
+        Args:
+            task: What is edited.
+            appearance: Scale of the picture itself as a condition, which SwiftEdit gives its
+                generator as well; with 0, all that is known is in the noise and the prompt.
+        """
+        scales = replace(
+            self._scales,
+            identity_scale=appearance,
+            background_scale=appearance,
+            text_scale=self._scales.text_background_scale,
+        )
+        settings = replace(
+            self.settings, mode=EditMode.PAPER, rule=None, scales=scales, keeps_outside=False
+        )
+        place = torch.zeros_like(task.mask) if appearance else EVERYWHERE
+        request = self._request(task, task.source_prompt, settings, place)
+        return self.session.draw(replace(request, keyword="")).image

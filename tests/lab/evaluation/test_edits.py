@@ -1,0 +1,139 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from swiftpie import Session
+from swiftpie.errors import CapabilityError
+from swiftpie.pipelines.settings import EditMethod, EditMode, EditSettings, Scales
+from swiftpie_lab.evaluation.edits import EditDrawer, EditTask, MaskChoice
+from swiftpie_lab.evaluation.run import Results, draw, score
+from tests.parity.edit import photograph
+from tests.pipelines.tiny_editor import tiny_editor
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return Session(tiny_editor())
+
+
+@pytest.fixture(scope="module")
+def task():
+    source = photograph().resize((128, 128))
+    mask = torch.zeros(1, 1, 128, 128)
+    mask[..., 32:96, 40:100] = 1
+    return EditTask(
+        name="0",
+        source=source,
+        source_prompt="a cat on the sofa",
+        target_prompt="a dog on the sofa",
+        keyword="cat",
+        mask=mask,
+        seed=1,
+        reference=Image.new("RGB", (64, 64), "red"),
+        reference_mask=Image.new("L", (64, 64), 255),
+    )
+
+
+ALONE = None  # a benchmark is not needed where tasks are given one by one
+CHORD = EditSettings(method=EditMethod.CHORD)
+
+
+def edited(task, session, **choices):
+    """Return what a drawer makes of a task, by kind."""
+    return dict(EditDrawer(ALONE, session, **choices).edit(task))
+
+
+def changed(image, source):
+    return (np.asarray(image) != np.asarray(source)).any(axis=-1)
+
+
+@pytest.mark.parametrize("mask", MaskChoice)
+def test_nothing_outside_of_the_used_mask_changes(tiny, task, mask):
+    files = edited(task, tiny, mask=mask)
+    used = files["edit-mask"][0, 0].numpy() > 0
+    assert not changed(files["edit"], task.source)[~used].any()
+    assert files["facts"]["total"] > 0
+    if mask is MaskChoice.TRUE:
+        assert torch.equal(files["edit-mask"], task.mask)
+    if mask is MaskChoice.NONE:
+        assert used.all()
+
+
+def test_the_keyword_finds_another_mask_than_the_prompts(tiny, task):
+    found, keyword = (
+        edited(task, tiny, mask=mask)["edit-mask"]
+        for mask in (MaskChoice.FOUND, MaskChoice.KEYWORD)
+    )
+    assert not torch.equal(found, keyword)
+
+
+@pytest.mark.parametrize("mode", EditMode)
+def test_the_reconstruction_is_neither_the_source_nor_the_edit(tiny, task, mode):
+    files = edited(task, tiny, mask=MaskChoice.NONE, settings=EditSettings(mode=mode))
+    assert files["reconstruction"].size == files["from-noise"].size == task.source.size
+    assert changed(files["reconstruction"], task.source).mean() > 0.5
+    assert changed(files["reconstruction"], files["edit"]).any()
+    assert changed(files["reconstruction"], files["from-noise"]).any()
+
+
+def test_a_reference_changes_the_edit(tiny, task):
+    without = edited(replace(task, reference=None, reference_mask=None), tiny, mask=MaskChoice.TRUE)
+    assert changed(edited(task, tiny, mask=MaskChoice.TRUE)["edit"], without["edit"]).any()
+
+
+def test_chordedit_needs_no_inversion_and_reconstructs_nothing(tiny, task):
+    session = Session(replace(tiny.components, inversion=None))
+    with pytest.raises(CapabilityError, match="inversion"):
+        EditDrawer(ALONE, session)
+    plain = replace(task, reference=None, reference_mask=None)
+    files = edited(plain, session, settings=CHORD, mask=MaskChoice.TRUE)
+    assert "reconstruction" not in files
+    assert changed(files["edit"], task.source).any()
+
+
+def test_every_choice_is_part_of_the_name(tiny):
+    choices = [
+        {},
+        {"mask": MaskChoice.TRUE},
+        {"settings": EditSettings(mode=EditMode.RELEASED)},
+        {"settings": EditSettings(scales=Scales(text_scale=1.5))},
+        {"settings": CHORD},
+        {"takes_named": True},
+    ]
+    makers = {EditDrawer(ALONE, tiny, **choice).maker for choice in choices}
+    assert len(makers) == len(choices)
+
+
+def test_edits_of_a_model_are_drawn_and_judged_to_the_end(tiny, edits, networks, tmp_path):
+    cases, results = edits.cases(1)[:3], Results(tmp_path)
+    list(draw(edits, cases, EditDrawer(edits, tiny), results=results))
+    for row in score(edits, cases, results, networks):
+        assert row.scores["stray-pixels"] == {"edit": 0}
+        assert row.scores["time"]["edit"] > 0
+        assert 0 <= row.scores["mask-iou"]["edit"] < 1
+        assert 0 < row.scores["reconstruction-psnr"]["edit"] < 40
+        assert {*row.scores["wish-success"]} == {"edit", "target", "source"}
+
+
+def test_the_naive_paste_draws_the_prompt_inside_of_the_true_mask_only(session, edits, dealt_edits):
+    task = edits.task(dealt_edits[0])
+    drawer = EditDrawer(ALONE, session, draws_naive=True)
+    naive = drawer.naive(task)
+    inside = task.mask[0, 0].numpy() > 0
+    assert not changed(naive, task.source)[~inside].any()
+    assert changed(naive, task.source)[inside].any()
+    blind = replace(task, source_prompt="", keyword="", reference=None, known={})
+    assert not changed(drawer.naive(blind), naive).any()
+
+
+def test_an_edit_that_the_model_refuses_is_the_untouched_source(session, edits, caplog):
+    (case,) = edits.cases(1, kinds=["put_on"])
+    task = edits.task(case)
+    files = edited(task, session, takes_named=True)
+    assert files["edit"] is task.source
+    assert not files["edit-mask"].any()
+    assert files["facts"] == {}
+    assert "stays as it is" in caplog.text
