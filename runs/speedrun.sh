@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Train all weights of the package from nothing: about 28 core hours (docs/speedrun.md).
+# Train all weights of the package from nothing: about 28 core hours (docs/training.md).
 #
 #   runs/speedrun.sh [FOLDER]             # runs/speedrun by default; the same command goes on
 #   SHARE=0.001 runs/speedrun.sh FOLDER   # a rehearsal with a share of the steps

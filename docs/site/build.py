@@ -165,22 +165,28 @@ def gallery() -> str:
     """Return the page of pictures."""
     return """# Gallery
 
-The command beside a picture draws it again. The demo is the best of four seeds; in the others, no
-picture was chosen by eye.
+The command beside a picture draws it again. The demo is the best of four seeds, and the edits are
+the better ones of fourteen; the grid is not chosen.
 
 `swiftpie demo`:
 
 ![Four photographed animals in photographed places, in four lights each](demo.webp)
 
+The commands of [editing](editing.md) and of [scenes](scenes.md):
+
+![Photographs of a sheep, a dog and a flower, and what edits make of them](edits.webp)
+
+![A dog and a sheep, each from a photograph, in front of two castles at sunset](two.webp)
+
 `swiftpie evaluate grid -o grid.png --num-subjects 5`: subjects that the training never saw.
 
 ![Five held-out subjects in five uses, dealt by seed 0](grid.webp)
 
-`mkdir -p out/page; make test-page` draws on the page as a user does, and writes these:
+The page of `swiftpie serve`:
 
-![The page: two subjects in the scene of a prompt, each in its box](page.webp)
+![A dog and a sheep in front of a castle at sunset, drawn on the page](page.webp)
 
-![An edit, half of it as it was before, with variations](page-edit.webp)
+![An edit of a photograph, half of it before and half after, with variations](page-edit.webp)
 """
 
 

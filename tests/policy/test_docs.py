@@ -9,6 +9,7 @@ import shutil
 from dataclasses import fields
 from functools import cache
 from importlib.resources import as_file, files
+from importlib.util import find_spec
 from itertools import pairwise
 
 import pytest
@@ -27,15 +28,16 @@ from swiftpie.pipelines.settings import EditMode, Scales
 from swiftpie_lab.cli.train import _configure, _recipes, parse_duration
 from tests.policy.project import ROOT, shown
 
-README = ROOT / "README.md"
+README, DOCS = ROOT / "README.md", ROOT / "docs"
 ALONE = "onnxruntime_alone.py"  # tests/engine/graphs runs it, beside an export
 EXAMPLES = sorted(path for path in (ROOT / "examples").glob("*.py") if path.name != ALONE)
-PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
-SERVING = ROOT / "docs" / "serving.md"  # whose programs need a server: tests/server runs them
-COMMANDS = ROOT / "docs" / "batch.md"
+PAGES = [README, *sorted(DOCS.glob("*.md"))]
+SERVING = DOCS / "serving.md"  # whose programs need a server: tests/server runs them
+COMMANDS = DOCS / "batch.md"
 MAX_EXAMPLE_LINES = 60
 FIRST_SCREEN_LINES = 30
 MAX_README_LINES = 150
+MAX_PAGES, MAX_WORDS = 14, 28_000
 
 QUICK = {  # commands that need neither a network nor weights of others
     *("cutout", "doctor", "edit", "identity", "insert", "library", "personalize", "presets"),
@@ -98,14 +100,16 @@ def test_an_example_is_short_runs_and_leaves_pictures(example, workspace, capsys
     pictures = [path for path in created if path.suffix == ".png"]
     assert pictures
     assert all(load_image(path).width >= 128 for path in pictures)
-    told = capsys.readouterr().out
-    assert any(path.name in told for path in pictures)
+    printed = capsys.readouterr().out
+    assert any(path.name in printed for path in pictures)
     assert len(example.read_text().splitlines()) <= MAX_EXAMPLE_LINES
 
 
-def test_there_are_examples_and_pages():
-    assert len(EXAMPLES) >= 3
-    assert 12 <= len(PAGES) <= 21
+def test_the_pages_are_few_and_short_and_the_readme_names_each():
+    assert len(PAGES) - 1 <= MAX_PAGES
+    assert sum(len(page.read_text().split()) for page in PAGES) <= MAX_WORDS
+    assert len(README.read_text().splitlines()) <= MAX_README_LINES
+    assert {f"docs/{page.name}" for page in PAGES[1:]} <= {*LINK.findall(README.read_text())}
 
 
 @pytest.mark.thorough
@@ -126,8 +130,10 @@ def test_the_six_lines_of_the_readme_write_a_picture(workspace):
 
 @pytest.mark.parametrize("page", PAGES, ids=shown)
 def test_command_lines_on_a_page_parse(page):
-    lines = [words for words in command_lines(page) if words[0] == "swiftpie"]
-    for words in lines:
+    lines = command_lines(page)
+    for words in (words for words in lines if words[:2] == ["python", "-m"]):
+        assert words[2] == "http.server" or find_spec(words[2]), words
+    for words in (words for words in lines if words[0] == "swiftpie"):
         context = parse(words)
         if words[1] == "train" and context.params["names"]:
             for recipe in context.params["names"]:
@@ -144,38 +150,36 @@ def quick_lines(page):
     ]
 
 
-def asked_by(words):
-    """What a command line asks for, whatever its prompts, files and numbers are."""
-    told = [
+def features(words):
+    """The command, its options and how its arguments are spelled, whatever they say."""
+    spelled = [
         word if re.fullmatch(r"[a-z-]+", word) else "".join(re.findall(r"[@:]|\.spid$", word))
         for word in words[1:]
     ]
-    plain = next((at for at, word in enumerate(told) if word.startswith("-")), len(told))
-    return {(words[0], one) for one in (plain, *told)}
+    options = (at for at, word in enumerate(spelled) if word.startswith("-"))
+    return {(words[0], feature) for feature in (next(options, len(spelled)), *spelled)}
+
+
+def inputs(words):
+    """The words of a command line but the file that it writes."""
+    return [word for before, word in pairwise(words) if before != "-o"]
 
 
 @cache
 def lines_to_run():
-    """By page, the command lines that are the first to ask for something, and what they read."""
+    """By page, the first command lines with each feature, and those that write what they read."""
     seen, chosen = set(), {}
     for page in PAGES:
         lines, firsts = quick_lines(page), []
-        for words in sorted(lines, key=lambda one: -len(asked_by(one))):
-            if not asked_by(words) <= seen:
+        for words in sorted(lines, key=lambda words: -len(features(words))):
+            if not features(words) <= seen:
                 firsts.append(words)
-                seen |= asked_by(words)
-        read = {word for words in firsts for word in read_by(words)}
+                seen |= features(words)
+        read = {word for words in firsts for word in inputs(words)}
         chosen[page] = [
-            words
-            for words in lines
-            if words in firsts or not read.isdisjoint({*words} - {*read_by(words)})
+            words for words in lines if words in firsts or read & ({*words} - {*inputs(words)})
         ]
     return chosen
-
-
-def read_by(words):
-    """The words of a command line but the file that it writes."""
-    return [word for before, word in pairwise(words) if before != "-o"]
 
 
 @pytest.fixture
@@ -201,7 +205,7 @@ def shown_files(workspace):
 
 @pytest.mark.thorough
 @pytest.mark.usefixtures("shown_files")
-@pytest.mark.parametrize("page", [one for one in PAGES if lines_to_run()[one]], ids=shown)
+@pytest.mark.parametrize("page", [page for page in PAGES if lines_to_run()[page]], ids=shown)
 def test_command_lines_that_take_seconds_work(page):
     for words in lines_to_run()[page]:
         forced = [] if "-o" not in words or "--force" in words else ["--force"]
@@ -240,26 +244,37 @@ def test_no_command_of_the_quickstart_writes_over_the_file_of_another():
     assert sorted(written) == sorted(set(written))
 
 
-def test_the_readme_is_short():
-    assert len(README.read_text().splitlines()) <= MAX_README_LINES
-
-
 def test_the_first_screen_needs_two_commands_that_make_knows():
     first = README.read_text().splitlines()[:FIRST_SCREEN_LINES]
     commands = [words for words in command_lines(README) if words[0] == "make"]
     assert commands == [["make", "demo"], ["make", "test"]]
     assert all(" ".join(words) in " ".join(first) for words in commands)
-    assert all(one in " ".join(first) for one in ("make demo TORCH=cpu", "1.3 GB", "6.1 GB"))
+    assert all(words in " ".join(first) for words in ("make demo TORCH=cpu", "1.3 GB", "6.1 GB"))
     makefile = (ROOT / "Makefile").read_text()
     assert all(re.search(rf"^{words[1]}:", makefile, re.M) for words in commands)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=shown)
+def anchors(page):
+    """What links may name behind `#`: the headings of a page, as GitHub and the site spell them."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S)
+    headings = re.findall(r"^#+ (.*)$", text, re.M)
+    return {re.sub(r"\s+", "-", re.sub(r"[^\w\s-]", "", heading.lower())) for heading in headings}
+
+
+CARDS = sorted((ROOT / "src").rglob("*.md"))
+
+
+@pytest.mark.parametrize("page", [*PAGES, *CARDS], ids=shown)
 def test_links_into_the_repository_lead_somewhere(page):
-    targets = [link.partition("#")[0] for link in LINK.findall(page.read_text())]
-    local = [target for target in targets if target and not re.match(r"[a-z]+:", target)]
-    assert local
-    assert [target for target in local if not (page.parent / target).exists()] == []
+    lost = []
+    for link in LINK.findall(page.read_text()):
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        if not re.match(r"[a-z]+:", link) and (
+            not target.exists() or (anchor and anchor not in anchors(target))
+        ):
+            lost.append(link)
+    assert lost == []
 
 
 def rows_of(page, heading):
@@ -270,34 +285,34 @@ def rows_of(page, heading):
 
 
 def test_scales_on_the_page_about_scenes_are_those_of_the_program():
-    _, _, *rows = rows_of(ROOT / "docs" / "scenes.md", "## Scales")
+    _, _, *rows = rows_of(DOCS / "scenes.md", "## Scales")
     parameters = command_tree(app).commands["personalize"].params
-    options = {flag: one.name for one in parameters for flag in one.opts}
+    options = {flag: option.name for option in parameters for flag in option.opts}
     preset = Scales.of(PRESETS.get("mini"))
     assert {name for _, name, *_ in rows} == {field.name for field in fields(Scales)}
     for option, name, default, _ in rows:
         assert options.get(option, name) == name
         assert (option == "none") == (f"--{name.replace('_', '-')}" not in options)
-        told = math.inf if default == "none" else float(default.rpartition(" ")[2])
-        assert getattr(preset, name) == told
+        value = math.inf if default == "none" else float(default.rpartition(" ")[2])
+        assert getattr(preset, name) == value
 
 
 def test_scales_on_the_page_about_editing_are_those_of_the_program():
-    rows = rows_of(ROOT / "docs" / "editing.md", "## Two versions of one method")
+    rows = rows_of(DOCS / "editing.md", "## Two versions of one method")
     (line,) = (row for row in rows if row[0].startswith("default identity"))
     paper, mini = re.fullmatch(r"(.*) \(`mini`: (.*)\)", line[1]).groups()
     published = PRESETS.get("swiftbrush-v2")
-    for told, chosen in (
+    for listed, chosen in (
         (paper, Scales.for_edit(published)),
         (mini, Scales.for_edit(PRESETS.get("mini"))),
         (line[2], Scales.for_edit(published, mode=EditMode.RELEASED)),
     ):
         found = (chosen.identity_scale, chosen.background_scale, chosen.text_scale)
-        assert tuple(map(float, told.split(", "))) == found
+        assert tuple(map(float, listed.split(", "))) == found
 
 
 def test_engines_on_the_page_about_performance_are_those_of_the_program():
-    named = [row[0] for row in rows_of(ROOT / "docs" / "performance.md", "## Engines")[2:]]
+    named = [row[0] for row in rows_of(DOCS / "performance.md", "## Engines")[2:]]
     assert {*named} <= {*TRANSFORMS.names()}
     assert {*TRANSFORMS.names()} - {*named} <= {"offload"}  # not measured
 
@@ -305,7 +320,7 @@ def test_engines_on_the_page_about_performance_are_those_of_the_program():
 def test_the_embedded_model_knows_the_words_of_prompts_on_pages(session):
     known = session.components.vocabulary
     strange = []
-    for page in (README, COMMANDS, ROOT / "docs" / "quickstart.md", ROOT / "docs" / "scenes.md"):
+    for page in (README, COMMANDS, DOCS / "quickstart.md", DOCS / "scenes.md"):
         for words in command_lines(page):
             if words[:2] == ["swiftpie", "personalize"] and "--preset" not in words:
                 prompt = parse(words).params["prompt"]
@@ -314,19 +329,14 @@ def test_the_embedded_model_knows_the_words_of_prompts_on_pages(session):
     assert strange == []
 
 
-@pytest.mark.parametrize("page", ["performance.md", "export.md"])
-def test_pages_of_figures_name_the_weights_that_they_were_measured_with(page):
-    named = re.findall(r"weights `([0-9a-f]{12})`", (ROOT / "docs" / page).read_text())
+def test_the_page_of_figures_names_the_weights_that_they_were_measured_with():
+    page = DOCS / "performance.md"
+    named = re.findall(r"weights `([0-9a-f]{12})`", page.read_text())
     assert named == [weights_mark()], "measure again, and name these weights and the commit"
 
 
 def test_the_page_about_scenes_names_every_place():
-    rows = rows_of(ROOT / "docs" / "scenes.md", "## Places")[2:]
+    rows = rows_of(DOCS / "scenes.md", "## Places")[2:]
     named = {name.strip() for row in rows[:-1] for name in row[1].split(",")}
     colours = rows[-1][1].removesuffix(" backdrop").replace(" or ", ", ").split(", ")
     assert named | {f"{colour} backdrop" for colour in colours} == {*packaged_scenes().names()}
-
-
-def test_the_readme_names_every_page():
-    named = {link for link in LINK.findall(README.read_text()) if link.startswith("docs/")}
-    assert {shown(page) for page in PAGES[1:]} <= named

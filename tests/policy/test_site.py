@@ -40,7 +40,7 @@ def test_a_link_that_leads_nowhere_is_refused(build, tmp_path):
 
 
 def test_links_out_of_the_pages_lead_into_the_repository(build):
-    text = build.with_links(ROOT / "docs" / "export.md")
+    text = build.with_links(ROOT / "docs" / "performance.md")
     assert f"]({build.REPOSITORY}/examples/onnxruntime_alone.py)" in text
     assert "](../" not in text
 
