@@ -7,11 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from swiftpie.batch.draw import Work
 from swiftpie.batch.jobs import DEFAULT_MODEL
 from swiftpie.batch.lists import read_lines
 from swiftpie.batch.rows import JobDefaults, collect
-from swiftpie.batch.run import draw, open_run
+from swiftpie.batch.run import Work, draw, open_run
 from swiftpie.imageio.images import sample_pictures
 
 

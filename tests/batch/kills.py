@@ -15,12 +15,11 @@ from pathlib import Path
 import torch
 
 import swiftpie
-from swiftpie.batch.draw import Work
 from swiftpie.batch.folder import REPORT
 from swiftpie.batch.jobs import DEFAULT_MODEL
 from swiftpie.batch.lists import grid
 from swiftpie.batch.rows import JobDefaults, collect
-from swiftpie.batch.run import draw, open_run
+from swiftpie.batch.run import Work, draw, open_run
 from swiftpie.imageio.atomic import TEMPORARY
 from swiftpie.imageio.images import sample_pictures
 from tests.kills import Moments, finishes

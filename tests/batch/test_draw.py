@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from swiftpie.batch.draw import CannotWrite, Drawer, Work
 from swiftpie.batch.jobs import DEFAULT_MODEL, Model, batches_of
+from swiftpie.batch.run import CannotWrite, Drawer, Work
 from swiftpie.errors import WeightsError
 from swiftpie.faces import FaceSettings
 from swiftpie.imageio.decoding import load_image

@@ -264,20 +264,20 @@ TWO = [{"pictures": "dog.webp", "cutout": "mask.png", "name": "dog"}, {"pictures
 @pytest.mark.parametrize(
     ("row", "name"),
     [
-        (DOG, "dog-a-dog-on-a-beach-s0-37a5253d"),
-        ({**DOG, **STEERED}, "dog-a-dog-on-a-beach-s7-d2cd3970"),
+        (DOG, "dog-a-dog-on-a-beach-s0-562ea02d"),
+        ({**DOG, **STEERED}, "dog-a-dog-on-a-beach-s7-696dfeaf"),
         (
             {"subjects": TWO, "prompt": "a dog and a cat", "mask": "inline"},
-            "dog-front-a-dog-and-a-cat-s0-71693470",
+            "dog-front-a-dog-and-a-cat-s0-d0a0dd9a",
         ),
-        ({"prompt": "a kitten on a beach", "preset": "mini"}, "a-kitten-on-a-beach-s0-f27a544b"),
-        ({**EDIT, **CHANGED}, "dog-a-cat-s0-1984506e"),
-        ({**EDIT, "where": "kitten"}, "dog-a-cat-s0-3900c052"),
+        ({"prompt": "a kitten on a beach", "preset": "mini"}, "a-kitten-on-a-beach-s0-21e7aa33"),
+        ({**EDIT, **CHANGED}, "dog-a-cat-s0-039d2d6e"),
+        ({**EDIT, "where": "kitten"}, "dog-a-cat-s0-32338ada"),
         (
             {**EDIT, "where": "cat/front.webp:mask.png", "subject": "kitten"},
-            "dog-a-cat-s0-6a97e1ae",
+            "dog-a-cat-s0-49144575",
         ),
-        ({**FACE, "face_number": 2}, "dog-a-person-at-sea-s0-df9deab9"),
+        ({**FACE, "face_number": 2}, "dog-a-person-at-sea-s0-b4359b00"),
     ],
 )
 def test_a_job_keeps_its_name_so_that_a_folder_goes_on(collected, row, name):

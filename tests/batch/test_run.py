@@ -14,7 +14,6 @@ import pytest
 import torch
 
 import swiftpie
-from swiftpie.batch.draw import Drawer
 from swiftpie.batch.folder import REPORT
 from swiftpie.batch.run import draw, open_run, stopping
 from swiftpie.errors import ConfigError
@@ -45,19 +44,6 @@ def test_a_run_goes_on_where_it_stopped_and_draws_the_same_bits(jobs, run, folde
     assert [json.loads(line)["id"] for line in lines] == [job.id for job in jobs.jobs]
     kept = [path for path, number in first.items() if path.stat().st_ino == number]
     assert len(kept) >= 3  # what the report knew is not written again
-
-
-def test_outcomes_are_in_the_report_whoever_draws(jobs, working):
-    def by(run, work, stop):
-        drawer = Drawer(work)
-        for batch in run.batches:
-            assert not stop.is_set()
-            yield from drawer.draw(batch)
-
-    with open_run(jobs, working(), batch=2, settings={}) as manifest:
-        drawn = [*draw(manifest, working(), by=by)]
-    assert {row["id"] for row in drawn} == {job.id for job in jobs.jobs}
-    assert [*manifest.report.rows] == drawn
 
 
 def test_threads_stay_those_that_a_folder_was_begun_with(jobs, working):

@@ -14,11 +14,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from swiftpie import EditSettings, Scales, Subject, SwiftEditPipeline, SwiftPiePipeline
-from swiftpie.batch.draw import Work
 from swiftpie.batch.jobs import DEFAULT_MODEL
 from swiftpie.batch.lists import read_lines
 from swiftpie.batch.rows import JobDefaults, collect
-from swiftpie.batch.run import draw, open_run
+from swiftpie.batch.run import Work, draw, open_run
 from swiftpie.cli.main import app
 from swiftpie.imageio.decoding import load_image
 from swiftpie.server.mcp.files import Folders
@@ -395,7 +394,7 @@ ANSWERS = {  # what HTTP and assistants say, the words that HTTP counts, and the
         {},
         5,
         {
-            "id": "subject-a-robot-on-a-beach-s5-a5e62598",
+            "id": "subject-a-robot-on-a-beach-s5-5b0f166f",
             "branches": ["semantic", "detail", "aligned detail"],
             "cutouts": [[CUT]],
         },
@@ -404,7 +403,7 @@ ANSWERS = {  # what HTTP and assistants say, the words that HTTP counts, and the
         CAT,
         7,
         {
-            "id": "a-kitten-in-a-city-at-night-s5-d2af10db",
+            "id": "a-kitten-in-a-city-at-night-s5-601850c3",
             "branches": ["semantic", "detail", "aligned detail"],
             "cutouts": [[CUT]],
             **CAT,
@@ -413,7 +412,7 @@ ANSWERS = {  # what HTTP and assistants say, the words that HTTP counts, and the
     "material": (
         {},
         5,
-        {"id": "photo-a-dog-made-of-gold-s5-a331ae2b", "branches": [], "warnings": [NOT_RANDOM]},
+        {"id": "photo-a-dog-made-of-gold-s5-f5da2e3b", "branches": [], "warnings": [NOT_RANDOM]},
     ),
     "insertion": (PLACE, 2, None),
     "removal by a mask": ({}, 2, None),

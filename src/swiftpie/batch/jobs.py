@@ -57,7 +57,7 @@ class Job:
     place: str  # file and line of its row
     model: Model = DEFAULT_MODEL
     request: JobRequest  # files are not open
-    spec: Mapping[str, Any]  # what decides about the picture, as JSON; files as the row names them
+    spec: Mapping[str, Any]  # what the row says, as JSON, with its prompt, seed and model
     files: tuple[str, ...]  # all that it reads, as the row names them
 
     @property
@@ -218,7 +218,7 @@ def batches_of(jobs: Jobs, size: int, *, wanted: Iterable[str]) -> list[Batch]:
 
 def _pass_key(job: Job, jobs: Jobs) -> object:
     """Return what jobs must share to be drawn in one pass."""
-    counts = tuple(len(subject.get("pictures", ())) for subject in job.spec.get("subjects", ()))
+    counts = tuple(len(getattr(source, "images", ())) for source in job.sources)
     if isinstance(job.request, EditRequest):
         image = jobs.files[job.spec["image"]].size
         return (job.model, image, None, counts, job.request.settings.size_px)

@@ -31,7 +31,7 @@ from swiftpie.config import Surface, options_of, read_fields, read_options
 from swiftpie.errors import ConfigError, SwiftPieError, did_you_mean, short_reason
 from swiftpie.faces import FaceSource
 from swiftpie.imageio.cutout import CutoutMethod
-from swiftpie.library import NAME, named_by, scenes
+from swiftpie.library import NAME, Named, named_by, scenes
 from swiftpie.models import rembg
 from swiftpie.models.cutout import parse_search
 from swiftpie.pipelines.request import (
@@ -88,7 +88,6 @@ def row_fields(source: type) -> tuple[str, ...]:
 
 _SEEDS = ("seed", "seeds")
 _PLACES = ("box", "view", "layers")
-_APART = ("mask", "detail_mask", "where", "size_px")  # which `spec` has beside other options
 _SUBJECT = tuple(field.name for field in fields(_SubjectRow))
 _OWN = tuple(field.name for field in fields(_Row) if field.name != "image")
 _FACE = row_fields(FaceSource)
@@ -138,27 +137,23 @@ class _Files:
         return self.inputs.root / name
 
 
-Spec = dict[str, Any]
-"""What a job's `spec` says; empty values are left out of it."""
-
-
 def _read(
     row: Mapping[str, object], *, place: str, is_text: bool, inputs: Inputs, defaults: JobDefaults
 ) -> list[Job]:
     is_edit = row.get("image") not in (None, "")
     _check_names(row, is_edit=is_edit)
-    own = _Row(**read_fields(_Row, row, is_text=is_text))
+    given = read_fields(_Row, row, is_text=is_text)
+    own, files = _Row(**given), _Files(inputs)
     read = functools.partial(read_options, surface=Surface.BATCH, is_text=is_text)
     said = read(EditRequest if is_edit else PersonalizeRequest, row, without=_SEEDS)
     said = {name: value for name, value in said.items() if value not in ("", None)}
     prompts, seeds = read_prompts(said.pop("prompt"), folder=inputs.root), _seeds_of(own, defaults)
     placed, scales = read(Subject, _part(row, _PLACES)), read(Scales, row)
-    settings, files = read(EditSettings, row) if is_edit else {}, _Files(inputs)
-    subjects = _subjects_of(own, row, {} if is_edit else placed, files=files, is_text=is_text)
-    shown = tuple(subject for subject, _ in subjects)
-    texts = {name: text for name, text in said.items() if name not in _APART}
-    fields, spec = _edit(own, said, placed, files) if is_edit else _drawing(said, files)
-    fields = texts | fields | {"prompt": prompts[0], "takes_named": True}
+    settings, face = read(EditSettings, row) if is_edit else {}, read(FaceSource, row)
+    several = row.get("subjects", [])
+    shown = _subjects_of(own, several, face, {} if is_edit else placed, files)
+    fields = _edit(own, said, placed, files) if is_edit else _drawing(said, files)
+    fields = {**said, **fields, "prompt": prompts[0], "takes_named": True}
     if is_edit:
         chosen = EditSettings(**settings, scales=Scales(**scales))
         source = shown[0].source if shown else None
@@ -167,9 +162,10 @@ def _read(
         strengths = Scales(**scales)
         request = PersonalizeRequest(**fields, seeds=seeds[:1], subjects=shown, scales=strengths)
     model = _model_of(own, defaults)
-    spec |= {"model": model, "mask": said.get("mask", MaskSource.NONE), "texts": texts}
-    spec |= {"subjects": [part for _, part in subjects], "scales": scales, "settings": settings}
-    spec = json.loads(json.dumps(_without_empty(spec)))
+    given = {name: value for name, value in given.items() if name not in ("id", *_SEEDS)}
+    spec = {**given, **said, **placed, **scales, **settings, **face, "subjects": several}
+    spec = {name: value for name, value in spec.items() if value not in (None, "", (), [])}
+    spec = json.loads(json.dumps({**spec, "model": model}))
     first = Job(
         id="", place=place, model=model, request=request, spec=spec, files=tuple(files.names)
     )
@@ -188,14 +184,11 @@ def _with_words(job: Job, prompt: str, seed: int) -> Job:
     return replace(job, request=replace(job.request, prompt=prompt, **by), spec=spec)
 
 
-def _without_empty(spec: Spec) -> Spec:
-    return {name: value for name, value in spec.items() if value not in (None, "", {}, (), [])}
-
-
-def _drawing(said: Mapping[str, Any], files: _Files) -> tuple[dict[str, Any], Spec]:
-    """Return those fields of a drawing that are no plain values, and what `spec` says of them."""
-    size_px = parse_size(said["size_px"]) if "size_px" in said else None
-    found: dict[str, Any] = {"size_px": size_px}
+def _drawing(said: Mapping[str, Any], files: _Files) -> dict[str, Any]:
+    """Return those fields of a drawing that are no plain values."""
+    found: dict[str, Any] = {}
+    if "size_px" in said:
+        found["size_px"] = parse_size(said["size_px"])
     for name in ("mask", "detail_mask"):
         if (mask := said.get(name)) is not None:
             found[name] = MaskSource(mask) if mask in {*MaskSource} else files.path(mask)
@@ -204,27 +197,26 @@ def _drawing(said: Mapping[str, Any], files: _Files) -> tuple[dict[str, Any], Sp
         found["scene"] = scenes().find(scene) if is_name else files.path(scene)
     if "style_reference" in said:
         found["style_reference"] = files.path(said["style_reference"])
-    return found, {"size_px": size_px, "detail_mask": said.get("detail_mask")}
+    return found
 
 
 def _edit(
     own: _Row, said: Mapping[str, Any], placed: Mapping[str, Any], files: _Files
-) -> tuple[dict[str, Any], Spec]:
+) -> dict[str, Any]:
     """Return the same of an edit: its picture, and where that changes."""
     mask, box, where = said.get("mask"), placed.get("box"), said.get("where")
     mask = None if mask == MaskSource.NONE else mask
-    named = [repr(name) for name, one in (("mask", mask), ("box", box), ("where", where)) if one]
+    given = {"mask": mask, "box": box, "where": where}
+    named = [repr(name) for name, value in given.items() if value]
     if len(named) > 1:
         raise ConfigError(f"{' and '.join(named)} exclude each other. Give one of them.")
     if mask in {*MaskSource}:
         raise ConfigError(f"The mask of an edit is a file, and {mask!r} is not.")
-    sought, spec = (None, None) if where is None else _sought(where, files)
-    found = {
+    return {
         "image": files.path(str(own.image)),
-        "where": sought and sought.source,
+        "where": None if where is None else _sought(where, files),
         "mask": box if mask is None else files.path(mask),
     }
-    return found, {"image": own.image, "box": box, "where": spec}
 
 
 def _check_names(row: Mapping[str, object], *, is_edit: bool) -> None:
@@ -268,97 +260,94 @@ def _model_of(own: _Row, defaults: JobDefaults) -> Model:
 
 
 def _subjects_of(
-    own: _Row,
-    row: Mapping[str, object],
-    placed: Mapping[str, object],
-    *,
-    files: _Files,
-    is_text: bool,
-) -> list[tuple[Subject, Spec]]:
-    """Return the subjects of a line, each with what the job's `spec` says of it."""
-    several, face = row.get("subjects", []), _face(_part(row, _FACE), is_text=is_text)
-    given = [("subject", own.subject), ("subjects", several), ("face", face.face)]
-    if len(names := [name for name, value in given if value]) > 1:
+    own: _Row, several: object, face: Mapping[str, Any], placed: Mapping[str, Any], files: _Files
+) -> tuple[Subject, ...]:
+    """Return the subjects of a line."""
+    given = {"subject": own.subject, "subjects": several, "face": face.get("face")}
+    if len(names := [name for name, value in given.items() if value]) > 1:
         raise ConfigError(f"{names[0]!r} and {names[1]!r} exclude each other. Give one of them.")
-    if face.face:
-        return [_person(face, placed, files)]
-    if not several:
-        if not own.subject:
-            if placed:
-                raise ConfigError(
-                    f"{next(iter(placed))!r} belongs to a 'subject', and there is none. Give "
-                    "its pictures, or leave it out."
-                )
-            return []  # the subjects that the prompt names
-        return [_subject(own.subject, own.cutout, placed, files)]
-    if not isinstance(several, list) or not all(isinstance(entry, dict) for entry in several):
+    if several:
+        if not isinstance(several, list) or not all(isinstance(entry, dict) for entry in several):
+            raise ConfigError(
+                '\'subjects\' is not a list of objects. Write [{"pictures": "dog.jpg"}, …].'
+            )
+        if own.cutout != "auto" or placed:
+            raise ConfigError(
+                f"{next(iter(placed), 'cutout')!r} came with 'subjects'. Give each its own."
+            )
+        return tuple(_entry(entry, files) for entry in several)
+    if person := _person(face, files):
+        return (Subject(person, **placed),)
+    if own.subject:
+        source = _source(own.subject, own.cutout, files)
+        return (Subject(source, **{"name": _name(source), **placed}),)
+    if placed:
         raise ConfigError(
-            '\'subjects\' is not a list of objects. Write [{"pictures": "dog.jpg"}, …].'
+            f"{next(iter(placed))!r} belongs to a 'subject', and there is none. Give its pictures, "
+            "or leave it out."
         )
-    if idle := [name for name in ("cutout", *_PLACES) if name in row]:
-        raise ConfigError(f"{idle[0]!r} came with 'subjects'. Give each subject its own.")
-    return [_entry(entry, files) for entry in several]
+    return ()  # the subjects that the prompt names
 
 
-def _entry(entry: Mapping[str, object], files: _Files) -> tuple[Subject, Spec]:
+def _entry(entry: Mapping[str, object], files: _Files) -> Subject:
     """Return one of several subjects."""
     _check_known(entry, (*_SUBJECT, *_FACE, *row_fields(Subject)))
-    face = _face(_part(entry, _FACE))
-    if bool(entry.get("pictures")) == bool(face.face):
+    person = _person(read_options(FaceSource, entry, surface=Surface.BATCH), files)
+    if bool(entry.get("pictures")) == (person is not None):
         raise ConfigError("A subject needs its 'pictures', or a 'face'. Name one of these.")
     of_one = _SubjectRow(**read_fields(_SubjectRow, entry))
-    shown = read_options(Subject, entry, surface=Surface.BATCH)
+    source = person or _source(of_one.pictures, of_one.cutout, files)
+    shown = {"name": _name(source), **read_options(Subject, entry, surface=Surface.BATCH)}
+    return Subject(source, **shown)
+
+
+def _person(given: Mapping[str, Any], files: _Files) -> FacePicture | None:
+    face = FaceSource(**given)
     if face.face:
-        return _person(face, shown, files)
-    return _subject(of_one.pictures, of_one.cutout, shown, files)
-
-
-def _face(given: Mapping[str, object], *, is_text: bool = False) -> FaceSource:
-    source = FaceSource(**read_options(FaceSource, given, surface=Surface.BATCH, is_text=is_text))
-    if source.face_number is not None and not source.face:
+        return FacePicture(files.path(face.face), face.face_number)
+    if face.face_number is not None:
         raise ConfigError("'face_number' belongs to a 'face', and there is none. Leave it out.")
-    return source
+    return None
 
 
-def _person(face: FaceSource, shown: Mapping[str, Any], files: _Files) -> tuple[Subject, Spec]:
-    source = FacePicture(files.path(face.face), face.face_number)
-    return _shown(source, shown, {"face": face.face, "face_number": face.face_number})
+def _name(source: Source) -> str:
+    return source.word if isinstance(source, Named) else ""
 
 
-def _subject(
-    pictures: str | tuple[str, ...],
-    cutout: str | tuple[str, ...],
-    shown: Mapping[str, Any],
-    files: _Files,
-) -> tuple[Subject, Spec]:
-    named = [pictures] if isinstance(pictures, str) else list(pictures)
+def _source(
+    pictures: str | tuple[str, ...], cutout: str | tuple[str, ...], files: _Files
+) -> Source:
+    """Return the subject of pictures, a folder of them, an identity file or a name."""
+    names = [pictures] if isinstance(pictures, str) else list(pictures)
     cutouts = (cutout,) if isinstance(cutout, str) else cutout
     inputs = files.inputs
-    for source in named:
-        if not _is_there(inputs.root / source) and (who := named_by(source)):
-            if len(named) > 1 or cutouts != ("auto",):
+    for name in names:
+        if not _is_there(inputs.root / name) and (known := named_by(name)):
+            if len(names) > 1 or cutouts != ("auto",):
                 raise ConfigError(
-                    f"{who.word!r} names a subject of the library, which is cut out already. "
+                    f"{known.word!r} names a subject of the library, which is cut out already. "
                     "Give it alone."
                 )
-            return _shown(who, {"name": who.word, **shown}, {"word": who.word})
-    if len(named) == 1 and _is_there(place := inputs.root / named[0]) and place.is_dir():
-        named = inputs.pictures_in(named[0])
-    if not 1 <= len(named) <= MAX_PICTURES or len(cutouts) not in {1, len(named)}:
+            return known
+    if len(names) == 1 and _is_there(place := inputs.root / names[0]) and place.is_dir():
+        names = inputs.pictures_in(names[0])
+    if not 1 <= len(names) <= MAX_PICTURES or len(cutouts) not in {1, len(names)}:
         raise ConfigError(
-            f"A subject has {len(named)} pictures, and 'cutout' {len(cutouts)} values. 1 to "
+            f"A subject has {len(names)} pictures, and 'cutout' {len(cutouts)} values. 1 to "
             f"{MAX_PICTURES} pictures are needed, and one value for all or one each."
         )
-    paths = tuple(files.path(picture) for picture in named)
-    identities = [picture for picture in named if inputs.look(picture).size is None]
-    if identities and (len(named) > 1 or cutouts != ("auto",)):
+    paths = tuple(files.path(name) for name in names)
+    identities = [name for name in names if inputs.look(name).size is None]
+    if identities and (len(names) > 1 or cutouts != ("auto",)):
         raise ConfigError(
             f"{identities[0]!r} is an identity file, which holds a whole subject. Give it alone."
         )
-    each = [_cut_by(cutout, files) for cutout in cutouts * (len(named) // len(cutouts))]
-    ways, masks = tuple(way for way, _ in each), tuple(mask for _, mask in each)
-    whole = IdentityRef(paths[0]) if identities else Pictures(paths, masks, ways)
-    return _shown(whole, shown, {"pictures": named, "cutouts": cutouts})
+    if identities:
+        return IdentityRef(paths[0])
+    each = [_cut_by(cutout, files) for cutout in cutouts * (len(names) // len(cutouts))]
+    return Pictures(
+        paths, masks=tuple(mask for _, mask in each), cutouts=tuple(how for how, _ in each)
+    )
 
 
 def _cut_by(cutout: str, files: _Files) -> tuple[str, Path | None]:
@@ -371,18 +360,13 @@ def _cut_by(cutout: str, files: _Files) -> tuple[str, Path | None]:
     return cutout, None
 
 
-def _shown(source: Source, shown: Mapping[str, Any], said: Spec) -> tuple[Subject, Spec]:
-    spec = _without_empty({"cutouts": ("auto",), **said, "shown": dict(shown)})
-    return Subject(source, **shown), spec
-
-
-def _sought(where: str, files: _Files) -> tuple[Subject, Spec]:
+def _sought(where: str, files: _Files) -> Source:
     """Return the subject of PICTURE, PICTURE:MASK, an identity file or a name."""
     picture, _, mask = where.rpartition(":")
     root = files.inputs.root
     if picture and not _is_there(root / where) and _is_there(root / picture):
-        return _subject(picture, mask, {}, files)
-    return _subject(where, "auto", {}, files)
+        return _source(picture, mask, files)
+    return _source(where, "auto", files)
 
 
 def _is_there(path: Path) -> bool:
@@ -395,14 +379,19 @@ def _is_there(path: Path) -> bool:
 def _name_of(job: Job) -> str:
     """Return a readable name that no other job has."""
     digest = hashlib.sha256(json.dumps(job.spec, sort_keys=True).encode()).hexdigest()
-    shown = [job.spec["image"]] if "image" in job.spec else _titles(job.spec)
-    parts = [*(_slug(Path(name).stem, 24) for name in shown[:2]), _slug(job.spec["prompt"], 40)]
+    is_edit = isinstance(job.request, EditRequest)
+    shown = [job.spec["image"]] if is_edit else [_title(source) for source in job.sources[:2]]
+    parts = [*(_slug(Path(name).stem, 24) for name in shown), _slug(job.spec["prompt"], 40)]
     return "-".join([part for part in parts if part] + [f"s{job.spec['seed']}", digest[:8]])
 
 
-def _titles(spec: Mapping[str, Any]) -> list[str]:
-    subjects = spec.get("subjects", ())
-    return [one.get("word") or one.get("face") or one["pictures"][0] for one in subjects]
+def _title(source: Source) -> str:
+    match source:
+        case Named(word=word):
+            return word
+        case Pictures(images=(image, *_)) | FacePicture(image=image) | IdentityRef(identity=image):
+            return str(image)
+    raise AssertionError("lines name files")
 
 
 def _slug(text: str, letters: int) -> str:

@@ -1,21 +1,23 @@
 """A run draws what is left of its plan, by one process or several, each job exactly once."""
 
-import itertools
+import functools
 import multiprocessing
 import signal
 import threading
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 
-from swiftpie.batch.draw import Drawer, Work
 from swiftpie.batch.folder import (
+    DONE,
     FAILED,
     REFUSED,
     Outcome,
@@ -28,14 +30,203 @@ from swiftpie.batch.folder import (
     read_manifest,
     write_manifest,
 )
-from swiftpie.batch.jobs import Batch, Jobs, batches_of
-from swiftpie.errors import ConfigError, SwiftPieError
+from swiftpie.batch.jobs import Batch, Job, JobRequest, Jobs, Model, batches_of
+from swiftpie.engine.origin import origin_of_drawing, origin_of_edit
+from swiftpie.engine.plan import load_session
+from swiftpie.engine.session import Session, draw_apart
+from swiftpie.errors import ConfigError, InputError, SwiftPieError, short_reason
+from swiftpie.faces import FaceSettings
+from swiftpie.imageio.atomic import write_file
+from swiftpie.imageio.originals import composite, read_original
+from swiftpie.imageio.writing import encode_image
+from swiftpie.pipelines.draw import follows_seed
+from swiftpie.pipelines.request import EditRequest, Source
+from swiftpie.types import EditResult, GenerationResult, Identity
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
+    from PIL import Image
+
+    from swiftpie.imageio.writing import PictureData
+
+MAX_IDENTITIES = 8  # kept at hand; jobs of one subject follow each other
 TRIES = 3  # of a batch whose process ends: twice whole, then job by job
 MAX_EXITS = 6  # of processes, one after another, that never drew anything
+
+
+class CannotWrite(SwiftPieError):  # noqa: N818 - reads as what it is
+    """The folder takes no more files, so the run has to stop."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What every process of a run needs."""
+
+    folder: Path  # where pictures go
+    suffix: str
+    loading: Mapping[Model, Mapping[str, Any]]  # keywords of `load`
+    missing: Mapping[Model, str] = field(default_factory=dict)  # why models cannot be loaded
+    faces: Mapping[Model, FaceSettings] = field(default_factory=dict)  # of models with such jobs
+    load: Callable[..., Session] = load_session
+
+    def path_of(self, name: str) -> Path:
+        """Return the file of a job's picture."""
+        return self.folder / f"{name}{self.suffix}"
+
+
+class Drawer:
+    """Draws batches, one model at a time; subjects are encoded once."""
+
+    def __init__(self, work: Work, *, is_wanted: Callable[[], bool] = lambda: True) -> None:
+        """Load nothing yet; `is_wanted` is asked before each picture is written."""
+        self._work = work
+        self._is_wanted = is_wanted
+        self._missing = dict(work.missing)
+        self._loaded: tuple[Model, Session] | None = None
+        self._identities: OrderedDict[object, Identity] = OrderedDict()
+
+    def draw(self, batch: Batch) -> list[Outcome]:
+        """Draw a batch and return the outcomes of its wanted jobs.
+
+        A job that fails has an outcome too; the others of the batch are drawn without it.
+
+        Raises:
+            CannotWrite: The folder takes no more files.
+            SwiftPieError: The only model of the run cannot be loaded.
+        """
+        session = self._session(batch.model)
+        if session is None:
+            failed = {"status": FAILED, "reason": self._missing[batch.model]}
+            jobs = [job for job in batch.jobs if job.id in batch.wanted]
+            return [{"id": job.id, "place": job.place, **failed} for job in jobs]
+        started = time.perf_counter()
+        made: dict[str, Any] = {job.id: _attempt(self._request, session, job) for job in batch.jobs}
+        ready = [job for job in batch.jobs if not isinstance(made[job.id], Exception)]
+        requests = [made[job.id] for job in ready]
+        drawn = draw_apart(session, requests, failures=Exception)
+        made.update(zip([job.id for job in ready], drawn, strict=True))
+        spent = (time.perf_counter() - started) * 1000 / len(batch.jobs)
+        request_of = dict(zip([job.id for job in ready], requests, strict=True))
+        outcomes: list[Outcome] = []
+        for job in batch.jobs:
+            if job.id not in batch.wanted or not self._is_wanted():
+                continue
+            outcome = made[job.id]
+            if not isinstance(outcome, Exception):
+                outcome = _attempt(self._finish, session, job, request_of[job.id], outcome)
+            if isinstance(outcome, CannotWrite):
+                raise outcome
+            if isinstance(outcome, Exception):
+                outcome = {"status": FAILED, "reason": reason_of(outcome)}
+            outcomes.append({"id": job.id, "place": job.place, **outcome, "ms": round(spent, 1)})
+        return outcomes
+
+    def _session(self, model: Model) -> Session | None:
+        """Return the session of a model; None if `_missing` says why there is none."""
+        if model in self._missing:
+            return None
+        if self._loaded is None or self._loaded[0] != model:
+            self._loaded = None  # frees memory for the next
+            self._identities.clear()
+            try:
+                self._loaded = (model, self._load(model))
+            except SwiftPieError as error:
+                if len(self._work.loading) == 1:
+                    raise
+                self._missing[model] = str(error)
+                return None
+        return self._loaded[1]
+
+    def _load(self, model: Model) -> Session:
+        session, faces = self._work.load(**self._work.loading[model]), self._work.faces.get(model)
+        return session if faces is None else session.with_face_encoder(faces.open())
+
+    def _request(self, session: Session, job: Job) -> JobRequest:
+        request, encode = job.request, functools.partial(self._identity, session)
+        if isinstance(request, EditRequest):
+            brought, sought = request.source, request.where
+            request = replace(
+                request, source=brought and encode(brought), where=sought and encode(sought)
+            )
+        else:
+            subjects = (replace(one, source=encode(one.source)) for one in request.subjects)
+            request = replace(request, subjects=tuple(subjects))
+        return session.resolved(request)
+
+    def _identity(self, session: Session, source: Source) -> Identity:
+        if source in self._identities:
+            self._identities.move_to_end(source)
+            return self._identities[source]
+        identity = self._identities[source] = session.identity_of(source)
+        if len(self._identities) > MAX_IDENTITIES:
+            self._identities.popitem(last=False)
+        return identity
+
+    def _finish(
+        self, session: Session, job: Job, request: JobRequest, drawn: GenerationResult | EditResult
+    ) -> dict[str, Any]:
+        """Write the file of a picture; return its facts for the report."""
+        preset, prompt, seed = session.components.preset, job.spec["prompt"], job.spec["seed"]
+        warnings = [*session.advice_on(request), *_cutout_warnings(drawn)]
+        image: Image.Image | PictureData
+        if isinstance(drawn, EditResult):
+            given = job.request
+            assert isinstance(request, EditRequest), "an edit result has an edit request"
+            assert isinstance(given, EditRequest), "of the same kind"
+            assert isinstance(given.image, Path), "lines name files"
+            said = {"source_prompt": request.source_prompt, "keyword": request.keyword}
+            facts = origin_of_edit(preset, request.settings, drawn, prompt=prompt, **said)
+            image = composite(read_original(given.image), drawn.edited, drawn.blend)
+            if not follows_seed(session.components, request):
+                warnings.append("The seed has no effect: nothing of this edit is random.")
+        else:
+            facts = origin_of_drawing(preset.name, drawn, prompt=prompt)
+            facts["seed"] = str(seed)
+            image = drawn.images[0]
+        path = self._work.path_of(job.id)
+        data = encode_image(image, path.suffix, metadata=facts, name=f"'{path.name}'")
+        try:
+            write_file(path, data, force=True)
+        except InputError as error:
+            raise CannotWrite(f"{error} Finished pictures are kept.") from error
+        return {
+            "status": DONE,
+            "file": path.name,
+            "bytes": len(data),
+            "prompt": prompt,
+            "seed": seed,
+            "preset": preset.name,
+            "branches": list(drawn.branches),
+            "cutouts": [[picture._asdict() for picture in pictures] for pictures in drawn.cutouts],
+            **({"named": [named._asdict() for named in drawn.named]} if drawn.named else {}),
+            "warnings": warnings,
+        }
+
+
+def reason_of(error: BaseException) -> str:
+    """Return the reason of a failure, for the report."""
+    if isinstance(error, SwiftPieError):
+        return str(error)
+    return f"{type(error).__name__}: {short_reason(error)}. SwiftPie did not expect this."
+
+
+def _attempt(function: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN401 - what it returns
+    """Return what a function returns or raises, so that one job cannot stop the others."""
+    try:
+        return function(*arguments)
+    except Exception as error:  # noqa: BLE001 - the report names it
+        return error
+
+
+def _cutout_warnings(drawn: GenerationResult | EditResult) -> list[str]:
+    return [
+        f"The cut-out of picture {number} may be wrong. Name the subject's place with 'cutout': a "
+        "box such as 0.2,0.1,0.8,0.95, or a mask."
+        for pictures in drawn.cutouts
+        for number, picture in enumerate(pictures, start=1)
+        if picture.is_doubtful
+    ]
 
 
 class Run(NamedTuple):
@@ -66,10 +257,9 @@ def open_run(
         work: The folder and how models are loaded.
         batch: Most jobs drawn in one pass.
         settings: Further options that change pictures, as JSON has them.
-        processes: How many may draw. They share the processor's cores, of which each keeps as many
-            as it had when the folder was manifest.
-        update: Go on although jobs differ from those that the folder was begun with.
-        force: Begin anew.
+        processes: They share the cores; a folder keeps the threads of each from its first run.
+        update: Continue although jobs changed since the first run.
+        force: Draw all again.
 
     Raises:
         ConfigError: Another run is active there, or the folder holds another run or other files.
@@ -103,24 +293,17 @@ def open_run(
         report.close()
 
 
-Draw: TypeAlias = Callable[[Run, Work, threading.Event], Iterator[Outcome]]
-
-
-def draw(
-    run: Run, work: Work, *, stop: threading.Event | None = None, by: Draw | None = None
-) -> Iterator[Outcome]:
+def draw(run: Run, work: Work, *, stop: threading.Event | None = None) -> Iterator[Outcome]:
     """Draw what is left; yield the outcome of each job once it is in the report.
 
-    `by` yields the outcomes, and is by default this process or several. Once `stop` is set, the
-    batch in progress is finished and no other is started.
+    Once `stop` is set, the batch in progress is finished and no other is started.
 
     Raises:
         InputError: The disk is full.
         SwiftPieError: A model cannot be loaded, or processes cannot be started.
     """
-    if by is None:
-        is_alone = min(run.processes, len(run.batches)) <= 1
-        by = _draw_here if is_alone else _draw_by_processes
+    is_alone = min(run.processes, len(run.batches)) <= 1
+    by = _draw_here if is_alone else _draw_by_processes
     for outcome in by(run, work, stop or threading.Event()):
         run.report.add(outcome)
         yield outcome
@@ -195,13 +378,12 @@ class _Task(NamedTuple):
 
 
 class _WorkerProcess:
-    """A process that draws, with its queue of batches."""
+    """A process that draws one batch at a time."""
 
-    def __init__(self, work: Work, num_threads: int, queue: "deque[_Task]") -> None:
+    def __init__(self, work: Work, num_threads: int) -> None:
         # Not a fork of this one, as accelerators and threads of PyTorch do not survive that.
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
-        self.queue = queue
         self.task: _Task | None = None
         self.process: BaseProcess = context.Process(
             target=_serve, args=(theirs, work, num_threads), daemon=True
@@ -209,16 +391,11 @@ class _WorkerProcess:
         self.process.start()
         theirs.close()
 
-    def take(self, others: "Sequence[_WorkerProcess]") -> None:
-        """Start the next batch; with an empty queue, take half of the longest other queue."""
-        if not self.queue:
-            longest = max((other.queue for other in others), key=len)
-            for _ in range((len(longest) + 1) // 2):
-                self.queue.appendleft(longest.pop())
-        self.task = self.queue.popleft() if self.queue else None
-        if self.task is not None:
-            with suppress(BrokenPipeError):  # the process has ended; `answer` finds out
-                self.connection.send(self.task.batch)
+    def take(self, task: _Task) -> None:
+        """Start a batch."""
+        self.task = task
+        with suppress(BrokenPipeError):  # the process has ended; `answer` finds out
+            self.connection.send(task.batch)
 
     def answer(self) -> Any:  # noqa: ANN401 - outcomes, an error, or None
         """Return the next answer; None if the process has ended."""
@@ -235,33 +412,30 @@ class _WorkerProcess:
 
 
 def _draw_by_processes(run: Run, work: Work, stop: threading.Event) -> Iterator[Outcome]:
-    """Draw with several processes, each of which starts with a stretch of its own."""
-    batches, count = run.batches, min(run.processes, len(run.batches))
-    bounds = [len(batches) * number // count for number in range(count + 1)]
-    queues = [deque(map(_Task, batches[a:b])) for a, b in itertools.pairwise(bounds)]
-    workers = [_WorkerProcess(work, run.num_threads, queue) for queue in queues]
+    """Draw with several processes, which take batches in turn."""
+    queue = deque(map(_Task, run.batches))
+    count = min(run.processes, len(queue))
+    workers = [_WorkerProcess(work, run.num_threads) for _ in range(count)]
     exits = 0
     try:
         while True:
             for worker in workers:
-                if worker.task is None and not stop.is_set():
-                    worker.take(workers)
-            busy = [worker for worker in workers if worker.task is not None]
+                if worker.task is None and queue and not stop.is_set():
+                    worker.take(queue.popleft())
+            busy = {worker.connection: worker for worker in workers if worker.task is not None}
             if not busy:
                 return
-            answered = wait([worker.connection for worker in busy])
-            for worker in [process for process in busy if process.connection in answered]:
+            for connection in wait([*busy]):
+                worker = busy[cast("Connection", connection)]
                 answer, task, worker.task = worker.answer(), worker.task, None
                 assert task is not None, "only those that draw are waited for"
                 if isinstance(answer, SwiftPieError):
                     raise answer
                 exits = 0 if answer is not None else exits + 1
                 if answer is None:
-                    yield from _after_exit(worker, task, exits)
+                    yield from _after_exit(worker, task, queue, exits)
                     worker.end()
-                    workers[workers.index(worker)] = _WorkerProcess(
-                        work, run.num_threads, worker.queue
-                    )
+                    workers[workers.index(worker)] = _WorkerProcess(work, run.num_threads)
                 else:
                     yield from answer
     finally:
@@ -269,8 +443,10 @@ def _draw_by_processes(run: Run, work: Work, stop: threading.Event) -> Iterator[
             worker.end()
 
 
-def _after_exit(worker: _WorkerProcess, task: _Task, exits: int) -> Iterator[Outcome]:
-    """Put the batch of an ended process back into its queue, or report its jobs as failed."""
+def _after_exit(
+    worker: _WorkerProcess, task: _Task, queue: "deque[_Task]", exits: int
+) -> Iterator[Outcome]:
+    """Put the batch of an ended process back into the queue, or report its jobs as failed."""
     worker.process.join()
     code = worker.process.exitcode
     how = f"by signal {-code}" if code is not None and code < 0 else f"with code {code}"
@@ -283,9 +459,9 @@ def _after_exit(worker: _WorkerProcess, task: _Task, exits: int) -> Iterator[Out
     if tries == TRIES - 1 and len(batch.jobs) > 1:
         wanted = [job for job in batch.jobs if job.id in batch.wanted]
         alone = [_Task(Batch((job,), frozenset({job.id})), tries) for job in wanted]
-        worker.queue.extendleft(reversed(alone))
+        queue.extendleft(reversed(alone))
     elif tries < TRIES:
-        worker.queue.appendleft(_Task(batch, tries))
+        queue.appendleft(_Task(batch, tries))
     else:
         reason = f"The process that drew it ended {how}, {TRIES} times. Is there enough memory?"
         for job in batch.jobs:

@@ -24,12 +24,8 @@ from swiftpie.errors import ConfigError, SwiftPieError
 from swiftpie.faces import CONSENT, FaceSettings
 
 if TYPE_CHECKING:
-    from threading import Event
-
-    from swiftpie.batch.draw import Work
     from swiftpie.batch.folder import Outcome
     from swiftpie.batch.jobs import Jobs, Model
-    from swiftpie.batch.run import Run
 
 LOADED = (*options.DRAWING, "inversion", "lora_scale", "face_version")
 REPORT = "report.jsonl"
@@ -88,9 +84,6 @@ Update = Annotated[
     ),
 ]
 Sheet = Annotated[bool, typer.Option("--sheet", help="Also write small copies into one picture.")]
-OnRay = Annotated[
-    bool, typer.Option("--ray", help="Draw with Ray Data, on one machine or a cluster.")
-]
 
 
 class Format(StrEnum):
@@ -131,7 +124,6 @@ def batch(
     only_checks: OnlyChecks = False,
     update: Update = False,
     force: options.Force = False,
-    uses_ray: OnRay = False,
     as_json: options.AsJson = False,
     recogniser: Recogniser,
     loading: Annotated[LoadOptions, options.FieldOptions(LoadOptions, LOADED)],
@@ -149,9 +141,8 @@ def batch(
         _print_plan(found, batch_size, as_json=as_json)
         sys.exit(int(bool(found.refused)))
 
-    from swiftpie.batch.draw import Work
     from swiftpie.batch.folder import write_sheet
-    from swiftpie.batch.run import open_run, stopping
+    from swiftpie.batch.run import Work, draw, open_run, stopping
 
     models, missing = _loadings(found, loading, is_strict=strict)
     faces = _face_settings(found, loading, recogniser)
@@ -175,7 +166,7 @@ def batch(
         ) as stop,
         _progress(len(found.jobs), run.num_done) as advance,
     ):
-        for outcome in _drawing(run, work, stop=stop, uses_ray=uses_ray):
+        for outcome in draw(run, work, stop=stop):
             advance(outcome)
             if strict and outcome["status"] != "done":
                 break
@@ -264,13 +255,6 @@ def _face_settings(
     return {
         model: with_face_files(settings, {**loading, "recipe": model.recipe})[0] for model in models
     }
-
-
-def _drawing(run: "Run", work: "Work", *, stop: "Event", uses_ray: bool) -> "Iterator[Outcome]":
-    from swiftpie.batch.ray import draw_by_actors
-    from swiftpie.batch.run import draw
-
-    return draw(run, work, stop=stop, by=draw_by_actors if uses_ray else None)
 
 
 def _warn_of_refused(found: "Jobs", *, is_strict: bool) -> None:
