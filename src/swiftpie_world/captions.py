@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from swiftpie.mini.accessories import ACCESSORIES
 from swiftpie.mini.look_words import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
 from swiftpie.mini.looks import COLOURS, MATERIALS
-from swiftpie.mini.scenes import RENDITIONS, WORN
+from swiftpie.mini.scenes import RENDITIONS
+from swiftpie_world.accessories import ACCESSORIES
 from swiftpie_world.air import (
     SEASON_PHRASES,
     SEASONS,
@@ -45,7 +45,7 @@ POSE_PHRASES = {
 ACCESSORY_PHRASES = {  # follow the subject in a caption
     one.name: tuple(
         f"{verb} {noun}"
-        for noun in WORN[one.name]
+        for noun in one.nouns
         for verb in (("holding", "with") if one.anchor == "hand" else ("wearing", "with"))
     )
     for one in ACCESSORIES

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from swiftpie.geometry.layout import SUBJECT_FILL, Layout, pixel_grid
 from swiftpie.geometry.relief import Turned, normals
-from swiftpie.mini.accessories import Wardrobe
-from swiftpie.mini.frames import draw_frames, lowest_point
 from swiftpie.noise import layout_uniforms
+from swiftpie_world.accessories import Wardrobe
 from swiftpie_world.air import Setting
 from swiftpie_world.captions import SceneSpec
 from swiftpie_world.compositor import GroundTruth, PlacedSprite, base_of, composite, render_on
+from swiftpie_world.frames import draw_frames, lowest_point
 from swiftpie_world.grounds import Ground, photographed_ground
 from swiftpie_world.lighting import REFERENCE_NUMBERS, Light, opposite_numbers
 from swiftpie_world.placement import FLOOR, SCALE, X

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from swiftpie.geometry.layout import Layout
-from swiftpie.mini.accessories import ACCESSORIES
-from swiftpie.mini.frames import lowest_point
 from swiftpie.noise import layout_uniforms
+from swiftpie_world.accessories import ACCESSORIES
 from swiftpie_world.captions import NONE, POSES, VIEWS, SceneSpec
+from swiftpie_world.frames import lowest_point
 from swiftpie_world.places import ALL_PLACES
 
 # Smallest frame and what the noise adds, in sides of the picture.

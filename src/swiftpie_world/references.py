@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.geometry.relief import Turned, height
-from swiftpie.mini.frames import pose_subjects
 from swiftpie_world.fields import paste
+from swiftpie_world.frames import pose_subjects
 from swiftpie_world.lighting import REFERENCE_NUMBERS, relight_reference
 
 SUBJECT_NUMBERS = 16  # uniform in [0, 1], for each subject

@@ -12,7 +12,7 @@ from torch import Tensor
 from swiftpie.errors import ConfigError
 from swiftpie.geometry.layout import Layout
 from swiftpie.geometry.relief import Turned, normals, turn
-from swiftpie.mini.accessories import ACCESSORIES, open_wardrobe
+from swiftpie_world.accessories import ACCESSORIES, open_wardrobe
 from swiftpie_world.air import Setting, falling
 from swiftpie_world.captions import (
     AS_USUAL,

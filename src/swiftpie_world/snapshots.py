@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.geometry.layout import SUBJECT_FILL, Layout, pixel_grid
-from swiftpie.mini.frames import draw_frames, pose_subjects
 from swiftpie_world.fields import paste, smoothstep
+from swiftpie_world.frames import draw_frames, pose_subjects
 
 SNAPSHOT_PX = 128
 

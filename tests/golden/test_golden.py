@@ -14,7 +14,6 @@ CHANGES = [(name, what) for name, changes in REFUSED.items() for what in changes
 
 ON_DEVICE = (  # one of each technique
     "mini: an empty scene",
-    "mini: a worn hat",
     "mini, two subjects: one box",
     "mini, edit: source prompt",
     *(f"mini, edit by words: {name}" for name in ("time", "season", "colour", "material", "pose")),

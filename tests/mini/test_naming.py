@@ -67,7 +67,7 @@ def test_sentences_name_subjects_where_captions_do(prompt, names):
         ("cat, dog and robot", ["cat", "dog", "robot"], None, "day", []),
         ("robot cat", ["cat"], None, "day", ["robot"]),
         ("a straw hat", ["top hat"], None, "day", ["straw"]),
-        ("a dog wearing a straw hat on a beach", ["dog"], "beach", "day", ["straw"]),
+        ("a dog wearing a straw hat on a beach", ["dog"], "beach", "day", []),
         ("a dog wearing a crown and a top hat", ["dog"], None, "day", ["hat"]),
         ("a cat in a hat", ["cat"], None, "day", ["hat"]),
         ("a baby elephant in the savanna", ["elephant"], "savanna", "day", ["baby"]),

@@ -10,13 +10,10 @@ from PIL import Image
 
 import swiftpie
 from swiftpie import CapabilityError, EditMode, EditSettings, MaskRule, Scales
-from swiftpie.geometry.layout import Layout
 from swiftpie.geometry.relief import height, turn
 from swiftpie.imageio.images import plane
 from swiftpie.masks import grow
 from swiftpie.mini import restage
-from swiftpie.mini.accessories import wear
-from swiftpie.mini.dressing import wardrobe
 from swiftpie.mini.figures import Figure, finished
 from swiftpie.mini.own_subject import OwnSubject, moved
 from swiftpie.mini.relight import NOISE_SHAPE
@@ -230,19 +227,17 @@ def test_an_edit_of_what_has_no_sure_outline_is_refused(session, prompt, remedy)
 
 
 @pytest.mark.parametrize(
-    ("source", "prompt", "what"),
+    ("source", "prompt"),
     [
-        ("a dog wearing a top hat in a park", "a dog in a park", "takes off"),
-        ("a dog wearing a top hat by day", "a dog wearing a scarf at night", "takes off"),
-        ("a dog", "a dog wearing pink sunglasses", "puts something on .*glasses"),
-        ("", "wearing a top hat", "puts something on .*top hat"),
-        ("", "with a red scarf at night", "puts something on .*scarf"),
+        ("a dog wearing a top hat in a park", "a dog in a park"),
+        ("a dog", "a dog wearing pink sunglasses"),
+        ("", "with a red scarf at night"),
     ],
 )
-def test_what_subjects_wear_is_refused(session, picture, source, prompt, what):
+def test_what_subjects_wear_is_refused(session, picture, source, prompt):
     before, _ = picture
     for draw in (session.edit, session.find_region):
-        with pytest.raises(CapabilityError, match=f"{what}.*'mini' cannot.*`remove`"):
+        with pytest.raises(CapabilityError, match="wears"):
             draw(before, prompt, source_prompt=source, seed=1)
 
 
@@ -253,21 +248,3 @@ def test_what_is_hardly_seen_is_no_change():
     second.putpixel((6, 6), (105, 100, 100))
     seen = restage.visible_change(first, second)
     assert seen.nonzero().tolist() == [[0, 0, 6, 6]]
-
-
-def test_accessories_keep_their_shape_in_wide_pictures(identity):
-    from torch.nn import functional as F
-
-    mask = identity.mask[:1]
-    frame = torch.cat([(identity.pixels[:1] + mask) / 2, mask], dim=1)
-    frame = F.interpolate(frame, (128, 128), mode="area")
-    zero = torch.zeros(1)
-    wide = Layout(
-        torch.tensor([[0.5, 0.5]]), torch.tensor([[0.3, 0.6]]), zero, zero, torch.zeros(1, 4)
-    )
-    square = wide._replace(scale=torch.tensor([0.6]))
-    (one,), (other,) = (
-        wear(frame, height(mask), layout, ["crown"], wardrobe()) for layout in (wide, square)
-    )
-    torch.testing.assert_close(one.layout.scale, other.layout.scale * torch.tensor([[0.5, 1.0]]))
-    assert one.layout.centre[0, 1] == other.layout.centre[0, 1]

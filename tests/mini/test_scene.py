@@ -1,7 +1,6 @@
 """Subjects in scenes: the place as given, in the prompt's light, with the subjects in it."""
 
 from dataclasses import replace
-from functools import partial
 from importlib.resources import as_file, files
 
 import numpy as np
@@ -9,10 +8,8 @@ import pytest
 from PIL import Image
 
 from swiftpie import CapabilityError, InputError, PersonalizeRequest, Scales, Subject
-from swiftpie.mini import placing, scene
-from swiftpie.pipelines.denoise import Clock
+from swiftpie.mini import scene
 from swiftpie.pipelines.request import Output
-from swiftpie.pipelines.techniques.personalize import prepare_subjects
 from tests.parity.edit import photograph
 
 PROMPT = "a dog at sunset"
@@ -88,37 +85,6 @@ def test_renditions_and_rain_cover_the_picture(session, identity, start, end, pl
     without = session.personalize(identity, f"{start}a dog{place}{end}", seed=3, scene="words")
     apart = np.abs(values(with_it) - values(without.images[0])).max(axis=-1) > 6
     assert all(part.mean() > 0.05 for part in np.array_split(apart, 4))
-
-
-@pytest.mark.parametrize("place", ["", " in a forest"])
-def test_what_is_worn_belongs_to_the_subject(session, identity, place):
-    bare = session.personalize(identity, f"a dog{place}", seed=3)
-    worn = session.personalize(identity, f"a dog wearing a top hat{place}", seed=3)
-    subject = np.argwhere(values(worn.subject_masks[0]) > 128)
-    hat = np.argwhere(dark_part(worn))
-    assert 0.005 < dark_part(worn).mean() < 0.1
-    assert dark_part(bare).mean() < dark_part(worn).mean() / 4
-    assert hat[:, 0].mean() < subject[:, 0].mean()  # above
-    assert abs(hat[:, 1].mean() - subject[:, 1].mean()) < np.ptp(subject[:, 1])
-
-
-def dark_part(result):
-    """Where the subject is black."""
-    is_subject = values(result.subject_masks[0]) > 128
-    return is_subject & (values(result.images[0]).max(axis=-1) < 90)
-
-
-def test_a_subject_leaves_room_for_what_it_holds(session, identity):
-    components = session.components
-    request = request_of(identity, prompt="a dog holding a balloon at a castle")
-    words = scene.drawn_from_words(components, request)
-    placed_by = scene.placing_prompts(components, request)
-    places = (partial(placing.place, placed_by=by) for by in (None, placed_by))
-    free, placed = (
-        prepare_subjects(components, words, Clock(None), place=place).layouts[0] for place in places
-    )
-    assert 0.65 < float(placed.scale / free.scale) < 0.9
-    assert scene.placing_prompts(components, request_of(identity)) is None
 
 
 @pytest.mark.parametrize(

@@ -256,9 +256,9 @@ def test_edits_are_streamed_as_well(client, photo):
             "one of 'identity_id' and 'library'",
         ),
         (
-            {"extra_body": {"swiftpie": {"style_by": "rendition"}}, "prompt": "a dog"},
+            {"extra_body": {"swiftpie": {"style_by": "blocks"}}, "prompt": "a dog"},
             openai.BadRequestError,
-            "style_by='rendition' came without a style picture",
+            "style_by='blocks' came without a style picture",
         ),
         ({"extra_body": {"seed": -1}}, openai.BadRequestError, "seed"),
         ({"extra_body": {"swiftpie": {"nonsense": 1}}}, openai.BadRequestError, "nonsense"),

@@ -4,7 +4,7 @@ import torch
 from swiftpie.geometry import relief
 from swiftpie.geometry.layout import Layout
 from swiftpie.geometry.relief import Turned
-from swiftpie.mini.frames import pose_subjects
+from swiftpie_world.frames import pose_subjects
 from swiftpie_world.lighting import Light
 
 SHOWN = ("1f439", "1f916", "1f980", "1f995", "1f3e1", "1f687")

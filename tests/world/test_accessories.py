@@ -2,10 +2,10 @@ import pytest
 import torch
 
 from swiftpie.errors import ConfigError
-from swiftpie.mini.accessories import ACCESSORIES, NAMES, open_wardrobe, wear
-from swiftpie.mini.frames import draw_frames
 from swiftpie_lab.data.subjects import is_held_out
+from swiftpie_world.accessories import ACCESSORIES, NAMES, open_wardrobe, wear
 from swiftpie_world.captions import ACCESSORY_PHRASES
+from swiftpie_world.frames import draw_frames
 from swiftpie_world.subjects import Subjects
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from swiftpie.geometry.layout import SUBJECT_FILL
-from swiftpie.mini.frames import bounding_box, pose_subjects
+from swiftpie_world.frames import bounding_box, pose_subjects
 
 
 def pose(tiles, *, rotation=0.0, flip=0.0, hue=0.0):

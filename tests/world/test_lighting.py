@@ -6,7 +6,7 @@ import torch
 from swiftpie.geometry import relief
 from swiftpie.geometry.relief import Turned
 from swiftpie.geometry.shading import cast_shadow, shaded
-from swiftpie.mini.frames import draw_frames, lowest_point
+from swiftpie_world.frames import draw_frames, lowest_point
 from swiftpie_world.lighting import REFERENCE_NUMBERS, opposite_numbers, relight_reference
 
 LEFT, RIGHT, ABOVE = (-0.8, -0.2, 0.5), (0.8, -0.2, 0.5), (0.0, -0.8, 0.5)

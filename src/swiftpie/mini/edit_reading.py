@@ -10,7 +10,7 @@ from typing import NamedTuple
 from swiftpie.mini.compounds import Compound, compound_in
 from swiftpie.mini.look_words import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
 from swiftpie.mini.naming import Mention, mentions
-from swiftpie.mini.scenes import FILLERS, PLAIN, SceneWords, Worn, read_scene_words, worn_in
+from swiftpie.mini.scenes import FILLERS, PLAIN, SceneWords, read_scene_words, worn_in
 from swiftpie.mini.vocabulary import Vocabulary
 
 NOBODY = frozenset(("nothing", "nobody", "empty", "none", "no-one"))
@@ -105,14 +105,9 @@ class EditReading:
         return self.moves and not (self.changes_place or self.changes_light or self.rendition)
 
     @property
-    def puts_on(self) -> Worn | None:
-        """What the subject wears or holds from now on."""
-        return None if self.after.worn == self.before.worn else self.after.worn
-
-    @property
-    def takes_off(self) -> Worn | None:
-        """What the subject wears or holds no more."""
-        return None if self.after.worn == self.before.worn else self.before.worn
+    def changes_worn(self) -> bool:
+        """Whether the subject puts something on, or takes it off."""
+        return self.after.worn != self.before.worn
 
     @property
     def stays_in_outline(self) -> bool:
@@ -133,8 +128,7 @@ class EditReading:
             self.cast is not Cast.STAYS
             or self.look
             or self.is_posed
-            or self.puts_on
-            or self.takes_off
+            or self.changes_worn
             or self.changes_place
         )
 

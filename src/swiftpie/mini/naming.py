@@ -20,7 +20,6 @@ from swiftpie.mini.scenes import (
     TIMES,
     WEATHERS,
     WORN_NOUNS,
-    WORN_PHRASE,
     SceneReading,
     read_scene_of,
 )
@@ -254,9 +253,7 @@ def in_sentence(prompt: str, vocabulary: Vocabulary | None) -> str:
         phrase = " ".join((*mention.before, name, *mention.after))
         nouns += [f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"] * mention.number
     parts = [RENDITIONS[words.rendition][0]] if words.rendition else []
-    worn = WORN_PHRASE.search(prompt)
     parts += [" and ".join(nouns), *(word for word in reading.loose if word not in FILLERS)]
-    parts += [] if worn is None else [worn[0].strip()]
     parts += [packaged_scenes().phrase(words.place)] if words.place else []
     settings = zip((TIMES, WEATHERS, SEASONS), words.setting, PLAIN, strict=True)
     parts += [[*table.values()][new][0] for table, new, plain in settings if new != plain]

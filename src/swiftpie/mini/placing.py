@@ -15,7 +15,6 @@ from swiftpie.geometry.shading import Lighting
 from swiftpie.masks import Box, subject_extent
 from swiftpie.mini.scenes import asks_for_turn
 from swiftpie.pipelines.request import PersonalizeRequest, Subject
-from swiftpie.pipelines.techniques.personalize import read_prompts
 from swiftpie.types import Identity, Prompts, TextCondition
 
 SPREAD_FLOOR = 0.9  # where several subjects stand, in [0, 1] from the top
@@ -28,10 +27,9 @@ def place(
     noise: Tensor,
     text: TextCondition,
     *,
-    placed_by: Prompts | None = None,
     boxes: Sequence[Sequence[Box | None]] | None = None,
 ) -> Placement:
-    """Return where subjects go, by the prompts `placed_by` if such are given; see `Family.place`.
+    """Return where subjects go; see `Family.place`.
 
     `boxes` of each subject in each picture place subjects without boxes of their own; None leaves
     that to the layout predictor.
@@ -43,10 +41,9 @@ def place(
     else:
         pairs = zip(beside, boxes, strict=True)
         boxes = [[box or subject.box for box in row] for subject, row in pairs]
-    read = text if placed_by is None else read_prompts(components, placed_by, rows=len(noise))
-    stance = Stance.of(request, placed_by or request.prompt)
+    stance = Stance.of(request, request.prompt)
     layouts = [
-        _placed(components, subject, noise, text=read, stance=stance, boxes=row)
+        _placed(components, subject, noise, text=text, stance=stance, boxes=row)
         for subject, row in zip(subjects, boxes or repeat(None), strict=boxes is not None)
     ]
     lights = tuple(light_on(components, subject.identity, noise, text) for subject in subjects)

@@ -242,17 +242,12 @@ def _check_worn(components: Components, request: EditRequest, reading: EditReadi
     Raises:
         CapabilityError: An edit asks for that.
     """
-    if reading.takes_off is not None:
-        what = "takes off what the subject wears"
-    elif reading.puts_on is not None:
-        what = f"puts something on the subject ({reading.puts_on.name})"
-    else:
-        return
-    raise CapabilityError(
-        f"The edit {short_reason(request.prompt)!r} {what}, and preset "
-        f"{components.preset.name!r} cannot do that: edit with a larger model, as by "
-        "`--recipe swiftedit`, or take away what a mask or a point marks by `remove`."
-    )
+    if reading.changes_worn:
+        raise CapabilityError(
+            f"The edit {short_reason(request.prompt)!r} changes what the subject wears or holds, "
+            f"and preset {components.preset.name!r} cannot do that. Edit with a larger model, as "
+            "by `--recipe swiftedit`, or take away what a mask or a point marks by `remove`."
+        )
 
 
 def _check_outline(request: EditRequest, reading: EditReading, subject: OwnSubject | None) -> None:

@@ -19,14 +19,13 @@ from torch.nn import functional as F
 
 from swiftpie.backbones.components import Components, near_size
 from swiftpie.errors import CapabilityError, InputError
-from swiftpie.geometry.layout import THINNEST, Layout, to_affine, warp
+from swiftpie.geometry.layout import THINNEST, Layout, to_affine
 from swiftpie.geometry.relief import height
 from swiftpie.geometry.shading import Lighting, dilated, outline_of, with_shadow
 from swiftpie.imageio.images import mask_to_pil, plane, to_pil, to_tensor
 from swiftpie.masks import Box, resize_mask, subject_extent
 from swiftpie.mini.changes import apply_maps, changes_between
 from swiftpie.mini.compositing import SubjectReference, colours_of, shrunk_into
-from swiftpie.mini.dressing import dressed
 from swiftpie.mini.fields import paste
 from swiftpie.mini.looks import appearance
 from swiftpie.mini.naming import in_sentence, read_prompt
@@ -37,7 +36,6 @@ from swiftpie.mini.scenes import (
     OWN_PICTURE,
     Ground,
     SceneSetting,
-    Worn,
     asks_for_turn,
     cut_to,
     packaged,
@@ -47,17 +45,13 @@ from swiftpie.mini.scenes import (
     rendition_in,
     texture_in,
     tokens_in,
-    worn_in,
 )
 from swiftpie.mini.standing import SMALL_M, heights_in, nearer, seen_in, stand
-from swiftpie.mini.style import rendition_like
 from swiftpie.mini.vocabulary import vocabulary_of
 from swiftpie.noise import draw_noise, share_of
 from swiftpie.pipelines.denoise import Clock, Prepared
 from swiftpie.pipelines.filling import extrapolate
 from swiftpie.pipelines.request import WORDS_ALONE, Output, PersonalizeRequest, resolved_scales
-from swiftpie.pipelines.settings import StyleBy
-from swiftpie.pipelines.style import style_by
 from swiftpie.pipelines.techniques.personalize import has_own_size, size_of
 from swiftpie.types import GenerationResult, Identity, TextCondition
 
@@ -77,7 +71,6 @@ class SceneRow(NamedTuple):
     is_ground: bool  # whether subjects stand on it, and cast shadows
     setting: SceneSetting
     rendition: str | None  # one of `RENDITIONS`
-    worn: Worn | None  # by the first subject
     texture: str | None  # of a single subject, one of `TEXTURED`
     noise: Tensor  # (1, 32, 32, 32) that the weather follows
     prompt: str
@@ -159,33 +152,17 @@ def drawn_from_words(components: Components, request: PersonalizeRequest) -> Per
     """
     changed = _plain_prompts(components, request)
     size_px = drawn_size(components, request)
-    words = replace(request, prompt=changed, scene=WORDS_ALONE, size_px=size_px)
-    if request.style_reference is None or style_by(components, request) is not StyleBy.RENDITION:
-        return words
-    return replace(words, style_reference=None, style_by=None)
+    return replace(request, prompt=changed, scene=WORDS_ALONE, size_px=size_px)
 
 
-def placing_prompts(
-    components: Components, request: PersonalizeRequest
-) -> str | tuple[str, ...] | None:
-    """Return the prompts by which subjects are placed, if others than `drawn_from_words` has.
-
-    They say what a subject wears, which is not drawn from words and needs room.
-    """
-    is_worn = any(worn_in(prompt) is not None for prompt in _prompts(request))
-    return _plain_prompts(components, request, keeps_worn=True) if is_worn else None
-
-
-def _plain_prompts(
-    components: Components, request: PersonalizeRequest, *, keeps_worn: bool = False
-) -> str | tuple[str, ...]:
+def _plain_prompts(components: Components, request: PersonalizeRequest) -> str | tuple[str, ...]:
     vocabulary, prompts = vocabulary_of(components), _prompts(request)
     prompts = tuple(in_sentence(prompt, vocabulary) for prompt in prompts)
     if not request.scene:
         prompts = tuple(map(packaged().with_place, prompts))
     named = [subject.identity.named for subject in request.subjects]
     names = {each.word: each.name for each in named if each is not None}
-    prompts = tuple(plainly(prompt, names=names, keeps_worn=keeps_worn) for prompt in prompts)
+    prompts = tuple(plainly(prompt, names=names) for prompt in prompts)
     return prompts[0] if isinstance(request.prompt, str) else prompts
 
 
@@ -227,7 +204,6 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
             "`scene` came with noise or with an encoded prompt. A scene is chosen and lit by seed "
             "and words. Give a prompt as text, and seeds."
         )
-    styled = _style_of(components, request)
     rows = []
     for index, seed in enumerate(request.seeds):
         prompt = prompts[index % len(prompts)]
@@ -247,11 +223,10 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
         shown = None if is_photo else name  # the network knows how drawings of a place look
         place = relight(picture, setting, noise=noise, place=shown, run=components.run)
         is_ground = name is None or packaged().is_ground(name)
-        rendition = rendition_in(prompt) or styled
-        worn = worn_in(prompt)
+        rendition = rendition_in(prompt)
         texture = texture_in(prompt) if len(request.subjects) == 1 else None
         row = SceneRow(
-            place, name, is_photo, is_ground, setting, rendition, worn, texture, noise, prompt, seed
+            place, name, is_photo, is_ground, setting, rendition, texture, noise, prompt, seed
         )
         rows.append(row)
     return rows
@@ -334,14 +309,6 @@ def standing(
     return tuple(zip(*boxes, strict=True)) if any(map(any, boxes)) else None
 
 
-def _style_of(components: Components, request: PersonalizeRequest) -> str | None:
-    """Return the rendition of the style picture, if that chooses one."""
-    if request.style_reference is None or style_by(components, request) is not StyleBy.RENDITION:
-        return None
-    assert isinstance(request.style_reference, Image.Image), "`Session.resolved` opens files"
-    return rendition_like(request.style_reference)
-
-
 def draw_noise_of(seed: int) -> Tensor:
     """Return the noise (1, 32, 32, 32) that the scene, its clouds and its weather follow."""
     return draw_noise([seed], NOISE_SHAPE)
@@ -362,11 +329,10 @@ def finish(drawn: GenerationResult, plan: ScenePlan, clock: Clock) -> Generation
             drawing, drawn_mask, outlines = _enlarged(plan, index, drawing, drawn_mask)
         if not row.is_ground:
             outlines = [(opacity, torch.zeros_like(shadow)) for opacity, shadow in outlines]
-        worn = _worn(plan, row, index, drawn_mask)
         drawing = _textured(plan, row, index, drawing)
         if row.setting.time == NIGHT:
             drawing = at_night(drawing)
-        picture, mask = put_before(to_tensor(row.place), drawing, drawn_mask, outlines, worn)
+        picture, mask = put_before(to_tensor(row.place), drawing, drawn_mask, outlines)
         masks[index] = mask_to_pil(mask)[0]
         picture = row.finished(picture, subjects=mask)
         if is_tensor:
@@ -389,27 +355,8 @@ def at_night(drawing: Tensor) -> Tensor:
     return (drawing + 1) * NIGHT_SHARE - 1
 
 
-class WornPiece(NamedTuple):
-    """What a subject wears or holds, in the picture."""
-
-    sprite: Tensor  # (1, 4, H, W) premultiplied, in [0, 1]
-    is_behind: bool  # the subject
-
-    def onto(self, picture: Tensor) -> Tensor:
-        """Return a picture (1, 3, H, W) in [-1, 1] with it."""
-        return 2 * paste((picture + 1) / 2, self.sprite) - 1
-
-    def over(self, mask: Tensor) -> Tensor:
-        """Return the mask (1, 1, H, W) of subjects with it."""
-        return mask + self.sprite[:, 3:] * (1 - mask)
-
-
 def put_before(
-    place: Tensor,
-    drawing: Tensor,
-    drawn_mask: Tensor,
-    outlines: Sequence[tuple[Tensor, Tensor]],
-    worn: Sequence[WornPiece] = (),
+    place: Tensor, drawing: Tensor, drawn_mask: Tensor, outlines: Sequence[tuple[Tensor, Tensor]]
 ) -> tuple[Tensor, Tensor]:
     """Return a place with the subjects of a drawing before it, and the mask of the subjects.
 
@@ -418,20 +365,13 @@ def put_before(
         drawing: The subjects before another background, (1, 3, H, W) in [-1, 1].
         drawn_mask: Where the model drew them, (1, 1, H, W).
         outlines: Of each subject, as `outline_of` returns them; the last one stands in front.
-        worn: What the subjects wear.
     """
     ground, alpha = (place + 1) / 2, torch.zeros_like(drawn_mask)
     for opacity, shadow in outlines:
         ground = ground * (1 - shadow * (1 - alpha))
         alpha = alpha + opacity - alpha * opacity
     colours = _own_colours(drawing, alpha, drawn_mask)
-    ground = 2 * ground - 1
-    for piece in worn:
-        ground = piece.onto(ground) if piece.is_behind else ground
-    picture = torch.lerp(ground, colours, alpha)
-    for piece in worn:
-        picture, alpha = picture if piece.is_behind else piece.onto(picture), piece.over(alpha)
-    return picture, alpha
+    return torch.lerp(2 * ground - 1, colours, alpha), alpha
 
 
 def _own_colours(drawing: Tensor, alpha: Tensor, drawn_mask: Tensor) -> Tensor:
@@ -440,17 +380,6 @@ def _own_colours(drawing: Tensor, alpha: Tensor, drawn_mask: Tensor) -> Tensor:
     inside = ((torch.minimum(alpha, drawn_mask) - low) / (high - low)).clamp(0, 1)
     colours = extrapolate((drawing + 1) / 2, -dilated(-inside, RIM_PX))
     return (2 * colours - 1).clamp(-1, 1)
-
-
-def _worn(plan: ScenePlan, row: SceneRow, index: int, drawn_mask: Tensor) -> list[WornPiece]:
-    """Return what the first subject of a picture wears, turned and lit as the subject is."""
-    if row.worn is None or not plan.subjects:
-        return []
-    (layout, light), size = _placed_in(plan, 0, index), (drawn_mask.shape[2], drawn_mask.shape[3])
-    pieces = dressed(_frame_of(plan.subjects[0]), layout, light and light.scene, row.worn)
-    return [
-        WornPiece(warp(each.frame, to_affine(each.layout), size), each.is_behind) for each in pieces
-    ]
 
 
 def _textured(plan: ScenePlan, row: SceneRow, index: int, drawing: Tensor) -> Tensor:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from swiftpie.errors import InputError, did_you_mean
 from swiftpie.library import packaged as packaged_library
-from swiftpie.mini.look_words import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS, TEXTURED
 from swiftpie.mini.look_words import ELSEWHERE as LOOKS_END
+from swiftpie.mini.look_words import MATERIAL_PHRASES, MATERIAL_WORDS, TEXTURED
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -69,29 +69,12 @@ RENDITIONS: Mapping[str, tuple[str, ...]] = {
     "sepia": ("a sepia photo of", "an old photograph of", "a faded vintage photo of"),
 }
 PHOTO = "a photo of"
-# What subjects wear or hold, and how prompts call it.
-WORN: Mapping[str, tuple[str, ...]] = {
-    "crown": ("a crown",),
-    "top hat": ("a top hat",),
-    "cap": ("a cap", "a blue cap"),
-    "graduation cap": ("a graduation cap",),
-    "glasses": ("glasses", "sunglasses"),
-    "scarf": ("a scarf", "a blue scarf"),
-    "bow": ("a bow", "a purple bow"),
-    "flower": ("a flower", "a pink flower"),
-    "backpack": ("a backpack", "a pink backpack"),
-    "balloon": ("a balloon", "a red balloon"),
-    "flag": ("a flag", "a green flag"),
-}
-# Other words for it, which models were not taught.
-WORN_AS_WELL: Mapping[str, tuple[str, ...]] = {
-    "crown": ("golden crown", "tiara"),
-    "top hat": ("hat", "black hat", "black top hat", "bowler hat"),
-    "cap": ("baseball cap",),
-    "glasses": ("eyeglasses", "spectacles"),
-    "bow": ("bow tie", "ribbon"),
-    "backpack": ("rucksack",),
-}
+# What subjects wear or hold, which no network draws.
+WORN = (
+    *("crown", "tiara", "top hat", "bowler hat", "hat", "cap", "graduation cap", "baseball cap"),
+    *("glasses", "sunglasses", "eyeglasses", "spectacles", "scarf", "bow", "bow tie", "ribbon"),
+    *("flower", "backpack", "rucksack", "balloon", "flag"),
+)
 TURNING = frozenset(("lying", "upside", "head", "leaning", "tilted"))
 """Words of poses for which a subject is not upright."""
 CLOUDY, SNOWFALL = tuple(WEATHERS).index("cloudy"), tuple(WEATHERS).index("snowfall")
@@ -235,20 +218,13 @@ def _told(words: Sequence[str]) -> list[str]:
     return [word for word in words if word not in FILLERS]
 
 
-class Worn(NamedTuple):
-    """What a subject wears or holds."""
-
-    name: str  # one of `WORN`
-    colour: str | None = None  # one of `COLOUR_WORDS`; None: as it comes
-
-
 class SceneWords(NamedTuple):
     """What a prompt says of a whole picture, and its other words in their order."""
 
     setting: SceneSetting
     place: str | None  # of the library
     rendition: str | None  # one of `RENDITIONS`
-    worn: Worn | None  # by the first subject
+    worn: str | None  # what the first subject wears or holds, as "top hat"
     others: tuple[str, ...]  # the subjects and how they look
 
 
@@ -256,7 +232,7 @@ class SceneReading(NamedTuple):
     """What `read_scene_words` returns, and what else of a prompt it went over."""
 
     words: SceneWords
-    skipped: tuple[str, ...]  # how a place or what is worn is said to be, as "quiet" and "straw"
+    skipped: tuple[str, ...]  # how a place is said to be, as "quiet"
     is_bare: bool  # whether the place stands without a preposition, as in "dog, beach"
 
 
@@ -270,9 +246,6 @@ def read_scene_of(prompt: str) -> SceneReading:
     """Return what a prompt says, part by part, with the words that describe these parts."""
     bare, art = _without_art(prompt)
     worn, skipped = worn_in(bare), list[str]()
-    if worn is not None:
-        found = WORN_PHRASE.search(bare)
-        skipped = tokens_in((found and found["how"]) or "")
     words = tokens_in(WORN_PHRASE.sub(" ", bare, count=1))
     place = packaged().find_words(words)
     rest = words if place is None else [*words[: place.start], *words[place.end :]]
@@ -613,14 +586,10 @@ def texture_in(prompt: str) -> str | None:
     return None
 
 
-def worn_in(prompt: str) -> Worn | None:
-    """Return what the first subject of a prompt wears or holds; None for nothing."""
+def worn_in(prompt: str) -> str | None:
+    """Return what the first subject of a prompt wears or holds, as "top hat"; None for nothing."""
     found = WORN_PHRASE.search(prompt)
-    if found is None:
-        return None
-    noun, word = (" ".join((found[part] or "").lower().split()) for part in ("noun", "colour"))
-    colour = next((name for name, words in COLOUR_WORDS.items() if word in words), None)
-    return Worn(_WORN_BY_NOUN[noun], colour)
+    return None if found is None else " ".join(found["noun"].lower().split())
 
 
 def rendition_in(prompt: str) -> str | None:
@@ -640,9 +609,7 @@ def rendition_in(prompt: str) -> str | None:
     return None if end is None else _ARTS[end["art"].lower()]
 
 
-def plainly(
-    prompt: str, *, names: Mapping[str, str] = MappingProxyType({}), keeps_worn: bool = False
-) -> str:
+def plainly(prompt: str, *, names: Mapping[str, str] = MappingProxyType({})) -> str:
     """Return a prompt for a photograph of the bare subject in the same light.
 
     Nothing is in the air of it: that is drawn over the finished picture.
@@ -651,7 +618,6 @@ def plainly(
         prompt: What the picture shows.
         names: What the library calls subjects, by the words of the prompt for them. It stands for
             several words: a "golden retriever" is a dog, and not of gold.
-        keeps_worn: Leave what the subject wears, which it needs room for.
     """
     for word, known in names.items():
         if " " not in word:
@@ -663,7 +629,7 @@ def plainly(
     for phrase in phrases:
         text = re.sub(rf"\b{re.escape(phrase)}\b", PHOTO, text, flags=re.IGNORECASE)
     text = ART_AT_END.sub("", text) if text == prompt and name is not None else text
-    text = text if keeps_worn else WORN_PHRASE.sub("", text, count=1)
+    text = WORN_PHRASE.sub("", text, count=1)
     return packaged().in_known_words(IN_THE_AIR.sub(WITHOUT_IT, text))
 
 
@@ -679,12 +645,6 @@ ART_AT_END = re.compile(
     r"(?:\s+style)?[\s.]*$",
     re.IGNORECASE,
 )
-_WORN_BY_NOUN = {
-    noun.removeprefix("a "): name
-    for known in (WORN, WORN_AS_WELL)
-    for name, nouns in known.items()
-    for noun in nouns
-}
 
 
 def _one_of(phrases: Iterable[str]) -> str:
@@ -693,15 +653,11 @@ def _one_of(phrases: Iterable[str]) -> str:
     return "|".join(longest).replace(" ", r"[ ]+")
 
 
-WORN_NOUNS = frozenset(noun.split()[-1] for noun in _WORN_BY_NOUN)
-_COLOURS = _one_of(word for words in COLOUR_WORDS.values() for word in words)
+WORN_NOUNS = frozenset(noun.split()[-1] for noun in WORN)
 WORN_PHRASE = re.compile(
-    r"\s*\b(?:wearing|holding|carrying|with)\s+(?:(?:a|an|the|his|her|its|some)\s+)?"
-    r"(?:(?:small|little|tiny|big|large|old|new|nice|pretty|funny|pair[ ]+of)\s+)*"
-    rf"(?P<how>(?:(?!(?:an?|the|and|of|in|on|at|{_one_of(_WORN_BY_NOUN)}|{_COLOURS})\b)"
-    r"[a-z'-]+\s+){1,2})?"
-    rf"(?:(?!(?:{_one_of(_WORN_BY_NOUN)})\b)(?P<colour>{_COLOURS})\s+)?"
-    rf"(?P<noun>{_one_of(_WORN_BY_NOUN)})\b",
+    r"\s*\b(?:wearing|holding|carrying|with)\s+(?:(?:a|an|the|his|her|its|some|pair[ ]+of)\s+)*"
+    rf"(?:(?!(?:an?|the|and|of|in|on|at|{_one_of(WORN)})\b)[a-z'-]+\s+){{0,3}}"
+    rf"(?P<noun>{_one_of(WORN)})\b",
     re.IGNORECASE,
 )
 

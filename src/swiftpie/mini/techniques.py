@@ -42,9 +42,8 @@ def _prepare_scene(components: Components, request: PersonalizeRequest, clock: C
     """Prepare subjects from words, and the place before which they are put."""
     check_subjects(components, request)
     words = scene.drawn_from_words(components, request)
-    placed_by = scene.placing_prompts(components, request)
     boxes = scene.standing(components, request)
-    place = partial(placing.place, placed_by=placed_by, boxes=boxes)
+    place = partial(placing.place, boxes=boxes)
     start = prepare_subjects(components, words, clock, place=place)
     plan = scene.plan(components, request, start)
     clock.lap("scene")
@@ -191,7 +190,13 @@ def _advice_on_words(
     if apart:
         yield (
             f"Of the prompt, {', '.join(map(repr, apart))} is not drawn where it stands. "
-            "docs/quickstart.md, 'What to write', says how prompts name places and accessories."
+            "docs/quickstart.md, 'What to write', says how prompts name places."
+        )
+    worn = dict.fromkeys(filter(None, (reading.scene.words.worn for _, reading in texts)))
+    if worn and scene.has_scene(components, request):
+        yield (
+            f"Preset {name!r} leaves out {', '.join(map(repr, worn))}: it draws nothing that a "
+            "subject wears or holds. Use a larger model for that."
         )
     if any(is_foreign(text, vocabulary) for text, _ in texts):
         yield ENGLISH

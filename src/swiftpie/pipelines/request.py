@@ -293,19 +293,13 @@ class PersonalizeRequest(_Steered):
     style_by: Annotated[
         StyleBy | None,  # None: what the networks can do best
         Option(
-            "How that picture acts: rendition chooses among those that mini draws, blocks lets the "
-            "layers of Stable Diffusion XL that carry style read its tokens, attention lets "
-            "self-attention read its features, aggregation lets all layers that read the prompt "
-            "read its tokens too. By default what the preset can do."
+            "How that picture acts: blocks lets the layers of Stable Diffusion XL that carry style "
+            "read its tokens, attention lets self-attention read its features, aggregation lets "
+            "all layers that read the prompt read its tokens too. By default what the preset can."
         ),
     ] = None
     style_scale: Annotated[
-        float,
-        Option(
-            "Strength of that picture's style; 0 is off. A rendition has no strengths between.",
-            least=0,
-            most=MAX_SCALE,
-        ),
+        float, Option("Strength of that picture's style; 0 is off.", least=0, most=MAX_SCALE)
     ] = 1.0
     flip: Annotated[bool, Option("Mirror the subjects left to right.")] = False
     tilt: Annotated[

@@ -71,7 +71,6 @@ class IdentityGuidance(StrEnum):
 class StyleBy(StrEnum):
     """How a style picture acts."""
 
-    RENDITION = "rendition"  # the whole picture is rendered as the picture looks to be
     BLOCKS = "blocks"  # the layers that carry style read its tokens (arXiv:2404.02733)
     ATTENTION = "attention"  # self-attention reads its features, as StyleAligned (arXiv:2312.02133)
     AGGREGATION = "aggregation"  # all attention to text reads its tokens too (arXiv:2405.17401)

@@ -34,15 +34,14 @@ def style_by(components: Components, request: PersonalizeRequest) -> StyleBy | N
         f"{asked} came with preset {components.preset.name!r}, which can do "
         f"{', '.join(repr(way.value) for way in able) or 'none of it'}. 'blocks' needs a U-Net of "
         "Stable Diffusion XL with an adapter that reads pictures, 'aggregation' such an adapter, "
-        "'attention' a detail branch (load with `detail='joint'`), 'rendition' a model that places "
-        "subjects, such as 'mini'."
+        "'attention' a detail branch (load with `detail='joint'`)."
     )
 
 
 def _able(components: Components) -> list[StyleBy]:
     """Return the ways in which the networks take a style picture, the preferred one first."""
     if components.layout_predictor is not None:
-        return [StyleBy.RENDITION]  # its attention to references of any style draws a grey haze
+        return []  # its attention to references of any style draws a grey haze
     installation = components.denoiser.installation
     is_xl = set(groups_of(installation.semantic).values()) == GROUPS_OF_XL
     encoder = components.image_encoder
@@ -67,11 +66,6 @@ def with_style(
     way = style_by(components, request)
     if way is None:
         return condition
-    if way is StyleBy.RENDITION:
-        raise CapabilityError(
-            "Renditions are drawn over scenes, and this picture is drawn from words alone. Leave "
-            "out the style picture, or `scene='words'`, noise and latents."
-        )
     assert isinstance(request.style_reference, Image.Image), "there is a way, and files are open"
     attention = condition.attention
     pixels = _square(components, request.style_reference)

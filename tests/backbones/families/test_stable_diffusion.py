@@ -92,8 +92,9 @@ def test_a_style_picture_acts_beside_a_subject_of_another_picture(opened, family
     assert (styled - plain).abs().max() > 1e-3
     blue = Image.new("RGB", style.size, "blue")
     assert (drawn(session, identity, style_reference=blue)[1] - styled).abs().max() > 1e-5
+    other = StyleBy.BLOCKS if way != "blocks" else StyleBy.ATTENTION
     with pytest.raises(CapabilityError, match=f"can do '{way}'"):
-        drawn(session, identity, **{**asked, "style_by": StyleBy.RENDITION})
+        drawn(session, identity, **{**asked, "style_by": other})
     with pytest.raises(CapabilityError, match="whose style stays"):
         drawn(session, identity, style_reference=style, scene="forest")
 

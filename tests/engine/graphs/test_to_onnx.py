@@ -7,7 +7,7 @@ import torch
 
 from swiftpie.engine.graphs.to_onnx import NamedFunction, write_onnx
 from swiftpie.geometry.relief import height, turn
-from swiftpie.mini.frames import pose_subjects
+from swiftpie_world.frames import pose_subjects
 
 POSES = [(0.6, -0.2, 0, 0), (0, 0, 0.3, 0), (0.3, 0.1, -0.2, 0.4), (0, 0, 0, -0.4), (0, 0, 0, 0)]
 

@@ -20,7 +20,6 @@ from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.denoise import Clock, decode
 from swiftpie.pipelines.request import PersonalizeRequest
-from swiftpie.pipelines.settings import StyleBy
 from swiftpie.pipelines.techniques.personalize import prepare_subjects
 from tests.parity.edit import photograph
 from tests.pipelines.tiny_editor import tiny_editor
@@ -39,24 +38,6 @@ def test_same_seed_gives_the_same_bytes(session, identity):
     again = session.personalize(identity, PROMPT, seed=3, scene="words")
     assert first.images[0].tobytes() == again.images[0].tobytes()
     assert first.images[0].size == (128, 128)
-
-
-@pytest.mark.thorough
-def test_a_style_picture_gives_the_rendition_that_words_ask_for(session, identity):
-    asked = session.personalize(identity, "a blueprint of a subject on a beach", seed=5)
-    style = session.personalize(identity, "a blueprint of a subject in a forest", seed=8).images[0]
-    plain = session.personalize(identity, PROMPT, seed=5)
-    shown = session.personalize(identity, PROMPT, seed=5, style_reference=style)
-    assert np.abs(pixels(shown) - pixels(asked)).mean() < 5  # the subject's light is of other words
-    assert np.abs(pixels(shown) - pixels(plain)).mean() > 40
-    off = session.personalize(identity, PROMPT, seed=5, style_reference=style, style_scale=0.0)
-    assert off.images[0].tobytes() == plain.images[0].tobytes()
-    with pytest.raises(CapabilityError, match="from words alone"):
-        session.personalize(identity, PROMPT, seed=5, scene="words", style_reference=style)
-    with pytest.raises(CapabilityError, match="can do 'rendition'"):
-        session.personalize(
-            identity, PROMPT, seed=5, style_reference=style, style_by=StyleBy.BLOCKS
-        )
 
 
 def test_another_seed_gives_another_picture(session, identity):

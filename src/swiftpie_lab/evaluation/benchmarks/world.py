@@ -23,7 +23,6 @@ from swiftpie.errors import ConfigError
 from swiftpie.geometry.layout import Layout, from_box, seen_view
 from swiftpie.imageio.images import mask_to_pil, to_pil, to_tensor
 from swiftpie.masks import Box
-from swiftpie.mini.frames import lowest_point, pose_subjects
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.request import WORDS_ALONE, PersonalizeRequest, Subject, read_scene
 from swiftpie.pipelines.settings import MaskSource
@@ -54,6 +53,7 @@ from swiftpie_world.captions import (
 )
 from swiftpie_world.compositor import GroundTruth, PlacedSprite, Rendering
 from swiftpie_world.fields import read_fields
+from swiftpie_world.frames import lowest_point, pose_subjects
 from swiftpie_world.placement import place
 from swiftpie_world.places import PLACES, draw_places, is_held_out, settings
 from swiftpie_world.references import other_side

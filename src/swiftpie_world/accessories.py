@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from swiftpie.geometry import relief
 from swiftpie.geometry.layout import Layout, pixel_grid
 from swiftpie.geometry.relief import Turned
-from swiftpie.mini.fields import mix, paste, smoothstep
-from swiftpie.mini.frames import FRAME_PX, pose_subjects
+from swiftpie_world.fields import mix, paste, smoothstep
+from swiftpie_world.frames import FRAME_PX, pose_subjects
 
 Anchor = Literal["head", "temple", "eyes", "neck", "back", "hand"]
 _ANCHORS: tuple[Anchor, ...] = ("head", "temple", "eyes", "neck", "back", "hand")
@@ -49,6 +49,12 @@ class Accessory:
     size: float  # half its frame's side, in the measure of its anchor
     grip: tuple[float, float] = (0, 0)  # the point of its frame that comes to lie on the anchor
     hue: float = 0.0  # turns the colours of its sprite by this angle
+    known_as: tuple[str, ...] = ()  # in captions; empty: its name with an article
+
+    @property
+    def nouns(self) -> tuple[str, ...]:
+        """What captions call it."""
+        return self.known_as or (f"a {self.name}",)
 
     @property
     def room(self) -> float:
@@ -63,15 +69,17 @@ _PURPLE = -1.2  # the ribbon is red, as many subjects are
 ACCESSORIES = (
     Accessory("crown", "1f451", "head", 0.5, (0, 0.5)),
     Accessory("top hat", "1f3a9", "head", 0.56, (0, 0.6)),
-    Accessory("cap", "1f9e2", "head", 0.56, (0, 0.3)),
+    Accessory("cap", "1f9e2", "head", 0.56, (0, 0.3), known_as=("a cap", "a blue cap")),
     Accessory("graduation cap", "1f393", "head", 0.66, (0, 0.25)),
-    Accessory("glasses", "1f453", "eyes", 2.1),
-    Accessory("scarf", None, "neck", 1),
-    Accessory("bow", "1f380", "neck", 0.46, (0, -0.4), _PURPLE),
-    Accessory("flower", "1f33a", "temple", 0.42),
-    Accessory("backpack", "1f392", "back", 0.66),
-    Accessory("balloon", "1f388", "hand", 0.95, (-0.4, 0.95)),
-    Accessory("flag", None, "hand", 0.72, (-0.55, 0.5)),
+    Accessory("glasses", "1f453", "eyes", 2.1, known_as=("glasses", "sunglasses")),
+    Accessory("scarf", None, "neck", 1, known_as=("a scarf", "a blue scarf")),
+    Accessory("bow", "1f380", "neck", 0.46, (0, -0.4), _PURPLE, known_as=("a bow", "a purple bow")),
+    Accessory("flower", "1f33a", "temple", 0.42, known_as=("a flower", "a pink flower")),
+    Accessory("backpack", "1f392", "back", 0.66, known_as=("a backpack", "a pink backpack")),
+    Accessory(
+        "balloon", "1f388", "hand", 0.95, (-0.4, 0.95), known_as=("a balloon", "a red balloon")
+    ),
+    Accessory("flag", None, "hand", 0.72, (-0.55, 0.5), known_as=("a flag", "a green flag")),
 )
 NAMES = tuple(accessory.name for accessory in ACCESSORIES)
 
