@@ -90,7 +90,7 @@ def home() -> str:
 
 
 def models() -> str:
-    """Return the table of recipes and presets, as the command line tells them."""
+    """Return the table of recipes and presets, as the command line prints them."""
     rows = [*recipe_rows(), *preset_rows()]
     lines = ("".join(f"<td>{cell}</td>" for cell in row) for row in rows)
     table = "\n".join(f"<tr>{line}</tr>" for line in lines)
@@ -111,7 +111,7 @@ all weights in 16 bits, and *parameters* are the numbers in them: known for reci
 def recipe_rows() -> Iterator[list[str]]:
     """Yield a row of the table for each recipe."""
     costs = (DOCS / "full-size.md").read_text()
-    for recipe in told("recipes"):
+    for recipe in rows_of("recipes"):
         name = recipe["name"]
         row = re.search(rf"^\| `{name}` \|(.*)\|$", costs, re.M)
         memory = row[1].split("|")[3].strip() if row else ""
@@ -129,7 +129,7 @@ def preset_rows() -> Iterator[list[str]]:
     """Yield a row of the table for each preset."""
     files = (ROOT / "src" / "swiftpie" / "assets" / "mini").rglob("*.safetensors")
     own = f"{sum(file.stat().st_size for file in files) / 1e9:.3f} GB"
-    for preset in told("presets"):
+    for preset in rows_of("presets"):
         memory = own if preset["name"] == "mini" else ""
         yield [
             linked(preset["name"], preset["repository"]),
@@ -139,7 +139,7 @@ def preset_rows() -> Iterator[list[str]]:
         ]
 
 
-def told(command: str) -> list[dict[str, Any]]:
+def rows_of(command: str) -> list[dict[str, Any]]:
     """Return what `swiftpie COMMAND --json` prints."""
     whole = [sys.executable, "-m", "swiftpie", command, "--json"]
     printed = subprocess.run(whole, check=True, capture_output=True, text=True).stdout
