@@ -19,11 +19,11 @@ from torch import Tensor
 
 from swiftpie.errors import InputError
 from swiftpie.imageio.atomic import write_file
-from swiftpie.imageio.cutout import DOUBTFUL
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import plane
 from swiftpie.masks import bounding_box, grow, iou
 from swiftpie.models.cutout import Search, find_with, load, packaged
+from swiftpie.types import DOUBTFUL
 
 OUTLINES = Path(__file__).parents[1] / "tests" / "cutout" / "outlines.json"
 GOOD_IOU = 0.85

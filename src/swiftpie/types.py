@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 from PIL import Image
 
-from swiftpie.imageio.cutout import DOUBTFUL, CutoutMethod
 from swiftpie.validation import Box
 
 if TYPE_CHECKING:
@@ -64,10 +63,25 @@ Prompts = str | tuple[str, ...] | TextCondition
 """One prompt for all pictures, one prompt for each picture, or encoded rows."""
 
 
+DOUBTFUL = 0.82  # confidence; below lay 4 of 6 bad outlines of photos, and 1 of 16 good ones
+
+
+class CutoutMethod(StrEnum):
+    """How a subject was separated from the rest of its picture."""
+
+    MASK = "mask"  # given
+    TRANSPARENCY = "transparency"  # of the picture itself
+    NETWORK = "network"  # ours, and then colours and edges
+    COLOUR = "colour"  # these alone, as the network saw no subject
+    FETCHED = "isnet"  # the network that `swiftpie fetch cutout` brings
+    REMBG = "rembg"  # a network of that library
+    NONE = "none"  # not at all: the whole picture is the subject
+
+
 class Cutout(NamedTuple):
     """How the subject of one reference picture was separated from its background."""
 
-    way: str  # one of `swiftpie.imageio.cutout.CutoutMethod`, with the model's name for rembg
+    way: str  # one of `CutoutMethod`, with the model's name for rembg
     confidence: float | None  # in [0, 1]; None if unknown
 
     def __str__(self) -> str:

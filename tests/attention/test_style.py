@@ -3,12 +3,11 @@
 import pytest
 import torch
 
-from swiftpie.attention.aggregation import aggregate
 from swiftpie.attention.condition import silent_condition
 from swiftpie.attention.install import Plan, install
+from swiftpie.attention.kernels import StyleTokens, aggregate, features_of
 from swiftpie.attention.layer_scales import STYLE, scales_of
 from swiftpie.attention.processors import Merge
-from swiftpie.attention.style import StyleTokens, features_of
 from tests.parity.ip_adapter import WIDTHS, tiny_unet, unet_inputs
 
 BOUND = 1e-5

@@ -12,8 +12,8 @@ from PIL import Image
 
 from swiftpie.backbones.downloads import DownloadPlan
 from swiftpie.cli.loading import print_download
-from swiftpie.imageio.cutout import CutoutMethod
 from swiftpie.models import isnet
+from swiftpie.types import CutoutMethod
 from tests.fixtures.mock_hub import clean_machine, serving
 from tests.fixtures.published_world import TINY, published_world
 from tests.models.test_isnet import two_things

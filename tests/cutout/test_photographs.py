@@ -21,9 +21,9 @@ from benchmarks.cutout import (
     warnings,
 )
 from swiftpie.errors import InputError
-from swiftpie.imageio.cutout import DOUBTFUL
 from swiftpie.masks import box_mask
 from swiftpie.models.cutout import Search, find
+from swiftpie.types import DOUBTFUL
 
 FOLDER = "SWIFTPIE_DREAMBENCH"
 SQUARE = [(0.25, 0.25), (0.75, 0.25), (0.75, 0.75), (0.25, 0.75)]

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from swiftpie.errors import ImageError
-from swiftpie.faces.region import face_region
+from swiftpie.faces.choose import face_region
 from tests.faces.tiny_faces import BOX
 
 

@@ -10,7 +10,6 @@ from torch.nn import functional as F
 
 import swiftpie
 from swiftpie.errors import ConfigError, InputError, NoSubject
-from swiftpie.imageio.cutout import CUTOUT_PX, DOUBTFUL, GUESS_PX, CutoutMethod
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import to_pil
 from swiftpie.library import packaged as packaged_library
@@ -26,7 +25,8 @@ from swiftpie.models.cutout import (
     subject_mask,
 )
 from swiftpie.models.cutout_net import CutoutNet
-from swiftpie.types import Cutout
+from swiftpie.models.outline import CUTOUT_PX, GUESS_PX
+from swiftpie.types import DOUBTFUL, Cutout, CutoutMethod
 from swiftpie_lab.data.collages import draw_collages
 from tests.lab.collages import collection_of
 from tests.shapes import HEIGHT, WIDTH, as_mask, ellipse, photo, star

@@ -4,10 +4,10 @@ import pytest
 from PIL import Image
 
 from swiftpie.errors import WeightsError
-from swiftpie.imageio.cutout import CutoutMethod
 from swiftpie.masks import iou
 from swiftpie.models import isnet
 from swiftpie.models.cutout import cut_out
+from swiftpie.types import CutoutMethod
 from tests.shapes import HEIGHT, WIDTH, as_mask, ellipse, star
 
 SIDES = (1024, 512, 256, 128, 64, 32)  # of the maps that the published graph returns

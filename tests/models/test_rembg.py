@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 from swiftpie.errors import ConfigError, MissingExtra, WeightsError
-from swiftpie.imageio.cutout import CutoutMethod
 from swiftpie.masks import box_mask, iou
 from swiftpie.models import rembg
 from swiftpie.models.cutout import Search, cut_out
+from swiftpie.types import CutoutMethod
 from tests.shapes import HEIGHT, WIDTH, as_mask, ellipse, photo, star
 
 IS_INSTALLED = importlib.util.find_spec("rembg") is not None

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.attention.kernels import sum_of_subjects, token_grid
-from swiftpie.attention.style import SharedFeatures, StyleTokens
+from swiftpie.attention.kernels import SharedFeatures, StyleTokens, sum_of_subjects, token_grid
 from swiftpie.masks import attention_to_mask, resize_mask
 
 MAP_PREFIX = "identity map "  # notes with this prefix are averaged into the inline mask

@@ -8,7 +8,6 @@ from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from swiftpie.attention.aggregation import aggregate
 from swiftpie.attention.condition import (
     INLINE_MASK,
     MAP_PREFIX,
@@ -23,18 +22,20 @@ from swiftpie.attention.condition import (
 )
 from swiftpie.attention.kernels import (
     MASKED,
+    aggregate,
     attend,
     attend_jointly,
     attend_near,
+    attend_to_style,
     mass_on,
     merge_heads,
+    share,
     split_heads,
     sum_of_subjects,
     thin,
     token_grid,
 )
 from swiftpie.attention.manipulate import attend_reshaped
-from swiftpie.attention.style import attend_to_style, share
 from swiftpie.geometry.layout import cell_positions, to_reference
 from swiftpie.masks import resize_mask
 

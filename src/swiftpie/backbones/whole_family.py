@@ -23,7 +23,7 @@ from swiftpie.backbones.scheduling import schedule_of, with_steps
 from swiftpie.backbones.sources import WeightFormats, is_settings, plan_networks
 from swiftpie.errors import ConfigError
 from swiftpie.models.denoiser import WholeDenoiser
-from swiftpie.models.language_text import LanguageText
+from swiftpie.models.text import LanguageText
 from swiftpie.schedules import Schedule, flow_step
 
 TEXT, TOKENIZER, VAE = "text_encoder", "tokenizer", "vae"

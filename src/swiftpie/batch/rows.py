@@ -30,7 +30,6 @@ from swiftpie.batch.lists import JobRow, read_prompts, read_seeds
 from swiftpie.config import Surface, options_of, read_fields, read_options
 from swiftpie.errors import ConfigError, SwiftPieError, did_you_mean, short_reason
 from swiftpie.faces import FaceSource
-from swiftpie.imageio.cutout import CutoutMethod
 from swiftpie.library import NAME, Named, named_by, scenes
 from swiftpie.models import rembg
 from swiftpie.models.cutout import parse_search
@@ -45,6 +44,7 @@ from swiftpie.pipelines.request import (
     Subject,
 )
 from swiftpie.pipelines.settings import EditSettings, MaskSource, Scales
+from swiftpie.types import CutoutMethod
 from swiftpie.validation import parse_size
 
 MAX_PICTURES = 64  # of one subject

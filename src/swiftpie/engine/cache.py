@@ -19,8 +19,7 @@ from swiftpie.models.inversion import (
     InversionOutput,
     PromptDifference,
 )
-from swiftpie.models.language_text import Reading
-from swiftpie.models.text import PromptEncoder, SeesPictures
+from swiftpie.models.text import PromptEncoder, Reading, SeesPictures
 from swiftpie.models.vision import HasNullTokens
 from swiftpie.types import Autoencoder, Posterior, TextCondition
 

@@ -17,7 +17,7 @@ from swiftpie.engine.encoding import Face, encode_face, encode_pictures, read_re
 from swiftpie.engine.runner import Runner
 from swiftpie.errors import NobodyNamed, SwiftPieError, did_you_mean
 from swiftpie.faces import FaceEncoder
-from swiftpie.faces.region import face_region
+from swiftpie.faces.choose import face_region
 from swiftpie.imageio.decoding import load_image
 from swiftpie.library import Library, Named, log_named, packaged
 from swiftpie.masks import Box, load_mask

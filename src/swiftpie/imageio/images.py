@@ -12,11 +12,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.errors import NoSubject
-from swiftpie.imageio.cutout import MAX_FRAME_PX
 from swiftpie.imageio.decoding import BAND_PIXELS
 
 CAPTION_PX = 18
+MAX_FRAME_PX = 2048  # side of a square that is cut out of a photo; larger ones are shrunk first
 SURE = 1e-3  # weight below which a pixel counts as unknown
+
+
+def shrunk_to(side: int, size: tuple[int, int]) -> tuple[int, int]:
+    """Return `size` with its longer side at most `side`, in its shape, no side below one pixel."""
+    scale = min(1.0, side / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def to_tensor(image: Image.Image) -> Tensor:

@@ -14,8 +14,7 @@ from torch.nn import functional as F
 from swiftpie.geometry.layout import Layout, to_affine
 from swiftpie.geometry.relief import height, turn
 from swiftpie.geometry.shading import Illumination, cast_on_ground, usual_shadow
-from swiftpie.imageio.cutout import shrunk_to
-from swiftpie.imageio.images import extent_of, plane, to_pil, to_tensor
+from swiftpie.imageio.images import extent_of, plane, shrunk_to, to_pil, to_tensor
 from swiftpie.mini.compositing import shrunk_into
 from swiftpie.mini.fields import paste
 from swiftpie.mini.looks import appearance

@@ -21,8 +21,7 @@ from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, short_reason
 from swiftpie.geometry.layout import from_box
 from swiftpie.geometry.shading import Illumination, are_alike, cast_on_ground, usual_shadow
-from swiftpie.imageio.cutout import shrunk_to
-from swiftpie.imageio.images import extent_of, mask_to_pil, plane, to_pil, to_tensor
+from swiftpie.imageio.images import extent_of, mask_to_pil, plane, shrunk_to, to_pil, to_tensor
 from swiftpie.library import origin_of
 from swiftpie.masks import Box, bounding_box, grow, resize_mask, subject_extent
 from swiftpie.mini.edit_reading import REPLACED, Cast, EditReading, read_edit

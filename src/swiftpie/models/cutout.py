@@ -19,28 +19,25 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.errors import InputError, NoSubject
-from swiftpie.imageio.cutout import (
+from swiftpie.imageio.images import alpha_of, plane, shrunk_to, to_tensor
+from swiftpie.masks import Box, bounding_box, box_mask, check_box, parse_box
+from swiftpie.models import isnet, rembg
+from swiftpie.models.cutout_net import CutoutNet
+from swiftpie.models.eight_bits import read_weights
+from swiftpie.models.outline import (
     BORDER_SHARE,
     CUTOUT_PX,
-    DOUBTFUL,
     GUESS_PX,
     MAX_SHARE,
     MIN_SHARE,
     WORK_SIDE_PX,
     Area,
-    CutoutMethod,
     area_of,
     around,
     averaged,
     outlined,
-    shrunk_to,
 )
-from swiftpie.imageio.images import alpha_of, plane, to_tensor
-from swiftpie.masks import Box, bounding_box, box_mask, check_box, parse_box
-from swiftpie.models import isnet, rembg
-from swiftpie.models.cutout_net import CutoutNet
-from swiftpie.models.eight_bits import read_weights
-from swiftpie.types import Cutout
+from swiftpie.types import DOUBTFUL, Cutout, CutoutMethod
 
 logger = logging.getLogger(__name__)
 
@@ -351,7 +348,7 @@ def _outlined(
     view = photo if area == (0, 0, *photo.size) else photo.crop(area)
     size = shrunk_to(WORK_SIDE_PX, view.size)
     seeds = _seeds(photo.size, area, size, search) if search.has_hints else None
-    mask = torch.from_numpy(outlined(view, logits, seeds))[None, None]
+    mask = outlined(view, logits, seeds)
     if view is photo:
         return mask
     left, top, right, bottom = area

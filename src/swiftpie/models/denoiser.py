@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from swiftpie.attention.condition import AttentionCondition, Notes, silent_condition
 from swiftpie.attention.install import Installation, Plan, install
+from swiftpie.attention.kernels import StyleTokens
 from swiftpie.attention.processors import DetailAttention, Merge
-from swiftpie.attention.style import StyleTokens
 from swiftpie.errors import InputError
 from swiftpie.geometry.layout import Layout
 from swiftpie.schedules import Step, add_noise

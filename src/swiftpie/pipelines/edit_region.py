@@ -14,8 +14,15 @@ from torch.nn import functional as F
 
 from swiftpie.backbones.components import MAX_SIDE_PX, MIN_SIDE_PX, Components
 from swiftpie.errors import CapabilityError, InputError
-from swiftpie.imageio.cutout import shrunk_to
-from swiftpie.imageio.images import alpha_of, as_rgb, extent_of, from_8_bits, in_8_bits, to_tensor
+from swiftpie.imageio.images import (
+    alpha_of,
+    as_rgb,
+    extent_of,
+    from_8_bits,
+    in_8_bits,
+    shrunk_to,
+    to_tensor,
+)
 from swiftpie.masks import (
     HALF,
     Box,

@@ -17,10 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.imageio.cutout import shrunk_to
 from swiftpie.imageio.images import SURE as SURE
 from swiftpie.imageio.images import carried_on as carried_on
-from swiftpie.imageio.images import extent_of
+from swiftpie.imageio.images import extent_of, shrunk_to
 from swiftpie.imageio.images import extrapolate as extrapolate
 from swiftpie.imageio.images import halved as halved
 from swiftpie.imageio.images import resized as resized

@@ -16,7 +16,6 @@ from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, ImageError, InputError, NoSubject
 from swiftpie.faces.choose import ChosenFace, align
 from swiftpie.geometry.layout import SUBJECT_FILL
-from swiftpie.imageio.cutout import GUIDE_PIXELS, CutoutMethod
 from swiftpie.imageio.images import (
     crop_square,
     extrapolate,
@@ -30,8 +29,9 @@ from swiftpie.imageio.images import (
 from swiftpie.masks import check_mask, grow
 from swiftpie.models.cutout import ANYWHERE, CutOut, Search, cut_out
 from swiftpie.models.denoiser import read_references
+from swiftpie.models.outline import GUIDE_PIXELS
 from swiftpie.models.vision import FaceIdentityEncoder
-from swiftpie.types import Cutout, Identity
+from swiftpie.types import Cutout, CutoutMethod, Identity
 
 LARGE_PX = 512  # longest side of a large frame; a megabyte, where twice the detail would take four
 MAX_REFERENCES = 8

@@ -11,11 +11,11 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.imageio.cutout import CutoutMethod, shrunk_to
-from swiftpie.imageio.images import extent_of, to_tensor
+from swiftpie.imageio.images import extent_of, shrunk_to, to_tensor
 from swiftpie.masks import HALF, grow, resize_mask
 from swiftpie.models.cutout import Search, cut_out, find_with, packaged
 from swiftpie.pipelines.filling import FINEST_PX, SURE, blurred, extrapolate, resized
+from swiftpie.types import CutoutMethod
 
 LEAST_THERE = 0.2  # opacity above which a pixel is of the thing
 CLOSER = 0.1  # of a thing's width and height: room on each side for a second look

@@ -3,8 +3,8 @@
 import torch
 from PIL import Image
 
+from swiftpie.attention.kernels import SharedFeatures, StyleTokens, features_of
 from swiftpie.attention.layer_scales import GROUPS_OF_XL, STYLE, groups_of, scales_of
-from swiftpie.attention.style import SharedFeatures, StyleTokens, features_of
 from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError
 from swiftpie.imageio.images import to_tensor

@@ -7,9 +7,9 @@ import onnx
 import onnxruntime
 import pytest
 
-from swiftpie.imageio.cutout import CUTOUT_PX
 from swiftpie.mini.page.compact import HIGH, LOW, WEIGHTS, pack_graphs, rounded
 from swiftpie.mini.page.graphs import export_page_parts
+from swiftpie.models.outline import CUTOUT_PX
 
 
 @pytest.fixture(scope="module")

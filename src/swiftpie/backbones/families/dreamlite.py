@@ -37,7 +37,7 @@ from swiftpie.imageio.images import to_pil
 from swiftpie.masks import resize_mask
 from swiftpie.models.autoencoder import LatentAutoencoder
 from swiftpie.models.denoiser import Prediction, SubjectCondition, WholeDenoiser, sharing_weights
-from swiftpie.models.language_text import CUT, LanguageText, Reading
+from swiftpie.models.text import CUT, LanguageText, Reading
 from swiftpie.types import Autoencoder, TextCondition
 
 logger = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from swiftpie.backbones.presets import Preset
 from swiftpie.backbones.whole_family import CHOICES, WholeFamily
 from swiftpie.errors import CapabilityError
 from swiftpie.models.denoiser import Prediction, SubjectCondition, WholeDenoiser
-from swiftpie.models.language_text import CUT, LanguageText
+from swiftpie.models.text import CUT, LanguageText
 from swiftpie.schedules import TRAIN_TIMESTEPS
 from swiftpie.types import Posterior, TextCondition
 

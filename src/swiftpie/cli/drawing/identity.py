@@ -149,13 +149,13 @@ def cutout(
 
     With --to rgba or mask, cut the subject out at full size, to correct it and use it again.
     """
-    from swiftpie.imageio.cutout import CutoutMethod
     from swiftpie.imageio.decoding import load_image
     from swiftpie.imageio.images import mask_to_pil, to_pil
     from swiftpie.imageio.writing import check_image_target, save_image
     from swiftpie.masks import load_mask
     from swiftpie.models.cutout import search_of
     from swiftpie.pipelines.identity import canonical_frame, cut_out_or_given, with_own_colours
+    from swiftpie.types import CutoutMethod
 
     check_image_target(out, force=force)
     _check_transparency(out, to)

@@ -100,9 +100,9 @@ def with_cutouts(sources: "list[Source]", cutouts: list[str] | None) -> "list[So
 
 def _cut_by(source: "Pictures", cutouts: list[str]) -> "Pictures":
     """Return pictures with the values of --cutout, where they have no masks of their own."""
-    from swiftpie.imageio.cutout import CutoutMethod
     from swiftpie.models import rembg
     from swiftpie.models.cutout import parse_search
+    from swiftpie.types import CutoutMethod
 
     masks, ways = list(source.masks), ["auto"] * len(cutouts)
     for number, way in enumerate(cutouts):

@@ -46,8 +46,7 @@ from swiftpie.models.inversion import (
     InversionOutput,
     PromptDifference,
 )
-from swiftpie.models.language_text import LanguageText
-from swiftpie.models.text import PromptEncoder
+from swiftpie.models.text import LanguageText, PromptEncoder
 from swiftpie.models.vision import ClipIdentityEncoder, ConvImageEncoder
 from swiftpie.types import Autoencoder, Posterior, TextCondition
 

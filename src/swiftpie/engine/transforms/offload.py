@@ -29,8 +29,7 @@ from swiftpie.engine.wrappers import (
 from swiftpie.errors import CapabilityError
 from swiftpie.models.denoiser import Denoiser
 from swiftpie.models.inversion import UNetInversion
-from swiftpie.models.language_text import Reading
-from swiftpie.models.text import PromptEncoder, SeesPictures
+from swiftpie.models.text import PromptEncoder, Reading, SeesPictures
 from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.types import TextCondition
 

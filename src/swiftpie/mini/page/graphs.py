@@ -6,7 +6,6 @@ import torch
 
 from swiftpie.engine.graphs.export import OUTLINE, PIXELS, SEED, SHADOW, SUBJECT_MASK
 from swiftpie.engine.graphs.to_onnx import Named, NamedFunction, write_onnx, write_weights
-from swiftpie.imageio.cutout import CUTOUT_PX
 from swiftpie.mini.relight import IN_THE_AIR
 from swiftpie.mini.relight import SIDE_PX as SCENE_PX
 from swiftpie.mini.scene import at_night, draw_noise_of, put_before
@@ -16,6 +15,7 @@ from swiftpie.mini.scenes import NIGHT, WEATHERS
 from swiftpie.mini.weather import PixelRows, draw_weather
 from swiftpie.models.cutout import packaged
 from swiftpie.models.cutout_net import CutoutNet
+from swiftpie.models.outline import CUTOUT_PX
 
 CUTOUT, RELIGHT, JOIN = "cutout", "relight", "join"  # the graphs, by their names
 SCENE = "scene"  # the picture that `relight` and `join` read

@@ -13,11 +13,11 @@ from PIL import Image
 
 from swiftpie.engine.session import Session
 from swiftpie.errors import ImageError
-from swiftpie.imageio.cutout import DOUBTFUL
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import mask_to_pil, plane, to_tensor
 from swiftpie.masks import Box
 from swiftpie.models.cutout import ANYWHERE, Search, cut_out
+from swiftpie.types import DOUBTFUL
 from swiftpie_lab.data.photo_listing import mask_beside
 from swiftpie_lab.evaluation import options as given
 from swiftpie_lab.evaluation.benchmarks._dream_subjects import (

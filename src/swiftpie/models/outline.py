@@ -1,4 +1,4 @@
-"""Finds the outline of a subject in numpy, from a guess and the colours of the picture.
+"""Finds the outline of a subject from a guess and the colours of the picture.
 
 Two steps, on a picture of a few hundred pixels a side:
 
@@ -12,17 +12,20 @@ Arrays are float32; a picture is (h, w, 3), a field (h, w).
 
 import math
 from collections.abc import Sequence
-from enum import StrEnum
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from swiftpie.imageio.images import plane, shrunk_to
 
 Array = NDArray[np.float32]
 Labels = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 Area = tuple[int, int, int, int]  # left, top, right and bottom in pixels
-Spans = tuple[Labels, Labels]  # the first of each, and one behind the last
 Span = tuple[float, float, int]  # from and to, in shares of a side, and how long that is in pixels
 
 CUTOUT_PX = 256  # side of the pictures that the network looks at
@@ -35,9 +38,6 @@ GUIDE_RADIUS_PX = 2  # at working size: the outline follows the photo's edges th
 GUIDE_SOFTNESS = 1e-3  # squared contrast in [0, 1] below which an edge is ignored
 OUTLINE_CONTRAST = 1.7  # steepens the outline, which also drops the filter's faint halo
 CLOSER = 0.25  # of the sides of a box, that is seen around it when it is looked at
-DOUBTFUL = 0.82  # below lay 4 of 6 bad outlines of photos, and 1 of 16 good ones
-BAND_ROWS = 32
-MAX_FRAME_PX = 2048  # side of a square that is cut out of a photo; larger ones are shrunk first
 
 NUM_COLOUR_BINS = 20  # a Lab axis
 NUM_ROUNDS = 2  # colour models are refitted this often
@@ -53,24 +53,6 @@ PLAINEST = 6.0  # spread of a ground's colours in Lab; more is texture, which a 
 SPREADS, JUST_SEEN = 2.5, 2.5  # colours within so many spreads, and a just visible one, are alike
 ALIKE = 12.0  # in Lab, of an opening around a seed
 SMALL_PART = 0.1  # parts below this share of the largest part are dropped
-
-
-class CutoutMethod(StrEnum):
-    """How a subject was separated from the rest of its picture."""
-
-    MASK = "mask"  # given
-    TRANSPARENCY = "transparency"  # of the picture itself
-    NETWORK = "network"  # ours, and then colours and edges
-    COLOUR = "colour"  # these alone, as the network saw no subject
-    FETCHED = "isnet"  # the network that `swiftpie fetch cutout` brings
-    REMBG = "rembg"  # a network of that library
-    NONE = "none"  # not at all: the whole picture is the subject
-
-
-def shrunk_to(side: int, size: tuple[int, int]) -> tuple[int, int]:
-    """Return `size` with its longer side at most `side`, in its shape, no side below one pixel."""
-    scale = min(1.0, side / max(size))
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def around(box: tuple[float, float, float, float], size: tuple[int, int]) -> Area:
@@ -98,117 +80,49 @@ def averaged(guesses: Array, views: Sequence[Area]) -> Array:
     for guess, view in zip(guesses[1:], views[1:], strict=True):
         columns = slice(round((view[0] - left) * across), round((view[2] - left) * across))
         rows = slice(round((view[1] - top) * down), round((view[3] - top) * down))
-        shape = total[rows, columns].shape
-        if 0 not in shape:
-            total[rows, columns] += means(guess, shape)
+        height, width = total[rows, columns].shape
+        if height and width:
+            seen = F.adaptive_avg_pool2d(torch.from_numpy(guess)[None], (height, width))
+            total[rows, columns] += seen[0].numpy()
             count[rows, columns] += 1
     return total / count
 
 
-def outlined(photo: Image.Image, logits: Array, seeds: Array | None = None) -> Array:
-    """Return the mask (H, W) that colours and edges of a photo make of a guess (n, n) about it.
+def outlined(photo: Image.Image, logits: Array, seeds: Array | None = None) -> Tensor:
+    """Return the mask (1, 1, H, W) that a photo's colours and edges make of a guess (n, n).
 
     `seeds` (h, w) of `sharpen` have the size `shrunk_to(WORK_SIDE_PX, photo.size)`.
     """
     size = shrunk_to(WORK_SIDE_PX, photo.size)
     small = photo.resize(size, Image.Resampling.BOX)
-    guess = enlarged(logits, size[::-1])
+    guess = _enlarged(torch.from_numpy(logits)[None, None], size[::-1])[0, 0].numpy()
     coarse = sharpen(guess, np.array(small, dtype=np.float32) / np.float32(255), seeds)
     times = math.ceil(math.sqrt(photo.width * photo.height / GUIDE_PIXELS))
     guide = photo if times < 2 else photo.reduce(times)
-    mask = _follow_edges(coarse, plane(small.convert("L")), plane(guide.convert("L")))
-    return mask if guide is photo else enlarged(mask, (photo.height, photo.width))
+    guides = plane(small.convert("L")), plane(guide.convert("L"))
+    mask = _follow_edges(torch.from_numpy(coarse)[None, None], *guides)
+    return mask if guide is photo else _enlarged(mask, (photo.height, photo.width))
 
 
-def _follow_edges(mask: Array, guide: Array, full: Array) -> Array:
+def _follow_edges(mask: Tensor, guide: Tensor, full: Tensor) -> Tensor:
     """Enlarge `mask` along the photo's edges (fast guided filter, He and Sun, 2015)."""
     mean_mask, mean_guide = _box_mean(mask), _box_mean(guide)
     variance = _box_mean(guide * guide) - mean_guide**2
     slope = (_box_mean(guide * mask) - mean_guide * mean_mask) / (variance + GUIDE_SOFTNESS)
-    lines = np.stack([_box_mean(slope), _box_mean(mean_mask - slope * mean_guide)])
-    lines = OUTLINE_CONTRAST * lines
-    lines[1] += 0.5 - 0.5 * OUTLINE_CONTRAST
-    refined = enlarged(lines[0], full.shape)
-    refined *= full
-    refined += enlarged(lines[1], full.shape)
-    return np.clip(refined, 0, 1, out=refined)
+    lift = OUTLINE_CONTRAST * _box_mean(mean_mask - slope * mean_guide)
+    size = (full.shape[2], full.shape[3])
+    refined = _enlarged(OUTLINE_CONTRAST * _box_mean(slope), size).mul_(full)
+    return refined.add_(_enlarged(lift + 0.5 - 0.5 * OUTLINE_CONTRAST, size)).clamp_(0, 1)
 
 
-def _box_mean(field: Array) -> Array:
-    """Return the mean of `field` (h, w) around each pixel, over the pixels that exist."""
-    spans = []
-    for count in field.shape:
-        places = np.arange(count)
-        low, high = places - GUIDE_RADIUS_PX, places + GUIDE_RADIUS_PX + 1
-        spans.append((low.clip(0), high.clip(max=count)))
-    return _span_means(field, *spans)
+def _box_mean(field: Tensor) -> Tensor:
+    """Return the mean of `field` (1, 1, h, w) around each pixel, over the pixels that exist."""
+    side, reach = 2 * GUIDE_RADIUS_PX + 1, GUIDE_RADIUS_PX
+    return F.avg_pool2d(field, side, stride=1, padding=reach, count_include_pad=False)
 
 
-def means(field: Array, size: tuple[int, ...]) -> Array:
-    """Return the means of `field` (..., h, w) over all that each of `size` (height, width) touches.
-
-    As PyTorch's adaptive pooling does.
-    """
-    spans = []
-    for new, old in zip(size, field.shape[-2:], strict=True):
-        places = np.arange(new)
-        spans.append((places * old // new, -(-(places + 1) * old // new)))
-    return _span_means(field, *spans)
-
-
-def _span_means(field: Array, down: Spans, across: Spans) -> Array:
-    """Return the means of `field` (..., h, w) over spans of rows and of columns."""
-    # Running sums, because small products of matrices wait for cores that others use.
-    found = field.astype(np.float64)
-    for axis, (low, high) in ((-2, down), (-1, across)):
-        sums = np.insert(found.cumsum(axis), 0, 0, axis)
-        found = sums.take(high, axis) - sums.take(low, axis)
-        found /= np.expand_dims(high - low, [-1, 0][: -1 - axis])
-    return found.astype(np.float32)
-
-
-def resized(field: Array, size: tuple[int, int]) -> Array:
-    """Return `field` (..., h, w) at `size` (height, width), as Pillow's bilinear filter."""
-    height, width = field.shape[-2:]
-    made = _triangles(size[0], height) @ field @ _triangles(size[1], width).T
-    return np.asarray(made, np.float32)
-
-
-def enlarged(field: Array, size: tuple[int, ...]) -> Array:
-    """Return `field` (..., h, w) at `size` (height, width), linear between neighbours."""
-    low, high, share = _neighbours(size[1], field.shape[-1])
-    wide = field[..., low] * (1 - share) + field[..., high] * share
-    low, high, share = _neighbours(size[0], field.shape[-2])
-    share = share[:, None]
-    tall = np.empty((*wide.shape[:-2], *size), np.float32)
-    for top in range(0, size[0], BAND_ROWS):  # so that no second copy of a large picture is made
-        rows = slice(top, top + BAND_ROWS)
-        band = np.multiply(wide[..., low[rows], :], 1 - share[rows], out=tall[..., rows, :])
-        band += wide[..., high[rows], :] * share[rows]
-    return tall
-
-
-def _neighbours(new: int, old: int) -> tuple[Labels, Labels, Array]:
-    """Return the places below and above each of `new` ones among `old`, and the share above."""
-    places = np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)
-    low = places.astype(np.int64)
-    return low, np.minimum(low + 1, old - 1), (places - low).astype(np.float32)
-
-
-def _triangles(new: int, old: int) -> Array:
-    """Make the matrix (m, n) of triangles that are as wide as what shrinks."""
-    scale = old / new
-    reach = max(scale, 1.0)
-    centres = (np.arange(new)[:, None] + 0.5) * scale
-    rows = np.maximum(0, 1 - np.abs(np.arange(old) + 0.5 - centres) / reach)
-    return np.asarray(rows / rows.sum(axis=1, keepdims=True), np.float32)
-
-
-def plane(image: Image.Image) -> Array:
-    """Return a picture of one 8-bit channel as (H, W) in [0, 1]."""
-    values = np.array(image, dtype=np.float32)
-    values /= 255
-    return values
+def _enlarged(field: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(field, size, mode="bilinear", align_corners=False)
 
 
 def sharpen(logits: Array, rgb: Array, seeds: Array | None = None) -> Array:

@@ -2,19 +2,19 @@
 
 import numpy as np
 
-from swiftpie.imageio import cutout
+from swiftpie.models import outline
 
 
 def test_lab_of_known_colours():
     rgb = np.array([[[1, 1, 1], [0, 0, 0], [1, 0, 0]]], dtype=np.float32)
     expected = [[100, 0, 0], [0, 0, 0], [53.24, 80.09, 67.20]]
-    assert np.allclose(cutout.to_lab(rgb)[0], expected, atol=0.1)
+    assert np.allclose(outline.to_lab(rgb)[0], expected, atol=0.1)
 
 
 def test_connected_parts_follow_a_winding_path_and_not_corners():
     picture = ["#####.", "....#.", "###.#.", "#.###.", ".....#"]
     solid = np.array([[c == "#" for c in row] for row in picture])
-    labels = cutout.connected_parts(solid)
+    labels = outline.connected_parts(solid)
     assert len(np.unique(labels[solid])) == 2
     assert (labels[~solid] == 0).all()
     assert labels[0, 0] == labels[3, 0] != labels[4, 5]
@@ -25,7 +25,7 @@ def test_cut_removes_specks_and_keeps_the_body():
     truth[10:30, 12:28] = True
     odds = np.where(truth, 1.5, -1.5).astype(np.float32)
     odds[5, 5], odds[20, 20] = 1.5, -1.5
-    share = cutout.cut(odds, np.zeros((40, 40, 3), np.float32))
+    share = outline.cut(odds, np.zeros((40, 40, 3), np.float32))
     assert share[5, 5] < 0.5 < share[20, 20]
     assert ((share > 0.5) == truth).mean() > 0.98
 
@@ -34,7 +34,7 @@ def test_small_holes_are_filled_and_wide_openings_stay():
     solid = np.zeros((40, 40), dtype=bool)
     solid[5:35, 5:35] = True
     solid[8:10, 8:10] = solid[15:30, 15:30] = False
-    filled = cutout.fill_small_holes(solid)
+    filled = outline.fill_small_holes(solid)
     assert filled[8, 8]
     assert not filled[20, 20]
     assert not filled[0, 0]
@@ -51,23 +51,23 @@ def test_colours_correct_a_guess_that_misses_a_part():
     truth = np.zeros((48, 48), dtype=bool)
     truth[10:38, 10:38] = True
     rgb = np.where(truth[..., None], [0.8, 0.2, 0.1], [0.2, 0.4, 0.5]).astype(np.float32)
-    share = cutout.sharpen(guess(15, 38), rgb)
+    share = outline.sharpen(guess(15, 38), rgb)
     assert ((guess(15, 38) > 0) != truth).sum() > 10 * ((share > 0.5) != truth).sum()
 
 
 def test_a_flat_picture_leaves_the_guess_as_it_is():
-    share = cutout.sharpen(guess(12, 36), np.full((48, 48, 3), 0.5, np.float32))
+    share = outline.sharpen(guess(12, 36), np.full((48, 48, 3), 0.5, np.float32))
     assert ((share > 0.5) == (guess(12, 36) > 0)).mean() > 0.98
 
 
 def test_nothing_guessed_stays_nothing():
-    share = cutout.sharpen(np.full((20, 30), -9.0, np.float32), np.zeros((20, 30, 3), np.float32))
+    share = outline.sharpen(np.full((20, 30), -9.0, np.float32), np.zeros((20, 30, 3), np.float32))
     assert share.max() < 0.5
 
 
 def test_guesses_that_agree_are_what_they_agree_on():
     views = [(0, 0, 80, 60), (20, 10, 60, 50), (30, 20, 50, 40)]
-    mean = cutout.averaged(np.full((3, 16, 16), 2.5, np.float32), views)
+    mean = outline.averaged(np.full((3, 16, 16), 2.5, np.float32), views)
     np.testing.assert_allclose(mean, 2.5, rtol=1e-6)
 
 
@@ -84,11 +84,11 @@ def ring_with_a_bay(ground):
 
 def test_openings_do_not_depend_on_which_side_is_up():
     share, lab = ring_with_a_bay((60, 0, 0))
-    opened = cutout.openings(share, lab)
+    opened = outline.openings(share, lab)
     assert opened[30, 30]
     assert not opened[30, :15].any()  # it reaches the outside
     for axes in ((0,), (1,), (0, 1)):
-        turned = cutout.openings(np.flip(share, axes), np.flip(lab, axes))
+        turned = outline.openings(np.flip(share, axes), np.flip(lab, axes))
         assert np.array_equal(turned, np.flip(opened, axes))
 
 
@@ -96,7 +96,7 @@ def test_specks_beside_a_body_are_dropped_and_gaps_at_the_border_stay():
     share = np.zeros((40, 40), np.float32)
     share[5:, 5:30] = 0.9
     share[2, 36], share[38:, 14:17] = 0.9, 0  # a speck, and a gap that reaches the border
-    kept = cutout.main_parts(share)
+    kept = outline.main_parts(share)
     assert kept[2, 36] == 0
     assert kept[39, 15] == kept[38, 15] == 0
     assert kept[20, 20] == np.float32(0.9)
@@ -106,13 +106,13 @@ def test_what_is_named_as_an_opening_is_one_on_any_ground():
     share, lab = ring_with_a_bay((99, 0, 0))
     seeds = np.zeros_like(share)
     seeds[30, 30] = -1
-    opened = cutout.openings(share, lab, seeds)
+    opened = outline.openings(share, lab, seeds)
     assert opened[20:40, 20:40].all()
     assert opened.sum() < 600  # and nothing of the ring, and no bay
 
 
 def test_nothing_opens_on_ground_as_white_as_paper():
-    assert not cutout.openings(*ring_with_a_bay((99, 0, 0))).any()
+    assert not outline.openings(*ring_with_a_bay((99, 0, 0))).any()
 
 
 def test_an_outline_lies_where_colours_change():
@@ -120,6 +120,6 @@ def test_an_outline_lies_where_colours_change():
     odds[:, :8], odds[:, 30:] = 2, -2
     lab = np.zeros((40, 40, 3), np.float32)
     lab[:, :22] = 60
-    share = cutout.cut(odds, lab) > 0.5
+    share = outline.cut(odds, lab) > 0.5
     assert share[:, :21].mean() > 0.95
     assert share[:, 23:].mean() < 0.05
