@@ -39,9 +39,9 @@ from benchmarks._timing import Round, timed
 from swiftpie.backbones.components import Components
 from swiftpie.engine.graphs.cache import GraphCache, GraphStore
 from swiftpie.engine.graphs.functions import Function
-from swiftpie.engine.graphs.networks import to_openvino
 from swiftpie.engine.session import Session
 from swiftpie.engine.transforms import OPENVINO, transform
+from swiftpie.engine.transforms.openvino import to_openvino
 from swiftpie.engine.wrappers import JoinedAutoencoder, shared_copy
 from swiftpie.models.autoencoder import LatentAutoencoder
 from swiftpie.pipelines.settings import EditMethod, EditSettings, Scales

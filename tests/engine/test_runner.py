@@ -1,10 +1,286 @@
+"""The cache keeps what fits and computes once, and layers are reported while they run."""
+
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 
 import pytest
+import torch
+from torch import Tensor
 
-from swiftpie.engine.runner import LAYER, reporting_layers
+from swiftpie import Session
+from swiftpie.engine.runner import (
+    LAYER,
+    Cache,
+    CachedAutoencoder,
+    CachedInversion,
+    CachedPrompts,
+    CachedReader,
+    Key,
+    content_key,
+    reporting_layers,
+    tensor_bytes,
+)
+from swiftpie.errors import ConfigError, InputError
+from swiftpie.models.inversion import EditInversion
+from swiftpie.pipelines.request import PersonalizeRequest, Subject
+from tests.parity.edit import photograph
+from tests.pipelines.tiny_editor import tiny_editor
 
-PROMPT = "a dog on a beach"
+NUM_THREADS = 8
+BEACH = "a dog on a beach"
+PROMPTS = ["a cat", "a red robot in the snow at night, with a hat and a scarf", "", "a cat"]
+
+
+def a_mib(times=1.0):
+    return torch.zeros(int(times * 2**18))
+
+
+def ask(cache, name, make=a_mib):
+    return cache.get_or_make(Key("thing", name), make)
+
+
+def is_kept(cache, name):
+    made = []
+    ask(cache, name, lambda: made.append(name))
+    return not made
+
+
+def test_the_least_recently_used_goes_first():
+    cache = Cache(3)
+    for name in "abc":
+        ask(cache, name)
+    ask(cache, "a")
+    ask(cache, "d")
+    assert cache.report().evictions == 1
+    assert [is_kept(cache, name) for name in "acd"] == [True, True, True]
+    assert not is_kept(cache, "b")
+
+
+def test_the_bound_holds_after_every_request():
+    cache = Cache(2.5)
+    sizes = [0.5, 1, 2.5, 0.25, 2, 0.5, 1.5, 0.1]
+    for number, size in enumerate(sizes):
+        ask(cache, str(number), lambda size=size: a_mib(size))
+        assert cache.report().held_mib <= 2.5
+    assert cache.report().num_entries > 0
+    assert 0 < cache.report().evictions < len(sizes)
+
+
+def test_a_value_larger_than_the_cache_is_returned_and_displaces_nothing():
+    cache = Cache(1)
+    ask(cache, "small", lambda: a_mib(0.5))
+    assert len(ask(cache, "large", lambda: a_mib(2))) == 2**19
+    assert is_kept(cache, "small")
+    assert not is_kept(cache, "large")
+
+
+def test_no_room_keeps_nothing_at_all():
+    cache = Cache(0)
+    assert ask(cache, "a", lambda: "no tensor") == "no tensor"
+    assert ask(cache, "a", lambda: "another") == "another"
+    assert cache.report().num_entries == 0
+
+
+@pytest.mark.parametrize("limit_mib", [-1, float("nan")])
+def test_an_impossible_bound_is_refused(limit_mib):
+    with pytest.raises(ConfigError, match="0 or more"):
+        Cache(limit_mib)
+
+
+def test_threads_that_ask_at_once_wait_for_one_computation():
+    cache, started = Cache(4), threading.Barrier(NUM_THREADS + 1)
+    release, made = threading.Event(), []
+
+    def make():
+        made.append(threading.get_ident())
+        assert release.wait(timeout=60)
+        return a_mib()
+
+    def work(_):
+        started.wait(timeout=60)
+        return ask(cache, "a", make)
+
+    with ThreadPoolExecutor(NUM_THREADS) as pool:
+        answers = [pool.submit(work, number) for number in range(NUM_THREADS)]
+        started.wait(timeout=60)
+        time.sleep(0.1)  # so that most of them wait; the result is the same if some come late
+        release.set()
+        values = [answer.result(timeout=60) for answer in answers]
+    assert len(made) == 1
+    assert all(value is values[0] for value in values)
+    report = cache.report()
+    assert (report.hits["thing"], report.misses["thing"]) == (NUM_THREADS - 1, 1)
+
+
+def test_a_key_may_need_another_one():
+    cache = Cache(4)
+    assert ask(cache, "outer", lambda: ask(cache, "inner")) is ask(cache, "inner")
+
+
+def test_an_error_is_not_remembered_and_reaches_only_who_caused_it():
+    cache, entered, release = Cache(4), threading.Event(), threading.Event()
+
+    def fail():
+        entered.set()
+        assert release.wait(timeout=60)
+        raise InputError("no subject")
+
+    with ThreadPoolExecutor(2) as pool:
+        failing = pool.submit(ask, cache, "a", fail)
+        assert entered.wait(timeout=60)
+        waiting = pool.submit(ask, cache, "a")
+        release.set()
+        with pytest.raises(InputError, match="no subject"):
+            failing.result(timeout=60)
+        assert torch.equal(waiting.result(timeout=60), a_mib())
+    assert is_kept(cache, "a")
+
+
+def test_memory_is_counted_once_and_views_count_whole():
+    @dataclass
+    class Holder:
+        plain: Tensor
+        layers: dict[str, Tensor]
+        name: str = "ignored"
+
+    whole = a_mib(2)
+    assert tensor_bytes(Holder(whole, {"half": whole[: 2**18], "own": a_mib()})) == 3 * 2**20
+    assert tensor_bytes((whole[:1], [whole[1:]], "text", None)) == 2 * 2**20
+
+
+def test_keys_tell_parts_kinds_and_order_apart():
+    keys = [
+        content_key("prompt", "ab", "c"),
+        content_key("prompt", "a", "bc"),
+        content_key("prompt", "abc"),
+        content_key("prompt", "c", "ab"),
+        content_key("prompt", "ab", "c", ""),
+        content_key("identity", "ab", "c"),
+    ]
+    assert len(set(keys)) == len(keys)
+    zeros = torch.zeros(4)
+    tensors = [
+        zeros[0],
+        zeros,
+        zeros[:0],
+        zeros.reshape(2, 2),
+        zeros.half(),
+        zeros + 1,
+        "",
+        b"\0" * 16,
+    ]
+    assert len({content_key("face", one) for one in tensors}) == len(tensors)
+    table = torch.arange(6.0).reshape(2, 3)
+    assert content_key("face", table.T) == content_key("face", table.T.contiguous())
+    assert content_key("face", table.T) != content_key("face", table.reshape(3, 2))
+    assert content_key("prompt", "ä", b"c") == content_key("prompt", "ä".encode(), "c")
+
+
+class Recorder:
+    def __init__(self, encoder):
+        self.encoder, self.asked = encoder, []
+
+    def encode(self, prompts):
+        self.asked.append(prompts)
+        return self.encoder.encode(prompts)
+
+    def find_words(self, prompt, names):
+        return self.encoder.find_words(prompt, names)
+
+
+@pytest.fixture
+def recorder(session):
+    return Recorder(session.components.text)
+
+
+@pytest.fixture
+def cached(recorder):
+    return CachedPrompts(recorder, Cache(16), "weights")
+
+
+def assert_same(one, other):
+    for name, expected in other._asdict().items():
+        assert torch.equal(getattr(one, name), expected), name
+
+
+def test_rows_of_a_batch_equal_the_prompts_alone_bit_for_bit(session, cached):
+    plain = session.components.text
+    batch = cached.encode(PROMPTS)
+    for index, prompt in enumerate(PROMPTS):
+        alone = plain.encode([prompt])
+        assert_same(type(batch)(*(part[index : index + 1] for part in batch)), alone)
+        assert_same(cached.encode([prompt]), alone)
+
+
+def test_each_prompt_is_encoded_once_for_the_same_weights(recorder, cached):
+    cached.encode(PROMPTS)
+    cached.encode(list(reversed(PROMPTS)))
+    assert recorder.asked == [[PROMPTS[0]], [PROMPTS[1]], [PROMPTS[2]]]
+    CachedPrompts(recorder, cached.cache, "other weights").encode(PROMPTS[:1])
+    assert len(recorder.asked) == 4
+
+
+@pytest.fixture(scope="module")
+def components():
+    return tiny_editor()
+
+
+def edit(session, prompt="a red hat", *, picture=None, **options):
+    return session.edit(picture or photograph(), prompt, source_prompt="a cat", seed=0, **options)
+
+
+def test_a_remembered_edit_is_the_edit_bit_for_bit(components):
+    session = Session(components)
+    first, again = edit(session), edit(session)
+    plain = edit(Session(components, cache_mib=0))
+    assert first.image.tobytes() == again.image.tobytes() == plain.image.tobytes()
+    assert first.region.tobytes() == plain.region.tobytes()
+
+
+def test_another_edit_of_one_picture_encodes_nothing_and_inverts_its_own_prompt_alone(components):
+    session = Session(components)
+    edit(session)
+    before = session.cache
+    edit(session, "a red sofa")
+    after = session.cache
+    assert after.misses["latents"] == before.misses["latents"]
+    assert after.misses["inversion"] == before.misses["inversion"] + 1
+    assert after.misses["appearance"] == before.misses["appearance"] == 1
+    edit(session, "a dog", mask=(0.1, 0.1, 0.6, 0.6))
+    assert session.cache.misses["inversion"] == after.misses["inversion"]
+
+
+def test_what_networks_can_do_more_they_still_can(components):
+    cache = Cache(1)
+    autoencoder = CachedAutoencoder(components.autoencoder, cache, "")
+    pixels = torch.zeros(1, 3, 64, 64)
+    for mine, its in zip(
+        autoencoder.posterior(pixels), components.autoencoder.posterior(pixels), strict=True
+    ):
+        assert torch.equal(mine, its)
+    assert not isinstance(CachedInversion(components.inversion, cache, ""), EditInversion)
+
+
+def test_a_network_that_reads_edits_reads_once_for_each_prompt(session):
+    from swiftpie.mini.inversion import TinyInversion
+
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        network = TinyInversion().eval().requires_grad_(False)
+    cache = Cache(16)
+    cached = CachedReader(network, cache, "")
+    assert isinstance(cached, EditInversion)
+    latents = torch.randn(1, 32, 16, 16, generator=torch.Generator().manual_seed(0))
+    text = session.components.text.encode(["a cat", "a dog"])
+    for _ in range(2):
+        both = cached.read(latents.expand(2, -1, -1, -1), text)
+    assert cache.report().misses["reading"] == 2
+    alone = network.read(latents, type(text)(*(part[:1] for part in text)))
+    assert torch.equal(both.row(0).noise, alone.noise)
+    assert torch.equal(both.row(0).subject, alone.subject)
+    assert replace(cache.report(), hits={}).misses == {"reading": 2}
 
 
 class Enough(Exception):  # noqa: N818 - a state
@@ -51,26 +327,6 @@ def test_another_thread_is_not_reported(session, identity):
     assert set(stages) == {LAYER}
 
 
-def test_a_copy_made_meanwhile_reports_nothing_later(session):
-    from swiftpie.models.denoiser import sharing_weights
-
-    stages, latents = [], None
-    with reporting_layers(session.components, stages.append):
-        copy = sharing_weights(session.components.autoencoder)
-        latents = session.components.autoencoder.encode(_pixels())
-    stages.clear()
-    assert copy.decode(latents).shape == (1, 3, 64, 64)
-    assert stages == []
-
-
-def _pixels():
-    import torch
-
-    return torch.zeros(1, 3, 64, 64)
-
-
 def request_of(session, identity):
-    from swiftpie.pipelines.request import PersonalizeRequest, Subject
-
-    subjects = session.with_named(PROMPT, [Subject(identity)])
-    return PersonalizeRequest(subjects=subjects, prompt=PROMPT, seeds=(3,))
+    subjects = session.with_named(BEACH, [Subject(identity)])
+    return PersonalizeRequest(subjects=subjects, prompt=BEACH, seeds=(3,))

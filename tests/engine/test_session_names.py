@@ -7,7 +7,7 @@ import pytest
 
 from swiftpie import CapabilityError, EditRequest, InputError, Subject
 from swiftpie.library import packaged
-from tests.engine.test_cache import photograph
+from tests.parity.edit import photograph
 
 BEACH, SNOW = "a kitten on a beach", "a robot in the snow"
 BOX = (0.3, 0.4, 0.8, 0.95)

@@ -100,14 +100,14 @@ def _prepared(session: "Session", size_px: tuple[int, int] | None) -> dict[str, 
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from swiftpie.engine.prepare import prepare, stages_of
+    from swiftpie.engine.warm_up import stages_of, warm_up
 
     seconds: dict[str, float] = {}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as bar:
         task = bar.add_task("preparing", total=len(stages_of(session)))
         running, started = "", time.perf_counter()
-        for stage in chain(prepare(session, size_px=size_px), [""]):
+        for stage in chain(warm_up(session, size_px=size_px), [""]):
             now = time.perf_counter()
             if running:
                 seconds[running] = round(now - started, 2)

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from swiftpie.backbones.components import Components
-from swiftpie.engine.cache import Cache, Key, content_key
+from swiftpie.engine.runner import Cache, Key, content_key
 from swiftpie.errors import InputError
 from swiftpie.faces import FaceEncoder
 from swiftpie.faces.choose import ChosenFace, choose_face, find_faces

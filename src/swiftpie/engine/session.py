@@ -12,9 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 from swiftpie.backbones.components import Components
-from swiftpie.engine.cache import Cache, CacheReport
 from swiftpie.engine.encoding import Face, encode_face, encode_pictures, read_removal
-from swiftpie.engine.runner import Runner
+from swiftpie.engine.runner import Cache, CacheReport, Runner
 from swiftpie.errors import NobodyNamed, SwiftPieError, did_you_mean
 from swiftpie.faces import FaceEncoder
 from swiftpie.faces.choose import face_region

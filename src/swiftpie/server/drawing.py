@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 from PIL import Image
 
-from swiftpie.engine.prepare import prepare, stages_of
 from swiftpie.engine.session import Session, draw_apart
+from swiftpie.engine.warm_up import stages_of, warm_up
 from swiftpie.errors import SwiftPieError
 from swiftpie.library import Named
 from swiftpie.masks import Box
@@ -125,7 +125,7 @@ class DrawingThread:
         self.together = batch or (1 if session.components.device.type == "cpu" else TOGETHER)
         sizes = batch_sizes(self.together) if is_slow else ()
         count = len(stages_of(session, together=sizes))
-        for number, stage in enumerate(prepare(session, together=sizes), start=1):
+        for number, stage in enumerate(warm_up(session, together=sizes), start=1):
             yield f"getting ready, {number} of {count}: {stage}" if is_slow else ""
         yield "ready" if is_slow else ""
 

@@ -10,7 +10,7 @@ from diffusers.models.attention_processor import Attention
 from swiftpie import CapabilityError, InputError, SwiftPiePipeline
 from swiftpie.backbones.components import load_components
 from swiftpie.backbones.families.dreamlite import HalvesAttention
-from swiftpie.engine.cache import tensor_bytes
+from swiftpie.engine.runner import tensor_bytes
 from swiftpie.engine.session import Session
 from swiftpie.engine.transforms import transform
 from swiftpie.geometry.layout import whole_frame

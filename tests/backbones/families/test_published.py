@@ -26,11 +26,11 @@ from swiftpie.engine.graphs import int8
 from swiftpie.engine.graphs.export import export_onnx
 from swiftpie.engine.graphs.functions import outline
 from swiftpie.engine.graphs.int8 import denoiser_calls
-from swiftpie.engine.graphs.networks import to_openvino
 from swiftpie.engine.graphs.runtime import Precision
 from swiftpie.engine.session import Session
 from swiftpie.engine.transforms import offload, transform
 from swiftpie.engine.transforms.compile import Compiler, compiled
+from swiftpie.engine.transforms.openvino import to_openvino
 from swiftpie.engine.wrappers import WrappedDenoiser
 from swiftpie.pipelines.request import Subject
 from swiftpie.pipelines.settings import EditMethod, EditSettings

@@ -12,8 +12,8 @@ from swiftpie import CapabilityError
 from swiftpie.backbones.components import load_components
 from swiftpie.backbones.presets import trigflow
 from swiftpie.backbones.scheduling import schedule_of, with_steps
-from swiftpie.engine.graphs.networks import to_openvino
 from swiftpie.engine.session import Session
+from swiftpie.engine.transforms.openvino import to_openvino
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.edit_region import canvas_for, found_region
 from swiftpie.pipelines.settings import EditSettings

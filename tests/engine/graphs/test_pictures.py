@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from swiftpie.backbones.components import load_components
-from swiftpie.engine.graphs.networks import to_openvino
 from swiftpie.engine.graphs.runtime import Precision
 from swiftpie.engine.session import Session
 from swiftpie.engine.transforms import transform
+from swiftpie.engine.transforms.openvino import to_openvino
 from swiftpie.mini.inversion import TinyInversion
 from swiftpie.models.inversion import EditInversion
 from swiftpie.pipelines.request import Subject

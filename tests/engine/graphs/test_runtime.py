@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from swiftpie.engine.graphs.networks import to_openvino
 from swiftpie.engine.graphs.runtime import (
     BUILDER,
     TELEMETRY,
@@ -20,6 +19,7 @@ from swiftpie.engine.graphs.runtime import (
     preferred_precision,
     quietly,
 )
+from swiftpie.engine.transforms.openvino import to_openvino
 from swiftpie.errors import MissingExtra
 
 COUNT = 3

@@ -1,7 +1,6 @@
 """TAESD changes how latents look, or what they are, and nothing else."""
 
 import huggingface_hub.constants
-import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderTiny
@@ -10,9 +9,8 @@ import swiftpie
 from swiftpie.backbones.components import FAMILIES
 from swiftpie.backbones.presets import PINS
 from swiftpie.engine import plan
-from swiftpie.engine.session import Session
 from swiftpie.engine.transforms import transform
-from swiftpie.errors import CapabilityError, WeightsError
+from swiftpie.errors import WeightsError
 from tests.backbones.tiny_models import make_pipeline
 from tests.fixtures.mock_hub import Repository, clean_machine, serving
 from tests.pipelines.tiny_editor import tiny_editor
@@ -73,36 +71,11 @@ def test_pictures_are_encoded_by_it_and_decoded_as_before(tiny):
     assert made.posterior(pixels).deviation.eq(0).all()
 
 
-@torch.no_grad()
-def test_both_together_are_the_whole_of_it(tiny):
-    made = transform(tiny_editor(), ["tiny-encoder", "tiny-decoder"]).autoencoder
-    latents, pixels = material()
-    assert torch.equal(made.encode(pixels), tiny.encode(pixels).latents)
-    assert torch.equal(made.decode(latents), tiny.decode(latents).sample)
-
-
-@pytest.mark.usefixtures("tiny")
-def test_it_composes_with_others(sprite):
-    session = Session(transform(tiny_editor(), ["folded-upsampling", "tiny-decoder"]))
-    alone = Session(transform(tiny_editor(), ["tiny-decoder"]))
-    pictures = [
-        np.int16(one.personalize(one.encode_identity(sprite), "a dog", seed=1).images[0])
-        for one in (session, alone)
-    ]
-    assert np.abs(pictures[0] - pictures[1]).max() <= 1
-
-
 @pytest.mark.usefixtures("cache")
 @pytest.mark.parametrize("name", ["tiny-decoder", "tiny-encoder"])
 def test_without_it_on_this_machine_the_remedy_is_named(name):
     with pytest.raises(WeightsError, match=f"{name}.*hf download {TAESD}"):
         transform(tiny_editor(), [name])
-
-
-@pytest.mark.parametrize("name", ["tiny-decoder", "tiny-encoder"])
-def test_a_second_tiny_one_is_refused(session, name):
-    with pytest.raises(CapabilityError, match="tiny one already"):
-        transform(session.components, [name])
 
 
 def test_loading_fetches_it_where_it_may(tiny, tmp_path):

@@ -37,7 +37,6 @@ logger = logging.getLogger(__name__)
 TELLING_S = 1.0  # longer work is logged at its end, too
 MAX_OPEN = 12  # graphs in memory, each with weights of its own, or more if these take
 MOST_OPEN_BYTES = 2 << 30  # together no more than so much
-MOST_BYTES = 100 << 20  # of a network's weights that may be in memory twice
 PACKAGES = ("openvino", "torch", "diffusers", "transformers")  # that decide what a graph holds
 
 GRAPH = "graph.xml"  # OpenVINO writes the weights beside it, in graph.bin
@@ -66,8 +65,7 @@ class GraphCache:
         self._core = load("openvino").Core()
         self._precision = precision or preferred_precision(self._core)
         self.threads = Threads()
-        # By key and streams.
-        self._open: OrderedDict[tuple[str, int], CompiledGraph] = OrderedDict()
+        self._open: OrderedDict[str, CompiledGraph] = OrderedDict()
         self._keys: WeakKeyDictionary[Function, dict[Hashable, str]] = WeakKeyDictionary()
         self._lock = threading.RLock()
 
@@ -75,31 +73,14 @@ class GraphCache:
         """Return what `function` computes of nested tensors, in float32 or int64."""
         return self._graph(function, outline(arguments))(flatten(arguments))
 
-    def call_all(
-        self, function: Function, calls: Sequence[tuple[object, ...]]
-    ) -> list[tuple[Tensor, ...]]:
-        """Return what `function` computes of the arguments of each call, exactly as `call` would.
-
-        Calls of a small network run at the same time, as it has too little work for all cores. That
-        takes its weights into memory once more, so a large network's come one after the other.
-        """
-        forms = [outline(arguments) for arguments in calls]
-        streams = min(len(calls), self.threads.count)
-        is_alike = all(form == forms[0] for form in forms)
-        if streams <= 1 or not is_alike or function.num_bytes > MOST_BYTES:
-            return [self.call(function, *arguments) for arguments in calls]
-        graph = self._graph(function, forms[0], streams)
-        return graph.call_all([flatten(arguments) for arguments in calls])
-
-    def _graph(self, function: Function, form: Nested, streams: int = 1) -> "CompiledGraph":
+    def _graph(self, function: Function, form: Nested) -> "CompiledGraph":
         with self._lock:
             key = self._key(function, form)
-            opened = (key, streams)
-            if opened not in self._open:
-                self._open[opened] = self._ready(function, form, key, streams)
+            if key not in self._open:
+                self._open[key] = self._ready(function, form, key)
                 self._close_some()
-            self._open.move_to_end(opened)
-            return self._open[opened]
+            self._open.move_to_end(key)
+            return self._open[key]
 
     def _close_some(self, *, left: int = MAX_OPEN, coming_bytes: int = 0) -> None:
         """Close the graphs beyond `left` until all fit, beside what is coming; they open again."""
@@ -109,14 +90,14 @@ class GraphCache:
                 break
             self._open.popitem(last=False)
 
-    def _ready(self, function: Function, form: Nested, key: str, streams: int) -> "CompiledGraph":
+    def _ready(self, function: Function, form: Nested, key: str) -> "CompiledGraph":
         started = time.perf_counter()
         with self.threads.for_torch():
             graph = self._quantized(function, form, key) or self._exported(function, form, key)
         hints = {
             "INFERENCE_PRECISION_HINT": self._precision.value,
             "INFERENCE_NUM_THREADS": self.threads.count,
-            "NUM_STREAMS": streams,  # calls at a time that share these threads
+            "NUM_STREAMS": 1,
         }
         ready = CompiledGraph(self._core.compile_model(graph, DEVICE, hints), function.num_bytes)
         spent = time.perf_counter() - started
@@ -176,29 +157,13 @@ class CompiledGraph:
 
     def __call__(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return all outputs in float32 or int64; inputs that the graph ignores are dropped."""
-        request = self._filled(tensors)
-        request.inner.infer(share_outputs=True)  # what it returns else is one copy more
-        return self._emptied(request)
-
-    def call_all(self, calls: Sequence[Sequence[Tensor]]) -> list[tuple[Tensor, ...]]:
-        """Return all outputs of each call; as many as the graph has streams run at a time."""
-        requests = [self._filled(tensors) for tensors in calls]
-        for request in requests:
-            request.inner.start_async()
-        for request in requests:
-            request.inner.wait()
-        return [self._emptied(request) for request in requests]
-
-    def _filled(self, tensors: Sequence[Tensor]) -> "_Request":
         try:
             request = self._idle.pop()
         except IndexError:
             request = _Request(self._compiled)
         for place, number in zip(request.inputs, self._order, strict=True):
             place.copy_(tensors[number])
-        return request
-
-    def _emptied(self, request: "_Request") -> tuple[Tensor, ...]:
+        request.inner.infer(share_outputs=True)  # what it returns else is one copy more
         outputs = tuple(output.clone() for output in request.outputs)
         self._idle.append(request)
         return outputs

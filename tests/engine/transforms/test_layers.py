@@ -1,12 +1,11 @@
-"""Layers that stand for others say what those say."""
-
 import pytest
 import torch
 from diffusers.models.activations import GEGLU
 from diffusers.models.upsampling import Upsample2D
 from torch import nn
 
-from swiftpie.engine.layers import (
+from swiftpie.engine.transforms import transform
+from swiftpie.engine.transforms.layers import (
     BoundedUpsampling,
     ChannelwiseNorm,
     FoldedUpsampling,
@@ -14,6 +13,9 @@ from swiftpie.engine.layers import (
     can_fold,
     with_openvino_layers,
 )
+from swiftpie.engine.wrappers import module_of, shared_copy
+from swiftpie.models.inversion import UNetInversion
+from tests.pipelines.tiny_editor import tiny_editor
 
 SIZES = [(5, 7), (1, 1), (8, 2)]
 OFFSET = 30.0  # of values, so that a difference of squares would be seen to be inexact
@@ -42,11 +44,6 @@ def test_values_are_those_of_the_whole_convolution(layer, size):
 def test_sizes_that_are_not_doubled_go_the_long_way(layer):
     pixels = torch.randn(1, 6, 4, 4)
     assert torch.equal(FoldedUpsampling(layer)(pixels, (7, 9)), layer(pixels, (7, 9)))
-
-
-def test_half_precision_stays_half(layer):
-    folded = FoldedUpsampling(layer.bfloat16())
-    assert folded(torch.randn(1, 6, 4, 4).bfloat16()).dtype is torch.bfloat16
 
 
 @pytest.mark.parametrize(
@@ -104,3 +101,37 @@ def test_gates_that_an_adapter_changed_are_left_alone():
     layer = GEGLU(3, 3)
     layer.proj = nn.Sequential(layer.proj)
     assert type(with_openvino_layers(nn.Sequential(layer))[0]) is GEGLU
+
+
+@pytest.fixture(scope="module")
+def editor():
+    return tiny_editor()
+
+
+@torch.no_grad()
+def test_a_folded_decoder_decodes_the_same(editor):
+    made = transform(editor, ["folded-upsampling"])
+    latents = torch.randn(1, 4, 16, 16)
+    found, expected = made.autoencoder.decode(latents), editor.autoencoder.decode(latents)
+    assert (found - expected).abs().max() < 1e-4
+    for name in ("autoencoder", "inversion", "denoiser"):
+        counts = [
+            sum(isinstance(part, FoldedUpsampling) for part in module_of(network).modules())
+            for network in (getattr(made, name), getattr(editor, name))
+        ]
+        assert counts[0] > counts[1] == 0
+
+
+def invert(inversion, editor):
+    latents = torch.randn(1, 4, 8, 6, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        return inversion(latents, editor.text.encode(["a cat on the sofa"]))
+
+
+def test_inversion_networks_are_thinned_by_their_stride_alone(editor):
+    before = invert(editor.inversion, editor)
+    whole = UNetInversion(shared_copy(editor.inversion.unet), stride=1)
+    assert (invert(whole, editor) - before).abs().max() < 1e-5
+    thinned = transform(editor, ["token-downsampling", "folded-upsampling"]).inversion
+    assert (invert(thinned, editor) - before).abs().max() > 1e-4
+    assert torch.equal(invert(editor.inversion, editor), before)

@@ -13,16 +13,15 @@ from torch.backends.cpu import get_cpu_capability
 
 from swiftpie.attention.condition import INLINE_MASK
 from swiftpie.attention.install import Plan, install_released
-from swiftpie.engine.graphs.cache import MOST_BYTES, GraphCache, GraphStore
+from swiftpie.engine.graphs.cache import GraphCache, GraphStore
 from swiftpie.engine.graphs.functions import digest_of
-from swiftpie.engine.graphs.networks import OpenvinoDenoiser, openvino_inversion, to_openvino
 from swiftpie.engine.graphs.runtime import Precision
+from swiftpie.engine.transforms.openvino import OpenvinoDenoiser, to_openvino
 from swiftpie.errors import CapabilityError
 from swiftpie.mini.scene_network import packaged
 from swiftpie.models.denoiser import SubjectCondition, UNetDenoiser
-from swiftpie.models.inversion import InversionOutput, UNetInversion
+from swiftpie.models.inversion import InversionOutput
 from swiftpie.schedules import scaled_linear_step
-from swiftpie.types import TextCondition
 from tests.attention.conftest import WIDTH, tiny_unet
 from tests.attention.test_compile import random_call
 
@@ -210,42 +209,6 @@ def test_subjects_are_described_alike_in_any_number(session, exact, caplog):
     assert (found[1] - expected).abs().max() < TOLERANCE * expected.abs().max()
     assert torch.equal(found[0], found[1][:1])
     assert len(exports(caplog)) == 1
-
-
-@pytest.mark.parametrize(("most_bytes", "streams"), [(MOST_BYTES, {1, 2}), (0, {1})])
-@torch.no_grad()
-def test_calls_that_share_the_processor_are_answered_as_if_alone(
-    session, folder, monkeypatch, most_bytes, streams
-):
-    """With threads for both, whatever this machine has; a large network's wait for each other."""
-    monkeypatch.setattr("swiftpie.engine.graphs.cache.MOST_BYTES", most_bytes)
-    graphs = GraphCache(GraphStore(folder), settings="", precision=Precision.SINGLE)
-    graphs.threads.count = 2
-    network = SmallReader().eval()
-    reader = openvino_inversion(network, graphs)
-    text = session.components.text.encode(["a cat", "a dog"])
-    prompts = [TextCondition(*(part[row : row + 1] for part in text)) for row in (0, 1, 1)]
-    calls = [(draw(1, 32, 16, 16, seed=seed), one) for seed, one in enumerate(prompts)]
-    alone = [reader.read(*call) for call in calls]
-    together = reader.call_all(calls)
-    assert {opened for _, opened in graphs._open} == streams
-    for mine, other, call in zip(together, alone, calls, strict=True):
-        assert all(torch.equal(a, b) for a, b in zip(mine, other, strict=True))
-        assert (mine.noise - network.read(*call).noise).abs().max() < 10 * TOLERANCE
-    assert reader.call_all([]) == []
-
-
-@pytest.mark.thorough
-@torch.no_grad()
-def test_calls_of_several_shapes_are_answered_too(folder):
-    graphs = GraphCache(GraphStore(folder), settings="", precision=Precision.SINGLE)
-    network = UNetInversion(tiny_unet(**ONE_LEVEL | ONE_LAYER))
-    text = TextCondition(draw(1, 5, WIDTH), torch.ones(1, 5), draw(1, WIDTH))
-    calls = [(draw(1, 4, side, side), text) for side in (16, 8)]
-    found = openvino_inversion(network, graphs).call_all(calls)
-    for mine, call in zip(found, calls, strict=True):
-        assert mine.shape == call[0].shape
-        assert (mine - network(*call)).abs().max() < TOLERANCE
 
 
 def test_other_weights_have_another_digest(torch_denoiser):

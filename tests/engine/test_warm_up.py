@@ -4,15 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from swiftpie.engine.prepare import prepare, stages_of
 from swiftpie.engine.session import Session
+from swiftpie.engine.warm_up import stages_of, warm_up
 from swiftpie.errors import CapabilityError
 from tests.pipelines.tiny_editor import tiny_editor
 
 
 def test_everything_that_a_model_can_is_done_once(session):
     fresh = Session(session.components)
-    stages = list(prepare(fresh, size_px=(96, 64)))
+    stages = list(warm_up(fresh, size_px=(96, 64)))
     assert stages == list(stages_of(fresh)) == ["subject", "picture", "edit"]
     asked = fresh.cache.misses
     assert asked["identity"] == 1
@@ -21,7 +21,7 @@ def test_everything_that_a_model_can_is_done_once(session):
 
 def test_servers_prepare_for_several_at_once(session):
     fresh = Session(replace(session.components, has_fixed_sizes=True))
-    stages = list(prepare(fresh, size_px=(64, 64), together=(1, 2)))
+    stages = list(warm_up(fresh, size_px=(64, 64), together=(1, 2)))
     assert stages == list(stages_of(fresh, together=(1, 2)))
     assert stages[3:5] == ["2 pictures", "two subjects"]
     assert list(fresh._runner._sizes.values()) == [{1, 2}]
@@ -30,7 +30,7 @@ def test_servers_prepare_for_several_at_once(session):
 def test_a_model_that_knows_all_words_is_prepared_to_draw_them():
     tiny = replace(tiny_editor(), image_encoder=None, inversion=None, has_fixed_sizes=True)
     plain = Session(tiny)
-    stages = list(prepare(plain, together=(1, 2)))
+    stages = list(warm_up(plain, together=(1, 2)))
     assert stages == list(stages_of(plain, together=(1, 2))) == ["picture", "2 pictures"]
     assert list(plain._runner._sizes.values()) == [{1, 2}]
 
@@ -38,4 +38,4 @@ def test_a_model_that_knows_all_words_is_prepared_to_draw_them():
 def test_a_model_that_can_draw_nobody_says_what_is_missing(session):
     plain = Session(replace(session.components, image_encoder=None, inversion=None))
     with pytest.raises(CapabilityError, match="adapter"):
-        list(prepare(plain))
+        list(warm_up(plain))

@@ -23,7 +23,7 @@ CORNER = (0.0, 0.0, 0.2, 0.2)
 
 
 def stages_of(session: Session, *, together: Sequence[int] = ()) -> tuple[str, ...]:
-    """Return the names of the stages of `prepare`, in order."""
+    """Return the names of the stages of `warm_up`, in order."""
     components = session.components
     can_edit = components.inversion is not None
     is_blind = not components.knows_subjects
@@ -40,10 +40,10 @@ def stages_of(session: Session, *, together: Sequence[int] = ()) -> tuple[str, .
     return tuple(names)
 
 
-def prepare(
+def warm_up(
     session: Session, *, size_px: tuple[int, int] | None = None, together: Sequence[int] = ()
 ) -> Iterator[str]:
-    """Draw and edit once what the package has, and tell the name of each stage before it.
+    """Draw and edit once what the package has, and yield the name of each stage before it.
 
     Graphs are of fixed sizes: later calls with as many pictures, subjects and references of this
     size find theirs ready, on the disk in later processes too. Servers name all numbers of pictures
@@ -114,5 +114,5 @@ def _encoded(session: Session, picture: Image.Image) -> Identity:
     if not isinstance(inner, FaceIdentityEncoder):
         return session.encode_identity(picture)
     width = inner.face_width
-    nobody = torch.full((1, width), width**-0.5)  # as long as the vectors of faces are
-    return session.encode_face(nobody, crop=picture if inner.needs_crops else None)
+    vector = torch.full((1, width), width**-0.5)  # as long as the vectors of faces are
+    return session.encode_face(vector, crop=picture if inner.needs_crops else None)
