@@ -56,5 +56,5 @@ trap 'kill "$packer" 2>/dev/null || true; wait "$packer" 2>/dev/null || true; pa
 
 limit_s="$(awk "BEGIN { print int($minutes * 60) - $SPARE_S - $SECONDS }")"
 python3 -m swiftpie train "$recipe" --device "$device" --out "$root" --time-limit "${limit_s}s" \
-  --set loop.steps=1000000 --set loop.decays_by_time=true --set loop.max_file_mib=15 "$@" 2>&1 |
+  --set loop.steps=1000000 --set loop.decays_by_time=true "$@" 2>&1 |
   tee -a "$out/log.txt"

@@ -54,8 +54,8 @@ train semantic_sharpening world-semantic-sharpening 530 --set stage.model.start=
 train layout world-layout 1200 --set stage.start="$(export_of semantic_sharpening)"
 train inversion_128 world-inversion 1600 --set stage.generator="$(export_of layout)"
 train inversion_256 world-inversion 950 --set stage.generator="$(export_of layout)" \
-  --set stage.start_from="$(export_of inversion_128)" --set stage.scenes.size_px=256 \
-  --set stage.scenes.num_subjects=4
+  --set stage.start_from="$(export_of inversion_128)" --set stage.size_px=256 \
+  --set stage.num_subjects=4
 train scene world-scene 16000 --set stage.autoencoder="$(export_of autoencoder)"
 train judges world-judges 7100
 

@@ -76,7 +76,7 @@ class PictureReader(ModelMixin, ConfigMixin):
     """Answers questions about pictures of the larger world.
 
     Places and skies need the whole picture; what a subject is made of, wears or does is looked for
-    in its crop and around, beside its reference, which shows how it was before any change.
+    in its crop and around it, and compared with its reference, which shows it before any change.
     """
 
     @register_to_config
@@ -175,7 +175,7 @@ def cut(pixels: Tensor, crops: Crops) -> Tensor:
 def close_and_around(pixels: Tensor, crops: Crops) -> Tensor:
     """Return the crops (B, 6, 64, 64) of `pixels` (B, 3, H, W), and wider ones behind them.
 
-    In these, what lies below and beside the subject tells whether it stands there.
+    The wider ones show whether the subject stands on something.
     """
     wider = Crops(crops.centre, crops.side * _WIDER)
     return torch.cat([cut(pixels, crops), cut(pixels, wider)], dim=1)

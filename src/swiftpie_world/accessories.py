@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from swiftpie.geometry import relief
 from swiftpie.geometry.layout import Layout, pixel_grid
 from swiftpie.geometry.relief import Turned
-from swiftpie_world.fields import mix, paste, smoothstep
+from swiftpie_world.fields import paste, smoothstep
 from swiftpie_world.frames import FRAME_PX, pose_subjects
 
 Anchor = Literal["head", "temple", "eyes", "neck", "back", "hand"]
@@ -354,13 +354,15 @@ def _scarf(alpha: Tensor, heights: Tensor, body: Body, pose: Tensor) -> Turned:
     coverage = torch.maximum(round_neck, end)
     cream = smoothstep(-0.2, 0.2, torch.sin(y * 26)) * (1 - round_neck)
     ribs = 0.92 + 0.08 * torch.sin(x * 60) - 0.35 * across.square().clamp(max=1)
-    shade = mix(0.9 - 0.3 * along.square().clamp(max=1), ribs, round_neck)
+    shade = torch.lerp(0.9 - 0.3 * along.square().clamp(max=1), ribs, round_neck)
     # Turning closes gaps in what it turns, so these three numbers are painted on the whole subject.
     painted = torch.cat([coverage, cream, shade, torch.ones_like(shade)], dim=1) * alpha
     turned = relief.turn(painted, heights, pose)
     coverage, cream, shade, alpha = turned.frame.split(1, dim=1)
     blue, white = (alpha.new_tensor(one).view(1, 3, 1, 1) for one in (_SCARF, _STRIPES))
-    colour = mix(blue, white, cream / alpha.clamp_min(1e-3)) * (shade / alpha.clamp_min(1e-3))
+    colour = torch.lerp(blue, white, cream / alpha.clamp_min(1e-3)) * (
+        shade / alpha.clamp_min(1e-3)
+    )
     return turned._replace(frame=torch.cat([colour * coverage, coverage], dim=1))
 
 
@@ -376,7 +378,7 @@ def _flag(blank: Tensor) -> Tensor:
     wood = torch.cat([brown * (1 - 6 * x.clamp(-0.05, 0.05)) * pole, pole[None]])
     across = ((y + 0.42 - 0.07 * torch.sin(4.2 * x)) / 0.42).abs()
     cloth = smoothstep(0.0, 0.02, x) * smoothstep(1.4, 1.37, x) * smoothstep(1.0, 0.94, across)
-    colour = mix(green, white, smoothstep(0.36, 0.32, across))
+    colour = torch.lerp(green, white, smoothstep(0.36, 0.32, across))
     colour = (colour * (0.9 + 0.16 * torch.cos(4.2 * x))).clamp(0, 1)
     return paste(wood[None], torch.cat([colour * cloth, cloth[None]])[None])[0]
 

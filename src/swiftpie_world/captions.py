@@ -19,7 +19,7 @@ from swiftpie_world.air import (
     Setting,
 )
 from swiftpie_world.nouns import EMPTY_PREFIXES, THE_SHARE, article_of, draw_noun
-from swiftpie_world.places import ALL_PLACES, PLACES
+from swiftpie_world.places import PLACES, SCENE_PLACES
 
 NONE = "none"
 SIZE_WORDS = {
@@ -73,8 +73,7 @@ CLOSE_QUESTIONS: Mapping[str, tuple[str, ...]] = {  # then about its subject
     "jump": (NONE, "jumping"),  # the one pose that needs a floor; saved judges know this name
 }
 QUESTIONS: Mapping[str, tuple[str, ...]] = {**WHOLE_QUESTIONS, **CLOSE_QUESTIONS}
-# What a picture can show besides a setting and a view. Drawing the candidates tells all poses but
-# a jump.
+# What a picture can show besides a setting and a view.
 ATTRIBUTE_QUESTIONS = ("rendition", "colour", "material", "accessory", "pose")
 # Yaw and pitch in degrees that a view means: the smallest of each, and what the noise adds.
 VIEWS: Mapping[str, tuple[float, float, float, float]] = {
@@ -177,12 +176,10 @@ def draw_caption(
     name: str,
     synonyms: tuple[str, ...] = (),
     says_where: bool = True,
-    says_place: bool = True,
 ) -> str:
     """Describe a picture in one of many ways; the caption says every attribute.
 
-    `says_where=False` omits the setting, for prompts about a picture that exists already;
-    `says_place=False` omits the place alone.
+    `says_where=False` omits the setting, for prompts about a picture that exists already.
     """
     noun = draw_noun(random, name, synonyms)
     look = "" if spec.colour == NONE else random.choice(COLOUR_WORDS[spec.colour])
@@ -198,7 +195,7 @@ def draw_caption(
         _phrase(random, VIEW_PHRASES, spec.view),
     ]
     random.shuffle(about)
-    where = where_words(random, spec.setting, says_place=says_place) if says_where else []
+    where = where_words(random, spec.setting) if says_where else []
     where.append(random.choice(SIDE_WORDS[spec.side]))
     parts = (_prefix(random, spec), article, named, *about, *where)
     return " ".join(part for part in parts if part)
@@ -219,16 +216,16 @@ def draw_empty_caption(random: Random, setting: Setting | None) -> str:
     return " ".join(part for part in parts if part)
 
 
-def where_words(random: Random, setting: Setting, *, says_place: bool = True) -> list[str]:
+def where_words(random: Random, setting: Setting) -> list[str]:
     """Say place, time, weather and season in one of many ways, the place first."""
-    place, words = ALL_PLACES[setting.place], []
+    place, words = SCENE_PLACES[setting.place], []
     if place.outdoors:
         words.append(random.choice(TIME_PHRASES[TIMES[setting.time]]))
         words.append(random.choice(WEATHER_PHRASES[WEATHERS[setting.weather]]))
     if place.has_seasons:
         words.append(random.choice(SEASON_PHRASES[SEASONS[setting.season]]))
     random.shuffle(words)
-    return [random.choice(place.phrases) if says_place else "", *words]
+    return [random.choice(place.phrases), *words]
 
 
 def _prefix(random: Random, spec: SceneSpec) -> str:

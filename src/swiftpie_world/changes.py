@@ -53,7 +53,7 @@ class WorldChange(StrEnum):
     SIDE = "side"
     SUBJECT = "subject"  # another one in its place
     REMOVAL = "removal"
-    SECOND = "second"  # another subject beside the first
+    SECOND = "second"  # another subject next to the first
     WORD = "word"  # a single word for the part of the picture that changes
 
 
@@ -93,7 +93,7 @@ class EditedPictures(NamedTuple):
 
     pixels: Tensor  # (B, 3, R, R) in [-1, 1]
     subject: Tensor  # (B, 1, R, R) in [0, 1] the subject or who replaced it; 0 where it is gone
-    newcomer: Tensor  # (B, 1, R, R) in [0, 1] a second subject; 0 without one
+    second: Tensor  # (B, 1, R, R) in [0, 1] a second subject; 0 without one
     layout: Layout  # of `subject`
     mask: Tensor  # (B, 1, R, R) 0 or 1
 
@@ -185,7 +185,7 @@ def redraw(
     shown = shown._replace(layout=layout)
     gone = _wide(which(WorldChange.REMOVAL))
     pixels = torch.where(gone, first.background, first.pixels)
-    mask, newcomer = first.mask * ~gone, torch.zeros_like(first.mask)
+    mask, second = first.mask * ~gone, torch.zeros_like(first.mask)
     for is_pair in (False, True):
         rows = [
             row
@@ -200,21 +200,21 @@ def redraw(
                 companion=_select(others, rows) if is_pair else None,
             )
             pixels[rows], mask[rows] = drawn.pixels, drawn.mask
-            newcomer[rows] = drawn.companion_mask
+            second[rows] = drawn.companion_mask
     whole = _wide(moved) | gone
     changed = visible_change(first.pixels, pixels) > 0
-    changed |= whole & ((first.mask > 0) | (mask > 0)) | (newcomer > 0)
-    return EditedPictures(pixels, mask, newcomer, layout, grow(changed.to(pixels), GROW_PX))
+    changed |= whole & ((first.mask > 0) | (mask > 0)) | (second > 0)
+    return EditedPictures(pixels, mask, second, layout, grow(changed.to(pixels), GROW_PX))
 
 
 def stand_aside(
-    noise: Tensor, subject: PlacedSprite, newcomer: PlacedSprite, specs: Sequence[SceneSpec]
+    noise: Tensor, subject: PlacedSprite, second: PlacedSprite, specs: Sequence[SceneSpec]
 ) -> PlacedSprite:
-    """Return `newcomer` on that side of `subject` where there is more room, placed by `noise`."""
+    """Return `second` on that side of `subject` where there is more room, placed by `noise`."""
     sides = ["left" if x > 0.5 else "right" for x in subject.layout.centre[:, 0].tolist()]
     across = [SceneSpec(spec.setting, side=side) for spec, side in zip(specs, sides, strict=True)]
     with torch.autocast(noise.device.type, enabled=False):
-        return newcomer._replace(layout=place(noise, newcomer.frames, across))
+        return second._replace(layout=place(noise, second.frames, across))
 
 
 class SameWords(Random):

@@ -12,27 +12,14 @@ from swiftpie.mini.fields import (
     Colour,
     PictureFields,
     coarse_fields,
-    mix,
     over,
     paste,
     smoothstep,
 )
 from swiftpie.noise import anchors, layout_uniforms
 
-__all__ = [
-    "SIDE",
-    "Colour",
-    "Fields",
-    "grey",
-    "hsv",
-    "mix",
-    "over",
-    "paste",
-    "read_fields",
-    "smoothstep",
-]
+__all__ = ["SIDE", "Colour", "Fields", "hsv", "over", "paste", "read_fields", "smoothstep"]
 
-_EDGE_PX = 1.5  # half width of an anti-aliased edge
 SIDE = CELLS
 
 
@@ -44,12 +31,6 @@ def hsv(hue: Tensor, *, saturation: float | Tensor, value: float | Tensor) -> Te
     return value - value * saturation * chroma
 
 
-def grey(picture: Tensor) -> Tensor:
-    """Return the luminance of `picture` (B, 3, H, W), repeated in three channels."""
-    weights = picture.new_tensor([0.3, 0.59, 0.11]).view(1, 3, 1, 1)
-    return (picture * weights).sum(dim=1, keepdim=True).expand_as(picture)
-
-
 @dataclass(frozen=True, eq=False)
 class Fields(PictureFields):
     """The same with what places are laid out by."""
@@ -58,15 +39,6 @@ class Fields(PictureFields):
     horizon: Tensor  # (B, 1, 1, 1) its height
     sun_x: Tensor  # (B, 1, 1, 1) where sun, moon or planet stands, from the left
     planet_y: Tensor  # (B, 1, 1, 1) how far down a planet stands
-
-    def below(self, line: float | Tensor, soft: float | None = None) -> Tensor:
-        """Return 1 below the height `line`, 0 above, with a soft edge."""
-        half = _EDGE_PX / self.size_px if soft is None else soft
-        return smoothstep(line - half, line + half, self.y)
-
-    def depth(self, line: float | Tensor, reach: float | Tensor) -> Tensor:
-        """Return 0 at the height `line`, rising to 1 at `reach` below it."""
-        return ((self.y - line) / reach).clamp(0, 1)
 
     def select(self, rows: list[int] | slice) -> "Fields":
         """Return the fields of some pictures of the group; of a slice they are views."""
@@ -87,37 +59,6 @@ class Fields(PictureFields):
         """Return one number for each of `count` columns, drawn as steps over x, (B, 1, 1, R)."""
         steps = F.interpolate(self._columns(which), size=count, mode="area") * 1.7
         return F.interpolate(steps, size=self.size_px, mode="nearest").unsqueeze(2)
-
-    def rows(self, count: int) -> Tensor:
-        """Return `count` standard normals (B, count) that have nothing to do with each other."""
-        return self.noise[:, 0].mean(dim=2)[:, :count] * math.sqrt(SIDE)
-
-    def dots(
-        self, count: int, *, size: int, place: int, above: float, radius: float
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Scatter soft discs, at most one in each cell of a `count` x `count` lattice.
-
-        Args:
-            count: Cells a side; divides 32.
-            size: Field whose cells decide whether there is a disc, and how large it is.
-            place: Field that places the disc in its cell; the next one gives the height.
-            above: A cell holds a disc when its number is above this.
-            radius: Largest radius in cells.
-
-        Returns:
-            Coverage, two numbers in (0, 1) for each disc, and the distance from its centre in
-            cells; all (B, 1, R, R).
-        """
-        value = self.cells(count, size)
-        first = torch.special.ndtr(self.cells(count, place))
-        second = torch.special.ndtr(self.cells(count, (place + 1) % 3))
-        across = (self.x * count) % 1 - 0.4 - 0.2 * first
-        down = (self.y * count) % 1 - 0.4 - 0.2 * second
-        distance = torch.hypot(across, down)
-        reach = radius * (0.6 + 0.4 * torch.tanh(value - above))
-        edge = 0.6 * count / self.size_px
-        coverage = smoothstep(reach + edge, reach - edge, distance) * (value > above)
-        return coverage, first, second, distance
 
     def _columns(self, which: int) -> Tensor:
         return self.noise[:, 1 + which : 2 + which].mean(dim=2) * math.sqrt(SIDE)

@@ -35,8 +35,8 @@ def draw_ground(
 ) -> Ground:
     """Draw surfaces in perspective, furniture and things out of focus, in a light of their own.
 
-    They have nothing to do with any noise that a model reads, so only what is given of such a
-    picture tells its rest. The light that has a direction makes the side brighter that it comes
+    They do not depend on any noise that a model reads, so a model can complete such a picture only
+    from its given part. The light that has a direction makes the side brighter that it comes
     from, and tints everything.
 
     Args:

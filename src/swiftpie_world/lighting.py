@@ -59,7 +59,7 @@ def relight_reference(turned: Turned, numbers: Tensor) -> Tensor:
 
     Args:
         turned: Reference frames with their normals; not turned, as a rule.
-        numbers: See `light_of_reference`; the last tells how glossy the subject is.
+        numbers: See `light_of_reference`; the last is how glossy the subject is.
     """
     light = light_of_reference(numbers)
     return shaded(turned, light.illumination(), whole_frame(turned.frame), 0.3 * numbers[:, 5])

@@ -77,7 +77,7 @@ def insert_subject(
     layout = Layout(*(value.expand(len(tiles), *value.shape[1:]) for value in own))
     everyone = PlacedSprite(frames, relief, layout)
     others = noise[1].expand(len(tiles), -1, -1, -1)
-    # The first row has each of the others beside it; the other rows are not looked at.
+    # The first row has all other subjects as bystanders; the other rows are not used.
     beside = [_first_of(figure) for figure in bystanders(everyone, others, 1, share=1.0)]
     subject = _first_of(everyone)
     ground = photographed_ground(photo, base=base_of(subject.frames, subject.layout), seed=seed)

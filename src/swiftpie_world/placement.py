@@ -11,7 +11,7 @@ from swiftpie.noise import layout_uniforms
 from swiftpie_world.accessories import ACCESSORIES
 from swiftpie_world.captions import NONE, POSES, VIEWS, SceneSpec
 from swiftpie_world.frames import lowest_point
-from swiftpie_world.places import ALL_PLACES
+from swiftpie_world.places import SCENE_PLACES
 
 # Smallest frame and what the noise adds, in sides of the picture.
 SCALES = {"normal": (0.44, 0.24), "tiny": (0.28, 0.07), "huge": (0.70, 0.14)}
@@ -33,7 +33,7 @@ def place(noise: Tensor, frames: Tensor, specs: Sequence[SceneSpec]) -> Layout:
     """
     u = layout_uniforms(noise)
     signed = 2 * u - 1
-    spots = [ALL_PLACES[spec.setting.place] for spec in specs]
+    spots = [SCENE_PLACES[spec.setting.place] for spec in specs]
     grounded = torch.tensor([spot.grounded for spot in spots], device=u.device)
     ranges = u.new_tensor([SCALES[spec.size] for spec in specs])
     room = u.new_tensor([_ROOM[spec.accessory] for spec in specs])
@@ -80,7 +80,7 @@ def place(noise: Tensor, frames: Tensor, specs: Sequence[SceneSpec]) -> Layout:
 def side_by_side(
     layout: Layout, frames: Tensor, specs: Sequence[SceneSpec], noise: Tensor
 ) -> tuple[Layout, Layout]:
-    """Return the layouts of two subjects beside each other, neither hiding most of the other."""
+    """Return the layouts of two subjects side by side; neither hides most of the other."""
     u = layout_uniforms(noise)
     near = 0.22 + 0.1 * u[:, 1]
     x = torch.where(u[:, 0] > 0.5, near, 1 - near)

@@ -21,7 +21,7 @@ from swiftpie_world.air import (
     read_air,
     spread,
 )
-from swiftpie_world.art import HELD_OUT, KNOWN, SCENES
+from swiftpie_world.art import KNOWN, SCENES
 from swiftpie_world.features import Place
 from swiftpie_world.fields import Fields
 from swiftpie_world.lighting import Light
@@ -34,12 +34,8 @@ _RAIN, _SNOWFALL = WEATHERS.index("rain"), WEATHERS.index("snowfall")
 
 # The places of the world: its captions name them, and networks know them by these numbers.
 PLACES: tuple[Place, ...] = KNOWN
-# The library of scenes holds more places, and the scene network is trained on them without a name.
+# The scene network is trained on more places without a name. `Setting.place` counts in all of them.
 SCENE_PLACES: tuple[Place, ...] = (*PLACES, *SCENES)
-# These are in neither, to measure a network on places that it has never seen.
-HELD_OUT_PLACES: tuple[Place, ...] = HELD_OUT
-# `Setting.place` counts in all of them.
-ALL_PLACES: tuple[Place, ...] = (*SCENE_PLACES, *HELD_OUT_PLACES)
 
 
 class Background(NamedTuple):
@@ -56,7 +52,7 @@ def settings(num_places: int = len(PLACES)) -> tuple[Setting, ...]:
     Snow falls in winter and where it is cold, rain elsewhere.
     """
     found = []
-    for index, place in enumerate(ALL_PLACES[:num_places]):
+    for index, place in enumerate(SCENE_PLACES[:num_places]):
         if not place.outdoors:
             found.append(Setting(index))
             continue
@@ -70,7 +66,7 @@ def settings(num_places: int = len(PLACES)) -> tuple[Setting, ...]:
 
 def is_held_out(setting: Setting) -> bool:
     """Whether training leaves out a setting, to see if a network composes what it has learned."""
-    place = ALL_PLACES[setting.place]
+    place = SCENE_PLACES[setting.place]
     names = (place.name, TIMES[setting.time], WEATHERS[setting.weather], SEASONS[setting.season])
     return place.outdoors and crc32("|".join(names).encode()) % _HELD_OUT_OF == 0
 
@@ -102,14 +98,9 @@ def draw_places(
     )
 
 
-def light_of(fields: Fields, settings: Sequence[Setting]) -> Light:
-    """Return the light of `draw_places` alone."""
-    return _light(fields, _read(fields, settings), settings)
-
-
 def _draw(fields: Fields, bare: Air, settings: Sequence[Setting]) -> Tensor:
     """Draw sorted `settings`, those under the sky first: one sky and one ground for all of them."""
-    places = [ALL_PLACES[setting.place] for setting in settings]
+    places = [SCENE_PLACES[setting.place] for setting in settings]
     air = spread(fields, bare)
     under_sky = slice(sum(place.outdoors for place in places))
     if under_sky.stop:
@@ -117,7 +108,7 @@ def _draw(fields: Fields, bare: Air, settings: Sequence[Setting]) -> Tensor:
         air = air._replace(sky=sky)
     picture = torch.cat(
         [
-            ALL_PLACES[index].draw(fields.select(rows), air.select(rows))
+            SCENE_PLACES[index].draw(fields.select(rows), air.select(rows))
             for index, rows in _groups(settings)
         ]
     )
@@ -144,7 +135,7 @@ def draw_foregrounds(
     coverage = fields.noise.new_zeros(len(settings), 1, side, side)
     air = spread(fields, _read(fields, settings))
     for index in sorted({setting.place for setting in settings}):
-        draw = ALL_PLACES[index].foreground
+        draw = SCENE_PLACES[index].foreground
         if draw is None:
             continue
         rows = [row for row, setting in enumerate(settings) if setting.place == index]
@@ -155,11 +146,11 @@ def draw_foregrounds(
 
 
 def _rank(setting: Setting) -> tuple[bool, Setting]:
-    return not ALL_PLACES[setting.place].outdoors, setting
+    return not SCENE_PLACES[setting.place].outdoors, setting
 
 
 def _read(fields: Fields, settings: Sequence[Setting]) -> Air:
-    return read_air(fields, settings, is_cold=[ALL_PLACES[s.place].is_cold for s in settings])
+    return read_air(fields, settings, is_cold=[SCENE_PLACES[s.place].is_cold for s in settings])
 
 
 def _groups(settings: Sequence[Setting]) -> Iterator[tuple[int, slice]]:
@@ -173,7 +164,7 @@ def _groups(settings: Sequence[Setting]) -> Iterator[tuple[int, slice]]:
 
 def _light(fields: Fields, air: Air, settings: Sequence[Setting]) -> Light:
     """Return the light of the air out of doors, and of the place's lamp elsewhere."""
-    places = [ALL_PLACES[setting.place] for setting in settings]
+    places = [SCENE_PLACES[setting.place] for setting in settings]
     lamps = [place.lamp for place in places]
     x = fields.x
     height = x.new_tensor([[lamp.height] for lamp in lamps])

@@ -30,7 +30,6 @@ from swiftpie.backbones.load.ip_adapter import load_into
 from swiftpie.backbones.load.safe import flatten, read_metadata, read_tensors
 from swiftpie.backbones.load.weights import load_network
 from swiftpie.backbones.presets import PRESETS, describe, read_preset
-from swiftpie.backbones.scheduling import StoredSteps, with_stored_steps
 from swiftpie.config import from_json, override
 from swiftpie.imageio.decoding import is_safetensors, load_image
 from swiftpie.models.vision import ConvImageEncoder
@@ -41,7 +40,7 @@ from swiftpie_lab.cli.train import parse_duration
 from swiftpie_lab.data.subjects import load_subjects
 from swiftpie_lab.training.loop import LoopConfig, TrainConfig, fit
 from swiftpie_lab.training.recipes import mini
-from swiftpie_lab.training.state import INDEX_FILE, STATE_FILE, find_state
+from swiftpie_lab.training.state import STATE_FILE
 from tests.backbones.tiny_models import ADAPTERS, WIDTHS, make_own_adapter
 from tests.fuzz import pictures
 from tests.fuzz.damage import damaged, put_together, spelled, taken_apart, tampered, twisted
@@ -280,39 +279,24 @@ def read_network(data, folder):
 
 
 @functools.cache
-def state_files():
-    """Return the files of a state, by name: whole, and in parts."""
+def whole_state():
+    """Return the file of a state."""
     from dataclasses import replace
     from tempfile import TemporaryDirectory
 
-    found = {}
     with TemporaryDirectory() as folder:
-        for number, limit in enumerate((None, 0.01)):
-            place = Path(folder) / str(number)
-            list(fit(ToyStage(), replace(CONFIG, steps=2, max_file_mib=limit), place))
-            files = place.glob("state*")
-            found[bool(limit)] = {path.name: path.read_bytes() for path in files}
-    return found
+        list(fit(ToyStage(), replace(CONFIG, steps=2), Path(folder)))
+        return (Path(folder) / STATE_FILE).read_bytes()
 
 
 def states(seed):
-    random = Random(seed)
-    files = state_files()
-    if seed % 3:
-        yield from tensor_files(files[False][STATE_FILE], seed, key="progress")
-        return
-    yield from json_files(files[True][INDEX_FILE], random)
+    return tensor_files(whole_state(), seed, key="progress")
 
 
 def read_run(data, folder):
     from dataclasses import replace
 
-    is_index = data[:1] == b"{"
-    if is_index:
-        for name, content in state_files()[True].items():
-            (folder / name).write_bytes(content)
-    (folder / (INDEX_FILE if is_index else STATE_FILE)).write_bytes(data)
-    find_state(folder)
+    (folder / STATE_FILE).write_bytes(data)
     list(fit(ToyStage(), replace(CONFIG, steps=3), folder))
 
 
@@ -324,16 +308,13 @@ def settings(seed):
     values = ["-1", "0", "1e400", "nan", "inf", "2", "1e9", "none", "true", "", "1,2", "\ud800"]
     texts = ["a dog", "\ud83d dog", "\x1b[31m", "\0", "x" * 20_000, "🐶" * 50, "\u202ea", "%s{}\\"]
     for number in range(CASES):
-        match random.randrange(4):
+        match random.randrange(3):
             case 0:
                 chosen = random.sample(fields, 3)
                 yield (f"{number} set", spelled([f"{n}={random.choice(values)}" for n in chosen]))
             case 1:
-                stored = {"timesteps": [999, 500], "noise_scale": "unit", "renoise": "lcm"}
-                yield f"{number} steps", spelled({"steps": twisted(stored, random)})
-            case 2:
                 yield f"{number} text", spelled({"text": random.choice(texts)})
-            case 3:
+            case 2:
                 preset = twisted(describe(PRESETS.get("mini")), random)
                 yield f"{number} preset", spelled({"preset": preset})
 
@@ -346,10 +327,6 @@ def read_settings(data, folder):
         config = override(TrainConfig(CONFIG, mini.world_autoencoder().stage), given).loop
         quick = replace(config, steps=2, start_step=0)
         list(fit(ToyStage(), quick, folder, time_limit_s=1))
-    elif "steps" in given:
-        (folder / "schedule.json").write_text(json.dumps(given["steps"]))
-        with_stored_steps(PRESETS.get("mini"), folder)
-        from_json(StoredSteps, json.dumps(given["steps"]))
     elif "preset" in given:
         read_preset(given["preset"])
     else:

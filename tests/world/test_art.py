@@ -10,7 +10,7 @@ from swiftpie.imageio.images import to_pil
 from swiftpie_world import art
 from swiftpie_world.features import Place
 from swiftpie_world.fields import read_fields
-from swiftpie_world.places import ALL_PLACES, draw_places, settings
+from swiftpie_world.places import SCENE_PLACES, draw_places, settings
 
 SHEET = Path(__file__).with_name("places.png")  # a row a place; to renew it, save `thumbnails()`
 SIDE_PX, DRAWN_PX = 8, 64
@@ -21,7 +21,7 @@ MAX_MEAN, MAX_MOST = 0.1, 3
 def thumbnails():
     """Daylight and the last setting of each place, (8 times places, 16, 3)."""
     chosen = {}
-    for setting in settings(len(ALL_PLACES)):
+    for setting in settings(len(SCENE_PLACES)):
         chosen.setdefault(setting.place, [setting, setting])[1] = setting
     rows = []
     for number, pair in chosen.items():
@@ -38,8 +38,8 @@ def test_places_look_as_they_did():
     stored = np.asarray(Image.open(SHEET)).astype(int)
     drawn = thumbnails()
     assert drawn.shape == stored.shape
-    gap = np.abs(drawn - stored).reshape(len(ALL_PLACES), -1)
-    names = [place.name for place in ALL_PLACES]
+    gap = np.abs(drawn - stored).reshape(len(SCENE_PLACES), -1)
+    names = [place.name for place in SCENE_PLACES]
     differing = (gap.mean(axis=1) > MAX_MEAN) | (gap.max(axis=1) > MAX_MOST)
     assert [name for name, differs in zip(names, differing, strict=True) if differs] == []
 
@@ -48,7 +48,7 @@ def test_a_module_of_art_is_found_and_gives_no_other_place_a_new_number(tmp_path
     source = "from swiftpie_world.features import place\n\n\n@place('at a pond')\n"
     (tmp_path / "pond.py").write_text(f"{source}def pond(f, air):\n    return air.sky\n")
     monkeypatch.setattr(art, "__path__", [*art.__path__, str(tmp_path)])
-    known, scenes, held_out = art.find_places()
+    known, scenes = art.find_places()
     assert isinstance(scenes[-1], Place)
     assert (scenes[-1].name, scenes[-1].phrases) == ("pond", ("at a pond",))
-    assert (known, scenes[:-1], held_out) == (art.KNOWN, art.SCENES, art.HELD_OUT)
+    assert (known, scenes[:-1]) == (art.KNOWN, art.SCENES)

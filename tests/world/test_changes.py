@@ -106,11 +106,11 @@ def test_things_worn_and_looks_change_little_and_art_and_places_most(redrawn):
 def test_a_second_subject_comes_beside_the_first_and_leaves_it(redrawn):
     first, after, layout = redrawn[WorldChange.SECOND]
     assert torch.equal(after.subject, first.mask)
-    assert after.newcomer.any()
+    assert after.second.any()
     across = torch.linspace(0, 1, after.mask.shape[-1])
-    where = float((after.newcomer * across).sum() / after.newcomer.sum())
+    where = float((after.second * across).sum() / after.second.sum())
     assert (where < 0.5) == (float(layout.centre[0, 0]) > 0.5)
-    assert not any(redrawn[one][1].newcomer.any() for one in redrawn if one != "second")
+    assert not any(redrawn[one][1].second.any() for one in redrawn if one != "second")
 
 
 def test_a_way_changes_one_thing_and_none_leads_to_a_setting_that_is_held_out(world):
@@ -152,7 +152,7 @@ def test_captions_of_one_seed_say_in_the_same_words_what_both_say():
         assert all(word in rest for word in plain), (plain, worn)
 
 
-def test_layouts_of_newcomers_are_those_of_their_own_noise(world, subjects):
+def test_layouts_of_second_subjects_are_those_of_their_own_noise(world, subjects):
     generator = torch.Generator().manual_seed(1)
     own, free = torch.randn(2, 1, 32, 16, 16, generator=generator)
     figure = world.figures(own, [0], [WORDED], numbers=torch.rand(1, 16, generator=generator))

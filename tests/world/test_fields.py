@@ -28,13 +28,6 @@ def test_selecting_rows_commutes_with_reading():
     assert torch.allclose(fields.soft(5)[[2, 0]], fields.select([2, 0]).soft(5), atol=1e-5)
 
 
-def test_dots_lie_within_their_cells():
-    fields = read_fields(draw(2), size_px=128)
-    coverage, _, _, distance = fields.dots(8, size=0, place=1, above=-0.5, radius=0.25)
-    assert 0.02 < coverage.mean() < 0.3
-    assert coverage[distance > 0.3].max() == 0
-
-
 def test_anchors_stay_in_the_picture_and_move_with_the_noise():
     places = anchors(layout_uniforms(draw(500)))
     assert places.shape == (500, 3)

@@ -10,11 +10,11 @@ from swiftpie.mini import scenes
 from swiftpie_lab.data.scenes import PICTURES, packed_places
 from swiftpie_world.air import Setting
 from swiftpie_world.fields import read_fields
-from swiftpie_world.places import ALL_PLACES, PLACES, SCENE_PLACES, draw_places, settings
+from swiftpie_world.places import PLACES, SCENE_PLACES, draw_places, settings
 
 
 def name_of(index):
-    return ALL_PLACES[index].name
+    return SCENE_PLACES[index].name
 
 
 def test_the_places_of_the_world_keep_their_numbers():

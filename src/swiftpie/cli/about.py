@@ -28,7 +28,6 @@ OPTIONAL_PACKAGES = {  # what they are for, as extras of SwiftPie are called
     "rembg": "cutout",
     "fastapi": "serve",
     "uvicorn": "serve",
-    "tensorboard": "train",
     "mcp": "mcp",
     "c2pa": "credentials",
 }

@@ -21,7 +21,7 @@ from swiftpie.backbones.load.weights import (
 )
 from swiftpie.backbones.machine import AUTO
 from swiftpie.backbones.presets import Preset, read_preset
-from swiftpie.backbones.scheduling import schedule_of, with_steps, with_stored_steps
+from swiftpie.backbones.scheduling import schedule_of, with_steps
 from swiftpie.errors import CapabilityError, ConfigError, WeightsError
 from swiftpie.mini.denoiser import TinyDenoiser
 from swiftpie.mini.inversion import TinyInversion
@@ -71,7 +71,7 @@ class Tiny(Family):
         folder = _package_folder(preset) if weights is None else _own_folder(weights)
         if choices.get("inversion") is not None:
             existing(str(choices["inversion"]), "inversion")
-        preset = with_steps(with_stored_steps(preset, folder), choices.get("steps"))
+        preset = with_steps(preset, choices.get("steps"))
         networks = {
             name: _ready(load_network(build, folder / name), device)
             for name, build in NETWORKS.items()

@@ -40,7 +40,7 @@ def typed_command(context: typer.Context) -> str:
     """Return the running command with what the user gave, as others can repeat it.
 
     Options that say where results go are left out, and paths are named by their last part: a
-    report tells neither.
+    report has neither.
     """
     words = context.command_path.split()
     for parameter in context.command.params:

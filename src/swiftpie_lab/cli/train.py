@@ -92,7 +92,7 @@ def train(
         torch.set_num_threads(threads)
     processes = join_processes(device)
     context = Context(data=data_path or default_pack(), runs=out, device=processes.device)
-    check_order(stages, recipes, context)
+    check_order(stages, context)
     ends = time.monotonic() + limit_s
     for run, config in stages.items():
         stage = config.stage.build(context)
@@ -125,55 +125,26 @@ def run_of(recipe: str) -> str:
     return recipe.replace("-", "_")
 
 
-def check_order(
-    stages: "Mapping[str, TrainConfig]",
-    recipes: "Mapping[str, Callable[[], TrainConfig]]",
-    context: "Context",
-) -> None:
+def check_order(stages: "Mapping[str, TrainConfig]", context: "Context") -> None:
     """Refuse `stages` of which one reads a run that is neither there nor trained before it.
 
     Raises:
-        ConfigError: The message has a command that trains all that is missing, in order.
+        ConfigError: The message has a command that trains what is missing.
     """
-    trained: list[str] = []
-    for run, config in stages.items():
-        if missing := [source for source in _reads(config, context) if source not in trained]:
-            order: list[str] = []
-            for one in (*trained, run):
-                _put_in_order(one, stages, recipes, context, order=order)
-            wanted = [stage for stage in stages if stage not in order]
-            command = " ".join(one.replace("_", "-") for one in (*order, *wanted))
-            raise ConfigError(
-                f"{run.replace('_', '-')} goes on from {missing[0].replace('_', '-')}, of which "
-                f"there is no {context.runs / missing[0] / 'export'}. One command trains all in "
-                f"order: swiftpie train {command}"
-            )
-        trained.append(run)
-
-
-def _put_in_order(
-    run: str,
-    stages: "Mapping[str, TrainConfig]",
-    recipes: "Mapping[str, Callable[[], TrainConfig]]",
-    context: "Context",
-    *,
-    order: list[str],
-) -> None:
-    # Appends to `order` all that `run` reads and is not there, each after what it reads itself.
-    name = run.replace("_", "-")
-    if run in order or name not in recipes:
-        return
-    for source in _reads(stages.get(run) or recipes[name](), context):
-        _put_in_order(source, stages, recipes, context, order=order)
-    order.append(run)
-
-
-def _reads(config: "TrainConfig", context: "Context") -> list[str]:
     from swiftpie_lab.training.loop import ContinuesRuns
 
-    stage = config.stage
-    sources = stage.sources if isinstance(stage, ContinuesRuns) else ()
-    return [source for source in sources if context.lacks(source)]
+    trained: set[str] = set()
+    for run, config in stages.items():
+        stage = config.stage
+        for source in stage.sources if isinstance(stage, ContinuesRuns) else ():
+            if context.lacks(source) and source not in trained:
+                first, then = (name.replace("_", "-") for name in (source, run))
+                raise ConfigError(
+                    f"{then} goes on from {first}, of which there is no "
+                    f"{context.runs / source / 'export'}. Train it first: swiftpie train {first} "
+                    f"{then}"
+                )
+        trained.add(run)
 
 
 def parse_duration(text: str) -> float:
@@ -233,14 +204,14 @@ def _configure(
 
 
 def _announce(folder: Path, *, resumes: bool) -> None:
-    from swiftpie_lab.training.state import find_state
+    from swiftpie_lab.training.state import STATE_FILE
 
     if not resumes and folder.exists():
         names = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(1))
         aside = next(path for path in names if not path.exists())
         folder.rename(aside)
         say(f"moved the old run to {aside}")
-    found = find_state(folder) is not None
+    found = (folder / STATE_FILE).is_file()
     say(f"going on from {folder}" if found else f"starting anew in {folder}")
 
 

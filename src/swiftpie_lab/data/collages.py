@@ -33,7 +33,7 @@ _BLANK, _EMPTY, _PAIRS = 0.03, 0.04, 0.08  # nothing at all, no subject, two thi
 _CUT, _CLOSE = 0.2, 0.15  # cut by the lower border, and so close that all borders may
 _MIN_CUT = 0.45  # smaller ones are not cut
 _NUM_OTHERS, _OTHERS = 4, 0.35  # things that are not the subject, each in this share
-_BESIDE, _DISHES, _WORN = 0.2, 0.08, 0.06  # things beside it, a dish below it, a person behind it
+_BESIDE, _DISHES, _WORN = 0.2, 0.08, 0.06  # things next to it, a dish below it, a person behind it
 _SUPPORTED, _SHADED, _HIDDEN = 0.2, 0.65, 0.1
 _HELD, _GRIPPED = 0.14, 0.6  # of the held things: fingers reach over their outlines
 _SMALL, _SMALL_PX = 0.5, (96, 200)  # of the drawn pictures: the side that they are stored with
@@ -352,7 +352,7 @@ class _Collage:
         return self.blurred(self.placed(thing, x, y, extent), 0.6, 5)
 
     def beside(self, x: float, base: float, size: float) -> Array:
-        """Return a smaller thing that stands beside the subject, or before what is behind it."""
+        """Return a smaller thing that stands next to the subject, or before what is behind it."""
         extent = size * self.uniform(0.2, 0.6)
         away = (0.35 * size + 0.5 * extent) * self.uniform(0.8, 1.3)
         thing = self.rectangle() if self.chance(0.3) else self.subject()
@@ -468,7 +468,7 @@ class _Collage:
         return SKIN * np.float32(self.uniform(0.3, 1.15)) + 0 * self.plain()
 
     def shade(self, picture: Array, alpha: Array, base: float) -> None:
-        """Darken the ground of a picture under the subject and, softly, beside it."""
+        """Darken the ground of a picture under the subject and, softly, around it."""
         flat, lean = self.uniform(1.2, 4), self.uniform(-1.5, 1.5)
         data = (1, lean, -lean * base * COLLAGE_PX, 0, flat, base * COLLAGE_PX * (1 - flat))
         shape = Image.fromarray(_bytes(alpha))

@@ -4,7 +4,7 @@ import hashlib
 import logging
 import math
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -14,7 +14,6 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import Dataset
 
 from swiftpie.errors import ImageError, InputError, short_reason
 from swiftpie.geometry.layout import Layout, to_affine, warp
@@ -23,15 +22,7 @@ from swiftpie.imageio.images import alpha_of, to_tensor
 from swiftpie.masks import grow, load_mask
 from swiftpie.models.cutout import subject_mask
 from swiftpie.pipelines.identity import canonical_frame
-from swiftpie_lab.data.photo_listing import (
-    PhotoEntry,
-    PhotoListing,
-    bytes_of,
-    caption_of,
-    list_folder,
-    list_shards,
-    words_of,
-)
+from swiftpie_lab.data.photo_listing import SUFFIXES, PhotoEntry, caption_of, list_folder, words_of
 from swiftpie_world.subjects import Split
 
 logger = logging.getLogger(__name__)
@@ -41,7 +32,6 @@ NAMED = 5  # files that a message lists
 MAX_TRIES = 100  # draws in a row that may hit broken photos before there is nothing to train on
 ROW_STRIDE = 1_000_003  # rows of one batch are draws of their own; no batch is that large
 SURFACE_PX = 512  # the shorter side of a photo as surfaces are cut from it
-PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 _KEPT_SHARE, _KEPT_REST = 5, 1  # a photo in five is kept from training, the package's own is one
 GREY = torch.tensor([0.299, 0.587, 0.114])  # luma of red, green and blue, Rec. 601
 
@@ -57,16 +47,18 @@ class Photo(NamedTuple):
 class Photos:
     """A collection of photos by subject, decoded on demand and kept in a bounded cache."""
 
-    def __init__(self, listing: PhotoListing, *, size_px: int, cache_mib: int, name: str) -> None:
-        """Take a listing; S is `size_px`, and messages call the collection `name`.
+    def __init__(
+        self, entries: Sequence[PhotoEntry], *, size_px: int, cache_mib: int, name: str
+    ) -> None:
+        """Take the photos; S is `size_px`, and messages call the collection `name`.
 
         Raises:
             InputError: It is empty.
         """
-        self.entries = listing.entries
+        self.entries = entries
         self.size_px = size_px
         self.name = name
-        self.skipped = dict(listing.skipped)
+        self.skipped: dict[str, str] = {}  # reasons by name
         self.cut: set[str] = set()  # photos without a mask, whose subject was found
         self._kept: OrderedDict[int, Photo] = OrderedDict()
         self._capacity = max(1, (cache_mib << 20) // (8 * size_px**2))
@@ -124,23 +116,19 @@ class Photos:
         return (
             f"There is no usable photo in '{self.name}' ({len(self.skipped)} left out"
             f"{'; ' if reasons else ''}{reasons}). A folder for each subject with PNG or JPEG "
-            "photos is needed, or tars. Check the path."
+            "photos is needed. Check the path."
         )
 
 
 def open_photos(path: Path, *, size_px: int, cache_mib: int = 1024) -> Photos:
-    """Open a folder of photos, one tar, or a folder of tars.
+    """Open a folder of photos.
 
     Raises:
-        InputError: The path does not exist or holds no photo.
+        InputError: There is no such folder, or it holds no photo.
     """
-    if not path.exists():
-        raise InputError(
-            f"'{path}' does not exist. A folder with photos, or a tar, is needed. Check the path."
-        )
-    is_shards = path.is_file() or any(path.glob("*.tar"))
-    listing = list_shards(path) if is_shards else list_folder(path)
-    return Photos(listing, size_px=size_px, cache_mib=cache_mib, name=str(path))
+    if not path.is_dir():
+        raise InputError(f"There is no folder '{path}'. One with photos is needed. Check the path.")
+    return Photos(list_folder(path), size_px=size_px, cache_mib=cache_mib, name=str(path))
 
 
 def open_photo(entry: PhotoEntry, size_px: int) -> Photo:
@@ -149,9 +137,9 @@ def open_photo(entry: PhotoEntry, size_px: int) -> Photo:
     Raises:
         ImageError: Photo or mask are broken, or the subject cannot be found.
     """
-    image = load_image(bytes_of(entry.picture))
+    image = load_image(entry.picture)
     given = entry.mask
-    mask = subject_mask(image) if given is None else load_mask(bytes_of(given), image.size)
+    mask = subject_mask(image) if given is None else load_mask(given, image.size)
     return Photo(
         tile=_pack(*square_around(to_tensor(image), mask, size_px=size_px)),
         frame=_pack(*canonical_frame(image, mask, size_px)[:2]),
@@ -236,7 +224,7 @@ def jitter_colours(pixels: Tensor, mask: Tensor, *, amounts: Tensor) -> Tensor:
 
 
 class PhotoBatch(NamedTuple):
-    """Photos, and references of the subjects they show; a single row has no axis B."""
+    """Photos, and references of the subjects they show."""
 
     pixels: Tensor  # (B, 3, S, S) in [-1, 1]
     mask: Tensor  # (B, 1, S, S) the subject in them
@@ -247,12 +235,8 @@ class PhotoBatch(NamedTuple):
 
 
 @dataclass(frozen=True)
-class PhotoViews(Dataset[PhotoBatch]):
-    """Draws photos with references; any draw can be had at any time, so resuming is exact.
-
-    There is no `DataLoader` around it: the loop asks for batches by a number that counts
-    processes and micro-batches, and an order of the loader's own would have to be saved.
-    """
+class PhotoViews:
+    """Draws photos with references; any draw can be had at any time, so resuming is exact."""
 
     photos: Photos
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -264,7 +248,7 @@ class PhotoViews(Dataset[PhotoBatch]):
         Raises:
             InputError: No photo can be used.
         """
-        rows = [self[draw * ROW_STRIDE + row] for row in range(size)]
+        rows = [self._row(draw * ROW_STRIDE + row) for row in range(size)]
         return PhotoBatch(
             pixels=torch.stack([row.pixels for row in rows]),
             mask=torch.stack([row.mask for row in rows]),
@@ -274,12 +258,8 @@ class PhotoViews(Dataset[PhotoBatch]):
             names=[name for row in rows for name in row.names],
         )
 
-    def __getitem__(self, draw: int) -> PhotoBatch:
-        """Return row number `draw` of all that can be drawn.
-
-        Raises:
-            InputError: No photo can be used.
-        """
+    def _row(self, draw: int) -> PhotoBatch:
+        """Return row number `draw` of all that can be drawn, without the axis B."""
         generator = torch.Generator().manual_seed(draw % 2**63)
         subjects = self.photos.subjects
         number, photo = self._pick(subjects, generator)
@@ -351,21 +331,21 @@ class WholePhotos:
         return torch.cat(pixels), [one.caption for one in chosen]
 
     def _square(self, entry: PhotoEntry) -> Image.Image:
-        image = load_image(bytes_of(entry.picture)).convert("RGB")
+        image = load_image(entry.picture).convert("RGB")
         return ImageOps.fit(image, (self.size_px, self.size_px), Image.Resampling.BICUBIC)
 
 
 def open_whole_photos(folder: Path, *, size_px: int) -> WholePhotos:
-    """List the photos in `folder`; `<name>.txt` beside one is its caption, else it has none.
+    """List the photos in `folder`; `<name>.txt` next to one is its caption, else it has none.
 
     Raises:
         InputError: There are none.
     """
-    entries = list_folder(folder).entries if folder.is_dir() else ()
+    entries = list_folder(folder) if folder.is_dir() else ()
     if not entries:
         raise InputError(
             f"There are no photos in '{folder}'. JPEG, PNG or WebP files are needed, with captions "
-            "beside them if there are any. Check the path."
+            "next to them if there are any. Check the path."
         )
     return WholePhotos(entries, size_px)
 
@@ -380,7 +360,7 @@ def photos_of(paths: Iterable[Path], split: Split) -> list[Path]:
     return [
         path
         for path in sorted(paths)
-        if path.suffix.lower() in PHOTO_SUFFIXES
+        if path.suffix.lower() in SUFFIXES
         and is_photo_held_out(path.read_bytes()) == (split == "held_out")
     ]
 

@@ -72,16 +72,6 @@ class Processes:
         for parameter, mean, count in zip(chosen, means, somewhere.tolist(), strict=True):
             parameter.grad = (mean / self.count).view_as(parameter) if count else None
 
-    def average_buffers(self, network: nn.Module) -> None:
-        """Replace running statistics, which each process collects itself, by their means."""
-        if self.count == 1:
-            return
-        with torch.no_grad():
-            for buffer in network.buffers():
-                if buffer.is_floating_point():
-                    distributed.all_reduce(buffer)
-                    buffer.div_(self.count)
-
 
 SINGLE_PROCESS = Processes()
 

@@ -1,4 +1,4 @@
-"""Critics of a student: a low-rank change of its teacher, and two discriminators of latents."""
+"""Critics of a student: a low-rank change of its teacher, and a discriminator of latents."""
 
 import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
@@ -69,52 +69,6 @@ def use_low_rank(unet: UNet2DConditionModel, parts: Mapping[str, nn.Linear]) -> 
     """Let `unet` change by the factors in `parts`; they take the place of earlier ones."""
     for path, part in parts.items():
         unet.set_submodule(path, part)
-
-
-class RealismHead(nn.Module):
-    """Middle features (B, D, h, w) to one logit a picture (B, 1); high means real."""
-
-    def __init__(self, channels: int, width: int = 128) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(channels, width, 4, stride=2, padding=1),
-            nn.GroupNorm(GROUPS, width),
-            nn.SiLU(),
-            nn.Conv2d(width, width, 4, stride=2, padding=1),
-            nn.GroupNorm(GROUPS, width),
-            nn.SiLU(),
-            nn.AdaptiveAvgPool2d(1),
-            nn.Flatten(),
-            nn.Linear(width, 1),
-        )
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Return logits (B, 1)."""
-        logits: Tensor = self.layers(features)
-        return logits
-
-
-def middle_of(unet: UNet2DConditionModel) -> nn.Module:
-    """Return the middle block of `unet`, or its last down block where it has none."""
-    middle: nn.Module = unet.down_blocks[-1] if unet.mid_block is None else unet.mid_block
-    return middle
-
-
-@contextmanager
-def middle_features(unet: UNet2DConditionModel) -> Iterator[list[Tensor]]:
-    """Collect the middle features (B, D, h, w) of every pass inside the `with` block."""
-    seen: list[Tensor] = []
-
-    def keep(
-        _module: nn.Module, _inputs: object, output: Tensor | tuple[Tensor, tuple[Tensor, ...]]
-    ) -> None:
-        seen.append(output if isinstance(output, Tensor) else output[0])
-
-    handle = middle_of(unet).register_forward_hook(keep)
-    try:
-        yield seen
-    finally:
-        handle.remove()
 
 
 class ScaleHead(nn.Module):

@@ -16,8 +16,8 @@ from torch.nn import functional as F
 
 from swiftpie.backbones.load.safe import read_tensors
 from swiftpie.errors import MissingExtra, WeightsError
-from swiftpie_lab.training.perceptual import IMAGENET_MEAN, IMAGENET_STD
 
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 STAGES = ((0, 2), (5, 7), (10, 12, 14), (17, 19, 21), (24, 26, 28))  # convolutions of VGG16
 CONSTANT = 1e-6  # c1 and c2, against division by nothing
 TINY = 1e-12  # under the root of a pooled square

@@ -24,8 +24,6 @@ from swiftpie_lab.training.optimizers import (
     named_optimizers,
 )
 from swiftpie_lab.training.state import (
-    MIB,
-    MIN_PART_BYTES,
     MetricsLog,
     RunningFigures,
     kept_whole,
@@ -45,7 +43,6 @@ RANGES = (  # of settings, beyond which a run would stop half way or learn nothi
     ("start_step", 0, 10**9),
     ("learning_rate learning_rates decay_share final_share ema_decay", 0, 1),
     ("max_gradient_norm", 1e-9, 1e9),
-    ("max_file_mib", MIN_PART_BYTES / MIB, 1e9),
 )
 
 
@@ -73,15 +70,13 @@ class LoopConfig:
     save_every: int = 200
     uses_muon: bool = True
     adam: Adam = ADAMW  # of all that Muon does not train
-    tensorboard: bool = False
-    max_file_mib: float | None = None  # the state is saved in files of at most this size
 
     def __post_init__(self) -> None:
         for names, least, most in RANGES:
             for name in names.split():
                 value = getattr(self, name)
                 for one in value if isinstance(value, tuple) else (value,):
-                    if one is not None and not least <= one <= most:
+                    if not least <= one <= most:
                         raise ConfigError(
                             f"loop.{name} is {one}; it must lie between {least:g} and {most:g}. "
                             f"Give a value in there, or leave it out for the recipe's own."
@@ -192,7 +187,7 @@ def _numbers(settings: object, path: str) -> Iterator[tuple[str, float]]:
 
 @dataclass(frozen=True)
 class Event:
-    """What the loop tells after some steps."""
+    """What the loop reports after some steps."""
 
     step: int
     losses: Mapping[str, float]  # means since the last event, and figures of samples
@@ -217,7 +212,6 @@ def fit(
     Raises:
         NotFiniteError: A loss or gradient is not a number; the message names it and the step.
         ConfigError: The stage, `config` and the state in `folder` do not fit together.
-        MissingExtra: `loop.tensorboard` is set and TensorBoard is not installed.
     """
     if config.decays_by_time and time_limit_s == math.inf:
         raise ConfigError(
@@ -234,30 +228,29 @@ def fit(
         yield Event(step, {}, samples_per_s=0.0, seconds_left=0.0, stopped=stopped)
         return
     recent, started, time_share = RunningFigures(), time.monotonic(), 0.0
-    with run.metrics_log(folder, step) as log:
-        while not stopped:
-            with recent.timed():
-                recent.add(run.train(step, time_share))
-            step += 1
-            passed_s = max(processes.gather(time.monotonic() - began))
-            time_share = passed_s / time_limit_s if time_limit_s > 0 else 1.0
-            stopped = run.reason_to_stop(step, time_share)
-            is_sampled = bool(stopped) or step % config.sample_every == 0
-            event = None
-            if is_sampled or step % config.log_every == 0:
-                figures = recent.means(processes)
-                if is_sampled:
-                    figures |= run.sample_and_export(folder)
-                rate = run.samples_per_step * recent.steps / recent.seconds
-                left = (config.steps - step) * (time.monotonic() - started) / (step - first)
-                left = min(left, max(0.0, time_limit_s - passed_s))
-                event, recent = Event(step, figures, rate, left, stopped), RunningFigures()
-            if event is not None:
-                log.write(step, {"samples_per_s": round(event.samples_per_s, 2), **figures})
-            if stopped or step % config.save_every == 0:
-                run.save(folder, step)  # after the row: what is saved has its whole history
-            if event is not None:
-                yield event
+    log = run.metrics_log(folder, step)
+    while not stopped:
+        with recent.timed():
+            recent.add(run.train(step, time_share))
+        step += 1
+        passed_s = max(processes.gather(time.monotonic() - began))
+        time_share = passed_s / time_limit_s if time_limit_s > 0 else 1.0
+        stopped = run.reason_to_stop(step, time_share)
+        is_sampled = bool(stopped) or step % config.sample_every == 0
+        event = None
+        if is_sampled or step % config.log_every == 0:
+            figures = recent.means(processes)
+            if is_sampled:
+                figures |= run.sample_and_export(folder)
+            rate = run.samples_per_step * recent.steps / recent.seconds
+            left = (config.steps - step) * (time.monotonic() - started) / (step - first)
+            left = min(left, max(0.0, time_limit_s - passed_s))
+            event, recent = Event(step, figures, rate, left, stopped), RunningFigures()
+            log.write(step, {"samples_per_s": round(rate, 2), **figures})
+        if stopped or step % config.save_every == 0:
+            run.save(folder, step)  # after the row: what is saved has its whole history
+        if event is not None:
+            yield event
 
 
 @dataclass(frozen=True)
@@ -273,7 +266,7 @@ class TrainingRun:
 
     @classmethod
     def start(cls, stage: Stage, config: LoopConfig, processes: Processes) -> "TrainingRun":
-        """Build everything as it is before the first step.
+        """Build everything for the first step.
 
         Raises:
             ConfigError: The groups of the stage or their learning rates do not fit its network.
@@ -296,7 +289,7 @@ class TrainingRun:
         """Return the log of the run, which goes on after `step`; only the main process writes."""
         if not self.processes.is_main:
             return MetricsLog()
-        return open_log(folder, step=step, tensorboard=self.config.tensorboard)
+        return open_log(folder, step=step)
 
     def load(self, folder: Path) -> int:
         """Restore the state in `folder`, if any, and return its step.
@@ -324,7 +317,6 @@ class TrainingRun:
                     networks={"network": self.network, "average": self.average},
                     optimizers=named_optimizers(self.groups),
                     progress={"step": step},
-                    max_file_mib=self.config.max_file_mib,
                 )
 
     def train(self, step: int, time_share: float) -> dict[str, list[float]]:
@@ -340,7 +332,6 @@ class TrainingRun:
             max_norm=self.config.max_gradient_norm,
             step=step,
         )
-        self.processes.average_buffers(self.network)
         decay = min(self.config.ema_decay, 1 - (step + 2) ** -EMA_POWER)
         with torch.no_grad():
             pairs = zip(self.average.parameters(), self.network.parameters(), strict=True)
@@ -452,7 +443,7 @@ def _agreed(wanted: set[str | None], groups: Mapping[str, OptimizerGroup], *, st
     (name,) = wanted
     if name is None or name not in groups:
         raise ConfigError(
-            f"The stage asks for an update of {name!r}, which is not one of its groups: "
+            f"The stage yields an update of {name!r}, which is not one of its groups: "
             f"{', '.join(groups)}. Correct `updates` or `groups` of the stage."
         )
     return name

@@ -18,7 +18,7 @@ from swiftpie.geometry.layout import Layout, pixel_grid
 from swiftpie.geometry.shading import Illumination, Lighting, brightness
 from swiftpie.masks import resize_mask
 from swiftpie.mini.layout_predictor import LayoutScores, LightVotes, illumination
-from swiftpie.schedules import TRAIN_TIMESTEPS, PredictionType, Schedule, scaled_linear_step
+from swiftpie.schedules import TRAIN_TIMESTEPS, PredictionType, scaled_linear_step
 
 LAST_TIMESTEP = TRAIN_TIMESTEPS - 1
 FIRST_COMPARED, LAST_COMPARED = 20, 980  # timesteps where scores are compared; arXiv:2312.05239
@@ -95,7 +95,7 @@ def vote_loss(votes: LightVotes, truth: Illumination, shows: Tensor) -> Tensor:
 
 
 def _hemisphere(like: Tensor) -> Tensor:
-    """Return normals (1, 3, n, n) of all that is seen of a ball, as dense as it is seen."""
+    """Return normals (1, 3, n, n) of the visible half of a ball, evenly over its picture."""
     points = pixel_grid(BALL_CELLS, BALL_CELLS, like=like).movedim(-1, 0)
     flat = points * BALL_EDGE / points.norm(dim=0).clamp_min(BALL_EDGE)  # corners lie on the rim
     front = (1 - flat.square().sum(dim=0, keepdim=True)).sqrt()
@@ -209,43 +209,6 @@ def clean_loss(prediction: Tensor, clean: Tensor, levels: Levels) -> Tensor:
     """
     weight = (levels.alpha / levels.sigma).square().clamp_max(MAX_SNR)
     return (weight * (prediction.double() - clean.double()).square()).mean()
-
-
-def generator_loss(generated: Tensor) -> Tensor:
-    """Return the student's loss for the discriminator's logits (B, 1) of generated latents."""
-    return F.softplus(-generated).mean()
-
-
-def discriminator_loss(generated: Tensor, real: Tensor) -> Tensor:
-    """Return how badly logits (B, 1) tell generated from real latents; for the critic."""
-    return (F.softplus(generated) + F.softplus(-real)).mean()
-
-
-def shortfall(similarity: Tensor, threshold: float) -> Tensor:
-    """Return how far similarities (B,) stay below `threshold`; nothing is gained above it.
-
-    The clamp of arXiv:2408.14176: without it, pictures drift to what the judge likes best.
-    """
-    return F.relu(threshold - similarity).mean()
-
-
-def linear_decay(weight: float, *, step: int, last: int) -> float:
-    """Return `weight` at `step`, falling linearly from step 0 to nothing at step `last`."""
-    return weight * max(0.0, 1 - step / last)
-
-
-@torch.no_grad()
-def integrate(
-    predict: Callable[[Tensor, float], Tensor], noise: Tensor, schedule: Schedule
-) -> Tensor:
-    """Return clean latents (B, C, h, w) after all steps of `schedule`, from `noise`.
-
-    `predict` maps latents and a timestep to a prediction of the schedule's type.
-    """
-    latents = schedule.initial_latents(noise)
-    for index, step in enumerate(schedule.steps):
-        latents = schedule.advance(latents, predict(latents, step.timestep), index)
-    return latents
 
 
 def score_regulariser(

@@ -28,17 +28,15 @@ _SCENES = (
     *("supermarket", "spaceship", "cinema", "disco", "throne room", "train carriage"),
     "moon surface",
 )
-_HELD_OUT = "held_out"  # the module of places that neither library nor training shows
 
 
-def find_places() -> tuple[tuple[Place, ...], ...]:
-    """Return the places that networks know, more of the library, and those held out."""
+def find_places() -> tuple[tuple[Place, ...], tuple[Place, ...]]:
+    """Return the places that networks know by number, and the others."""
     found: dict[str, Place] = {}
     for module in pkgutil.iter_modules(__path__):
-        if module.name != _HELD_OUT:
-            found |= _in_module(module.name)
+        found |= _in_module(module.name)
     known, scenes = (tuple(map(found.pop, names)) for names in (_KNOWN, _SCENES))
-    return known, (*scenes, *found.values()), tuple(_in_module(_HELD_OUT).values())
+    return known, (*scenes, *found.values())
 
 
 def _in_module(name: str) -> dict[str, Place]:
@@ -47,4 +45,4 @@ def _in_module(name: str) -> dict[str, Place]:
     return {value.name: value for value in values if isinstance(value, Place)}
 
 
-KNOWN, SCENES, HELD_OUT = find_places()
+KNOWN, SCENES = find_places()

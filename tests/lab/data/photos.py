@@ -1,8 +1,4 @@
-"""Generated photos of coloured things on plain grounds, in folders and tars."""
-
-import io
-import json
-import tarfile
+"""Generated photos of coloured things on plain grounds, in folders."""
 
 from PIL import Image, ImageDraw
 
@@ -21,12 +17,6 @@ def photo(colour, *, left=20, size=SIZE):
     return picture, mask
 
 
-def encoded(picture):
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
-    return buffer.getvalue()
-
-
 def make_folder(folder, *, views=3):
     """Two subjects with masks: a red cup and a blue vase."""
     for name, colour in (("red_cup", (210, 40, 40)), ("vase2", (40, 60, 210))):
@@ -36,25 +26,3 @@ def make_folder(folder, *, views=3):
             picture.save(folder / name / f"{number}.png")
             mask.save(folder / name / f"{number}.mask.png")
     return folder
-
-
-def make_tar(path, members):
-    """An uncompressed tar of (name, bytes)."""
-    with tarfile.open(path, "w") as archive:
-        for name, data in members:
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-    return path
-
-
-def sample_members(key, colour, *, subject=None, caption=None):
-    """The files of one photo in a shard."""
-    picture, mask = photo(colour)
-    members = [(f"{key}.png", encoded(picture)), (f"{key}.mask.png", encoded(mask))]
-    fields = {"subject": subject} if subject else {}
-    if fields:
-        members.append((f"{key}.json", json.dumps(fields).encode()))
-    if caption:
-        members.append((f"{key}.txt", caption.encode()))
-    return members

@@ -1,13 +1,11 @@
 """Kills toy runs at random until enough were killed; run as a script, it reports as JSON.
 
-One process imports everything and forks the runs, so that each starts at once. Every attempt
-saves in one file or in parts, by chance, so the form changes within a run.
+One process imports everything and forks the runs, so that each starts at once.
 """
 
 import json
 import random
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,12 +13,11 @@ import torch._dynamo  # noqa: F401 - optimizers import it late, and every fork w
 
 from swiftpie.imageio.atomic import TEMPORARY
 from swiftpie_lab.training.loop import fit
-from swiftpie_lab.training.state import INDEX_FILE, read_state
+from swiftpie_lab.training.state import read_state
 from tests.kills import Moments, finishes
 from tests.lab.training.toy import CONFIG, ToyStage
 
 STAGE = ToyStage(width=128)
-FORMS = (None, 0.2)  # MiB a file; a state has about 0.3
 MOST_STEPS = 3  # of a process before it is killed
 LONGEST_S = 0.03  # after such a step
 AIMED = 1.0  # of the kills wait until the run saves
@@ -50,20 +47,13 @@ def train(run, chance=None):
     """Train in a process of its own, which `chance` kills; tell whether it finished."""
     if chance is None:
         return finishes(lambda: fit(STAGE, CONFIG, run))
-    config = replace(CONFIG, max_file_mib=chance.choice(FORMS))
     moments = Moments(chance, MOST_STEPS, LONGEST_S, AIMED, lambda: is_saving(run))
-    return finishes(lambda: fit(STAGE, config, run), moments)
+    return finishes(lambda: fit(STAGE, CONFIG, run), moments)
 
 
 def is_saving(run):
     """Whether there are files that a finished save does not leave behind."""
-    if any(run.glob(TEMPORARY)):
-        return True
-    try:
-        listed = json.loads((run / INDEX_FILE).read_text())["parts"]
-    except FileNotFoundError:
-        listed = []
-    return any(path.name not in listed for path in run.glob("state-step*"))
+    return any(run.glob(TEMPORARY))
 
 
 def same(first, second):

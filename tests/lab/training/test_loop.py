@@ -19,7 +19,7 @@ from torch import nn
 from swiftpie.config import override
 from swiftpie.errors import ConfigError, InputError
 from swiftpie_lab.training.loop import NotFiniteError, fit, learning_rate_factor
-from swiftpie_lab.training.recipes import mini
+from swiftpie_lab.training.recipes import mini, published
 from swiftpie_lab.training.state import STATE_FILE, read_state
 from tests.lab.training.toy import CONFIG, ToyRivals, ToyStage
 
@@ -154,7 +154,7 @@ def test_a_later_update_sees_the_weights_of_an_earlier_one(tmp_path):
 
 
 def test_rivals_resume_bit_for_bit_with_accumulation(tmp_path):
-    config = replace(CONFIG, steps=6, accumulate=3, max_file_mib=0.005)
+    config = replace(CONFIG, steps=6, accumulate=3)
     list(fit(ToyRivals(), config, tmp_path / "whole"))
     list(fit(ToyRivals(), config, tmp_path / "parts", time_limit_s=0.0))
     assert len(list(fit(ToyRivals(), config, tmp_path / "parts"))) == 5
@@ -260,7 +260,6 @@ def test_learning_rate_decays_by_time_where_a_limit_ends_the_run(tmp_path):
         {"decay_share": 1.5},
         {"final_share": -1.0},
         {"max_gradient_norm": 0.0},
-        {"max_file_mib": 0.0},
     ],
 )
 def test_settings_that_train_nothing_are_refused_before_anything_is_built(changes):
@@ -294,7 +293,7 @@ def test_a_full_disk_ends_a_run_in_a_sentence_that_goes_on_later(tmp_path):
         (mini.mini_world, "stage.views=0"),
         (mini.mini_world, "stage.pixel_weight=-1"),
         (mini.mini_world, "stage.drops.aligned=-0.5"),
-        (mini.mini_dmd2, "stage.student_every=0"),
+        (published.adapter_matching, "stage.teacher.student_every=0"),
         (mini.mini_cutout, "stage.batch_size=1000000000"),
     ],
 )

@@ -6,23 +6,19 @@ import torch
 from diffusers import UNet2DConditionModel
 
 from swiftpie.noise import draw_noise
-from swiftpie.schedules import PredictionType, build_schedule
+from swiftpie.schedules import PredictionType
 from swiftpie_lab.training.losses import (
     add_noise_at,
     clean_loss,
     clean_of,
-    discriminator_loss,
     dmd_gradient,
     draw_levels,
-    generator_loss,
     guide,
-    integrate,
     levels_at,
     loss_of_gradient,
     noise_of,
     noised,
     score_regulariser,
-    shortfall,
 )
 
 SHAPE = (3, 4, 8, 8)
@@ -127,39 +123,6 @@ def test_critic_losses_vanish_for_a_perfect_prediction_and_weigh_timesteps():
     assert weight.max() == 5
     assert weight.min() < 0.01
     assert_equal(clean_loss(guess, truth, levels), np.mean(weight * error))
-
-
-def test_discriminator_losses_are_softplus_of_the_logits():
-    false, true = normal(0, (5, 1)), normal(1, (5, 1))
-    softplus = [np.log1p(np.exp(dense(x))) for x in (-false, false, -true)]
-    assert_equal(generator_loss(false), softplus[0].mean())
-    assert_equal(discriminator_loss(false, true), (softplus[1] + softplus[2]).mean())
-
-
-def test_nothing_is_gained_above_the_threshold():
-    similarity = torch.tensor([0.1, 0.35, 0.9], requires_grad=True)
-    loss = shortfall(similarity, 0.35)
-    loss.backward()
-    assert float(loss.detach()) == pytest.approx(0.25 / 3)
-    assert similarity.grad.tolist() == pytest.approx([-1 / 3, 0, 0])
-
-
-def test_sampling_with_a_perfect_predictor_ends_at_its_picture():
-    clean, noise = normal(0, dtype=torch.float32), normal(1, dtype=torch.float32)
-    schedule = build_schedule((999, 749, 499, 249), PredictionType.SAMPLE)
-    asked = []
-
-    def predict(latents, timestep):
-        asked.append((timestep, latents.clone()))
-        return clean
-
-    assert torch.equal(integrate(predict, noise, schedule), clean)
-    assert [timestep for timestep, _ in asked] == [999, 749, 499, 249]
-    alpha, sigma = dense_levels(torch.tensor([749]))
-    # The first step starts from pure noise, so what it calls noise is a little too long.
-    first_alpha, first_sigma = dense_levels(torch.tensor([999]))
-    found = (dense(noise) - first_alpha * dense(clean)) / first_sigma
-    assert_equal(asked[1][1], alpha * dense(clean) + sigma * found, atol=1e-5)
 
 
 @pytest.fixture(scope="module")

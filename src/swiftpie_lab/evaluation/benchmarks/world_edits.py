@@ -305,7 +305,7 @@ class WorldEditBenchmark(EditBenchmark[WorldEditCase]):
             [EditSpec(case.kind, case.wanted)],
             others=stand_aside(aside, subject, other, [case.requested]),
         )
-        requested = {WorldChange.REMOVAL: first.mask, WorldChange.SECOND: drawn.newcomer}
+        requested = {WorldChange.REMOVAL: first.mask, WorldChange.SECOND: drawn.second}
         return EditAnswer(
             source=first.pixels,
             target=drawn.pixels,

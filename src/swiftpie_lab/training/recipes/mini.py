@@ -1,46 +1,20 @@
-"""How the mini model is trained, distilled, inverted and judged."""
+"""How the mini model is trained, inverted and judged."""
 
 from dataclasses import asdict, replace
 
 from swiftpie_lab.training.loop import LoopConfig, TrainConfig
 from swiftpie_lab.training.stages.autoencoder import AutoencoderConfig
 from swiftpie_lab.training.stages.cutout import CutoutConfig
-from swiftpie_lab.training.stages.distillation.base import SceneSettings
-from swiftpie_lab.training.stages.distillation.dmd2 import Dmd2Config
-from swiftpie_lab.training.stages.distillation.teacher import TeacherConfig
 from swiftpie_lab.training.stages.inversion.mini import MiniInversionConfig
 from swiftpie_lab.training.stages.judges import WorldJudgesConfig
 from swiftpie_lab.training.stages.layout import LayoutConfig
 from swiftpie_lab.training.stages.light import LightConfig
-from swiftpie_lab.training.stages.one_step.networks import Sizes
 from swiftpie_lab.training.stages.one_step.stage import OneStepConfig
 from swiftpie_lab.training.stages.one_step.tasks import Drops, Tasks
 from swiftpie_lab.training.stages.scene import SceneConfig
 from swiftpie_lab.training.stages.sharpening import SharpeningConfig
 
-SCENES = SceneSettings(num_subjects=6)
-ON_PICTURES = MiniInversionConfig(  # the second stage of inversion
-    start_from="world_inversion",
-    generated_share=0.0,
-    reconstruct_every=1,
-    edits_weight=1.5,
-    latents_weight=0.0,
-    pixels_weight=1.0,
-)
-ON_PICTURES_LOOP = LoopConfig(steps=400, learning_rate=5e-4, decay_share=0.7, ema_decay=0.998)
-LARGER = Sizes(
-    text_layers=3,
-    text_length=48,
-    vocabulary=3072,
-    widths=(128, 192),
-    heads=(2, 3),
-    identity_grid=8,
-    identity_blocks=1,
-    knows_pose=True,
-    knows_light=True,
-)
 WORLD_MODEL = OneStepConfig(
-    sizes=LARGER,
     num_subjects=6,
     pixel_weight=1.0,
     pixel_samples=8,
@@ -57,19 +31,6 @@ SEMANTIC_MODEL = replace(  # of the stages after which the semantic branch alone
     lookup_weight=0.3,
     sceneries=0,
 )
-
-
-def mini_teacher() -> TrainConfig:
-    """Multi-step diffusion teacher of the world, from the packaged weights on."""
-    # Encoders and layouts stay those of the package: a student reads the same tokens.
-    stage = TeacherConfig(trained=("denoiser",), scenes=SCENES)
-    return TrainConfig(loop=LoopConfig(steps=3000, learning_rate=1e-3), stage=stage)
-
-
-def mini_dmd2() -> TrainConfig:
-    """One-step student by distribution matching with a discriminator, needs mini-teacher."""
-    loop = LoopConfig(steps=5000, learning_rate=1e-5, max_gradient_norm=10.0, uses_muon=False)
-    return TrainConfig(loop=loop, stage=Dmd2Config(scenes=SCENES))
 
 
 def world_autoencoder() -> TrainConfig:
@@ -105,7 +66,7 @@ def world_semantic() -> TrainConfig:
 
 
 def world_semantic_sharpening() -> TrainConfig:
-    """The model of world-semantic beside a critic and with all tasks, as the package holds it."""
+    """The model of world-semantic, trained further with a critic on all tasks, as packaged."""
     tasks = Tasks(
         placed_freely=0.10, pair=0.08, repaint=0.12, refine=0.04, insert=0.12, semantic=0.25
     )
@@ -114,35 +75,6 @@ def world_semantic_sharpening() -> TrainConfig:
     )
     loop = LoopConfig(
         steps=530, learning_rate=6e-4, learning_rates=(6e-4, 1e-3), decay_share=0.5, ema_decay=0.99
-    )
-    return TrainConfig(loop=loop, stage=SharpeningConfig(model))
-
-
-def world_one_network() -> TrainConfig:
-    """The packaged model trained further to draw places from their pictures as well."""
-    tasks = Tasks(
-        placed_freely=0.08,
-        pair=0.07,
-        repaint=0.08,
-        refine=0.03,
-        insert=0.16,
-        semantic=0.15,
-        scene=0.32,
-    )
-    model = replace(
-        SEMANTIC_MODEL,
-        start="mini",
-        trained=("denoiser",),
-        tasks=tasks,
-        grown_share=0.7,
-        subject_weight=3.0,
-    )
-    loop = LoopConfig(
-        steps=4000,
-        learning_rate=1.2e-3,
-        learning_rates=(1.2e-3, 1e-3),
-        decay_share=0.6,
-        ema_decay=0.995,
     )
     return TrainConfig(loop=loop, stage=SharpeningConfig(model))
 
@@ -185,11 +117,6 @@ def world_inversion() -> TrainConfig:
     loop = LoopConfig(steps=6000, learning_rate=2e-3, ema_decay=0.998)
     stage = MiniInversionConfig(generator="mini_world")
     return TrainConfig(loop=loop, stage=stage)
-
-
-def world_inversion_pictures() -> TrainConfig:
-    """The same network trained further on rendered pictures, not on the generator's own."""
-    return TrainConfig(loop=ON_PICTURES_LOOP, stage=ON_PICTURES)
 
 
 def world_judges() -> TrainConfig:

@@ -1,6 +1,6 @@
 """How adapters and inversion networks of published one-step models are trained."""
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 from swiftpie_lab.training.loop import LoopConfig, TrainConfig
 from swiftpie_lab.training.optimizers import Adam
@@ -12,13 +12,8 @@ from swiftpie_lab.training.stages.subject.stage import SubjectConfig
 RATES = (1e-5, 1e-4)  # of the adapter (that of SwiftEdit's) and of the discriminator
 FAKE_SCORE_RATE = 1e-3  # of a low-rank change, as in arXiv:2312.05239
 MATCHING_STEPS = 20_000  # of the fake score; one in five is the adapter's as well
-REST = 0.25  # share of their usual weight that other losses keep beside matching
+REST = 0.25  # share of their usual weight that other losses keep where matching is on
 MAX_NORM = 1e9  # of gradients: none is clipped
-ON_PICTURES = InversionConfig(
-    terms=InversionWeights(noise=0.0, latents=0.0, pixels=1.0, score=1.0),
-    trains_image_branch=False,
-    batch_size=1,
-)
 
 
 def adapter() -> TrainConfig:
@@ -40,15 +35,9 @@ def adapter_matching() -> TrainConfig:
     """Adapter matched to a multi-step teacher that wears one; set stage.teacher.*, needs peft."""
     usual = {name: REST * weight for name, weight in asdict(LossWeights()).items()}
     loss = LossWeights(**usual | {"matching": 1.0})
-    stage = AdapterConfig(loss=loss, prompt_steps=MATCHING_STEPS)
+    stage = AdapterConfig(loss=loss)
     loop = _loop(steps=MATCHING_STEPS, rates=(*RATES, FAKE_SCORE_RATE))
     return TrainConfig(loop=loop, stage=stage)
-
-
-def subject_lora() -> TrainConfig:
-    """A LoRA of one subject for a multi-step model; set stage.data, stage.noun and stage.unet."""
-    loop = LoopConfig(800, 1e-4, uses_muon=False)
-    return TrainConfig(loop=loop, stage=SubjectConfig(distils=False))
 
 
 def echo_distill() -> TrainConfig:
@@ -69,18 +58,12 @@ def inversion() -> TrainConfig:
 
 def inversion_pictures() -> TrainConfig:
     """The paper's stage 2 on photos; needs stage.photos, stage.teacher and stage.dists."""
-    stage = replace(ON_PICTURES, needs_dists=True, wrong_prompts=0.0)
+    stage = InversionConfig(
+        terms=InversionWeights(noise=0.0, latents=0.0, pixels=1.0, score=1.0),
+        trains_image_branch=False,
+        batch_size=1,
+    )
     return TrainConfig(loop=_adam_loop(180_000), stage=stage)
-
-
-def inversion_own() -> TrainConfig:
-    """Stage 1 with a rate that warms up and falls, by AdamW."""
-    return TrainConfig(loop=_falling_loop(100_000), stage=InversionConfig())
-
-
-def inversion_pictures_own() -> TrainConfig:
-    """Stage 2 so, without DISTS and with some prompts that do not fit, for better masks."""
-    return TrainConfig(loop=_falling_loop(180_000), stage=ON_PICTURES)
 
 
 def _adam_loop(steps: int) -> LoopConfig:
@@ -96,7 +79,3 @@ def _adam_loop(steps: int) -> LoopConfig:
         uses_muon=False,
         adam=adam,
     )
-
-
-def _falling_loop(steps: int) -> LoopConfig:
-    return LoopConfig(steps, 1e-5, uses_muon=False, decay_share=0.1)

@@ -19,7 +19,6 @@ from swiftpie_lab.judges import (
     SubjectEmbedder,
     close_and_around,
     cut,
-    load_judges,
     shrink,
     subject_crops,
 )
@@ -65,21 +64,14 @@ class WorldJudges(nn.Module):
 class WorldJudgesConfig:
     """Settings of the stage."""
 
-    start: str = ""  # go on from a run or a folder of exported judges; else from nothing
     num_subjects: int = 48  # each is contrasted with all the others of its batch
     size_px: int = 128
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """The run that it goes on from, if any."""
-        return (self.start,)
 
     def build(self, context: Context) -> "WorldJudgesStage":
         """Return the stage for the given data and device."""
         world = context.world("train", size_px=self.size_px)
         held_out = context.world("held_out", size_px=self.size_px)
-        start = context.weights_of(self.start) if self.start else None
-        return WorldJudgesStage(world, held_out, config=self, start=start)
+        return WorldJudgesStage(world, held_out, config=self)
 
 
 @dataclass(frozen=True)
@@ -89,7 +81,6 @@ class WorldJudgesStage:
     world: World
     held_out: World
     config: WorldJudgesConfig
-    start: Path | None = None
 
     @property
     def samples_per_step(self) -> int:
@@ -97,19 +88,9 @@ class WorldJudgesStage:
         return 2 * self.config.num_subjects
 
     def network(self) -> WorldJudges:
-        """Return the judges to go on from; new ones have a fixed initialisation.
-
-        Raises:
-            WeightsError: What is to be gone on from are no judges of this version.
-        """
+        """Return new judges, with a fixed initialisation."""
         torch.manual_seed(2)
-        judges = WorldJudges()
-        if self.start is not None:
-            judges.subject_embedder, judges.picture_reader = load_judges(
-                self.start, WHOLE_QUESTIONS, CLOSE_QUESTIONS
-            )
-            judges.train().requires_grad_(requires_grad=True)
-        return judges.to(self.world.tiles.device)
+        return WorldJudges().to(self.world.tiles.device)
 
     def losses(self, network: WorldJudges, step: int) -> dict[str, Tensor]:
         """Return the contrastive term, and one for all questions."""

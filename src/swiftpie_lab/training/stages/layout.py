@@ -56,8 +56,7 @@ class LayoutStage:
         return self.config.num_subjects * self.config.views
 
     def network(self) -> LayoutPredictor:
-        """Return the predictor as it is; what reads the light, or shares with it, stays so."""
-        assert self.model.initial is not None, "it starts from weights"
+        """Return a copy of the predictor; only its layers that place are trained."""
         predictor = copy.deepcopy(self.model.initial.layout_predictor).train()
         predictor.requires_grad_(requires_grad=False)
         predictor.layers.requires_grad_(requires_grad=True)
@@ -99,7 +98,6 @@ class LayoutStage:
         self.model.export_with(network, folder)
 
     def _predicted(self, network: LayoutPredictor, placed: PlacedSubjects) -> LayoutScores:
-        assert self.model.initial is not None, "it starts from weights"
         with torch.no_grad():
             text = self.model.encode_text(self.model.initial, placed.captions).pooled
         extent = subject_extent(placed.frames[:, 3:])

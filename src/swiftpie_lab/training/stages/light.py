@@ -9,13 +9,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from swiftpie.errors import ConfigError
 from swiftpie.geometry.shading import Illumination, Lighting
 from swiftpie.imageio.images import contact_sheet, to_pil
-from swiftpie.mini.layout_predictor import LayoutPredictor, LightReader
+from swiftpie.mini.layout_predictor import LayoutPredictor
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.losses import light_loss, vote_loss
-from swiftpie_lab.training.stages.one_step.networks import load_trained
 from swiftpie_lab.training.stages.one_step.stage import OneStepConfig, OneStepStage, fast_precision
 from swiftpie_world.lighting import REFERENCE_NUMBERS, light_of_reference
 from swiftpie_world.sampler import NOISE_CELLS, NOISE_CHANNELS
@@ -33,15 +31,14 @@ class LightConfig:
     """Settings of the stage."""
 
     start: str = "mini_world"  # the run or the folder of exported weights whose reader it is
-    reader: str = ""  # whose reader is taken over, if not that of `start`: one trained meanwhile
     num_pictures: int = 48  # a step, and as many references
     validation_pictures: int = 192
     photos: str = ""  # a folder of photographs: half of the pictures are such
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """The runs that it goes on from."""
-        return (self.start, *([self.reader] if self.reader else []))
+        """The run that it goes on from."""
+        return (self.start,)
 
     def build(self, context: Context) -> "LightStage":
         """Return the stage for the given data and device.
@@ -50,11 +47,7 @@ class LightConfig:
             ConfigError: The weights read no light.
         """
         config = OneStepConfig(start=self.start, sceneries=self.num_pictures, photos=self.photos)
-        stage = LightStage(config.build(context), self)
-        if self.reader:
-            other, *_ = load_trained(context.weights_of(self.reader), device=context.device)
-            stage.take_over(other.layout_predictor.light_reader, name=self.reader)
-        return stage
+        return LightStage(config.build(context), self)
 
 
 class LightSample(NamedTuple):
@@ -91,26 +84,8 @@ class LightStage:
         """Pictures that one step sees."""
         return self.config.num_pictures
 
-    def take_over(self, reader: LightReader | None, *, name: str) -> None:
-        """Begin with what another reader of this form has learned of pictures.
-
-        Raises:
-            ConfigError: There is none in those weights.
-        """
-        assert self.model.initial is not None, "it starts from weights"
-        own = self.model.initial.layout_predictor.light_reader
-        assert own is not None, "the weights were checked"
-        if reader is None:
-            raise ConfigError(
-                f"The weights of {name!r} know no light, and reader={name!r} takes over what tells "
-                "it. Name others, or leave it out."
-            )
-        for part in LOOKS:
-            getattr(own, part).load_state_dict(getattr(reader, part).state_dict())
-
     def network(self) -> LayoutPredictor:
-        """Return the predictor as it is; of it only what looks at pictures is trained."""
-        assert self.model.initial is not None, "it starts from weights"
+        """Return a copy of the predictor; only its parts that read pictures are trained."""
         predictor = copy.deepcopy(self.model.initial.layout_predictor).train()
         assert predictor.light_reader is not None, "the weights were checked"
         predictor.requires_grad_(requires_grad=False)
@@ -161,14 +136,12 @@ class LightStage:
         return LightSample(pixels * mask, mask, scenery.given, scenery.shows, truth)
 
     def _read(self, network: LayoutPredictor, seen: LightSample, *, seed: int) -> Lighting:
-        """Tell the lights by pictures beside noise that does not belong to them, and few words."""
+        """Read the lights of pictures, with unrelated noise and a plain prompt."""
         count = len(seen.given)
         generator = torch.Generator().manual_seed(seed)
         noise = torch.randn(count, NOISE_CHANNELS, *NOISE_CELLS, generator=generator)
         with torch.no_grad():
-            networks = self.model.initial
-            assert networks is not None, "it starts from weights"
-            text = self.model.encode_text(networks, [PROMPT]).pooled.expand(count, -1)
+            text = self.model.encode_text(self.model.initial, [PROMPT]).pooled.expand(count, -1)
         found = network.light(
             noise.to(seen.given), text, pixels=seen.pixels, mask=seen.mask, given=seen.given
         )

@@ -43,7 +43,7 @@ class SceneConfig:
     missing_share: float = 0.15  # of the pictures without a reference: places from words alone
     same_noise_share: float = 0.3  # of the references that the noise of the picture draws, too
     unnamed_share: float = 0.5  # of the pictures with a reference whose place nothing names
-    plain_share: float = 0.06  # of the pictures that ask for the reference as it is
+    plain_share: float = 0.06  # of the pictures that show the reference unchanged
     cast_share: float = 0.4  # of the pictures with a colour cast and another tone curve
     zoom_share: float = 0.3  # of the pictures whose reference and truth are a closer, turned view
     texture_share: float = 0.0  # of the pictures with a reference: as rough as photographs are
@@ -195,7 +195,7 @@ class SceneStage:
             held_out: Whether settings are those that training leaves out.
             missing: Whether no picture has a reference, or each has; None: as training deals them.
             covered: Whether all references show autumn or winter, and the places summer.
-            is_training: Whether some ask for the reference as it is, or for summer where it shows
+            is_training: Whether some show the reference unchanged, or summer where it shows
                 autumn or winter, or have a colour cast and another exposure, as photographs have,
                 and places are all that the library holds; else all are named places under the sky.
         """
@@ -217,7 +217,7 @@ class SceneStage:
                 )
             ]
         share = 1.0 if covered else config.covered_share * is_training
-        wanted, shown, asked = self._uncovering(wanted, seed=seed, share=share, lacks=lacks)
+        wanted, shown, read = self._uncovering(wanted, seed=seed, share=share, lacks=lacks)
         place_noise = torch.where(is_own.view(-1, 1, 1, 1), noise, other).to(self.device)
         noise = noise.to(self.device)
         fields = read_fields(place_noise, size_px=config.size_px)
@@ -231,7 +231,7 @@ class SceneStage:
             place, plain = view(place), view(plain)
             if config.texture_share:
                 place, plain = self._roughen(place, plain, seed=seed, applies=~lacks)
-        numbers = torch.tensor([list(one) for one in asked], device=self.device)
+        numbers = torch.tensor([list(one) for one in read], device=self.device)
         is_unnamed = (chance[:, 4] < config.unnamed_share) & ~lacks
         numbers[is_unnamed.to(self.device), 0] = len(PLACES)
         numbers[:, 0].clamp_(max=len(PLACES))  # places of scenes alone have no name
@@ -265,7 +265,7 @@ class SceneStage:
     def _uncovering(
         self, wanted: list[Setting], *, seed: int, share: float, lacks: Tensor
     ) -> tuple[list[Setting], list[Setting], list[Setting]]:
-        """Return settings of places, of references, and those that are asked for.
+        """Return settings of places, of references, and those that the network reads.
 
         A `share` of the references shows autumn or winter, half of them in plain light.
         """
@@ -276,7 +276,7 @@ class SceneStage:
             if setting.season in COVERING and not is_held_out(setting)
         ]
         dealt = torch.rand(len(wanted), 3, generator=generator).tolist()
-        places, references, asked = (
+        places, references, read = (
             list(wanted),
             [Setting(one.place) for one in wanted],
             list(wanted),
@@ -288,8 +288,8 @@ class SceneStage:
             if light < 0.5:
                 cover = Setting(cover.place, season=cover.season)
             places[row], references[row] = cover._replace(season=0), cover
-            asked[row] = Setting(cover.place, season=UNCOVERED)
-        return places, references, asked
+            read[row] = Setting(cover.place, season=UNCOVERED)
+        return places, references, read
 
     def _cameras(
         self, count: int, generator: torch.Generator, applies: Tensor

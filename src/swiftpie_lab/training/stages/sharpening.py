@@ -1,12 +1,12 @@
-"""The one-step model, trained further beside a critic of latent patches, for its textures.
+"""The one-step model, trained further with a critic of latent patches, for its textures.
 
-A regression draws the mean of all that it cannot tell yet: grass, waves and leaves come out as
-haze. The critic sees noise and latents together, so it knows not only how grass looks but where
-its blades belong.
+A regression draws the mean of what it cannot predict yet: grass, waves and leaves become haze. The
+critic sees noise and latents together, so it learns how grass looks and where its blades belong.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.loop import Update
-from swiftpie_lab.training.stages.distillation.base import BesideCritic, StudentAndCritic
+from swiftpie_lab.training.stages.one_step.networks import OneStepNetworks
 from swiftpie_lab.training.stages.one_step.stage import OneStepConfig, OneStepStage
 
 CRITIC_SEED = 5  # of its first weights
@@ -51,7 +51,7 @@ class PatchCritic(nn.Module):
 
     def __init__(self, autoencoder: PatchAutoencoder, *, channels: int, width: int) -> None:
         super().__init__()
-        # What moves no pixel tells drawn from true as well as what does; the root goes between.
+        # The root is a compromise: latents that move no pixel also distinguish drawn from true.
         self.register_buffer("weights", autoencoder.channel_weights().detach().sqrt())
         self.layers = nn.Sequential(
             nn.Conv2d(2 * channels, width, 3, padding=1),
@@ -71,8 +71,17 @@ class PatchCritic(nn.Module):
         return logits
 
 
+class ModelAndCritic(nn.Module):
+    """The model, and the critic that follows it."""
+
+    def __init__(self, model: OneStepNetworks, critic: PatchCritic) -> None:
+        super().__init__()
+        self.model = model
+        self.critic = critic
+
+
 @dataclass(frozen=True)
-class SharpeningStage(BesideCritic[PatchCritic]):
+class SharpeningStage:
     """Regress as the one-step stage does, and fool a critic that compares with the truth.
 
     Drawn and true patches are compared in pairs, and the critic's slope is held down at both
@@ -83,37 +92,50 @@ class SharpeningStage(BesideCritic[PatchCritic]):
     config: SharpeningConfig
 
     @property
-    def one_step(self) -> OneStepStage:
-        """The model itself."""
-        return self.model
+    def samples_per_step(self) -> int:
+        """Pictures that one step sees."""
+        return self.model.samples_per_step
 
-    def network(self) -> StudentAndCritic[PatchCritic]:
+    @property
+    def groups(self) -> Mapping[str, tuple[str, ...]]:
+        """The model and its critic, each with its own optimizer."""
+        return {"model": ("model",), "critic": ("critic",)}
+
+    def network(self) -> ModelAndCritic:
         """Return the model to go on from, and a critic with a fixed initialisation."""
-        student = self.model.network()
+        model = self.model.network()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(CRITIC_SEED)
             critic = PatchCritic(
                 self.model.autoencoder,
-                channels=int(student.denoiser.config.latent_channels),
+                channels=int(model.denoiser.config.latent_channels),
                 width=self.config.critic_width,
             )
-        return StudentAndCritic(student, critic.to(self.model.world.tiles.device))
+        return ModelAndCritic(model, critic.to(self.model.world.tiles.device))
 
     def updates(
         self,
-        network: StudentAndCritic[PatchCritic],
+        network: ModelAndCritic,
         step: int,  # noqa: ARG002  both learn at every one
         draw: int,
     ) -> Iterator[Update]:
         """Move the model, then its critic, by the same pictures."""
-        attempt = self.model.attempt(network.student, draw)
+        attempt = self.model.attempt(network.model, draw)
         noise, true = attempt.answer.noise.float(), attempt.latents
         drawn = attempt.outcome.prediction.sample.float()
-        terms = self.model.terms(network.student, attempt, draw)
+        terms = self.model.terms(network.model, attempt, draw)
         ahead = network.critic(true, noise) - network.critic(drawn, noise)
         terms["adversarial"] = self.config.adversarial_weight * F.softplus(ahead).mean()
-        yield Update("student", terms)
+        yield Update("model", terms)
         yield Update("critic", self._critic_terms(network.critic, drawn.detach(), true, noise))
+
+    def sample(self, network: ModelAndCritic, path: Path) -> dict[str, float]:
+        """Save and judge pictures of held-out subjects; see `OneStepStage`."""
+        return self.model.sample(network.model, path)
+
+    def export(self, network: ModelAndCritic, folder: Path) -> None:
+        """Write the model as `OneStepStage` does; the critic is left out."""
+        self.model.export(network.model, folder)
 
     def _critic_terms(
         self, critic: PatchCritic, drawn: Tensor, true: Tensor, noise: Tensor

@@ -1,30 +1,35 @@
 """What the tests of all stages start from: the mini model, and a tiny random Stable Diffusion."""
 
 import importlib.resources
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.loop import LoopConfig, fit
 from swiftpie_lab.training.stages.adapter.networks import LossWeights, TeacherSettings
 from swiftpie_lab.training.stages.adapter.stage import AdapterConfig
-from swiftpie_lab.training.stages.distillation.base import (
-    NOTHING_DROPPED,
-    SceneSettings,
-    encode,
-    load_pair,
-)
+from swiftpie_lab.training.stages.one_step.networks import Sizes, new_networks, train_tokenizer
+from swiftpie_lab.training.stages.one_step.stage import OneStepStage
 from swiftpie_lab.training.state import STATE_FILE
 from tests.backbones.tiny_models import make_pipeline, make_public_adapter, make_unet
 from tests.lab.data.photos import make_folder
-from tests.lab.training.tiny_clip import make_clip
 
-SCENES = SceneSettings(num_subjects=2, views=1, drops=NOTHING_DROPPED)
 SIDE_PX = 64
+SMALL = Sizes(
+    width=40,
+    text_layers=1,
+    text_length=40,
+    vocabulary=2048,
+    widths=(16, 24),
+    heads=(1, 1),
+    identity_grid=4,
+    identity_blocks=0,
+)
 LOOP = LoopConfig(
     steps=2, learning_rate=1e-4, log_every=1, sample_every=2, save_every=100, uses_muon=False
 )
@@ -36,29 +41,11 @@ def context(tmp_path_factory):
     return Context(data=Path(str(samples)), runs=tmp_path_factory.mktemp("runs"), device="cpu")
 
 
-@pytest.fixture(scope="package")
-def models(context):
-    """The packaged weights as student and as teacher, on the subjects of the package."""
-    pair = load_pair(context, student="mini", teacher="mini", scenes=SCENES)
-    return tuple(
-        model._replace(
-            stage=replace(
-                model.stage,
-                world=model.stage.held_out,
-                config=replace(model.stage.config, validation_pictures=2),
-            )
-        )
-        for model in pair
-    )
-
-
-@pytest.fixture(scope="package")
-def encoded(models):
-    """A batch and what the teacher is told about it."""
-    _, teacher = models
-    batch = teacher.stage.world.batch(2, 1, seed=3)
-    with torch.no_grad():
-        return batch, encode(teacher.stage, teacher.networks, batch, drops=NOTHING_DROPPED, seed=0)
+def small_model(world, config):
+    """Return a stage of small networks and an autoencoder that know nothing yet."""
+    networks = new_networks(train_tokenizer(world.corpus(), SMALL), SMALL)
+    autoencoder = PatchAutoencoder().eval().requires_grad_(False)
+    return OneStepStage(world, world, autoencoder, networks, config=config)
 
 
 @pytest.fixture
@@ -111,7 +98,6 @@ def place(tmp_path_factory):
     make_folder(root / "photos", views=2)
     make_unet(root / "teacher", "sd21", is_shallow=True)
     make_public_adapter(root / "teacher.safetensors", "sd21", is_shallow=True)
-    make_clip(root / "clip")
     return root
 
 

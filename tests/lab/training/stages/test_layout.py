@@ -1,24 +1,17 @@
 import pytest
 import torch
 
-from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie_lab.data.subjects import sample_subjects
 from swiftpie_lab.training.stages.layout import LayoutConfig, LayoutStage
-from swiftpie_lab.training.stages.one_step.networks import OneStepNetworks, Sizes, train_tokenizer
-from swiftpie_lab.training.stages.one_step.stage import OneStepConfig, OneStepStage
+from swiftpie_lab.training.stages.one_step.stage import OneStepConfig
 from swiftpie_world.sampler import World
-
-SIZES = Sizes(knows_pose=True, knows_light=True)
+from tests.lab.training.stages.conftest import small_model
 
 
 @pytest.fixture(scope="module")
 def stage():
     world = World(sample_subjects(), "held_out")
-    tokenizer = train_tokenizer(world.corpus(), SIZES)
-    networks = OneStepNetworks(tokenizer, SIZES)
-    model = OneStepStage(
-        world, world, PatchAutoencoder(), tokenizer, config=OneStepConfig(), initial=networks
-    )
+    model = small_model(world, OneStepConfig())
     return LayoutStage(model, LayoutConfig(num_subjects=2, views=3, validation_pictures=64))
 
 

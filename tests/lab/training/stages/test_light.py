@@ -1,35 +1,22 @@
 import copy
-from dataclasses import replace
 
 import pytest
 import torch
 
-from swiftpie import ConfigError
 from swiftpie.geometry.shading import Illumination
-from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie_lab.data.subjects import sample_subjects
 from swiftpie_lab.training.stages.light import LightConfig, LightStage, _apart
-from swiftpie_lab.training.stages.one_step.networks import OneStepNetworks, Sizes, train_tokenizer
-from swiftpie_lab.training.stages.one_step.stage import OneStepConfig, OneStepStage
+from swiftpie_lab.training.stages.one_step.stage import OneStepConfig
 from swiftpie_world.sampler import World
 from swiftpie_world.textures import make_textures
-
-SIZES = Sizes(knows_pose=True, knows_light=True)
+from tests.lab.training.stages.conftest import small_model
 
 
 @pytest.fixture(scope="module")
 def stage():
     subjects = sample_subjects()
     world = World(subjects, "held_out", surfaces=make_textures(8, subjects.tiles, [], seed=0))
-    tokenizer = train_tokenizer(world.corpus(), SIZES)
-    model = OneStepStage(
-        world,
-        world,
-        PatchAutoencoder(),
-        tokenizer,
-        config=OneStepConfig(sceneries=4),
-        initial=OneStepNetworks(tokenizer, SIZES),
-    )
+    model = small_model(world, OneStepConfig(sceneries=4))
     return LightStage(model, LightConfig(num_pictures=4, validation_pictures=4))
 
 
@@ -70,23 +57,6 @@ def test_a_calm_light_has_no_direction_that_could_be_off():
     found = truth._replace(direction=torch.tensor([[1.0], [-1], [-1]]) * torch.eye(3))
     assert _apart(found, truth) == pytest.approx(0, abs=0.1)
     assert _apart(truth._replace(direction=-torch.eye(3)), truth) == pytest.approx(180, abs=0.1)
-
-
-def test_a_reader_that_was_trained_meanwhile_is_taken_over(stage):
-    reader = OneStepNetworks(stage.model.tokenizer, SIZES).layout_predictor.light_reader
-    with torch.no_grad():
-        for one in reader.parameters():
-            one.add_(0.1)
-    mine = LightStage(
-        replace(stage.model, initial=copy.deepcopy(stage.model.initial)), stage.config
-    )
-    mine.take_over(reader, name="other")
-    taken, before = (one.network().light_reader for one in (mine, stage))
-    for name in reader.state_dict():
-        theirs = before if name.startswith("told.") else reader
-        assert torch.equal(taken.state_dict()[name], theirs.state_dict()[name]), name
-    with pytest.raises(ConfigError, match="'blind' know no light"):
-        mine.take_over(None, name="blind")
 
 
 def test_a_mirror_turns_pictures_and_lights_together(stage):

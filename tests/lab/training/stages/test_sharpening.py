@@ -7,31 +7,25 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie_lab.data.subjects import sample_subjects
-from swiftpie_lab.training.stages.one_step.networks import OneStepNetworks, Sizes, train_tokenizer
-from swiftpie_lab.training.stages.one_step.stage import OneStepConfig, OneStepStage
+from swiftpie_lab.training.stages.one_step.stage import OneStepConfig
 from swiftpie_lab.training.stages.one_step.tasks import Tasks
 from swiftpie_lab.training.stages.sharpening import SharpeningConfig, SharpeningStage
 from swiftpie_world.sampler import World
-from tests.lab.training.stages.conftest import LOOP, changed_parts, unseen
+from tests.lab.training.stages.conftest import LOOP, changed_parts, small_model, unseen
 
-SIZES = Sizes(knows_pose=True, knows_light=True)
 PLAIN = OneStepConfig(num_subjects=2, views=1, tasks=Tasks(0.0, 0.0, 0.0, 0.0, 0.0))
 
 
 @pytest.fixture(scope="module")
 def stage():
     world = World(sample_subjects(), "held_out")
-    tokenizer = train_tokenizer(world.corpus(), SIZES)
-    networks = OneStepNetworks(tokenizer, SIZES)
-    model = OneStepStage(world, world, PatchAutoencoder(), tokenizer, PLAIN, networks)
-    return SharpeningStage(model, SharpeningConfig(PLAIN, critic_width=32))
+    return SharpeningStage(small_model(world, PLAIN), SharpeningConfig(PLAIN, critic_width=32))
 
 
 def test_the_critic_learns_to_tell_true_from_drawn_patches(stage):
     network = stage.network()
-    attempt = stage.model.attempt(network.student, 1)
+    attempt = stage.model.attempt(network.model, 1)
     true, drawn = attempt.latents, attempt.outcome.prediction.sample.float().detach()
     optimizer = torch.optim.AdamW(network.critic.parameters(), lr=3e-3)
     for _ in range(60):
@@ -47,20 +41,20 @@ def test_the_critic_learns_to_tell_true_from_drawn_patches(stage):
 @pytest.mark.thorough
 def test_the_model_is_drawn_to_what_the_critic_takes_for_true(stage):
     network = stage.network()
-    student = next(iter(stage.updates(network, 0, 2)))
-    attempt = stage.model.attempt(network.student, 2)
+    model = next(iter(stage.updates(network, 0, 2)))
+    attempt = stage.model.attempt(network.model, 2)
     noise, drawn = attempt.answer.noise, attempt.outcome.prediction.sample.float()
     ahead = network.critic(attempt.latents, noise) - network.critic(drawn, noise)
-    assert student.group == "student"
-    torch.testing.assert_close(student.terms.pop("adversarial"), 0.5 * F.softplus(ahead).mean())
-    plain = stage.model.losses(network.student, 2)
-    assert plain.keys() == student.terms.keys()
+    assert model.group == "model"
+    torch.testing.assert_close(model.terms.pop("adversarial"), 0.5 * F.softplus(ahead).mean())
+    plain = stage.model.losses(network.model, 2)
+    assert plain.keys() == model.terms.keys()
     for name, term in plain.items():
-        torch.testing.assert_close(student.terms[name], term)
+        torch.testing.assert_close(model.terms[name], term)
 
 
 @pytest.mark.thorough
 def test_model_and_critic_learn_side_by_side(stage, train):
     _, folder = train(unseen(stage), replace(LOOP, steps=1))
     moved = {name.split(".")[0] for name in changed_parts(folder, stage.network())}
-    assert moved == {"student", "critic"}
+    assert moved == {"model", "critic"}

@@ -59,7 +59,6 @@ class LossWeights:
     identity: float = 0.5  # one minus the cosine of image-encoder vectors of the subject
     maps: float = 0.05  # identity attention that misses the subject
     adversarial: float = 0.1  # of the discriminator in latents
-    prompt: float = 0.1  # cosine of picture and prompt below the threshold, given a prompt_model
     matching: float = 0.0  # difference of the fake score's and the teacher's clean latents
 
 
@@ -93,7 +92,7 @@ class TeacherSettings:
 class AdapterStageSettings:
     """What is trained, on what and how."""
 
-    data: Path = Path("photos")  # a folder a subject inside, or tars
+    data: Path = Path("photos")  # a folder a subject inside
     source: Source = Source.PHOTOS
     preset: str = "sd-turbo"
     weights: Path | None = None  # as `--weights` of other commands; the hub if none
@@ -102,10 +101,6 @@ class AdapterStageSettings:
     image_encoder: Path | None = None  # CLIP's vision tower; the public one if none
     reference: Path | None = None  # a U-Net that reads references; the base itself if none
     inversion: Path | None = None  # SwiftEdit's network: half of the noise is then inverted
-    perceptual: Path | None = None  # a vision model of transformers; the autoencoder if none
-    prompt_model: Path | None = None  # a CLIP model of transformers for the loss of prompts
-    prompt_threshold: float = 0.35  # cosine that is enough, see `PromptJudge`
-    prompt_steps: int = 4000  # after which the weight of that loss is 0
     size_px: int = 0  # of pictures and references; 0 is the preset's
     batch_size: int = 4
     pixel_samples: int = 2  # pictures of a batch that are decoded for losses in pixels

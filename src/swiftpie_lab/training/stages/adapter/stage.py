@@ -11,7 +11,6 @@ from torch.nn import functional as F
 
 from swiftpie.backbones.adapters import REFERENCE_TIMESTEP
 from swiftpie.backbones.load.adapter_file import save_adapter
-from swiftpie.errors import ConfigError
 from swiftpie.imageio.images import contact_sheet, to_pil
 from swiftpie.models.projection import Feature
 from swiftpie.schedules import add_noise, scaled_linear_step
@@ -19,8 +18,8 @@ from swiftpie.types import TextCondition
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.critics import discriminator_terms, features_of, use_low_rank
 from swiftpie_lab.training.loop import Stage, Update
-from swiftpie_lab.training.losses import linear_decay, loss_of_gradient, map_loss
-from swiftpie_lab.training.perceptual import Compare, PromptJudge, perceptual_distance, read_judge
+from swiftpie_lab.training.losses import loss_of_gradient, map_loss
+from swiftpie_lab.training.perceptual import Compare, compare_in_autoencoder
 from swiftpie_lab.training.stages.adapter.examples import Examples, ExampleSource, open_examples
 from swiftpie_lab.training.stages.adapter.networks import (
     AdapterBase,
@@ -35,7 +34,6 @@ from swiftpie_lab.training.stages.adapter.student import (
     identity_cosine,
     no_drops,
     picture_terms,
-    prompt_term,
     run_student,
 )
 from swiftpie_lab.training.stages.adapter.teacher import (
@@ -70,7 +68,6 @@ class AdapterStage:
     compare: Compare
     settings: AdapterStageSettings
     teacher: AdapterTeacher | None = None  # to match
-    judge: PromptJudge | None = None  # of pictures and prompts
 
     @property
     def groups(self) -> Mapping[str, tuple[str, ...]]:
@@ -104,7 +101,7 @@ class AdapterStage:
         is_its_turn = teacher is None or step % settings.teacher.student_every == 0
         with torch.set_grad_enabled(is_its_turn), self._autocast():
             outcome = run_student(self.base, network, examples, chances)
-        terms = self._terms(outcome, examples, step) if is_its_turn else {}
+        terms = self._terms(outcome, examples) if is_its_turn else {}
         if teacher is None:
             yield from self._adapter_updates(network, outcome, examples, terms, draw=draw)
             return
@@ -170,29 +167,21 @@ class AdapterStage:
             force=True,
         )
 
-    def _terms(self, outcome: StudentPass, examples: Examples, step: int) -> dict[str, Tensor]:
+    def _terms(self, outcome: StudentPass, examples: Examples) -> dict[str, Tensor]:
         settings, weights = self.settings, self.settings.loss
         terms: dict[str, Tensor] = {}
         if weights.latents:
             terms["latents"] = weights.latents * F.mse_loss(outcome.clean, examples.latents.float())
         if weights.maps:
             terms["maps"] = weights.maps * map_loss(outcome.maps, examples.mask)
-        prompt = 0.0
-        if self.judge is not None:
-            prompt = linear_decay(weights.prompt, step=step, last=settings.prompt_steps)
         count = min(settings.pixel_samples, len(outcome.clean))
-        if count and (weights.subject or weights.whole or weights.identity or prompt):
+        if count and (weights.subject or weights.whole or weights.identity):
             with self._autocast():
                 drawn = self.base.autoencoder.decode(outcome.clean[:count])
                 judge = self.base.reader(Feature.EMBEDS)
                 terms |= picture_terms(
                     drawn, examples, weights=weights, compare=self.compare, judge=judge
                 )
-                if prompt and self.judge is not None:
-                    threshold = settings.prompt_threshold
-                    terms["prompt"] = prompt * prompt_term(
-                        drawn, outcome.captions, judge=self.judge, threshold=threshold
-                    )
         return terms
 
     def _matching(
@@ -232,26 +221,15 @@ class AdapterConfig(AdapterStageSettings):
         """Return the stage for the given device; only the photos are its data.
 
         Raises:
-            ConfigError: A term lacks what it needs, or a setting counts less than one step.
+            ConfigError: A term lacks what it needs.
         """
         if self.loss.matching:
             parts_of(self.teacher)  # refuses what is not named before anything is loaded
-        every = self.teacher.student_every
-        for name, count in {
-            "prompt_steps": self.prompt_steps,
-            "teacher.student_every": every,
-        }.items():
-            if count < 1:
-                raise ConfigError(f"stage.{name} is {count}; at least 1 step is needed. Raise it.")
         base = load_adapter_base(self, context.device)
-        judge = None
-        if self.prompt_model is not None and self.loss.prompt:
-            judge = read_judge(self.prompt_model, base.device)
         return AdapterStage(
             base,
             open_examples(base, self),
-            perceptual_distance(self.perceptual, base.autoencoder, base.device),
+            compare_in_autoencoder(base.autoencoder),
             self,
             teacher=load_teacher(self, base) if self.loss.matching else None,
-            judge=judge,
         )

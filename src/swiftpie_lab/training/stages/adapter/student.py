@@ -14,8 +14,7 @@ from swiftpie.models.denoiser import read_notes
 from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.schedules import add_noise, predict_clean
 from swiftpie.types import TextCondition
-from swiftpie_lab.training.losses import shortfall
-from swiftpie_lab.training.perceptual import Compare, PromptJudge, masked_mean
+from swiftpie_lab.training.perceptual import Compare, masked_mean
 from swiftpie_lab.training.stages.adapter.examples import Examples
 from swiftpie_lab.training.stages.adapter.networks import (
     AdapterBase,
@@ -41,7 +40,6 @@ class StudentPass(NamedTuple):
     maps: list[Tensor]  # identity attention maps (B, 1, h, w)
     text: TextCondition  # the student's
     subject: Tensor  # (B, D) mean identity token, without gradient
-    captions: list[str]  # what `text` says; empty where it is withheld
     attention: AttentionCondition  # the student's identity condition
 
 
@@ -116,7 +114,7 @@ def run_student(
     clean = predict_clean(latents, prediction.sample, step, schedule.prediction_type)
     maps = [value for name, value in notes.items() if name.startswith(MAP_PREFIX)]
     subject = tokens.mean(1).detach().float()
-    return StudentPass(clean, maps, text, subject, captions, attention)
+    return StudentPass(clean, maps, text, subject, attention)
 
 
 def _read_references(
@@ -164,21 +162,6 @@ def picture_terms(
         cosine = identity_cosine(judge, drawn, truth, mask=mask)
         terms["identity"] = weights.identity * (1 - cosine).mean()
     return terms
-
-
-def prompt_term(
-    drawn: Tensor, captions: list[str], *, judge: PromptJudge, threshold: float
-) -> Tensor:
-    """Return how far `drawn` (b, 3, S, S) stay below `threshold` in likeness to their captions.
-
-    `captions` has one entry a sample, empty where the prompt was dropped. Above the threshold the
-    term is 0 and no gradient flows.
-    """
-    prompted = [row for row in range(len(drawn)) if captions[row]]
-    if not prompted:
-        return 0 * drawn.sum()  # with a gradient, because it may be the only term
-    cosine = judge.cosine(drawn[prompted], [captions[row] for row in prompted])
-    return shortfall(cosine, threshold)
 
 
 def identity_cosine(

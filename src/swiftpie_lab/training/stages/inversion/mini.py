@@ -1,9 +1,7 @@
-"""The inversion network of the mini model, in both of SwiftEdit's stages."""
+"""The inversion network of the mini model: SwiftEdit's first stage, with exact noise."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,39 +14,18 @@ from swiftpie.imageio.images import contact_sheet, to_pil
 from swiftpie.masks import iou, resize_mask
 from swiftpie.mini.fields import coarse_fields
 from swiftpie.mini.inversion import TinyInversion
+from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.models.eight_bits import write_network
 from swiftpie.models.inversion import InversionOutput, PromptDifference
 from swiftpie.noise import LAYOUT_FIELD, layout_uniforms
-from swiftpie.schedules import PredictionType, add_noise, scaled_linear_step
+from swiftpie.schedules import add_noise, scaled_linear_step
 from swiftpie.types import TextCondition
 from swiftpie_lab.training.context import Context
-from swiftpie_lab.training.losses import (
-    FIRST_COMPARED,
-    LAST_COMPARED,
-    LAST_TIMESTEP,
-    draw_levels,
-    psnr_db,
-    robust_and_squared,
-    score_regulariser,
-)
-from swiftpie_lab.training.perceptual import (
-    Compare,
-    compare_in_autoencoder,
-    compare_in_judge,
-    picture_distance,
-)
-from swiftpie_lab.training.stages.distillation.base import (
-    Encoded,
-    LoadedModel,
-    SceneSettings,
-    encode,
-    load_model,
-    load_pair,
-    predict,
-)
+from swiftpie_lab.training.losses import LAST_TIMESTEP, psnr_db, robust_and_squared
 from swiftpie_lab.training.stages.inversion.prompt_pairs import Changes, draw_changes, mask_figures
-from swiftpie_lab.training.stages.one_step.stage import fast_precision
-from swiftpie_lab.training.stages.one_step.tasks import Drops, absent_subject
+from swiftpie_lab.training.stages.one_step.networks import OneStepNetworks
+from swiftpie_lab.training.stages.one_step.stage import OneStepConfig, OneStepStage, fast_precision
+from swiftpie_lab.training.stages.one_step.tasks import Drops, absent_subject, condition_of
 from swiftpie_world.sampler import World, WorldBatch
 from swiftpie_world.shapes import pool
 
@@ -58,9 +35,9 @@ SHOWN = 12  # columns of the picture of progress
 DROPS = Drops(everything=0.5, semantic=0.1, detail=0.3, aligned=0.5)
 ONLY_TEXT = Drops(everything=1.0)
 WRONG_PROMPT_WEIGHT = 0.5  # of the noise under a wrong prompt, which is the same noise
-DOUBT_WEIGHT = 0.5  # of the coarse map within the noise, beside the fine mask
+DOUBT_WEIGHT = 0.5  # of the coarse map within the noise; the fine mask has 1
 SAME_WEIGHT = 0.2  # of telling whether the subject stays
-OVERLAP_WEIGHT = 0.5  # of what found and true masks share, beside cell by cell
+OVERLAP_WEIGHT = 0.5  # of what found and true masks share; the comparison by cells has 1
 LATTICES = (2, 4, 8)  # grain cells a side of the flat cells that stars and flowers are read from
 # Height and width of the boxes that the world reads its textures from, often drawn out.
 WINDOWS = ((3, 3), (3, 5), (3, 7), (3, 9), (1, 5), (1, 9), (5, 1), (9, 1))
@@ -74,44 +51,35 @@ class MiniInversionConfig:
 
     generator: str = "mini_world"  # what is inverted: a run, a folder, or `mini`
     start_from: str = ""  # the run whose network is trained further
-    teacher: str = ""  # a multi-step model of the same latents, for the score term
-    scenes: SceneSettings = field(
-        default_factory=lambda: SceneSettings(num_subjects=6, drops=DROPS)
-    )
+    num_subjects: int = 6
+    views: int = 4  # pictures that share one reference
+    drops: Drops = DROPS
+    size_px: int = 128
     generated_share: float = 0.2  # of the batches show what the generator drew
     reconstruct_every: int = 4  # batches; each costs a pass through the generator and back
     noise_weight: float = 0.5
     edits_weight: float = 1.0  # of telling where prompts disagree
     subject_weight: float = 0.5  # of the subject's mask
     latents_weight: float = 1.0
-    pixels_weight: float = 0.0
-    pixel_samples: int = 6
-    asks_judge: bool = False  # compare pixels in the features of the subject judge too
-    score_weight: float = 0.0
     validation_pictures: int = 48  # of held-out subjects, for figures
 
     @property
-    def returns(self) -> bool:
-        """Whether inverted noise is sent back through the generator."""
-        return bool(self.latents_weight or self.pixels_weight)
-
-    @property
     def sources(self) -> tuple[str, ...]:
-        """The runs of the generator, of the network to go on from, and of the teacher."""
-        return (self.generator, self.start_from, self.teacher)
+        """The runs of the generator and of the network to go on from."""
+        return (self.generator, self.start_from)
 
     def build(self, context: Context) -> "MiniInversionStage":
         """Return the stage for the given data and device."""
-        teacher = None
-        if self.teacher:
-            generator, teacher = load_pair(
-                context, student=self.generator, teacher=self.teacher, scenes=self.scenes
-            )
-        else:
-            generator = load_model(context, self.generator, scenes=self.scenes)
-        generator.networks.eval().requires_grad_(requires_grad=False)
+        model = OneStepConfig(
+            start=self.generator,
+            num_subjects=self.num_subjects,
+            views=self.views,
+            drops=self.drops,
+            size_px=self.size_px,
+        ).build(context)
+        networks = model.initial.eval().requires_grad_(requires_grad=False)
         start = context.export_of(self.start_from) / "inversion" if self.start_from else None
-        return MiniInversionStage(generator, config=self, start=start, teacher=teacher)
+        return MiniInversionStage(model, networks, config=self, start=start)
 
 
 class NoiseError(NamedTuple):
@@ -127,13 +95,18 @@ class NoiseError(NamedTuple):
         return self.layout + self.texture + RAW_WEIGHT * self.raw
 
 
+class Encoded(NamedTuple):
+    """What the generator reads besides noise."""
+
+    text: TextCondition
+    subject: SubjectCondition
+
+
 class InvertedBatch(NamedTuple):
     """A batch of pictures and what the network reads in them."""
 
     batch: WorldBatch
     changes: Changes
-    latents: Tensor  # (B, C, h, w) of the pictures
-    text: TextCondition  # of the first prompts
     source: InversionOutput  # under the first prompts
     target: InversionOutput  # under the second
 
@@ -146,25 +119,25 @@ class MiniInversionStage:
     is frozen whole, as its own training teaches it to keep a given picture.
     """
 
-    generator: LoadedModel
+    model: OneStepStage  # what the generator belongs to
+    networks: OneStepNetworks  # the generator, frozen
     config: MiniInversionConfig
     start: Path | None = None
-    teacher: LoadedModel | None = None
 
     @property
     def samples_per_step(self) -> int:
         """Pictures that one step sees."""
-        return self.config.scenes.num_subjects * self.config.scenes.views
+        return self.config.num_subjects * self.config.views
 
     @property
     def world(self) -> World:
         """Where pictures are from: the world that the generator draws."""
-        return self.generator.stage.world
+        return self.model.world
 
     def network(self) -> TinyInversion:
         """Return a network with a fixed initialisation, or the one to train further."""
         torch.manual_seed(4)
-        network = TinyInversion(text_width=self.generator.networks.denoiser.config.text_width)
+        network = TinyInversion(text_width=self.networks.denoiser.config.text_width)
         if self.start is not None:
             network = load_network(
                 lambda folder: TinyInversion.from_config(TinyInversion.load_config(folder)),
@@ -173,25 +146,25 @@ class MiniInversionStage:
         return network.to(self.world.tiles.device, memory_format=torch.channels_last)
 
     def losses(self, network: TinyInversion, draw: int) -> dict[str, Tensor]:
-        """Return noise and edit terms and, if weighted, those through generator and teacher."""
-        config, scenes = self.config, self.config.scenes
+        """Return noise and edit terms and, if weighted, the one through the generator."""
+        config, autoencoder = self.config, self.model.autoencoder
         chance = torch.Generator().manual_seed(draw)
         is_generated = float(torch.rand((), generator=chance)) < config.generated_share
-        returns = draw % config.reconstruct_every == 0 and config.returns
-        batch = self.world.batch(scenes.num_subjects, scenes.views, seed=draw)
+        returns = draw % config.reconstruct_every == 0 and config.latents_weight > 0
+        batch = self.world.batch(config.num_subjects, config.views, seed=draw)
         with fast_precision(batch.noise.device):
             with torch.no_grad():
                 encoded = None
                 if returns or is_generated:
-                    encoded = self._encode(batch, scenes.drops, seed=draw)
-                latents = self.generator.stage.autoencoder.encode(batch.pixels).float()
+                    encoded = self._encode(batch, config.drops, seed=draw)
+                latents = autoencoder.encode(batch.pixels).float()
                 if encoded is not None and is_generated:
                     latents = self._generate(batch.noise, encoded)
             now = self.read(network, batch, latents, seed=draw)
             difference = network.compare(now.source, now.target)
         # The noise is the same whatever the prompt says.
-        prompted = self.noise_error(now.source.noise, batch.noise).total
-        misled = self.noise_error(now.target.noise, batch.noise).total
+        prompted = noise_error(now.source.noise, batch.noise).total
+        misled = noise_error(now.target.noise, batch.noise).total
         noise_term = (prompted + WRONG_PROMPT_WEIGHT * misled) / (1 + WRONG_PROMPT_WEIGHT)
         terms = {
             "noise": config.noise_weight * noise_term,
@@ -199,65 +172,51 @@ class MiniInversionStage:
             "subject": config.subject_weight * _mask_term(now.source.subject, batch.mask),
         }
         if encoded is not None and returns:
-            terms |= self._reconstruction(now, encoded)
-        if config.score_weight:
-            assert self.teacher is not None, "a score term needs a teacher"
-            terms["score"] = config.score_weight * _score_term(now, self.teacher, chance)
+            with fast_precision(latents.device):
+                again = self._generate(start_of(latents, now.source.noise), encoded)
+            error = robust_and_squared(again, latents, autoencoder.channel_weights())
+            terms["latents"] = config.latents_weight * error
         return terms
 
     def read(
         self, network: TinyInversion, batch: WorldBatch, latents: Tensor, *, seed: int
     ) -> InvertedBatch:
         """Read pictures, given as `latents` (B, C, h, w), under two prompts each."""
-        stage, networks = self.generator.stage, self.generator.networks
         changes = draw_changes(self.world, batch, seed=seed)
         with torch.no_grad():
-            text = stage.encode_text(networks, changes.source + changes.target)
+            text = self.model.encode_text(self.networks, changes.source + changes.target)
         reading, count = network.read(latents.repeat(2, 1, 1, 1), text), len(latents)
         return InvertedBatch(
             batch=batch,
             changes=changes,
-            latents=latents,
-            text=TextCondition(*(part[:count] for part in text)),
             source=InversionOutput(*(part[:count] for part in reading)),
             target=InversionOutput(*(part[count:] for part in reading)),
         )
 
-    def noise_error(self, guess: Tensor, truth: Tensor) -> NoiseError:
-        """Compare what pictures of the generator's world are drawn from; see `noise_error`."""
-        return noise_error(guess, truth)
-
     def _encode(self, batch: WorldBatch, drops: Drops, *, seed: int) -> Encoded:
-        stage, networks = self.generator.stage, self.generator.networks
-        return encode(stage, networks, batch, drops=drops, seed=seed)
+        """Return the generator's conditions for `batch`, of one subject with its true layout."""
+        generator = torch.Generator().manual_seed(seed)
+        missing, mask_chance = torch.rand(2, generator=generator).tolist()
+        text = self.model.encode_text(self.networks, batch.captions)
+        if missing < drops.everything:
+            return Encoded(text, absent_subject(batch.noise, width=text.pooled.shape[1]))
+        shown = self.model.subject_input(
+            self.networks,
+            batch,
+            generator,
+            text=text,
+            noise=batch.noise,
+            layout=batch.layout,
+            drops=drops,
+            mask_chance=mask_chance,
+        )
+        subject = condition_of([shown], batch.noise, autoencoder=self.model.autoencoder)
+        return Encoded(text, subject)
 
     def _generate(self, start: Tensor, encoded: Encoded) -> Tensor:
-        denoiser = self.generator.networks.denoiser
-        return predict(denoiser, start, LAST_TIMESTEP, encoded).sample
-
-    def _reconstruction(self, now: InvertedBatch, encoded: Encoded) -> dict[str, Tensor]:
-        config, autoencoder = self.config, self.generator.stage.autoencoder
-        terms: dict[str, Tensor] = {}
-        with fast_precision(now.latents.device):
-            again = self._generate(start_of(now.latents, now.source.noise), encoded)
-        if config.latents_weight:
-            error = robust_and_squared(again, now.latents, autoencoder.channel_weights())
-            terms["latents"] = config.latents_weight * error
-        if config.pixels_weight:
-            chosen = slice(None, None, max(1, len(again) // config.pixel_samples))
-            with fast_precision(now.latents.device):
-                truth = autoencoder.decode(now.latents[chosen]).float()
-                pixels = autoencoder.decode(again[chosen]).float()
-                distance = picture_distance(pixels, truth, self._compares)
-                terms["pixels"] = config.pixels_weight * distance
-        return terms
-
-    @cached_property
-    def _compares(self) -> Sequence[Compare]:
-        compares = [compare_in_autoencoder(self.generator.stage.autoencoder)]
-        if self.config.asks_judge:
-            compares.append(compare_in_judge(self.world.tiles.device))
-        return compares
+        denoiser = self.networks.denoiser
+        sample: Tensor = denoiser(start, LAST_TIMESTEP, encoded.text, encoded.subject, {}).sample
+        return sample.float()
 
     @torch.no_grad()
     def sample(self, network: TinyInversion, path: Path) -> dict[str, float]:
@@ -265,8 +224,7 @@ class MiniInversionStage:
 
         Pictures come back through text and noise alone, so that no reference hides an error.
         """
-        stage = self.generator.stage
-        count = self.config.validation_pictures
+        stage, count = self.model, self.config.validation_pictures
         batch = stage.held_out.batch(count, 1, seed=VALIDATION_SEED, augment=False)
         latents = stage.autoencoder.encode(batch.pixels).float()
         now = self.read(network, batch, latents, seed=VALIDATION_SEED)
@@ -283,7 +241,7 @@ class MiniInversionStage:
         masks = [2 * mask.expand_as(back) - 1 for mask in (now.changes.mask, found, subject)]
         rows = [to_pil(row[:SHOWN]) for row in (batch.pixels, back, *masks)]
         contact_sheet(rows, cell_px=128).save(path)
-        error = self.noise_error(now.source.noise, batch.noise)
+        error = noise_error(now.source.noise, batch.noise)
         stays = difference.same_subject > 0
         truth = now.changes.same_subject.to(stays.device)
         return {
@@ -330,21 +288,6 @@ def _mask_term(logits: Tensor, mask: Tensor) -> Tensor:
     total = found.sum((1, 2, 3)) + truth.sum((1, 2, 3))
     apart = 1 - (2 * overlap + 1) / (total + 1)
     return F.binary_cross_entropy_with_logits(logits, truth) + OVERLAP_WEIGHT * apart.mean()
-
-
-def _score_term(now: InvertedBatch, teacher: LoadedModel, chance: torch.Generator) -> Tensor:
-    absent = absent_subject(now.latents, width=now.text.pooled.shape[1])
-    encoded = Encoded(now.text, now.text, absent, has_subject=False)
-    with fast_precision(now.latents.device):
-        return score_regulariser(
-            lambda noisy, timesteps: (
-                predict(teacher.networks.denoiser, noisy, timesteps, encoded).sample
-            ),
-            now.latents,
-            now.source.noise,
-            levels=draw_levels(chance, like=now.latents, first=FIRST_COMPARED, last=LAST_COMPARED),
-            prediction_type=PredictionType.SAMPLE,
-        )
 
 
 def noise_error(guess: Tensor, truth: Tensor) -> NoiseError:

@@ -24,7 +24,6 @@ from swiftpie.backbones.load.weights import NetworkReader
 from swiftpie.backbones.presets import PRESETS
 from swiftpie.errors import CapabilityError, ConfigError, InputError
 from swiftpie.imageio.images import contact_sheet, to_pil
-from swiftpie.models.autoencoder import LatentAutoencoder
 from swiftpie.models.denoiser import UNetDenoiser
 from swiftpie.models.inversion import INVERSION_TIMESTEP, START, UNetInversion
 from swiftpie.models.projection import image_proj_of
@@ -43,7 +42,6 @@ from swiftpie_lab.training.losses import (
     psnr_db,
     score_regulariser,
 )
-from swiftpie_lab.training.perceptual import Compare, perceptual_distance, picture_distance
 from swiftpie_lab.training.stages.adapter.examples import make_prompt
 from swiftpie_lab.training.stages.adapter.networks import attention_alone, new_projector, read_tower
 
@@ -80,14 +78,11 @@ class InversionConfig:
     photos: Path | None = None  # a folder; invert these instead of what the generator draws
     teacher: Path | None = None  # folder of a multi-step U-Net, for the score term
     teacher_predicts: PredictionType = PredictionType.EPSILON
-    perceptual: Path | None = None  # a vision model of transformers; the autoencoder if none
-    dists: Path | None = None  # VGG16, for DISTS in place of all else that compares pixels
-    needs_dists: bool = False  # the paper's pixel term; without it ours compares them
+    dists: Path | None = None  # VGG16, for DISTS in the pixel term
     terms: InversionWeights = field(default_factory=InversionWeights)
     trains_image_branch: bool = True
     num_tokens: int = 4  # of a new image branch
     start: EditStart = EditStart.MIXTURE  # what the generator draws from; NOISE is the paper's
-    wrong_prompts: float = 0.1  # share of photos under another's prompt or none
     batch_size: int = 4
     size_px: int = 0  # 0 is the preset's
     checkpointing: bool = True
@@ -107,11 +102,11 @@ class InversionConfig:
                 "stage.terms.score is above 0 and there is no stage.teacher. The score term needs "
                 "a multi-step U-Net. Set its folder, or set the weight to 0."
             )
-        if self.terms.pixels and self.needs_dists and self.dists is None:
+        if self.terms.pixels and self.dists is None:
             raise ConfigError(
-                "This recipe compares pixels by DISTS, and there is no stage.dists. It needs "
+                "stage.terms.pixels is above 0 and there is no stage.dists. DISTS needs "
                 "torchvision's VGG16, as vgg16-397923af.pth of download.pytorch.org/models. Set "
-                "its file, or train by inversion-pictures-own."
+                "its file, or set the weight to 0."
             )
         reader = NetworkReader(context.device, torch.float32, allow_pickle=self.allow_pickle)
         components = self._generator(context.device)
@@ -125,7 +120,6 @@ class InversionConfig:
             prompts=self._prompts(),
             photos=None if self.photos is None else open_whole_photos(self.photos, size_px=size_px),
             teacher=_frozen_unet(self.teacher, reader, name="teacher"),
-            compares=self._compares(components),
             dists=self._dists(context.device),
             start=_frozen_unet(self.inversion, reader, name="inversion"),
         )
@@ -178,12 +172,6 @@ class InversionConfig:
         if not self.terms.pixels or self.dists is None:
             return None
         return Dists.read(self.dists, allow_pickle=self.allow_pickle).to(device)
-
-    def _compares(self, components: Components) -> list[Compare]:
-        if not self.terms.pixels or self.dists is not None:
-            return []
-        assert isinstance(components.autoencoder, LatentAutoencoder)
-        return [perceptual_distance(self.perceptual, components.autoencoder, components.device)]
 
 
 class InversionBatch(NamedTuple):
@@ -277,8 +265,7 @@ class InversionStage:
     prompts: Sequence[str]  # of pictures that the generator draws
     photos: WholePhotos | None  # invert these instead
     teacher: UNet2DConditionModel | None  # multi-step, frozen
-    compares: Sequence[Compare]  # perceptual distances of the pixel term
-    dists: Dists | None  # the paper's pixel term, in place of ours
+    dists: Dists | None  # the pixel term
     start: UNet2DConditionModel | None  # None: the generator's own weights
 
     @property
@@ -327,30 +314,22 @@ class InversionStage:
                     found["latents"] = terms.latents * F.mse_loss(again, now.latents)
                 if terms.pixels:
                     pixels = self.components.autoencoder.decode(again)
-                    found["pixels"] = terms.pixels * self._distance(pixels, now.pixels)
+                    assert self.dists is not None, "a pixel term needs it"
+                    found["pixels"] = terms.pixels * self.dists(pixels, now.pixels).mean()
         if terms.noise and now.noise is not None:
             found["noise"] = terms.noise * F.mse_loss(guess, now.noise)
         if terms.score:
             found["score"] = terms.score * self._score(now, guess, chance)
         return found
 
-    def _distance(self, pixels: Tensor, truth: Tensor) -> Tensor:
-        if self.dists is None:
-            return picture_distance(pixels, truth, self.compares)
-        distance: Tensor = self.dists(pixels, truth)
-        return distance.mean()
-
     @torch.no_grad()
     def _pictures(self, draw: int) -> InversionBatch:
-        random = Random(draw)
         if self.photos is not None:
             pixels, captions = self.photos.batch(self.config.batch_size, draw)
             pixels = pixels.to(self.components.device)
             latents = self.components.autoencoder.encode(pixels)
-            prompts = mismatch_prompts(
-                captions, self.photos.captions, random, share=self.config.wrong_prompts
-            )
-            return InversionBatch(None, latents, pixels, self.components.text.encode(prompts))
+            return InversionBatch(None, latents, pixels, self.components.text.encode(captions))
+        random = Random(draw)
         prompts = [random.choice(self.prompts) for _ in range(self.config.batch_size)]
         text = self.components.text.encode(prompts)
         preset = self.components.preset
@@ -435,20 +414,6 @@ class InversionStage:
                 tensors[f"ip_adapter.{number}.{name}"] = weight
         halves = {name: one.detach().half() for name, one in tensors.items()}
         write_tensors(folder / ADAPTER_FILE, halves, metadata={"format": "pt"}, force=True)
-
-
-def mismatch_prompts(
-    captions: Sequence[str], others: Sequence[str], random: Random, *, share: float
-) -> list[str]:
-    """Return captions of which a `share` is empty or one of `others`, half of it each.
-
-    The mask of an edit comes from what the network says under two prompts, so it has to have met
-    prompts that do not fit.
-    """
-    chances = [random.random() for _ in captions]
-    wrong = ["" if chance < share / 2 else random.choice(others) for chance in chances]
-    triples = zip(captions, wrong, chances, strict=True)
-    return [bad if chance < share else good for good, bad, chance in triples]
 
 
 def _frozen_unet(

@@ -5,7 +5,6 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors
@@ -31,21 +30,16 @@ EMPTY_WORDS = ("nothing", "nobody", "scene")  # in captions of scenes without a 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How large the networks are; the defaults are those of the first world."""
+    """How large new networks are; by default as those of the package."""
 
     width: int = 160  # of text and identity tokens
-    text_layers: int = 2
-    text_length: int = 32  # tokens of a prompt
-    vocabulary: int = 2048
-    widths: tuple[int, ...] = (128, 160)  # of the levels of the U-Net
-    heads: tuple[int, ...] = (2, 2)
-    identity_grid: int = 4  # identity tokens a side
-    identity_blocks: int = 0
-    knows_pose: bool = False
-    knows_light: bool = False
-
-
-FIRST = Sizes()
+    text_layers: int = 3
+    text_length: int = 48  # tokens of a prompt
+    vocabulary: int = 3072
+    widths: tuple[int, ...] = (128, 192)  # of the levels of the U-Net
+    heads: tuple[int, ...] = (2, 3)
+    identity_grid: int = 8  # identity tokens a side
+    identity_blocks: int = 1
 
 
 class OneStepNetworks(nn.Module):
@@ -55,35 +49,21 @@ class OneStepNetworks(nn.Module):
     the captions that a new tokenizer would be learned from have changed since.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, sizes: Sizes = FIRST) -> None:
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerFast,
+        *,
+        text_encoder: CLIPTextModel,
+        image_encoder: ConvImageEncoder,
+        layout_predictor: LayoutPredictor,
+        denoiser: TinyDenoiser,
+    ) -> None:
         super().__init__()
         self.tokenizer = tokenizer
-        text_length, width = int(tokenizer.model_max_length), sizes.width
-        config = CLIPTextConfig(
-            # Fits the tokenizer of any earlier run.
-            vocab_size=max(sizes.vocabulary, len(tokenizer)),
-            hidden_size=width,
-            intermediate_size=2 * width,
-            num_hidden_layers=sizes.text_layers,
-            num_attention_heads=5,
-            max_position_embeddings=text_length,
-            bos_token_id=0,
-            eos_token_id=1,
-            pad_token_id=2,
-        )
-        self.text_encoder = CLIPTextModel(config)
-        embedding = self.text_encoder.get_input_embeddings()
-        assert isinstance(embedding, nn.Embedding)
-        nn.init.normal_(embedding.weight, std=0.5)
-        self.image_encoder = ConvImageEncoder(
-            width=width, grid=sizes.identity_grid, blocks=sizes.identity_blocks
-        )
-        self.layout_predictor = LayoutPredictor(
-            text_width=width, knows_pose=sizes.knows_pose, knows_light=sizes.knows_light
-        )
-        self.denoiser = TinyDenoiser(
-            widths=sizes.widths, heads=sizes.heads, text_width=width, knows_pose=sizes.knows_pose
-        )
+        self.text_encoder = text_encoder
+        self.image_encoder = image_encoder
+        self.layout_predictor = layout_predictor
+        self.denoiser = denoiser
 
     def get_extra_state(self) -> Tensor:
         """Return the tokenizer as bytes (N,), because states on disk hold tensors only."""
@@ -101,15 +81,39 @@ class OneStepNetworks(nn.Module):
         self.tokenizer = tokenizer
 
 
-class TrainedModel(NamedTuple):
-    """Networks that were trained before, with what they were trained around."""
+def new_networks(tokenizer: PreTrainedTokenizerFast, sizes: Sizes) -> OneStepNetworks:
+    """Return networks that know nothing yet, with a fixed initialisation."""
+    torch.manual_seed(1)
+    width = sizes.width
+    config = CLIPTextConfig(
+        vocab_size=max(sizes.vocabulary, len(tokenizer)),
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=sizes.text_layers,
+        num_attention_heads=5,
+        max_position_embeddings=int(tokenizer.model_max_length),
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=2,
+    )
+    text_encoder = CLIPTextModel(config)
+    embedding = text_encoder.get_input_embeddings()
+    assert isinstance(embedding, nn.Embedding)
+    nn.init.normal_(embedding.weight, std=0.5)
+    return OneStepNetworks(
+        tokenizer,
+        text_encoder=text_encoder,
+        image_encoder=ConvImageEncoder(
+            width=width, grid=sizes.identity_grid, blocks=sizes.identity_blocks
+        ),
+        layout_predictor=LayoutPredictor(text_width=width, knows_pose=True, knows_light=True),
+        denoiser=TinyDenoiser(
+            widths=sizes.widths, heads=sizes.heads, text_width=width, knows_pose=True
+        ),
+    )
 
-    networks: OneStepNetworks
-    autoencoder: PatchAutoencoder
-    tokenizer: PreTrainedTokenizerFast
 
-
-def load_trained(folder: Path | None, *, device: str) -> TrainedModel:
+def load_trained(folder: Path | None, *, device: str) -> tuple[OneStepNetworks, PatchAutoencoder]:
     """Read an export, or the weights inside the package if there is no folder.
 
     Raises:
@@ -118,34 +122,19 @@ def load_trained(folder: Path | None, *, device: str) -> TrainedModel:
     loaded = load_components(MINI, device=device, weights=folder)
     assert isinstance(loaded.text, TaughtTower)
     assert isinstance(loaded.text.tokenizer, PreTrainedTokenizerFast)
+    assert isinstance(loaded.image_encoder, ConvImageEncoder)
+    assert isinstance(loaded.layout_predictor, LayoutPredictor)
+    assert isinstance(loaded.denoiser, TinyDenoiser)
     assert isinstance(loaded.autoencoder, PatchAutoencoder)
-    tokenizer = loaded.text.tokenizer
-    check_vocabulary(tokenizer, loaded.text.encoder)
-    networks = OneStepNetworks(tokenizer).to(device)  # of any size: each part is exchanged
-    parts = {
-        "text_encoder": loaded.text.encoder,
-        "image_encoder": loaded.image_encoder,
-        "layout_predictor": loaded.layout_predictor,
-        "denoiser": loaded.denoiser,
-    }
-    for name, part in parts.items():
-        assert isinstance(part, type(networks.get_submodule(name)))
-        setattr(networks, name, part)
-    return TrainedModel(networks, loaded.autoencoder, tokenizer)
-
-
-def reading_scenes(denoiser: TinyDenoiser) -> TinyDenoiser:
-    """Return a network that draws the same pictures and can learn to read scenes.
-
-    What it reads and returns beside comes last in its first and last layers, and weighs nothing.
-    """
-    wider = TinyDenoiser.from_config(denoiser.config, reads_scene=True)
-    weights = wider.state_dict()
-    for name, known in denoiser.state_dict().items():
-        weights[name].zero_()
-        weights[name][tuple(map(slice, known.shape))] = known
-    wider.load_state_dict(weights)
-    return wider.to(next(denoiser.parameters()))
+    check_vocabulary(loaded.text.tokenizer, loaded.text.encoder)
+    networks = OneStepNetworks(
+        loaded.text.tokenizer,
+        text_encoder=loaded.text.encoder,
+        image_encoder=loaded.image_encoder,
+        layout_predictor=loaded.layout_predictor,
+        denoiser=loaded.denoiser,
+    )
+    return networks, loaded.autoencoder
 
 
 def check_vocabulary(tokenizer: PreTrainedTokenizerFast, encoder: CLIPTextModel) -> None:
@@ -182,7 +171,7 @@ def trainable(networks: OneStepNetworks, parts: Sequence[str] = ()) -> OneStepNe
     return copied
 
 
-def train_tokenizer(captions: Iterable[str], sizes: Sizes = FIRST) -> PreTrainedTokenizerFast:
+def train_tokenizer(captions: Iterable[str], sizes: Sizes) -> PreTrainedTokenizerFast:
     """Return a lower-casing tokenizer; the same captions give the same vocabulary."""
     captions = list(captions)
     tokenizer = Tokenizer(BPE())

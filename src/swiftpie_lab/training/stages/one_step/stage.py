@@ -2,10 +2,9 @@
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -14,7 +13,7 @@ from diffusers import ModelMixin
 from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PreTrainedModel
 
 from swiftpie.attention.condition import MAP_PREFIX
 from swiftpie.errors import ConfigError
@@ -24,16 +23,10 @@ from swiftpie.imageio.images import contact_sheet, to_pil
 from swiftpie.masks import iou, resize_mask, subject_extent
 from swiftpie.mini.layout_predictor import LayoutPredictor
 from swiftpie.models.autoencoder import PatchAutoencoder
-from swiftpie.models.denoiser import (
-    ReferenceFeatures,
-    SceneReference,
-    SubjectCondition,
-    read_references,
-)
+from swiftpie.models.denoiser import ReferenceFeatures, SubjectCondition, read_references
 from swiftpie.models.eight_bits import write_network
 from swiftpie.models.text import Pooling, encode_tokens
 from swiftpie.types import TextCondition
-from swiftpie_lab.data.ahead import Ahead
 from swiftpie_lab.training.context import PACKAGED, Context
 from swiftpie_lab.training.losses import (
     LAST_TIMESTEP,
@@ -48,11 +41,10 @@ from swiftpie_lab.training.losses import (
 )
 from swiftpie_lab.training.stages.one_step.lookup import lookup_loss, noted_queries
 from swiftpie_lab.training.stages.one_step.networks import (
-    FIRST,
     OneStepNetworks,
     Sizes,
     load_trained,
-    reading_scenes,
+    new_networks,
     train_tokenizer,
     trainable,
 )
@@ -76,10 +68,9 @@ from swiftpie_lab.training.stages.one_step.tasks import (
     refined_input,
     repainting,
     rows_where,
-    scene_of,
 )
 from swiftpie_world.captions import AS_USUAL, SpecShares
-from swiftpie_world.sampler import SceneShares, World, WorldBatch
+from swiftpie_world.sampler import World, WorldBatch
 from swiftpie_world.subjects import Split
 
 VALIDATION_SEED = 2**31 - 1
@@ -89,8 +80,6 @@ KNOWN_SUBJECTS = 0.5  # share of repainting batches that are given their subject
 TURNED = math.radians(20)  # yaw or pitch beyond which the reference shows another side
 LIGHT_WEIGHT = 0.3
 REPAINTED = {TrainingTask.REPAINT, TrainingTask.INSERT}  # a part of their pictures is given
-PHOTO_SCENES = 0.35  # share of the batches with scenes that are off-distribution, as photographs
-SAID_SETTINGS = 0.7  # share of the scenes whose setting numbers say beside the words
 HAT_WEIGHT = 6.0  # and of those that show its hat, which is small and in no reference
 
 
@@ -106,19 +95,17 @@ class OneStepConfig:
     pixel_weight: float = 0.0  # weight of the loss in pixels; costs a decoder pass
     pixel_samples: int = 6
     subject_weight: float = 2.0  # extra weight of latent cells that show the subject
-    lookup_weight: float = 0.0  # weight of the loss that tells the semantic branch where to look
+    lookup_weight: float = 0.0  # weight of the loss that teaches the semantic branch where to look
     validation_pictures: int = 36  # of held-out subjects, for figures and the picture of progress
     drops: Drops = field(default_factory=Drops)
     tasks: Tasks = field(default_factory=Tasks)
-    turns_reference: bool = True  # by its relief before it is read; False for comparison
     other_sides: float = 0.0  # share of the batches that have two references
     sceneries: int = 0  # off-distribution pictures a step, whose light alone is learned
     photos: str = ""  # a folder of photographs: half of the off-distribution pictures use them
     shares: SpecShares = AS_USUAL  # how often pictures have each attribute
     size_px: int = 128
-    drawers: int = 0  # processes that draw pictures ahead; 0 draws them in this one, on its device
     grown_share: float = 0.0  # of the batches, whose pictures have twice that size
-    sizes: Sizes = FIRST  # of networks that start from nothing
+    sizes: Sizes = field(default_factory=Sizes)  # of networks that start from nothing
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -128,9 +115,6 @@ class OneStepConfig:
     def build(self, context: Context) -> "OneStepStage":
         """Return the stage for the given data and device."""
         stage = self._stage(context)
-        if self.drawers:
-            build = partial(_drawing, self, replace(context, device="cpu"))
-            stage = replace(stage, ahead=Ahead(build, self.drawers))
         if not self.grown_share:
             return stage
         config = replace(self, size_px=2 * self.size_px, grown_share=0.0)
@@ -141,28 +125,25 @@ class OneStepConfig:
 
     def _stage(self, context: Context) -> "OneStepStage":
         worlds = self.world(context, "train"), self.world(context, "held_out")
-        if self.start:
-            networks, autoencoder, tokenizer = load_trained(
-                context.weights_of(self.start), device=context.device
+        if not self.start:
+            autoencoder = context.autoencoder(self.autoencoder)
+            tokenizer = train_tokenizer(worlds[0].corpus(), self.sizes)
+            networks = new_networks(tokenizer, self.sizes).to(context.device)
+            return OneStepStage(*worlds, autoencoder, networks, config=self)
+        networks, autoencoder = load_trained(context.weights_of(self.start), device=context.device)
+        if self.sceneries and networks.layout_predictor.light_reader is None:
+            raise ConfigError(
+                f"The weights of {self.start!r} know no light, and sceneries={self.sceneries} "
+                "teach it. Start from others, or set sceneries=0."
             )
-            if self.sceneries and networks.layout_predictor.light_reader is None:
-                raise ConfigError(
-                    f"The weights of {self.start!r} know no light, and sceneries={self.sceneries} "
-                    "teach it. Start from others, or set sceneries=0."
-                )
-            if self.tasks.scene and not networks.denoiser.config.reads_scene:
-                networks.denoiser = reading_scenes(networks.denoiser)
-            return OneStepStage(*worlds, autoencoder, tokenizer, config=self, initial=networks)
-        frozen = context.autoencoder(self.autoencoder)
-        tokenizer = train_tokenizer(worlds[0].corpus(), self.sizes)
-        return OneStepStage(*worlds, frozen, tokenizer, config=self)
+        return OneStepStage(*worlds, autoencoder, networks, config=self)
 
     def world(self, context: Context, split: Split) -> World:
         """Return what draws the pictures of one half of the subjects."""
         return context.world(
             split,
             size_px=self.size_px,
-            has_surfaces=bool(self.tasks.insert or self.tasks.scene or self.sceneries),
+            has_surfaces=bool(self.tasks.insert or self.sceneries),
             photos=self.photos,
             shares=self.shares if split == "train" else AS_USUAL,
         )
@@ -175,11 +156,9 @@ class OneStepStage:
     world: World
     held_out: World
     autoencoder: PatchAutoencoder
-    tokenizer: PreTrainedTokenizerFast  # of new networks; a state and an export have their own
+    initial: OneStepNetworks  # what training starts from
     config: OneStepConfig
-    initial: OneStepNetworks | None = None  # what training starts from, if not from nothing
     grown: "OneStepStage | None" = None  # the same, of larger pictures
-    ahead: Ahead[WorldBatch] | None = None  # draws what `drawn` does
 
     @property
     def samples_per_step(self) -> int:
@@ -187,13 +166,8 @@ class OneStepStage:
         return self.config.num_subjects * self.config.views
 
     def network(self) -> OneStepNetworks:
-        """Return the networks to start from; new ones have a fixed initialisation."""
-        if self.initial is not None:
-            return trainable(self.initial, self.config.trained)
-        torch.manual_seed(1)
-        networks = OneStepNetworks(self.tokenizer, self.config.sizes).to(self.world.tiles.device)
-        networks.denoiser.to(memory_format=torch.channels_last)
-        return networks
+        """Return the networks to start from."""
+        return trainable(self.initial, self.config.trained)
 
     def losses(self, network: OneStepNetworks, step: int) -> dict[str, Tensor]:
         """Return latent, layout, mask, map and (if weighted) pixel terms."""
@@ -201,11 +175,7 @@ class OneStepStage:
 
     def attempt(self, network: OneStepNetworks, step: int) -> Attempt:
         """Draw the batch of `step`, which also decides its task and its size."""
-        if self.ahead is None:
-            batch = self.drawn(step)
-        else:
-            batch = self.ahead(step).to(self.world.tiles.device)
-        return self._at(step).practise(network, batch, step)
+        return self._at(step).practise(network, self.drawn(step), step)
 
     def practise(self, network: OneStepNetworks, batch: WorldBatch, step: int) -> Attempt:
         """Predict the pictures of a batch, which `drawn` drew for `step`."""
@@ -225,18 +195,14 @@ class OneStepStage:
         is_free = task in {TrainingTask.PLACED_FREELY, TrainingTask.PAIR, TrainingTask.REPAINT}
         # Pictures to complete are read as references as well.
         views = max(1, config.views // 2) if task in REPAINTED else config.views
-        shows_photo = task is TrainingTask.SCENE and Random(step).random() < PHOTO_SCENES
-        scenes = SceneShares() if task is TrainingTask.SCENE and not shows_photo else None
-        batch = stage.world.batch(
+        return stage.world.batch(
             config.num_subjects,
             views,
             seed=step,
             free_places=is_free,
             pairs=task is TrainingTask.PAIR,
-            off_distribution=shows_photo or task is TrainingTask.INSERT,
-            scenes=scenes,
+            off_distribution=task is TrainingTask.INSERT,
         )
-        return replace(batch, scene=batch.background) if shows_photo else batch
 
     def _at(self, step: int) -> "OneStepStage":
         """Return the stage of the size that `step` has."""
@@ -298,7 +264,7 @@ class OneStepStage:
         generator: torch.Generator,
     ) -> tuple[TrainingTarget, Outcome]:
         is_free = task in {TrainingTask.PLACED_FREELY, TrainingTask.PAIR}
-        is_free, is_pair = is_free or batch.is_off_distribution, task is TrainingTask.PAIR
+        is_pair = task is TrainingTask.PAIR
         start, state = None, generator.get_state()
         if task is TrainingTask.REFINE:
             with torch.no_grad():
@@ -355,7 +321,7 @@ class OneStepStage:
                 given=torch.cat([wanted.pixels * given, given], dim=1),
             )
             shown.insert(0, subject)
-        condition = self._condition_of(shown, batch.noise)
+        condition = condition_of(shown, batch.noise, autoencoder=self.autoencoder)
         prediction = network.denoiser(wanted.noise, LAST_TIMESTEP, text, condition, {})
         lighting = true_lighting(batch)
         answer = TrainingTarget(
@@ -382,10 +348,8 @@ class OneStepStage:
         text = self.encode_text(network, batch.captions)
         extent = subject_extent(batch.reference_mask).repeat_interleave(self.config.views, dim=0)
         scores = network.layout_predictor(batch.noise, text.pooled, extent)
-        scene = self._scene_of(batch, generator)
         if float(torch.rand((), generator=generator)) < drops.everything:
             condition = absent_subject(batch.noise, width=text.pooled.shape[1])
-            condition = condition._replace(scene=scene)
             return Outcome(network.denoiser(*start, text, condition, {}), scores, [], None)
         known = torch.rand(len(extent), generator=generator) < forced
         guess = (one.detach() for one in scores.layout)
@@ -403,7 +367,6 @@ class OneStepStage:
                 drops=drops,
                 mask_chance=chance,
                 other=self._other_sides(network, batch, generator),
-                given=_whole(batch.scene) if batch.is_off_distribution else None,
             )
         ]
         if batch.companion_layout is not None:
@@ -424,19 +387,13 @@ class OneStepStage:
                     lighting=lighting,
                 )
             )
-        condition = self._condition_of(shown, batch.noise)._replace(scene=scene)
+        condition = condition_of(shown, batch.noise, autoencoder=self.autoencoder)
         notes: dict[str, Tensor] = {}
         with noted_queries(network.denoiser) as queries:
             prediction = network.denoiser(*start, text, condition, notes)
         maps = [value for name, value in notes.items() if name.startswith(MAP_PREFIX)]
         looked = self._lookup(network, queries, condition, batch)
         return Outcome(prediction, scores, maps, shown[0].lighting, looked)
-
-    def _scene_of(self, batch: WorldBatch, generator: torch.Generator) -> SceneReference | None:
-        if batch.scene is None:
-            return None
-        said = torch.rand(len(batch.noise), generator=generator) < SAID_SETTINGS
-        return scene_of(self.autoencoder, batch, batch.scene, says_setting=said.to(batch.noise))
 
     def _lookup(
         self,
@@ -467,7 +424,7 @@ class OneStepStage:
     ) -> SubjectInput:
         """Return the subjects of `batch` as the denoiser reads them, with conditions dropped.
 
-        `text` and `noise` (B rows) tell the light that they come to, beside what is `given` of the
+        The light in the pictures is read from `text`, `noise` (B rows) and what is `given` of the
         pictures, (B, 4, R, R). `mask_chance` in [0, 1) decides how imperfect the masks of
         references are; `other` is a second reference of each subject.
         """
@@ -486,10 +443,6 @@ class OneStepStage:
         return drop_conditions(
             chosen, layout, region, drops=drops, views=views, generator=generator, lighting=lighting
         )
-
-    def _condition_of(self, shown: list[SubjectInput], noise: Tensor) -> SubjectCondition:
-        turns = self.config.turns_reference
-        return condition_of(shown, noise, autoencoder=self.autoencoder, turns_reference=turns)
 
     def _other_sides(
         self, network: OneStepNetworks, batch: WorldBatch, generator: torch.Generator
@@ -549,37 +502,9 @@ class OneStepStage:
                 ).prediction.sample
             seen = self.autoencoder.decode(alone.float()).clamp(-1, 1)
             figures["semantic_psnr_db"] = subject_figures(seen, batch)["subject_psnr_db"]
-        if network.denoiser.config.reads_scene:
-            figures |= always.scene_figures(network, seed=VALIDATION_SEED)
         if self.grown is not None:
             grown = self.grown.sample(network, path.with_stem(f"{path.stem}_grown"))
             figures |= {f"grown_{name}": value for name, value in grown.items()}
-        return figures
-
-    @torch.no_grad()
-    def scene_figures(self, network: OneStepNetworks, *, seed: int) -> dict[str, float]:
-        """Return how well held-out pictures show their places: by words, and by scenes.
-
-        A scene follows from the noise of the picture, or from other noise.
-        """
-        figures = {}
-        for name, other in (("words", 0.0), ("scene", 0.0), ("other_scene", 1.0)):
-            batch = self.held_out.batch(
-                self.config.validation_pictures,
-                1,
-                seed=seed,
-                augment=False,
-                scenes=SceneShares(other=other, unnamed=0.0),
-            )
-            if name == "words":
-                batch = replace(batch, scene=None)
-            generator = torch.Generator().manual_seed(3)
-            with torch.autocast(batch.pixels.device.type, torch.bfloat16):
-                drawn = self.forward(network, batch, generator, drops=Drops(0, 0, 0, 0))
-            pixels = self.autoencoder.decode(drawn.prediction.sample.float()).clamp(-1, 1)
-            found = masked_psnr_db(pixels, batch.pixels, 1 - batch.mask)
-            figures[f"{name}_background_db"] = float(found.mean())
-            figures |= {f"{name}_{key}": one for key, one in subject_figures(pixels, batch).items()}
         return figures
 
     def export(self, network: OneStepNetworks, folder: Path) -> None:
@@ -599,15 +524,9 @@ class OneStepStage:
 
     def export_with(self, predictor: LayoutPredictor, folder: Path) -> None:
         """Write the networks that it starts from with another layout predictor."""
-        assert self.initial is not None, "it starts from weights"
         networks = copy.deepcopy(self.initial)
         networks.layout_predictor = predictor
         self.export(networks, folder)
-
-
-def _whole(scene: Tensor | None) -> Tensor | None:
-    """Return pictures (B, 3, R, R) as ones of which all is given, (B, 4, R, R)."""
-    return None if scene is None else torch.cat([scene, torch.ones_like(scene[:, :1])], dim=1)
 
 
 def true_lighting(batch: WorldBatch) -> Lighting:
@@ -632,14 +551,6 @@ def subject_figures(pixels: Tensor, batch: WorldBatch) -> dict[str, float]:
         **turned,
         "sharpness": float(steps[0] / steps[1]),
     }
-
-
-def _drawing(config: OneStepConfig, context: Context) -> Callable[[int], WorldBatch]:
-    """Return what draws pictures in another process, with one thread."""
-    torch.set_num_threads(1)
-    # One open file for each tensor is more than systems allow.
-    torch.multiprocessing.set_sharing_strategy("file_system")
-    return replace(config, drawers=0).build(context).drawn
 
 
 @contextmanager

@@ -14,14 +14,12 @@ from swiftpie.attention.condition import silent_condition
 from swiftpie.geometry.layout import Layout, to_affine
 from swiftpie.geometry.shading import Lighting, relit
 from swiftpie.masks import bounding_box, grow, resize_mask
-from swiftpie.mini.denoiser import CELL_PX, SETTING_NUMBERS, align
+from swiftpie.mini.denoiser import CELL_PX, align
 from swiftpie.mini.layout_predictor import LayoutScores
 from swiftpie.models.autoencoder import PatchAutoencoder
-from swiftpie.models.denoiser import Prediction, ReferenceFeatures, SceneReference, SubjectCondition
+from swiftpie.models.denoiser import Prediction, ReferenceFeatures, SubjectCondition
 from swiftpie.noise import COUPLED_CHANNELS
 from swiftpie.schedules import add_noise, scaled_linear_step
-from swiftpie_world.air import SEASONS, TIMES, WEATHERS
-from swiftpie_world.captions import SceneSpec
 from swiftpie_world.sampler import WorldBatch
 
 REFINING_TIMESTEPS = (749, 499, 249)  # the later steps of two and of four
@@ -53,7 +51,6 @@ class TrainingTask(StrEnum):
     REFINE = "refine"  # a later step of several, on the model's own draft
     INSERT = "insert"  # into an off-distribution picture, or out of it, as with photographs
     SEMANTIC = "semantic"  # the semantic branch alone shows the subject
-    SCENE = "scene"  # a picture of the place is given
 
 
 @dataclass(frozen=True)
@@ -66,7 +63,6 @@ class Tasks:
     refine: float = 0.10
     insert: float = 0.0
     semantic: float = 0.0
-    scene: float = 0.0
 
     def choose(self, chance: float) -> TrainingTask:
         """Return the task that belongs to a number in [0, 1)."""
@@ -106,7 +102,7 @@ class Outcome(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """The right result for a batch beside the actual one."""
+    """The right result for a batch, and the actual one."""
 
     answer: TrainingTarget
     latents: Tensor  # (B, C, h, w) of the answer
@@ -173,7 +169,7 @@ class SubjectInput(NamedTuple):
     keep_semantic: Tensor  # (B, 1), 0 withholds the branch
     keep_detail: Tensor  # (B, 1)
     keep_aligned: Tensor  # (B, 1)
-    lighting: Lighting | None  # the light that it is placed in; None leaves it as it is
+    lighting: Lighting | None  # the light that it is placed in; None: as in the reference
 
 
 def drop_conditions(
@@ -217,17 +213,9 @@ def rows_where(
 
 
 def condition_of(
-    shown: Sequence[SubjectInput],
-    noise: Tensor,
-    *,
-    autoencoder: PatchAutoencoder,
-    turns_reference: bool = True,
+    shown: Sequence[SubjectInput], noise: Tensor, *, autoencoder: PatchAutoencoder
 ) -> SubjectCondition:
-    """Return what the denoiser reads of the subjects of `noise` (B, C, h, w), front to back.
-
-    Without `turns_reference` the aligned reference keeps the view of its photograph, and only
-    numbers carry the pose; pipelines always turn it.
-    """
+    """Return what the denoiser reads of the subjects of `noise` (B, C, h, w), front to back."""
     cells = cells_of(noise)
     features = [one.references.features for one in shown]
     kept = torch.cat([one.keep_detail for one in shown], dim=1)
@@ -255,7 +243,7 @@ def condition_of(
     aligned = align(
         autoencoder,
         [torch.cat([_as_lit(one), one.references.mask[:, :1]], dim=1) for one in shown],
-        layouts=[one.layout if turns_reference else unturned(one.layout) for one in shown],
+        layouts=[one.layout for one in shown],
         present=torch.cat([one.keep_aligned for one in shown], dim=1),
         cells=cells,
     )
@@ -274,37 +262,6 @@ def _as_lit(subject: SubjectInput) -> Tensor:
         return pixels
     with torch.autocast(pixels.device.type, enabled=False):
         return relit(pixels.float(), mask.float(), subject.lighting, subject.layout)
-
-
-@torch.no_grad()
-def scene_of(
-    autoencoder: PatchAutoencoder, batch: WorldBatch, scene: Tensor, *, says_setting: Tensor
-) -> SceneReference:
-    """Return what the denoiser reads of the scenes (B, 3, R, R) of `batch`.
-
-    `says_setting` (B,) holds 1 where numbers say the setting beside the words.
-    """
-    latents, says = autoencoder.encode(scene), says_setting[:, None]
-    if batch.falling is None:
-        nothing = torch.zeros_like(latents)
-        none_said = says.new_zeros(len(says), SETTING_NUMBERS)
-        return SceneReference(latents, nothing, torch.ones_like(says), none_said)
-    falls = autoencoder.encode((2 * batch.falling - 1).expand_as(scene))
-    falls = falls * (batch.falling.amax(dim=(1, 2, 3), keepdim=True) > 0)
-    setting = setting_numbers(batch.specs).to(says) * says
-    return SceneReference(latents, falls, torch.ones_like(says), setting)
-
-
-def setting_numbers(specs: Sequence[SceneSpec]) -> Tensor:
-    """Return time, weather and season of each picture, (B, 13) with a 1 in each."""
-    rows = torch.tensor([spec.setting[1:] for spec in specs])
-    kinds = zip(rows.unbind(1), (TIMES, WEATHERS, SEASONS), strict=True)
-    return torch.cat([F.one_hot(row, len(kind)) for row, kind in kinds], dim=1)
-
-
-def unturned(layout: Layout) -> Layout:
-    """Return the same place without a pose."""
-    return layout._replace(pose=torch.zeros_like(layout.pose))
 
 
 def absent_subject(noise: Tensor, *, width: int) -> SubjectCondition:

@@ -38,7 +38,6 @@ from swiftpie_lab.training.stages.adapter.networks import (
     read_tower,
 )
 from swiftpie_lab.training.stages.adapter.teacher import check_family
-from swiftpie_lab.training.stages.subject.echo import DistillSettings, EchoNetworks
 
 if TYPE_CHECKING:
     from swiftpie.backbones.choices import Choices
@@ -47,8 +46,39 @@ KEYS_AND_VALUES = r".*attn2\.to_[kv]"  # cross-attention, as Custom Diffusion tr
 
 
 @dataclass(frozen=True)
-class SubjectSettings(DistillSettings):
+class SubjectWeights:
+    """Factors of the loss terms."""
+
+    prior: float = 1.0  # of pictures of the class, which should stay
+    background: float = 0.1  # of photos outside of the subject; on it, it is 1
+    identity: float = 1.0  # one minus the cosine of image-encoder vectors
+    latents: float = 1.0  # squared difference of the student's and the teacher's latents
+    look: float = 1.0  # perceptual distance of the two
+    adversarial: float = 0.1  # of the discriminator
+
+
+@dataclass(frozen=True)
+class EchoSettings:
+    """Pictures of the subject that the student draws, as further data of both networks."""
+
+    first_step: int = 500
+    echo_every: int = 250  # steps after which they are drawn anew
+    num_pictures: int = 64
+    share: float = 0.5  # of a batch
+
+    def is_due(self, step: int) -> bool:
+        """Whether they are drawn before this step."""
+        since = step - self.first_step
+        return since >= 0 and since % self.echo_every == 0
+
+
+@dataclass(frozen=True)
+class SubjectSettings:
     """What is tuned to what."""
+
+    adversarial_steps: int = 100  # over which the weight of the discriminator rises
+    loss: SubjectWeights = field(default_factory=SubjectWeights)
+    echo: EchoSettings = field(default_factory=EchoSettings)
 
     data: Path = Path("photos")  # of one subject
     noun: str = "toy"  # what it is
@@ -59,8 +89,6 @@ class SubjectSettings(DistillSettings):
     unet: Path | None = None  # folder of a multi-step U-Net of the preset's family
     predicts: PredictionType = PredictionType.EPSILON  # that U-Net
     image_encoder: Path | None = None  # CLIP's vision tower; the public one if none
-    perceptual: Path | None = None  # a vision model of transformers; the autoencoder if none
-    distils: bool = True  # trains the student beside the teacher
     rank: int = 8
     size_px: int = 0  # of pictures; 0 is the preset's
     batch_size: int = 2  # photos, and as many pictures of the class
@@ -77,7 +105,7 @@ class SubjectBase:
     student: UNet2DConditionModel
     teacher: UNet2DConditionModel
     autoencoder: LatentAutoencoder
-    judge: ClipIdentityEncoder | None  # only a student is judged
+    judge: ClipIdentityEncoder  # of what the student draws
     views: PhotoViews
     size_px: int
 
@@ -134,7 +162,7 @@ def load_subject_base(settings: SubjectSettings, device: str) -> SubjectBase:
         student=loaded.unet,
         teacher=teacher,
         autoencoder=components.autoencoder,
-        judge=_judge(settings, reader) if settings.distils else None,
+        judge=_judge(settings, reader),
         views=PhotoViews(photos, settings.augmentation),
         size_px=size_px,
     )
@@ -145,27 +173,32 @@ def _judge(settings: SubjectSettings, reader: NetworkReader) -> ClipIdentityEnco
     return ClipIdentityEncoder(tower, nn.Identity(), Feature.EMBEDS).eval()
 
 
-class SubjectNetworks(EchoNetworks):
+class SubjectNetworks(nn.Module):
     """Every trained weight, and the pictures that the student has drawn as data."""
+
+    echoes: Tensor  # latents (E, C, h, w)
+    echo_places: Tensor  # (E,) long, of the places that prompts name
+    num_echoes: Tensor  # () long
 
     def __init__(self, base: SubjectBase, settings: SubjectSettings) -> None:
         super().__init__()
         device = base.components.device
         self.word = Word(base.components.text, settings.word).to(device)
         self.teacher = copied_layers(low_rank_parts(base.teacher))
-        if base.judge is not None:
-            self.student = copied_layers(low_rank_parts(base.student))
-            width = int(base.judge.tower.config.projection_dim or CLIP_WIDTH)
-            self.discriminator = Discriminator(widths_of(base.teacher), subject=width).to(device)
-            self.add_echoes(settings.echo.num_pictures, base.latent_shape, device)
+        self.student = copied_layers(low_rank_parts(base.student))
+        width = int(base.judge.tower.config.projection_dim or CLIP_WIDTH)
+        self.discriminator = Discriminator(widths_of(base.teacher), subject=width).to(device)
+        count = settings.echo.num_pictures
+        self.register_buffer("echoes", torch.zeros(count, *base.latent_shape, device=device))
+        self.register_buffer("echo_places", torch.zeros(count, dtype=torch.long, device=device))
+        self.register_buffer("num_echoes", torch.zeros((), dtype=torch.long, device=device))
         self.requires_grad_(requires_grad=True)
 
 
 def use_trained(base: SubjectBase, networks: SubjectNetworks) -> None:
     """Let the base draw with the changes of `networks`; they take the place of earlier ones."""
     use_low_rank(base.teacher, layers_by_path(networks.teacher, nn.Linear))
-    if base.judge is not None:
-        use_low_rank(base.student, layers_by_path(networks.student, nn.Linear))
+    use_low_rank(base.student, layers_by_path(networks.student, nn.Linear))
 
 
 def predict(
@@ -197,7 +230,7 @@ def adapter_tensors(parts: Mapping[str, nn.Linear]) -> dict[str, Tensor]:
     }
 
 
-SPEED = 50.0  # a word learns so many times as fast as weights: 5e-4 beside 1e-5
+SPEED = 50.0  # a word learns 50 times as fast as weights: 5e-4 and 1e-5
 
 
 class Word(nn.Module):

@@ -52,7 +52,7 @@ def test_an_inversion_network_gives_half_of_the_noise(build, place):
 def test_what_cannot_be_trained_is_refused(build, tmp_path):
     with pytest.raises(CapabilityError, match="'mini' has no adapter"):
         build(preset="mini")
-    with pytest.raises(InputError, match="does not exist"):
+    with pytest.raises(InputError, match="no folder"):
         build(data=tmp_path / "nowhere")
     with pytest.raises(InputError, match="multiples of"):
         build(size_px=70)

@@ -14,13 +14,11 @@ from swiftpie.backbones.adapters import open_adapter
 from swiftpie.backbones.components import load_components
 from swiftpie.cli.main import app
 from swiftpie.engine.session import Session
-from swiftpie.errors import WeightsError
 from swiftpie.imageio.decoding import load_image
 from swiftpie.models.vision import CLIP_MEAN, CLIP_STD
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.settings import Scales
 from swiftpie_lab.training.loop import LoopConfig, fit
-from swiftpie_lab.training.perceptual import masked_mean, model_features
 from swiftpie_lab.training.stages.adapter.networks import AdapterDrops, AdapterNetworks, LossWeights
 from swiftpie_lab.training.stages.adapter.stage import ADAPTER_FILE
 from swiftpie_lab.training.state import read_state
@@ -261,16 +259,3 @@ def test_one_command_trains_and_another_draws(place, tmp_path):
         *("--image-encoder", place / "encoder"),
     )
     assert load_image(tmp_path / "out.png").size == (64, 64)
-
-
-def test_a_vision_model_of_the_user_judges_pictures(build, place):
-    stage = build(perceptual=place / "encoder")
-    pictures = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    same = stage.compare(pictures, pictures)
-    other = stage.compare(pictures, pictures.flip(0))
-    assert [one.shape for one in same] == [(2, 1, 4, 4)] * 2
-    mask = torch.ones(2, 1, 64, 64)
-    assert masked_mean(same, mask) == 0
-    assert masked_mean(other, mask) > 0.01
-    with pytest.raises(WeightsError, match="no vision model"):
-        model_features(place / "photos", torch.device("cpu"))

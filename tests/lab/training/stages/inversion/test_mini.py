@@ -12,10 +12,8 @@ import swiftpie
 from swiftpie.mini.inversion import TinyInversion
 from swiftpie.noise import COUPLED_CHANNELS, LAYOUT_FIELD, draw_noise, grain
 from swiftpie_lab.training.loop import LoopConfig, fit
-from swiftpie_lab.training.stages.distillation.base import SceneSettings
 from swiftpie_lab.training.stages.inversion.mini import (
     MiniInversionConfig,
-    MiniInversionStage,
     noise_error,
     window_means,
 )
@@ -23,31 +21,30 @@ from swiftpie_lab.training.stages.one_step.tasks import Drops
 from swiftpie_lab.training.state import STATE_FILE
 from swiftpie_world.compositor import PlacedSprite
 from swiftpie_world.placement import place
-from swiftpie_world.sampler import World
 from tests.lab.training.stages.conftest import unseen
 
 LOOP = LoopConfig(steps=2, learning_rate=1e-3, save_every=1, sample_every=100, warmup_steps=1)
 
 
 @pytest.fixture(scope="module")
-def stage(models):
-    scenes = SceneSettings(num_subjects=2, views=1, drops=Drops(everything=0.5))
-    config = MiniInversionConfig(scenes=scenes, reconstruct_every=1, validation_pictures=12)
-    return MiniInversionStage(models[1], config=config)
+def stage(context):
+    """The stage of the packaged weights, on the subjects of the package."""
+    config = MiniInversionConfig(
+        generator="mini",
+        num_subjects=2,
+        views=1,
+        drops=Drops(everything=0.5),
+        reconstruct_every=1,
+        validation_pictures=12,
+    )
+    stage = config.build(context)
+    return replace(stage, model=replace(stage.model, world=stage.model.held_out))
 
 
 @pytest.fixture(scope="module")
 def quick(stage):
     """Without passes through the generator."""
     return replace(stage, config=replace(stage.config, latents_weight=0.0, generated_share=0.0))
-
-
-@pytest.fixture(scope="module")
-def with_teacher(stage):
-    config = replace(
-        stage.config, pixels_weight=1.0, pixel_samples=1, score_weight=1.0, asks_judge=True
-    )
-    return replace(stage, config=config, teacher=stage.generator)
 
 
 def test_the_same_draw_has_the_same_losses(stage):
@@ -57,12 +54,11 @@ def test_the_same_draw_has_the_same_losses(stage):
     assert all(torch.equal(first[name], again[name]) for name in first)
 
 
-def test_all_of_the_network_is_trained_and_nothing_of_the_generator(with_teacher):
-    network = with_teacher.network()
-    frozen = [with_teacher.generator.networks, with_teacher.generator.stage.autoencoder]
+def test_all_of_the_network_is_trained_and_nothing_of_the_generator(stage):
+    network = stage.network()
+    frozen = [stage.networks, stage.model.autoencoder]
     before = copy.deepcopy([part.state_dict() for part in frozen])
-    terms = with_teacher.losses(network, 0)
-    assert terms.keys() == {"noise", "edits", "subject", "latents", "pixels", "score"}
+    terms = stage.losses(network, 0)
     torch.stack(list(terms.values())).sum().backward()
     assert [name for name, weight in network.named_parameters() if weight.grad is None] == []
     assert all(torch.isfinite(weight.grad).all() for weight in network.parameters())
@@ -71,10 +67,9 @@ def test_all_of_the_network_is_trained_and_nothing_of_the_generator(with_teacher
         assert all(weight.grad is None for weight in part.parameters())
 
 
-@pytest.mark.parametrize("name", ["latents", "pixels", "score"])
-def test_each_term_beyond_the_noise_teaches_the_noise(with_teacher, name):
-    network = with_teacher.network()
-    with_teacher.losses(network, 0)[name].backward()
+def test_what_comes_back_through_the_generator_teaches_the_noise(stage):
+    network = stage.network()
+    stage.losses(network, 0)["latents"].backward()
     assert network.unet.conv_out.weight.grad.abs().max() > 0
 
 
@@ -94,7 +89,7 @@ def test_an_export_beside_its_generator_loads_with_it(stage, tmp_path):
     figures = stage.sample(network, tmp_path / "samples.png")
     assert {"layout_error", "texture_error", "psnr_db", "iou_located", "iou_smooth"} <= set(figures)
     assert (tmp_path / "samples.png").is_file()
-    stage.generator.stage.export(stage.generator.networks, tmp_path / "export")
+    stage.model.export(stage.networks, tmp_path / "export")
     stage.export(network, tmp_path / "export")
     components = swiftpie.load("mini", weights=tmp_path / "export").components
     assert isinstance(components.inversion, TinyInversion)
@@ -130,19 +125,9 @@ def test_channels_that_no_picture_depends_on_do_not_count(noise):
     assert noise_error(other, noise).total == 0
 
 
-@pytest.fixture(scope="module")
-def larger(models, subjects):
-    """The stage with a generator that has not been trained on the world."""
-    world = World(subjects, "held_out")
-    inner = replace(models[1].stage, world=world, held_out=world)
-    scenes = SceneSettings(num_subjects=2, views=2, drops=Drops(everything=0.5))
-    config = MiniInversionConfig(scenes=scenes, reconstruct_every=1, validation_pictures=4)
-    return MiniInversionStage(models[1]._replace(stage=inner), config=config)
-
-
-def test_pictures_of_the_larger_world_depend_on_no_fourth_field_but_its_blocks(larger):
+def test_pictures_depend_on_no_fourth_field_but_its_blocks(stage):
     """Which values of the noise the figures leave out, the renderer leaves out too."""
-    world = larger.world
+    world = stage.world
     batch = world.batch(2, 2, seed=3)
     fields = grain(batch.noise)
     fields[:, LAYOUT_FIELD] = block_means(fields[:, LAYOUT_FIELD])
@@ -153,7 +138,7 @@ def test_pictures_of_the_larger_world_depend_on_no_fourth_field_but_its_blocks(l
     )
     drawn = world.draw(noise, figure, batch.specs)
     assert (drawn.pixels - batch.pixels).abs().max() < 1e-3
-    error = larger.noise_error(noise, batch.noise)
+    error = noise_error(noise, batch.noise)
     assert error.texture == error.raw == 0
     assert error.layout < 1e-6
 

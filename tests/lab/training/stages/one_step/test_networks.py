@@ -1,4 +1,4 @@
-"""The tokenizer belongs to the weights: it is in the state, and whoever goes on uses that one."""
+"""The tokenizer belongs to the weights: it is in the state, and a run that goes on uses it."""
 
 import json
 from dataclasses import replace
@@ -7,18 +7,17 @@ import pytest
 from torch import nn
 
 from swiftpie.errors import ConfigError, WeightsError
-from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie_lab.training.stages.one_step.networks import (
-    FIRST,
-    OneStepNetworks,
     from_text,
     load_trained,
+    new_networks,
     to_text,
     train_tokenizer,
     trainable,
 )
-from swiftpie_lab.training.stages.one_step.stage import OneStepConfig, OneStepStage
+from swiftpie_lab.training.stages.one_step.stage import OneStepConfig
 from swiftpie_world.sampler import World
+from tests.lab.training.stages.conftest import SMALL, small_model
 
 EXTRA = "_extra_state"  # PyTorch's name for what `get_extra_state` returns
 PROMPT = "a hamster with a crown on a beach"
@@ -26,45 +25,37 @@ PROMPT = "a hamster with a crown on a beach"
 
 @pytest.fixture(scope="module")
 def tokenizer(subjects):
-    return train_tokenizer(World(subjects).corpus())
+    return train_tokenizer(World(subjects).corpus(), SMALL)
 
 
 @pytest.fixture(scope="module")
 def other(subjects):
     """What the same subjects give after a change of the captions' grammar."""
     renamed = replace(subjects, names=tuple(f"quite another {name}" for name in subjects.names))
-    return train_tokenizer(World(renamed).corpus())
-
-
-@pytest.fixture
-def make_stage(subjects):
-    world = World(subjects, "held_out")
-    autoencoder = PatchAutoencoder()
-    autoencoder.fit_linear(world.batch(4, 2, seed=0).pixels)
-    frozen = autoencoder.eval().requires_grad_(False)
-    config = OneStepConfig(num_subjects=1, views=2)
-    return lambda tokenizer: OneStepStage(world, world, frozen, tokenizer, config=config)
+    return train_tokenizer(World(renamed).corpus(), SMALL)
 
 
 def test_states_of_larger_networks_hold_it_too(tokenizer, other):
-    whole, again = (nn.ModuleDict({"student": OneStepNetworks(one)}) for one in (tokenizer, other))
+    whole, again = (
+        nn.ModuleDict({"student": new_networks(one, SMALL)}) for one in (tokenizer, other)
+    )
     again.load_state_dict(whole.state_dict())
     assert to_text(again["student"].tokenizer) == to_text(tokenizer)
 
 
 def test_a_damaged_or_foreign_one_is_refused(tokenizer):
-    networks = OneStepNetworks(tokenizer)
+    networks = new_networks(tokenizer, SMALL)
     state = networks.state_dict()
     with pytest.raises(WeightsError, match="stored tokenizer cannot be read"):
         networks.load_state_dict(state | {EXTRA: state[EXTRA][:-9]})
-    small = OneStepNetworks(tokenizer)
+    small = new_networks(tokenizer, SMALL)
     small.text_encoder.resize_token_embeddings(100)
     with pytest.raises(WeightsError, match="the text encoder knows 100"):
         small.set_extra_state(state[EXTRA])
 
 
-def test_an_export_with_a_damaged_tokenizer_is_refused(make_stage, tokenizer, tmp_path):
-    stage = make_stage(tokenizer)
+def test_an_export_with_a_damaged_tokenizer_is_refused(subjects, tmp_path):
+    stage = small_model(World(subjects, "held_out"), OneStepConfig())
     stage.export(stage.network(), tmp_path)
     path = tmp_path / "tokenizer" / "tokenizer.json"
     path.write_text(path.read_text()[:-9])
@@ -79,7 +70,7 @@ PROMPTS = ["a hamster in the snow", "Ünicode zyzzyva"]
 
 
 def test_the_same_subjects_give_the_same_tokenizer(tokenizer, subjects):
-    assert to_text(train_tokenizer(World(subjects).corpus())) == to_text(tokenizer)
+    assert to_text(train_tokenizer(World(subjects).corpus(), SMALL)) == to_text(tokenizer)
 
 
 def test_what_is_kept_does_not_depend_on_use(tokenizer):
@@ -89,7 +80,7 @@ def test_what_is_kept_does_not_depend_on_use(tokenizer):
 
 
 def test_a_kept_tokenizer_gives_the_same_ids(tokenizer):
-    again = from_text(to_text(tokenizer), length=FIRST.text_length)
+    again = from_text(to_text(tokenizer), length=SMALL.text_length)
     ask = {"padding": "max_length", "truncation": True}
     assert again(PROMPTS, **ask)["input_ids"] == tokenizer(PROMPTS, **ask)["input_ids"]
     assert to_text(again) == to_text(tokenizer)
@@ -99,11 +90,11 @@ def test_a_kept_tokenizer_gives_the_same_ids(tokenizer):
 @pytest.mark.parametrize("text", ["", "{", json.dumps({"model": "none"})])
 def test_a_damaged_one_is_refused(text):
     with pytest.raises(WeightsError, match="stored tokenizer cannot be read"):
-        from_text(text, length=FIRST.text_length)
+        from_text(text, length=SMALL.text_length)
 
 
-def test_only_named_parts_go_on_training(make_stage, tokenizer):
-    networks = make_stage(tokenizer).network()
+def test_only_named_parts_go_on_training(tokenizer):
+    networks = new_networks(tokenizer, SMALL)
     trained = trainable(networks, ["image_encoder", "to_k_ip"])
     for name, weight in trained.named_parameters():
         assert weight.requires_grad == ("image_encoder" in name or "to_k_ip" in name)

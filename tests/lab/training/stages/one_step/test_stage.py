@@ -1,27 +1,18 @@
 """The one-step stage on the packaged sprites: it learns, resumes and exports what loads."""
 
-import importlib.resources
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 
 import swiftpie
-from swiftpie.models.autoencoder import PatchAutoencoder
-from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.loop import LoopConfig, fit
-from swiftpie_lab.training.stages.one_step.networks import (
-    FIRST,
-    Sizes,
-    load_trained,
-    reading_scenes,
-    train_tokenizer,
-)
-from swiftpie_lab.training.stages.one_step.stage import OneStepConfig, OneStepStage
+from swiftpie_lab.training.stages.one_step.networks import load_trained
+from swiftpie_lab.training.stages.one_step.stage import OneStepConfig
 from swiftpie_lab.training.stages.one_step.tasks import Drops, Tasks, TrainingTask
-from swiftpie_world.sampler import SceneShares, World
+from swiftpie_world.sampler import World
 from swiftpie_world.textures import make_textures
+from tests.lab.training.stages.conftest import SMALL, small_model
 
 CONFIG = OneStepConfig(
     num_subjects=2, views=1, pixel_weight=0.5, pixel_samples=1, validation_pictures=2
@@ -30,18 +21,12 @@ CONFIG = OneStepConfig(
 
 @pytest.fixture(scope="module")
 def stage(subjects):
-    world = World(subjects, "held_out")
-    pixels = world.batch(4, 2, seed=0).pixels
-    autoencoder = PatchAutoencoder()
-    autoencoder.fit_linear(pixels)
-    autoencoder.standardise(pixels)
-    return OneStepStage(
-        world,
-        world,
-        autoencoder=autoencoder.eval().requires_grad_(False),
-        tokenizer=train_tokenizer(World(subjects).corpus()),
-        config=CONFIG,
-    )
+    surfaces = make_textures(8, subjects.tiles, [], seed=0)
+    stage = small_model(World(subjects, "held_out", surfaces=surfaces), CONFIG)
+    pixels = stage.world.batch(4, 2, seed=0).pixels
+    stage.autoencoder.fit_linear(pixels)
+    stage.autoencoder.standardise(pixels)
+    return stage
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +42,9 @@ def test_the_same_step_has_the_same_losses(stage, network):
 
 def test_every_weight_gets_a_gradient(stage, network):
     network.zero_grad()
-    steps = (0, 1, 2, 3)
-    torch.stack([sum(stage.losses(network, step).values()) for step in steps]).sum().backward()
+    stage = replace(stage, config=replace(stage.config, sceneries=1, tasks=Tasks(0, 0, 0.5, 0)))
+    for step in range(4):
+        sum(stage.losses(network, step).values()).backward()
     idle = [name for name, weight in network.named_parameters() if weight.grad is None]
     assert idle == []
     assert all(torch.isfinite(weight.grad).all() for weight in network.parameters())
@@ -82,65 +68,41 @@ def test_an_export_loads_as_a_preset_and_draws(stage, tmp_path, sprite):
 
 
 def test_the_tokenizer_splits_unknown_words_and_keeps_the_length(stage):
-    tokens = stage.tokenizer(
-        "a zyzzyva-like Ünicode thing in the snow", max_length=FIRST.text_length
+    tokens = stage.initial.tokenizer(
+        "a zyzzyva-like Ünicode thing in the snow", max_length=SMALL.text_length
     )
     assert len(tokens["input_ids"]) > 8
-    assert stage.tokenizer.unk_token is None
+    assert stage.initial.tokenizer.unk_token is None
 
 
-LARGER = Sizes(
-    width=40,
-    text_layers=1,
-    text_length=40,
-    widths=(16, 24),
-    heads=(1, 1),
-    knows_pose=True,
-    knows_light=True,
-)
-
-
-@pytest.fixture(scope="module")
-def larger(subjects, stage):
-    world = World(subjects, "held_out", surfaces=make_textures(8, subjects.tiles, [], seed=0))
-    config = replace(CONFIG, sizes=LARGER)
-    tokenizer = train_tokenizer(world.corpus(), LARGER)
-    return replace(stage, world=world, held_out=world, tokenizer=tokenizer, config=config)
-
-
-def test_training_goes_on_from_the_packaged_weights(larger):
-    trained, plain = load_trained(None, device="cpu"), Tasks(**dict.fromkeys(vars(Tasks()), 0.0))
-    new = replace(
-        larger,
-        autoencoder=trained.autoencoder,
-        tokenizer=trained.tokenizer,
-        config=replace(larger.config, tasks=plain),
-    )
-    config = replace(new.config, start="mini")
-    further = replace(new, config=config, initial=trained.networks)
-    network, packaged = further.network(), trained.networks.state_dict()
+def test_training_goes_on_from_the_packaged_weights(stage):
+    networks, autoencoder = load_trained(None, device="cpu")
+    plain = replace(stage.config, tasks=Tasks(**dict.fromkeys(vars(Tasks()), 0.0)))
+    new = replace(stage, autoencoder=autoencoder, config=plain)
+    further = replace(new, initial=networks)
+    network, packaged = further.network(), networks.state_dict()
     assert all(torch.equal(value, packaged[name]) for name, value in network.state_dict().items())
     assert all(weight.requires_grad for weight in network.parameters())
     assert further.losses(network, 3)["latents"] < 0.5 * new.losses(new.network(), 3)["latents"]
 
 
 @pytest.mark.parametrize("task", list(TrainingTask))
-def test_every_task_is_learned_in_the_larger_world(larger, task):
+def test_every_task_is_learned(stage, task):
     shares = dict.fromkeys(vars(Tasks()), 0.0) | (
         {task.value: 1.0} if task.value in vars(Tasks()) else {}
     )
-    only = replace(larger, config=replace(larger.config, tasks=Tasks(**shares)))
-    network = larger.network()
+    only = replace(stage, config=replace(stage.config, tasks=Tasks(**shares)))
+    network = stage.network()
     terms = only.losses(network, 1)
     sum(terms.values()).backward()
     assert all(torch.isfinite(one).all() for one in terms.values())
     assert network.denoiser.unet.conv_in.weight.grad.abs().sum() > 0
 
 
-def test_the_semantic_branch_learns_where_nothing_else_shows_the_subject(larger):
+def test_the_semantic_branch_learns_where_nothing_else_shows_the_subject(stage):
     shares = dict.fromkeys(vars(Tasks()), 0.0) | {"semantic": 1.0}
-    only = replace(larger, config=replace(larger.config, tasks=Tasks(**shares)))
-    network = larger.network()
+    only = replace(stage, config=replace(stage.config, tasks=Tasks(**shares)))
+    network = stage.network()
     sum(only.losses(network, 1).values()).backward()
     read = {
         name: float(weight.grad.abs().sum()) if weight.grad is not None else 0.0
@@ -150,10 +112,10 @@ def test_the_semantic_branch_learns_where_nothing_else_shows_the_subject(larger)
     assert not any(size for name, size in read.items() if "_ref" in name)
 
 
-def test_the_semantic_branch_is_taught_where_to_look(larger):
+def test_the_semantic_branch_is_taught_where_to_look(stage):
     shares = dict.fromkeys(vars(Tasks()), 0.0) | {"semantic": 1.0}
-    config = replace(larger.config, tasks=Tasks(**shares), lookup_weight=1.0)
-    stage = replace(larger, config=config)
+    config = replace(stage.config, tasks=Tasks(**shares), lookup_weight=1.0)
+    stage = replace(stage, config=config)
     network, found = stage.network(), []
     optimizer = torch.optim.Adam(network.denoiser.parameters(), lr=6e-3)
     for _ in range(5):
@@ -182,17 +144,17 @@ def trained_reader(stage, term):
 
 
 @pytest.mark.thorough
-def test_lights_are_learned_from_what_is_shown(larger):
+def test_lights_are_learned_from_what_is_shown(stage):
     always = Tasks(placed_freely=0.0, pair=0.0, repaint=0.0, refine=0.0)
-    config = replace(larger.config, tasks=always, drops=Drops(everything=0.0), num_subjects=6)
-    found = trained_reader(replace(larger, config=config), "light")
+    config = replace(stage.config, tasks=always, drops=Drops(everything=0.0), num_subjects=6)
+    found = trained_reader(replace(stage, config=config), "light")
     assert found[-1] < 0.7 * found[0]
 
 
-def test_lit_references_reach_the_denoiser(larger):
+def test_lit_references_reach_the_denoiser(stage):
     always = Tasks(placed_freely=0.0, pair=1.0, repaint=0.0, refine=0.0)
-    config = replace(larger.config, tasks=always, drops=Drops(0, 0, 0, 0))
-    stage, network, seen = replace(larger, config=config), larger.network(), []
+    config = replace(stage.config, tasks=always, drops=Drops(0, 0, 0, 0))
+    stage, network, seen = replace(stage, config=config), stage.network(), []
     network.denoiser.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[3]))
     with torch.no_grad():
         stage.losses(network, 1)
@@ -204,8 +166,8 @@ def test_lit_references_reach_the_denoiser(larger):
     assert torch.equal(placed[0][:, :, 32:], placed[1][:, :, 32:])  # outlines stay
 
 
-def test_a_reference_from_another_side_is_one_more_to_look_at(larger):
-    network, conditions = larger.network(), []
+def test_a_reference_from_another_side_is_one_more_to_look_at(stage):
+    network, conditions = stage.network(), []
     network.denoiser.register_forward_pre_hook(
         lambda _, arguments: seen.append(arguments[3].attention)
     )
@@ -213,8 +175,8 @@ def test_a_reference_from_another_side_is_one_more_to_look_at(larger):
     never = Drops(everything=0.0)
     for share in (0.0, 1.0):
         seen = []
-        config = replace(larger.config, tasks=placed, drops=never, other_sides=share)
-        terms = replace(larger, config=config).losses(network, 1)
+        config = replace(stage.config, tasks=placed, drops=never, other_sides=share)
+        terms = replace(stage, config=config).losses(network, 1)
         assert all(torch.isfinite(one).all() for one in terms.values())
         conditions.append(seen[-1])  # after references were read
     one, two = conditions
@@ -223,20 +185,8 @@ def test_a_reference_from_another_side_is_one_more_to_look_at(larger):
     assert all(two.keys[name].shape[2] == 2 * one.keys[name].shape[2] for name in one.keys)
 
 
-def test_an_unturned_reference_differs_where_a_pose_is_asked_for(larger):
-    placed = Tasks(placed_freely=1.0, pair=0.0, repaint=0.0, refine=0.0)
-    drops, network, seen = Drops(0, 0, 0, 0), larger.network(), []
-    network.denoiser.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[3]))
-    for turns in (True, False):
-        config = replace(larger.config, tasks=placed, drops=drops, turns_reference=turns)
-        replace(larger, config=config).losses(network, 1)
-    turned, unturned = (one for one in seen if one.pose.any())
-    assert torch.equal(turned.pose, unturned.pose)
-    assert not torch.equal(turned.aligned, unturned.aligned)
-
-
-def test_networks_of_the_larger_world_are_exported_with_their_pose(larger, tmp_path, sprite):
-    larger.export(larger.network(), tmp_path)
+def test_networks_are_exported_with_their_pose(stage, tmp_path, sprite):
+    stage.export(stage.network(), tmp_path)
     session = swiftpie.load("mini", weights=tmp_path)
     assert session.components.denoiser.config.knows_pose
     assert session.components.layout_predictor.config.knows_light
@@ -245,80 +195,24 @@ def test_networks_of_the_larger_world_are_exported_with_their_pose(larger, tmp_p
 
 
 @pytest.mark.thorough
-def test_some_batches_are_of_larger_pictures(subjects, larger):
-    world = World(subjects, "held_out", size_px=2 * larger.world.size_px)
-    grown = replace(larger, world=world, held_out=world)
-    config = replace(larger.config, grown_share=0.5)
-    both, network = replace(larger, grown=grown, config=config), larger.network()
-    one, other = larger.losses(network, 1)["latents"], grown.losses(network, 1)["latents"]
+def test_some_batches_are_of_larger_pictures(subjects, stage):
+    world = World(subjects, "held_out", size_px=2 * stage.world.size_px)
+    grown = replace(stage, world=world, held_out=world)
+    config = replace(stage.config, grown_share=0.5)
+    both, network = replace(stage, grown=grown, config=config), stage.network()
+    one, other = stage.losses(network, 1)["latents"], grown.losses(network, 1)["latents"]
     chosen = [both.losses(network, step)["latents"] for step in (1, 2)]
     assert torch.equal(chosen[0], other)
-    assert torch.equal(chosen[1], larger.losses(network, 2)["latents"])
+    assert torch.equal(chosen[1], stage.losses(network, 2)["latents"])
     assert not torch.equal(one, other)
 
 
-def test_figures_are_told_of_both_sizes(subjects, larger, tmp_path):
-    world = World(subjects, "held_out", size_px=2 * larger.world.size_px)
-    config = replace(larger.config, validation_pictures=2)
-    grown = replace(larger, world=world, held_out=world, config=config)
-    figures = replace(larger, grown=grown, config=config).sample(
-        larger.network(), tmp_path / "samples.png"
+def test_figures_are_told_of_both_sizes(subjects, stage, tmp_path):
+    world = World(subjects, "held_out", size_px=2 * stage.world.size_px)
+    config = replace(stage.config, validation_pictures=2)
+    grown = replace(stage, world=world, held_out=world, config=config)
+    figures = replace(stage, grown=grown, config=config).sample(
+        stage.network(), tmp_path / "samples.png"
     )
     assert figures["grown_psnr_db"] != figures["psnr_db"]
     assert (tmp_path / "samples_grown.png").exists()
-
-
-@pytest.fixture(scope="module")
-def scenic(larger):
-    shares = dict.fromkeys(vars(Tasks()), 0.0) | {"scene": 1.0}
-    networks = larger.network()
-    networks.denoiser = reading_scenes(networks.denoiser)
-    config = replace(larger.config, tasks=Tasks(**shares))
-    return replace(larger, config=config, initial=networks)
-
-
-def test_a_network_that_learns_to_read_scenes_draws_the_same_at_first(larger, scenic):
-    before, after = (stage.network() for stage in (larger, scenic))
-    first, again = (scenic.losses(network, 2) for network in (before, after))
-    for name, loss in first.items():
-        assert again[name].item() == pytest.approx(loss.item(), rel=1e-3)
-
-
-def test_scenes_and_what_falls_before_them_reach_the_first_and_the_last_layer(scenic):
-    network = scenic.network()
-    sum(scenic.losses(network, 2).values()).backward()
-    unet, added = network.denoiser.unet, 2 * network.denoiser.config.latent_channels
-    read, written = unet.conv_in.weight.grad[:, -added - 1 :], unet.conv_out.weight.grad[-added:]
-    assert (read.abs().sum(dim=(0, 2, 3)) > 0).sum() > added / 2
-    assert (written.abs().sum(dim=(1, 2, 3)) > 0).sum() >= added / 2
-
-
-def test_a_scene_shows_the_place_of_the_picture_by_day(larger):
-    scenes = SceneShares(other=0.0, unnamed=0.0)
-    batch = larger.world.batch(8, 1, seed=1, scenes=scenes)
-    by_day = [one.setting[1:] == (0, 0, 0) and one.rendition == "none" for one in batch.specs]
-    assert any(by_day)
-    away = (batch.scene - batch.background).abs().mean(dim=(1, 2, 3))
-    assert all(float(one) < 0.02 for one, plain in zip(away, by_day, strict=True) if plain)
-    other = larger.world.batch(8, 1, seed=1, scenes=SceneShares(other=1.0, unnamed=0.0))
-    assert not torch.allclose(other.scene, batch.scene)
-    assert torch.equal(other.layout.centre, batch.layout.centre)
-
-
-@pytest.mark.thorough
-def test_pictures_drawn_ahead_by_another_process_are_the_same(tmp_path):
-    library = importlib.resources.files("swiftpie") / "assets" / "library" / "subjects.zip"
-    context = Context(data=Path(str(library)), runs=tmp_path, device="cpu")
-    config = replace(
-        OneStepConfig(start="mini"),
-        num_subjects=1,
-        views=1,
-        drawers=1,
-        grown_share=0.5,
-        tasks=Tasks(scene=0.5),
-    )
-    ahead = config.build(context)
-    for step in (4, 5):
-        drawn, here = ahead.ahead(step), ahead.drawn(step)
-        assert drawn.captions == here.captions
-        assert torch.allclose(drawn.pixels, here.pixels, atol=1e-5)

@@ -12,15 +12,21 @@ from swiftpie.models.denoiser import added_conditions
 from swiftpie.schedules import PredictionType
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.losses import levels_at
-from swiftpie_lab.training.stages.subject.echo import (
+from swiftpie_lab.training.stages.subject.networks import (
+    EchoSettings,
+    encode_with,
+    predict,
+    use_trained,
+)
+from swiftpie_lab.training.stages.subject.stage import (
+    ADAPTER_FILE,
     FIRST_ALIGNED,
     LAST_ALIGNED,
     STUDENT_SEED,
-    EchoSettings,
+    WORD_FILE,
+    SubjectConfig,
     noise_loss,
 )
-from swiftpie_lab.training.stages.subject.networks import encode_with, predict, use_trained
-from swiftpie_lab.training.stages.subject.stage import ADAPTER_FILE, WORD_FILE, SubjectConfig
 from tests.backbones.tiny_models import make_pipeline, make_unet
 
 WORD = "<subject>"
@@ -80,7 +86,7 @@ def test_the_teachers_answer_is_its_clean_latents_in_float64(build_subject, plac
     drawn = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
     prompts = [f"a {WORD} cup", "a cup"]
     text = encode_with(stage.base.components.text, network.word, prompts)
-    batch = stage.batch(network, 3)._replace(told=prompts)
+    batch = stage.batch(network, 3)._replace(prompts=prompts)
     found = stage.taught(network, drawn, batch, 3)
 
     generator = torch.Generator().manual_seed(STUDENT_SEED + 3)
@@ -138,7 +144,7 @@ def test_the_students_pictures_come_back_as_data(build_subject):
     echoes = stage.batch(network, 3)
     assert not torch.equal(photos.latents, echoes.latents)
     assert echoes.mask.min() == 1
-    assert echoes.told[0].startswith(f"a photo of a {WORD} cup ")
+    assert echoes.prompts[0].startswith(f"a photo of a {WORD} cup ")
 
 
 @pytest.mark.thorough
@@ -149,7 +155,7 @@ def test_diffusers_and_this_library_load_what_was_trained(build_subject, tmp_pat
     make_pipeline(tmp_path / "pipeline", family, is_shallow=True)
     make_unet(tmp_path / "unet", family, is_shallow=True)
     own = {"preset": preset, "weights": tmp_path / "pipeline", "unet": tmp_path / "unet"}
-    stage = build_subject(**own, distils=False)
+    stage = build_subject(**own)
     network = excited(stage.network())
     terms = next(stage.updates(network, 0, 1)).terms
     assert all(torch.isfinite(term) for term in terms.values())

@@ -1,1 +1,0 @@
-"""Students of a multi-step teacher, and the teacher."""
