@@ -48,7 +48,8 @@ PARTS = ("loads", "killed")
 DEADLINE_S = 120  # longer than a replica takes to start
 CALM_S = 10.0  # of load before a replica is killed
 LOOK_S = 0.1
-GENERATOR = "swiftpie-generator"
+APPLICATION = "swiftpie"
+REPLICA = "ray::ServeReplica:swiftpie:generator"
 BUSY_S = 0.04  # some ticks of the clock that times of processors are told in
 
 
@@ -66,7 +67,7 @@ def replicas() -> list[psutil.Process]:
     for one in psutil.Process().children(recursive=True):
         try:
             title = " ".join(one.cmdline())
-            if title.startswith("ray::") and GENERATOR in title:
+            if title.startswith(REPLICA):
                 found.append(one)
         except psutil.NoSuchProcess:
             continue
@@ -85,7 +86,7 @@ def drawing(found: Sequence[psutil.Process]) -> psutil.Process:
 
 def num_running() -> int:
     """Return how many replicas Ray Serve knows to be ready."""
-    (deployment,) = serve.status().applications[GENERATOR].deployments.values()
+    (deployment,) = serve.status().applications[APPLICATION].deployments.values()
     return sum(n for state, n in deployment.replica_states.items() if state == "RUNNING")
 
 

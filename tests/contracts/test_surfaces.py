@@ -20,8 +20,8 @@ from swiftpie.batch.rows import JobDefaults, collect
 from swiftpie.batch.run import Work, draw, open_run
 from swiftpie.cli.main import app
 from swiftpie.imageio.decoding import load_image
-from swiftpie.server.mcp.files import Folders
 from swiftpie.server.mcp.server import Toolbox
+from swiftpie.server.mcp.tools import Folders
 from tests.comfyui.interface import load_nodes
 
 pytest.importorskip("mcp", reason="needs swiftpie[mcp]")
@@ -229,7 +229,8 @@ def asked_over_http(case, folder, server):
     body |= {"size": spelled("size", given.pop("size"))} if "size" in given else {}
     own = {"task": case.task, "mask_mode": "white", "scales": scales, **given}
     if case.task == "personalize" and "box" in own:
-        identity = server.ask("POST", "/v1/identities", **upload(folder / "subject.png")).json
+        shown = ("subject.png", (folder / "subject.png").read_bytes())
+        identity = server.upload("/v1/identities", image=shown).json
         placed = {name: own.pop(name) for name in ("box", "view") if name in own}
         own |= {"subjects": [{"identity_id": identity["id"], **placed}]}
         images = []
@@ -246,11 +247,6 @@ def asked_over_http(case, folder, server):
     answer = server.ask("POST", path, body=body)
     assert answer.status == 200, answer.json
     return answer
-
-
-def upload(path):
-    body, kind = serve.form(image=(path.name, path.read_bytes()), name="")
-    return {"body": body, "headers": {"content-type": kind}}
 
 
 def by_assistant(case, _, folder, server):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.fuzz.worker import Worker
 
-SLOWEST = 5  # cases that are told at the end
+SLOWEST = 5  # cases that are printed at the end
 
 
 def main():

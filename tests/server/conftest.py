@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import http.client
+import io
 import json
 import socket
 import threading
@@ -10,6 +11,7 @@ import time
 from contextlib import contextmanager
 
 import pytest
+from PIL import Image
 
 pytest.importorskip("uvicorn", reason="needs swiftpie[serve]")
 
@@ -81,23 +83,21 @@ class Running:
         answer.content = content
         return answer
 
+    def upload(self, path, *, headers=None, **fields):
+        """Send a form."""
+        body, kind = form(**fields)
+        return self.ask("POST", path, body=body, headers={"content-type": kind, **(headers or {})})
 
-@contextmanager
-def serving(
-    session,
-    *,
-    token=None,
-    identities=None,
-    backend=None,
-    metrics=None,
-    aliases=None,
-    facts=None,
-    **limits,
-):
+    def draw(self, prompt="a dog on a beach", *, headers=None, **more):
+        """Ask for a picture."""
+        body = {"prompt": prompt, **more}
+        return self.ask("POST", "/v1/images/generations", body=body, headers=headers)
+
+
+def serving(session, *, token=None, identities=None, backend=None, metrics=None, **options):
     given = {"identities": identities, "backend": backend, "metrics": metrics}
-    given |= {"aliases": aliases or {}, "facts": facts}
-    with Running(session, limits=Limits(**limits), token=token, **given) as running:
-        yield running
+    given |= {name: options.pop(name) for name in ("aliases", "facts") if name in options}
+    return Running(session, limits=Limits(**options), token=token, **given)
 
 
 @pytest.fixture(scope="session")
@@ -113,10 +113,64 @@ def picture_bytes(sprite):
 
 @pytest.fixture(scope="session")
 def identity_id(server, picture_bytes):
-    body, kind = form(image=("dog.png", picture_bytes), name="dog")
-    answer = server.ask("POST", "/v1/identities", body=body, headers={"content-type": kind})
+    answer = server.upload("/v1/identities", image=("dog.png", picture_bytes), name="dog")
     assert answer.status == 201, answer.json
     return answer.json["id"]
+
+
+@pytest.fixture(scope="session")
+def photo(session, identity):
+    return session.personalize(identity, "a dog on a beach", seed=3).images[0]
+
+
+@contextmanager
+def held(worker):
+    """Hold the drawing thread at its next batch; yields `begun`, `gate` to open, and `stopped`."""
+    begun, gate, stopped = threading.Event(), threading.Event(), threading.Event()
+    original = worker.backend.answer
+
+    def slow(work, check):
+        begun.set()
+        assert gate.wait(20)
+        try:
+            return original(work, check)
+        except BaseException:
+            stopped.set()
+            raise
+
+    worker.backend.answer = slow
+    try:
+        yield begun, gate, stopped
+    finally:
+        gate.set()
+        worker.backend.answer = original
+
+
+def models_of(session):
+    return Models({"mini": ServedModel(lambda: session, describe(PRESETS.get("mini")))})
+
+
+@pytest.fixture(scope="module")
+def loop():
+    one = asyncio.new_event_loop()
+    yield one
+    one.close()
+
+
+@pytest.fixture(scope="module")
+def worker(session, loop):
+    """The worker behind an application, ready in `loop`, without a network."""
+    one = Worker(models_of(session), limits=Limits(batch=2))
+    loop.run_until_complete(one.__aenter__())
+    loop.run_until_complete(one.getting_ready)
+    yield one
+    loop.run_until_complete(one.__aexit__())
+
+
+LIVE = (  # the head of a live connection
+    "GET /v1/live HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
 
 
 class Call:
@@ -185,19 +239,12 @@ async def drained(scheduler):
 
 
 def to_png(image):
-    import io
-
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     return buffer.getvalue()
 
 
 def picture_in(answer, number=0):
-    """Return a picture of an answer."""
-    import io
-
-    from PIL import Image
-
     assert answer.status == 200, answer.json
     return Image.open(io.BytesIO(base64.b64decode(answer.json["data"][number]["b64_json"])))
 

@@ -1,4 +1,4 @@
-"""What strangers try, entry by entry, and that all of it is refused.
+"""Attacks, entry by entry, and that all of them are refused.
 
 Addresses that shall be fetched, in all spellings of loopback and link-local, names that turn,
 redirects, other schemes, parts for users, slow and large ones:
@@ -16,22 +16,21 @@ Slow heads and bodies, pieces without end, lengths that lie, compressed bodies, 
 requests in one:
     `test_what_is_no_plain_request_ends`, `test_a_path_without_end_ends`,
     `test_requests_far_ahead_of_their_answers_end`, `test_what_follows_a_body_is_no_header`,
-    `test_a_slow_head_ends`,
-    `test_a_second_slow_head_ends_too`, `test_others_are_answered_meanwhile`;
+    `test_a_slow_head_ends_and_a_second_one_too`, `test_others_are_answered_meanwhile`;
     `test_slow_requests_end`, `test_bytes_are_counted_while_they_come` in `test_guard.py`
 Texts that take long to look at or to decode, metadata that unpack, floods of frames:
     `test_other_charsets_than_utf_8_are_refused_before_anything_is_decoded` and
     `test_no_form_takes_long_to_read` in `test_forms.py`;
-    `test_a_stranger_s_metadata_are_neither_kept_nor_sent_back` in `test_decoding.py`;
-    `test_what_would_take_long_to_look_at_is_refused_before`, `test_a_form_is_not_a_way_around`;
+    `test_metadata_of_others_are_neither_kept_nor_sent_back` in `test_decoding.py`;
+    `test_what_would_take_long_to_look_at_is_refused_before`;
     `test_a_flood_of_frames_ends_its_connection` in `test_live.py`
 Connections and bodies that never end, by the hundreds:
-    `test_health_is_told_while_all_connections_are_taken`,
+    `test_health_is_answered_while_all_connections_are_taken`,
     `test_one_address_leaves_room_for_others`,
     `test_bodies_in_pieces_of_a_byte_hold_up_no_other_visitor`,
     `test_bodies_that_never_end_are_bounded_together`
 Secrets in logs, metrics and errors:
-    `test_nothing_that_is_told_holds_a_secret`
+    `test_no_log_metric_or_error_holds_a_secret`
 """
 
 import asyncio
@@ -55,87 +54,47 @@ from starlette.exceptions import HTTPException
 from websockets.sync.client import connect
 
 import swiftpie
-from swiftpie.backbones.presets import PRESETS, describe
-from swiftpie.server.app import make_app
-from swiftpie.server.limits import Limits
+from swiftpie.server.app import StaticFolder, make_app
 from swiftpie.server.listening import MAX_AHEAD, MAX_EXTRA, MAX_OF_ADDRESS, ConnectionLimiter
-from swiftpie.server.routes.service import StaticFolder
-from swiftpie.server.store import Models, ServedModel
-from swiftpie.server.worker import Worker
-from tests.server.conftest import Call, form, serving, to_png
+from tests.server.conftest import LIVE, Call, form, serving, to_png
 
 PROMPT = "a dog on a beach"
-TOKEN = "token-of-nobody"
-HERE = "http://localhost"
+TOKEN = "a-long-random-token"
 
-HOSTS = [
-    *(
-        "127.0.0.1",
-        "127.1",
-        "127.0.0.1:22",
-        "2130706433",
-        "0x7f000001",
-        "0177.0.0.1",
-        "0",
-        "0.0.0.0",
-    ),
-    *("[::1]", "[::]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[0:0:0:0:0:0:0:1]", "localhost"),
-    *("localhost.", "LOCALHOST", "127.0.0.1.nip.example", "rebind.example", "169.254.169.254"),
-    *("[fd00:ec2::254]", "metadata.example", "10.0.0.1", "192.168.0.1", "172.16.0.1", "①②⑦.⓪.⓪.①"),
-    *(
-        "user@127.0.0.1",
-        "good.example@127.0.0.1",
-        "127.0.0.1#@good.example",
-        "good.example%00.evil",
-    ),
-    *(
-        "redirect.example/to?u=http://127.0.0.1",
-        "good.example\\@127.0.0.1",
-        "slow.example/10GB.png",
-    ),
-]
+
+def words(text):
+    return text.split()
+
+
+HOSTS = words(r"""
+127.0.0.1 127.1 127.0.0.1:22 2130706433 0x7f000001 0177.0.0.1 0 0.0.0.0 [::1] [::]
+[::ffff:127.0.0.1] [::ffff:7f00:1] [0:0:0:0:0:0:0:1] localhost localhost. LOCALHOST
+127.0.0.1.nip.example rebind.example 169.254.169.254 [fd00:ec2::254] metadata.example 10.0.0.1
+192.168.0.1 172.16.0.1 ①②⑦.⓪.⓪.① user@127.0.0.1 good.example@127.0.0.1
+127.0.0.1#@good.example good.example%00.evil redirect.example/to?u=http://127.0.0.1
+good.example\@127.0.0.1 slow.example/10GB.png
+""")
 ADDRESSES = [
     *(f"{scheme}://{host}/a.png" for scheme in ("http", "HTTPS") for host in HOSTS),
-    *("file:///etc/passwd", "file://localhost/etc/passwd", "FILE:/etc/passwd", "gopher://x/_GET"),
-    *("ftp://127.0.0.1/a.png", "dict://127.0.0.1:11211/", "ldap://127.0.0.1/", "jar:http://x!/a"),
-    *("//127.0.0.1/a.png", "/etc/passwd", "a.png", "\\\\127.0.0.1\\c$\\a.png", "", " http://x/"),
-    *("data:text/html;base64,AA==", "data:image/svg+xml,<svg/>", "data:image/png,AA", "blob:x"),
-    *("data:image/png;base64,!!", "javascript:alert(1)", "data:image/png;base64,http://x/"),
+    *words(r"""
+    file:///etc/passwd file://localhost/etc/passwd FILE:/etc/passwd gopher://x/_GET
+    ftp://127.0.0.1/a.png dict://127.0.0.1:11211/ ldap://127.0.0.1/ jar:http://x!/a
+    //127.0.0.1/a.png /etc/passwd a.png \\127.0.0.1\c$\a.png data:text/html;base64,AA==
+    data:image/svg+xml,<svg/> data:image/png,AA blob:x data:image/png;base64,!!
+    javascript:alert(1) data:image/png;base64,http://x/
+    """),
+    *("", " http://x/"),
 ]
-OUT = [
-    "..",
-    "%2e%2e",
-    "%252e%252e",
-    "..%00",
-    "\uff0e\uff0e",
-    "..;",
-    ".%2e",
-    "%c0%ae%c0%ae",
-    "....//..",
-]
-STEPS = ["/", "%2f", "\\", "%5c", "//", "%252f"]
-GOALS = ["etc/passwd", "serve/app.py", "pyproject.toml"]
+OUT = words(".. %2e%2e %252e%252e ..%00 \uff0e\uff0e ..; .%2e %c0%ae%c0%ae ....//..")
+STEPS = words(r"/ %2f \ %5c // %252f")
+GOALS = ["etc/passwd", "server/app.py", "pyproject.toml"]
 PLACES = [
     *(f"{step.join([out] * 4)}{step}{goal}" for out in OUT for step in STEPS for goal in GOALS),
-    *(
-        "/etc/passwd",
-        "//etc/passwd",
-        "C:\\Windows\\win.ini",
-        "C:/Windows/win.ini",
-        "\\\\host\\c$\\a",
-    ),
-    *("file:///etc/passwd", "~/.ssh/id_rsa", "$HOME/.netrc", "CON", "NUL.png", "aux", "COM1.txt"),
-    *(
-        "a\x00.png",
-        "index.html\x00",
-        "index.html%00.png",
-        ".",
-        "./",
-        "",
-        " ",
-        "a" * 5000,
-        "\u202e/a",
-    ),
+    *words(r"""
+    /etc/passwd //etc/passwd C:\Windows\win.ini C:/Windows/win.ini \\host\c$\a
+    file:///etc/passwd ~/.ssh/id_rsa $HOME/.netrc CON NUL.png aux COM1.txt index.html%00.png . ./
+    """),
+    *("a\x00.png", "index.html\x00", "", " ", "a" * 5000, "\u202e/a"),
 ]
 FOREIGN = [
     {"origin": "http://evil.example"},
@@ -146,8 +105,14 @@ FOREIGN = [
     {"sec-fetch-site": "cross-site"},
     {"sec-fetch-site": "same-site", "sec-fetch-mode": "no-cors"},
     {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"},
-    {"host": "rebound.example"},
-    {"host": "localhost.rebound.example"},
+    *(
+        {"host": host}
+        for host in words(
+            "rebound.example localhost.rebound.example rebound.example:80 [localhost:80 "
+            "localhost:abc localhost: localhost:80:80 user@localhost"
+        )
+    ),
+    {"host": ""},
 ]
 KINDS = ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"]
 
@@ -160,25 +125,6 @@ def _watch(event, given):
 
 
 sys.addaudithook(_watch)  # stays as long as the process does, which costs nothing
-
-
-@pytest.fixture(scope="module")
-def loop():
-    one = asyncio.new_event_loop()
-    yield one
-    one.close()
-
-
-@pytest.fixture(scope="module")
-def worker(session, loop):
-    one = Worker(
-        Models({"mini": ServedModel(lambda: session, describe(PRESETS.get("mini")))}),
-        limits=Limits(),
-    )
-    loop.run_until_complete(one.__aenter__())
-    loop.run_until_complete(one.getting_ready)
-    yield one
-    loop.run_until_complete(one.__aexit__())
 
 
 @pytest.fixture(scope="module")
@@ -251,7 +197,7 @@ def test_no_name_leads_to_a_file(ask, share):
         if number % share:
             continue
         body, kind = form(image=(name.replace('"', ""), b"no picture"), name=name[:200], model=name)
-        asked = {"prompt": PROMPT, "swiftpie": {"subjects": [{"identity_id": name[:64]}]}}
+        wanted = {"prompt": PROMPT, "swiftpie": {"subjects": [{"identity_id": name[:64]}]}}
         calls = [
             ("GET", f"/static/{name}"),
             ("GET", f"/static/assets/{name}"),
@@ -261,8 +207,8 @@ def test_no_name_leads_to_a_file(ask, share):
             *((way, f"/v1/jobs/{name}") for way in ("GET", "DELETE")),
             ("GET", f"/v1/models/{name}"),
             ("GET", f"/v1/models/{name}/vocabulary"),
-            ("POST", "/v1/images/generations", asked),
-            ("POST", "/v1/images/generations", {**asked, "model": name[:200] or "x"}),
+            ("POST", "/v1/images/generations", wanted),
+            ("POST", "/v1/images/generations", {**wanted, "model": name[:200] or "x"}),
             *(("POST", path, body) for path in ("/v1/identities", "/v1/pictures", "/v1/cutouts")),
         ]
         for method, path, *content in calls:
@@ -340,6 +286,10 @@ def test_what_is_no_plain_request_ends(guarded, name):
     assert b'"version"' not in answer
 
 
+def test_a_path_without_end_ends(guarded):
+    assert spoken(guarded.port, b"GET /" + b"x" * (1 << 20)).startswith(b"HTTP/1.1 400 ")
+
+
 HEAD = "POST /v1/pictures HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; "
 HEAD += "boundary=X\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -389,26 +339,19 @@ def test_pieces_of_a_usual_kind_are_read(guarded, size, count):
     assert b"invalid_form" in answer  # it was read as a whole
 
 
-def test_a_path_without_end_ends(guarded):
-    assert spoken(guarded.port, b"GET /" + b"x" * (1 << 20)).startswith(b"HTTP/1.1 400 ")
-
-
 def test_requests_far_ahead_of_their_answers_end(guarded):
-    whole = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    assert spoken(guarded.port, (MAX_AHEAD * whole) + b"GET").count(b"HTTP/1.1 200") == MAX_AHEAD
-    assert spoken(guarded.port, 1000 * whole).count(b"HTTP/1.1 200") == 0
+    assert spoken(guarded.port, (MAX_AHEAD * WHOLE) + b"GET").count(b"HTTP/1.1 200") == MAX_AHEAD
+    assert spoken(guarded.port, 1000 * WHOLE).count(b"HTTP/1.1 200") == 0
 
 
-@pytest.mark.parametrize("path", ["/v1/pictures", "/v1/identities", "/v1/images/edits"])
-def test_uploads_are_written_to_no_file(ask, path):
-    photo = Image.effect_noise((1500, 1500), 80)
-    more = {"prompt": PROMPT} if path == "/v1/images/edits" else {}
-    body, kind = form(image=("a.png", to_png(photo)), **more)
+def test_uploads_are_written_to_no_file(ask):
+    body, kind = form(image=("a.png", to_png(Image.effect_noise((1500, 1500), 80))), prompt="cat")
     assert len(body) > 2 << 20
     send = ask(None)
     watched.clear()
-    call = send("POST", path, body, headers={"content-type": kind})
-    assert call.status in {200, 201, 400}, call.content
+    for path in ("/v1/pictures", "/v1/identities", "/v1/images/edits"):
+        call = send("POST", path, body, headers={"content-type": kind})
+        assert call.status in {200, 201, 400}, call.content
     assert [place for event, place in watched if event == "open" and is_temporary(place)] == []
 
 
@@ -442,19 +385,19 @@ def spoken(port, *pieces):
         return found
 
 
+WHOLE = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
 @pytest.mark.parametrize("start", ["", "GET", "GET / HTTP/1.1\r\nHost: x\r\nX: "], ids=repr)
-def test_a_slow_head_ends(guarded, start):
+def test_a_slow_head_ends_and_a_second_one_too(guarded, start):
     began = time.monotonic()
     assert spoken(guarded.port, start.encode()) == b""
+    if start:
+        assert spoken(guarded.port, WHOLE, start.encode()).count(b"HTTP/1.1 200") == 1
     assert time.monotonic() - began < 10
 
 
-def test_a_second_slow_head_ends_too(guarded):
-    whole = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    assert spoken(guarded.port, whole, b"GET").count(b"HTTP/1.1 200") == 1
-
-
-def test_whoever_does_not_take_an_answer_is_hung_up_on(guarded):
+def test_a_connection_that_does_not_take_its_answer_ends(guarded):
     head = f"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
     with socket.socket() as raw:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -462,7 +405,7 @@ def test_whoever_does_not_take_an_answer_is_hung_up_on(guarded):
         state, answered, began = guarded.server.server_state, -1, time.monotonic()
         while not state.connections:
             assert time.monotonic() < began + 10
-        while state.connections:  # more is asked for until buffers between the two hold no more
+        while state.connections:  # requests go on until all buffers between the two are full
             if answered < state.total_requests:
                 answered = state.total_requests
                 raw.sendall(head.encode())
@@ -470,7 +413,7 @@ def test_whoever_does_not_take_an_answer_is_hung_up_on(guarded):
             assert time.monotonic() < began + 20
 
 
-def test_health_is_told_while_all_connections_are_taken(session):
+def test_health_is_answered_while_all_connections_are_taken(session):
     with serving(session) as running:
         place = ("127.0.0.1", running.port)
         slow = [socket.create_connection(place) for _ in range(MAX_OF_ADDRESS + 3)]
@@ -491,12 +434,6 @@ def test_health_is_told_while_all_connections_are_taken(session):
         with connect(f"ws://127.0.0.1:{running.port}/v1/live") as other:
             other.send("{}")
             assert "error" in other.recv(timeout=20)
-
-
-LIVE = (
-    "GET /v1/live HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-)
 
 
 class Connection:
@@ -575,7 +512,7 @@ def test_others_are_answered_meanwhile(guarded):
 @pytest.mark.parametrize(
     "count", [60, pytest.param(1000, marks=pytest.mark.thorough)], ids=["some", "thousand"]
 )
-def test_nothing_that_is_told_holds_a_secret(ask, caplog, picture_bytes, count):
+def test_no_log_metric_or_error_holds_a_secret(ask, caplog, picture_bytes, count):
     caplog.set_level("DEBUG")
     send = ask(TOKEN)
     secrets = [f"canary{number}" for number in range(6)]
@@ -589,11 +526,11 @@ def test_nothing_that_is_told_holds_a_secret(ask, caplog, picture_bytes, count):
     files, kind = form(image=(f"{name}.png", picture_bytes), name=name)
     broken, _ = form(image=(f"{name}.png", picture_bytes[:99]))
     edit, _ = form(image=(f"{name}.png", picture_bytes[:99]), name=name, prompt=prompt)
-    asked = {"prompt": prompt, "images": [{"image_url": f"data:image/png;base64,{text[:96]}"}]}
+    wanted = {"prompt": prompt, "images": [{"image_url": f"data:image/png;base64,{text[:96]}"}]}
     bodies = [
         ("POST", "/v1/images/edits", edit, kind),
-        ("POST", "/v1/images/edits", asked, None),
-        ("POST", "/v1/images/edits", {**asked, "seed": "x"}, None),
+        ("POST", "/v1/images/edits", wanted, None),
+        ("POST", "/v1/images/edits", {**wanted, "seed": "x"}, None),
         ("POST", "/v1/images/generations", {"prompt": prompt, "user": user}, None),
         ("POST", "/v1/images/generations", {"prompt": prompt * 1000}, None),
         ("POST", "/v1/jobs", {"prompt": prompt, "swiftpie": {"keyword": prompt, "no": 1}}, None),
@@ -647,19 +584,9 @@ def test_what_would_take_long_to_look_at_is_refused_before(ask, method, path, bo
     assert call.status == status, call.content[:300]
     assert len(call.content) < 600
     assert time.monotonic() - began < 1  # it took many seconds where each key became an error
-
-
-def test_a_form_is_not_a_way_around(ask, picture_bytes):
-    own = f"{{{SOME_KEYS}}}"
-    body, kind = form(image=("a.png", picture_bytes), prompt="a", swiftpie=own)
-    call = ask(None)("POST", "/v1/images/edits", body, headers={"content-type": kind})
-    assert call.status == 400
+    body, kind = form(image=("a.png", b"x"), prompt="a", swiftpie=f"{{{SOME_KEYS}}}")
+    call = send("POST", "/v1/images/edits", body, headers={"content-type": kind})
     assert b"fields; at most 64 are read" in call.content
-
-
-def test_these_files_are_where_they_are_looked_for():
-    assert is_allowed("/a/swiftpie/server/static/index.html")
-    assert not is_allowed("/etc/passwd")
 
 
 def test_every_entry_names_tests_that_exist():

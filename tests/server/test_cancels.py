@@ -1,4 +1,4 @@
-"""Whoever leaves, deletes or is late stops the work where it is, and nobody else notices.
+"""Work stops where it is when its caller leaves, deletes it or is late, unnoticed by others.
 
 | | leaves | late | job deleted | live one hangs up | newer live one | SIGTERM |
 |---|---|---|---|---|---|---|
@@ -11,9 +11,9 @@
 | answer is sent | ends | ends | | ends | goes on | goes on |
 
 An empty cell cannot be: jobs bring no pictures and send none. A live connection has one picture in
-the queue or drawn, which the next one does not end: whoever types quicker than it draws would never
-see any. Of those that come meanwhile only the newest is drawn. Jobs end with the server, where
-nobody can ask for them any more; a second SIGTERM ends everything at once.
+the queue or drawn, which the next one does not end: a user who types quicker than it draws would
+never see any. Of those that come meanwhile only the newest is drawn. Jobs end with the server, as
+they cannot be fetched any more; a second SIGTERM ends everything at once.
 """
 
 import asyncio
@@ -24,32 +24,34 @@ import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 
 import pytest
 from PIL import Image
 
-from swiftpie.backbones.presets import PRESETS, describe
 from swiftpie.server.app import make_app
 from swiftpie.server.drawing import Stopped
-from swiftpie.server.identities import IdentityInfo, Known
+from swiftpie.server.identities import IdentityInfo, StoredIdentity
 from swiftpie.server.limits import Limits
-from swiftpie.server.store import Models, ServedModel
-from swiftpie.server.worker import Worker
 from tests.server.conftest import Call, drained, form, serving, to_png
 
 PROMPT = "a dog on a beach"
 thorough = pytest.mark.thorough
-STAGES = [  # of a drawing, after which it may stop
-    *("batched", "layer", "step", "decode"),
-    *(pytest.param(one, marks=thorough) for one in ("encode", "text", "place", "denoise")),
-]
 LATE_S = 0.3
 VISITOR = "v" * 32
 OWNER = f" {VISITOR}"
+STAGES = [  # of a drawing, after which it may stop
+    *(("leaves", stage) for stage in ("batched", "layer", "step", "decode")),
+    *(
+        pytest.param("leaves", stage, marks=thorough)
+        for stage in ("encode", "text", "place", "denoise")
+    ),
+    *(("deleted", "layer"), ("late", "step"), ("hangs up", "batched")),
+]
 
 
 class Gate:
-    """Stops the thread that draws once it has ended a stage, until it is opened."""
+    """Stops the drawing thread once it has ended a stage, until it is opened."""
 
     def __init__(self, worker):
         self.stage = None
@@ -78,17 +80,26 @@ class Gate:
 class Server:
     """The application and what is behind it, in this process and without a network."""
 
-    def __init__(self, app, worker, asked):
-        self.app, self.worker, self.asked = app, worker, asked
+    def __init__(self, app, worker, body):
+        self.app, self.worker, self.body = app, worker, body
         self.gate = Gate(worker)
 
-    def call(self, method, path, body=b"", kind="application/json"):
+    @property
+    def num_queued(self):
+        return self.worker.scheduler.num_queued
+
+    def call(self, method, path, body=b"", kind="application/json", **more):
         headers = {"cookie": f"swiftpie_visitor={VISITOR}", "content-type": kind}
-        return Call(self.app, method, path, body, headers=headers)
+        return Call(self.app, method, path, body, headers=headers, **more)
 
     def draw(self, seed, **more):
-        asked = {**self.asked, "seed": seed, **more}
-        return self.call("POST", "/v1/images/generations", asked)
+        body = {**self.body, "seed": seed, **more}
+        return self.call("POST", "/v1/images/generations", body)
+
+    async def job(self, **more):
+        """Start a job; return the path that names it."""
+        answer = await self.call("POST", "/v1/jobs", {**self.body, **more}).answer()
+        return f"/v1/jobs/{answer['id']}"
 
     async def at(self, stage, seed=1, **more):
         """Return a drawing that has just ended a stage, and stays there."""
@@ -97,22 +108,55 @@ class Server:
         await reached(self.gate.reached)
         return call
 
+    async def late(self, is_there, call):
+        """Repeat a call with later deadlines until it is late where it should be."""
+        seconds = LATE_S
+        while not is_there():
+            self.gate.stopped.clear()
+            self.worker.limits = Limits(deadline_s=seconds)
+            one = call()
+            await one.done
+            assert one.status == 504
+            seconds *= 2  # as it may take longer to come so far
+
+    async def ended(self, way, is_there, call):
+        """End a drawing in one of the ways that users have, once `is_there`."""
+        if way == "late":
+            await self.late(is_there, call)
+        elif way == "deleted":
+            place = await self.job()
+            await turns_until(is_there)
+            assert (await self.call("DELETE", place).answer())["status"] == "cancelled"
+        elif way == "hangs up":
+            talk = Talk(self)
+            talk.draw(1)
+            await turns_until(is_there)
+            talk.hang_up()
+            await talk.done
+            assert [message["type"] for message in talk.got] == ["websocket.accept"]
+        else:
+            one = call()
+            await turns_until(is_there)
+            one.left.set()
+            await one.done
+            assert one.status == 499
+
     def open(self):
         self.gate.opened.set()
 
-    async def go_on(self):
-        """Open the gate once the thread can have heard that nobody waits: turns of the loop."""
+    async def stops(self):
+        """Open the gate once the thread can have heard that the result is not wanted."""
         for _ in range(3):
             await asyncio.sleep(0)
         self.open()
+        await reached(self.gate.stopped)
 
     async def is_free(self):
-        """Draw for somebody else: nothing of what was stopped is in the way."""
+        """Draw for another caller: nothing of what was stopped is in the way."""
         self.open()
         drawn = await self.draw(9).answer()
-        scheduler = self.worker.scheduler
-        assert not scheduler.num_queued
-        assert not scheduler._running
+        assert not self.num_queued
+        assert not self.worker.scheduler._running
         return len(drawn["data"]) == 1
 
 
@@ -120,22 +164,10 @@ async def reached(event):
     assert await asyncio.get_running_loop().run_in_executor(None, event.wait, 20)
 
 
-@pytest.fixture(scope="module")
-def loop():
-    one = asyncio.new_event_loop()
-    yield one
-    one.close()
-
-
-@pytest.fixture(scope="module")
-def worker(session, loop):
-    """What stands behind the application, ready in `loop`."""
-    offer = ServedModel(lambda: session, describe(PRESETS.get("mini")))
-    one = Worker(Models({"mini": offer}), limits=Limits(batch=2))
-    loop.run_until_complete(one.__aenter__())
-    loop.run_until_complete(one.getting_ready)
-    yield one
-    loop.run_until_complete(one.__aexit__())
+async def turns_until(is_there):
+    async with asyncio.timeout(20):
+        while not is_there():
+            await asyncio.sleep(0.001)
 
 
 @pytest.fixture
@@ -145,11 +177,11 @@ def running(worker, loop, identity):
 
     def run(test, **limits):
         worker.limits = Limits(**limits)
-        known = Known(IdentityInfo("", "mini", (), ()), identity, {})
-        who = loop.run_until_complete(worker.identities.put(known, owner=OWNER))
+        known = StoredIdentity(IdentityInfo("", "mini", (), ()), identity, {})
+        number = loop.run_until_complete(worker.identities.put(known, owner=OWNER))
         app = make_app(worker, hosts=["localhost"], token=None, limits=worker.limits)
-        asked = {"prompt": PROMPT, "swiftpie": {"subjects": [{"identity_id": who}]}}
-        server = Server(app, worker, asked)
+        body = {"prompt": PROMPT, "swiftpie": {"subjects": [{"identity_id": number}]}}
+        server = Server(app, worker, body)
         try:
             loop.run_until_complete(asyncio.wait_for(test(server), 60))
         finally:
@@ -159,33 +191,37 @@ def running(worker, loop, identity):
     return run
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_a_drawing_stops_at_its_next_stage_when_whoever_asked_leaves(running, stage):
+@pytest.mark.parametrize(("way", "stage"), STAGES)
+def test_a_drawing_stops_at_its_next_stage(running, way, stage):
     async def test(server):
-        call = await server.at(stage)
-        call.left.set()
-        await call.done
-        assert call.status == 499
-        await server.go_on()
-        await reached(server.gate.stopped)
+        server.gate.stage = stage
+        await server.ended(way, server.gate.reached.is_set, lambda: server.draw(1))
+        await server.stops()
         assert server.gate.stages == []  # not one more
+        server.worker.limits = Limits()
         assert await server.is_free()
 
     running(test)
 
 
-@pytest.mark.parametrize("stage", ["batched", "layer", "step"])
-def test_a_deleted_job_stops(running, stage):
+@pytest.mark.parametrize("way", ["leaves", "late", "deleted", "hangs up"])
+def test_what_waits_in_the_queue_is_never_drawn(running, way):
     async def test(server):
-        server.gate.stage = stage
-        job = await server.call("POST", "/v1/jobs", server.asked).answer()
-        await reached(server.gate.reached)
-        place = f"/v1/jobs/{job['id']}"
-        assert (await server.call("DELETE", place).answer())["status"] == "cancelled"
-        await server.go_on()
-        await reached(server.gate.stopped)
-        assert server.gate.stages == []
-        assert await server.is_free()
+        await drained(server.worker.scheduler)  # of what tests before have stopped
+        before, first = server.worker.scheduler.batches, await server.at("batched")
+        is_there = (lambda: False) if way == "late" else (lambda: server.num_queued)
+        if way == "late":
+            server.worker.limits = Limits(deadline_s=LATE_S)
+            one = server.draw(2)
+            await one.done
+            assert one.status == 504
+        else:
+            await server.ended(way, is_there, lambda: server.draw(2))
+        await turns_until(lambda: not server.num_queued)
+        server.open()
+        assert len((await first.answer())["data"]) == 1
+        await drained(server.worker.scheduler)
+        assert server.worker.scheduler.batches == before + 1
 
     running(test)
 
@@ -194,19 +230,19 @@ def test_a_job_that_does_not_fit_is_refused_and_every_other_one_is_drawn(running
     async def test(server):
         first = await server.at("batched")
         calls = [
-            server.call("POST", "/v1/jobs", {**server.asked, "n": 3, "seed": seed})
-            for seed in range(5)
+            server.call("POST", "/v1/jobs", {**server.body, "n": 3, "seed": seed})
+            for seed in range(3)
         ]
         answers = [await call.answer() for call in calls]
-        assert [call.status for call in calls] == [202, 202, 429, 429, 429]
-        assert all(int(call.headers["retry-after"]) > 0 for call in calls[2:])
+        assert [call.status for call in calls] == [202, 202, 429]
+        assert int(calls[2].headers["retry-after"]) > 0
         assert answers[2]["error"]["code"] == "rate_limit_exceeded"
         server.open()
         await first.done
         for answer in answers[:2]:
             place = f"/v1/jobs/{answer['id']}"
-            while (told := await server.call("GET", place).answer())["status"] != "completed":
-                assert told["status"] == "running", told
+            while (job := await server.call("GET", place).answer())["status"] != "completed":
+                assert job["status"] == "running", job
                 await asyncio.sleep(0.01)
 
     running(test)
@@ -215,49 +251,43 @@ def test_a_job_that_does_not_fit_is_refused_and_every_other_one_is_drawn(running
 def test_a_job_that_is_deleted_at_once_leaves_the_queue(running):
     async def test(server):
         first = await server.at("batched")
-        job = await server.call("POST", "/v1/jobs", server.asked).answer()
-        task = server.worker.jobs.find(job["id"], owner=OWNER)
-        task.cancel()
+        place = await server.job()
+        task = server.worker.jobs.find(place.rpartition("/")[2], owner=OWNER)
+        task.running.cancel()
         await asyncio.wait([task.running])
         await asyncio.sleep(0)
-        assert not server.worker.scheduler.num_queued
+        assert not server.num_queued
         server.open()
         await first.done
 
     running(test)
 
 
-def test_a_size_that_takes_minutes_is_refused(running):
+def test_a_size_that_takes_minutes_is_refused(running, picture_bytes):
+    own = {"edit": {"size_px": 2048}}
+    body, kind = form(image=("a.png", picture_bytes), prompt=PROMPT, swiftpie=json.dumps(own))
+
     async def test(server):
-        own = {"edit": {"size_px": 2048}}
-        for path in ("/v1/jobs", "/v1/images/generations"):
-            call = server.call("POST", path, {**server.asked, "swiftpie": own})
-            error = (await call.answer())["error"]
-            assert (call.status, error["code"]) == (400, "size_too_large")
-            assert "2048" in error["message"]
+        whole = {**server.body, "swiftpie": own}
+        calls = [
+            server.call("POST", path, whole) for path in ("/v1/jobs", "/v1/images/generations")
+        ]
+        calls.append(server.call("POST", "/v1/images/edits", body, kind))
+        errors = [(await call.answer())["error"] for call in calls]
         talk = Talk(server)
         talk.draw(1, swiftpie=own)
-        while len(talk.got) < 2:
-            await asyncio.sleep(0)
-        assert json.loads(talk.got[1]["text"])["error"]["code"] == "size_too_large"
+        await turns_until(lambda: len(talk.got) > 1)
+        errors.append(json.loads(talk.got[1]["text"])["error"])
+        assert [call.status for call in calls] == [400] * 3
+        for error in errors:
+            assert (error["code"], error["param"]) == ("size_too_large", "swiftpie.edit.size_px")
         talk.hang_up()
         await talk.done
 
     running(test)
 
 
-def test_an_edit_in_a_size_that_takes_minutes_is_refused(running, picture_bytes):
-    own = json.dumps({"edit": {"size_px": 2048}})
-    body, kind = form(image=("dog.png", picture_bytes), prompt=PROMPT, swiftpie=own)
-
-    async def test(server):
-        error = (await server.call("POST", "/v1/images/edits", body, kind).answer())["error"]
-        assert error["param"] == "swiftpie.edit.size_px"
-
-    running(test)
-
-
-@pytest.mark.parametrize("size", ["512x512", "1024x128"])
+@pytest.mark.parametrize("size", ["512x512", pytest.param("1024x128", marks=thorough)])
 def test_the_largest_sizes_are_drawn_and_stop_within_a_second(running, size):
     async def test(server):
         assert (await server.draw(1, size=size).answer())["size"] == size
@@ -265,69 +295,11 @@ def test_the_largest_sizes_are_drawn_and_stop_within_a_second(running, size):
         call.left.set()
         await call.done
         began = time.monotonic()
-        await server.go_on()
-        await reached(server.gate.stopped)
+        await server.stops()
         assert time.monotonic() - began < 1
         assert await server.is_free()
 
     running(test)
-
-
-def test_a_job_that_waits_is_deleted_and_never_drawn(running):
-    async def test(server):
-        before = server.worker.scheduler.batches
-        first = await server.at("batched")
-        job = await server.call("POST", "/v1/jobs", {**server.asked, "n": 2}).answer()
-        while server.worker.scheduler.num_queued < 2:
-            await asyncio.sleep(0)
-        await server.call("DELETE", f"/v1/jobs/{job['id']}").answer()
-        while server.worker.scheduler.num_queued:
-            await asyncio.sleep(0)
-        server.open()
-        assert len((await first.answer())["data"]) == 1
-        assert await server.is_free()
-        assert server.worker.scheduler.batches == before + 2  # the first, and whoever came last
-
-    running(test)
-
-
-@pytest.mark.parametrize("stage", ["batched", "layer", "step"])
-def test_a_drawing_that_is_late_stops(running, stage):
-    async def test(server):
-        server.gate.stage, seconds = stage, LATE_S
-        while not server.gate.reached.is_set():
-            server.gate.stopped.clear()
-            server.worker.limits = Limits(deadline_s=seconds)
-            call = server.draw(1)
-            assert (await call.answer())["error"]["code"] == "timeout"
-            assert call.status == 504
-            seconds *= 2  # as it may take longer to come so far
-        await server.go_on()
-        await reached(server.gate.stopped)
-        assert server.gate.stages == []
-
-    running(test)
-
-
-def test_those_who_leave_or_are_late_in_the_queue_are_never_drawn(running):
-    async def test(server):
-        await drained(server.worker.scheduler)  # of what tests before have stopped
-        before = server.worker.scheduler.batches
-        first = await server.at("batched")
-        leaves, late = server.draw(2), server.draw(3)
-        while server.worker.scheduler.num_queued < 2:
-            await asyncio.sleep(0)
-        leaves.left.set()
-        await leaves.done
-        assert server.worker.scheduler.num_queued == 1
-        for call in (late, first):
-            await call.done
-        assert (leaves.status, late.status, first.status) == (499, 504, 504)
-        server.open()
-        await drained(server.worker.scheduler)
-        assert server.worker.scheduler.batches == before + 1
-
-    running(test, deadline_s=LATE_S)
 
 
 @pytest.mark.parametrize("stage", ["step", pytest.param("batched", marks=thorough)])
@@ -338,8 +310,7 @@ def test_neighbours_in_a_batch_get_the_same_picture(running, stage):
             server.gate.opened.clear()
             first = await server.at("batched", seed=1)
             calls = [server.draw(seed) for seed in (2, 3)]
-            while server.worker.scheduler.num_queued < 2:
-                await asyncio.sleep(0)
+            await turns_until(lambda: server.num_queued == 2)
             server.gate.reached.clear()  # of the second batch, which these two are
             server.gate.stage = stage
             server.open()
@@ -363,221 +334,163 @@ UPLOADS = ("/v1/images/edits", "/v1/identities", "/v1/cutouts", "/v1/pictures")
 
 def upload(path, data):
     """Return a form for a route, and its type."""
-    return form(image=("dog.png", data), **({"prompt": PROMPT} if path == UPLOADS[0] else {}))
+    own = {"prompt": PROMPT, "swiftpie": json.dumps({"source_prompt": PROMPT})}
+    return form(image=("dog.png", data), **(own if path == UPLOADS[0] else {}))
 
 
-def test_pictures_that_are_decoded_or_encoded_are_given_up(running, picture_bytes):
+@asynccontextmanager
+async def without_decoder(server):
+    """Let all pictures wait to be decoded; yields the queue of processes."""
+    free = server.worker._decoders._free
+    child = await free.get()
+    try:
+        yield free
+    finally:
+        free.put_nowait(child)
 
-    async def decoding(server):
-        free = server.worker._decoders._free
-        child = await free.get()  # so that everyone waits for one
+
+@pytest.mark.parametrize("is_late", [False, True], ids=["leaves", "late"])
+def test_pictures_that_wait_to_be_decoded_are_given_up(running, picture_bytes, is_late):
+    async def test(server):
+        async with without_decoder(server) as free:
+            for path in UPLOADS:
+                call = server.call("POST", path, *upload(path, picture_bytes))
+                await turns_until(lambda call=call: free._getters or call.done.done())
+                if not is_late:
+                    call.left.set()
+                await call.done
+                assert call.status == (504 if is_late else 499)
+                assert all(one.done() for one in free._getters)
+
+    running(test, **({"deadline_s": LATE_S} if is_late else {}))
+
+
+@pytest.mark.parametrize("way", ["leaves", "late"])
+def test_a_subject_whose_caller_does_not_wait_is_not_kept(running, picture_bytes, way):
+    sent = ("POST", "/v1/identities", *upload("/v1/identities", picture_bytes))
+
+    async def test(server):
+        known = await server.worker.identities.items(owner=OWNER)
+        server.gate.stage = "batched"
+        await server.ended(way, server.gate.reached.is_set, lambda: server.call(*sent))
+        await server.stops()
+        assert await server.worker.identities.items(owner=OWNER) == known
+        server.worker.limits = Limits()
+        assert await server.is_free()
+
+    running(test)
+
+
+def test_an_upload_whose_caller_leaves_is_forgotten(running, caplog):
+    async def test(server):
+        decoders = server.worker._decoders
         for path in UPLOADS:
-            call = server.call("POST", path, *upload(path, picture_bytes))
-            while not free._getters:
-                await asyncio.sleep(0)
+            body, kind = upload(path, bytes(5000))
+            call = server.call("POST", path, body[:4000], kind, is_whole=False)
+            await turns_until(lambda call=call: not call._body)
             call.left.set()
             await call.done
             assert call.status == 499
-            assert all(one.done() for one in free._getters)
-        free.put_nowait(child)
-
-    async def encoding(server):
-        known = await server.worker.identities.items(owner=OWNER)
-        server.gate.stage = "batched"
-        path = "/v1/identities"
-        call = server.call("POST", path, *upload(path, picture_bytes))
-        await reached(server.gate.reached)
-        call.left.set()
-        await call.done
-        await server.go_on()
-        await reached(server.gate.stopped)
-        assert await server.worker.identities.items(owner=OWNER) == known
-        assert await server.is_free()
-
-    running(decoding)
-    running(encoding)
-
-
-def test_a_subject_that_is_encoded_too_late_is_not_kept(running, picture_bytes):
-    body, kind = form(image=("dog.png", picture_bytes))
-
-    async def test(server):
-        known = await server.worker.identities.items(owner=OWNER)
-        server.gate.stage, seconds = "batched", LATE_S
-        while not server.gate.reached.is_set():
-            server.worker.limits = Limits(deadline_s=seconds)
-            call = server.call("POST", "/v1/identities", body, kind)
-            assert (await call.answer())["error"]["code"] == "timeout"
-            seconds *= 2  # as decoding may take longer than that
-        await server.go_on()
-        await reached(server.gate.stopped)
-        assert await server.worker.identities.items(owner=OWNER) == known
-
-    running(test)
-
-
-def test_whoever_leaves_while_files_are_made_or_sent_stops_the_rest(running):
-    async def test(server):
-        pool, shut = ThreadPoolExecutor(1), threading.Event()
-        stream = server.draw(1, n=4, stream=True)
-        await asyncio.wait_for(stream.came.wait(), 20)
-        asyncio.get_running_loop().set_default_executor(pool)  # which makes files from now on
-        blocked = asyncio.get_running_loop().run_in_executor(pool, shut.wait, 20)
-        call = server.draw(2)
-        while pool._work_queue.empty():
-            await asyncio.sleep(0)
-        for one in (stream, call):
-            one.left.set()
-            await one.done
-        assert call.status == 499
-        shut.set()
-        await blocked
-        assert stream.content.count(b"completed") < 2 * 4  # each names it twice
-        assert await server.is_free()
-
-    running(test)
-
-
-@pytest.mark.parametrize("path", UPLOADS)
-def test_whoever_leaves_amid_an_upload_is_forgotten(running, caplog, path):
-    body, kind = upload(path, bytes(5000))
-
-    async def test(server):
-        decoders = server.worker._decoders
-        call = Call(
-            server.app, "POST", path, body[:4000], headers={"content-type": kind}, is_whole=False
-        )
-        while call._body:
-            await asyncio.sleep(0)
-        call.left.set()
-        await call.done
-        assert call.status == 499
-        assert decoders._free.qsize() == len(decoders._all)
-        assert not server.worker.scheduler.num_queued
+            assert decoders._free.qsize() == len(decoders._all)
+            assert not server.num_queued
 
     running(test)
     assert "failed" not in caplog.text
 
 
-def test_pictures_that_are_not_decoded_in_time_are_given_up(running, picture_bytes):
-    async def test(server):
-        free = server.worker._decoders._free
-        child = await free.get()  # so that everyone waits for one
-        calls = [server.call("POST", path, *upload(path, picture_bytes)) for path in UPLOADS]
-        for call in calls:
-            assert (await call.answer())["error"]["code"] == "timeout"
-            assert call.status == 504
-        assert all(one.done() for one in free._getters)
-        free.put_nowait(child)
-
-    running(test, deadline_s=LATE_S)
-
-
 @pytest.mark.parametrize("is_late", [False, True], ids=["leaves", "late"])
 def test_a_picture_that_is_being_decoded_is_given_up(running, picture_bytes, is_late):
-    body, kind = form(image=("dog.png", picture_bytes))
+    sent = ("POST", "/v1/pictures", *upload("/v1/pictures", picture_bytes))
 
     async def test(server):
         decoders = server.worker._decoders
         (child,) = decoders._all
-        os.kill(child._process.pid, signal.SIGSTOP)  # in the midst of it, for ever
-        call = server.call("POST", "/v1/pictures", body, kind)
-        while not decoders._free.empty():
-            await asyncio.sleep(0)
+        os.kill(child.pid, signal.SIGSTOP)  # in the midst of it, for ever
+        call = server.call(*sent)
+        await turns_until(decoders._free.empty)
         if not is_late:
             call.left.set()
         await call.done
         assert call.status == (504 if is_late else 499)
         server.worker.limits = Limits()  # as a new process takes its time
-        assert (await server.call("POST", "/v1/pictures", body, kind).answer())["id"]
-        assert child._process.returncode == -signal.SIGKILL
+        assert (await server.call(*sent).answer())["id"]
+        assert child.returncode == -signal.SIGKILL
         assert child not in decoders._all
 
     running(test, **({"deadline_s": LATE_S} if is_late else {}))
 
 
 PLAIN = {"prompt": "a cat", "swiftpie": '{"task": "personalize"}'}  # of what shows no subject
-NETWORKS = '{"edit": {"method": "inversion"}}'  # an edit that is decoded
+NETWORKS = {"prompt": PROMPT, "swiftpie": '{"edit": {"method": "inversion"}}'}  # is decoded
+EDITS = "/v1/images/edits"
 ENDS = [
-    *(("/v1/images/edits", PLAIN | {"stream": stream}, None) for stream in ("true", "false")),
-    ("/v1/images/edits", {"prompt": "x", "swiftpie": '{"task": "replace"}'}, None),
-    ("/v1/find", {"where": "dog"}, None),
-    *(
-        ("/v1/images/edits", {"prompt": PROMPT, "swiftpie": NETWORKS}, stage)
-        for stage in ("batched", "layer", "decode")
-    ),
-    ("/v1/cutouts", {}, "batched"),
+    ("fails", EDITS, PLAIN | {"stream": "true"}, None),
+    ("fails", EDITS, PLAIN, None),
+    ("fails", EDITS, {"prompt": "x", "swiftpie": '{"task": "replace"}'}, None),
+    ("fails", "/v1/find", {"where": "dog"}, None),
+    ("leaves", EDITS, NETWORKS, "layer"),
+    ("late", EDITS, NETWORKS, "decode"),
+    ("leaves", "/v1/cutouts", {}, "batched"),
 ]
 
 
-ENDS = [(*end, way) for end in ENDS for way in (("leaves", "late") if end[-1] else ("fails",))]
-
-
-@pytest.mark.parametrize(("path", "fields", "stage", "way"), ENDS, ids=range(len(ENDS)))
-def test_the_pixels_of_a_request_are_freed_when_it_fails_is_late_or_its_caller_leaves(
-    running, path, fields, stage, way
-):
-    photo = to_png(Image.new("RGB", (640, 480), (90, 120, 90)))
-    body, kind = form(image=("a.png", photo), **fields)
+@pytest.mark.parametrize(("way", "path", "fields", "stage"), ENDS, ids=range(len(ENDS)))
+def test_the_pixels_of_a_request_are_freed_however_it_ends(running, way, path, fields, stage):
+    picture = to_png(Image.new("RGB", (640, 480), (90, 120, 90)))
+    sent = ("POST", path, *form(image=("a.png", picture), **fields))
 
     async def test(server):
-        held = server.worker._decoders._held
+        decoded = server.worker._decoders._held
         server.gate.stage = stage
         gc.collect()
         gc.disable()
         try:
-            seconds = LATE_S
-            while way == "late" and not server.gate.reached.is_set():
-                server.worker.limits = Limits(deadline_s=seconds)
-                call = server.call("POST", path, body, kind)
-                await call.done
-                assert call.status == 504
-                seconds *= 2  # as decoding may take longer than that
-            if way != "late":
-                call = server.call("POST", path, body, kind)
-            if way == "leaves":
-                await reached(server.gate.reached)
-                call.left.set()
-            await call.done
-            await server.go_on()
-            async with asyncio.timeout(20):
-                while server.worker.scheduler._running:
-                    await asyncio.sleep(0.01)
+            if way == "fails":
+                await server.call(*sent).done
+            else:
+                await server.ended(way, server.gate.reached.is_set, lambda: server.call(*sent))
+            for _ in range(3):
+                await asyncio.sleep(0)
+            server.open()
+            await drained(server.worker.scheduler)
             for _ in range(100):
-                await asyncio.sleep(0.01 if held else 0)
-            assert not held
+                await asyncio.sleep(0.01 if decoded else 0)
+            assert not decoded
         finally:
             gc.enable()
 
     running(test)
 
 
-@pytest.mark.parametrize("way", ["late", "deleted"])
-def test_files_that_nobody_waits_for_are_not_made(running, way):
+@pytest.mark.parametrize("way", ["leaves", "late", "deleted", "hangs up"])
+def test_files_whose_caller_does_not_wait_are_not_made(running, way):
     async def test(server):
         pool, shut = ThreadPoolExecutor(1), threading.Event()
-        asyncio.get_running_loop().set_default_executor(pool)  # which makes the files
-        blocked = asyncio.get_running_loop().run_in_executor(pool, shut.wait, 20)
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(pool)  # which makes the files
+        blocked = loop.run_in_executor(pool, shut.wait, 20)
         try:
-            seconds = LATE_S
-            while pool._work_queue.empty():
-                if way == "late":
-                    server.worker.limits = Limits(deadline_s=seconds)
-                    call = server.draw(1)
-                    await call.done
-                    assert call.status == 504
-                    seconds *= 2  # as drawing may take longer than that
-                else:
-                    job = await server.call("POST", "/v1/jobs", server.asked).answer()
-                    while pool._work_queue.empty():
-                        await asyncio.sleep(0)
-                    await server.call("DELETE", f"/v1/jobs/{job['id']}").answer()
+            waits = lambda: not pool._work_queue.empty()  # noqa: E731
+            await server.ended(way, waits, lambda: server.draw(1))
             await asyncio.sleep(0)
             assert pool._work_queue.get_nowait().future.cancelled()
-            server.worker.limits = Limits()
         finally:
             shut.set()
             await blocked
+            loop.set_default_executor(ThreadPoolExecutor())
+        server.worker.limits = Limits()
+        assert await server.is_free()
+
+    running(test)
+
+
+def test_a_stream_whose_caller_leaves_sends_no_more(running):
+    async def test(server):
+        stream = server.draw(1, n=4, stream=True)
+        await asyncio.wait_for(stream.came.wait(), 20)
+        stream.left.set()
+        await stream.done
+        assert stream.content.count(b"completed") < 2 * 4  # each names it twice
         assert await server.is_free()
 
     running(test)
@@ -589,6 +502,7 @@ class Talk:
     def __init__(self, server):
         self._sent, self.got = asyncio.Queue(), []
         self.say({"type": "websocket.connect"})
+        cookie = f"swiftpie_visitor={VISITOR}".encode()
         scope = {
             "type": "websocket",
             "path": "/v1/live",
@@ -596,13 +510,10 @@ class Talk:
             "query_string": b"",
             "scheme": "ws",
             "subprotocols": [],
-            "headers": [
-                (b"host", b"localhost"),
-                (b"cookie", f"swiftpie_visitor={VISITOR}".encode()),
-            ],
+            "headers": [(b"host", b"localhost"), (b"cookie", cookie)],
             "client": ("127.0.0.1", 1),
         }
-        self._asked = server.asked
+        self._body = server.body
         self.done = asyncio.ensure_future(server.app(scope, self._sent.get, self._hear))
 
     async def _hear(self, message):
@@ -612,97 +523,33 @@ class Talk:
         self._sent.put_nowait(message)
 
     def draw(self, number, **more):
-        asked = {"type": "draw", "id": number, "seed": number, **self._asked, **more}
-        self.say({"type": "websocket.receive", "text": json.dumps(asked)})
+        body = {"type": "draw", "id": number, "seed": number, **self._body, **more}
+        self.say({"type": "websocket.receive", "text": json.dumps(body)})
 
     def hang_up(self):
         self.say({"type": "websocket.disconnect", "code": 1001})
 
 
-@pytest.mark.parametrize("stage", ["batched", "step"])
-def test_a_live_drawing_stops_when_whoever_asked_hangs_up(running, stage):
+def test_a_server_that_is_to_stop_reads_and_decodes_what_is_on_its_way(running, picture_bytes):
     async def test(server):
-        server.gate.stage = stage
-        talk = Talk(server)
-        talk.draw(1)
-        await reached(server.gate.reached)
-        talk.hang_up()
-        await server.go_on()
-        await talk.done
-        await reached(server.gate.stopped)
-        assert server.gate.stages == []
-        assert await server.is_free()
+        for path in UPLOADS:
+            server.app.is_draining = False
+            body, kind = upload(path, picture_bytes)
+            async with without_decoder(server) as free:
+                call = server.call("POST", path, body[:4000], kind, is_whole=False)
+                await turns_until(lambda call=call: not call._body)
+                server.app.is_draining = True  # as of SIGTERM
+                call.send_rest(body[4000:])
+                await turns_until(lambda free=free: free._getters)
+            await call.done
+            assert call.status in {200, 201}, call.content
 
     running(test)
 
 
-def test_what_waits_is_never_drawn_for_who_hangs_up_live(running):
+def test_a_server_that_is_to_stop_draws_what_it_accepted_and_no_more(running):
     async def test(server):
-        before = server.worker.scheduler.batches
-        first, talk = await server.at("batched"), Talk(server)
-        talk.draw(1)
-        while server.worker.scheduler.num_queued < 1:
-            await asyncio.sleep(0)
-        talk.hang_up()
-        await talk.done
-        assert not server.worker.scheduler.num_queued
-        server.open()
-        assert len((await first.answer())["data"]) == 1
-        assert server.worker.scheduler.batches == before + 1
-
-    running(test)
-
-
-def test_who_hangs_up_live_while_the_file_is_made_gets_none(running):
-    async def test(server):
-        pool, shut = ThreadPoolExecutor(1), threading.Event()
-        asyncio.get_running_loop().set_default_executor(pool)  # which makes the files
-        blocked = asyncio.get_running_loop().run_in_executor(pool, shut.wait, 20)
-        talk = Talk(server)
-        talk.draw(1)
-        while pool._work_queue.empty():
-            await asyncio.sleep(0)
-        talk.hang_up()
-        await talk.done
-        assert pool._work_queue.get_nowait().future.cancelled()
-        shut.set()
-        await blocked
-        assert [message["type"] for message in talk.got] == ["websocket.accept"]
-        assert await server.is_free()
-
-    running(test)
-
-
-@pytest.mark.parametrize("path", UPLOADS)
-def test_a_server_that_is_to_stop_reads_and_decodes_what_is_on_its_way(
-    running, picture_bytes, path
-):
-    own = json.dumps({"source_prompt": PROMPT})
-    more = {"prompt": PROMPT, "swiftpie": own} if path == UPLOADS[0] else {}
-    body, kind = form(image=("dog.png", picture_bytes), **more)
-
-    async def test(server):
-        free = server.worker._decoders._free
-        child = await free.get()  # so that it can be decoded only once this is given back
-        headers = {"cookie": f"swiftpie_visitor={VISITOR}", "content-type": kind}
-        call = Call(server.app, "POST", path, body[:4000], headers=headers, is_whole=False)
-        while call._body:
-            await asyncio.sleep(0)
-        server.app.is_draining = True  # as of SIGTERM
-        call.send_rest(body[4000:])
-        while not free._getters:
-            await asyncio.sleep(0)
-        free.put_nowait(child)
-        await call.done
-        assert call.status in {200, 201}, call.content
-
-    running(test)
-
-
-@pytest.mark.parametrize("stage", ["batched", "step"])
-def test_a_server_that_is_to_stop_draws_what_it_accepted_and_no_more(running, stage):
-    async def test(server):
-        call = await server.at(stage)
+        call = await server.at("step")
         server.app.is_draining = True  # as of SIGTERM
         refused = server.draw(2)
         assert (await refused.answer())["error"]["code"] == "draining"
@@ -714,16 +561,13 @@ def test_a_server_that_is_to_stop_draws_what_it_accepted_and_no_more(running, st
     running(test)
 
 
-def test_jobs_end_with_the_server(session, picture_bytes):
-    body, kind = form(image=("dog.png", picture_bytes))
+def test_jobs_end_with_the_server(session):
     with serving(session) as alone:
         worker = alone.worker
-        made = alone.ask("POST", "/v1/identities", body=body, headers={"content-type": kind}).json
         before = worker.scheduler.batches
-        asked = {"prompt": PROMPT, "swiftpie": {"subjects": [{"identity_id": made["id"]}]}}
         gate = Gate(worker)
         gate.stage = "step"
-        job = alone.ask("POST", "/v1/jobs", body={**asked, "n": 3}).json["id"]
+        job = alone.ask("POST", "/v1/jobs", body={"prompt": PROMPT, "n": 3}).json["id"]
         assert gate.reached.wait(20)
         task = worker.jobs.find(job, owner=" ").running
         alone.server.should_exit = True

@@ -47,7 +47,7 @@ def test_what_is_unsafe_or_wrong_is_refused(options, said):
     assert said in ended.stderr
 
 
-def test_a_port_that_is_taken_is_told_before_anything_is_loaded():
+def test_a_port_that_is_taken_is_refused_before_anything_is_loaded():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         ended = CliRunner().invoke(app, ["serve", "--port", str(port), "--model", "none-such"])
@@ -56,7 +56,7 @@ def test_a_port_that_is_taken_is_told_before_anything_is_loaded():
     assert "Choose another --port" in ended.stderr
 
 
-def test_an_address_of_another_machine_is_told(tmp_path):
+def test_an_address_of_another_machine_is_refused(tmp_path):
     (tmp_path / "token.txt").write_text("secret")
     options = ["--host", "192.0.2.1", "--token-file", str(tmp_path / "token.txt")]
     ended = CliRunner().invoke(app, ["serve", *options])
@@ -80,11 +80,11 @@ def test_a_terminated_server_still_draws_what_it_accepted(picture_bytes):
     body, kind = form(image=("dog.png", picture_bytes), name="dog")
     made = ask(port, "/v1/identities", body, kind)
     subjects = {"subjects": [{"identity_id": made["id"]}]}
-    asked = json.dumps({"prompt": "a dog on a beach", "n": 8, "swiftpie": subjects}).encode()
+    wanted = json.dumps({"prompt": "a dog on a beach", "n": 8, "swiftpie": subjects}).encode()
     answers = []
     asking = threading.Thread(
         target=lambda: answers.append(
-            ask(port, "/v1/images/generations", asked, "application/json")
+            ask(port, "/v1/images/generations", wanted, "application/json")
         )
     )
     asking.start()
@@ -98,16 +98,16 @@ def test_a_terminated_server_still_draws_what_it_accepted(picture_bytes):
 
 
 @pytest.mark.slow
-def test_a_server_that_is_told_twice_ends_at_once(picture_bytes):
+def test_a_second_signal_ends_a_server_at_once(picture_bytes):
     server = run("--port", "0", "--queue-per-key", "64")
     port = int(server.stderr.readline().rpartition(":")[2])
     body, kind = form(image=("dog.png", picture_bytes), name="dog")
     made = ask(port, "/v1/identities", body, kind)
     subjects = {"subjects": [{"identity_id": made["id"]}]}
-    asked = json.dumps({"prompt": "a dog on a beach", "n": 10, "swiftpie": subjects}).encode()
+    wanted = json.dumps({"prompt": "a dog on a beach", "n": 10, "swiftpie": subjects}).encode()
     calls = [http.client.HTTPConnection("127.0.0.1", port, timeout=60) for _ in range(6)]
     for call in calls:
-        call.request("POST", "/v1/images/generations", asked, {"Content-Type": "application/json"})
+        call.request("POST", "/v1/images/generations", wanted, {"Content-Type": "application/json"})
     while not busy(port):
         pass
     server.send_signal(signal.SIGTERM)

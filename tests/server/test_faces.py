@@ -1,6 +1,5 @@
 """People by their faces over HTTP: uploaded once, drawn, put into photographs, or refused."""
 
-import base64
 import io
 import json
 
@@ -12,7 +11,7 @@ from swiftpie.faces import FACE_ENCODERS
 from swiftpie.imageio.decoding import load_image
 from tests.faces.tiny_faces import PHOTO
 from tests.faces.tiny_world import make_world, small_session
-from tests.server.conftest import form, serving, to_png
+from tests.server.conftest import picture_in, serving, to_png
 
 FACE = ("me.jpg", PHOTO.read_bytes())
 
@@ -27,21 +26,11 @@ def backend(tmp_path_factory):
         yield running
 
 
-def upload(server, **fields):
-    body, kind = form(**fields)
-    return server.ask("POST", "/v1/identities", body=body, headers={"content-type": kind})
-
-
 @pytest.fixture(scope="module")
 def person(backend):
-    made = upload(backend, face=FACE, face_number="1", name="me")
+    made = backend.upload("/v1/identities", face=FACE, face_number="1", name="me")
     assert made.status == 201, made.json
     return made.json
-
-
-def picture_in(answer):
-    assert answer.status == 200, answer.json
-    return Image.open(io.BytesIO(base64.b64decode(answer.json["data"][0]["b64_json"])))
 
 
 def test_a_person_is_kept_without_the_photograph(backend, person):
@@ -55,11 +44,7 @@ def test_a_person_is_drawn_in_a_style_and_the_file_asks_for_consent(backend, per
     subjects = {"subjects": [{"identity_id": person["id"]}]}
     call = {"prompt": "a person at sea", "seed": 3, "size": "64x64"}
     plain, styled = (
-        picture_in(
-            backend.ask(
-                "POST", "/v1/images/generations", body={**call, "swiftpie": subjects | more}
-            )
-        )
+        picture_in(backend.draw(**call, swiftpie=subjects | more))
         for more in ({}, {"identity_guidance": "am1"})
     )
     assert "consent" in plain.info["swiftpie"]
@@ -69,8 +54,8 @@ def test_a_person_is_drawn_in_a_style_and_the_file_asks_for_consent(backend, per
 
 def test_a_person_comes_into_a_photograph_where_its_face_is(backend, person):
     own = json.dumps({"subjects": [{"identity_id": person["id"]}]})
-    body, kind = form(image=FACE, prompt="a person at sea", seed="3", swiftpie=own)
-    answer = backend.ask("POST", "/v1/images/edits", body=body, headers={"content-type": kind})
+    fields = {"prompt": "a person at sea", "seed": "3", "swiftpie": own}
+    answer = backend.upload("/v1/images/edits", image=FACE, **fields)
     changed = np.asarray(picture_in(answer)) != np.asarray(load_image(PHOTO))
     assert 0 < changed.any(axis=-1).mean() < 0.5
 
@@ -85,13 +70,13 @@ def test_a_person_comes_into_a_photograph_where_its_face_is(backend, person):
     ],
 )
 def test_a_face_that_cannot_be_used_is_named(backend, fields, code, words):
-    answer = upload(backend, **fields)
+    answer = backend.upload("/v1/identities", **fields)
     assert answer.status == 400
     assert (answer.json["error"]["code"], words in answer.json["error"]["message"]) == (code, True)
 
 
 def test_a_model_that_knows_no_faces_says_so(server):
-    answer = upload(server, face=FACE)
+    answer = server.upload("/v1/identities", face=FACE)
     assert answer.status == 400
     assert answer.json["error"]["code"] == "faces_not_known"
     assert "'mini' draws no faces" in answer.json["error"]["message"]

@@ -123,20 +123,20 @@ def post(server, *parts, path="/v1/images/edits"):
 def test_a_mask_and_settings_act_by_whatever_name_they_are_read(server, photo):
     hole = Image.new("RGBA", photo.size, (0, 0, 0, 255))
     hole.paste((0, 0, 0, 0), (40, 20, 90, 70))
-    asked = [part("image", to_png(photo)), text("prompt", "a red ball"), text("seed", "1")]
-    asked += [text("n", ""), text("size", "")]  # as absent ones
+    parts = [part("image", to_png(photo)), text("prompt", "a red ball"), text("seed", "1")]
+    parts += [text("n", ""), text("size", "")]  # as absent ones
     drawn = [
-        picture_in(post(server, *asked, part(name, to_png(hole), filename=filename)))
+        picture_in(post(server, *parts, part(name, to_png(hole), filename=filename)))
         for name, filename in (("mask", "m.png"), ("mask[]", "m.png"), ("mask", None))
     ]
     assert drawn[0].tobytes() == drawn[1].tobytes() == drawn[2].tobytes()
     own = json.dumps({"box": [1 / 3, 0.25, 0.75, 0.875], "return_mask": True}).encode()
     kind = "Content-Type: application/json"
     for filename in ("blob", None):
-        answer = post(server, *asked, part("swiftpie", own, filename=filename, kind=kind))
+        answer = post(server, *parts, part("swiftpie", own, filename=filename, kind=kind))
         assert "masks_b64" in answer.json["swiftpie"]
     twice = [part("mask", to_png(hole))] * 2
-    assert post(server, *asked, *twice).json["error"]["param"] == "mask"
+    assert post(server, *parts, *twice).json["error"]["param"] == "mask"
 
 
 def test_pictures_of_a_subject_come_by_both_names(server, picture_bytes):

@@ -27,31 +27,13 @@ from swiftpie.server.limits import Limits
 from tests.server.conftest import form, serving
 
 TOKEN = "a long random token"
-CHANGING = [
-    ("POST", "/v1/images/generations"),
-    ("POST", "/v1/images/edits"),
-    ("POST", "/v1/identities"),
-    ("POST", "/v1/pictures"),
-    ("POST", "/v1/jobs"),
-    ("DELETE", "/v1/identities/x"),
-    ("DELETE", "/v1/jobs/x"),
-]
-FOREIGN = [
+ORIGINS = [
     {"origin": "http://evil.example"},
     {"origin": "null"},
     {"origin": "https://127.0.0.1"},
     {"sec-fetch-site": "cross-site"},
     {"sec-fetch-site": "same-site"},
     {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"},
-    {"host": "evil.example"},
-    {"host": "127.0.0.1.evil.example"},
-    {"host": "evil.example:80"},
-    {"host": ""},
-    {"host": "[127.0.0.1:80"},
-    {"host": "127.0.0.1:abc"},
-    {"host": "127.0.0.1:"},
-    {"host": "127.0.0.1:80:80"},
-    {"host": "user@127.0.0.1"},
 ]
 
 
@@ -65,27 +47,18 @@ def known(**more):
     return {"authorization": f"Bearer {TOKEN}", **more}
 
 
-@pytest.mark.parametrize("headers", FOREIGN, ids=str)
-def test_no_page_of_another_site_changes_anything(server, headers):
-    for method, path in CHANGING:
-        assert server.ask(method, path, body={}, headers=headers).status == 403
-
-
-@pytest.mark.parametrize("headers", FOREIGN, ids=str)
-def test_no_page_of_another_site_draws_live(server, headers):
-    given = {name: value for name, value in headers.items() if name != "host"}
-    if not given:
-        given = {"origin": f"http://{headers['host']}"}
-    with pytest.raises(InvalidStatus) as refused:
-        connect(f"ws://127.0.0.1:{server.port}/v1/live", additional_headers=given)
-    assert refused.value.response.status_code == 403
+def test_no_page_of_another_site_draws_live(server):
+    for headers in ORIGINS:
+        with pytest.raises(InvalidStatus) as refused:
+            connect(f"ws://127.0.0.1:{server.port}/v1/live", additional_headers=headers)
+        assert refused.value.response.status_code == 403, headers
 
 
 def test_a_page_names_one_origin(server):
-    asked = f"POST /v1/jobs HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nContent-Length: 0\r\n"
-    asked += f"Origin: {server.url}\r\n" * 2 + "\r\n"
+    request = f"POST /v1/jobs HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nContent-Length: 0\r\n"
+    request += f"Origin: {server.url}\r\n" * 2 + "\r\n"
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as raw:
-        raw.sendall(asked.encode())
+        raw.sendall(request.encode())
         assert raw.recv(100).startswith(b"HTTP/1.1 403")
 
 
@@ -216,11 +189,6 @@ def test_a_request_that_is_whole_may_be_answered_later():
         return [(await counted())["type"] for _ in range(2)]
 
     assert asyncio.run(ends()) == ["http.request", "http.disconnect"]
-
-
-def test_compressed_requests_are_not_read(server):
-    answer = server.ask("POST", "/v1/jobs", body=b"x", headers={"content-encoding": "gzip"})
-    assert answer.status == 415
 
 
 def test_answers_carry_what_protects_them(server):

@@ -32,8 +32,8 @@ def pixels(data):
 
 def test_a_subject_may_be_given_by_name(server, session):
     box = [0.1, 0.3, 0.6, 0.9]
-    data, told = drawn(server, swiftpie={"subjects": [{"library": "kitten", "box": box}]})
-    assert told["named"] == [NAMED]
+    data, found = drawn(server, swiftpie={"subjects": [{"library": "kitten", "box": box}]})
+    assert found["named"] == [NAMED]
     cat = session.named("kitten")
     assert pixels(data) == session.personalize(cat, PROMPT, seed=3, box=box).images[0].tobytes()
 
@@ -52,7 +52,7 @@ def test_edits_and_insertions_take_names(server, session):
         assert answer.json["swiftpie"]["named"] == [NAMED]
 
 
-def test_who_is_not_in_the_library_is_told_with_what_is_near(server):
+def test_an_unknown_name_is_refused_with_similar_ones(server):
     body = {"prompt": "an elefant on a beach"}
     answer = server.ask("POST", "/v1/images/generations", body=body)
     problem = answer.json["error"]
@@ -82,7 +82,7 @@ def test_the_library_is_listed_and_searched(server):
     assert server.ask("GET", f"/v1/library/{shoe}/picture").status == 200
 
 
-@pytest.mark.parametrize("name", ["nobody at all", "..", "%2e%2e%2fsubjects.json", "cat\x00"])
+@pytest.mark.parametrize("name", ["no such subject", "..", "%2e%2e%2fsubjects.json", "cat\x00"])
 def test_no_other_file_is_sent(server, name):
     assert server.ask("GET", f"/v1/library/{quote(name)}/picture").status == 404
 

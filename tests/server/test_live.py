@@ -4,7 +4,6 @@ import io
 import json
 import socket
 import struct
-import threading
 
 import pytest
 from PIL import Image
@@ -12,7 +11,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from swiftpie.imageio.writing import read_metadata
-from tests.server.conftest import form, to_png
+from tests.server.conftest import LIVE, held, to_png
 
 PROMPT = "a dog on a beach"
 
@@ -25,8 +24,8 @@ def live(server):
 
 def send(live, number, identity_id, **more):
     own = {"subjects": [{"identity_id": identity_id}], **more.pop("swiftpie", {})}
-    asked = {"type": "draw", "id": number, "prompt": PROMPT, "swiftpie": own, **more}
-    live.send(json.dumps(asked))
+    message = {"type": "draw", "id": number, "prompt": PROMPT, "swiftpie": own, **more}
+    live.send(json.dumps(message))
 
 
 def receive(live):
@@ -48,15 +47,7 @@ def test_a_prompt_gives_its_picture(live, identity_id, session, identity):
 
 
 def test_the_newest_replaces_those_that_wait(server, live, identity_id):
-    gate, begun, original = threading.Event(), threading.Event(), server.worker.backend.answer
-
-    def slow(work, check):
-        begun.set()
-        assert gate.wait(20)
-        return original(work, check)
-
-    server.worker.backend.answer = slow
-    try:
+    with held(server.worker) as (begun, gate, _):
         send(live, 1, identity_id)
         assert begun.wait(20)
         for number in (2, 3, 4):
@@ -64,44 +55,35 @@ def test_the_newest_replaces_those_that_wait(server, live, identity_id):
         dropped = [receive(live)[0] for _ in range(2)]
         gate.set()
         drawn = [receive(live)[0] for _ in range(2)]
-    finally:
-        gate.set()
-        server.worker.backend.answer = original
     assert [(one["type"], one["id"]) for one in dropped] == [("dropped", 2), ("dropped", 3)]
     assert [(one["type"], one["id"]) for one in drawn] == [("picture", 1), ("picture", 4)]
 
 
 @pytest.fixture(scope="module")
-def photo(session, identity):
-    return session.personalize(identity, PROMPT, seed=3).images[0]
-
-
-@pytest.fixture(scope="module")
 def kept(server, photo):
-    body, kind = form(image=("photo.png", to_png(photo)))
-    return server.ask("POST", "/v1/pictures", body=body, headers={"content-type": kind}).json
+    return server.upload("/v1/pictures", image=("photo.png", to_png(photo))).json
 
 
 def test_edits_are_live_too(live, session, photo, kept):
     assert (kept["width"], kept["height"], kept["origin"]) == (128, 128, {})
-    asked = {"type": "edit", "id": 1, "prompt": "a dog at night", "picture_id": kept["id"]}
+    message = {"type": "edit", "id": 1, "prompt": "a dog at night", "picture_id": kept["id"]}
     own = {"source_prompt": PROMPT, "return_mask": True}
-    live.send(json.dumps({**asked, "output_format": "png", "swiftpie": own}))
+    live.send(json.dumps({**message, "output_format": "png", "swiftpie": own}))
     header, picture = receive(live)
     edited = session.edit(photo, "a dog at night", source_prompt=PROMPT, seed=0)
     assert header["type"] == "picture", header
     assert picture.tobytes() == edited.image.tobytes()
 
 
-def test_a_place_that_nobody_chose_is_told(live, session, identity, identity_id, photo, kept):
+def test_a_proposed_place_is_in_the_answer(live, session, identity, identity_id, photo, kept):
     own = {"task": "insert", "subjects": [{"identity_id": identity_id}], "return_mask": True}
-    asked = {"type": "edit", "id": 1, "prompt": "a dog", "picture_id": kept["id"], "swiftpie": own}
-    live.send(json.dumps({**asked, "output_format": "png"}))
+    message = {"type": "edit", "id": 1, "prompt": "a dog", "picture_id": kept["id"]}
+    live.send(json.dumps({**message, "output_format": "png", "swiftpie": own}))
     header, picture = receive(live)
     assert header["type"] == "picture", header
-    told = read_metadata(picture)
-    assert told["task"] == "insert"
-    assert json.loads(told["subjects"])[0]["box"] == header["box"]
+    found = read_metadata(picture)
+    assert found["task"] == "insert"
+    assert json.loads(found["subjects"])[0]["box"] == header["box"]
     again = session.insert(photo, identity, prompt="a dog", box=tuple(header["box"]), seed=0)
     assert picture.tobytes() == again.image.tobytes()
 
@@ -121,13 +103,13 @@ def test_a_place_that_nobody_chose_is_told(live, session, identity, identity_id,
         (json.dumps(dict.fromkeys(map(str, range(65)))), "65 fields; at most 64 are read"),
     ],
 )
-def test_mistakes_are_told_and_the_connection_stays(live, identity_id, caplog, message, said):
+def test_mistakes_are_answered_and_the_connection_stays(live, identity_id, caplog, message, said):
     live.send(message)
-    told, _ = receive(live)
-    assert told["type"] == "error"
-    assert said in told["error"]["message"]
-    assert len(told["error"]["message"]) < 300
-    assert ".." not in told["error"]["message"].replace("…", "")
+    found, _ = receive(live)
+    assert found["type"] == "error"
+    assert said in found["error"]["message"]
+    assert len(found["error"]["message"]) < 300
+    assert ".." not in found["error"]["message"].replace("…", "")
     assert "canary" not in caplog.text
     send(live, 2, identity_id)
     assert receive(live)[0]["id"] == 2
@@ -145,7 +127,7 @@ def test_an_error_of_our_own_is_answered_and_its_words_are_not_logged(
     server.worker.backend.answer = broken
     try:
         send(live, 1, identity_id, prompt="a dog and a canary")
-        told = receive(live)[0]
+        found = receive(live)[0]
         answer = server.ask(
             *("POST", "/v1/images/generations"),
             body={"prompt": "a dog and a canary", "swiftpie": {"subjects": [{"library": "dog"}]}},
@@ -156,7 +138,7 @@ def test_an_error_of_our_own_is_answered_and_its_words_are_not_logged(
         )
     finally:
         server.worker.backend.answer = original
-    assert (told["type"], told["id"]) == ("error", 1)
+    assert (found["type"], found["id"]) == ("error", 1)
     assert answer.status == 500
     assert b'"type": "error"' in stream.content
     assert "LookupError" in caplog.text
@@ -165,10 +147,6 @@ def test_an_error_of_our_own_is_answered_and_its_words_are_not_logged(
     assert receive(live)[0]["id"] == 2
 
 
-HANDSHAKE = (
-    "GET /v1/live HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-)
 MASK = bytes(4)
 FLOODS = {
     "empty parts": (b"\x01\x80" + MASK, b"\x00\x80" + MASK),
@@ -183,7 +161,7 @@ FLOODS = {
 def test_a_flood_of_frames_ends_its_connection(server, name):
     first, frame = FLOODS[name]
     with socket.create_connection(("127.0.0.1", server.port), timeout=20) as raw:
-        raw.sendall(HANDSHAKE.encode())
+        raw.sendall(LIVE.encode())
         assert raw.recv(1 << 16).startswith(b"HTTP/1.1 101")
         answer = b""
         try:

@@ -5,6 +5,7 @@ Where there is a folder out/page, screenshots are left in it, to be looked at.
 
 import base64
 import io
+import itertools
 import json
 import re
 import shutil
@@ -176,7 +177,7 @@ class Visit:
     def kept(self):
         """Wait until the draft is a step of the history."""
         self.settled()
-        # Both are asked at once: an address read before could be of a picture that is gone since.
+        # Both are read at once: an address read before could be of a picture that is gone since.
         self.page.wait_for_function(KEPT, polling=LOOK_EVERY_MS)
 
     def stored(self):
@@ -313,7 +314,7 @@ def visiting(browser, url, **options):
 
 @pytest.fixture
 def visit(browser, server):
-    """A visitor whom the server does not know; nothing they do may be reported by the browser."""
+    """A new visitor, whose browser must report no violation."""
     with visiting(browser, server.url) as one:
         yield one.open()
         one.check_quiet()
@@ -344,7 +345,7 @@ def photo():
 
 @pytest.fixture(scope="module")
 def large(photo):
-    """The same in more pixels than are sent while somebody works on it, each block of its own."""
+    """The same in more pixels than are sent while a visitor works on it, each block of its own."""
     drawn = np.asarray(Image.open(io.BytesIO(photo[2])))
     grain = np.random.default_rng(1).integers(0, 12, (720, 960, 1), dtype=np.uint8)
     return (photo[0], photo[1], to_png(Image.fromarray(np.kron(drawn, BLOCK) + grain)))
@@ -363,7 +364,7 @@ def test_a_first_visit_shows_a_picture_and_every_letter_draws_another(visit):
     visit.first_picture()
     expect(visit.prompt).to_have_value("a photo of a hamster on a beach")
     (hamster,) = visit.newest()["swiftpie"].pop("subjects")
-    assert visit.newest()["swiftpie"] == {}, "what nobody touched is not sent"
+    assert visit.newest()["swiftpie"] == {}, "untouched controls are not sent"
     assert hamster["name"] == "hamster"
     visit.kept()
     told = visit.page.locator("p[aria-live=polite]").first
@@ -516,10 +517,10 @@ def test_a_picture_is_edited_by_words_within_a_painted_mask(finer):
     expect(words).to_have_value("a photo of a hamster on a beach")
     edited = finer.after(lambda: words.fill("a photo of a hamster in the snow"))
     assert differs(drawn, edited)
-    asked = finer.newest()["swiftpie"]
-    assert asked.keys() == {"source_prompt", "mask_mode", "return_mask"}
+    request = finer.newest()["swiftpie"]
+    assert request.keys() == {"source_prompt", "mask_mode", "return_mask"}
     finer.after(lambda: finer.page.get_by_label("Strength", exact=True).fill("1.1"))
-    assert finer.newest()["swiftpie"] == {**asked, "scales": {"text_scale": 1.1}}
+    assert finer.newest()["swiftpie"] == {**request, "scales": {"text_scale": 1.1}}
     finer.drag(finer.page.locator(".layer"), (0.01, 0.5), (0.5, 0.5))
     expect(finer.page.get_by_label("Before and after")).to_have_value("50")
     finer.screenshot("page-edit")
@@ -724,7 +725,7 @@ def test_a_phone_has_targets_of_44_px_and_nothing_runs_off_its_side(browser, ser
         visit.check_quiet()
 
 
-def test_a_server_that_goes_away_is_waited_for_and_told_again_what_it_forgot(browser, small):
+def test_the_page_waits_for_a_server_that_goes_away_and_sends_again_what_it_forgot(browser, small):
     with visiting(browser, "") as visit:
         with serving(small, token="a long word") as first:
             visit.url = first.url
@@ -753,37 +754,23 @@ def test_a_server_that_goes_away_is_waited_for_and_told_again_what_it_forgot(bro
             expect(visit.page.get_by_role("alert")).to_have_count(0)
 
 
-PARTS = (
-    ["", "a photo of ", "a black and white photo of ", "an oil painting of ", "Photo: "],
-    [
-        "a dog",
-        "a tiny unicorn",
-        "the huge Ärger-Bär",
-        "an acorn and a robot",
-        "two ½ cats",
-        "object",
-    ],
-    ["", " wearing a crown", " riding a bicycle", " sleeping", " wearing a sombrero"],
-    [
-        " on a beach",
-        " in Paris",
-        " on a mountain in foggy cities",
-        " under water",
-        "",
-        " of gold",
-        " in the snows",
-        " on the left!",
-    ],
-)
+PARTS = [
+    text.split("|")
+    for text in (
+        "|a photo of |a black and white photo of |an oil painting of |Photo: ",
+        "a dog|a tiny unicorn|the huge Ärger-Bär|an acorn and a robot|two ½ cats|object",
+        "| wearing a crown| riding a bicycle| sleeping| wearing a sombrero",
+        " on a beach| in Paris| on a mountain in foggy cities| under water|| of gold| in the snows"
+        "| on the left!",
+    )
+]
 
 
 def test_the_page_marks_the_words_that_python_warns_of(visit, session):
     visit.first_picture()
     words = session.components.vocabulary
     assert isinstance(words, Vocabulary)
-    prompts = [
-        a + b + c + d for a in PARTS[0] for b in PARTS[1] for c in PARTS[2] for d in PARTS[3]
-    ]
+    prompts = ["".join(parts) for parts in itertools.product(*PARTS)]
     found = visit.page.evaluate(
         """async ([words, prompts]) => {
           const { Vocabulary } = await import("/static/vocabulary.js");

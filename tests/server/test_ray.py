@@ -1,6 +1,6 @@
-"""Replicas of Ray Serve draw what the library draws, stop for nobody, and may be killed.
+"""Replicas of Ray Serve draw what the library draws, stop when the caller leaves, may be killed.
 
-Ray is started once, with two generators whose drawings can be told to take their time.
+Ray is started once, with two replicas that draw slowly on request.
 """
 
 import io
@@ -11,7 +11,6 @@ import socket
 import sys
 import threading
 import time
-from base64 import b64decode
 from functools import partial
 from pathlib import Path
 
@@ -26,7 +25,8 @@ from swiftpie.server.limits import RayReplicas
 from swiftpie.server.metrics import Metrics
 from swiftpie.server.ray import on_ray
 from swiftpie.server.store import Models, ServedModel
-from tests.server.conftest import form, serving
+from tests.server.conftest import picture_in as picture
+from tests.server.conftest import serving
 
 PROMPT = "a dog on a beach"
 SLOWLY, STAGE_S = "slowly", 0.4
@@ -57,7 +57,7 @@ class Slow(Session):
 
 
 def load_slow(notes):
-    session = Slow(swiftpie.load("mini").components)
+    session = Slow(swiftpie.load("mini", size_px=128).components)
     session.notes = notes
     return session
 
@@ -89,21 +89,14 @@ def on_replicas(session, notes):
 def ask(on_replicas, picture_bytes, notes):
     """Ask for a picture of the same subject, which replicas encoded."""
     notes.write_text("")
-    body, kind = form(image=("dog.png", picture_bytes), name="dog")
-    made = on_replicas.ask("POST", "/v1/identities", body=body, headers={"content-type": kind})
+    made = on_replicas.upload("/v1/identities", image=("dog.png", picture_bytes), name="dog")
     subjects = [{"identity_id": made.json["id"]}]
 
     def drawn(seed, **more):
-        asked = {"prompt": PROMPT, "seed": seed, "swiftpie": {"subjects": subjects}, **more}
-        return on_replicas.ask("POST", "/v1/images/generations", body=asked)
+        return on_replicas.draw(PROMPT, seed=seed, swiftpie={"subjects": subjects}, **more)
 
     drawn.subjects = subjects
     return drawn
-
-
-def picture(answer):
-    assert answer.status == 200, answer.json
-    return Image.open(io.BytesIO(b64decode(answer.json["data"][0]["b64_json"])))
 
 
 def asking(ask, count):
@@ -144,14 +137,13 @@ class TestOnRay:
             expected = session.personalize(identity, PROMPT, seed=seed).images[0]
             assert picture(ask(seed)).tobytes() == expected.tobytes()
 
-    def test_models_words_and_errors_are_told_as_without_ray(self, on_replicas, ask):
+    def test_models_words_and_errors_are_as_without_ray(self, on_replicas, ask):
         assert on_replicas.ask("GET", "/v1/models/mini").json["swiftpie"]["is_loaded"]
         words = on_replicas.ask("GET", "/v1/models/mini/vocabulary").json["vocabulary"]["words"]
         assert "beach" in words
         grey = io.BytesIO()
         Image.new("RGBA", (64, 64)).save(grey, "PNG")
-        body, kind = form(image=("grey.png", grey.getvalue()))
-        error = on_replicas.ask("POST", "/v1/cutouts", body=body, headers={"content-type": kind})
+        error = on_replicas.upload("/v1/cutouts", image=("grey.png", grey.getvalue()))
         assert error.json["error"]["code"] == "subject_not_found"
         assert ask(1, size="16x16").status == 400
 
@@ -163,12 +155,9 @@ class TestOnRay:
         assert [one.status for one in answers] == [200, 200]
 
     def test_a_caller_who_leaves_stops_the_replica_at_its_next_stage(self, on_replicas, ask, notes):
-        asked = {
-            "prompt": PROMPT,
-            "negative_prompt": SLOWLY,
-            "swiftpie": {"subjects": ask.subjects},
-        }
-        text = json.dumps(asked).encode()
+        own = {"subjects": ask.subjects}
+        body = {"prompt": PROMPT, "negative_prompt": SLOWLY, "swiftpie": own}
+        text = json.dumps(body).encode()
         with socket.create_connection(("127.0.0.1", on_replicas.port)) as raw:
             raw.sendall(
                 b"POST /v1/images/generations HTTP/1.1\r\nHost: 127.0.0.1\r\n"
@@ -192,7 +181,7 @@ class TestOnRay:
             ).images[0]
             assert picture(answer).tobytes() == expected.tobytes()
 
-    def test_a_picture_whose_replicas_are_lost_twice_is_told_so(self, on_replicas, ask, notes):
+    def test_a_picture_whose_replicas_are_lost_twice_is_refused(self, on_replicas, ask, notes):
         before = on_replicas.ask("GET", "/metrics").content
         threads, answers = asking(ask, 1)
         killed = set()

@@ -14,7 +14,7 @@ from swiftpie.engine.transforms.compile import form_of
 from swiftpie.engine.wrappers import JoinedAutoencoder, WrappedDenoiser
 from swiftpie.errors import WeightsError
 from swiftpie.server.drawing import batch_sizes
-from swiftpie.server.identities import IdentityInfo, Known
+from swiftpie.server.identities import IdentityInfo, StoredIdentity
 from swiftpie.server.limits import Limits
 from swiftpie.server.schemas import Drawing
 from swiftpie.server.store import Models, ServedModel
@@ -81,7 +81,7 @@ def test_once_ready_no_mix_of_requests_compiles_anything(sized, forms, identity)
         async with working(lambda: sized, told, batch=4) as worker:
             await worker.getting_ready
             ready = frozenset(forms)
-            known = Known(IdentityInfo("", "mini", (), ()), identity, {})
+            known = StoredIdentity(IdentityInfo("", "mini", (), ()), identity, {})
             who = await worker.identities.put(known, owner="me")
             one, two = ({"subjects": [{"identity_id": who}] * count} for count in (1, 2))
             photo = Image.effect_noise((128, 128), 60).convert("RGB")
@@ -107,7 +107,7 @@ def test_batches_are_of_few_sizes():
     assert [batch_sizes(most) for most in (1, 3, 4, 6)] == [(1,), (1, 2), (1, 2, 4), (1, 2, 4)]
 
 
-def test_a_model_that_cannot_be_loaded_is_told(caplog):
+def test_a_model_that_cannot_be_loaded_is_reported(caplog):
     told = []
 
     def load():

@@ -17,11 +17,11 @@ from typer.testing import CliRunner
 from swiftpie.cli.main import app
 from swiftpie.errors import ConfigError, InputError, WeightsError
 from swiftpie.pipelines.identity_file import identity_bytes
-from swiftpie.server.identities import IdentityInfo, Known
+from swiftpie.server.identities import IdentityInfo, StoredIdentity
 from swiftpie.server.schemas import RequestError
 from swiftpie.server.shared import ABANDONED_S, SharedIdentities
 from swiftpie.server.store import NotFound
-from tests.server.conftest import form, serving, to_png
+from tests.server.conftest import serving, to_png
 
 ANNA, BEN = "anna", "ben"
 PROMPT = "a dog on a beach"
@@ -39,7 +39,9 @@ def call(coroutine):
 def known(session, sprite):
     identity = session.encode_identity(sprite.resize((200, 200)))
     files = {"thumbnail": to_png(Image.new("RGB", (8, 8), "red")), "pictures/0": b"webp"}
-    return Known(IdentityInfo("mug", "mini", tuple(files), ("a warning",)), identity, files)
+    return StoredIdentity(
+        IdentityInfo("mug", "mini", tuple(files), ("a warning",)), identity, files
+    )
 
 
 @pytest.fixture
@@ -59,11 +61,11 @@ def test_two_servers_on_one_folder_see_the_same(address, known):
         assert call(store.file(number, "thumbnail", owner=ANNA)) == known.files["thumbnail"]
         assert call(store.file(number, "masks/0", owner=ANNA)) is None
         assert call(store.items(owner=BEN)) == []
-        for asked in (store.find, store.info, store.drop):
+        for request in (store.find, store.drop):
             with pytest.raises(NotFound):
-                call(asked(number, owner=BEN))
+                call(request(number, owner=BEN))
     assert call(other.rename(number, "cup", owner=ANNA)).name == "cup"
-    assert call(one.info(number, owner=ANNA)).name == "cup"
+    assert call(one.find(number, owner=ANNA))[0].name == "cup"
     second = call(other.put(known, owner=ANNA))
     assert [who for who, _ in call(one.items(owner=ANNA))] == [number, second]
     call(other.drop(number, owner=ANNA))
@@ -80,17 +82,15 @@ def test_a_picture_of_one_server_is_drawn_by_another(session, server, sprite, ad
         serving(session, identities=opened(address)) as second,
     ):
         files = {"image": ("a.png", to_png(sprite)), "mask": ("m.png", to_png(sprite.split()[3]))}
-        body, kind = form(**files, name="mug")
         here, there = (
-            one.ask("POST", "/v1/identities", body=body, headers={"content-type": kind}).json
-            for one in (first, server)
+            one.upload("/v1/identities", **files, name="mug").json for one in (first, server)
         )
         assert second.ask("GET", "/v1/identities").json["data"] == [here]
-        asked = {"prompt": PROMPT, "seed": 3, "swiftpie": {"subjects": [{}]}}
+        request = {"prompt": PROMPT, "seed": 3, "swiftpie": {"subjects": [{}]}}
         drawn = []
         for one, told in ((first, here), (second, here), (server, there)):
-            asked["swiftpie"]["subjects"][0]["identity_id"] = told["id"]
-            answer = one.ask("POST", "/v1/images/generations", body=asked)
+            request["swiftpie"]["subjects"][0]["identity_id"] = told["id"]
+            answer = one.ask("POST", "/v1/images/generations", body=request)
             drawn.append(answer.json["data"])
         assert drawn[0] == drawn[1] == drawn[2]
         (of_here,), (of_there,) = here["pictures"], there["pictures"]
@@ -111,9 +111,9 @@ def test_a_picture_of_one_server_is_drawn_by_another(session, server, sprite, ad
 )
 def test_numbers_are_no_paths(address, number):
     store = opened(address)
-    for asked in (store.find, store.info, store.drop):
+    for request in (store.find, store.drop):
         with pytest.raises(NotFound):
-            call(asked(number, owner=ANNA))
+            call(request(number, owner=ANNA))
 
 
 def test_an_owner_keeps_so_much_and_loses_nothing(address, known):
@@ -161,7 +161,7 @@ def test_what_a_killed_server_left_goes_after_a_while(tmp_path, known):
         record.unlink()
     left = list(tmp_path.glob(f"files/*/{number}/*"))
     call(store.put(known, owner=ANNA))
-    assert all(path.exists() for path in left)  # somebody may be writing it
+    assert all(path.exists() for path in left)  # another server may be writing it
     for path in left:
         os.utime(path, (time.time() - ABANDONED_S - 60,) * 2)
     call(store.put(known, owner=ANNA))
@@ -183,7 +183,7 @@ def test_readers_see_all_of_a_record_or_its_predecessor(tmp_path, known):
     writing.start()
     seen = set()
     while writing.is_alive():
-        seen.add(call(store.info(number, owner=ANNA)).name)
+        seen.add(call(store.find(number, owner=ANNA))[0].name)
     writing.join()
     assert seen <= set(names)
 
@@ -223,10 +223,9 @@ def test_a_record_of_another_form_is_not_read(tmp_path, known, change):
     number = call(store.put(known, owner=ANNA))
     rewritten(tmp_path, change)
     assert call(store.items(owner=ANNA)) == []
-    for asked in (store.find, store.info):
-        with pytest.raises(RequestError, match="Delete it") as error:
-            call(asked(number, owner=ANNA))
-        assert (error.value.status, error.value.code) == (404, "identity_damaged")
+    with pytest.raises(RequestError, match="Delete it") as error:
+        call(store.find(number, owner=ANNA))
+    assert (error.value.status, error.value.code) == (404, "identity_damaged")
     call(store.drop(number, owner=ANNA))
     assert not [path for path in tmp_path.glob("*/*/**/*") if path.is_file()]
 
@@ -246,9 +245,9 @@ def test_changed_files_are_not_read(tmp_path, known):
     for path in tmp_path.glob(f"files/*/{number}/*"):
         path.write_bytes(path.read_bytes()[:-1] + b"?")
     store = opened(tmp_path)
-    for asked in (store.find(number, owner=ANNA), store.file(number, "thumbnail", owner=ANNA)):
+    for request in (store.find(number, owner=ANNA), store.file(number, "thumbnail", owner=ANNA)):
         with pytest.raises(RequestError, match="damaged"):
-            call(asked)
+            call(request)
 
 
 def test_identities_that_networks_cannot_use_are_refused(session, identity, tmp_path, known):

@@ -70,8 +70,8 @@ def mcp(
     The tools are draw, edit, insert and remove.
     """
     check_installed(*PACKAGES, extra="mcp", use="`swiftpie mcp`")  # before anything is loaded
-    from swiftpie.server.mcp.files import Folders
     from swiftpie.server.mcp.server import Toolbox, serve_http, serve_stdio
+    from swiftpie.server.mcp.tools import Folders
     from swiftpie.server.store import Models, ServedModel
     from swiftpie.server.worker import Worker
 

@@ -1,31 +1,32 @@
-"""The server: OpenAI's Images API, identities, pictures and jobs, health and metrics."""
+"""The server: OpenAI's Images API, identities, pictures and jobs, health, metrics and the page."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from http import HTTPStatus
+from importlib.resources import files
 
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from starlette.exceptions import HTTPException
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
 
 from swiftpie import __version__
 from swiftpie.errors import SwiftPieError
-from swiftpie.server.guard import Guard, overload_refusal, retry_headers
+from swiftpie.server.guard import Guard, new_visitor, overload_refusal, retry_headers, visitor_of
 from swiftpie.server.jobs import Expired, Overloaded
 from swiftpie.server.limits import Limits
-from swiftpie.server.routes.identities import identity_routes, looking_routes, upload_routes
+from swiftpie.server.routes.identities import identity_routes, upload_routes
 from swiftpie.server.routes.images import image_routes, job_routes
 from swiftpie.server.routes.library import library_routes, model_routes
-from swiftpie.server.routes.service import STATIC, service_routes
 from swiftpie.server.schemas import (
     PART,
     EditBody,
     RequestError,
-    let_go,
-    log_failure,
+    error_answer,
+    free_frames,
     problem_body,
-    problem_of,
     problem_of_fields,
 )
 from swiftpie.server.worker import Worker
@@ -49,27 +50,20 @@ NO_ROUTE = (
     "This server has no such route. Pictures are drawn by POST /v1/images/generations and "
     "/v1/images/edits; GET /openapi.json lists all routes."
 )
-ERROR_SCHEMA = {
+TEXT, TEXT_OR_NULL = {"type": "string"}, {"type": ["string", "null"]}
+ERROR = {
     "type": "object",
-    "required": ["error"],
+    "required": ["message", "type", "param", "code"],
     "properties": {
-        "error": {
-            "type": "object",
-            "required": ["message", "type", "param", "code"],
-            "properties": {
-                "message": {"type": "string"},
-                "type": {"type": "string"},
-                "param": {"type": ["string", "null"]},
-                "code": {"type": ["string", "null"]},
-                "word": {
-                    "type": "string",
-                    "description": "A name in the prompt that the library lacks.",
-                },
-                "near": {"type": "array", "items": {"type": "string"}},
-            },
-        }
+        "message": TEXT,
+        "type": TEXT,
+        "param": TEXT_OR_NULL,
+        "code": TEXT_OR_NULL,
+        "word": {**TEXT, "description": "A name in the prompt that the library lacks."},
+        "near": {"type": "array", "items": TEXT},
     },
 }
+ERROR_SCHEMA = {"type": "object", "required": ["error"], "properties": {"error": ERROR}}
 
 
 def make_app(worker: Worker, *, hosts: Sequence[str], token: str | None, limits: Limits) -> Guard:
@@ -89,6 +83,7 @@ def make_app(worker: Worker, *, hosts: Sequence[str], token: str | None, limits:
         docs_url=None,  # its page would load scripts from elsewhere
         redoc_url=None,
     )
+    app.state.worker = worker
     guard = Guard(
         app,
         hosts=hosts,
@@ -98,27 +93,77 @@ def make_app(worker: Worker, *, hosts: Sequence[str], token: str | None, limits:
         count=worker.metrics.count,
     )
     _add_errors(app)
-    routers = (
-        *(image_routes(worker), upload_routes(worker), looking_routes(worker)),
-        *(identity_routes(worker), library_routes()),
+    for router in (
+        *(image_routes(worker), upload_routes(worker), identity_routes(worker), library_routes()),
         *(job_routes(worker), model_routes(worker), service_routes(worker, guard)),
-    )
-    for router in routers:
+    ):
         app.include_router(router)
     app.mount("/static", STATIC, name="static")
     _describe_errors(app)
     return guard
 
 
+class StaticFolder(StaticFiles):
+    """Files of the page, which browsers keep and ask about each time: 304 where they are as old."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """Return a file, or that nothing has changed."""
+        answer = await super().get_response(path, scope)
+        answer.headers["cache-control"] = "no-cache"
+        if path == "service-worker.js":
+            answer.headers["service-worker-allowed"] = "/"  # it answers for the page, too
+        return answer
+
+
+STATIC = StaticFolder(directory=str(files("swiftpie") / "server" / "static"))
+
+
+def service_routes(worker: Worker, guard: Guard) -> APIRouter:
+    """Return the routes of health, version, metrics and the page."""
+    router = APIRouter(tags=["health"])
+
+    @router.get("/health/live")
+    async def alive() -> dict[str, str]:
+        """Answer that the process runs."""
+        return {"status": "ok"}
+
+    @router.get("/health/ready")
+    async def ready() -> Response:
+        """Answer whether the server draws pictures now."""
+        if guard.is_draining or not worker.is_ready:
+            seconds = worker.scheduler.retry_after_s()
+            return JSONResponse({"status": "not ready"}, 503, headers=retry_headers(seconds))
+        return JSONResponse({"status": "ready"})
+
+    @router.get("/version")
+    async def version() -> dict[str, str]:
+        """Return the version of SwiftPie."""
+        return {"version": __version__}
+
+    @router.get("/metrics", response_class=PlainTextResponse)
+    async def metrics() -> Response:
+        """Return counters and times as Prometheus reads them."""
+        return worker.metrics.response()
+
+    @router.get("/", include_in_schema=False)
+    async def page(request: Request) -> Response:
+        answer = await STATIC.get_response("index.html", request.scope)
+        if visitor_of(request.headers) is None:
+            cookie = new_visitor(is_secure=request.url.scheme == "https")
+            answer.headers["set-cookie"] = cookie
+        return answer
+
+    return router
+
+
 def _describe_errors(app: FastAPI) -> None:
-    """Describe what every route may answer besides, and the parts that one reads by itself."""
+    """Add to the schema the errors of every route, and the body that a route reads by itself."""
     schema = app.openapi()
     parts = schema["components"]["schemas"]
     for name in ("HTTPValidationError", "ValidationError"):
         parts.pop(name, None)
     edit = EditBody.model_json_schema(ref_template=PART)
-    parts |= edit.pop("$defs") | {EditBody.__name__: edit}
-    parts["Error"] = ERROR_SCHEMA
+    parts |= edit.pop("$defs") | {EditBody.__name__: edit, "Error": ERROR_SCHEMA}
     answer = {"application/json": {"schema": {"$ref": PART.format(model="Error")}}}
     for routes in schema["paths"].values():
         for route in routes.values():
@@ -135,7 +180,7 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def refused(_: Request, error: HTTPException) -> Response:
-        let_go(error)
+        free_frames(error)
         message = str(error.detail)
         if error.status_code == 404 and message == HTTPStatus.NOT_FOUND.phrase:
             message = NO_ROUTE
@@ -144,18 +189,14 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(Overloaded)
     async def overloaded(_: Request, error: Overloaded) -> Response:
-        let_go(error)
+        free_frames(error)
         refusal = overload_refusal(error)
-        body = problem_body(refusal.message, status=refusal.status, code=refusal.code)
-        return JSONResponse(body, refusal.status, headers=retry_headers(refusal.retry_after_s))
+        return JSONResponse(refusal.body(), refusal.status, headers=refusal.headers())
 
     @app.exception_handler(SwiftPieError)
     @app.exception_handler(RequestError)
     @app.exception_handler(Expired)
     @app.exception_handler(Exception)
     async def failed(_: Request, error: Exception) -> Response:
-        status, info = problem_of(error)
-        if status >= 500:
-            log_failure(error, "a request")
-        let_go(error)
+        status, info = error_answer(error, "a request")
         return JSONResponse(info, status)

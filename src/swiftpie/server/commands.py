@@ -4,9 +4,9 @@ All are complete values, so that any process carries them out alike.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from PIL import Image
 from torch import Tensor
@@ -16,13 +16,12 @@ from swiftpie.backbones.presets import Capability
 from swiftpie.engine.session import Session
 from swiftpie.errors import ImageError, InputError, WeightsError
 from swiftpie.faces.choose import choose_face, find_faces
-from swiftpie.imageio.images import alpha_of
+from swiftpie.imageio.images import alpha_of, mask_to_pil
 from swiftpie.library import scenes
 from swiftpie.masks import Box, hole_of, load_mask
-from swiftpie.models.cutout import CutOut, Search, cut_out
+from swiftpie.models.cutout import Search, cut_out
 from swiftpie.noise import seeds_from
 from swiftpie.pipelines.draw import find_region as region_of
-from swiftpie.pipelines.finding import Found
 from swiftpie.pipelines.request import (
     WORDS_ALONE,
     EditRequest,
@@ -36,7 +35,7 @@ from swiftpie.pipelines.request import (
 )
 from swiftpie.pipelines.settings import EditSettings, Scales
 from swiftpie.server.schemas import Drawing, RequestError
-from swiftpie.types import Identity
+from swiftpie.types import Cutout, Identity
 
 MOST_TIMES_OWN = 4  # the pixels of a model's own size; time grows by the square of more
 
@@ -48,27 +47,18 @@ class Command:
     model: str  # empty: the one used last
     work: Request | Callable[[Session], Any]
 
-    @property
-    def is_drawing(self) -> bool:
-        """Whether it makes a picture."""
-        return isinstance(self.work, Request)
-
     def begin(self, session: Session) -> Any:  # noqa: ANN401 - of each task its own
         """Return the resolved request, or what the task gives."""
         if not isinstance(self.work, Request):
             return self.work(session)
-        for source in _sources_of(self.work):
+        if isinstance(self.work, PersonalizeRequest):
+            sources: list[Source | None] = [one.source for one in self.work.subjects]
+        else:
+            sources = [self.work.source, self.work.where]
+        for source in sources:
             if isinstance(source, IdentityRef):
                 encode_kept(session, source=source, param="identity_id")
         return session.resolved(self.work)
-
-
-def _sources_of(request: Request) -> Iterator[Source | None]:
-    match request:
-        case PersonalizeRequest(subjects=subjects):
-            yield from (subject.source for subject in subjects)
-        case EditRequest() | RepaintRequest():
-            yield from (request.source, request.where)
 
 
 def encode_pictures(session: Session, *, pictures: Pictures) -> Identity:
@@ -84,17 +74,10 @@ def encode_kept(session: Session, *, source: Source, param: str) -> Identity:
         raise RequestError(str(error), code="identity_of_others", param=param) from error
 
 
-class FoundPerson(NamedTuple):
-    """A person by the face, and what the user should know about the photograph."""
-
-    identity: Identity
-    warnings: tuple[str, ...]
-
-
 def encode_face(
     session: Session, *, photo: Image.Image, face_number: int | None = None
-) -> FoundPerson:
-    """Return a person for later pictures; faces count from the left, None is the largest."""
+) -> tuple[Identity, tuple[str, ...]]:
+    """Return a person, and warnings; faces count from the left, None is the largest."""
     encoder = session.face_encoder
     assert encoder is not None, "models without one are refused before"
     try:
@@ -103,16 +86,17 @@ def encode_face(
     except ImageError as error:
         raise RequestError(_in_fields(str(error)), code="face_not_found", param="face") from error
     notes = tuple(_in_fields(f"{note[0].upper()}{note[1:]}.") for note in chosen.notes)
-    return FoundPerson(session.encode_face(chosen), notes)
+    return session.encode_face(chosen), notes
 
 
 def _in_fields(text: str) -> str:
     return text.replace("`number=`", "'face_number'")
 
 
-def find_cutout(_: Session, *, image: Image.Image, search: Search) -> CutOut:
-    """Return the mask of a picture's subject, and how that was found."""
-    return cut_out(image, search)
+def find_cutout(_: Session, *, image: Image.Image, search: Search) -> tuple[Image.Image, Cutout]:
+    """Return where a picture's subject is, white in mode L, and how that was found."""
+    found = cut_out(image, search)
+    return mask_to_pil(found.mask)[0], found.how
 
 
 def vocabulary_of(session: Session) -> Any:  # noqa: ANN401 - JSON
@@ -123,10 +107,11 @@ def vocabulary_of(session: Session) -> Any:  # noqa: ANN401 - JSON
 
 def find_subject(
     session: Session, *, image: Image.Image, source: Source, is_there: bool = False
-) -> Found:
-    """Return the mask of a subject in another picture, and how alike they look."""
+) -> tuple[Image.Image, float]:
+    """Return where a subject is in a picture, white in mode L, and how alike they look."""
     sought = encode_kept(session, source=source, param="identity_id")
-    return session.find(image, sought, is_there=is_there)
+    found = session.find(image, sought, is_there=is_there)
+    return mask_to_pil(found.mask)[0], found.likeness
 
 
 def find_region(session: Session, *, edit: EditRequest) -> Image.Image:
@@ -146,20 +131,12 @@ def requests_of(
 ) -> tuple[Request, ...]:
     """Return what a call draws, a request a picture.
 
-    Args:
-        body: The call.
-        subjects: Those that it names.
-        images: The picture to change, if any, and pictures of one more subject.
-        mask: Where the picture may change.
-        place: A picture of the scene.
-        style: The picture of the style.
-        where: The subject of the picture that changes or goes.
+    The first of `images` is the picture to change, if one is; the others show one more subject.
 
     Raises:
-        InputError: A setting is out of range.
         RequestError: Mask, box and `where` do not go together, or not with the task.
     """
-    own = body.swiftpie
+    own, task = body.swiftpie, body.swiftpie.task
     seeds = seeds_from(body.seed, body.n)
     shared: dict[str, Any] = {
         "prompt": body.prompt,
@@ -170,13 +147,14 @@ def requests_of(
     scales = Scales(**own.scales.model_dump(exclude_none=True))
     if not is_edit(body, images):
         _check_where(where, others=(), task="personalize")
+        scene = own.scene  # by its name: a file of the server is never read
         drawing = PersonalizeRequest(
             **shared,
             subjects=(*_pictured(images, own.box), *subjects),
             seeds=seeds[:1],
             scales=scales,
             mask=own.mask,
-            scene=place or _scene_named(own.scene),
+            scene=place or (scene if scene in {"", WORDS_ALONE} else scenes().find(scene)),
             style_reference=style,
             style_by=own.style_by,
             style_scale=own.style_scale,
@@ -193,26 +171,36 @@ def requests_of(
         )
     image, *references = images
     region = _region(body, image, mask)
-    _check_where(where, others=(mask, own.box, own.points or None), task=own.task)
-    box = own.box if own.task == "insert" else None  # else it says what changes
-    comes = next(iter((*_pictured(references, box), *subjects)), None)
+    _check_where(where, others=(mask, own.box, own.points or None), task=task)
+    shown = (*_pictured(references, own.box if task == "insert" else None), *subjects)
     shared |= {"image": image, "seed": seeds[0], "where": where}
-    shared |= {"source": None if comes is None else comes.source}
-    if own.task != "edit":
-        shared |= {"scales": scales}
-        changing = _repainting(
-            body, region, comes, shared, num_newcomers=len(subjects) + bool(references)
+    shared["source"] = shown[0].source if shown else None
+    if task == "edit":
+        settings = EditSettings(**own.edit.model_dump(exclude_none=True), scales=scales)
+        edit = EditRequest(
+            **shared,
+            mask=region,
+            source_prompt=own.source_prompt,
+            keyword=own.keyword,
+            settings=settings,
         )
-        return tuple(replace(changing, seed=seed) for seed in seeds)
-    settings = EditSettings(**own.edit.model_dump(exclude_none=True), scales=scales)
-    edit = EditRequest(
-        **shared,
-        mask=region,
-        source_prompt=own.source_prompt,
-        keyword=own.keyword,
-        settings=settings,
-    )
-    return tuple(replace(edit, seed=seed) for seed in seeds)
+        return tuple(replace(edit, seed=seed) for seed in seeds)
+    wanted = 0 if task == "remove" else 1
+    if len(shown) > wanted:
+        raise RequestError(
+            f"The task {task!r} was given {len(shown)} subjects, and takes {wanted}. Send "
+            "pictures of one subject after the photograph, or name one in swiftpie.subjects.",
+            param="swiftpie.subjects",
+        )
+    shared |= {"scales": scales, "takes_named": bool(wanted)}
+    shared |= {} if wanted else {"prompt": ""}
+    shared |= {"box": shown[0].box, "view": shown[0].view} if shown else {}
+    if task == "insert":
+        _check_inserted(region)
+        change = RepaintRequest(**{"box": own.box, **shared})
+    else:
+        change = RepaintRequest(**shared, mask=_removed(body, region, image, where))
+    return tuple(replace(change, seed=seed) for seed in seeds)
 
 
 def _pictured(images: Sequence[Image.Image], box: Box | None) -> tuple[Subject, ...]:
@@ -236,9 +224,36 @@ def _check_where(where: Source | None, *, others: tuple[object, ...], task: str)
         )
 
 
-def _scene_named(scene: str) -> str:
-    """Return the scene of the library with a name; a file of the server is never read."""
-    return scene if scene in {"", WORDS_ALONE} else scenes().find(scene)
+def _check_inserted(region: Tensor | Box | None) -> None:
+    if isinstance(region, Tensor):
+        raise RequestError(
+            "The task 'insert' was given a mask, and nothing is removed. Say where the subject "
+            "comes by swiftpie.box, or ask for 'replace'.",
+            param="mask",
+        )
+
+
+def _removed(
+    body: Drawing, region: Tensor | Box | None, image: Image.Image, where: Source | None
+) -> Tensor | Box | Search | None:
+    """Return what is removed from a photograph: by mask, box or points, or its hole."""
+    own = body.swiftpie
+    if own.points:
+        if isinstance(region, Tensor):
+            raise RequestError(
+                "A mask and swiftpie.points were given. Send one of the two.", param="mask"
+            )
+        return Search(box=region, points=tuple(own.points))
+    if region is not None or where is not None:
+        return region
+    hole = hole_of(image)
+    if hole is None:
+        raise RequestError(
+            f"The task {own.task!r} needs to know what to remove. Send a mask, swiftpie.box or "
+            "swiftpie.points.",
+            param="mask",
+        )
+    return hole
 
 
 def size_for(body: Drawing, facts: Mapping[str, Any], images: Sequence[Image.Image]) -> str:
@@ -272,51 +287,6 @@ def size_for(body: Drawing, facts: Mapping[str, Any], images: Sequence[Image.Ima
 def is_edit(body: Drawing, images: Sequence[object]) -> bool:
     """Whether a call changes its first picture."""
     return bool(images) and body.swiftpie.task != "personalize"
-
-
-def _repainting(
-    body: Drawing,
-    region: Tensor | Box | None,
-    comes: Subject | None,
-    shared: Mapping[str, Any],
-    *,
-    num_newcomers: int,
-) -> RepaintRequest:
-    """Return the change of a photograph: what goes, and which subject comes where."""
-    task, own, image = body.swiftpie.task, body.swiftpie, shared["image"]
-    wanted = 0 if task == "remove" else 1
-    if num_newcomers > wanted:
-        raise RequestError(
-            f"The task {task!r} was given {num_newcomers} subjects, and takes {wanted}. Send "
-            "pictures of one subject after the photograph, or name one in swiftpie.subjects.",
-            param="swiftpie.subjects",
-        )
-    changes = {**shared, "prompt": body.prompt if wanted else "", "takes_named": bool(wanted)}
-    changes |= {} if comes is None else {"box": comes.box, "view": comes.view}
-    if task == "insert":
-        if isinstance(region, Tensor):
-            raise RequestError(
-                "The task 'insert' was given a mask, and nothing goes. Say where the subject "
-                "comes by swiftpie.box, or ask for 'replace'.",
-                param="mask",
-            )
-        return RepaintRequest(**{"box": own.box, **changes})
-    gone: Tensor | Box | Search | None = region
-    if own.points:
-        if isinstance(region, Tensor):
-            raise RequestError(
-                "A mask and swiftpie.points were given. Send one of the two.", param="mask"
-            )
-        gone = Search(box=region, points=tuple(own.points))
-    if gone is None and not own.where:
-        gone = hole_of(image)
-    if gone is None and not own.where:
-        raise RequestError(
-            f"The task {task!r} needs to know what to remove. Send a mask, swiftpie.box "
-            "or swiftpie.points.",
-            param="mask",
-        )
-    return RepaintRequest(**changes, mask=gone)
 
 
 def _region(body: Drawing, image: Image.Image, mask: Image.Image | None) -> Tensor | Box | None:

@@ -1,4 +1,4 @@
-"""Pictures of strangers, decoded in processes that may be killed, within bounds of memory.
+"""Uploaded pictures, decoded in processes that may be killed, within bounds of memory.
 
 Callers take turns, a picture each. What a caller's pictures hold at once is bounded, and what all
 hold together. The memory of large ones goes back to the system.
@@ -15,6 +15,7 @@ import os
 import struct
 import sys
 import weakref
+from asyncio.subprocess import Process
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
@@ -54,11 +55,11 @@ class Decoders:
 
     def __init__(self, count: int) -> None:
         self._count = count
-        self._free: asyncio.Queue[_Child | None] = asyncio.Queue()
-        self._all: set[_Child] = set()
+        self._free: asyncio.Queue[Process | None] = asyncio.Queue()
+        self._all: set[Process] = set()
         # A key waits for a process with one picture, so that keys take turns.
         self._turns: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
-        self._held: Counter[str] = Counter()  # pixels of pictures that are not let go, by key
+        self._held: Counter[str] = Counter()  # pixels of pictures in memory, by key
         self._leaves_memory = False
 
     async def __aenter__(self) -> Self:
@@ -74,14 +75,10 @@ class Decoders:
 
     async def decode(
         self, data: bytes, *, name: str = "The picture", key: str = "", most_px: int | None = None
-    ) -> "Decoded":
-        """Return the picture in `data` as upright sRGB.
+    ) -> tuple[Image.Image, Mapping[str, str]]:
+        """Return the picture in `data` as upright sRGB, and `FACTS` of what made it if we did.
 
-        Args:
-            data: A file.
-            name: What messages call it.
-            key: Whose it is.
-            most_px: A longer side is shrunk to this; None keeps all pixels.
+        Messages call it by `name`; `key` is the caller's; a side longer than `most_px` is shrunk.
 
         Raises:
             ImageError: It is no picture, broken, or takes more time or memory than one may.
@@ -96,7 +93,7 @@ class Decoders:
             self._check_room(key, answer.num_pixels)
             image = Image.frombytes(answer.mode, answer.size, answer.pixels)
             self._hold(image, key)
-        return Decoded(image, answer.origin)
+        return image, answer.origin
 
     def _check_room(self, key: str, num_pixels: int) -> None:
         """Refuse pixels that are too many."""
@@ -110,17 +107,17 @@ class Decoders:
         num_pixels, loop = image.width * image.height, asyncio.get_running_loop()
         self._held[key] += num_pixels
 
-        def let_go() -> None:
+        def released() -> None:
             self._held[key] -= num_pixels
             if not self._held[key]:
                 del self._held[key]
             self._leaves_memory |= num_pixels >= TIDY_PIXELS
 
-        def heard() -> None:  # in whichever thread lets go last
+        def freed() -> None:  # in any thread
             with suppress(RuntimeError):  # the server has ended
-                loop.call_soon_threadsafe(let_go)
+                loop.call_soon_threadsafe(released)
 
-        weakref.finalize(image, heard).atexit = False
+        weakref.finalize(image, freed).atexit = False
 
     async def _tidy(self) -> None:
         """Return memory to the system from time to time; allocators keep what a picture took."""
@@ -133,13 +130,12 @@ class Decoders:
                     await asyncio.to_thread(trim, 0)
 
     async def _answer(self, data: bytes, *, name: str, most_px: int | None) -> "Answer":
-        """Ask the next free process."""
         child = await self._free.get()
         try:
             if child is None:
                 child = await self._start()
-            asked = child.ask(data, most_px=most_px)
-            return await asyncio.wait_for(asked, MAX_SECONDS * PATIENCE)
+            answer = _ask(child, data, most_px=most_px)
+            return await asyncio.wait_for(answer, MAX_SECONDS * PATIENCE)
         except (TimeoutError, asyncio.IncompleteReadError, OSError) as error:
             await self._stop(child)
             child = None
@@ -154,30 +150,23 @@ class Decoders:
         finally:
             self._free.put_nowait(child)
 
-    async def _start(self) -> "_Child":
-        child = _Child(
-            await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", __name__),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.DEVNULL,
-                env={**os.environ, **ENVIRONMENT},
-            )
+    async def _start(self) -> Process:
+        child = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", __name__),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            env={**os.environ, **ENVIRONMENT},
         )
         self._all.add(child)
         return child
 
-    async def _stop(self, child: "_Child | None") -> None:
+    async def _stop(self, child: Process | None) -> None:
         if child is not None:
             self._all.discard(child)
-            await child.end()
-
-
-class Decoded(NamedTuple):
-    """A picture of a stranger."""
-
-    image: Image.Image
-    origin: Mapping[str, str]  # `FACTS` of what made it, if it is one of ours
+            with suppress(ProcessLookupError):
+                child.kill()
+            await child.communicate()  # closes the pipes, whatever is in them
 
 
 class Answer(NamedTuple):
@@ -195,30 +184,18 @@ class Answer(NamedTuple):
         return self.size[0] * self.size[1]
 
 
-class _Child:
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
-
-    async def ask(self, data: bytes, *, most_px: int | None) -> Answer:
-        stdin, stdout = self._process.stdin, self._process.stdout
-        assert stdin is not None
-        assert stdout is not None
-        stdin.write(LENGTH.pack(most_px or 0) + LENGTH.pack(len(data)))
-        stdin.write(data)
-        await stdin.drain()
-        (length,) = LENGTH.unpack(await stdout.readexactly(LENGTH.size))
-        head = json.loads(await stdout.readexactly(length))
-        (length,) = LENGTH.unpack(await stdout.readexactly(LENGTH.size))
-        pixels = await _all(stdout, length)
-        return Answer(head["error"], head["mode"], tuple(head["size"]), pixels, head["origin"])
-
-    def kill(self) -> None:
-        with suppress(ProcessLookupError):
-            self._process.kill()
-
-    async def end(self) -> None:
-        self.kill()
-        await self._process.communicate()  # lets go of the pipes, whatever is in them
+async def _ask(process: Process, data: bytes, *, most_px: int | None) -> Answer:
+    stdin, stdout = process.stdin, process.stdout
+    assert stdin is not None
+    assert stdout is not None
+    stdin.write(LENGTH.pack(most_px or 0) + LENGTH.pack(len(data)))
+    stdin.write(data)
+    await stdin.drain()
+    (length,) = LENGTH.unpack(await stdout.readexactly(LENGTH.size))
+    head = json.loads(await stdout.readexactly(length))
+    (length,) = LENGTH.unpack(await stdout.readexactly(LENGTH.size))
+    pixels = await _all(stdout, length)
+    return Answer(head["error"], head["mode"], tuple(head["size"]), pixels, head["origin"])
 
 
 async def _all(stream: asyncio.StreamReader, length: int) -> bytearray:

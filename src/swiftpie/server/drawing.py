@@ -1,6 +1,7 @@
-"""Drawing backends: the thread beside the models, in this process or in another one."""
+"""Drawing backends: a thread with the models, in this process or another one; files of pictures."""
 
 import asyncio
+import json
 import threading
 import traceback
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
@@ -10,19 +11,22 @@ from typing import Any, Protocol
 
 from PIL import Image
 
+from swiftpie import __version__
 from swiftpie.engine.session import Session, draw_apart
 from swiftpie.engine.warm_up import stages_of, warm_up
 from swiftpie.errors import SwiftPieError
+from swiftpie.imageio.writing import encode_image
 from swiftpie.library import Named
 from swiftpie.masks import Box
 from swiftpie.pipelines.draw import follows_seed
-from swiftpie.pipelines.request import EditRequest, Request
+from swiftpie.pipelines.request import EditRequest, Request, Subject
 from swiftpie.server.commands import Command
-from swiftpie.server.schemas import RequestError, all_of, let_go
+from swiftpie.server.schemas import Drawing, RequestError, all_of, free_frames
 from swiftpie.server.store import Models
 from swiftpie.types import EditResult, GenerationResult
 
 TOGETHER = 4  # pictures in a pass of an accelerator
+SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 
 
 class Stopped(Exception):  # noqa: N818 - a state; PyTorch cleans up after an Exception alone
@@ -39,17 +43,17 @@ class RenderedPicture:
     timings_ms: Mapping[str, float]
     origin: Mapping[str, str]
     warnings: tuple[str, ...]
-    box: Box | None = None  # where in a photograph a subject was put
-    named: tuple[Named, ...] = ()  # who in it is of the library
-    is_random: bool = True  # another seed gives another picture
+    box: Box | None  # where in a photograph a subject was put
+    named: tuple[Named, ...]  # the subjects of the library in it
+    is_random: bool  # another seed gives another picture
 
 
 class DrawingBackend(Protocol):
     """Where commands are carried out."""
 
     @property
-    def lanes(self) -> Mapping[str, int]:
-        """How many batches are drawn at once, by lane."""
+    def at_once(self) -> int:
+        """How many batches are drawn at once."""
 
     @property
     def loaded(self) -> Collection[str]:
@@ -57,10 +61,7 @@ class DrawingBackend(Protocol):
 
     @property
     def vocabularies(self) -> Mapping[str, Any]:
-        """The words that models were taught, as JSON, of those known without asking one."""
-
-    def lane_of(self, command: Command) -> str:
-        """Return which lane a command takes."""
+        """The words of models as JSON, of those that were ever loaded."""
 
     async def get_ready(self, batch: int, tell: Callable[[str], None]) -> int:
         """Load the first model and make it quick, with `tell` of how far that is.
@@ -69,27 +70,24 @@ class DrawingBackend(Protocol):
         """
 
     def draw(self, commands: Sequence[Command]) -> Awaitable[Sequence[Any]]:
-        """Return what was made, or an error, for each of some commands of one model and lane.
+        """Return what was made, or an error, for each of some commands of one model.
 
         Cancelling it stops the work before the next layer of a network.
         """
 
     async def close(self) -> None:
-        """Let go of what was started."""
+        """Stop what was started."""
 
 
 class DrawingThread:
-    """Draws in a thread of this process, which alone uses the models."""
+    """Draws in a thread of this process, which alone uses the models; see `DrawingBackend`."""
+
+    at_once = 1
 
     def __init__(self, models: Models) -> None:
         self.models = models
         self.together = 1
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="swiftpie-draw")
-
-    @property
-    def lanes(self) -> Mapping[str, int]:
-        """One, for everything."""
-        return {"": 1}
 
     @property
     def loaded(self) -> Collection[str]:
@@ -100,10 +98,6 @@ class DrawingThread:
     def vocabularies(self) -> Mapping[str, Any]:
         """The words of all models that were ever loaded."""
         return self.models.vocabularies
-
-    def lane_of(self, command: Command) -> str:  # noqa: ARG002 - as others have it
-        """Return the only lane."""
-        return ""
 
     async def get_ready(self, batch: int, tell: Callable[[str], None]) -> int:
         """Make the first model ready; requests are drawn between its stages."""
@@ -130,9 +124,9 @@ class DrawingThread:
         yield "ready" if is_slow else ""
 
     def draw(self, commands: Sequence[Command]) -> Awaitable[Sequence[Any]]:
-        """Return what was made, or an error, for each; see `DrawingBackend.draw`.
+        """Return what was made, or an error, for each.
 
-        The thread is given its work at once: a loop with much to do would let it wait else.
+        The thread gets its work at once; a busy loop would let it wait otherwise.
         """
         stop = threading.Event()
 
@@ -147,30 +141,32 @@ class DrawingThread:
             except Exception as error:  # noqa: BLE001 - every waiting caller gets it
                 return [error] * len(commands)
 
-        work = [commands]  # taken out, so that no error that comes of them leads to them
+        work = [commands]  # taken out, so that no traceback of an error holds them
 
         def run() -> Sequence[Any]:
             return _without_locals(answered(work.pop()))
 
         running = asyncio.get_running_loop().run_in_executor(self._thread, run)
         drawing = asyncio.ensure_future(_unless_left(running, stop))
-        drawing.add_done_callback(lambda _: stop.set())  # if it never came to its first step
+        drawing.add_done_callback(lambda _: stop.set())  # if its first step never ran
         return drawing
 
     def answer(self, commands: Sequence[Command], check: Callable[[str], None]) -> list[Any]:
         """Return what was made, or an error, for each; `check` may raise `Stopped`. Blocks."""
         session = self.models.get(commands[0].model or self.models.latest)
-        made = []
+        made: list[Any] = []
         for command in commands:
-            made.append(_tried(command, session))
+            try:
+                made.append(command.begin(session))
+            except (SwiftPieError, RequestError) as error:
+                made.append(error)
             check("encode")
         at = [number for number, one in enumerate(made) if isinstance(one, Request)]
         drawn = draw_apart(session, [made[number] for number in at], on_stage=check)
         for number, one in zip(at, drawn, strict=True):
-            if isinstance(one, Exception):
-                made[number] = one
-            else:
-                made[number] = _made(session, made[number], one)
+            made[number] = (
+                one if isinstance(one, Exception) else _rendered(session, made[number], one)
+            )
         return made
 
     async def close(self) -> None:
@@ -185,7 +181,7 @@ async def _unless_left(
         return await asyncio.shield(running)
     except asyncio.CancelledError:
         stop.set()
-        await asyncio.wait([running])  # who comes next finds the thread free
+        await asyncio.wait([running])  # so that the next batch finds the thread free
         raise
 
 
@@ -195,33 +191,94 @@ def batch_sizes(most: int) -> tuple[int, ...]:
 
 
 def _without_locals(made: Sequence[Any]) -> Sequence[Any]:
-    """Return results; the functions that errors among them came through hold nothing any more.
+    """Return results, and free the locals of the functions that raised errors among them.
 
-    Where an error of our own came from is kept, as a log says it.
+    The traceback of an unexpected error stays, for the log.
     """
     for outcome in made:
         for error in all_of(outcome if isinstance(outcome, Exception) else None):
             traceback.clear_frames(error.__traceback__)
         if isinstance(outcome, Stopped | SwiftPieError | RequestError):
-            let_go(outcome)
+            free_frames(outcome)
     return made
 
 
-def _tried(command: Command, session: Session) -> Any:  # noqa: ANN401 - a request, an identity, an error
-    try:
-        return command.begin(session)
-    except (SwiftPieError, RequestError) as error:
-        return error
-
-
-def _made(
+def _rendered(
     session: Session, request: Request, drawn: GenerationResult | EditResult
 ) -> RenderedPicture:
     if isinstance(drawn, EditResult):
         image, mask, seed, box = drawn.image, drawn.region, drawn.seed, drawn.box
     else:
         image, mask, seed, box = drawn.images[0], drawn.subject_masks[0], drawn.seeds[0], None
-    warnings = tuple(session.advice_on(request))
-    is_random = not isinstance(request, EditRequest) or follows_seed(session.components, request)
-    info = (drawn.timings_ms, drawn.origin, warnings, box, drawn.named, is_random)
-    return RenderedPicture(image, mask, seed, *info)
+    return RenderedPicture(
+        image,
+        mask,
+        seed,
+        timings_ms=drawn.timings_ms,
+        origin=drawn.origin,
+        warnings=tuple(session.advice_on(request)),
+        box=box,
+        named=drawn.named,
+        is_random=not isinstance(request, EditRequest) or follows_seed(session.components, request),
+    )
+
+
+@dataclass(frozen=True)
+class PictureFile:
+    """One picture as a file, with its facts."""
+
+    data: bytes
+    mask: bytes  # PNG: where the subject is, or what an edit could change
+    seed: int
+    model: str
+    size: tuple[int, int]  # width and height
+    timings_ms: Mapping[str, float]
+    milliseconds: float  # from the call to here
+    warnings: tuple[str, ...]
+    box: Box | None  # where in a photograph a subject was put
+    named: tuple[Named, ...]  # the subjects of the library in it
+
+
+def as_file(
+    made: RenderedPicture,
+    body: Drawing,
+    subjects: Sequence[Subject],
+    *,
+    model: str,
+    milliseconds: float,
+) -> PictureFile:
+    """Return a picture in the format of its request."""
+    facts = _origin(body, subjects, model, box=made.box) | {**made.origin, "seed": str(made.seed)}
+    suffix = SUFFIXES[body.output_format]
+    return PictureFile(
+        data=encode_image(made.image, suffix, metadata=facts, quality=body.output_compression),
+        mask=encode_image(made.mask, ".png", metadata=None) if body.swiftpie.return_mask else b"",
+        seed=made.seed,
+        model=model,
+        size=made.image.size,
+        timings_ms={name: round(spent, 2) for name, spent in made.timings_ms.items()},
+        milliseconds=milliseconds,
+        warnings=made.warnings,
+        box=made.box,
+        named=made.named,
+    )
+
+
+def _origin(
+    body: Drawing, subjects: Sequence[Subject], model: str, *, box: Box | None
+) -> dict[str, str]:
+    """Return what a file says of its making, as the command line's files do, and places besides."""
+    own = body.swiftpie
+    places = [{"box": subject.box, "view": subject.view} for subject in subjects]
+    if box is not None:  # given, or proposed
+        places = [{**place, "box": box} for place in places]
+    return {
+        "prompt": body.prompt,
+        **({"task": own.task} if own.task in {"insert", "remove", "replace"} else {}),
+        **({"source_prompt": own.source_prompt} if own.source_prompt else {}),
+        **({"variation": str(own.edit.variation)} if own.edit.variation else {}),
+        "preset": model,
+        "swiftpie": __version__,
+        **{name: str(value) for name, value in own.scales.model_dump(exclude_none=True).items()},
+        "subjects": json.dumps(places),
+    }

@@ -20,14 +20,12 @@ PLURAL = "images"  # which OpenAI's JSON has in place of `image`
 NUMBERED = re.compile(r"\[\d{0,4}\]$")  # clients write image[], image[1], mask[]
 
 
-class BrokenForm(RequestError):  # noqa: N818 - reads as what it is
-    """A form that is not as RFC 7578 has it."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(
-            f"The form is broken. {reason} Send a complete one, as libraries for HTTP write it.",
-            code="invalid_form",
-        )
+def _broken(reason: str) -> RequestError:
+    """Return the error about a form that is not as RFC 7578 has it."""
+    return RequestError(
+        f"The form is broken. {reason} Send a complete one, as libraries for HTTP write it.",
+        code="invalid_form",
+    )
 
 
 def read_form(
@@ -40,20 +38,13 @@ def read_form(
 ) -> FormData:
     """Return the texts and files of a form.
 
-    Files go by the names of `files`, however a client numbers them: `image[]`, `image[1]` and
-    `images` are `image`. A part without a file's name is a file if its type is that of one.
-
-    Args:
-        content_type: Of the request.
-        data: The whole form.
-        texts: Names whose parts are texts, even if they come as files.
-        files: Names whose parts are files.
-        takes_more: Whether texts of other names are returned, too, not refused. Files of other
-            names always are refused.
+    Parts named in `texts` are texts, even if they are sent as files. Files have the names of
+    `files`, however a client numbers them: `image[]`, `image[1]` and `images` are `image`. A part
+    without a file's name is a file if its type is that of one. Texts of other names are refused
+    unless `takes_more`; files of other names always are.
 
     Raises:
-        BrokenForm: It is cut off, or else broken.
-        RequestError: It is no form, in another encoding, or has what is not read.
+        RequestError: It is broken, no form, in another encoding, or has what is not read.
     """
     kind = _headers_of(f"content-type: {content_type[:MAX_HEAD_BYTES]}")
     if kind.get_content_type() != FORM:
@@ -65,9 +56,7 @@ def read_form(
     _check_charset(kind)
     parts: list[tuple[str, str | UploadFile]] = []
     for headers, content in _parts(data, str(kind.get_param("boundary", ""))):
-        name = headers.get_param("name", None, "content-disposition")
-        if not isinstance(name, str):
-            raise BrokenForm("A part has no name.")
+        name = _name_of(headers)
         filename = headers.get_param("filename", None, "content-disposition")
         is_text = headers.get_content_type().startswith(("text/", "application/json"))
         if name in texts or (filename is None and is_text):
@@ -86,11 +75,11 @@ def read_form(
 def _parts(data: bytes, boundary: str) -> Iterator[tuple[Message, bytes]]:
     """Yield headers and content of each part, as RFC 7578 has them."""
     if not 0 < len(boundary) <= MAX_BOUNDARY:
-        raise BrokenForm("Its boundary is missing or too long.")
+        raise _broken("Its boundary is missing or too long.")
     mark = b"\r\n--" + boundary.encode("latin-1", "replace")
     _, found, data = data.partition(mark[2:])
     if not found:
-        raise BrokenForm("It does not begin with its boundary.")
+        raise _broken("It does not begin with its boundary.")
     at = 0
     for _ in range(MAX_FORM_PARTS + 1):
         if data.startswith(b"--", at):
@@ -98,11 +87,18 @@ def _parts(data: bytes, boundary: str) -> Iterator[tuple[Message, bytes]]:
         head_end = data.find(b"\r\n\r\n", at, at + MAX_HEAD_BYTES)
         end = data.find(mark, head_end + 2)
         if min(head_end, end) < 0:
-            raise BrokenForm("It is cut off, or a part has no head of a usual length.")
+            raise _broken("It is cut off, or a part has no head of a usual length.")
         head = data[at:head_end].decode(errors="replace")
         yield _headers_of(head.lstrip()), data[head_end + 4 : end]
         at = end + len(mark)
-    raise BrokenForm(f"It has more than {MAX_FORM_PARTS} parts.")
+    raise _broken(f"It has more than {MAX_FORM_PARTS} parts.")
+
+
+def _name_of(headers: Message) -> str:
+    name = headers.get_param("name", None, "content-disposition")
+    if not isinstance(name, str):
+        raise _broken("A part has no name.")
+    return name
 
 
 def _headers_of(head: str) -> Message:

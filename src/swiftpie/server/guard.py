@@ -1,6 +1,6 @@
-"""What every request passes before a route sees it: where it comes from, how long, how large.
+"""Checks of every request before a route sees it: origin, token, bytes and seconds.
 
-Bytes are counted while they come in, so that nothing is kept of what is refused. Pages of other
+Bytes are counted while they arrive, so that nothing is kept of what is refused. Pages of other
 sites can neither send requests nor read answers: browsers name the site that sends, and `Host` has
 to be one of ours, whatever name leads here.
 """
@@ -8,6 +8,7 @@ to be one of ours, whatever name leads here.
 import asyncio
 import hmac
 import logging
+import math
 import re
 import secrets
 import time
@@ -26,7 +27,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from swiftpie.server.forms import MAX_TEXT_BYTES
-from swiftpie.server.jobs import Overloaded, whole_seconds
+from swiftpie.server.jobs import Overloaded
 from swiftpie.server.limits import Limits
 from swiftpie.server.schemas import problem_body
 
@@ -36,7 +37,7 @@ MIB = 1 << 20
 UPLOADS = (
     "/v1/images/edits",
     "/v1/images/edits/region",
-    "/v1/images/variations",  # OpenAI's, which is told that there is none, not that it is large
+    "/v1/images/variations",  # OpenAI's, which is answered by 404, not by 413
     "/v1/identities",
     "/v1/pictures",
     "/v1/cutouts",
@@ -75,18 +76,26 @@ HEADERS = {
 
 
 class Refusal(NamedTuple):
-    """Why a request goes no further."""
+    """Why a request is refused."""
 
     status: int
     code: str
     message: str
     retry_after_s: float | None = None
 
+    def body(self) -> dict[str, object]:
+        """Return the error as OpenAI's clients read it."""
+        return problem_body(self.message, status=self.status, code=self.code)
+
+    def headers(self) -> dict[str, str]:
+        """Return when to come back."""
+        return retry_headers(self.retry_after_s)
+
 
 class Guard:
     """The outermost application; `check_room` raises `Overloaded` for keys that must not draw now.
 
-    Without a `token` everyone on this machine may ask.
+    Without a `token` every program on this machine may send requests.
     """
 
     def __init__(
@@ -119,7 +128,7 @@ class Guard:
         user = _user_of(headers) if self._token is not None else ""
         scope.setdefault("state", {})["key"] = f"{_address(scope)} {user}"
         scope["state"]["owner"] = f"{user} {visitor_of(headers) or ''}"
-        scope["state"]["tells_users"] = self._token is not None
+        scope["state"]["may_name_users"] = self._token is not None
         sending = _Sending(send, number, started=time.perf_counter())
         refusal = self._refusal(scope, headers)
         # The application answers and logs errors, and raises them again with what a caller wrote.
@@ -154,7 +163,7 @@ class Guard:
             raise HTTPException(503, CROWDED, {**retry_headers(CROWDED_S), "connection": "close"})
 
     async def crowded(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer where there are more connections than are served: about health alone."""
+        """Answer connections beyond those that are served: about health alone."""
         if scope["path"] in OPEN_TO_ALL:
             await self(scope, receive, send)
             return
@@ -185,7 +194,7 @@ class Guard:
                 401, "invalid_api_key", "A token is needed: send 'Authorization: Bearer …'."
             )
         if "content-length" in headers and "transfer-encoding" in headers:  # proxies may differ
-            return Refusal(400, "ambiguous_length", "The request tells its length in two ways.")
+            return Refusal(400, "ambiguous_length", "The request states its length in two ways.")
         if headers.get("content-encoding", "identity").lower() != "identity":
             return Refusal(415, "unsupported_encoding", "Compressed requests are not read.")
         most = _most_bytes(scope, self._limits)
@@ -222,11 +231,8 @@ class Guard:
             await receive()
             await send({"type": "websocket.close", "code": 1008, "reason": refusal.code})
             return
-        body = problem_body(refusal.message, status=refusal.status, code=refusal.code)
-        headers = {"connection": "close"}  # what comes of the body is not read
-        await JSONResponse(body, refusal.status, headers | retry_headers(refusal.retry_after_s))(
-            scope, receive, send
-        )
+        headers = {"connection": "close", **refusal.headers()}  # the rest of the body is not read
+        await JSONResponse(refusal.body(), refusal.status, headers)(scope, receive, send)
 
 
 def overload_refusal(error: Overloaded) -> Refusal:
@@ -238,10 +244,8 @@ def retry_headers(seconds: float | None) -> dict[str, str]:
     """Return when to come back, as browsers and as OpenAI's clients read it."""
     if seconds is None:
         return {}
-    return {
-        "retry-after": str(whole_seconds(seconds)),
-        "retry-after-ms": str(round(seconds * 1000)),
-    }
+    whole = max(1, math.ceil(seconds))  # browsers know no fractions
+    return {"retry-after": str(whole), "retry-after-ms": str(round(seconds * 1000))}
 
 
 def route_of(scope: Scope) -> str:
@@ -287,8 +291,8 @@ def _foreign(scope: Scope, headers: Headers, host: str) -> Refusal | None:
 def visitor_of(headers: Headers) -> str | None:
     """Return the name that a browser was given with the page; None for programs.
 
-    It opens nothing that the token does not, but keeps visitors' things apart. Pages of other
-    sites gain nothing by its being sent along: they are refused before, and it is never sent there.
+    It grants no access; it keeps visitors' things apart. Browsers never send it for pages of other
+    sites, which are refused anyway.
     """
     found = VISITOR.search(headers.get("cookie", ""))
     return found and found[1]

@@ -1,4 +1,4 @@
-"""What one request, and all that wait, may take, and who draws; loads no package of the server."""
+"""Bounds of a server and its replicas; loads no package of the server."""
 
 import re
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Limits:
         int,
         Option(
             "Pictures drawn together at most; 0, the default, is 4 on accelerators. On processors "
-            "it is 1, as several at once are hardly quicker there and everybody waits longer.",
+            "it is 1, as several at once are hardly quicker there and all callers wait longer.",
             least=0,
         ),
     ] = 0

@@ -27,7 +27,7 @@ FRAME_BYTES = 4096  # of a WebSocket that are read before frames are counted
 MAX_AHEAD = 16  # requests on one connection that wait for the answer to one before
 MAX_CONNECTIONS = 512
 MAX_OF_ADDRESS = 256  # a proxy has one address for all
-MAX_EXTRA = 64  # more than these, which are asked about health or told to come back
+MAX_EXTRA = 64  # more than these, which get answers about health, and 503 for all else
 EXTRA_HEAD_S = 2.0
 
 
@@ -36,14 +36,14 @@ class RequestTooLargeError(Exception):
 
 
 class Allowance:
-    """How much more may come now: so much at once, and so much a second."""
+    """A token bucket: so much at once, and so much a second."""
 
     def __init__(self, *, at_once: float, a_second: float) -> None:
         self._most, self._a_second = at_once, a_second
         self._left, self._counted_s = at_once, 0.0
 
     def take(self, amount: float, *, now_s: float) -> bool:
-        """Count what came; return whether it was allowed."""
+        """Count an amount; return whether it is allowed."""
         earned = (now_s - self._counted_s) * self._a_second
         self._left = min(self._most, self._left + earned) - amount
         self._counted_s = now_s
@@ -51,7 +51,7 @@ class Allowance:
 
 
 class ConnectionLimiter:
-    """All connections, and which of them are more than are served."""
+    """Bounds the connections of all addresses, and of each."""
 
     def __init__(self) -> None:
         self._addresses: dict[asyncio.BaseTransport, str] = {}
@@ -60,7 +60,7 @@ class ConnectionLimiter:
         self._extra: dict[asyncio.Transport, None] = {}  # the oldest comes first
 
     def enter(self, transport: asyncio.Transport) -> bool:
-        """Count a connection; return whether it is served. Too many of the others end."""
+        """Count a connection; return whether it is served. The oldest of too many others ends."""
         address = str((transport.get_extra_info("peername") or [""])[0])
         if len(self._addresses) < MAX_CONNECTIONS and self._of_address[address] < MAX_OF_ADDRESS:
             self._addresses[transport] = address
@@ -94,29 +94,29 @@ class ConnectionLimiter:
 class BoundedHttpProtocol(HttpToolsProtocol):
     """uvicorn's protocol, with a deadline for the head of a request and for taking an answer.
 
-    uvicorn waits for ever, so that a few hundred connections that send a letter now and then would
-    keep everyone else out. It also reads heads of any length, takes trailers for headers, and calls
-    the application for each piece of a body, of which thousands may come at once.
+    uvicorn waits for ever, so that a few hundred slow connections would keep all others out. It
+    also reads heads of any length, takes trailers for headers, and calls the application for each
+    piece of a body, of which thousands may arrive at once.
     """
 
     limiter: ConnectionLimiter
     guard: Guard
     head_s = 30.0
     is_extra = False
-    timer: asyncio.TimerHandle | None = None
-    taking: asyncio.TimerHandle | None = None
+    timers: dict[str, asyncio.TimerHandle]  # "head": a head has to be complete; "answer": be read
     is_in_head = False
-    unread_bytes = 0  # that came since a head or a piece of a body was complete
+    unread_bytes = 0  # since a head or a piece of a body was complete
     num_pieces = 0  # of the body
     trickles = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait."""
         super().connection_made(transport)
+        self.timers = {}
         if not self.limiter.enter(transport):
             self.is_extra, self.head_s = True, EXTRA_HEAD_S
             self.app = self.guard.crowded
-        self._look()
+        self._watch_head()
 
     def data_received(self, data: bytes) -> None:
         """Read on; wait no more where a request has begun."""
@@ -124,7 +124,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().data_received(data)
         if self.unread_bytes > MAX_HEADER_BYTES and not self.transport.is_closing():
             self.send_400_response("Invalid HTTP request received.")
-        self._look()
+        self._watch_head()
 
     def on_message_begin(self) -> None:
         """Begin to read a head."""
@@ -148,7 +148,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Go on to the next request, of which a part may be here."""
         super().on_response_complete()
         if self.is_in_head:
-            self._look()
+            self._watch_head()
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of a body, unless its address sends too many small ones."""
@@ -169,51 +169,51 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Wait no more."""
         super().connection_lost(exc)
         self.limiter.leave(self.transport)
-        self._forget_timer()
-        self._forget_taking()
+        for name in list(self.timers):
+            self._stop(name)
 
     def pause_writing(self) -> None:
         """Begin to wait until the other side has taken what was sent."""
         super().pause_writing()
-        self._forget_taking()
-        self.taking = self.loop.call_later(self.head_s, self.transport.abort)
+        self._start("answer", self.transport.abort)
 
     def resume_writing(self) -> None:
         """Send on."""
         super().resume_writing()
-        self._forget_taking()
+        self._stop("answer")
 
     def _should_upgrade(self) -> bool:
         return not self.is_extra and super()._should_upgrade()
 
-    def _look(self) -> None:
+    def _watch_head(self) -> None:
         is_upgraded = self.transport.get_protocol() is not self
-        is_answered = self.cycle is not None and not self.cycle.response_complete
-        if is_upgraded or is_answered:
-            self._forget_timer()
-        elif self.timer is None:
-            self.timer = self.loop.call_later(self.head_s, self._end)
+        if is_upgraded or not self._is_idle:
+            self._stop("head")
+        else:
+            self._start("head", self._end)
 
     def _end(self) -> None:
-        self.timer = None
-        if self.cycle is None or self.cycle.response_complete:
+        self._stop("head")
+        if self._is_idle:
             self.transport.close()
 
-    def _forget_timer(self) -> None:
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
+    @property
+    def _is_idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
 
-    def _forget_taking(self) -> None:
-        if self.taking is not None:
-            self.taking.cancel()
-            self.taking = None
+    def _start(self, name: str, act: Callable[[], object]) -> None:
+        if name not in self.timers:
+            self.timers[name] = self.loop.call_later(self.head_s, act)
+
+    def _stop(self, name: str) -> None:
+        if name in self.timers:
+            self.timers.pop(name).cancel()
 
 
 class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
-    """uvicorn's live connections, which end where more frames come than a page sends.
+    """uvicorn's live connections, which end where more frames arrive than a page sends.
 
-    Each frame costs as much as a call, even an empty one, and uvicorn reads all that came at once.
+    Each frame costs as much as a call, even an empty one, and uvicorn reads all that have arrived.
     """
 
     limiter: ConnectionLimiter
@@ -250,7 +250,7 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
 
 
 class Server(uvicorn.Server):
-    """Tells where it listens, and the guard that it is about to stop."""
+    """Reports where it listens, and lets the guard refuse requests once it is to stop."""
 
     def __init__(
         self, guard: Guard, *, host: str, port: int, limits: Limits, tell: Callable[[str], None]
@@ -280,7 +280,7 @@ class Server(uvicorn.Server):
                 ws_max_size=MAX_TEXT_BYTES,
                 ws_per_message_deflate=False,  # pictures are compressed already
                 timeout_keep_alive=KEEP_ALIVE_S,
-                # By then whatever was accepted has been answered, or has taken too long.
+                # By then all that was accepted is answered, or has taken too long.
                 timeout_graceful_shutdown=math.ceil(limits.body_s + limits.deadline_s),
             )
         )
@@ -292,7 +292,7 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
     async def startup(self, sockets: Any = None) -> None:  # noqa: ANN401 - as uvicorn has it
-        """Listen, and tell where."""
+        """Listen, and report where."""
         await super().startup(sockets)
         for server in self.servers:
             for socket in server.sockets:

@@ -16,16 +16,8 @@ from fastapi import WebSocket, WebSocketDisconnect
 from PIL import Image
 from pydantic import ValidationError
 
-from swiftpie.server.jobs import Expired
-from swiftpie.server.pictures import Drawn
-from swiftpie.server.schemas import (
-    LiveDraw,
-    errors_of,
-    let_go,
-    log_failure,
-    problem_of,
-    problem_of_fields,
-)
+from swiftpie.server.drawing import PictureFile
+from swiftpie.server.schemas import LiveDraw, error_answer, errors_of, problem_of_fields
 from swiftpie.server.worker import Caller, Worker
 
 LENGTH = struct.Struct(">I")
@@ -83,10 +75,7 @@ class Live:
         try:
             drawn = await self._drawn(message)
         except Exception as error:  # noqa: BLE001 - the next message is drawn whatever it is
-            status, info = problem_of(error)
-            if status >= 500 and not isinstance(error, Expired):
-                log_failure(error, "a live drawing")
-            let_go(error)
+            _, info = error_answer(error, "a live drawing")
             await self._socket.send_json({"type": "error", "id": message.id, **info})
             return
         header = {
@@ -106,7 +95,7 @@ class Live:
         head = json.dumps(header).encode()
         await self._socket.send_bytes(LENGTH.pack(len(head)) + head + drawn.data)
 
-    async def _drawn(self, message: LiveDraw) -> Drawn:
+    async def _drawn(self, message: LiveDraw) -> PictureFile:
         worker, images, mask = self._worker, [], None
         if message.type == "edit":
             images = [self._picture(message.picture_id)]

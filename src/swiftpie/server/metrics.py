@@ -29,7 +29,7 @@ class Metrics:
         self._batch_seconds = Histogram(
             "batch_seconds", "Time that a batch took to draw.", buckets=SECONDS, **named
         )
-        self.cancelled = Counter("cancelled", "Pictures that nobody waited for.", **named)
+        self.cancelled = Counter("cancelled", "Pictures whose caller did not wait.", **named)
         self.rejected = Counter("rejected", "Requests refused as the queue was full.", **named)
         self.retried = Counter("retried", "Batches drawn again: a replica was lost.", **named)
 

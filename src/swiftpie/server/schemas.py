@@ -70,7 +70,7 @@ MAX_PARTS = 20_000  # commas and brackets of a request in JSON, whose pictures h
 
 Prompt = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT)]
 Share = Annotated[float, Field(ge=0, le=1)]
-SENT_AS = {  # what stands over HTTP for a file of the command line
+SENT_AS = {  # what HTTP has in place of a file of the command line
     "style_reference": " Here the id of a kept picture.",
     "where": " Here the id of an identity, or a name.",
 }
@@ -92,7 +92,7 @@ class Bounded(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _has_few_keys(cls, value: object) -> object:
-        """Return what came, without nulls."""
+        """Return the fields without nulls."""
         if not isinstance(value, dict):
             return value
         if len(value) > MAX_KEYS:
@@ -104,6 +104,13 @@ class Strict(Bounded):
     """A part of a request in which nothing unknown may stand."""
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
+
+def check_one_of(part: Part, *names: str) -> Part:
+    """Refuse a part that has both of two fields, or none."""
+    if sum(bool(getattr(part, name)) for name in names) != 1:
+        raise ValueError(f"one of {' and '.join(map(repr, names))} is needed")
+    return part
 
 
 class WithOptions(Strict):
@@ -122,13 +129,9 @@ def with_options(
     without: Sequence[str] = (),
     are_changes: bool = False,
 ) -> Callable[[type[Part]], type[Part]]:
-    """Give a model the options that a class declares.
+    """Give a model the options that a request or a class of settings declares.
 
-    Args:
-        source: A request, or a class of settings.
-        names: Takes these alone.
-        without: Leaves these out.
-        are_changes: Every option may be left out, and is None then: the class chooses its default.
+    With `are_changes` every option may be left out, and is None then: the class has the default.
     """
 
     def extend(model: type[Part]) -> type[Part]:
@@ -239,9 +242,7 @@ class SubjectIn(WithOptions):
     @model_validator(mode="after")
     def _is_one(self) -> Self:
         """Take an identity or a name."""
-        if bool(self.identity_id) == bool(self.library):
-            raise ValueError("one of 'identity_id' and 'library' is needed")
-        return self
+        return check_one_of(self, "identity_id", "library")
 
 
 @with_options(PersonalizeRequest, without=OPENAI_FIELDS)
@@ -274,7 +275,7 @@ class OwnFields(WithOptions):
         Field(
             max_length=16,
             description="Places on a thing that 'remove' or 'replace' takes out. Its outline and "
-            "its shadow are found, with `box` only inside of it; a box alone goes as a whole.",
+            "its shadow are found, with `box` only inside of it; a box alone is taken out whole.",
         ),
     ] = []
     return_mask: bool = False
@@ -343,7 +344,7 @@ class Drawing(Bounded):
 
     @property
     def without_effect(self) -> tuple[str, ...]:
-        """The names of fields that came and change nothing."""
+        """The names of fields that were sent and change nothing."""
         return self._without_effect
 
     @property
@@ -411,12 +412,8 @@ class RequestError(HTTPException):
     def __str__(self) -> str:
         return self.detail
 
-    def body(self) -> dict[str, object]:
-        """Return what is sent."""
-        return problem_body(str(self), status=self.status, code=self.code, param=self.param)
 
-
-def read_json(data: bytes) -> Any:  # noqa: ANN401 - whatever came
+def read_json(data: bytes) -> Any:  # noqa: ANN401 - any JSON
     """Return what a text in JSON says; very many values are refused before any is made."""
     found = sum(map(data.count, (b",", b"[", b"{")))
     if found > MAX_PARTS:
@@ -433,7 +430,7 @@ def read_json(data: bytes) -> Any:  # noqa: ANN401 - whatever came
         ) from None
 
 
-def problem_of_fields(errors: Sequence[Mapping[str, Any]]) -> dict[str, object]:
+def problem_of_fields(errors: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return what is sent about the first of pydantic's errors."""
     first = errors[0]
     where = ".".join(str(part)[:MAX_NAME] for part in first["loc"] if part != "body")
@@ -443,7 +440,7 @@ def problem_of_fields(errors: Sequence[Mapping[str, Any]]) -> dict[str, object]:
 
 
 def errors_of(error: ValidationError) -> list[Any]:
-    """Return pydantic's errors without what came."""
+    """Return pydantic's errors without the values that were sent."""
     return list(error.errors(include_url=False, include_context=False, include_input=False))
 
 
@@ -456,10 +453,10 @@ def all_of(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def let_go(error: BaseException) -> None:
-    """Free what the functions hold that an answered error came through, pictures above all.
+def free_frames(error: BaseException) -> None:
+    """Free the locals of the functions that raised an answered error, pictures above all.
 
-    Else an error and they hold each other until the garbage collector comes.
+    Else the error and its frames hold each other until the next garbage collection.
     """
     for cause in all_of(error):
         cause.__traceback__ = None
@@ -473,20 +470,29 @@ def log_failure(error: BaseException, what: str) -> None:
 
 def problem_body(
     message: str, *, status: int, code: str | None = None, param: str | None = None, **more: object
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Return an error as OpenAI's clients read it, and its further facts."""
     kinds = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
     kind = kinds.get(status, "server_error" if status >= 500 else "invalid_request_error")
     return {"error": {"message": message, "type": kind, "param": param, "code": code, **more}}
 
 
-def problem_of(error: Exception) -> tuple[int, dict[str, object]]:
+def problem_of(error: Exception) -> tuple[int, dict[str, Any]]:
     """Return the status of an error, and its body."""
     status, message, code, param = _spelled(error)
     more: dict[str, object] = {}
     if isinstance(error, NobodyNamed):
         more = {"word": error.word, "near": list(error.near)}
     return status, problem_body(message, status=status, code=code, param=param, **more)
+
+
+def error_answer(error: Exception, what: str) -> tuple[int, dict[str, Any]]:
+    """Return the status and body for an error that ends here: log a fault of ours, free frames."""
+    status, info = problem_of(error)
+    if status >= 500 and not isinstance(error, Expired):
+        log_failure(error, what)
+    free_frames(error)
+    return status, info
 
 
 def _spelled(error: Exception) -> tuple[int, str, str | None, str | None]:

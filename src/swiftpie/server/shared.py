@@ -20,7 +20,7 @@ import secrets
 import shutil
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -33,7 +33,15 @@ from swiftpie.errors import ConfigError, InputError, short_reason
 from swiftpie.imageio.atomic import write_file
 from swiftpie.pipelines.identity import MAX_REFERENCES
 from swiftpie.pipelines.identity_file import identity_bytes, read_identity
-from swiftpie.server.identities import KIND, PREFIX, REMEDY, THUMBNAIL, IdentityInfo, Known, size_of
+from swiftpie.server.identities import (
+    KIND,
+    PREFIX,
+    REMEDY,
+    THUMBNAIL,
+    IdentityInfo,
+    StoredIdentity,
+    size_of,
+)
 from swiftpie.server.schemas import MAX_NAME, RequestError, Strict
 from swiftpie.server.store import MIB, NotFound
 from swiftpie.types import Identity
@@ -42,7 +50,6 @@ logger = logging.getLogger(__name__)
 
 NUMBER = re.compile(rf"{PREFIX}_[A-Za-z0-9_-]{{22}}")  # no path is made of anything else
 IDENTITY = "identity"
-RECORD = ".json"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 MAX_RECORD_BYTES = 64 << 10
 ABANDONED_S = 3600  # a file without a record is not being written any more
@@ -52,32 +59,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Unusable(ConfigError):  # noqa: N818 - reads as what it is
-    """A folder is none in which identities can be kept."""
-
-    def __init__(self, folder: str | Path, reason: str) -> None:
-        super().__init__(
-            f"--identities {folder} cannot be used: {reason}. A folder is needed in which this "
-            "server can read, write and delete. Name another, or mount a bucket as a folder."
-        )
-
-
-class Damaged(RequestError):  # noqa: N818 - reads as what it is
-    """What a store holds of a subject is not what was written there."""
-
-    def __init__(self, number: str, reason: object) -> None:
-        logger.warning("the identity %s is damaged: %s", number, short_reason(reason))
-        super().__init__(
-            f"The identity {number} is damaged where it is kept. Delete it, and send its pictures "
-            "to POST /v1/identities.",
-            status=404,
-            code="identity_damaged",
-            param="identity_id",
-        )
-
-
 class Part(Strict):
-    """A file as its subject's record tells of it."""
+    """A file in the record of its subject."""
 
     size: Annotated[int, Field(ge=1)]
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -112,10 +95,10 @@ class Record(Strict):
         return IdentityInfo(self.name, self.model, files, self.warnings, self.is_face)
 
 
-def waited_for(
+def in_thread(
     method: Callable[Concatenate["SharedIdentities", P], T],
 ) -> Callable[Concatenate["SharedIdentities", P], Coroutine[Any, Any, T]]:
-    """Let a method run in a thread, and tell of a store that does not answer."""
+    """Let a method run in a thread, and turn what fails there into an error for the caller."""
 
     async def waiting(self: "SharedIdentities", /, *args: P.args, **options: P.kwargs) -> T:
         call = functools.partial(method, self, *args, **options)
@@ -130,13 +113,12 @@ def waited_for(
 
 
 def _unreachable(error: Exception) -> RequestError:
-    """Return what a caller is told of a store that fails."""
     cause = error.__cause__ if isinstance(error, InputError) else error  # of a file
     if isinstance(cause, OSError) and cause.errno in FULL:
         logger.error("the store of identities is full")
         return RequestError(
             "The store of identities is full. Delete some of yours: DELETE /v1/identities/ID, or "
-            "ask who runs this server for more room.",
+            "ask the operator of this server for more room.",
             status=507,
             code="identities_full",
         )
@@ -148,29 +130,26 @@ def _unreachable(error: Exception) -> RequestError:
     )
 
 
-class _Cache:
-    """Identities by the hash of their file, those that were used last."""
+def _damaged(number: str, reason: object) -> RequestError:
+    logger.warning("the identity %s is damaged: %s", number, short_reason(reason))
+    return RequestError(
+        f"The identity {number} is damaged where it is kept. Delete it, and send its pictures "
+        "to POST /v1/identities.",
+        status=404,
+        code="identity_damaged",
+        param="identity_id",
+    )
 
-    def __init__(self, limit_mib: float) -> None:
-        self._limit = limit_mib * MIB
-        self._held: OrderedDict[str, Identity] = OrderedDict()
-        self._lock = Lock()
 
-    def get(self, sha256: str) -> Identity | None:
-        with self._lock:
-            if sha256 in self._held:
-                self._held.move_to_end(sha256)
-            return self._held.get(sha256)
-
-    def put(self, sha256: str, identity: Identity) -> None:
-        with self._lock:
-            self._held[sha256] = identity
-            while sum(map(size_of, self._held.values())) > self._limit:
-                self._held.popitem(last=False)
+def _unusable(folder: str | Path, reason: str) -> ConfigError:
+    return ConfigError(
+        f"--identities {folder} cannot be used: {reason}. A folder is needed in which this "
+        "server can read, write and delete. Name another, or mount a bucket as a folder."
+    )
 
 
 class SharedIdentities:
-    """Those in a store that other servers use, too; see `Identities`, and above how they lie there.
+    """Identities in a folder that other servers use, too; see `OwnIdentities`.
 
     What an owner may keep is bounded, and more is refused, so that nothing kept is dropped.
     Uploads of one owner to several servers at once may go beyond that by as many.
@@ -180,20 +159,33 @@ class SharedIdentities:
 
     def __init__(self, folder: str | Path, *, cache_mib: float, owner_mib: float) -> None:
         if "://" in str(folder):
-            raise Unusable(folder, "it is an address")
+            raise _unusable(folder, "it is an address")
         self._root = Path(folder).absolute()
-        self._limit = owner_mib * MIB
-        self._cache = _Cache(cache_mib)
+        self._limit, self._cache_limit = owner_mib * MIB, cache_mib * MIB
+        self._cache: OrderedDict[str, Identity] = OrderedDict()  # by the hash of the file
+        self._lock = Lock()  # of the cache
         self.threads = ThreadPoolExecutor(THREADS, thread_name_prefix="swiftpie-identities")
-        self._try_out()
+        self._check_usable()
 
-    @waited_for
-    def put(self, known: Known, *, owner: str, key: str = "") -> str:
+    def _check_usable(self) -> None:
+        """Write, read and remove once what is written later."""
+        path, text = f"records/{secrets.token_hex(16)}.txt", b"SwiftPie writes, reads and removes."
+        try:
+            self._write(path, text)
+            is_there = self._read(path, len(text)) == text
+            self._remove(path)
+        except (OSError, InputError) as error:
+            raise _unusable(self._root, short_reason(error)) from error
+        if not is_there:
+            raise _unusable(self._root, "what is written is not read again")
+
+    @in_thread
+    def put(self, known: StoredIdentity, *, owner: str, key: str = "") -> str:
         """Keep a subject; return its number."""
         del key  # the bound is of each owner
         number = f"{PREFIX}_{secrets.token_urlsafe(16)}"
         contents = {IDENTITY: identity_bytes(known.identity), **known.files}
-        self._make_room(sum(map(len, contents.values())), owner)
+        self._check_quota(sum(map(len, contents.values())), owner)
         info = known.info
         record = Record(
             made=time.time(),
@@ -203,20 +195,19 @@ class SharedIdentities:
             is_face=info.is_face,
             files={name: Part.of(data) for name, data in contents.items()},
         )
-        folder = f"files/{_hashed(owner)}/{number}"
+        folder = _folder_path(number, owner)
         try:
-            self._write(
-                {f"{folder}/{record.files[name].sha256}": data for name, data in contents.items()}
-            )
-            self._write_record(number, record, owner)
+            for name, data in contents.items():
+                self._write(f"{folder}/{record.files[name].sha256}", data)
+            self._write(_record_path(number, owner), record.model_dump_json().encode())
         except Exception:
-            with suppress(Exception):  # the first error tells more
+            with suppress(Exception):  # the first error says more
                 self._remove(folder)
             raise
-        self._cache.put(record.files[IDENTITY].sha256, known.identity)
+        self._remember(record.files[IDENTITY].sha256, known.identity)
         return number
 
-    @waited_for
+    @in_thread
     def items(self, *, owner: str) -> list[tuple[str, IdentityInfo]]:
         """Return all that one owner has, the oldest first."""
         found = []
@@ -226,46 +217,49 @@ class SharedIdentities:
         found.sort(key=lambda pair: (pair[0].made, pair[1]))
         return [(number, record.info) for record, number in found]
 
-    @waited_for
-    def info(self, number: str, *, owner: str) -> IdentityInfo:
-        """Return the facts of a subject."""
-        return self._record(number, owner).info
-
-    @waited_for
+    @in_thread
     def find(self, number: str, *, owner: str) -> tuple[IdentityInfo, Identity]:
         """Return a subject."""
         record = self._record(number, owner)
         part = record.files.get(IDENTITY)
         if part is None:
-            raise Damaged(number, "it has no identity")
-        identity = self._cache.get(part.sha256)
+            raise _damaged(number, "it has no identity")
+        with self._lock:
+            identity = self._cache.get(part.sha256)
         if identity is None:
             try:
                 identity = read_identity(self._content(number, part, owner), number)
             except InputError as error:
-                raise Damaged(number, error) from error
-            self._cache.put(part.sha256, identity)
+                raise _damaged(number, error) from error
+        self._remember(part.sha256, identity)
         return record.info, identity
 
-    @waited_for
+    @in_thread
     def file(self, number: str, name: str, *, owner: str) -> bytes | None:
         """Return one of its files, None if it has none of this name."""
         part = self._record(number, owner).files.get(name)
         return None if part is None else self._content(number, part, owner)
 
-    @waited_for
+    @in_thread
     def rename(self, number: str, name: str, *, owner: str) -> IdentityInfo:
-        """Give it another name."""
+        """Give it another name; return its facts."""
         record = self._record(number, owner).model_copy(update={"name": name})
-        self._write_record(number, record, owner)
+        self._write(_record_path(number, owner), record.model_dump_json().encode())
         return record.info
 
-    @waited_for
+    @in_thread
     def drop(self, number: str, *, owner: str) -> None:
-        """Forget it."""
+        """Delete it."""
         self._read_record(number, owner)
         self._remove(_record_path(number, owner))
-        self._remove(f"files/{_hashed(owner)}/{number}")
+        self._remove(_folder_path(number, owner))
+
+    def _remember(self, sha256: str, identity: Identity) -> None:
+        with self._lock:
+            self._cache[sha256] = identity
+            self._cache.move_to_end(sha256)
+            while sum(map(size_of, self._cache.values())) > self._cache_limit:
+                self._cache.popitem(last=False)
 
     def _read_record(self, number: str, owner: str) -> bytes:
         """Return a record, of which nothing is checked."""
@@ -277,29 +271,25 @@ class SharedIdentities:
         return data
 
     def _record(self, number: str, owner: str) -> Record:
-        """Return a record."""
         try:
             return Record.model_validate_json(self._read_record(number, owner))
         except ValidationError as error:
-            raise Damaged(number, error) from error
-
-    def _write_record(self, number: str, record: Record, owner: str) -> None:
-        self._write({_record_path(number, owner): record.model_dump_json().encode()})
+            raise _damaged(number, error) from error
 
     def _content(self, number: str, part: Part, owner: str) -> bytes:
         """Return a file that a record names."""
         if part.size > self._limit:
-            raise Damaged(number, f"a file of {part.size} bytes")
-        data = self._read(f"files/{_hashed(owner)}/{number}/{part.sha256}", part.size)
+            raise _damaged(number, f"a file of {part.size} bytes")
+        data = self._read(f"{_folder_path(number, owner)}/{part.sha256}", part.size)
         if data is None:
             self._remove(_record_path(number, owner))  # which a rename may have written again
             raise NotFound(KIND, number, remedy=REMEDY)
         if Part.of(data) != part:
-            raise Damaged(number, "a file that is not the one of its record")
+            raise _damaged(number, "a file that is not the one of its record")
         return data
 
-    def _make_room(self, size: int, owner: str) -> None:
-        """Forget what a server that ended has left half-written."""
+    def _check_quota(self, size: int, owner: str) -> None:
+        """Delete what a server that ended has left half-written, and refuse too much."""
         held = {path: path.stat() for path in self._files_of(f"files/{_hashed(owner)}")}
         numbers = set(self._numbers(owner))
         for path in [path for path in held if path.parent.name not in numbers]:
@@ -316,44 +306,30 @@ class SharedIdentities:
             )
 
     def _numbers(self, owner: str) -> list[str]:
-        """Return what an owner has."""
         paths = self._files_of(f"records/{_hashed(owner)}")
-        return [path.stem for path in paths if path.suffix == RECORD]
+        return [path.stem for path in paths if path.suffix == ".json"]
 
     def _files_of(self, folder: str) -> list[Path]:
         return [path for path in (self._root / folder).rglob("*") if path.is_file()]
 
     def _read(self, path: str, most: int) -> bytes | None:
-        """Return a file, one byte more than `most` of what has more, None where there is none."""
+        """Return a file, one byte more than `most` of a larger one, None where there is none."""
         try:
             with (self._root / path).open("rb") as file:
                 return file.read(most + 1)
         except FileNotFoundError:
             return None
 
-    def _write(self, files: Mapping[str, bytes]) -> None:
-        """Write files so that each is whole from the moment at which it is there."""
-        for path, data in files.items():
-            _make_private((self._root / path).parent)
-            write_file(self._root / path, data, force=True)
+    def _write(self, path: str, data: bytes) -> None:
+        """Write a file that is whole from the moment at which it is there."""
+        _make_private((self._root / path).parent)
+        write_file(self._root / path, data, force=True)
 
     def _remove(self, path: str) -> None:
         """Remove a file, or a folder with all that is in it."""
         place = self._root / path
         with suppress(FileNotFoundError):
             shutil.rmtree(place) if place.is_dir() else place.unlink()
-
-    def _try_out(self) -> None:
-        """Do once what will be done later."""
-        path, text = f"records/{secrets.token_hex(16)}.txt", b"SwiftPie writes, reads and removes."
-        try:
-            self._write({path: text})
-            is_there = self._read(path, len(text)) == text
-            self._remove(path)
-        except (OSError, InputError) as error:
-            raise Unusable(self._root, short_reason(error)) from error
-        if not is_there:
-            raise Unusable(self._root, "what is written is not read again")
 
 
 def _make_private(folder: Path) -> None:
@@ -368,4 +344,8 @@ def _hashed(owner: str) -> str:
 
 
 def _record_path(number: str, owner: str) -> str:
-    return f"records/{_hashed(owner)}/{number}{RECORD}"
+    return f"records/{_hashed(owner)}/{number}.json"
+
+
+def _folder_path(number: str, owner: str) -> str:
+    return f"files/{_hashed(owner)}/{number}"

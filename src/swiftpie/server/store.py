@@ -27,9 +27,9 @@ class ServedModel:
 
 
 class Models:
-    """Sessions by name; the least recently used are let go where the next one needs the room.
+    """Sessions by name; the least recently used are dropped where the next one needs the room.
 
-    Only the thread that draws may ask for one.
+    Only the drawing thread may call `get`.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Models:
 
     @property
     def loaded(self) -> Mapping[str, Session]:
-        """Those that are in memory."""
+        """Models that are in memory."""
         return self._loaded
 
     @property
@@ -121,8 +121,8 @@ class _Kept(NamedTuple, Generic[Thing]):
 class OwnerStore(Generic[Thing]):
     """Things by unguessable names, each for its owner alone.
 
-    Where room is needed, a key that holds at least its share makes it, of its owners one that holds
-    at least a share, and of what that one has the thing used longest ago goes.
+    Where room is needed, the store drops the least recently used thing of an owner that holds at
+    least its share, under a key that holds at least its share.
     """
 
     def __init__(
@@ -172,7 +172,7 @@ class OwnerStore(Generic[Thing]):
         self._keep(name, thing, owner, self._forget(name).key)
 
     def drop(self, name: str, *, owner: str) -> None:
-        """Forget a thing; the errors are those of `find`."""
+        """Delete a thing; the errors are those of `find`."""
         self.find(name, owner=owner)
         self._forget(name)
 

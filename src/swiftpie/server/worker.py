@@ -6,54 +6,55 @@ import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from PIL import Image
 
-from swiftpie.imageio.images import mask_to_pil, to_pil
+from swiftpie.imageio.images import to_pil
 from swiftpie.imageio.writing import encode_image
 from swiftpie.library import packaged as packaged_library
-from swiftpie.masks import load_mask
-from swiftpie.models.cutout import CutOut, Search
 from swiftpie.pipelines.advice import equal_pictures
 from swiftpie.pipelines.identity_file import read_identity
-from swiftpie.pipelines.request import EditRequest, IdentityRef, Pictures, Request, Source, Subject
+from swiftpie.pipelines.request import IdentityRef, Pictures, Request, Source, Subject
 from swiftpie.server.commands import (
     Command,
-    FoundPerson,
     encode_face,
     encode_kept,
     encode_pictures,
-    find_cutout,
-    find_region,
-    find_subject,
     is_edit,
     requests_of,
     size_for,
     vocabulary_of,
 )
 from swiftpie.server.decoding import Decoders
-from swiftpie.server.drawing import DrawingBackend, DrawingThread
-from swiftpie.server.identities import THUMBNAIL, Identities, IdentityInfo, Known, OwnIdentities
-from swiftpie.server.jobs import QueuedDrawing, Scheduler, State, take_error
+from swiftpie.server.drawing import DrawingBackend, DrawingThread, PictureFile, as_file
+from swiftpie.server.identities import (
+    THUMBNAIL,
+    IdentityInfo,
+    OwnIdentities,
+    StoredIdentity,
+    describe_identity,
+    doubts_of,
+    source_files,
+)
+from swiftpie.server.jobs import QueuedDrawing, Scheduler, take_error
 from swiftpie.server.limits import Limits
 from swiftpie.server.metrics import Metrics
-from swiftpie.server.pictures import Drawn, as_file
 from swiftpie.server.schemas import KEPT_PX, MAX_NUMBER, Drawing, RequestError, SubjectIn
 from swiftpie.server.store import Models, OwnerStore
-from swiftpie.types import Cutout, Identity
+from swiftpie.types import Identity
 
 if TYPE_CHECKING:
-    from swiftpie.pipelines.finding import Found
+    from swiftpie.server.shared import SharedIdentities
 
 logger = logging.getLogger(__name__)
 
 OPENAI_MODEL = re.compile(r"dall-e|(chat)?gpt-image")  # whose clients name nothing else
 KEPT = "pic_"  # begins the names of pictures that were sent for later
 MAX_JOBS = 256  # that are remembered
-SOURCE_PX = 1024  # of a kept picture's longer side; encoders see less
 
 
 class Caller(NamedTuple):
@@ -72,8 +73,18 @@ class CallPlan:
     requests: tuple[Request, ...]
     group: object
     body: Drawing
-    subjects: tuple[Subject, ...] = ()  # that the call names
-    warnings: tuple[str, ...] = ()
+    subjects: tuple[Subject, ...]  # that the call names
+    warnings: tuple[str, ...]
+
+
+class State(StrEnum):
+    """How far a job is."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
 
 
 @dataclass(eq=False)
@@ -81,7 +92,7 @@ class Task:
     """A job whose pictures are fetched later."""
 
     body: Drawing
-    running: "asyncio.Task[list[Drawn]]"
+    running: "asyncio.Task[list[PictureFile]]"
 
     @property
     def state(self) -> State:
@@ -98,15 +109,6 @@ class Task:
         failure = self.running.exception()
         return failure if isinstance(failure, Exception) else None
 
-    @property
-    def drawn(self) -> list[Drawn]:
-        """Its pictures."""
-        return self.running.result()
-
-    def cancel(self) -> None:
-        """Stop it."""
-        self.running.cancel()
-
 
 class Worker:
     """Models, the queue before them, and what users left here. All belongs to one event loop."""
@@ -116,10 +118,10 @@ class Worker:
         models: Models,
         *,
         limits: Limits,
-        backend: DrawingBackend | None = None,  # who draws; by default a thread of this process
+        backend: DrawingBackend | None = None,  # by default a thread of this process
         metrics: Metrics | None = None,
         decoders: int = 1,
-        identities: Identities | None = None,  # None: this process keeps them itself
+        identities: "OwnIdentities | SharedIdentities | None" = None,  # by default in memory
         aliases: Mapping[str, str] = MappingProxyType({}),  # other names of models
         tell: Callable[[str], None] = logger.info,  # how far it is with getting ready
     ) -> None:
@@ -131,7 +133,7 @@ class Worker:
         self.backend = DrawingThread(models) if backend is None else backend
         self.scheduler = Scheduler(
             self.backend.draw,
-            lanes=self.backend.lanes,
+            at_once=self.backend.at_once,
             max_queued=limits.queue,
             max_per_key=limits.queue_per_key,
             max_batch=limits.batch or 1,
@@ -175,19 +177,14 @@ class Worker:
         self.scheduler.max_batch = most
         self.is_ready = True
 
-    # What comes in
+    # Requests
 
     async def decode(
         self, data: bytes, *, name: str, key: str, most_px: int | None = None
     ) -> Image.Image:
         """Return an uploaded picture, decoded in a process of its own."""
-        return (await self._decoders.decode(data, name=f"'{name}'", key=key, most_px=most_px)).image
-
-    async def decode_references(
-        self, given: Sequence[bytes], *, name: str, key: str
-    ) -> list[Image.Image]:
-        """Return pictures of subjects, or their masks, no larger than is of use."""
-        return [await self.decode(data, name=name, key=key, most_px=KEPT_PX) for data in given]
+        image, _ = await self._decoders.decode(data, name=f"'{name}'", key=key, most_px=most_px)
+        return image
 
     def check_room(self, key: str, count: int = 1) -> None:
         """Refuse a key that must not draw as many pictures now; see `Scheduler.check_room`."""
@@ -213,52 +210,43 @@ class Worker:
         mask: Image.Image | None = None,
         more: Sequence[Subject] = (),
     ) -> CallPlan:
-        """Return what a call asks for, with everything checked that needs no network."""
+        """Return the pictures of a call, with everything checked that needs no network."""
         model = self.model_named(body.model)
         size = size_for(body, self.models.facts(model), images)
-        warnings = list(_substitutes(body, model, size, images))
-        body = body.model_copy(update={"size": size})
-        own = body.swiftpie
-        subjects = (*more, *await self._known(own.subjects, model, owner=caller.owner))
-        changes = is_edit(body, images)
-        place = None
-        if own.scene.startswith(KEPT):
-            place = self.pictures.find(own.scene, owner=caller.owner)
-        style = None
-        if own.style_reference:
-            style = self.pictures.find(own.style_reference, owner=caller.owner)
+        warnings = tuple(_substitutes(body, model, size, images))
+        own, owner = body.swiftpie, caller.owner
+        subjects = (*more, *await self._known(own.subjects, model, owner=owner))
         planning = partial(
             requests_of,
-            body,
+            body.model_copy(update={"size": size}),
             subjects=subjects,
             images=images,
             mask=mask,
-            place=place,
-            style=style,
-            where=await self.sought(own.where, model, owner=caller.owner) if own.where else None,
+            place=self._kept(own.scene, owner) if own.scene.startswith(KEPT) else None,
+            style=self._kept(own.style_reference, owner) if own.style_reference else None,
+            where=await self.sought(own.where, model, owner=owner) if own.where else None,
         )
         requests = planning() if mask is None else await asyncio.to_thread(planning)
-        group = (model, changes and own.task, size, len(subjects), len(images))
-        return CallPlan(caller.key, model, requests, group, body, subjects, tuple(warnings))
+        task = is_edit(body, images) and own.task
+        group = (model, task, size, len(subjects), len(images))
+        return CallPlan(caller.key, model, requests, group, body, subjects, warnings)
+
+    def _kept(self, name: str, owner: str) -> Image.Image:
+        return self.pictures.find(name, owner=owner)
 
     def model_named(self, name: str | None) -> str:
         """Return the model to use: by its name, an alias, or any name of OpenAI's image models."""
         if not name or (name not in self.aliases and OPENAI_MODEL.match(name)):
             return self.models.names[0]
-        found = self.aliases.get(name, name)
-        if found not in self.models.names:
-            raise self.no_such_model(name)
-        return found
-
-    def no_such_model(self, name: str) -> RequestError:
-        """Return the error about a model that is not served."""
-        return RequestError(
-            f"The model {name[:100]!r} is not served here. One of {', '.join(self.models.names)} "
-            "is. See GET /v1/models.",
-            status=404,
-            code="model_not_found",
-            param="model",
-        )
+        if name not in self.aliases:
+            raise RequestError(
+                f"The model {name[:100]!r} is not served here. One of "
+                f"{', '.join(self.models.names)} is. See GET /v1/models.",
+                status=404,
+                code="model_not_found",
+                param="model",
+            )
+        return self.aliases[name]
 
     async def _known(
         self, subjects: Sequence[SubjectIn], model: str, *, owner: str
@@ -266,9 +254,7 @@ class Worker:
         """Return the subjects of a picture."""
         found = []
         for one in subjects:
-            placed: dict[str, Any] = one.model_dump(
-                include={"box", "view", "name", "scale", "layers"}
-            )
+            placed: dict[str, Any] = one.model_dump(exclude={"identity_id", "library"})
             if one.library:
                 named = packaged_library().find(one.library)
                 found.append(Subject(named, **placed | {"name": one.name or one.library}))
@@ -285,21 +271,32 @@ class Worker:
 
     async def sought(self, where: str, model: str, *, owner: str) -> Source:
         """Return what shows the subject of an identity or of the library, to look for it."""
-        (found,) = await self._known([subject_of(where)], model, owner=owner)
+        meant = packaged_library().meant_by(where)
+        if meant is None and len(where) > MAX_NUMBER:
+            raise RequestError(
+                f"'where' has {len(where)} letters. The id of an identity, of at most "
+                f"{MAX_NUMBER}, or a name of the library is needed. See GET /v1/identities and "
+                "GET /v1/library.",
+                param="where",
+            )
+        named = SubjectIn(identity_id=where) if meant is None else SubjectIn(library=meant.name)
+        (found,) = await self._known([named], model, owner=owner)
         return found.source
 
-    # What goes out
+    # Answers
 
-    async def draw(self, work: CallPlan) -> list[Drawn]:
+    async def draw(self, work: CallPlan) -> list[PictureFile]:
         """Return all pictures of a call."""
         return [one async for one in self.draw_each(work)]
 
-    async def draw_each(self, work: CallPlan) -> AsyncIterator[Drawn]:
+    async def draw_each(self, work: CallPlan) -> AsyncIterator[PictureFile]:
         """Yield the pictures of a call as they are done."""
         async for one in self._as_done(work, self._submit(work)):
             yield one
 
-    async def _as_done(self, work: CallPlan, jobs: Sequence[QueuedDrawing]) -> AsyncIterator[Drawn]:
+    async def _as_done(
+        self, work: CallPlan, jobs: Sequence[QueuedDrawing]
+    ) -> AsyncIterator[PictureFile]:
         started = asyncio.get_running_loop().time()
         try:
             for job in jobs:
@@ -323,7 +320,7 @@ class Worker:
         """Draw in the background; return the job's name."""
         jobs = self._submit(work)
 
-        async def drawn() -> list[Drawn]:
+        async def drawn() -> list[PictureFile]:
             return [one async for one in self._as_done(work, jobs)]
 
         running = asyncio.ensure_future(drawn())
@@ -337,42 +334,37 @@ class Worker:
         return [self._put(command, group=work.group, key=work.key) for command in commands]
 
     def _put(self, command: Command, *, group: object, key: str) -> QueuedDrawing:
-        return self.scheduler.submit(
-            command,
-            group=group,
-            key=key,
-            deadline_s=self.limits.deadline_s,
-            lane=self.backend.lane_of(command),
-        )
+        deadline_s = self.limits.deadline_s
+        return self.scheduler.submit(command, group=group, key=key, deadline_s=deadline_s)
 
-    async def _carried_out(
+    async def carry_out(
         self, model: str, task: Callable[..., Any], *, key: str, **values: object
     ) -> Any:  # noqa: ANN401 - what the task gives
+        """Return what a task of `swiftpie.server.commands` gives, in turn with the drawings."""
         command = Command(model, partial(task, **values))
-        job = self._put(command, group=object(), key=key)  # a group of its own
-        return await self.scheduler.result(job)
+        return await self.scheduler.result(self._put(command, group=object(), key=key))
 
     async def add_identity(
         self,
-        images: Sequence[Image.Image],
-        masks: Sequence[Image.Image],
+        pictures: Sequence[bytes],
+        shapes: Sequence[bytes],
         *,
         name: str,
         model: str | None,
         caller: Caller,
     ) -> dict[str, Any]:
-        """Encode a subject and keep it; return its facts."""
-        chosen = self.model_named(model)
-        pictures = Pictures(tuple(images), tuple(masks))
-        identity: Identity = await self._carried_out(
-            chosen, encode_pictures, key=caller.key, pictures=pictures
+        """Encode a subject, with a mask of each picture or none; keep it and return its facts."""
+        chosen, key = self.model_named(model), caller.key
+        images, masks = [
+            [await self.decode(data, name=kind, key=key, most_px=KEPT_PX) for data in given]
+            for kind, given in (("image", pictures), ("mask", shapes))
+        ]
+        shown = Pictures(tuple(images), tuple(masks))
+        identity = await self.carry_out(chosen, encode_pictures, key=key, pictures=shown)
+        files = await asyncio.to_thread(source_files, images, masks)
+        return await self._keep(
+            identity, doubts_of(identity), name=name, model=chosen, caller=caller, files=files
         )
-        thumbnail = encode_image(to_pil(identity.pixels[:1].cpu())[0], ".png", metadata=None)
-        files = {THUMBNAIL: thumbnail, **await asyncio.to_thread(_sources, images, masks)}
-        info = IdentityInfo(name, chosen, tuple(files), tuple(_doubts(identity)))
-        known = Known(info, identity, files)
-        number = await self.identities.put(known, owner=caller.owner, key=caller.key)
-        return describe_identity(number, info)
 
     async def add_file(
         self, data: bytes, *, name: str, model: str | None, caller: Caller
@@ -383,14 +375,10 @@ class Worker:
         if identity.is_face:
             self._check_knows_faces(chosen, param="identity")
         source = IdentityRef(identity)
-        kept: Identity = await self._carried_out(
+        kept = await self.carry_out(
             chosen, encode_kept, key=caller.key, source=source, param="identity"
         )
-        thumbnail = encode_image(to_pil(kept.pixels[:1].cpu())[0], ".png", metadata=None)
-        info = IdentityInfo(name, chosen, (THUMBNAIL,), tuple(_doubts(kept)), is_face=kept.is_face)
-        known = Known(info, kept, {THUMBNAIL: thumbnail})
-        number = await self.identities.put(known, owner=caller.owner, key=caller.key)
-        return describe_identity(number, info)
+        return await self._keep(kept, doubts_of(kept), name=name, model=chosen, caller=caller)
 
     async def add_face(
         self, photo: bytes, *, face_number: int | None, name: str, model: str | None, caller: Caller
@@ -403,14 +391,10 @@ class Worker:
         chosen = self.model_named(model)
         self._check_knows_faces(chosen, param="face")
         image = await self.decode(photo, name="face", key=caller.key)
-        found: FoundPerson = await self._carried_out(
+        identity, warnings = await self.carry_out(
             chosen, encode_face, key=caller.key, photo=image, face_number=face_number
         )
-        crop = encode_image(to_pil(found.identity.pixels[:1].cpu())[0], ".png", metadata=None)
-        info = IdentityInfo(name, chosen, (THUMBNAIL,), found.warnings, is_face=True)
-        known = Known(info, found.identity, {THUMBNAIL: crop})
-        number = await self.identities.put(known, owner=caller.owner, key=caller.key)
-        return describe_identity(number, info)
+        return await self._keep(identity, warnings, name=name, model=chosen, caller=caller)
 
     def _check_knows_faces(self, model: str, *, param: str) -> None:
         if not self.models.facts(model).get("knows_faces"):
@@ -420,6 +404,23 @@ class Worker:
                 code="faces_not_known",
                 param=param,
             )
+
+    async def _keep(
+        self,
+        identity: Identity,
+        warnings: Sequence[str],
+        *,
+        name: str,
+        model: str,
+        caller: Caller,
+        files: Mapping[str, bytes] = MappingProxyType({}),
+    ) -> dict[str, Any]:
+        thumbnail = encode_image(to_pil(identity.pixels[:1].cpu())[0], ".png", metadata=None)
+        files = {THUMBNAIL: thumbnail, **files}
+        info = IdentityInfo(name, model, tuple(files), tuple(warnings), is_face=identity.is_face)
+        known = StoredIdentity(info, identity, files)
+        number = await self.identities.put(known, owner=caller.owner, key=caller.key)
+        return describe_identity(number, info)
 
     async def identity_file(self, number: str, name: str, *, owner: str) -> bytes | None:
         """Return a file of an identity, None if it has none of this name.
@@ -433,52 +434,6 @@ class Worker:
         suffix = ".webp" if name.startswith("pictures/") else ".png"
         shown = image.convert("L") if name.startswith("masks/") else image
         return await asyncio.to_thread(encode_image, shown, suffix, metadata=None)
-
-    async def cut_out(
-        self, image: Image.Image, search: Search, *, caller: Caller
-    ) -> tuple[bytes, Cutout]:
-        """Return a PNG as large as `image`, white where its subject is, and how that was found."""
-        found: CutOut = await self._carried_out(
-            "", find_cutout, key=caller.key, image=image, search=search
-        )
-        shape = await asyncio.to_thread(
-            lambda: encode_image(mask_to_pil(found.mask)[0], ".png", metadata=None)
-        )
-        return shape, found.how
-
-    async def find_subject(
-        self,
-        image: Image.Image,
-        source: Source,
-        *,
-        caller: Caller,
-        model: str | None = None,
-        is_there: bool = False,
-    ) -> tuple[Image.Image, float]:
-        """Return where a subject is in a picture, white in mode L, and how alike they look."""
-        found: Found = await self._carried_out(
-            self.model_named(model),
-            find_subject,
-            key=caller.key,
-            image=image,
-            source=source,
-            is_there=is_there,
-        )
-        return mask_to_pil(found.mask)[0], found.likeness
-
-    async def find_region(self, work: CallPlan) -> bytes:
-        """Return what an edit may change as a PNG, as large as its picture and white there."""
-        edit = work.requests[0]
-        if not isinstance(edit, EditRequest):
-            raise RequestError(
-                "A region is found for edits by words. Leave swiftpie.task out, or let it be "
-                "'edit'.",
-                param="swiftpie.task",
-            )
-        found: Image.Image = await self._carried_out(
-            work.model, find_region, key=work.key, edit=edit
-        )
-        return await asyncio.to_thread(encode_image, found, ".png", metadata=None)
 
     async def add_picture(self, data: bytes, *, caller: Caller) -> dict[str, Any]:
         """Keep a picture, shrunk if it is large; return its name, its size and what made it."""
@@ -508,13 +463,13 @@ class Worker:
         known = self.backend.vocabularies
         if name in known:
             return known[name]
-        return await self._carried_out(name, vocabulary_of, key=caller.key)
+        return await self.carry_out(name, vocabulary_of, key=caller.key)
 
 
 def _substitutes(
     body: Drawing, model: str, size: str, images: Sequence[Image.Image]
 ) -> Iterator[str]:
-    """Yield what a client is told of model and size that are not those it named."""
+    """Yield what a client should know of a model and a size that are not those it named."""
     if body.model and body.model != model:
         yield f"The model {body.model!r} stands for {model!r} here."
     if is_edit(body, images):
@@ -523,67 +478,3 @@ def _substitutes(
             yield f"The size {body.size} has no effect. An edit is as large as its picture, {own}."
     elif body.size != size:
         yield f"The size is {size}. The model {model!r} does not draw {body.size} well."
-
-
-def subject_of(where: str) -> SubjectIn:
-    """Return the subject that a name of the library or the number of an identity means."""
-    meant = packaged_library().meant_by(where)
-    if meant is not None:
-        return SubjectIn(library=meant.name)
-    if len(where) > MAX_NUMBER:
-        raise RequestError(
-            f"'where' has {len(where)} letters. The id of an identity, of at most {MAX_NUMBER}, or "
-            "a name of the library is needed. See GET /v1/identities and GET /v1/library.",
-            param="where",
-        )
-    return SubjectIn(identity_id=where)
-
-
-def _doubts(identity: Identity) -> Iterator[str]:
-    for number in identity.left_out:
-        yield f"Picture {number} shows no subject that stands out, so it is left out. Send a mask."
-    count = len(identity.cutouts) + len(identity.left_out)
-    shown = (number for number in range(1, count + 1) if number not in identity.left_out)
-    for number, one in zip(shown, identity.cutouts, strict=True):
-        if one.is_doubtful:
-            yield (
-                f"The subject of picture {number} may be cut out badly. Look at the thumbnail, and "
-                "send a mask where it is wrong: POST /v1/cutouts gives one to start from."
-            )
-
-
-def describe_identity(number: str, info: IdentityInfo) -> dict[str, Any]:
-    """Return the facts of a subject, as HTTP has them."""
-    place = f"/v1/identities/{number}"
-    masks = (f"masks/{at}" for at in range(info.num_pictures))
-    return {
-        "id": number,
-        "object": "identity",
-        "name": info.name,
-        "model": info.model,
-        "is_face": info.is_face,
-        "num_pictures": info.num_pictures,
-        "thumbnail": f"{place}/{THUMBNAIL}",
-        "pictures": [
-            {
-                "source": f"{place}/pictures/{at}",
-                "mask": f"{place}/{mask}" if mask in info.files else None,
-            }
-            for at, mask in enumerate(masks)
-        ],
-        "warnings": list(info.warnings),
-    }
-
-
-def _sources(images: Sequence[Image.Image], masks: Sequence[Image.Image]) -> dict[str, bytes]:
-    """Return pictures of a subject, with their masks if they came, to be cut out again."""
-    files = {}
-    for at, image in enumerate(images):
-        picture = image.copy()
-        picture.thumbnail((SOURCE_PX, SOURCE_PX))
-        files[f"pictures/{at}"] = encode_image(picture, ".webp", metadata=None)
-        if masks:
-            shape = mask_to_pil(load_mask(masks[at], image.size, of_subject=True))[0]
-            shape.thumbnail((SOURCE_PX, SOURCE_PX))
-            files[f"masks/{at}"] = encode_image(shape, ".png", metadata=None)
-    return files

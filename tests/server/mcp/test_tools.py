@@ -15,24 +15,21 @@ pytest.importorskip("mcp", reason="needs swiftpie[mcp]")
 
 from mcp import Client
 
-from swiftpie.backbones.presets import PRESETS, describe
 from swiftpie.cli.main import app
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.writing import read_metadata
 from swiftpie.server.limits import Limits
-from swiftpie.server.mcp.files import Folders
 from swiftpie.server.mcp.server import Toolbox, make_server, serve_http
-from swiftpie.server.mcp.tools import TOOLS
+from swiftpie.server.mcp.tools import TOOLS, Folders
 from swiftpie.server.schemas import MAX_PICTURES, MAX_PROMPT
-from swiftpie.server.store import Models, ServedModel
 from swiftpie.server.worker import Worker
 from tests.policy.test_docs import SERVING, blocks, rows_of
+from tests.server.conftest import models_of
 
 
 @asynccontextmanager
 async def connected(session, folder):
-    models = Models({"mini": ServedModel(lambda: session, describe(PRESETS.get("mini")))})
-    worker = Worker(models, limits=Limits())
+    worker = Worker(models_of(session), limits=Limits())
     toolbox = Toolbox(worker, Folders([folder], out=folder / "drawn"))
     async with worker, Client(make_server(toolbox)) as client:
         yield client
@@ -81,9 +78,9 @@ def folder(tmp_path, sprite):
 
 def test_a_picture_is_drawn_with_progress_and_changed_by_its_path(session, folder):
     dog = {"pictures": [{"path": "dog.png"}], "box": [0.1, 0.2, 0.7, 0.9]}
-    asked = {"prompt": "a dog on a beach", "subjects": [dog], "seed": 3}
+    arguments = {"prompt": "a dog on a beach", "subjects": [dog], "seed": 3}
     gone = {"picture": {"path": "drawn/draw-0001.png"}, "box": [0.1, 0.2, 0.7, 0.9], "seed": 3}
-    (drawn, removed), steps = called(session, folder, ("draw", asked), ("remove", gone))
+    (drawn, removed), steps = called(session, folder, ("draw", arguments), ("remove", gone))
     assert not drawn.is_error, said(drawn)
     assert not removed.is_error, said(removed)
     facts = json.loads(said(drawn))
@@ -115,8 +112,8 @@ def test_a_subject_is_found_and_another_takes_its_place(session, folder, sprite)
     (mask,) = pictures_of(found)
     assert mask.size == scene.size
     mask = {"path": found.structured_content["files"][0]}
-    asked = {"prompt": "a crab", "picture": there, "mask": mask, "subject": {"library": "crab"}}
-    (replaced,), _ = called(session, folder, ("replace", {**asked, "seed": 3}))
+    arguments = {"prompt": "a crab", "picture": there, "mask": mask, "subject": {"library": "crab"}}
+    (replaced,), _ = called(session, folder, ("replace", {**arguments, "seed": 3}))
     assert not replaced.is_error, said(replaced)
     (picture,) = pictures_of(replaced)
     changed = ImageChops.difference(picture.convert("RGB"), scene).getbbox()
@@ -128,8 +125,7 @@ def test_a_subject_is_found_and_another_takes_its_place(session, folder, sprite)
 def test_the_official_client_calls_tools_over_http(session, folder):
     listening = socket.create_server(("127.0.0.1", 0))
     address = f"http://127.0.0.1:{listening.getsockname()[1]}/mcp"
-    models = Models({"mini": ServedModel(lambda: session, describe(PRESETS.get("mini")))})
-    toolbox = Toolbox(Worker(models, limits=Limits()), Folders([folder], out=None))
+    toolbox = Toolbox(Worker(models_of(session), limits=Limits()), Folders([folder], out=None))
 
     async def run():
         began = asyncio.Event()

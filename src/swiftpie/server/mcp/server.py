@@ -26,11 +26,11 @@ from swiftpie import __version__
 from swiftpie.errors import InputError, NobodyNamed, NoSubject, SwiftPieError
 from swiftpie.imageio.writing import encode_image
 from swiftpie.library import packaged
-from swiftpie.pipelines.request import Pictures, Subject
+from swiftpie.pipelines.request import Pictures, Source, Subject
+from swiftpie.server.commands import find_subject
+from swiftpie.server.drawing import SUFFIXES, PictureFile
 from swiftpie.server.jobs import Expired, Overloaded
-from swiftpie.server.mcp.files import Folders
-from swiftpie.server.mcp.tools import FIND, TOOLS, Picture, ShownSubject, Tool, subjects_of
-from swiftpie.server.pictures import SUFFIXES, Drawn
+from swiftpie.server.mcp.tools import FIND, TOOLS, Folders, Picture, ShownSubject, Tool, subjects_of
 from swiftpie.server.schemas import (
     KEPT_PX,
     MAX_IMAGES,
@@ -63,67 +63,54 @@ class Toolbox:
     async def call(self, name: str, arguments: dict[str, Any], report: Report) -> CallToolResult:
         """Return the pictures of a tool and their facts, or what is wrong in plain words."""
         try:
-            tool = _tool_named(name)
-            carry_out = self._find if tool.task == FIND else self._draw
-            answer = await carry_out(tool, arguments, report)
+            tool = next((tool for tool in TOOLS if tool.name == name), None)
+            if tool is None:
+                names = ", ".join(tool.name for tool in TOOLS)
+                raise InputError(f"There is no tool {name[:64]!r}. Choose from {names}.")
+            return await self._carry_out(tool, tool.arguments.model_validate(arguments), report)
         except KNOWN as error:
-            return _failed(words_of(error))
+            text = words_of(error)
         except Exception as error:  # noqa: BLE001 - an assistant gets every failure as a sentence
             log_failure(error, f"the tool {name[:64]!r}")
-            return _failed("The picture could not be drawn. The server's log says why.")
-        return answer
+            text = "The picture could not be drawn. The server's log says why."
+        return CallToolResult(content=[TextContent(text=text)], is_error=True)
 
-    async def _draw(self, tool: Tool, arguments: dict[str, Any], report: Report) -> CallToolResult:
-        given = tool.arguments.model_validate(arguments)
+    async def _carry_out(self, tool: Tool, given: BaseModel, report: Report) -> CallToolResult:
         subjects = subjects_of(given)
-        _check_count(given, subjects)
         shown = sum(bool(one.pictures) for one in subjects)
-        total = 1 + shown + getattr(given, "n", 1)
-        await report(0, total, "loading the model" if not self.worker.is_ready else "reading")
+        steps = 1 + shown + getattr(given, "n", 1)
+        count = sum(len(one.pictures) for one in subjects) + hasattr(given, "picture")
+        if count > MAX_IMAGES:
+            raise InputError(
+                f"{count} pictures were given. At most {MAX_IMAGES} are read. Give fewer."
+            )
+        await report(0, steps, "reading" if self.worker.is_ready else "loading the model")
         await asyncio.shield(self.worker.getting_ready)
-        images, mask = await self._pictures_of(given)
-        await report(1, total, "encoding subjects" if shown else "drawing")
+        picture, mask = (getattr(given, name, None) for name in ("picture", "mask"))
+        images = [] if picture is None else [await self._decode(picture, "picture")]
+        shape = await self._decode(mask, "mask") if isinstance(mask, Picture) else None
+        await report(1, steps, "encoding subjects" if shown else "drawing")
         named = [await self._subject(one) for one in subjects]
+        if tool.task == FIND:
+            is_there = getattr(given, "is_there", False)
+            return await self._find(images[0], named[0].source, is_there=is_there)
         body, results = tool.drawing(given), []
-        work = await self.worker.plan(body, caller=CALLER, images=images, mask=mask, more=named)
+        work = await self.worker.plan(body, caller=CALLER, images=images, mask=shape, more=named)
         async for one in self.worker.draw_each(work):
             results.append(one)
-            await report(1 + shown + len(results), total, f"drew {len(results)}")
-        suffix = SUFFIXES[body.output_format]
-        files = [self.folders.write(one.data, name=tool.name, suffix=suffix) for one in results]
-        facts = _facts(results)
-        if files[0] is not None:
-            facts["files"] = list(map(str, files))
-        return _answered([one.data for one in results], facts, kind=body.output_format)
+            await report(1 + shown + len(results), steps, f"drew {len(results)}")
+        files = [one.data for one in results]
+        return self._answered(files, _facts(results), name=tool.name, kind=body.output_format)
 
-    async def _find(self, tool: Tool, arguments: dict[str, Any], report: Report) -> CallToolResult:
-        given = tool.arguments.model_validate(arguments)
-        subjects = subjects_of(given)
-        _check_count(given, subjects)
-        await report(0, 3, "loading the model" if not self.worker.is_ready else "reading")
-        await asyncio.shield(self.worker.getting_ready)
-        (image,), _ = await self._pictures_of(given)
-        await report(1, 3, "encoding subjects")
-        sought = await self._subject(subjects[0])
-        await report(2, 3, "looking")
-        is_there = getattr(given, "is_there", False)
-        mask, likeness = await self.worker.find_subject(
-            image, sought.source, caller=CALLER, is_there=is_there
-        )
+    async def _find(
+        self, image: "Image.Image", source: Source, *, is_there: bool
+    ) -> CallToolResult:
+        given = {"image": image, "source": source, "is_there": is_there}
+        model = self.worker.model_named(None)
+        mask, likeness = await self.worker.carry_out(model, find_subject, key=CALLER.key, **given)
         data = await asyncio.to_thread(encode_image, mask, ".png", metadata=None)
-        file = self.folders.write(data, name=tool.name, suffix=".png")
         facts = {"likeness": round(likeness, 3), "box": _box_of(mask)}
-        facts |= {} if file is None else {"files": [str(file)]}
-        await report(3, 3, "found")
-        return _answered([data], facts, kind="png")
-
-    async def _pictures_of(
-        self, given: BaseModel
-    ) -> "tuple[list[Image.Image], Image.Image | None]":
-        """Return the picture to change, if there is one, and its mask."""
-        picture, mask = getattr(given, "picture", None), getattr(given, "mask", None)
-        images = [] if picture is None else [await self._decode(picture, "picture")]
-        return images, await self._decode(mask, "mask") if isinstance(mask, Picture) else None
+        return self._answered([data], facts, name=FIND, kind="png")
 
     async def _decode(
         self, picture: Picture, name: str, *, most_px: int | None = None
@@ -131,56 +118,44 @@ class Toolbox:
         data = await asyncio.to_thread(self.folders.read, picture, name=name)
         return await self.worker.decode(data, name=name, key=CALLER.key, most_px=most_px)
 
-    async def _decode_all(self, pictures: Sequence[Picture], name: str) -> "list[Image.Image]":
-        return [await self._decode(one, name, most_px=KEPT_PX) for one in pictures]
-
     async def _subject(self, given: ShownSubject) -> Subject:
         """Return a subject, with its pictures decoded, or by its name in the library."""
         placed = given.placed
         if given.library:
             placed["name"] = placed.get("name") or given.library
             return Subject(packaged().find(given.library), **placed)
-        pictures = await self._decode_all(given.pictures, "pictures")
-        masks = await self._decode_all(given.masks, "masks")
-        return Subject(Pictures(tuple(pictures), tuple(masks)), **placed)
+        images, masks = [
+            [await self._decode(one, name, most_px=KEPT_PX) for one in pictures]
+            for name, pictures in (("pictures", given.pictures), ("masks", given.masks))
+        ]
+        return Subject(Pictures(tuple(images), tuple(masks)), **placed)
 
-
-def _tool_named(name: str) -> Tool:
-    """Return a tool."""
-    known = {tool.name: tool for tool in TOOLS}
-    if name not in known:
-        raise InputError(f"There is no tool {name[:64]!r}. Choose from {', '.join(known)}.")
-    return known[name]
-
-
-def _check_count(given: BaseModel, subjects: Sequence[ShownSubject]) -> None:
-    """Refuse more pictures than one call may bring."""
-    count = sum(len(one.pictures) for one in subjects) + hasattr(given, "picture")
-    if count > MAX_IMAGES:
-        raise InputError(f"{count} pictures were given. At most {MAX_IMAGES} are read. Give fewer.")
+    def _answered(
+        self, files: Sequence[bytes], facts: dict[str, Any], *, name: str, kind: str
+    ) -> CallToolResult:
+        written = [self.folders.write(one, name=name, suffix=SUFFIXES[kind]) for one in files]
+        if written[0] is not None:
+            facts["files"] = list(map(str, written))
+        pictures = [
+            ImageContent(data=base64.b64encode(data).decode(), mime_type=f"image/{kind}")
+            for data in files
+        ]
+        text = TextContent(text=json.dumps(facts, ensure_ascii=False))
+        return CallToolResult(content=[*pictures, text], structured_content=facts)
 
 
 def words_of(error: Exception) -> str:
     """Return what is wrong, without the words of HTTP."""
     match error:
         case ValidationError():
-            text = str(_message(problem_of_fields(errors_of(error))))
+            text = problem_of_fields(errors_of(error))["error"]["message"]
         case NoSubject():
             text = f"{error.found} Give a mask with it, white where the subject is."
         case NobodyNamed():
             text = f"{error.found} Choose one of these, or give pictures of the subject."
         case _:
-            text = str(_message(problem_of(error)[1]))
-    return text.replace("swiftpie.", "")
-
-
-def _message(body: dict[str, Any]) -> str:
-    found: str = body["error"]["message"]
-    return found
-
-
-def _failed(text: str) -> CallToolResult:
-    return CallToolResult(content=[TextContent(text=text)], is_error=True)
+            text = problem_of(error)[1]["error"]["message"]
+    return str(text).replace("swiftpie.", "")
 
 
 def _box_of(mask: "Image.Image") -> list[float]:
@@ -191,17 +166,8 @@ def _box_of(mask: "Image.Image") -> list[float]:
     return [round(side, 4) for side in sides]
 
 
-def _answered(files: Sequence[bytes], facts: dict[str, Any], *, kind: str) -> CallToolResult:
-    pictures = [
-        ImageContent(data=base64.b64encode(data).decode(), mime_type=f"image/{kind}")
-        for data in files
-    ]
-    text = TextContent(text=json.dumps(facts, ensure_ascii=False))
-    return CallToolResult(content=[*pictures, text], structured_content=facts)
-
-
-def _facts(drawn: Sequence[Drawn]) -> dict[str, Any]:
-    """Return what an assistant can tell of pictures, and what it needs to draw them again."""
+def _facts(drawn: Sequence[PictureFile]) -> dict[str, Any]:
+    """Return facts of pictures, with what an assistant needs to draw them again."""
     first = drawn[0]
     facts: dict[str, Any] = {
         "seeds": [one.seed for one in drawn],
@@ -263,10 +229,7 @@ async def serve_http(
 ) -> None:
     """Serve clients of this machine over streamable HTTP, until a signal ends the process.
 
-    Args:
-        toolbox: What carries out tools.
-        listening: A socket on a loopback address; requests by other names are refused.
-        tell: Takes the address.
+    The socket is on a loopback address; requests by other names are refused.
     """
     host, port, *_ = listening.getsockname()
     app = make_server(toolbox).streamable_http_app(

@@ -10,35 +10,27 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
-from PIL import Image
 from pydantic import ValidationError
 
-from swiftpie.server.commands import is_edit
+from swiftpie.pipelines.request import EditRequest
+from swiftpie.server.commands import find_region, is_edit
+from swiftpie.server.drawing import PictureFile
 from swiftpie.server.forms import read_form
-from swiftpie.server.jobs import Expired, State
-from swiftpie.server.pictures import Drawn
-from swiftpie.server.routes.calls import (
-    BodyRoute,
-    caller_of,
-    deadline_of,
-    pictured,
-    read_upload,
-    while_wanted,
-)
+from swiftpie.server.routes import BodyRoute, as_png, caller_of, pictured, read_upload
 from swiftpie.server.schemas import (
+    KEPT_PX,
     MAX_IMAGES,
     PART,
     Drawing,
     EditBody,
     RequestError,
     bytes_of_url,
+    error_answer,
     errors_of,
-    let_go,
-    log_failure,
     problem_of,
     read_json,
 )
-from swiftpie.server.worker import CallPlan, Worker
+from swiftpie.server.worker import CallPlan, State, Worker
 
 SIZE_HEADER = "x-swiftpie-size"  # of the pictures, where a request names a size
 STREAMED: dict[int | str, dict[str, Any]] = {
@@ -48,138 +40,104 @@ STREAMED: dict[int | str, dict[str, Any]] = {
 
 def image_routes(worker: Worker) -> APIRouter:
     """Return the routes that draw and edit."""
-    router = APIRouter(route_class=BodyRoute)
+    router = APIRouter(route_class=BodyRoute, tags=["images"])
 
-    @router.post("/v1/images/generations", tags=["images"], responses=STREAMED)
+    @router.post("/v1/images/generations", responses=STREAMED)
     async def generations(body: Drawing, request: Request) -> Response:
         """Draw subjects that are known as identities into the scene of a prompt."""
-        return await _answer(worker, request, body, deadline_of(worker), kind="image_generation")
+        work = await worker.plan(body, caller=caller_of(request, body))
+        return await _answer(worker, work, kind="image_generation")
 
     @router.post(
-        "/v1/images/edits",
-        tags=["images"],
-        responses=STREAMED,
-        openapi_extra={"requestBody": _edit_body()},
+        "/v1/images/edits", responses=STREAMED, openapi_extra={"requestBody": _edit_body()}
     )
     async def edits(request: Request) -> Response:
         """Change a picture by words, or as `swiftpie.task` says: subjects come into it, or go."""
-        until = deadline_of(worker)
-        body, given = await _received(worker, request, until)
-        return await _answer(worker, request, body, until, kind="image_edit", **given)
+        return await _answer(worker, await _planned_edit(worker, request), kind="image_edit")
 
     @router.post(
-        "/v1/images/edits/region",
-        tags=["images"],
-        openapi_extra={"requestBody": _edit_body()},
-        **pictured("png"),
+        "/v1/images/edits/region", openapi_extra={"requestBody": _edit_body()}, **pictured("png")
     )
     async def region(request: Request) -> Response:
         """Return what an edit by words may change, white in a PNG, and draw nothing."""
-        until = deadline_of(worker)
-        body, given = await _received(worker, request, until)
-        work = await worker.plan(body, caller=caller_of(request, body), **given)
-        data = await while_wanted(request, worker.find_region(work), until)
-        return Response(data, media_type="image/png")
+        work = await _planned_edit(worker, request)
+        edit = work.requests[0]
+        if not isinstance(edit, EditRequest):
+            raise RequestError(
+                "A region is found for edits by words. Leave swiftpie.task out, or let it be "
+                "'edit'.",
+                param="swiftpie.task",
+            )
+        found = await worker.carry_out(work.model, find_region, key=work.key, edit=edit)
+        return Response(await as_png(found), media_type="image/png")
 
     return router
 
 
-async def _received(
-    worker: Worker, request: Request, until: float
-) -> tuple[Drawing, dict[str, Any]]:
-    """Return the settings of an edit, and its pictures and mask, decoded."""
-    body, pictures, mask = await _read_edit(request)
-
-    async def decoded() -> tuple[list[Image.Image], Image.Image | None]:
-        key, changed = caller_of(request, body).key, pictures[: is_edit(body, pictures)]
-        rest = pictures[len(changed) :]
-        images = [await worker.decode(one, name="image", key=key) for one in changed]
-        images += await worker.decode_references(rest, name="image", key=key)
-        if mask is None:
-            return images, None
-        return images, await worker.decode(mask, name="mask", key=key)
-
-    images, shape = await while_wanted(request, decoded(), until)
-    return body, {"images": images, "mask": shape}
-
-
 def job_routes(worker: Worker) -> APIRouter:
     """Return the routes of pictures that are fetched later."""
-    router = APIRouter(route_class=BodyRoute)
+    router = APIRouter(route_class=BodyRoute, tags=["jobs"])
 
-    @router.post("/v1/jobs", tags=["jobs"], status_code=202)
-    async def start(body: Drawing, request: Request) -> Response:
+    @router.post("/v1/jobs", status_code=202, response_model=None)
+    async def start(body: Drawing, request: Request) -> dict[str, Any]:
         """Draw as /v1/images/generations does, and ask for the pictures later."""
         caller = caller_of(request, body)
-        work = await worker.plan(body, caller=caller)
-        number = worker.start(work, owner=caller.owner)
-        return JSONResponse({"id": number, "status": State.QUEUED}, 202)
+        number = worker.start(await worker.plan(body, caller=caller), owner=caller.owner)
+        return {"id": number, "status": State.QUEUED}
 
-    @router.get("/v1/jobs/{job_id}", tags=["jobs"])
+    @router.get("/v1/jobs/{job_id}")
     async def look(job_id: str, request: Request) -> dict[str, Any]:
-        """Tell how far a job is; its pictures once they are there."""
+        """Return how far a job is; its pictures once they are there."""
         task = worker.jobs.find(job_id, owner=request.state.owner)
         answer: dict[str, Any] = {"id": job_id, "status": task.state}
         if task.state is State.DONE:
-            answer["result"] = _images_body(task.body, task.drawn)
+            answer["result"] = _images_body(task.body, task.running.result())
         elif task.state is State.FAILED and task.error is not None:
             answer |= problem_of(task.error)[1]
         return answer
 
-    @router.delete("/v1/jobs/{job_id}", tags=["jobs"])
+    @router.delete("/v1/jobs/{job_id}")
     async def cancel(job_id: str, request: Request) -> dict[str, Any]:
         """Stop a job, even while it is drawn."""
-        worker.jobs.find(job_id, owner=request.state.owner).cancel()
+        worker.jobs.find(job_id, owner=request.state.owner).running.cancel()
         worker.jobs.drop(job_id, owner=request.state.owner)
         return {"id": job_id, "status": State.CANCELLED}
 
     return router
 
 
-async def _answer(
-    worker: Worker,
-    request: Request,
-    body: Drawing,
-    until: float,
-    *,
-    kind: str,
-    **given: Any,  # noqa: ANN401
-) -> Response:
-    work = await worker.plan(body, caller=caller_of(request, body), **given)
+async def _answer(worker: Worker, work: CallPlan, *, kind: str) -> Response:
+    body = work.body
     if body.stream:
-        worker.check_room(work.key, len(work.requests))  # while a status can still tell
-        return StreamingResponse(_events(worker, work, body, kind), media_type="text/event-stream")
-    drawn = await while_wanted(request, worker.draw(work), until)
+        worker.check_room(work.key, len(work.requests))  # while a status can still say so
+        return StreamingResponse(_events(worker, work, kind), media_type="text/event-stream")
+    drawn = await worker.draw(work)
     headers = {"server-timing": f"draw;dur={drawn[0].milliseconds:.1f}"}
     if body.size != "auto":
         headers[SIZE_HEADER] = "{}x{}".format(*drawn[0].size)
     return JSONResponse(_images_body(body, drawn), headers=headers)
 
 
-async def _events(worker: Worker, work: CallPlan, body: Drawing, kind: str) -> AsyncIterator[str]:
+async def _events(worker: Worker, work: CallPlan, kind: str) -> AsyncIterator[str]:
     """Yield one event a picture as OpenAI's streams have it; a single step has nothing partial."""
     try:
         async for one in worker.draw_each(work):
             event = {
                 "type": f"{kind}.completed",
                 "b64_json": base64.b64encode(one.data).decode(),
-                **_facts(body, one),
-                "usage": _usage(body),
+                **_facts(work.body, one),
             }
             yield f"event: {event['type']}\ndata: {json.dumps(event)}\n\n"
     except Exception as error:  # noqa: BLE001 - the status is sent already
-        status, info = problem_of(error)
-        if status >= 500 and not isinstance(error, Expired):
-            log_failure(error, "a stream of pictures")
-        let_go(error)
+        _, info = error_answer(error, "a stream of pictures")
         yield f"event: error\ndata: {json.dumps({'type': 'error', **info})}\n\n"
 
 
-def _images_body(body: Drawing, drawn: Sequence[Drawn]) -> dict[str, Any]:
-    texts = [base64.b64encode(one.data).decode() for one in drawn]
-    data = [{"b64_json": text} for text in texts]
+def _images_body(body: Drawing, drawn: Sequence[PictureFile]) -> dict[str, Any]:
+    data = [{"b64_json": base64.b64encode(one.data).decode()} for one in drawn]
     if body.wants_url:
-        data = [{"url": f"data:image/{body.output_format};base64,{text}"} for text in texts]
+        head = f"data:image/{body.output_format};base64,"
+        data = [{"url": head + one["b64_json"]} for one in data]
     own: dict[str, Any] = {
         "seeds": [one.seed for one in drawn],
         "model": drawn[0].model,
@@ -194,10 +152,12 @@ def _images_body(body: Drawing, drawn: Sequence[Drawn]) -> dict[str, Any]:
         own["box"] = drawn[0].box
     if body.swiftpie.return_mask:
         own["masks_b64"] = [base64.b64encode(one.mask).decode() for one in drawn]
-    return {**_facts(body, drawn[0]), "data": data, "usage": _usage(body), "swiftpie": own}
+    return {**_facts(body, drawn[0]), "data": data, "swiftpie": own}
 
 
-def _facts(body: Drawing, one: Drawn) -> dict[str, Any]:
+def _facts(body: Drawing, one: PictureFile) -> dict[str, Any]:
+    """Return what clients expect to find; nothing is charged, so words stand for tokens."""
+    num_words = len(body.prompt.split())
     return {
         "created": int(time.time()),
         "created_at": int(time.time()),
@@ -205,19 +165,26 @@ def _facts(body: Drawing, one: Drawn) -> dict[str, Any]:
         "output_format": body.output_format,
         "quality": "auto",
         "size": f"{one.size[0]}x{one.size[1]}",
+        "usage": {
+            "input_tokens": num_words,
+            "input_tokens_details": {"image_tokens": 0, "text_tokens": num_words},
+            "output_tokens": 0,
+            "total_tokens": num_words,
+        },
     }
 
 
-def _usage(body: Drawing) -> dict[str, Any]:
-    """Return what clients expect to find; nothing is charged, so words stand for tokens."""
-    text = len(body.prompt.split())
-    details = {"image_tokens": 0, "text_tokens": text}
-    return {
-        "input_tokens": text,
-        "input_tokens_details": details,
-        "output_tokens": 0,
-        "total_tokens": text,
-    }
+async def _planned_edit(worker: Worker, request: Request) -> CallPlan:
+    """Return an edit as planned, with its pictures and mask decoded."""
+    body, pictures, mask = await _read_edit(request)
+    caller, images, shape = caller_of(request, body), [], None
+    for number, data in enumerate(pictures):
+        is_changed = number == 0 and is_edit(body, pictures)
+        most_px = None if is_changed else KEPT_PX
+        images.append(await worker.decode(data, name="image", key=caller.key, most_px=most_px))
+    if mask is not None:
+        shape = await worker.decode(mask, name="mask", key=caller.key)
+    return await worker.plan(body, caller=caller, images=images, mask=shape)
 
 
 async def _read_edit(request: Request) -> tuple[Drawing, list[bytes], bytes | None]:

@@ -1,6 +1,7 @@
-"""What can be named without a picture: subjects of the library, and models."""
+"""What can be named without a picture: subjects and scenes of the library, and models."""
 
 import asyncio
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -9,7 +10,7 @@ from fastapi import APIRouter, Query, Request, Response, WebSocket
 from swiftpie.library import CREDIT, packaged
 from swiftpie.library import scenes as packaged_scenes
 from swiftpie.server.live import Live
-from swiftpie.server.routes.calls import caller_of, deadline_of, pictured, while_wanted
+from swiftpie.server.routes import BodyRoute, caller_of, pictured
 from swiftpie.server.schemas import MAX_NAME, RequestError, page_settings
 from swiftpie.server.worker import Worker
 
@@ -17,10 +18,10 @@ MAX_NAMES = 2_000  # of the library, in one answer
 
 
 def library_routes() -> APIRouter:
-    """Return the routes of subjects by name."""
-    router = APIRouter()
+    """Return the routes of subjects and scenes by name."""
+    router = APIRouter(tags=["library"])
 
-    @router.get("/v1/library", tags=["library"])
+    @router.get("/v1/library")
     async def library(
         query: Annotated[str, Query(max_length=MAX_NAME)] = "",
         limit: Annotated[int, Query(ge=1, le=MAX_NAMES)] = MAX_NAMES,
@@ -46,25 +47,15 @@ def library_routes() -> APIRouter:
             "credit": CREDIT,
         }
 
-    @router.get("/v1/library/{name}/picture", tags=["library"], **pictured("webp"))
+    @router.get("/v1/library/{name}/picture", **pictured("webp"))
     async def sprite(name: str) -> Response:
-        """Return the picture of a subject of the library, which stays the same.
+        """Return the picture of a subject of the library, which stays the same."""
+        known = await asyncio.to_thread(packaged)
+        return await _picture(
+            known.picture, name, known.names(), kind="subject", code="subject_not_named"
+        )
 
-        Raises:
-            RequestError: There is none.
-        """
-        if name not in packaged().names():
-            raise RequestError(
-                "The library has no subject of this name. See GET /v1/library.",
-                status=404,
-                code="subject_not_named",
-                param="name",
-            )
-        data = await asyncio.to_thread(packaged().picture, name)
-        headers = {"cache-control": "private, max-age=86400"}
-        return Response(data, media_type="image/webp", headers=headers)
-
-    @router.get("/v1/scenes", tags=["library"])
+    @router.get("/v1/scenes")
     async def scenes() -> dict[str, Any]:
         """List the places that `swiftpie.scene` names."""
         known = await asyncio.to_thread(packaged_scenes)
@@ -79,31 +70,36 @@ def library_routes() -> APIRouter:
         ]
         return {"object": "list", "data": data, "credit": known.credit}
 
-    @router.get("/v1/scenes/{name}/picture", tags=["library"], **pictured("webp"))
+    @router.get("/v1/scenes/{name}/picture", **pictured("webp"))
     async def scene(name: str) -> Response:
-        """Return a picture of a place in plain daylight.
-
-        Raises:
-            RequestError: There is no such place.
-        """
+        """Return a picture of a place in plain daylight."""
         known = await asyncio.to_thread(packaged_scenes)
-        if name not in known.names():
-            raise RequestError(
-                "The library has no scene of this name. See GET /v1/scenes.",
-                status=404,
-                code="scene_not_found",
-                param="name",
-            )
-        data = await asyncio.to_thread(known.picture, name)
-        headers = {"cache-control": "private, max-age=86400"}
-        return Response(data, media_type="image/webp", headers=headers)
+        return await _picture(
+            known.picture, name, known.names(), kind="scene", code="scene_not_found"
+        )
 
     return router
 
 
+async def _picture(
+    read: Callable[[str], bytes], name: str, names: Iterable[str], *, kind: str, code: str
+) -> Response:
+    if name not in names:
+        route = "/v1/library" if kind == "subject" else "/v1/scenes"
+        raise RequestError(
+            f"The library has no {kind} of this name. See GET {route}.",
+            status=404,
+            code=code,
+            param="name",
+        )
+    data = await asyncio.to_thread(read, name)
+    headers = {"cache-control": "private, max-age=86400"}
+    return Response(data, media_type="image/webp", headers=headers)
+
+
 def model_routes(worker: Worker) -> APIRouter:
     """Return the routes of models, and the socket of live drawing."""
-    router = APIRouter()
+    router = APIRouter(route_class=BodyRoute)
 
     @router.get("/v1/models", tags=["models"])
     async def models() -> dict[str, Any]:
@@ -112,15 +108,14 @@ def model_routes(worker: Worker) -> APIRouter:
 
     @router.get("/v1/models/{model}", tags=["models"])
     async def one_model(model: str) -> dict[str, Any]:
-        """Tell about one model."""
+        """Return the facts of one model."""
         name = worker.model_named(model)
         return next(known for known in worker.describe_models() if known["id"] == name)
 
     @router.get("/v1/models/{model}/vocabulary", tags=["models"])
     async def vocabulary(model: str, request: Request) -> dict[str, Any]:
         """Return the words that a small model was taught; `null` for those that read anything."""
-        words = worker.vocabulary(model, caller=caller_of(request))
-        return {"vocabulary": await while_wanted(request, words, deadline_of(worker))}
+        return {"vocabulary": await worker.vocabulary(model, caller=caller_of(request))}
 
     @router.websocket("/v1/live")
     async def live(socket: WebSocket) -> None:
