@@ -1,5 +1,6 @@
 """Every recipe from an empty cache to a picture by one command, with tiny published weights."""
 
+import json
 import re
 from dataclasses import replace
 
@@ -81,6 +82,13 @@ def test_from_an_empty_cache_to_a_picture_and_again_offline(call, hub, machine, 
     again = call(*command, "-o", machine / "again.png", "--offline")
     assert again.exit_code == 0, again.output
     assert (machine / "again.png").read_bytes() == (machine / "out.png").read_bytes()
+    assert not hub.asked
+
+    verified = call("verify", "--recipe", name, "--offline", "--report", machine / "report.json")
+    assert verified.exit_code == 0, verified.output
+    report = json.loads((machine / "report.json").read_text())
+    assert report["is_equal"] is True
+    assert str(machine) not in json.dumps(report)
     assert not hub.asked
 
 

@@ -1,0 +1,97 @@
+"""Pictures by diffusers and by SwiftPie beside each other, on tiny random weights."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from swiftpie import CapabilityError
+from swiftpie.backbones.components import load_components
+from swiftpie.backbones.presets import PRESETS, Use
+from swiftpie.engine.peers import open_peer
+from swiftpie.engine.plan import plan_downloads
+from swiftpie.engine.session import Session
+from swiftpie.engine.verify import (
+    Verification,
+    compare,
+    draw_ours,
+    draw_theirs,
+    read_reference,
+    verify,
+)
+from tests.backbones.tiny_models import make_pipeline, make_public_adapter
+
+SIDE_PX = 64
+PRESET = replace(PRESETS.get("sd-turbo"), image_size_px=SIDE_PX)
+
+
+@pytest.fixture(scope="module")
+def choices(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny")
+    return {
+        "weights": make_pipeline(folder / "pipeline", "sd21", is_shallow=True),
+        "adapter": make_public_adapter(folder / "adapter.safetensors", "sd21", is_shallow=True),
+        "image_encoder": folder / "encoder",
+        "dtype": "float32",
+        "detail": "joint",
+    }
+
+
+@pytest.fixture(scope="module")
+def theirs(choices):
+    """What diffusers draws."""
+    subject = read_reference(opened(choices))
+    needs = plan_downloads("sd-turbo", **choices)
+    peer = open_peer(PRESET, needs, device=torch.device("cpu"), dtype=torch.float32)
+    return draw_theirs(peer, subject)
+
+
+def opened(choices, preset=PRESET):
+    return Session(load_components(preset, **choices))
+
+
+def verdicts(theirs, choices, *, preset=PRESET, strength=1.0, change=None):
+    """Whether each row is equal."""
+    session = opened(choices, preset)
+    if change is not None:
+        change(session)
+    subject = read_reference(session)
+    subject = subject._replace(scale=strength * subject.scale)
+    ours = draw_ours(session, subject, use=Use.PERSONALIZE)
+    return {row.name: row.is_equal for row in compare(ours, theirs, is_exact=True)}
+
+
+def transpose_one(session):
+    network = session.components.denoiser.installation.network
+    layers = (one for one in network.modules() if isinstance(one, torch.nn.Linear))
+    square = next(one for one in layers if one.in_features == one.out_features)
+    square.weight.data = square.weight.data.T.contiguous()
+
+
+def test_both_draw_the_same(theirs, choices):
+    assert verdicts(theirs, choices) == {"a": True, "b": True, "c": True, "d": None}
+
+
+@pytest.mark.parametrize(
+    ("fault", "seen"),
+    [
+        ({"strength": 1.01}, {"b"}),
+        ({"change": transpose_one}, {"a", "b", "c"}),
+        ({"preset": replace(PRESET, timesteps=(979,))}, {"a", "b", "c"}),
+    ],
+    ids=["a strength 1 % off", "a projection transposed", "another timestep"],
+)
+def test_a_fault_is_seen(theirs, choices, fault, seen):
+    found = verdicts(theirs, choices, **fault)
+    assert {name for name, is_equal in found.items() if is_equal is False} == seen
+
+
+def test_numbers_of_16_bits_leave_it_open(theirs, choices):
+    ours = draw_ours(opened(choices), read_reference(opened(choices)), use=Use.TEXT)
+    found = Verification(tuple(compare(ours, theirs, is_exact=False)), {})
+    assert found.is_equal is None
+
+
+def test_a_model_that_diffusers_does_not_know_is_refused():
+    with pytest.raises(CapabilityError, match="nothing to compare"):
+        verify("mini")
