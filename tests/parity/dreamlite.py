@@ -14,10 +14,11 @@ from diffusers import (
     FlowMatchEulerDiscreteScheduler,
 )
 from PIL import Image, ImageDraw
-from transformers import Qwen2Tokenizer, Qwen2VLImageProcessorPil, Qwen3VLForConditionalGeneration
+from transformers import Qwen2Tokenizer, Qwen3VLForConditionalGeneration
 
 from swiftpie.backbones.components import load_components
 from swiftpie.backbones.presets import PRESETS
+from swiftpie.engine.peers import PictureProcessor
 from swiftpie.engine.session import Session
 from swiftpie.pipelines.settings import EditSettings, Scales
 from tests.backbones.tiny_dreamlite import make_pipeline
@@ -30,36 +31,13 @@ PRESET = replace(PRESETS.get("dreamlite-mobile"), image_size_px=FRAME_PX)
 SILENT = Scales(detail_scale=0.0)
 
 
-class Processor:
-    """What Qwen3VLProcessor computes, which imports torchvision for videos that nobody shows."""
-
-    def __init__(self, tokenizer):
-        self.tokenizer = tokenizer
-        self.image_processor = Qwen2VLImageProcessorPil(
-            patch_size=16, image_mean=[0.5] * 3, image_std=[0.5] * 3
-        )
-
-    def __call__(self, text, images, padding, return_tensors):
-        seen = self.image_processor(images, return_tensors=return_tensors)
-        count = int(seen["image_grid_thw"][0].prod()) // self.image_processor.merge_size**2
-        mark = "<|image_pad|>"
-        tokens = self.tokenizer(
-            [one.replace(mark, mark * count) for one in text],
-            padding=padding,
-            return_tensors=return_tensors,
-        )
-        is_picture = tokens["input_ids"] == self.tokenizer.convert_tokens_to_ids(mark)
-        tokens.update({**seen, "mm_token_type_ids": is_picture.int()})
-        return tokens
-
-
 def open_theirs(folder):
     """Diffusers' pipeline on the networks in `folder`."""
     tokenizer = Qwen2Tokenizer.from_pretrained(folder / "tokenizer")
     pipeline = DreamLiteMobilePipeline(
         text_encoder=Qwen3VLForConditionalGeneration.from_pretrained(folder / "text_encoder"),
         tokenizer=tokenizer,
-        processor=Processor(tokenizer),
+        processor=PictureProcessor(tokenizer),
         vae=AutoencoderTiny.from_pretrained(folder / "vae"),
         unet=DreamLiteUNetModel.from_pretrained(folder / "unet"),
         scheduler=FlowMatchEulerDiscreteScheduler.from_pretrained(folder / "scheduler"),

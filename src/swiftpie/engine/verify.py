@@ -28,8 +28,8 @@ from swiftpie.errors import CapabilityError
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import contact_sheet, to_pil, to_tensor
 from swiftpie.models.vision import CLIP_MEAN, CLIP_STD, ClipIdentityEncoder, FaceIdentityEncoder
-from swiftpie.pipelines.drawing.settings import USUAL, Scales
 from swiftpie.pipelines.identity import FACE_CROP_PX, face_identity
+from swiftpie.pipelines.settings import USUAL, Scales
 from swiftpie.types import Identity
 
 PROMPT, SOURCE_PROMPT = "a dog on a beach at sunset", "a dog"
