@@ -80,7 +80,7 @@ class Peer:
 
             return self.draw(prompt, seed=seed, image=to_pil(reference.pixels)[0])
         pipeline = self.pipeline
-        if pipeline.unet.config.encoder_hid_dim_type != "ip_image_proj":
+        if getattr(pipeline.unet, "encoder_hid_proj", None) is None:
             pipeline.load_ip_adapter(
                 dict(self.adapter or {}), subfolder="", weight_name=None, image_encoder_folder=None
             )
