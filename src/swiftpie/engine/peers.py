@@ -1,4 +1,4 @@
-"""The pipelines of diffusers on the files of a preset, opened without any code of SwiftPie's."""
+"""The pipelines of diffusers on the files of a preset, loaded by diffusers and transformers."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from swiftpie.backbones.downloads import DownloadPlan
+from swiftpie.backbones.load.safe import read_tensors
 from swiftpie.backbones.presets import Preset, WeightsKind
 from swiftpie.noise import draw_noise
 
@@ -313,22 +314,14 @@ def _read(kind: Any, folder: Path, dtype: torch.dtype) -> Any:  # noqa: ANN401 -
 def _adapter(file: Path) -> dict[str, Any]:
     """Return the tensors of an IP-Adapter in two groups, as diffusers takes them."""
     found: dict[str, Any] = {}
-    tensors = _tensors(file)
-    if all(isinstance(value, dict) for value in tensors.values()):
-        return tensors
-    for name, tensor in tensors.items():
+    for name, tensor in _tensors(file).items():
         group, _, rest = name.partition(".")
         found.setdefault(RELEASED.get(group, group), {})[rest] = tensor
     return found
 
 
 def _tensors(file: Path) -> dict[str, Any]:
-    if file.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(file)
-    loaded: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-    return loaded
+    return dict(read_tensors(file, allow_pickle=True))  # a session has read it before, if it may
 
 
 def _path(needs: DownloadPlan, name: str) -> Path:
