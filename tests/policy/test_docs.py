@@ -6,6 +6,7 @@ import re
 import runpy
 import shlex
 import shutil
+import tomllib
 from dataclasses import fields
 from functools import cache
 from importlib.resources import as_file, files
@@ -275,6 +276,16 @@ def test_links_into_the_repository_lead_somewhere(page):
         ):
             lost.append(link)
     assert lost == []
+
+
+@pytest.mark.parametrize(("name", "folder"), [("swiftpie", ROOT), ("swiftpie-lab", ROOT / "lab")])
+def test_extras_on_pages_exist(name, folder):
+    project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    texts = [page.read_text() for page in PAGES]
+    named = {extra for text in texts for extra in re.findall(rf"\b{name}\[([a-z,]+)\]", text)}
+    assert {one for extra in named for one in extra.split(",")} <= {
+        *project["optional-dependencies"]
+    }
 
 
 def rows_of(page, heading):

@@ -73,6 +73,6 @@ def opencv() -> Any:  # noqa: ANN401 - the library has no types
     if importlib.util.find_spec("cv2") is None:
         raise MissingExtra(
             "Insertions are judged beside OpenCV's blending and inpainting, and OpenCV is not "
-            'installed. Install it: pip install "swiftpie[evaluate]".'
+            'installed. Install it: pip install "swiftpie-lab[evaluate]".'
         )
     return importlib.import_module("cv2")

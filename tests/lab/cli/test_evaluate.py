@@ -90,7 +90,7 @@ def test_reports_that_are_none_are_refused(call, tmp_path):
 @pytest.mark.thorough
 @pytest.mark.parametrize("command", ["insertions", "removals"])
 def test_subjects_in_photographs_are_judged_beside_opencv(evaluate, command, tmp_path):
-    pytest.importorskip("cv2", reason="needs swiftpie[evaluate]")
+    pytest.importorskip("cv2", reason="needs swiftpie-lab[evaluate]")
     empty = evaluate(command, "--photos", tmp_path, "--out", tmp_path / "out")
     assert empty.exit_code == 2
     assert "one in five" in empty.stderr

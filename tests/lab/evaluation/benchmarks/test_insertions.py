@@ -30,7 +30,7 @@ from swiftpie_lab.evaluation.page import write_report
 from swiftpie_lab.evaluation.run import Maker, Results, draw, score
 
 NUM_DRAWN = 2
-NEEDS_OPENCV = "needs swiftpie[evaluate]"
+NEEDS_OPENCV = "needs swiftpie-lab[evaluate]"
 
 
 @pytest.fixture(scope="module")
