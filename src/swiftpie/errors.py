@@ -3,8 +3,9 @@
 ```
 SwiftPieError
 ├── InputError (ValueError)       an image, mask or prompt cannot be used
-│   └── ImageError                a picture or mask file is missing or broken
-│       └── NoSubject             it shows no subject
+│   ├── ImageError                a picture or mask file is missing or broken
+│   │   └── NoSubject             it shows no subject
+│   └── UnknownSubjectError       a word or a prompt names no subject of the library
 ├── ConfigError (ValueError)      an unknown preset or a bad setting
 ├── CapabilityError               the preset cannot do this operation
 ├── WeightsError                  weights are missing, corrupt or of the wrong shape
@@ -51,7 +52,7 @@ class NoSubject(ImageError):  # noqa: N818 - reads as what it is
         return f"{self.found} {self.remedy}"
 
 
-class NobodyNamed(InputError):  # noqa: N818 - reads as what it is
+class UnknownSubjectError(InputError):
     """A word or a prompt names no subject of the library, and there is no picture.
 
     `found` says so and lists similar names; `remedy` says what to do in Python or on the command

@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from swiftpie.errors import NobodyNamed, short_reason
+from swiftpie.errors import UnknownSubjectError, short_reason
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -116,13 +116,13 @@ class Library:
         """Return the subject that a name, a synonym or a plural means.
 
         Raises:
-            NobodyNamed: There is none; the message offers similar names.
+            UnknownSubjectError: There is none; the message offers similar names.
         """
         found = self.meant_by(word)
         if found is None:
             near = self.near(word)
             similar = f" Spelled alike: {', '.join(near)}." if near else ""
-            raise NobodyNamed(
+            raise UnknownSubjectError(
                 f"The library has no subject called {short_reason(word)!r}.{similar}",
                 word=word,
                 near=near,
@@ -169,7 +169,7 @@ class Library:
         """Return the entry of a subject by its own name.
 
         Raises:
-            NobodyNamed: There is none.
+            UnknownSubjectError: There is none.
         """
         known = self._by_name.get(name)
         if known is None:
@@ -180,7 +180,7 @@ class Library:
         """Return the sprite of a subject by its own name: WebP with transparency.
 
         Raises:
-            NobodyNamed: There is none.
+            UnknownSubjectError: There is none.
         """
         return self._opened.read(f"{self.entry(name).code}.webp")
 
@@ -241,13 +241,13 @@ def named_by(text: str) -> Named | None:
     """Return the subject that a text names; None if the text looks like a file name.
 
     Raises:
-        NobodyNamed: It is nearly a name.
+        UnknownSubjectError: It is nearly a name.
     """
     if not NAME.fullmatch(text):
         return None
     found = packaged().meant_by(text)
     if found is None and (near := packaged().near(text)):
-        raise NobodyNamed(
+        raise UnknownSubjectError(
             f"There is no file {text!r}, and the library has no subject of that name. Spelled "
             f"alike: {', '.join(near)}.",
             word=text,

@@ -128,7 +128,7 @@ def test_a_point_beside_the_subject_opens_a_hole_in_it(ground):
     ImageDraw.Draw(truth).ellipse((196, 136, 226, 166), fill=0)
     image, beside = photo(truth, ground), (211 / WIDTH, 151 / HEIGHT)
     assert subject_mask(image)[..., 151, 211] > 0.9
-    found = cut_out(image, Search(beside=(beside,))).mask
+    found = cut_out(image, Search(background=(beside,))).mask
     assert found[..., 151, 211] < 0.1
     assert iou(found, as_mask(truth)).item() > 0.9
 
@@ -248,7 +248,7 @@ def test_points_say_what_is_the_subject_and_what_is_not():
     image, left, right = two_things()
     on_left, on_right = (0.26, 0.6), (0.75, 0.62)
     for mask, point, other in ((left, on_left, on_right), (right, on_right, on_left)):
-        found = cut_out(image, Search(points=(point,), beside=(other,)))
+        found = cut_out(image, Search(points=(point,), background=(other,)))
         assert iou(found.mask, mask).item() > 0.85
     both = cut_out(image, Search(points=(on_left, on_right)))
     assert iou(both.mask, torch.maximum(left, right)).item() > 0.85
@@ -288,12 +288,12 @@ def test_colour_is_the_last_resort_and_is_told(caplog):
     [
         ("auto", Search()),
         ("none", Search(CutoutMethod.NONE)),
-        ("not:0.1,0.2 0.5,0.5", Search(points=((0.5, 0.5),), beside=((0.1, 0.2),))),
+        ("not:0.1,0.2 0.5,0.5", Search(points=((0.5, 0.5),), background=((0.1, 0.2),))),
         ("rembg", Search(CutoutMethod.REMBG)),
         ("rembg:u2netp", Search(CutoutMethod.REMBG, model="u2netp")),
         ("0.2,0.1,0.8,0.9", Search(box=(0.2, 0.1, 0.8, 0.9))),
         ("rembg 0.2,0.1,0.8,0.9", Search(CutoutMethod.REMBG, box=(0.2, 0.1, 0.8, 0.9))),
-        ("0.5,0.4 not:0.1,1", Search(points=((0.5, 0.4),), beside=((0.1, 1.0),))),
+        ("0.5,0.4 not:0.1,1", Search(points=((0.5, 0.4),), background=((0.1, 1.0),))),
         ("auto 0,0,1,1 0.5,0.5", Search(box=(0, 0, 1, 1), points=((0.5, 0.5),))),
         ("mask.png", None),
         ("rembg.png", None),
@@ -348,7 +348,7 @@ def test_what_is_no_point_is_called_by_its_name(point):
 
 def test_points_may_lie_in_a_box():
     found = search_at(["0.5,0.5", "not:0.1,.2"], box="0,0,1,1")
-    assert found == Search(box=(0, 0, 1, 1), points=((0.5, 0.5),), beside=((0.1, 0.2),))
+    assert found == Search(box=(0, 0, 1, 1), points=((0.5, 0.5),), background=((0.1, 0.2),))
 
 
 @pytest.mark.parametrize("text", ["1.2.3,0.5", "..,1", "-,0.5"])

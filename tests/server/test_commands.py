@@ -8,7 +8,7 @@ import pytest
 
 from swiftpie.backbones.presets import describe
 from swiftpie.engine.session import Session
-from swiftpie.errors import ConfigError, ImageError, InputError, NobodyNamed, NoSubject
+from swiftpie.errors import ConfigError, ImageError, InputError, NoSubject, UnknownSubjectError
 from swiftpie.models.cutout import search_of
 from swiftpie.pipelines.request import (
     EditRequest,
@@ -84,7 +84,7 @@ def test_a_model_that_knows_all_words_draws_a_prompt_alone_and_inserts_no_subjec
     (drawn,) = drawn_of([])
     assert drawn.image.tobytes() == published.generate(PROMPT, seed=5).images[0].tobytes()
     (refused,) = drawn_of([photo], task="insert", box=(0.2, 0.2, 0.8, 0.8))
-    assert isinstance(refused, NobodyNamed), refused
+    assert isinstance(refused, UnknownSubjectError), refused
 
 
 def test_a_moved_task_encodes_the_same_subject_and_finds_the_same_mask(drawer, identity, sprite):
@@ -115,7 +115,7 @@ def test_an_identity_moves_with_all_its_tensors(identity):
     [
         RequestError("gone", status=404, code="identity_not_found", param="identity_id"),
         NoSubject("Grey everywhere.", "Use --mask."),
-        NobodyNamed("Unknown.", word="elefant", near=("elephant",)),
+        UnknownSubjectError("Unknown.", word="elefant", near=("elephant",)),
         ImageError("broken"),
         InputError("too long"),
         ConfigError("no such"),

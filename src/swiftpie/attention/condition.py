@@ -64,7 +64,7 @@ class AttentionCondition(NamedTuple):
     The scales are the factors of mask-guided rescaling. A scale of 0 turns a branch off exactly.
     """
 
-    identity_tokens: Tensor  # (B, S, K, D); K is 0 where nobody is shown
+    identity_tokens: Tensor  # (B, S, K, D); K is 0 where no subject is shown
     keys: dict[str, Tensor]  # detail branch, by module path, each (B, S, R*N, D_layer)
     values: dict[str, Tensor]  # the same shapes
     coverage: Tensor  # (B, S, R, h, w) subject share of each reference cell in [0, 1]
@@ -89,7 +89,7 @@ class AttentionCondition(NamedTuple):
     shared: dict[str, SharedFeatures]  # of a style picture, by module path of self-attention
 
     @property
-    def shows_somebody(self) -> bool:
+    def shows_subjects(self) -> bool:
         """Whether there are tokens of subjects, or words that name them."""
         return self.identity_tokens.shape[2] > 0 or self.class_tokens.shape[2] > 0
 

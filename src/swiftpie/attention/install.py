@@ -63,7 +63,7 @@ class Installation:
 
     @property
     def finds_regions(self) -> bool:
-        """Whether a layer finds where subjects are, for masks that nobody gives."""
+        """Whether a layer finds where subjects are, for masks that are not given."""
         return any(one.mask_role is MaskRole.LAST for one in self.semantic.values())
 
     def project(self, notes: Notes) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

@@ -176,7 +176,7 @@ def mass_on(
     Shapes: query (B, heads, N, d), key (B, S, heads, K, d), text_key (B, heads, T, d), text_mask
     (B, heads, 1, T), is_ours (B, S, T), 1 for text tokens that name the subject, or (B, S, 0).
     """
-    if is_ours.shape[2] == 0:  # no word names anybody
+    if is_ours.shape[2] == 0:  # no word names a subject
         is_ours = is_ours.new_zeros(*is_ours.shape[:2], 1)
     scale = query.shape[-1] ** -0.5
     text = (query @ text_key.transpose(-1, -2)).float() * scale

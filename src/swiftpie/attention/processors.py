@@ -311,7 +311,7 @@ class SemanticAttention(nn.Module):
             tokens, strength = condition.style[self.name]
             read = (self.to_k_ip(tokens), self.to_v_ip(tokens))
             result = result + attend_to_style(query, *read, strength)
-        if self.mask_role is not MaskRole.NONE and condition.shows_somebody:
+        if self.mask_role is not MaskRole.NONE and condition.shows_subjects:
             mass = mass_on(
                 query,
                 identity_key,

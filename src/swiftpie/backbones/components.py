@@ -215,7 +215,7 @@ class Prompt:
         """Return the subjects of the library that it names besides those `given` by their names.
 
         Raises:
-            NobodyNamed: No subject is given or named, and the networks need one.
+            UnknownSubjectError: No subject is given or named, and the networks need one.
         """
         del given
         return ()

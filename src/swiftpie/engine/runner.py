@@ -17,7 +17,7 @@ from swiftpie.backbones.components import Components
 from swiftpie.engine.transforms.offload import can_offload, offloaded
 from swiftpie.errors import ConfigError, OutOfMemory
 from swiftpie.models.inversion import EditInversion, InversionOutput, PromptDifference
-from swiftpie.models.text import Reading, SeesPictures
+from swiftpie.models.text import PictureTextEncoder, Reading
 from swiftpie.models.vision import HasNullTokens
 from swiftpie.pipelines.denoise import OnStage, OnStep
 from swiftpie.pipelines.draw import draw, draw_together, free_unused_memory
@@ -226,12 +226,14 @@ class CachedPictureReader(CachedPrompts):
         return self.cache.get_or_make(key, lambda: self.encoder.look(pixels))
 
     @torch.no_grad()
-    def encode_beside(self, prompts: list[str], seen: Reading) -> TextCondition:
+    def encode_with_picture(self, prompts: list[str], seen: Reading) -> TextCondition:
         """Return what `encode` does, of `prompts` about what was `seen`."""
 
         def read(prompt: str) -> TextCondition:
             key = content_key("prompt", self.fingerprint, prompt, seen.states)
-            return self.cache.get_or_make(key, lambda: self.encoder.encode_beside([prompt], seen))
+            return self.cache.get_or_make(
+                key, lambda: self.encoder.encode_with_picture([prompt], seen)
+            )
 
         return TextCondition.joined([read(prompt) for prompt in prompts])
 
@@ -335,7 +337,7 @@ class Runner:
         self.components = components
         known = (self.cache, components.fingerprint)
         text, encoder, inversion = components.text, components.image_encoder, components.inversion
-        texts = CachedPictureReader if isinstance(text, SeesPictures) else CachedPrompts
+        texts = CachedPictureReader if isinstance(text, PictureTextEncoder) else CachedPrompts
         images = CachedAdapterEncoder if isinstance(encoder, HasNullTokens) else CachedImageEncoder
         inverts = CachedReader if isinstance(inversion, EditInversion) else CachedInversion
         self.cached = replace(components, text=texts(text, *known))

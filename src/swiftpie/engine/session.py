@@ -14,7 +14,7 @@ from torch import Tensor
 from swiftpie.backbones.components import Components
 from swiftpie.engine.encoding import Face, encode_face, encode_pictures, read_removal
 from swiftpie.engine.runner import Cache, CacheReport, Runner
-from swiftpie.errors import NobodyNamed, SwiftPieError, did_you_mean
+from swiftpie.errors import SwiftPieError, UnknownSubjectError, did_you_mean
 from swiftpie.faces import FaceEncoder
 from swiftpie.faces.choose import face_region
 from swiftpie.imageio.decoding import load_image
@@ -196,7 +196,7 @@ class Session:
         """Return the identity of the library's subject that a name, synonym or plural means.
 
         Raises:
-            NobodyNamed: The library has no such subject; the message offers similar names.
+            UnknownSubjectError: The library has no such subject; the message offers similar names.
         """
         return self.identity_of(self.library.find(word))
 
@@ -232,7 +232,7 @@ class Session:
         read any word take no subject from the library, and need none.
 
         Raises:
-            NobodyNamed: No subject is given or named, and the model needs one.
+            UnknownSubjectError: No subject is given or named, and the model needs one.
         """
         given = as_subjects(subjects)
         others = self.components.read(prompt).named_besides([subject.name for subject in given])
@@ -245,7 +245,7 @@ class Session:
 
         Raises:
             InputError: A picture or a file cannot be used.
-            NobodyNamed: No subject is given or named, and the model needs one.
+            UnknownSubjectError: No subject is given or named, and the model needs one.
             NoSubject: The picture does not show the subject of `where`.
             WeightsError: Other networks made an identity.
         """
@@ -305,14 +305,14 @@ class Session:
         """Return a change of a photograph with its subjects encoded, or the one of the prompt.
 
         Raises:
-            NobodyNamed: A subject is to be inserted, and none is given or named.
+            UnknownSubjectError: A subject is to be inserted, and none is given or named.
         """
         source = request.source and self.identity_of(request.source)
         where = request.where and self.identity_of(request.where)
         if source is None and request.takes_named:
             named = self.with_named(request.prompt)
             if not named:
-                raise NobodyNamed("No picture of a subject to insert was given.")
+                raise UnknownSubjectError("No picture of a subject to insert was given.")
             source = named[0].identity
         return replace(request, source=source, where=where, takes_named=False)
 
@@ -468,8 +468,8 @@ class Session:
 
         Raises:
             InputError: As of `personalize`.
-            NobodyNamed: The prompt names no subject of the library and none is given; the message
-                offers similar names.
+            UnknownSubjectError: The prompt names no subject of the library and none is given; the
+                message offers similar names.
         """
         steering["takes_named"] = True
         return self.personalize(

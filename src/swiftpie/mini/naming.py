@@ -9,7 +9,7 @@ from functools import cache, lru_cache
 from itertools import islice
 from typing import NamedTuple, NoReturn
 
-from swiftpie.errors import NobodyNamed, short_reason
+from swiftpie.errors import UnknownSubjectError, short_reason
 from swiftpie.library import Named, packaged
 from swiftpie.mini.look_words import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
 from swiftpie.mini.scenes import (
@@ -166,7 +166,7 @@ def new_subjects(
     of the first subjects that the prompt names. A model without a vocabulary knows all words.
 
     Raises:
-        NobodyNamed: The prompt names no subject of the library, and none is given.
+        UnknownSubjectError: The prompt names no subject of the library, and none is given.
     """
     if vocabulary is None:
         return ()
@@ -185,20 +185,20 @@ def new_subjects(
 def _refuse(prompt: str, unknown: Sequence[str], vocabulary: Vocabulary) -> NoReturn:
     given = short_reason(prompt)
     if names_people(prompt):
-        raise NobodyNamed(
+        raise UnknownSubjectError(
             f"No picture was given, and {given!r} is about people. The library has animals, plants "
             "and things.",
             "Give a photograph of the person.",
         )
     english = f" {ENGLISH}" if is_foreign(prompt, vocabulary) else ""
     if not unknown:
-        raise NobodyNamed(
+        raise UnknownSubjectError(
             f"No picture was given, and {given!r} names no subject.{english} A prompt begins with "
             "its subject, as in 'a cat on a beach'."
         )
     near = () if english else packaged().near(unknown[0])
     similar = f" Spelled alike: {', '.join(near)}." if near else ""
-    raise NobodyNamed(
+    raise UnknownSubjectError(
         f"The library has no subject called {short_reason(unknown[0])!r}.{similar}{english}",
         word=unknown[0],
         near=near,

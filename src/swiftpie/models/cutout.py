@@ -63,18 +63,18 @@ class Search:
     model: str = rembg.DEFAULT  # of rembg
     box: Box | None = None  # left, top, right and bottom in [0, 1]: the subject is inside of it
     points: tuple[Point, ...] = ()  # on the subject
-    beside: tuple[Point, ...] = ()  # on what is not the subject
+    background: tuple[Point, ...] = ()  # on what is not the subject
 
     def __post_init__(self) -> None:
         if self.box is not None:
             check_box(self.box)
-        for point in (*self.points, *self.beside):
+        for point in (*self.points, *self.background):
             if not all(0 <= number <= 1 for number in point):
                 raise InputError(
                     f"The point {point} lies beyond the picture. Give fractions of its width and "
                     "height from 0 to 1, for example 0.5,0.4."
                 )
-        has_points = bool(self.points or self.beside)
+        has_points = bool(self.points or self.background)
         if (self.way is CutoutMethod.NONE and self.has_hints) or (
             self.way is CutoutMethod.REMBG and has_points
         ):
@@ -85,14 +85,14 @@ class Search:
 
     @property
     def has_hints(self) -> bool:
-        """Whether somebody says where the subject is."""
-        return self.box is not None or bool(self.points or self.beside)
+        """Whether a box or points say where the subject is."""
+        return self.box is not None or bool(self.points or self.background)
 
     def __str__(self) -> str:
         way = {None: "auto", CutoutMethod.REMBG: f"rembg:{self.model}"}.get(self.way, str(self.way))
         places = [] if self.box is None else [self.box]
         spelled = [",".join(map(str, place)) for place in (*places, *self.points)]
-        return " ".join([way, *spelled, *(f"not:{x},{y}" for x, y in self.beside)])
+        return " ".join([way, *spelled, *(f"not:{x},{y}" for x, y in self.background)])
 
 
 ANYWHERE = Search()
@@ -140,7 +140,7 @@ def parse_search(text: str) -> Search | None:
         model=rembg.named(model or rembg.DEFAULT).name,
         box=boxes[0] if boxes else None,
         points=tuple(points[True]),
-        beside=tuple(points[False]),
+        background=tuple(points[False]),
     )
 
 
@@ -219,7 +219,7 @@ def cut_out(image: Image.Image, search: str | Search = ANYWHERE, *, name: str = 
         if not alpha.any():
             raise NoSubject(*_not_found(alpha))
         return CutOut(alpha, Cutout(CutoutMethod.TRANSPARENCY, 1.0))
-    has_points = bool(search.points or search.beside)
+    has_points = bool(search.points or search.background)
     fetched = None if has_points or search.way is CutoutMethod.REMBG else isnet.locate()
     if search.way is CutoutMethod.REMBG:
         way = f"{CutoutMethod.REMBG} {search.model}"
@@ -386,7 +386,7 @@ def _seeds(
         )
         seeds[~(inside_y[:, None] & inside_x[None])] = -1
     reach = POINT_REACH * min((right - left) / photo[0], (bottom - top) / photo[1])
-    for sign, points in ((1, search.points), (-1, search.beside)):
+    for sign, points in ((1, search.points), (-1, search.background)):
         for x, y in points:
             apart = np.hypot(across[None] - x, down[:, None] - y)
             seeds[apart <= max(reach, float(apart.min()))] = sign

@@ -141,7 +141,7 @@ def read_notes(
     return denoiser.read_reference(encoded, empty_text.repeat(len(pixels)))
 
 
-class PlacesNobody:
+class NoPlacement:
     """Denoisers that take no subject as input."""
 
     def place_subjects(
@@ -158,7 +158,7 @@ class PlacesNobody:
         return present.new_zeros(*present.shape, 0, *cells)
 
 
-class WholeDenoiser(PlacesNobody, nn.Module):
+class WholeDenoiser(NoPlacement, nn.Module):
     """A network of diffusers that is used as it was published, behind the protocol of denoisers.
 
     Unless a subclass reads references in a way of its own, nothing of them is kept.
@@ -211,7 +211,7 @@ class WholeDenoiser(PlacesNobody, nn.Module):
         return {}
 
 
-class UNetDenoiser(PlacesNobody, nn.Module):
+class UNetDenoiser(NoPlacement, nn.Module):
     """A Stable Diffusion 1.x, 2.x or XL U-Net with both identity branches.
 
     Reference features come from `reference`, a frozen U-Net of the same shape that knows little

@@ -69,14 +69,14 @@ class HasEncoders(Protocol):
 
 
 @runtime_checkable
-class SeesPictures(Protocol):
-    """A prompt encoder that reads prompts about a picture, too, which it looks at once."""
+class PictureTextEncoder(Protocol):
+    """A prompt encoder that also reads prompts about a picture."""
 
     def look(self, pixels: Tensor) -> Reading:
-        """Return what it keeps of a picture (1, 3, H, W) in [-1, 1]."""
+        """Return what is kept of a picture (1, 3, H, W) in [-1, 1]."""
 
-    def encode_beside(self, prompts: list[str], seen: Reading) -> TextCondition:
-        """Return what `encode` does, of `prompts` about what was `seen`."""
+    def encode_with_picture(self, prompts: list[str], seen: Reading) -> TextCondition:
+        """Return what `encode` does, for `prompts` about the picture that was `seen`."""
 
 
 @dataclass(frozen=True)

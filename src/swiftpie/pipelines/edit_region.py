@@ -427,6 +427,26 @@ def method_of(components: Components, settings: EditSettings) -> EditMethod:
     return EditMethod.CHORD if knows_chord else EditMethod.INVERSION
 
 
+def enter_canvas(
+    components: Components, request: EditRequest
+) -> tuple[Image.Image, Tensor | None, Canvas]:
+    """Return the picture of an edit in RGB, its given mask (1, 1, H, W) of bytes, and its canvas.
+
+    Raises:
+        InputError: The size is not possible, or the mask has a wrong shape.
+    """
+    original, preset = as_rgb(request.picture), components.preset
+    side_px = request.settings.size_px or preset.image_size_px
+    components.cells_of((side_px, side_px))
+    size = (original.height, original.width)
+    mask = None if request.mask is None else given_mask(request.mask, size)
+    # A model that places subjects composes whole pictures; in a window it would draw another one.
+    composes = components.layout_predictor is not None
+    changes = None if mask is None or composes else touched(mask)
+    unit_px = 2 * preset.latent_cell_px
+    return original, mask, canvas_for(size, side_px=side_px, unit_px=unit_px, changes=changes)
+
+
 @torch.no_grad()
 def encode_picture(components: Components, request: EditRequest, clock: Clock) -> EncodedPicture:
     """Return a picture as the inversion network reads it.
@@ -436,8 +456,7 @@ def encode_picture(components: Components, request: EditRequest, clock: Clock) -
         InputError: The size is not possible, or the mask has a wrong shape.
     """
     components.inverter()
-    settings, original = request.settings, as_rgb(request.picture)
-    preset = components.preset
+    settings, preset = request.settings, components.preset
     is_released = settings.in_mode_of(preset).mode is EditMode.RELEASED
     if is_released and components.layout_predictor is not None:
         raise CapabilityError(
@@ -445,15 +464,7 @@ def encode_picture(components: Components, request: EditRequest, clock: Clock) -
             "show it the unchanged part of a picture in place. Use the paper's mode "
             "(`mode=EditMode.PAPER`), or a Stable Diffusion preset."
         )
-    side_px = settings.size_px or preset.image_size_px
-    components.cells_of((side_px, side_px))
-    unit_px = 2 * preset.latent_cell_px
-    size = (original.height, original.width)
-    mask = None if request.mask is None else given_mask(request.mask, size)
-    # A model that places subjects composes whole pictures; in a window it would draw another one.
-    composes = components.layout_predictor is not None
-    changes = None if mask is None or composes else touched(mask)
-    canvas = canvas_for(size, side_px=side_px, unit_px=unit_px, changes=changes)
+    original, mask, canvas = enter_canvas(components, request)
     pixels = canvas.enter(original).to(components.device)
     latents = _encode(components, pixels, request.seed, is_random=is_released)
     clock.lap("encode")

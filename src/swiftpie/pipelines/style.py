@@ -18,7 +18,7 @@ def style_by(components: Components, request: PersonalizeRequest) -> StyleBy | N
     """Return how the style picture of a request acts; None if there is none, or at scale 0.
 
     Raises:
-        CapabilityError: The networks cannot do what is asked, or nothing of the kind.
+        CapabilityError: The networks cannot do this, or nothing of the kind.
     """
     if request.style_reference is None or request.style_scale == 0:
         return None
@@ -27,11 +27,11 @@ def style_by(components: Components, request: PersonalizeRequest) -> StyleBy | N
         return able[0]
     if request.style_by in able:
         return request.style_by
-    asked = (
+    given = (
         "A style picture" if request.style_by is None else f"style_by={request.style_by.value!r}"
     )
     raise CapabilityError(
-        f"{asked} came with preset {components.preset.name!r}, which can do "
+        f"{given} came with preset {components.preset.name!r}, which can do "
         f"{', '.join(repr(way.value) for way in able) or 'none of it'}. 'blocks' needs a U-Net of "
         "Stable Diffusion XL with an adapter that reads pictures, 'aggregation' such an adapter, "
         "'attention' a detail branch (load with `detail='joint'`)."
@@ -61,7 +61,7 @@ def with_style(
     """Return a condition by which attention reads the style picture; without one, it as it is.
 
     Raises:
-        CapabilityError: The networks cannot do what is asked.
+        CapabilityError: The networks cannot do this.
     """
     way = style_by(components, request)
     if way is None:

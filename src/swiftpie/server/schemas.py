@@ -40,8 +40,8 @@ from swiftpie.errors import (
     ConfigError,
     ImageError,
     InputError,
-    NobodyNamed,
     NoSubject,
+    UnknownSubjectError,
 )
 from swiftpie.imageio.decoding import FORMATS, MAX_PIXELS
 from swiftpie.imageio.decoding import MAX_SIDE_PX as LONGEST_PX
@@ -481,7 +481,7 @@ def problem_of(error: Exception) -> tuple[int, dict[str, Any]]:
     """Return the status of an error, and its body."""
     status, message, code, param = _spelled(error)
     more: dict[str, object] = {}
-    if isinstance(error, NobodyNamed):
+    if isinstance(error, UnknownSubjectError):
         more = {"word": error.word, "near": list(error.near)}
     return status, problem_body(message, status=status, code=code, param=param, **more)
 
@@ -511,7 +511,7 @@ def _spelled(error: Exception) -> tuple[int, str, str | None, str | None]:
                 "best guess at a known subject."
             )
             return 400, message, "subject_not_found", "image"
-        case NobodyNamed():
+        case UnknownSubjectError():
             message = (
                 f"{error.found} Choose a name of GET /v1/library, or send pictures to POST "
                 "/v1/identities and name that in swiftpie.subjects."

@@ -100,7 +100,7 @@ def test_prompts_are_read_as_diffusers_reads_them(session, place):
     seen = text.look(to_tensor(reference()))
     for mode, found, wording in (
         ("generate", text.encode([PROMPT]), text.alone),
-        ("edit", text.encode_beside([PROMPT], seen), text.beside),
+        ("edit", text.encode_with_picture([PROMPT], seen), text.beside),
     ):
         said = re.search(rf"(\[{mode.title()}\].*){{}}", wording.template)[1] + PROMPT
         expected, mask = pipeline.encode_prompt(

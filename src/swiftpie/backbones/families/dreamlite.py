@@ -240,7 +240,7 @@ class SeeingText(LanguageText):
         )
         return self.follow(tokens, before, positions, mm_token_type_ids=kinds, **seen)
 
-    def encode_beside(self, prompts: list[str], seen: Reading) -> TextCondition:
+    def encode_with_picture(self, prompts: list[str], seen: Reading) -> TextCondition:
         """Return the states of `prompts` about what `look` has `seen`; see `encode`.
 
         Raises:

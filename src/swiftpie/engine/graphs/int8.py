@@ -236,7 +236,7 @@ def denoiser_calls(components: Components, form: Nested) -> list[DenoiserCall]:
     num_calls = max(LEAST_CALLS, min(MOST_CALLS, NUM_CELLS // (batch * rows * columns)))
     num_shown = min(NUM_IDENTITIES, num_calls + num_subjects - 1)  # CLIP takes seconds for each
     is_placed = bool(attention.keys) or wanted.condition.aligned.shape[2] > 0
-    is_shown = attention.shows_somebody or is_placed
+    is_shown = attention.shows_subjects or is_placed
     if not (is_shown and components.knows_subjects):  # words alone, or edits
         num_calls *= Capability.TEXT in components.preset.capabilities
         num_shown = 0

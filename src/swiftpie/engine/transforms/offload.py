@@ -29,7 +29,7 @@ from swiftpie.engine.wrappers import (
 from swiftpie.errors import CapabilityError
 from swiftpie.models.denoiser import Denoiser
 from swiftpie.models.inversion import UNetInversion
-from swiftpie.models.text import PromptEncoder, Reading, SeesPictures
+from swiftpie.models.text import PictureTextEncoder, PromptEncoder, Reading
 from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.types import TextCondition
 
@@ -89,7 +89,7 @@ def offloaded(components: Components, device: torch.device) -> Components:
         encoders.append(shared_copy(encoder).to(OFFLOAD_DEVICE))
         return encoders[-1]
 
-    kind = OffloadedSight if isinstance(components.text, SeesPictures) else OffloadedText
+    kind = OffloadedSight if isinstance(components.text, PictureTextEncoder) else OffloadedText
     text = kind(with_text_encoders(components.text, collected), encoders, slot)
     made = with_networks(components, lambda network: _offloaded(network, slot))
     _hook_projections(made.denoiser, slot, network=module_of(made.denoiser))
@@ -196,15 +196,15 @@ class OffloadedSight(OffloadedText):
 
     def look(self, pixels: Tensor) -> Reading:
         """Return what it keeps of a picture (1, 3, H, W) in [-1, 1]."""
-        assert isinstance(self.inner, SeesPictures), "as `offloaded` chose"
+        assert isinstance(self.inner, PictureTextEncoder), "as `offloaded` chose"
         with self.slot.hold(self.networks):
             return self.inner.look(pixels)
 
-    def encode_beside(self, prompts: list[str], seen: Reading) -> TextCondition:
+    def encode_with_picture(self, prompts: list[str], seen: Reading) -> TextCondition:
         """Return what `encode` does, of `prompts` about what was `seen`."""
-        assert isinstance(self.inner, SeesPictures), "as `offloaded` chose"
+        assert isinstance(self.inner, PictureTextEncoder), "as `offloaded` chose"
         with self.slot.hold(self.networks):
-            return self.inner.encode_beside(prompts, seen)
+            return self.inner.encode_with_picture(prompts, seen)
 
 
 def _place_of(network: nn.Module) -> StoredWeights | None:

@@ -18,7 +18,6 @@ from torch import Tensor
 from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.faces import METADATA
-from swiftpie.geometry.layout import whole_frame
 from swiftpie.imageio.images import as_rgb, mask_to_pil, to_pil
 from swiftpie.masks import MaskRule, from_noise_difference
 from swiftpie.models.denoiser import SubjectCondition
@@ -30,19 +29,17 @@ from swiftpie.pipelines.edit_region import (
     Compared,
     EditRegion,
     blend_mask,
-    canvas_for,
+    enter_canvas,
     found_region,
-    given_mask,
     in_hole,
     method_of,
     region_of,
     says_the_same,
-    touched,
     without_change,
 )
 from swiftpie.pipelines.request import EditRequest, resolved_scales
 from swiftpie.pipelines.settings import ChordOptions, EditMethod
-from swiftpie.pipelines.techniques.personalize import subject_condition, text_condition
+from swiftpie.pipelines.techniques.personalize import appearance_condition, text_condition
 from swiftpie.pipelines.tiles import in_tiles, num_tiles
 from swiftpie.schedules import (
     TRAIN_TIMESTEPS,
@@ -69,7 +66,7 @@ class Drift(NamedTuple):
 
 
 def claims(components: Components, request: EditRequest) -> bool:
-    """Whether an edit follows ChordEdit: as asked, or as the model has no inversion network."""
+    """Whether an edit follows ChordEdit, as the settings or the networks decide."""
     return method_of(components, request.settings) is EditMethod.CHORD
 
 
@@ -240,15 +237,8 @@ class _Predictor:
         if shown is None:
             return text_condition(components, noisy)
         region = noisy.new_tensor(shows).view(-1, 1, 1, 1).expand(-1, 1, *noisy.shape[2:])
-        return subject_condition(
-            components,
-            [shown.without_detail()],
-            [whole_frame(region)],
-            regions=[region],
-            class_tokens=components.text.find_words(self.request.prompt, [""]),
-            scales=resolved_scales(components.preset, self.request),
-            shares=[1.0],
-        )
+        scales = resolved_scales(components.preset, self.request)
+        return appearance_condition(components, shown.without_detail(), region, scales=scales)
 
 
 class _Start(NamedTuple):
@@ -262,17 +252,10 @@ class _Start(NamedTuple):
 
 def _begin(components: Components, request: EditRequest) -> _Start:
     _check(components, request)
-    settings, original = request.settings, as_rgb(request.picture)
-    preset, size = components.preset, (original.height, original.width)
-    side_px = settings.size_px or preset.image_size_px
-    components.cells_of((side_px, side_px))
-    mask = None if request.mask is None else given_mask(request.mask, size)
-    changes = None if mask is None else touched(mask)
-    unit_px = 2 * preset.latent_cell_px
-    canvas = canvas_for(size, side_px=side_px, unit_px=unit_px, changes=changes)
+    original, mask, canvas = enter_canvas(components, request)
     latents = components.autoencoder.encode(canvas.enter(original).to(components.device)).float()
     shape = (latents.shape[1], latents.shape[2], latents.shape[3])
-    noise = draw_step_noise([request.seed], shape, count=settings.noise_samples).to(latents)
+    noise = draw_step_noise([request.seed], shape, count=request.settings.noise_samples).to(latents)
     region = _given_region(components, request, mask, canvas, latents)
     return _Start(canvas, latents, region, _Predictor(components, request, noise))
 

@@ -10,7 +10,6 @@ from PIL import Image
 from torch import Tensor
 
 from swiftpie.backbones.components import Components
-from swiftpie.geometry.layout import whole_frame
 from swiftpie.imageio.images import as_rgb, mask_to_pil
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.noise import draw_step_noise
@@ -30,7 +29,7 @@ from swiftpie.pipelines.edit_region import (
 from swiftpie.pipelines.identity import whole_picture_identity
 from swiftpie.pipelines.request import EditRequest, resolved_scales
 from swiftpie.pipelines.settings import EditMethod, EditMode, EditStart
-from swiftpie.pipelines.techniques.personalize import read_null_text, subject_condition
+from swiftpie.pipelines.techniques.personalize import appearance_condition, read_null_text
 from swiftpie.schedules import add_noise
 from swiftpie.types import EditResult, GenerationResult, IdentityBranch
 
@@ -47,7 +46,7 @@ class EditPlan(NamedTuple):
 
 
 def claims(components: Components, request: EditRequest) -> bool:
-    """Whether an edit goes by inversion: as asked, or as the networks know no other way."""
+    """Whether an edit goes by inversion, as the settings or the networks decide."""
     return method_of(components, request.settings) is EditMethod.INVERSION
 
 
@@ -60,14 +59,12 @@ def see_appearance(
     shown = request.identity or whole_picture_identity(components, as_rgb(request.picture))
     is_released = mode is EditMode.RELEASED
     latent = (region.latent > 0.5).to(region.latent) if is_released else region.latent
-    return subject_condition(  # one appearance, weighed inside and outside of the region
+    return appearance_condition(  # weighed inside and outside of the region
         components,
-        [shown.without_detail()],
-        [whole_frame(latent.expand(2 if is_released else 1, -1, -1, -1))],
-        regions=[latent],
-        class_tokens=components.text.find_words(request.prompt, [""]),
+        shown.without_detail(),
+        latent,
         scales=resolved_scales(components.preset, request),
-        shares=[1.0],
+        rows=2 if is_released else 1,
     )
 
 

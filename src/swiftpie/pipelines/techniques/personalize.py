@@ -12,12 +12,12 @@ from swiftpie.attention.processors import Merge
 from swiftpie.backbones.components import MAX_SIDE_PX, Components, Placement
 from swiftpie.backbones.presets import Capability, Preset
 from swiftpie.errors import CapabilityError, InputError
-from swiftpie.geometry.layout import Layout, to_affine
+from swiftpie.geometry.layout import Layout, to_affine, whole_frame
 from swiftpie.geometry.shading import Lighting, relit
 from swiftpie.guidance import Guidance, Plain, branches_of
 from swiftpie.masks import Box, box_mask, resize_mask
 from swiftpie.models.denoiser import SubjectCondition
-from swiftpie.models.text import SeesPictures
+from swiftpie.models.text import PictureTextEncoder
 from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.denoise import Clock, Prepared
 from swiftpie.pipelines.draw import Plan, Technique
@@ -81,7 +81,7 @@ def prepare_subjects(
     components = components.sized(cells)
     rows = noise.shape[1]
     scales = resolved_scales(components.preset, request)
-    shown = picture_beside(components, subjects, scales)
+    shown = picture_input(components, subjects, scales)
     text = read_prompts(components, request.prompt, rows=rows, shown=shown)
     null_text = read_null_text(
         components, request.negative_prompt, guidance=request.guidance, rows=rows
@@ -145,7 +145,7 @@ def _is_partial(attention: AttentionCondition) -> bool:
 
 
 def size_of(components: Components, request: PersonalizeRequest) -> tuple[int, int]:
-    """Return height and width in pixels: as asked, else a given scene's own, else the preset's.
+    """Return height and width in pixels: the request's, else a given scene's, else the preset's.
 
     A scene with sides of more than `MAX_SIDE_PX` is shrunk.
     """
@@ -262,7 +262,7 @@ def _region(
     return torch.ones(1, 1, *cells)
 
 
-def picture_beside(
+def picture_input(
     components: Components, subjects: Sequence[Subject], scales: ResolvedScales
 ) -> Tensor | None:
     """Return the picture (1, 3, H, W) that the denoiser takes, for prompts that are about it.
@@ -299,8 +299,8 @@ def read_prompts(
     given = (prompts,) if isinstance(prompts, str) else prompts
     distinct = list(dict.fromkeys(given))
     encoder = components.text
-    if shown is not None and isinstance(encoder, SeesPictures):
-        text = encoder.encode_beside(distinct, encoder.look(shown))
+    if shown is not None and isinstance(encoder, PictureTextEncoder):
+        text = encoder.encode_with_picture(distinct, encoder.look(shown))
     else:
         text = encoder.encode(distinct)
     if len(distinct) == 1:
@@ -414,6 +414,30 @@ def subject_condition(
         pooled=_stack([identity.pooled for identity in identities], batch),
         aligned=aligned,
         pose=torch.stack([layout.pose for layout in layouts], dim=1),
+    )
+
+
+def appearance_condition(
+    components: Components,
+    shown: Identity,
+    region: Tensor,
+    *,
+    scales: ResolvedScales,
+    rows: int | None = None,
+) -> SubjectCondition:
+    """Return what the denoiser reads of one subject without a place or a name, for B rows.
+
+    It acts in a `region` (B, 1, h, w), or in one of a row for all of `rows`.
+    """
+    batch = len(region) if rows is None else rows
+    return subject_condition(
+        components,
+        [shown],
+        [whole_frame(region.expand(batch, -1, -1, -1))],
+        regions=[region],
+        class_tokens=components.text.find_words("", [""]),
+        scales=scales,
+        shares=[1.0],
     )
 
 

@@ -7,32 +7,24 @@ import torch
 from swiftpie.backbones.components import FAMILIES, Components
 from swiftpie.backbones.presets import PRESETS, RECIPES
 from swiftpie.errors import CapabilityError, InputError
-from swiftpie.geometry.layout import whole_frame
 from swiftpie.imageio.images import as_rgb, mask_to_pil
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.denoise import Clock, Prepared
 from swiftpie.pipelines.draw import Plan, Technique
-from swiftpie.pipelines.edit_region import (
-    Canvas,
-    canvas_for,
-    given_mask,
-    in_hole,
-    method_of,
-    touched,
-)
+from swiftpie.pipelines.edit_region import Canvas, enter_canvas, in_hole, method_of
 from swiftpie.pipelines.identity import identity_of_frames
 from swiftpie.pipelines.request import EditRequest
 from swiftpie.pipelines.settings import EditMethod, ResolvedScales
 from swiftpie.pipelines.techniques.edit import EditPlan, finish_edit
 from swiftpie.pipelines.techniques.personalize import (
+    appearance_condition,
     read_null_text,
     read_prompts,
-    subject_condition,
 )
 
 
 def claims(components: Components, request: EditRequest) -> bool:
-    """Whether an edit shows the model its picture: as asked, or as the model was made for it."""
+    """Whether an edit shows the model its picture, as the settings or the networks decide."""
     return method_of(components, request.settings) is EditMethod.REFERENCE
 
 
@@ -48,15 +40,9 @@ def prepare_edit(components: Components, request: EditRequest, clock: Clock) -> 
     """
     request = in_hole(request)
     _check(components, request)
-    original, preset = as_rgb(request.picture), components.preset
-    size = (original.height, original.width)
-    side_px = request.settings.size_px or preset.image_size_px
-    components.cells_of((side_px, side_px))
-    whole = torch.full((1, 1, *size), 255, dtype=torch.uint8)
-    region = whole if request.mask is None else given_mask(request.mask, size)
-    changes = None if request.mask is None else touched(region)
-    unit_px = 2 * preset.latent_cell_px
-    canvas = canvas_for(size, side_px=side_px, unit_px=unit_px, changes=changes)
+    original, region, canvas = enter_canvas(components, request)
+    if region is None:
+        region = torch.full((1, 1, *canvas.full), 255, dtype=torch.uint8)
     start = _start(components, request, canvas)
     clock.lap("prepare")
     plan = EditPlan(original, canvas, region, request)
@@ -72,14 +58,11 @@ def _start(components: Components, request: EditRequest, canvas: Canvas) -> Prep
     shape = (components.preset.latent_channels, rows, columns)
     noise = draw_noise([request.seed], shape).to(pixels)
     text = read_prompts(components, request.prompt, rows=1, shown=pixels)
-    condition = subject_condition(
+    condition = appearance_condition(
         components,
-        [shown],
-        [whole_frame(noise)],
-        regions=[torch.ones_like(noise[:, :1])],
-        class_tokens=components.text.find_words(request.prompt, [""]),
+        shown,
+        torch.ones_like(noise[:, :1]),
         scales=request.settings.scales.over(ResolvedScales()),
-        shares=[1.0],
     )
     return Prepared(
         components=components,

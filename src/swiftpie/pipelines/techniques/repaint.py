@@ -11,7 +11,6 @@ from torch import Tensor
 
 from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, InputError
-from swiftpie.geometry.layout import whole_frame
 from swiftpie.geometry.shading import Lighting
 from swiftpie.imageio.images import as_rgb, in_8_bits, mask_to_pil, plane, to_pil, to_tensor
 from swiftpie.masks import Box, grow, resize_mask, subject_extent
@@ -33,7 +32,7 @@ from swiftpie.pipelines.filling import BAND_PX, extrapolate, resized
 from swiftpie.pipelines.identity import whole_picture_identity
 from swiftpie.pipelines.removal import removal_mask
 from swiftpie.pipelines.request import RepaintRequest, resolved_scales
-from swiftpie.pipelines.techniques.personalize import read_null_text, subject_condition
+from swiftpie.pipelines.techniques.personalize import appearance_condition, read_null_text
 from swiftpie.pipelines.tiles import in_tiles, num_tiles
 from swiftpie.schedules import add_noise
 from swiftpie.types import EditResult, GenerationResult, Identity
@@ -259,15 +258,8 @@ def begin_from_noise(components: Components, plan: RepaintPlan) -> RepaintPlan:
     shown = request.identity or whole_picture_identity(components, to_pil(filled)[0])
     known = components.autoencoder.encode(filled)
     region = resize_mask(plan.changes, (known.shape[2], known.shape[3]))
-    condition = subject_condition(
-        components,
-        [shown.without_detail()],
-        [whole_frame(region)],
-        regions=[region],
-        class_tokens=components.text.find_words(plan.prompt, [""]),
-        scales=resolved_scales(preset, request),
-        shares=[1.0],
-    )
+    scales = resolved_scales(preset, request)
+    condition = appearance_condition(components, shown.without_detail(), region, scales=scales)
     noise = noise_of(components, plan)
     start = Prepared(
         components,

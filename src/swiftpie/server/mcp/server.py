@@ -23,7 +23,7 @@ from mcp.types import Tool as ToolInfo
 from pydantic import BaseModel, ValidationError
 
 from swiftpie import __version__
-from swiftpie.errors import InputError, NobodyNamed, NoSubject, SwiftPieError
+from swiftpie.errors import InputError, NoSubject, SwiftPieError, UnknownSubjectError
 from swiftpie.imageio.writing import encode_image
 from swiftpie.library import packaged
 from swiftpie.pipelines.request import Pictures, Source, Subject
@@ -151,7 +151,7 @@ def words_of(error: Exception) -> str:
             text = problem_of_fields(errors_of(error))["error"]["message"]
         case NoSubject():
             text = f"{error.found} Give a mask with it, white where the subject is."
-        case NobodyNamed():
+        case UnknownSubjectError():
             text = f"{error.found} Choose one of these, or give pictures of the subject."
         case _:
             text = problem_of(error)[1]["error"]["message"]
