@@ -101,11 +101,15 @@ def place(tmp_path_factory):
     return root
 
 
-@pytest.fixture
+@pytest.fixture(scope="package")
 def build(place):
-    """Builds a stage, exact and quick unless told otherwise."""
+    """Builds a stage, exact and quick unless told otherwise; equal settings give the same one."""
+    built = {}
 
     def build_stage(**changes):
+        key = repr(sorted(changes.items()))
+        if key in built:
+            return built[key]
         settings = {
             "data": place / "photos",
             "weights": place / "pipeline",
@@ -116,12 +120,13 @@ def build(place):
             "autocast": False,
         }
         context = Context(data=place, runs=place, device="cpu")
-        return AdapterConfig(**settings | changes).build(context)
+        built[key] = AdapterConfig(**settings | changes).build(context)
+        return built[key]
 
     return build_stage
 
 
-@pytest.fixture
+@pytest.fixture(scope="package")
 def build_matching(build, place):
     """Builds a stage that matches a teacher; `teacher` changes what is said of it."""
 

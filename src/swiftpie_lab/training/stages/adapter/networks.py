@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import CLIPVisionModelWithProjection
 
 from swiftpie.attention.condition import AttentionCondition, Block, silent_condition
-from swiftpie.attention.install import Plan
+from swiftpie.attention.install import Installation, Plan
 from swiftpie.attention.processors import DetailAttention, SemanticAttention
 from swiftpie.backbones.adapters import install_adapter, open_adapter, wrap_image_encoder
 from swiftpie.backbones.components import FAMILIES, Components, load_components
@@ -124,6 +124,7 @@ class AdapterBase:
 
     components: Components
     denoiser: UNetDenoiser
+    installation: Installation  # of the denoiser, with the weights that training starts from
     autoencoder: LatentAutoencoder
     tower: CLIPVisionModelWithProjection
     projector: Projector  # with the weights that training starts from
@@ -175,6 +176,7 @@ def load_adapter_base(settings: AdapterStageSettings, device: str) -> AdapterBas
     return AdapterBase(
         components,
         denoiser=denoiser,
+        installation=denoiser.installation,
         autoencoder=components.autoencoder,
         tower=tower.eval().requires_grad_(requires_grad=False),
         projector=projector,
@@ -274,7 +276,7 @@ class AdapterNetworks(nn.Module):
     def __init__(self, base: AdapterBase, low_rank: Mapping[str, nn.Linear] | None = None) -> None:
         """Copy what training starts from; the fake score is a `low_rank` change of a teacher."""
         super().__init__()
-        installation = base.denoiser.installation
+        installation = base.installation
         active = {name: one for name, one in installation.semantic.items() if one.is_active}
         self.projector = copy.deepcopy(base.projector.module).to(base.device).train()
         self.semantic = copied_layers(active)

@@ -73,6 +73,14 @@ def test_what_comes_back_through_the_generator_teaches_the_noise(stage):
     assert network.unet.conv_out.weight.grad.abs().max() > 0
 
 
+@torch.no_grad()
+def test_references_are_withheld_as_often_as_the_settings_say(stage):
+    batch = stage.world.batch(2, 1, seed=3)
+    for share in (0.0, 1.0):
+        encoded = stage._encode(batch, Drops(share, semantic=0, detail=0, aligned=0), seed=0)
+        assert bool(encoded.subject.pooled.any()) == (share == 0)
+
+
 @pytest.mark.thorough
 def test_a_stopped_run_continues_bit_for_bit(quick, tmp_path):
     list(fit(unseen(quick), LOOP, tmp_path / "whole"))
