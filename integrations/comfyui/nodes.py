@@ -177,7 +177,7 @@ class EncodeIdentity(io.ComfyNode):
                     "name",
                     default="",
                     optional=True,
-                    tooltip="Whom to take from the library in place of a picture, as 'kitten'; "
+                    tooltip="A subject of the library in place of a picture, as 'kitten'; "
                     "'swiftpie library' lists all.",
                 ),
             ],
@@ -200,7 +200,7 @@ class EncodeIdentity(io.ComfyNode):
         """Encode it.
 
         Raises:
-            InputError: Picture and name are given, or neither, or it shows or names nobody.
+            InputError: Picture and name are given, or neither, or no subject is found.
         """
         if word := name.strip():
             if any(one is not None for one in (image, mask, box)):
@@ -339,11 +339,11 @@ class PlaceSubject(io.ComfyNode):
             node_id="SwiftPiePlaceSubject",
             display_name="Place subject",
             category=CATEGORY,
-            description="Puts a subject into a box, and beside others: chain up to four.",
+            description="Puts a subject into a box, and next to others: chain up to four.",
             inputs=[
                 SubjectType.Input("subject"),
                 SubjectType.Input(
-                    "others", optional=True, tooltip="Who is in the same picture besides."
+                    "others", optional=True, tooltip="Further subjects of the same picture."
                 ),
                 io.Mask.Input("mask", optional=True, tooltip="Where the subject may act at all."),
                 *inputs_of(Subject, name={}, scale={}, layers={"optional": True, "advanced": True}),
@@ -450,8 +450,8 @@ class Personalize(io.ComfyNode):
             node_id="SwiftPiePersonalize",
             display_name="Personalize",
             category=CATEGORY,
-            description="Draws the subjects into the scene of the prompt; 'mini' also draws whom "
-            "it names, from the library.",
+            description="Draws the subjects into the scene of the prompt; 'mini' also draws those "
+            "that it names, from the library.",
             inputs=[
                 SessionType.Input("session"),
                 SubjectType.Input(
@@ -498,8 +498,8 @@ class Personalize(io.ComfyNode):
         """Draw the pictures one after the other, each of which is shown when it is finished.
 
         Raises:
-            InputError: One side is given alone, the prompt names nobody and nobody is given, or
-                what is drawn does not go together.
+            InputError: One side is given alone, no subject is named or given, or what is drawn
+                does not go together.
         """
         if (width == 0) != (height == 0):
             raise InputError(
@@ -548,7 +548,7 @@ class Edit(io.ComfyNode):
             node_id="SwiftPieEdit",
             display_name="Edit",
             category=CATEGORY,
-            description="Changes pictures so that they fit the prompt, and tells where. Outside of "
+            description="Changes pictures so that they fit the prompt, and shows where. Outside of "
             "that mask they stay as they are, bit for bit.",
             inputs=[
                 SessionType.Input("session"),
@@ -563,8 +563,8 @@ class Edit(io.ComfyNode):
                 SubjectType.Input(
                     "subject",
                     optional=True,
-                    tooltip="Who shall be put in there instead. Without it 'mini' takes whom the "
-                    "prompt names from the library.",
+                    tooltip="The subject that comes there. Without it 'mini' takes the one that "
+                    "the prompt names from the library.",
                 ),
             ],
             outputs=[
@@ -719,14 +719,14 @@ class SwiftPieExtension(ComfyExtension):
 
 
 async def comfy_entrypoint() -> SwiftPieExtension:
-    """Return what ComfyUI asks this folder for."""
+    """Return the nodes of this folder, as ComfyUI loads them."""
     return SwiftPieExtension()
 
 
 def inputs_of(source: type, **hints: Mapping[str, Any]) -> list[io.Input]:
     """Return an input for each option that a class declares.
 
-    Options with a hint come first. A hint is what ComfyUI shows beside the declaration, such as
+    Options with a hint come first. A hint is what ComfyUI shows in addition, such as
     `multiline`, or another `id` for the input.
     """
     options = options_of(source, "comfyui")
@@ -782,7 +782,7 @@ def draw_each(
 ) -> Iterator[GenerationResult | EditResult]:
     """Draw requests one after the other: the bar moves by steps, and finished pictures are shown.
 
-    Where somebody cancelled, ComfyUI's exception ends it after the step that is computed.
+    If the user cancels, ComfyUI's exception ends it after the current step.
     """
     stop_if_cancelled = comfy.model_management.throw_exception_if_processing_interrupted
     bar = comfy.utils.ProgressBar(len(requests) * (len(session.components.schedule.steps) + 1))

@@ -164,7 +164,7 @@ def test_a_job_that_fails_is_told_and_the_others_are_drawn(collected, run, folde
     (folder / "cut.png").write_bytes(whole[: len(whole) // 2])
     shutil.copy(folder / "dog.webp", folder / "gone.webp")
     rows = [{**SMALL, "subject": one, "prompt": "a dog"} for one in ("cut.png", "gone.webp")]
-    jobs = collected(*rows, {**SMALL, "prompt": "a dog"}, {"prompt": "nobody"})
+    jobs = collected(*rows, {**SMALL, "prompt": "a dog"}, {"prompt": "a xylograph"})
     (folder / "gone.webp").unlink()
     told = run(jobs)
     assert [row["status"] for row in told.values()] == ["failed", "failed", "done", "refused"]
@@ -194,7 +194,7 @@ def test_a_folder_that_takes_no_file_ends_the_run(collected, working):
         Drawer(working("absent")).draw(batch)
 
 
-def test_nothing_is_written_for_nobody(collected, working):
+def test_nothing_is_written_once_the_run_is_over(collected, working):
     jobs, work = collected({**SMALL, "prompt": "a dog"}), working()
     work.folder.mkdir()
     (batch,) = batches_of(jobs, 1, wanted=[jobs.jobs[0].id])

@@ -87,7 +87,7 @@ def test_an_edit_has_its_own_fields(collected, folder):
     assert {*job.files} == {"dog.webp", "mask.png"}
 
 
-def test_an_edit_may_say_whom_it_changes(collected, folder):
+def test_an_edit_may_name_the_subject_that_it_changes(collected, folder):
     front, side = folder / "cat" / "front.webp", folder / "cat" / "side.webp"
     shown = [
         only(collected({**EDIT, "where": where})).request.where

@@ -6,13 +6,9 @@ import subprocess
 import sys
 
 import pytest
-from huggingface_hub import constants
-from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from swiftpie import __version__
-from swiftpie.backbones.presets import PRESETS
-from swiftpie.cli import about
 from swiftpie.cli.console import complain, print_json, print_text, write_table
 from swiftpie.cli.drawing.subjects import split_subject
 from swiftpie.errors import ConfigError
@@ -34,7 +30,7 @@ def run(*arguments, **options):
 def test_the_module_runs_without_colours_where_none_are_wanted():
     terminal = {"FORCE_COLOR": "1", "TERM": "xterm"}
     wanted, unwanted = (
-        run("presets", "show", "minni", env=os.environ | terminal | setting, text=True)
+        run("presets", "minni", env=os.environ | terminal | setting, text=True)
         for setting in ({}, {"NO_COLOR": "1"})
     )
     assert wanted.returncode == unwanted.returncode == 2
@@ -70,45 +66,6 @@ def test_version_is_the_packages(call):
     assert call("--version").stdout == f"swiftpie {__version__}\n"
 
 
-def test_doctor_knows_the_versions(call):
-    facts = json.loads(call("doctor", "--json").stdout)
-    assert facts["swiftpie"] == __version__
-    assert facts["packages"]["torch"]
-    assert facts["optional_packages"]["openvino"]
-    assert set(facts["instructions"]) == {"8-bit", "bfloat16"}
-    assert "cores" in facts["processor"]
-    assert facts["weights"]["mini"] == {"source": "package:mini", "is_on_disk": True}
-
-
-def test_doctor_tells_what_is_there_and_how_to_have_the_rest(call, monkeypatch, tmp_path):
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setitem(about.OPTIONAL_PACKAGES, "no-such-package", "faces")
-    monkeypatch.setenv("COLUMNS", "200")
-    shown = " ".join(call("doctor").stdout.split())
-    assert "weights mini on disk" in shown
-    assert "weights sd-turbo not here" in shown
-    assert 'no-such-package not installed; pip install "swiftpie[faces]"' in shown
-
-
-def test_a_preset_is_on_disk_when_its_own_files_and_those_of_its_base_are(monkeypatch, tmp_path):
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    preset = PRESETS.get("sdxl-lightning-4")
-
-    def cache(repository, name):
-        folder = tmp_path / f"models--{repository.replace('/', '--')}"
-        path = folder / "snapshots" / "1" / name
-        path.parent.mkdir(parents=True)
-        path.touch()
-        (folder / "refs").mkdir()
-        (folder / "refs" / "main").write_text("1")
-
-    assert not about.is_on_disk(preset)
-    cache(preset.repository, preset.file)
-    assert not about.is_on_disk(preset)
-    cache(preset.base, "unet/diffusion_pytorch_model.safetensors")
-    assert about.is_on_disk(preset)
-
-
 def test_an_identity_file_tells_what_it_is(call, tmp_path, samples):
     path = tmp_path / "two.spid"
     result = call("identity", "save", samples / "1f439.webp", samples / "1f916.webp", "-o", path)
@@ -118,15 +75,6 @@ def test_an_identity_file_tells_what_it_is(call, tmp_path, samples):
     assert facts["size_kib"] == pytest.approx(path.stat().st_size / 1024, abs=0.1)
     assert call("identity", "save", samples / "1f439.webp", "-o", path).exit_code == 2
     assert call("identity", "inspect", samples / "1f439.webp").exit_code == 2
-
-
-@pytest.mark.parametrize(("side", "kept"), [(64, 256), (900, 512)])
-def test_an_identity_file_tells_how_large_a_picture_is_in_it(call, tmp_path, samples, side, kept):
-    picture, path = tmp_path / "hamster.png", tmp_path / "hamster.spid"
-    with Image.open(samples / "1f439.webp") as hamster:
-        hamster.resize((side, side)).save(picture)
-    assert call("identity", "save", picture, "-o", path).exit_code == 0
-    assert json.loads(call("identity", "inspect", path, "--json").stdout)["picture_px"] == kept
 
 
 @pytest.mark.parametrize(("preset", "answer"), [("sd-turbo", None), ("gone", False)])
@@ -154,16 +102,6 @@ def test_nothing_that_a_file_says_controls_the_terminal(capsys):
     assert not set(written.out + written.err) & set("\x1b\x9b\x07\u202e\ud800\x7f")
 
 
-def test_a_preview_shows_scenes_by_seed(call, tmp_path, samples):
-    options = ("--data", samples, "--size-px", 128)
-    for name, seed in {"a": 0, "b": 0, "c": 1}.items():
-        out = tmp_path / f"{name}.png"
-        result = call("data", "preview", "-o", out, "--seed", seed, *options)
-        assert result.exit_code == 0, result.output
-    a, b, c = ((tmp_path / f"{name}.png").read_bytes() for name in "abc")
-    assert a == b != c
-
-
 def test_preparing_from_a_wrong_archive_is_refused(call, tmp_path):
     (tmp_path / "x.tgz").write_bytes(b"x")
     archives = ("--archive", tmp_path / "x.tgz", "--names-archive", tmp_path / "x.tgz")
@@ -171,21 +109,6 @@ def test_preparing_from_a_wrong_archive_is_refused(call, tmp_path):
     assert result.exit_code == 2
     assert "checksum" in result.stderr
     assert not (tmp_path / "pack.zip").exists()
-
-
-def test_training_goes_on_where_it_stopped(call, tmp_path):
-    tiny = ("stage.size_px=128", "stage.batch_size=1", "stage.validation_pictures=1")
-    options = ("--out", tmp_path, *(one for text in tiny for one in ("--set", text)))
-    first = call("train", "world-scene", *options, "--set", "loop.steps=1")
-    assert first.exit_code == 0, first.output
-    assert "starting anew" in first.stderr
-    second = call("train", "world-scene", *options, "--set", "loop.steps=2")
-    assert second.exit_code == 0, second.output
-    assert "going on from" in second.stderr
-    assert "step 2 of 2 " in second.stderr
-    assert "step 1 " not in second.stderr
-    assert "all steps done" in second.stderr
-    assert (tmp_path / "world_scene" / "export" / "scene" / "config.json").is_file()
 
 
 @pytest.mark.parametrize(

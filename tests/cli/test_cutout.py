@@ -112,3 +112,46 @@ def test_a_whole_picture_shows_more_than_its_subject(call, things, tmp_path):
     grey = [(np.abs(one - 128) < 3).mean() for one in seen]
     assert grey[0] > 0.4
     assert grey[1] < 0.35  # above and below a picture that is wider than high
+
+
+def cut(call, source, out, form):
+    result = call("cutout", source, "-o", out, "--to", form)
+    assert result.exit_code == 0, result.output
+    assert read_metadata(out) == {}
+    return load_image(out)
+
+
+def test_a_cut_out_is_written_at_full_size_and_can_be_given_back(call, on_white, tmp_path):
+    source = tmp_path / "dog.png"
+    on_white.save(source)
+    whole = cut(call, source, tmp_path / "rgba.png", "rgba")
+    mask = cut(call, source, tmp_path / "mask.png", "mask").convert("L")
+    assert whole.size == mask.size == on_white.size
+    solid = np.asarray(mask) == 255  # soft edges have the subject's own colours
+    assert np.array_equal(np.asarray(whole)[solid, :3], np.asarray(on_white)[solid])
+    assert np.array_equal(np.asarray(whole)[..., 3], np.asarray(mask))
+    assert 0.02 < np.asarray(mask).mean() / 255 < 0.95
+    frames = [
+        cut(call, one, tmp_path / f"{number}.png", "frame").tobytes()
+        for number, one in enumerate(
+            [source, f"{source}:{tmp_path / 'mask.png'}", tmp_path / "rgba.png"]
+        )
+    ]
+    first, second, third = (np.frombuffer(one, np.uint8).astype(int) for one in frames)
+    for other in (second, third):  # masks and colours of soft edges have 8 bits in files
+        assert np.abs(first - other).mean() < 1
+
+
+def test_a_mask_that_was_given_is_the_one_that_is_written(call, photo, tmp_path):
+    drawn = Image.new("L", load_image(photo).size)
+    drawn.paste(255, (10, 10, 120, 90))
+    drawn.save(tmp_path / "drawn.png")
+    found = cut(call, f"{photo}:{tmp_path / 'drawn.png'}", tmp_path / "again.png", "mask")
+    assert np.array_equal(np.asarray(found.convert("L")), np.asarray(drawn))
+
+
+def test_transparency_needs_a_format_that_has_it(call, photo, tmp_path):
+    result = call("cutout", photo, "-o", tmp_path / "out.jpg", "--to", "rgba")
+    assert result.exit_code == 2
+    assert "no transparency" in result.stderr
+    assert not (tmp_path / "out.jpg").exists()

@@ -9,7 +9,6 @@ import pytest
 from PIL import Image, ImageCms
 
 from swiftpie import InputError, Session
-from swiftpie.backbones.presets import PRESETS
 from swiftpie.cli.console import Target
 from swiftpie.cli.drawing.edit import EditJob, carry_out, warn_of_losses
 from swiftpie.config import MaskRule
@@ -17,7 +16,7 @@ from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.originals import read_original
 from swiftpie.imageio.writing import PictureData, encode_image, read_metadata
 from swiftpie.masks import load_mask
-from swiftpie.pipelines.request import EditRequest, resolved_scales
+from swiftpie.pipelines.request import EditRequest
 from swiftpie.pipelines.settings import EditMethod, EditMode, EditSettings, Scales
 from tests.backbones import tiny_models
 from tests.cli.test_insert import FORMATS
@@ -132,17 +131,6 @@ def test_a_picture_keeps_what_its_file_holds_where_the_edit_changes_nothing(
     assert "JPEG compresses all pixels again" in told
 
 
-@pytest.mark.parametrize("mode", [None, *EditMode])
-def test_strengths_that_are_not_given_belong_to_the_mode_and_to_a_new_subject(mode):
-    photo, given = Image.new("RGB", (64, 64)), Scales(text_scale=1.5)
-    settings = EditSettings(mode=mode, scales=given)
-    request = EditRequest(image=photo, prompt=PROMPT, seed=0, settings=settings)
-    for preset in map(PRESETS.get, ("sd-turbo", "mini")):
-        found = resolved_scales(preset, request)
-        assert found == replace(Scales.for_edit(preset, mode=mode), text_scale=1.5)
-        assert given.given == {"text_scale": 1.5}
-
-
 @pytest.fixture(scope="module")
 def weights_folder(tmp_path_factory):
     """Stable Diffusion 2.1's layout with a public adapter and an inversion network, all tiny."""
@@ -153,10 +141,8 @@ def weights_folder(tmp_path_factory):
     return root
 
 
-@pytest.mark.parametrize(
-    "options", [["--dtype", "bfloat16"], ["--mode", "released", "--box", "0.2,0.2,0.7,0.8"]]
-)
-def test_published_weights_edit(call, weights_folder, picture, tmp_path, options):
+def test_published_weights_edit(call, weights_folder, picture, tmp_path):
+    options = ("--mode", "released", "--dtype", "bfloat16", "--box", "0.2,0.2,0.7,0.8")
     out, mask = tmp_path / "out.webp", tmp_path / "mask.png"
     result = call(
         *("edit", picture, PROMPT, "-o", out, "--save-region", mask, "--json", *options),
@@ -239,30 +225,28 @@ def test_mistakes_are_told_without_loading_a_model(call, picture, tmp_path, opti
     assert not out.exists()
 
 
-def test_a_picture_that_is_missing_is_an_image_error(call, tmp_path):
-    result = call("edit", tmp_path / "none.png", PROMPT, "-o", tmp_path / "out.png")
-    assert result.exit_code == 3
-    assert "none.png" in result.stderr
-
-
-def test_several_edits_are_numbered_and_each_repeats_by_its_seed(call, picture, tmp_path):
+def test_every_prompt_of_a_file_gives_numbered_edits_that_repeat_by_their_seeds(
+    call, picture, tmp_path
+):
+    (tmp_path / "prompts.txt").write_text("a photo at night\n\n# later\na photo in the snow\n")
     options = ("--box", "0.2,0.2,0.8,0.9", "--variation", 0.8)
     places = ("-o", tmp_path / "out.png", "--save-region", tmp_path / "where.png")
     shown = ("--strip", tmp_path / "strip.png", "--seed", 7, "-n", 2, "--json")
-    result = call("edit", picture, "a photo at night", *places, *shown, *options)
+    result = call("edit", picture, f"@{tmp_path / 'prompts.txt'}", *places, *shown, *options)
     assert result.exit_code == 0, result.output
-    told = json.loads(result.stdout)["pictures"]
-    assert [one["seed"] for one in told] == [7, 8]
-    assert {path.name for path in tmp_path.iterdir()} == {
-        *("before.png", "out-1.png", "out-2.png"),
-        *("where-1.png", "where-2.png", "strip-1.png", "strip-2.png"),
-    }
-    pictures = [np.asarray(load_image(one["path"])) for one in told]
+    drawn = json.loads(result.stdout)["pictures"]
+    assert [(row["prompt"], row["seed"]) for row in drawn] == [
+        (prompt, seed) for prompt in ("a photo at night", "a photo in the snow") for seed in (7, 8)
+    ]
+    names = {f"{name}-{n}.png" for name in ("out", "where", "strip") for n in (1, 2, 3, 4)}
+    assert {path.name for path in tmp_path.glob("*.png")} == {"before.png", *names}
+    pictures = [np.asarray(load_image(row["path"])) for row in drawn]
     assert np.any(pictures[0] != pictures[1])
     again = ("-o", tmp_path / "again.png", "--seed", 8)
     assert call("edit", picture, "a photo at night", *again, *options).exit_code == 0
     assert np.array_equal(np.asarray(load_image(tmp_path / "again.png")), pictures[1])
-    assert read_metadata(tmp_path / "again.png")["variation"] == "0.8"
+    stored = read_metadata(tmp_path / "again.png")
+    assert (stored["variation"], stored["prompt"]) == ("0.8", "a photo at night")
 
 
 @pytest.mark.parametrize("words", ["a sleeping dog", "a dog and a lion", "wearing a red crown"])
@@ -284,19 +268,6 @@ def test_edits_in_which_nothing_is_random_are_told_to_be_the_same(call, picture,
     result = call(*dyed, "--seed", 2)
     assert result.exit_code == 0
     assert "warning: --seed has no effect" in result.stderr
-
-
-def test_every_prompt_of_a_file_gives_an_edit(call, picture, tmp_path):
-    (tmp_path / "prompts.txt").write_text("a photo at night\n\n# later\na photo in the snow\n")
-    prompts = f"@{tmp_path / 'prompts.txt'}"
-    result = call("edit", picture, prompts, "-o", tmp_path / "out.png", "--json")
-    assert result.exit_code == 0, result.output
-    told = json.loads(result.stdout)["pictures"]
-    assert [one["prompt"] for one in told] == ["a photo at night", "a photo in the snow"]
-    assert [read_metadata(one["path"])["prompt"] for one in told] == [
-        "a photo at night",
-        "a photo in the snow",
-    ]
 
 
 def changed_by_chord(path, out, region):

@@ -54,6 +54,9 @@ def test_a_photograph_is_changed_in_its_region_alone(call, hamster, photo, tmp_p
         (["replace", "SUBJECT", "PHOTO"], "what to remove"),
         (["remove", "PHOTO", "--mask", "PHOTO", "--box", BOX], "exclude each other"),
         (["remove", "PHOTO", "--mask", "PHOTO", "--point", "0.5,0.5"], "exclude each other"),
+        (["remove", "PHOTO", "--where", "dog", "--mask", "PHOTO"], "--where and"),
+        (["replace", "cat", "PHOTO", "--where", "dog", "--box", "0,0,1,1"], "--where and"),
+        (["remove", "PHOTO", "--where", "dog", "--point", "0.5,0.5"], "--where and"),
         (["remove", "PHOTO", "--point", "here"], "not a point"),
         (["insert", "SUBJECT", "PHOTO", "--box", "0.5,0,0.4,1"], "not a box"),
         (["insert", "SUBJECT", "PHOTO", "--view", "90,0"], "must lie between"),
@@ -144,3 +147,15 @@ def test_odd_sizes_in_every_format_keep_their_bits_outside(session, identity, tm
 def test_a_photograph_of_twelve_megapixels_keeps_its_bits_outside(session, identity, tmp_path):
     photograph(4000, 3000).save(tmp_path / "large.jpg")
     assert_kept(session, identity, tmp_path / "large.jpg")
+
+
+@pytest.mark.thorough
+def test_the_subject_of_a_picture_is_found_in_it(call, hamster, tmp_path):
+    out = tmp_path / "mask.png"
+    told = call("find", hamster, hamster, "-o", out, "--json", "--is-there")
+    assert told.exit_code == 0, told.output
+    facts = json.loads(told.stdout)
+    mask = load_image(out)
+    assert (facts["path"], mask.size) == (str(out), load_image(hamster).size)
+    assert facts["likeness"] > 0.7
+    assert mask.getextrema()[0] == (0, 255)

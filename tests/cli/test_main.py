@@ -1,10 +1,15 @@
-"""Commands of other distributions."""
+"""The process of the command line, and commands of other distributions."""
+
+import os
+import subprocess
+import sys
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from swiftpie.cli import main
+from swiftpie.cli.main import WAITING, wait_briefly
 from swiftpie.errors import ConfigError, MissingExtra
 
 
@@ -45,3 +50,46 @@ def test_without_the_lab_its_commands_say_how_to_install_it(monkeypatch, command
 def test_commands_that_cannot_be_imported_name_their_distribution(monkeypatch):
     with pytest.raises(ConfigError, match="swiftpie_lab"):
         added(monkeypatch, Broken())
+
+
+# What `swiftpie --version` does to a process before anything loads PyTorch.
+MAIN = """
+import os, sys
+from swiftpie.cli import main
+sys.argv = ["swiftpie", "--version"]
+try:
+    main.main()
+except SystemExit:
+    pass
+print("torch" in sys.modules, os.environ.get("GOMP_SPINCOUNT"), os.environ.get("OMP_WAIT_POLICY"))
+"""
+
+
+def printed_by(code, **environment):
+    clean = {k: v for k, v in os.environ.items() if k not in {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(
+        command, env=clean | environment, capture_output=True, text=True, check=True
+    )
+    return done.stdout.splitlines()[-1]
+
+
+def test_the_command_line_bounds_spinning_before_pytorch_is_loaded():
+    assert printed_by(MAIN) == f"False {WAITING['GOMP_SPINCOUNT']} None"
+
+
+def test_importing_swiftpie_leaves_it_to_the_owner_of_the_process():
+    assert printed_by("import swiftpie, os; print(os.environ.get('GOMP_SPINCOUNT'))") == "None"
+
+
+@pytest.mark.parametrize("name", ["GOMP_SPINCOUNT", "OMP_WAIT_POLICY"])
+def test_a_choice_of_the_user_stays(name, monkeypatch):
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    monkeypatch.setenv(name, "7")
+    wait_briefly()
+    assert {k: os.environ.get(k) for k in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")} == {
+        "GOMP_SPINCOUNT": None,
+        "OMP_WAIT_POLICY": None,
+        name: "7",
+    }

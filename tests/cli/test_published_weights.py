@@ -5,7 +5,6 @@ import json
 import pytest
 from PIL import Image
 
-import swiftpie
 from swiftpie.imageio.writing import read_metadata
 from tests.backbones import tiny_models
 
@@ -63,56 +62,26 @@ def test_what_cannot_be_used_is_named(call, folder, tmp_path, hamster, options, 
     assert not (tmp_path / "out.png").exists()
 
 
-def test_an_identity_is_saved_and_inspected_without_asking_for_the_weights_again(
-    call, folder, tmp_path, hamster
-):
+def test_an_identity_is_saved_inspected_and_drawn(call, folder, tmp_path, hamster):
     chosen = ("--preset", "sd-turbo", "--weights", folder / "pipeline", "--offline")
     parts = ("--adapter", folder / "own.safetensors", "--image-encoder", folder / "encoder")
-    saved, made = tmp_path / "saved.spid", tmp_path / "made.spid"
-    for options in ((), ("--dtype", "bfloat16", "--force")):
-        result = call("identity", "save", hamster, "-o", saved, *chosen, *parts, *options)
-        assert result.exit_code == 0, result.output
-    session = swiftpie.load(
-        "sd-turbo",
-        weights=folder / "pipeline",
-        adapter=folder / "own.safetensors",
-        image_encoder=folder / "encoder",
-        dtype="bfloat16",
-    )
-    session.save_identity(session.encode_identity(hamster), made)
-    assert made.read_bytes() == saved.read_bytes()
-    for file in (saved, made):
-        facts = json.loads(call("identity", "inspect", file, "--json").stdout)
-        assert (facts["preset"], facts["is_readable"]) == ("sd-turbo", None)
-        assert "networks can tell" in call("identity", "inspect", file).stdout
-    half = ("--dtype", "bfloat16", "--size", "64x64")
-    drawn = personalize(call, folder, saved, tmp_path / "out.png", *half)
+    saved, half = tmp_path / "saved.spid", ("--dtype", "bfloat16")
+    result = call("identity", "save", hamster, "-o", saved, *chosen, *parts, *half)
+    assert result.exit_code == 0, result.output
+    facts = json.loads(call("identity", "inspect", saved, "--json").stdout)
+    assert (facts["preset"], facts["is_readable"]) == ("sd-turbo", None)
+    assert "networks can tell" in call("identity", "inspect", saved).stdout
+    drawn = personalize(call, folder, saved, tmp_path / "out.png", *half, "--size", "64x64")
     assert drawn.exit_code == 0, drawn.output
 
 
-def test_a_scale_without_effect_is_told_for_a_public_adapter(call, folder, tmp_path, hamster):
+@pytest.mark.parametrize(("more", "is_idle"), [((), True), (("--detail", "joint"), False)])
+def test_a_scale_without_effect_raises_a_warning(call, folder, tmp_path, hamster, more, is_idle):
     public = tiny_models.make_public_adapter(folder / "public.safetensors", "sd21", is_shallow=True)
-    out, small = tmp_path / "out.png", ("--size", "64x64")
-    result = personalize(
-        call, folder, hamster, out, "--adapter", public, "--detail-scale", 0.3, *small
-    )
+    scale = ("--adapter", public, "--detail-scale", 0.3, "--size", "64x64")
+    result = personalize(call, folder, hamster, tmp_path / "out.png", *scale, *more)
     assert result.exit_code == 0, result.output
-    assert "warning: --detail-scale 0.3 has no effect" in result.stderr
-    assert "--detail joint" in result.stderr
-    whole = personalize(
-        call, folder, hamster, out, "--adapter", public, "--detail-scale", 1, *small, "--force"
-    )
-    assert "warning: --detail-scale 1.0 has no effect" in whole.stderr
-    joint = personalize(
-        *(call, folder, hamster, out, "--adapter", public, "--detail-scale", 0.3, *small),
-        *("--detail", "joint", "--json", "--force"),
-    )
-    assert joint.exit_code == 0, joint.output
-    assert "has no effect" not in joint.stderr
-    assert json.loads(joint.stdout)["branches"] == ["semantic", "joint detail"]
-    own = personalize(call, folder, hamster, tmp_path / "own.png", "--detail-scale", 0.3, *small)
-    assert own.exit_code == 0, own.output
-    assert "has no effect" not in own.stderr
+    assert ("warning: --detail-scale 0.3 has no effect" in result.stderr) == is_idle
 
 
 def test_mini_takes_no_adapter(call, folder, tmp_path, hamster):

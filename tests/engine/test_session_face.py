@@ -90,5 +90,5 @@ def test_faces_and_guidance_draw_in_the_scope_of_the_engine_and_from_the_caches(
     assert np.array_equal(*pictures)
     assert len(seen) == 2 * 4
     assert all(seen)
-    assert len(encoded) == 2  # the person, and nobody, for two pictures
+    assert len(encoded) == 2  # the person, and no person, for two pictures
     assert sorted(watched.asked) == [("",), ("a person on a beach",)]

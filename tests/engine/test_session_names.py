@@ -1,4 +1,4 @@
-"""Pictures of those whom a sentence names, from the library."""
+"""Subjects that a sentence names come from the library."""
 
 import logging
 
@@ -28,7 +28,7 @@ def robots(session):
     return session.generate(SNOW, seed=3).images[0]
 
 
-def test_a_sentence_draws_whom_it_names_and_tells_so(session, cat, caplog):
+def test_a_sentence_draws_and_records_the_subjects_that_it_names(session, cat, caplog):
     with caplog.at_level(logging.INFO, "swiftpie"):
         drawn = session.generate(BEACH, seed=3)
     assert np.array_equal(pixels(drawn), pixels(session.personalize(cat, BEACH, seed=3)))
@@ -47,7 +47,7 @@ def test_a_second_subject_comes_by_name_beside_one_that_is_given(session, cat):
     assert session.generate("Tom on a beach", subjects=cat, seed=3).named == ()
 
 
-def test_nobody_is_refused_with_names_that_are_near(session):
+def test_an_unknown_name_is_refused_with_similar_ones(session):
     with pytest.raises(InputError, match=r"Spelled alike: .*elephant"):
         session.generate("an elefant on a beach")
     with pytest.raises(InputError, match=r"Spelled alike: .*elephant"):

@@ -1,5 +1,3 @@
-"""What an engine does once can be done before anybody waits for it."""
-
 from dataclasses import replace
 
 import pytest
@@ -35,7 +33,7 @@ def test_a_model_that_knows_all_words_is_prepared_to_draw_them():
     assert list(plain._runner._sizes.values()) == [{1, 2}]
 
 
-def test_a_model_that_can_draw_nobody_says_what_is_missing(session):
+def test_a_model_without_an_adapter_says_what_is_missing(session):
     plain = Session(replace(session.components, image_encoder=None, inversion=None))
     with pytest.raises(CapabilityError, match="adapter"):
         list(warm_up(plain))

@@ -60,7 +60,7 @@ class JobDefaults:
 
 @dataclass(frozen=True, kw_only=True)
 class _Row:
-    """What a line says beside the options of its request, its scales and its settings."""
+    """What a line says in addition to the options of request, scales and settings."""
 
     id: str | None = None
     seed: str | int | tuple[int, ...] | None = None
@@ -74,7 +74,7 @@ class _Row:
 
 @dataclass(frozen=True, kw_only=True)
 class _SubjectRow:
-    """What one of several subjects says beside the options of `Subject`."""
+    """What one of several subjects says in addition to the options of `Subject`."""
 
     pictures: str | tuple[str, ...] = ()
     cutout: str | tuple[str, ...] = "auto"

@@ -79,7 +79,7 @@ class Drawer:
     """Draws batches, one model at a time; subjects are encoded once."""
 
     def __init__(self, work: Work, *, is_wanted: Callable[[], bool] = lambda: True) -> None:
-        """Load nothing yet; `is_wanted` is asked before each picture is written."""
+        """Load nothing yet; `is_wanted` is called before each picture is written."""
         self._work = work
         self._is_wanted = is_wanted
         self._missing = dict(work.missing)
@@ -310,22 +310,22 @@ def draw(run: Run, work: Work, *, stop: threading.Event | None = None) -> Iterat
 
 
 @contextmanager
-def stopping(tell: Callable[[], object]) -> Iterator[threading.Event]:
+def stopping(on_first: Callable[[], object]) -> Iterator[threading.Event]:
     """Yield an event that the first SIGINT or SIGTERM sets; a second one interrupts at once.
 
-    `tell` is called at the first.
+    `on_first` is called at the first.
     """
     stop = threading.Event()
 
-    def ask(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - as Python calls it
+    def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - as Python calls it
         if stop.is_set():
             raise KeyboardInterrupt
         stop.set()
-        tell()
+        on_first()
 
     names = (signal.SIGINT, signal.SIGTERM)
     is_ours = threading.current_thread() is threading.main_thread()
-    before = [signal.signal(name, ask) for name in names] if is_ours else []
+    before = [signal.signal(name, handle) for name in names] if is_ours else []
     try:
         yield stop
     finally:

@@ -5,7 +5,7 @@ import platform
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -16,7 +16,7 @@ from swiftpie.backbones.presets import PRESETS, RECIPES, Preset, Recipe, Use
 from swiftpie.backbones.resolve import is_here
 from swiftpie.cli.console import examples, print_json, print_text, write_table
 from swiftpie.cli.options import STREAM, AsJson, CommercialOnly
-from swiftpie.errors import CapabilityError, InputError, MissingExtra
+from swiftpie.errors import ConfigError, InputError, MissingExtra
 
 ORIGIN_FIRST = ("prompt", "source_prompt", "keyword", "recipe", "preset", "seed")  # as people look
 PACKAGES = ("torch", "diffusers", "transformers", "safetensors", "pillow", "numpy")
@@ -51,25 +51,29 @@ COMMAND_OF = {
 ANSWERS = {True: "yes", False: "no", None: "depends"}  # on who you are; the licence says it
 
 app = typer.Typer()
-presets_app = typer.Typer(name="presets")
-app.add_typer(presets_app)
-recipes_app = typer.Typer(name="recipes")
-app.add_typer(recipes_app)
 
 
-@presets_app.callback(
-    invoke_without_command=True,
+@app.command(
     epilog=examples(
-        "swiftpie presets",
-        "swiftpie presets --commercial-only --json",
-        "swiftpie presets show sd-turbo",
-    ),
+        "swiftpie presets", "swiftpie presets --commercial-only --json", "swiftpie presets sd-turbo"
+    )
 )
 def presets(
-    *, context: typer.Context, commercial_only: CommercialOnly = False, as_json: AsJson = False
+    *,
+    name: Annotated[
+        str, typer.Argument(help="One preset; by default all.", show_default=False)
+    ] = "",
+    commercial_only: CommercialOnly = False,
+    as_json: AsJson = False,
 ) -> None:
-    """List the models that can be loaded."""
-    if context.invoked_subcommand is not None:
+    """List the models that can be loaded, or describe one."""
+    if name:
+        _check_listed(commercial_only=commercial_only)
+        facts = _facts(PRESETS.get(name))
+        if as_json:
+            print_json(facts)
+            return
+        _write_facts(facts)
         return
     found = [
         preset for preset in PRESETS.all().values() if preset.is_commercial or not commercial_only
@@ -87,103 +91,71 @@ def presets(
     write_table(rows, headings=("preset", "family", "px", "steps", "can", "commercial use"))
 
 
-@presets_app.command(
+@app.command(
     epilog=examples(
-        "swiftpie presets show mini",
-        "swiftpie presets show sd-turbo --json",
-        "swiftpie presets show sdxl-lightning-4 --commercial-only",
+        "swiftpie recipes", "swiftpie recipes --commercial-only --json", "swiftpie recipes klein"
     )
 )
-def show(
+def recipes(
     *,
-    context: typer.Context,
-    name: Annotated[str, typer.Argument(help="The preset.", show_default=False)],
+    name: Annotated[
+        str, typer.Argument(help="One recipe; by default all.", show_default=False)
+    ] = "",
     commercial_only: CommercialOnly = False,
     as_json: AsJson = False,
 ) -> None:
-    """Describe one preset."""
-    assert context.parent is not None  # `swiftpie presets`, whose options count here too
-    above = context.parent.params
-    preset = PRESETS.get(name)
-    if commercial_only or above["commercial_only"]:
-        _check_commercial(preset)
-    facts = _facts(preset)
-    if as_json or above["as_json"]:
-        print_json(facts)
+    """List the recipes, each a preset with everything that draws your subject, or describe one."""
+    if name:
+        _check_listed(commercial_only=commercial_only)
+        facts = _recipe_facts(RECIPES.get(name))
+        if as_json:
+            print_json(facts)
+        else:
+            _write_recipe(facts)
         return
-    facts["is_commercial"] = ANSWERS[preset.is_commercial]
-    write_table([(key.replace("_", " "), _spell(value)) for key, value in facts.items()])
-
-
-@recipes_app.callback(
-    invoke_without_command=True,
-    epilog=examples(
-        "swiftpie recipes",
-        "swiftpie recipes --commercial-only --json",
-        "swiftpie recipes show sdxl-turbo",
-    ),
-)
-def recipes(
-    *, context: typer.Context, commercial_only: CommercialOnly = False, as_json: AsJson = False
-) -> None:
-    """List the recipes: each is a preset with everything it needs to draw your subject."""
-    if context.invoked_subcommand is not None:
-        return
-    facts = {name: _recipe_facts(recipe) for name, recipe in RECIPES.all().items()}
-    found = [fact for fact in facts.values() if fact["is_commercial"] or not commercial_only]
+    facts_of = [_recipe_facts(recipe) for recipe in RECIPES.all().values()]
+    found = [facts for facts in facts_of if facts["is_commercial"] or not commercial_only]
     if as_json:
         print_json(found)
         return
+    columns = ("name", "use", "image_size_px", "steps")
     rows = [
         (
-            *(
-                str(entry["name"]),
-                str(entry["use"]),
-                str(entry["image_size_px"]),
-                str(entry["steps"]),
-            ),
-            *(_spell(entry["is_on_disk"]), _answer(entry["is_commercial"])),
+            *(str(facts[column]) for column in columns),
+            *(_spell(facts["is_on_disk"]), ANSWERS[facts["is_commercial"]]),
         )
-        for entry in found
+        for facts in found
     ]
     write_table(rows, headings=("recipe", "for", "px", "steps", "here", "commercial use"))
 
 
-@recipes_app.command(
-    name="show",
-    epilog=examples("swiftpie recipes show sdxl-turbo", "swiftpie recipes show face-plus --json"),
-)
-def show_recipe(
-    *,
-    context: typer.Context,
-    name: Annotated[str, typer.Argument(help="The recipe.", show_default=False)],
-    as_json: AsJson = False,
-) -> None:
-    """Describe one recipe: its parts, their versions and their licences."""
-    assert context.parent is not None  # `swiftpie recipes`, whose options count here too
-    facts = _recipe_facts(RECIPES.get(name))
-    if as_json or context.parent.params["as_json"]:
-        print_json(facts)
-        return
-    terms = facts.pop("licences")
-    parts = facts.pop("parts")
-    assert isinstance(terms, list)
-    assert isinstance(parts, list)
-    facts["is_commercial"] = _answer(facts["is_commercial"])
-    write_table([(key.replace("_", " "), _spell(value)) for key, value in facts.items()])
+def _check_listed(*, commercial_only: bool) -> None:
+    if commercial_only:
+        raise ConfigError(
+            "--commercial-only came with a name, and it selects from the list. Leave one out."
+        )
+
+
+def _write_facts(facts: dict[str, Any]) -> None:
+    shown = facts | {"is_commercial": ANSWERS[facts["is_commercial"]]}
+    write_table([(key.replace("_", " "), _spell(value)) for key, value in shown.items()])
+
+
+def _write_recipe(facts: dict[str, Any]) -> None:
+    """Write a recipe, its parts with their versions, and their licences."""
+    _write_facts({key: facts[key] for key in facts if key not in ("parts", "licences")})
     print_text("\n")
-    write_table(
-        [
-            (part["part"], part["place"], (part["revision"] or "newest")[:REVISION])
-            for part in parts
-        ],
-        headings=("part", "where it is published", "version"),
-    )
+    parts = [
+        (part["part"], part["place"], (part["revision"] or "newest")[:REVISION])
+        for part in facts["parts"]
+    ]
+    write_table(parts, headings=("part", "where it is published", "version"))
     print_text("\n")
-    write_table(
-        [(term["part"], term["licence"], _answer(term["is_commercial"])) for term in terms],
-        headings=("part", "licence", "commercial"),
-    )
+    terms = [
+        (term["part"], term["licence"], ANSWERS[term["is_commercial"]])
+        for term in facts["licences"]
+    ]
+    write_table(terms, headings=("part", "licence", "commercial"))
 
 
 @app.command(epilog=examples("swiftpie doctor", "swiftpie doctor --json"))
@@ -193,7 +165,6 @@ def doctor(*, as_json: AsJson = False) -> None:
 
     cuda = [f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())]
     optional = {name: _version(name) for name in OPTIONAL_PACKAGES}
-    here = {name: is_on_disk(preset) for name, preset in PRESETS.all().items()}
     facts: dict[str, object] = {
         "swiftpie": __version__,
         "python": platform.python_version(),
@@ -205,19 +176,13 @@ def doctor(*, as_json: AsJson = False) -> None:
         "threads": torch.get_num_threads(),
         "devices": ["cpu", *cuda, *(["mps"] if torch.backends.mps.is_available() else [])],
         "free_memory_gib": round(free_main_memory() / 2**30, 2),
-        "weights": {
-            name: {"source": PRESETS.get(name).source, "is_on_disk": is_here}
-            for name, is_here in here.items()
-        },
+        "recipes_here": [name for name, recipe in RECIPES.all().items() if is_here(recipe)],
         "package_folder": str(Path(__file__).parents[2]),
         "offline": {name: os.environ.get(name, "not set") for name in OFFLINE_VARIABLES},
     }
     if as_json:
         print_json(facts)
         return
-    facts["weights"] = {
-        name: _place(PRESETS.get(name), is_here=is_here) for name, is_here in here.items()
-    }
     facts["optional_packages"] = {
         name: version or f'not installed; pip install "swiftpie[{OPTIONAL_PACKAGES[name]}]"'
         for name, version in optional.items()
@@ -300,46 +265,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def is_on_disk(preset: Preset) -> bool:
-    """Whether the weights of `preset` and its base are here: in the package or the hub's cache.
-
-    Weights that users download by hand are not found.
-    """
-    if preset.repository is None:
-        return preset.source.startswith("package:")
-    return _is_cached(preset.repository, preset.file) and (
-        preset.base is None or _is_cached(preset.base, None)
-    )
-
-
-def _is_cached(repository: str, file: str | None) -> bool:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    try:
-        folder = Path(snapshot_download(repository, local_files_only=True))
-    except LocalEntryNotFoundError:
-        return False
-    return (folder / file).is_file() if file else any(folder.glob("*/*.safetensors"))
-
-
-def _place(preset: Preset, *, is_here: bool) -> str:
-    if preset.source.startswith("local:"):
-        return f"bring them with --weights: {preset.source.removeprefix('local:')}"
-    return f"{'on disk' if is_here else 'not here'}, {preset.source}"
-
-
-def _check_commercial(preset: Preset) -> None:
-    if preset.is_commercial:
-        return
-    reason = "depends on who you are" if preset.is_commercial is None else "is not allowed"
-    raise CapabilityError(
-        f"The licence of {preset.name!r} is {preset.licence!r}; commercial use {reason}. Choose "
-        "a preset whose licence allows it to everyone, from `swiftpie presets --commercial-only`."
-    )
-
-
-def _facts(preset: Preset) -> dict[str, object]:
+def _facts(preset: Preset) -> dict[str, Any]:
     return {name: getattr(preset, name, None) for name in FACTS} | {
         "steps": len(preset.timesteps),
         "timesteps": list(preset.timesteps),
@@ -349,7 +275,7 @@ def _facts(preset: Preset) -> dict[str, object]:
     }
 
 
-def _recipe_facts(recipe: Recipe) -> dict[str, object]:
+def _recipe_facts(recipe: Recipe) -> dict[str, Any]:
     """Return the facts of a recipe that need no network."""
     preset = recipe.apply()
     terms = licences.recipe_terms(recipe)
@@ -389,11 +315,6 @@ def _together(answers: list[bool | None]) -> bool | None:
     if False in answers:
         return False
     return None if None in answers else True
-
-
-def _answer(is_commercial: object) -> str:
-    assert is_commercial is None or isinstance(is_commercial, bool)
-    return ANSWERS[is_commercial]
 
 
 def _capabilities(preset: Preset) -> list[str]:

@@ -214,7 +214,7 @@ def _collect(
         if subjects.resolve() in (out.resolve(), *out.resolve().parents):
             raise ConfigError(
                 f"--out '{out}' lies in --subjects '{subjects}', so drawn pictures would become "
-                "subjects. Choose a folder beside it."
+                "subjects. Choose another folder."
             )
         lines = read_prompts(f"{PROMPT_FILE}{prompts}")
         root = subjects.parent if subjects.is_file() else subjects

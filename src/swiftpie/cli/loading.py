@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from swiftpie.backbones.presets import Recipe
     from swiftpie.engine.session import Session
 
-NO_LICENCE = "not stated, ask its publisher"
+NO_LICENCE = "not stated; see its publisher"
 SMALL_BYTES = 1 << 20
 SHOWN = 12  # letters of a commit
 
@@ -37,9 +37,9 @@ def confirm_download(needs: "DownloadPlan", *, yes: bool) -> None:
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise ConfigError(
-            f"{len(needs.missing)} files are missing here, and without a terminal nobody can "
-            "confirm their download. Add --yes to the same command, or run `swiftpie fetch` with "
-            "the same options before."
+            f"{len(needs.missing)} files are missing here, and without a terminal their "
+            "download cannot be confirmed. Add --yes to the same command, or run `swiftpie fetch` "
+            "with the same options before."
         )
     typer.confirm("Fetch them?", default=True, abort=True, err=True)
 
@@ -104,7 +104,7 @@ def open_session(
     Missing files are reported, and downloaded if the user agrees or `yes` is set.
 
     Raises:
-        ConfigError: Files are missing and there is no terminal to ask on.
+        ConfigError: Files are missing and there is no terminal for the question.
     """
     from swiftpie.engine.plan import load_session
 

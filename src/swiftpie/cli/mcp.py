@@ -93,12 +93,13 @@ def _load(loading: LoadOptions) -> "Session":
 
 
 def _check_downloads(loading: LoadOptions) -> None:
-    """Download what is missing with --yes; the protocol leaves no way to ask."""
+    """Download what is missing with --yes; the protocol has no questions."""
     needs = plan_downloads(loading)
     if needs.bytes_left and not loading.get("yes", False):
         raise ConfigError(
-            f"{len(needs.missing)} files of the model are missing, and nobody can confirm their "
-            "download here. Run `swiftpie fetch` with the same options before, or add --yes."
+            f"{len(needs.missing)} files of the model are missing, and their download "
+            "cannot be confirmed here. Run `swiftpie fetch` with the same options before, or add "
+            "--yes."
         )
     needs.fetch()
 

@@ -20,86 +20,38 @@ STREAM = "-"  # stands for standard input or output
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic")
 REQUIRED = inspect.Parameter.empty
 
-PANELS: Mapping[str, tuple[str, ...]] = {
-    "Picture": (
-        *(
-            "seed",
-            "num_images",
-            "size",
-            "side",
-            "size_px",
-            "identity_guidance",
-            "style_reference",
-            "style_by",
-            "style_scale",
-            "also",
-            "subject",
-        ),
-        *(
-            "keyword",
-            "source_prompt",
-            "prompt",
-            "negative_prompt",
-            "method",
-            "mode",
-            "start",
-            "rule",
-        ),
-        *("variation", "by_name"),
-    ),
-    "Place": (
-        "scene",
-        "cutout",
-        "cutouts",
-        "mask",
-        "where",
-        "detail_mask",
-        "box",
-        "boxes",
-        "views",
-        "flip",
-        "tilt",
-    ),
-    "Strength": (
-        "identity_scale",
-        "detail_scale",
-        "background_scale",
-        "text_scale",
-        "balance",
-        "layers",
-    ),
-    "ChordEdit": (
-        *("t_start", "delta", "t_end", "step_scale", "noise_samples", "chord_steps"),
-        "without_refinement",
-    ),
-    "Face": ("face", "face_number", "encoder", "face_models", "judge", "judge_models"),
-    "Model": (
-        *("recipe", "preset", "steps", "weights", "base", "adapter", "detail", "image_encoder"),
-        *("autoencoder", "inversion", "lora_scale", "face_version", "dtype", "allow_pickle"),
-        *("offline", "yes", "dry_run"),
-    ),
-    "Computing": ("device", "engine", "threads"),
-    "Output": (
-        *("out", "to", "file_format", "as_json", "force", "save_subject_mask", "save_region"),
-        *("strip", "sheet", "preview_mask"),
-    ),
-    "Cases": (
-        *("cases", "data", "data_path", "num_subjects"),
-        *("identities", "prompts", "subjects", "all_references", "results"),
-    ),
-    "Judges": (
-        *("clip", "clip_small", "dino", "dino_small", "siglip2", "lpips", "aesthetic"),
-        "image_reward",
-        "judges",
-    ),
-    "Run": (
-        *("overrides", "time_limit", "resume", "processes", "batch_size", "strict", "update"),
-        *("only_checks", "uses_ray"),
-    ),
-    "Training": ("rank", "learning_rate", "num_scenes"),
-    "Jobs": ("subject_folder", "prompt_file", "seeds"),
+PANELS: Mapping[str, str] = {
+    "Picture": """
+            seed num_images size side size_px identity_guidance style_reference style_by
+            style_scale also subject keyword source_prompt prompt negative_prompt method
+            mode start rule variation by_name
+        """,
+    "Place": "scene cutouts mask where detail_mask box boxes views flip tilt",
+    "Strength": "identity_scale detail_scale background_scale text_scale balance layers",
+    "ChordEdit": "t_start delta t_end step_scale noise_samples chord_steps without_refinement",
+    "Face": "face face_number encoder face_models judge judge_models",
+    "Model": """
+            recipe preset steps weights base adapter detail image_encoder autoencoder
+            inversion lora_scale face_version dtype allow_pickle offline yes dry_run
+        """,
+    "Computing": "device engine threads",
+    "Output": """
+            out to file_format as_json force save_subject_mask save_region strip sheet
+            preview_mask
+        """,
+    "Cases": """
+            cases data data_path num_subjects identities prompts subjects all_references
+            results
+        """,
+    "Judges": "clip clip_small dino dino_small siglip2 lpips aesthetic image_reward judges",
+    "Run": """
+            overrides time_limit resume processes batch_size strict update only_checks
+            uses_ray
+        """,
+    "Training": "rank learning_rate num_scenes",
+    "Jobs": "subject_folder prompt_file seeds",
 }
-"""Groups of the help pages: the options of each, by the names of their parameters."""
+"""Groups of the help pages: the names of the parameters of each."""
 
 
 class FieldOptions(NamedTuple):
@@ -206,7 +158,7 @@ def _parameter(field: OptionField, *, is_whole: bool, is_required: bool) -> insp
 
 def arrange(command: Any) -> None:  # noqa: ANN401 - Typer's own copy of Click has no public types
     """Group the options of a command and of its subcommands; flags show no value."""
-    panel_of = {name: panel for panel, names in PANELS.items() for name in names}
+    panel_of = {name: panel for panel, names in PANELS.items() for name in names.split()}
     for param in command.get_params(typer.Context(command)):  # --help among them
         if param.param_type_name == "option":
             param.rich_help_panel = panel_of.get(param.name)

@@ -1,6 +1,6 @@
 """Content credentials (C2PA): signed statements of what made a picture, written and checked.
 
-The key is the user's, or a local one that is made once. Nobody's list of trust has a local key: it
+The key is the user's, or a local one that is made once. No list of trust has a local key: it
 shows that a file is unchanged since it was signed, and not who signed it. Nothing is fetched.
 """
 

@@ -48,7 +48,7 @@ def load(
     Args:
         preset: One of `swiftpie presets`.
         recipe: One of `swiftpie recipes`, or a `Recipe`, instead of a preset. It chooses a preset
-            and the weights beside it. "auto" takes the best recipe whose weights are on this
+            and its further weights. "auto" takes the best recipe whose weights are on this
             machine and that fits it.
         device: A torch device, as "cpu" or "cuda". "auto" is the best one of this machine, and the
             processor for networks as small as those of mini.
@@ -57,7 +57,7 @@ def load(
             same to the last bit whatever is installed. Networks that are too large for their
             device are offloaded in any case, which changes no picture.
         cache_mib: Limit in MiB of what is kept for later calls; see `Session`.
-        **choices: What to load instead of, or beside, the networks of the preset: `weights`,
+        **choices: What to load in place of networks of the preset, or in addition: `weights`,
             `base`, `adapter`, `image_encoder`, `inversion`, `reference` are paths; `steps`,
             `dtype`, `plan`, `face_version`, `lora_scale`, `allow_pickle` and `offline` are
             settings. See `swiftpie.backbones.choices`.

@@ -1,4 +1,4 @@
-"""OpenVINO is there when it is asked for, tells nobody, and has the cores to itself."""
+"""OpenVINO is imported late, reports nothing, and has the cores to itself."""
 
 import importlib
 import importlib.util

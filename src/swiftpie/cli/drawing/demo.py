@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from swiftpie import __version__
-from swiftpie.cli.console import examples, print_json, request_facts, say
+from swiftpie.cli.console import examples, say
 from swiftpie.cli.loading import open_session
-from swiftpie.cli.options import AsJson, Force
+from swiftpie.cli.options import Force
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 PRESET = "mini"
 CELL_PX, SIZE = 256, (512, 512)
 LIGHTS = ("by day", "at sunset", "at night", "in rain, fog or snow")
-SCENE_FACTS = ("prompt", "seed", "subject")  # of a picture, in JSON
 
 app = typer.Typer()
 
@@ -58,15 +57,12 @@ SCENES = (  # of each subject one in each of `LIGHTS`
 )
 
 
-@app.command(
-    epilog=examples("swiftpie demo", "swiftpie demo --out pictures --force", "swiftpie demo --json")
-)
+@app.command(epilog=examples("swiftpie demo", "swiftpie demo --out pictures --force"))
 def demo(
     *,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the pictures.")] = (
         Path("swiftpie-demo")
     ),
-    as_json: AsJson = False,
     force: Force = False,
 ) -> None:
     """Put four photographed subjects into places in four lights, with the packaged model."""
@@ -101,28 +97,16 @@ def demo(
     picture = contact_sheet(rows, cell_px=CELL_PX, captions=("the subject", *LIGHTS))
     save_image(picture, sheet, metadata=common, force=force)
 
-    stages = results[0].timings_ms
-    medians = {
-        stage: round(statistics.median(result.timings_ms[stage] for result in results), 2)
-        for stage in stages
-    }
-    threads = torch.get_num_threads()
-    say(f"loading took {load_ms:.0f} ms; each picture then took {medians['total']:.0f} ms")
+    total, place = (
+        statistics.median(result.timings_ms[stage] for result in results)
+        for stage in ("total", "scene")
+    )
+    say(f"loading took {load_ms:.0f} ms; each picture then took {total:.0f} ms")
     say(
-        f"({medians['scene']:.0f} ms of it for the place; one step each for subject and place; "
-        f"medians of {len(SCENES)} pictures on {threads} CPU threads)"
+        f"({place:.0f} ms of it for the place; one step each for subject and place; medians of "
+        f"{len(SCENES)} pictures on {torch.get_num_threads()} CPU threads)"
     )
     say(f"the picture is {sheet}")
-    if as_json:
-        rows_of_json = [
-            {"path": str(path), "scene": result.origin["scene"]}
-            | {name: getattr(scene, name) for name in SCENE_FACTS}
-            for path, scene, result in zip(paths, SCENES, results, strict=True)
-        ]
-        machine = {"threads": threads, "torch": torch.__version__}
-        drawn = request_facts(PRESET, results[0].scales, pictures[0])
-        timings = {"load_ms": round(load_ms, 1), "timings_ms": medians}
-        print_json({"picture": str(sheet), "pictures": rows_of_json, **drawn, **timings, **machine})
 
 
 @app.command(epilog=examples("swiftpie samples samples", "swiftpie samples . --force"))

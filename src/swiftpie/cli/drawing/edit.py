@@ -91,11 +91,11 @@ class EditJob(NamedTuple):
 
 
 class Person(NamedTuple):
-    """Someone whose face an edit draws."""
+    """The person whose face an edit draws."""
 
     chosen: "ChosenFace"
     encoder: "FaceEncoder"
-    agreed: "DownloadPlan"  # what the networks need, if the user was asked about it
+    agreed: "DownloadPlan"  # what the networks need, if the user agreed to it
 
 
 @app.command(
@@ -222,7 +222,7 @@ def _read_person(
         return None
     if subjects:
         raise ConfigError(
-            "--face and --subject exclude each other: an edit draws one newcomer. Leave one out."
+            "--face and --subject exclude each other: an edit draws one new subject. Leave one out."
         )
     settings, agreed = with_face_files(settings, loading)
     encoder = settings.open()

@@ -143,7 +143,7 @@ def with_face_files(
     networks need, to be downloaded once a face is found; it is empty if there was no question.
 
     Raises:
-        ConfigError: Files are missing and there is no terminal to ask on.
+        ConfigError: Files are missing and there is no terminal for the question.
     """
     from swiftpie.backbones.downloads import DownloadPlan
     from swiftpie.backbones.face_files import fetched, plan_faces, with_files

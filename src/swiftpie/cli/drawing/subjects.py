@@ -40,7 +40,7 @@ def read_source(texts: list[str]) -> "Source":
             f"'{' '.join(words)}' is {len(words)} words and no file. Put a sentence into quotes, "
             'as in "a dog on a beach", and give each further subject by --also.'
         )
-    named = [who for text in words if (who := named_by(text))]
+    named = [known for text in words if (known := named_by(text))]
     if named and len(texts) > 1:
         raise ConfigError(
             f"The name {named[0].word!r} came with other pictures, and is a whole subject. "
@@ -104,19 +104,19 @@ def _cut_by(source: "Pictures", cutouts: list[str]) -> "Pictures":
     from swiftpie.models.cutout import parse_search
     from swiftpie.types import CutoutMethod
 
-    masks, ways = list(source.masks), ["auto"] * len(cutouts)
-    for number, way in enumerate(cutouts):
+    masks, methods = list(source.masks), ["auto"] * len(cutouts)
+    for number, cutout in enumerate(cutouts):
         if masks[number] is not None:
             continue
-        search = parse_search(way)
+        search = parse_search(cutout)
         if search is None:
-            masks[number] = read_picture(way)
+            masks[number] = read_picture(cutout)
             continue
         if search.way is CutoutMethod.REMBG:
             rembg.locate(search.model)  # reports a mistake before a model is loaded
-        ways[number] = way
-    is_plain = set(ways) == {"auto"}
-    return replace(source, masks=tuple(masks), cutouts=("auto",) if is_plain else tuple(ways))
+        methods[number] = cutout
+    is_plain = set(methods) == {"auto"}
+    return replace(source, masks=tuple(masks), cutouts=("auto",) if is_plain else tuple(methods))
 
 
 def named_facts(named: "Sequence[Named]") -> dict[str, Any]:

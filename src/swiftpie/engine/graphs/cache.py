@@ -34,12 +34,12 @@ from swiftpie.imageio.atomic import TEMPORARY, atomic_folder
 
 logger = logging.getLogger(__name__)
 
-TELLING_S = 1.0  # longer work is logged at its end, too
+LOGGED_S = 1.0  # longer work is logged at its end, too
 MAX_OPEN = 12  # graphs in memory, each with weights of its own, or more if these take
 MOST_OPEN_BYTES = 2 << 30  # together no more than so much
 PACKAGES = ("openvino", "torch", "diffusers", "transformers")  # that decide what a graph holds
 
-GRAPH = "graph.xml"  # OpenVINO writes the weights beside it, in graph.bin
+GRAPH = "graph.xml"  # OpenVINO writes the weights into graph.bin
 SUMS = "sha256sums.txt"  # of both
 MAX_BYTES = 20 << 30  # of a folder of graphs; those used longest ago are removed beyond
 
@@ -55,7 +55,7 @@ class GraphCache:
         self,
         store: "GraphStore",  # where graphs outlive this process
         *,
-        settings: str,  # whatever else tells graphs apart
+        settings: str,  # what else the graphs depend on
         quantizer: Quantizer | None = None,  # turns some to whole numbers after their export
         precision: Precision | None = None,  # None: what the processor does best
     ) -> None:
@@ -83,7 +83,7 @@ class GraphCache:
             return self._open[key]
 
     def _close_some(self, *, left: int = MAX_OPEN, coming_bytes: int = 0) -> None:
-        """Close the graphs beyond `left` until all fit, beside what is coming; they open again."""
+        """Close the graphs beyond `left` until all fit with what is coming; they open again."""
         while len(self._open) > left:
             held = sum(graph.num_bytes for graph in self._open.values())
             if coming_bytes + held <= MOST_OPEN_BYTES:
@@ -101,7 +101,7 @@ class GraphCache:
         }
         ready = CompiledGraph(self._core.compile_model(graph, DEVICE, hints), function.num_bytes)
         spent = time.perf_counter() - started
-        if spent > TELLING_S:
+        if spent > LOGGED_S:
             logger.info("The %s is ready for OpenVINO after %.0f s.", function.name, spent)
         return ready
 

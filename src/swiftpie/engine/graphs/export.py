@@ -93,7 +93,7 @@ class Sheet:
     format: str = field(default=FORMAT)
 
     def write(self, folder: Path) -> None:
-        """Write it beside the graphs."""
+        """Write it into the folder of the graphs."""
         text = json.dumps(asdict(self), indent=1, sort_keys=True)
         (folder / SHEET).write_text(text + "\n", encoding="utf-8")
 

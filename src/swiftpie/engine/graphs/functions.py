@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from swiftpie.engine.graphs.runtime import Untyped, load, quietly
 from swiftpie.errors import CapabilityError
 
-# Names of what is exported, by which a quantizer tells how.
+# Names of what is exported, by which a quantizer chooses its method.
 DENOISER, INVERSION, ENCODER, DECODER = "denoiser", "inversion", "encoder", "decoder"
 TEXT, TOWER = "text encoder", "image encoder"
 
@@ -71,7 +71,7 @@ class Slot(NamedTuple):
 def outline(arguments: Nested) -> Nested:
     """Return nested tuples and dicts with a `Slot` for each tensor; all else stays as it is.
 
-    Calls with equal outlines share a graph. The text of an outline tells it from all others.
+    Calls with equal outlines share a graph. The text of an outline is unique.
     """
     return _mapped(lambda tensor: Slot(tuple(tensor.shape), tensor.dtype), arguments, Tensor)
 

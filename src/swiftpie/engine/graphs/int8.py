@@ -97,7 +97,7 @@ class Quantizer:
         self.settings = json.dumps([RECIPE, versions("nncf")])
 
     def wants(self, function: Function) -> bool:
-        """Tell whether graphs of `function` are quantised."""
+        """Whether graphs of `function` are quantised."""
         return function.name in CALLS or function.name in NARROWED
 
     def calls(self, function: Function, form: Nested) -> Sequence[Call]:
@@ -248,7 +248,7 @@ def denoiser_calls(components: Components, form: Nested) -> list[DenoiserCall]:
     cell_px = components.preset.latent_cell_px
     installed = components.denoiser.installation
     sources = MASK_SOURCES if installed.finds_regions else (MaskSource.NONE,)
-    # What is drawn beside a picture reads other prompts than what is drawn from words.
+    # With a picture, prompts are read in another form than from words alone.
     for strength, number in product((1.0, 0.0)[: 1 + installed.most_pictures], range(num_calls)):
         if strength == 0 and _matching(recorder, wanted):
             break

@@ -102,7 +102,7 @@ class Threads:
 
     @contextmanager
     def _limited_to(self, count: int) -> Iterator[None]:
-        torch.get_num_threads()  # what a thread asks first gives it torch's number once more
+        torch.get_num_threads()  # the first call in a thread sets torch's number once more
         with self._pools.limit(limits=count, user_api=OPENMP):
             before = self._set_mkl(count)
             try:

@@ -311,7 +311,7 @@ def _smooth(mode: str) -> Callable[..., Any]:
 
 @torch.onnx.symbolic_helper.parse_args("v", "is", "b", "v", "v")
 def _linear(graph: Untyped, values: Untyped, size: Sequence[int], *more: object) -> Untyped:
-    """Resize (B, C, H, W) between neighbours, and tell the size, which pooling asks for."""
+    """Resize (B, C, H, W) between neighbours, and note the size, which pooling needs."""
     corners = "align_corners" if more[0] else "half_pixel"
     made = _resize(graph, values, size, mode_s="linear", coordinate_transformation_mode_s=corners)
     made.setType(values.type().with_sizes([None, None, *size]))

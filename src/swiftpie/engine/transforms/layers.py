@@ -72,7 +72,7 @@ class FoldedUpsampling(nn.Module):
 
     Two of three taps in a row fall on the same small pixel, so each of the four pixels that
     become of one sees 2 x 2 small ones, with summed weights: the same values from 4 of 9 products.
-    `can_fold` tells of which layers.
+    `can_fold` says which layers allow it.
     """
 
     def __init__(self, inner: Upsample2D) -> None:
@@ -91,7 +91,7 @@ class FoldedUpsampling(nn.Module):
 
 
 def can_fold(part: nn.Module) -> bool:
-    """Tell whether `part` doubles and convolves and does nothing else."""
+    """Whether `part` doubles and convolves and does nothing else."""
     if type(part) is not Upsample2D or not part.use_conv or part.use_conv_transpose:
         return False
     conv: Any = part.conv

@@ -242,7 +242,7 @@ class OpenvinoTower(_OpenvinoClip):
 
     def forward(self, pixel_values: Tensor, *, output_hidden_states: bool) -> CLIPVisionModelOutput:
         """Return embeddings (R, D) and the last two layers' states of pictures (R, 3, H, W)."""
-        assert output_hidden_states, "encoders of identity ask for them"
+        assert output_hidden_states, "encoders of identity need them"
         outputs = self._call(self._function, pixel_values)
         embeds, *states = (output.to(self.dtype) for output in outputs)
         return CLIPVisionModelOutput(image_embeds=embeds, hidden_states=tuple(states))

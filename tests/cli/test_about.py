@@ -1,0 +1,121 @@
+import json
+
+import pytest
+from PIL import Image
+
+from swiftpie import __version__
+from swiftpie.backbones.presets import PRESETS, RECIPES
+from swiftpie.cli import about
+from swiftpie.imageio.writing import save_image
+
+
+@pytest.fixture(autouse=True)
+def empty_cache(tmp_path, monkeypatch):
+    """Nothing is on this machine, whose terminal has the usual width."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("SWIFTPIE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+@pytest.mark.parametrize(
+    ("command", "registry", "shown"),
+    [("presets", PRESETS, "sd-turbo"), ("recipes", RECIPES, "klein")],
+)
+def test_each_entry_is_listed_as_it_is_described(call, command, registry, shown):
+    listed = json.loads(call(command, "--json").stdout)
+    assert [facts["name"] for facts in listed] == list(registry.names())
+    assert json.loads(call(command, shown, "--json").stdout) in listed
+    assert call(command, "maxi").exit_code == 2
+    assert call(command, shown, "--commercial-only").exit_code == 2
+    lines = call(command).stdout.splitlines()
+    assert {line.split()[0] for line in lines} >= {*registry.names()}
+    assert max(map(len, [*lines, *call(command, shown).stdout.splitlines()])) <= 80
+
+
+def test_only_what_everyone_may_use_commercially_is_listed_on_request(call):
+    listed = json.loads(call("presets", "--commercial-only", "--json").stdout)
+    free = {name for name, preset in PRESETS.all().items() if preset.is_commercial is True}
+    assert {facts["name"] for facts in listed} == free
+    listed = json.loads(call("recipes", "--commercial-only", "--json").stdout)
+    names = {"sdxl-lightning-4", "hyper-sdxl-1", "lcm-sdxl", "face-plus", "sdxs", "klein"}
+    assert {facts["name"] for facts in listed} == names
+
+
+def test_the_facts_are_those_of_preset_and_recipe(call):
+    facts = json.loads(call("presets", "sdxl-lightning-4", "--json").stdout)
+    assert (facts["steps"], facts["timesteps"]) == (4, [999, 749, 499, 249])
+    assert facts["capabilities"] == ["personalize", "text"]
+    facts = json.loads(call("recipes", "face-plus", "--json").stdout)
+    assert facts["is_commercial"] is True
+    assert facts["command"].startswith("swiftpie face me.jpg")
+    (adapter,) = [part for part in facts["parts"] if part["part"] == "adapter"]
+    assert adapter["place"].endswith("ip-adapter-plus-face_sdxl_vit-h.safetensors")
+    assert len(adapter["revision"]) == 40
+    assert {term["part"] for term in facts["licences"]} >= {"autoencoder", "face encoder"}
+    turbo = json.loads(call("recipes", "sdxl-turbo", "--json").stdout)
+    assert (turbo["is_commercial"], turbo["other_steps"]) == (None, [2, 3, 4])
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--recipe", "sdxl-turbo", "--preset", "mini"], 2, "--preset mini and --recipe sdxl-tu"),
+        (["--recipe", "sdxl-turb"], 2, "Did you mean sdxl-turbo"),
+        (["--recipe", "auto"], 1, "swiftpie fetch"),
+        (["--recipe", "sana-sprint"], 1, "reads no pictures of subjects"),
+        (["--recipe", "sd-turbo", "--save-subject-mask", "m.png"], 1, "preset 'sd-turbo' does not"),
+    ],
+)
+def test_what_cannot_be_chosen_is_refused_before_anything_is_loaded(
+    call, tmp_path, hamster, options, code, message
+):
+    out = tmp_path / "out.png"
+    result = call("personalize", hamster, "a hamster on a beach", "-o", out, *options)
+    assert (result.exit_code, message in result.stderr) == (code, True), result.output
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("edit", "--recipe", "auto"), "recipes for edit (swiftedit)"),
+        (("face", "--recipe", "auto"), "recipes for face (face-plus, faceid-hyper"),
+        (("face",), "Write --recipe face-plus"),
+    ],
+)
+def test_a_recipe_is_for_what_the_command_does(call, tmp_path, hamster, options, message):
+    command, *more = options
+    result = call(command, hamster, "a hamster on a beach", "-o", tmp_path / "out.png", *more)
+    assert message in " ".join(result.stderr.split())
+
+
+def test_doctor_knows_versions_and_what_is_here(call, monkeypatch):
+    facts = json.loads(call("doctor", "--json").stdout)
+    assert facts["swiftpie"] == __version__
+    assert facts["packages"]["torch"]
+    assert facts["recipes_here"] == []
+    monkeypatch.setitem(about.OPTIONAL_PACKAGES, "no-such-package", "faces")
+    monkeypatch.setenv("COLUMNS", "200")
+    shown = " ".join(call("doctor").stdout.split())
+    assert 'no-such-package not installed; pip install "swiftpie[faces]"' in shown
+
+
+FACTS = {"prompt": "a dog\x1b[2J at sea", "seed": "7", "preset": "mini", "swiftpie": __version__}
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
+def test_a_picture_says_what_made_it(call, tmp_path, suffix):
+    path = tmp_path / f"out{suffix}"
+    save_image(Image.new("RGB", (16, 16)), path, metadata=FACTS)
+    assert json.loads(call("show", path, "--json").stdout) == FACTS
+    assert json.loads(call("show", "-", "--json", stdin=path.read_bytes()).stdout) == FACTS
+    lines = call("show", path).stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["prompt", "preset", "seed", "swiftpie"]
+    assert "\x1b" not in lines[0]
+
+
+def test_a_picture_of_another_program_says_nothing(call, photo, tmp_path):
+    result = call("show", photo)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "does not say what made it" in result.stderr
+    assert call("show", tmp_path / "missing.png").exit_code == 3
