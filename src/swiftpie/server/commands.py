@@ -1,4 +1,4 @@
-"""What the queue carries: requests to draw, and smaller tasks, each for one model.
+"""Commands of the queue: requests to draw, and smaller tasks, each for one model.
 
 All are complete values, so that any process carries them out alike.
 """
@@ -67,7 +67,7 @@ def encode_pictures(session: Session, *, pictures: Pictures) -> Identity:
 
 
 def encode_kept(session: Session, *, source: Source, param: str) -> Identity:
-    """Return an identity that was kept elsewhere, where the networks are."""
+    """Return a stored identity on the device of the networks."""
     try:
         return session.identity_of(source)
     except (InputError, WeightsError) as error:
@@ -290,7 +290,7 @@ def is_edit(body: Drawing, images: Sequence[object]) -> bool:
 
 
 def _region(body: Drawing, image: Image.Image, mask: Image.Image | None) -> Tensor | Box | None:
-    """Return where an edit may change its picture, None where that shall be found."""
+    """Return where an edit may change its picture, None to find the region."""
     own = body.swiftpie
     if mask is None:
         return own.box

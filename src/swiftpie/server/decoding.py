@@ -38,8 +38,8 @@ FACTS = (  # of what made a picture: all that the page shows or uses
     *("identity_scale", "detail_scale", "balance"),
 )
 MAX_FACT = 4_000  # letters, as of a prompt
-MAX_KEY_PIXELS = 3 * MAX_PIXELS  # that a caller's pictures hold at once: a photo, a mask, more
-MAX_HELD_PIXELS = 3 * MAX_KEY_PIXELS  # that all pictures hold at once; four bytes each
+MAX_KEY_PIXELS = 3 * MAX_PIXELS  # of one caller's pictures in memory: a photo, a mask, more
+MAX_HELD_PIXELS = 3 * MAX_KEY_PIXELS  # of all pictures in memory; four bytes each
 RETRY_S = 2.0
 TIDY_S = 2.0  # between two looks at whether memory can go back
 TIDY_PIXELS = 4_000_000  # smaller pictures leave little behind
@@ -170,9 +170,9 @@ class Decoders:
 
 
 class Answer(NamedTuple):
-    """What a process says of a picture."""
+    """A decoded picture, or why it is none."""
 
-    error: str  # behind the picture's name; empty if there are pixels
+    error: str  # follows the picture's name in a message; empty if there are pixels
     mode: str
     size: tuple[int, int]
     pixels: bytes | bytearray
@@ -241,7 +241,7 @@ def serve(stdin: BinaryIO, stdout: BinaryIO) -> None:
 
 
 def _without_name(message: str) -> str:
-    """Return what a message says of a picture that was given as bytes."""
+    """Return an error message without the name of the picture."""
     start = "The picture"
     if message.startswith(start):
         return message.removeprefix(start)

@@ -170,7 +170,7 @@ class DrawingThread:
         return made
 
     async def close(self) -> None:
-        """End the thread when it has done what it does."""
+        """End the thread after its current work."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
 
@@ -267,7 +267,7 @@ def as_file(
 def _origin(
     body: Drawing, subjects: Sequence[Subject], model: str, *, box: Box | None
 ) -> dict[str, str]:
-    """Return what a file says of its making, as the command line's files do, and places besides."""
+    """Return the metadata of a file: those of the command line's files, and places."""
     own = body.swiftpie
     places = [{"box": subject.box, "view": subject.view} for subject in subjects]
     if box is not None:  # given, or proposed

@@ -88,7 +88,7 @@ class Refusal(NamedTuple):
         return problem_body(self.message, status=self.status, code=self.code)
 
     def headers(self) -> dict[str, str]:
-        """Return when to come back."""
+        """Return the headers that say when to try again."""
         return retry_headers(self.retry_after_s)
 
 
@@ -241,7 +241,7 @@ def overload_refusal(error: Overloaded) -> Refusal:
 
 
 def retry_headers(seconds: float | None) -> dict[str, str]:
-    """Return when to come back, as browsers and as OpenAI's clients read it."""
+    """Return when to try again, as browsers and as OpenAI's clients read it."""
     if seconds is None:
         return {}
     whole = max(1, math.ceil(seconds))  # browsers know no fractions

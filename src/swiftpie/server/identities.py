@@ -1,4 +1,4 @@
-"""Subjects that users left here for later requests, and how this process keeps them itself."""
+"""Identities that users store for later requests, in the memory of this process."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -35,7 +35,7 @@ class IdentityInfo:
 
 @dataclass(frozen=True)
 class StoredIdentity:
-    """A subject that was encoded once."""
+    """An encoded subject and its files."""
 
     info: IdentityInfo
     identity: Identity

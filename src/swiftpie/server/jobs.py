@@ -51,7 +51,7 @@ Draw = Callable[[Sequence[Any]], Awaitable[Sequence[Any]]]
 
 
 class Scheduler:
-    """Decides what is drawn next. All methods belong to one event loop.
+    """Decides what is drawn next. All methods run in one event loop.
 
     The key with the least recent use comes first, so that equal keys take turns. A key
     with a long queue delays one that has nothing here by a stage of its drawing, which is broken
@@ -83,15 +83,15 @@ class Scheduler:
 
     @property
     def num_queued(self) -> int:
-        """Jobs that wait; the one thing that other threads may read."""
+        """Jobs that wait. Other threads may read this alone."""
         return sum(map(len, list(self._queues.values())))
 
     def retry_after_s(self) -> float:
-        """Return in how many seconds what is here now will have been drawn."""
+        """Return the seconds until all present jobs are drawn."""
         return max(0.05, (self.num_queued + len(self._running)) * self.job_s / self.at_once)
 
     def check_room(self, key: str, count: int = 1) -> None:
-        """Refuse what would not fit."""
+        """Raise `Overloaded` if so many more jobs do not fit."""
         if self.num_queued + count > self.max_queued:
             raise Overloaded(self.retry_after_s(), of_key=False)
         own = len(self._queues.get(key, ()))
@@ -101,7 +101,7 @@ class Scheduler:
     def submit(
         self, work: object, *, group: Hashable, key: str, deadline_s: float
     ) -> QueuedDrawing:
-        """Put something into the queue."""
+        """Queue a job."""
         self.check_room(key)
         loop = asyncio.get_running_loop()
         job = QueuedDrawing(work, group, key, loop.create_future())
@@ -178,7 +178,7 @@ class Scheduler:
             self._given = {one: given for one, given in self._given.items() if given > least}
 
     def _make_way(self, key: str) -> None:
-        """Break off a batch of keys with long queues, for a key of which there is nothing else."""
+        """Stop a batch of keys with long queues for a key that has no other job."""
         if len(self._queues[key]) > 1 or any(job.key == key for job in self._running):
             return
         for drawing in dict.fromkeys(self._running.values()):

@@ -59,10 +59,10 @@ class RayReplicas:
 
     @property
     def least(self) -> int:
-        """How many there are always."""
+        """Replicas at any time."""
         return int(self.replicas.partition("-")[0])
 
     @property
     def most(self) -> int:
-        """How many there may be."""
+        """Replicas under load."""
         return int(self.replicas.rpartition("-")[2])

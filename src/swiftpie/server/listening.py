@@ -20,7 +20,7 @@ PROXIES = "FORWARDED_ALLOW_IPS"  # names addresses whose X-Forwarded-* uvicorn b
 MAX_HEADER_BYTES = 64 << 10
 PIECE_BYTES = 1024  # a smaller piece of a body counts as the part that it lacks
 PIECES_A_SECOND, PIECES_AT_ONCE = 200, 1000  # that an address may send; networks send 1,400 bytes
-FREE_PIECES = 16  # of each request, so that many requests are no reason
+FREE_PIECES = 16  # of each request that do not count
 TRICKLES = f"The body has too many small pieces. Send pieces of {PIECE_BYTES} bytes or more."
 FRAMES_A_SECOND, FRAMES_AT_ONCE = 100, 200  # over a WebSocket; typing and dragging send some 60
 FRAME_BYTES = 4096  # of a WebSocket that are read before frames are counted
@@ -74,7 +74,7 @@ class ConnectionLimiter:
         return False
 
     def leave(self, transport: asyncio.BaseTransport) -> None:
-        """Count one less."""
+        """Forget a connection."""
         self._extra.pop(transport, None)  # type: ignore[call-overload]
         address = self._addresses.pop(transport, None)
         if address is not None:
@@ -92,7 +92,7 @@ class ConnectionLimiter:
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, with a deadline for the head of a request and for taking an answer.
+    """uvicorn's protocol, with a deadline for the head of a request and for reading an answer.
 
     uvicorn waits for ever, so that a few hundred slow connections would keep all others out. It
     also reads heads of any length, takes trailers for headers, and calls the application for each

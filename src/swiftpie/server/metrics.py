@@ -1,4 +1,4 @@
-"""What the server counts, in Prometheus's words."""
+"""Counters of the server for Prometheus."""
 
 from typing import Any
 

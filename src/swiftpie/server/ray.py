@@ -1,4 +1,4 @@
-"""The same drawing on Ray Serve: its replicas draw; queue, callers and their things stay here.
+"""Drawing by replicas of Ray Serve; the queue and what users store stay in this process.
 
 Ray Serve starts, watches, replaces and scales the replicas, and takes each batch to one that is
 free. Callers do not come through its proxy: heads that never end, live connections and fairness
@@ -82,7 +82,7 @@ class Replica:
             logger.info("%s", info)
 
     def facts(self) -> Facts:
-        """Return what the server wants to know."""
+        """Return its facts."""
         return Facts(self._drawer.together, self._drawer.models.vocabularies)
 
     async def draw(self, commands: Sequence[Command]) -> list[Any]:
@@ -196,12 +196,12 @@ def _scaling(replicas: RayReplicas) -> dict[str, Any]:
         "max_replicas": replicas.most,
         "target_ongoing_requests": 1,  # batches, of which a replica draws one at a time
     }
-    # One more may wait for a replica, so that it is never idle while there are fewer than at most.
+    # One more batch may wait for a replica, so that no replica is idle while others start.
     return {**held, "autoscaling_config": scaling, "max_ongoing_requests": 2}
 
 
 def _waiting() -> str:
-    """Return what replicas wait for, nothing once all are there."""
+    """Return the reason why replicas are not ready, empty once all are."""
     from ray import serve
 
     state = serve.status().applications[APPLICATION]

@@ -1,4 +1,4 @@
-"""What requests look like over HTTP: OpenAI's fields, and our values as the library has them."""
+"""Requests over HTTP: OpenAI's fields and the options of the library."""
 
 import base64
 import binascii
@@ -85,7 +85,7 @@ logger = logging.getLogger(__name__)
 
 
 class Bounded(BaseModel):
-    """A part of a request whose keys are counted before they are looked at; null is absent."""
+    """A part of a request with a bounded number of keys; a null is an absent field."""
 
     model_config = ConfigDict(allow_inf_nan=False)
 
@@ -101,7 +101,7 @@ class Bounded(BaseModel):
 
 
 class Strict(Bounded):
-    """A part of a request in which nothing unknown may stand."""
+    """A part of a request that refuses unknown fields."""
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
@@ -249,7 +249,7 @@ class SubjectIn(WithOptions):
 @with_options(EditRequest, without=OPENAI_FIELDS)
 @with_options(Subject, names=("box",))
 class OwnFields(WithOptions):
-    """What OpenAI's fields have no place for."""
+    """Options that OpenAI's fields lack."""
 
     task: Annotated[
         Literal["edit", "insert", "remove", "replace", "personalize"],
@@ -282,7 +282,7 @@ class OwnFields(WithOptions):
 
 
 def _checked_size(value: str) -> str:
-    """Return what OpenAI's names for sizes and our bounds have in common."""
+    """Return a size of OpenAI's form inside our bounds."""
     if value == "auto":
         return value
     if not all(MIN_SIDE_PX <= side <= MAX_SIDE_PX for side in parse_size(value)):
@@ -296,7 +296,7 @@ SizeText = Annotated[str, Field(max_length=MAX_SIZE), AfterValidator(_checked_si
 
 
 class Drawing(Bounded):
-    """What generations and edits share. Other fields, as OpenAI's `quality`, have no effect."""
+    """Fields of generations and edits. Others, as OpenAI's `quality`, have no effect."""
 
     _without_effect: tuple[str, ...] = PrivateAttr(())
 
@@ -360,7 +360,7 @@ class Drawing(Bounded):
 
 
 class Rename(Strict):
-    """What of an identity can be changed."""
+    """Another name of an identity."""
 
     name: Annotated[str, Field(max_length=MAX_NAME)]
 

@@ -1,4 +1,4 @@
-"""The worker: plans requests, queues their pictures, and keeps what later requests name."""
+"""The worker plans requests, queues their pictures, and stores what later requests name."""
 
 import asyncio
 import logging
@@ -111,7 +111,7 @@ class Task:
 
 
 class Worker:
-    """Models, the queue before them, and what users left here. All belongs to one event loop."""
+    """Models, their queue, and what users store. All methods run in one event loop."""
 
     def __init__(
         self,
@@ -270,7 +270,7 @@ class Worker:
         return tuple(found)
 
     async def sought(self, where: str, model: str, *, owner: str) -> Source:
-        """Return what shows the subject of an identity or of the library, to look for it."""
+        """Return the source of an identity or of a name in the library."""
         meant = packaged_library().meant_by(where)
         if meant is None and len(where) > MAX_NUMBER:
             raise RequestError(
@@ -469,7 +469,7 @@ class Worker:
 def _substitutes(
     body: Drawing, model: str, size: str, images: Sequence[Image.Image]
 ) -> Iterator[str]:
-    """Yield what a client should know of a model and a size that are not those it named."""
+    """Yield a warning where another model or size is used than the request names."""
     if body.model and body.model != model:
         yield f"The model {body.model!r} stands for {model!r} here."
     if is_edit(body, images):
