@@ -1,4 +1,4 @@
-"""Models of full size with random weights, in the layouts of the hub, and what they are asked for.
+"""Models of full size with random weights, in the layouts of the hub, and what they draw.
 
 Run by other benchmarks as `python -m benchmarks._models FAMILY DTYPE FOLDER`, in a process of its
 own so that making weights costs the measured one nothing.
@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny, ModelMixin, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderKLFlux2,
+    AutoencoderTiny,
+    Flux2Transformer2DModel,
+    ModelMixin,
+    UNet2DConditionModel,
+)
 from PIL import Image, ImageDraw
 from safetensors.torch import save_file
 from torch import Tensor
@@ -23,9 +30,12 @@ from transformers import (
     CLIPTextModelWithProjection,
     CLIPVisionConfig,
     CLIPVisionModelWithProjection,
+    Qwen3Config,
+    Qwen3ForCausalLM,
 )
 
 from swiftpie.engine.graphs.runtime import Precision
+from tests.backbones import tiny_flux2
 from tests.backbones.tiny_models import (
     make_pipeline,
     make_public_adapter,
@@ -87,6 +97,30 @@ TEXT_SIZES = {  # width, layers, heads, width of the projection
     "clip-l": (768, 12, 12, 768),
     "open-clip-h": (1024, 23, 16, 1024),
     "open-clip-g": (1280, 32, 20, 1280),
+}
+
+
+KLEIN_DENOISER: dict[str, Any] = {
+    "in_channels": 128,
+    "num_layers": 5,
+    "num_single_layers": 20,
+    "attention_head_dim": 128,
+    "num_attention_heads": 24,
+    "joint_attention_dim": 7680,
+    "guidance_embeds": False,
+}
+KLEIN_TEXT: dict[str, Any] = {
+    "vocab_size": 151936,
+    "hidden_size": 2560,
+    "intermediate_size": 9728,
+    "num_hidden_layers": 36,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "tie_word_embeddings": True,
+    "bos_token_id": None,
+    "eos_token_id": None,
+    "pad_token_id": None,
 }
 
 
@@ -182,8 +216,6 @@ def make_model(folder: Path, *, family: str, dtype: torch.dtype) -> None:
         make_dreamlite(folder / "pipeline", dtype)
         return
     if family == KLEIN:
-        from benchmarks._klein import make_klein
-
         make_klein(folder / "pipeline", dtype)
         return
     pipeline, has_adapter = folder / "pipeline", family not in WITHOUT_ADAPTER
@@ -199,6 +231,19 @@ def make_model(folder: Path, *, family: str, dtype: torch.dtype) -> None:
     tensors = {name: random_tensor(shape, dtype) for name, shape in shapes.items()}
     save_file(tensors, folder / ADAPTER)
     write_network(folder / TINY_DECODER, tiny_decoder, dtype)
+
+
+def make_klein(folder: Path, dtype: torch.dtype) -> None:
+    """Write the networks of a pipeline in the layout of the hub."""
+    write_network(folder / "transformer", lambda: Flux2Transformer2DModel(**KLEIN_DENOISER), dtype)
+    write_network(folder / "vae", AutoencoderKLFlux2, dtype)
+    write_network(
+        folder / "text_encoder",
+        lambda: Qwen3ForCausalLM(Qwen3Config(**KLEIN_TEXT)),
+        dtype,
+        without="lm_head.weight",
+    )
+    tiny_flux2.tokenizer().save_pretrained(folder / "tokenizer")
 
 
 def write_network(

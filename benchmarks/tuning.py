@@ -1,7 +1,7 @@
 """What tuning of a subject gains over the encoder alone, by method and seconds.
 
 Run `python -m benchmarks.tuning`, with `--photos DIR` for photographs in a folder a subject. Each
-row is written to the folder `--out` when it is measured, beside the tuned identity, and the same
+row is written to the folder `--out` when it is measured, with the tuned identity, and the same
 command goes on after an interruption. `--pairs N` then draws two of the tuned subjects in one
 picture.
 
@@ -18,32 +18,67 @@ import argparse
 import json
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from itertools import combinations
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
 import torch
+from PIL import Image
 from rich.progress import track
 
 import swiftpie
 from benchmarks._machine import peak_memory_mib
-from benchmarks._tuning import NOUN, Case, Judge, Kind, photographed
 from swiftpie.engine.session import Session
 from swiftpie.errors import SwiftPieError
+from swiftpie.imageio.images import mask_to_pil, to_pil, to_tensor
+from swiftpie.masks import load_mask
+from swiftpie.pipelines import denoise
 from swiftpie.pipelines.identity_file import load_identity, save_identity
+from swiftpie.pipelines.request import WORDS_ALONE, PersonalizeRequest, Subject
 from swiftpie.pipelines.settings import MaskSource
+from swiftpie.pipelines.techniques.personalize import prepare_subjects
 from swiftpie.tuning import METHODS, TuneSettings
-from swiftpie.tuning.fit import CHECK_EVERY, TuneEvent
+from swiftpie.tuning.fit import (
+    CHECK_EVERY,
+    Example,
+    TuneEvent,
+    clean_latents,
+    draw_examples,
+    in_place,
+    subject_psnr,
+    with_own_shading,
+)
+from swiftpie.tuning.methods import features_of
 from swiftpie.types import Identity
 from swiftpie_lab.cli.evaluate_output import tell
 from swiftpie_lab.data.archive import default_pack
+from swiftpie_lab.data.photo_listing import photos_in
 from swiftpie_lab.data.subjects import load_subjects
-from swiftpie_lab.evaluation.benchmarks.world import WorldBenchmark, WorldCase, WorldKind
+from swiftpie_lab.evaluation.benchmarks.world import (
+    WorldBenchmark,
+    WorldCase,
+    WorldKind,
+    draw_own,
+    expected_of,
+)
+from swiftpie_lab.evaluation.bounds import SUBJECT_MASKS
+from swiftpie_lab.evaluation.judges import Panel
+from swiftpie_lab.evaluation.metrics.judges import found as recognised
+from swiftpie_lab.evaluation.metrics.judges import right
+from swiftpie_lab.evaluation.metrics.pixels import psnr
 from swiftpie_lab.evaluation.report import Table as ReportTable
 from swiftpie_lab.evaluation.report import format_interval, interval
+from swiftpie_world.air import Setting
+
+TEST_SEED, NUM_SCENES = 2**26, 3  # of the scenes that show the subject's own picture
+ANSWERS = 2  # rendered scenes in which each held-out subject is judged
+NOUN = "toy"  # for its name, which may hold a colour, and a prompt's colours are obeyed
+all_right = right(*Setting._fields)
 
 MOST_STEPS = 5000
 ENCODER = "encoder alone"
@@ -51,10 +86,140 @@ MIB = 2**20
 Row = dict[str, Any]
 
 
+class Kind(StrEnum):
+    """Which subjects."""
+
+    ANY = "any"  # held out
+    WORST = "worst"  # those that the encoder alone draws worst, by a scene that is not judged
+    PHOTO = "photo"
+
+
+class Case(NamedTuple):
+    """One subject: its pictures, and the rendered scenes in which it is judged."""
+
+    kind: Kind
+    name: str
+    pictures: list[Image.Image | Path]
+    masks: list[Image.Image] | None
+    answers: list[WorldCase]
+
+
+def prompt_of(case: WorldCase) -> str:
+    """Return the prompt of a case without the name of its subject."""
+    return case.prompt.replace(case.subject, NOUN)
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """A model, and all that its pictures are compared with."""
+
+    session: Session
+    benchmark: WorldBenchmark
+    panel: Panel
+
+    def held_out(self) -> list[list[WorldCase]]:
+        """Return a scene to choose subjects by and those to judge, of every held-out subject."""
+        count = (1 + ANSWERS) * len(self.benchmark.world.pool)
+        by_code: defaultdict[str, list[WorldCase]] = defaultdict(list)
+        for case in self.benchmark.deal(WorldKind.PLAIN, count):
+            by_code[case.code].append(case)
+        return list(by_code.values())
+
+    def encode(self, case: Case) -> Identity:
+        """Return the subject without tuning."""
+        return self.session.encode_identity(case.pictures, masks=case.masks)
+
+    def subject_of(self, kind: Kind, cases: Sequence[WorldCase], pictures: int) -> Case:
+        """Return a held-out subject with so many pictures of itself."""
+        shown = list(self.benchmark.sides(cases[0], pictures))
+        return Case(
+            kind,
+            cases[0].subject,
+            [to_pil(pixels)[0] for pixels, _ in shown],
+            [mask_to_pil(mask)[0] for _, mask in shown],
+            list(cases[1:]),
+        )
+
+    def scenes(self, identity: Identity) -> list[Example]:
+        """Return scenes that tuning does not see, with the subject's own first picture."""
+        return draw_examples(
+            self.session.components, identity, [0], count=NUM_SCENES, seed=TEST_SEED
+        )
+
+    @torch.no_grad()
+    def measured(
+        self, case: Case, identity: Identity, scenes: Sequence[Example]
+    ) -> dict[str, float]:
+        """Return what is measured of one identity, means over scenes."""
+        components, features = self.session.components, features_of(identity)
+        figures: defaultdict[str, list[float]] = defaultdict(list)
+        for scene in scenes:
+            latents = clean_latents(components, scene, features)
+            pixels = components.autoencoder.decode(latents).clamp(-1, 1)
+            before = components.autoencoder.decode(scene.untuned).clamp(-1, 1)
+            figures["own"].append(subject_psnr(pixels, scene))
+            figures["around"].append(psnr(pixels, before, 1 - scene.mask))
+        for answer in case.answers:
+            for name, value in self.answered(answer, identity).items():
+                figures[name].append(value)
+        return {name: fmean(values) for name, values in figures.items()}
+
+    def answered(self, case: WorldCase, identity: Identity) -> dict[str, float]:
+        """Return how near a picture is to the rendered answer, with the subject where it stands.
+
+        *Reach* is how near the picture is that tuning trains towards.
+        """
+        components = self.session.components
+        request = PersonalizeRequest(
+            subjects=(Subject(identity),),
+            prompt=prompt_of(case),
+            seeds=(case.seed,),
+            scene=WORDS_ALONE,
+        )
+        drawing = prepare_subjects(components, request, denoise.Clock())
+        pixels = denoise.decode(components, denoise.denoise(drawing).latents)
+        (layout,), (light,) = drawing.layouts, drawing.lights
+        truth = self.benchmark.standing(case, layout)
+        mask = truth.mask
+        if not bool(mask.any()):
+            return {}
+        placed, cover = in_place(identity, layout, light, like=pixels)
+        wanted = with_own_shading(placed + pixels * (1 - cover), pixels, cover)
+        figures = {"truth": psnr(pixels, truth.pixels, mask)}
+        figures["reach"] = psnr(wanted, truth.pixels, mask)
+        expected = expected_of(case, mask, case.code)
+        shown = identity.mask[:1] * (identity.pixels[:1] / 2 + 0.5)
+        shown = torch.cat([shown, identity.mask[:1]], dim=1)
+        reading = self.panel.read(pixels, mask, shown, finds_pose=False)
+        scored = {"found": recognised(reading, expected), "setting": all_right(reading, expected)}
+        return figures | {name: value for name, value in scored.items() if value is not None}
+
+    def found_in_pair(self, case: WorldCase, pair: Sequence[Identity], source: MaskSource) -> float:
+        """Return the share of two subjects that are found where the picture has them."""
+        subjects = [
+            Subject(identity, box=box)
+            for identity, box in zip(pair, self.benchmark.boxes(case), strict=True)
+        ]
+        result = draw_own(
+            self.session, subjects, case.prompt, seed=case.seed, scene=WORDS_ALONE, mask=source
+        )
+        pixels, known = to_tensor(result.images[0]), self.benchmark.known(case)
+        places = [load_mask(known[kind], result.images[0].size) for kind in SUBJECT_MASKS]
+        seen = [self.panel.nearest(pixels, place) for place in places]
+        return fmean(float(a == b) for a, b in zip(seen, case.codes, strict=True))
+
+
+def photographed(folder: Path, number: int, pictures: int) -> Iterator[Case]:
+    """Yield subjects of a folder that has a folder of photographs for each."""
+    for path in sorted(path for path in folder.iterdir() if path.is_dir())[:number]:
+        shown: list[Image.Image | Path] = list(photos_in(path)[:pictures])
+        yield Case(Kind.PHOTO, path.name, shown, None, [])
+
+
 class Mark(NamedTuple):
     """What there is of a tuning after some time."""
 
-    mark: float  # seconds that were asked for
+    mark: float  # requested seconds
     seconds: float  # that it took
     steps: int
     identity: Identity
@@ -114,7 +279,7 @@ def measure(
         path = rows.folder / f"{'-'.join(map(str, about.values()))}-{method}-{facts['mark']}.spid"
         save_identity(identity, path, force=True)
         row = about | {"method": method, "file": path.name, "mib": path.stat().st_size / MIB}
-        rows.add(row | facts | judge.figures(case, identity, scenes))
+        rows.add(row | facts | judge.measured(case, identity, scenes))
 
     if not rows.has(**about, method=ENCODER):
         add(plain, ENCODER, mark=0.0, seconds=0.0, steps=0)
@@ -130,7 +295,7 @@ def measure(
 def worst_of(judge: Judge, rows: Rows, every: list[list[WorldCase]]) -> list[list[WorldCase]]:
     """Return all held-out subjects, those first that the encoder draws worst in their first scene.
 
-    The ranking is kept beside the rows.
+    The ranking is kept with the rows.
     """
     path = rows.folder / "ranking.json"
     if not path.is_file():
@@ -172,8 +337,8 @@ def draw_pairs(judge: Judge, rows: Rows, number: int) -> ReportTable:
             ]
             if scores:
                 where = "in their boxes" if source is MaskSource.BOX else "everywhere, added"
-                told = format_interval(interval(scores), unit="%")
-                lines.append([method, f"{mark:g}", where, str(len(scores)), told])
+                found = format_interval(interval(scores), unit="%")
+                lines.append([method, f"{mark:g}", where, str(len(scores)), found])
     return heads, lines
 
 

@@ -105,8 +105,8 @@ class PictureReader(ModelMixin, ConfigMixin):
         `close_and_around` makes them, and `reference` (B, 3, 64, 64) those of the references.
         """
         scenery = F.silu(self.seen_whole(self.scenery(whole).flatten(1)))
-        beside = torch.cat([close, reference], dim=1)
-        subject = F.silu(self.seen_close(self.subject(beside).flatten(1)))
+        both = torch.cat([close, reference], dim=1)
+        subject = F.silu(self.seen_close(self.subject(both).flatten(1)))
         answers = {name: head(scenery).float() for name, head in self.whole_heads.items()}
         return answers | {name: head(subject).float() for name, head in self.close_heads.items()}
 

@@ -51,8 +51,8 @@ def typed_command(context: typer.Context) -> str:
         value = context.params[name]
         is_option = parameter.param_type_name == "option"
         flag = [max(parameter.opts, key=len)] if is_option else []
-        for one in value if isinstance(value, list | tuple) else [value]:
-            words += flag if one is True else [*flag, _without_folders(one)]
+        for part in value if isinstance(value, list | tuple) else [value]:
+            words += flag if part is True else [*flag, _without_folders(part)]
     return shlex.join(words)
 
 
@@ -65,7 +65,7 @@ def _without_folders(value: object) -> str:
 def carry_out(
     opened: "Trial[C] | Study[C]", *, context: typer.Context, out: Path, as_json: bool, force: bool
 ) -> None:
-    """Draw and judge what was opened, write pictures and report into `out`, and tell the report."""
+    """Draw and judge what was opened; write pictures and report into `out`, and print it."""
     from swiftpie_lab.evaluation.command import Trial
 
     if isinstance(opened, Trial):

@@ -1,4 +1,4 @@
-"""What pictures of a model are judged beside: the same without its subject, and naive pastes."""
+"""Bounds of a model's pictures: the same without its subject, and naive pastes."""
 
 from collections.abc import Mapping, Sequence
 
@@ -39,14 +39,14 @@ def check_noise(components: Components, *, side_px: int) -> None:
 def paste(
     reference: Tensor, mask: Tensor, *, scenery: Tensor, layout: Layout, is_turned: bool = False
 ) -> Tensor:
-    """Lay the subject of `reference` on `scenery` as it is: right place, wrong light.
+    """Lay the unchanged subject of `reference` on `scenery`: right place, wrong light.
 
     Args:
         reference: Pixels (1, 3, H, W) in [-1, 1].
         mask: Its subject, (1, 1, H, W) in [0, 1].
         scenery: Pixels (1, 3, H, W) in [-1, 1].
         layout: Where the subject goes.
-        is_turned: Turn it by its relief as the layout has it, instead of showing it as it is.
+        is_turned: Turn it by its relief as the layout has it, instead of showing it unchanged.
     """
     size = (scenery.shape[-2], scenery.shape[-1])
     frame, cover = fit_square(reference, mask, size_px=size[0], fill=SUBJECT_FILL)

@@ -71,7 +71,7 @@ class Kept:
 
 
 class ImageEmbedder(Protocol):
-    """A network that tells a picture by a vector, or by one for each patch."""
+    """A network that turns a picture into a vector, or into one for each patch."""
 
     def picture(self, image: Image.Image) -> Tensor:
         """Return a unit vector (1, D), or patches (h, w, D)."""
@@ -121,7 +121,7 @@ def on_white(image: Image.Image, mask: Image.Image) -> Image.Image | None:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Evidence:
-    """A candidate beside all that its case knows; what a benchmark does not know is None.
+    """A candidate with all that its case knows; what a benchmark does not know is None.
 
     Pictures are (1, 3, H, W) in [-1, 1], masks (1, 1, H, W) in [0, 1].
     """
@@ -131,7 +131,7 @@ class Evidence:
     source: Tensor | None = None  # what was edited
     unlit: Tensor | None = None  # the subject of the truth before light falls on it, black around
     mask: Tensor | None = None  # the subject in the truth, or where an edit changes the picture
-    claimed: Tensor | None = None  # the same as the candidate's maker says
+    claimed: Tensor | None = None  # the same by the candidate's maker
     region: Tensor | None = None  # that was found for rescaling, (1, 1, h, w)
     alone: Tensor | None = None  # what the same maker draws of the expected subject alone
     reconstruction: Tensor | None = None  # the source, inverted and generated
@@ -139,14 +139,13 @@ class Evidence:
     uncomposed: Tensor | None = None  # the edit before the source was put back around it
     prompt: str = ""
     noun: str = ""  # by which the prompt calls the subject
-    style: str = ""  # that the prompt asks for
+    style: str = ""  # that the prompt requests
     expected: Expected | None = None
     kept: Kept | None = None
     reading: Reading | None = None  # what the judges see in the candidate
     face: Face | None = None  # the main one that the candidate shows
     person: Face | None = None  # whose face it should be, as the judge of faces sees it
     time_ms: float | None = None
-    processor_ms: float | None = None  # of all threads together
     references: tuple[Reference, ...] = ()  # photographs of the subject
     twins: tuple[Tensor, ...] = ()  # the same request with all other seeds, at the last one
     networks: Networks = field(default_factory=Networks)

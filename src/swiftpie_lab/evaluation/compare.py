@@ -95,7 +95,7 @@ class Difference(Measure):
 class Comparison:
     """All figures that both have, and the cases from the largest disagreement to the smallest."""
 
-    first: str  # what tells it from the other
+    first: str  # its preset, with the steps where these differ
     second: str
     num_cases: int
     differences: tuple[Difference, ...]
@@ -153,7 +153,8 @@ def page_of(comparison: Comparison, first: FinishedRun, second: FinishedRun) -> 
         for kind in GIVEN
         if kind != first.judged and any(first.results.has(case, kind) for case in cases)
     ]
-    columns = [*((first, kind) for kind in given), *((one, one.judged) for one in (first, second))]
+    columns = [(first, kind) for kind in given]
+    columns += [(run, run.judged) for run in (first, second)]
     strips = [
         Strip(
             [_picture(run, case, kind) for run, kind in columns],
@@ -251,7 +252,7 @@ def _first_difference(first: FinishedRun, second: FinishedRun) -> str:
         if ours != theirs:
             return f"judged different cases, first {ours!r} and {theirs!r}"
         if unlike := _unlike_fields(first.requests[ours], second.requests[ours]):
-            return f"asked for different things in case {ours!r}: {unlike}"
+            return f"requested different things in case {ours!r}: {unlike}"
     sides = (first.side_px(), second.side_px())
     if None not in sides and sides[0] != sides[1]:
         shown = [f"{side[0]} x {side[1]} px" for side in sides if side]
@@ -277,10 +278,11 @@ def _difference(figure: Figure, first: FinishedRun, second: FinishedRun) -> Diff
     if not scores[0]:
         return None
     values = [
-        [one[run.judged] for one in some] for some, run in zip(scores, (first, second), strict=True)
+        [score[run.judged] for score in some]
+        for some, run in zip(scores, (first, second), strict=True)
     ]
     is_relative = metric is not None and metric.is_relative
-    wholes = [[one[BOUND] for one in some] for some in scores] if is_relative else None
+    wholes = [[score[BOUND] for score in some] for some in scores] if is_relative else None
     is_median = metric is not None and metric.is_median
     ours, theirs = (
         interval(mine, None if wholes is None else wholes[row], is_median=is_median).mean

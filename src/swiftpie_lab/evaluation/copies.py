@@ -25,7 +25,7 @@ COPIED_AT = 0.78  # correlation of details from which a subject may be a copy
 YAWS_DEG, PITCHES_DEG = (-18, -9, 0, 9, 18), (-20, -14, -7, 0, 7, 14, 20)
 NEAR_DEG = 10  # a turn that small moves no more than a cut-out's faults do
 TURNED_SIZES = (0.97, 1.0, 1.04)  # a turned subject fills its frame otherwise
-ROUNDNESS = 0.8  # of the relief; outlines do not tell it, 0.6 to 1 occur
+ROUNDNESS = 0.8  # of the relief; outlines do not show it, 0.6 to 1 occur
 CLEARLY = 0.005  # by which correlations have to differ
 OPAQUE = 0.02
 TINY = 1e-4
@@ -36,7 +36,7 @@ class CopyVerdict(StrEnum):
 
     COPIED = "copied"  # details and outline are in the same places, and in no turned view's
     DIFFERENT = "different"
-    UNCLEAR = "unclear"  # a turned view fits as well: a turn moves too little to tell
+    UNCLEAR = "unclear"  # a turned view fits as well: a turn moves too little to decide
 
 
 class Change(NamedTuple):
@@ -51,7 +51,7 @@ def judge_copy(reference: Image.Image, cutout: Image.Image) -> CopyVerdict:
     """Return whether the subject of `cutout` is that of `reference`, moved or turned in the plane.
 
     Both are RGBA. A view from elsewhere moves details against each other, and changes the outline.
-    Where details and outline of the reference, turned by its relief, fit better than as it is, the
+    Where details and outline of the reference, turned by its relief, fit better than unchanged, the
     subject is no copy; where both fit alike, it is unclear.
     """
     planes, mine = _planes(reference), _planes(cutout)
@@ -140,7 +140,9 @@ def _correlations(views: Tensor, mine: Tensor) -> Tensor:
 def _planes(image: Image.Image) -> Tensor:
     """Return brightness and opacity, (1, 2, S, S) in [0, 1]."""
     small = image.resize((SIDE_PX, SIDE_PX), Image.Resampling.BICUBIC, reducing_gap=3.0)
-    both = [np.asarray(one, dtype=np.float32) for one in (small.convert("L"), small.getchannel(3))]
+    both = [
+        np.asarray(plane, dtype=np.float32) for plane in (small.convert("L"), small.getchannel(3))
+    ]
     return torch.from_numpy(np.stack(both))[None] / 255
 
 
@@ -162,11 +164,11 @@ def _details(planes: Tensor) -> Tensor:
     """Return by how much subjects differ from what is around, (V, S, S), 0 along the outline."""
     grey, opacity = planes.split(1, dim=1)
     inside = -F.max_pool2d(-opacity, 2 * EDGE_PX + 1, 1, EDGE_PX)
-    around = [F.avg_pool2d(one, BLUR_PX, 1, BLUR_PX // 2) for one in (grey * inside, inside)]
+    around = [F.avg_pool2d(part, BLUR_PX, 1, BLUR_PX // 2) for part in (grey * inside, inside)]
     return (inside * (grey - around[0] / (around[1] + TINY)))[:, 0]
 
 
 def _outline(planes: Tensor) -> Tensor:
-    """Return opacity beside its mean, (V, S, S)."""
+    """Return opacity less its mean, (V, S, S)."""
     opacity = planes[:, 1]
     return opacity - opacity.mean((1, 2), keepdim=True)

@@ -1,4 +1,4 @@
-"""Edits of benchmarks as SwiftPie draws them: the task, the drawer and a naive paste beside."""
+"""Edits of benchmarks as SwiftPie draws them: the task, the drawer and a naive paste."""
 
 import hashlib
 import logging
@@ -28,8 +28,8 @@ from swiftpie_lab.evaluation.run import FACTS, C, File, Maker, Results
 logger = logging.getLogger(__name__)
 
 EVERYWHERE: Box = (0.0, 0.0, 1.0, 1.0)
-FRESH_SEED = 0  # of what an edit draws; a task's own seed would tell the answer's noise
-NAIVE = "naive"  # kind of the paste beside an edit
+FRESH_SEED = 0  # of what an edit draws; the task's own seed would give the answer's noise away
+NAIVE = "naive"  # kind of the naive paste
 REDRAWN = ("reconstruction", "from-noise", "uncomposed")  # kinds that some edits have
 
 
@@ -94,8 +94,8 @@ class EditDrawer(Generic[C]):
     session: Session
     mask: MaskChoice = MaskChoice.FOUND
     settings: EditSettings = field(default_factory=EditSettings)
-    takes_named: bool = False  # subjects by name from the library; else words alone tell who comes
-    draws_naive: bool = False  # the paste by the same weights beside
+    takes_named: bool = False  # subjects by name from the library; else words alone describe them
+    draws_naive: bool = False  # also the naive paste, by the same weights
 
     def __post_init__(self) -> None:
         if not self._is_chord:

@@ -127,12 +127,12 @@ class Panel:
             mask: Where the subject and what it wears should be, (1, 1, H, W).
             reference: The subject before any change, premultiplied, (1, 4, H, W) in
                 [0, 1].
-            finds_pose: Look for pose and view, which takes a second and needs a subject as it is.
+            finds_pose: Look for pose and view, which takes a second and needs an unchanged subject.
         """
         crops, colours = subject_crops(mask), 2 * reference[:, :3] - reference[:, 3:]
         close = close_and_around(pixels, crops)
         said = self.reader(shrink(pixels, WHOLE_PX), close, shrink(colours))
-        answers = {name: QUESTIONS[name][int(one.argmax())] for name, one in said.items()}
+        answers = {name: QUESTIONS[name][int(logits.argmax())] for name, logits in said.items()}
         subject = self._nearest(cut(pixels, crops))
         if not finds_pose:
             return Reading(subject, answers)
@@ -270,7 +270,7 @@ class Dino:
         keys: list[Tensor] = []
         # Releases of transformers name the layer that makes the keys differently.
         names = (".k_proj", ".key")
-        layer = [one for name, one in self.model.named_modules() if name.endswith(names)][-1]
+        layer = [part for name, part in self.model.named_modules() if name.endswith(names)][-1]
         handle = layer.register_forward_hook(lambda _layer, _inputs, output: keys.append(output))
         try:
             self.model(pixel_values=_for_dino(image), interpolate_pos_encoding=True)
@@ -465,7 +465,11 @@ def load_lpips(path: Path) -> Lpips:
     network = Lpips()
     try:
         network.load_state_dict(
-            {_ours(name): one for name, one in stored.items() if name.startswith(("net.", "lin"))}
+            {
+                _ours(name): weight
+                for name, weight in stored.items()
+                if name.startswith(("net.", "lin"))
+            }
         )
     except (KeyError, ValueError, RuntimeError) as error:
         raise WeightsError(
@@ -554,7 +558,7 @@ def _planes(image: Image.Image) -> Tensor:
 def _normalise(
     values: Tensor, mean: tuple[float, float, float], std: tuple[float, float, float]
 ) -> Tensor:
-    middle, spread = (values.new_tensor(one).view(1, 3, 1, 1) for one in (mean, std))
+    middle, spread = (values.new_tensor(numbers).view(1, 3, 1, 1) for numbers in (mean, std))
     return (values - middle) / spread
 
 

@@ -14,7 +14,7 @@ from swiftpie.geometry.layout import SUBJECT_FILL, Layout, to_affine, warp
 from swiftpie.imageio.images import fit_square, mask_to_pil, to_pil
 from swiftpie.masks import bounding_box, grow
 
-ROOM_PX = 3  # that blending and inpainting get around an outline, so that they see what is beside
+ROOM_PX = 3  # that blending and inpainting get around an outline, so that they see the surroundings
 INPAINT_PX = 5  # radius of OpenCV's inpainting; its examples have 3 to 5
 
 
@@ -72,7 +72,7 @@ def opencv() -> Any:  # noqa: ANN401 - the library has no types
     """
     if importlib.util.find_spec("cv2") is None:
         raise MissingExtra(
-            "Insertions are judged beside OpenCV's blending and inpainting, and OpenCV is not "
+            "Insertions are compared with OpenCV's blending and inpainting, and OpenCV is not "
             'installed. Install it: pip install "swiftpie-lab[evaluate]".'
         )
     return importlib.import_module("cv2")

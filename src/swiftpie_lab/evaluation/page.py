@@ -22,6 +22,7 @@ from swiftpie_lab.evaluation.report import (
 from swiftpie_lab.evaluation.run import Benchmark, C, Results
 
 PICTURE_PX = 128  # of the longer side
+WORST, SAMPLE = 48, 48  # cases that a page shows; one with all of thousands would not open
 WEBP_QUALITY = 85
 
 LABEL_PX = 14  # size of the letters
@@ -108,18 +109,17 @@ def write_report(
 def page_of(
     benchmark: Benchmark[C], report: BenchmarkReport, rows: Sequence[Row[C]], results: Results
 ) -> Page:
-    """Return the page of a benchmark: figures, the worst and best cases, and a sample of all."""
-    judged, shown = next(iter(benchmark.candidates)), benchmark.shown
+    """Return the page of a benchmark: figures, the worst cases, and an even sample of all."""
+    judged = next(iter(benchmark.candidates))
 
     def rank(row: Row[C]) -> tuple[float, ...]:
-        """Return what the worst have least of; a missing score is no reason to be among them."""
+        """Return what the worst have least of; a missing score counts as the best."""
         return tuple(row.scores.get(name, {}).get(judged, math.inf) for name in benchmark.ranked_by)
 
     ranked = sorted((row for row in rows if min(rank(row)) < math.inf), key=rank)
     chosen = {
-        "Worst cases first": ranked[: shown.worst],
-        "Best cases": ranked[::-1][: shown.best],
-        "An even sample": rows[:: -(-len(rows) // shown.sample)] if shown.sample else [],
+        "Worst cases first": ranked[:WORST],
+        "An even sample": rows[:: -(-len(rows) // SAMPLE)],
     }
     sections = [Section(sentences=report.sentences, table=table(benchmark, report.metrics))]
     published = tables_of_published(report.published)

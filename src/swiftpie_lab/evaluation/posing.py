@@ -110,15 +110,15 @@ def find_pose(pixels: Tensor, mask: Tensor, reference: Tensor) -> SeenPose:
     spread, (ways, sorts) = reference.new_tensor(_SPREAD), _first_ways()
     middles = ways = ways.to(reference)
     likeness = _likeness(_draw(reference, relief, ways, _ROUNDS[0].side_px), close)
-    for one in _ROUNDS:
-        best = _best_of_each(likeness, sorts, one)
+    for stage in _ROUNDS:
+        best = _best_of_each(likeness, sorts, stage)
         ways, middles, sorts = ways[best], middles[best], sorts[best]
-        moves = torch.randn(len(ways), one.tried, 10, generator=generator).to(reference)
-        around = _limited(middles[:, None] + moves * (one.share * spread), sorts)
+        moves = torch.randn(len(ways), stage.tried, 10, generator=generator).to(reference)
+        around = _limited(middles[:, None] + moves * (stage.share * spread), sorts)
         # The best so far is judged again, at the size of this round, and so is the middle.
         around[:, 0], around[:, 1] = ways, middles
-        drawn = _draw(reference, relief, around.flatten(0, 1), one.side_px)
-        each = _likeness(drawn, close).view(-1, one.tried)
+        drawn = _draw(reference, relief, around.flatten(0, 1), stage.side_px)
+        each = _likeness(drawn, close).view(-1, stage.tried)
         top = each.topk(_PARENTS).indices[..., None].expand(-1, -1, 10)
         parents = around.gather(1, top)
         likeness, ways, middles = each.amax(dim=1), parents[:, 0], parents.mean(dim=1)
@@ -169,18 +169,18 @@ def _limited(ways: Tensor, sorts: Tensor) -> Tensor:
     return ways
 
 
-def _best_of_each(likeness: Tensor, sorts: Tensor, one: _Round) -> Tensor:
+def _best_of_each(likeness: Tensor, sorts: Tensor, stage: _Round) -> Tensor:
     """Return the rows of the best of each sort: early, a wrong one may be ahead."""
     order = likeness.argsort(descending=True)
     chosen = [order[sorts[order] == sort] for sort in sorts.unique()]
-    kept = [one.views, *[one.poses] * (len(chosen) - 1)]
+    kept = [stage.views, *[stage.poses] * (len(chosen) - 1)]
     return torch.cat([rows[:count] for rows, count in zip(chosen, kept, strict=True)])
 
 
 def _draw(frame: Tensor, relief: Tensor, ways: Tensor, side_px: int) -> Tensor:
     """Return crops (N, 4, S, S) of the subject drawn in each of `ways`, each filling its crop."""
     count = len(ways)
-    frame, relief = (F.interpolate(one, size=side_px, mode="area") for one in (frame, relief))
+    frame, relief = (F.interpolate(part, size=side_px, mode="area") for part in (frame, relief))
     heights = relief * ways[:, _ROUNDNESS].view(-1, 1, 1, 1)
     turned = turn(frame.expand(count, -1, -1, -1), heights, ways[:, :4]).frame
     cos, sin = ways[:, _ROTATION].cos()[:, None, None], ways[:, _ROTATION].sin()[:, None, None]

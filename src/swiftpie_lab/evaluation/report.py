@@ -7,7 +7,6 @@ import platform
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from enum import StrEnum
 from functools import cache
 from importlib import metadata
 from statistics import fmean
@@ -62,14 +61,6 @@ def provenance_of(command: str, judges: Mapping[str, str]) -> Provenance:
 HEADING = "Published by others, not measured here"
 
 
-class Read(StrEnum):
-    """Where figures were read."""
-
-    PAPER = "paper"
-    CODE = "code"
-    SECOND_HAND = "second-hand"  # in a page about the paper
-
-
 @dataclass(frozen=True)
 class PublishedRow:
     """What a table says of one method."""
@@ -77,13 +68,12 @@ class PublishedRow:
     method: str
     figures: Mapping[str, float]  # by metric, as our reports store them
     setting: str = ""
-    read: Read = Read.PAPER
+    read: str = ""  # "second-hand" if in a page about the paper
 
     @property
     def label(self) -> str:
         """The method with its setting, and a mark where figures were read second-hand."""
-        parts = [self.method, self.setting, "second-hand" if self.read is Read.SECOND_HAND else ""]
-        return ", ".join(filter(None, parts))
+        return ", ".join(filter(None, [self.method, self.setting, self.read]))
 
 
 @dataclass(frozen=True)
@@ -114,14 +104,9 @@ def published_tables(benchmark: str) -> tuple[PublishedTable, ...]:
         return ()
     stored = tomllib.loads(path.read_text(encoding="utf-8"))
     return tuple(
-        PublishedTable(**{**table, "rows": tuple(map(_row, table["rows"]))})
+        PublishedTable(**{**table, "rows": tuple(PublishedRow(**row) for row in table["rows"])})
         for table in stored["tables"]
     )
-
-
-def _row(stored: Mapping[str, Any]) -> PublishedRow:
-    read = Read(stored.get("read", Read.PAPER))
-    return PublishedRow(**{**stored, "read": read})
 
 
 CONFIDENCE = 0.95
@@ -175,12 +160,12 @@ class Group:
 
 @dataclass(frozen=True)
 class BenchmarkReport:
-    """Everything an evaluation tells."""
+    """Everything that an evaluation found."""
 
     run: BenchmarkRun
     num_cases: int
     facts: Mapping[str, object]  # of this benchmark alone
-    figures: tuple[Figure, ...]  # to put beside another report's
+    figures: tuple[Figure, ...]  # to compare with another report's
     metrics: Mapping[str, MetricSummary]
     groups: tuple[Group, ...]
     not_computed: Mapping[str, str]  # why, by metric
@@ -290,17 +275,6 @@ def paired_difference(
     return Interval(float(mine - theirs), low, high, count)
 
 
-def share(part: Values, whole: Values) -> Interval:
-    """Return mean over mean of values of different things, each resampled by itself."""
-    random = np.random.default_rng(0)
-    means = [
-        values[random.integers(len(values), size=(NUM_RESAMPLES, len(values)))].mean(axis=1)
-        for values in (part, whole)
-    ]
-    low, high = _ends(means[0] / means[1])
-    return Interval(float(part.mean() / whole.mean()), low, high, len(part))
-
-
 def as_json(value: object) -> str:
     """Return one JSON object as files have it."""
     return json.dumps(value, indent=2, allow_nan=False) + "\n"
@@ -352,8 +326,8 @@ def table_by_group(benchmark: Benchmark[C], report: BenchmarkReport) -> Table:
 def tables_of_published(tables: Sequence[PublishedTable]) -> dict[str, Table]:
     """Return headings and cells by title: a line a row, a column a metric that any row has."""
     shown = {}
-    for one in tables:
-        names = dict.fromkeys(name for row in one.rows for name in row.figures)
+    for published in tables:
+        names = dict.fromkeys(name for row in published.rows for name in row.figures)
         columns = {name: METRICS.get(name) for name in names}
         lines = [
             [row.label]
@@ -361,9 +335,9 @@ def tables_of_published(tables: Sequence[PublishedTable]) -> dict[str, Table]:
                 format_value(row.figures[name], metric.unit) if name in row.figures else ""
                 for name, metric in columns.items()
             ]
-            for row in one.rows
+            for row in published.rows
         ]
-        shown[one.title] = (["", *(metric.label for metric in columns.values())], lines)
+        shown[published.title] = (["", *(metric.label for metric in columns.values())], lines)
     return shown
 
 
@@ -405,10 +379,11 @@ def _averages(
 def _figures(benchmark: Benchmark[C], metrics: Mapping[str, MetricSummary]) -> tuple[Figure, ...]:
     judged = next(iter(benchmark.candidates))
     figures = []
-    for name, one in metrics.items():
-        if judged in one.candidates:
-            mine, bound = one.candidates[judged], one.candidates.get(benchmark.bound)
+    for name, metric in metrics.items():
+        if judged in metric.candidates:
+            mine, bound = metric.candidates[judged], metric.candidates.get(benchmark.bound)
             truth = None if bound is None else bound.mean
             values = (mine.mean, mine.low, mine.high, mine.num_cases, truth)
-            figures.append(Figure(one.title, one.unit, one.higher_is_better, name, *values))
+            title, is_better = metric.title, metric.higher_is_better
+            figures.append(Figure(title, metric.unit, is_better, name, *values))
     return tuple(figures)

@@ -127,7 +127,7 @@ class Results:
             force: Remove the pictures of whatever was drawn before.
 
         Raises:
-            InputError: It is a file, or holds pictures of another run or other people's files.
+            InputError: It is a file, or holds pictures of another run or files of other origin.
         """
         images = self.root / "images"
         if self.root.exists() and not self.root.is_dir():
@@ -163,16 +163,8 @@ class Results:
             return False
 
 
-class PageLimits(NamedTuple):
-    """How many cases a page shows; one with all of thousands would not open."""
-
-    worst: int
-    best: int
-    sample: int  # an even one of all
-
-
 class Benchmark(ABC, Generic[C]):
-    """Deals cases and tells what is known about them; never draws candidates, never judges."""
+    """Deals cases and knows all about them; never draws candidates, never judges."""
 
     name: ClassVar[str]
     title: ClassVar[str]  # of its page
@@ -180,7 +172,6 @@ class Benchmark(ABC, Generic[C]):
     candidates: ClassVar[Mapping[str, str]]  # titles by kind; the one under test is the first
     bound: ClassVar[str] = ""  # the candidate that is the exact answer
     strip: ClassVar[Mapping[str, str]]  # titles of the pictures that a page shows, by kind
-    shown: ClassVar[PageLimits] = PageLimits(worst=6, best=6, sample=48)
     ranked_by: ClassVar[tuple[str, ...]]  # metrics by which cases are the worst
     headline: ClassVar[tuple[str, ...]] = ()  # what a table with a line a group has room for
     seed: int
@@ -213,7 +204,7 @@ class Benchmark(ABC, Generic[C]):
         return {}
 
     def facts(self, rows: Sequence[Row[C]]) -> Mapping[str, object]:
-        """Return what the report tells besides."""
+        """Return what else the report holds."""
         del rows
         return {}
 
@@ -230,7 +221,7 @@ class Benchmark(ABC, Generic[C]):
 
 
 class Maker(NamedTuple):
-    """Who draws, as far as it decides about pictures."""
+    """What draws, as far as it decides about pictures."""
 
     name: str  # what reports call it, with every choice that matters
     fingerprint: str = ""  # sha256 of its weights; empty where it has none
@@ -242,7 +233,7 @@ class CaseDrawer(Protocol[C_contra]):
 
     @property
     def maker(self) -> Maker:
-        """Who it is."""
+        """What draws."""
 
     def kinds(self, case: C_contra) -> tuple[str, ...]:
         """Return the files that a complete case has."""
@@ -255,7 +246,7 @@ class CaseDrawer(Protocol[C_contra]):
 
 
 def maker_of(session: Session, *choices: str) -> Maker:
-    """Return a session as a maker, with the choices that its name has to tell."""
+    """Return a session as a maker, with the choices that belong into its name."""
     components = session.components
     name = ", ".join((components.preset.name, *choices))
     return Maker(name, components.fingerprint, len(components.schedule.steps))
@@ -274,7 +265,7 @@ def draw(
     Args:
         benchmark: What the cases are from.
         cases: What to draw.
-        drawer: Who draws.
+        drawer: What draws.
         results: Where the pictures go, with a manifest at the end.
         force: Forget what was drawn before.
 

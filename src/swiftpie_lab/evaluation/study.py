@@ -158,7 +158,7 @@ def page_of(study: Study[C], ablations: Ablations, root: Path) -> Page:
     cases = study.cases[:SHOWN_CASES]
     judged = next(iter(study.benchmark.candidates))
     strips = [_strip([study.truth(case) for case in cases], "truth")]
-    for variant in {study.key(one): one for one in reversed(study.variants)}.values():
+    for variant in {study.key(variant): variant for variant in reversed(study.variants)}.values():
         results = study.results(variant, root)
         images = [results.read(case, judged) for case in cases]
         strips.insert(1, _strip(images, variant.title, variant.group))

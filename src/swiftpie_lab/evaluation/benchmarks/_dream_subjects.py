@@ -115,7 +115,7 @@ def _read_lists(path: Path) -> tuple[dict[str, str], tuple[str, ...], tuple[str,
         with path.open("rb") as file:
             text = file.read(MAX_TEXT_BYTES).decode("utf-8").replace("\r\n", "\n")
         classes, rest = text.split("Object Prompts", 1)
-        objects, live = (_templates(one) for one in rest.split("Live Subject Prompts", 1))
+        objects, live = (_templates(part) for part in rest.split("Live Subject Prompts", 1))
     except (OSError, ValueError) as error:
         raise InputError(
             f"'{path}' cannot be read as DreamBench's lists ({error}). The file with classes, "
@@ -136,4 +136,4 @@ def _read_lists(path: Path) -> tuple[dict[str, str], tuple[str, ...], tuple[str,
 def _templates(text: str) -> tuple[str, ...]:
     """Return the prompts of a list, without the rare word that tuned models are called by."""
     found = (match["text"] for match in _PROMPT.finditer(text))
-    return tuple(one.replace("{0} ", "").replace("{1}", "{}") for one in found)
+    return tuple(text.replace("{0} ", "").replace("{1}", "{}") for text in found)

@@ -281,8 +281,8 @@ def scene_study(session: Session, benchmark: VariedScenes, *, num_cases: int) ->
     }
     return Study(
         variants=[
-            Variant(one.group, one.title, SettingDrawer(sessions[one.num_steps], one, benchmark))
-            for one in settings
+            Variant(row.group, row.title, SettingDrawer(sessions[row.num_steps], row, benchmark))
+            for row in settings
         ],
         benchmark=benchmark,
         cases=benchmark.cases(num_cases),
@@ -312,12 +312,12 @@ def all_settings(base: ResolvedScales, *, step_counts: Sequence[int]) -> list[Dr
         rows.append(DrawingSetup(BRANCH_SWEEP, f"{x:g}", both, has_aligned=False))
     if GUIDED_STEPS in step_counts:  # identity guidance, with all parts and with what it reshapes
         guided = [
-            DrawingSetup(GUIDED, one, base, num_steps=GUIDED_STEPS, identity_guidance=one)
-            for one in IdentityGuidance
+            DrawingSetup(GUIDED, method, base, num_steps=GUIDED_STEPS, identity_guidance=method)
+            for method in IdentityGuidance
         ]
         rows += guided
         rows += [
-            replace(one, group=GUIDED_ALONE, has_detail=False, has_aligned=False) for one in guided
+            replace(row, group=GUIDED_ALONE, has_detail=False, has_aligned=False) for row in guided
         ]
     return [
         *rows,

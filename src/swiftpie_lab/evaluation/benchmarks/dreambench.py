@@ -1,4 +1,4 @@
-"""Photographed subjects by the prompts of DreamBench, with masks beside or boxes around."""
+"""Photographed subjects by the prompts of DreamBench."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,7 +35,7 @@ from swiftpie_lab.evaluation.command import (
 )
 from swiftpie_lab.evaluation.finished import OpenBenchmark
 from swiftpie_lab.evaluation.judges import Networks, SubjectJudge, shipped_embedder
-from swiftpie_lab.evaluation.run import File, Maker, PageLimits, Results, maker_of
+from swiftpie_lab.evaluation.run import File, Maker, Results, maker_of
 
 FirstSubjects = Annotated[
     int | None, typer.Option("--subjects", min=1, metavar="N", help="Only the first N by name.")
@@ -53,7 +53,7 @@ SubjectBoxes = Annotated[
     typer.Option(
         "--boxes",
         metavar="FILE",
-        help="Where subjects are in their first photographs, if there is no mask beside: a JSON "
+        help="Where subjects are in their first photographs, if these have no masks: a JSON "
         'object such as {"dog": [0.1, 0.1, 0.9, 0.9]}.',
     ),
 ]
@@ -118,7 +118,6 @@ class DreamBench(OpenBenchmark[DreamCase]):
     finds_subject: ClassVar = True
     candidates: ClassVar = MappingProxyType({"drawn": "drawn"})
     strip: ClassVar = MappingProxyType({"reference": "reference", "drawn": "drawn"})
-    shown: ClassVar = PageLimits(worst=12, best=12, sample=48)
     ranked_by: ClassVar = ("likeness-masked",)
     headline: ClassVar = ("dino", "clip-i", "clip-small", "likeness-masked", "copied")
 
@@ -212,7 +211,7 @@ class DreamBench(OpenBenchmark[DreamCase]):
     def evidence(
         self, case: DreamCase, results: Results, networks: Networks
     ) -> Iterator[tuple[str, Evidence]]:
-        """Yield the picture beside all photographs of its subject; at the last seed, all others."""
+        """Yield the picture and all photographs; at the last seed, the pictures of all others."""
         last = self.seed + self.num_seeds - 1
         others = range(self.seed, last) if case.seed == last else ()
         twins = [case.name.rsplit("-", 1)[0] + f"-{seed}" for seed in others]
@@ -253,10 +252,10 @@ class DreamBench(OpenBenchmark[DreamCase]):
         return {
             "num_subjects": len({row.case.subject for row in rows}),
             "num_drawn": len(rows),
-            "num_failed": sum(one.num_cases for one in self.left_out),
+            "num_failed": sum(subject.num_cases for subject in self.left_out),
             "boxes": {name: list(box) for name, box in self.boxes.items()},
             "doubtful": self.doubtful,
-            "left_out": [one._asdict() for one in self.left_out],
+            "left_out": [subject._asdict() for subject in self.left_out],
         }
 
     def sentences(self, rows: Sequence[Row[DreamCase]]) -> list[str]:
@@ -300,7 +299,7 @@ class DreamDrawer:
         del missing
         yield from self.benchmark.known(case).items()
         references = self.benchmark.references[case.subject]
-        seen = [one for one in references if one.mask is not None]
+        seen = [reference for reference in references if reference.mask is not None]
         seen = seen if self.benchmark.uses_all else seen[:1]
         identity = self.session.encode_identity(
             [each.image for each in seen], masks=[each.mask for each in seen]
@@ -337,12 +336,12 @@ def read_dreambench(
     subjects = read_subjects(root)
     found = {} if boxes is None else read_boxes(boxes, [subject.name for subject in subjects])
     chosen = tuple(subjects[:limit])
-    around = {one.name: found[one.name] for one in chosen if one.name in found}
+    around = {each.name: found[each.name] for each in chosen if each.name in found}
     return DreamBench(chosen, seed, num_seeds, num_prompts, around, uses_all)
 
 
 def _looked_at(path: Path, box: Box | None) -> Reference:
-    """Return a photograph with its mask, given beside it or found, in the box if there is one.
+    """Return a photograph with its mask, from its file or found, in the box if there is one.
 
     Raises:
         ImageError: The subject cannot be found.

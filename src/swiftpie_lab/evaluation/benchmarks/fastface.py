@@ -32,7 +32,7 @@ from swiftpie_lab.evaluation.command import (
 )
 from swiftpie_lab.evaluation.finished import OpenBenchmark
 from swiftpie_lab.evaluation.judges import Networks
-from swiftpie_lab.evaluation.run import File, Maker, PageLimits, Results, maker_of
+from swiftpie_lab.evaluation.run import File, Maker, Results, maker_of
 
 Identities = Annotated[Path, typer.Option(metavar="DIR", help="Photographs, one a person.")]
 Prompts = Annotated[
@@ -64,7 +64,7 @@ class FaceCase:
 
 @dataclass(frozen=True, eq=False)
 class Person:
-    """Someone whose face was found."""
+    """A person whose face was found."""
 
     chosen: ChosenFace
     cases: tuple[FaceCase, ...]
@@ -87,7 +87,7 @@ class FaceBenchmark(OpenBenchmark[FaceCase]):
     prompts: tuple[str, ...]
     seed: int  # of the first case; the others count up from it
     encoder: FaceEncoder  # what the generator reads; finds the faces
-    judge: FaceEncoder | None = None  # did not help to draw; without one there is no likeness
+    judge: FaceEncoder | None = None  # had no part in drawing; without one there is no likeness
 
     name = "fastface"
     title = "Faces"
@@ -103,7 +103,6 @@ class FaceBenchmark(OpenBenchmark[FaceCase]):
     )
     candidates = MappingProxyType({"drawn": "drawn"})
     strip = MappingProxyType({"person": "person", "drawn": "drawn"})
-    shown = PageLimits(worst=96, best=0, sample=0)
     ranked_by = ("face-shown", "identity")
     headline = metrics
 
@@ -122,7 +121,7 @@ class FaceBenchmark(OpenBenchmark[FaceCase]):
         return {"person": self.people[case.person].chosen.face.crop}
 
     def cases(self) -> list[FaceCase]:
-        """Return the cases of all people; a case's seed does not depend on who was found."""
+        """Return the cases of all people; seeds do not depend on the faces that were found."""
         return [case for person in self.people.values() for case in person.cases]
 
     @property
@@ -201,7 +200,7 @@ class FaceBenchmark(OpenBenchmark[FaceCase]):
             "judge": None if self.judge is None else self.judge.name,
             "num_people": len({row.case.person for row in rows}),
             "num_drawn": len(rows),
-            "num_failed": without_face + sum(one.num_cases for one in self.left_out),
+            "num_failed": without_face + sum(photo.num_cases for photo in self.left_out),
             "left_out": self.left_out,
         }
 
@@ -213,7 +212,10 @@ class FaceBenchmark(OpenBenchmark[FaceCase]):
             f"{facts['num_drawn']} pictures of {facts['num_people']} people; "
             f"{facts['num_failed']} cases failed for want of a face. The generator read "
             f"{self.encoder.name!r}, {judge}. Figures of faces leave pictures without one out.",
-            *(f"Left out {one.name}, {one.num_cases} cases: {one.reason}" for one in self.left_out),
+            *(
+                f"Left out {photo.name}, {photo.num_cases} cases: {photo.reason}"
+                for photo in self.left_out
+            ),
             CONSENT,
         ]
 

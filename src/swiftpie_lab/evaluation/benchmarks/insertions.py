@@ -52,7 +52,7 @@ PHOTO_PX = 256  # twice what `mini` draws: what comes back has to be as sharp as
 BACKGROUND = "dahlia.jpg"  # of the package, which training never uses
 SMALLEST_CUT = 0.6  # of a photo's shorter side
 GALLERY_SEED, NUM_LIGHTS = 2**31, 6  # in which judges know each subject
-NUM_BESIDE = 2  # subjects that stand in the photograph already
+NUM_NEIGHBOURS = 2  # subjects that stand in the photograph already
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class InsertionCase:
     name: str
     code: str  # the subject in its pack
     subject: str  # its name in words
-    beside: tuple[str, ...]  # codes of those that stand there already
+    neighbours: tuple[str, ...]  # codes of those that stand there already
     photo: int  # in the order of names
     cut: tuple[float, float, float]  # left and top as shares of what is free, side of the shorter
     seed: int
@@ -128,10 +128,10 @@ class InsertionBenchmark(OpenBenchmark[InsertionCase]):
             ConfigError: The pack holds out too few subjects.
         """
         pool = self.world.pool
-        if len(pool) <= NUM_BESIDE:
+        if len(pool) <= NUM_NEIGHBOURS:
             raise ConfigError(
-                f"The pack has {len(pool)} held-out subjects; a case takes {NUM_BESIDE + 1}. Use "
-                "the full pack of `swiftpie data prepare`."
+                f"The pack has {len(pool)} held-out subjects; a case takes {NUM_NEIGHBOURS + 1}. "
+                "Use the full pack of `swiftpie data prepare`."
             )
         random = Random(f"{self.seed}:order")
         subjects = random.sample(pool, len(pool))
@@ -143,7 +143,7 @@ class InsertionBenchmark(OpenBenchmark[InsertionCase]):
 
     def answer(self, case: InsertionCase) -> Insertion:
         """Draw the photograph before and after, and the reference."""
-        chosen = [self.subjects.index(code) for code in (case.code, *case.beside)]
+        chosen = [self.subjects.index(code) for code in (case.code, *case.neighbours)]
         with torch.no_grad():
             return self.world.insert(self._background(case), chosen, seed=case.seed)
 
@@ -240,14 +240,14 @@ class InsertionBenchmark(OpenBenchmark[InsertionCase]):
 
     def _case(self, number: int, row: int, photo: int) -> InsertionCase:
         random = Random(f"{self.seed}:{number}")
-        others = random.sample([one for one in self.world.pool if one != row], NUM_BESIDE)
+        others = random.sample([other for other in self.world.pool if other != row], NUM_NEIGHBOURS)
         code = self.subjects.codes[row]
         left, top, side = random.random(), random.random(), random.uniform(SMALLEST_CUT, 1)
         return InsertionCase(
             name=f"{number:04d}-{code}",
             code=code,
             subject=self.subjects.names[row],
-            beside=tuple(self.subjects.codes[other] for other in others),
+            neighbours=tuple(self.subjects.codes[other] for other in others),
             photo=photo,
             cut=(left, top, side),
             seed=self.seed + number,
@@ -277,7 +277,7 @@ class InsertionBenchmark(OpenBenchmark[InsertionCase]):
 
 @dataclass(frozen=True, eq=False)
 class InsertionDrawer:
-    """Draws cases with a session, and beside them what others would do."""
+    """Draws cases with a session, and what other methods make of them."""
 
     session: Session
     benchmark: InsertionBenchmark
@@ -385,8 +385,8 @@ def open_insertions(
     """Judge how a preset puts subjects into photographs, with exact answers.
 
     Subjects that no model was trained on are rendered into photographs that training does not
-    use, in a known light. Beside the model's picture, the truth, a naive paste and OpenCV's
-    Poisson blending are judged. An interrupted run goes on where it stopped.
+    use, in a known light. The truth, a naive paste and OpenCV's
+    Poisson blending are judged as well. An interrupted run goes on where it stopped.
     """
     benchmark = InsertionBenchmark(open_pack(data), open_backgrounds(photos), seed=seed)
     dealt = benchmark.cases(cases)

@@ -141,10 +141,10 @@ class LeakageBenchmark(Benchmark[LeakageCase]):
         quarter, by = max(max(COUNTS) + 1, len(pool) // 4), self._outermost
         found = {
             Slice.ANY: [self.subjects.codes[row] for row in pool],
-            Slice.LIGHT: by(quarter, lambda one: -_brightness(one)),
+            Slice.LIGHT: by(quarter, lambda tile: -_brightness(tile)),
             Slice.DARK: by(quarter, _brightness),
             Slice.THIN: by(quarter, _bulk),
-            Slice.TEXTURED: by(quarter, lambda one: -_texture(one)),
+            Slice.TEXTURED: by(quarter, lambda tile: -_texture(tile)),
         }
         return found | ({Slice.PHOTOS: [*self.photos]} if self.photos else {})
 
@@ -156,20 +156,20 @@ class LeakageBenchmark(Benchmark[LeakageCase]):
     def cases(self, count: int = CASES) -> list[LeakageCase]:
         """Deal `count` cases of each slice and number of subjects."""
         return [
-            self._case(one, num_subjects, number)
-            for one in self.slices
+            self._case(part, num_subjects, number)
+            for part in self.slices
             for num_subjects in COUNTS
             for number in range(count)
         ]
 
-    def _case(self, one: Slice, num_subjects: int, number: int) -> LeakageCase:
-        random = Random(f"{self.seed}:{one.name}:{num_subjects}:{number}")
-        codes = tuple(random.sample(self.slices[one], num_subjects))
+    def _case(self, part: Slice, num_subjects: int, number: int) -> LeakageCase:
+        random = Random(f"{self.seed}:{part.name}:{num_subjects}:{number}")
+        codes = tuple(random.sample(self.slices[part], num_subjects))
         names = tuple(self.name_of(code) for code in codes)
         place = random.choice(CHOSEN_PLACES)
         return LeakageCase(
-            name=f"{one.name.lower()}-{num_subjects}-{number:03d}",
-            slice=one,
+            name=f"{part.name.lower()}-{num_subjects}-{number:03d}",
+            slice=part,
             codes=codes,
             names=names,
             place=place,
@@ -241,14 +241,14 @@ class LeakageBenchmark(Benchmark[LeakageCase]):
 
     def groups(self, rows: Sequence[Row[LeakageCase]]) -> dict[str, list[Row[LeakageCase]]]:
         """Return slices from the one that leaks most, then numbers of subjects."""
-        slices = {one: [row for row in rows if row.case.slice is one] for one in Slice}
-        there = {one: some for one, some in slices.items() if some}
-        worst = sorted(there, key=lambda one: -fmean(map(_leak, there[one])))
+        slices = {part: [row for row in rows if row.case.slice is part] for part in Slice}
+        there = {part: some for part, some in slices.items() if some}
+        worst = sorted(there, key=lambda part: -fmean(map(_leak, there[part])))
         counts = {
             f"{count} subjects": [row for row in rows if len(row.case.codes) == count]
             for count in COUNTS
         }
-        return {one.value: there[one] for one in worst} | counts
+        return {part.value: there[part] for part in worst} | counts
 
     def sentences(self, rows: Sequence[Row[LeakageCase]]) -> list[str]:
         """Return what was found, the worst slice first."""
@@ -259,8 +259,8 @@ class LeakageBenchmark(Benchmark[LeakageCase]):
         return [
             *super().sentences(rows),
             f"In the place of one subject, another of the same picture is nearer by {leaks[0]} "
-            "(cosine) than where each is drawn alone, both beside unrelated subjects. Worst are "
-            f"{worst}: {leaks[1]}.",
+            "(cosine) than where each is drawn alone, both compared with unrelated subjects. Worst "
+            f"are {worst}: {leaks[1]}.",
         ]
 
 
@@ -345,7 +345,7 @@ def prompt_of(names: Sequence[str], place: str) -> str:
     """Return a prompt that names all subjects and the place."""
     nouns = [f"{article_of(name)} {name}" for name in names]
     joined_nouns = " and ".join([*([", ".join(nouns[:-1])] if nouns[1:] else []), nouns[-1]])
-    phrase = {one.name: one.phrases[0] for one in PLACES}[place]
+    phrase = {known.name: known.phrases[0] for known in PLACES}[place]
     return f"a photo of {joined_nouns} {phrase}"
 
 

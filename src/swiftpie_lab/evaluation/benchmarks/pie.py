@@ -31,7 +31,7 @@ from swiftpie_lab.evaluation.command import (
 )
 from swiftpie_lab.evaluation.edits import EditBenchmark, EditDrawer, EditTask, MaskChoice, with_edit
 from swiftpie_lab.evaluation.judges import Networks
-from swiftpie_lab.evaluation.run import PageLimits, Results
+from swiftpie_lab.evaluation.run import Results
 
 Dataset = Annotated[
     Path,
@@ -117,7 +117,6 @@ class PieBenchmark(EditBenchmark[PieCase]):
             "edit-mask": "used mask",
         }
     )
-    shown = PageLimits(worst=48, best=0, sample=48)
     ranked_by = ("clip-edited", "unedited-psnr")
     headline = ("structure-distance", "unedited-psnr", "clip-whole", "clip-edited")
 

@@ -85,7 +85,7 @@ class RemovalBenchmark(InsertionBenchmark):
 
 @dataclass(frozen=True, eq=False)
 class RemovalDrawer(InsertionDrawer):
-    """Takes subjects out with a session, and beside that by inpainting."""
+    """Takes subjects out with a session, and by inpainting."""
 
     def kinds(self, case: InsertionCase) -> tuple[str, ...]:
         """Return picture, answer and candidates, with their masks."""
@@ -121,9 +121,9 @@ def open_removals(
 ) -> Trial[InsertionCase]:
     """Judge how a preset takes subjects and their shadows out of photographs.
 
-    The answers are exact. The cases are those of `insertions`, after and before. Beside the
-    model's picture, the truth, OpenCV's inpainting and the untouched picture are judged. An
-    interrupted run goes on where it stopped.
+    The answers are exact. The cases are those of `insertions`, after and before. The
+    truth, OpenCV's inpainting and the untouched picture are judged as well. An interrupted run goes
+    on where it stopped.
     """
     benchmark = RemovalBenchmark(open_pack(data), open_backgrounds(photos), seed=seed)
     dealt = benchmark.cases(cases)

@@ -10,7 +10,7 @@ from itertools import count
 from pathlib import Path
 from random import Random
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import torch
 import typer
@@ -89,11 +89,11 @@ GALLERY_SEED = 2**31  # far from all cases
 WIDE_YAW = 30.0  # degrees; turns by value are no smaller, where they are to a side
 
 BACKDROPS = ("white backdrop", "blue backdrop", "green backdrop", "pink backdrop")  # of the gallery
-PLACE_NAMES = tuple(one.name for one in PLACES)
+PLACE_NAMES = tuple(place.name for place in PLACES)
 
 T = TypeVar("T")
 
-# Boxes of two subjects beside each other, in sides of the picture.
+# Boxes of two subjects side by side, in sides of the picture.
 CENTRES = (0.26, 0.74)  # across the picture
 SIDE = 0.43  # of each box: the two do not touch
 SHIFT = 0.03  # boxes move by up to so much across
@@ -135,14 +135,14 @@ def read_kinds(names: str | None) -> list[WorldKind]:
 WISHES: Mapping[WorldKind, Sequence[tuple[str, str]]] = MappingProxyType(
     {
         **dict.fromkeys(WorldKind, (("", ""),)),
-        WorldKind.VIEW: [("view", one) for one in VIEWS],
-        WorldKind.TURN: [("view", one) for one in VIEWS if one != "front"],
+        WorldKind.VIEW: [("view", view) for view in VIEWS],
+        WorldKind.TURN: [("view", view) for view in VIEWS if view != "front"],
         WorldKind.LOOK: [
-            (name, one) for name in ("colour", "material") for one in CLOSE_QUESTIONS[name][1:]
+            (name, look) for name in ("colour", "material") for look in CLOSE_QUESTIONS[name][1:]
         ],
-        WorldKind.ART: [("rendition", one) for one in WHOLE_QUESTIONS["rendition"][1:]],
-        WorldKind.WORN: [("accessory", one) for one in CLOSE_QUESTIONS["accessory"][1:]],
-        WorldKind.POSE: [("pose", one) for one in tuple(POSE_PHRASES)[1:]],
+        WorldKind.ART: [("rendition", name) for name in WHOLE_QUESTIONS["rendition"][1:]],
+        WorldKind.WORN: [("accessory", name) for name in CLOSE_QUESTIONS["accessory"][1:]],
+        WorldKind.POSE: [("pose", name) for name in tuple(POSE_PHRASES)[1:]],
     }
 )
 """What a case of each kind may ask for besides its setting, as question and answer."""
@@ -159,33 +159,10 @@ USES: Mapping[str, WorldKind] = MappingProxyType(
 """What a subject is wanted for, and the cases that try it."""
 
 
-class HasSetting(Protocol):
-    """A case that says its setting in words."""
-
-    @property
-    def place(self) -> str:
-        """One of `PLACES` by name."""
-
-    @property
-    def time(self) -> str:
-        """One of `TIMES`."""
-
-    @property
-    def weather(self) -> str:
-        """One of `WEATHERS`."""
-
-    @property
-    def season(self) -> str:
-        """One of `SEASONS`."""
-
-
-def setting_of(case: HasSetting) -> Setting:
-    """Return the setting of a case as the renderer takes it."""
+def setting_of(place: str, time: str, weather: str, season: str) -> Setting:
+    """Return a setting in words as the renderer takes it."""
     return Setting(
-        PLACE_NAMES.index(case.place),
-        TIMES.index(case.time),
-        WEATHERS.index(case.weather),
-        SEASONS.index(case.season),
+        PLACE_NAMES.index(place), TIMES.index(time), WEATHERS.index(weather), SEASONS.index(season)
     )
 
 
@@ -217,7 +194,7 @@ class WorldCase:
     @property
     def requested(self) -> SceneSpec:
         """The same as the renderer takes it."""
-        setting = setting_of(self)
+        setting = setting_of(self.place, self.time, self.weather, self.season)
         return SceneSpec(setting, **({self.wish: self.answer} if self.wish else {}))
 
     @property
@@ -227,7 +204,7 @@ class WorldCase:
 
 
 class Pair(NamedTuple):
-    """The one right picture of two subjects side by side, and what it is to be drawn from."""
+    """The one right picture of two subjects side by side, and their references."""
 
     rendering: Rendering
     pixels: Tensor  # (2, 3, H, W) references in [-1, 1]
@@ -312,7 +289,9 @@ class WorldBenchmark(Benchmark[WorldCase]):
             row = self.subjects.index(cases[0].code)  # of the first use for all
             rows.append(
                 [
-                    self._case(case.kind, number, row, setting_of(case), (case.wish, case.answer))
+                    self._case(
+                        case.kind, number, row, case.requested.setting, (case.wish, case.answer)
+                    )
                     for case in cases
                 ]
             )
@@ -345,21 +324,21 @@ class WorldBenchmark(Benchmark[WorldCase]):
         """Return the box of each subject; a single one has none, the model places it."""
         if not case.other_code:
             return (None,)
-        return self._boxes_beside(case, self._figures(case)[0])
+        return self._two_boxes(case, self._figures(case)[0])
 
     def layouts(self, case: WorldCase) -> tuple[Layout, ...]:
         """Return where each subject is in the truth."""
         figures, _ = self._figures(case)
         if not case.other_code:
             return (figures.layout,)
-        return tuple(from_box(box) for box in self._boxes_beside(case, figures))
+        return tuple(from_box(box) for box in self._two_boxes(case, figures))
 
     def pair(self, case: WorldCase) -> Pair:
         """Draw two subjects side by side, and what belongs to them."""
         both, numbers = self._figures(case)
         left, right = (
             PlacedSprite(both.frames[i : i + 1], both.relief[i : i + 1], from_box(box))
-            for i, box in enumerate(self._boxes_beside(case, both))
+            for i, box in enumerate(self._two_boxes(case, both))
         )
         noise = self.noise(case.seed)
         rendering = self.world.draw(noise, left, [case.requested], companion=right)
@@ -405,10 +384,10 @@ class WorldBenchmark(Benchmark[WorldCase]):
         noise = self.noise(case.seed).expand(count, -1, -1, -1)
         return self.world.figures(noise, rows, [case.requested] * count, numbers=numbers), numbers
 
-    def _boxes_beside(self, case: WorldCase, figures: PlacedSprite) -> tuple[Box, ...]:
+    def _two_boxes(self, case: WorldCase, figures: PlacedSprite) -> tuple[Box, ...]:
         spot = PLACES[case.requested.setting.place]
         floor = spot.floor if spot.grounded else None
-        return boxes_beside(figures.frames, Random(case.seed), floor=floor)
+        return boxes_side_by_side(figures.frames, Random(case.seed), floor=floor)
 
     def known(self, case: WorldCase) -> dict[str, Image.Image]:
         """Return references, truth and their masks by kind of picture."""
@@ -515,7 +494,7 @@ class WorldBenchmark(Benchmark[WorldCase]):
     def deal(self, kind: WorldKind, number: int) -> Iterator[WorldCase]:
         """Yield `number` cases of one kind; of a longer list the first ones are the same."""
         random = Random(f"{self.seed}:{kind.name}")
-        fitting = [one for one in settings() if _fits(kind, one)]
+        fitting = [setting for setting in settings() if _fits(kind, setting)]
         order = deal_evenly(random, self.world.pool, fitting)
         wishes = random.sample(WISHES[kind], len(WISHES[kind]))
         for i, (subject, setting) in zip(range(number), order, strict=False):
@@ -541,7 +520,7 @@ class WorldBenchmark(Benchmark[WorldCase]):
             answer=wish[1],
         )
         if kind is WorldKind.PAIR:
-            return self._beside_another(case, number)
+            return self._with_another(case, number)
         said = (
             replace(case.requested, view=SceneSpec.view)
             if kind is WorldKind.TURN
@@ -550,7 +529,7 @@ class WorldBenchmark(Benchmark[WorldCase]):
         case = replace(case, prompt=draw_caption(FirstPhrase(), said, name=name))
         return self._viewed(case) if case.wish == "view" else case
 
-    def _beside_another(self, case: WorldCase, number: int) -> WorldCase:
+    def _with_another(self, case: WorldCase, number: int) -> WorldCase:
         """Return the case with a second subject, each time another one."""
         pool = self.world.pool
         first, lap = pool.index(self.subjects.index(case.code)), number // len(pool)
@@ -583,7 +562,7 @@ class SceneSource(StrEnum):
 
 @dataclass(frozen=True, eq=False)
 class WorldDrawer:
-    """Draws cases with a session, and beside them what bounds its pictures."""
+    """Draws cases with a session, and what bounds its pictures."""
 
     session: Session
     benchmark: WorldBenchmark
@@ -704,7 +683,9 @@ def expected_of(case: WorldCase, mask: Tensor, code: str) -> Expected:
         subject=code if is_seen else "",
         others=frozenset(case.codes) - {code} if is_seen else frozenset(),
         answers={
-            name: one for name, one in right_answers(case.requested).items() if name in requested
+            name: answer
+            for name, answer in right_answers(case.requested).items()
+            if name in requested
         },
         view=case.view if is_seen else None,
         is_lit=case.wish in {"", "view", "pose"},  # the others change colours by themselves
@@ -740,16 +721,16 @@ class FirstPhrase(Random):
 
     def choice(self, seq: Sequence[T]) -> T:  # type: ignore[override]  # of sequences alone
         """Return the first that is not empty, if any."""
-        return next((one for one in seq if one), seq[0])
+        return next((words for words in seq if words), seq[0])
 
     def shuffle(self, x: MutableSequence[object]) -> None:
         """Leave the order."""
 
 
-def boxes_beside(
+def boxes_side_by_side(
     frames: Tensor, random: Random, *, floor: tuple[float, float] | None
 ) -> tuple[Box, ...]:
-    """Return boxes beside each other, for as many subjects `frames` (2, 4, H, W).
+    """Return boxes side by side, for two subjects `frames` (2, 4, H, W).
 
     Subjects stand between the ends of the `floor`; without one they float.
     """

@@ -50,7 +50,7 @@ from swiftpie_lab.evaluation.command import (
 )
 from swiftpie_lab.evaluation.edits import EditBenchmark, EditDrawer, EditTask, MaskChoice, with_edit
 from swiftpie_lab.evaluation.judges import Networks, Panel
-from swiftpie_lab.evaluation.run import PageLimits, Results
+from swiftpie_lab.evaluation.run import Results
 from swiftpie_world.air import (
     SEASON_PHRASES,
     SEASONS,
@@ -122,11 +122,11 @@ TITLES: Mapping[WorldChange, str] = MappingProxyType(
         WorldChange.SUBJECT: "replace subject",
     }
 )
-"""What the kinds of cases are called; no judge tells how large a subject is, or on which side."""
+"""What the kinds of cases are called; no judge sees how large a subject is, or on which side."""
 
 SETTING_PHRASES: Mapping[str, Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
-        "place": {one.name: one.phrases for one in PLACES},
+        "place": {place.name: place.phrases for place in PLACES},
         "time": TIME_PHRASES,
         "weather": WEATHER_PHRASES,
         "season": SEASON_PHRASES,
@@ -178,7 +178,7 @@ class WorldEditCase:
     @property
     def requested(self) -> SceneSpec:
         """What the picture shows before."""
-        plain = SceneSpec(setting_of(self))
+        plain = SceneSpec(setting_of(self.place, self.time, self.weather, self.season))
         return with_answer(plain, self.question, self.before) if self.kind in ANSWERS else plain
 
     @property
@@ -243,7 +243,6 @@ class WorldEditBenchmark(EditBenchmark[WorldEditCase]):
             "reference": "reference",
         }
     )
-    shown = PageLimits(worst=48, best=0, sample=48)
 
     @cached_property
     def plain(self) -> WorldBenchmark:
@@ -289,7 +288,7 @@ class WorldEditBenchmark(EditBenchmark[WorldEditCase]):
     def answer(self, case: WorldEditCase) -> EditAnswer:
         """Draw the case before and after."""
         world, noise = self.plain.world, self.plain.noise(case.seed)
-        # Who gets something to wear makes room for it, which must not count as a change of its own.
+        # A subject makes room for what it will wear, which must not count as a change of its own.
         placed_as = case.wanted if case.kind is WorldChange.PUT_ON else case.requested
         subject, other = (
             world.figures(noise, [row], [placed_as], numbers=_numbers(case))
@@ -361,7 +360,7 @@ class WorldEditBenchmark(EditBenchmark[WorldEditCase]):
         )
         expected = self.expected(case, requested=requested)
         shown = shown_reference(case, results)
-        is_free = case.kind is WorldChange.SECOND  # words do not tell where it goes
+        is_free = case.kind is WorldChange.SECOND  # words do not say where it goes
         known = Evidence(
             picture=source,
             truth=target,
@@ -401,8 +400,8 @@ class WorldEditBenchmark(EditBenchmark[WorldEditCase]):
             case WorldChange.VIEW:
                 return Expected(where=requested, view=case.view if is_seen else None)
             case _:
-                is_told = is_seen or case.question in WHOLE_QUESTIONS
-                answers = {case.question: case.after} if is_told else {}
+                is_answered = is_seen or case.question in WHOLE_QUESTIONS
+                answers = {case.question: case.after} if is_answered else {}
                 return Expected(where=requested, answers=answers)
 
     def groups(self, rows: Sequence[Row[WorldEditCase]]) -> dict[str, list[Row[WorldEditCase]]]:
@@ -420,9 +419,9 @@ class WorldEditBenchmark(EditBenchmark[WorldEditCase]):
 
     def _deal(self, kind: WorldChange) -> Iterator[WorldEditCase]:
         random = Random(f"{self.seed}:edit:{kind.name}")
-        known = [one for one in self.plain.world.settings if not is_held_out(one)]
+        known = [setting for setting in self.plain.world.settings if not is_held_out(setting)]
         order = deal_evenly(
-            random, self.plain.world.pool, [one for one in known if _fits(kind, one)]
+            random, self.plain.world.pool, [setting for setting in known if _fits(kind, setting)]
         )
         dealt, numbers = Counter[str](), count()
         for row, setting in order:
@@ -457,7 +456,7 @@ class WorldEditBenchmark(EditBenchmark[WorldEditCase]):
         other = ""
         if kind in OTHER_COMES:
             names = self.subjects.names
-            pool = [one for one in self.plain.world.pool if names[one] != name]
+            pool = [row for row in self.plain.world.pool if names[row] != name]
             other = self.subjects.codes[random.choice(pool)]
         place_index, time, weather, season = first.setting
         case = WorldEditCase(
@@ -490,7 +489,7 @@ class WorldEditBenchmark(EditBenchmark[WorldEditCase]):
                 return draw_caption(FirstPhrase(), wanted, name=come)
 
     def _settled(self, case: WorldEditCase) -> WorldEditCase:
-        """Return the case with noise that leaves room beside the subject, and with its view."""
+        """Return the case with noise that leaves room for a second subject, and with its view."""
         match case.kind:
             case WorldChange.SECOND:
                 seeds = count(case.seed, NEXT_SEED)
@@ -536,7 +535,7 @@ def _answer(kind: WorldChange, requested: SceneSpec) -> str:
 
 def _keyword(kind: WorldChange, name: str, before: str) -> str:
     if kind.value in SETTING_PHRASES:
-        return next(one for one in SETTING_PHRASES[kind.value][before] if one)
+        return next(words for words in SETTING_PHRASES[kind.value][before] if words)
     match kind:
         case WorldChange.TAKE_OFF:
             return ACCESSORY_PHRASES[before][0]
@@ -570,7 +569,7 @@ def open_world_edits(
 
     Restyled, relit, turned, recoloured, added, removed, replaced: one noise is drawn twice, before
     and after, so the answer and its mask are exact. The answer, the untouched source and a naive
-    paste are judged beside the edit. An interrupted run goes on where it stopped.
+    paste are judged as well. An interrupted run goes on where it stopped.
     """
     networks = open_networks(files)
     if results is None:

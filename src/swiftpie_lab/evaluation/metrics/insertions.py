@@ -15,7 +15,7 @@ RING = 16  # parts of the side: as wide is what is looked at around a subject
 SHADE = 8  # the same for shadows, wherever they fall
 CELL = 32  # parts of the side: in cells of that size textures average out, but not shapes
 STEP = 64  # parts of the side: so far apart are pixels on the two sides of a border
-LEAST_PIXELS = 64  # of a subject, to tell its light
+LEAST_PIXELS = 64  # of a subject, to measure its light
 VISIBLE = 4 / 127.5  # two pixels that differ by less than four levels look the same
 LEAST_LIGHT = 0.02  # of [0, 1]: light that changes a subject by less has no direction to miss
 LEAST_COLOUR = 0.05  # of [0, 1]: a subject that is darker in a colour shows no light in it
@@ -42,7 +42,7 @@ def light_error(picture: Tensor, truth: Tensor, unlit: Tensor, mask: Tensor) -> 
     places = (places - places.mean(1, keepdim=True)) / places.std(1, keepdim=True).clamp_min(1)
     plane = torch.cat([torch.ones_like(places[:1]), places]).T  # (N, 3)
     drawn, right, plain = (
-        (one[0, :, rows, columns].double() + 1) / 2 for one in (picture, truth, unlit)
+        (pixels[0, :, rows, columns].double() + 1) / 2 for pixels in (picture, truth, unlit)
     )
     off, whole = 0.0, 0.0
     for colour in range(3):
@@ -104,7 +104,8 @@ def imprint(picture: Tensor, truth: Tensor, source: Tensor, mask: Tensor) -> flo
         mask: What was to go, (1, 1, H, W) in [0, 1], not empty.
     """
     where = (mask[0, 0] > 0).expand(3, -1, -1)
-    known = torch.stack([one[0][where].double() for one in (source, truth, torch.ones_like(truth))])
+    parts = (source, truth, torch.ones_like(truth))
+    known = torch.stack([part[0][where].double() for part in parts])
     weights = torch.linalg.lstsq(known.T, picture[0][where].double()[:, None]).solution
     return abs(float(weights[0]))
 

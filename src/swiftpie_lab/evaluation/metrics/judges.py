@@ -62,7 +62,7 @@ def fulfilled(reading: Reading, expected: Expected) -> float | None:
         seen.append(float(reading.subject != expected.gone))
     if expected.view is not None:
         seen.append(float(view_named(view_of(reading)) == view_named(expected.view)))
-    requested = [one for one in seen if one is not None]
+    requested = [verdict for verdict in seen if verdict is not None]
     return float(all(requested)) if requested else None
 
 
@@ -105,7 +105,7 @@ SEEN = ("networks.panel", "picture", "expected")
 READ = ("reading", "expected")
 
 SETTING = Setting._fields
-AS_IT_IS = ("paste",)  # it lays the reference where the truth has it, as it is
+UNCHANGED = ("paste",)  # it lays the unchanged reference where the truth has it
 
 METRICS = {
     "subject-retrieval": Metric("subject found", of(retrieval, *SEEN), "%"),
@@ -123,14 +123,14 @@ METRICS = {
     ),
     "setting-accuracy": Metric("setting right", of(right(*SETTING), *READ), "%"),
     "wish-accuracy": Metric(
-        "wish right", of(right(*ATTRIBUTE_QUESTIONS), *READ), "%", leaves_out=AS_IT_IS
+        "wish right", of(right(*ATTRIBUTE_QUESTIONS), *READ), "%", leaves_out=UNCHANGED
     ),
     **{
         f"{name}-accuracy": Metric(
             f"{name} right",
             of(right(name), *READ),
             "%",
-            leaves_out=AS_IT_IS * (name in ATTRIBUTE_QUESTIONS),
+            leaves_out=UNCHANGED * (name in ATTRIBUTE_QUESTIONS),
         )
         for name in (*SETTING, *ATTRIBUTE_QUESTIONS)
     },

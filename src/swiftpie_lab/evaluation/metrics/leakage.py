@@ -1,4 +1,4 @@
-"""How much of one subject is found in the place of another, beside unrelated subjects."""
+"""How much of one subject is found in the place of another, compared with unrelated subjects."""
 
 from statistics import fmean
 
@@ -46,8 +46,8 @@ def nearest(panel: Panel, picture: Tensor, expected: Expected) -> float | None:
     if not expected.unrelated:
         return None
     near = panel.likeness(picture, expected.where)
-    rivals = expected.others | expected.unrelated
-    return float(all(near[expected.subject] > near[code] for code in rivals))
+    others = expected.others | expected.unrelated
+    return float(all(near[expected.subject] > near[code] for code in others))
 
 
 SEEN = ("networks.panel", "picture", "expected")

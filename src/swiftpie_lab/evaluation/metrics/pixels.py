@@ -1,4 +1,4 @@
-"""What pixels and masks alone tell: errors, sharpness, light, and whether regions agree."""
+"""Figures from pixels and masks alone: errors, sharpness, light, and whether regions agree."""
 
 import math
 
@@ -156,7 +156,7 @@ def _outside_mse(pixels: Tensor, source: Tensor, outside: Tensor) -> float:
 
 def _outside_ssim(pixels: Tensor, source: Tensor, outside: Tensor) -> float:
     """Return the mean over the pixels outside; what is inside is blackened in both pictures."""
-    first, second = ((one + 1) / 2 * outside for one in (pixels, source))
+    first, second = ((picture + 1) / 2 * outside for picture in (pixels, source))
     similarity = ssim_map(first, second) * outside
     return float(similarity.sum() / (3 * outside.sum()))
 
@@ -230,7 +230,4 @@ METRICS = {
     "unedited-ssim": Metric("SSIM, unedited part", of(frame_ssim, *UNEDITED), "1e-2"),
     # On whatever machine the editor ran.
     "time": Metric("time", of(float, "time_ms"), "ms", higher_is_better=False),
-    "processor-time": Metric(
-        "processor time", of(float, "processor_ms"), "ms", higher_is_better=False
-    ),
 }

@@ -131,7 +131,7 @@ def test_a_longer_list_starts_with_the_shorter_one_and_a_case_has_three_subjects
         benchmark.subjects.codes[row] for row in benchmark.world.pool
     }
     for case in cases:
-        assert len({case.code, *case.beside}) == 3
+        assert len({case.code, *case.neighbours}) == 3
     assert InsertionBenchmark(benchmark.subjects, benchmark.photos, seed=1).cases(5) != cases[:5]
 
 
