@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from swiftpie_lab.evaluation.command import Trial
     from swiftpie_lab.evaluation.report import Table as ReportTable
     from swiftpie_lab.evaluation.run import C
-    from swiftpie_lab.evaluation.study import Study
 
 T = TypeVar("T")
 CELL_PX = 192  # of sheets
@@ -63,21 +62,9 @@ def _without_folders(value: object) -> str:
 
 
 def carry_out(
-    opened: "Trial[C] | Study[C]", *, context: typer.Context, out: Path, as_json: bool, force: bool
-) -> None:
-    """Draw and judge what was opened; write pictures and report into `out`, and print it."""
-    from swiftpie_lab.evaluation.command import Trial
-
-    if isinstance(opened, Trial):
-        _carry_out_trial(opened, context=context, out=out, as_json=as_json, force=force)
-    else:
-        _carry_out_study(opened, context=context, out=out, as_json=as_json, force=force)
-    say(f"The pictures are in {out}; open {out / 'index.html'}.")
-
-
-def _carry_out_trial(
     trial: "Trial[C]", *, context: typer.Context, out: Path, as_json: bool, force: bool
 ) -> None:
+    """Draw and judge cases; write pictures and report into `out`, and print the report."""
     from swiftpie_lab.evaluation.page import write_report
     from swiftpie_lab.evaluation.report import table, table_by_group, tables_of_published
     from swiftpie_lab.evaluation.run import Results, draw, score
@@ -91,30 +78,12 @@ def _carry_out_trial(
     report = write_report(benchmark, rows, results, trial.networks, command=typed_command(context))
     if as_json:
         print_text(report.to_json())
-        return
-    tables = {"": table(benchmark, report.metrics)}
-    if report.groups:
-        tables[" "] = table_by_group(benchmark, report)
-    tables |= tables_of_published(report.published)
-    tell(report.sentences, tables)
-
-
-def _carry_out_study(
-    study: "Study[C]", *, context: typer.Context, out: Path, as_json: bool, force: bool
-) -> None:
-    from swiftpie_lab.evaluation.page import render
-    from swiftpie_lab.evaluation.run import Results
-    from swiftpie_lab.evaluation.study import measure, page_of, tabulate
-
-    measured = measure(study, out, force=force)
-    lines = list(watched(measured, "measuring", total=len(study.variants)))
-    ablations, results = tabulate(study, lines, command=typed_command(context)), Results(out)
-    results.write_text("report.json", ablations.to_json())
-    results.write_text("index.html", render(page_of(study, ablations, out)))
-    if as_json:
-        print_text(ablations.to_json())
-        return
-    tell(ablations.sentences, ablations.tables())
+    else:
+        tables = {"": table(benchmark, report.metrics)}
+        if report.groups:
+            tables[" "] = table_by_group(benchmark, report)
+        tell(report.sentences, tables | tables_of_published(report.published))
+    say(f"The pictures are in {out}; open {out / 'index.html'}.")
 
 
 def tell(sentences: Iterable[str], tables: "Mapping[str, ReportTable]") -> None:

@@ -132,7 +132,6 @@ class Evidence:
     unlit: Tensor | None = None  # the subject of the truth before light falls on it, black around
     mask: Tensor | None = None  # the subject in the truth, or where an edit changes the picture
     claimed: Tensor | None = None  # the same by the candidate's maker
-    region: Tensor | None = None  # that was found for rescaling, (1, 1, h, w)
     alone: Tensor | None = None  # what the same maker draws of the expected subject alone
     reconstruction: Tensor | None = None  # the source, inverted and generated
     from_noise: Tensor | None = None  # the same by noise and prompt alone

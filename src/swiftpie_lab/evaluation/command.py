@@ -17,7 +17,6 @@ from swiftpie_lab.evaluation import judges
 from swiftpie_lab.evaluation.finished import FinishedPictures, OpenBenchmark
 from swiftpie_lab.evaluation.options import NetworkFiles
 from swiftpie_lab.evaluation.run import Benchmark, C, CaseDrawer
-from swiftpie_lab.evaluation.study import Study
 from swiftpie_world.subjects import Subjects
 
 ABOUT_JUDGES = frozenset({"size_px", "device", "allow_pickle", "offline", "yes"})
@@ -37,7 +36,7 @@ class Trial(Generic[C]):
 class BenchmarkCommand:
     """A benchmark under `swiftpie evaluate`, which its module is named after."""
 
-    open: Callable[..., Trial[Any] | Study[Any]]  # its parameters are the command's options
+    open: Callable[..., Trial[Any]]  # its parameters are the command's options
     examples: tuple[str, ...]
     help: str = ""  # by default the docstring of `open`
 

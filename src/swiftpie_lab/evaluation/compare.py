@@ -23,7 +23,7 @@ from swiftpie_lab.evaluation.report import (
     interval,
     paired_difference,
 )
-from swiftpie_lab.evaluation.run import KINDS, BenchmarkRun, Results
+from swiftpie_lab.evaluation.run import BenchmarkRun, Results
 
 MAX_BYTES = 256 << 20  # of a file of scores; a thousand cases have 3 MB
 MAX_SHOWN = 60  # cases on a page, of which each has up to five pictures
@@ -198,7 +198,7 @@ def _read_run(folder: Path, file: Path) -> FinishedRun:
     report = from_json(Figures, json.dumps(kept))  # of which every value has its type
     # Reports list the candidate under test before all others.
     judged = next(iter(found["metrics"][report.figures[0].name]["candidates"]))
-    if judged not in KINDS:
+    if not _NAME.fullmatch(judged):
         raise ValueError(f"there are no pictures of {judged!r}")
     scores = dict(_scores(folder / "rows.jsonl"))
     requests = {_name_of(line): line for line in _lines(folder / "manifest.jsonl")}

@@ -22,22 +22,9 @@ from swiftpie.imageio.images import mask_to_pil, plane
 from swiftpie_lab.evaluation.case import METRICS, Case, Evidence, Metric, Row
 from swiftpie_lab.evaluation.judges import Networks
 
-KINDS = (  # of pictures that a folder may hold; a name that ends in "mask" is one
-    *("reference", "reference-mask", "truth", "truth-mask", "model", "model-mask"),
-    "text",  # the model without a subject: the lower bound
-    "paste",  # the reference laid on the text-only picture: what the model has to beat
-    "turned",  # the same with the reference turned by its relief
-    *("other-reference", "other-reference-mask", "other-truth-mask"),  # of the second of a pair
-    "alone",  # subjects of one picture, each from a picture of its own
-    "region-mask",  # that was found for rescaling
-    *("source", "target", "mask", "before-mask", "kept-mask", "requested-mask"),
-    *("edit", "edit-mask", "reconstruction", "from-noise", "uncomposed", "naive"),
-    *("person", "drawn"),
-    *("unlit", "exact", "poisson", "inpainted"),  # of subjects in photographs
-)
 FACTS = "facts"  # what pictures cannot tell; written last where a case has it
 
-_FILE_NAME = re.compile(rf"[\w-]+\.(({'|'.join(KINDS)})\.png|{FACTS}\.json)")
+_FILE_NAME = re.compile(rf"[\w-]+\.([\w+-]+\.png|{FACTS}\.json)")
 
 File = Image.Image | Tensor | Mapping[str, float]
 C = TypeVar("C", bound=Case)
@@ -64,8 +51,7 @@ class Results:
     root: Path
 
     def path(self, case: Case, kind: str) -> Path:
-        """Return where the file of this kind is, or would be."""
-        assert kind in {*KINDS, FACTS}
+        """Return where the file of this kind is, or would be; kinds of masks end in "mask"."""
         ending = "json" if kind == FACTS else "png"
         return self.root / "images" / f"{case.name}.{kind}.{ending}"
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from swiftpie.cli.main import app
 from swiftpie_lab.cli.evaluate_output import CELL_PX
-from swiftpie_lab.evaluation.benchmarks import BENCHMARKS, ablations
+from swiftpie_lab.evaluation.benchmarks import BENCHMARKS
 from swiftpie_lab.evaluation.benchmarks.world import USES, WorldKind
 from tests.backbones import tiny_models
 
@@ -100,26 +100,6 @@ def test_subjects_in_photographs_are_judged_beside_opencv(evaluate, command, tmp
     other = {"insertions": "poisson", "removals": "inpainted"}[command]
     assert {"model", "truth", other} <= report["metrics"]["seam"]["candidates"].keys()
     assert report["num_photos"] == 1
-
-
-@pytest.fixture
-def _variants(monkeypatch):
-    """The ends of each scale, and no identity guidance, which takes four steps."""
-    monkeypatch.setattr(ablations, "SWEEP", (0.0, 1.0))
-    monkeypatch.setattr(ablations, "BACKGROUND_SCALES", (0.5,))
-    monkeypatch.setattr(ablations, "GUIDED_STEPS", None)
-
-
-@pytest.mark.thorough
-@pytest.mark.usefixtures("_variants")
-def test_ablations_write_table_page_and_json(evaluate, tmp_path):
-    result = evaluate("ablations", "--size", 128, "--cases", 1, "--out", tmp_path, "--json")
-    assert result.exit_code == 0
-    found = json.loads(result.stdout)
-    assert found == json.loads((tmp_path / "report.json").read_text())
-    assert found["num_cases"] == 1
-    again = evaluate("ablations", "--size", 128, "--cases", 1, "--out", tmp_path)
-    assert "text only" in again.stdout
 
 
 @pytest.mark.thorough

@@ -437,9 +437,7 @@ class WorldBenchmark(Benchmark[WorldCase]):
         for code, kind, mask_kind in zip(case.codes, REFERENCES, SUBJECT_MASKS, strict=False):
             mask, shown = results.read_mask(case, mask_kind), shown_reference(case, results, kind)
             expected = expected_of(case, mask, code)
-            claims = {}
-            if not case.other_code:  # the model's mask is of the first of two
-                claims = {"model": results.read_mask(case, "model-mask"), "truth": mask}
+            claims = self.claims(case, results, mask)
             for candidate in self.candidates:
                 if not results.has(case, candidate):
                     continue
@@ -458,6 +456,12 @@ class WorldBenchmark(Benchmark[WorldCase]):
                         networks=networks,
                     ),
                 )
+
+    def claims(self, case: WorldCase, results: Results, mask: Tensor) -> dict[str, Tensor]:
+        """Return masks (1, 1, H, W) by candidate; of two subjects the model's is the first's."""
+        if case.other_code:
+            return {}
+        return {"model": results.read_mask(case, "model-mask"), "truth": mask}
 
     def words(self, case: WorldCase) -> list[str]:
         """Return the prompt, and the view where it is given as a value."""

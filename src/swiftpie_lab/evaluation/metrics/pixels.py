@@ -195,7 +195,6 @@ METRICS = {
         "sharpness of the background", of(_sharpness_background, *SUBJECT)
     ),
     "mask-iou": Metric("mask IoU", of(_mask_iou, "claimed", "mask")),
-    "region-iou": Metric("IoU of the found region", of(_mask_iou, "region", "mask")),
     "inside-psnr": Metric("PSNR inside", of(psnr, "picture", "truth", "inside"), "dB"),
     "outside-psnr": Metric("PSNR outside", of(psnr, *OUTSIDE), "dB"),
     "outside-mse": Metric(
