@@ -151,10 +151,7 @@ class Context:
         Raises:
             ConfigError: It names a recipe that has not been run.
         """
-        if source == PACKAGED:
-            return None
-        folder = Path(source)
-        return folder if folder.is_dir() else self.export_of(source)
+        return None if source == PACKAGED else self.export_of(source)
 
     def autoencoder(self, source: str) -> PatchAutoencoder:
         """Return the frozen autoencoder of the weights that `source` names.
@@ -176,16 +173,18 @@ class Context:
         has_own = source in {"", PACKAGED} or Path(source).is_dir()
         return not has_own and not (self.runs / source / "export").is_dir()
 
-    def export_of(self, recipe: str) -> Path:
-        """Return the folder that the run of `recipe` exported to.
+    def export_of(self, source: str) -> Path:
+        """Return the folder that the run `source` exported to, or `source` if it is a folder.
 
         Raises:
             ConfigError: That recipe has not been run.
         """
-        folder = self.runs / recipe / "export"
+        if Path(source).is_dir():
+            return Path(source)
+        folder = self.runs / source / "export"
         if not folder.is_dir():
             raise ConfigError(
-                f"There is no {folder}. This recipe continues from {recipe!r}; run "
-                f"`swiftpie train {recipe.replace('_', '-')}` first."
+                f"There is no {folder}. This recipe continues from {source!r}; run "
+                f"`swiftpie train {source.replace('_', '-')}` first."
             )
         return folder

@@ -50,7 +50,7 @@ class MiniInversionConfig:
     """Settings of the stage; a weight of 0 leaves a term out, and what it costs."""
 
     generator: str = "mini_world"  # what is inverted: a run, a folder, or `mini`
-    start_from: str = ""  # the run whose network is trained further
+    start_from: str = ""  # the run or the folder whose network is trained further
     num_subjects: int = 6
     views: int = 4  # pictures that share one reference
     drops: Drops = DROPS

@@ -73,6 +73,13 @@ def test_what_comes_back_through_the_generator_teaches_the_noise(stage):
     assert network.unet.conv_out.weight.grad.abs().max() > 0
 
 
+def test_weights_are_those_of_a_run_or_of_a_folder(context, tmp_path):
+    (context.runs / "world_inversion" / "export").mkdir(parents=True)
+    for find in (context.export_of, context.weights_of):
+        assert find("world_inversion") == context.runs / "world_inversion" / "export"
+        assert find(str(tmp_path)) == tmp_path
+
+
 @torch.no_grad()
 def test_references_are_withheld_as_often_as_the_settings_say(stage):
     batch = stage.world.batch(2, 1, seed=3)
