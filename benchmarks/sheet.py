@@ -1,0 +1,203 @@
+"""Pictures to look at: `python -m benchmarks.sheet DREAMBENCH BACKGROUNDS -o SHEET`.
+
+24 insertions, 8 removals and 8 replacements. DREAMBENCH holds its photographs, a folder a subject,
+BACKGROUNDS those of free packages, as `benchmarks.backgrounds` collects them. Subjects come from
+those that were outlined by hand (`benchmarks.cutout`), cut out by that outline, so that what is
+seen is how they were put in and not how they were found. Who goes is clicked at. Beside each
+insertion and replacement stands the naive paste, beside each removal the photograph before.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image, ImageDraw
+from rich.progress import track
+
+import swiftpie
+from benchmarks.cutout import Outline, open_photo, read_outlines
+from swiftpie.errors import SwiftPieError
+from swiftpie.imageio.decoding import load_image
+from swiftpie.imageio.images import mask_to_pil
+from swiftpie.masks import Box
+from swiftpie.types import Identity
+
+CELL_PX, LABEL_PX, COLUMNS = 320, 14, 8
+
+
+class Insertion(NamedTuple):
+    """A subject, by the folder of its outlined photograph, into a photograph."""
+
+    subject: str
+    photo: str  # below the folder of DreamBench, or one of the backgrounds
+    box: Box
+
+
+INSERTIONS = (
+    Insertion("bear_plushie", "shiny_sneaker/02.jpg", (0.05, 0.35, 0.35, 0.75)),
+    Insertion("berry_bowl", "candle/01.jpg", (0.55, 0.6, 0.95, 0.92)),
+    Insertion("can", "poop_emoji/03.jpg", (0.1, 0.45, 0.35, 0.85)),
+    Insertion("candle", "can/02.jpg", (0.6, 0.62, 0.85, 0.85)),
+    Insertion("cat", "bear_plushie/03.jpg", (0.02, 0.5, 0.4, 0.95)),
+    Insertion("colorful_sneaker", "bear_plushie/02.jpg", (0.55, 0.72, 0.95, 0.95)),
+    Insertion("dog2", "grey_sloth_plushie/00.jpg", (0.55, 0.4, 0.9, 0.85)),
+    Insertion("dog6", "dog7/02.jpg", (0.05, 0.5, 0.35, 0.9)),
+    Insertion("duck_toy", "bear_plushie/03.jpg", (0.65, 0.6, 0.97, 0.9)),
+    Insertion("grey_sloth_plushie", "candle/02.jpg", (0.6, 0.45, 0.95, 0.9)),
+    Insertion("poop_emoji", "rc_car/01.jpg", (0.7, 0.6, 0.97, 0.9)),
+    Insertion("rc_car", "colorful_sneaker/01.jpg", (0.02, 0.6, 0.4, 0.97)),
+    Insertion("robot_toy", "shiny_sneaker/03.jpg", (0.02, 0.3, 0.35, 0.8)),
+    Insertion("shiny_sneaker", "duck_toy/03.jpg", (0.05, 0.75, 0.4, 0.97)),
+    Insertion("vase", "candle/01.jpg", (0.05, 0.3, 0.25, 0.9)),
+    Insertion("can", "poop_emoji/01.jpg", (0.65, 0.35, 0.9, 0.8)),
+    Insertion("duck_toy", "colorful_sneaker/03.jpg", (0.55, 0.6, 0.9, 0.9)),
+    Insertion("bear_plushie", "dog7/02.jpg", (0.62, 0.55, 0.95, 0.95)),
+    Insertion("rc_car", "mate-Wood.jpg", (0.38, 0.5, 0.66, 0.8)),
+    Insertion("robot_toy", "stellarium-hurricane2.png", (0.5, 0.55, 0.75, 0.97)),
+    Insertion("candle", "skimage-coffee.png", (0.0, 0.62, 0.2, 0.95)),
+    Insertion("poop_emoji", "lomiri-Picture_0B_by_freespace.jpg", (0.03, 0.62, 0.25, 0.95)),
+    Insertion(
+        "bear_plushie", "lomiri-picosdeeuropa_by_Aitzol_Berasategi.jpg", (0.5, 0.6, 0.72, 0.92)
+    ),
+    Insertion("dog2", "stellarium-guereins1.png", (0.3, 0.45, 0.6, 0.92)),
+)
+REMOVALS = (
+    "bear_plushie",
+    "candle",
+    "can",
+    "duck_toy",
+    "grey_sloth_plushie",
+    "poop_emoji",
+    "shiny_sneaker",
+    "colorful_sneaker",
+)
+REPLACEMENTS = (  # who is replaced by whom
+    ("candle", "duck_toy"),
+    ("poop_emoji", "candle"),
+    ("duck_toy", "bear_plushie"),
+    ("bear_plushie", "robot_toy"),
+    ("can", "vase"),
+    ("grey_sloth_plushie", "dog2"),
+    ("shiny_sneaker", "rc_car"),
+    ("colorful_sneaker", "poop_emoji"),
+)
+
+
+class Pair(NamedTuple):
+    """Two pictures to be compared."""
+
+    name: str
+    other: Image.Image  # the paste, or the photograph before
+    ours: Image.Image
+
+
+def pairs(session: swiftpie.Session, folder: Path, backgrounds: Path) -> Iterator[Pair]:
+    """Yield every pair, insertions first.
+
+    Raises:
+        InputError: A photograph is missing, or another one than was outlined.
+    """
+    outlines = {Path(outline.file).parent.name: outline for outline in read_outlines()}
+    for subject, place, box in INSERTIONS:
+        photo = load_image((folder if "/" in place else backgrounds) / place)
+        identity = identity_of(session, folder, outlines[subject])
+        result = session.insert(photo, identity, box=box, seed=1)
+        pasted = _pasted(photo, folder, outlines[subject], box)
+        yield Pair(f"{subject} into {place}", pasted, result.image)
+    for subject in REMOVALS:
+        photo = open_photo(folder, outlines[subject])
+        result = session.remove(photo, points=[_middle(outlines[subject])], seed=1)
+        yield Pair(f"{subject} out", photo, result.image)
+    for goes, comes in REPLACEMENTS:
+        photo = open_photo(folder, outlines[goes])
+        identity = identity_of(session, folder, outlines[comes])
+        result = session.replace(photo, identity, points=[_middle(outlines[goes])], seed=1)
+        assert result.box is not None, "who comes has a place"
+        yield Pair(
+            f"{comes} for {goes}", _pasted(photo, folder, outlines[comes], result.box), result.image
+        )
+
+
+def sheet(found: Sequence[Pair]) -> Image.Image:
+    """Return all pairs side by side, named."""
+    rows = -(-len(found) // (COLUMNS // 2))
+    whole = Image.new("RGB", (COLUMNS * CELL_PX, rows * (CELL_PX + LABEL_PX)), "white")
+    draw = ImageDraw.Draw(whole)
+    for number, pair in enumerate(found):
+        left = number % (COLUMNS // 2) * 2 * CELL_PX
+        top = number // (COLUMNS // 2) * (CELL_PX + LABEL_PX)
+        for shift, picture in enumerate((pair.other, pair.ours)):
+            small = picture.copy()
+            small.thumbnail((CELL_PX, CELL_PX))
+            whole.paste(small, (left + shift * CELL_PX, top))
+        draw.text((left + 2, top + CELL_PX), f"{number + 1} {pair.name}", fill="black")
+    return whole
+
+
+def identity_of(session: swiftpie.Session, folder: Path, outline: Outline) -> Identity:
+    """Encode the subject of a photograph, cut out by its outline."""
+    mask = mask_to_pil(outline.mask())[0]
+    return session.encode_identity(open_photo(folder, outline), masks=mask)
+
+
+def _middle(outline: Outline) -> tuple[float, float]:
+    """Return where somebody would click: the middle of the subject, in shares of the sides."""
+    middle = (outline.mask()[0, 0] > 0).nonzero().float().mean(dim=0)
+    return float(middle[1]) / outline.size[0], float(middle[0]) / outline.size[1]
+
+
+def _pasted(photo: Image.Image, folder: Path, outline: Outline, box: Box) -> Image.Image:
+    """Return the subject in its own light, as large as `box` allows and with its feet down."""
+    alpha = mask_to_pil(outline.mask())[0]
+    extent = alpha.getbbox()
+    assert extent is not None, "an outline has a subject"
+    cut, shape = open_photo(folder, outline).convert("RGB").crop(extent), alpha.crop(extent)
+    left, top, right, bottom = (
+        round(one * side) for one, side in zip(box, photo.size * 2, strict=True)
+    )
+    scale = min((right - left) / cut.width, (bottom - top) / cut.height)
+    size = (max(1, round(cut.width * scale)), max(1, round(cut.height * scale)))
+    pasted, corner = photo.copy(), ((left + right - size[0]) // 2, bottom - size[1])
+    pasted.paste(cut.resize(size), corner, shape.resize(size))
+    return pasted
+
+
+def parser_of(description: str | None) -> argparse.ArgumentParser:
+    """Return what reads the folder of DreamBench and where the pictures go."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("folder", type=Path, help="DreamBench's photographs")
+    parser.add_argument("-o", "--out", type=Path, required=True, help="the sheet, a PNG")
+    parser.add_argument("--each", type=Path, help="a folder for all pictures at their full size")
+    return parser
+
+
+def save(drawn: Iterable[Pair], given: argparse.Namespace, *, total: int) -> None:
+    """Draw the sheet, and each picture at its full size beside it on request."""
+    found = []
+    for pair in track(drawn, total=total, description="pictures"):
+        found.append(pair)
+        if given.each is not None:
+            given.each.mkdir(parents=True, exist_ok=True)
+            pair.ours.save(given.each / f"{len(found):02d}.png")
+    sheet(found).save(given.out)
+
+
+def main() -> None:
+    """Draw all pairs."""
+    parser = parser_of(__doc__)
+    parser.add_argument("backgrounds", type=Path, help="photographs of free packages")
+    parser.add_argument("--preset", default="mini")
+    parser.add_argument("--weights", type=Path, help="an export, in place of the preset's own")
+    given = parser.parse_args()
+    session = swiftpie.load(given.preset, weights=given.weights)
+    total = len(INSERTIONS) + len(REMOVALS) + len(REPLACEMENTS)
+    save(pairs(session, given.folder, given.backgrounds), given, total=total)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except SwiftPieError as error:
+        sys.exit(str(error))
