@@ -15,8 +15,8 @@ from tests.parity.pipelines import preset_of
 def place(tmp_path_factory):
     """A folder a family; they are not to be changed.
 
-    SDXL's has one transformer layer where the model has up to ten: layers are told apart by number
-    alike, and files of all of them are compared with diffusers elsewhere.
+    SDXL's has one transformer layer where the model has up to ten: layers are numbered alike, and
+    files of all of them are compared with diffusers elsewhere.
     """
     root, few = tmp_path_factory.mktemp("models"), {"is_shallow": True}
     for family in tiny_models.ADAPTERS:

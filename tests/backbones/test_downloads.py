@@ -19,11 +19,11 @@ from tests.fixtures.mock_hub import Fault, Repository, clean_machine, serving
 NUMBERS = torch.frombuffer(bytearray(random.Random(0).randbytes(3_000_000)), dtype=torch.int16)
 LARGE = save({"weight": NUMBERS})
 FILES = {
-    "README.md": b"not asked for",
+    "README.md": b"not needed",
     "config.json": b"{}",
-    "other.safetensors": b"not asked for",
+    "other.safetensors": b"not needed",
     "model.fp16.safetensors": LARGE,
-    "model.safetensors": b"not asked for",
+    "model.safetensors": b"not needed",
 }
 
 
@@ -63,7 +63,6 @@ def test_the_files_that_are_needed_come_and_no_others(hub):
     [
         (True, ("model.fp16.safetensors", "model.safetensors"), {"model.fp16.safetensors"}),
         (False, ("model.fp16.safetensors", "model.safetensors"), {"model.safetensors"}),
-        (False, ("model.fp16.safetensors", "pytorch_model.bin"), {"model.fp16.safetensors"}),
         (
             False,
             (
@@ -95,13 +94,13 @@ def test_a_variant_that_is_here_will_do():
     assert not needed(prefers_half=False).missing
 
 
-def test_offline_nobody_is_asked(hub):
+def test_offline_the_hub_is_not_asked(hub):
     needed().fetch()
     hub.forget()
     again = needed(offline=True)
     assert not again.missing
     assert hub.asked == []
-    with pytest.raises(WeightsError, match=r"not on this machine.*`offline=True`"):
+    with pytest.raises(WeightsError, match="not on this machine"):
         needed("an/other", offline=True)
 
 
@@ -151,13 +150,10 @@ def test_a_file_that_is_not_the_published_one_is_refused_and_removed(hub, machin
     needed().fetch()  # and comes anew
 
 
-def test_the_header_of_a_file_that_is_not_here_tells_its_memory(hub):
+def test_memory_is_that_of_the_weights_that_are_here_and_else_the_size_of_files():
+    assert needed().with_memory(4).memory_bytes == len(LARGE)
+    needed().fetch()
     assert needed().with_memory(4).memory_bytes == 4 * len(NUMBERS)
-    assert not hub.files - {"an/owner:config.json"}
-    hub.repositories["an/owner"].files["model.fp16.safetensors"] = b"no header"
-    hub_module._list.cache_clear()
-    with pytest.raises(WeightsError, match="header cannot be read"):
-        needed().with_memory(4)
 
 
 def test_what_is_here_will_do_while_the_hub_is_down(hub):
@@ -167,54 +163,40 @@ def test_what_is_here_will_do_while_the_hub_is_down(hub):
     assert not needed().missing
 
 
-def test_without_a_network_that_is_said(monkeypatch):
+def test_an_unreachable_hub_is_named(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(WeightsError, match=r"Check the network.*`weights=`"):
+    with pytest.raises(WeightsError, match="network"):
         needed()
 
 
-@pytest.mark.parametrize(
-    ("token", "reason"),
-    [(None, "licence has to be accepted.*huggingface.co/an/owner"), ("no", "status 401.*token")],
-)
-def test_who_may_not_take_files_hears_it_before_the_first(hub, monkeypatch, token, reason):
+@pytest.mark.parametrize("token", [None, "no"])
+def test_gated_files_are_refused_before_the_first_comes(hub, monkeypatch, token):
     hub.repositories["an/owner"].token = "yes"
     if token:
         monkeypatch.setenv("HF_TOKEN", token)
-    with pytest.raises(WeightsError, match=reason):
+    with pytest.raises(WeightsError, match="hf auth login"):
         needed()
     monkeypatch.setenv("HF_TOKEN", "yes")
     needed().fetch()
 
 
 @pytest.mark.parametrize(
-    ("chosen", "reason"),
+    ("chosen", "word"),
     [
-        ("no/body", "no such repository.*`weights=`"),
-        ("an/owner@v2", "no such file or version"),
+        ("no/body", "`weights=`"),
+        ("an/owner@v2", "v2"),
         ("an/owner:model-fp16.safetensors", "Did you mean model.fp16.safetensors"),
-        ("an/owner:unet/nothing.onnx", "Look for its new name"),
-        ("an/owner:unet", "holds no 'unet/config.json'"),
+        ("an/owner:unet/nothing.onnx", "nothing.onnx"),
+        ("an/owner:unet", "unet/config.json"),
+        ("an/owner:" + "l" * 5000 + ".safetensors", "does not exist"),
+        ("an/owner:a\0b.safetensors", "does not exist"),
     ],
 )
-def test_what_is_not_there_is_named(hub, chosen, reason):
-    with pytest.raises(WeightsError, match=reason):
+def test_what_is_not_there_is_named(hub, chosen, word):
+    with pytest.raises(WeightsError, match=word) as failure:
         needed(chosen)
+    assert len(str(failure.value)) < 700
     assert hub.sent == 0
-
-
-@pytest.mark.parametrize("answer", ["[]", "{}", '{"id": 3, "siblings": 7}', '["a"]', "nothing"])
-def test_an_answer_that_is_no_list_is_told(hub, answer):
-    hub.faults.append(Fault("an/", status=200, body=answer.encode()))
-    with pytest.raises(WeightsError, match=r"is no list of files.*Check the network"):
-        needed()
-
-
-@pytest.mark.parametrize("part", ["l" * 5000, "/".join(["x"] * 3000), "a\0b", "\x1b[31m"])
-def test_paths_that_no_disk_takes_are_told(part):
-    with pytest.raises(WeightsError, match="does not exist") as failure:
-        needed(f"an/owner:{part}.safetensors")
-    assert len(str(failure.value)) < 500
 
 
 def test_a_full_disk_is_seen_first(hub, monkeypatch):

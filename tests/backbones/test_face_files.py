@@ -1,4 +1,4 @@
-"""Files of face encoders are fetched where their publishers let anybody have them."""
+"""Published files of face encoders are fetched, and no others."""
 
 from pathlib import Path
 
@@ -16,8 +16,7 @@ from tests.fixtures.mock_hub import Repository, clean_machine, serving
 def hub(tmp_path):
     published = {
         one.repository: Repository(
-            {one.name: one.name.encode(), "LICENSE": b"not asked for"},
-            revision=PINS[one.repository],
+            {one.name: one.name.encode(), "LICENSE": b"not needed"}, revision=PINS[one.repository]
         )
         for one in (YUNET, SFACE)
     }
@@ -39,7 +38,7 @@ def test_they_come_once_to_one_folder_and_nothing_else_does(hub):
     assert not hub.asked
 
 
-def test_offline_they_are_asked_for_in_a_sentence(hub):
+def test_offline_missing_files_are_refused(hub):
     with pytest.raises(WeightsError, match="face_models"):
         fetch_faces(["opencv"], {"offline": True})
     assert not hub.asked

@@ -1,4 +1,4 @@
-"""How much memory is free, by whoever limits it."""
+"""How much memory is free, by the system, a container and limits."""
 
 import pytest
 import torch
@@ -10,33 +10,33 @@ MIB = 1 << 20
 
 
 @pytest.fixture
-def told(tmp_path, monkeypatch):
-    """Folders in which the system would tell limits; they are empty."""
+def limits(tmp_path, monkeypatch):
+    """Empty folders in place of those in which the system writes limits."""
     for name in ("GROUP", "PROCESS"):
         (tmp_path / name).mkdir()
         monkeypatch.setattr(machine, name, tmp_path / name)
     return tmp_path
 
 
-@pytest.mark.usefixtures("told")
-def test_the_system_tells_what_is_free():
+@pytest.mark.usefixtures("limits")
+def test_some_memory_is_free():
     assert MIB < free_main_memory() < 1 << 50
     assert free_memory(torch.device("cpu")) > MIB
 
 
-def test_a_container_leaves_less(told):
+def test_a_container_leaves_less(limits):
     for name, text in {"max": 9 * MIB, "current": 7 * MIB, "stat": f"inactive_file {MIB}"}.items():
-        (told / "GROUP" / f"memory.{name}").write_text(f"{text}\n")
+        (limits / "GROUP" / f"memory.{name}").write_text(f"{text}\n")
     assert free_main_memory() == 3 * MIB
-    (told / "GROUP" / "memory.max").write_text("max\n")
+    (limits / "GROUP" / "memory.max").write_text("max\n")
     assert free_main_memory() > 9 * MIB
 
 
-def test_a_limit_on_the_data_of_a_process_leaves_less(told):
-    (told / "PROCESS" / "limits").write_text(f"Max data size  {5 * MIB}  unlimited  bytes\n")
-    (told / "PROCESS" / "status").write_text("VmSize: 9000 kB\nVmData: 1024 kB\n")
+def test_a_limit_on_the_data_of_a_process_leaves_less(limits):
+    (limits / "PROCESS" / "limits").write_text(f"Max data size  {5 * MIB}  unlimited  bytes\n")
+    (limits / "PROCESS" / "status").write_text("VmSize: 9000 kB\nVmData: 1024 kB\n")
     assert free_main_memory() == 4 * MIB
-    (told / "PROCESS" / "limits").write_text("Max data size  unlimited  unlimited  bytes\n")
+    (limits / "PROCESS" / "limits").write_text("Max data size  unlimited  unlimited  bytes\n")
     assert free_main_memory() > 5 * MIB
 
 

@@ -3,8 +3,9 @@
 import pytest
 from diffusers import DDIMScheduler, LCMScheduler, TCDScheduler
 
-from swiftpie.backbones.presets import PRESETS, Capability, WeightsKind, dreamlite, trigflow
-from swiftpie.backbones.presets.flux2 import flow_times
+from swiftpie.backbones.families import dreamlite
+from swiftpie.backbones.families.flux2 import flow_times
+from swiftpie.backbones.presets import PRESETS, Capability, WeightsKind, trigflow
 from swiftpie.backbones.scheduling import with_steps
 
 FOUR = (999, 749, 499, 249)
@@ -23,16 +24,11 @@ FACTS = {
     "sdxl-lightning-2": ("sdxl", "epsilon", (999, 499), "sigma", "ddim", 1024),
     "sdxl-lightning-4": ("sdxl", "epsilon", FOUR, "sigma", "ddim", 1024),
     "sdxl-lightning-8": ("sdxl", "epsilon", EIGHT, "sigma", "ddim", 1024),
-    "hyper-sd15-1": ("sd15", "epsilon", (999,), "unit", "tcd", 512),
-    "hyper-sd15-2": ("sd15", "epsilon", (999, 499), "unit", "ddim", 512),
-    "hyper-sd15-4": ("sd15", "epsilon", FOUR, "unit", "ddim", 512),
-    "hyper-sd15-8": ("sd15", "epsilon", EIGHT, "unit", "ddim", 512),
     "hyper-sdxl-1": ("sdxl", "epsilon", (800,), "unit", "lcm", 1024),
     "hyper-sdxl-1-lora": ("sdxl", "epsilon", (999,), "unit", "tcd", 1024),
     "hyper-sdxl-2": ("sdxl", "epsilon", (999, 499), "unit", "ddim", 1024),
     "hyper-sdxl-4": ("sdxl", "epsilon", FOUR, "unit", "ddim", 1024),
     "hyper-sdxl-8": ("sdxl", "epsilon", EIGHT, "unit", "ddim", 1024),
-    "dmd2-sdxl-1": ("sdxl", "epsilon", (399,), "unit", "lcm", 1024),
     "dmd2-sdxl-4": ("sdxl", "epsilon", FOUR, "unit", "lcm", 1024),
     "dmd2-sdxl-4-lora": ("sdxl", "epsilon", FOUR, "unit", "lcm", 1024),
     "flux2-klein-4b": ("flux2", "flow", flow_times(4, 4096), "flow", "ddim", 1024),
@@ -73,8 +69,7 @@ TO_EIGHT = tuple(range(1, 9))
     [
         ("lcm-lora-sd15", TO_EIGHT, LCMScheduler()),
         ("lcm-lora-sdxl", TO_EIGHT, LCMScheduler()),
-        ("hyper-sd15-1", TO_EIGHT, TCDScheduler()),  # the unified LoRAs
-        ("hyper-sdxl-1-lora", TO_EIGHT, TCDScheduler()),
+        ("hyper-sdxl-1-lora", TO_EIGHT, TCDScheduler()),  # the unified LoRA
         ("sd-turbo", (1, 2, 3, 4), DDIMScheduler(timestep_spacing="trailing")),
         ("sdxl-turbo", (1, 2, 3, 4), DDIMScheduler(timestep_spacing="trailing")),
         ("hyper-sdxl-1", (1,), None),
@@ -106,7 +101,7 @@ def test_only_the_embedded_model_places_subjects_and_few_were_made_to_edit():
 def test_non_commercial_licences_are_known_as_such():
     closed = {name for name, one in PRESETS.all().items() if one.is_commercial is False}
     conditional = {name for name, one in PRESETS.all().items() if one.is_commercial is None}
-    dmd2 = {"dmd2-sdxl-1", "dmd2-sdxl-4", "dmd2-sdxl-4-lora"}
+    dmd2 = {"dmd2-sdxl-4", "dmd2-sdxl-4-lora"}
     sana = {"sana-sprint-0.6b", "sana-sprint-1.6b"}
     assert closed == dmd2 | sana | {"dreamlite-mobile", "instaflow", "swiftbrush-v1"}
     assert conditional == {"sd-turbo", "sdxl-turbo", "swiftbrush-v2"}

@@ -6,9 +6,9 @@ from safetensors.torch import save_file
 
 import swiftpie
 from swiftpie.backbones import resolve as settling
+from swiftpie.backbones.families.stable_diffusion import SDXL_NETWORKS
 from swiftpie.backbones.hub import root_of
 from swiftpie.backbones.presets import PRESETS, RECIPES, Recipe, Use
-from swiftpie.backbones.presets.stable_diffusion import SDXL_NETWORKS
 from swiftpie.backbones.resolve import best_recipe, is_here, network_files, resolve
 from swiftpie.errors import ConfigError, WeightsError
 
@@ -49,7 +49,7 @@ def test_a_recipe_is_what_its_parts_are_advised_with(name):
 def test_choices_go_before_the_recipe_and_the_recipe_before_the_preset():
     recipe = Recipe(
         name="mine",
-        summary="A recipe of somebody.",
+        summary="A recipe of a user.",
         preset="sdxl-turbo",
         adapter="theirs.safetensors",
         steps=2,
@@ -71,7 +71,6 @@ def test_recipes_that_personalize_are_dual_with_any_public_adapter():
     assert resolve(None, recipe, {"dtype": "float16"})[1]["detail"] == "joint"
     assert resolve(None, recipe, {"detail": "none"})[1]["detail"] == "none"
     assert resolve(None, recipe, {"adapter": "plus.safetensors"})[1]["detail"] == "joint"
-    assert "detail" not in resolve(None, recipe, {"plan": object()})[1]
 
 
 def test_neither_a_preset_nor_a_recipe_is_mini():
@@ -140,7 +139,7 @@ def weight_files(recipe):
 
 
 @pytest.mark.usefixtures("cache")
-@pytest.mark.parametrize("name", FACTS)
+@pytest.mark.parametrize("name", ["sdxl-turbo", "lcm-sdxl", "klein", "swiftedit"])
 def test_a_recipe_is_here_once_all_of_its_parts_are(name):
     recipe = RECIPES.get(name)
     assert not is_here(recipe)
@@ -150,17 +149,6 @@ def test_a_recipe_is_here_once_all_of_its_parts_are(name):
     put(recipe)
     assert is_here(recipe)
     assert len(weight_files(recipe)) >= len(recipe.references)
-
-
-@pytest.mark.usefixtures("cache")
-def test_of_half_precision_and_whole_the_half_counts():
-    recipe = RECIPES.get("sdxl-turbo")
-    put(recipe)
-    (unet,) = [one for one in weight_files(recipe) if one.parent.name == "unet"]
-    half = unet.with_name("model.fp16.safetensors")
-    half.write_bytes(b"0")
-    assert half in weight_files(recipe)
-    assert unet not in weight_files(recipe)
 
 
 @pytest.mark.usefixtures("cache")
@@ -224,14 +212,6 @@ def test_auto_judges_by_the_largest_network_where_they_take_turns(monkeypatch):
     with pytest.raises(WeightsError, match="fits the memory that is free"):
         best_recipe(free_bytes=107, item_bytes=2)
     assert best_recipe(free_bytes=10 * len(network_files(recipe)) + 90, item_bytes=2) is recipe
-
-
-@pytest.mark.usefixtures("cache", "nothing_computed")
-def test_auto_leaves_out_what_does_not_fit():
-    put(RECIPES.get("sdxl-lightning-4"), size=1000)
-    put(RECIPES.get("sd-turbo"), size=10)
-    assert best_recipe(free_bytes=10**6).name == "sdxl-lightning-4"
-    assert best_recipe(free_bytes=100).name == "sd-turbo"
 
 
 @pytest.mark.usefixtures("cache", "nothing_computed")

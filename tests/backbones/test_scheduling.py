@@ -31,7 +31,6 @@ def test_a_perfect_network_ends_at_the_clean_latents(name):
 
 def test_few_steps_of_a_random_kind_need_noise_and_one_step_does_not():
     assert schedule_of(PRESETS.get("dmd2-sdxl-4")).needs_noise
-    assert not schedule_of(PRESETS.get("dmd2-sdxl-1")).needs_noise
     assert not schedule_of(PRESETS.get("sdxl-turbo")).needs_noise
 
 

@@ -9,7 +9,7 @@ from huggingface_hub import constants
 from PIL import Image
 
 import swiftpie
-from swiftpie.errors import WeightsError, short_reason
+from swiftpie.errors import WeightsError
 from tests.backbones import tiny_models
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
@@ -73,19 +73,3 @@ def test_the_pipelines_autoencoder_is_not_needed_beside_another(root, tmp_path, 
     load(root, offline=True, autoencoder=root / "pipeline" / "vae")
     with pytest.raises(WeightsError, match="not on this machine"):
         load(root, offline=True)
-
-
-def test_without_a_cache_the_repository_is_named(root, monkeypatch):
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(root / "empty" / "hub"))
-    with pytest.raises(WeightsError, match="stabilityai/sd-turbo"):
-        load(root, offline=True)
-
-
-def test_reasons_of_others_are_cut_between_words():
-    words = "something went wrong " * 30
-    cut = short_reason(words)
-    assert len(cut) <= 302
-    assert cut.removesuffix(" …") in words
-    assert cut.split()[-2] in {"something", "went", "wrong"}
-    assert short_reason("brief\n reason") == "brief reason"
-    assert short_reason("x" * 400) == "x" * 300 + " …"

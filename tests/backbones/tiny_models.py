@@ -37,7 +37,7 @@ TOKENS = ["<|startoftext|>", "<|endoftext|>"]
 
 
 def make_pipeline(folder, family, *, variant=None, is_shallow=False):
-    """Write a whole pipeline into `folder`, an image encoder beside it, and return it."""
+    """Write a whole pipeline into `folder`, an image encoder in the folder above, and return it."""
     torch.manual_seed(1)
     vae = tiny_twin() if family == "sdxs" else tiny_autoencoder()
     networks = {"unet": tiny_unet(family, is_shallow=is_shallow), "vae": vae}
@@ -97,7 +97,7 @@ def make_public_adapter(path, family, *, name=None, is_shallow=False):
 
 
 def make_own_adapter(path, family, *, is_shallow=False, **changes):
-    """Write a SwiftPie adapter whose branches both speak, and return its path."""
+    """Write a SwiftPie adapter whose branches are both active, and return its path."""
     unet = tiny_unet(family, is_shallow=is_shallow)
     adapter = read_ip_adapter(adapter_tensors(ADAPTERS[family], unet))
     settings = {"gate": 0.5, "semantic": UP_AND_MIDDLE, "detail": UP_AND_MIDDLE} | changes
@@ -144,7 +144,7 @@ def make_lora(path, family, *, rank=2, is_shallow=False, seed=6):
 def save_whole(pipeline, folder, *, tokenizer, pieces=False):
     """Write a pipeline as the hub has it, with the class of its `tokenizer`; return the folder.
 
-    Its text encoder is written in two `pieces`, if they are asked for.
+    Its text encoder is written in two `pieces`, if requested.
     """
     pipeline.save_pretrained(folder)
     if pieces:

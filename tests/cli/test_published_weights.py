@@ -49,7 +49,7 @@ def test_a_picture_is_drawn_at_the_size_asked_for(call, folder, tmp_path, hamste
         (["--image-encoder", "nothing"], 1, "the path of --image-encoder"),
         (["--weights", "nothing"], 1, "the path of --weights"),
         (["--preset", "instaflow"], 1, "family 'sd21', and preset 'instaflow' is of 'sd15'"),
-        (["--preset", "hyper-sd15-1", "--base", "nothing"], 1, "the path of --base"),
+        (["--preset", "lcm-lora-sd15", "--base", "nothing"], 1, "the path of --base"),
         (["--base", "some/where"], 2, "Pass --weights."),
         (["--save-subject-mask", "mask.png"], 1, "does not report where it draws"),
     ],

@@ -1,43 +1,46 @@
-"""A family is one file of networks, and one of the same name with its presets and recipes."""
+"""A family is one file of networks, presets and recipes, which loads PyTorch when it draws."""
 
 import importlib
+import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from swiftpie.backbones import families, presets
+from swiftpie.backbones import families
 from tests.policy.project import SOURCE, python_files, shown
 
-NETWORKS, FACTS = (
-    {path.stem for path in Path(package.__file__).parent.glob("[!_]*.py")}
-    for package in (families, presets)
-)
+NAMES = sorted(path.stem for path in Path(families.__file__).parent.glob("[!_]*.py"))
+LOADED = """
+import json, sys
+from swiftpie.backbones.presets import PRESETS, RECIPES
+known = [*PRESETS.all(), *RECIPES.all()]
+print(json.dumps([len(known), "torch" in sys.modules, "numpy" in sys.modules]))
+"""
 
 
-def test_networks_and_facts_are_files_of_the_same_names():
-    assert NETWORKS == FACTS
+def test_presets_and_recipes_load_no_tensor_library():
+    found = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, check=True)
+    number, *are_loaded = json.loads(found.stdout)
+    assert number > 30
+    assert are_loaded == [False, False]
 
 
-@pytest.mark.parametrize("name", sorted(NETWORKS))
+@pytest.mark.parametrize("name", NAMES)
 def test_nothing_of_a_family_is_defined_elsewhere(name):
-    networks = importlib.import_module(f"swiftpie.backbones.families.{name}")
-    facts = importlib.import_module(f"swiftpie.backbones.presets.{name}")
-    known = getattr(networks, "FAMILIES", None) or {networks.FAMILY.name: networks.FAMILY}
-    assert {type(family).__module__ for family in known.values()} == {networks.__name__}
-    assert {preset.family for preset in facts.PRESETS.values()} == {*known}
-    recipes = getattr(facts, "RECIPES", {})
-    assert {recipe.preset for recipe in recipes.values()} <= {*facts.PRESETS}
+    module = importlib.import_module(f"swiftpie.backbones.families.{name}")
+    known = getattr(module, "FAMILIES", None) or {module.FAMILY.name: module.FAMILY}
+    assert {preset.family for preset in module.PRESETS.values()} == {*known}
+    assert {recipe.preset for recipe in module.RECIPES.values()} <= {*module.PRESETS}
 
 
-@pytest.mark.parametrize("name", sorted(NETWORKS - {"stable_diffusion"}))
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "stable_diffusion"])
 def test_no_other_file_of_the_library_names_its_models(name):
-    networks = importlib.import_module(f"swiftpie.backbones.families.{name}").FAMILY
-    facts = importlib.import_module(f"swiftpie.backbones.presets.{name}")
-    classes = (networks.denoiser_class, networks.autoencoder_class)
-    named = {kind.__name__ for kind in classes if name in kind.__name__.lower()}
-    words = re.compile(rf"\b({'|'.join({*facts.PRESETS, *facts.RECIPES, *named})})\b")
-    own = {Path(sys.modules[type(networks).__module__].__file__), Path(facts.__file__)}
-    others = {*python_files(SOURCE)} - own - {*python_files(SOURCE / "cli")}  # which shows examples
+    module = importlib.import_module(f"swiftpie.backbones.families.{name}")
+    named = {module.FAMILY.denoiser_class, *module.PRESETS, *module.RECIPES}
+    words = re.compile(rf"\b({'|'.join(named)})\b")
+    own = {Path(module.__file__), *python_files(SOURCE / "cli")}  # the latter shows examples
+    others = {*python_files(SOURCE)} - own
     assert not [shown(path) for path in others if words.search(path.read_text(encoding="utf-8"))]

@@ -69,9 +69,8 @@ def test_a_part_names_its_base_and_a_whole_does_not(preset):
     assert preset.kind is not WeightsKind.LORA or preset.file is not None
 
 
-def test_a_file_that_is_no_safetensors_is_marked_as_a_pickle(preset):
-    is_safe = preset.file is None or preset.file.endswith(".safetensors")
-    assert is_safe or preset.needs_pickle
+def test_files_are_safetensors(preset):
+    assert preset.file is None or preset.file.endswith(".safetensors")
 
 
 def test_it_states_what_it_can_do_and_under_which_licence(preset):

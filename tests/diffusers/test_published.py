@@ -137,14 +137,6 @@ def test_a_pipeline_without_an_adapter_is_saved_without_one(opened, place, tmp_p
     assert np.array_equal(drawn(reopened(tmp_path, "sd21", **options)), drawn(opened("sd21")))
 
 
-def test_a_reference_network_is_saved_too(opened, place, tmp_path):
-    pipe = opened("sd21", reference=place / "sd21" / "other")
-    before = drawn(pipe)
-    assert not np.array_equal(before, drawn(opened("sd21")))
-    pipe.save_pretrained(tmp_path)
-    assert np.array_equal(drawn(quiet(SwiftPiePipeline.from_pretrained(tmp_path))), before)
-
-
 @pytest.mark.parametrize(
     ("family", "mode"), [("sd21", EditMode.RELEASED), ("sdxl", EditMode.PAPER)]
 )

@@ -46,7 +46,7 @@ def test_guidance_keeps_its_bounds_in_a_small_unet():
 @pytest.mark.thorough
 def test_guided_steps_keep_their_bounds_for_each_sampler():
     names = [f"{sampler}, 2 steps" for sampler in guided_steps.SAMPLERS]
-    assert failures(guided_steps.rows([*names, "hyper-sd15-4"])) == []
+    assert failures(guided_steps.rows([*names, "hyper-sdxl-4"])) == []
 
 
 @pytest.mark.thorough

@@ -3,15 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
-import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from swiftpie.attention.condition import Block
-from swiftpie.attention.install import Plan, install
+from swiftpie.attention.install import Plan
 from swiftpie.attention.processors import Merge
 from swiftpie.backbones.choices import DetailForm
 from swiftpie.backbones.components import Components
@@ -34,7 +33,14 @@ from swiftpie.backbones.load.ip_adapter import (
     read_swiftedit,
     version_in_name,
 )
-from swiftpie.backbones.load.safe import METADATA, read_metadata, read_tensors, shapes_of
+from swiftpie.backbones.load.safe import (
+    METADATA,
+    check_safetensors,
+    kind_of_file,
+    read_metadata,
+    read_tensors,
+    shapes_of,
+)
 from swiftpie.backbones.load.weights import align_memory
 from swiftpie.backbones.presets import Preset
 from swiftpie.errors import ConfigError, WeightsError
@@ -60,7 +66,7 @@ class OpenAdapter:
     def plan(self) -> Plan:
         """The branches that the adapter has weights for.
 
-        A public adapter has none for the detail branch; it speaks in every cross-attention.
+        A public adapter has none for the detail branch; its own is active in every cross-attention.
         """
         if self.settings is not None:
             return self.settings.plan
@@ -117,19 +123,26 @@ def open_adapter(
 
 def peek_adapter(
     path: Path,
-    header: Mapping[str, Any],
     *,
     face_version: FaceVersion | None = None,
     lora_scale: float | None = None,
+    allow_pickle: bool = False,
 ) -> tuple[OpenAdapter, Projector]:
-    """Recognise an adapter by the header of its file alone; its tensors have shapes, no numbers.
+    """Recognise an adapter, in a safetensors file by its header alone; see `open_adapter`.
 
-    `path` is what it is called; see `open_adapter` for the rest. Also return its projector.
+    Tensors of a header have shapes and no numbers. Also return the adapter's projector.
 
     Raises:
         WeightsError: It is of no known layout, or of an unknown version.
         ConfigError: `lora_scale` is out of range, or the adapter has no LoRA.
     """
+    if kind_of_file(path) != "safetensors":
+        opened = open_adapter(
+            path, face_version=face_version, lora_scale=lora_scale, allow_pickle=allow_pickle
+        )
+        assert opened.public is not None, "only safetensors are of our own layout"
+        return opened, opened.public.projector
+    header = check_safetensors(path)
     tensors = shapes_of(header)
     if KEY not in header.get(METADATA, {}):
         public = _read_public(tensors, path, face_version)
@@ -236,34 +249,19 @@ def check_family(adapter: OpenAdapter, *, family: str, width: int) -> None:
         )
 
 
-def check_layout(adapter: OpenAdapter, settings: Mapping[str, Any]) -> None:
-    """Refuse an adapter that does not fit a U-Net with `settings`; nothing is computed.
-
-    Raises:
-        WeightsError: It was made for another U-Net.
-    """
-    if adapter.public is None:
-        return
-    with torch.device("meta"):
-        unet = UNet2DConditionModel.from_config(settings)
-        load_into(adapter.public, install(unet, replace(adapter.plan, detail=frozenset())))
-        fuse_lora(adapter.public, unet)
-
-
 def install_adapter(
     unet: UNet2DConditionModel,
     adapter: OpenAdapter | None,
     *,
     family: str,
     plan: Plan | None = None,
-    reference: UNet2DConditionModel | None = None,
 ) -> tuple[UNetDenoiser, Projector | None]:
     """Install the identity branches on `unet`, with the weights of `adapter` if there is one.
 
     The LoRA of a FaceID adapter becomes part of the weights of `unet`, which has no branches yet
     and says where the new weights go and of which type they are. Without an adapter the branches
     have no meaning, for pictures of text alone. The layers of `plan` get branches; None: those
-    that there are weights for. `reference` reads references in place of `unet`.
+    that there are weights for.
 
     Raises:
         WeightsError: The adapter was made for another U-Net or plan.
@@ -281,7 +279,6 @@ def install_adapter(
         unet,
         plan or Plan(token_width=unet.config.cross_attention_dim, detail=frozenset()),
         reference_step=scaled_linear_step(timestep),
-        reference=reference,
     )
     projector = None
     if public is not None:

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
     import torch
 
-    from swiftpie.attention.install import Plan
     from swiftpie.backbones.presets import Recipe
     from swiftpie.models.projection import FaceVersion
 
@@ -101,8 +100,6 @@ class Choices(TypedDict, total=False):
         str | Path | None,
         Option("SwiftEdit's inversion network, for edits.", "DIR|REPO:DIR", kind=str),
     ]
-    reference: str | Path | None  # folder of a U-Net that reads references; None: the denoiser
-    plan: "Plan | None"  # which layers get which branch; None: what the adapter was made for
     dtype: Annotated[  # of networks of others; the mini model is float32 always
         "torch.dtype | Precision | None",
         Option(
@@ -145,7 +142,7 @@ class LoadOptions(Choices, total=False):
     ]
 
 
-PLACES = ("weights", "adapter", "image_encoder", "autoencoder", "inversion", "reference")
+PLACES = ("weights", "adapter", "image_encoder", "autoencoder", "inversion")
 """Choices that are paths or references, but for the base."""
 
 

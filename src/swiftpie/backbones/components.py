@@ -7,27 +7,26 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, Unpack
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack, cast
 
-import torch
-from torch import Tensor, nn
-
-from swiftpie.attention.install import install_released
 from swiftpie.backbones.choices import Choices, device_of
 from swiftpie.backbones.downloads import ALL_READ, DownloadPlan, Unread
 from swiftpie.backbones.presets import Capability, Preset, check_personalizes
 from swiftpie.errors import CapabilityError, InputError, WeightsError
-from swiftpie.geometry.layout import Layout, from_box, whole_frame
-from swiftpie.geometry.shading import Lighting
 from swiftpie.library import Named
-from swiftpie.masks import subject_extent
-from swiftpie.models.denoiser import Denoiser, sharing_weights
-from swiftpie.models.inversion import Inversion
-from swiftpie.models.text import PromptEncoder
-from swiftpie.models.vision import HasNullTokens
 from swiftpie.registry import Registry
-from swiftpie.schedules import Schedule
-from swiftpie.types import Autoencoder, TextCondition
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from swiftpie.geometry.layout import Layout
+    from swiftpie.geometry.shading import Lighting
+    from swiftpie.models.denoiser import Denoiser
+    from swiftpie.models.inversion import Inversion
+    from swiftpie.models.text import PromptEncoder
+    from swiftpie.schedules import Schedule
+    from swiftpie.types import Autoencoder, TextCondition
 
 MIN_SIDE_PX, MAX_SIDE_PX = 64, 2048
 
@@ -48,37 +47,9 @@ def near_size(size_px: tuple[int, int], *, side_px: int, unit_px: int) -> tuple[
     return height, width
 
 
-class Taught(Protocol):
-    """The words of the captions that a model was trained on; its family knows what they mean."""
-
-    def to_json(self) -> Mapping[str, list[str]]:
-        """Return the words as sorted lists."""
-
-
-class Placer(Protocol):
-    """A network that places subjects, and reads the light on them and in their places."""
-
-    config: Any
-
-    def place(self, noise: Tensor, text: Tensor, extent: Tensor) -> Layout:
-        """Return a layout a row for noise (B, C, h, w) and pooled prompts (B, D).
-
-        `extent` (B, 2) is width and height of the subject in its frame.
-        """
-
-    def light(
-        self, noise: Tensor, text: Tensor, *, pixels: Tensor, mask: Tensor, given: Tensor | None
-    ) -> Lighting | None:
-        """Return the light on references and in their new places; None if it reads none.
-
-        `noise` and `text` are those of the layout, pixels (B, 3, H, W) and mask (B, 1, H, W) show
-        the references, and `given` (B, 4, H, W) is the known part of the picture with its mask.
-        """
-
-
-def called(network: nn.Module, *tensors: torch.Tensor) -> torch.Tensor:
-    """Return what a network makes of tensors, as an engine may do in another way."""
-    returned: torch.Tensor = network(*tensors)
+def called(network: "nn.Module", *tensors: "Tensor") -> "Tensor":
+    """Return the output of a network; an engine may compute it in another way."""
+    returned: Tensor = network(*tensors)
     return returned
 
 
@@ -87,32 +58,32 @@ class Components:
     """Loaded networks with the settings that belong to them."""
 
     preset: Preset
-    schedule: Schedule
-    text: PromptEncoder
-    image_encoder: nn.Module | None  # None where no adapter is loaded
-    autoencoder: Autoencoder
-    denoiser: Denoiser
-    layout_predictor: Placer | None  # None where the model does not place subjects
-    inversion: Inversion | None  # None where the model cannot edit pictures yet
+    schedule: "Schedule"
+    text: "PromptEncoder"
+    image_encoder: "nn.Module | None"  # None where no adapter is loaded
+    autoencoder: "Autoencoder"
+    denoiser: "Denoiser"
+    layout_predictor: Any  # a network that places subjects, None where the model has none
+    inversion: "Inversion | None"  # None where the model cannot edit pictures yet
     fingerprint: str  # sha256 of all weights
     # The context in which a session draws.
     scope: Callable[[], AbstractContextManager[object]] = field(default=nullcontext, kw_only=True)
-    execution_device: torch.device | None = field(default=None, kw_only=True)  # of offloaded ones
-    # What prompts can say; None: the networks were trained on all words.
-    vocabulary: Taught | None = field(default=None, kw_only=True)
+    execution_device: "torch.device | None" = field(default=None, kw_only=True)  # of offloaded ones
+    # The words of the captions that the networks were trained on; None: all words.
+    vocabulary: Any = field(default=None, kw_only=True)
     # Whether the first picture of another size or batch costs extra work, such as an export.
     has_fixed_sizes: bool = field(default=False, kw_only=True)
     # Calls a further network, as a technique may have, with tensors: in the engine of the others.
-    run: Callable[..., torch.Tensor] = field(default=called, kw_only=True)
+    run: "Callable[..., Tensor]" = field(default=called, kw_only=True)
     # Stored with pictures: the recipe, a decoder that was chosen automatically.
     origin: Mapping[str, str] = field(default_factory=dict, kw_only=True)
 
     @property
-    def device(self) -> torch.device:
+    def device(self) -> "torch.device":
         """Where the networks run, so where their inputs are made."""
         if self.execution_device is not None:
             return self.execution_device
-        weight: torch.Tensor = next(self.denoiser.installation.network.parameters())
+        weight: Tensor = next(self.denoiser.installation.network.parameters())
         return weight.device
 
     @cached_property
@@ -123,14 +94,21 @@ class Components:
     @cached_property
     def released(self) -> "Components":
         """The same weights with SwiftEdit's attention as released; these keep serving others."""
-        assert isinstance(self.denoiser, nn.Module), "denoisers are modules"
-        denoiser = sharing_weights(self.denoiser)  # takes a good part of an edit's time
+        from swiftpie.attention.install import install_released
+        from swiftpie.models.denoiser import sharing_weights
+
+        # The copy takes a good part of an edit's time.
+        denoiser: Any = sharing_weights(cast("Any", self.denoiser))
         install_released(denoiser.installation)
         return replace(self, denoiser=denoiser)
 
     @cached_property
-    def null_tokens(self) -> torch.Tensor | None:
+    def null_tokens(self) -> "Tensor | None":
         """Identity tokens (1, K, D) of zero image features; None where these have no meaning."""
+        import torch
+
+        from swiftpie.models.vision import HasNullTokens
+
         encoder = self.image_encoder
         with torch.no_grad():
             return encoder.null_tokens() if isinstance(encoder, HasNullTokens) else None
@@ -147,7 +125,7 @@ class Components:
         """
         return self.family.cells_of(self.preset, size_px)
 
-    def inverter(self) -> Inversion:
+    def inverter(self) -> "Inversion":
         """Return the inversion network.
 
         Raises:
@@ -186,7 +164,7 @@ class Components:
         schedule = self.family.schedule_at(self, cells)
         return self if schedule is self.schedule else replace(self, schedule=schedule)
 
-    def encoder_of_identity(self) -> nn.Module:
+    def encoder_of_identity(self) -> "nn.Module":
         """Return the image encoder.
 
         Raises:
@@ -204,8 +182,8 @@ class Placement(NamedTuple):
     """Where the subjects of a drawing go, and the light on them."""
 
     subjects: tuple[Any, ...]  # those of the request, with boxes that were chosen for them
-    layouts: Sequence[Layout]  # of each subject, a row a picture
-    lights: tuple[Lighting | None, ...]  # of each subject, likewise; None: as its reference has it
+    layouts: "Sequence[Layout]"  # of each subject, a row a picture
+    lights: "tuple[Lighting | None, ...]"  # of each subject; None: as its reference has it
 
 
 class Prompt:
@@ -286,13 +264,16 @@ class Family(ABC):
         self,
         components: Components,
         request: Any,  # noqa: ANN401 - of a layer above
-        noise: Tensor,
-        text: TextCondition,
+        noise: "Tensor",
+        text: "TextCondition",
     ) -> Placement:
         """Return where subjects go in pictures of noise (B, C, h, w) and as many rows of text.
 
         A subject stands in its box. Without one its place is open: its frame is all of the picture.
         """
+        from swiftpie.geometry.layout import Layout, from_box, whole_frame
+        from swiftpie.masks import subject_extent
+
         del components, text
         cells, layouts = (noise.shape[2], noise.shape[3]), []
         for subject in request.subjects:
@@ -330,7 +311,7 @@ class Family(ABC):
         del preset
         return None
 
-    def null_text(self, text: PromptEncoder) -> TextCondition:
+    def null_text(self, text: "PromptEncoder") -> "TextCondition":
         """Return what the denoiser reads in one row where guidance wants no prompt."""
         return text.encode([""])
 
@@ -342,13 +323,13 @@ class Family(ABC):
         del num_steps, num_cells
         return None
 
-    def schedule_at(self, components: Components, cells: tuple[int, int]) -> Schedule:
+    def schedule_at(self, components: Components, cells: tuple[int, int]) -> "Schedule":
         """Return the schedule for pictures of (rows, columns) latent cells; most know one."""
         del cells
         return components.schedule
 
-    def reference_text(self, components: Components) -> TextCondition | None:
-        """Return what the denoiser reads beside reference pictures, in one row.
+    def reference_text(self, components: Components) -> "TextCondition | None":
+        """Return what the denoiser reads with reference pictures, in one row.
 
         None: an empty prompt.
         """
@@ -368,7 +349,7 @@ class Family(ABC):
                     f"and {needed} is needed. Pass weights of the family {self.name!r}."
                 )
 
-    def check_dtype(self, preset: Preset, dtype: torch.dtype) -> None:  # noqa: B027 - most compute in any
+    def check_dtype(self, preset: Preset, dtype: "torch.dtype") -> None:  # noqa: B027 - most compute in any
         """Refuse a type in which the networks cannot compute.
 
         Raises:
@@ -376,8 +357,8 @@ class Family(ABC):
         """
 
     def thin_inversion(
-        self, inversion: Inversion, *, stride: int, copied: Callable[[Any], Any]
-    ) -> Inversion:
+        self, inversion: "Inversion", *, stride: int, copied: Callable[[Any], Any]
+    ) -> "Inversion":
         """Return `inversion` with self-attention to one of `stride` x `stride` finest tokens.
 
         Small networks stay as they are. `copied` makes a second network around the same weights,
@@ -410,7 +391,7 @@ class Family(ABC):
         """Return the modules that a pipeline's folder holds, without anything of an adapter.
 
         Raises:
-            CapabilityError: Nobody publishes networks like these.
+            CapabilityError: The folder has no place for such networks.
         """
         return self.to_modules(components)
 
@@ -433,7 +414,7 @@ class Family(ABC):
         return dict(modules)
 
     def is_for_adapter(self, modules: Mapping[str, Any]) -> bool:
-        """Whether modules from a folder are of no use without the adapter beside them."""
+        """Whether modules from a folder need the adapter file of that folder."""
         del modules
         return False
 

@@ -109,20 +109,20 @@ class DownloadPlan:
     def with_memory(self, item_bytes: int, unread: Unread = ALL_READ) -> "DownloadPlan":
         """Return the plan with the memory of its weights at `item_bytes` per number.
 
-        Those that are `unread` do not count. Of files that are not here, the header is read.
+        Those that are `unread` do not count. Files that are not here count with their size.
 
         Raises:
-            WeightsError: A file is damaged, or its header cannot be read.
+            WeightsError: A file is damaged.
         """
         networks = Counter[Path]()  # of one in pieces all together
         for part in self.parts:
+            sizes = {file.path: file.size for file in part.files}
             for name in part.names:
                 if name.endswith(WEIGHTS):
                     place = part.root / name
-                    header = header_of(part, name)
-                    size = _size_of(part, name) if header is None else None
-                    stays = unread.get(place.parent.name)
-                    networks[place.parent] += size or _memory(header or {}, item_bytes, stays)
+                    is_here = place.exists()
+                    size = memory_of(place, item_bytes, unread) if is_here else sizes[name]
+                    networks[place.parent] += size
         largest = max(networks.values(), default=0)
         return replace(self, memory_bytes=networks.total(), largest_bytes=largest)
 
@@ -172,52 +172,25 @@ class DownloadPlan:
                 _fetch(part, file)
 
 
-def header_of(part: ModelPart, name: str) -> dict[str, Any] | None:
-    """Return the header of a safetensors file, by request if it is not here; None of a pickle.
-
-    Raises:
-        WeightsError: It is damaged, or the hub refuses it.
-    """
-    # Plans of sizes alone need neither, and the second imports PyTorch.
-    from swiftpie.backbones.load.safe import METADATA, check_header, check_safetensors, kind_of_file
-
-    here = part.root / name
-    if here.exists():
-        return check_safetensors(here) if kind_of_file(here) == "safetensors" else None
-    if not name.endswith(".safetensors"):
-        return None
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import SafetensorsParsingError
-
-    assert part.listing is not None, "what is not here was listed"
-    listing = part.listing
-    try:
-        found = HfApi(library_name="swiftpie").parse_safetensors_file_metadata(
-            listing.repository, name, revision=listing.revision
-        )
-    except (OSError, transport_error()) as error:
-        raise WeightsError(_reason(part, name, error)) from error
-    except (SafetensorsParsingError, LookupError, TypeError, AttributeError, ValueError) as error:
-        raise WeightsError(
-            f"'{RepoReference(listing.repository, name)}' is damaged: its header cannot be read. "
-            f"A safetensors file is needed. Choose another, or pass its path as `{part.option}=`."
-        ) from error
-    entries = {
-        tensor: {"dtype": info.dtype, "shape": info.shape, "data_offsets": info.data_offsets}
-        for tensor, info in found.tensors.items()
-    }
-    return check_header({METADATA: found.metadata or {}, **entries}, here)
-
-
 def memory_of(path: Path, item_bytes: int, unread: Unread = ALL_READ) -> int:
     """Return the memory of the weights in a file at `item_bytes` per number.
+
+    Those that are `unread` do not count. Of a pickle, this is the size of the file.
 
     Raises:
         WeightsError: The file is damaged.
     """
-    place = ModelPart("", "", None, root=path.parent, path=path, names=(path.name,))
-    memory = DownloadPlan((place,)).with_memory(item_bytes, unread).memory_bytes
-    return memory or 0
+    # Plans of what is not here do without PyTorch.
+    from swiftpie.backbones.load.safe import METADATA, check_safetensors, kind_of_file
+
+    if kind_of_file(path) != "safetensors":
+        return path.stat().st_size
+    stays = unread.get(path.parent.name)
+    return item_bytes * sum(
+        math.prod(entry["shape"])
+        for name, entry in check_safetensors(path).items()
+        if name != METADATA and not (stays and stays(name))
+    )
 
 
 def as_size(count: float) -> str:
@@ -241,7 +214,8 @@ def _fetch(part: ModelPart, file: RemoteFile) -> None:
             listing.repository, file.path, revision=listing.revision, library_name="swiftpie"
         )
     except (OSError, ValueError, transport_error()) as error:
-        raise WeightsError(_reason(part, file.path, error)) from error
+        reference = RepoReference(listing.repository, file.path)
+        raise WeightsError(explain(reference, part.option, error)) from error
     if not _is_published(file, Path(path)):
         Path(path).resolve().unlink()
         Path(path).unlink(missing_ok=True)
@@ -250,11 +224,6 @@ def _fetch(part: ModelPart, file: RemoteFile) -> None:
             f"{file.blob[:12]}…, so it was removed. Try again. If this repeats, something between "
             "the hub and this machine changes files."
         )
-
-
-def _reason(part: ModelPart, name: str, error: BaseException) -> str:
-    assert part.listing is not None, "what is not here was listed"
-    return explain(RepoReference(part.listing.repository, name), part.option, error)
 
 
 def _is_published(file: RemoteFile, path: Path) -> bool:
@@ -276,23 +245,6 @@ def _note_newest(part: ModelPart) -> None:
         note = part.root.parents[1] / "refs" / revision
         note.parent.mkdir(parents=True, exist_ok=True)
         note.write_text(part.listing.revision, encoding="utf-8")
-
-
-def _size_of(part: ModelPart, name: str) -> int:
-    here = part.root / name
-    if here.exists():
-        return here.stat().st_size
-    assert part.listing is not None, "what is not here was listed"
-    return part.listing.files[name].size
-
-
-def _memory(header: Mapping[str, Any], item_bytes: int, stays: Callable[[str], bool] | None) -> int:
-    """Return the memory of what a header tells of, without what `stays` in the file."""
-    return item_bytes * sum(
-        math.prod(entry["shape"])
-        for name, entry in header.items()
-        if "shape" in entry and not (stays is not None and stays(name))
-    )
 
 
 def _free(folder: Path) -> int:

@@ -1,6 +1,5 @@
 """Published repositories: how their parts are called, what they list, and why that can fail."""
 
-import errno
 import functools
 import re
 import time
@@ -172,17 +171,12 @@ def list_files(reference: RepoReference) -> RepoListing:
     Raises:
         HfHubHTTPError: The hub has no such repository or revision, refuses access, or is busy.
         HTTPError: The hub cannot be reached.
-        OSError: What it answers is no list of files.
+        OSError: The commit of the repository is unknown.
     """
     from huggingface_hub import constants
 
     moment = int(time.monotonic() // KEPT_S)
-    try:
-        return _list(reference.repository, reference.revision, constants.ENDPOINT, moment)
-    except (ValueError, TypeError, LookupError, AttributeError) as error:
-        raise OSError(
-            f"the server's answer is no list of files: {type(error).__name__}: {error}"
-        ) from error
+    return _list(reference.repository, reference.revision, constants.ENDPOINT, moment)
 
 
 @functools.lru_cache(maxsize=64)
@@ -192,7 +186,7 @@ def _list(repository: str, revision: str | None, endpoint: str, _moment: int) ->
     api = HfApi(endpoint=endpoint, library_name="swiftpie")
     info = api.model_info(repository, revision=revision, files_metadata=True, timeout=ANSWER_S)
     if info.sha is None or not COMMIT.fullmatch(info.sha):
-        raise ValueError("it has no commit")
+        raise OSError("it has no commit")
     if info.gated:
         api.auth_check(repository)
     files = {}
@@ -230,35 +224,15 @@ def transport_error() -> type[Exception]:
 
 def explain(reference: RepoReference, option: str, error: BaseException) -> str:
     """Return why a download failed, and what to do; `option` names a local place instead."""
-    reason, remedy = _failure(reference.repository, error)
+    from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    reason = error
+    if isinstance(error, LocalEntryNotFoundError) and error.__cause__ is not None:
+        reason = error.__cause__
+    text = short_reason(reason).rstrip(".")
+    if isinstance(error, OfflineModeIsEnabled):
+        text = "it is not on this machine, and the session is offline"
     return (
-        f"'{reference}' cannot be downloaded: {reason}. {remedy}, or get it another way and pass "
-        f"its path as `{option}=`."
+        f"'{reference}' cannot be downloaded: {text}. Check the name and the network, run `hf auth "
+        f"login` for what is gated or private, or pass a path of yours as `{option}=`."
     )
-
-
-def _failure(repository: str, error: BaseException) -> tuple[str, str]:
-    """Return why the hub gave nothing, and what to do; the more special errors come first."""
-    from huggingface_hub import errors
-
-    match error:
-        case errors.GatedRepoError():
-            accept = f"Accept it on https://huggingface.co/{repository}"
-            return "its licence has to be accepted first", f"{accept}, run `hf auth login`"
-        case errors.RepositoryNotFoundError():
-            reason = "there is no such repository, or a private one"
-            return reason, "Check the name, run `hf auth login` if it is private"
-        case errors.OfflineModeIsEnabled():
-            reason = "it is not on this machine, and the session is offline"
-            return reason, "Go online once, without `offline=True` and HF_HUB_OFFLINE"
-        case errors.RemoteEntryNotFoundError() | errors.RevisionNotFoundError():
-            return "there is no such file or version in it", "Check the name"
-        case errors.HfHubHTTPError():
-            reason = f"the hub answered with status {error.response.status_code}"
-            return reason, "Check the token by `hf auth whoami`, try again later"
-        case OSError(errno=errno.ENOSPC):
-            return "the disk is full", "Make room where HF_HOME is, and run it again"
-        case _:
-            is_wrapped = isinstance(error, errors.LocalEntryNotFoundError)
-            reason = short_reason((error.__cause__ if is_wrapped else None) or error)
-            return reason.rstrip("."), "Check the network, and run it again"

@@ -7,8 +7,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from swiftpie.backbones.hub import RepoReference
-from swiftpie.backbones.presets import PRESETS, Recipe
-from swiftpie.backbones.presets.stable_diffusion import SD15_BASE, SD21_BASE, SDXL_BASE
+from swiftpie.backbones.presets import PRESETS, SD15_BASE, SD21_BASE, SDXL_BASE, Recipe
 from swiftpie.faces import FACE_ENCODERS
 from swiftpie.models import isnet, rembg
 

@@ -69,7 +69,7 @@ def processor_name() -> str:
 
 
 def free_memory(device: "torch.device") -> int:
-    """Return how many bytes this process may still take on `device`, as far as anything tells."""
+    """Return how many bytes this process may still take on `device`, as far as is known."""
     import torch
 
     if device.type == "cuda":

@@ -47,10 +47,7 @@ def resolve(
     elif isinstance(recipe, str):
         recipe = RECIPES.get(recipe)
     explicit = {name: choice for name, choice in choices.items() if choice is not None}
-    own = recipe.choices()
-    if "plan" in explicit:
-        own.pop("detail", None)  # it says the same in full
-    return recipe.apply(), cast("Choices", {**own, **explicit})
+    return recipe.apply(), cast("Choices", {**recipe.choices(), **explicit})
 
 
 def best_recipe(

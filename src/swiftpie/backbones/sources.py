@@ -92,7 +92,6 @@ def plan_networks(
     weights, own_autoencoder = choices.get("weights"), choices.get("autoencoder")
     finder = PartFinder(choices, formats)
     if weights is None:
-        _check_obtainable(preset, formats)
         weights = _published(preset)
     others = (*texts, *(() if own_autoencoder else (autoencoder,)))
     whole = FileSelection(networks=(denoiser, *others), tokenizers=tuple(texts.values()))
@@ -110,7 +109,7 @@ def plan_networks(
         base = choices.get("base") or preset.base
         assert base is not None, "presets that are a part say of what"
         parts = [finder.find("pipeline", "base", base, lent), own]
-    for name in ("autoencoder", "inversion", "reference"):
+    for name in ("autoencoder", "inversion"):
         chosen = choices.get(name)
         if chosen is not None:
             parts.append(finder.find(name, name, str(chosen), FileSelection(("",))))
@@ -339,16 +338,6 @@ def _first(kinds: Iterable[tuple[str, ...]], names: Collection[str]) -> tuple[st
 
 def _below(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder else name
-
-
-def _check_obtainable(preset: Preset, formats: WeightFormats) -> None:
-    _published(preset)
-    if preset.needs_pickle and not formats.allow_pickle:
-        raise WeightsError(
-            f"Preset {preset.name!r} was published as a pickle only, in {preset.repository!r}, "
-            "and a pickle can run code. Pass `allow_pickle=True` to read plain tensors from it "
-            "without running any code."
-        )
 
 
 def _published(preset: Preset) -> str:

@@ -2,29 +2,29 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import nn
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, Any
 
 from swiftpie.backbones.choices import Choices, dtype_of
 from swiftpie.backbones.components import Components, Family
 from swiftpie.backbones.downloads import DownloadPlan
-from swiftpie.backbones.load.networks import built, read_clip_config, read_config, read_tokenizer
-from swiftpie.backbones.load.weights import HALVES, fingerprint_files, unknown_fingerprint
 from swiftpie.backbones.machine import AUTO
 from swiftpie.backbones.presets import Preset, read_preset
-from swiftpie.backbones.readers import readers_for
-from swiftpie.backbones.scheduling import schedule_of, with_steps
-from swiftpie.backbones.sources import WeightFormats, is_settings, plan_networks
 from swiftpie.errors import ConfigError
-from swiftpie.models.denoiser import WholeDenoiser
-from swiftpie.models.text import LanguageText
-from swiftpie.schedules import Schedule, flow_step
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+    from transformers import PreTrainedTokenizerBase
+
+    from swiftpie.attention.condition import Notes
+    from swiftpie.geometry.layout import Layout
+    from swiftpie.models.denoiser import SubjectCondition, WholeDenoiser
+    from swiftpie.models.text import LanguageText
+    from swiftpie.schedules import Schedule
+    from swiftpie.types import Autoencoder, TextCondition
 
 TEXT, TOKENIZER, VAE = "text_encoder", "tokenizer", "vae"
 CHOICES = frozenset({"steps", "weights", "autoencoder", "detail", "dtype", "offloads"})
@@ -32,9 +32,10 @@ IDLE_CHOICES = frozenset({"allow_pickle", "offline"})
 
 
 class WholeFamily(Family):
-    """A denoiser, a language model and an autoencoder, each put behind its protocol and no more.
+    """A denoiser, a language model and an autoencoder, each behind its protocol and no more.
 
-    A subclass says of which classes they are, and which facts in their settings must agree.
+    A subclass names their classes, says how they are called, and which facts in their settings must
+    agree. Its file loads no tensor library before a network is needed: it describes presets too.
     """
 
     is_large = True
@@ -43,22 +44,32 @@ class WholeFamily(Family):
     choices: Collection[str] = CHOICES  # that have an effect
     why_no_others: str  # the end of a sentence
     denoiser_name = "transformer"  # its folder, and what a pipeline calls it
-    denoiser_class: Any  # of diffusers
-    autoencoder_class: Any  # of diffusers
-    text_config: Any  # of transformers
-    autoencoder: Any  # class of ours around one of `autoencoder_class`
+    denoiser_class: str  # of diffusers
+    autoencoder_class: str  # of diffusers
+    text_config: str  # of transformers
 
     @abstractmethod
-    def build_text(self, folder: Path) -> nn.Module:
+    def build_text(self, folder: Path) -> "nn.Module":
         """Return the language model of the settings in `folder`, whose weights come later."""
 
     @abstractmethod
-    def text_of(self, tokenizer: PreTrainedTokenizerBase, encoder: PreTrainedModel) -> LanguageText:
-        """Return what reads prompts."""
+    def text_width(self, config: Any) -> int:  # noqa: ANN401 - of `text_config`
+        """Return the width of a token's state."""
 
     @abstractmethod
-    def denoiser_of(self, network: Any, *, reads_references: bool) -> WholeDenoiser:  # noqa: ANN401 - of `denoiser_class`
-        """Return the denoiser around its network."""
+    def encode(self, text: "LanguageText", prompts: list[str]) -> "TextCondition":
+        """Return what the denoiser reads of prompts; see `LanguageText`."""
+
+    @abstractmethod
+    def predict(
+        self,
+        denoiser: "WholeDenoiser",
+        latents: "Tensor",
+        times: "Tensor",
+        text: "TextCondition",
+        condition: "SubjectCondition",
+    ) -> "Tensor":
+        """Return clean latents minus noise (B, C, h, w) at times (B,) in (0, 1000]."""
 
     @abstractmethod
     def facts(
@@ -70,6 +81,41 @@ class WholeFamily(Family):
     ) -> Mapping[str, tuple[object, object]]:
         """Return what the settings of the parts say and what is needed, by the name of the fact."""
 
+    def denoiser_of(self, network: Any, *, reads_references: bool) -> "WholeDenoiser":  # noqa: ANN401 - of `denoiser_class`
+        """Return the denoiser around its network."""
+        from swiftpie.models.denoiser import WholeDenoiser
+
+        del reads_references
+        return WholeDenoiser(network, self)
+
+    def text_of(self, tokenizer: "PreTrainedTokenizerBase", encoder: Any) -> "LanguageText":  # noqa: ANN401 - of `build_text`
+        """Return what reads prompts."""
+        from swiftpie.models.text import LanguageText
+
+        return LanguageText(tokenizer, encoder, self)
+
+    def autoencoder_of(self, network: Any) -> "Autoencoder":  # noqa: ANN401 - of `autoencoder_class`
+        """Return the autoencoder around its network."""
+        from swiftpie.models.autoencoder import LatentAutoencoder
+
+        return LatentAutoencoder(network)
+
+    def read_reference(self, encoded: "Tensor") -> "Notes":
+        """Return what layers keep of the latents of references (R, C, h, w); nothing by default."""
+        del encoded
+        return {}
+
+    def place_subjects(
+        self,
+        autoencoder: "Autoencoder",
+        frames: "Sequence[Tensor]",
+        layouts: "Sequence[Layout]",
+        cells: tuple[int, int],
+    ) -> "Tensor | None":
+        """Return subjects in place that the denoiser takes as input; None where it takes none."""
+        del autoencoder, frames, layouts, cells
+        return None
+
     def typed(self, preset: Preset, device: str, choices: Choices) -> Choices:
         """Return `choices` with a type of numbers in which the networks compute.
 
@@ -79,12 +125,16 @@ class WholeFamily(Family):
         del preset, device
         return choices
 
-    def read_tokenizer(self, folder: Path) -> PreTrainedTokenizerBase:
+    def read_tokenizer(self, folder: Path) -> "PreTrainedTokenizerBase":
         """Return the tokenizer in `folder`.
 
         Raises:
             WeightsError: It is missing or damaged.
         """
+        from transformers import AutoTokenizer
+
+        from swiftpie.backbones.load.networks import read_tokenizer
+
         tokenizer: PreTrainedTokenizerBase = read_tokenizer(
             folder, AutoTokenizer, trust_remote_code=False, local_files_only=True
         )
@@ -92,6 +142,13 @@ class WholeFamily(Family):
 
     def load(self, preset: Preset, *, device: str, choices: Choices) -> Components:
         """Load the networks; see `Family`."""
+        import diffusers
+
+        from swiftpie.backbones.load.networks import built
+        from swiftpie.backbones.load.weights import fingerprint_files
+        from swiftpie.backbones.readers import readers_for
+        from swiftpie.backbones.scheduling import with_steps
+
         preset = with_steps(preset, choices.get("steps"))
         choices = self.typed(preset, device, choices)
         needs = self.download_plan(preset, device=device, choices=choices)
@@ -100,22 +157,16 @@ class WholeFamily(Family):
             needs, preset, device=device, choices=choices
         )
         pipeline, name = needs["pipeline"].path, self.denoiser_name
-        text = self.text_of(
-            self.read_tokenizer(pipeline / TOKENIZER),
-            waiting.keep(
-                *(TEXT, pipeline / TEXT, self.build_text),
-                stays=False,
-                skips=self.unread.get(TEXT, lambda _name: False),
-            ),
-        )
-        build_denoiser = partial(built, self.denoiser_class)
+        skips = self.unread.get(TEXT, lambda _name: False)
+        text = waiting.keep(TEXT, pipeline / TEXT, self.build_text, stays=False, skips=skips)
+        build_denoiser = partial(built, getattr(diffusers, self.denoiser_class))
         network = waiting.keep(name, pipeline / name, build_denoiser, stays=True)
-        build_vae = partial(built, self.autoencoder_class)
+        build_vae = partial(built, getattr(diffusers, self.autoencoder_class))
         vae = prompt.read(VAE, needs.path("autoencoder") or pipeline / VAE, build_vae)
         reads = choices.get("detail") != "none"
         return self._components(
             preset,
-            text,
+            self.text_of(self.read_tokenizer(pipeline / TOKENIZER), text),
             vae,
             self.denoiser_of(network, reads_references=reads).eval(),
             fingerprint=fingerprint_files(prompt.files, settings=str(prompt.dtype)),
@@ -124,6 +175,13 @@ class WholeFamily(Family):
 
     def download_plan(self, preset: Preset, *, device: str, choices: Choices) -> DownloadPlan:
         """Plan the downloads, and refuse parts that do not belong together; see `Family`."""
+        import diffusers
+        import transformers
+
+        from swiftpie.backbones.load.networks import read_clip_config, read_config
+        from swiftpie.backbones.load.weights import HALVES
+        from swiftpie.backbones.sources import WeightFormats, is_settings, plan_networks
+
         self._check_choices(preset, choices)
         choices = self.typed(preset, device, choices)
         dtype = dtype_of(choices, device)
@@ -138,18 +196,21 @@ class WholeFamily(Family):
         needs = DownloadPlan(tuple(parts))
         needs.fetch_only(is_settings)
         pipeline, name = needs["pipeline"].path, self.denoiser_name
+        vae = needs.path("autoencoder") or pipeline / VAE
         self._check_parts(
             preset,
-            read_config(pipeline / name, name, self.denoiser_class),
-            read_config(needs.path("autoencoder") or pipeline / VAE, VAE, self.autoencoder_class),
-            read_clip_config(pipeline / TEXT, TEXT, self.text_config),
+            read_config(pipeline / name, name, getattr(diffusers, self.denoiser_class)),
+            read_config(vae, VAE, getattr(diffusers, self.autoencoder_class)),
+            read_clip_config(pipeline / TEXT, TEXT, getattr(transformers, self.text_config)),
         )
         needs = needs.with_memory(dtype.itemsize, self.unread)
         needs.check_space()
         return needs
 
-    def schedule_at(self, components: Components, cells: tuple[int, int]) -> Schedule:
+    def schedule_at(self, components: Components, cells: tuple[int, int]) -> "Schedule":
         """Return times that are shifted towards noise as far as the size wants; see `Family`."""
+        from swiftpie.schedules import flow_step
+
         known = components.schedule
         times = self.times(len(known.steps), math.prod(cells))
         if times is None or times == tuple(step.timestep for step in known.steps):
@@ -158,13 +219,13 @@ class WholeFamily(Family):
 
     def to_modules(self, components: Components) -> dict[str, Any]:
         """Return the networks as they are; see `Family`."""
+        from swiftpie.models.text import LanguageText
+
         text, denoiser, vae = components.text, components.denoiser, components.autoencoder
         assert isinstance(text, LanguageText), "this family reads prompts by one language model"
         return {
-            self.denoiser_name: (
-                denoiser.network if isinstance(denoiser, WholeDenoiser) else denoiser
-            ),
-            VAE: vae.network if isinstance(vae, self.autoencoder) else vae,
+            self.denoiser_name: getattr(denoiser, "network", denoiser),
+            VAE: getattr(vae, "network", vae),
             TEXT: text.encoder,
             TOKENIZER: text.tokenizer,
         }
@@ -175,6 +236,8 @@ class WholeFamily(Family):
         Raises:
             WeightsError: The parts do not belong together.
         """
+        from swiftpie.backbones.load.weights import unknown_fingerprint
+
         preset = read_preset(modules["preset"])
         network, vae, encoder = (modules[name] for name in (self.denoiser_name, VAE, TEXT))
         self._check_parts(preset, network.config, vae.config, encoder.config)
@@ -190,19 +253,21 @@ class WholeFamily(Family):
     def _components(
         self,
         preset: Preset,
-        text: LanguageText,
-        vae: nn.Module,
-        denoiser: WholeDenoiser,
+        text: "LanguageText",
+        vae: "nn.Module",
+        denoiser: "WholeDenoiser",
         *,
         fingerprint: str,
-        execution_device: torch.device | None = None,
+        execution_device: "torch.device | None" = None,
     ) -> Components:
+        from swiftpie.backbones.scheduling import schedule_of
+
         return Components(
             preset=preset,
             schedule=schedule_of(preset),
             text=text,
             image_encoder=None,
-            autoencoder=self.autoencoder(vae),
+            autoencoder=self.autoencoder_of(vae),
             denoiser=denoiser,
             layout_predictor=None,
             inversion=None,
@@ -246,7 +311,7 @@ class WholeFamily(Family):
             "autoencoder": (vae, self.autoencoder_class),
         }
         facts = {
-            f"class of the {part}": (settings.get("_class_name"), kind.__name__)
+            f"class of the {part}": (settings.get("_class_name"), kind)
             for part, (settings, kind) in parts.items()
         }
         self.check_facts(preset, {**facts, **self.facts(preset, denoiser, vae, text)})

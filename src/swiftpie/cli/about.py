@@ -36,7 +36,7 @@ OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 FACTS = (  # of a preset, in the order of their table
     *("name", "summary", "licence", "is_commercial", "family", "image_size_px", "steps"),
     *("timesteps", "prediction_type", "noise_scale", "renoise", "capabilities", "defaults"),
-    *("source", "repository", "file", "kind", "base", "needs_pickle"),
+    *("source", "repository", "file", "kind", "base"),
 )
 
 REVISION = 12  # letters of a commit that people are shown; --json has all

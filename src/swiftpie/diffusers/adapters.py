@@ -11,7 +11,6 @@ from swiftpie.backbones.components import Components
 from swiftpie.backbones.downloads import DownloadPlan
 from swiftpie.backbones.load.ip_adapter import fuse_lora_file
 from swiftpie.backbones.load.networks import read_image_encoder
-from swiftpie.backbones.load.safe import check_safetensors
 from swiftpie.backbones.load.weights import (
     HALVES,
     NetworkReader,
@@ -284,7 +283,7 @@ class _Source:
             inside = folder if "/" in folder else str(PurePosixPath(self.subfolder, folder))
             place = self._below(inside)
         network = plain.denoiser.installation.network
-        _, projector = peek_adapter(adapter, check_safetensors(adapter))
+        _, projector = peek_adapter(adapter)
         formats = WeightFormats(prefers_half=network.dtype in HALVES, allow_pickle=False)
         choices: Choices = {**self.choices, "image_encoder": place}
         part = plan_image_encoder(projector, choices, formats)

@@ -50,7 +50,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
 
     model_cpu_offload_seq = (
         "text_encoder->text_encoder_2->layout_predictor->image_encoder->inversion_unet"
-        "->reference_unet->unet->transformer->vae"
+        "->unet->transformer->vae"
     )
     _optional_components: ClassVar[list[str]] = list(OPTIONAL)
     _callback_tensor_inputs: ClassVar[list[str]] = ["latents"]
@@ -166,7 +166,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
     def save_pretrained(self, save_directory: str | Path, **options: Any) -> None:  # noqa: ANN401 - diffusers' options
         """Write every module to a folder that `from_pretrained` reads; `options` as in diffusers.
 
-        What diffusers knows is written as diffusers writes it, and the identity adapter beside it.
+        What diffusers knows is written as diffusers writes it, the adapter in its own file.
         If writing fails, files that are there stay as they are.
 
         Raises:
@@ -210,7 +210,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
     ) -> None:
         """Keep networks in main memory while they do not run; arguments as in diffusers."""
         super().enable_model_cpu_offload(gpu_id, device)
-        for name in (*DENOISERS, "reference_unet"):
+        for name in DENOISERS:
             if (module := getattr(self, name)) is not None:
                 keep_arguments(module)
 

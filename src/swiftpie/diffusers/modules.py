@@ -19,7 +19,6 @@ from diffusers import (
     SchedulerMixin,
     SCMScheduler,
     TCDScheduler,
-    UNet2DConditionModel,
 )
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError
@@ -69,7 +68,6 @@ class Modules:
         None
     )
     layout_predictor: nn.Module | None = None
-    reference_unet: UNet2DConditionModel | None = None
     inversion_unet: nn.Module | None = None
     preset: dict | None = None  # type: ignore[type-arg]  # diffusers compares plain classes
     fingerprint: str = ""

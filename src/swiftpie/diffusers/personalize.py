@@ -195,7 +195,7 @@ class SwiftPiePipeline(AdaptedPipeline):
                 f"set_ip_adapter_scale() got {len(scales)} numbers, and the call has {count} "
                 "subjects. Give one number for all, or one each."
             )
-        own = request.scales.over(Scales.of(preset)).identity_scale or 1.0  # 0: only detail speaks
+        own = request.scales.over(Scales.of(preset)).identity_scale or 1.0  # 0: detail alone
         pairs = zip(request.subjects, scales, strict=True)
         subjects = tuple(_strengthened(subject, scale, own) for subject, scale in pairs)
         return replace(request, subjects=subjects)

@@ -141,8 +141,76 @@ def read_notes(
     return denoiser.read_reference(encoded, empty_text.repeat(len(pixels)))
 
 
-class NoPlacement:
-    """Denoisers that take no subject as input."""
+class WholeDenoiser(nn.Module):
+    """A network of diffusers that is used as it was published, behind the protocol of denoisers.
+
+    Its `family`, a `swiftpie.backbones.whole_family.WholeFamily`, says how it is called and how it
+    reads references.
+    """
+
+    def __init__(
+        self,
+        network: Any,  # noqa: ANN401 - a network with attention processors
+        family: Any,  # noqa: ANN401 - of a layer above
+        *,
+        detail: dict[str, DetailAttention] | None = None,
+        plain: Mapping[str, object] | None = None,
+        most_pictures: int = 0,
+    ) -> None:
+        """Wrap `network`; nothing is installed in it.
+
+        Args:
+            network: A U-Net or transformer with attention processors.
+            family: What its networks have in common.
+            detail: What reads references, by module path.
+            plain: The processors that attend; by default the network's own.
+            most_pictures: See `Installation`.
+        """
+        super().__init__()
+        self.network, self.family = network, family
+        own = dict(network.attn_processors)
+        plan = Plan(
+            token_width=1,  # nothing reads identity tokens
+            merge=Merge.JOINT,
+            own_projections=False,
+            semantic=frozenset(),
+            detail=frozenset(),
+        )
+        processors = {name.removesuffix(".processor"): one for name, one in (plain or own).items()}
+        self.installation = Installation(
+            network,
+            plan,
+            originals=own,
+            semantic={},
+            detail=detail or {},
+            plain=processors,
+            most_pictures=most_pictures,
+        )
+
+    def forward(
+        self,
+        latents: Tensor,
+        timestep: float | Tensor,
+        text: TextCondition,
+        condition: SubjectCondition,
+        notes: Notes,
+    ) -> Prediction:
+        """Return clean latents minus noise (B, C, h, w) at one timestep or (B,); see `Denoiser`."""
+        del notes  # no layer writes any
+        times = torch.as_tensor(timestep, dtype=torch.float32, device=latents.device)
+        sample = self.family.predict(self, latents, times.expand(len(latents)), text, condition)
+        return Prediction(sample, subject_mask=latents.new_zeros(len(latents), 1, 1, 1))
+
+    def encode_reference(self, autoencoder: Autoencoder, pixels: Tensor, mask: Tensor) -> Tensor:
+        """Return the latents of references; see `Denoiser`."""
+        del mask
+        return autoencoder.encode(pixels)
+
+    def read_reference(self, encoded: Tensor, text: TextCondition) -> Notes:
+        """Return what layers keep of references; see `Denoiser`."""
+        del text
+        notes: Notes = self.family.read_reference(encoded)
+        return notes
 
     def place_subjects(
         self,
@@ -153,90 +221,26 @@ class NoPlacement:
         present: Tensor,
         cells: tuple[int, int],
     ) -> Tensor:
-        """Return nothing: they take no aligned subject, (B, S, 0, h, w)."""
-        del autoencoder, frames, layouts
-        return present.new_zeros(*present.shape, 0, *cells)
+        """Return the latents of subjects in place; see `Denoiser`."""
+        placed: Tensor | None = self.family.place_subjects(autoencoder, frames, layouts, cells)
+        return present.new_zeros(*present.shape, 0, *cells) if placed is None else placed
 
 
-class WholeDenoiser(NoPlacement, nn.Module):
-    """A network of diffusers that is used as it was published, behind the protocol of denoisers.
-
-    Unless a subclass reads references in a way of its own, nothing of them is kept.
-    """
-
-    def __init__(
-        self,
-        network: Any,  # noqa: ANN401 - a network with attention processors
-        *,
-        detail: dict[str, DetailAttention] | None = None,
-        plain: Mapping[str, object] | None = None,
-        most_pictures: int = 0,
-    ) -> None:
-        """Wrap `network`; nothing is installed in it.
-
-        Args:
-            network: A U-Net or transformer with attention processors.
-            detail: What reads references, by module path.
-            plain: The processors that attend; by default the network's own.
-            most_pictures: See `Installation`.
-        """
-        super().__init__()
-        self.network = network
-        own = dict(network.attn_processors)
-        plan = Plan(
-            token_width=1,  # nothing reads identity tokens
-            merge=Merge.JOINT,
-            own_projections=False,
-            semantic=frozenset(),
-            detail=frozenset(),
-        )
-        self.installation = Installation(
-            network,
-            plan,
-            originals=own,
-            semantic={},
-            detail=detail or {},
-            plain={name.removesuffix(".processor"): one for name, one in (plain or own).items()},
-            most_pictures=most_pictures,
-        )
-
-    def encode_reference(self, autoencoder: Autoencoder, pixels: Tensor, mask: Tensor) -> Tensor:
-        """Return the latents of references; see `Denoiser`."""
-        del mask
-        return autoencoder.encode(pixels)
-
-    def read_reference(self, encoded: Tensor, text: TextCondition) -> Notes:
-        """Return nothing: no layer keeps anything of a reference; see `Denoiser`."""
-        del encoded, text
-        return {}
-
-
-class UNetDenoiser(NoPlacement, nn.Module):
+class UNetDenoiser(nn.Module):
     """A Stable Diffusion 1.x, 2.x or XL U-Net with both identity branches.
 
-    Reference features come from `reference`, a frozen U-Net of the same shape that knows little
-    noise, or from this one with its identity branches silent. References are noised to
-    `reference_step` and read at the inputs of self-attention: our way to the detail branch of
-    arXiv:2605.01510, whose full text is not public.
+    Reference features come from the U-Net itself with its identity branches silent. References are
+    noised to `reference_step` and read at the inputs of self-attention: our way to the detail
+    branch of arXiv:2605.01510, whose full text is not public.
     """
 
-    def __init__(
-        self,
-        unet: UNet2DConditionModel,
-        plan: Plan,
-        *,
-        reference_step: Step,
-        reference: UNet2DConditionModel | None = None,
-    ) -> None:
-        """Install the branches on `unet`, and on `reference`, which only reads features."""
+    def __init__(self, unet: UNet2DConditionModel, plan: Plan, *, reference_step: Step) -> None:
+        """Install the branches on `unet`."""
         super().__init__()
         self.unet = unet
         self.installation = install(unet, plan)
         self.start_from_own_weights()
-        self.reference = reference
         self.reference_step = reference_step
-        if reference is not None:
-            install(reference, plan)
 
     @torch.no_grad()
     def start_from_own_weights(self) -> None:
@@ -277,10 +281,22 @@ class UNetDenoiser(NoPlacement, nn.Module):
         """Read noised references; see `Denoiser`."""
         notes: Notes = {}
         silent = silent_condition(encoded, width=self.installation.plan.token_width)
-        unet = self.unet if self.reference is None else self.reference
         step = self.reference_step.timestep
-        _run(unet, encoded, step, text=text, condition=silent, notes=notes)
+        _run(self.unet, encoded, step, text=text, condition=silent, notes=notes)
         return {name: notes[name] for name in self.installation.detail}
+
+    def place_subjects(
+        self,
+        autoencoder: Autoencoder,
+        frames: Sequence[Tensor],
+        *,
+        layouts: Sequence[Layout],
+        present: Tensor,
+        cells: tuple[int, int],
+    ) -> Tensor:
+        """Return nothing: it takes no aligned subject, (B, S, 0, h, w)."""
+        del autoencoder, frames, layouts
+        return present.new_zeros(*present.shape, 0, *cells)
 
 
 def _run(

@@ -2,7 +2,6 @@
 
 import inspect
 import logging
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -220,22 +219,31 @@ def _tokenize(
 
 
 @dataclass(frozen=True)
-class LanguageText(ABC):
-    """A tokenizer and a language model, whose states a denoiser reads; see `PromptEncoder`."""
+class LanguageText:
+    """A tokenizer and a language model, whose states a denoiser reads; see `PromptEncoder`.
+
+    Its `family`, a `swiftpie.backbones.whole_family.WholeFamily`, says how prompts are worded.
+    """
 
     tokenizer: PreTrainedTokenizerBase
     encoder: PreTrainedModel
+    family: Any
     # The context in which the language model computes.
     scope: Callable[[], AbstractContextManager[object]] = field(default=nullcontext, kw_only=True)
 
     @property
-    @abstractmethod
     def width(self) -> int:
         """Of a token's state."""
+        width: int = self.family.text_width(self.encoder.config)
+        return width
 
-    @abstractmethod
     def encode(self, prompts: list[str]) -> TextCondition:
-        """Return states (B, T, D), mask (B, T) and pooled (B, D) of `prompts`."""
+        """Return states (B, T, D), mask (B, T) and pooled (B, D) of `prompts`.
+
+        Prompts that are too long are cut, with a log. Nothing is pooled, so D is 1 there.
+        """
+        text: TextCondition = self.family.encode(self, prompts)
+        return text
 
     def find_words(self, prompt: str, names: Sequence[str]) -> Tensor:
         """Mark nothing, (S, 1): no layer that reads these states finds regions by words."""
@@ -254,6 +262,11 @@ class LanguageText(ABC):
         return TextCondition(
             F.pad(states, (0, 0, 0, room)), F.pad(mask, (0, room)), states.new_zeros(1, 1)
         )
+
+    @staticmethod
+    def warn_cut(length: int) -> None:
+        """Log that a prompt was cut to `length` tokens."""
+        logger.warning(CUT, length)
 
     def with_encoders(self, change: Callable[[Any], Any]) -> Self:
         """Return the same with its network changed."""
@@ -307,6 +320,20 @@ class LanguageText(ABC):
     @cached_property
     def _openings(self) -> dict[tuple[Tokens, torch.device, torch.dtype], Reading]:
         return {}
+
+
+class SeeingText(LanguageText):
+    """A language model that also reads a picture before the prompts about it."""
+
+    def look(self, pixels: Tensor) -> Reading:
+        """Read a picture (1, 3, H, W) in [-1, 1], for prompts that follow it."""
+        reading: Reading = self.family.look(self, pixels)
+        return reading
+
+    def encode_with_picture(self, prompts: list[str], seen: Reading) -> TextCondition:
+        """Return the states of `prompts` about what `look` has `seen`; see `encode`."""
+        text: TextCondition = self.family.encode_with_picture(self, prompts, seen)
+        return text
 
 
 def _name_of_cache(network: Any) -> str:  # noqa: ANN401 - of any language model

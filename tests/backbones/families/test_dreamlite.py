@@ -1,4 +1,4 @@
-"""DreamLite, tiny and random: the picture beside its own, regions, edits, folders, engines."""
+"""DreamLite, tiny and random: references, regions, edits, folders, engines."""
 
 import re
 
@@ -9,7 +9,7 @@ from diffusers.models.attention_processor import Attention
 
 from swiftpie import CapabilityError, InputError, SwiftPiePipeline
 from swiftpie.backbones.components import load_components
-from swiftpie.backbones.families.dreamlite import HalvesAttention
+from swiftpie.backbones.families.dreamlite import ALONE, BESIDE, SEEN_PX, HalvesAttention
 from swiftpie.engine.runner import tensor_bytes
 from swiftpie.engine.session import Session
 from swiftpie.engine.transforms import transform
@@ -99,8 +99,8 @@ def test_prompts_are_read_as_diffusers_reads_them(session, place):
     pipeline, text = open_theirs(place), session.components.text
     seen = text.look(to_tensor(reference()))
     for mode, found, wording in (
-        ("generate", text.encode([PROMPT]), text.alone),
-        ("edit", text.encode_with_picture([PROMPT], seen), text.beside),
+        ("generate", text.encode([PROMPT]), ALONE),
+        ("edit", text.encode_with_picture([PROMPT], seen), BESIDE),
     ):
         said = re.search(rf"(\[{mode.title()}\].*){{}}", wording.template)[1] + PROMPT
         expected, mask = pipeline.encode_prompt(
@@ -124,8 +124,8 @@ def test_a_picture_is_looked_at_once(place):
         session.edit(reference(), prompt, seed=SEED)
     order, picture, first, second = lengths
     assert looks == [1]
-    assert order == text.beside.dropped
-    assert picture > (text.seen_px // 32) ** 2
+    assert order == BESIDE.dropped
+    assert picture > (SEEN_PX // 32) ** 2
     assert first == second
     session.edit(reference(shift=9), "a cat", seed=SEED)
     assert looks == [1, 1]
@@ -143,7 +143,7 @@ def test_a_prompt_with_the_mark_of_a_picture_is_refused(session):
         session.edit(reference(), "a <|image_pad|> cat")
 
 
-def test_more_pictures_than_it_stands_beside_are_refused(session, shown):
+def test_more_pictures_than_one_are_refused(session, shown):
     two = session.encode_identity([reference(), reference(shift=20)], cutout="none")
     for subjects in ([Subject(two)], [Subject(shown), Subject(shown)]):
         with pytest.raises(InputError, match="Give one subject with one picture"):

@@ -184,8 +184,8 @@ def test_an_edit_leaves_every_pixel_outside_of_its_mask(session, family):
     mask = torch.zeros(1, 1, height, width)
     mask[..., height // 4 : 3 * height // 4, width // 4 : 3 * width // 4] = 1
     reads = session.components.family.edits_by_reference
-    asked = {"mask": mask, "seed": 1, "source_prompt": "" if reads else "a cat"}
-    edited = session.edit(Image.fromarray(noise), "a dog", **asked)
+    given = {"mask": mask, "seed": 1, "source_prompt": "" if reads else "a cat"}
+    edited = session.edit(Image.fromarray(noise), "a dog", **given)
     moved = np.abs(np.int16(edited.image) - np.int16(noise)).max(axis=2)
     inside = mask[0, 0].numpy() > 0
     assert moved[~inside].max() == 0
@@ -194,7 +194,7 @@ def test_an_edit_leaves_every_pixel_outside_of_its_mask(session, family):
     if not reads:
         assert edited.origin["method"] == "chord"
         return
-    other = session.edit(Image.new("RGB", (width, height)), "a dog", **asked)
+    other = session.edit(Image.new("RGB", (width, height)), "a dog", **given)
     assert levels([edited.edited], [other.edited]) > 2  # the picture is read
 
 
@@ -330,7 +330,7 @@ class Recording(WrappedDenoiser):
 @pytest.mark.thorough
 @those(DREAMLITE, SANA)
 def test_what_calibrates_8_bits_meets_each_kind_of_call(session, subjects, monkeypatch):
-    """From words, beside a subject, and beside a photograph: other prompts, other frames."""
+    """From words, with a subject, and with a photograph: other prompts, other frames."""
     monkeypatch.setattr(int8, "MOST_CALLS", int8.LEAST_CALLS)
     components = session.components
     draws = [lambda one: ours(one, subjects, **SILENT)]
@@ -353,11 +353,11 @@ def test_openvino_draws_and_edits_the_same(session, subjects, family, tmp_path):
     drawn = [ours(one, subjects) for one in (Session(exact), session)]
     assert levels(*drawn) <= 2
     side = session.components.preset.image_size_px
-    asked = {"mask": torch.ones(1, 1, side, side), "seed": 1}
+    given = {"mask": torch.ones(1, 1, side, side), "seed": 1}
     if not session.components.family.edits_by_reference:
-        asked["source_prompt"] = "a cat"
+        given["source_prompt"] = "a cat"
     photo = drawn[1][0]
-    edits = [one.edit(photo, "a dog", **asked).edited for one in (Session(exact), session)]
+    edits = [one.edit(photo, "a dog", **given).edited for one in (Session(exact), session)]
     assert levels(edits[:1], edits[1:]) <= 2
     if family == "sana":
         rounded = to_openvino(session.components, quantizes=True, folder=tmp_path / "rounded")

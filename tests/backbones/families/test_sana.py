@@ -1,5 +1,6 @@
 """SANA-Sprint, tiny and random: pictures from words, edits, folders, what it refuses."""
 
+import inspect
 import math
 from functools import partial
 
@@ -47,13 +48,22 @@ def test_pictures_equal_those_of_diffusers_in_another_size_two_at_a_time(session
 
 @pytest.mark.parametrize("prompt", ["", "A cat", "many words " * 60])
 def test_prompts_are_read_as_diffusers_reads_them(session, pipeline, prompt, caplog):
-    lines = session.components.text.instruction.split("\n")
+    lines = inspect.signature(pipeline.__call__).parameters["complex_human_instruction"].default
     states, mask = pipeline.encode_prompt(prompt, complex_human_instruction=lines)
     text = session.components.text.encode([prompt])
     assert torch.equal(text.attention_mask, mask)
     assert torch.allclose(text.hidden_states[mask > 0], states[mask > 0], atol=1e-5)
     assert not text.hidden_states[mask == 0].any()  # padding is hidden, so it is not read
     assert ("cut" in caplog.text) == (len(prompt) > 300)
+
+
+@torch.no_grad()
+def test_its_latents_are_scaled(session, pipeline):
+    vae, pixels = pipeline.vae, torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    found = session.components.autoencoder.posterior(pixels)
+    expected = vae.config.scaling_factor * vae.encode(pixels).latent
+    torch.testing.assert_close(found.mean, expected, rtol=1e-5, atol=1e-6)
+    assert not found.deviation.any()
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 4])
@@ -117,7 +127,7 @@ def test_the_language_model_has_all_threads_beside_openvino(session, tmp_path, r
         lambda *_: counts.append(torch.get_num_threads())
     )
     with components.scope():
-        components.text.encode(["a bicycle that nobody else asks for"])
+        components.text.encode(["a bicycle that no other test draws"])
         outside = torch.get_num_threads()
     hook.remove()
     assert set(counts) == {3}

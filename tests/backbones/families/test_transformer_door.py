@@ -269,27 +269,6 @@ def test_without_identity_it_is_the_plain_transformer(joint, sprite):
     assert np.abs(np.asarray(silent.images[0], int) - np.asarray(plain, int)).max() <= 1
 
 
-def test_regions_say_where_the_subject_is_read(sprite):
-    joint = swiftpie.load(NAME)
-    identity = joint.encode_identity(sprite)
-    everywhere = joint.personalize(identity, PROMPT, seed=2).images[0]
-    nowhere = joint.personalize(identity, PROMPT, seed=2, mask=torch.zeros(1, 1, 64, 64)).images[0]
-    boxed = joint.personalize(identity, PROMPT, seed=2, mask="box", box=(0, 0, 0.5, 1)).images[0]
-    silent = joint.personalize(identity, PROMPT, seed=2, scales=Scales(identity_scale=0.0))
-    assert far_apart(everywhere, nowhere)
-    assert far_apart(boxed, everywhere)
-    assert nowhere.tobytes() == silent.images[0].tobytes()
-
-
-def test_pictures_of_a_batch_and_of_two_subjects_are_drawn(joint, sprite):
-    identity = joint.encode_identity(sprite)
-    both = joint.personalize(identity, PROMPT, seed=7, num_images=2).images
-    alone = joint.personalize(identity, PROMPT, seed=8).images[0]
-    assert np.abs(np.asarray(both[1], int) - np.asarray(alone, int)).max() <= 1
-    two = [swiftpie.Subject(identity), swiftpie.Subject(identity)]
-    assert joint.personalize(two, PROMPT, seed=7).images[0].size == (SIDE_PX, SIDE_PX)
-
-
 def test_the_command_line_draws_with_it(sprite, tmp_path):
     sprite.save(tmp_path / "subject.png")
     call = ["personalize", str(tmp_path / "subject.png"), PROMPT, "--preset", NAME, "--steps", "4"]

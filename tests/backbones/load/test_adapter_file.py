@@ -1,6 +1,9 @@
 """Our own adapter file: a round trip, and refusal of everything else."""
 
+import functools
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -71,11 +74,6 @@ def save(path, *, name="ip-adapter_sd15", **changes):
     return installation, adapter.projector
 
 
-def fingerprint_in(path):
-    with safe_open(path, framework="pt") as stored:
-        return json.loads(stored.metadata()["swiftpie"])["sha256"]
-
-
 def rewrite(path, *, tensors=None, resign=False, **header):
     """Replace parts of a saved file, its checksum too if `resign` is set."""
     with safe_open(path, framework="pt") as stored:
@@ -87,13 +85,28 @@ def rewrite(path, *, tensors=None, resign=False, **header):
     save_file(tensors, path, metadata={"swiftpie": json.dumps(settings)})
 
 
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    """An adapter file that is not to be changed, with what was saved in it."""
+    path = tmp_path_factory.mktemp("adapters") / "mine.safetensors"
+    return path, *save(path)
+
+
 @pytest.fixture
-def path(tmp_path):
-    return tmp_path / "mine.safetensors"
+def path(stored, tmp_path):
+    """A copy of it."""
+    return Path(shutil.copy(stored[0], tmp_path))
 
 
-def test_a_round_trip_restores_both_branches_and_all_settings(path):
-    original, projector = save(path)
+@functools.cache
+def target(backbone="sd15"):
+    """A network to load into, which refused files leave as it is."""
+    plan = PLAN if backbone == "sd15" else Plan(token_width=WIDTHS[backbone])
+    return install(tiny_unet(backbone, is_shallow=backbone != "sd15"), plan)
+
+
+def test_a_round_trip_restores_both_branches_and_all_settings(stored):
+    path, original, projector = stored
     settings = read_settings(path)
     fresh = installed(plan=settings.plan)
     assert not equal(state(fresh), state(original))
@@ -107,8 +120,8 @@ def test_a_round_trip_restores_both_branches_and_all_settings(path):
 
 
 @torch.no_grad()
-def test_diffusers_loads_the_semantic_half_and_gives_the_same(path):
-    _, projector = save(path)
+def test_diffusers_loads_the_semantic_half_and_gives_the_same(stored):
+    path, _, projector = stored
     pipeline = theirs(tiny_unet("sd15"), path.name, folder=str(path.parent))
     features = features_for(projector)
     everywhere = installed(plan=Plan(token_width=WIDTHS["sd15"]))
@@ -120,67 +133,46 @@ def test_diffusers_loads_the_semantic_half_and_gives_the_same(path):
 @pytest.mark.parametrize("version", [1, 2])
 def test_the_version_of_a_face_plus_projector_is_kept(path, version):
     name = "ip-adapter-faceid-plus" + ("v2" if version == 2 else "") + "_sd15"
-    save(path, name=name)
+    save(path, name=name, force=True)
     loaded = load_adapter(path, installation=installed(), family="sd15")
     assert loaded.module.shortcut is (version == 2)
 
 
-def test_layers_that_the_file_leaves_out_fall_silent(path):
-    save(path)
+def test_layers_that_the_file_leaves_out_are_inactive(path):
     everywhere = installed(plan=Plan(token_width=WIDTHS["sd15"], gate=1.0))
     load_adapter(path, installation=everywhere, family="sd15")
     silent = {n for n, p in everywhere.detail.items() if not p.gate.any()}
     assert silent == {n for n in everywhere.detail if not n.startswith("up_blocks")}
 
 
-def test_the_same_adapter_gives_the_same_bytes(tmp_path):
-    for name in "ab":
-        save(tmp_path / name)
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-
-
-def test_other_settings_give_another_fingerprint(tmp_path):
-    save(tmp_path / "a")
-    save(tmp_path / "b", t_ref=500)
-    assert fingerprint_in(tmp_path / "a") != fingerprint_in(tmp_path / "b")
-
-
-def test_an_existing_file_is_kept_unless_forced(path):
-    save(path)
-    with pytest.raises(InputError, match="exists already"):
+def test_the_same_adapter_gives_the_same_bytes_and_replaces_no_file(path, tmp_path):
+    save(tmp_path / "again")
+    assert (tmp_path / "again").read_bytes() == path.read_bytes()
+    with pytest.raises(InputError, match="exists"):
         save(path)
-    save(path, force=True)
 
 
 def refused(path, match, *, installation=None, family="sd15"):
     """Loading raises, says why, and changes nothing."""
-    target = installation or installed()
-    before = state(target)
+    found = installation or target()
+    before = state(found)
     with pytest.raises(WeightsError, match=match):
-        load_adapter(path, installation=target, family=family)
-    assert equal(before, state(target))
-
-
-def test_another_family_is_refused(path):
-    save(path)
-    refused(path, "is for 'sd15', and the backbone is 'sdxl'", family="sdxl")
+        load_adapter(path, installation=found, family=family)
+    assert equal(before, state(found))
 
 
 def test_another_network_of_the_same_name_is_refused(path):
-    save(path)
+    refused(path, "sdxl", family="sdxl")
     for backbone in ("sd21", "sdxl"):
-        plan = Plan(token_width=WIDTHS[backbone])
-        refused(path, "the U-Net", installation=installed(backbone, plan))
+        refused(path, "the U-Net", installation=target(backbone))
 
 
 def test_the_other_form_of_the_detail_branch_is_refused(path):
-    save(path)
     joint = Plan(token_width=WIDTHS["sd15"], merge=Merge.JOINT)
     refused(path, "read_settings", installation=installed(plan=joint))
 
 
 def test_every_changed_setting_or_tensor_is_noticed(path):
-    save(path)
     tensors = load_file(path)
     name = next(name for name in tensors if name.endswith(".gate"))
     rewrite(path, tensors=tensors | {name: tensors[name] + 1e-6})
@@ -211,13 +203,11 @@ def test_every_changed_setting_or_tensor_is_noticed(path):
     ],
 )
 def test_damaged_or_newer_settings_are_refused(path, header, match):
-    save(path)
     rewrite(path, **header)
     refused(path, match)
 
 
 def test_missing_and_superfluous_tensors_are_refused_even_with_a_right_checksum(path):
-    save(path)
     tensors = load_file(path)
     gate = next(name for name in tensors if name.endswith(".gate"))
     wrong = {
@@ -225,7 +215,7 @@ def test_missing_and_superfluous_tensors_are_refused_even_with_a_right_checksum(
         "is not a part": tensors | {gate + "s": torch.ones(1)},
         "detail branch at": tensors | {gate: tensors[gate][:-1]},
         "does not belong": tensors | {"extra": torch.ones(1)},
-        "needs 'to_k_ip'": {n: t for n, t in tensors.items() if n != "ip_adapter.1.to_k_ip.weight"},
+        "Layer 1": {n: t for n, t in tensors.items() if n != "ip_adapter.1.to_k_ip.weight"},
     }
     for match, changed in wrong.items():
         rewrite(path, tensors=changed, resign=True)
@@ -241,20 +231,7 @@ def test_a_public_adapter_is_not_taken_for_ours(path):
     refused(path, "not an adapter that SwiftPie wrote")
 
 
-def test_a_pickle_is_refused_and_never_unpickled(path, lookups):
-    torch.save({"image_proj": {}}, path)
-    refused(path, "pickle")
-    assert lookups == []
-
-
-def test_a_truncated_file_is_refused(path):
-    save(path)
-    path.write_bytes(path.read_bytes()[:-1])
-    refused(path, "cut short")
-
-
 def test_a_width_that_its_matrices_do_not_have_is_refused_before_it_is_installed(path):
-    save(path)
     rewrite(path, token_width=WIDTHS["sd15"] + 1)
     with pytest.raises(WeightsError, match="damaged"):
         read_settings(path)

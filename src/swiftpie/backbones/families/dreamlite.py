@@ -1,192 +1,76 @@
-"""DreamLite: a small U-Net with flow matching that draws and edits beside a picture it is shown."""
+"""DreamLite-mobile: a U-Net of 0.39 billion numbers in four steps, which edits too, at 1024 px.
 
-import logging
+The picture that is drawn has a reference to its right, in latents of twice the width.
+"""
+
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import torch
-from diffusers import AutoencoderTiny, DreamLiteUNetModel
-from diffusers.models.attention_processor import Attention
-from diffusers.models.unets.unet_dreamlite import DreamLiteAttnProcessor2_0
-from PIL import Image
-from torch import Tensor, nn
-from torch.nn import functional as F
-from transformers import (
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    Qwen2VLImageProcessorPil,
-    Qwen3VLConfig,
-    Qwen3VLModel,
-)
-from transformers.models.qwen3_vl.modeling_qwen3_vl import (
-    Qwen3VLTextRotaryEmbedding,
-    Qwen3VLVisionRotaryEmbedding,
-)
-
-from swiftpie.attention.condition import AttentionCondition, Notes, region_scale
-from swiftpie.attention.kernels import MASKED, attend, merge_heads
-from swiftpie.backbones.presets import Preset
-from swiftpie.backbones.presets.dreamlite import flow_times
+from swiftpie.backbones.presets import Capability, Preset, Recipe, shifted
 from swiftpie.backbones.whole_family import WholeFamily
 from swiftpie.errors import InputError
-from swiftpie.geometry.layout import Layout, fitted, to_affine, warp
-from swiftpie.imageio.images import to_pil
-from swiftpie.masks import resize_mask
-from swiftpie.models.autoencoder import LatentAutoencoder
-from swiftpie.models.denoiser import Prediction, SubjectCondition, WholeDenoiser, sharing_weights
-from swiftpie.models.text import CUT, LanguageText, Reading
-from swiftpie.types import Autoencoder, TextCondition
+from swiftpie.registry import by_name
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from diffusers.models.attention_processor import Attention
+    from torch import Tensor, nn
+    from transformers import PreTrainedTokenizerBase
+
+    from swiftpie.attention.condition import AttentionCondition
+    from swiftpie.geometry.layout import Layout
+    from swiftpie.models.denoiser import SubjectCondition, WholeDenoiser
+    from swiftpie.models.text import LanguageText, Reading
+    from swiftpie.types import Autoencoder, TextCondition
 
 CELL_PX = 8
+CELLS_A_TOKEN = 4  # of those that the shift was fitted to
+FEW, MANY = (256, 0.5), (4096, 1.15)  # tokens of a picture, and its shift
+
+
+def flow_times(num_steps: int, num_cells: int) -> tuple[float, ...]:
+    """Return times in (0, 1000], falling, for a picture of so many cells.
+
+    Larger pictures stay noisy for longer: the shift is a straight line in the number of cells.
+    """
+    slope = (MANY[1] - FEW[1]) / (MANY[0] - FEW[0])
+    tokens = num_cells // CELLS_A_TOKEN
+    return shifted(num_steps, FEW[1] + slope * (tokens - FEW[0]))
+
+
+PRESETS = by_name(
+    Preset(
+        name="dreamlite-mobile",
+        summary="4 steps, draws and edits by a sentence, 0.39 B; 5.0 GB to fetch, most of it text.",
+        source="hub:carlofkl/DreamLite-mobile@diffusers",
+        licence="CC-BY-NC-4.0",
+        is_commercial=False,
+        family="dreamlite",
+        image_size_px=1024,
+        timesteps=flow_times(4, (1024 // CELL_PX) ** 2),
+        prediction_type="flow",
+        noise_scale="flow",
+        latent_cell_px=CELL_PX,
+        capabilities=frozenset({Capability.TEXT, Capability.PERSONALIZE, Capability.EDIT}),
+        detail="joint",
+    )
+)
+
+RECIPES = by_name(
+    Recipe(
+        name="dreamlite",
+        summary="Edits by a sentence, 1024 px in 4 steps within 8 GB; one picture of a subject.",
+        preset="dreamlite-mobile",
+        weights="carlofkl/DreamLite-mobile@6695c3f4be230f0493fa5dbf78be3bc4d3bb2ab4",
+        detail="joint",
+    )
+)
+
 LEAST = 1e-6  # a strength below this is none
 PICTURE = "<|image_pad|>"  # the token of one patch of a picture
 GREY = [0.5] * 3  # mean and deviation by which pictures were normalised
 BLOCK = 64  # states come in multiples of so many tokens, so that compiled networks meet few shapes
-
-
-class HalvesAttention(DreamLiteAttnProcessor2_0):
-    """The network's own attention, where a bias may hide the reference's half from the other.
-
-    diffusers makes a copy of a bias for each head, and this one none.
-    """
-
-    # diffusers reads the signature of `__call__` to decide which keywords a processor gets.
-    def __call__(
-        self,
-        attn: Attention,
-        hidden_states: Tensor,
-        encoder_hidden_states: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        temb: Tensor | None = None,
-        *,
-        bias: Tensor | None = None,
-    ) -> Tensor:
-        """Return the layer's output (B, N, D); `bias` (B, 1, N, N) is for layers without text."""
-        if bias is None or encoder_hidden_states is not None:
-            plain: Tensor = super().__call__(
-                attn, hidden_states, encoder_hidden_states, attention_mask, temb
-            )
-            return plain
-        width = attn.inner_dim // attn.heads
-        query, key, value = (
-            layer(hidden_states).unflatten(-1, (-1, width))
-            for layer in (attn.to_q, attn.to_k, attn.to_v)
-        )
-        query = query if attn.norm_q is None else attn.norm_q(query)
-        key = key if attn.norm_k is None else attn.norm_k(key)
-        times = attn.heads // key.shape[2]  # that heads of keys are shared
-        key, value = (part.repeat_interleave(times, dim=2) for part in (key, value))
-        by_head = [part.transpose(1, 2) for part in (query, key, value)]
-        attended = attend(by_head[0], by_head[1], by_head[2], bias.to(query.dtype))
-        output: Tensor = attn.to_out[0](merge_heads(attended))
-        return output
-
-
-class DreamLiteDenoiser(WholeDenoiser):
-    """The U-Net on latents of twice the width: the picture to draw, and to its right a reference.
-
-    Without a subject that half is 0, as the network was trained to draw from text. The latents of
-    references are its input, so nothing of them is projected or kept.
-    """
-
-    def __init__(self, unet: DreamLiteUNetModel, *, reads_references: bool) -> None:
-        """Install attention on `unet` that computes the same and takes a bias."""
-        processors = {name: HalvesAttention() for name in unet.attn_processors}
-        super().__init__(unet, plain=processors, most_pictures=int(reads_references))
-        unet.set_attn_processor(dict(processors))
-
-    def forward(
-        self,
-        latents: Tensor,
-        timestep: float | Tensor,
-        text: TextCondition,
-        condition: SubjectCondition,
-        notes: Notes,
-    ) -> Prediction:
-        """Return clean latents minus noise (B, C, h, w) at one timestep or (B,); see `Denoiser`."""
-        del notes  # its layers find nothing
-        batch, _, rows, columns = latents.shape
-        attention, network = condition.attention, self.network
-        strongest = attention.detail_scale + attention.detail_background_scale
-        is_shown = (strongest.amax(1) > 0).to(latents)[:, None, None, None]
-        shown = condition.aligned[:, 0].to(latents)
-        reference = is_shown * shown if shown.shape[1] else torch.zeros_like(latents)
-        halves = torch.cat([latents, reference], dim=3)
-        size = latents.new_tensor([[CELL_PX * columns, CELL_PX * rows]]).expand(batch, -1)
-        times = torch.as_tensor(timestep, dtype=torch.float32, device=latents.device)
-        velocity = network(
-            halves.to(network.dtype),
-            times.expand(batch),
-            text.hidden_states.to(network.dtype),
-            encoder_attention_mask=text.attention_mask,
-            added_cond_kwargs={"time_ids": size},
-            cross_attention_kwargs={"bias": is_shown * self._bias(attention)},
-            return_dict=False,
-        )[0]
-        sample = -velocity[..., :columns]
-        return Prediction(sample, subject_mask=latents.new_zeros(batch, 1, 1, 1))
-
-    def place_subjects(
-        self,
-        autoencoder: Autoencoder,
-        frames: Sequence[Tensor],
-        *,
-        layouts: Sequence[Layout],
-        present: Tensor,
-        cells: tuple[int, int],
-    ) -> Tensor:
-        """Return the latents of a picture with the first subject in place, (B, 1, C, h, w).
-
-        A frame fills the picture or, where that has another shape, all that it can without being
-        stretched.
-        """
-        del present  # a row without it does not read these latents
-        pixels, layout = frames[0][:, :3], layouts[0]  # grey outside of the subject already
-        size = (CELL_PX * cells[0], CELL_PX * cells[1])
-        if tuple(pixels.shape[2:]) != size:
-            layout = fitted(layout, size) if layout.scale.ndim == 1 else layout
-            side = round(float(layout.scale.flatten()[0]) * size[1])
-            if side < pixels.shape[3]:  # or fine patterns would alias
-                pixels = F.interpolate(pixels, (side, side), mode="bicubic", antialias=True)
-        placed = warp(pixels, to_affine(layout), size).clamp(-1, 1)
-        return autoencoder.encode(placed).unsqueeze(1)
-
-    def _bias(self, attention: AttentionCondition) -> Tensor:
-        """Return what is added to the logits of self-attention, (B, 1, N, N).
-
-        All of these layers are on the coarsest grid. On the logit of a target cell on a
-        reference's cell comes `log(detail_scale)`, E3 of docs/concepts.md.
-        """
-        rows, columns = attention.region.shape[-2:]
-        shrinks = 2 ** (len(self.network.down_blocks) - 1)
-        down, across = (-(-side // shrinks) for side in (rows, 2 * columns))
-        num_own = (columns + shrinks // 2) // shrinks  # one in the middle is not the reference's
-        is_shown = torch.arange(across, device=attention.region.device) >= num_own
-        own = resize_mask(attention.region * attention.detail_mask, (down, num_own))
-        strength = region_scale(
-            attention.detail_scale, attention.detail_background_scale, own.flatten(2)
-        ).squeeze(-1)  # (B, S, n)
-        seen = torch.where(strength > LEAST, strength.clamp_min(LEAST).log(), MASKED)[:, 0]
-        by_cell = F.pad(seen.unflatten(1, (down, num_own)), (0, across - num_own)).flatten(1)
-        return (by_cell[:, :, None] * is_shown.repeat(down).to(by_cell))[:, None]
-
-
-class PatchProjection(nn.Conv3d):
-    """The convolution that enters patches, as the product of matrices that it is.
-
-    A patch is as large as the kernel, and PyTorch's convolutions are slow where they have no room
-    to move.
-    """
-
-    def forward(self, patches: Tensor) -> Tensor:
-        """Return (P, D, 1, 1, 1) of patches (P, C, t, h, w), each as large as the kernel."""
-        entered = F.linear(patches.flatten(1), self.weight.flatten(1), self.bias)
-        return entered[:, :, None, None, None]
+SEEN_PX = 512  # side of the square that a picture is stretched to for the language model
 
 
 class Wording(NamedTuple):
@@ -195,93 +79,6 @@ class Wording(NamedTuple):
     template: str  # of a whole chat, with a place for the prompt
     dropped: int  # tokens at its start, the same for all prompts, whose states are not read
     longest: int  # tokens of the rest, which is cut there
-
-
-@dataclass(frozen=True)
-class SeeingText(LanguageText):
-    """A tokenizer and a language model, whose last states are read without those of its orders."""
-
-    alone: Wording
-    beside: Wording
-    seen_px: int  # side of the square that a picture is stretched to
-
-    @property
-    def width(self) -> int:
-        """Of a token's state."""
-        return int(self.encoder.config.text_config.hidden_size)
-
-    def encode(self, prompts: list[str]) -> TextCondition:
-        """Return the states of `prompts`; longer ones than fit are cut, with a log.
-
-        Shapes: states (B, T, D), mask (B, T); nothing is pooled, (B, 1). Each prompt is read by
-        itself, so that no row depends on another one's length.
-        """
-        return TextCondition.joined([self._read(prompt, self.alone) for prompt in prompts])
-
-    def look(self, pixels: Tensor) -> Reading:
-        """Read the order and a picture (1, 3, H, W) in [-1, 1], for prompts that follow it."""
-        square = (self.seen_px, self.seen_px)
-        shown = to_pil(pixels)[0].resize(square, Image.Resampling.LANCZOS)
-        device = self.network.device
-        seen = {k: v.to(device) for k, v in self._eyes(shown, return_tensors="pt").items()}
-        merge = self._eyes.merge_size
-        count = int(seen["image_grid_thw"].prod()) // merge**2
-        mark = self.encoder.config.image_token_id
-        words = self._tokens("", self.beside)
-        place = words.index(mark)
-        tokens = [*words[:place], *[mark] * count]
-        before = self.opening(tokens[: self.beside.dropped])
-        tokens = tokens[self.beside.dropped :]
-        kinds = (torch.tensor([tokens], device=device) == mark).int()
-        positions, _ = self.network.get_rope_index(
-            torch.tensor([tokens], device=device),
-            mm_token_type_ids=kinds,
-            image_grid_thw=seen["image_grid_thw"],
-        )
-        return self.follow(tokens, before, positions, mm_token_type_ids=kinds, **seen)
-
-    def encode_with_picture(self, prompts: list[str], seen: Reading) -> TextCondition:
-        """Return the states of `prompts` about what `look` has `seen`; see `encode`.
-
-        Raises:
-            InputError: A prompt holds the model's own mark of a picture.
-        """
-        if any(PICTURE in prompt for prompt in prompts):
-            raise InputError(
-                f"The prompt says {PICTURE!r}, by which this model marks a picture. Leave that out."
-            )
-        return TextCondition.joined([self._read(prompt, self.beside, seen) for prompt in prompts])
-
-    @cached_property
-    def _eyes(self) -> Qwen2VLImageProcessorPil:
-        """What cuts a picture into the patches of the model."""
-        vision = self.encoder.config.vision_config
-        return Qwen2VLImageProcessorPil(
-            patch_size=vision.patch_size,
-            temporal_patch_size=vision.temporal_patch_size,
-            merge_size=vision.spatial_merge_size,
-            do_resize=False,
-            image_mean=GREY,
-            image_std=GREY,
-        )
-
-    def _tokens(self, prompt: str, wording: Wording) -> list[int]:
-        tokens: list[int] = self.tokenizer(wording.template.format(prompt))["input_ids"]
-        return tokens
-
-    def _read(self, prompt: str, wording: Wording, seen: Reading | None = None) -> TextCondition:
-        tokens = self._tokens(prompt, wording)
-        if seen is not None:  # in the place of the mark
-            place = tokens.index(self.encoder.config.image_token_id)
-            tokens = [*seen.tokens, *tokens[place + 1 :]]
-        if len(tokens) > wording.dropped + wording.longest:
-            logger.warning(CUT, wording.longest)
-            tokens = tokens[: wording.dropped + wording.longest]
-        before = self.opening(tokens[: wording.dropped]) if seen is None else seen
-        states = self.follow(tokens[len(before.tokens) :], before).states
-        if seen is not None:
-            states = torch.cat([seen.states, states], dim=1)
-        return self.padded(states, -states.shape[1] % BLOCK)
 
 
 # The words that its weights were trained with, a prompt in their middle. The states of the first
@@ -308,46 +105,189 @@ BESIDE = Wording(
     dropped=64,
     longest=1024,
 )
-SEEN_PX = 512
 
 
 class DreamLite(WholeFamily):
-    """Qwen3-VL reads prompts and the picture; the picture is also the right half of the latents."""
+    """Qwen3-VL reads prompts and the picture; the picture is also the right half of the latents.
+
+    Without a subject that half is 0, as the network was trained to draw from text. The latents of
+    references are its input, so nothing of them is projected or kept.
+    """
 
     name = "dreamlite"
     edits_by_reference = True
-    why_no_others = "its U-Net reads a picture as it is, beside its own"
+    why_no_others = "its U-Net reads reference pictures itself"
     denoiser_name = "unet"
-    denoiser_class = DreamLiteUNetModel
-    autoencoder_class = AutoencoderTiny
-    text_config = Qwen3VLConfig
-    autoencoder = LatentAutoencoder
+    denoiser_class = "DreamLiteUNetModel"
+    autoencoder_class = "AutoencoderTiny"
+    text_config = "Qwen3VLConfig"
 
-    def build_text(self, folder: Path) -> nn.Module:
+    def build_text(self, folder: Path) -> "nn.Module":
         """Return Qwen3-VL; see `WholeFamily`."""
+        import torch
+        from transformers import Qwen3VLConfig, Qwen3VLModel
+        from transformers.models.qwen3_vl.modeling_qwen3_vl import (
+            Qwen3VLTextRotaryEmbedding,
+            Qwen3VLVisionRotaryEmbedding,
+        )
+
+        class PatchProjection(torch.nn.Conv3d):
+            """The convolution that enters patches, as the product of matrices that it is.
+
+            A patch is as large as the kernel, and PyTorch's convolutions are slow where they have
+            no room to move.
+            """
+
+            def forward(self, patches: "Tensor") -> "Tensor":
+                """Return (P, D, 1, 1, 1) of patches (P, C, t, h, w) as large as the kernel."""
+                weight = self.weight.flatten(1)
+                entered = torch.nn.functional.linear(patches.flatten(1), weight, self.bias)
+                return entered[:, :, None, None, None]
+
         config: Any = Qwen3VLConfig.from_pretrained(folder)  # of two parts, declared as any
         network = Qwen3VLModel(config)
         patches = network.visual.patch_embed
-        patches.proj = PatchProjection(
-            patches.in_channels,
-            patches.embed_dim,
-            patches.proj.kernel_size,
-            stride=patches.proj.stride,
-        )
+        shape = (patches.in_channels, patches.embed_dim, patches.proj.kernel_size)
+        patches.proj = PatchProjection(*shape, stride=patches.proj.stride)
         with torch.device("cpu"):  # what turns positions comes from the settings, not from the file
             network.language_model.rotary_emb = Qwen3VLTextRotaryEmbedding(config.text_config)
             network.visual.rotary_pos_emb = Qwen3VLVisionRotaryEmbedding(config.vision_config)
         return network
 
-    def text_of(self, tokenizer: PreTrainedTokenizerBase, encoder: PreTrainedModel) -> SeeingText:
+    def text_of(self, tokenizer: "PreTrainedTokenizerBase", encoder: Any) -> "LanguageText":  # noqa: ANN401 - of `build_text`
         """Return what reads prompts; see `WholeFamily`."""
-        return SeeingText(tokenizer, encoder, ALONE, BESIDE, SEEN_PX)
+        from swiftpie.models.text import SeeingText
 
-    def denoiser_of(
-        self, network: DreamLiteUNetModel, *, reads_references: bool
-    ) -> DreamLiteDenoiser:
-        """Return the denoiser; see `WholeFamily`."""
-        return DreamLiteDenoiser(network, reads_references=reads_references)
+        return SeeingText(tokenizer, encoder, self)
+
+    def text_width(self, config: Any) -> int:  # noqa: ANN401 - of `text_config`
+        """Return the width of a token's state."""
+        return int(config.text_config.hidden_size)
+
+    def encode(self, text: "LanguageText", prompts: list[str]) -> "TextCondition":
+        """Return the states of `prompts`, without those of the instruction; see `LanguageText`.
+
+        Each prompt is read by itself, so that no row depends on another one's length.
+        """
+        from swiftpie.types import TextCondition
+
+        return TextCondition.joined([_read(text, prompt, ALONE) for prompt in prompts])
+
+    def look(self, text: "LanguageText", pixels: "Tensor") -> "Reading":
+        """Read the instruction and a picture (1, 3, H, W) in [-1, 1]; see `SeeingText`."""
+        import torch
+        from PIL import Image
+        from transformers import Qwen2VLImageProcessorPil
+
+        from swiftpie.imageio.images import to_pil
+
+        vision = text.encoder.config.vision_config
+        processor = Qwen2VLImageProcessorPil(
+            patch_size=vision.patch_size,
+            temporal_patch_size=vision.temporal_patch_size,
+            merge_size=vision.spatial_merge_size,
+            do_resize=False,
+            image_mean=GREY,
+            image_std=GREY,
+        )
+        shown = to_pil(pixels)[0].resize((SEEN_PX, SEEN_PX), Image.Resampling.LANCZOS)
+        device = text.network.device
+        seen = {k: v.to(device) for k, v in processor(shown, return_tensors="pt").items()}
+        count = int(seen["image_grid_thw"].prod()) // processor.merge_size**2
+        mark = text.encoder.config.image_token_id
+        words = _tokens(text, "", BESIDE)
+        tokens = [*words[: words.index(mark)], *[mark] * count]
+        before = text.opening(tokens[: BESIDE.dropped])
+        tokens = tokens[BESIDE.dropped :]
+        row = torch.tensor([tokens], device=device)
+        kinds = (row == mark).int()
+        positions, _ = text.network.get_rope_index(
+            row, mm_token_type_ids=kinds, image_grid_thw=seen["image_grid_thw"]
+        )
+        return text.follow(tokens, before, positions, mm_token_type_ids=kinds, **seen)
+
+    def encode_with_picture(
+        self, text: "LanguageText", prompts: list[str], seen: "Reading"
+    ) -> "TextCondition":
+        """Return the states of `prompts` about what `look` has `seen`; see `SeeingText`.
+
+        Raises:
+            InputError: A prompt holds the model's own mark of a picture.
+        """
+        from swiftpie.types import TextCondition
+
+        if any(PICTURE in prompt for prompt in prompts):
+            raise InputError(
+                f"The prompt says {PICTURE!r}, by which this model marks a picture. Leave that out."
+            )
+        return TextCondition.joined([_read(text, prompt, BESIDE, seen) for prompt in prompts])
+
+    def denoiser_of(self, network: Any, *, reads_references: bool) -> "WholeDenoiser":  # noqa: ANN401 - of `denoiser_class`
+        """Install attention that computes the same and takes a bias; see `WholeFamily`."""
+        from swiftpie.models.denoiser import WholeDenoiser
+
+        processors = {name: HalvesAttention() for name in network.attn_processors}
+        denoiser = WholeDenoiser(
+            network, self, plain=processors, most_pictures=int(reads_references)
+        )
+        network.set_attn_processor(dict(processors))
+        return denoiser
+
+    def predict(
+        self,
+        denoiser: "WholeDenoiser",
+        latents: "Tensor",
+        times: "Tensor",
+        text: "TextCondition",
+        condition: "SubjectCondition",
+    ) -> "Tensor":
+        """Return clean latents minus noise; see `WholeFamily`."""
+        import torch
+
+        batch, _, rows, columns = latents.shape
+        attention, network = condition.attention, denoiser.network
+        strongest = attention.detail_scale + attention.detail_background_scale
+        is_shown = (strongest.amax(1) > 0).to(latents)[:, None, None, None]
+        shown = condition.aligned[:, 0].to(latents)
+        reference = is_shown * shown if shown.shape[1] else torch.zeros_like(latents)
+        size = latents.new_tensor([[CELL_PX * columns, CELL_PX * rows]]).expand(batch, -1)
+        shrinks = 2 ** (len(network.down_blocks) - 1)
+        velocity: Tensor = network(
+            torch.cat([latents, reference], dim=3).to(network.dtype),
+            times,
+            text.hidden_states.to(network.dtype),
+            encoder_attention_mask=text.attention_mask,
+            added_cond_kwargs={"time_ids": size},
+            cross_attention_kwargs={"bias": is_shown * _bias(attention, shrinks)},
+            return_dict=False,
+        )[0]
+        return -velocity[..., :columns]
+
+    def place_subjects(
+        self,
+        autoencoder: "Autoencoder",
+        frames: "Sequence[Tensor]",
+        layouts: "Sequence[Layout]",
+        cells: tuple[int, int],
+    ) -> "Tensor":
+        """Return the latents of a picture with the first subject in place, (B, 1, C, h, w).
+
+        A frame fills the picture or, where that has another shape, all that it can without being
+        stretched.
+        """
+        from torch.nn import functional as F
+
+        from swiftpie.geometry.layout import fitted, to_affine, warp
+
+        pixels, layout = frames[0][:, :3], layouts[0]  # grey outside of the subject already
+        size = (CELL_PX * cells[0], CELL_PX * cells[1])
+        if tuple(pixels.shape[2:]) != size:
+            layout = fitted(layout, size) if layout.scale.ndim == 1 else layout
+            side = round(float(layout.scale.flatten()[0]) * size[1])
+            if side < pixels.shape[3]:  # or fine patterns would alias
+                pixels = F.interpolate(pixels, (side, side), mode="bicubic", antialias=True)
+        placed = warp(pixels, to_affine(layout), size).clamp(-1, 1)
+        return autoencoder.encode(placed).unsqueeze(1)
 
     def times(self, num_steps: int, num_cells: int) -> tuple[float, ...]:
         """Return times that are shifted as far as the size wants; see `Family`."""
@@ -355,6 +295,8 @@ class DreamLite(WholeFamily):
 
     def sharing_weights(self, modules: Mapping[str, Any]) -> dict[str, Any]:
         """Return a second U-Net around the same weights, for attention of its own; see `Family`."""
+        from swiftpie.models.denoiser import sharing_weights
+
         return {**modules, self.denoiser_name: sharing_weights(modules[self.denoiser_name])}
 
     def facts(
@@ -366,10 +308,105 @@ class DreamLite(WholeFamily):
     ) -> Mapping[str, tuple[object, object]]:
         """Return what must agree; see `WholeFamily`."""
         return {
-            "width of the text": (text.text_config.hidden_size, denoiser.get("encoder_hid_dim")),
+            "width of the text": (self.text_width(text), denoiser.get("encoder_hid_dim")),
             "latent channels": (vae.get("latent_channels"), preset.latent_channels),
             "channels of the U-Net": (denoiser.get("in_channels"), preset.latent_channels),
         }
+
+
+class HalvesAttention:
+    """The network's own attention, where a bias may hide the reference's half from the other.
+
+    diffusers makes a copy of a bias for each head, and this one none.
+    """
+
+    def __init__(self) -> None:
+        from diffusers.models.unets.unet_dreamlite import DreamLiteAttnProcessor2_0
+
+        self.plain = DreamLiteAttnProcessor2_0()
+
+    # diffusers reads the signature of `__call__` to decide which keywords a processor gets.
+    def __call__(
+        self,
+        attn: "Attention",
+        hidden_states: "Tensor",
+        encoder_hidden_states: "Tensor | None" = None,
+        attention_mask: "Tensor | None" = None,
+        temb: "Tensor | None" = None,
+        *,
+        bias: "Tensor | None" = None,
+    ) -> "Tensor":
+        """Return the layer's output (B, N, D); `bias` (B, 1, N, N) is for layers without text."""
+        from swiftpie.attention.kernels import attend, merge_heads
+
+        if bias is None or encoder_hidden_states is not None:
+            plain: Tensor = self.plain(
+                attn, hidden_states, encoder_hidden_states, attention_mask, temb
+            )
+            return plain
+        width = attn.inner_dim // attn.heads
+        query, key, value = (
+            layer(hidden_states).unflatten(-1, (-1, width))
+            for layer in (attn.to_q, attn.to_k, attn.to_v)
+        )
+        query = query if attn.norm_q is None else attn.norm_q(query)
+        key = key if attn.norm_k is None else attn.norm_k(key)
+        times = attn.heads // key.shape[2]  # that heads of keys are shared
+        key, value = (part.repeat_interleave(times, dim=2) for part in (key, value))
+        by_head = [part.transpose(1, 2) for part in (query, key, value)]
+        attended = attend(by_head[0], by_head[1], by_head[2], bias.to(query.dtype))
+        output: Tensor = attn.to_out[0](merge_heads(attended))
+        return output
+
+
+def _bias(attention: "AttentionCondition", shrinks: int) -> "Tensor":
+    """Return what is added to the logits of self-attention, (B, 1, N, N).
+
+    All of these layers are on the coarsest grid, whose sides are `shrinks` times smaller. On the
+    logit of a target cell on a reference's cell comes `log(detail_scale)`, E3 of docs/concepts.md.
+    """
+    import torch
+    from torch.nn import functional as F
+
+    from swiftpie.attention.condition import region_scale
+    from swiftpie.attention.kernels import MASKED
+    from swiftpie.masks import resize_mask
+
+    rows, columns = attention.region.shape[-2:]
+    down, across = (-(-side // shrinks) for side in (rows, 2 * columns))
+    num_own = (columns + shrinks // 2) // shrinks  # one in the middle is not the reference's
+    is_shown = torch.arange(across, device=attention.region.device) >= num_own
+    own = resize_mask(attention.region * attention.detail_mask, (down, num_own))
+    strength = region_scale(
+        attention.detail_scale, attention.detail_background_scale, own.flatten(2)
+    ).squeeze(-1)  # (B, S, n)
+    seen = torch.where(strength > LEAST, strength.clamp_min(LEAST).log(), MASKED)[:, 0]
+    by_cell = F.pad(seen.unflatten(1, (down, num_own)), (0, across - num_own)).flatten(1)
+    return (by_cell[:, :, None] * is_shown.repeat(down).to(by_cell))[:, None]
+
+
+def _tokens(text: "LanguageText", prompt: str, wording: Wording) -> list[int]:
+    tokens: list[int] = text.tokenizer(wording.template.format(prompt))["input_ids"]
+    return tokens
+
+
+def _read(
+    text: "LanguageText", prompt: str, wording: Wording, seen: "Reading | None" = None
+) -> "TextCondition":
+    import torch
+
+    tokens = _tokens(text, prompt, wording)
+    if seen is not None:  # in the place of the mark
+        place = tokens.index(text.encoder.config.image_token_id)
+        tokens = [*seen.tokens, *tokens[place + 1 :]]
+    if len(tokens) > wording.dropped + wording.longest:
+        text.warn_cut(wording.longest)
+        tokens = tokens[: wording.dropped + wording.longest]
+    before = text.opening(tokens[: wording.dropped]) if seen is None else seen
+    states = text.follow(tokens[len(before.tokens) :], before).states
+    if seen is not None:
+        states = torch.cat([seen.states, states], dim=1)
+    return text.padded(states, -states.shape[1] % BLOCK)
 
 
 FAMILY = DreamLite()

@@ -1,277 +1,81 @@
-"""FLUX.2 [klein]: a transformer with joint attention that reads pictures as further tokens."""
+"""FLUX.2 [klein] 4B: a transformer of 4 billion numbers in four steps, at 1024 px.
 
-import logging
+Its attention is joint: pictures of subjects are read as further tokens.
+"""
+
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from diffusers import AutoencoderKLFlux2, Flux2Transformer2DModel
-from diffusers.models.attention_processor import Attention
-from torch import Tensor, nn
-from torch.nn import functional as F
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, Qwen3Config, Qwen3Model
-from transformers.models.qwen3.modeling_qwen3 import Qwen3RotaryEmbedding
-
-from swiftpie.attention.condition import AttentionCondition, Notes, region_scale
-from swiftpie.attention.kernels import MASKED
-from swiftpie.attention.processors import DetailAttention, Merge
 from swiftpie.backbones.components import Components
-from swiftpie.backbones.presets import Preset
-from swiftpie.backbones.presets.flux2 import flow_times
+from swiftpie.backbones.presets import Capability, Preset, Recipe, shifted
 from swiftpie.backbones.whole_family import TEXT, WholeFamily
 from swiftpie.errors import WeightsError
-from swiftpie.models.denoiser import Prediction, SubjectCondition, WholeDenoiser
-from swiftpie.models.text import CUT, LanguageText
-from swiftpie.schedules import TRAIN_TIMESTEPS
-from swiftpie.types import Posterior, TextCondition
+from swiftpie.registry import by_name
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from transformers import PreTrainedTokenizerBase
+
+    from swiftpie.attention.condition import Notes
+    from swiftpie.models.denoiser import SubjectCondition, WholeDenoiser
+    from swiftpie.models.text import LanguageText
+    from swiftpie.types import Autoencoder, TextCondition
+
+CELL_PX = 16
+
+
+def flow_times(num_steps: int, num_cells: int) -> tuple[float, ...]:
+    """Return times in (0, 1000], falling, for a picture of so many cells.
+
+    Larger pictures stay noisy for longer: the shift was fitted by the authors to cells and steps.
+    """
+    few, many = 8.73809524e-05 * num_cells + 1.89833333, 0.00016927 * num_cells + 0.45666666
+    slope = (many - few) / 190  # between 10 and 200 steps
+    return shifted(num_steps, many if num_cells > 4300 else slope * num_steps + many - 200 * slope)
+
+
+PRESETS = by_name(
+    Preset(
+        name="flux2-klein-4b",
+        summary="4 steps, up to eight reference pictures as tokens; 16 GB to fetch.",
+        source="hub:black-forest-labs/FLUX.2-klein-4B",
+        licence="Apache-2.0",
+        is_commercial=True,
+        family="flux2",
+        networks=("transformer", "vae", "text_encoder"),
+        image_size_px=1024,
+        timesteps=flow_times(4, (1024 // CELL_PX) ** 2),
+        prediction_type="flow",
+        noise_scale="flow",
+        latent_channels=128,
+        latent_cell_px=CELL_PX,
+        capabilities=frozenset({Capability.TEXT, Capability.PERSONALIZE, Capability.EDIT}),
+        detail="joint",
+    )
+)
+
+RECIPES = by_name(
+    Recipe(
+        name="klein",
+        summary="1024 px in 4 steps, up to eight pictures of a subject; every part is Apache-2.0.",
+        preset="flux2-klein-4b",
+        weights="black-forest-labs/FLUX.2-klein-4B@e7b7dc27f91deacad38e78976d1f2b499d76a294",
+        detail="joint",
+    )
+)
 
 ENTRANCE = "x_embedder"  # the layer through which cells and references enter
 APART = 10  # of the first position of a reference's cells from those of the one before
-
-
-LEAST = 1e-6  # a strength below this is none
-
-
-class ReferenceTokens(DetailAttention):
-    """The detail branch of a transformer that reads pictures as tokens beside its own.
-
-    The tokens enter through the network's first layer, so there is one such branch, and nothing is
-    projected. They attend and are attended to in every layer. On the logit of a target cell on a
-    reference's token comes `log(detail_scale_s)`, E3 of docs/concepts.md: a token of a strength of
-    0 is not seen there.
-    """
-
-    def __init__(self, name: str, *, width: int) -> None:
-        """Take tokens of `width` numbers in front of the layer at module path `name`."""
-        super().__init__(
-            name, width=width, heads=1, gate=1.0, merge=Merge.JOINT, own_projections=False
-        )
-
-    def projections(self, attn: Attention) -> tuple[()]:  # type: ignore[override]  # none at all
-        """Return nothing: tokens are what the layer reads."""
-        del attn
-        return ()
-
-    def project(self, attn: Attention, hidden_states: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the tokens (R, N, D) as they are, for keys and values."""
-        del attn
-        return hidden_states, hidden_states
-
-    def bias(self, condition: AttentionCondition, text_length: int) -> Tensor | None:
-        """Return what is added to all logits, (B, 1, L, L); None if that is nothing.
-
-        Rows and columns are text, target cells and references. The text sees a subject as its
-        least strength on any cell, or it would carry the subject into every place. Where regions
-        overlap, both subjects are seen: they compete in one softmax as it is.
-        """
-        masks = (condition.region * condition.detail_mask).flatten(2)
-        scales = condition.detail_scale, condition.detail_background_scale
-        strength = region_scale(*scales, masks).squeeze(-1)  # (B, S, N)
-        seen = torch.where(strength > LEAST, strength.clamp_min(LEAST).log(), MASKED)
-        hidden = self._key_bias(condition) + _repeated(condition.keys[self.name], condition)
-        # A graph serves all values, so it adds a bias even where this one is 0.
-        if not torch.compiler.is_compiling() and not seen.any() and not hidden.any():
-            return None
-        batch, subjects, keys = hidden.shape
-        by_row = torch.cat([seen.amin(-1, keepdim=True).expand(-1, -1, text_length), seen], dim=-1)
-        rows, count = by_row.transpose(1, 2), subjects * keys  # (B, T + N, S)
-        rows = torch.cat([rows, rows.new_zeros(batch, count, subjects)], dim=1)
-        steered = (rows[..., None] + hidden[:, None]).clamp_min(MASKED).flatten(2)
-        others = steered.new_zeros(batch, steered.shape[1], by_row.shape[-1])
-        return torch.cat([others, steered], dim=2)[:, None]
-
-
-def _repeated(tokens: Tensor, condition: AttentionCondition) -> Tensor:
-    """Return what hides references that equal an earlier one of their subject, (B, S, keys).
-
-    Subjects with fewer references than others are filled up with such.
-    """
-    views = condition.coverage.shape[2]
-    each = tokens.unflatten(2, (views, -1))  # (B, S, R, n, D)
-    same = torch.stack(
-        [
-            (each[:, :, :view] == each[:, :, view : view + 1]).flatten(3).all(-1).any(-1)
-            for view in range(views)
-        ],
-        dim=2,
-    )  # (B, S, R)
-    return torch.where(same, MASKED, 0.0).repeat_interleave(each.shape[3], dim=2).to(tokens.dtype)
-
-
-class Flux2Denoiser(WholeDenoiser):
-    """The transformer as it is: its own attention serves, as references are further tokens.
-
-    Cells outside of a reference's mask are hidden from attention.
-    """
-
-    def __init__(self, transformer: Flux2Transformer2DModel, *, reads_references: bool) -> None:
-        """Wrap `transformer`; nothing is installed in it."""
-        references = ReferenceTokens(ENTRANCE, width=transformer.config.in_channels)
-        super().__init__(transformer, detail={ENTRANCE: references} if reads_references else {})
-
-    def forward(
-        self,
-        latents: Tensor,
-        timestep: float | Tensor,
-        text: TextCondition,
-        condition: SubjectCondition,
-        notes: Notes,
-    ) -> Prediction:
-        """Return clean latents minus noise (B, C, h, w) at one timestep or (B,); see `Denoiser`."""
-        del notes  # its layers find nothing
-        attention, network = condition.attention, self.network
-        rows, columns = latents.shape[-2:]
-        tokens, places = _packed(latents), [_positions(rows, columns, at=0, like=latents)]
-        shown, words = attention.keys.get(ENTRANCE), text.hidden_states.to(network.dtype)
-        steering = {}
-        if shown is not None:
-            tokens = torch.cat([tokens, shown.flatten(1, 2).to(tokens)], dim=1)
-            _, subjects, views, *cells = attention.coverage.shape
-            places += [
-                _positions(cells[0], cells[1], at=APART * number, like=latents)
-                for number in range(1, subjects * views + 1)
-            ]
-            branch = self.installation.detail[ENTRANCE]
-            assert isinstance(branch, ReferenceTokens), "as installed"
-            bias = branch.bias(attention, words.shape[1])
-            steering = {} if bias is None else {"attention_mask": bias.to(network.dtype)}
-        times = torch.as_tensor(timestep, dtype=torch.float32, device=latents.device)
-        velocity = network(
-            hidden_states=tokens.to(network.dtype),
-            encoder_hidden_states=words,
-            timestep=times.expand(len(latents)) / TRAIN_TIMESTEPS,
-            img_ids=torch.cat(places),
-            txt_ids=_text_positions(words),
-            joint_attention_kwargs=steering or None,
-            return_dict=False,
-        )[0]
-        cells_of = velocity[:, : rows * columns].transpose(1, 2)
-        sample = -cells_of.unflatten(2, (rows, columns))
-        return Prediction(sample, subject_mask=latents.new_zeros(len(latents), 1, 1, 1))
-
-    def read_reference(self, encoded: Tensor, text: TextCondition) -> Notes:
-        """Return the tokens of references, (R, N, C); see `Denoiser`."""
-        del text
-        return {ENTRANCE: _packed(encoded)}
-
-
-def _packed(latents: Tensor) -> Tensor:
-    """Return latents (B, C, h, w) as tokens (B, h*w, C)."""
-    return latents.flatten(2).transpose(1, 2)
-
-
-def _positions(rows: int, columns: int, *, at: int, like: Tensor) -> Tensor:
-    """Return (picture, row, column, word) of each cell, (rows * columns, 4)."""
-    axes = [torch.arange(count, device=like.device) for count in (rows, columns)]
-    first, zero = (torch.tensor([value], device=like.device) for value in (at, 0))
-    return torch.cartesian_prod(first, *axes, zero)
-
-
-def _text_positions(words: Tensor) -> Tensor:
-    """Return the same of each token of text (B, T, D), (T, 4)."""
-    places = torch.zeros(words.shape[1], 4, dtype=torch.int64, device=words.device)
-    places[:, 3] = torch.arange(words.shape[1], device=words.device)
-    return places
-
-
-@dataclass(frozen=True)
-class ChatText(LanguageText):
-    """A chat tokenizer and a language model, whose states of several layers lie side by side."""
-
-    layers: tuple[int, ...]  # whose states are read; 0 is what enters the first one
-    length: int  # tokens that prompts are padded to, and cut at
-
-    @property
-    def width(self) -> int:
-        """Of a token's state."""
-        return len(self.layers) * int(self.encoder.config.hidden_size)
-
-    def encode(self, prompts: list[str]) -> TextCondition:
-        """Return the states of `prompts`; longer ones than fit are cut, with a log.
-
-        Shapes: states (B, T, D), mask (B, T) of ones, as padding is attended to; nothing is pooled,
-        (B, 1).
-        """
-        return self.read(*self.tokenize(prompts))
-
-    def tokenize(self, prompts: list[str]) -> tuple[Tensor, Tensor]:
-        """Return ids and mask of the tokens of what a user would ask in a chat, (B, T) each."""
-        asked = [
-            self.tokenizer.apply_chat_template(
-                [{"role": "user", "content": prompt}],
-                tokenize=False,
-                add_generation_prompt=True,
-                enable_thinking=False,
-            )
-            for prompt in prompts
-        ]
-        tokens = self.tokenizer(
-            asked, padding="max_length", truncation=True, max_length=self.length
-        )
-        if any(row[-1] for row in tokens["attention_mask"]):
-            logger.warning(CUT, self.length)
-        return torch.tensor(tokens["input_ids"]), torch.tensor(tokens["attention_mask"])
-
-    def read(self, ids: Tensor, mask: Tensor) -> TextCondition:
-        """Return the states of what `tokenize` returned."""
-        device = self.network.device
-        with self.scope():
-            output = self.network(
-                input_ids=ids.to(device),
-                attention_mask=mask.to(device),
-                output_hidden_states=True,
-                use_cache=False,
-            )
-        states = torch.cat([output.hidden_states[layer] for layer in self.layers], dim=-1)
-        whole = torch.ones_like(mask).to(states.device)
-        return TextCondition(states, whole, states.new_zeros(len(states), 1))
-
-
-class NormalisedAutoencoder(nn.Module):
-    """An `AutoencoderKLFlux2`: latents of 2 x 2 cells together, each channel normalised."""
-
-    def __init__(self, network: AutoencoderKLFlux2) -> None:
-        super().__init__()
-        self.network = network
-
-    def encode(self, pixels: Tensor) -> Tensor:
-        """Return normalised latents (B, 4C, h/2, w/2) of pixels (B, 3, H, W), in float32."""
-        return self.posterior(pixels).mean
-
-    def posterior(self, pixels: Tensor) -> Posterior:
-        """Return the normal distribution of the latents of pixels (B, 3, H, W) in [-1, 1]."""
-        normal = self.network.encode(pixels.to(self.network.dtype)).latent_dist
-        mean, deviation = (F.pixel_unshuffle(x, 2) for x in (normal.mode(), normal.std))
-        shift, scale = self._statistics()
-        return Posterior(((mean - shift) / scale).float(), (deviation / scale).float())
-
-    def decode(self, latents: Tensor) -> Tensor:
-        """Return pixels (B, 3, H, W) of normalised latents, in float32."""
-        shift, scale = self._statistics()
-        raw = F.pixel_shuffle(latents.to(shift) * scale + shift, 2)
-        decoded: Tensor = self.network.decode(raw).sample
-        return decoded.float()
-
-    def _statistics(self) -> tuple[Tensor, Tensor]:
-        """Return mean and deviation of each channel over pictures, (1, 4C, 1, 1)."""
-        norm, eps = self.network.bn, self.network.config.batch_norm_eps
-        shift, variance = (x[None, :, None, None] for x in (norm.running_mean, norm.running_var))
-        return shift, (variance + eps).sqrt()
-
-
 READ_LAYERS = (9, 18, 27)  # of Qwen3, whose states the transformer was trained on
-TEXT_LENGTH = 512
+TEXT_LENGTH = 512  # tokens that prompts are padded to, and cut at
 NUM_LAYERS = READ_LAYERS[-1] + 1  # what leaves the last one of a model is normalised
 LAYER_NAME = re.compile(r"(?:model\.)?layers\.(\d+)\.")
 
 
-def _is_behind(name: str) -> bool:
+def _is_unread(name: str) -> bool:
     """Whether a weight of the language model is of a layer behind those that are read."""
     found = LAYER_NAME.match(name)
     return found is not None and int(found[1]) >= NUM_LAYERS
@@ -282,15 +86,18 @@ class Flux2(WholeFamily):
 
     name = "flux2"
     edits_by_reference = True
-    why_no_others = "its transformer reads reference pictures as they are"
-    denoiser_class = Flux2Transformer2DModel
-    autoencoder_class = AutoencoderKLFlux2
-    text_config = Qwen3Config
-    autoencoder = NormalisedAutoencoder
-    unread = MappingProxyType({TEXT: _is_behind})
+    why_no_others = "its transformer reads reference pictures itself"
+    denoiser_class = "Flux2Transformer2DModel"
+    autoencoder_class = "AutoencoderKLFlux2"
+    text_config = "Qwen3Config"
+    unread = MappingProxyType({TEXT: _is_unread})
 
-    def build_text(self, folder: Path) -> nn.Module:
+    def build_text(self, folder: Path) -> "nn.Module":
         """Return Qwen3 as far as its states are read; see `WholeFamily`."""
+        import torch
+        from transformers import Qwen3Config, Qwen3Model
+        from transformers.models.qwen3.modeling_qwen3 import Qwen3RotaryEmbedding
+
         config = Qwen3Config.from_pretrained(folder)
         config.num_hidden_layers = min(config.num_hidden_layers, NUM_LAYERS)
         config.layer_types = (config.layer_types or [])[:NUM_LAYERS]
@@ -299,7 +106,7 @@ class Flux2(WholeFamily):
             network.rotary_emb = Qwen3RotaryEmbedding(config)
         return network
 
-    def read_tokenizer(self, folder: Path) -> PreTrainedTokenizerBase:
+    def read_tokenizer(self, folder: Path) -> "PreTrainedTokenizerBase":
         """Return the tokenizer in `folder`; see `WholeFamily`.
 
         Raises:
@@ -314,38 +121,147 @@ class Flux2(WholeFamily):
             )
         return tokenizer
 
-    def text_of(self, tokenizer: PreTrainedTokenizerBase, encoder: PreTrainedModel) -> ChatText:
-        """Return what reads prompts; see `WholeFamily`."""
-        return ChatText(tokenizer, encoder, READ_LAYERS, TEXT_LENGTH)
+    def text_width(self, config: Any) -> int:  # noqa: ANN401 - of `text_config`
+        """Return the width of a token: the states of several layers lie side by side."""
+        return len(READ_LAYERS) * int(config.hidden_size)
 
-    def denoiser_of(
-        self, network: Flux2Transformer2DModel, *, reads_references: bool
-    ) -> Flux2Denoiser:
-        """Return the denoiser; see `WholeFamily`."""
-        return Flux2Denoiser(network, reads_references=reads_references)
+    def encode(self, text: "LanguageText", prompts: list[str]) -> "TextCondition":
+        """Return the states of `prompts` as a user types them in a chat; see `LanguageText`.
+
+        The mask is all ones, as padding is attended to.
+        """
+        import torch
+
+        from swiftpie.types import TextCondition
+
+        typed = [
+            text.tokenizer.apply_chat_template(
+                [{"role": "user", "content": prompt}],
+                tokenize=False,
+                add_generation_prompt=True,
+                enable_thinking=False,
+            )
+            for prompt in prompts
+        ]
+        tokens = text.tokenizer(
+            typed, padding="max_length", truncation=True, max_length=TEXT_LENGTH
+        )
+        if any(row[-1] for row in tokens["attention_mask"]):
+            text.warn_cut(TEXT_LENGTH)
+        ids, mask = (
+            torch.tensor(tokens[name], device=text.network.device)
+            for name in ("input_ids", "attention_mask")
+        )
+        with text.scope():
+            output = text.network(
+                input_ids=ids, attention_mask=mask, output_hidden_states=True, use_cache=False
+            )
+        states = torch.cat([output.hidden_states[layer] for layer in READ_LAYERS], dim=-1)
+        return TextCondition(states, torch.ones_like(mask), states.new_zeros(len(states), 1))
+
+    def denoiser_of(self, network: Any, *, reads_references: bool) -> "WholeDenoiser":  # noqa: ANN401 - of `denoiser_class`
+        """Return the transformer as it is: its own attention serves; see `WholeFamily`."""
+        from swiftpie.attention.reference_tokens import ReferenceTokens
+        from swiftpie.models.denoiser import WholeDenoiser
+
+        references = ReferenceTokens(ENTRANCE, width=network.config.in_channels)
+        return WholeDenoiser(
+            network, self, detail={ENTRANCE: references} if reads_references else {}
+        )
+
+    def autoencoder_of(self, network: Any) -> "Autoencoder":  # noqa: ANN401 - of `autoencoder_class`
+        """Return latents of 2 x 2 cells together, each channel normalised; see `WholeFamily`."""
+        from swiftpie.models.autoencoder import NormalisedAutoencoder
+
+        return NormalisedAutoencoder(network)
+
+    def predict(
+        self,
+        denoiser: "WholeDenoiser",
+        latents: "Tensor",
+        times: "Tensor",
+        text: "TextCondition",
+        condition: "SubjectCondition",
+    ) -> "Tensor":
+        """Return clean latents minus noise; see `WholeFamily`.
+
+        Cells outside of a reference's mask are hidden from attention.
+        """
+        import torch
+
+        attention, network = condition.attention, denoiser.network
+        rows, columns = latents.shape[-2:]
+        tokens, places = _packed(latents), [_positions(rows, columns, at=0, like=latents)]
+        shown, words = attention.keys.get(ENTRANCE), text.hidden_states.to(network.dtype)
+        steering = {}
+        if shown is not None:
+            tokens = torch.cat([tokens, shown.flatten(1, 2).to(tokens)], dim=1)
+            _, subjects, views, *cells = attention.coverage.shape
+            places += [
+                _positions(cells[0], cells[1], at=APART * number, like=latents)
+                for number in range(1, subjects * views + 1)
+            ]
+            branch: Any = denoiser.installation.detail[ENTRANCE]
+            bias = branch.bias(attention, words.shape[1])
+            steering = {} if bias is None else {"attention_mask": bias.to(network.dtype)}
+        word_places = torch.zeros(words.shape[1], 4, dtype=torch.int64, device=words.device)
+        word_places[:, 3] = torch.arange(words.shape[1], device=words.device)
+        velocity: Tensor = network(
+            hidden_states=tokens.to(network.dtype),
+            encoder_hidden_states=words,
+            timestep=times / 1000,
+            img_ids=torch.cat(places),
+            txt_ids=word_places,
+            joint_attention_kwargs=steering or None,
+            return_dict=False,
+        )[0]
+        return -velocity[:, : rows * columns].transpose(1, 2).unflatten(2, (rows, columns))
+
+    def read_reference(self, encoded: "Tensor") -> "Notes":
+        """Return the tokens of references, (R, N, C); see `WholeFamily`."""
+        return {ENTRANCE: _packed(encoded)}
 
     def times(self, num_steps: int, num_cells: int) -> tuple[float, ...]:
         """Return times that are shifted as far as the size wants; see `Family`."""
         return flow_times(num_steps, num_cells)
 
-    def reference_text(self, components: Components) -> TextCondition:
+    def reference_text(self, components: Components) -> "TextCondition":
         """Return nothing: references are read without a prompt; see `Family`."""
+        import torch
+
+        from swiftpie.types import TextCondition
+
         nothing = torch.zeros(1, 1, 1, device=components.device)
         return TextCondition(nothing, nothing[0], nothing[0])
 
     def facts(
-        self, preset: Preset, denoiser: Mapping[str, Any], vae: Mapping[str, Any], text: Qwen3Config
+        self,
+        preset: Preset,
+        denoiser: Mapping[str, Any],
+        vae: Mapping[str, Any],
+        text: Any,  # noqa: ANN401 - of `text_config`
     ) -> Mapping[str, tuple[object, object]]:
         """Return what must agree; see `WholeFamily`."""
         return {
-            "width of the text": (
-                len(READ_LAYERS) * text.hidden_size,
-                denoiser.get("joint_attention_dim"),
-            ),
+            "width of the text": (self.text_width(text), denoiser.get("joint_attention_dim")),
             "layers of the text encoder": (min(text.num_hidden_layers, NUM_LAYERS), NUM_LAYERS),
             "latent channels": (4 * vae.get("latent_channels", 0), preset.latent_channels),
             "channels of the transformer": (denoiser.get("in_channels"), preset.latent_channels),
         }
+
+
+def _packed(latents: "Tensor") -> "Tensor":
+    """Return latents (B, C, h, w) as tokens (B, h*w, C)."""
+    return latents.flatten(2).transpose(1, 2)
+
+
+def _positions(rows: int, columns: int, *, at: int, like: "Tensor") -> "Tensor":
+    """Return (picture, row, column, word) of each cell, (rows * columns, 4)."""
+    import torch
+
+    axes = [torch.arange(count, device=like.device) for count in (rows, columns)]
+    first, zero = (torch.tensor([value], device=like.device) for value in (at, 0))
+    return torch.cartesian_prod(first, *axes, zero)
 
 
 FAMILY = Flux2()

@@ -1,146 +1,91 @@
-"""SANA-Sprint: a transformer with linear attention that draws from words in one to four steps."""
+"""SANA-Sprint: a transformer with linear attention that draws 1024 px in one to four steps."""
 
 import inspect
-import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from diffusers import AutoencoderDC, SanaSprintPipeline, SanaTransformer2DModel
-from torch import Tensor, nn
-from transformers import Gemma2Config, Gemma2Model, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.models.gemma2.modeling_gemma2 import Gemma2RotaryEmbedding
-
-from swiftpie.attention.condition import Notes
 from swiftpie.backbones.choices import Choices, dtype_of
 from swiftpie.backbones.machine import AUTO
-from swiftpie.backbones.presets import Preset
+from swiftpie.backbones.presets import Capability, Preset, Recipe, Use, trigflow
 from swiftpie.backbones.whole_family import CHOICES, WholeFamily
 from swiftpie.errors import CapabilityError
-from swiftpie.models.denoiser import Prediction, SubjectCondition, WholeDenoiser
-from swiftpie.models.text import CUT, LanguageText
-from swiftpie.schedules import TRAIN_TIMESTEPS
-from swiftpie.types import Posterior, TextCondition
+from swiftpie.registry import by_name
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from swiftpie.models.denoiser import SubjectCondition, WholeDenoiser
+    from swiftpie.models.text import LanguageText
+    from swiftpie.types import TextCondition
+
+_preset = partial(
+    Preset,
+    # As the cards say; the text allows no commercial use, and NVIDIA's processors alone.
+    licence="NSCL v2-custom, non-commercial; Gemma's terms for the text encoder",
+    is_commercial=False,
+    family="sana",
+    networks=("transformer", "vae", "text_encoder"),
+    image_size_px=1024,
+    timesteps=trigflow(2),
+    more_steps=(1, 3, 4),
+    spacing="trigflow",
+    prediction_type="flow",
+    noise_scale="flow",
+    renoise="lcm",  # all noise is fresh
+    latent_channels=32,
+    latent_cell_px=32,
+    capabilities=frozenset({Capability.TEXT}),
+)
+
+PRESETS = by_name(
+    _preset(
+        name="sana-sprint-0.6b",
+        summary="1 to 4 steps from words alone, linear attention, cells of 32 px; 0.6 billion.",
+        source="hub:Efficient-Large-Model/Sana_Sprint_0.6B_1024px_diffusers",
+    ),
+    _preset(
+        name="sana-sprint-1.6b",
+        summary="As sana-sprint-0.6b, with 1.6 billion numbers in the transformer.",
+        source="hub:Efficient-Large-Model/Sana_Sprint_1.6B_1024px_diffusers",
+    ),
+)
+
+RECIPES = by_name(
+    Recipe(
+        name="sana-sprint",
+        summary="1024 px from words alone in 2 steps, or 1 to 4; for non-commercial use only.",
+        preset="sana-sprint-0.6b",
+        use=Use.TEXT,
+        weights="Efficient-Large-Model/Sana_Sprint_0.6B_1024px_diffusers@a7d9fc31dd5c3f5e22dbfd78360777ceed56ae97",
+    )
+)
 
 GUIDANCE = 4.5  # which the student was taught to give in one pass, as its authors draw
-
-
-class SanaDenoiser(WholeDenoiser):
-    """The transformer as it is: linear attention has no softmax for keys of references.
-
-    It was distilled at angles `a` (arXiv:2503.09641), where latents are `cos(a) clean + sin(a)
-    noise`, and predicts the velocity of a flow at the time `sin / (cos + sin)`. In latents of that
-    flow, `(1 - t) clean + t noise`, both agree on the clean ones: no change of variables is left.
-    """
-
-    def forward(
-        self,
-        latents: Tensor,
-        timestep: float | Tensor,
-        text: TextCondition,
-        condition: SubjectCondition,
-        notes: Notes,
-    ) -> Prediction:
-        """Return clean latents minus noise (B, C, h, w) at one timestep or (B,); see `Denoiser`."""
-        del condition, notes
-        network = self.network
-        words = text.hidden_states.to(network.dtype)
-        times = torch.as_tensor(timestep, dtype=torch.float32, device=latents.device)
-        guidance = words.new_full((len(latents),), GUIDANCE)
-        velocity = network(
-            hidden_states=latents.to(network.dtype),
-            encoder_hidden_states=words,
-            encoder_attention_mask=text.attention_mask,
-            timestep=times.expand(len(latents)) / TRAIN_TIMESTEPS,
-            guidance=guidance * network.config.guidance_embeds_scale,
-            return_dict=False,
-        )[0]
-        return Prediction(-velocity, subject_mask=latents.new_zeros(len(latents), 1, 1, 1))
-
-
-@dataclass(frozen=True)
-class InstructedText(LanguageText):
-    """A tokenizer and a language model whose last states are read, those of the prompt alone."""
-
-    instruction: str  # what stands before each prompt, and asks the model to imagine more of it
-    length: int  # tokens whose states are read: the first one of all, and those of the prompt
-
-    @property
-    def width(self) -> int:
-        """Of a token's state."""
-        return int(self.encoder.config.hidden_size)
-
-    def encode(self, prompts: list[str]) -> TextCondition:
-        """Return the states of `prompts` in small letters; longer ones are cut, with a log.
-
-        Shapes: states (B, T, D), mask (B, T), 0 where padding is hidden, which is not read; nothing
-        is pooled, (B, 1). Each prompt is read by itself, and the instruction once for all.
-        """
-        return TextCondition.joined([self._read(prompt) for prompt in prompts])
-
-    def _read(self, prompt: str) -> TextCondition:
-        instruction = self.tokenizer.encode(self.instruction)
-        longest = len(instruction) + self.length - 2
-        tokens = self.tokenizer.encode(
-            self.instruction + prompt.lower().strip(), truncation=True, max_length=longest
-        )
-        if len(tokens) == longest:
-            logger.warning(CUT, self.length)
-        known = len(instruction) - 1  # the states of what follows are read
-        if tokens[:known] == instruction[:known]:
-            before = self.opening(tokens[:known])
-            first, rest = before.states[:, :1], self.follow(tokens[known:], before).states
-        else:  # where the tokenizer joins both
-            states = self.follow(tokens).states
-            first, rest = states[:, :1], states[:, known:]
-        states = torch.cat([first, rest], dim=1)
-        return self.padded(states, self.length - states.shape[1])
-
-
-class DeepAutoencoder(nn.Module):
-    """An `AutoencoderDC`, which knows one value for each picture, with scaled latents."""
-
-    def __init__(self, network: AutoencoderDC) -> None:
-        super().__init__()
-        self.network = network
-
-    def encode(self, pixels: Tensor) -> Tensor:
-        """Return scaled latents (B, C, h, w) of pixels (B, 3, H, W) in [-1, 1], in float32."""
-        latents: Tensor = self.network.encode(pixels.to(self.network.dtype)).latent
-        return latents.float() * self.network.config.scaling_factor
-
-    def posterior(self, pixels: Tensor) -> Posterior:
-        """Return the normal distribution of the latents of pixels, of deviation 0."""
-        latents = self.encode(pixels)
-        return Posterior(latents, torch.zeros_like(latents))
-
-    def decode(self, latents: Tensor) -> Tensor:
-        """Return pixels (B, 3, H, W) of scaled latents (B, C, h, w), in float32."""
-        raw = latents.to(self.network.dtype) / self.network.config.scaling_factor
-        decoded: Tensor = self.network.decode(raw).sample
-        return decoded.float()
-
-
-TEXT_LENGTH = 300
+TEXT_LENGTH = 300  # tokens whose states are read: the first one of all, and those of the prompt
 
 
 class Sana(WholeFamily):
-    """Gemma 2 reads prompts behind an instruction, and a cell of the latents shows 32 x 32 px."""
+    """Gemma 2 reads prompts behind an instruction, and a cell of the latents shows 32 x 32 px.
+
+    No references are read: linear attention has no softmax for keys of references.
+    """
 
     name = "sana"
     choices = CHOICES - {"detail"}
     why_no_others = "nothing in its transformer reads pictures of subjects"
-    denoiser_class = SanaTransformer2DModel
-    autoencoder_class = AutoencoderDC
-    text_config = Gemma2Config
-    autoencoder = DeepAutoencoder
+    denoiser_class = "SanaTransformer2DModel"
+    autoencoder_class = "AutoencoderDC"
+    text_config = "Gemma2Config"
 
-    def build_text(self, folder: Path) -> nn.Module:
+    def build_text(self, folder: Path) -> "nn.Module":
         """Return Gemma 2; see `WholeFamily`."""
+        import torch
+        from transformers import Gemma2Config, Gemma2Model
+        from transformers.models.gemma2.modeling_gemma2 import Gemma2RotaryEmbedding
+
         config = Gemma2Config.from_pretrained(folder)
         network = Gemma2Model(config)
         with torch.device("cpu"):  # what follows from the settings is in no file
@@ -149,27 +94,60 @@ class Sana(WholeFamily):
         network.embed_tokens.register_buffer("embed_scale", scale, persistent=False)
         return network
 
-    def text_of(
-        self, tokenizer: PreTrainedTokenizerBase, encoder: PreTrainedModel
-    ) -> InstructedText:
-        """Return what reads prompts behind the instruction that diffusers knows, with no copy."""
+    def text_width(self, config: Any) -> int:  # noqa: ANN401 - of `text_config`
+        """Return the width of a token's state."""
+        return int(config.hidden_size)
+
+    def encode(self, text: "LanguageText", prompts: list[str]) -> "TextCondition":
+        """Return the states of `prompts` in small letters; see `LanguageText`.
+
+        Padding, of which the mask is 0, is not read. Each prompt is read by itself, and the
+        instruction before it once for all.
+        """
+        from diffusers import SanaSprintPipeline
+
+        from swiftpie.types import TextCondition
+
         settings = inspect.signature(SanaSprintPipeline.__call__).parameters
-        lines = settings["complex_human_instruction"].default
-        return InstructedText(tokenizer, encoder, "\n".join(lines), TEXT_LENGTH)
+        instruction = "\n".join(settings["complex_human_instruction"].default)
+        return TextCondition.joined([_read(text, instruction, prompt) for prompt in prompts])
 
-    def denoiser_of(
-        self, network: SanaTransformer2DModel, *, reads_references: bool
-    ) -> SanaDenoiser:
-        """Return the denoiser, which reads no references; see `WholeFamily`."""
-        del reads_references
-        return SanaDenoiser(network)
+    def predict(
+        self,
+        denoiser: "WholeDenoiser",
+        latents: "Tensor",
+        times: "Tensor",
+        text: "TextCondition",
+        condition: "SubjectCondition",
+    ) -> "Tensor":
+        """Return clean latents minus noise; see `WholeFamily`.
 
-    def check_dtype(self, preset: Preset, dtype: torch.dtype) -> None:
+        It was distilled at angles `a` (arXiv:2503.09641), where latents are `cos(a) clean + sin(a)
+        noise`, and predicts the velocity of a flow at the time `sin / (cos + sin)`. In latents of
+        that flow, `(1 - t) clean + t noise`, both agree on the clean ones.
+        """
+        del condition
+        network = denoiser.network
+        words = text.hidden_states.to(network.dtype)
+        guidance = words.new_full((len(latents),), GUIDANCE)
+        velocity: Tensor = network(
+            hidden_states=latents.to(network.dtype),
+            encoder_hidden_states=words,
+            encoder_attention_mask=text.attention_mask,
+            timestep=times / 1000,
+            guidance=guidance * network.config.guidance_embeds_scale,
+            return_dict=False,
+        )[0]
+        return -velocity
+
+    def check_dtype(self, preset: Preset, dtype: "torch.dtype") -> None:
         """Refuse float16, in which Gemma 2 and the autoencoder overflow; see `Family`.
 
         Raises:
             CapabilityError: It is that.
         """
+        import torch
+
         if dtype is torch.float16:
             raise CapabilityError(
                 f"Preset {preset.name!r} cannot compute in float16, in which its text encoder and "
@@ -178,6 +156,8 @@ class Sana(WholeFamily):
 
     def typed(self, preset: Preset, device: str, choices: Choices) -> Choices:
         """Return `choices` with a type of numbers in which nothing overflows; see `WholeFamily`."""
+        import torch
+
         dtype = dtype_of(choices, device)
         if choices.get("dtype") == AUTO and dtype is torch.float16:
             dtype = torch.float32
@@ -189,7 +169,7 @@ class Sana(WholeFamily):
         preset: Preset,
         denoiser: Mapping[str, Any],
         vae: Mapping[str, Any],
-        text: Gemma2Config,
+        text: Any,  # noqa: ANN401 - of `text_config`
     ) -> Mapping[str, tuple[object, object]]:
         """Return what must agree; see `WholeFamily`."""
         halvings = len(vae.get("encoder_block_out_channels", ())) - 1
@@ -201,6 +181,27 @@ class Sana(WholeFamily):
             "its guidance embedding": (denoiser.get("guidance_embeds"), True),
             "its code of positions": (denoiser.get("interpolation_scale"), None),
         }
+
+
+def _read(text: "LanguageText", instruction: str, prompt: str) -> "TextCondition":
+    import torch
+
+    before = text.tokenizer.encode(instruction)
+    longest = len(before) + TEXT_LENGTH - 2
+    tokens = text.tokenizer.encode(
+        instruction + prompt.lower().strip(), truncation=True, max_length=longest
+    )
+    if len(tokens) == longest:
+        text.warn_cut(TEXT_LENGTH)
+    known = len(before) - 1  # the states of what follows are read
+    if tokens[:known] == before[:known]:
+        opening = text.opening(tokens[:known])
+        first, rest = opening.states[:, :1], text.follow(tokens[known:], opening).states
+    else:  # where the tokenizer joins both
+        states = text.follow(tokens).states
+        first, rest = states[:, :1], states[:, known:]
+    states = torch.cat([first, rest], dim=1)
+    return text.padded(states, TEXT_LENGTH - states.shape[1])
 
 
 FAMILY = Sana()

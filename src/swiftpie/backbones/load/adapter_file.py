@@ -39,7 +39,7 @@ class AdapterSettings:
     """What an adapter was trained for."""
 
     family: str  # of backbones that the adapter fits
-    plan: Plan  # the layers in which each branch speaks; its gate is not kept
+    plan: Plan  # the layers in which each branch is active; its gate is not kept
     t_ref: int  # timestep at which references were read, 0 to 999
     defaults: Mapping[str, float]  # recommended strengths by name
 

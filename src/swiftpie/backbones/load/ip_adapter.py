@@ -261,45 +261,53 @@ def _lora_target(
 
 
 def _layers(tensors: Mapping[str, Tensor], *, width: int) -> dict[int, Pair]:
-    found: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        match = SEMANTIC.fullmatch(name)
-        if match is None and LORA.fullmatch(name) is None:
+    """Return keys' and values' matrices (inner width, `width`) by number, in rising order."""
+    for name in tensors:
+        if SEMANTIC.fullmatch(name) is None and LORA.fullmatch(name) is None:
             raise WeightsError(f"'ip_adapter.{name}' is not a known part of an IP-Adapter.")
-        if match is not None:
-            _check_matrix(name, tensor)
-            found.setdefault(int(match[1]), {})[match[2]] = tensor
+    found = {
+        int(number): pair
+        for (number,), pair in _pairs(tensors, SEMANTIC, ("k", "v"), what="Layer {}").items()
+    }
     if not found:
         raise WeightsError("The adapter has no 'ip_adapter.N.to_k_ip.weight'. Get it again.")
-    for number, pair in found.items():
-        if pair.keys() != {"k", "v"} or pair["k"].shape != pair["v"].shape:
+    for number, (key, value) in found.items():
+        if key.shape != value.shape or key.shape[1] != width:
             raise WeightsError(
-                f"Layer {number} of the adapter needs 'to_k_ip' and 'to_v_ip' of one shape. Get "
-                "the file again."
+                f"Layer {number} of the adapter has matrices {tuple(key.shape)} and "
+                f"{tuple(value.shape)}, and its projector makes tokens of {width}. These are parts "
+                "of two files."
             )
-        if pair["k"].shape[1] != width:
-            raise WeightsError(
-                f"Layer {number} of the adapter reads tokens of {pair['k'].shape[1]}, and its "
-                f"projector makes tokens of {width}. These are parts of two files."
-            )
-    return {number: (pair["k"], pair["v"]) for number, pair in sorted(found.items())}
+    return dict(sorted(found.items()))
 
 
 def _lora(tensors: Mapping[str, Tensor]) -> dict[Place, Pair]:
-    found: dict[Place, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        if match := LORA.fullmatch(name):
-            _check_matrix(name, tensor)
-            found.setdefault((int(match[1]), match[2]), {})[match[3]] = tensor
-    for (number, name), pair in found.items():
-        if pair.keys() != {"down", "up"} or len(pair["down"]) != pair["up"].shape[1]:
+    pairs = _pairs(tensors, LORA, ("down", "up"), what="The LoRA of layer {}, to_{},")
+    for (number, name), (down, up) in pairs.items():
+        if len(down) != up.shape[1]:
             raise WeightsError(
-                f"The LoRA of to_{name} in layer {number} needs 'down' and 'up' of one rank. Get "
-                "the file again."
+                f"The LoRA of layer {number}, to_{name}, has matrices of two ranks. Get the file "
+                "again."
             )
-    return {place: (pair["down"], pair["up"]) for place, pair in found.items()}
+    return {(int(number), name): pair for (number, name), pair in pairs.items()}
 
 
-def _check_matrix(name: str, tensor: Tensor) -> None:
-    if tensor.ndim != 2 or not tensor.is_floating_point():
-        raise WeightsError(f"'ip_adapter.{name}' is not a matrix of numbers. Get the file again.")
+def _pairs(
+    tensors: Mapping[str, Tensor], pattern: re.Pattern[str], parts: tuple[str, str], *, what: str
+) -> dict[tuple[str, ...], Pair]:
+    """Return the two `parts` of each place; `pattern` has groups for place and, last, the part."""
+    found: dict[tuple[str, ...], dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if match := pattern.fullmatch(name):
+            if tensor.ndim != 2 or not tensor.is_floating_point():
+                raise WeightsError(
+                    f"'ip_adapter.{name}' is not a matrix of numbers. Get the file again."
+                )
+            *key, part = match.groups()
+            found.setdefault(tuple(key), {})[part] = tensor
+    for place, pair in found.items():
+        if pair.keys() != {*parts}:
+            raise WeightsError(
+                f"{what.format(*place)} lacks one of {' and '.join(parts)}. Get the file again."
+            )
+    return {place: (pair[parts[0]], pair[parts[1]]) for place, pair in found.items()}

@@ -67,17 +67,6 @@ def read_unet(
     return unet
 
 
-def read_second_unet(
-    reader: NetworkReader, folder: Path | None, name: str
-) -> UNet2DConditionModel | None:
-    """Return the U-Net for `name` in `folder`, or None where there is no folder."""
-    if folder is None:
-        return None
-    build = partial(built, UNet2DConditionModel)
-    unet: UNet2DConditionModel = reader.keep(name, folder, build, stays=True)
-    return unet
-
-
 def read_image_encoder(folder: Path, reader: NetworkReader) -> CLIPVisionModelWithProjection:
     """Return CLIP's vision tower."""
     build = partial(built, CLIPVisionModelWithProjection)
@@ -166,7 +155,7 @@ def _stored(folder: Path, name: str, read: Callable[[Path], Any]) -> Any:  # noq
     try:
         check_settings(folder)
         return read(folder)
-    except Exception as error:  # settings that nobody checked make configs raise anything
+    except Exception as error:  # unchecked settings make configs raise anything
         raise WeightsError(
             f"'{folder / 'config.json'}' is damaged ({short_reason(error)}). Get it again."
         ) from error

@@ -128,7 +128,7 @@ def read_as(
 
 
 def _places(entries: Mapping[str, Any], dtype: torch.dtype, *, as_block: bool) -> dict[str, Tensor]:
-    """Return memory for what a header tells of, floating-point numbers as `dtype`."""
+    """Return memory for the tensors of a header, floating-point numbers as `dtype`."""
     kinds = {}
     for name, entry in entries.items():
         stored = TYPES[entry["dtype"]]
@@ -199,7 +199,7 @@ def header_in(data: bytes, name: str) -> dict[str, Any]:
 
 
 def check_header(header: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Return a header that safetensors has read, if PyTorch can hold what it tells of.
+    """Return a header that safetensors has read, if PyTorch can hold its tensors.
 
     Raises:
         WeightsError: It has more tensors than networks have, or of other types or larger shapes.
@@ -230,7 +230,7 @@ def _header_length(head: bytes, path: Path) -> int:
 
 
 def shapes_of(header: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Return the tensors that a header tells of, without numbers."""
+    """Return the tensors of a header, without numbers."""
     return {
         name: torch.empty(entry["shape"], dtype=TYPES[entry["dtype"]], device="meta")
         for name, entry in header.items()
@@ -299,7 +299,7 @@ def check_finite(tensors: Mapping[str, Tensor], path: str | Path) -> None:
     """Refuse weights that are no numbers: whatever is computed with them is grey.
 
     More than `MAX_CHECKED_BYTES` stay in their file until they are used, which would take longer
-    to read than to load; there the first drawing tells.
+    to read than to load; there the first drawing shows it.
 
     Raises:
         WeightsError: One is infinite or not a number.
@@ -396,7 +396,7 @@ def _read_pickle(path: Path, *, is_zip: bool) -> dict[str, Tensor]:
     try:
         if is_zip:
             _check_records(path)
-        # A mapped file stays where the system lets nobody remove it, as Windows.
+        # Windows removes no file that is mapped.
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             plain_name = Path(folder) / "weights"  # of other names torch heeds the suffix
             _give_name(path.resolve(), plain_name)

@@ -48,7 +48,7 @@ SPARE_WEIGHTS = 100  # that a network may have besides twice those of its file
 # What layers fill their weights with when they are made.
 FILLING = (init.kaiming_uniform_, init.uniform_, init.normal_, init.constant_)
 
-STORED = "stored_weights"  # the attribute of a network that tells where its weights are
+STORED = "stored_weights"  # the attribute of a network that says where its weights are
 
 WHOLE_BYTES = 256 << 20  # files up to this size are hashed whole; larger ones at SAMPLES places
 SAMPLES, SAMPLE_BYTES = 256, 64 << 10
@@ -110,7 +110,7 @@ class NetworkReader:
     def rest(
         self, network: nn.Module, read: "Callable[[NetworkReader], nn.Module]", *, stays: bool
     ) -> None:
-        """Let go of the weights of `network` if that is wished, until it runs; `read` reads again.
+        """Let go of the weights of `network` until it runs, if `lets_go`; `read` reads them again.
 
         Those that stay are kept while there is room for the others that come.
         """
@@ -131,16 +131,8 @@ class NetworkReader:
         tensors: dict[str, Tensor] = {}
         for file in files:
             tensors |= self._tensors_of(file, skips)
-        try:
-            network = _built(folder, build, most=len(tensors))
-            fitted = _spelled_as(tensors, network.state_dict().keys())
-            network.load_state_dict(fitted, strict=True, assign=True)
-        except Exception as error:  # a config that nobody checked makes networks raise anything
-            raise WeightsError(
-                f"'{files[0]}' does not fit the network it is for ({short_reason(error)}). Get "
-                "the weights and the config of one network, or choose another preset."
-            ) from error
-        _count_positions(network)
+        with _fitting(files[0]):
+            network = _filled(build, folder, tensors)
         return network.eval().requires_grad_(requires_grad=False)
 
     def _tensors_of(self, file: Path, skips: Callable[[str], bool]) -> dict[str, Tensor]:
@@ -280,16 +272,32 @@ def load_network(build: Callable[[Path], nn.Module], folder: Path) -> Any:  # no
             "SwiftPie reads only safetensors: convert other formats first, or reinstall."
         )
     check_safetensors(files[0])
-    try:
+    with _fitting(files[0]):
         tensors = read_weights(files[0])
-        network = _built(folder, build, most=len(tensors))
-        network.load_state_dict(tensors, strict=True, assign=True)
-    except Exception as error:  # a config that nobody checked makes networks raise anything
-        raise WeightsError(
-            f"The weights in {folder} do not fit this model: {short_reason(error)}. Reinstall "
-            "SwiftPie, or point `weights=` to a folder that this version wrote."
-        ) from error
+        network = _filled(build, folder, tensors)
     check_finite(tensors, files[0])
+    return network
+
+
+@contextmanager
+def _fitting(file: Path) -> Iterator[None]:
+    """Raise `WeightsError` for whatever weights and a config of two networks raise."""
+    try:
+        yield
+    except Exception as error:
+        raise WeightsError(
+            f"The weights in '{file}' do not fit their network ({short_reason(error)}). Get the "
+            "weights and the config of one network, or choose another preset."
+        ) from error
+
+
+def _filled(
+    build: Callable[[Path], nn.Module], folder: Path, tensors: Mapping[str, Tensor]
+) -> nn.Module:
+    """Return the network of the config in `folder` with all of `tensors`."""
+    network = _built(folder, build, most=len(tensors))
+    fitted = _spelled_as(tensors, network.state_dict().keys())
+    network.load_state_dict(fitted, strict=True, assign=True)
     _count_positions(network)
     return network
 

