@@ -66,7 +66,8 @@ def test_names_depend_on_the_content_alone(collected):
     first = collected(DOG, {**DOG, "seed": 1}).jobs
     second = collected({**DOG, "seed": 1}, dict(reversed(DOG.items()))).jobs
     assert {job.id for job in first} == {job.id for job in second}
-    assert only(collected({**DOG, "text_scale": 2})).id not in {job.id for job in first}
+    for change in ({"text_scale": 2}, {"identity_scale": 0}, {"flip": False}):
+        assert only(collected({**DOG, **change})).id not in {job.id for job in first}
 
 
 def test_what_no_job_says_is_as_the_run_has_it(collected):

@@ -23,6 +23,7 @@ from swiftpie.engine.runner import (
     tensor_bytes,
 )
 from swiftpie.errors import ConfigError, InputError
+from swiftpie.models.denoiser import sharing_weights
 from swiftpie.models.inversion import EditInversion
 from swiftpie.pipelines.request import PersonalizeRequest, Subject
 from tests.parity.edit import photograph
@@ -325,6 +326,16 @@ def test_another_thread_is_not_reported(session, identity):
         assert stages == []
         session.draw(request)
     assert set(stages) == {LAYER}
+
+
+def test_a_copy_made_meanwhile_reports_nothing_later(session):
+    stages = []
+    with reporting_layers(session.components, stages.append):
+        copy = sharing_weights(session.components.autoencoder)
+        latents = session.components.autoencoder.encode(torch.zeros(1, 3, 64, 64))
+    stages.clear()
+    assert copy.decode(latents).shape == (1, 3, 64, 64)
+    assert stages == []
 
 
 def request_of(session, identity):

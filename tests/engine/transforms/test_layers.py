@@ -46,6 +46,11 @@ def test_sizes_that_are_not_doubled_go_the_long_way(layer):
     assert torch.equal(FoldedUpsampling(layer)(pixels, (7, 9)), layer(pixels, (7, 9)))
 
 
+def test_half_precision_stays_half(layer):
+    folded = FoldedUpsampling(layer.bfloat16())
+    assert folded(torch.randn(1, 6, 4, 4).bfloat16()).dtype is torch.bfloat16
+
+
 @pytest.mark.parametrize(
     "options",
     [{"use_conv": False}, {"use_conv_transpose": True}, {"use_conv": True, "bias": False}],
