@@ -10,12 +10,11 @@ from torch.nn import functional as F
 
 from swiftpie.imageio.images import contact_sheet, to_pil
 from swiftpie.models.autoencoder import PatchAutoencoder
-from swiftpie_lab.training.context import Context
+from swiftpie_lab.training.context import VALIDATION_SEED, Context
 from swiftpie_lab.training.losses import gradient_l1, psnr_db
 from swiftpie_world.sampler import World
 
 PCA_BATCHES = 6
-VALIDATION_SEED = 2**31 - 1
 LATENT_NOISE = 0.03  # teaches the decoder to forgive small errors of the denoiser
 
 

@@ -25,10 +25,10 @@ from swiftpie_lab.data.collages import (
     read_cutouts,
     read_photos,
 )
-from swiftpie_lab.training.context import Context
+from swiftpie_lab.training.context import VALIDATION_SEED, Context
 from swiftpie_world.subjects import Split
 
-VALIDATION_SEED, NUM_VALIDATION = 2**31 - 1, 96
+NUM_VALIDATION = 96
 OUTLINE_REACH_PX = 3  # pixels this near to the outline count more
 OUTLINE_WEIGHT = 3.0
 GOOD_IOU = 0.85

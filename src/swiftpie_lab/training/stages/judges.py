@@ -22,7 +22,7 @@ from swiftpie_lab.judges import (
     shrink,
     subject_crops,
 )
-from swiftpie_lab.training.context import Context
+from swiftpie_lab.training.context import VALIDATION_SEED, Context
 from swiftpie_world.air import Setting
 from swiftpie_world.art.rooms import BACKDROPS
 from swiftpie_world.captions import (
@@ -36,7 +36,6 @@ from swiftpie_world.captions import (
 from swiftpie_world.places import PLACES
 from swiftpie_world.sampler import LEAST_SEEN, World, WorldBatch
 
-VALIDATION_SEED = 2**31 - 1
 GALLERY_VIEWS = 4
 TEMPERATURE = 0.07
 CROP_SHIFT, CROP_ZOOM = 0.06, 0.1  # of the crop's side: generated subjects are a little off

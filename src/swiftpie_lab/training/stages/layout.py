@@ -11,13 +11,12 @@ from torch import Tensor
 from swiftpie.imageio.images import contact_sheet, to_pil
 from swiftpie.masks import subject_extent
 from swiftpie.mini.layout_predictor import LayoutPredictor, LayoutScores
-from swiftpie_lab.training.context import Context
+from swiftpie_lab.training.context import VALIDATION_SEED, Context
 from swiftpie_lab.training.losses import layout_loss
 from swiftpie_lab.training.stages.one_step.stage import OneStepConfig, OneStepStage
 from swiftpie_world.captions import NONE, SpecShares
 from swiftpie_world.sampler import PlacedSubjects
 
-VALIDATION_SEED = 2**31 - 1
 OFTEN = SpecShares(pose=0.5)  # of seven poses, what is rare otherwise
 BENT = math.radians(10)  # a bend that one sees
 

@@ -12,14 +12,13 @@ from torch import Tensor
 from swiftpie.geometry.shading import Illumination, Lighting
 from swiftpie.imageio.images import contact_sheet, to_pil
 from swiftpie.mini.layout_predictor import LayoutPredictor
-from swiftpie_lab.training.context import Context
+from swiftpie_lab.training.context import VALIDATION_SEED, Context
 from swiftpie_lab.training.losses import light_loss, vote_loss
 from swiftpie_lab.training.stages.one_step.stage import OneStepConfig, OneStepStage, fast_precision
 from swiftpie_world.lighting import REFERENCE_NUMBERS, light_of_reference
 from swiftpie_world.sampler import NOISE_CELLS, NOISE_CHANNELS
 from swiftpie_world.subjects import Split
 
-VALIDATION_SEED = 2**31 - 1
 LOOKS = ("reference", "own", "scenery", "mood", "vote")  # parts of a reader that look at pictures
 PROMPT = "a photo of a subject"  # the prompt of all pictures
 MIRRORED_SHARE = 0.5

@@ -14,13 +14,12 @@ from swiftpie.imageio.images import contact_sheet, to_pil
 from swiftpie.mini.scene_network import UNCOVERED, SceneCondition, SceneNetwork, load, packaged
 from swiftpie.models.autoencoder import PATCH, PatchAutoencoder
 from swiftpie.models.eight_bits import write_network
-from swiftpie_lab.training.context import Context
+from swiftpie_lab.training.context import VALIDATION_SEED, Context
 from swiftpie_lab.training.losses import psnr_db, robust_and_squared
 from swiftpie_world.air import SEASONS, Setting
 from swiftpie_world.fields import read_fields
 from swiftpie_world.places import PLACES, SCENE_PLACES, draw_places, is_held_out, settings
 
-VALIDATION_SEED = 2**31 - 1
 NOISE_CHANNELS = 32
 CAST, EXPOSURE = 0.15, 0.35  # largest change of one colour and of all of them, as a share
 GAMMA, SATURATION = 0.3, 0.4  # largest change of the tone curve, and of colourfulness, as a share

@@ -20,7 +20,7 @@ from swiftpie.models.inversion import InversionOutput, PromptDifference
 from swiftpie.noise import LAYOUT_FIELD, layout_uniforms
 from swiftpie.schedules import add_noise, scaled_linear_step
 from swiftpie.types import TextCondition
-from swiftpie_lab.training.context import Context
+from swiftpie_lab.training.context import VALIDATION_SEED, Context
 from swiftpie_lab.training.losses import LAST_TIMESTEP, psnr_db, robust_and_squared
 from swiftpie_lab.training.stages.inversion.prompt_pairs import Changes, draw_changes, mask_figures
 from swiftpie_lab.training.stages.one_step.networks import OneStepNetworks
@@ -29,7 +29,6 @@ from swiftpie_lab.training.stages.one_step.tasks import Drops, absent_subject, c
 from swiftpie_world.sampler import World, WorldBatch
 from swiftpie_world.shapes import pool
 
-VALIDATION_SEED = 2**31 - 1
 SHOWN = 12  # columns of the picture of progress
 # Often without a reference: then all that the generator knows of the picture is noise and text.
 DROPS = Drops(everything=0.5, semantic=0.1, detail=0.3, aligned=0.5)

@@ -27,7 +27,7 @@ from swiftpie.models.denoiser import ReferenceFeatures, SubjectCondition, read_r
 from swiftpie.models.eight_bits import write_network
 from swiftpie.models.text import Pooling, encode_tokens
 from swiftpie.types import TextCondition
-from swiftpie_lab.training.context import PACKAGED, Context
+from swiftpie_lab.training.context import PACKAGED, VALIDATION_SEED, Context
 from swiftpie_lab.training.losses import (
     LAST_TIMESTEP,
     gradient_l1,
@@ -73,7 +73,6 @@ from swiftpie_world.captions import AS_USUAL, SpecShares
 from swiftpie_world.sampler import World, WorldBatch
 from swiftpie_world.subjects import Split
 
-VALIDATION_SEED = 2**31 - 1
 SCENERY_SEED = 2**29  # between the seeds of a step's batch and of its sceneries
 TEACHER_FORCED = 0.6  # share of samples that get the true layout, not the predicted one
 KNOWN_SUBJECTS = 0.5  # share of repainting batches that are given their subject's reference
