@@ -69,7 +69,7 @@ OURS = "swiftpie"
 FLOAT32 = "float32"
 
 Actions = dict[str, list[Action]]  # by contender; what each is called for in a round
-DIFFUSERS, OPENVINO, PLAIN_LOOP = "diffusers-bfloat16", "peer-openvino", "plain-loop"
+OPENVINO, PLAIN_LOOP = "peer-openvino", "plain-loop"
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from swiftpie.backbones.choices import LoadOptions
 from swiftpie.cli.options import DataPath
 from swiftpie.engine.session import Session
 from swiftpie.errors import ConfigError
@@ -385,17 +386,26 @@ def open_insertions(
     """Judge how a preset puts subjects into photographs, with exact answers.
 
     Subjects that no model was trained on are rendered into photographs that training does not
-    use, in a known light. The truth, a naive paste and OpenCV's
-    Poisson blending are judged as well. An interrupted run goes on where it stopped.
+    use, in a known light. The truth, a naive paste and OpenCV's Poisson blending are judged as
+    well. An interrupted run goes on where it stopped.
     """
     benchmark = InsertionBenchmark(open_pack(data), open_backgrounds(photos), seed=seed)
-    dealt = benchmark.cases(cases)
+    return trial_of(benchmark, InsertionDrawer, cases, results, loading)
 
-    def own() -> InsertionDrawer:
-        return InsertionDrawer(open_model(loading), benchmark)
 
-    drawer = drawer_of(benchmark, dealt, results, loading, own)
-    return Trial(benchmark, dealt, drawer, Networks(panel=benchmark.panel()))
+def trial_of(
+    benchmark: InsertionBenchmark,
+    drawer: type[InsertionDrawer],
+    count: int,
+    results: Path | None,
+    loading: LoadOptions,
+) -> Trial[InsertionCase]:
+    """Return `count` cases with what draws them: a session, unless `results` holds pictures."""
+    cases = benchmark.cases(count)
+    drawn = drawer_of(
+        benchmark, cases, results, loading, lambda: drawer(open_model(loading), benchmark)
+    )
+    return Trial(benchmark, cases, drawn, Networks(panel=benchmark.panel()))
 
 
 BENCHMARK = BenchmarkCommand(

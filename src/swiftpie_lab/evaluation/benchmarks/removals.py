@@ -16,15 +16,10 @@ from swiftpie_lab.evaluation.benchmarks.insertions import (
     InsertionCase,
     InsertionDrawer,
     open_backgrounds,
+    trial_of,
 )
 from swiftpie_lab.evaluation.case import Evidence, Expected
-from swiftpie_lab.evaluation.command import (
-    BenchmarkCommand,
-    Trial,
-    drawer_of,
-    open_model,
-    open_pack,
-)
+from swiftpie_lab.evaluation.command import BenchmarkCommand, Trial, open_pack
 from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.metrics.insertions import changed
 from swiftpie_lab.evaluation.opencv import ROOM_PX, inpainted
@@ -121,18 +116,12 @@ def open_removals(
 ) -> Trial[InsertionCase]:
     """Judge how a preset takes subjects and their shadows out of photographs.
 
-    The answers are exact. The cases are those of `insertions`, after and before. The
-    truth, OpenCV's inpainting and the untouched picture are judged as well. An interrupted run goes
-    on where it stopped.
+    The answers are exact. The cases are those of `insertions`, after and before. The truth,
+    OpenCV's inpainting and the untouched picture are judged as well. An interrupted run goes on
+    where it stopped.
     """
     benchmark = RemovalBenchmark(open_pack(data), open_backgrounds(photos), seed=seed)
-    dealt = benchmark.cases(cases)
-
-    def own() -> RemovalDrawer:
-        return RemovalDrawer(open_model(loading), benchmark)
-
-    drawer = drawer_of(benchmark, dealt, results, loading, own)
-    return Trial(benchmark, dealt, drawer, Networks(panel=benchmark.panel()))
+    return trial_of(benchmark, RemovalDrawer, cases, results, loading)
 
 
 BENCHMARK = BenchmarkCommand(
