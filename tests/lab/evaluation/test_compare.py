@@ -116,3 +116,10 @@ def test_a_folder_of_anything_else_is_an_input_error(run_of, name, text):
         read_run(folder)
     with pytest.raises(InputError, match="no evaluation"):
         read_run(folder / "nothing.json")
+
+
+def test_a_candidate_that_is_a_path_is_refused(run_of):
+    report = run_of("a", GOOD).results.root / "report.json"
+    report.write_text(report.read_text().replace('"model"', '"../model"'))
+    with pytest.raises(InputError, match="no pictures"):
+        read_run(report.parent)
