@@ -39,7 +39,7 @@ CROP_PX = 32  # what the tiny image encoder takes
 SCALES = (0.4, 1.0)
 PLUS_V2 = "ip-adapter-faceid-plusv2_sdxl"
 FOUR_STEPS = {"sdxl-lightning-4": EulerDiscreteScheduler, "hyper-sdxl-4": DDIMScheduler}
-SHOWN = {0: "nobody", 1: "one face", 2: "two faces"}
+SHOWN = {0: "no_face", 1: "one face", 2: "two faces"}
 
 
 def face_adapter(folder, name, *, is_shallow=False):
@@ -80,8 +80,8 @@ def someone(*, num_faces=1):
     return vectors, crops
 
 
-def nobody(components, *, num_faces=1):
-    """The identity of nobody, as in the pipelines that FaceID was published with.
+def no_face(components, *, num_faces=1):
+    """The identity of no_face, as in the pipelines that FaceID was published with.
 
     A vector of zeros goes through the projection, and with it a picture in which nothing is seen.
     """
@@ -127,7 +127,7 @@ def pictures(folder, name, session):
         if num_faces:
             identity = face_identity(session.components, vectors, crop=crops if version else None)
         else:
-            vectors, crops, identity = 0 * vectors, None, nobody(session.components)
+            vectors, crops, identity = 0 * vectors, None, no_face(session.components)
         if version:
             projection.clip_embeds = their_hidden(folder, crops)
         for scale in SCALES if num_faces == 1 else SCALES[-1:]:
@@ -162,7 +162,7 @@ def four_steps(folder, like, *, is_shallow):
 
 
 def compare(folder, name, *, is_shallow):
-    """Rows for one adapter: one face at each scale, two, and nobody."""
+    """Rows for one adapter: one face at each scale, two, and no_face."""
     found = pictures(folder, name, open_face(folder, name, is_shallow=is_shallow))
     pairs = itertools.combinations([theirs[1] for _, theirs in found.values()], 2)
     apart = min(difference(*pair) for pair in pairs)

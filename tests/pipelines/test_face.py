@@ -19,7 +19,7 @@ from swiftpie.pipelines.identity import face_identity
 from swiftpie.pipelines.request import PersonalizeRequest, Subject
 from swiftpie.pipelines.settings import IdentityGuidance, Scales, steering_of
 from tests.backbones.tiny_models import make_pipeline
-from tests.parity.faces import nobody, open_face, someone
+from tests.parity.faces import no_face, open_face, someone
 from tests.parity.ip_adapter import FACE, WIDTHS
 
 PLAIN, PLUS = "ip-adapter-faceid_sd15", "ip-adapter-faceid-plusv2_sd15"
@@ -84,23 +84,23 @@ def test_the_crop_is_the_picture_of_the_identity(opened):
 
 
 @pytest.mark.parametrize("name", [PLAIN, PLUS, PORTRAIT])
-def test_nobody_is_neither_silence_nor_somebody(opened, name):
+def test_tokens_of_no_face_are_neither_silent_nor_those_of_a_face(opened, name):
     session = opened[name]
     vectors, crops = someone()
-    somebody = face_identity(session.components, vectors, crop=crops)
-    unseen = nobody(session.components)
-    assert unseen.tokens.shape == somebody.tokens.shape
-    drawn = {picture(session, one) for one in (somebody, unseen)}
+    one_face = face_identity(session.components, vectors, crop=crops)
+    unseen = no_face(session.components)
+    assert unseen.tokens.shape == one_face.tokens.shape
+    drawn = {picture(session, one) for one in (one_face, unseen)}
     assert len(drawn | {picture(session, unseen, scale=0.0)}) == 3
 
 
-def test_nobody_stands_beside_any_number_of_faces(opened):
-    unseen = nobody(opened[PLUS].components, num_faces=2)
+def test_tokens_of_no_face_repeat_for_any_number_of_faces(opened):
+    unseen = no_face(opened[PLUS].components, num_faces=2)
     vectors, crops = someone(num_faces=2)
-    somebody = face_identity(opened[PLUS].components, vectors, crop=crops)
-    assert unseen.tokens.shape == somebody.tokens.shape
+    one_face = face_identity(opened[PLUS].components, vectors, crop=crops)
+    assert unseen.tokens.shape == one_face.tokens.shape
     assert torch.equal(*unseen.tokens.chunk(2, dim=1))
-    together = opened[PLUS].personalize([Subject(somebody), Subject(unseen)], PROMPT)
+    together = opened[PLUS].personalize([Subject(one_face), Subject(unseen)], PROMPT)
     assert len(together.images) == 1
 
 

@@ -214,22 +214,15 @@ def test_identities_of_other_weights_are_refused(session, identity, tmp_path):
         session.load_identity(tmp_path / "y.spid")
 
 
-@pytest.mark.parametrize("content", [b"", b"no", b"\x80\x04\x95pickle", b"\xff" * 64])
-def test_what_is_no_identity_file_is_refused(session, tmp_path, content):
-    (tmp_path / "x.spid").write_bytes(content)
-    with pytest.raises(InputError, match="not an identity file"):
-        session.load_identity(tmp_path / "x.spid")
-
-
-def test_other_safetensors_are_refused(session, tmp_path):
-    save_file({"a": torch.zeros(1)}, tmp_path / "x.spid")
-    with pytest.raises(InputError, match="not an identity file"):
-        session.load_identity(tmp_path / "x.spid")
-
-
-def test_a_missing_file_is_named(session, tmp_path):
-    with pytest.raises(InputError, match=r"no file .*gone\.spid"):
-        session.load_identity(tmp_path / "gone.spid")
+def test_what_is_no_identity_file_is_refused(session, tmp_path):
+    path = tmp_path / "x.spid"
+    with pytest.raises(InputError, match="no file"):
+        session.load_identity(path)
+    save_file({"a": torch.zeros(1)}, path)
+    for content in (path.read_bytes(), b"", b"no", b"\x80\x04\x95pickle", b"\xff" * 64):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match="not an identity file"):
+            session.load_identity(path)
 
 
 @pytest.fixture
@@ -253,15 +246,10 @@ def with_nan(tensor):
 @pytest.mark.parametrize(
     "change",
     [
-        lambda tensor: tensor[:, :0].contiguous(),
         lambda tensor: tensor[:0].contiguous(),
         lambda tensor: tensor[..., :-1].contiguous(),
         lambda tensor: tensor.flatten(),
-        lambda tensor: torch.cat([tensor, tensor], -1),
-        lambda tensor: tensor.double(),
         lambda tensor: tensor.half(),
-        lambda tensor: tensor.to(torch.int64),
-        lambda tensor: tensor / 0,
         with_nan,
     ],
 )

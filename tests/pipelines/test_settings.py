@@ -8,7 +8,7 @@ NUM_STEPS = 4
 
 
 @pytest.mark.parametrize(
-    ("style", "has_dcg", "shaping"),
+    ("guidance", "has_dcg", "shaping"),
     [
         (IdentityGuidance.PLAIN, False, None),
         (IdentityGuidance.DCG, True, None),
@@ -18,8 +18,8 @@ NUM_STEPS = 4
         (IdentityGuidance.DCG_AM2, True, STABLE_AM2),
     ],
 )
-def test_a_style_is_guidance_and_reshaping_of_attention(style, has_dcg, shaping):
-    steering = steering_of(style, NUM_STEPS)
+def test_identity_guidance_is_guidance_and_reshaping_of_attention(guidance, has_dcg, shaping):
+    steering = steering_of(guidance, NUM_STEPS)
     assert isinstance(steering["guidance"], Decoupled) == has_dcg
     assert steering["shaping"] is shaping
     if has_dcg:
