@@ -75,19 +75,14 @@ def test_an_adapter_by_its_place_in_a_repository_is_drawn_with(call, hamster, tm
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (["--preset", "sd-turbo", "--adapter", XL_ADAPTER], "for another family"),
         (["--preset", "sdxl-turbo", "--adapter", "h94/IP-Adapter"], "is not a file"),
         (["--preset", "sdxl-turbo", "--adapter", f"{XL_ADAPTER[:-12]}.bin"], "is a pickle"),
         (["--preset", "sdxl-turbo", "--adapter", XL_ADAPTER.replace("_v", "-v")], "Did you mean"),
-        (
-            ["--preset", "sdxl-turbo", "--adapter", XL_ADAPTER, "--image-encoder", VAE],
-            "of width 512",
-        ),
         (["--preset", "sdxl-turbo", "--weights", "stabilityai/sd-turbo"], "holds no 'text_enc"),
         (["--preset", "sdxl-turbo", "--autoencoder", ENCODERS], "no autoencoder"),
     ],
 )
-def test_what_a_header_or_settings_show_costs_nothing_large(
+def test_what_names_or_settings_show_costs_nothing_large(
     call, hub, hamster, tmp_path, options, reason
 ):
     result = call("personalize", hamster, "x", "-o", tmp_path / "out.png", *options, "--yes")
