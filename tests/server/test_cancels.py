@@ -33,6 +33,8 @@ from swiftpie.server.app import make_app
 from swiftpie.server.drawing import Stopped
 from swiftpie.server.identities import IdentityInfo, StoredIdentity
 from swiftpie.server.limits import Limits
+from swiftpie.server.schemas import Drawing
+from swiftpie.server.worker import Caller
 from tests.server.conftest import Call, drained, form, serving, to_png
 
 PROMPT = "a dog on a beach"
@@ -251,9 +253,10 @@ def test_a_job_that_does_not_fit_is_refused_and_every_other_one_is_drawn(running
 def test_a_job_that_is_deleted_at_once_leaves_the_queue(running):
     async def test(server):
         first = await server.at("batched")
-        place = await server.job()
-        task = server.worker.jobs.find(place.rpartition("/")[2], owner=OWNER)
-        task.running.cancel()
+        worker, body = server.worker, Drawing.model_validate(server.body)
+        work = await worker.plan(body, caller=Caller("key", OWNER))
+        task = worker.jobs.find(worker.start(work, owner=OWNER), owner=OWNER)
+        task.running.cancel()  # before its first step
         await asyncio.wait([task.running])
         await asyncio.sleep(0)
         assert not server.num_queued
