@@ -4,7 +4,7 @@ import zipfile
 import pytest
 
 from swiftpie.errors import InputError
-from swiftpie.library import ASSETS, LICENCE, PACK, Named, packaged
+from swiftpie.library import ASSETS, LICENCE, PACK, Named, subject_library
 
 MAX_MIB = 8  # what the package may grow by
 
@@ -26,29 +26,28 @@ def test_it_is_small_and_brings_its_licence():
     ],
 )
 def test_names_synonyms_and_plurals_find_one_subject(word, name):
-    assert packaged().find(word).name == name
+    assert subject_library().find(word).name == name
 
 
 @pytest.mark.parametrize(
     "word", ["knight", "im", "Wald", "Albert Einstein", "summer", "gas", "as", "cares"]
 )
 def test_what_a_word_has_to_do_with_or_shares_letters_with_is_not_what_it_means(word):
-    assert packaged().meant_by(word) is None
-    assert packaged().near(word) == ()
+    assert subject_library().meant_by(word) is None
+    assert subject_library().near(word) == ()
 
 
 def test_a_plural_is_told_from_a_name():
-    assert [packaged().is_plural(word) for word in ("cats", "cat", "glasses", "knights")] == [
-        True,
-        *(False, False, False),
-    ]
+    assert [
+        subject_library().is_plural(word) for word in ("cats", "cat", "glasses", "knights")
+    ] == [True, *(False, False, False)]
 
 
 def test_who_is_found_comes_with_others_that_are_near():
-    found = packaged().find("kitten")
+    found = subject_library().find("kitten")
     assert found == Named("kitten", "cat", ("cat face",))
     assert str(found) == "cat (for 'kitten')"
-    assert str(packaged().find("cat")) == "cat"
+    assert str(subject_library().find("cat")) == "cat"
 
 
 @pytest.mark.parametrize(
@@ -62,27 +61,27 @@ def test_who_is_found_comes_with_others_that_are_near():
     ],
 )
 def test_who_is_not_found_is_told_with_names_that_are_near(word, near):
-    assert packaged().meant_by(word) is None
+    assert subject_library().meant_by(word) is None
     with pytest.raises(InputError, match=rf"{word}.* Spelled alike: .*{near}"):
-        packaged().find(word)
+        subject_library().find(word)
 
 
 def test_words_like_nothing_are_told_with_where_to_look():
     for word in ("xqzw", "", "!"):
         with pytest.raises(InputError, match="swiftpie library"):
-            packaged().find(word)
+            subject_library().find(word)
 
 
 def test_a_query_finds_the_meant_first_and_then_what_is_near():
-    assert packaged().matching("kitten") == ("cat", "cat face")
-    assert packaged().matching("car")[:2] == ("automobile", "police car")
-    assert packaged().matching("rhino") == ("rhinoceros",)
-    assert packaged().matching("") == packaged().names()
-    assert packaged().matching("xqzw") == packaged().matching("!") == ()
+    assert subject_library().matching("kitten") == ("cat", "cat face")
+    assert subject_library().matching("car")[:2] == ("automobile", "police car")
+    assert subject_library().matching("rhino") == ("rhinoceros",)
+    assert subject_library().matching("") == subject_library().names()
+    assert subject_library().matching("xqzw") == subject_library().matching("!") == ()
 
 
 def test_every_subject_has_a_picture_with_transparency():
-    library = packaged()
+    library = subject_library()
     with zipfile.ZipFile(ASSETS / PACK) as pack:
         assert {f"{one.code}.webp" for one in library.entries} < {*pack.namelist()}
     shown = library.image("cat")

@@ -222,7 +222,7 @@ class Library:
 
 
 @cache
-def packaged() -> Library:
+def subject_library() -> Library:
     """Return the library that the package holds."""
     with zipfile.ZipFile(ASSETS / PACK) as pack:
         rows = json.loads(pack.read(INDEX))
@@ -233,7 +233,7 @@ def packaged() -> Library:
 
 def scenes() -> Places:
     """Return the places that the package holds, by the words of the embedded model for them."""
-    packaged_places: Places = import_module("swiftpie.mini.scenes").packaged()
+    packaged_places: Places = import_module("swiftpie.mini.scenes").scene_library()
     return packaged_places
 
 
@@ -245,8 +245,8 @@ def named_by(text: str) -> Named | None:
     """
     if not NAME.fullmatch(text):
         return None
-    found = packaged().meant_by(text)
-    if found is None and (near := packaged().near(text)):
+    found = subject_library().meant_by(text)
+    if found is None and (near := subject_library().near(text)):
         raise UnknownSubjectError(
             f"There is no file {text!r}, and the library has no subject of that name. Spelled "
             f"alike: {', '.join(near)}.",

@@ -14,7 +14,7 @@ from torch import Tensor
 from swiftpie.geometry.layout import Layout
 from swiftpie.masks import grow
 from swiftpie.mini.looks import COLOURS, MATERIALS
-from swiftpie.mini.scenes import RENDITIONS
+from swiftpie.mini.words import RENDITIONS
 from swiftpie_world.air import Setting
 from swiftpie_world.captions import (
     ACCESSORY_PHRASES,

@@ -6,7 +6,7 @@ import pytest
 
 from swiftpie.batch.jobs import MAX_ID_BYTES, Model
 from swiftpie.batch.rows import DRAWING_FIELDS, EDIT_FIELDS
-from swiftpie.library import packaged
+from swiftpie.library import subject_library
 from swiftpie.pipelines.request import FacePicture, Pictures
 from swiftpie.pipelines.settings import EditMode, EditSettings, Scales
 
@@ -98,7 +98,7 @@ def test_an_edit_may_name_the_subject_that_it_changes(collected, folder):
         Pictures((front,), (None,)),
         Pictures((front,), (folder / "mask.png",)),
         Pictures((front, side), (None, None), ("auto", "auto")),
-        packaged().find("kitten"),
+        subject_library().find("kitten"),
     ]
     files = only(collected({**EDIT, "where": "cat/front.webp:mask.png"})).files
     assert {*files} == {"dog.webp", "cat/front.webp", "mask.png"}

@@ -7,7 +7,7 @@ import pytest
 
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.writing import read_metadata
-from swiftpie.library import CREDIT, packaged
+from swiftpie.library import CREDIT, subject_library
 
 PROMPT = "a kitten on a beach"
 ROUNDING = 2  # of 255, between PyTorch and what draws without it
@@ -73,7 +73,7 @@ def test_what_cannot_be_drawn_is_told_before_anything_is_loaded(call, tmp_path, 
 
 def test_the_library_is_listed_and_searched(call):
     everyone = call("library")
-    assert everyone.stdout.splitlines() == list(packaged().names())
+    assert everyone.stdout.splitlines() == list(subject_library().names())
     assert CREDIT in everyone.stderr
     found = json.loads(call("library", "kitten", "--json").stdout)
     assert [one["name"] for one in found] == ["cat", "cat face"]

@@ -13,7 +13,7 @@ from swiftpie.diffusers.personalize import SwiftPiePipeline
 from swiftpie.guidance import ClassifierFree
 from swiftpie.guidance.dcg import Decoupled
 from swiftpie.imageio.images import to_tensor
-from swiftpie.mini.scenes import packaged
+from swiftpie.mini.scenes import scene_library
 from swiftpie.pipelines.settings import IdentityGuidance, steering_of
 from tests.pipelines.tiny_editor import tiny_editor
 
@@ -52,7 +52,7 @@ def test_the_picture_is_the_one_of_a_session(pipe, identity, sprite, expected):
         {"box": (0.1, 0.2, 0.7, 0.9)},
         {"mask": MaskSource.INLINE},
         {"scene": "words"},
-        {"scene": packaged().image("forest")},
+        {"scene": scene_library().image("forest")},
     ],
 )
 def test_place_and_region_are_those_of_a_session(pipe, session, identity, options):

@@ -15,7 +15,7 @@ from swiftpie.backbones.presets import WeightsKind, trailing
 from swiftpie.diffusers.edit import SwiftEditPipeline
 from swiftpie.diffusers.modules import ADAPTER
 from swiftpie.diffusers.personalize import SwiftPiePipeline
-from swiftpie.mini.scenes import packaged
+from swiftpie.mini.scenes import scene_library
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.settings import EditSettings, Scales
 from tests.backbones import tiny_models, tiny_sana
@@ -283,7 +283,7 @@ def test_a_whole_picture_is_seen_as_by_diffusers(place, opened, size):
     ours = opened("sd21", "public")
     call = {"height": 64, "width": 64, "latents": draw_noise([3], (4, 8, 8))}
     call |= {"num_inference_steps": 1, "guidance_scale": 0.0, "output_type": "latent"}
-    shown = packaged().image("campsite").resize(size)
+    shown = scene_library().image("campsite").resize(size)
     scales = Scales(identity_scale=1.0, detail_scale=0.0)
     drawn = ours(PROMPT, ip_adapter_image=shown, cutout="none", scales=scales, **call).images
     expected = theirs(PROMPT, ip_adapter_image=shown, **call).images

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from swiftpie import CapabilityError, EditRequest, InputError, Subject
-from swiftpie.library import packaged
+from swiftpie.library import subject_library
 from tests.parity.edit import photograph
 
 BEACH, SNOW = "a kitten on a beach", "a robot in the snow"
@@ -19,7 +19,7 @@ def pixels(result):
 
 @pytest.fixture(scope="module")
 def cat(session):
-    return session.encode_identity(packaged().image("cat"))
+    return session.encode_identity(subject_library().image("cat"))
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from swiftpie.imageio.decoding import load_image
-from swiftpie.library import packaged
+from swiftpie.library import subject_library
 from swiftpie_lab.data.collages import Collection
 
 
@@ -29,6 +29,6 @@ def collection_of(folder: Path) -> Collection:
     """Return clouds as photographs, and sprites of the library as what stands in them."""
     places = write_pictures(folder / "photos", "RGB", count=6)
     photos = [load_image(path) for path in sorted(places.iterdir())]
-    names = packaged().names()
-    sprites = [packaged().image(name).convert("RGBA") for name in names[:: len(names) // 20]]
+    names = subject_library().names()
+    sprites = [subject_library().image(name).convert("RGBA") for name in names[:: len(names) // 20]]
     return Collection(photos, sprites, sprites)

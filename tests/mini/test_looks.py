@@ -3,9 +3,8 @@ import colorsys
 import pytest
 import torch
 
-from swiftpie.mini.look_words import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
 from swiftpie.mini.looks import COLOURS, MATERIALS, recolour, remake
-from swiftpie.mini.scenes import texture_in
+from swiftpie.mini.words import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS, texture_in
 from swiftpie_world.frames import pose_subjects
 
 CHROMATIC = [name for name in COLOURS if name not in {"black", "white", "grey"}]

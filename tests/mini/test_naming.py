@@ -13,8 +13,8 @@ from swiftpie.mini.naming import (
     new_subjects,
     read_prompt,
 )
-from swiftpie.mini.scenes import TIMES
 from swiftpie.mini.vocabulary import vocabulary_of
+from swiftpie.mini.words import TIMES
 
 TAUGHT = vocabulary_of(PRESETS.get("mini"))
 

@@ -8,7 +8,8 @@ from PIL import Image
 from swiftpie.mini import relight
 from swiftpie.mini.changes import apply_maps, local_affine_maps, meant_change, without_lamps
 from swiftpie.mini.relight import NOISE_SHAPE, add_weather
-from swiftpie.mini.scenes import PLAIN, packaged, read_setting
+from swiftpie.mini.scenes import scene_library
+from swiftpie.mini.words import PLAIN, read_setting
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.request import EditRequest
 from tests.parity.edit import photograph
@@ -91,7 +92,7 @@ def test_bands_of_rows_make_no_difference(noise, monkeypatch):
 
 def test_details_stay_where_they_are(noise):
     """What is relit keeps its edges: they are those of the photograph at its own size."""
-    photo = packaged().image("castle")
+    photo = scene_library().image("castle")
     dusk = relight.relight(photo, read_setting("at sunset"), noise=noise, place="castle")
     edges = [np.abs(np.diff(values(image).mean(axis=2), axis=1)).ravel() for image in (photo, dusk)]
     assert np.corrcoef(*edges)[0, 1] > 0.8
@@ -99,9 +100,9 @@ def test_details_stay_where_they_are(noise):
 
 @pytest.mark.parametrize(("season", "gain"), [("winter", 0.6), ("autumn", 0.8)])
 def test_leaves_and_grass_come_back_without_haze(noise, season, gain):
-    meadow, covering = packaged().image("campsite"), read_setting(f"in {season}")
+    meadow, covering = scene_library().image("campsite"), read_setting(f"in {season}")
     covered = relight.relight(meadow, covering, noise=noise, place="campsite")
-    shown = relight.relight_between(covered, covering, PLAIN, noise=noise, place="campsite")
+    shown = relight.relight(covered, PLAIN, before=covering, noise=noise, place="campsite")
     was, now = (np.abs(values(one) - values(meadow)).mean() for one in (covered, shown))
     assert now < gain * was
     edges = [np.abs(np.diff(values(image).mean(axis=2), axis=1)) for image in (covered, shown)]
@@ -109,12 +110,12 @@ def test_leaves_and_grass_come_back_without_haze(noise, season, gain):
 
 
 def test_a_season_goes_before_the_light_changes_and_leaves_walls(noise):
-    meadow, winter = packaged().image("meadow").convert("RGB"), read_setting("in winter")
+    meadow, winter = scene_library().image("meadow").convert("RGB"), read_setting("in winter")
     meadow.paste((20, 110, 120), (0, 0, meadow.width // 3, meadow.height))
     told = {"noise": noise, "place": "meadow"}
-    at_once = relight.relight_between(meadow, winter, NIGHT, **told)
-    bare = relight.relight_between(meadow, winter, PLAIN, **told)
-    assert at_once.tobytes() == relight.relight_between(bare, PLAIN, NIGHT, **told).tobytes()
+    at_once = relight.relight(meadow, NIGHT, before=winter, **told)
+    bare = relight.relight(meadow, PLAIN, before=winter, **told)
+    assert at_once.tobytes() == relight.relight(bare, NIGHT, **told).tobytes()
     assert np.array_equal(
         values(bare)[:, : meadow.width // 4], values(meadow)[:, : meadow.width // 4]
     )
@@ -130,7 +131,7 @@ def test_what_a_picture_is_taken_to_show_changes_nothing(session, caplog):
 
 
 def test_an_edit_of_the_setting_alone_relights(session):
-    photo = packaged().image("meadow")
+    photo = scene_library().image("meadow")
     first, again, other = (
         session.edit(photo, "at night in falling snow", seed=seed) for seed in (1, 1, 2)
     )

@@ -3,7 +3,7 @@ import torch
 from torch.nn import functional as F
 
 from swiftpie.mini.renditions import ARTS, render_as, render_picture
-from swiftpie.mini.scenes import RENDITIONS
+from swiftpie.mini.words import RENDITIONS
 from swiftpie_world.fields import read_fields
 from swiftpie_world.sampler import World
 

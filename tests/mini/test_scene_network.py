@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from swiftpie.mini.scene_network import SceneCondition, SceneNetwork, packaged
+from swiftpie.mini.scene_network import SceneCondition, SceneNetwork, scene_relighter
 from swiftpie.noise import draw_noise
 
 
@@ -44,9 +44,9 @@ def test_a_new_network_nearly_repeats_its_reference(network):
 
 
 def test_the_packaged_network_numbers_places_as_the_library_does():
-    from swiftpie.mini.scenes import packaged as packaged_scenes
+    from swiftpie.mini.scenes import scene_library
 
-    relighter = packaged()
-    assert relighter.network.config["num_places"] == packaged_scenes().number(None)
+    relighter = scene_relighter()
+    assert relighter.network.config["num_places"] == scene_library().number(None)
     assert not any(parameter.requires_grad for parameter in relighter.parameters())
     assert relighter.autoencoder.encode(torch.zeros(1, 3, 64, 64)).shape == (1, 32, 8, 8)

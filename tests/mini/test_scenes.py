@@ -11,24 +11,26 @@ from swiftpie.mini.scenes import (
     BACKDROPS,
     PHOTOGRAPH_PX,
     PLACES,
+    change_of,
+    plainly,
+    scene_library,
+    uncovers,
+)
+from swiftpie.mini.words import (
     PLAIN,
     SEASONS,
     TIMES,
     WEATHERS,
     WORN,
     SceneSetting,
-    change_of,
-    packaged,
-    plainly,
     read_setting,
     rendition_in,
-    uncovers,
     worn_in,
 )
 from swiftpie.pipelines.request import read_scene
 
 FREE = re.compile(r"public domain|CC0-1\.0|CC-BY(-SA)?-[34]\.0")
-PHOTOGRAPHED = [name for name in packaged().names() if packaged().is_photographed(name)]
+PHOTOGRAPHED = [name for name in scene_library().names() if scene_library().is_photographed(name)]
 
 
 def setting(time="day", weather="clear", season="summer"):
@@ -109,7 +111,7 @@ def test_autumn_and_winter_hide_the_ground(before, after, expected):
 
 
 def test_every_drawn_place_has_four_pictures_of_512_px():
-    scenes = packaged()
+    scenes = scene_library()
     assert len(scenes) >= 49
     for name in {*scenes.names()} - {*PHOTOGRAPHED}:
         assert scenes.count(name) >= 4
@@ -140,7 +142,7 @@ def test_every_drawn_place_has_four_pictures_of_512_px():
     ],
 )
 def test_a_prompt_names_a_place(prompt, name):
-    assert packaged().place_in(prompt) == name
+    assert scene_library().place_in(prompt) == name
 
 
 @pytest.mark.parametrize(
@@ -182,14 +184,14 @@ def test_every_word_for_what_is_worn_is_found():
     ],
 )
 def test_a_prompt_without_a_place_gets_a_usual_one(prompt, shown):
-    assert packaged().with_place(prompt) == shown
-    places = {packaged().place_for(prompt, number / 100) for number in range(100)}
-    assert packaged().place_in(shown) in places
+    assert scene_library().with_place(prompt) == shown
+    places = {scene_library().place_for(prompt, number / 100) for number in range(100)}
+    assert scene_library().place_in(shown) in places
     assert len(places) == (len(BACKDROPS) if "background" in shown else 1)
 
 
 def test_words_that_no_caption_has_give_way_to_some_that_they_have():
-    known = packaged().in_known_words
+    known = scene_library().in_known_words
     assert known("a frog in a small pond at night") == "a frog by a lake at night"
     assert known("a cat in a Cinema") == "a cat in a living room"
     assert known("A cat in a small quiet village") == "A cat in a small quiet village"
@@ -207,13 +209,13 @@ def test_a_scene_is_a_name_or_a_picture(tmp_path):
 
 
 def test_photographs_are_many_and_small():
-    assert sum(map(packaged().count, PHOTOGRAPHED)) >= 40
+    assert sum(map(scene_library().count, PHOTOGRAPHED)) >= 40
     assert (ASSETS / PLACES).stat().st_size < 6 * 2**20
 
 
 @pytest.mark.parametrize("name", PHOTOGRAPHED)
 def test_each_photograph_is_credited_and_outlines_its_ground(name):
-    known = packaged()
+    known = scene_library()
     assert len(known.credits_of(name)) == known.count(name)
     for number, credit in enumerate(known.credits_of(name)):
         assert {"author", "title", "source", "licence"} == {*filter(credit.get, credit)}
@@ -230,11 +232,11 @@ def test_each_photograph_is_credited_and_outlines_its_ground(name):
 
 @pytest.mark.parametrize("name", PHOTOGRAPHED)
 def test_the_name_and_the_phrases_of_a_photographed_place_find_it(name):
-    assert packaged().find(name) == name
-    assert packaged().place_in(f"a dog {packaged().phrase(name)}, at sunset") == name
+    assert scene_library().find(name) == name
+    assert scene_library().place_in(f"a dog {scene_library().phrase(name)}, at sunset") == name
 
 
 def test_photographs_are_not_mirrored():
-    known = packaged()
+    known = scene_library()
     dealt = {known.dealt("park", share / 20, PHOTOGRAPH_PX).tobytes() for share in range(21)}
     assert len(dealt) == known.count("park")

@@ -4,13 +4,13 @@ from itertools import product
 
 import pytest
 
-from swiftpie.mini.scenes import packaged
-from swiftpie.mini.standing import LEAST, MOST, SMALL_M, heights, heights_in, stand
+from swiftpie.mini.placing import LEAST, MOST, SMALL_M, heights, heights_in, stand
+from swiftpie.mini.scenes import scene_library
 
 GROUNDS = [
     (name, ground)
-    for name, share in product(packaged().names(), (0.1, 0.5, 0.9))
-    if (ground := packaged().ground(name, share)) is not None
+    for name, share in product(scene_library().names(), (0.1, 0.5, 0.9))
+    if (ground := scene_library().ground(name, share)) is not None
 ]
 SLACK = 1e-6
 
@@ -48,7 +48,7 @@ def test_a_subject_has_its_usual_height_where_the_picture_has_room():
 
 
 def test_small_things_get_a_near_place_where_the_prompt_names_none():
-    known = packaged()
+    known = scene_library()
     near = known.place_for("a mug at sunset", 0.5, is_small=True)
     assert known.ground(near, 0.5).is_near
     assert not known.ground(known.place_for("a dog at sunset", 0.5), 0.5).is_near

@@ -12,14 +12,14 @@ import swiftpie
 from swiftpie.errors import ConfigError, InputError, NoSubject
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import to_pil
-from swiftpie.library import packaged as packaged_library
+from swiftpie.library import subject_library
 from swiftpie.masks import box_mask, iou
 from swiftpie.models.cutout import (
     Search,
     cut_out,
+    cutout_network,
     find,
     find_with,
-    packaged,
     parse_search,
     search_at,
     subject_mask,
@@ -52,8 +52,8 @@ def test_every_pixel_sees_the_whole_picture():
 
 
 def test_the_packaged_network_is_small_and_frozen():
-    network = packaged()
-    assert packaged() is network
+    network = cutout_network()
+    assert cutout_network() is network
     assert sum(weights.numel() for weights in network.parameters()) <= MAX_BYTES
     assert not any(weights.requires_grad for weights in network.parameters())
     assert not network.training
@@ -166,7 +166,7 @@ def test_an_empty_picture_has_no_subject(size, colour):
 
 
 def test_what_lies_along_three_borders_needs_a_hint():
-    bear = packaged_library().image("bear").convert("RGBA").resize((420, 420))
+    bear = subject_library().image("bear").convert("RGBA").resize((420, 420))
     image = Image.new("RGB", (300, 300), (120, 150, 110))
     image.paste(bear, (-60, 40), bear)
     with pytest.raises(NoSubject, match=r"three of its borders.*a box around it"):
@@ -189,7 +189,7 @@ def test_transparency_wins_over_colours():
 def test_confidence_tells_bad_cutouts_from_good_ones(collages):
     drawn = [collages(seed=seed).tensors() for seed in (777, 778)]
     pixels, masks = (torch.cat(parts) for parts in zip(*drawn, strict=True))
-    found = [find_with(packaged(), photo) for photo in to_pil(pixels)]
+    found = [find_with(cutout_network(), photo) for photo in to_pil(pixels)]
     sure = torch.tensor([one.how.confidence for one in found])
     truth = mask_at_full_size(masks)
     is_good = iou(torch.cat([one.mask for one in found]), truth) > 0.85
@@ -332,7 +332,7 @@ def test_ways_that_cannot_be_are_refused(text, message):
 )
 def test_hints_fit_pictures_of_any_size(size, hint):
     search = parse_search(hint)
-    mask, how = find_with(packaged(), Image.new("RGB", size, "white"), search)
+    mask, how = find_with(cutout_network(), Image.new("RGB", size, "white"), search)
     assert mask.shape == (1, 1, size[1], size[0])
     assert 0 <= mask.min() <= mask.max() <= 1
     assert 0 <= how.confidence <= 1

@@ -9,7 +9,7 @@ from PIL import Image
 from swiftpie import EditRequest, InputError
 from swiftpie.errors import NoSubject
 from swiftpie.imageio.images import plane
-from swiftpie.library import packaged
+from swiftpie.library import subject_library
 from swiftpie.masks import iou
 from swiftpie.mini import scenes
 from swiftpie.pipelines.finding import LEAST_ALIKE, find_identity
@@ -26,9 +26,9 @@ def names():
 @pytest.fixture(scope="module")
 def together(names):
     """Two subjects of the library in a scene, and where each is."""
-    picture, masks = scenes.packaged().image("beach").resize((SIDE, SIDE)), []
+    picture, masks = scenes.scene_library().image("beach").resize((SIDE, SIDE)), []
     for name, left in zip(names, (16, 144), strict=True):
-        sprite = packaged().image(name).resize((100, 100), Image.Resampling.LANCZOS)
+        sprite = subject_library().image(name).resize((100, 100), Image.Resampling.LANCZOS)
         sprite = sprite.rotate(15, Image.Resampling.BICUBIC)
         picture.paste(sprite, (left, 130), sprite)
         mask = Image.new("L", picture.size)

@@ -11,7 +11,7 @@ from swiftpie import InputError
 from swiftpie.errors import NoSubject
 from swiftpie.imageio.images import extent_of
 from swiftpie.masks import grow
-from swiftpie.models.cutout import Search, cut_out, find_with, packaged
+from swiftpie.models.cutout import Search, cut_out, cutout_network, find_with
 from swiftpie.pipelines.filling import FINEST_PX
 from swiftpie.pipelines.removal import (
     LEAST_THERE,
@@ -108,7 +108,7 @@ def test_what_a_closer_look_finds_goes_too(photo):
     whole = cut_out(photo, click).mask > LEAST_THERE
     left, top, right, bottom = extent_of(whole)
     box = ((left - 7) / 320, (top - 9) / 240, (right + 7) / 320, (bottom + 9) / 240)
-    closer = find_with(packaged(), photo, replace(click, box=box)).mask > LEAST_THERE
+    closer = find_with(cutout_network(), photo, replace(click, box=box)).mask > LEAST_THERE
     gone = removal_mask(photo, click) > 0
     assert gone[closer].all()
     assert gone[whole].all()

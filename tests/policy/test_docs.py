@@ -24,7 +24,7 @@ from swiftpie.backbones.presets import PRESETS
 from swiftpie.cli.main import app
 from swiftpie.engine.transforms import TRANSFORMS
 from swiftpie.imageio.decoding import load_image
-from swiftpie.mini.scenes import packaged as packaged_scenes
+from swiftpie.mini.scenes import scene_library
 from swiftpie.pipelines.settings import EditMode, Scales
 from swiftpie_lab.cli.train import _configure, _recipes, parse_duration
 from tests.policy.project import ROOT, shown
@@ -336,7 +336,7 @@ def test_the_embedded_model_knows_the_words_of_prompts_on_pages(session):
             if words[:2] == ["swiftpie", "personalize"] and "--preset" not in words:
                 prompt = parse(words).params["prompt"]
                 if not prompt.startswith("@"):  # it names a file
-                    strange += known.unknown_in(packaged_scenes().in_known_words(prompt))
+                    strange += known.unknown_in(scene_library().in_known_words(prompt))
     assert strange == []
 
 
@@ -350,4 +350,4 @@ def test_the_page_about_scenes_names_every_place():
     rows = rows_of(DOCS / "scenes.md", "## Places")[2:]
     named = {name.strip() for row in rows[:-1] for name in row[1].split(",")}
     colours = rows[-1][1].removesuffix(" backdrop").replace(" or ", ", ").split(", ")
-    assert named | {f"{colour} backdrop" for colour in colours} == {*packaged_scenes().names()}
+    assert named | {f"{colour} backdrop" for colour in colours} == {*scene_library().names()}

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from swiftpie.imageio.writing import read_metadata
-from swiftpie.library import CREDIT, packaged
+from swiftpie.library import CREDIT, subject_library
 from swiftpie.mini.scenes import OWN_PICTURE
 from tests.server.conftest import form, to_png
 
@@ -68,7 +68,7 @@ def test_an_unknown_name_is_refused_with_similar_ones(server):
 
 def test_the_library_is_listed_and_searched(server):
     whole = server.ask("GET", "/v1/library").json
-    assert whole["total"] == len(whole["data"]) == len(packaged())
+    assert whole["total"] == len(whole["data"]) == len(subject_library())
     assert whole["credit"] == CREDIT
     few = server.ask("GET", "/v1/library?query=kitten&limit=1").json
     (cat,) = few["data"]
@@ -77,7 +77,7 @@ def test_the_library_is_listed_and_searched(server):
     assert "kitten" in cat["words"]
     answer = server.ask("GET", cat["picture"])
     assert answer.headers["content-type"] == "image/webp"
-    assert answer.content == packaged().picture("cat")
+    assert answer.content == subject_library().picture("cat")
     shoe = quote("man's shoe")
     assert server.ask("GET", f"/v1/library/{shoe}/picture").status == 200
 

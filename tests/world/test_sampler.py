@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from swiftpie import ConfigError
-from swiftpie.mini.look_words import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
-from swiftpie.mini.scenes import RENDITIONS
+from swiftpie.mini.words import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS, RENDITIONS
 from swiftpie_world.accessories import ACCESSORIES
 from swiftpie_world.captions import (
     ACCESSORY_PHRASES,

@@ -27,7 +27,7 @@ def test_the_places_of_the_world_keep_their_numbers():
 
 
 def test_the_library_holds_the_places_of_the_network_and_those_of_photographs():
-    packaged = scenes.packaged()
+    packaged = scenes.scene_library()
     drawn = {place.name for _, place in packed_places()}
     photographed = {name for name in packaged.names() if packaged.is_photographed(name)}
     assert {*packaged.names()} == drawn | photographed
@@ -39,9 +39,9 @@ def test_the_library_holds_the_places_of_the_network_and_those_of_photographs():
 @pytest.mark.parametrize("index", [number for number, _ in packed_places()], ids=name_of)
 def test_the_name_and_each_phrase_of_a_place_find_its_scene(index):
     place = SCENE_PLACES[index]
-    assert scenes.packaged().find(place.name) == place.name
+    assert scenes.scene_library().find(place.name) == place.name
     for phrase in place.phrases:
-        assert scenes.packaged().place_in(f"a dog {phrase}, at sunset") == place.name
+        assert scenes.scene_library().place_in(f"a dog {phrase}, at sunset") == place.name
         if index >= len(PLACES):
             assert scenes.read_setting(f"a dog {phrase}") == scenes.PLAIN
 
@@ -50,14 +50,14 @@ def test_places_of_the_library_are_as_sharp_as_if_drawn_at_their_size():
     drawn = [
         number
         for number, place in enumerate(PLACES)
-        if "backdrop" not in place.name and not scenes.packaged().is_photographed(place.name)
+        if "backdrop" not in place.name and not scenes.scene_library().is_photographed(place.name)
     ]
     chosen = drawn[::4]
     noise = torch.randn(len(chosen), 32, 32, 32, generator=torch.Generator().manual_seed(1))
     fields = read_fields(noise, size_px=256)
     drawn = draw_places(fields, [Setting(number) for number in chosen], shows_sun=False).pixels
     dealt = [
-        scenes.packaged().dealt(name_of(number), share, (256, 256))
+        scenes.scene_library().dealt(name_of(number), share, (256, 256))
         for number in chosen
         for share in (0.1, 0.6)
     ]

@@ -28,7 +28,7 @@ def test_settings_and_places_have_the_same_numbers():
     assert tuple(scenes.TIMES) == tuple(TIMES)
     assert tuple(scenes.WEATHERS) == tuple(WEATHERS)
     assert tuple(scenes.SEASONS) == tuple(SEASONS)
-    packaged = scenes.packaged()
+    packaged = scenes.scene_library()
     assert packaged.number(None) == len(PLACES)
     assert [packaged.number(place.name) for place in PLACES] == list(range(len(PLACES)))
 
@@ -36,4 +36,4 @@ def test_settings_and_places_have_the_same_numbers():
 @pytest.mark.parametrize("index", range(len(PLACES)))
 def test_a_caption_of_a_place_names_its_scene(index):
     for phrase in PLACES[index].phrases:
-        assert scenes.packaged().place_in(f"a dog {phrase}") == PLACES[index].name
+        assert scenes.scene_library().place_in(f"a dog {phrase}") == PLACES[index].name

@@ -168,10 +168,10 @@ def page(
     from swiftpie.backbones.downloads import as_size
     from swiftpie.imageio.atomic import atomic_folder
 
-    runtimes, site = (import_module(f"swiftpie.mini.page.{name}") for name in ("runtime", "site"))
+    site = import_module("swiftpie.mini.page.site")
     _refuse_existing(out)
     check_installed("onnx", "onnxruntime", extra="export", use="A page")
-    files = runtimes.read_runtime(runtime)
+    files = site.read_runtime(runtime)
     console.say("preparing the graphs of mini, about 20 s")
     with atomic_folder(out) as new:
         size = site.write_page(new, files)

@@ -18,7 +18,7 @@ from swiftpie.errors import SwiftPieError, UnknownSubjectError, did_you_mean
 from swiftpie.faces import FaceEncoder
 from swiftpie.faces.choose import face_region
 from swiftpie.imageio.decoding import load_image
-from swiftpie.library import Library, Named, log_named, packaged
+from swiftpie.library import Library, Named, log_named, subject_library
 from swiftpie.masks import Box, load_mask
 from swiftpie.models.cutout import Point, Search
 from swiftpie.noise import seeds_from
@@ -190,7 +190,7 @@ class Session:
     @property
     def library(self) -> Library:
         """The subjects that the package holds, by name."""
-        return packaged()
+        return subject_library()
 
     def named(self, word: str) -> Identity:
         """Return the identity of the library's subject that a name, synonym or plural means.

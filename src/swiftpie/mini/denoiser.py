@@ -40,6 +40,41 @@ POSE_GAIN = 2.0  # radians and shares are small numbers beside the codes
 FRAME_REACH = 1.6  # reference coordinates further out than this are all the same: far away
 
 
+@torch.no_grad()
+def align(
+    autoencoder: Autoencoder,
+    frames: Sequence[Tensor],
+    *,
+    layouts: Sequence[Layout],
+    present: Tensor,
+    cells: tuple[int, int],
+) -> Tensor:
+    """Return latents and exact shapes of the subjects in place, (B, S, C + 64, h, w).
+
+    Pixels are warped and then encoded, because shifts within a latent cell are not linear in the
+    latents. All subjects are encoded as one picture, because two in one cell are not a sum of
+    latents. The shape keeps every pixel that is seen of a subject. A pose turns a subject by the
+    relief of its own mask. Arguments are those of `Denoiser.place_subjects`.
+    """
+    size = (cells[0] * CELL_PX, cells[1] * CELL_PX)
+    picture, shapes = frames[0].new_zeros(()), list[Tensor]()  # premultiplied
+    for frame, layout, is_there in zip(frames, layouts, present.unbind(1), strict=True):
+        turned = frame
+        if bool(layout.pose.any()):
+            with torch.autocast(frame.device.type, enabled=False):
+                turned = turn(frame.float(), height(frame[:, 3:]), layout.pose).frame
+        placed = warp(turned, to_affine(layout), size) * is_there.view(-1, 1, 1, 1)
+        seen = placed * (1 - picture[:, 3:]) if shapes else placed
+        picture = picture + seen
+        shapes.append(seen[:, 3:])
+    latents = autoencoder.encode(picture[:, :3])
+    aligned = [
+        torch.cat([latents * (F.max_pool2d(one, CELL_PX) > 0), F.pixel_unshuffle(one, CELL_PX)], 1)
+        for one in shapes
+    ]
+    return torch.stack(aligned, dim=1)
+
+
 class TinyDenoiser(ModelMixin, ConfigMixin):
     """One-step denoiser of 128 px pictures; predicts clean latents and the subject's mask.
 
@@ -141,17 +176,7 @@ class TinyDenoiser(ModelMixin, ConfigMixin):
         self(latents, 0, text, condition, notes)
         return {name: notes[name] for name in self.installation.detail}
 
-    def place_subjects(
-        self,
-        autoencoder: Autoencoder,
-        frames: Sequence[Tensor],
-        *,
-        layouts: Sequence[Layout],
-        present: Tensor,
-        cells: tuple[int, int],
-    ) -> Tensor:
-        """Return latents and shapes of the subjects in place; see `Denoiser`."""
-        return align(autoencoder, frames, layouts=layouts, present=present, cells=cells)
+    place_subjects = staticmethod(align)
 
     def _places(self, condition: SubjectCondition) -> Tensor:
         """Return position codes in the picture and in the reference frame, (B, 41, h, w)."""
@@ -263,38 +288,3 @@ def smoothed(noise: Tensor) -> Tensor:
     by_column = coupled.mean(2, keepdim=True).expand_as(coupled) * coupled.shape[2] ** 0.5
     by_row = coupled.mean(3, keepdim=True).expand_as(coupled) * coupled.shape[3] ** 0.5
     return torch.cat([*boxes, by_column, by_row], dim=1)
-
-
-@torch.no_grad()
-def align(
-    autoencoder: Autoencoder,
-    frames: Sequence[Tensor],
-    *,
-    layouts: Sequence[Layout],
-    present: Tensor,
-    cells: tuple[int, int],
-) -> Tensor:
-    """Return latents and exact shapes of the subjects in place, (B, S, C + 64, h, w).
-
-    Pixels are warped and then encoded, because shifts within a latent cell are not linear in the
-    latents. All subjects are encoded as one picture, because two in one cell are not a sum of
-    latents. The shape keeps every pixel that is seen of a subject. A pose turns a subject by the
-    relief of its own mask. Arguments are those of `Denoiser.place_subjects`.
-    """
-    size = (cells[0] * CELL_PX, cells[1] * CELL_PX)
-    picture, shapes = frames[0].new_zeros(()), list[Tensor]()  # premultiplied
-    for frame, layout, is_there in zip(frames, layouts, present.unbind(1), strict=True):
-        turned = frame
-        if bool(layout.pose.any()):
-            with torch.autocast(frame.device.type, enabled=False):
-                turned = turn(frame.float(), height(frame[:, 3:]), layout.pose).frame
-        placed = warp(turned, to_affine(layout), size) * is_there.view(-1, 1, 1, 1)
-        seen = placed * (1 - picture[:, 3:]) if shapes else placed
-        picture = picture + seen
-        shapes.append(seen[:, 3:])
-    latents = autoencoder.encode(picture[:, :3])
-    aligned = [
-        torch.cat([latents * (F.max_pool2d(one, CELL_PX) > 0), F.pixel_unshuffle(one, CELL_PX)], 1)
-        for one in shapes
-    ]
-    return torch.stack(aligned, dim=1)

@@ -5,13 +5,22 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
-from swiftpie.mini.compounds import Compound, compound_in
-from swiftpie.mini.look_words import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
+from swiftpie.library import subject_library
 from swiftpie.mini.naming import Mention, mentions
-from swiftpie.mini.scenes import FILLERS, PLAIN, SceneWords, read_scene_words, worn_in
+from swiftpie.mini.scenes import SceneWords, read_scene_words
 from swiftpie.mini.vocabulary import Vocabulary
+from swiftpie.mini.words import (
+    COLOUR_WORDS,
+    FILLERS,
+    LOOK_WORDS,
+    MATERIAL_PHRASES,
+    MATERIAL_WORDS,
+    PLAIN,
+    worn_in,
+)
 
 NOBODY = frozenset(("nothing", "nobody", "empty", "none", "no-one"))
 LINKS = frozenset(("another", "beside", "next"))  # between two subjects
@@ -65,8 +74,7 @@ class EditReading:
     cast: Cast = Cast.STAYS
     look: Look | None = None  # that the subject takes on
     is_posed: bool = False  # whether its pose, view, size or side changes
-    newcomer: Mention | None = None  # who comes; None: a subject that is given, or nothing
-    compound: Compound | None = None  # for what the picture shows
+    newcomer: Mention | None = None  # that comes; None: a subject that is given, or nothing
 
     @property
     def changes_place(self) -> bool:
@@ -163,10 +171,7 @@ def read_edit(
         present = mentions(" ".join(before.others), vocabulary.words)
         reading = _compared(before, after, present, found)
     else:
-        adds = prompt.split()[:1] and prompt.split()[0].lower() in ADDS
-        compound = None if adds else compound_in(prompt)
-        after = read_scene_words(prompt if compound is None else compound.rest)
-        reading = _alone(after, vocabulary.words, compound)
+        reading = _alone(read_scene_words(_without_names(prompt)), vocabulary.words)
     if brings:
         reading = _bringing(reading)
     if reading is None or (before.rendition and before.rendition != after.rendition):
@@ -226,13 +231,18 @@ def _changed(
     return EditReading(before, after, look=look, is_posed=bool(poses))
 
 
-def _alone(
-    after: SceneWords, taught: Collection[str], compound: Compound | None
-) -> EditReading | None:
-    """Return the reading of a prompt without a description of what the picture shows.
+def _without_names(prompt: str) -> str:
+    """Return a prompt with the library's names for others of a look, as "golden retriever"."""
+    words = prompt.split()
+    for at, (look, noun) in enumerate(pairwise(words)):
+        named = subject_library().meant_by(f"{look} {noun}") if look.lower() in LOOK_WORDS else None
+        if named is not None and noun.lower() not in named.name.split():  # "orange heart"
+            words[at : at + 2] = ["", named.name]
+    return " ".join(words)
 
-    `compound` is the noun for that, if it has several words; `after` is without it.
-    """
+
+def _alone(after: SceneWords, taught: Collection[str]) -> EditReading | None:
+    """Return the reading of a prompt without a description of what the picture shows."""
     before, said = NOTHING_SAID, [*after.others]
     verb = said[0] if said else ""
     if verb in ADDS | REMOVES and (worn := worn_in(f"with {' '.join(said[1:])}")):
@@ -254,10 +264,9 @@ def _alone(
         is_plain = len(found) == 1 and not rest
         cast = Cast.IS_JOINED if verb in ADDS else Cast.IS_REPLACED
         return EditReading(before, after, cast, newcomer=found[0]) if is_plain else None
-    if len(found) + (compound is not None) > 1 or not SCENERY.isdisjoint(said):
+    if len(found) > 1 or not SCENERY.isdisjoint(said):
         return None
-    reading = _changed(before, after, rest, [])
-    return reading and replace(reading, compound=compound)
+    return _changed(before, after, rest, [])
 
 
 def _subjects_in(said: Sequence[str], taught: Collection[str]) -> tuple[list[Mention], list[str]]:

@@ -2,7 +2,8 @@
 
 import importlib.resources
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,9 @@ from swiftpie.mini.inversion import TinyInversion
 from swiftpie.mini.layout_predictor import LayoutPredictor
 from swiftpie.mini.placing import place
 from swiftpie.mini.techniques import TECHNIQUES, advice, read
-from swiftpie.mini.text import TaughtTower
+from swiftpie.mini.vocabulary import GENERIC, Vocabulary
 from swiftpie.models.autoencoder import PatchAutoencoder
-from swiftpie.models.text import Pooling
+from swiftpie.models.text import Pooling, TextTower
 from swiftpie.models.vision import ConvImageEncoder
 from swiftpie.pipelines.draw import Technique
 
@@ -47,6 +48,27 @@ NETWORKS: Mapping[str, Callable[[Path], nn.Module]] = {
     "layout_predictor": partial(built, LayoutPredictor),
 }
 """How each network is made from its folder."""
+
+
+TAUGHT = "taught"  # key of the vocabulary in the settings of packaged tokenizers
+
+
+@dataclass(frozen=True)
+class TaughtTower(TextTower):
+    """A tower whose tokenizer holds the words of its training captions."""
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary | None:
+        """The words of the training captions."""
+        return Vocabulary.stored(self.tokenizer.init_kwargs.get(TAUGHT))
+
+    def readable(self, prompt: str) -> str:
+        """Return a prompt in words that captions had."""
+        return prompt if self.vocabulary is None else self.vocabulary.as_taught(prompt)
+
+    def name_in(self, prompt: str, name: str) -> str:
+        """Return `name`, or the generic name that a readable prompt has for unknown ones."""
+        return name if name.lower() in prompt.lower() else GENERIC
 
 
 class Tiny(Family):

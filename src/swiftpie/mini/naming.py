@@ -10,21 +10,19 @@ from itertools import islice
 from typing import NamedTuple, NoReturn
 
 from swiftpie.errors import UnknownSubjectError, short_reason
-from swiftpie.library import Named, packaged
-from swiftpie.mini.look_words import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
-from swiftpie.mini.scenes import (
+from swiftpie.library import Named, subject_library
+from swiftpie.mini.scenes import SceneReading, read_scene_of, scene_library
+from swiftpie.mini.vocabulary import ARTICLES_AND_SIZES, TOKEN, Vocabulary, words_in
+from swiftpie.mini.words import (
     FILLERS,
+    LOOK_WORDS,
     PLAIN,
     RENDITIONS,
     SEASONS,
     TIMES,
     WEATHERS,
     WORN_NOUNS,
-    SceneReading,
-    read_scene_of,
 )
-from swiftpie.mini.scenes import packaged as packaged_scenes
-from swiftpie.mini.vocabulary import ARTICLES_AND_SIZES, TOKEN, Vocabulary, words_in
 from swiftpie.pipelines.request import MAX_SUBJECTS
 
 MAX_NAME_WORDS = 7
@@ -38,13 +36,6 @@ ENDS = ARTICLES | {  # of a name that stands before them
 LISTS = frozenset(("", ",", "and"))  # before a subject
 NUMBERS = {"two": 2, "three": 3, "four": 4}
 DIGITS = {str(number): word for word, number in NUMBERS.items()}
-LOOKS = frozenset(
-    word
-    for table in (COLOUR_WORDS, MATERIAL_WORDS, MATERIAL_PHRASES)
-    for phrases in table.values()
-    for phrase in phrases
-    for word in phrase.split()
-)
 NO_SUBJECT = frozenset(("nothing", "nobody", "empty"))
 NAMES = re.compile(r"\b[^\W\d_a-z]\w+(?: [^\W\d_a-z]\w+)+")  # as "Ada Lovelace"
 FOREIGN_SHARE = 0.5  # of unknown words, for a prompt in another language
@@ -145,7 +136,7 @@ class PromptReading(NamedTuple):
 
 def unknown_subjects_warning(unknown: Sequence[str]) -> str:
     """Return a warning of subjects that have neither a picture nor an entry in the library."""
-    library = packaged()
+    library = subject_library()
     near = {words: library.near(words) for words in unknown}
     listed = (
         repr(word) + (f" (spelled like {', '.join(names)})" if names else "")
@@ -196,7 +187,7 @@ def _refuse(prompt: str, unknown: Sequence[str], vocabulary: Vocabulary) -> NoRe
             f"No picture was given, and {given!r} names no subject.{english} A prompt begins with "
             "its subject, as in 'a cat on a beach'."
         )
-    near = () if english else packaged().near(unknown[0])
+    near = () if english else subject_library().near(unknown[0])
     similar = f" Spelled alike: {', '.join(near)}." if near else ""
     raise UnknownSubjectError(
         f"The library has no subject called {short_reason(unknown[0])!r}.{similar}{english}",
@@ -210,7 +201,7 @@ ENGLISH = "SwiftPie reads English."
 
 def is_foreign(prompt: str, vocabulary: Vocabulary) -> bool:
     """Whether hardly a word of a prompt is known, as of one in another language."""
-    words, library = words_in(NAMES.sub(" ", prompt)), packaged()
+    words, library = words_in(NAMES.sub(" ", prompt)), subject_library()
     known = vocabulary.words | vocabulary.words_of_names | ENDS | FILLERS
     strange = [word for word in words if word not in known and library.meant_by(word) is None]
     is_said = len(strange) > 1 or not "".join(strange).isascii()
@@ -234,7 +225,7 @@ def read_prompt(prompt: str, vocabulary: Vocabulary) -> PromptReading:
     left = [*scene.skipped, *loose]
     left += [word for mention in found for word in (*mention.before, *mention.after)]
     place = scene.words.place
-    own = packaged_scenes().nouns(place) if place else frozenset[str]()
+    own = scene_library().nouns(place) if place else frozenset[str]()
     lost = {word for word in left if word in scene.skipped or _is_lost(word, vocabulary)}
     lost = (lost - NO_SUBJECT - own).union(*(mention.apart for mention in found))
     words = dict.fromkeys(
@@ -254,7 +245,7 @@ def in_sentence(prompt: str, vocabulary: Vocabulary | None) -> str:
         nouns += [f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"] * mention.number
     parts = [RENDITIONS[words.rendition][0]] if words.rendition else []
     parts += [" and ".join(nouns), *(word for word in reading.loose if word not in FILLERS)]
-    parts += [packaged_scenes().phrase(words.place)] if words.place else []
+    parts += [scene_library().phrase(words.place)] if words.place else []
     settings = zip((TIMES, WEATHERS, SEASONS), words.setting, PLAIN, strict=True)
     parts += [[*table.values()][new][0] for table, new, plain in settings if new != plain]
     return " ".join(parts)
@@ -316,12 +307,12 @@ def _is_said(mention: Mention, before: str, *, is_bare: bool) -> bool:
     """Whether words in a list name a subject; without an article the library has to have it."""
     if mention.subject is None:
         return mention.has_article or (before == "" and not is_bare)
-    return mention.has_article or not LOOKS.issuperset(mention.words.split())
+    return mention.has_article or not LOOK_WORDS.issuperset(mention.words.split())
 
 
 def _is_lost(word: str, vocabulary: Vocabulary) -> bool:
     """Whether a word has no part in a picture: unknown, or of what is drawn in other words."""
-    known = FILLERS | ENDS | ARTICLES_AND_SIZES | LOOKS
+    known = FILLERS | ENDS | ARTICLES_AND_SIZES | LOOK_WORDS
     if word in known or word in NUMBERS:
         return False
     return not vocabulary.knows(word) or word in _drawn_apart()
@@ -330,7 +321,7 @@ def _is_lost(word: str, vocabulary: Vocabulary) -> bool:
 @cache
 def _drawn_apart() -> frozenset[str]:
     """The nouns of places, accessories and arts, which no network reads from words."""
-    places = (noun for name in packaged_scenes().names() for noun in packaged_scenes().nouns(name))
+    places = (noun for name in scene_library().names() for noun in scene_library().nouns(name))
     arts = {phrase.split()[-2] for phrases in RENDITIONS.values() for phrase in phrases}
     return frozenset({*places, *WORN_NOUNS, *arts})
 
@@ -346,7 +337,7 @@ def _mention(
 
     Its name may go on behind the phrase, as "pot of food".
     """
-    library, noun, count = packaged(), start, 1
+    library, noun, count = subject_library(), start, 1
     end = next((at for at in range(start, len(tokens)) if _ends(tokens[at])), len(tokens))
     while noun < end and (tokens[noun] in ARTICLES_AND_SIZES or tokens[noun] in NUMBERS):
         count, noun = NUMBERS.get(tokens[noun], count), noun + 1

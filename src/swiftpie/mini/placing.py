@@ -1,9 +1,11 @@
-"""Where the embedded model places subjects: in their boxes, side by side, or as it predicts."""
+"""Where subjects go: in boxes, side by side, on the ground of a photograph, or as predicted."""
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import repeat
+from functools import cache
+from itertools import groupby, repeat
 from typing import NamedTuple, Self
 
 import torch
@@ -13,10 +15,25 @@ from swiftpie.backbones.components import Components, Placement
 from swiftpie.geometry.layout import Layout, fitted, from_box, upright
 from swiftpie.geometry.shading import Lighting
 from swiftpie.masks import Box, subject_extent
-from swiftpie.mini.scenes import asks_for_turn
+from swiftpie.mini.scenes import ASSETS, Ground
+from swiftpie.mini.words import asks_for_turn
 from swiftpie.pipelines.request import PersonalizeRequest, Subject
 from swiftpie.types import Identity, Prompts, TextCondition
 
+HEIGHTS = "heights.json"  # metres of what names mean, beside the places
+SMALL_M = 0.35  # what is lower gets a near place
+AIM = (0.34, 0.52)  # share of the picture's height that a subject shall have, chosen by seed
+LEAST, MOST = 0.12, 0.86  # that it has at least and at most
+UNKNOWN = 0.42  # that it has where nothing says how tall it is
+MARGIN = 0.02  # of the picture, around a subject
+BASE = 0.6  # of its width that a subject rests on
+NEAR_BASE = 0.9  # likewise in a near place, as a wall, beyond whose edge is nothing
+NEAR_DEPTH = 0.12  # of its height, by which it goes back there
+ROWS = 24  # of the ground that are tried
+CLOSE = 0.36  # share of the height that the tallest subject has after a step nearer
+NEAREST = 1.7  # times that a photograph is enlarged by that at most
+FEET = 0.1  # of the picture, below the feet
+BEYOND = 0.25  # of the photograph, beyond its ground: what tells where one is
 SPREAD_FLOOR = 0.9  # where several subjects stand, in [0, 1] from the top
 SPREAD_FILL = 0.84  # share of its column that one of several subjects fills
 
@@ -153,3 +170,93 @@ def light_on(
     if given is not None:
         given = given.expand(rows, -1, -1, -1)
     return predictor.light(noise, text.pooled, pixels=pixels, mask=mask, given=given)
+
+
+@cache
+def heights() -> dict[str, float]:
+    """Return the usual height in metres by noun."""
+    rows = json.loads((ASSETS / HEIGHTS).read_text(encoding="utf-8"))
+    return {noun: float(metres) for metres, nouns in rows.items() for noun in nouns.split()}
+
+
+def heights_in(words: Sequence[str]) -> list[float]:
+    """Return the usual heights in metres of the things that words name, in their order.
+
+    Words in a row name one thing: a "teddy bear" is as tall as a teddy.
+    """
+    known = heights()
+    found = [known.get(word, known.get(word.removesuffix("s"))) for word in words]
+    runs = groupby(found, key=lambda height: height is not None)
+    return [min(each for each in run if each is not None) for is_known, run in runs if is_known]
+
+
+def stand(
+    ground: Ground, extent: tuple[float, float], height_m: float | None, *, share: float, x: float
+) -> Box:
+    """Return the box of a subject that stands on the ground of a photograph.
+
+    Args:
+        ground: Of the picture.
+        extent: Width and height of the subject, of which only the ratio to a picture's width and
+            height matters.
+        height_m: Its usual height; None if nothing says how tall it is.
+        share: Uniform in [0, 1): how near it stands.
+        x: In [0, 1]: where on the ground, from the left.
+    """
+    ys = [y for _, y in ground.corners]
+    near = min(1 - MARGIN, max(ys))
+    far = min(near, max(MARGIN + LEAST, min(ys)))
+    aim = AIM[0] + (AIM[1] - AIM[0]) * share
+    if height_m is None:
+        wanted = far + (near - far) * (0.4 + 0.5 * share)
+    else:
+        first, second = ground.metre_at(far) * height_m, ground.metre_at(near) * height_m
+        way = 1.0 if second == first else (aim - first) / (second - first)
+        wanted = far + (near - far) * min(1.0, max(0.0, way))
+
+    def standing_at(foot: float) -> tuple[float, float, float, float]:
+        height = UNKNOWN if height_m is None else ground.metre_at(foot) * height_m
+        height = min(MOST, foot - MARGIN, max(LEAST, height))
+        width = min(1 - 2 * MARGIN, height * extent[0] / extent[1])
+        height = width * extent[1] / extent[0]
+        base, depth = (NEAR_BASE, NEAR_DEPTH) if ground.is_near else (BASE, 0.0)
+        lefts, rights = zip(*(ground.span_at(foot - y) for y in (0, depth * height)), strict=True)
+        left, right = max(lefts), min(rights)
+        spare = right - left - base * width
+        centre = (left + right) / 2 + max(0.0, spare) * (x - 0.5)
+        centre = min(1 - MARGIN - width / 2, max(MARGIN + width / 2, centre))
+        return min(0.0, spare), centre, width, height
+
+    rows = [wanted + (near - wanted) * row / ROWS for row in range(ROWS + 1)]
+    foot = max(rows, key=lambda row: standing_at(row)[0])  # the first of those that are wide enough
+    _, centre, width, height = standing_at(foot)
+    return (centre - width / 2, foot - height, centre + width / 2, foot)
+
+
+def nearer(boxes: Sequence[Box], ground: Ground) -> Box:
+    """Return the part of a picture, of the same shape, that shows subjects in boxes larger.
+
+    What lies beyond the ground stays in view, but where the place is one seen from near.
+    """
+    lefts, tops, rights, feet = zip(*boxes, strict=True)
+    tallest = max(foot - top for top, foot in zip(tops, feet, strict=True))
+    room = max(tallest, max(feet) - min(tops), max(rights) - min(lefts)) + 2 * MARGIN
+    most = min(NEAREST, 1 / room)
+    side = 1 / max(1.0, min(most, CLOSE / tallest))
+    if not ground.is_near:
+        highest = max(0.0, min(y for _, y in ground.corners) - BEYOND)
+        side = max(side, min(1 - highest, (max(feet) - highest) / (1 - FEET)))
+    bottom = min(1.0, max(side, max(feet) + FEET * side))
+    left = min(1 - side, max(0.0, (min(lefts) + max(rights) - side) / 2))
+    return (left, bottom - side, left + side, bottom)
+
+
+def seen_in(view: Box, box: Box) -> Box:
+    """Return a box of the whole picture as one of the part `view`."""
+    side = view[2] - view[0]
+    return (
+        (box[0] - view[0]) / side,
+        (box[1] - view[1]) / side,
+        (box[2] - view[0]) / side,
+        (box[3] - view[1]) / side,
+    )

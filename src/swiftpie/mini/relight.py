@@ -19,18 +19,10 @@ from swiftpie.imageio.images import as_rgb, mask_to_pil, to_pil, to_tensor
 from swiftpie.mini.changes import apply_maps, changes_between, meant_change, within, without_lamps
 from swiftpie.mini.fields import smoothstep
 from swiftpie.mini.renditions import render_picture
-from swiftpie.mini.scene_network import UNCOVERED, packaged
-from swiftpie.mini.scenes import (
-    NIGHT,
-    PLAIN,
-    WINTER,
-    SceneChange,
-    SceneSetting,
-    change_of,
-    uncovers,
-)
-from swiftpie.mini.scenes import packaged as packaged_scenes
+from swiftpie.mini.scene_network import UNCOVERED, scene_relighter
+from swiftpie.mini.scenes import SceneChange, change_of, scene_library, uncovers
 from swiftpie.mini.weather import FLAKES, FLAKES_IN_PHOTOS, PixelRows, draw_weather, lift_weather
+from swiftpie.mini.words import NIGHT, PLAIN, WINTER, SceneSetting
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.denoise import Clock
 from swiftpie.pipelines.edit_region import blend_mask, given_mask
@@ -116,60 +108,44 @@ def relight(
     image: Image.Image,
     setting: SceneSetting,
     *,
+    before: SceneSetting = PLAIN,
     noise: Tensor,
     place: str | None = None,
     run: Callable[..., Tensor] = called,
     on_band: OnBand = int,
 ) -> Image.Image:
-    """Return a picture in plain daylight as it looks in `setting`, without rain, flakes and fog.
+    """Return a picture as it looks in another setting, without rain, flakes and fog.
+
+    The network knows pictures in plain daylight. Others are changed as much as two drawings of the
+    same picture in both settings differ. Where leaves or grass come back, this is done first: the
+    network draws the summer of a picture in autumn or winter. A season alone changes only what it
+    changes visibly in plain light, too.
 
     Args:
-        image: The place, of any size; the same picture comes back if the setting is plain.
+        image: The place, of any size; the same picture comes back if it shows the setting.
         setting: The time, weather and season.
+        before: Those that the picture shows.
         noise: Standard normal latents (1, 32, 32, 32), from which clouds follow.
         place: Its name in the library of scenes; None if it has none. Then nothing lights up
             at night.
         run: What calls the network that draws; see `Components`.
         on_band: Called after each band of rows of a large picture; may raise to stop.
     """
-    if setting == PLAIN:
+    if setting == before:
         return image
+    between = before._replace(season=setting.season)
+    if uncovers(before, setting) and between != setting:
+        step = partial(relight, noise=noise, place=place, run=run, on_band=on_band)
+        return step(step(image, between, before=before), setting, before=between)
+    if before != PLAIN:
+        change = change_between(image, before, setting, noise=noise, place=place, run=run)
+        return change.drawn(on_band=on_band)
     picture = as_rgb(image)
     reference = _reference(picture)
     drawn = _drawn(reference, setting, noise=noise, place=place, run=run)
     if picture.size == (SIDE_PX, SIDE_PX):
         return to_pil(drawn)[0]
     return _carried_over(picture, changes_between(reference, drawn), on_band)
-
-
-@torch.no_grad()
-def relight_between(
-    image: Image.Image,
-    before: SceneSetting,
-    after: SceneSetting,
-    *,
-    noise: Tensor,
-    place: str | None = None,
-    run: Callable[..., Tensor] = called,
-    on_band: OnBand = int,
-) -> Image.Image:
-    """Return a picture that shows a place in the setting `before` as it looks in the one `after`.
-
-    The network knows pictures in plain daylight. Others are changed as much as two drawings of the
-    same picture in both settings differ. Where leaves or grass come back, this is done first: the
-    network draws the summer of a picture in autumn or winter. A season alone changes only what it
-    changes visibly in plain light, too. The other arguments are those of `relight`.
-    """
-    if before == after:
-        return image
-    if before == PLAIN:
-        return relight(image, after, noise=noise, place=place, run=run, on_band=on_band)
-    between = before._replace(season=after.season)
-    if uncovers(before, after) and between != after:
-        step = partial(relight_between, noise=noise, place=place, run=run, on_band=on_band)
-        return step(step(image, before, between), between, after)
-    change = change_between(image, before, after, noise=noise, place=place, run=run)
-    return change.drawn(on_band=on_band)
 
 
 @torch.no_grad()
@@ -182,7 +158,7 @@ def change_between(
     place: str | None = None,
     run: Callable[..., Tensor] = called,
 ) -> Relit:
-    """Return what `relight_between` draws before it is drawn."""
+    """Return what `relight` draws of a picture in another setting than plain daylight."""
     picture = as_rgb(image)
     reference = _reference(picture)
     draw = partial(_drawn, noise=noise, place=place, run=run)
@@ -212,8 +188,10 @@ def _drawn(
     """Return a picture (1, 3, 256, 256) in a setting, as the network draws it of the reference."""
     if setting == PLAIN:
         return reference
-    numbers = (packaged_scenes().number(place), *setting)
-    drawn = run(packaged(), noise, reference, *(torch.tensor([number]) for number in numbers))
+    numbers = (scene_library().number(place), *setting)
+    drawn = run(
+        scene_relighter(), noise, reference, *(torch.tensor([number]) for number in numbers)
+    )
     is_photo = place is None and setting.time == NIGHT
     return without_lamps(reference, drawn) if is_photo else drawn
 

@@ -29,25 +29,27 @@ from swiftpie.mini.compositing import SubjectReference, colours_of, shrunk_into
 from swiftpie.mini.fields import paste
 from swiftpie.mini.looks import appearance
 from swiftpie.mini.naming import in_sentence, read_prompt
+from swiftpie.mini.placing import SMALL_M, heights_in, nearer, seen_in, stand
 from swiftpie.mini.relight import NOISE_SHAPE, relight, weathered
 from swiftpie.mini.renditions import render_picture
 from swiftpie.mini.scenes import (
-    NIGHT,
     OWN_PICTURE,
     Ground,
-    SceneSetting,
-    asks_for_turn,
     cut_to,
-    packaged,
     plainly,
     read_scene_words,
+    scene_library,
+)
+from swiftpie.mini.vocabulary import vocabulary_of
+from swiftpie.mini.words import (
+    NIGHT,
+    SceneSetting,
+    asks_for_turn,
     read_setting,
     rendition_in,
     texture_in,
     tokens_in,
 )
-from swiftpie.mini.standing import SMALL_M, heights_in, nearer, seen_in, stand
-from swiftpie.mini.vocabulary import vocabulary_of
 from swiftpie.noise import draw_noise, share_of
 from swiftpie.pipelines.denoise import Clock, Prepared
 from swiftpie.pipelines.filling import extrapolate
@@ -159,7 +161,7 @@ def _plain_prompts(components: Components, request: PersonalizeRequest) -> str |
     vocabulary, prompts = vocabulary_of(components), _prompts(request)
     prompts = tuple(in_sentence(prompt, vocabulary) for prompt in prompts)
     if not request.scene:
-        prompts = tuple(map(packaged().with_place, prompts))
+        prompts = tuple(map(scene_library().with_place, prompts))
     named = [subject.identity.named for subject in request.subjects]
     names = {each.word: each.name for each in named if each is not None}
     prompts = tuple(plainly(prompt, names=names) for prompt in prompts)
@@ -216,13 +218,13 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
             found = staged(components, request, prompt, noise)
             view = WHOLE if found is None else found.view
             large = (round(size[0] / (view[2] - view[0])), round(size[1] / (view[3] - view[1])))
-            picture = packaged().dealt(name, share, large)
+            picture = scene_library().dealt(name, share, large)
             corner = (round(view[0] * large[0]), round(view[1] * large[1]))
             picture = picture.crop((*corner, corner[0] + size[0], corner[1] + size[1]))
-        is_photo = name is None or packaged().is_photographed(name)
+        is_photo = name is None or scene_library().is_photographed(name)
         shown = None if is_photo else name  # the network knows how drawings of a place look
         place = relight(picture, setting, noise=noise, place=shown, run=components.run)
-        is_ground = name is None or packaged().is_ground(name)
+        is_ground = name is None or scene_library().is_ground(name)
         rendition = rendition_in(prompt)
         texture = texture_in(prompt) if len(request.subjects) == 1 else None
         row = SceneRow(
@@ -240,10 +242,10 @@ def _place_of(request: PersonalizeRequest, prompt: str, noise: Tensor) -> str:
     """
     assert isinstance(request.scene, str), "a picture is no place of the library"
     if request.scene:
-        return packaged().find(request.scene)
+        return scene_library().find(request.scene)
     heights = _heights_of(request, prompt)
     is_small = bool(heights) and all(each is not None and each < SMALL_M for each in heights)
-    return packaged().place_for(prompt, share_of(noise), is_small=is_small)
+    return scene_library().place_for(prompt, share_of(noise), is_small=is_small)
 
 
 def _heights_of(request: PersonalizeRequest, prompt: str) -> list[float | None]:
@@ -277,7 +279,7 @@ def staged(
     has_box = any(subject.box is not None for subject in request.subjects)
     if not isinstance(request.scene, str) or not request.subjects or has_box:
         return None
-    ground = packaged().ground(_place_of(request, prompt, noise), share_of(noise))
+    ground = scene_library().ground(_place_of(request, prompt, noise), share_of(noise))
     if ground is None or asks_for_turn(prompt):
         return None
     size = size_of(components, request)

@@ -182,7 +182,7 @@ class Relighter(nn.Module):
 
 
 @cache
-def packaged() -> Relighter:
+def scene_relighter() -> Relighter:
     """Return the networks that ship with the package."""
     root = importlib.resources.files("swiftpie")
     with importlib.resources.as_file(root / WEIGHTS) as folder:

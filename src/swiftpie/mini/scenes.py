@@ -1,4 +1,4 @@
-"""Scenes by name: pictures of places in plain daylight, and the words for times and weathers.
+"""Scenes by name: pictures of places in plain daylight, and what prompts say of them.
 
 It loads no tensor library.
 """
@@ -6,16 +6,36 @@ It loads no tensor library.
 import json
 import re
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from swiftpie.errors import InputError, did_you_mean
-from swiftpie.library import packaged as packaged_library
-from swiftpie.mini.look_words import ELSEWHERE as LOOKS_END
-from swiftpie.mini.look_words import MATERIAL_PHRASES, MATERIAL_WORDS, TEXTURED
+from swiftpie.library import subject_library
+from swiftpie.mini.words import (
+    ART_AT_END,
+    ARTICLES,
+    IN_THE_AIR,
+    PHOTO,
+    PLAIN,
+    PREPOSITIONS,
+    RENDITIONS,
+    SEASONS,
+    SETTING_WORDS,
+    WITHOUT_IT,
+    WORD,
+    WORN_PHRASE,
+    SceneSetting,
+    _told,
+    read_setting,
+    read_words,
+    rendition_in,
+    tokens_in,
+    without_art,
+    worn_in,
+)
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -25,146 +45,17 @@ PACK, INDEX = "scenes.zip", "scenes.json"
 PLACES, PLACES_INDEX = "places.zip", "places.json"  # photographs, and what is known of them
 PHOTOGRAPH_PX = (768, 576)  # width and height of each
 CREDIT = "Photographs: each with its own author and licence; others drawn by SwiftPie, Apache-2.0"
-
-# The words that ask for each setting, longest first in a prompt. The order is the network's.
-TIMES: Mapping[str, tuple[str, ...]] = {
-    "day": ("by day", "in daylight", "daytime", "at noon", "midday"),
-    "sunset": ("at sunset", "sunset", "at dusk", "dusk", "evening sun", "evening"),
-    "night": ("at night", "by night", "night", "moonlight", "midnight"),
-    "dawn": ("at dawn", "dawn", "sunrise", "early morning", "morning"),
-}
-WEATHERS: Mapping[str, tuple[str, ...]] = {
-    "clear": ("clear weather", "clear sky", "sunny", "sunshine"),
-    "cloudy": ("cloudy", "overcast", "grey clouds", "gray clouds", "clouds"),
-    "rain": ("rain", "rainy", "raining", "storm", "stormy", "thunderstorm", "drizzle"),
-    "snowfall": ("falling snow", "snowing", "snowstorm", "snowfall", "blizzard"),
-    "fog": ("fog", "foggy", "mist", "misty"),
-}
-SEASONS: Mapping[str, tuple[str, ...]] = {
-    "summer": ("summer", "summertime"),
-    "autumn": ("autumn", "autumnal", "the fall", "fall"),
-    "winter": ("winter", "wintertime", "snow", "snowy", "wintry"),
-    "spring": ("spring", "springtime"),
-}
-# How prompts begin that ask for a drawing or a painting, by the art.
-RENDITIONS: Mapping[str, tuple[str, ...]] = {
-    "pencil": ("a pencil drawing of", "a pencil sketch of", "a graphite drawing of"),
-    "ink": ("an ink drawing of", "a black ink drawing of", "a woodcut of", "a linocut of"),
-    "watercolour": (
-        "a watercolour painting of",
-        "a watercolor painting of",
-        "a watercolour of",
-        "a watercolor of",
-    ),
-    "oil": ("an oil painting of", "a painting in oils of", "a painting in thick strokes of"),
-    "pixel art": ("pixel art of", "a pixel art picture of", "an 8-bit picture of"),
-    "mosaic": ("a mosaic of", "a tile mosaic of", "a mosaic of small tiles of"),
-    "stained glass": ("a stained glass window of", "stained glass of", "a church window of"),
-    "neon lines": ("neon lines of", "a neon sign of", "a glowing neon drawing of"),
-    "paper cut": ("a paper cut of", "a paper cut-out of", "layered paper art of"),
-    "blueprint": ("a blueprint of", "a technical drawing of", "a cyanotype plan of"),
-    "comic": ("a comic of", "a comic book picture of", "a pop art print of"),
-    "chalk": ("a chalk drawing of", "a blackboard drawing of", "a drawing in chalk of"),
-    "embroidery": ("a cross-stitch of", "an embroidery of", "a stitched picture of"),
-    "sepia": ("a sepia photo of", "an old photograph of", "a faded vintage photo of"),
-}
-PHOTO = "a photo of"
-# What subjects wear or hold, which no network draws.
-WORN = (
-    *("crown", "tiara", "top hat", "bowler hat", "hat", "cap", "graduation cap", "baseball cap"),
-    *("glasses", "sunglasses", "eyeglasses", "spectacles", "scarf", "bow", "bow tie", "ribbon"),
-    *("flower", "backpack", "rucksack", "balloon", "flag"),
-)
-TURNING = frozenset(("lying", "upside", "head", "leaning", "tilted"))
-"""Words of poses for which a subject is not upright."""
-CLOUDY, SNOWFALL = tuple(WEATHERS).index("cloudy"), tuple(WEATHERS).index("snowfall")
-WINTER, NIGHT = tuple(SEASONS).index("winter"), tuple(TIMES).index("night")
-_SETTING_WORDS = frozenset(
-    word
-    for values in (TIMES, WEATHERS, SEASONS)
-    for phrases in values.values()
-    for phrase in phrases
-    for word in phrase.split()
-)
-# Words that say nothing about a picture by themselves.
-FILLERS = frozenset(
-    (
-        *(
-            "a",
-            "an",
-            "the",
-            "this",
-            "that",
-            "same",
-            "my",
-            "our",
-            "it",
-            "is",
-            "its",
-            "as",
-            "if",
-            "very",
-            "and",
-        ),
-        *("at", "in", "on", "by", "of", "with", "under", "during", "while", "into", "to"),
-        *("heavy", "light", "thick", "dense", "early", "late", "make", "turn", "place", "scene"),
-        *("photo", "picture", "image", "photograph", "weather", "sky", "season", "time", "style"),
-        ",",
-    )
-)
 OWN_PICTURE = "a picture of your own"  # what metadata call a scene that is no name
-WORD = re.compile(r"[^\W\d_]+(?:['-][^\W\d_]+)*")
-TOKEN = re.compile(rf"{WORD.pattern}|[,;.:!?]")
-PREPOSITIONS = frozenset(
-    (
-        *("in", "on", "at", "by", "near", "beside", "before", "behind", "inside", "under", "above"),
-        *("among", "between", "through", "over", "below", "against", "across", "along", "around"),
-        *("of", "to", "with", "into", "onto", "outside", "within", "amid", "beneath", "underneath"),
-    )
-)
 OF_A_THING = frozenset(("of", "with", "to"))  # what stands behind them is part of a thing as well
 OUTDOORS = "meadow"  # where things are whose prompts name no place
 NEARBY = "stone wall"  # where small things are then, which a meadow shows as giants
 BACKDROPS = ("grey", "blue", "turquoise", "green", "yellow", "pink", "white")  # or before which
 PHOTOS = frozenset(("photo", "picture", "image", "photograph"))  # what stands before "of" there
 ADVERBS = frozenset(("underwater", "downtown"))  # need no preposition
-ARTICLES = frozenset(("a", "an", "the", "some", "front", "top", "middle", "next"))
 WITH_ITS_PREPOSITION = frozenset(
     ("water", "sea", "ocean")
 )  # "by the sea" and "under the sea" are two places
 MOST_BETWEEN = 3  # words between a preposition and the place, as in "in a small quiet village"
-# How prompts say what falls or hangs in the air, and what a picture without it shows: its light.
-IN_THE_AIR = re.compile(
-    r"\b(?:while it is (?:snowing|raining)"
-    r"|(?:(?:in|under|through|during|amid)\s+)?(?:(?:a|an|the|some)\s+)?"
-    r"(?:(?:heavy|light|thick|dense|falling|pouring)\s+)*"
-    r"(?:rain|rainy weather|raining|storm|stormy weather|thunderstorm|drizzle"
-    r"|falling snow|snowing|snowstorm|snowfall|blizzard|fog|foggy weather|mist))\b",
-    re.IGNORECASE,
-)
-WITHOUT_IT = "under grey clouds"
-
-
-class SceneSetting(NamedTuple):
-    """Time of day, weather and season, as numbers of `TIMES`, `WEATHERS` and `SEASONS`."""
-
-    time: int = 0
-    weather: int = 0
-    season: int = 0
-
-    @property
-    def weather_name(self) -> str:
-        """What is in the air."""
-        return tuple(WEATHERS)[self.weather]
-
-
-PLAIN = SceneSetting()
-"""A clear summer day, as references show places."""
-
-
-def read_setting(prompt: str) -> SceneSetting:
-    """Return the setting that a prompt asks for; what it does not mention stays plain."""
-    return _read(prompt)[0]
 
 
 class SceneChange(NamedTuple):
@@ -190,12 +81,12 @@ def change_of(prompt: str, *, source_prompt: str = "", keyword: str = "") -> Sce
         source_prompt: What the picture shows. Another light is drawn of daylight alone.
         keyword: Words that name a part of the picture.
     """
-    bare, art = _without_art(prompt)
-    (setting, rest), before = _read(bare), PLAIN
+    bare, art = without_art(prompt)
+    (setting, rest), before = read_words(bare), PLAIN
     is_told = len(rest) < len(tokens_in(bare))
     if source_prompt:
-        source, earlier_art = _without_art(source_prompt)
-        before, rest_before = _read(source)
+        source, earlier_art = without_art(source_prompt)
+        before, rest_before = read_words(source)
         if earlier_art is not None or _told(rest) != _told(rest_before):
             return None
     elif keyword or _told(rest):
@@ -212,10 +103,6 @@ def uncovers(before: SceneSetting, after: SceneSetting) -> bool:
     """Whether leaves or grass come back, whose colour a picture does not show."""
     old, new = (tuple(SEASONS)[setting.season] for setting in (before, after))
     return old in {"autumn", "winter"} and new not in {old, "winter"}
-
-
-def _told(words: Sequence[str]) -> list[str]:
-    return [word for word in words if word not in FILLERS]
 
 
 class SceneWords(NamedTuple):
@@ -244,55 +131,18 @@ def read_scene_words(prompt: str) -> SceneWords:
 
 def read_scene_of(prompt: str) -> SceneReading:
     """Return what a prompt says, part by part, with the words that describe these parts."""
-    bare, art = _without_art(prompt)
+    bare, art = without_art(prompt)
     worn, skipped = worn_in(bare), list[str]()
     words = tokens_in(WORN_PHRASE.sub(" ", bare, count=1))
-    place = packaged().find_words(words)
+    place = scene_library().find_words(words)
     rest = words if place is None else [*words[: place.start], *words[place.end :]]
-    setting, others = _read(" ".join(rest))
+    setting, others = read_words(" ".join(rest))
     if place is not None:
         within = words[place.start : place.end - len(place.head)]
-        known = PREPOSITIONS | ARTICLES | _SETTING_WORDS
+        known = PREPOSITIONS | ARTICLES | SETTING_WORDS
         skipped += [word for word in within if word not in known]
     seen = SceneWords(setting, place and place.name, art, worn, tuple(others))
     return SceneReading(seen, tuple(skipped), is_bare=place is not None and place.is_bare)
-
-
-def tokens_in(text: str) -> list[str]:
-    """Return the words of a text in lower case, with "," for each mark between them."""
-    return [token if token[0].isalpha() else "," for token in TOKEN.findall(text.lower())]
-
-
-def _without_art(prompt: str) -> tuple[str, str | None]:
-    """Return a prompt without its words for an art, and the art."""
-    art = rendition_in(prompt)
-    text = prompt
-    if art is not None:
-        for phrase in sorted(RENDITIONS[art], key=len, reverse=True):
-            text = re.sub(rf"\b{re.escape(phrase)}\b", "", text, flags=re.IGNORECASE)
-        return ART_AT_END.sub("", text), art
-    found = ART_AT_END.search(f", {prompt}")  # nothing but the art
-    return (prompt, None) if found is None else ("", _ARTS[found["art"].lower()])
-
-
-def _read(prompt: str) -> tuple[SceneSetting, Sequence[str]]:
-    text = f" {' '.join(tokens_in(prompt))} "
-    numbers = []
-    for values in (TIMES, WEATHERS, SEASONS):
-        phrases = [(phrase, index) for index, name in enumerate(values) for phrase in values[name]]
-        found = []
-        for phrase, index in sorted(phrases, key=lambda pair: -len(pair[0])):
-            if f" {phrase} " in text:
-                text = text.replace(f" {phrase} ", " ")
-                found.append(index)
-        numbers.append(found)
-    times, weathers, seasons = numbers
-    time, season = (next(filter(None, each), 0) for each in (times, seasons))
-    # Rain and snow fall from clouds, which prompts may name as well.
-    weather = next((index for index in weathers if index > CLOUDY), max(weathers, default=0))
-    if weather == SNOWFALL and not season:
-        season = WINTER  # snow that falls lies on the ground as well
-    return SceneSetting(time, weather, season), text.split()
 
 
 class _NamedPlace(NamedTuple):
@@ -571,44 +421,6 @@ class Scenes:
         return load_image(self.picture(name, number))
 
 
-def asks_for_turn(prompt: str) -> bool:
-    """Whether a prompt says that the subject is not upright."""
-    return not TURNING.isdisjoint(WORD.findall(prompt.lower()))
-
-
-def texture_in(prompt: str) -> str | None:
-    """Return what the first subject of a prompt is made of, one of `TEXTURED`; None otherwise."""
-    subject = f" {LOOKS_END.split(prompt, maxsplit=1)[0].lower()} "
-    for name in TEXTURED:
-        for phrase in (*MATERIAL_PHRASES[name], *MATERIAL_WORDS[name]):
-            if f" {phrase} " in subject:
-                return name
-    return None
-
-
-def worn_in(prompt: str) -> str | None:
-    """Return what the first subject of a prompt wears or holds, as "top hat"; None for nothing."""
-    found = WORN_PHRASE.search(prompt)
-    return None if found is None else " ".join(found["noun"].lower().split())
-
-
-def rendition_in(prompt: str) -> str | None:
-    """Return the art that a prompt asks for, one of `RENDITIONS`; None for a photograph.
-
-    It stands before the subject, as in "an oil painting of", or at the end: ", oil painting".
-    """
-    found = [
-        (len(phrase), name)
-        for name, phrases in RENDITIONS.items()
-        for phrase in phrases
-        if re.search(rf"\b{re.escape(phrase)}\b", prompt, re.IGNORECASE)
-    ]
-    if found:
-        return max(found)[1]
-    end = ART_AT_END.search(prompt)
-    return None if end is None else _ARTS[end["art"].lower()]
-
-
 def plainly(prompt: str, *, names: Mapping[str, str] = MappingProxyType({})) -> str:
     """Return a prompt for a photograph of the bare subject in the same light.
 
@@ -630,41 +442,12 @@ def plainly(prompt: str, *, names: Mapping[str, str] = MappingProxyType({})) -> 
         text = re.sub(rf"\b{re.escape(phrase)}\b", PHOTO, text, flags=re.IGNORECASE)
     text = ART_AT_END.sub("", text) if text == prompt and name is not None else text
     text = WORN_PHRASE.sub("", text, count=1)
-    return packaged().in_known_words(IN_THE_AIR.sub(WITHOUT_IT, text))
-
-
-_ARTS = {
-    re.sub(r"^an? | of$", "", phrase): name
-    for name, phrases in RENDITIONS.items()
-    for phrase in phrases
-    if phrase.startswith(("a ", "an ", "pixel", "stained"))
-}
-ART_AT_END = re.compile(
-    r"(?:[,;.]|\s+in|\s+as|\s+into)\s+(?:in\s+|as\s+)?(?:the\s+style\s+of\s+)?(?:an?\s+)?"
-    rf"(?P<art>{'|'.join(sorted(map(re.escape, _ARTS), key=len, reverse=True))})"
-    r"(?:\s+style)?[\s.]*$",
-    re.IGNORECASE,
-)
-
-
-def _one_of(phrases: Iterable[str]) -> str:
-    """Return a pattern for any of the phrases, the longest first."""
-    longest = sorted(phrases, key=lambda phrase: (-len(phrase), phrase))
-    return "|".join(longest).replace(" ", r"[ ]+")
-
-
-WORN_NOUNS = frozenset(noun.split()[-1] for noun in WORN)
-WORN_PHRASE = re.compile(
-    r"\s*\b(?:wearing|holding|carrying|with)\s+(?:(?:a|an|the|his|her|its|some|pair[ ]+of)\s+)*"
-    rf"(?:(?!(?:an?|the|and|of|in|on|at|{_one_of(WORN)})\b)[a-z'-]+\s+){{0,3}}"
-    rf"(?P<noun>{_one_of(WORN)})\b",
-    re.IGNORECASE,
-)
+    return scene_library().in_known_words(IN_THE_AIR.sub(WITHOUT_IT, text))
 
 
 def _is_weather(head: tuple[str, ...]) -> bool:
     """Whether the words of a place are those of a setting as well."""
-    return set(head) <= _SETTING_WORDS
+    return set(head) <= SETTING_WORDS
 
 
 def _head(phrase: str) -> tuple[str, ...]:
@@ -701,7 +484,7 @@ def _alone_from(words: Sequence[str], start: int, end: int) -> int | None:
     That names a place only behind a comma: "dog, castle".
     """
     after = words[end] if end < len(words) else ","
-    if after not in PREPOSITIONS | _SETTING_WORDS | {",", "and"}:
+    if after not in PREPOSITIONS | SETTING_WORDS | {",", "and"}:
         return None
     first = start
     while first and words[first - 1] not in {",", "and", "of"}:
@@ -715,7 +498,7 @@ def _alone_from(words: Sequence[str], start: int, end: int) -> int | None:
 
 
 def _names_subject(words: Sequence[str]) -> bool:
-    library, text = packaged_library(), " ".join(words)
+    library, text = subject_library(), " ".join(words)
     return library.meant_by(text) is not None and not library.is_plural(text)
 
 
@@ -740,6 +523,6 @@ def _grounds_of(row: Mapping[str, Any]) -> tuple[Ground, ...]:
 
 
 @cache
-def packaged() -> Scenes:
+def scene_library() -> Scenes:
     """Return the scenes that the package holds."""
     return Scenes(ASSETS / PACK, ASSETS / PLACES, ASSETS / PLACES_INDEX)

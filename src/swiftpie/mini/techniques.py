@@ -6,8 +6,8 @@ from functools import partial
 
 from swiftpie.backbones.components import Components, Prompt
 from swiftpie.backbones.presets import Preset
-from swiftpie.library import Named, packaged
-from swiftpie.mini import inpainting, placing, relight, restage, scene
+from swiftpie.library import Named, subject_library
+from swiftpie.mini import inpainting, placing, relight, scene, word_edits
 from swiftpie.mini.edit_reading import REPLACED, read_edit
 from swiftpie.mini.naming import (
     ENGLISH,
@@ -54,7 +54,7 @@ def _is_relit(components: Components, request: EditRequest) -> bool:
     """Whether all of a picture changes; of what a source prompt shows, a season changes a part."""
     if not relight.only_changes_all(request):
         return False
-    reading = restage.reading_of(components, request) if request.source_prompt.strip() else None
+    reading = word_edits.reading_of(components, request) if request.source_prompt.strip() else None
     return reading is None or not reading.changes_season_alone
 
 
@@ -63,22 +63,22 @@ def _prepare_relit(components: Components, request: EditRequest, clock: Clock) -
     return Plan(request, edit, region=partial(relight.find_region, request))
 
 
-def _is_restaged(components: Components, request: EditRequest) -> bool:
+def _is_word_edit(components: Components, request: EditRequest) -> bool:
     """Whether the words of an edit are to say all of it, and say that something changes."""
-    if not restage.reads_words(components, request):
+    if not word_edits.reads_words(components, request):
         return False
-    if not request.source_prompt.strip() or restage.reading_of(components, request) is not None:
+    if not request.source_prompt.strip() or word_edits.reading_of(components, request) is not None:
         return True
     return not Compared(components.text, (request.source_prompt, request.prompt)).are_alike
 
 
-def _prepare_restaged(components: Components, request: EditRequest, clock: Clock) -> Plan:
+def _prepare_word_edit(components: Components, request: EditRequest, clock: Clock) -> Plan:
     request = in_hole(request)
     picture = encode_picture(components, request, clock)
-    reading = restage.reading_of(components, request)
-    staging = restage.prepare(components, request, reading, picture, clock)
-    finish = partial(restage.finish, staging, clock)
-    return Plan(request, finish, region=partial(restage.find_region, staging))
+    reading = word_edits.reading_of(components, request)
+    edit = word_edits.prepare_word_edit(components, request, reading, picture, clock)
+    finish = partial(word_edits.finish, edit, clock)
+    return Plan(request, finish, region=partial(word_edits.find_region, edit))
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ TECHNIQUES = (
     _scene(_prepare_scene, scene.has_scene),
     Technique(EditRequest, _prepare_relit, _is_relit, is_by_formula=True),
     Technique(
-        EditRequest, _prepare_restaged, _is_restaged, restage.follows_seed, is_by_formula=True
+        EditRequest, _prepare_word_edit, _is_word_edit, word_edits.follows_seed, is_by_formula=True
     ),
     inpainting.INVERSION,
     inpainting.REPAINT,
@@ -132,12 +132,10 @@ def advice(components: Components, request: Request) -> Iterator[str]:
     if isinstance(request, EditRequest):
         is_put_in = request.mask is not None and request.identity is not None
         words = replace(request, mask=None) if is_put_in else request
-        reading = restage.reading_of(components, words)
+        reading = word_edits.reading_of(components, words)
         if reading is not None and reading is not REPLACED:
             if is_put_in and (reading.changes_place or reading.changes_light or reading.rendition):
                 yield "A subject is put into the mask: words of place, light or art are not drawn."
-            if reading.compound is not None and not reading.compound.is_known:
-                yield f"{' '.join(reading.compound.words)!r} is taken for what the picture shows."
             return
     if unknown := _unknown_words(vocabulary, request):
         yield vocabulary.advice_on(unknown, preset=name)
@@ -226,7 +224,11 @@ def _missing_subjects(reading: PromptReading, request: PersonalizeRequest) -> It
             "a picture of each."
         )
     for mention in reading.mentions:
-        if mention.number == 1 and mention not in missing and packaged().is_plural(mention.words):
+        if (
+            mention.number == 1
+            and mention not in missing
+            and subject_library().is_plural(mention.words)
+        ):
             yield (
                 f"{mention.words!r} is drawn once. Say how many there are, up to {MAX_SUBJECTS}, "
                 f"as in 'two {mention.words}'."

@@ -13,9 +13,8 @@ from typing import Self
 
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.presets import Preset
-from swiftpie.mini.scenes import PREPOSITIONS
+from swiftpie.mini.words import PREPOSITIONS, WORD
 
-WORD = re.compile(r"[^\W\d_]+(?:['-][^\W\d_]+)*")
 TOKEN = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")  # the same with digits, as "8-bit"
 BEFORE_NAMES = ("of", "and", "")  # with article and size between; "" is the beginning
 ARTICLES_AND_SIZES = frozenset(

@@ -227,7 +227,7 @@ def cut_out(image: Image.Image, search: str | Search = ANYWHERE, *, name: str = 
     elif fetched is not None:
         found = _by_other(image, search, CutoutMethod.FETCHED, partial(isnet.find, path=fetched))
     else:
-        found = find_with(packaged(), image, search)
+        found = find_with(cutout_network(), image, search)
     if search.way is None and _share(found.mask, search) <= MIN_SHARE:
         found = CutOut(_by_colour(image, search), Cutout(CutoutMethod.COLOUR, None))
     if not _is_usable(found.mask, search):
@@ -238,7 +238,7 @@ def cut_out(image: Image.Image, search: str | Search = ANYWHERE, *, name: str = 
 
 def find(image: Image.Image) -> Tensor:
     """Return the mask (1, 1, H, W) in [0, 1] of the subject of `image`."""
-    return find_with(packaged(), image).mask
+    return find_with(cutout_network(), image).mask
 
 
 @torch.no_grad()
@@ -450,7 +450,7 @@ def _stronger() -> str:
 
 
 @functools.cache
-def packaged() -> CutoutNet:
+def cutout_network() -> CutoutNet:
     """Return the network that ships with the package."""
     with importlib.resources.as_file(importlib.resources.files("swiftpie") / ASSETS) as folder:
         return load(folder)

@@ -21,9 +21,9 @@ from torch.nn import functional as F
 
 from swiftpie.errors import InputError, NoSubject
 from swiftpie.imageio.images import plane, shrunk_to
-from swiftpie.library import packaged as library
+from swiftpie.library import subject_library
 from swiftpie.masks import bounding_box, resize_mask
-from swiftpie.models.cutout import find_around, guesses, packaged
+from swiftpie.models.cutout import cutout_network, find_around, guesses
 from swiftpie.models.cutout_net import CutoutNet
 from swiftpie.models.outline import Area, Flags, area_of, around, connected_parts, to_lab
 from swiftpie.pipelines.identity import canonical_frame
@@ -135,7 +135,7 @@ def most_alike(identity: Identity, image: Image.Image) -> Found | None:
         things, alike = things + closer, torch.cat([alike, _likeness(small, closer, wanted)])
     thing = _whole(things, alike)
     guess = GUESS * (2 * _mask(things[thing]) - 1)
-    mask = find_around(packaged(), photo, guess, bounding_box(_mask(things[thing])))
+    mask = find_around(cutout_network(), photo, guess, bounding_box(_mask(things[thing])))
     return Found(mask, round(float(alike.max()), 4))
 
 
@@ -154,7 +154,7 @@ def _things(photo: Image.Image, views: Sequence[Area]) -> Iterator[Flags]:
     """Yield each connected thing (h, w) that the network sees in a view, the largest ones first."""
     width, height = shrunk_to(CELLS, photo.size)
     scales = (width / photo.width, height / photo.height) * 2
-    for view, logits in zip(views, guesses(packaged(), photo, views), strict=True):
+    for view, logits in zip(views, guesses(cutout_network(), photo, views), strict=True):
         left, top, right, bottom = (
             round(end * scale) for end, scale in zip(view, scales, strict=True)
         )
@@ -226,7 +226,7 @@ def describe(pixels: Tensor, mask: Tensor) -> Tensor:
     parts = [
         F.normalize((level - mean) / deviation, dim=1)
         for level, (mean, deviation) in zip(
-            _levels(packaged(), pixels, mask), _spread(), strict=True
+            _levels(cutout_network(), pixels, mask), _spread(), strict=True
         )
     ]
     parts.append(COLOUR_WEIGHT * torch.stack([*map(_colours, pixels, mask)]))
@@ -236,7 +236,7 @@ def describe(pixels: Tensor, mask: Tensor) -> Tensor:
 @cache
 def _spread() -> tuple[tuple[Tensor, Tensor], ...]:
     """Return mean and deviation of each level's features, over subjects of the library."""
-    known = library()
+    known = subject_library()
     names = known.names()
     pictures = [known.image(name) for name in names[:: len(names) // NUM_SPREAD][:NUM_SPREAD]]
     frames = [
@@ -245,7 +245,7 @@ def _spread() -> tuple[tuple[Tensor, Tensor], ...]:
     ]
     pixels = torch.cat([frame.pixels for frame in frames])
     mask = torch.cat([frame.mask for frame in frames])
-    levels = _levels(packaged(), pixels, mask)
+    levels = _levels(cutout_network(), pixels, mask)
     return tuple((level.mean(0), level.std(0)) for level in levels)
 
 

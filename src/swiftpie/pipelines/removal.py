@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from swiftpie.imageio.images import extent_of, shrunk_to, to_tensor
 from swiftpie.masks import HALF, grow, resize_mask
-from swiftpie.models.cutout import Search, cut_out, find_with, packaged
+from swiftpie.models.cutout import Search, cut_out, cutout_network, find_with
 from swiftpie.pipelines.filling import FINEST_PX, SURE, blurred, extrapolate, resized
 from swiftpie.types import CutoutMethod
 
@@ -126,9 +126,11 @@ def _seen(photograph: Image.Image, search: Search) -> Tensor:
             min(1.0, right + across),
             min(1.0, bottom + down),
         )
-        thing |= find_with(packaged(), photograph, replace(search, box=box)).mask > LEAST_THERE
+        thing |= (
+            find_with(cutout_network(), photograph, replace(search, box=box)).mask > LEAST_THERE
+        )
     elif search.points:
-        wide = find_with(packaged(), photograph, replace(search, box=None)).mask > LEAST_THERE
+        wide = find_with(cutout_network(), photograph, replace(search, box=None)).mask > LEAST_THERE
         left, top, right, bottom = (
             round(end * side) for end, side in zip(search.box, 2 * photograph.size, strict=True)
         )

@@ -15,7 +15,7 @@ from PIL import Image
 
 from swiftpie.imageio.images import to_pil
 from swiftpie.imageio.writing import encode_image
-from swiftpie.library import packaged as packaged_library
+from swiftpie.library import subject_library
 from swiftpie.pipelines.advice import equal_pictures
 from swiftpie.pipelines.identity_file import read_identity
 from swiftpie.pipelines.request import IdentityRef, Pictures, Request, Source, Subject
@@ -256,7 +256,7 @@ class Worker:
         for one in subjects:
             placed: dict[str, Any] = one.model_dump(exclude={"identity_id", "library"})
             if one.library:
-                named = packaged_library().find(one.library)
+                named = subject_library().find(one.library)
                 found.append(Subject(named, **placed | {"name": one.name or one.library}))
                 continue
             info, identity = await self.identities.find(one.identity_id, owner=owner)

@@ -10,7 +10,7 @@ import torch
 
 from swiftpie.imageio.atomic import write_file
 from swiftpie.imageio.images import to_pil
-from swiftpie.mini.scenes import INDEX, packaged
+from swiftpie.mini.scenes import INDEX, scene_library
 from swiftpie.noise import COUPLED_CHANNELS
 from swiftpie_world.air import Setting
 from swiftpie_world.features import Place
@@ -70,7 +70,7 @@ def write_scene_pack(path: Path, *, force: bool) -> int:
                 "name": place.name,
                 "phrases": place.phrases,
                 "aliases": ALIASES.get(place.name, ()),
-                "pictures": 0 if packaged().is_photographed(place.name) else PICTURES,
+                "pictures": 0 if scene_library().is_photographed(place.name) else PICTURES,
                 "is_ground": place.grounded,
                 "is_known": number < len(PLACES),
                 "stand_in": place.phrases[0] if number < len(PLACES) else STAND_INS[place.outdoors],
@@ -89,13 +89,13 @@ def packed_places() -> list[tuple[int, Place]]:
         for number, place in enumerate(SCENE_PLACES)
         if number < len(PLACES)
         or place.name in STILL_DRAWN
-        or packaged().is_photographed(place.name)
+        or scene_library().is_photographed(place.name)
     ]
 
 
 def _pictures() -> Iterator[tuple[str, bytes]]:
     for row, (number, place) in enumerate(packed_places()):
-        if packaged().is_photographed(place.name):
+        if scene_library().is_photographed(place.name):
             continue
         quality = QUALITY if number < len(PLACES) else FINE_QUALITY
         generator = torch.Generator().manual_seed(FIRST_SEED + number)

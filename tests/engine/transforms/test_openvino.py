@@ -18,7 +18,7 @@ from swiftpie.engine.graphs.functions import digest_of
 from swiftpie.engine.graphs.runtime import Precision
 from swiftpie.engine.transforms.openvino import OpenvinoDenoiser, to_openvino
 from swiftpie.errors import CapabilityError
-from swiftpie.mini.scene_network import packaged
+from swiftpie.mini.scene_network import scene_relighter
 from swiftpie.models.denoiser import SubjectCondition, UNetDenoiser
 from swiftpie.models.inversion import InversionOutput
 from swiftpie.schedules import scaled_linear_step
@@ -178,7 +178,7 @@ def test_other_attention_is_another_graph(torch_denoiser, denoiser):
 
 def light(run):
     noise, scene = draw(1, 32, 32, 32), draw(1, 3, 256, 256, seed=1).clamp(-1, 1)
-    return [run(packaged(), noise, scene, *(torch.tensor([n]) for n in (3, 2, 1, 0)))]
+    return [run(scene_relighter(), noise, scene, *(torch.tensor([n]) for n in (3, 2, 1, 0)))]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from PIL import Image
 from swiftpie.errors import ConfigError
 from swiftpie.geometry.layout import SUBJECT_FILL
 from swiftpie.imageio.decoding import load_image
-from swiftpie.library import packaged
+from swiftpie.library import subject_library
 from swiftpie_lab.data.archive import (
     EVERYDAY,
     SIDE_PX,
@@ -159,5 +159,5 @@ def test_a_library_is_made_of_the_archives_and_brings_its_licence(tmp_path):
 def test_every_everyday_word_means_one_subject_that_there_is():
     words = [word for group in EVERYDAY.values() for word in group]
     assert len(set(words)) == len(words)
-    assert {*EVERYDAY} <= {*packaged().names()}
-    assert not {*words} & {*packaged().names()}, "such a word is a name already"
+    assert {*EVERYDAY} <= {*subject_library().names()}
+    assert not {*words} & {*subject_library().names()}, "such a word is a name already"

@@ -5,7 +5,7 @@ import tarfile
 import pytest
 
 from swiftpie.errors import InputError
-from swiftpie.mini.page.runtime import FILES, FOLDER, VERSION, read_runtime
+from swiftpie.mini.page.site import FOLDER, RUNTIME_FILES, VERSION, read_runtime
 
 
 def packed(folder, names):
@@ -19,9 +19,9 @@ def packed(folder, names):
 
 def test_another_version_is_refused(tmp_path):
     with pytest.raises(InputError, match=rf"npm pack onnxruntime-web@{VERSION}"):
-        read_runtime(packed(tmp_path, FILES))
+        read_runtime(packed(tmp_path, RUNTIME_FILES))
     with pytest.raises(InputError, match="holds no"):
-        read_runtime(packed(tmp_path, [next(iter(FILES))]))
+        read_runtime(packed(tmp_path, [next(iter(RUNTIME_FILES))]))
 
 
 def test_what_is_no_archive_is_refused(tmp_path):

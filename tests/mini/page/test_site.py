@@ -6,9 +6,8 @@ import re
 import pytest
 from PIL import Image
 
-from swiftpie.library import packaged
-from swiftpie.mini.page.runtime import FILES
-from swiftpie.mini.page.site import SOURCES, SUBJECTS, write_page
+from swiftpie.library import subject_library
+from swiftpie.mini.page.site import FILES, SOURCES, SUBJECTS, write_page
 
 LIMIT_BYTES = 32_000_000
 RUNTIME_BYTES = 7_000_000  # its six files, packed
@@ -24,7 +23,7 @@ def test_the_sources_name_no_other_address():
 
 def test_every_subject_is_in_the_library():
     assert len(set(SUBJECTS)) == len(SUBJECTS)
-    assert set(SUBJECTS) <= set(packaged().names())
+    assert set(SUBJECTS) <= set(subject_library().names())
 
 
 @pytest.mark.thorough

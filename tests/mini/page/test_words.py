@@ -8,9 +8,8 @@ import subprocess
 import pytest
 
 from swiftpie.backbones.presets import PRESETS
-from swiftpie.mini import scenes
-from swiftpie.mini.page.site import SOURCES, VOCABULARY
-from swiftpie.mini.page.words import words_of_prompts
+from swiftpie.mini import scenes, words
+from swiftpie.mini.page.site import SOURCES, VOCABULARY, words_of_prompts
 from swiftpie.mini.vocabulary import vocabulary_of
 
 NODE = shutil.which("node")
@@ -74,12 +73,12 @@ console.log(JSON.stringify(prompts.map(read)));
 
 
 def read(prompt):
-    known, vocabulary = scenes.packaged(), vocabulary_of(PRESETS.get("mini"))
-    beyond = (scenes.rendition_in, scenes.texture_in, scenes.worn_in, scenes.asks_for_turn)
+    known, vocabulary = scenes.scene_library(), vocabulary_of(PRESETS.get("mini"))
+    beyond = (words.rendition_in, words.texture_in, words.worn_in, words.asks_for_turn)
     is_beyond = any(asks(prompt) for asks in beyond)
     drawn = "" if is_beyond else vocabulary.as_taught(scenes.plainly(known.with_place(prompt)))
     place = known.place_for(prompt, 0.7)
-    return [list(scenes.read_setting(prompt)), place, is_beyond, drawn]
+    return [list(words.read_setting(prompt)), place, is_beyond, drawn]
 
 
 @pytest.mark.skipif(NODE is None, reason="needs Node")

@@ -13,7 +13,7 @@ from swiftpie.cli.drawing.subjects import read_source, with_cutouts
 from swiftpie.cli.loading import open_session, resolved
 from swiftpie.engine.origin import spell_cutouts
 from swiftpie.errors import ConfigError
-from swiftpie.library import CREDIT, Named, packaged, scenes
+from swiftpie.library import CREDIT, Named, scenes, subject_library
 
 if TYPE_CHECKING:
     from swiftpie.pipelines.identity_file import IdentityFile
@@ -190,7 +190,7 @@ def _pictures_of(source: "Source") -> "Pictures":
         case Pictures():
             return source
         case Named(name=name):
-            return Pictures((packaged().picture(name),))
+            return Pictures((subject_library().picture(name),))
         case _:
             raise ConfigError(
                 "An identity file was given, and is cut out already. A picture is needed. Give one."
@@ -228,7 +228,7 @@ def library(
     if scenes:
         _list_scenes(query, as_json=as_json)
         return
-    known = packaged()
+    known = subject_library()
     if query:
         known.find(query)  # raises, with similar names
     found = [known.entry(name) for name in known.matching(query)]

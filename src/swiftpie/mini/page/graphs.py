@@ -1,19 +1,38 @@
-"""The graphs that the page runs beside those of the model: cut-outs, and scenes in other light."""
+"""The graphs of the page: cut-outs, scenes in other light, and one pack of the weights of all.
 
+A graph that is sent to a browser pays for its size, and for what is computed of it at each start.
+So constants are folded, weights that several graphs read are packed once, and their numbers keep
+five bits of their fraction. Bytes with exponents are packed apart from bytes with fractions,
+because the former repeat and the latter hardly do. What is no weight stays exact in its graph.
+"""
+
+import gzip
+import zlib
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from swiftpie.engine.graphs.export import OUTLINE, PIXELS, SEED, SHADOW, SUBJECT_MASK
-from swiftpie.engine.graphs.to_onnx import Named, NamedFunction, write_onnx, write_weights
+from swiftpie.engine.graphs.runtime import Untyped, load
+from swiftpie.engine.graphs.to_onnx import (
+    EXTRA,
+    Named,
+    NamedFunction,
+    folded,
+    write_onnx,
+    write_weights,
+)
 from swiftpie.mini.relight import IN_THE_AIR
 from swiftpie.mini.relight import SIDE_PX as SCENE_PX
 from swiftpie.mini.scene import at_night, draw_noise_of, put_before
-from swiftpie.mini.scene_network import Relighter, SceneCondition
-from swiftpie.mini.scene_network import packaged as packaged_scene
-from swiftpie.mini.scenes import NIGHT, WEATHERS
+from swiftpie.mini.scene_network import Relighter, SceneCondition, scene_relighter
 from swiftpie.mini.weather import PixelRows, draw_weather
-from swiftpie.models.cutout import packaged
+from swiftpie.mini.words import NIGHT, WEATHERS
+from swiftpie.models.cutout import cutout_network
 from swiftpie.models.cutout_net import CutoutNet
 from swiftpie.models.outline import CUTOUT_PX
 
@@ -27,7 +46,7 @@ def export_page_parts(folder: Path) -> None:
     Raises:
         MissingExtra: A package that writes graphs is not installed.
     """
-    cutouts, relighter = packaged(), packaged_scene()
+    cutouts, relighter = cutout_network(), scene_relighter()
     places = write_weights({"network": cutouts, "relighter": relighter}, folder)
     functions = {CUTOUT: cutout_function(cutouts), **scene_functions(relighter)}
     for name, function in functions.items():
@@ -69,3 +88,105 @@ def _join(given: Named) -> Named:
             is_shown = (given["weather"] == number).view(1, 1, 1, 1)
             picture = torch.where(is_shown, shown, picture)
     return {"finished": picture, "finished_mask": mask}
+
+
+HALF_FRACTION_BITS = 10
+FRACTION_BITS = 5  # that are kept; pictures of `mini` stay above 45 dB with them, and with 4 do not
+WEIGHTS = "weights"  # what graphs call the pack once it is unpacked
+HIGH, LOW = "weights-high.bin", "weights-low.bin"
+
+Halves = NDArray[np.uint16]
+
+
+class WeightPack:
+    """Weights in half precision that graphs refer to, each tensor once."""
+
+    def __init__(self) -> None:
+        self._places: dict[bytes, int] = {}
+        self._parts: list[Halves] = []
+        self._count = 0
+
+    def place(self, halves: Halves) -> int:
+        """Return where the pack holds these numbers."""
+        key = halves.tobytes()
+        if key not in self._places:
+            self._places[key] = self._count
+            self._parts.append(halves)
+            self._count += halves.size
+        return self._places[key]
+
+    def write(self, folder: Path) -> int:
+        """Write the pack into `folder`, and return how many numbers it holds."""
+        numbers = rounded(np.concatenate(self._parts))
+        for name, plane in ((HIGH, numbers >> 8), (LOW, numbers & 0xFF)):
+            (folder / name).write_bytes(_coded(plane.astype(np.uint8).tobytes()))
+        return self._count
+
+
+def rounded(halves: Halves, *, bits: int = FRACTION_BITS) -> Halves:
+    """Return halves, as their bits, with the nearest fractions of `bits` bits."""
+    spare = HALF_FRACTION_BITS - bits
+    wide = halves.astype(np.uint32)
+    near = (((wide + (1 << (spare - 1))) >> spare) << spare).astype(np.uint16)
+    return np.where(np.isfinite(near.view(np.float16)), near, halves)
+
+
+def pack_graphs(graphs: Mapping[str, Path], folder: Path) -> int:
+    """Write graphs and the pack of their weights into `folder`; return how many numbers it holds.
+
+    Args:
+        graphs: The files of graphs by name.
+        folder: Where `NAME.graph` is written for each, compressed by gzip.
+
+    Raises:
+        MissingExtra: A package that prepares graphs is not installed.
+    """
+    onnx, pack = load("onnx", extra=EXTRA), WeightPack()
+    for name, path in graphs.items():
+        model, known = onnx.load_from_string(folded(path)), _weights_of(onnx, path)
+        for tensor in model.graph.initializer:
+            _move(onnx, tensor, pack, known)
+        packed = gzip.compress(model.SerializeToString(), compresslevel=9, mtime=0)
+        (folder / f"{name}.graph").write_bytes(packed)
+    return pack.write(folder)
+
+
+def _weights_of(onnx: Untyped, path: Path) -> Collection[bytes]:
+    """Return the weights that a graph refers to, each by its numbers in their order."""
+    raw = onnx.load(path, load_external_data=False)
+    names = {
+        tensor.name
+        for tensor in raw.graph.initializer
+        if onnx.external_data_helper.uses_external_data(tensor)
+    }
+    tensors = [tensor for tensor in onnx.load(path).graph.initializer if tensor.name in names]
+    return {_key(onnx.numpy_helper.to_array(tensor)) for tensor in tensors}
+
+
+def _key(values: NDArray[Any]) -> bytes:
+    """Return what tensors share that differ by an order of axes, which folding may change."""
+    return np.sort(values.astype(np.float32).ravel()).tobytes()
+
+
+def _move(onnx: Untyped, tensor: Untyped, pack: WeightPack, known: Collection[bytes]) -> None:
+    """Let a tensor of a graph refer to the pack, if its numbers are weights."""
+    if tensor.data_type != onnx.TensorProto.FLOAT:
+        return
+    values = onnx.numpy_helper.to_array(tensor)
+    with np.errstate(over="ignore"):
+        halves = values.astype(np.float16)
+    if _key(values) not in known or not np.array_equal(halves.astype(np.float32), values):
+        return
+    tensor.ClearField("float_data")
+    tensor.raw_data = b""  # the function below accepts no other tensor
+    start = pack.place(halves.view(np.uint16).ravel())
+    onnx.external_data_helper.set_external_data(
+        tensor, WEIGHTS, offset=values.itemsize * start, length=values.nbytes
+    )
+    tensor.ClearField("raw_data")
+
+
+def _coded(data: bytes) -> bytes:
+    """Compress bytes by gzip with a code for single bytes: nothing repeats among weights."""
+    coder = zlib.compressobj(9, zlib.DEFLATED, 31, 9, zlib.Z_HUFFMAN_ONLY)
+    return coder.compress(data) + coder.flush()

@@ -25,7 +25,7 @@ from pydantic import BaseModel, ValidationError
 from swiftpie import __version__
 from swiftpie.errors import InputError, NoSubject, SwiftPieError, UnknownSubjectError
 from swiftpie.imageio.writing import encode_image
-from swiftpie.library import packaged
+from swiftpie.library import subject_library
 from swiftpie.pipelines.request import Pictures, Source, Subject
 from swiftpie.server.commands import find_subject
 from swiftpie.server.drawing import SUFFIXES, PictureFile
@@ -123,7 +123,7 @@ class Toolbox:
         placed = given.placed
         if given.library:
             placed["name"] = placed.get("name") or given.library
-            return Subject(packaged().find(given.library), **placed)
+            return Subject(subject_library().find(given.library), **placed)
         images, masks = [
             [await self._decode(one, name, most_px=KEPT_PX) for one in pictures]
             for name, pictures in (("pictures", given.pictures), ("masks", given.masks))

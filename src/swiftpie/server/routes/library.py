@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request, Response, WebSocket
 
-from swiftpie.library import CREDIT, packaged
+from swiftpie.library import CREDIT, subject_library
 from swiftpie.library import scenes as packaged_scenes
 from swiftpie.server.live import Live
 from swiftpie.server.routes import BodyRoute, caller_of, pictured
@@ -27,7 +27,7 @@ def library_routes() -> APIRouter:
         limit: Annotated[int, Query(ge=1, le=MAX_NAMES)] = MAX_NAMES,
     ) -> dict[str, Any]:
         """List subjects that need no picture: all, or those that a word means or nearly means."""
-        known = await asyncio.to_thread(packaged)
+        known = await asyncio.to_thread(subject_library)
         found = await asyncio.to_thread(known.matching, query)
         meant = await asyncio.to_thread(known.meant_by, query)
         data = [
@@ -50,7 +50,7 @@ def library_routes() -> APIRouter:
     @router.get("/v1/library/{name}/picture", **pictured("webp"))
     async def sprite(name: str) -> Response:
         """Return the picture of a subject of the library, which stays the same."""
-        known = await asyncio.to_thread(packaged)
+        known = await asyncio.to_thread(subject_library)
         return await _picture(
             known.picture, name, known.names(), kind="subject", code="subject_not_named"
         )

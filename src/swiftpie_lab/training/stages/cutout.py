@@ -12,9 +12,9 @@ from torch.nn import functional as F
 
 from swiftpie.errors import ConfigError
 from swiftpie.imageio.images import contact_sheet, to_pil
-from swiftpie.library import packaged as library
+from swiftpie.library import subject_library
 from swiftpie.masks import iou
-from swiftpie.models.cutout import load, packaged
+from swiftpie.models.cutout import cutout_network, load
 from swiftpie.models.cutout_net import STAGES, CutoutNet
 from swiftpie.models.eight_bits import write_network
 from swiftpie_lab.data.ahead import Ahead
@@ -64,7 +64,7 @@ class CutoutConfig:
             )
         if self.start:
             folder = context.weights_of(self.start)
-            start = packaged() if folder is None else load(folder / "cutout")
+            start = cutout_network() if folder is None else load(folder / "cutout")
         else:
             torch.manual_seed(0)
             start = CutoutNet()
@@ -79,7 +79,7 @@ class CutoutConfig:
 
 
 def _collection(photos: Path, cutouts: Path, split: Split) -> Collection:
-    sprites = [library().image(name).convert("RGBA") for name in library().names()]
+    sprites = [subject_library().image(name).convert("RGBA") for name in subject_library().names()]
     return Collection(read_photos(photos, split), read_cutouts(cutouts, split), sprites)
 
 

@@ -11,7 +11,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.imageio.images import contact_sheet, to_pil
-from swiftpie.mini.scene_network import UNCOVERED, SceneCondition, SceneNetwork, load, packaged
+from swiftpie.mini.scene_network import (
+    UNCOVERED,
+    SceneCondition,
+    SceneNetwork,
+    load,
+    scene_relighter,
+)
 from swiftpie.models.autoencoder import PATCH, PatchAutoencoder
 from swiftpie.models.eight_bits import write_network
 from swiftpie_lab.training.context import VALIDATION_SEED, Context
@@ -61,7 +67,7 @@ class SceneConfig:
         start = None
         if self.start:
             folder = context.weights_of(self.start)
-            start = packaged().network if folder is None else load(folder / "scene")
+            start = scene_relighter().network if folder is None else load(folder / "scene")
         return SceneStage(frozen, self, context.device, start)
 
 

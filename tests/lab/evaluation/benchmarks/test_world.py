@@ -10,8 +10,7 @@ import torch
 from swiftpie import CapabilityError, ConfigError, WeightsError
 from swiftpie.imageio.images import to_pil, to_tensor
 from swiftpie.masks import bounding_box
-from swiftpie.mini.look_words import COLOUR_WORDS, MATERIAL_PHRASES
-from swiftpie.mini.scenes import RENDITIONS
+from swiftpie.mini.words import COLOUR_WORDS, MATERIAL_PHRASES, RENDITIONS
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.request import Output, PersonalizeRequest, Subject
 from swiftpie_lab.evaluation.benchmarks.world import (

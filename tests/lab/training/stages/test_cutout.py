@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from swiftpie.errors import ConfigError
-from swiftpie.models.cutout import load, packaged
+from swiftpie.models.cutout import cutout_network, load
 from swiftpie.models.cutout_net import CutoutNet
 from swiftpie_lab.data.collages import draw_collages
 from swiftpie_lab.training.stages.cutout import (
@@ -43,7 +43,7 @@ def test_training_goes_on_from_the_packaged_network(context, tmp_path):
     photos = write_pictures(tmp_path / "photos", "RGB", count=4)
     cutouts = write_pictures(tmp_path / "cutouts", "RGBA", count=4)
     stage = CutoutConfig(photos=str(photos), cutouts=str(cutouts), start="mini").build(context)
-    shipped, values = packaged().state_dict(), stage.network().state_dict()
+    shipped, values = cutout_network().state_dict(), stage.network().state_dict()
     assert all(torch.equal(value, shipped[name]) for name, value in values.items())
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from swiftpie.mini.scene_network import UNCOVERED, packaged
+from swiftpie.mini.scene_network import UNCOVERED, scene_relighter
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.stages.scene import SceneConfig
 from swiftpie_world.places import PLACES, SCENE_PLACES
@@ -23,7 +23,7 @@ def stage(tmp_path_factory):
 def test_training_goes_on_from_the_packaged_network(tmp_path):
     config = SceneConfig(start="mini", size_px=128)
     network = config.build(Context(data=tmp_path, runs=tmp_path, device="cpu")).network()
-    shipped = packaged().network.state_dict()
+    shipped = scene_relighter().network.state_dict()
     for name, value in network.state_dict().items():
         assert torch.equal(value, shipped[name])
     assert network.config.num_seasons == UNCOVERED + 1

@@ -25,26 +25,24 @@ from swiftpie.imageio.images import extent_of, mask_to_pil, plane, shrunk_to, to
 from swiftpie.library import origin_of
 from swiftpie.masks import Box, bounding_box, grow, resize_mask, subject_extent
 from swiftpie.mini.edit_reading import REPLACED, Cast, EditReading, read_edit
-from swiftpie.mini.figures import (
+from swiftpie.mini.layers import (
     LOOK_PX,
-    VISIBLE_LEVELS,
-    Figure,
-    brightest,
-    finished,
-    opacity_of,
-    outlined,
-    put,
-    shadow_of,
-    touched,
-)
-from swiftpie.mini.own_subject import (
     MIN_SHARE,
     SOLID,
+    VISIBLE_LEVELS,
+    Layer,
     OwnSubject,
+    brightest,
     find_subject,
+    finished,
     foot_of,
     light_by_words,
     moved,
+    opacity_of,
+    outlined,
+    paste_layers,
+    shadow_of,
+    touched,
 )
 from swiftpie.mini.relight import (
     NOISE_SHAPE,
@@ -52,11 +50,10 @@ from swiftpie.mini.relight import (
     add_weather,
     change_between,
     relight,
-    relight_between,
     rendered,
     without_weather,
 )
-from swiftpie.mini.scenes import packaged
+from swiftpie.mini.scenes import scene_library
 from swiftpie.mini.vocabulary import vocabulary_of
 from swiftpie.noise import draw_noise, share_of
 from swiftpie.pipelines.denoise import Clock
@@ -87,7 +84,7 @@ THINNEST = 0.05  # of a frame, so that a thin subject has a size
 
 
 @dataclass(frozen=True, eq=False)
-class Staging:
+class WordEdit:
     """What is known of an edit before anything is drawn."""
 
     components: Components
@@ -127,7 +124,7 @@ class Staging:
     def is_on_ground(self) -> bool:
         """Whether subjects stand on the ground of the place."""
         place = self.reading.after.place or self.reading.before.place
-        return place is None or packaged().is_ground(place)
+        return place is None or scene_library().is_ground(place)
 
     @property
     def scene_noise(self) -> Tensor:
@@ -193,13 +190,13 @@ def follows_seed(components: Components, request: EditRequest) -> bool:
 
 
 @torch.no_grad()
-def prepare(
+def prepare_word_edit(
     components: Components,
     request: EditRequest,
     reading: EditReading | None,
     picture: EncodedPicture,
     clock: Clock,
-) -> Staging:
+) -> WordEdit:
     """Find the subject of a picture and what goes with it.
 
     Raises:
@@ -229,10 +226,10 @@ def prepare(
             "subject by `insert`."
         )
     _check_outline(request, reading, subject)
-    staging = Staging(components, request, reading, picture, source, subject, None)
+    edit = WordEdit(components, request, reading, picture, source, subject, None)
     if subject is None:
-        return staging
-    return replace(staging, gone=_hole(staging, subject))
+        return edit
+    return replace(edit, gone=_hole(edit, subject))
 
 
 def _check_worn(components: Components, request: EditRequest, reading: EditReading) -> None:
@@ -268,34 +265,34 @@ def _check_outline(request: EditRequest, reading: EditReading, subject: OwnSubje
 
 
 @torch.no_grad()
-def find_region(staging: Staging) -> Image.Image:
+def find_region(edit: WordEdit) -> Image.Image:
     """Return what `finish` changes, white in mode L.
 
     What goes is all part of it, so it need not be filled, unless that shows elsewhere. Nor need
     colours be drawn where a place stays and a subject moves, or where the season alone changes.
     """
-    reading = staging.reading
-    if staging.season is not None:
-        return _region(staging, staging.original, [])
+    reading = edit.reading
+    if edit.season is not None:
+        return _region(edit, edit.original, [])
     if reading.moves_alone:
-        return _region(staging, staging.original, _figures(staging, outlined))
+        return _region(edit, edit.original, _layers(edit, outlined))
     fills = not reading.moves or reading.clears or reading.rendition is not None
-    return _region(staging, *_drawn(staging, Clock(None), fills=fills))
+    return _region(edit, *_drawn(edit, Clock(None), fills=fills))
 
 
 @torch.no_grad()
-def finish(staging: Staging, clock: Clock) -> EditResult:
+def finish(edit: WordEdit, clock: Clock) -> EditResult:
     """Return the edited picture; all that does not change visibly is the given one's own."""
-    request, original = staging.request, staging.original
-    edited, figures = _drawn(staging, clock, fills=True)
-    region = _region(staging, edited, figures)
+    request, original = edit.request, edit.original
+    edited, layers = _drawn(edit, clock, fills=True)
+    region = _region(edit, edited, layers)
     image = Image.composite(edited, original, region)
     if not request.settings.keeps_outside:
         image = edited
     clock.lap("join")
-    identity, components = request.identity, staging.components
+    identity, components = request.identity, edit.components
     named = () if identity is None or identity.named is None else (identity.named,)
-    cells = (staging.noise.shape[2], staging.noise.shape[3])
+    cells = (edit.noise.shape[2], edit.noise.shape[3])
     return EditResult(
         image=image,
         region=region,
@@ -309,7 +306,7 @@ def finish(staging: Staging, clock: Clock) -> EditResult:
         seed=request.seed,
         timings_ms=clock.timings(),
         scales=resolved_scales(components.preset, request).given,
-        origin={**components.origin, **origin_of(named), "method": "restage"},
+        origin={**components.origin, **origin_of(named), "method": "words"},
     )
 
 
@@ -320,73 +317,71 @@ def visible_change(before: Image.Image, after: Image.Image) -> Tensor:
     return torch.from_numpy(np.array(seen))[None, None]
 
 
-def _drawn(staging: Staging, clock: Clock, *, fills: bool) -> tuple[Image.Image, list[Figure]]:
-    """Return the picture drawn anew, with its figures; unless it `fills`, what goes is in it."""
-    reading, noise = staging.reading, staging.scene_noise
-    edited = _place(staging, noise, clock)
+def _drawn(edit: WordEdit, clock: Clock, *, fills: bool) -> tuple[Image.Image, list[Layer]]:
+    """Return the picture drawn anew, with its layers; unless it `fills`, what goes is in it."""
+    reading, noise = edit.reading, edit.scene_noise
+    edited = _place(edit, noise, clock)
     clock.lap("place")
-    if staging.gone is not None and fills:
-        edited = _filled(edited, staging.gone, partial(clock.lap, "place"))
+    if edit.gone is not None and fills:
+        edited = _filled(edited, edit.gone, partial(clock.lap, "place"))
     clock.lap("place")
-    figures = _figures(staging, finished)
-    edited = put(edited, figures)
+    layers = _layers(edit, finished)
+    edited = paste_layers(edited, layers)
     if reading.changes_place or reading.clears:
         on_band = partial(clock.lap, "subject")
         edited = add_weather(edited, reading.after.setting, noise=noise, on_band=on_band)
-        edited = _with_own_pixels(edited, staging, figures)
+        edited = _with_own_pixels(edited, edit, layers)
     art = reading.after.rendition if reading.changes_place else reading.rendition
     if art is not None:
         edited = rendered(edited, art, noise=noise)
     clock.lap("subject")
-    return edited, figures
+    return edited, layers
 
 
-def _with_own_pixels(
-    edited: Image.Image, staging: Staging, figures: Sequence[Figure]
-) -> Image.Image:
+def _with_own_pixels(edited: Image.Image, edit: WordEdit, layers: Sequence[Layer]) -> Image.Image:
     """Return `edited` with the pixels of a subject that nothing changes, with what falls on it."""
-    reading, subject = staging.reading, staging.subject
-    is_same = len(figures) == 1 and figures[0].shown is figures[0].frame
+    reading, subject = edit.reading, edit.subject
+    is_same = len(layers) == 1 and layers[0].shown is layers[0].frame
     is_changed = reading.changes_light or reading.is_posed
     if subject is None or not is_same or is_changed:
         return edited
     inner = -grow(-(subject.opacity > SOLID).float(), 1)
-    return Image.composite(staging.original, edited, mask_to_pil(inner)[0])
+    return Image.composite(edit.original, edited, mask_to_pil(inner)[0])
 
 
-def _region(staging: Staging, edited: Image.Image, figures: Sequence[Figure]) -> Image.Image:
+def _region(edit: WordEdit, edited: Image.Image, layers: Sequence[Layer]) -> Image.Image:
     """Return what changes within a given mask, white in mode L."""
-    region, mask = _changed(staging, edited, figures), staging.request.mask
+    region, mask = _changed(edit, edited, layers), edit.request.mask
     if mask is None:
         return region
-    return ImageChops.darker(region, mask_to_pil(given_mask(mask, staging.size))[0])
+    return ImageChops.darker(region, mask_to_pil(given_mask(mask, edit.size))[0])
 
 
-def _changed(staging: Staging, edited: Image.Image, figures: Sequence[Figure]) -> Image.Image:
+def _changed(edit: WordEdit, edited: Image.Image, layers: Sequence[Layer]) -> Image.Image:
     """Return what changes visibly and all of a subject that goes, comes or moves, with room."""
-    reading = staging.reading
-    if staging.season is not None:
-        changed = _seen_levels(staging, staging.season.levels)
+    reading = edit.reading
+    if edit.season is not None:
+        changed = _seen_levels(edit, edit.season.levels)
     elif reading.moves_alone:
-        changed = torch.zeros(1, 1, *staging.size, dtype=torch.uint8)
+        changed = torch.zeros(1, 1, *edit.size, dtype=torch.uint8)
     else:
-        changed = visible_change(staging.original, edited)
+        changed = visible_change(edit.original, edited)
     if reading.moves:
-        for figure in figures:
-            part = touched(figure, staging.original)
+        for layer in layers:
+            part = touched(layer, edit.original)
             changed = torch.maximum(changed, 255 * part.to(torch.uint8))
-    if staging.gone is None:
+    if edit.gone is None:
         return mask_to_pil(grow(changed, SEEN_PX))[0]
-    gone = 255 * (staging.gone > 0).to(torch.uint8)  # is filled, and has room around it
+    gone = 255 * (edit.gone > 0).to(torch.uint8)  # is filled, and has room around it
     around = torch.minimum(changed, 255 - gone)
     return mask_to_pil(torch.maximum(grow(around, SEEN_PX), gone))[0]
 
 
-def _seen_levels(staging: Staging, levels: Tensor) -> Tensor:
+def _seen_levels(edit: WordEdit, levels: Tensor) -> Tensor:
     """Return where a change of so many levels (1, 1, h, w) is seen behind the subject, as bytes."""
-    levels = F.interpolate(levels, staging.size, mode="bilinear")
-    if staging.subject is not None:
-        levels = levels * (1 - staging.subject.opacity)
+    levels = F.interpolate(levels, edit.size, mode="bilinear")
+    if edit.subject is not None:
+        levels = levels * (1 - edit.subject.opacity)
     return 255 * (levels > VISIBLE_LEVELS).to(torch.uint8)
 
 
@@ -409,26 +404,26 @@ def _subject(
     return OwnSubject(original, opacity)
 
 
-def _hole(staging: Staging, subject: OwnSubject) -> Tensor | None:
+def _hole(edit: WordEdit, subject: OwnSubject) -> Tensor | None:
     """Return what shows what was behind the subject, (1, 1, H, W) of bytes; None if nothing does.
 
     The shadow of a subject that only takes on another pose stays. Of one that leaves, what is
     expected goes, and what is found beside it, if that is no larger.
     """
-    reading, picture = staging.reading, staging.original
+    reading, picture = edit.reading, edit.original
     is_clear = reading.look is not None and reading.look.material in SEE_THROUGH
     leaves = reading.cast in {Cast.GOES, Cast.IS_REPLACED}
     if reading.changes_place or not (leaves or reading.is_posed or is_clear):
         return None
-    if staging.request.mask is not None:
-        return given_mask(staging.request.mask, staging.size)
+    if edit.request.mask is not None:
+        return given_mask(edit.request.mask, edit.size)
     thing = (subject.opacity > LEAST_THERE).to(torch.uint8)
     side = float(subject.layout.scale.max()) * picture.width
     wide = grow(thing.float(), math.ceil(EDGE * side)).to(torch.uint8)
     if not leaves:
         return 255 * wide
     find = partial(with_surroundings, picture, thing, room=EDGE, gap=EDGE)
-    shade = _shade(staging, subject)
+    shade = _shade(edit, subject)
     if shade is None:
         return find()
     darker = (shade > LEAST_SHADE).to(torch.uint8)
@@ -436,35 +431,35 @@ def _hole(staging: Staging, subject: OwnSubject) -> Tensor | None:
     return gone if reading.cast is Cast.IS_REPLACED else torch.maximum(gone, 255 * darker)
 
 
-def _shade(staging: Staging, subject: OwnSubject) -> Tensor | None:
+def _shade(edit: WordEdit, subject: OwnSubject) -> Tensor | None:
     """Return the share of the ground's light that a subject takes by what the source prompt says.
 
     It is (1, 1, H, W). None if nothing says what light there is.
     """
-    _, scene = _lights(staging, subject)
-    if scene is None or not staging.request.source_prompt:
+    _, scene = _lights(edit, subject)
+    if scene is None or not edit.request.source_prompt:
         return None
-    if not staging.is_on_ground:
+    if not edit.is_on_ground:
         return torch.zeros_like(subject.opacity)
     return cast_on_ground(subject.opacity, subject.layout, usual_shadow(scene))
 
 
-def _place(staging: Staging, noise: Tensor, clock: Clock) -> Image.Image:
+def _place(edit: WordEdit, noise: Tensor, clock: Clock) -> Image.Image:
     """Return the place of the edit, as large as the picture; the old subject may be in it."""
     on_band = partial(clock.lap, "place")
-    if staging.season is not None:
-        return staging.season.drawn(on_band=on_band)
-    reading, original = staging.reading, staging.original
+    if edit.season is not None:
+        return edit.season.drawn(on_band=on_band)
+    reading, original = edit.reading, edit.original
     before, after = reading.before, reading.after
-    drawn: dict[str, Any] = {"noise": noise, "run": staging.components.run, "on_band": on_band}
+    drawn: dict[str, Any] = {"noise": noise, "run": edit.components.run, "on_band": on_band}
     if reading.changes_place:
         assert after.place is not None, "a new place has a name"
-        scene = packaged().dealt(after.place, share_of(noise), original.size)
-        place = None if packaged().is_photographed(after.place) else after.place
+        scene = scene_library().dealt(after.place, share_of(noise), original.size)
+        place = None if scene_library().is_photographed(after.place) else after.place
         return relight(scene, after.setting, place=place, **drawn)
     if reading.clears:
         original = without_weather(original, before.setting)
-    return relight_between(original, before.setting, after.setting, place=before.place, **drawn)
+    return relight(original, after.setting, before=before.setting, place=before.place, **drawn)
 
 
 def _filled(picture: Image.Image, gone: Tensor, on_band: OnBand) -> Image.Image:
@@ -483,79 +478,77 @@ def _filled(picture: Image.Image, gone: Tensor, on_band: OnBand) -> Image.Image:
     return filled
 
 
-def _figures(staging: Staging, prepared: Callable[[Figure], Figure]) -> list[Figure]:
+def _layers(edit: WordEdit, prepared: Callable[[Layer], Layer]) -> list[Layer]:
     """Return what stands before the place, from the back to the front, `finished` or `outlined`."""
-    identity, own = staging.request.identity, _own(staging, prepared)
-    newcomers = [] if identity is None else [_newcomer(staging, identity)]
+    identity, own = edit.request.identity, _own(edit, prepared)
+    newcomers = [] if identity is None else [_newcomer(edit, identity)]
     return [*map(prepared, newcomers if own is None else [*newcomers, own])]
 
 
-def _own(staging: Staging, prepared: Callable[[Figure], Figure]) -> Figure | None:
+def _own(edit: WordEdit, prepared: Callable[[Layer], Layer]) -> Layer | None:
     """Return the picture's own subject; None if it is gone, or as it was."""
-    reading, subject = staging.reading, staging.subject
+    reading, subject = edit.reading, edit.subject
     if subject is None or reading.cast in {Cast.GOES, Cast.IS_REPLACED}:
         return None
     is_relit = reading.changes_place or reading.changes_light
     look = reading.look
     if not (look or reading.is_posed or is_relit):
         return None
-    own, scene = _lights(staging, subject)
-    figure = Figure(
+    own, scene = _lights(edit, subject)
+    layer = Layer(
         subject.frame if prepared is finished else subject.cover,
         subject.layout,
         own=own,
         scene=scene,
         colour=None if look is None else look.colour,
         material=None if look is None else look.material,
-        casts=(reading.is_posed or reading.changes_place) and staging.is_on_ground,
+        casts=(reading.is_posed or reading.changes_place) and edit.is_on_ground,
     )
     if not reading.is_posed:
-        return figure
-    layout = moved(staging.components, subject, staging.noise, staging.picture.prompts.text)
-    return _standing(prepared(figure._replace(layout=layout)), subject, staging)
+        return layer
+    layout = moved(edit.components, subject, edit.noise, edit.picture.prompts.text)
+    return _standing(prepared(layer._replace(layout=layout)), subject, edit)
 
 
-def _lights(
-    staging: Staging, subject: OwnSubject
-) -> tuple[Illumination | None, Illumination | None]:
+def _lights(edit: WordEdit, subject: OwnSubject) -> tuple[Illumination | None, Illumination | None]:
     """Return the light on the picture's own subject, and that of the edited picture."""
-    reading = staging.reading
+    reading = edit.reading
     changes = reading.changes_place or reading.look is not None or reading.is_posed
     if reading.changes_season_alone and not changes:
         return None, None  # the subject keeps its own, whatever that is
-    light = partial(light_by_words, staging.components, subject.small, staging.noise)
-    is_told = bool(staging.request.source_prompt)
+    light = partial(light_by_words, edit.components, subject.small, edit.noise)
+    is_told = bool(edit.request.source_prompt)
     if is_told and reading.changes_place and not reading.changes_light:
-        before, after = light(staging.before), light(staging.after)
+        before, after = light(edit.before), light(edit.after)
         if before is not None and after is not None and are_alike(before.scene, after.scene):
             return after.scene, after.scene
-    seen = light(staging.before, given=staging.around())
+    seen = light(edit.before, given=edit.around())
     if seen is None:
         return None, None
     if not (reading.changes_place or reading.changes_light) or reading.changes_season_alone:
         return seen.scene, seen.scene
-    known = light(staging.after)
+    known = light(edit.after)
     assert known is not None, "a model that knows light always does"
     return (seen.scene if is_told else seen.own), known.scene
 
 
-def _standing(figure: Figure, subject: OwnSubject, staging: Staging) -> Figure:
-    """Return a finished figure where the subject stood, unless it clearly leaves the ground."""
-    small = shrunk_to(LOOK_PX, staging.size)
-    floor, shown = foot_of(subject.opacity), opacity_of(figure, small)
+def _standing(layer: Layer, subject: OwnSubject, edit: WordEdit) -> Layer:
+    """Return a finished layer where the subject stood, unless it clearly leaves the ground."""
+    small = shrunk_to(LOOK_PX, edit.size)
+    floor, shown = foot_of(subject.opacity), opacity_of(layer, small)
     rise = floor - foot_of(shown)
-    before = figure._replace(layout=subject.layout, outline=subject.cover)
+    before = layer._replace(layout=subject.layout, outline=subject.cover)
     shade = shadow_of(before, small)
-    figure = figure._replace(floor=floor, shade=shade)
-    if rise > JUMP or not staging.is_on_ground:
-        return figure
-    centre = figure.layout.centre + torch.tensor([[0.0, rise]])
-    return figure._replace(layout=figure.layout._replace(centre=centre))
+    layer = layer._replace(floor=floor, shade=shade)
+    if rise > JUMP or not edit.is_on_ground:
+        return layer
+    centre = layer.layout.centre + torch.tensor([[0.0, rise]])
+    return layer._replace(layout=layer.layout._replace(centre=centre))
 
 
-def _newcomer(staging: Staging, identity: Identity) -> Figure:
+def _newcomer(edit: WordEdit, identity: Identity) -> Layer:
     """Return a new subject in place of the picture's own, or beside it."""
-    subject = staging.subject
+    subject = edit.subject
     assert subject is not None, "a picture without a subject is left to the inversion network"
     mask = identity.mask[:1].float().cpu()
     if identity.large is None:
@@ -564,19 +557,17 @@ def _newcomer(staging: Staging, identity: Identity) -> Figure:
     else:
         frame = identity.large.float().cpu() / 255
     extent, box = subject_extent(mask), bounding_box((subject.opacity > LEAST_THERE).float())
-    is_beside = staging.reading.cast is Cast.IS_JOINED and staging.request.mask is None
+    is_beside = edit.reading.cast is Cast.IS_JOINED and edit.request.mask is None
     if is_beside:
-        box = _beside(box, extent, staging.size)
-    light = light_by_words(
-        staging.components, frame, staging.noise, staging.after, given=staging.around()
-    )
-    return Figure(
+        box = _beside(box, extent, edit.size)
+    light = light_by_words(edit.components, frame, edit.noise, edit.after, given=edit.around())
+    return Layer(
         frame,
-        from_box(box, size=staging.size, extent=extent),
+        from_box(box, size=edit.size, extent=extent),
         own=None if light is None else light.own,
         scene=None if light is None else light.scene,
         before=subject.opacity if is_beside else None,
-        casts=staging.is_on_ground,
+        casts=edit.is_on_ground,
     )
 
 

@@ -13,7 +13,7 @@ from swiftpie import CapabilityError, EditMode, EditSettings, MaskRule, Scales
 from swiftpie.geometry.relief import height, turn
 from swiftpie.imageio.images import plane
 from swiftpie.masks import grow
-from swiftpie.mini import restage
+from swiftpie.mini import word_edits
 from swiftpie.mini.figures import Figure, finished
 from swiftpie.mini.own_subject import OwnSubject, moved
 from swiftpie.mini.relight import NOISE_SHAPE
@@ -43,7 +43,7 @@ def test_only_the_subject_changes_and_only_where_it_was_announced(session, pictu
     announced = session.find_region(before, prompt)
     region, subject = values(announced) > 0, values(mask) > 128
     apart = np.abs(values(result.image) - values(before)).max(axis=-1)
-    assert result.origin["method"] == "restage"
+    assert result.origin["method"] == "words"
     assert result.region.tobytes() == announced.tobytes()
     assert not apart[~region].any()
     assert 0.01 < region.mean() < 0.6
@@ -67,7 +67,7 @@ def test_no_strength_chooses_another_technique_and_idle_ones_are_named(
         for each in (EditSettings(), settings)
     )
     assert given.image.tobytes() == plain.image.tobytes()
-    assert given.origin["method"] == "restage"
+    assert given.origin["method"] == "words"
     assert "has no effect on this edit" in caplog.text
 
 
@@ -178,7 +178,7 @@ def test_another_place_or_season_keeps_the_pixels_of_the_subject(
     apart = np.abs(values(result.image) - values(before)).max(axis=-1)
     inner = grow(plane(mask.point(lambda value: 255 * (value < 250))), 4)[0, 0].numpy() == 0
     assert inner.sum() > 500
-    assert result.origin["method"] == "restage"
+    assert result.origin["method"] == "words"
     assert apart[inner].mean() < 1
     assert apart[values(mask) == 0].mean() > 5
 
@@ -190,7 +190,7 @@ def test_a_given_mask_is_the_outline_of_the_subject(session, picture, prompt):
     left.paste(0, (SIZE[0] // 2, 0, *SIZE))
     result = session.edit(before, prompt, mask=left, seed=1)
     apart = np.abs(values(result.image) - values(before)).max(axis=-1)
-    assert result.origin["method"] == "restage"
+    assert result.origin["method"] == "words"
     assert not apart[values(left) == 0].any()
     assert (apart[values(left) > 250] > 4).mean() > 0.5
 
@@ -246,5 +246,5 @@ def test_what_is_hardly_seen_is_no_change():
     second = first.copy()
     second.putpixel((1, 1), (104, 100, 100))
     second.putpixel((6, 6), (105, 100, 100))
-    seen = restage.visible_change(first, second)
+    seen = word_edits.visible_change(first, second)
     assert seen.nonzero().tolist() == [[0, 0, 6, 6]]
