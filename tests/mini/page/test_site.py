@@ -2,12 +2,22 @@
 
 import json
 import re
+import tarfile
 
 import pytest
 from PIL import Image
 
+from swiftpie.errors import InputError
 from swiftpie.library import subject_library
-from swiftpie.mini.page.site import FILES, SOURCES, SUBJECTS, write_page
+from swiftpie.mini.page.site import (
+    FOLDER,
+    RUNTIME_FILES,
+    SOURCES,
+    SUBJECTS,
+    VERSION,
+    read_runtime,
+    write_page,
+)
 
 LIMIT_BYTES = 32_000_000
 RUNTIME_BYTES = 7_000_000  # its six files, packed
@@ -28,7 +38,7 @@ def test_every_subject_is_in_the_library():
 
 @pytest.mark.thorough
 def test_the_page_is_whole(tmp_path):
-    runtime = {name: name.encode() for name in FILES}
+    runtime = {name: name.encode() for name in RUNTIME_FILES}
     size = write_page(tmp_path, runtime)
     listed = json.loads((tmp_path / "files.json").read_text())["files"]
     assert all((tmp_path / name).is_file() for name in listed)
@@ -52,3 +62,26 @@ def test_the_page_is_whole(tmp_path):
         "@" not in re.search(r'VERSION = "(.*)"', (tmp_path / "service-worker.js").read_text())[1]
     )
     assert "sdk: static" in (tmp_path / "README.md").read_text()
+
+
+def packed(folder, names):
+    path = folder / "runtime.tgz"
+    with tarfile.open(path, "w:gz") as archive:
+        for name in names:
+            (folder / name).write_bytes(b"another version")
+            archive.add(folder / name, f"{FOLDER}/{name}")
+    return path
+
+
+def test_another_version_is_refused(tmp_path):
+    with pytest.raises(InputError, match=rf"npm pack onnxruntime-web@{VERSION}"):
+        read_runtime(packed(tmp_path, RUNTIME_FILES))
+    with pytest.raises(InputError, match="holds no"):
+        read_runtime(packed(tmp_path, [next(iter(RUNTIME_FILES))]))
+
+
+def test_what_is_no_archive_is_refused(tmp_path):
+    (tmp_path / "text.tgz").write_text("no archive")
+    for place in (tmp_path / "text.tgz", tmp_path / "missing.tgz", tmp_path):
+        with pytest.raises(InputError, match="cannot be read as ONNX Runtime Web"):
+            read_runtime(place)

@@ -46,6 +46,7 @@ def test_numbers_keep_five_bits_of_their_fraction():
     assert not np.any(rounded(halves.view(np.uint16))[~is_whole] & 0x1F)
 
 
+@pytest.mark.thorough
 def test_a_packed_graph_computes_what_the_original_does(graphs, tmp_path):
     cutout = graphs / "cutout.onnx"
     count = pack_graphs({"first": cutout, "second": cutout}, tmp_path)
@@ -65,6 +66,7 @@ def test_a_packed_graph_computes_what_the_original_does(graphs, tmp_path):
     assert np.abs(made - known).max() < 0.1 * np.abs(known).max()
 
 
+@pytest.mark.thorough
 def test_what_is_no_weight_stays_exact(graphs, tmp_path):
     pack_graphs({"join": graphs / "join.onnx", "cutout": graphs / "cutout.onnx"}, tmp_path)
     model = onnx.load_from_string(gzip.decompress((tmp_path / "join.graph").read_bytes()))
