@@ -44,6 +44,7 @@ SHARPEST = 1.5  # pixels of a frame in one of a patch; more would be skipped
 MOST_TINT = 0.05  # likewise, of a colour beside the others
 MOST_RELIGHTING = 1.0  # of the subject, likewise
 EDGE_PX, LIGHT_PX = 2.0, 2.0  # deviations of blurs, on the canvas
+WHOLE: Area = (0.0, 0.0, 1.0, 1.0)
 INSIDE = (0.6, 0.95)  # opacities between which a drawn colour comes to be the subject's alone
 AROUND = 0.1  # of a subject's longer side: how much of the photograph beside it is looked at
 SEEN_OCTAVES = 2  # in which cameras differ by focus and grain
@@ -91,7 +92,7 @@ class PlacedReference(NamedTuple):
         """Return the subject in its place in a picture of this height and width, (1, 4, H, W)."""
         is_small = max(size) <= self.small.shape[-1]
         frame = self.small if is_small else self.large
-        return shrunk_into(frame, to_affine(self.layout), place=(0, 0, 1, 1), size=size)
+        return shrunk_into(frame, to_affine(self.layout), size=size)
 
 
 def composite_patch(
@@ -248,7 +249,9 @@ def _subject(
     )
 
 
-def shrunk_into(frame: Tensor, affine: Tensor, *, place: Area, size: tuple[int, int]) -> Tensor:
+def shrunk_into(
+    frame: Tensor, affine: Tensor, *, place: Area = WHOLE, size: tuple[int, int]
+) -> Tensor:
     """Return a frame (1, 4, S, S) warped into a patch, without aliasing where it shrinks."""
     within = _within(affine, place)
     first = _first_pixel(within, frame.shape[-1], size)

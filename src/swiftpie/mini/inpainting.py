@@ -12,9 +12,9 @@ from swiftpie.backbones.components import Components
 from swiftpie.geometry.layout import SUBJECT_FILL, Layout, from_box, whole_frame
 from swiftpie.geometry.shading import Lighting
 from swiftpie.imageio.images import fit_square, plane, to_tensor
-from swiftpie.masks import Box, bounding_box, resize_mask, subject_extent
+from swiftpie.masks import Box, bounding_box, resize_mask
 from swiftpie.mini.compositing import SubjectReference, composite_patch
-from swiftpie.mini.placing import light_on
+from swiftpie.mini.placing import light_on, moved_by_words
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.pipelines.compositing import CanvasDrawing
 from swiftpie.pipelines.denoise import Clock, Prepared
@@ -170,10 +170,9 @@ def original_subject(
         return None
     if subject_changes and inverted.keeps_subject:
         frame = _frame_of(components, pixels, mask)
-        layout = _moved(
-            components, _box_layout(mask), frame.mask, noise=inverted.noise, prompts=prompts
-        )
-        return PlacedSubject(frame, layout)
+        text, noise = components.text.encode(list(prompts)), inverted.noise
+        layout, _ = moved_by_words(components, _box_layout(mask), frame.mask, noise, text)
+        return PlacedSubject(frame, Layout(*(value.to(mask) for value in layout)))
     if not subject_changes and changes.mean() > SURROUNDINGS_SHARE:
         return PlacedSubject(_frame_of(components, pixels, mask), _box_layout(mask))
     return None
@@ -184,21 +183,6 @@ def _frame_of(components: Components, pixels: Tensor, mask: Tensor) -> Identity:
     frame, cut = fit_square(pixels.cpu(), mask.cpu(), size_px=side, fill=SUBJECT_FILL)
     frame, cut = frame.to(pixels), cut.to(pixels)
     return appearance_of_frame(components, frame * cut, cut)
-
-
-def _moved(
-    components: Components, layout: Layout, cut: Tensor, *, noise: Tensor, prompts: tuple[str, str]
-) -> Layout:
-    """Return `layout` moved and scaled by the difference of the two prompts' predictions."""
-    predictor = components.layout_predictor
-    assert predictor is not None, "only a model that places subjects moves them"
-    text, extent = components.text.encode(list(prompts)), subject_extent(cut)
-    rows = (noise.expand(2, -1, -1, -1), text.pooled, extent.expand(2, -1))
-    both = predictor.place(*rows)
-    growth = (both.scale[1:] / both.scale[:1]).view(1, *[1] * (layout.scale.ndim - 1))
-    return layout._replace(
-        centre=layout.centre + both.centre[1:] - both.centre[:1], scale=layout.scale * growth
-    )
 
 
 def _box_layout(mask: Tensor) -> Layout:

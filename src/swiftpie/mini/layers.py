@@ -19,12 +19,13 @@ from swiftpie.geometry.layout import SUBJECT_FILL, Layout, seen_view, to_affine
 from swiftpie.geometry.relief import height, turn
 from swiftpie.geometry.shading import Illumination, Lighting, cast_on_ground, usual_shadow
 from swiftpie.imageio.images import extent_of, plane, shrunk_to, subject_square, to_pil, to_tensor
-from swiftpie.masks import Box, grow, subject_extent
+from swiftpie.masks import Box, grow
 from swiftpie.mini.compositing import shrunk_into
 from swiftpie.mini.fields import paste
 from swiftpie.mini.looks import appearance
+from swiftpie.mini.placing import moved_by_words
 from swiftpie.models.cutout import Search, cutout_network, find_as_guessed, find_with
-from swiftpie.pipelines.compositing import Area, enlarged_part
+from swiftpie.pipelines.compositing import enlarged_part
 from swiftpie.pipelines.edit_region import Canvas
 from swiftpie.pipelines.filling import carried_on
 from swiftpie.types import TextCondition
@@ -37,6 +38,9 @@ SOLID = 0.95  # opacity from which a colour is the subject's alone
 UNMEANT = 0.05  # radians of a turn, and a stretch: predictions for equal poses differ by less
 LARGE_PX = 1024  # side of a frame; a larger one is shrunk
 SMALL_PX = 256  # side of the frame that networks look at
+LOOK_PX = 512  # longer side of the picture in which places and shadows are found
+VISIBLE_LEVELS = 4  # of 255: a smaller change is not seen
+THERE = 0.004  # opacity from which a pixel is touched
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,23 +132,13 @@ def moved(
     The difference of what the layout predictor says about the two `prompts`, in two rows, is added
     to the present layout.
     """
-    predictor = components.layout_predictor
-    assert predictor is not None, "only a model that places subjects moves them"
-    extent = subject_extent(subject.cover).to(noise).expand(2, -1)
-    both = predictor.place(noise.expand(2, -1, -1, -1), prompts.pooled, extent)
-    both = Layout(*(values.float().cpu() for values in both))
+    layout, both = moved_by_words(components, subject.layout, subject.cover, noise, prompts)
     turned, tipped = (seen_view(both)[1:] - seen_view(both)[:1]).split(1, dim=1)
     deformed = both.pose[1:, 2:] - both.pose[:1, 2:]
     mirror = (1 - 2 * both.flip[:1, None]).to(deformed)
     pose = torch.cat([turned, tipped, deformed[:, :1], mirror * deformed[:, 1:]], dim=1)
-    now = subject.layout
-    growth = (both.scale[1:] / both.scale[:1]).view(1, *[1] * (now.scale.ndim - 1))
-    return now._replace(
-        centre=now.centre + both.centre[1:] - both.centre[:1],
-        scale=now.scale * growth,
-        rotation=now.rotation + _meant(both.rotation[1:] - both.rotation[:1]),
-        pose=_meant(pose),
-    )
+    turn_by = _meant(both.rotation[1:] - both.rotation[:1])
+    return layout._replace(rotation=layout.rotation + turn_by, pose=_meant(pose))
 
 
 def _meant(difference: Tensor) -> Tensor:
@@ -192,12 +186,6 @@ def foot_of(opacity: Tensor) -> float:
     return 1.0 if extent is None else extent[3] / opacity.shape[2]
 
 
-LOOK_PX = 512  # longer side of the picture in which places and shadows are found
-VISIBLE_LEVELS = 4  # of 255: a smaller change is not seen
-THERE = 0.004  # opacity from which a pixel is touched
-WHOLE: Area = (0.0, 0.0, 1.0, 1.0)
-
-
 class Layer(NamedTuple):
     """A subject with its place, its looks and its light."""
 
@@ -218,7 +206,7 @@ class Layer(NamedTuple):
 def paste_layers(picture: Image.Image, layers: Sequence[Layer]) -> Image.Image:
     """Return a picture with layers before it, the last one in front; other pixels stay."""
     for layer in layers:
-        picture = _with(picture, finished(layer))
+        picture = _pasted(picture, finished(layer))
     return picture
 
 
@@ -229,7 +217,15 @@ def finished(layer: Layer) -> Layer:
     if _is_as_before(layer):
         return layer._replace(shown=layer.frame, outline=layer.frame[:, 3:])
     relief = height(layer.frame[:, 3:])
-    shown = outline = _shown(layer, relief)
+    shown = outline = appearance(
+        layer.frame,
+        relief,
+        layer.layout,
+        own=layer.own,
+        scene=layer.scene,
+        colour=layer.colour,
+        material=layer.material,
+    )
     if layer.material is not None:  # glass can be seen through, and is there nevertheless
         outline = turn(layer.frame[:, 3:], relief, layer.layout.pose).frame
     return layer._replace(shown=shown, outline=outline[:, -1:])
@@ -247,7 +243,7 @@ def outlined(layer: Layer) -> Layer:
 def opacity_of(layer: Layer, size: Size) -> Tensor:
     """Return where a layer is by its outline, (1, 1, H, W) in a `size`."""
     assert layer.outline is not None, "the layer has an outline"
-    return shrunk_into(layer.outline, to_affine(layer.layout), place=WHOLE, size=size)
+    return shrunk_into(layer.outline, to_affine(layer.layout), size=size)
 
 
 def shadow_of(layer: Layer, size: Size) -> Tensor:
@@ -277,12 +273,12 @@ def brightest(picture: Image.Image) -> Image.Image:
     return ImageChops.lighter(ImageChops.lighter(red, green), blue)
 
 
-def _with(picture: Image.Image, layer: Layer) -> Image.Image:
+def _pasted(picture: Image.Image, layer: Layer) -> Image.Image:
     """Return a picture with a finished layer before it."""
     assert layer.shown is not None, "the layer is finished"
     small = shrunk_to(LOOK_PX, (picture.height, picture.width))
     affine, shade = to_affine(layer.layout), None
-    there = [shrunk_into(layer.shown[:, 3:], affine, place=WHOLE, size=small)]
+    there = [shrunk_into(layer.shown[:, 3:], affine, size=small)]
     if layer.casts:
         shade = _light_left(layer, small)
         there.append(1 - shade)
@@ -317,19 +313,6 @@ def _is_as_before(layer: Layer) -> bool:
     layout = layer.layout
     is_turned = bool(layout.pose.any() or layout.rotation.any())
     return not (layer.colour or layer.material or layer.own is not layer.scene or is_turned)
-
-
-def _shown(layer: Layer, relief: Tensor) -> Tensor:
-    """Return the frame of a subject with its look, in its pose and its light."""
-    return appearance(
-        layer.frame,
-        relief,
-        layer.layout,
-        own=layer.own,
-        scene=layer.scene,
-        colour=layer.colour,
-        material=layer.material,
-    )
 
 
 def _window(touched: Tensor, picture: Image.Image) -> tuple[int, int, int, int] | None:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from itertools import groupby, repeat
-from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -17,8 +16,8 @@ from swiftpie.geometry.shading import Lighting
 from swiftpie.masks import Box, subject_extent
 from swiftpie.mini.scenes import ASSETS, Ground
 from swiftpie.mini.words import asks_for_turn
-from swiftpie.pipelines.request import PersonalizeRequest, Subject
-from swiftpie.types import Identity, Prompts, TextCondition
+from swiftpie.pipelines.request import PersonalizeRequest, RepaintRequest, Subject
+from swiftpie.types import Identity, TextCondition
 
 HEIGHTS = "heights.json"  # metres of what names mean, beside the places
 SMALL_M = 0.35  # what is lower gets a near place
@@ -58,9 +57,8 @@ def place(
     else:
         pairs = zip(beside, boxes, strict=True)
         boxes = [[box or subject.box for box in row] for subject, row in pairs]
-    stance = Stance.of(request, request.prompt)
     layouts = [
-        _placed(components, subject, noise, text=text, stance=stance, boxes=row)
+        _placed(components, request, subject, noise, text=text, boxes=row)
         for subject, row in zip(subjects, boxes or repeat(None), strict=boxes is not None)
     ]
     lights = tuple(light_on(components, subject.identity, noise, text) for subject in subjects)
@@ -83,37 +81,26 @@ def side_by_side(subjects: Sequence[Subject]) -> Sequence[Subject]:
     ]
 
 
-class Stance(NamedTuple):
-    """How the subjects of a request stand."""
-
-    flip: bool
-    tilt: float  # degrees
-    is_turned: tuple[bool, ...]  # whether each prompt asks for a turn, as "lying down"; one for all
-
-    @classmethod
-    def of(cls, request: PersonalizeRequest, prompts: Prompts) -> Self:
-        """Return how subjects stand that are placed by `prompts`; encoded ones ask for no turn."""
-        if isinstance(prompts, TextCondition):
-            return cls(request.flip, request.tilt, (False,))
-        rows = (prompts,) if isinstance(prompts, str) else prompts
-        return cls(request.flip, request.tilt, tuple(map(asks_for_turn, rows)))
+def texts_of(request: PersonalizeRequest | RepaintRequest) -> tuple[str, ...]:
+    """Return the prompts of a request as text; none if they are encoded."""
+    if isinstance(request.prompt, TextCondition):
+        return ()
+    return (request.prompt,) if isinstance(request.prompt, str) else tuple(request.prompt)
 
 
 def _placed(
     components: Components,
+    request: PersonalizeRequest,
     subject: Subject,
     noise: Tensor,
     *,
     text: TextCondition,
-    stance: Stance,
-    boxes: Sequence[Box | None] | None = None,
+    boxes: Sequence[Box | None] | None,
 ) -> Layout:
     """Return the layout of the box, of `boxes` for each picture, or of the layout predictor."""
     batch, cells = len(noise), (noise.shape[2], noise.shape[3])
     given = (subject.box,) if subject.box is not None or boxes is None else boxes
-    predicted = (
-        _predicted(components, subject, noise, text=text, stance=stance) if None in given else None
-    )
+    predicted = _predicted(components, request, subject, noise, text) if None in given else None
     if predicted is not None and not any(given):
         return predicted
     turned, extent = subject.view or (0.0, 0.0), subject_extent(subject.identity.mask[:1])
@@ -121,7 +108,7 @@ def _placed(
     for index, box in enumerate(given):
         if box is not None:
             row = from_box(box, size=cells, view=turned, extent=extent)
-            row = upright(row, flip=stance.flip, tilt=stance.tilt)
+            row = upright(row, flip=request.flip, tilt=request.tilt)
         else:
             assert predicted is not None, "a picture has no box"
             row = Layout(*(values[index : index + 1] for values in predicted))
@@ -131,7 +118,11 @@ def _placed(
 
 
 def _predicted(
-    components: Components, subject: Subject, noise: Tensor, *, text: TextCondition, stance: Stance
+    components: Components,
+    request: PersonalizeRequest,
+    subject: Subject,
+    noise: Tensor,
+    text: TextCondition,
 ) -> Layout:
     """Return the layout of the layout predictor."""
     batch, cells = len(noise), (noise.shape[2], noise.shape[3])
@@ -139,8 +130,9 @@ def _predicted(
     assert predictor is not None, "these networks place subjects"
     extent = subject_extent(subject.identity.mask[:1]).expand(batch, -1)
     layout = fitted(predictor.place(noise, text.pooled, extent), cells)
-    is_turned = layout.rotation.new_tensor(stance.is_turned)
-    layout = upright(layout, is_turned=is_turned, flip=stance.flip, tilt=stance.tilt)
+    turned = [asks_for_turn(text) for text in texts_of(request)] or [False]
+    is_turned = layout.rotation.new_tensor(turned)
+    layout = upright(layout, is_turned=is_turned, flip=request.flip, tilt=request.tilt)
     if subject.view is None:
         return layout
     yaw, pitch = (torch.full_like(layout.flip, math.radians(degrees)) for degrees in subject.view)
@@ -170,6 +162,23 @@ def light_on(
     if given is not None:
         given = given.expand(rows, -1, -1, -1)
     return predictor.light(noise, text.pooled, pixels=pixels, mask=mask, given=given)
+
+
+def moved_by_words(
+    components: Components, layout: Layout, mask: Tensor, noise: Tensor, prompts: TextCondition
+) -> tuple[Layout, Layout]:
+    """Return a layout moved and scaled as two `prompts` differ, and what is predicted for both.
+
+    `mask` (1, 1, S, S) is the subject in its frame, and `noise` (1, C, h, w) that of its picture.
+    """
+    predictor = components.layout_predictor
+    assert predictor is not None, "only a model that places subjects moves them"
+    extent = subject_extent(mask).to(noise).expand(2, -1)
+    both = predictor.place(noise.expand(2, -1, -1, -1), prompts.pooled, extent)
+    both = Layout(*(values.float().cpu() for values in both))
+    growth = (both.scale[1:] / both.scale[:1]).view(1, *[1] * (layout.scale.ndim - 1))
+    centre = layout.centre + (both.centre[1:] - both.centre[:1]).to(layout.centre)
+    return layout._replace(centre=centre, scale=layout.scale * growth.to(layout.scale)), both
 
 
 @cache

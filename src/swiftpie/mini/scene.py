@@ -25,11 +25,11 @@ from swiftpie.geometry.shading import Lighting, dilated, outline_of, with_shadow
 from swiftpie.imageio.images import mask_to_pil, plane, to_pil, to_tensor
 from swiftpie.masks import Box, resize_mask, subject_extent
 from swiftpie.mini.changes import apply_maps, changes_between
-from swiftpie.mini.compositing import SubjectReference, colours_of, shrunk_into
+from swiftpie.mini.compositing import INSIDE, WHOLE, SubjectReference, colours_of, shrunk_into
 from swiftpie.mini.fields import paste
 from swiftpie.mini.looks import appearance
 from swiftpie.mini.naming import in_sentence, read_prompt
-from swiftpie.mini.placing import SMALL_M, heights_in, nearer, seen_in, stand
+from swiftpie.mini.placing import SMALL_M, heights_in, nearer, seen_in, stand, texts_of
 from swiftpie.mini.relight import NOISE_SHAPE, relight, weathered
 from swiftpie.mini.renditions import render_picture
 from swiftpie.mini.scenes import (
@@ -55,11 +55,9 @@ from swiftpie.pipelines.denoise import Clock, Prepared
 from swiftpie.pipelines.filling import extrapolate
 from swiftpie.pipelines.request import WORDS_ALONE, Output, PersonalizeRequest, resolved_scales
 from swiftpie.pipelines.techniques.personalize import has_own_size, size_of
-from swiftpie.types import GenerationResult, Identity, TextCondition
+from swiftpie.types import GenerationResult, Identity
 
-INSIDE = (0.6, 0.95)  # opacities between which a drawn colour comes to be the subject's alone
 RIM_PX = 1  # what is left out of an outline
-WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 NIGHT_SHARE = 0.87  # of a drawn subject by night, which else keeps 15 % more light than its place
 LARGE = 1.5  # times the pixels that the model was trained on are a large picture
 
@@ -110,7 +108,7 @@ def has_scene(components: Components, request: PersonalizeRequest) -> bool:
     if isinstance(request.scene, str) and request.scene == WORDS_ALONE:
         return False
     is_free = request.noise is None and request.output is not Output.LATENTS
-    return bool(request.scene) or (is_free and bool(_prompts(request)))
+    return bool(request.scene) or (is_free and bool(texts_of(request)))
 
 
 def is_empty(components: Components, request: PersonalizeRequest) -> bool:
@@ -118,7 +116,7 @@ def is_empty(components: Components, request: PersonalizeRequest) -> bool:
     vocabulary = vocabulary_of(components)
     if request.subjects or vocabulary is None or not has_scene(components, request):
         return False
-    return not any(read_prompt(prompt, vocabulary).mentions for prompt in _prompts(request))
+    return not any(read_prompt(prompt, vocabulary).mentions for prompt in texts_of(request))
 
 
 @torch.no_grad()
@@ -158,7 +156,7 @@ def drawn_from_words(components: Components, request: PersonalizeRequest) -> Per
 
 
 def _plain_prompts(components: Components, request: PersonalizeRequest) -> str | tuple[str, ...]:
-    vocabulary, prompts = vocabulary_of(components), _prompts(request)
+    vocabulary, prompts = vocabulary_of(components), texts_of(request)
     prompts = tuple(in_sentence(prompt, vocabulary) for prompt in prompts)
     if not request.scene:
         prompts = tuple(map(scene_library().with_place, prompts))
@@ -200,7 +198,7 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
     """
     if request.output is Output.LATENTS:
         raise CapabilityError("A scene is drawn in pixels and has no latents. Ask for pictures.")
-    prompts = _prompts(request)
+    prompts = texts_of(request)
     if request.noise is not None or not prompts:
         raise InputError(
             "`scene` came with noise or with an encoded prompt. A scene is chosen and lit by seed "
@@ -302,7 +300,7 @@ def standing(
 
     None stands for a picture where the model places them, and for all of them.
     """
-    prompts, boxes = _prompts(request), []
+    prompts, boxes = texts_of(request), []
     if not prompts or not request.seeds:
         return None
     for index, seed in enumerate(request.seeds):
@@ -397,7 +395,7 @@ def _textured(plan: ScenePlan, row: SceneRow, index: int, drawing: Tensor) -> Te
     relief, (own, scene) = height(small[:, 3:]), light or (None, None)
     look = appearance(frame, relief, layout, own=own, scene=scene, material=row.texture)
     size = (drawing.shape[2], drawing.shape[3])
-    sprite = shrunk_into(look, to_affine(layout), place=(0, 0, 1, 1), size=size)
+    sprite = shrunk_into(look, to_affine(layout), size=size)
     return 2 * paste((drawing + 1) / 2, sprite) - 1
 
 
@@ -455,13 +453,6 @@ def _trained_size(components: Components, size: tuple[int, int]) -> tuple[int, i
     """Return height and width of a picture with the pixels of the training, and the same shape."""
     preset = components.preset
     return near_size(size, side_px=preset.image_size_px, unit_px=2 * preset.latent_cell_px)
-
-
-def _prompts(request: PersonalizeRequest) -> tuple[str, ...]:
-    """Return the prompts as text; none if they are encoded."""
-    if isinstance(request.prompt, TextCondition):
-        return ()
-    return (request.prompt,) if isinstance(request.prompt, str) else tuple(request.prompt)
 
 
 def names_of(rows: Sequence[SceneRow]) -> str:

@@ -31,7 +31,6 @@ from swiftpie.pipelines.request import (
     Subject,
 )
 from swiftpie.pipelines.techniques.personalize import check_subjects, prepare_subjects
-from swiftpie.types import TextCondition
 
 
 def _prepare_empty_scene(components: Components, request: PersonalizeRequest, clock: Clock) -> Plan:
@@ -153,15 +152,8 @@ def _unknown_words(vocabulary: Vocabulary, request: Request) -> list[str]:
         for text in (request.prompt, request.keyword):
             found += vocabulary.unknown_in(text, shown=shown)
     else:
-        found = [word for text in _texts(request) for word in vocabulary.unknown_in(text)]
+        found = [word for text in placing.texts_of(request) for word in vocabulary.unknown_in(text)]
     return list(dict.fromkeys(found))
-
-
-def _texts(request: Request) -> tuple[str, ...]:
-    """Return the prompts of a request; none if they are encoded."""
-    if isinstance(request.prompt, TextCondition):
-        return ()
-    return (request.prompt,) if isinstance(request.prompt, str) else tuple(request.prompt)
 
 
 def _advice_on_words(
@@ -169,7 +161,7 @@ def _advice_on_words(
 ) -> Iterator[str]:
     """Yield warnings of what a drawing leaves out of its prompts."""
     name, lost = components.preset.name, dict[str, None]()
-    texts = [(text, read_prompt(text, vocabulary)) for text in _texts(request)]
+    texts = [(text, read_prompt(text, vocabulary)) for text in placing.texts_of(request)]
     if scene.has_scene(components, request):
         is_own = any(subject.identity.named is None for subject in request.subjects)
         for text, reading in texts:

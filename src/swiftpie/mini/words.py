@@ -118,23 +118,8 @@ LOOK_WORDS = _words_of(COLOUR_WORDS, MATERIAL_WORDS, MATERIAL_PHRASES)
 # Words that say nothing about a picture by themselves.
 FILLERS = frozenset(
     (
-        *(
-            "a",
-            "an",
-            "the",
-            "this",
-            "that",
-            "same",
-            "my",
-            "our",
-            "it",
-            "is",
-            "its",
-            "as",
-            "if",
-            "very",
-            "and",
-        ),
+        *("a", "an", "the", "this", "that", "same", "my", "our", "it", "is", "its", "as", "if"),
+        *("very", "and"),
         *("at", "in", "on", "by", "of", "with", "under", "during", "while", "into", "to"),
         *("heavy", "light", "thick", "dense", "early", "late", "make", "turn", "place", "scene"),
         *("photo", "picture", "image", "photograph", "weather", "sky", "season", "time", "style"),
