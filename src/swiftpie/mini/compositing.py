@@ -41,12 +41,12 @@ UNEXPECTED_SHADE, UNEXPECTED_LIGHT = 0.3, 0.3  # likewise: predicted light wins 
 FINER = 4  # pixels of a shadow in one of the canvas: where a subject stands it is narrow
 OFF_PX = 0.01  # by which pixels of a frame may miss those of a patch, and are taken as they are
 SHARPEST = 1.5  # pixels of a frame in one of a patch; more would be skipped
-MOST_TINT = 0.05  # likewise, of a colour beside the others
+MOST_TINT = 0.05  # likewise, of one colour compared with the others
 MOST_RELIGHTING = 1.0  # of the subject, likewise
 EDGE_PX, LIGHT_PX = 2.0, 2.0  # deviations of blurs, on the canvas
 WHOLE: Area = (0.0, 0.0, 1.0, 1.0)
 INSIDE = (0.6, 0.95)  # opacities between which a drawn colour comes to be the subject's alone
-AROUND = 0.1  # of a subject's longer side: how much of the photograph beside it is looked at
+AROUND = 0.1  # of a subject's longer side: how much of the photograph around it counts
 SEEN_OCTAVES = 2  # in which cameras differ by focus and grain
 
 

@@ -36,7 +36,7 @@ CELL_PX = 8  # pixels a side of a latent cell
 MASK_CELLS = 4  # mask pixels a side of a latent cell
 WAVES = (0.25, 0.5, 1.0, 2.0, 4.0)  # frequencies of the position code, in turns a half picture
 ANCHOR_CODES = 3 * 2 * len(WAVES)
-POSE_GAIN = 2.0  # radians and shares are small numbers beside the codes
+POSE_GAIN = 2.0  # radians and shares are small numbers compared with the codes
 FRAME_REACH = 1.6  # reference coordinates further out than this are all the same: far away
 
 

@@ -18,11 +18,11 @@ from swiftpie.mini.words import (
     LOOK_WORDS,
     MATERIAL_PHRASES,
     MATERIAL_WORDS,
+    NO_SUBJECT,
     PLAIN,
     worn_in,
 )
 
-NOBODY = frozenset(("nothing", "nobody", "empty", "none", "no-one"))
 LINKS = frozenset(("another", "beside", "next"))  # between two subjects
 # How a prompt begins that says what is done, and what stands before what comes.
 ADDS, REMOVES = frozenset(("add", "insert")), frozenset(("remove", "delete", "erase"))
@@ -109,7 +109,7 @@ class EditReading:
 
     @property
     def moves_alone(self) -> bool:
-        """Whether it does, and its place stays as it is."""
+        """Whether the subject moves, and nothing else changes."""
         return self.moves and not (self.changes_place or self.changes_light or self.rendition)
 
     @property
@@ -160,7 +160,7 @@ def read_edit(
         vocabulary: The words that the model was taught.
         source_prompt: What the picture shows, or the part of it that changes.
         brings: Whether a subject is given, which takes the place of the picture's own unless the
-            words put it beside.
+            words name both.
     """
     if vocabulary is None:
         return None
@@ -199,7 +199,7 @@ def _compared(
     new, old = _without(after.others, before.others), _without(before.others, after.others)
     if len(present) > 1:
         return None
-    if not found and NOBODY.intersection(after.others):
+    if not found and NO_SUBJECT.intersection(after.others):
         return EditReading(before, after, Cast.GOES)
     if not present:  # a place alone, or "a toy": words that may be of any subject
         return None if found else _changed(before, after, new, old)
@@ -256,7 +256,7 @@ def _alone(after: SceneWords, taught: Collection[str]) -> EditReading | None:
     found, rest = _subjects_in(said, taught)
     if verb in ADDS | REMOVES:
         rest = _without(rest, (verb,))
-    if NOBODY.issuperset(rest) and rest and not found:
+    if NO_SUBJECT.issuperset(rest) and rest and not found:
         return EditReading(before, after, Cast.GOES)
     if verb in REMOVES:
         return None if rest else EditReading(before, after, Cast.GOES)
@@ -272,7 +272,7 @@ def _alone(after: SceneWords, taught: Collection[str]) -> EditReading | None:
 def _subjects_in(said: Sequence[str], taught: Collection[str]) -> tuple[list[Mention], list[str]]:
     """Return the nouns of a prompt, and its other words that say something."""
     look = _look_in(_without(said, ()))
-    others = {*(look.words if look else ()), *POSES, *NOBODY, *ADDS, *REMOVES}
+    others = {*(look.words if look else ()), *POSES, *NO_SUBJECT, *ADDS, *REMOVES}
     others |= FILLERS - BEFORE_NOUNS
     found = mentions(" ".join(word for word in said if word not in others), taught)
     names = [

@@ -60,8 +60,8 @@ def inpainting_condition(
     """Return the condition of a denoiser that places subjects, with the unchanged part in place.
 
     The unchanged part of the picture is one more subject, in the frame of the picture itself,
-    weighed by `background_scale`. It has detail only beside a subject with detail; its aligned
-    latents say nearly as much.
+    weighed by `background_scale`. It has detail only together with a subject that has; its
+    aligned latents say nearly as much.
 
     Args:
         components: The networks.

@@ -35,7 +35,7 @@ def prepare_insertions(components: Components, request: PersonalizeRequest, cloc
     """Choose and light the scenes, and prepare the first subject of each picture.
 
     Raises:
-        CapabilityError: Latents were asked for, or the networks insert no subjects.
+        CapabilityError: The request asks for latents, or the networks insert no subjects.
         InputError: There is no such scene, or noise or encoded prompts came with it.
     """
     check_subjects(components, request)

@@ -53,7 +53,7 @@ class OwnSubject:
 
     @cached_property
     def frame(self) -> Tensor:
-        """The subject as large as it is there, (1, 4, S, S) premultiplied, in [0, 1]."""
+        """The subject at its size in the picture, (1, 4, S, S) premultiplied, in [0, 1]."""
         return self._with_colours(self.cover)
 
     @cached_property
@@ -68,7 +68,7 @@ class OwnSubject:
 
     @cached_property
     def layout(self) -> Layout:
-        """Where the frame is in the picture, seen as it is there."""
+        """Where the frame is in the picture, in the same view."""
         (left, top, right, bottom), (width, height) = self._square, self.picture.size
         side, nothing = self._side, torch.zeros(1)
         centre = torch.tensor([[(left + right) / 2 / width, (top + bottom) / 2 / height]])
@@ -211,7 +211,7 @@ def paste_layers(picture: Image.Image, layers: Sequence[Layer]) -> Image.Image:
 
 
 def finished(layer: Layer) -> Layer:
-    """Return a layer as it is put, which need not be drawn again at another place."""
+    """Return a layer with its look and light, which holds at any place."""
     if layer.shown is not None:
         return layer
     if _is_as_before(layer):

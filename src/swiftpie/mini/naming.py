@@ -16,6 +16,7 @@ from swiftpie.mini.vocabulary import ARTICLES_AND_SIZES, TOKEN, Vocabulary, word
 from swiftpie.mini.words import (
     FILLERS,
     LOOK_WORDS,
+    NO_SUBJECT,
     PLAIN,
     RENDITIONS,
     SEASONS,
@@ -36,7 +37,6 @@ ENDS = ARTICLES | {  # of a name that stands before them
 LISTS = frozenset(("", ",", "and"))  # before a subject
 NUMBERS = {"two": 2, "three": 3, "four": 4}
 DIGITS = {str(number): word for word, number in NUMBERS.items()}
-NO_SUBJECT = frozenset(("nothing", "nobody", "empty"))
 NAMES = re.compile(r"\b[^\W\d_a-z]\w+(?: [^\W\d_a-z]\w+)+")  # as "Ada Lovelace"
 FOREIGN_SHARE = 0.5  # of unknown words, for a prompt in another language
 COLOURLESS = "black and white"
@@ -81,14 +81,6 @@ class Mention(NamedTuple):
         return not {*words}.isdisjoint(words_in(name))
 
 
-def people_warning(preset: str) -> str:
-    """Return what a model that knows no people says of a prompt about them."""
-    return (
-        f"Preset {preset!r} draws animals, plants and things. Its people are small figures of the "
-        "library. For a person, give a photograph that shows the whole of them."
-    )
-
-
 def names_people(text: str) -> bool:
     """Whether a text is about a person."""
     return not PEOPLE.isdisjoint(words_in(text))
@@ -110,7 +102,7 @@ class PromptReading(NamedTuple):
 
     @property
     def is_list(self) -> bool:
-        """Whether nouns stand beside each other, where captions of training have sentences."""
+        """Whether nouns stand next to each other, where captions of training have sentences."""
         bare = [mention for mention in self.mentions if mention.subject and not mention.has_article]
         is_several = len(self.mentions) > 1 or any(mention.number > 1 for mention in self.mentions)
         return bool(self.mentions) and (
@@ -132,20 +124,6 @@ class PromptReading(NamedTuple):
     def num_subjects(self) -> int:
         """How many subjects it asks for."""
         return sum(mention.number for mention in self.mentions)
-
-
-def unknown_subjects_warning(unknown: Sequence[str]) -> str:
-    """Return a warning of subjects that have neither a picture nor an entry in the library."""
-    library = subject_library()
-    near = {words: library.near(words) for words in unknown}
-    listed = (
-        repr(word) + (f" (spelled like {', '.join(names)})" if names else "")
-        for word, names in near.items()
-    )
-    return (
-        f"There is no picture of {', '.join(listed)}, and the library has no such name. Words "
-        "alone mostly draw a blur. Choose a name of `swiftpie library`, or give a picture."
-    )
 
 
 def new_subjects(

@@ -19,7 +19,7 @@ from swiftpie.mini.words import asks_for_turn
 from swiftpie.pipelines.request import PersonalizeRequest, RepaintRequest, Subject
 from swiftpie.types import Identity, TextCondition
 
-HEIGHTS = "heights.json"  # metres of what names mean, beside the places
+HEIGHTS = "heights.json"  # metres of what names mean
 SMALL_M = 0.35  # what is lower gets a near place
 AIM = (0.34, 0.52)  # share of the picture's height that a subject shall have, chosen by seed
 LEAST, MOST = 0.12, 0.86  # that it has at least and at most
@@ -51,11 +51,11 @@ def place(
     that to the layout predictor.
     """
     subjects = request.subjects
-    beside = side_by_side(subjects)
+    spread = side_by_side(subjects)
     if boxes is None:
-        subjects = tuple(beside)
+        subjects = tuple(spread)
     else:
-        pairs = zip(beside, boxes, strict=True)
+        pairs = zip(spread, boxes, strict=True)
         boxes = [[box or subject.box for box in row] for subject, row in pairs]
     layouts = [
         _placed(components, request, subject, noise, text=text, boxes=row)

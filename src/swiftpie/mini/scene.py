@@ -77,7 +77,7 @@ class SceneRow(NamedTuple):
     seed: int
 
     def finished(self, picture: Tensor, *, subjects: Tensor | None = None) -> Tensor:
-        """Return a picture (1, 3, H, W) in [-1, 1] behind the weather, as the art that is asked.
+        """Return a picture (1, 3, H, W) in [-1, 1] behind the weather, in its rendition.
 
         The outlines of `subjects`, (1, 1, H, W) in [0, 1], are drawn.
         """
@@ -167,7 +167,7 @@ def _plain_prompts(components: Components, request: PersonalizeRequest) -> str |
 
 
 def drawn_size(components: Components, request: PersonalizeRequest) -> tuple[int, int] | None:
-    """Return height and width of what the model itself draws; None: as it is asked."""
+    """Return height and width of what the model itself draws; None: the size of the request."""
     is_changed = _is_large(components, request) or has_own_size(request)
     if not (has_scene(components, request) and is_changed):
         return request.size_px

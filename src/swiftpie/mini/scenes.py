@@ -76,7 +76,7 @@ def change_of(prompt: str, *, source_prompt: str = "", keyword: str = "") -> Sce
     Without a source prompt, "make it summer" asks for what the picture is taken to show.
 
     Args:
-        prompt: "at sunset in autumn" or "as an oil painting"; beside a source prompt, its words
+        prompt: "at sunset in autumn" or "as an oil painting"; with a source prompt, its words
             with others for setting and art.
         source_prompt: What the picture shows. Another light is drawn of daylight alone.
         keyword: Words that name a part of the picture.

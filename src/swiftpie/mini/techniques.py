@@ -15,9 +15,7 @@ from swiftpie.mini.naming import (
     is_foreign,
     names_people,
     new_subjects,
-    people_warning,
     read_prompt,
-    unknown_subjects_warning,
 )
 from swiftpie.mini.vocabulary import Vocabulary, vocabulary_of, words_in
 from swiftpie.pipelines.denoise import Clock
@@ -126,7 +124,10 @@ def advice(components: Components, request: Request) -> Iterator[str]:
         yield from _advice_on_words(components, vocabulary, request)
         named = [subject.identity.named for subject in request.subjects]
         if any(each is not None and names_people(each.name) for each in named):
-            yield people_warning(name)
+            yield (
+                f"Preset {name!r} draws animals, plants and things. Its people are small figures "
+                "of the library. For a person, give a photograph that shows the whole of them."
+            )
         return
     if isinstance(request, EditRequest):
         is_put_in = request.mask is not None and request.identity is not None
@@ -201,7 +202,16 @@ def _missing_subjects(reading: PromptReading, request: PersonalizeRequest) -> It
     unknown = [mention.words for mention in missing if mention.subject is None]
     known = [mention.words for mention in missing if mention.subject is not None]
     if unknown:
-        yield unknown_subjects_warning(unknown)
+        library = subject_library()
+        near = {words: ", ".join(library.near(words)) for words in unknown}
+        names = (
+            f"{word!r} (spelled like {alike})" if alike else repr(word)
+            for word, alike in near.items()
+        )
+        yield (
+            f"There is no picture of {', '.join(names)}, and the library has no such name. Words "
+            "alone mostly draw a blur. Choose a name of `swiftpie library`, or give a picture."
+        )
     listed = ", ".join(map(repr, known))
     if known and len(given) >= MAX_SUBJECTS:
         yield f"A picture holds {MAX_SUBJECTS} subjects, and {listed} is left out."

@@ -77,7 +77,7 @@ SEEN_PX = 2  # what is around a visible change is taken to change
 LEAST_SHADE = VISIBLE_LEVELS / 255  # share of the ground's light that is seen to be missing
 SEE_THROUGH = frozenset(("glass", "ice"))
 JUMP = 0.05  # of the picture's height: feet that rise by more leave the ground
-BESIDE = 0.02  # of the picture's width: between its edge and a second subject
+EDGE_GAP = 0.02  # of the picture's width: between its edge and a second subject
 LEAST_BESIDE, MOST_BESIDE = 0.35, 0.5  # of either side: a second subject
 MAX_SHARE = 0.9  # of the picture; a given mask of more is no outline of a subject
 THINNEST = 0.05  # of a frame, so that a thin subject has a size
@@ -210,7 +210,12 @@ def prepare_word_edit(
             "alone, as in 'made of gold', or say in the source prompt what the picture shows. A "
             "larger model makes other edits, as by `--recipe swiftedit`."
         )
-    _check_worn(components, request, reading)
+    if reading.changes_worn:
+        raise CapabilityError(
+            f"The edit {short_reason(request.prompt)!r} changes what the subject wears or holds, "
+            f"and preset {components.preset.name!r} cannot do that. Edit with a larger model, as "
+            "by `--recipe swiftedit`, or take away what a mask or a point marks by `remove`."
+        )
     source, subject = read_source(components, picture.latents, picture.prompts), None
     clock.lap("invert")
     if reading.changes_subject or reading.changes_light:
@@ -230,20 +235,6 @@ def prepare_word_edit(
     if subject is None:
         return edit
     return replace(edit, gone=_hole(edit, subject))
-
-
-def _check_worn(components: Components, request: EditRequest, reading: EditReading) -> None:
-    """Refuse to change what a subject wears: no network draws it, and nothing finds its place.
-
-    Raises:
-        CapabilityError: An edit asks for that.
-    """
-    if reading.changes_worn:
-        raise CapabilityError(
-            f"The edit {short_reason(request.prompt)!r} changes what the subject wears or holds, "
-            f"and preset {components.preset.name!r} cannot do that. Edit with a larger model, as "
-            "by `--recipe swiftedit`, or take away what a mask or a point marks by `remove`."
-        )
 
 
 def _check_outline(request: EditRequest, reading: EditReading, subject: OwnSubject | None) -> None:
@@ -408,7 +399,7 @@ def _hole(edit: WordEdit, subject: OwnSubject) -> Tensor | None:
     """Return what shows what was behind the subject, (1, 1, H, W) of bytes; None if nothing does.
 
     The shadow of a subject that only takes on another pose stays. Of one that leaves, what is
-    expected goes, and what is found beside it, if that is no larger.
+    expected goes, and what is found next to it, if that is no larger.
     """
     reading, picture = edit.reading, edit.original
     is_clear = reading.look is not None and reading.look.material in SEE_THROUGH
@@ -547,7 +538,7 @@ def _standing(layer: Layer, subject: OwnSubject, edit: WordEdit) -> Layer:
 
 
 def _newcomer(edit: WordEdit, identity: Identity) -> Layer:
-    """Return a new subject in place of the picture's own, or beside it."""
+    """Return a new subject in place of the picture's own, or next to it."""
     subject = edit.subject
     assert subject is not None, "a picture without a subject is left to the inversion network"
     mask = identity.mask[:1].float().cpu()
@@ -580,6 +571,6 @@ def _beside(box: Box, extent: Tensor, size: tuple[int, int]) -> Box:
     longest = min(max(longest, LEAST_BESIDE), MOST_BESIDE, MOST_BESIDE / aspect)
     width, height = longest * aspect * wide / max(wide, tall), longest * tall / max(wide, tall)
     is_left = left > 1 - right
-    near_edge = max((left if is_left else 1 - right) - width, 2 * BESIDE) / 2
+    near_edge = max((left if is_left else 1 - right) - width, 2 * EDGE_GAP) / 2
     start = near_edge if is_left else 1 - near_edge - width
     return start, bottom - height, start + width, bottom

@@ -102,6 +102,7 @@ WORN = (
     *("glasses", "sunglasses", "eyeglasses", "spectacles", "scarf", "bow", "bow tie", "ribbon"),
     *("flower", "backpack", "rucksack", "balloon", "flag"),
 )
+NO_SUBJECT = frozenset(("nothing", "nobody", "empty", "none", "no-one"))
 TURNING = frozenset(("lying", "upside", "head", "leaning", "tilted"))
 """Words of poses for which a subject is not upright."""
 CLOUDY, SNOWFALL = tuple(WEATHERS).index("cloudy"), tuple(WEATHERS).index("snowfall")
