@@ -271,7 +271,7 @@ class Worker:
 
     async def sought(self, where: str, model: str, *, owner: str) -> Source:
         """Return the source of an identity or of a name in the library."""
-        meant = packaged_library().meant_by(where)
+        meant = subject_library().meant_by(where)
         if meant is None and len(where) > MAX_NUMBER:
             raise RequestError(
                 f"'where' has {len(where)} letters. The id of an identity, of at most "
