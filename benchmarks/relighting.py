@@ -20,10 +20,10 @@ import torch
 from PIL import Image
 
 from swiftpie.imageio.decoding import load_image
-from swiftpie.mini.relight import NOISE_SHAPE, SIDE_PX, add_weather, relight, relight_between
-from swiftpie.mini.scene_network import Relighter, load, packaged
-from swiftpie.mini.scenes import PLAIN, read_setting
-from swiftpie.mini.scenes import packaged as packaged_scenes
+from swiftpie.mini.relight import NOISE_SHAPE, SIDE_PX, add_weather, relight
+from swiftpie.mini.scene_network import Relighter, load, scene_relighter
+from swiftpie.mini.scenes import scene_library
+from swiftpie.mini.words import PLAIN, read_setting
 from swiftpie.noise import draw_noise
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.losses import psnr_db
@@ -53,10 +53,10 @@ def main() -> None:
     )
     parser.add_argument("--size-px", type=int, default=SIDE_PX, help="of places that are judged")
     options = parser.parse_args()
-    networks = {"packaged": packaged()}
+    networks = {"packaged": scene_relighter()}
     if options.weights is not None:
         trained = load(options.weights / "scene").float().requires_grad_(requires_grad=False)
-        networks["weights"] = Relighter(trained, packaged().autoencoder)
+        networks["weights"] = Relighter(trained, scene_relighter().autoencoder)
     if options.photos:
         sheet([cut(path) for path in options.photos], list(networks.values())).save(options.out)
     for name, one in networks.items():
@@ -86,7 +86,7 @@ def sheet(photos: list[Image.Image], networks: list[Callable[..., torch.Tensor]]
             cells.append(add_weather(drawn, setting, noise=noise))
         winter = read_setting("in winter")
         cells.append(
-            relight_between(photo, winter, PLAIN, noise=noise, run=partial(_in_place, network))
+            relight(photo, PLAIN, before=winter, noise=noise, run=partial(_in_place, network))
         )
         for column, cell in enumerate(cells):
             small = cell.resize((CELL_PX, CELL_PX), Image.Resampling.LANCZOS)
@@ -130,11 +130,10 @@ def uncovered(relighter: Relighter) -> dict[str, tuple[float, float]]:
     for season in ("winter", "autumn"):
         setting, found = read_setting(f"in {season}"), []
         for place in COVERED_PLACES:
-            truth = packaged_scenes().image(place)
+            truth = scene_library().image(place)
             covered = relight(truth, setting, noise=noise, place=place)
-            shown = relight_between(
-                covered, setting, PLAIN, noise=noise, place=place, run=partial(_in_place, relighter)
-            )
+            run = partial(_in_place, relighter)
+            shown = relight(covered, PLAIN, before=setting, noise=noise, place=place, run=run)
             found.append((levels(covered, truth), levels(shown, truth)))
         means = np.mean(found, axis=0).round(1).tolist()
         figures |= {f"{season}_levels": found[0], f"{season}_levels_mean": (means[0], means[1])}

@@ -22,9 +22,10 @@ from benchmarks.cutout import Outline, open_photo, read_outlines
 from benchmarks.sheet import Pair, identity_of, parser_of, save
 from swiftpie.errors import SwiftPieError
 from swiftpie.masks import HALF
+from swiftpie.mini.placing import SMALL_M, heights_in
 from swiftpie.mini.scene import draw_noise_of, staged
-from swiftpie.mini.scenes import Ground, packaged, tokens_in
-from swiftpie.mini.standing import SMALL_M, heights_in
+from swiftpie.mini.scenes import Ground, scene_library
+from swiftpie.mini.words import tokens_in
 from swiftpie.pipelines.request import PersonalizeRequest, Subject
 
 NUM_PICTURES, NUM_NIGHTS, SIZE = 40, 16, (768, 576)
@@ -74,7 +75,7 @@ def pictures(session: swiftpie.Session, folder: Path, *, seed: int) -> Iterator[
     Raises:
         InputError: A photograph is missing, or another one than was outlined.
     """
-    dealer, known = random.Random(seed), packaged()
+    dealer, known = random.Random(seed), scene_library()
     outlines = read_outlines()
     grounds = {name: known.ground(name, 0) for name in known.names()}
     near, far = (
