@@ -1,6 +1,7 @@
 """A guess of the subject becomes its outline where colours tell."""
 
 import numpy as np
+from PIL import Image
 
 from swiftpie.models import outline
 
@@ -123,3 +124,9 @@ def test_an_outline_lies_where_colours_change():
     share = outline.cut(odds, lab) > 0.5
     assert share[:, :21].mean() > 0.95
     assert share[:, 23:].mean() < 0.05
+
+
+def test_what_reaches_the_border_is_whole_there():
+    mask = outline.outlined(Image.new("RGB", (60, 40), "grey"), np.full((16, 16), 9, np.float32))
+    assert mask.shape == (1, 1, 40, 60)
+    assert mask.min() > 0.9
