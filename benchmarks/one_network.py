@@ -22,8 +22,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from swiftpie.mini.scene_network import SceneCondition
-from swiftpie.mini.scene_network import packaged as packaged_scene
+from swiftpie.mini.scene_network import SceneCondition, scene_relighter
 from swiftpie_lab.evaluation.judges import shipped_reader
 from swiftpie_lab.judges import JUDGE_PX, WHOLE_PX, PictureReader, shrink
 from swiftpie_lab.training.context import PACKAGED, Context
@@ -103,7 +102,7 @@ def _drawn(stage: OneStepStage, network: OneStepNetworks, batch: WorldBatch, way
 def _shipped(batch: WorldBatch) -> Tensor:
     """Return places without subjects (B, 3, H, W) by the scene network."""
     assert batch.scene is not None, "the batch was drawn with scenes"
-    relighter, chosen = packaged_scene(), [spec.setting for spec in batch.specs]
+    relighter, chosen = scene_relighter(), [spec.setting for spec in batch.specs]
     numbers = torch.tensor([list(setting) for setting in chosen])
     place = relighter.network(
         batch.noise,
