@@ -41,6 +41,6 @@ def test_no_other_file_of_the_library_names_its_models(name):
     module = importlib.import_module(f"swiftpie.backbones.families.{name}")
     named = {module.FAMILY.denoiser_class, *module.PRESETS, *module.RECIPES}
     words = re.compile(rf"\b({'|'.join(named)})\b")
-    own = {Path(module.__file__), SOURCE / "engine" / "peers.py"}  # the latter draws by diffusers
+    own = {Path(module.__file__)}
     others = {*python_files(SOURCE)} - own - {*python_files(SOURCE / "cli")}  # shows examples
     assert not [shown(path) for path in others if words.search(path.read_text(encoding="utf-8"))]

@@ -8,7 +8,6 @@ import torch
 from swiftpie import CapabilityError
 from swiftpie.backbones.components import load_components
 from swiftpie.backbones.presets import PRESETS, Use
-from swiftpie.engine.peers import open_peer
 from swiftpie.engine.plan import plan_downloads
 from swiftpie.engine.session import Session
 from swiftpie.engine.verify import (
@@ -16,6 +15,7 @@ from swiftpie.engine.verify import (
     compare,
     draw_ours,
     draw_theirs,
+    open_peer,
     read_reference,
     verify,
 )

@@ -17,8 +17,8 @@ from PIL import Image, ImageDraw
 from transformers import Qwen2Tokenizer, Qwen3VLForConditionalGeneration
 
 from swiftpie.backbones.components import load_components
+from swiftpie.backbones.families.dreamlite import PictureProcessor
 from swiftpie.backbones.presets import PRESETS
-from swiftpie.engine.peers import PictureProcessor
 from swiftpie.engine.session import Session
 from swiftpie.pipelines.settings import EditSettings, Scales
 from tests.backbones.tiny_dreamlite import make_pipeline

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from swiftpie.backbones.peers import PeerOpener
     from swiftpie.geometry.layout import Layout
     from swiftpie.geometry.shading import Lighting
     from swiftpie.models.denoiser import Denoiser
@@ -302,6 +303,14 @@ class Family(ABC):
         """
         del preset, device, choices
         return DownloadPlan()  # comes with the package
+
+    def peer(self, preset: Preset, needs: DownloadPlan) -> "PeerOpener | None":
+        """Return what opens the pipeline of diffusers on the files of `preset`, in a dtype.
+
+        None where diffusers has none that draws the same.
+        """
+        del preset, needs
+        return None
 
     def packaged_fingerprint(self, preset: Preset) -> str | None:
         """Return the fingerprint of weights inside of the package, without loading them.

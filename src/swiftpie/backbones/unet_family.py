@@ -59,6 +59,7 @@ from swiftpie.backbones.load.weights import (
     fingerprint_files,
     unknown_fingerprint,
 )
+from swiftpie.backbones.peers import PeerOpener, unet_peer
 from swiftpie.backbones.presets import Preset, WeightsKind, describe, read_preset
 from swiftpie.backbones.readers import readers_for
 from swiftpie.backbones.scheduling import schedule_of, with_steps
@@ -287,6 +288,10 @@ class StableDiffusion(Family):
             preset=with_defaults(preset, opened, denoiser.installation.plan),
             fingerprint=modules["fingerprint"] if is_same else unknown_fingerprint(),
         )
+
+    def peer(self, preset: Preset, needs: DownloadPlan) -> PeerOpener | None:
+        """Return how diffusers' own pipeline opens, of what is no flow; see `Family`."""
+        return None if preset.prediction_type == "flow" else partial(unet_peer, preset, needs)
 
     def sharing_weights(self, modules: Mapping[str, Any]) -> dict[str, Any]:
         """Return a second U-Net around the same weights, the others as they are; see `Family`."""

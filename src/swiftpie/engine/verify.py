@@ -18,10 +18,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.backbones.choices import Choices, dtype_of
+from swiftpie.backbones.components import FAMILIES
 from swiftpie.backbones.downloads import DownloadPlan
+from swiftpie.backbones.peers import Peer, Reference
 from swiftpie.backbones.presets import RECIPES, Capability, Preset, Recipe, Use
 from swiftpie.backbones.resolve import resolve
-from swiftpie.engine.peers import Peer, Reference, has_peer, open_peer
 from swiftpie.engine.plan import load_session, plan_downloads
 from swiftpie.engine.session import Session
 from swiftpie.errors import CapabilityError
@@ -147,12 +148,12 @@ def verify(
     """
     choices["dtype"] = choices.get("dtype") or "float32"
     known, _ = resolve(preset, recipe, choices)
-    if not has_peer(known):
+    needs = plan_downloads(preset, recipe=recipe, device=device, **choices)
+    if FAMILIES.get(known.family).peer(known, needs) is None:
         raise CapabilityError(
             f"Diffusers has no pipeline that draws as preset {known.name!r} does, so there is "
             "nothing to compare with. Choose another one: `swiftpie recipes` lists them."
         )
-    needs = plan_downloads(preset, recipe=recipe, device=device, **choices)
     needs.fetch()
     on_picture("loading the model")
     session = load_session(preset, recipe=recipe, device=device, **choices)
@@ -164,11 +165,23 @@ def verify(
     del session
     gc.collect()
     on_picture("loading the pipeline of diffusers")
-    with _numpy_warnings_off():
-        peer = open_peer(known, needs, device=place, dtype=dtype)
+    peer = open_peer(known, needs, device=place, dtype=dtype)
     theirs = draw_theirs(peer, reference, on_picture=on_picture)
     rows = compare(own, theirs, is_exact=dtype is torch.float32)
     return Verification(tuple(rows), origin)
+
+
+def open_peer(
+    preset: Preset, needs: DownloadPlan, *, device: torch.device, dtype: torch.dtype
+) -> Peer:
+    """Return the pipeline of diffusers for `preset`, which has one, from its files."""
+    opener = FAMILIES.get(preset.family).peer(preset, needs)
+    assert opener is not None, "presets without one are refused before"
+    with _numpy_warnings_off():
+        peer = opener(dtype)
+    peer.pipeline.set_progress_bar_config(disable=True)
+    peer.pipeline.to(device)
+    return peer
 
 
 class Subject(NamedTuple):

@@ -4,6 +4,7 @@ The picture that is drawn has a reference to its right, in latents of twice the 
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,11 +14,14 @@ from swiftpie.errors import InputError
 from swiftpie.registry import by_name
 
 if TYPE_CHECKING:
+    import torch
     from diffusers.models.attention_processor import Attention
     from torch import Tensor, nn
     from transformers import PreTrainedTokenizerBase
 
     from swiftpie.attention.condition import AttentionCondition
+    from swiftpie.backbones.downloads import DownloadPlan
+    from swiftpie.backbones.peers import Peer, PeerOpener
     from swiftpie.geometry.layout import Layout
     from swiftpie.models.denoiser import SubjectCondition, WholeDenoiser
     from swiftpie.models.text import LanguageText, Reading
@@ -313,6 +317,10 @@ class DreamLite(WholeFamily):
             "channels of the U-Net": (denoiser.get("in_channels"), preset.latent_channels),
         }
 
+    def peer(self, preset: Preset, needs: "DownloadPlan") -> "PeerOpener":
+        """Return how diffusers' own pipeline opens; see `Family`."""
+        return partial(_peer, preset, needs)
+
 
 class HalvesAttention:
     """The network's own attention, where a bias may hide the reference's half from the other.
@@ -407,6 +415,52 @@ def _read(
     if seen is not None:
         states = torch.cat([seen.states, states], dim=1)
     return text.padded(states, -states.shape[1] % BLOCK)
+
+
+def _peer(preset: Preset, needs: "DownloadPlan", dtype: "torch.dtype") -> "Peer":
+    import diffusers
+    from transformers import Qwen2Tokenizer, Qwen3VLForConditionalGeneration
+
+    from swiftpie.backbones.peers import Peer, pipeline_of, read_network
+
+    place = pipeline_of(needs)
+    tokenizer = Qwen2Tokenizer.from_pretrained(place / "tokenizer")
+    pipeline = diffusers.DreamLiteMobilePipeline(
+        text_encoder=read_network(Qwen3VLForConditionalGeneration, place / "text_encoder", dtype),
+        tokenizer=tokenizer,
+        processor=PictureProcessor(tokenizer),
+        vae=read_network(diffusers.AutoencoderTiny, place / "vae", dtype),
+        unet=read_network(diffusers.DreamLiteUNetModel, place / "unet", dtype),
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
+    )
+    return Peer(pipeline, preset, {}, reads_pictures=True)
+
+
+class PictureProcessor:
+    """What Qwen3VLProcessor computes of pictures; its code for videos imports torchvision."""
+
+    def __init__(self, tokenizer: Any) -> None:  # noqa: ANN401 - transformers has many
+        """Read words by `tokenizer`."""
+        from transformers import Qwen2VLImageProcessorPil
+
+        self.tokenizer = tokenizer
+        self.image_processor = Qwen2VLImageProcessorPil(
+            patch_size=16, image_mean=[0.5] * 3, image_std=[0.5] * 3
+        )
+
+    def __call__(self, text: list[str], images: Any, padding: Any, return_tensors: str) -> Any:  # noqa: ANN401
+        """Return tokens of `text`, with as many marks as the picture has patches."""
+        seen = self.image_processor(images, return_tensors=return_tensors)
+        count = int(seen["image_grid_thw"][0].prod()) // self.image_processor.merge_size**2
+        mark = "<|image_pad|>"
+        tokens = self.tokenizer(
+            [line.replace(mark, mark * count) for line in text],
+            padding=padding,
+            return_tensors=return_tensors,
+        )
+        is_picture = tokens["input_ids"] == self.tokenizer.convert_tokens_to_ids(mark)
+        tokens.update({**seen, "mm_token_type_ids": is_picture.int()})
+        return tokens
 
 
 FAMILY = DreamLite()

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from swiftpie.backbones.downloads import DownloadPlan
+    from swiftpie.backbones.peers import Peer, PeerOpener
     from swiftpie.models.denoiser import SubjectCondition, WholeDenoiser
     from swiftpie.models.text import LanguageText
     from swiftpie.types import TextCondition
@@ -182,6 +184,10 @@ class Sana(WholeFamily):
             "its code of positions": (denoiser.get("interpolation_scale"), None),
         }
 
+    def peer(self, preset: Preset, needs: "DownloadPlan") -> "PeerOpener":
+        """Return how diffusers' own pipeline opens; see `Family`."""
+        return partial(_peer, preset, needs)
+
 
 def _read(text: "LanguageText", instruction: str, prompt: str) -> "TextCondition":
     import torch
@@ -202,6 +208,26 @@ def _read(text: "LanguageText", instruction: str, prompt: str) -> "TextCondition
         first, rest = states[:, :1], states[:, known:]
     states = torch.cat([first, rest], dim=1)
     return text.padded(states, TEXT_LENGTH - states.shape[1])
+
+
+def _peer(preset: Preset, needs: "DownloadPlan", dtype: "torch.dtype") -> "Peer":
+    import diffusers
+    import transformers
+
+    from swiftpie.backbones.peers import Peer, pipeline_of, read_network
+
+    place = pipeline_of(needs)
+    pipeline = diffusers.SanaSprintPipeline(
+        text_encoder=read_network(transformers.AutoModel, place / "text_encoder", dtype),
+        tokenizer=transformers.AutoTokenizer.from_pretrained(place / "tokenizer"),
+        vae=read_network(diffusers.AutoencoderDC, place / "vae", dtype),
+        transformer=read_network(diffusers.SanaTransformer2DModel, place / "transformer", dtype),
+        scheduler=diffusers.SCMScheduler(),
+    )
+    steps = len(preset.timesteps)
+    middle = 1.3 if steps == 2 else None
+    call = {"num_inference_steps": steps, "intermediate_timesteps": middle}
+    return Peer(pipeline, preset, {**call, "use_resolution_binning": False})
 
 
 FAMILY = Sana()

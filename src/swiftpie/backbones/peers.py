@@ -3,8 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -112,28 +111,15 @@ class Peer:
         return reference.face.to(pipeline.device, pipeline.dtype)
 
 
-def has_peer(preset: Preset) -> bool:
-    """Whether diffusers has a pipeline that draws as `preset` does."""
-    opener = _OPENERS.get(preset.family)
-    is_flow = preset.prediction_type == "flow"  # of which diffusers knows transformers alone
-    return opener is not None and not (is_flow and opener is _stable_diffusion)
+PeerOpener: TypeAlias = Callable[[torch.dtype], Peer]
 
 
-def open_peer(
-    preset: Preset, needs: DownloadPlan, *, device: torch.device, dtype: torch.dtype
-) -> Peer:
-    """Return the pipeline of diffusers for `preset` from its files."""
-    peer = _OPENERS[preset.family](preset, needs, dtype)
-    peer.pipeline.set_progress_bar_config(disable=True)
-    peer.pipeline.to(device)
-    return peer
-
-
-def _stable_diffusion(preset: Preset, needs: DownloadPlan, dtype: torch.dtype) -> Peer:
+def unet_peer(preset: Preset, needs: DownloadPlan, dtype: torch.dtype) -> Peer:
+    """Return the pipeline of Stable Diffusion or Stable Diffusion XL for `preset`."""
     import diffusers
     import transformers
 
-    lent = _path(needs, "pipeline")
+    lent = pipeline_of(needs)
     is_xl = preset.family == "sdxl"
     autoencoder = needs.path("autoencoder") or lent / "vae"
     networks: dict[str, Any] = {
@@ -141,19 +127,19 @@ def _stable_diffusion(preset: Preset, needs: DownloadPlan, dtype: torch.dtype) -
         "vae": _autoencoder(autoencoder, dtype),
         "scheduler": scheduler_of(preset),
         "tokenizer": transformers.CLIPTokenizer.from_pretrained(lent / "tokenizer"),
-        "text_encoder": _read(transformers.CLIPTextModel, lent / "text_encoder", dtype),
+        "text_encoder": read_network(transformers.CLIPTextModel, lent / "text_encoder", dtype),
         "image_encoder": None,
         "feature_extractor": None,
     }
     if (encoder := needs.path("image_encoder")) is not None:
-        networks["image_encoder"] = _read(
+        networks["image_encoder"] = read_network(
             transformers.CLIPVisionModelWithProjection, encoder, dtype
         )
     if is_xl:
         pipeline = diffusers.StableDiffusionXLPipeline(
             **networks,
             tokenizer_2=transformers.CLIPTokenizer.from_pretrained(lent / "tokenizer_2"),
-            text_encoder_2=_read(
+            text_encoder_2=read_network(
                 transformers.CLIPTextModelWithProjection, lent / "text_encoder_2", dtype
             ),
             add_watermarker=False,
@@ -197,10 +183,10 @@ def _unet(preset: Preset, needs: DownloadPlan, dtype: torch.dtype) -> Any:  # no
 
     own = needs.path("denoiser")
     if preset.kind is not WeightsKind.UNET or own is None:
-        return _read(UNet2DConditionModel, _path(needs, "pipeline") / "unet", dtype)
+        return read_network(UNet2DConditionModel, pipeline_of(needs) / "unet", dtype)
     if own.is_dir():
-        return _read(UNet2DConditionModel, own, dtype)
-    config = UNet2DConditionModel.load_config(_path(needs, "pipeline") / "unet")
+        return read_network(UNet2DConditionModel, own, dtype)
+    config = UNet2DConditionModel.load_config(pipeline_of(needs) / "unet")
     unet = UNet2DConditionModel.from_config(config)
     unet.load_state_dict(_tensors(own))
     return unet.to(dtype)
@@ -210,99 +196,10 @@ def _autoencoder(folder: Path, dtype: torch.dtype) -> Any:  # noqa: ANN401
     import diffusers
 
     kind = diffusers.AutoencoderKL.load_config(folder)["_class_name"]
-    return _read(getattr(diffusers, kind), folder, dtype)
+    return read_network(getattr(diffusers, kind), folder, dtype)
 
 
-def _klein(preset: Preset, needs: DownloadPlan, dtype: torch.dtype) -> Peer:
-    import diffusers
-    import transformers
-
-    place = _path(needs, "pipeline")
-    pipeline = diffusers.Flux2KleinPipeline(
-        text_encoder=_read(transformers.Qwen3ForCausalLM, place / "text_encoder", dtype),
-        tokenizer=transformers.AutoTokenizer.from_pretrained(place / "tokenizer"),
-        vae=_read(diffusers.AutoencoderKLFlux2, place / "vae", dtype),
-        transformer=_read(diffusers.Flux2Transformer2DModel, place / "transformer", dtype),
-        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
-        is_distilled=True,
-    )
-    call = {"num_inference_steps": len(preset.timesteps), "guidance_scale": 1.0}
-    return Peer(pipeline, preset, call, takes_noise=True, reads_pictures=True)
-
-
-def _sana(preset: Preset, needs: DownloadPlan, dtype: torch.dtype) -> Peer:
-    import diffusers
-    import transformers
-
-    place = _path(needs, "pipeline")
-    pipeline = diffusers.SanaSprintPipeline(
-        text_encoder=_read(transformers.AutoModel, place / "text_encoder", dtype),
-        tokenizer=transformers.AutoTokenizer.from_pretrained(place / "tokenizer"),
-        vae=_read(diffusers.AutoencoderDC, place / "vae", dtype),
-        transformer=_read(diffusers.SanaTransformer2DModel, place / "transformer", dtype),
-        scheduler=diffusers.SCMScheduler(),
-    )
-    steps = len(preset.timesteps)
-    middle = 1.3 if steps == 2 else None
-    call = {"num_inference_steps": steps, "intermediate_timesteps": middle}
-    return Peer(pipeline, preset, {**call, "use_resolution_binning": False})
-
-
-def _dreamlite(preset: Preset, needs: DownloadPlan, dtype: torch.dtype) -> Peer:
-    import diffusers
-    from transformers import Qwen2Tokenizer, Qwen3VLForConditionalGeneration
-
-    place = _path(needs, "pipeline")
-    tokenizer = Qwen2Tokenizer.from_pretrained(place / "tokenizer")
-    pipeline = diffusers.DreamLiteMobilePipeline(
-        text_encoder=_read(Qwen3VLForConditionalGeneration, place / "text_encoder", dtype),
-        tokenizer=tokenizer,
-        processor=PictureProcessor(tokenizer),
-        vae=_read(diffusers.AutoencoderTiny, place / "vae", dtype),
-        unet=_read(diffusers.DreamLiteUNetModel, place / "unet", dtype),
-        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
-    )
-    return Peer(pipeline, preset, {}, reads_pictures=True)
-
-
-class PictureProcessor:
-    """What Qwen3VLProcessor computes of pictures; its code for videos imports torchvision."""
-
-    def __init__(self, tokenizer: Any) -> None:  # noqa: ANN401 - transformers has many
-        """Read words by `tokenizer`."""
-        from transformers import Qwen2VLImageProcessorPil
-
-        self.tokenizer = tokenizer
-        self.image_processor = Qwen2VLImageProcessorPil(
-            patch_size=16, image_mean=[0.5] * 3, image_std=[0.5] * 3
-        )
-
-    def __call__(self, text: list[str], images: Any, padding: Any, return_tensors: str) -> Any:  # noqa: ANN401
-        """Return tokens of `text`, with as many marks as the picture has patches."""
-        seen = self.image_processor(images, return_tensors=return_tensors)
-        count = int(seen["image_grid_thw"][0].prod()) // self.image_processor.merge_size**2
-        mark = "<|image_pad|>"
-        tokens = self.tokenizer(
-            [line.replace(mark, mark * count) for line in text],
-            padding=padding,
-            return_tensors=return_tensors,
-        )
-        is_picture = tokens["input_ids"] == self.tokenizer.convert_tokens_to_ids(mark)
-        tokens.update({**seen, "mm_token_type_ids": is_picture.int()})
-        return tokens
-
-
-_OPENERS: Mapping[str, Callable[[Preset, DownloadPlan, torch.dtype], Peer]] = MappingProxyType(
-    {
-        **dict.fromkeys(("sd15", "sd21", "sdxl", "sdxs"), _stable_diffusion),
-        "flux2": _klein,
-        "sana": _sana,
-        "dreamlite": _dreamlite,
-    }
-)
-
-
-def _read(kind: Any, folder: Path, dtype: torch.dtype) -> Any:  # noqa: ANN401 - any network
+def read_network(kind: Any, folder: Path, dtype: torch.dtype) -> Any:  # noqa: ANN401 - any network
     """Return a network of a folder; in half precision if its files come in nothing else."""
     names = {path.name for path in folder.iterdir()}
     halves = {name for name in names if ".fp16." in name}
@@ -324,7 +221,8 @@ def _tensors(file: Path) -> dict[str, Any]:
     return dict(read_tensors(file, allow_pickle=True))  # a session has read it before, if it may
 
 
-def _path(needs: DownloadPlan, name: str) -> Path:
-    path = needs.path(name)
+def pipeline_of(needs: DownloadPlan) -> Path:
+    """Return the folder of the pipeline among what a preset needs."""
+    path = needs.path("pipeline")
     assert path is not None, "every family has a pipeline"
     return path
