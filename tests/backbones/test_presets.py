@@ -26,9 +26,9 @@ FACTS = {
     "sdxl-lightning-8": ("sdxl", "epsilon", EIGHT, "sigma", "ddim", 1024),
     "hyper-sdxl-1": ("sdxl", "epsilon", (800,), "unit", "lcm", 1024),
     "hyper-sdxl-1-lora": ("sdxl", "epsilon", (999,), "unit", "tcd", 1024),
-    "hyper-sdxl-2": ("sdxl", "epsilon", (999, 499), "unit", "ddim", 1024),
-    "hyper-sdxl-4": ("sdxl", "epsilon", FOUR, "unit", "ddim", 1024),
-    "hyper-sdxl-8": ("sdxl", "epsilon", EIGHT, "unit", "ddim", 1024),
+    "hyper-sdxl-2": ("sdxl", "epsilon", (999, 499), "unit", "tcd", 1024),
+    "hyper-sdxl-4": ("sdxl", "epsilon", FOUR, "unit", "tcd", 1024),
+    "hyper-sdxl-8": ("sdxl", "epsilon", EIGHT, "unit", "tcd", 1024),
     "dmd2-sdxl-4": ("sdxl", "epsilon", FOUR, "unit", "lcm", 1024),
     "dmd2-sdxl-4-lora": ("sdxl", "epsilon", FOUR, "unit", "lcm", 1024),
     "flux2-klein-4b": ("flux2", "flow", flow_times(4, 4096), "flow", "ddim", 1024),
@@ -58,7 +58,7 @@ def test_a_preset_samples_as_its_authors_say(name):
         one.image_size_px,
     )
     assert found == FACTS[name]
-    assert one.eta == (1.0 if one.renoise == "tcd" and name != "sdxs-512" else 0.0)
+    assert one.eta == (1.0 if name == "hyper-sdxl-1-lora" else 0.0)
 
 
 TO_EIGHT = tuple(range(1, 9))

@@ -30,7 +30,7 @@ from swiftpie.pipelines.identity import face_identity
 from swiftpie.pipelines.request import RepaintRequest
 from swiftpie.pipelines.settings import EditMethod, IdentityGuidance, StyleBy, steering_of
 from tests.golden.networks import SIDE_PX, mini, random_networks, reading_networks
-from tests.parity.faces import nobody, someone
+from tests.parity.faces import no_face, someone
 from tests.parity.tiny import picture
 
 SEED = 3
@@ -101,7 +101,7 @@ def quiet(pipeline):
 def person(session, num_faces=1):
     """The identity of a face from fixed vectors; without any faces, of nobody."""
     if num_faces == 0:
-        return nobody(session.components)
+        return no_face(session.components)
     vectors, crops = someone(num_faces=num_faces)
     return face_identity(session.components, vectors, crop=crops)
 

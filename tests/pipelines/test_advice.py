@@ -56,7 +56,7 @@ def test_words_that_mean_nothing_are_named_with_near_ones(session, identity, cal
 @pytest.mark.parametrize(
     ("prompt", "words"),
     [
-        ("a dog wearing a straw hat", ["'straw'"]),
+        ("a dog wearing a straw hat", ["leaves out 'hat'"]),
         ("a dog wearing a crown and a top hat", ["'hat'"]),
         ("cats on a beach", ["'cats' is drawn once"]),
         ("cat, dog, robot, lion, tiger", ["'tiger' is left out"]),

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from swiftpie.mini import scenes
+from swiftpie.mini import scenes, words
 from swiftpie.mini.weather import PixelRows, draw_weather
 from swiftpie.noise import draw_noise
 from swiftpie_world.air import SEASONS, TIMES, WEATHERS, Setting, veil
@@ -25,9 +25,9 @@ def test_weather_over_a_picture_is_that_of_the_world(size_px, weather):
 
 
 def test_settings_and_places_have_the_same_numbers():
-    assert tuple(scenes.TIMES) == tuple(TIMES)
-    assert tuple(scenes.WEATHERS) == tuple(WEATHERS)
-    assert tuple(scenes.SEASONS) == tuple(SEASONS)
+    assert tuple(words.TIMES) == tuple(TIMES)
+    assert tuple(words.WEATHERS) == tuple(WEATHERS)
+    assert tuple(words.SEASONS) == tuple(SEASONS)
     packaged = scenes.scene_library()
     assert packaged.number(None) == len(PLACES)
     assert [packaged.number(place.name) for place in PLACES] == list(range(len(PLACES)))

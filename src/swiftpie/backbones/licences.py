@@ -34,9 +34,9 @@ BASES: Mapping[str, str] = MappingProxyType(
 FACE_ADAPTER = LicenceTerms("adapter", "ip-adapter-faceid*", "non-commercial research", False)
 ADAPTER = LicenceTerms("adapter", "ip-adapter*", "Apache-2.0", True)
 IMAGE_ENCODER = LicenceTerms("image encoder", "CLIP ViT-H or ViT-bigG (LAION)", "MIT", True)
-# SwiftEdit's code is BSD-3-Clause; its weights were made from SD-Turbo's.
+# SwiftEdit's code is BSD-3-Clause-Clear; its weights were made from SD-Turbo's.
 SWIFTEDIT = LicenceTerms(
-    "adapter", "SwiftEdit's release", "BSD-3-Clause; weights as SD-Turbo", None
+    "adapter", "SwiftEdit's release", "BSD-3-Clause-Clear; weights as SD-Turbo", None
 )
 AUTOENCODERS: Mapping[str, str] = MappingProxyType(
     dict.fromkeys(

@@ -155,7 +155,7 @@ def unet_peer(preset: Preset, needs: DownloadPlan, dtype: torch.dtype) -> Peer:
     call: dict[str, Any] = {"guidance_scale": 0.0, "num_inference_steps": len(preset.timesteps)}
     if preset.renoise == "lcm":
         call["timesteps"] = [int(timestep) for timestep in preset.timesteps]
-    if preset.renoise == "tcd":
+    if preset.eta:
         call["eta"] = preset.eta
     adapter = needs.path("adapter")
     return Peer(pipeline, preset, call, adapter=None if adapter is None else _adapter(adapter))
@@ -169,13 +169,18 @@ def scheduler_of(preset: Preset) -> Any:  # noqa: ANN401 - diffusers has no comm
     match preset.renoise:
         case "lcm":  # of 1000 steps any is one of theirs
             return diffusers.LCMScheduler(**common, original_inference_steps=1000)
-        case "tcd":
+        case "tcd" if preset.eta:
             return diffusers.TCDScheduler(**common)
         case "euler_ancestral":
             return diffusers.EulerAncestralDiscreteScheduler(**common, timestep_spacing="trailing")
     if preset.noise_scale == "sigma":
         return diffusers.EulerDiscreteScheduler(**common, timestep_spacing="trailing")
-    return diffusers.DDIMScheduler(**common, timestep_spacing="trailing", clip_sample=False)
+    return diffusers.DDIMScheduler(
+        **common,
+        timestep_spacing="trailing",
+        clip_sample=False,
+        set_alpha_to_one=preset.renoise != "tcd",  # else the noise of timestep 0 stays
+    )
 
 
 def _unet(preset: Preset, needs: DownloadPlan, dtype: torch.dtype) -> Any:  # noqa: ANN401

@@ -158,7 +158,7 @@ def onnx(*, folder: Folder, loading: Loading, size: options.SizeText = None) -> 
 def page(
     *,
     out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="DIR", help="New folder.", show_default=False)
+        Path, typer.Option("-o", "--out", metavar="DIR", help="New folder.", show_default=False)
     ],
     runtime: Annotated[
         Path, typer.Option(metavar="FILE", help="ONNX Runtime Web, as npm packs it.")

@@ -50,7 +50,7 @@ def verify(
     loading: Annotated[LoadOptions, options.FieldOptions(LoadOptions, CHOSEN)],
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", metavar="FILE", help="One picture with all, diffusers' above."),
+        typer.Option("-o", "--out", metavar="FILE", help="One picture with all, diffusers' above."),
     ] = None,
     report: Annotated[
         Path | None,

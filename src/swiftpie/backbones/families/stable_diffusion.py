@@ -80,8 +80,9 @@ def _hyper(
     timesteps: tuple[int, ...] = (999,),
     kind: WeightsKind = WeightsKind.LORA,
     renoise: Renoise = "tcd",
+    is_unified: bool = False,
 ) -> Preset:
-    is_unified = renoise == "tcd"  # one LoRA for 1 to 8 steps, with a sampler of its own
+    """Return a preset of Hyper-SD; one LoRA is for 1 to 8 steps, with a sampler of its own."""
     steps = "One step" if len(timesteps) == 1 else f"{len(timesteps)} steps"
     return _for_xl(
         name=name,
@@ -115,7 +116,7 @@ PRESETS = by_name(
         name="swiftbrush-v2",
         summary="One step, in the release of SwiftEdit, which the recipe `swiftedit` gets.",
         source="local:swiftedit_weights/sbv2_0.5",
-        # The code is BSD-3-Clause; the weights derive from SD-Turbo's.
+        # The code is BSD-3-Clause-Clear; the weights derive from SD-Turbo's.
         licence="as SD-Turbo",
         is_commercial=None,
         capabilities=frozenset({Capability.TEXT, Capability.PERSONALIZE, Capability.EDIT}),
@@ -166,14 +167,11 @@ PRESETS = by_name(
     _hyper(
         "hyper-sdxl-1", "SDXL-1step-Unet", timesteps=(800,), kind=WeightsKind.UNET, renoise="lcm"
     ),
-    _hyper("hyper-sdxl-1-lora", "SDXL-1step-lora"),
-    # Their authors' scheduler keeps the noise of timestep 0, 0.03, in the end; ours ends clean.
+    _hyper("hyper-sdxl-1-lora", "SDXL-1step-lora", is_unified=True),
+    # As their authors' scheduler, they keep the noise of timestep 0, 0.03, in the end.
     *(
         _hyper(
-            f"hyper-sdxl-{num_steps}",
-            f"SDXL-{num_steps}steps-lora",
-            timesteps=trailing(num_steps),
-            renoise="ddim",
+            f"hyper-sdxl-{num_steps}", f"SDXL-{num_steps}steps-lora", timesteps=trailing(num_steps)
         )
         for num_steps in (2, 4, 8)
     ),
