@@ -28,8 +28,8 @@ from swiftpie.engine.session import Session
 from swiftpie.errors import CapabilityError
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import contact_sheet, to_pil, to_tensor
-from swiftpie.models.vision import CLIP_MEAN, CLIP_STD, ClipIdentityEncoder, FaceIdentityEncoder
-from swiftpie.pipelines.identity import FACE_CROP_PX, face_identity
+from swiftpie.models.vision import ClipIdentityEncoder, FaceIdentityEncoder
+from swiftpie.pipelines.identity import FACE_CROP_PX, face_identity, middle_square
 from swiftpie.pipelines.settings import USUAL, Scales
 from swiftpie.types import Identity
 
@@ -160,8 +160,8 @@ def verify(
     known, place = session.components.preset, session.components.device
     reference = read_reference(session)
     own = draw_ours(session, reference, use=_use_of(recipe, known), on_picture=on_picture)
-    origin = _origin(session, recipe, needs)
     dtype = dtype_of({"dtype": choices["dtype"]}, place.type)
+    origin = _origin(session, recipe, needs, dtype)
     del session
     gc.collect()
     on_picture("loading the pipeline of diffusers")
@@ -201,11 +201,8 @@ def read_reference(session: Session) -> Subject:
         drawn = torch.randn((1, encoder.face_width), generator=torch.Generator().manual_seed(SEED))
         face = F.normalize(drawn)
     if isinstance(encoder, ClipIdentityEncoder):
-        side = int(encoder.tower.config.image_size)  # type: ignore[arg-type]  # CLIP is square
-        pixels = to_tensor(photo if face is None else _crop(photo))
-        mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
-        scaled = (pixels / 2 + 0.5 - mean) / std
-        seen = F.interpolate(scaled, size=(side, side), mode="bicubic", antialias=True)
+        pixels = to_tensor(photo if face is None else _crop(photo)).to(components.device)
+        seen = encoder.resized(pixels, torch.ones_like(pixels[:, :1]))
     scale = components.preset.defaults["identity_scale"]
     return Subject(photo, Reference(to_tensor(photo), seen, face), scale)
 
@@ -304,10 +301,7 @@ def _as_recipe(session: Session, photo: Image.Image, identity: Identity | None, 
 def _photograph(side_px: int) -> Image.Image:
     """Return the package's photograph of a dog as a square."""
     with as_file(files("swiftpie") / "assets" / "photos" / "dog.jpg") as path:
-        photo = load_image(path).convert("RGB")
-    side = min(photo.size)
-    left, top = (photo.width - side) // 2, (photo.height - side) // 2
-    square = photo.crop((left, top, left + side, top + side))
+        square = middle_square(load_image(path).convert("RGB"))
     return square.resize((side_px, side_px), Image.Resampling.BICUBIC)
 
 
@@ -374,7 +368,9 @@ def _peak_of_process() -> float | None:
     return None
 
 
-def _origin(session: Session, recipe: str | Recipe | None, needs: DownloadPlan) -> dict[str, Any]:
+def _origin(
+    session: Session, recipe: str | Recipe | None, needs: DownloadPlan, dtype: torch.dtype
+) -> dict[str, Any]:
     components = session.components
     device = components.device
     is_cuda = device.type == "cuda"
@@ -385,7 +381,7 @@ def _origin(session: Session, recipe: str | Recipe | None, needs: DownloadPlan) 
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "device": torch.cuda.get_device_name(device) if is_cuda else device.type,
-        "dtype": str(next(components.denoiser.installation.network.parameters()).dtype)[6:],
+        "dtype": str(dtype).removeprefix("torch."),
         "size_px": components.preset.image_size_px,
         "timesteps": list(components.preset.timesteps),
         "prompt": PROMPT,

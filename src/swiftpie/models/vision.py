@@ -115,12 +115,8 @@ class ClipIdentityEncoder(nn.Module):
         Raises:
             CapabilityError: The adapter wants faces.
         """
-        side = int(self.tower.config.image_size)  # type: ignore[arg-type]  # CLIP is square
-        picture = (pixels / 2 + 0.5 - self.mean) / self.std * mask
-        resized = F.interpolate(
-            picture, size=(side, side), mode="bicubic", align_corners=False, antialias=True
-        )
-        output = self.tower(resized.to(self.tower.dtype), output_hidden_states=True)
+        resized = self.resized(pixels, mask).to(self.tower.dtype)
+        output = self.tower(resized, output_hidden_states=True)
         match self.feature:
             case Feature.EMBEDS:
                 features = output.image_embeds
@@ -133,6 +129,14 @@ class ClipIdentityEncoder(nn.Module):
                 )
         tokens: Tensor = self.projector(features).float()
         return tokens
+
+    def resized(self, pixels: Tensor, mask: Tensor) -> Tensor:
+        """Return (R, 3, s, s) as the tower reads it: CLIP's colours, its mean outside of `mask`."""
+        side = int(self.tower.config.image_size)  # type: ignore[arg-type]  # CLIP is square
+        picture = (pixels / 2 + 0.5 - self.mean) / self.std * mask
+        return F.interpolate(
+            picture, size=(side, side), mode="bicubic", align_corners=False, antialias=True
+        )
 
     @torch.no_grad()
     def null_tokens(self) -> Tensor:

@@ -83,7 +83,7 @@ def encode_identity(
         is_whole = mask is None and search.way is CutoutMethod.NONE
         shown = image
         if is_whole and components.layout_predictor is None:
-            shown = _middle_square(image)  # as their image encoders were trained
+            shown = middle_square(image)  # as their image encoders were trained
         try:
             found = crop_subject(shown, mask, search, name=name)
         except NoSubject:
@@ -244,7 +244,8 @@ def cut_out_or_given(
     return CutOut(mask, Cutout(CutoutMethod.MASK, 1.0))
 
 
-def _middle_square(image: Image.Image) -> Image.Image:
+def middle_square(image: Image.Image) -> Image.Image:
+    """Return the largest square in the middle of `image`."""
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     return image.crop((left, top, left + side, top + side))
