@@ -1,9 +1,11 @@
 """Pictures by diffusers and by SwiftPie beside each other, on tiny random weights."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
 import torch
+from diffusers import AutoencoderDC
 
 from swiftpie import CapabilityError
 from swiftpie.backbones.components import load_components
@@ -19,7 +21,9 @@ from swiftpie.engine.verify import (
     read_reference,
     verify,
 )
+from tests.backbones import tiny_sana
 from tests.backbones.tiny_models import make_pipeline, make_public_adapter
+from tests.parity.sana import PRESET as SANA
 
 SIDE_PX = 64
 PRESET = replace(PRESETS.get("sd-turbo"), image_size_px=SIDE_PX)
@@ -63,8 +67,8 @@ def verdicts(theirs, choices, *, preset=PRESET, strength=1.0, change=None):
 
 def transpose_one(session):
     network = session.components.denoiser.installation.network
-    layers = (one for one in network.modules() if isinstance(one, torch.nn.Linear))
-    square = next(one for one in layers if one.in_features == one.out_features)
+    layers = (layer for layer in network.modules() if isinstance(layer, torch.nn.Linear))
+    square = next(layer for layer in layers if layer.in_features == layer.out_features)
     square.weight.data = square.weight.data.T.contiguous()
 
 
@@ -84,6 +88,22 @@ def test_both_draw_the_same(theirs, choices):
 def test_a_fault_is_seen(theirs, choices, fault, seen):
     found = verdicts(theirs, choices, **fault)
     assert {name for name, is_equal in found.items() if is_equal is False} == seen
+
+
+def test_both_draw_with_the_autoencoder_that_is_chosen(tmp_path):
+    place = tiny_sana.make_pipeline(tmp_path / "pipeline")
+    chosen = shutil.copytree(place / "vae", tmp_path / "vae")
+    other = AutoencoderDC.from_pretrained(chosen)
+    other.decoder.conv_out.weight.data *= 0.5
+    other.save_pretrained(chosen)
+    choices = {"weights": place, "autoencoder": chosen, "dtype": "float32"}
+    session = opened(choices, SANA)
+    subject = read_reference(session)
+    ours = draw_ours(session, subject, use=Use.TEXT)
+    needs = plan_downloads(SANA.name, **choices)
+    peer = open_peer(SANA, needs, device=torch.device("cpu"), dtype=torch.float32)
+    [row] = compare(ours, draw_theirs(peer, subject), is_exact=True)
+    assert row.is_equal
 
 
 def test_numbers_of_16_bits_leave_it_open(theirs, choices):

@@ -1,7 +1,7 @@
 """The pipelines of diffusers on the files of a preset, loaded by diffusers and transformers."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -39,7 +39,7 @@ class Peer:
     call: Mapping[str, Any]  # keywords of every call
     takes_noise: bool = False  # or the generators of the seeds
     reads_pictures: bool = False  # whether `image=` takes references
-    adapter: Mapping[str, Any] | None = field(default=None)  # tensors of an IP-Adapter
+    adapter: Mapping[str, Any] | None = None  # tensors of an IP-Adapter
 
     @torch.no_grad()
     def draw(self, prompt: str, *, seed: int, **changes: Any) -> Tensor:  # noqa: ANN401 - of diffusers

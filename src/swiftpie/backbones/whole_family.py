@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from swiftpie.attention.condition import Notes
+    from swiftpie.backbones.peers import Peer, PeerOpener
     from swiftpie.geometry.layout import Layout
     from swiftpie.models.denoiser import SubjectCondition, WholeDenoiser
     from swiftpie.models.text import LanguageText
@@ -47,10 +48,15 @@ class WholeFamily(Family):
     denoiser_class: str  # of diffusers
     autoencoder_class: str  # of diffusers
     text_config: str  # of transformers
+    text_class: str  # of transformers, as the pipeline of diffusers has the language model
 
     @abstractmethod
     def build_text(self, folder: Path) -> "nn.Module":
         """Return the language model of the settings in `folder`, whose weights come later."""
+
+    @abstractmethod
+    def peer_of(self, preset: Preset, networks: Mapping[str, Any]) -> "Peer":
+        """Return the pipeline of diffusers around `networks`, by their names there."""
 
     @abstractmethod
     def text_width(self, config: Any) -> int:  # noqa: ANN401 - of `text_config`
@@ -207,6 +213,10 @@ class WholeFamily(Family):
         needs.check_space()
         return needs
 
+    def peer(self, preset: Preset, needs: DownloadPlan) -> "PeerOpener":
+        """Return what reads the networks by the libraries that they are of; see `Family`."""
+        return partial(self._open_peer, preset, needs)
+
     def schedule_at(self, components: Components, cells: tuple[int, int]) -> "Schedule":
         """Return times that are shifted towards noise as far as the size wants; see `Family`."""
         from swiftpie.schedules import flow_step
@@ -249,6 +259,25 @@ class WholeFamily(Family):
             self.denoiser_of(network, reads_references=True),
             fingerprint=modules["fingerprint"] if is_stored else unknown_fingerprint(),
         )
+
+    def _open_peer(self, preset: Preset, needs: DownloadPlan, dtype: "torch.dtype") -> "Peer":
+        import diffusers
+        import transformers
+
+        from swiftpie.backbones.peers import pipeline_of, read_network
+
+        place = pipeline_of(needs)
+        sources = {
+            self.denoiser_name: (diffusers, self.denoiser_class, place / self.denoiser_name),
+            VAE: (diffusers, self.autoencoder_class, needs.path("autoencoder") or place / VAE),
+            TEXT: (transformers, self.text_class, place / TEXT),
+        }
+        networks = {
+            name: read_network(getattr(library, kind), folder, dtype)
+            for name, (library, kind, folder) in sources.items()
+        }
+        tokenizer = self.read_tokenizer(place / TOKENIZER)
+        return self.peer_of(preset, {**networks, TOKENIZER: tokenizer})
 
     def _components(
         self,

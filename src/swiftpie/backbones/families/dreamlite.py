@@ -4,7 +4,6 @@ The picture that is drawn has a reference to its right, in latents of twice the 
 """
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,14 +13,12 @@ from swiftpie.errors import InputError
 from swiftpie.registry import by_name
 
 if TYPE_CHECKING:
-    import torch
     from diffusers.models.attention_processor import Attention
     from torch import Tensor, nn
     from transformers import PreTrainedTokenizerBase
 
     from swiftpie.attention.condition import AttentionCondition
-    from swiftpie.backbones.downloads import DownloadPlan
-    from swiftpie.backbones.peers import Peer, PeerOpener
+    from swiftpie.backbones.peers import Peer
     from swiftpie.geometry.layout import Layout
     from swiftpie.models.denoiser import SubjectCondition, WholeDenoiser
     from swiftpie.models.text import LanguageText, Reading
@@ -125,6 +122,7 @@ class DreamLite(WholeFamily):
     denoiser_class = "DreamLiteUNetModel"
     autoencoder_class = "AutoencoderTiny"
     text_config = "Qwen3VLConfig"
+    text_class = "Qwen3VLForConditionalGeneration"
 
     def build_text(self, folder: Path) -> "nn.Module":
         """Return Qwen3-VL; see `WholeFamily`."""
@@ -317,9 +315,18 @@ class DreamLite(WholeFamily):
             "channels of the U-Net": (denoiser.get("in_channels"), preset.latent_channels),
         }
 
-    def peer(self, preset: Preset, needs: "DownloadPlan") -> "PeerOpener":
-        """Return how diffusers' own pipeline opens; see `Family`."""
-        return partial(_peer, preset, needs)
+    def peer_of(self, preset: Preset, networks: Mapping[str, Any]) -> "Peer":
+        """Return the pipeline of diffusers; see `WholeFamily`."""
+        from diffusers import DreamLiteMobilePipeline, FlowMatchEulerDiscreteScheduler
+
+        from swiftpie.backbones.peers import Peer
+
+        pipeline = DreamLiteMobilePipeline(
+            **networks,
+            processor=PictureProcessor(networks["tokenizer"]),
+            scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
+        )
+        return Peer(pipeline, preset, {}, reads_pictures=True)
 
 
 class HalvesAttention:
@@ -415,25 +422,6 @@ def _read(
     if seen is not None:
         states = torch.cat([seen.states, states], dim=1)
     return text.padded(states, -states.shape[1] % BLOCK)
-
-
-def _peer(preset: Preset, needs: "DownloadPlan", dtype: "torch.dtype") -> "Peer":
-    import diffusers
-    from transformers import Qwen2Tokenizer, Qwen3VLForConditionalGeneration
-
-    from swiftpie.backbones.peers import Peer, pipeline_of, read_network
-
-    place = pipeline_of(needs)
-    tokenizer = Qwen2Tokenizer.from_pretrained(place / "tokenizer")
-    pipeline = diffusers.DreamLiteMobilePipeline(
-        text_encoder=read_network(Qwen3VLForConditionalGeneration, place / "text_encoder", dtype),
-        tokenizer=tokenizer,
-        processor=PictureProcessor(tokenizer),
-        vae=read_network(diffusers.AutoencoderTiny, place / "vae", dtype),
-        unet=read_network(diffusers.DreamLiteUNetModel, place / "unet", dtype),
-        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
-    )
-    return Peer(pipeline, preset, {}, reads_pictures=True)
 
 
 class PictureProcessor:

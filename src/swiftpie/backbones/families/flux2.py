@@ -5,7 +5,6 @@ Its attention is joint: pictures of subjects are read as further tokens.
 
 import re
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -17,13 +16,11 @@ from swiftpie.errors import WeightsError
 from swiftpie.registry import by_name
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor, nn
     from transformers import PreTrainedTokenizerBase
 
     from swiftpie.attention.condition import Notes
-    from swiftpie.backbones.downloads import DownloadPlan
-    from swiftpie.backbones.peers import Peer, PeerOpener
+    from swiftpie.backbones.peers import Peer
     from swiftpie.models.denoiser import SubjectCondition, WholeDenoiser
     from swiftpie.models.text import LanguageText
     from swiftpie.types import Autoencoder, TextCondition
@@ -94,6 +91,7 @@ class Flux2(WholeFamily):
     denoiser_class = "Flux2Transformer2DModel"
     autoencoder_class = "AutoencoderKLFlux2"
     text_config = "Qwen3Config"
+    text_class = "Qwen3ForCausalLM"
     unread = MappingProxyType({TEXT: _is_unread})
 
     def build_text(self, folder: Path) -> "nn.Module":
@@ -253,9 +251,16 @@ class Flux2(WholeFamily):
             "channels of the transformer": (denoiser.get("in_channels"), preset.latent_channels),
         }
 
-    def peer(self, preset: Preset, needs: "DownloadPlan") -> "PeerOpener":
-        """Return how diffusers' own pipeline opens; see `Family`."""
-        return partial(_peer, preset, needs)
+    def peer_of(self, preset: Preset, networks: Mapping[str, Any]) -> "Peer":
+        """Return the pipeline of diffusers; see `WholeFamily`."""
+        from diffusers import FlowMatchEulerDiscreteScheduler, Flux2KleinPipeline
+
+        from swiftpie.backbones.peers import Peer
+
+        scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True)
+        pipeline = Flux2KleinPipeline(**networks, scheduler=scheduler, is_distilled=True)
+        call = {"num_inference_steps": len(preset.timesteps), "guidance_scale": 1.0}
+        return Peer(pipeline, preset, call, takes_noise=True, reads_pictures=True)
 
 
 def _packed(latents: "Tensor") -> "Tensor":
@@ -270,25 +275,6 @@ def _positions(rows: int, columns: int, *, at: int, like: "Tensor") -> "Tensor":
     axes = [torch.arange(count, device=like.device) for count in (rows, columns)]
     first, zero = (torch.tensor([value], device=like.device) for value in (at, 0))
     return torch.cartesian_prod(first, *axes, zero)
-
-
-def _peer(preset: Preset, needs: "DownloadPlan", dtype: "torch.dtype") -> "Peer":
-    import diffusers
-    import transformers
-
-    from swiftpie.backbones.peers import Peer, pipeline_of, read_network
-
-    place = pipeline_of(needs)
-    pipeline = diffusers.Flux2KleinPipeline(
-        text_encoder=read_network(transformers.Qwen3ForCausalLM, place / "text_encoder", dtype),
-        tokenizer=transformers.AutoTokenizer.from_pretrained(place / "tokenizer"),
-        vae=read_network(diffusers.AutoencoderKLFlux2, place / "vae", dtype),
-        transformer=read_network(diffusers.Flux2Transformer2DModel, place / "transformer", dtype),
-        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
-        is_distilled=True,
-    )
-    call = {"num_inference_steps": len(preset.timesteps), "guidance_scale": 1.0}
-    return Peer(pipeline, preset, call, takes_noise=True, reads_pictures=True)
 
 
 FAMILY = Flux2()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from swiftpie.backbones.choices import Choices, dtype_of
 from swiftpie.backbones.machine import AUTO
-from swiftpie.backbones.presets import Capability, Preset, Recipe, Use, trigflow
+from swiftpie.backbones.presets import SECOND_ANGLE, Capability, Preset, Recipe, Use, trigflow
 from swiftpie.backbones.whole_family import CHOICES, WholeFamily
 from swiftpie.errors import CapabilityError
 from swiftpie.registry import by_name
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from swiftpie.backbones.downloads import DownloadPlan
-    from swiftpie.backbones.peers import Peer, PeerOpener
+    from swiftpie.backbones.peers import Peer
     from swiftpie.models.denoiser import SubjectCondition, WholeDenoiser
     from swiftpie.models.text import LanguageText
     from swiftpie.types import TextCondition
@@ -81,6 +80,7 @@ class Sana(WholeFamily):
     denoiser_class = "SanaTransformer2DModel"
     autoencoder_class = "AutoencoderDC"
     text_config = "Gemma2Config"
+    text_class = "AutoModel"
 
     def build_text(self, folder: Path) -> "nn.Module":
         """Return Gemma 2; see `WholeFamily`."""
@@ -184,9 +184,17 @@ class Sana(WholeFamily):
             "its code of positions": (denoiser.get("interpolation_scale"), None),
         }
 
-    def peer(self, preset: Preset, needs: "DownloadPlan") -> "PeerOpener":
-        """Return how diffusers' own pipeline opens; see `Family`."""
-        return partial(_peer, preset, needs)
+    def peer_of(self, preset: Preset, networks: Mapping[str, Any]) -> "Peer":
+        """Return the pipeline of diffusers; see `WholeFamily`."""
+        from diffusers import SanaSprintPipeline, SCMScheduler
+
+        from swiftpie.backbones.peers import Peer
+
+        steps = len(preset.timesteps)
+        middle = SECOND_ANGLE if steps == 2 else None
+        call = {"num_inference_steps": steps, "intermediate_timesteps": middle}
+        pipeline = SanaSprintPipeline(**networks, scheduler=SCMScheduler())
+        return Peer(pipeline, preset, {**call, "use_resolution_binning": False})
 
 
 def _read(text: "LanguageText", instruction: str, prompt: str) -> "TextCondition":
@@ -208,26 +216,6 @@ def _read(text: "LanguageText", instruction: str, prompt: str) -> "TextCondition
         first, rest = states[:, :1], states[:, known:]
     states = torch.cat([first, rest], dim=1)
     return text.padded(states, TEXT_LENGTH - states.shape[1])
-
-
-def _peer(preset: Preset, needs: "DownloadPlan", dtype: "torch.dtype") -> "Peer":
-    import diffusers
-    import transformers
-
-    from swiftpie.backbones.peers import Peer, pipeline_of, read_network
-
-    place = pipeline_of(needs)
-    pipeline = diffusers.SanaSprintPipeline(
-        text_encoder=read_network(transformers.AutoModel, place / "text_encoder", dtype),
-        tokenizer=transformers.AutoTokenizer.from_pretrained(place / "tokenizer"),
-        vae=read_network(diffusers.AutoencoderDC, place / "vae", dtype),
-        transformer=read_network(diffusers.SanaTransformer2DModel, place / "transformer", dtype),
-        scheduler=diffusers.SCMScheduler(),
-    )
-    steps = len(preset.timesteps)
-    middle = 1.3 if steps == 2 else None
-    call = {"num_inference_steps": steps, "intermediate_timesteps": middle}
-    return Peer(pipeline, preset, {**call, "use_resolution_binning": False})
 
 
 FAMILY = Sana()
