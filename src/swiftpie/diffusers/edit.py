@@ -40,7 +40,10 @@ OUTPUT_TYPES = ("pil", "np", "pt")
 
 @dataclass(frozen=True, eq=False)
 class EditCall(Call):
-    """What `SwiftEditPipeline` is called with; lists of prompts or pictures give an edit each."""
+    """What `SwiftEditPipeline` is called with; lists of prompts or pictures give an edit each.
+
+    diffusers and its users read this signature; an `EditRequest` is one edit, without generators.
+    """
 
     prompt: str | list[str]
     image: Picture | list[Picture]

@@ -56,7 +56,11 @@ OUTPUTS = {"pil": Output.PIL, "np": Output.PIXELS, "pt": Output.PIXELS, "latent"
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PersonalizeCall(Call):
-    """What `SwiftPiePipeline` is called with: arguments of diffusers, and below them ours."""
+    """What `SwiftPiePipeline` is called with: arguments of diffusers, and below them ours.
+
+    diffusers and its users read this signature; a `PersonalizeRequest` has no lists of prompts,
+    embeddings or generators.
+    """
 
     prompt: str | list[str] | None = field(default=None, kw_only=False)
     height: int | None = None  # px; None: the preset's

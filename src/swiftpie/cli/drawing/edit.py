@@ -81,7 +81,7 @@ app = typer.Typer()
 
 
 class EditJob(NamedTuple):
-    """One edit and its files."""
+    """A request with the files that it is read from and written to, which sessions do not know."""
 
     request: EditRequest
     picture: str | bytes  # a path, or what standard input held
