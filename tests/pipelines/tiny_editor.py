@@ -66,7 +66,6 @@ def tiny_editor():
         image_encoder=image_encoder,
         autoencoder=autoencoder,
         denoiser=denoiser,
-        layout_predictor=None,
         inversion=inversion,
         fingerprint="random",
     )

@@ -9,6 +9,7 @@ from swiftpie.errors import CapabilityError, WeightsError
 from swiftpie.imageio.images import to_tensor
 from swiftpie.pipelines.identity_file import load_identity, read_identity_header, save_identity
 from swiftpie.tuning import TuneSettings, fit
+from tests.pipelines.tiny_editor import tiny_editor
 
 SHORT = TuneSettings(steps=3, num_scenes=1)
 PROMPT = "a toy on a beach"
@@ -69,10 +70,9 @@ def test_examples_keep_the_scene_and_show_the_subject(session, identity):
     assert 0 < float(example.around.mean()) < 1
 
 
-def test_presets_that_place_no_subjects_are_refused(session, identity):
-    other = type(session)(replace(session.components, layout_predictor=None))
+def test_presets_that_place_no_subjects_are_refused(identity):
     with pytest.raises(CapabilityError, match="does not place"):
-        other.tune(identity, SHORT)
+        fit.start_of(tiny_editor(), identity)
 
 
 def test_it_ends_after_looks_without_a_gain(session, identity, monkeypatch):

@@ -64,9 +64,10 @@ class Components:
     image_encoder: "nn.Module | None"  # None where no adapter is loaded
     autoencoder: "Autoencoder"
     denoiser: "Denoiser"
-    layout_predictor: Any  # a network that places subjects, None where the model has none
     inversion: "Inversion | None"  # None where the model cannot edit pictures yet
     fingerprint: str  # sha256 of all weights
+    # The network by which a preset that `places_subjects` does so.
+    layout_predictor: Any = field(default=None, kw_only=True)
     # The context in which a session draws.
     scope: Callable[[], AbstractContextManager[object]] = field(default=nullcontext, kw_only=True)
     execution_device: "torch.device | None" = field(default=None, kw_only=True)  # of offloaded ones

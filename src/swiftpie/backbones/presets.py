@@ -136,7 +136,12 @@ class Preset:
     @property
     def knows_faces(self) -> bool:
         """Whether an adapter can make it draw people by their faces; small models know none."""
-        return Capability.LAYOUT not in self.capabilities
+        return not self.places_subjects
+
+    @property
+    def places_subjects(self) -> bool:
+        """Whether it predicts where a subject stands, and draws it from its pixels there."""
+        return Capability.LAYOUT in self.capabilities
 
     @property
     def repository(self) -> str | None:

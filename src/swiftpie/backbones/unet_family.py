@@ -169,7 +169,6 @@ class StableDiffusion(Family):
             image_encoder=image_encoder,
             autoencoder=LatentAutoencoder(autoencoder),
             denoiser=denoiser.eval().requires_grad_(False),
-            layout_predictor=None,
             inversion=inversion,
             fingerprint=fingerprint_files(
                 reader.files, settings=f"{reader.dtype} {branches.merge.value} {detail}{variant}"
@@ -318,7 +317,6 @@ class StableDiffusion(Family):
             image_encoder=modules["image_encoder"],
             autoencoder=LatentAutoencoder(modules["vae"]),
             denoiser=denoiser,
-            layout_predictor=None,
             inversion=None if inversion is None else UNetInversion(inversion),
             fingerprint=fingerprint,
         )

@@ -298,7 +298,6 @@ class WholeFamily(Family):
             image_encoder=None,
             autoencoder=self.autoencoder_of(vae),
             denoiser=denoiser,
-            layout_predictor=None,
             inversion=None,
             fingerprint=fingerprint,
             execution_device=execution_device,

@@ -35,8 +35,7 @@ def stages_of(session: Session, *, together: Sequence[int] = ()) -> tuple[str, .
     names += [f"{count} pictures" for count in together if count > 1 and can_draw]
     if together and not is_blind:
         names += ["two subjects"] if components.denoiser.installation.most_pictures != 1 else []
-        knows_places = components.layout_predictor is not None
-        names += KINDS_OF_EDITS if can_edit and knows_places else []
+        names += KINDS_OF_EDITS if can_edit and components.preset.places_subjects else []
     return tuple(names)
 
 

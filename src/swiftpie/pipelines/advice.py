@@ -98,7 +98,7 @@ def _idle_drawing(components: Components, request: PersonalizeRequest) -> Iterat
         for name in sorted(given.keys() & {"identity_scale", "detail_scale"}):
             yield f"`{name}={given[name]}` has no effect, because no subject is shown."
         return
-    places = components.layout_predictor is not None
+    places = components.preset.places_subjects
     takes_pictures = components.denoiser.installation.most_pictures > 0
     has_detail = places or takes_pictures or any(subject.identity.keys for subject in subjects)
     if "detail_scale" in given and not has_detail:

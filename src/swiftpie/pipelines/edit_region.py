@@ -441,7 +441,7 @@ def enter_canvas(
     size = (original.height, original.width)
     mask = None if request.mask is None else given_mask(request.mask, size)
     # A model that places subjects composes whole pictures; in a window it would draw another one.
-    composes = components.layout_predictor is not None
+    composes = components.preset.places_subjects
     changes = None if mask is None or composes else touched(mask)
     unit_px = 2 * preset.latent_cell_px
     return original, mask, canvas_for(size, side_px=side_px, unit_px=unit_px, changes=changes)
@@ -458,7 +458,7 @@ def encode_picture(components: Components, request: EditRequest, clock: Clock) -
     components.inverter()
     settings, preset = request.settings, components.preset
     is_released = settings.in_mode_of(preset).mode is EditMode.RELEASED
-    if is_released and components.layout_predictor is not None:
+    if is_released and components.preset.places_subjects:
         raise CapabilityError(
             f"Preset {preset.name!r} cannot edit in the released mode, whose attention cannot "
             "show it the unchanged part of a picture in place. Use the paper's mode "

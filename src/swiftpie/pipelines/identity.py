@@ -82,7 +82,7 @@ def encode_identity(
     for number, (image, mask, search, name) in enumerate(rows, start=1):
         is_whole = mask is None and search.way is CutoutMethod.NONE
         shown = image
-        if is_whole and components.layout_predictor is None:
+        if is_whole and not components.preset.places_subjects:
             shown = middle_square(image)  # as their image encoders were trained
         try:
             found = crop_subject(shown, mask, search, name=name)
@@ -91,7 +91,7 @@ def encode_identity(
                 raise
             left_out.append(number)
             continue
-        if not frames and components.layout_predictor is not None:  # others place no pixels
+        if not frames and components.preset.places_subjects:  # others place no pixels
             large = large_frame(found, size_px)
         frames.append(frame_of(found, size_px))
     if not frames:

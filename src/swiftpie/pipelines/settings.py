@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Self, TypedDict
 
-from swiftpie.backbones.presets import Capability, Preset
+from swiftpie.backbones.presets import Preset
 from swiftpie.config import MaskRule, Option, Surface
 from swiftpie.errors import InputError
 
@@ -221,8 +221,7 @@ class Scales:
         With a reference of a new subject as appearance, the appearance acts inside the region only.
         A model with layout also sees what stays, so its scales are the usual ones.
         """
-        knows_places = preset is not None and Capability.LAYOUT in preset.capabilities
-        if has_reference and not knows_places:
+        if has_reference and not (preset is not None and preset.places_subjects):
             return ResolvedScales(detail_scale=0.0)
         if mode is None and preset is not None:
             mode = EditMode(preset.edit_mode)

@@ -40,7 +40,7 @@ def style_by(components: Components, request: PersonalizeRequest) -> StyleBy | N
 
 def _able(components: Components) -> list[StyleBy]:
     """Return the ways in which the networks take a style picture, the preferred one first."""
-    if components.layout_predictor is not None:
+    if components.preset.places_subjects:
         return []  # its attention to references of any style draws a grey haze
     installation = components.denoiser.installation
     is_xl = set(groups_of(installation.semantic).values()) == GROUPS_OF_XL

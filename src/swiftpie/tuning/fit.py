@@ -209,7 +209,7 @@ def start_of(components: Components, identity: Identity) -> Start:
         CapabilityError: The preset does not place subjects, so what a picture should look like is
             not known; or the identity has no pictures, as those of faces.
     """
-    if components.layout_predictor is None or identity.is_face:
+    if not components.preset.places_subjects or identity.is_face:
         raise CapabilityError(
             f"Preset {components.preset.name!r} does not place the pictures of this subject, and "
             "tuning needs to know where they go. Tune with mini. Or train a LoRA with the scripts "

@@ -170,7 +170,6 @@ class JointFamily(Family):
         return Components(
             preset=preset,
             schedule=schedule_of(preset),
-            layout_predictor=None,
             inversion=None,
             fingerprint="random",
             **networks,

@@ -9,7 +9,7 @@ import typer
 
 from swiftpie.attention.layer_scales import read_form
 from swiftpie.backbones.choices import LoadOptions
-from swiftpie.backbones.presets import Capability, Preset, check_personalizes
+from swiftpie.backbones.presets import Preset, check_personalizes
 from swiftpie.batch.lists import read_prompts
 from swiftpie.cli import console, options
 from swiftpie.cli.drawing.subjects import (
@@ -182,7 +182,7 @@ def _placed(
 
 
 def _check_mask(target: Path | None, preset: Preset) -> None:
-    if target is not None and Capability.LAYOUT not in preset.capabilities:
+    if target is not None and not preset.places_subjects:
         raise CapabilityError(
             f"--save-subject-mask was given, and preset {preset.name!r} does not report where it "
             "draws a subject. Leave it out, or choose a preset that can 'layout' (see `swiftpie "

@@ -211,7 +211,7 @@ def functions_of(
         **dict.fromkeys(FOUND, 0 * one),
         **dict.fromkeys(SCALES, one),
     }
-    if components.layout_predictor is not None:
+    if components.preset.places_subjects:
         samples |= {"box": torch.tensor([[0.2, 0.3, 0.8, 0.9]]), "has_box": 0 * one}
     tokens = dict(zip(names, text.tokenize([PROMPT]), strict=True))
     return {
@@ -285,7 +285,7 @@ def _draw(components: Components, given: Named) -> Named:
     pixels = decode(components, denoised.latents)
     drawn_mask = resize_mask(denoised.subject_mask, (pixels.shape[2], pixels.shape[3]))
     made = {PIXELS: pixels, SUBJECT_MASK: drawn_mask}
-    if components.layout_predictor is None:
+    if not components.preset.places_subjects:
         return made
     columns = [column.view(len(column), -1) for column in layout[1:4]]
     place = torch.cat([layout.centre, *columns, layout.pose], dim=1)
@@ -298,7 +298,7 @@ def _place(
 ) -> tuple[Layout, Lighting | None]:
     """Return where the layout predictor puts the subject, or the given box, and the light there."""
     noise, predictor = given["noise"][0], components.layout_predictor
-    if predictor is None:
+    if not components.preset.places_subjects:
         return whole_frame(noise), None
     size = (noise.shape[2], noise.shape[3])
     extent = subject_extent(identity.mask[:1])
@@ -337,7 +337,7 @@ def _defaults_of(components: Components) -> dict[str, float]:
     return {
         **{name: number if math.isfinite(number) else NO_CAP for name, number in numbers.items()},
         **dict(zip(FOUND, (0.0, float(source is MaskSource.INLINE)), strict=True)),
-        **({"has_box": 0.0} if components.layout_predictor is not None else {}),
+        **({"has_box": 0.0} if components.preset.places_subjects else {}),
     }
 
 

@@ -171,7 +171,7 @@ def check_subjects(components: Components, request: PersonalizeRequest) -> None:
         InputError: A scene came without a subject.
     """
     turns = (request.flip, request.tilt, *(subject.view for subject in request.subjects))
-    if components.layout_predictor is None and any(turns):
+    if not components.preset.places_subjects and any(turns):
         raise CapabilityError(
             f"Preset {components.preset.name!r} cannot turn subjects. Describe the view in the "
             "prompt, or give a picture with that view."
@@ -374,7 +374,7 @@ def subject_condition(
         width=identities[0].tokens.shape[-1],
         num_subjects=len(identities),
     )
-    knows_places = float(components.layout_predictor is not None)
+    places_subjects = float(components.preset.places_subjects)
     attention = silent._replace(
         identity_tokens=_stack([identity.tokens for identity in identities], batch),
         keys=_stack_layers([identity.keys for identity in identities], batch),
@@ -383,7 +383,7 @@ def subject_condition(
             [_cells_covered(identity, cell_px) for identity in identities], batch
         ),
         affine=torch.stack([to_affine(layout) for layout in layouts], dim=1),
-        has_layout=torch.full_like(silent.has_layout, knows_places),
+        has_layout=torch.full_like(silent.has_layout, places_subjects),
         region=torch.cat(list(regions), dim=1).expand(batch, -1, -1, -1),
         is_inline=torch.full_like(silent.is_inline, float(is_inline)),
         detail_is_inline=torch.full_like(silent.is_inline, float(detail_is_inline)),
