@@ -103,8 +103,9 @@ def test_non_commercial_licences_are_known_as_such():
     conditional = {name for name, one in PRESETS.all().items() if one.is_commercial is None}
     dmd2 = {"dmd2-sdxl-4", "dmd2-sdxl-4-lora"}
     sana = {"sana-sprint-0.6b", "sana-sprint-1.6b"}
-    assert closed == dmd2 | sana | {"dreamlite-mobile", "instaflow", "swiftbrush-v1"}
-    assert conditional == {"sd-turbo", "sdxl-turbo", "swiftbrush-v2"}
+    others = {"dreamlite-mobile", "instaflow", "sdxl-turbo", "swiftbrush-v1"}
+    assert closed == dmd2 | sana | others
+    assert conditional == {"sd-turbo", "swiftbrush-v2"}
 
 
 def test_parts_are_for_the_base_of_their_family():

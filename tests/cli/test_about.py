@@ -53,7 +53,7 @@ def test_the_facts_are_those_of_preset_and_recipe(call):
     assert len(adapter["revision"]) == 40
     assert {term["part"] for term in facts["licences"]} >= {"autoencoder", "face encoder"}
     turbo = json.loads(call("recipes", "sdxl-turbo", "--json").stdout)
-    assert (turbo["is_commercial"], turbo["other_steps"]) == (None, [2, 3, 4])
+    assert (turbo["is_commercial"], turbo["other_steps"]) == (False, [2, 3, 4])
 
 
 @pytest.mark.parametrize(

