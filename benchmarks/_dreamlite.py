@@ -26,9 +26,8 @@ from transformers import (
 
 from benchmarks._models import PLACES, SUBJECT, Scene, prompt, write_network
 from benchmarks._timing import Action, Round, timed
-from swiftpie.backbones.families.dreamlite import ALONE, BESIDE
+from swiftpie.backbones.families.dreamlite import ALONE, BESIDE, PictureProcessor
 from tests.backbones.tiny_dreamlite import SPECIAL, scheduler
-from tests.parity.dreamlite import Processor
 
 UNET = {
     "sample_size": 128,
@@ -109,7 +108,7 @@ def open_pipeline(scene: Scene, read: Callable[..., Any], dtype: torch.dtype) ->
     pipeline = DreamLiteMobilePipeline(
         text_encoder=read(Qwen3VLForConditionalGeneration, scene, "pipeline/text_encoder", dtype),
         tokenizer=tokenizer,
-        processor=Processor(tokenizer),
+        processor=PictureProcessor(tokenizer),
         vae=read(AutoencoderTiny, scene, "pipeline/vae", dtype),
         unet=read(DreamLiteUNetModel, scene, "pipeline/unet", dtype),
         scheduler=FlowMatchEulerDiscreteScheduler.from_pretrained(folder / "scheduler"),
