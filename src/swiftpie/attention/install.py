@@ -58,13 +58,15 @@ class Installation:
         """What attends in the network, by module path; references may enter elsewhere."""
         branches = {**self.semantic, **self.detail, **self.plain}
         return {
-            name: one for name, one in branches.items() if f"{name}.processor" in self.originals
+            name: branch
+            for name, branch in branches.items()
+            if f"{name}.processor" in self.originals
         }
 
     @property
     def finds_regions(self) -> bool:
         """Whether a layer finds where subjects are, for masks that are not given."""
-        return any(one.mask_role is MaskRole.LAST for one in self.semantic.values())
+        return any(branch.mask_role is MaskRole.LAST for branch in self.semantic.values())
 
     def project(self, notes: Notes) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return reference keys and values, each (R, N, D_layer), of noted inputs of the layers."""

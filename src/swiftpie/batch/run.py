@@ -150,7 +150,9 @@ class Drawer:
                 request, source=brought and encode(brought), where=sought and encode(sought)
             )
         else:
-            subjects = (replace(one, source=encode(one.source)) for one in request.subjects)
+            subjects = (
+                replace(subject, source=encode(subject.source)) for subject in request.subjects
+            )
             request = replace(request, subjects=tuple(subjects))
         return session.resolved(request)
 

@@ -149,7 +149,7 @@ def batch(
     work = Work(out.absolute(), f".{file_format}", models, missing, faces)
     settings = {name: str(value) for name, value in loading.items() if name not in NOT_OF_PICTURES}
     if faces:
-        settings["encoder"] = ", ".join(dict.fromkeys(one.name for one in faces.values()))
+        settings["encoder"] = ", ".join(dict.fromkeys(face.name for face in faces.values()))
     started = time.monotonic()
     whole = open_run(
         *(found, work),

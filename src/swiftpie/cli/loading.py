@@ -83,7 +83,7 @@ def _by_part(needs: "DownloadPlan") -> "list[tuple[ModelPart, list[RemoteFile]]]
     return list(found.items())
 
 
-class Opened(NamedTuple):
+class LoadedSession(NamedTuple):
     """A loaded preset and how long loading took."""
 
     session: "Session"
@@ -98,7 +98,7 @@ def open_session(
     engine: "str | Sequence[str]" = "",
     yes: bool = False,
     **choices: Unpack[Choices],
-) -> Opened:
+) -> LoadedSession:
     """Load a preset or recipe as `swiftpie.load` does; `engine` may name several, by commas.
 
     Missing files are reported, and downloaded if the user agrees or `yes` is set.
@@ -114,7 +114,7 @@ def open_session(
     confirm_download(needs, yes=yes)
     needs.fetch()
     session = load_session(**load_keywords({**given, **choices}))
-    return Opened(session, (time.perf_counter() - started) * 1000)
+    return LoadedSession(session, (time.perf_counter() - started) * 1000)
 
 
 def plan_downloads(loading: LoadOptions) -> "DownloadPlan":

@@ -249,7 +249,8 @@ def _encoded(components: Components, pictures: Pictures, cutout: str | Search) -
     rows, search = rows_of(pictures), search_of(cutout)
     identities = []
     for entry in rows if isinstance(rows, list | tuple) else [rows]:
-        shown = [to_picture(one) for one in (entry if isinstance(entry, list | tuple) else [entry])]
+        views = entry if isinstance(entry, list | tuple) else [entry]
+        shown = [to_picture(view) for view in views]
         identities.append(encode_identity(components, shown, searches=[search] * len(shown)))
     return identities
 

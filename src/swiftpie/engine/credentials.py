@@ -131,17 +131,17 @@ def read(data: bytes) -> Credentials | None:
 def _credentials(store: dict[str, Any]) -> Credentials:
     active = store["manifests"][store["active_manifest"]]
     found = store.get("validation_results", {}).get("activeManifest", {})
-    faults = tuple(str(one["code"]) for one in found.get("failure", ()))
+    faults = tuple(str(failure["code"]) for failure in found.get("failure", ()))
     real = tuple(code for code in faults if code != "signingCredential.untrusted")
     is_changed = any(code.endswith(CHANGED) for code in real)
-    facts = [one["data"] for one in active.get("assertions", ()) if one["label"] == OWN_FACTS]
+    facts = [said["data"] for said in active.get("assertions", ()) if said["label"] == OWN_FACTS]
     return Credentials(
         state="changed" if is_changed else "invalid" if real else "valid",
         is_trusted=store.get("validation_state") == "Trusted",
         signer=_signer_of(active),
         program=_program_of(active),
         facts={str(name): str(value) for name, value in (facts[0] if facts else {}).items()},
-        inputs=tuple(_input(one, store) for one in active.get("ingredients", ())),
+        inputs=tuple(_input(ingredient, store) for ingredient in active.get("ingredients", ())),
         faults=real,
     )
 
@@ -307,7 +307,9 @@ def _made_key() -> bytes:
         certificate(own.public_key(), is_root=False),
         certificate(root.public_key(), is_root=True),
     )
-    return own.private_bytes(pem, kind, plain) + b"".join(one.public_bytes(pem) for one in chain)
+    return own.private_bytes(pem, kind, plain) + b"".join(
+        certificate.public_bytes(pem) for certificate in chain
+    )
 
 
 def _needed(module: str) -> Any:  # noqa: ANN401 - the packages have types for us only in part

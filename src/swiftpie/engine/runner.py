@@ -17,7 +17,7 @@ from swiftpie.backbones.components import Components
 from swiftpie.engine.transforms.offload import can_offload, offloaded
 from swiftpie.errors import ConfigError, OutOfMemory
 from swiftpie.models.inversion import EditInversion, InversionOutput, PromptDifference
-from swiftpie.models.text import PictureTextEncoder, Reading
+from swiftpie.models.text import CachedTokens, PictureTextEncoder
 from swiftpie.models.vision import HasNullTokens
 from swiftpie.pipelines.denoise import OnStage, OnStep
 from swiftpie.pipelines.draw import draw, draw_together, free_unused_memory
@@ -220,13 +220,13 @@ class CachedPictureReader(CachedPrompts):
     """The same for an encoder that also reads prompts about a picture."""
 
     @torch.no_grad()
-    def look(self, pixels: Tensor) -> Reading:
+    def look(self, pixels: Tensor) -> CachedTokens:
         """Return what it keeps of a picture (1, 3, H, W) in [-1, 1]."""
         key = content_key("sight", self.fingerprint, pixels)
         return self.cache.get_or_make(key, lambda: self.encoder.look(pixels))
 
     @torch.no_grad()
-    def encode_with_picture(self, prompts: list[str], seen: Reading) -> TextCondition:
+    def encode_with_picture(self, prompts: list[str], seen: CachedTokens) -> TextCondition:
         """Return what `encode` does, of `prompts` about what was `seen`."""
 
         def read(prompt: str) -> TextCondition:

@@ -166,9 +166,9 @@ def relit(pixels: Tensor, mask: Tensor, lighting: Lighting, layout: Layout) -> T
     view = rotation_of(layout.pose[:, 0], layout.pose[:, 1])
     direction = (view.transpose(1, 2) @ direction[..., None])[..., 0]
     new = gains(brightness(normal, lighting.scene._replace(direction=direction)))
-    put = _enlarged(new, pixels)
+    added = _enlarged(new, pixels)
     plain = _unlit((pixels + mask) / 2, mask, normal, lighting.own)
-    return 2 * (plain * put.factor + mask * put.lift) - mask
+    return 2 * (plain * added.factor + mask * added.lift) - mask
 
 
 def unlit(frame: Tensor, relief: Tensor, own: Illumination) -> Tensor:

@@ -70,8 +70,10 @@ def align(
         shapes.append(seen[:, 3:])
     latents = autoencoder.encode(picture[:, :3])
     aligned = [
-        torch.cat([latents * (F.max_pool2d(one, CELL_PX) > 0), F.pixel_unshuffle(one, CELL_PX)], 1)
-        for one in shapes
+        torch.cat(
+            [latents * (F.max_pool2d(shape, CELL_PX) > 0), F.pixel_unshuffle(shape, CELL_PX)], 1
+        )
+        for shape in shapes
     ]
     return torch.stack(aligned, dim=1)
 

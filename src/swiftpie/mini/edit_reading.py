@@ -204,13 +204,13 @@ def _compared(
     if not present:  # a place alone, or "a toy": words that may be of any subject
         return None if found else _changed(before, after, new, old)
     names = present[0].words.split()
-    others = [one for one in found if not one.is_in(present)]
+    others = [mention for mention in found if not mention.is_in(present)]
     if _without(names, after.others):  # the subject is not mentioned
         is_plain = len(others) == 1 and not _without(new, others[0].words.split())
         if not is_plain:
             return None
         return EditReading(before, after, Cast.IS_REPLACED, newcomer=others[0])
-    joined = [one for one in found[1:] if not one.is_in(present)]
+    joined = [mention for mention in found[1:] if not mention.is_in(present)]
     if joined:
         rest = _without(new, [*joined[0].words.split()])
         is_plain = len(joined) == 1 and not old and LINKS.issuperset(rest)
@@ -225,7 +225,7 @@ def _changed(
     look, faded = _look_in(new), _look_in(old)
     if faded is not None and look is None:
         return None  # how the subject looks without its colour is unknown
-    poses = [word for one, words in ((look, new), (faded, old)) for word in _beside(one, words)]
+    poses = [*_beside(look, new), *_beside(faded, old)]
     if not POSES.issuperset(poses):
         return None
     return EditReading(before, after, look=look, is_posed=bool(poses))

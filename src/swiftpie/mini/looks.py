@@ -74,7 +74,7 @@ def remake(frame: Tensor, normals: Tensor, materials: Sequence[str]) -> MadeOf:
         normals: Unit vectors (B, 3, h, w) of the relief: x right, y down, z to the viewer.
         materials: A name of `MATERIALS` for each row, or "none", which changes nothing.
     """
-    glosses = {"none": 0.0} | {name: one.gloss for name, one in _MATERIALS.items()}
+    glosses = {"none": 0.0} | {name: material.gloss for name, material in _MATERIALS.items()}
     gloss = frame.new_tensor([glosses[name] for name in materials])
     made = frame.clone()
     for name in sorted({*materials} - {"none"}):

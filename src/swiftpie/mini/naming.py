@@ -274,7 +274,7 @@ def _twin_of(mention: Mention | None, found: Sequence[Mention]) -> int | None:
     """Return which of the subjects `found` is named once more: "a dog and a dog"."""
     if mention is None or mention.subject is None or not mention.has_article:
         return None
-    return next((at for at, one in enumerate(found) if one.words == mention.words), None)
+    return next((at for at, other in enumerate(found) if other.words == mention.words), None)
 
 
 def _may_be_of(mention: Mention) -> bool:

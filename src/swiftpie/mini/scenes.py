@@ -377,7 +377,7 @@ class Scenes:
                 for start in range(len(words) - len(head) + 1):
                     if tuple(words[start : start + len(head)]) != head:
                         continue
-                    first, end = _preposition_before(words, start), start + len(head)
+                    first, end = _start_of_phrase(words, start), start + len(head)
                     is_clear = first is not None and words[first] not in OF_A_THING
                     rank = (not _is_weather(head), is_clear, len(" ".join(head)))
                     is_bare = first is None or (len(head) == 1 and words[first] == "of")
@@ -460,7 +460,7 @@ def _head(phrase: str) -> tuple[str, ...]:
     return words[first:] if is_clear else words
 
 
-def _preposition_before(words: Sequence[str], start: int) -> int | None:
+def _start_of_phrase(words: Sequence[str], start: int) -> int | None:
     """Return where the first of the prepositions before a place stands; None without one."""
     if words[start] in ADVERBS | PREPOSITIONS:
         return start

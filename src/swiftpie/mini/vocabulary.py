@@ -122,7 +122,7 @@ class Vocabulary:
         groups = (self.words, self.words_of_names - {word})
         near = [
             difflib.get_close_matches(
-                *(word, sorted(one for one in group if one[0] == word[0])),
+                *(word, sorted(known for known in group if known[0] == word[0])),
                 *(NUM_NEAR, LEAST_LIKENESS),
             )
             for group in groups

@@ -186,7 +186,9 @@ class WholeDenoiser(nn.Module):
             semantic=frozenset(),
             detail=frozenset(),
         )
-        processors = {name.removesuffix(".processor"): one for name, one in (plain or own).items()}
+        processors = {
+            name.removesuffix(".processor"): processor for name, processor in (plain or own).items()
+        }
         self.installation = Installation(
             network,
             plan,

@@ -30,7 +30,7 @@ Tokens = tuple[int, ...]
 CUT = "A prompt was cut to %s tokens, all that this model reads."
 
 
-class Reading(NamedTuple):
+class CachedTokens(NamedTuple):
     """What a language model keeps of tokens that it has read, so that others can follow them.
 
     No token looks ahead, so what was read once is the same whatever follows.
@@ -71,10 +71,10 @@ class HasEncoders(Protocol):
 class PictureTextEncoder(Protocol):
     """A prompt encoder that also reads prompts about a picture."""
 
-    def look(self, pixels: Tensor) -> Reading:
+    def look(self, pixels: Tensor) -> CachedTokens:
         """Return what is kept of a picture (1, 3, H, W) in [-1, 1]."""
 
-    def encode_with_picture(self, prompts: list[str], seen: Reading) -> TextCondition:
+    def encode_with_picture(self, prompts: list[str], seen: CachedTokens) -> TextCondition:
         """Return what `encode` does, for `prompts` about the picture that was `seen`."""
 
 
@@ -275,10 +275,10 @@ class LanguageText:
     def follow(
         self,
         tokens: Sequence[int],
-        before: Reading | None = None,
+        before: CachedTokens | None = None,
         positions: Tensor | None = None,
         **seen: Tensor,
-    ) -> Reading:
+    ) -> CachedTokens:
         """Read `tokens`, which come first or follow others.
 
         Args:
@@ -301,7 +301,7 @@ class LanguageText:
                 **seen,
             )
         layers: Any = cache.layers  # of kinds that transformers does not tell apart
-        return Reading(
+        return CachedTokens(
             tokens=(*(() if before is None else before.tokens), *tokens),
             states=output.last_hidden_state,
             attended=tuple((layer.keys, layer.values) for layer in layers),
@@ -309,7 +309,7 @@ class LanguageText:
         )
 
     @torch.no_grad()
-    def opening(self, tokens: Sequence[int]) -> Reading:
+    def opening(self, tokens: Sequence[int]) -> CachedTokens:
         """Return what is kept of tokens with which many texts open; they are read once."""
         weight = next(self.network.parameters())
         key = (tuple(tokens), weight.device, weight.dtype)
@@ -318,19 +318,19 @@ class LanguageText:
         return self._openings[key]
 
     @cached_property
-    def _openings(self) -> dict[tuple[Tokens, torch.device, torch.dtype], Reading]:
+    def _openings(self) -> dict[tuple[Tokens, torch.device, torch.dtype], CachedTokens]:
         return {}
 
 
 class SeeingText(LanguageText):
     """A language model that also reads a picture before the prompts about it."""
 
-    def look(self, pixels: Tensor) -> Reading:
+    def look(self, pixels: Tensor) -> CachedTokens:
         """Read a picture (1, 3, H, W) in [-1, 1], for prompts that follow it."""
-        reading: Reading = self.family.look(self, pixels)
+        reading: CachedTokens = self.family.look(self, pixels)
         return reading
 
-    def encode_with_picture(self, prompts: list[str], seen: Reading) -> TextCondition:
+    def encode_with_picture(self, prompts: list[str], seen: CachedTokens) -> TextCondition:
         """Return the states of `prompts` about what `look` has `seen`; see `encode`."""
         text: TextCondition = self.family.encode_with_picture(self, prompts, seen)
         return text

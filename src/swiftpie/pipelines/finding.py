@@ -129,7 +129,7 @@ def most_alike(identity: Identity, image: Image.Image) -> Found | None:
     alike = _likeness(small, things, wanted)
     best = [things[number] for number in alike.argsort(descending=True)[:NUM_CLOSER]]
     closer = _distinct(
-        _things(small, [around(bounding_box(_mask(one)), small.size) for one in best])
+        _things(small, [around(bounding_box(_mask(thing)), small.size) for thing in best])
     )
     if closer:
         things, alike = things + closer, torch.cat([alike, _likeness(small, closer, wanted)])
@@ -175,7 +175,7 @@ def _distinct(things: Iterator[Flags]) -> list[Flags]:
     """Return things without twins, the largest of them each."""
     kept: list[Flags] = []
     for thing in sorted(things, key=np.sum, reverse=True):
-        if all((thing & one).sum() < TWINS * (thing | one).sum() for one in kept):
+        if all((thing & other).sum() < TWINS * (thing | other).sum() for other in kept):
             kept.append(thing)
     return kept
 

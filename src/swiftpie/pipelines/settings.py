@@ -327,7 +327,7 @@ class ChordOptions:
                 f"`t_end={self.t_end}` must lie between 0 and 1, and `step_scale="
                 f"{self.step_scale}` between 0 and {MAX_SCALE}."
             )
-        if not all(1 <= one <= MAX_REPEATS for one in (self.noise_samples, self.chord_steps)):
+        if not all(1 <= count <= MAX_REPEATS for count in (self.noise_samples, self.chord_steps)):
             raise InputError(
                 f"`noise_samples={self.noise_samples}` and `chord_steps={self.chord_steps}` must "
                 f"lie between 1 and {MAX_REPEATS}."

@@ -52,7 +52,7 @@ class Command:
         if not isinstance(self.work, Request):
             return self.work(session)
         if isinstance(self.work, PersonalizeRequest):
-            sources: list[Source | None] = [one.source for one in self.work.subjects]
+            sources: list[Source | None] = [subject.source for subject in self.work.subjects]
         else:
             sources = [self.work.source, self.work.where]
         for source in sources:

@@ -161,11 +161,13 @@ class DrawingThread:
             except (SwiftPieError, RequestError) as error:
                 made.append(error)
             check("encode")
-        at = [number for number, one in enumerate(made) if isinstance(one, Request)]
+        at = [number for number, outcome in enumerate(made) if isinstance(outcome, Request)]
         drawn = draw_apart(session, [made[number] for number in at], on_stage=check)
-        for number, one in zip(at, drawn, strict=True):
+        for number, outcome in zip(at, drawn, strict=True):
             made[number] = (
-                one if isinstance(one, Exception) else _rendered(session, made[number], one)
+                outcome
+                if isinstance(outcome, Exception)
+                else _rendered(session, made[number], outcome)
             )
         return made
 

@@ -255,9 +255,9 @@ def route_of(scope: Scope) -> str:
 
 def token_in(protocols: Iterable[str]) -> bytes | None:
     """Return the token that a browser put among the protocols of a WebSocket."""
-    for one in protocols:
-        if one.startswith(TOKEN_PROTOCOL):
-            text = one.removeprefix(TOKEN_PROTOCOL)
+    for protocol in protocols:
+        if protocol.startswith(TOKEN_PROTOCOL):
+            text = protocol.removeprefix(TOKEN_PROTOCOL)
             try:
                 return urlsafe_b64decode(text + "=" * (-len(text) % 4))
             except (Base64Error, ValueError):

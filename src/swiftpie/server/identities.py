@@ -75,7 +75,7 @@ class OwnIdentities:
 
     async def items(self, *, owner: str) -> list[tuple[str, IdentityInfo]]:
         """Return all that one owner has, the oldest first."""
-        return [(number, one.info) for number, one in self._store.items(owner=owner)]
+        return [(number, stored.info) for number, stored in self._store.items(owner=owner)]
 
     async def find(self, number: str, *, owner: str) -> tuple[IdentityInfo, Identity]:
         """Return a subject."""
@@ -125,7 +125,9 @@ def doubts_of(identity: Identity) -> list[str]:
     """Return warnings of pictures that show no subject, or one that may be cut out badly."""
     count = len(identity.cutouts) + len(identity.left_out)
     shown = (number for number in range(1, count + 1) if number not in identity.left_out)
-    doubtful = (at for at, one in zip(shown, identity.cutouts, strict=True) if one.is_doubtful)
+    doubtful = (
+        at for at, cutout in zip(shown, identity.cutouts, strict=True) if cutout.is_doubtful
+    )
     return [
         *(
             f"Picture {number} shows no subject that stands out, so it is left out. Send a mask."

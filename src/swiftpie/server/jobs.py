@@ -142,7 +142,7 @@ class Scheduler:
         with suppress(KeyError, ValueError):
             self._take(job)
         drawing = self._running.get(job)
-        if drawing is not None and all(one.done.done() for one in self._batch_of(drawing)):
+        if drawing is not None and all(job.done.done() for job in self._batch_of(drawing)):
             drawing.cancel()
 
     def _batch_of(self, drawing: asyncio.Future[Sequence[Any]]) -> list[QueuedDrawing]:
@@ -175,7 +175,7 @@ class Scheduler:
         self._given[key] = now + math.log2(1 + 2.0 ** (known - now))
         if len(self._given) > MAX_REMEMBERED:
             least = now - FORGOTTEN_S / FADING_S
-            self._given = {one: given for one, given in self._given.items() if given > least}
+            self._given = {user: given for user, given in self._given.items() if given > least}
 
     def _make_way(self, key: str) -> None:
         """Stop a batch of keys with long queues for a key that has no other job."""
@@ -230,13 +230,13 @@ class Scheduler:
             self.on_batch(len(batch), seconds)
         error = Expired() if drawing.cancelled() else drawing.exception()
         drawn = drawing.result() if error is None else [error] * len(batch)
-        for job, one in zip(batch, drawn, strict=True):
+        for job, outcome in zip(batch, drawn, strict=True):
             if job.done.done():
                 continue
-            if isinstance(one, BaseException):
-                _fail(job, one)
+            if isinstance(outcome, BaseException):
+                _fail(job, outcome)
             else:
-                job.done.set_result(one)
+                job.done.set_result(outcome)
 
 
 def _fail(job: QueuedDrawing, error: BaseException) -> None:

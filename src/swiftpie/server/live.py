@@ -89,7 +89,7 @@ class Live:
             "timings_ms": drawn.timings_ms,
             "warnings": drawn.warnings,
             "box": drawn.box,
-            "named": [one._asdict() for one in drawn.named],
+            "named": [named._asdict() for named in drawn.named],
             "mask_b64": base64.b64encode(drawn.mask).decode() or None,
         }
         head = json.dumps(header).encode()

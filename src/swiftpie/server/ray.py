@@ -89,7 +89,7 @@ class Replica:
         """Return what was made, or an error, for each; cancelled, it stops at its next stage."""
         made = await self._drawer.draw(commands)
         # The server may have no such device as this one.
-        return [one.to("cpu") if isinstance(one, Identity) else one for one in made]
+        return [outcome.to("cpu") if isinstance(outcome, Identity) else outcome for outcome in made]
 
 
 class RayBackend:
@@ -209,5 +209,7 @@ def _waiting() -> str:
         raise SwiftPieError(f"Replicas cannot be started: {state.message}")
     if state.status == "RUNNING":
         return ""
-    messages = [one.message for one in state.deployments.values() if one.message]
+    messages = [
+        deployment.message for deployment in state.deployments.values() if deployment.message
+    ]
     return short_reason(" ".join(messages) or state.status.lower())

@@ -136,11 +136,12 @@ def with_options(
 
     def extend(model: type[Part]) -> type[Part]:
         fields: dict[str, Any] = {}
-        for one in options_of(source, Surface.HTTP, without=without).values():
-            if not names or one.name in names:
-                own = one.typed if isinstance(one.type, str) else one.type  # a type that is loaded
-                kind, default = (own | None, None) if are_changes else (own, one.default)
-                fields[one.name] = (_limited(kind, one.option), Field(default, **_facts(one)))
+        for item in options_of(source, Surface.HTTP, without=without).values():
+            if not names or item.name in names:
+                # `type` is a string where only type checkers import it.
+                own = item.typed if isinstance(item.type, str) else item.type
+                kind, default = (own | None, None) if are_changes else (own, item.default)
+                fields[item.name] = (_limited(kind, item.option), Field(default, **_facts(item)))
         made = create_model(model.__name__, __base__=model, __module__=model.__module__, **fields)
         made.__doc__ = model.__doc__
         return made
@@ -155,16 +156,16 @@ def described(source: type, name: str) -> Any:  # noqa: ANN401 - as pydantic has
 
 def controls(*sources: type) -> dict[str, dict[str, Any]]:
     """Return range, default and help of each number that a page offers as a slider."""
-    known = [one for source in sources for one in options_of(source, Surface.HTTP).values()]
+    known = [item for source in sources for item in options_of(source, Surface.HTTP).values()]
     return {
-        one.name: {
-            "least": one.range[0],
-            "most": one.range[1],
-            "default": one.default,
-            "help": one.option.help,
+        item.name: {
+            "least": item.range[0],
+            "most": item.range[1],
+            "default": item.default,
+            "help": item.option.help,
         }
-        for one in known
-        if None not in one.range and one.typed in (int, float)
+        for item in known
+        if None not in item.range and item.typed in (int, float)
     }
 
 
@@ -214,7 +215,7 @@ def _limited(kind: Any, option: Option) -> Any:  # noqa: ANN401 - a type
         number: Any = Annotated[float, Field(ge=option.least, le=option.most)]
         return tuple.__class_getitem__((number,) * len(get_args(kind)))
     if get_origin(kind) in (Union, UnionType):
-        return Union[tuple(_limited(one, option) for one in get_args(kind))]  # noqa: UP007 - made here
+        return Union[tuple(_limited(member, option) for member in get_args(kind))]  # noqa: UP007 - made here
     return kind
 
 

@@ -82,7 +82,7 @@ class Models:
             )
 
     def _held_mib(self) -> float:
-        return sum(weights_bytes(one.components) for one in self._loaded.values()) / MIB
+        return sum(weights_bytes(loaded.components) for loaded in self._loaded.values()) / MIB
 
 
 def weights_bytes(components: Components) -> int:
@@ -94,9 +94,9 @@ def weights_bytes(components: Components) -> int:
         return encoder
 
     with_text_encoders(components.text, seen)
-    modules = [one for one in parts if isinstance(one, nn.Module)]
-    weights = {id(weight): weight for one in modules for weight in one.parameters()}
-    return sum(one.numel() * one.element_size() for one in weights.values())
+    modules = [part for part in parts if isinstance(part, nn.Module)]
+    weights = {id(weight): weight for module in modules for weight in module.parameters()}
+    return sum(weight.numel() * weight.element_size() for weight in weights.values())
 
 
 class NotFound(RequestError):  # noqa: N818 - reads as what it is
@@ -155,7 +155,7 @@ class OwnerStore(Generic[Thing]):
             for name in names:
                 held[getattr(self._things[name], group)] += self._things[name].size
             share = held.total() / len(held)
-            heavy = [one for one in names if held[getattr(self._things[one], group)] >= share]
+            heavy = [name for name in names if held[getattr(self._things[name], group)] >= share]
             names = names if heavy == [newest] else heavy
         return next(name for name in names if name != newest)
 
@@ -178,7 +178,7 @@ class OwnerStore(Generic[Thing]):
 
     def items(self, *, owner: str) -> list[tuple[str, Thing]]:
         """Return all that one owner has, the least recently used first."""
-        return [(name, one.thing) for name, one in self._things.items() if one.owner == owner]
+        return [(name, kept.thing) for name, kept in self._things.items() if kept.owner == owner]
 
     def _keep(self, name: str, thing: Thing, owner: str, key: str) -> None:
         self._things[name] = _Kept(thing, owner, key, self._size(thing))

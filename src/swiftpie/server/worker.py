@@ -253,16 +253,16 @@ class Worker:
     ) -> tuple[Subject, ...]:
         """Return the subjects of a picture."""
         found = []
-        for one in subjects:
-            placed: dict[str, Any] = one.model_dump(exclude={"identity_id", "library"})
-            if one.library:
-                named = subject_library().find(one.library)
-                found.append(Subject(named, **placed | {"name": one.name or one.library}))
+        for subject in subjects:
+            placed: dict[str, Any] = subject.model_dump(exclude={"identity_id", "library"})
+            if subject.library:
+                named = subject_library().find(subject.library)
+                found.append(Subject(named, **placed | {"name": subject.name or subject.library}))
                 continue
-            info, identity = await self.identities.find(one.identity_id, owner=owner)
+            info, identity = await self.identities.find(subject.identity_id, owner=owner)
             if info.model != model:
                 raise RequestError(
-                    f"The identity {one.identity_id} was encoded by {info.model!r}, and "
+                    f"The identity {subject.identity_id} was encoded by {info.model!r}, and "
                     f"{model!r} shall draw it. Encode its pictures with that model.",
                     param="identity_id",
                 )
@@ -287,12 +287,12 @@ class Worker:
 
     async def draw(self, work: CallPlan) -> list[PictureFile]:
         """Return all pictures of a call."""
-        return [one async for one in self.draw_each(work)]
+        return [picture async for picture in self.draw_each(work)]
 
     async def draw_each(self, work: CallPlan) -> AsyncIterator[PictureFile]:
         """Yield the pictures of a call as they are done."""
-        async for one in self._as_done(work, self._submit(work)):
-            yield one
+        async for picture in self._as_done(work, self._submit(work)):
+            yield picture
 
     async def _as_done(
         self, work: CallPlan, jobs: Sequence[QueuedDrawing]
@@ -321,7 +321,7 @@ class Worker:
         jobs = self._submit(work)
 
         async def drawn() -> list[PictureFile]:
-            return [one async for one in self._as_done(work, jobs)]
+            return [picture async for picture in self._as_done(work, jobs)]
 
         running = asyncio.ensure_future(drawn())
         running.add_done_callback(take_error)

@@ -135,7 +135,9 @@ class _Run:
     ) -> None:
         self._components, self._change = components, change
         self._examples, self._checks = examples, checks
-        self._weights: list[Tensor] = [one for one in change.parameters() if one.requires_grad]
+        self._weights: list[Tensor] = [
+            weight for weight in change.parameters() if weight.requires_grad
+        ]
         self._optimizer = torch.optim.Adam(self._weights, lr=rate)
         self._best: list[Tensor] = []
         self._best_psnr, self._first_psnr, self._psnr = -inf, -inf, -inf
@@ -193,8 +195,10 @@ class _Run:
         decode = self._components.autoencoder.decode
         features = self._change()
         self._psnr = fmean(
-            subject_psnr(decode(clean_latents(self._components, one, features)).clamp(-1, 1), one)
-            for one in self._checks
+            subject_psnr(
+                decode(clean_latents(self._components, example, features)).clamp(-1, 1), example
+            )
+            for example in self._checks
         )
         self._stale += 1
         if self._psnr > self._best_psnr + LEAST_GAIN:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from swiftpie.backbones.peers import Peer
     from swiftpie.geometry.layout import Layout
     from swiftpie.models.denoiser import SubjectCondition, WholeDenoiser
-    from swiftpie.models.text import LanguageText, Reading
+    from swiftpie.models.text import CachedTokens, LanguageText
     from swiftpie.types import Autoencoder, TextCondition
 
 CELL_PX = 8
@@ -175,7 +175,7 @@ class DreamLite(WholeFamily):
 
         return TextCondition.joined([_read(text, prompt, ALONE) for prompt in prompts])
 
-    def look(self, text: "LanguageText", pixels: "Tensor") -> "Reading":
+    def look(self, text: "LanguageText", pixels: "Tensor") -> "CachedTokens":
         """Read the instruction and a picture (1, 3, H, W) in [-1, 1]; see `SeeingText`."""
         import torch
         from PIL import Image
@@ -209,7 +209,7 @@ class DreamLite(WholeFamily):
         return text.follow(tokens, before, positions, mm_token_type_ids=kinds, **seen)
 
     def encode_with_picture(
-        self, text: "LanguageText", prompts: list[str], seen: "Reading"
+        self, text: "LanguageText", prompts: list[str], seen: "CachedTokens"
     ) -> "TextCondition":
         """Return the states of `prompts` about what `look` has `seen`; see `SeeingText`.
 
@@ -406,7 +406,7 @@ def _tokens(text: "LanguageText", prompt: str, wording: Wording) -> list[int]:
 
 
 def _read(
-    text: "LanguageText", prompt: str, wording: Wording, seen: "Reading | None" = None
+    text: "LanguageText", prompt: str, wording: Wording, seen: "CachedTokens | None" = None
 ) -> "TextCondition":
     import torch
 

@@ -29,7 +29,7 @@ from swiftpie.engine.wrappers import (
 from swiftpie.errors import CapabilityError
 from swiftpie.models.denoiser import Denoiser
 from swiftpie.models.inversion import UNetInversion
-from swiftpie.models.text import PictureTextEncoder, PromptEncoder, Reading
+from swiftpie.models.text import CachedTokens, PictureTextEncoder, PromptEncoder
 from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.types import TextCondition
 
@@ -141,7 +141,7 @@ class DeviceSlot:
         """Let networks go, those that ran longest ago first, until there is so much room."""
         with self._lock:
             while self._here and free_memory(self.device) < num_bytes:
-                self._leave(self._here[0])
+                self._offload(self._here[0])
 
     def _bring(self, network: nn.Module) -> None:
         for other in [
@@ -149,7 +149,7 @@ class DeviceSlot:
             for candidate in self._here
             if candidate is not network and not _stays(candidate)
         ]:
-            self._leave(other)
+            self._offload(other)
         if network in self._here:
             self._here.remove(network)
         else:
@@ -164,7 +164,7 @@ class DeviceSlot:
             self.make_room(place.num_bytes + SPARE_BYTES)
             place.arrive(network)
 
-    def _leave(self, network: nn.Module) -> None:
+    def _offload(self, network: nn.Module) -> None:
         self._here.remove(network)  # should the next one find too little memory
         place = _place_of(network)
         if place is None:
@@ -194,13 +194,13 @@ class OffloadedText:
 class OffloadedSight(OffloadedText):
     """The same for an encoder that reads prompts about a picture, too."""
 
-    def look(self, pixels: Tensor) -> Reading:
+    def look(self, pixels: Tensor) -> CachedTokens:
         """Return what it keeps of a picture (1, 3, H, W) in [-1, 1]."""
         assert isinstance(self.inner, PictureTextEncoder), "as `offloaded` chose"
         with self.slot.hold(self.networks):
             return self.inner.look(pixels)
 
-    def encode_with_picture(self, prompts: list[str], seen: Reading) -> TextCondition:
+    def encode_with_picture(self, prompts: list[str], seen: CachedTokens) -> TextCondition:
         """Return what `encode` does, of `prompts` about what was `seen`."""
         assert isinstance(self.inner, PictureTextEncoder), "as `offloaded` chose"
         with self.slot.hold(self.networks):

@@ -200,7 +200,7 @@ class _Predictor:
         *,
         shows: Sequence[float],
     ) -> list[Drift]:
-        rows = [self._clean(latents, one, times, prompts, shows=shows) for one in self.noise]
+        rows = [self._clean(latents, noise, times, prompts, shows=shows) for noise in self.noise]
         mean = torch.stack(rows).mean(dim=0)
         return [Drift(*pair.split(1)) for pair in mean.split(len(prompts))]
 

@@ -281,8 +281,9 @@ def picture_input(
         )
     inside, outside = scales.detail_scale > 0, scales.background_scale > 0
     acts = [
-        one.scale > 0 and (outside or (inside and (one.mask is None or bool(one.mask.any()))))
-        for one in subjects
+        subject.scale > 0
+        and (outside or (inside and (subject.mask is None or bool(subject.mask.any()))))
+        for subject in subjects
     ]
     return pictures[0] if most and any(acts) else None
 

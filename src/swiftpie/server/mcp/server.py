@@ -77,9 +77,9 @@ class Toolbox:
 
     async def _carry_out(self, tool: Tool, given: BaseModel, report: Report) -> CallToolResult:
         subjects = subjects_of(given)
-        shown = sum(bool(one.pictures) for one in subjects)
+        shown = sum(bool(subject.pictures) for subject in subjects)
         steps = 1 + shown + getattr(given, "n", 1)
-        count = sum(len(one.pictures) for one in subjects) + hasattr(given, "picture")
+        count = sum(len(subject.pictures) for subject in subjects) + hasattr(given, "picture")
         if count > MAX_IMAGES:
             raise InputError(
                 f"{count} pictures were given. At most {MAX_IMAGES} are read. Give fewer."
@@ -90,16 +90,16 @@ class Toolbox:
         images = [] if picture is None else [await self._decode(picture, "picture")]
         shape = await self._decode(mask, "mask") if isinstance(mask, Picture) else None
         await report(1, steps, "encoding subjects" if shown else "drawing")
-        named = [await self._subject(one) for one in subjects]
+        named = [await self._subject(subject) for subject in subjects]
         if tool.task == FIND:
             is_there = getattr(given, "is_there", False)
             return await self._find(images[0], named[0].source, is_there=is_there)
         body, results = tool.drawing(given), []
         work = await self.worker.plan(body, caller=CALLER, images=images, mask=shape, more=named)
-        async for one in self.worker.draw_each(work):
-            results.append(one)
+        async for result in self.worker.draw_each(work):
+            results.append(result)
             await report(1 + shown + len(results), steps, f"drew {len(results)}")
-        files = [one.data for one in results]
+        files = [result.data for result in results]
         return self._answered(files, _facts(results), name=tool.name, kind=body.output_format)
 
     async def _find(
@@ -125,7 +125,7 @@ class Toolbox:
             placed["name"] = placed.get("name") or given.library
             return Subject(subject_library().find(given.library), **placed)
         images, masks = [
-            [await self._decode(one, name, most_px=KEPT_PX) for one in pictures]
+            [await self._decode(picture, name, most_px=KEPT_PX) for picture in pictures]
             for name, pictures in (("pictures", given.pictures), ("masks", given.masks))
         ]
         return Subject(Pictures(tuple(images), tuple(masks)), **placed)
@@ -133,7 +133,7 @@ class Toolbox:
     def _answered(
         self, files: Sequence[bytes], facts: dict[str, Any], *, name: str, kind: str
     ) -> CallToolResult:
-        written = [self.folders.write(one, name=name, suffix=SUFFIXES[kind]) for one in files]
+        written = [self.folders.write(data, name=name, suffix=SUFFIXES[kind]) for data in files]
         if written[0] is not None:
             facts["files"] = list(map(str, written))
         pictures = [
@@ -170,14 +170,14 @@ def _facts(drawn: Sequence[PictureFile]) -> dict[str, Any]:
     """Return facts of pictures, with what an assistant needs to draw them again."""
     first = drawn[0]
     facts: dict[str, Any] = {
-        "seeds": [one.seed for one in drawn],
+        "seeds": [picture.seed for picture in drawn],
         "model": first.model,
         "size": "{}x{}".format(*first.size),
     }
     if first.warnings:
         facts["warnings"] = [text.replace("swiftpie.", "") for text in first.warnings]
     if first.named:
-        facts["named"] = [one._asdict() for one in first.named]
+        facts["named"] = [named._asdict() for named in first.named]
     if first.box is not None:
         facts["box"] = list(first.box)
     return facts

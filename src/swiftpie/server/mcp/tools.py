@@ -115,7 +115,7 @@ class Tool:
 def holds_pictures(value: object) -> bool:
     """Whether an argument is a picture or a subject, or a list of such."""
     values = value if isinstance(value, list) else [value]
-    return any(isinstance(one, Picture | ShownSubject) for one in values)
+    return any(isinstance(value, Picture | ShownSubject) for value in values)
 
 
 def subjects_of(given: BaseModel) -> list[ShownSubject]:

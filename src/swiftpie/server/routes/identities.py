@@ -68,8 +68,8 @@ def upload_routes(worker: Worker) -> APIRouter:
                 f"{MAX_IMAGES}, with a mask each or with none.",
                 param="image",
             )
-        images = [await read_upload(one, param="image") for one in image]
-        masks = [await read_upload(one, param="mask") for one in mask or ()]
+        images = [await read_upload(upload, param="image") for upload in image]
+        masks = [await read_upload(upload, param="mask") for upload in mask or ()]
         return await worker.add_identity(images, masks, **about)
 
     @router.post("/v1/pictures", tags=["live"], status_code=201, response_model=None)
@@ -182,7 +182,7 @@ def identity_routes(worker: Worker) -> APIRouter:
     async def identities(request: Request) -> dict[str, Any]:
         """List the subjects of the caller."""
         known = await worker.identities.items(owner=request.state.owner)
-        return {"object": "list", "data": [describe_identity(*one) for one in known]}
+        return {"object": "list", "data": [describe_identity(*item) for item in known]}
 
     @router.get("/v1/identities/{identity_id}/thumbnail", **pictured("png"))
     async def thumbnail(identity_id: str, request: Request) -> Response:

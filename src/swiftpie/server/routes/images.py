@@ -121,11 +121,11 @@ async def _answer(worker: Worker, work: CallPlan, *, kind: str) -> Response:
 async def _events(worker: Worker, work: CallPlan, kind: str) -> AsyncIterator[str]:
     """Yield one event a picture as OpenAI's streams have it; a single step has nothing partial."""
     try:
-        async for one in worker.draw_each(work):
+        async for picture in worker.draw_each(work):
             event = {
                 "type": f"{kind}.completed",
-                "b64_json": base64.b64encode(one.data).decode(),
-                **_facts(work.body, one),
+                "b64_json": base64.b64encode(picture.data).decode(),
+                **_facts(work.body, picture),
             }
             yield f"event: {event['type']}\ndata: {json.dumps(event)}\n\n"
     except Exception as error:  # noqa: BLE001 - the status is sent already
@@ -134,12 +134,12 @@ async def _events(worker: Worker, work: CallPlan, kind: str) -> AsyncIterator[st
 
 
 def _images_body(body: Drawing, drawn: Sequence[PictureFile]) -> dict[str, Any]:
-    data = [{"b64_json": base64.b64encode(one.data).decode()} for one in drawn]
+    data = [{"b64_json": base64.b64encode(picture.data).decode()} for picture in drawn]
     if body.wants_url:
         head = f"data:image/{body.output_format};base64,"
-        data = [{"url": head + one["b64_json"]} for one in data]
+        data = [{"url": head + row["b64_json"]} for row in data]
     own: dict[str, Any] = {
-        "seeds": [one.seed for one in drawn],
+        "seeds": [picture.seed for picture in drawn],
         "model": drawn[0].model,
         "timings_ms": drawn[0].timings_ms,
         "warnings": list(drawn[0].warnings),
@@ -147,11 +147,11 @@ def _images_body(body: Drawing, drawn: Sequence[PictureFile]) -> dict[str, Any]:
     if body.without_effect:
         own["without_effect"] = list(body.without_effect)
     if drawn[0].named:
-        own["named"] = [one._asdict() for one in drawn[0].named]
+        own["named"] = [named._asdict() for named in drawn[0].named]
     if drawn[0].box is not None:
         own["box"] = drawn[0].box
     if body.swiftpie.return_mask:
-        own["masks_b64"] = [base64.b64encode(one.mask).decode() for one in drawn]
+        own["masks_b64"] = [base64.b64encode(picture.mask).decode() for picture in drawn]
     return {**_facts(body, drawn[0]), "data": data, "swiftpie": own}
 
 
@@ -219,7 +219,7 @@ def _edit_of(data: bytes) -> tuple[Drawing, list[bytes], bytes | None]:
         whole = EditBody.model_validate(read_json(data))
     except ValidationError as error:
         raise RequestValidationError(errors_of(error)) from error
-    pictures = [bytes_of_url(one.image_url, param="images") for one in whole.images]
+    pictures = [bytes_of_url(picture.image_url, param="images") for picture in whole.images]
     mask = whole.mask and bytes_of_url(whole.mask.image_url, param="mask")
     return whole, pictures, mask or None
 

@@ -33,11 +33,11 @@ def library_routes() -> APIRouter:
         data = [
             {
                 "object": "library.subject",
-                "name": one.name,
-                "words": one.words,
-                "picture": f"/v1/library/{quote(one.name)}/picture",
+                "name": entry.name,
+                "words": entry.words,
+                "picture": f"/v1/library/{quote(entry.name)}/picture",
             }
-            for one in map(known.entry, found[:limit])
+            for entry in map(known.entry, found[:limit])
         ]
         return {
             "object": "list",
