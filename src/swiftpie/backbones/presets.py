@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -139,7 +140,7 @@ class Preset:
         """Whether an adapter can make it draw people by their faces; small models know none."""
         return not self.places_subjects
 
-    @property
+    @cached_property
     def places_subjects(self) -> bool:
         """Whether it predicts where a subject stands, and draws it from its pixels there."""
         return Capability.LAYOUT in self.capabilities
