@@ -1,9 +1,10 @@
 """Who is compared at full size: SwiftPie, diffusers' own pipeline, and its modules in OpenVINO."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 from diffusers import (
@@ -273,6 +274,67 @@ def features_of(pipeline: Any, scene: Scene) -> list[Tensor]:  # noqa: ANN401 - 
         scene.on_white, None, scene.device, 1, False
     )
     return found
+
+
+@dataclass(frozen=True, eq=False)
+class Streaming:
+    """The pipeline's networks as StreamDiffusion (arXiv:2312.12491) calls them for each frame.
+
+    Prompt, reference and noise are computed once, there is no guidance, and the tiny decoder
+    decodes: a frame is one call of the U-Net and one of the decoder.
+    """
+
+    unet: Any
+    decoder: Any
+    postprocess: Callable[[Tensor], Any]
+    noise: Tensor  # (B, 4, h, w)
+    text: Tensor  # (B, T, D)
+    added: dict[str, Any]  # what the U-Net is conditioned on besides
+    step: Step
+    scene: Scene
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, pipeline: Any, scene: Scene, features: list[Tensor]) -> Self:  # noqa: ANN401 - not annotated
+        """Return what draws one prompt, computed from it once."""
+        side_px, batch = scene.side_px, scene.batch
+        text, _, *pooled = pipeline.encode_prompt(
+            prompt=prompt(0),
+            device=scene.device,
+            num_images_per_prompt=batch,
+            do_classifier_free_guidance=False,
+        )
+        added: dict[str, Any] = {
+            "image_embeds": [feature.repeat(batch, 1, 1) for feature in features]
+        }
+        if pooled:
+            sizes = torch.tensor([[side_px, side_px, 0, 0, side_px, side_px]], dtype=text.dtype)
+            added |= {"text_embeds": pooled[0], "time_ids": sizes.to(scene.device).repeat(batch, 1)}
+        side = side_px // pipeline.vae_scale_factor
+        return cls(
+            unet=pipeline.unet,
+            decoder=tiny_decoder(scene),
+            postprocess=pipeline.image_processor.postprocess,
+            noise=torch.randn(batch, 4, side, side).to(text),
+            text=text,
+            added=added,
+            step=first_step(pipeline.scheduler),
+            scene=scene,
+        )
+
+    def __call__(self, _: int) -> Round:
+        """Draw one frame, which takes as long for any prompt and noise."""
+        sample, _ = timed(self.draw, self.scene.device)
+        return {self.scene.drawing: sample}
+
+    @torch.no_grad()
+    def draw(self) -> Any:  # noqa: ANN401 - a list of pictures
+        """Return the frames."""
+        predicted = self.unet(
+            self.noise, FIRST_TIMESTEP, self.text, added_cond_kwargs=self.added
+        ).sample
+        clean = (self.noise - self.step.sigma * predicted) / self.step.alpha
+        return self.postprocess(self.decoder.decode(clean).sample)
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,6 +29,7 @@ from benchmarks._contenders import (
     DiffusersPersonalizing,
     OpenvinoPersonalizing,
     Ours,
+    Streaming,
     autoencoders_of,
     features_of,
     load,
@@ -60,6 +61,7 @@ from benchmarks._timing import DIGITS, Action, Ratio, Round, Row, interleaved, r
 from swiftpie.backbones.components import Components
 from swiftpie.engine.graphs.runtime import Precision
 from swiftpie.engine.session import Session
+from swiftpie.engine.transforms.compile import RECORDED
 
 ENGINES = {"cpu": f"{EAGER},openvino,openvino-int8", "cuda": f"{EAGER},compile"}
 BATCHES_CUDA = "1,4,32"
@@ -282,7 +284,7 @@ def diffusers_actions(
     *,
     compiles: bool = False,
 ) -> Actions:
-    """Return the pipeline as it is documented, and with the reference encoded beforehand."""
+    """Return the pipeline as documented, with a reference encoded before, and as frames."""
     if scene.family == DREAMLITE:
         drawing = DreamLiteDrawing(open_pipeline(scene, read, dtype), scene)
         if compiles:
@@ -291,19 +293,25 @@ def diffusers_actions(
         return {name: drawing.actions(operations)}
     networks = pipeline_of(scene, dtype=dtype)
     pipeline = networks.drawing
+    # Kernels are recorded for peers as for ours, by the mode that diffusers' page of speed names.
+    mode = RECORDED if scene.device.type == "cuda" else None
     if compiles:
-        networks.inversion.compile()
-        pipeline.unet.compile()
-        pipeline.vae.decode = torch.compile(pipeline.vae.decode)
+        networks.inversion.compile(mode=mode)
+        pipeline.unet.compile(mode=mode)
+        pipeline.vae.decode = torch.compile(pipeline.vae.decode, mode=mode)
     first: list[Action] = [DiffusersPersonalizing(pipeline, scene)]
     if "edit" in operations:
         first.append(DiffusersEditing(networks, scene))
     if not scene.has_adapter:
         return {name: first}
     features = features_of(pipeline, scene)
+    frames = Streaming.of(pipeline, scene, features)
+    if compiles:
+        frames.decoder.decode = torch.compile(frames.decoder.decode, mode=mode)
     return {
         name: first,
         f"{name}/kept-features": [DiffusersPersonalizing(pipeline, scene, features)],
+        f"{name}/streaming": [frames],
     }
 
 

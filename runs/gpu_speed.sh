@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measure speed on one GPU in SECONDS (140 by default), the quickest figures first.
+# Measure speed on one GPU in SECONDS (140 by default; all figures take up to 560), SD2.1 first.
 #
 #   runs/gpu_speed.sh [SECONDS]
 #
@@ -30,11 +30,19 @@ measure() {
   if [[ -s "$root/$name.json" ]]; then cp "$root/$name.json" "$out"; fi
 }
 
+# peers FAMILY SIDE MOST_SECONDS ENGINES [OPTION]...
+peers() {
+  local family="$1" side="$2" most="$3" engines="$4"
+  shift 4
+  measure "$family-$side" "$most" benchmarks.peers --family "$family" --side-px "$side" \
+    --engines "$engines" --batches 1 --rounds 9 --no-edit --folder "$memory" "$@"
+}
+
 {
-  measure sd21 150 benchmarks.peers --family sd21 --engines eager,compile --compile --batches 1 \
-    --rounds 9 --no-edit --folder "$memory"
-  measure sdxl 60 benchmarks.peers --family sdxl --engines eager --batches 1 --rounds 5 \
-    --side-px 1024 --folder "$memory"
+  peers sd21 512 170 eager,compile --compile
+  peers sdxl 1024 150 eager,compile --compile
+  peers sdxl 512 90 compile
+  peers sd21 1024 90 compile
   measure mini 60 benchmarks.mini_speed --engines compile --repeats 9 --cases 0 \
     --growth-repeats 0 --no-memory
 } 2>&1 | tee "$out/speed.txt"
