@@ -171,6 +171,13 @@ def spell_duration(seconds: float) -> str:
     return f"{seconds / SECONDS['h']:.1f} h"
 
 
+def spell_rate(samples_per_s: float) -> str:
+    """Return the speed as the number that is larger than 1: 12.3 samples/s, or 20 s/sample."""
+    if 0 < samples_per_s < 1:
+        return f"{1 / samples_per_s:.3g} s/sample"
+    return f"{samples_per_s:.1f} samples/s"
+
+
 def _recipes() -> dict[str, "Callable[[], TrainConfig]"]:
     from swiftpie_lab.training import recipes
 
@@ -224,7 +231,8 @@ def shown(events: "Iterable[Event]", steps: int) -> "Iterator[Event]":
         for event in events:
             losses = "  ".join(f"{name} {value:.4g}" for name, value in event.losses.items())
             left = event.stopped or f"{spell_duration(event.seconds_left)} left"
-            rate = f"{event.samples_per_s:.1f} samples/s"
-            say(f"step {event.step} of {steps}  {losses}  {rate}  {left}")
+            say(
+                f"step {event.step} of {steps}  {losses}  {spell_rate(event.samples_per_s)}  {left}"
+            )
             progress.update(task, completed=event.step, left=left)
             yield event

@@ -246,7 +246,7 @@ def fit(
             left = (config.steps - step) * (time.monotonic() - started) / (step - first)
             left = min(left, max(0.0, time_limit_s - passed_s))
             event, recent = Event(step, figures, rate, left, stopped), RunningFigures()
-            log.write(step, {"samples_per_s": round(rate, 2), **figures})
+            log.write(step, {"samples_per_s": float(f"{rate:.4g}"), **figures})
         if stopped or step % config.save_every == 0:
             run.save(folder, step)  # after the row: what is saved has its whole history
         if event is not None:

@@ -116,6 +116,7 @@ def build(place):
             "image_encoder": place / "encoder",
             "size_px": SIDE_PX,
             "batch_size": 2,
+            "num_judged": 4,
             "checkpointing": False,
             "autocast": False,
         }

@@ -103,6 +103,7 @@ class AdapterStageSettings:
     size_px: int = 0  # of pictures and references; 0 is the preset's
     batch_size: int = 4
     pixel_samples: int = 2  # pictures of a batch that are decoded for losses in pixels
+    num_judged: int = 16  # examples that tell with each sheet whether the branches learn
     num_tokens: int = 4  # identity tokens of a new projector
     gate: float = 0.1  # initial weight of the detail branch; 0 would teach its keys nothing
     semantic: tuple[Block, ...] = (Block.MIDDLE, Block.UP)  # where identity tokens are attended to
@@ -167,6 +168,8 @@ def load_adapter_base(settings: AdapterStageSettings, device: str) -> AdapterBas
         num_tokens=settings.num_tokens,
     )
     wrap_image_encoder(tower, projector)  # refuses a tower that the projector does not read
+    if settings.autocast:  # else gradients keep another copy of all its weights, in bfloat16
+        tower.bfloat16()
     denoiser.eval().requires_grad_(requires_grad=False)
     if settings.checkpointing:
         denoiser.unet.enable_gradient_checkpointing(checkpoint_block)

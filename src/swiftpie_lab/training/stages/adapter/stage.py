@@ -1,5 +1,6 @@
 """The adapter stage: both branches learn through the one-step generator itself."""
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from swiftpie_lab.training.critics import discriminator_terms, features_of, use_
 from swiftpie_lab.training.loop import Stage, Update
 from swiftpie_lab.training.losses import loss_of_gradient, map_loss
 from swiftpie_lab.training.perceptual import Compare, compare_in_autoencoder
+from swiftpie_lab.training.stages.adapter.check import Branch, figures_of, identity_losses
 from swiftpie_lab.training.stages.adapter.examples import Examples, ExampleSource, open_examples
 from swiftpie_lab.training.stages.adapter.networks import (
     AdapterBase,
@@ -31,7 +33,6 @@ from swiftpie_lab.training.stages.adapter.networks import (
 from swiftpie_lab.training.stages.adapter.student import (
     StudentPass,
     draw_chances,
-    identity_cosine,
     no_drops,
     picture_terms,
     run_student,
@@ -48,7 +49,7 @@ from swiftpie_lab.training.stages.adapter.teacher import (
 
 ADAPTER_FILE = "adapter.safetensors"
 FULL_STRENGTH = {"identity_scale": 1.0, "detail_scale": 1.0}  # not tuned
-SHOWN = 4  # examples on the sheet
+SHOWN = 4  # examples on the sheet, at most
 SHOWN_DRAW = 2**31 - 1
 LATEST_JUDGED = 600  # the discriminator sees latents noised up to this timestep
 
@@ -141,17 +142,21 @@ class AdapterStage:
 
     @torch.no_grad()
     def sample(self, network: AdapterNetworks, path: Path) -> dict[str, float]:
-        """Save references, what is drawn of them and the targets; return the subjects' cosine."""
-        examples = self.example_source.batch(SHOWN, SHOWN_DRAW)
-        chances = no_drops(SHOWN, read_at=REFERENCE_TIMESTEP)
+        """Save references, what is drawn of them and the targets; return what `verdicts` reads."""
+        size = max(2, self.settings.batch_size)  # references are swapped inside of a batch
+        shown = self.example_source.batch(size, SHOWN_DRAW)
+        chances = no_drops(size, read_at=REFERENCE_TIMESTEP)
         with self._autocast():
-            outcome = run_student(self.base, network, examples, chances)
+            outcome = run_student(self.base, network, shown, chances)
             drawn = self.base.autoencoder.decode(outcome.clean).float().clamp(-1, 1)
-            judge = self.base.reader(Feature.EMBEDS)
-            cosine = identity_cosine(judge, drawn, examples.pixels, mask=examples.mask)
-        rows = [to_pil(row) for row in (examples.reference, drawn, examples.pixels)]
+        rows = [to_pil(row[:SHOWN]) for row in (shown.reference, drawn, shown.pixels)]
         contact_sheet(rows, cell_px=min(256, drawn.shape[-1])).save(path)
-        return {"identity_cosine": float(cosine.float().mean())}
+        batches = []
+        for number in range(math.ceil(self.settings.num_judged / size)):
+            examples = self.example_source.batch(size, SHOWN_DRAW - number)
+            with self._autocast():
+                batches.append(identity_losses(self.base, network, examples))
+        return figures_of({name: torch.cat([one[name] for one in batches], 1) for name in Branch})
 
     def export(self, network: AdapterNetworks, folder: Path) -> None:
         """Write the adapter as one file, which `--adapter` takes."""
